@@ -29,8 +29,8 @@ CREATE TABLE webhooks (
     -- Counts re-enablings. A delivery carries the generation it began under, and one of an earlier
     -- generation does not count against the webhook: an integer needs no clocks to agree.
     generation    integer     NOT NULL DEFAULT 0,
-    -- Until when the webhook goes through the slow lane because an answer took over a second.
-    slow_until    timestamptz,
+    -- Whether its last answer took over a second, so that it goes through the slow lane.
+    is_slow       boolean     NOT NULL DEFAULT false,
     disabled_at   timestamptz,
     created_at    timestamptz NOT NULL DEFAULT now(),
     updated_at    timestamptz NOT NULL DEFAULT now()

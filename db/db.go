@@ -1,0 +1,50 @@
+// Package db is the data layer: the connection pool, transactions, migrations, the sealing of webhook
+// secrets, and the queries that sqlc generates from the SQL in queries/.
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Open returns a pool of connections to the Postgres at url (a postgres:// URL or a keyword string; pool_max_conns
+// and its like are honoured). It fails when no connection can be made, with an error that holds no password.
+func Open(ctx context.Context, url string) (*pgxpool.Pool, error) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, fmt.Errorf("database URL: %w", err)
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("database: %w", err)
+	}
+	if err := pool.Ping(ctx); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("database: %w", err)
+	}
+	return pool, nil
+}
+
+// WithTx runs f in a transaction on pool: committed when f returns nil, else rolled back.
+func WithTx(ctx context.Context, pool *pgxpool.Pool, f func(tx pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, pool, f)
+}
+
+// LockWebhook takes the webhook's lock for the rest of the transaction and waits for it. Whoever records a
+// delivery holds the same lock (shared for a success, exclusive for a failure), so under it the webhook's history
+// stands still.
+func LockWebhook(ctx context.Context, tx pgx.Tx, webhookID uuid.UUID) error {
+	return New().LockWebhooks(ctx, tx, LockWebhooksParams{Exclusive: []uuid.UUID{webhookID}})
+}
+
+// IsUniqueViolation says whether err is Postgres's refusal of a duplicate (SQLSTATE 23505).
+func IsUniqueViolation(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "23505"
+}

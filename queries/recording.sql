@@ -1,0 +1,65 @@
+-- Recording outcomes: activities/recorder.go says in which order and why.
+
+-- name: LockWebhooks :exec
+-- Sorted by key and each once, so that two recordings never wait for each other in a circle.
+SELECT CASE WHEN l.exclusive
+    THEN pg_advisory_xact_lock(l.key)::text
+    ELSE pg_advisory_xact_lock_shared(l.key)::text END
+FROM (
+    SELECT hashtextextended(u.id::text, 0) AS key, bool_or(u.exclusive) AS exclusive
+    FROM (
+        SELECT unnest(@exclusive::uuid[]) AS id, true AS exclusive
+        UNION ALL
+        SELECT unnest(@shared::uuid[]), false
+    ) AS u
+    GROUP BY 1
+    ORDER BY 1
+) AS l;
+
+-- name: ExistingWebhooks :many
+SELECT id, is_active, failure_count, generation, is_slow FROM webhooks WHERE id = ANY (@ids::uuid[]);
+
+-- name: LockChangingWebhooks :many
+-- Locks the rows that the outcomes will change, in the order of their ids, and returns them as they are now.
+SELECT w.id, w.is_active, w.failure_count, w.generation, w.is_slow
+FROM webhooks w
+WHERE w.id = ANY (@ids::uuid[])
+  AND (w.id = ANY (@failed::uuid[]) OR w.failure_count > 0
+       OR (w.is_slow AND w.id = ANY (@quick::uuid[])) OR (NOT w.is_slow AND w.id = ANY (@slow::uuid[])))
+ORDER BY w.id
+FOR NO KEY UPDATE;
+
+-- name: ExistingDeliveries :many
+SELECT id FROM deliveries WHERE id = ANY (@ids::uuid[]);
+
+-- name: InsertDeliveries :exec
+INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, status_code, response_body, error, duration_ms, attempted_at)
+SELECT d.id, d.webhook_id, d.event_id, d.attempt, d.generation, d.success, NULLIF(d.status_code, 0), d.response_body, NULLIF(d.error, ''), d.duration_ms, d.attempted_at
+FROM (
+    SELECT unnest(@ids::uuid[]) AS id, unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@event_ids::text[]) AS event_id,
+           unnest(@attempts::integer[]) AS attempt, unnest(@generations::integer[]) AS generation,
+           unnest(@successes::boolean[]) AS success, unnest(@status_codes::integer[]) AS status_code,
+           unnest(@response_bodies::bytea[]) AS response_body, unnest(@errors::text[]) AS error,
+           unnest(@durations_ms::integer[]) AS duration_ms, unnest(@attempted_ats::timestamptz[]) AS attempted_at,
+           generate_series(1, cardinality(@ids::uuid[])) AS n
+) AS d
+ORDER BY d.n
+ON CONFLICT (id) DO NOTHING;
+
+-- name: UpdateCounters :exec
+UPDATE webhooks w
+SET failure_count = u.failure_count,
+    is_slow       = u.is_slow,
+    is_active     = w.is_active AND NOT u.disable,
+    disabled_at   = CASE WHEN u.disable AND w.is_active THEN now() ELSE w.disabled_at END,
+    updated_at    = CASE WHEN u.disable AND w.is_active THEN now() ELSE w.updated_at END
+FROM (
+    SELECT unnest(@ids::uuid[]) AS id, unnest(@failure_counts::integer[]) AS failure_count,
+           unnest(@slows::boolean[]) AS is_slow, unnest(@disables::boolean[]) AS disable
+) AS u
+WHERE w.id = u.id;
+
+-- name: GetDelivery :one
+SELECT id, seq, webhook_id, event_id, attempt, generation, success, status_code, response_body, error, duration_ms, attempted_at
+FROM deliveries
+WHERE id = @id;
