@@ -82,7 +82,7 @@ func (q *Queries) GetTarget(ctx context.Context, db DBTX, arg GetTargetParams) (
 	return i, err
 }
 
-const insertEvent = `-- name: InsertEvent :exec
+const insertEvent = `-- name: InsertEvent :execrows
 INSERT INTO events (id, type, payload, bot_ids, run_id)
 VALUES ($1, $2, $3, $4::text[], $5)
 ON CONFLICT (id) DO NOTHING
@@ -96,15 +96,18 @@ type InsertEventParams struct {
 	RunID   string
 }
 
-func (q *Queries) InsertEvent(ctx context.Context, db DBTX, arg InsertEventParams) error {
-	_, err := db.Exec(ctx, insertEvent,
+func (q *Queries) InsertEvent(ctx context.Context, db DBTX, arg InsertEventParams) (int64, error) {
+	result, err := db.Exec(ctx, insertEvent,
 		arg.ID,
 		arg.Type,
 		arg.Payload,
 		arg.BotIds,
 		arg.RunID,
 	)
-	return err
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const listSubscribers = `-- name: ListSubscribers :many

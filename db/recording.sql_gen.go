@@ -12,6 +12,35 @@ import (
 	"github.com/google/uuid"
 )
 
+const deliveryOutcomes = `-- name: DeliveryOutcomes :many
+SELECT id, success FROM deliveries WHERE id = ANY ($1::uuid[])
+`
+
+type DeliveryOutcomesRow struct {
+	ID      uuid.UUID
+	Success bool
+}
+
+func (q *Queries) DeliveryOutcomes(ctx context.Context, db DBTX, ids []uuid.UUID) ([]DeliveryOutcomesRow, error) {
+	rows, err := db.Query(ctx, deliveryOutcomes, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []DeliveryOutcomesRow{}
+	for rows.Next() {
+		var i DeliveryOutcomesRow
+		if err := rows.Scan(&i.ID, &i.Success); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const existingDeliveries = `-- name: ExistingDeliveries :many
 SELECT id FROM deliveries WHERE id = ANY ($1::uuid[])
 `
@@ -34,70 +63,6 @@ func (q *Queries) ExistingDeliveries(ctx context.Context, db DBTX, ids []uuid.UU
 		return nil, err
 	}
 	return items, nil
-}
-
-const existingWebhooks = `-- name: ExistingWebhooks :many
-SELECT id, is_active, failure_count, generation, is_slow FROM webhooks WHERE id = ANY ($1::uuid[])
-`
-
-type ExistingWebhooksRow struct {
-	ID           uuid.UUID
-	IsActive     bool
-	FailureCount int32
-	Generation   int32
-	IsSlow       bool
-}
-
-func (q *Queries) ExistingWebhooks(ctx context.Context, db DBTX, ids []uuid.UUID) ([]ExistingWebhooksRow, error) {
-	rows, err := db.Query(ctx, existingWebhooks, ids)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []ExistingWebhooksRow{}
-	for rows.Next() {
-		var i ExistingWebhooksRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.IsActive,
-			&i.FailureCount,
-			&i.Generation,
-			&i.IsSlow,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const getDelivery = `-- name: GetDelivery :one
-SELECT id, seq, webhook_id, event_id, attempt, generation, success, status_code, response_body, error, duration_ms, attempted_at
-FROM deliveries
-WHERE id = $1
-`
-
-func (q *Queries) GetDelivery(ctx context.Context, db DBTX, id uuid.UUID) (Delivery, error) {
-	row := db.QueryRow(ctx, getDelivery, id)
-	var i Delivery
-	err := row.Scan(
-		&i.ID,
-		&i.Seq,
-		&i.WebhookID,
-		&i.EventID,
-		&i.Attempt,
-		&i.Generation,
-		&i.Success,
-		&i.StatusCode,
-		&i.ResponseBody,
-		&i.Error,
-		&i.DurationMs,
-		&i.AttemptedAt,
-	)
-	return i, err
 }
 
 const insertDeliveries = `-- name: InsertDeliveries :exec
@@ -146,8 +111,8 @@ func (q *Queries) InsertDeliveries(ctx context.Context, db DBTX, arg InsertDeliv
 	return err
 }
 
-const lockChangingWebhooks = `-- name: LockChangingWebhooks :many
-SELECT w.id, w.is_active, w.failure_count, w.generation, w.is_slow
+const lockChangingWebhooks = `-- name: LockChangingWebhooks :exec
+SELECT w.id
 FROM webhooks w
 WHERE w.id = ANY ($1::uuid[])
   AND (w.id = ANY ($2::uuid[]) OR w.failure_count > 0
@@ -163,44 +128,15 @@ type LockChangingWebhooksParams struct {
 	Slow   []uuid.UUID
 }
 
-type LockChangingWebhooksRow struct {
-	ID           uuid.UUID
-	IsActive     bool
-	FailureCount int32
-	Generation   int32
-	IsSlow       bool
-}
-
-// Locks the rows that the outcomes will change, in the order of their ids, and returns them as they are now.
-func (q *Queries) LockChangingWebhooks(ctx context.Context, db DBTX, arg LockChangingWebhooksParams) ([]LockChangingWebhooksRow, error) {
-	rows, err := db.Query(ctx, lockChangingWebhooks,
+// Locks the rows that the outcomes will change, in the order of their ids.
+func (q *Queries) LockChangingWebhooks(ctx context.Context, db DBTX, arg LockChangingWebhooksParams) error {
+	_, err := db.Exec(ctx, lockChangingWebhooks,
 		arg.Ids,
 		arg.Failed,
 		arg.Quick,
 		arg.Slow,
 	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []LockChangingWebhooksRow{}
-	for rows.Next() {
-		var i LockChangingWebhooksRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.IsActive,
-			&i.FailureCount,
-			&i.Generation,
-			&i.IsSlow,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
+	return err
 }
 
 const lockWebhooks = `-- name: LockWebhooks :exec
@@ -230,6 +166,73 @@ type LockWebhooksParams struct {
 func (q *Queries) LockWebhooks(ctx context.Context, db DBTX, arg LockWebhooksParams) error {
 	_, err := db.Exec(ctx, lockWebhooks, arg.Exclusive, arg.Shared)
 	return err
+}
+
+const recordedDelivery = `-- name: RecordedDelivery :one
+SELECT id, attempt, success, status_code, error, attempted_at
+FROM deliveries
+WHERE id = $1
+`
+
+type RecordedDeliveryRow struct {
+	ID          uuid.UUID
+	Attempt     int32
+	Success     bool
+	StatusCode  *int32
+	Error       *string
+	AttemptedAt time.Time
+}
+
+func (q *Queries) RecordedDelivery(ctx context.Context, db DBTX, id uuid.UUID) (RecordedDeliveryRow, error) {
+	row := db.QueryRow(ctx, recordedDelivery, id)
+	var i RecordedDeliveryRow
+	err := row.Scan(
+		&i.ID,
+		&i.Attempt,
+		&i.Success,
+		&i.StatusCode,
+		&i.Error,
+		&i.AttemptedAt,
+	)
+	return i, err
+}
+
+const standings = `-- name: Standings :many
+SELECT id, is_active, failure_count, generation, is_slow FROM webhooks WHERE id = ANY ($1::uuid[])
+`
+
+type StandingsRow struct {
+	ID           uuid.UUID
+	IsActive     bool
+	FailureCount int32
+	Generation   int32
+	IsSlow       bool
+}
+
+func (q *Queries) Standings(ctx context.Context, db DBTX, ids []uuid.UUID) ([]StandingsRow, error) {
+	rows, err := db.Query(ctx, standings, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []StandingsRow{}
+	for rows.Next() {
+		var i StandingsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.IsActive,
+			&i.FailureCount,
+			&i.Generation,
+			&i.IsSlow,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const updateCounters = `-- name: UpdateCounters :exec

@@ -1,4 +1,4 @@
--- name: InsertEvent :exec
+-- name: InsertEvent :execrows
 INSERT INTO events (id, type, payload, bot_ids, run_id)
 VALUES (@id, @type, @payload, sqlc.narg('bot_ids')::text[], @run_id)
 ON CONFLICT (id) DO NOTHING;

@@ -16,18 +16,18 @@ FROM (
     ORDER BY 1
 ) AS l;
 
--- name: ExistingWebhooks :many
-SELECT id, is_active, failure_count, generation, is_slow FROM webhooks WHERE id = ANY (@ids::uuid[]);
-
--- name: LockChangingWebhooks :many
--- Locks the rows that the outcomes will change, in the order of their ids, and returns them as they are now.
-SELECT w.id, w.is_active, w.failure_count, w.generation, w.is_slow
+-- name: LockChangingWebhooks :exec
+-- Locks the rows that the outcomes will change, in the order of their ids.
+SELECT w.id
 FROM webhooks w
 WHERE w.id = ANY (@ids::uuid[])
   AND (w.id = ANY (@failed::uuid[]) OR w.failure_count > 0
        OR (w.is_slow AND w.id = ANY (@quick::uuid[])) OR (NOT w.is_slow AND w.id = ANY (@slow::uuid[])))
 ORDER BY w.id
 FOR NO KEY UPDATE;
+
+-- name: Standings :many
+SELECT id, is_active, failure_count, generation, is_slow FROM webhooks WHERE id = ANY (@ids::uuid[]);
 
 -- name: ExistingDeliveries :many
 SELECT id FROM deliveries WHERE id = ANY (@ids::uuid[]);
@@ -59,7 +59,10 @@ FROM (
 ) AS u
 WHERE w.id = u.id;
 
--- name: GetDelivery :one
-SELECT id, seq, webhook_id, event_id, attempt, generation, success, status_code, response_body, error, duration_ms, attempted_at
+-- name: DeliveryOutcomes :many
+SELECT id, success FROM deliveries WHERE id = ANY (@ids::uuid[]);
+
+-- name: RecordedDelivery :one
+SELECT id, attempt, success, status_code, error, attempted_at
 FROM deliveries
 WHERE id = @id;

@@ -1,0 +1,64 @@
+# `make run` and `make test` are all that is needed; `make help` lists the rest.
+
+GO     ?= go
+TOOL    = $(GO) tool -modfile=$(CURDIR)/tools/go.mod
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS = -X main.version=$(VERSION)
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test test-unit test-e2e bench generate check-generated lint fmt vuln tidy clean
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## Run everything: private Postgres, Temporal, its Web UI, API and worker; Ctrl-C stops
+	@exec bin/standalone
+
+build: bin/mathub-webhooks bin/standalone ## Build the binaries into bin/
+
+bin/mathub-webhooks: FORCE
+	@$(GO) build -ldflags '$(LDFLAGS)' -o $@ .
+
+bin/standalone: FORCE
+	@test -e $@ || echo "Building the embedded Temporal server: the first time this takes a few minutes."
+	@cd standalone && $(GO) build -ldflags '$(LDFLAGS)' -o ../$@ .
+
+.PHONY: FORCE
+FORCE:
+
+test: test-unit test-e2e ## Run every test, on a Postgres and a Temporal server started for them
+
+test-unit: bin/standalone
+	bin/standalone with-servers -- $(GO) test -race -timeout 8m ./...
+
+test-e2e: build
+	cd standalone && $(GO) test -timeout 15m ./...
+
+bench: build ## Measure deliveries per second and the time from emit to receipt
+	cd standalone && $(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./...
+
+generate: ## Make the generated code again: SQL queries, API server
+	$(TOOL) sqlc generate
+	$(GO) generate ./...
+
+check-generated: generate ## Prove that the generated code is current
+	@git diff --exit-code -- db api || { echo "generated code is out of date: run make generate and commit it"; exit 1; }
+
+lint: ## Run the linters on both modules
+	$(TOOL) golangci-lint run ./...
+	cd standalone && $(TOOL) golangci-lint run --config ../.golangci.yml ./...
+
+fmt: ## Format the code
+	$(TOOL) golangci-lint fmt ./...
+	cd standalone && $(TOOL) golangci-lint fmt --config ../.golangci.yml ./...
+
+vuln: ## Look for known vulnerabilities in what the product calls (needs internet)
+	$(TOOL) govulncheck ./...
+
+tidy: ## Tidy the modules
+	$(GO) mod tidy
+	cd standalone && $(GO) mod tidy
+	cd tools && $(GO) mod tidy
+
+clean: ## Remove the binaries; what make run stored stays in .data
+	rm -rf bin

@@ -1,0 +1,199 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// PageSize is how many webhooks one workflow delivers to. A larger audience is split into pages, each a DeliverBatch
+// of its own: far under Temporal's 2,000 pending activities and 51,200 history events a workflow.
+const PageSize = 250
+
+var lastWebhook = uuid.Max
+
+// AcceptInput is an event, its fields all filled in, and the workflow run that asks to own it.
+type AcceptInput struct {
+	Event webhook.Event
+	RunID string
+}
+
+// Audience is who an event goes to: either Targets, or, where they are more than PageSize, Pages.
+type Audience struct {
+	// Duplicate: another workflow run has accepted the event before, and delivers it.
+	Duplicate bool     `json:"duplicate,omitempty"`
+	Targets   []Target `json:"targets,omitempty"`
+	Pages     []Page   `json:"pages,omitempty"`
+}
+
+// Target is a webhook as history may show it: a host, never a whole URL, which may hold a token; no secret.
+type Target struct {
+	WebhookID uuid.UUID `json:"webhookId"`
+	BotID     string    `json:"botId"`
+	Host      string    `json:"host"`
+	// Slow: it has a failure run or answered slowly, so it goes through the slow lane.
+	Slow bool `json:"slow,omitempty"`
+}
+
+// Page is a span of webhook ids: after < id <= upto.
+type Page struct {
+	After uuid.UUID `json:"after"`
+	Upto  uuid.UUID `json:"upto"`
+}
+
+// AcceptEvent stores the event, from when on it is not lost, and resolves its subscribers. It may run any number of
+// times: the stored event names the run that owns it, so that only another run is told Duplicate, and webhooks that
+// have the event already are left out. A recorded failure is not left out: its retry may not have been planned yet,
+// and Deliver will not send it again.
+func (a *Activities) AcceptEvent(ctx context.Context, in AcceptInput) (Audience, error) {
+	e := in.Event
+	body := e.Body()
+	inserted, err := a.queries.InsertEvent(ctx, a.cfg.Pool, db.InsertEventParams{
+		ID: e.ID, Type: string(e.Type), Payload: body, BotIds: e.BotIDs, RunID: in.RunID,
+	})
+	if err != nil {
+		return Audience{}, fmt.Errorf("store event %s: %w", e.ID, err)
+	}
+	repeated := inserted == 0
+	if repeated {
+		stored, err := a.queries.GetEvent(ctx, a.cfg.Pool, e.ID)
+		if err != nil {
+			return Audience{}, fmt.Errorf("read event %s: %w", e.ID, err)
+		}
+		if stored.RunID != in.RunID {
+			return Audience{Duplicate: true}, nil
+		}
+		body = stored.Payload
+	}
+	event := storedEvent{ID: e.ID, Type: e.Type, Body: body, BotIDs: e.BotIDs}
+	subscribers, err := a.subscribers(ctx, event, Page{Upto: lastWebhook}, PageSize+1)
+	if err != nil {
+		return Audience{}, err
+	}
+	if len(subscribers) > PageSize {
+		pages, err := a.pages(ctx, event)
+		return Audience{Pages: pages}, err
+	}
+	targets, err := a.prepare(ctx, event, subscribers, repeated)
+	return Audience{Targets: targets}, err
+}
+
+// BatchInput names a page of an event's audience.
+type BatchInput struct {
+	EventID string `json:"eventId"`
+	Page    Page   `json:"page"`
+}
+
+// ResolveBatch is AcceptEvent's lookup for one page of an accepted event.
+func (a *Activities) ResolveBatch(ctx context.Context, in BatchInput) ([]Target, error) {
+	stored, err := a.queries.GetEvent(ctx, a.cfg.Pool, in.EventID)
+	if err != nil {
+		return nil, fmt.Errorf("read event %s: %w", in.EventID, err)
+	}
+	event := storedEvent{ID: stored.ID, Type: webhook.EventType(stored.Type), Body: stored.Payload, BotIDs: stored.BotIds}
+	// Webhooks subscribed since the pages were drawn may have made this one a little longer.
+	subscribers, err := a.subscribers(ctx, event, in.Page, 4*PageSize)
+	if err != nil {
+		return nil, err
+	}
+	return a.prepare(ctx, event, subscribers, true)
+}
+
+type storedEvent struct {
+	ID     string
+	Type   webhook.EventType
+	Body   []byte
+	BotIDs []string
+}
+
+func (a *Activities) subscribers(ctx context.Context, e storedEvent, page Page, most int32) ([]db.ListSubscribersRow, error) {
+	rows, err := a.queries.ListSubscribers(ctx, a.cfg.Pool, db.ListSubscribersParams{
+		EventType: string(e.Type), BotIds: e.BotIDs, After: page.After, Upto: page.Upto, PageSize: most,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look up the subscribers of event %s: %w", e.ID, err)
+	}
+	return rows, nil
+}
+
+func (a *Activities) pages(ctx context.Context, e storedEvent) ([]Page, error) {
+	ends, err := a.queries.SubscriberPages(ctx, a.cfg.Pool, db.SubscriberPagesParams{
+		EventType: string(e.Type), BotIds: e.BotIDs, PageSize: PageSize,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("page the subscribers of event %s: %w", e.ID, err)
+	}
+	var pages []Page
+	var after uuid.UUID
+	for _, end := range append(ends, lastWebhook) {
+		pages = append(pages, Page{After: after, Upto: end})
+		after = end
+	}
+	return pages, nil
+}
+
+// prepare makes the targets and hands what their first attempts need over to Deliver.
+func (a *Activities) prepare(ctx context.Context, e storedEvent, subscribers []db.ListSubscribersRow, repeated bool) ([]Target, error) {
+	ids := make([]uuid.UUID, len(subscribers))
+	for i, s := range subscribers {
+		ids[i] = webhook.DeliveryID(e.ID, s.ID, 1)
+	}
+	var recorded map[uuid.UUID]bool // by delivery: whether it succeeded
+	if repeated {
+		rows, err := a.queries.DeliveryOutcomes(ctx, a.cfg.Pool, ids)
+		if err != nil {
+			return nil, fmt.Errorf("look up the deliveries of event %s: %w", e.ID, err)
+		}
+		recorded = make(map[uuid.UUID]bool, len(rows))
+		for _, r := range rows {
+			recorded[r.ID] = r.Success
+		}
+	}
+	now := time.Now()
+	targets := make([]Target, 0, len(subscribers))
+	for i, s := range subscribers {
+		success, done := recorded[ids[i]]
+		if success {
+			continue
+		}
+		t := Target{WebhookID: s.ID, BotID: s.BotID, Host: hostOf(s.URL), Slow: s.FailureCount > 0 || s.IsSlow}
+		targets = append(targets, t)
+		if done || t.Slow {
+			continue
+		}
+		secrets, err := a.secrets(s.ID, s.Secret)
+		if err != nil {
+			continue // Deliver meets the same error, by itself
+		}
+		a.handoff.put(ids[i], job{
+			event: e, url: s.URL, secrets: secrets, botID: s.BotID, generation: s.Generation, readAt: now,
+		})
+	}
+	return slices.Clip(targets), nil
+}
+
+func (a *Activities) secrets(webhookID uuid.UUID, sealed []byte) ([]string, error) {
+	if sealed == nil {
+		return nil, nil
+	}
+	secret, err := a.cfg.Keyset.Open(webhookID, sealed)
+	if err != nil {
+		return nil, err
+	}
+	return []string{secret}, nil
+}
+
+func hostOf(rawURL string) string {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}

@@ -1,0 +1,75 @@
+// Package activities is what the workflows ask for: accept an event and resolve its subscribers, make a delivery,
+// record how it ended.
+package activities
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/egress"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// Config is what the activities need. All but Schedule is required; an empty Schedule means one attempt.
+type Config struct {
+	Pool     *pgxpool.Pool
+	Egress   *egress.Client
+	Keyset   *db.Keyset
+	Schedule webhook.Schedule
+	Version  string // of the program: sent in User-Agent
+	Logger   *slog.Logger
+}
+
+// Activities holds the activities' dependencies; its exported methods that take a context are the activities.
+type Activities struct {
+	cfg      Config
+	queries  *db.Queries
+	recorder *Recorder
+	lanes    *lanes
+	handoff  *handoff
+
+	mu      sync.Mutex
+	flights map[uuid.UUID]*flight
+
+	// base outlives each activity: a POST that was begun is brought to its end and recorded, whoever waits for it.
+	base   context.Context
+	cancel context.CancelFunc
+	flying sync.WaitGroup
+}
+
+// New returns the activities; Close stops them.
+func New(cfg Config) *Activities {
+	a := &Activities{
+		cfg:      cfg,
+		queries:  db.New(),
+		recorder: NewRecorder(cfg.Pool, cfg.Logger),
+		lanes:    newLanes(),
+		handoff:  newHandoff(),
+		flights:  map[uuid.UUID]*flight{},
+	}
+	a.base, a.cancel = context.WithCancel(context.Background())
+	return a
+}
+
+// Close waits until the deliveries under way have ended and are recorded. When ctx ends first they are cut off: no
+// row, no count; the workflow attempts them again.
+func (a *Activities) Close(ctx context.Context) {
+	landed := make(chan struct{})
+	go func() {
+		a.flying.Wait()
+		close(landed)
+	}()
+	select {
+	case <-landed:
+	case <-ctx.Done():
+		a.cancel()
+	}
+	a.recorder.Close(ctx)
+	<-landed
+	a.cancel()
+}

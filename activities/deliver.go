@@ -1,0 +1,266 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// Delivery names one attempt to deliver one event to one webhook.
+type Delivery struct {
+	EventID   string    `json:"eventId"`
+	WebhookID uuid.UUID `json:"webhookId"`
+	Attempt   int       `json:"attempt"` // 1 for the first
+}
+
+// Status is how an attempt ended.
+type Status string
+
+const (
+	// Delivered: the receiver took it.
+	Delivered Status = "delivered"
+	// Failed: the receiver did not take it. A failure counts.
+	Failed Status = "failed"
+	// Skipped: nothing was sent, and nothing is to be; Result.Error says why.
+	Skipped Status = "skipped"
+	// Deferred: nothing was sent yet, as it was not the delivery's turn.
+	Deferred Status = "deferred"
+)
+
+// Result is how an attempt ended, as the workflow's history keeps it: nothing in it comes from the receiver but a
+// status code, and nothing is secret.
+type Result struct {
+	Status     Status `json:"status"`
+	StatusCode int    `json:"statusCode,omitempty"`
+	Error      string `json:"error,omitempty"`
+	// RetryInMs is when the next attempt is due, in milliseconds from now; 0 when there is none.
+	RetryInMs int64 `json:"retryInMs,omitempty"`
+}
+
+// RetryIn is RetryInMs as a duration.
+func (r Result) RetryIn() time.Duration { return time.Duration(r.RetryInMs) * time.Millisecond }
+
+// BusyError is the type of the error that DeliverSlow fails with, to be called again, while it is not its turn.
+const BusyError = "Busy"
+
+// Deliver is the fast lane: one POST, recorded before it returns. It never waits for other deliveries to the same
+// webhook: where it would have to, it answers Deferred. An error means that our own side failed: nothing was
+// recorded or counted, and calling again goes on with a POST already made.
+func (a *Activities) Deliver(ctx context.Context, d Delivery) (Result, error) {
+	return a.fly(ctx, d, false, func(ctx context.Context, j job) (*turn, bool) {
+		return a.lanes.fast(ctx, d.WebhookID, j.botID)
+	})
+}
+
+// SlowDelivery is a delivery through the slow lane. Patient: while it is not the delivery's turn, fail with a
+// BusyError that Temporal is to repeat; otherwise answer Deferred.
+type SlowDelivery struct {
+	Delivery
+	Patient bool `json:"patient,omitempty"`
+}
+
+// DeliverSlow is the slow lane: Deliver for webhooks in trouble. It waits its turn for up to eight seconds.
+func (a *Activities) DeliverSlow(ctx context.Context, d SlowDelivery) (Result, error) {
+	result, err := a.fly(ctx, d.Delivery, false, func(ctx context.Context, j job) (*turn, bool) {
+		return a.lanes.slow(ctx, d.WebhookID, j.botID, j.failing)
+	})
+	if err == nil && result.Status == Deferred && d.Patient {
+		return result, temporal.NewApplicationErrorWithOptions("not this delivery's turn yet", BusyError,
+			temporal.ApplicationErrorOptions{Category: temporal.ApplicationErrorCategoryBenign})
+	}
+	return result, err
+}
+
+// TestInput names a test event and the workflow run that sends it.
+type TestInput struct {
+	WebhookID uuid.UUID
+	EventID   string
+	RunID     string
+	At        time.Time
+}
+
+// SendTest sends a test event to a webhook, also to a disabled one, at once. Skipped: there is no such webhook.
+func (a *Activities) SendTest(ctx context.Context, in TestInput) (Result, error) {
+	target, err := a.queries.GetTarget(ctx, a.cfg.Pool, db.GetTargetParams{ID: in.WebhookID})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Result{Status: Skipped, Error: "webhook deleted"}, nil
+	}
+	if err != nil {
+		return Result{}, fmt.Errorf("read webhook %s: %w", in.WebhookID, err)
+	}
+	e := webhook.TestEvent(in.EventID, in.At, in.WebhookID, target.BotID)
+	if _, err := a.queries.InsertEvent(ctx, a.cfg.Pool, db.InsertEventParams{
+		ID: e.ID, Type: string(e.Type), Payload: e.Body(), BotIds: []string{target.BotID}, RunID: in.RunID,
+	}); err != nil {
+		return Result{}, fmt.Errorf("store test event %s: %w", e.ID, err)
+	}
+	d := Delivery{EventID: in.EventID, WebhookID: in.WebhookID, Attempt: 1}
+	return a.fly(ctx, d, true, func(ctx context.Context, j job) (*turn, bool) {
+		return a.lanes.now(ctx, d.WebhookID, j.botID, j.failing)
+	})
+}
+
+// flight is a delivery under way in this process.
+type flight struct {
+	done   chan struct{}
+	result Result
+	err    error
+}
+
+// fly makes the delivery, or waits for the one already under way: an activity that is repeated while its first run
+// is still at it must not POST twice. The delivery goes on when ctx ends, as its outcome must be recorded. A test
+// goes to disabled webhooks too and is never retried.
+func (a *Activities) fly(ctx context.Context, d Delivery, test bool, enter func(context.Context, job) (*turn, bool)) (Result, error) {
+	id := webhook.DeliveryID(d.EventID, d.WebhookID, d.Attempt)
+	a.mu.Lock()
+	f, underWay := a.flights[id]
+	if !underWay {
+		f = &flight{done: make(chan struct{})}
+		a.flights[id] = f
+		a.flying.Add(1)
+	}
+	a.mu.Unlock()
+	if !underWay {
+		go func() {
+			defer a.flying.Done()
+			defer func() {
+				if p := recover(); p != nil {
+					a.cfg.Logger.Error("a delivery panicked", "delivery", id, "panic", p, "stack", string(debug.Stack()))
+					f.err = fmt.Errorf("delivery %s panicked", id)
+				}
+				a.mu.Lock()
+				delete(a.flights, id)
+				a.mu.Unlock()
+				close(f.done)
+			}()
+			f.result, f.err = a.attempt(a.base, id, d, test, enter)
+		}()
+	}
+	select {
+	case <-f.done:
+		return f.result, f.err
+	case <-ctx.Done():
+		return Result{}, ctx.Err()
+	}
+}
+
+func (a *Activities) attempt(ctx context.Context, id uuid.UUID, d Delivery, test bool, enter func(context.Context, job) (*turn, bool)) (Result, error) {
+	j, handed := a.handoff.take(id)
+	if !handed {
+		if r, ok, err := a.recorded(ctx, id, d, test); ok || err != nil {
+			return r, err
+		}
+		var skipped string
+		var err error
+		if j, skipped, err = a.load(ctx, d, test); err != nil || skipped != "" {
+			return Result{Status: Skipped, Error: skipped}, err
+		}
+	}
+	asked := time.Now()
+	t, ok := enter(ctx, j)
+	if !ok {
+		return Result{Status: Deferred}, nil
+	}
+	attempted, success := false, false
+	defer func() { t.end(attempted, success) }()
+	if time.Since(asked) > handoffFresh/2 {
+		// Much may have happened while it waited its turn.
+		var skipped string
+		var err error
+		if j, skipped, err = a.load(ctx, d, test); err != nil || skipped != "" {
+			return Result{Status: Skipped, Error: skipped}, err
+		}
+	}
+
+	header := webhook.Headers(webhook.Delivery{
+		Version: a.cfg.Version, Type: j.event.Type, EventID: d.EventID, ID: id, At: time.Now(), Secrets: j.secrets, Body: j.event.Body,
+	})
+	resp, err := a.cfg.Egress.Post(ctx, j.url, header, j.event.Body)
+	if err != nil {
+		return Result{}, fmt.Errorf("delivery %s was not attempted: %w", id, err)
+	}
+	attempted, success = true, resp.Success()
+	after, err := a.recorder.Record(ctx, Attempt{
+		DeliveryID: id, WebhookID: d.WebhookID, EventID: d.EventID, Number: d.Attempt, Generation: j.generation,
+		Success: success, StatusCode: resp.StatusCode, ResponseBody: resp.Body, Error: resp.Error,
+		Duration: resp.Duration, StartedAt: resp.StartedAt,
+	})
+	if err != nil {
+		return Result{}, fmt.Errorf("delivery %s was made but not recorded: %w", id, err)
+	}
+	return a.result(d, success, resp.StatusCode, resp.Error, resp.RetryAfter, !test && !after.Gone && after.Active), nil
+}
+
+func (a *Activities) result(d Delivery, success bool, code int, cause string, retryAfter time.Duration, retry bool) Result {
+	if success {
+		return Result{Status: Delivered, StatusCode: code}
+	}
+	r := Result{Status: Failed, StatusCode: code, Error: cause}
+	if retry {
+		if delay, more := a.cfg.Schedule.Delay(d.Attempt, retryAfter, 2*rand.Float64()-1); more {
+			r.RetryInMs = max(1, delay.Milliseconds())
+		}
+	}
+	return r
+}
+
+// recorded answers for a delivery that is in the history already: it is not sent again.
+func (a *Activities) recorded(ctx context.Context, id uuid.UUID, d Delivery, test bool) (Result, bool, error) {
+	row, err := a.queries.RecordedDelivery(ctx, a.cfg.Pool, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Result{}, false, nil
+	}
+	if err != nil {
+		return Result{}, false, fmt.Errorf("read delivery %s: %w", id, err)
+	}
+	var code int
+	if row.StatusCode != nil {
+		code = int(*row.StatusCode)
+	}
+	var cause string
+	if row.Error != nil {
+		cause = *row.Error
+	}
+	return a.result(d, row.Success, code, cause, 0, !test), true, nil
+}
+
+// load reads what the delivery needs from Postgres, or says why it is to be skipped.
+func (a *Activities) load(ctx context.Context, d Delivery, test bool) (j job, skipped string, err error) {
+	stored, err := a.queries.GetEvent(ctx, a.cfg.Pool, d.EventID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return job{}, "event no longer kept", nil
+	}
+	if err != nil {
+		return job{}, "", fmt.Errorf("read event %s: %w", d.EventID, err)
+	}
+	target, err := a.queries.GetTarget(ctx, a.cfg.Pool, db.GetTargetParams{ID: d.WebhookID, EventType: stored.Type})
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return job{}, "webhook deleted", nil
+	case err != nil:
+		return job{}, "", fmt.Errorf("read webhook %s: %w", d.WebhookID, err)
+	case !test && !target.IsActive:
+		return job{}, "webhook disabled", nil
+	case !test && !target.Subscribed:
+		return job{}, "webhook no longer subscribed to " + stored.Type, nil
+	}
+	secrets, err := a.secrets(target.ID, target.Secret)
+	if err != nil {
+		return job{}, "", err
+	}
+	return job{
+		event: storedEvent{ID: stored.ID, Type: webhook.EventType(stored.Type), Body: stored.Payload, BotIDs: stored.BotIds},
+		url:   target.URL, secrets: secrets, botID: target.BotID, generation: target.Generation,
+		failing: target.FailureCount > 0, readAt: time.Now(),
+	}, "", nil
+}

@@ -1,0 +1,61 @@
+package activities
+
+import (
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+const (
+	// handoffFresh is how old a handed-over job may be to be used as it is: within it, a webhook's change is as if
+	// it had come just after the delivery.
+	handoffFresh = 2 * time.Second
+	// handoffMost bounds the memory of jobs whose delivery never came to this process.
+	handoffMost = 20_000
+)
+
+// job is all that a delivery needs.
+type job struct {
+	event      storedEvent
+	url        string
+	secrets    []string
+	botID      string
+	generation int32
+	failing    bool
+	readAt     time.Time
+}
+
+// handoff passes what the subscriber lookup has read to the deliveries that follow within milliseconds in the same
+// process, so that they need not read it again. It is a shortcut only: a delivery that finds nothing here reads
+// Postgres. Each job is taken once, so a repeated delivery always reads whether it is recorded already.
+type handoff struct {
+	mu    sync.Mutex
+	jobs  map[uuid.UUID]job
+	order []uuid.UUID // oldest first; ids of jobs already taken included
+}
+
+func newHandoff() *handoff { return &handoff{jobs: map[uuid.UUID]job{}} }
+
+func (h *handoff) put(deliveryID uuid.UUID, j job) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for len(h.order) > 0 {
+		oldest, held := h.jobs[h.order[0]]
+		if held && len(h.order) < handoffMost && time.Since(oldest.readAt) < handoffFresh {
+			break
+		}
+		delete(h.jobs, h.order[0])
+		h.order = h.order[1:]
+	}
+	h.jobs[deliveryID] = j
+	h.order = append(h.order, deliveryID)
+}
+
+func (h *handoff) take(deliveryID uuid.UUID) (job, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	j, ok := h.jobs[deliveryID]
+	delete(h.jobs, deliveryID)
+	return j, ok && time.Since(j.readAt) < handoffFresh
+}

@@ -1,0 +1,250 @@
+package activities
+
+import (
+	"container/list"
+	"context"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// The caps that keep a bad receiver's trouble its own, in each worker. Waiting for a turn is never the receiver's
+// failure.
+const (
+	// pauseAfterFailure is how long a webhook is left alone after a failed exchange: with it, events that fall into
+	// a two-second restart of a receiver cost it one or two failures; without it, one a millisecond.
+	pauseAfterFailure = time.Second
+	// hangingAfter is how long an exchange may be under way before its webhook gets no more in the fast lane.
+	hangingAfter = time.Second
+	// lingeringAfter and maxLingering bound what one bot's receivers may hold up in the fast lane: so many
+	// exchanges older than that, and the bot's next ones go to the slow lane.
+	lingeringAfter = 250 * time.Millisecond
+	maxLingering   = 32
+	// maxFastPerBot bounds a bot's exchanges in the fast lane even before the oldest of them lingers.
+	maxFastPerBot = 256
+	// maxSlowPerWebhook bounds the exchanges with a webhook that is slow but does not fail.
+	maxSlowPerWebhook = 4
+	// maxSlowPerBot bounds a bot's exchanges in the slow lane.
+	maxSlowPerBot = 16
+	// maxWaitingPerWebhook and maxWaitingPerBot bound who waits in the slow lane, as each holds one of its slots.
+	maxWaitingPerWebhook = 4
+	maxWaitingPerBot     = 32
+	// slowPatience is how long one wait in the slow lane lasts before the slot is given back.
+	slowPatience = 8 * time.Second
+)
+
+// lanes decides which exchanges may begin: by webhook and by bot.
+type lanes struct {
+	mu       sync.Mutex
+	webhooks map[uuid.UUID]*traffic
+	bots     map[string]*traffic
+}
+
+// traffic is what is under way to one webhook, or to all webhooks of one bot.
+type traffic struct {
+	started *list.List // of time.Time, oldest first
+	slow    int        // how many of them are in the slow lane
+	waiting int
+	changed chan struct{} // closed when a turn ends; nil when nobody waits
+
+	// Of a webhook only:
+	failing  bool
+	resumeAt time.Time
+}
+
+func newLanes() *lanes {
+	return &lanes{webhooks: map[uuid.UUID]*traffic{}, bots: map[string]*traffic{}}
+}
+
+// turn is the right to one exchange. end must be called once.
+type turn struct {
+	lanes            *lanes
+	webhookID        uuid.UUID
+	botID            string
+	webhook, bot     *traffic
+	inWebhook, inBot *list.Element
+	slow             bool
+}
+
+// fast gives a turn in the fast lane without waiting for the webhook, and for the bot no longer than until it is
+// plain whether its exchanges linger. false: the delivery belongs in the slow lane.
+func (l *lanes) fast(ctx context.Context, webhookID uuid.UUID, botID string) (*turn, bool) {
+	giveUp := time.Now().Add(lingeringAfter)
+	return l.enter(ctx, webhookID, botID, false, giveUp, func(w, b *traffic, now time.Time) verdict {
+		switch {
+		case w.failing || now.Before(w.resumeAt) || w.olderThan(now.Add(-hangingAfter), 1):
+			return refused
+		case b.olderThan(now.Add(-lingeringAfter), maxLingering):
+			return refused
+		case b.started.Len() >= maxFastPerBot:
+			return wait
+		}
+		return granted
+	})
+}
+
+// slow gives a turn in the slow lane, waiting up to slowPatience. failing is what the database says: the webhook
+// has a failure run.
+func (l *lanes) slow(ctx context.Context, webhookID uuid.UUID, botID string, failing bool) (*turn, bool) {
+	return l.enter(ctx, webhookID, botID, true, time.Now().Add(slowPatience), func(w, b *traffic, now time.Time) verdict {
+		most := maxSlowPerWebhook
+		if failing || w.failing {
+			most = 1
+		}
+		switch {
+		case w.started.Len() < most && b.slow < maxSlowPerBot && !now.Before(w.resumeAt):
+			return granted
+		case w.waiting >= maxWaitingPerWebhook || b.waiting >= maxWaitingPerBot:
+			return refused
+		}
+		return wait
+	})
+}
+
+// now gives a turn to a person who waits for the answer: it only waits while a failing webhook has another exchange
+// under way.
+func (l *lanes) now(ctx context.Context, webhookID uuid.UUID, botID string, failing bool) (*turn, bool) {
+	return l.enter(ctx, webhookID, botID, false, time.Now().Add(slowPatience), func(w, _ *traffic, _ time.Time) verdict {
+		if (failing || w.failing) && w.started.Len() > 0 {
+			return wait
+		}
+		return granted
+	})
+}
+
+type verdict int
+
+const (
+	granted verdict = iota
+	wait
+	refused
+)
+
+func (l *lanes) enter(ctx context.Context, webhookID uuid.UUID, botID string, slow bool, giveUp time.Time, rule func(w, b *traffic, now time.Time) verdict) (*turn, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for {
+		w, b := trafficOf(l.webhooks, webhookID), trafficOf(l.bots, botID)
+		now := time.Now()
+		v := rule(w, b, now)
+		if v == granted {
+			if slow {
+				b.slow++
+			}
+			return &turn{
+				lanes: l, webhookID: webhookID, botID: botID, webhook: w, bot: b, slow: slow,
+				inWebhook: w.started.PushBack(now), inBot: b.started.PushBack(now),
+			}, true
+		}
+		if v == refused || !now.Before(giveUp) || ctx.Err() != nil {
+			l.forget(webhookID, w, botID, b)
+			return nil, false
+		}
+		until := giveUp
+		if now.Before(w.resumeAt) && w.resumeAt.Before(until) {
+			until = w.resumeAt
+		}
+		w.wait(ctx, l, b, until)
+	}
+}
+
+// wait gives up the lock until a turn at w or b ends, or until comes.
+func (w *traffic) wait(ctx context.Context, l *lanes, b *traffic, until time.Time) {
+	w.waiting++
+	b.waiting++
+	atWebhook, atBot := w.signal(), b.signal()
+	l.mu.Unlock()
+	timer := time.NewTimer(time.Until(until))
+	select {
+	case <-atWebhook:
+	case <-atBot:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	timer.Stop()
+	l.mu.Lock()
+	w.waiting--
+	b.waiting--
+}
+
+// end gives the turn back. attempted: there was an exchange, and success how it ended.
+func (t *turn) end(attempted, success bool) {
+	l := t.lanes
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t.webhook.started.Remove(t.inWebhook)
+	t.bot.started.Remove(t.inBot)
+	if t.slow {
+		t.bot.slow--
+	}
+	if attempted {
+		t.webhook.failing = !success
+		t.webhook.resumeAt = time.Time{}
+		if !success {
+			t.webhook.resumeAt = time.Now().Add(pauseAfterFailure)
+		}
+	}
+	t.webhook.broadcast()
+	t.bot.broadcast()
+	l.forget(t.webhookID, t.webhook, t.botID, t.bot)
+}
+
+// forget drops what nothing is known of any more. A webhook's failure is remembered for its pause; what lasts
+// longer is in the database.
+func (l *lanes) forget(webhookID uuid.UUID, w *traffic, botID string, b *traffic) {
+	if b.idle() {
+		delete(l.bots, botID)
+	}
+	if !w.idle() {
+		return
+	}
+	if left := time.Until(w.resumeAt); left > 0 {
+		time.AfterFunc(left, func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if now := l.webhooks[webhookID]; now == w && w.idle() && !time.Now().Before(w.resumeAt) {
+				delete(l.webhooks, webhookID)
+			}
+		})
+		return
+	}
+	delete(l.webhooks, webhookID)
+}
+
+func trafficOf[K comparable](m map[K]*traffic, key K) *traffic {
+	t := m[key]
+	if t == nil {
+		t = &traffic{started: list.New()}
+		m[key] = t
+	}
+	return t
+}
+
+func (t *traffic) idle() bool { return t.started.Len() == 0 && t.waiting == 0 }
+
+// olderThan says whether at least n of what is under way began before limit.
+func (t *traffic) olderThan(limit time.Time, n int) bool {
+	if t.started.Len() < n {
+		return false
+	}
+	e := t.started.Front()
+	for range n - 1 {
+		e = e.Next()
+	}
+	return e.Value.(time.Time).Before(limit)
+}
+
+func (t *traffic) signal() <-chan struct{} {
+	if t.changed == nil {
+		t.changed = make(chan struct{})
+	}
+	return t.changed
+}
+
+func (t *traffic) broadcast() {
+	if t.changed != nil {
+		close(t.changed)
+		t.changed = nil
+	}
+}

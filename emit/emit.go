@@ -1,0 +1,91 @@
+// Package emit is how a Go backend emits events: it starts DeliverEvent workflows.
+package emit
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/mathub/webhooks/webhook"
+)
+
+// The names through which any Temporal SDK emits an event: start a workflow of type WorkflowType on TaskQueue, with
+// the id WorkflowID gives and the event as its one JSON input.
+const (
+	WorkflowType = "DeliverEvent"
+	TaskQueue    = "mathub-webhooks"
+)
+
+// WorkflowID is the id of the one workflow that delivers an event.
+func WorkflowID(eventID string) string { return "event-" + eventID }
+
+// Receipt says what became of an emitted event.
+type Receipt struct {
+	ID         string `json:"id"`
+	WorkflowID string `json:"workflowId"`
+	// Duplicate: the event's id was accepted before; this call delivers nothing.
+	Duplicate bool `json:"duplicate"`
+}
+
+// Event accepts e for delivery: when it returns without an error, e is durable in Temporal and will be delivered to
+// its audience at least once. The id defaults to a UUIDv7 and the timestamp to now; to emit again after an error,
+// give e an id of your own beforehand, so that it is delivered once however often it is emitted.
+//
+// The error is a *webhook.InvalidError where e is at fault, else what Temporal said. In a process that also runs a
+// worker on c, the workflow begins there at once (eager start), without another round trip.
+func Event(ctx context.Context, c client.Client, e webhook.Event) (Receipt, error) {
+	if err := e.Validate(); err != nil {
+		return Receipt{}, err
+	}
+	if e.ID == "" {
+		e.ID = webhook.NewID()
+	}
+	if e.Timestamp == "" {
+		e.Timestamp = webhook.FormatTime(time.Now())
+	}
+	input, err := marshal(e)
+	if err != nil {
+		return Receipt{}, err
+	}
+	receipt := Receipt{ID: e.ID, WorkflowID: WorkflowID(e.ID)}
+	_, err = c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+		ID:        receipt.WorkflowID,
+		TaskQueue: TaskQueue,
+		// A start that failed, for a fault in its input, accepted nothing. Whatever did accept the event is found in
+		// Postgres, which keeps it longer than Temporal keeps workflows.
+		WorkflowIDReusePolicy:                    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY,
+		WorkflowExecutionErrorWhenAlreadyStarted: true,
+		EnableEagerStart:                         true,
+		StaticSummary:                            string(e.Type),
+	}, WorkflowType, converter.NewRawValue(&commonpb.Payload{
+		Metadata: map[string][]byte{converter.MetadataEncoding: []byte(converter.MetadataEncodingJSON)},
+		Data:     input,
+	}))
+	if temporal.IsWorkflowExecutionAlreadyStartedError(err) {
+		receipt.Duplicate = true
+		return receipt, nil
+	}
+	if err != nil {
+		return Receipt{}, fmt.Errorf("start %s: %w", receipt.WorkflowID, err)
+	}
+	return receipt, nil
+}
+
+// marshal writes e with its data's bytes as they are: json.Marshal would escape < > & and U+2028 in it.
+func marshal(e webhook.Event) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(e); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}

@@ -1,0 +1,344 @@
+// Mathub Webhooks delivers Mathub's events to the webhooks that bot developers subscribe.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/contrib/envconfig"
+	temporallog "go.temporal.io/sdk/log"
+
+	"github.com/mathub/webhooks/activities"
+	"github.com/mathub/webhooks/api"
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/egress"
+	"github.com/mathub/webhooks/webhook"
+	"github.com/mathub/webhooks/worker"
+)
+
+// version is set by the linker on a release: -ldflags "-X main.version=1.2.3".
+var version = "dev"
+
+type commands struct {
+	Serve   serveCommand     `cmd:"" help:"Run the API and a worker in one process."`
+	API     apiCommand       `cmd:"" name:"api" help:"Run the API alone."`
+	Worker  workerCommand    `cmd:"" help:"Run a worker alone."`
+	Migrate migrateCommand   `cmd:"" help:"Bring the database's schema up to this version."`
+	Bot     botCommands      `cmd:"" help:"Make bots and their keys."`
+	Keyset  keysetCommands   `cmd:"" help:"Make the keys that encrypt webhook secrets."`
+	Version kong.VersionFlag `help:"Print the version."`
+}
+
+type botCommands struct {
+	Create botCreateCommand `cmd:"" help:"Make a bot and print its id."`
+	Key    botKeyCommand    `cmd:"" help:"Make a key for a bot and print it, the only time."`
+}
+
+type keysetCommands struct {
+	New keysetNewCommand `cmd:"" help:"Make a keyset and print it, for MATHUB_KEYSET."`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var c commands
+	parser := kong.Parse(&c,
+		kong.Name("mathub-webhooks"),
+		kong.Description("The webhook delivery service of Mathub. Every flag can be set by the environment variable named beside it."),
+		kong.Vars{"version": buildVersion(), "schedule": webhook.DefaultSchedule.String(), "most": fmt.Sprint(webhook.MaxWebhooksPerBot)},
+		kong.UsageOnError(),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+	)
+	parser.FatalIfErrorf(parser.Run())
+}
+
+func buildVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && version == "dev" && strings.HasPrefix(info.Main.Version, "v") {
+		return info.Main.Version[1:]
+	}
+	return version
+}
+
+type databaseFlags struct {
+	DatabaseURL string `name:"database-url" env:"MATHUB_DATABASE_URL" required:"" help:"Postgres, such as postgres://user:password@host/mathub."`
+}
+
+type keysetFlags struct {
+	Keyset string `env:"MATHUB_KEYSET" required:"" help:"The keys that encrypt webhook secrets, as \"keyset new\" printed them."`
+}
+
+type egressFlags struct {
+	EgressAllow     []netip.Prefix `env:"MATHUB_EGRESS_ALLOW" help:"CIDRs that webhooks may point to although they are private."`
+	EgressAllowHTTP bool           `name:"egress-allow-http" env:"MATHUB_EGRESS_ALLOW_HTTP" help:"Allow http:// webhook URLs."`
+}
+
+type logFlags struct {
+	LogLevel  slog.Level `env:"MATHUB_LOG_LEVEL" default:"info" help:"The least level logged: debug, info, warn or error."`
+	LogFormat string     `env:"MATHUB_LOG_FORMAT" default:"text" enum:"text,json" help:"How log lines are written: text or json."`
+}
+
+func (f logFlags) logger() *slog.Logger {
+	options := &slog.HandlerOptions{Level: f.LogLevel}
+	if f.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, options))
+}
+
+type apiFlags struct {
+	Addr              string `env:"MATHUB_ADDR" default:"127.0.0.1:8080" help:"Where the API listens."`
+	ServiceToken      string `env:"MATHUB_SERVICE_TOKEN" help:"The service API's bearer token; without one the service API is off."`
+	MaxWebhooksPerBot int    `env:"MATHUB_MAX_WEBHOOKS_PER_BOT" default:"${most}" help:"How many webhooks a bot may have."`
+}
+
+type workerFlags struct {
+	RetrySchedule webhook.Schedule `env:"MATHUB_RETRY_SCHEDULE" default:"${schedule}" help:"When a failed delivery is attempted again, such as 30s,2m; empty: never."`
+}
+
+type commonFlags struct {
+	databaseFlags
+	keysetFlags
+	egressFlags
+	logFlags
+}
+
+type serveCommand struct {
+	commonFlags
+	apiFlags
+	workerFlags
+}
+
+func (c *serveCommand) Run(ctx context.Context) error {
+	return run(ctx, c.commonFlags, &c.apiFlags, &c.workerFlags)
+}
+
+type apiCommand struct {
+	commonFlags
+	apiFlags
+}
+
+func (c *apiCommand) Run(ctx context.Context) error { return run(ctx, c.commonFlags, &c.apiFlags, nil) }
+
+type workerCommand struct {
+	commonFlags
+	workerFlags
+}
+
+func (c *workerCommand) Run(ctx context.Context) error {
+	return run(ctx, c.commonFlags, nil, &c.workerFlags)
+}
+
+// run wires the parts, starts those whose flags are given, and stops them when ctx ends: first what takes new work,
+// then what has some under way, then what both stand on.
+func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker *workerFlags) error {
+	log := common.logger()
+	slog.SetDefault(log)
+	keyset, err := db.ParseKeyset(common.Keyset)
+	if err != nil {
+		return fmt.Errorf("MATHUB_KEYSET: %w", err)
+	}
+	var pool *pgxpool.Pool
+	err = await(ctx, log, "Postgres", func() (err error) {
+		pool, err = db.Open(ctx, common.DatabaseURL)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	temporalClient, err := newTemporalClient(log)
+	if err != nil {
+		return err
+	}
+	defer temporalClient.Close()
+
+	if runWorker != nil {
+		deliveries := activities.New(activities.Config{
+			Pool:     pool,
+			Egress:   egress.New(egress.Options{Allow: common.EgressAllow, AllowHTTP: common.EgressAllowHTTP}),
+			Keyset:   keyset,
+			Schedule: runWorker.RetrySchedule,
+			Version:  buildVersion(),
+			Logger:   log,
+		})
+		var w *worker.Worker
+		err := await(ctx, log, "Temporal", func() (err error) {
+			w, err = worker.Start(temporalClient, deliveries)
+			return err
+		})
+		if err != nil {
+			deliveries.Close(ctx)
+			return err
+		}
+		defer w.Stop()
+		log.Info("worker is running")
+	}
+	if serveAPI == nil {
+		<-ctx.Done()
+		return nil
+	}
+	handler, err := api.New(api.Config{
+		Pool:              pool,
+		Temporal:          temporalClient,
+		Keyset:            keyset,
+		ServiceToken:      serveAPI.ServiceToken,
+		URLRules:          webhook.URLRules{Allow: common.EgressAllow, AllowHTTP: common.EgressAllowHTTP},
+		MaxWebhooksPerBot: serveAPI.MaxWebhooksPerBot,
+		Logger:            log,
+		Version:           buildVersion(),
+	})
+	if err != nil {
+		return err
+	}
+	return listen(ctx, log, serveAPI.Addr, handler)
+}
+
+// listen serves until ctx ends, then gives the requests under way 3 s.
+func listen(ctx context.Context, log *slog.Logger, addr string, handler http.Handler) error {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      60 * time.Second, // a test delivery is answered when it has ended
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("MATHUB_ADDR: %w", err)
+	}
+	log.Info("API is listening", "addr", listener.Addr().String())
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("API: %w", err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	defer cancel()
+	if err := server.Shutdown(grace); err != nil {
+		return errors.Join(err, server.Close())
+	}
+	return nil
+}
+
+// await tries f until it succeeds, for a minute: in a deployment, what it stands on may still be starting.
+func await(ctx context.Context, log *slog.Logger, what string, f func() error) error {
+	for deadline := time.Now().Add(time.Minute); ; {
+		err := f()
+		if err == nil || ctx.Err() != nil || time.Now().After(deadline) {
+			return err
+		}
+		log.Warn("waiting for "+what, "error", err)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// newTemporalClient reads TEMPORAL_ADDRESS and its like as every Temporal tool does. It connects when first used.
+func newTemporalClient(log *slog.Logger) (client.Client, error) {
+	options, err := envconfig.LoadDefaultClientOptions()
+	if err != nil {
+		return nil, fmt.Errorf("Temporal's environment configuration: %w", err)
+	}
+	if options.HostPort == "" {
+		options.HostPort = "127.0.0.1:7233"
+	}
+	options.Logger = temporallog.NewStructuredLogger(log)
+	return client.NewLazyClient(options)
+}
+
+type migrateCommand struct{ databaseFlags }
+
+func (c *migrateCommand) Run(ctx context.Context) error {
+	applied, err := db.Migrate(ctx, c.DatabaseURL)
+	for _, name := range applied {
+		fmt.Println("applied", name)
+	}
+	if err == nil && len(applied) == 0 {
+		fmt.Println("the schema is up to date")
+	}
+	return err
+}
+
+type botCreateCommand struct {
+	databaseFlags
+	Name string `arg:"" help:"The bot's name."`
+	ID   string `help:"Mathub's id of the bot; a UUIDv7 when left out."`
+	JSON bool   `help:"Print JSON."`
+}
+
+func (c *botCreateCommand) Run(ctx context.Context) error {
+	pool, err := db.Open(ctx, c.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	var id *string
+	if c.ID != "" {
+		id = &c.ID
+	}
+	bot, err := api.CreateBot(ctx, pool, id, c.Name)
+	if err != nil {
+		return err
+	}
+	return printed(c.JSON, bot, bot.ID)
+}
+
+type botKeyCommand struct {
+	databaseFlags
+	Bot  string `arg:"" name:"name-or-id" help:"The bot's id, or its name where only one has it."`
+	JSON bool   `help:"Print JSON."`
+}
+
+func (c *botKeyCommand) Run(ctx context.Context) error {
+	pool, err := db.Open(ctx, c.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	key, err := api.CreateKey(ctx, pool, c.Bot)
+	if err != nil {
+		return err
+	}
+	return printed(c.JSON, key, key.Key)
+}
+
+type keysetNewCommand struct{}
+
+func (c *keysetNewCommand) Run() error {
+	keyset, err := db.NewKeyset()
+	if err != nil {
+		return err
+	}
+	fmt.Println(keyset)
+	return nil
+}
+
+// printed writes v as JSON for machines, or the one line that a person, or a shell variable, wants.
+func printed(asJSON bool, v any, line string) error {
+	if !asJSON {
+		fmt.Println(line)
+		return nil
+	}
+	return json.NewEncoder(os.Stdout).Encode(v)
+}

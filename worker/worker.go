@@ -1,0 +1,81 @@
+// Package worker registers the workflows and activities with Temporal and sizes the workers.
+package worker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/worker"
+
+	"github.com/mathub/webhooks/activities"
+	"github.com/mathub/webhooks/workflows"
+)
+
+const (
+	// fastSlots is how many local activities, each a POST or a read, run at once. A hanging receiver holds one for
+	// 5 s; lanes.go bounds how many of them one bot can hold. Sockets are bounded by egress, memory by this.
+	fastSlots = 2000
+	// workflowSlots: a workflow task holds its slot until its local activities have ended.
+	workflowSlots = 2000
+	// slowSlots is how many activities of the slow lane run or wait for their turn at once.
+	slowSlots = 500
+	// stopTimeout is what Stop gives the tasks under way: a POST takes 5 s, its recording is quick.
+	stopTimeout = 7 * time.Second
+)
+
+// Worker runs both lanes on one client.
+type Worker struct {
+	fast, slow worker.Worker
+	activities *activities.Activities
+}
+
+// Start starts polling. The activities are the worker's from then on: Stop closes them.
+func Start(c client.Client, a *activities.Activities) (*Worker, error) {
+	w := &Worker{
+		activities: a,
+		fast: worker.New(c, workflows.TaskQueue, worker.Options{
+			LocalActivityWorkerOnly:                 true,
+			MaxConcurrentLocalActivityExecutionSize: fastSlots,
+			MaxConcurrentWorkflowTaskExecutionSize:  workflowSlots,
+			WorkerStopTimeout:                       stopTimeout,
+		}),
+		slow: worker.New(c, workflows.SlowTaskQueue, worker.Options{
+			DisableWorkflowWorker:              true,
+			MaxConcurrentActivityExecutionSize: slowSlots,
+			WorkerStopTimeout:                  stopTimeout,
+		}),
+	}
+	w.fast.RegisterWorkflow(workflows.DeliverEvent)
+	w.fast.RegisterWorkflow(workflows.DeliverBatch)
+	w.fast.RegisterWorkflow(workflows.RetryDelivery)
+	w.fast.RegisterWorkflow(workflows.SendTest)
+	methods := activity.RegisterOptions{SkipInvalidStructFunctions: true}
+	w.fast.RegisterActivityWithOptions(a, methods)
+	w.slow.RegisterActivityWithOptions(a, methods)
+	if err := w.fast.Start(); err != nil {
+		return nil, fmt.Errorf("start worker on %s: %w", workflows.TaskQueue, err)
+	}
+	if err := w.slow.Start(); err != nil {
+		w.fast.Stop()
+		return nil, fmt.Errorf("start worker on %s: %w", workflows.SlowTaskQueue, err)
+	}
+	return w, nil
+}
+
+// Stop takes no more work, lets deliveries under way end and be recorded, within 8 s in all, and leaves the rest to
+// other workers.
+func (w *Worker) Stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout+time.Second)
+	defer cancel()
+	slow := make(chan struct{})
+	go func() {
+		w.slow.Stop()
+		close(slow)
+	}()
+	w.fast.Stop()
+	<-slow
+	w.activities.Close(ctx)
+}
