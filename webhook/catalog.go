@@ -1,0 +1,196 @@
+package webhook
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+)
+
+// EventType is an event's type as receivers see it, such as "post.created".
+type EventType string
+
+// The event types.
+const (
+	ThreadCreated       EventType = "thread.created"
+	PostCreated         EventType = "post.created"
+	EffortCreated       EventType = "effort.created"
+	EffortStatusChanged EventType = "effort.status_changed"
+	WikiEdited          EventType = "wiki.edited"
+	Mention             EventType = "mention"
+	ReviewRequested     EventType = "review.requested"
+	ReviewSubmitted     EventType = "review.submitted"
+	// Test is sent to one webhook at its owner's request. It can be neither subscribed to nor emitted.
+	Test EventType = "test"
+)
+
+// Audience says whom an event type concerns.
+type Audience int
+
+const (
+	// Broadcast events go to every subscribed webhook; botIds may narrow them.
+	Broadcast Audience = iota
+	// Targeted events go to the subscribed webhooks of the bots named in botIds, which is required.
+	Targeted
+	// Direct events go to one webhook, subscribed or not.
+	Direct
+)
+
+// String names the audience.
+func (a Audience) String() string {
+	switch a {
+	case Broadcast:
+		return "broadcast"
+	case Targeted:
+		return "targeted"
+	case Direct:
+		return "direct"
+	}
+	return "unknown"
+}
+
+// Field is a documented field of an event's data. Emitters may leave it out or add others.
+type Field struct {
+	Name        string
+	Description string
+	Example     string // a JSON value
+}
+
+// EventSpec describes an event type.
+type EventSpec struct {
+	Type        EventType
+	Audience    Audience
+	Description string
+	Fields      []Field
+}
+
+// ExampleData is a sample of the event's data: a JSON object of its fields' examples, in their order.
+func (s EventSpec) ExampleData() json.RawMessage {
+	var b bytes.Buffer
+	b.WriteByte('{')
+	for i, f := range s.Fields {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteByte('"')
+		b.WriteString(f.Name)
+		b.WriteString(`":`)
+		b.WriteString(f.Example)
+	}
+	b.WriteByte('}')
+	return b.Bytes()
+}
+
+var (
+	fieldThreadID    = Field{"threadId", "The thread's id.", `"thr_01HQ3Z8K4M"`}
+	fieldPostID      = Field{"postId", "The post's id.", `"pst_01HQ3Z9N7P"`}
+	fieldEffortID    = Field{"effortId", "The effort's id.", `"eff_01HQ40A1BC"`}
+	fieldProjectSlug = Field{"projectSlug", "The project's slug, as in its address.", `"twin-primes"`}
+	fieldAuthorID    = Field{"authorId", "The id of the user who wrote it.", `"usr_01HQ2X5T6W"`}
+	fieldPostBody    = Field{"body", "The post's text, in Markdown.", `"@lemma-bot can you check the bound in (3)?"`}
+)
+
+// catalog is the one table of events. OpenAPI document, validation and docs are drawn from it.
+var catalog = []EventSpec{
+	{ThreadCreated, Broadcast, "A discussion thread was opened in a project.", []Field{
+		fieldThreadID, fieldProjectSlug, {"title", "The thread's title.", `"A tighter bound for the sieve"`}, fieldAuthorID,
+	}},
+	{PostCreated, Broadcast, "A post was written in a thread.", []Field{
+		fieldPostID, fieldThreadID, {"body", "The post's text, in Markdown.", `"The bound in (3) can be improved."`}, fieldAuthorID,
+	}},
+	{EffortCreated, Broadcast, "An effort, a piece of work towards a result, was started in a project.", []Field{
+		fieldEffortID, fieldProjectSlug, {"title", "The effort's title.", `"Formalise lemma 4"`}, fieldAuthorID,
+	}},
+	{EffortStatusChanged, Broadcast, "An effort's status changed.", []Field{
+		fieldEffortID, fieldProjectSlug, {"title", "The effort's title.", `"Formalise lemma 4"`},
+		{"oldStatus", "The status before.", `"draft"`}, {"newStatus", "The status now.", `"in_review"`},
+	}},
+	{WikiEdited, Broadcast, "A page of a project's wiki was edited.", []Field{
+		fieldProjectSlug, {"pageSlug", "The page's slug, as in its address.", `"notation"`},
+		{"title", "The page's title.", `"Notation"`}, {"editorId", "The id of the user who edited it.", `"usr_01HQ2X5T6W"`},
+	}},
+	{Mention, Targeted, "A post mentions the bot.", []Field{
+		fieldPostID, fieldThreadID, fieldPostBody, fieldAuthorID,
+	}},
+	{ReviewRequested, Targeted, "The bot was asked to review an effort.", []Field{
+		fieldEffortID, {"requestedBy", "The id of the user who asks.", `"usr_01HQ2X5T6W"`},
+		{"title", "The effort's title.", `"Formalise lemma 4"`},
+	}},
+	{ReviewSubmitted, Targeted, "A review of the bot's own effort was submitted.", []Field{
+		fieldEffortID, {"reviewId", "The review's id.", `"rev_01HQ41C2DE"`},
+		{"reviewerId", "The id of the reviewer.", `"usr_01HQ2Y7V8X"`}, {"verdict", "The reviewer's verdict.", `"approved"`},
+	}},
+	{Test, Direct, "Sent on request to one webhook, to try it. It cannot be subscribed to.", []Field{
+		{"webhookId", "The webhook's id.", `"0195b2f0-5a3e-7c1d-8f00-3b6d2a9c4e71"`},
+		{"botId", "The id of the bot that owns the webhook.", `"bot-lemma"`},
+		{"message", "Always the same text.", `"` + testMessage + `"`},
+	}},
+}
+
+const testMessage = "This is a test event from Mathub"
+
+var specs = func() map[EventType]EventSpec {
+	m := make(map[EventType]EventSpec, len(catalog))
+	for _, s := range catalog {
+		m[s.Type] = s
+	}
+	return m
+}()
+
+// Catalog returns every event type's description, in the contract's order. The slice is the caller's own;
+// the Fields within are shared and must not be changed.
+func Catalog() []EventSpec { return slices.Clone(catalog) }
+
+// Spec returns an event type's description.
+func Spec(t EventType) (EventSpec, bool) {
+	s, ok := specs[t]
+	return s, ok
+}
+
+// Subscribable returns the types a webhook may subscribe to, all but Test, in the contract's order.
+func Subscribable() []EventType {
+	types := make([]EventType, 0, len(catalog))
+	for _, s := range catalog {
+		if s.Audience != Direct {
+			types = append(types, s.Type)
+		}
+	}
+	return types
+}
+
+// subscribableList is the sentence part that tells a caller what is valid.
+var subscribableList = func() string {
+	var names []string
+	for _, t := range Subscribable() {
+		names = append(names, string(t))
+	}
+	return strings.Join(names, ", ")
+}()
+
+// CheckSubscription checks a webhook's list of event types and returns it without duplicates, in the order given.
+// It must name at least one type and only subscribable ones; the error is an *InvalidError whose fields are
+// "events" or "events[i]", and whose messages list the valid types.
+func CheckSubscription(types []string) ([]EventType, error) {
+	var invalid InvalidError
+	if len(types) == 0 {
+		invalid.add("events", "must name at least one of: "+subscribableList)
+		return nil, invalid.orNil()
+	}
+	checked := make([]EventType, 0, len(catalog))
+	for i, name := range types {
+		t := EventType(name)
+		spec, ok := specs[t]
+		switch {
+		case !ok:
+			invalid.addIndexed("events", i, "is not an event type; valid are: "+subscribableList)
+		case spec.Audience == Direct:
+			invalid.addIndexed("events", i, "cannot be subscribed to; valid are: "+subscribableList)
+		case !slices.Contains(checked, t):
+			checked = append(checked, t)
+		}
+	}
+	if err := invalid.orNil(); err != nil {
+		return nil, err
+	}
+	return checked, nil
+}

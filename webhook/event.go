@@ -1,0 +1,279 @@
+package webhook
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
+)
+
+// Event is an event as the backend emits it.
+type Event struct {
+	// ID is accepted once: emitting it again delivers nothing. See ValidID; a UUIDv7 when left out.
+	ID   string    `json:"id,omitempty"`
+	Type EventType `json:"event"`
+	// Timestamp is when it happened, in RFC 3339; the time of acceptance when left out.
+	Timestamp string `json:"timestamp,omitempty"`
+	// Data is a JSON object, forwarded as it stands but for white space between tokens.
+	Data json.RawMessage `json:"data"`
+	// BotIDs names the audience: required for targeted events, narrowing for broadcast ones. Nil means every bot.
+	BotIDs []string `json:"botIds,omitempty"`
+}
+
+// ParseEvent reads and checks an emitted event. The error is a *SyntaxError where the input is not such an object at
+// all (HTTP 400; see ParseObject), or an *InvalidError that names every field at fault (HTTP 422).
+// Repeated botIds are dropped.
+func ParseEvent(raw []byte) (Event, error) {
+	if len(raw) > MaxEventBytes {
+		return Event{}, errTooLarge()
+	}
+	members, err := ParseObject(raw, "id", "event", "timestamp", "data", "botIds")
+	if err != nil {
+		return Event{}, err
+	}
+	var faults InvalidError
+	text := func(field string) string {
+		value, ok := members[field]
+		if !ok {
+			return ""
+		}
+		s, ok := stringValue(value)
+		switch {
+		case !ok:
+			faults.add(field, "must be a string")
+		case s == "" && field != "event":
+			faults.add(field, "must not be empty; leave it out instead")
+		}
+		return s
+	}
+	e := Event{ID: text("id"), Type: EventType(text("event")), Timestamp: text("timestamp"), Data: members["data"]}
+	if value, ok := members["botIds"]; ok {
+		e.BotIDs = botIDs(value, &faults)
+	}
+	if err := e.Validate(); err != nil {
+		// What was found while reading comes first: a member of the wrong type is also an invalid one.
+		for _, f := range err.(*InvalidError).Fields {
+			if !slices.ContainsFunc(faults.Fields, func(g FieldError) bool { return g.Field == f.Field }) {
+				faults.add(f.Field, f.Message)
+			}
+		}
+	}
+	if err := faults.orNil(); err != nil {
+		return Event{}, err
+	}
+	e.BotIDs = withoutRepeats(e.BotIDs)
+	return e, nil
+}
+
+// stringValue unquotes a JSON string that is known to be well-formed.
+func stringValue(value json.RawMessage) (string, bool) {
+	if jsontext.Value(value).Kind() != '"' {
+		return "", false
+	}
+	s, err := jsontext.AppendUnquote(nil, value)
+	return string(s), err == nil
+}
+
+// botIDs reads the audience. It returns nil only beside a fault, since nil would mean every bot.
+func botIDs(value json.RawMessage, faults *InvalidError) []string {
+	var items []json.RawMessage
+	if jsontext.Value(value).Kind() != '[' || json.Unmarshal(value, &items) != nil {
+		faults.add("botIds", "must be an array of strings")
+		return nil
+	}
+	if len(items) > MaxBotIDs {
+		faults.add("botIds", tooManyBots)
+		return nil
+	}
+	ids := make([]string, len(items))
+	for i, item := range items {
+		id, ok := stringValue(item)
+		if !ok {
+			faults.addIndexed("botIds", i, "must be a string")
+			id = "-" // valid, so that this element is not complained of twice
+		}
+		ids[i] = id
+	}
+	return ids
+}
+
+func withoutRepeats(ids []string) []string {
+	if len(ids) < 2 {
+		return ids
+	}
+	seen := make(map[string]struct{}, len(ids))
+	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool {
+		_, repeated := seen[id]
+		seen[id] = struct{}{}
+		return repeated
+	})
+}
+
+var tooManyBots = fmt.Sprintf("must name at most %d bots", MaxBotIDs)
+
+func errTooLarge() error {
+	return invalid("data", fmt.Sprintf("the event must be at most %d bytes of JSON", MaxEventBytes))
+}
+
+// Validate checks an event made in Go; ParseEvent has done so already. The error is nil or an *InvalidError that
+// names every field at fault. An id or a timestamp may be missing, see Complete. Test is refused: it cannot be emitted.
+func (e Event) Validate() error {
+	if len(e.Data) > MaxEventBytes {
+		return errTooLarge()
+	}
+	var faults InvalidError
+	if e.ID != "" && !ValidID(e.ID) {
+		faults.add("id", idMessage)
+	}
+	spec, ok := specs[e.Type]
+	switch {
+	case e.Type == "":
+		faults.add("event", "is required; valid are: "+subscribableList)
+	case !ok:
+		faults.add("event", "is not an event type; valid are: "+subscribableList)
+	case spec.Audience == Direct:
+		faults.add("event", "cannot be emitted; valid are: "+subscribableList)
+	}
+	if e.Timestamp != "" {
+		if _, err := ParseTime(e.Timestamp); err != nil {
+			faults.add("timestamp", err.Error())
+		}
+	}
+	e.validateData(&faults)
+	switch {
+	case len(e.BotIDs) > MaxBotIDs:
+		faults.add("botIds", tooManyBots)
+	case e.BotIDs != nil && len(e.BotIDs) == 0:
+		// Encoded again without the empty list, the event would go to everyone instead of to no one.
+		faults.add("botIds", "must name at least one bot, or be left out")
+	case ok && spec.Audience == Targeted && len(e.BotIDs) == 0:
+		faults.add("botIds", fmt.Sprintf("is required: %s goes to the bots it names only", e.Type))
+	}
+	for i, id := range e.BotIDs {
+		if !ValidID(id) {
+			faults.addIndexed("botIds", i, idMessage)
+		}
+	}
+	return faults.orNil()
+}
+
+func (e Event) validateData(faults *InvalidError) {
+	const mustBeObject = "must be a JSON object"
+	if len(e.Data) == 0 {
+		faults.add("data", "is required and "+mustBeObject)
+		return
+	}
+	if err := checkDepth(e.Data); err != nil {
+		faults.add("data", fmt.Sprintf("must not nest deeper than %d", MaxJSONDepth))
+		return
+	}
+	data := jsontext.Value(e.Data)
+	switch {
+	case !data.IsValid():
+		faults.add("data", mustBeObject+": valid UTF-8, no name twice, no half surrogate pairs")
+	case data.Kind() != '{':
+		faults.add("data", mustBeObject)
+	}
+}
+
+// Complete returns the event as it is accepted at the given time: with a new id if it has none, with a timestamp in
+// the envelope's form, and with each bot named once.
+func (e Event) Complete(acceptedAt time.Time) Event {
+	if e.ID == "" {
+		e.ID = NewID()
+	}
+	e.Timestamp = e.envelopeTime(acceptedAt)
+	e.BotIDs = withoutRepeats(e.BotIDs)
+	return e
+}
+
+// envelopeTime is the timestamp in the envelope's form, or instead of a missing or unreadable one.
+func (e Event) envelopeTime(instead time.Time) string {
+	if t, err := ParseTime(e.Timestamp); err == nil {
+		return FormatTime(t)
+	}
+	return FormatTime(instead)
+}
+
+// Body is what is sent to receivers, {"event":…,"timestamp":…,"data":…} without white space between tokens. Nothing
+// within data's tokens is changed: digits, escapes and the order of members stay as emitted. It is made once an event
+// and stored, so that every attempt sends the same bytes; an event without a timestamp is dated now, so Complete it
+// first where the body might be made twice. The event has to be valid.
+func (e Event) Body() []byte {
+	var b bytes.Buffer
+	b.Grow(len(`{"event":"","timestamp":"","data":}`) + len(e.Type) + len(timeLayout) + len(e.Data))
+	b.WriteString(`{"event":"`)
+	b.WriteString(string(e.Type)) // a type of the catalog needs no escaping
+	b.WriteString(`","timestamp":"`)
+	b.WriteString(e.envelopeTime(time.Now()))
+	b.WriteString(`","data":`)
+	// json.Compact, unlike json.Marshal of a RawMessage, does not escape < > & U+2028 U+2029.
+	if err := json.Compact(&b, e.Data); err != nil {
+		b.WriteString("null") // not reached with a valid event
+	}
+	b.WriteByte('}')
+	return b.Bytes()
+}
+
+// JSON encodes the event with its data byte for byte, as ParseEvent reads it. json.Marshal would escape < > & U+2028
+// U+2029 within data.
+func (e Event) JSON() []byte {
+	var b bytes.Buffer
+	b.Grow(len(e.Data) + 128 + 40*len(e.BotIDs))
+	b.WriteByte('{')
+	if e.ID != "" {
+		writeMember(&b, "id", e.ID)
+		b.WriteByte(',')
+	}
+	writeMember(&b, "event", string(e.Type))
+	if e.Timestamp != "" {
+		b.WriteByte(',')
+		writeMember(&b, "timestamp", e.Timestamp)
+	}
+	b.WriteString(`,"data":`)
+	if len(e.Data) == 0 {
+		b.WriteString("null")
+	}
+	b.Write(e.Data)
+	if e.BotIDs != nil {
+		b.WriteString(`,"botIds":[`)
+		for i, id := range e.BotIDs {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			writeString(&b, id)
+		}
+		b.WriteByte(']')
+	}
+	b.WriteByte('}')
+	return b.Bytes()
+}
+
+func writeMember(b *bytes.Buffer, name, value string) {
+	writeString(b, name)
+	b.WriteByte(':')
+	writeString(b, value)
+}
+
+func writeString(b *bytes.Buffer, s string) {
+	// The error is about invalid UTF-8 only, which is then replaced by U+FFFD; no valid event has any here.
+	quoted, _ := jsontext.AppendQuote(b.AvailableBuffer(), s)
+	b.Write(quoted)
+}
+
+// TestEvent is the event that POST /webhooks/:id/test sends: the one event that Validate refuses.
+func TestEvent(webhookID uuid.UUID, botID string, at time.Time) Event {
+	var data bytes.Buffer
+	data.WriteByte('{')
+	writeMember(&data, "webhookId", webhookID.String())
+	data.WriteByte(',')
+	writeMember(&data, "botId", botID)
+	data.WriteByte(',')
+	writeMember(&data, "message", testMessage)
+	data.WriteByte('}')
+	return Event{ID: NewID(), Type: Test, Timestamp: FormatTime(at), Data: data.Bytes()}
+}

@@ -1,0 +1,45 @@
+package webhook
+
+import (
+	"strconv"
+
+	"github.com/google/uuid"
+)
+
+// NewID returns a new UUIDv7 in its usual text form: time-ordered, so that rows made together lie together.
+func NewID() string {
+	return uuid.Must(uuid.NewV7()).String() // crypto/rand does not fail
+}
+
+// ValidID reports whether s may be the id of an event or a bot: ^[A-Za-z0-9_-]{1,128}$. Such an id is safe as a
+// header and as a workflow id, and holds no "." that would make Standard Webhooks' signed content ambiguous.
+func ValidID(s string) bool {
+	if len(s) == 0 || len(s) > MaxIDBytes {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-') {
+			return false
+		}
+	}
+	return true
+}
+
+const idMessage = "must be 1 to 128 of the characters A-Z a-z 0-9 _ -"
+
+// deliveryNamespace is a random UUID under which delivery ids are derived (RFC 9562, section 6.5). It must never
+// change: repeated recordings of one delivery are recognised by their id.
+var deliveryNamespace = uuid.MustParse("5b1d2f7e-9c44-4a0e-8f1b-62d7c0a9e3f4")
+
+// DeliveryID derives the id of one attempt (1, 2, …) at delivering an event to a webhook, always the same for the
+// same three. It is a UUIDv5 of the name "<event id>/<webhook id>/<attempt>".
+func DeliveryID(eventID string, webhookID uuid.UUID, attempt int) uuid.UUID {
+	name := make([]byte, 0, MaxIDBytes+1+36+1+20)
+	name = append(name, eventID...)
+	name = append(name, '/')
+	name = append(name, webhookID.String()...)
+	name = append(name, '/')
+	name = strconv.AppendInt(name, int64(attempt), 10)
+	return uuid.NewSHA1(deliveryNamespace, name)
+}

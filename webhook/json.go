@@ -1,0 +1,142 @@
+package webhook
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// ParseObject reads one JSON object whose members are among the named fields and returns their values as they stand,
+// each in a copy of its own. It is strict where encoding/json is lenient: exactly one value and nothing after it, no
+// byte order mark, no name twice at any depth, names matched with their case, valid UTF-8, no lone surrogates
+// (RFC 7493), and nesting of at most MaxJSONDepth. Every fault is a *SyntaxError.
+func ParseObject(raw []byte, fields ...string) (map[string]json.RawMessage, error) {
+	if err := checkDepth(raw); err != nil {
+		return nil, err
+	}
+	// jsontext reads straight from a bytes.Buffer, without copying.
+	dec := jsontext.NewDecoder(bytes.NewBuffer(raw))
+	if dec.PeekKind() != '{' {
+		if _, err := dec.ReadValue(); err != nil {
+			return nil, syntaxError(err)
+		}
+		return nil, &SyntaxError{Message: "must be a JSON object", Offset: -1}
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return nil, syntaxError(err)
+	}
+	members := make(map[string]json.RawMessage, len(fields))
+	var unknown error
+	for dec.PeekKind() != '}' {
+		token, err := dec.ReadToken()
+		if err != nil {
+			return nil, syntaxError(err)
+		}
+		name := token.String()
+		value, err := dec.ReadValue()
+		if err != nil {
+			return nil, syntaxError(err)
+		}
+		if known(name, fields) {
+			members[name] = bytes.Clone(value)
+		} else if unknown == nil {
+			unknown = unknownField(name, fields)
+		}
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return nil, syntaxError(err)
+	}
+	end := dec.InputOffset()
+	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
+		return nil, &SyntaxError{Message: "nothing may follow the object", Offset: end}
+	}
+	return members, unknown
+}
+
+func known(name string, fields []string) bool {
+	for _, f := range fields {
+		if f == name {
+			return true
+		}
+	}
+	return false
+}
+
+func unknownField(name string, fields []string) error {
+	message := "unknown field"
+	for _, f := range fields {
+		if strings.EqualFold(f, name) {
+			message = fmt.Sprintf("names are case-sensitive, want %q: unknown field", f)
+		}
+	}
+	return &SyntaxError{Field: shorten(name), Message: message, Offset: -1}
+}
+
+// checkDepth measures nesting on the bytes alone, before anything is parsed. On malformed input it may count wrongly,
+// which the parser's own refusal then makes moot.
+func checkDepth(raw []byte) error {
+	depth, inString := 0, false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case inString:
+			if c == '\\' {
+				i++
+			} else if c == '"' {
+				inString = false
+			}
+		case c == '"':
+			inString = true
+		case c == '{' || c == '[':
+			if depth++; depth > MaxJSONDepth {
+				return &SyntaxError{Message: fmt.Sprintf("nested deeper than %d", MaxJSONDepth), Offset: int64(i)}
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return nil
+}
+
+// syntaxError translates jsontext's errors, whose texts may change and may quote the input.
+func syntaxError(err error) error {
+	if errors.Is(err, io.EOF) {
+		return &SyntaxError{Message: "the input is empty", Offset: 0}
+	}
+	fault := &SyntaxError{Message: "not valid JSON", Offset: -1}
+	var syntactic *jsontext.SyntacticError
+	if errors.As(err, &syntactic) {
+		fault.Offset = syntactic.ByteOffset
+		text := syntactic.Err.Error()
+		switch {
+		case errors.Is(err, jsontext.ErrDuplicateName):
+			fault.Message = "a name stands twice in one object"
+			fault.Field = shorten(strings.TrimPrefix(string(syntactic.JSONPointer), "/"))
+		case errors.Is(err, io.ErrUnexpectedEOF):
+			fault.Message = "the input ends too early"
+		case strings.Contains(text, "UTF-8"):
+			fault.Message = "not valid UTF-8"
+		case strings.Contains(text, "surrogate"):
+			fault.Message = "a \\u escape is half of a surrogate pair"
+		}
+	}
+	return fault
+}
+
+// shorten bounds how much of the input an error quotes.
+func shorten(s string) string {
+	const limit = 64
+	if len(s) <= limit {
+		return s
+	}
+	cut := limit
+	for cut > 0 && !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return s[:cut] + "…"
+}

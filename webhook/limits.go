@@ -1,0 +1,54 @@
+package webhook
+
+import "time"
+
+// The decisions of the contract, in one place, each with its reason.
+const (
+	// AttemptTimeout bounds one delivery attempt over the whole exchange: connect, TLS, request, response
+	// headers and what is read of the body.
+	AttemptTimeout = 5 * time.Second
+
+	// MaxFailures is the run of failed deliveries that disables a webhook. The default schedule makes 8 attempts
+	// an event, fewer than this, so that one bad event alone never disables a webhook.
+	MaxFailures = 10
+
+	// MaxResponseBody is how many bytes of a receiver's answer are read and kept: enough for an error page's
+	// first lines, little enough that an answer can be stored with every delivery.
+	MaxResponseBody = 4096
+
+	// MaxDeliveriesListed is how many deliveries of a webhook the history call shows.
+	MaxDeliveriesListed = 50
+
+	// MaxWebhooksPerBot is the default for how many webhooks a bot may have; it bounds what one bot's fan-out costs.
+	MaxWebhooksPerBot = 50
+
+	// MaxRequestBytes bounds a bot API request's body. The largest legal one (a URL, a secret, a list of event
+	// types) is under 4 KiB.
+	MaxRequestBytes = 64 << 10
+
+	// MaxEventBytes bounds an emitted event's JSON. Temporal warns at 256 KiB a payload and refuses 2 MB.
+	MaxEventBytes = 256 << 10
+
+	// MaxJSONDepth is how deep an emitted event may nest. Common receivers refuse more than 100 (Ruby's parser).
+	MaxJSONDepth = 100
+
+	// MaxIDBytes bounds ids of events and bots, which become headers, workflow ids and signed content.
+	MaxIDBytes = 128
+
+	// MaxBotIDs bounds an event's named audience.
+	MaxBotIDs = 1000
+
+	// MaxURLBytes bounds an endpoint URL, before and after normalisation; intermediaries refuse longer ones.
+	MaxURLBytes = 2048
+
+	// MaxSecretBytes bounds a signing secret. HMAC-SHA256 hashes keys over 64 bytes first, so length beyond that
+	// adds nothing.
+	MaxSecretBytes = 256
+
+	// JitterFraction is the largest part by which a retry's delay is moved either way, so that the failures of one
+	// outage do not come back at one instant.
+	JitterFraction = 0.2
+
+	// MaxRetryAfter bounds how far a receiver's Retry-After can push an attempt: the schedule's own longest delay.
+	MaxRetryAfter = 10 * time.Hour
+)

@@ -1,0 +1,320 @@
+package webhook
+
+import (
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+)
+
+// URLRules decides which endpoint URLs a webhook may have. The zero value is the contract's: https on the public
+// internet only.
+type URLRules struct {
+	// Allow lists networks that may be reached although they are not public, for those who run inside. Loopback
+	// networks allow localhost; any other non-public one allows internal names, since only their address can tell.
+	Allow []netip.Prefix
+	// AllowHTTP allows http:// beside https://.
+	AllowHTTP bool
+}
+
+// Check checks an endpoint URL and returns it in the form in which it is stored and requested: scheme and host in
+// lower case, international names in punycode, IPv4 addresses in four decimal parts, no trailing dot after the name,
+// and everything but printable ASCII percent-encoded. Path and query are otherwise left as they are.
+//
+// The error is an *InvalidError on the field "url" that does not quote the URL, since URLs hold tokens. Refused are
+// other schemes, user info, fragments, more than MaxURLBytes, addresses that AddressPolicy does not permit in any
+// notation that some resolver reads as an address (decimal, octal, hexadecimal, short), names that only resolve inside
+// a network (RFC 6761, RFC 6762 appendix G, RFC 8375), and ports of other protocols. Where a name's address leads
+// cannot be known here; egress judges it when it connects.
+func (r URLRules) Check(raw string) (normalised string, err error) {
+	normalised, fault := r.check(raw)
+	if fault != "" {
+		return "", invalid("url", fault)
+	}
+	return normalised, nil
+}
+
+const (
+	urlTooLong  = "must be at most 2048 bytes long"
+	urlNotAURL  = "must be an absolute URL such as https://example.com/hook"
+	urlInternal = "must not lead to a private, local or otherwise special address"
+)
+
+func (r URLRules) check(raw string) (normalised, fault string) {
+	switch {
+	case raw == "":
+		return "", "must not be empty"
+	case len(raw) > MaxURLBytes:
+		return "", urlTooLong
+	case !utf8.ValidString(raw):
+		return "", "must be valid UTF-8"
+	// Parsers disagree about these, and a disagreement is how a URL is shown to lead elsewhere than it does.
+	case strings.ContainsFunc(raw, func(c rune) bool { return c <= ' ' || c >= 0x7f && c <= 0xa0 || c == '\\' }):
+		return "", "must not contain spaces, control characters or backslashes"
+	case strings.Contains(raw, "#"):
+		return "", "must not have a fragment"
+	}
+	u, err := url.Parse(raw)
+	if err != nil { // its text quotes the URL
+		return "", urlNotAURL
+	}
+	switch {
+	case u.Scheme == "https":
+	case u.Scheme == "http" && r.AllowHTTP:
+	case u.Scheme == "http":
+		return "", "must begin with https://"
+	default:
+		return "", urlNotAURL
+	}
+	_, rest, ok := strings.Cut(raw, "://")
+	if !ok || u.Opaque != "" {
+		return "", urlNotAURL
+	}
+	authority := rest
+	if i := strings.IndexAny(rest, "/?"); i >= 0 {
+		authority = rest[:i]
+	}
+	switch {
+	case u.User != nil || strings.Contains(authority, "@"):
+		return "", "must not contain a user name or password"
+	case authority == "" || u.Hostname() == "":
+		return "", "must have a host"
+	case strings.Contains(authority, "%"):
+		return "", "must not have percent-encoding or a zone in its host"
+	}
+	host, fault := r.checkHost(u.Hostname(), strings.HasPrefix(authority, "["))
+	if fault != "" {
+		return "", fault
+	}
+	port, fault := checkPort(u.Port())
+	if fault != "" {
+		return "", fault
+	}
+	normalised = u.Scheme + "://" + host + port + encodeRest(rest[len(authority):])
+	if len(normalised) > MaxURLBytes {
+		return "", urlTooLong + ", percent-encoding and punycode included"
+	}
+	return normalised, ""
+}
+
+// checkPort takes the digits after the colon, perhaps none, and returns them with it.
+func checkPort(digits string) (port, fault string) {
+	if digits == "" {
+		return "", ""
+	}
+	n, err := strconv.ParseUint(digits, 10, 16)
+	if err != nil || n == 0 {
+		return "", "must have a port from 1 to 65535"
+	}
+	if !(AddressPolicy{}).PermitsPort(uint16(n)) {
+		return "", "must not have a port that belongs to another protocol"
+	}
+	return ":" + strconv.FormatUint(n, 10), ""
+}
+
+// encodeRest percent-encodes what may not stand in a URI's path and query (RFC 3986, section 3.3 and 3.4), so that the
+// request line is sent exactly as stored.
+func encodeRest(rest string) string {
+	const hexDigits = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(rest) {
+		c := rest[i]
+		if c > ' ' && c < 0x7f && !strings.ContainsRune("\"<>^`{|}", rune(c)) {
+			b.WriteByte(c)
+			continue
+		}
+		b.WriteByte('%')
+		b.WriteByte(hexDigits[c>>4])
+		b.WriteByte(hexDigits[c&15])
+	}
+	return b.String()
+}
+
+func (r URLRules) checkHost(host string, bracketed bool) (normalised, fault string) {
+	if bracketed {
+		ip, err := netip.ParseAddr(host)
+		if err != nil || !ip.Is6() {
+			return "", "must have a valid IPv6 address in brackets"
+		}
+		if !r.addresses().Permits(ip) {
+			return "", urlInternal
+		}
+		if ip.Is4In6() {
+			return ip.Unmap().String(), ""
+		}
+		return "[" + ip.String() + "]", ""
+	}
+	name, fault := asciiName(host)
+	if fault != "" {
+		return "", fault
+	}
+	name = strings.TrimSuffix(name, ".")
+	labels := strings.Split(name, ".")
+	if endsInNumber(labels) {
+		ip, ok := parseIPv4(labels)
+		if !ok {
+			return "", "must have a host that is a name or a valid IP address"
+		}
+		if !r.addresses().Permits(ip) {
+			return "", urlInternal
+		}
+		return ip.String(), ""
+	}
+	if !validName(name, labels) {
+		return "", "must have a valid host name"
+	}
+	if !r.permitsName(name, labels) {
+		return "", urlInternal
+	}
+	return name, ""
+}
+
+func (r URLRules) addresses() AddressPolicy { return AddressPolicy{Allow: r.Allow} }
+
+// lookupProfile maps as browsers do (UTS 46, non-transitional). Hyphens are left alone, real names have them in the
+// third and fourth place; validName has the rules for ASCII.
+var lookupProfile = idna.New(
+	idna.MapForLookup(), idna.Transitional(false), idna.BidiRule(), idna.CheckJoiners(true), idna.CheckHyphens(false),
+)
+
+// asciiName turns an international name to punycode and any name to lower case.
+func asciiName(host string) (ascii, fault string) {
+	for _, c := range host {
+		if c < utf8.RuneSelf {
+			continue
+		}
+		// Full-width digits and letters, circled numbers, other full stops, invisible characters: what UTS 46 maps
+		// to ASCII or to nothing serves disguise only.
+		if mapped, _ := lookupProfile.ToUnicode(string(c)); isASCII(mapped) {
+			return "", "must not write ASCII characters in disguise, such as full-width digits"
+		}
+	}
+	ascii, err := lookupProfile.ToASCII(host)
+	if err != nil || !isASCII(ascii) {
+		return "", "must have a valid host name"
+	}
+	return strings.ToLower(ascii), ""
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// validName checks lengths and characters of a name in ASCII (RFC 1123, section 2.1, and "_", which DNS allows and
+// some hosts have).
+func validName(name string, labels []string) bool {
+	if len(name) == 0 || len(name) > 253 {
+		return false
+	}
+	for _, label := range labels {
+		if len(label) == 0 || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for i := range len(label) {
+			c := label[i]
+			if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
+				return false
+			}
+		}
+		if strings.HasPrefix(label, "xn--") {
+			if decoded, err := lookupProfile.ToUnicode(label); err != nil || isASCII(decoded) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// internalSuffixes resolve only inside some network: RFC 6761 (localhost), RFC 6762 (local, and in appendix G what
+// sites are known to use), RFC 8375 (home.arpa); internal is reserved by ICANN for this use, and names the metadata
+// servers of clouds.
+var internalSuffixes = []string{
+	"local", "localdomain", "internal", "intranet", "private", "corp", "home", "lan", "home.arpa",
+}
+
+var (
+	loopback4 = netip.MustParsePrefix("127.0.0.0/8")
+	loopback6 = netip.MustParsePrefix("::1/128")
+)
+
+func (r URLRules) permitsName(name string, labels []string) bool {
+	if last := labels[len(labels)-1]; last == "localhost" || name == "localhost.localdomain" {
+		// RFC 6761, section 6.3: every name under localhost is loopback.
+		return slices.ContainsFunc(r.Allow, func(n netip.Prefix) bool {
+			return n.Overlaps(loopback4) || n.Overlaps(loopback6)
+		})
+	}
+	internal := len(labels) == 1 // completed by the resolver's search list
+	for _, suffix := range internalSuffixes {
+		internal = internal || name == suffix || strings.HasSuffix(name, "."+suffix)
+	}
+	return !internal || slices.ContainsFunc(r.Allow, func(n netip.Prefix) bool {
+		within := func(outer netip.Prefix) bool { return outer.Contains(n.Addr()) && n.Bits() >= outer.Bits() }
+		return !within(loopback4) && !within(loopback6)
+	})
+}
+
+// endsInNumber tells, as the URL standard does (WHATWG, "ends in a number"), whether a host has to be an IPv4 address.
+func endsInNumber(labels []string) bool {
+	last := labels[len(labels)-1]
+	if last == "" {
+		return false
+	}
+	if strings.Trim(last, "0123456789") == "" {
+		return true
+	}
+	digits, ok := strings.CutPrefix(last, "0x")
+	return ok && strings.Trim(digits, "0123456789abcdef") == ""
+}
+
+// parseIPv4 reads one to four parts as inet_aton(3) does: each decimal, octal after 0 or hexadecimal after 0x, the last
+// filling the remaining bytes.
+func parseIPv4(labels []string) (netip.Addr, bool) {
+	if len(labels) > 4 {
+		return netip.Addr{}, false
+	}
+	var value uint64
+	for i, label := range labels {
+		part, ok := parseIPv4Part(label)
+		last := i == len(labels)-1
+		switch {
+		case !ok:
+			return netip.Addr{}, false
+		case last:
+			bits := 8 * (4 - i)
+			if part >= 1<<bits {
+				return netip.Addr{}, false
+			}
+			value = value<<bits | part
+		case part > 255:
+			return netip.Addr{}, false
+		default:
+			value = value<<8 | part
+		}
+	}
+	return netip.AddrFrom4([4]byte{byte(value >> 24), byte(value >> 16), byte(value >> 8), byte(value)}), true
+}
+
+func parseIPv4Part(s string) (uint64, bool) {
+	base := 10
+	switch {
+	case strings.HasPrefix(s, "0x"):
+		s, base = s[2:], 16
+		if s == "" { // inet_aton reads "0x" as 0
+			return 0, true
+		}
+	case len(s) > 1 && s[0] == '0':
+		s, base = s[1:], 8
+	}
+	n, err := strconv.ParseUint(s, base, 64)
+	return n, err == nil
+}
