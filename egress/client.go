@@ -1,0 +1,317 @@
+// Package egress is the HTTP client that may talk to strangers. Endpoint URLs come from people nobody knows, so every
+// exchange is bounded in time, in what is read and in sockets, follows no redirect, and connects to no address that
+// is not public, whatever a name resolves to at that moment.
+package egress
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mathub/webhooks/webhook"
+)
+
+const (
+	// maxResponseHeaderBytes bounds a response's headers, those of all 1xx responses before it included. Go's own
+	// default is 10 MB.
+	maxResponseHeaderBytes = 32 << 10
+
+	// idleConnTimeout is how long a connection is kept for the next delivery. Longer saves few handshakes and holds
+	// sockets of receivers that may never be called again.
+	idleConnTimeout = 30 * time.Second
+
+	// An HTTP/2 connection outlives the requests on it. One whose peer has gone silent is found by a ping in time to
+	// try a new connection within the same attempt.
+	http2SendPingTimeout = 2 * time.Second
+	http2PingTimeout     = time.Second
+
+	// An HTTP/2 peer may send this much ahead of what is read; little of it ever is.
+	http2StreamBuffer     = 64 << 10
+	http2ConnectionBuffer = 1 << 20
+)
+
+// Options configure a Client. The zero value is fit for production: https to the public internet, 5 s an attempt.
+type Options struct {
+	// Allow lists networks that may be reached although they are not public, see webhook.AddressPolicy.
+	Allow []netip.Prefix
+	// AllowHTTP allows http:// URLs beside https://.
+	AllowHTTP bool
+	// Deny lists our own listeners, never connected to even where Allow lists their address. An unspecified address
+	// (0.0.0.0 or ::) stands for every address of this machine.
+	Deny []netip.AddrPort
+	// Timeout bounds an exchange, from resolving the name to the last byte read. 0 means webhook.AttemptTimeout, 5 s.
+	Timeout time.Duration
+	// MaxInFlight bounds the exchanges under way at once, and with them the sockets in use (at most 3 each, while
+	// both address families are tried). Further ones wait, which is no part of Timeout. 0 means an eighth of the
+	// limit on open files (RLIMIT_NOFILE), from 8 to 2,048.
+	MaxInFlight int
+	// MaxInFlightPerHost bounds the exchanges under way with one host and port, so that one that hangs cannot take
+	// every place. 0 means half of MaxInFlight.
+	MaxInFlightPerHost int
+	// MaxIdleConns bounds the connections kept open between exchanges. 0 means as many as MaxInFlight.
+	MaxIdleConns int
+	// RootCAs are the authorities that receivers' certificates must lead to. Nil means the system's.
+	RootCAs *x509.CertPool
+	// Resolver looks up names. Nil means Go's default.
+	Resolver *net.Resolver
+}
+
+// Client makes deliveries. It is safe for concurrent use; make one and keep it, it pools connections.
+type Client struct {
+	guard     guard
+	allowHTTP bool
+	timeout   time.Duration
+	pooled    *http.Transport
+	fresh     *http.Transport // makes a new connection for every request
+	slots     chan struct{}
+	hosts     hostSlots
+}
+
+// New returns a Client.
+func New(o Options) *Client {
+	if o.Timeout <= 0 {
+		o.Timeout = webhook.AttemptTimeout
+	}
+	if o.MaxInFlight <= 0 {
+		o.MaxInFlight = defaultMaxInFlight()
+	}
+	if o.MaxInFlightPerHost <= 0 {
+		o.MaxInFlightPerHost = max(1, o.MaxInFlight/2)
+	}
+	if o.MaxIdleConns <= 0 {
+		o.MaxIdleConns = o.MaxInFlight
+	}
+	c := &Client{
+		guard:     guard{policy: webhook.AddressPolicy{Allow: o.Allow}, deny: o.Deny},
+		allowHTTP: o.AllowHTTP,
+		timeout:   o.Timeout,
+		slots:     make(chan struct{}, o.MaxInFlight),
+		hosts:     hostSlots{limit: o.MaxInFlightPerHost},
+	}
+	c.pooled = c.transport(o)
+	c.fresh = c.transport(o)
+	c.fresh.DisableKeepAlives = true
+	return c
+}
+
+func (c *Client) transport(o Options) *http.Transport {
+	return &http.Transport{
+		Proxy:       nil, // never from the environment: a proxy would connect where the guard cannot see
+		DialContext: (&dialer{guard: &c.guard, resolver: o.Resolver}).DialContext,
+		TLSClientConfig: &tls.Config{
+			MinVersion:         tls.VersionTLS12,
+			RootCAs:            o.RootCAs,
+			ClientSessionCache: tls.NewLRUClientSessionCache(o.MaxIdleConns),
+		},
+		ForceAttemptHTTP2:      true, // a dialer or TLS configuration of one's own switches it off otherwise
+		DisableCompression:     true, // asks for none, and decompresses nothing
+		MaxResponseHeaderBytes: maxResponseHeaderBytes,
+		MaxIdleConns:           o.MaxIdleConns,
+		MaxIdleConnsPerHost:    o.MaxIdleConns, // Go's default of 2 would close nearly every connection of a busy receiver
+		IdleConnTimeout:        idleConnTimeout,
+		HTTP2: &http.HTTP2Config{
+			MaxReceiveBufferPerStream:     http2StreamBuffer,
+			MaxReceiveBufferPerConnection: http2ConnectionBuffer,
+			SendPingTimeout:               http2SendPingTimeout,
+			PingTimeout:                   http2PingTimeout,
+		},
+	}
+}
+
+// Close closes the idle connections. Exchanges under way go on.
+func (c *Client) Close() {
+	c.pooled.CloseIdleConnections()
+	c.fresh.CloseIdleConnections()
+}
+
+// Response is what came of a delivery attempt.
+type Response struct {
+	// StatusCode is 0 where no response came.
+	StatusCode int
+	// Body is what was read of the response's body, as it came, at most webhook.MaxResponseBody bytes. It is nil where
+	// no response came, and only there.
+	Body []byte
+	// RetryAfter is how long a 429 or 503 asks to wait, at most webhook.MaxRetryAfter; else 0.
+	RetryAfter time.Duration
+	// Error is empty on success, else the short cause: "timeout", "connection refused", "tls: certificate expired",
+	// "HTTP 503" … It holds nothing of the URL, the request or the response.
+	Error string
+	// StartedAt is when the exchange began, after any wait for its turn.
+	StartedAt time.Time
+	// Duration is how long the exchange took.
+	Duration time.Duration
+}
+
+// Success reports whether the receiver took the delivery: a 2xx, and its body to the end or to the limit, in time.
+func (r Response) Success() bool { return r.Error == "" }
+
+// errTimeout ends an exchange whose own time is over, which is the receiver's fault, unlike the end of the caller's.
+var errTimeout = errors.New("egress: attempt timed out")
+
+// exchange is one delivery attempt under way.
+type exchange struct {
+	// Context carries the exchange's end to the dialer, which net/http would let go on after it.
+	context.Context
+	resolving atomic.Bool // a name is being looked up
+	reused    atomic.Bool // the connection had served before
+	answered  atomic.Bool // a byte of the response has come
+}
+
+type exchangeKey struct{}
+
+// Value makes the exchange itself findable, saving a context of its own for that.
+func (e *exchange) Value(key any) any {
+	if key == (exchangeKey{}) {
+		return e
+	}
+	return e.Context.Value(key)
+}
+
+// Post sends body to the URL and reads the answer. Every failing of the receiver, of its name or of its network is a
+// Response with an Error. The error is for failings of our own side, after which nothing may be held against the
+// receiver: ctx is done, or this machine is out of sockets (errors.Is syscall.EMFILE, ENFILE, EADDRNOTAVAIL or
+// ENOBUFS; memory: ENOMEM). It holds nothing of the URL.
+//
+// ctx also bounds the wait for a place, see Options.MaxInFlight. The header is not changed and must not be until Post
+// returns; Idempotency-Key is left out of what is sent, because Go's transport would repeat the POST on its account.
+func (c *Client) Post(ctx context.Context, rawURL string, header http.Header, body []byte) (Response, error) {
+	u, err := url.Parse(rawURL)
+	if err != nil || u.Host == "" || u.Opaque != "" {
+		return Response{Error: "invalid url", StartedAt: time.Now()}, nil
+	}
+	if u.Scheme != "https" && (u.Scheme != "http" || !c.allowHTTP) {
+		return Response{Error: "blocked: https only", StartedAt: time.Now()}, nil
+	}
+	u.User, u.Fragment = nil, ""
+	host, err := c.hosts.acquire(ctx, u.Host)
+	if err != nil {
+		return Response{}, fmt.Errorf("egress: waiting for the host's turn: %w", err)
+	}
+	defer c.hosts.release(u.Host, host)
+	select {
+	case c.slots <- struct{}{}:
+	case <-ctx.Done():
+		return Response{}, fmt.Errorf("egress: waiting for a place: %w", context.Cause(ctx))
+	}
+	defer func() { <-c.slots }()
+
+	started := time.Now()
+	r, err := c.exchange(ctx, u, withoutIdempotencyKey(header), body)
+	if err != nil {
+		return Response{}, err
+	}
+	r.StartedAt, r.Duration = started, time.Since(started)
+	return r, nil
+}
+
+func withoutIdempotencyKey(h http.Header) http.Header {
+	// net/http looks for both, and only in canonical form.
+	if _, ok := h["Idempotency-Key"]; !ok {
+		if _, ok := h["X-Idempotency-Key"]; !ok {
+			return h
+		}
+	}
+	h = h.Clone()
+	delete(h, "Idempotency-Key")
+	delete(h, "X-Idempotency-Key")
+	return h
+}
+
+func (c *Client) exchange(ctx context.Context, u *url.URL, header http.Header, body []byte) (Response, error) {
+	limited, cancel := context.WithTimeoutCause(ctx, c.timeout, errTimeout)
+	defer cancel()
+	e := &exchange{Context: limited}
+	traced := httptrace.WithClientTrace(e, &httptrace.ClientTrace{
+		GotConn:              func(info httptrace.GotConnInfo) { e.reused.Store(info.Reused) },
+		GotFirstResponseByte: func() { e.answered.Store(true) },
+	})
+	response, err := c.pooled.RoundTrip(newRequest(traced, u, header, body))
+	if err != nil && e.reused.Load() && !e.answered.Load() && limited.Err() == nil && closedByPeer(err) {
+		// The receiver had closed, or was just closing, a connection kept from before. That is no answer to this
+		// delivery, so it gets one on a new connection, within the same time.
+		response, err = c.fresh.RoundTrip(newRequest(traced, u, header, body))
+	}
+	if err != nil {
+		text, err := e.fault(err)
+		return Response{Error: text}, err
+	}
+	return c.read(e, cancel, response)
+}
+
+func newRequest(ctx context.Context, u *url.URL, header http.Header, body []byte) *http.Request {
+	r := &http.Request{
+		Method:        http.MethodPost,
+		URL:           u,
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
+		Header:        header,
+		Host:          u.Host,
+		ContentLength: int64(len(body)),
+		Body:          http.NoBody,
+	}
+	if header == nil {
+		r.Header = http.Header{}
+	}
+	if len(body) > 0 {
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		// Lets net/http itself begin again where a kept connection turned out closed before a byte was written.
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	}
+	return r.WithContext(ctx)
+}
+
+// bodyBuffers are reused, since most answers are a few bytes.
+var bodyBuffers = sync.Pool{New: func() any { return new([webhook.MaxResponseBody]byte) }}
+
+func (c *Client) read(e *exchange, cancel context.CancelFunc, response *http.Response) (Response, error) {
+	buffer := bodyBuffers.Get().(*[webhook.MaxResponseBody]byte)
+	defer bodyBuffers.Put(buffer)
+
+	n := 0
+	var err error
+	if response.StatusCode != http.StatusSwitchingProtocols { // its body is the bare connection
+		for n < len(buffer) && err == nil {
+			var m int
+			m, err = response.Body.Read(buffer[n:])
+			n += m
+		}
+	}
+	text := ""
+	var ours error
+	if err != nil && err != io.EOF {
+		text, ours = e.fault(err)
+	}
+	if err != io.EOF {
+		cancel() // what is left of the body is not wanted, and not waited for: the connection is dropped
+	}
+	_ = response.Body.Close() // says nothing that reading has not said
+	if ours != nil {
+		return Response{}, ours
+	}
+	r := Response{
+		StatusCode: response.StatusCode,
+		Body:       append(make([]byte, 0, n), buffer[:n]...),
+		Error:      text,
+	}
+	if r.StatusCode < 200 || r.StatusCode > 299 {
+		r.Error = "HTTP " + strconv.Itoa(r.StatusCode)
+	}
+	if r.StatusCode == http.StatusTooManyRequests || r.StatusCode == http.StatusServiceUnavailable {
+		r.RetryAfter = parseRetryAfter(response.Header.Get("Retry-After"), time.Now())
+	}
+	return r, nil
+}

@@ -1,0 +1,191 @@
+package egress
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/textproto"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ownFaults are what the system says when this machine, not the receiver, has run out of something.
+var ownFaults = []syscall.Errno{
+	syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM,
+}
+
+// fault turns what went wrong in an exchange into the receiver's failing in a few words, or into an error of our own
+// side. Error texts are never passed on: they hold addresses, and Go's may come to hold more.
+func (e *exchange) fault(err error) (receivers string, ours error) {
+	if e.Err() != nil {
+		switch cause := context.Cause(e.Context); {
+		case cause != errTimeout:
+			return "", fmt.Errorf("egress: %w", cause)
+		case e.resolving.Load():
+			return "dns: timeout", nil
+		}
+		return "timeout", nil
+	}
+	var dns *net.DNSError
+	if errors.As(err, &dns) {
+		return dnsFault(dns)
+	}
+	for _, errno := range ownFaults {
+		if errors.Is(err, errno) {
+			if errno == syscall.EADDRNOTAVAIL && !routable(err) {
+				return "network unreachable", nil
+			}
+			return "", fmt.Errorf("egress: this machine is out of sockets or memory: %w", errno)
+		}
+	}
+	return describe(err), nil
+}
+
+func dnsFault(err *net.DNSError) (receivers string, ours error) {
+	for _, errno := range ownFaults {
+		// DNSError keeps only the text.
+		if strings.Contains(err.Err, errno.Error()) {
+			return "", fmt.Errorf("egress: looking up a name: %w", errno)
+		}
+	}
+	switch {
+	case err.IsNotFound:
+		return "dns: no such host", nil
+	case err.IsTimeout:
+		return "dns: timeout", nil
+	}
+	return "dns: server failure", nil
+}
+
+// routable tells the two meanings of EADDRNOTAVAIL apart: every local port towards the receiver is in use (true), or
+// this machine has no address from which to reach it, such as none of IPv6 (false). Connecting a UDP socket chooses
+// an address likewise, and sends nothing.
+func routable(err error) bool {
+	var op *net.OpError
+	if !errors.As(err, &op) {
+		return true
+	}
+	to, ok := op.Addr.(*net.TCPAddr)
+	if !ok {
+		return true
+	}
+	probe, err := net.DialUDP("udp", nil, &net.UDPAddr{IP: to.IP, Port: to.Port, Zone: to.Zone})
+	if err != nil {
+		return !errors.Is(err, syscall.EADDRNOTAVAIL) && !errors.Is(err, syscall.ENETUNREACH)
+	}
+	_ = probe.Close()
+	return true
+}
+
+// errnoFaults are the failings of a receiver, or of the way to it, that the system reports.
+var errnoFaults = []struct {
+	errno syscall.Errno
+	text  string
+}{
+	{syscall.ECONNREFUSED, "connection refused"},
+	{syscall.ECONNRESET, "connection reset"},
+	{syscall.ECONNABORTED, "connection reset"},
+	{syscall.EPIPE, "connection closed"},
+	{syscall.ETIMEDOUT, "timeout"},
+	{syscall.EHOSTUNREACH, "host unreachable"},
+	{syscall.EHOSTDOWN, "host unreachable"},
+	{syscall.ENETUNREACH, "network unreachable"},
+	{syscall.ENETDOWN, "network unreachable"},
+	{syscall.EAFNOSUPPORT, "network unreachable"},
+}
+
+func describe(err error) string {
+	if errors.Is(err, errBlocked) {
+		return "blocked: address not allowed"
+	}
+	if text := tlsFault(err); text != "" {
+		return text
+	}
+	for _, f := range errnoFaults {
+		if errors.Is(err, f.errno) {
+			return f.text
+		}
+	}
+	var network net.Error
+	if errors.As(err, &network) && network.Timeout() {
+		return "timeout"
+	}
+	// net/http keeps the types of most of its errors to itself.
+	text := err.Error()
+	switch {
+	case strings.Contains(text, "response headers exceeded"), strings.Contains(text, "header list larger"),
+		strings.Contains(text, "header list too large"):
+		return "response headers too large"
+	case errors.As(err, new(textproto.ProtocolError)), strings.Contains(text, "malformed"),
+		strings.Contains(text, "chunk"), strings.Contains(text, "Transfer-Encoding"), strings.Contains(text, "Content-Length"):
+		return "invalid response"
+	case strings.Contains(text, "stream error"):
+		return "connection reset"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), hasAny(text, closedTexts):
+		return "connection closed"
+	case strings.Contains(text, "http2: "), strings.Contains(text, "connection error"):
+		return "invalid response"
+	}
+	return "request failed"
+}
+
+// tlsFault describes an error of the TLS handshake; it is empty for any other.
+func tlsFault(err error) string {
+	var (
+		invalid   x509.CertificateInvalidError
+		authority x509.UnknownAuthorityError
+		hostname  x509.HostnameError
+		verify    *tls.CertificateVerificationError
+		record    tls.RecordHeaderError
+		alert     tls.AlertError
+	)
+	switch {
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		if invalid.Cert != nil && time.Now().Before(invalid.Cert.NotBefore) {
+			return "tls: certificate not yet valid"
+		}
+		return "tls: certificate expired"
+	case errors.As(err, &authority):
+		return "tls: unknown authority"
+	case errors.As(err, &hostname):
+		return "tls: wrong host"
+	case errors.As(err, &invalid), errors.As(err, &verify):
+		return "tls: invalid certificate"
+	case errors.As(err, &record), errors.As(err, &alert), errors.Is(err, http.ErrSchemeMismatch),
+		strings.Contains(err.Error(), "tls: "), strings.Contains(err.Error(), "x509: "):
+		return "tls: handshake failed"
+	}
+	return ""
+}
+
+// closedTexts are net/http's words for a connection that the peer closed.
+var closedTexts = []string{
+	"server closed idle connection",
+	"GOAWAY",
+	"client connection lost",
+	"client conn not usable",
+	"client connection force closed",
+	"transport connection broken",
+}
+
+func hasAny(text string, parts []string) bool {
+	for _, part := range parts {
+		if strings.Contains(text, part) {
+			return true
+		}
+	}
+	return false
+}
+
+// closedByPeer reports whether the error is what a connection gives that its peer has closed.
+func closedByPeer(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNABORTED) ||
+		hasAny(err.Error(), closedTexts)
+}

@@ -1,0 +1,113 @@
+package egress
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http/httptrace"
+	"net/netip"
+	"strings"
+	"syscall"
+
+	"github.com/mathub/webhooks/webhook"
+)
+
+// errBlocked refuses a connection.
+var errBlocked = errors.New("egress: address not allowed")
+
+// guard judges the address that is about to be connected to, after the name was resolved, so that what a name meant
+// earlier (DNS rebinding) or how an address is written makes no difference.
+type guard struct {
+	policy webhook.AddressPolicy
+	deny   []netip.AddrPort
+}
+
+// control is a [net.Dialer]'s Control function: it runs for every socket, between its creation and connect.
+func (g *guard) control(network, address string, _ syscall.RawConn) error {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil || (network != "tcp4" && network != "tcp6") || !g.permits(to) {
+		return errBlocked
+	}
+	return nil
+}
+
+func (g *guard) permits(to netip.AddrPort) bool {
+	return g.policy.Permits(to.Addr()) && g.policy.PermitsPort(to.Port()) && !g.isOwn(to)
+}
+
+// isOwn reports whether the address leads to one of our own listeners.
+func (g *guard) isOwn(to netip.AddrPort) bool {
+	ip := to.Addr().Unmap()
+	for _, own := range g.deny {
+		if own.Port() != to.Port() {
+			continue
+		}
+		listener := own.Addr().Unmap()
+		switch {
+		case listener == ip:
+			return true
+		case ip.IsUnspecified() && (listener.IsLoopback() || listener.IsUnspecified()):
+			return true // connecting to 0.0.0.0 connects to this machine
+		case listener.IsUnspecified() && isLocal(ip):
+			return true
+		}
+	}
+	return false
+}
+
+// isLocal reports whether ip is an address of this machine. It asks the system each time: addresses come and go, and
+// it is asked only about connections to a port of our own.
+func isLocal(ip netip.Addr) bool {
+	if ip.IsLoopback() || ip.IsUnspecified() {
+		return true
+	}
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return true // cannot tell: better refused
+	}
+	for _, a := range addresses {
+		if n, ok := a.(*net.IPNet); ok {
+			if local, ok := netip.AddrFromSlice(n.IP); ok && local.Unmap() == ip {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// dialer resolves a name and connects to the first of its addresses that the guard permits and that answers.
+type dialer struct {
+	guard    *guard
+	resolver *net.Resolver
+}
+
+// DialContext connects on behalf of an exchange, and gives up when that ends.
+func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	// net/http detaches a dial from its request, so that sockets would be opened and held by what has ended long ago.
+	e, ok := ctx.Value(exchangeKey{}).(*exchange)
+	if !ok {
+		return nil, errBlocked
+	}
+	dial := net.Dialer{
+		Control:   d.guard.control,
+		Resolver:  d.resolver,
+		KeepAlive: -1, // an exchange has its own end, and idle connections are closed after 30 s
+	}
+	return dial.DialContext(httptrace.WithClientTrace(e.Context, &httptrace.ClientTrace{
+		DNSStart: func(httptrace.DNSStartInfo) { e.resolving.Store(true) },
+		DNSDone:  func(httptrace.DNSDoneInfo) { e.resolving.Store(false) },
+	}), network, d.absolute(address))
+}
+
+// absolute makes a name a fully qualified one, so that the machine's DNS search list cannot complete it to a name of
+// its own network. Who allows other than public networks may want just that.
+func (d *dialer) absolute(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || len(d.guard.policy.Allow) > 0 || !strings.Contains(host, ".") || strings.HasSuffix(host, ".") {
+		return address
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return address
+	}
+	return net.JoinHostPort(host+".", port)
+}
