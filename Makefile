@@ -42,7 +42,7 @@ generate: ## Make the generated code again: SQL queries, API server
 	$(GO) generate ./...
 
 check-generated: generate ## Prove that the generated code is current
-	@git diff --exit-code -- db api || { echo "generated code is out of date: run make generate and commit it"; exit 1; }
+	@git diff --exit-code -- db api && test -z "$$(git status --porcelain -- db api)" || { echo "generated code is out of date: run make generate and commit it"; exit 1; }
 
 lint: ## Run the linters on both modules
 	$(TOOL) golangci-lint run ./...

@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/worker"
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/egress"
@@ -54,6 +56,12 @@ func New(cfg Config) *Activities {
 	}
 	a.base, a.cancel = context.WithCancel(context.Background())
 	return a
+}
+
+// Register makes the activities known to a worker.
+func (a *Activities) Register(r worker.ActivityRegistry) {
+	// Skipped are the methods that are none: this one and Close.
+	r.RegisterActivityWithOptions(a, activity.RegisterOptions{SkipInvalidStructFunctions: true})
 }
 
 // Close waits until the deliveries under way have ended and are recorded. When ctx ends first they are cut off: no

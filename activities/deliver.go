@@ -98,7 +98,8 @@ func (a *Activities) SendTest(ctx context.Context, in TestInput) (Result, error)
 	if err != nil {
 		return Result{}, fmt.Errorf("read webhook %s: %w", in.WebhookID, err)
 	}
-	e := webhook.TestEvent(in.EventID, in.At, in.WebhookID, target.BotID)
+	e := webhook.TestEvent(in.WebhookID, target.BotID, in.At)
+	e.ID = in.EventID
 	if _, err := a.queries.InsertEvent(ctx, a.cfg.Pool, db.InsertEventParams{
 		ID: e.ID, Type: string(e.Type), Payload: e.Body(), BotIds: []string{target.BotID}, RunID: in.RunID,
 	}); err != nil {

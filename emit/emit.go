@@ -2,9 +2,7 @@
 package emit
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -45,18 +43,9 @@ func Event(ctx context.Context, c client.Client, e webhook.Event) (Receipt, erro
 	if err := e.Validate(); err != nil {
 		return Receipt{}, err
 	}
-	if e.ID == "" {
-		e.ID = webhook.NewID()
-	}
-	if e.Timestamp == "" {
-		e.Timestamp = webhook.FormatTime(time.Now())
-	}
-	input, err := marshal(e)
-	if err != nil {
-		return Receipt{}, err
-	}
+	e = e.Complete(time.Now())
 	receipt := Receipt{ID: e.ID, WorkflowID: WorkflowID(e.ID)}
-	_, err = c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+	_, err := c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID:        receipt.WorkflowID,
 		TaskQueue: TaskQueue,
 		// A start that failed, for a fault in its input, accepted nothing. Whatever did accept the event is found in
@@ -67,7 +56,7 @@ func Event(ctx context.Context, c client.Client, e webhook.Event) (Receipt, erro
 		StaticSummary:                            string(e.Type),
 	}, WorkflowType, converter.NewRawValue(&commonpb.Payload{
 		Metadata: map[string][]byte{converter.MetadataEncoding: []byte(converter.MetadataEncodingJSON)},
-		Data:     input,
+		Data:     e.JSON(),
 	}))
 	if temporal.IsWorkflowExecutionAlreadyStartedError(err) {
 		receipt.Duplicate = true
@@ -77,15 +66,4 @@ func Event(ctx context.Context, c client.Client, e webhook.Event) (Receipt, erro
 		return Receipt{}, fmt.Errorf("start %s: %w", receipt.WorkflowID, err)
 	}
 	return receipt, nil
-}
-
-// marshal writes e with its data's bytes as they are: json.Marshal would escape < > & and U+2028 in it.
-func marshal(e webhook.Event) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(e); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
 
@@ -52,9 +51,8 @@ func Start(c client.Client, a *activities.Activities) (*Worker, error) {
 	w.fast.RegisterWorkflow(workflows.DeliverBatch)
 	w.fast.RegisterWorkflow(workflows.RetryDelivery)
 	w.fast.RegisterWorkflow(workflows.SendTest)
-	methods := activity.RegisterOptions{SkipInvalidStructFunctions: true}
-	w.fast.RegisterActivityWithOptions(a, methods)
-	w.slow.RegisterActivityWithOptions(a, methods)
+	a.Register(w.fast)
+	a.Register(w.slow)
 	if err := w.fast.Start(); err != nil {
 		return nil, fmt.Errorf("start worker on %s: %w", workflows.TaskQueue, err)
 	}

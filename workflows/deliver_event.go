@@ -90,10 +90,7 @@ func parseInput(info *workflow.Info, input converter.RawValue) (webhook.Event, e
 	if event.ID == "" {
 		event.ID = eventID(info)
 	}
-	if event.Timestamp == "" {
-		event.Timestamp = webhook.FormatTime(info.WorkflowStartTime)
-	}
-	return event, nil
+	return event.Complete(info.WorkflowStartTime), nil
 }
 
 func eventID(info *workflow.Info) string {
@@ -101,7 +98,8 @@ func eventID(info *workflow.Info) string {
 		return id
 	}
 	// A UUIDv7 (RFC 9562 §5.7) that every replay of the run makes again.
-	id := uuid.UUID(sha256.Sum256([]byte(info.OriginalRunID))[:16])
+	sum := sha256.Sum256([]byte(info.OriginalRunID))
+	id := uuid.UUID(sum[:16])
 	ms := info.WorkflowStartTime.UnixMilli()
 	for i := range 6 {
 		id[i] = byte(ms >> (40 - 8*i))
@@ -252,4 +250,3 @@ func fairnessKey(botID string) string {
 	sum := sha256.Sum256([]byte(botID))
 	return fmt.Sprintf("%x", sum)
 }
-

@@ -1,0 +1,281 @@
+package workflows
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/mock"
+	"github.com/stretchr/testify/require"
+	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
+
+	"github.com/mathub/webhooks/activities"
+)
+
+const validEvent = `{"id":"e1","event":"post.created","timestamp":"2025-03-20T10:30:00Z","data":{"postId":"p1"}}`
+
+func newEnv(t *testing.T) *testsuite.TestWorkflowEnvironment {
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestWorkflowEnvironment()
+	env.RegisterWorkflow(DeliverEvent)
+	env.RegisterWorkflow(DeliverBatch)
+	env.RegisterWorkflow(RetryDelivery)
+	env.RegisterWorkflow(SendTest)
+	(&activities.Activities{}).Register(env)
+	env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: "event-e1", TaskQueue: TaskQueue})
+	env.SetWorkflowRunTimeout(24 * time.Hour) // an activity is repeated no longer than this
+	t.Cleanup(func() { env.AssertExpectations(t) })
+	return env
+}
+
+func jsonInput(s string) converter.RawValue {
+	return converter.NewRawValue(&commonpb.Payload{
+		Metadata: map[string][]byte{converter.MetadataEncoding: []byte(converter.MetadataEncodingJSON)}, Data: []byte(s),
+	})
+}
+
+func target(slow bool) activities.Target {
+	return activities.Target{WebhookID: uuid.Must(uuid.NewV7()), BotID: "bot", Host: "example.com", Slow: slow}
+}
+
+func delivered() activities.Result {
+	return activities.Result{Status: activities.Delivered, StatusCode: 200}
+}
+
+func failed(retryIn time.Duration) activities.Result {
+	return activities.Result{Status: activities.Failed, StatusCode: 500, Error: "HTTP 500", RetryInMs: retryIn.Milliseconds()}
+}
+
+func summaryOf(t *testing.T, env *testsuite.TestWorkflowEnvironment) (s Summary) {
+	require.True(t, env.IsWorkflowCompleted())
+	require.NoError(t, env.GetWorkflowError())
+	require.NoError(t, env.GetWorkflowResult(&s))
+	return s
+}
+
+func TestInvalidEventFailsAtOnceAndNamesTheFault(t *testing.T) {
+	for name, c := range map[string]struct {
+		input converter.RawValue
+		want  string
+	}{
+		"not JSON":        {jsonInput("{"), "malformed JSON"},
+		"unknown type":    {jsonInput(`{"event":"post.deleted","data":{}}`), "event"},
+		"test":            {jsonInput(`{"event":"test","data":{}}`), "event"},
+		"no data":         {jsonInput(`{"event":"post.created"}`), "data"},
+		"no audience":     {jsonInput(`{"event":"mention","data":{}}`), "botIds"},
+		"bad id":          {jsonInput(`{"id":"a.b","event":"post.created","data":{}}`), "id"},
+		"unknown field":   {jsonInput(`{"event":"post.created","data":{},"botids":["b"]}`), "botids"},
+		"a string":        {jsonInput(`"post.created"`), "object"},
+		"too large":       {jsonInput(`{"event":"post.created","data":{"x":"` + strings.Repeat("x", 256<<10) + `"}}`), "262144"},
+		"binary":          {converter.NewRawValue(&commonpb.Payload{Metadata: map[string][]byte{converter.MetadataEncoding: []byte(converter.MetadataEncodingBinary)}, Data: []byte(validEvent)}), "json/plain"},
+		"nothing, or nil": {converter.NewRawValue(&commonpb.Payload{Metadata: map[string][]byte{converter.MetadataEncoding: []byte(converter.MetadataEncodingNil)}}), "json/plain"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := newEnv(t)
+			env.ExecuteWorkflow(DeliverEvent, c.input)
+			require.True(t, env.IsWorkflowCompleted())
+			var fault *temporal.ApplicationError
+			require.ErrorAs(t, env.GetWorkflowError(), &fault)
+			require.Equal(t, InvalidEventError, fault.Type())
+			require.True(t, fault.NonRetryable())
+			require.Contains(t, fault.Message(), c.want)
+		})
+	}
+}
+
+func TestEveryWebhookGetsOneAttempt(t *testing.T) {
+	env := newEnv(t)
+	targets := []activities.Target{target(false), target(false), target(true)}
+	env.OnActivity(act.AcceptEvent, mock.Anything, mock.MatchedBy(func(in activities.AcceptInput) bool {
+		return in.Event.ID == "e1" && in.Event.Timestamp == "2025-03-20T10:30:00.000Z"
+	})).Return(activities.Audience{Targets: targets}, nil).Once()
+	for _, target := range targets[:2] {
+		env.OnActivity(act.Deliver, mock.Anything, activities.Delivery{EventID: "e1", WebhookID: target.WebhookID, Attempt: 1}).Return(delivered(), nil).Once()
+	}
+	env.OnActivity(act.DeliverSlow, mock.Anything, activities.SlowDelivery{Delivery: activities.Delivery{EventID: "e1", WebhookID: targets[2].WebhookID, Attempt: 1}}).Return(delivered(), nil).Once()
+	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
+	require.Equal(t, Summary{EventID: "e1", Webhooks: 3, Delivered: 3}, summaryOf(t, env))
+}
+
+func TestADuplicateDeliversNothing(t *testing.T) {
+	env := newEnv(t)
+	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{Duplicate: true}, nil).Once()
+	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
+	require.Equal(t, Summary{EventID: "e1", Duplicate: true}, summaryOf(t, env))
+}
+
+func TestTheEventIDComesFromTheWorkflowsOrTheRuns(t *testing.T) {
+	for workflowID, want := range map[string]string{"event-abc_1": "abc_1", "event-a.b": "", "whatever": ""} {
+		env := newEnv(t)
+		env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: workflowID, TaskQueue: TaskQueue})
+		var got string
+		env.OnActivity(act.AcceptEvent, mock.Anything, mock.MatchedBy(func(in activities.AcceptInput) bool {
+			got = in.Event.ID
+			return true
+		})).Return(activities.Audience{}, nil).Once()
+		env.ExecuteWorkflow(DeliverEvent, jsonInput(`{"event":"post.created","data":{}}`))
+		require.NoError(t, env.GetWorkflowError())
+		if want == "" {
+			require.Equal(t, uuid.Version(7), uuid.MustParse(got).Version())
+			require.Equal(t, uuid.RFC4122, uuid.MustParse(got).Variant())
+		} else {
+			require.Equal(t, want, got)
+		}
+	}
+}
+
+func TestAFailureGoesOnInAWorkflowOfItsOwn(t *testing.T) {
+	env := newEnv(t)
+	retried, last, gone := target(false), target(false), target(false)
+	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{Targets: []activities.Target{retried, last, gone}}, nil)
+	env.OnActivity(act.Deliver, mock.Anything, mock.Anything).Return(func(_ context.Context, d activities.Delivery) (activities.Result, error) {
+		switch d.WebhookID {
+		case retried.WebhookID:
+			return failed(30 * time.Second), nil
+		case last.WebhookID:
+			return failed(0), nil
+		}
+		return activities.Result{Status: activities.Skipped, Error: "webhook disabled"}, nil
+	})
+	env.OnWorkflow(RetryDelivery, mock.Anything, RetryInput{EventID: "e1", Target: retried, Attempt: 2, DelayMs: 30_000, LastError: "HTTP 500"}).Return(delivered(), nil).Once()
+	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
+	require.Equal(t, Summary{EventID: "e1", Webhooks: 3, Retrying: 1, Failed: 1, Skipped: 1}, summaryOf(t, env))
+}
+
+func TestOurOwnTroubleAndADeferralEndInTheSlowLane(t *testing.T) {
+	for name, first := range map[string]func() (activities.Result, error){
+		"deferred": func() (activities.Result, error) { return activities.Result{Status: activities.Deferred}, nil },
+		"error":    func() (activities.Result, error) { return activities.Result{}, errors.New("no database") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := newEnv(t)
+			env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{Targets: []activities.Target{target(false)}}, nil)
+			env.OnActivity(act.Deliver, mock.Anything, mock.Anything).Return(func(_ context.Context, _ activities.Delivery) (activities.Result, error) { return first() })
+			env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(delivered(), nil).Once()
+			env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
+			require.Equal(t, Summary{EventID: "e1", Webhooks: 1, Delivered: 1}, summaryOf(t, env))
+		})
+	}
+}
+
+func TestWaitingForATurnDoesNotHoldUpTheEvent(t *testing.T) {
+	env := newEnv(t)
+	busy := target(true)
+	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{Targets: []activities.Target{busy}}, nil)
+	env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(activities.Result{Status: activities.Deferred}, nil).Once()
+	env.OnWorkflow(RetryDelivery, mock.Anything, RetryInput{EventID: "e1", Target: busy, Attempt: 1, DelayMs: turnDelay.Milliseconds()}).Return(delivered(), nil).Once()
+	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
+	require.Equal(t, Summary{EventID: "e1", Webhooks: 1, Retrying: 1}, summaryOf(t, env))
+}
+
+func TestALargeAudienceIsBatched(t *testing.T) {
+	env := newEnv(t)
+	middle := uuid.Must(uuid.NewV7())
+	pages := []activities.Page{{Upto: middle}, {After: middle, Upto: uuid.Max}}
+	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{Pages: pages}, nil)
+	for _, page := range pages {
+		env.OnActivity(act.ResolveBatch, mock.Anything, activities.BatchInput{EventID: "e1", Page: page}).Return([]activities.Target{target(false)}, nil).Once()
+	}
+	env.OnActivity(act.Deliver, mock.Anything, mock.Anything).Return(delivered(), nil).Times(2)
+	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
+	require.Equal(t, Summary{EventID: "e1", Batches: 2}, summaryOf(t, env))
+}
+
+func TestRetryDeliveryFollowsTheDelaysItIsGiven(t *testing.T) {
+	env := newEnv(t)
+	t0 := env.Now()
+	var at []time.Duration
+	env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(func(_ context.Context, d activities.SlowDelivery) (activities.Result, error) {
+		at = append(at, env.Now().Sub(t0).Round(time.Second))
+		require.Equal(t, len(at)+1, d.Attempt)
+		require.True(t, d.Patient)
+		return []activities.Result{failed(2 * time.Minute), failed(10 * time.Hour), delivered()}[len(at)-1], nil
+	})
+	env.RegisterDelayedCallback(func() {
+		answer, err := env.QueryWorkflow(StatusQuery)
+		require.NoError(t, err)
+		var s RetryStatus
+		require.NoError(t, answer.Get(&s))
+		require.Equal(t, 3, s.Attempt)
+		require.Equal(t, "HTTP 500", s.LastError)
+		require.WithinDuration(t, t0.Add(150*time.Second), *s.NextAttemptAt, time.Second)
+	}, time.Minute)
+	env.ExecuteWorkflow(RetryDelivery, RetryInput{EventID: "e1", Target: target(false), Attempt: 2, DelayMs: 30_000, LastError: "timeout"})
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, []time.Duration{30 * time.Second, 150 * time.Second, 10*time.Hour + 150*time.Second}, at)
+	var r activities.Result
+	require.NoError(t, env.GetWorkflowResult(&r))
+	require.Equal(t, delivered(), r)
+}
+
+func TestRetryDeliveryEndsWithTheScheduleOrTheSubscription(t *testing.T) {
+	for _, last := range []activities.Result{failed(0), {Status: activities.Skipped, Error: "webhook disabled"}} {
+		env := newEnv(t)
+		env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(last, nil).Once()
+		env.ExecuteWorkflow(RetryDelivery, RetryInput{EventID: "e1", Target: target(false), Attempt: 8, DelayMs: 1})
+		require.NoError(t, env.GetWorkflowError())
+		var r activities.Result
+		require.NoError(t, env.GetWorkflowResult(&r))
+		require.Equal(t, last, r)
+	}
+}
+
+func TestRetryNowDoesNotWait(t *testing.T) {
+	env := newEnv(t)
+	t0 := env.Now()
+	attempts := 0
+	env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(func(_ context.Context, _ activities.SlowDelivery) (activities.Result, error) {
+		attempts++
+		if attempts == 1 {
+			require.WithinDuration(t, t0.Add(time.Hour), env.Now(), time.Second)
+			return failed(time.Hour), nil
+		}
+		require.WithinDuration(t, t0.Add(2*time.Hour), env.Now(), time.Second, "one signal is one attempt")
+		return delivered(), nil
+	})
+	env.RegisterDelayedCallback(func() { env.SignalWorkflow(RetryNowSignal, nil) }, time.Hour)
+	env.ExecuteWorkflow(RetryDelivery, RetryInput{EventID: "e1", Target: target(false), Attempt: 2, DelayMs: (10 * time.Hour).Milliseconds()})
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, 2, attempts)
+}
+
+func TestRetryDeliveryWaitsOutOurOwnTrouble(t *testing.T) {
+	env := newEnv(t)
+	tries := 0
+	env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(func(_ context.Context, _ activities.SlowDelivery) (activities.Result, error) {
+		tries++
+		if tries <= 20 {
+			return activities.Result{}, temporal.NewApplicationError("not this delivery's turn yet", activities.BusyError)
+		}
+		return delivered(), nil
+	})
+	env.ExecuteWorkflow(RetryDelivery, RetryInput{EventID: "e1", Target: target(false), Attempt: 1, DelayMs: 5000})
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, 21, tries)
+}
+
+func TestSendTestTakesItsEventFromTheWorkflowsID(t *testing.T) {
+	env := newEnv(t)
+	env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: "test-xyz", TaskQueue: TaskQueue})
+	id := uuid.Must(uuid.NewV7())
+	env.OnActivity(act.SendTest, mock.Anything, mock.MatchedBy(func(in activities.TestInput) bool {
+		return in.WebhookID == id && in.EventID == "xyz"
+	})).Return(failed(0), nil).Once()
+	env.ExecuteWorkflow(SendTest, id)
+	require.NoError(t, env.GetWorkflowError())
+}
+
+func TestFairnessKeysFit(t *testing.T) {
+	require.Equal(t, "bot", fairnessKey("bot"))
+	long := fairnessKey(strings.Repeat("b", 65))
+	require.Len(t, long, 64)
+	require.NotEqual(t, long, fairnessKey(strings.Repeat("b", 66)))
+}
+
