@@ -336,4 +336,3 @@ func BenchmarkRecorder(b *testing.B) {
 		})
 	}
 }
-
