@@ -33,11 +33,6 @@ const (
 	// sockets of receivers that may never be called again.
 	idleConnTimeout = 30 * time.Second
 
-	// An HTTP/2 connection outlives the requests on it. One whose peer has gone silent is found by a ping in time to
-	// try a new connection within the same attempt.
-	http2SendPingTimeout = 2 * time.Second
-	http2PingTimeout     = time.Second
-
 	// An HTTP/2 peer may send this much ahead of what is read; little of it ever is.
 	http2StreamBuffer     = 64 << 10
 	http2ConnectionBuffer = 1 << 20
@@ -108,15 +103,21 @@ func New(o Options) *Client {
 }
 
 func (c *Client) transport(o Options) *http.Transport {
-	return &http.Transport{
-		Proxy:       nil, // never from the environment: a proxy would connect where the guard cannot see
-		DialContext: (&dialer{guard: &c.guard, resolver: o.Resolver}).DialContext,
-		TLSClientConfig: &tls.Config{
+	d := &dialer{
+		guard:    &c.guard,
+		resolver: o.Resolver,
+		tls: &tls.Config{
 			MinVersion:         tls.VersionTLS12,
 			RootCAs:            o.RootCAs,
+			NextProtos:         []string{"h2", "http/1.1"},
 			ClientSessionCache: tls.NewLRUClientSessionCache(o.MaxIdleConns),
 		},
-		ForceAttemptHTTP2:      true, // a dialer or TLS configuration of one's own switches it off otherwise
+	}
+	return &http.Transport{
+		Proxy:                  nil, // never from the environment: a proxy would connect where the guard cannot see
+		DialContext:            d.DialContext,
+		DialTLSContext:         d.DialTLSContext,
+		ForceAttemptHTTP2:      true, // a dialer of one's own switches it off otherwise
 		DisableCompression:     true, // asks for none, and decompresses nothing
 		MaxResponseHeaderBytes: maxResponseHeaderBytes,
 		MaxIdleConns:           o.MaxIdleConns,
@@ -125,8 +126,10 @@ func (c *Client) transport(o Options) *http.Transport {
 		HTTP2: &http.HTTP2Config{
 			MaxReceiveBufferPerStream:     http2StreamBuffer,
 			MaxReceiveBufferPerConnection: http2ConnectionBuffer,
-			SendPingTimeout:               http2SendPingTimeout,
-			PingTimeout:                   http2PingTimeout,
+			// An HTTP/2 connection outlives a request on it that timed out. A ping finds out whether its peer is gone,
+			// and no sooner than a slow but living one has had its full time to answer.
+			SendPingTimeout: o.Timeout / 2,
+			PingTimeout:     o.Timeout,
 		},
 	}
 }

@@ -2,6 +2,7 @@ package egress
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/http/httptrace"
@@ -79,6 +80,7 @@ func isLocal(ip netip.Addr) bool {
 type dialer struct {
 	guard    *guard
 	resolver *net.Resolver
+	tls      *tls.Config
 }
 
 // DialContext connects on behalf of an exchange, and gives up when that ends.
@@ -97,6 +99,28 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 		DNSStart: func(httptrace.DNSStartInfo) { e.resolving.Store(true) },
 		DNSDone:  func(httptrace.DNSDoneInfo) { e.resolving.Store(false) },
 	}), network, d.absolute(address))
+}
+
+// DialTLSContext connects and shakes hands on behalf of an exchange, and gives up when that ends. Left to net/http, a
+// handshake that hangs would hold its socket for as long as the receiver likes.
+func (d *dialer) DialTLSContext(ctx context.Context, network, address string) (net.Conn, error) {
+	raw, err := d.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		_ = raw.Close()
+		return nil, err
+	}
+	config := d.tls.Clone()
+	config.ServerName = strings.TrimSuffix(host, ".")
+	conn := tls.Client(raw, config)
+	if err := conn.HandshakeContext(ctx.Value(exchangeKey{}).(*exchange)); err != nil {
+		_ = raw.Close()
+		return nil, err
+	}
+	return conn, nil
 }
 
 // absolute makes a name a fully qualified one, so that the machine's DNS search list cannot complete it to a name of

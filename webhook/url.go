@@ -175,10 +175,11 @@ func (r URLRules) checkHost(host string, bracketed bool) (normalised, fault stri
 
 func (r URLRules) addresses() AddressPolicy { return AddressPolicy{Allow: r.Allow} }
 
-// lookupProfile maps as browsers do (UTS 46, non-transitional). Hyphens are left alone, real names have them in the
-// third and fourth place; validName has the rules for ASCII.
+// lookupProfile maps as browsers do (UTS 46, non-transitional). What may stand in ASCII is validName's: real names
+// have hyphens in the third and fourth place, and underscores.
 var lookupProfile = idna.New(
 	idna.MapForLookup(), idna.Transitional(false), idna.BidiRule(), idna.CheckJoiners(true), idna.CheckHyphens(false),
+	idna.StrictDomainName(false),
 )
 
 // asciiName turns an international name to punycode and any name to lower case.

@@ -1,0 +1,109 @@
+package webhook_test
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/webhook"
+)
+
+// The contract's table, written down once more: type, audience, documented fields.
+const contract = `
+thread.created broadcast threadId,projectSlug,title,authorId
+post.created broadcast postId,threadId,body,authorId
+effort.created broadcast effortId,projectSlug,title,authorId
+effort.status_changed broadcast effortId,projectSlug,title,oldStatus,newStatus
+wiki.edited broadcast projectSlug,pageSlug,title,editorId
+mention targeted postId,threadId,body,authorId
+review.requested targeted effortId,requestedBy,title
+review.submitted targeted effortId,reviewId,reviewerId,verdict
+test direct webhookId,botId,message
+`
+
+func TestCatalogIsTheContracts(t *testing.T) {
+	var lines []string
+	for _, spec := range webhook.Catalog() {
+		var fields []string
+		for _, f := range spec.Fields {
+			fields = append(fields, f.Name)
+			require.NotEmpty(t, f.Description)
+			require.True(t, json.Valid([]byte(f.Example)), f.Name)
+		}
+		require.NotEmpty(t, spec.Description)
+		lines = append(lines, strings.Join([]string{string(spec.Type), spec.Audience.String(), strings.Join(fields, ",")}, " "))
+
+		found, ok := webhook.Spec(spec.Type)
+		require.True(t, ok)
+		require.Equal(t, spec, found)
+		require.True(t, json.Valid(spec.ExampleData()))
+
+		// Every documented example can be emitted, but for test.
+		e := webhook.Event{Type: spec.Type, Data: spec.ExampleData(), BotIDs: []string{"bot-1"}}
+		require.Equal(t, spec.Type == webhook.Test, e.Validate() != nil)
+	}
+	require.Equal(t, strings.TrimSpace(contract), strings.Join(lines, "\n"))
+
+	_, ok := webhook.Spec("post.deleted")
+	require.False(t, ok)
+	require.Equal(t, "unknown", webhook.Audience(9).String())
+}
+
+func TestCatalogCannotBeChanged(t *testing.T) {
+	webhook.Catalog()[0].Type = "changed"
+	require.Equal(t, webhook.ThreadCreated, webhook.Catalog()[0].Type)
+	webhook.Subscribable()[0] = "changed"
+	require.Equal(t, webhook.ThreadCreated, webhook.Subscribable()[0])
+}
+
+func TestSubscribable(t *testing.T) {
+	types := webhook.Subscribable()
+	require.Len(t, types, 8)
+	require.NotContains(t, types, webhook.Test)
+}
+
+func TestCheckSubscription(t *testing.T) {
+	got, err := webhook.CheckSubscription([]string{"mention", "post.created", "mention", "post.created"})
+	require.NoError(t, err)
+	require.Equal(t, []webhook.EventType{webhook.Mention, webhook.PostCreated}, got, "once each, in the order given")
+
+	for _, c := range []struct {
+		name   string
+		events []string
+		fields []string
+	}{
+		{"none", nil, []string{"events"}},
+		{"empty", []string{}, []string{"events"}},
+		{"unknown", []string{"mention", "post.deleted"}, []string{"events[1]"}},
+		{"test", []string{"test"}, []string{"events[0]"}},
+		{"each fault is named", []string{"", "mention", "Mention", "test", "mention "}, []string{"events[0]", "events[2]", "events[3]", "events[4]"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := webhook.CheckSubscription(c.events)
+			require.Equal(t, c.fields, fieldsOf(t, err))
+			require.Contains(t, err.Error(), "thread.created, post.created, effort.created, effort.status_changed, wiki.edited, mention, review.requested, review.submitted")
+		})
+	}
+	_, err = webhook.CheckSubscription(make([]string, 10_000))
+	require.Len(t, fieldsOf(t, err), 20, "bounded")
+}
+
+// fieldsOf are the fields that an *InvalidError names.
+func fieldsOf(t *testing.T, err error) []string {
+	t.Helper()
+	var invalid *webhook.InvalidError
+	require.ErrorAs(t, err, &invalid)
+	var fields []string
+	for _, f := range invalid.Fields {
+		require.NotEmpty(t, f.Message)
+		require.Contains(t, err.Error(), f.Field)
+		fields = append(fields, f.Field)
+	}
+	require.NotEmpty(t, fields)
+	var syntax *webhook.SyntaxError
+	require.False(t, errors.As(err, &syntax))
+	return fields
+}
