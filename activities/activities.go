@@ -37,6 +37,7 @@ type Activities struct {
 
 	mu      sync.Mutex
 	flights map[uuid.UUID]*flight
+	closed  bool
 
 	// base outlives each activity: a POST that was begun is brought to its end and recorded, whoever waits for it.
 	base   context.Context
@@ -67,6 +68,9 @@ func (a *Activities) Register(r worker.ActivityRegistry) {
 // Close waits until the deliveries under way have ended and are recorded. When ctx ends first they are cut off: no
 // row, no count; the workflow attempts them again.
 func (a *Activities) Close(ctx context.Context) {
+	a.mu.Lock()
+	a.closed = true
+	a.mu.Unlock()
 	landed := make(chan struct{})
 	go func() {
 		a.flying.Wait()

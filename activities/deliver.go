@@ -111,6 +111,9 @@ func (a *Activities) SendTest(ctx context.Context, in TestInput) (Result, error)
 	})
 }
 
+// errClosed: the worker is stopping, so the delivery is left to another.
+var errClosed = errors.New("the worker is stopping")
+
 // flight is a delivery under way in this process.
 type flight struct {
 	done   chan struct{}
@@ -124,6 +127,10 @@ type flight struct {
 func (a *Activities) fly(ctx context.Context, d Delivery, test bool, enter func(context.Context, job) (*turn, bool)) (Result, error) {
 	id := webhook.DeliveryID(d.EventID, d.WebhookID, d.Attempt)
 	a.mu.Lock()
+	if a.closed {
+		a.mu.Unlock()
+		return Result{}, errClosed
+	}
 	f, underWay := a.flights[id]
 	if !underWay {
 		f = &flight{done: make(chan struct{})}
