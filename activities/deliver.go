@@ -27,13 +27,13 @@ type Delivery struct {
 type Status string
 
 const (
-	// Delivered: the receiver took it.
+	// Delivered says that the receiver took it.
 	Delivered Status = "delivered"
-	// Failed: the receiver did not take it. A failure counts.
+	// Failed says that the receiver did not take it. A failure counts.
 	Failed Status = "failed"
-	// Skipped: nothing was sent, and nothing is to be; Result.Error says why.
+	// Skipped says that nothing was sent, and nothing is to be; Result.Error tells why.
 	Skipped Status = "skipped"
-	// Deferred: nothing was sent yet, as it was not the delivery's turn.
+	// Deferred says that nothing was sent yet, as it was not the delivery's turn.
 	Deferred Status = "deferred"
 )
 

@@ -195,7 +195,8 @@ func isRefusal(err error) bool {
 func record(ctx context.Context, tx pgx.Tx, batch []*recording) error {
 	q := db.New()
 	var locks db.LockWebhooksParams
-	var all, slow, quick, deliveryIDs []uuid.UUID
+	var slow, quick []uuid.UUID
+	all, deliveryIDs := make([]uuid.UUID, 0, len(batch)), make([]uuid.UUID, 0, len(batch))
 	for _, rec := range batch {
 		a := rec.attempt
 		deliveryIDs = append(deliveryIDs, a.DeliveryID)

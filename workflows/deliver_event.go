@@ -111,7 +111,7 @@ func eventID(info *workflow.Info) string {
 
 // startBatches hands the pages to workflows of their own and ends once they have started.
 func startBatches(ctx workflow.Context, eventID string, pages []activities.Page) (Summary, error) {
-	var started []workflow.Future
+	started := make([]workflow.Future, 0, len(pages))
 	for i, page := range pages {
 		child := workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
 			WorkflowID:            fmt.Sprintf("%s-batch-%d", emit.WorkflowID(eventID), i+1),

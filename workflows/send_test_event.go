@@ -16,7 +16,7 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
-// ErrWebhookGone: the webhook was deleted before anything was sent to it.
+// ErrWebhookGone says that the webhook was deleted before anything was sent to it.
 var ErrWebhookGone = errors.New("the webhook is gone")
 
 const testPrefix = "test-"
