@@ -1,0 +1,50 @@
+// Standalone runs all of Mathub Webhooks on one machine with nothing else installed: a private Postgres, a Temporal
+// server and its Web UI, the API and a worker.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/mathub/webhooks/standalone/temporal"
+)
+
+// version is set by the linker on a release: -ldflags "-X main.version=1.2.3".
+var version = "dev"
+
+// temporalServerName is the hidden subcommand with which this program starts itself as the Temporal server.
+const temporalServerName = "temporal-server"
+
+type commands struct {
+	WithServers withServersCommand `cmd:"" help:"Run a command, such as tests, with a private, throw-away Postgres and Temporal server."`
+
+	TemporalServer temporalServerCommand `cmd:"" name:"temporal-server" hidden:""`
+
+	Version kong.VersionFlag `help:"Print the version."`
+}
+
+type temporalServerCommand struct{}
+
+func (*temporalServerCommand) Run() error { return temporal.RunChild() }
+
+func main() {
+	var c commands
+	parser := kong.Parse(&c,
+		kong.Name("standalone"),
+		kong.Description("Mathub Webhooks on one machine. Every flag can be set by the environment variable named beside it."),
+		kong.Vars{"version": version},
+		kong.UsageOnError(),
+	)
+	err := parser.Run()
+	var exit status
+	switch {
+	case errors.As(err, &exit):
+		os.Exit(int(exit))
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "standalone:", err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,336 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// User is the cluster's superuser and the only role.
+const User = "mathub"
+
+// StopSignal asks the server for a fast shutdown: clients are cut off, what was committed is on disk.
+const StopSignal = syscall.SIGINT
+
+// Config describes a cluster.
+type Config struct {
+	// Dir is the cluster's folder, made if it is missing; its parent must exist.
+	Dir string
+	// Port on 127.0.0.1.
+	Port int
+	// Password of User. It is set when the cluster is made and must be the same ever after.
+	Password string
+	// Log gets what the server and its programs write.
+	Log *os.File
+	// Throwaway gives up the promise to survive a crash of the machine, for speed: for tests.
+	Throwaway bool
+	// Settings go over the defaults, by their names in postgresql.conf.
+	Settings map[string]string
+	// Cache is where fetched programs are kept; the user's cache folder, or for root /var/cache, when empty.
+	Cache string
+	// Say tells of what takes long, such as a download; may be nil.
+	Say func(string)
+}
+
+func (c Config) say(format string, args ...any) {
+	if c.Say != nil {
+		c.Say(fmt.Sprintf(format, args...))
+	}
+}
+
+// Cluster is a cluster that is ready to be started.
+type Cluster struct {
+	config   Config
+	user     account
+	programs programs
+	dir      *os.File
+}
+
+// Prepare finds Postgres's programs, makes the cluster if there is none, and stops a server that a killed parent may
+// have left running on it. The caller must see to it that it alone uses the folder.
+func Prepare(ctx context.Context, config Config) (*Cluster, error) {
+	user, err := chooseAccount(config.Dir)
+	if err != nil {
+		return nil, err
+	}
+	major, err := clusterMajor(config.Dir)
+	if err != nil {
+		return nil, err
+	}
+	found, err := locate(ctx, config, user, major)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{config: config, user: user, programs: found}
+	if major == 0 {
+		if err := c.initialise(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if c.dir, err = os.Open(config.Dir); err != nil {
+		return nil, err
+	}
+	if err := c.stopLeftOver(ctx); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// Close lets go of the folder. It does not stop a server.
+func (c *Cluster) Close() error { return c.dir.Close() }
+
+// Version of the programs, such as 15.13.
+func (c *Cluster) Version() string { return c.programs.version }
+
+// Programs is the folder of Postgres's programs, such as pg_ctl.
+func (c *Cluster) Programs() string { return c.programs.dir }
+
+// URL is how a client reaches a database of the cluster.
+func (c *Cluster) URL(database string) string {
+	u := url.URL{
+		Scheme:   "postgres",
+		User:     url.UserPassword(User, c.config.Password),
+		Host:     net.JoinHostPort("127.0.0.1", strconv.Itoa(c.config.Port)),
+		Path:     "/" + database,
+		RawQuery: "sslmode=disable",
+	}
+	return u.String()
+}
+
+// clusterMajor is the major version of the cluster in dir, 0 when there is none.
+func clusterMajor(dir string) (int, error) {
+	raw, err := os.ReadFile(filepath.Join(dir, "PG_VERSION")) //nolint:gosec // the caller's own folder
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	major, err := strconv.Atoi(strings.TrimSpace(string(raw)))
+	if err != nil {
+		return 0, fmt.Errorf("%s holds no Postgres cluster that can be read: PG_VERSION is %q", dir, raw)
+	}
+	return major, nil
+}
+
+// initialise makes the cluster beside its place and moves it there when it is whole: a crash leaves no half of one.
+func (c *Cluster) initialise(ctx context.Context) error {
+	if entries, err := os.ReadDir(c.config.Dir); err == nil && len(entries) > 0 {
+		return fmt.Errorf("%s is not empty and holds no Postgres cluster: move it away and start again", c.config.Dir)
+	}
+	making := c.config.Dir + ".new"
+	if err := os.RemoveAll(making); err != nil {
+		return err
+	}
+	if err := os.Mkdir(making, 0o700); err != nil {
+		return err
+	}
+	if err := c.user.owns(making); err != nil {
+		return err
+	}
+	dir, err := os.Open(making) //nolint:gosec // just made
+	if err != nil {
+		return err
+	}
+	defer dir.Close() //nolint:errcheck // a folder, opened to be read
+	password, err := os.CreateTemp(filepath.Dir(making), "postgres-password-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(password.Name()) //nolint:errcheck // nothing can be done about it
+	defer password.Close()           //nolint:errcheck // written and read already
+	if _, err := password.WriteString(c.config.Password + "\n"); err != nil {
+		return err
+	}
+	if err := c.user.owns(password.Name()); err != nil {
+		return err
+	}
+	cmd := c.command(ctx, "initdb")
+	cmd.Args = append(cmd.Args,
+		"--pgdata", c.user.lend(cmd, dir),
+		"--pwfile", c.user.lend(cmd, password),
+		"--username", User,
+		"--auth", "scram-sha-256",
+		// The same order of text and the same messages on every machine, and the fastest comparison.
+		"--no-locale", "--encoding", "UTF8",
+	)
+	if c.config.Throwaway {
+		cmd.Args = append(cmd.Args, "--no-sync")
+	}
+	if err := c.run(cmd); err != nil {
+		return err
+	}
+	// An empty folder may be in the way, which os.Rename replaces only if it is asked as rename(2) is.
+	if err := os.Remove(c.config.Dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.Rename(making, c.config.Dir)
+}
+
+// settings are what the server starts with. They are given anew at each start, so that a new version's take effect.
+func (c *Cluster) settings() map[string]string {
+	s := map[string]string{
+		"listen_addresses":        "127.0.0.1",
+		"port":                    strconv.Itoa(c.config.Port),
+		"unix_socket_directories": "", // their paths are limited to 107 bytes, and loopback is as fast
+		"password_encryption":     "scram-sha-256",
+
+		// Temporal's four services and the product each keep pools of their own.
+		"max_connections": "300",
+		"shared_buffers":  "256MB",
+		// Checkpoints write whole pages again: seldom is cheaper, and a crash then replays at most this much.
+		"max_wal_size":       "4GB",
+		"checkpoint_timeout": "15min",
+		"random_page_cost":   "1.1", // no spinning disks
+		"jit":                "off", // compiles for longer than these queries run
+		// Both Temporal's tables and ours live by many short-lived rows.
+		"autovacuum_naptime":              "15s",
+		"autovacuum_vacuum_scale_factor":  "0.05",
+		"autovacuum_analyze_scale_factor": "0.05",
+		"autovacuum_vacuum_cost_delay":    "1ms",
+
+		"timezone":        "UTC",
+		"log_timezone":    "UTC",
+		"log_line_prefix": "%m [%p] %d ",
+		"log_checkpoints": "off",
+	}
+	if c.config.Throwaway {
+		s["fsync"], s["synchronous_commit"], s["full_page_writes"] = "off", "off", "off"
+	}
+	for name, value := range c.config.Settings {
+		s[name] = value
+	}
+	return s
+}
+
+// Command is the server, to be started as a child. Its folder is this process's own to lock.
+func (c *Cluster) Command() *exec.Cmd {
+	cmd := c.command(context.Background(), "postgres")
+	cmd.Args = append(cmd.Args, "-D", c.user.lend(cmd, c.dir))
+	settings := c.settings()
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		cmd.Args = append(cmd.Args, "-c", name+"="+settings[name])
+	}
+	return cmd
+}
+
+// Control runs pg_ctl on the cluster, such as Control(ctx, "stop", "-m", "immediate").
+func (c *Cluster) Control(ctx context.Context, action string, args ...string) error {
+	cmd := c.command(ctx, "pg_ctl")
+	cmd.Args = append(append(cmd.Args, action, "--pgdata", c.user.lend(cmd, c.dir)), args...)
+	return c.run(cmd)
+}
+
+func (c *Cluster) command(ctx context.Context, program string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, c.programs.path(program), args...) //nolint:gosec // found by find
+	cmd.Dir = "/"                                                      // the user may not be allowed in ours
+	cmd.Stdout, cmd.Stderr = c.config.Log, c.config.Log
+	// PGDATA, PGPORT and their like would speak of another server.
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "PG") }), "LC_ALL=C")
+	c.user.runs(cmd)
+	return cmd
+}
+
+func (c *Cluster) run(cmd *exec.Cmd) error {
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w: see %s", filepath.Base(cmd.Path), err, c.config.Log.Name())
+	}
+	return nil
+}
+
+// stopLeftOver stops the server that was started on this folder by a parent that is gone.
+func (c *Cluster) stopLeftOver(ctx context.Context) error {
+	pidFile := filepath.Join(c.config.Dir, "postmaster.pid")
+	raw, err := os.ReadFile(pidFile) //nolint:gosec // the caller's own folder
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	first, _, _ := strings.Cut(string(raw), "\n")
+	pid, err := strconv.Atoi(strings.TrimSpace(first))
+	if err != nil || pid <= 1 || !serves(pid, c.config.Dir) {
+		// Left by a crash, its number perhaps another process's by now, at which Postgres would refuse to start.
+		if err := os.Remove(pidFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	c.config.say("stopping the one that a killed run left behind")
+	if err := c.Control(ctx, "stop", "--mode", "fast", "--wait", "--timeout", "30"); err == nil || !serves(pid, c.config.Dir) {
+		return nil
+	}
+	return c.Control(ctx, "stop", "--mode", "immediate", "--wait", "--timeout", "30")
+}
+
+// AwaitReady waits until the server takes connections, which after a crash is when it has replayed its log. It gives
+// up when ended is closed.
+func (c *Cluster) AwaitReady(ctx context.Context, ended <-chan struct{}) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-ended:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	for {
+		err := c.ping(ctx)
+		if err == nil {
+			return nil
+		}
+		var refused *pgconn.PgError
+		if errors.As(err, &refused) && refused.Code == "28P01" { // invalid_password
+			return fmt.Errorf("the cluster in %s was made with another password than the one kept beside it", c.config.Dir)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("Postgres did not come up, see %s: %w", c.config.Log.Name(), err) //nolint:revive,staticcheck // a name
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func (c *Cluster) ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, c.URL("postgres"))
+	if err != nil {
+		return err
+	}
+	return conn.Close(ctx)
+}
+
+// CreateDatabases makes those of the databases that are missing, on a running server.
+func (c *Cluster) CreateDatabases(ctx context.Context, names ...string) error {
+	conn, err := pgx.Connect(ctx, c.URL("postgres"))
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx) //nolint:errcheck // done with it
+	for _, name := range names {
+		_, err := conn.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
+		var known *pgconn.PgError
+		if err != nil && (!errors.As(err, &known) || known.Code != "42P04") { // duplicate_database
+			return fmt.Errorf("create database %s: %w", name, err)
+		}
+	}
+	return nil
+}

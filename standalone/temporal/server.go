@@ -1,0 +1,256 @@
+package temporal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+	sdklog "go.temporal.io/sdk/log"
+	"go.temporal.io/server/common/authorization"
+	"go.temporal.io/server/common/cluster"
+	"go.temporal.io/server/common/config"
+	"go.temporal.io/server/common/dynamicconfig"
+	"go.temporal.io/server/common/log"
+	"go.temporal.io/server/common/membership/static"
+	"go.temporal.io/server/common/metrics"
+	"go.temporal.io/server/common/persistence/sql/sqlplugin/postgresql"
+	"go.temporal.io/server/common/primitives"
+	"go.temporal.io/server/temporal"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// DefaultHistoryShards: each shard writes by itself, one transaction at a time, so that it takes several to keep a
+// machine's cores and its disk busy; each also costs some memory and idle work.
+const DefaultHistoryShards = 16
+
+// slowTaskQueue is the product's workflows.SlowTaskQueue, which stands in a package that draws in the whole product.
+const slowTaskQueue = "mathub-webhooks-slow"
+
+// startTimeout bounds the wait for a database that is starting as well, and for the server's own start.
+const startTimeout = time.Minute
+
+// RunChild is the server's process, from settings to end. It returns when SIGTERM or SIGINT has stopped it.
+func RunChild() error {
+	settings, err := childSettings()
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return Run(ctx, settings)
+}
+
+// Run runs a server in this process until ctx ends. There can be one a process.
+func Run(ctx context.Context, settings Settings) error {
+	level := settings.LogLevel
+	if level == "" {
+		level = "warn"
+	}
+	logger := log.NewZapLogger(log.BuildZapLogger(log.Config{Level: level, Format: "console"}))
+	cfg, err := settings.config()
+	if err != nil {
+		return err
+	}
+	stores := cfg.Persistence.DataStores
+	if err := migrateAll(*stores["main"].SQL, *stores["visibility"].SQL, logger); err != nil {
+		return err
+	}
+	hosts := map[primitives.ServiceName]static.Hosts{}
+	for name, service := range cfg.Services {
+		hosts[primitives.ServiceName(name)] = static.SingleLocalHost(net.JoinHostPort("127.0.0.1", strconv.Itoa(service.RPC.GRPCPort)))
+	}
+	server, err := temporal.NewServer(
+		temporal.WithConfig(cfg),
+		temporal.ForServices(temporal.DefaultServices),
+		// One process has no members to gossip with; a restart then neither waits for nor believes in its forerunner.
+		temporal.WithStaticHosts(hosts),
+		temporal.WithLogger(logger),
+		temporal.WithAuthorizer(authorization.NewNoopAuthorizer()),
+		temporal.WithDynamicConfigClient(settings.dynamicConfig()),
+	)
+	if err != nil {
+		return fmt.Errorf("Temporal: %w", err) //nolint:revive,staticcheck // a name
+	}
+	if err := server.Start(); err != nil {
+		return fmt.Errorf("start Temporal: %w", err)
+	}
+	if err := registerNamespaces(ctx, settings.Addr()); err != nil && ctx.Err() == nil {
+		return errors.Join(err, server.Stop())
+	}
+	<-ctx.Done()
+	return server.Stop()
+}
+
+func (s Settings) config() (*config.Config, error) {
+	addr, user, password, err := s.postgres()
+	if err != nil {
+		return nil, err
+	}
+	shards := s.HistoryShards
+	if shards == 0 {
+		shards = DefaultHistoryShards
+	}
+	// A pool of each of the four services.
+	connections, visibilityConnections := 40, 10
+	if s.StockConfig {
+		connections, visibilityConnections = 20, 2 // as in Temporal's own development configuration
+	}
+	database := func(name string, connections int) config.DataStore {
+		return config.DataStore{SQL: &config.SQL{
+			PluginName:      postgresql.PluginNamePGX,
+			DatabaseName:    name,
+			ConnectAddr:     addr,
+			ConnectProtocol: "tcp",
+			User:            user,
+			Password:        password,
+			MaxConns:        connections,
+			MaxIdleConns:    connections,
+			MaxConnLifetime: time.Hour,
+		}}
+	}
+	main := database(Database, connections)
+	if s.FaultRate > 0 {
+		main.FaultInjection = faults(s.FaultRate)
+	}
+	services := map[string]config.Service{}
+	for _, name := range temporal.DefaultServices {
+		port := s.Port
+		if name != string(primitives.FrontendService) {
+			if port, err = freePort(); err != nil {
+				return nil, err
+			}
+		}
+		services[name] = config.Service{RPC: config.RPC{GRPCPort: port, BindOnIP: "127.0.0.1"}}
+	}
+	cfg := &config.Config{
+		Global: config.Global{
+			Membership: config.Membership{MaxJoinDuration: startTimeout, BroadcastAddress: "127.0.0.1"},
+			PProf:      config.PProf{Port: s.ProfilePort, Host: "127.0.0.1"},
+		},
+		Persistence: config.Persistence{
+			DefaultStore:     "main",
+			VisibilityStore:  "visibility",
+			NumHistoryShards: shards,
+			DataStores: map[string]config.DataStore{
+				"main":       main,
+				"visibility": database(VisibilityDatabase, visibilityConnections),
+			},
+		},
+		ClusterMetadata: &cluster.Config{
+			FailoverVersionIncrement: 10,
+			MasterClusterName:        "active",
+			CurrentClusterName:       "active",
+			ClusterInformation: map[string]cluster.ClusterInformation{
+				"active": {Enabled: true, InitialFailoverVersion: 1, RPCAddress: s.Addr()},
+			},
+		},
+		DCRedirectionPolicy: config.DCRedirectionPolicy{Policy: "noop"},
+		Services:            services,
+		PublicClient:        config.PublicClient{HostPort: s.Addr()},
+		Archival: config.Archival{
+			History:    config.HistoryArchival{State: "disabled"},
+			Visibility: config.VisibilityArchival{State: "disabled"},
+		},
+		NamespaceDefaults: config.NamespaceDefaults{Archival: config.ArchivalNamespaceDefaults{
+			History:    config.HistoryArchivalNamespaceDefaults{State: "disabled"},
+			Visibility: config.VisibilityArchivalNamespaceDefaults{State: "disabled"},
+		}},
+	}
+	if s.MetricsAddr != "" {
+		cfg.Global.Metrics = &metrics.Config{Prometheus: &metrics.PrometheusConfig{
+			ListenAddress: s.MetricsAddr, HandlerPath: "/metrics",
+		}}
+	}
+	return cfg, nil
+}
+
+// faults are Temporal's own default faults, each at rate.
+func faults(rate float64) *config.FaultInjection {
+	injection := config.DefaultFaultInjection()
+	for _, store := range injection.Targets.DataStores {
+		for _, method := range store.Methods {
+			for name := range method.Errors {
+				method.Errors[name] = rate
+			}
+		}
+	}
+	return injection
+}
+
+func (s Settings) dynamicConfig() dynamicconfig.StaticClient {
+	partitions := []dynamicconfig.ConstrainedValue{
+		// Fairness holds within a partition.
+		{Constraints: dynamicconfig.Constraints{TaskQueueName: slowTaskQueue}, Value: 1},
+		{Value: 4},
+	}
+	values := dynamicconfig.StaticClient{
+		dynamicconfig.MatchingEnableFairness.Key():              true,
+		dynamicconfig.MatchingNumTaskqueueReadPartitions.Key():  partitions,
+		dynamicconfig.MatchingNumTaskqueueWritePartitions.Key(): partitions,
+		dynamicconfig.EnableEagerWorkflowStart.Key():            true,
+	}
+	if !s.StockConfig {
+		maps.Copy(values, dynamicconfig.StaticClient{
+			// Limits that protect a shared cluster from its tenants; here there is one tenant, and Postgres is the limit.
+			dynamicconfig.FrontendRPS.Key():                                  100_000,
+			dynamicconfig.FrontendMaxNamespaceRPSPerInstance.Key():           100_000,
+			dynamicconfig.FrontendMaxNamespaceVisibilityRPSPerInstance.Key(): 1_000,
+			dynamicconfig.FrontendPersistenceMaxQPS.Key():                    100_000,
+			dynamicconfig.HistoryPersistenceMaxQPS.Key():                     100_000,
+			dynamicconfig.MatchingPersistenceMaxQPS.Key():                    100_000,
+		})
+	}
+	for key, value := range s.DynamicConfig {
+		values[dynamicconfig.MakeKey(key)] = value
+	}
+	return values
+}
+
+// registerNamespaces makes the product's namespace and the watchdog's, once.
+func registerNamespaces(ctx context.Context, addr string) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	namespaces, err := client.NewNamespaceClient(client.Options{HostPort: addr, Logger: sdklog.NewStructuredLogger(quiet)})
+	if err != nil {
+		return fmt.Errorf("Temporal's namespaces: %w", err) //nolint:revive,staticcheck // a name
+	}
+	defer namespaces.Close()
+	for name, retention := range map[string]time.Duration{Namespace: Retention, probeNamespace: probeRetention} {
+		for {
+			err := namespaces.Register(ctx, &workflowservice.RegisterNamespaceRequest{
+				Namespace: name, WorkflowExecutionRetentionPeriod: durationpb.New(retention),
+			})
+			var known *serviceerror.NamespaceAlreadyExists
+			if err == nil || errors.As(err, &known) {
+				break
+			}
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-ctx.Done():
+				return fmt.Errorf("register namespace %s: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// freePort is a loopback port that was free a moment ago. If another process takes it, the server ends and is started
+// again with another.
+func freePort() (int, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not wait
+	if err != nil {
+		return 0, err
+	}
+	port := listener.Addr().(*net.TCPAddr).Port //nolint:errcheck,forcetypeassert // of "tcp"
+	return port, listener.Close()
+}

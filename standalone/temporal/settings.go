@@ -1,0 +1,101 @@
+// Package temporal runs a Temporal server for one machine, persisted in Postgres, as a child process: one that hangs
+// can be killed and started again (see Probe).
+package temporal
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// StopSignal asks the server to stop in order.
+const StopSignal = syscall.SIGTERM
+
+const (
+	// Namespace is where everything of the product runs.
+	Namespace = "default"
+	// Retention is how long closed workflows stay visible.
+	Retention = 7 * 24 * time.Hour
+	// Database and VisibilityDatabase are what the server needs in Postgres; it makes their tables by itself.
+	Database           = "temporal"
+	VisibilityDatabase = "temporal_visibility"
+)
+
+// Settings are all that a server needs to know. They travel to the child as JSON in its environment, where other users
+// cannot read them.
+type Settings struct {
+	// PostgresURL names the Postgres server and its user; the databases are Database and VisibilityDatabase.
+	PostgresURL string
+	// Port of the frontend on 127.0.0.1. The other services listen on free ports.
+	Port int
+	// HistoryShards is how many shards a new cluster gets, DefaultHistoryShards when 0. It is fixed with the first
+	// start: Temporal keeps it in its database and ignores what is said later.
+	HistoryShards int32
+	// StockConfig leaves out what this package tunes, for comparisons: Temporal's own limits, pools and caches.
+	StockConfig bool
+	// DynamicConfig goes over this package's, by Temporal's keys.
+	DynamicConfig map[string]any
+	// FaultRate is the probability, from 0 to 1, with which each kind of fault that Temporal's own fault injector
+	// knows by default befalls each call to persistence; 0: none. For tests.
+	FaultRate float64
+	// MetricsAddr, such as 127.0.0.1:9090, serves Prometheus metrics at /metrics; empty: none.
+	MetricsAddr string
+	// ProfilePort serves net/http/pprof on loopback; 0: none.
+	ProfilePort int
+	// LogLevel is debug, info, warn (when empty) or error.
+	LogLevel string
+}
+
+// settingsVariable carries the settings to the child.
+const settingsVariable = "MATHUB_STANDALONE_TEMPORAL"
+
+// Addr is where clients find the server.
+func (s Settings) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)) }
+
+// Command is the server as a child process, which the caller's executable becomes when started with args; there, it
+// must call RunChild. log gets its output.
+func (s Settings) Command(log *os.File, args ...string) (*exec.Cmd, error) {
+	encoded, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("Temporal's settings: %w", err) //nolint:revive,staticcheck // a name
+	}
+	executable, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(executable, args...) //nolint:gosec,noctx // this very program; the caller stops it
+	cmd.Env = append(os.Environ(), settingsVariable+"="+string(encoded))
+	cmd.Stdout, cmd.Stderr = log, log
+	return cmd, nil
+}
+
+// IsChild says whether this process was started by Command.
+func IsChild() bool { return os.Getenv(settingsVariable) != "" }
+
+// childSettings are the settings that Command gave to this process.
+func childSettings() (Settings, error) {
+	encoded, ok := os.LookupEnv(settingsVariable)
+	if !ok {
+		return Settings{}, errors.New("this command is started by the standalone program only")
+	}
+	var s Settings
+	err := json.Unmarshal([]byte(encoded), &s)
+	return s, err
+}
+
+// postgres splits PostgresURL as Temporal wants it.
+func (s Settings) postgres() (addr, user, password string, err error) {
+	u, err := url.Parse(s.PostgresURL)
+	if err != nil || u.User == nil || u.Port() == "" {
+		return "", "", "", errors.New("Temporal's Postgres URL must name user, password, host and port") //nolint:revive,staticcheck // a name
+	}
+	password, _ = u.User.Password()
+	return u.Host, u.User.Username(), password, nil
+}

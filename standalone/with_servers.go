@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/mathub/webhooks/standalone/servers"
+	"github.com/mathub/webhooks/standalone/supervise"
+)
+
+// commandGrace is what the command gets to end by itself after SIGINT or SIGTERM.
+const commandGrace = 30 * time.Second
+
+type withServersCommand struct {
+	Command []string `arg:"" passthrough:"" help:"What to run, such as: -- go test ./..."`
+}
+
+// Run starts the servers, runs the command and ends everything again, however the command or this process is ended.
+func (c *withServersCommand) Run() (err error) {
+	args := c.Command
+	if len(args) > 0 && args[0] == "--" {
+		args = args[1:]
+	}
+	if len(args) == 0 {
+		return errors.New("what shall run with the servers? Such as: standalone with-servers -- go test ./...")
+	}
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	dir, err := os.MkdirTemp("", "mathub-servers-*")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	started := make(chan struct{})
+	go func() {
+		select {
+		case s := <-signals:
+			cancel(fmt.Errorf("stopped by %s while the servers started", s))
+		case <-started:
+		}
+	}()
+	begin := time.Now()
+	private, err := servers.Start(ctx, servers.Options{Dir: dir, TemporalArgs: []string{temporalServerName}})
+	close(started)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
+		return fmt.Errorf("%w\n%s", err, logTails(dir))
+	}
+	defer func() { err = errors.Join(err, private.Stop()) }()
+	fmt.Fprintf(os.Stderr, "Private Postgres and Temporal servers are running (%.1fs).\n", time.Since(begin).Seconds())
+
+	cmd := exec.Command(args[0], args[1:]...) //nolint:gosec,noctx // what the user asked for; it is stopped below
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Env = append(os.Environ(),
+		"MATHUB_TEST_DATABASE_URL="+private.DatabaseURL("postgres"),
+		"TEMPORAL_ADDRESS="+private.TemporalAddr(),
+	)
+	// At a terminal the command stays in this process's group: the terminal's Ctrl-C reaches both, and the command may
+	// read. Elsewhere it leads a group, which can be ended as a whole.
+	process, err := supervise.Start(args[0], cmd, supervise.Options{
+		OrphanSignal: syscall.SIGTERM, ShareGroup: term.IsTerminal(int(os.Stdin.Fd())),
+	})
+	if err != nil {
+		return err
+	}
+	return wait(process, private, signals)
+}
+
+// wait passes signals on to the command and returns how it ended, as an exit status.
+func wait(process *supervise.Process, private *servers.Servers, signals <-chan os.Signal) error {
+	var kill <-chan time.Time
+	postgres, temporal := private.Postgres.Done(), private.Temporal.Done()
+	for {
+		select {
+		case <-process.Done():
+			var exit *exec.ExitError
+			if errors.As(process.Wait(), &exit) {
+				return exitStatus(exit)
+			}
+			return process.Wait()
+		case s := <-signals:
+			if kill == nil {
+				_ = process.SignalGroup(s.(syscall.Signal)) //nolint:errcheck,forcetypeassert // of Notify on Unix
+				kill = time.After(commandGrace)
+				continue
+			}
+			process.Kill() // the second time
+		case <-kill:
+			process.Kill()
+		case <-postgres:
+			fmt.Fprintln(os.Stderr, "Postgres ended while the command ran:", private.Postgres.Ended())
+			postgres = nil
+		case <-temporal:
+			fmt.Fprintln(os.Stderr, "Temporal ended while the command ran:", private.Temporal.Ended())
+			temporal = nil
+		}
+	}
+}
+
+// status is an error that says only with which status to exit.
+type status int
+
+func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+func exitStatus(exit *exec.ExitError) error {
+	if state, ok := exit.Sys().(syscall.WaitStatus); ok && state.Signaled() {
+		return status(128 + int(state.Signal())) // as shells say it
+	}
+	return status(exit.ExitCode())
+}
