@@ -1,0 +1,279 @@
+package worker_test
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/history/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/mathub/webhooks/activities"
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/db/dbtest"
+	"github.com/mathub/webhooks/egress"
+	"github.com/mathub/webhooks/emit"
+	"github.com/mathub/webhooks/webhook"
+	"github.com/mathub/webhooks/worker"
+	"github.com/mathub/webhooks/workflows"
+	"github.com/mathub/webhooks/workflows/temporaltest"
+)
+
+// record writes the histories of this package's workflows to where the replay tests find them; do so on a release
+// that changes workflow code, under the release's name.
+var record = flag.String("record", "", "write the workflows' histories to ../workflows/testdata/NAME")
+
+// stack is a worker on a real Temporal server and a real Postgres, and a receiver.
+type stack struct {
+	client client.Client
+	pool   *pgxpool.Pool
+	url    string
+
+	mu       sync.Mutex
+	received map[string]int // by path and webhook-id
+	respond  func(w http.ResponseWriter, r *http.Request)
+}
+
+func newStack(t *testing.T, schedule webhook.Schedule) *stack {
+	s := &stack{client: temporaltest.New(t), pool: dbtest.New(t), received: map[string]int{}}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		s.mu.Lock()
+		s.received[r.URL.Path+" "+r.Header.Get("webhook-id")]++
+		respond := s.respond
+		s.mu.Unlock()
+		if respond != nil {
+			respond(w, r)
+		}
+	}))
+	t.Cleanup(server.Close)
+	s.url = server.URL
+	text, err := db.NewKeyset()
+	require.NoError(t, err)
+	keyset, err := db.ParseKeyset(text)
+	require.NoError(t, err)
+	egressClient := egress.New(egress.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowHTTP: true})
+	t.Cleanup(egressClient.Close)
+	w, err := worker.Start(s.client, activities.New(activities.Config{
+		Pool: s.pool, Egress: egressClient, Keyset: keyset, Schedule: schedule, Version: "test", Logger: slog.New(slog.DiscardHandler),
+	}))
+	require.NoError(t, err)
+	t.Cleanup(w.Stop)
+	return s
+}
+
+func (s *stack) subscribe(t *testing.T, path string) uuid.UUID {
+	t.Helper()
+	id := uuid.Must(uuid.NewV7())
+	_, err := s.pool.Exec(t.Context(), "INSERT INTO bots (id, name) VALUES ('bot', 'bot') ON CONFLICT DO NOTHING")
+	require.NoError(t, err)
+	_, err = s.pool.Exec(t.Context(), "INSERT INTO webhooks (id, bot_id, url, events) VALUES ($1, 'bot', $2, '{post.created}')", id, s.url+path)
+	require.NoError(t, err)
+	return id
+}
+
+func (s *stack) emit(t *testing.T, id string) emit.Receipt {
+	t.Helper()
+	receipt, err := emit.Event(t.Context(), s.client, webhook.Event{ID: id, Type: webhook.PostCreated, Data: json.RawMessage(`{"postId":"p1"}`)})
+	require.NoError(t, err)
+	return receipt
+}
+
+func (s *stack) count(path, eventID string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.received[path+" "+eventID]
+}
+
+func (s *stack) answer(f func(w http.ResponseWriter, r *http.Request)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.respond = f
+}
+
+func result[T any](t *testing.T, c client.Client, workflowID string) (v T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	require.NoError(t, c.GetWorkflow(ctx, workflowID, "").Get(ctx, &v))
+	return v
+}
+
+// keep writes a workflow's history for the replay tests when -record says so.
+func (s *stack) keep(t *testing.T, workflowID, name string) {
+	t.Helper()
+	var events []*history.HistoryEvent
+	for it := s.client.GetWorkflowHistory(t.Context(), workflowID, "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); it.HasNext(); {
+		e, err := it.Next()
+		require.NoError(t, err)
+		events = append(events, e)
+	}
+	require.NotEmpty(t, events)
+	if *record == "" {
+		return
+	}
+	text, err := protojson.MarshalOptions{Indent: " "}.Marshal(&history.History{Events: events})
+	require.NoError(t, err)
+	folder := filepath.Join("..", "workflows", "testdata", *record)
+	require.NoError(t, os.MkdirAll(folder, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(folder, name+".json"), append(text, '\n'), 0o600))
+}
+
+func TestAnEventReachesEveryWebhookOnce(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, webhook.DefaultSchedule)
+	for i := range 3 {
+		s.subscribe(t, fmt.Sprintf("/%d", i))
+	}
+	receipt := s.emit(t, "e1")
+	require.Equal(t, emit.Receipt{ID: "e1", WorkflowID: "event-e1"}, receipt)
+	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: 3, Delivered: 3}, result[workflows.Summary](t, s.client, "event-e1"))
+	for range 3 {
+		require.Equal(t, emit.Receipt{ID: "e1", WorkflowID: "event-e1", Duplicate: true}, s.emit(t, "e1"))
+	}
+	for i := range 3 {
+		require.Equal(t, 1, s.count(fmt.Sprintf("/%d", i), "e1"))
+	}
+	s.keep(t, "event-e1", "deliver_event")
+}
+
+func TestAPlainTemporalClientEmits(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, webhook.DefaultSchedule)
+	s.subscribe(t, "/")
+	start := func(id string, input any) client.WorkflowRun {
+		run, err := s.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: "mathub-webhooks"}, "DeliverEvent", input)
+		require.NoError(t, err)
+		return run
+	}
+	event := map[string]any{"event": "post.created", "data": map[string]any{"postId": "p1"}}
+	require.NoError(t, start("event-e1", event).Get(t.Context(), nil))
+	require.Equal(t, 1, s.count("/", "e1"))
+
+	// The same event under another workflow's id, as after Temporal has forgotten the first.
+	event["id"] = "e1"
+	var again workflows.Summary
+	require.NoError(t, start("again", event).Get(t.Context(), &again))
+	require.Equal(t, workflows.Summary{EventID: "e1", Duplicate: true}, again)
+	require.Equal(t, 1, s.count("/", "e1"))
+
+	event["event"] = "post.deleted"
+	err := start("event-e2", event).Get(t.Context(), nil)
+	var fault *temporal.ApplicationError
+	require.ErrorAs(t, err, &fault)
+	require.Equal(t, workflows.InvalidEventError, fault.Type())
+	require.ErrorContains(t, err, "event")
+	s.keep(t, "event-e2", "deliver_event_invalid")
+
+	// What failed so accepted nothing: the id is still free.
+	require.False(t, s.emit(t, "e2").Duplicate)
+	result[workflows.Summary](t, s.client, "event-e2")
+	require.Equal(t, 1, s.count("/", "e2"))
+}
+
+func TestAFailureIsAttemptedAgainUntilTaken(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, webhook.Schedule{200 * time.Millisecond, time.Hour})
+	id := s.subscribe(t, "/")
+	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+	s.emit(t, "e1")
+	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: 1, Retrying: 1}, result[workflows.Summary](t, s.client, "event-e1"))
+	retry := workflows.RetryWorkflowID("e1", id)
+	require.Eventually(t, func() bool { return s.count("/", "e1") == 2 }, 10*time.Second, 20*time.Millisecond)
+
+	var status workflows.RetryStatus
+	require.Eventually(t, func() bool {
+		answer, err := s.client.QueryWorkflow(t.Context(), retry, "", workflows.StatusQuery)
+		return err == nil && answer.Get(&status) == nil && status.NextAttemptAt != nil && status.Attempt == 3
+	}, 10*time.Second, 50*time.Millisecond)
+	require.Equal(t, "HTTP 503", status.LastError)
+	require.InDelta(t, time.Hour, time.Until(*status.NextAttemptAt), float64(15*time.Minute))
+
+	s.answer(nil)
+	require.NoError(t, s.client.SignalWorkflow(t.Context(), retry, "", workflows.RetryNowSignal, nil))
+	require.Equal(t, activities.Result{Status: activities.Delivered, StatusCode: 200}, result[activities.Result](t, s.client, retry))
+	require.Equal(t, 3, s.count("/", "e1"))
+	s.keep(t, "event-e1", "deliver_event_failed")
+	s.keep(t, retry, "retry_delivery")
+
+	var attempts []int32
+	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT array_agg(attempt ORDER BY seq) FROM deliveries").Scan(&attempts))
+	require.Equal(t, []int32{1, 2, 3}, attempts)
+}
+
+func TestAFailingWebhookGoesThroughTheSlowLane(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, nil)
+	s.subscribe(t, "/")
+	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
+	s.emit(t, "e1")
+	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: 1, Failed: 1}, result[workflows.Summary](t, s.client, "event-e1"))
+	s.answer(nil)
+	s.emit(t, "e2")
+	require.Equal(t, workflows.Summary{EventID: "e2", Webhooks: 1, Delivered: 1}, result[workflows.Summary](t, s.client, "event-e2"))
+	s.keep(t, "event-e2", "deliver_event_slow_lane")
+	s.emit(t, "e3")
+	result[workflows.Summary](t, s.client, "event-e3")
+	var scheduled int
+	for it := s.client.GetWorkflowHistory(t.Context(), "event-e3", "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); it.HasNext(); {
+		e, err := it.Next()
+		require.NoError(t, err)
+		if e.EventType == enums.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED {
+			scheduled++
+		}
+	}
+	require.Zero(t, scheduled, "it is back in the fast lane")
+}
+
+func TestALargeAudienceIsDeliveredInBatches(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, webhook.DefaultSchedule)
+	const audience = 2*activities.PageSize + 10
+	for i := range audience {
+		s.subscribe(t, fmt.Sprintf("/%d", i))
+	}
+	s.emit(t, "e1")
+	require.Equal(t, workflows.Summary{EventID: "e1", Batches: 3}, result[workflows.Summary](t, s.client, "event-e1"))
+	delivered := 0
+	for i := range 3 {
+		delivered += result[workflows.Summary](t, s.client, fmt.Sprintf("event-e1-batch-%d", i+1)).Delivered
+	}
+	require.Equal(t, audience, delivered)
+	for i := range audience {
+		require.Equal(t, 1, s.count(fmt.Sprintf("/%d", i), "e1"))
+	}
+	s.keep(t, "event-e1", "deliver_event_batches")
+	s.keep(t, "event-e1-batch-3", "deliver_batch")
+}
+
+func TestATestEventAnswersWithItsDelivery(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, webhook.DefaultSchedule)
+	id := s.subscribe(t, "/")
+	deliveryID, err := workflows.StartTest(t.Context(), s.client, id)
+	require.NoError(t, err)
+	var eventID string
+	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT event_id FROM deliveries WHERE id = $1", deliveryID).Scan(&eventID))
+	require.Equal(t, 1, s.count("/", eventID))
+	s.keep(t, "test-"+eventID, "send_test")
+
+	_, err = workflows.StartTest(t.Context(), s.client, uuid.New())
+	require.ErrorIs(t, err, workflows.ErrWebhookGone)
+}
