@@ -119,15 +119,13 @@ func describe(err error) string {
 	// net/http keeps the types of most of its errors to itself.
 	text := err.Error()
 	switch {
-	case strings.Contains(text, "response headers exceeded"), strings.Contains(text, "header list larger"),
-		strings.Contains(text, "header list too large"):
+	case hasAny(text, tooLargeTexts):
 		return "response headers too large"
-	case errors.As(err, new(textproto.ProtocolError)), strings.Contains(text, "malformed"),
-		strings.Contains(text, "chunk"), strings.Contains(text, "Transfer-Encoding"), strings.Contains(text, "Content-Length"):
+	case errors.As(err, new(textproto.ProtocolError)), hasAny(text, invalidTexts):
 		return "invalid response"
 	case strings.Contains(text, "stream error"):
 		return "connection reset"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), hasAny(text, closedTexts):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), hasAny(text, closedTexts):
 		return "connection closed"
 	case strings.Contains(text, "http2: "), strings.Contains(text, "connection error"):
 		return "invalid response"
@@ -164,6 +162,14 @@ func tlsFault(err error) string {
 	return ""
 }
 
+// tooLargeTexts and invalidTexts are net/http's words for responses that break a limit or the protocol.
+var (
+	tooLargeTexts = []string{"response headers exceeded", "header list larger", "header list too large"}
+	invalidTexts  = []string{
+		"malformed", "Content-Length", "transfer encoding", "Transfer-Encoding", "chunk", "trailer", "line too long",
+	}
+)
+
 // closedTexts are net/http's words for a connection that the peer closed.
 var closedTexts = []string{
 	"server closed idle connection",
@@ -171,7 +177,6 @@ var closedTexts = []string{
 	"client connection lost",
 	"client conn not usable",
 	"client connection force closed",
-	"transport connection broken",
 }
 
 func hasAny(text string, parts []string) bool {
@@ -183,9 +188,10 @@ func hasAny(text string, parts []string) bool {
 	return false
 }
 
-// closedByPeer reports whether the error is what a connection gives that its peer has closed.
+// closedByPeer reports whether the error is what a connection gives that its peer has closed; [net.ErrClosed] comes of
+// net/http closing its own end in answer, while the request is still being written.
 func closedByPeer(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNABORTED) ||
 		hasAny(err.Error(), closedTexts)
 }

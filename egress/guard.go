@@ -97,7 +97,8 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 	}
 	return dial.DialContext(httptrace.WithClientTrace(e.Context, &httptrace.ClientTrace{
 		DNSStart: func(httptrace.DNSStartInfo) { e.resolving.Store(true) },
-		DNSDone:  func(httptrace.DNSDoneInfo) { e.resolving.Store(false) },
+		// A lookup that the exchange's end has cut off stays the place where it ended.
+		DNSDone: func(info httptrace.DNSDoneInfo) { e.resolving.Store(info.Err != nil) },
 	}), network, d.absolute(address))
 }
 

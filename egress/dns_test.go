@@ -1,0 +1,251 @@
+package egress
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/dns/dnsmessage"
+)
+
+// dnsAnswer is what the test's DNS server says of a name. Of several answers, each lookup of a type takes the next,
+// and the last stays.
+type dnsAnswer struct {
+	a, aaaa [][]string
+	code    dnsmessage.RCode
+	delay   time.Duration
+	silent  bool
+	garbage bool
+	cname   string
+}
+
+type dnsServer struct {
+	conn    net.PacketConn
+	mu      sync.Mutex
+	names   map[string]dnsAnswer
+	lookups map[string]int
+	asked   []string
+}
+
+// startDNS starts a DNS server that knows these names (without the trailing dot) and no other, and any name of the
+// form ip-<hex of the address>.example.com.
+func startDNS(t testing.TB, names map[string]dnsAnswer) *dnsServer {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	s := &dnsServer{conn: conn, names: names, lookups: map[string]int{}}
+	var running sync.WaitGroup
+	running.Go(func() {
+		buffer := make([]byte, 1500)
+		for {
+			n, from, err := conn.ReadFrom(buffer)
+			if err != nil {
+				return
+			}
+			reply, delay := s.reply(buffer[:n])
+			if reply == nil {
+				continue
+			}
+			if delay == 0 {
+				_, _ = conn.WriteTo(reply, from)
+				continue
+			}
+			running.Go(func() {
+				time.Sleep(delay)
+				_, _ = conn.WriteTo(reply, from)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = conn.Close()
+		running.Wait()
+	})
+	return s
+}
+
+// Resolver asks this server only.
+func (s *dnsServer) Resolver() *net.Resolver {
+	return &net.Resolver{PreferGo: true, StrictErrors: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "udp", s.conn.LocalAddr().String())
+	}}
+}
+
+func (s *dnsServer) Asked() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.asked...)
+}
+
+func (s *dnsServer) reply(query []byte) ([]byte, time.Duration) {
+	var p dnsmessage.Parser
+	header, err := p.Start(query)
+	if err != nil {
+		return nil, 0
+	}
+	question, err := p.Question()
+	if err != nil {
+		return nil, 0
+	}
+	name := strings.TrimSuffix(strings.ToLower(question.Name.String()), ".")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = append(s.asked, name)
+	known, ok := s.names[name]
+	if hex, isIP := strings.CutPrefix(strings.TrimSuffix(name, ".example.com"), "ip-"); isIP {
+		ip := addrOfName(hex)
+		ok = true
+		if ip.Is4() {
+			known = dnsAnswer{a: [][]string{{ip.String()}}}
+		} else {
+			known = dnsAnswer{aaaa: [][]string{{ip.String()}}}
+		}
+	}
+	switch {
+	case !ok:
+		known.code = dnsmessage.RCodeNameError
+	case known.silent:
+		return nil, 0
+	case known.garbage:
+		return append(query[:2:2], 0xff, 0xff, 0xff), 0
+	}
+	b := dnsmessage.NewBuilder(nil, dnsmessage.Header{
+		ID: header.ID, Response: true, RecursionAvailable: true, RecursionDesired: true, RCode: known.code,
+	})
+	b.EnableCompression()
+	must(b.StartQuestions())
+	must(b.Question(question))
+	must(b.StartAnswers())
+	resource := dnsmessage.ResourceHeader{Name: question.Name, Class: dnsmessage.ClassINET, TTL: 0}
+	if known.cname != "" {
+		target := dnsmessage.MustNewName(known.cname + ".")
+		must(b.CNAMEResource(resource, dnsmessage.CNAMEResource{CNAME: target}))
+		resource.Name = target
+	}
+	answers := known.a
+	if question.Type == dnsmessage.TypeAAAA {
+		answers = known.aaaa
+	}
+	if known.code == dnsmessage.RCodeSuccess && len(answers) > 0 {
+		key := fmt.Sprint(name, question.Type)
+		turn := min(s.lookups[key], len(answers)-1)
+		s.lookups[key]++
+		for _, text := range answers[turn] {
+			if ip := netip.MustParseAddr(text); question.Type == dnsmessage.TypeA {
+				must(b.AResource(resource, dnsmessage.AResource{A: ip.As4()}))
+			} else {
+				must(b.AAAAResource(resource, dnsmessage.AAAAResource{AAAA: ip.As16()}))
+			}
+		}
+	}
+	reply, err := b.Finish()
+	must(err)
+	return reply, known.delay
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// nameOf is a name that resolves to the address.
+func nameOf(ip netip.Addr) string { return fmt.Sprintf("ip-%x.example.com", ip.AsSlice()) }
+
+func addrOfName(hex string) netip.Addr {
+	b := make([]byte, len(hex)/2)
+	_, _ = fmt.Sscanf(hex, "%x", &b)
+	ip, _ := netip.AddrFromSlice(b)
+	return ip
+}
+
+func TestDNSFailures(t *testing.T) {
+	t.Parallel()
+	dns := startDNS(t, map[string]dnsAnswer{
+		"servfail.example.com": {code: dnsmessage.RCodeServerFailure},
+		"refused.example.com":  {code: dnsmessage.RCodeRefused},
+		"nodata.example.com":   {},
+		"silent.example.com":   {silent: true},
+		"slow.example.com":     {a: [][]string{{"127.0.0.1"}}, delay: 2 * time.Second},
+		"garbage.example.com":  {garbage: true},
+		"loop.example.com":     {cname: "loop.example.com"},
+	})
+	c := newClient(t, Options{Resolver: dns.Resolver(), Timeout: 500 * time.Millisecond})
+	for name, want := range map[string]string{
+		"nxdomain.example.com": "dns: no such host",
+		"nodata.example.com":   "dns: no such host",
+		"servfail.example.com": "dns: server failure",
+		"refused.example.com":  "dns: server failure",
+		"silent.example.com":   "dns: timeout",
+		"slow.example.com":     "dns: timeout",
+		"garbage.example.com":  "dns: timeout",
+		"loop.example.com":     "dns: no such host",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := post(t, c, "https://"+name+"/hook")
+			require.Equal(t, want, r.Error)
+			require.Zero(t, r.StatusCode)
+			require.Nil(t, r.Body)
+			require.Less(t, r.Duration, time.Second)
+		})
+	}
+}
+
+func TestDNSFailureEndsInFiveSeconds(t *testing.T) {
+	t.Parallel()
+	dns := startDNS(t, map[string]dnsAnswer{"silent.example.com": {silent: true}})
+	r := post(t, newClient(t, Options{Resolver: dns.Resolver()}), "https://silent.example.com/")
+	require.Equal(t, "dns: timeout", r.Error)
+	require.InDelta(t, 5*time.Second, r.Duration, float64(500*time.Millisecond))
+}
+
+func TestDNSSucceeds(t *testing.T) {
+	t.Parallel()
+	r := listen(t, "127.0.0.1:0", serve(okResponse))
+	dns := startDNS(t, map[string]dnsAnswer{
+		"a.example.com":     {a: [][]string{{"127.0.0.1"}}},
+		"both.example.com":  {a: [][]string{{"127.0.0.1"}}, aaaa: [][]string{{"::1"}}}, // nobody listens on ::1
+		"two.example.com":   {a: [][]string{{"127.0.0.3", "127.0.0.1"}}},
+		"cname.example.com": {a: [][]string{{"127.0.0.1"}}, cname: "a.example.com"},
+		"slow.example.com":  {a: [][]string{{"127.0.0.1"}}, delay: 50 * time.Millisecond},
+	})
+	c := newClient(t, Options{Resolver: dns.Resolver()})
+	for name := range dns.names {
+		got := post(t, c, fmt.Sprintf("http://%s:%d/", name, r.Port))
+		require.True(t, got.Success(), "%s: %s", name, got.Error)
+	}
+}
+
+// A search list would turn hooks.example.com into hooks.example.com.cluster.local. The test's own resolver reads the
+// machine's, so what is asked for says whether it was used.
+func TestNamesAreNotCompletedBySearchLists(t *testing.T) {
+	t.Parallel()
+	public := &dialer{guard: &guard{}}
+	inside := &dialer{guard: &guard{}}
+	inside.guard.policy.Allow = loopback
+	for address, want := range map[string]string{
+		"hooks.example.com:443":  "hooks.example.com.:443",
+		"hooks.example.com.:443": "hooks.example.com.:443",
+		"8.8.8.8:443":            "8.8.8.8:443",
+		"[2606:4700::1111]:443":  "[2606:4700::1111]:443",
+		"receiver:443":           "receiver:443",
+		"no port":                "no port",
+	} {
+		require.Equal(t, want, public.absolute(address))
+		require.Equal(t, address, inside.absolute(address))
+	}
+	dns := startDNS(t, nil)
+	c := New(Options{Resolver: dns.Resolver()})
+	require.Equal(t, "dns: no such host", post(t, c, "https://hooks.example.net/").Error)
+	for _, name := range dns.Asked() {
+		require.Equal(t, "hooks.example.net", name)
+	}
+	require.NotEmpty(t, dns.Asked())
+}

@@ -1,0 +1,162 @@
+package egress
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+// TestMain also fails the run when an exchange leaves a goroutine behind, and with it a connection.
+func TestMain(m *testing.M) {
+	if child := os.Getenv(childVariable); child != "" {
+		os.Exit(children[child]())
+	}
+	goleak.VerifyTestMain(m)
+}
+
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+
+// newClient makes a client that may go to loopback.
+func newClient(t testing.TB, o Options) *Client {
+	t.Helper()
+	if o.Allow == nil {
+		o.Allow = loopback
+	}
+	o.AllowHTTP = true
+	c := New(o)
+	t.Cleanup(c.Close)
+	return c
+}
+
+// receiver listens on loopback and handles each connection as told.
+type receiver struct {
+	net.Listener
+	URL      string
+	Port     uint16
+	accepted atomic.Int32
+}
+
+func (r *receiver) Accepted() int { return int(r.accepted.Load()) }
+
+// listen starts a receiver whose connections are closed after the handler returns, or at the test's end.
+func listen(t testing.TB, address string, handle func(net.Conn)) *receiver {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
+	require.NoError(t, err)
+	to := netip.MustParseAddrPort(l.Addr().String())
+	r := &receiver{Listener: l, URL: "http://" + l.Addr().String() + "/hook", Port: to.Port()}
+	var mu sync.Mutex
+	open := map[net.Conn]struct{}{}
+	var handlers sync.WaitGroup
+	handlers.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			r.accepted.Add(1)
+			mu.Lock()
+			open[conn] = struct{}{}
+			mu.Unlock()
+			handlers.Go(func() {
+				defer func() {
+					mu.Lock()
+					delete(open, conn)
+					mu.Unlock()
+					_ = conn.Close()
+				}()
+				if handle != nil {
+					handle(conn)
+				}
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		mu.Lock()
+		for conn := range open {
+			_ = conn.Close()
+		}
+		mu.Unlock()
+		handlers.Wait()
+	})
+	return r
+}
+
+// readRequest reads one request from a connection, and reports whether there was one.
+func readRequest(r *bufio.Reader) (*http.Request, []byte, bool) {
+	request, err := http.ReadRequest(r)
+	if err != nil {
+		return nil, nil, false
+	}
+	body, err := io.ReadAll(request.Body)
+	return request, body, err == nil
+}
+
+// answer reads a request and writes the text for an answer.
+func answer(text string) func(net.Conn) {
+	return func(conn net.Conn) {
+		if _, _, ok := readRequest(bufio.NewReader(conn)); ok {
+			_, _ = io.WriteString(conn, text)
+		}
+	}
+}
+
+// serve answers every request on a connection with the text.
+func serve(text string) func(net.Conn) {
+	return func(conn net.Conn) {
+		r := bufio.NewReader(conn)
+		for {
+			if _, _, ok := readRequest(r); !ok {
+				return
+			}
+			if _, err := io.WriteString(conn, text); err != nil {
+				return
+			}
+		}
+	}
+}
+
+const okResponse = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+// write writes until the connection fails, at most n times.
+func write(conn net.Conn, text string, n int, pause time.Duration) {
+	bytes := []byte(text) // once: what the receiver allocates would count in TestMemoryIsBounded
+	for range n {
+		if _, err := conn.Write(bytes); err != nil {
+			return
+		}
+		time.Sleep(pause)
+	}
+}
+
+// waitForClose blocks until the peer closes, and reports whether it did within the time.
+func waitForClose(conn net.Conn, within time.Duration) bool {
+	_ = conn.SetReadDeadline(time.Now().Add(within))
+	_, err := io.Copy(io.Discard, conn)
+	return !errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+func reset(conn net.Conn) {
+	_ = conn.(*net.TCPConn).SetLinger(0) // close sends RST
+	_ = conn.Close()
+}
+
+func post(t testing.TB, c *Client, url string) Response {
+	t.Helper()
+	r, err := c.Post(context.Background(), url, http.Header{"Content-Type": {"application/json"}}, []byte(`{"a":1}`))
+	require.NoError(t, err)
+	return r
+}
