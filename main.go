@@ -293,11 +293,7 @@ func (c *botCreateCommand) Run(ctx context.Context) error {
 		return err
 	}
 	defer pool.Close()
-	var id *string
-	if c.ID != "" {
-		id = &c.ID
-	}
-	bot, err := api.CreateBot(ctx, pool, id, c.Name)
+	bot, err := api.CreateBot(ctx, pool, c.ID, c.Name)
 	if err != nil {
 		return err
 	}
@@ -316,7 +312,11 @@ func (c *botKeyCommand) Run(ctx context.Context) error {
 		return err
 	}
 	defer pool.Close()
-	key, err := api.CreateKey(ctx, pool, c.Bot)
+	botID, err := api.FindBot(ctx, pool, c.Bot)
+	if err != nil {
+		return err
+	}
+	key, err := api.CreateKey(ctx, pool, botID)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,132 @@
+// Package api is the REST API: for bots under /api/bot/v1, for Mathub's backend under /api/internal/v1. Its contract
+// is openapi.yaml.
+package api
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/goccy/go-yaml"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.temporal.io/sdk/client"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/webhook"
+)
+
+//go:embed openapi.yaml
+var openAPI []byte
+
+const (
+	botPrefix     = "/api/bot/v1/"
+	servicePrefix = "/api/internal/v1/"
+
+	requestIDHeader = "X-Request-Id"
+)
+
+// Config is what the API needs. All is required but ServiceToken, without which the service API is off, and
+// MaxWebhooksPerBot, which is webhook.MaxWebhooksPerBot when 0.
+type Config struct {
+	Pool              *pgxpool.Pool
+	Temporal          client.Client
+	Keyset            *db.Keyset
+	ServiceToken      string
+	URLRules          webhook.URLRules
+	MaxWebhooksPerBot int
+	Logger            *slog.Logger
+	Version           string
+}
+
+type server struct {
+	cfg     Config
+	log     *slog.Logger
+	queries *db.Queries
+	openAPI []byte
+}
+
+// New returns the API's handler.
+func New(cfg Config) (http.Handler, error) {
+	if cfg.MaxWebhooksPerBot == 0 {
+		cfg.MaxWebhooksPerBot = webhook.MaxWebhooksPerBot
+	}
+	document, err := yaml.YAMLToJSON(openAPI)
+	if err != nil {
+		return nil, fmt.Errorf("openapi.yaml: %w", err)
+	}
+	s := &server{cfg: cfg, log: cfg.Logger, queries: db.New(), openAPI: document}
+
+	gin.SetMode(gin.ReleaseMode)
+	router := gin.New()
+	router.HandleMethodNotAllowed = true
+	router.RedirectTrailingSlash = false
+	router.ContextWithFallback = true // so that a gin.Context ends with its request
+	if err := router.SetTrustedProxies(nil); err != nil {
+		return nil, err
+	}
+	router.Use(s.identify, s.recover)
+	router.NoRoute(s.authenticate, func(c *gin.Context) { fail(c, s.log, errNotFound) })
+	router.NoMethod(func(c *gin.Context) {
+		fail(c, s.log, &Error{code: wrongMethod, Detail: "Allowed here: " + c.Writer.Header().Get("Allow") + "."})
+	})
+	RegisterHandlersWithOptions(router, s, GinServerOptions{
+		Middlewares:  []MiddlewareFunc{s.authenticate},
+		ErrorHandler: func(c *gin.Context, _ error, _ int) { fail(c, s.log, errNotFound) }, // of a path parameter
+	})
+	router.GET("/openapi.json", func(c *gin.Context) { c.Data(http.StatusOK, "application/json", s.openAPI) })
+	return router, nil
+}
+
+// identify names the request, for the answer and the log, and says how answers are to be read.
+func (s *server) identify(c *gin.Context) {
+	c.Header(requestIDHeader, uuid.NewString())
+	c.Header("X-Content-Type-Options", "nosniff")
+	c.Header("Cache-Control", "no-store")
+	c.Header("Server", "Mathub-Webhooks/"+s.cfg.Version)
+}
+
+// recover answers for a handler that panicked; the stack is for the log only.
+func (s *server) recover(c *gin.Context) {
+	defer func() {
+		if p := recover(); p != nil {
+			fail(c, s.log, &Error{code: internal, Detail: "Something went wrong on our side.", cause: fmt.Errorf("panic: %v\n%s", p, debug.Stack())})
+		}
+	}()
+	c.Next()
+}
+
+// Healthz answers while the process is up.
+func (s *server) Healthz(c *gin.Context) {
+	s.answer(c, func() (reply, error) { return ok(Health{Status: Ok}), nil })
+}
+
+// readyTimeout is what Postgres and Temporal together have to answer in.
+const readyTimeout = 2 * time.Second
+
+// Readyz answers 200 after a round trip through Postgres and through Temporal: one that reads Temporal's own
+// database, since its server can report itself healthy when that is gone (temporalio/temporal issue 11691).
+func (s *server) Readyz(c *gin.Context) {
+	s.answer(c, func() (reply, error) {
+		ctx, cancel := context.WithTimeout(c, readyTimeout)
+		defer cancel()
+		var away []string
+		var cause error
+		if err := s.cfg.Pool.Ping(ctx); err != nil {
+			away, cause = append(away, "Postgres"), err
+		}
+		if err := pingTemporal(ctx, s.cfg.Temporal); err != nil {
+			away, cause = append(away, "Temporal"), err
+		}
+		if len(away) > 0 {
+			return reply{}, unavailableFor(strings.Join(away, " and "), cause)
+		}
+		return ok(Health{Status: Ok}), nil
+	})
+}

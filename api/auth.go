@@ -1,0 +1,76 @@
+package api
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+	"github.com/jackc/pgx/v5"
+)
+
+const botContextKey = "bot"
+
+// authenticate lets a request through that has the credentials its path asks for. A path that leads nowhere asks for
+// those of the API it would be in, so that a stranger learns nothing from it.
+func (s *server) authenticate(c *gin.Context) {
+	path := c.Request.URL.Path
+	switch {
+	case strings.HasPrefix(path, botPrefix):
+		botID, err := s.botOf(c)
+		if err != nil {
+			fail(c, s.log, err)
+			return
+		}
+		c.Set(botContextKey, botID)
+	case strings.HasPrefix(path, servicePrefix):
+		if s.cfg.ServiceToken == "" {
+			fail(c, s.log, errNotFound)
+			return
+		}
+		token, err := bearer(c.Request.Header)
+		if err != nil {
+			fail(c, s.log, err)
+			return
+		}
+		// Of equal length, whatever was sent.
+		given, want := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(s.cfg.ServiceToken))
+		if subtle.ConstantTimeCompare(given[:], want[:]) != 1 {
+			fail(c, s.log, unauthorizedf("This is not the service token."))
+		}
+	}
+}
+
+// botOf finds the bot whose key the request carries. The key is looked up by its hash, so that the time it takes
+// tells nothing about any key.
+func (s *server) botOf(c *gin.Context) (string, error) {
+	token, err := bearer(c.Request.Header)
+	if err != nil {
+		return "", err
+	}
+	botID, err := s.queries.BotByKey(c, s.cfg.Pool, hashKey(token))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", unauthorizedf("This key is not valid.")
+	}
+	return botID, err
+}
+
+func bearer(header http.Header) (string, error) {
+	values := header.Values("Authorization")
+	if len(values) != 1 {
+		return "", unauthorizedf("Send one Authorization header: Bearer, and a key.")
+	}
+	scheme, token, _ := strings.Cut(values[0], " ")
+	token = strings.Trim(token, " ")
+	if !strings.EqualFold(scheme, "bearer") || token == "" {
+		return "", unauthorizedf("Send Authorization: Bearer, and a key.")
+	}
+	return token, nil
+}
+
+func hashKey(key string) []byte {
+	sum := sha256.Sum256([]byte(key))
+	return sum[:]
+}

@@ -1,0 +1,131 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// maxNameBytes bounds a bot's name.
+const maxNameBytes = 200
+
+// CreateBot makes a bot; id is Mathub's id of it, or "" for a UUIDv7. The error is an *Error that a person can read.
+func CreateBot(ctx context.Context, pool *pgxpool.Pool, id, name string) (Bot, error) {
+	m := &members{}
+	if id != "" && !webhook.ValidID(id) {
+		m.fault("id", "must be 1 to 128 of the characters A-Z a-z 0-9 _ -")
+	}
+	if strings.TrimSpace(name) == "" || len(name) > maxNameBytes || strings.ContainsRune(name, 0) {
+		m.fault("name", fmt.Sprintf("must have 1 to %d bytes, none of them NUL", maxNameBytes))
+	}
+	if err := m.err(); err != nil {
+		return Bot{}, asError(err)
+	}
+	if id == "" {
+		id = webhook.NewID()
+	}
+	row, err := db.New().CreateBot(ctx, pool, db.CreateBotParams{ID: id, Name: name})
+	if db.IsUniqueViolation(err) {
+		return Bot{}, &Error{code: conflict, Detail: "There is a bot of this id already."}
+	}
+	if err != nil {
+		return Bot{}, err
+	}
+	return Bot{ID: row.ID, Name: row.Name, CreatedAt: timestamp(row.CreatedAt)}, nil
+}
+
+// FindBot returns the id of the bot with that id or, where only one has it, that name.
+func FindBot(ctx context.Context, pool *pgxpool.Pool, nameOrID string) (string, error) {
+	rows, err := db.New().FindBots(ctx, pool, nameOrID)
+	switch {
+	case err != nil:
+		return "", err
+	case len(rows) == 0:
+		return "", &Error{code: notFound, Detail: fmt.Sprintf("There is no bot of the name or id %q.", nameOrID)}
+	case len(rows) > 1 && rows[0].ID != nameOrID:
+		return "", &Error{code: conflict, Detail: fmt.Sprintf("Several bots have the name %q: give the id.", nameOrID)}
+	}
+	return rows[0].ID, nil
+}
+
+// CreateKey makes a key for a bot: 256 random bits, of which only the SHA-256 is kept.
+func CreateKey(ctx context.Context, pool *pgxpool.Pool, botID string) (Key, error) {
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret) // it does not fail
+	key := "bot_" + base64.RawURLEncoding.EncodeToString(secret)
+	q := db.New()
+	if _, err := q.GetBot(ctx, pool, botID); err != nil {
+		return Key{}, orNotFound(err)
+	}
+	row, err := q.CreateKey(ctx, pool, db.CreateKeyParams{ID: uuid.Must(uuid.NewV7()), BotID: botID, KeyHash: hashKey(key)})
+	if err != nil {
+		return Key{}, err
+	}
+	return Key{ID: row.ID, BotID: row.BotID, Key: key, CreatedAt: timestamp(row.CreatedAt)}, nil
+}
+
+// CreateBot serves POST /bots.
+func (s *server) CreateBot(c *gin.Context) {
+	s.answer(c, func() (reply, error) {
+		raw, err := readJSON(c, webhook.MaxRequestBytes)
+		if err != nil {
+			return reply{}, err
+		}
+		values, err := webhook.ParseObject(raw, "id", "name")
+		if err != nil {
+			return reply{}, err
+		}
+		m := &members{values: values}
+		id, given := m.text("id", false)
+		if given && id == "" {
+			m.fault("id", "must not be empty; leave it out instead")
+		}
+		name, _ := m.text("name", true)
+		if err := m.err(); err != nil {
+			return reply{}, err
+		}
+		bot, err := CreateBot(c, s.cfg.Pool, id, name)
+		if err != nil {
+			return reply{}, err
+		}
+		return created("", bot), nil
+	})
+}
+
+// CreateKey serves POST /bots/:id/keys.
+func (s *server) CreateKey(c *gin.Context, id BotID) {
+	s.answer(c, func() (reply, error) {
+		if !webhook.ValidID(id) {
+			return reply{}, errNotFound
+		}
+		key, err := CreateKey(c, s.cfg.Pool, id)
+		if err != nil {
+			return reply{}, err
+		}
+		return created("", key), nil
+	})
+}
+
+// DeleteKey serves DELETE /bots/:id/keys/:keyId.
+func (s *server) DeleteKey(c *gin.Context, id BotID, keyID string) {
+	s.answer(c, func() (reply, error) {
+		parsed, err := parseID(keyID)
+		if err != nil || !webhook.ValidID(id) {
+			return reply{}, errNotFound
+		}
+		n, err := s.queries.DeleteKey(c, s.cfg.Pool, db.DeleteKeyParams{ID: parsed, BotID: id})
+		if err == nil && n == 0 {
+			err = errNotFound
+		}
+		return noContent(), err
+	})
+}

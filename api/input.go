@@ -1,0 +1,153 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/mathub/webhooks/webhook"
+)
+
+// readJSON reads the request's body, of at most limit bytes.
+func readJSON(c *gin.Context, limit int64) ([]byte, error) {
+	mediaType, params, err := mime.ParseMediaType(c.GetHeader("Content-Type"))
+	charset, given := params["charset"]
+	if err != nil || mediaType != "application/json" || given && !strings.EqualFold(charset, "utf-8") {
+		return nil, &Error{code: wrongType, Detail: "Send the body as Content-Type: application/json, in UTF-8."}
+	}
+	if c.Request.ContentLength > limit {
+		return nil, &Error{code: tooLarge, Detail: fmt.Sprintf("The request's body may have at most %d bytes.", limit)}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, limit))
+	if err != nil {
+		var over *http.MaxBytesError
+		if errors.As(err, &over) {
+			return nil, &Error{code: tooLarge, Detail: fmt.Sprintf("The request's body may have at most %d bytes.", limit)}
+		}
+		return nil, &Error{code: malformed, Detail: "The request's body could not be read to its end."}
+	}
+	return body, nil
+}
+
+// members reads the members of one JSON object, gathering what is wrong with any of them.
+type members struct {
+	values map[string]json.RawMessage
+	faults []webhook.FieldError
+}
+
+func (m *members) fault(field, message string) {
+	m.faults = append(m.faults, webhook.FieldError{Field: field, Message: message})
+}
+
+// err is a *webhook.InvalidError when anything was wrong.
+func (m *members) err() error {
+	if len(m.faults) == 0 {
+		return nil
+	}
+	return &webhook.InvalidError{Fields: m.faults}
+}
+
+func (m *members) has(field string) bool {
+	_, ok := m.values[field]
+	return ok
+}
+
+func (m *members) isNull(field string) bool { return string(m.values[field]) == "null" }
+
+// text reads a string; required says that it must be there.
+func (m *members) text(field string, required bool) (string, bool) {
+	raw, ok := m.values[field]
+	if !ok {
+		if required {
+			m.fault(field, "is required")
+		}
+		return "", false
+	}
+	var s *string
+	if json.Unmarshal(raw, &s) != nil || s == nil {
+		m.fault(field, "must be a string")
+		return "", false
+	}
+	return *s, true
+}
+
+func (m *members) boolean(field string) *bool {
+	raw, ok := m.values[field]
+	if !ok {
+		return nil
+	}
+	var b *bool
+	if json.Unmarshal(raw, &b) != nil || b == nil {
+		m.fault(field, "must be true or false")
+		return nil
+	}
+	return b
+}
+
+// check records what a rule of the domain says of a field.
+func (m *members) check(err error) {
+	var input *webhook.InvalidError
+	if errors.As(err, &input) {
+		m.faults = append(m.faults, input.Fields...)
+	}
+}
+
+// maxEvents bounds the list before repetitions are dropped.
+const maxEvents = 100
+
+// eventTypes reads the list of event types to subscribe to, each once, in the given order.
+func (m *members) eventTypes(field string, required bool) []string {
+	raw, ok := m.values[field]
+	if !ok {
+		if required {
+			m.fault(field, "is required")
+		}
+		return nil
+	}
+	var items []json.RawMessage
+	switch {
+	case json.Unmarshal(raw, &items) != nil || items == nil:
+		m.fault(field, "must be an array of event types")
+		return nil
+	case len(items) == 0 || len(items) > maxEvents:
+		m.fault(field, "must name 1 to 100 of "+subscribable())
+		return nil
+	}
+	var types []string
+	seen := map[string]bool{}
+	for i, item := range items {
+		var name string
+		if json.Unmarshal(item, &name) != nil || !isSubscribable(name) {
+			m.fault(fmt.Sprintf("%s[%d]", field, i), "must be one of "+subscribable())
+			continue
+		}
+		if !seen[name] {
+			seen[name] = true
+			types = append(types, name)
+		}
+	}
+	return types
+}
+
+func subscribable() string {
+	names := make([]string, 0, len(webhook.Subscribable()))
+	for _, t := range webhook.Subscribable() {
+		names = append(names, string(t))
+	}
+	return strings.Join(names, ", ")
+}
+
+func isSubscribable(name string) bool {
+	for _, t := range webhook.Subscribable() {
+		if string(t) == name {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,221 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// CreateWebhook serves POST /webhooks.
+func (s *server) CreateWebhook(c *gin.Context) {
+	s.answer(c, func() (reply, error) {
+		in, err := s.readWebhook(c, true)
+		if err != nil {
+			return reply{}, err
+		}
+		id := uuid.Must(uuid.NewV7())
+		sealed, err := s.seal(id, in.secret)
+		if err != nil {
+			return reply{}, err
+		}
+		var w db.Webhook
+		err = db.WithTx(c, s.cfg.Pool, func(tx pgx.Tx) error {
+			// One at a time for each bot, so that two calls at once do not both take the last place.
+			if err := s.queries.LockBot(c, tx, botID(c)); err != nil {
+				return err
+			}
+			n, err := s.queries.CountWebhooks(c, tx, botID(c))
+			if err != nil {
+				return err
+			}
+			if n >= int64(s.cfg.MaxWebhooksPerBot) {
+				return &Error{code: conflict, Detail: fmt.Sprintf("A bot may have at most %d webhooks.", s.cfg.MaxWebhooksPerBot)}
+			}
+			w, err = s.queries.CreateWebhook(c, tx, db.CreateWebhookParams{
+				ID: id, BotID: botID(c), URL: *in.url, Events: in.events, Secret: sealed,
+			})
+			return err
+		})
+		if err != nil {
+			return reply{}, err
+		}
+		return created(botPrefix+"webhooks/"+w.ID.String(), toWebhook(w)), nil
+	})
+}
+
+// ListWebhooks serves GET /webhooks.
+func (s *server) ListWebhooks(c *gin.Context) {
+	s.answer(c, func() (reply, error) {
+		rows, err := s.queries.ListWebhooks(c, s.cfg.Pool, botID(c))
+		if err != nil {
+			return reply{}, err
+		}
+		list := make([]Webhook, len(rows))
+		for i, w := range rows {
+			list[i] = toWebhook(w)
+		}
+		return ok(list), nil
+	})
+}
+
+// GetWebhook serves GET /webhooks/:id.
+func (s *server) GetWebhook(c *gin.Context, id WebhookID) {
+	s.answer(c, func() (reply, error) {
+		w, err := s.owned(c, id)
+		if err != nil {
+			return reply{}, err
+		}
+		return ok(toWebhook(w)), nil
+	})
+}
+
+// UpdateWebhook serves PATCH /webhooks/:id.
+func (s *server) UpdateWebhook(c *gin.Context, id WebhookID) {
+	s.answer(c, func() (reply, error) {
+		before, err := s.owned(c, id) // first, so that another's webhook answers 404 to any body
+		if err != nil {
+			return reply{}, err
+		}
+		in, err := s.readWebhook(c, false)
+		if err != nil {
+			return reply{}, err
+		}
+		if in.nothing() {
+			return ok(toWebhook(before)), nil
+		}
+		sealed, err := s.seal(before.ID, in.secret)
+		if err != nil {
+			return reply{}, err
+		}
+		w, err := s.queries.UpdateWebhook(c, s.cfg.Pool, db.UpdateWebhookParams{
+			ID: before.ID, BotID: botID(c), URL: in.url, Events: in.events, SetSecret: in.setSecret, Secret: sealed, IsActive: in.isActive,
+		})
+		if err != nil {
+			return reply{}, orNotFound(err)
+		}
+		return ok(toWebhook(w)), nil
+	})
+}
+
+// DeleteWebhook serves DELETE /webhooks/:id.
+func (s *server) DeleteWebhook(c *gin.Context, id WebhookID) {
+	s.answer(c, func() (reply, error) {
+		webhookID, err := parseID(id)
+		if err != nil {
+			return reply{}, err
+		}
+		err = db.WithTx(c, s.cfg.Pool, func(tx pgx.Tx) error {
+			// Ownership first: a stranger must not be able to hold the lock that deliveries need.
+			if _, err := s.queries.GetWebhook(c, tx, db.GetWebhookParams{ID: webhookID, BotID: botID(c)}); err != nil {
+				return orNotFound(err)
+			}
+			if err := db.LockWebhook(c, tx, webhookID); err != nil {
+				return err
+			}
+			n, err := s.queries.DeleteWebhook(c, tx, db.DeleteWebhookParams{ID: webhookID, BotID: botID(c)})
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				return errNotFound
+			}
+			return s.queries.DeleteDeliveries(c, tx, webhookID)
+		})
+		return noContent(), err
+	})
+}
+
+// webhookInput is what a request says of a webhook.
+type webhookInput struct {
+	url       *string
+	events    []string // nil: not said
+	isActive  *bool
+	setSecret bool
+	secret    *string // nil with setSecret: no secret
+}
+
+func (in webhookInput) nothing() bool {
+	return in.url == nil && in.events == nil && in.isActive == nil && !in.setSecret
+}
+
+func (s *server) readWebhook(c *gin.Context, isNew bool) (in webhookInput, err error) {
+	raw, err := readJSON(c, webhook.MaxRequestBytes)
+	if err != nil {
+		return in, err
+	}
+	fields := []string{"url", "events", "secret"}
+	if !isNew {
+		fields = append(fields, "isActive")
+	}
+	values, err := webhook.ParseObject(raw, fields...)
+	if err != nil {
+		return in, err
+	}
+	m := &members{values: values}
+	if rawURL, given := m.text("url", isNew); given {
+		url, err := s.cfg.URLRules.Check(rawURL)
+		m.check(err)
+		in.url = &url
+	}
+	in.events = m.eventTypes("events", isNew)
+	in.isActive = m.boolean("isActive")
+	if in.setSecret = m.has("secret"); in.setSecret && (isNew || !m.isNull("secret")) {
+		if secret, given := m.text("secret", false); given {
+			m.check(webhook.ValidateSecret(secret))
+			in.secret = &secret
+		}
+	}
+	return in, m.err()
+}
+
+func (s *server) seal(webhookID uuid.UUID, secret *string) ([]byte, error) {
+	if secret == nil {
+		return nil, nil
+	}
+	return s.cfg.Keyset.Seal(webhookID, *secret)
+}
+
+// owned reads the bot's webhook. Another bot's, none and a malformed id are all one: not found.
+func (s *server) owned(c *gin.Context, id string) (db.Webhook, error) {
+	webhookID, err := parseID(id)
+	if err != nil {
+		return db.Webhook{}, err
+	}
+	w, err := s.queries.GetWebhook(c, s.cfg.Pool, db.GetWebhookParams{ID: webhookID, BotID: botID(c)})
+	return w, orNotFound(err)
+}
+
+func botID(c *gin.Context) string { return c.GetString(botContextKey) }
+
+// parseID takes the canonical form only: one webhook has one address.
+func parseID(s string) (uuid.UUID, error) {
+	id, err := uuid.Parse(s)
+	if err != nil || id.String() != s {
+		return uuid.Nil, errNotFound
+	}
+	return id, nil
+}
+
+func orNotFound(err error) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return errNotFound
+	}
+	return err
+}
+
+func toWebhook(w db.Webhook) Webhook {
+	events := make([]EventType, len(w.Events))
+	for i, e := range w.Events {
+		events[i] = EventType(e)
+	}
+	return Webhook{
+		ID: w.ID, BotID: w.BotID, URL: w.URL, Events: events, IsActive: w.IsActive, FailureCount: int(w.FailureCount),
+		HasSecret: w.Secret != nil, DisabledAt: (*timestamp)(w.DisabledAt), CreatedAt: timestamp(w.CreatedAt), UpdatedAt: timestamp(w.UpdatedAt),
+	}
+}
