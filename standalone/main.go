@@ -10,6 +10,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/mathub/webhooks/standalone/temporal"
+	"github.com/mathub/webhooks/standalone/webui"
 )
 
 // version is set by the linker on a release: -ldflags "-X main.version=1.2.3".
@@ -18,10 +19,16 @@ var version = "dev"
 // temporalServerName is the hidden subcommand with which this program starts itself as the Temporal server.
 const temporalServerName = "temporal-server"
 
+// webUIName is the hidden one for Temporal's Web UI.
+const webUIName = "temporal-web-ui"
+
 type commands struct {
+	Run         runCommand         `cmd:"" default:"withargs" help:"Run everything until Ctrl-C (the default)."`
+	Receiver    receiverCommand    `cmd:"" help:"Receive webhooks: print each delivery and check its signatures."`
 	WithServers withServersCommand `cmd:"" help:"Run a command, such as tests, with a private, throw-away Postgres and Temporal server."`
 
 	TemporalServer temporalServerCommand `cmd:"" name:"temporal-server" hidden:""`
+	TemporalWebUI  temporalWebUICommand  `cmd:"" name:"temporal-web-ui" hidden:""`
 
 	Version kong.VersionFlag `help:"Print the version."`
 }
@@ -29,6 +36,10 @@ type commands struct {
 type temporalServerCommand struct{}
 
 func (*temporalServerCommand) Run() error { return temporal.RunChild() }
+
+type temporalWebUICommand struct{}
+
+func (*temporalWebUICommand) Run() error { return webui.RunChild() }
 
 func main() {
 	var c commands

@@ -19,6 +19,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/mathub/webhooks/standalone/supervise"
 )
 
 // User is the cluster's superuser and the only role.
@@ -99,6 +101,9 @@ func (c *Cluster) Version() string { return c.programs.version }
 
 // Programs is the folder of Postgres's programs, such as pg_ctl.
 func (c *Cluster) Programs() string { return c.programs.dir }
+
+// SetPort changes the port with which the server is started next.
+func (c *Cluster) SetPort(port int) { c.config.Port = port }
 
 // URL is how a client reaches a database of the cluster.
 func (c *Cluster) URL(database string) string {
@@ -282,17 +287,8 @@ func (c *Cluster) stopLeftOver(ctx context.Context) error {
 // AwaitReady waits until the server takes connections, which after a crash is when it has replayed its log. It gives
 // up when ended is closed.
 func (c *Cluster) AwaitReady(ctx context.Context, ended <-chan struct{}) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		select {
-		case <-ended:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
 	for {
-		err := c.ping(ctx)
+		err := c.Ping(ctx)
 		if err == nil {
 			return nil
 		}
@@ -301,14 +297,17 @@ func (c *Cluster) AwaitReady(ctx context.Context, ended <-chan struct{}) error {
 			return fmt.Errorf("the cluster in %s was made with another password than the one kept beside it", c.config.Dir)
 		}
 		select {
+		case <-ended:
+			return supervise.ErrEnded
 		case <-ctx.Done():
-			return fmt.Errorf("Postgres did not come up, see %s: %w", c.config.Log.Name(), err) //nolint:revive,staticcheck // a name
+			return fmt.Errorf("Postgres did not come up: %w", err) //nolint:revive,staticcheck // a name
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
 
-func (c *Cluster) ping(ctx context.Context) error {
+// Ping connects to the running server and leaves again, within 2 s.
+func (c *Cluster) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, c.URL("postgres"))

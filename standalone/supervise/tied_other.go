@@ -7,6 +7,6 @@ import (
 	"syscall"
 )
 
-// startTied starts cmd. Only Linux can tie a child's life to its parent's: elsewhere what a killed parent leaves
-// running is found and stopped at the next start.
+// startTied starts cmd. Only Linux can tie a child's life to its parent's: elsewhere a child outlives a parent that was
+// killed by force.
 func startTied(cmd *exec.Cmd, _ syscall.Signal) error { return cmd.Start() }

@@ -19,6 +19,8 @@ import (
 	"go.temporal.io/sdk/client"
 	sdklog "go.temporal.io/sdk/log"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/mathub/webhooks/standalone/supervise"
 )
 
 const (
@@ -156,7 +158,7 @@ func AwaitReady(ctx context.Context, addr string, ended <-chan struct{}) error {
 		}
 		select {
 		case <-ended:
-			return errors.New("the Temporal server ended while it started")
+			return supervise.ErrEnded
 		case <-ctx.Done():
 			return fmt.Errorf("the Temporal server did not come up: %w", err)
 		case <-time.After(50 * time.Millisecond):

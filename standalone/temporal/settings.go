@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/mathub/webhooks/standalone/supervise"
 )
 
 // StopSignal asks the server to stop in order.
@@ -59,20 +61,18 @@ const settingsVariable = "MATHUB_STANDALONE_TEMPORAL"
 // Addr is where clients find the server.
 func (s Settings) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)) }
 
-// Command is the server as a child process, which the caller's executable becomes when started with args; there, it
-// must call RunChild. log gets its output.
+// Command is the server as a child process: this program, started with args, which must call RunChild then. log gets
+// its output.
 func (s Settings) Command(log *os.File, args ...string) (*exec.Cmd, error) {
 	encoded, err := json.Marshal(s)
 	if err != nil {
 		return nil, fmt.Errorf("Temporal's settings: %w", err) //nolint:revive,staticcheck // a name
 	}
-	executable, err := os.Executable()
+	cmd, err := supervise.Self(log, args...)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(executable, args...) //nolint:gosec,noctx // this very program; the caller stops it
 	cmd.Env = append(os.Environ(), settingsVariable+"="+string(encoded))
-	cmd.Stdout, cmd.Stderr = log, log
 	return cmd, nil
 }
 

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"crypto/hmac"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/mathub/webhooks/webhook"
+)
+
+// receiverMaxBody bounds what the receiver reads: the largest event, and its envelope.
+const receiverMaxBody = webhook.MaxEventBytes + 64<<10
+
+type receiverCommand struct {
+	Port   int           `default:"9000" help:"Port on 127.0.0.1."`
+	Secret string        `help:"The webhook's secret, to check the signatures with."`
+	Status int           `default:"204" help:"The status to answer, such as 500 to see how failures are treated."`
+	Delay  time.Duration `help:"How long to wait before the answer, such as 10s to see a timeout."`
+}
+
+// Run prints what arrives until Ctrl-C.
+func (c *receiverCommand) Run() error {
+	if c.Status < 200 || c.Status > 999 {
+		return errors.New("--status must be a final HTTP status, from 200 on")
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Port))
+	listener, err := net.Listen("tcp", addr) //nolint:noctx // it does not wait
+	if err != nil {
+		return fmt.Errorf("the receiver cannot listen on %s (%w): choose another port with --port", addr, cause(err))
+	}
+	fmt.Printf("Waiting for webhooks on http://%s/ and answering %d. Ctrl-C stops.\n", listener.Addr(), c.Status)
+	server := &http.Server{
+		Handler:           &receiver{receiverCommand: c, out: os.Stdout},
+		ReadHeaderTimeout: 10 * time.Second,
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+		return server.Close()
+	}
+}
+
+type receiver struct {
+	*receiverCommand
+	mu    sync.Mutex
+	out   io.Writer
+	count int
+}
+
+func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, request.Body, receiverMaxBody))
+	r.print(request, body, err)
+	if r.Delay > 0 {
+		select {
+		case <-time.After(r.Delay):
+		case <-request.Context().Done():
+			return
+		}
+	}
+	w.WriteHeader(r.Status)
+}
+
+func (r *receiver) print(request *http.Request, body []byte, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.count++
+	fmt.Fprintf(r.out, "\n#%d  %s  %s %s\n", r.count, time.Now().Format("15:04:05.000"), request.Method, request.URL)
+	names := make([]string, 0, len(request.Header))
+	for name := range request.Header {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		for _, value := range request.Header[name] {
+			fmt.Fprintf(r.out, "  %s: %s\n", name, value)
+		}
+	}
+	fmt.Fprintf(r.out, "\n  %s\n\n", body)
+	if err != nil {
+		fmt.Fprintln(r.out, "  The body could not be read:", err)
+		return
+	}
+	for _, line := range r.verdicts(request.Header, body) {
+		fmt.Fprintln(r.out, "  "+line)
+	}
+}
+
+// verdicts say of each signature whether it is right, as a receiver in production would find out.
+func (r *receiver) verdicts(header http.Header, body []byte) []string {
+	simple, standard := header.Get("X-Mathub-Signature"), header.Get("Webhook-Signature")
+	switch {
+	case simple == "" && standard == "":
+		return []string{"Not signed: the webhook has no secret."}
+	case r.Secret == "":
+		return []string{"Signed. Start the receiver with --secret to check the signatures."}
+	}
+	verdict := func(name string, ok bool) string {
+		if ok {
+			return "✓ " + name + " is right."
+		}
+		return "✗ " + name + " is WRONG: another secret, or a changed body."
+	}
+	right := false
+	if seconds, err := strconv.ParseInt(header.Get("Webhook-Timestamp"), 10, 64); err == nil {
+		expected := webhook.SignStandard(r.Secret, header.Get("Webhook-Id"), time.Unix(seconds, 0), body)
+		for _, signature := range strings.Fields(standard) {
+			right = right || hmac.Equal([]byte(signature), []byte(expected))
+		}
+	}
+	return []string{
+		verdict("X-Mathub-Signature", hmac.Equal([]byte(simple), []byte(webhook.Sign(r.Secret, body)))),
+		verdict("webhook-signature", right),
+	}
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/mathub/webhooks/standalone/webui"
+)
+
+// The commands use nothing but a POSIX shell, curl and cut, and can be pasted as they are.
+var welcome = template.Must(template.New("welcome").Parse(`
+Ready after {{.Seconds}}. Ctrl-C stops everything; the next start finds it as it was.
+
+  Bot API        {{.API}}/api/bot/v1
+  Service API    {{.API}}/api/internal/v1
+  Temporal UI    {{.UI}}
+  Bot key        {{.Key}}
+  Service token  {{.Token}}
+  Logs           {{.Logs}}
+
+Try it. A receiver that prints what it gets, in a second terminal:
+
+  {{.Standalone}} receiver --secret try-me
+
+Subscribe it, emit an event and see the delivery, in a third:
+
+  API={{.API}} KEY={{.Key}} TOKEN={{.Token}}
+
+  WEBHOOK=$(curl -s "$API/api/bot/v1/webhooks" -H "Authorization: Bearer $KEY" \
+    -H 'Content-Type: application/json' \
+    -d '{"url": "http://127.0.0.1:9000/", "events": ["post.created"], "secret": "try-me"}' |
+    tee /dev/stderr | grep -o '"id": *"[^"]*"' | cut -d'"' -f4)
+
+  curl "$API/api/internal/v1/events" -H "Authorization: Bearer $TOKEN" \
+    -H 'Content-Type: application/json' \
+    -d '{"event": "post.created", "data": {"postId": "p1", "threadId": "t1", "body": "Hello", "authorId": "a1"}}'
+
+  curl "$API/api/bot/v1/webhooks/$WEBHOOK/deliveries" -H "Authorization: Bearer $KEY"
+
+`))
+
+func (s *stack) welcome() string {
+	standalone := os.Args[0]
+	if !strings.ContainsRune(standalone, filepath.Separator) {
+		standalone = "standalone"
+	}
+	var b strings.Builder
+	err := welcome.Execute(&b, map[string]string{
+		"Seconds":    time.Since(s.begun).Round(100 * time.Millisecond).String(),
+		"API":        s.baseURL(),
+		"UI":         webui.Settings{Port: s.UIPort}.URL(),
+		"Key":        s.data.Credentials.BotKey,
+		"Token":      s.serviceToken(),
+		"Logs":       s.data.Logs(),
+		"Standalone": standalone,
+	})
+	if err != nil {
+		return err.Error() + "\n"
+	}
+	return b.String()
+}
+
+// serviceToken is the user's own, or the one of the first start.
+func (s *stack) serviceToken() string {
+	if token, ok := os.LookupEnv("MATHUB_SERVICE_TOKEN"); ok {
+		return token
+	}
+	return s.data.Credentials.ServiceToken
+}
