@@ -60,7 +60,8 @@ type Options struct {
 	MaxIdleConns int
 	// RootCAs are the authorities that receivers' certificates must lead to. Nil means the system's.
 	RootCAs *x509.CertPool
-	// Resolver looks up names. Nil means Go's default.
+	// Resolver looks up names. Nil means Go's own resolver with the machine's configuration, not the C library's: that
+	// takes a thread for each lookup, cannot be cut off, and calls a lack of files "no such host".
 	Resolver *net.Resolver
 }
 
@@ -88,6 +89,9 @@ func New(o Options) *Client {
 	}
 	if o.MaxIdleConns <= 0 {
 		o.MaxIdleConns = o.MaxInFlight
+	}
+	if o.Resolver == nil {
+		o.Resolver = &net.Resolver{PreferGo: true}
 	}
 	c := &Client{
 		guard:     guard{policy: webhook.AddressPolicy{Allow: o.Allow}, deny: o.Deny},

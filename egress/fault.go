@@ -38,7 +38,7 @@ func (e *exchange) fault(err error) (receivers string, ours error) {
 	}
 	for _, errno := range ownFaults {
 		if errors.Is(err, errno) {
-			if errno == syscall.EADDRNOTAVAIL && !routable(err) {
+			if errno == syscall.EADDRNOTAVAIL && !routable(err, connectUDP) {
 				return "network unreachable", nil
 			}
 			return "", fmt.Errorf("egress: this machine is out of sockets or memory: %w", errno)
@@ -50,7 +50,7 @@ func (e *exchange) fault(err error) (receivers string, ours error) {
 func dnsFault(err *net.DNSError) (receivers string, ours error) {
 	for _, errno := range ownFaults {
 		// DNSError keeps only the text.
-		if strings.Contains(err.Err, errno.Error()) {
+		if strings.HasSuffix(err.Err, errno.Error()) {
 			return "", fmt.Errorf("egress: looking up a name: %w", errno)
 		}
 	}
@@ -66,7 +66,7 @@ func dnsFault(err *net.DNSError) (receivers string, ours error) {
 // routable tells the two meanings of EADDRNOTAVAIL apart: every local port towards the receiver is in use (true), or
 // this machine has no address from which to reach it, such as none of IPv6 (false). Connecting a UDP socket chooses
 // an address likewise, and sends nothing.
-func routable(err error) bool {
+func routable(err error, connect func(*net.UDPAddr) error) bool {
 	var op *net.OpError
 	if !errors.As(err, &op) {
 		return true
@@ -75,12 +75,16 @@ func routable(err error) bool {
 	if !ok {
 		return true
 	}
-	probe, err := net.DialUDP("udp", nil, &net.UDPAddr{IP: to.IP, Port: to.Port, Zone: to.Zone})
+	err = connect(&net.UDPAddr{IP: to.IP, Port: to.Port, Zone: to.Zone})
+	return !errors.Is(err, syscall.EADDRNOTAVAIL) && !errors.Is(err, syscall.ENETUNREACH)
+}
+
+func connectUDP(to *net.UDPAddr) error {
+	conn, err := net.DialUDP("udp", nil, to)
 	if err != nil {
-		return !errors.Is(err, syscall.EADDRNOTAVAIL) && !errors.Is(err, syscall.ENETUNREACH)
+		return err
 	}
-	_ = probe.Close()
-	return true
+	return conn.Close()
 }
 
 // errnoFaults are the failings of a receiver, or of the way to it, that the system reports.

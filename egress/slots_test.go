@@ -1,0 +1,139 @@
+package egress
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// gate is a receiver that answers only when told.
+func gate(t *testing.T) (r *receiver, waiting *atomic.Int32, open func()) {
+	t.Helper()
+	waiting = new(atomic.Int32)
+	opened := make(chan struct{})
+	open = sync.OnceFunc(func() { close(opened) })
+	t.Cleanup(open)
+	return listen(t, "127.0.0.1:0", func(conn net.Conn) {
+		in := bufio.NewReader(conn)
+		for {
+			if _, _, ok := readRequest(in); !ok {
+				return
+			}
+			waiting.Add(1)
+			<-opened
+			if _, err := io.WriteString(conn, okResponse); err != nil {
+				return
+			}
+		}
+	}), waiting, open
+}
+
+func TestInFlightIsBounded(t *testing.T) {
+	t.Parallel()
+	for name, o := range map[string]Options{
+		"in all":   {MaxInFlight: 4, MaxInFlightPerHost: 100},
+		"per host": {MaxInFlight: 100, MaxInFlightPerHost: 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, waiting, open := gate(t)
+			o.Timeout = time.Second
+			c := newClient(t, o)
+			var group sync.WaitGroup
+			var failed atomic.Int32
+			for range 40 {
+				group.Go(func() {
+					if got, err := c.Post(context.Background(), r.URL, nil, []byte("{}")); err != nil || !got.Success() || got.Duration > time.Second {
+						failed.Add(1)
+					}
+				})
+			}
+			require.Eventually(t, func() bool { return waiting.Load() == 4 }, 800*time.Millisecond, time.Millisecond)
+			time.Sleep(50 * time.Millisecond)
+			require.EqualValues(t, 4, waiting.Load())
+			open()
+			group.Wait()
+			require.Zero(t, failed.Load())
+			require.LessOrEqual(t, r.Accepted(), 4)
+			require.Empty(t, c.hosts.hosts, "nothing is kept of a host")
+		})
+	}
+}
+
+// Waiting for a place is not the receiver's time.
+func TestWaitIsNoPartOfTheAttempt(t *testing.T) {
+	t.Parallel()
+	const timeout = 300 * time.Millisecond
+	silent := listen(t, "127.0.0.1:0", func(conn net.Conn) { waitForClose(conn, 10*time.Second) })
+	quick := listen(t, "127.0.0.1:0", serve(okResponse))
+	c := newClient(t, Options{MaxInFlight: 1, Timeout: timeout})
+	var group sync.WaitGroup
+	for range 3 {
+		group.Go(func() {
+			got := post(t, c, silent.URL)
+			require.InDelta(t, timeout, got.Duration, float64(100*time.Millisecond))
+		})
+	}
+	require.Eventually(t, func() bool { return silent.Accepted() == 1 }, time.Second, time.Millisecond)
+	started := time.Now()
+	got := post(t, c, quick.URL)
+	require.True(t, got.Success(), got.Error)
+	require.Greater(t, time.Since(started), 100*time.Millisecond, "it had to wait")
+	require.Less(t, got.Duration, 200*time.Millisecond)
+	require.GreaterOrEqual(t, got.StartedAt.Sub(started), 100*time.Millisecond)
+	group.Wait()
+}
+
+func TestWaitEndsWithTheCaller(t *testing.T) {
+	t.Parallel()
+	for name, o := range map[string]Options{
+		"in all":   {MaxInFlight: 1, MaxInFlightPerHost: 10},
+		"per host": {MaxInFlight: 10, MaxInFlightPerHost: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, waiting, open := gate(t)
+			c := newClient(t, o)
+			done := make(chan Response, 1)
+			go func() {
+				got, _ := c.Post(context.Background(), r.URL, nil, []byte("{}"))
+				done <- got
+			}()
+			require.Eventually(t, func() bool { return waiting.Load() == 1 }, time.Second, time.Millisecond)
+			ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+			defer cancel()
+			got, err := c.Post(ctx, r.URL, nil, []byte("{}"))
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			require.Equal(t, Response{}, got)
+			open()
+			first := <-done
+			require.True(t, first.Success())
+			require.True(t, post(t, c, r.URL).Success(), "no place was lost")
+			require.Empty(t, c.hosts.hosts)
+		})
+	}
+}
+
+// One host that hangs leaves places to the others.
+func TestHangingHostLeavesPlaces(t *testing.T) {
+	t.Parallel()
+	silent := listen(t, "127.0.0.1:0", func(conn net.Conn) { waitForClose(conn, 10*time.Second) })
+	quick := listen(t, "127.0.0.1:0", serve(okResponse))
+	c := newClient(t, Options{MaxInFlight: 8, Timeout: 500 * time.Millisecond})
+	var group sync.WaitGroup
+	for range 16 {
+		group.Go(func() { post(t, c, silent.URL) })
+	}
+	require.Eventually(t, func() bool { return silent.Accepted() == 4 }, 400*time.Millisecond, time.Millisecond)
+	started := time.Now()
+	require.True(t, post(t, c, quick.URL).Success())
+	require.Less(t, time.Since(started), 100*time.Millisecond)
+	group.Wait()
+}
