@@ -80,6 +80,8 @@ func (c *runCommand) Run() (err error) {
 func interrupts() (first, second context.Context, stop func()) {
 	first, endFirst := context.WithCancel(context.Background())
 	second, endSecond := context.WithCancel(context.Background())
+	// Where output goes to a pipe whose reader is gone, writing it fails; it must not end this process in mid-air.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	done := make(chan struct{})

@@ -45,6 +45,8 @@ type Config struct {
 	Settings map[string]string
 	// Cache is where fetched programs are kept; the user's cache folder, or for root /var/cache, when empty.
 	Cache string
+	// Repository is the Maven repository from which programs are fetched; Maven Central when empty.
+	Repository string
 	// Say tells of what takes long, such as a download; may be nil.
 	Say func(string)
 }

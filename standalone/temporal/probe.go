@@ -29,6 +29,8 @@ const (
 	// probeRetention is the least that Temporal allows.
 	probeRetention = time.Hour
 	probeQueue     = "probe"
+	// longPollTimeout is what Temporal's SDKs use.
+	longPollTimeout = 70 * time.Second
 	// roundTripEvery is how often a healthy server is asked to run a whole workflow.
 	roundTripEvery = time.Minute
 )
@@ -100,7 +102,7 @@ func (p *Probe) read(ctx context.Context) error {
 // runWorkflow starts a workflow, takes its task and completes it, as a worker would.
 func (p *Probe) runWorkflow(ctx context.Context) error {
 	service, id := p.client.WorkflowService(), uuid.NewString()
-	queue := &taskqueuepb.TaskQueue{Name: probeQueue}
+	queue := &taskqueuepb.TaskQueue{Name: probeQueue, Kind: enumspb.TASK_QUEUE_KIND_NORMAL}
 	_, err := service.StartWorkflowExecution(ctx, &workflowservice.StartWorkflowExecutionRequest{
 		Namespace:                probeNamespace,
 		WorkflowId:               id,
@@ -113,8 +115,12 @@ func (p *Probe) runWorkflow(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start a workflow: %w", err)
 	}
+	// Temporal warns of long polls with deadlines as short as ctx's: this one is broken off instead.
+	longPoll, cancel := context.WithTimeout(context.WithoutCancel(ctx), longPollTimeout)
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
 	for {
-		task, err := service.PollWorkflowTaskQueue(ctx, &workflowservice.PollWorkflowTaskQueueRequest{
+		task, err := service.PollWorkflowTaskQueue(longPoll, &workflowservice.PollWorkflowTaskQueueRequest{
 			Namespace: probeNamespace, TaskQueue: queue, Identity: "watchdog",
 		})
 		if err != nil {
