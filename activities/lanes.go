@@ -17,12 +17,14 @@ const (
 	pauseAfterFailure = time.Second
 	// hangingAfter is how long an exchange may be under way before its webhook gets no more in the fast lane.
 	hangingAfter = time.Second
-	// lingeringAfter and maxLingering bound what one bot's receivers may hold up in the fast lane: so many
-	// exchanges older than that, and the bot's next ones go to the slow lane.
-	lingeringAfter = 250 * time.Millisecond
-	maxLingering   = 32
-	// maxFastPerBot bounds a bot's exchanges in the fast lane even before the oldest of them lingers.
+	// lingeringAfter and maxLingering say when a bot's receivers are in trouble: so many exchanges older than that,
+	// and the bot's next ones go to the slow lane. It takes several, as one may be late for our own machine's load.
+	lingeringAfter = time.Second
+	maxLingering   = 16
+	// maxFastPerBot bounds a bot's exchanges in the fast lane even before the oldest of them lingers. More wait, for
+	// fastPatience at most: a burst of healthy deliveries passes quickly.
 	maxFastPerBot = 256
+	fastPatience  = 3 * time.Second
 	// maxSlowPerWebhook bounds the exchanges with a webhook that is slow but does not fail.
 	maxSlowPerWebhook = 4
 	// maxSlowPerBot bounds a bot's exchanges in the slow lane.
@@ -48,6 +50,9 @@ type traffic struct {
 	waiting int
 	changed chan struct{} // closed when a turn ends; nil when nobody waits
 
+	// Of a bot only: it holds one for each of its exchanges in the fast lane, and has room for maxFastPerBot.
+	places chan struct{}
+
 	// Of a webhook only:
 	failing  bool
 	resumeAt time.Time
@@ -64,30 +69,77 @@ type turn struct {
 	botID            string
 	webhook, bot     *traffic
 	inWebhook, inBot *list.Element
-	slow             bool
+	lane             lane
 }
 
-// fast gives a turn in the fast lane without waiting for the webhook, and for the bot no longer than until it is
-// plain whether its exchanges linger. false: the delivery belongs in the slow lane.
+type lane int
+
+const (
+	noLane lane = iota
+	fastLane
+	slowLane
+)
+
+// fast gives a turn in the fast lane. It waits for no webhook, and for the bot only while its exchanges are many
+// rather than slow. false: the delivery belongs in the slow lane.
 func (l *lanes) fast(ctx context.Context, webhookID uuid.UUID, botID string) (*turn, bool) {
-	giveUp := time.Now().Add(lingeringAfter)
-	return l.enter(ctx, webhookID, botID, false, giveUp, func(w, b *traffic, now time.Time) verdict {
-		switch {
-		case w.failing || now.Before(w.resumeAt) || w.olderThan(now.Add(-hangingAfter), 1):
-			return refused
-		case b.olderThan(now.Add(-lingeringAfter), maxLingering):
-			return refused
-		case b.started.Len() >= maxFastPerBot:
-			return wait
-		}
-		return granted
-	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w, b := trafficOf(l.webhooks, webhookID), trafficOf(l.bots, botID)
+	if b.places == nil {
+		b.places = make(chan struct{}, maxFastPerBot)
+	}
+	w.waiting++ // so that both are remembered
+	b.waiting++
+	giveUp := time.Now().Add(fastPatience)
+	placed := false
+	for !placed && !w.troubled(b) && time.Now().Before(giveUp) && ctx.Err() == nil {
+		l.mu.Unlock()
+		placed = b.place(ctx, min(lingeringAfter/4, time.Until(giveUp)))
+		l.mu.Lock()
+	}
+	w.waiting--
+	b.waiting--
+	if placed && !w.troubled(b) {
+		return l.begin(webhookID, w, botID, b, fastLane), true
+	}
+	if placed {
+		<-b.places
+	}
+	l.forget(webhookID, w, botID, b)
+	return nil, false
+}
+
+// place takes one of the bot's places in the fast lane, waiting for d at most. Those who wait are served in order, one
+// for each place that comes free: to wake them all for each would cost a burst dearly.
+func (b *traffic) place(ctx context.Context, d time.Duration) bool {
+	select {
+	case b.places <- struct{}{}:
+		return true
+	default:
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case b.places <- struct{}{}:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// troubled says whether the webhook w, or the bot b as a whole, has no business in the fast lane now.
+func (w *traffic) troubled(b *traffic) bool {
+	now := time.Now()
+	return w.failing || now.Before(w.resumeAt) || w.olderThan(now.Add(-hangingAfter), 1) ||
+		b.olderThan(now.Add(-lingeringAfter), maxLingering)
 }
 
 // slow gives a turn in the slow lane, waiting up to slowPatience. failing is what the database says: the webhook
 // has a failure run.
 func (l *lanes) slow(ctx context.Context, webhookID uuid.UUID, botID string, failing bool) (*turn, bool) {
-	return l.enter(ctx, webhookID, botID, true, time.Now().Add(slowPatience), func(w, b *traffic, now time.Time) verdict {
+	return l.enter(ctx, webhookID, botID, slowLane, time.Now().Add(slowPatience), func(w, b *traffic, now time.Time) verdict {
 		most := maxSlowPerWebhook
 		if failing || w.failing {
 			most = 1
@@ -105,7 +157,7 @@ func (l *lanes) slow(ctx context.Context, webhookID uuid.UUID, botID string, fai
 // now gives a turn to a person who waits for the answer: it only waits while a failing webhook has another exchange
 // under way.
 func (l *lanes) now(ctx context.Context, webhookID uuid.UUID, botID string, failing bool) (*turn, bool) {
-	return l.enter(ctx, webhookID, botID, false, time.Now().Add(slowPatience), func(w, _ *traffic, _ time.Time) verdict {
+	return l.enter(ctx, webhookID, botID, noLane, time.Now().Add(slowPatience), func(w, _ *traffic, _ time.Time) verdict {
 		if (failing || w.failing) && w.started.Len() > 0 {
 			return wait
 		}
@@ -121,7 +173,7 @@ const (
 	refused
 )
 
-func (l *lanes) enter(ctx context.Context, webhookID uuid.UUID, botID string, slow bool, giveUp time.Time, rule func(w, b *traffic, now time.Time) verdict) (*turn, bool) {
+func (l *lanes) enter(ctx context.Context, webhookID uuid.UUID, botID string, in lane, giveUp time.Time, rule func(w, b *traffic, now time.Time) verdict) (*turn, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for {
@@ -129,13 +181,7 @@ func (l *lanes) enter(ctx context.Context, webhookID uuid.UUID, botID string, sl
 		now := time.Now()
 		v := rule(w, b, now)
 		if v == granted {
-			if slow {
-				b.slow++
-			}
-			return &turn{
-				lanes: l, webhookID: webhookID, botID: botID, webhook: w, bot: b, slow: slow,
-				inWebhook: w.started.PushBack(now), inBot: b.started.PushBack(now),
-			}, true
+			return l.begin(webhookID, w, botID, b, in), true
 		}
 		if v == refused || !now.Before(giveUp) || ctx.Err() != nil {
 			l.forget(webhookID, w, botID, b)
@@ -146,6 +192,17 @@ func (l *lanes) enter(ctx context.Context, webhookID uuid.UUID, botID string, sl
 			until = w.resumeAt
 		}
 		w.wait(ctx, l, b, until)
+	}
+}
+
+func (l *lanes) begin(webhookID uuid.UUID, w *traffic, botID string, b *traffic, in lane) *turn {
+	if in == slowLane {
+		b.slow++
+	}
+	now := time.Now()
+	return &turn{
+		lanes: l, webhookID: webhookID, botID: botID, webhook: w, bot: b, lane: in,
+		inWebhook: w.started.PushBack(now), inBot: b.started.PushBack(now),
 	}
 }
 
@@ -175,8 +232,12 @@ func (t *turn) end(attempted, success bool) {
 	defer l.mu.Unlock()
 	t.webhook.started.Remove(t.inWebhook)
 	t.bot.started.Remove(t.inBot)
-	if t.slow {
+	switch t.lane {
+	case slowLane:
 		t.bot.slow--
+	case fastLane:
+		<-t.bot.places
+	case noLane:
 	}
 	if attempted {
 		t.webhook.failing = !success

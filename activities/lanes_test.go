@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -112,18 +113,43 @@ func TestAHangingExchangeSendsTheNextToTheSlowLane(t *testing.T) {
 func TestOneBotsHangingReceiversCannotFillTheFastLane(t *testing.T) {
 	inBubble(t, func(t *testing.T, l *lanes) {
 		start := time.Now()
-		entered := 0
+		var entered atomic.Int32
+		var all sync.WaitGroup
 		for range 1000 {
-			hook := uuid.New()
-			if turn, ok := l.fast(t.Context(), hook, "bad"); ok {
-				entered++
-				time.AfterFunc(5*time.Second, func() { turn.end(true, false) })
-			}
+			all.Go(func() {
+				if turn, ok := l.fast(context.Background(), uuid.New(), "bad"); ok {
+					entered.Add(1)
+					time.AfterFunc(5*time.Second, func() { turn.end(true, false) })
+				}
+			})
 		}
-		require.Equal(t, maxFastPerBot, entered)
-		require.LessOrEqual(t, time.Since(start), 2*lingeringAfter, "the others are told at once")
+		all.Wait()
+		require.Equal(t, int32(maxFastPerBot), entered.Load())
+		require.LessOrEqual(t, time.Since(start), lingeringAfter+lingeringAfter/4, "the others are sent away when it is plain that these hang")
 		mustFast(t, l, hook1, "good").end(true, true)
+		start = time.Now()
+		_, ok := l.fast(t.Context(), hook2, "bad")
+		require.False(t, ok)
+		require.Equal(t, start, time.Now())
 		time.Sleep(5 * time.Second)
+	})
+}
+
+func TestABurstOfHealthyDeliveriesStaysInTheFastLane(t *testing.T) {
+	inBubble(t, func(t *testing.T, l *lanes) {
+		var all sync.WaitGroup
+		for range 10 * maxFastPerBot {
+			all.Go(func() {
+				turn, ok := l.fast(context.Background(), hook1, "bot")
+				if !ok {
+					t.Error("deferred")
+					return
+				}
+				time.Sleep(100 * time.Millisecond)
+				turn.end(true, true)
+			})
+		}
+		all.Wait()
 	})
 }
 
