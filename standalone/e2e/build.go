@@ -1,0 +1,63 @@
+package e2e
+
+import (
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+)
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// builds are the product's programs that this test's process made.
+var builds programs
+
+type programs struct {
+	mu  sync.Mutex
+	dir string
+	of  map[string]string // by the flags of the build
+}
+
+// Build builds the product with the given flags of go build, such as "-tags=failpoints", once, and returns the
+// program. MATHUB_TEST_BINARY names one to be taken as it is where no flags are given.
+func Build(t testing.TB, flags ...string) string {
+	t.Helper()
+	if given := os.Getenv("MATHUB_TEST_BINARY"); given != "" && len(flags) == 0 {
+		return given
+	}
+	builds.mu.Lock()
+	defer builds.mu.Unlock()
+	key := strings.Join(flags, " ")
+	if path, ok := builds.of[key]; ok {
+		return path
+	}
+	if builds.dir == "" {
+		dir, err := os.MkdirTemp("", "mathub-e2e-*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		builds.dir, builds.of = dir, map[string]string{}
+	}
+	root, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/mathub/webhooks").Output()
+	if err != nil {
+		t.Fatalf("find the product's module: %v", err)
+	}
+	path := filepath.Join(builds.dir, "mathub-webhooks-"+strconv.Itoa(len(builds.of)))
+	cmd := exec.CommandContext(t.Context(), "go", append(append([]string{"build", "-o", path}, flags...), ".")...) //nolint:gosec // a test's flags
+	cmd.Dir = strings.TrimSpace(string(root))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build the product: %v\n%s", err, out)
+	}
+	builds.of[key] = path
+	return path
+}
+
+func (p *programs) remove() {
+	if p.dir != "" {
+		_ = os.RemoveAll(p.dir)
+	}
+}

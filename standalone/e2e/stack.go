@@ -1,0 +1,236 @@
+// Package e2e runs the whole product for end-to-end tests and fault tests: a Postgres and a Temporal server of the
+// test's own, any number of the product's processes, and receivers of webhooks. Every piece can be stopped, killed and
+// started again.
+//
+//	func TestMain(m *testing.M) { e2e.Main(m) }
+//
+//	func TestDelivery(t *testing.T) {
+//		stack := e2e.Start(t, e2e.Options{})
+//		receiver := e2e.NewReceiver(t)
+//		bot := stack.API().CreateBot(t, "bot")
+//		bot.CreateWebhook(t, receiver.URL("/a"), "", "post.created")
+//		bot.Emit(t, e2e.Event{Type: "post.created"})
+//		receiver.Await(t, "/a", 1)
+//	}
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.temporal.io/sdk/client"
+	sdklog "go.temporal.io/sdk/log"
+
+	"github.com/mathub/webhooks/standalone/datadir"
+	"github.com/mathub/webhooks/standalone/servers"
+	"github.com/mathub/webhooks/standalone/temporal"
+)
+
+// patience bounds what normally takes a moment: a start, a migration.
+const patience = time.Minute
+
+// Main runs a package's tests: call it from TestMain. The test's program also is the Temporal server that it starts.
+func Main(m *testing.M) {
+	if temporal.IsChild() {
+		if err := temporal.RunChild(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	code := m.Run()
+	builds.remove()
+	os.Exit(code)
+}
+
+// Options change what is started. The zero value starts one "serve" process with settings for tests: loopback
+// receivers over http are allowed.
+type Options struct {
+	// Apps are the product's processes; one "serve" when empty.
+	Apps []App
+	// Env are variables for all of the apps, over the ones that Start sets.
+	Env map[string]string
+	// Binary is the product, such as one that Build made; the repository's as it is when empty.
+	Binary string
+	// Servers change Postgres and Temporal; Dir and TemporalArgs are set by Start.
+	Servers servers.Options
+}
+
+// Stack is a running product.
+type Stack struct {
+	// Servers are Postgres and Temporal.
+	Servers *servers.Servers
+	// Apps are the product's processes, as in Options.
+	Apps []*App
+
+	dir          string
+	binary       string
+	env          map[string]string
+	serviceToken string
+	database     func() (*pgxpool.Pool, error)
+	temporal     func() (client.Client, error)
+}
+
+// Start starts everything and waits until it works. The test's end ends it; if the test failed, the ends of all logs
+// are shown.
+func Start(t testing.TB, options Options) *Stack {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	s := &Stack{dir: t.TempDir(), binary: options.Binary, env: map[string]string{}, serviceToken: datadir.Token()}
+	if s.binary == "" {
+		s.binary = Build(t)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(s.logTails())
+		}
+	})
+	options.Servers.Dir = s.dir
+	var err error
+	if s.Servers, err = servers.Start(ctx, options.Servers); err != nil {
+		t.Fatalf("start Postgres and Temporal: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := s.Servers.Stop(); err != nil {
+			t.Errorf("stop Postgres and Temporal: %v", err)
+		}
+	})
+	s.database = sync.OnceValues(func() (*pgxpool.Pool, error) {
+		pool, err := pgxpool.New(context.Background(), s.DatabaseURL())
+		if err == nil {
+			t.Cleanup(pool.Close)
+		}
+		return pool, err
+	})
+	s.temporal = sync.OnceValues(func() (client.Client, error) {
+		c, err := client.NewLazyClient(client.Options{HostPort: s.TemporalAddr(), Logger: sdklog.NewStructuredLogger(quiet)})
+		if err == nil {
+			t.Cleanup(c.Close)
+		}
+		return c, err
+	})
+	s.env["MATHUB_DATABASE_URL"] = s.DatabaseURL()
+	s.env["TEMPORAL_ADDRESS"] = s.TemporalAddr()
+	s.env["MATHUB_SERVICE_TOKEN"] = s.serviceToken
+	s.env["MATHUB_EGRESS_ALLOW"] = "127.0.0.0/8,::1/128"
+	s.env["MATHUB_EGRESS_ALLOW_HTTP"] = "true"
+	s.env["MATHUB_KEYSET"] = s.Run(t, "keyset", "new")
+	for name, value := range options.Env {
+		s.env[name] = value
+	}
+	s.Run(t, "migrate")
+	if len(options.Apps) == 0 {
+		options.Apps = []App{{Args: []string{"serve"}}}
+	}
+	var starting sync.WaitGroup
+	for i := range options.Apps {
+		app := s.NewApp(t, options.Apps[i])
+		starting.Go(func() {
+			if err := app.start(ctx); err != nil {
+				t.Errorf("start %s: %v", app.Name, err)
+			}
+		})
+	}
+	starting.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	return s
+}
+
+// DatabaseURL is how a superuser reaches the product's database.
+func (s *Stack) DatabaseURL() string { return s.Servers.DatabaseURL(servers.MainDatabase) }
+
+// TemporalAddr is the host and port of Temporal's frontend.
+func (s *Stack) TemporalAddr() string { return s.Servers.TemporalAddr() }
+
+// Database is a pool on the product's database.
+func (s *Stack) Database(t testing.TB) *pgxpool.Pool {
+	t.Helper()
+	pool, err := s.database()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pool
+}
+
+// Temporal is a client of the Temporal server, like a backend's.
+func (s *Stack) Temporal(t testing.TB) client.Client {
+	t.Helper()
+	c, err := s.temporal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// API is a client of the first app that serves the API.
+func (s *Stack) API() *API {
+	for _, app := range s.Apps {
+		if app.ServesAPI() {
+			return s.APIOf(app)
+		}
+	}
+	panic("e2e: no app serves the API")
+}
+
+// APIOf is a client of that app's API.
+func (s *Stack) APIOf(app *App) *API { return &API{URL: app.URL(), ServiceToken: s.serviceToken} }
+
+// Run runs a subcommand of the product to its end and returns what it printed on stdout, trimmed.
+func (s *Stack) Run(t testing.TB, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, s.binary, args...) //nolint:gosec // the product
+	cmd.Env = s.environment(nil)
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("mathub-webhooks %s: %v\n%s", strings.Join(args, " "), err, stderr.String())
+	}
+	return strings.TrimSpace(stdout.String())
+}
+
+// environment is this process's without what speaks of other servers, plus the stack's and the app's.
+func (s *Stack) environment(own map[string]string) []string {
+	var env []string
+	for _, variable := range os.Environ() {
+		if !strings.HasPrefix(variable, "MATHUB_") && !strings.HasPrefix(variable, "TEMPORAL_") && !strings.HasPrefix(variable, "PG") {
+			env = append(env, variable)
+		}
+	}
+	for name, value := range s.env {
+		if _, ok := own[name]; !ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	for name, value := range own {
+		env = append(env, name+"="+value)
+	}
+	return env
+}
+
+func (s *Stack) logTails() string {
+	const lines = 40
+	paths, _ := filepath.Glob(filepath.Join(s.dir, "*.log")) // errs only on a malformed pattern
+	var b strings.Builder
+	for _, path := range paths {
+		raw, err := os.ReadFile(path) //nolint:gosec // the test's own folder
+		if err != nil || len(raw) == 0 {
+			continue
+		}
+		all := strings.Split(strings.TrimRight(string(raw), "\n"), "\n")
+		fmt.Fprintf(&b, "--- the end of %s\n%s\n", filepath.Base(path), strings.Join(all[max(0, len(all)-lines):], "\n"))
+	}
+	return b.String()
+}
