@@ -31,40 +31,40 @@ func (e HealthStatus) Valid() bool {
 
 // Bot defines model for Bot.
 type Bot struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+
 	// CreatedAt RFC 3339, in UTC, with milliseconds.
-	CreatedAt Time   `json:"createdAt"`
-	ID        string `json:"id"`
-	Name      string `json:"name"`
+	CreatedAt Time `json:"createdAt"`
 }
 
 // Delivery One POST of one event to one webhook.
 type Delivery struct {
-	Attempt int `json:"attempt"`
-
-	// AttemptedAt RFC 3339, in UTC, with milliseconds.
-	AttemptedAt Time `json:"attemptedAt"`
-	DurationMs  int  `json:"durationMs"`
-
-	// Error Null on success, else the short cause: timeout, connection refused, HTTP 503 …
-	Error *string `json:"error"`
+	// ID The X-Mathub-Delivery header.
+	ID        openapi_types.UUID `json:"id"`
+	WebhookID openapi_types.UUID `json:"webhookId"`
 
 	// EventID The webhook-id header.
 	EventID   string `json:"eventId"`
 	EventType string `json:"eventType"`
 
-	// ID The X-Mathub-Delivery header.
-	ID openapi_types.UUID `json:"id"`
-
 	// Payload The JSON that was sent, to the digit.
 	Payload rawJSON `json:"payload"`
+	Attempt int     `json:"attempt"`
+
+	// StatusCode Null when no response came.
+	StatusCode *int `json:"statusCode"`
 
 	// ResponseBody Its first 4 KiB. Null when no response came.
 	ResponseBody *string `json:"responseBody"`
 
-	// StatusCode Null when no response came.
-	StatusCode *int               `json:"statusCode"`
-	Success    bool               `json:"success"`
-	WebhookID  openapi_types.UUID `json:"webhookId"`
+	// Error Null on success, else the short cause: timeout, connection refused, HTTP 503 …
+	Error      *string `json:"error"`
+	Success    bool    `json:"success"`
+	DurationMs int     `json:"durationMs"`
+
+	// AttemptedAt RFC 3339, in UTC, with milliseconds.
+	AttemptedAt Time `json:"attemptedAt"`
 }
 
 // EndpointURL An https URL of a public host, without user name and fragment.
@@ -104,12 +104,12 @@ type HealthStatus string
 
 // Key defines model for Key.
 type Key struct {
-	BotID string `json:"botId"`
+	ID    openapi_types.UUID `json:"id"`
+	BotID string             `json:"botId"`
+	Key   string             `json:"key"`
 
 	// CreatedAt RFC 3339, in UTC, with milliseconds.
-	CreatedAt Time               `json:"createdAt"`
-	ID        openapi_types.UUID `json:"id"`
-	Key       string             `json:"key"`
+	CreatedAt Time `json:"createdAt"`
 }
 
 // NewBot defines model for NewBot.
@@ -146,12 +146,13 @@ type Problem struct {
 
 // Receipt defines model for Receipt.
 type Receipt struct {
-	// Duplicate The id was accepted before; nothing is delivered anew.
-	Duplicate bool   `json:"duplicate"`
-	ID        string `json:"id"`
+	ID string `json:"id"`
 
 	// WorkflowID The Temporal workflow that delivers the event.
 	WorkflowID string `json:"workflowId"`
+
+	// Duplicate The id was accepted before; nothing is delivered anew.
+	Duplicate bool `json:"duplicate"`
 }
 
 // Secret Keys the signatures; never sent back. At most 256 bytes. For the Standard Webhooks libraries it has the form
@@ -163,22 +164,22 @@ type Time = timestamp
 
 // Webhook defines model for Webhook.
 type Webhook struct {
-	BotID string `json:"botId"`
-
-	// CreatedAt RFC 3339, in UTC, with milliseconds.
-	CreatedAt  Time        `json:"createdAt"`
-	DisabledAt *timestamp  `json:"disabledAt"`
-	Events     []EventType `json:"events"`
+	ID       openapi_types.UUID `json:"id"`
+	BotID    string             `json:"botId"`
+	URL      string             `json:"url"`
+	Events   []EventType        `json:"events"`
+	IsActive bool               `json:"isActive"`
 
 	// FailureCount Failed deliveries in a row; the tenth disables the webhook.
-	FailureCount int                `json:"failureCount"`
-	HasSecret    bool               `json:"hasSecret"`
-	ID           openapi_types.UUID `json:"id"`
-	IsActive     bool               `json:"isActive"`
+	FailureCount int        `json:"failureCount"`
+	HasSecret    bool       `json:"hasSecret"`
+	DisabledAt   *timestamp `json:"disabledAt"`
+
+	// CreatedAt RFC 3339, in UTC, with milliseconds.
+	CreatedAt Time `json:"createdAt"`
 
 	// UpdatedAt RFC 3339, in UTC, with milliseconds.
-	UpdatedAt Time   `json:"updatedAt"`
-	URL       string `json:"url"`
+	UpdatedAt Time `json:"updatedAt"`
 }
 
 // WebhookChange defines model for WebhookChange.
