@@ -15,6 +15,6 @@ createServer(async (request, response) => {
   if (genuine) {
     const { event, data } = JSON.parse(body);
     // The same webhook-id may come twice: do the work once.
-    console.log(request.headers["webhook-id"], event, data);
+    console.log(request.headers["webhook-id"], event, JSON.stringify(data));
   }
 }).listen(Number(port), "127.0.0.1");
