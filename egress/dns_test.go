@@ -198,6 +198,17 @@ func TestDNSFailures(t *testing.T) {
 	}
 }
 
+// net/http lets a dial go on after its request; a receiver would see connections of deliveries long given up.
+func TestNoConnectionIsMadeAfterTheEnd(t *testing.T) {
+	t.Parallel()
+	r := listen(t, "127.0.0.1:0", serve(okResponse))
+	dns := startDNS(t, map[string]dnsAnswer{"slow.example.com": {a: [][]string{{"127.0.0.1"}}, delay: 400 * time.Millisecond}})
+	c := newClient(t, Options{Resolver: dns.Resolver(), Timeout: 200 * time.Millisecond})
+	require.Equal(t, "dns: timeout", post(t, c, fmt.Sprintf("http://slow.example.com:%d/", r.Port)).Error)
+	time.Sleep(500 * time.Millisecond)
+	require.Zero(t, r.Accepted())
+}
+
 func TestDNSFailureEndsInFiveSeconds(t *testing.T) {
 	t.Parallel()
 	dns := startDNS(t, map[string]dnsAnswer{"silent.example.com": {silent: true}})

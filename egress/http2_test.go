@@ -95,6 +95,36 @@ func TestHTTP2ConnectionIsShared(t *testing.T) {
 	require.Equal(t, 1, r.Accepted())
 }
 
+// What a receiver may send ahead of being read is said in the connection's first frame.
+func TestHTTP2Settings(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	settings := make(chan map[http2.SettingID]uint32, 1)
+	config := &tls.Config{Certificates: []tls.Certificate{a.issue(t, nil)}, NextProtos: []string{"h2"}}
+	r := listenTLS(t, config, func(conn *tls.Conn) {
+		if _, err := io.ReadFull(conn, make([]byte, len(http2.ClientPreface))); err != nil {
+			return
+		}
+		frame, err := http2.NewFramer(conn, conn).ReadFrame()
+		if err != nil {
+			return
+		}
+		said := map[http2.SettingID]uint32{}
+		_ = frame.(*http2.SettingsFrame).ForeachSetting(func(s http2.Setting) error {
+			said[s.ID] = s.Val
+			return nil
+		})
+		settings <- said
+	})
+	post(t, newClient(t, Options{RootCAs: a.pool()}), r.URL)
+	said := <-settings
+	require.EqualValues(t, 64<<10, said[http2.SettingInitialWindowSize])
+	require.LessOrEqual(t, said[http2.SettingMaxHeaderListSize], uint32(maxResponseHeaderBytes+1<<10))
+	push, ok := said[http2.SettingEnablePush]
+	require.True(t, ok)
+	require.Zero(t, push)
+}
+
 // A receiver's restart, done properly: GOAWAY says that the last request was not processed.
 func TestHTTP2GoAway(t *testing.T) {
 	t.Parallel()

@@ -253,7 +253,7 @@ func TestValidate(t *testing.T) {
 		"invalid UTF-8":     {func(e *webhook.Event) { e.Data = json.RawMessage("{\"a\":\"\xff\"}") }, "data"},
 		"name twice":        {func(e *webhook.Event) { e.Data = json.RawMessage(`{"a":1,"a":1}`) }, "data"},
 		"half a surrogate":  {func(e *webhook.Event) { e.Data = json.RawMessage(`{"a":"\ud800"}`) }, "data"},
-		"deep":              {func(e *webhook.Event) { e.Data = json.RawMessage(strings.Repeat("[", 101)) }, "data"},
+		"deep":              {func(e *webhook.Event) { e.Data = json.RawMessage(`{"a":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`) }, "data"},
 		"large":             {func(e *webhook.Event) { e.Data = make([]byte, webhook.MaxEventBytes+1) }, "data"},
 		"no audience":       {func(e *webhook.Event) { e.BotIDs = nil }, "botIds"},
 		"empty audience":    {func(e *webhook.Event) { e.BotIDs = []string{} }, "botIds"},

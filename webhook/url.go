@@ -178,11 +178,12 @@ func (r URLRules) addresses() AddressPolicy { return AddressPolicy{Allow: r.Allo
 // lookupProfile maps as browsers do (UTS 46, non-transitional). What may stand in ASCII is validName's: real names
 // have hyphens in the third and fourth place, and underscores.
 var lookupProfile = idna.New(
-	idna.MapForLookup(), idna.Transitional(false), idna.BidiRule(), idna.CheckJoiners(true), idna.CheckHyphens(false),
+	idna.MapForLookup(), idna.Transitional(false), idna.BidiRule(), idna.CheckHyphens(false),
 	idna.StrictDomainName(false),
 )
 
-// asciiName turns an international name to punycode and any name to lower case.
+// asciiName turns an international name to punycode and any name to lower case. Punycode that was given is decoded and
+// held to the same rules as the name it stands for.
 func asciiName(host string) (ascii, fault string) {
 	for _, c := range host {
 		if c < utf8.RuneSelf {
@@ -223,11 +224,6 @@ func validName(name string, labels []string) bool {
 		for i := range len(label) {
 			c := label[i]
 			if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
-				return false
-			}
-		}
-		if strings.HasPrefix(label, "xn--") {
-			if decoded, err := lookupProfile.ToUnicode(label); err != nil || isASCII(decoded) {
 				return false
 			}
 		}
