@@ -294,9 +294,7 @@ func (s *stack) startTemporal(ctx context.Context) error {
 			defer cancel()
 			return temporal.AwaitReady(ctx, settings.Addr(), ended)
 		},
-		Watch: func(ctx context.Context) string {
-			return temporal.Watch(ctx, settings.Addr(), s.cluster.Ping)
-		},
+		Watch:      temporal.Watchdog{Addr: settings.Addr(), Database: s.cluster.Ping}.Watch,
 		StopSignal: temporal.StopSignal,
 		Grace:      temporalGrace,
 	})

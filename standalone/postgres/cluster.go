@@ -29,6 +29,12 @@ const User = "mathub"
 // StopSignal asks the server for a fast shutdown: clients are cut off, what was committed is on disk.
 const StopSignal = syscall.SIGINT
 
+// Postgres's codes of errors, from its appendix A.
+const (
+	invalidPassword   = "28P01"
+	duplicateDatabase = "42P04"
+)
+
 // Config describes a cluster.
 type Config struct {
 	// Dir is the cluster's folder, made if it is missing; its parent must exist.
@@ -295,7 +301,7 @@ func (c *Cluster) AwaitReady(ctx context.Context, ended <-chan struct{}) error {
 			return nil
 		}
 		var refused *pgconn.PgError
-		if errors.As(err, &refused) && refused.Code == "28P01" { // invalid_password
+		if errors.As(err, &refused) && refused.Code == invalidPassword {
 			return fmt.Errorf("the cluster in %s was made with another password than the one kept beside it", c.config.Dir)
 		}
 		select {
@@ -329,7 +335,7 @@ func (c *Cluster) CreateDatabases(ctx context.Context, names ...string) error {
 	for _, name := range names {
 		_, err := conn.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
 		var known *pgconn.PgError
-		if err != nil && (!errors.As(err, &known) || known.Code != "42P04") { // duplicate_database
+		if err != nil && (!errors.As(err, &known) || known.Code != duplicateDatabase) {
 			return fmt.Errorf("create database %s: %w", name, err)
 		}
 	}

@@ -1,31 +1,40 @@
 package temporal
 
 import (
+	"database/sql"
+	"errors"
 	"fmt"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"go.temporal.io/server/common/config"
 	"go.temporal.io/server/common/log"
 	_ "go.temporal.io/server/common/persistence/sql/sqlplugin/postgresql" // registers the plugin
 	postgresschema "go.temporal.io/server/schema/postgresql/v12"
 	"go.temporal.io/server/tools/common/schema"
-	"go.temporal.io/server/tools/sql"
+	sqltool "go.temporal.io/server/tools/sql"
 )
+
+// undefinedTable is Postgres's code of the error, from its appendix A.
+const undefinedTable = "42P01"
 
 // migrate makes the tables of an empty database, or brings those of an older server up to this one's.
 func migrate(database config.SQL, schemaName, version string, logger log.Logger) error {
-	conn, err := sql.NewConnection(&database, logger)
+	conn, err := sqltool.NewConnection(&database, logger)
 	if err != nil {
 		return fmt.Errorf("database %s: %w", database.DatabaseName, err)
 	}
 	defer conn.Close()
 	current, err := conn.ReadSchemaVersion()
 	switch {
-	case err != nil:
-		// No version: empty, or the set-up was interrupted before anything could be stored. Whatever is there goes.
-		err = schema.NewSetupSchemaTask(conn, &schema.SetupConfig{
-			SchemaName: schemaName, InitialVersion: version, Overwrite: true,
-		}, logger).Run()
-	case current != version:
+	case isMissing(err):
+		// Empty, or the set-up was interrupted, before anything could be stored: what there is of it goes.
+		err = errors.Join(conn.Exec("DROP SCHEMA public CASCADE"), conn.Exec("CREATE SCHEMA public"))
+		if err == nil {
+			err = schema.NewSetupSchemaTask(conn, &schema.SetupConfig{
+				SchemaName: schemaName, InitialVersion: version,
+			}, logger).Run()
+		}
+	case err == nil && current != version:
 		err = schema.NewUpdateSchemaTask(conn, &schema.UpdateConfig{
 			DBName: database.DatabaseName, SchemaName: schemaName,
 		}, logger).Run()
@@ -34,6 +43,12 @@ func migrate(database config.SQL, schemaName, version string, logger log.Logger)
 		return fmt.Errorf("database %s: schema %s: %w", database.DatabaseName, version, err)
 	}
 	return nil
+}
+
+// isMissing says whether reading the version failed for the sole reason that none was ever written.
+func isMissing(err error) bool {
+	var known *pgconn.PgError
+	return errors.Is(err, sql.ErrNoRows) || errors.As(err, &known) && known.Code == undefinedTable
 }
 
 func migrateAll(main, visibility config.SQL, logger log.Logger) error {

@@ -10,18 +10,26 @@ import (
 )
 
 const (
-	// watchEvery is the pause between two checks of a healthy server.
-	watchEvery = 2 * time.Second
-	// patience is how long a server may not work, while its database does, before it is given up.
-	patience = 10 * time.Second
-	// checkTimeout bounds one check, so that two fit into patience.
-	checkTimeout = 5 * time.Second
+	watchEvery = 2 * time.Second // between two checks of a healthy server
+	patience   = 10 * time.Second
 )
 
-// Watch watches a working server at addr until ctx ends, or until the server has not worked for 10 s although its
-// database did: it then returns what is wrong with it, for people. database returns nil when the database works.
-func Watch(ctx context.Context, addr string, database func(context.Context) error) (reason string) {
-	probe, err := NewProbe(addr)
+// Watchdog finds out that a server does not work any more.
+type Watchdog struct {
+	Addr string
+	// Database returns nil when the server's database works: without one, no server is to blame.
+	Database func(context.Context) error
+	// Patience is how long a server may not work; 10 s when 0. One check may take half of it.
+	Patience time.Duration
+}
+
+// Watch watches a working server until ctx ends, or until the server has not worked for as long as patience goes
+// although its database did: it then returns what is wrong with it, for people.
+func (w Watchdog) Watch(ctx context.Context) (reason string) {
+	if w.Patience == 0 {
+		w.Patience = patience
+	}
+	probe, err := NewProbe(w.Addr)
 	if err != nil {
 		return err.Error()
 	}
@@ -29,7 +37,7 @@ func Watch(ctx context.Context, addr string, database func(context.Context) erro
 	var failing time.Time // since when; zero while all is well
 	for {
 		began := time.Now()
-		err := check(ctx, probe, database)
+		err := w.check(ctx, probe)
 		pause := watchEvery / 4
 		switch {
 		case ctx.Err() != nil:
@@ -38,7 +46,7 @@ func Watch(ctx context.Context, addr string, database func(context.Context) erro
 			failing, pause = time.Time{}, watchEvery
 		case failing.IsZero():
 			failing = began
-		case time.Since(failing) > patience:
+		case time.Since(failing) > w.Patience:
 			return fmt.Sprintf("it has not worked for %.0f s: %v", time.Since(failing).Seconds(), err)
 		}
 		select {
@@ -49,15 +57,15 @@ func Watch(ctx context.Context, addr string, database func(context.Context) erro
 	}
 }
 
-func check(ctx context.Context, probe *Probe, database func(context.Context) error) error {
-	attempt, cancel := context.WithTimeout(ctx, checkTimeout)
+func (w Watchdog) check(ctx context.Context, probe *Probe) error {
+	attempt, cancel := context.WithTimeout(ctx, w.Patience/2)
 	defer cancel()
 	err := probe.Check(attempt)
 	var busy *serviceerror.ResourceExhausted
 	if err == nil || errors.As(err, &busy) {
 		return nil // one that says that it has too much to do, works
 	}
-	if database(ctx) != nil {
+	if w.Database(ctx) != nil {
 		return nil // without one, no server is to blame
 	}
 	return err

@@ -1,0 +1,486 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+
+	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/freeport"
+)
+
+// beMain lets the test's program be the standalone program.
+const beMain = "MATHUB_STANDALONE_TEST_BE_MAIN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(beMain) != "" {
+		main()
+		os.Exit(0)
+	}
+	e2e.Main(m)
+}
+
+// machine is where one standalone program at a time runs: a data folder and ports.
+type machine struct {
+	dir                  string // current folder, which only its owner can enter, like /root
+	api, temporal, webUI int
+	app                  string
+	temporary            string // TMPDIR
+}
+
+func newMachine(t *testing.T) *machine {
+	t.Helper()
+	m := &machine{dir: filepath.Join(t.TempDir(), "home"), app: e2e.Build(t)}
+	require.NoError(t, os.Mkdir(m.dir, 0o700))
+	for _, port := range []*int{&m.api, &m.temporal, &m.webUI} {
+		var err error
+		*port, err = freeport.Find()
+		require.NoError(t, err)
+	}
+	return m
+}
+
+// run is a started standalone program.
+type run struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	stdout string // path
+	stderr string
+	done   chan struct{}
+}
+
+func (m *machine) start(t *testing.T, args ...string) *run {
+	t.Helper()
+	r := &run{t: t, done: make(chan struct{})}
+	r.cmd = exec.Command(os.Args[0], append([]string{"--app", m.app}, args...)...)
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		r.cmd = exec.Command(os.Args[0], args...)
+	}
+	r.cmd.Dir = m.dir
+	r.cmd.Env = append(os.Environ(), beMain+"=1", "TMPDIR="+m.temporary,
+		fmt.Sprintf("MATHUB_ADDR=127.0.0.1:%d", m.api),
+		fmt.Sprintf("MATHUB_TEMPORAL_PORT=%d", m.temporal),
+		fmt.Sprintf("MATHUB_UI_PORT=%d", m.webUI),
+	)
+	out, err := os.CreateTemp(t.TempDir(), "stdout-*")
+	require.NoError(t, err)
+	problems, err := os.CreateTemp(t.TempDir(), "stderr-*")
+	require.NoError(t, err)
+	r.cmd.Stdout, r.cmd.Stderr = out, problems
+	r.stdout, r.stderr = out.Name(), problems.Name()
+	require.NoError(t, r.cmd.Start())
+	require.NoError(t, out.Close())
+	require.NoError(t, problems.Close())
+	go func() {
+		_ = r.cmd.Wait()
+		close(r.done)
+	}()
+	t.Cleanup(func() {
+		_ = r.cmd.Process.Kill()
+		<-r.done
+		if t.Failed() {
+			t.Logf("stdout:\n%s\nstderr:\n%s", r.output(), r.problems())
+		}
+	})
+	return r
+}
+
+func (r *run) output() string   { return read(r.t, r.stdout) }
+func (r *run) problems() string { return read(r.t, r.stderr) }
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return string(raw)
+}
+
+// await waits until the output contains text n times.
+func (r *run) await(text string, n int, limit time.Duration) {
+	r.t.Helper()
+	for deadline := time.Now().Add(limit); strings.Count(r.output(), text) < n; time.Sleep(20 * time.Millisecond) {
+		select {
+		case <-r.done:
+			require.GreaterOrEqual(r.t, strings.Count(r.output(), text), n, "it ended: %s", r.problems())
+			return
+		default:
+		}
+		require.False(r.t, time.Now().After(deadline), "no %q within %s", text, limit)
+	}
+}
+
+func (r *run) awaitReady() {
+	r.t.Helper()
+	r.await("Ready after", 1, 60*time.Second)
+}
+
+// awaitEnd waits for the end and returns the exit status.
+func (r *run) awaitEnd(limit time.Duration) int {
+	r.t.Helper()
+	select {
+	case <-r.done:
+	case <-time.After(limit):
+		r.t.Fatalf("it still runs after %s", limit)
+	}
+	return r.cmd.ProcessState.ExitCode()
+}
+
+// process is a running process.
+type process struct {
+	pid  int
+	args string
+}
+
+// descendants are all processes that pid started, and theirs.
+func descendants(t *testing.T, pid int) []process {
+	t.Helper()
+	out, err := exec.Command("ps", "-A", "-o", "pid=,ppid=,stat=,args=").Output()
+	require.NoError(t, err)
+	children := map[int][]process{}
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		if len(fields) < 4 || strings.HasPrefix(fields[2], "Z") {
+			continue
+		}
+		child, err := strconv.Atoi(fields[0])
+		require.NoError(t, err)
+		parent, err := strconv.Atoi(fields[1])
+		require.NoError(t, err)
+		children[parent] = append(children[parent], process{child, strings.Join(fields[3:], " ")})
+	}
+	var all []process
+	for queue := []int{pid}; len(queue) > 0; queue = queue[1:] {
+		for _, child := range children[queue[0]] {
+			all = append(all, child)
+			queue = append(queue, child.pid)
+		}
+	}
+	return all
+}
+
+// child is the running descendant whose command line has the text.
+func (r *run) child(text string) int {
+	r.t.Helper()
+	all := descendants(r.t, r.cmd.Process.Pid)
+	i := slices.IndexFunc(all, func(p process) bool { return strings.Contains(p.args, text) })
+	require.GreaterOrEqual(r.t, i, 0, "no %q in %v", text, all)
+	return all[i].pid
+}
+
+// requireGone waits until none of the processes runs any more.
+func requireGone(t *testing.T, processes []process, limit time.Duration) {
+	t.Helper()
+	require.NotEmpty(t, processes)
+	for deadline := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
+		left := slices.DeleteFunc(slices.Clone(processes), func(p process) bool {
+			out, err := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(p.pid)).Output()
+			return err != nil || strings.HasPrefix(strings.TrimSpace(string(out)), "Z")
+		})
+		if len(left) == 0 {
+			return
+		}
+		require.False(t, time.Now().After(deadline), "left running: %v", left)
+	}
+}
+
+func (m *machine) requirePortsFree(t *testing.T) {
+	t.Helper()
+	for _, port := range []int{m.api, m.temporal, m.webUI} {
+		require.NoError(t, freeport.Check(port))
+	}
+}
+
+func (m *machine) get(t *testing.T, path, token string) (int, string) {
+	t.Helper()
+	answer, err := (&e2e.API{URL: fmt.Sprintf("http://127.0.0.1:%d", m.api)}).Do(t.Context(), http.MethodGet, path, token, nil)
+	require.NoError(t, err)
+	return answer.Status, string(answer.Body)
+}
+
+// line is what a label of the welcome stands beside.
+func (r *run) line(label string) string {
+	r.t.Helper()
+	match := regexp.MustCompile(`(?m)^  ` + label + ` +(\S+)$`).FindStringSubmatch(r.output())
+	require.NotNil(r.t, match, "no %q in %s", label, r.output())
+	return match[1]
+}
+
+// TestFirstHour does what a new user does: starts it, tries what it prints, stops it, and starts it again.
+func TestFirstHour(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	first := m.start(t)
+	first.awaitReady()
+	require.Contains(t, first.output(), "First start")
+	for _, path := range []string{"/healthz", "/readyz"} {
+		status, body := m.get(t, path, "")
+		require.Equal(t, http.StatusOK, status, body)
+	}
+	info, err := os.Stat(filepath.Join(m.dir, ".data", "credentials.json"))
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+
+	// The printed commands, with a port that is surely free.
+	port, err := freeport.Find()
+	require.NoError(t, err)
+	receiver := m.start(t, "receiver", "--secret", "try-me", "--port", strconv.Itoa(port))
+	receiver.await("Waiting for webhooks", 1, 10*time.Second)
+	_, commands, ok := strings.Cut(first.output(), "in a third:\n")
+	require.True(t, ok)
+	commands = strings.ReplaceAll(commands, "127.0.0.1:9000", fmt.Sprintf("127.0.0.1:%d", port))
+	shell := exec.Command("sh", "-e", "-u")
+	shell.Stdin = strings.NewReader(strings.ReplaceAll(commands, "tee /dev/stderr", "cat"))
+	var answers bytes.Buffer
+	shell.Stdout = &answers
+	require.NoError(t, shell.Run(), answers.String())
+	require.Contains(t, answers.String(), `"workflowId":"event-`)
+	receiver.await("✓", 2, 10*time.Second)
+	require.NotContains(t, receiver.output(), "✗")
+	require.Contains(t, receiver.output(), `"body":"Hello"`)
+
+	key, token, ui := first.line("Bot key"), first.line("Service token"), first.line("Temporal UI")
+	status, hooks := m.get(t, "/api/bot/v1/webhooks", key)
+	require.Equal(t, http.StatusOK, status, hooks)
+	response, err := http.Get(ui + "/api/v1/namespaces/default/workflows")
+	require.NoError(t, err)
+	var workflows struct{ Executions []json.RawMessage }
+	require.NoError(t, json.NewDecoder(response.Body).Decode(&workflows))
+	require.NoError(t, response.Body.Close())
+	require.Len(t, workflows.Executions, 1, "the event's, and none of ours")
+	page, err := http.Get(ui)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, page.StatusCode)
+	require.NoError(t, page.Body.Close())
+
+	family := descendants(t, first.cmd.Process.Pid)
+	require.NoError(t, first.cmd.Process.Signal(os.Interrupt))
+	require.Equal(t, 0, first.awaitEnd(20*time.Second), first.problems())
+	requireGone(t, family, time.Second)
+	m.requirePortsFree(t)
+
+	second := m.start(t)
+	second.awaitReady()
+	require.NotContains(t, second.output(), "First start")
+	require.Equal(t, key, second.line("Bot key"))
+	require.Equal(t, token, second.line("Service token"))
+	status, again := m.get(t, "/api/bot/v1/webhooks", key)
+	require.Equal(t, http.StatusOK, status)
+	require.Equal(t, hooks, again)
+	var found []e2e.Webhook
+	require.NoError(t, json.Unmarshal([]byte(again), &found))
+	_, deliveries := m.get(t, "/api/bot/v1/webhooks/"+found[0].ID+"/deliveries", key)
+	require.Contains(t, deliveries, `"success":true`)
+	require.Empty(t, second.problems())
+}
+
+// TestTroubleIsMended takes every child away, and at last the supervisor itself.
+func TestTroubleIsMended(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	r := m.start(t)
+	r.awaitReady()
+	token := r.line("Service token")
+	api := &e2e.API{URL: fmt.Sprintf("http://127.0.0.1:%d", m.api), ServiceToken: token}
+	receiver := e2e.NewReceiver(t)
+	bot := api.CreateBot(t, "trouble")
+	bot.CreateWebhook(t, receiver.URL("/hook"), "", "post.created")
+	arrived := 0
+	// works until it has taken an event and delivered it.
+	works := func(limit time.Duration) {
+		t.Helper()
+		arrived++
+		e := e2e.Event{ID: "trouble-" + strconv.Itoa(arrived), Type: "post.created", BotIDs: []string{bot.ID}}
+		deadline := time.Now().Add(limit)
+		for {
+			if _, err := api.TryEmit(t.Context(), e); err == nil {
+				break
+			} else if time.Now().After(deadline) {
+				t.Fatalf("no event was taken within %s: %v", limit, err)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		receiver.AwaitWithin(t, "/hook", arrived, time.Until(deadline))
+	}
+	kill := func(text string, sig syscall.Signal) { require.NoError(t, syscall.Kill(r.child(text), sig)) }
+	works(5 * time.Second)
+
+	kill(temporalServerName, syscall.SIGKILL)
+	r.await("Temporal server ended (signal: killed)", 1, 5*time.Second)
+	r.await("Temporal server is back", 1, 20*time.Second)
+	works(20 * time.Second)
+
+	kill(" serve", syscall.SIGKILL)
+	r.await("API and worker is back", 1, 20*time.Second)
+	kill(webUIName, syscall.SIGKILL)
+	r.await("Temporal Web UI is back", 1, 20*time.Second)
+
+	// What pg_ctl stop -m immediate sends.
+	kill("postgres -D", syscall.SIGQUIT)
+	r.await("Postgres is back", 1, 20*time.Second)
+	works(30 * time.Second)
+
+	// It hangs: only asking it finds out.
+	kill(temporalServerName, syscall.SIGSTOP)
+	r.await("Temporal server ended (it has not worked for 1", 1, 20*time.Second)
+	r.await("Temporal server is back", 2, 20*time.Second)
+	works(20 * time.Second)
+
+	family := descendants(t, r.cmd.Process.Pid)
+	require.NoError(t, r.cmd.Process.Kill())
+	r.awaitEnd(time.Second)
+	requireGone(t, family, 10*time.Second)
+	r = m.start(t)
+	r.awaitReady()
+	works(5 * time.Second)
+}
+
+// TestOneLineSaysWhatToDo: what is wrong from the start is said in a line, and nothing is left running.
+func TestOneLineSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer busy.Close()
+	taken := strconv.Itoa(busy.Addr().(*net.TCPAddr).Port)
+	file := filepath.Join(m.dir, "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	for name, c := range map[string]struct {
+		args   []string
+		wanted []string
+	}{
+		"API's port":      {[]string{"--addr", "127.0.0.1:" + taken}, []string{"127.0.0.1:" + taken, "address already in use", "MATHUB_ADDR="}},
+		"Temporal's port": {[]string{"--temporal-port", taken}, []string{"port " + taken, "MATHUB_TEMPORAL_PORT="}},
+		"UI's port":       {[]string{"--ui-port", taken}, []string{"port " + taken, "MATHUB_UI_PORT="}},
+		"Postgres's port": {[]string{"--postgres-port", taken}, []string{"port " + taken, "MATHUB_POSTGRES_PORT="}},
+		"no address":      {[]string{"--addr", "8080"}, []string{"MATHUB_ADDR is \"8080\""}},
+		"data folder":     {[]string{"--data-dir", filepath.Join(file, "data")}, []string{"not a directory", "MATHUB_DATA_DIR"}},
+		"no product":      {[]string{"--app", filepath.Join(m.dir, "nothing")}, []string{"nothing is missing", "make build"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := m.start(t, c.args...)
+			require.Equal(t, 1, r.awaitEnd(10*time.Second))
+			require.Equal(t, 1, strings.Count(r.problems(), "\n"), r.problems())
+			for _, text := range c.wanted {
+				require.Contains(t, r.problems(), text)
+			}
+		})
+	}
+	require.NoDirExists(t, filepath.Join(m.dir, ".data", "postgres"), "it was said before anything was made")
+
+	t.Run("locked folder", func(t *testing.T) {
+		// A product that never gets ready leaves time to try a second one.
+		slow := filepath.Join(m.dir, "slow")
+		require.NoError(t, os.WriteFile(slow, []byte("#!/bin/sh\nexec sleep 60\n"), 0o755))
+		holder := m.start(t, "--app", slow)
+		holder.await("Postgres…", 1, 10*time.Second)
+		r := m.start(t)
+		require.Equal(t, 1, r.awaitEnd(10*time.Second))
+		require.Equal(t, 1, strings.Count(r.problems(), "\n"), r.problems())
+		require.Contains(t, r.problems(), fmt.Sprintf("in use by process %d", holder.cmd.Process.Pid))
+		require.Contains(t, r.problems(), "MATHUB_DATA_DIR")
+
+		// Ctrl-C in the middle of a start.
+		holder.await("API and worker…", 1, 60*time.Second)
+		family := descendants(t, holder.cmd.Process.Pid)
+		require.NoError(t, holder.cmd.Process.Signal(os.Interrupt))
+		require.Equal(t, 0, holder.awaitEnd(20*time.Second), holder.problems())
+		requireGone(t, family, time.Second)
+	})
+	t.Run("broken product", func(t *testing.T) {
+		broken := filepath.Join(m.dir, "broken")
+		require.NoError(t, os.WriteFile(broken, []byte("#!/bin/sh\necho out of cheese >&2\nexit 7\n"), 0o755))
+		r := m.start(t, "--app", broken)
+		require.Equal(t, 1, r.awaitEnd(60*time.Second))
+		require.Contains(t, r.problems(), "exit status 7")
+		require.Contains(t, r.problems(), "out of cheese")
+		m.requirePortsFree(t)
+	})
+}
+
+// TestSecondInterruptForces: a product that does not want to stop holds the first Ctrl-C up, not the second.
+func TestSecondInterruptForces(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	stubborn := filepath.Join(m.dir, "stubborn")
+	script := fmt.Sprintf("#!/bin/sh\n[ $1 = serve ] || exec %[1]s \"$@\"\ntrap '' TERM\n%[1]s serve &\nwhile :; do sleep 0.1; done\n", m.app)
+	require.NoError(t, os.WriteFile(stubborn, []byte(script), 0o755))
+	m.app = stubborn
+	r := m.start(t)
+	r.awaitReady()
+	family := descendants(t, r.cmd.Process.Pid)
+	require.NoError(t, r.cmd.Process.Signal(os.Interrupt))
+	r.await("Stopping", 1, 5*time.Second)
+	time.Sleep(500 * time.Millisecond)
+	require.NoError(t, r.cmd.Process.Signal(syscall.Signal(0)), "it waits for its children")
+	require.NoError(t, r.cmd.Process.Signal(os.Interrupt))
+	require.Equal(t, 1, r.awaitEnd(3*time.Second))
+	require.Contains(t, r.problems(), "was killed before it had stopped")
+	requireGone(t, family, 3*time.Second)
+}
+
+// TestWithServers runs commands with servers of their own, of which nothing stays.
+func TestWithServers(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.temporary = t.TempDir()
+	requireNothingStays := func(t *testing.T) {
+		t.Helper()
+		left, err := os.ReadDir(m.temporary)
+		require.NoError(t, err)
+		require.Empty(t, left)
+	}
+	t.Run("status and servers", func(t *testing.T) {
+		seen := filepath.Join(m.dir, "seen")
+		r := m.start(t, "with-servers", "--", "sh", "-c",
+			`echo "$MATHUB_TEST_DATABASE_URL $TEMPORAL_ADDRESS"; while ! [ -e "$0" ]; do sleep 0.05; done; exit 42`, seen)
+		r.await("\n", 1, 60*time.Second)
+		database, address, ok := strings.Cut(strings.TrimSpace(r.output()), " ")
+		require.True(t, ok, r.output())
+		conn, err := pgx.Connect(t.Context(), database)
+		require.NoError(t, err)
+		var superuser string
+		require.NoError(t, conn.QueryRow(t.Context(), "SELECT current_setting('is_superuser')").Scan(&superuser))
+		require.Equal(t, "on", superuser)
+		require.NoError(t, conn.Close(t.Context()))
+		c, err := client.Dial(client.Options{HostPort: address})
+		require.NoError(t, err)
+		_, err = c.WorkflowService().DescribeNamespace(t.Context(), &workflowservice.DescribeNamespaceRequest{Namespace: "default"})
+		require.NoError(t, err)
+		c.Close()
+		require.NoError(t, os.WriteFile(seen, nil, 0o600))
+		require.Equal(t, 42, r.awaitEnd(20*time.Second), r.problems())
+		requireNothingStays(t)
+	})
+	t.Run("terminated", func(t *testing.T) {
+		r := m.start(t, "with-servers", "--", "sh", "-c", `echo running; sleep 60 & wait`)
+		r.await("running", 1, 60*time.Second)
+		family := descendants(t, r.cmd.Process.Pid)
+		require.NoError(t, r.cmd.Process.Signal(syscall.SIGTERM))
+		require.Equal(t, 128+15, r.awaitEnd(10*time.Second), r.problems())
+		requireGone(t, family, time.Second)
+		requireNothingStays(t)
+	})
+	t.Run("no such command", func(t *testing.T) {
+		r := m.start(t, "with-servers", "--", "no-such-command")
+		require.Equal(t, 1, r.awaitEnd(60*time.Second))
+		require.Contains(t, r.problems(), "no-such-command")
+		requireNothingStays(t)
+	})
+}

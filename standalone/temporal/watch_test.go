@@ -1,0 +1,116 @@
+package temporal_test
+
+import (
+	"context"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+	enumspb "go.temporal.io/api/enums/v1"
+	taskqueuepb "go.temporal.io/api/taskqueue/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+
+	"github.com/mathub/webhooks/standalone/servers"
+	"github.com/mathub/webhooks/standalone/temporal"
+)
+
+func TestMain(m *testing.M) {
+	if temporal.IsChild() {
+		if err := temporal.RunChild(); err != nil {
+			println(err.Error())
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func start(t *testing.T, settings temporal.Settings) *servers.Servers {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	s, err := servers.Start(ctx, servers.Options{Dir: t.TempDir(), Temporal: settings})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Stop()) })
+	return s
+}
+
+// TestServer reads back from a running server what the product relies on.
+func TestServer(t *testing.T) {
+	t.Parallel()
+	s := start(t, temporal.Settings{HistoryShards: 4})
+	c, err := client.Dial(client.Options{HostPort: s.TemporalAddr()})
+	require.NoError(t, err)
+	defer c.Close()
+	service := c.WorkflowService()
+
+	t.Run("closed workflows stay visible for 7 days", func(t *testing.T) {
+		described, err := service.DescribeNamespace(t.Context(), &workflowservice.DescribeNamespaceRequest{Namespace: "default"})
+		require.NoError(t, err)
+		require.Equal(t, 7*24*time.Hour, described.GetConfig().GetWorkflowExecutionRetentionTtl().AsDuration())
+	})
+	t.Run("the slow queue has one partition", func(t *testing.T) {
+		partitions := func(queue string) int {
+			listed, err := service.ListTaskQueuePartitions(t.Context(), &workflowservice.ListTaskQueuePartitionsRequest{
+				Namespace: "default", TaskQueue: &taskqueuepb.TaskQueue{Name: queue, Kind: enumspb.TASK_QUEUE_KIND_NORMAL},
+			})
+			require.NoError(t, err)
+			return len(listed.GetActivityTaskQueuePartitions())
+		}
+		require.Equal(t, 1, partitions("mathub-webhooks-slow"))
+		require.Equal(t, 4, partitions("mathub-webhooks"))
+	})
+	t.Run("the number of shards is kept", func(t *testing.T) {
+		require.NoError(t, s.StopTemporal(t.Context()))
+		require.NoError(t, s.Temporal.Wait(), "it stops in order")
+		s.SetTemporal(func(settings *temporal.Settings) { settings.HistoryShards = 32 })
+		require.NoError(t, s.StartTemporal(t.Context()))
+		conn, err := pgx.Connect(t.Context(), s.DatabaseURL(temporal.Database))
+		require.NoError(t, err)
+		defer conn.Close(context.Background())
+		var shards int
+		require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*) FROM shards").Scan(&shards))
+		require.Equal(t, 4, shards)
+	})
+	t.Run("an interrupted set-up is made anew", func(t *testing.T) {
+		require.NoError(t, s.StopTemporal(t.Context()))
+		conn, err := pgx.Connect(t.Context(), s.DatabaseURL(temporal.VisibilityDatabase))
+		require.NoError(t, err)
+		defer conn.Close(context.Background())
+		_, err = conn.Exec(t.Context(), "DELETE FROM schema_version")
+		require.NoError(t, err)
+		require.NoError(t, s.StartTemporal(t.Context()))
+	})
+}
+
+// TestWatch takes a server that does not work for dead, and only that one.
+func TestWatch(t *testing.T) {
+	t.Parallel()
+	s := start(t, temporal.Settings{})
+	var databaseAway bool
+	watch := func(limit time.Duration) string {
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
+		defer cancel()
+		return temporal.Watchdog{Addr: s.TemporalAddr(), Patience: 2 * time.Second, Database: func(context.Context) error {
+			if databaseAway {
+				return context.DeadlineExceeded
+			}
+			return nil
+		}}.Watch(ctx)
+	}
+	require.Empty(t, watch(time.Second), "it works")
+
+	require.NoError(t, s.Temporal.Signal(syscall.SIGSTOP))
+	databaseAway = true
+	require.Empty(t, watch(3*time.Second), "without a database no server can work")
+	databaseAway = false
+	began := time.Now()
+	require.Contains(t, watch(10*time.Second), "has not worked for")
+	require.Greater(t, time.Since(began), 2*time.Second)
+	require.NoError(t, s.Temporal.Signal(syscall.SIGCONT))
+	require.Empty(t, watch(time.Second), "it works again")
+}
