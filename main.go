@@ -219,7 +219,7 @@ func listen(ctx context.Context, log *slog.Logger, addr string, handler http.Han
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
-	listener, err := net.Listen("tcp", addr)
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return fmt.Errorf("MATHUB_ADDR: %w", err)
 	}
@@ -258,7 +258,7 @@ func await(ctx context.Context, log *slog.Logger, what string, f func() error) e
 func newTemporalClient(log *slog.Logger) (client.Client, error) {
 	options, err := envconfig.LoadDefaultClientOptions()
 	if err != nil {
-		return nil, fmt.Errorf("Temporal's environment configuration: %w", err)
+		return nil, fmt.Errorf("environment configuration of Temporal: %w", err)
 	}
 	if options.HostPort == "" {
 		options.HostPort = "127.0.0.1:7233"

@@ -112,16 +112,16 @@ func (l *lanes) fast(ctx context.Context, webhookID uuid.UUID, botID string) (*t
 
 // place takes one of the bot's places in the fast lane, waiting for d at most. Those who wait are served in order, one
 // for each place that comes free: to wake them all for each would cost a burst dearly.
-func (b *traffic) place(ctx context.Context, d time.Duration) bool {
+func (t *traffic) place(ctx context.Context, d time.Duration) bool {
 	select {
-	case b.places <- struct{}{}:
+	case t.places <- struct{}{}:
 		return true
 	default:
 	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
-	case b.places <- struct{}{}:
+	case t.places <- struct{}{}:
 		return true
 	case <-timer.C:
 	case <-ctx.Done():
@@ -129,11 +129,11 @@ func (b *traffic) place(ctx context.Context, d time.Duration) bool {
 	return false
 }
 
-// troubled says whether the webhook w, or the bot b as a whole, has no business in the fast lane now.
-func (w *traffic) troubled(b *traffic) bool {
+// troubled says whether the webhook t, or its bot as a whole, has no business in the fast lane now.
+func (t *traffic) troubled(bot *traffic) bool {
 	now := time.Now()
-	return w.failing || now.Before(w.resumeAt) || w.olderThan(now.Add(-hangingAfter), 1) ||
-		b.olderThan(now.Add(-lingeringAfter), maxLingering)
+	return t.failing || now.Before(t.resumeAt) || t.olderThan(now.Add(-hangingAfter), 1) ||
+		bot.olderThan(now.Add(-lingeringAfter), maxLingering)
 }
 
 // slow gives a turn in the slow lane, waiting up to slowPatience. failing is what the database says: the webhook
@@ -206,11 +206,11 @@ func (l *lanes) begin(webhookID uuid.UUID, w *traffic, botID string, b *traffic,
 	}
 }
 
-// wait gives up the lock until a turn at w or b ends, or until comes.
-func (w *traffic) wait(ctx context.Context, l *lanes, b *traffic, until time.Time) {
-	w.waiting++
+// wait gives up the lock until a turn at t or b ends, or until comes.
+func (t *traffic) wait(ctx context.Context, l *lanes, b *traffic, until time.Time) {
+	t.waiting++
 	b.waiting++
-	atWebhook, atBot := w.signal(), b.signal()
+	atWebhook, atBot := t.signal(), b.signal()
 	l.mu.Unlock()
 	timer := time.NewTimer(time.Until(until))
 	select {
@@ -221,7 +221,7 @@ func (w *traffic) wait(ctx context.Context, l *lanes, b *traffic, until time.Tim
 	}
 	timer.Stop()
 	l.mu.Lock()
-	w.waiting--
+	t.waiting--
 	b.waiting--
 }
 

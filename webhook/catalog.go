@@ -102,23 +102,30 @@ var catalog = []EventSpec{
 		fieldEffortID, fieldProjectSlug, {"title", "The effort's title.", `"Formalise lemma 4"`}, fieldAuthorID,
 	}},
 	{EffortStatusChanged, Broadcast, "An effort's status changed.", []Field{
-		fieldEffortID, fieldProjectSlug, {"title", "The effort's title.", `"Formalise lemma 4"`},
-		{"oldStatus", "The status before.", `"draft"`}, {"newStatus", "The status now.", `"in_review"`},
+		fieldEffortID, fieldProjectSlug,
+		{"title", "The effort's title.", `"Formalise lemma 4"`},
+		{"oldStatus", "The status before.", `"draft"`},
+		{"newStatus", "The status now.", `"in_review"`},
 	}},
 	{WikiEdited, Broadcast, "A page of a project's wiki was edited.", []Field{
-		fieldProjectSlug, {"pageSlug", "The page's slug, as in its address.", `"notation"`},
-		{"title", "The page's title.", `"Notation"`}, {"editorId", "The id of the user who edited it.", `"usr_01HQ2X5T6W"`},
+		fieldProjectSlug,
+		{"pageSlug", "The page's slug, as in its address.", `"notation"`},
+		{"title", "The page's title.", `"Notation"`},
+		{"editorId", "The id of the user who edited it.", `"usr_01HQ2X5T6W"`},
 	}},
 	{Mention, Targeted, "A post mentions the bot.", []Field{
 		fieldPostID, fieldThreadID, fieldPostBody, fieldAuthorID,
 	}},
 	{ReviewRequested, Targeted, "The bot was asked to review an effort.", []Field{
-		fieldEffortID, {"requestedBy", "The id of the user who asks.", `"usr_01HQ2X5T6W"`},
+		fieldEffortID,
+		{"requestedBy", "The id of the user who asks.", `"usr_01HQ2X5T6W"`},
 		{"title", "The effort's title.", `"Formalise lemma 4"`},
 	}},
 	{ReviewSubmitted, Targeted, "A review of the bot's own effort was submitted.", []Field{
-		fieldEffortID, {"reviewId", "The review's id.", `"rev_01HQ41C2DE"`},
-		{"reviewerId", "The id of the reviewer.", `"usr_01HQ2Y7V8X"`}, {"verdict", "The reviewer's verdict.", `"approved"`},
+		fieldEffortID,
+		{"reviewId", "The review's id.", `"rev_01HQ41C2DE"`},
+		{"reviewerId", "The id of the reviewer.", `"usr_01HQ2Y7V8X"`},
+		{"verdict", "The reviewer's verdict.", `"approved"`},
 	}},
 	{Test, Direct, "Sent on request to one webhook, to try it. It cannot be subscribed to.", []Field{
 		{"webhookId", "The webhook's id.", `"0195b2f0-5a3e-7c1d-8f00-3b6d2a9c4e71"`},

@@ -3,6 +3,7 @@ package webhook
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -54,9 +55,10 @@ func ParseEvent(raw []byte) (Event, error) {
 	if value, ok := members["botIds"]; ok {
 		e.BotIDs = botIDs(value, &faults)
 	}
-	if err := e.Validate(); err != nil {
+	var invalid *InvalidError
+	if errors.As(e.Validate(), &invalid) {
 		// What was found while reading comes first: a member of the wrong type is also an invalid one.
-		for _, f := range err.(*InvalidError).Fields {
+		for _, f := range invalid.Fields {
 			if !slices.ContainsFunc(faults.Fields, func(g FieldError) bool { return g.Field == f.Field }) {
 				faults.add(f.Field, f.Message)
 			}

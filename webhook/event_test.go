@@ -242,18 +242,20 @@ func TestValidate(t *testing.T) {
 		change func(*webhook.Event)
 		field  string
 	}{
-		"id":                {func(e *webhook.Event) { e.ID = "a b" }, "id"},
-		"no type":           {func(e *webhook.Event) { e.Type = "" }, "event"},
-		"test":              {func(e *webhook.Event) { e.Type = webhook.Test }, "event"},
-		"timestamp":         {func(e *webhook.Event) { e.Timestamp = "now" }, "timestamp"},
-		"no data":           {func(e *webhook.Event) { e.Data = nil }, "data"},
-		"array":             {func(e *webhook.Event) { e.Data = json.RawMessage(`[]`) }, "data"},
-		"two values":        {func(e *webhook.Event) { e.Data = json.RawMessage(`{}{}`) }, "data"},
-		"malformed":         {func(e *webhook.Event) { e.Data = json.RawMessage(`{`) }, "data"},
-		"invalid UTF-8":     {func(e *webhook.Event) { e.Data = json.RawMessage("{\"a\":\"\xff\"}") }, "data"},
-		"name twice":        {func(e *webhook.Event) { e.Data = json.RawMessage(`{"a":1,"a":1}`) }, "data"},
-		"half a surrogate":  {func(e *webhook.Event) { e.Data = json.RawMessage(`{"a":"\ud800"}`) }, "data"},
-		"deep":              {func(e *webhook.Event) { e.Data = json.RawMessage(`{"a":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`) }, "data"},
+		"id":               {func(e *webhook.Event) { e.ID = "a b" }, "id"},
+		"no type":          {func(e *webhook.Event) { e.Type = "" }, "event"},
+		"test":             {func(e *webhook.Event) { e.Type = webhook.Test }, "event"},
+		"timestamp":        {func(e *webhook.Event) { e.Timestamp = "now" }, "timestamp"},
+		"no data":          {func(e *webhook.Event) { e.Data = nil }, "data"},
+		"array":            {func(e *webhook.Event) { e.Data = json.RawMessage(`[]`) }, "data"},
+		"two values":       {func(e *webhook.Event) { e.Data = json.RawMessage(`{}{}`) }, "data"},
+		"malformed":        {func(e *webhook.Event) { e.Data = json.RawMessage(`{`) }, "data"},
+		"invalid UTF-8":    {func(e *webhook.Event) { e.Data = json.RawMessage("{\"a\":\"\xff\"}") }, "data"},
+		"name twice":       {func(e *webhook.Event) { e.Data = json.RawMessage(`{"a":1,"a":1}`) }, "data"},
+		"half a surrogate": {func(e *webhook.Event) { e.Data = json.RawMessage(`{"a":"\ud800"}`) }, "data"},
+		"deep": {func(e *webhook.Event) {
+			e.Data = json.RawMessage(`{"a":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`)
+		}, "data"},
 		"large":             {func(e *webhook.Event) { e.Data = make([]byte, webhook.MaxEventBytes+1) }, "data"},
 		"no audience":       {func(e *webhook.Event) { e.BotIDs = nil }, "botIds"},
 		"empty audience":    {func(e *webhook.Event) { e.BotIDs = []string{} }, "botIds"},
