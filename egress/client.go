@@ -245,11 +245,11 @@ func (c *Client) exchange(ctx context.Context, u *url.URL, header http.Header, b
 		GotConn:              func(info httptrace.GotConnInfo) { e.reused.Store(info.Reused) },
 		GotFirstResponseByte: func() { e.answered.Store(true) },
 	})
-	response, err := c.pooled.RoundTrip(newRequest(traced, u, header, body))
+	response, err := c.pooled.RoundTrip(newRequest(traced, u, header, body)) //nolint:bodyclose // read closes it
 	if err != nil && e.reused.Load() && !e.answered.Load() && limited.Err() == nil && closedByPeer(err) {
 		// The receiver had closed, or was just closing, a connection kept from before. That is no answer to this
 		// delivery, so it gets one on a new connection, within the same time.
-		response, err = c.fresh.RoundTrip(newRequest(traced, u, header, body))
+		response, err = c.fresh.RoundTrip(newRequest(traced, u, header, body)) //nolint:bodyclose // as above
 	}
 	if err != nil {
 		text, err := e.fault(err)

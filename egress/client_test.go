@@ -79,7 +79,7 @@ func TestPostNeverSendsAnIdempotencyKey(t *testing.T) {
 func TestPostWithoutHeaderAndBody(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, r.ContentLength)
+		_, _ = fmt.Fprint(w, r.ContentLength)
 	}))
 	t.Cleanup(server.Close)
 	response, err := newClient(t, Options{}).Post(context.Background(), server.URL, nil, nil)

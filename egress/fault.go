@@ -25,7 +25,7 @@ var ownFaults = []syscall.Errno{
 func (e *exchange) fault(err error) (receivers string, ours error) {
 	if e.Err() != nil {
 		switch cause := context.Cause(e.Context); {
-		case cause != errTimeout:
+		case !errors.Is(cause, errTimeout):
 			return "", fmt.Errorf("egress: %w", cause)
 		case e.resolving.Load():
 			return "dns: timeout", nil

@@ -49,8 +49,16 @@ func carriers(ip netip.Addr) []netip.Addr {
 		at     int
 		invert byte
 	}{
-		{"::ffff:0:0", 12, 0}, {"::", 12, 0}, {"::ffff:0:0:0", 12, 0}, {"64:ff9b::", 12, 0}, {"64:ff9b:1:fffe::", 12, 0},
-		{"2002::1", 2, 0}, {"2001:0:4136:e378:8000:63bf::", 12, 0xff}, {"2001::", 4, 0}, {"2606:4700::5efe:0:0", 12, 0}, {"2606:4700::200:5efe:0:0", 12, 0},
+		{"::ffff:0:0", 12, 0},
+		{"::", 12, 0},
+		{"::ffff:0:0:0", 12, 0},
+		{"64:ff9b::", 12, 0},
+		{"64:ff9b:1:fffe::", 12, 0},
+		{"2002::1", 2, 0},
+		{"2001:0:4136:e378:8000:63bf::", 12, 0xff},
+		{"2001::", 4, 0},
+		{"2606:4700::5efe:0:0", 12, 0},
+		{"2606:4700::200:5efe:0:0", 12, 0},
 	} {
 		b := netip.MustParseAddr(form.prefix).As16()
 		for i := range v4 {
@@ -290,8 +298,15 @@ func TestPublicAddressesAreAllowed(t *testing.T) {
 		require.NoError(t, g.control(network, netip.AddrPortFrom(to.Addr(), 8443).String(), nil))
 	}
 	for _, bad := range []struct{ network, address string }{
-		{"udp4", "8.8.8.8:443"}, {"tcp", "8.8.8.8:443"}, {"unix", "/run/x"}, {"tcp4", ""}, {"tcp4", "8.8.8.8"}, {"tcp4", "host:443"},
-		{"tcp6", "[fe80::1%eth0]:443"}, {"tcp6", "[2606:4700::1111%eth0]:443"}, {"tcp4", "8.8.8.8:0"},
+		{"udp4", "8.8.8.8:443"},
+		{"tcp", "8.8.8.8:443"},
+		{"unix", "/run/x"},
+		{"tcp4", ""},
+		{"tcp4", "8.8.8.8"},
+		{"tcp4", "host:443"},
+		{"tcp6", "[fe80::1%eth0]:443"},
+		{"tcp6", "[2606:4700::1111%eth0]:443"},
+		{"tcp4", "8.8.8.8:0"},
 	} {
 		require.ErrorIs(t, g.control(bad.network, bad.address, nil), errBlocked)
 	}

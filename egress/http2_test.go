@@ -21,34 +21,36 @@ import (
 func listenHTTP2(t testing.TB, a *authority, handle func(f *http2.Framer, conn *tls.Conn, stream uint32) bool) *receiver {
 	t.Helper()
 	config := &tls.Config{Certificates: []tls.Certificate{a.issue(t, nil)}, NextProtos: []string{"h2"}}
-	return listenTLS(t, config, func(conn *tls.Conn) {
-		preface := make([]byte, len(http2.ClientPreface))
-		if _, err := io.ReadFull(conn, preface); err != nil {
+	return listenTLS(t, config, func(conn *tls.Conn) { serveHTTP2(conn, handle) })
+}
+
+func serveHTTP2(conn *tls.Conn, handle func(f *http2.Framer, conn *tls.Conn, stream uint32) bool) {
+	preface := make([]byte, len(http2.ClientPreface))
+	if _, err := io.ReadFull(conn, preface); err != nil {
+		return
+	}
+	f := http2.NewFramer(conn, conn)
+	_ = f.WriteSettings()
+	for {
+		frame, err := f.ReadFrame()
+		if err != nil {
 			return
 		}
-		f := http2.NewFramer(conn, conn)
-		_ = f.WriteSettings()
-		for {
-			frame, err := f.ReadFrame()
-			if err != nil {
+		switch frame := frame.(type) {
+		case *http2.SettingsFrame:
+			if !frame.IsAck() {
+				_ = f.WriteSettingsAck()
+			}
+		case *http2.PingFrame:
+			if !frame.IsAck() {
+				_ = f.WritePing(true, frame.Data)
+			}
+		case *http2.DataFrame:
+			if frame.StreamEnded() && !handle(f, conn, frame.StreamID) {
 				return
 			}
-			switch frame := frame.(type) {
-			case *http2.SettingsFrame:
-				if !frame.IsAck() {
-					_ = f.WriteSettingsAck()
-				}
-			case *http2.PingFrame:
-				if !frame.IsAck() {
-					_ = f.WritePing(true, frame.Data)
-				}
-			case *http2.DataFrame:
-				if frame.StreamEnded() && !handle(f, conn, frame.StreamID) {
-					return
-				}
-			}
 		}
-	})
+	}
 }
 
 func respond2(f *http2.Framer, stream uint32, status int, body string, end bool) {
@@ -283,10 +285,10 @@ func TestHTTP2DeadConnectionIsDropped(t *testing.T) {
 	r := listenTLS(t, config, func(conn *tls.Conn) {
 		if connections.Add(1) > 1 {
 			// Whoever comes later finds it well.
-			server := &http2.Server{}
-			server.ServeConn(conn, &http2.ServeConnOpts{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				_, _ = io.WriteString(w, "ok")
-			})})
+			serveHTTP2(conn, func(f *http2.Framer, _ *tls.Conn, stream uint32) bool {
+				respond2(f, stream, 200, "ok", true)
+				return true
+			})
 			return
 		}
 		waitForClose(conn, 10*time.Second) // reads, and answers nothing, not even a ping
