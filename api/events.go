@@ -1,11 +1,17 @@
 package api
 
 import (
+	"context"
+	"time"
+
 	"github.com/gin-gonic/gin"
 
 	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/webhook"
 )
+
+// emitTimeout bounds the wait for Temporal, whose client would go on trying for a minute. It leaves room for a burst.
+const emitTimeout = 15 * time.Second
 
 // EmitEvent serves POST /events.
 func (s *server) EmitEvent(c *gin.Context) {
@@ -28,7 +34,9 @@ func (s *server) EmitEvent(c *gin.Context) {
 				return accepted(Receipt{ID: event.ID, WorkflowID: emit.WorkflowID(event.ID), Duplicate: true}), nil
 			}
 		}
-		receipt, err := emit.Event(c, s.cfg.Temporal, event)
+		ctx, cancel := context.WithTimeout(c, emitTimeout)
+		defer cancel()
+		receipt, err := emit.Event(ctx, s.cfg.Temporal, event)
 		if err != nil {
 			return reply{}, temporalError(err)
 		}
