@@ -37,6 +37,14 @@ const (
 	Deferred Status = "deferred"
 )
 
+// Why a delivery was skipped.
+const (
+	EventGone       = "event no longer kept"
+	WebhookGone     = "webhook deleted"
+	WebhookDisabled = "webhook disabled"
+	NotSubscribed   = "webhook no longer subscribed to the event"
+)
+
 // Result is how an attempt ended, as the workflow's history keeps it: nothing in it comes from the receiver but a
 // status code, and nothing is secret.
 type Result struct {
@@ -81,6 +89,14 @@ func (a *Activities) DeliverSlow(ctx context.Context, d SlowDelivery) (Result, e
 	return result, err
 }
 
+// Redeliver sends an event to a webhook once more, at once, also to a disabled one, because a person asked for it.
+// What comes of it is recorded as attempt d.Attempt; it is never retried.
+func (a *Activities) Redeliver(ctx context.Context, d Delivery) (Result, error) {
+	return a.fly(ctx, d, true, func(ctx context.Context, j job) (*turn, bool) {
+		return a.lanes.now(ctx, d.WebhookID, j.botID, j.failing)
+	})
+}
+
 // TestInput names a test event and the workflow run that sends it.
 type TestInput struct {
 	WebhookID uuid.UUID
@@ -93,7 +109,7 @@ type TestInput struct {
 func (a *Activities) SendTest(ctx context.Context, in TestInput) (Result, error) {
 	target, err := a.queries.GetTarget(ctx, a.cfg.Pool, db.GetTargetParams{ID: in.WebhookID})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return Result{Status: Skipped, Error: "webhook deleted"}, nil
+		return Result{Status: Skipped, Error: WebhookGone}, nil
 	}
 	if err != nil {
 		return Result{}, fmt.Errorf("read webhook %s: %w", in.WebhookID, err)
@@ -105,10 +121,7 @@ func (a *Activities) SendTest(ctx context.Context, in TestInput) (Result, error)
 	}); err != nil {
 		return Result{}, fmt.Errorf("store test event %s: %w", e.ID, err)
 	}
-	d := Delivery{EventID: in.EventID, WebhookID: in.WebhookID, Attempt: 1}
-	return a.fly(ctx, d, true, func(ctx context.Context, j job) (*turn, bool) {
-		return a.lanes.now(ctx, d.WebhookID, j.botID, j.failing)
-	})
+	return a.Redeliver(ctx, Delivery{EventID: in.EventID, WebhookID: in.WebhookID, Attempt: 1})
 }
 
 // errClosed: the worker is stopping, so the delivery is left to another.
@@ -122,9 +135,9 @@ type flight struct {
 }
 
 // fly makes the delivery, or waits for the one already under way: an activity that is repeated while its first run
-// is still at it must not POST twice. The delivery goes on when ctx ends, as its outcome must be recorded. A test
-// goes to disabled webhooks too and is never retried.
-func (a *Activities) fly(ctx context.Context, d Delivery, test bool, enter func(context.Context, job) (*turn, bool)) (Result, error) {
+// is still at it must not POST twice. The delivery goes on when ctx ends, as its outcome must be recorded. One that a
+// person asked for goes to disabled webhooks too and is never retried.
+func (a *Activities) fly(ctx context.Context, d Delivery, asked bool, enter func(context.Context, job) (*turn, bool)) (Result, error) {
 	id := webhook.DeliveryID(d.EventID, d.WebhookID, d.Attempt)
 	a.mu.Lock()
 	if a.closed {
@@ -151,7 +164,7 @@ func (a *Activities) fly(ctx context.Context, d Delivery, test bool, enter func(
 				a.mu.Unlock()
 				close(f.done)
 			}()
-			f.result, f.err = a.attempt(a.base, id, d, test, enter)
+			f.result, f.err = a.attempt(a.base, id, d, asked, enter)
 		}()
 	}
 	select {
@@ -162,30 +175,30 @@ func (a *Activities) fly(ctx context.Context, d Delivery, test bool, enter func(
 	}
 }
 
-func (a *Activities) attempt(ctx context.Context, id uuid.UUID, d Delivery, test bool, enter func(context.Context, job) (*turn, bool)) (Result, error) {
+func (a *Activities) attempt(ctx context.Context, id uuid.UUID, d Delivery, asked bool, enter func(context.Context, job) (*turn, bool)) (Result, error) {
 	j, handed := a.handoff.take(id)
 	if !handed {
-		if r, ok, err := a.recorded(ctx, id, d, test); ok || err != nil {
+		if r, ok, err := a.recorded(ctx, id, d, asked); ok || err != nil {
 			return r, err
 		}
 		var skipped string
 		var err error
-		if j, skipped, err = a.load(ctx, d, test); err != nil || skipped != "" {
+		if j, skipped, err = a.load(ctx, d, asked); err != nil || skipped != "" {
 			return Result{Status: Skipped, Error: skipped}, err
 		}
 	}
-	asked := time.Now()
+	waited := time.Now()
 	t, ok := enter(ctx, j)
 	if !ok {
 		return Result{Status: Deferred}, nil
 	}
 	attempted, success := false, false
 	defer func() { t.end(attempted, success) }()
-	if time.Since(asked) > handoffFresh/2 {
+	if time.Since(waited) > handoffFresh/2 {
 		// Much may have happened while it waited its turn.
 		var skipped string
 		var err error
-		if j, skipped, err = a.load(ctx, d, test); err != nil || skipped != "" {
+		if j, skipped, err = a.load(ctx, d, asked); err != nil || skipped != "" {
 			return Result{Status: Skipped, Error: skipped}, err
 		}
 	}
@@ -206,7 +219,7 @@ func (a *Activities) attempt(ctx context.Context, id uuid.UUID, d Delivery, test
 	if err != nil {
 		return Result{}, fmt.Errorf("delivery %s was made but not recorded: %w", id, err)
 	}
-	return a.result(d, success, resp.StatusCode, resp.Error, resp.RetryAfter, !test && !after.Gone && after.Active), nil
+	return a.result(d, success, resp.StatusCode, resp.Error, resp.RetryAfter, !asked && !after.Gone && after.Active), nil
 }
 
 func (a *Activities) result(d Delivery, success bool, code int, cause string, retryAfter time.Duration, retry bool) Result {
@@ -223,7 +236,7 @@ func (a *Activities) result(d Delivery, success bool, code int, cause string, re
 }
 
 // recorded answers for a delivery that is in the history already: it is not sent again.
-func (a *Activities) recorded(ctx context.Context, id uuid.UUID, d Delivery, test bool) (Result, bool, error) {
+func (a *Activities) recorded(ctx context.Context, id uuid.UUID, d Delivery, asked bool) (Result, bool, error) {
 	row, err := a.queries.RecordedDelivery(ctx, a.cfg.Pool, id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Result{}, false, nil
@@ -239,14 +252,14 @@ func (a *Activities) recorded(ctx context.Context, id uuid.UUID, d Delivery, tes
 	if row.Error != nil {
 		cause = *row.Error
 	}
-	return a.result(d, row.Success, code, cause, 0, !test), true, nil
+	return a.result(d, row.Success, code, cause, 0, !asked), true, nil
 }
 
 // load reads what the delivery needs from Postgres, or says why it is to be skipped.
-func (a *Activities) load(ctx context.Context, d Delivery, test bool) (j job, skipped string, err error) {
+func (a *Activities) load(ctx context.Context, d Delivery, asked bool) (j job, skipped string, err error) {
 	stored, err := a.queries.GetEvent(ctx, a.cfg.Pool, d.EventID)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return job{}, "event no longer kept", nil
+		return job{}, EventGone, nil
 	}
 	if err != nil {
 		return job{}, "", fmt.Errorf("read event %s: %w", d.EventID, err)
@@ -254,13 +267,13 @@ func (a *Activities) load(ctx context.Context, d Delivery, test bool) (j job, sk
 	target, err := a.queries.GetTarget(ctx, a.cfg.Pool, db.GetTargetParams{ID: d.WebhookID, EventType: stored.Type})
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return job{}, "webhook deleted", nil
+		return job{}, WebhookGone, nil
 	case err != nil:
 		return job{}, "", fmt.Errorf("read webhook %s: %w", d.WebhookID, err)
-	case !test && !target.IsActive:
-		return job{}, "webhook disabled", nil
-	case !test && !target.Subscribed:
-		return job{}, "webhook no longer subscribed to " + stored.Type, nil
+	case !asked && !target.IsActive:
+		return job{}, WebhookDisabled, nil
+	case !asked && !target.Subscribed:
+		return job{}, NotSubscribed, nil
 	}
 	secrets, err := a.secrets(target.ID, target.Secret)
 	if err != nil {

@@ -203,9 +203,9 @@ func TestDisabledDeletedAndUnsubscribedWebhooksAreSkipped(t *testing.T) {
 	r := newRig(t)
 	url, got := receiver(t, answering(200))
 	for reason, change := range map[string]string{
-		"webhook disabled": "UPDATE webhooks SET is_active = false WHERE id = $1",
-		"webhook deleted":  "DELETE FROM webhooks WHERE id = $1",
-		"webhook no longer subscribed to post.created": "UPDATE webhooks SET events = '{mention}' WHERE id = $1",
+		WebhookDisabled: "UPDATE webhooks SET is_active = false WHERE id = $1",
+		WebhookGone:     "DELETE FROM webhooks WHERE id = $1",
+		NotSubscribed:   "UPDATE webhooks SET events = '{mention}' WHERE id = $1",
 	} {
 		id := r.subscribe(t, url, "")
 		e := anEvent()

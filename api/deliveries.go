@@ -9,6 +9,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 
+	"github.com/mathub/webhooks/activities"
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
@@ -41,22 +42,51 @@ func (s *server) TestWebhook(c *gin.Context, id WebhookID) {
 		}
 		ctx, cancel := context.WithTimeout(c, testTimeout)
 		defer cancel()
-		deliveryID, err := workflows.StartTest(ctx, s.cfg.Temporal, w.ID)
-		if errors.Is(err, workflows.ErrWebhookGone) {
-			return reply{}, errNotFound
-		}
-		if err != nil {
-			return reply{}, temporalError(err)
-		}
-		list, err := s.deliveries(c, w.ID, uuid.NullUUID{UUID: deliveryID, Valid: true})
+		return s.resulting(ctx, w.ID, func() (uuid.UUID, error) { return workflows.StartTest(ctx, s.cfg.Temporal, w.ID) })
+	})
+}
+
+// RedeliverDelivery serves POST /webhooks/:id/deliveries/:deliveryId/redeliver.
+func (s *server) RedeliverDelivery(c *gin.Context, id WebhookID, deliveryID string) {
+	s.answer(c, func() (reply, error) {
+		w, err := s.owned(c, id)
 		if err != nil {
 			return reply{}, err
 		}
-		if len(list) == 0 { // deleted in this very moment, with its history
-			return reply{}, errNotFound
+		old, err := parseID(deliveryID)
+		if err != nil {
+			return reply{}, err
 		}
-		return ok(list[0]), nil
+		next, err := s.queries.NextAttempt(c, s.cfg.Pool, db.NextAttemptParams{ID: old, WebhookID: w.ID})
+		if err != nil {
+			return reply{}, orNotFound(err)
+		}
+		ctx, cancel := context.WithTimeout(c, testTimeout)
+		defer cancel()
+		d := activities.Delivery{EventID: next.EventID, WebhookID: w.ID, Attempt: int(next.Attempt)}
+		return s.resulting(ctx, w.ID, func() (uuid.UUID, error) { return workflows.StartRedelivery(ctx, s.cfg.Temporal, d) })
 	})
+}
+
+// resulting answers with the delivery that send made.
+func (s *server) resulting(ctx context.Context, webhookID uuid.UUID, send func() (uuid.UUID, error)) (reply, error) {
+	deliveryID, err := send()
+	switch {
+	case errors.Is(err, workflows.ErrWebhookGone), errors.Is(err, workflows.ErrEventGone):
+		return reply{}, errNotFound
+	case errors.Is(err, workflows.ErrBusy):
+		return reply{}, &Error{code: unavailable, Detail: "The webhook fails, and another request to it is still under way; nothing was sent. Try again."}
+	case err != nil:
+		return reply{}, temporalError(err)
+	}
+	list, err := s.deliveries(ctx, webhookID, uuid.NullUUID{UUID: deliveryID, Valid: true})
+	if err != nil {
+		return reply{}, err
+	}
+	if len(list) == 0 { // the webhook was deleted in this very moment, with its history
+		return reply{}, errNotFound
+	}
+	return ok(list[0]), nil
 }
 
 // deliveries reads the webhook's last deliveries, or the one of the given id.

@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -75,6 +76,19 @@ func (m *members) text(field string, required bool) (string, bool) {
 		return "", false
 	}
 	return *s, true
+}
+
+// time reads a time, or returns otherwise when there is none.
+func (m *members) time(field string, otherwise time.Time) time.Time {
+	s, given := m.text(field, false)
+	if !given {
+		return otherwise
+	}
+	t, err := webhook.ParseTime(s)
+	if err != nil {
+		m.fault(field, "must be a time in RFC 3339, such as 2025-03-20T10:30:00Z")
+	}
+	return t
 }
 
 func (m *members) boolean(field string) *bool {

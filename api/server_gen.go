@@ -29,6 +29,30 @@ func (e HealthStatus) Valid() bool {
 	}
 }
 
+// Defines values for RecoveryState.
+const (
+	Cancelled RecoveryState = "cancelled"
+	Completed RecoveryState = "completed"
+	Running   RecoveryState = "running"
+	Stopped   RecoveryState = "stopped"
+)
+
+// Valid indicates whether the value is a known member of the RecoveryState enum.
+func (e RecoveryState) Valid() bool {
+	switch e {
+	case Cancelled:
+		return true
+	case Completed:
+		return true
+	case Running:
+		return true
+	case Stopped:
+		return true
+	default:
+		return false
+	}
+}
+
 // Bot defines model for Bot.
 type Bot struct {
 	ID   string `json:"id"`
@@ -155,9 +179,36 @@ type Receipt struct {
 	Duplicate bool `json:"duplicate"`
 }
 
+// Recovery defines model for Recovery.
+type Recovery struct {
+	// State stopped: by itself, as the webhook was disabled again or deleted.
+	State RecoveryState `json:"state"`
+
+	// Found How many events it began with.
+	Found     int `json:"found"`
+	Delivered int `json:"delivered"`
+	Failed    int `json:"failed"`
+	Remaining int `json:"remaining"`
+
+	// LastError Why the last failed delivery failed.
+	LastError *string `json:"lastError"`
+}
+
+// RecoveryState stopped: by itself, as the webhook was disabled again or deleted.
+type RecoveryState string
+
 // Secret Keys the signatures; never sent back. At most 256 bytes. For the Standard Webhooks libraries it has the form
 // `whsec_` and the padded standard base64 of 24 to 64 random bytes.
 type Secret = string
+
+// Span defines model for Span.
+type Span struct {
+	// Since When the webhook was last disabled, if it ever was, or 24 hours ago, when left out.
+	Since *time.Time `json:"since,omitempty"`
+
+	// Until Now when left out.
+	Until *time.Time `json:"until,omitempty"`
+}
 
 // Time RFC 3339, in UTC, with milliseconds.
 type Time = timestamp
@@ -226,6 +277,9 @@ type CreateWebhookJSONRequestBody = NewWebhook
 // UpdateWebhookJSONRequestBody defines body for UpdateWebhook for application/json ContentType.
 type UpdateWebhookJSONRequestBody = WebhookChange
 
+// RecoverWebhookJSONRequestBody defines body for RecoverWebhook for application/json ContentType.
+type RecoverWebhookJSONRequestBody = Span
+
 // CreateBotJSONRequestBody defines body for CreateBot for application/json ContentType.
 type CreateBotJSONRequestBody = NewBot
 
@@ -252,6 +306,18 @@ type ServerInterface interface {
 	// ListDeliveries List the last 50 deliveries, newest first.
 	// (GET /api/bot/v1/webhooks/{id}/deliveries)
 	ListDeliveries(c *gin.Context, id WebhookID)
+	// RedeliverDelivery Send a delivery's event once more, now.
+	// (POST /api/bot/v1/webhooks/{id}/deliveries/{deliveryId}/redeliver)
+	RedeliverDelivery(c *gin.Context, id WebhookID, deliveryID string)
+	// CancelRecovery Cancel the webhook's running recovery, after the delivery under way.
+	// (DELETE /api/bot/v1/webhooks/{id}/recover)
+	CancelRecovery(c *gin.Context, id WebhookID)
+	// GetRecovery See how far the webhook's last recovery has come.
+	// (GET /api/bot/v1/webhooks/{id}/recover)
+	GetRecovery(c *gin.Context, id WebhookID)
+	// RecoverWebhook Deliver what the webhook missed.
+	// (POST /api/bot/v1/webhooks/{id}/recover)
+	RecoverWebhook(c *gin.Context, id WebhookID)
 	// TestWebhook Send a test event now.
 	// (POST /api/bot/v1/webhooks/{id}/test)
 	TestWebhook(c *gin.Context, id WebhookID)
@@ -408,6 +474,115 @@ func (siw *ServerInterfaceWrapper) ListDeliveries(c *gin.Context) {
 	}
 
 	siw.Handler.ListDeliveries(c, id)
+}
+
+// RedeliverDelivery operation middleware
+func (siw *ServerInterfaceWrapper) RedeliverDelivery(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "deliveryId" -------------
+	var deliveryID string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "deliveryId", c.Param("deliveryId"), &deliveryID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter deliveryId: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RedeliverDelivery(c, id, deliveryID)
+}
+
+// CancelRecovery operation middleware
+func (siw *ServerInterfaceWrapper) CancelRecovery(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.CancelRecovery(c, id)
+}
+
+// GetRecovery operation middleware
+func (siw *ServerInterfaceWrapper) GetRecovery(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetRecovery(c, id)
+}
+
+// RecoverWebhook operation middleware
+func (siw *ServerInterfaceWrapper) RecoverWebhook(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RecoverWebhook(c, id)
 }
 
 // TestWebhook operation middleware
@@ -580,6 +755,10 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.PATCH(options.BaseURL+"/api/bot/v1/webhooks/:id", wrapper.UpdateWebhook)
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/test", wrapper.TestWebhook)
 	router.GET(options.BaseURL+"/api/bot/v1/webhooks/:id/deliveries", wrapper.ListDeliveries)
+	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/deliveries/:deliveryId/redeliver", wrapper.RedeliverDelivery)
+	router.DELETE(options.BaseURL+"/api/bot/v1/webhooks/:id/recover", wrapper.CancelRecovery)
+	router.GET(options.BaseURL+"/api/bot/v1/webhooks/:id/recover", wrapper.GetRecovery)
+	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/recover", wrapper.RecoverWebhook)
 	router.POST(options.BaseURL+"/api/internal/v1/events", wrapper.EmitEvent)
 	router.POST(options.BaseURL+"/api/internal/v1/bots", wrapper.CreateBot)
 	router.POST(options.BaseURL+"/api/internal/v1/bots/:id/keys", wrapper.CreateKey)

@@ -214,8 +214,12 @@ func toWebhook(w db.Webhook) Webhook {
 	for i, e := range w.Events {
 		events[i] = EventType(e)
 	}
-	return Webhook{
+	view := Webhook{
 		ID: w.ID, BotID: w.BotID, URL: w.URL, Events: events, IsActive: w.IsActive, FailureCount: int(w.FailureCount),
-		HasSecret: w.Secret != nil, DisabledAt: (*timestamp)(w.DisabledAt), CreatedAt: timestamp(w.CreatedAt), UpdatedAt: timestamp(w.UpdatedAt),
+		HasSecret: w.Secret != nil, CreatedAt: timestamp(w.CreatedAt), UpdatedAt: timestamp(w.UpdatedAt),
 	}
+	if !w.IsActive {
+		view.DisabledAt = (*timestamp)(w.DisabledAt)
+	}
+	return view
 }

@@ -155,10 +155,7 @@ SET url           = coalesce($1, url),
     is_active     = coalesce($5::boolean, is_active),
     failure_count = CASE WHEN $5::boolean THEN 0 ELSE failure_count END,
     generation    = CASE WHEN $5::boolean THEN generation + 1 ELSE generation END,
-    disabled_at   = CASE $5::boolean
-                        WHEN true THEN NULL
-                        WHEN false THEN coalesce(disabled_at, now())
-                        ELSE disabled_at END,
+    disabled_at   = CASE WHEN is_active AND NOT $5::boolean THEN now() ELSE disabled_at END,
     updated_at    = now()
 WHERE id = $6 AND bot_id = $7
 RETURNING id, bot_id, url, events, secret, is_active, failure_count, generation, is_slow, disabled_at, created_at, updated_at

@@ -23,10 +23,7 @@ SET url           = coalesce(sqlc.narg('url'), url),
     is_active     = coalesce(sqlc.narg('is_active')::boolean, is_active),
     failure_count = CASE WHEN sqlc.narg('is_active')::boolean THEN 0 ELSE failure_count END,
     generation    = CASE WHEN sqlc.narg('is_active')::boolean THEN generation + 1 ELSE generation END,
-    disabled_at   = CASE sqlc.narg('is_active')::boolean
-                        WHEN true THEN NULL
-                        WHEN false THEN coalesce(disabled_at, now())
-                        ELSE disabled_at END,
+    disabled_at   = CASE WHEN is_active AND NOT sqlc.narg('is_active')::boolean THEN now() ELSE disabled_at END,
     updated_at    = now()
 WHERE id = @id AND bot_id = @bot_id
 RETURNING *;

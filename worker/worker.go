@@ -51,6 +51,8 @@ func Start(c client.Client, a *activities.Activities) (*Worker, error) {
 	w.fast.RegisterWorkflow(workflows.DeliverBatch)
 	w.fast.RegisterWorkflow(workflows.RetryDelivery)
 	w.fast.RegisterWorkflow(workflows.SendTest)
+	w.fast.RegisterWorkflow(workflows.Redeliver)
+	w.fast.RegisterWorkflow(workflows.Recover)
 	a.Register(w.fast)
 	a.Register(w.slow)
 	if err := w.fast.Start(); err != nil {

@@ -234,6 +234,7 @@ func slowLane(ctx workflow.Context, t activities.Target) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:           SlowTaskQueue,
 		StartToCloseTimeout: slowTimeout,
+		WaitForCancellation: true, // a POST under way is brought to its end and counted
 		RetryPolicy: &temporal.RetryPolicy{
 			InitialInterval: turnDelay, BackoffCoefficient: 1.5, MaximumInterval: 30 * time.Second,
 		},

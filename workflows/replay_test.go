@@ -23,6 +23,8 @@ func TestRecordedHistoriesReplay(t *testing.T) {
 			replayer.RegisterWorkflow(DeliverBatch)
 			replayer.RegisterWorkflow(RetryDelivery)
 			replayer.RegisterWorkflow(SendTest)
+			replayer.RegisterWorkflow(Redeliver)
+			replayer.RegisterWorkflow(Recover)
 			require.NoError(t, replayer.ReplayWorkflowHistoryFromJSONFile(log.NewStructuredLogger(slog.New(slog.DiscardHandler)), file))
 		})
 	}

@@ -31,6 +31,7 @@ CREATE TABLE webhooks (
     generation    integer     NOT NULL DEFAULT 0,
     -- Whether its last answer took over a second, so that it goes through the slow lane.
     is_slow       boolean     NOT NULL DEFAULT false,
+    -- When it was last disabled; kept after it is enabled again, as what it missed since then can be recovered.
     disabled_at   timestamptz,
     created_at    timestamptz NOT NULL DEFAULT now(),
     updated_at    timestamptz NOT NULL DEFAULT now()
@@ -52,6 +53,9 @@ CREATE TABLE events (
     accepted_at timestamptz NOT NULL DEFAULT now()
 );
 
+-- Recovery goes through the events in the order of their acceptance.
+CREATE INDEX events_accepted ON events (accepted_at, id);
+
 -- A row an attempt. There are no foreign keys to webhooks and events: each would lock the referred row at
 -- every delivery. Instead a recording takes the webhook's advisory lock and leaves out webhooks that are gone,
 -- and deleting a webhook takes the same lock and removes its history.
@@ -72,6 +76,8 @@ CREATE TABLE deliveries (
     attempted_at  timestamptz NOT NULL
 );
 CREATE INDEX deliveries_history ON deliveries (webhook_id, seq DESC);
+-- Whether a webhook has an event yet, and the number of its next attempt.
+CREATE INDEX deliveries_event ON deliveries (webhook_id, event_id);
 
 -- +goose Down
 DROP TABLE deliveries;

@@ -107,7 +107,7 @@ func (a *API) Do(ctx context.Context, method, path, token string, body any) (Ans
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
-	response, err := apiClient.Do(request) //nolint:gosec // our own child
+	response, err := apiClient.Do(request)
 	if err != nil {
 		return Answered{}, err
 	}
@@ -226,6 +226,46 @@ func (b *Bot) Delete(t testing.TB, id string) {
 func (b *Bot) Test(t testing.TB, id string) Delivery {
 	t.Helper()
 	return must[Delivery](t, b.api, http.MethodPost, webhooksPath+"/"+id+"/test", b.Key, nil, http.StatusOK)
+}
+
+// Redeliver sends a delivery's event once more and returns the new delivery.
+func (b *Bot) Redeliver(t testing.TB, deliveryID, webhookID string) Delivery {
+	t.Helper()
+	return must[Delivery](t, b.api, http.MethodPost, webhooksPath+"/"+webhookID+"/deliveries/"+deliveryID+"/redeliver", b.Key, nil, http.StatusOK)
+}
+
+// Recovery is the progress of a recovery as the API shows it.
+type Recovery struct {
+	State     string  `json:"state"`
+	Found     int     `json:"found"`
+	Delivered int     `json:"delivered"`
+	Failed    int     `json:"failed"`
+	Remaining int     `json:"remaining"`
+	LastError *string `json:"lastError"`
+}
+
+// Recover starts a recovery of what a webhook missed; span may be nil.
+func (b *Bot) Recover(t testing.TB, webhookID string, span map[string]any) Recovery {
+	t.Helper()
+	var body any
+	if span != nil {
+		body = span
+	}
+	return must[Recovery](t, b.api, http.MethodPost, webhooksPath+"/"+webhookID+"/recover", b.Key, body, http.StatusAccepted)
+}
+
+// AwaitRecovery waits until a recovery has ended, for a minute at most.
+func (b *Bot) AwaitRecovery(t testing.TB, webhookID string) Recovery {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		r := must[Recovery](t, b.api, http.MethodGet, webhooksPath+"/"+webhookID+"/recover", b.Key, nil, http.StatusOK)
+		if r.State != "running" {
+			return r
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the recovery of webhook %s is still running: %+v", webhookID, r)
+		}
+	}
 }
 
 // Deliveries lists a webhook's last 50 deliveries, newest first.

@@ -1,0 +1,170 @@
+package e2e_test
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/standalone/e2e"
+)
+
+func TestRedeliverAndRecover(t *testing.T) {
+	stack := e2e.Start(t, e2e.Options{Env: map[string]string{"MATHUB_RETRY_SCHEDULE": ""}})
+	t.Run("cases", func(t *testing.T) {
+		for name, run := range map[string]func(t *testing.T, stack *e2e.Stack){
+			"a delivery is sent once more":                redeliver,
+			"what was missed while disabled is recovered": recoverMissed,
+			"a recovery stops when disabled again":        recoveryStops,
+			"a recovery is cancelled":                     recoveryIsCancelled,
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				run(t, stack)
+			})
+		}
+	})
+}
+
+func redeliver(t *testing.T, stack *e2e.Stack) {
+	receiver := e2e.NewReceiver(t)
+	receiver.Answer("/", e2e.Status(http.StatusBadGateway))
+	bot := stack.API().CreateBot(t, "redeliver")
+	hook := bot.CreateWebhook(t, receiver.URL("/"), "s", post)
+	event := bot.Emit(t, e2e.Event{Type: post})
+	first := bot.AwaitDeliveries(t, hook.ID, 1)[0]
+	require.False(t, first.Success)
+
+	bot.Patch(t, hook.ID, map[string]any{"isActive": false}) // it works on a disabled webhook too
+	second := bot.Redeliver(t, first.ID, hook.ID)
+	require.False(t, second.Success)
+	require.Equal(t, 2, second.Attempt)
+	receiver.Answer("/", e2e.Status(http.StatusOK))
+	third := bot.Redeliver(t, first.ID, hook.ID)
+	require.True(t, third.Success)
+	require.Equal(t, 3, third.Attempt)
+	require.Equal(t, string(first.Payload), string(third.Payload))
+	requests := receiver.Await(t, "/", 3)
+	for _, r := range requests {
+		require.Equal(t, event.ID, r.EventID())
+		require.Equal(t, string(requests[0].Body), string(r.Body))
+	}
+	require.Len(t, bot.Deliveries(t, hook.ID), 3)
+	require.Zero(t, bot.Webhook(t, hook.ID).FailureCount)
+
+	stranger := stack.API().CreateBot(t, "stranger")
+	answer, err := stack.API().Do(t.Context(), http.MethodPost, "/api/bot/v1/webhooks/"+hook.ID+"/deliveries/"+first.ID+"/redeliver", stranger.Key, nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusNotFound, answer.Status)
+}
+
+func recoverMissed(t *testing.T, stack *e2e.Stack) {
+	receiver := e2e.NewReceiver(t)
+	bot := stack.API().CreateBot(t, "recover")
+	hook := bot.CreateWebhook(t, receiver.URL("/"), "s", post)
+	bot.Emit(t, e2e.Event{Type: post})
+	bot.AwaitDeliveries(t, hook.ID, 1)
+	bot.Patch(t, hook.ID, map[string]any{"isActive": false})
+	const missed = 120 // more than a page
+	var ids []string
+	for i := range missed {
+		kind := post
+		if i%10 == 0 {
+			kind = "wiki.edited" // not subscribed
+		}
+		if receipt := bot.Emit(t, e2e.Event{Type: kind}); kind == post {
+			ids = append(ids, receipt.ID)
+		}
+	}
+	path := "/api/bot/v1/webhooks/" + hook.ID + "/recover"
+	answer, err := stack.API().Do(t.Context(), http.MethodPost, path, bot.Key, nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusConflict, answer.Status, "it is disabled")
+	answer, err = stack.API().Do(t.Context(), http.MethodGet, path, bot.Key, nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusNotFound, answer.Status)
+
+	require.Nil(t, bot.Patch(t, hook.ID, map[string]any{"isActive": true}).DisabledAt)
+	awaitEvents(t, stack, bot, missed+1)
+	begun := bot.Recover(t, hook.ID, nil)
+	require.Equal(t, e2e.Recovery{State: "running", Found: len(ids), Remaining: len(ids)}, begun)
+	answer, err = stack.API().Do(t.Context(), http.MethodPost, path, bot.Key, map[string]any{})
+	require.NoError(t, err)
+	require.Equal(t, http.StatusConflict, answer.Status, "one at a time")
+
+	done := bot.AwaitRecovery(t, hook.ID)
+	requests := receiver.Await(t, "/", 1+len(ids))
+	got := make([]string, len(ids))
+	for i, r := range requests[1:] {
+		got[i] = r.EventID()
+	}
+	require.ElementsMatch(t, ids, got)
+	var accepted []string
+	require.NoError(t, stack.Database(t).QueryRow(t.Context(), "SELECT array_agg(id ORDER BY accepted_at, id) FROM events WHERE id = ANY ($1)", ids).Scan(&accepted))
+	require.Equal(t, accepted, got, "oldest first")
+	require.Equal(t, e2e.Recovery{State: "completed", Found: len(ids), Delivered: len(ids)}, done)
+	require.Equal(t, 1+len(ids), receiver.Count())
+
+	again := bot.Recover(t, hook.ID, map[string]any{"since": "2020-01-01T00:00:00Z"})
+	require.Zero(t, again.Found, "nothing is missing any more")
+	require.Equal(t, "completed", bot.AwaitRecovery(t, hook.ID).State)
+
+	answer, err = stack.API().Do(t.Context(), http.MethodPost, path, bot.Key, map[string]any{"since": "2020-01-02T00:00:00Z", "until": "2020-01-01T00:00:00Z"})
+	require.NoError(t, err)
+	require.Equal(t, http.StatusUnprocessableEntity, answer.Status)
+	require.Contains(t, string(answer.Body), `"since"`)
+}
+
+func recoveryStops(t *testing.T, stack *e2e.Stack) {
+	receiver := e2e.NewReceiver(t)
+	bot := stack.API().CreateBot(t, "stops")
+	hook := bot.CreateWebhook(t, receiver.URL("/"), "", post)
+	bot.Patch(t, hook.ID, map[string]any{"isActive": false})
+	for i := range 15 {
+		bot.Emit(t, e2e.Event{ID: fmt.Sprintf("stops-%d", i), Type: post})
+	}
+	receiver.Answer("/", e2e.Status(http.StatusServiceUnavailable))
+	awaitEvents(t, stack, bot, 15)
+	bot.Patch(t, hook.ID, map[string]any{"isActive": true})
+	require.Equal(t, 15, bot.Recover(t, hook.ID, nil).Found)
+	done := bot.AwaitRecovery(t, hook.ID)
+	require.Equal(t, "stopped", done.State)
+	require.Equal(t, 10, done.Failed)
+	require.Equal(t, 5, done.Remaining)
+	require.Equal(t, "webhook disabled", *done.LastError)
+	require.Equal(t, 10, receiver.Count())
+	require.False(t, bot.Webhook(t, hook.ID).IsActive)
+}
+
+func recoveryIsCancelled(t *testing.T, stack *e2e.Stack) {
+	receiver := e2e.NewReceiver(t)
+	bot := stack.API().CreateBot(t, "cancelled")
+	hook := bot.CreateWebhook(t, receiver.URL("/"), "", post)
+	bot.Patch(t, hook.ID, map[string]any{"isActive": false})
+	for i := range 50 {
+		bot.Emit(t, e2e.Event{ID: fmt.Sprintf("cancelled-%d", i), Type: post})
+	}
+	awaitEvents(t, stack, bot, 50)
+	bot.Patch(t, hook.ID, map[string]any{"isActive": true})
+	bot.Recover(t, hook.ID, nil)
+	receiver.Await(t, "/", 3)
+	answer, err := stack.API().Do(t.Context(), http.MethodDelete, "/api/bot/v1/webhooks/"+hook.ID+"/recover", bot.Key, nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusNoContent, answer.Status)
+	done := bot.AwaitRecovery(t, hook.ID)
+	require.Equal(t, "cancelled", done.State)
+	require.Less(t, done.Delivered, 50)
+	require.Equal(t, done.Found, done.Delivered+done.Failed+done.Remaining)
+	require.Equal(t, done.Delivered, receiver.Count(), "what was under way was brought to its end and counted")
+}
+
+func awaitEvents(t *testing.T, stack *e2e.Stack, bot *e2e.Bot, want int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		var n int
+		err := stack.Database(t).QueryRow(t.Context(), "SELECT count(*) FROM events WHERE bot_ids = $1", []string{bot.ID}).Scan(&n)
+		return err == nil && n == want
+	}, 20*time.Second, 20*time.Millisecond)
+}
