@@ -170,9 +170,13 @@ func tlsFault(err error) string {
 var (
 	tooLargeTexts = []string{"response headers exceeded", "header list larger", "header list too large"}
 	invalidTexts  = []string{
+		unsolicitedText,
 		"malformed", "Content-Length", "transfer encoding", "Transfer-Encoding", "chunk", "trailer", "line too long",
 	}
 )
+
+// unsolicitedText is net/http's word for a connection on which something came that no request had asked for.
+const unsolicitedText = "readLoopPeekFailLocked"
 
 // closedTexts are net/http's words for a connection that the peer closed.
 var closedTexts = []string{
@@ -193,9 +197,10 @@ func hasAny(text string, parts []string) bool {
 }
 
 // closedByPeer reports whether the error is what a connection gives that its peer has closed; [net.ErrClosed] comes of
-// net/http closing its own end in answer, while the request is still being written.
+// net/http closing its own end in answer, while the request is still being written. Leftovers of an earlier answer
+// count too: they made the connection useless before this request.
 func closedByPeer(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNABORTED) ||
-		hasAny(err.Error(), closedTexts)
+		hasAny(err.Error(), closedTexts) || strings.Contains(err.Error(), unsolicitedText)
 }

@@ -45,6 +45,7 @@ func TestFaults(t *testing.T) {
 		{net.ErrClosed, "connection closed"},
 		{errors.New("http: server closed idle connection"), "connection closed"},
 		{errors.New("http2: client connection lost"), "connection closed"},
+		{errors.New("readLoopPeekFailLocked: %!w(<nil>)"), "invalid response"},
 		{errors.New("http2: server sent GOAWAY and closed the connection; LastStreamID=1, ErrCode=NO_ERROR, debug=\"secret\""), "connection closed"},
 		{errors.New("stream error: stream ID 1; INTERNAL_ERROR; received from peer"), "connection reset"},
 		{errors.New("connection error: FRAME_SIZE_ERROR"), "invalid response"},

@@ -21,6 +21,12 @@ import (
 	"go.uber.org/goleak"
 )
 
+// children run in a process of their own, because the limits that they set are a process's: the test's own program,
+// started with the child's name in this variable.
+var children = map[string]func() int{}
+
+const childVariable = "MATHUB_EGRESS_TEST_CHILD"
+
 // TestMain also fails the run when an exchange leaves a goroutine behind, and with it a connection.
 func TestMain(m *testing.M) {
 	if child := os.Getenv(childVariable); child != "" {
@@ -41,6 +47,9 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(code)
 }
+
+// slack is what a busy machine may add to a time. What would go wrong without a limit takes much longer.
+const slack = 2 * time.Second
 
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 

@@ -23,12 +23,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Limits on open files are the process's, so what tests them runs in a process of its own.
-const childVariable = "MATHUB_EGRESS_TEST_CHILD"
-
-var children = map[string]func() int{
-	"out of files": childOutOfFiles,
-	"many":         childMany,
+func init() {
+	children["out of files"] = childOutOfFiles
+	children["many"] = childMany
 }
 
 // runChild runs one of the children against a receiver, and returns what it prints.

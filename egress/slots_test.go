@@ -44,18 +44,17 @@ func TestInFlightIsBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r, waiting, open := gate(t)
-			o.Timeout = time.Second
 			c := newClient(t, o)
 			var group sync.WaitGroup
 			var failed atomic.Int32
 			for range 40 {
 				group.Go(func() {
-					if got, err := c.Post(context.Background(), r.URL, nil, []byte("{}")); err != nil || !got.Success() || got.Duration > time.Second {
+					if got, err := c.Post(context.Background(), r.URL, nil, []byte("{}")); err != nil || !got.Success() {
 						failed.Add(1)
 					}
 				})
 			}
-			require.Eventually(t, func() bool { return waiting.Load() == 4 }, 800*time.Millisecond, time.Millisecond)
+			require.Eventually(t, func() bool { return waiting.Load() == 4 }, slack, time.Millisecond)
 			time.Sleep(50 * time.Millisecond)
 			require.EqualValues(t, 4, waiting.Load())
 			open()
@@ -67,27 +66,24 @@ func TestInFlightIsBounded(t *testing.T) {
 	}
 }
 
-// Waiting for a place is not the receiver's time.
+// Waiting for a place is not the receiver's time: the last in the queue waits for longer than an attempt may take.
 func TestWaitIsNoPartOfTheAttempt(t *testing.T) {
 	t.Parallel()
-	const timeout = 300 * time.Millisecond
+	const timeout = 400 * time.Millisecond
 	silent := listen(t, "127.0.0.1:0", func(conn net.Conn) { waitForClose(conn, 10*time.Second) })
 	quick := listen(t, "127.0.0.1:0", serve(okResponse))
-	c := newClient(t, Options{MaxInFlight: 1, Timeout: timeout})
+	c := newClient(t, Options{MaxInFlight: 1, MaxInFlightPerHost: 10, Timeout: timeout})
 	var group sync.WaitGroup
 	for range 3 {
-		group.Go(func() {
-			got := post(t, c, silent.URL)
-			require.InDelta(t, timeout, got.Duration, float64(100*time.Millisecond))
-		})
+		group.Go(func() { post(t, c, silent.URL) })
 	}
-	require.Eventually(t, func() bool { return silent.Accepted() == 1 }, time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return silent.Accepted() == 1 }, slack, time.Millisecond)
+	time.Sleep(50 * time.Millisecond) // the others are waiting
 	started := time.Now()
 	got := post(t, c, quick.URL)
 	require.True(t, got.Success(), got.Error)
-	require.Greater(t, time.Since(started), 100*time.Millisecond, "it had to wait")
-	require.Less(t, got.Duration, 200*time.Millisecond)
-	require.GreaterOrEqual(t, got.StartedAt.Sub(started), 100*time.Millisecond)
+	require.Greater(t, got.StartedAt.Sub(started), timeout)
+	require.LessOrEqual(t, got.Duration, time.Since(got.StartedAt))
 	group.Wait()
 }
 
@@ -106,7 +102,7 @@ func TestWaitEndsWithTheCaller(t *testing.T) {
 				got, _ := c.Post(context.Background(), r.URL, nil, []byte("{}"))
 				done <- got
 			}()
-			require.Eventually(t, func() bool { return waiting.Load() == 1 }, time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return waiting.Load() == 1 }, slack, time.Millisecond)
 			ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 			defer cancel()
 			got, err := c.Post(ctx, r.URL, nil, []byte("{}"))
@@ -126,14 +122,17 @@ func TestHangingHostLeavesPlaces(t *testing.T) {
 	t.Parallel()
 	silent := listen(t, "127.0.0.1:0", func(conn net.Conn) { waitForClose(conn, 10*time.Second) })
 	quick := listen(t, "127.0.0.1:0", serve(okResponse))
-	c := newClient(t, Options{MaxInFlight: 8, Timeout: 500 * time.Millisecond})
+	c := newClient(t, Options{MaxInFlight: 8})
+	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
 	for range 16 {
-		group.Go(func() { post(t, c, silent.URL) })
+		group.Go(func() { _, _ = c.Post(ctx, silent.URL, nil, nil) })
 	}
-	require.Eventually(t, func() bool { return silent.Accepted() == 4 }, 400*time.Millisecond, time.Millisecond)
+	require.Eventually(t, func() bool { return silent.Accepted() == 4 }, slack, time.Millisecond)
 	started := time.Now()
 	require.True(t, post(t, c, quick.URL).Success())
-	require.Less(t, time.Since(started), 100*time.Millisecond)
+	require.Less(t, time.Since(started), slack, "without waiting for any of the hanging ones")
+	require.Equal(t, 4, silent.Accepted())
+	cancel()
 	group.Wait()
 }
