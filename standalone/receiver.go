@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -81,25 +82,22 @@ func (r *receiver) print(request *http.Request, body []byte, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.count++
-	fmt.Fprintf(r.out, "\n#%d  %s  %s %s\n", r.count, time.Now().Format("15:04:05.000"), request.Method, request.URL)
-	names := make([]string, 0, len(request.Header))
-	for name := range request.Header {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n#%d  %s  %s %s\n", r.count, time.Now().Format("15:04:05.000"), request.Method, request.URL)
+	for _, name := range slices.Sorted(maps.Keys(request.Header)) {
 		for _, value := range request.Header[name] {
-			fmt.Fprintf(r.out, "  %s: %s\n", name, value)
+			fmt.Fprintf(&b, "  %s: %s\n", name, value)
 		}
 	}
-	fmt.Fprintf(r.out, "\n  %s\n\n", body)
+	fmt.Fprintf(&b, "\n  %s\n\n", body)
 	if err != nil {
-		fmt.Fprintln(r.out, "  The body could not be read:", err)
-		return
+		fmt.Fprintln(&b, "  The body could not be read:", err)
+	} else {
+		for _, line := range r.verdicts(request.Header, body) {
+			fmt.Fprintln(&b, "  "+line)
+		}
 	}
-	for _, line := range r.verdicts(request.Header, body) {
-		fmt.Fprintln(r.out, "  "+line)
-	}
+	_, _ = io.WriteString(r.out, b.String()) // for people: nothing hangs on it
 }
 
 // verdicts say of each signature whether it is right, as a receiver in production would find out.

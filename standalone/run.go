@@ -465,7 +465,7 @@ func (s *stack) askReady(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	response, err := http.DefaultClient.Do(request) //nolint:gosec // our own child
+	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return err
 	}

@@ -357,7 +357,7 @@ func TestOneLineSaysWhatToDo(t *testing.T) {
 	m := newMachine(t)
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer busy.Close()
+	defer func() { require.NoError(t, busy.Close()) }()
 	taken := strconv.Itoa(busy.Addr().(*net.TCPAddr).Port)
 	file := filepath.Join(m.dir, "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))

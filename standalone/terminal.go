@@ -18,33 +18,38 @@ type terminal struct {
 
 func newTerminal(out io.Writer) *terminal { return &terminal{out: out} }
 
+// printf prints; for people: nothing hangs on it.
+func (t *terminal) printf(format string, args ...any) {
+	_, _ = fmt.Fprintf(t.out, format, args...)
+}
+
 // begin opens a step's line.
 func (t *terminal) begin(name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.open, t.detail, t.begun = name, "", time.Now()
-	fmt.Fprintf(t.out, "  %s… ", name)
+	t.printf("  %s… ", name)
 }
 
 // note adds to the open line what takes long.
 func (t *terminal) note(text string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	fmt.Fprintf(t.out, "%s… ", text)
+	t.printf("%s… ", text)
 }
 
 // version says of which version the open step's program is.
 func (t *terminal) version(text string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	fmt.Fprintf(t.out, "%s ", text)
+	t.printf("%s ", text)
 }
 
 // ready ends the open line.
 func (t *terminal) ready() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	fmt.Fprintf(t.out, "ready (%.1fs)\n", time.Since(t.begun).Seconds())
+	t.printf("ready (%.1fs)\n", time.Since(t.begun).Seconds())
 	t.open = ""
 }
 
@@ -52,7 +57,7 @@ func (t *terminal) ready() {
 func (t *terminal) failed() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	fmt.Fprintln(t.out, "no")
+	t.printf("no\n")
 	t.open = ""
 }
 
@@ -61,15 +66,15 @@ func (t *terminal) line(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.open != "" {
-		fmt.Fprintln(t.out)
+		t.printf("\n")
 		t.open = ""
 	}
-	fmt.Fprintf(t.out, format+"\n", args...)
+	t.printf(format+"\n", args...)
 }
 
 // block prints text as it is.
 func (t *terminal) block(text string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	fmt.Fprint(t.out, text)
+	t.printf("%s", text)
 }

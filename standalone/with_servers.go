@@ -30,7 +30,7 @@ func (c *withServersCommand) Run() (err error) {
 		args = args[1:]
 	}
 	if len(args) == 0 {
-		return errors.New("what shall run with the servers? Such as: standalone with-servers -- go test ./...")
+		return errors.New("a command is missing, such as in: standalone with-servers -- go test ./pkg")
 	}
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -93,7 +93,7 @@ func wait(process *supervise.Process, private *servers.Servers, signals <-chan o
 			return process.Wait()
 		case s := <-signals:
 			if kill == nil {
-				_ = process.SignalGroup(s.(syscall.Signal)) //nolint:errcheck,forcetypeassert // of Notify on Unix
+				_ = process.SignalGroup(s.(syscall.Signal)) // on Unix, all are of this type
 				kill = time.After(commandGrace)
 				continue
 			}

@@ -99,7 +99,7 @@ func (d *Dir) Postgres() string { return filepath.Join(d.Path, "postgres") }
 
 // Log opens a log, to be added to.
 func (d *Dir) Log(name string) (*os.File, error) {
-	return os.OpenFile(filepath.Join(d.Logs(), name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	return os.OpenFile(filepath.Join(d.Logs(), name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // in the user's folder
 }
 
 // Save writes credentials and state; a crash leaves the former or the new ones.

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,6 +23,9 @@ type account struct {
 func chooseAccount(dir string) (account, error) {
 	if os.Geteuid() != 0 {
 		return account{}, nil
+	}
+	if runtime.GOOS != "linux" {
+		return account{}, errors.New("Postgres does not run as root: start this program as an ordinary user") //nolint:staticcheck // a name
 	}
 	if info, err := os.Stat(dir); err == nil {
 		if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Uid != 0 {
@@ -75,7 +79,7 @@ func (a account) owns(path string) error {
 // descriptor's entry in /proc leads straight there, for the program and for all that it starts. (The same by a current
 // folder does not do: Postgres up to 15 changes folders when it starts and returns by the path.)
 func (a account) lend(cmd *exec.Cmd, file *os.File) string {
-	if !a.switched || runtime.GOOS != "linux" {
+	if !a.switched {
 		return file.Name()
 	}
 	cmd.ExtraFiles = append(cmd.ExtraFiles, file)

@@ -197,7 +197,7 @@ func (c *Cluster) initialise(ctx context.Context) error {
 
 // settings are what the server starts with. They are given anew at each start, so that a new version's take effect.
 func (c *Cluster) settings() map[string]string {
-	s := map[string]string{
+	s := map[string]string{ //nolint:gosec // no credentials among them
 		"listen_addresses":        "127.0.0.1",
 		"port":                    strconv.Itoa(c.config.Port),
 		"unix_socket_directories": "", // their paths are limited to 107 bytes, and loopback is as fast
@@ -308,7 +308,7 @@ func (c *Cluster) AwaitReady(ctx context.Context, ended <-chan struct{}) error {
 		case <-ended:
 			return supervise.ErrEnded
 		case <-ctx.Done():
-			return fmt.Errorf("Postgres did not come up: %w", err) //nolint:revive,staticcheck // a name
+			return fmt.Errorf("Postgres did not come up: %w", err) //nolint:staticcheck // a name
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

@@ -33,10 +33,10 @@ func prepare(t *testing.T, dir string) *Cluster {
 	require.NoError(t, err)
 	log, err := os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(t, err)
-	t.Cleanup(func() { log.Close() })
+	t.Cleanup(func() { require.NoError(t, log.Close()) })
 	c, err := Prepare(t.Context(), Config{Dir: filepath.Join(dir, "postgres"), Port: port, Password: "secret", Log: log})
 	require.NoError(t, err)
-	t.Cleanup(func() { c.Close() })
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
 	return c
 }
 
@@ -53,7 +53,7 @@ func query[T any](t *testing.T, c *Cluster, sql string) T {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), c.URL("mathub"))
 	require.NoError(t, err)
-	defer conn.Close(context.Background())
+	defer func() { require.NoError(t, conn.Close(context.Background())) }()
 	rows, err := conn.Query(t.Context(), sql)
 	require.NoError(t, err)
 	v, err := pgx.CollectOneRow(rows, pgx.RowTo[T])

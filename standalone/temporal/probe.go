@@ -51,7 +51,7 @@ type Probe struct {
 func NewProbe(addr string) (*Probe, error) {
 	c, err := client.NewLazyClient(client.Options{HostPort: addr, Namespace: Namespace, Logger: sdklog.NewStructuredLogger(quiet)})
 	if err != nil {
-		return nil, fmt.Errorf("Temporal's client: %w", err) //nolint:revive,staticcheck // a name
+		return nil, fmt.Errorf("Temporal's client: %w", err) //nolint:staticcheck // a name
 	}
 	return &Probe{client: c}, nil
 }

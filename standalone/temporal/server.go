@@ -26,10 +26,14 @@ import (
 	"go.temporal.io/server/common/persistence/sql/sqlplugin/postgresql"
 	"go.temporal.io/server/common/primitives"
 	"go.temporal.io/server/temporal"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/mathub/webhooks/standalone/freeport"
 )
 
-// DefaultHistoryShards: each shard writes by itself, one transaction at a time, so that it takes several to keep a
+// DefaultHistoryShards is what a new cluster gets: each shard writes by itself, one transaction at a time, so that it takes several to keep a
 // machine's cores and its disk busy; each also costs some memory and idle work.
 const DefaultHistoryShards = 16
 
@@ -56,7 +60,9 @@ func Run(ctx context.Context, settings Settings) error {
 	if level == "" {
 		level = "warn"
 	}
-	logger := log.NewZapLogger(log.BuildZapLogger(log.Config{Level: level, Format: "console"}))
+	// A line an error: each names the place that it comes from, and stacks would bury them.
+	noStacks := zap.AddStacktrace(zap.LevelEnablerFunc(func(zapcore.Level) bool { return false }))
+	logger := log.NewZapLogger(log.BuildZapLogger(log.Config{Level: level, Format: "console"}).WithOptions(noStacks))
 	cfg, err := settings.config()
 	if err != nil {
 		return err
@@ -79,7 +85,7 @@ func Run(ctx context.Context, settings Settings) error {
 		temporal.WithDynamicConfigClient(settings.dynamicConfig()),
 	)
 	if err != nil {
-		return fmt.Errorf("Temporal: %w", err) //nolint:revive,staticcheck // a name
+		return fmt.Errorf("Temporal: %w", err) //nolint:staticcheck // a name
 	}
 	if err := server.Start(); err != nil {
 		return fmt.Errorf("start Temporal: %w", err)
@@ -126,7 +132,7 @@ func (s Settings) config() (*config.Config, error) {
 	for _, name := range temporal.DefaultServices {
 		port := s.Port
 		if name != string(primitives.FrontendService) {
-			if port, err = freePort(); err != nil {
+			if port, err = freeport.Find(); err != nil {
 				return nil, err
 			}
 		}
@@ -222,7 +228,7 @@ func registerNamespaces(ctx context.Context, addr string) error {
 	defer cancel()
 	namespaces, err := client.NewNamespaceClient(client.Options{HostPort: addr, Logger: sdklog.NewStructuredLogger(quiet)})
 	if err != nil {
-		return fmt.Errorf("Temporal's namespaces: %w", err) //nolint:revive,staticcheck // a name
+		return fmt.Errorf("Temporal's namespaces: %w", err) //nolint:staticcheck // a name
 	}
 	defer namespaces.Close()
 	for name, retention := range map[string]time.Duration{Namespace: Retention, probeNamespace: probeRetention} {
@@ -242,15 +248,4 @@ func registerNamespaces(ctx context.Context, addr string) error {
 		}
 	}
 	return nil
-}
-
-// freePort is a loopback port that was free a moment ago. If another process takes it, the server ends and is started
-// again with another.
-func freePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not wait
-	if err != nil {
-		return 0, err
-	}
-	port := listener.Addr().(*net.TCPAddr).Port //nolint:errcheck,forcetypeassert // of "tcp"
-	return port, listener.Close()
 }

@@ -25,8 +25,10 @@ const (
 	Namespace = "default"
 	// Retention is how long closed workflows stay visible.
 	Retention = 7 * 24 * time.Hour
-	// Database and VisibilityDatabase are what the server needs in Postgres; it makes their tables by itself.
-	Database           = "temporal"
+	// Database is the one of the server's two databases in Postgres that holds all but what VisibilityDatabase does. The
+	// server makes their tables by itself.
+	Database = "temporal"
+	// VisibilityDatabase is the one for lists of workflows.
 	VisibilityDatabase = "temporal_visibility"
 )
 
@@ -66,7 +68,7 @@ func (s Settings) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.I
 func (s Settings) Command(log *os.File, args ...string) (*exec.Cmd, error) {
 	encoded, err := json.Marshal(s)
 	if err != nil {
-		return nil, fmt.Errorf("Temporal's settings: %w", err) //nolint:revive,staticcheck // a name
+		return nil, fmt.Errorf("Temporal's settings: %w", err) //nolint:staticcheck // a name
 	}
 	cmd, err := supervise.Self(log, args...)
 	if err != nil {
@@ -94,7 +96,7 @@ func childSettings() (Settings, error) {
 func (s Settings) postgres() (addr, user, password string, err error) {
 	u, err := url.Parse(s.PostgresURL)
 	if err != nil || u.User == nil || u.Port() == "" {
-		return "", "", "", errors.New("Temporal's Postgres URL must name user, password, host and port") //nolint:revive,staticcheck // a name
+		return "", "", "", errors.New("Temporal's Postgres URL must name user, password, host and port") //nolint:staticcheck // a name
 	}
 	password, _ = u.User.Password()
 	return u.Host, u.User.Username(), password, nil

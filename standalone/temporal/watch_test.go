@@ -71,7 +71,7 @@ func TestServer(t *testing.T) {
 		require.NoError(t, s.StartTemporal(t.Context()))
 		conn, err := pgx.Connect(t.Context(), s.DatabaseURL(temporal.Database))
 		require.NoError(t, err)
-		defer conn.Close(context.Background())
+		defer func() { require.NoError(t, conn.Close(context.Background())) }()
 		var shards int
 		require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*) FROM shards").Scan(&shards))
 		require.Equal(t, 4, shards)
@@ -80,7 +80,7 @@ func TestServer(t *testing.T) {
 		require.NoError(t, s.StopTemporal(t.Context()))
 		conn, err := pgx.Connect(t.Context(), s.DatabaseURL(temporal.VisibilityDatabase))
 		require.NoError(t, err)
-		defer conn.Close(context.Background())
+		defer func() { require.NoError(t, conn.Close(context.Background())) }()
 		_, err = conn.Exec(t.Context(), "DELETE FROM schema_version")
 		require.NoError(t, err)
 		require.NoError(t, s.StartTemporal(t.Context()))

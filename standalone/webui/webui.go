@@ -110,7 +110,7 @@ func (s Settings) ask(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	response, err := http.DefaultClient.Do(request) //nolint:gosec // our own child
+	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return err
 	}
