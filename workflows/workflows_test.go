@@ -3,6 +3,7 @@ package workflows
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/workflow"
 
 	"github.com/mathub/webhooks/activities"
 )
@@ -28,6 +30,7 @@ func newEnv(t *testing.T) *testsuite.TestWorkflowEnvironment {
 	env.RegisterWorkflow(DeliverBatch)
 	env.RegisterWorkflow(RetryDelivery)
 	env.RegisterWorkflow(SendTest)
+	env.RegisterWorkflow(Recover)
 	(&activities.Activities{}).Register(env)
 	env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: "event-e1", TaskQueue: TaskQueue})
 	t.Cleanup(func() { env.AssertExpectations(t) })
@@ -276,4 +279,77 @@ func TestFairnessKeysFit(t *testing.T) {
 	long := fairnessKey(strings.Repeat("b", 65))
 	require.Len(t, long, 64)
 	require.NotEqual(t, long, fairnessKey(strings.Repeat("b", 66)))
+}
+
+func recoveryOf(t *testing.T, env *testsuite.TestWorkflowEnvironment) (p Progress) {
+	answer, err := env.QueryWorkflow(ProgressQuery)
+	require.NoError(t, err)
+	require.NoError(t, answer.Get(&p))
+	return p
+}
+
+func missedEvents(n int) []activities.Missed {
+	page := make([]activities.Missed, n)
+	for i := range page {
+		page[i] = activities.Missed{EventID: fmt.Sprintf("e%03d", i), AcceptedAt: time.Unix(int64(i), 0).UTC(), Attempt: 1 + i%3}
+	}
+	return page
+}
+
+func TestARecoveryDeliversOneByOneAndRests(t *testing.T) {
+	env := newEnv(t)
+	page := missedEvents(25)
+	env.OnActivity(act.ListMissed, mock.Anything, mock.Anything).Return(page, nil).Once()
+	var sent []activities.Missed
+	env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(func(_ context.Context, d activities.SlowDelivery) (activities.Result, error) {
+		sent = append(sent, activities.Missed{EventID: d.EventID, AcceptedAt: page[len(sent)].AcceptedAt, Attempt: d.Attempt})
+		switch len(sent) {
+		case 3:
+			return failed(time.Hour), nil
+		case 4:
+			return activities.Result{Status: activities.Skipped, Error: activities.NotSubscribed}, nil
+		}
+		return delivered(), nil
+	})
+	began := env.Now()
+	env.ExecuteWorkflow(Recover, RecoverInput{Target: target(true), Progress: Progress{Found: 25, Remaining: 25}})
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, page, sent)
+	require.Equal(t, Progress{State: RecoveryCompleted, Found: 25, Delivered: 23, Failed: 1, LastError: "HTTP 500"}, recoveryOf(t, env))
+	require.Equal(t, 2*recoverPause, env.Now().Sub(began).Truncate(recoverPause))
+}
+
+func TestARecoveryGoesOnWhereItsPageEnded(t *testing.T) {
+	env := newEnv(t)
+	page := missedEvents(activities.MissedPage)
+	env.OnActivity(act.ListMissed, mock.Anything, mock.Anything).Return(page, nil).Once()
+	env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(delivered(), nil)
+	in := RecoverInput{Target: target(true), Progress: Progress{Found: 150, Remaining: 150}}
+	env.ExecuteWorkflow(Recover, in)
+	var next *workflow.ContinueAsNewError
+	require.ErrorAs(t, env.GetWorkflowError(), &next)
+	var carried RecoverInput
+	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &carried))
+	in.After, in.Progress = page[len(page)-1], Progress{State: RecoveryRunning, Found: 150, Delivered: 100, Remaining: 50}
+	require.Equal(t, in, carried)
+}
+
+func TestARecoveryStopsWhenTheWebhookIsDisabledAgain(t *testing.T) {
+	env := newEnv(t)
+	env.OnActivity(act.ListMissed, mock.Anything, mock.Anything).Return(missedEvents(5), nil).Once()
+	env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(activities.Result{Status: activities.Skipped, Error: activities.WebhookDisabled}, nil).Once()
+	env.ExecuteWorkflow(Recover, RecoverInput{Target: target(true), Progress: Progress{Found: 5, Remaining: 5}})
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, Progress{State: RecoveryStopped, Found: 5, Remaining: 5, LastError: activities.WebhookDisabled}, recoveryOf(t, env))
+}
+
+func TestACancelledRecoveryEndsAfterTheDeliveryUnderWay(t *testing.T) {
+	env := newEnv(t)
+	env.OnActivity(act.ListMissed, mock.Anything, mock.Anything).Return(missedEvents(20), nil).Once()
+	env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(delivered(), nil)
+	env.RegisterDelayedCallback(env.CancelWorkflow, recoverPause/2) // it rests after ten
+	env.ExecuteWorkflow(Recover, RecoverInput{Target: target(true), Progress: Progress{Found: 20, Remaining: 20}})
+	var cancelled *temporal.CanceledError
+	require.ErrorAs(t, env.GetWorkflowError(), &cancelled)
+	require.Equal(t, Progress{State: RecoveryCancelled, Found: 20, Delivered: 10, Remaining: 10}, recoveryOf(t, env))
 }
