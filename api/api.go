@@ -5,6 +5,7 @@ package api
 import (
 	"context"
 	_ "embed"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -80,7 +81,6 @@ func New(cfg Config) (http.Handler, error) {
 		Middlewares:  []MiddlewareFunc{s.authenticate},
 		ErrorHandler: func(c *gin.Context, _ error, _ int) { fail(c, s.log, errNotFound) }, // of a path parameter
 	})
-	router.GET("/openapi.json", func(c *gin.Context) { c.Data(http.StatusOK, "application/json", s.openAPI) })
 	return router, nil
 }
 
@@ -100,6 +100,11 @@ func (s *server) recover(c *gin.Context) {
 		}
 	}()
 	c.Next()
+}
+
+// OpenAPI serves the contract.
+func (s *server) OpenAPI(c *gin.Context) {
+	s.answer(c, func() (reply, error) { return ok(json.RawMessage(s.openAPI)), nil })
 }
 
 // Healthz answers while the process is up.

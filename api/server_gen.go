@@ -336,6 +336,9 @@ type ServerInterface interface {
 	// Healthz Whether the process is up.
 	// (GET /healthz)
 	Healthz(c *gin.Context)
+	// OpenAPI This document.
+	// (GET /openapi.json)
+	OpenAPI(c *gin.Context)
 	// Readyz Whether Postgres and Temporal answer, within 2 s.
 	// (GET /readyz)
 	Readyz(c *gin.Context)
@@ -708,6 +711,19 @@ func (siw *ServerInterfaceWrapper) Healthz(c *gin.Context) {
 	siw.Handler.Healthz(c)
 }
 
+// OpenAPI operation middleware
+func (siw *ServerInterfaceWrapper) OpenAPI(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.OpenAPI(c)
+}
+
 // Readyz operation middleware
 func (siw *ServerInterfaceWrapper) Readyz(c *gin.Context) {
 
@@ -765,4 +781,5 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.DELETE(options.BaseURL+"/api/internal/v1/bots/:id/keys/:keyId", wrapper.DeleteKey)
 	router.GET(options.BaseURL+"/healthz", wrapper.Healthz)
 	router.GET(options.BaseURL+"/readyz", wrapper.Readyz)
+	router.GET(options.BaseURL+"/openapi.json", wrapper.OpenAPI)
 }

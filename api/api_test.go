@@ -1,0 +1,529 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/getkin/kin-openapi/routers/gorillamux"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/log"
+
+	"github.com/mathub/webhooks/api"
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/db/dbtest"
+	"github.com/mathub/webhooks/webhook"
+)
+
+const (
+	serviceToken = "service-token"
+	webhooksPath = "/api/bot/v1/webhooks"
+)
+
+// contract is openapi.yaml, which every answer of the suite is held against.
+var contract = sync.OnceValues(func() (routers.Router, error) {
+	document, err := openapi3.NewLoader().LoadFromFile("openapi.yaml")
+	if err != nil {
+		return nil, err
+	}
+	if err := document.Validate(context.Background()); err != nil {
+		return nil, err
+	}
+	return gorillamux.NewRouter(document)
+})
+
+type testAPI struct {
+	t      testing.TB
+	url    string
+	pool   *pgxpool.Pool
+	keyset *db.Keyset
+}
+
+// newAPI serves the API on a real listener, a real Postgres, and the given Temporal client; nil is one whose server
+// nobody runs.
+func newAPI(t testing.TB, temporal client.Client, change func(*api.Config)) *testAPI {
+	t.Helper()
+	if temporal == nil {
+		var err error
+		temporal, err = client.NewLazyClient(client.Options{HostPort: "127.0.0.1:1", Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler))})
+		require.NoError(t, err)
+		t.Cleanup(temporal.Close)
+	}
+	text, err := db.NewKeyset()
+	require.NoError(t, err)
+	keyset, err := db.ParseKeyset(text)
+	require.NoError(t, err)
+	cfg := api.Config{
+		Pool: dbtest.New(t), Temporal: temporal, Keyset: keyset, ServiceToken: serviceToken, Version: "test",
+		URLRules: webhook.URLRules{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowHTTP: true},
+		Logger:   slog.New(slog.DiscardHandler),
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	handler, err := api.New(cfg)
+	require.NoError(t, err)
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	return &testAPI{t: t, url: server.URL, pool: cfg.Pool, keyset: keyset}
+}
+
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (a answer) into(t testing.TB, v any) {
+	t.Helper()
+	require.NoError(t, json.Unmarshal(a.body, v), "%.1000s", a.body)
+}
+
+type fault struct {
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+	Errors []struct {
+		Field   string `json:"field"`
+		Message string `json:"message"`
+	} `json:"errors"`
+}
+
+func (a answer) fault(t testing.TB) (f fault) {
+	t.Helper()
+	require.Equal(t, "application/problem+json", a.header.Get("Content-Type"), "%s", a.body)
+	a.into(t, &f)
+	require.Equal(t, a.status, f.Status)
+	return f
+}
+
+func (a answer) fields(t testing.TB) (fields []string) {
+	t.Helper()
+	for _, e := range a.fault(t).Errors {
+		require.NotEmpty(t, e.Message)
+		fields = append(fields, e.Field)
+	}
+	return fields
+}
+
+// do sends a request with a token, and a body: nil for none, a string as it is, anything else as JSON.
+func (a *testAPI) do(method, path, token string, body any) answer {
+	a.t.Helper()
+	var content io.Reader = http.NoBody
+	switch body := body.(type) {
+	case nil:
+	case string:
+		content = strings.NewReader(body)
+	default:
+		raw, err := json.Marshal(body)
+		require.NoError(a.t, err)
+		content = bytes.NewReader(raw)
+	}
+	req, err := http.NewRequestWithContext(a.t.Context(), method, a.url+path, content)
+	require.NoError(a.t, err)
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	return a.send(req)
+}
+
+func (a *testAPI) send(req *http.Request) answer {
+	a.t.Helper()
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(a.t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(a.t, err)
+	got := answer{resp.StatusCode, resp.Header, body}
+	a.holdAgainstContract(req, got)
+	return got
+}
+
+func (a *testAPI) holdAgainstContract(req *http.Request, got answer) {
+	a.t.Helper()
+	require.NotEmpty(a.t, got.header.Get("X-Request-Id"))
+	require.Equal(a.t, "nosniff", got.header.Get("X-Content-Type-Options"))
+	if got.status >= 400 {
+		f := got.fault(a.t)
+		require.NotEmpty(a.t, f.Detail)
+	}
+	router, err := contract()
+	require.NoError(a.t, err)
+	plain := req.Clone(context.Background())
+	plain.URL.Scheme, plain.URL.Host, plain.Host = "", "", ""
+	route, params, err := router.FindRoute(plain)
+	if err != nil {
+		require.Contains(a.t, []int{401, 404, 405}, got.status, "not in the contract: %s %s", req.Method, req.URL.Path)
+		return
+	}
+	in := &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: &openapi3filter.RequestValidationInput{Request: plain, PathParams: params, Route: route},
+		Status:                 got.status, Header: got.header,
+		Options: &openapi3filter.Options{IncludeResponseStatus: true},
+	}
+	in.SetBodyBytes(got.body)
+	require.NoError(a.t, openapi3filter.ValidateResponse(context.Background(), in), "%s %s answered %d %s", req.Method, req.URL.Path, got.status, got.body)
+}
+
+// bot makes a bot and a key.
+func (a *testAPI) bot() (id, key string) {
+	a.t.Helper()
+	bot, err := api.CreateBot(a.t.Context(), a.pool, "", "bot")
+	require.NoError(a.t, err)
+	made, err := api.CreateKey(a.t.Context(), a.pool, bot.ID)
+	require.NoError(a.t, err)
+	return bot.ID, made.Key
+}
+
+func (a *testAPI) hook(key string) string {
+	a.t.Helper()
+	got := a.do("POST", webhooksPath, key, map[string]any{"url": "https://example.com/hook", "events": []string{"post.created"}, "secret": "s3cret"})
+	require.Equal(a.t, http.StatusCreated, got.status, "%s", got.body)
+	var w struct{ ID string }
+	got.into(a.t, &w)
+	return w.ID
+}
+
+func (a *testAPI) execute(sql string, args ...any) {
+	a.t.Helper()
+	_, err := a.pool.Exec(a.t.Context(), sql, args...)
+	require.NoError(a.t, err)
+}
+
+func TestTheContractsEventTypesAreTheCatalogs(t *testing.T) {
+	document, err := openapi3.NewLoader().LoadFromFile("openapi.yaml")
+	require.NoError(t, err)
+	var named []string
+	for _, v := range document.Components.Schemas["EventType"].Value.Enum {
+		named = append(named, fmt.Sprint(v))
+	}
+	var want []string
+	for _, e := range webhook.Subscribable() {
+		want = append(want, string(e))
+	}
+	require.Equal(t, want, named)
+}
+
+func TestEveryRouteIsInTheContractAndTheOtherWayRound(t *testing.T) {
+	raw, err := os.ReadFile("server_gen.go")
+	require.NoError(t, err)
+	document, err := openapi3.NewLoader().LoadFromFile("openapi.yaml")
+	require.NoError(t, err)
+	var paths []string
+	for path, item := range document.Paths.Map() {
+		for method := range item.Operations() {
+			route := method + " " + strings.NewReplacer("{", ":", "}", "").Replace(path)
+			paths = append(paths, route)
+			require.Contains(t, string(raw), fmt.Sprintf("router.%s(options.BaseURL+%q", method, strings.TrimPrefix(route, method+" ")))
+		}
+	}
+	require.Equal(t, len(paths), strings.Count(string(raw), "(options.BaseURL+\""))
+	served := newAPI(t, nil, nil).do("GET", "/openapi.json", "", nil)
+	require.Equal(t, http.StatusOK, served.status)
+	_, err = openapi3.NewLoader().LoadFromData(served.body)
+	require.NoError(t, err)
+}
+
+func TestWebhookLifecycle(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	botID, key := a.bot()
+	got := a.do("POST", webhooksPath, key, `{"url":"https://EXAMPLE.com/hook?token=1","events":["post.created","mention","post.created"],"secret":"s3cret"}`)
+	require.Equal(t, http.StatusCreated, got.status, "%s", got.body)
+	var w map[string]any
+	got.into(t, &w)
+	id, _ := w["id"].(string)
+	require.Equal(t, webhooksPath+"/"+id, got.header.Get("Location"))
+	require.Equal(t, botID, w["botId"])
+	require.Equal(t, "https://example.com/hook?token=1", w["url"])
+	require.Equal(t, []any{"post.created", "mention"}, w["events"], "repetitions are dropped")
+	require.Equal(t, true, w["isActive"])
+	require.Equal(t, true, w["hasSecret"])
+	require.Equal(t, 0.0, w["failureCount"])
+	require.Nil(t, w["disabledAt"])
+	require.Regexp(t, `^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$`, w["createdAt"])
+	require.NotContains(t, string(got.body), "s3cret")
+
+	require.Equal(t, string(got.body), string(a.do("GET", webhooksPath+"/"+id, key, nil).body))
+	var list []map[string]any
+	second := a.hook(key)
+	a.do("GET", webhooksPath, key, nil).into(t, &list)
+	require.Len(t, list, 2)
+	require.Equal(t, []any{id, second}, []any{list[0]["id"], list[1]["id"]}, "oldest first")
+
+	a.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, duration_ms, attempted_at) VALUES (gen_random_uuid(), $1, 'e', 1, 0, true, 1, now())", id)
+	require.Equal(t, http.StatusNoContent, a.do("DELETE", webhooksPath+"/"+id, key, nil).status)
+	require.Equal(t, http.StatusNotFound, a.do("GET", webhooksPath+"/"+id, key, nil).status)
+	require.Equal(t, http.StatusNotFound, a.do("DELETE", webhooksPath+"/"+id, key, nil).status)
+	var left int
+	require.NoError(t, a.pool.QueryRow(t.Context(), "SELECT count(*) FROM deliveries").Scan(&left))
+	require.Zero(t, left, "its history goes with it")
+	empty, other := a.bot()
+	require.NotEmpty(t, empty)
+	require.Equal(t, "[]\n", string(a.do("GET", webhooksPath, other, nil).body))
+}
+
+func TestPatchChangesOnlyWhatItNames(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	_, key := a.bot()
+	changes := map[string]struct {
+		value any
+		check func(t *testing.T, w map[string]any)
+	}{
+		"url":      {"https://example.org/new", func(t *testing.T, w map[string]any) { require.Equal(t, "https://example.org/new", w["url"]) }},
+		"events":   {[]string{"mention"}, func(t *testing.T, w map[string]any) { require.Equal(t, []any{"mention"}, w["events"]) }},
+		"isActive": {false, func(t *testing.T, w map[string]any) { require.Equal(t, false, w["isActive"]) }},
+		"secret":   {nil, func(t *testing.T, w map[string]any) { require.Equal(t, false, w["hasSecret"]) }},
+	}
+	names := []string{"url", "events", "isActive", "secret"}
+	shown := map[string]string{"url": "url", "events": "events", "isActive": "isActive", "secret": "hasSecret"}
+	for mask := range 1 << len(names) {
+		id := a.hook(key)
+		var before, after map[string]any
+		a.do("GET", webhooksPath+"/"+id, key, nil).into(t, &before)
+		change := map[string]any{}
+		for i, name := range names {
+			if mask&(1<<i) != 0 {
+				change[name] = changes[name].value
+			}
+		}
+		got := a.do("PATCH", webhooksPath+"/"+id, key, change)
+		require.Equal(t, http.StatusOK, got.status, "%s", got.body)
+		got.into(t, &after)
+		for _, name := range names {
+			if _, named := change[name]; named {
+				changes[name].check(t, after)
+			} else {
+				require.Equal(t, before[shown[name]], after[shown[name]], "%s was not named in %v", name, change)
+			}
+		}
+		require.Equal(t, mask == 0, before["updatedAt"] == after["updatedAt"])
+		a.do("DELETE", webhooksPath+"/"+id, key, nil)
+	}
+}
+
+func TestEnablingResets(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	_, key := a.bot()
+	id := a.hook(key)
+	a.execute("UPDATE webhooks SET is_active = false, failure_count = 10, disabled_at = now() WHERE id = $1", id)
+	var w map[string]any
+	a.do("GET", webhooksPath+"/"+id, key, nil).into(t, &w)
+	require.NotNil(t, w["disabledAt"])
+	for range 2 {
+		a.do("PATCH", webhooksPath+"/"+id, key, `{"isActive":true}`).into(t, &w)
+		require.Equal(t, true, w["isActive"])
+		require.Equal(t, 0.0, w["failureCount"])
+		require.Nil(t, w["disabledAt"])
+	}
+	var generation int
+	require.NoError(t, a.pool.QueryRow(t.Context(), "SELECT generation FROM webhooks WHERE id = $1", id).Scan(&generation))
+	require.Equal(t, 2, generation)
+	a.do("PATCH", webhooksPath+"/"+id, key, `{"isActive":false}`).into(t, &w)
+	require.NotNil(t, w["disabledAt"])
+}
+
+func TestSecretsAreSealedAndReplaced(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	_, key := a.bot()
+	id := a.hook(key)
+	for _, secret := range []string{"another", "пароль", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"} {
+		require.Equal(t, http.StatusOK, a.do("PATCH", webhooksPath+"/"+id, key, map[string]any{"secret": secret}).status)
+		var sealed []byte
+		require.NoError(t, a.pool.QueryRow(t.Context(), "SELECT secret FROM webhooks WHERE id = $1", id).Scan(&sealed))
+		require.NotContains(t, string(sealed), secret)
+		opened, err := a.keyset.Open(must(a.t, id), sealed)
+		require.NoError(t, err)
+		require.Equal(t, secret, opened)
+	}
+}
+
+func TestDeliveriesAreListedAsSent(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	_, key := a.bot()
+	id := a.hook(key)
+	payload := `{"event":"post.created","timestamp":"2025-03-20T10:30:00.000Z","data":{"n":12345678901234567890.12345678901234567890,"html":"<a>&</a>","line":"` + "\u2028" + `","nul":"\u0000"}}`
+	a.execute("INSERT INTO events (id, type, payload, run_id) VALUES ('e', 'post.created', $1, 'run')", []byte(payload))
+	for i := range 60 {
+		a.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, status_code, response_body, error, duration_ms, attempted_at) VALUES (gen_random_uuid(), $1, 'e', $2, 0, false, 500, $3, 'HTTP 500', 7, '2025-03-20 10:30:00.1234+00')", id, i+1, []byte("bad \xff nul \x00"))
+	}
+	a.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, error, duration_ms, attempted_at) VALUES (gen_random_uuid(), $1, 'e', 61, 0, false, 'timeout', 5000, now())", id)
+	got := a.do("GET", webhooksPath+"/"+id+"/deliveries", key, nil)
+	var list []map[string]any
+	got.into(t, &list)
+	require.Len(t, list, 50)
+	require.Equal(t, 61.0, list[0]["attempt"], "newest first")
+	require.Nil(t, list[0]["statusCode"])
+	require.Nil(t, list[0]["responseBody"])
+	require.Equal(t, "timeout", list[0]["error"])
+	require.Equal(t, 60.0, list[1]["attempt"])
+	require.Equal(t, "bad \uFFFD nul \x00", list[1]["responseBody"])
+	require.Equal(t, "2025-03-20T10:30:00.123Z", list[1]["attemptedAt"])
+	require.Equal(t, 50, strings.Count(string(got.body), `"payload":`+payload), "byte for byte")
+}
+
+func TestAuthentication(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	botID, key := a.bot()
+	path := "/api/internal/v1/bots/" + botID + "/keys"
+	made := a.do("POST", path, serviceToken, nil)
+	require.Equal(t, http.StatusCreated, made.status)
+	var second struct{ ID, Key string }
+	made.into(t, &second)
+	request := func(authorization ...string) answer {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", a.url+webhooksPath, http.NoBody)
+		require.NoError(t, err)
+		for _, v := range authorization {
+			req.Header.Add("Authorization", v)
+		}
+		return a.send(req)
+	}
+	for _, good := range []string{"Bearer " + key, "bearer " + key, "BEARER  " + key, "Bearer " + second.Key} {
+		require.Equal(t, http.StatusOK, request(good).status, good)
+	}
+	for _, bad := range [][]string{nil, {""}, {"Bearer"}, {"Bearer "}, {key}, {"Basic " + key}, {"Bearer " + key + "x"}, {"Bearer " + serviceToken}, {"Bearer " + key, "Bearer " + key}, {"Bearer " + strings.Repeat("x", 10_000)}} {
+		got := request(bad...)
+		require.Equal(t, http.StatusUnauthorized, got.status, "%.40v", bad)
+		require.Contains(t, got.header.Get("WWW-Authenticate"), "Bearer")
+	}
+	require.Equal(t, http.StatusUnauthorized, a.do("POST", path, key, nil).status, "a bot's key is no service token")
+	require.Equal(t, http.StatusUnauthorized, a.do("POST", path, "", nil).status)
+
+	require.Equal(t, http.StatusNoContent, a.do("DELETE", path+"/"+second.ID, serviceToken, nil).status)
+	require.Equal(t, http.StatusUnauthorized, request("Bearer "+second.Key).status, "revoked at once")
+	require.Equal(t, http.StatusOK, request("Bearer "+key).status)
+	require.Equal(t, http.StatusNotFound, a.do("DELETE", path+"/"+second.ID, serviceToken, nil).status)
+
+	off := newAPI(t, nil, func(c *api.Config) { c.ServiceToken = "" })
+	require.Equal(t, http.StatusNotFound, off.do("POST", "/api/internal/v1/bots", "", `{"name":"x"}`).status)
+}
+
+func TestAnotherBotsWebhookDoesNotExist(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	_, owner := a.bot()
+	_, stranger := a.bot()
+	id := a.hook(owner)
+	delivery := "01a20893-d904-7c99-b506-306c14735eef"
+	for _, route := range []string{"GET ", "PATCH ", "DELETE ", "POST /test", "GET /deliveries", "POST /deliveries/" + delivery + "/redeliver", "POST /recover", "GET /recover", "DELETE /recover"} {
+		method, suffix, _ := strings.Cut(route, " ")
+		var bodies []string
+		for _, tried := range []string{id, "01a20893-d904-7c99-b506-306c14735eef", "nonsense", strings.ToUpper(id), strings.ReplaceAll(id, "-", "")} {
+			got := a.do(method, webhooksPath+"/"+tried+suffix, stranger, nil)
+			require.Equal(t, http.StatusNotFound, got.status, "%s of %s", route, tried)
+			bodies = append(bodies, string(got.body))
+		}
+		require.Len(t, slices.Compact(bodies), 1, route)
+	}
+	require.Equal(t, http.StatusOK, a.do("GET", webhooksPath+"/"+id, owner, nil).status)
+}
+
+func TestBots(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	const path = "/api/internal/v1/bots"
+	got := a.do("POST", path, serviceToken, `{"id":"bot-euler","name":"Euler"}`)
+	require.Equal(t, http.StatusCreated, got.status)
+	require.Equal(t, http.StatusConflict, a.do("POST", path, serviceToken, `{"id":"bot-euler","name":"Another"}`).status)
+	require.Equal(t, http.StatusCreated, a.do("POST", path, serviceToken, `{"name":"Euler"}`).status)
+	for body, field := range map[string]string{
+		`{}`: "name", `{"name":""}`: "name", `{"name":null}`: "name", `{"name":5}`: "name", `{"name":"x\u0000"}`: "name",
+		`{"name":"` + strings.Repeat("x", 201) + `"}`: "name", `{"id":"a.b","name":"x"}`: "id", `{"id":"","name":"x"}`: "id", `{"id":null,"name":"x"}`: "id",
+	} {
+		got := a.do("POST", path, serviceToken, body)
+		require.Equal(t, http.StatusUnprocessableEntity, got.status, body)
+		require.Equal(t, []string{field}, got.fields(t), body)
+	}
+	require.Equal(t, http.StatusNotFound, a.do("POST", path+"/nobody/keys", serviceToken, nil).status)
+	require.Equal(t, http.StatusNotFound, a.do("POST", path+"/a.b/keys", serviceToken, nil).status)
+	id, err := api.FindBot(t.Context(), a.pool, "bot-euler")
+	require.NoError(t, err)
+	require.Equal(t, "bot-euler", id)
+	_, err = api.FindBot(t.Context(), a.pool, "Euler")
+	require.ErrorContains(t, err, "give the id")
+	_, err = api.FindBot(t.Context(), a.pool, "nobody")
+	require.ErrorContains(t, err, "no bot")
+}
+
+func TestAtMostFiftyWebhooksHoweverManyAtOnce(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	_, key := a.bot()
+	var mu sync.Mutex
+	statuses := map[int]int{}
+	var all sync.WaitGroup
+	for range 70 {
+		all.Go(func() {
+			got := a.do("POST", webhooksPath, key, `{"url":"https://example.com","events":["mention"]}`)
+			mu.Lock()
+			defer mu.Unlock()
+			statuses[got.status]++
+			if got.status == http.StatusConflict && !strings.Contains(string(got.body), "50") {
+				t.Errorf("the limit is not named: %s", got.body)
+			}
+		})
+	}
+	all.Wait()
+	require.Equal(t, map[int]int{http.StatusCreated: 50, http.StatusConflict: 20}, statuses)
+}
+
+func TestWhatStandsBehindIsAway(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	_, key := a.bot()
+	id := a.hook(key)
+	for _, c := range []struct{ method, path, token, body string }{
+		{"GET", "/readyz", "", ""},
+		{"POST", webhooksPath + "/" + id + "/recover", key, ""},
+	} {
+		got := a.do(c.method, c.path, c.token, nil)
+		require.Equal(t, http.StatusServiceUnavailable, got.status, c.path)
+		require.NotEmpty(t, got.header.Get("Retry-After"))
+	}
+	began := time.Now()
+	got := a.do("POST", "/api/internal/v1/events", serviceToken, `{"event":"post.created","data":{}}`)
+	require.Equal(t, http.StatusServiceUnavailable, got.status)
+	require.Less(t, time.Since(began), 20*time.Second)
+	require.Equal(t, http.StatusOK, a.do("GET", "/healthz", "", nil).status)
+
+	a.pool.Close()
+	for _, path := range []string{webhooksPath, webhooksPath + "/" + id} {
+		require.GreaterOrEqual(t, a.do("GET", path, key, nil).status, 500)
+	}
+}
+
+func TestUnknownRoutesAndMethods(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	_, key := a.bot()
+	require.Equal(t, http.StatusNotFound, a.do("GET", "/nothing", "", nil).status)
+	require.Equal(t, http.StatusNotFound, a.do("GET", "/api/bot/v1/nothing", key, nil).status)
+	require.Equal(t, http.StatusUnauthorized, a.do("GET", "/api/bot/v1/nothing", "", nil).status)
+	got := a.do("PUT", webhooksPath, key, nil)
+	require.Equal(t, http.StatusMethodNotAllowed, got.status)
+	require.Contains(t, got.header.Get("Allow"), "POST")
+}
