@@ -168,16 +168,20 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 	defer temporalClient.Close()
 
 	if runWorker != nil {
+		own, err := ownListeners(serveAPI)
+		if err != nil {
+			return err
+		}
 		deliveries := activities.New(activities.Config{
 			Pool:     pool,
-			Egress:   egress.New(egress.Options{Allow: common.EgressAllow, AllowHTTP: common.EgressAllowHTTP}),
+			Egress:   egress.New(egress.Options{Allow: common.EgressAllow, AllowHTTP: common.EgressAllowHTTP, Deny: own}),
 			Keyset:   keyset,
 			Schedule: runWorker.RetrySchedule,
 			Version:  buildVersion(),
 			Logger:   log,
 		})
 		var w *worker.Worker
-		err := await(ctx, log, "Temporal", func() (err error) {
+		err = await(ctx, log, "Temporal", func() (err error) {
 			w, err = worker.Start(temporalClient, deliveries)
 			return err
 		})
@@ -206,6 +210,22 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		return err
 	}
 	return listen(ctx, log, serveAPI.Addr, handler)
+}
+
+// ownListeners are where no webhook may lead, even if the network it is in is allowed: this process itself.
+func ownListeners(serveAPI *apiFlags) ([]netip.AddrPort, error) {
+	if serveAPI == nil {
+		return nil, nil
+	}
+	addr, err := net.ResolveTCPAddr("tcp", serveAPI.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("MATHUB_ADDR: %w", err)
+	}
+	own := addr.AddrPort()
+	if !own.Addr().IsValid() { // as in ":8080"
+		own = netip.AddrPortFrom(netip.IPv6Unspecified(), own.Port())
+	}
+	return []netip.AddrPort{own}, nil
 }
 
 // listen serves until ctx ends, then gives the requests under way 3 s.

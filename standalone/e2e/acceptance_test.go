@@ -42,6 +42,7 @@ func TestAcceptance(t *testing.T) {
 			"targeted events reach their bots only":     targetedEvents,
 			"the test event":                            theTestEvent,
 			"redirects are not followed":                redirectsAreNotFollowed,
+			"our own API is no receiver":                ownListenerIsRefused,
 			"connections are kept alive":                connectionsAreKeptAlive,
 			"an invalid event fails its workflow":       invalidEventFailsItsWorkflow,
 			"the command line makes bots and keys":      commandLineMakesBots,
@@ -372,4 +373,13 @@ func examplesVerifySignatures(t *testing.T, stack *e2e.Stack) {
 			require.Contains(t, string(source), strings.TrimSpace(line), name)
 		}
 	}
+}
+
+func ownListenerIsRefused(t *testing.T, stack *e2e.Stack) {
+	bot := stack.API().CreateBot(t, "inward")
+	hook := bot.CreateWebhook(t, stack.API().URL+"/api/bot/v1/webhooks", "", post)
+	d := bot.Test(t, hook.ID)
+	require.Equal(t, "blocked: address not allowed", *d.Error)
+	require.Nil(t, d.StatusCode)
+	require.Nil(t, d.ResponseBody)
 }
