@@ -150,7 +150,7 @@ func (a *testAPI) send(req *http.Request) answer {
 	a.t.Helper()
 	resp, err := http.DefaultClient.Do(req)
 	require.NoError(a.t, err)
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(resp.Body)
 	require.NoError(a.t, err)
 	got := answer{resp.StatusCode, resp.Header, body}
@@ -395,7 +395,7 @@ func TestAuthentication(t *testing.T) {
 	var second struct{ ID, Key string }
 	made.into(t, &second)
 	request := func(authorization ...string) answer {
-		req, err := http.NewRequestWithContext(t.Context(), "GET", a.url+webhooksPath, http.NoBody)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.url+webhooksPath, http.NoBody)
 		require.NoError(t, err)
 		for _, v := range authorization {
 			req.Header.Add("Authorization", v)

@@ -32,8 +32,10 @@ func TestMalformedBodies(t *testing.T) {
 	_, key := a.bot()
 	id := a.hook(key)
 	for _, door := range []struct{ method, path, token string }{
-		{"POST", webhooksPath, key}, {"PATCH", webhooksPath + "/" + id, key},
-		{"POST", "/api/internal/v1/bots", serviceToken}, {"POST", "/api/internal/v1/events", serviceToken},
+		{"POST", webhooksPath, key},
+		{"PATCH", webhooksPath + "/" + id, key},
+		{"POST", "/api/internal/v1/bots", serviceToken},
+		{"POST", "/api/internal/v1/events", serviceToken},
 	} {
 		for body, field := range malformedBodies {
 			if door.path == "/api/internal/v1/bots" && field == "" && strings.Contains(body, "data") {
@@ -72,13 +74,32 @@ func TestMalformedBodies(t *testing.T) {
 }
 
 var invalidFields = []struct{ body, field string }{
-	{`{"url":null}`, "url"}, {`{"url":5}`, "url"}, {`{"url":""}`, "url"}, {`{"url":"example.com"}`, "url"}, {`{"url":"ftp://example.com"}`, "url"},
-	{`{"url":"https://user:pw@example.com"}`, "url"}, {`{"url":"https://example.com/#x"}`, "url"}, {`{"url":"https://10.0.0.1"}`, "url"},
-	{`{"url":"https://0x0a000001"}`, "url"}, {`{"url":"https://printer.local"}`, "url"}, {`{"url":"https://example.com/` + strings.Repeat("x", 2048) + `"}`, "url"},
-	{`{"url":"https://example.com/\u0000"}`, "url"}, {`{"url":"https://169.254.169.254/"}`, "url"},
-	{`{"events":null}`, "events"}, {`{"events":"mention"}`, "events"}, {`{"events":[]}`, "events"}, {`{"events":{}}`, "events"},
-	{`{"events":["mention","post.deleted"]}`, "events[1]"}, {`{"events":["test"]}`, "events[0]"}, {`{"events":[5]}`, "events[0]"}, {`{"events":[null]}`, "events[0]"},
-	{`{"secret":""}`, "secret"}, {`{"secret":5}`, "secret"}, {`{"secret":"` + strings.Repeat("x", 257) + `"}`, "secret"}, {`{"secret":"a\u0000b"}`, "secret"}, {`{"secret":"whsec_not base64"}`, "secret"},
+	{`{"url":null}`, "url"},
+	{`{"url":5}`, "url"},
+	{`{"url":""}`, "url"},
+	{`{"url":"example.com"}`, "url"},
+	{`{"url":"ftp://example.com"}`, "url"},
+	{`{"url":"https://user:pw@example.com"}`, "url"},
+	{`{"url":"https://example.com/#x"}`, "url"},
+	{`{"url":"https://10.0.0.1"}`, "url"},
+	{`{"url":"https://0x0a000001"}`, "url"},
+	{`{"url":"https://printer.local"}`, "url"},
+	{`{"url":"https://example.com/` + strings.Repeat("x", 2048) + `"}`, "url"},
+	{`{"url":"https://example.com/\u0000"}`, "url"},
+	{`{"url":"https://169.254.169.254/"}`, "url"},
+	{`{"events":null}`, "events"},
+	{`{"events":"mention"}`, "events"},
+	{`{"events":[]}`, "events"},
+	{`{"events":{}}`, "events"},
+	{`{"events":["mention","post.deleted"]}`, "events[1]"},
+	{`{"events":["test"]}`, "events[0]"},
+	{`{"events":[5]}`, "events[0]"},
+	{`{"events":[null]}`, "events[0]"},
+	{`{"secret":""}`, "secret"},
+	{`{"secret":5}`, "secret"},
+	{`{"secret":"` + strings.Repeat("x", 257) + `"}`, "secret"},
+	{`{"secret":"a\u0000b"}`, "secret"},
+	{`{"secret":"whsec_not base64"}`, "secret"},
 }
 
 func TestInvalidWebhookFieldsAreNamedAndNothingIsHalfDone(t *testing.T) {
@@ -123,11 +144,22 @@ func TestInvalidEventsAreRefusedAtTheDoor(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, nil, nil)
 	for _, c := range []struct{ body, field string }{
-		{`{"data":{}}`, "event"}, {`{"event":"nope","data":{}}`, "event"}, {`{"event":"test","data":{}}`, "event"}, {`{"event":5,"data":{}}`, "event"},
-		{`{"event":"post.created"}`, "data"}, {`{"event":"post.created","data":[]}`, "data"}, {`{"event":"post.created","data":null}`, "data"}, {`{"event":"post.created","data":"{}"}`, "data"},
-		{`{"event":"mention","data":{}}`, "botIds"}, {`{"event":"mention","data":{},"botIds":[]}`, "botIds"}, {`{"event":"mention","data":{},"botIds":["a b"]}`, "botIds[0]"},
-		{`{"event":"post.created","data":{},"id":"a.b"}`, "id"}, {`{"event":"post.created","data":{},"id":"` + strings.Repeat("x", 129) + `"}`, "id"}, {`{"event":"post.created","data":{},"id":null}`, "id"},
-		{`{"event":"post.created","data":{},"timestamp":"yesterday"}`, "timestamp"}, {`{"event":"post.created","data":{},"timestamp":0}`, "timestamp"},
+		{`{"data":{}}`, "event"},
+		{`{"event":"nope","data":{}}`, "event"},
+		{`{"event":"test","data":{}}`, "event"},
+		{`{"event":5,"data":{}}`, "event"},
+		{`{"event":"post.created"}`, "data"},
+		{`{"event":"post.created","data":[]}`, "data"},
+		{`{"event":"post.created","data":null}`, "data"},
+		{`{"event":"post.created","data":"{}"}`, "data"},
+		{`{"event":"mention","data":{}}`, "botIds"},
+		{`{"event":"mention","data":{},"botIds":[]}`, "botIds"},
+		{`{"event":"mention","data":{},"botIds":["a b"]}`, "botIds[0]"},
+		{`{"event":"post.created","data":{},"id":"a.b"}`, "id"},
+		{`{"event":"post.created","data":{},"id":"` + strings.Repeat("x", 129) + `"}`, "id"},
+		{`{"event":"post.created","data":{},"id":null}`, "id"},
+		{`{"event":"post.created","data":{},"timestamp":"yesterday"}`, "timestamp"},
+		{`{"event":"post.created","data":{},"timestamp":0}`, "timestamp"},
 	} {
 		got := a.do("POST", "/api/internal/v1/events", serviceToken, c.body)
 		require.Equal(t, http.StatusUnprocessableEntity, got.status, "%s: %s", c.body, got.body)
