@@ -51,6 +51,14 @@ type runCommand struct {
 func (c *runCommand) Run() (err error) {
 	ctx, force, stopListening := interrupts()
 	defer stopListening()
+	for _, variable := range os.Environ() {
+		// PGHOST and its like speak of another server than ours, and every Postgres client heeds them.
+		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "PG") {
+			if err := os.Unsetenv(name); err != nil {
+				return err
+			}
+		}
+	}
 	if err := c.findApp(); err != nil {
 		return err
 	}
@@ -379,7 +387,7 @@ func (s *stack) appEnvironment(env []string) []string {
 	given := map[string]bool{}
 	for _, variable := range env {
 		name, _, _ := strings.Cut(variable, "=")
-		if name == "MATHUB_DATABASE_URL" || strings.HasPrefix(name, "TEMPORAL_") || strings.HasPrefix(name, "PG") {
+		if name == "MATHUB_DATABASE_URL" || strings.HasPrefix(name, "TEMPORAL_") {
 			continue
 		}
 		given[name] = true

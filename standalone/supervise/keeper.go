@@ -13,9 +13,9 @@ import (
 const (
 	// firstBackoff is the wait before a child is started again; it doubles up to longestBackoff.
 	firstBackoff   = 500 * time.Millisecond
-	longestBackoff = 15 * time.Second
+	longestBackoff = 5 * time.Second
 	// settled is how long a child must have run for its next end to be an event of its own.
-	settled = 30 * time.Second
+	settled = 10 * time.Second
 )
 
 // Keeper keeps one child running: when it ends, it is started again.
