@@ -129,39 +129,21 @@ func (m *members) eventTypes(field string, required bool) []string {
 	case json.Unmarshal(raw, &items) != nil || items == nil:
 		m.fault(field, "must be an array of event types")
 		return nil
-	case len(items) == 0 || len(items) > maxEvents:
-		m.fault(field, "must name 1 to 100 of "+subscribable())
+	case len(items) > maxEvents:
+		m.fault(field, fmt.Sprintf("must have at most %d entries", maxEvents))
 		return nil
 	}
-	var types []string
-	seen := map[string]bool{}
+	names := make([]string, len(items))
 	for i, item := range items {
-		var name string
-		if json.Unmarshal(item, &name) != nil || !isSubscribable(name) {
-			m.fault(fmt.Sprintf("%s[%d]", field, i), "must be one of "+subscribable())
-			continue
+		if json.Unmarshal(item, &names[i]) != nil {
+			names[i] = "" // no event type, as will be said
 		}
-		if !seen[name] {
-			seen[name] = true
-			types = append(types, name)
-		}
+	}
+	checked, err := webhook.CheckSubscription(names)
+	m.check(err)
+	types := make([]string, len(checked))
+	for i, t := range checked {
+		types[i] = string(t)
 	}
 	return types
-}
-
-func subscribable() string {
-	names := make([]string, 0, len(webhook.Subscribable()))
-	for _, t := range webhook.Subscribable() {
-		names = append(names, string(t))
-	}
-	return strings.Join(names, ", ")
-}
-
-func isSubscribable(name string) bool {
-	for _, t := range webhook.Subscribable() {
-		if string(t) == name {
-			return true
-		}
-	}
-	return false
 }
