@@ -65,7 +65,7 @@ func Open(path string) (_ *Dir, err error) {
 			err = errors.Join(err, d.Close())
 		}
 	}()
-	if err := os.MkdirAll(d.Logs(), 0o700); err != nil {
+	if err := errors.Join(os.MkdirAll(d.Logs(), 0o700), d.hand(d.Logs()), d.hand(filepath.Join(path, lockFile))); err != nil {
 		return nil, unusable(path, err)
 	}
 	if err := d.load(credentialsFile, &d.Credentials); err != nil {
@@ -99,7 +99,26 @@ func (d *Dir) Postgres() string { return filepath.Join(d.Path, "postgres") }
 
 // Log opens a log, to be added to.
 func (d *Dir) Log(name string) (*os.File, error) {
-	return os.OpenFile(filepath.Join(d.Logs(), name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // in the user's folder
+	file, err := os.OpenFile(filepath.Join(d.Logs(), name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // in the user's folder
+	if err != nil {
+		return nil, unusable(d.Path, err)
+	}
+	return file, d.hand(file.Name())
+}
+
+// hand gives a file or folder in it to the folder's owner, so that root, who may run this in another user's folder, locks nobody out.
+func (d *Dir) hand(path string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	info, err := os.Stat(d.Path)
+	if err != nil {
+		return err
+	}
+	if owner, ok := info.Sys().(*syscall.Stat_t); ok {
+		return os.Chown(path, int(owner.Uid), int(owner.Gid))
+	}
+	return nil
 }
 
 // Save writes credentials and state; a crash leaves the former or the new ones.
@@ -174,7 +193,7 @@ func (d *Dir) store(name string, v any) error {
 	}
 	defer os.Remove(file.Name()) //nolint:errcheck // gone already when all went well
 	_, err = file.Write(append(encoded, '\n'))
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+	if err := errors.Join(err, d.hand(file.Name()), file.Sync(), file.Close()); err != nil {
 		return err
 	}
 	return os.Rename(file.Name(), filepath.Join(d.Path, name))

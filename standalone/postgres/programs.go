@@ -5,7 +5,6 @@ package postgres
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -124,5 +123,5 @@ func locate(ctx context.Context, config Config, user account, major int) (progra
 	if major != 0 {
 		wanted = fmt.Sprintf("Postgres %d, whose data is in %s,", major, config.Dir)
 	}
-	return programs{}, errors.Join(fmt.Errorf("%s is not on this machine and could not be fetched: install it (Debian: apt-get install postgresql, macOS: brew install postgresql) and start again", wanted), err)
+	return programs{}, fmt.Errorf("%s is not on this machine and could not be fetched (%w): install it (Debian: apt-get install postgresql; macOS: brew install postgresql) and start again", wanted, err)
 }

@@ -61,4 +61,5 @@ func TestLocateSaysWhatToDo(t *testing.T) {
 	_, err := locate(t.Context(), Config{Dir: "/data/postgres", Cache: t.TempDir(), Repository: "http://127.0.0.1:1"}, account{}, 16)
 	require.ErrorContains(t, err, "Postgres 16, whose data is in /data/postgres,")
 	require.ErrorContains(t, err, "apt-get install")
+	require.NotContains(t, err.Error(), "\n", "one line")
 }
