@@ -309,7 +309,7 @@ type ServerInterface interface {
 	// RedeliverDelivery Send a delivery's event once more, now.
 	// (POST /api/bot/v1/webhooks/{id}/deliveries/{deliveryId}/redeliver)
 	RedeliverDelivery(c *gin.Context, id WebhookID, deliveryID string)
-	// CancelRecovery Cancel the webhook's running recovery, after the delivery under way.
+	// CancelRecovery Cancel the webhook's recovery, after the delivery under way.
 	// (DELETE /api/bot/v1/webhooks/{id}/recover)
 	CancelRecovery(c *gin.Context, id WebhookID)
 	// GetRecovery See how far the webhook's last recovery has come.

@@ -277,3 +277,56 @@ func TestATestEventAnswersWithItsDelivery(t *testing.T) {
 	_, err = workflows.StartTest(t.Context(), s.client, uuid.New())
 	require.ErrorIs(t, err, workflows.ErrWebhookGone)
 }
+
+func TestARedeliveryIsTheNextAttempt(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, nil)
+	id := s.subscribe(t, "/")
+	s.emit(t, "e1")
+	result[workflows.Summary](t, s.client, "event-e1")
+	d := activities.Delivery{EventID: "e1", WebhookID: id, Attempt: 2}
+	var all sync.WaitGroup
+	for range 5 { // at once, they are one
+		all.Go(func() {
+			deliveryID, err := workflows.StartRedelivery(context.Background(), s.client, d)
+			if err != nil || deliveryID != webhook.DeliveryID("e1", id, 2) {
+				t.Errorf("%v, %v", deliveryID, err)
+			}
+		})
+	}
+	all.Wait()
+	require.Equal(t, 2, s.count("/", "e1"))
+	s.keep(t, fmt.Sprintf("redeliver-e1-%s-2", id), "redeliver")
+}
+
+func TestARecoveryDeliversWhatWasMissed(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, nil)
+	id := s.subscribe(t, "/")
+	set := func(active bool) {
+		_, err := s.pool.Exec(t.Context(), "UPDATE webhooks SET is_active = $2 WHERE id = $1", id, active)
+		require.NoError(t, err)
+	}
+	set(false)
+	span := activities.Span{WebhookID: id, Since: time.Now().Add(-time.Minute)}
+	for i := range 12 {
+		s.emit(t, fmt.Sprintf("e%d", i))
+		result[workflows.Summary](t, s.client, fmt.Sprintf("event-e%d", i))
+	}
+	set(true)
+	span.Until = time.Now()
+	_, err := workflows.RecoveryProgress(t.Context(), s.client, id)
+	require.ErrorIs(t, err, workflows.ErrNoRecovery)
+	_, err = workflows.StartRecovery(t.Context(), s.client, span, activities.Target{WebhookID: id, BotID: "bot"}, 12)
+	require.NoError(t, err)
+	_, err = workflows.StartRecovery(t.Context(), s.client, span, activities.Target{WebhookID: id, BotID: "bot"}, 12)
+	require.ErrorIs(t, err, workflows.ErrRecoveryRunning)
+	done := result[workflows.Progress](t, s.client, "recover-"+id.String())
+	require.Equal(t, workflows.Progress{State: workflows.RecoveryCompleted, Found: 12, Delivered: 12}, done)
+	for i := range 12 {
+		require.Equal(t, 1, s.count("/", fmt.Sprintf("e%d", i)))
+	}
+	require.NoError(t, workflows.CancelRecovery(t.Context(), s.client, id), "it has ended already")
+	require.ErrorIs(t, workflows.CancelRecovery(t.Context(), s.client, uuid.New()), workflows.ErrNoRecovery)
+	s.keep(t, "recover-"+id.String(), "recover")
+}

@@ -149,8 +149,8 @@ func RecoveryProgress(ctx context.Context, c client.Client, webhookID uuid.UUID)
 	return p, orNoRecovery(err)
 }
 
-// CancelRecovery asks the webhook's running recovery to end after the delivery under way. It fails with ErrNoRecovery
-// when none is running.
+// CancelRecovery asks the webhook's recovery to end after the delivery under way; one that has ended stays as it is. It
+// fails with ErrNoRecovery when none is remembered.
 func CancelRecovery(ctx context.Context, c client.Client, webhookID uuid.UUID) error {
 	return orNoRecovery(c.CancelWorkflow(ctx, recoverWorkflowID(webhookID), ""))
 }
