@@ -2,7 +2,10 @@ package temporal_test
 
 import (
 	"context"
+	"io"
+	"net/http"
 	"os"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -14,6 +17,7 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 
+	"github.com/mathub/webhooks/standalone/freeport"
 	"github.com/mathub/webhooks/standalone/servers"
 	"github.com/mathub/webhooks/standalone/temporal"
 )
@@ -85,6 +89,30 @@ func TestServer(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, s.StartTemporal(t.Context()))
 	})
+}
+
+// TestFaults: persistence that fails at times is survived, and is seen to have failed.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	port, err := freeport.Find()
+	require.NoError(t, err)
+	metrics := "127.0.0.1:" + strconv.Itoa(port)
+	s := start(t, temporal.Settings{FaultRate: 0.05, MetricsAddr: metrics})
+	c, err := client.Dial(client.Options{HostPort: s.TemporalAddr()})
+	require.NoError(t, err)
+	defer c.Close()
+	for i := range 100 {
+		require.Eventually(t, func() bool {
+			_, err := c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: strconv.Itoa(i), TaskQueue: "nobody"}, "Nothing")
+			return err == nil
+		}, 10*time.Second, time.Millisecond)
+	}
+	response, err := http.Get("http://" + metrics + "/metrics")
+	require.NoError(t, err)
+	body, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Regexp(t, `persistence_error_with_type\{error_type="persistence_TimeoutError",[^}]*operation="CreateWorkflowExecution"`, string(body))
 }
 
 // TestWatch takes a server that does not work for dead, and only that one.
