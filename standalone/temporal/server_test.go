@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -97,16 +98,25 @@ func TestFaults(t *testing.T) {
 	port, err := freeport.Find()
 	require.NoError(t, err)
 	metrics := "127.0.0.1:" + strconv.Itoa(port)
-	s := start(t, temporal.Settings{FaultRate: 0.05, MetricsAddr: metrics})
+	s := start(t, temporal.Settings{FaultRate: 0.1, MetricsAddr: metrics})
 	c, err := client.Dial(client.Options{HostPort: s.TemporalAddr()})
 	require.NoError(t, err)
 	defer c.Close()
-	for i := range 100 {
-		require.Eventually(t, func() bool {
-			_, err := c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: strconv.Itoa(i), TaskQueue: "nobody"}, "Nothing")
-			return err == nil
-		}, 10*time.Second, time.Millisecond)
+	var starts sync.WaitGroup
+	for i := range 60 {
+		starts.Go(func() {
+			for attempt := range 100 {
+				_, err := c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: strconv.Itoa(i), TaskQueue: "nobody"}, "Nothing")
+				if err == nil {
+					return
+				}
+				if attempt == 99 {
+					t.Errorf("workflow %d: %v", i, err)
+				}
+			}
+		})
 	}
+	starts.Wait()
 	response, err := http.Get("http://" + metrics + "/metrics")
 	require.NoError(t, err)
 	body, err := io.ReadAll(response.Body)
