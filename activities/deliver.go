@@ -65,9 +65,7 @@ const BusyError = "Busy"
 // webhook: where it would have to, it answers Deferred. An error means that our own side failed: nothing was
 // recorded or counted, and calling again goes on with a POST already made.
 func (a *Activities) Deliver(ctx context.Context, d Delivery) (Result, error) {
-	return a.fly(ctx, d, false, func(ctx context.Context, j job) (*turn, bool) {
-		return a.lanes.fast(ctx, d.WebhookID, j.botID)
-	})
+	return a.fly(ctx, d, fastLane)
 }
 
 // SlowDelivery is a delivery through the slow lane. Patient: while it is not the delivery's turn, fail with a
@@ -79,9 +77,7 @@ type SlowDelivery struct {
 
 // DeliverSlow is the slow lane: Deliver for webhooks in trouble. It waits its turn for up to eight seconds.
 func (a *Activities) DeliverSlow(ctx context.Context, d SlowDelivery) (Result, error) {
-	result, err := a.fly(ctx, d.Delivery, false, func(ctx context.Context, j job) (*turn, bool) {
-		return a.lanes.slow(ctx, d.WebhookID, j.botID, j.failing)
-	})
+	result, err := a.fly(ctx, d.Delivery, slowLane)
 	if err == nil && result.Status == Deferred && d.Patient {
 		return result, temporal.NewApplicationErrorWithOptions("not this delivery's turn yet", BusyError,
 			temporal.ApplicationErrorOptions{Category: temporal.ApplicationErrorCategoryBenign})
@@ -92,9 +88,7 @@ func (a *Activities) DeliverSlow(ctx context.Context, d SlowDelivery) (Result, e
 // Redeliver sends an event to a webhook once more, at once, also to a disabled one, because a person asked for it.
 // What comes of it is recorded as attempt d.Attempt; it is never retried.
 func (a *Activities) Redeliver(ctx context.Context, d Delivery) (Result, error) {
-	return a.fly(ctx, d, true, func(ctx context.Context, j job) (*turn, bool) {
-		return a.lanes.now(ctx, d.WebhookID, j.botID, j.failing)
-	})
+	return a.fly(ctx, d, onDemand)
 }
 
 // TestInput names a test event and the workflow run that sends it.
@@ -135,9 +129,8 @@ type flight struct {
 }
 
 // fly makes the delivery, or waits for the one already under way: an activity that is repeated while its first run
-// is still at it must not POST twice. The delivery goes on when ctx ends, as its outcome must be recorded. One that a
-// person asked for goes to disabled webhooks too and is never retried.
-func (a *Activities) fly(ctx context.Context, d Delivery, asked bool, enter func(context.Context, job) (*turn, bool)) (Result, error) {
+// is still at it must not POST twice. The delivery goes on when ctx ends, as its outcome must be recorded.
+func (a *Activities) fly(ctx context.Context, d Delivery, in lane) (Result, error) {
 	id := webhook.DeliveryID(d.EventID, d.WebhookID, d.Attempt)
 	a.mu.Lock()
 	if a.closed {
@@ -164,7 +157,7 @@ func (a *Activities) fly(ctx context.Context, d Delivery, asked bool, enter func
 				a.mu.Unlock()
 				close(f.done)
 			}()
-			f.result, f.err = a.attempt(a.base, id, d, asked, enter)
+			f.result, f.err = a.attempt(a.base, id, d, in)
 		}()
 	}
 	select {
@@ -175,7 +168,8 @@ func (a *Activities) fly(ctx context.Context, d Delivery, asked bool, enter func
 	}
 }
 
-func (a *Activities) attempt(ctx context.Context, id uuid.UUID, d Delivery, asked bool, enter func(context.Context, job) (*turn, bool)) (Result, error) {
+func (a *Activities) attempt(ctx context.Context, id uuid.UUID, d Delivery, in lane) (Result, error) {
+	asked := in == onDemand
 	j, handed := a.handoff.take(id)
 	if !handed {
 		if r, ok, err := a.recorded(ctx, id, d, asked); ok || err != nil {
@@ -188,7 +182,18 @@ func (a *Activities) attempt(ctx context.Context, id uuid.UUID, d Delivery, aske
 		}
 	}
 	waited := time.Now()
-	t, ok := enter(ctx, j)
+	t, ok := a.lanes.enter(ctx, in, d.WebhookID, j)
+	if !ok && in == fastLane && a.lanes.settle(ctx, d.WebhookID, j.botID) {
+		// What hung has ended: the webhook may be disabled now, or well again.
+		var skipped string
+		var err error
+		if j, skipped, err = a.load(ctx, d, asked); err != nil || skipped != "" {
+			return Result{Status: Skipped, Error: skipped}, err
+		}
+		if !j.failing {
+			t, ok = a.lanes.enter(ctx, in, d.WebhookID, j)
+		}
+	}
 	if !ok {
 		return Result{Status: Deferred}, nil
 	}

@@ -25,6 +25,11 @@ const (
 	// fastPatience at most: a burst of healthy deliveries passes quickly.
 	maxFastPerBot = 256
 	fastPatience  = 3 * time.Second
+	// maxParkedPerBot and parkPatience bound who waits, in the fast lane, for the end of an exchange that hangs. To
+	// wait here costs next to nothing; to go to the slow lane costs the engine a dozen writes. An exchange ends after
+	// 5 s, and often the webhook is disabled then, so that there is nothing left to send.
+	maxParkedPerBot = 512
+	parkPatience    = 6 * time.Second
 	// maxSlowPerWebhook bounds the exchanges with a webhook that is slow but does not fail.
 	maxSlowPerWebhook = 4
 	// maxSlowPerBot bounds a bot's exchanges in the slow lane.
@@ -48,6 +53,7 @@ type traffic struct {
 	started *list.List // of time.Time, oldest first
 	slow    int        // how many of them are in the slow lane
 	waiting int
+	parked  int
 	changed chan struct{} // closed when a turn ends; nil when nobody waits
 
 	// Of a bot only: it holds one for each of its exchanges in the fast lane, and has room for maxFastPerBot.
@@ -75,10 +81,22 @@ type turn struct {
 type lane int
 
 const (
-	noLane lane = iota
+	// onDemand is a person's: it goes to disabled webhooks too and is never retried.
+	onDemand lane = iota
 	fastLane
 	slowLane
 )
+
+// enter gives a turn in the lane that the delivery j came by.
+func (l *lanes) enter(ctx context.Context, in lane, webhookID uuid.UUID, j job) (*turn, bool) {
+	switch in {
+	case fastLane:
+		return l.fast(ctx, webhookID, j.botID)
+	case slowLane:
+		return l.slow(ctx, webhookID, j.botID, j.failing)
+	}
+	return l.now(ctx, webhookID, j.botID, j.failing)
+}
 
 // fast gives a turn in the fast lane. It waits for no webhook, and for the bot only while its exchanges are many
 // rather than slow. false: the delivery belongs in the slow lane.
@@ -110,6 +128,35 @@ func (l *lanes) fast(ctx context.Context, webhookID uuid.UUID, botID string) (*t
 	return nil, false
 }
 
+// settle waits, in the fast lane, until nothing is under way to the webhook any more, or for parkPatience. false: there
+// was nothing to wait for, or too many of the bot's wait already.
+func (l *lanes) settle(ctx context.Context, webhookID uuid.UUID, botID string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w, b := trafficOf(l.webhooks, webhookID), trafficOf(l.bots, botID)
+	defer l.forget(webhookID, w, botID, b)
+	if w.started.Len() == 0 || b.parked >= maxParkedPerBot {
+		return false
+	}
+	w.parked++
+	b.parked++
+	for giveUp := time.Now().Add(parkPatience); w.started.Len() > 0 && time.Now().Before(giveUp) && ctx.Err() == nil; {
+		ended := w.signal()
+		l.mu.Unlock()
+		timer := time.NewTimer(time.Until(giveUp))
+		select {
+		case <-ended:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		l.mu.Lock()
+	}
+	w.parked--
+	b.parked--
+	return true
+}
+
 // place takes one of the bot's places in the fast lane, waiting for d at most. Those who wait are served in order, one
 // for each place that comes free: to wake them all for each would cost a burst dearly.
 func (t *traffic) place(ctx context.Context, d time.Duration) bool {
@@ -139,7 +186,7 @@ func (t *traffic) troubled(bot *traffic) bool {
 // slow gives a turn in the slow lane, waiting up to slowPatience. failing is what the database says: the webhook
 // has a failure run.
 func (l *lanes) slow(ctx context.Context, webhookID uuid.UUID, botID string, failing bool) (*turn, bool) {
-	return l.enter(ctx, webhookID, botID, slowLane, time.Now().Add(slowPatience), func(w, b *traffic, now time.Time) verdict {
+	return l.await(ctx, webhookID, botID, slowLane, time.Now().Add(slowPatience), func(w, b *traffic, now time.Time) verdict {
 		most := maxSlowPerWebhook
 		if failing || w.failing {
 			most = 1
@@ -157,7 +204,7 @@ func (l *lanes) slow(ctx context.Context, webhookID uuid.UUID, botID string, fai
 // now gives a turn to a person who waits for the answer: it only waits while a failing webhook has another exchange
 // under way.
 func (l *lanes) now(ctx context.Context, webhookID uuid.UUID, botID string, failing bool) (*turn, bool) {
-	return l.enter(ctx, webhookID, botID, noLane, time.Now().Add(slowPatience), func(w, _ *traffic, _ time.Time) verdict {
+	return l.await(ctx, webhookID, botID, onDemand, time.Now().Add(slowPatience), func(w, _ *traffic, _ time.Time) verdict {
 		if (failing || w.failing) && w.started.Len() > 0 {
 			return wait
 		}
@@ -173,7 +220,7 @@ const (
 	refused
 )
 
-func (l *lanes) enter(ctx context.Context, webhookID uuid.UUID, botID string, in lane, giveUp time.Time, rule func(w, b *traffic, now time.Time) verdict) (*turn, bool) {
+func (l *lanes) await(ctx context.Context, webhookID uuid.UUID, botID string, in lane, giveUp time.Time, rule func(w, b *traffic, now time.Time) verdict) (*turn, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for {
@@ -237,7 +284,7 @@ func (t *turn) end(attempted, success bool) {
 		t.bot.slow--
 	case fastLane:
 		<-t.bot.places
-	case noLane:
+	case onDemand:
 	}
 	if attempted {
 		t.webhook.failing = !success
@@ -282,7 +329,7 @@ func trafficOf[K comparable](m map[K]*traffic, key K) *traffic {
 	return t
 }
 
-func (t *traffic) idle() bool { return t.started.Len() == 0 && t.waiting == 0 }
+func (t *traffic) idle() bool { return t.started.Len() == 0 && t.waiting == 0 && t.parked == 0 }
 
 // olderThan says whether at least n of what is under way began before limit.
 func (t *traffic) olderThan(limit time.Time, n int) bool {

@@ -135,6 +135,33 @@ func TestOneBotsHangingReceiversCannotFillTheFastLane(t *testing.T) {
 	})
 }
 
+func TestWhoWaitsForAHangingExchangeSeesItsEnd(t *testing.T) {
+	inBubble(t, func(t *testing.T, l *lanes) {
+		require.False(t, l.settle(t.Context(), hook1, "bot"), "nothing is under way")
+		hanging := mustFast(t, l, hook1, "bot")
+		time.AfterFunc(5*time.Second, func() { hanging.end(true, false) })
+		var settled atomic.Int32
+		var all sync.WaitGroup
+		for range 2 * maxParkedPerBot {
+			all.Go(func() {
+				if l.settle(context.Background(), hook1, "bot") {
+					settled.Add(1)
+				}
+			})
+		}
+		start := time.Now()
+		all.Wait()
+		require.Equal(t, int32(maxParkedPerBot), settled.Load(), "the others are not kept")
+		require.Equal(t, 5*time.Second, time.Since(start))
+
+		stuck := mustFast(t, l, hook2, "bot")
+		start = time.Now()
+		require.True(t, l.settle(t.Context(), hook2, "bot"))
+		require.Equal(t, parkPatience, time.Since(start))
+		stuck.end(true, true)
+	})
+}
+
 func TestABurstOfHealthyDeliveriesStaysInTheFastLane(t *testing.T) {
 	inBubble(t, func(t *testing.T, l *lanes) {
 		var all sync.WaitGroup

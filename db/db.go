@@ -16,12 +16,19 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
+// maxConns is how many connections a process holds at most, unless its URL says otherwise. pgxpool's own default, one a
+// core, would have every read wait while a few recordings wait for each other's locks.
+const maxConns = 20
+
 // Open returns a pool of connections to the Postgres at url (a postgres:// URL or a keyword string; pool_max_conns
 // and its like are honoured). It fails when no connection can be made, with an error that holds no password.
 func Open(ctx context.Context, url string) (*pgxpool.Pool, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, fmt.Errorf("database URL: %w", err)
+	}
+	if !strings.Contains(url, "pool_max_conns") {
+		cfg.MaxConns = maxConns
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 const (
 	// fastSlots is how many local activities, each a POST or a read, run at once. A hanging receiver holds one for
 	// 5 s; lanes.go bounds how many of them one bot can hold. Sockets are bounded by egress, memory by this.
-	fastSlots = 2000
+	fastSlots = 4000
 	// workflowSlots: a workflow task holds its slot until its local activities have ended.
 	workflowSlots = 2000
 	// slowSlots is how many activities of the slow lane run or wait for their turn at once.
