@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -329,4 +330,27 @@ func TestARecoveryDeliversWhatWasMissed(t *testing.T) {
 	require.NoError(t, workflows.CancelRecovery(t.Context(), s.client, id), "it has ended already")
 	require.ErrorIs(t, workflows.CancelRecovery(t.Context(), s.client, uuid.New()), workflows.ErrNoRecovery)
 	s.keep(t, "recover-"+id.String(), "recover")
+}
+
+func TestManyEmittersOfOneIDDeliverItOnce(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, nil)
+	s.subscribe(t, "/")
+	var first atomic.Int32
+	var all sync.WaitGroup
+	for i := range 50 {
+		all.Go(func() {
+			receipt, err := emit.Event(context.Background(), s.client, webhook.Event{ID: "same", Type: webhook.PostCreated, Data: json.RawMessage(fmt.Sprintf(`{"emitter":%d}`, i))})
+			if err != nil || receipt.ID != "same" {
+				t.Errorf("%+v, %v", receipt, err)
+			}
+			if !receipt.Duplicate {
+				first.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	require.Equal(t, int32(1), first.Load())
+	require.Equal(t, 1, result[workflows.Summary](t, s.client, "event-same").Delivered)
+	require.Equal(t, 1, s.count("/", "same"))
 }
