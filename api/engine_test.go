@@ -1,0 +1,423 @@
+package api_test
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/activities"
+	"github.com/mathub/webhooks/egress"
+	"github.com/mathub/webhooks/worker"
+	"github.com/mathub/webhooks/workflows/temporaltest"
+)
+
+const eventsPath = "/api/internal/v1/events"
+
+// received is what a receiver got.
+type received struct {
+	header http.Header
+	body   string
+}
+
+// system is the API with a worker on a real Temporal server, and a receiver.
+type system struct {
+	*testAPI
+	receiver string
+
+	mu      sync.Mutex
+	got     []received
+	respond http.HandlerFunc
+}
+
+func newSystem(t *testing.T) *system {
+	t.Helper()
+	temporal := temporaltest.New(t)
+	s := &system{testAPI: newAPI(t, temporal, nil)}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		s.mu.Lock()
+		s.got = append(s.got, received{r.Header.Clone(), string(body)})
+		respond := s.respond
+		s.mu.Unlock()
+		if respond != nil {
+			respond(w, r)
+		}
+	}))
+	t.Cleanup(server.Close)
+	s.receiver = server.URL
+	outbound := egress.New(egress.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowHTTP: true})
+	t.Cleanup(outbound.Close)
+	w, err := worker.Start(temporal, activities.New(activities.Config{
+		Pool: s.pool, Egress: outbound, Keyset: s.keyset, Version: "test", Logger: slog.New(slog.DiscardHandler),
+	}))
+	require.NoError(t, err)
+	t.Cleanup(w.Stop)
+	return s
+}
+
+func (s *system) answer(respond http.HandlerFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.respond = respond
+}
+
+func (s *system) requests() []received {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]received(nil), s.got...)
+}
+
+// subscribe makes a webhook that leads to the given URL, which is the receiver's when empty.
+func (s *system) subscribe(key, url string) string {
+	s.t.Helper()
+	if url == "" {
+		url = s.receiver + "/hook"
+	}
+	got := s.do("POST", webhooksPath, key, map[string]any{"url": url, "events": []string{"post.created"}, "secret": "s3cret"})
+	require.Equal(s.t, http.StatusCreated, got.status, "%s", got.body)
+	var w hookView
+	got.into(s.t, &w)
+	return w.ID
+}
+
+type hookView struct {
+	ID           string
+	IsActive     bool
+	FailureCount int
+	DisabledAt   *string
+}
+
+type deliveryView struct {
+	ID, WebhookID, EventID, EventType string
+	Payload                           json.RawMessage
+	Attempt                           int
+	StatusCode                        *int
+	ResponseBody, Error               *string
+	Success                           bool
+	DurationMs                        int
+}
+
+func (s *system) webhook(key, id string) (w hookView) {
+	s.t.Helper()
+	got := s.do("GET", webhooksPath+"/"+id, key, nil)
+	require.Equal(s.t, http.StatusOK, got.status, "%s", got.body)
+	got.into(s.t, &w)
+	return w
+}
+
+func (s *system) deliveries(key, id string) (list []deliveryView) {
+	s.t.Helper()
+	got := s.do("GET", webhooksPath+"/"+id+"/deliveries", key, nil)
+	require.Equal(s.t, http.StatusOK, got.status, "%s", got.body)
+	got.into(s.t, &list)
+	return list
+}
+
+func (s *system) test(key, id string) (d deliveryView) {
+	s.t.Helper()
+	got := s.do("POST", webhooksPath+"/"+id+"/test", key, nil)
+	require.Equal(s.t, http.StatusOK, got.status, "%s", got.body)
+	got.into(s.t, &d)
+	return d
+}
+
+type receipt struct {
+	ID, WorkflowID string
+	Duplicate      bool
+}
+
+func (s *system) emit(body string) (r receipt) {
+	s.t.Helper()
+	got := s.do("POST", eventsPath, serviceToken, body)
+	require.Equal(s.t, http.StatusAccepted, got.status, "%s", got.body)
+	got.into(s.t, &r)
+	require.Equal(s.t, "event-"+r.ID, r.WorkflowID)
+	return r
+}
+
+func TestATestEventIsSentNowAndAnsweredWithItsDelivery(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	botID, key := s.bot()
+	id := s.subscribe(key, "")
+
+	// The receiver takes it.
+	s.answer(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "thanks") })
+	d := s.test(key, id)
+	require.True(t, d.Success)
+	require.Nil(t, d.Error)
+	require.Equal(t, 200, *d.StatusCode)
+	require.Equal(t, "thanks", *d.ResponseBody)
+	require.Equal(t, []any{id, "test", 1}, []any{d.WebhookID, d.EventType, d.Attempt})
+	sent := s.requests()[0]
+	require.Equal(t, sent.body, string(d.Payload), "to the byte")
+	var envelope struct {
+		Event string
+		Data  map[string]string
+	}
+	require.NoError(t, json.Unmarshal([]byte(sent.body), &envelope))
+	require.Equal(t, "test", envelope.Event)
+	require.Equal(t, map[string]string{"webhookId": id, "botId": botID, "message": "This is a test event from Mathub"}, envelope.Data)
+	require.Equal(t, d.ID, sent.header.Get("X-Mathub-Delivery"))
+	require.Equal(t, d.EventID, sent.header.Get("webhook-id"))
+	mac := hmac.New(sha256.New, []byte("s3cret"))
+	mac.Write([]byte(sent.body))
+	require.Equal(t, hex.EncodeToString(mac.Sum(nil)), sent.header.Get("X-Mathub-Signature"))
+
+	// The receiver refuses it, in bytes that are no text.
+	s.answer(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = w.Write([]byte("bad \xff nul \x00" + strings.Repeat("x", 10_000)))
+	})
+	d = s.test(key, id)
+	require.False(t, d.Success)
+	require.Equal(t, "HTTP 503", *d.Error)
+	require.Equal(t, 503, *d.StatusCode)
+	require.True(t, strings.HasPrefix(*d.ResponseBody, "bad \uFFFD nul \x00xxx"))
+	require.Less(t, len(*d.ResponseBody), 4096+8)
+	require.Equal(t, 1, s.webhook(key, id).FailureCount)
+
+	// No one is there.
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a closed port is all that is wanted
+	require.NoError(t, err)
+	require.NoError(t, listener.Close())
+	nowhere := s.subscribe(key, "http://"+listener.Addr().String())
+	d = s.test(key, nowhere)
+	require.False(t, d.Success)
+	require.Equal(t, "connection refused", *d.Error)
+	require.Nil(t, d.StatusCode)
+	require.Nil(t, d.ResponseBody)
+
+	// A disabled webhook is tested too, which enables nothing.
+	s.answer(nil)
+	s.do("PATCH", webhooksPath+"/"+id, key, `{"isActive":false}`)
+	before := len(s.requests())
+	require.True(t, s.test(key, id).Success)
+	require.Len(t, s.requests(), before+1)
+	w := s.webhook(key, id)
+	require.False(t, w.IsActive)
+	require.NotNil(t, w.DisabledAt)
+	require.Zero(t, w.FailureCount)
+	list := s.deliveries(key, id)
+	require.Len(t, list, 3)
+	require.Equal(t, []bool{true, false, true}, []bool{list[0].Success, list[1].Success, list[2].Success})
+
+	require.Equal(t, http.StatusNoContent, s.do("DELETE", webhooksPath+"/"+id, key, nil).status)
+	require.Equal(t, http.StatusNotFound, s.do("POST", webhooksPath+"/"+id+"/test", key, nil).status)
+	require.Len(t, s.requests(), before+1)
+	var left int
+	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT count(*) FROM deliveries WHERE webhook_id = $1", id).Scan(&left))
+	require.Zero(t, left)
+}
+
+func TestTheTenthFailedTestDisables(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	_, key := s.bot()
+	id := s.subscribe(key, "")
+	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
+	for i := range 10 {
+		w := s.webhook(key, id)
+		require.True(t, w.IsActive)
+		require.Equal(t, i, w.FailureCount)
+		require.Equal(t, "HTTP 418", *s.test(key, id).Error)
+	}
+	w := s.webhook(key, id)
+	require.False(t, w.IsActive)
+	require.Equal(t, 10, w.FailureCount)
+	require.NotNil(t, w.DisabledAt)
+}
+
+func TestAnEmittedEventArrivesToTheDigit(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	_, key := s.bot()
+	id := s.subscribe(key, "")
+	data := `{"n":12345678901234567890.12345678901234567890,"big":1e400,"one":1.0,"zero":-0,"z":1,"a":2,"html":"<a>&</a>","line":"` + "\u2028" + `","nul":"\u0000","esc":"\u00e9\/"}`
+	r := s.emit(`{"event":"post.created","timestamp":"2025-03-20T10:30:00Z","data":` + data + `}`)
+	require.False(t, r.Duplicate)
+	require.NotEmpty(t, r.ID)
+	require.Eventually(t, func() bool { return len(s.deliveries(key, id)) == 1 }, 10*time.Second, 20*time.Millisecond)
+	d := s.deliveries(key, id)[0]
+	want := `{"event":"post.created","timestamp":"2025-03-20T10:30:00.000Z","data":` + data + `}`
+	require.Equal(t, want, s.requests()[0].body)
+	require.Contains(t, string(s.do("GET", webhooksPath+"/"+id+"/deliveries", key, nil).body), `"payload":`+want)
+	require.Equal(t, []any{r.ID, "post.created", 1, true}, []any{d.EventID, d.EventType, d.Attempt, d.Success})
+
+	// At the limit of size.
+	frame := `{"id":"largest","event":"post.created","data":{"x":""}}`
+	s.emit(strings.Replace(frame, `""`, `"`+strings.Repeat("x", 256<<10-len(frame))+`"`, 1))
+	require.Eventually(t, func() bool { return len(s.deliveries(key, id)) == 2 }, 10*time.Second, 20*time.Millisecond)
+}
+
+func TestAnEventIDIsAcceptedOnce(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	_, key := s.bot()
+	id := s.subscribe(key, "")
+	const event = `{"id":%q,"event":"post.created","data":{"n":%d}}`
+	require.Equal(t, receipt{"once", "event-once", false}, s.emit(fmt.Sprintf(event, "once", 1)))
+	for n := range 3 {
+		require.Equal(t, receipt{"once", "event-once", true}, s.emit(fmt.Sprintf(event, "once", n)))
+	}
+	// Temporal has forgotten it, Postgres has not.
+	s.execute("INSERT INTO events (id, type, payload, run_id) VALUES ('kept', 'post.created', '{}', 'run')")
+	require.True(t, s.emit(fmt.Sprintf(event, "kept", 1)).Duplicate)
+
+	var first atomic.Int32
+	var all sync.WaitGroup
+	for n := range 50 {
+		all.Go(func() {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+eventsPath, strings.NewReader(fmt.Sprintf(event, "raced", n)))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			req.Header.Set("Authorization", "Bearer "+serviceToken)
+			req.Header.Set("Content-Type", "application/json")
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer func() { _ = resp.Body.Close() }()
+			var r receipt
+			if err := json.NewDecoder(resp.Body).Decode(&r); err != nil || resp.StatusCode != http.StatusAccepted {
+				t.Errorf("%d, %v", resp.StatusCode, err)
+			}
+			if !r.Duplicate {
+				first.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	require.Equal(t, int32(1), first.Load())
+	require.Eventually(t, func() bool { return len(s.deliveries(key, id)) >= 2 }, 10*time.Second, 20*time.Millisecond)
+	time.Sleep(200 * time.Millisecond)
+	byID := map[string]int{}
+	for _, d := range s.deliveries(key, id) {
+		byID[d.EventID]++
+	}
+	require.Equal(t, map[string]int{"once": 1, "raced": 1}, byID)
+	require.Len(t, s.requests(), 2)
+}
+
+func TestOnlyTheNamedBotsHearOfAMention(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	named, namedKey := s.bot()
+	_, otherKey := s.bot()
+	subscribe := func(key string) string {
+		got := s.do("POST", webhooksPath, key, map[string]any{"url": s.receiver, "events": []string{"mention"}})
+		var w hookView
+		got.into(t, &w)
+		return w.ID
+	}
+	hears, deaf := subscribe(namedKey), subscribe(otherKey)
+	s.emit(fmt.Sprintf(`{"event":"mention","data":{},"botIds":[%q,"nobody"]}`, named))
+	require.Eventually(t, func() bool { return len(s.deliveries(namedKey, hears)) == 1 }, 10*time.Second, 20*time.Millisecond)
+	require.Empty(t, s.deliveries(otherKey, deaf))
+}
+
+func TestADeliveryIsSentOnceMore(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	_, key := s.bot()
+	_, strangerKey := s.bot()
+	id, another := s.subscribe(key, ""), s.subscribe(key, s.receiver+"/another")
+	s.emit(`{"id":"e","event":"post.created","data":{"n":1.0}}`)
+	require.Eventually(t, func() bool { return len(s.deliveries(key, id)) == 1 && len(s.deliveries(key, another)) == 1 }, 10*time.Second, 20*time.Millisecond)
+	old := s.deliveries(key, id)[0]
+	path := func(webhook, delivery string) string {
+		return webhooksPath + "/" + webhook + "/deliveries/" + delivery + "/redeliver"
+	}
+	s.do("PATCH", webhooksPath+"/"+id, key, `{"isActive":false}`)
+	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
+	got := s.do("POST", path(id, old.ID), key, nil)
+	require.Equal(t, http.StatusOK, got.status, "%s", got.body)
+	var d deliveryView
+	got.into(t, &d)
+	require.Equal(t, []any{"e", 2, false, "HTTP 502"}, []any{d.EventID, d.Attempt, d.Success, *d.Error})
+	require.Equal(t, string(old.Payload), string(d.Payload))
+	require.NotEqual(t, old.ID, d.ID)
+	require.Equal(t, d.ID, s.deliveries(key, id)[0].ID, "newest first")
+
+	missing := string(s.do("GET", webhooksPath+"/nonsense", key, nil).body)
+	for _, c := range []struct{ path, key string }{
+		{path(id, "nonsense"), key},
+		{path(id, uuid.NewString()), key},
+		{path(another, old.ID), key}, // another webhook's delivery
+		{path(id, old.ID), strangerKey},
+	} {
+		got := s.do("POST", c.path, c.key, nil)
+		require.Equal(t, http.StatusNotFound, got.status, c.path)
+		require.Equal(t, missing, string(got.body))
+	}
+}
+
+func TestARecoveryIsBegunFollowedAndRefusedThroughTheAPI(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	_, key := s.bot()
+	id := s.subscribe(key, "")
+	path := webhooksPath + "/" + id + "/recover"
+	require.Equal(t, http.StatusNotFound, s.do("GET", path, key, nil).status)
+	require.Equal(t, http.StatusNotFound, s.do("DELETE", path, key, nil).status)
+	s.do("PATCH", webhooksPath+"/"+id, key, `{"isActive":false}`)
+	require.Equal(t, http.StatusConflict, s.do("POST", path, key, nil).status, "enable it first")
+	for i := range 3 {
+		s.emit(fmt.Sprintf(`{"id":"missed-%d","event":"post.created","data":{}}`, i))
+	}
+	require.Eventually(t, func() bool {
+		var n int
+		return s.pool.QueryRow(t.Context(), "SELECT count(*) FROM events").Scan(&n) == nil && n == 3
+	}, 10*time.Second, 20*time.Millisecond)
+	s.do("PATCH", webhooksPath+"/"+id, key, `{"isActive":true}`)
+	for body, field := range map[string]string{`{"since":"yesterday"}`: "since", `{"until":5}`: "until", `{"since":null}`: "since", `{"since":"2025-03-21T00:00:00Z","until":"2025-03-20T00:00:00Z"}`: "since"} {
+		got := s.do("POST", path, key, body)
+		require.Equal(t, http.StatusUnprocessableEntity, got.status, body)
+		require.Equal(t, []string{field}, got.fields(t), body)
+	}
+	require.Equal(t, http.StatusBadRequest, s.do("POST", path, key, `{"from":1}`).status)
+	require.Empty(t, s.requests())
+
+	type progress struct {
+		State                               string
+		Found, Delivered, Failed, Remaining int
+	}
+	var p progress
+	got := s.do("POST", path, key, nil)
+	require.Equal(t, http.StatusAccepted, got.status, "%s", got.body)
+	got.into(t, &p)
+	require.Equal(t, progress{State: "running", Found: 3, Remaining: 3}, p)
+	require.Eventually(t, func() bool {
+		got := s.do("GET", path, key, nil)
+		got.into(t, &p)
+		return p.State == "completed"
+	}, 10*time.Second, 50*time.Millisecond)
+	require.Equal(t, progress{State: "completed", Found: 3, Delivered: 3}, p)
+	require.Len(t, s.requests(), 3)
+	require.Equal(t, http.StatusNoContent, s.do("DELETE", path, key, nil).status, "it has ended already")
+}
+
+func TestReadyWhenBothAnswer(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, temporaltest.New(t), nil)
+	require.Equal(t, "{\"status\":\"ok\"}\n", string(a.do("GET", "/readyz", "", nil).body))
+}

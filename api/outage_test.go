@@ -1,0 +1,186 @@
+package api_test
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/log"
+
+	"github.com/mathub/webhooks/api"
+)
+
+// proxy forwards to an address until it is cut or stalled.
+type proxy struct {
+	addr string
+
+	mu      sync.Mutex
+	close   []io.Closer
+	forward chan struct{} // closed once nothing is forwarded any more
+}
+
+func newProxy(t *testing.T, to string) *proxy {
+	t.Helper()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	p := &proxy{addr: listener.Addr().String(), close: []io.Closer{listener}, forward: make(chan struct{})}
+	t.Cleanup(p.cut)
+	go func() {
+		for {
+			in, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			out, err := new(net.Dialer).DialContext(context.Background(), "tcp", to)
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			p.mu.Lock()
+			p.close = append(p.close, in, out)
+			p.mu.Unlock()
+			go p.copy(out, in)
+			go p.copy(in, out)
+		}
+	}()
+	return p
+}
+
+func (p *proxy) copy(to io.Writer, from io.Reader) {
+	b := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(b)
+		if err != nil {
+			return
+		}
+		select {
+		case <-p.forward: // swallowed
+		default:
+			_, _ = to.Write(b[:n])
+		}
+	}
+}
+
+// cut closes everything: connections are reset, new ones refused.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.close {
+		_ = c.Close()
+	}
+}
+
+// stall keeps connections open and lets nothing through.
+func (p *proxy) stall() { close(p.forward) }
+
+func TestTemporalGoesAway(t *testing.T) {
+	t.Parallel()
+	for name, goAway := range map[string]func(*proxy){"cut off": (*proxy).cut, "silent": (*proxy).stall} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newProxy(t, os.Getenv("TEMPORAL_ADDRESS"))
+			temporal, err := client.DialContext(t.Context(), client.Options{HostPort: p.addr, Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler))})
+			require.NoError(t, err)
+			t.Cleanup(temporal.Close)
+			a := newAPI(t, temporal, nil)
+			_, key := a.bot()
+			id := a.hook(key)
+			a.execute("INSERT INTO events (id, type, payload, run_id) VALUES ('known', 'post.created', '{}', 'run')")
+			delivery := uuid.NewString()
+			a.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, duration_ms, attempted_at) VALUES ($1, $2, 'known', 1, 0, true, 1, now())", delivery, id)
+			goAway(p)
+
+			path := webhooksPath + "/" + id
+			var all sync.WaitGroup
+			for _, c := range []struct{ method, path, token, body string }{
+				{"GET", "/readyz", "", ""},
+				{"POST", eventsPath, serviceToken, `{"event":"post.created","data":{}}`},
+				{"POST", eventsPath, serviceToken, `{"id":"new","event":"post.created","data":{}}`},
+				{"POST", path + "/test", key, ""},
+				{"POST", path + "/deliveries/" + delivery + "/redeliver", key, ""},
+				{"POST", path + "/recover", key, ""},
+				{"GET", path + "/recover", key, ""},
+				{"DELETE", path + "/recover", key, ""},
+			} {
+				all.Go(func() {
+					var body any
+					if c.body != "" {
+						body = c.body
+					}
+					began := time.Now()
+					got := a.do(c.method, c.path, c.token, body)
+					if took := time.Since(began); got.status != http.StatusServiceUnavailable || got.header.Get("Retry-After") == "" || took > patience {
+						t.Errorf("%s %s answered %d after %v: %s", c.method, c.path, got.status, took, got.body)
+					}
+					t.Log(c.method, c.path, time.Since(began), string(got.body))
+				})
+			}
+			all.Wait()
+
+			// What needs no Temporal goes on.
+			require.Equal(t, http.StatusAccepted, a.do("POST", eventsPath, serviceToken, `{"id":"known","event":"post.created","data":{}}`).status)
+			for _, path := range []string{webhooksPath, path, path + "/deliveries", "/healthz"} {
+				require.Equal(t, http.StatusOK, a.do("GET", path, key, nil).status, path)
+			}
+			require.Equal(t, http.StatusOK, a.do("PATCH", path, key, `{"isActive":true}`).status)
+			require.Equal(t, http.StatusNoContent, a.do("DELETE", path, key, nil).status)
+		})
+	}
+}
+
+// patience is how soon an outage is answered.
+const patience = 12 * time.Second
+
+func TestPostgresIsAway(t *testing.T) {
+	t.Parallel()
+	refused, err := pgxpool.New(t.Context(), "postgres://nobody@127.0.0.1:1/none")
+	require.NoError(t, err)
+	t.Cleanup(refused.Close)
+	closed, err := pgxpool.New(t.Context(), "postgres://nobody@127.0.0.1:1/none")
+	require.NoError(t, err)
+	closed.Close()
+	id := uuid.NewString()
+	path := webhooksPath + "/" + id
+	for name, pool := range map[string]*pgxpool.Pool{"refused": refused, "closed": closed} {
+		a := newAPI(t, nil, func(c *api.Config) { c.Pool = pool })
+		for _, c := range []struct{ method, path, token, body string }{
+			{"GET", "/readyz", "", ""},
+			{"GET", webhooksPath, "bot_x", ""},
+			{"POST", webhooksPath, "bot_x", `{"url":"https://example.com","events":["mention"]}`},
+			{"GET", path, "bot_x", ""},
+			{"PATCH", path, "bot_x", `{"isActive":true}`},
+			{"DELETE", path, "bot_x", ""},
+			{"POST", path + "/test", "bot_x", ""},
+			{"GET", path + "/deliveries", "bot_x", ""},
+			{"POST", path + "/deliveries/" + id + "/redeliver", "bot_x", ""},
+			{"POST", path + "/recover", "bot_x", ""},
+			{"GET", path + "/recover", "bot_x", ""},
+			{"DELETE", path + "/recover", "bot_x", ""},
+			{"POST", "/api/internal/v1/bots", serviceToken, `{"name":"x"}`},
+			{"POST", "/api/internal/v1/bots/x/keys", serviceToken, ""},
+			{"DELETE", "/api/internal/v1/bots/x/keys/" + id, serviceToken, ""},
+			{"POST", eventsPath, serviceToken, `{"id":"x","event":"post.created","data":{}}`},
+		} {
+			var body any
+			if c.body != "" {
+				body = c.body
+			}
+			got := a.do(c.method, c.path, c.token, body)
+			require.Equal(t, http.StatusServiceUnavailable, got.status, "%s: %s %s: %s", name, c.method, c.path, got.body)
+			require.NotEmpty(t, got.header.Get("Retry-After"))
+			require.NotContains(t, string(got.body), "127.0.0.1", "nothing of the inside is told")
+		}
+		require.Equal(t, http.StatusOK, a.do("GET", "/healthz", "", nil).status)
+	}
+}
+
