@@ -61,6 +61,7 @@ func (a *Activities) AcceptEvent(ctx context.Context, in AcceptInput) (Audience,
 	if err != nil {
 		return Audience{}, fmt.Errorf("store event %s: %w", e.ID, err)
 	}
+	failpoint("accepted")
 	repeated := inserted == 0
 	if repeated {
 		stored, err := a.queries.GetEvent(ctx, a.cfg.Pool, e.ID)
@@ -163,9 +164,11 @@ func (a *Activities) prepare(ctx context.Context, e storedEvent, subscribers []d
 		if success {
 			continue
 		}
-		t := Target{WebhookID: s.ID, BotID: s.BotID, Host: hostOf(s.URL), Slow: s.FailureCount > 0 || s.IsSlow}
+		troubled := s.FailureCount > 0 || s.IsSlow
+		// Deliver waits, at no cost to the engine, for the end of what is under way: the webhook may be disabled then.
+		t := Target{WebhookID: s.ID, BotID: s.BotID, Host: hostOf(s.URL), Slow: troubled && !a.lanes.unsettled(s.ID)}
 		targets = append(targets, t)
-		if done || t.Slow {
+		if done || troubled {
 			continue
 		}
 		secrets, err := a.secrets(s.ID, s.Secret)

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/worker"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/egress"
@@ -34,6 +35,7 @@ type Activities struct {
 	recorder *Recorder
 	lanes    *lanes
 	handoff  *handoff
+	reads    singleflight.Group // of webhooks, by id and event type
 
 	mu      sync.Mutex
 	flights map[uuid.UUID]*flight

@@ -13,6 +13,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/egress"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -65,6 +66,7 @@ const BusyError = "Busy"
 // webhook: where it would have to, it answers Deferred. An error means that our own side failed: nothing was
 // recorded or counted, and calling again goes on with a POST already made.
 func (a *Activities) Deliver(ctx context.Context, d Delivery) (Result, error) {
+	defer failpoint("before-completion")
 	return a.fly(ctx, d, fastLane)
 }
 
@@ -182,49 +184,79 @@ func (a *Activities) attempt(ctx context.Context, id uuid.UUID, d Delivery, in l
 		}
 	}
 	waited := time.Now()
-	t, ok := a.lanes.enter(ctx, in, d.WebhookID, j)
-	if !ok && in == fastLane && a.lanes.settle(ctx, d.WebhookID, j.botID) {
+	var t *turn
+	ok := false
+	if in != fastLane || !j.failing {
+		t, ok = a.lanes.enter(ctx, in, d.WebhookID, j)
+	}
+	if !ok && in == fastLane && a.lanes.settle(ctx, d.WebhookID, j.botID, parkPatience) {
 		// What hung has ended: the webhook may be disabled now, or well again.
 		var skipped string
 		var err error
-		if j, skipped, err = a.load(ctx, d, asked); err != nil || skipped != "" {
-			return Result{Status: Skipped, Error: skipped}, err
+		if j, skipped, err = a.reload(ctx, j, d.WebhookID); err != nil {
+			return Result{}, err
 		}
-		if !j.failing {
+		if skipped == "" && !j.failing {
 			t, ok = a.lanes.enter(ctx, in, d.WebhookID, j)
+		} else {
+			disperse(ctx, waited, parkPatience)
+		}
+		if skipped != "" {
+			return Result{Status: Skipped, Error: skipped}, nil
 		}
 	}
 	if !ok {
 		return Result{Status: Deferred}, nil
 	}
-	attempted, success := false, false
-	defer func() { t.end(attempted, success) }()
 	if time.Since(waited) > handoffFresh/2 {
 		// Much may have happened while it waited its turn.
 		var skipped string
 		var err error
 		if j, skipped, err = a.load(ctx, d, asked); err != nil || skipped != "" {
+			t.end(false, false)
 			return Result{Status: Skipped, Error: skipped}, err
 		}
 	}
+	resp, retry, err := a.exchange(ctx, t, id, d, j)
+	if err != nil {
+		return Result{}, err
+	}
+	retry = retry && !asked
+	failedAt := time.Now()
+	if retry && !resp.Success() && in == fastLane && a.lanes.settle(ctx, d.WebhookID, j.botID, verdictPatience) {
+		// Others were under way to the webhook. If with them it is disabled now, nothing is to be attempted again, and
+		// the engine is spared a workflow for each.
+		if _, skipped, err := a.reload(ctx, j, d.WebhookID); err == nil && skipped != "" {
+			retry = false
+			disperse(ctx, failedAt, verdictPatience)
+		}
+	}
+	return a.result(d, resp.Success(), resp.StatusCode, resp.Error, resp.RetryAfter, retry), nil
+}
 
+// exchange makes the POST and has its outcome recorded. retry: the webhook is active still.
+func (a *Activities) exchange(ctx context.Context, t *turn, id uuid.UUID, d Delivery, j job) (resp egress.Response, retry bool, err error) {
+	attempted := false
+	defer func() { t.end(attempted, resp.Success()) }()
 	header := webhook.Headers(webhook.Delivery{
 		Version: a.cfg.Version, Type: j.event.Type, EventID: d.EventID, ID: id, At: time.Now(), Secrets: j.secrets, Body: j.event.Body,
 	})
-	resp, err := a.cfg.Egress.Post(ctx, j.url, header, j.event.Body)
+	failpoint("before-post")
+	resp, err = a.cfg.Egress.Post(ctx, j.url, header, j.event.Body)
 	if err != nil {
-		return Result{}, fmt.Errorf("delivery %s was not attempted: %w", id, err)
+		return resp, false, fmt.Errorf("delivery %s was not attempted: %w", id, err)
 	}
-	attempted, success = true, resp.Success()
+	attempted = true
+	failpoint("after-post")
 	after, err := a.recorder.Record(ctx, Attempt{
 		DeliveryID: id, WebhookID: d.WebhookID, EventID: d.EventID, Number: d.Attempt, Generation: j.generation,
-		Success: success, StatusCode: resp.StatusCode, ResponseBody: resp.Body, Error: resp.Error,
+		Success: resp.Success(), StatusCode: resp.StatusCode, ResponseBody: resp.Body, Error: resp.Error,
 		Duration: resp.Duration, StartedAt: resp.StartedAt,
 	})
 	if err != nil {
-		return Result{}, fmt.Errorf("delivery %s was made but not recorded: %w", id, err)
+		return resp, false, fmt.Errorf("delivery %s was made but not recorded: %w", id, err)
 	}
-	return a.result(d, success, resp.StatusCode, resp.Error, resp.RetryAfter, !asked && !after.Gone && after.Active), nil
+	return resp, !after.Gone && after.Active, nil
 }
 
 func (a *Activities) result(d Delivery, success bool, code int, cause string, retryAfter time.Duration, retry bool) Result {
@@ -269,24 +301,37 @@ func (a *Activities) load(ctx context.Context, d Delivery, asked bool) (j job, s
 	if err != nil {
 		return job{}, "", fmt.Errorf("read event %s: %w", d.EventID, err)
 	}
+	j.event = storedEvent{ID: stored.ID, Type: webhook.EventType(stored.Type), Body: stored.Payload, BotIDs: stored.BotIds}
 	target, err := a.queries.GetTarget(ctx, a.cfg.Pool, db.GetTargetParams{ID: d.WebhookID, EventType: stored.Type})
+	return a.aim(j, target, err, d.WebhookID, asked)
+}
+
+// reload reads the webhook of a delivery anew. Deliveries that waited for the same thing are woken together, and share
+// one read.
+func (a *Activities) reload(ctx context.Context, j job, webhookID uuid.UUID) (_ job, skipped string, err error) {
+	read, err, _ := a.reads.Do(webhookID.String()+string(j.event.Type), func() (any, error) {
+		return a.queries.GetTarget(ctx, a.cfg.Pool, db.GetTargetParams{ID: webhookID, EventType: string(j.event.Type)})
+	})
+	target, _ := read.(db.GetTargetRow)
+	return a.aim(j, target, err, webhookID, false)
+}
+
+// aim completes a job with what the read of its webhook gave, or says why it is to be skipped.
+func (a *Activities) aim(j job, target db.GetTargetRow, err error, webhookID uuid.UUID, asked bool) (_ job, skipped string, _ error) {
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return job{}, WebhookGone, nil
 	case err != nil:
-		return job{}, "", fmt.Errorf("read webhook %s: %w", d.WebhookID, err)
+		return job{}, "", fmt.Errorf("read webhook %s: %w", webhookID, err)
 	case !asked && !target.IsActive:
 		return job{}, WebhookDisabled, nil
 	case !asked && !target.Subscribed:
 		return job{}, NotSubscribed, nil
 	}
-	secrets, err := a.secrets(target.ID, target.Secret)
-	if err != nil {
+	if j.secrets, err = a.secrets(target.ID, target.Secret); err != nil {
 		return job{}, "", err
 	}
-	return job{
-		event: storedEvent{ID: stored.ID, Type: webhook.EventType(stored.Type), Body: stored.Payload, BotIDs: stored.BotIds},
-		url:   target.URL, secrets: secrets, botID: target.BotID, generation: target.Generation,
-		failing: target.FailureCount > 0, readAt: time.Now(),
-	}, "", nil
+	j.url, j.botID, j.generation = target.URL, target.BotID, target.Generation
+	j.failing, j.readAt = target.FailureCount > 0, time.Now()
+	return j, "", nil
 }

@@ -244,6 +244,66 @@ func TestAFailingWebhookIsDeferredAndTakesItsTurnInTheSlowLane(t *testing.T) {
 	require.False(t, r.accept(t, anEvent(), "run4").Targets[0].Slow, "it is back in the fast lane")
 }
 
+// TestABurstThatDisablesIsNotRetried: failures that end together are judged together. Nine of ten retries would
+// otherwise be planned for a webhook that is disabled a moment later.
+func TestABurstThatDisablesIsNotRetried(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	gate := make(chan struct{})
+	var arrived sync.WaitGroup
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		arrived.Done()
+		<-gate
+		w.WriteHeader(http.StatusInternalServerError)
+	}))
+	t.Cleanup(server.Close)
+	id := r.subscribe(t, server.URL, "")
+	deliver := func() <-chan Result {
+		e := anEvent()
+		require.Len(t, r.accept(t, e, "run").Targets, 1)
+		done := make(chan Result, 1)
+		go func() {
+			result, err := r.Deliver(context.Background(), Delivery{EventID: e.ID, WebhookID: id, Attempt: 1})
+			if err != nil {
+				t.Error(err)
+			}
+			done <- result
+		}()
+		return done
+	}
+	arrived.Add(webhook.MaxFailures)
+	var failures []<-chan Result
+	for range webhook.MaxFailures {
+		failures = append(failures, deliver())
+	}
+	arrived.Wait()
+	time.Sleep(hangingAfter)
+	parked := deliver() // behind those that hang
+	close(gate)
+	for _, done := range failures {
+		require.Equal(t, Result{Status: Failed, StatusCode: 500, Error: "HTTP 500"}, <-done)
+	}
+	require.Equal(t, Result{Status: Skipped, Error: WebhookDisabled}, <-parked)
+	require.Len(t, historyOf(t, r.pool, id), webhook.MaxFailures)
+}
+
+// TestAFailingWebhookWithNothingUnderWayIsNotWaitedFor: what the database says decides, also in a process that knows
+// nothing of the webhook.
+func TestAFailingWebhookWithNothingUnderWayIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	url, got := receiver(t, answering(200))
+	id := r.subscribe(t, url, "")
+	e := anEvent()
+	r.accept(t, e, "run")
+	r.handoff.take(webhook.DeliveryID(e.ID, id, 1)) // as if another process had looked it up
+	execute(t, r.pool, "UPDATE webhooks SET failure_count = 3 WHERE id = $1", id)
+	result, err := r.Deliver(t.Context(), Delivery{EventID: e.ID, WebhookID: id, Attempt: 1})
+	require.NoError(t, err)
+	require.Equal(t, Result{Status: Deferred}, result)
+	require.Empty(t, *got)
+}
+
 func TestASlowAnswerSendsTheNextToTheSlowLane(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -30,6 +30,9 @@ const (
 	// 5 s, and often the webhook is disabled then, so that there is nothing left to send.
 	maxParkedPerBot = 512
 	parkPatience    = 6 * time.Second
+	// verdictPatience is how long a failed delivery waits for others under way to its webhook, before it is decided
+	// whether there is a next attempt.
+	verdictPatience = 1500 * time.Millisecond
 	// maxSlowPerWebhook bounds the exchanges with a webhook that is slow but does not fail.
 	maxSlowPerWebhook = 4
 	// maxSlowPerBot bounds a bot's exchanges in the slow lane.
@@ -55,6 +58,7 @@ type traffic struct {
 	waiting int
 	parked  int
 	changed chan struct{} // closed when a turn ends; nil when nobody waits
+	settled chan struct{} // closed when nothing is under way any more; nil when nobody waits for that
 
 	// Of a bot only: it holds one for each of its exchanges in the fast lane, and has room for maxFastPerBot.
 	places chan struct{}
@@ -128,9 +132,9 @@ func (l *lanes) fast(ctx context.Context, webhookID uuid.UUID, botID string) (*t
 	return nil, false
 }
 
-// settle waits, in the fast lane, until nothing is under way to the webhook any more, or for parkPatience. false: there
+// settle waits, in the fast lane, until nothing is under way to the webhook any more, or for patience. false: there
 // was nothing to wait for, or too many of the bot's wait already.
-func (l *lanes) settle(ctx context.Context, webhookID uuid.UUID, botID string) bool {
+func (l *lanes) settle(ctx context.Context, webhookID uuid.UUID, botID string, patience time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w, b := trafficOf(l.webhooks, webhookID), trafficOf(l.bots, botID)
@@ -140,21 +144,43 @@ func (l *lanes) settle(ctx context.Context, webhookID uuid.UUID, botID string) b
 	}
 	w.parked++
 	b.parked++
-	for giveUp := time.Now().Add(parkPatience); w.started.Len() > 0 && time.Now().Before(giveUp) && ctx.Err() == nil; {
-		ended := w.signal()
-		l.mu.Unlock()
-		timer := time.NewTimer(time.Until(giveUp))
-		select {
-		case <-ended:
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		timer.Stop()
-		l.mu.Lock()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	if w.settled == nil {
+		w.settled = make(chan struct{})
 	}
+	settled := w.settled
+	l.mu.Unlock()
+	select {
+	case <-settled:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	l.mu.Lock()
 	w.parked--
 	b.parked--
 	return true
+}
+
+// disperse holds back, for a moment, a delivery that waited in settle since a point in time and has nothing to send
+// after all. When a webhook is disabled, hundreds of such are woken at once, and their workflows end: that many at once
+// would keep the engine from everybody else's for a second. Who waited longest goes first.
+func disperse(ctx context.Context, since time.Time, patience time.Duration) {
+	timer := time.NewTimer((patience - time.Since(since)) * 2 / 3)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// unsettled says whether a burst in the fast lane is under way to the webhook still: its end may change what the
+// database says of the webhook now.
+func (l *lanes) unsettled(webhookID uuid.UUID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := l.webhooks[webhookID]
+	return w != nil && w.started.Len() > w.slow
 }
 
 // place takes one of the bot's places in the fast lane, waiting for d at most. Those who wait are served in order, one
@@ -244,6 +270,7 @@ func (l *lanes) await(ctx context.Context, webhookID uuid.UUID, botID string, in
 
 func (l *lanes) begin(webhookID uuid.UUID, w *traffic, botID string, b *traffic, in lane) *turn {
 	if in == slowLane {
+		w.slow++
 		b.slow++
 	}
 	now := time.Now()
@@ -281,6 +308,7 @@ func (t *turn) end(attempted, success bool) {
 	t.bot.started.Remove(t.inBot)
 	switch t.lane {
 	case slowLane:
+		t.webhook.slow--
 		t.bot.slow--
 	case fastLane:
 		<-t.bot.places
@@ -295,6 +323,10 @@ func (t *turn) end(attempted, success bool) {
 	}
 	t.webhook.broadcast()
 	t.bot.broadcast()
+	if t.webhook.started.Len() == 0 && t.webhook.settled != nil {
+		close(t.webhook.settled)
+		t.webhook.settled = nil
+	}
 	l.forget(t.webhookID, t.webhook, t.botID, t.bot)
 }
 

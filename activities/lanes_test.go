@@ -137,14 +137,14 @@ func TestOneBotsHangingReceiversCannotFillTheFastLane(t *testing.T) {
 
 func TestWhoWaitsForAHangingExchangeSeesItsEnd(t *testing.T) {
 	inBubble(t, func(t *testing.T, l *lanes) {
-		require.False(t, l.settle(t.Context(), hook1, "bot"), "nothing is under way")
+		require.False(t, l.settle(t.Context(), hook1, "bot", parkPatience), "nothing is under way")
 		hanging := mustFast(t, l, hook1, "bot")
 		time.AfterFunc(5*time.Second, func() { hanging.end(true, false) })
 		var settled atomic.Int32
 		var all sync.WaitGroup
 		for range 2 * maxParkedPerBot {
 			all.Go(func() {
-				if l.settle(context.Background(), hook1, "bot") {
+				if l.settle(context.Background(), hook1, "bot", parkPatience) {
 					settled.Add(1)
 				}
 			})
@@ -156,7 +156,7 @@ func TestWhoWaitsForAHangingExchangeSeesItsEnd(t *testing.T) {
 
 		stuck := mustFast(t, l, hook2, "bot")
 		start = time.Now()
-		require.True(t, l.settle(t.Context(), hook2, "bot"))
+		require.True(t, l.settle(t.Context(), hook2, "bot", parkPatience))
 		require.Equal(t, parkPatience, time.Since(start))
 		stuck.end(true, true)
 	})

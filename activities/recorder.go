@@ -143,9 +143,13 @@ func (r *Recorder) take() (batch []*recording, closed bool) {
 // flush commits the batch, however long the database is away, and tells who waits for it.
 func (r *Recorder) flush(batch []*recording) {
 	for backoff := 20 * time.Millisecond; ; backoff = min(2*backoff, time.Second) {
-		err := db.WithTx(r.ctx, r.pool, func(tx pgx.Tx) error { return record(r.ctx, tx, batch) })
+		err := db.WithTx(r.ctx, r.pool, func(tx pgx.Tx) error {
+			defer failpoint("before-commit")
+			return record(r.ctx, tx, batch)
+		})
 		switch {
 		case err == nil:
+			failpoint("after-commit")
 			settle(batch, nil)
 			return
 		case r.ctx.Err() != nil:
