@@ -1,0 +1,137 @@
+package faults_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/servers"
+)
+
+// durable: a throw-away Postgres forgets what it has just committed.
+var durable = servers.Options{Durable: true}
+
+// apart runs API and worker as two processes.
+func apart() []e2e.App { return []e2e.App{{Args: []string{"api"}}, {Args: []string{"worker"}}} }
+
+// TestKilledAtANamedPlace kills the worker at each place between which a crash makes a difference, while events flow,
+// and replaces it.
+func TestKilledAtANamedPlace(t *testing.T) {
+	binary := e2e.Build(t, "-tags=failpoints")
+	for _, c := range []struct {
+		hooks, events int
+		pause         time.Duration
+		hits          int // of a place until the kill
+	}{
+		{hooks: 1, events: 500, pause: 10 * time.Millisecond, hits: 30},
+		{hooks: 10, events: 500, pause: 20 * time.Millisecond, hits: 100},
+		{hooks: 300, events: either(20, 500), pause: 100 * time.Millisecond, hits: 400},
+	} {
+		t.Run(fmt.Sprintf("%d webhooks an event", c.hooks), func(t *testing.T) {
+			t.Parallel()
+			stack := e2e.Start(t, e2e.Options{Binary: binary, Servers: durable, Apps: []e2e.App{{
+				Args: []string{"api"}, Env: map[string]string{"MATHUB_MAX_WEBHOOKS_PER_BOT": "1000"},
+			}}})
+			worker := stack.NewApp(t, e2e.App{Args: []string{"worker"}})
+			l := newLedger(t, stack, "named", c.hooks)
+			emitted := l.emit(t, c.events, c.pause)
+			for place, hits := range map[string]int{
+				"accepted":          max(2, c.hits/c.hooks),
+				"before-post":       c.hits,
+				"during-post":       c.hits,
+				"after-post":        c.hits,
+				"before-commit":     5,
+				"after-commit":      5,
+				"before-completion": c.hits,
+			} {
+				if place == "during-post" {
+					delete(worker.Env, "MATHUB_FAILPOINT")
+					worker.Launch(t)
+					killDuringPost(l, worker, hits)
+				} else {
+					worker.Env["MATHUB_FAILPOINT"] = fmt.Sprintf("%s:%d", place, hits)
+					worker.Launch(t)
+				}
+				select {
+				case <-worker.Process().Done():
+				case <-time.After(90 * time.Second):
+					t.Fatalf("the worker never came to %s", place)
+				}
+				require.Contains(t, worker.Process().Ended(), "killed", place)
+				l.crashed(t)
+			}
+			delete(worker.Env, "MATHUB_FAILPOINT")
+			worker.Start(t)
+			emitted()
+			repeats := l.settle(t, 2*time.Minute)
+			finished(t, stack, time.Minute)
+			t.Logf("%d events to %d webhooks, 7 kills: %d repeats, %d explained by a POST not yet recorded", c.events, c.hooks, repeats, len(l.explained))
+		})
+	}
+}
+
+// killDuringPost kills the worker while its n-th request from now on is at a receiver, unanswered.
+func killDuringPost(l *ledger, worker *e2e.App, n int) {
+	var arrived atomic.Int64
+	for i, hook := range l.hooks {
+		receiver := l.receivers[i%len(l.receivers)]
+		answer := receiver.Slow(20*time.Millisecond, e2e.Status(http.StatusNoContent))
+		receiver.Answer(l.place[hook.ID], func(w http.ResponseWriter, r *http.Request) {
+			if arrived.Add(1) == int64(n) {
+				worker.Kill()
+			}
+			answer(w, r)
+		})
+	}
+}
+
+// TestKilledAtRandom kills the worker again and again while events flow.
+func TestKilledAtRandom(t *testing.T) {
+	t.Parallel()
+	kills := either(20, 200)
+	events := either(1000, 20_000)
+	stack := e2e.Start(t, e2e.Options{Servers: durable, Apps: apart()})
+	worker := stack.Apps[1]
+	l := newLedger(t, stack, "random", 3)
+	emitted := l.emit(t, events, 20*time.Millisecond)
+	for range kills {
+		time.Sleep(time.Duration(100+rand.IntN(900)) * time.Millisecond)
+		worker.Kill()
+		l.crashed(t)
+		worker.Start(t)
+	}
+	emitted()
+	repeats := l.settle(t, 2*time.Minute)
+	finished(t, stack, time.Minute)
+	t.Logf("%d events to 3 webhooks, %d kills: %d repeats", events, kills, repeats)
+}
+
+// TestTheAPIIsKilledBetweenAcceptingAndAnswering kills the process that accepts, which runs workers too, again and
+// again. Clients that got no answer emit again with the same id.
+func TestTheAPIIsKilledBetweenAcceptingAndAnswering(t *testing.T) {
+	t.Parallel()
+	kills := either(10, 100)
+	stack := e2e.Start(t, e2e.Options{Servers: durable, Apps: []e2e.App{{Args: []string{"serve"}}, {Args: []string{"api"}}}})
+	serve, api := stack.Apps[0], stack.Apps[1]
+	l := newLedger(t, stack, "api", 3)
+	emitted := l.emit(t, 60*kills, 10*time.Millisecond, stack.APIOf(serve), stack.APIOf(api))
+	for i := range kills {
+		time.Sleep(time.Duration(100+rand.IntN(500)) * time.Millisecond)
+		victim := stack.Apps[i%2]
+		victim.Kill()
+		if victim == serve {
+			l.crashed(t)
+		}
+		victim.Start(t)
+	}
+	emitted()
+	repeats := l.settle(t, 2*time.Minute)
+	finished(t, stack, time.Minute)
+	t.Logf("%d events to 3 webhooks, %d kills: %d repeats", 60*kills, kills, repeats)
+}

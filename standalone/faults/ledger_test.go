@@ -1,0 +1,202 @@
+package faults_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/workflowservice/v1"
+
+	"github.com/mathub/webhooks/standalone/e2e"
+)
+
+const (
+	post = "post.created"
+	// emitters emit at once, so that events overlap.
+	emitters = 16
+	// emitPatience is how long an emitter goes on with an event that is not accepted.
+	emitPatience = 3 * time.Minute
+)
+
+// ledger feeds webhooks of one bot and settles accounts afterwards.
+type ledger struct {
+	stack     *e2e.Stack
+	bot       *e2e.Bot
+	receivers []*e2e.Receiver
+	hooks     []e2e.Webhook
+	place     map[string]string // the receiver's path by webhook id
+
+	mu       sync.Mutex
+	accepted []string // event ids
+	// explained counts, by webhook and event, how often a POST was cut off between sending and recording.
+	explained map[string]int
+}
+
+// newLedger makes so many webhooks, spread over three receivers.
+func newLedger(t *testing.T, stack *e2e.Stack, name string, hooks int) *ledger {
+	t.Helper()
+	l := &ledger{stack: stack, bot: stack.API().CreateBot(t, name), place: map[string]string{}, explained: map[string]int{}}
+	for range 3 {
+		l.receivers = append(l.receivers, e2e.NewReceiver(t))
+	}
+	for i := range hooks {
+		path := fmt.Sprintf("/%s/%d", name, i)
+		receiver := l.receivers[i%len(l.receivers)]
+		receiver.Answer(path, receiver.Slow(20*time.Millisecond, e2e.Status(http.StatusNoContent)))
+		hook := l.bot.CreateWebhook(t, receiver.URL(path), "s3cret", post)
+		l.hooks = append(l.hooks, hook)
+		l.place[hook.ID] = path
+	}
+	return l
+}
+
+// requests are what a webhook's receiver has got.
+func (l *ledger) requests(hook int) []e2e.Request {
+	return l.receivers[hook%len(l.receivers)].Requests(l.place[l.hooks[hook].ID])
+}
+
+// emit emits so many events, one each pause, and returns at once; the function returned waits for the end. An emitter
+// that gets no answer, or an error, emits again with the same id, as a backend should; the APIs take turns.
+func (l *ledger) emit(t *testing.T, events int, pause time.Duration, apis ...*e2e.API) (wait func()) {
+	if len(apis) == 0 {
+		apis = []*e2e.API{l.stack.API()}
+	}
+	ids := make(chan int)
+	var all sync.WaitGroup
+	for range emitters {
+		all.Go(func() {
+			for n := range ids {
+				id := fmt.Sprintf("%s-%d", l.bot.ID, n)
+				if err := l.emitOne(id, apis[n%len(apis)]); err != nil {
+					t.Errorf("emit %s: %v", id, err)
+				}
+			}
+		})
+	}
+	first := len(l.accepted)
+	all.Go(func() {
+		defer close(ids)
+		for n := range events {
+			ids <- first + n
+			time.Sleep(pause)
+		}
+	})
+	return all.Wait
+}
+
+func (l *ledger) emitOne(id string, api *e2e.API) error {
+	for deadline := time.Now().Add(emitPatience); ; time.Sleep(50 * time.Millisecond) {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		_, err := api.TryEmit(ctx, e2e.Event{ID: id, Type: post, BotIDs: []string{l.bot.ID}})
+		cancel()
+		if err == nil {
+			l.mu.Lock()
+			l.accepted = append(l.accepted, id)
+			l.mu.Unlock()
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
+// key names an event's delivery to a webhook.
+func key(webhookID, eventID string) string { return webhookID + " " + eventID }
+
+// crashed notes, after a worker's death, which POSTs were under way or not yet recorded: these may be repeated, once
+// each, and no others.
+func (l *ledger) crashed(t *testing.T) {
+	t.Helper()
+	time.Sleep(200 * time.Millisecond) // what the dead process has sent is still on its way to the receivers
+	sent := map[string]bool{}
+	for i, hook := range l.hooks {
+		for _, r := range l.requests(i) {
+			sent[key(hook.ID, r.EventID())] = true
+		}
+	}
+	rows, err := l.stack.Database(t).Query(t.Context(), "SELECT d.webhook_id::text, d.event_id FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id WHERE w.bot_id = $1", l.bot.ID)
+	require.NoError(t, err)
+	defer rows.Close()
+	for rows.Next() {
+		var webhookID, eventID string
+		require.NoError(t, rows.Scan(&webhookID, &eventID))
+		delete(sent, key(webhookID, eventID))
+	}
+	require.NoError(t, rows.Err())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for k := range sent {
+		l.explained[k]++
+	}
+}
+
+// settle waits until everything is delivered, and checks that nothing was lost, doubled or miscounted, and that no
+// webhook got an event more often than crashes explain. It returns the number of repeats.
+func (l *ledger) settle(t *testing.T, patience time.Duration) (repeats int) {
+	t.Helper()
+	wanted := len(l.accepted) * len(l.hooks)
+	db := l.stack.Database(t)
+	var rows, succeeded, pairs, failed int
+	count := func() error {
+		return db.QueryRow(t.Context(), `
+			SELECT count(*), count(*) FILTER (WHERE d.success), count(DISTINCT (d.webhook_id, d.event_id)), count(*) FILTER (WHERE NOT d.success)
+			FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id WHERE w.bot_id = $1`, l.bot.ID).Scan(&rows, &succeeded, &pairs, &failed)
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+		if err := count(); err == nil && succeeded >= wanted || time.Now().After(deadline) {
+			require.NoError(t, err)
+			break
+		}
+	}
+	require.Equal(t, wanted, succeeded, "successful deliveries recorded, of %d events to %d webhooks; %d failed", len(l.accepted), len(l.hooks), failed)
+	require.Zero(t, failed, "our own side's fault is not the receiver's failure")
+	require.Equal(t, []int{wanted, wanted}, []int{rows, pairs}, "one row an event and webhook")
+
+	var events int
+	require.NoError(t, db.QueryRow(t.Context(), "SELECT count(*) FROM events WHERE $1 = ANY (bot_ids)", l.bot.ID).Scan(&events))
+	require.Equal(t, len(l.accepted), events)
+
+	recorded := map[string]bool{} // delivery ids
+	all, err := db.Query(t.Context(), "SELECT d.id::text FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id WHERE w.bot_id = $1", l.bot.ID)
+	require.NoError(t, err)
+	for all.Next() {
+		var id string
+		require.NoError(t, all.Scan(&id))
+		recorded[id] = true
+	}
+	require.NoError(t, all.Err())
+	for i, hook := range l.hooks {
+		times := map[string]int{}
+		for _, r := range l.requests(i) {
+			times[r.EventID()]++
+			require.True(t, recorded[r.Header.Get("X-Mathub-Delivery")], "what arrived is in the history")
+		}
+		for _, id := range l.accepted {
+			require.NotZero(t, times[id], "event %s never came to webhook %d", id, i)
+			again := times[id] - 1
+			require.LessOrEqual(t, again, l.explained[key(hook.ID, id)], "event %s came to webhook %d %d times, which no crash explains", id, i, times[id])
+			repeats += again
+		}
+		require.Len(t, times, len(l.accepted), "nothing came that was not accepted")
+	}
+	var wrong int
+	require.NoError(t, db.QueryRow(t.Context(), "SELECT count(*) FROM webhooks WHERE bot_id = $1 AND NOT (is_active AND failure_count = 0)", l.bot.ID).Scan(&wrong))
+	require.Zero(t, wrong, "webhooks with a failure on their account")
+	return repeats
+}
+
+// finished waits until Temporal runs no workflow any more: what a crash left behind has been brought to its end.
+func finished(t *testing.T, stack *e2e.Stack, patience time.Duration) {
+	t.Helper()
+	var running int64
+	require.Eventually(t, func() bool {
+		open, err := stack.Temporal(t).CountWorkflow(t.Context(), &workflowservice.CountWorkflowExecutionsRequest{Query: "ExecutionStatus = 'Running'"})
+		running = open.GetCount()
+		return err == nil && running == 0
+	}, patience, 200*time.Millisecond, "workflows still run")
+}
