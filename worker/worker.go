@@ -40,11 +40,13 @@ func Start(c client.Client, a *activities.Activities) (*Worker, error) {
 			MaxConcurrentLocalActivityExecutionSize: fastSlots,
 			MaxConcurrentWorkflowTaskExecutionSize:  workflowSlots,
 			WorkerStopTimeout:                       stopTimeout,
+			Interceptors:                            interceptors(),
 		}),
 		slow: worker.New(c, workflows.SlowTaskQueue, worker.Options{
 			DisableWorkflowWorker:              true,
 			MaxConcurrentActivityExecutionSize: slowSlots,
 			WorkerStopTimeout:                  stopTimeout,
+			Interceptors:                       interceptors(),
 		}),
 	}
 	w.fast.RegisterWorkflow(workflows.DeliverEvent)

@@ -3,14 +3,10 @@ package e2e_test
 import (
 	"fmt"
 	"net/http"
-	"slices"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/api/workflowservice/v1"
 
 	"github.com/mathub/webhooks/standalone/e2e"
 )
@@ -127,88 +123,4 @@ func TestRetries(t *testing.T) {
 			}
 		})
 	})
-}
-
-// TestHangingNeighbours feeds a healthy webhook alone, and then beside twenty that hang, at the same rate, and
-// compares its times from emit to receipt.
-func TestHangingNeighbours(t *testing.T) {
-	const perSecond, seconds, hanging = 20, 15, 20
-	stack := e2e.Start(t, e2e.Options{})
-	healthy := e2e.NewReceiver(t)
-	bot := stack.API().CreateBot(t, "healthy")
-	bot.CreateWebhook(t, healthy.URL("/"), "", post)
-	measure := func(prefix string, seconds int, alsoTo []string) time.Duration {
-		var mu sync.Mutex
-		var all sync.WaitGroup
-		emitted := map[string]time.Time{}
-		tick := time.NewTicker(time.Second / perSecond)
-		defer tick.Stop()
-		before := len(healthy.Requests("/"))
-		for i := range perSecond * seconds {
-			<-tick.C
-			all.Go(func() {
-				id := fmt.Sprintf("%s-%d", prefix, i)
-				mu.Lock()
-				emitted[id] = time.Now()
-				mu.Unlock()
-				stack.API().Emit(t, e2e.Event{ID: id, Type: post, BotIDs: []string{bot.ID}})
-			})
-			if len(alsoTo) > 0 {
-				all.Go(func() { stack.API().Emit(t, e2e.Event{Type: post, BotIDs: alsoTo}) })
-			}
-		}
-		all.Wait()
-		var took []time.Duration
-		worst := make([]time.Duration, seconds) // of each second
-		for i, r := range healthy.Await(t, "/", before+perSecond*seconds)[before:] {
-			took = append(took, r.At.Sub(emitted[r.EventID()]))
-			worst[i/perSecond] = max(worst[i/perSecond], took[i])
-		}
-		var line strings.Builder
-		for _, d := range worst {
-			fmt.Fprintf(&line, " %d", d.Milliseconds())
-		}
-		slices.Sort(took)
-		t.Logf("%s: p50 %v, p99 %v, the worst of each second, in ms:%s", prefix, took[len(took)/2], took[len(took)*99/100], line.String())
-		return took[len(took)*99/100]
-	}
-	measure("warm", 5, nil)
-	alone := measure("alone", seconds, nil)
-
-	hangs := e2e.NewReceiver(t)
-	var bots []string
-	var bad []*e2e.Bot
-	for i := range 4 {
-		b := stack.API().CreateBot(t, fmt.Sprintf("bad %d", i))
-		bots, bad = append(bots, b.ID), append(bad, b)
-		for j := range hanging / 4 {
-			path := fmt.Sprintf("/%d/%d", i, j)
-			hangs.Answer(path, hangs.Hang())
-			b.CreateWebhook(t, hangs.URL(path), "", post)
-		}
-	}
-	beside := measure("beside", seconds, bots)
-	t.Logf("p99 of emit to receipt: %v alone, %v beside %d that hang: %.2f times", alone, beside, hanging, float64(beside)/float64(alone))
-	for _, q := range []string{"WorkflowType='RetryDelivery'", "WorkflowType='DeliverEvent'"} {
-		n, err := stack.Temporal(t).CountWorkflow(t.Context(), &workflowservice.CountWorkflowExecutionsRequest{Query: q})
-		t.Log(q, n, err)
-	}
-	res, err := stack.Temporal(t).ListWorkflow(t.Context(), &workflowservice.ListWorkflowExecutionsRequest{PageSize: 1000})
-	h := map[int64]int{}
-	for _, e := range res.GetExecutions() {
-		h[e.HistoryLength]++
-	}
-	t.Log(h, err)
-	// The ratio is a measurement; this is the promise that a machine of any speed must keep: nobody waits for a hanging
-	// neighbour's five seconds.
-	require.Less(t, beside, alone+4*time.Second)
-	for _, b := range bad {
-		for _, hook := range b.Webhooks(t) {
-			for _, d := range b.Deliveries(t, hook.ID) {
-				require.Equal(t, "timeout", *d.Error)
-				require.InDelta(t, 5000, d.DurationMS, 500, "a wait for a turn never counts as the receiver's")
-			}
-		}
-	}
-	require.Zero(t, bot.Webhooks(t)[0].FailureCount)
 }

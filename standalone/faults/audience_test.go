@@ -1,0 +1,122 @@
+package faults_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/workflowservice/v1"
+
+	"github.com/mathub/webhooks/standalone/e2e"
+)
+
+// Temporal's limits on a workflow and its payloads:
+// https://docs.temporal.io/cloud/limits and common/dynamicconfig/constants.go of its server.
+const (
+	maxHistoryEvents = 51_200
+	maxHistoryBytes  = 50 << 20
+)
+
+// TestTenThousandWebhooksHearOfOneEvent delivers one event to 10,000 webhooks from a process that may hold 1,024 files
+// open, and watches what it costs.
+func TestTenThousandWebhooksHearOfOneEvent(t *testing.T) {
+	const audience = 10_000
+	stack := e2e.Start(t, e2e.Options{Binary: limited(t, 1024)})
+	var mu sync.Mutex
+	got := map[string]int{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		got[r.URL.Path+" "+r.Header.Get("webhook-id")]++
+		mu.Unlock()
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	t.Cleanup(server.Close)
+	db := stack.Database(t)
+	_, err := db.Exec(t.Context(), "INSERT INTO bots (id, name) SELECT 'bot-' || n, 'large' FROM generate_series(0, 199) n")
+	require.NoError(t, err)
+	_, err = db.Exec(t.Context(), `
+		INSERT INTO webhooks (id, bot_id, url, events)
+		SELECT gen_random_uuid(), 'bot-' || n % 200, $1 || '/' || n, '{post.created}' FROM generate_series(0, $2 - 1) n`, server.URL, audience)
+	require.NoError(t, err)
+
+	before := peakMemory(t, stack.Apps[0])
+	sockets := 0
+	watched := make(chan struct{})
+	watching := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for {
+			select {
+			case <-watching:
+				return
+			case <-time.After(20 * time.Millisecond):
+				sockets = max(sockets, openFiles(stack.Apps[0]))
+			}
+		}
+	}()
+	began := time.Now()
+	receipt := stack.API().Emit(t, e2e.Event{Type: post})
+	require.Eventually(t, func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(got) == audience
+	}, time.Minute, 10*time.Millisecond)
+	arrived := time.Since(began)
+	finished(t, stack, time.Minute)
+	close(watching)
+	<-watched
+	for i := range audience {
+		require.Equal(t, 1, got[fmt.Sprintf("/%d %s", i, receipt.ID)])
+	}
+	var rows, pairs int
+	require.NoError(t, db.QueryRow(t.Context(), "SELECT count(*), count(DISTINCT webhook_id) FROM deliveries WHERE success AND event_id = $1", receipt.ID).Scan(&rows, &pairs))
+	require.Equal(t, []int{audience, audience}, []int{rows, pairs})
+
+	var longest, largest int64
+	listed, err := stack.Temporal(t).ListWorkflow(t.Context(), &workflowservice.ListWorkflowExecutionsRequest{PageSize: 1000})
+	require.NoError(t, err)
+	require.Greater(t, len(listed.Executions), audience/250)
+	for _, e := range listed.Executions {
+		longest, largest = max(longest, e.HistoryLength), max(largest, e.HistorySizeBytes)
+	}
+	grown := peakMemory(t, stack.Apps[0]) - before
+	t.Logf("one event to %d webhooks: %v, the longest history %d events and %d bytes, memory grown by %d MiB, at most %d files open",
+		audience, arrived.Round(time.Millisecond), longest, largest, grown>>20, sockets)
+	require.Less(t, longest, int64(maxHistoryEvents/4))
+	require.Less(t, largest, int64(maxHistoryBytes/4))
+	require.Less(t, grown, int64(256<<20))
+	require.Less(t, sockets, 1024)
+}
+
+// limited is the product in a shell that allows it so many open files.
+func limited(t *testing.T, files int) string {
+	t.Helper()
+	script := filepath.Join(t.TempDir(), "limited")
+	require.NoError(t, os.WriteFile(script, fmt.Appendf(nil, "#!/bin/sh\nulimit -n %d\nexec '%s' \"$@\"\n", files, e2e.Build(t)), 0o700)) //nolint:gosec // to be run
+	return script
+}
+
+// peakMemory is the most that a process has held resident, in bytes.
+func peakMemory(t *testing.T, app *e2e.App) int64 {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", app.Process().PID()))
+	require.NoError(t, err)
+	found := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(status)
+	require.NotNil(t, found)
+	kib, err := strconv.ParseInt(string(found[1]), 10, 64)
+	require.NoError(t, err)
+	return kib << 10
+}
+
+func openFiles(app *e2e.App) int {
+	files, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", app.Process().PID())) // 0 once it has ended
+	return len(files)
+}

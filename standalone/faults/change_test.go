@@ -1,0 +1,168 @@
+package faults_test
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/standalone/e2e"
+)
+
+// TestWebhooksChangeWhileDeliveriesAreUnderWay patches, deletes, disables and re-enables webhooks in a stream of
+// events, and holds each answer of the API against what the receivers got from then on.
+func TestWebhooksChangeWhileDeliveriesAreUnderWay(t *testing.T) {
+	t.Parallel()
+	stack := e2e.Start(t, e2e.Options{Servers: durable, Apps: apart(), Env: map[string]string{"MATHUB_RETRY_SCHEDULE": "1s,1s"}})
+	receiver := e2e.NewReceiver(t)
+	answer := receiver.Slow(100*time.Millisecond, e2e.Status(http.StatusNoContent))
+	bot := stack.API().CreateBot(t, "changing")
+	hooks := map[string]e2e.Webhook{}
+	for _, name := range []string{"moved", "resigned", "deleted", "disabled", "unsubscribed", "failing"} {
+		receiver.Answer("/"+name, answer)
+		hooks[name] = bot.CreateWebhook(t, receiver.URL("/"+name), "old secret", post)
+	}
+	receiver.Answer("/moved/new", answer)
+	receiver.Answer("/failing", receiver.Slow(100*time.Millisecond, e2e.Status(http.StatusInternalServerError)))
+
+	var mu sync.Mutex
+	var ids []string // in the order of their acceptance
+	emit := func(n int) {
+		var all sync.WaitGroup
+		for range n {
+			time.Sleep(15 * time.Millisecond)
+			all.Go(func() {
+				id := bot.Emit(t, e2e.Event{Type: post, BotIDs: []string{bot.ID}}).ID
+				mu.Lock()
+				defer mu.Unlock()
+				ids = append(ids, id)
+			})
+		}
+		all.Wait()
+	}
+	emitting := func() (before int) {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(ids)
+	}
+
+	var stream sync.WaitGroup
+	stream.Go(func() { emit(200) })
+	time.Sleep(1500 * time.Millisecond)
+	bot.Patch(t, hooks["moved"].ID, map[string]any{"url": receiver.URL("/moved/new")})
+	bot.Patch(t, hooks["resigned"].ID, map[string]any{"secret": "new secret"})
+	bot.Delete(t, hooks["deleted"].ID)
+	bot.Patch(t, hooks["disabled"].ID, map[string]any{"isActive": false})
+	bot.Patch(t, hooks["unsubscribed"].ID, map[string]any{"events": []string{"mention"}})
+	bot.Patch(t, hooks["failing"].ID, map[string]any{"isActive": true}) // whatever it has come to
+	stream.Wait()
+	stopped := emitting()
+	time.Sleep(3 * time.Second) // what was under way has ended: an exchange is short here, a job is reused for 2 s
+	at := map[string]int{}
+	for _, name := range []string{"moved", "deleted", "disabled", "unsubscribed"} {
+		at[name] = len(receiver.Requests("/" + name))
+		require.NotZero(t, at[name])
+	}
+	emit(150)
+	for name, n := range at {
+		require.Len(t, receiver.Requests("/"+name), n, "%s got more", name)
+	}
+
+	stream.Go(func() { emit(150) })
+	time.Sleep(time.Second)
+	bot.Patch(t, hooks["disabled"].ID, map[string]any{"isActive": true})
+	bot.Patch(t, hooks["unsubscribed"].ID, map[string]any{"events": []string{post, "mention"}})
+	bot.Patch(t, hooks["failing"].ID, map[string]any{"isActive": true})
+	stream.Wait()
+	finished(t, stack, time.Minute)
+	span := map[string]any{"since": hooks["disabled"].CreatedAt}
+	for _, name := range []string{"disabled", "unsubscribed"} {
+		bot.Recover(t, hooks[name].ID, span)
+	}
+	for _, name := range []string{"disabled", "unsubscribed"} {
+		require.Equal(t, "completed", bot.AwaitRecovery(t, hooks[name].ID).State)
+	}
+
+	require.Len(t, ids, 500)
+	all := slices.Clone(ids)
+	slices.Sort(all)
+	for name, paths := range map[string][]string{
+		"moved": {"/moved", "/moved/new"}, "resigned": {"/resigned"}, "disabled": {"/disabled"}, "unsubscribed": {"/unsubscribed"},
+	} {
+		var got []string
+		for _, path := range paths {
+			for _, r := range receiver.Requests(path) {
+				got = append(got, r.EventID())
+				secret := "old secret"
+				if name == "resigned" && !signedWith(r, secret) {
+					secret = "new secret"
+				}
+				require.True(t, signedWith(r, secret), "%s: a wrong signature", name)
+			}
+		}
+		slices.Sort(got)
+		require.Equal(t, all, got, "%s: each event once", name)
+	}
+	for _, r := range receiver.Requests("/resigned") {
+		if slices.Index(ids, r.EventID()) >= stopped {
+			require.True(t, signedWith(r, "new secret"), "an old secret long after it was changed")
+		}
+	}
+
+	// Nothing is left of the deleted one, and the others' rows are what their receivers saw.
+	for name, hook := range hooks {
+		var rows, requests int
+		require.NoError(t, stack.Database(t).QueryRow(t.Context(), "SELECT count(*) FROM deliveries WHERE webhook_id = $1", hook.ID).Scan(&rows))
+		for path, got := range receiver.All() {
+			if path == "/"+name || path == "/"+name+"/new" {
+				requests += len(got)
+			}
+		}
+		if name == "deleted" {
+			requests = 0
+		}
+		require.Equal(t, requests, rows, name)
+	}
+	failing := bot.Webhook(t, hooks["failing"].ID)
+	require.False(t, failing.IsActive)
+	require.Equal(t, 10, failing.FailureCount)
+	counted(t, stack)
+}
+
+func signedWith(r e2e.Request, secret string) bool {
+	mac := hmac.New(sha256.New, []byte(secret))
+	mac.Write(r.Body)
+	return r.Header.Get("X-Mathub-Signature") == hex.EncodeToString(mac.Sum(nil))
+}
+
+// counted checks that each webhook's failureCount is the length of the run of failures on top of its history, of those
+// that began since it was last enabled.
+func counted(t *testing.T, stack *e2e.Stack) {
+	t.Helper()
+	rows, err := stack.Database(t).Query(t.Context(), `
+		SELECT w.id::text, w.failure_count, (
+			SELECT count(*) FROM deliveries d
+			WHERE d.webhook_id = w.id AND NOT d.success AND d.generation = w.generation AND d.seq > coalesce(
+				(SELECT max(s.seq) FROM deliveries s WHERE s.webhook_id = w.id AND s.success), 0))
+		FROM webhooks w`)
+	require.NoError(t, err)
+	defer rows.Close()
+	var wrong []string
+	for rows.Next() {
+		var id string
+		var counter, run int
+		require.NoError(t, rows.Scan(&id, &counter, &run))
+		if counter != run {
+			wrong = append(wrong, fmt.Sprintf("webhook %s: failureCount %d, a run of %d", id, counter, run))
+		}
+	}
+	require.NoError(t, rows.Err())
+	require.Empty(t, wrong)
+}

@@ -1,0 +1,93 @@
+package faults_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/standalone/e2e"
+)
+
+// TestRollingDeploy replaces two workers one after the other, under load, by a build whose workflows do one thing more,
+// guarded by Temporal's GetVersion. What the old build began, either build finishes.
+func TestRollingDeploy(t *testing.T) {
+	t.Parallel()
+	next := nextVersion(t)
+	stack := e2e.Start(t, e2e.Options{
+		Servers: durable,
+		Apps:    []e2e.App{{Args: []string{"api"}}, {Args: []string{"worker"}}, {Args: []string{"worker"}}},
+		Env:     map[string]string{"MATHUB_RETRY_SCHEDULE": "2s,2s,2s,2s,2s,2s,2s,2s,2s"},
+	})
+	l := newLedger(t, stack, "deploy", 3)
+	for i, hook := range l.hooks { // long enough that each replacement meets many under way
+		l.receivers[i].Answer(l.place[hook.ID], l.receivers[i].Slow(500*time.Millisecond, e2e.Status(http.StatusNoContent)))
+	}
+	// Retries that live through the whole deploy.
+	receiver := e2e.NewReceiver(t)
+	receiver.Answer("/", e2e.Status(http.StatusServiceUnavailable))
+	bot := stack.API().CreateBot(t, "retried")
+	hook := bot.CreateWebhook(t, receiver.URL("/"), "", post)
+	retried := bot.Emit(t, e2e.Event{Type: post, BotIDs: []string{bot.ID}})
+	bot.AwaitDeliveries(t, hook.ID, 1)
+
+	emitted := l.emit(t, 500, 20*time.Millisecond)
+	for _, worker := range stack.Apps[1:] {
+		time.Sleep(2 * time.Second)
+		worker.Stop(t)
+		worker.Binary = next
+		worker.Start(t)
+	}
+	receiver.Answer("/", e2e.Status(http.StatusNoContent))
+	emitted()
+	require.Zero(t, l.settle(t, time.Minute), "a deploy sent something twice")
+	finished(t, stack, time.Minute)
+	require.Equal(t, retried.ID, bot.Deliveries(t, hook.ID)[0].EventID)
+	require.True(t, bot.Deliveries(t, hook.ID)[0].Success)
+	for _, app := range stack.Apps {
+		log, err := os.ReadFile(app.LogPath())
+		require.NoError(t, err)
+		require.NotContains(t, strings.ToLower(string(log)), "nondeterminis", "a history did not fit the code")
+	}
+}
+
+// nextVersion builds the product with a compatible change of its workflow code, without touching the source tree.
+func nextVersion(t *testing.T) string {
+	t.Helper()
+	root, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/mathub/webhooks").Output()
+	require.NoError(t, err)
+	folder := filepath.Join(strings.TrimSpace(string(root)), "workflows")
+	change := map[string][2]string{
+		"deliver_event.go": {"	return f.sum, awaitStarts(ctx, f.started)\n", `	if workflow.GetVersion(ctx, "rest", workflow.DefaultVersion, 1) == 1 {
+		_ = workflow.Sleep(ctx, 10*time.Millisecond)
+	}
+	return f.sum, awaitStarts(ctx, f.started)
+`},
+		"retry_delivery.go": {"		if r.RetryInMs == 0 {\n", `		if workflow.GetVersion(ctx, "rest", workflow.DefaultVersion, 1) == 1 {
+			_ = workflow.Sleep(ctx, 10*time.Millisecond)
+		}
+		if r.RetryInMs == 0 {
+`},
+	}
+	overlay := map[string]map[string]string{"Replace": {}}
+	dir := t.TempDir()
+	for name, edit := range change {
+		source, err := os.ReadFile(filepath.Join(folder, name))
+		require.NoError(t, err)
+		require.Equal(t, 1, strings.Count(string(source), edit[0]), "%s is not what this test changes any more", name)
+		changed := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(changed, []byte(strings.Replace(string(source), edit[0], edit[1], 1)), 0o600))
+		overlay["Replace"][filepath.Join(folder, name)] = changed
+	}
+	encoded, err := json.Marshal(overlay)
+	require.NoError(t, err)
+	file := filepath.Join(dir, "overlay.json")
+	require.NoError(t, os.WriteFile(file, encoded, 0o600))
+	return e2e.Build(t, "-overlay="+file)
+}

@@ -1,0 +1,141 @@
+package faults_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/standalone/e2e"
+)
+
+// besideAtMost is how many times its p99 alone a healthy webhook's p99 from emit to receipt may be beside others that
+// hang.
+const besideAtMost = 1.5
+
+// TestNeighbours feeds a healthy webhook alone and then beside twenty others that begin to hang, with 20 events/s each,
+// in turns. Other programs on the machine only ever add to a time, to either: so each is judged by its best turn.
+func TestNeighbours(t *testing.T) {
+	n := newNeighbours(t)
+	alone, beside := time.Hour, time.Hour
+	for turn := 1; turn <= either(4, 10); turn++ {
+		alone = min(alone, n.measure(t, "alone", nil))
+		beside = min(beside, n.measure(t, "beside", n.hanging(t, 4, 5)))
+		if turn >= either(2, 10) && beside <= alone*3/2 {
+			break
+		}
+	}
+	t.Logf("p99 of emit to receipt: %v alone, %v beside 20 that hang: %.2f times", alone, beside, float64(beside)/float64(alone))
+	require.LessOrEqual(t, float64(beside), besideAtMost*float64(alone))
+	n.judged(t)
+}
+
+// TestAThousandHangingNeighbours lets 1,000 fresh webhooks of one bot hang at once, all fed by the same events.
+func TestAThousandHangingNeighbours(t *testing.T) {
+	if !soak {
+		t.Skip("make soak runs it")
+	}
+	n := newNeighbours(t)
+	alone, beside := time.Hour, time.Hour
+	for range 3 {
+		alone = min(alone, n.measure(t, "alone", nil))
+		beside = min(beside, n.measure(t, "beside", n.hanging(t, 1, 1000)))
+	}
+	t.Logf("p99 of emit to receipt: %v alone, %v beside 1,000 that hang: %.2f times", alone, beside, float64(beside)/float64(alone))
+	require.LessOrEqual(t, float64(beside), besideAtMost*float64(alone))
+	n.judged(t)
+}
+
+type neighbours struct {
+	stack *e2e.Stack
+	good  *e2e.Receiver
+	bot   *e2e.Bot
+	bad   []*e2e.Bot
+	turns int // of measuring
+}
+
+func newNeighbours(t *testing.T) *neighbours {
+	stack := e2e.Start(t, e2e.Options{Env: map[string]string{"MATHUB_MAX_WEBHOOKS_PER_BOT": "1000"}})
+	n := &neighbours{stack: stack, good: e2e.NewReceiver(t), bot: stack.API().CreateBot(t, "healthy")}
+	n.bot.CreateWebhook(t, n.good.URL("/"), "", post)
+	n.measure(t, "warming up", nil)
+	return n
+}
+
+// hanging makes webhooks that never answer, of so many bots.
+func (n *neighbours) hanging(t *testing.T, bots, each int) (ids []string) {
+	t.Helper()
+	receiver := e2e.NewReceiver(t)
+	for i := range bots {
+		bot := n.stack.API().CreateBot(t, fmt.Sprintf("bad %d", i))
+		for j := range each {
+			path := fmt.Sprintf("/%d/%d", i, j)
+			receiver.Answer(path, receiver.Hang())
+			bot.CreateWebhook(t, receiver.URL(path), "", post)
+		}
+		n.bad = append(n.bad, bot)
+		ids = append(ids, bot.ID)
+	}
+	return ids
+}
+
+// measure emits 20 events/s to the healthy webhook, and others to the bots given, and returns the p99 of the healthy
+// one's times from emit to receipt.
+func (n *neighbours) measure(t *testing.T, what string, alsoTo []string) time.Duration {
+	t.Helper()
+	const perSecond, seconds = 20, 15
+	n.turns++
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	emitted := map[string]time.Time{}
+	tick := time.NewTicker(time.Second / perSecond)
+	defer tick.Stop()
+	before := len(n.good.Requests("/"))
+	for i := range perSecond * seconds {
+		<-tick.C
+		all.Go(func() {
+			id := fmt.Sprintf("%d-%d", n.turns, i)
+			mu.Lock()
+			emitted[id] = time.Now()
+			mu.Unlock()
+			n.stack.API().Emit(t, e2e.Event{ID: id, Type: post, BotIDs: []string{n.bot.ID}})
+		})
+		if len(alsoTo) > 0 {
+			all.Go(func() { n.stack.API().Emit(t, e2e.Event{Type: post, BotIDs: alsoTo}) })
+		}
+	}
+	all.Wait()
+	var took []time.Duration
+	worst := make([]time.Duration, seconds) // of each second
+	for i, r := range n.good.Await(t, "/", before+perSecond*seconds)[before:] {
+		took = append(took, r.At.Sub(emitted[r.EventID()]))
+		worst[i/perSecond] = max(worst[i/perSecond], took[i])
+	}
+	var line strings.Builder
+	for _, d := range worst {
+		fmt.Fprintf(&line, " %d", d.Milliseconds())
+	}
+	slices.Sort(took)
+	p50, p99 := took[len(took)/2], took[len(took)*99/100]
+	t.Logf("%s: p50 %v, p99 %v; the worst of each second, in ms:%s", what, p50, p99, line.String())
+	return p99
+}
+
+// judged checks that only what the receivers did was held against them.
+func (n *neighbours) judged(t *testing.T) {
+	t.Helper()
+	var unfair int
+	require.NoError(t, n.stack.Database(t).QueryRow(t.Context(), `
+		SELECT count(*) FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id
+		WHERE w.bot_id <> $1 AND NOT (d.error = 'timeout' AND d.duration_ms BETWEEN 4500 AND 5500)`, n.bot.ID).Scan(&unfair))
+	require.Zero(t, unfair, "a wait for a turn never counts as the receiver's")
+	var failed int
+	require.NoError(t, n.stack.Database(t).QueryRow(t.Context(),
+		"SELECT count(*) FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id WHERE w.bot_id = $1 AND NOT d.success", n.bot.ID).Scan(&failed))
+	require.Zero(t, failed)
+	counted(t, n.stack)
+}

@@ -1,0 +1,67 @@
+package faults_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/standalone/e2e"
+)
+
+// TestEachHandlerPanics makes every workflow and every activity panic twice, before it begins and when it is done, on
+// ways that lead through all of them.
+func TestEachHandlerPanics(t *testing.T) {
+	t.Parallel()
+	stack := e2e.Start(t, e2e.Options{Servers: durable, Binary: e2e.Build(t, "-tags=failpoints"), Env: map[string]string{
+		"MATHUB_PANIC_ONCE": "1", "MATHUB_RETRY_SCHEDULE": "1s,1s,1s", "MATHUB_MAX_WEBHOOKS_PER_BOT": "300",
+	}})
+	healthy := newLedger(t, stack, "healthy", 3)
+	emitted := healthy.emit(t, 500, 5*time.Millisecond)
+
+	large := newLedger(t, stack, "large", 260) // more than a page: batches
+	large.emit(t, 1, 0)()
+
+	// One that fails once: the slow lane, a retry. Then by hand: a test, a redelivery and a recovery.
+	receiver := e2e.NewReceiver(t)
+	receiver.Answer("/", e2e.Status(http.StatusInternalServerError), e2e.Status(http.StatusNoContent))
+	bot := stack.API().CreateBot(t, "troubled")
+	hook := bot.CreateWebhook(t, receiver.URL("/"), "", post)
+	bot.Emit(t, e2e.Event{Type: post, BotIDs: []string{bot.ID}})
+	bot.AwaitDeliveries(t, hook.ID, 2)
+	require.True(t, bot.Test(t, hook.ID).Success)
+	again := bot.Redeliver(t, bot.AwaitDeliveries(t, hook.ID, 3)[2].ID, hook.ID)
+	require.True(t, again.Success)
+	require.Equal(t, 3, again.Attempt)
+	bot.Patch(t, hook.ID, map[string]any{"isActive": false})
+	missed := bot.Emit(t, e2e.Event{Type: post, BotIDs: []string{bot.ID}})
+	require.NoError(t, stack.Temporal(t).GetWorkflow(t.Context(), missed.WorkflowID, "").Get(t.Context(), nil))
+	bot.Patch(t, hook.ID, map[string]any{"isActive": true})
+	bot.Recover(t, hook.ID, nil)
+	recovery := bot.AwaitRecovery(t, hook.ID)
+	require.Equal(t, []int{1, 0}, []int{recovery.Delivered, recovery.Failed})
+	require.Equal(t, missed.ID, bot.Deliveries(t, hook.ID)[0].EventID)
+	require.Len(t, bot.Deliveries(t, hook.ID), 5)
+	require.Equal(t, 5, receiver.Count(), "a panic sent nothing twice")
+
+	emitted()
+	require.Zero(t, healthy.settle(t, time.Minute), "a panic sent something twice")
+	require.Zero(t, large.settle(t, time.Minute), "a panic sent something twice")
+	finished(t, stack, time.Minute)
+	survived(t, stack)
+
+	log, err := os.ReadFile(stack.Apps[0].LogPath())
+	require.NoError(t, err)
+	for _, handler := range []string{
+		"workflow DeliverEvent", "workflow DeliverBatch", "workflow RetryDelivery", "workflow SendTest", "workflow Redeliver", "workflow Recover",
+		"activity AcceptEvent", "activity ResolveBatch", "activity Deliver", "activity DeliverSlow", "activity SendTest", "activity Redeliver", "activity ListMissed",
+	} {
+		for _, when := range []string{"before", "after"} {
+			require.True(t, strings.Contains(string(log), fmt.Sprintf("\npanicked on purpose %s %s\n", when, handler)), "%s %s has not panicked", when, handler)
+		}
+	}
+}
