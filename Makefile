@@ -6,7 +6,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS = -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-unit test-e2e bench generate check-generated lint fmt vuln tidy clean
+.PHONY: help run build test test-unit test-e2e soak bench generate check-generated lint fmt vuln tidy clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +32,13 @@ test-unit: bin/standalone
 	bin/standalone with-servers -- $(GO) test -race -timeout 8m ./...
 
 test-e2e: build
-	cd standalone && $(GO) test -count=1 -timeout 15m ./... # what it tests is a program that Go's test cache does not see
+	@# -count=1: what they test is a program that Go's test cache does not see. The faults come last, and with the machine
+	@# for themselves, as some of them measure.
+	cd standalone && $(GO) test -count=1 -timeout 15m $$($(GO) list ./... | grep -v /faults)
+	cd standalone && $(GO) test -count=1 -timeout 15m -parallel 4 ./faults
+
+soak: build ## Break it for about an hour: the long forms of the fault tests
+	cd standalone && MATHUB_SOAK=1 $(GO) test -count=1 -timeout 3h -parallel 4 -v ./faults
 
 bench: build ## Measure deliveries per second and the time from emit to receipt
 	cd standalone && $(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./...

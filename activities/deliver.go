@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -237,7 +238,8 @@ func (a *Activities) attempt(ctx context.Context, id uuid.UUID, d Delivery, in l
 // exchange makes the POST and has its outcome recorded. retry: the webhook is active still.
 func (a *Activities) exchange(ctx context.Context, t *turn, id uuid.UUID, d Delivery, j job) (resp egress.Response, retry bool, err error) {
 	attempted := false
-	defer func() { t.end(attempted, resp.Success()) }()
+	end := sync.OnceFunc(func() { t.end(attempted, resp.Success()) })
+	defer end()
 	header := webhook.Headers(webhook.Delivery{
 		Version: a.cfg.Version, Type: j.event.Type, EventID: d.EventID, ID: id, At: time.Now(), Secrets: j.secrets, Body: j.event.Body,
 	})
@@ -248,6 +250,11 @@ func (a *Activities) exchange(ctx context.Context, t *turn, id uuid.UUID, d Deli
 	}
 	attempted = true
 	failpoint("after-post")
+	if resp.Success() && !j.failing {
+		// That Postgres is slow or away must not look as if the receiver hung. A failure, and any attempt at a webhook
+		// in a run of failures, keeps its turn until it counts.
+		end()
+	}
 	after, err := a.recorder.Record(ctx, Attempt{
 		DeliveryID: id, WebhookID: d.WebhookID, EventID: d.EventID, Number: d.Attempt, Generation: j.generation,
 		Success: resp.Success(), StatusCode: resp.StatusCode, ResponseBody: resp.Body, Error: resp.Error,

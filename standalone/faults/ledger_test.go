@@ -31,6 +31,7 @@ type ledger struct {
 	place     map[string]string // the receiver's path by webhook id
 
 	mu       sync.Mutex
+	emitted  int      // events, accepted or about to be
 	accepted []string // event ids
 	// explained counts, by webhook and event, how often a POST was cut off between sending and recording.
 	explained map[string]int
@@ -77,7 +78,8 @@ func (l *ledger) emit(t *testing.T, events int, pause time.Duration, apis ...*e2
 			}
 		})
 	}
-	first := len(l.accepted)
+	first := l.emitted
+	l.emitted += events
 	all.Go(func() {
 		defer close(ids)
 		for n := range events {

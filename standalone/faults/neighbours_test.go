@@ -87,7 +87,7 @@ func (n *neighbours) hanging(t *testing.T, bots, each int) (ids []string) {
 // one's times from emit to receipt.
 func (n *neighbours) measure(t *testing.T, what string, alsoTo []string) time.Duration {
 	t.Helper()
-	const perSecond, seconds = 20, 15
+	const perSecond, seconds = 20, 12
 	n.turns++
 	var mu sync.Mutex
 	var all sync.WaitGroup
