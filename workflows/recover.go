@@ -85,12 +85,9 @@ func Recover(ctx workflow.Context, in RecoverInput) (Progress, error) {
 		return progress, err
 	}
 	for i, missed := range page {
-		var r activities.Result
-		d := activities.SlowDelivery{
-			Delivery: activities.Delivery{EventID: missed.EventID, WebhookID: in.Span.WebhookID, Attempt: missed.Attempt},
-			Patient:  true,
-		}
-		if err := workflow.ExecuteActivity(slowLane(ctx, in.Target), act.DeliverSlow, d).Get(ctx, &r); err != nil {
+		d := activities.Delivery{EventID: missed.EventID, WebhookID: in.Span.WebhookID, Attempt: missed.Attempt}
+		r, err := deliverPatiently(ctx, in.Target, &d)
+		if err != nil {
 			if ctx.Err() != nil {
 				return end(RecoveryCancelled)
 			}

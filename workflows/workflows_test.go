@@ -229,6 +229,21 @@ func TestRetryDeliveryEndsWithTheScheduleOrTheSubscription(t *testing.T) {
 	}
 }
 
+func TestRetryDeliveryLeavesOutNumbersThatOthersHaveTaken(t *testing.T) {
+	env := newEnv(t)
+	type made struct{ attempt, step int }
+	var got []made
+	taken := failed(0)
+	taken.Taken = true
+	env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(func(_ context.Context, d activities.SlowDelivery) (activities.Result, error) {
+		got = append(got, made{d.Attempt, d.Step})
+		return []activities.Result{taken, taken, failed(time.Hour), delivered()}[len(got)-1], nil
+	})
+	env.ExecuteWorkflow(RetryDelivery, RetryInput{EventID: "e1", Target: target(false), Attempt: 2, DelayMs: 30_000})
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, []made{{2, 2}, {3, 2}, {4, 2}, {5, 3}}, got)
+}
+
 func TestRetryNowDoesNotWait(t *testing.T) {
 	env := newEnv(t)
 	t0 := env.Now()
