@@ -92,6 +92,24 @@ func TestInvalidEventFailsAtOnceAndNamesTheFault(t *testing.T) {
 	}
 }
 
+func TestAWorkflowNamedAfterAnotherEventFails(t *testing.T) {
+	for workflowID, valid := range map[string]bool{"event-e1": true, "whatever": true, "event-e2": false, "event-": false} {
+		env := newEnv(t)
+		env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: workflowID, TaskQueue: TaskQueue})
+		env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{}, nil).Maybe()
+		env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
+		if valid {
+			require.NoError(t, env.GetWorkflowError())
+			continue
+		}
+		var fault *temporal.ApplicationError
+		require.ErrorAs(t, env.GetWorkflowError(), &fault)
+		require.Equal(t, InvalidEventError, fault.Type())
+		require.Contains(t, fault.Message(), `"event-e1"`)
+		env.AssertNotCalled(t, "AcceptEvent", mock.Anything, mock.Anything)
+	}
+}
+
 func TestEveryWebhookGetsOneAttempt(t *testing.T) {
 	env := newEnv(t)
 	targets := []activities.Target{target(false), target(false), target(true)}
