@@ -384,6 +384,32 @@ func TestARecoveryDeliversWhatWasMissed(t *testing.T) {
 	s.keep(t, "recover-"+id.String(), "recover")
 }
 
+func TestARecoveryThatAnOperatorEndedIsNotRunning(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, nil)
+	id := s.subscribe(t, "/")
+	_, err := s.pool.Exec(t.Context(), "UPDATE webhooks SET is_active = false WHERE id = $1", id)
+	require.NoError(t, err)
+	s.emit(t, "e1")
+	result[workflows.Summary](t, s.client, "event-e1")
+	_, err = s.pool.Exec(t.Context(), "UPDATE webhooks SET is_active = true WHERE id = $1", id)
+	require.NoError(t, err)
+	release := make(chan struct{})
+	s.answer(func(http.ResponseWriter, *http.Request) { <-release })
+	defer close(release)
+	span := activities.Span{WebhookID: id, Since: time.Now().Add(-time.Minute), Until: time.Now()}
+	_, err = workflows.StartRecovery(t.Context(), s.client, span, activities.Target{WebhookID: id, BotID: "bot"}, 1)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return s.count("/", "e1") == 1 }, 10*time.Second, 10*time.Millisecond)
+	progress, err := workflows.RecoveryProgress(t.Context(), s.client, id)
+	require.NoError(t, err)
+	require.Equal(t, workflows.RecoveryRunning, progress.State)
+	require.NoError(t, s.client.TerminateWorkflow(t.Context(), "recover-"+id.String(), "", "by hand"))
+	progress, err = workflows.RecoveryProgress(t.Context(), s.client, id)
+	require.NoError(t, err)
+	require.Equal(t, workflows.Progress{State: workflows.RecoveryStopped, Found: 1, Remaining: 1}, progress)
+}
+
 func TestManyEmittersOfOneIDDeliverItOnce(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, nil)
