@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/mathub/webhooks/db"
@@ -23,6 +24,16 @@ type Delivery struct {
 	EventID   string    `json:"eventId"`
 	WebhookID uuid.UUID `json:"webhookId"`
 	Attempt   int       `json:"attempt"` // 1 for the first
+	// Step is the attempt's place in the retry schedule, where others' attempts have made Attempt a later number; 0:
+	// Attempt is.
+	Step int `json:"step,omitempty"`
+}
+
+func (d Delivery) step() int {
+	if d.Step > 0 {
+		return d.Step
+	}
+	return d.Attempt
 }
 
 // Status is how an attempt ended.
@@ -55,6 +66,9 @@ type Result struct {
 	Error      string `json:"error,omitempty"`
 	// RetryInMs is when the next attempt is due, in milliseconds from now; 0 when there is none.
 	RetryInMs int64 `json:"retryInMs,omitempty"`
+	// Taken says that nothing was sent, as a redelivery or a recovery has made the attempt of this number, and failed:
+	// the attempt is to be made under the next number.
+	Taken bool `json:"taken,omitempty"`
 }
 
 // RetryIn is RetryInMs as a duration.
@@ -68,7 +82,7 @@ const BusyError = "Busy"
 // recorded or counted, and calling again goes on with a POST already made.
 func (a *Activities) Deliver(ctx context.Context, d Delivery) (Result, error) {
 	defer failpoint("before-completion")
-	return a.fly(ctx, d, fastLane)
+	return a.fly(ctx, d, fastLane, false)
 }
 
 // SlowDelivery is a delivery through the slow lane. Patient: while it is not the delivery's turn, fail with a
@@ -80,7 +94,9 @@ type SlowDelivery struct {
 
 // DeliverSlow is the slow lane: Deliver for webhooks in trouble. It waits its turn for up to eight seconds.
 func (a *Activities) DeliverSlow(ctx context.Context, d SlowDelivery) (Result, error) {
-	result, err := a.fly(ctx, d.Delivery, slowLane)
+	// What is recorded before the activity runs for the first time was not recorded by it.
+	first := d.Patient && activity.GetInfo(ctx).Attempt == 1
+	result, err := a.fly(ctx, d.Delivery, slowLane, first)
 	if err == nil && result.Status == Deferred && d.Patient {
 		return result, temporal.NewApplicationErrorWithOptions("not this delivery's turn yet", BusyError,
 			temporal.ApplicationErrorOptions{Category: temporal.ApplicationErrorCategoryBenign})
@@ -91,7 +107,7 @@ func (a *Activities) DeliverSlow(ctx context.Context, d SlowDelivery) (Result, e
 // Redeliver sends an event to a webhook once more, at once, also to a disabled one, because a person asked for it.
 // What comes of it is recorded as attempt d.Attempt; it is never retried.
 func (a *Activities) Redeliver(ctx context.Context, d Delivery) (Result, error) {
-	return a.fly(ctx, d, onDemand)
+	return a.fly(ctx, d, onDemand, false)
 }
 
 // TestInput names a test event and the workflow run that sends it.
@@ -126,14 +142,16 @@ var errClosed = errors.New("the worker is stopping")
 
 // flight is a delivery under way in this process.
 type flight struct {
+	lane   lane
 	done   chan struct{}
 	result Result
 	err    error
 }
 
 // fly makes the delivery, or waits for the one already under way: an activity that is repeated while its first run
-// is still at it must not POST twice. The delivery goes on when ctx ends, as its outcome must be recorded.
-func (a *Activities) fly(ctx context.Context, d Delivery, in lane) (Result, error) {
+// is still at it must not POST twice. The delivery goes on when ctx ends, as its outcome must be recorded. first: the
+// caller has not tried it before, so that a recorded failure is another's.
+func (a *Activities) fly(ctx context.Context, d Delivery, in lane, first bool) (Result, error) {
 	id := webhook.DeliveryID(d.EventID, d.WebhookID, d.Attempt)
 	a.mu.Lock()
 	if a.closed {
@@ -142,7 +160,7 @@ func (a *Activities) fly(ctx context.Context, d Delivery, in lane) (Result, erro
 	}
 	f, underWay := a.flights[id]
 	if !underWay {
-		f = &flight{done: make(chan struct{})}
+		f = &flight{lane: in, done: make(chan struct{})}
 		a.flights[id] = f
 		a.flying.Add(1)
 	}
@@ -160,22 +178,27 @@ func (a *Activities) fly(ctx context.Context, d Delivery, in lane) (Result, erro
 				a.mu.Unlock()
 				close(f.done)
 			}()
-			f.result, f.err = a.attempt(a.base, id, d, in)
+			f.result, f.err = a.attempt(a.base, id, d, in, first)
 		}()
 	}
 	select {
 	case <-f.done:
-		return f.result, f.err
+		r := f.result
+		if underWay && in == slowLane && f.lane == onDemand && r.Status == Failed {
+			r.Taken = true // a person's attempt, which plans no further one
+		}
+		return r, f.err
 	case <-ctx.Done():
 		return Result{}, ctx.Err()
 	}
 }
 
-func (a *Activities) attempt(ctx context.Context, id uuid.UUID, d Delivery, in lane) (Result, error) {
+func (a *Activities) attempt(ctx context.Context, id uuid.UUID, d Delivery, in lane, first bool) (Result, error) {
 	asked := in == onDemand
 	j, handed := a.handoff.take(id)
 	if !handed {
 		if r, ok, err := a.recorded(ctx, id, d, asked); ok || err != nil {
+			r.Taken = first && r.Status == Failed
 			return r, err
 		}
 		var skipped string
@@ -272,7 +295,7 @@ func (a *Activities) result(d Delivery, success bool, code int, cause string, re
 	}
 	r := Result{Status: Failed, StatusCode: code, Error: cause}
 	if retry {
-		if delay, more := a.cfg.Schedule.Delay(d.Attempt, retryAfter, 2*rand.Float64()-1); more {
+		if delay, more := a.cfg.Schedule.Delay(d.step(), retryAfter, 2*rand.Float64()-1); more {
 			r.RetryInMs = max(1, delay.Milliseconds())
 		}
 	}

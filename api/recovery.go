@@ -14,7 +14,8 @@ import (
 	"github.com/mathub/webhooks/workflows"
 )
 
-// recoverByDefault is how far back a recovery goes for a webhook that was never disabled.
+// recoverByDefault is how far back a recovery goes: from now, or from when the webhook was last disabled, as what
+// failed until then is attempted again no more. The default schedule's retries take 18 h.
 const recoverByDefault = 24 * time.Hour
 
 // queryTimeout bounds the wait for a worker that answers a query.
@@ -93,11 +94,7 @@ func (s *server) CancelRecovery(c *gin.Context, id WebhookID) {
 
 // readSpan reads {since?, until?}; no body at all is as good as an empty object.
 func readSpan(c *gin.Context, w db.Webhook) (activities.Span, error) {
-	now := time.Now().UTC()
-	span := activities.Span{WebhookID: w.ID, Since: now.Add(-recoverByDefault), Until: now}
-	if w.DisabledAt != nil {
-		span.Since = *w.DisabledAt
-	}
+	span := defaultSpan(w, time.Now().UTC())
 	raw, err := readOptionalJSON(c, webhook.MaxRequestBytes)
 	if err != nil || raw == nil {
 		return span, err
@@ -112,6 +109,18 @@ func readSpan(c *gin.Context, w db.Webhook) (activities.Span, error) {
 		m.fault("since", "must not be after until, which is now when left out")
 	}
 	return span, m.err()
+}
+
+func defaultSpan(w db.Webhook, now time.Time) activities.Span {
+	since := now
+	if w.DisabledAt != nil {
+		since = *w.DisabledAt
+	}
+	since = since.Add(-recoverByDefault)
+	if since.Before(w.CreatedAt) { // what came before the webhook, it did not miss
+		since = w.CreatedAt
+	}
+	return activities.Span{WebhookID: w.ID, Since: since, Until: now}
 }
 
 func readOptionalJSON(c *gin.Context, limit int64) ([]byte, error) {

@@ -203,7 +203,7 @@ type Secret = string
 
 // Span defines model for Span.
 type Span struct {
-	// Since When the webhook was last disabled, if it ever was, or 24 hours ago, when left out.
+	// Since When left out: 24 hours before the webhook was last disabled, so that what was being retried then is included, or 24 hours ago if it never was; not before it was created.
 	Since *time.Time `json:"since,omitempty"`
 
 	// Until Now when left out.

@@ -300,6 +300,58 @@ func TestARedeliveryIsTheNextAttempt(t *testing.T) {
 	s.keep(t, fmt.Sprintf("redeliver-e1-%s-2", id), "redeliver")
 }
 
+func TestRedeliveriesUseUpNoRetries(t *testing.T) {
+	t.Parallel()
+	// One retry is all the schedule has, and two redeliveries fail before it.
+	s := newStack(t, webhook.Schedule{time.Hour})
+	id := s.subscribe(t, "/")
+	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
+	s.emit(t, "e1")
+	require.Equal(t, 1, result[workflows.Summary](t, s.client, "event-e1").Retrying)
+	for attempt := 2; attempt <= 3; attempt++ {
+		_, err := workflows.StartRedelivery(t.Context(), s.client, activities.Delivery{EventID: "e1", WebhookID: id, Attempt: attempt})
+		require.NoError(t, err)
+	}
+	s.answer(nil)
+	retry := workflows.RetryWorkflowID("e1", id)
+	require.NoError(t, s.client.SignalWorkflow(t.Context(), retry, "", workflows.RetryNowSignal, nil))
+	require.Equal(t, activities.Delivered, result[activities.Result](t, s.client, retry).Status)
+	require.Equal(t, 4, s.count("/", "e1"))
+	var attempts []int32
+	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT array_agg(attempt ORDER BY seq) FROM deliveries").Scan(&attempts))
+	require.Equal(t, []int32{1, 2, 3, 4}, attempts)
+	s.keep(t, retry, "retry_delivery_after_redeliveries")
+}
+
+func TestARedeliveryUnderWayDoesNotEndTheRetries(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, webhook.Schedule{time.Hour})
+	id := s.subscribe(t, "/")
+	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
+	s.emit(t, "e1")
+	require.Equal(t, 1, result[workflows.Summary](t, s.client, "event-e1").Retrying)
+
+	release := make(chan struct{})
+	s.answer(func(w http.ResponseWriter, _ *http.Request) {
+		<-release
+		w.WriteHeader(http.StatusInternalServerError)
+	})
+	redelivered := make(chan error, 1)
+	go func() {
+		_, err := workflows.StartRedelivery(context.Background(), s.client, activities.Delivery{EventID: "e1", WebhookID: id, Attempt: 2})
+		redelivered <- err
+	}()
+	require.Eventually(t, func() bool { return s.count("/", "e1") == 2 }, 10*time.Second, 10*time.Millisecond)
+	s.answer(nil)
+	retry := workflows.RetryWorkflowID("e1", id)
+	require.NoError(t, s.client.SignalWorkflow(t.Context(), retry, "", workflows.RetryNowSignal, nil))
+	time.Sleep(500 * time.Millisecond) // the retry finds the redelivery under way
+	close(release)
+	require.NoError(t, <-redelivered)
+	require.Equal(t, activities.Delivered, result[activities.Result](t, s.client, retry).Status)
+	require.Equal(t, 3, s.count("/", "e1"))
+}
+
 func TestARecoveryDeliversWhatWasMissed(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, nil)
@@ -330,6 +382,32 @@ func TestARecoveryDeliversWhatWasMissed(t *testing.T) {
 	require.NoError(t, workflows.CancelRecovery(t.Context(), s.client, id), "it has ended already")
 	require.ErrorIs(t, workflows.CancelRecovery(t.Context(), s.client, uuid.New()), workflows.ErrNoRecovery)
 	s.keep(t, "recover-"+id.String(), "recover")
+}
+
+func TestARecoveryThatAnOperatorEndedIsNotRunning(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, nil)
+	id := s.subscribe(t, "/")
+	_, err := s.pool.Exec(t.Context(), "UPDATE webhooks SET is_active = false WHERE id = $1", id)
+	require.NoError(t, err)
+	s.emit(t, "e1")
+	result[workflows.Summary](t, s.client, "event-e1")
+	_, err = s.pool.Exec(t.Context(), "UPDATE webhooks SET is_active = true WHERE id = $1", id)
+	require.NoError(t, err)
+	release := make(chan struct{})
+	s.answer(func(http.ResponseWriter, *http.Request) { <-release })
+	defer close(release)
+	span := activities.Span{WebhookID: id, Since: time.Now().Add(-time.Minute), Until: time.Now()}
+	_, err = workflows.StartRecovery(t.Context(), s.client, span, activities.Target{WebhookID: id, BotID: "bot"}, 1)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return s.count("/", "e1") == 1 }, 10*time.Second, 10*time.Millisecond)
+	progress, err := workflows.RecoveryProgress(t.Context(), s.client, id)
+	require.NoError(t, err)
+	require.Equal(t, workflows.RecoveryRunning, progress.State)
+	require.NoError(t, s.client.TerminateWorkflow(t.Context(), "recover-"+id.String(), "", "by hand"))
+	progress, err = workflows.RecoveryProgress(t.Context(), s.client, id)
+	require.NoError(t, err)
+	require.Equal(t, workflows.Progress{State: workflows.RecoveryStopped, Found: 1, Remaining: 1}, progress)
 }
 
 func TestManyEmittersOfOneIDDeliverItOnce(t *testing.T) {

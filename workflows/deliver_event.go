@@ -87,8 +87,13 @@ func parseInput(info *workflow.Info, input converter.RawValue) (webhook.Event, e
 	if err != nil {
 		return webhook.Event{}, err
 	}
-	if event.ID == "" {
+	own, named := strings.CutPrefix(info.WorkflowExecution.ID, emit.WorkflowID(""))
+	switch {
+	case event.ID == "":
 		event.ID = eventID(info)
+	case named && own != event.ID:
+		// Whoever emits the event that the workflow is named after would be told that it was accepted.
+		return webhook.Event{}, fmt.Errorf("the event's id is %q, but the workflow's names the event %q: it must be %q", event.ID, own, emit.WorkflowID(event.ID))
 	}
 	return event.Complete(info.WorkflowStartTime), nil
 }

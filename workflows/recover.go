@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
@@ -32,7 +33,8 @@ const (
 	RecoveryRunning   = "running"
 	RecoveryCompleted = "completed"
 	RecoveryCancelled = "cancelled"
-	// RecoveryStopped says that it stopped by itself: the webhook was disabled again, or deleted.
+	// RecoveryStopped says that it stopped by itself, as the webhook was disabled again or deleted, or that an operator
+	// ended its workflow.
 	RecoveryStopped = "stopped"
 )
 
@@ -85,12 +87,9 @@ func Recover(ctx workflow.Context, in RecoverInput) (Progress, error) {
 		return progress, err
 	}
 	for i, missed := range page {
-		var r activities.Result
-		d := activities.SlowDelivery{
-			Delivery: activities.Delivery{EventID: missed.EventID, WebhookID: in.Span.WebhookID, Attempt: missed.Attempt},
-			Patient:  true,
-		}
-		if err := workflow.ExecuteActivity(slowLane(ctx, in.Target), act.DeliverSlow, d).Get(ctx, &r); err != nil {
+		d := activities.Delivery{EventID: missed.EventID, WebhookID: in.Span.WebhookID, Attempt: missed.Attempt}
+		r, err := deliverPatiently(ctx, in.Target, &d)
+		if err != nil {
 			if ctx.Err() != nil {
 				return end(RecoveryCancelled)
 			}
@@ -145,6 +144,15 @@ func RecoveryProgress(ctx context.Context, c client.Client, webhookID uuid.UUID)
 	answer, err := c.QueryWorkflow(ctx, recoverWorkflowID(webhookID), "", ProgressQuery)
 	if err == nil {
 		err = answer.Get(&p)
+	}
+	if err == nil && p.State == RecoveryRunning {
+		// That is also the last state of one that was ended from outside, which cannot say so itself.
+		var w *workflowservice.DescribeWorkflowExecutionResponse
+		w, err = c.DescribeWorkflowExecution(ctx, recoverWorkflowID(webhookID), "")
+		switch w.GetWorkflowExecutionInfo().GetStatus() {
+		case enums.WORKFLOW_EXECUTION_STATUS_TERMINATED, enums.WORKFLOW_EXECUTION_STATUS_TIMED_OUT, enums.WORKFLOW_EXECUTION_STATUS_FAILED:
+			p.State = RecoveryStopped
+		}
 	}
 	return p, orNoRecovery(err)
 }

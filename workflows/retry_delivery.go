@@ -48,7 +48,7 @@ func RetryDelivery(ctx workflow.Context, in RetryInput) (activities.Result, erro
 	}
 	delay := time.Duration(in.DelayMs) * time.Millisecond
 	retryNow := workflow.GetSignalChannel(ctx, RetryNowSignal)
-	for {
+	for step := in.Attempt; ; step++ {
 		at := workflow.Now(ctx).Add(delay)
 		status.NextAttemptAt = &at
 		if _, err := awaitSignal(ctx, retryNow, delay); err != nil {
@@ -56,12 +56,10 @@ func RetryDelivery(ctx workflow.Context, in RetryInput) (activities.Result, erro
 		}
 		status.NextAttemptAt = nil
 
-		d := activities.SlowDelivery{
-			Delivery: activities.Delivery{EventID: in.EventID, WebhookID: in.Target.WebhookID, Attempt: status.Attempt},
-			Patient:  true,
-		}
-		var r activities.Result
-		if err := workflow.ExecuteActivity(slowLane(ctx, in.Target), act.DeliverSlow, d).Get(ctx, &r); err != nil {
+		d := activities.Delivery{EventID: in.EventID, WebhookID: in.Target.WebhookID, Attempt: status.Attempt, Step: step}
+		r, err := deliverPatiently(ctx, in.Target, &d)
+		status.Attempt = d.Attempt
+		if err != nil {
 			return r, err
 		}
 		if r.RetryInMs == 0 {
@@ -70,6 +68,18 @@ func RetryDelivery(ctx workflow.Context, in RetryInput) (activities.Result, erro
 		status.Attempt++
 		status.LastError = r.Error
 		delay = r.RetryIn()
+	}
+}
+
+// deliverPatiently makes an attempt through the slow lane, under d's number or, where redeliveries and recoveries have
+// taken that meanwhile, under the first that is free.
+func deliverPatiently(ctx workflow.Context, t activities.Target, d *activities.Delivery) (activities.Result, error) {
+	for ; ; d.Attempt++ {
+		var r activities.Result
+		in := activities.SlowDelivery{Delivery: *d, Patient: true}
+		if err := workflow.ExecuteActivity(slowLane(ctx, t), act.DeliverSlow, in).Get(ctx, &r); err != nil || !r.Taken {
+			return r, err
+		}
 	}
 }
 

@@ -92,6 +92,24 @@ func TestInvalidEventFailsAtOnceAndNamesTheFault(t *testing.T) {
 	}
 }
 
+func TestAWorkflowNamedAfterAnotherEventFails(t *testing.T) {
+	for workflowID, valid := range map[string]bool{"event-e1": true, "whatever": true, "event-e2": false, "event-": false} {
+		env := newEnv(t)
+		env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: workflowID, TaskQueue: TaskQueue})
+		env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{}, nil).Maybe()
+		env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
+		if valid {
+			require.NoError(t, env.GetWorkflowError())
+			continue
+		}
+		var fault *temporal.ApplicationError
+		require.ErrorAs(t, env.GetWorkflowError(), &fault)
+		require.Equal(t, InvalidEventError, fault.Type())
+		require.Contains(t, fault.Message(), `"event-e1"`)
+		env.AssertNotCalled(t, "AcceptEvent", mock.Anything, mock.Anything)
+	}
+}
+
 func TestEveryWebhookGetsOneAttempt(t *testing.T) {
 	env := newEnv(t)
 	targets := []activities.Target{target(false), target(false), target(true)}
@@ -227,6 +245,21 @@ func TestRetryDeliveryEndsWithTheScheduleOrTheSubscription(t *testing.T) {
 		require.NoError(t, env.GetWorkflowResult(&r))
 		require.Equal(t, last, r)
 	}
+}
+
+func TestRetryDeliveryLeavesOutNumbersThatOthersHaveTaken(t *testing.T) {
+	env := newEnv(t)
+	type made struct{ attempt, step int }
+	var got []made
+	taken := failed(0)
+	taken.Taken = true
+	env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(func(_ context.Context, d activities.SlowDelivery) (activities.Result, error) {
+		got = append(got, made{d.Attempt, d.Step})
+		return []activities.Result{taken, taken, failed(time.Hour), delivered()}[len(got)-1], nil
+	})
+	env.ExecuteWorkflow(RetryDelivery, RetryInput{EventID: "e1", Target: target(false), Attempt: 2, DelayMs: 30_000})
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, []made{{2, 2}, {3, 2}, {4, 2}, {5, 3}}, got)
 }
 
 func TestRetryNowDoesNotWait(t *testing.T) {

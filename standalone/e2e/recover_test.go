@@ -143,6 +143,12 @@ func recoveryStops(t *testing.T, stack *e2e.Stack) {
 	require.Equal(t, "webhook disabled", *done.LastError)
 	require.Equal(t, 10, receiver.Count())
 	require.False(t, bot.Webhook(t, hook.ID).IsActive)
+
+	// The ten that disabled it, and the five that were missed before, are found by the next.
+	receiver.Answer("/", e2e.Status(http.StatusOK))
+	bot.Patch(t, hook.ID, map[string]any{"isActive": true})
+	require.Equal(t, 15, bot.Recover(t, hook.ID, nil).Found)
+	require.Equal(t, e2e.Recovery{State: "completed", Found: 15, Delivered: 15}, bot.AwaitRecovery(t, hook.ID))
 }
 
 func recoveryIsCancelled(t *testing.T, stack *e2e.Stack) {
