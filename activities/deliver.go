@@ -247,12 +247,15 @@ func (a *Activities) attempt(ctx context.Context, id uuid.UUID, d Delivery, in l
 	}
 	retry = retry && !asked
 	failedAt := time.Now()
-	if retry && !resp.Success() && in == fastLane && a.lanes.settle(ctx, d.WebhookID, j.botID, verdictPatience) {
-		// Others were under way to the webhook. If with them it is disabled now, nothing is to be attempted again, and
-		// the engine is spared a workflow for each.
+	if retry && !resp.Success() && in == fastLane {
+		// Others were under way to the webhook, or were recorded with this one. If by them it is disabled now, nothing is
+		// to be attempted again, and the engine is spared a workflow for each.
+		waited := a.lanes.settle(ctx, d.WebhookID, j.botID, verdictPatience)
 		if _, skipped, err := a.reload(ctx, j, d.WebhookID); err == nil && skipped != "" {
 			retry = false
-			disperse(ctx, failedAt, verdictPatience)
+			if waited {
+				disperse(ctx, failedAt, verdictPatience)
+			}
 		}
 	}
 	return a.result(d, resp.Success(), resp.StatusCode, resp.Error, resp.RetryAfter, retry), nil

@@ -183,4 +183,3 @@ func TestPostgresIsAway(t *testing.T) {
 		require.Equal(t, http.StatusOK, a.do("GET", "/healthz", "", nil).status)
 	}
 }
-

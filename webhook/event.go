@@ -28,8 +28,15 @@ type Event struct {
 // ParseEvent reads and checks an emitted event. The error is a *SyntaxError where the input is not such an object at
 // all (HTTP 400; see ParseObject), or an *InvalidError that names every field at fault (HTTP 422).
 // Repeated botIds are dropped.
-func ParseEvent(raw []byte) (Event, error) {
-	if len(raw) > MaxEventBytes {
+func ParseEvent(raw []byte) (Event, error) { return parseEvent(raw, MaxEventBytes) }
+
+// ParseAccepted is ParseEvent for what a door has accepted: a Complete event may be larger than an emitted one.
+func ParseAccepted(raw []byte) (Event, error) {
+	return parseEvent(raw, MaxEventBytes+maxCompletionBytes)
+}
+
+func parseEvent(raw []byte, limit int) (Event, error) {
+	if len(raw) > limit {
 		return Event{}, errTooLarge()
 	}
 	members, err := ParseObject(raw, "id", "event", "timestamp", "data", "botIds")
@@ -56,7 +63,7 @@ func ParseEvent(raw []byte) (Event, error) {
 		e.BotIDs = botIDs(value, &faults)
 	}
 	var invalid *InvalidError
-	if errors.As(e.Validate(), &invalid) {
+	if errors.As(e.validate(), &invalid) {
 		// What was found while reading comes first: a member of the wrong type is also an invalid one.
 		for _, f := range invalid.Fields {
 			if !slices.ContainsFunc(faults.Fields, func(g FieldError) bool { return g.Field == f.Field }) {
@@ -124,9 +131,13 @@ func errTooLarge() error {
 // Validate checks an event made in Go; ParseEvent has done so already. The error is nil or an *InvalidError that
 // names every field at fault. An id or a timestamp may be missing, see Complete. Test is refused: it cannot be emitted.
 func (e Event) Validate() error {
-	if len(e.Data) > MaxEventBytes {
+	if len(e.Data) > MaxEventBytes || len(e.JSON()) > MaxEventBytes {
 		return errTooLarge()
 	}
+	return e.validate()
+}
+
+func (e Event) validate() error {
 	var faults InvalidError
 	if e.ID != "" && !ValidID(e.ID) {
 		faults.add("id", idMessage)

@@ -232,6 +232,24 @@ func TestParseEventLimits(t *testing.T) {
 	require.NoError(t, err)
 	_, err = webhook.ParseEvent(sized(webhook.MaxEventBytes + 1))
 	require.Equal(t, []string{"data"}, fieldsOf(t, err))
+
+	// What was accepted at the limit is not refused for what acceptance added to it.
+	for _, raw := range [][]byte{sized(webhook.MaxEventBytes), {}} {
+		if len(raw) == 0 { // the shortest id and timestamp that an emitter can give grow the most
+			raw = sized(webhook.MaxEventBytes - len(`,"timestamp":"2025-03-20T10:30:00Z"`))
+			raw = append(raw[:len(raw)-1], `,"timestamp":"2025-03-20T10:30:00Z"}`...)
+		}
+		e, err := webhook.ParseEvent(raw)
+		require.NoError(t, err)
+		require.NoError(t, e.Validate())
+		completed := e.Complete(time.Now()).JSON()
+		require.Greater(t, len(completed), webhook.MaxEventBytes)
+		again, err := webhook.ParseAccepted(completed)
+		require.NoError(t, err)
+		require.Equal(t, e.Data, again.Data)
+	}
+	_, err = webhook.ParseAccepted(sized(webhook.MaxEventBytes + 10_000))
+	require.Equal(t, []string{"data"}, fieldsOf(t, err))
 }
 
 // Events made in Go are held to the same rules.
@@ -256,7 +274,13 @@ func TestValidate(t *testing.T) {
 		"deep": {func(e *webhook.Event) {
 			e.Data = json.RawMessage(`{"a":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`)
 		}, "data"},
-		"large":             {func(e *webhook.Event) { e.Data = make([]byte, webhook.MaxEventBytes+1) }, "data"},
+		"large": {func(e *webhook.Event) { e.Data = make([]byte, webhook.MaxEventBytes+1) }, "data"},
+		"large by its audience": {func(e *webhook.Event) {
+			e.Data = json.RawMessage(`{"a":"` + strings.Repeat("x", webhook.MaxEventBytes-30_000) + `"}`)
+			for range 400 {
+				e.BotIDs = append(e.BotIDs, strings.Repeat("b", 100))
+			}
+		}, "data"},
 		"no audience":       {func(e *webhook.Event) { e.BotIDs = nil }, "botIds"},
 		"empty audience":    {func(e *webhook.Event) { e.BotIDs = []string{} }, "botIds"},
 		"audience of 1,001": {func(e *webhook.Event) { e.BotIDs = make([]string, 1001) }, "botIds"},

@@ -28,6 +28,8 @@ const (
 
 	// MaxEventBytes bounds an emitted event's JSON. Temporal warns at 256 KiB a payload and refuses 2 MB.
 	MaxEventBytes = 256 << 10
+	// maxCompletionBytes is what the id and the timestamp that acceptance fills in may add to it.
+	maxCompletionBytes = 256
 
 	// MaxJSONDepth is how deep an emitted event may nest. Common receivers refuse more than 100 (Ruby's parser).
 	MaxJSONDepth = 100

@@ -80,10 +80,7 @@ func parseInput(info *workflow.Info, input converter.RawValue) (webhook.Event, e
 	if encoding := string(payload.GetMetadata()[converter.MetadataEncoding]); encoding != converter.MetadataEncodingJSON {
 		return webhook.Event{}, fmt.Errorf("the input must be one event as JSON (encoding %s), not %q", converter.MetadataEncodingJSON, encoding)
 	}
-	if len(payload.GetData()) > webhook.MaxEventBytes {
-		return webhook.Event{}, fmt.Errorf("the event has %d bytes; at most %d are allowed", len(payload.GetData()), webhook.MaxEventBytes)
-	}
-	event, err := webhook.ParseEvent(payload.GetData())
+	event, err := webhook.ParseAccepted(payload.GetData())
 	if err != nil {
 		return webhook.Event{}, err
 	}
