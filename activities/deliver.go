@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -198,7 +199,8 @@ func (a *Activities) attempt(ctx context.Context, id uuid.UUID, d Delivery, in l
 		return Result{Status: Deferred}, nil
 	}
 	attempted, success := false, false
-	defer func() { t.end(attempted, success) }()
+	end := sync.OnceFunc(func() { t.end(attempted, success) })
+	defer end()
 	if time.Since(waited) > handoffFresh/2 {
 		// Much may have happened while it waited its turn.
 		var skipped string
@@ -216,6 +218,11 @@ func (a *Activities) attempt(ctx context.Context, id uuid.UUID, d Delivery, in l
 		return Result{}, fmt.Errorf("delivery %s was not attempted: %w", id, err)
 	}
 	attempted, success = true, resp.Success()
+	if success && !j.failing {
+		// The exchange is over: that Postgres is slow or away must not look as if the receiver hung. A failure, and any
+		// attempt at a webhook in a run of failures, keeps its turn until it counts.
+		end()
+	}
 	after, err := a.recorder.Record(ctx, Attempt{
 		DeliveryID: id, WebhookID: d.WebhookID, EventID: d.EventID, Number: d.Attempt, Generation: j.generation,
 		Success: success, StatusCode: resp.StatusCode, ResponseBody: resp.Body, Error: resp.Error,
