@@ -19,6 +19,10 @@ const (
 	fastSlots = 4000
 	// workflowSlots: a workflow task holds its slot until its local activities have ended.
 	workflowSlots = 2000
+	// workflowPollers is how many requests for workflow tasks are under way at once. Half of them ask for those of
+	// workflows that are in the worker's cache; the SDK's default of 2 leaves one for new events on a queue of four
+	// partitions: one event for each round trip to Temporal, and a backlog that partitions hand on at ten a second.
+	workflowPollers = 16
 	// slowSlots is how many activities of the slow lane run or wait for their turn at once.
 	slowSlots = 500
 	// stopTimeout is what Stop gives the tasks under way: a POST takes 5 s, its recording is quick.
@@ -41,6 +45,7 @@ func Start(c client.Client, a *activities.Activities) (*Worker, error) {
 			MaxConcurrentWorkflowTaskExecutionSize:  workflowSlots,
 			WorkerStopTimeout:                       stopTimeout,
 			Interceptors:                            interceptors(),
+			MaxConcurrentWorkflowTaskPollers:        workflowPollers,
 		}),
 		slow: worker.New(c, workflows.SlowTaskQueue, worker.Options{
 			DisableWorkflowWorker:              true,
