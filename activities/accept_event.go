@@ -25,12 +25,15 @@ type AcceptInput struct {
 	RunID string
 }
 
-// Audience is who an event goes to: either Targets, or, where they are more than PageSize, Pages.
+// Audience is who an event goes to: either Targets, or, where they are more than PageSize, Pages; and beside them Held.
 type Audience struct {
 	// Duplicate: another workflow run has accepted the event before, and delivers it.
 	Duplicate bool     `json:"duplicate,omitempty"`
 	Targets   []Target `json:"targets,omitempty"`
 	Pages     []Page   `json:"pages,omitempty"`
+	// Held are bots that the event goes to as well, but that have so much under way already that AdmitHeld is to be
+	// asked about them.
+	Held []string `json:"held,omitempty"`
 }
 
 // Target is a webhook as history may show it: a host, never a whole URL, which may hold a token; no secret.
@@ -74,37 +77,94 @@ func (a *Activities) AcceptEvent(ctx context.Context, in AcceptInput) (Audience,
 		body = stored.Payload
 	}
 	event := storedEvent{ID: e.ID, Type: e.Type, Body: body, BotIDs: e.BotIDs}
-	subscribers, err := a.subscribers(ctx, event, Page{Upto: lastWebhook}, PageSize+1)
+	subscribers, held, err := a.subscribers(ctx, event, Page{Upto: lastWebhook}, nil, PageSize+1)
 	if err != nil {
 		return Audience{}, err
 	}
 	if len(subscribers) > PageSize {
-		pages, err := a.pages(ctx, event)
-		return Audience{Pages: pages}, err
+		pages, err := a.pages(ctx, event, held)
+		return Audience{Pages: pages, Held: held}, err
 	}
 	targets, err := a.prepare(ctx, event, subscribers, repeated)
-	return Audience{Targets: targets}, err
+	return Audience{Targets: targets, Held: held}, err
 }
 
 // BatchInput names a page of an event's audience.
 type BatchInput struct {
 	EventID string `json:"eventId"`
 	Page    Page   `json:"page"`
+	// Except are bots that the event's own workflow sees to.
+	Except []string `json:"except,omitempty"`
 }
 
 // ResolveBatch is AcceptEvent's lookup for one page of an accepted event.
-func (a *Activities) ResolveBatch(ctx context.Context, in BatchInput) ([]Target, error) {
-	stored, err := a.queries.GetEvent(ctx, a.cfg.Pool, in.EventID)
+func (a *Activities) ResolveBatch(ctx context.Context, in BatchInput) (Audience, error) {
+	event, err := a.stored(ctx, in.EventID)
 	if err != nil {
-		return nil, fmt.Errorf("read event %s: %w", in.EventID, err)
+		return Audience{}, err
 	}
-	event := storedEvent{ID: stored.ID, Type: webhook.EventType(stored.Type), Body: stored.Payload, BotIDs: stored.BotIds}
 	// Webhooks subscribed since the pages were drawn may have made this one a little longer.
-	subscribers, err := a.subscribers(ctx, event, in.Page, 4*PageSize)
+	subscribers, held, err := a.subscribers(ctx, event, in.Page, in.Except, 4*PageSize)
 	if err != nil {
-		return nil, err
+		return Audience{}, err
 	}
-	return a.prepare(ctx, event, subscribers, true)
+	targets, err := a.prepare(ctx, event, subscribers, true)
+	return Audience{Targets: targets, Held: held}, err
+}
+
+// HeldInput asks for a bot's part of an event's audience, or of a page of it, from after a webhook on.
+type HeldInput struct {
+	EventID string    `json:"eventId"`
+	BotID   string    `json:"botId"`
+	After   uuid.UUID `json:"after"`
+	Upto    uuid.UUID `json:"upto"`
+	Round   int       `json:"round"` // how often it has been asked in vain
+}
+
+// Admitted are the targets that the bot has room for now.
+type Admitted struct {
+	Targets []Target `json:"targets,omitempty"`
+	// AgainInMs says when to ask for those that follow the last target; 0: there are none.
+	AgainInMs int64 `json:"againInMs,omitempty"`
+}
+
+// AdmitHeld waits, for up to six seconds, until a bot that was held back has room for deliveries again. To ask costs
+// the engine one workflow's step, however many webhooks the bot has; that is why it is done so rarely: in the wait,
+// hanging webhooks are disabled or get well.
+func (a *Activities) AdmitHeld(ctx context.Context, in HeldInput) (Admitted, error) {
+	room := a.awaitRoom(ctx, in.BotID)
+	if room == 0 {
+		return Admitted{AgainInMs: heldDelay(in.Round).Milliseconds()}, nil
+	}
+	defer a.roomTaken()
+	event, err := a.stored(ctx, in.EventID)
+	if err != nil {
+		return Admitted{}, err
+	}
+	subscribers, err := a.queries.NextOfBot(ctx, a.cfg.Pool, db.NextOfBotParams{
+		BotID: in.BotID, EventType: string(event.Type), EventID: event.ID, After: in.After, Upto: in.Upto, PageSize: int32(room),
+	})
+	if err != nil {
+		return Admitted{}, fmt.Errorf("look up the webhooks of bot %s for event %s: %w", in.BotID, event.ID, err)
+	}
+	rows := make([]db.ListSubscribersRow, len(subscribers))
+	for i, s := range subscribers {
+		rows[i] = db.ListSubscribersRow(s)
+	}
+	targets, err := a.prepare(ctx, event, rows, false)
+	admitted := Admitted{Targets: targets}
+	if len(rows) == room {
+		admitted.AgainInMs = 1 // at once: to wait for room is AdmitHeld's
+	}
+	return admitted, err
+}
+
+func (a *Activities) stored(ctx context.Context, eventID string) (storedEvent, error) {
+	row, err := a.queries.GetEvent(ctx, a.cfg.Pool, eventID)
+	if err != nil {
+		return storedEvent{}, fmt.Errorf("read event %s: %w", eventID, err)
+	}
+	return storedEvent{ID: row.ID, Type: webhook.EventType(row.Type), Body: row.Payload, BotIDs: row.BotIds}, nil
 }
 
 type storedEvent struct {
@@ -114,19 +174,28 @@ type storedEvent struct {
 	BotIDs []string
 }
 
-func (a *Activities) subscribers(ctx context.Context, e storedEvent, page Page, most int32) ([]db.ListSubscribersRow, error) {
-	rows, err := a.queries.ListSubscribers(ctx, a.cfg.Pool, db.ListSubscribersParams{
-		EventType: string(e.Type), BotIds: e.BotIDs, After: page.After, Upto: page.Upto, PageSize: most,
+func (a *Activities) subscribers(ctx context.Context, e storedEvent, page Page, except []string, most int32) (rows []db.ListSubscribersRow, held []string, err error) {
+	crowded := slices.DeleteFunc(a.crowdedBots(), func(bot string) bool { return slices.Contains(except, bot) })
+	rows, err = a.queries.ListSubscribers(ctx, a.cfg.Pool, db.ListSubscribersParams{
+		EventType: string(e.Type), BotIds: e.BotIDs, Held: append(crowded[:len(crowded):len(crowded)], except...), After: page.After, Upto: page.Upto, PageSize: most,
 	})
-	if err != nil {
-		return nil, fmt.Errorf("look up the subscribers of event %s: %w", e.ID, err)
+	if err == nil && len(crowded) > 0 {
+		held, err = a.queries.HeldSubscribers(ctx, a.cfg.Pool, db.HeldSubscribersParams{
+			EventType: string(e.Type), BotIds: e.BotIDs, Held: crowded, After: page.After, Upto: page.Upto,
+		})
 	}
-	return rows, nil
+	if err != nil {
+		return nil, nil, fmt.Errorf("look up the subscribers of event %s: %w", e.ID, err)
+	}
+	return rows, held, nil
 }
 
-func (a *Activities) pages(ctx context.Context, e storedEvent) ([]Page, error) {
+func (a *Activities) pages(ctx context.Context, e storedEvent, held []string) ([]Page, error) {
+	if held == nil {
+		held = []string{}
+	}
 	ends, err := a.queries.SubscriberPages(ctx, a.cfg.Pool, db.SubscriberPagesParams{
-		EventType: string(e.Type), BotIds: e.BotIDs, PageSize: PageSize,
+		EventType: string(e.Type), BotIds: e.BotIDs, Held: held, PageSize: PageSize,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("page the subscribers of event %s: %w", e.ID, err)
@@ -168,7 +237,7 @@ func (a *Activities) prepare(ctx context.Context, e storedEvent, subscribers []d
 		// Deliver waits, at no cost to the engine, for the end of what is under way: the webhook may be disabled then.
 		t := Target{WebhookID: s.ID, BotID: s.BotID, Host: hostOf(s.URL), Slow: troubled && !a.lanes.unsettled(s.ID)}
 		targets = append(targets, t)
-		if done || troubled {
+		if done {
 			continue
 		}
 		secrets, err := a.secrets(s.ID, s.Secret)
@@ -176,7 +245,7 @@ func (a *Activities) prepare(ctx context.Context, e storedEvent, subscribers []d
 			continue // Deliver meets the same error, by itself
 		}
 		a.handoff.put(ids[i], job{
-			event: e, url: s.URL, secrets: secrets, botID: s.BotID, generation: s.Generation, readAt: now,
+			event: e, url: s.URL, secrets: secrets, botID: s.BotID, generation: s.Generation, failing: s.FailureCount > 0, readAt: now,
 		})
 	}
 	return slices.Clip(targets), nil

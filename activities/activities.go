@@ -35,7 +35,9 @@ type Activities struct {
 	recorder *Recorder
 	lanes    *lanes
 	handoff  *handoff
-	reads    singleflight.Group // of webhooks, by id and event type
+	// admitting is held from when a bot's room is measured until it is taken.
+	admitting sync.Mutex
+	reads     singleflight.Group // of webhooks, by id and event type
 
 	mu      sync.Mutex
 	flights map[uuid.UUID]*flight

@@ -64,8 +64,11 @@ type Result struct {
 	Status     Status `json:"status"`
 	StatusCode int    `json:"statusCode,omitempty"`
 	Error      string `json:"error,omitempty"`
-	// RetryInMs is when the next attempt is due, in milliseconds from now; 0 when there is none.
+	// RetryInMs is when the next attempt is due, in milliseconds from now; 0 when there is none. Of a delivery that the
+	// slow lane deferred, it is when to come again.
 	RetryInMs int64 `json:"retryInMs,omitempty"`
+	// Held says of a deferred delivery that its bot, rather than its webhook, has too much under way: see AdmitHeld.
+	Held bool `json:"held,omitempty"`
 	// Taken says that nothing was sent, as a redelivery or a recovery has made the attempt of this number, and failed:
 	// the attempt is to be made under the next number.
 	Taken bool `json:"taken,omitempty"`
@@ -99,7 +102,7 @@ func (a *Activities) DeliverSlow(ctx context.Context, d SlowDelivery) (Result, e
 	result, err := a.fly(ctx, d.Delivery, slowLane, first)
 	if err == nil && result.Status == Deferred && d.Patient {
 		return result, temporal.NewApplicationErrorWithOptions("not this delivery's turn yet", BusyError,
-			temporal.ApplicationErrorOptions{Category: temporal.ApplicationErrorCategoryBenign})
+			temporal.ApplicationErrorOptions{Category: temporal.ApplicationErrorCategoryBenign, NextRetryDelay: result.RetryIn()})
 	}
 	return result, err
 }
@@ -229,8 +232,11 @@ func (a *Activities) attempt(ctx context.Context, id uuid.UUID, d Delivery, in l
 			return Result{Status: Skipped, Error: skipped}, nil
 		}
 	}
-	if !ok {
-		return Result{Status: Deferred}, nil
+	switch {
+	case !ok && in == slowLane:
+		return Result{Status: Deferred, RetryInMs: a.lanes.appoint(j.botID).Milliseconds()}, nil
+	case !ok:
+		return Result{Status: Deferred, Held: !j.failing && !a.lanes.troubled(d.WebhookID)}, nil
 	}
 	if time.Since(waited) > handoffFresh/2 {
 		// Much may have happened while it waited its turn.

@@ -430,7 +430,8 @@ func TestALargeAudienceIsPagedWithoutGapsOrOverlaps(t *testing.T) {
 	require.Len(t, pages, 3)
 	seen := map[uuid.UUID]bool{}
 	for _, page := range pages {
-		targets, err := r.ResolveBatch(t.Context(), BatchInput{EventID: e.ID, Page: page})
+		batch, err := r.ResolveBatch(t.Context(), BatchInput{EventID: e.ID, Page: page})
+		targets := batch.Targets
 		require.NoError(t, err)
 		require.LessOrEqual(t, len(targets), PageSize)
 		for _, target := range targets {

@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -32,23 +33,19 @@ type job struct {
 type handoff struct {
 	mu    sync.Mutex
 	jobs  map[uuid.UUID]job
-	order []uuid.UUID // oldest first; ids of jobs already taken included
+	bots  map[string]int // how many of them are a bot's
+	order []uuid.UUID    // oldest first; ids of jobs already taken included
 }
 
-func newHandoff() *handoff { return &handoff{jobs: map[uuid.UUID]job{}} }
+func newHandoff() *handoff { return &handoff{jobs: map[uuid.UUID]job{}, bots: map[string]int{}} }
 
 func (h *handoff) put(deliveryID uuid.UUID, j job) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for len(h.order) > 0 {
-		oldest, held := h.jobs[h.order[0]]
-		if held && len(h.order) < handoffMost && time.Since(oldest.readAt) < handoffFresh {
-			break
-		}
-		delete(h.jobs, h.order[0])
-		h.order = h.order[1:]
-	}
+	h.expire()
+	h.remove(deliveryID)
 	h.jobs[deliveryID] = j
+	h.bots[j.botID]++
 	h.order = append(h.order, deliveryID)
 }
 
@@ -56,6 +53,44 @@ func (h *handoff) take(deliveryID uuid.UUID) (job, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	j, ok := h.jobs[deliveryID]
-	delete(h.jobs, deliveryID)
+	h.remove(deliveryID)
 	return j, ok && time.Since(j.readAt) < handoffFresh
+}
+
+// expire drops what is not fresh any more, or too much.
+func (h *handoff) expire() {
+	for len(h.order) > 0 {
+		oldest, held := h.jobs[h.order[0]]
+		if held && len(h.order) < handoffMost && time.Since(oldest.readAt) < handoffFresh {
+			break
+		}
+		h.remove(h.order[0])
+		h.order = h.order[1:]
+	}
+}
+
+func (h *handoff) remove(deliveryID uuid.UUID) {
+	j, ok := h.jobs[deliveryID]
+	if !ok {
+		return
+	}
+	delete(h.jobs, deliveryID)
+	if h.bots[j.botID]--; h.bots[j.botID] == 0 {
+		delete(h.bots, j.botID)
+	}
+}
+
+// onTheirWay counts, by bot, the jobs whose deliveries have yet to come.
+func (h *handoff) onTheirWay() map[string]int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.expire()
+	return maps.Clone(h.bots)
+}
+
+func (h *handoff) onTheirWayTo(botID string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.expire()
+	return h.bots[botID]
 }

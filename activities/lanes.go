@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/mathub/webhooks/webhook"
 )
 
 // The caps that keep a bad receiver's trouble its own, in each worker. Waiting for a turn is never the receiver's
@@ -23,8 +25,14 @@ const (
 	maxLingering   = 16
 	// maxFastPerBot bounds a bot's exchanges in the fast lane even before the oldest of them lingers. More wait, for
 	// fastPatience at most: a burst of healthy deliveries passes quickly.
-	maxFastPerBot = 256
+	maxFastPerBot = 128
 	fastPatience  = 3 * time.Second
+	// maxInHandPerBot is how many deliveries to a bot may be under way, wait, or be on their way to a lane. More of an
+	// event's audience is held back as a whole, see AdmitHeld: to start each and turn it away would cost far more.
+	maxInHandPerBot = 512
+	// maxInHandInTrouble is the same for a bot whose receivers linger, or did so within troubledFor.
+	maxInHandInTrouble = maxSlowPerBot
+	troubledFor        = 30 * time.Second
 	// maxParkedPerBot and parkPatience bound who waits, in the fast lane, for the end of an exchange that hangs. To
 	// wait here costs next to nothing; to go to the slow lane costs the engine a dozen writes. An exchange ends after
 	// 5 s, and often the webhook is disabled then, so that there is nothing left to send.
@@ -40,6 +48,9 @@ const (
 	// maxWaitingPerWebhook and maxWaitingPerBot bound who waits in the slow lane, as each holds one of its slots.
 	maxWaitingPerWebhook = 4
 	maxWaitingPerBot     = 32
+	// turnedAway and latestAppointment bound when a delivery comes again that waited in vain.
+	turnedAway        = 5 * time.Second
+	latestAppointment = 30 * time.Minute
 	// slowPatience is how long one wait in the slow lane lasts before the slot is given back.
 	slowPatience = 8 * time.Second
 )
@@ -58,10 +69,16 @@ type traffic struct {
 	waiting int
 	parked  int
 	changed chan struct{} // closed when a turn ends; nil when nobody waits
-	settled chan struct{} // closed when nothing is under way any more; nil when nobody waits for that
+	// remembered: a timer will forget it.
+	remembered bool
+	settled    chan struct{} // closed when nothing is under way any more; nil when nobody waits for that
 
-	// Of a bot only: it holds one for each of its exchanges in the fast lane, and has room for maxFastPerBot.
+	// Of a bot only. places holds one for each of its exchanges in the fast lane, and has room for maxFastPerBot.
 	places chan struct{}
+	// troubledUntil is when it may have as much in hand again as others.
+	troubledUntil time.Time
+	// appointment is when the next delivery that the slow lane turns away is to come again.
+	appointment time.Time
 
 	// Of a webhook only:
 	failing  bool
@@ -205,8 +222,81 @@ func (t *traffic) place(ctx context.Context, d time.Duration) bool {
 // troubled says whether the webhook t, or its bot as a whole, has no business in the fast lane now.
 func (t *traffic) troubled(bot *traffic) bool {
 	now := time.Now()
-	return t.failing || now.Before(t.resumeAt) || t.olderThan(now.Add(-hangingAfter), 1) ||
-		bot.olderThan(now.Add(-lingeringAfter), maxLingering)
+	return t.troubledItself(now) || bot.lingers(now)
+}
+
+func (t *traffic) troubledItself(now time.Time) bool {
+	return t.failing || now.Before(t.resumeAt) || t.olderThan(now.Add(-hangingAfter), 1)
+}
+
+// troubled says whether it is the webhook's own doing that it has no business in the fast lane now.
+func (l *lanes) troubled(webhookID uuid.UUID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := l.webhooks[webhookID]
+	return w != nil && w.troubledItself(time.Now())
+}
+
+// lingers says whether the bot's receivers are in trouble, and remembers it.
+func (t *traffic) lingers(now time.Time) bool {
+	lingers := t.olderThan(now.Add(-lingeringAfter), maxLingering)
+	if lingers {
+		t.troubledUntil = now.Add(troubledFor)
+	}
+	return lingers
+}
+
+// room is how many more deliveries the bot may have in hand, beside those on their way to a lane.
+func (t *traffic) room(onTheirWay int) int {
+	now := time.Now()
+	most := maxInHandPerBot
+	if t.lingers(now) || now.Before(t.troubledUntil) {
+		most = maxInHandInTrouble
+	}
+	return max(0, most-onTheirWay-t.started.Len()-t.waiting-t.parked)
+}
+
+// crowded are the bots without room.
+func (l *lanes) crowded(onTheirWay map[string]int) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	bots := []string{}
+	for id, b := range l.bots {
+		if b.room(onTheirWay[id]) == 0 {
+			bots = append(bots, id)
+		}
+	}
+	for id, n := range onTheirWay {
+		if l.bots[id] == nil && n >= maxInHandPerBot {
+			bots = append(bots, id)
+		}
+	}
+	return bots
+}
+
+// room is how many more deliveries the bot may have in hand.
+func (l *lanes) room(botID string, onTheirWay int) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if b := l.bots[botID]; b != nil {
+		return b.room(onTheirWay)
+	}
+	return max(0, maxInHandPerBot-onTheirWay)
+}
+
+// appoint says when a delivery that the slow lane has turned away is to come again: in turnedAway, or, of a bot that
+// many were turned away of, as much later as the lane needs for those before it.
+func (l *lanes) appoint(botID string) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := trafficOf(l.bots, botID)
+	defer l.forget(uuid.Nil, nil, botID, b)
+	now := time.Now()
+	b.appointment = b.appointment.Add(webhook.AttemptTimeout / maxSlowPerBot)
+	if soonest := now.Add(turnedAway); b.appointment.Before(soonest) {
+		b.appointment = soonest
+	}
+	return min(b.appointment.Sub(now), latestAppointment)
 }
 
 // slow gives a turn in the slow lane, waiting up to slowPatience. failing is what the database says: the webhook
@@ -330,26 +420,46 @@ func (t *turn) end(attempted, success bool) {
 	l.forget(t.webhookID, t.webhook, t.botID, t.bot)
 }
 
-// forget drops what nothing is known of any more. A webhook's failure is remembered for its pause; what lasts
-// longer is in the database.
+// forget drops what nothing is known of any more. A webhook's failure is remembered for its pause, a bot's trouble and
+// appointments until they have passed; what lasts longer is in the database.
 func (l *lanes) forget(webhookID uuid.UUID, w *traffic, botID string, b *traffic) {
-	if b.idle() {
-		delete(l.bots, botID)
+	forgetIdle(l, l.bots, botID, b)
+	if w != nil {
+		forgetIdle(l, l.webhooks, webhookID, w)
 	}
-	if !w.idle() {
+}
+
+func forgetIdle[K comparable](l *lanes, all map[K]*traffic, key K, t *traffic) {
+	if !t.idle() {
 		return
 	}
-	if left := time.Until(w.resumeAt); left > 0 {
-		time.AfterFunc(left, func() {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			if now := l.webhooks[webhookID]; now == w && w.idle() && !time.Now().Before(w.resumeAt) {
-				delete(l.webhooks, webhookID)
-			}
-		})
+	left := time.Until(t.rememberUntil())
+	if left <= 0 {
+		if all[key] == t {
+			delete(all, key)
+		}
 		return
 	}
-	delete(l.webhooks, webhookID)
+	if t.remembered {
+		return
+	}
+	t.remembered = true
+	time.AfterFunc(left, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		t.remembered = false
+		forgetIdle(l, all, key, t)
+	})
+}
+
+func (t *traffic) rememberUntil() time.Time {
+	until := t.resumeAt
+	for _, other := range []time.Time{t.troubledUntil, t.appointment} {
+		if other.After(until) {
+			until = other
+		}
+	}
+	return until
 }
 
 func trafficOf[K comparable](m map[K]*traffic, key K) *traffic {

@@ -82,6 +82,53 @@ func (q *Queries) GetTarget(ctx context.Context, db DBTX, arg GetTargetParams) (
 	return i, err
 }
 
+const heldSubscribers = `-- name: HeldSubscribers :many
+SELECT DISTINCT bot_id
+FROM webhooks
+WHERE is_active
+  AND events @> ARRAY[$1::text]
+  AND ($2::text[] IS NULL OR bot_id = ANY ($2::text[]))
+  AND bot_id = ANY ($3::text[])
+  AND id > $4
+  AND id <= $5
+ORDER BY bot_id
+`
+
+type HeldSubscribersParams struct {
+	EventType string
+	BotIds    []string
+	Held      []string
+	After     uuid.UUID
+	Upto      uuid.UUID
+}
+
+// Which of the bots that are held back an event goes to.
+func (q *Queries) HeldSubscribers(ctx context.Context, db DBTX, arg HeldSubscribersParams) ([]string, error) {
+	rows, err := db.Query(ctx, heldSubscribers,
+		arg.EventType,
+		arg.BotIds,
+		arg.Held,
+		arg.After,
+		arg.Upto,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var bot_id string
+		if err := rows.Scan(&bot_id); err != nil {
+			return nil, err
+		}
+		items = append(items, bot_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const insertEvent = `-- name: InsertEvent :execrows
 INSERT INTO events (id, type, payload, bot_ids, run_id)
 VALUES ($1, $2, $3, $4::text[], $5)
@@ -116,15 +163,17 @@ FROM webhooks
 WHERE is_active
   AND events @> ARRAY[$1::text]
   AND ($2::text[] IS NULL OR bot_id = ANY ($2::text[]))
-  AND id > $3
-  AND id <= $4
+  AND NOT bot_id = ANY ($3::text[])
+  AND id > $4
+  AND id <= $5
 ORDER BY id
-LIMIT $5
+LIMIT $6
 `
 
 type ListSubscribersParams struct {
 	EventType string
 	BotIds    []string
+	Held      []string
 	After     uuid.UUID
 	Upto      uuid.UUID
 	PageSize  int32
@@ -140,11 +189,13 @@ type ListSubscribersRow struct {
 	IsSlow       bool
 }
 
-// A page of the webhooks an event goes to, in the order of their ids, from after @after on.
+// A page of the webhooks an event goes to, in the order of their ids, from after @after on, without those of bots that
+// are held back.
 func (q *Queries) ListSubscribers(ctx context.Context, db DBTX, arg ListSubscribersParams) ([]ListSubscribersRow, error) {
 	rows, err := db.Query(ctx, listSubscribers,
 		arg.EventType,
 		arg.BotIds,
+		arg.Held,
 		arg.After,
 		arg.Upto,
 		arg.PageSize,
@@ -175,6 +226,74 @@ func (q *Queries) ListSubscribers(ctx context.Context, db DBTX, arg ListSubscrib
 	return items, nil
 }
 
+const nextOfBot = `-- name: NextOfBot :many
+SELECT w.id, w.bot_id, w.url, w.secret, w.failure_count, w.generation, w.is_slow
+FROM webhooks w
+WHERE w.bot_id = $1
+  AND w.is_active
+  AND w.events @> ARRAY[$2::text]
+  AND w.id > $3
+  AND w.id <= $4
+  AND NOT EXISTS (SELECT FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = $5)
+ORDER BY w.id
+LIMIT $6
+`
+
+type NextOfBotParams struct {
+	BotID     string
+	EventType string
+	After     uuid.UUID
+	Upto      uuid.UUID
+	EventID   string
+	PageSize  int32
+}
+
+type NextOfBotRow struct {
+	ID           uuid.UUID
+	BotID        string
+	URL          string
+	Secret       []byte
+	FailureCount int32
+	Generation   int32
+	IsSlow       bool
+}
+
+// The webhooks of one bot that an event goes to and has not been sent to, in the order of their ids.
+func (q *Queries) NextOfBot(ctx context.Context, db DBTX, arg NextOfBotParams) ([]NextOfBotRow, error) {
+	rows, err := db.Query(ctx, nextOfBot,
+		arg.BotID,
+		arg.EventType,
+		arg.After,
+		arg.Upto,
+		arg.EventID,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []NextOfBotRow{}
+	for rows.Next() {
+		var i NextOfBotRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.BotID,
+			&i.URL,
+			&i.Secret,
+			&i.FailureCount,
+			&i.Generation,
+			&i.IsSlow,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const subscriberPages = `-- name: SubscriberPages :many
 SELECT s.id::uuid AS id
 FROM (
@@ -183,20 +302,27 @@ FROM (
     WHERE is_active
       AND events @> ARRAY[$1::text]
       AND ($2::text[] IS NULL OR bot_id = ANY ($2::text[]))
+      AND NOT bot_id = ANY ($3::text[])
 ) AS s
-WHERE s.n % $3::bigint = 0
+WHERE s.n % $4::bigint = 0
 ORDER BY s.id
 `
 
 type SubscriberPagesParams struct {
 	EventType string
 	BotIds    []string
+	Held      []string
 	PageSize  int64
 }
 
 // The last webhook id of every full page of an event's audience.
 func (q *Queries) SubscriberPages(ctx context.Context, db DBTX, arg SubscriberPagesParams) ([]uuid.UUID, error) {
-	rows, err := db.Query(ctx, subscriberPages, arg.EventType, arg.BotIds, arg.PageSize)
+	rows, err := db.Query(ctx, subscriberPages,
+		arg.EventType,
+		arg.BotIds,
+		arg.Held,
+		arg.PageSize,
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,19 +61,23 @@ func DeliverEvent(ctx workflow.Context, input converter.RawValue) (Summary, erro
 		return Summary{EventID: event.ID, Duplicate: true}, nil
 	}
 	if len(audience.Pages) > 0 {
-		return startBatches(ctx, event.ID, audience.Pages)
+		sum, err := startBatches(ctx, event.ID, audience)
+		if err != nil {
+			return sum, err
+		}
+		return fanOut(ctx, sum, activities.Page{Upto: uuid.Max}, activities.Audience{Held: audience.Held})
 	}
-	return fanOut(ctx, event.ID, audience.Targets)
+	return fanOut(ctx, Summary{EventID: event.ID}, activities.Page{Upto: uuid.Max}, audience)
 }
 
 // DeliverBatch delivers an accepted event to one page of a large audience.
 func DeliverBatch(ctx workflow.Context, in activities.BatchInput) (Summary, error) {
-	var targets []activities.Target
-	err := workflow.ExecuteLocalActivity(persistently(ctx, "look up the batch's webhooks"), act.ResolveBatch, in).Get(ctx, &targets)
+	var audience activities.Audience
+	err := workflow.ExecuteLocalActivity(persistently(ctx, "look up the batch's webhooks"), act.ResolveBatch, in).Get(ctx, &audience)
 	if err != nil {
 		return Summary{}, err
 	}
-	return fanOut(ctx, in.EventID, targets)
+	return fanOut(ctx, Summary{EventID: in.EventID}, in.Page, audience)
 }
 
 func parseInput(info *workflow.Info, input converter.RawValue) (webhook.Event, error) {
@@ -112,7 +117,8 @@ func eventID(info *workflow.Info) string {
 }
 
 // startBatches hands the pages to workflows of their own and ends once they have started.
-func startBatches(ctx workflow.Context, eventID string, pages []activities.Page) (Summary, error) {
+func startBatches(ctx workflow.Context, eventID string, audience activities.Audience) (Summary, error) {
+	pages := audience.Pages
 	started := make([]workflow.Future, 0, len(pages))
 	for i, page := range pages {
 		child := workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
@@ -121,7 +127,7 @@ func startBatches(ctx workflow.Context, eventID string, pages []activities.Page)
 			ParentClosePolicy:     enums.PARENT_CLOSE_POLICY_ABANDON,
 			StaticSummary:         fmt.Sprintf("batch %d of %d", i+1, len(pages)),
 		})
-		in := activities.BatchInput{EventID: eventID, Page: page}
+		in := activities.BatchInput{EventID: eventID, Page: page, Except: audience.Held}
 		started = append(started, workflow.ExecuteChildWorkflow(child, DeliverBatch, in).GetChildWorkflowExecution())
 	}
 	return Summary{EventID: eventID, Batches: len(pages)}, awaitStarts(ctx, started)
@@ -140,38 +146,110 @@ func awaitStarts(ctx workflow.Context, started []workflow.Future) error {
 	return nil
 }
 
-// fanOut makes the first attempt at every target and leaves what failed to RetryDelivery.
-func fanOut(ctx workflow.Context, eventID string, targets []activities.Target) (Summary, error) {
-	f := &fan{ctx: ctx, eventID: eventID, selector: workflow.NewSelector(ctx)}
-	f.sum = Summary{EventID: eventID, Webhooks: len(targets)}
-	for _, t := range targets {
-		if t.Slow {
-			f.slowLane(t)
-		} else {
-			f.fastLane(t)
+const (
+	// A RetryDelivery costs the engine as much as two events. Where many of an audience fail at once, the first
+	// retriesAtOnce start at once, and then retriesEach a second, as the retries are only due in half a minute.
+	retriesAtOnce = 10
+	retriesEach   = 5
+)
+
+// fanOut makes the first attempt at every target and leaves what failed to RetryDelivery. The bots held back get their
+// part bit by bit; until then the workflow stays open.
+func fanOut(ctx workflow.Context, sum Summary, page activities.Page, audience activities.Audience) (Summary, error) {
+	f := &fan{sum: sum, held: map[string]bool{}}
+	if err := f.out(ctx, audience.Targets); err != nil {
+		return f.sum, err
+	}
+	held := audience.Held
+	for _, t := range audience.Targets {
+		if f.held[t.BotID] && !slices.Contains(held, t.BotID) {
+			held = append(held, t.BotID)
 		}
 	}
-	for f.pending > 0 {
-		f.selector.Select(ctx)
+	var err error
+	bots := workflow.NewWaitGroup(ctx)
+	for _, bot := range held {
+		bots.Add(1)
+		workflow.Go(ctx, func(ctx workflow.Context) {
+			defer bots.Done()
+			if e := f.admit(ctx, page, bot); e != nil && err == nil {
+				err = e
+			}
+		})
 	}
-	return f.sum, awaitStarts(ctx, f.started)
+	bots.Wait(ctx)
+	return f.sum, err
 }
 
+// admit goes through one bot's part of the audience as the bot has room.
+func (f *fan) admit(ctx workflow.Context, page activities.Page, bot string) error {
+	in := activities.HeldInput{EventID: f.sum.EventID, BotID: bot, After: page.After, Upto: page.Upto}
+	for {
+		var admitted activities.Admitted
+		err := workflow.ExecuteLocalActivity(persistently(ctx, "wait until bot "+bot+" has room"), act.AdmitHeld, in).Get(ctx, &admitted)
+		if err != nil {
+			return err
+		}
+		in.Round++
+		if n := len(admitted.Targets); n > 0 {
+			in.Round, in.After = 0, admitted.Targets[n-1].WebhookID
+			f.held[bot] = false
+			if err := f.out(ctx, admitted.Targets); err != nil {
+				return err
+			}
+			if f.held[bot] { // the room was gone before all had come
+				in.After, admitted.AgainInMs = page.After, max(1, admitted.AgainInMs)
+			}
+		}
+		if admitted.AgainInMs == 0 {
+			return nil
+		}
+		if err := workflow.Sleep(ctx, time.Duration(admitted.AgainInMs)*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// fan is what an event's fan-out has come to.
 type fan struct {
+	sum  Summary
+	held map[string]bool // bots that had no room for a target
+}
+
+// out makes the first attempts at targets.
+func (f *fan) out(ctx workflow.Context, targets []activities.Target) error {
+	w := &wave{fan: f, ctx: ctx, selector: workflow.NewSelector(ctx)}
+	f.sum.Webhooks += len(targets)
+	for _, t := range targets {
+		if t.Slow {
+			w.slowLane(t)
+		} else {
+			w.fastLane(t)
+		}
+	}
+	for w.pending > 0 {
+		w.selector.Select(ctx)
+	}
+	return w.startRetries()
+}
+
+// wave is a number of first attempts made together.
+type wave struct {
+	*fan
 	ctx      workflow.Context
-	eventID  string
 	selector workflow.Selector
 	pending  int
 	started  []workflow.Future
-	sum      Summary
+	waiting  []RetryInput // for their start
+	since    []time.Time  // when they were planned
 }
 
-func (f *fan) delivery(t activities.Target) activities.Delivery {
-	return activities.Delivery{EventID: f.eventID, WebhookID: t.WebhookID, Attempt: 1}
+func (w *wave) delivery(t activities.Target) activities.Delivery {
+	return activities.Delivery{EventID: w.sum.EventID, WebhookID: t.WebhookID, Attempt: 1}
 }
 
-func (f *fan) fastLane(t activities.Target) {
-	ctx := workflow.WithLocalActivityOptions(f.ctx, workflow.LocalActivityOptions{
+func (w *wave) fastLane(t activities.Target) {
+	ctx := workflow.WithLocalActivityOptions(w.ctx, workflow.LocalActivityOptions{
 		StartToCloseTimeout:    attemptTimeout,
 		ScheduleToCloseTimeout: laneTimeout,
 		RetryPolicy: &temporal.RetryPolicy{
@@ -179,51 +257,75 @@ func (f *fan) fastLane(t activities.Target) {
 		},
 		Summary: summarise(t),
 	})
-	f.pending++
-	f.selector.AddFuture(workflow.ExecuteLocalActivity(ctx, act.Deliver, f.delivery(t)), func(done workflow.Future) {
-		f.pending--
+	w.pending++
+	w.selector.AddFuture(workflow.ExecuteLocalActivity(ctx, act.Deliver, w.delivery(t)), func(done workflow.Future) {
+		w.pending--
 		var r activities.Result
-		if err := done.Get(f.ctx, &r); err != nil || r.Status == activities.Deferred {
+		err := done.Get(w.ctx, &r)
+		if err == nil && r.Held {
+			w.sum.Webhooks-- // counted again when it is admitted
+			w.held[t.BotID] = true
+			return
+		}
+		if err != nil || r.Status == activities.Deferred {
 			// Our own side's trouble (an error) and a wait for its turn both end in the slow lane.
-			f.slowLane(t)
+			w.slowLane(t)
 			return
 		}
-		f.settle(t, r)
+		w.settle(t, r)
 	})
 }
 
-func (f *fan) slowLane(t activities.Target) {
-	f.pending++
-	in := activities.SlowDelivery{Delivery: f.delivery(t)}
-	f.selector.AddFuture(workflow.ExecuteActivity(slowLane(f.ctx, t), act.DeliverSlow, in), func(done workflow.Future) {
-		f.pending--
+func (w *wave) slowLane(t activities.Target) {
+	w.pending++
+	in := activities.SlowDelivery{Delivery: w.delivery(t)}
+	w.selector.AddFuture(workflow.ExecuteActivity(slowLane(w.ctx, t), act.DeliverSlow, in), func(done workflow.Future) {
+		w.pending--
 		var r activities.Result
-		if err := done.Get(f.ctx, &r); err != nil || r.Status == activities.Deferred {
+		if err := done.Get(w.ctx, &r); err != nil || r.Status == activities.Deferred {
 			// It is still not its turn: RetryDelivery waits for that, so that this workflow can end.
-			f.retry(t, RetryInput{Attempt: 1, DelayMs: turnDelay.Milliseconds()})
+			w.retry(t, RetryInput{Attempt: 1, DelayMs: max(turnDelay.Milliseconds(), r.RetryInMs)})
 			return
 		}
-		f.settle(t, r)
+		w.settle(t, r)
 	})
 }
 
-func (f *fan) settle(t activities.Target, r activities.Result) {
+func (w *wave) settle(t activities.Target, r activities.Result) {
 	switch {
 	case r.Status == activities.Delivered:
-		f.sum.Delivered++
+		w.sum.Delivered++
 	case r.Status == activities.Skipped:
-		f.sum.Skipped++
+		w.sum.Skipped++
 	case r.RetryInMs == 0:
-		f.sum.Failed++
+		w.sum.Failed++
 	default:
-		f.retry(t, RetryInput{Attempt: 2, DelayMs: r.RetryInMs, LastError: r.Error})
+		w.retry(t, RetryInput{Attempt: 2, DelayMs: r.RetryInMs, LastError: r.Error})
 	}
 }
 
-func (f *fan) retry(t activities.Target, in RetryInput) {
-	f.sum.Retrying++
-	in.EventID, in.Target = f.eventID, t
-	f.started = append(f.started, startRetry(f.ctx, in))
+func (w *wave) retry(t activities.Target, in RetryInput) {
+	w.sum.Retrying++
+	in.EventID, in.Target = w.sum.EventID, t
+	if len(w.started) < retriesAtOnce {
+		w.started = append(w.started, startRetry(w.ctx, in))
+		return
+	}
+	w.waiting, w.since = append(w.waiting, in), append(w.since, workflow.Now(w.ctx))
+}
+
+// startRetries starts the retries that wait for it, and returns when all have started.
+func (w *wave) startRetries() error {
+	for i, in := range w.waiting {
+		if i%retriesEach == 0 {
+			if err := workflow.Sleep(w.ctx, time.Second); err != nil {
+				return err
+			}
+		}
+		in.DelayMs = max(0, in.DelayMs-workflow.Now(w.ctx).Sub(w.since[i]).Milliseconds())
+		w.started = append(w.started, startRetry(w.ctx, in))
+	}
+	return awaitStarts(w.ctx, w.started)
 }
 
 // summarise names a delivery in the UI: the host and the webhook's id. The UI renders it as Markdown, so it holds

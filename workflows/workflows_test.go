@@ -75,7 +75,7 @@ func TestInvalidEventFailsAtOnceAndNamesTheFault(t *testing.T) {
 		"bad id":          {jsonInput(`{"id":"a.b","event":"post.created","data":{}}`), "id"},
 		"unknown field":   {jsonInput(`{"event":"post.created","data":{},"botids":["b"]}`), "botids"},
 		"a string":        {jsonInput(`"post.created"`), "object"},
-		"too large":       {jsonInput(`{"event":"post.created","data":{"x":"` + strings.Repeat("x", 256<<10) + `"}}`), "262144"},
+		"too large":       {jsonInput(`{"event":"post.created","data":{"x":"` + strings.Repeat("x", 257<<10) + `"}}`), "262144"},
 		"binary":          {converter.NewRawValue(&commonpb.Payload{Metadata: map[string][]byte{converter.MetadataEncoding: []byte(converter.MetadataEncodingBinary)}, Data: []byte(validEvent)}), "json/plain"},
 		"nothing, or nil": {converter.NewRawValue(&commonpb.Payload{Metadata: map[string][]byte{converter.MetadataEncoding: []byte(converter.MetadataEncodingNil)}}), "json/plain"},
 	} {
@@ -201,7 +201,7 @@ func TestALargeAudienceIsBatched(t *testing.T) {
 	pages := []activities.Page{{Upto: middle}, {After: middle, Upto: uuid.Max}}
 	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{Pages: pages}, nil)
 	for _, page := range pages {
-		env.OnActivity(act.ResolveBatch, mock.Anything, activities.BatchInput{EventID: "e1", Page: page}).Return([]activities.Target{target(false)}, nil).Once()
+		env.OnActivity(act.ResolveBatch, mock.Anything, activities.BatchInput{EventID: "e1", Page: page}).Return(activities.Audience{Targets: []activities.Target{target(false)}}, nil).Once()
 	}
 	env.OnActivity(act.Deliver, mock.Anything, mock.Anything).Return(delivered(), nil).Times(2)
 	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
