@@ -152,6 +152,23 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 	if err != nil {
 		return fmt.Errorf("MATHUB_KEYSET: %w", err)
 	}
+	if err := db.CheckURL(common.DatabaseURL); err != nil {
+		return fmt.Errorf("MATHUB_DATABASE_URL: %w", err)
+	}
+	if serveAPI != nil {
+		if serveAPI.MaxWebhooksPerBot < 1 {
+			return fmt.Errorf("MATHUB_MAX_WEBHOOKS_PER_BOT is %d: it must be at least 1", serveAPI.MaxWebhooksPerBot)
+		}
+		// A port in use is said before a worker has taken anything. The listener itself comes last: who connects before
+		// there is an answer is better refused.
+		probe, err := listenOn(ctx, serveAPI.Addr)
+		if err != nil {
+			return err
+		}
+		if err := probe.Close(); err != nil {
+			return fmt.Errorf("MATHUB_ADDR: %w", err)
+		}
+	}
 	var pool *pgxpool.Pool
 	err = await(ctx, log, "Postgres", func() (err error) {
 		pool, err = db.Open(ctx, common.DatabaseURL)
@@ -228,6 +245,14 @@ func ownListeners(serveAPI *apiFlags) ([]netip.AddrPort, error) {
 	return []netip.AddrPort{own}, nil
 }
 
+func listenOn(ctx context.Context, addr string) (net.Listener, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("MATHUB_ADDR: %w", err)
+	}
+	return listener, nil
+}
+
 // listen serves until ctx ends, then gives the requests under way 3 s.
 func listen(ctx context.Context, log *slog.Logger, addr string, handler http.Handler) error {
 	server := &http.Server{
@@ -239,9 +264,9 @@ func listen(ctx context.Context, log *slog.Logger, addr string, handler http.Han
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	listener, err := listenOn(ctx, addr)
 	if err != nil {
-		return fmt.Errorf("MATHUB_ADDR: %w", err)
+		return err
 	}
 	log.Info("API is listening", "addr", listener.Addr().String())
 	failed := make(chan error, 1)
@@ -270,6 +295,7 @@ func await(ctx context.Context, log *slog.Logger, what string, f func() error) e
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
+			return err
 		}
 	}
 }

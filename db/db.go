@@ -42,6 +42,14 @@ func Open(ctx context.Context, url string) (*pgxpool.Pool, error) {
 	return pool, nil
 }
 
+// CheckURL says what is wrong with a database URL that no waiting would mend.
+func CheckURL(url string) error {
+	if _, err := pgxpool.ParseConfig(url); err != nil {
+		return fmt.Errorf("database URL: %w", err)
+	}
+	return nil
+}
+
 // WithTx runs f in a transaction on pool: committed when f returns nil, else rolled back.
 func WithTx(ctx context.Context, pool *pgxpool.Pool, f func(tx pgx.Tx) error) error {
 	return pgx.BeginFunc(ctx, pool, f)
