@@ -171,13 +171,19 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 	}
 	var pool *pgxpool.Pool
 	err = await(ctx, log, "Postgres", func() (err error) {
-		pool, err = db.Open(ctx, common.DatabaseURL)
-		return err
+		if pool == nil {
+			if pool, err = db.Open(ctx, common.DatabaseURL); err != nil {
+				return err
+			}
+		}
+		return db.CheckSchema(ctx, pool)
 	})
+	if pool != nil {
+		defer pool.Close()
+	}
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
 	temporalClient, err := newTemporalClient(log)
 	if err != nil {
 		return err

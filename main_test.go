@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/db/dbtest"
 )
 
 func TestWrongSettingsAreSaidBeforeAnythingBegins(t *testing.T) {
@@ -38,4 +39,27 @@ func TestWrongSettingsAreSaidBeforeAnythingBegins(t *testing.T) {
 			require.NoError(t, ctx.Err())
 		})
 	}
+}
+
+func TestNothingStartsWithoutTheSchema(t *testing.T) {
+	url := dbtest.NewURL(t)
+	pool, err := db.Open(t.Context(), url)
+	require.NoError(t, err)
+	defer pool.Close()
+	require.NoError(t, db.CheckSchema(t.Context(), pool))
+	_, err = pool.Exec(t.Context(), "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)")
+	require.NoError(t, err)
+	require.NoError(t, db.CheckSchema(t.Context(), pool), "a later schema is no fault")
+	_, err = pool.Exec(t.Context(), "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+	require.NoError(t, err)
+	require.ErrorContains(t, db.CheckSchema(t.Context(), pool), "run `mathub-webhooks migrate`")
+
+	keyset, err := db.NewKeyset()
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond) // it waits, as the schema may be under way
+	defer cancel()
+	common := commonFlags{databaseFlags: databaseFlags{DatabaseURL: url}, keysetFlags: keysetFlags{Keyset: keyset}}
+	addr := "127.0.0.1:0"
+	err = run(ctx, common, &apiFlags{Addr: addr, MaxWebhooksPerBot: 1}, nil)
+	require.ErrorContains(t, err, "schema")
 }

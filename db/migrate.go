@@ -3,9 +3,12 @@ package db
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -46,4 +49,30 @@ func Migrate(ctx context.Context, url string) (applied []string, err error) {
 		return applied, fmt.Errorf("migrate: %w", err)
 	}
 	return applied, nil
+}
+
+// CheckSchema fails when the database lacks migrations of this binary. That it has later ones is no fault: they come
+// before the binary that needs them.
+func CheckSchema(ctx context.Context, pool *pgxpool.Pool) error {
+	files, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return err
+	}
+	var wanted, has int64
+	for _, file := range files {
+		version, err := goose.NumericComponent(file)
+		if err != nil {
+			return err
+		}
+		wanted = max(wanted, version)
+	}
+	err = pool.QueryRow(ctx, "SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied").Scan(&has)
+	var pg *pgconn.PgError
+	if err != nil && (!errors.As(err, &pg) || pg.Code != "42P01") { // undefined table: nothing was ever applied
+		return fmt.Errorf("database: %w", err)
+	}
+	if has < wanted {
+		return fmt.Errorf("the database's schema is at version %d, and %d is needed: run `mathub-webhooks migrate`", has, wanted)
+	}
+	return nil
 }
