@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -470,6 +471,8 @@ func TestTheAudienceIsWhoTheEventConcerns(t *testing.T) {
 func TestASecretThatDoesNotOpenIsOurFault(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
+	var logged bytes.Buffer
+	r.cfg.Logger = slog.New(slog.NewTextHandler(&logged, nil))
 	url, got := receiver(t, answering(200))
 	id := r.subscribe(t, url, "")
 	execute(t, r.pool, "UPDATE webhooks SET secret = 'sealed with another keyset' WHERE id = $1", id)
@@ -477,6 +480,8 @@ func TestASecretThatDoesNotOpenIsOurFault(t *testing.T) {
 	r.accept(t, e, "run")
 	_, err := r.Deliver(t.Context(), Delivery{EventID: e.ID, WebhookID: id, Attempt: 1})
 	require.ErrorContains(t, err, "MATHUB_KEYSET")
+	require.Contains(t, logged.String(), "MATHUB_KEYSET", "the operator learns of it")
+	require.Contains(t, logged.String(), id.String())
 	require.Empty(t, *got, "never unsigned")
 	require.Zero(t, stateOf(t, r.pool, id).Count)
 }

@@ -100,7 +100,7 @@ func bothDoorsDeliverSigned(t *testing.T, stack *e2e.Stack) {
 	require.True(t, bot.Emit(t, e2e.Event{ID: "doors-2", Type: post}).Duplicate)
 	require.True(t, bot.Emit(t, e2e.Event{ID: overHTTP.ID, Type: post}).Duplicate)
 	data["id"] = overHTTP.ID
-	require.NoError(t, startEvent(t, stack, "doors-again", data).Get(t.Context(), nil))
+	require.NoError(t, startEvent(t, stack, overHTTP.ID, data).Get(t.Context(), nil))
 	deliveries := bot.AwaitDeliveries(t, hook.ID, 2)
 	require.Len(t, deliveries, 2)
 	require.Equal(t, 2, receiver.Count())
