@@ -132,15 +132,34 @@ type Admitted struct {
 // the engine one workflow's step, however many webhooks the bot has; that is why it is done so rarely: in the wait,
 // hanging webhooks are disabled or get well.
 func (a *Activities) AdmitHeld(ctx context.Context, in HeldInput) (Admitted, error) {
-	room := a.awaitRoom(ctx, in.BotID)
-	if room == 0 {
-		return Admitted{AgainInMs: heldDelay(in.Round).Milliseconds()}, nil
-	}
-	defer a.roomTaken()
+	latest := time.Now().Add(heldLatest)
 	event, err := a.stored(ctx, in.EventID)
 	if err != nil {
 		return Admitted{}, err
 	}
+	room, done, err := a.awaitRoom(ctx, in, event)
+	if err != nil {
+		return Admitted{}, fmt.Errorf("look up the webhooks of bot %s for event %s: %w", in.BotID, event.ID, err)
+	}
+	if done {
+		return Admitted{}, nil
+	}
+	if room == 0 {
+		return Admitted{AgainInMs: heldDelay(in.Round).Milliseconds()}, nil
+	}
+	admitted, err := a.admit(ctx, in, event, room)
+	a.roomTaken()
+	if err == nil && len(admitted.Targets) == 0 {
+		// Nothing is left to do for hundreds at once: their ends are spread out.
+		if look := nextLook(event.ID, time.Now()); look.Before(latest) {
+			latest = look
+		}
+		sleepUntil(ctx, latest)
+	}
+	return admitted, err
+}
+
+func (a *Activities) admit(ctx context.Context, in HeldInput, event storedEvent, room int) (Admitted, error) {
 	subscribers, err := a.queries.NextOfBot(ctx, a.cfg.Pool, db.NextOfBotParams{
 		BotID: in.BotID, EventType: string(event.Type), EventID: event.ID, After: in.After, Upto: in.Upto, PageSize: int32(room),
 	})

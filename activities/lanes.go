@@ -183,12 +183,7 @@ func (l *lanes) settle(ctx context.Context, webhookID uuid.UUID, botID string, p
 // after all. When a webhook is disabled, hundreds of such are woken at once, and their workflows end: that many at once
 // would keep the engine from everybody else's for a second. Who waited longest goes first.
 func disperse(ctx context.Context, since time.Time, patience time.Duration) {
-	timer := time.NewTimer((patience - time.Since(since)) * 2 / 3)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
+	sleepUntil(ctx, time.Now().Add((patience-time.Since(since))*2/3))
 }
 
 // unsettled says whether a burst in the fast lane is under way to the webhook still: its end may change what the
