@@ -291,7 +291,10 @@ func (l *lanes) appoint(botID string) time.Duration {
 	if soonest := now.Add(turnedAway); b.appointment.Before(soonest) {
 		b.appointment = soonest
 	}
-	return min(b.appointment.Sub(now), latestAppointment)
+	if latest := now.Add(latestAppointment); b.appointment.After(latest) {
+		b.appointment = latest
+	}
+	return b.appointment.Sub(now)
 }
 
 // slow gives a turn in the slow lane, waiting up to slowPatience. failing is what the database says: the webhook

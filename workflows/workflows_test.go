@@ -386,3 +386,66 @@ func TestACancelledRecoveryEndsAfterTheDeliveryUnderWay(t *testing.T) {
 	require.ErrorAs(t, env.GetWorkflowError(), &cancelled)
 	require.Equal(t, Progress{State: RecoveryCancelled, Found: 20, Delivered: 10, Remaining: 10}, recoveryOf(t, env))
 }
+
+func TestABotHeldBackGetsItsPartAsItHasRoom(t *testing.T) {
+	env := newEnv(t)
+	other, first, second := target(false), target(false), target(true)
+	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{Targets: []activities.Target{other}, Held: []string{"busy"}}, nil).Once()
+	held := func(round int, after uuid.UUID, admitted activities.Admitted) {
+		in := activities.HeldInput{EventID: "e1", BotID: "busy", After: after, Upto: uuid.Max, Round: round}
+		env.OnActivity(act.AdmitHeld, mock.Anything, in).Return(admitted, nil).Once()
+	}
+	held(0, uuid.Nil, activities.Admitted{AgainInMs: 60_000})
+	held(1, uuid.Nil, activities.Admitted{Targets: []activities.Target{first}, AgainInMs: 1})
+	held(0, first.WebhookID, activities.Admitted{Targets: []activities.Target{second}, AgainInMs: 1})
+	held(0, second.WebhookID, activities.Admitted{})
+	env.OnActivity(act.Deliver, mock.Anything, mock.Anything).Return(delivered(), nil).Twice()
+	env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(delivered(), nil).Once()
+	began := env.Now()
+	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
+	require.Equal(t, Summary{EventID: "e1", Webhooks: 3, Delivered: 3}, summaryOf(t, env))
+	require.GreaterOrEqual(t, env.Now().Sub(began), time.Minute)
+}
+
+// TestWhatFindsNoRoomOnItsWayIsHeldBack: also when that happens while the held are admitted, nobody is passed over.
+func TestWhatFindsNoRoomOnItsWayIsHeldBack(t *testing.T) {
+	env := newEnv(t)
+	targets := []activities.Target{target(false), target(false)}
+	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{Targets: targets}, nil).Once()
+	deferred := activities.Result{Status: activities.Deferred, Held: true}
+	deliver := func(i int, r activities.Result) {
+		env.OnActivity(act.Deliver, mock.Anything, activities.Delivery{EventID: "e1", WebhookID: targets[i].WebhookID, Attempt: 1}).Return(r, nil).Once()
+	}
+	deliver(0, delivered())
+	deliver(1, deferred)
+	deliver(1, deferred)
+	deliver(1, delivered())
+	in := activities.HeldInput{EventID: "e1", BotID: "bot", Upto: uuid.Max}
+	env.OnActivity(act.AdmitHeld, mock.Anything, in).Return(activities.Admitted{Targets: targets[1:]}, nil).Twice()
+	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
+	require.Equal(t, Summary{EventID: "e1", Webhooks: 2, Delivered: 2}, summaryOf(t, env))
+}
+
+func TestManyRetriesStartBitByBit(t *testing.T) {
+	env := newEnv(t)
+	const many = retriesAtOnce + 3*retriesEach
+	var targets []activities.Target
+	for range many {
+		targets = append(targets, target(false))
+	}
+	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{Targets: targets}, nil).Once()
+	env.OnActivity(act.Deliver, mock.Anything, mock.Anything).Return(failed(30*time.Second), nil).Times(many)
+	began := env.Now()
+	var due []time.Duration // since the failure
+	env.OnWorkflow(RetryDelivery, mock.Anything, mock.Anything).Return(func(ctx workflow.Context, in RetryInput) (activities.Result, error) {
+		due = append(due, workflow.Now(ctx).Sub(began)+time.Duration(in.DelayMs)*time.Millisecond)
+		return activities.Result{}, nil
+	})
+	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
+	require.Equal(t, Summary{EventID: "e1", Webhooks: many, Retrying: many}, summaryOf(t, env))
+	require.GreaterOrEqual(t, env.Now().Sub(began), 3*time.Second)
+	require.Len(t, due, many)
+	for _, d := range due {
+		require.InDelta(t, 30*time.Second, d, float64(time.Second), "a late start makes no late retry")
+	}
+}

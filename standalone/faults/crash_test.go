@@ -44,8 +44,13 @@ func TestKilledAtANamedPlace(t *testing.T) {
 				name string
 				hits int // until the kill
 			}{
-				{"accepted", max(1, c.hits/c.hooks)}, {"before-post", c.hits}, {"during-post", c.hits}, {"after-post", c.hits},
-				{"before-commit", 5}, {"after-commit", 5}, {"before-completion", c.hits},
+				{"accepted", max(1, c.hits/c.hooks)},
+				{"before-post", c.hits},
+				{"during-post", c.hits},
+				{"after-post", c.hits},
+				{"before-commit", 5},
+				{"after-commit", 5},
+				{"before-completion", c.hits},
 			}
 			var emitted []func()
 			for _, place := range places {
