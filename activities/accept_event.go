@@ -82,6 +82,18 @@ func (a *Activities) AcceptEvent(ctx context.Context, in AcceptInput) (Audience,
 		return Audience{}, err
 	}
 	if len(subscribers) > PageSize {
+		large, err := a.queries.LargeBots(ctx, a.cfg.Pool, db.LargeBotsParams{
+			EventType: string(e.Type), BotIds: e.BotIDs, Held: orNone(held), Most: maxAtOncePerBot,
+		})
+		if err != nil {
+			return Audience{}, fmt.Errorf("look up the subscribers of event %s: %w", e.ID, err)
+		}
+		held = append(held, large...)
+		if subscribers, _, err = a.subscribers(ctx, event, Page{Upto: lastWebhook}, held, PageSize+1); err != nil {
+			return Audience{}, err
+		}
+	}
+	if len(subscribers) > PageSize {
 		pages, err := a.pages(ctx, event, held)
 		return Audience{Pages: pages, Held: held}, err
 	}
@@ -210,11 +222,8 @@ func (a *Activities) subscribers(ctx context.Context, e storedEvent, page Page, 
 }
 
 func (a *Activities) pages(ctx context.Context, e storedEvent, held []string) ([]Page, error) {
-	if held == nil {
-		held = []string{}
-	}
 	ends, err := a.queries.SubscriberPages(ctx, a.cfg.Pool, db.SubscriberPagesParams{
-		EventType: string(e.Type), BotIds: e.BotIDs, Held: held, PageSize: PageSize,
+		EventType: string(e.Type), BotIds: e.BotIDs, Held: orNone(held), PageSize: PageSize,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("page the subscribers of event %s: %w", e.ID, err)
@@ -226,6 +235,14 @@ func (a *Activities) pages(ctx context.Context, e storedEvent, held []string) ([
 		after = end
 	}
 	return pages, nil
+}
+
+// orNone is for parameters in which Postgres takes NULL for unknown.
+func orNone(ids []string) []string {
+	if ids == nil {
+		return []string{}
+	}
+	return ids
 }
 
 // prepare makes the targets and hands what their first attempts need over to Deliver.

@@ -423,15 +423,25 @@ func TestNothingIsHeldAgainstTheReceiverWhenTheWorkerIsCutOff(t *testing.T) {
 func TestALargeAudienceIsPagedWithoutGapsOrOverlaps(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	execute(t, r.pool, "INSERT INTO bots (id, name) VALUES ('bot', 'bot')")
+	execute(t, r.pool, "INSERT INTO bots (id, name) SELECT 'bot-' || n, 'bot' FROM generate_series(0, 9) n")
+	execute(t, r.pool, "INSERT INTO bots (id, name) VALUES ('large', 'large')")
 	const audience = 2*PageSize + 17
-	execute(t, r.pool, `INSERT INTO webhooks (id, bot_id, url, events) SELECT gen_random_uuid(), 'bot', 'https://example.com', '{post.created}' FROM generate_series(1, $1)`, audience)
+	const add = `INSERT INTO webhooks (id, bot_id, url, events) SELECT gen_random_uuid(), $1, 'https://example.com', '{post.created}' FROM generate_series(1, $2)`
+	execute(t, r.pool, add, "large", maxAtOncePerBot+1)
+	alone := r.accept(t, anEvent(), "run")
+	require.Len(t, alone.Targets, maxAtOncePerBot+1, "no large audience")
+	execute(t, r.pool, add, "large", PageSize)
+	alone = r.accept(t, anEvent(), "run")
+	require.Equal(t, Audience{Targets: []Target{}, Held: []string{"large"}}, alone)
+	execute(t, r.pool, `INSERT INTO webhooks (id, bot_id, url, events) SELECT gen_random_uuid(), 'bot-' || n % 10, 'https://example.com', '{post.created}' FROM generate_series(1, $1) n`, audience)
 	e := anEvent()
-	pages := r.accept(t, e, "run").Pages
+	accepted := r.accept(t, e, "run")
+	require.Equal(t, []string{"large"}, accepted.Held)
+	pages := accepted.Pages
 	require.Len(t, pages, 3)
 	seen := map[uuid.UUID]bool{}
 	for _, page := range pages {
-		batch, err := r.ResolveBatch(t.Context(), BatchInput{EventID: e.ID, Page: page})
+		batch, err := r.ResolveBatch(t.Context(), BatchInput{EventID: e.ID, Page: page, Except: accepted.Held})
 		targets := batch.Targets
 		require.NoError(t, err)
 		require.LessOrEqual(t, len(targets), PageSize)

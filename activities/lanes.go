@@ -29,7 +29,9 @@ const (
 	fastPatience  = 3 * time.Second
 	// maxInHandPerBot is how many deliveries to a bot may be under way, wait, or be on their way to a lane. More of an
 	// event's audience is held back as a whole, see AdmitHeld: to start each and turn it away would cost far more.
-	maxInHandPerBot = 512
+	maxInHandPerBot = 256
+	// maxAtOncePerBot is how much of a large audience may be one bot's without being held back, for the same reason.
+	maxAtOncePerBot = 100
 	// maxInHandInTrouble is the same for a bot whose receivers linger, or did so within troubledFor.
 	maxInHandInTrouble = maxSlowPerBot
 	troubledFor        = 30 * time.Second

@@ -157,6 +157,51 @@ func (q *Queries) InsertEvent(ctx context.Context, db DBTX, arg InsertEventParam
 	return result.RowsAffected(), nil
 }
 
+const largeBots = `-- name: LargeBots :many
+SELECT bot_id
+FROM webhooks
+WHERE is_active
+  AND events @> ARRAY[$1::text]
+  AND ($2::text[] IS NULL OR bot_id = ANY ($2::text[]))
+  AND NOT bot_id = ANY ($3::text[])
+GROUP BY bot_id
+HAVING count(*) > $4::bigint
+ORDER BY bot_id
+`
+
+type LargeBotsParams struct {
+	EventType string
+	BotIds    []string
+	Held      []string
+	Most      int64
+}
+
+// The bots with more than @most webhooks in an event's audience.
+func (q *Queries) LargeBots(ctx context.Context, db DBTX, arg LargeBotsParams) ([]string, error) {
+	rows, err := db.Query(ctx, largeBots,
+		arg.EventType,
+		arg.BotIds,
+		arg.Held,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var bot_id string
+		if err := rows.Scan(&bot_id); err != nil {
+			return nil, err
+		}
+		items = append(items, bot_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listSubscribers = `-- name: ListSubscribers :many
 SELECT id, bot_id, url, secret, failure_count, generation, is_slow
 FROM webhooks

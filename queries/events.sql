@@ -35,6 +35,18 @@ WHERE is_active
   AND id <= @upto
 ORDER BY bot_id;
 
+-- name: LargeBots :many
+-- The bots with more than @most webhooks in an event's audience.
+SELECT bot_id
+FROM webhooks
+WHERE is_active
+  AND events @> ARRAY[@event_type::text]
+  AND (sqlc.narg('bot_ids')::text[] IS NULL OR bot_id = ANY (sqlc.narg('bot_ids')::text[]))
+  AND NOT bot_id = ANY (@held::text[])
+GROUP BY bot_id
+HAVING count(*) > @most::bigint
+ORDER BY bot_id;
+
 -- name: NextOfBot :many
 -- The webhooks of one bot that an event goes to and has not been sent to, in the order of their ids.
 SELECT w.id, w.bot_id, w.url, w.secret, w.failure_count, w.generation, w.is_slow

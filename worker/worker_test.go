@@ -247,9 +247,12 @@ func TestALargeAudienceIsDeliveredInBatches(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, webhook.DefaultSchedule)
 	const audience = 2*activities.PageSize + 10
-	for i := range audience {
-		s.subscribe(t, fmt.Sprintf("/%d", i))
-	}
+	_, err := s.pool.Exec(t.Context(), "INSERT INTO bots (id, name) SELECT 'bot-' || n, 'bot' FROM generate_series(0, 9) n")
+	require.NoError(t, err)
+	_, err = s.pool.Exec(t.Context(), `
+		INSERT INTO webhooks (id, bot_id, url, events)
+		SELECT gen_random_uuid(), 'bot-' || n % 10, $1 || '/' || n, '{post.created}' FROM generate_series(0, $2 - 1) n`, s.url, audience)
+	require.NoError(t, err)
 	s.emit(t, "e1")
 	require.Equal(t, workflows.Summary{EventID: "e1", Batches: 3}, result[workflows.Summary](t, s.client, "event-e1"))
 	delivered := 0
@@ -262,6 +265,25 @@ func TestALargeAudienceIsDeliveredInBatches(t *testing.T) {
 	}
 	s.keep(t, "event-e1", "deliver_event_batches")
 	s.keep(t, "event-e1-batch-3", "deliver_batch")
+}
+
+// TestALargePartOfOneBotIsDeliveredBitByBit: by the event's own workflow, as the bot has room.
+func TestALargePartOfOneBotIsDeliveredBitByBit(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, webhook.DefaultSchedule)
+	const audience = 600
+	_, err := s.pool.Exec(t.Context(), "INSERT INTO bots (id, name) VALUES ('bot', 'bot')")
+	require.NoError(t, err)
+	_, err = s.pool.Exec(t.Context(), `
+		INSERT INTO webhooks (id, bot_id, url, events)
+		SELECT gen_random_uuid(), 'bot', $1 || '/' || n, '{post.created}' FROM generate_series(0, $2 - 1) n`, s.url, audience)
+	require.NoError(t, err)
+	s.emit(t, "e1")
+	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: audience, Delivered: audience}, result[workflows.Summary](t, s.client, "event-e1"))
+	for i := range audience {
+		require.Equal(t, 1, s.count(fmt.Sprintf("/%d", i), "e1"))
+	}
+	s.keep(t, "event-e1", "deliver_event_held")
 }
 
 func TestATestEventAnswersWithItsDelivery(t *testing.T) {

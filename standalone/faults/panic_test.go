@@ -23,8 +23,19 @@ func TestEachHandlerPanics(t *testing.T) {
 	healthy := newLedger(t, stack, "healthy", 3)
 	emitted := healthy.emit(t, 500, 5*time.Millisecond)
 
-	large := newLedger(t, stack, "large", 260) // more than a page: batches
-	large.emit(t, 1, 0)()
+	large := []*ledger{} // more than a page together: batches
+	for i := range 3 {
+		large = append(large, newLedger(t, stack, fmt.Sprintf("large-%d", i), 90))
+	}
+	large = append(large, newLedger(t, stack, "very-large", 260)) // held back
+	var bots []string
+	for _, l := range large {
+		bots = append(bots, l.bot.ID)
+	}
+	toAll := stack.API().Emit(t, e2e.Event{Type: post, BotIDs: bots})
+	for _, l := range large {
+		l.accepted = append(l.accepted, toAll.ID)
+	}
 
 	// One that fails once: the slow lane, a retry. Then by hand: a test, a redelivery and a recovery.
 	receiver := e2e.NewReceiver(t)
@@ -50,7 +61,9 @@ func TestEachHandlerPanics(t *testing.T) {
 
 	emitted()
 	require.Zero(t, healthy.settle(t, time.Minute), "a panic sent something twice")
-	require.Zero(t, large.settle(t, time.Minute), "a panic sent something twice")
+	for _, l := range large {
+		require.Zero(t, l.settle(t, time.Minute), "a panic sent something twice")
+	}
 	finished(t, stack, time.Minute)
 	survived(t, stack)
 
@@ -58,7 +71,7 @@ func TestEachHandlerPanics(t *testing.T) {
 	require.NoError(t, err)
 	for _, handler := range []string{
 		"workflow DeliverEvent", "workflow DeliverBatch", "workflow RetryDelivery", "workflow SendTest", "workflow Redeliver", "workflow Recover",
-		"activity AcceptEvent", "activity ResolveBatch", "activity Deliver", "activity DeliverSlow", "activity SendTest", "activity Redeliver", "activity ListMissed",
+		"activity AcceptEvent", "activity ResolveBatch", "activity AdmitHeld", "activity Deliver", "activity DeliverSlow", "activity SendTest", "activity Redeliver", "activity ListMissed",
 	} {
 		for _, when := range []string{"before", "after"} {
 			require.True(t, strings.Contains(string(log), fmt.Sprintf("\npanicked on purpose %s %s\n", when, handler)), "%s %s has not panicked", when, handler)
