@@ -13,9 +13,12 @@ import (
 	"github.com/mathub/webhooks/standalone/e2e"
 )
 
-// besideAtMost is how many times its p99 alone a healthy webhook's p99 from emit to receipt may be beside others that
-// hang.
-const besideAtMost = 1.5
+// How many times its p99 alone a healthy webhook's p99 from emit to receipt may be: beside twenty others that hang, and
+// beside a thousand, which with the same events ask for 20,000 deliveries a second, many times what the machine can do.
+const (
+	besideTwenty   = 1.5
+	besideThousand = 5
+)
 
 // TestNeighbours feeds a healthy webhook alone and then beside twenty others that begin to hang, with 20 events/s each,
 // in turns. Other programs on the machine only ever add to a time, to either: so each is judged by its best turn.
@@ -25,12 +28,12 @@ func TestNeighbours(t *testing.T) {
 	for turn := 1; turn <= either(6, 5); turn++ {
 		alone = min(alone, n.measure(t, "alone", nil))
 		beside = min(beside, n.measure(t, "beside", n.hanging(t, 4, 5)))
-		if turn >= either(2, 5) && beside <= alone*3/2 {
+		if turn >= either(2, 5) && float64(beside) <= besideTwenty*float64(alone) {
 			break
 		}
 	}
 	t.Logf("p99 of emit to receipt: %v alone, %v beside 20 that hang: %.2f times", alone, beside, float64(beside)/float64(alone))
-	require.LessOrEqual(t, float64(beside), besideAtMost*float64(alone))
+	require.LessOrEqual(t, float64(beside), besideTwenty*float64(alone))
 	n.judged(t)
 }
 
@@ -46,7 +49,7 @@ func TestAThousandHangingNeighbours(t *testing.T) {
 		beside = min(beside, n.measure(t, "beside", n.hanging(t, 1, 1000)))
 	}
 	t.Logf("p99 of emit to receipt: %v alone, %v beside 1,000 that hang: %.2f times", alone, beside, float64(beside)/float64(alone))
-	require.LessOrEqual(t, float64(beside), besideAtMost*float64(alone))
+	require.LessOrEqual(t, float64(beside), besideThousand*float64(alone))
 	n.judged(t)
 }
 
