@@ -64,10 +64,10 @@ func nextVersion(t *testing.T) string {
 	require.NoError(t, err)
 	folder := filepath.Join(strings.TrimSpace(string(root)), "workflows")
 	change := map[string][2]string{
-		"deliver_event.go": {"	return f.sum, awaitStarts(ctx, f.started)\n", `	if workflow.GetVersion(ctx, "rest", workflow.DefaultVersion, 1) == 1 {
+		"deliver_event.go": {"	bots.Wait(ctx)\n", `	bots.Wait(ctx)
+	if workflow.GetVersion(ctx, "rest", workflow.DefaultVersion, 1) == 1 {
 		_ = workflow.Sleep(ctx, 10*time.Millisecond)
 	}
-	return f.sum, awaitStarts(ctx, f.started)
 `},
 		"retry_delivery.go": {"		if r.RetryInMs == 0 {\n", `		if workflow.GetVersion(ctx, "rest", workflow.DefaultVersion, 1) == 1 {
 			_ = workflow.Sleep(ctx, 10*time.Millisecond)

@@ -73,25 +73,24 @@ func survived(t *testing.T, stack *e2e.Stack) {
 	}
 }
 
-// TestTemporalIsStopped takes Temporal away under load, in order and by force.
+// TestTemporalIsStopped takes Temporal away under load, in order and, in the long form, by force every other time.
 func TestTemporalIsStopped(t *testing.T) {
 	t.Parallel()
 	stack := e2e.Start(t, e2e.Options{Servers: durable, Apps: apart()})
 	l := newLedger(t, stack, "temporal", 3)
-	for range either(1, 10) {
-		for _, stop := range []func(){
-			func() { require.NoError(t, stack.Servers.StopTemporal(t.Context())) },
-			func() { stack.Servers.Temporal.Kill() },
-		} {
-			emitted := l.emit(t, 250, 20*time.Millisecond)
-			time.Sleep(2 * time.Second)
-			stop()
-			refusesWhatItCannotKeep(t, stack, l)
-			time.Sleep(outage)
-			require.NoError(t, stack.Servers.StartTemporal(t.Context()))
-			emitted()
-			require.Zero(t, l.settle(t, 2*time.Minute), "repeats without a crash")
+	for i := range either(1, 20) {
+		emitted := l.emit(t, 500, 20*time.Millisecond)
+		time.Sleep(2 * time.Second)
+		if i%2 == 0 {
+			require.NoError(t, stack.Servers.StopTemporal(t.Context()))
+		} else {
+			stack.Servers.Temporal.Kill()
 		}
+		refusesWhatItCannotKeep(t, stack, l)
+		time.Sleep(outage)
+		require.NoError(t, stack.Servers.StartTemporal(t.Context()))
+		emitted()
+		require.Zero(t, l.settle(t, 2*time.Minute), "repeats without a crash")
 	}
 	finished(t, stack, time.Minute)
 	survived(t, stack)
@@ -109,7 +108,7 @@ func TestTemporalsPersistenceFails(t *testing.T) {
 	stack.Servers.SetTemporal(func(s *temporal.Settings) { s.FaultRate, s.MetricsAddr = 0.05, metrics })
 	require.NoError(t, stack.Servers.StartTemporal(t.Context()))
 	l := newLedger(t, stack, "injector", 3)
-	events := either(600, 6000)
+	events := either(500, 6000)
 	l.emit(t, events, either(time.Minute, 10*time.Minute)/time.Duration(events))()
 
 	response, err := http.Get("http://" + metrics + "/metrics")
