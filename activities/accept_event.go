@@ -157,7 +157,8 @@ func (a *Activities) AdmitHeld(ctx context.Context, in HeldInput) (Admitted, err
 		return Admitted{}, nil
 	}
 	if room == 0 {
-		return Admitted{AgainInMs: heldDelay(in.Round).Milliseconds()}, nil
+		_, inTrouble := a.lanes.room(in.BotID, 0)
+		return Admitted{AgainInMs: heldDelay(in.Round, inTrouble).Milliseconds()}, nil
 	}
 	admitted, err := a.admit(ctx, in, event, room)
 	a.roomTaken()

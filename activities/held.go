@@ -34,7 +34,7 @@ func (a *Activities) awaitRoom(ctx context.Context, in HeldInput, e storedEvent)
 	look := nextLook(e.ID, time.Now())
 	for {
 		a.admitting.Lock()
-		if room := a.lanes.room(in.BotID, a.handoff.onTheirWayTo(in.BotID)); room > 0 {
+		if room, _ := a.lanes.room(in.BotID, a.handoff.onTheirWayTo(in.BotID)); room > 0 {
 			return min(room, PageSize), false, nil
 		}
 		a.admitting.Unlock()
@@ -65,8 +65,11 @@ func nextLook(eventID string, now time.Time) time.Time {
 
 func (a *Activities) roomTaken() { a.admitting.Unlock() }
 
-// heldDelay is when to ask again after so many rounds in vain, ±20 %.
-func heldDelay(round int) time.Duration {
+// heldDelay is when to ask about a bot again after so many rounds in vain, ±20 %.
+func heldDelay(round int, inTrouble bool) time.Duration {
+	if !inTrouble { // it only has a lot to do
+		return time.Second
+	}
 	delay := heldFirst
 	for ; round > 0 && delay < heldMost; round-- {
 		delay *= 4

@@ -81,9 +81,24 @@ func TestABotThatStaysInTroubleIsAskedAboutRarely(t *testing.T) {
 	require.Less(t, time.Since(began), heldLook+time.Second)
 }
 
+// TestABacklogOfAHealthyBotIsNotHeldBack: it passes quickly, however much it is.
+func TestABacklogOfAHealthyBotIsNotHeldBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	url, _ := receiver(t, answering(200))
+	r.subscribe(t, url, "")
+	for range 2 * maxInHandPerBot {
+		r.handoff.put(uuid.New(), job{botID: "bot", readAt: time.Now()})
+	}
+	audience := r.accept(t, anEvent(), "run")
+	require.Empty(t, audience.Held)
+	require.Len(t, audience.Targets, 1)
+}
+
 func TestTheDelayOfAHeldBotIsBounded(t *testing.T) {
 	for round := range 50 {
-		d := heldDelay(round)
+		d := heldDelay(round, true)
+		require.Equal(t, time.Second, heldDelay(round, false))
 		require.GreaterOrEqual(t, d, heldFirst*4/5)
 		require.LessOrEqual(t, d, heldMost*6/5)
 	}

@@ -27,12 +27,12 @@ const (
 	// fastPatience at most: a burst of healthy deliveries passes quickly.
 	maxFastPerBot = 128
 	fastPatience  = 3 * time.Second
-	// maxInHandPerBot is how many deliveries to a bot may be under way, wait, or be on their way to a lane. More of an
-	// event's audience is held back as a whole, see AdmitHeld: to start each and turn it away would cost far more.
+	// maxInHandPerBot is how many deliveries to a bot may be under way, wait, or be on their way to a lane, before the
+	// next of a large part of an audience are started, see AdmitHeld: to start each and turn it away would cost far more.
 	maxInHandPerBot = 256
 	// maxAtOncePerBot is how much of a large audience may be one bot's without being held back, for the same reason.
 	maxAtOncePerBot = 100
-	// maxInHandInTrouble is the same for a bot whose receivers linger, or did so within troubledFor.
+	// maxInHandInTrouble is the same for a bot whose receivers linger, or did so within troubledFor, and for all events.
 	maxInHandInTrouble = maxSlowPerBot
 	troubledFor        = 30 * time.Second
 	// maxParkedPerBot and parkPatience bound who waits, in the fast lane, for the end of an exchange that hangs. To
@@ -243,42 +243,42 @@ func (t *traffic) lingers(now time.Time) bool {
 	return lingers
 }
 
+// inTrouble says whether the bot's receivers linger, or did lately.
+func (t *traffic) inTrouble() bool {
+	now := time.Now()
+	return t.lingers(now) || now.Before(t.troubledUntil)
+}
+
 // room is how many more deliveries the bot may have in hand, beside those on their way to a lane.
 func (t *traffic) room(onTheirWay int) int {
-	now := time.Now()
 	most := maxInHandPerBot
-	if t.lingers(now) || now.Before(t.troubledUntil) {
+	if t.inTrouble() {
 		most = maxInHandInTrouble
 	}
 	return max(0, most-onTheirWay-t.started.Len()-t.waiting-t.parked)
 }
 
-// crowded are the bots without room.
+// crowded are the bots in trouble that have no room. A bot that is well may have a backlog: its deliveries pass quickly.
 func (l *lanes) crowded(onTheirWay map[string]int) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	bots := []string{}
 	for id, b := range l.bots {
-		if b.room(onTheirWay[id]) == 0 {
-			bots = append(bots, id)
-		}
-	}
-	for id, n := range onTheirWay {
-		if l.bots[id] == nil && n >= maxInHandPerBot {
+		if b.inTrouble() && b.room(onTheirWay[id]) == 0 {
 			bots = append(bots, id)
 		}
 	}
 	return bots
 }
 
-// room is how many more deliveries the bot may have in hand.
-func (l *lanes) room(botID string, onTheirWay int) int {
+// room is how many more deliveries the bot may have in hand, and whether it is in trouble.
+func (l *lanes) room(botID string, onTheirWay int) (n int, inTrouble bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if b := l.bots[botID]; b != nil {
-		return b.room(onTheirWay)
+		return b.room(onTheirWay), b.inTrouble()
 	}
-	return max(0, maxInHandPerBot-onTheirWay)
+	return max(0, maxInHandPerBot-onTheirWay), false
 }
 
 // appoint says when a delivery that the slow lane has turned away is to come again: in turnedAway, or, of a bot that
