@@ -15,9 +15,10 @@ import (
 
 // How many times its p99 alone a healthy webhook's p99 from emit to receipt may be: beside twenty others that hang, and
 // beside a thousand, which with the same events ask for 20,000 deliveries a second, many times what the machine can do.
-const (
-	besideTwenty   = 1.5
-	besideThousand = 5
+// The short form runs on small and busy machines, on a few hundred events: there it keeps away what once made it 50.
+var (
+	besideTwenty   = either(10, 1.5)
+	besideThousand = 5.0
 )
 
 // TestNeighbours feeds a healthy webhook alone and then beside twenty others that begin to hang, with 20 events/s each,
