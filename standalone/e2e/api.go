@@ -254,16 +254,20 @@ func (b *Bot) Recover(t testing.TB, webhookID string, span map[string]any) Recov
 	return must[Recovery](t, b.api, http.MethodPost, webhooksPath+"/"+webhookID+"/recover", b.Key, body, http.StatusAccepted)
 }
 
-// AwaitRecovery waits until a recovery has ended, for a minute at most.
+// AwaitRecovery waits until a recovery has ended, for a minute at most since its last step.
 func (b *Bot) AwaitRecovery(t testing.TB, webhookID string) Recovery {
 	t.Helper()
+	var last Recovery
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		r := must[Recovery](t, b.api, http.MethodGet, webhooksPath+"/"+webhookID+"/recover", b.Key, nil, http.StatusOK)
 		if r.State != "running" {
 			return r
 		}
+		if r.Remaining != last.Remaining {
+			last, deadline = r, time.Now().Add(time.Minute)
+		}
 		if time.Now().After(deadline) {
-			t.Fatalf("the recovery of webhook %s is still running: %+v", webhookID, r)
+			t.Fatalf("the recovery of webhook %s stands still: %+v", webhookID, r)
 		}
 	}
 }
@@ -274,7 +278,7 @@ func (b *Bot) Deliveries(t testing.TB, id string) []Delivery {
 	return must[[]Delivery](t, b.api, http.MethodGet, webhooksPath+"/"+id+"/deliveries", b.Key, nil, http.StatusOK)
 }
 
-// AwaitDeliveries waits until a webhook's history has n deliveries, at most 50, and returns it. It waits for 20 s.
+// AwaitDeliveries waits until a webhook's history has n deliveries, at most 50, and returns it. It waits for a minute.
 func (b *Bot) AwaitDeliveries(t testing.TB, id string, n int) []Delivery {
 	t.Helper()
 	deadline := time.Now().Add(awaitPatience)

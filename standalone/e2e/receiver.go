@@ -12,7 +12,7 @@ import (
 )
 
 // awaitPatience is how long Await waits.
-const awaitPatience = 20 * time.Second
+const awaitPatience = time.Minute
 
 // Request is a request that a Receiver got.
 type Request struct {

@@ -3,6 +3,7 @@ package faults_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"sync"
 	"testing"
@@ -137,8 +138,8 @@ func (l *ledger) crashed(t *testing.T) {
 	}
 }
 
-// settle waits until everything is delivered, or for patience until more is, and checks that nothing was lost, doubled or miscounted, and that no
-// webhook got an event more often than crashes explain. It returns the number of repeats.
+// settle waits until everything is delivered, or for patience until more is, and checks that nothing was lost, doubled
+// or miscounted, and that no webhook got an event more often than crashes explain. It returns the number of repeats.
 func (l *ledger) settle(t *testing.T, patience time.Duration) (repeats int) {
 	t.Helper()
 	wanted := len(l.accepted) * len(l.hooks)
@@ -197,13 +198,22 @@ func (l *ledger) settle(t *testing.T, patience time.Duration) (repeats int) {
 	return repeats
 }
 
-// finished waits until Temporal runs no workflow any more: what a crash left behind has been brought to its end.
+// finished waits until Temporal runs no workflow any more, or for patience until fewer: what a crash left behind has
+// been brought to its end.
 func finished(t *testing.T, stack *e2e.Stack, patience time.Duration) {
 	t.Helper()
-	var running int64
-	require.Eventually(t, func() bool {
+	fewest, deadline := int64(math.MaxInt64), time.Now().Add(patience)
+	for ; ; time.Sleep(200 * time.Millisecond) {
 		open, err := stack.Temporal(t).CountWorkflow(t.Context(), &workflowservice.CountWorkflowExecutionsRequest{Query: "ExecutionStatus = 'Running'"})
-		running = open.GetCount()
-		return err == nil && running == 0
-	}, patience, 200*time.Millisecond, "workflows still run")
+		if err == nil && open.GetCount() == 0 {
+			return
+		}
+		if err == nil && open.GetCount() < fewest {
+			fewest, deadline = open.GetCount(), time.Now().Add(patience)
+		}
+		if time.Now().After(deadline) {
+			require.NoError(t, err)
+			t.Fatalf("%d workflows still run", open.GetCount())
+		}
+	}
 }

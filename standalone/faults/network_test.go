@@ -84,7 +84,7 @@ func TestNetworkFaultsLoseNothing(t *testing.T) {
 	require.True(t, worker.Process().Alive() && api.Process().Alive(), "the app has to survive its network")
 	// Only now, as the rest may take a while: a task that Temporal has handed out and that was lost on the way is handed
 	// out again after ten seconds, one of the slow lane after 25. A busy machine takes a multiple of that.
-	deadline := time.Now().Add(100 * time.Second)
+	deadline := time.Now().Add(3 * time.Minute)
 	for _, fault := range faults {
 		t.Run("after "+fault.name, func(t *testing.T) {
 			var rows, distinct, failed int
