@@ -106,7 +106,7 @@ func (r *Receiver) Count() int {
 	return count
 }
 
-// Await waits until path has got n requests, for 20 s, and returns them all. Fewer fail the test.
+// Await waits until path has got n requests, for a minute, and returns them all. Fewer fail the test.
 func (r *Receiver) Await(t testing.TB, path string, n int) []Request {
 	t.Helper()
 	return r.AwaitWithin(t, path, n, awaitPatience)
