@@ -110,11 +110,16 @@ type workerFlags struct {
 	RetrySchedule webhook.Schedule `env:"MATHUB_RETRY_SCHEDULE" default:"${schedule}" help:"When a failed delivery is attempted again, such as 30s,2m; empty: never."`
 }
 
+type adminFlags struct {
+	AdminAddr string `env:"MATHUB_ADMIN_ADDR" help:"Where profiles can be read, such as 127.0.0.1:6060: nothing for strangers. Off when empty."`
+}
+
 type commonFlags struct {
 	databaseFlags
 	keysetFlags
 	egressFlags
 	logFlags
+	adminFlags
 }
 
 type serveCommand struct {
@@ -161,13 +166,20 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		}
 		// A port in use is said before a worker has taken anything. The listener itself comes last: who connects before
 		// there is an answer is better refused.
-		probe, err := listenOn(ctx, serveAPI.Addr)
+		probe, err := listenOn(ctx, "MATHUB_ADDR", serveAPI.Addr)
 		if err != nil {
 			return err
 		}
 		if err := probe.Close(); err != nil {
 			return fmt.Errorf("MATHUB_ADDR: %w", err)
 		}
+	}
+	if common.AdminAddr != "" {
+		stop, err := serveAdmin(ctx, log, common.AdminAddr)
+		if err != nil {
+			return err
+		}
+		defer stop()
 	}
 	var pool *pgxpool.Pool
 	err = await(ctx, log, "Postgres", func() (err error) {
@@ -191,7 +203,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 	defer temporalClient.Close()
 
 	if runWorker != nil {
-		own, err := ownListeners(serveAPI)
+		own, err := ownListeners(serveAPI, common.AdminAddr)
 		if err != nil {
 			return err
 		}
@@ -236,27 +248,46 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 }
 
 // ownListeners are where no webhook may lead, even if the network it is in is allowed: this process itself.
-func ownListeners(serveAPI *apiFlags) ([]netip.AddrPort, error) {
-	if serveAPI == nil {
-		return nil, nil
+func ownListeners(serveAPI *apiFlags, adminAddr string) (own []netip.AddrPort, err error) {
+	addrs := map[string]string{"MATHUB_ADMIN_ADDR": adminAddr}
+	if serveAPI != nil {
+		addrs["MATHUB_ADDR"] = serveAPI.Addr
 	}
-	addr, err := net.ResolveTCPAddr("tcp", serveAPI.Addr)
-	if err != nil {
-		return nil, fmt.Errorf("MATHUB_ADDR: %w", err)
+	for variable, addr := range addrs {
+		if addr == "" {
+			continue
+		}
+		resolved, err := net.ResolveTCPAddr("tcp", addr)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", variable, err)
+		}
+		listener := resolved.AddrPort()
+		if !listener.Addr().IsValid() { // as in ":8080"
+			listener = netip.AddrPortFrom(netip.IPv6Unspecified(), listener.Port())
+		}
+		own = append(own, listener)
 	}
-	own := addr.AddrPort()
-	if !own.Addr().IsValid() { // as in ":8080"
-		own = netip.AddrPortFrom(netip.IPv6Unspecified(), own.Port())
-	}
-	return []netip.AddrPort{own}, nil
+	return own, nil
 }
 
-func listenOn(ctx context.Context, addr string) (net.Listener, error) {
+func listenOn(ctx context.Context, variable, addr string) (net.Listener, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("MATHUB_ADDR: %w", err)
+		return nil, fmt.Errorf("%s: %w", variable, err)
 	}
 	return listener, nil
+}
+
+// serveAdmin serves what is for operators only until stop is called.
+func serveAdmin(ctx context.Context, log *slog.Logger, addr string) (stop func(), err error) {
+	listener, err := listenOn(ctx, "MATHUB_ADMIN_ADDR", addr)
+	if err != nil {
+		return nil, err
+	}
+	server := &http.Server{Handler: api.Admin(), ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
+	log.Info("profiles are served", "addr", listener.Addr().String())
+	go func() { _ = server.Serve(listener) }() // it ends with Close alone
+	return func() { _ = server.Close() }, nil  // nobody's work depends on it
 }
 
 // listen serves until ctx ends, then gives the requests under way 3 s.
@@ -270,7 +301,7 @@ func listen(ctx context.Context, log *slog.Logger, addr string, handler http.Han
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
-	listener, err := listenOn(ctx, addr)
+	listener, err := listenOn(ctx, "MATHUB_ADDR", addr)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,249 @@
+package bench_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+
+	"github.com/mathub/webhooks/emit"
+	"github.com/mathub/webhooks/standalone/e2e"
+)
+
+// patience bounds how long deliveries may be under way.
+const patience = 5 * time.Minute
+
+// eventType is one that goes to every webhook subscribed to it.
+const eventType = "post.created"
+
+// counter is a receiver that only counts, and notes when each event first arrived: one that keeps every request would
+// be measured too.
+type counter struct {
+	url      string
+	count    atomic.Int64
+	arrivals sync.Map // event id -> time.Time
+}
+
+func newCounter(t *testing.T) *counter {
+	c := &counter{}
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		now := time.Now()
+		_, _ = io.Copy(io.Discard, r.Body)
+		c.arrivals.LoadOrStore(r.Header.Get("Webhook-Id"), now)
+		c.count.Add(1)
+	}))
+	t.Cleanup(server.Close)
+	c.url = server.URL
+	return c
+}
+
+func (c *counter) await(t *testing.T, n int64) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); c.count.Load() < n; time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of %d deliveries arrived", c.count.Load(), n)
+		}
+	}
+}
+
+// data is an event's: a post of some length.
+func data() json.RawMessage {
+	return json.RawMessage(`{"postId":"p1","threadId":"t1","authorId":"a1","body":"` + strings.Repeat("x", 300) + `"}`)
+}
+
+// audience is a number of webhooks, of as many bots, and what they have been sent.
+type audience struct {
+	*counter
+	stack    *e2e.Stack
+	temporal client.Client
+	prefix   string // of bots' and events' ids
+	webhooks int
+	events   atomic.Int64
+}
+
+var audiences atomic.Int64
+
+func newAudience(t *testing.T, stack *e2e.Stack, webhooks int) *audience {
+	t.Helper()
+	a := &audience{counter: newCounter(t), stack: stack, temporal: stack.Temporal(t), webhooks: webhooks, prefix: fmt.Sprintf("a%d", audiences.Add(1))}
+	// Through the API, as it seals the secrets; beyond what one machine makes in a second, without any.
+	var made atomic.Int64
+	atOnce(t, min(webhooks, 100), func(i int) error {
+		stack.API().CreateBot(t, a.prefix).CreateWebhook(t, a.url, "s3cret", eventType)
+		made.Add(1)
+		return nil
+	})
+	db := stack.Database(t)
+	_, err := db.Exec(t.Context(), "INSERT INTO bots (id, name) SELECT $1 || '-' || n, 'bench' FROM generate_series($2::int, $3::int - 1) n", a.prefix, made.Load(), webhooks)
+	require.NoError(t, err)
+	_, err = db.Exec(t.Context(), `
+		INSERT INTO webhooks (id, bot_id, url, events)
+		SELECT gen_random_uuid(), $1 || '-' || n, $2, ARRAY[$3] FROM generate_series($4::int, $5::int - 1) n`, a.prefix, a.url, eventType, made.Load(), webhooks)
+	require.NoError(t, err)
+	_, err = db.Exec(t.Context(), "ANALYZE webhooks")
+	require.NoError(t, err)
+	return a
+}
+
+// retire unsubscribes the audience; its history stays.
+func (a *audience) retire(t *testing.T) {
+	_, err := a.stack.Database(t).Exec(t.Context(), "UPDATE webhooks SET is_active = false WHERE url = $1", a.url)
+	require.NoError(t, err)
+}
+
+func (a *audience) nextID() string { return fmt.Sprintf("%s-%d", a.prefix, a.events.Add(1)) }
+
+// emit emits an event over HTTP, as a backend would.
+func (a *audience) emit(ctx context.Context, id string) error {
+	_, err := a.stack.API().TryEmit(ctx, e2e.Event{ID: id, Type: eventType, Data: data()})
+	return err
+}
+
+// startWorkflow emits an event by a plain Temporal client.
+func (a *audience) startWorkflow(ctx context.Context, id string) error {
+	_, err := a.temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: emit.WorkflowID(id), TaskQueue: emit.TaskQueue}, "DeliverEvent",
+		map[string]any{"event": eventType, "data": data()})
+	return err
+}
+
+// burst emits events as fast as they are taken, and returns the deliveries per second until the last arrived.
+func (a *audience) burst(t *testing.T, events int, emit func(context.Context, string) error) float64 {
+	t.Helper()
+	began := time.Now()
+	atOnce(t, events, func(int) error { return emit(t.Context(), a.nextID()) })
+	a.await(t, a.events.Load()*int64(a.webhooks))
+	return float64(events*a.webhooks) / time.Since(began).Seconds()
+}
+
+// paced emits so many events a second, over HTTP, and returns the times from the emitter's call to the receiver.
+func (a *audience) paced(t *testing.T, perSecond, events int) []time.Duration {
+	t.Helper()
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	emitted := map[string]time.Time{}
+	tick := time.NewTicker(time.Second / time.Duration(perSecond))
+	defer tick.Stop()
+	for range events {
+		<-tick.C
+		all.Go(func() {
+			id := a.nextID()
+			mu.Lock()
+			emitted[id] = time.Now()
+			mu.Unlock()
+			if err := a.emit(t.Context(), id); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	a.await(t, a.events.Load()*int64(a.webhooks))
+	took := make([]time.Duration, 0, events)
+	for id, at := range emitted {
+		arrived, ok := a.arrivals.Load(id)
+		require.True(t, ok, "event %s did not arrive", id)
+		took = append(took, arrived.(time.Time).Sub(at))
+	}
+	slices.Sort(took)
+	return took
+}
+
+// check checks that every event arrived at every webhook and was recorded once.
+func (a *audience) check(t *testing.T) {
+	t.Helper()
+	want := a.events.Load() * int64(a.webhooks)
+	time.Sleep(200 * time.Millisecond) // for what should not come
+	require.Equal(t, want, a.count.Load(), "deliveries")
+	var rows, succeeded, pairs int64
+	require.Eventually(t, func() bool {
+		err := a.stack.Database(t).QueryRow(context.Background(), `
+			SELECT count(*), count(*) FILTER (WHERE success), count(DISTINCT (webhook_id, event_id)) FROM deliveries
+			WHERE webhook_id IN (SELECT id FROM webhooks WHERE url = $1)`, a.url).Scan(&rows, &succeeded, &pairs)
+		return err == nil && rows >= want
+	}, time.Minute, 50*time.Millisecond, "every delivery is recorded")
+	require.Equal(t, []int64{want, want, want}, []int64{rows, succeeded, pairs}, "rows, successes, events at webhooks")
+}
+
+// atOnce runs n calls of f, concurrency at once.
+func atOnce(t *testing.T, n int, f func(i int) error) {
+	t.Helper()
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range concurrency {
+		all.Go(func() {
+			for i := int(next.Add(1)); i <= n; i = int(next.Add(1)) {
+				if err := f(i); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+}
+
+// timedOut is how many workflow tasks of events have timed out until now: a task that takes longer than ten seconds is
+// done again, and so is all that it began.
+func timedOut(t *testing.T, stack *e2e.Stack) (n int) {
+	t.Helper()
+	// Undisturbed, a history has six events and one for each webhook.
+	query := "WorkflowType = 'DeliverEvent' AND HistoryLength > 8"
+	c := stack.Temporal(t)
+	var next []byte
+	for {
+		page, err := c.ListWorkflow(t.Context(), &workflowservice.ListWorkflowExecutionsRequest{Query: query, PageSize: 1000, NextPageToken: next})
+		require.NoError(t, err)
+		for _, e := range page.Executions {
+			if e.HistoryLength%100 == 6 || e.HistoryLength == 16 {
+				continue
+			}
+			for history := c.GetWorkflowHistory(t.Context(), e.Execution.WorkflowId, "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); history.HasNext(); {
+				event, err := history.Next()
+				require.NoError(t, err)
+				if event.EventType == enums.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT || event.EventType == enums.EVENT_TYPE_WORKFLOW_TASK_FAILED {
+					n++
+				}
+			}
+		}
+		if next = page.NextPageToken; len(next) == 0 {
+			return n
+		}
+	}
+}
+
+// load fills the tables with what years may leave: webhooks of other event types, events, and their deliveries.
+func load(t *testing.T, stack *e2e.Stack, webhooks, deliveries int) {
+	t.Helper()
+	db := stack.Database(t)
+	for _, statement := range []string{
+		"INSERT INTO bots (id, name) SELECT 'load-' || n, 'load' FROM generate_series(0, $1 / 10) n WHERE $2 > 0",
+		`INSERT INTO webhooks (id, bot_id, url, events)
+			SELECT md5('webhook' || n)::uuid, 'load-' || n / 10, 'https://example.com/' || n, '{wiki.edited,thread.created}' FROM generate_series(0, $1 - 1) n WHERE $2 > 0`,
+		`INSERT INTO events (id, type, payload, run_id, accepted_at)
+			SELECT 'load-' || n, 'wiki.edited', convert_to(repeat('x', 400), 'UTF8'), n::text, now() - make_interval(secs => n)
+			FROM generate_series(0, $2 / 10) n WHERE $1 > 0`,
+		`INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, status_code, duration_ms, attempted_at)
+			SELECT md5('delivery' || n)::uuid, md5('webhook' || n % $1)::uuid, 'load-' || n / 10, 1, 0, true, 204, 20, now() - make_interval(secs => n)
+			FROM generate_series(0, $2 - 1) n`,
+	} {
+		_, err := db.Exec(t.Context(), statement, webhooks, deliveries)
+		require.NoError(t, err)
+	}
+	_, err := db.Exec(t.Context(), "VACUUM ANALYZE")
+	require.NoError(t, err)
+}
