@@ -57,12 +57,13 @@ type Page struct {
 // and Deliver will not send it again.
 func (a *Activities) AcceptEvent(ctx context.Context, in AcceptInput) (Audience, error) {
 	e := in.Event
-	body := e.Body()
-	inserted, err := a.queries.InsertEvent(ctx, a.cfg.Pool, db.InsertEventParams{
-		ID: e.ID, Type: string(e.Type), Payload: body, BotIds: e.BotIDs, RunID: in.RunID,
-	})
+	event := storedEvent{ID: e.ID, Type: e.Type, Body: e.Body(), BotIDs: e.BotIDs}
+	crowded := a.crowdedBots()
+	inserted, subscribers, err := a.queries.AcceptEvent(ctx, a.cfg.Pool,
+		db.InsertEventParams{ID: e.ID, Type: string(e.Type), Payload: event.Body, BotIds: e.BotIDs, RunID: in.RunID},
+		listing(event, Page{Upto: lastWebhook}, crowded, PageSize+1))
 	if err != nil {
-		return Audience{}, fmt.Errorf("store event %s: %w", e.ID, err)
+		return Audience{}, fmt.Errorf("accept event %s: %w", e.ID, err)
 	}
 	failpoint("accepted")
 	repeated := inserted == 0
@@ -74,10 +75,9 @@ func (a *Activities) AcceptEvent(ctx context.Context, in AcceptInput) (Audience,
 		if stored.RunID != in.RunID {
 			return Audience{Duplicate: true}, nil
 		}
-		body = stored.Payload
+		event.Body = stored.Payload
 	}
-	event := storedEvent{ID: e.ID, Type: e.Type, Body: body, BotIDs: e.BotIDs}
-	subscribers, held, err := a.subscribers(ctx, event, Page{Upto: lastWebhook}, nil, PageSize+1)
+	held, err := a.held(ctx, event, Page{Upto: lastWebhook}, crowded)
 	if err != nil {
 		return Audience{}, err
 	}
@@ -206,20 +206,36 @@ type storedEvent struct {
 	BotIDs []string
 }
 
+// subscribers are those of a page, without those of bots that are held back; held are such bots, beside except, that
+// the event goes to.
 func (a *Activities) subscribers(ctx context.Context, e storedEvent, page Page, except []string, most int32) (rows []db.ListSubscribersRow, held []string, err error) {
 	crowded := slices.DeleteFunc(a.crowdedBots(), func(bot string) bool { return slices.Contains(except, bot) })
-	rows, err = a.queries.ListSubscribers(ctx, a.cfg.Pool, db.ListSubscribersParams{
-		EventType: string(e.Type), BotIds: e.BotIDs, Held: append(crowded[:len(crowded):len(crowded)], except...), After: page.After, Upto: page.Upto, PageSize: most,
-	})
-	if err == nil && len(crowded) > 0 {
-		held, err = a.queries.HeldSubscribers(ctx, a.cfg.Pool, db.HeldSubscribersParams{
-			EventType: string(e.Type), BotIds: e.BotIDs, Held: crowded, After: page.After, Upto: page.Upto,
-		})
-	}
+	rows, err = a.queries.ListSubscribers(ctx, a.cfg.Pool, listing(e, page, slices.Concat(crowded, except), most))
 	if err != nil {
 		return nil, nil, fmt.Errorf("look up the subscribers of event %s: %w", e.ID, err)
 	}
-	return rows, held, nil
+	held, err = a.held(ctx, e, page, crowded)
+	return rows, held, err
+}
+
+func listing(e storedEvent, page Page, held []string, most int32) db.ListSubscribersParams {
+	return db.ListSubscribersParams{
+		EventType: string(e.Type), BotIds: e.BotIDs, Held: orNone(held), After: page.After, Upto: page.Upto, PageSize: most,
+	}
+}
+
+// held are the crowded bots that the event goes to.
+func (a *Activities) held(ctx context.Context, e storedEvent, page Page, crowded []string) ([]string, error) {
+	if len(crowded) == 0 {
+		return nil, nil
+	}
+	held, err := a.queries.HeldSubscribers(ctx, a.cfg.Pool, db.HeldSubscribersParams{
+		EventType: string(e.Type), BotIds: e.BotIDs, Held: crowded, After: page.After, Upto: page.Upto,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look up the subscribers of event %s: %w", e.ID, err)
+	}
+	return held, nil
 }
 
 func (a *Activities) pages(ctx context.Context, e storedEvent, held []string) ([]Page, error) {

@@ -38,6 +38,7 @@ type Activities struct {
 	// admitting is held from when a bot's room is measured until it is taken.
 	admitting sync.Mutex
 	reads     singleflight.Group // of webhooks, by id and event type
+	groups    chan struct{}      // one for each delivery of a group under way
 
 	mu      sync.Mutex
 	flights map[uuid.UUID]*flight
@@ -58,6 +59,7 @@ func New(cfg Config) *Activities {
 		lanes:    newLanes(),
 		handoff:  newHandoff(),
 		flights:  map[uuid.UUID]*flight{},
+		groups:   make(chan struct{}, groupRoom),
 	}
 	a.base, a.cancel = context.WithCancel(context.Background())
 	return a

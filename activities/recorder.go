@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -143,10 +144,13 @@ func (r *Recorder) take() (batch []*recording, closed bool) {
 // flush commits the batch, however long the database is away, and tells who waits for it.
 func (r *Recorder) flush(batch []*recording) {
 	for backoff := 20 * time.Millisecond; ; backoff = min(2*backoff, time.Second) {
-		err := db.WithTx(r.ctx, r.pool, func(tx pgx.Tx) error {
-			defer failpoint("before-commit")
-			return record(r.ctx, tx, batch)
-		})
+		var err error
+		if batch, err = r.successes(batch); err == nil && len(batch) > 0 {
+			err = db.WithTx(r.ctx, r.pool, func(tx pgx.Tx) error {
+				defer failpoint("before-commit")
+				return record(r.ctx, tx, batch)
+			})
+		}
 		switch {
 		case err == nil:
 			failpoint("after-commit")
@@ -172,6 +176,48 @@ func (r *Recorder) flush(batch []*recording) {
 		case <-r.ctx.Done():
 		}
 	}
+}
+
+// successes records, in one round trip, the successes of the batch that change nothing about their webhook, and settles
+// them. It returns the rest; after an error, that may be the whole batch.
+func (r *Recorder) successes(batch []*recording) (rest []*recording, err error) {
+	failed := map[uuid.UUID]bool{}
+	for _, rec := range batch {
+		failed[rec.attempt.WebhookID] = failed[rec.attempt.WebhookID] || !rec.attempt.Success
+	}
+	var rows db.InsertSuccessesParams
+	var locks db.LockWebhooksParams
+	for _, rec := range batch {
+		if a := rec.attempt; !failed[a.WebhookID] {
+			rows.Ids, rows.WebhookIds, rows.EventIds = append(rows.Ids, a.DeliveryID), append(rows.WebhookIds, a.WebhookID), append(rows.EventIds, a.EventID)
+			rows.Attempts, rows.Generations = append(rows.Attempts, int32(a.Number)), append(rows.Generations, a.Generation)
+			rows.StatusCodes, rows.ResponseBodies = append(rows.StatusCodes, int32(a.StatusCode)), append(rows.ResponseBodies, a.ResponseBody)
+			rows.DurationsMs, rows.AttemptedAts = append(rows.DurationsMs, int32(a.Duration.Milliseconds())), append(rows.AttemptedAts, a.StartedAt)
+			rows.Slows = append(rows.Slows, a.Duration > slowAnswer)
+		}
+	}
+	if len(rows.Ids) == 0 {
+		return batch, nil
+	}
+	locks.Shared = rows.WebhookIds
+	failpoint("before-commit")
+	recorded, err := db.New().RecordSuccesses(r.ctx, r.pool, locks, rows)
+	if err != nil {
+		return batch, err
+	}
+	failpoint("after-commit")
+	done := make(map[uuid.UUID]bool, len(recorded))
+	for _, id := range recorded {
+		done[id] = true
+	}
+	return slices.DeleteFunc(batch, func(rec *recording) bool {
+		if !done[rec.attempt.DeliveryID] {
+			return false
+		}
+		rec.after = Recorded{Active: true}
+		close(rec.done)
+		return true
+	}), nil
 }
 
 func settle(batch []*recording, err error) {

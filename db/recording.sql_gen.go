@@ -111,6 +111,67 @@ func (q *Queries) InsertDeliveries(ctx context.Context, db DBTX, arg InsertDeliv
 	return err
 }
 
+const insertSuccesses = `-- name: InsertSuccesses :many
+INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, status_code, response_body, duration_ms, attempted_at)
+SELECT d.id, d.webhook_id, d.event_id, d.attempt, d.generation, true, d.status_code, d.response_body, d.duration_ms, d.attempted_at
+FROM (
+    SELECT unnest($1::uuid[]) AS id, unnest($2::uuid[]) AS webhook_id, unnest($3::text[]) AS event_id,
+           unnest($4::integer[]) AS attempt, unnest($5::integer[]) AS generation,
+           unnest($6::integer[]) AS status_code, unnest($7::bytea[]) AS response_body,
+           unnest($8::integer[]) AS duration_ms, unnest($9::timestamptz[]) AS attempted_at,
+           unnest($10::boolean[]) AS slow, generate_series(1, cardinality($1::uuid[])) AS n
+) AS d
+JOIN webhooks w ON w.id = d.webhook_id AND w.is_active AND w.failure_count = 0 AND w.is_slow = d.slow
+ORDER BY d.n
+ON CONFLICT (id) DO NOTHING
+RETURNING id
+`
+
+type InsertSuccessesParams struct {
+	Ids            []uuid.UUID
+	WebhookIds     []uuid.UUID
+	EventIds       []string
+	Attempts       []int32
+	Generations    []int32
+	StatusCodes    []int32
+	ResponseBodies [][]byte
+	DurationsMs    []int32
+	AttemptedAts   []time.Time
+	Slows          []bool
+}
+
+// The successes that change nothing about their webhook, which is nearly all of them; the ids of those are returned.
+func (q *Queries) InsertSuccesses(ctx context.Context, db DBTX, arg InsertSuccessesParams) ([]uuid.UUID, error) {
+	rows, err := db.Query(ctx, insertSuccesses,
+		arg.Ids,
+		arg.WebhookIds,
+		arg.EventIds,
+		arg.Attempts,
+		arg.Generations,
+		arg.StatusCodes,
+		arg.ResponseBodies,
+		arg.DurationsMs,
+		arg.AttemptedAts,
+		arg.Slows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []uuid.UUID{}
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const lockChangingWebhooks = `-- name: LockChangingWebhooks :exec
 SELECT w.id
 FROM webhooks w

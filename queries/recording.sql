@@ -32,6 +32,22 @@ SELECT id, is_active, failure_count, generation, is_slow FROM webhooks WHERE id 
 -- name: ExistingDeliveries :many
 SELECT id FROM deliveries WHERE id = ANY (@ids::uuid[]);
 
+-- name: InsertSuccesses :many
+-- The successes that change nothing about their webhook, which is nearly all of them; the ids of those are returned.
+INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, status_code, response_body, duration_ms, attempted_at)
+SELECT d.id, d.webhook_id, d.event_id, d.attempt, d.generation, true, d.status_code, d.response_body, d.duration_ms, d.attempted_at
+FROM (
+    SELECT unnest(@ids::uuid[]) AS id, unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@event_ids::text[]) AS event_id,
+           unnest(@attempts::integer[]) AS attempt, unnest(@generations::integer[]) AS generation,
+           unnest(@status_codes::integer[]) AS status_code, unnest(@response_bodies::bytea[]) AS response_body,
+           unnest(@durations_ms::integer[]) AS duration_ms, unnest(@attempted_ats::timestamptz[]) AS attempted_at,
+           unnest(@slows::boolean[]) AS slow, generate_series(1, cardinality(@ids::uuid[])) AS n
+) AS d
+JOIN webhooks w ON w.id = d.webhook_id AND w.is_active AND w.failure_count = 0 AND w.is_slow = d.slow
+ORDER BY d.n
+ON CONFLICT (id) DO NOTHING
+RETURNING id;
+
 -- name: InsertDeliveries :exec
 INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, status_code, response_body, error, duration_ms, attempted_at)
 SELECT d.id, d.webhook_id, d.event_id, d.attempt, d.generation, d.success, NULLIF(d.status_code, 0), d.response_body, NULLIF(d.error, ''), d.duration_ms, d.attempted_at

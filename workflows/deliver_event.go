@@ -210,6 +210,10 @@ func (f *fan) admit(ctx workflow.Context, page activities.Page, bot string) erro
 	}
 }
 
+// oneByOne is how many webhooks of an event have a line of their own each in its history. More share one: each pending
+// activity costs the SDK work at every other's end.
+const oneByOne = 3
+
 // fan is what an event's fan-out has come to.
 type fan struct {
 	sum  Summary
@@ -220,10 +224,18 @@ type fan struct {
 func (f *fan) out(ctx workflow.Context, targets []activities.Target) error {
 	w := &wave{fan: f, ctx: ctx, selector: workflow.NewSelector(ctx)}
 	f.sum.Webhooks += len(targets)
+	var fast []activities.Target
 	for _, t := range targets {
 		if t.Slow {
 			w.slowLane(t)
 		} else {
+			fast = append(fast, t)
+		}
+	}
+	if len(fast) > oneByOne {
+		w.group(fast)
+	} else {
+		for _, t := range fast {
 			w.fastLane(t)
 		}
 	}
@@ -249,31 +261,57 @@ func (w *wave) delivery(t activities.Target) activities.Delivery {
 }
 
 func (w *wave) fastLane(t activities.Target) {
-	ctx := workflow.WithLocalActivityOptions(w.ctx, workflow.LocalActivityOptions{
-		StartToCloseTimeout:    attemptTimeout,
-		ScheduleToCloseTimeout: laneTimeout,
-		RetryPolicy: &temporal.RetryPolicy{
-			InitialInterval: 100 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 5 * time.Second,
-		},
-		Summary: summarise(t),
-	})
 	w.pending++
-	w.selector.AddFuture(workflow.ExecuteLocalActivity(ctx, act.Deliver, w.delivery(t)), func(done workflow.Future) {
+	w.selector.AddFuture(workflow.ExecuteLocalActivity(fastLane(w.ctx, attemptTimeout, summarise(t)), act.Deliver, w.delivery(t)), func(done workflow.Future) {
 		w.pending--
 		var r activities.Result
-		err := done.Get(w.ctx, &r)
-		if err == nil && r.Held {
-			w.sum.Webhooks-- // counted again when it is admitted
-			w.held[t.BotID] = true
+		if err := done.Get(w.ctx, &r); err != nil {
+			w.slowLane(t) // our own side's trouble
 			return
 		}
-		if err != nil || r.Status == activities.Deferred {
-			// Our own side's trouble (an error) and a wait for its turn both end in the slow lane.
-			w.slowLane(t)
-			return
-		}
-		w.settle(t, r)
+		w.land(t, r)
 	})
+}
+
+// group takes many targets through the fast lane at once.
+func (w *wave) group(targets []activities.Target) {
+	w.pending++
+	in := activities.Group{EventID: w.sum.EventID, WebhookIDs: make([]uuid.UUID, len(targets))}
+	for i, t := range targets {
+		in.WebhookIDs[i] = t.WebhookID
+	}
+	ctx := fastLane(w.ctx, groupTimeout, fmt.Sprintf("%d webhooks", len(targets)))
+	w.selector.AddFuture(workflow.ExecuteLocalActivity(ctx, act.DeliverGroup, in), func(done workflow.Future) {
+		w.pending--
+		var r activities.GroupResult
+		if err := done.Get(w.ctx, &r); err != nil {
+			for _, t := range targets {
+				w.slowLane(t)
+			}
+			return
+		}
+		w.sum.Delivered += r.Delivered
+		for _, t := range targets {
+			if ended, ok := r.Ended[t.WebhookID]; ok {
+				w.land(t, ended)
+			} else if slices.Contains(r.Open, t.WebhookID) {
+				w.fastLane(t)
+			}
+		}
+	})
+}
+
+// land goes on with what came of a target in the fast lane.
+func (w *wave) land(t activities.Target, r activities.Result) {
+	switch {
+	case r.Held:
+		w.sum.Webhooks-- // counted again when it is admitted
+		w.held[t.BotID] = true
+	case r.Status == activities.Deferred:
+		w.slowLane(t) // which waits for its turn
+	default:
+		w.settle(t, r)
+	}
 }
 
 func (w *wave) slowLane(t activities.Target) {
@@ -331,6 +369,18 @@ func (w *wave) startRetries() error {
 // summarise names a delivery in the UI: the host and the webhook's id. The UI renders it as Markdown, so it holds
 // nothing that a stranger chose freely: a host has been checked.
 func summarise(t activities.Target) string { return t.Host + " " + t.WebhookID.String() }
+
+// fastLane are the options of the fast lane's activities.
+func fastLane(ctx workflow.Context, timeout time.Duration, summary string) workflow.Context {
+	return workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
+		StartToCloseTimeout:    timeout,
+		ScheduleToCloseTimeout: laneTimeout,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval: 100 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 5 * time.Second,
+		},
+		Summary: summary,
+	})
+}
 
 // slowLane are the options of the slow lane's activity. It is repeated until it succeeds: only our own side's
 // trouble, or the wait for a turn, makes it fail.

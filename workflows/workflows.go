@@ -37,6 +37,8 @@ func RetryWorkflowID(eventID string, webhookID uuid.UUID) string {
 const (
 	attemptTimeout = 8 * time.Second
 	laneTimeout    = 60 * time.Second
+	// groupTimeout is for a group, which waits for its turn inside the activity. Its deliveries have their own limits.
+	groupTimeout = 30 * time.Second
 )
 
 // forever is for steps that nothing can be done without: they are tried until Postgres is back.

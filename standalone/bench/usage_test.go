@@ -91,15 +91,22 @@ func (w *watched) processorTime() map[string]time.Duration {
 	for process, pid := range watchedMemory(w.stack) {
 		used[process] = processTime(pid, false)
 	}
+	used["Postgres"] = w.pg()
+	return used
+}
+
+// pg is the processor time of Postgres.
+func (w *watched) pg() time.Duration {
+	w.t.Helper()
 	// A Postgres is a process a connection; what ended ones took stands with their parent.
 	postmaster := w.stack.Servers.Postgres.PID()
-	used["Postgres"] = processTime(postmaster, true)
+	used := processTime(postmaster, true)
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	require.NoError(w.t, err)
 	for _, path := range stats {
 		pid, err := strconv.Atoi(strings.Split(path, "/")[2])
 		if err == nil && parentOf(pid) == postmaster {
-			used["Postgres"] += processTime(pid, false)
+			used += processTime(pid, false)
 		}
 	}
 	return used

@@ -2,6 +2,7 @@ package temporal
 
 import (
 	"database/sql"
+	_ "embed" // the SQL files
 	"errors"
 	"fmt"
 
@@ -13,6 +14,9 @@ import (
 	"go.temporal.io/server/tools/common/schema"
 	sqltool "go.temporal.io/server/tools/sql"
 )
+
+// visibilitySchema is the schema of the lists of workflows.
+const visibilitySchema = "postgresql/v12/visibility"
 
 // undefinedTable is Postgres's code of the error, from its appendix A.
 const undefinedTable = "42P01"
@@ -35,6 +39,11 @@ func migrate(database config.SQL, schemaName, version string, logger log.Logger)
 			}, logger).Run()
 		}
 	case err == nil && current != version:
+		if schemaName == visibilitySchema {
+			if err := execute(database, restore, logger); err != nil {
+				return err
+			}
+		}
 		err = schema.NewUpdateSchemaTask(conn, &schema.UpdateConfig{
 			DBName: database.DatabaseName, SchemaName: schemaName,
 		}, logger).Run()
@@ -51,9 +60,32 @@ func isMissing(err error) bool {
 	return errors.Is(err, sql.ErrNoRows) || errors.As(err, &known) && known.Code == undefinedTable
 }
 
-func migrateAll(main, visibility config.SQL, logger log.Logger) error {
+// migrateAll brings both databases up to date. stock leaves the visibility database's indexes as Temporal has them.
+func migrateAll(main, visibility config.SQL, stock bool, logger log.Logger) error {
 	if err := migrate(main, "postgresql/v12/temporal", postgresschema.Version, logger); err != nil {
 		return err
 	}
-	return migrate(visibility, "postgresql/v12/visibility", postgresschema.VisibilityVersion, logger)
+	if err := migrate(visibility, visibilitySchema, postgresschema.VisibilityVersion, logger); err != nil || stock {
+		return err
+	}
+	return execute(visibility, slim, logger)
+}
+
+var (
+	//go:embed slim.sql
+	slim string
+	//go:embed restore.sql
+	restore string
+)
+
+func execute(database config.SQL, statements string, logger log.Logger) error {
+	conn, err := sqltool.NewConnection(&database, logger)
+	if err != nil {
+		return fmt.Errorf("database %s: %w", database.DatabaseName, err)
+	}
+	defer conn.Close()
+	if err := conn.Exec(statements); err != nil {
+		return fmt.Errorf("database %s: %w", database.DatabaseName, err)
+	}
+	return nil
 }

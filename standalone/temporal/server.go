@@ -68,7 +68,7 @@ func Run(ctx context.Context, settings Settings) error {
 		return err
 	}
 	stores := cfg.Persistence.DataStores
-	if err := migrateAll(*stores["main"].SQL, *stores["visibility"].SQL, logger); err != nil {
+	if err := migrateAll(*stores["main"].SQL, *stores["visibility"].SQL, settings.StockConfig, logger); err != nil {
 		return err
 	}
 	hosts := map[primitives.ServiceName]static.Hosts{}
@@ -214,6 +214,10 @@ func (s Settings) dynamicConfig() dynamicconfig.StaticClient {
 			dynamicconfig.FrontendPersistenceMaxQPS.Key():                    100_000,
 			dynamicconfig.HistoryPersistenceMaxQPS.Key():                     100_000,
 			dynamicconfig.MatchingPersistenceMaxQPS.Key():                    100_000,
+			// Lists are brought up to date in steps, at most twice a second a shard. Most workflows of a busy time end
+			// within one, and are written to the list once instead of twice.
+			dynamicconfig.VisibilityProcessorMaxPollRPS.Key(): 2,
+			dynamicconfig.VisibilityTaskBatchSize.Key():       1000,
 		})
 	}
 	for key, value := range s.DynamicConfig {
