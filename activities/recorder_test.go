@@ -202,6 +202,59 @@ func TestOneRefusedRowDoesNotHoldUpTheOthers(t *testing.T) {
 	require.Len(t, historyOf(t, pool, id), 19)
 }
 
+// TestABatchHoldsOutcomesOfEveryKind: the successes that change nothing go a shorter way than the others, and it shows
+// nowhere.
+func TestABatchHoldsOutcomesOfEveryKind(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	r := newTestRecorder(t, pool)
+	add := func(change string) uuid.UUID {
+		id := addWebhook(t, pool)
+		if change != "" {
+			execute(t, pool, "UPDATE webhooks SET "+change+" WHERE id = $1", id)
+		}
+		return id
+	}
+	well, recovering, fails, both, slow, quick, off := add(""), add("failure_count = 3"), add(""), add(""), add(""), add("is_slow = true"), add("is_active = false")
+	gone := uuid.New()
+	late := outcome(slow, true)
+	late.Duration = slowAnswer + time.Millisecond
+	repeated := outcome(well, true)
+	var batch []*recording
+	for _, a := range []Attempt{
+		repeated, outcome(well, true), outcome(recovering, true), outcome(fails, false), outcome(both, false), outcome(both, true),
+		late, outcome(quick, true), outcome(off, true), outcome(gone, true), repeated,
+	} {
+		batch = append(batch, &recording{attempt: a, done: make(chan struct{})})
+	}
+	all := slices.Clone(batch)
+	r.flush(batch)
+	var after []Recorded
+	for _, rec := range all {
+		<-rec.done
+		require.NoError(t, rec.err)
+		after = append(after, rec.after)
+	}
+	fine := Recorded{Active: true}
+	require.Equal(t, []Recorded{
+		fine, fine, fine, {Active: true, FailureCount: 1}, {Active: true, FailureCount: 1}, fine, fine, fine, {}, {Gone: true}, fine,
+	}, after)
+	for id, want := range map[uuid.UUID]struct {
+		rows  int
+		count int32
+		slow  bool
+	}{well: {2, 0, false}, recovering: {1, 0, false}, fails: {1, 1, false}, both: {2, 0, false}, slow: {1, 0, true}, quick: {1, 0, false}, off: {1, 0, false}, gone: {}} {
+		require.Len(t, historyOf(t, pool, id), want.rows)
+		if id == gone {
+			continue
+		}
+		require.Equal(t, want.count, stateOf(t, pool, id).Count)
+		var isSlow bool
+		require.NoError(t, pool.QueryRow(t.Context(), "SELECT is_slow FROM webhooks WHERE id = $1", id).Scan(&isSlow))
+		require.Equal(t, want.slow, isSlow)
+	}
+}
+
 func TestLostConnectionsLoseNoOutcome(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)

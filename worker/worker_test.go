@@ -155,6 +155,38 @@ func TestAnEventReachesEveryWebhookOnce(t *testing.T) {
 	s.keep(t, "event-e1", "deliver_event")
 }
 
+// TestALargerAudienceSharesOneLineOfHistory, and who does not answer, or fails, goes on in lines of its own.
+func TestALargerAudienceSharesOneLineOfHistory(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, webhook.DefaultSchedule)
+	for i := range 8 {
+		s.subscribe(t, fmt.Sprintf("/%d", i))
+	}
+	s.answer(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/6":
+			time.Sleep(2500 * time.Millisecond)
+		case "/7":
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	})
+	s.emit(t, "e1")
+	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: 8, Delivered: 7, Retrying: 1}, result[workflows.Summary](t, s.client, "event-e1"))
+	for i := range 8 {
+		require.Equal(t, 1, s.count(fmt.Sprintf("/%d", i), "e1"))
+	}
+	markers := 0
+	for it := s.client.GetWorkflowHistory(t.Context(), "event-e1", "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); it.HasNext(); {
+		e, err := it.Next()
+		require.NoError(t, err)
+		if e.EventType == enums.EVENT_TYPE_MARKER_RECORDED {
+			markers++
+		}
+	}
+	require.Equal(t, 3, markers, "the lookup, the group, and the one that it did not wait for")
+	s.keep(t, "event-e1", "deliver_event_group")
+}
+
 func TestAPlainTemporalClientEmits(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, webhook.DefaultSchedule)

@@ -426,6 +426,54 @@ func TestWhatFindsNoRoomOnItsWayIsHeldBack(t *testing.T) {
 	require.Equal(t, Summary{EventID: "e1", Webhooks: 2, Delivered: 2}, summaryOf(t, env))
 }
 
+// TestALargerAudienceIsAGroup: each of its webhooks goes on as it would have alone.
+func TestALargerAudienceIsAGroup(t *testing.T) {
+	env := newEnv(t)
+	var targets []activities.Target
+	for range oneByOne + 4 {
+		targets = append(targets, target(false))
+	}
+	taken, retried, gone, turn, held, open, slow := targets[0], targets[1], targets[2], targets[3], targets[4], targets[5], &targets[6]
+	slow.Slow = true
+	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{Targets: targets}, nil).Once()
+	group := activities.Group{EventID: "e1", WebhookIDs: []uuid.UUID{taken.WebhookID, retried.WebhookID, gone.WebhookID, turn.WebhookID, held.WebhookID, open.WebhookID}}
+	env.OnActivity(act.DeliverGroup, mock.Anything, group).Return(activities.GroupResult{
+		Delivered: 1,
+		Ended: map[uuid.UUID]activities.Result{
+			retried.WebhookID: failed(30 * time.Second),
+			gone.WebhookID:    {Status: activities.Skipped, Error: activities.WebhookGone},
+			turn.WebhookID:    {Status: activities.Deferred},
+			held.WebhookID:    {Status: activities.Deferred, Held: true},
+		},
+		Open: []uuid.UUID{open.WebhookID},
+	}, nil).Once()
+	first := func(of activities.Target) activities.Delivery {
+		return activities.Delivery{EventID: "e1", WebhookID: of.WebhookID, Attempt: 1}
+	}
+	env.OnActivity(act.Deliver, mock.Anything, first(open)).Return(delivered(), nil).Once()
+	env.OnActivity(act.DeliverSlow, mock.Anything, activities.SlowDelivery{Delivery: first(turn)}).Return(delivered(), nil).Once()
+	env.OnActivity(act.DeliverSlow, mock.Anything, activities.SlowDelivery{Delivery: first(*slow)}).Return(delivered(), nil).Once()
+	in := activities.HeldInput{EventID: "e1", BotID: "bot", Upto: uuid.Max}
+	env.OnActivity(act.AdmitHeld, mock.Anything, in).Return(activities.Admitted{Targets: []activities.Target{held}}, nil).Once()
+	env.OnActivity(act.Deliver, mock.Anything, first(held)).Return(delivered(), nil).Once()
+	env.OnWorkflow(RetryDelivery, mock.Anything, mock.MatchedBy(func(in RetryInput) bool { return in.Target == retried && in.Attempt == 2 })).Return(delivered(), nil).Once()
+	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
+	require.Equal(t, Summary{EventID: "e1", Webhooks: 7, Delivered: 5, Retrying: 1, Skipped: 1}, summaryOf(t, env))
+}
+
+func TestAGroupThatOurOwnSideFailsEndsInTheSlowLane(t *testing.T) {
+	env := newEnv(t)
+	var targets []activities.Target
+	for range oneByOne + 1 {
+		targets = append(targets, target(false))
+	}
+	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{Targets: targets}, nil).Once()
+	env.OnActivity(act.DeliverGroup, mock.Anything, mock.Anything).Return(activities.GroupResult{}, errors.New("the database is away"))
+	env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(delivered(), nil).Times(len(targets))
+	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
+	require.Equal(t, Summary{EventID: "e1", Webhooks: len(targets), Delivered: len(targets)}, summaryOf(t, env))
+}
+
 func TestManyRetriesStartBitByBit(t *testing.T) {
 	env := newEnv(t)
 	const many = retriesAtOnce + 3*retriesEach
@@ -434,7 +482,13 @@ func TestManyRetriesStartBitByBit(t *testing.T) {
 		targets = append(targets, target(false))
 	}
 	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{Targets: targets}, nil).Once()
-	env.OnActivity(act.Deliver, mock.Anything, mock.Anything).Return(failed(30*time.Second), nil).Times(many)
+	env.OnActivity(act.DeliverGroup, mock.Anything, mock.Anything).Return(func(_ context.Context, g activities.Group) (activities.GroupResult, error) {
+		ended := map[uuid.UUID]activities.Result{}
+		for _, id := range g.WebhookIDs {
+			ended[id] = failed(30 * time.Second)
+		}
+		return activities.GroupResult{Ended: ended}, nil
+	}).Once()
 	began := env.Now()
 	var due []time.Duration // since the failure
 	env.OnWorkflow(RetryDelivery, mock.Anything, mock.Anything).Return(func(ctx workflow.Context, in RetryInput) (activities.Result, error) {

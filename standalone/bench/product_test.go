@@ -81,7 +81,7 @@ func newAudience(t *testing.T, stack *e2e.Stack, webhooks int) *audience {
 	a := &audience{counter: newCounter(t), stack: stack, temporal: stack.Temporal(t), webhooks: webhooks, prefix: fmt.Sprintf("a%d", audiences.Add(1))}
 	// Through the API, as it seals the secrets; beyond what one machine makes in a second, without any.
 	var made atomic.Int64
-	atOnce(t, min(webhooks, 100), func(i int) error {
+	atOnce(t, min(webhooks, 100), func(int) error {
 		stack.API().CreateBot(t, a.prefix).CreateWebhook(t, a.url, "s3cret", eventType)
 		made.Add(1)
 		return nil

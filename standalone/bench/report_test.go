@@ -124,12 +124,13 @@ func (r *report) target(v target, values []float64) {
 func (r *report) print() {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "\nMedians of %d rounds, and the spread of them, on %s\n\n", len(r.Figures[0].Values), r.Machine)
+	line := func(format string, values ...any) { _, _ = fmt.Fprintf(w, format+"\n", values...) } // into memory
+	line("\nMedians of %d rounds, and the spread of them, on %s\n", len(r.Figures[0].Values), r.Machine)
 	for _, f := range r.Figures {
-		fmt.Fprintf(w, "%s\t%s\t%s – %s\t%s\n", f.Name, readable(f.Median), readable(slices.Min(f.Values)), readable(slices.Max(f.Values)), f.Unit)
+		line("%s\t%s\t%s – %s\t%s", f.Name, readable(f.Median), readable(slices.Min(f.Values)), readable(slices.Max(f.Values)), f.Unit)
 	}
 	if len(r.Targets) > 0 {
-		fmt.Fprintln(w)
+		line("")
 	}
 	for _, v := range r.Targets {
 		sign, verdict := "≥", "missed"
@@ -139,7 +140,7 @@ func (r *report) print() {
 		if v.Met {
 			verdict = "met"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s – %s\t%s %s\t%s\n", v.Name, readable(v.Value), readable(v.Low), readable(v.High), sign, readable(v.Wanted), verdict)
+		line("%s\t%s\t%s – %s\t%s %s\t%s", v.Name, readable(v.Value), readable(v.Low), readable(v.High), sign, readable(v.Wanted), verdict)
 	}
 	_ = w.Flush() // into memory
 	r.t.Log(b.String())
@@ -153,7 +154,7 @@ func (r *report) write(t *testing.T) {
 		if path == "" {
 			return
 		}
-		if err := os.WriteFile(path, content, 0o644); err != nil { //nolint:gosec // for everyone to read
+		if err := os.WriteFile(path, content, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -244,7 +244,7 @@ func (y *yardsticks) Record(ctx context.Context, e naiveEvent, outcomes []naiveO
 	codes, durations, times := make([]int32, len(outcomes)), make([]int32, len(outcomes)), make([]time.Time, len(outcomes))
 	for i, o := range outcomes {
 		ids[i], webhooks[i] = webhook.DeliveryID(e.ID, o.WebhookID, 1), o.WebhookID
-		codes[i], durations[i], times[i] = int32(o.StatusCode), int32(o.Duration.Milliseconds()), o.At //nolint:gosec // small
+		codes[i], durations[i], times[i] = int32(o.StatusCode), int32(o.Duration.Milliseconds()), o.At
 	}
 	_, err := y.pool.Exec(ctx, `
 		INSERT INTO deliveries (id, webhook_id, event_id, status_code, duration_ms, attempted_at)

@@ -25,7 +25,7 @@ func TestRollingDeploy(t *testing.T) {
 		Apps:    []e2e.App{{Args: []string{"api"}}, {Args: []string{"worker"}}, {Args: []string{"worker"}}},
 		Env:     map[string]string{"MATHUB_RETRY_SCHEDULE": "2s,2s,2s,2s,2s,2s,2s,2s,2s"},
 	})
-	l := newLedger(t, stack, "deploy", 3)
+	l := newLedger(t, stack, "deploy", 5)
 	for i, hook := range l.hooks { // long enough that each replacement meets many under way
 		l.receivers[i].Answer(l.place[hook.ID], l.receivers[i].Slow(500*time.Millisecond, e2e.Status(http.StatusNoContent)))
 	}

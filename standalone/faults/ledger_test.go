@@ -199,15 +199,21 @@ func (l *ledger) settle(t *testing.T, patience time.Duration) (repeats int) {
 }
 
 // finished waits until Temporal runs no workflow any more, or for patience until fewer: what a crash left behind has
-// been brought to its end.
+// been brought to its end. Temporal's lists lag behind by up to half a second, so that they are asked twice.
 func finished(t *testing.T, stack *e2e.Stack, patience time.Duration) {
 	t.Helper()
-	fewest, deadline := int64(math.MaxInt64), time.Now().Add(patience)
+	fewest, deadline, again := int64(math.MaxInt64), time.Now().Add(patience), false
 	for ; ; time.Sleep(200 * time.Millisecond) {
 		open, err := stack.Temporal(t).CountWorkflow(t.Context(), &workflowservice.CountWorkflowExecutionsRequest{Query: "ExecutionStatus = 'Running'"})
 		if err == nil && open.GetCount() == 0 {
-			return
+			if again {
+				return
+			}
+			again = true
+			time.Sleep(time.Second)
+			continue
 		}
+		again = false
 		if err == nil && open.GetCount() < fewest {
 			fewest, deadline = open.GetCount(), time.Now().Add(patience)
 		}

@@ -71,7 +71,7 @@ func TestEachHandlerPanics(t *testing.T) {
 	require.NoError(t, err)
 	for _, handler := range []string{
 		"workflow DeliverEvent", "workflow DeliverBatch", "workflow RetryDelivery", "workflow SendTest", "workflow Redeliver", "workflow Recover",
-		"activity AcceptEvent", "activity ResolveBatch", "activity AdmitHeld", "activity Deliver", "activity DeliverSlow", "activity SendTest", "activity Redeliver", "activity ListMissed",
+		"activity AcceptEvent", "activity ResolveBatch", "activity AdmitHeld", "activity Deliver", "activity DeliverGroup", "activity DeliverSlow", "activity SendTest", "activity Redeliver", "activity ListMissed",
 	} {
 		for _, when := range []string{"before", "after"} {
 			require.True(t, strings.Contains(string(log), fmt.Sprintf("\npanicked on purpose %s %s\n", when, handler)), "%s %s has not panicked", when, handler)

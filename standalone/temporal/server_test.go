@@ -17,6 +17,7 @@ import (
 	taskqueuepb "go.temporal.io/api/taskqueue/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
+	schema "go.temporal.io/server/schema/postgresql/v12"
 
 	"github.com/mathub/webhooks/standalone/freeport"
 	"github.com/mathub/webhooks/standalone/servers"
@@ -80,6 +81,39 @@ func TestServer(t *testing.T) {
 		var shards int
 		require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*) FROM shards").Scan(&shards))
 		require.Equal(t, 4, shards)
+	})
+	t.Run("lists keep the indexes in use, and have them all for an update of their schema", func(t *testing.T) {
+		conn, err := pgx.Connect(t.Context(), s.DatabaseURL(temporal.VisibilityDatabase))
+		require.NoError(t, err)
+		defer func() { require.NoError(t, conn.Close(context.Background())) }()
+		indexes := func() (n int) {
+			require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_index WHERE indrelid = 'executions_visibility'::regclass").Scan(&n))
+			return n
+		}
+		require.Equal(t, 6, indexes())
+		run := func(file string) int {
+			statements, err := os.ReadFile(file)
+			require.NoError(t, err)
+			_, err = conn.Exec(t.Context(), string(statements))
+			require.NoError(t, err)
+			return indexes()
+		}
+		require.Greater(t, run("restore.sql"), 60)
+		require.Equal(t, 6, run("slim.sql"))
+
+		// The last step of Temporal's own schema once more: what stands in the list of slimmed indexes is made, and found.
+		require.NoError(t, s.StopTemporal(t.Context()))
+		_, err = conn.Exec(t.Context(), "INSERT INTO slimmed_indexes VALUES ('by_nothing', 'CREATE INDEX by_nothing ON executions_visibility (run_id)')")
+		require.NoError(t, err)
+		_, err = conn.Exec(t.Context(), "UPDATE schema_version SET curr_version = '1.13'")
+		require.NoError(t, err)
+		require.NoError(t, s.StartTemporal(t.Context()))
+		var version, definition string
+		require.NoError(t, conn.QueryRow(t.Context(), "SELECT curr_version FROM schema_version").Scan(&version))
+		require.Equal(t, schema.VisibilityVersion, version)
+		require.NoError(t, conn.QueryRow(t.Context(), "SELECT definition FROM slimmed_indexes WHERE name = 'by_nothing'").Scan(&definition))
+		require.Contains(t, definition, "USING btree", "as Postgres tells it of an index that there is")
+		require.Equal(t, 6, indexes())
 	})
 	t.Run("an interrupted set-up is made anew", func(t *testing.T) {
 		require.NoError(t, s.StopTemporal(t.Context()))
