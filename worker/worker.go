@@ -19,10 +19,12 @@ const (
 	fastSlots = 4000
 	// workflowSlots: a workflow task holds its slot until its local activities have ended.
 	workflowSlots = 2000
-	// workflowPollers is how many requests for workflow tasks are under way at once. Half of them ask for those of
-	// workflows that are in the worker's cache; the SDK's default of 2 leaves one for new events on a queue of four
-	// partitions: one event for each round trip to Temporal, and a backlog that partitions hand on at ten a second.
-	workflowPollers = 16
+	// Requests for workflow tasks under way at once, as the load asks for: the SDK's default of 2 leaves one for new
+	// events, on a queue of four partitions, and a fixed number is split by halves between those and workflows that are in
+	// the worker's cache, whatever there is of each. With many more than these, Temporal takes longer than the second that
+	// it gives itself to hand a task over (recordTaskStartedSyncMatchTimeout), and it is lost for the ten seconds until it
+	// times out.
+	fewestPollers, startPollers, mostPollers = 4, 16, 32
 	// slowSlots is how many activities of the slow lane run or wait for their turn at once.
 	slowSlots = 500
 	// stopTimeout is what Stop gives the tasks under way: a POST takes 5 s, its recording is quick.
@@ -45,7 +47,9 @@ func Start(c client.Client, a *activities.Activities) (*Worker, error) {
 			MaxConcurrentWorkflowTaskExecutionSize:  workflowSlots,
 			WorkerStopTimeout:                       stopTimeout,
 			Interceptors:                            interceptors(),
-			MaxConcurrentWorkflowTaskPollers:        workflowPollers,
+			WorkflowTaskPollerBehavior: worker.NewPollerBehaviorAutoscaling(worker.PollerBehaviorAutoscalingOptions{
+				MinimumNumberOfPollers: fewestPollers, InitialNumberOfPollers: startPollers, MaximumNumberOfPollers: mostPollers,
+			}),
 		}),
 		slow: worker.New(c, workflows.SlowTaskQueue, worker.Options{
 			DisableWorkflowWorker:              true,

@@ -36,6 +36,7 @@ func watch(t *testing.T, stack *e2e.Stack) *watched {
 	t.Helper()
 	_, err := stack.Database(t).Exec(t.Context(), "CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
 	require.NoError(t, err)
+	track(t, stack, "top")
 	for _, pid := range watchedMemory(stack) {
 		// "5" resets the peak of the resident memory: proc(5).
 		require.NoError(t, os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0))
@@ -43,6 +44,16 @@ func watch(t *testing.T, stack *e2e.Stack) *watched {
 	w := &watched{t: t, stack: stack}
 	w.cpu, w.work = w.processorTime(), w.databaseWork()
 	return w
+}
+
+// track says whether Postgres counts statements: "top", or "none", as counting takes time.
+func track(t *testing.T, stack *e2e.Stack, what string) {
+	t.Helper()
+	_, err := stack.Database(t).Exec(t.Context(), "ALTER SYSTEM SET pg_stat_statements.track = "+what)
+	require.NoError(t, err)
+	_, err = stack.Database(t).Exec(t.Context(), "SELECT pg_reload_conf()")
+	require.NoError(t, err)
+	time.Sleep(100 * time.Millisecond) // until every connection has heard of it
 }
 
 func watchedMemory(stack *e2e.Stack) map[string]int {
@@ -54,6 +65,7 @@ func (w *watched) report(r *report, name string, deliveries int) {
 	w.t.Helper()
 	time.Sleep(time.Second) // what was put off, such as the rest of a workflow, is part of the cost
 	cpu, work := w.processorTime(), w.databaseWork()
+	track(w.t, w.stack, "none")
 	for _, process := range []string{"app", "Temporal", "Postgres"} {
 		r.add(fmt.Sprintf("%s: CPU of %s", name, process), "s/1,000 deliveries", (cpu[process]-w.cpu[process]).Seconds()*1000/float64(deliveries))
 	}

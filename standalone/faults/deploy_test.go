@@ -27,7 +27,8 @@ func TestRollingDeploy(t *testing.T) {
 	})
 	l := newLedger(t, stack, "deploy", 5)
 	for i, hook := range l.hooks { // long enough that each replacement meets many under way
-		l.receivers[i].Answer(l.place[hook.ID], l.receivers[i].Slow(500*time.Millisecond, e2e.Status(http.StatusNoContent)))
+		receiver := l.receivers[i%len(l.receivers)]
+		receiver.Answer(l.place[hook.ID], receiver.Slow(500*time.Millisecond, e2e.Status(http.StatusNoContent)))
 	}
 	// Retries that live through the whole deploy.
 	receiver := e2e.NewReceiver(t)
