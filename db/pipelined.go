@@ -32,7 +32,7 @@ func (q *Queries) AcceptEvent(ctx context.Context, pool *pgxpool.Pool, e InsertE
 		inserted = done.RowsAffected()
 		return nil
 	})
-	b.Queue(listSubscribers, s.EventType, s.BotIds, s.Held, s.After, s.Upto, s.PageSize).Query(func(answer pgx.Rows) (err error) {
+	b.Queue(listSubscribers, s.BotIds, s.EventType, s.After, s.Upto, s.Held, s.PageSize).Query(func(answer pgx.Rows) (err error) {
 		subscribers, err = pgx.CollectRows(answer, pgx.RowToStructByPos[ListSubscribersRow])
 		return err
 	})

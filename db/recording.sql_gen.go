@@ -115,11 +115,18 @@ const insertSuccesses = `-- name: InsertSuccesses :many
 INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, status_code, response_body, duration_ms, attempted_at)
 SELECT d.id, d.webhook_id, d.event_id, d.attempt, d.generation, true, d.status_code, d.response_body, d.duration_ms, d.attempted_at
 FROM (
-    SELECT unnest($1::uuid[]) AS id, unnest($2::uuid[]) AS webhook_id, unnest($3::text[]) AS event_id,
-           unnest($4::integer[]) AS attempt, unnest($5::integer[]) AS generation,
-           unnest($6::integer[]) AS status_code, unnest($7::bytea[]) AS response_body,
-           unnest($8::integer[]) AS duration_ms, unnest($9::timestamptz[]) AS attempted_at,
-           unnest($10::boolean[]) AS slow, generate_series(1, cardinality($1::uuid[])) AS n
+    SELECT unnest(p.ids) AS id, unnest(p.webhook_ids) AS webhook_id, unnest(p.event_ids) AS event_id, unnest(p.attempts) AS attempt,
+           unnest(p.generations) AS generation, unnest(p.status_codes) AS status_code, unnest(p.response_bodies) AS response_body,
+           unnest(p.durations_ms) AS duration_ms, unnest(p.attempted_ats) AS attempted_at, unnest(p.slows) AS slow,
+           generate_series(1, cardinality(p.ids)) AS n
+    -- OFFSET 0: Postgres must not see how long the arrays are, or it would plan anew each time, which takes longer than
+    -- the insert does.
+    FROM (
+        SELECT $1::uuid[] AS ids, $2::uuid[] AS webhook_ids, $3::text[] AS event_ids, $4::integer[] AS attempts,
+               $5::integer[] AS generations, $6::integer[] AS status_codes, $7::bytea[] AS response_bodies,
+               $8::integer[] AS durations_ms, $9::timestamptz[] AS attempted_ats, $10::boolean[] AS slows
+        OFFSET 0
+    ) AS p
 ) AS d
 JOIN webhooks w ON w.id = d.webhook_id AND w.is_active AND w.failure_count = 0 AND w.is_slow = d.slow
 ORDER BY d.n

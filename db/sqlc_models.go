@@ -47,6 +47,12 @@ type Event struct {
 	AcceptedAt time.Time
 }
 
+type Subscription struct {
+	WebhookID uuid.UUID
+	EventType string
+	BotID     string
+}
+
 type Webhook struct {
 	ID           uuid.UUID
 	BotID        string

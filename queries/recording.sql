@@ -37,11 +37,18 @@ SELECT id FROM deliveries WHERE id = ANY (@ids::uuid[]);
 INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, status_code, response_body, duration_ms, attempted_at)
 SELECT d.id, d.webhook_id, d.event_id, d.attempt, d.generation, true, d.status_code, d.response_body, d.duration_ms, d.attempted_at
 FROM (
-    SELECT unnest(@ids::uuid[]) AS id, unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@event_ids::text[]) AS event_id,
-           unnest(@attempts::integer[]) AS attempt, unnest(@generations::integer[]) AS generation,
-           unnest(@status_codes::integer[]) AS status_code, unnest(@response_bodies::bytea[]) AS response_body,
-           unnest(@durations_ms::integer[]) AS duration_ms, unnest(@attempted_ats::timestamptz[]) AS attempted_at,
-           unnest(@slows::boolean[]) AS slow, generate_series(1, cardinality(@ids::uuid[])) AS n
+    SELECT unnest(p.ids) AS id, unnest(p.webhook_ids) AS webhook_id, unnest(p.event_ids) AS event_id, unnest(p.attempts) AS attempt,
+           unnest(p.generations) AS generation, unnest(p.status_codes) AS status_code, unnest(p.response_bodies) AS response_body,
+           unnest(p.durations_ms) AS duration_ms, unnest(p.attempted_ats) AS attempted_at, unnest(p.slows) AS slow,
+           generate_series(1, cardinality(p.ids)) AS n
+    -- OFFSET 0: Postgres must not see how long the arrays are, or it would plan anew each time, which takes longer than
+    -- the insert does.
+    FROM (
+        SELECT @ids::uuid[] AS ids, @webhook_ids::uuid[] AS webhook_ids, @event_ids::text[] AS event_ids, @attempts::integer[] AS attempts,
+               @generations::integer[] AS generations, @status_codes::integer[] AS status_codes, @response_bodies::bytea[] AS response_bodies,
+               @durations_ms::integer[] AS durations_ms, @attempted_ats::timestamptz[] AS attempted_ats, @slows::boolean[] AS slows
+        OFFSET 0
+    ) AS p
 ) AS d
 JOIN webhooks w ON w.id = d.webhook_id AND w.is_active AND w.failure_count = 0 AND w.is_slow = d.slow
 ORDER BY d.n

@@ -1,0 +1,7 @@
+package db
+
+// The text of queries, for tests that ask Postgres how it carries them out.
+const (
+	ListSubscribersSQL = listSubscribers
+	InsertSuccessesSQL = insertSuccesses
+)
