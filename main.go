@@ -22,6 +22,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
 	temporallog "go.temporal.io/sdk/log"
+	"golang.org/x/net/netutil"
 
 	"github.com/mathub/webhooks/activities"
 	"github.com/mathub/webhooks/api"
@@ -104,6 +105,7 @@ type apiFlags struct {
 	Addr              string `env:"MATHUB_ADDR" default:"127.0.0.1:8080" help:"Where the API listens."`
 	ServiceToken      string `env:"MATHUB_SERVICE_TOKEN" help:"The service API's bearer token; without one the service API is off."`
 	MaxWebhooksPerBot int    `env:"MATHUB_MAX_WEBHOOKS_PER_BOT" default:"${most}" help:"How many webhooks a bot may have."`
+	RateLimit         int    `env:"MATHUB_RATE_LIMIT" default:"600" help:"How many calls a bot key may make in a minute, of each process; 0: any number."`
 }
 
 type workerFlags struct {
@@ -163,6 +165,9 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 	if serveAPI != nil {
 		if serveAPI.MaxWebhooksPerBot < 1 {
 			return fmt.Errorf("MATHUB_MAX_WEBHOOKS_PER_BOT is %d: it must be at least 1", serveAPI.MaxWebhooksPerBot)
+		}
+		if serveAPI.RateLimit < 0 {
+			return fmt.Errorf("MATHUB_RATE_LIMIT is %d: it must be 0, for none, or more", serveAPI.RateLimit)
 		}
 		// A port in use is said before a worker has taken anything. The listener itself comes last: who connects before
 		// there is an answer is better refused.
@@ -238,6 +243,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		ServiceToken:      serveAPI.ServiceToken,
 		URLRules:          webhook.URLRules{Allow: common.EgressAllow, AllowHTTP: common.EgressAllowHTTP},
 		MaxWebhooksPerBot: serveAPI.MaxWebhooksPerBot,
+		RateLimit:         serveAPI.RateLimit,
 		Logger:            log,
 		Version:           buildVersion(),
 	})
@@ -290,6 +296,10 @@ func serveAdmin(ctx context.Context, log *slog.Logger, addr string) (stop func()
 	return func() { _ = server.Close() }, nil  // nobody's work depends on it
 }
 
+// maxConnections is how many connections the API holds at once; more wait to be accepted. Each has 5 s to send a header,
+// so that whoever opens them all keeps others waiting no longer.
+const maxConnections = 2000
+
 // listen serves until ctx ends, then gives the requests under way 3 s.
 func listen(ctx context.Context, log *slog.Logger, addr string, handler http.Handler) error {
 	server := &http.Server{
@@ -305,6 +315,7 @@ func listen(ctx context.Context, log *slog.Logger, addr string, handler http.Han
 	if err != nil {
 		return err
 	}
+	listener = netutil.LimitListener(listener, maxConnections)
 	log.Info("API is listening", "addr", listener.Addr().String())
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()

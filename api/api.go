@@ -33,8 +33,9 @@ const (
 	requestIDHeader = "X-Request-Id"
 )
 
-// Config is what the API needs. All is required but ServiceToken, without which the service API is off, and
-// MaxWebhooksPerBot, which is webhook.MaxWebhooksPerBot when 0.
+// Config is what the API needs. All is required but ServiceToken, without which the service API is off,
+// MaxWebhooksPerBot, which is webhook.MaxWebhooksPerBot when 0, and RateLimit, the calls that a bot key may make in a
+// minute; 0: any number.
 type Config struct {
 	Pool              *pgxpool.Pool
 	Temporal          client.Client
@@ -42,6 +43,7 @@ type Config struct {
 	ServiceToken      string
 	URLRules          webhook.URLRules
 	MaxWebhooksPerBot int
+	RateLimit         int
 	Logger            *slog.Logger
 	Version           string
 }
@@ -50,6 +52,7 @@ type server struct {
 	cfg     Config
 	log     *slog.Logger
 	queries *db.Queries
+	fairUse *fairUse
 	openAPI []byte
 }
 
@@ -62,7 +65,7 @@ func New(cfg Config) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("openapi.yaml: %w", err)
 	}
-	s := &server{cfg: cfg, log: cfg.Logger, queries: db.New(), openAPI: document}
+	s := &server{cfg: cfg, log: cfg.Logger, queries: db.New(), fairUse: newFairUse(cfg.RateLimit), openAPI: document}
 
 	gin.SetMode(gin.ReleaseMode)
 	router := gin.New()
@@ -81,7 +84,19 @@ func New(cfg Config) (http.Handler, error) {
 		Middlewares:  []MiddlewareFunc{s.authenticate},
 		ErrorHandler: func(c *gin.Context, _ error, _ int) { fail(c, s.log, errNotFound) }, // of a path parameter
 	})
-	return router, nil
+	return headAsGet(router), nil
+}
+
+// headAsGet answers HEAD as GET, without the body, which net/http leaves away: RFC 9110 §9.1 asks every server for both,
+// and load balancers look at health so.
+func headAsGet(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead {
+			r = r.WithContext(r.Context()) // a copy
+			r.Method = http.MethodGet
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // identify names the request, for the answer and the log, and says how answers are to be read.

@@ -516,6 +516,18 @@ func TestWhatStandsBehindIsAway(t *testing.T) {
 	}
 }
 
+func TestHeadIsGetWithoutABody(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	for path, status := range map[string]int{"/healthz": http.StatusOK, "/openapi.json": http.StatusOK, "/nowhere": http.StatusNotFound} {
+		resp, err := http.Head(a.url + path)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, status, resp.StatusCode, path)
+		require.Positive(t, resp.ContentLength, path)
+	}
+}
+
 func TestUnknownRoutesAndMethods(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, nil, nil)

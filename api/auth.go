@@ -44,17 +44,21 @@ func (s *server) authenticate(c *gin.Context) {
 }
 
 // botOf finds the bot whose key the request carries. The key is looked up by its hash, so that the time it takes
-// tells nothing about any key.
+// tells nothing about any key. Only then is the call counted: what is kept in memory is of valid keys.
 func (s *server) botOf(c *gin.Context) (string, error) {
 	token, err := bearer(c.Request.Header)
 	if err != nil {
 		return "", err
 	}
-	botID, err := s.queries.BotByKey(c, s.cfg.Pool, hashKey(token))
+	hash := hashKey(token)
+	botID, err := s.queries.BotByKey(c, s.cfg.Pool, hash)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return "", unauthorizedf("This key is not valid.")
 	}
-	return botID, err
+	if err != nil {
+		return "", err
+	}
+	return botID, s.fairUse.take(c, hash)
 }
 
 func bearer(header http.Header) (string, error) {

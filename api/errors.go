@@ -26,6 +26,7 @@ const (
 	tooLarge
 	wrongType
 	invalid
+	tooMany
 	unavailable
 )
 
@@ -39,6 +40,7 @@ var statusOf = map[code]int{
 	tooLarge:     http.StatusRequestEntityTooLarge,
 	wrongType:    http.StatusUnsupportedMediaType,
 	invalid:      http.StatusUnprocessableEntity,
+	tooMany:      http.StatusTooManyRequests,
 	unavailable:  http.StatusServiceUnavailable,
 }
 

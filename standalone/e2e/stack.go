@@ -123,6 +123,7 @@ func Start(t testing.TB, options Options) *Stack {
 	s.env["MATHUB_SERVICE_TOKEN"] = s.serviceToken
 	s.env["MATHUB_EGRESS_ALLOW"] = "127.0.0.0/8,::1/128"
 	s.env["MATHUB_EGRESS_ALLOW_HTTP"] = "true"
+	s.env["MATHUB_RATE_LIMIT"] = "0" // tests ask often whether it has happened yet
 	s.env["MATHUB_KEYSET"] = s.Run(t, "keyset", "new")
 	for name, value := range options.Env {
 		s.env[name] = value

@@ -1,0 +1,71 @@
+package api_test
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/api"
+)
+
+func TestAKeyIsHeldToItsRate(t *testing.T) {
+	t.Parallel()
+	const limit = 120
+	a := newAPI(t, nil, func(cfg *api.Config) { cfg.RateLimit = limit })
+	_, key := a.bot()
+	_, other := a.bot()
+	number := func(got answer, header string) int {
+		n, err := strconv.Atoi(got.header.Get(header))
+		require.NoError(t, err, header)
+		return n
+	}
+	list := func(key string) answer { return a.do(http.MethodGet, "/api/bot/v1/webhooks", key, nil) }
+	first := list(key)
+	require.Equal(t, http.StatusOK, first.status)
+	require.Equal(t, []int{limit, limit - 1, 1}, []int{number(first, "RateLimit-Limit"), number(first, "RateLimit-Remaining"), number(first, "RateLimit-Reset")})
+
+	began := time.Now()
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	answered := map[int]int{}
+	var refused answer
+	for range 3 * limit {
+		all.Go(func() {
+			got := list(key)
+			mu.Lock()
+			defer mu.Unlock()
+			answered[got.status]++
+			if got.status == http.StatusTooManyRequests {
+				refused = got
+			}
+		})
+	}
+	all.Wait()
+	returned := int(time.Since(began).Minutes()*limit) + 1
+	require.Len(t, answered, 2, "%v", answered)
+	require.GreaterOrEqual(t, answered[http.StatusOK], limit-1)
+	require.LessOrEqual(t, answered[http.StatusOK], limit-1+returned)
+	require.Contains(t, refused.fault(t).Detail, "120 calls a minute")
+	require.Equal(t, 0, number(refused, "RateLimit-Remaining"))
+	require.Equal(t, 1, number(refused, "Retry-After"))
+	require.Equal(t, http.StatusOK, list(other).status, "another key has its own")
+	require.Equal(t, http.StatusUnauthorized, list("bot_nobody").status)
+
+	time.Sleep(time.Second)
+	require.Equal(t, http.StatusOK, list(key).status, "as Retry-After said")
+}
+
+func TestTheServiceHasNoRate(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, func(cfg *api.Config) { cfg.RateLimit = 1 })
+	for i := range 5 {
+		got := a.do(http.MethodPost, "/api/internal/v1/bots", serviceToken, map[string]any{"name": fmt.Sprint(i)})
+		require.Equal(t, http.StatusCreated, got.status)
+		require.Empty(t, got.header.Get("RateLimit-Limit"))
+	}
+}
