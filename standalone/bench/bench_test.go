@@ -56,10 +56,16 @@ func TestMeasure(t *testing.T) {
 	r := newReport(t)
 	stack := start(t, servers.Options{})
 	yardsticks := newYardsticks(t, stack)
-	yardsticks.empty(t, sized(500)) // warms up what all share
+	engine := newEngine(t, stack.TemporalAddr())
+	defer engine.stop()
+	engine.empty(t, sized(500)) // warms up what all share
 	for round := range *rounds {
 		t.Logf("round %d of %d", round+1, *rounds)
-		r.add("A: empty workflows", "workflows/s", yardsticks.empty(t, sized(3000)))
+		r.add("A: empty workflows", "workflows/s", engine.empty(t, sized(3000)))
+		watched := watch(t, stack) // a burst of its own, as watching takes time too
+		engine.empty(t, sized(1500))
+		watched.report(r, "A", sized(1500), "workflows", "Temporal", "Postgres")
+		r.add("A put in by a plain Temporal client", "workflows/s", engine.backlog(t, sized(3000)))
 		r.add("A with stock settings", "workflows/s", stock(t))
 		for _, shape := range shapes {
 			r.add(fmt.Sprintf("B: no engine, %s", hooks(shape.webhooks)), "deliveries/s", yardsticks.direct(t, shape.webhooks, sized(shape.events)))
@@ -70,15 +76,16 @@ func TestMeasure(t *testing.T) {
 			over := "over HTTP, " + hooks(shape.webhooks)
 			r.add(over, "deliveries/s", a.burst(t, sized(shape.events), a.emit))
 			a.check(t)
-			watched := watch(t, stack) // a burst of its own, as watching takes time too
+			watched := watch(t, stack)
 			a.burst(t, sized(shape.events/2), a.emit)
-			watched.report(r, over, sized(shape.events/2)*shape.webhooks)
+			watched.report(r, over, sized(shape.events/2)*shape.webhooks, "deliveries", "app", "Temporal", "Postgres")
 			a.check(t)
 			r.add("over Temporal, "+hooks(shape.webhooks), "deliveries/s", a.burst(t, sized(shape.events), a.startWorkflow))
 			a.check(t)
 			r.add("over Temporal, "+hooks(shape.webhooks)+": tasks timed out", "", float64(timedOut(t, stack)))
 			a.retire(t)
 		}
+		r.addLatency("A at 20/s", engine.paced(t, 20, sized(300)))
 		for _, perSecond := range []int{20, 100} {
 			a := newAudience(t, stack, 1)
 			r.addLatency(fmt.Sprintf("emit to receipt at %d/s", perSecond), a.paced(t, perSecond, sized(15*perSecond)))
@@ -151,6 +158,8 @@ func stock(t *testing.T) (perSecond float64) {
 	})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.Stop()) }()
-	empty(t, s.TemporalAddr(), sized(500))
-	return empty(t, s.TemporalAddr(), sized(3000))
+	engine := newEngine(t, s.TemporalAddr())
+	defer engine.stop()
+	engine.empty(t, sized(500))
+	return engine.empty(t, sized(3000))
 }

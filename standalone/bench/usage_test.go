@@ -60,21 +60,22 @@ func watchedMemory(stack *e2e.Stack) map[string]int {
 	return map[string]int{"app": stack.Apps[0].Process().PID(), "Temporal": stack.Servers.Temporal.PID()}
 }
 
-// report notes what the deliveries since watch have cost.
-func (w *watched) report(r *report, name string, deliveries int) {
+// report notes what n deliveries, or workflows, since watch have cost the processes.
+func (w *watched) report(r *report, name string, n int, unit string, processes ...string) {
 	w.t.Helper()
 	time.Sleep(time.Second) // what was put off, such as the rest of a workflow, is part of the cost
 	cpu, work := w.processorTime(), w.databaseWork()
 	track(w.t, w.stack, "none")
-	for _, process := range []string{"app", "Temporal", "Postgres"} {
-		r.add(fmt.Sprintf("%s: CPU of %s", name, process), "s/1,000 deliveries", (cpu[process]-w.cpu[process]).Seconds()*1000/float64(deliveries))
-	}
-	for process, pid := range watchedMemory(w.stack) {
-		r.add(fmt.Sprintf("%s: peak memory of %s", name, process), "MiB", float64(peakMemory(w.t, pid))/(1<<20))
-	}
-	for _, client := range []string{"app", "Temporal"} {
-		r.add(fmt.Sprintf("%s: statements of %s", name, client), "/delivery", float64(work[client].statements-w.work[client].statements)/float64(deliveries))
-		r.add(fmt.Sprintf("%s: WAL of %s", name, client), "bytes/delivery", float64(work[client].walBytes-w.work[client].walBytes)/float64(deliveries))
+	memory := watchedMemory(w.stack)
+	for _, process := range processes {
+		r.add(fmt.Sprintf("%s: CPU of %s", name, process), "s/1,000 "+unit, (cpu[process]-w.cpu[process]).Seconds()*1000/float64(n))
+		if pid := memory[process]; pid != 0 {
+			r.add(fmt.Sprintf("%s: peak memory of %s", name, process), "MiB", float64(peakMemory(w.t, pid))/(1<<20))
+		}
+		if process != "Postgres" {
+			r.add(fmt.Sprintf("%s: statements of %s", name, process), "/1,000 "+unit, float64(work[process].statements-w.work[process].statements)*1000/float64(n))
+			r.add(fmt.Sprintf("%s: WAL of %s", name, process), "KB/1,000 "+unit, float64(work[process].walBytes-w.work[process].walBytes)/float64(n))
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,12 +54,6 @@ func newYardsticks(t *testing.T, stack *e2e.Stack) *yardsticks {
 	return &yardsticks{stack: stack, pool: pool, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1024, MaxConnsPerHost: 1024}}}
 }
 
-// empty is yardstick A.
-func (y *yardsticks) empty(t *testing.T, n int) (perSecond float64) {
-	t.Helper()
-	return empty(t, y.stack.TemporalAddr(), n)
-}
-
 func dial(t *testing.T, temporalAddr string) client.Client {
 	t.Helper()
 	c, err := client.Dial(client.Options{
@@ -69,27 +64,83 @@ func dial(t *testing.T, temporalAddr string) client.Client {
 	return c
 }
 
-func empty(t *testing.T, temporalAddr string, n int) (perSecond float64) {
+// engine is yardstick A: a worker of workflows that do nothing.
+type engine struct {
+	client client.Client
+	worker worker.Worker
+	prefix string // of workflow ids
+	starts atomic.Int64
+	ran    atomic.Int64
+	began  sync.Map // workflow id -> time.Time of its first step
+}
+
+const emptyQueue = "bench-empty"
+
+func newEngine(t *testing.T, temporalAddr string) *engine {
 	t.Helper()
-	c := dial(t, temporalAddr)
-	defer c.Close()
-	const queue = "bench-empty"
-	w := worker.New(c, queue, worker.Options{})
-	w.RegisterWorkflowWithOptions(func(workflow.Context, string) error { return nil }, workflow.RegisterOptions{Name: "Empty"})
-	require.NoError(t, w.Start())
-	defer w.Stop()
-	prefix := uuid.NewString()
+	e := &engine{client: dial(t, temporalAddr), prefix: uuid.NewString()}
+	e.worker = worker.New(e.client, emptyQueue, worker.Options{
+		// As the product has them: for backlogs.
+		WorkflowTaskPollerBehavior: worker.NewPollerBehaviorAutoscaling(worker.PollerBehaviorAutoscalingOptions{MinimumNumberOfPollers: 4, InitialNumberOfPollers: 16, MaximumNumberOfPollers: 32}),
+	})
+	e.worker.RegisterWorkflowWithOptions(func(ctx workflow.Context, _ string) error {
+		e.began.LoadOrStore(workflow.GetInfo(ctx).WorkflowExecution.ID, time.Now())
+		e.ran.Add(1)
+		return nil
+	}, workflow.RegisterOptions{Name: "Empty"})
+	require.NoError(t, e.worker.Start())
+	return e
+}
+
+func (e *engine) stop() {
+	e.worker.Stop()
+	e.client.Close()
+}
+
+func (e *engine) start(ctx context.Context, id string, eager bool) (client.WorkflowRun, error) {
+	return e.client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: id, TaskQueue: emptyQueue, EnableEagerStart: eager}, "Empty", strings.Repeat("x", 400))
+}
+
+func (e *engine) nextID() string { return fmt.Sprintf("%s-%d", e.prefix, e.starts.Add(1)) }
+
+// empty starts n workflows eagerly, each awaited by its starter.
+func (e *engine) empty(t *testing.T, n int) (perSecond float64) {
+	t.Helper()
 	began := time.Now()
-	atOnce(t, n, func(i int) error {
-		run, err := c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{
-			ID: fmt.Sprintf("%s-%d", prefix, i), TaskQueue: queue, EnableEagerStart: true,
-		}, "Empty", strings.Repeat("x", 400))
+	atOnce(t, n, func(int) error {
+		run, err := e.start(t.Context(), e.nextID(), true)
 		if err != nil {
 			return err
 		}
 		return run.Get(t.Context(), nil)
 	})
 	return float64(n) / time.Since(began).Seconds()
+}
+
+// backlog starts n workflows as a plain client does, and awaits none before all are started.
+func (e *engine) backlog(t *testing.T, n int) (perSecond float64) {
+	t.Helper()
+	began, before := time.Now(), e.ran.Load()
+	atOnce(t, n, func(int) error {
+		_, err := e.start(t.Context(), e.nextID(), false)
+		return err
+	})
+	for deadline := began.Add(patience); e.ran.Load() < before+int64(n); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of %d workflows ran", e.ran.Load()-before, n)
+		}
+	}
+	return float64(n) / time.Since(began).Seconds()
+}
+
+// paced starts so many workflows a second, eagerly, and returns the times from the start to a workflow's first step, in
+// order.
+func (e *engine) paced(t *testing.T, perSecond, n int) []time.Duration {
+	t.Helper()
+	return paced(t, perSecond, n, e.nextID, &e.began, func(id string) error {
+		_, err := e.start(t.Context(), id, true)
+		return err
+	})
 }
 
 // subscribe makes an audience of the yardsticks' own.
