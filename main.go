@@ -14,10 +14,12 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
@@ -48,10 +50,14 @@ type commands struct {
 type botCommands struct {
 	Create botCreateCommand `cmd:"" help:"Make a bot and print its id."`
 	Key    botKeyCommand    `cmd:"" help:"Make a key for a bot and print it, the only time."`
+	Keys   botKeysCommand   `cmd:"" help:"List the ids of a bot's keys, oldest first, and when they were made."`
+	Revoke botRevokeCommand `cmd:"" help:"Revoke a key of a bot, at once."`
 }
 
 type keysetCommands struct {
-	New keysetNewCommand `cmd:"" help:"Make a keyset and print it, for MATHUB_KEYSET."`
+	New    keysetNewCommand    `cmd:"" help:"Make a keyset and print it, for MATHUB_KEYSET."`
+	Rotate keysetRotateCommand `cmd:"" help:"Print the keyset with a fresh key, which encrypts from then on; the others still decrypt."`
+	Prune  keysetPruneCommand  `cmd:"" help:"Print the keyset without the keys that no secret in the database needs any more."`
 }
 
 func main() {
@@ -231,6 +237,9 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		}
 		defer w.Stop()
 		log.Info("worker is running")
+		var resealing sync.WaitGroup
+		resealing.Go(func() { reseal(ctx, log, pool, keyset) })
+		defer resealing.Wait()
 	}
 	if serveAPI == nil {
 		<-ctx.Done()
@@ -251,6 +260,29 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		return err
 	}
 	return listen(ctx, log, serveAPI.Addr, handler)
+}
+
+// reseal keeps all webhook secrets sealed with the keyset's newest key, and forgets those whose overlap is over: now, and
+// every hour, as other processes may still have an older keyset.
+func reseal(ctx context.Context, log *slog.Logger, pool *pgxpool.Pool, keyset *db.Keyset) {
+	for {
+		changed, err := db.Reseal(ctx, pool, keyset)
+		if changed > 0 {
+			log.Info("webhook secrets are encrypted with the newest key", "webhooks", changed)
+		}
+		wait := time.Hour
+		if err != nil && ctx.Err() == nil {
+			log.Error("webhook secrets wait to be encrypted with the newest key", "error", err)
+			if !errors.Is(err, db.ErrDoesNotOpen) {
+				wait = time.Minute
+			}
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // ownListeners are where no webhook may lead, even if the network it is in is allowed: this process itself.
@@ -403,20 +435,59 @@ type botKeyCommand struct {
 }
 
 func (c *botKeyCommand) Run(ctx context.Context) error {
+	return c.withBot(ctx, c.Bot, func(pool *pgxpool.Pool, botID string) error {
+		key, err := api.CreateKey(ctx, pool, botID)
+		if err != nil {
+			return err
+		}
+		return printed(c.JSON, key, key.Key)
+	})
+}
+
+// withBot calls f with the database and the id of the bot of that name or id.
+func (c *databaseFlags) withBot(ctx context.Context, nameOrID string, f func(pool *pgxpool.Pool, botID string) error) error {
 	pool, err := db.Open(ctx, c.DatabaseURL)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	botID, err := api.FindBot(ctx, pool, c.Bot)
+	botID, err := api.FindBot(ctx, pool, nameOrID)
 	if err != nil {
 		return err
 	}
-	key, err := api.CreateKey(ctx, pool, botID)
-	if err != nil {
-		return err
-	}
-	return printed(c.JSON, key, key.Key)
+	return f(pool, botID)
+}
+
+type botKeysCommand struct {
+	databaseFlags
+	Bot  string `arg:"" name:"name-or-id" help:"The bot's id, or its name where only one has it."`
+	JSON bool   `help:"Print JSON."`
+}
+
+func (c *botKeysCommand) Run(ctx context.Context) error {
+	return c.withBot(ctx, c.Bot, func(pool *pgxpool.Pool, botID string) error {
+		keys, err := api.ListKeys(ctx, pool, botID)
+		if err != nil {
+			return err
+		}
+		lines := make([]string, len(keys))
+		for i, key := range keys {
+			lines[i] = key.ID.String() + "  " + webhook.FormatTime(time.Time(key.CreatedAt))
+		}
+		return printed(c.JSON, keys, strings.Join(lines, "\n"))
+	})
+}
+
+type botRevokeCommand struct {
+	databaseFlags
+	Bot string    `arg:"" name:"name-or-id" help:"The bot's id, or its name where only one has it."`
+	Key uuid.UUID `arg:"" name:"key-id" help:"The key's id, as \"bot keys\" lists it."`
+}
+
+func (c *botRevokeCommand) Run(ctx context.Context) error {
+	return c.withBot(ctx, c.Bot, func(pool *pgxpool.Pool, botID string) error {
+		return api.RevokeKey(ctx, pool, botID, c.Key)
+	})
 }
 
 type keysetNewCommand struct{}
@@ -427,6 +498,50 @@ func (c *keysetNewCommand) Run() error {
 		return err
 	}
 	fmt.Println(keyset)
+	return nil
+}
+
+type keysetRotateCommand struct {
+	keysetFlags
+	Later bool `help:"Let the fresh key decrypt only, until the keyset is rotated once more: for several processes, which learn of it one after the other."`
+}
+
+func (c *keysetRotateCommand) Run() error {
+	keyset, err := db.RotateKeyset(c.Keyset, c.Later)
+	if err != nil {
+		return err
+	}
+	fmt.Println(keyset)
+	return nil
+}
+
+type keysetPruneCommand struct {
+	databaseFlags
+	keysetFlags
+}
+
+func (c *keysetPruneCommand) Run(ctx context.Context) error {
+	keyset, err := db.ParseKeyset(c.Keyset)
+	if err != nil {
+		return fmt.Errorf("MATHUB_KEYSET: %w", err)
+	}
+	pool, err := db.Open(ctx, c.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	needed, err := db.SealedOtherwise(ctx, pool, keyset)
+	if err != nil {
+		return err
+	}
+	if needed {
+		return errors.New("webhook secrets are still encrypted with older keys: run a worker with this keyset first, which encrypts them anew")
+	}
+	pruned, err := db.PruneKeyset(c.Keyset)
+	if err != nil {
+		return err
+	}
+	fmt.Println(pruned)
 	return nil
 }
 

@@ -293,7 +293,7 @@ func (a *Activities) prepare(ctx context.Context, e storedEvent, subscribers []d
 		if done {
 			continue
 		}
-		secrets, err := a.secrets(s.ID, s.Secret)
+		secrets, err := a.secrets(s.ID, s.Secret, s.PreviousSecret)
 		if err != nil {
 			continue // Deliver meets the same error, by itself
 		}
@@ -304,15 +304,19 @@ func (a *Activities) prepare(ctx context.Context, e storedEvent, subscribers []d
 	return slices.Clip(targets), nil
 }
 
-func (a *Activities) secrets(webhookID uuid.UUID, sealed []byte) ([]string, error) {
-	if sealed == nil {
-		return nil, nil
+// secrets opens those of a webhook that sign, the present one first; none is nil.
+func (a *Activities) secrets(webhookID uuid.UUID, sealed ...[]byte) (secrets []string, err error) {
+	for _, s := range sealed {
+		if s == nil {
+			continue
+		}
+		secret, err := a.cfg.Keyset.Open(webhookID, s)
+		if err != nil {
+			return nil, err
+		}
+		secrets = append(secrets, secret)
 	}
-	secret, err := a.cfg.Keyset.Open(webhookID, sealed)
-	if err != nil {
-		return nil, err
-	}
-	return []string{secret}, nil
+	return secrets, nil
 }
 
 func hostOf(rawURL string) string {

@@ -367,7 +367,7 @@ func (a *Activities) aim(j job, target db.GetTargetRow, err error, webhookID uui
 	case !asked && !target.Subscribed:
 		return job{}, NotSubscribed, nil
 	}
-	if j.secrets, err = a.secrets(target.ID, target.Secret); err != nil {
+	if j.secrets, err = a.secrets(target.ID, target.Secret, target.PreviousSecret); err != nil {
 		// An operator has to mend it, and the engine does not log why it calls an activity again.
 		a.cfg.Logger.Error("a delivery waits as it cannot be signed", "event", j.event.ID, "error", err)
 		return job{}, "", err

@@ -458,8 +458,24 @@ func TestBots(t *testing.T) {
 		require.Equal(t, http.StatusUnprocessableEntity, got.status, body)
 		require.Equal(t, []string{field}, got.fields(t), body)
 	}
-	require.Equal(t, http.StatusNotFound, a.do("POST", path+"/nobody/keys", serviceToken, nil).status)
-	require.Equal(t, http.StatusNotFound, a.do("POST", path+"/a.b/keys", serviceToken, nil).status)
+	for _, method := range []string{"GET", "POST"} {
+		require.Equal(t, http.StatusNotFound, a.do(method, path+"/nobody/keys", serviceToken, nil).status)
+		require.Equal(t, http.StatusNotFound, a.do(method, path+"/a.b/keys", serviceToken, nil).status)
+	}
+	require.JSONEq(t, "[]", string(a.do("GET", path+"/bot-euler/keys", serviceToken, nil).body))
+	var keys []struct{ ID, Key, CreatedAt string }
+	for range 2 {
+		var made struct{ ID, Key, CreatedAt string }
+		a.do("POST", path+"/bot-euler/keys", serviceToken, nil).into(t, &made)
+		require.Equal(t, http.StatusOK, a.do("GET", webhooksPath, made.Key, nil).status)
+		keys = append(keys, made)
+	}
+	listed := a.do("GET", path+"/bot-euler/keys", serviceToken, nil)
+	require.JSONEq(t, fmt.Sprintf(`[{"id":%q,"createdAt":%q},{"id":%q,"createdAt":%q}]`, keys[0].ID, keys[0].CreatedAt, keys[1].ID, keys[1].CreatedAt), string(listed.body))
+	require.Equal(t, http.StatusNoContent, a.do("DELETE", path+"/bot-euler/keys/"+keys[0].ID, serviceToken, nil).status)
+	require.Equal(t, http.StatusUnauthorized, a.do("GET", webhooksPath, keys[0].Key, nil).status, "at once")
+	require.Equal(t, http.StatusOK, a.do("GET", webhooksPath, keys[1].Key, nil).status)
+	require.Equal(t, http.StatusNotFound, a.do("DELETE", path+"/bot-euler/keys/"+keys[0].ID, serviceToken, nil).status)
 	id, err := api.FindBot(t.Context(), a.pool, "bot-euler")
 	require.NoError(t, err)
 	require.Equal(t, "bot-euler", id)

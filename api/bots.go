@@ -73,6 +73,32 @@ func CreateKey(ctx context.Context, pool *pgxpool.Pool, botID string) (Key, erro
 	return Key{ID: row.ID, BotID: row.BotID, Key: key, CreatedAt: timestamp(row.CreatedAt)}, nil
 }
 
+// ListKeys returns the keys of a bot, oldest first.
+func ListKeys(ctx context.Context, pool *pgxpool.Pool, botID string) ([]KeyInfo, error) {
+	q := db.New()
+	if _, err := q.GetBot(ctx, pool, botID); err != nil {
+		return nil, orNotFound(err)
+	}
+	rows, err := q.ListKeys(ctx, pool, botID)
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]KeyInfo, len(rows))
+	for i, row := range rows {
+		keys[i] = KeyInfo{ID: row.ID, CreatedAt: timestamp(row.CreatedAt)}
+	}
+	return keys, nil
+}
+
+// RevokeKey revokes a bot's key, from the next request on.
+func RevokeKey(ctx context.Context, pool *pgxpool.Pool, botID string, keyID uuid.UUID) error {
+	n, err := db.New().DeleteKey(ctx, pool, db.DeleteKeyParams{ID: keyID, BotID: botID})
+	if err == nil && n == 0 {
+		err = errNotFound
+	}
+	return err
+}
+
 // CreateBot serves POST /bots.
 func (s *server) CreateBot(c *gin.Context) {
 	s.answer(c, func() (reply, error) {
@@ -115,6 +141,17 @@ func (s *server) CreateKey(c *gin.Context, id BotID) {
 	})
 }
 
+// ListKeys serves GET /bots/:id/keys.
+func (s *server) ListKeys(c *gin.Context, id BotID) {
+	s.answer(c, func() (reply, error) {
+		if !webhook.ValidID(id) {
+			return reply{}, errNotFound
+		}
+		keys, err := ListKeys(c, s.cfg.Pool, id)
+		return ok(keys), err
+	})
+}
+
 // DeleteKey serves DELETE /bots/:id/keys/:keyId.
 func (s *server) DeleteKey(c *gin.Context, id BotID, keyID string) {
 	s.answer(c, func() (reply, error) {
@@ -122,10 +159,6 @@ func (s *server) DeleteKey(c *gin.Context, id BotID, keyID string) {
 		if err != nil || !webhook.ValidID(id) {
 			return reply{}, errNotFound
 		}
-		n, err := s.queries.DeleteKey(c, s.cfg.Pool, db.DeleteKeyParams{ID: parsed, BotID: id})
-		if err == nil && n == 0 {
-			err = errNotFound
-		}
-		return noContent(), err
+		return noContent(), RevokeKey(c, s.cfg.Pool, id, parsed)
 	})
 }

@@ -91,6 +91,19 @@ func (m *members) time(field string, otherwise time.Time) time.Time {
 	return t
 }
 
+// duration reads a duration of at least least and at most most, or returns 0 when there is none.
+func (m *members) duration(field string, least, most time.Duration) time.Duration {
+	s, given := m.text(field, false)
+	if !given {
+		return 0
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < least || d > most {
+		m.fault(field, fmt.Sprintf("must be a duration from %gs to %gh, such as 24h or 1h30m", least.Seconds(), most.Hours()))
+	}
+	return d
+}
+
 func (m *members) boolean(field string) *bool {
 	raw, ok := m.values[field]
 	if !ok {

@@ -136,6 +136,14 @@ type Key struct {
 	CreatedAt Time `json:"createdAt"`
 }
 
+// KeyInfo defines model for KeyInfo.
+type KeyInfo struct {
+	ID openapi_types.UUID `json:"id"`
+
+	// CreatedAt RFC 3339, in UTC, with milliseconds.
+	CreatedAt Time `json:"createdAt"`
+}
+
 // NewBot defines model for NewBot.
 type NewBot struct {
 	// ID Mathub's id of the bot; a UUIDv7 when left out.
@@ -231,6 +239,9 @@ type Webhook struct {
 
 	// UpdatedAt RFC 3339, in UTC, with milliseconds.
 	UpdatedAt Time `json:"updatedAt"`
+
+	// SecretOverlapUntil Until when the secret before the present one signs too; absent when it does not.
+	SecretOverlapUntil *timestamp `json:"secretOverlapUntil,omitempty"`
 }
 
 // WebhookChange defines model for WebhookChange.
@@ -239,6 +250,11 @@ type WebhookChange struct {
 	Events   *EventTypes `json:"events,omitempty"`
 	IsActive *bool       `json:"isActive,omitempty"`
 	Secret   *Secret     `json:"secret,omitempty"`
+
+	// SecretOverlap With a new `secret`: for how long the one before signs too, 1s to 168h, such as `24h` or `1h30m`. Until then
+	// `webhook-signature` has an entry of each; `X-Mathub-Signature` is the new one's. Without it, the one before
+	// signs nothing more.
+	SecretOverlap *string `json:"secretOverlap,omitempty"`
 
 	// URL An https URL of a public host, without user name and fragment.
 	URL *EndpointURL `json:"url,omitempty"`
@@ -327,6 +343,9 @@ type ServerInterface interface {
 	// CreateBot Make a bot.
 	// (POST /api/internal/v1/bots)
 	CreateBot(c *gin.Context)
+	// ListKeys List a bot's keys, oldest first, without the keys themselves.
+	// (GET /api/internal/v1/bots/{id}/keys)
+	ListKeys(c *gin.Context, id BotID)
 	// CreateKey Make a key for a bot. It is shown this once.
 	// (POST /api/internal/v1/bots/{id}/keys)
 	CreateKey(c *gin.Context, id BotID)
@@ -629,6 +648,31 @@ func (siw *ServerInterfaceWrapper) CreateBot(c *gin.Context) {
 	siw.Handler.CreateBot(c)
 }
 
+// ListKeys operation middleware
+func (siw *ServerInterfaceWrapper) ListKeys(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id BotID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListKeys(c, id)
+}
+
 // CreateKey operation middleware
 func (siw *ServerInterfaceWrapper) CreateKey(c *gin.Context) {
 
@@ -780,6 +824,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/recover", wrapper.RecoverWebhook)
 	router.POST(options.BaseURL+"/api/internal/v1/events", wrapper.EmitEvent)
 	router.POST(options.BaseURL+"/api/internal/v1/bots", wrapper.CreateBot)
+	router.GET(options.BaseURL+"/api/internal/v1/bots/:id/keys", wrapper.ListKeys)
 	router.POST(options.BaseURL+"/api/internal/v1/bots/:id/keys", wrapper.CreateKey)
 	router.DELETE(options.BaseURL+"/api/internal/v1/bots/:id/keys/:keyId", wrapper.DeleteKey)
 	router.GET(options.BaseURL+"/healthz", wrapper.Healthz)

@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
@@ -11,6 +12,10 @@ import (
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/webhook"
 )
+
+// maxSecretOverlap is how long a webhook's secret may sign beside the one that took its place: time for every receiver to
+// learn the new one, and no more, as what is replaced may be known to others.
+const maxSecretOverlap = 7 * 24 * time.Hour
 
 // CreateWebhook serves POST /webhooks.
 func (s *server) CreateWebhook(c *gin.Context) {
@@ -94,7 +99,7 @@ func (s *server) UpdateWebhook(c *gin.Context, id WebhookID) {
 			return reply{}, err
 		}
 		w, err := s.queries.UpdateWebhook(c, s.cfg.Pool, db.UpdateWebhookParams{
-			ID: before.ID, BotID: botID(c), URL: in.url, Events: in.events, SetSecret: in.setSecret, Secret: sealed, IsActive: in.isActive,
+			ID: before.ID, BotID: botID(c), URL: in.url, Events: in.events, SetSecret: in.setSecret, Secret: sealed, OverlapSeconds: in.overlap.Seconds(), IsActive: in.isActive,
 		})
 		if err != nil {
 			return reply{}, orNotFound(err)
@@ -137,7 +142,8 @@ type webhookInput struct {
 	events    []string // nil: not said
 	isActive  *bool
 	setSecret bool
-	secret    *string // nil with setSecret: no secret
+	secret    *string       // nil with setSecret: no secret
+	overlap   time.Duration // for which the secret before signs too
 }
 
 func (in webhookInput) nothing() bool {
@@ -151,7 +157,7 @@ func (s *server) readWebhook(c *gin.Context, isNew bool) (in webhookInput, err e
 	}
 	fields := []string{"url", "events", "secret"}
 	if !isNew {
-		fields = append(fields, "isActive")
+		fields = append(fields, "isActive", "secretOverlap")
 	}
 	values, err := webhook.ParseObject(raw, fields...)
 	if err != nil {
@@ -170,6 +176,10 @@ func (s *server) readWebhook(c *gin.Context, isNew bool) (in webhookInput, err e
 			m.check(webhook.ValidateSecret(secret))
 			in.secret = &secret
 		}
+	}
+	in.overlap = m.duration("secretOverlap", time.Second, maxSecretOverlap)
+	if m.has("secretOverlap") && in.secret == nil {
+		m.fault("secretOverlap", "must come with a new secret")
 	}
 	return in, m.err()
 }
@@ -217,6 +227,9 @@ func toWebhook(w db.Webhook) Webhook {
 	view := Webhook{
 		ID: w.ID, BotID: w.BotID, URL: w.URL, Events: events, IsActive: w.IsActive, FailureCount: int(w.FailureCount),
 		HasSecret: w.Secret != nil, CreatedAt: timestamp(w.CreatedAt), UpdatedAt: timestamp(w.UpdatedAt),
+	}
+	if w.PreviousSecretUntil != nil && w.PreviousSecretUntil.After(time.Now()) {
+		view.SecretOverlapUntil = (*timestamp)(w.PreviousSecretUntil)
 	}
 	if !w.IsActive {
 		view.DisabledAt = (*timestamp)(w.DisabledAt)

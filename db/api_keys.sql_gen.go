@@ -62,3 +62,32 @@ func (q *Queries) DeleteKey(ctx context.Context, db DBTX, arg DeleteKeyParams) (
 	}
 	return result.RowsAffected(), nil
 }
+
+const listKeys = `-- name: ListKeys :many
+SELECT id, created_at FROM api_keys WHERE bot_id = $1 ORDER BY created_at, id
+`
+
+type ListKeysRow struct {
+	ID        uuid.UUID
+	CreatedAt time.Time
+}
+
+func (q *Queries) ListKeys(ctx context.Context, db DBTX, botID string) ([]ListKeysRow, error) {
+	rows, err := db.Query(ctx, listKeys, botID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListKeysRow{}
+	for rows.Next() {
+		var i ListKeysRow
+		if err := rows.Scan(&i.ID, &i.CreatedAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}

@@ -41,7 +41,8 @@ func (q *Queries) GetEvent(ctx context.Context, db DBTX, id string) (Event, erro
 }
 
 const getTarget = `-- name: GetTarget :one
-SELECT w.id, w.bot_id, w.url, w.secret, w.is_active, w.failure_count, w.generation, w.is_slow,
+SELECT w.id, w.bot_id, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
+       w.is_active, w.failure_count, w.generation, w.is_slow,
        (w.events @> ARRAY[$1::text])::boolean AS subscribed
 FROM webhooks w
 WHERE w.id = $2
@@ -53,15 +54,16 @@ type GetTargetParams struct {
 }
 
 type GetTargetRow struct {
-	ID           uuid.UUID
-	BotID        string
-	URL          string
-	Secret       []byte
-	IsActive     bool
-	FailureCount int32
-	Generation   int32
-	IsSlow       bool
-	Subscribed   bool
+	ID             uuid.UUID
+	BotID          string
+	URL            string
+	Secret         []byte
+	PreviousSecret []byte
+	IsActive       bool
+	FailureCount   int32
+	Generation     int32
+	IsSlow         bool
+	Subscribed     bool
 }
 
 // What a delivery to a webhook needs, read at the time of the attempt.
@@ -73,6 +75,7 @@ func (q *Queries) GetTarget(ctx context.Context, db DBTX, arg GetTargetParams) (
 		&i.BotID,
 		&i.URL,
 		&i.Secret,
+		&i.PreviousSecret,
 		&i.IsActive,
 		&i.FailureCount,
 		&i.Generation,
@@ -205,7 +208,8 @@ func (q *Queries) LargeBots(ctx context.Context, db DBTX, arg LargeBotsParams) (
 
 const listSubscribers = `-- name: ListSubscribers :many
 
-SELECT w.id, w.bot_id, w.url, w.secret, w.failure_count, w.generation, w.is_slow
+SELECT w.id, w.bot_id, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
+       w.failure_count, w.generation, w.is_slow
 FROM (
     SELECT $1::text[] AS bot_ids, $2::text AS event_type, $3::uuid AS after, $4::uuid AS upto, $5::text[] AS held
     OFFSET 0 -- one plan is the best for all arguments, so Postgres need not see them: planning anew takes longer than the lookup
@@ -235,7 +239,7 @@ CROSS JOIN LATERAL (
      ORDER BY s.webhook_id
      LIMIT (SELECT $6::integer))
 ) AS audience
-CROSS JOIN LATERAL (SELECT id, bot_id, url, events, secret, is_active, failure_count, generation, is_slow, disabled_at, created_at, updated_at FROM webhooks WHERE id = audience.webhook_id LIMIT 1) AS w
+CROSS JOIN LATERAL (SELECT id, bot_id, url, events, secret, is_active, failure_count, generation, is_slow, disabled_at, created_at, updated_at, previous_secret, previous_secret_until FROM webhooks WHERE id = audience.webhook_id LIMIT 1) AS w
 ORDER BY w.id
 `
 
@@ -249,13 +253,14 @@ type ListSubscribersParams struct {
 }
 
 type ListSubscribersRow struct {
-	ID           uuid.UUID
-	BotID        string
-	URL          string
-	Secret       []byte
-	FailureCount int32
-	Generation   int32
-	IsSlow       bool
+	ID             uuid.UUID
+	BotID          string
+	URL            string
+	Secret         []byte
+	PreviousSecret []byte
+	FailureCount   int32
+	Generation     int32
+	IsSlow         bool
 }
 
 // The audience of an event: every bot when its bot_ids are NULL, else those. The two are branches of a union, as one
@@ -285,6 +290,7 @@ func (q *Queries) ListSubscribers(ctx context.Context, db DBTX, arg ListSubscrib
 			&i.BotID,
 			&i.URL,
 			&i.Secret,
+			&i.PreviousSecret,
 			&i.FailureCount,
 			&i.Generation,
 			&i.IsSlow,
@@ -300,7 +306,8 @@ func (q *Queries) ListSubscribers(ctx context.Context, db DBTX, arg ListSubscrib
 }
 
 const nextOfBot = `-- name: NextOfBot :many
-SELECT w.id, w.bot_id, w.url, w.secret, w.failure_count, w.generation, w.is_slow
+SELECT w.id, w.bot_id, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
+       w.failure_count, w.generation, w.is_slow
 FROM subscriptions s
 JOIN webhooks w ON w.id = s.webhook_id
 WHERE s.bot_id = $1
@@ -322,13 +329,14 @@ type NextOfBotParams struct {
 }
 
 type NextOfBotRow struct {
-	ID           uuid.UUID
-	BotID        string
-	URL          string
-	Secret       []byte
-	FailureCount int32
-	Generation   int32
-	IsSlow       bool
+	ID             uuid.UUID
+	BotID          string
+	URL            string
+	Secret         []byte
+	PreviousSecret []byte
+	FailureCount   int32
+	Generation     int32
+	IsSlow         bool
 }
 
 // The webhooks of one bot that an event goes to and has not been sent to, in the order of their ids.
@@ -353,6 +361,7 @@ func (q *Queries) NextOfBot(ctx context.Context, db DBTX, arg NextOfBotParams) (
 			&i.BotID,
 			&i.URL,
 			&i.Secret,
+			&i.PreviousSecret,
 			&i.FailureCount,
 			&i.Generation,
 			&i.IsSlow,

@@ -2,6 +2,7 @@ package db
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -14,7 +15,11 @@ import (
 )
 
 // Keyset seals webhook secrets at rest: a Tink AEAD keyset, whose primary key seals and all of whose keys open.
-type Keyset struct{ aead tink.AEAD }
+type Keyset struct {
+	aead tink.AEAD
+	// prefix begins all that the primary key seals: Tink's version and the key's id.
+	prefix []byte
+}
 
 // NewKeyset makes a keyset of one fresh AES-256-GCM key, in the form that MATHUB_KEYSET takes: the base64 of
 // Tink's JSON. Whoever has it can read the secrets; it is printed once and kept nowhere by this program.
@@ -23,6 +28,76 @@ func NewKeyset() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return writeKeyset(handle)
+}
+
+// RotateKeyset returns the keyset with a fresh key, which seals from then on; all others still open. With later, the
+// fresh key only opens until the keyset is rotated again, which makes it the one that seals: so processes that are
+// replaced one after the other can read what each other seals.
+func RotateKeyset(s string, later bool) (string, error) {
+	handle, err := readKeyset(s)
+	if err != nil {
+		return "", err
+	}
+	primary, err := handle.Primary()
+	if err != nil {
+		return "", errKeyset
+	}
+	newest, err := handle.Entry(handle.Len() - 1)
+	if err != nil {
+		return "", errKeyset
+	}
+	waits := newest.KeyID() != primary.KeyID()
+	if waits && later {
+		return "", errors.New("the keyset has a fresh key already: once every process has this keyset, rotate it without --later")
+	}
+	manager := keyset.NewManagerFromHandle(handle)
+	id := newest.KeyID()
+	if !waits {
+		if id, err = manager.Add(aead.AES256GCMKeyTemplate()); err != nil {
+			return "", err
+		}
+	}
+	if !later {
+		if err = manager.SetPrimary(id); err != nil {
+			return "", err
+		}
+	}
+	if handle, err = manager.Handle(); err != nil {
+		return "", err
+	}
+	return writeKeyset(handle)
+}
+
+// PruneKeyset returns the keyset with the key that seals alone.
+func PruneKeyset(s string) (string, error) {
+	handle, err := readKeyset(s)
+	if err != nil {
+		return "", err
+	}
+	primary, err := handle.Primary()
+	if err != nil {
+		return "", errKeyset
+	}
+	manager := keyset.NewManagerFromHandle(handle)
+	for i := range handle.Len() {
+		entry, err := handle.Entry(i)
+		if err != nil {
+			return "", err
+		}
+		if entry.KeyID() != primary.KeyID() {
+			if err := manager.Delete(entry.KeyID()); err != nil {
+				return "", err
+			}
+		}
+	}
+	if handle, err = manager.Handle(); err != nil {
+		return "", err
+	}
+	return writeKeyset(handle)
+}
+
+func writeKeyset(handle *keyset.Handle) (string, error) {
 	var b strings.Builder
 	enc := base64.NewEncoder(base64.StdEncoding, &b)
 	if err := insecurecleartextkeyset.Write(handle, keyset.NewJSONWriter(enc)); err != nil {
@@ -36,8 +111,7 @@ func NewKeyset() (string, error) {
 
 var errKeyset = errors.New("the keyset is not one that `mathub-webhooks keyset new` printed")
 
-// ParseKeyset reads what NewKeyset made. Its error never holds a part of the keyset.
-func ParseKeyset(s string) (*Keyset, error) {
+func readKeyset(s string) (*keyset.Handle, error) {
 	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(s))
 	if err != nil || len(raw) == 0 {
 		return nil, errKeyset
@@ -46,11 +120,25 @@ func ParseKeyset(s string) (*Keyset, error) {
 	if err != nil {
 		return nil, errKeyset
 	}
+	return handle, nil
+}
+
+// ParseKeyset reads what NewKeyset made. Its error never holds a part of the keyset.
+func ParseKeyset(s string) (*Keyset, error) {
+	handle, err := readKeyset(s)
+	if err != nil {
+		return nil, err
+	}
+	primary, err := handle.Primary()
+	if err != nil {
+		return nil, errKeyset
+	}
 	primitive, err := aead.New(handle)
 	if err != nil {
 		return nil, errKeyset
 	}
-	return &Keyset{aead: primitive}, nil
+	// Tink's wire format: a version, 1, and the key's id.
+	return &Keyset{aead: primitive, prefix: binary.BigEndian.AppendUint32([]byte{1}, primary.KeyID())}, nil
 }
 
 // Seal encrypts secret and binds it to the webhook, so that a sealed secret copied to another row does not open.

@@ -54,16 +54,18 @@ type Subscription struct {
 }
 
 type Webhook struct {
-	ID           uuid.UUID
-	BotID        string
-	URL          string
-	Events       []string
-	Secret       []byte
-	IsActive     bool
-	FailureCount int32
-	Generation   int32
-	IsSlow       bool
-	DisabledAt   *time.Time
-	CreatedAt    time.Time
-	UpdatedAt    time.Time
+	ID                  uuid.UUID
+	BotID               string
+	URL                 string
+	Events              []string
+	Secret              []byte
+	IsActive            bool
+	FailureCount        int32
+	Generation          int32
+	IsSlow              bool
+	DisabledAt          *time.Time
+	CreatedAt           time.Time
+	UpdatedAt           time.Time
+	PreviousSecret      []byte
+	PreviousSecretUntil *time.Time
 }

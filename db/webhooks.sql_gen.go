@@ -26,7 +26,7 @@ const createWebhook = `-- name: CreateWebhook :one
 
 INSERT INTO webhooks (id, bot_id, url, events, secret)
 VALUES ($1, $2, $3, $4, $5)
-RETURNING id, bot_id, url, events, secret, is_active, failure_count, generation, is_slow, disabled_at, created_at, updated_at
+RETURNING id, bot_id, url, events, secret, is_active, failure_count, generation, is_slow, disabled_at, created_at, updated_at, previous_secret, previous_secret_until
 `
 
 type CreateWebhookParams struct {
@@ -60,6 +60,8 @@ func (q *Queries) CreateWebhook(ctx context.Context, db DBTX, arg CreateWebhookP
 		&i.DisabledAt,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.PreviousSecret,
+		&i.PreviousSecretUntil,
 	)
 	return i, err
 }
@@ -82,7 +84,7 @@ func (q *Queries) DeleteWebhook(ctx context.Context, db DBTX, arg DeleteWebhookP
 }
 
 const getWebhook = `-- name: GetWebhook :one
-SELECT id, bot_id, url, events, secret, is_active, failure_count, generation, is_slow, disabled_at, created_at, updated_at FROM webhooks WHERE id = $1 AND bot_id = $2
+SELECT id, bot_id, url, events, secret, is_active, failure_count, generation, is_slow, disabled_at, created_at, updated_at, previous_secret, previous_secret_until FROM webhooks WHERE id = $1 AND bot_id = $2
 `
 
 type GetWebhookParams struct {
@@ -106,12 +108,64 @@ func (q *Queries) GetWebhook(ctx context.Context, db DBTX, arg GetWebhookParams)
 		&i.DisabledAt,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.PreviousSecret,
+		&i.PreviousSecretUntil,
 	)
 	return i, err
 }
 
+const listSealedOtherwise = `-- name: ListSealedOtherwise :many
+SELECT id, secret, previous_secret, coalesce(previous_secret_until <= now(), false)::boolean AS is_over
+FROM webhooks
+WHERE id > $1
+  AND (substring(secret FROM 1 FOR 5) <> $2::bytea
+       OR substring(previous_secret FROM 1 FOR 5) <> $2::bytea
+       OR previous_secret_until <= now())
+ORDER BY id
+LIMIT $3
+`
+
+type ListSealedOtherwiseParams struct {
+	After     uuid.UUID
+	KeyPrefix []byte
+	PageSize  int32
+}
+
+type ListSealedOtherwiseRow struct {
+	ID             uuid.UUID
+	Secret         []byte
+	PreviousSecret []byte
+	IsOver         bool
+}
+
+// Webhooks with a secret that another key than that of the prefix has sealed, or with one whose overlap is over.
+func (q *Queries) ListSealedOtherwise(ctx context.Context, db DBTX, arg ListSealedOtherwiseParams) ([]ListSealedOtherwiseRow, error) {
+	rows, err := db.Query(ctx, listSealedOtherwise, arg.After, arg.KeyPrefix, arg.PageSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListSealedOtherwiseRow{}
+	for rows.Next() {
+		var i ListSealedOtherwiseRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Secret,
+			&i.PreviousSecret,
+			&i.IsOver,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listWebhooks = `-- name: ListWebhooks :many
-SELECT id, bot_id, url, events, secret, is_active, failure_count, generation, is_slow, disabled_at, created_at, updated_at FROM webhooks WHERE bot_id = $1 ORDER BY created_at, id
+SELECT id, bot_id, url, events, secret, is_active, failure_count, generation, is_slow, disabled_at, created_at, updated_at, previous_secret, previous_secret_until FROM webhooks WHERE bot_id = $1 ORDER BY created_at, id
 `
 
 func (q *Queries) ListWebhooks(ctx context.Context, db DBTX, botID string) ([]Webhook, error) {
@@ -136,6 +190,8 @@ func (q *Queries) ListWebhooks(ctx context.Context, db DBTX, botID string) ([]We
 			&i.DisabledAt,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.PreviousSecret,
+			&i.PreviousSecretUntil,
 		); err != nil {
 			return nil, err
 		}
@@ -147,37 +203,81 @@ func (q *Queries) ListWebhooks(ctx context.Context, db DBTX, botID string) ([]We
 	return items, nil
 }
 
+const reseal = `-- name: Reseal :execrows
+UPDATE webhooks
+SET secret                = $1::bytea,
+    previous_secret       = $2::bytea,
+    previous_secret_until = CASE WHEN $2::bytea IS NULL THEN NULL ELSE previous_secret_until END
+WHERE id = $3
+  AND secret IS NOT DISTINCT FROM $4::bytea
+  AND previous_secret IS NOT DISTINCT FROM $5::bytea
+`
+
+type ResealParams struct {
+	Secret            []byte
+	PreviousSecret    []byte
+	ID                uuid.UUID
+	OldSecret         []byte
+	OldPreviousSecret []byte
+}
+
+// Changes nothing when the secrets were changed meanwhile.
+func (q *Queries) Reseal(ctx context.Context, db DBTX, arg ResealParams) (int64, error) {
+	result, err := db.Exec(ctx, reseal,
+		arg.Secret,
+		arg.PreviousSecret,
+		arg.ID,
+		arg.OldSecret,
+		arg.OldPreviousSecret,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const updateWebhook = `-- name: UpdateWebhook :one
 UPDATE webhooks
 SET url           = coalesce($1, url),
     events        = coalesce($2::text[], events),
     secret        = CASE WHEN $3::boolean THEN $4::bytea ELSE secret END,
-    is_active     = coalesce($5::boolean, is_active),
-    failure_count = CASE WHEN $5::boolean THEN 0 ELSE failure_count END,
-    generation    = CASE WHEN $5::boolean THEN generation + 1 ELSE generation END,
-    disabled_at   = CASE WHEN is_active AND NOT $5::boolean THEN now() ELSE disabled_at END,
+    previous_secret = CASE
+        WHEN NOT $3::boolean THEN previous_secret
+        WHEN $5::float > 0 THEN secret
+    END,
+    previous_secret_until = CASE
+        WHEN NOT $3::boolean THEN previous_secret_until
+        WHEN $5::float > 0 AND secret IS NOT NULL THEN now() + make_interval(secs => $5::float)
+    END,
+    is_active     = coalesce($6::boolean, is_active),
+    failure_count = CASE WHEN $6::boolean THEN 0 ELSE failure_count END,
+    generation    = CASE WHEN $6::boolean THEN generation + 1 ELSE generation END,
+    disabled_at   = CASE WHEN is_active AND NOT $6::boolean THEN now() ELSE disabled_at END,
     updated_at    = now()
-WHERE id = $6 AND bot_id = $7
-RETURNING id, bot_id, url, events, secret, is_active, failure_count, generation, is_slow, disabled_at, created_at, updated_at
+WHERE id = $7 AND bot_id = $8
+RETURNING id, bot_id, url, events, secret, is_active, failure_count, generation, is_slow, disabled_at, created_at, updated_at, previous_secret, previous_secret_until
 `
 
 type UpdateWebhookParams struct {
-	URL       *string
-	Events    []string
-	SetSecret bool
-	Secret    []byte
-	IsActive  *bool
-	ID        uuid.UUID
-	BotID     string
+	URL            *string
+	Events         []string
+	SetSecret      bool
+	Secret         []byte
+	OverlapSeconds float64
+	IsActive       *bool
+	ID             uuid.UUID
+	BotID          string
 }
 
-// Changes what is given. Enabling raises the generation, so that failures which began before do not count.
+// Changes what is given. Enabling raises the generation, so that failures which began before do not count. A new secret
+// ends the overlap of the one before, or begins one.
 func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookParams) (Webhook, error) {
 	row := db.QueryRow(ctx, updateWebhook,
 		arg.URL,
 		arg.Events,
 		arg.SetSecret,
 		arg.Secret,
+		arg.OverlapSeconds,
 		arg.IsActive,
 		arg.ID,
 		arg.BotID,
@@ -196,6 +296,8 @@ func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookP
 		&i.DisabledAt,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.PreviousSecret,
+		&i.PreviousSecretUntil,
 	)
 	return i, err
 }

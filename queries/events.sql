@@ -16,7 +16,8 @@ SELECT EXISTS (SELECT FROM events WHERE id = @id);
 -- name: ListSubscribers :many
 -- A page of the webhooks an event goes to, in the order of their ids, from after @after on, without those of bots that
 -- are held back.
-SELECT w.id, w.bot_id, w.url, w.secret, w.failure_count, w.generation, w.is_slow
+SELECT w.id, w.bot_id, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
+       w.failure_count, w.generation, w.is_slow
 FROM (
     SELECT sqlc.narg('bot_ids')::text[] AS bot_ids, @event_type::text AS event_type, @after::uuid AS after, @upto::uuid AS upto, @held::text[] AS held
     OFFSET 0 -- one plan is the best for all arguments, so Postgres need not see them: planning anew takes longer than the lookup
@@ -77,7 +78,8 @@ ORDER BY audience.bot_id;
 
 -- name: NextOfBot :many
 -- The webhooks of one bot that an event goes to and has not been sent to, in the order of their ids.
-SELECT w.id, w.bot_id, w.url, w.secret, w.failure_count, w.generation, w.is_slow
+SELECT w.id, w.bot_id, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
+       w.failure_count, w.generation, w.is_slow
 FROM subscriptions s
 JOIN webhooks w ON w.id = s.webhook_id
 WHERE s.bot_id = @bot_id
@@ -107,7 +109,8 @@ ORDER BY numbered.webhook_id;
 
 -- name: GetTarget :one
 -- What a delivery to a webhook needs, read at the time of the attempt.
-SELECT w.id, w.bot_id, w.url, w.secret, w.is_active, w.failure_count, w.generation, w.is_slow,
+SELECT w.id, w.bot_id, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
+       w.is_active, w.failure_count, w.generation, w.is_slow,
        (w.events @> ARRAY[@event_type::text])::boolean AS subscribed
 FROM webhooks w
 WHERE w.id = @id;

@@ -15,11 +15,20 @@ SELECT * FROM webhooks WHERE bot_id = @bot_id ORDER BY created_at, id;
 SELECT * FROM webhooks WHERE id = @id AND bot_id = @bot_id;
 
 -- name: UpdateWebhook :one
--- Changes what is given. Enabling raises the generation, so that failures which began before do not count.
+-- Changes what is given. Enabling raises the generation, so that failures which began before do not count. A new secret
+-- ends the overlap of the one before, or begins one.
 UPDATE webhooks
 SET url           = coalesce(sqlc.narg('url'), url),
     events        = coalesce(sqlc.narg('events')::text[], events),
     secret        = CASE WHEN @set_secret::boolean THEN sqlc.narg('secret')::bytea ELSE secret END,
+    previous_secret = CASE
+        WHEN NOT @set_secret::boolean THEN previous_secret
+        WHEN @overlap_seconds::float > 0 THEN secret
+    END,
+    previous_secret_until = CASE
+        WHEN NOT @set_secret::boolean THEN previous_secret_until
+        WHEN @overlap_seconds::float > 0 AND secret IS NOT NULL THEN now() + make_interval(secs => @overlap_seconds::float)
+    END,
     is_active     = coalesce(sqlc.narg('is_active')::boolean, is_active),
     failure_count = CASE WHEN sqlc.narg('is_active')::boolean THEN 0 ELSE failure_count END,
     generation    = CASE WHEN sqlc.narg('is_active')::boolean THEN generation + 1 ELSE generation END,
@@ -30,3 +39,24 @@ RETURNING *;
 
 -- name: DeleteWebhook :execrows
 DELETE FROM webhooks WHERE id = @id AND bot_id = @bot_id;
+
+-- name: ListSealedOtherwise :many
+-- Webhooks with a secret that another key than that of the prefix has sealed, or with one whose overlap is over.
+SELECT id, secret, previous_secret, coalesce(previous_secret_until <= now(), false)::boolean AS is_over
+FROM webhooks
+WHERE id > @after
+  AND (substring(secret FROM 1 FOR 5) <> @key_prefix::bytea
+       OR substring(previous_secret FROM 1 FOR 5) <> @key_prefix::bytea
+       OR previous_secret_until <= now())
+ORDER BY id
+LIMIT @page_size;
+
+-- name: Reseal :execrows
+-- Changes nothing when the secrets were changed meanwhile.
+UPDATE webhooks
+SET secret                = sqlc.narg('secret')::bytea,
+    previous_secret       = sqlc.narg('previous_secret')::bytea,
+    previous_secret_until = CASE WHEN sqlc.narg('previous_secret')::bytea IS NULL THEN NULL ELSE previous_secret_until END
+WHERE id = @id
+  AND secret IS NOT DISTINCT FROM sqlc.narg('old_secret')::bytea
+  AND previous_secret IS NOT DISTINCT FROM sqlc.narg('old_previous_secret')::bytea;

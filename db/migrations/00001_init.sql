@@ -37,36 +37,7 @@ CREATE TABLE webhooks (
     updated_at    timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX webhooks_bot_id ON webhooks (bot_id, id);
-
--- Who hears of an event of a type: a row for each active webhook and event type, kept by the trigger below. An index on
--- webhooks.events gives no order, so that a page of a large audience, or a small audience among many webhooks, would
--- cost the reading of all.
-CREATE TABLE subscriptions (
-    webhook_id uuid NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
-    event_type text NOT NULL,
-    bot_id     text NOT NULL,
-    PRIMARY KEY (webhook_id, event_type)
-);
-CREATE INDEX subscriptions_type ON subscriptions (event_type, webhook_id) INCLUDE (bot_id);
-CREATE INDEX subscriptions_bot ON subscriptions (bot_id, event_type, webhook_id);
-
--- +goose StatementBegin
-CREATE FUNCTION keep_subscriptions() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    DELETE FROM subscriptions WHERE webhook_id = NEW.id AND NOT (NEW.is_active AND event_type = ANY (NEW.events));
-    IF NEW.is_active THEN
-        INSERT INTO subscriptions (webhook_id, event_type, bot_id)
-        SELECT DISTINCT NEW.id, unnest(NEW.events), NEW.bot_id
-        ON CONFLICT (webhook_id, event_type) DO UPDATE SET bot_id = excluded.bot_id;
-    END IF;
-    RETURN NULL;
-END;
-$$;
--- +goose StatementEnd
-CREATE TRIGGER webhooks_created AFTER INSERT ON webhooks
-    FOR EACH ROW EXECUTE FUNCTION keep_subscriptions();
-CREATE TRIGGER webhooks_changed AFTER UPDATE OF events, is_active, bot_id ON webhooks
-    FOR EACH ROW WHEN (OLD.is_active <> NEW.is_active OR OLD.events <> NEW.events OR OLD.bot_id <> NEW.bot_id) EXECUTE FUNCTION keep_subscriptions();
+CREATE INDEX webhooks_subscribed ON webhooks USING gin (events) WHERE is_active;
 
 -- An accepted event, its payload once, as the very bytes that are sent.
 -- bytea, never jsonb: jsonb changes bytes and refuses \u0000.
@@ -111,8 +82,6 @@ CREATE INDEX deliveries_event ON deliveries (webhook_id, event_id);
 -- +goose Down
 DROP TABLE deliveries;
 DROP TABLE events;
-DROP TABLE subscriptions;
 DROP TABLE webhooks;
-DROP FUNCTION keep_subscriptions;
 DROP TABLE api_keys;
 DROP TABLE bots;

@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/workflowservice/v1"
 
+	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/standalone/e2e"
 )
 
@@ -161,6 +163,9 @@ func (l *ledger) settle(t *testing.T, patience time.Duration) (repeats int) {
 			before, deadline = succeeded, time.Now().Add(patience)
 		}
 	}
+	if succeeded != wanted {
+		l.explainMissing(t)
+	}
 	require.Equal(t, wanted, succeeded, "successful deliveries recorded, of %d events to %d webhooks; %d failed", len(l.accepted), len(l.hooks), failed)
 	require.Zero(t, failed, "our own side's fault is not the receiver's failure")
 	require.Equal(t, []int{wanted, wanted}, []int{rows, pairs}, "one row an event and webhook")
@@ -196,6 +201,33 @@ func (l *ledger) settle(t *testing.T, patience time.Duration) (repeats int) {
 	require.NoError(t, db.QueryRow(t.Context(), "SELECT count(*) FROM webhooks WHERE bot_id = $1 AND NOT (is_active AND failure_count = 0)", l.bot.ID).Scan(&wrong))
 	require.Zero(t, wrong, "webhooks with a failure on their account")
 	return repeats
+}
+
+// explainMissing says where accepted events are that have not been delivered to all.
+func (l *ledger) explainMissing(t *testing.T) {
+	t.Helper()
+	rows, err := l.stack.Database(t).Query(t.Context(), `
+		SELECT a.id, (SELECT count(*) FROM events WHERE id = a.id), count(d.id) FILTER (WHERE d.success)
+		FROM unnest($1::text[]) AS a (id) LEFT JOIN deliveries d ON d.event_id = a.id
+		GROUP BY a.id HAVING count(d.id) FILTER (WHERE d.success) < $2 LIMIT 5`, l.accepted, len(l.hooks))
+	require.NoError(t, err)
+	defer rows.Close()
+	for rows.Next() {
+		var id string
+		var stored, delivered int
+		require.NoError(t, rows.Scan(&id, &stored, &delivered))
+		workflow, err := l.stack.Temporal(t).DescribeWorkflowExecution(t.Context(), emit.WorkflowID(id), "")
+		t.Logf("event %s: %d rows, %d delivered; its workflow: %v %v, task %v", id, stored, delivered, err, workflow.GetWorkflowExecutionInfo(), workflow.GetPendingWorkflowTask())
+		for history := l.stack.Temporal(t).GetWorkflowHistory(t.Context(), emit.WorkflowID(id), "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); history.HasNext(); {
+			event, err := history.Next()
+			if err != nil {
+				t.Log(err)
+				break
+			}
+			t.Log(event.EventTime.AsTime(), event.EventType)
+		}
+	}
+	require.NoError(t, rows.Err())
 }
 
 // finished waits until Temporal runs no workflow any more, or for patience until fewer: what a crash left behind has

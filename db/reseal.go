@@ -1,0 +1,71 @@
+package db
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// resealPage is how many webhooks are read at once to be sealed anew.
+const resealPage = 100
+
+// ErrDoesNotOpen is in an error of Reseal when secrets were left as they are, since no key of the keyset opens them.
+var ErrDoesNotOpen = errors.New("do not open with MATHUB_KEYSET")
+
+// Reseal seals the webhook secrets that an older key has sealed with the newest, and forgets those whose overlap is over.
+// It returns how many webhooks it changed. A secret that is replaced meanwhile is left alone.
+func Reseal(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset) (changed int, err error) {
+	q := New()
+	var stuck int
+	for after := uuid.Nil; ; {
+		page, err := q.ListSealedOtherwise(ctx, pool, ListSealedOtherwiseParams{After: after, KeyPrefix: keyset.prefix, PageSize: resealPage})
+		if err != nil {
+			return changed, fmt.Errorf("look for secrets to seal anew: %w", err)
+		}
+		for _, w := range page {
+			after = w.ID
+			secret, err := keyset.reseal(w.ID, w.Secret)
+			previous, previousErr := []byte(nil), error(nil)
+			if !w.IsOver {
+				previous, previousErr = keyset.reseal(w.ID, w.PreviousSecret)
+			}
+			if errors.Join(err, previousErr) != nil {
+				stuck++
+				continue
+			}
+			n, err := q.Reseal(ctx, pool, ResealParams{ID: w.ID, Secret: secret, PreviousSecret: previous, OldSecret: w.Secret, OldPreviousSecret: w.PreviousSecret})
+			if err != nil {
+				return changed, fmt.Errorf("store the secret of webhook %s, sealed anew: %w", w.ID, err)
+			}
+			changed += int(n)
+		}
+		if len(page) < resealPage {
+			break
+		}
+	}
+	if stuck > 0 {
+		return changed, fmt.Errorf("the secrets of %d webhooks %w", stuck, ErrDoesNotOpen)
+	}
+	return changed, nil
+}
+
+// SealedOtherwise reports whether a webhook secret is sealed with another key than the newest.
+func SealedOtherwise(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset) (bool, error) {
+	page, err := New().ListSealedOtherwise(ctx, pool, ListSealedOtherwiseParams{KeyPrefix: keyset.prefix, PageSize: 1})
+	return len(page) > 0, err
+}
+
+func (k *Keyset) reseal(webhookID uuid.UUID, sealed []byte) ([]byte, error) {
+	if sealed == nil || bytes.HasPrefix(sealed, k.prefix) {
+		return sealed, nil
+	}
+	secret, err := k.Open(webhookID, sealed)
+	if err != nil {
+		return nil, err
+	}
+	return k.Seal(webhookID, secret)
+}
