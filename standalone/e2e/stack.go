@@ -62,6 +62,8 @@ type Options struct {
 	Binary string
 	// Servers change Postgres and Temporal; Dir and TemporalArgs are set by Start.
 	Servers servers.Options
+	// Prepare, if any, is called once Postgres and Temporal run, before the database is migrated.
+	Prepare func(*Stack)
 }
 
 // Stack is a running product.
@@ -128,6 +130,9 @@ func Start(t testing.TB, options Options) *Stack {
 	for name, value := range options.Env {
 		s.env[name] = value
 	}
+	if options.Prepare != nil {
+		options.Prepare(s)
+	}
 	s.Run(t, "migrate")
 	if len(options.Apps) == 0 {
 		options.Apps = []App{{Args: []string{"serve"}}}
@@ -173,6 +178,9 @@ func (s *Stack) Temporal(t testing.TB) client.Client {
 	}
 	return c
 }
+
+// SetEnv sets a variable for the commands and the apps that are started from now on.
+func (s *Stack) SetEnv(name, value string) { s.env[name] = value }
 
 // API is a client of the first app that serves the API.
 func (s *Stack) API() *API {
