@@ -5,12 +5,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/standalone/e2e"
@@ -39,7 +41,11 @@ func TestWebhooksChangeWhileDeliveriesAreUnderWay(t *testing.T) {
 		for range n {
 			time.Sleep(15 * time.Millisecond)
 			all.Go(func() {
-				id := bot.Emit(t, e2e.Event{Type: post, BotIDs: []string{bot.ID}}).ID
+				id := uuid.NewString()
+				if err := emitPatiently(stack.API(), e2e.Event{ID: id, Type: post, BotIDs: []string{bot.ID}}); err != nil {
+					t.Error(err)
+					return
+				}
 				mu.Lock()
 				defer mu.Unlock()
 				ids = append(ids, id)
@@ -55,7 +61,10 @@ func TestWebhooksChangeWhileDeliveriesAreUnderWay(t *testing.T) {
 
 	var stream sync.WaitGroup
 	stream.Go(func() { emit(200) })
-	time.Sleep(1500 * time.Millisecond)
+	require.Eventually(t, func() bool { // all get some
+		got := receiver.All()
+		return !slices.ContainsFunc(slices.Collect(maps.Keys(hooks)), func(name string) bool { return len(got["/"+name]) < 5 })
+	}, time.Minute, 100*time.Millisecond)
 	bot.Patch(t, hooks["moved"].ID, map[string]any{"url": receiver.URL("/moved/new")})
 	bot.Patch(t, hooks["resigned"].ID, map[string]any{"secret": "new secret"})
 	bot.Delete(t, hooks["deleted"].ID)
@@ -69,7 +78,6 @@ func TestWebhooksChangeWhileDeliveriesAreUnderWay(t *testing.T) {
 	at := map[string]int{}
 	for _, name := range []string{"moved", "deleted", "disabled", "unsubscribed"} {
 		at[name] = len(receiver.Requests("/" + name))
-		require.NotZero(t, at[name])
 	}
 	emit(150)
 	for name, n := range at {
@@ -133,7 +141,7 @@ func TestWebhooksChangeWhileDeliveriesAreUnderWay(t *testing.T) {
 	}
 	failing := bot.Webhook(t, hooks["failing"].ID)
 	require.False(t, failing.IsActive)
-	require.Equal(t, 10, failing.FailureCount)
+	require.GreaterOrEqual(t, failing.FailureCount, 10) // those in flight at the tenth count as well
 	counted(t, stack)
 }
 

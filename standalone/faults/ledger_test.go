@@ -94,17 +94,22 @@ func (l *ledger) emit(t *testing.T, events int, pause time.Duration, apis ...*e2
 }
 
 func (l *ledger) emitOne(id string, api *e2e.API) error {
+	err := emitPatiently(api, e2e.Event{ID: id, Type: post, BotIDs: []string{l.bot.ID}})
+	if err == nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.accepted = append(l.accepted, id)
+	}
+	return err
+}
+
+// emitPatiently emits an event that has an id of its own again and again until it is accepted, as the contract asks.
+func emitPatiently(api *e2e.API, event e2e.Event) error {
 	for deadline := time.Now().Add(emitPatience); ; time.Sleep(50 * time.Millisecond) {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		_, err := api.TryEmit(ctx, e2e.Event{ID: id, Type: post, BotIDs: []string{l.bot.ID}})
+		_, err := api.TryEmit(ctx, event)
 		cancel()
-		if err == nil {
-			l.mu.Lock()
-			l.accepted = append(l.accepted, id)
-			l.mu.Unlock()
-			return nil
-		}
-		if time.Now().After(deadline) {
+		if err == nil || time.Now().After(deadline) {
 			return err
 		}
 	}
