@@ -3,10 +3,12 @@
 GO     ?= go
 TOOL    = $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME ?= 30s
+FUZZ     = ./webhook:FuzzParseEvent ./webhook:FuzzURLRules ./webhook:FuzzCheckSubscription ./api:FuzzCreate ./api:FuzzPatch ./api:FuzzEmit
 LDFLAGS = -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-unit test-e2e soak bench generate check-generated lint fmt vuln tidy clean
+.PHONY: help run build test test-unit test-e2e soak fuzz bench generate check-generated lint fmt vuln tidy clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +41,12 @@ test-e2e: build
 
 soak: build ## Break it for about an hour: the long forms of the fault tests
 	cd standalone && MATHUB_SOAK=1 $(GO) test -count=1 -timeout 3h -parallel 4 -v ./faults
+
+fuzz: bin/standalone ## Fuzz every target for FUZZTIME, 30s each unless told
+	@set -e; for target in $(FUZZ); do \
+		echo "$$target, $(FUZZTIME)"; \
+		bin/standalone with-servers -- $(GO) test -timeout 0 -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime $(FUZZTIME) $${target%:*}; \
+	done
 
 bench: build ## Measure the product beside its yardsticks, for half an hour, and draw docs/bench.svg
 	cd standalone && MATHUB_BENCH=1 $(GO) test -count=1 -timeout 1h -v -run TestMeasure ./bench -figures $(CURDIR)/docs/bench.json -plot $(CURDIR)/docs/bench.svg

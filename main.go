@@ -108,10 +108,11 @@ func (f logFlags) logger() *slog.Logger {
 }
 
 type apiFlags struct {
-	Addr              string `env:"MATHUB_ADDR" default:"127.0.0.1:8080" help:"Where the API listens."`
-	ServiceToken      string `env:"MATHUB_SERVICE_TOKEN" help:"The service API's bearer token; without one the service API is off."`
-	MaxWebhooksPerBot int    `env:"MATHUB_MAX_WEBHOOKS_PER_BOT" default:"${most}" help:"How many webhooks a bot may have."`
-	RateLimit         int    `env:"MATHUB_RATE_LIMIT" default:"600" help:"How many calls a bot key may make in a minute, of each process; 0: any number."`
+	Addr              string         `env:"MATHUB_ADDR" default:"127.0.0.1:8080" help:"Where the API listens."`
+	ServiceToken      string         `env:"MATHUB_SERVICE_TOKEN" help:"The service API's bearer token; without one the service API is off."`
+	MaxWebhooksPerBot int            `env:"MATHUB_MAX_WEBHOOKS_PER_BOT" default:"${most}" help:"How many webhooks a bot may have."`
+	RateLimit         int            `env:"MATHUB_RATE_LIMIT" default:"600" help:"How many calls a bot key may make in a minute, of each process; 0: any number."`
+	TrustedProxies    []netip.Prefix `env:"MATHUB_TRUSTED_PROXIES" help:"CIDRs of the proxies in front of the API, whose X-Forwarded-For names the client in the log."`
 }
 
 type workerFlags struct {
@@ -253,6 +254,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		URLRules:          webhook.URLRules{Allow: common.EgressAllow, AllowHTTP: common.EgressAllowHTTP},
 		MaxWebhooksPerBot: serveAPI.MaxWebhooksPerBot,
 		RateLimit:         serveAPI.RateLimit,
+		TrustedProxies:    serveAPI.TrustedProxies,
 		Logger:            log,
 		Version:           buildVersion(),
 	})

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -34,8 +35,8 @@ const (
 )
 
 // Config is what the API needs. All is required but ServiceToken, without which the service API is off,
-// MaxWebhooksPerBot, which is webhook.MaxWebhooksPerBot when 0, and RateLimit, the calls that a bot key may make in a
-// minute; 0: any number.
+// MaxWebhooksPerBot, which is webhook.MaxWebhooksPerBot when 0, RateLimit, the calls that a bot key may make in a
+// minute; 0: any number, and TrustedProxies, whose X-Forwarded-For is believed: of nobody when empty.
 type Config struct {
 	Pool              *pgxpool.Pool
 	Temporal          client.Client
@@ -44,6 +45,7 @@ type Config struct {
 	URLRules          webhook.URLRules
 	MaxWebhooksPerBot int
 	RateLimit         int
+	TrustedProxies    []netip.Prefix
 	Logger            *slog.Logger
 	Version           string
 }
@@ -72,7 +74,11 @@ func New(cfg Config) (http.Handler, error) {
 	router.HandleMethodNotAllowed = true
 	router.RedirectTrailingSlash = false
 	router.ContextWithFallback = true // so that a gin.Context ends with its request
-	if err := router.SetTrustedProxies(nil); err != nil {
+	proxies := make([]string, len(cfg.TrustedProxies))
+	for i, proxy := range cfg.TrustedProxies {
+		proxies[i] = proxy.String()
+	}
+	if err := router.SetTrustedProxies(proxies); err != nil {
 		return nil, err
 	}
 	router.Use(s.identify, s.recover)
@@ -103,6 +109,8 @@ func headAsGet(next http.Handler) http.Handler {
 func (s *server) identify(c *gin.Context) {
 	c.Header(requestIDHeader, uuid.NewString())
 	c.Header("X-Content-Type-Options", "nosniff")
+	c.Header("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'") // no answer is a page
+	c.Header("Referrer-Policy", "no-referrer")
 	c.Header("Cache-Control", "no-store")
 	c.Header("Server", "Mathub-Webhooks/"+s.cfg.Version)
 }

@@ -91,6 +91,33 @@ func TestCheckSubscription(t *testing.T) {
 	require.Len(t, fieldsOf(t, err), 20, "bounded")
 }
 
+// FuzzCheckSubscription holds the catalog's check to what it promises of any list, here one name a line.
+func FuzzCheckSubscription(f *testing.F) {
+	f.Add("")
+	f.Add("mention\npost.created\nmention")
+	f.Add("test\nMention\nmention \n\x00\n\xff\npost\u3002created")
+	f.Fuzz(func(t *testing.T, lines string) {
+		names := strings.Split(lines, "\n")
+		checked, err := webhook.CheckSubscription(names)
+		if err != nil {
+			require.Empty(t, checked)
+			require.LessOrEqual(t, len(fieldsOf(t, err)), 20)
+			require.Less(t, len(err.Error()), 8000)
+			return
+		}
+		seen := map[webhook.EventType]bool{}
+		for _, event := range checked {
+			require.Contains(t, names, string(event))
+			require.Contains(t, webhook.Subscribable(), event)
+			require.False(t, seen[event], "twice")
+			seen[event] = true
+		}
+		for _, name := range names {
+			require.True(t, seen[webhook.EventType(name)], "%q is missing", name)
+		}
+	})
+}
+
 // fieldsOf are the fields that an *InvalidError names.
 func fieldsOf(t *testing.T, err error) []string {
 	t.Helper()

@@ -284,6 +284,35 @@ func TestURLsOfPublicAddressesMeanTheSameInEveryNotation(t *testing.T) {
 	}
 }
 
+// TestGoodURLsAreTaken as they stand: those of real hosts, on any port, with all that RFC 3986 allows after them.
+func TestGoodURLsAreTaken(t *testing.T) {
+	hosts := []string{
+		"example.com", "hooks.example.com", "a.b.c.d.e.example.co.uk", "example.com.", "my-bot.example.dev", "xn--bcher-kva.example.com", "123.example.com",
+		"1e100.net", "a.museum", "abc123.lambda-url.eu-central-1.on.aws", "bot.herokuapp.com", "x.run.app", "8.8.8.8", "1.1.1.1:8443", "[2606:4700:4700::1111]",
+		"[2001:4860:4860::8888]:444", "example.com:443", "example.com:8080", "example.com:65535", "local.example.com", "internal.example.com", "localhost.example.com",
+		strings.Repeat("a", 63) + ".example.com", strings.Repeat("a.", 115) + "example.com",
+	}
+	paths := []string{
+		"", "/", "/hook", "/a/b/c/", "/?", "/?a=b&c=d", "/hook?token=a%20b", "/~user/hook;v=1", "/%7Buser%7D", "/a//b", "/-._~!$&'()*+,;=:@", "?x=/?",
+	}
+	cases := 0
+	for _, host := range hosts {
+		for _, path := range paths {
+			raw := "https://" + host + path
+			got, err := webhook.URLRules{}.Check(raw)
+			require.NoError(t, err, raw)
+			again, err := webhook.URLRules{}.Check(got)
+			require.NoError(t, err, got)
+			require.Equal(t, got, again)
+			if !strings.HasSuffix(host, ".") && !strings.HasSuffix(host, ":443") { // what is said twice is left away
+				require.Equal(t, raw, got)
+			}
+			cases++
+		}
+	}
+	require.Greater(t, cases, 200)
+}
+
 func TestURLRulesWithLoopbackAllowed(t *testing.T) {
 	for raw, want := range map[string]string{
 		"http://127.0.0.1:3000/x":        "http://127.0.0.1:3000/x",
