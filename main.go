@@ -3,7 +3,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,7 +18,6 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
@@ -28,6 +26,7 @@ import (
 
 	"github.com/mathub/webhooks/activities"
 	"github.com/mathub/webhooks/api"
+	"github.com/mathub/webhooks/cli"
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/egress"
 	"github.com/mathub/webhooks/webhook"
@@ -41,23 +40,10 @@ type commands struct {
 	Serve   serveCommand     `cmd:"" help:"Run the API and a worker in one process."`
 	API     apiCommand       `cmd:"" name:"api" help:"Run the API alone."`
 	Worker  workerCommand    `cmd:"" help:"Run a worker alone."`
-	Migrate migrateCommand   `cmd:"" help:"Bring the database's schema up to this version."`
-	Bot     botCommands      `cmd:"" help:"Make bots and their keys."`
-	Keyset  keysetCommands   `cmd:"" help:"Make the keys that encrypt webhook secrets."`
+	Migrate cli.Migrate      `cmd:"" help:"Bring the database's schema up to this version."`
+	Bot     cli.Bot          `cmd:"" help:"Make bots and their keys."`
+	Keyset  cli.Keyset       `cmd:"" help:"Make the keys that encrypt webhook secrets."`
 	Version kong.VersionFlag `help:"Print the version."`
-}
-
-type botCommands struct {
-	Create botCreateCommand `cmd:"" help:"Make a bot and print its id."`
-	Key    botKeyCommand    `cmd:"" help:"Make a key for a bot and print it, the only time."`
-	Keys   botKeysCommand   `cmd:"" help:"List the ids of a bot's keys, oldest first, and when they were made."`
-	Revoke botRevokeCommand `cmd:"" help:"Revoke a key of a bot, at once."`
-}
-
-type keysetCommands struct {
-	New    keysetNewCommand    `cmd:"" help:"Make a keyset and print it, for MATHUB_KEYSET."`
-	Rotate keysetRotateCommand `cmd:"" help:"Print the keyset with a fresh key, which encrypts from then on; the others still decrypt."`
-	Prune  keysetPruneCommand  `cmd:"" help:"Print the keyset without the keys that no secret in the database needs any more."`
 }
 
 func main() {
@@ -79,14 +65,6 @@ func buildVersion() string {
 		return info.Main.Version[1:]
 	}
 	return version
-}
-
-type databaseFlags struct {
-	DatabaseURL string `name:"database-url" env:"MATHUB_DATABASE_URL" required:"" help:"Postgres, such as postgres://user:password@host/mathub."`
-}
-
-type keysetFlags struct {
-	Keyset string `env:"MATHUB_KEYSET" required:"" help:"The keys that encrypt webhook secrets, as \"keyset new\" printed them."`
 }
 
 type egressFlags struct {
@@ -124,8 +102,8 @@ type adminFlags struct {
 }
 
 type commonFlags struct {
-	databaseFlags
-	keysetFlags
+	cli.DatabaseFlags
+	cli.KeysetFlags
 	egressFlags
 	logFlags
 	adminFlags
@@ -395,163 +373,4 @@ func newTemporalClient(log *slog.Logger) (client.Client, error) {
 	// Compressing took 8 % of a worker's CPU time in a profile of a burst, and the network to Temporal is near.
 	options.ConnectionOptions.GrpcCompression = &client.GrpcCompressionNone{}
 	return client.NewLazyClient(options)
-}
-
-type migrateCommand struct{ databaseFlags }
-
-func (c *migrateCommand) Run(ctx context.Context) error {
-	applied, err := db.Migrate(ctx, c.DatabaseURL)
-	for _, name := range applied {
-		fmt.Println("applied", name)
-	}
-	if err == nil && len(applied) == 0 {
-		fmt.Println("the schema is up to date")
-	}
-	return err
-}
-
-type botCreateCommand struct {
-	databaseFlags
-	Name string `arg:"" help:"The bot's name."`
-	ID   string `help:"Mathub's id of the bot; a UUIDv7 when left out."`
-	JSON bool   `help:"Print JSON."`
-}
-
-func (c *botCreateCommand) Run(ctx context.Context) error {
-	pool, err := db.Open(ctx, c.DatabaseURL)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	bot, err := api.CreateBot(ctx, pool, c.ID, c.Name)
-	if err != nil {
-		return err
-	}
-	return printed(c.JSON, bot, bot.ID)
-}
-
-type botKeyCommand struct {
-	databaseFlags
-	Bot  string `arg:"" name:"name-or-id" help:"The bot's id, or its name where only one has it."`
-	JSON bool   `help:"Print JSON."`
-}
-
-func (c *botKeyCommand) Run(ctx context.Context) error {
-	return c.withBot(ctx, c.Bot, func(pool *pgxpool.Pool, botID string) error {
-		key, err := api.CreateKey(ctx, pool, botID)
-		if err != nil {
-			return err
-		}
-		return printed(c.JSON, key, key.Key)
-	})
-}
-
-// withBot calls f with the database and the id of the bot of that name or id.
-func (c *databaseFlags) withBot(ctx context.Context, nameOrID string, f func(pool *pgxpool.Pool, botID string) error) error {
-	pool, err := db.Open(ctx, c.DatabaseURL)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	botID, err := api.FindBot(ctx, pool, nameOrID)
-	if err != nil {
-		return err
-	}
-	return f(pool, botID)
-}
-
-type botKeysCommand struct {
-	databaseFlags
-	Bot  string `arg:"" name:"name-or-id" help:"The bot's id, or its name where only one has it."`
-	JSON bool   `help:"Print JSON."`
-}
-
-func (c *botKeysCommand) Run(ctx context.Context) error {
-	return c.withBot(ctx, c.Bot, func(pool *pgxpool.Pool, botID string) error {
-		keys, err := api.ListKeys(ctx, pool, botID)
-		if err != nil {
-			return err
-		}
-		lines := make([]string, len(keys))
-		for i, key := range keys {
-			lines[i] = key.ID.String() + "  " + webhook.FormatTime(time.Time(key.CreatedAt))
-		}
-		return printed(c.JSON, keys, strings.Join(lines, "\n"))
-	})
-}
-
-type botRevokeCommand struct {
-	databaseFlags
-	Bot string    `arg:"" name:"name-or-id" help:"The bot's id, or its name where only one has it."`
-	Key uuid.UUID `arg:"" name:"key-id" help:"The key's id, as \"bot keys\" lists it."`
-}
-
-func (c *botRevokeCommand) Run(ctx context.Context) error {
-	return c.withBot(ctx, c.Bot, func(pool *pgxpool.Pool, botID string) error {
-		return api.RevokeKey(ctx, pool, botID, c.Key)
-	})
-}
-
-type keysetNewCommand struct{}
-
-func (c *keysetNewCommand) Run() error {
-	keyset, err := db.NewKeyset()
-	if err != nil {
-		return err
-	}
-	fmt.Println(keyset)
-	return nil
-}
-
-type keysetRotateCommand struct {
-	keysetFlags
-	Later bool `help:"Let the fresh key decrypt only, until the keyset is rotated once more: for several processes, which learn of it one after the other."`
-}
-
-func (c *keysetRotateCommand) Run() error {
-	keyset, err := db.RotateKeyset(c.Keyset, c.Later)
-	if err != nil {
-		return err
-	}
-	fmt.Println(keyset)
-	return nil
-}
-
-type keysetPruneCommand struct {
-	databaseFlags
-	keysetFlags
-}
-
-func (c *keysetPruneCommand) Run(ctx context.Context) error {
-	keyset, err := db.ParseKeyset(c.Keyset)
-	if err != nil {
-		return fmt.Errorf("MATHUB_KEYSET: %w", err)
-	}
-	pool, err := db.Open(ctx, c.DatabaseURL)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	needed, err := db.SealedOtherwise(ctx, pool, keyset)
-	if err != nil {
-		return err
-	}
-	if needed {
-		return errors.New("webhook secrets are still encrypted with older keys: run a worker with this keyset first, which encrypts them anew")
-	}
-	pruned, err := db.PruneKeyset(c.Keyset)
-	if err != nil {
-		return err
-	}
-	fmt.Println(pruned)
-	return nil
-}
-
-// printed writes v as JSON for machines, or the one line that a person, or a shell variable, wants.
-func printed(asJSON bool, v any, line string) error {
-	if !asJSON {
-		fmt.Println(line)
-		return nil
-	}
-	return json.NewEncoder(os.Stdout).Encode(v)
 }

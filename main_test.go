@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mathub/webhooks/cli"
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/db/dbtest"
 )
@@ -32,7 +33,7 @@ func TestWrongSettingsAreSaidBeforeAnythingBegins(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeoutCause(t.Context(), 5*time.Second, errors.New("it waited"))
 			defer cancel()
-			common := commonFlags{databaseFlags: databaseFlags{DatabaseURL: c.url}, keysetFlags: keysetFlags{Keyset: keyset}}
+			common := commonFlags{DatabaseFlags: cli.DatabaseFlags{DatabaseURL: c.url}, KeysetFlags: cli.KeysetFlags{Keyset: keyset}}
 			err := run(ctx, common, &c.api, &workerFlags{})
 			require.ErrorContains(t, err, c.want)
 			require.NotContains(t, err.Error(), "hunter2")
@@ -58,7 +59,7 @@ func TestNothingStartsWithoutTheSchema(t *testing.T) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond) // it waits, as the schema may be under way
 	defer cancel()
-	common := commonFlags{databaseFlags: databaseFlags{DatabaseURL: url}, keysetFlags: keysetFlags{Keyset: keyset}}
+	common := commonFlags{DatabaseFlags: cli.DatabaseFlags{DatabaseURL: url}, KeysetFlags: cli.KeysetFlags{Keyset: keyset}}
 	addr := "127.0.0.1:0"
 	err = run(ctx, common, &apiFlags{Addr: addr, MaxWebhooksPerBot: 1}, nil)
 	require.ErrorContains(t, err, "schema")

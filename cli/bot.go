@@ -1,0 +1,104 @@
+package cli
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/mathub/webhooks/api"
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// Bot makes bots and their keys.
+type Bot struct {
+	Create botCreateCommand `cmd:"" help:"Make a bot and print its id."`
+	Key    botKeyCommand    `cmd:"" help:"Make a key for a bot and print it, the only time."`
+	Keys   botKeysCommand   `cmd:"" help:"List the ids of a bot's keys, oldest first, and when they were made."`
+	Revoke botRevokeCommand `cmd:"" help:"Revoke a key of a bot, at once."`
+}
+
+type botCreateCommand struct {
+	DatabaseFlags
+	Name string `arg:"" help:"The bot's name."`
+	ID   string `help:"Mathub's id of the bot; a UUIDv7 when left out."`
+	JSON bool   `help:"Print JSON."`
+}
+
+func (c *botCreateCommand) Run(ctx context.Context) error {
+	pool, err := db.Open(ctx, c.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	bot, err := api.CreateBot(ctx, pool, c.ID, c.Name)
+	if err != nil {
+		return err
+	}
+	return printed(c.JSON, bot, bot.ID)
+}
+
+type botKeyCommand struct {
+	DatabaseFlags
+	Bot  string `arg:"" name:"name-or-id" help:"The bot's id, or its name where only one has it."`
+	JSON bool   `help:"Print JSON."`
+}
+
+func (c *botKeyCommand) Run(ctx context.Context) error {
+	return c.withBot(ctx, c.Bot, func(pool *pgxpool.Pool, botID string) error {
+		key, err := api.CreateKey(ctx, pool, botID)
+		if err != nil {
+			return err
+		}
+		return printed(c.JSON, key, key.Key)
+	})
+}
+
+// withBot calls f with the database and the id of the bot of that name or id.
+func (c *DatabaseFlags) withBot(ctx context.Context, nameOrID string, f func(pool *pgxpool.Pool, botID string) error) error {
+	pool, err := db.Open(ctx, c.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	botID, err := api.FindBot(ctx, pool, nameOrID)
+	if err != nil {
+		return err
+	}
+	return f(pool, botID)
+}
+
+type botKeysCommand struct {
+	DatabaseFlags
+	Bot  string `arg:"" name:"name-or-id" help:"The bot's id, or its name where only one has it."`
+	JSON bool   `help:"Print JSON."`
+}
+
+func (c *botKeysCommand) Run(ctx context.Context) error {
+	return c.withBot(ctx, c.Bot, func(pool *pgxpool.Pool, botID string) error {
+		keys, err := api.ListKeys(ctx, pool, botID)
+		if err != nil {
+			return err
+		}
+		lines := make([]string, len(keys))
+		for i, key := range keys {
+			lines[i] = key.ID.String() + "  " + webhook.FormatTime(time.Time(key.CreatedAt))
+		}
+		return printed(c.JSON, keys, strings.Join(lines, "\n"))
+	})
+}
+
+type botRevokeCommand struct {
+	DatabaseFlags
+	Bot string    `arg:"" name:"name-or-id" help:"The bot's id, or its name where only one has it."`
+	Key uuid.UUID `arg:"" name:"key-id" help:"The key's id, as \"bot keys\" lists it."`
+}
+
+func (c *botRevokeCommand) Run(ctx context.Context) error {
+	return c.withBot(ctx, c.Bot, func(pool *pgxpool.Pool, botID string) error {
+		return api.RevokeKey(ctx, pool, botID, c.Key)
+	})
+}
