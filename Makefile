@@ -8,7 +8,7 @@ FUZZ     = ./webhook:FuzzParseEvent ./webhook:FuzzURLRules ./webhook:FuzzCheckSu
 LDFLAGS = -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-unit test-e2e soak fuzz bench generate check-generated lint fmt vuln tidy clean
+.PHONY: help run build test test-unit test-e2e soak fuzz bench profile generate check-generated lint fmt vuln tidy clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ fuzz: bin/standalone ## Fuzz every target for FUZZTIME, 30s each unless told
 bench: build ## Measure the product beside its yardsticks, for half an hour, and draw docs/bench.svg
 	cd standalone && MATHUB_BENCH=1 $(GO) test -count=1 -timeout 1h -v -run TestMeasure ./bench -figures $(CURDIR)/docs/bench.json -plot $(CURDIR)/docs/bench.svg
 	cd standalone && MATHUB_BENCH=1 $(GO) test -count=1 -timeout 1h -v -run TestScale ./bench
+
+profile: build ## Show where processor time goes while events come in; keeps the profiles in bin/profiles
+	cd standalone && MATHUB_BENCH=1 $(GO) test -count=1 -timeout 10m -v -run TestProfile ./bench -profiles $(CURDIR)/bin/profiles
 
 generate: ## Make the generated code again: SQL queries, API server
 	$(TOOL) sqlc generate

@@ -32,6 +32,7 @@ var (
 	rounds   = flag.Int("rounds", 3, "how often everything is measured")
 	jsonPath = flag.String("figures", "", "file for the figures as JSON")
 	svgPath  = flag.String("plot", "", "file for a plot of them as SVG")
+	profiles = flag.String("profiles", "", "folder for TestProfile's profiles")
 )
 
 // sized is the size of a measurement, or, in the short form, a hundredth of it.
@@ -133,13 +134,13 @@ func hooks(n int) string {
 	return fmt.Sprintf("%d webhooks", n)
 }
 
-func start(t *testing.T, options servers.Options) *e2e.Stack {
+func start(t *testing.T, options servers.Options, apps ...e2e.App) *e2e.Stack {
 	options.Durable = true
 	if options.Postgres == nil {
 		options.Postgres = map[string]string{}
 	}
 	options.Postgres["shared_preload_libraries"] = "pg_stat_statements"
-	stack := e2e.Start(t, e2e.Options{Servers: options, Env: map[string]string{"MATHUB_LOG_LEVEL": "warn"}})
+	stack := e2e.Start(t, e2e.Options{Apps: apps, Servers: options, Env: map[string]string{"MATHUB_LOG_LEVEL": "warn"}})
 	track(t, stack, "none")
 	return stack
 }
