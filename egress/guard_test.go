@@ -69,11 +69,11 @@ func carriers(ip netip.Addr) []netip.Addr {
 	return found
 }
 
-// Every special address, as a literal and behind a name, on the canary's port, which listens on every address of this
-// machine.
+// Every special address, as a literal and behind a name, on the canary's port of both loopback addresses.
 func TestSpecialAddressesAreNeverConnectedTo(t *testing.T) {
 	t.Parallel()
-	canary := listen(t, ":0", serve(okResponse))
+	canary := listen(t, "127.0.0.1:0", serve(okResponse))
+	canary6 := listen(t, fmt.Sprintf("[::1]:%d", canary.Port), serve(okResponse))
 	dns := startDNS(t, nil)
 	c := New(Options{AllowHTTP: true, Resolver: dns.Resolver(), Timeout: 2 * time.Second})
 	t.Cleanup(c.Close)
@@ -133,14 +133,14 @@ func TestSpecialAddressesAreNeverConnectedTo(t *testing.T) {
 	senders.Wait()
 	require.Equal(t, cases, blocked)
 	require.Greater(t, cases, 2000)
-	require.Zero(t, canary.Accepted(), "the canary heard of it")
+	require.Zero(t, canary.Accepted()+canary6.Accepted(), "a canary heard of it")
 
 	open := newClient(t, Options{Resolver: dns.Resolver()})
 	for _, ip := range []string{"127.0.0.1", "::1"} {
 		r := post(t, open, fmt.Sprintf("http://%s:%d/", nameOf(netip.MustParseAddr(ip)), canary.Port))
 		require.True(t, r.Success(), "the canary can be reached: %s", r.Error)
 	}
-	require.Equal(t, 2, canary.Accepted())
+	require.Equal(t, 2, canary.Accepted()+canary6.Accepted())
 }
 
 // Notations that inet_aton understands are names to Go, and go to the DNS, which may say what it likes.
@@ -223,7 +223,7 @@ func TestPortsOfOtherProtocolsAreRefused(t *testing.T) {
 func TestOwnListenersAreRefused(t *testing.T) {
 	t.Parallel()
 	own := listen(t, "127.0.0.1:0", serve(okResponse))
-	everywhere := listen(t, ":0", serve(okResponse))
+	everywhere := listen(t, "127.0.0.1:0", serve(okResponse)) // as if it listened on every address
 	other := listen(t, "127.0.0.1:0", serve(okResponse))
 	addr := func(ip string, port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(ip), port) }
 	all := mustPrefixes("0.0.0.0/0", "::/0", "::ffff:0:0/96")
