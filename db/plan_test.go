@@ -84,7 +84,7 @@ func TestFrequentStatementsAreNotPlannedAnew(t *testing.T) {
 		require.NoError(t, err)
 	}
 	for name, c := range map[string]struct{ sql, arguments string }{
-		"record": {db.InsertSuccessesSQL, "'{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}'"},
+		"record": {db.InsertSuccessesSQL, "'{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}'"},
 		"lookup": {db.ListSubscribersSQL, fmt.Sprintf("NULL, 'rare', '%s', '%s', '{}', 251", uuid.Nil, uuid.Max)},
 	} {
 		_, err = conn.Conn().Prepare(t.Context(), name, c.sql)
