@@ -254,7 +254,7 @@ type Timings struct {
 	// TLS How long the handshake took.
 	TLS *float64 `json:"tls"`
 
-	// FirstByte When the response began
+	// FirstByte When the response began, counted from the beginning of the exchange.
 	FirstByte *float64 `json:"firstByte"`
 
 	// Total The whole, as `durationMs` says it.
@@ -419,6 +419,9 @@ type ServerInterface interface {
 	// EmitEvent Emit an event.
 	// (POST /api/internal/v1/events)
 	EmitEvent(c *gin.Context)
+	// Docs This document as a page to read. It loads nothing.
+	// (GET /docs)
+	Docs(c *gin.Context)
 	// Healthz Whether the process is up.
 	// (GET /healthz)
 	Healthz(c *gin.Context)
@@ -878,6 +881,19 @@ func (siw *ServerInterfaceWrapper) EmitEvent(c *gin.Context) {
 	siw.Handler.EmitEvent(c)
 }
 
+// Docs operation middleware
+func (siw *ServerInterfaceWrapper) Docs(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.Docs(c)
+}
+
 // Healthz operation middleware
 func (siw *ServerInterfaceWrapper) Healthz(c *gin.Context) {
 
@@ -949,19 +965,20 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.DELETE(options.BaseURL+"/api/bot/v1/webhooks/:id", wrapper.DeleteWebhook)
 	router.GET(options.BaseURL+"/api/bot/v1/webhooks/:id", wrapper.GetWebhook)
 	router.PATCH(options.BaseURL+"/api/bot/v1/webhooks/:id", wrapper.UpdateWebhook)
-	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/test", wrapper.TestWebhook)
 	router.GET(options.BaseURL+"/api/bot/v1/webhooks/:id/deliveries", wrapper.ListDeliveries)
 	router.GET(options.BaseURL+"/api/bot/v1/webhooks/:id/deliveries/:deliveryId", wrapper.GetDelivery)
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/deliveries/:deliveryId/redeliver", wrapper.RedeliverDelivery)
 	router.DELETE(options.BaseURL+"/api/bot/v1/webhooks/:id/recover", wrapper.CancelRecovery)
 	router.GET(options.BaseURL+"/api/bot/v1/webhooks/:id/recover", wrapper.GetRecovery)
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/recover", wrapper.RecoverWebhook)
-	router.POST(options.BaseURL+"/api/internal/v1/events", wrapper.EmitEvent)
+	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/test", wrapper.TestWebhook)
 	router.POST(options.BaseURL+"/api/internal/v1/bots", wrapper.CreateBot)
 	router.GET(options.BaseURL+"/api/internal/v1/bots/:id/keys", wrapper.ListKeys)
 	router.POST(options.BaseURL+"/api/internal/v1/bots/:id/keys", wrapper.CreateKey)
 	router.DELETE(options.BaseURL+"/api/internal/v1/bots/:id/keys/:keyId", wrapper.DeleteKey)
+	router.POST(options.BaseURL+"/api/internal/v1/events", wrapper.EmitEvent)
+	router.GET(options.BaseURL+"/docs", wrapper.Docs)
 	router.GET(options.BaseURL+"/healthz", wrapper.Healthz)
-	router.GET(options.BaseURL+"/readyz", wrapper.Readyz)
 	router.GET(options.BaseURL+"/openapi.json", wrapper.OpenAPI)
+	router.GET(options.BaseURL+"/readyz", wrapper.Readyz)
 }
