@@ -104,9 +104,9 @@ func (q *Queries) GetDeliveries(ctx context.Context, db DBTX, arg GetDeliveriesP
 const pageOfDeliveries = `-- name: PageOfDeliveries :many
 SELECT looked_at.id, looked_at.n, looked_at.wanted
 FROM (
-    SELECT d.id, row_number() OVER (ORDER BY d.seq DESC) AS n,
+    SELECT d.id, d.seq, row_number() OVER (ORDER BY d.seq DESC) AS n,
            (coalesce(d.success = $1::boolean, true)
-               AND coalesce((SELECT e.type FROM events e WHERE e.id = d.event_id) = $2::text, true))::boolean AS wanted
+               AND coalesce($2::text IS NULL OR (SELECT e.type FROM events e WHERE e.id = d.event_id) = $2::text, false))::boolean AS wanted
     FROM (
         (SELECT o.id, o.seq, o.event_id, o.success
          FROM deliveries o
@@ -122,7 +122,7 @@ FROM (
     ) AS d
 ) AS looked_at
 WHERE looked_at.wanted OR looked_at.n = $5::bigint
-ORDER BY looked_at.n
+ORDER BY looked_at.seq DESC -- not n: Postgres would not see that they come in that order, and read all
 LIMIT $6
 `
 

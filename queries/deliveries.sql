@@ -4,9 +4,9 @@
 -- failures.
 SELECT looked_at.id, looked_at.n, looked_at.wanted
 FROM (
-    SELECT d.id, row_number() OVER (ORDER BY d.seq DESC) AS n,
+    SELECT d.id, d.seq, row_number() OVER (ORDER BY d.seq DESC) AS n,
            (coalesce(d.success = sqlc.narg('success')::boolean, true)
-               AND coalesce((SELECT e.type FROM events e WHERE e.id = d.event_id) = sqlc.narg('event_type')::text, true))::boolean AS wanted
+               AND coalesce(sqlc.narg('event_type')::text IS NULL OR (SELECT e.type FROM events e WHERE e.id = d.event_id) = sqlc.narg('event_type')::text, false))::boolean AS wanted
     FROM (
         (SELECT o.id, o.seq, o.event_id, o.success
          FROM deliveries o
@@ -22,7 +22,7 @@ FROM (
     ) AS d
 ) AS looked_at
 WHERE looked_at.wanted OR looked_at.n = @most_read::bigint
-ORDER BY looked_at.n
+ORDER BY looked_at.seq DESC -- not n: Postgres would not see that they come in that order, and read all
 LIMIT @most;
 
 -- name: GetDeliveries :many
