@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"regexp"
 	"strings"
 
 	"github.com/gin-gonic/gin"
@@ -124,6 +125,25 @@ func (n node) Text() string {
 	default:
 		return fmt.Sprint(v)
 	}
+}
+
+// marks are what the descriptions use of Markdown.
+var marks = []struct {
+	pattern *regexp.Regexp
+	html    string
+}{
+	{regexp.MustCompile("`([^`]+)`"), "<code>$1</code>"},
+	{regexp.MustCompile(`\*\*([^*]+)\*\*`), "<strong>$1</strong>"},
+	{regexp.MustCompile(`\*([^*]+)\*`), "<em>$1</em>"},
+}
+
+// Prose is the node's text as HTML.
+func (n node) Prose() template.HTML {
+	text := template.HTMLEscapeString(n.Text())
+	for _, m := range marks {
+		text = m.pattern.ReplaceAllString(text, m.html)
+	}
+	return template.HTML(text) //nolint:gosec // escaped above, and our own document
 }
 
 // Type says what a schema allows, in a few words.
