@@ -290,7 +290,7 @@ func (a *Activities) exchange(ctx context.Context, t *turn, id uuid.UUID, d Deli
 	after, err := a.recorder.Record(ctx, Attempt{
 		DeliveryID: id, WebhookID: d.WebhookID, EventID: d.EventID, Number: d.Attempt, Generation: j.generation,
 		Success: resp.Success(), StatusCode: resp.StatusCode, ResponseBody: resp.Body, Error: resp.Error,
-		Duration: resp.Duration, StartedAt: resp.StartedAt,
+		Duration: resp.Duration, StartedAt: resp.StartedAt, Exchange: encodeExchange(header, resp),
 	})
 	if err != nil {
 		return resp, false, fmt.Errorf("delivery %s was made but not recorded: %w", id, err)

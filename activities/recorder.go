@@ -193,7 +193,7 @@ func (r *Recorder) successes(batch []*recording) (rest []*recording, err error) 
 			rows.Attempts, rows.Generations = append(rows.Attempts, int32(a.Number)), append(rows.Generations, a.Generation)
 			rows.StatusCodes, rows.ResponseBodies = append(rows.StatusCodes, int32(a.StatusCode)), append(rows.ResponseBodies, a.ResponseBody)
 			rows.DurationsMs, rows.AttemptedAts = append(rows.DurationsMs, int32(a.Duration.Milliseconds())), append(rows.AttemptedAts, a.StartedAt)
-			rows.Slows = append(rows.Slows, a.Duration > slowAnswer)
+			rows.Slows, rows.Exchanges = append(rows.Slows, a.Duration > slowAnswer), append(rows.Exchanges, a.Exchange)
 		}
 	}
 	if len(rows.Ids) == 0 {
@@ -337,4 +337,5 @@ func addRow(rows *db.InsertDeliveriesParams, a Attempt) {
 	rows.Errors = append(rows.Errors, a.Error)
 	rows.DurationsMs = append(rows.DurationsMs, int32(a.Duration.Milliseconds()))
 	rows.AttemptedAts = append(rows.AttemptedAts, a.StartedAt)
+	rows.Exchanges = append(rows.Exchanges, a.Exchange)
 }

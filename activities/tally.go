@@ -24,6 +24,7 @@ type Attempt struct {
 	Error        string // "" on success
 	Duration     time.Duration
 	StartedAt    time.Time
+	Exchange     []byte // of encodeExchange; nil: nothing is kept of it
 }
 
 // standing is what the failure tracking keeps of a webhook.

@@ -56,6 +56,7 @@ type server struct {
 	queries *db.Queries
 	fairUse *fairUse
 	openAPI []byte
+	docs    *docsPage
 }
 
 // New returns the API's handler.
@@ -67,7 +68,11 @@ func New(cfg Config) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("openapi.yaml: %w", err)
 	}
-	s := &server{cfg: cfg, log: cfg.Logger, queries: db.New(), fairUse: newFairUse(cfg.RateLimit), openAPI: document}
+	docs, err := newDocsPage(openAPI)
+	if err != nil {
+		return nil, fmt.Errorf("the API reference: %w", err)
+	}
+	s := &server{cfg: cfg, docs: docs, log: cfg.Logger, queries: db.New(), fairUse: newFairUse(cfg.RateLimit), openAPI: document}
 
 	gin.SetMode(gin.ReleaseMode)
 	router := gin.New()

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -11,27 +10,11 @@ import (
 
 	"github.com/mathub/webhooks/activities"
 	"github.com/mathub/webhooks/db"
-	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
 )
 
 // testTimeout covers a wait for the webhook's turn, the 5 s of the POST, and its recording.
 const testTimeout = 30 * time.Second
-
-// ListDeliveries serves GET /webhooks/:id/deliveries.
-func (s *server) ListDeliveries(c *gin.Context, id WebhookID) {
-	s.answer(c, func() (reply, error) {
-		w, err := s.owned(c, id)
-		if err != nil {
-			return reply{}, err
-		}
-		list, err := s.deliveries(c, w.ID, uuid.NullUUID{})
-		if err != nil {
-			return reply{}, err
-		}
-		return ok(list), nil
-	})
-}
 
 // TestWebhook serves POST /webhooks/:id/test.
 func (s *server) TestWebhook(c *gin.Context, id WebhookID) {
@@ -79,38 +62,9 @@ func (s *server) resulting(ctx context.Context, webhookID uuid.UUID, send func()
 	case err != nil:
 		return reply{}, temporalError(err)
 	}
-	list, err := s.deliveries(ctx, webhookID, uuid.NullUUID{UUID: deliveryID, Valid: true})
-	if err != nil {
+	row, err := s.delivery(ctx, webhookID, deliveryID)
+	if err != nil { // not found: the webhook was deleted in this very moment, with its history
 		return reply{}, err
 	}
-	if len(list) == 0 { // the webhook was deleted in this very moment, with its history
-		return reply{}, errNotFound
-	}
-	return ok(list[0]), nil
-}
-
-// deliveries reads the webhook's last deliveries, or the one of the given id.
-func (s *server) deliveries(ctx context.Context, webhookID uuid.UUID, id uuid.NullUUID) ([]Delivery, error) {
-	rows, err := s.queries.ListDeliveries(ctx, s.cfg.Pool, db.ListDeliveriesParams{
-		WebhookID: webhookID, ID: id, Most: webhook.MaxDeliveriesListed,
-	})
-	if err != nil {
-		return nil, err
-	}
-	list := make([]Delivery, len(rows))
-	for i, d := range rows {
-		list[i] = Delivery{
-			ID: d.ID, WebhookID: d.WebhookID, EventID: d.EventID, EventType: d.EventType, Payload: d.Payload,
-			Attempt: int(d.Attempt), Error: d.Error, Success: d.Success, DurationMs: int(d.DurationMs), AttemptedAt: timestamp(d.AttemptedAt),
-		}
-		if d.StatusCode != nil {
-			code := int(*d.StatusCode)
-			list[i].StatusCode = &code
-		}
-		if d.ResponseBody != nil {
-			text := strings.ToValidUTF8(string(d.ResponseBody), "\uFFFD") // a receiver may send anything
-			list[i].ResponseBody = &text
-		}
-	}
-	return list, nil
+	return ok(toDelivery(row)), nil
 }

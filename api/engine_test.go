@@ -24,6 +24,7 @@ import (
 
 	"github.com/mathub/webhooks/activities"
 	"github.com/mathub/webhooks/egress"
+	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/worker"
 	"github.com/mathub/webhooks/workflows/temporaltest"
 )
@@ -49,6 +50,11 @@ type system struct {
 
 func newSystem(t *testing.T) *system {
 	t.Helper()
+	return newSystemWith(t, nil)
+}
+
+func newSystemWith(t *testing.T, schedule webhook.Schedule) *system {
+	t.Helper()
 	temporal := temporaltest.New(t)
 	s := &system{testAPI: newAPI(t, temporal, nil), temporal: temporal}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -66,7 +72,7 @@ func newSystem(t *testing.T) *system {
 	outbound := egress.New(egress.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowHTTP: true})
 	t.Cleanup(outbound.Close)
 	w, err := worker.Start(temporal, activities.New(activities.Config{
-		Pool: s.pool, Egress: outbound, Keyset: s.keyset, Version: "test", Logger: slog.New(slog.DiscardHandler),
+		Pool: s.pool, Egress: outbound, Keyset: s.keyset, Version: "test", Logger: slog.New(slog.DiscardHandler), Schedule: schedule,
 	}))
 	require.NoError(t, err)
 	t.Cleanup(w.Stop)

@@ -91,6 +91,9 @@ type Delivery struct {
 	AttemptedAt Time `json:"attemptedAt"`
 }
 
+// DeliveryDetail A delivery with all that is kept of it.
+type DeliveryDetail = deliveryDetail
+
 // EndpointURL An https URL of a public host, without user name and fragment.
 type EndpointURL = string
 
@@ -117,6 +120,12 @@ type EventType = webhook.EventType
 
 // EventTypes Repetitions are dropped.
 type EventTypes = []EventType
+
+// HeaderField defines model for HeaderField.
+type HeaderField struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
 
 // Health defines model for Health.
 type Health struct {
@@ -218,8 +227,39 @@ type Span struct {
 	Until *time.Time `json:"until,omitempty"`
 }
 
+// Stats How the deliveries of the last 24 hours went, of the latest 10,000 of them where there are more.
+type Stats struct {
+	// Deliveries24H How many deliveries this is of.
+	Deliveries24H int `json:"deliveries24h"`
+
+	// SuccessRate24H The part of them that succeeded, to four digits. Null when there are none.
+	SuccessRate24H *float64 `json:"successRate24h"`
+
+	// P95DurationMs24H The time that 95 % of them stayed within, in milliseconds. Null when there are none.
+	P95DurationMs24H *int `json:"p95DurationMs24h"`
+}
+
 // Time RFC 3339, in UTC, with milliseconds.
 type Time = timestamp
+
+// Timings Where the time went, in milliseconds. A phase is null that did not come about or not to its end: the last one that
+// is not null was the last to succeed. On a kept-alive connection there is no dns, connect and tls.
+type Timings struct {
+	// DNS How long the name was looked up.
+	DNS *float64 `json:"dns"`
+
+	// Connect How long connecting took.
+	Connect *float64 `json:"connect"`
+
+	// TLS How long the handshake took.
+	TLS *float64 `json:"tls"`
+
+	// FirstByte When the response began, counted from the beginning of the exchange.
+	FirstByte *float64 `json:"firstByte"`
+
+	// Total The whole, as `durationMs` says it.
+	Total int `json:"total"`
+}
 
 // Webhook defines model for Webhook.
 type Webhook struct {
@@ -260,8 +300,14 @@ type WebhookChange struct {
 	URL *EndpointURL `json:"url,omitempty"`
 }
 
+// WebhookDetail defines model for WebhookDetail.
+type WebhookDetail = webhookDetail
+
 // BotID defines model for BotID.
 type BotID = string
+
+// DeliveryID defines model for DeliveryID.
+type DeliveryID = string
 
 // WebhookID defines model for WebhookID.
 type WebhookID = string
@@ -290,6 +336,21 @@ type Unauthorized = Problem
 // Unavailable defines model for Unavailable.
 type Unavailable = Problem
 
+// ListDeliveriesParams defines parameters for ListDeliveries.
+type ListDeliveriesParams struct {
+	// Success `false`: the failed ones only; `true`: the others.
+	Success *[]string `form:"success,omitempty" json:"success,omitempty"`
+
+	// EventType Those of one event type only, `test` among them.
+	EventType *[]string `form:"eventType,omitempty" json:"eventType,omitempty"`
+
+	// Before The id of one of the webhook's deliveries; those recorded before it are listed.
+	Before *[]string `form:"before,omitempty" json:"before,omitempty"`
+
+	// Limit How many to list.
+	Limit *[]string `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
 // CreateWebhookJSONRequestBody defines body for CreateWebhook for application/json ContentType.
 type CreateWebhookJSONRequestBody = NewWebhook
 
@@ -316,18 +377,21 @@ type ServerInterface interface {
 	// DeleteWebhook Delete a webhook and its history.
 	// (DELETE /api/bot/v1/webhooks/{id})
 	DeleteWebhook(c *gin.Context, id WebhookID)
-	// GetWebhook Read a webhook.
+	// GetWebhook Read a webhook, and how it has been doing.
 	// (GET /api/bot/v1/webhooks/{id})
 	GetWebhook(c *gin.Context, id WebhookID)
 	// UpdateWebhook Change what is named, and nothing else.
 	// (PATCH /api/bot/v1/webhooks/{id})
 	UpdateWebhook(c *gin.Context, id WebhookID)
-	// ListDeliveries List the last 50 deliveries, newest first.
+	// ListDeliveries List a webhook's deliveries, newest first.
 	// (GET /api/bot/v1/webhooks/{id}/deliveries)
-	ListDeliveries(c *gin.Context, id WebhookID)
+	ListDeliveries(c *gin.Context, id WebhookID, params ListDeliveriesParams)
+	// GetDelivery Read all that is kept of a delivery.
+	// (GET /api/bot/v1/webhooks/{id}/deliveries/{deliveryId})
+	GetDelivery(c *gin.Context, id WebhookID, deliveryID DeliveryID)
 	// RedeliverDelivery Send a delivery's event once more, now.
 	// (POST /api/bot/v1/webhooks/{id}/deliveries/{deliveryId}/redeliver)
-	RedeliverDelivery(c *gin.Context, id WebhookID, deliveryID string)
+	RedeliverDelivery(c *gin.Context, id WebhookID, deliveryID DeliveryID)
 	// CancelRecovery Cancel the webhook's recovery, after the delivery under way.
 	// (DELETE /api/bot/v1/webhooks/{id}/recover)
 	CancelRecovery(c *gin.Context, id WebhookID)
@@ -355,6 +419,9 @@ type ServerInterface interface {
 	// EmitEvent Emit an event.
 	// (POST /api/internal/v1/events)
 	EmitEvent(c *gin.Context)
+	// Docs This document as a page to read. It loads nothing.
+	// (GET /docs)
+	Docs(c *gin.Context)
 	// Healthz Whether the process is up.
 	// (GET /healthz)
 	Healthz(c *gin.Context)
@@ -491,6 +558,41 @@ func (siw *ServerInterfaceWrapper) ListDeliveries(c *gin.Context) {
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListDeliveriesParams
+
+	// ------------- Optional query parameter "success" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "success", c.Request.URL.Query(), &params.Success, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter success: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "eventType" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "eventType", c.Request.URL.Query(), &params.EventType, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter eventType: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "before" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "before", c.Request.URL.Query(), &params.Before, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter before: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -498,7 +600,41 @@ func (siw *ServerInterfaceWrapper) ListDeliveries(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.ListDeliveries(c, id)
+	siw.Handler.ListDeliveries(c, id, params)
+}
+
+// GetDelivery operation middleware
+func (siw *ServerInterfaceWrapper) GetDelivery(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "deliveryId" -------------
+	var deliveryID DeliveryID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "deliveryId", c.Param("deliveryId"), &deliveryID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter deliveryId: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetDelivery(c, id, deliveryID)
 }
 
 // RedeliverDelivery operation middleware
@@ -517,7 +653,7 @@ func (siw *ServerInterfaceWrapper) RedeliverDelivery(c *gin.Context) {
 	}
 
 	// ------------- Path parameter "deliveryId" -------------
-	var deliveryID string
+	var deliveryID DeliveryID
 
 	err = runtime.BindStyledParameterWithOptions("simple", "deliveryId", c.Param("deliveryId"), &deliveryID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
 	if err != nil {
@@ -745,6 +881,19 @@ func (siw *ServerInterfaceWrapper) EmitEvent(c *gin.Context) {
 	siw.Handler.EmitEvent(c)
 }
 
+// Docs operation middleware
+func (siw *ServerInterfaceWrapper) Docs(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.Docs(c)
+}
+
 // Healthz operation middleware
 func (siw *ServerInterfaceWrapper) Healthz(c *gin.Context) {
 
@@ -816,18 +965,20 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.DELETE(options.BaseURL+"/api/bot/v1/webhooks/:id", wrapper.DeleteWebhook)
 	router.GET(options.BaseURL+"/api/bot/v1/webhooks/:id", wrapper.GetWebhook)
 	router.PATCH(options.BaseURL+"/api/bot/v1/webhooks/:id", wrapper.UpdateWebhook)
-	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/test", wrapper.TestWebhook)
 	router.GET(options.BaseURL+"/api/bot/v1/webhooks/:id/deliveries", wrapper.ListDeliveries)
+	router.GET(options.BaseURL+"/api/bot/v1/webhooks/:id/deliveries/:deliveryId", wrapper.GetDelivery)
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/deliveries/:deliveryId/redeliver", wrapper.RedeliverDelivery)
 	router.DELETE(options.BaseURL+"/api/bot/v1/webhooks/:id/recover", wrapper.CancelRecovery)
 	router.GET(options.BaseURL+"/api/bot/v1/webhooks/:id/recover", wrapper.GetRecovery)
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/recover", wrapper.RecoverWebhook)
-	router.POST(options.BaseURL+"/api/internal/v1/events", wrapper.EmitEvent)
+	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/test", wrapper.TestWebhook)
 	router.POST(options.BaseURL+"/api/internal/v1/bots", wrapper.CreateBot)
 	router.GET(options.BaseURL+"/api/internal/v1/bots/:id/keys", wrapper.ListKeys)
 	router.POST(options.BaseURL+"/api/internal/v1/bots/:id/keys", wrapper.CreateKey)
 	router.DELETE(options.BaseURL+"/api/internal/v1/bots/:id/keys/:keyId", wrapper.DeleteKey)
+	router.POST(options.BaseURL+"/api/internal/v1/events", wrapper.EmitEvent)
+	router.GET(options.BaseURL+"/docs", wrapper.Docs)
 	router.GET(options.BaseURL+"/healthz", wrapper.Healthz)
-	router.GET(options.BaseURL+"/readyz", wrapper.Readyz)
 	router.GET(options.BaseURL+"/openapi.json", wrapper.OpenAPI)
+	router.GET(options.BaseURL+"/readyz", wrapper.Readyz)
 }

@@ -76,7 +76,8 @@ func (s *server) GetWebhook(c *gin.Context, id WebhookID) {
 		if err != nil {
 			return reply{}, err
 		}
-		return ok(toWebhook(w)), nil
+		detail, err := s.detail(c, w)
+		return ok(detail), err
 	})
 }
 

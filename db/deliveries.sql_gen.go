@@ -21,23 +21,37 @@ func (q *Queries) DeleteDeliveries(ctx context.Context, db DBTX, webhookID uuid.
 	return err
 }
 
-const listDeliveries = `-- name: ListDeliveries :many
-SELECT d.id, d.webhook_id, d.event_id, e.type AS event_type, e.payload, d.attempt, d.status_code, d.response_body,
-       d.error, d.success, d.duration_ms, d.attempted_at
-FROM deliveries d
-JOIN events e ON e.id = d.event_id
-WHERE d.webhook_id = $1 AND ($2::uuid IS NULL OR d.id = $2::uuid)
-ORDER BY d.seq DESC
-LIMIT $3
+const deliverySeq = `-- name: DeliverySeq :one
+SELECT seq::bigint AS seq FROM deliveries WHERE id = $1 AND webhook_id = $2
 `
 
-type ListDeliveriesParams struct {
+type DeliverySeqParams struct {
+	ID        uuid.UUID
 	WebhookID uuid.UUID
-	ID        uuid.NullUUID
-	Most      int32
 }
 
-type ListDeliveriesRow struct {
+func (q *Queries) DeliverySeq(ctx context.Context, db DBTX, arg DeliverySeqParams) (int64, error) {
+	row := db.QueryRow(ctx, deliverySeq, arg.ID, arg.WebhookID)
+	var seq int64
+	err := row.Scan(&seq)
+	return seq, err
+}
+
+const getDeliveries = `-- name: GetDeliveries :many
+SELECT d.id, d.webhook_id, d.event_id, e.type AS event_type, e.payload, d.attempt, d.status_code, d.response_body,
+       d.error, d.success, d.duration_ms, d.attempted_at, d.exchange
+FROM deliveries d
+JOIN events e ON e.id = d.event_id
+WHERE d.id = ANY ($1::uuid[]) AND d.webhook_id = $2
+ORDER BY d.seq DESC
+`
+
+type GetDeliveriesParams struct {
+	Ids       []uuid.UUID
+	WebhookID uuid.UUID
+}
+
+type GetDeliveriesRow struct {
 	ID           uuid.UUID
 	WebhookID    uuid.UUID
 	EventID      string
@@ -50,17 +64,18 @@ type ListDeliveriesRow struct {
 	Success      bool
 	DurationMs   int32
 	AttemptedAt  time.Time
+	Exchange     []byte
 }
 
-func (q *Queries) ListDeliveries(ctx context.Context, db DBTX, arg ListDeliveriesParams) ([]ListDeliveriesRow, error) {
-	rows, err := db.Query(ctx, listDeliveries, arg.WebhookID, arg.ID, arg.Most)
+func (q *Queries) GetDeliveries(ctx context.Context, db DBTX, arg GetDeliveriesParams) ([]GetDeliveriesRow, error) {
+	rows, err := db.Query(ctx, getDeliveries, arg.Ids, arg.WebhookID)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []ListDeliveriesRow{}
+	items := []GetDeliveriesRow{}
 	for rows.Next() {
-		var i ListDeliveriesRow
+		var i GetDeliveriesRow
 		if err := rows.Scan(
 			&i.ID,
 			&i.WebhookID,
@@ -74,6 +89,7 @@ func (q *Queries) ListDeliveries(ctx context.Context, db DBTX, arg ListDeliverie
 			&i.Success,
 			&i.DurationMs,
 			&i.AttemptedAt,
+			&i.Exchange,
 		); err != nil {
 			return nil, err
 		}
@@ -83,4 +99,107 @@ func (q *Queries) ListDeliveries(ctx context.Context, db DBTX, arg ListDeliverie
 		return nil, err
 	}
 	return items, nil
+}
+
+const pageOfDeliveries = `-- name: PageOfDeliveries :many
+SELECT looked_at.id, looked_at.n, looked_at.wanted
+FROM (
+    SELECT d.id, d.seq, row_number() OVER (ORDER BY d.seq DESC) AS n,
+           (coalesce(d.success = $1::boolean, true)
+               AND coalesce($2::text IS NULL OR (SELECT e.type FROM events e WHERE e.id = d.event_id) = $2::text, false))::boolean AS wanted
+    FROM (
+        (SELECT o.id, o.seq, o.event_id, o.success
+         FROM deliveries o
+         WHERE coalesce($1::boolean, true) AND o.webhook_id = $3 AND o.seq < $4::bigint
+         ORDER BY o.seq DESC
+         LIMIT $5::bigint)
+        UNION ALL
+        (SELECT o.id, o.seq, o.event_id, o.success
+         FROM deliveries o
+         WHERE NOT $1::boolean AND NOT o.success AND o.webhook_id = $3 AND o.seq < $4::bigint
+         ORDER BY o.seq DESC
+         LIMIT $5::bigint)
+    ) AS d
+) AS looked_at
+WHERE looked_at.wanted OR looked_at.n = $5::bigint
+ORDER BY looked_at.seq DESC -- not n: Postgres would not see that they come in that order, and read all
+LIMIT $6
+`
+
+type PageOfDeliveriesParams struct {
+	Success   *bool
+	EventType *string
+	WebhookID uuid.UUID
+	Before    int64
+	MostRead  int64
+	Most      int32
+}
+
+type PageOfDeliveriesRow struct {
+	ID     uuid.UUID
+	N      int64
+	Wanted bool
+}
+
+// The deliveries of a webhook recorded before @before (a seq), newest first, that are wanted; and, wanted or not, the
+// one numbered @most_read: no more than so many are looked at. NULL wants any. The two branches are for the index of the
+// failures.
+func (q *Queries) PageOfDeliveries(ctx context.Context, db DBTX, arg PageOfDeliveriesParams) ([]PageOfDeliveriesRow, error) {
+	rows, err := db.Query(ctx, pageOfDeliveries,
+		arg.Success,
+		arg.EventType,
+		arg.WebhookID,
+		arg.Before,
+		arg.MostRead,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []PageOfDeliveriesRow{}
+	for rows.Next() {
+		var i PageOfDeliveriesRow
+		if err := rows.Scan(&i.ID, &i.N, &i.Wanted); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const recentStats = `-- name: RecentStats :one
+SELECT count(*) AS deliveries, count(*) FILTER (WHERE success) AS successes,
+       coalesce(percentile_disc(0.95) WITHIN GROUP (ORDER BY duration_ms), 0)::integer AS p95_duration_ms
+FROM (
+    SELECT success, duration_ms, attempted_at
+    FROM deliveries
+    WHERE webhook_id = $1
+    ORDER BY seq DESC
+    LIMIT $2
+) AS latest
+WHERE attempted_at > $3
+`
+
+type RecentStatsParams struct {
+	WebhookID uuid.UUID
+	MostRead  int32
+	Since     time.Time
+}
+
+type RecentStatsRow struct {
+	Deliveries    int64
+	Successes     int64
+	P95DurationMs int32
+}
+
+// Of a webhook's deliveries since @since, but of the latest @most_read only. p95 is 0 where there are none.
+func (q *Queries) RecentStats(ctx context.Context, db DBTX, arg RecentStatsParams) (RecentStatsRow, error) {
+	row := db.QueryRow(ctx, recentStats, arg.WebhookID, arg.MostRead, arg.Since)
+	var i RecentStatsRow
+	err := row.Scan(&i.Deliveries, &i.Successes, &i.P95DurationMs)
+	return i, err
 }

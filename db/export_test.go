@@ -2,6 +2,8 @@ package db
 
 // The text of queries, for tests that ask Postgres how it carries them out.
 const (
-	ListSubscribersSQL = listSubscribers
-	InsertSuccessesSQL = insertSuccesses
+	ListSubscribersSQL  = listSubscribers
+	InsertSuccessesSQL  = insertSuccesses
+	PageOfDeliveriesSQL = pageOfDeliveries
+	RecentStatsSQL      = recentStats
 )

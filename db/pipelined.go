@@ -18,7 +18,7 @@ func (q *Queries) RecordSuccesses(ctx context.Context, pool *pgxpool.Pool, locks
 	b := new(pgx.Batch)
 	b.Queue(lockWebhooks, locks.Exclusive, locks.Shared)
 	b.Queue(insertSuccesses, rows.Ids, rows.WebhookIds, rows.EventIds, rows.Attempts, rows.Generations, rows.StatusCodes,
-		rows.ResponseBodies, rows.DurationsMs, rows.AttemptedAts, rows.Slows).Query(func(answer pgx.Rows) (err error) {
+		rows.ResponseBodies, rows.DurationsMs, rows.AttemptedAts, rows.Slows, rows.Exchanges).Query(func(answer pgx.Rows) (err error) {
 		recorded, err = pgx.CollectRows(answer, pgx.RowTo[uuid.UUID])
 		return err
 	})

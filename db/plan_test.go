@@ -3,6 +3,7 @@ package db_test
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"testing"
 
 	"github.com/google/uuid"
@@ -84,7 +85,7 @@ func TestFrequentStatementsAreNotPlannedAnew(t *testing.T) {
 		require.NoError(t, err)
 	}
 	for name, c := range map[string]struct{ sql, arguments string }{
-		"record": {db.InsertSuccessesSQL, "'{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}'"},
+		"record": {db.InsertSuccessesSQL, "'{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}'"},
 		"lookup": {db.ListSubscribersSQL, fmt.Sprintf("NULL, 'rare', '%s', '%s', '{}', 251", uuid.Nil, uuid.Max)},
 	} {
 		_, err = conn.Conn().Prepare(t.Context(), name, c.sql)
@@ -134,4 +135,56 @@ func TestSubscriptionsFollowTheWebhooks(t *testing.T) {
 	require.Equal(t, []string{"four"}, types())
 	run("DELETE FROM webhooks")
 	require.Empty(t, types())
+}
+
+// TestTheHistoryIsReadFromIndexes: the last failures are found among any number of successes, and statistics and filters
+// read no more of a long history than they may; whether Postgres plans for the very arguments or for any.
+func TestTheHistoryIsReadFromIndexes(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	conn, err := pool.Acquire(t.Context())
+	require.NoError(t, err)
+	defer conn.Release()
+	id := uuid.New()
+	for _, statement := range []string{
+		"INSERT INTO events (id, type, payload, run_id) SELECT 'e' || n, 'common', '{}', 'run' FROM generate_series(0, 999) n",
+		fmt.Sprintf(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, duration_ms, attempted_at)
+			SELECT gen_random_uuid(), '%s', 'e' || n %% 1000, n, 0, n %% 1000 <> 0, 1, now() FROM generate_series(1, 60000) n ORDER BY n`, id),
+		"VACUUM ANALYZE deliveries, events",
+	} {
+		_, err := conn.Exec(t.Context(), statement)
+		require.NoError(t, err)
+	}
+	for name, sql := range map[string]string{"page": db.PageOfDeliveriesSQL, "stats": db.RecentStatsSQL} {
+		_, err = conn.Conn().Prepare(t.Context(), name, sql)
+		require.NoError(t, err)
+	}
+	for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
+		_, err := conn.Exec(t.Context(), "SET plan_cache_mode = "+mode)
+		require.NoError(t, err)
+		for name, c := range map[string]struct {
+			execute string
+			rows    float64
+			most    int // blocks
+		}{
+			"the newest":          {fmt.Sprintf("page (NULL, NULL, '%s', %d, 10000, 51)", id, math.MaxInt64), 51, 200},
+			"the last failures":   {fmt.Sprintf("page (false, NULL, '%s', %d, 10000, 51)", id, math.MaxInt64), 51, 400},
+			"none of an event":    {fmt.Sprintf("page (NULL, 'rare', '%s', %d, 10000, 51)", id, math.MaxInt64), 1, 45_000},
+			"failures of none":    {fmt.Sprintf("page (false, 'rare', '%s', %d, 10000, 51)", id, math.MaxInt64), 0, 400},
+			"the day's statistic": {fmt.Sprintf("stats ('%s', 10000, now() - interval '1 day')", id), 1, 1000},
+		} {
+			var explained []byte
+			require.NoError(t, conn.QueryRow(t.Context(), "EXPLAIN (ANALYZE, BUFFERS, FORMAT json) EXECUTE "+c.execute, pgx.QueryExecModeSimpleProtocol).Scan(&explained))
+			var plans []struct {
+				Plan struct {
+					Rows float64 `json:"Actual Rows"`
+					Hit  int     `json:"Shared Hit Blocks"`
+					Read int     `json:"Shared Read Blocks"`
+				}
+			}
+			require.NoError(t, json.Unmarshal(explained, &plans))
+			require.InDelta(t, c.rows, plans[0].Plan.Rows, 0.1, name)
+			require.LessOrEqual(t, plans[0].Plan.Hit+plans[0].Plan.Read, c.most, "%s, %s: %s", name, mode, explained)
+		}
+	}
 }

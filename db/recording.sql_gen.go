@@ -66,15 +66,15 @@ func (q *Queries) ExistingDeliveries(ctx context.Context, db DBTX, ids []uuid.UU
 }
 
 const insertDeliveries = `-- name: InsertDeliveries :exec
-INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, status_code, response_body, error, duration_ms, attempted_at)
-SELECT d.id, d.webhook_id, d.event_id, d.attempt, d.generation, d.success, NULLIF(d.status_code, 0), d.response_body, NULLIF(d.error, ''), d.duration_ms, d.attempted_at
+INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, status_code, response_body, error, duration_ms, attempted_at, exchange)
+SELECT d.id, d.webhook_id, d.event_id, d.attempt, d.generation, d.success, NULLIF(d.status_code, 0), d.response_body, NULLIF(d.error, ''), d.duration_ms, d.attempted_at, d.exchange
 FROM (
     SELECT unnest($1::uuid[]) AS id, unnest($2::uuid[]) AS webhook_id, unnest($3::text[]) AS event_id,
            unnest($4::integer[]) AS attempt, unnest($5::integer[]) AS generation,
            unnest($6::boolean[]) AS success, unnest($7::integer[]) AS status_code,
            unnest($8::bytea[]) AS response_body, unnest($9::text[]) AS error,
            unnest($10::integer[]) AS duration_ms, unnest($11::timestamptz[]) AS attempted_at,
-           generate_series(1, cardinality($1::uuid[])) AS n
+           unnest($12::bytea[]) AS exchange, generate_series(1, cardinality($1::uuid[])) AS n
 ) AS d
 ORDER BY d.n
 ON CONFLICT (id) DO NOTHING
@@ -92,6 +92,7 @@ type InsertDeliveriesParams struct {
 	Errors         []string
 	DurationsMs    []int32
 	AttemptedAts   []time.Time
+	Exchanges      [][]byte
 }
 
 func (q *Queries) InsertDeliveries(ctx context.Context, db DBTX, arg InsertDeliveriesParams) error {
@@ -107,24 +108,26 @@ func (q *Queries) InsertDeliveries(ctx context.Context, db DBTX, arg InsertDeliv
 		arg.Errors,
 		arg.DurationsMs,
 		arg.AttemptedAts,
+		arg.Exchanges,
 	)
 	return err
 }
 
 const insertSuccesses = `-- name: InsertSuccesses :many
-INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, status_code, response_body, duration_ms, attempted_at)
-SELECT d.id, d.webhook_id, d.event_id, d.attempt, d.generation, true, d.status_code, d.response_body, d.duration_ms, d.attempted_at
+INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, status_code, response_body, duration_ms, attempted_at, exchange)
+SELECT d.id, d.webhook_id, d.event_id, d.attempt, d.generation, true, d.status_code, d.response_body, d.duration_ms, d.attempted_at, d.exchange
 FROM (
     SELECT unnest(p.ids) AS id, unnest(p.webhook_ids) AS webhook_id, unnest(p.event_ids) AS event_id, unnest(p.attempts) AS attempt,
            unnest(p.generations) AS generation, unnest(p.status_codes) AS status_code, unnest(p.response_bodies) AS response_body,
            unnest(p.durations_ms) AS duration_ms, unnest(p.attempted_ats) AS attempted_at, unnest(p.slows) AS slow,
-           generate_series(1, cardinality(p.ids)) AS n
+           unnest(p.exchanges) AS exchange, generate_series(1, cardinality(p.ids)) AS n
     -- OFFSET 0: Postgres must not see how long the arrays are, or it would plan anew each time, which takes longer than
     -- the insert does.
     FROM (
         SELECT $1::uuid[] AS ids, $2::uuid[] AS webhook_ids, $3::text[] AS event_ids, $4::integer[] AS attempts,
                $5::integer[] AS generations, $6::integer[] AS status_codes, $7::bytea[] AS response_bodies,
-               $8::integer[] AS durations_ms, $9::timestamptz[] AS attempted_ats, $10::boolean[] AS slows
+               $8::integer[] AS durations_ms, $9::timestamptz[] AS attempted_ats, $10::boolean[] AS slows,
+               $11::bytea[] AS exchanges
         OFFSET 0
     ) AS p
 ) AS d
@@ -145,6 +148,7 @@ type InsertSuccessesParams struct {
 	DurationsMs    []int32
 	AttemptedAts   []time.Time
 	Slows          []bool
+	Exchanges      [][]byte
 }
 
 // The successes that change nothing about their webhook, which is nearly all of them; the ids of those are returned.
@@ -160,6 +164,7 @@ func (q *Queries) InsertSuccesses(ctx context.Context, db DBTX, arg InsertSucces
 		arg.DurationsMs,
 		arg.AttemptedAts,
 		arg.Slows,
+		arg.Exchanges,
 	)
 	if err != nil {
 		return nil, err

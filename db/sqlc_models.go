@@ -36,6 +36,7 @@ type Delivery struct {
 	Error        *string
 	DurationMs   int32
 	AttemptedAt  time.Time
+	Exchange     []byte
 }
 
 type Event struct {

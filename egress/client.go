@@ -156,6 +156,10 @@ type Response struct {
 	// Error is empty on success, else the short cause: "timeout", "connection refused", "tls: certificate expired",
 	// "HTTP 503" … It holds nothing of the URL, the request or the response.
 	Error string
+	// Header is the response's, whole, as net/http read it; nil where no response came. It is at most 32 KiB.
+	Header http.Header
+	// Timings say where the time went.
+	Timings Timings
 	// StartedAt is when the exchange began, after any wait for its turn.
 	StartedAt time.Time
 	// Duration is how long the exchange took.
@@ -172,9 +176,10 @@ var errTimeout = errors.New("egress: attempt timed out")
 type exchange struct {
 	// Context carries the exchange's end to the dialer, which net/http would let go on after it.
 	context.Context
+	began     time.Time
 	resolving atomic.Bool // a name is being looked up
 	reused    atomic.Bool // the connection had served before
-	answered  atomic.Bool // a byte of the response has come
+	phases
 }
 
 type exchangeKey struct{}
@@ -240,20 +245,20 @@ func withoutIdempotencyKey(h http.Header) http.Header {
 func (c *Client) exchange(ctx context.Context, u *url.URL, header http.Header, body []byte) (Response, error) {
 	limited, cancel := context.WithTimeoutCause(ctx, c.timeout, errTimeout)
 	defer cancel()
-	e := &exchange{Context: limited}
+	e := &exchange{Context: limited, began: time.Now()}
 	traced := httptrace.WithClientTrace(e, &httptrace.ClientTrace{
 		GotConn:              func(info httptrace.GotConnInfo) { e.reused.Store(info.Reused) },
-		GotFirstResponseByte: func() { e.answered.Store(true) },
+		GotFirstResponseByte: func() { e.firstByte.end(e.began) },
 	})
 	response, err := c.pooled.RoundTrip(newRequest(traced, u, header, body)) //nolint:bodyclose // read closes it
-	if err != nil && e.reused.Load() && !e.answered.Load() && limited.Err() == nil && closedByPeer(err) {
+	if err != nil && e.reused.Load() && !e.firstByte.ended() && limited.Err() == nil && closedByPeer(err) {
 		// The receiver had closed, or was just closing, a connection kept from before. That is no answer to this
 		// delivery, so it gets one on a new connection, within the same time.
 		response, err = c.fresh.RoundTrip(newRequest(traced, u, header, body)) //nolint:bodyclose // as above
 	}
 	if err != nil {
 		text, err := e.fault(err)
-		return Response{Error: text}, err
+		return Response{Error: text, Timings: e.timings()}, err
 	}
 	return c.read(e, cancel, response)
 }
@@ -312,6 +317,8 @@ func (c *Client) read(e *exchange, cancel context.CancelFunc, response *http.Res
 	r := Response{
 		StatusCode: response.StatusCode,
 		Body:       append(make([]byte, 0, n), buffer[:n]...),
+		Header:     response.Header,
+		Timings:    e.timings(),
 		Error:      text,
 	}
 	if r.StatusCode < 200 || r.StatusCode > 299 {

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/mathub/webhooks/webhook"
 )
@@ -95,11 +96,26 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 		Resolver:  d.resolver,
 		KeepAlive: -1, // an exchange has its own end, and idle connections are closed after 30 s
 	}
-	return dial.DialContext(httptrace.WithClientTrace(e.Context, &httptrace.ClientTrace{
+	began, connecting := time.Now(), time.Time{}
+	conn, err := dial.DialContext(httptrace.WithClientTrace(e.Context, &httptrace.ClientTrace{
 		DNSStart: func(httptrace.DNSStartInfo) { e.resolving.Store(true) },
-		// A lookup that the exchange's end has cut off stays the place where it ended.
-		DNSDone: func(info httptrace.DNSDoneInfo) { e.resolving.Store(info.Err != nil) },
+		DNSDone: func(info httptrace.DNSDoneInfo) {
+			// A lookup that the exchange's end has cut off stays the place where it ended.
+			e.resolving.Store(info.Err != nil)
+			if info.Err == nil {
+				e.dns.end(began)
+				connecting = time.Now()
+			}
+		},
 	}), network, d.absolute(address))
+	if err != nil {
+		return nil, err
+	}
+	if connecting.IsZero() { // there was no name to look up
+		connecting = began
+	}
+	e.connect.end(connecting)
+	return conn, nil
 }
 
 // DialTLSContext connects and shakes hands on behalf of an exchange, and gives up when that ends. Left to net/http, a
@@ -117,10 +133,12 @@ func (d *dialer) DialTLSContext(ctx context.Context, network, address string) (n
 	config := d.tls.Clone()
 	config.ServerName = strings.TrimSuffix(host, ".")
 	conn := tls.Client(raw, config)
-	if err := conn.HandshakeContext(ctx.Value(exchangeKey{}).(*exchange)); err != nil {
+	e, began := ctx.Value(exchangeKey{}).(*exchange), time.Now()
+	if err := conn.HandshakeContext(e); err != nil {
 		_ = raw.Close()
 		return nil, err
 	}
+	e.tls.end(began)
 	return conn, nil
 }
 

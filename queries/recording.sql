@@ -34,19 +34,20 @@ SELECT id FROM deliveries WHERE id = ANY (@ids::uuid[]);
 
 -- name: InsertSuccesses :many
 -- The successes that change nothing about their webhook, which is nearly all of them; the ids of those are returned.
-INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, status_code, response_body, duration_ms, attempted_at)
-SELECT d.id, d.webhook_id, d.event_id, d.attempt, d.generation, true, d.status_code, d.response_body, d.duration_ms, d.attempted_at
+INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, status_code, response_body, duration_ms, attempted_at, exchange)
+SELECT d.id, d.webhook_id, d.event_id, d.attempt, d.generation, true, d.status_code, d.response_body, d.duration_ms, d.attempted_at, d.exchange
 FROM (
     SELECT unnest(p.ids) AS id, unnest(p.webhook_ids) AS webhook_id, unnest(p.event_ids) AS event_id, unnest(p.attempts) AS attempt,
            unnest(p.generations) AS generation, unnest(p.status_codes) AS status_code, unnest(p.response_bodies) AS response_body,
            unnest(p.durations_ms) AS duration_ms, unnest(p.attempted_ats) AS attempted_at, unnest(p.slows) AS slow,
-           generate_series(1, cardinality(p.ids)) AS n
+           unnest(p.exchanges) AS exchange, generate_series(1, cardinality(p.ids)) AS n
     -- OFFSET 0: Postgres must not see how long the arrays are, or it would plan anew each time, which takes longer than
     -- the insert does.
     FROM (
         SELECT @ids::uuid[] AS ids, @webhook_ids::uuid[] AS webhook_ids, @event_ids::text[] AS event_ids, @attempts::integer[] AS attempts,
                @generations::integer[] AS generations, @status_codes::integer[] AS status_codes, @response_bodies::bytea[] AS response_bodies,
-               @durations_ms::integer[] AS durations_ms, @attempted_ats::timestamptz[] AS attempted_ats, @slows::boolean[] AS slows
+               @durations_ms::integer[] AS durations_ms, @attempted_ats::timestamptz[] AS attempted_ats, @slows::boolean[] AS slows,
+               @exchanges::bytea[] AS exchanges
         OFFSET 0
     ) AS p
 ) AS d
@@ -56,15 +57,15 @@ ON CONFLICT (id) DO NOTHING
 RETURNING id;
 
 -- name: InsertDeliveries :exec
-INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, status_code, response_body, error, duration_ms, attempted_at)
-SELECT d.id, d.webhook_id, d.event_id, d.attempt, d.generation, d.success, NULLIF(d.status_code, 0), d.response_body, NULLIF(d.error, ''), d.duration_ms, d.attempted_at
+INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, status_code, response_body, error, duration_ms, attempted_at, exchange)
+SELECT d.id, d.webhook_id, d.event_id, d.attempt, d.generation, d.success, NULLIF(d.status_code, 0), d.response_body, NULLIF(d.error, ''), d.duration_ms, d.attempted_at, d.exchange
 FROM (
     SELECT unnest(@ids::uuid[]) AS id, unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@event_ids::text[]) AS event_id,
            unnest(@attempts::integer[]) AS attempt, unnest(@generations::integer[]) AS generation,
            unnest(@successes::boolean[]) AS success, unnest(@status_codes::integer[]) AS status_code,
            unnest(@response_bodies::bytea[]) AS response_body, unnest(@errors::text[]) AS error,
            unnest(@durations_ms::integer[]) AS duration_ms, unnest(@attempted_ats::timestamptz[]) AS attempted_at,
-           generate_series(1, cardinality(@ids::uuid[])) AS n
+           unnest(@exchanges::bytea[]) AS exchange, generate_series(1, cardinality(@ids::uuid[])) AS n
 ) AS d
 ORDER BY d.n
 ON CONFLICT (id) DO NOTHING;

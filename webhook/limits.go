@@ -16,8 +16,12 @@ const (
 	// first lines, little enough that an answer can be stored with every delivery.
 	MaxResponseBody = 4096
 
-	// MaxDeliveriesListed is how many deliveries of a webhook the history call shows.
+	// MaxDeliveriesListed is how many deliveries of a webhook the history call shows at once.
 	MaxDeliveriesListed = 50
+
+	// MaxDeliveriesRead is how many deliveries of a webhook one call reads: to find those that a filter asks for, or to
+	// make statistics of. Postgres reads so many in some ten milliseconds.
+	MaxDeliveriesRead = 10_000
 
 	// MaxWebhooksPerBot is the default for how many webhooks a bot may have; it bounds what one bot's fan-out costs.
 	MaxWebhooksPerBot = 50

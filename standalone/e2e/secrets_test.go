@@ -82,7 +82,7 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 		return answer.Status
 	}
 	hooks := "/api/bot/v1/webhooks"
-	for _, path := range []string{hooks, hooks + "/" + hook.ID, hooks + "/" + hook.ID + "/deliveries", hooks + "/" + failing.ID + "/recover"} {
+	for _, path := range []string{hooks, hooks + "/" + hook.ID, hooks + "/" + hook.ID + "/deliveries", hooks + "/" + hook.ID + "/deliveries/" + delivery.ID, hooks + "/" + failing.ID + "/recover"} {
 		require.Equal(t, http.StatusOK, ask(http.MethodGet, path, bot.Key, nil))
 	}
 	// What is wrong about a secret is said without it.

@@ -1,0 +1,255 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+
+	"github.com/mathub/webhooks/activities"
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/webhook"
+	"github.com/mathub/webhooks/workflows"
+)
+
+// plannedTimeout bounds the wait for a worker that says when the next attempt is due. The rest of the answer does not
+// need it.
+const plannedTimeout = 2 * time.Second
+
+// ListDeliveries serves GET /webhooks/:id/deliveries.
+func (s *server) ListDeliveries(c *gin.Context, id WebhookID, _ ListDeliveriesParams) {
+	s.answer(c, func() (reply, error) {
+		w, err := s.owned(c, id)
+		if err != nil {
+			return reply{}, err
+		}
+		page, query, err := s.readPage(c, w.ID)
+		if err != nil {
+			return reply{}, err
+		}
+		found, err := s.queries.PageOfDeliveries(c, s.cfg.Pool, page)
+		if err != nil {
+			return reply{}, err
+		}
+		ids, last := turnPage(found, page)
+		rows, err := s.queries.GetDeliveries(c, s.cfg.Pool, db.GetDeliveriesParams{Ids: ids, WebhookID: w.ID})
+		if err != nil {
+			return reply{}, err
+		}
+		list := make([]Delivery, len(rows))
+		for i, row := range rows {
+			list[i] = toDelivery(row)
+		}
+		if last != nil {
+			query.Set("before", last.String())
+			c.Header("Link", fmt.Sprintf(`<%s?%s>; rel="next"`, c.Request.URL.EscapedPath(), query.Encode()))
+		}
+		return ok(list), nil
+	})
+}
+
+// readPage reads which part of the history is asked for: its Most is one more than that, which tells whether there is a
+// next page. query is what was asked, for the link to it.
+func (s *server) readPage(c *gin.Context, webhookID uuid.UUID) (page db.PageOfDeliveriesParams, query url.Values, err error) {
+	q, err := readQuery(c, "success", "eventType", "before", "limit")
+	if err != nil {
+		return page, nil, err
+	}
+	page = db.PageOfDeliveriesParams{
+		WebhookID: webhookID, Before: math.MaxInt64, MostRead: webhook.MaxDeliveriesRead,
+		Success: q.boolean("success"), EventType: q.eventType("eventType"), Most: int32(q.integer("limit", 1, webhook.MaxDeliveriesListed) + 1),
+	}
+	if text, given := q.text("before"); given {
+		seq, err := s.seqOf(c, webhookID, text)
+		switch {
+		case err == nil:
+			page.Before = seq
+		case asError(err).code == notFound:
+			q.fault("before", "must be the id of a delivery of this webhook, one that is still kept")
+		default:
+			return page, nil, err
+		}
+	}
+	return page, q.values, q.err()
+}
+
+func (s *server) seqOf(ctx context.Context, webhookID uuid.UUID, deliveryID string) (int64, error) {
+	id, err := parseID(deliveryID)
+	if err != nil {
+		return 0, err
+	}
+	seq, err := s.queries.DeliverySeq(ctx, s.cfg.Pool, db.DeliverySeqParams{ID: id, WebhookID: webhookID})
+	return seq, orNotFound(err)
+}
+
+// turnPage returns what is to be shown of what was found, and where the next page begins: after the last one shown, or
+// after the last one looked at; nil: there is none.
+func turnPage(found []db.PageOfDeliveriesRow, page db.PageOfDeliveriesParams) (ids []uuid.UUID, last *uuid.UUID) {
+	most := int(page.Most) - 1
+	if len(found) > most {
+		found, last = found[:most], &found[most-1].ID
+	} else if n := len(found); n > 0 && found[n-1].N == page.MostRead {
+		last = &found[n-1].ID
+	}
+	for _, d := range found {
+		if d.Wanted {
+			ids = append(ids, d.ID)
+		}
+	}
+	return ids, last
+}
+
+// deliveryDetail is a delivery with all that is kept of it.
+type deliveryDetail struct {
+	Delivery
+	RequestHeaders  []HeaderField `json:"requestHeaders"`
+	ResponseHeaders []HeaderField `json:"responseHeaders"`
+	Timings         *Timings      `json:"timings"`
+	NextAttempt     *int          `json:"nextAttempt"`
+	NextAttemptAt   *timestamp    `json:"nextAttemptAt"`
+	NextAttemptNote string        `json:"nextAttemptNote,omitempty"`
+}
+
+// GetDelivery serves GET /webhooks/:id/deliveries/:deliveryId.
+func (s *server) GetDelivery(c *gin.Context, id WebhookID, deliveryID DeliveryID) {
+	s.answer(c, func() (reply, error) {
+		w, err := s.owned(c, id)
+		if err != nil {
+			return reply{}, err
+		}
+		parsed, err := parseID(deliveryID)
+		if err != nil {
+			return reply{}, err
+		}
+		row, err := s.delivery(c, w.ID, parsed)
+		if err != nil {
+			return reply{}, err
+		}
+		detail := deliveryDetail{Delivery: toDelivery(row)}
+		if err := detail.addExchange(row); err != nil {
+			return reply{}, err
+		}
+		s.addPlanned(c, &detail)
+		return ok(detail), nil
+	})
+}
+
+func (s *server) delivery(ctx context.Context, webhookID, id uuid.UUID) (db.GetDeliveriesRow, error) {
+	rows, err := s.queries.GetDeliveries(ctx, s.cfg.Pool, db.GetDeliveriesParams{Ids: []uuid.UUID{id}, WebhookID: webhookID})
+	switch {
+	case err != nil:
+		return db.GetDeliveriesRow{}, err
+	case len(rows) == 0:
+		return db.GetDeliveriesRow{}, errNotFound
+	}
+	return rows[0], nil
+}
+
+func (d *deliveryDetail) addExchange(row db.GetDeliveriesRow) error {
+	if row.Exchange == nil { // recorded by a program that did not keep it
+		return nil
+	}
+	x, err := activities.DecodeExchange(row.Exchange, webhook.Delivery{ID: row.ID, EventID: row.EventID, Type: webhook.EventType(row.EventType)})
+	if err != nil {
+		return err
+	}
+	d.RequestHeaders = toFields(x.Request)
+	if x.Response != nil {
+		d.ResponseHeaders = toFields(x.Response)
+	}
+	d.Timings = &Timings{
+		DNS: toMs(x.Timings.DNS), Connect: toMs(x.Timings.Connect), TLS: toMs(x.Timings.TLS), FirstByte: toMs(x.Timings.FirstByte),
+		Total: d.DurationMs,
+	}
+	return nil
+}
+
+// addPlanned says when the event goes to the webhook again. That is for Temporal to tell, and when it does not, all else
+// is answered still.
+func (s *server) addPlanned(c *gin.Context, d *deliveryDetail) {
+	if d.EventType == string(webhook.Test) { // never attempted again
+		return
+	}
+	ctx, cancel := context.WithTimeout(c, plannedTimeout)
+	defer cancel()
+	planned, err := workflows.Planned(ctx, s.cfg.Temporal, d.EventID, d.WebhookID)
+	switch {
+	case err != nil:
+		s.log.Warn("the next attempt is not known", "request", c.Writer.Header().Get(requestIDHeader), "delivery", d.ID, "error", err)
+		d.NextAttemptNote = "The workflow engine does not answer, so that it is not known whether another attempt is planned."
+	case planned != nil:
+		d.NextAttempt, d.NextAttemptAt = &planned.Attempt, (*timestamp)(planned.NextAttemptAt)
+	}
+}
+
+func toDelivery(d db.GetDeliveriesRow) Delivery {
+	view := Delivery{
+		ID: d.ID, WebhookID: d.WebhookID, EventID: d.EventID, EventType: d.EventType, Payload: d.Payload,
+		Attempt: int(d.Attempt), Error: d.Error, Success: d.Success, DurationMs: int(d.DurationMs), AttemptedAt: timestamp(d.AttemptedAt),
+	}
+	if d.StatusCode != nil {
+		code := int(*d.StatusCode)
+		view.StatusCode = &code
+	}
+	if d.ResponseBody != nil {
+		text := readable(string(d.ResponseBody))
+		view.ResponseBody = &text
+	}
+	return view
+}
+
+// readable makes JSON's text of what a receiver sent, which may be anything.
+func readable(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
+// toFields writes headers in the order of their names.
+func toFields(h http.Header) []HeaderField {
+	fields := make([]HeaderField, 0, len(h))
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		for _, value := range h[name] {
+			fields = append(fields, HeaderField{Name: readable(name), Value: readable(value)})
+		}
+	}
+	return fields
+}
+
+// toMs is null for a phase that did not come about.
+func toMs(d time.Duration) *float64 {
+	if d == 0 {
+		return nil
+	}
+	ms := float64(d.Microseconds()) / 1000
+	return &ms
+}
+
+// statsSpan is what the statistics of a webhook are of.
+const statsSpan = 24 * time.Hour
+
+// webhookDetail is a webhook with how it has been doing.
+type webhookDetail struct {
+	Webhook
+	Stats Stats `json:"stats"`
+}
+
+func (s *server) detail(ctx context.Context, w db.Webhook) (webhookDetail, error) {
+	row, err := s.queries.RecentStats(ctx, s.cfg.Pool, db.RecentStatsParams{
+		WebhookID: w.ID, Since: time.Now().Add(-statsSpan), MostRead: webhook.MaxDeliveriesRead,
+	})
+	if err != nil {
+		return webhookDetail{}, err
+	}
+	detail := webhookDetail{Webhook: toWebhook(w), Stats: Stats{Deliveries24H: int(row.Deliveries)}}
+	if row.Deliveries > 0 {
+		rate := math.Round(1e4*float64(row.Successes)/float64(row.Deliveries)) / 1e4
+		p95 := int(row.P95DurationMs)
+		detail.Stats.SuccessRate24H, detail.Stats.P95DurationMs24H = &rate, &p95
+	}
+	return detail, nil
+}

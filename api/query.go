@@ -1,0 +1,83 @@
+package api
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/mathub/webhooks/webhook"
+)
+
+// query reads a request's query, gathering what is wrong with any of its parameters.
+type query struct {
+	members
+	values url.Values
+}
+
+// readQuery takes the named parameters, each at most once, and faults every other.
+func readQuery(c *gin.Context, known ...string) (*query, error) {
+	values, err := url.ParseQuery(c.Request.URL.RawQuery)
+	if err != nil {
+		return nil, &Error{code: malformed, Detail: "The query is not percent-encoded as it must be."}
+	}
+	q := &query{values: values}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		switch {
+		case !slices.Contains(known, name):
+			q.fault(readable(name), "is not a parameter here; those are: "+strings.Join(known, ", "))
+		case len(values[name]) > 1:
+			q.fault(name, "must be given once")
+		}
+	}
+	return q, nil
+}
+
+func (q *query) text(name string) (string, bool) {
+	return q.values.Get(name), len(q.values[name]) == 1
+}
+
+func (q *query) boolean(name string) *bool {
+	text, given := q.text(name)
+	if !given {
+		return nil
+	}
+	if text != "true" && text != "false" {
+		q.fault(name, "must be true or false")
+	}
+	b := text == "true"
+	return &b
+}
+
+// integer reads a number from least to most, or returns most when there is none.
+func (q *query) integer(name string, least, most int) int {
+	text, given := q.text(name)
+	if !given {
+		return most
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < least || n > most {
+		q.fault(name, fmt.Sprintf("must be an integer from %d to %d", least, most))
+		return most
+	}
+	return n
+}
+
+func (q *query) eventType(name string) *string {
+	text, given := q.text(name)
+	if !given {
+		return nil
+	}
+	if _, known := webhook.Spec(webhook.EventType(text)); !known {
+		var types []string
+		for _, spec := range webhook.Catalog() {
+			types = append(types, string(spec.Type))
+		}
+		q.fault(name, "must be one of: "+strings.Join(types, ", "))
+	}
+	return &text
+}
