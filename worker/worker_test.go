@@ -322,14 +322,14 @@ func TestATestEventAnswersWithItsDelivery(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, webhook.DefaultSchedule)
 	id := s.subscribe(t, "/")
-	deliveryID, err := workflows.StartTest(t.Context(), s.client, id)
+	deliveryID, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(id))
 	require.NoError(t, err)
 	var eventID string
 	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT event_id FROM deliveries WHERE id = $1", deliveryID).Scan(&eventID))
 	require.Equal(t, 1, s.count("/", eventID))
 	s.keep(t, "test-"+eventID, "send_test")
 
-	_, err = workflows.StartTest(t.Context(), s.client, uuid.New())
+	_, err = workflows.StartTest(t.Context(), s.client, s.attributes, s.target(uuid.New()))
 	require.ErrorIs(t, err, workflows.ErrWebhookGone)
 }
 
@@ -339,11 +339,10 @@ func TestARedeliveryIsTheNextAttempt(t *testing.T) {
 	id := s.subscribe(t, "/")
 	s.emit(t, "e1")
 	result[workflows.Summary](t, s.client, "event-e1")
-	d := activities.Delivery{EventID: "e1", WebhookID: id, Attempt: 2}
 	var all sync.WaitGroup
 	for range 5 { // at once, they are one
 		all.Go(func() {
-			deliveryID, err := workflows.StartRedelivery(context.Background(), s.client, d)
+			deliveryID, err := workflows.StartRedelivery(context.Background(), s.client, s.attributes, s.target(id), "e1", 2)
 			if err != nil || deliveryID != webhook.DeliveryID("e1", id, 2) {
 				t.Errorf("%v, %v", deliveryID, err)
 			}
@@ -363,7 +362,7 @@ func TestRedeliveriesUseUpNoRetries(t *testing.T) {
 	s.emit(t, "e1")
 	require.Equal(t, 1, result[workflows.Summary](t, s.client, "event-e1").Retrying)
 	for attempt := 2; attempt <= 3; attempt++ {
-		_, err := workflows.StartRedelivery(t.Context(), s.client, activities.Delivery{EventID: "e1", WebhookID: id, Attempt: attempt})
+		_, err := workflows.StartRedelivery(t.Context(), s.client, s.attributes, s.target(id), "e1", attempt)
 		require.NoError(t, err)
 	}
 	s.answer(nil)
@@ -392,7 +391,7 @@ func TestARedeliveryUnderWayDoesNotEndTheRetries(t *testing.T) {
 	})
 	redelivered := make(chan error, 1)
 	go func() {
-		_, err := workflows.StartRedelivery(context.Background(), s.client, activities.Delivery{EventID: "e1", WebhookID: id, Attempt: 2})
+		_, err := workflows.StartRedelivery(context.Background(), s.client, s.attributes, s.target(id), "e1", 2)
 		redelivered <- err
 	}()
 	require.Eventually(t, func() bool { return s.count("/", "e1") == 2 }, 10*time.Second, 10*time.Millisecond)
@@ -424,9 +423,9 @@ func TestARecoveryDeliversWhatWasMissed(t *testing.T) {
 	span.Until = time.Now()
 	_, err := workflows.RecoveryProgress(t.Context(), s.client, id)
 	require.ErrorIs(t, err, workflows.ErrNoRecovery)
-	_, err = workflows.StartRecovery(t.Context(), s.client, span, activities.Target{WebhookID: id, BotID: "bot"}, 12)
+	_, err = workflows.StartRecovery(t.Context(), s.client, s.attributes, span, s.target(id), 12)
 	require.NoError(t, err)
-	_, err = workflows.StartRecovery(t.Context(), s.client, span, activities.Target{WebhookID: id, BotID: "bot"}, 12)
+	_, err = workflows.StartRecovery(t.Context(), s.client, s.attributes, span, s.target(id), 12)
 	require.ErrorIs(t, err, workflows.ErrRecoveryRunning)
 	done := result[workflows.Progress](t, s.client, "recover-"+id.String())
 	require.Equal(t, workflows.Progress{State: workflows.RecoveryCompleted, Found: 12, Delivered: 12}, done)
@@ -452,7 +451,7 @@ func TestARecoveryThatAnOperatorEndedIsNotRunning(t *testing.T) {
 	s.answer(func(http.ResponseWriter, *http.Request) { <-release })
 	defer close(release)
 	span := activities.Span{WebhookID: id, Since: time.Now().Add(-time.Minute), Until: time.Now()}
-	_, err = workflows.StartRecovery(t.Context(), s.client, span, activities.Target{WebhookID: id, BotID: "bot"}, 1)
+	_, err = workflows.StartRecovery(t.Context(), s.client, s.attributes, span, s.target(id), 1)
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { return s.count("/", "e1") == 1 }, 10*time.Second, 10*time.Millisecond)
 	progress, err := workflows.RecoveryProgress(t.Context(), s.client, id)
