@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -31,6 +32,7 @@ import (
 	"github.com/mathub/webhooks/db/dbtest"
 	"github.com/mathub/webhooks/egress"
 	"github.com/mathub/webhooks/emit"
+	"github.com/mathub/webhooks/visibility"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/worker"
 	"github.com/mathub/webhooks/workflows"
@@ -43,17 +45,34 @@ var record = flag.String("record", "", "write the workflows' histories to ../wor
 
 // stack is a worker on a real Temporal server and a real Postgres, and a receiver.
 type stack struct {
-	client client.Client
-	pool   *pgxpool.Pool
-	url    string
+	client     client.Client
+	attributes *visibility.Attributes
+	pool       *pgxpool.Pool
+	url        string
 
 	mu       sync.Mutex
 	received map[string]int // by path and webhook-id
 	respond  func(w http.ResponseWriter, r *http.Request)
 }
 
+// newStack is a stack whose namespace has no search attributes, as it takes seconds to make them; but what is recorded
+// has them.
 func newStack(t *testing.T, schedule webhook.Schedule) *stack {
-	s := &stack{client: temporaltest.New(t), pool: dbtest.New(t), received: map[string]int{}}
+	if *record != "" {
+		return newSearchableStack(t, schedule)
+	}
+	return start(t, &stack{client: temporaltest.New(t)}, schedule)
+}
+
+func newSearchableStack(t *testing.T, schedule webhook.Schedule) *stack {
+	c, namespace := temporaltest.NewNamespace(t)
+	attributes := new(visibility.Attributes)
+	require.NoError(t, attributes.Register(t.Context(), c, namespace))
+	return start(t, &stack{client: c, attributes: attributes}, schedule)
+}
+
+func start(t *testing.T, s *stack, schedule webhook.Schedule) *stack {
+	s.pool, s.received = dbtest.New(t), map[string]int{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		s.mu.Lock()
@@ -73,7 +92,7 @@ func newStack(t *testing.T, schedule webhook.Schedule) *stack {
 	egressClient := egress.New(egress.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowHTTP: true})
 	t.Cleanup(egressClient.Close)
 	w, err := worker.Start(s.client, activities.New(activities.Config{
-		Pool: s.pool, Egress: egressClient, Keyset: keyset, Schedule: schedule, Version: "test", Logger: slog.New(slog.DiscardHandler),
+		Pool: s.pool, Egress: egressClient, Keyset: keyset, Schedule: schedule, Attributes: s.attributes, Version: "test", Logger: slog.New(slog.DiscardHandler),
 	}))
 	require.NoError(t, err)
 	t.Cleanup(w.Stop)
@@ -90,9 +109,13 @@ func (s *stack) subscribe(t *testing.T, path string) uuid.UUID {
 	return id
 }
 
+func (s *stack) target(id uuid.UUID) activities.Target {
+	return activities.Target{WebhookID: id, BotID: "bot", Host: strings.TrimPrefix(s.url, "http://")}
+}
+
 func (s *stack) emit(t *testing.T, id string) emit.Receipt {
 	t.Helper()
-	receipt, err := emit.Event(t.Context(), s.client, webhook.Event{ID: id, Type: webhook.PostCreated, Data: json.RawMessage(`{"postId":"p1"}`)})
+	receipt, err := emit.Event(t.Context(), s.client, webhook.Event{ID: id, Type: webhook.PostCreated, Data: json.RawMessage(`{"postId":"p1"}`)}, emit.Searchable(s.attributes))
 	require.NoError(t, err)
 	return receipt
 }
@@ -191,24 +214,24 @@ func TestAPlainTemporalClientEmits(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, webhook.DefaultSchedule)
 	s.subscribe(t, "/")
-	start := func(id string, input any) client.WorkflowRun {
+	begin := func(id string, input any) client.WorkflowRun {
 		run, err := s.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: "mathub-webhooks"}, "DeliverEvent", input)
 		require.NoError(t, err)
 		return run
 	}
 	event := map[string]any{"event": "post.created", "data": map[string]any{"postId": "p1"}}
-	require.NoError(t, start("event-e1", event).Get(t.Context(), nil))
+	require.NoError(t, begin("event-e1", event).Get(t.Context(), nil))
 	require.Equal(t, 1, s.count("/", "e1"))
 
 	// The same event under another workflow's id, as after Temporal has forgotten the first.
 	event["id"] = "e1"
 	var again workflows.Summary
-	require.NoError(t, start("again", event).Get(t.Context(), &again))
+	require.NoError(t, begin("again", event).Get(t.Context(), &again))
 	require.Equal(t, workflows.Summary{EventID: "e1", Duplicate: true}, again)
 	require.Equal(t, 1, s.count("/", "e1"))
 
 	event["event"] = "post.deleted"
-	err := start("event-e2", event).Get(t.Context(), nil)
+	err := begin("event-e2", event).Get(t.Context(), nil)
 	var fault *temporal.ApplicationError
 	require.ErrorAs(t, err, &fault)
 	require.Equal(t, workflows.InvalidEventError, fault.Type())
