@@ -129,7 +129,7 @@ func (f *fan) show(ctx workflow.Context) {
 		fmt.Fprintf(&b, "\n\nBots that have too much under way, and get their part as they have room: %d.", f.crowded)
 	}
 	if len(f.troubled) > 0 {
-		b.WriteString("\n\n| webhook | host | |\n|---|---|---|\n")
+		b.WriteString("\n\n| webhook | host | outcome |\n|---|---|---|\n")
 	}
 	for i, t := range f.troubled {
 		if i == maxShown {

@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"go.temporal.io/api/enums/v1"
@@ -121,7 +122,7 @@ func startRetry(ctx workflow.Context, in RetryInput, searchable bool) workflow.F
 		WorkflowID:            RetryWorkflowID(in.EventID, in.Target.WebhookID),
 		WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY,
 		ParentClosePolicy:     enums.PARENT_CLOSE_POLICY_ABANDON,
-		StaticSummary:         "event " + in.EventID + " to " + summarise(in.Target),
+		StaticSummary:         strings.TrimSpace(string(in.EventType) + " to " + summarise(in.Target)),
 	}
 	if searchable {
 		options.TypedSearchAttributes = temporal.NewSearchAttributes(append(concerning(in.Target),
