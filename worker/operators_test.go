@@ -108,10 +108,10 @@ func TestOperatorsFindWhatFailedAndRetryIt(t *testing.T) {
 	s.emit(t, "e1")
 	retry := workflows.RetryWorkflowID("e1", failing)
 	sum := result[workflows.Summary](t, s.client, "event-e1")
-	require.Equal(t, map[string]string{failing.String(): "HTTP 503, goes on in " + retry}, sum.NotDelivered)
+	require.Equal(t, map[string]string{failing.String(): "HTTP 503, retrying, in " + retry}, sum.NotDelivered)
 	require.Equal(t, "post.created · post p1", s.summary(t, "event-e1"))
 	require.Contains(t, s.details(t, "event-e1"), "post.created · post p1\n\n3 webhooks: 2 delivered, 1 retrying\n")
-	require.Contains(t, s.details(t, "event-e1"), "/workflows/"+retry+") | `"+host+"` | `HTTP 503` |")
+	require.Contains(t, s.details(t, "event-e1"), "/workflows/"+retry+") | `"+host+"` | `HTTP 503, retrying` |")
 
 	require.Equal(t, "post.created to "+host+" "+failing.String(), s.summary(t, retry))
 	details := s.details(t, retry)
@@ -119,7 +119,7 @@ func TestOperatorsFindWhatFailedAndRetryIt(t *testing.T) {
 	require.Contains(t, details, "Last error: `HTTP 503`")
 	require.Contains(t, details, "[event-e1](/namespaces/test-")
 	require.Contains(t, details, "`retry-now`")
-	require.Contains(t, details, "| Bot | `bot` |")
+	require.Contains(t, details, "- Bot: `bot`\n")
 	require.NotContains(t, details+s.details(t, "event-e1"), "evil")
 
 	s.finds(t, failedToday(failing), retry)

@@ -391,7 +391,7 @@ func (w *wave) retry(t activities.Target, in RetryInput) {
 	if in.LastError == "" {
 		w.note(t, "waits for its turn, in "+RetryWorkflowID(in.EventID, t.WebhookID))
 	} else {
-		w.note(t, in.LastError+", goes on in "+RetryWorkflowID(in.EventID, t.WebhookID))
+		w.note(t, in.LastError+", retrying, in "+RetryWorkflowID(in.EventID, t.WebhookID))
 	}
 	if len(w.started) < retriesAtOnce {
 		w.started = append(w.started, startRetry(w.ctx, in, w.searchable))

@@ -137,10 +137,11 @@ func (f *fan) show(ctx workflow.Context) {
 			break
 		}
 		webhookID := code(t.target.WebhookID.String())
-		if id := RetryWorkflowID(f.sum.EventID, t.target.WebhookID); strings.HasSuffix(t.how, id) {
-			webhookID = link(workflow.GetInfo(ctx).Namespace, id, t.target.WebhookID.String())
+		retry := RetryWorkflowID(f.sum.EventID, t.target.WebhookID)
+		how, retried := strings.CutSuffix(t.how, ", in "+retry)
+		if retried {
+			webhookID = link(workflow.GetInfo(ctx).Namespace, retry, t.target.WebhookID.String())
 		}
-		how, _, _ := strings.Cut(t.how, ", goes on in ")
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", webhookID, code(t.target.Host), code(how))
 	}
 	workflow.SetCurrentDetails(ctx, b.String())
@@ -157,9 +158,14 @@ func retryDetails(namespace string, in RetryInput, how string, s RetryStatus) st
 		fmt.Fprintf(&b, "\n\nTo attempt it at once, send this workflow the signal %s, without input.", code(RetryNowSignal))
 	}
 	id := emit.WorkflowID(in.EventID)
-	fmt.Fprintf(&b, "\n\n| | |\n|---|---|\n| Event | %s %s |\n", link(namespace, id, id), code(string(in.EventType)))
-	fmt.Fprintf(&b, "| Webhook | %s at %s |\n| Bot | %s |\n", code(in.Target.WebhookID.String()), code(in.Target.Host), code(in.Target.BotID))
+	fmt.Fprintf(&b, "\n\n- Event: %s %s\n", link(namespace, id, id), code(string(in.EventType)))
+	b.WriteString(addressee(in.Target))
 	return b.String()
+}
+
+// addressee is a webhook as details name it.
+func addressee(t activities.Target) string {
+	return fmt.Sprintf("- Webhook: %s at %s\n- Bot: %s\n", code(t.WebhookID.String()), code(t.Host), code(t.BotID))
 }
 
 // ended says how a RetryDelivery ended.
@@ -184,8 +190,8 @@ func recoveryDetails(in RecoverInput, p Progress) string {
 	if p.State == RecoveryRunning {
 		b.WriteString("\n\nTo end it after the delivery under way, request its cancellation.")
 	}
-	fmt.Fprintf(&b, "\n\n| | |\n|---|---|\n| Events | accepted from %s to %s |\n", detailed(in.Span.Since), detailed(in.Span.Until))
-	fmt.Fprintf(&b, "| Webhook | %s at %s |\n| Bot | %s |\n", code(in.Target.WebhookID.String()), code(in.Target.Host), code(in.Target.BotID))
+	fmt.Fprintf(&b, "\n\n- Events accepted from %s to %s\n", detailed(in.Span.Since), detailed(in.Span.Until))
+	b.WriteString(addressee(in.Target))
 	return b.String()
 }
 

@@ -46,7 +46,7 @@ func TestTheResultSaysWhoDidNotTakeIt(t *testing.T) {
 	require.Equal(t, many-1-maxListed, got.NotListed)
 	require.Len(t, got.NotDelivered, maxListed)
 	require.NotContains(t, got.NotDelivered, taken.WebhookID.String())
-	require.Equal(t, "HTTP 500, goes on in retry-e1-"+retried.WebhookID.String(), got.NotDelivered[retried.WebhookID.String()])
+	require.Equal(t, "HTTP 500, retrying, in retry-e1-"+retried.WebhookID.String(), got.NotDelivered[retried.WebhookID.String()])
 	require.Equal(t, "failed: HTTP 500; no attempt is left", got.NotDelivered[last.WebhookID.String()])
 	require.Equal(t, "failed: HTTP 500; webhook disabled", got.NotDelivered[disabled.WebhookID.String()])
 	require.Equal(t, "skipped: webhook deleted", got.NotDelivered[targets[4].WebhookID.String()])
@@ -150,9 +150,42 @@ func TestAnEventsDetailsNameTheFirstInTrouble(t *testing.T) {
 	details := detailsOf(t, env)
 	require.Contains(t, details, "post.created · post p1\n\n25 webhooks: 24 failed, 1 retrying\n")
 	id := targets[0].WebhookID
-	require.Contains(t, details, fmt.Sprintf("| [%s](/namespaces/default-test-namespace/workflows/retry-e1-%s) | `example.com` | `HTTP 500` |\n", id, id))
+	require.Contains(t, details, fmt.Sprintf("| [%s](/namespaces/default-test-namespace/workflows/retry-e1-%s) | `example.com` | `HTTP 500, retrying` |\n", id, id))
 	require.Equal(t, maxShown, strings.Count(details, "`example.com`"))
 	require.Contains(t, details, "and 5 more")
+}
+
+func TestARetrysDetailsSayHowItEnded(t *testing.T) {
+	disabled := failed(0)
+	disabled.Final = activities.WebhookDisabled
+	for want, last := range map[string]activities.Result{
+		"**Delivered** at attempt 2.\n\nLast error: `timeout`":                        delivered(),
+		"**Given up** after attempt 2: no attempt is left.\n\nLast error: `HTTP 500`": failed(0),
+		"**Given up** after attempt 2: webhook disabled.\n\nLast error: `HTTP 500`":   disabled,
+		"**Ended** before attempt 2: webhook deleted.\n\nLast error: `timeout`":       {Status: activities.Skipped, Error: activities.WebhookGone},
+	} {
+		env := newEnv(t)
+		env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(last, nil).Once()
+		env.ExecuteWorkflow(RetryDelivery, RetryInput{EventID: "e1", Target: target(true), Attempt: 2, DelayMs: 1000, LastError: "timeout"})
+		require.NoError(t, env.GetWorkflowError())
+		require.Contains(t, detailsOf(t, env), want)
+	}
+}
+
+// TestAWaitThatEndsInAFailureIsFoundAsOne: nothing had failed when it was started.
+func TestAWaitThatEndsInAFailureIsFoundAsOne(t *testing.T) {
+	for lastError, upserts := range map[string]int{"": 1, "timeout": 0} {
+		env := newEnv(t)
+		to := target(true)
+		require.NoError(t, env.SetTypedSearchAttributesOnStart(temporal.NewSearchAttributes(concerning(to)...)))
+		env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(failed(time.Minute), nil).Once()
+		env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(failed(0), nil).Once()
+		got := 0
+		env.OnUpsertTypedSearchAttributes(temporal.NewSearchAttributes(visibility.Failed.ValueSet(true))).Run(func(mock.Arguments) { got++ }).Return(nil).Maybe()
+		env.ExecuteWorkflow(RetryDelivery, RetryInput{EventID: "e1", Target: to, Attempt: 1, DelayMs: 1000, LastError: lastError})
+		require.NoError(t, env.GetWorkflowError())
+		require.Equal(t, upserts, got)
+	}
 }
 
 func detailsOf(t *testing.T, env *testsuite.TestWorkflowEnvironment) string {

@@ -71,7 +71,8 @@ func Recover(ctx workflow.Context, in RecoverInput) (Progress, error) {
 	progress.State = RecoveryRunning
 	show := func() { workflow.SetCurrentDetails(ctx, recoveryDetails(in, progress)) }
 	show()
-	if err := workflow.SetQueryHandler(ctx, ProgressQuery, func() (Progress, error) { return progress, nil }); err != nil {
+	described := workflow.QueryHandlerOptions{Description: "how many events were found, delivered and failed"}
+	if err := workflow.SetQueryHandlerWithOptions(ctx, ProgressQuery, func() (Progress, error) { return progress, nil }, described); err != nil {
 		return progress, err
 	}
 	end := func(state string) (Progress, error) {

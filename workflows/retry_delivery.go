@@ -50,14 +50,15 @@ type RetryStatus struct {
 // webhook is disabled, deleted or no longer subscribed. Its result is that of the last attempt.
 func RetryDelivery(ctx workflow.Context, in RetryInput) (activities.Result, error) {
 	status := RetryStatus{Attempt: in.Attempt, LastError: in.LastError}
-	if err := workflow.SetQueryHandler(ctx, StatusQuery, func() (RetryStatus, error) { return status, nil }); err != nil {
+	described := workflow.QueryHandlerOptions{Description: "when the next attempt is due, and why the last failed"}
+	if err := workflow.SetQueryHandlerWithOptions(ctx, StatusQuery, func() (RetryStatus, error) { return status, nil }, described); err != nil {
 		return activities.Result{}, err
 	}
 	show := func(how string) {
 		workflow.SetCurrentDetails(ctx, retryDetails(workflow.GetInfo(ctx).Namespace, in, how, status))
 	}
 	delay := time.Duration(in.DelayMs) * time.Millisecond
-	retryNow := workflow.GetSignalChannel(ctx, RetryNowSignal)
+	retryNow := workflow.GetSignalChannelWithOptions(ctx, RetryNowSignal, workflow.SignalChannelOptions{Description: "attempt it now; no input"})
 	for step := in.Attempt; ; step++ {
 		at := workflow.Now(ctx).Add(delay)
 		status.NextAttemptAt = &at
@@ -75,14 +76,13 @@ func RetryDelivery(ctx workflow.Context, in RetryInput) (activities.Result, erro
 		if err != nil {
 			return r, err
 		}
-		failed := status.LastError != ""
-		if r.Status != activities.Delivered {
-			status.LastError = r.Error
-		}
-		if r.Status == activities.Failed && !failed {
-			if err := upsertFailed(ctx); err != nil {
-				return r, err
+		if r.Status == activities.Failed {
+			if status.LastError == "" {
+				if err := upsertFailed(ctx); err != nil {
+					return r, err
+				}
 			}
+			status.LastError = r.Error
 		}
 		if r.RetryInMs == 0 {
 			show(ended(status.Attempt, r))
