@@ -427,8 +427,10 @@ func TestUnregisteredAttributesAreNoFault(t *testing.T) {
 		"emit": func(s *system, _, _ string) answer {
 			return s.do("POST", eventsPath, serviceToken, map[string]any{"id": "e1", "event": "post.created", "data": map[string]any{}})
 		},
-		"test":    func(s *system, key, hook string) answer { return s.do("POST", webhooksPath+"/"+hook+"/test", key, nil) },
-		"recover": func(s *system, key, hook string) answer { return s.do("POST", webhooksPath+"/"+hook+"/recover", key, nil) },
+		"test": func(s *system, key, hook string) answer { return s.do("POST", webhooksPath+"/"+hook+"/test", key, nil) },
+		"recover": func(s *system, key, hook string) answer {
+			return s.do("POST", webhooksPath+"/"+hook+"/recover", key, nil)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSystem(t)

@@ -50,8 +50,8 @@ func (e Event) Summary() string {
 }
 
 // namesIn reads the fields named by about, and no more of data than it has to.
-func namesIn(data []byte, about []concern) [2]string {
-	var names [2]string
+func namesIn(data []byte, about []concern) []string {
+	names := make([]string, len(about))
 	dec := jsontext.NewDecoder(bytes.NewBuffer(data)) // read without a copy
 	if token, err := dec.ReadToken(); err != nil || token.Kind() != '{' {
 		return names
