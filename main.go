@@ -29,6 +29,7 @@ import (
 	"github.com/mathub/webhooks/cli"
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/egress"
+	"github.com/mathub/webhooks/visibility"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/worker"
 )
@@ -186,11 +187,17 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 	if err != nil {
 		return err
 	}
-	temporalClient, err := newTemporalClient(log)
+	temporalClient, namespace, err := newTemporalClient(log)
 	if err != nil {
 		return err
 	}
 	defer temporalClient.Close()
+	attributes := new(visibility.Attributes)
+	keeping, stopKeeping := context.WithCancel(ctx)
+	var keeper sync.WaitGroup
+	keeper.Go(func() { attributes.Keep(keeping, log, temporalClient, namespace) })
+	defer keeper.Wait()
+	defer stopKeeping()
 
 	if runWorker != nil {
 		own, err := ownListeners(serveAPI, common.AdminAddr)
@@ -198,12 +205,13 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 			return err
 		}
 		deliveries := activities.New(activities.Config{
-			Pool:     pool,
-			Egress:   egress.New(egress.Options{Allow: common.EgressAllow, AllowHTTP: common.EgressAllowHTTP, Deny: own}),
-			Keyset:   keyset,
-			Schedule: runWorker.RetrySchedule,
-			Version:  buildVersion(),
-			Logger:   log,
+			Pool:       pool,
+			Egress:     egress.New(egress.Options{Allow: common.EgressAllow, AllowHTTP: common.EgressAllowHTTP, Deny: own}),
+			Keyset:     keyset,
+			Schedule:   runWorker.RetrySchedule,
+			Attributes: attributes,
+			Version:    buildVersion(),
+			Logger:     log,
 		})
 		var w *worker.Worker
 		err = await(ctx, log, "Temporal", func() (err error) {
@@ -227,6 +235,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 	handler, err := api.New(api.Config{
 		Pool:              pool,
 		Temporal:          temporalClient,
+		Attributes:        attributes,
 		Keyset:            keyset,
 		ServiceToken:      serveAPI.ServiceToken,
 		URLRules:          webhook.URLRules{Allow: common.EgressAllow, AllowHTTP: common.EgressAllowHTTP},
@@ -360,11 +369,12 @@ func await(ctx context.Context, log *slog.Logger, what string, f func() error) e
 	}
 }
 
-// newTemporalClient reads TEMPORAL_ADDRESS and its like as every Temporal tool does. It connects when first used.
-func newTemporalClient(log *slog.Logger) (client.Client, error) {
+// newTemporalClient reads TEMPORAL_ADDRESS and its like as every Temporal tool does, and returns the namespace as well. It
+// connects when first used.
+func newTemporalClient(log *slog.Logger) (c client.Client, namespace string, err error) {
 	options, err := envconfig.LoadDefaultClientOptions()
 	if err != nil {
-		return nil, fmt.Errorf("environment configuration of Temporal: %w", err)
+		return nil, "", fmt.Errorf("environment configuration of Temporal: %w", err)
 	}
 	if options.HostPort == "" {
 		options.HostPort = "127.0.0.1:7233"
@@ -372,5 +382,9 @@ func newTemporalClient(log *slog.Logger) (client.Client, error) {
 	options.Logger = temporallog.NewStructuredLogger(log)
 	// Compressing took 8 % of a worker's CPU time in a profile of a burst, and the network to Temporal is near.
 	options.ConnectionOptions.GrpcCompression = &client.GrpcCompressionNone{}
-	return client.NewLazyClient(options)
+	if options.Namespace == "" {
+		options.Namespace = client.DefaultNamespace
+	}
+	c, err = client.NewLazyClient(options)
+	return c, options.Namespace, err
 }

@@ -34,6 +34,8 @@ type Audience struct {
 	// Held are bots that the event goes to as well, but that have so much under way already that AdmitHeld is to be
 	// asked about them.
 	Held []string `json:"held,omitempty"`
+	// Searchable: the namespace has the search attributes. Standing in the history, it is the same on every replay.
+	Searchable bool `json:"searchable,omitempty"`
 }
 
 // Target is a webhook as history may show it: a host, never a whole URL, which may hold a token; no secret.
@@ -95,16 +97,19 @@ func (a *Activities) AcceptEvent(ctx context.Context, in AcceptInput) (Audience,
 	}
 	if len(subscribers) > PageSize {
 		pages, err := a.pages(ctx, event, held)
-		return Audience{Pages: pages, Held: held}, err
+		return Audience{Pages: pages, Held: held, Searchable: a.cfg.Attributes.Known()}, err
 	}
 	targets, err := a.prepare(ctx, event, subscribers, repeated)
-	return Audience{Targets: targets, Held: held}, err
+	return Audience{Targets: targets, Held: held, Searchable: a.cfg.Attributes.Known()}, err
 }
 
 // BatchInput names a page of an event's audience.
 type BatchInput struct {
 	EventID string `json:"eventId"`
-	Page    Page   `json:"page"`
+	// EventType, and Summary, the event's, are for operators: they are empty where a version before 0.2 wrote the input.
+	EventType webhook.EventType `json:"eventType,omitempty"`
+	Summary   string            `json:"summary,omitempty"`
+	Page      Page              `json:"page"`
 	// Except are bots that the event's own workflow sees to.
 	Except []string `json:"except,omitempty"`
 }
@@ -121,7 +126,7 @@ func (a *Activities) ResolveBatch(ctx context.Context, in BatchInput) (Audience,
 		return Audience{}, err
 	}
 	targets, err := a.prepare(ctx, event, subscribers, true)
-	return Audience{Targets: targets, Held: held}, err
+	return Audience{Targets: targets, Held: held, Searchable: a.cfg.Attributes.Known()}, err
 }
 
 // HeldInput asks for a bot's part of an event's audience, or of a page of it, from after a webhook on.

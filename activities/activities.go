@@ -15,17 +15,21 @@ import (
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/egress"
+	"github.com/mathub/webhooks/visibility"
 	"github.com/mathub/webhooks/webhook"
 )
 
-// Config is what the activities need. All but Schedule is required; an empty Schedule means one attempt.
+// Config is what the activities need. All is required but Schedule, which when empty means one attempt, and Attributes,
+// without which workflows are not searched for.
 type Config struct {
 	Pool     *pgxpool.Pool
 	Egress   *egress.Client
 	Keyset   *db.Keyset
 	Schedule webhook.Schedule
-	Version  string // of the program: sent in User-Agent
-	Logger   *slog.Logger
+	// Attributes say whether workflows may use the search attributes.
+	Attributes *visibility.Attributes
+	Version    string // of the program: sent in User-Agent
+	Logger     *slog.Logger
 }
 
 // Activities holds the activities' dependencies; its exported methods that take a context are the activities.

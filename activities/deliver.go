@@ -67,6 +67,8 @@ type Result struct {
 	// RetryInMs is when the next attempt is due, in milliseconds from now; 0 when there is none. Of a delivery that the
 	// slow lane deferred, it is when to come again.
 	RetryInMs int64 `json:"retryInMs,omitempty"`
+	// Final is why a failed delivery is not attempted again, whatever the schedule says: what became of the webhook.
+	Final string `json:"final,omitempty"`
 	// Held says of a deferred delivery that its bot, rather than its webhook, has too much under way: see AdmitHeld.
 	Held bool `json:"held,omitempty"`
 	// Taken says that nothing was sent, as a redelivery or a recovery has made the attempt of this number, and failed:
@@ -247,28 +249,31 @@ func (a *Activities) attempt(ctx context.Context, id uuid.UUID, d Delivery, in l
 			return Result{Status: Skipped, Error: skipped}, err
 		}
 	}
-	resp, retry, err := a.exchange(ctx, t, id, d, j)
+	resp, final, err := a.exchange(ctx, t, id, d, j)
 	if err != nil {
 		return Result{}, err
 	}
-	retry = retry && !asked
 	failedAt := time.Now()
-	if retry && !resp.Success() && in == fastLane {
+	if final == "" && !asked && !resp.Success() && in == fastLane {
 		// Others were under way to the webhook, or were recorded with this one. If by them it is disabled now, nothing is
 		// to be attempted again, and the engine is spared a workflow for each.
 		waited := a.lanes.settle(ctx, d.WebhookID, j.botID, verdictPatience)
 		if _, skipped, err := a.reload(ctx, j, d.WebhookID); err == nil && skipped != "" {
-			retry = false
+			final = skipped
 			if waited {
 				disperse(ctx, failedAt, verdictPatience)
 			}
 		}
 	}
-	return a.result(d, resp.Success(), resp.StatusCode, resp.Error, resp.RetryAfter, retry), nil
+	r := a.result(d, resp.Success(), resp.StatusCode, resp.Error, resp.RetryAfter, !asked && final == "")
+	if r.Status == Failed && !asked {
+		r.Final = final
+	}
+	return r, nil
 }
 
-// exchange makes the POST and has its outcome recorded. retry: the webhook is active still.
-func (a *Activities) exchange(ctx context.Context, t *turn, id uuid.UUID, d Delivery, j job) (resp egress.Response, retry bool, err error) {
+// exchange makes the POST and has its outcome recorded. final is what became of a webhook that is active no longer.
+func (a *Activities) exchange(ctx context.Context, t *turn, id uuid.UUID, d Delivery, j job) (resp egress.Response, final string, err error) {
 	attempted := false
 	end := sync.OnceFunc(func() { t.end(attempted, resp.Success()) })
 	defer end()
@@ -278,7 +283,7 @@ func (a *Activities) exchange(ctx context.Context, t *turn, id uuid.UUID, d Deli
 	failpoint("before-post")
 	resp, err = a.cfg.Egress.Post(ctx, j.url, header, j.event.Body)
 	if err != nil {
-		return resp, false, fmt.Errorf("delivery %s was not attempted: %w", id, err)
+		return resp, "", fmt.Errorf("delivery %s was not attempted: %w", id, err)
 	}
 	attempted = true
 	failpoint("after-post")
@@ -293,9 +298,15 @@ func (a *Activities) exchange(ctx context.Context, t *turn, id uuid.UUID, d Deli
 		Duration: resp.Duration, StartedAt: resp.StartedAt, Exchange: encodeExchange(header, resp),
 	})
 	if err != nil {
-		return resp, false, fmt.Errorf("delivery %s was made but not recorded: %w", id, err)
+		return resp, "", fmt.Errorf("delivery %s was made but not recorded: %w", id, err)
 	}
-	return resp, !after.Gone && after.Active, nil
+	switch {
+	case after.Gone:
+		final = WebhookGone
+	case !after.Active:
+		final = WebhookDisabled
+	}
+	return resp, final, nil
 }
 
 func (a *Activities) result(d Delivery, success bool, code int, cause string, retryAfter time.Duration, retry bool) Result {

@@ -282,7 +282,7 @@ func TestABurstThatDisablesIsNotRetried(t *testing.T) {
 	parked := deliver() // behind those that hang
 	close(gate)
 	for _, done := range failures {
-		require.Equal(t, Result{Status: Failed, StatusCode: 500, Error: "HTTP 500"}, <-done)
+		require.Equal(t, Result{Status: Failed, StatusCode: 500, Error: "HTTP 500", Final: WebhookDisabled}, <-done)
 	}
 	require.Equal(t, Result{Status: Skipped, Error: WebhookDisabled}, <-parked)
 	require.Len(t, historyOf(t, r.pool, id), webhook.MaxFailures)

@@ -21,6 +21,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/visibility"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -34,12 +35,14 @@ const (
 	requestIDHeader = "X-Request-Id"
 )
 
-// Config is what the API needs. All is required but ServiceToken, without which the service API is off,
+// Config is what the API needs. All is required but Attributes, without which workflows are not searched for,
+// ServiceToken, without which the service API is off,
 // MaxWebhooksPerBot, which is webhook.MaxWebhooksPerBot when 0, RateLimit, the calls that a bot key may make in a
 // minute; 0: any number, and TrustedProxies, whose X-Forwarded-For is believed: of nobody when empty.
 type Config struct {
 	Pool              *pgxpool.Pool
 	Temporal          client.Client
+	Attributes        *visibility.Attributes
 	Keyset            *db.Keyset
 	ServiceToken      string
 	URLRules          webhook.URLRules

@@ -8,7 +8,6 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 
-	"github.com/mathub/webhooks/activities"
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/workflows"
 )
@@ -25,7 +24,9 @@ func (s *server) TestWebhook(c *gin.Context, id WebhookID) {
 		}
 		ctx, cancel := context.WithTimeout(c, testTimeout)
 		defer cancel()
-		return s.resulting(ctx, w.ID, func() (uuid.UUID, error) { return workflows.StartTest(ctx, s.cfg.Temporal, w.ID) })
+		return s.resulting(ctx, w.ID, func() (uuid.UUID, error) {
+			return workflows.StartTest(ctx, s.cfg.Temporal, s.cfg.Attributes, targetOf(w))
+		})
 	})
 }
 
@@ -46,8 +47,9 @@ func (s *server) RedeliverDelivery(c *gin.Context, id WebhookID, deliveryID stri
 		}
 		ctx, cancel := context.WithTimeout(c, testTimeout)
 		defer cancel()
-		d := activities.Delivery{EventID: next.EventID, WebhookID: w.ID, Attempt: int(next.Attempt)}
-		return s.resulting(ctx, w.ID, func() (uuid.UUID, error) { return workflows.StartRedelivery(ctx, s.cfg.Temporal, d) })
+		return s.resulting(ctx, w.ID, func() (uuid.UUID, error) {
+			return workflows.StartRedelivery(ctx, s.cfg.Temporal, s.cfg.Attributes, targetOf(w), next.EventID, int(next.Attempt))
+		})
 	})
 }
 

@@ -23,7 +23,9 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/mathub/webhooks/activities"
+	"github.com/mathub/webhooks/api"
 	"github.com/mathub/webhooks/egress"
+	"github.com/mathub/webhooks/visibility"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/worker"
 	"github.com/mathub/webhooks/workflows/temporaltest"
@@ -40,8 +42,9 @@ type received struct {
 // system is the API with a worker on a real Temporal server, and a receiver.
 type system struct {
 	*testAPI
-	temporal client.Client
-	receiver string
+	temporal   client.Client
+	attributes *visibility.Attributes
+	receiver   string
 
 	mu      sync.Mutex
 	got     []received
@@ -56,7 +59,9 @@ func newSystem(t *testing.T) *system {
 func newSystemWith(t *testing.T, schedule webhook.Schedule) *system {
 	t.Helper()
 	temporal := temporaltest.New(t)
-	s := &system{testAPI: newAPI(t, temporal, nil), temporal: temporal}
+	// The namespace has no search attributes, and the API believes that it has: everything works all the same.
+	attributes := visibility.Assume()
+	s := &system{testAPI: newAPI(t, temporal, func(c *api.Config) { c.Attributes = attributes }), temporal: temporal, attributes: attributes}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		s.mu.Lock()
@@ -419,6 +424,30 @@ func TestARecoveryIsBegunFollowedAndRefusedThroughTheAPI(t *testing.T) {
 	require.Equal(t, progress{State: "completed", Found: 3, Delivered: 3}, p)
 	require.Len(t, s.requests(), 3)
 	require.Equal(t, http.StatusNoContent, s.do("DELETE", path, key, nil).status, "it has ended already")
+}
+
+// TestUnregisteredAttributesAreNoFault: Temporal refuses whatever names a search attribute that it does not know.
+func TestUnregisteredAttributesAreNoFault(t *testing.T) {
+	t.Parallel()
+	for name, call := range map[string]func(s *system, key, hook string) answer{
+		"emit": func(s *system, _, _ string) answer {
+			return s.do("POST", eventsPath, serviceToken, map[string]any{"id": "e1", "event": "post.created", "data": map[string]any{}})
+		},
+		"test": func(s *system, key, hook string) answer { return s.do("POST", webhooksPath+"/"+hook+"/test", key, nil) },
+		"recover": func(s *system, key, hook string) answer {
+			return s.do("POST", webhooksPath+"/"+hook+"/recover", key, nil)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSystem(t)
+			_, key := s.bot()
+			hook := s.subscribe(key, "")
+			require.True(t, s.attributes.Known())
+			got := call(s, key, hook)
+			require.Contains(t, []int{http.StatusOK, http.StatusAccepted}, got.status, "%s", got.body)
+			require.False(t, s.attributes.Known(), "it was not refused, so this test shows nothing")
+		})
+	}
 }
 
 func TestReadyWhenBothAnswer(t *testing.T) {

@@ -36,7 +36,7 @@ func (s *server) EmitEvent(c *gin.Context) {
 		}
 		ctx, cancel := context.WithTimeout(c, emitTimeout)
 		defer cancel()
-		receipt, err := emit.Event(ctx, s.cfg.Temporal, event)
+		receipt, err := emit.Event(ctx, s.cfg.Temporal, event, emit.Searchable(s.cfg.Attributes))
 		if err != nil {
 			return reply{}, temporalError(err)
 		}

@@ -39,11 +39,7 @@ func (s *server) RecoverWebhook(c *gin.Context, id WebhookID) {
 		if err != nil {
 			return reply{}, err
 		}
-		target := activities.Target{WebhookID: w.ID, BotID: w.BotID}
-		if u, err := url.Parse(w.URL); err == nil {
-			target.Host = u.Host
-		}
-		progress, err := workflows.StartRecovery(c, s.cfg.Temporal, span, target, int(found))
+		progress, err := workflows.StartRecovery(c, s.cfg.Temporal, s.cfg.Attributes, span, targetOf(w), int(found))
 		if errors.Is(err, workflows.ErrRecoveryRunning) {
 			return reply{}, &Error{code: conflict, Detail: "A recovery of this webhook is running: wait for its end, or cancel it."}
 		}
@@ -128,6 +124,15 @@ func readOptionalJSON(c *gin.Context, limit int64) ([]byte, error) {
 		return nil, nil
 	}
 	return readJSON(c, limit)
+}
+
+// targetOf is the webhook as workflows know it: without the rest of its URL, which may hold a token.
+func targetOf(w db.Webhook) activities.Target {
+	target := activities.Target{WebhookID: w.ID, BotID: w.BotID}
+	if u, err := url.Parse(w.URL); err == nil {
+		target.Host = u.Host
+	}
+	return target
 }
 
 func toRecovery(p workflows.Progress) Recovery {

@@ -12,6 +12,7 @@ import (
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 
+	"github.com/mathub/webhooks/visibility"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -33,19 +34,33 @@ type Receipt struct {
 	Duplicate bool `json:"duplicate"`
 }
 
+// Option changes how an event is emitted.
+type Option func(*options)
+
+type options struct{ attributes *visibility.Attributes }
+
+// Searchable has the event's workflow found by its type in Temporal's lists (MathubEventType), where the namespace has
+// the search attribute. It costs the event nothing.
+func Searchable(a *visibility.Attributes) Option { return func(o *options) { o.attributes = a } }
+
 // Event accepts e for delivery: when it returns without an error, e is durable in Temporal and will be delivered to
 // its audience at least once. The id defaults to a UUIDv7 and the timestamp to now; to emit again after an error,
 // give e an id of your own beforehand, so that it is delivered once however often it is emitted.
 //
 // The error is a *webhook.InvalidError where e is at fault, else what Temporal said. In a process that also runs a
 // worker on c, the workflow begins there at once (eager start), without another round trip.
-func Event(ctx context.Context, c client.Client, e webhook.Event) (Receipt, error) {
+func Event(ctx context.Context, c client.Client, e webhook.Event, opts ...Option) (Receipt, error) {
+	var o options
+	for _, apply := range opts {
+		apply(&o)
+	}
 	if err := e.Validate(); err != nil {
 		return Receipt{}, err
 	}
 	e = e.Complete(time.Now())
 	receipt := Receipt{ID: e.ID, WorkflowID: WorkflowID(e.ID)}
-	_, err := c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+	attributes := temporal.NewSearchAttributes(visibility.EventType.ValueSet(string(e.Type)))
+	_, err := o.attributes.Start(ctx, c, attributes, client.StartWorkflowOptions{
 		ID:        receipt.WorkflowID,
 		TaskQueue: TaskQueue,
 		// A start that failed, for a fault in its input, accepted nothing. Whatever did accept the event is found in
@@ -53,7 +68,7 @@ func Event(ctx context.Context, c client.Client, e webhook.Event) (Receipt, erro
 		WorkflowIDReusePolicy:                    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY,
 		WorkflowExecutionErrorWhenAlreadyStarted: true,
 		EnableEagerStart:                         true,
-		StaticSummary:                            string(e.Type),
+		StaticSummary:                            e.Summary(),
 	}, WorkflowType, converter.NewRawValue(&commonpb.Payload{
 		Metadata: map[string][]byte{converter.MetadataEncoding: []byte(converter.MetadataEncodingJSON)},
 		Data:     e.JSON(),

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -31,6 +32,7 @@ import (
 	"github.com/mathub/webhooks/db/dbtest"
 	"github.com/mathub/webhooks/egress"
 	"github.com/mathub/webhooks/emit"
+	"github.com/mathub/webhooks/visibility"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/worker"
 	"github.com/mathub/webhooks/workflows"
@@ -43,17 +45,34 @@ var record = flag.String("record", "", "write the workflows' histories to ../wor
 
 // stack is a worker on a real Temporal server and a real Postgres, and a receiver.
 type stack struct {
-	client client.Client
-	pool   *pgxpool.Pool
-	url    string
+	client     client.Client
+	attributes *visibility.Attributes
+	pool       *pgxpool.Pool
+	url        string
 
 	mu       sync.Mutex
 	received map[string]int // by path and webhook-id
 	respond  func(w http.ResponseWriter, r *http.Request)
 }
 
+// newStack is a stack whose namespace has no search attributes, as it takes seconds to make them; but what is recorded
+// has them.
 func newStack(t *testing.T, schedule webhook.Schedule) *stack {
-	s := &stack{client: temporaltest.New(t), pool: dbtest.New(t), received: map[string]int{}}
+	if *record != "" {
+		return newSearchableStack(t, schedule)
+	}
+	return start(t, &stack{client: temporaltest.New(t)}, schedule)
+}
+
+func newSearchableStack(t *testing.T, schedule webhook.Schedule) *stack {
+	c, namespace := temporaltest.NewNamespace(t)
+	attributes := new(visibility.Attributes)
+	require.NoError(t, attributes.Register(t.Context(), c, namespace))
+	return start(t, &stack{client: c, attributes: attributes}, schedule)
+}
+
+func start(t *testing.T, s *stack, schedule webhook.Schedule) *stack {
+	s.pool, s.received = dbtest.New(t), map[string]int{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		s.mu.Lock()
@@ -73,7 +92,7 @@ func newStack(t *testing.T, schedule webhook.Schedule) *stack {
 	egressClient := egress.New(egress.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowHTTP: true})
 	t.Cleanup(egressClient.Close)
 	w, err := worker.Start(s.client, activities.New(activities.Config{
-		Pool: s.pool, Egress: egressClient, Keyset: keyset, Schedule: schedule, Version: "test", Logger: slog.New(slog.DiscardHandler),
+		Pool: s.pool, Egress: egressClient, Keyset: keyset, Schedule: schedule, Attributes: s.attributes, Version: "test", Logger: slog.New(slog.DiscardHandler),
 	}))
 	require.NoError(t, err)
 	t.Cleanup(w.Stop)
@@ -90,9 +109,13 @@ func (s *stack) subscribe(t *testing.T, path string) uuid.UUID {
 	return id
 }
 
+func (s *stack) target(id uuid.UUID) activities.Target {
+	return activities.Target{WebhookID: id, BotID: "bot", Host: strings.TrimPrefix(s.url, "http://")}
+}
+
 func (s *stack) emit(t *testing.T, id string) emit.Receipt {
 	t.Helper()
-	receipt, err := emit.Event(t.Context(), s.client, webhook.Event{ID: id, Type: webhook.PostCreated, Data: json.RawMessage(`{"postId":"p1"}`)})
+	receipt, err := emit.Event(t.Context(), s.client, webhook.Event{ID: id, Type: webhook.PostCreated, Data: json.RawMessage(`{"postId":"p1"}`)}, emit.Searchable(s.attributes))
 	require.NoError(t, err)
 	return receipt
 }
@@ -115,6 +138,14 @@ func result[T any](t *testing.T, c client.Client, workflowID string) (v T) {
 	defer cancel()
 	require.NoError(t, c.GetWorkflow(ctx, workflowID, "").Get(ctx, &v))
 	return v
+}
+
+// counted is an event's result without the list of those that did not take it.
+func (s *stack) counted(t *testing.T, workflowID string) workflows.Summary {
+	t.Helper()
+	sum := result[workflows.Summary](t, s.client, workflowID)
+	sum.NotDelivered = nil
+	return sum
 }
 
 // keep writes a workflow's history for the replay tests when -record says so.
@@ -145,7 +176,7 @@ func TestAnEventReachesEveryWebhookOnce(t *testing.T) {
 	}
 	receipt := s.emit(t, "e1")
 	require.Equal(t, emit.Receipt{ID: "e1", WorkflowID: "event-e1"}, receipt)
-	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: 3, Delivered: 3}, result[workflows.Summary](t, s.client, "event-e1"))
+	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: 3, Delivered: 3}, s.counted(t, "event-e1"))
 	for range 3 {
 		require.Equal(t, emit.Receipt{ID: "e1", WorkflowID: "event-e1", Duplicate: true}, s.emit(t, "e1"))
 	}
@@ -171,7 +202,7 @@ func TestALargerAudienceSharesOneLineOfHistory(t *testing.T) {
 		}
 	})
 	s.emit(t, "e1")
-	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: 8, Delivered: 7, Retrying: 1}, result[workflows.Summary](t, s.client, "event-e1"))
+	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: 8, Delivered: 7, Retrying: 1}, s.counted(t, "event-e1"))
 	for i := range 8 {
 		require.Equal(t, 1, s.count(fmt.Sprintf("/%d", i), "e1"))
 	}
@@ -191,24 +222,24 @@ func TestAPlainTemporalClientEmits(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, webhook.DefaultSchedule)
 	s.subscribe(t, "/")
-	start := func(id string, input any) client.WorkflowRun {
+	begin := func(id string, input any) client.WorkflowRun {
 		run, err := s.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: "mathub-webhooks"}, "DeliverEvent", input)
 		require.NoError(t, err)
 		return run
 	}
 	event := map[string]any{"event": "post.created", "data": map[string]any{"postId": "p1"}}
-	require.NoError(t, start("event-e1", event).Get(t.Context(), nil))
+	require.NoError(t, begin("event-e1", event).Get(t.Context(), nil))
 	require.Equal(t, 1, s.count("/", "e1"))
 
 	// The same event under another workflow's id, as after Temporal has forgotten the first.
 	event["id"] = "e1"
 	var again workflows.Summary
-	require.NoError(t, start("again", event).Get(t.Context(), &again))
+	require.NoError(t, begin("again", event).Get(t.Context(), &again))
 	require.Equal(t, workflows.Summary{EventID: "e1", Duplicate: true}, again)
 	require.Equal(t, 1, s.count("/", "e1"))
 
 	event["event"] = "post.deleted"
-	err := start("event-e2", event).Get(t.Context(), nil)
+	err := begin("event-e2", event).Get(t.Context(), nil)
 	var fault *temporal.ApplicationError
 	require.ErrorAs(t, err, &fault)
 	require.Equal(t, workflows.InvalidEventError, fault.Type())
@@ -227,7 +258,7 @@ func TestAFailureIsAttemptedAgainUntilTaken(t *testing.T) {
 	id := s.subscribe(t, "/")
 	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	s.emit(t, "e1")
-	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: 1, Retrying: 1}, result[workflows.Summary](t, s.client, "event-e1"))
+	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: 1, Retrying: 1}, s.counted(t, "event-e1"))
 	retry := workflows.RetryWorkflowID("e1", id)
 	require.Eventually(t, func() bool { return s.count("/", "e1") == 2 }, 10*time.Second, 20*time.Millisecond)
 
@@ -257,10 +288,10 @@ func TestAFailingWebhookGoesThroughTheSlowLane(t *testing.T) {
 	s.subscribe(t, "/")
 	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
 	s.emit(t, "e1")
-	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: 1, Failed: 1}, result[workflows.Summary](t, s.client, "event-e1"))
+	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: 1, Failed: 1}, s.counted(t, "event-e1"))
 	s.answer(nil)
 	s.emit(t, "e2")
-	require.Equal(t, workflows.Summary{EventID: "e2", Webhooks: 1, Delivered: 1}, result[workflows.Summary](t, s.client, "event-e2"))
+	require.Equal(t, workflows.Summary{EventID: "e2", Webhooks: 1, Delivered: 1}, s.counted(t, "event-e2"))
 	s.keep(t, "event-e2", "deliver_event_slow_lane")
 	s.emit(t, "e3")
 	result[workflows.Summary](t, s.client, "event-e3")
@@ -286,7 +317,7 @@ func TestALargeAudienceIsDeliveredInBatches(t *testing.T) {
 		SELECT gen_random_uuid(), 'bot-' || n % 10, $1 || '/' || n, '{post.created}' FROM generate_series(0, $2 - 1) n`, s.url, audience)
 	require.NoError(t, err)
 	s.emit(t, "e1")
-	require.Equal(t, workflows.Summary{EventID: "e1", Batches: 3}, result[workflows.Summary](t, s.client, "event-e1"))
+	require.Equal(t, workflows.Summary{EventID: "e1", Batches: 3}, s.counted(t, "event-e1"))
 	delivered := 0
 	for i := range 3 {
 		delivered += result[workflows.Summary](t, s.client, fmt.Sprintf("event-e1-batch-%d", i+1)).Delivered
@@ -311,7 +342,7 @@ func TestALargePartOfOneBotIsDeliveredBitByBit(t *testing.T) {
 		SELECT gen_random_uuid(), 'bot', $1 || '/' || n, '{post.created}' FROM generate_series(0, $2 - 1) n`, s.url, audience)
 	require.NoError(t, err)
 	s.emit(t, "e1")
-	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: audience, Delivered: audience}, result[workflows.Summary](t, s.client, "event-e1"))
+	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: audience, Delivered: audience}, s.counted(t, "event-e1"))
 	for i := range audience {
 		require.Equal(t, 1, s.count(fmt.Sprintf("/%d", i), "e1"))
 	}
@@ -322,14 +353,14 @@ func TestATestEventAnswersWithItsDelivery(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, webhook.DefaultSchedule)
 	id := s.subscribe(t, "/")
-	deliveryID, err := workflows.StartTest(t.Context(), s.client, id)
+	deliveryID, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(id))
 	require.NoError(t, err)
 	var eventID string
 	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT event_id FROM deliveries WHERE id = $1", deliveryID).Scan(&eventID))
 	require.Equal(t, 1, s.count("/", eventID))
 	s.keep(t, "test-"+eventID, "send_test")
 
-	_, err = workflows.StartTest(t.Context(), s.client, uuid.New())
+	_, err = workflows.StartTest(t.Context(), s.client, s.attributes, s.target(uuid.New()))
 	require.ErrorIs(t, err, workflows.ErrWebhookGone)
 }
 
@@ -339,11 +370,10 @@ func TestARedeliveryIsTheNextAttempt(t *testing.T) {
 	id := s.subscribe(t, "/")
 	s.emit(t, "e1")
 	result[workflows.Summary](t, s.client, "event-e1")
-	d := activities.Delivery{EventID: "e1", WebhookID: id, Attempt: 2}
 	var all sync.WaitGroup
 	for range 5 { // at once, they are one
 		all.Go(func() {
-			deliveryID, err := workflows.StartRedelivery(context.Background(), s.client, d)
+			deliveryID, err := workflows.StartRedelivery(context.Background(), s.client, s.attributes, s.target(id), "e1", 2)
 			if err != nil || deliveryID != webhook.DeliveryID("e1", id, 2) {
 				t.Errorf("%v, %v", deliveryID, err)
 			}
@@ -363,7 +393,7 @@ func TestRedeliveriesUseUpNoRetries(t *testing.T) {
 	s.emit(t, "e1")
 	require.Equal(t, 1, result[workflows.Summary](t, s.client, "event-e1").Retrying)
 	for attempt := 2; attempt <= 3; attempt++ {
-		_, err := workflows.StartRedelivery(t.Context(), s.client, activities.Delivery{EventID: "e1", WebhookID: id, Attempt: attempt})
+		_, err := workflows.StartRedelivery(t.Context(), s.client, s.attributes, s.target(id), "e1", attempt)
 		require.NoError(t, err)
 	}
 	s.answer(nil)
@@ -392,7 +422,7 @@ func TestARedeliveryUnderWayDoesNotEndTheRetries(t *testing.T) {
 	})
 	redelivered := make(chan error, 1)
 	go func() {
-		_, err := workflows.StartRedelivery(context.Background(), s.client, activities.Delivery{EventID: "e1", WebhookID: id, Attempt: 2})
+		_, err := workflows.StartRedelivery(context.Background(), s.client, s.attributes, s.target(id), "e1", 2)
 		redelivered <- err
 	}()
 	require.Eventually(t, func() bool { return s.count("/", "e1") == 2 }, 10*time.Second, 10*time.Millisecond)
@@ -424,9 +454,9 @@ func TestARecoveryDeliversWhatWasMissed(t *testing.T) {
 	span.Until = time.Now()
 	_, err := workflows.RecoveryProgress(t.Context(), s.client, id)
 	require.ErrorIs(t, err, workflows.ErrNoRecovery)
-	_, err = workflows.StartRecovery(t.Context(), s.client, span, activities.Target{WebhookID: id, BotID: "bot"}, 12)
+	_, err = workflows.StartRecovery(t.Context(), s.client, s.attributes, span, s.target(id), 12)
 	require.NoError(t, err)
-	_, err = workflows.StartRecovery(t.Context(), s.client, span, activities.Target{WebhookID: id, BotID: "bot"}, 12)
+	_, err = workflows.StartRecovery(t.Context(), s.client, s.attributes, span, s.target(id), 12)
 	require.ErrorIs(t, err, workflows.ErrRecoveryRunning)
 	done := result[workflows.Progress](t, s.client, "recover-"+id.String())
 	require.Equal(t, workflows.Progress{State: workflows.RecoveryCompleted, Found: 12, Delivered: 12}, done)
@@ -452,7 +482,7 @@ func TestARecoveryThatAnOperatorEndedIsNotRunning(t *testing.T) {
 	s.answer(func(http.ResponseWriter, *http.Request) { <-release })
 	defer close(release)
 	span := activities.Span{WebhookID: id, Since: time.Now().Add(-time.Minute), Until: time.Now()}
-	_, err = workflows.StartRecovery(t.Context(), s.client, span, activities.Target{WebhookID: id, BotID: "bot"}, 1)
+	_, err = workflows.StartRecovery(t.Context(), s.client, s.attributes, span, s.target(id), 1)
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { return s.count("/", "e1") == 1 }, 10*time.Second, 10*time.Millisecond)
 	progress, err := workflows.RecoveryProgress(t.Context(), s.client, id)

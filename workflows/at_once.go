@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/mathub/webhooks/activities"
+	"github.com/mathub/webhooks/visibility"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -37,34 +38,43 @@ func SendTest(ctx workflow.Context, webhookID uuid.UUID) (activities.Result, err
 	}
 	var r activities.Result
 	err := workflow.ExecuteLocalActivity(atOnce(ctx, webhookID), act.SendTest, in).Get(ctx, &r)
-	return r, err
+	return r, foundAsFailed(ctx, r, err)
 }
 
 // Redeliver sends an event to a webhook once more, once.
 func Redeliver(ctx workflow.Context, d activities.Delivery) (activities.Result, error) {
 	var r activities.Result
 	err := workflow.ExecuteLocalActivity(atOnce(ctx, d.WebhookID), act.Redeliver, d).Get(ctx, &r)
-	return r, err
+	return r, foundAsFailed(ctx, r, err)
+}
+
+// foundAsFailed lets a delivery that failed be found as such. The error is err.
+func foundAsFailed(ctx workflow.Context, r activities.Result, err error) error {
+	if err == nil && r.Status == activities.Failed {
+		return upsertFailed(ctx)
+	}
+	return err
 }
 
 // StartRedelivery runs Redeliver and returns the id of the resulting delivery, which is then in the history. Two calls
 // at once for the same attempt are one. It fails as StartTest does.
-func StartRedelivery(ctx context.Context, c client.Client, d activities.Delivery) (deliveryID uuid.UUID, err error) {
+func StartRedelivery(ctx context.Context, c client.Client, a *visibility.Attributes, t activities.Target, eventID string, attempt int) (deliveryID uuid.UUID, err error) {
+	d := activities.Delivery{EventID: eventID, WebhookID: t.WebhookID, Attempt: attempt}
 	id := webhook.DeliveryID(d.EventID, d.WebhookID, d.Attempt)
-	return id, runAtOnce(ctx, c, client.StartWorkflowOptions{
+	return id, runAtOnce(ctx, c, a, client.StartWorkflowOptions{
 		ID:                       fmt.Sprintf("redeliver-%s-%s-%d", d.EventID, d.WebhookID, d.Attempt),
 		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-		StaticSummary:            "redelivery to webhook " + d.WebhookID.String(),
-	}, Redeliver, d)
+		StaticSummary:            fmt.Sprintf("event %s again to %s", eventID, summarise(t)),
+	}, concerning(t), Redeliver, d)
 }
 
 // StartTest runs SendTest and returns the id of the resulting delivery, which is then in the history. It fails with
 // ErrWebhookGone, or with what kept Temporal from running it before ctx ended.
-func StartTest(ctx context.Context, c client.Client, webhookID uuid.UUID) (deliveryID uuid.UUID, err error) {
+func StartTest(ctx context.Context, c client.Client, a *visibility.Attributes, t activities.Target) (deliveryID uuid.UUID, err error) {
 	id := webhook.NewID()
-	return webhook.DeliveryID(id, webhookID, 1), runAtOnce(ctx, c, client.StartWorkflowOptions{
-		ID: testPrefix + id, StaticSummary: "test event to webhook " + webhookID.String(),
-	}, SendTest, webhookID)
+	return webhook.DeliveryID(id, t.WebhookID, 1), runAtOnce(ctx, c, a, client.StartWorkflowOptions{
+		ID: testPrefix + id, StaticSummary: "test event to " + summarise(t),
+	}, append(concerning(t), visibility.EventType.ValueSet(string(webhook.Test))), SendTest, t.WebhookID)
 }
 
 // atOnce are the options of a delivery that a person waits for.
@@ -78,9 +88,9 @@ func atOnce(ctx workflow.Context, webhookID uuid.UUID) workflow.Context {
 }
 
 // runAtOnce runs a workflow whose result is one delivery's, to its end.
-func runAtOnce(ctx context.Context, c client.Client, options client.StartWorkflowOptions, run any, input any) error {
+func runAtOnce(ctx context.Context, c client.Client, a *visibility.Attributes, options client.StartWorkflowOptions, attributes []temporal.SearchAttributeUpdate, run any, input any) error {
 	options.TaskQueue, options.EnableEagerStart, options.WorkflowExecutionTimeout = TaskQueue, true, 2*laneTimeout
-	started, err := c.ExecuteWorkflow(ctx, options, run, input)
+	started, err := a.Start(ctx, c, temporal.NewSearchAttributes(attributes...), options, run, input)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", options.ID, err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/mathub/webhooks/activities"
 	"github.com/mathub/webhooks/emit"
+	"github.com/mathub/webhooks/visibility"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -34,6 +35,10 @@ type Summary struct {
 	Failed    int `json:"failed"`
 	Retrying  int `json:"retrying"`
 	Skipped   int `json:"skipped"`
+	// NotDelivered says of each webhook that has not taken it why, by the webhook's id; of the first maxListed of them, and
+	// of NotListed more it does not.
+	NotDelivered map[string]string `json:"notDelivered,omitempty"`
+	NotListed    int               `json:"notListed,omitempty"`
 	// Batches is how many DeliverBatch workflows share a large audience; their results have the counts.
 	Batches int `json:"batches,omitempty"`
 }
@@ -50,6 +55,8 @@ func DeliverEvent(ctx workflow.Context, input converter.RawValue) (Summary, erro
 	if err != nil {
 		return Summary{}, temporal.NewNonRetryableApplicationError(err.Error(), InvalidEventError, nil)
 	}
+	about := subject{event.Type, event.Summary()}
+	workflow.SetCurrentDetails(ctx, about.summary)
 	var audience activities.Audience
 	// A reset run is the same run to the event: what it has delivered is not sent again.
 	accept := activities.AcceptInput{Event: event, RunID: info.OriginalRunID}
@@ -58,16 +65,17 @@ func DeliverEvent(ctx workflow.Context, input converter.RawValue) (Summary, erro
 		return Summary{}, err
 	}
 	if audience.Duplicate {
+		workflow.SetCurrentDetails(ctx, about.summary+"\n\nA duplicate: the event was accepted before, and delivered by the workflow that did.")
 		return Summary{EventID: event.ID, Duplicate: true}, nil
 	}
+	f := &fan{about: about, sum: Summary{EventID: event.ID}, searchable: audience.Searchable, held: map[string]bool{}}
 	if len(audience.Pages) > 0 {
-		sum, err := startBatches(ctx, event.ID, audience)
-		if err != nil {
-			return sum, err
+		if err := f.startBatches(ctx, audience); err != nil {
+			return f.sum, err
 		}
-		return fanOut(ctx, sum, activities.Page{Upto: uuid.Max}, activities.Audience{Held: audience.Held})
+		audience = activities.Audience{Held: audience.Held}
 	}
-	return fanOut(ctx, Summary{EventID: event.ID}, activities.Page{Upto: uuid.Max}, audience)
+	return f.all(ctx, activities.Page{Upto: uuid.Max}, audience)
 }
 
 // DeliverBatch delivers an accepted event to one page of a large audience.
@@ -77,7 +85,10 @@ func DeliverBatch(ctx workflow.Context, in activities.BatchInput) (Summary, erro
 	if err != nil {
 		return Summary{}, err
 	}
-	return fanOut(ctx, Summary{EventID: in.EventID}, in.Page, audience)
+	f := &fan{
+		about: subject{in.EventType, in.Summary}, sum: Summary{EventID: in.EventID}, searchable: audience.Searchable, held: map[string]bool{},
+	}
+	return f.all(ctx, in.Page, audience)
 }
 
 func parseInput(info *workflow.Info, input converter.RawValue) (webhook.Event, error) {
@@ -117,20 +128,27 @@ func eventID(info *workflow.Info) string {
 }
 
 // startBatches hands the pages to workflows of their own and ends once they have started.
-func startBatches(ctx workflow.Context, eventID string, audience activities.Audience) (Summary, error) {
+func (f *fan) startBatches(ctx workflow.Context, audience activities.Audience) error {
 	pages := audience.Pages
 	started := make([]workflow.Future, 0, len(pages))
 	for i, page := range pages {
-		child := workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
-			WorkflowID:            fmt.Sprintf("%s-batch-%d", emit.WorkflowID(eventID), i+1),
+		options := workflow.ChildWorkflowOptions{
+			WorkflowID:            fmt.Sprintf("%s-batch-%d", emit.WorkflowID(f.sum.EventID), i+1),
 			WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY,
 			ParentClosePolicy:     enums.PARENT_CLOSE_POLICY_ABANDON,
-			StaticSummary:         fmt.Sprintf("batch %d of %d", i+1, len(pages)),
-		})
-		in := activities.BatchInput{EventID: eventID, Page: page, Except: audience.Held}
+			StaticSummary:         fmt.Sprintf("%s · batch %d of %d", f.about.summary, i+1, len(pages)),
+		}
+		if f.searchable {
+			options.TypedSearchAttributes = temporal.NewSearchAttributes(visibility.EventType.ValueSet(string(f.about.eventType)))
+		}
+		child := workflow.WithChildOptions(ctx, options)
+		in := activities.BatchInput{
+			EventID: f.sum.EventID, EventType: f.about.eventType, Summary: f.about.summary, Page: page, Except: audience.Held,
+		}
 		started = append(started, workflow.ExecuteChildWorkflow(child, DeliverBatch, in).GetChildWorkflowExecution())
 	}
-	return Summary{EventID: eventID, Batches: len(pages)}, awaitStarts(ctx, started)
+	f.sum.Batches = len(pages)
+	return awaitStarts(ctx, started)
 }
 
 // awaitStarts waits until abandoned children have started: one that has not when its parent ends may never start.
@@ -153,10 +171,9 @@ const (
 	retriesEach   = 5
 )
 
-// fanOut makes the first attempt at every target and leaves what failed to RetryDelivery. The bots held back get their
+// all makes the first attempt at every target and leaves what failed to RetryDelivery. The bots held back get their
 // part bit by bit; until then the workflow stays open.
-func fanOut(ctx workflow.Context, sum Summary, page activities.Page, audience activities.Audience) (Summary, error) {
-	f := &fan{sum: sum, held: map[string]bool{}}
+func (f *fan) all(ctx workflow.Context, page activities.Page, audience activities.Audience) (Summary, error) {
 	if err := f.out(ctx, audience.Targets); err != nil {
 		return f.sum, err
 	}
@@ -170,14 +187,18 @@ func fanOut(ctx workflow.Context, sum Summary, page activities.Page, audience ac
 	bots := workflow.NewWaitGroup(ctx)
 	for _, bot := range held {
 		bots.Add(1)
+		f.crowded++
 		workflow.Go(ctx, func(ctx workflow.Context) {
 			defer bots.Done()
+			defer func() { f.crowded-- }()
 			if e := f.admit(ctx, page, bot); e != nil && err == nil {
 				err = e
 			}
 		})
 	}
+	f.show(ctx)
 	bots.Wait(ctx)
+	f.show(ctx)
 	return f.sum, err
 }
 
@@ -216,8 +237,19 @@ const oneByOne = 3
 
 // fan is what an event's fan-out has come to.
 type fan struct {
-	sum  Summary
-	held map[string]bool // bots that had no room for a target
+	about      subject
+	sum        Summary
+	searchable bool
+	held       map[string]bool     // bots that had no room for a target
+	crowded    int                 // bots held back that have yet to get their part
+	troubled   []trouble           // of the targets that have not taken it, the first
+	lost       []activities.Target // failed, and no RetryDelivery says so
+}
+
+// subject is what an event is about, as operators see it.
+type subject struct {
+	eventType webhook.EventType
+	summary   string
 }
 
 // out makes the first attempts at targets.
@@ -239,8 +271,16 @@ func (f *fan) out(ctx workflow.Context, targets []activities.Target) error {
 			w.fastLane(t)
 		}
 	}
+	f.show(ctx)
+	lost := len(f.lost)
 	for w.pending > 0 {
 		w.selector.Select(ctx)
+	}
+	f.show(ctx)
+	if len(f.lost) > lost {
+		if err := f.upsertLost(ctx); err != nil {
+			return err
+		}
 	}
 	return w.startRetries()
 }
@@ -280,7 +320,7 @@ func (w *wave) group(targets []activities.Target) {
 	for i, t := range targets {
 		in.WebhookIDs[i] = t.WebhookID
 	}
-	ctx := fastLane(w.ctx, groupTimeout, fmt.Sprintf("%d webhooks", len(targets)))
+	ctx := fastLane(w.ctx, groupTimeout, fmt.Sprintf("first attempts at %d webhooks", len(targets)))
 	w.selector.AddFuture(workflow.ExecuteLocalActivity(ctx, act.DeliverGroup, in), func(done workflow.Future) {
 		w.pending--
 		var r activities.GroupResult
@@ -335,8 +375,11 @@ func (w *wave) settle(t activities.Target, r activities.Result) {
 		w.sum.Delivered++
 	case r.Status == activities.Skipped:
 		w.sum.Skipped++
+		w.note(t, "skipped: "+r.Error)
 	case r.RetryInMs == 0:
 		w.sum.Failed++
+		w.lost = append(w.lost, t)
+		w.note(t, failure(r))
 	default:
 		w.retry(t, RetryInput{Attempt: 2, DelayMs: r.RetryInMs, LastError: r.Error})
 	}
@@ -344,9 +387,14 @@ func (w *wave) settle(t activities.Target, r activities.Result) {
 
 func (w *wave) retry(t activities.Target, in RetryInput) {
 	w.sum.Retrying++
-	in.EventID, in.Target = w.sum.EventID, t
+	in.EventID, in.EventType, in.Target = w.sum.EventID, w.about.eventType, t
+	if in.LastError == "" {
+		w.note(t, "waits for its turn, in "+RetryWorkflowID(in.EventID, t.WebhookID))
+	} else {
+		w.note(t, in.LastError+", retrying, in "+RetryWorkflowID(in.EventID, t.WebhookID))
+	}
 	if len(w.started) < retriesAtOnce {
-		w.started = append(w.started, startRetry(w.ctx, in))
+		w.started = append(w.started, startRetry(w.ctx, in, w.searchable))
 		return
 	}
 	w.waiting, w.since = append(w.waiting, in), append(w.since, workflow.Now(w.ctx))
@@ -361,7 +409,7 @@ func (w *wave) startRetries() error {
 			}
 		}
 		in.DelayMs = max(0, in.DelayMs-workflow.Now(w.ctx).Sub(w.since[i]).Milliseconds())
-		w.started = append(w.started, startRetry(w.ctx, in))
+		w.started = append(w.started, startRetry(w.ctx, in, w.searchable))
 	}
 	return awaitStarts(w.ctx, w.started)
 }

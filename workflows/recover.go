@@ -15,6 +15,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/mathub/webhooks/activities"
+	"github.com/mathub/webhooks/visibility"
 )
 
 // A recovery delivers one at a time and rests for recoverPause after every recoverBurst: ten a second at most, since
@@ -68,11 +69,15 @@ type RecoverInput struct {
 func Recover(ctx workflow.Context, in RecoverInput) (Progress, error) {
 	progress := in.Progress
 	progress.State = RecoveryRunning
-	if err := workflow.SetQueryHandler(ctx, ProgressQuery, func() (Progress, error) { return progress, nil }); err != nil {
+	show := func() { workflow.SetCurrentDetails(ctx, recoveryDetails(in, progress)) }
+	show()
+	described := workflow.QueryHandlerOptions{Description: "how many events were found, delivered and failed"}
+	if err := workflow.SetQueryHandlerWithOptions(ctx, ProgressQuery, func() (Progress, error) { return progress, nil }, described); err != nil {
 		return progress, err
 	}
 	end := func(state string) (Progress, error) {
 		progress.State = state
+		show()
 		if state == RecoveryCancelled {
 			return progress, temporal.NewCanceledError()
 		}
@@ -101,6 +106,11 @@ func Recover(ctx workflow.Context, in RecoverInput) (Progress, error) {
 		case activities.Failed:
 			progress.Failed++
 			progress.LastError = r.Error
+			if progress.Failed == 1 {
+				if err := upsertFailed(ctx); err != nil {
+					return progress, err
+				}
+			}
 		case activities.Skipped, activities.Deferred:
 			if r.Error == activities.WebhookDisabled || r.Error == activities.WebhookGone {
 				progress.LastError = r.Error
@@ -108,6 +118,7 @@ func Recover(ctx workflow.Context, in RecoverInput) (Progress, error) {
 			}
 		}
 		progress.Remaining = max(0, progress.Remaining-1)
+		show()
 		if (i+1)%recoverBurst == 0 && workflow.Sleep(ctx, recoverPause) != nil {
 			return end(RecoveryCancelled)
 		}
@@ -124,10 +135,10 @@ func recoverWorkflowID(webhookID uuid.UUID) string { return "recover-" + webhook
 
 // StartRecovery starts a recovery; found is how many events it will find. It fails with ErrRecoveryRunning when the
 // webhook has one under way.
-func StartRecovery(ctx context.Context, c client.Client, span activities.Span, target activities.Target, found int) (Progress, error) {
+func StartRecovery(ctx context.Context, c client.Client, a *visibility.Attributes, span activities.Span, target activities.Target, found int) (Progress, error) {
 	progress := Progress{State: RecoveryRunning, Found: found, Remaining: found}
-	_, err := c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID: recoverWorkflowID(span.WebhookID), TaskQueue: TaskQueue, StaticSummary: summarise(target),
+	_, err := a.Start(ctx, c, temporal.NewSearchAttributes(concerning(target)...), client.StartWorkflowOptions{
+		ID: recoverWorkflowID(span.WebhookID), TaskQueue: TaskQueue, StaticSummary: "what " + summarise(target) + " missed",
 		WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE, WorkflowExecutionErrorWhenAlreadyStarted: true,
 	}, Recover, RecoverInput{Span: span, Target: target, Progress: progress})
 	if temporal.IsWorkflowExecutionAlreadyStartedError(err) {

@@ -2,13 +2,23 @@ package workflows
 
 import (
 	"log/slog"
+	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
 )
+
+// released are the workflows by the names that histories know them by.
+var released = map[string]any{
+	"DeliverEvent": DeliverEvent, "DeliverBatch": DeliverBatch, "RetryDelivery": RetryDelivery,
+	"SendTest": SendTest, "Redeliver": Redeliver, "Recover": Recover,
+}
 
 // TestRecordedHistoriesReplay: workflows that a released version began go on under this one. The histories were
 // recorded on a real server: go test ./worker -record NAME.
@@ -18,14 +28,81 @@ func TestRecordedHistoriesReplay(t *testing.T) {
 	require.NotEmpty(t, files)
 	for _, file := range files {
 		t.Run(file, func(t *testing.T) {
-			replayer := worker.NewWorkflowReplayer()
-			replayer.RegisterWorkflow(DeliverEvent)
-			replayer.RegisterWorkflow(DeliverBatch)
-			replayer.RegisterWorkflow(RetryDelivery)
-			replayer.RegisterWorkflow(SendTest)
-			replayer.RegisterWorkflow(Redeliver)
-			replayer.RegisterWorkflow(Recover)
-			require.NoError(t, replayer.ReplayWorkflowHistoryFromJSONFile(log.NewStructuredLogger(slog.New(slog.DiscardHandler)), file))
+			require.NoError(t, replay(file, released))
 		})
+	}
+}
+
+func replay(file string, registered map[string]any) error {
+	replayer := worker.NewWorkflowReplayer()
+	for name, run := range registered {
+		replayer.RegisterWorkflowWithOptions(run, workflow.RegisterOptions{Name: name})
+	}
+	return replayer.ReplayWorkflowHistoryFromJSONFile(log.NewStructuredLogger(slog.New(slog.DiscardHandler)), file)
+}
+
+// TestEveryReleaseHasHistoriesOfEveryWorkflow, so that none is left out of the replays.
+func TestEveryReleaseHasHistoriesOfEveryWorkflow(t *testing.T) {
+	folders, err := filepath.Glob("testdata/*")
+	require.NoError(t, err)
+	for _, folder := range folders {
+		names := map[string]bool{}
+		files, err := filepath.Glob(filepath.Join(folder, "*.json"))
+		require.NoError(t, err)
+		for _, file := range files {
+			names[typeOf(t, file)] = true
+		}
+		for name := range released {
+			require.True(t, names[name], "%s has no history of %s", folder, name)
+		}
+	}
+}
+
+func typeOf(t *testing.T, file string) string {
+	raw, err := os.Open(file)
+	require.NoError(t, err)
+	defer raw.Close() //nolint:errcheck // only read
+	recorded, err := client.HistoryFromJSON(raw, client.HistoryJSONOptions{})
+	require.NoError(t, err)
+	return recorded.GetEvents()[0].GetWorkflowExecutionStartedEventAttributes().GetWorkflowType().GetName()
+}
+
+// TestAChangeThatDoesNotReplayIsCaught: each workflow is replayed with one step more at its beginning, as a change without
+// GetVersion would have it, and with the step behind GetVersion.
+func TestAChangeThatDoesNotReplayIsCaught(t *testing.T) {
+	files, err := filepath.Glob("testdata/*/*.json")
+	require.NoError(t, err)
+	for _, file := range files {
+		t.Run(file, func(t *testing.T) {
+			step := func(ctx workflow.Context) { _ = workflow.Sleep(ctx, time.Second) }
+			err := replay(file, changed(step))
+			require.ErrorContains(t, err, "TMPRL1100", "Temporal's mark of a history that does not fit the code")
+
+			guarded := func(ctx workflow.Context) {
+				if workflow.GetVersion(ctx, "step", workflow.DefaultVersion, 1) == 1 {
+					step(ctx)
+				}
+			}
+			require.NoError(t, replay(file, changed(guarded)))
+		})
+	}
+}
+
+// changed are the workflows with a step before their first.
+func changed(first func(workflow.Context)) map[string]any {
+	return map[string]any{
+		"DeliverEvent":  then(first, DeliverEvent),
+		"DeliverBatch":  then(first, DeliverBatch),
+		"RetryDelivery": then(first, RetryDelivery),
+		"SendTest":      then(first, SendTest),
+		"Redeliver":     then(first, Redeliver),
+		"Recover":       then(first, Recover),
+	}
+}
+
+func then[In, Out any](first func(workflow.Context), run func(workflow.Context, In) (Out, error)) func(workflow.Context, In) (Out, error) {
+	return func(ctx workflow.Context, in In) (Out, error) {
+		first(ctx)
+		return run(ctx, in)
 	}
 }

@@ -1,12 +1,17 @@
 package workflows
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/mathub/webhooks/activities"
+	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/webhook"
 )
 
 const (
@@ -25,7 +30,9 @@ const (
 
 // RetryInput is a delivery that is to be attempted again, or, with Attempt 1, that has yet to get its first turn.
 type RetryInput struct {
-	EventID   string            `json:"eventId"`
+	EventID string `json:"eventId"`
+	// EventType is for operators; it is empty where a version before 0.2 wrote the input.
+	EventType webhook.EventType `json:"eventType,omitempty"`
 	Target    activities.Target `json:"target"`
 	Attempt   int               `json:"attempt"` // the next one
 	DelayMs   int64             `json:"delayMs"` // until then
@@ -43,18 +50,25 @@ type RetryStatus struct {
 // webhook is disabled, deleted or no longer subscribed. Its result is that of the last attempt.
 func RetryDelivery(ctx workflow.Context, in RetryInput) (activities.Result, error) {
 	status := RetryStatus{Attempt: in.Attempt, LastError: in.LastError}
-	if err := workflow.SetQueryHandler(ctx, StatusQuery, func() (RetryStatus, error) { return status, nil }); err != nil {
+	described := workflow.QueryHandlerOptions{Description: "when the next attempt is due, and why the last failed"}
+	if err := workflow.SetQueryHandlerWithOptions(ctx, StatusQuery, func() (RetryStatus, error) { return status, nil }, described); err != nil {
 		return activities.Result{}, err
 	}
+	show := func(how string) {
+		workflow.SetCurrentDetails(ctx, retryDetails(workflow.GetInfo(ctx).Namespace, in, how, status))
+	}
 	delay := time.Duration(in.DelayMs) * time.Millisecond
-	retryNow := workflow.GetSignalChannel(ctx, RetryNowSignal)
+	retryNow := workflow.GetSignalChannelWithOptions(ctx, RetryNowSignal, workflow.SignalChannelOptions{Description: "attempt it now; no input"})
 	for step := in.Attempt; ; step++ {
 		at := workflow.Now(ctx).Add(delay)
 		status.NextAttemptAt = &at
-		if _, err := awaitSignal(ctx, retryNow, delay); err != nil {
+		show(fmt.Sprintf("Attempt %d is due at **%s**.", status.Attempt, detailed(at)))
+		if err := awaitSignal(ctx, retryNow, delay, fmt.Sprintf("until attempt %d", status.Attempt)); err != nil {
+			show("Cancelled: nothing more is attempted.")
 			return activities.Result{}, err
 		}
 		status.NextAttemptAt = nil
+		show(fmt.Sprintf("Attempt %d is under way, or waits for its turn.", status.Attempt))
 
 		d := activities.Delivery{EventID: in.EventID, WebhookID: in.Target.WebhookID, Attempt: status.Attempt, Step: step}
 		r, err := deliverPatiently(ctx, in.Target, &d)
@@ -62,11 +76,19 @@ func RetryDelivery(ctx workflow.Context, in RetryInput) (activities.Result, erro
 		if err != nil {
 			return r, err
 		}
+		if r.Status == activities.Failed {
+			if status.LastError == "" {
+				if err := upsertFailed(ctx); err != nil {
+					return r, err
+				}
+			}
+			status.LastError = r.Error
+		}
 		if r.RetryInMs == 0 {
+			show(ended(status.Attempt, r))
 			return r, nil
 		}
 		status.Attempt++
-		status.LastError = r.Error
 		delay = r.RetryIn()
 	}
 }
@@ -83,21 +105,29 @@ func deliverPatiently(ctx workflow.Context, t activities.Target, d *activities.D
 	}
 }
 
-// awaitSignal waits for a signal that comes from now on, at most for d, and says whether one came.
-func awaitSignal(ctx workflow.Context, signal workflow.ReceiveChannel, d time.Duration) (bool, error) {
+// awaitSignal waits for a signal that comes from now on, at most for d. Its timer is shown as summary.
+func awaitSignal(ctx workflow.Context, signal workflow.ReceiveChannel, d time.Duration, summary string) error {
 	for signal.ReceiveAsync(nil) { // one sent during the attempt asked for the attempt that was made
 	}
-	ok, _ := signal.ReceiveWithTimeout(ctx, d, nil)
-	return ok, ctx.Err()
+	wait := workflow.AwaitOptions{Timeout: d, TimerOptions: workflow.TimerOptions{Summary: summary}}
+	if came, err := workflow.AwaitWithOptions(ctx, wait, func() bool { return signal.Len() > 0 }); err == nil && came {
+		signal.ReceiveAsync(nil)
+	}
+	return ctx.Err()
 }
 
 // startRetry starts a RetryDelivery that outlives its parent; the future is ready when it has started.
-func startRetry(ctx workflow.Context, in RetryInput) workflow.Future {
-	child := workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
+func startRetry(ctx workflow.Context, in RetryInput, searchable bool) workflow.Future {
+	options := workflow.ChildWorkflowOptions{
 		WorkflowID:            RetryWorkflowID(in.EventID, in.Target.WebhookID),
 		WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY,
 		ParentClosePolicy:     enums.PARENT_CLOSE_POLICY_ABANDON,
-		StaticSummary:         summarise(in.Target),
-	})
+		StaticSummary:         strings.TrimSpace(string(in.EventType) + " to " + summarise(in.Target)),
+	}
+	if searchable {
+		options.TypedSearchAttributes = temporal.NewSearchAttributes(append(concerning(in.Target),
+			visibility.EventType.ValueSet(string(in.EventType)), visibility.Failed.ValueSet(in.LastError != ""))...)
+	}
+	child := workflow.WithChildOptions(ctx, options)
 	return workflow.ExecuteChildWorkflow(child, RetryDelivery, in).GetChildWorkflowExecution()
 }

@@ -55,7 +55,14 @@ func failed(retryIn time.Duration) activities.Result {
 	return activities.Result{Status: activities.Failed, StatusCode: 500, Error: "HTTP 500", RetryInMs: retryIn.Milliseconds()}
 }
 
-func summaryOf(t *testing.T, env *testsuite.TestWorkflowEnvironment) (s Summary) {
+// summaryOf is the result but for NotDelivered and NotListed, which TestTheResultSaysWhoDidNotTakeIt is for.
+func summaryOf(t *testing.T, env *testsuite.TestWorkflowEnvironment) Summary {
+	s := fullSummaryOf(t, env)
+	s.NotDelivered, s.NotListed = nil, 0
+	return s
+}
+
+func fullSummaryOf(t *testing.T, env *testsuite.TestWorkflowEnvironment) (s Summary) {
 	require.True(t, env.IsWorkflowCompleted())
 	require.NoError(t, env.GetWorkflowError())
 	require.NoError(t, env.GetWorkflowResult(&s))
@@ -164,7 +171,7 @@ func TestAFailureGoesOnInAWorkflowOfItsOwn(t *testing.T) {
 		}
 		return activities.Result{Status: activities.Skipped, Error: "webhook disabled"}, nil
 	})
-	env.OnWorkflow(RetryDelivery, mock.Anything, RetryInput{EventID: "e1", Target: retried, Attempt: 2, DelayMs: 30_000, LastError: "HTTP 500"}).Return(delivered(), nil).Once()
+	env.OnWorkflow(RetryDelivery, mock.Anything, RetryInput{EventID: "e1", EventType: "post.created", Target: retried, Attempt: 2, DelayMs: 30_000, LastError: "HTTP 500"}).Return(delivered(), nil).Once()
 	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
 	require.Equal(t, Summary{EventID: "e1", Webhooks: 3, Retrying: 1, Failed: 1, Skipped: 1}, summaryOf(t, env))
 }
@@ -190,7 +197,7 @@ func TestWaitingForATurnDoesNotHoldUpTheEvent(t *testing.T) {
 	busy := target(true)
 	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{Targets: []activities.Target{busy}}, nil)
 	env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(activities.Result{Status: activities.Deferred}, nil).Once()
-	env.OnWorkflow(RetryDelivery, mock.Anything, RetryInput{EventID: "e1", Target: busy, Attempt: 1, DelayMs: turnDelay.Milliseconds()}).Return(delivered(), nil).Once()
+	env.OnWorkflow(RetryDelivery, mock.Anything, RetryInput{EventID: "e1", EventType: "post.created", Target: busy, Attempt: 1, DelayMs: turnDelay.Milliseconds()}).Return(delivered(), nil).Once()
 	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
 	require.Equal(t, Summary{EventID: "e1", Webhooks: 1, Retrying: 1}, summaryOf(t, env))
 }
@@ -201,7 +208,7 @@ func TestALargeAudienceIsBatched(t *testing.T) {
 	pages := []activities.Page{{Upto: middle}, {After: middle, Upto: uuid.Max}}
 	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{Pages: pages}, nil)
 	for _, page := range pages {
-		env.OnActivity(act.ResolveBatch, mock.Anything, activities.BatchInput{EventID: "e1", Page: page}).Return(activities.Audience{Targets: []activities.Target{target(false)}}, nil).Once()
+		env.OnActivity(act.ResolveBatch, mock.Anything, activities.BatchInput{EventID: "e1", EventType: "post.created", Summary: "post.created · post p1", Page: page}).Return(activities.Audience{Targets: []activities.Target{target(false)}}, nil).Once()
 	}
 	env.OnActivity(act.Deliver, mock.Anything, mock.Anything).Return(delivered(), nil).Times(2)
 	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -90,7 +91,7 @@ func TestServer(t *testing.T) {
 			require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_index WHERE indrelid = 'executions_visibility'::regclass").Scan(&n))
 			return n
 		}
-		require.Equal(t, 6, indexes())
+		require.Equal(t, 7, indexes())
 		run := func(file string) int {
 			statements, err := os.ReadFile(file)
 			require.NoError(t, err)
@@ -99,7 +100,7 @@ func TestServer(t *testing.T) {
 			return indexes()
 		}
 		require.Greater(t, run("restore.sql"), 60)
-		require.Equal(t, 6, run("slim.sql"))
+		require.Equal(t, 7, run("slim.sql"))
 
 		// The last step of Temporal's own schema once more: what stands in the list of slimmed indexes is made, and found.
 		require.NoError(t, s.StopTemporal(t.Context()))
@@ -113,7 +114,31 @@ func TestServer(t *testing.T) {
 		require.Equal(t, schema.VisibilityVersion, version)
 		require.NoError(t, conn.QueryRow(t.Context(), "SELECT definition FROM slimmed_indexes WHERE name = 'by_nothing'").Scan(&definition))
 		require.Contains(t, definition, "USING btree", "as Postgres tells it of an index that there is")
-		require.Equal(t, 6, indexes())
+		require.Equal(t, 7, indexes())
+	})
+	t.Run("what failed is found among many by an index of its own", func(t *testing.T) {
+		conn, err := pgx.Connect(t.Context(), s.DatabaseURL(temporal.VisibilityDatabase))
+		require.NoError(t, err)
+		defer func() { require.NoError(t, conn.Close(context.Background())) }()
+		_, err = conn.Exec(t.Context(), `
+			INSERT INTO executions_visibility (namespace_id, run_id, start_time, execution_time, workflow_id, workflow_type_name, status, close_time, encoding, search_attributes)
+			SELECT 'n', n::text, now() - n * interval '1 s', now(), 'event-' || n, 'DeliverEvent', 2, now() - n * interval '1 s', '',
+				CASE WHEN n % 1000 = 0 THEN '{"Bool02": true, "KeywordList03": ["hook"]}'::jsonb ELSE '{"Keyword07": "post.created"}' END
+			FROM generate_series(1, 50000) n`)
+		require.NoError(t, err)
+		_, err = conn.Exec(t.Context(), "ANALYZE executions_visibility")
+		require.NoError(t, err)
+		// As Temporal asks for MathubWebhookId = "hook" AND MathubFailed = true.
+		rows, err := conn.Query(t.Context(), `
+			EXPLAIN (ANALYZE, COSTS OFF) SELECT workflow_id FROM executions_visibility
+			WHERE namespace_id = 'n' AND KeywordList03 @> jsonb_build_array('hook') AND Bool02 = true AND TemporalNamespaceDivision IS NULL
+			ORDER BY coalesce(close_time, '9999-12-31 23:59:59') DESC, start_time DESC, run_id LIMIT $1`, 100)
+		require.NoError(t, err)
+		plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		require.NoError(t, err)
+		require.Contains(t, strings.Join(plan, "\n"), "failed_idx")
+		_, err = conn.Exec(t.Context(), "DELETE FROM executions_visibility WHERE namespace_id = 'n'")
+		require.NoError(t, err)
 	})
 	t.Run("an interrupted set-up is made anew", func(t *testing.T) {
 		require.NoError(t, s.StopTemporal(t.Context()))

@@ -20,6 +20,13 @@ import (
 // test fails. Tests that run workers at once do not take each other's tasks.
 func New(t testing.TB) client.Client {
 	t.Helper()
+	c, _ := NewNamespace(t)
+	return c
+}
+
+// NewNamespace is New, and says what the namespace is called.
+func NewNamespace(t testing.TB) (c client.Client, namespace string) {
+	t.Helper()
 	address := os.Getenv("TEMPORAL_ADDRESS")
 	if address == "" {
 		t.Fatal("TEMPORAL_ADDRESS is not set: run the tests with `make test`, which starts a Temporal server for them")
@@ -33,7 +40,7 @@ func New(t testing.TB) client.Client {
 	require.NoError(t, namespaces.Register(ctx, &workflowservice.RegisterNamespaceRequest{
 		Namespace: options.Namespace, WorkflowExecutionRetentionPeriod: durationpb.New(24 * time.Hour),
 	}))
-	c, err := client.DialContext(ctx, options)
+	c, err = client.DialContext(ctx, options)
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	// The server's services learn of the namespace one after the other.
@@ -44,5 +51,5 @@ func New(t testing.TB) client.Client {
 		}
 		return err == nil
 	}, time.Minute, 50*time.Millisecond)
-	return c
+	return c, options.Namespace
 }

@@ -1,0 +1,274 @@
+package worker_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/enums/v1"
+	sdkpb "go.temporal.io/api/sdk/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+
+	"github.com/mathub/webhooks/activities"
+	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/webhook"
+	"github.com/mathub/webhooks/workflows"
+	"github.com/mathub/webhooks/workflows/temporaltest"
+)
+
+// found are the ids of the workflows that a query typed into the Web UI finds, in order.
+func (s *stack) found(t *testing.T, query string) []string {
+	t.Helper()
+	list, err := s.client.ListWorkflow(t.Context(), &workflowservice.ListWorkflowExecutionsRequest{Query: query})
+	require.NoError(t, err, query)
+	ids := []string{}
+	for _, w := range list.GetExecutions() {
+		ids = append(ids, w.GetExecution().GetWorkflowId())
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// finds waits for it, as Temporal brings its lists up to date in steps.
+func (s *stack) finds(t *testing.T, query string, ids ...string) {
+	t.Helper()
+	slices.Sort(ids)
+	if !poll(func() bool { return slices.Equal(ids, s.found(t, query)) }) {
+		require.Equal(t, ids, s.found(t, query), query)
+	}
+}
+
+func poll(done func() bool) bool {
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		if done() {
+			return true
+		}
+	}
+	return false
+}
+
+// details are what the Web UI shows of a workflow under User Metadata.
+func (s *stack) details(t *testing.T, workflowID string) string {
+	t.Helper()
+	answer, err := s.client.QueryWorkflow(t.Context(), workflowID, "", "__temporal_workflow_metadata")
+	require.NoError(t, err)
+	var metadata sdkpb.WorkflowMetadata
+	require.NoError(t, answer.Get(&metadata))
+	return metadata.GetCurrentDetails()
+}
+
+func (s *stack) summary(t *testing.T, workflowID string) string {
+	t.Helper()
+	described, err := s.client.DescribeWorkflow(t.Context(), workflowID, "")
+	require.NoError(t, err)
+	summary, err := described.GetStaticSummary()
+	require.NoError(t, err)
+	return summary
+}
+
+// history is a workflow's, as the types of its events.
+func (s *stack) history(t *testing.T, workflowID string) (types []string) {
+	t.Helper()
+	for it := s.client.GetWorkflowHistory(t.Context(), workflowID, "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); it.HasNext(); {
+		e, err := it.Next()
+		require.NoError(t, err)
+		types = append(types, e.GetEventType().String())
+	}
+	return types
+}
+
+// failedToday is the query of docs/operations.md.
+func failedToday(webhookID uuid.UUID) string {
+	today := time.Now().UTC().Add(-time.Minute).Format("2006-01-02") + "T00:00:00Z"
+	return fmt.Sprintf(`MathubWebhookId = "%s" AND MathubFailed = true AND StartTime >= "%s"`, webhookID, today)
+}
+
+func TestOperatorsFindWhatFailedAndRetryIt(t *testing.T) {
+	t.Parallel()
+	s := newSearchableStack(t, webhook.Schedule{time.Hour, time.Hour})
+	ids := []uuid.UUID{s.subscribe(t, "/taken"), s.subscribe(t, "/taken"), s.subscribe(t, "/failing")}
+	failing := ids[2]
+	host := s.target(failing).Host
+	s.answer(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/failing" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = fmt.Fprint(w, "# [Markdown](https://evil.example) of the receiver's")
+		}
+	})
+	s.emit(t, "e1")
+	retry := workflows.RetryWorkflowID("e1", failing)
+	sum := result[workflows.Summary](t, s.client, "event-e1")
+	require.Equal(t, map[string]string{failing.String(): "HTTP 503, retrying, in " + retry}, sum.NotDelivered)
+	require.Equal(t, "post.created · post p1", s.summary(t, "event-e1"))
+	require.Contains(t, s.details(t, "event-e1"), "post.created · post p1\n\n3 webhooks: 2 delivered, 1 retrying\n")
+	require.Contains(t, s.details(t, "event-e1"), "/workflows/"+retry+") | `"+host+"` | `HTTP 503, retrying` |")
+
+	require.Equal(t, "post.created to "+host+" "+failing.String(), s.summary(t, retry))
+	details := s.details(t, retry)
+	require.Contains(t, details, "Attempt 2 is due at **20")
+	require.Contains(t, details, "Last error: `HTTP 503`")
+	require.Contains(t, details, "[event-e1](/namespaces/test-")
+	require.Contains(t, details, "`retry-now`")
+	require.Contains(t, details, "- Bot: `bot`\n")
+	require.NotContains(t, details+s.details(t, "event-e1"), "evil")
+
+	s.finds(t, failedToday(failing), retry)
+	s.finds(t, `MathubBotId = "bot" AND MathubFailed = true`, retry)
+	s.finds(t, `MathubEventType = "post.created"`, "event-e1", retry)
+	s.finds(t, `MathubEventType = "post.created" AND MathubFailed = true AND ExecutionStatus = "Running"`, retry)
+
+	// A test and a redelivery that fail are failures as well.
+	testID, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(failing))
+	require.NoError(t, err)
+	var event string
+	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT event_id FROM deliveries WHERE id = $1", testID).Scan(&event))
+	redelivery := fmt.Sprintf("redeliver-e1-%s-2", failing)
+	_, err = workflows.StartRedelivery(t.Context(), s.client, s.attributes, s.target(failing), "e1", 2)
+	require.NoError(t, err)
+	_, err = workflows.StartTest(t.Context(), s.client, s.attributes, s.target(ids[0]))
+	require.NoError(t, err)
+	s.finds(t, failedToday(failing), retry, "test-"+event, redelivery)
+	s.finds(t, failedToday(ids[0]))
+	require.Equal(t, "test event to "+host+" "+failing.String(), s.summary(t, "test-"+event))
+
+	s.answer(nil)
+	require.NoError(t, s.client.SignalWorkflow(t.Context(), retry, "", workflows.RetryNowSignal, nil))
+	require.Equal(t, activities.Delivered, result[activities.Result](t, s.client, retry).Status)
+	require.Contains(t, s.details(t, retry), "**Delivered** at attempt 3.")
+	s.finds(t, failedToday(failing)+` AND WorkflowType = "RetryDelivery"`, retry)
+}
+
+// TestWhatFailsForGoodIsFoundByItsEvent: there is no RetryDelivery to be found.
+func TestWhatFailsForGoodIsFoundByItsEvent(t *testing.T) {
+	t.Parallel()
+	s := newSearchableStack(t, nil)
+	var failing []uuid.UUID
+	for range 5 {
+		failing = append(failing, s.subscribe(t, "/failing"))
+	}
+	taken := s.subscribe(t, "/taken")
+	s.answer(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/failing" {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	})
+	// As any Temporal client emits: neither a summary nor attributes come with it.
+	event := map[string]any{"event": "post.created", "data": map[string]any{"postId": "p1", "threadId": "t1"}}
+	_, err := s.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: "event-e1", TaskQueue: workflows.TaskQueue}, "DeliverEvent", event)
+	require.NoError(t, err)
+	sum := result[workflows.Summary](t, s.client, "event-e1")
+	require.Len(t, sum.NotDelivered, 5)
+	require.Equal(t, "failed: HTTP 500; no attempt is left", sum.NotDelivered[failing[0].String()])
+	require.Contains(t, s.details(t, "event-e1"), "post.created · post p1 in thread t1\n\n6 webhooks: 1 delivered, 5 failed\n")
+	for _, id := range failing {
+		s.finds(t, failedToday(id), "event-e1")
+	}
+	s.finds(t, `MathubEventType = "post.created" AND MathubFailed = true`, "event-e1")
+	s.finds(t, failedToday(taken))
+	s.keep(t, "event-e1", "deliver_event_lost")
+
+	// The tenth failure in a row disables a webhook, and its event says so.
+	for i := range webhook.MaxFailures - 1 {
+		id := fmt.Sprintf("e%d", i+2)
+		s.emit(t, id)
+		sum = result[workflows.Summary](t, s.client, "event-"+id)
+	}
+	require.Equal(t, "failed: HTTP 500; webhook disabled", sum.NotDelivered[failing[0].String()])
+	require.Contains(t, s.details(t, "event-e10"), "`failed: HTTP 500; webhook disabled`")
+}
+
+func TestARecoveryShowsHowFarItIs(t *testing.T) {
+	t.Parallel()
+	s := newSearchableStack(t, nil)
+	id := s.subscribe(t, "/")
+	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
+	s.emit(t, "e1")
+	result[workflows.Summary](t, s.client, "event-e1")
+	release := make(chan struct{})
+	s.answer(func(w http.ResponseWriter, _ *http.Request) {
+		<-release
+		w.WriteHeader(http.StatusBadGateway)
+	})
+	span := activities.Span{WebhookID: id, Since: time.Now().Add(-time.Minute), Until: time.Now()}
+	_, err := workflows.StartRecovery(t.Context(), s.client, s.attributes, span, s.target(id), 1)
+	require.NoError(t, err)
+	recovery := "recover-" + id.String()
+	require.Contains(t, s.details(t, recovery), "**running**: of 1 missed events, 0 delivered, 0 failed, 1 remain.")
+	close(release)
+	require.Equal(t, 1, result[workflows.Progress](t, s.client, recovery).Failed)
+	require.Contains(t, s.details(t, recovery), "**completed**: of 1 missed events, 0 delivered, 1 failed, 0 remain.\n\nLast error: `HTTP 502`")
+	s.finds(t, failedToday(id), "event-e1", recovery)
+	s.keep(t, recovery, "recover_failed")
+}
+
+// TestOperatorsCostAHealthyDeliveryNothing: with search attributes, summaries and details its history has the events that
+// it had in version 0.1, and Temporal makes as many changes of its state, and so writes to its lists, as without.
+func TestOperatorsCostAHealthyDeliveryNothing(t *testing.T) {
+	t.Parallel()
+	without := start(t, &stack{client: temporaltest.New(t)}, webhook.DefaultSchedule)
+	with := newSearchableStack(t, webhook.DefaultSchedule)
+	transitions := map[*stack]int64{}
+	for _, s := range []*stack{without, with} {
+		for i := range 3 {
+			s.subscribe(t, fmt.Sprintf("/%d", i))
+		}
+		s.emit(t, "e1")
+		require.Equal(t, 3, result[workflows.Summary](t, s.client, "event-e1").Delivered)
+		require.Equal(t, released(t, "0.1/deliver_event.json"), s.history(t, "event-e1"))
+		described, err := s.client.DescribeWorkflowExecution(t.Context(), "event-e1", "")
+		require.NoError(t, err)
+		transitions[s] = described.GetWorkflowExecutionInfo().GetStateTransitionCount()
+	}
+	require.Equal(t, transitions[without], transitions[with])
+	with.finds(t, `MathubEventType = "post.created"`, "event-e1")
+}
+
+// released are the types of the events of a history of a released version.
+func released(t *testing.T, name string) (types []string) {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join("..", "workflows", "testdata", name))
+	require.NoError(t, err)
+	var recorded struct {
+		Events []struct{ EventType string }
+	}
+	require.NoError(t, json.Unmarshal(raw, &recorded))
+	for _, e := range recorded.Events {
+		types = append(types, enumName(e.EventType))
+	}
+	require.NotEmpty(t, types)
+	return types
+}
+
+// enumName turns EVENT_TYPE_TIMER_STARTED into TimerStarted, as the API's String does.
+func enumName(name string) string {
+	var b strings.Builder
+	for _, word := range strings.Split(strings.TrimPrefix(name, "EVENT_TYPE_"), "_") {
+		b.WriteString(word[:1] + strings.ToLower(word[1:]))
+	}
+	return b.String()
+}
+
+// TestAttributesThatAreGoneStopNothing: an operator removes them while a process believes in them.
+func TestAttributesThatAreGoneStopNothing(t *testing.T) {
+	t.Parallel()
+	s := start(t, &stack{client: temporaltest.New(t), attributes: visibility.Assume()}, webhook.DefaultSchedule)
+	s.subscribe(t, "/")
+	require.False(t, s.emit(t, "e1").Duplicate)
+	require.Equal(t, 1, result[workflows.Summary](t, s.client, "event-e1").Delivered)
+	require.False(t, s.attributes.Known(), "they are not tried again")
+	require.True(t, s.emit(t, "e1").Duplicate)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	_, err := s.client.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{Query: `MathubFailed = true`})
+	require.Error(t, err, "the namespace has them after all")
+}
