@@ -40,7 +40,7 @@ type commands struct {
 	Serve   serveCommand     `cmd:"" help:"Run the API and a worker in one process."`
 	API     apiCommand       `cmd:"" name:"api" help:"Run the API alone."`
 	Worker  workerCommand    `cmd:"" help:"Run a worker alone."`
-	Migrate cli.Migrate      `cmd:"" help:"Bring the database's schema up to this version."`
+	Migrate cli.Migrate      `cmd:"" help:"Change the database's schema: bring it up to this version, say what is applied, take a step back."`
 	Bot     cli.Bot          `cmd:"" help:"Make bots and their keys."`
 	Keyset  cli.Keyset       `cmd:"" help:"Make the keys that encrypt webhook secrets."`
 	Version kong.VersionFlag `help:"Print the version."`

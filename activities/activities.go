@@ -18,14 +18,17 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
-// Config is what the activities need. All but Schedule is required; an empty Schedule means one attempt.
+// Config is what the activities need. All but Schedule and Retention is required; an empty Schedule means one attempt, a
+// Retention of 0 that events are kept for ever.
 type Config struct {
 	Pool     *pgxpool.Pool
 	Egress   *egress.Client
 	Keyset   *db.Keyset
 	Schedule webhook.Schedule
-	Version  string // of the program: sent in User-Agent
-	Logger   *slog.Logger
+	// Retention is the age from which events are not attempted any more, as they may be removed at any time.
+	Retention webhook.Retention
+	Version   string // of the program: sent in User-Agent
+	Logger    *slog.Logger
 }
 
 // Activities holds the activities' dependencies; its exported methods that take a context are the activities.
