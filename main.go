@@ -31,6 +31,7 @@ import (
 	"github.com/mathub/webhooks/egress"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/worker"
+	"github.com/mathub/webhooks/workflows"
 )
 
 // version is set by the linker on a release: -ldflags "-X main.version=1.2.3".
@@ -53,7 +54,7 @@ func main() {
 	parser := kong.Parse(&c,
 		kong.Name("mathub-webhooks"),
 		kong.Description("The webhook delivery service of Mathub. Every flag can be set by the environment variable named beside it."),
-		kong.Vars{"version": buildVersion(), "schedule": webhook.DefaultSchedule.String(), "most": fmt.Sprint(webhook.MaxWebhooksPerBot)},
+		kong.Vars{"version": buildVersion(), "schedule": webhook.DefaultSchedule.String(), "retention": webhook.DefaultRetention.String(), "most": fmt.Sprint(webhook.MaxWebhooksPerBot)},
 		kong.UsageOnError(),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 	)
@@ -101,9 +102,14 @@ type adminFlags struct {
 	AdminAddr string `env:"MATHUB_ADMIN_ADDR" help:"Where profiles can be read, such as 127.0.0.1:6060: nothing for strangers. Off when empty."`
 }
 
+type retentionFlags struct {
+	Retention webhook.Retention `env:"MATHUB_RETENTION" default:"${retention}" help:"How long events and deliveries are kept, such as 30d or 720h; 0: for ever."`
+}
+
 type commonFlags struct {
 	cli.DatabaseFlags
 	cli.KeysetFlags
+	retentionFlags
 	egressFlags
 	logFlags
 	adminFlags
@@ -164,6 +170,11 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 			return fmt.Errorf("MATHUB_ADDR: %w", err)
 		}
 	}
+	if runWorker != nil {
+		if err := common.Retention.Fits(runWorker.RetrySchedule); err != nil {
+			return fmt.Errorf("MATHUB_RETENTION: %w", err)
+		}
+	}
 	if common.AdminAddr != "" {
 		stop, err := serveAdmin(ctx, log, common.AdminAddr)
 		if err != nil {
@@ -198,12 +209,13 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 			return err
 		}
 		deliveries := activities.New(activities.Config{
-			Pool:     pool,
-			Egress:   egress.New(egress.Options{Allow: common.EgressAllow, AllowHTTP: common.EgressAllowHTTP, Deny: own}),
-			Keyset:   keyset,
-			Schedule: runWorker.RetrySchedule,
-			Version:  buildVersion(),
-			Logger:   log,
+			Pool:      pool,
+			Egress:    egress.New(egress.Options{Allow: common.EgressAllow, AllowHTTP: common.EgressAllowHTTP, Deny: own}),
+			Keyset:    keyset,
+			Schedule:  runWorker.RetrySchedule,
+			Retention: common.Retention,
+			Version:   buildVersion(),
+			Logger:    log,
 		})
 		var w *worker.Worker
 		err = await(ctx, log, "Temporal", func() (err error) {
@@ -216,9 +228,10 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		}
 		defer w.Stop()
 		log.Info("worker is running")
-		var resealing sync.WaitGroup
-		resealing.Go(func() { reseal(ctx, log, pool, keyset) })
-		defer resealing.Wait()
+		var upkeep sync.WaitGroup
+		upkeep.Go(func() { reseal(ctx, log, pool, keyset) })
+		upkeep.Go(func() { scheduleRemoval(ctx, log, temporalClient, common.Retention) })
+		defer upkeep.Wait()
 	}
 	if serveAPI == nil {
 		<-ctx.Done()
@@ -232,6 +245,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		URLRules:          webhook.URLRules{Allow: common.EgressAllow, AllowHTTP: common.EgressAllowHTTP},
 		MaxWebhooksPerBot: serveAPI.MaxWebhooksPerBot,
 		RateLimit:         serveAPI.RateLimit,
+		Retention:         common.Retention,
 		TrustedProxies:    serveAPI.TrustedProxies,
 		Logger:            log,
 		Version:           buildVersion(),
@@ -259,6 +273,22 @@ func reseal(ctx context.Context, log *slog.Logger, pool *pgxpool.Pool, keyset *d
 		}
 		select {
 		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// scheduleRemoval sets how long everything is kept; in a deployment the worker that starts last decides.
+func scheduleRemoval(ctx context.Context, log *slog.Logger, c client.Client, retention webhook.Retention) {
+	for {
+		err := workflows.ScheduleRemoval(ctx, c, retention)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		log.Warn("what is over age is not removed yet", "error", err)
+		select {
+		case <-time.After(time.Minute):
 		case <-ctx.Done():
 			return
 		}

@@ -36,7 +36,8 @@ const (
 
 // Config is what the API needs. All is required but ServiceToken, without which the service API is off,
 // MaxWebhooksPerBot, which is webhook.MaxWebhooksPerBot when 0, RateLimit, the calls that a bot key may make in a
-// minute; 0: any number, and TrustedProxies, whose X-Forwarded-For is believed: of nobody when empty.
+// minute; 0: any number, Retention, for how long events and deliveries are kept; 0: for ever, and TrustedProxies, whose
+// X-Forwarded-For is believed: of nobody when empty.
 type Config struct {
 	Pool              *pgxpool.Pool
 	Temporal          client.Client
@@ -45,6 +46,7 @@ type Config struct {
 	URLRules          webhook.URLRules
 	MaxWebhooksPerBot int
 	RateLimit         int
+	Retention         webhook.Retention
 	TrustedProxies    []netip.Prefix
 	Logger            *slog.Logger
 	Version           string

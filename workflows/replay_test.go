@@ -25,6 +25,8 @@ func TestRecordedHistoriesReplay(t *testing.T) {
 			replayer.RegisterWorkflow(SendTest)
 			replayer.RegisterWorkflow(Redeliver)
 			replayer.RegisterWorkflow(Recover)
+			replayer.RegisterWorkflow(RemoveExpired)
+			replayer.RegisterWorkflow(NotifyDisabled)
 			require.NoError(t, replayer.ReplayWorkflowHistoryFromJSONFile(log.NewStructuredLogger(slog.New(slog.DiscardHandler)), file))
 		})
 	}
