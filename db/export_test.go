@@ -2,6 +2,9 @@ package db
 
 // The text of queries, for tests that ask Postgres how it carries them out.
 const (
-	ListSubscribersSQL = listSubscribers
-	InsertSuccessesSQL = insertSuccesses
+	ListSubscribersSQL    = listSubscribers
+	InsertSuccessesSQL    = insertSuccesses
+	ListExpiredSQL        = listExpired
+	RemoveDeliveriesOfSQL = removeDeliveriesOf
+	RemoveEventsSQL       = removeEvents
 )
