@@ -61,7 +61,7 @@ func (s *server) RedeliverDelivery(c *gin.Context, id WebhookID, deliveryID stri
 		}
 		next, err := s.queries.NextAttempt(c, s.cfg.Pool, db.NextAttemptParams{ID: old, WebhookID: w.ID})
 		switch {
-		case errors.Is(err, pgx.ErrNoRows), err == nil && next.AttemptedAt.Before(s.cfg.Retention.Since(time.Now())):
+		case errors.Is(err, pgx.ErrNoRows), err == nil && next.LastAttemptedAt.Before(s.cfg.Retention.Since(time.Now())):
 			return reply{}, s.notKept()
 		case err != nil:
 			return reply{}, err

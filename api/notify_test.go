@@ -67,7 +67,7 @@ func TestWhereOwnersAreToldIsSetByTheService(t *testing.T) {
 	got := a.do("PATCH", bots+"/euler", serviceToken, `{"notifySecret":"x"}`)
 	require.Equal(t, []string{"notifySecret"}, got.fields(t), "there is nothing to sign")
 
-	got = a.do("POST", bots, serviceToken, `{"id":"bad","name":"Bad","notifyUrl":"https://localhost/"}`)
+	got = a.do("POST", bots, serviceToken, `{"id":"bad","name":"Bad","notifyUrl":"https://10.0.0.1/"}`)
 	require.Equal(t, []string{"notifyUrl"}, got.fields(t))
 	require.Equal(t, http.StatusUnprocessableEntity, a.do("POST", bots, serviceToken, `{"id":"bad","name":"Bad","notifyUrl":null}`).status)
 	for _, id := range []string{"bad", "nobody", "a.b"} {

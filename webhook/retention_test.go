@@ -11,7 +11,7 @@ import (
 
 func TestRetentionIsReadInHoursAndDays(t *testing.T) {
 	for text, want := range map[string]time.Duration{
-		"0": 0, "0s": 0, "0d": 0, "30d": 720 * time.Hour, "720h": 720 * time.Hour, " 24h ": 24 * time.Hour, "36h30m": 36*time.Hour + 30*time.Minute, "36525d": 36525 * 24 * time.Hour,
+		"0": 0, "0s": 0, "0d": 0, "30d": 720 * time.Hour, "720h": 720 * time.Hour, "24h\n": 24 * time.Hour, "36h30m": 36*time.Hour + 30*time.Minute, "36525d": 36525 * 24 * time.Hour,
 	} {
 		got, err := webhook.ParseRetention(text)
 		require.NoError(t, err, text)

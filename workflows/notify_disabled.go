@@ -31,7 +31,7 @@ func NotifyDisabled(ctx workflow.Context, d webhook.Disabling) (activities.Resul
 		}
 		at := workflow.Now(ctx).Add(r.RetryIn())
 		status = RetryStatus{Attempt: status.Attempt + 1, NextAttemptAt: &at, LastError: r.Error}
-		if _, err := awaitSignal(ctx, retryNow, r.RetryIn()); err != nil {
+		if err := awaitSignal(ctx, retryNow, r.RetryIn()); err != nil {
 			return r, err
 		}
 		status.NextAttemptAt = nil

@@ -51,7 +51,7 @@ func RetryDelivery(ctx workflow.Context, in RetryInput) (activities.Result, erro
 	for step := in.Attempt; ; step++ {
 		at := workflow.Now(ctx).Add(delay)
 		status.NextAttemptAt = &at
-		if _, err := awaitSignal(ctx, retryNow, delay); err != nil {
+		if err := awaitSignal(ctx, retryNow, delay); err != nil {
 			return activities.Result{}, err
 		}
 		status.NextAttemptAt = nil
@@ -83,12 +83,12 @@ func deliverPatiently(ctx workflow.Context, t activities.Target, d *activities.D
 	}
 }
 
-// awaitSignal waits for a signal that comes from now on, at most for d, and says whether one came.
-func awaitSignal(ctx workflow.Context, signal workflow.ReceiveChannel, d time.Duration) (bool, error) {
+// awaitSignal waits for a signal that comes from now on, at most for d.
+func awaitSignal(ctx workflow.Context, signal workflow.ReceiveChannel, d time.Duration) error {
 	for signal.ReceiveAsync(nil) { // one sent during the attempt asked for the attempt that was made
 	}
-	ok, _ := signal.ReceiveWithTimeout(ctx, d, nil)
-	return ok, ctx.Err()
+	signal.ReceiveWithTimeout(ctx, d, nil)
+	return ctx.Err()
 }
 
 // startRetry starts a RetryDelivery that outlives its parent; the future is ready when it has started.
