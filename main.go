@@ -32,6 +32,7 @@ import (
 	"github.com/mathub/webhooks/visibility"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/worker"
+	"github.com/mathub/webhooks/workflows"
 )
 
 // version is set by the linker on a release: -ldflags "-X main.version=1.2.3".
@@ -41,7 +42,7 @@ type commands struct {
 	Serve   serveCommand     `cmd:"" help:"Run the API and a worker in one process."`
 	API     apiCommand       `cmd:"" name:"api" help:"Run the API alone."`
 	Worker  workerCommand    `cmd:"" help:"Run a worker alone."`
-	Migrate cli.Migrate      `cmd:"" help:"Bring the database's schema up to this version."`
+	Migrate cli.Migrate      `cmd:"" help:"Change the database's schema: bring it up to this version, say what is applied, take a step back."`
 	Bot     cli.Bot          `cmd:"" help:"Make bots and their keys."`
 	Keyset  cli.Keyset       `cmd:"" help:"Make the keys that encrypt webhook secrets."`
 	Version kong.VersionFlag `help:"Print the version."`
@@ -54,7 +55,7 @@ func main() {
 	parser := kong.Parse(&c,
 		kong.Name("mathub-webhooks"),
 		kong.Description("The webhook delivery service of Mathub. Every flag can be set by the environment variable named beside it."),
-		kong.Vars{"version": buildVersion(), "schedule": webhook.DefaultSchedule.String(), "most": fmt.Sprint(webhook.MaxWebhooksPerBot)},
+		kong.Vars{"version": buildVersion(), "schedule": webhook.DefaultSchedule.String(), "retention": webhook.DefaultRetention.String(), "most": fmt.Sprint(webhook.MaxWebhooksPerBot)},
 		kong.UsageOnError(),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 	)
@@ -102,9 +103,14 @@ type adminFlags struct {
 	AdminAddr string `env:"MATHUB_ADMIN_ADDR" help:"Where profiles can be read, such as 127.0.0.1:6060: nothing for strangers. Off when empty."`
 }
 
+type retentionFlags struct {
+	Retention webhook.Retention `env:"MATHUB_RETENTION" default:"${retention}" help:"How long events and deliveries are kept, such as 30d or 720h; 0: for ever."`
+}
+
 type commonFlags struct {
 	cli.DatabaseFlags
 	cli.KeysetFlags
+	retentionFlags
 	egressFlags
 	logFlags
 	adminFlags
@@ -165,6 +171,11 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 			return fmt.Errorf("MATHUB_ADDR: %w", err)
 		}
 	}
+	if runWorker != nil {
+		if err := common.Retention.Fits(runWorker.RetrySchedule); err != nil {
+			return fmt.Errorf("MATHUB_RETENTION: %w", err)
+		}
+	}
 	if common.AdminAddr != "" {
 		stop, err := serveAdmin(ctx, log, common.AdminAddr)
 		if err != nil {
@@ -209,6 +220,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 			Egress:     egress.New(egress.Options{Allow: common.EgressAllow, AllowHTTP: common.EgressAllowHTTP, Deny: own}),
 			Keyset:     keyset,
 			Schedule:   runWorker.RetrySchedule,
+			Retention:  common.Retention,
 			Attributes: attributes,
 			Version:    buildVersion(),
 			Logger:     log,
@@ -224,9 +236,10 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		}
 		defer w.Stop()
 		log.Info("worker is running")
-		var resealing sync.WaitGroup
-		resealing.Go(func() { reseal(ctx, log, pool, keyset) })
-		defer resealing.Wait()
+		var upkeep sync.WaitGroup
+		upkeep.Go(func() { reseal(ctx, log, pool, keyset) })
+		upkeep.Go(func() { scheduleRemoval(ctx, log, temporalClient, common.Retention) })
+		defer upkeep.Wait()
 	}
 	if serveAPI == nil {
 		<-ctx.Done()
@@ -241,6 +254,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		URLRules:          webhook.URLRules{Allow: common.EgressAllow, AllowHTTP: common.EgressAllowHTTP},
 		MaxWebhooksPerBot: serveAPI.MaxWebhooksPerBot,
 		RateLimit:         serveAPI.RateLimit,
+		Retention:         common.Retention,
 		TrustedProxies:    serveAPI.TrustedProxies,
 		Logger:            log,
 		Version:           buildVersion(),
@@ -268,6 +282,22 @@ func reseal(ctx context.Context, log *slog.Logger, pool *pgxpool.Pool, keyset *d
 		}
 		select {
 		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// scheduleRemoval sets how long everything is kept; in a deployment the worker that starts last decides.
+func scheduleRemoval(ctx context.Context, log *slog.Logger, c client.Client, retention webhook.Retention) {
+	for {
+		err := workflows.ScheduleRemoval(ctx, c, retention)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		log.Warn("what is over age is not removed yet", "error", err)
+		select {
+		case <-time.After(time.Minute):
 		case <-ctx.Done():
 			return
 		}

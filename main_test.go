@@ -12,6 +12,7 @@ import (
 	"github.com/mathub/webhooks/cli"
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/db/dbtest"
+	"github.com/mathub/webhooks/webhook"
 )
 
 func TestWrongSettingsAreSaidBeforeAnythingBegins(t *testing.T) {
@@ -28,13 +29,18 @@ func TestWrongSettingsAreSaidBeforeAnythingBegins(t *testing.T) {
 	}{
 		"database URL": {"postgres://u:hunter2@h:notaport/x", apiFlags{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1}, "MATHUB_DATABASE_URL"},
 		"port in use":  {nobody, apiFlags{Addr: busy.Addr().String(), MaxWebhooksPerBot: 1}, "address already in use"},
+		"retention":    {nobody, apiFlags{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1}, "MATHUB_RETENTION"},
 		"no webhooks":  {nobody, apiFlags{Addr: "127.0.0.1:0", MaxWebhooksPerBot: -3}, "MATHUB_MAX_WEBHOOKS_PER_BOT"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeoutCause(t.Context(), 5*time.Second, errors.New("it waited"))
 			defer cancel()
 			common := commonFlags{DatabaseFlags: cli.DatabaseFlags{DatabaseURL: c.url}, KeysetFlags: cli.KeysetFlags{Keyset: keyset}}
-			err := run(ctx, common, &c.api, &workerFlags{})
+			worker := &workerFlags{}
+			if name == "retention" {
+				common.Retention, worker.RetrySchedule = webhook.MinRetention, webhook.DefaultSchedule
+			}
+			err := run(ctx, common, &c.api, worker)
 			require.ErrorContains(t, err, c.want)
 			require.NotContains(t, err.Error(), "hunter2")
 			require.NoError(t, ctx.Err())

@@ -19,13 +19,15 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
-// Config is what the activities need. All is required but Schedule, which when empty means one attempt, and Attributes,
-// without which workflows are not searched for.
+// Config is what the activities need. All is required but Schedule, which when empty means one attempt, Retention, which
+// when 0 means that events are kept for ever, and Attributes, without which workflows are not searched for.
 type Config struct {
 	Pool     *pgxpool.Pool
 	Egress   *egress.Client
 	Keyset   *db.Keyset
 	Schedule webhook.Schedule
+	// Retention is the age from which events are not attempted any more, as they may be removed at any time.
+	Retention webhook.Retention
 	// Attributes say whether workflows may use the search attributes.
 	Attributes *visibility.Attributes
 	Version    string // of the program: sent in User-Agent

@@ -351,6 +351,9 @@ func (a *Activities) load(ctx context.Context, d Delivery, asked bool) (j job, s
 	if err != nil {
 		return job{}, "", fmt.Errorf("read event %s: %w", d.EventID, err)
 	}
+	if !asked && stored.AcceptedAt.Before(a.cfg.Retention.Since(time.Now())) {
+		return job{}, EventGone, nil // or its row would outlive it
+	}
 	j.event = storedEvent{ID: stored.ID, Type: webhook.EventType(stored.Type), Body: stored.Payload, BotIDs: stored.BotIds}
 	target, err := a.queries.GetTarget(ctx, a.cfg.Pool, db.GetTargetParams{ID: d.WebhookID, EventType: stored.Type})
 	return a.aim(j, target, err, d.WebhookID, asked)

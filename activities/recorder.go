@@ -39,6 +39,7 @@ type Recorder struct {
 	pending []*recording
 	closed  bool
 	wake    chan struct{}
+	noticed chan struct{} // holds one when notices were written since it was last read
 
 	ctx    context.Context // ends when Close has waited long enough
 	cancel context.CancelFunc
@@ -64,7 +65,7 @@ type Recorded struct {
 
 // NewRecorder starts a recorder; Close stops it.
 func NewRecorder(pool *pgxpool.Pool, log *slog.Logger) *Recorder {
-	r := &Recorder{pool: pool, log: log, wake: make(chan struct{}, recorderFlushers)}
+	r := &Recorder{pool: pool, log: log, wake: make(chan struct{}, recorderFlushers), noticed: make(chan struct{}, 1)}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	for range recorderFlushers {
 		r.done.Go(r.flushLoop)
@@ -145,15 +146,24 @@ func (r *Recorder) take() (batch []*recording, closed bool) {
 func (r *Recorder) flush(batch []*recording) {
 	for backoff := 20 * time.Millisecond; ; backoff = min(2*backoff, time.Second) {
 		var err error
+		var notices int64
 		if batch, err = r.successes(batch); err == nil && len(batch) > 0 {
-			err = db.WithTx(r.ctx, r.pool, func(tx pgx.Tx) error {
+			err = db.WithTx(r.ctx, r.pool, func(tx pgx.Tx) (err error) {
 				defer failpoint("before-commit")
-				return record(r.ctx, tx, batch)
+				notices, err = record(r.ctx, tx, batch)
+				return err
 			})
 		}
 		switch {
 		case err == nil:
 			failpoint("after-commit")
+			if notices > 0 {
+				failpoint("disabled")
+				select {
+				case r.noticed <- struct{}{}:
+				default: // they will be found with those before
+				}
+			}
 			settle(batch, nil)
 			return
 		case r.ctx.Err() != nil:
@@ -234,7 +244,7 @@ func isRefusal(err error) bool {
 	return errors.As(err, &pg) && (strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "23"))
 }
 
-// record writes the batch within tx.
+// record writes the batch within tx. It returns the number of notices of disabled webhooks that it wrote.
 //
 // failureCount must be the length of the run of failures on top of the history, in the order of recording (seq), and
 // a success on a webhook whose counter is 0 must not touch the webhook's row. So each webhook has an advisory lock,
@@ -242,7 +252,7 @@ func isRefusal(err error) bool {
 // counter as 0 beside a failure that is not yet committed, and stand above it in the history of a webhook whose
 // counter is 1. Locks are taken in the order of their keys, rows in the order of their ids: no two recordings wait
 // for each other in a circle.
-func record(ctx context.Context, tx pgx.Tx, batch []*recording) error {
+func record(ctx context.Context, tx pgx.Tx, batch []*recording) (notices int64, err error) {
 	q := db.New()
 	var locks db.LockWebhooksParams
 	var slow, quick []uuid.UUID
@@ -263,22 +273,22 @@ func record(ctx context.Context, tx pgx.Tx, batch []*recording) error {
 		}
 	}
 	if err := q.LockWebhooks(ctx, tx, locks); err != nil {
-		return err
+		return 0, err
 	}
 	// Only statements that begin after the locks are held see what was recorded under them before.
-	err := q.LockChangingWebhooks(ctx, tx, db.LockChangingWebhooksParams{
+	err = q.LockChangingWebhooks(ctx, tx, db.LockChangingWebhooksParams{
 		Ids: all, Failed: locks.Exclusive, Slow: slow, Quick: quick,
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	standings, err := q.Standings(ctx, tx, all)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	recorded, err := q.ExistingDeliveries(ctx, tx, deliveryIDs)
 	if err != nil {
-		return err
+		return 0, err
 	}
 
 	before := make(map[uuid.UUID]standing, len(standings))
@@ -291,21 +301,26 @@ func record(ctx context.Context, tx pgx.Tx, batch []*recording) error {
 	}
 
 	after := maps.Clone(before)
+	disabling := map[uuid.UUID]Attempt{}
 	var rows db.InsertDeliveriesParams
 	for _, rec := range batch {
 		a := rec.attempt
 		s, exists := after[a.WebhookID]
 		if exists && !known[a.DeliveryID] {
 			known[a.DeliveryID] = true
+			was := s.Active
 			s = tally(s, a)
 			after[a.WebhookID] = s
+			if was && !s.Active {
+				disabling[a.WebhookID] = a
+			}
 			addRow(&rows, a)
 		}
 		rec.after = Recorded{Gone: !exists, Active: s.Active, FailureCount: int(s.FailureCount)}
 	}
 	if len(rows.Ids) > 0 {
 		if err := q.InsertDeliveries(ctx, tx, rows); err != nil {
-			return err
+			return 0, err
 		}
 	}
 
@@ -317,10 +332,12 @@ func record(ctx context.Context, tx pgx.Tx, batch []*recording) error {
 		updates.Ids = append(updates.Ids, id)
 		updates.FailureCounts = append(updates.FailureCounts, s.FailureCount)
 		updates.Slows = append(updates.Slows, s.Slow)
-		updates.Disables = append(updates.Disables, before[id].Active && !s.Active)
+		last, disables := disabling[id]
+		updates.Disables = append(updates.Disables, disables)
+		updates.EventIds, updates.Errors = append(updates.EventIds, last.EventID), append(updates.Errors, last.Error)
 	}
 	if len(updates.Ids) == 0 {
-		return nil
+		return 0, nil
 	}
 	return q.UpdateCounters(ctx, tx, updates)
 }

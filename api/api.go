@@ -38,7 +38,8 @@ const (
 // Config is what the API needs. All is required but Attributes, without which workflows are not searched for,
 // ServiceToken, without which the service API is off,
 // MaxWebhooksPerBot, which is webhook.MaxWebhooksPerBot when 0, RateLimit, the calls that a bot key may make in a
-// minute; 0: any number, and TrustedProxies, whose X-Forwarded-For is believed: of nobody when empty.
+// minute; 0: any number, Retention, for how long events and deliveries are kept; 0: for ever, and TrustedProxies, whose
+// X-Forwarded-For is believed: of nobody when empty.
 type Config struct {
 	Pool              *pgxpool.Pool
 	Temporal          client.Client
@@ -48,6 +49,7 @@ type Config struct {
 	URLRules          webhook.URLRules
 	MaxWebhooksPerBot int
 	RateLimit         int
+	Retention         webhook.Retention
 	TrustedProxies    []netip.Prefix
 	Logger            *slog.Logger
 	Version           string

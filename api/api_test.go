@@ -193,7 +193,7 @@ func (a *testAPI) holdAgainstContract(req *http.Request, got answer) {
 // bot makes a bot and a key.
 func (a *testAPI) bot() (id, key string) {
 	a.t.Helper()
-	bot, err := api.CreateBot(a.t.Context(), a.pool, "", "bot")
+	bot, err := api.CreateBot(a.t.Context(), a.pool, "", "bot", api.NotifyChange{})
 	require.NoError(a.t, err)
 	made, err := api.CreateKey(a.t.Context(), a.pool, bot.ID)
 	require.NoError(a.t, err)

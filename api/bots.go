@@ -18,8 +18,9 @@ import (
 // maxNameBytes bounds a bot's name.
 const maxNameBytes = 200
 
-// CreateBot makes a bot; id is Mathub's id of it, or "" for a UUIDv7. The error is an *Error that a person can read.
-func CreateBot(ctx context.Context, pool *pgxpool.Pool, id, name string) (Bot, error) {
+// CreateBot makes a bot; id is Mathub's id of it, or "" for a UUIDv7, and notify where its owner is told of disabled
+// webhooks; the zero value: nowhere. The error is an *Error that a person can read.
+func CreateBot(ctx context.Context, pool *pgxpool.Pool, id, name string, notify NotifyChange) (Bot, error) {
 	m := &members{}
 	if id != "" && !webhook.ValidID(id) {
 		m.fault("id", "must be 1 to 128 of the characters A-Z a-z 0-9 _ -")
@@ -27,20 +28,25 @@ func CreateBot(ctx context.Context, pool *pgxpool.Pool, id, name string) (Bot, e
 	if strings.TrimSpace(name) == "" || len(name) > maxNameBytes || strings.ContainsRune(name, 0) {
 		m.fault("name", fmt.Sprintf("must have 1 to %d bytes, none of them NUL", maxNameBytes))
 	}
+	notify.check(m)
 	if err := m.err(); err != nil {
 		return Bot{}, asError(err)
 	}
 	if id == "" {
 		id = webhook.NewID()
 	}
-	row, err := db.New().CreateBot(ctx, pool, db.CreateBotParams{ID: id, Name: name})
+	row, made, err := notify.of(db.Bot{ID: id})
+	if err != nil {
+		return Bot{}, asError(err)
+	}
+	row, err = db.New().CreateBot(ctx, pool, db.CreateBotParams{ID: id, Name: name, NotifyURL: row.NotifyURL, NotifySecret: row.NotifySecret})
 	if db.IsUniqueViolation(err) {
 		return Bot{}, &Error{code: conflict, Detail: "There is a bot of this id already."}
 	}
 	if err != nil {
 		return Bot{}, err
 	}
-	return Bot{ID: row.ID, Name: row.Name, CreatedAt: timestamp(row.CreatedAt)}, nil
+	return toBot(row, made), nil
 }
 
 // FindBot returns the id of the bot with that id or, where only one has it, that name.
@@ -106,7 +112,7 @@ func (s *server) CreateBot(c *gin.Context) {
 		if err != nil {
 			return reply{}, err
 		}
-		values, err := webhook.ParseObject(raw, "id", "name")
+		values, err := webhook.ParseObject(raw, "id", "name", "notifyUrl", "notifySecret")
 		if err != nil {
 			return reply{}, err
 		}
@@ -116,10 +122,11 @@ func (s *server) CreateBot(c *gin.Context) {
 			m.fault("id", "must not be empty; leave it out instead")
 		}
 		name, _ := m.text("name", true)
+		notify := s.notifyChange(m, false)
 		if err := m.err(); err != nil {
 			return reply{}, err
 		}
-		bot, err := CreateBot(c, s.cfg.Pool, id, name)
+		bot, err := CreateBot(c, s.cfg.Pool, id, name, notify)
 		if err != nil {
 			return reply{}, err
 		}

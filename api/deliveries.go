@@ -3,10 +3,12 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/workflows"
@@ -42,8 +44,11 @@ func (s *server) RedeliverDelivery(c *gin.Context, id WebhookID, deliveryID stri
 			return reply{}, err
 		}
 		next, err := s.queries.NextAttempt(c, s.cfg.Pool, db.NextAttemptParams{ID: old, WebhookID: w.ID})
-		if err != nil {
-			return reply{}, orNotFound(err)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows), err == nil && next.LastAttemptedAt.Before(s.cfg.Retention.Since(time.Now())):
+			return reply{}, s.notKept()
+		case err != nil:
+			return reply{}, err
 		}
 		ctx, cancel := context.WithTimeout(c, testTimeout)
 		defer cancel()
@@ -53,12 +58,22 @@ func (s *server) RedeliverDelivery(c *gin.Context, id WebhookID, deliveryID stri
 	})
 }
 
+// notKept answers for a delivery that is not there, or may be removed at any time.
+func (s *server) notKept() error {
+	if s.cfg.Retention == 0 {
+		return errNotFound
+	}
+	return &Error{code: notFound, Detail: fmt.Sprintf("There is no such delivery. Deliveries are kept for %v, from the last one of their event on.", s.cfg.Retention)}
+}
+
 // resulting answers with the delivery that send made.
 func (s *server) resulting(ctx context.Context, webhookID uuid.UUID, send func() (uuid.UUID, error)) (reply, error) {
 	deliveryID, err := send()
 	switch {
-	case errors.Is(err, workflows.ErrWebhookGone), errors.Is(err, workflows.ErrEventGone):
+	case errors.Is(err, workflows.ErrWebhookGone):
 		return reply{}, errNotFound
+	case errors.Is(err, workflows.ErrEventGone):
+		return reply{}, s.notKept()
 	case errors.Is(err, workflows.ErrBusy):
 		return reply{}, &Error{code: unavailable, Detail: "The webhook fails, and another request to it is still under way; nothing was sent. Try again."}
 	case err != nil:

@@ -125,6 +125,16 @@ func (m *members) check(err error) {
 	}
 }
 
+// checkAs is check for a rule that knows the field under another name.
+func (m *members) checkAs(field string, err error) {
+	var input *webhook.InvalidError
+	if errors.As(err, &input) {
+		for _, f := range input.Fields {
+			m.fault(field, f.Message)
+		}
+	}
+}
+
 // maxEvents bounds the list before repetitions are dropped.
 const maxEvents = 100
 

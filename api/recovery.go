@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"time"
 
@@ -28,7 +29,7 @@ func (s *server) RecoverWebhook(c *gin.Context, id WebhookID) {
 		if err != nil {
 			return reply{}, err
 		}
-		span, err := readSpan(c, w)
+		span, err := s.readSpan(c, w)
 		if err != nil {
 			return reply{}, err
 		}
@@ -88,9 +89,17 @@ func (s *server) CancelRecovery(c *gin.Context, id WebhookID) {
 	})
 }
 
+// spanSlack is by how much a span may reach back over the retention, for clocks that differ and time that passes.
+const spanSlack = 5 * time.Minute
+
 // readSpan reads {since?, until?}; no body at all is as good as an empty object.
-func readSpan(c *gin.Context, w db.Webhook) (activities.Span, error) {
-	span := defaultSpan(w, time.Now().UTC())
+func (s *server) readSpan(c *gin.Context, w db.Webhook) (activities.Span, error) {
+	now := time.Now().UTC()
+	span := defaultSpan(w, now)
+	kept := s.cfg.Retention.Since(now)
+	if span.Since.Before(kept) {
+		span.Since = kept
+	}
 	raw, err := readOptionalJSON(c, webhook.MaxRequestBytes)
 	if err != nil || raw == nil {
 		return span, err
@@ -103,6 +112,9 @@ func readSpan(c *gin.Context, w db.Webhook) (activities.Span, error) {
 	span.Since, span.Until = m.time("since", span.Since), m.time("until", span.Until)
 	if len(m.faults) == 0 && span.Since.After(span.Until) {
 		m.fault("since", "must not be after until, which is now when left out")
+	}
+	if span.Since.Before(kept.Add(-spanSlack)) {
+		m.fault("since", fmt.Sprintf("must be at most %v ago: events are kept no longer", s.cfg.Retention))
 	}
 	return span, m.err()
 }

@@ -60,6 +60,20 @@ type Bot struct {
 
 	// CreatedAt RFC 3339, in UTC, with milliseconds.
 	CreatedAt Time `json:"createdAt"`
+
+	// NotifyURL Where the owner is told of disabled webhooks.
+	NotifyURL *string `json:"notifyUrl"`
+
+	// NotifySecret What signs the notices: shown this once, and only where none was given and one had to be made.
+	NotifySecret *string `json:"notifySecret,omitempty"`
+}
+
+// BotChange defines model for BotChange.
+type BotChange struct {
+	// NotifySecret Keys the signatures; never sent back. At most 256 bytes. For the Standard Webhooks libraries it has the form
+	// `whsec_` and the padded standard base64 of 24 to 64 random bytes.
+	NotifySecret *Secret      `json:"notifySecret,omitempty"`
+	NotifyURL    *EndpointURL `json:"notifyUrl,omitempty"`
 }
 
 // Delivery One POST of one event to one webhook.
@@ -158,6 +172,13 @@ type NewBot struct {
 	// ID Mathub's id of the bot; a UUIDv7 when left out.
 	ID   *string `json:"id,omitempty"`
 	Name string  `json:"name"`
+
+	// NotifySecret Keys the signatures; never sent back. At most 256 bytes. For the Standard Webhooks libraries it has the form
+	// `whsec_` and the padded standard base64 of 24 to 64 random bytes.
+	NotifySecret *Secret `json:"notifySecret,omitempty"`
+
+	// NotifyURL An https URL of a public host, without user name and fragment.
+	NotifyURL *EndpointURL `json:"notifyUrl,omitempty"`
 }
 
 // NewWebhook defines model for NewWebhook.
@@ -220,7 +241,7 @@ type Secret = string
 
 // Span defines model for Span.
 type Span struct {
-	// Since When left out: 24 hours before the webhook was last disabled, so that what was being retried then is included, or 24 hours ago if it never was; not before it was created.
+	// Since When left out: 24 hours before the webhook was last disabled, so that what was being retried then is included, or 24 hours ago if it never was; not before it was created, nor before what is kept.
 	Since *time.Time `json:"since,omitempty"`
 
 	// Until Now when left out.
@@ -363,6 +384,9 @@ type RecoverWebhookJSONRequestBody = Span
 // CreateBotJSONRequestBody defines body for CreateBot for application/json ContentType.
 type CreateBotJSONRequestBody = NewBot
 
+// UpdateBotJSONRequestBody defines body for UpdateBot for application/json ContentType.
+type UpdateBotJSONRequestBody = BotChange
+
 // EmitEventJSONRequestBody defines body for EmitEvent for application/json ContentType.
 type EmitEventJSONRequestBody = Event
 
@@ -407,6 +431,12 @@ type ServerInterface interface {
 	// CreateBot Make a bot.
 	// (POST /api/internal/v1/bots)
 	CreateBot(c *gin.Context)
+	// GetBot Read a bot.
+	// (GET /api/internal/v1/bots/{id})
+	GetBot(c *gin.Context, id BotID)
+	// UpdateBot Set where the bot's owner is told of disabled webhooks.
+	// (PATCH /api/internal/v1/bots/{id})
+	UpdateBot(c *gin.Context, id BotID)
 	// ListKeys List a bot's keys, oldest first, without the keys themselves.
 	// (GET /api/internal/v1/bots/{id}/keys)
 	ListKeys(c *gin.Context, id BotID)
@@ -784,6 +814,56 @@ func (siw *ServerInterfaceWrapper) CreateBot(c *gin.Context) {
 	siw.Handler.CreateBot(c)
 }
 
+// GetBot operation middleware
+func (siw *ServerInterfaceWrapper) GetBot(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id BotID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetBot(c, id)
+}
+
+// UpdateBot operation middleware
+func (siw *ServerInterfaceWrapper) UpdateBot(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id BotID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.UpdateBot(c, id)
+}
+
 // ListKeys operation middleware
 func (siw *ServerInterfaceWrapper) ListKeys(c *gin.Context) {
 
@@ -973,6 +1053,8 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/recover", wrapper.RecoverWebhook)
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/test", wrapper.TestWebhook)
 	router.POST(options.BaseURL+"/api/internal/v1/bots", wrapper.CreateBot)
+	router.GET(options.BaseURL+"/api/internal/v1/bots/:id", wrapper.GetBot)
+	router.PATCH(options.BaseURL+"/api/internal/v1/bots/:id", wrapper.UpdateBot)
 	router.GET(options.BaseURL+"/api/internal/v1/bots/:id/keys", wrapper.ListKeys)
 	router.POST(options.BaseURL+"/api/internal/v1/bots/:id/keys", wrapper.CreateKey)
 	router.DELETE(options.BaseURL+"/api/internal/v1/bots/:id/keys/:keyId", wrapper.DeleteKey)

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -15,7 +17,8 @@ import (
 
 // Bot makes bots and their keys.
 type Bot struct {
-	Create botCreateCommand `cmd:"" help:"Make a bot and print its id."`
+	Create botCreateCommand `cmd:"" help:"Make a bot and print its id, and on a second line its notify secret, if one had to be made."`
+	Set    botSetCommand    `cmd:"" help:"Set where a bot's owner is told of disabled webhooks. Prints the secret that signs, if one had to be made."`
 	Key    botKeyCommand    `cmd:"" help:"Make a key for a bot and print it, the only time."`
 	Keys   botKeysCommand   `cmd:"" help:"List the ids of a bot's keys, oldest first, and when they were made."`
 	Revoke botRevokeCommand `cmd:"" help:"Revoke a key of a bot, at once."`
@@ -26,19 +29,80 @@ type botCreateCommand struct {
 	Name string `arg:"" help:"The bot's name."`
 	ID   string `help:"Mathub's id of the bot; a UUIDv7 when left out."`
 	JSON bool   `help:"Print JSON."`
+	notifyFlags
+}
+
+// notifyFlags say where a bot's owner is told of disabled webhooks.
+type notifyFlags struct {
+	NotifyURL       *string        `name:"notify-url" help:"Where the owner is told that failures disabled a webhook; empty: nowhere."`
+	NotifySecret    *string        `env:"MATHUB_NOTIFY_SECRET" help:"What signs that; made and printed where there is none."`
+	Keyset          string         `env:"MATHUB_KEYSET" help:"The keys that encrypt secrets, needed with a URL."`
+	EgressAllow     []netip.Prefix `env:"MATHUB_EGRESS_ALLOW" help:"CIDRs that URLs may point to although they are private."`
+	EgressAllowHTTP bool           `name:"egress-allow-http" env:"MATHUB_EGRESS_ALLOW_HTTP" help:"Allow http:// URLs."`
+}
+
+func (f *notifyFlags) change() (api.NotifyChange, error) {
+	n := api.NotifyChange{
+		SetURL: f.NotifyURL != nil, Secret: f.NotifySecret,
+		Rules: webhook.URLRules{Allow: f.EgressAllow, AllowHTTP: f.EgressAllowHTTP},
+	}
+	if n.SetURL && *f.NotifyURL != "" {
+		n.URL = f.NotifyURL
+	}
+	if n.URL == nil && n.Secret == nil {
+		return n, nil
+	}
+	var err error
+	if n.Keyset, err = db.ParseKeyset(f.Keyset); err != nil {
+		return n, fmt.Errorf("MATHUB_KEYSET: %w", err)
+	}
+	return n, nil
+}
+
+type botSetCommand struct {
+	DatabaseFlags
+	Bot  string `arg:"" name:"name-or-id" help:"The bot's id, or its name where only one has it."`
+	JSON bool   `help:"Print JSON."`
+	notifyFlags
+}
+
+func (c *botSetCommand) Run(ctx context.Context) error {
+	change, err := c.change()
+	if err != nil {
+		return err
+	}
+	return c.withBot(ctx, c.Bot, func(pool *pgxpool.Pool, botID string) error {
+		bot, err := api.SetNotify(ctx, pool, botID, change)
+		if err != nil || bot.NotifySecret == nil && !c.JSON {
+			return err
+		}
+		var made string
+		if bot.NotifySecret != nil {
+			made = *bot.NotifySecret
+		}
+		return printed(c.JSON, bot, made)
+	})
 }
 
 func (c *botCreateCommand) Run(ctx context.Context) error {
+	notify, err := c.change()
+	if err != nil {
+		return err
+	}
 	pool, err := db.Open(ctx, c.DatabaseURL)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	bot, err := api.CreateBot(ctx, pool, c.ID, c.Name)
+	bot, err := api.CreateBot(ctx, pool, c.ID, c.Name, notify)
 	if err != nil {
 		return err
 	}
-	return printed(c.JSON, bot, bot.ID)
+	line := bot.ID
+	if bot.NotifySecret != nil {
+		line += "\n" + *bot.NotifySecret
+	}
+	return printed(c.JSON, bot, line)
 }
 
 type botKeyCommand struct {

@@ -2,16 +2,23 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/webhook"
 )
 
-// Migrate brings the database's schema up to this version.
-type Migrate struct{ DatabaseFlags }
+// Migrate changes the database's schema.
+type Migrate struct {
+	Up     migrateUpCommand     `cmd:"" default:"withargs" help:"Bring the database's schema up to this version. \"migrate\" alone does so too."`
+	Status migrateStatusCommand `cmd:"" help:"List the migrations and when each was applied. Exits with 1 while any is pending."`
+	Down   migrateDownCommand   `cmd:"" help:"Take the last migration back, and with it what only that keeps."`
+}
 
-// Run migrates and prints what it applied.
-func (c *Migrate) Run(ctx context.Context) error {
+type migrateUpCommand struct{ DatabaseFlags }
+
+func (c *migrateUpCommand) Run(ctx context.Context) error {
 	applied, err := db.Migrate(ctx, c.DatabaseURL)
 	for _, name := range applied {
 		fmt.Println("applied", name)
@@ -20,4 +27,58 @@ func (c *Migrate) Run(ctx context.Context) error {
 		fmt.Println("the schema is up to date")
 	}
 	return err
+}
+
+type migrateStatusCommand struct {
+	DatabaseFlags
+	JSON bool `help:"Print JSON."`
+}
+
+func (c *migrateStatusCommand) Run(ctx context.Context) error {
+	list, err := db.Migrations(ctx, c.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	var lines string
+	pending := 0
+	for i, m := range list {
+		when := "pending"
+		if m.AppliedAt != nil {
+			when = webhook.FormatTime(*m.AppliedAt)
+		} else {
+			pending++
+		}
+		if i > 0 {
+			lines += "\n"
+		}
+		lines += fmt.Sprintf("%-24s  %s", when, m.Name)
+	}
+	if err := printed(c.JSON, list, lines); err != nil {
+		return err
+	}
+	if pending > 0 {
+		return fmt.Errorf("migrations are pending, %d of %d: run `mathub-webhooks migrate`", pending, len(list))
+	}
+	return nil
+}
+
+type migrateDownCommand struct {
+	DatabaseFlags
+	Yes bool `help:"Do it: what only the last migration keeps is lost."`
+}
+
+func (c *migrateDownCommand) Run(ctx context.Context) error {
+	if !c.Yes {
+		return errors.New("what only the last migration keeps would be lost, and programs that need it would fail: see `migrate status`, replace them by the version before, then say --yes")
+	}
+	name, err := db.MigrateDown(ctx, c.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	if name == "" {
+		fmt.Println("no migration is applied")
+		return nil
+	}
+	fmt.Println("took back", name)
+	return nil
 }

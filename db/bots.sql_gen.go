@@ -10,23 +10,36 @@ import (
 )
 
 const createBot = `-- name: CreateBot :one
-INSERT INTO bots (id, name) VALUES ($1, $2) RETURNING id, name, created_at
+INSERT INTO bots (id, name, notify_url, notify_secret) VALUES ($1, $2, $3, $4) RETURNING id, name, created_at, notify_url, notify_secret
 `
 
 type CreateBotParams struct {
-	ID   string
-	Name string
+	ID           string
+	Name         string
+	NotifyURL    *string
+	NotifySecret []byte
 }
 
 func (q *Queries) CreateBot(ctx context.Context, db DBTX, arg CreateBotParams) (Bot, error) {
-	row := db.QueryRow(ctx, createBot, arg.ID, arg.Name)
+	row := db.QueryRow(ctx, createBot,
+		arg.ID,
+		arg.Name,
+		arg.NotifyURL,
+		arg.NotifySecret,
+	)
 	var i Bot
-	err := row.Scan(&i.ID, &i.Name, &i.CreatedAt)
+	err := row.Scan(
+		&i.ID,
+		&i.Name,
+		&i.CreatedAt,
+		&i.NotifyURL,
+		&i.NotifySecret,
+	)
 	return i, err
 }
 
 const findBots = `-- name: FindBots :many
-SELECT id, name, created_at FROM bots WHERE id = $1 OR name = $1 ORDER BY (id = $1) DESC, created_at LIMIT 2
+SELECT id, name, created_at, notify_url, notify_secret FROM bots WHERE id = $1 OR name = $1 ORDER BY (id = $1) DESC, created_at LIMIT 2
 `
 
 // The bots of that id or name, at most two: enough to tell whether the name says which.
@@ -39,7 +52,13 @@ func (q *Queries) FindBots(ctx context.Context, db DBTX, nameOrID string) ([]Bot
 	items := []Bot{}
 	for rows.Next() {
 		var i Bot
-		if err := rows.Scan(&i.ID, &i.Name, &i.CreatedAt); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.CreatedAt,
+			&i.NotifyURL,
+			&i.NotifySecret,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -51,22 +70,110 @@ func (q *Queries) FindBots(ctx context.Context, db DBTX, nameOrID string) ([]Bot
 }
 
 const getBot = `-- name: GetBot :one
-SELECT id, name, created_at FROM bots WHERE id = $1
+SELECT id, name, created_at, notify_url, notify_secret FROM bots WHERE id = $1
 `
 
 func (q *Queries) GetBot(ctx context.Context, db DBTX, id string) (Bot, error) {
 	row := db.QueryRow(ctx, getBot, id)
 	var i Bot
-	err := row.Scan(&i.ID, &i.Name, &i.CreatedAt)
+	err := row.Scan(
+		&i.ID,
+		&i.Name,
+		&i.CreatedAt,
+		&i.NotifyURL,
+		&i.NotifySecret,
+	)
 	return i, err
+}
+
+const listNotifySealedOtherwise = `-- name: ListNotifySealedOtherwise :many
+SELECT id, notify_secret
+FROM bots
+WHERE id > $1 AND substring(notify_secret FROM 1 FOR 5) <> $2::bytea
+ORDER BY id
+LIMIT $3
+`
+
+type ListNotifySealedOtherwiseParams struct {
+	After     string
+	KeyPrefix []byte
+	PageSize  int32
+}
+
+type ListNotifySealedOtherwiseRow struct {
+	ID           string
+	NotifySecret []byte
+}
+
+// Bots whose notify secret another key than that of the prefix has sealed.
+func (q *Queries) ListNotifySealedOtherwise(ctx context.Context, db DBTX, arg ListNotifySealedOtherwiseParams) ([]ListNotifySealedOtherwiseRow, error) {
+	rows, err := db.Query(ctx, listNotifySealedOtherwise, arg.After, arg.KeyPrefix, arg.PageSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListNotifySealedOtherwiseRow{}
+	for rows.Next() {
+		var i ListNotifySealedOtherwiseRow
+		if err := rows.Scan(&i.ID, &i.NotifySecret); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const lockBot = `-- name: LockBot :exec
 SELECT 1 FROM bots WHERE id = $1 FOR NO KEY UPDATE
 `
 
-// Holds off others that make webhooks for the bot, until the transaction ends.
+// Holds off others that make webhooks for the bot or change it, until the transaction ends.
 func (q *Queries) LockBot(ctx context.Context, db DBTX, id string) error {
 	_, err := db.Exec(ctx, lockBot, id)
 	return err
+}
+
+const resealNotify = `-- name: ResealNotify :execrows
+UPDATE bots SET notify_secret = $1 WHERE id = $2 AND notify_secret = $3
+`
+
+type ResealNotifyParams struct {
+	NotifySecret    []byte
+	ID              string
+	OldNotifySecret []byte
+}
+
+// Changes nothing when the secret was changed meanwhile.
+func (q *Queries) ResealNotify(ctx context.Context, db DBTX, arg ResealNotifyParams) (int64, error) {
+	result, err := db.Exec(ctx, resealNotify, arg.NotifySecret, arg.ID, arg.OldNotifySecret)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const setNotify = `-- name: SetNotify :one
+UPDATE bots SET notify_url = $1, notify_secret = $2 WHERE id = $3 RETURNING id, name, created_at, notify_url, notify_secret
+`
+
+type SetNotifyParams struct {
+	NotifyURL    *string
+	NotifySecret []byte
+	ID           string
+}
+
+func (q *Queries) SetNotify(ctx context.Context, db DBTX, arg SetNotifyParams) (Bot, error) {
+	row := db.QueryRow(ctx, setNotify, arg.NotifyURL, arg.NotifySecret, arg.ID)
+	var i Bot
+	err := row.Scan(
+		&i.ID,
+		&i.Name,
+		&i.CreatedAt,
+		&i.NotifyURL,
+		&i.NotifySecret,
+	)
+	return i, err
 }

@@ -3,6 +3,7 @@ package db_test
 import (
 	"context"
 	"errors"
+	"os"
 	"sync"
 	"testing"
 
@@ -50,6 +51,20 @@ func TestASecretOpensForItsWebhookAndKeysetOnly(t *testing.T) {
 	}
 }
 
+func TestANotifySecretOpensForItsBotOnly(t *testing.T) {
+	keyset, _ := newKeyset(t)
+	sealed, err := keyset.SealNotify("bot-a", "hunter2")
+	require.NoError(t, err)
+	opened, err := keyset.OpenNotify("bot-a", sealed)
+	require.NoError(t, err)
+	require.Equal(t, "hunter2", opened)
+	_, err = keyset.OpenNotify("bot-b", sealed)
+	require.ErrorContains(t, err, "bot-b")
+	require.NotContains(t, err.Error(), "hunter2")
+	_, err = keyset.Open(uuid.New(), sealed)
+	require.Error(t, err)
+}
+
 func TestProcessesThatMigrateAtOnceWaitForEachOther(t *testing.T) {
 	t.Parallel()
 	url := dbtest.NewURL(t)
@@ -73,7 +88,13 @@ func TestProcessesThatMigrateAtOnceWaitForEachOther(t *testing.T) {
 		})
 	}
 	all.Wait()
-	require.Equal(t, []string{"00001_init.sql", "00002_subscriptions.sql", "00003_previous_secret.sql", "00006_history.sql"}, applied, "each once")
+	files, err := os.ReadDir("migrations")
+	require.NoError(t, err)
+	var names []string
+	for _, file := range files {
+		names = append(names, file.Name())
+	}
+	require.Equal(t, names, applied, "each once, in order")
 }
 
 func TestOpenSaysWhatIsWrongWithoutThePassword(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/tink"
 )
 
-// Keyset seals webhook secrets at rest: a Tink AEAD keyset, whose primary key seals and all of whose keys open.
+// Keyset seals webhook and notify secrets at rest: a Tink AEAD keyset, whose primary key seals and all of whose keys open.
 type Keyset struct {
 	aead tink.AEAD
 	// prefix begins all that the primary key seals: Tink's version and the key's id.
@@ -143,11 +143,7 @@ func ParseKeyset(s string) (*Keyset, error) {
 
 // Seal encrypts secret and binds it to the webhook, so that a sealed secret copied to another row does not open.
 func (k *Keyset) Seal(webhookID uuid.UUID, secret string) ([]byte, error) {
-	sealed, err := k.aead.Encrypt([]byte(secret), webhookID[:])
-	if err != nil {
-		return nil, fmt.Errorf("seal secret: %w", err)
-	}
-	return sealed, nil
+	return k.seal(secret, webhookID[:])
 }
 
 // Open decrypts what Seal made for the same webhook. It fails when no key of the keyset fits.
@@ -157,4 +153,29 @@ func (k *Keyset) Open(webhookID uuid.UUID, sealed []byte) (string, error) {
 		return "", fmt.Errorf("the secret of webhook %s does not open with MATHUB_KEYSET", webhookID)
 	}
 	return string(secret), nil
+}
+
+// SealNotify is Seal for a bot's notify secret.
+func (k *Keyset) SealNotify(botID, secret string) ([]byte, error) {
+	return k.seal(secret, notifyContext(botID))
+}
+
+// OpenNotify is Open for a bot's notify secret.
+func (k *Keyset) OpenNotify(botID string, sealed []byte) (string, error) {
+	secret, err := k.aead.Decrypt(sealed, notifyContext(botID))
+	if err != nil {
+		return "", fmt.Errorf("the notify secret of bot %s does not open with MATHUB_KEYSET", botID)
+	}
+	return string(secret), nil
+}
+
+// notifyContext is longer than a webhook's id, so that neither opens as the other.
+func notifyContext(botID string) []byte { return []byte("notify secret of bot " + botID) }
+
+func (k *Keyset) seal(secret string, context []byte) ([]byte, error) {
+	sealed, err := k.aead.Encrypt([]byte(secret), context)
+	if err != nil {
+		return nil, fmt.Errorf("seal secret: %w", err)
+	}
+	return sealed, nil
 }

@@ -1,8 +1,10 @@
 package db_test
 
 import (
+	"context"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -44,4 +46,72 @@ func TestMigrationsKeepWhatIsThere(t *testing.T) {
 	var types string
 	require.NoError(t, conn.QueryRow("SELECT string_agg(right(webhook_id::text, 1) || ' ' || event_type || ' ' || bot_id, ', ' ORDER BY event_type) FROM subscriptions").Scan(&types))
 	require.Equal(t, "1 mention bot, 1 wiki.edited bot", types)
+}
+
+// TestMigrationsAreListedAndTakenBackStepByStep: up to the last, down to nothing, and up again.
+func TestMigrationsAreListedAndTakenBackStepByStep(t *testing.T) {
+	t.Parallel()
+	url := dbtest.NewURL(t)
+	pending := func() (n int) {
+		list, err := db.Migrations(t.Context(), url)
+		require.NoError(t, err)
+		for _, m := range list {
+			if m.AppliedAt == nil {
+				n++
+				continue
+			}
+			require.Zero(t, n, "they are applied in order")
+			require.WithinDuration(t, time.Now(), *m.AppliedAt, time.Hour)
+		}
+		return n
+	}
+	require.Zero(t, pending())
+	files, err := os.ReadDir("migrations")
+	require.NoError(t, err)
+	for i := len(files) - 1; i >= 0; i-- {
+		name, err := db.MigrateDown(t.Context(), url)
+		require.NoError(t, err)
+		require.Equal(t, files[i].Name(), name)
+		require.Equal(t, len(files)-i, pending())
+	}
+	name, err := db.MigrateDown(t.Context(), url)
+	require.NoError(t, err)
+	require.Empty(t, name, "nothing is left")
+	applied, err := db.Migrate(t.Context(), url)
+	require.NoError(t, err)
+	require.Len(t, applied, len(files))
+}
+
+// TestAMigrationDoesNotQueueForALock: who needs the table behind it goes on, and the migration is made once it can be.
+func TestAMigrationDoesNotQueueForALock(t *testing.T) {
+	t.Parallel()
+	url := dbtest.NewURL(t)
+	pool, err := db.Open(t.Context(), url)
+	require.NoError(t, err)
+	defer pool.Close()
+	for name := "-"; name != "00005_disabled_notices.sql"; { // which alters bots
+		name, err = db.MigrateDown(t.Context(), url)
+		require.NoError(t, err)
+	}
+	reader, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = reader.Exec(t.Context(), "SELECT FROM bots")
+	require.NoError(t, err)
+	migrated := make(chan error, 1)
+	go func() {
+		_, err := db.Migrate(context.Background(), url)
+		migrated <- err
+	}()
+	for range 30 { // three seconds of others' reads, none of which waits longer than the migration does
+		began := time.Now()
+		_, err := pool.Exec(t.Context(), "SELECT FROM bots")
+		require.NoError(t, err)
+		require.Less(t, time.Since(began), 3*time.Second)
+		time.Sleep(100 * time.Millisecond)
+	}
+	require.Empty(t, migrated, "it waits still")
+	require.NoError(t, reader.Rollback(t.Context()))
+	require.NoError(t, <-migrated)
+	_, err = pool.Exec(t.Context(), "SELECT notify_url FROM bots")
+	require.NoError(t, err)
 }

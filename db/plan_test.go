@@ -69,6 +69,58 @@ func TestTheAudienceIsReadFromIndexes(t *testing.T) {
 	}
 }
 
+// TestWhatIsOverAgeIsFoundByIndexes: a step of a removal reads what it removes, however much is kept; whether Postgres
+// plans for the very arguments or for any.
+func TestWhatIsOverAgeIsFoundByIndexes(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	conn, err := pool.Acquire(t.Context())
+	require.NoError(t, err)
+	defer conn.Release()
+	for _, statement := range []string{
+		`INSERT INTO events (id, type, payload, run_id, accepted_at)
+			SELECT 'e' || n, 'post.created', 'x', 'r', now() - n * interval '1 minute' FROM generate_series(1, 50000) n`,
+		`INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, duration_ms, attempted_at)
+			SELECT gen_random_uuid(), md5((w * 1000 + n % 1000)::text)::uuid, 'e' || n, 1, 0, true, 1, now() - n * interval '1 minute'
+			FROM generate_series(1, 50000) n, generate_series(1, 3) w`,
+		"VACUUM ANALYZE events, deliveries",
+	} {
+		_, err := conn.Exec(t.Context(), statement)
+		require.NoError(t, err)
+	}
+	const ids = "'{e49000,e49001,e49002,e49003,e49004,e49005,e49006,e49007,e49008,e49009}'"
+	for _, c := range []struct {
+		name, sql, arguments string
+		blocks               int
+	}{
+		// 100 events, each with three deliveries: 1,000 blocks or so of 3,000 in all tables.
+		{"expired", db.ListExpiredSQL, "now() - interval '30 days', '0001-01-01', '', 100", 1500},
+		{"deliveries", db.RemoveDeliveriesOfSQL, ids + ", 1000", 500},
+		{"events", db.RemoveEventsSQL, ids, 200},
+	} {
+		_, err = conn.Conn().Prepare(t.Context(), c.name, c.sql)
+		require.NoError(t, err)
+		for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
+			_, err := conn.Exec(t.Context(), "SET plan_cache_mode = "+mode)
+			require.NoError(t, err)
+			tx, err := conn.Begin(t.Context())
+			require.NoError(t, err)
+			var explained []byte
+			require.NoError(t, tx.QueryRow(t.Context(), "EXPLAIN (ANALYZE, BUFFERS, FORMAT json) EXECUTE "+c.name+" ("+c.arguments+")", pgx.QueryExecModeSimpleProtocol).Scan(&explained))
+			require.NoError(t, tx.Rollback(t.Context()))
+			var plans []struct {
+				Plan struct {
+					Hit  int `json:"Shared Hit Blocks"`
+					Read int `json:"Shared Read Blocks"`
+				}
+			}
+			require.NoError(t, json.Unmarshal(explained, &plans))
+			require.NotContains(t, string(explained), `"Seq Scan"`, "%s, %s", c.name, mode)
+			require.LessOrEqual(t, plans[0].Plan.Hit+plans[0].Plan.Read, c.blocks, "%s, %s: %s", c.name, mode, explained)
+		}
+	}
+}
+
 // TestFrequentStatementsAreNotPlannedAnew: planning them takes longer than running them.
 func TestFrequentStatementsAreNotPlannedAnew(t *testing.T) {
 	t.Parallel()

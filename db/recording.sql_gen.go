@@ -308,18 +308,28 @@ func (q *Queries) Standings(ctx context.Context, db DBTX, ids []uuid.UUID) ([]St
 	return items, nil
 }
 
-const updateCounters = `-- name: UpdateCounters :exec
-UPDATE webhooks w
-SET failure_count = u.failure_count,
-    is_slow       = u.is_slow,
-    is_active     = w.is_active AND NOT u.disable,
-    disabled_at   = CASE WHEN u.disable AND w.is_active THEN now() ELSE w.disabled_at END,
-    updated_at    = CASE WHEN u.disable AND w.is_active THEN now() ELSE w.updated_at END
-FROM (
-    SELECT unnest($1::uuid[]) AS id, unnest($2::integer[]) AS failure_count,
-           unnest($3::boolean[]) AS is_slow, unnest($4::boolean[]) AS disable
-) AS u
-WHERE w.id = u.id
+const updateCounters = `-- name: UpdateCounters :execrows
+WITH changed AS (
+    UPDATE webhooks w
+    SET failure_count = u.failure_count,
+        is_slow       = u.is_slow,
+        is_active     = w.is_active AND NOT u.disable,
+        disabled_at   = CASE WHEN u.disable AND w.is_active THEN now() ELSE w.disabled_at END,
+        updated_at    = CASE WHEN u.disable AND w.is_active THEN now() ELSE w.updated_at END
+    FROM (
+        SELECT unnest($1::uuid[]) AS id, unnest($2::integer[]) AS failure_count,
+               unnest($3::boolean[]) AS is_slow, unnest($4::boolean[]) AS disable,
+               unnest($5::text[]) AS event_id, unnest($6::text[]) AS error
+    ) AS u
+    WHERE w.id = u.id
+    RETURNING w.id, w.generation, w.bot_id, w.failure_count, w.disabled_at, u.disable, u.event_id, u.error
+)
+INSERT INTO disabled_notices (webhook_id, generation, failure_count, disabled_at, event_id, last_error)
+SELECT c.id, c.generation, c.failure_count, c.disabled_at, c.event_id, c.error
+FROM changed c
+JOIN bots b ON b.id = c.bot_id AND b.notify_url IS NOT NULL
+WHERE c.disable
+ON CONFLICT (webhook_id, generation) DO NOTHING
 `
 
 type UpdateCountersParams struct {
@@ -327,14 +337,22 @@ type UpdateCountersParams struct {
 	FailureCounts []int32
 	Slows         []bool
 	Disables      []bool
+	EventIds      []string
+	Errors        []string
 }
 
-func (q *Queries) UpdateCounters(ctx context.Context, db DBTX, arg UpdateCountersParams) error {
-	_, err := db.Exec(ctx, updateCounters,
+// And, in the same statement, a notice of each disabling, where the bot's owner asked for it; their number is returned.
+func (q *Queries) UpdateCounters(ctx context.Context, db DBTX, arg UpdateCountersParams) (int64, error) {
+	result, err := db.Exec(ctx, updateCounters,
 		arg.Ids,
 		arg.FailureCounts,
 		arg.Slows,
 		arg.Disables,
+		arg.EventIds,
+		arg.Errors,
 	)
-	return err
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }

@@ -94,7 +94,9 @@ func (q *Queries) ListMissed(ctx context.Context, db DBTX, arg ListMissedParams)
 }
 
 const nextAttempt = `-- name: NextAttempt :one
-SELECT d.event_id, (SELECT max(l.attempt) + 1 FROM deliveries l WHERE l.webhook_id = d.webhook_id AND l.event_id = d.event_id)::integer AS attempt
+SELECT d.event_id,
+       (SELECT max(l.attempt) + 1 FROM deliveries l WHERE l.webhook_id = d.webhook_id AND l.event_id = d.event_id)::integer AS attempt,
+       (SELECT max(l.attempted_at) FROM deliveries l WHERE l.event_id = d.event_id)::timestamptz AS last_attempted_at
 FROM deliveries d
 WHERE d.id = $1 AND d.webhook_id = $2
 `
@@ -105,14 +107,16 @@ type NextAttemptParams struct {
 }
 
 type NextAttemptRow struct {
-	EventID string
-	Attempt int32
+	EventID         string
+	Attempt         int32
+	LastAttemptedAt time.Time
 }
 
-// What a redelivery needs: the event of a delivery, and the number of the attempt after the last.
+// What a redelivery needs: the event of a delivery, the number of the attempt after the last, and when anyone was last sent
+// that event.
 func (q *Queries) NextAttempt(ctx context.Context, db DBTX, arg NextAttemptParams) (NextAttemptRow, error) {
 	row := db.QueryRow(ctx, nextAttempt, arg.ID, arg.WebhookID)
 	var i NextAttemptRow
-	err := row.Scan(&i.EventID, &i.Attempt)
+	err := row.Scan(&i.EventID, &i.Attempt, &i.LastAttemptedAt)
 	return i, err
 }

@@ -10,21 +10,39 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// resealPage is how many webhooks are read at once to be sealed anew.
+// resealPage is how many webhooks or bots are read at once to be sealed anew.
 const resealPage = 100
 
 // ErrDoesNotOpen is in an error of Reseal when secrets were left as they are, since no key of the keyset opens them.
 var ErrDoesNotOpen = errors.New("do not open with MATHUB_KEYSET")
 
-// Reseal seals the webhook secrets that an older key has sealed with the newest, and forgets those whose overlap is over.
-// It returns how many webhooks it changed. A secret that is replaced meanwhile is left alone.
+// Reseal seals the secrets that an older key has sealed with the newest, those of webhooks and the notify secrets of
+// bots, and forgets those whose overlap is over. It returns how many webhooks and bots it changed. A secret that is
+// replaced meanwhile is left alone.
 func Reseal(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset) (changed int, err error) {
+	webhooks, stuckWebhooks, err := resealWebhooks(ctx, pool, keyset)
+	if err != nil {
+		return webhooks, err
+	}
+	bots, stuckBots, err := resealBots(ctx, pool, keyset)
+	changed = webhooks + bots
+	switch {
+	case err != nil:
+		return changed, err
+	case stuckBots > 0:
+		return changed, fmt.Errorf("the secrets of %d webhooks and the notify secrets of %d bots %w", stuckWebhooks, stuckBots, ErrDoesNotOpen)
+	case stuckWebhooks > 0:
+		return changed, fmt.Errorf("the secrets of %d webhooks %w", stuckWebhooks, ErrDoesNotOpen)
+	}
+	return changed, nil
+}
+
+func resealWebhooks(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset) (changed, stuck int, err error) {
 	q := New()
-	var stuck int
 	for after := uuid.Nil; ; {
 		page, err := q.ListSealedOtherwise(ctx, pool, ListSealedOtherwiseParams{After: after, KeyPrefix: keyset.prefix, PageSize: resealPage})
 		if err != nil {
-			return changed, fmt.Errorf("look for secrets to seal anew: %w", err)
+			return changed, stuck, fmt.Errorf("look for secrets to seal anew: %w", err)
 		}
 		for _, w := range page {
 			after = w.ID
@@ -39,24 +57,55 @@ func Reseal(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset) (changed in
 			}
 			n, err := q.Reseal(ctx, pool, ResealParams{ID: w.ID, Secret: secret, PreviousSecret: previous, OldSecret: w.Secret, OldPreviousSecret: w.PreviousSecret})
 			if err != nil {
-				return changed, fmt.Errorf("store the secret of webhook %s, sealed anew: %w", w.ID, err)
+				return changed, stuck, fmt.Errorf("store the secret of webhook %s, sealed anew: %w", w.ID, err)
 			}
 			changed += int(n)
 		}
 		if len(page) < resealPage {
-			break
+			return changed, stuck, nil
 		}
 	}
-	if stuck > 0 {
-		return changed, fmt.Errorf("the secrets of %d webhooks %w", stuck, ErrDoesNotOpen)
-	}
-	return changed, nil
 }
 
-// SealedOtherwise reports whether a webhook secret is sealed with another key than the newest.
+func resealBots(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset) (changed, stuck int, err error) {
+	q := New()
+	for after := ""; ; {
+		page, err := q.ListNotifySealedOtherwise(ctx, pool, ListNotifySealedOtherwiseParams{After: after, KeyPrefix: keyset.prefix, PageSize: resealPage})
+		if err != nil {
+			return changed, stuck, fmt.Errorf("look for notify secrets to seal anew: %w", err)
+		}
+		for _, b := range page {
+			after = b.ID
+			secret, err := keyset.OpenNotify(b.ID, b.NotifySecret)
+			if err != nil {
+				stuck++
+				continue
+			}
+			sealed, err := keyset.SealNotify(b.ID, secret)
+			if err != nil {
+				return changed, stuck, err
+			}
+			n, err := q.ResealNotify(ctx, pool, ResealNotifyParams{ID: b.ID, NotifySecret: sealed, OldNotifySecret: b.NotifySecret})
+			if err != nil {
+				return changed, stuck, fmt.Errorf("store the notify secret of bot %s, sealed anew: %w", b.ID, err)
+			}
+			changed += int(n)
+		}
+		if len(page) < resealPage {
+			return changed, stuck, nil
+		}
+	}
+}
+
+// SealedOtherwise reports whether a secret is sealed with another key than the newest.
 func SealedOtherwise(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset) (bool, error) {
-	page, err := New().ListSealedOtherwise(ctx, pool, ListSealedOtherwiseParams{KeyPrefix: keyset.prefix, PageSize: 1})
-	return len(page) > 0, err
+	q := New()
+	webhooks, err := q.ListSealedOtherwise(ctx, pool, ListSealedOtherwiseParams{KeyPrefix: keyset.prefix, PageSize: 1})
+	if err != nil || len(webhooks) > 0 {
+		return len(webhooks) > 0, err
+	}
+	bots, err := q.ListNotifySealedOtherwise(ctx, pool, ListNotifySealedOtherwiseParams{KeyPrefix: keyset.prefix, PageSize: 1})
+	return len(bots) > 0, err
 }
 
 func (k *Keyset) reseal(webhookID uuid.UUID, sealed []byte) ([]byte, error) {

@@ -152,3 +152,44 @@ func TestSecretsAreSealedAnewWithTheNewestKey(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, changed)
 }
+
+func TestNotifySecretsAreSealedAnewWithTheNewestKey(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	first, text := newKeyset(t)
+	add := func(keyset *db.Keyset, id string) {
+		sealed, err := keyset.SealNotify(id, "secret of "+id)
+		require.NoError(t, err)
+		_, err = pool.Exec(t.Context(), "INSERT INTO bots (id, name, notify_url, notify_secret) VALUES ($1, 'bot', 'https://example.com', $2)", id, sealed)
+		require.NoError(t, err)
+	}
+	for i := range 150 { // more than a page
+		add(first, fmt.Sprint("bot-", i))
+	}
+	_, err := pool.Exec(t.Context(), "INSERT INTO bots (id, name) VALUES ('silent', 'bot')")
+	require.NoError(t, err)
+	stranger, _ := newKeyset(t)
+	add(stranger, "stuck")
+	rotated, err := db.RotateKeyset(text, false)
+	require.NoError(t, err)
+	second := parse(t, rotated)
+	changed, err := db.Reseal(t.Context(), pool, second)
+	require.ErrorIs(t, err, db.ErrDoesNotOpen)
+	require.Equal(t, 150, changed)
+	needed, err := db.SealedOtherwise(t.Context(), pool, second)
+	require.NoError(t, err)
+	require.True(t, needed, "keyset prune would lose one")
+	_, err = pool.Exec(t.Context(), "DELETE FROM bots WHERE id = 'stuck'")
+	require.NoError(t, err)
+	needed, err = db.SealedOtherwise(t.Context(), pool, second)
+	require.NoError(t, err)
+	require.False(t, needed)
+
+	pruned, err := db.PruneKeyset(rotated)
+	require.NoError(t, err)
+	var sealed []byte
+	require.NoError(t, pool.QueryRow(t.Context(), "SELECT notify_secret FROM bots WHERE id = 'bot-149'").Scan(&sealed))
+	opened, err := parse(t, pruned).OpenNotify("bot-149", sealed)
+	require.NoError(t, err)
+	require.Equal(t, "secret of bot-149", opened)
+}

@@ -18,9 +18,11 @@ type ApiKey struct {
 }
 
 type Bot struct {
-	ID        string
-	Name      string
-	CreatedAt time.Time
+	ID           string
+	Name         string
+	CreatedAt    time.Time
+	NotifyURL    *string
+	NotifySecret []byte
 }
 
 type Delivery struct {
@@ -37,6 +39,15 @@ type Delivery struct {
 	DurationMs   int32
 	AttemptedAt  time.Time
 	Exchange     []byte
+}
+
+type DisabledNotice struct {
+	WebhookID    uuid.UUID
+	Generation   int32
+	FailureCount int32
+	DisabledAt   time.Time
+	EventID      string
+	LastError    string
 }
 
 type Event struct {

@@ -1,5 +1,5 @@
 -- name: CreateBot :one
-INSERT INTO bots (id, name) VALUES (@id, @name) RETURNING *;
+INSERT INTO bots (id, name, notify_url, notify_secret) VALUES (@id, @name, sqlc.narg('notify_url'), sqlc.narg('notify_secret')) RETURNING *;
 
 -- name: GetBot :one
 SELECT * FROM bots WHERE id = @id;
@@ -9,5 +9,20 @@ SELECT * FROM bots WHERE id = @id;
 SELECT * FROM bots WHERE id = @name_or_id OR name = @name_or_id ORDER BY (id = @name_or_id) DESC, created_at LIMIT 2;
 
 -- name: LockBot :exec
--- Holds off others that make webhooks for the bot, until the transaction ends.
+-- Holds off others that make webhooks for the bot or change it, until the transaction ends.
 SELECT 1 FROM bots WHERE id = @id FOR NO KEY UPDATE;
+
+-- name: SetNotify :one
+UPDATE bots SET notify_url = sqlc.narg('notify_url'), notify_secret = sqlc.narg('notify_secret') WHERE id = @id RETURNING *;
+
+-- name: ListNotifySealedOtherwise :many
+-- Bots whose notify secret another key than that of the prefix has sealed.
+SELECT id, notify_secret
+FROM bots
+WHERE id > @after AND substring(notify_secret FROM 1 FOR 5) <> @key_prefix::bytea
+ORDER BY id
+LIMIT @page_size;
+
+-- name: ResealNotify :execrows
+-- Changes nothing when the secret was changed meanwhile.
+UPDATE bots SET notify_secret = @notify_secret WHERE id = @id AND notify_secret = @old_notify_secret;

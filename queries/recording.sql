@@ -70,18 +70,29 @@ FROM (
 ORDER BY d.n
 ON CONFLICT (id) DO NOTHING;
 
--- name: UpdateCounters :exec
-UPDATE webhooks w
-SET failure_count = u.failure_count,
-    is_slow       = u.is_slow,
-    is_active     = w.is_active AND NOT u.disable,
-    disabled_at   = CASE WHEN u.disable AND w.is_active THEN now() ELSE w.disabled_at END,
-    updated_at    = CASE WHEN u.disable AND w.is_active THEN now() ELSE w.updated_at END
-FROM (
-    SELECT unnest(@ids::uuid[]) AS id, unnest(@failure_counts::integer[]) AS failure_count,
-           unnest(@slows::boolean[]) AS is_slow, unnest(@disables::boolean[]) AS disable
-) AS u
-WHERE w.id = u.id;
+-- name: UpdateCounters :execrows
+-- And, in the same statement, a notice of each disabling, where the bot's owner asked for it; their number is returned.
+WITH changed AS (
+    UPDATE webhooks w
+    SET failure_count = u.failure_count,
+        is_slow       = u.is_slow,
+        is_active     = w.is_active AND NOT u.disable,
+        disabled_at   = CASE WHEN u.disable AND w.is_active THEN now() ELSE w.disabled_at END,
+        updated_at    = CASE WHEN u.disable AND w.is_active THEN now() ELSE w.updated_at END
+    FROM (
+        SELECT unnest(@ids::uuid[]) AS id, unnest(@failure_counts::integer[]) AS failure_count,
+               unnest(@slows::boolean[]) AS is_slow, unnest(@disables::boolean[]) AS disable,
+               unnest(@event_ids::text[]) AS event_id, unnest(@errors::text[]) AS error
+    ) AS u
+    WHERE w.id = u.id
+    RETURNING w.id, w.generation, w.bot_id, w.failure_count, w.disabled_at, u.disable, u.event_id, u.error
+)
+INSERT INTO disabled_notices (webhook_id, generation, failure_count, disabled_at, event_id, last_error)
+SELECT c.id, c.generation, c.failure_count, c.disabled_at, c.event_id, c.error
+FROM changed c
+JOIN bots b ON b.id = c.bot_id AND b.notify_url IS NOT NULL
+WHERE c.disable
+ON CONFLICT (webhook_id, generation) DO NOTHING;
 
 -- name: DeliveryOutcomes :many
 SELECT id, success FROM deliveries WHERE id = ANY (@ids::uuid[]);

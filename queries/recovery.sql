@@ -1,6 +1,9 @@
 -- name: NextAttempt :one
--- What a redelivery needs: the event of a delivery, and the number of the attempt after the last.
-SELECT d.event_id, (SELECT max(l.attempt) + 1 FROM deliveries l WHERE l.webhook_id = d.webhook_id AND l.event_id = d.event_id)::integer AS attempt
+-- What a redelivery needs: the event of a delivery, the number of the attempt after the last, and when anyone was last sent
+-- that event.
+SELECT d.event_id,
+       (SELECT max(l.attempt) + 1 FROM deliveries l WHERE l.webhook_id = d.webhook_id AND l.event_id = d.event_id)::integer AS attempt,
+       (SELECT max(l.attempted_at) FROM deliveries l WHERE l.event_id = d.event_id)::timestamptz AS last_attempted_at
 FROM deliveries d
 WHERE d.id = @id AND d.webhook_id = @webhook_id;
 

@@ -22,6 +22,9 @@ const (
 	ReviewSubmitted     EventType = "review.submitted"
 	// Test is sent to one webhook at its owner's request. It can be neither subscribed to nor emitted.
 	Test EventType = "test"
+	// Disabled tells the owner of a bot, at its notify URL, that failures disabled a webhook. It can be neither subscribed
+	// to nor emitted.
+	Disabled EventType = "webhook.disabled"
 )
 
 // Audience says whom an event type concerns.
@@ -32,7 +35,7 @@ const (
 	Broadcast Audience = iota
 	// Targeted events go to the subscribed webhooks of the bots named in botIds, which is required.
 	Targeted
-	// Direct events go to one webhook, subscribed or not.
+	// Direct events go to one endpoint, which did not subscribe to them.
 	Direct
 )
 
@@ -132,6 +135,17 @@ var catalog = []EventSpec{
 		{"botId", "The id of the bot that owns the webhook.", `"bot-lemma"`},
 		{"message", "Always the same text.", `"` + testMessage + `"`},
 	}},
+	{Disabled, Direct, "A webhook was disabled by failures in a row. Sent to the bot's notify URL; it cannot be subscribed to.", []Field{
+		{"webhookId", "The webhook's id.", `"0195b2f0-5a3e-7c1d-8f00-3b6d2a9c4e71"`},
+		{"botId", "The id of the bot that owns the webhook.", `"bot-lemma"`},
+		{"host", "The host of the webhook's URL.", `"bots.example.org"`},
+		{"failureCount", "Failed deliveries in a row.", `10`},
+		{"disabledAt", "When it was disabled.", `"2025-03-20T10:30:00.000Z"`},
+		{"lastError", "Why the last of the deliveries failed.", `"HTTP 503"`},
+		{"eventId", "The event of that delivery.", `"0195b2ef-91c4-7a52-b0d3-6d0f5a7e8c19"`},
+		{"enable", "The call of the bot API that enables it again.", `{"method":"PATCH","path":"/api/bot/v1/webhooks/0195b2f0-5a3e-7c1d-8f00-3b6d2a9c4e71","body":{"isActive":true}}`},
+		{"recover", "The call of the bot API that then delivers what it missed.", `{"method":"POST","path":"/api/bot/v1/webhooks/0195b2f0-5a3e-7c1d-8f00-3b6d2a9c4e71/recover"}`},
+	}},
 }
 
 const testMessage = "This is a test event from Mathub"
@@ -154,7 +168,7 @@ func Spec(t EventType) (EventSpec, bool) {
 	return s, ok
 }
 
-// Subscribable returns the types a webhook may subscribe to, all but Test, in the contract's order.
+// Subscribable returns the types a webhook may subscribe to, all but the direct ones, in the contract's order.
 func Subscribable() []EventType {
 	types := make([]EventType, 0, len(catalog))
 	for _, s := range catalog {

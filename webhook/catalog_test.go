@@ -22,6 +22,7 @@ mention targeted postId,threadId,body,authorId
 review.requested targeted effortId,requestedBy,title
 review.submitted targeted effortId,reviewId,reviewerId,verdict
 test direct webhookId,botId,message
+webhook.disabled direct webhookId,botId,host,failureCount,disabledAt,lastError,eventId,enable,recover
 `
 
 func TestCatalogIsTheContracts(t *testing.T) {
@@ -41,9 +42,9 @@ func TestCatalogIsTheContracts(t *testing.T) {
 		require.Equal(t, spec, found)
 		require.True(t, json.Valid(spec.ExampleData()))
 
-		// Every documented example can be emitted, but for test.
+		// Every documented example can be emitted, but for those of direct events.
 		e := webhook.Event{Type: spec.Type, Data: spec.ExampleData(), BotIDs: []string{"bot-1"}}
-		require.Equal(t, spec.Type == webhook.Test, e.Validate() != nil)
+		require.Equal(t, spec.Audience == webhook.Direct, e.Validate() != nil)
 	}
 	require.Equal(t, strings.TrimSpace(contract), strings.Join(lines, "\n"))
 
@@ -63,6 +64,7 @@ func TestSubscribable(t *testing.T) {
 	types := webhook.Subscribable()
 	require.Len(t, types, 8)
 	require.NotContains(t, types, webhook.Test)
+	require.NotContains(t, types, webhook.Disabled)
 }
 
 func TestCheckSubscription(t *testing.T) {
@@ -79,6 +81,7 @@ func TestCheckSubscription(t *testing.T) {
 		{"empty", []string{}, []string{"events"}},
 		{"unknown", []string{"mention", "post.deleted"}, []string{"events[1]"}},
 		{"test", []string{"test"}, []string{"events[0]"}},
+		{"a notice to owners", []string{"webhook.disabled"}, []string{"events[0]"}},
 		{"each fault is named", []string{"", "mention", "Mention", "test", "mention "}, []string{"events[0]", "events[2]", "events[3]", "events[4]"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -129,7 +129,7 @@ func errTooLarge() error {
 }
 
 // Validate checks an event made in Go; ParseEvent has done so already. The error is nil or an *InvalidError that
-// names every field at fault. An id or a timestamp may be missing, see Complete. Test is refused: it cannot be emitted.
+// names every field at fault. An id or a timestamp may be missing, see Complete. Direct events are refused: they cannot be emitted.
 func (e Event) Validate() error {
 	if len(e.Data) > MaxEventBytes || len(e.JSON()) > MaxEventBytes {
 		return errTooLarge()

@@ -91,3 +91,13 @@ func (s Schedule) Delay(failedAttempt int, retryAfter time.Duration, jitter floa
 	delay += time.Duration(float64(delay) * JitterFraction * jitter)
 	return max(delay, min(retryAfter, MaxRetryAfter)), true
 }
+
+// Longest is the longest that an event may be attempted again after its first attempt: every delay late by the whole
+// jitter, or pushed by Retry-After as far as that is heeded.
+func (s Schedule) Longest() time.Duration {
+	var sum time.Duration
+	for _, d := range s {
+		sum += max(d+time.Duration(float64(d)*JitterFraction), MaxRetryAfter)
+	}
+	return sum
+}

@@ -4,12 +4,14 @@ package worker
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
 
 	"github.com/mathub/webhooks/activities"
+	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
 )
 
@@ -35,6 +37,9 @@ const (
 type Worker struct {
 	fast, slow worker.Worker
 	activities *activities.Activities
+	// cancel ends the handing over of notices, which handing waits for.
+	cancel  context.CancelFunc
+	handing sync.WaitGroup
 }
 
 // Start starts polling. The activities are the worker's from then on: Stop closes them.
@@ -64,6 +69,8 @@ func Start(c client.Client, a *activities.Activities) (*Worker, error) {
 	w.fast.RegisterWorkflow(workflows.SendTest)
 	w.fast.RegisterWorkflow(workflows.Redeliver)
 	w.fast.RegisterWorkflow(workflows.Recover)
+	w.fast.RegisterWorkflow(workflows.RemoveExpired)
+	w.fast.RegisterWorkflow(workflows.NotifyDisabled)
 	a.Register(w.fast)
 	a.Register(w.slow)
 	if err := w.fast.Start(); err != nil {
@@ -73,6 +80,11 @@ func Start(c client.Client, a *activities.Activities) (*Worker, error) {
 		w.fast.Stop()
 		return nil, fmt.Errorf("start worker on %s: %w", workflows.SlowTaskQueue, err)
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	w.cancel = cancel
+	w.handing.Go(func() {
+		a.Notices().Run(ctx, func(ctx context.Context, d webhook.Disabling) error { return workflows.StartNotice(ctx, c, d) })
+	})
 	return w, nil
 }
 
@@ -89,4 +101,6 @@ func (w *Worker) Stop() {
 	w.fast.Stop()
 	<-slow
 	w.activities.Close(ctx)
+	w.cancel()
+	w.handing.Wait()
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/history/v1"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -48,6 +49,7 @@ type stack struct {
 	client     client.Client
 	attributes *visibility.Attributes
 	pool       *pgxpool.Pool
+	keyset     *db.Keyset
 	url        string
 
 	mu       sync.Mutex
@@ -87,16 +89,22 @@ func start(t *testing.T, s *stack, schedule webhook.Schedule) *stack {
 	s.url = server.URL
 	text, err := db.NewKeyset()
 	require.NoError(t, err)
-	keyset, err := db.ParseKeyset(text)
+	s.keyset, err = db.ParseKeyset(text)
 	require.NoError(t, err)
+	s.startWorker(t, schedule)
+	return s
+}
+
+// startWorker starts a worker, beside those that run.
+func (s *stack) startWorker(t *testing.T, schedule webhook.Schedule) {
+	t.Helper()
 	egressClient := egress.New(egress.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowHTTP: true})
 	t.Cleanup(egressClient.Close)
 	w, err := worker.Start(s.client, activities.New(activities.Config{
-		Pool: s.pool, Egress: egressClient, Keyset: keyset, Schedule: schedule, Attributes: s.attributes, Version: "test", Logger: slog.New(slog.DiscardHandler),
+		Pool: s.pool, Egress: egressClient, Keyset: s.keyset, Schedule: schedule, Attributes: s.attributes, Version: "test", Logger: slog.New(slog.DiscardHandler),
 	}))
 	require.NoError(t, err)
 	t.Cleanup(w.Stop)
-	return s
 }
 
 func (s *stack) subscribe(t *testing.T, path string) uuid.UUID {
@@ -515,4 +523,95 @@ func TestManyEmittersOfOneIDDeliverItOnce(t *testing.T) {
 	require.Equal(t, int32(1), first.Load())
 	require.Equal(t, 1, result[workflows.Summary](t, s.client, "event-same").Delivered)
 	require.Equal(t, 1, s.count("/", "same"))
+}
+
+// TestAnOwnerIsToldOfEachDisablingOnce: by the worker that disables and, of what another has left behind, by one that
+// starts.
+func TestAnOwnerIsToldOfEachDisablingOnce(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, webhook.Schedule{200 * time.Millisecond})
+	s.answer(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/" || s.count("/owner", r.Header.Get("webhook-id")) == 1 { // the owner is away at first
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	id := s.subscribe(t, "/")
+	sealed, err := s.keyset.SealNotify("bot", "s3cret")
+	require.NoError(t, err)
+	_, err = s.pool.Exec(t.Context(), "UPDATE bots SET notify_url = $1, notify_secret = $2", s.url+"/owner", sealed)
+	require.NoError(t, err)
+	for i := range webhook.MaxFailures {
+		_, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(id))
+		require.NoError(t, err, i)
+	}
+	notice := webhook.Disabling{WebhookID: id}.NoticeID()
+	require.Eventually(t, func() bool { return s.count("/owner", notice) == 2 }, 10*time.Second, 10*time.Millisecond)
+	require.Equal(t, activities.Result{Status: activities.Delivered, StatusCode: 200}, result[activities.Result](t, s.client, notice))
+	s.keep(t, notice, "notify_disabled")
+	left := func() (n int) {
+		require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT count(*) FROM disabled_notices").Scan(&n))
+		return n
+	}
+	require.Eventually(t, func() bool { return left() == 0 }, 10*time.Second, 10*time.Millisecond)
+
+	// One whose workflow was started, by a process that died before it could say so.
+	_, err = s.pool.Exec(t.Context(), "INSERT INTO disabled_notices VALUES ($1, 0, 10, now(), 'e', 'HTTP 503'), ($1, 7, 10, now(), 'e', 'HTTP 503')", id)
+	require.NoError(t, err)
+	s.startWorker(t, webhook.Schedule{200 * time.Millisecond})
+	require.Eventually(t, func() bool { return left() == 0 }, 10*time.Second, 10*time.Millisecond)
+	other := webhook.Disabling{WebhookID: id, Generation: 7}.NoticeID()
+	result[activities.Result](t, s.client, other)
+	require.Equal(t, 2, s.count("/owner", notice), "told already")
+	require.Equal(t, 2, s.count("/owner", other))
+}
+
+// TestTheScheduleRemovesWhatIsOverAge, and takes on another retention, and ends.
+func TestTheScheduleRemovesWhatIsOverAge(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, nil)
+	s.subscribe(t, "/")
+	for _, id := range []string{"old", "young"} {
+		s.emit(t, id)
+		require.Equal(t, 1, result[workflows.Summary](t, s.client, "event-"+id).Delivered)
+	}
+	for _, statement := range []string{
+		"UPDATE events SET accepted_at = now() - interval '31 days' WHERE id = 'old'",
+		"UPDATE deliveries SET attempted_at = now() - interval '31 days' WHERE event_id = 'old'",
+	} {
+		_, err := s.pool.Exec(t.Context(), statement)
+		require.NoError(t, err)
+	}
+	require.NoError(t, workflows.ScheduleRemoval(t.Context(), s.client, 0), "there is none to end")
+	require.NoError(t, workflows.ScheduleRemoval(t.Context(), s.client, webhook.Retention(60*24*time.Hour)))
+	schedule := s.client.ScheduleClient().GetHandle(t.Context(), workflows.RetentionSchedule)
+	require.NoError(t, schedule.Pause(t.Context(), client.SchedulePauseOptions{Note: "by hand"}))
+	require.NoError(t, workflows.ScheduleRemoval(t.Context(), s.client, webhook.DefaultRetention))
+	described, err := schedule.Describe(t.Context())
+	require.NoError(t, err)
+	require.True(t, described.Schedule.State.Paused, "an operator's pause is kept")
+	require.Equal(t, time.Hour, described.Schedule.Spec.Intervals[0].Every)
+	require.Equal(t, enums.SCHEDULE_OVERLAP_POLICY_SKIP, described.Schedule.Policy.Overlap)
+	require.NoError(t, schedule.Unpause(t.Context(), client.ScheduleUnpauseOptions{}))
+	require.NoError(t, schedule.Trigger(t.Context(), client.ScheduleTriggerOptions{}))
+	var id string
+	require.Eventually(t, func() bool {
+		described, err := schedule.Describe(t.Context())
+		if err != nil || len(described.Info.RecentActions) == 0 {
+			return false
+		}
+		id = described.Info.RecentActions[0].StartWorkflowResult.WorkflowID
+		return true
+	}, 10*time.Second, 50*time.Millisecond)
+	removed := result[workflows.Removed](t, s.client, id)
+	require.Equal(t, [2]int{1, 1}, [2]int{removed.Events, removed.Deliveries})
+	require.WithinDuration(t, time.Now().Add(-721*time.Hour), removed.Before, time.Minute)
+	s.keep(t, id, "remove_expired")
+	var left []string
+	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT array_agg(e.id) FROM events e JOIN deliveries d ON d.event_id = e.id").Scan(&left))
+	require.Equal(t, []string{"young"}, left)
+
+	require.NoError(t, workflows.ScheduleRemoval(t.Context(), s.client, 0))
+	_, err = schedule.Describe(t.Context())
+	var none *serviceerror.NotFound
+	require.ErrorAs(t, err, &none, "for ever")
 }

@@ -50,15 +50,14 @@ type RetryStatus struct {
 // webhook is disabled, deleted or no longer subscribed. Its result is that of the last attempt.
 func RetryDelivery(ctx workflow.Context, in RetryInput) (activities.Result, error) {
 	status := RetryStatus{Attempt: in.Attempt, LastError: in.LastError}
-	described := workflow.QueryHandlerOptions{Description: "when the next attempt is due, and why the last failed"}
-	if err := workflow.SetQueryHandlerWithOptions(ctx, StatusQuery, func() (RetryStatus, error) { return status, nil }, described); err != nil {
+	retryNow, err := hurried(ctx, &status)
+	if err != nil {
 		return activities.Result{}, err
 	}
 	show := func(how string) {
 		workflow.SetCurrentDetails(ctx, retryDetails(workflow.GetInfo(ctx).Namespace, in, how, status))
 	}
 	delay := time.Duration(in.DelayMs) * time.Millisecond
-	retryNow := workflow.GetSignalChannelWithOptions(ctx, RetryNowSignal, workflow.SignalChannelOptions{Description: "attempt it now; no input"})
 	for step := in.Attempt; ; step++ {
 		at := workflow.Now(ctx).Add(delay)
 		status.NextAttemptAt = &at
@@ -91,6 +90,13 @@ func RetryDelivery(ctx workflow.Context, in RetryInput) (activities.Result, erro
 		status.Attempt++
 		delay = r.RetryIn()
 	}
+}
+
+// hurried has a workflow answer StatusQuery with status, and returns the channel of its RetryNowSignal.
+func hurried(ctx workflow.Context, status *RetryStatus) (workflow.ReceiveChannel, error) {
+	query := workflow.QueryHandlerOptions{Description: "when the next attempt is due, and why the last failed"}
+	err := workflow.SetQueryHandlerWithOptions(ctx, StatusQuery, func() (RetryStatus, error) { return *status, nil }, query)
+	return workflow.GetSignalChannelWithOptions(ctx, RetryNowSignal, workflow.SignalChannelOptions{Description: "attempt it now; no input"}), err
 }
 
 // deliverPatiently makes an attempt through the slow lane, under d's number or, where redeliveries and recoveries have

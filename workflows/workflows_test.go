@@ -31,6 +31,8 @@ func newEnv(t *testing.T) *testsuite.TestWorkflowEnvironment {
 	env.RegisterWorkflow(RetryDelivery)
 	env.RegisterWorkflow(SendTest)
 	env.RegisterWorkflow(Recover)
+	env.RegisterWorkflow(RemoveExpired)
+	env.RegisterWorkflow(NotifyDisabled)
 	(&activities.Activities{}).Register(env)
 	env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: "event-e1", TaskQueue: TaskQueue})
 	t.Cleanup(func() { env.AssertExpectations(t) })

@@ -113,10 +113,14 @@ func recoverMissed(t *testing.T, stack *e2e.Stack) {
 	require.Equal(t, e2e.Recovery{State: "completed", Found: len(ids), Delivered: len(ids)}, done)
 	require.Equal(t, 1+len(ids), receiver.Count())
 
-	again := bot.Recover(t, hook.ID, map[string]any{"since": "2020-01-01T00:00:00Z"})
+	again := bot.Recover(t, hook.ID, map[string]any{"since": hook.CreatedAt})
 	require.Zero(t, again.Found, "nothing is missing any more")
 	require.Equal(t, "completed", bot.AwaitRecovery(t, hook.ID).State)
 
+	answer, err = stack.API().Do(t.Context(), http.MethodPost, path, bot.Key, map[string]any{"since": "2020-01-01T00:00:00Z"})
+	require.NoError(t, err)
+	require.Equal(t, http.StatusUnprocessableEntity, answer.Status)
+	require.Contains(t, string(answer.Body), "at most 30d ago")
 	answer, err = stack.API().Do(t.Context(), http.MethodPost, path, bot.Key, map[string]any{"since": "2020-01-02T00:00:00Z", "until": "2020-01-01T00:00:00Z"})
 	require.NoError(t, err)
 	require.Equal(t, http.StatusUnprocessableEntity, answer.Status)

@@ -19,8 +19,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/standalone/datadir"
 	"github.com/mathub/webhooks/standalone/e2e"
 	"github.com/mathub/webhooks/standalone/freeport"
@@ -73,6 +75,23 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 	bot.Patch(t, failing.ID, map[string]any{"isActive": true})
 	bot.Recover(t, failing.ID, map[string]any{"since": failing.CreatedAt})
 	require.Equal(t, "completed", bot.AwaitRecovery(t, failing.ID).State)
+
+	// The owner of a bot made on the command line is told, at a URL with a token, signed with a secret of its own.
+	notifySecret, notifyToken := "leak6"+datadir.Token(), "leak7"+datadir.Token()
+	secrets = append(secrets, notifySecret)
+	noticed := stack.API().CreateBot(t, "noticed")
+	require.Empty(t, stack.Run(t, "bot", "set", "noticed", "--notify-url", receiver.URL("/owner?token="+notifyToken), "--notify-secret", notifySecret))
+	dead := noticed.CreateWebhook(t, receiver.URL("/failing?token="+urlToken), "", post)
+	for range webhook.MaxFailures {
+		noticed.Test(t, dead.ID)
+	}
+	notice := receiver.Await(t, "/owner", 1)[0]
+	require.Equal(t, webhook.Sign(notifySecret, notice.Body), notice.Header.Get("X-Mathub-Signature"))
+
+	// The role that serves may remove what is over age, of which there is nothing yet.
+	removal, err := stack.Temporal(t).ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{TaskQueue: emit.TaskQueue}, "RemoveExpired", map[string]string{"retention": "30d"})
+	require.NoError(t, err)
+	require.NoError(t, removal.Get(t.Context(), nil))
 
 	var answers bytes.Buffer
 	ask := func(method, path, token string, body any) int {
@@ -147,6 +166,9 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 		}
 		if name != "mathub.webhooks" && name != "answers" { // its owner is shown it
 			require.False(t, found(content, urlToken), "%s hold a token of a URL", name)
+		}
+		if name != "mathub.bots" {
+			require.False(t, found(content, notifyToken), "%s hold a token of a notify URL", name)
 		}
 	}
 }

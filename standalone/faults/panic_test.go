@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/client"
 
+	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/standalone/e2e"
 )
 
@@ -59,6 +61,15 @@ func TestEachHandlerPanics(t *testing.T) {
 	require.Len(t, bot.Deliveries(t, hook.ID), 5)
 	require.Equal(t, 5, receiver.Count(), "a panic sent nothing twice")
 
+	// What no delivery asks for: a removal, and a notice to an owner who wants none.
+	for workflow, input := range map[string]any{
+		"RemoveExpired": map[string]string{"retention": "30d"}, "NotifyDisabled": map[string]any{"webhookId": hook.ID, "botId": bot.ID},
+	} {
+		run, err := stack.Temporal(t).ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{TaskQueue: emit.TaskQueue}, workflow, input)
+		require.NoError(t, err)
+		require.NoError(t, run.Get(t.Context(), nil))
+	}
+
 	emitted()
 	require.Zero(t, healthy.settle(t, time.Minute), "a panic sent something twice")
 	for _, l := range large {
@@ -70,8 +81,8 @@ func TestEachHandlerPanics(t *testing.T) {
 	log, err := os.ReadFile(stack.Apps[0].LogPath())
 	require.NoError(t, err)
 	for _, handler := range []string{
-		"workflow DeliverEvent", "workflow DeliverBatch", "workflow RetryDelivery", "workflow SendTest", "workflow Redeliver", "workflow Recover",
-		"activity AcceptEvent", "activity ResolveBatch", "activity AdmitHeld", "activity Deliver", "activity DeliverGroup", "activity DeliverSlow", "activity SendTest", "activity Redeliver", "activity ListMissed",
+		"workflow DeliverEvent", "workflow DeliverBatch", "workflow RetryDelivery", "workflow SendTest", "workflow Redeliver", "workflow Recover", "workflow RemoveExpired", "workflow NotifyDisabled",
+		"activity AcceptEvent", "activity ResolveBatch", "activity AdmitHeld", "activity Deliver", "activity DeliverGroup", "activity DeliverSlow", "activity SendTest", "activity Redeliver", "activity ListMissed", "activity RemoveExpired", "activity NotifyOwner",
 	} {
 		for _, when := range []string{"before", "after"} {
 			require.True(t, strings.Contains(string(log), fmt.Sprintf("\npanicked on purpose %s %s\n", when, handler)), "%s %s has not panicked", when, handler)

@@ -1,0 +1,88 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/mathub/webhooks/db"
+)
+
+const (
+	// removalPage is how many events are looked at, and removed, in one statement.
+	removalPage = 100
+	// removalRows is how many deliveries one statement removes: some milliseconds of work, in a transaction of its own.
+	removalRows = 1000
+	// removalStint is about how long one RemoveExpired goes on, so that its workflow records how far it has come.
+	removalStint = 2 * time.Second
+	// removalRest is the least rest after a statement; it rests as long as the statement took, so that it uses half of one
+	// connection.
+	removalRest = 5 * time.Millisecond
+)
+
+// Expired is a place among the events, in the order of their acceptance.
+type Expired struct {
+	AcceptedAt time.Time `json:"acceptedAt"`
+	EventID    string    `json:"eventId"`
+}
+
+// RemovalInput asks to remove what was accepted, and last delivered, before a time, from after a place on.
+type RemovalInput struct {
+	Before time.Time `json:"before"`
+	After  Expired   `json:"after"`
+}
+
+// Removal is how far a removal has come, and what it has removed.
+type Removal struct {
+	After      Expired `json:"after"`
+	Events     int     `json:"events"`
+	Deliveries int     `json:"deliveries"`
+	Done       bool    `json:"done,omitempty"`
+}
+
+// RemoveExpired removes events with all their deliveries, oldest first, for about two seconds. An event is kept while any
+// of its deliveries is: the history shows what was sent. It takes no lock that a delivery needs, waits for none, and
+// leaves for the next time what others are removing.
+func (a *Activities) RemoveExpired(ctx context.Context, in RemovalInput) (Removal, error) {
+	done := Removal{After: in.After}
+	for until := time.Now().Add(removalStint); time.Now().Before(until); {
+		page, err := a.queries.ListExpired(ctx, a.cfg.Pool, db.ListExpiredParams{
+			Before: in.Before, AfterTime: done.After.AcceptedAt, AfterID: done.After.EventID, PageSize: removalPage,
+		})
+		if err != nil {
+			return done, fmt.Errorf("look for events over age: %w", err)
+		}
+		var ids []string
+		for _, e := range page {
+			if !e.IsUsed {
+				ids = append(ids, e.ID)
+			}
+		}
+		for rows := int64(removalRows); rows == removalRows && len(ids) > 0; {
+			began := time.Now()
+			if began.After(until) {
+				return done, nil
+			}
+			rows, err = a.queries.RemoveDeliveriesOf(ctx, a.cfg.Pool, db.RemoveDeliveriesOfParams{EventIds: ids, Most: removalRows})
+			if err != nil {
+				return done, fmt.Errorf("remove deliveries over age: %w", err)
+			}
+			done.Deliveries += int(rows)
+			time.Sleep(max(removalRest, time.Since(began)))
+		}
+		if len(ids) > 0 {
+			events, err := a.queries.RemoveEvents(ctx, a.cfg.Pool, ids)
+			if err != nil {
+				return done, fmt.Errorf("remove events over age: %w", err)
+			}
+			done.Events += int(events)
+		}
+		if len(page) < removalPage {
+			done.Done = true
+			return done, nil
+		}
+		last := page[len(page)-1]
+		done.After = Expired{AcceptedAt: last.AcceptedAt, EventID: last.ID}
+	}
+	return done, nil
+}

@@ -1,0 +1,149 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+
+	"github.com/gin-gonic/gin"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// NotifyChange is what is to become of where a bot's owner is told of disabled webhooks.
+type NotifyChange struct {
+	// SetURL says that URL is to take the place of the present one; a nil URL is that nobody is told any more.
+	SetURL bool
+	URL    *string
+	// Secret signs from now on. When it is nil the present one stays; where there is none, one is made.
+	Secret *string
+	// Rules are what the URL is held against, and Keyset seals the secret.
+	Rules  webhook.URLRules
+	Keyset *db.Keyset
+}
+
+// notifyChange reads {notifyUrl?, notifySecret?}; mayRemove: the URL may be null.
+func (s *server) notifyChange(m *members, mayRemove bool) NotifyChange {
+	n := NotifyChange{Rules: s.cfg.URLRules, Keyset: s.cfg.Keyset, SetURL: m.has("notifyUrl")}
+	if !mayRemove || !m.isNull("notifyUrl") {
+		if rawURL, given := m.text("notifyUrl", false); given {
+			n.URL = &rawURL
+		}
+	}
+	if secret, given := m.text("notifySecret", false); given {
+		n.Secret = &secret
+	}
+	return n
+}
+
+// check completes the URL's form and names what is wrong with it or with the secret.
+func (n *NotifyChange) check(m *members) {
+	if n.URL != nil {
+		url, err := n.Rules.Check(*n.URL)
+		m.checkAs("notifyUrl", err)
+		n.URL = &url
+	}
+	if n.Secret != nil {
+		m.checkAs("notifySecret", webhook.ValidateSecret(*n.Secret))
+		if n.SetURL && n.URL == nil {
+			m.fault("notifySecret", "must come without a notifyUrl of null, which removes it")
+		}
+	}
+}
+
+// of is the change applied to a bot. made is a secret that had to be made.
+func (n *NotifyChange) of(bot db.Bot) (changed db.Bot, made *string, err error) {
+	if n.SetURL {
+		bot.NotifyURL = n.URL
+	}
+	if bot.NotifyURL == nil {
+		bot.NotifySecret = nil
+		if n.Secret != nil {
+			m := &members{}
+			m.fault("notifySecret", "must come with a notifyUrl, as the bot has none")
+			return bot, nil, m.err()
+		}
+		return bot, nil, nil
+	}
+	secret := n.Secret
+	if secret == nil && bot.NotifySecret == nil {
+		key := make([]byte, 32)
+		_, _ = rand.Read(key) // it does not fail
+		text := "whsec_" + base64.StdEncoding.EncodeToString(key)
+		secret, made = &text, &text
+	}
+	if secret != nil {
+		bot.NotifySecret, err = n.Keyset.SealNotify(bot.ID, *secret)
+	}
+	return bot, made, err
+}
+
+// SetNotify changes where a bot's owner is told of disabled webhooks. The error is an *Error that a person can read.
+func SetNotify(ctx context.Context, pool *pgxpool.Pool, botID string, n NotifyChange) (Bot, error) {
+	m := &members{}
+	if n.check(m); len(m.faults) > 0 {
+		return Bot{}, asError(m.err())
+	}
+	var made *string
+	var row db.Bot
+	err := db.WithTx(ctx, pool, func(tx pgx.Tx) (err error) {
+		q := db.New()
+		if err := q.LockBot(ctx, tx, botID); err != nil {
+			return err
+		}
+		if row, err = q.GetBot(ctx, tx, botID); err != nil {
+			return orNotFound(err)
+		}
+		if row, made, err = n.of(row); err != nil {
+			return err
+		}
+		row, err = q.SetNotify(ctx, tx, db.SetNotifyParams{ID: botID, NotifyURL: row.NotifyURL, NotifySecret: row.NotifySecret})
+		return err
+	})
+	if err != nil {
+		return Bot{}, asError(err)
+	}
+	return toBot(row, made), nil
+}
+
+func toBot(row db.Bot, made *string) Bot {
+	return Bot{ID: row.ID, Name: row.Name, CreatedAt: timestamp(row.CreatedAt), NotifyURL: row.NotifyURL, NotifySecret: made}
+}
+
+// GetBot serves GET /bots/:id.
+func (s *server) GetBot(c *gin.Context, id BotID) {
+	s.answer(c, func() (reply, error) {
+		if !webhook.ValidID(id) {
+			return reply{}, errNotFound
+		}
+		row, err := s.queries.GetBot(c, s.cfg.Pool, id)
+		return ok(toBot(row, nil)), orNotFound(err)
+	})
+}
+
+// UpdateBot serves PATCH /bots/:id.
+func (s *server) UpdateBot(c *gin.Context, id BotID) {
+	s.answer(c, func() (reply, error) {
+		if !webhook.ValidID(id) {
+			return reply{}, errNotFound
+		}
+		raw, err := readJSON(c, webhook.MaxRequestBytes)
+		if err != nil {
+			return reply{}, err
+		}
+		values, err := webhook.ParseObject(raw, "notifyUrl", "notifySecret")
+		if err != nil {
+			return reply{}, err
+		}
+		m := &members{values: values}
+		change := s.notifyChange(m, true)
+		if err := m.err(); err != nil {
+			return reply{}, err
+		}
+		bot, err := SetNotify(c, s.cfg.Pool, id, change)
+		return ok(bot), err
+	})
+}

@@ -1,0 +1,79 @@
+package api_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+type botView struct {
+	ID           string  `json:"id"`
+	NotifyURL    *string `json:"notifyUrl"`
+	NotifySecret *string `json:"notifySecret"`
+}
+
+func TestWhereOwnersAreToldIsSetByTheService(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	const bots = "/api/internal/v1/bots"
+	do := func(method, path, body string) (b botView) {
+		t.Helper()
+		var content any
+		if body != "" {
+			content = body
+		}
+		got := a.do(method, path, serviceToken, content)
+		require.Less(t, got.status, 300, string(got.body))
+		got.into(t, &b)
+		return b
+	}
+	secret := func() string {
+		t.Helper()
+		var sealed []byte
+		require.NoError(t, a.pool.QueryRow(t.Context(), "SELECT notify_secret FROM bots WHERE id = 'euler'").Scan(&sealed))
+		opened, err := a.keyset.OpenNotify("euler", sealed)
+		require.NoError(t, err)
+		return opened
+	}
+	made := do("POST", bots, `{"id":"euler","name":"Euler","notifyUrl":"https://EXAMPLE.org/"}`)
+	require.Equal(t, "https://example.org/", *made.NotifyURL, "by the rules of webhooks")
+	require.True(t, strings.HasPrefix(*made.NotifySecret, "whsec_"))
+	require.Equal(t, *made.NotifySecret, secret())
+	require.Nil(t, do("GET", bots+"/euler", "").NotifySecret, "shown once")
+
+	moved := do("PATCH", bots+"/euler", `{"notifyUrl":"https://example.com/trouble"}`)
+	require.Nil(t, moved.NotifySecret)
+	require.Equal(t, *made.NotifySecret, secret(), "it stays")
+	require.Nil(t, do("PATCH", bots+"/euler", `{"notifySecret":"given"}`).NotifySecret, "its giver knows it")
+	require.Equal(t, "given", secret())
+	require.Equal(t, "https://example.com/trouble", *do("PATCH", bots+"/euler", `{}`).NotifyURL)
+
+	for body, field := range map[string]string{
+		`{"notifyUrl":"https://10.0.0.1/"}`: "notifyUrl", `{"notifyUrl":"ftp://example.com"}`: "notifyUrl", `{"notifyUrl":5}`: "notifyUrl", `{"notifyUrl":""}`: "notifyUrl",
+		`{"notifySecret":""}`: "notifySecret", `{"notifySecret":null}`: "notifySecret", `{"notifySecret":"whsec_!"}`: "notifySecret", `{"notifyUrl":null,"notifySecret":"x"}`: "notifySecret",
+	} {
+		got := a.do("PATCH", bots+"/euler", serviceToken, body)
+		require.Equal(t, http.StatusUnprocessableEntity, got.status, body)
+		require.Equal(t, []string{field}, got.fields(t), body)
+	}
+	require.Equal(t, "given", secret(), "nothing is half done")
+	require.Nil(t, do("PATCH", bots+"/euler", `{"notifyUrl":null}`).NotifyURL)
+	var gone bool
+	require.NoError(t, a.pool.QueryRow(t.Context(), "SELECT notify_secret IS NULL FROM bots WHERE id = 'euler'").Scan(&gone))
+	require.True(t, gone)
+	got := a.do("PATCH", bots+"/euler", serviceToken, `{"notifySecret":"x"}`)
+	require.Equal(t, []string{"notifySecret"}, got.fields(t), "there is nothing to sign")
+
+	got = a.do("POST", bots, serviceToken, `{"id":"bad","name":"Bad","notifyUrl":"https://10.0.0.1/"}`)
+	require.Equal(t, []string{"notifyUrl"}, got.fields(t))
+	require.Equal(t, http.StatusUnprocessableEntity, a.do("POST", bots, serviceToken, `{"id":"bad","name":"Bad","notifyUrl":null}`).status)
+	for _, id := range []string{"bad", "nobody", "a.b"} {
+		require.Equal(t, http.StatusNotFound, a.do("GET", bots+"/"+id, serviceToken, nil).status, id)
+		require.Equal(t, http.StatusNotFound, a.do("PATCH", bots+"/"+id, serviceToken, `{}`).status, id)
+	}
+	require.Equal(t, http.StatusBadRequest, a.do("PATCH", bots+"/euler", serviceToken, `{"name":"Leonhard"}`).status)
+	require.True(t, json.Valid(a.do("GET", bots+"/euler", serviceToken, nil).body))
+}

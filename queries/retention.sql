@@ -1,0 +1,26 @@
+-- Removing what is over age: activities/retention.go says in which order and why. The deliveries of each event are looked
+-- up by scalar subqueries, as of EXISTS Postgres may make one scan of all deliveries: see
+-- TestWhatIsOverAgeIsFoundByIndexes.
+
+-- name: ListExpired :many
+-- A page of the events accepted before a time, oldest first. is_used: a later delivery holds the event back.
+SELECT e.id, e.accepted_at,
+       coalesce((SELECT true FROM deliveries d WHERE d.event_id = e.id AND d.attempted_at >= @before LIMIT 1), false)::boolean AS is_used
+FROM events e
+WHERE e.accepted_at < @before
+  AND (e.accepted_at, e.id) > (@after_time::timestamptz, @after_id::text)
+ORDER BY e.accepted_at, e.id
+LIMIT @page_size;
+
+-- name: RemoveDeliveriesOf :execrows
+-- Some of the deliveries of events. A webhook's deletion may be removing the same rows in another order: it is not waited
+-- for, so that neither waits for the other in a circle.
+DELETE FROM deliveries
+WHERE id IN (
+    SELECT d.id FROM deliveries d WHERE d.event_id = ANY (@event_ids::text[]) LIMIT @most FOR UPDATE SKIP LOCKED
+);
+
+-- name: RemoveEvents :execrows
+-- Events that have no deliveries.
+DELETE FROM events e
+WHERE e.id = ANY (@ids::text[]) AND (SELECT d.id FROM deliveries d WHERE d.event_id = e.id LIMIT 1) IS NULL;

@@ -1,0 +1,120 @@
+package workflows
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/mathub/webhooks/activities"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// RetentionSchedule is the id of the Temporal Schedule that starts RemoveExpired.
+const RetentionSchedule = "mathub-webhooks-retention"
+
+const (
+	// removeEvery is how often what is over age is removed, removeJitter by how much later at most, so that several
+	// installations on one Postgres do not do so at once.
+	removeEvery  = time.Hour
+	removeJitter = 10 * time.Minute
+	// removalGrace is how much longer than promised everything is kept: what began before an event was of age has been
+	// recorded by then.
+	removalGrace = time.Hour
+	// removalPause is between the activities, removalSteps how many of them one run makes, so that its history stays short.
+	removalPause = time.Second
+	removalSteps = 100
+)
+
+// RetentionError is the type of the error with which RemoveExpired refuses a retention that would remove what is needed.
+const RetentionError = "Retention"
+
+// RemovalInput is a removal to run, or, with Before, to go on with.
+type RemovalInput struct {
+	Retention webhook.Retention  `json:"retention"`
+	Before    time.Time          `json:"before,omitzero"`
+	Done      activities.Removal `json:"done,omitzero"`
+}
+
+// Removed is what a removal came to.
+type Removed struct {
+	Before     time.Time `json:"before"` // of what was accepted before, all but what has later deliveries
+	Events     int       `json:"events"`
+	Deliveries int       `json:"deliveries"`
+}
+
+// RemoveExpired removes events over the retention's age, with their deliveries, step by step.
+func RemoveExpired(ctx workflow.Context, in RemovalInput) (Removed, error) {
+	if in.Retention < webhook.MinRetention { // an empty input, as of a start by hand, must not mean all
+		return Removed{}, temporal.NewNonRetryableApplicationError(fmt.Sprintf("the retention, %v, must be at least %v", in.Retention, webhook.MinRetention), RetentionError, nil)
+	}
+	if in.Before.IsZero() {
+		in.Before = in.Retention.Since(workflow.Now(ctx)).Add(-removalGrace).UTC()
+	}
+	for range removalSteps {
+		var step activities.Removal
+		err := workflow.ExecuteLocalActivity(removal(ctx), act.RemoveExpired, activities.RemovalInput{Before: in.Before, After: in.Done.After}).Get(ctx, &step)
+		if err != nil {
+			return Removed{}, err
+		}
+		step.Events += in.Done.Events
+		step.Deliveries += in.Done.Deliveries
+		if in.Done = step; step.Done {
+			return Removed{Before: in.Before, Events: step.Events, Deliveries: step.Deliveries}, nil
+		}
+		if err := workflow.Sleep(ctx, removalPause); err != nil {
+			return Removed{}, err
+		}
+	}
+	return Removed{}, workflow.NewContinueAsNewError(ctx, RemoveExpired, in)
+}
+
+// removal are the options of a step, which takes about two seconds, or longer where Postgres has other things to do.
+func removal(ctx workflow.Context) workflow.Context {
+	return workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
+		StartToCloseTimeout:    time.Minute,
+		ScheduleToCloseTimeout: forever,
+		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: time.Minute},
+		Summary:                "remove what is over age",
+	})
+}
+
+// ScheduleRemoval has RemoveExpired started every hour, or, with a retention of 0, no more. A schedule that is there
+// already takes the retention on; one that an operator has paused stays so.
+func ScheduleRemoval(ctx context.Context, c client.Client, retention webhook.Retention) error {
+	schedules := c.ScheduleClient()
+	if retention == 0 {
+		var none *serviceerror.NotFound
+		if err := schedules.GetHandle(ctx, RetentionSchedule).Delete(ctx); err != nil && !errors.As(err, &none) {
+			return fmt.Errorf("delete the schedule %s: %w", RetentionSchedule, err)
+		}
+		return nil
+	}
+	spec := client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: removeEvery}}, Jitter: removeJitter}
+	action := &client.ScheduleWorkflowAction{
+		ID: "remove-expired", Workflow: RemoveExpired, TaskQueue: TaskQueue, Args: []any{RemovalInput{Retention: retention}},
+		StaticSummary: "what is older than " + retention.String(),
+	}
+	const overlap = enums.SCHEDULE_OVERLAP_POLICY_SKIP
+	_, err := schedules.Create(ctx, client.ScheduleOptions{ID: RetentionSchedule, Spec: spec, Action: action, Overlap: overlap, CatchupWindow: removeEvery})
+	if errors.Is(err, temporal.ErrScheduleAlreadyRunning) {
+		err = schedules.GetHandle(ctx, RetentionSchedule).Update(ctx, client.ScheduleUpdateOptions{
+			DoUpdate: func(now client.ScheduleUpdateInput) (*client.ScheduleUpdate, error) {
+				changed := now.Description.Schedule
+				changed.Spec, changed.Action = &spec, action
+				changed.Policy = &client.SchedulePolicies{Overlap: overlap, CatchupWindow: removeEvery}
+				return &client.ScheduleUpdate{Schedule: &changed}, nil
+			},
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("set the schedule %s: %w", RetentionSchedule, err)
+	}
+	return nil
+}
