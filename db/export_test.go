@@ -4,4 +4,6 @@ package db
 const (
 	ListSubscribersSQL = listSubscribers
 	InsertSuccessesSQL = insertSuccesses
+	ReadEventsSQL      = readEvents
+	EventLogStateSQL   = eventLogState
 )
