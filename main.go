@@ -233,6 +233,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		MaxWebhooksPerBot: serveAPI.MaxWebhooksPerBot,
 		RateLimit:         serveAPI.RateLimit,
 		TrustedProxies:    serveAPI.TrustedProxies,
+		Stopping:          ctx.Done(),
 		Logger:            log,
 		Version:           buildVersion(),
 	})

@@ -36,7 +36,8 @@ const (
 
 // Config is what the API needs. All is required but ServiceToken, without which the service API is off,
 // MaxWebhooksPerBot, which is webhook.MaxWebhooksPerBot when 0, RateLimit, the calls that a bot key may make in a
-// minute; 0: any number, and TrustedProxies, whose X-Forwarded-For is believed: of nobody when empty.
+// minute; 0: any number, TrustedProxies, whose X-Forwarded-For is believed: of nobody when empty, and Stopping, which ends
+// the calls that wait for events once it is closed.
 type Config struct {
 	Pool              *pgxpool.Pool
 	Temporal          client.Client
@@ -46,6 +47,7 @@ type Config struct {
 	MaxWebhooksPerBot int
 	RateLimit         int
 	TrustedProxies    []netip.Prefix
+	Stopping          <-chan struct{}
 	Logger            *slog.Logger
 	Version           string
 }
@@ -55,6 +57,8 @@ type server struct {
 	log     *slog.Logger
 	queries *db.Queries
 	fairUse *fairUse
+	events  *db.EventReader
+	waiting *waiting
 	openAPI []byte
 }
 
@@ -67,7 +71,11 @@ func New(cfg Config) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("openapi.yaml: %w", err)
 	}
-	s := &server{cfg: cfg, log: cfg.Logger, queries: db.New(), fairUse: newFairUse(cfg.RateLimit), openAPI: document}
+	events := db.NewEventReader(cfg.Pool)
+	s := &server{
+		cfg: cfg, log: cfg.Logger, queries: db.New(), fairUse: newFairUse(cfg.RateLimit),
+		events: events, waiting: newWaiting(events, cfg.Stopping), openAPI: document,
+	}
 
 	gin.SetMode(gin.ReleaseMode)
 	router := gin.New()
@@ -88,7 +96,7 @@ func New(cfg Config) (http.Handler, error) {
 	})
 	RegisterHandlersWithOptions(router, s, GinServerOptions{
 		Middlewares:  []MiddlewareFunc{s.authenticate},
-		ErrorHandler: func(c *gin.Context, _ error, _ int) { fail(c, s.log, errNotFound) }, // of a path parameter
+		ErrorHandler: s.unreadable,
 	})
 	return headAsGet(router), nil
 }

@@ -36,6 +36,25 @@ func readJSON(c *gin.Context, limit int64) ([]byte, error) {
 	return body, nil
 }
 
+// unreadable answers a request whose parameters the generated code could not read. It takes any text for each, so that it
+// fails only for a query parameter that is given twice.
+func (s *server) unreadable(c *gin.Context, _ error, _ int) {
+	if s.authenticate(c); c.IsAborted() {
+		return
+	}
+	var m members
+	for name, values := range c.Request.URL.Query() {
+		if len(values) > 1 {
+			m.fault(name, "must be given once")
+		}
+	}
+	err := m.err()
+	if err == nil {
+		err = errNotFound
+	}
+	fail(c, s.log, err)
+}
+
 // members reads the members of one JSON object, gathering what is wrong with any of them.
 type members struct {
 	values map[string]json.RawMessage
