@@ -1,0 +1,34 @@
+package cli
+
+import (
+	"errors"
+	"os"
+)
+
+// The exit codes: 0 is success.
+const (
+	// exitFailed: the API said no, or the delivery failed.
+	exitFailed = 1
+	// exitUsage: the command line is at fault.
+	exitUsage = 2
+)
+
+// kongUsage is what kong exits with when it cannot parse the command line.
+const kongUsage = 80
+
+// errFailed ends a command whose output has said already what went wrong.
+var errFailed = errors.New("the delivery failed")
+
+// usageError is a fault of the command line that is found after it was parsed.
+type usageError struct{ error }
+
+// ExitCode is kong's way of asking.
+func (usageError) ExitCode() int { return exitUsage }
+
+// Exit ends the process with the command line's documented exit codes.
+func Exit(code int) {
+	if code == kongUsage {
+		code = exitUsage
+	}
+	os.Exit(code)
+}
