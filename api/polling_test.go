@@ -203,7 +203,7 @@ func TestWaitingHoldsNoConnection(t *testing.T) {
 		got := a.do("GET", pollPath+"?wait=100ms&after=0", keys[0], nil)
 		return got.status == http.StatusTooManyRequests && got.header.Get("Retry-After") != ""
 	}, 10*time.Second, 50*time.Millisecond, "an eleventh of one bot does not wait")
-	require.Zero(t, a.poll(keys[0], "after=0").Events, "without wait it is answered")
+	require.Empty(t, a.poll(keys[0], "after=0").Events, "without wait it is answered")
 	require.Eventually(t, func() bool { return a.pool.Stat().AcquiredConns() == 0 }, 5*time.Second, 10*time.Millisecond)
 	a.accepted("one", "post.created", `{}`)
 	all.Wait()
