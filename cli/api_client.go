@@ -31,10 +31,26 @@ type APIFlags struct {
 	API *url.URL `name:"api" env:"MATHUB_API" default:"http://127.0.0.1:8080" help:"Where the API is."`
 }
 
+// Validate refuses what no API can be at.
+func (f APIFlags) Validate() error {
+	if f.API == nil || f.API.Scheme != "http" && f.API.Scheme != "https" || f.API.Host == "" {
+		return errors.New("--api (MATHUB_API) must be an http or https URL")
+	}
+	return nil
+}
+
 // BotFlags say where the API is and hold a bot's key.
 type BotFlags struct {
 	APIFlags
 	Key string `env:"MATHUB_BOT_KEY" required:"" help:"A key of the bot. Better in the environment than on the command line, where others of the machine see it."`
+}
+
+// Validate refuses an empty key, which an environment may hold.
+func (f BotFlags) Validate() error {
+	if f.Key == "" {
+		return errors.New("--key (MATHUB_BOT_KEY) is empty")
+	}
+	return f.APIFlags.Validate()
 }
 
 func (f BotFlags) client() *apiClient { return &apiClient{base: f.API, token: f.Key} }

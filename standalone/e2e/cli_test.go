@@ -130,7 +130,7 @@ func listenForwards(t *testing.T, stack *e2e.Stack) {
 	stderr.await(t, "Ready")
 	secret := regexp.MustCompile(`whsec_\S+`).FindString(stderr.String())
 	require.NotEmpty(t, secret)
-	data := json.RawMessage(`{"n":12345678901234567890.10,"html":"<a>&</a>"}`)
+	data := json.RawMessage(`{"n":12345678901234567890.10,"html":"\u003ca\u003e"}`)
 	bot.Emit(t, e2e.Event{Type: post, ID: "first", Data: data})
 	bot.Emit(t, e2e.Event{Type: "wiki.edited", ID: "unwanted"})
 	receiver.Await(t, "/hook", 1)
@@ -177,6 +177,8 @@ func exitCodes(t *testing.T, stack *e2e.Stack) {
 		{1, "401", "listen --key bot_wrong"},
 		{1, "types[0]", "listen --events nope"},
 		{1, "401", "trigger post.created --service-token wrong"},
+		{2, "--api", "webhooks list --api nowhere"},
+		{2, "--api", "trigger post.created --api nowhere"},
 		{2, "", "webhooks list --nope"},
 		{2, "", "webhooks"},
 		{2, "", "webhooks create https://example.com"},
