@@ -5,13 +5,9 @@ import (
 	"os"
 )
 
-// The exit codes: 0 is success.
-const (
-	// exitFailed: the API said no, or the delivery failed.
-	exitFailed = 1
-	// exitUsage: the command line is at fault.
-	exitUsage = 2
-)
+// exitUsage says that the command line is at fault. 0 is success, and 1, as kong has it for every other error, that the
+// API said no or the delivery failed.
+const exitUsage = 2
 
 // kongUsage is what kong exits with when it cannot parse the command line.
 const kongUsage = 80

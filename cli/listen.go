@@ -89,12 +89,8 @@ func (c *Listen) Run(ctx context.Context) error {
 			query.Set("types", strings.Join(c.Events, ","))
 		}
 		var page eventPage
-		err := api.call(ctx, http.MethodGet, botAPI+"events?"+query.Encode(), nil, &page)
-		if ctx.Err() != nil {
-			break
-		}
-		if err != nil {
-			wait, err := s.refused(err, backoff)
+		if err := api.call(ctx, http.MethodGet, botAPI+"events?"+query.Encode(), nil, &page); err != nil {
+			wait, err := s.refused(ctx, err, backoff)
 			if err != nil {
 				return err
 			}
@@ -138,8 +134,11 @@ func (s *session) prepare() error {
 	return nil
 }
 
-// refused says how long to wait after a failure, or that waiting is in vain.
-func (s *session) refused(err error, backoff time.Duration) (time.Duration, error) {
+// refused says how long to wait after a failure, or that waiting is in vain. That ctx has ended is no failure.
+func (s *session) refused(ctx context.Context, err error, backoff time.Duration) (time.Duration, error) {
+	if ctx.Err() != nil {
+		return 0, nil
+	}
 	var no *problem
 	if errors.As(err, &no) {
 		switch {
