@@ -137,7 +137,7 @@ func (s *session) prepare() error {
 // refused says how long to wait after a failure, or that waiting is in vain. That ctx has ended is no failure.
 func (s *session) refused(ctx context.Context, err error, backoff time.Duration) (time.Duration, error) {
 	if ctx.Err() != nil {
-		return 0, nil
+		return 0, nil //nolint:nilerr // Ctrl-C is how it ends
 	}
 	var no *problem
 	if errors.As(err, &no) {

@@ -73,7 +73,7 @@ func TestProcessesThatMigrateAtOnceWaitForEachOther(t *testing.T) {
 		})
 	}
 	all.Wait()
-	require.Equal(t, []string{"00001_init.sql", "00002_subscriptions.sql", "00003_previous_secret.sql"}, applied, "each once")
+	require.Equal(t, []string{"00001_init.sql", "00002_subscriptions.sql", "00003_previous_secret.sql", "00007_event_log.sql"}, applied, "each once")
 }
 
 func TestOpenSaysWhatIsWrongWithoutThePassword(t *testing.T) {
