@@ -39,13 +39,16 @@ import (
 var version = "dev"
 
 type commands struct {
-	Serve   serveCommand     `cmd:"" help:"Run the API and a worker in one process."`
-	API     apiCommand       `cmd:"" name:"api" help:"Run the API alone."`
-	Worker  workerCommand    `cmd:"" help:"Run a worker alone."`
-	Migrate cli.Migrate      `cmd:"" help:"Change the database's schema: bring it up to this version, say what is applied, take a step back."`
-	Bot     cli.Bot          `cmd:"" help:"Make bots and their keys."`
-	Keyset  cli.Keyset       `cmd:"" help:"Make the keys that encrypt webhook secrets."`
-	Version kong.VersionFlag `help:"Print the version."`
+	Serve    serveCommand     `cmd:"" help:"Run the API and a worker in one process."`
+	API      apiCommand       `cmd:"" name:"api" help:"Run the API alone."`
+	Worker   workerCommand    `cmd:"" help:"Run a worker alone."`
+	Migrate  cli.Migrate      `cmd:"" help:"Change the database's schema: bring it up to this version, say what is applied, take a step back."`
+	Bot      cli.Bot          `cmd:"" help:"Make bots and their keys."`
+	Keyset   cli.Keyset       `cmd:"" help:"Make the keys that encrypt webhook secrets."`
+	Listen   cli.Listen       `cmd:"" help:"Show a bot's events as they come, and forward them to a local URL."`
+	Webhooks cli.Webhooks     `cmd:"" help:"Manage a bot's webhooks."`
+	Trigger  cli.Trigger      `cmd:"" help:"Emit a sample event."`
+	Version  kong.VersionFlag `help:"Print the version."`
 }
 
 func main() {
@@ -57,6 +60,7 @@ func main() {
 		kong.Description("The webhook delivery service of Mathub. Every flag can be set by the environment variable named beside it."),
 		kong.Vars{"version": buildVersion(), "schedule": webhook.DefaultSchedule.String(), "retention": webhook.DefaultRetention.String(), "most": fmt.Sprint(webhook.MaxWebhooksPerBot)},
 		kong.UsageOnError(),
+		kong.Exit(cli.Exit),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 	)
 	parser.FatalIfErrorf(parser.Run())
@@ -256,6 +260,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		RateLimit:         serveAPI.RateLimit,
 		Retention:         common.Retention,
 		TrustedProxies:    serveAPI.TrustedProxies,
+		Stopping:          ctx.Done(),
 		Logger:            log,
 		Version:           buildVersion(),
 	})

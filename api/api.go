@@ -38,8 +38,9 @@ const (
 // Config is what the API needs. All is required but Attributes, without which workflows are not searched for,
 // ServiceToken, without which the service API is off,
 // MaxWebhooksPerBot, which is webhook.MaxWebhooksPerBot when 0, RateLimit, the calls that a bot key may make in a
-// minute; 0: any number, Retention, for how long events and deliveries are kept; 0: for ever, and TrustedProxies, whose
-// X-Forwarded-For is believed: of nobody when empty.
+// minute; 0: any number, Retention, for how long events and deliveries are kept; 0: for ever, TrustedProxies, whose
+// X-Forwarded-For is believed: of nobody when empty, and Stopping, which ends the calls that wait for events once it is
+// closed.
 type Config struct {
 	Pool              *pgxpool.Pool
 	Temporal          client.Client
@@ -51,6 +52,7 @@ type Config struct {
 	RateLimit         int
 	Retention         webhook.Retention
 	TrustedProxies    []netip.Prefix
+	Stopping          <-chan struct{}
 	Logger            *slog.Logger
 	Version           string
 }
@@ -60,6 +62,8 @@ type server struct {
 	log     *slog.Logger
 	queries *db.Queries
 	fairUse *fairUse
+	events  *db.EventReader
+	waiting *waiting
 	openAPI []byte
 	docs    *docsPage
 }
@@ -77,7 +81,11 @@ func New(cfg Config) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the API reference: %w", err)
 	}
-	s := &server{cfg: cfg, docs: docs, log: cfg.Logger, queries: db.New(), fairUse: newFairUse(cfg.RateLimit), openAPI: document}
+	events := db.NewEventReader(cfg.Pool)
+	s := &server{
+		cfg: cfg, docs: docs, log: cfg.Logger, queries: db.New(), fairUse: newFairUse(cfg.RateLimit),
+		events: events, waiting: newWaiting(events, cfg.Stopping), openAPI: document,
+	}
 
 	gin.SetMode(gin.ReleaseMode)
 	router := gin.New()

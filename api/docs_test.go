@@ -36,7 +36,7 @@ func TestTheContractsWebhooksAreTheCatalogs(t *testing.T) {
 		require.Equal(t, map[webhook.Audience]string{
 			webhook.Broadcast: "Goes to every subscribed webhook, or to those of the bots that the event names.",
 			webhook.Targeted:  "Goes to the subscribed webhooks of the bots that it concerns.",
-			webhook.Direct:    "Goes to the one webhook that is tested.",
+			webhook.Direct:    "Goes to one endpoint, which did not subscribe to it.",
 		}[event.Audience], item.Post.Description)
 		for _, p := range item.Post.Parameters {
 			require.Contains(t, sent, http.CanonicalHeaderKey(p.Value.Name))

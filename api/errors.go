@@ -23,6 +23,7 @@ const (
 	notFound
 	wrongMethod
 	conflict
+	gone
 	tooLarge
 	wrongType
 	invalid
@@ -37,6 +38,7 @@ var statusOf = map[code]int{
 	notFound:     http.StatusNotFound,
 	wrongMethod:  http.StatusMethodNotAllowed,
 	conflict:     http.StatusConflict,
+	gone:         http.StatusGone,
 	tooLarge:     http.StatusRequestEntityTooLarge,
 	wrongType:    http.StatusUnsupportedMediaType,
 	invalid:      http.StatusUnprocessableEntity,
@@ -123,6 +125,10 @@ func fail(c *gin.Context, log *slog.Logger, err error) {
 		c.Header("WWW-Authenticate", `Bearer realm="mathub-webhooks"`)
 	case unavailable:
 		c.Header("Retry-After", "5")
+	case tooMany:
+		if c.Writer.Header().Get("Retry-After") == "" {
+			c.Header("Retry-After", "1")
+		}
 	}
 	write(c, status, "application/problem+json", problem{
 		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: e.Detail, Errors: e.Fields,

@@ -65,7 +65,7 @@ func (s *server) readPage(c *gin.Context, webhookID uuid.UUID) (page db.PageOfDe
 	}
 	page = db.PageOfDeliveriesParams{
 		WebhookID: webhookID, Before: math.MaxInt64, MostRead: webhook.MaxDeliveriesRead,
-		Success: q.boolean("success"), EventType: q.eventType("eventType"), Most: int32(q.integer("limit", 1, webhook.MaxDeliveriesListed) + 1),
+		Success: q.boolean("success"), EventType: q.eventType("eventType"), Most: int32(q.integer("limit", 1, webhook.MaxDeliveriesListed, webhook.MaxDeliveriesListed) + 1),
 	}
 	if text, given := q.text("before"); given {
 		seq, err := s.seqOf(c, webhookID, text)

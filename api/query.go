@@ -53,11 +53,11 @@ func (q *query) boolean(name string) *bool {
 	return &b
 }
 
-// integer reads a number from least to most, or returns most when there is none.
-func (q *query) integer(name string, least, most int) int {
+// integer reads a number from least to most, or returns otherwise when there is none.
+func (q *query) integer(name string, least, most, otherwise int) int {
 	text, given := q.text(name)
 	if !given {
-		return most
+		return otherwise
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < least || n > most {

@@ -32,6 +32,7 @@ type reply struct {
 func ok(body any) reply       { return reply{status: http.StatusOK, body: body} }
 func accepted(body any) reply { return reply{status: http.StatusAccepted, body: body} }
 func noContent() reply        { return reply{status: http.StatusNoContent} }
+func notModified() reply      { return reply{status: http.StatusNotModified} }
 func created(location string, body any) reply {
 	return reply{status: http.StatusCreated, location: location, body: body}
 }

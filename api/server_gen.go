@@ -129,6 +129,17 @@ type Event struct {
 	Timestamp *time.Time `json:"timestamp,omitempty"`
 }
 
+// EventPage defines model for EventPage.
+type EventPage struct {
+	Events []PolledEvent `json:"events"`
+
+	// Cursor Where the next call goes on. Opaque: it may move although there are no events.
+	Cursor string `json:"cursor"`
+
+	// HasMore There may be more: ask again at once.
+	HasMore bool `json:"hasMore"`
+}
+
 // EventType An event type that can be subscribed to.
 type EventType = webhook.EventType
 
@@ -193,6 +204,9 @@ type NewWebhook struct {
 	// URL An https URL of a public host, without user name and fragment.
 	URL EndpointURL `json:"url"`
 }
+
+// PolledEvent An event as webhooks get it, to the digit, and its id, which they get as `webhook-id`.
+type PolledEvent = rawJSON
 
 // Problem defines model for Problem.
 type Problem struct {
@@ -336,6 +350,9 @@ type WebhookID = string
 // Conflict defines model for Conflict.
 type Conflict = Problem
 
+// Gone defines model for Gone.
+type Gone = Problem
+
 // Invalid defines model for Invalid.
 type Invalid = Problem
 
@@ -356,6 +373,21 @@ type Unauthorized = Problem
 
 // Unavailable defines model for Unavailable.
 type Unavailable = Problem
+
+// PollEventsParams defines parameters for PollEvents.
+type PollEventsParams struct {
+	// After A cursor of an earlier answer, or `latest` for what is accepted from now on. When left out: from the oldest event that is kept.
+	After *[]string `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit How many events at most, 1 to 500; 100 when left out. There may be fewer: an answer ends after about a MiB of them.
+	Limit *[]string `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Types The event types wanted, with commas between them; all when left out.
+	Types *[]string `form:"types,omitempty" json:"types,omitempty"`
+
+	// Wait How long to wait for an event when there is none, at most 30s; no time when left out.
+	Wait *[]string `form:"wait,omitempty" json:"wait,omitempty"`
+}
 
 // ListDeliveriesParams defines parameters for ListDeliveries.
 type ListDeliveriesParams struct {
@@ -392,6 +424,9 @@ type EmitEventJSONRequestBody = Event
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// PollEvents Read the events that concern the bot, in a fixed order, from a cursor on.
+	// (GET /api/bot/v1/events)
+	PollEvents(c *gin.Context, params PollEventsParams)
 	// ListWebhooks List the bot's webhooks, oldest first.
 	// (GET /api/bot/v1/webhooks)
 	ListWebhooks(c *gin.Context)
@@ -471,6 +506,57 @@ type ServerInterfaceWrapper struct {
 }
 
 type MiddlewareFunc func(c *gin.Context)
+
+// PollEvents operation middleware
+func (siw *ServerInterfaceWrapper) PollEvents(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PollEventsParams
+
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", c.Request.URL.Query(), &params.After, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter after: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "types" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "types", c.Request.URL.Query(), &params.Types, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter types: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "wait" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait", c.Request.URL.Query(), &params.Wait, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter wait: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.PollEvents(c, params)
+}
 
 // ListWebhooks operation middleware
 func (siw *ServerInterfaceWrapper) ListWebhooks(c *gin.Context) {
@@ -1040,6 +1126,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 		ErrorHandler:       errorHandler,
 	}
 
+	router.GET(options.BaseURL+"/api/bot/v1/events", wrapper.PollEvents)
 	router.GET(options.BaseURL+"/api/bot/v1/webhooks", wrapper.ListWebhooks)
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks", wrapper.CreateWebhook)
 	router.DELETE(options.BaseURL+"/api/bot/v1/webhooks/:id", wrapper.DeleteWebhook)

@@ -1,5 +1,5 @@
-// Package cli holds the subcommands that run to an end, for operators and scripts: migrations, bots and their keys, keysets.
-// The long-running ones are wired in main.
+// Package cli holds the subcommands of operators and scripts: migrations, bots and their keys, keysets; and those of bot
+// developers, which are clients of the API: webhooks, listen, trigger. What serves is wired in main.
 package cli
 
 import (

@@ -7,6 +7,7 @@ package db
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -26,9 +27,18 @@ const getEvent = `-- name: GetEvent :one
 SELECT id, type, payload, bot_ids, run_id, accepted_at FROM events WHERE id = $1
 `
 
-func (q *Queries) GetEvent(ctx context.Context, db DBTX, id string) (Event, error) {
+type GetEventRow struct {
+	ID         string
+	Type       string
+	Payload    []byte
+	BotIds     []string
+	RunID      string
+	AcceptedAt time.Time
+}
+
+func (q *Queries) GetEvent(ctx context.Context, db DBTX, id string) (GetEventRow, error) {
 	row := db.QueryRow(ctx, getEvent, id)
-	var i Event
+	var i GetEventRow
 	err := row.Scan(
 		&i.ID,
 		&i.Type,

@@ -9,4 +9,6 @@ const (
 	ListExpiredSQL        = listExpired
 	RemoveDeliveriesOfSQL = removeDeliveriesOf
 	RemoveEventsSQL       = removeEvents
+	ReadEventsSQL         = readEvents
+	EventLogStateSQL      = eventLogState
 )

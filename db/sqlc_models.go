@@ -57,6 +57,13 @@ type Event struct {
 	BotIds     []string
 	RunID      string
 	AcceptedAt time.Time
+	Position   *int64
+}
+
+type EventLog struct {
+	OnlyRow bool
+	Last    int64
+	Removed int64
 }
 
 type Subscription struct {

@@ -101,7 +101,7 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 		return answer.Status
 	}
 	hooks := "/api/bot/v1/webhooks"
-	for _, path := range []string{hooks, hooks + "/" + hook.ID, hooks + "/" + hook.ID + "/deliveries", hooks + "/" + hook.ID + "/deliveries/" + delivery.ID, hooks + "/" + failing.ID + "/recover"} {
+	for _, path := range []string{hooks, hooks + "/" + hook.ID, hooks + "/" + hook.ID + "/deliveries", hooks + "/" + hook.ID + "/deliveries/" + delivery.ID, hooks + "/" + failing.ID + "/recover", "/api/bot/v1/events"} {
 		require.Equal(t, http.StatusOK, ask(http.MethodGet, path, bot.Key, nil))
 	}
 	// What is wrong about a secret is said without it.
@@ -115,6 +115,7 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 	require.Equal(t, http.StatusUnauthorized, ask(http.MethodGet, hooks, wrong, nil))
 	require.Equal(t, http.StatusUnauthorized, ask(http.MethodPost, "/api/internal/v1/events", wrong, e2e.Event{Type: post}))
 	require.Equal(t, http.StatusOK, ask(http.MethodGet, "/api/internal/v1/bots/"+bot.ID+"/keys", stack.API().ServiceToken, nil))
+	require.Contains(t, answers.String(), `{"id":"`+event.ID+`",`, "the serving role gives events their order")
 	answers.WriteString(stack.Run(t, "bot", "keys", bot.ID))
 
 	// The keyset is rotated in two steps, and pruned: the app seals everything anew, and what it signs stays the same.

@@ -1,0 +1,234 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/webhook"
+)
+
+const (
+	pollLimit    = 100
+	maxPollLimit = 500
+
+	// maxPollWait leaves room below the server's limit on the time of an answer, and below the minute after which proxies
+	// commonly give a silent connection up.
+	maxPollWait = 30 * time.Second
+
+	// catchUp is how long a call gives positions to events of a time in which nobody polled before it answers with what
+	// there is, and catchUpLatest before it gives up: "latest" comes after them all.
+	catchUp       = 500 * time.Millisecond
+	catchUpLatest = 10 * time.Second
+
+	latest = "latest"
+)
+
+// poll is what a call asks for.
+type poll struct {
+	after   int64 // from where on; -1: from the oldest on, -2: from now on
+	limit   int
+	types   []string // nil: all
+	wait    time.Duration
+	matches []string // entity tags
+}
+
+const (
+	fromOldest = -1
+	fromNow    = -2
+)
+
+// PollEvents serves GET /events.
+func (s *server) PollEvents(c *gin.Context, _ PollEventsParams) {
+	s.answer(c, func() (reply, error) {
+		p, err := readPoll(c)
+		if err != nil {
+			return reply{}, err
+		}
+		deadline := time.Now().Add(p.wait)
+		if p.wait > 0 {
+			// The server's limit on the time of a request would be taken for the client's leaving.
+			controller := http.NewResponseController(c.Writer)
+			if err := controller.SetReadDeadline(deadline.Add(maxPollWait)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+				return reply{}, err
+			}
+		}
+		page, err := s.poll(c, p, deadline)
+		if err != nil {
+			return reply{}, err
+		}
+		c.Header("Cache-Control", "private, no-cache")
+		c.Header("Vary", "Authorization")
+		c.Header("ETag", page.tag())
+		if p.has(page.tag()) {
+			return notModified(), nil
+		}
+		return ok(page.view()), nil
+	})
+}
+
+func readPoll(c *gin.Context) (poll, error) {
+	q, err := readQuery(c, "after", "limit", "types", "wait")
+	if err != nil {
+		return poll{}, err
+	}
+	p := poll{after: fromOldest, limit: q.integer("limit", 1, maxPollLimit, pollLimit)}
+	if after, given := q.text("after"); given && after == latest {
+		p.after = fromNow
+	} else if given {
+		n, err := strconv.ParseInt(after, 10, 64)
+		if err != nil || strconv.FormatInt(n, 10) != after || n < 0 {
+			q.fault("after", "must be a cursor that an earlier answer gave, or latest, or be left out")
+		}
+		p.after = n
+	}
+	if list, given := q.text("types"); given {
+		p.types = q.typeList("types", list)
+	}
+	if wait, given := q.text("wait"); given {
+		d, err := time.ParseDuration(wait)
+		if err != nil || d < 0 || d > maxPollWait {
+			q.fault("wait", fmt.Sprintf("must be a duration of at most %gs, such as 20s", maxPollWait.Seconds()))
+		}
+		p.wait = d
+	}
+	for tag := range strings.SplitSeq(strings.Join(c.Request.Header.Values("If-None-Match"), ","), ",") {
+		p.matches = append(p.matches, strings.TrimPrefix(strings.TrimSpace(tag), "W/")) // RFC 9110 §13.1.2: compared weakly
+	}
+	return p, q.err()
+}
+
+// typeList reads event types with commas between them.
+func (m *members) typeList(field, list string) []string {
+	names := strings.Split(list, ",")
+	if len(names) > maxEvents {
+		m.fault(field, fmt.Sprintf("must have at most %d entries", maxEvents))
+		return nil
+	}
+	checked, err := webhook.CheckSubscription(names)
+	var input *webhook.InvalidError
+	if errors.As(err, &input) {
+		for _, f := range input.Fields {
+			m.fault(field+strings.TrimPrefix(f.Field, "events"), f.Message)
+		}
+	}
+	types := make([]string, len(checked))
+	for i, t := range checked {
+		types[i] = string(t)
+	}
+	return types
+}
+
+func (p poll) has(tag string) bool {
+	return slices.Contains(p.matches, tag) || slices.Contains(p.matches, "*")
+}
+
+// eventPage is an answer.
+type eventPage struct {
+	after, cursor int64
+	events        []db.ReadEventsRow
+	more          bool
+}
+
+// tag names the answer among those to the same call: events never change, nor their positions.
+func (p eventPage) tag() string { return fmt.Sprintf(`"%d-%d-%t"`, p.after, p.cursor, p.more) }
+
+func (p eventPage) view() EventPage {
+	view := EventPage{Events: make([]rawJSON, len(p.events)), Cursor: strconv.FormatInt(p.cursor, 10), HasMore: p.more}
+	for i, e := range p.events {
+		// The payload is an object with members: the id becomes its first. An id needs no escaping.
+		view.Events[i] = slices.Concat([]byte(`{"id":"`+e.ID+`",`), e.Payload[1:])
+	}
+	return view
+}
+
+// poll reads what follows the cursor, and waits until the deadline for something to tell. While it waits it holds no
+// connection to Postgres.
+func (s *server) poll(c *gin.Context, p poll, deadline time.Time) (eventPage, error) {
+	state, err := s.logState(c, p)
+	if err != nil {
+		return eventPage{}, err
+	}
+	after, err := p.begin(state)
+	if err != nil {
+		return eventPage{}, err
+	}
+	from, waited := after, false
+	for {
+		read, err := s.events.Page(c, state, db.LogQuery{BotID: botID(c), Types: p.types, After: from, Limit: p.limit})
+		if err != nil {
+			return eventPage{}, err
+		}
+		page := eventPage{after: after, cursor: read.Upto, events: read.Events, more: read.More}
+		settled := page.more || len(page.events) > 0 && !p.has(page.tag())
+		if !settled {
+			settled, err = s.waiting.await(c, waiter{botID: botID(c), types: p.types, after: read.Upto}, deadline)
+			if err != nil {
+				return eventPage{}, err
+			}
+			waited = true
+		}
+		if settled && waited {
+			// Revoked while it waited, the key reads nothing more.
+			if err := s.stillValid(c); err != nil {
+				return eventPage{}, err
+			}
+		}
+		if settled {
+			return page, nil
+		}
+		if len(page.events) == 0 {
+			from = read.Upto
+		}
+		if state, err = s.events.State(c, catchUp); err != nil {
+			return eventPage{}, err
+		}
+	}
+}
+
+func (s *server) logState(c *gin.Context, p poll) (db.LogState, error) {
+	patience := catchUp
+	if p.after == fromNow {
+		patience = catchUpLatest
+	}
+	state, err := s.events.State(c, patience)
+	if err == nil && state.Behind && p.after == fromNow {
+		return state, &Error{code: unavailable, Detail: "Nobody has polled for long: the events since are being put in order. Try again."}
+	}
+	return state, err
+}
+
+// begin is the position from which on the poll reads.
+func (p poll) begin(state db.LogState) (int64, error) {
+	switch {
+	case p.after == fromOldest:
+		return state.Removed, nil
+	case p.after == fromNow:
+		return state.Last, nil
+	case p.after < state.Removed:
+		return 0, &Error{code: gone, Detail: "Events that followed this cursor are no longer kept. Go on without after, from the oldest that is kept, or with after=latest."}
+	case p.after > state.Last:
+		return 0, &Error{code: gone, Detail: "This cursor lies beyond the last event: it comes from elsewhere, or the database was restored from before it. Go on without after, or with after=latest."}
+	}
+	return p.after, nil
+}
+
+func (s *server) stillValid(c *gin.Context) error {
+	token, err := bearer(c.Request.Header)
+	if err != nil {
+		return err
+	}
+	_, err = s.queries.BotByKey(c, s.cfg.Pool, hashKey(token))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return unauthorizedf("This key is not valid.")
+	}
+	return err
+}

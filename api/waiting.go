@@ -1,0 +1,165 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mathub/webhooks/db"
+)
+
+const (
+	// lookEvery is how often Postgres is asked for new events while calls wait for some: one question for all of them. A
+	// notification by Postgres would come sooner, and cost each accepted event: committing one takes a lock that the whole
+	// cluster has once.
+	lookEvery = 250 * time.Millisecond
+
+	// lookTimeout bounds a look at a database that does not answer.
+	lookTimeout = 5 * time.Second
+
+	// audiencesAtOnce is how many new events are held against those who wait. Of more, everyone is told.
+	audiencesAtOnce = 500
+
+	// maxWaiting bounds the calls that wait in a process, to half of the connections that it holds, and maxWaitingPerBot
+	// those of one bot, which needs one.
+	maxWaiting       = 1000
+	maxWaitingPerBot = 10
+)
+
+// waiter is a call that waits for an event that concerns its bot, is of its types (nil: any), and comes after a
+// position.
+type waiter struct {
+	botID string
+	types []string
+	after int64
+	woken chan struct{} // gets one when there may be one
+}
+
+func (w *waiter) wake() {
+	select {
+	case w.woken <- struct{}{}:
+	default: // it was told already
+	}
+}
+
+func (w *waiter) wants(e db.ReadAudiencesRow) bool {
+	return e.Position > w.after &&
+		(e.BotIds == nil || slices.Contains(e.BotIds, w.botID)) &&
+		(w.types == nil || slices.Contains(w.types, e.Type))
+}
+
+// waiting are all calls of the process that wait.
+type waiting struct {
+	events   *db.EventReader
+	stopping <-chan struct{}
+
+	mu      sync.Mutex
+	calls   map[*waiter]struct{}
+	ofBot   map[string]int
+	looking bool
+	seen    int64 // up to where those who wait were told
+}
+
+func newWaiting(events *db.EventReader, stopping <-chan struct{}) *waiting {
+	return &waiting{events: events, stopping: stopping, calls: map[*waiter]struct{}{}, ofBot: map[string]int{}}
+}
+
+// await returns when there may be something for w or, with over, when the deadline has passed or the process is
+// stopping.
+func (a *waiting) await(ctx context.Context, w waiter, deadline time.Time) (over bool, err error) {
+	left := time.Until(deadline)
+	if left <= 0 {
+		return true, nil
+	}
+	w.woken = make(chan struct{}, 1)
+	if err := a.enter(&w); err != nil {
+		return true, err
+	}
+	defer a.leave(&w)
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case <-w.woken:
+		return false, nil
+	case <-timer.C:
+		return true, nil
+	case <-a.stopping:
+		return true, nil
+	case <-ctx.Done():
+		return true, ctx.Err()
+	}
+}
+
+func (a *waiting) enter(w *waiter) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.ofBot[w.botID] >= maxWaitingPerBot:
+		return &Error{code: tooMany, Detail: fmt.Sprintf("%d calls of this bot wait already. Let one end first, or ask without wait.", maxWaitingPerBot)}
+	case len(a.calls) >= maxWaiting:
+		return &Error{code: unavailable, Detail: "Too many calls wait already. Try again, or ask without wait."}
+	}
+	if !a.looking {
+		a.looking, a.seen = true, w.after
+		go a.look()
+	}
+	a.calls[w] = struct{}{}
+	a.ofBot[w.botID]++
+	if w.after < a.seen { // it read before the others were told
+		w.wake()
+	}
+	return nil
+}
+
+func (a *waiting) leave(w *waiter) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.calls, w)
+	if a.ofBot[w.botID]--; a.ofBot[w.botID] == 0 {
+		delete(a.ofBot, w.botID)
+	}
+}
+
+// look asks for new events as long as somebody waits.
+func (a *waiting) look() {
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-a.stopping: // nobody waits from now on
+			return
+		}
+		a.mu.Lock()
+		if len(a.calls) == 0 {
+			a.looking = false
+			a.mu.Unlock()
+			return
+		}
+		seen := a.seen
+		a.mu.Unlock()
+		last, fresh, err := a.since(seen)
+		a.mu.Lock()
+		a.seen = max(a.seen, last)
+		for w := range a.calls {
+			// In an outage each meets the error by itself.
+			if err != nil || len(fresh) >= audiencesAtOnce && w.after < last || slices.ContainsFunc(fresh, w.wants) {
+				w.wake()
+			}
+		}
+		a.mu.Unlock()
+	}
+}
+
+func (a *waiting) since(seen int64) (last int64, fresh []db.ReadAudiencesRow, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
+	defer cancel()
+	state, err := a.events.State(ctx, 0)
+	if err != nil || state.Last <= seen {
+		return seen, nil, err
+	}
+	fresh, err = a.events.Audiences(ctx, seen, state.Last, audiencesAtOnce)
+	return state.Last, fresh, err
+}

@@ -1,0 +1,229 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/mathub/webhooks/webhook"
+)
+
+const (
+	// listenWait is how long one call waits for events.
+	listenWait = "20s"
+
+	// The wait before the API is asked again doubles with each failure in a row.
+	leastBackoff = 500 * time.Millisecond
+	mostBackoff  = 15 * time.Second
+)
+
+// Listen shows a bot's events as they come, and forwards them.
+type Listen struct {
+	BotFlags
+	outputFlags
+	Forward string   `help:"The URL that each event is sent to, such as http://localhost:3000/hook: any that this machine reaches."`
+	Events  []string `help:"The event types wanted, with commas between them; all when left out."`
+	Secret  string   `env:"MATHUB_WEBHOOK_SECRET" help:"Keys the signatures of what is forwarded; a new one, which is printed, when left out."`
+}
+
+// polledEvent is an event as the API shows it.
+type polledEvent struct {
+	ID        string            `json:"id"`
+	Type      webhook.EventType `json:"event"`
+	Timestamp string            `json:"timestamp"`
+	Data      json.RawMessage   `json:"data"`
+}
+
+type eventPage struct {
+	Events  []polledEvent `json:"events"`
+	Cursor  string        `json:"cursor"`
+	HasMore bool          `json:"hasMore"`
+}
+
+// forwarded says how a forwarding went.
+type forwarded struct {
+	Status     int    `json:"status,omitempty"`
+	Error      string `json:"error,omitempty"`
+	DurationMS int64  `json:"durationMs"`
+}
+
+// session is one run of Listen.
+type session struct {
+	*Listen
+	id     uuid.UUID // takes the place of a webhook's
+	client *http.Client
+}
+
+// Run listens until ctx ends, which is a success. Only a refusal of the API that no waiting would mend ends it before.
+func (c *Listen) Run(ctx context.Context) error {
+	s := &session{Listen: c, id: uuid.New(), client: &http.Client{
+		Timeout:       webhook.AttemptTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+	if err := s.prepare(); err != nil {
+		return usageError{err}
+	}
+	api := c.client()
+	cursor := "latest"
+	backoff := leastBackoff
+	for ctx.Err() == nil {
+		query := url.Values{"after": {cursor}}
+		if cursor == "latest" {
+			query.Set("limit", "1")
+		} else {
+			query.Set("wait", listenWait)
+		}
+		if len(c.Events) > 0 {
+			query.Set("types", strings.Join(c.Events, ","))
+		}
+		var page eventPage
+		if err := api.call(ctx, http.MethodGet, botAPI+"events?"+query.Encode(), nil, &page); err != nil {
+			wait, err := s.refused(ctx, err, backoff)
+			if err != nil {
+				return err
+			}
+			backoff = min(2*backoff, mostBackoff)
+			sleep(ctx, wait)
+			continue
+		}
+		if cursor == "latest" {
+			s.say("Ready: waiting for events. Ctrl-C ends it.")
+		} else if backoff > leastBackoff {
+			s.say("The API answers again.")
+		}
+		cursor, backoff = page.Cursor, leastBackoff
+		for _, e := range page.Events {
+			if ctx.Err() != nil {
+				break
+			}
+			s.handle(ctx, e)
+		}
+	}
+	return nil
+}
+
+func (s *session) prepare() error {
+	if s.Forward == "" {
+		return nil
+	}
+	u, err := url.Parse(s.Forward)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return errors.New("--forward must be an http or https URL")
+	}
+	if s.Secret == "" {
+		key := make([]byte, 24)
+		_, _ = rand.Read(key) // it does not fail
+		s.Secret = "whsec_" + base64.StdEncoding.EncodeToString(key)
+		s.say("Secret: " + s.Secret)
+	} else if err := webhook.ValidateSecret(s.Secret); err != nil {
+		return err
+	}
+	s.say("Forwarding to " + u.Redacted())
+	return nil
+}
+
+// refused says how long to wait after a failure, or that waiting is in vain. That ctx has ended is no failure.
+func (s *session) refused(ctx context.Context, err error, backoff time.Duration) (time.Duration, error) {
+	if ctx.Err() != nil {
+		return 0, nil //nolint:nilerr // Ctrl-C is how it ends
+	}
+	var no *problem
+	if errors.As(err, &no) {
+		switch {
+		case no.status == http.StatusGone:
+			return 0, fmt.Errorf("events were missed: %w", err)
+		case no.status < http.StatusInternalServerError && no.status != http.StatusTooManyRequests:
+			return 0, err
+		}
+		backoff = max(backoff, no.retryAfter)
+	}
+	s.say(fmt.Sprintf("%s\nTrying again in %s.", err, backoff))
+	return backoff, nil
+}
+
+// say tells a person something that is no event: on stderr, so that stdout has events only.
+func (s *session) say(line string) { fmt.Fprintln(os.Stderr, line) }
+
+func (s *session) handle(ctx context.Context, e polledEvent) {
+	if !s.JSON {
+		fmt.Printf("%s  %-21s %s\n", time.Now().Format(time.TimeOnly), e.Type, e.ID)
+	}
+	var result *forwarded
+	if s.Forward != "" {
+		result = s.forward(ctx, e)
+	}
+	if s.JSON {
+		s.line(e, result)
+		return
+	}
+	switch {
+	case result == nil:
+		fmt.Printf("          %s\n", e.Data)
+	case result.Error != "":
+		fmt.Printf("          failed: %s (%d ms)\n", result.Error, result.DurationMS)
+	default:
+		fmt.Printf("          %d %s (%d ms)\n", result.Status, http.StatusText(result.Status), result.DurationMS)
+	}
+}
+
+// line prints the event, its data to the digit, and what became of it.
+func (s *session) line(e polledEvent, result *forwarded) {
+	encoder := json.NewEncoder(os.Stdout)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(struct { // what came as JSON goes as JSON
+		polledEvent
+		Forwarded *forwarded `json:"forwarded,omitempty"`
+	}{e, result})
+}
+
+// forward sends the event as a delivery is sent: the same bytes, the same headers.
+func (s *session) forward(ctx context.Context, e polledEvent) *forwarded {
+	began := time.Now()
+	body := webhook.Event{ID: e.ID, Type: e.Type, Timestamp: e.Timestamp, Data: e.Data}.Body()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.Forward, bytes.NewReader(body))
+	if err != nil {
+		return &forwarded{Error: cause(err).Error()}
+	}
+	request.Header = webhook.Headers(webhook.Delivery{
+		ID: webhook.DeliveryID(e.ID, s.id, 1), EventID: e.ID, Type: e.Type, At: began, Body: body, Secrets: []string{s.Secret}, Version: "listen",
+	})
+	response, err := s.client.Do(request)
+	result := &forwarded{}
+	if err == nil {
+		_, err = io.CopyN(io.Discard, response.Body, webhook.MaxResponseBody)
+		_ = response.Body.Close()
+		result.Status = response.StatusCode
+		if errors.Is(err, io.EOF) { // shorter, as most are
+			err = nil
+		}
+	}
+	result.DurationMS = time.Since(began).Milliseconds()
+	switch {
+	case err != nil && os.IsTimeout(err):
+		result.Error = "timeout"
+	case err != nil:
+		result.Error = cause(err).Error()
+	case result.Status < 200 || result.Status > 299:
+		result.Error = fmt.Sprintf("HTTP %d", result.Status)
+	}
+	return result
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,60 @@
+-- The log of events, for those who poll: db/event_log.go says how it keeps its order.
+
+-- name: EventLogState :one
+-- How far the log goes, and whether there are events without a position: of the last minute, or any at all.
+SELECT last, removed, EXISTS (
+    SELECT FROM events
+    WHERE position IS NULL
+      AND accepted_at >= (CASE WHEN @ever::boolean THEN '-infinity' ELSE now() - interval '1 minute' END)::timestamptz
+) AS unnumbered
+FROM event_log;
+
+-- name: LockEventLog :exec
+SELECT last FROM event_log FOR UPDATE;
+
+-- name: NumberEvents :execrows
+-- Gives positions to events that have none, oldest first. SKIP LOCKED: to what is being removed, none.
+WITH unnumbered AS MATERIALIZED (
+    SELECT id, accepted_at
+    FROM events
+    WHERE position IS NULL
+      AND accepted_at >= (CASE WHEN @ever::boolean THEN '-infinity' ELSE now() - interval '1 minute' END)::timestamptz
+    ORDER BY accepted_at, id
+    LIMIT @most
+    FOR NO KEY UPDATE SKIP LOCKED
+), log AS (
+    UPDATE event_log SET last = last + (SELECT count(*) FROM unnumbered) RETURNING last
+)
+UPDATE events e
+SET position = (SELECT last FROM log) - u.after_it
+FROM (SELECT id, row_number() OVER (ORDER BY accepted_at DESC, id DESC) - 1 AS after_it FROM unnumbered) AS u
+WHERE e.id = u.id;
+
+-- name: ReadEvents :many
+-- The events of a span of positions that concern a bot, at most @most and @bytes of payload, or one; matching says how
+-- many there would be, up to @most.
+SELECT e.id, e.payload, e.position::bigint AS position, e.matching
+FROM (
+    SELECT m.id, m.payload, m.position, count(*) OVER () AS matching,
+           sum(octet_length(m.payload)) OVER (ORDER BY m.position) - octet_length(m.payload) AS bytes_before
+    FROM (
+        SELECT id, payload, position
+        FROM events
+        WHERE position > @after::bigint AND position <= @upto::bigint
+          AND type <> 'test' -- it goes to one webhook
+          AND (bot_ids IS NULL OR bot_ids @> ARRAY[@bot_id::text])
+          AND (sqlc.narg('types')::text[] IS NULL OR type = ANY (sqlc.narg('types')::text[]))
+        ORDER BY position
+        LIMIT @most
+    ) AS m
+) AS e
+WHERE e.bytes_before = 0 OR e.bytes_before + octet_length(e.payload) <= @bytes::bigint
+ORDER BY e.position;
+
+-- name: ReadAudiences :many
+-- Whom the events of a span of positions concern.
+SELECT position::bigint AS position, type, bot_ids
+FROM events
+WHERE position > @after::bigint AND position <= @upto::bigint AND type <> 'test'
+ORDER BY position
+LIMIT @most;
