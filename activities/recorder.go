@@ -15,6 +15,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"go.opentelemetry.io/otel/metric"
+
 	"github.com/mathub/webhooks/db"
 )
 
@@ -32,8 +34,9 @@ var errRecorderClosed = errors.New("recorder is closed")
 // one transaction, and gathers what many goroutines have finished into one. Safe for concurrent use, also by
 // several processes on one database.
 type Recorder struct {
-	pool *pgxpool.Pool
-	log  *slog.Logger
+	pool    *pgxpool.Pool
+	log     *slog.Logger
+	metrics *recorderMetrics
 
 	mu      sync.Mutex
 	pending []*recording
@@ -62,9 +65,10 @@ type Recorded struct {
 	FailureCount int
 }
 
-// NewRecorder starts a recorder; Close stops it.
-func NewRecorder(pool *pgxpool.Pool, log *slog.Logger) *Recorder {
+// NewRecorder starts a recorder; Close stops it. A nil meter measures nothing.
+func NewRecorder(pool *pgxpool.Pool, log *slog.Logger, meter metric.Meter) *Recorder {
 	r := &Recorder{pool: pool, log: log, wake: make(chan struct{}, recorderFlushers)}
+	r.metrics = r.measured(meter)
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	for range recorderFlushers {
 		r.done.Go(r.flushLoop)
@@ -143,17 +147,22 @@ func (r *Recorder) take() (batch []*recording, closed bool) {
 
 // flush commits the batch, however long the database is away, and tells who waits for it.
 func (r *Recorder) flush(batch []*recording) {
+	began, size := time.Now(), len(batch)
 	for backoff := 20 * time.Millisecond; ; backoff = min(2*backoff, time.Second) {
 		var err error
+		var disabled []Attempt
 		if batch, err = r.successes(batch); err == nil && len(batch) > 0 {
 			err = db.WithTx(r.ctx, r.pool, func(tx pgx.Tx) error {
 				defer failpoint("before-commit")
-				return record(r.ctx, tx, batch)
+				disabled, err = record(r.ctx, tx, batch)
+				return err
 			})
 		}
 		switch {
 		case err == nil:
 			failpoint("after-commit")
+			r.metrics.batch(r.ctx, size, time.Since(began))
+			r.tell(disabled)
 			settle(batch, nil)
 			return
 		case r.ctx.Err() != nil:
@@ -170,6 +179,7 @@ func (r *Recorder) flush(batch []*recording) {
 			settle(batch, err)
 			return
 		}
+		r.metrics.failed(r.ctx)
 		r.log.Warn("deliveries wait to be recorded", "count", len(batch), "error", err)
 		select {
 		case <-time.After(backoff):
@@ -234,7 +244,7 @@ func isRefusal(err error) bool {
 	return errors.As(err, &pg) && (strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "23"))
 }
 
-// record writes the batch within tx.
+// record writes the batch within tx, and returns the attempts by which webhooks are disabled.
 //
 // failureCount must be the length of the run of failures on top of the history, in the order of recording (seq), and
 // a success on a webhook whose counter is 0 must not touch the webhook's row. So each webhook has an advisory lock,
@@ -242,7 +252,7 @@ func isRefusal(err error) bool {
 // counter as 0 beside a failure that is not yet committed, and stand above it in the history of a webhook whose
 // counter is 1. Locks are taken in the order of their keys, rows in the order of their ids: no two recordings wait
 // for each other in a circle.
-func record(ctx context.Context, tx pgx.Tx, batch []*recording) error {
+func record(ctx context.Context, tx pgx.Tx, batch []*recording) (disabled []Attempt, err error) {
 	q := db.New()
 	var locks db.LockWebhooksParams
 	var slow, quick []uuid.UUID
@@ -263,22 +273,22 @@ func record(ctx context.Context, tx pgx.Tx, batch []*recording) error {
 		}
 	}
 	if err := q.LockWebhooks(ctx, tx, locks); err != nil {
-		return err
+		return nil, err
 	}
 	// Only statements that begin after the locks are held see what was recorded under them before.
-	err := q.LockChangingWebhooks(ctx, tx, db.LockChangingWebhooksParams{
+	err = q.LockChangingWebhooks(ctx, tx, db.LockChangingWebhooksParams{
 		Ids: all, Failed: locks.Exclusive, Slow: slow, Quick: quick,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	standings, err := q.Standings(ctx, tx, all)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	recorded, err := q.ExistingDeliveries(ctx, tx, deliveryIDs)
 	if err != nil {
-		return err
+		return nil, err
 	}
 
 	before := make(map[uuid.UUID]standing, len(standings))
@@ -297,7 +307,11 @@ func record(ctx context.Context, tx pgx.Tx, batch []*recording) error {
 		s, exists := after[a.WebhookID]
 		if exists && !known[a.DeliveryID] {
 			known[a.DeliveryID] = true
+			was := s
 			s = tally(s, a)
+			if was.Active && !s.Active {
+				disabled = append(disabled, a)
+			}
 			after[a.WebhookID] = s
 			addRow(&rows, a)
 		}
@@ -305,7 +319,7 @@ func record(ctx context.Context, tx pgx.Tx, batch []*recording) error {
 	}
 	if len(rows.Ids) > 0 {
 		if err := q.InsertDeliveries(ctx, tx, rows); err != nil {
-			return err
+			return nil, err
 		}
 	}
 
@@ -320,9 +334,9 @@ func record(ctx context.Context, tx pgx.Tx, batch []*recording) error {
 		updates.Disables = append(updates.Disables, before[id].Active && !s.Active)
 	}
 	if len(updates.Ids) == 0 {
-		return nil
+		return disabled, nil
 	}
-	return q.UpdateCounters(ctx, tx, updates)
+	return disabled, q.UpdateCounters(ctx, tx, updates)
 }
 
 func addRow(rows *db.InsertDeliveriesParams, a Attempt) {
