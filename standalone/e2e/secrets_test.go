@@ -130,7 +130,7 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 	logs := readAll(t, stack.Apps[0].LogPath())
 	for name, content := range map[string][]byte{
 		"goroutines": fetch(t, "http://"+admin+"/debug/pprof/goroutine?debug=2"), "command line": fetch(t, "http://"+admin+"/debug/pprof/cmdline"),
-		"answers": answers.Bytes(), "logs": logs, "histories": histories,
+		"metrics": fetch(t, "http://"+admin+"/metrics"), "answers": answers.Bytes(), "logs": logs, "histories": histories,
 	} {
 		kept[name] = content
 	}
