@@ -29,6 +29,7 @@ import (
 	"github.com/mathub/webhooks/cli"
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/egress"
+	"github.com/mathub/webhooks/telemetry"
 	"github.com/mathub/webhooks/visibility"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/worker"
@@ -86,9 +87,9 @@ type logFlags struct {
 func (f logFlags) logger() *slog.Logger {
 	options := &slog.HandlerOptions{Level: f.LogLevel}
 	if f.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+		return slog.New(telemetry.WithTraceIDs(slog.NewJSONHandler(os.Stderr, options)))
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, options))
+	return slog.New(telemetry.WithTraceIDs(slog.NewTextHandler(os.Stderr, options)))
 }
 
 type apiFlags struct {
@@ -100,11 +101,12 @@ type apiFlags struct {
 }
 
 type workerFlags struct {
-	RetrySchedule webhook.Schedule `env:"MATHUB_RETRY_SCHEDULE" default:"${schedule}" help:"When a failed delivery is attempted again, such as 30s,2m; empty: never."`
+	RetrySchedule  webhook.Schedule `env:"MATHUB_RETRY_SCHEDULE" default:"${schedule}" help:"When a failed delivery is attempted again, such as 30s,2m; empty: never."`
+	TraceReceivers bool             `env:"MATHUB_TRACE_RECEIVERS" help:"Send receivers a traceparent header (W3C Trace Context), where traces are sent to a collector."`
 }
 
 type adminFlags struct {
-	AdminAddr string `env:"MATHUB_ADMIN_ADDR" help:"Where profiles can be read, such as 127.0.0.1:6060: nothing for strangers. Off when empty."`
+	AdminAddr string `env:"MATHUB_ADMIN_ADDR" help:"Where metrics and profiles can be read, such as 127.0.0.1:6060: nothing for strangers. Off when empty."`
 }
 
 type retentionFlags struct {
@@ -180,8 +182,17 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 			return fmt.Errorf("MATHUB_RETENTION: %w", err)
 		}
 	}
+	traces, err := telemetry.NewTraces(ctx, buildVersion(), log)
+	if err != nil {
+		return err
+	}
+	defer traces.Close()
+	var metrics *telemetry.Metrics
 	if common.AdminAddr != "" {
-		stop, err := serveAdmin(ctx, log, common.AdminAddr)
+		if metrics, err = telemetry.NewMetrics(buildVersion(), log); err != nil {
+			return err
+		}
+		stop, err := serveAdmin(ctx, log, common.AdminAddr, telemetry.Admin(metrics))
 		if err != nil {
 			return err
 		}
@@ -202,7 +213,8 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 	if err != nil {
 		return err
 	}
-	temporalClient, namespace, err := newTemporalClient(log)
+	db.Measure(metrics.Meter(), pool)
+	temporalClient, namespace, err := newTemporalClient(log, metrics, traces)
 	if err != nil {
 		return err
 	}
@@ -221,13 +233,17 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		}
 		deliveries := activities.New(activities.Config{
 			Pool:       pool,
-			Egress:     egress.New(egress.Options{Allow: common.EgressAllow, AllowHTTP: common.EgressAllowHTTP, Deny: own}),
+			Egress:     egress.New(egress.Options{Allow: common.EgressAllow, AllowHTTP: common.EgressAllowHTTP, Deny: own, Meter: metrics.Meter()}),
 			Keyset:     keyset,
 			Schedule:   runWorker.RetrySchedule,
 			Retention:  common.Retention,
 			Attributes: attributes,
 			Version:    buildVersion(),
 			Logger:     log,
+			Meter:      metrics.Meter(),
+			Tracer:     traces.Tracer(),
+
+			TraceReceivers: runWorker.TraceReceivers,
 		})
 		var w *worker.Worker
 		err = await(ctx, log, "Temporal", func() (err error) {
@@ -239,6 +255,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 			return err
 		}
 		defer w.Stop()
+		worker.MeasureBacklog(metrics.Meter(), temporalClient, pool, log)
 		log.Info("worker is running")
 		var upkeep sync.WaitGroup
 		upkeep.Go(func() { reseal(ctx, log, pool, keyset) })
@@ -263,6 +280,8 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		Stopping:          ctx.Done(),
 		Logger:            log,
 		Version:           buildVersion(),
+		Meter:             metrics.Meter(),
+		Tracer:            traces.Tracer(),
 	})
 	if err != nil {
 		return err
@@ -341,13 +360,13 @@ func listenOn(ctx context.Context, variable, addr string) (net.Listener, error) 
 }
 
 // serveAdmin serves what is for operators only until stop is called.
-func serveAdmin(ctx context.Context, log *slog.Logger, addr string) (stop func(), err error) {
+func serveAdmin(ctx context.Context, log *slog.Logger, addr string, handler http.Handler) (stop func(), err error) {
 	listener, err := listenOn(ctx, "MATHUB_ADMIN_ADDR", addr)
 	if err != nil {
 		return nil, err
 	}
-	server := &http.Server{Handler: api.Admin(), ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
-	log.Info("profiles are served", "addr", listener.Addr().String())
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
+	log.Info("metrics and profiles are served", "addr", listener.Addr().String())
 	go func() { _ = server.Serve(listener) }() // it ends with Close alone
 	return func() { _ = server.Close() }, nil  // nobody's work depends on it
 }
@@ -406,7 +425,7 @@ func await(ctx context.Context, log *slog.Logger, what string, f func() error) e
 
 // newTemporalClient reads TEMPORAL_ADDRESS and its like as every Temporal tool does, and returns the namespace as well. It
 // connects when first used.
-func newTemporalClient(log *slog.Logger) (c client.Client, namespace string, err error) {
+func newTemporalClient(log *slog.Logger, metrics *telemetry.Metrics, traces *telemetry.Traces) (c client.Client, namespace string, err error) {
 	options, err := envconfig.LoadDefaultClientOptions()
 	if err != nil {
 		return nil, "", fmt.Errorf("environment configuration of Temporal: %w", err)
@@ -415,6 +434,10 @@ func newTemporalClient(log *slog.Logger) (c client.Client, namespace string, err
 		options.HostPort = "127.0.0.1:7233"
 	}
 	options.Logger = temporallog.NewStructuredLogger(log)
+	options.MetricsHandler = metrics.Temporal()
+	if options.Interceptors, err = traces.Temporal(); err != nil {
+		return nil, "", err
+	}
 	// Compressing took 8 % of a worker's CPU time in a profile of a burst, and the network to Temporal is near.
 	options.ConnectionOptions.GrpcCompression = &client.GrpcCompressionNone{}
 	if options.Namespace == "" {

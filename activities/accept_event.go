@@ -23,6 +23,7 @@ var lastWebhook = uuid.Max
 type AcceptInput struct {
 	Event webhook.Event
 	RunID string
+	At    time.Time // when the workflow was started
 }
 
 // Audience is who an event goes to: either Targets, or, where they are more than PageSize, Pages; and beside them Held.
@@ -59,7 +60,7 @@ type Page struct {
 // and Deliver will not send it again.
 func (a *Activities) AcceptEvent(ctx context.Context, in AcceptInput) (Audience, error) {
 	e := in.Event
-	event := storedEvent{ID: e.ID, Type: e.Type, Body: e.Body(), BotIDs: e.BotIDs}
+	event := storedEvent{ID: e.ID, Type: e.Type, Body: e.Body(), BotIDs: e.BotIDs, AcceptedAt: in.At}
 	crowded := a.crowdedBots()
 	inserted, subscribers, err := a.queries.AcceptEvent(ctx, a.cfg.Pool,
 		db.InsertEventParams{ID: e.ID, Type: string(e.Type), Payload: event.Body, BotIds: e.BotIDs, RunID: in.RunID},
@@ -75,9 +76,12 @@ func (a *Activities) AcceptEvent(ctx context.Context, in AcceptInput) (Audience,
 			return Audience{}, fmt.Errorf("read event %s: %w", e.ID, err)
 		}
 		if stored.RunID != in.RunID {
+			a.metrics.duplicate(ctx, e.Type)
 			return Audience{Duplicate: true}, nil
 		}
 		event.Body = stored.Payload
+	} else {
+		a.metrics.accepted(ctx, e.Type)
 	}
 	held, err := a.held(ctx, event, Page{Upto: lastWebhook}, crowded)
 	if err != nil {
@@ -201,7 +205,7 @@ func (a *Activities) stored(ctx context.Context, eventID string) (storedEvent, e
 	if err != nil {
 		return storedEvent{}, fmt.Errorf("read event %s: %w", eventID, err)
 	}
-	return storedEvent{ID: row.ID, Type: webhook.EventType(row.Type), Body: row.Payload, BotIDs: row.BotIds}, nil
+	return storedEvent{ID: row.ID, Type: webhook.EventType(row.Type), Body: row.Payload, BotIDs: row.BotIds, AcceptedAt: row.AcceptedAt}, nil
 }
 
 type storedEvent struct {
@@ -209,6 +213,8 @@ type storedEvent struct {
 	Type   webhook.EventType
 	Body   []byte
 	BotIDs []string
+	// AcceptedAt is by Temporal's clock, or by Postgres's.
+	AcceptedAt time.Time
 }
 
 // subscribers are those of a page, without those of bots that are held back; held are such bots, beside except, that

@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/worker"
 	"golang.org/x/sync/singleflight"
@@ -20,7 +22,8 @@ import (
 )
 
 // Config is what the activities need. All is required but Schedule, which when empty means one attempt, Retention, which
-// when 0 means that events are kept for ever, and Attributes, without which workflows are not searched for.
+// when 0 means that events are kept for ever, Attributes, without which workflows are not searched for, Meter and Tracer,
+// without which nothing is measured or traced, and TraceReceivers: whether receivers get a traceparent header.
 type Config struct {
 	Pool     *pgxpool.Pool
 	Egress   *egress.Client
@@ -32,6 +35,10 @@ type Config struct {
 	Attributes *visibility.Attributes
 	Version    string // of the program: sent in User-Agent
 	Logger     *slog.Logger
+	Meter      metric.Meter
+	Tracer     trace.Tracer
+
+	TraceReceivers bool
 }
 
 // Activities holds the activities' dependencies; its exported methods that take a context are the activities.
@@ -39,6 +46,8 @@ type Activities struct {
 	cfg      Config
 	queries  *db.Queries
 	recorder *Recorder
+	metrics  *metrics
+	reporter *reporter
 	lanes    *lanes
 	handoff  *handoff
 	// admitting is held from when a bot's room is measured until it is taken.
@@ -61,13 +70,16 @@ func New(cfg Config) *Activities {
 	a := &Activities{
 		cfg:      cfg,
 		queries:  db.New(),
-		recorder: NewRecorder(cfg.Pool, cfg.Logger),
+		recorder: NewRecorder(cfg.Pool, cfg.Logger, cfg.Meter),
+		metrics:  newMetrics(cfg.Meter),
+		reporter: newReporter(cfg.Logger),
 		lanes:    newLanes(),
 		handoff:  newHandoff(),
 		flights:  map[uuid.UUID]*flight{},
 		groups:   make(chan struct{}, groupRoom),
 	}
 	a.base, a.cancel = context.WithCancel(context.Background())
+	a.measureLanes(cfg.Meter)
 	return a
 }
 

@@ -99,6 +99,9 @@ type SlowDelivery struct {
 
 // DeliverSlow is the slow lane: Deliver for webhooks in trouble. It waits its turn for up to eight seconds.
 func (a *Activities) DeliverSlow(ctx context.Context, d SlowDelivery) (Result, error) {
+	if !d.Patient {
+		d.Step = d.step() // by which it is told from a recovery's
+	}
 	// What is recorded before the activity runs for the first time was not recorded by it.
 	first := d.Patient && activity.GetInfo(ctx).Attempt == 1
 	result, err := a.fly(ctx, d.Delivery, slowLane, first)
@@ -171,6 +174,7 @@ func (a *Activities) fly(ctx context.Context, d Delivery, in lane, first bool) (
 	}
 	a.mu.Unlock()
 	if !underWay {
+		base := a.carried(ctx)
 		go func() {
 			defer a.flying.Done()
 			defer func() {
@@ -183,7 +187,8 @@ func (a *Activities) fly(ctx context.Context, d Delivery, in lane, first bool) (
 				a.mu.Unlock()
 				close(f.done)
 			}()
-			f.result, f.err = a.attempt(a.base, id, d, in, first)
+			f.result, f.err = a.attempt(base, id, d, in, first)
+			a.metrics.ended(base, f.result, f.err)
 		}()
 	}
 	select {
@@ -249,7 +254,7 @@ func (a *Activities) attempt(ctx context.Context, id uuid.UUID, d Delivery, in l
 			return Result{Status: Skipped, Error: skipped}, err
 		}
 	}
-	resp, final, err := a.exchange(ctx, t, id, d, j)
+	resp, final, err := a.exchange(ctx, t, id, d, j, in)
 	if err != nil {
 		return Result{}, err
 	}
@@ -273,15 +278,18 @@ func (a *Activities) attempt(ctx context.Context, id uuid.UUID, d Delivery, in l
 }
 
 // exchange makes the POST and has its outcome recorded. final is what became of a webhook that is active no longer.
-func (a *Activities) exchange(ctx context.Context, t *turn, id uuid.UUID, d Delivery, j job) (resp egress.Response, final string, err error) {
+func (a *Activities) exchange(ctx context.Context, t *turn, id uuid.UUID, d Delivery, j job, in lane) (resp egress.Response, final string, err error) {
 	attempted := false
 	end := sync.OnceFunc(func() { t.end(attempted, resp.Success()) })
 	defer end()
 	header := webhook.Headers(webhook.Delivery{
 		Version: a.cfg.Version, Type: j.event.Type, EventID: d.EventID, ID: id, At: time.Now(), Secrets: j.secrets, Body: j.event.Body,
 	})
+	ctx, span := a.span(ctx, id, d, j)
+	a.traceParent(ctx, header)
 	failpoint("before-post")
 	resp, err = a.cfg.Egress.Post(ctx, j.url, header, j.event.Body)
+	a.endSpan(span, resp, err)
 	if err != nil {
 		return resp, "", fmt.Errorf("delivery %s was not attempted: %w", id, err)
 	}
@@ -300,6 +308,7 @@ func (a *Activities) exchange(ctx context.Context, t *turn, id uuid.UUID, d Deli
 	if err != nil {
 		return resp, "", fmt.Errorf("delivery %s was made but not recorded: %w", id, err)
 	}
+	a.report(ctx, id, d, j, in, resp)
 	switch {
 	case after.Gone:
 		final = WebhookGone
@@ -354,7 +363,7 @@ func (a *Activities) load(ctx context.Context, d Delivery, asked bool) (j job, s
 	if !asked && stored.AcceptedAt.Before(a.cfg.Retention.Since(time.Now())) {
 		return job{}, EventGone, nil // or its row would outlive it
 	}
-	j.event = storedEvent{ID: stored.ID, Type: webhook.EventType(stored.Type), Body: stored.Payload, BotIDs: stored.BotIds}
+	j.event = storedEvent{ID: stored.ID, Type: webhook.EventType(stored.Type), Body: stored.Payload, BotIDs: stored.BotIds, AcceptedAt: stored.AcceptedAt}
 	target, err := a.queries.GetTarget(ctx, a.cfg.Pool, db.GetTargetParams{ID: d.WebhookID, EventType: stored.Type})
 	return a.aim(j, target, err, d.WebhookID, asked)
 }

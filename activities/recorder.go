@@ -15,6 +15,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"go.opentelemetry.io/otel/metric"
+
 	"github.com/mathub/webhooks/db"
 )
 
@@ -32,8 +34,9 @@ var errRecorderClosed = errors.New("recorder is closed")
 // one transaction, and gathers what many goroutines have finished into one. Safe for concurrent use, also by
 // several processes on one database.
 type Recorder struct {
-	pool *pgxpool.Pool
-	log  *slog.Logger
+	pool    *pgxpool.Pool
+	log     *slog.Logger
+	metrics *recorderMetrics
 
 	mu      sync.Mutex
 	pending []*recording
@@ -63,9 +66,10 @@ type Recorded struct {
 	FailureCount int
 }
 
-// NewRecorder starts a recorder; Close stops it.
-func NewRecorder(pool *pgxpool.Pool, log *slog.Logger) *Recorder {
+// NewRecorder starts a recorder; Close stops it. A nil meter measures nothing.
+func NewRecorder(pool *pgxpool.Pool, log *slog.Logger, meter metric.Meter) *Recorder {
 	r := &Recorder{pool: pool, log: log, wake: make(chan struct{}, recorderFlushers), noticed: make(chan struct{}, 1)}
+	r.metrics = r.measured(meter)
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	for range recorderFlushers {
 		r.done.Go(r.flushLoop)
@@ -144,19 +148,23 @@ func (r *Recorder) take() (batch []*recording, closed bool) {
 
 // flush commits the batch, however long the database is away, and tells who waits for it.
 func (r *Recorder) flush(batch []*recording) {
+	began, size := time.Now(), len(batch)
 	for backoff := 20 * time.Millisecond; ; backoff = min(2*backoff, time.Second) {
 		var err error
+		var disabling map[uuid.UUID]Attempt
 		var notices int64
 		if batch, err = r.successes(batch); err == nil && len(batch) > 0 {
 			err = db.WithTx(r.ctx, r.pool, func(tx pgx.Tx) (err error) {
 				defer failpoint("before-commit")
-				notices, err = record(r.ctx, tx, batch)
+				disabling, notices, err = record(r.ctx, tx, batch)
 				return err
 			})
 		}
 		switch {
 		case err == nil:
 			failpoint("after-commit")
+			r.metrics.batch(r.ctx, size, time.Since(began))
+			r.tell(disabling)
 			if notices > 0 {
 				failpoint("disabled")
 				select {
@@ -180,6 +188,7 @@ func (r *Recorder) flush(batch []*recording) {
 			settle(batch, err)
 			return
 		}
+		r.metrics.failed(r.ctx)
 		r.log.Warn("deliveries wait to be recorded", "count", len(batch), "error", err)
 		select {
 		case <-time.After(backoff):
@@ -244,7 +253,8 @@ func isRefusal(err error) bool {
 	return errors.As(err, &pg) && (strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "23"))
 }
 
-// record writes the batch within tx. It returns the number of notices of disabled webhooks that it wrote.
+// record writes the batch within tx. It returns the attempts by which webhooks are disabled, by webhook, and the number of
+// notices of that which it wrote.
 //
 // failureCount must be the length of the run of failures on top of the history, in the order of recording (seq), and
 // a success on a webhook whose counter is 0 must not touch the webhook's row. So each webhook has an advisory lock,
@@ -252,7 +262,7 @@ func isRefusal(err error) bool {
 // counter as 0 beside a failure that is not yet committed, and stand above it in the history of a webhook whose
 // counter is 1. Locks are taken in the order of their keys, rows in the order of their ids: no two recordings wait
 // for each other in a circle.
-func record(ctx context.Context, tx pgx.Tx, batch []*recording) (notices int64, err error) {
+func record(ctx context.Context, tx pgx.Tx, batch []*recording) (disabling map[uuid.UUID]Attempt, notices int64, err error) {
 	q := db.New()
 	var locks db.LockWebhooksParams
 	var slow, quick []uuid.UUID
@@ -273,22 +283,22 @@ func record(ctx context.Context, tx pgx.Tx, batch []*recording) (notices int64, 
 		}
 	}
 	if err := q.LockWebhooks(ctx, tx, locks); err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	// Only statements that begin after the locks are held see what was recorded under them before.
 	err = q.LockChangingWebhooks(ctx, tx, db.LockChangingWebhooksParams{
 		Ids: all, Failed: locks.Exclusive, Slow: slow, Quick: quick,
 	})
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	standings, err := q.Standings(ctx, tx, all)
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	recorded, err := q.ExistingDeliveries(ctx, tx, deliveryIDs)
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 
 	before := make(map[uuid.UUID]standing, len(standings))
@@ -301,7 +311,7 @@ func record(ctx context.Context, tx pgx.Tx, batch []*recording) (notices int64, 
 	}
 
 	after := maps.Clone(before)
-	disabling := map[uuid.UUID]Attempt{}
+	disabling = map[uuid.UUID]Attempt{}
 	var rows db.InsertDeliveriesParams
 	for _, rec := range batch {
 		a := rec.attempt
@@ -320,7 +330,7 @@ func record(ctx context.Context, tx pgx.Tx, batch []*recording) (notices int64, 
 	}
 	if len(rows.Ids) > 0 {
 		if err := q.InsertDeliveries(ctx, tx, rows); err != nil {
-			return 0, err
+			return nil, 0, err
 		}
 	}
 
@@ -337,9 +347,10 @@ func record(ctx context.Context, tx pgx.Tx, batch []*recording) (notices int64, 
 		updates.EventIds, updates.Errors = append(updates.EventIds, last.EventID), append(updates.Errors, last.Error)
 	}
 	if len(updates.Ids) == 0 {
-		return 0, nil
+		return disabling, 0, nil
 	}
-	return q.UpdateCounters(ctx, tx, updates)
+	notices, err = q.UpdateCounters(ctx, tx, updates)
+	return disabling, notices, err
 }
 
 func addRow(rows *db.InsertDeliveriesParams, a Attempt) {

@@ -20,7 +20,7 @@ import (
 )
 
 func newTestRecorder(t testing.TB, pool *pgxpool.Pool) *Recorder {
-	r := NewRecorder(pool, slog.New(slog.DiscardHandler))
+	r := NewRecorder(pool, slog.New(slog.DiscardHandler), nil)
 	t.Cleanup(func() { r.Close(context.Background()) })
 	return r
 }

@@ -18,6 +18,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 	"go.temporal.io/sdk/client"
 
 	"github.com/mathub/webhooks/db"
@@ -39,8 +41,8 @@ const (
 // ServiceToken, without which the service API is off,
 // MaxWebhooksPerBot, which is webhook.MaxWebhooksPerBot when 0, RateLimit, the calls that a bot key may make in a
 // minute; 0: any number, Retention, for how long events and deliveries are kept; 0: for ever, TrustedProxies, whose
-// X-Forwarded-For is believed: of nobody when empty, and Stopping, which ends the calls that wait for events once it is
-// closed.
+// X-Forwarded-For is believed: of nobody when empty, Stopping, which ends the calls that wait for events once it is
+// closed, and Meter and Tracer, without which nothing is measured or traced.
 type Config struct {
 	Pool              *pgxpool.Pool
 	Temporal          client.Client
@@ -55,6 +57,8 @@ type Config struct {
 	Stopping          <-chan struct{}
 	Logger            *slog.Logger
 	Version           string
+	Meter             metric.Meter
+	Tracer            trace.Tracer
 }
 
 type server struct {
@@ -66,6 +70,7 @@ type server struct {
 	waiting *waiting
 	openAPI []byte
 	docs    *docsPage
+	metrics *requestMetrics
 }
 
 // New returns the API's handler.
@@ -99,15 +104,16 @@ func New(cfg Config) (http.Handler, error) {
 	if err := router.SetTrustedProxies(proxies); err != nil {
 		return nil, err
 	}
-	router.Use(s.identify, s.recover)
+	router.Use(s.measure, s.identify, s.recover)
 	router.NoRoute(s.authenticate, func(c *gin.Context) { fail(c, s.log, errNotFound) })
 	router.NoMethod(func(c *gin.Context) {
 		fail(c, s.log, &Error{code: wrongMethod, Detail: "Allowed here: " + c.Writer.Header().Get("Allow") + "."})
 	})
 	RegisterHandlersWithOptions(router, s, GinServerOptions{
-		Middlewares:  []MiddlewareFunc{s.authenticate},
+		Middlewares:  []MiddlewareFunc{s.authenticate, s.trace},
 		ErrorHandler: func(c *gin.Context, _ error, _ int) { fail(c, s.log, errNotFound) }, // of a path parameter
 	})
+	s.metrics = newRequestMetrics(cfg.Meter, router.Routes())
 	return headAsGet(router), nil
 }
 

@@ -117,11 +117,11 @@ func fail(c *gin.Context, log *slog.Logger, err error) {
 	e := asError(err)
 	status := statusOf[e.code]
 	if e.cause != nil {
-		log.Error("request failed", "request", c.Writer.Header().Get(requestIDHeader), "method", c.Request.Method, "route", c.FullPath(), "status", status, "client", c.ClientIP(), "error", e.cause)
+		log.ErrorContext(c, "request failed", "request", c.Writer.Header().Get(requestIDHeader), "method", c.Request.Method, "route", c.FullPath(), "status", status, "client", c.ClientIP(), "error", e.cause)
 	}
 	switch e.code {
 	case unauthorized:
-		log.Info("request without a valid key", "request", c.Writer.Header().Get(requestIDHeader), "method", c.Request.Method, "route", c.FullPath(), "client", c.ClientIP())
+		log.InfoContext(c, "request without a valid key", "request", c.Writer.Header().Get(requestIDHeader), "method", c.Request.Method, "route", c.FullPath(), "client", c.ClientIP())
 		c.Header("WWW-Authenticate", `Bearer realm="mathub-webhooks"`)
 	case unavailable:
 		c.Header("Retry-After", "5")

@@ -21,6 +21,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -63,6 +65,8 @@ type Options struct {
 	// Resolver looks up names. Nil means Go's own resolver with the machine's configuration, not the C library's: that
 	// takes a thread for each lookup, cannot be cut off, and calls a lack of files "no such host".
 	Resolver *net.Resolver
+	// Meter measures the client, see docs/observability.md. Nil measures nothing.
+	Meter metric.Meter
 }
 
 // Client makes deliveries. It is safe for concurrent use; make one and keep it, it pools connections.
@@ -74,6 +78,7 @@ type Client struct {
 	fresh     *http.Transport // makes a new connection for every request
 	slots     chan struct{}
 	hosts     hostSlots
+	blocks    *blocks
 }
 
 // New returns a Client.
@@ -103,6 +108,7 @@ func New(o Options) *Client {
 	c.pooled = c.transport(o)
 	c.fresh = c.transport(o)
 	c.fresh.DisableKeepAlives = true
+	c.measured(o.Meter)
 	return c
 }
 
@@ -205,6 +211,7 @@ func (c *Client) Post(ctx context.Context, rawURL string, header http.Header, bo
 		return Response{Error: "invalid url", StartedAt: time.Now()}, nil
 	}
 	if u.Scheme != "https" && (u.Scheme != "http" || !c.allowHTTP) {
+		c.blocks.add(ctx, byScheme)
 		return Response{Error: "blocked: https only", StartedAt: time.Now()}, nil
 	}
 	u.User, u.Fragment = nil, ""
@@ -226,6 +233,9 @@ func (c *Client) Post(ctx context.Context, rawURL string, header http.Header, bo
 		return Response{}, err
 	}
 	r.StartedAt, r.Duration = started, time.Since(started)
+	if r.Class() == "blocked" {
+		c.blocks.add(ctx, byAddress)
+	}
 	return r, nil
 }
 

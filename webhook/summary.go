@@ -21,6 +21,7 @@ var concerns = map[EventType][]concern{
 	ReviewRequested:     {{"effort", "effortId"}},
 	ReviewSubmitted:     {{"review", "reviewId"}, {"of effort", "effortId"}},
 	Test:                {{"webhook", "webhookId"}},
+	Disabled:            {{"webhook", "webhookId"}},
 }
 
 // maxNameBytes is how much of a thing's id a summary shows: a UUID and a prefix. With it, a summary stays far under the

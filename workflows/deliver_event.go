@@ -59,7 +59,7 @@ func DeliverEvent(ctx workflow.Context, input converter.RawValue) (Summary, erro
 	workflow.SetCurrentDetails(ctx, about.summary)
 	var audience activities.Audience
 	// A reset run is the same run to the event: what it has delivered is not sent again.
-	accept := activities.AcceptInput{Event: event, RunID: info.OriginalRunID}
+	accept := activities.AcceptInput{Event: event, RunID: info.OriginalRunID, At: info.WorkflowStartTime}
 	err = workflow.ExecuteLocalActivity(persistently(ctx, "accept the event, look up its webhooks"), act.AcceptEvent, accept).Get(ctx, &audience)
 	if err != nil {
 		return Summary{}, err

@@ -8,7 +8,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/contrib/opentelemetry"
+	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
@@ -25,20 +28,26 @@ var released = map[string]any{
 var firstIn = map[string]string{"RemoveExpired": "0.2", "NotifyDisabled": "0.2"}
 
 // TestRecordedHistoriesReplay: workflows that a released version began go on under this one. The histories were
-// recorded on a real server: go test ./worker -record NAME.
+// recorded on a real server: go test ./worker -record NAME. They replay with tracing, too, which was off when they were.
 func TestRecordedHistoriesReplay(t *testing.T) {
 	files, err := filepath.Glob("testdata/*/*.json")
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
+	tracing, err := opentelemetry.NewTracingInterceptor(opentelemetry.TracerOptions{Tracer: sdktrace.NewTracerProvider().Tracer("test")})
+	require.NoError(t, err)
 	for _, file := range files {
 		t.Run(file, func(t *testing.T) {
 			require.NoError(t, replay(file, released))
+			require.NoError(t, replay(file, released, tracing))
 		})
 	}
 }
 
-func replay(file string, registered map[string]any) error {
-	replayer := worker.NewWorkflowReplayer()
+func replay(file string, registered map[string]any, interceptors ...interceptor.WorkerInterceptor) error {
+	replayer, err := worker.NewWorkflowReplayerWithOptions(worker.WorkflowReplayerOptions{Interceptors: interceptors})
+	if err != nil {
+		return err
+	}
 	for name, run := range registered {
 		replayer.RegisterWorkflowWithOptions(run, workflow.RegisterOptions{Name: name})
 	}

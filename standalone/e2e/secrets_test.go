@@ -38,7 +38,8 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 	port, err := freeport.Find()
 	require.NoError(t, err)
 	admin := fmt.Sprintf("127.0.0.1:%d", port)
-	appEnv := map[string]string{}
+	collector := newCollector(t)
+	appEnv := map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": collector.URL}
 	stack := e2e.Start(t, e2e.Options{
 		Env:  map[string]string{"MATHUB_LOG_LEVEL": "debug", "MATHUB_RETRY_SCHEDULE": "1s,1s", "MATHUB_ADMIN_ADDR": admin},
 		Apps: []e2e.App{{Args: []string{"serve"}, Env: appEnv}},
@@ -145,12 +146,14 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 	require.NoError(t, err)
 	secrets = append(secrets, string(raw))
 
+	stack.Apps[0].Stop(t) // sends the last spans
+	stack.Apps[0].Start(t)
 	kept := dump(t, stack)
 	histories := histories(t, stack)
 	logs := readAll(t, stack.Apps[0].LogPath())
 	for name, content := range map[string][]byte{
 		"goroutines": fetch(t, "http://"+admin+"/debug/pprof/goroutine?debug=2"), "command line": fetch(t, "http://"+admin+"/debug/pprof/cmdline"),
-		"answers": answers.Bytes(), "logs": logs, "histories": histories,
+		"traces": collector.received(), "metrics": fetch(t, "http://"+admin+"/metrics"), "answers": answers.Bytes(), "logs": logs, "histories": histories,
 	} {
 		kept[name] = content
 	}
@@ -160,6 +163,9 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 	require.True(t, found(kept["temporal.history_node"], event.ID), "histories in Temporal's database")
 	require.True(t, found(histories, "known-data"))
 	require.True(t, found(logs, failing.ID))
+	require.True(t, found(kept["traces"], "RunActivity:Deliver"))
+	require.True(t, found(kept["traces"], failing.ID))
+	require.True(t, found(histories, "traceparent"))
 	require.True(t, found(kept["mathub.webhooks"], urlToken), "the URL itself is kept, in one place")
 	for name, content := range kept {
 		for _, secret := range secrets {

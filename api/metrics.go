@@ -1,0 +1,78 @@
+package api
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/mathub/webhooks/telemetry/measure"
+)
+
+// requestMetrics measure requests by route template, never by path, which holds ids; what leads nowhere is one route.
+type requestMetrics struct {
+	count    metric.Int64Counter
+	duration metric.Float64Histogram
+	routes   map[routeKey]routeOptions
+	nowhere  routeOptions
+}
+
+type routeKey struct{ method, route string }
+
+type routeOptions struct {
+	counts   [6][]metric.AddOption // by status class: 2 for 2xx; 0 for requests that their sender gave up
+	duration []metric.RecordOption
+}
+
+// newRequestMetrics returns nil where m is nil.
+func newRequestMetrics(m metric.Meter, routes gin.RoutesInfo) *requestMetrics {
+	if m == nil {
+		return nil
+	}
+	x := &requestMetrics{
+		count:    measure.Counter(m, "mathub_api_requests", "API requests, by method, route and class of status; cancelled: the client went away first."),
+		duration: measure.Seconds(m, "mathub_api_request_duration", "How long API requests took, by method and route.", .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30),
+		routes:   make(map[routeKey]routeOptions, len(routes)),
+		nowhere:  optionsOf("other", "none"),
+	}
+	for _, r := range routes {
+		x.routes[routeKey{r.Method, r.Path}] = optionsOf(r.Method, r.Path)
+	}
+	return x
+}
+
+func optionsOf(method, route string) (o routeOptions) {
+	labels := []attribute.KeyValue{attribute.String("method", method), attribute.String("route", route)}
+	for class := range o.counts {
+		status := "cancelled"
+		if class > 0 {
+			status = strconv.Itoa(class) + "xx"
+		}
+		o.counts[class] = []metric.AddOption{measure.With(append(labels[:2:2], attribute.String("status", status))...)}
+	}
+	o.duration = []metric.RecordOption{measure.With(labels...)}
+	return o
+}
+
+// measure counts the request when it has been answered, and ends the span that trace began.
+func (s *server) measure(c *gin.Context) {
+	began := time.Now()
+	c.Next()
+	status := c.Writer.Status()
+	if !c.Writer.Written() && c.Request.Context().Err() != nil {
+		status = 0
+	}
+	endSpan(c, status)
+	x := s.metrics
+	if x == nil {
+		return
+	}
+	o, ok := x.routes[routeKey{c.Request.Method, c.FullPath()}]
+	if !ok {
+		o = x.nowhere
+	}
+	x.count.Add(c, 1, o.counts[min(status/100, 5)]...)
+	x.duration.Record(c, time.Since(began).Seconds(), o.duration...)
+}

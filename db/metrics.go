@@ -1,0 +1,34 @@
+package db
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/mathub/webhooks/telemetry/measure"
+)
+
+// Measure measures the pool on m, for as long as the process runs. A nil m measures nothing.
+func Measure(m metric.Meter, pool *pgxpool.Pool) {
+	if m == nil {
+		return
+	}
+	connections := measure.Gauge(m, "mathub_db_connections", "Connections to Postgres, by state: acquired (in use), idle or constructing.")
+	limit := measure.Gauge(m, "mathub_db_connections_limit", "How many connections the process may have.")
+	acquired := measure.CounterRead(m, "mathub_db_acquires", "How often a connection was taken from the pool.")
+	waits := measure.CounterRead(m, "mathub_db_acquire_waits", "How often one had to be waited for, as none was idle.")
+	waited := measure.SecondsRead(m, "mathub_db_acquire_wait", "How long connections were waited for, in all.")
+	inUse, idle, opening := measure.With(attribute.String("state", "acquired")), measure.With(attribute.String("state", "idle")), measure.With(attribute.String("state", "constructing"))
+	measure.Observe(m, func(_ context.Context, o metric.Observer) {
+		s := pool.Stat()
+		o.ObserveInt64(connections, int64(s.AcquiredConns()), inUse)
+		o.ObserveInt64(connections, int64(s.IdleConns()), idle)
+		o.ObserveInt64(connections, int64(s.ConstructingConns()), opening)
+		o.ObserveInt64(limit, int64(s.MaxConns()))
+		o.ObserveInt64(acquired, s.AcquireCount())
+		o.ObserveInt64(waits, s.EmptyAcquireCount())
+		o.ObserveFloat64(waited, s.EmptyAcquireWaitTime().Seconds())
+	}, connections, limit, acquired, waits, waited)
+}

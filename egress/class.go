@@ -1,0 +1,42 @@
+package egress
+
+import "strings"
+
+// Classes are all that Response.Class can answer of a failure: few, as metrics are kept for each.
+var Classes = []string{"blocked", "connection", "dns", "http_3xx", "http_4xx", "http_429", "http_5xx", "http_other", "other", "response", "timeout", "tls"}
+
+var classOf = map[string]string{
+	"timeout": "timeout", "connection refused": "connection", "connection reset": "connection", "connection closed": "connection",
+	"host unreachable": "connection", "network unreachable": "connection",
+	"response headers too large": "response", "invalid response": "response",
+}
+
+// Class is the kind of failure, for counting: one of Classes, or "" on success.
+func (r Response) Class() string {
+	kind, _, _ := strings.Cut(r.Error, ":")
+	switch {
+	case r.Error == "":
+		return ""
+	case strings.HasPrefix(r.Error, "HTTP "):
+		return statusClass(r.StatusCode)
+	case kind == "blocked", kind == "dns", kind == "tls":
+		return kind
+	case classOf[r.Error] != "":
+		return classOf[r.Error]
+	}
+	return "other"
+}
+
+func statusClass(code int) string {
+	switch {
+	case code == 429:
+		return "http_429"
+	case code >= 300 && code < 400:
+		return "http_3xx"
+	case code >= 400 && code < 500:
+		return "http_4xx"
+	case code >= 500 && code < 600:
+		return "http_5xx"
+	}
+	return "http_other"
+}

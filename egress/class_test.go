@@ -1,0 +1,26 @@
+package egress
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestEveryFailureHasAClass: a new text of describe must be given one.
+func TestEveryFailureHasAClass(t *testing.T) {
+	for _, f := range errnoFaults {
+		require.NotEqual(t, "other", Response{Error: f.text}.Class(), f.text)
+	}
+	for text, class := range map[string]string{
+		"": "", "blocked: https only": "blocked", "blocked: address not allowed": "blocked", "dns: timeout": "dns", "tls: certificate expired": "tls",
+		"timeout": "timeout", "connection closed": "connection", "invalid response": "response", "response headers too large": "response",
+		"request failed": "other", "invalid url": "other",
+	} {
+		require.Equal(t, class, Response{Error: text}.Class(), text)
+	}
+	for code, class := range map[int]string{100: "http_other", 302: "http_3xx", 410: "http_4xx", 429: "http_429", 503: "http_5xx", 999: "http_other"} {
+		require.Equal(t, class, Response{StatusCode: code, Error: "HTTP" + " x"}.Class(), code)
+		require.Contains(t, Classes, class)
+	}
+	require.Equal(t, "timeout", Response{StatusCode: 200, Error: "timeout"}.Class(), "its body came too slowly")
+}

@@ -1,0 +1,43 @@
+package egress
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/mathub/webhooks/telemetry/measure"
+)
+
+// blocks counts refusals by the guard; a nil one counts nothing.
+type blocks struct {
+	count           metric.Int64Counter
+	address, scheme metric.MeasurementOption
+}
+
+// measured registers the client's metrics on m.
+func (c *Client) measured(m metric.Meter) {
+	if m == nil {
+		return
+	}
+	c.blocks = &blocks{
+		count:   measure.Counter(m, "mathub_egress_blocked", "Exchanges refused before anything was sent: reason address (not public) or scheme (not https)."),
+		address: measure.With(attribute.String("reason", "address")),
+		scheme:  measure.With(attribute.String("reason", "scheme")),
+	}
+	underWay := measure.Gauge(m, "mathub_egress_exchanges", "HTTP exchanges with receivers under way.")
+	limit := measure.Gauge(m, "mathub_egress_exchanges_limit", "How many exchanges may be under way at once; more wait.")
+	measure.Observe(m, func(_ context.Context, o metric.Observer) {
+		o.ObserveInt64(underWay, int64(len(c.slots)))
+		o.ObserveInt64(limit, int64(cap(c.slots)))
+	}, underWay, limit)
+}
+
+func (b *blocks) add(ctx context.Context, reason func(*blocks) metric.MeasurementOption) {
+	if b != nil {
+		b.count.Add(ctx, 1, reason(b))
+	}
+}
+
+func byAddress(b *blocks) metric.MeasurementOption { return b.address }
+func byScheme(b *blocks) metric.MeasurementOption  { return b.scheme }
