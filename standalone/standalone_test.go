@@ -258,11 +258,14 @@ func TestFirstHour(t *testing.T) {
 	key, token, ui := first.line("Bot key"), first.line("Service token"), first.line("Temporal UI")
 	status, hooks := m.get(t, "/api/bot/v1/webhooks", key)
 	require.Equal(t, http.StatusOK, status, hooks)
-	response, err := http.Get(ui + "/api/v1/namespaces/default/workflows")
-	require.NoError(t, err)
 	var workflows struct{ Executions []json.RawMessage }
-	require.NoError(t, json.NewDecoder(response.Body).Decode(&workflows))
-	require.NoError(t, response.Body.Close())
+	require.Eventually(t, func() bool { // the list is brought up to date in steps
+		response, err := http.Get(ui + "/api/v1/namespaces/default/workflows")
+		require.NoError(t, err)
+		require.NoError(t, json.NewDecoder(response.Body).Decode(&workflows))
+		require.NoError(t, response.Body.Close())
+		return len(workflows.Executions) > 0
+	}, 10*time.Second, 50*time.Millisecond)
 	require.Len(t, workflows.Executions, 1, "the event's, and none of ours")
 	page, err := http.Get(ui)
 	require.NoError(t, err)
