@@ -13,9 +13,10 @@ import (
 const spanContextKey = "span"
 
 // trace begins the span of a request that has been let in. Only Mathub's backend can make it part of its own trace, by a
-// traceparent header (W3C Trace Context): a stranger could have every call recorded, or mix up others' traces.
+// traceparent header (W3C Trace Context): a stranger could have every call recorded, or mix up others' traces. Health
+// checks and pages have none: they would be nearly all that is collected.
 func (s *server) trace(c *gin.Context) {
-	if s.cfg.Tracer == nil {
+	if s.cfg.Tracer == nil || !strings.HasPrefix(c.Request.URL.Path, "/api/") {
 		return
 	}
 	ctx := c.Request.Context()
