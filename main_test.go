@@ -1,9 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"io"
+	"log/slog"
 	"net"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,4 +74,38 @@ func TestNothingStartsWithoutTheSchema(t *testing.T) {
 	addr := "127.0.0.1:0"
 	err = run(ctx, common, &apiFlags{Addr: addr, MaxWebhooksPerBot: 1}, nil)
 	require.ErrorContains(t, err, "schema")
+}
+
+// TestARequestThatNeverEndsDoesNotMakeStoppingFail: any stranger can begin one.
+func TestARequestThatNeverEndsDoesNotMakeStoppingFail(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	lines, log := io.Pipe()
+	stopped := make(chan error, 1)
+	go func() {
+		stopped <- listen(ctx, slog.New(slog.NewTextHandler(log, nil)), "127.0.0.1:0", http.NotFoundHandler())
+		_ = log.Close() // a pipe's does not fail
+	}()
+	reader := bufio.NewReader(lines)
+	line, err := reader.ReadString('\n')
+	require.NoError(t, err)
+	_, addr, found := strings.Cut(strings.TrimSpace(line), "addr=")
+	require.True(t, found, line)
+	for _, request := range []string{"GET / HTTP/1.1\r\nHost: ", "GET / HTTP/1.1\r\nHost: h\r\n\r\n"} {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr)
+		require.NoError(t, err)
+		defer func() { require.NoError(t, conn.Close()) }()
+		_, err = io.WriteString(conn, request)
+		require.NoError(t, err)
+		if strings.HasSuffix(request, "\r\n\r\n") { // answered, so the connection before has been taken too
+			_, err = bufio.NewReader(conn).ReadString('\n')
+			require.NoError(t, err)
+		}
+	}
+	stop()
+	rest, err := io.ReadAll(reader)
+	require.NoError(t, err)
+	require.Contains(t, string(rest), "cut off")
+	require.NoError(t, <-stopped)
 }

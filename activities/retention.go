@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"time"
 
+	"go.temporal.io/sdk/temporal"
+
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/webhook"
 )
 
 const (
@@ -19,6 +22,9 @@ const (
 	// connection.
 	removalRest = 5 * time.Millisecond
 )
+
+// RetentionError is the type of the error with which a removal is refused that would remove what is needed.
+const RetentionError = "Retention"
 
 // Expired is a place among the events, in the order of their acceptance.
 type Expired struct {
@@ -42,8 +48,13 @@ type Removal struct {
 
 // RemoveExpired removes events with all their deliveries, oldest first, for about two seconds. An event is kept while any
 // of its deliveries is: the history shows what was sent. It takes no lock that a delivery needs, waits for none, and
-// leaves for the next time what others are removing.
+// leaves for the next time what others are removing. A time so late that events would go which are still attempted, as
+// one given by hand may be, is refused for good.
 func (a *Activities) RemoveExpired(ctx context.Context, in RemovalInput) (Removal, error) {
+	if longest := a.cfg.Schedule.Longest(); time.Since(in.Before) < longest {
+		message := fmt.Sprintf("events accepted before %s may still be attempted: the retry schedule takes up to %v", webhook.FormatTime(in.Before), longest)
+		return Removal{}, temporal.NewNonRetryableApplicationError(message, RetentionError, nil)
+	}
 	done := Removal{After: in.After}
 	for until := time.Now().Add(removalStint); time.Now().Before(until); {
 		page, err := a.queries.ListExpired(ctx, a.cfg.Pool, db.ListExpiredParams{

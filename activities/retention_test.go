@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/temporal"
 
 	"github.com/mathub/webhooks/webhook"
 )
@@ -141,4 +142,23 @@ func TestAnEventOverAgeIsSentOnRequestOnly(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, c.want, got, c.event)
 	}
+}
+
+// TestWhatMayStillBeAttemptedIsNotRemoved, whoever asks for it: a RemoveExpired started by hand knows no retry schedule.
+func TestWhatMayStillBeAttemptedIsNotRemoved(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	longest := r.cfg.Schedule.Longest()
+	execute(t, r.pool, "INSERT INTO events (id, type, payload, run_id, accepted_at) VALUES ('waits', 'post.created', '{}', 'r', now() - interval '30 hours')")
+	for _, before := range []time.Time{time.Now().Add(-longest + time.Minute), time.Now(), time.Now().Add(24 * time.Hour)} {
+		_, err := r.RemoveExpired(t.Context(), RemovalInput{Before: before})
+		var refused *temporal.ApplicationError
+		require.ErrorAs(t, err, &refused)
+		require.True(t, refused.NonRetryable())
+		require.Equal(t, RetentionError, refused.Type())
+	}
+	require.Zero(t, r.remove(t, time.Now().Add(-longest-time.Minute)).Events)
+	var kept int
+	require.NoError(t, r.pool.QueryRow(t.Context(), "SELECT count(*) FROM events WHERE id = 'waits'").Scan(&kept))
+	require.Equal(t, 1, kept)
 }

@@ -103,16 +103,25 @@ func TestTheReferenceLoadsNothing(t *testing.T) {
 		require.Contains(t, page, name)
 	}
 
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.url+"/docs", http.NoBody)
-	require.NoError(t, err)
-	req.Header.Set("Accept-Encoding", "gzip")
-	resp, err := http.DefaultTransport.RoundTrip(req)
-	require.NoError(t, err)
-	defer func() { require.NoError(t, resp.Body.Close()) }()
-	require.Equal(t, "gzip", resp.Header.Get("Content-Encoding"))
-	unpacked, err := gzip.NewReader(resp.Body)
-	require.NoError(t, err)
-	whole, err := io.ReadAll(unpacked)
-	require.NoError(t, err)
-	require.Equal(t, page, string(whole))
+	get := func(accept string) *http.Response {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.url+"/docs", http.NoBody)
+		require.NoError(t, err)
+		req.Header.Set("Accept-Encoding", accept)
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, resp.Body.Close()) })
+		return resp
+	}
+	for _, accept := range []string{"gzip", "br, GZIP;q=0.5", "identity;q=1, gzip; q=1"} {
+		resp := get(accept)
+		require.Equal(t, "gzip", resp.Header.Get("Content-Encoding"), accept)
+		unpacked, err := gzip.NewReader(resp.Body)
+		require.NoError(t, err)
+		whole, err := io.ReadAll(unpacked)
+		require.NoError(t, err)
+		require.Equal(t, page, string(whole))
+	}
+	for _, accept := range []string{"gzip;q=0", "br, gzip; q=0.0", "identity", "x-not-gzip", "gzip;q=much"} {
+		require.Empty(t, get(accept).Header.Get("Content-Encoding"), accept)
+	}
 }

@@ -46,7 +46,11 @@ func (n *NotifyChange) check(m *members) {
 		m.checkAs("notifyUrl", err)
 		n.URL = &url
 	}
-	if n.Secret != nil {
+	switch {
+	case n.Secret == nil:
+	case *n.Secret == "": // unlike a webhook's, it cannot be removed: notices are always signed
+		m.fault("notifySecret", "must not be empty; leave it out instead")
+	default:
 		m.checkAs("notifySecret", webhook.ValidateSecret(*n.Secret))
 		if n.SetURL && n.URL == nil {
 			m.fault("notifySecret", "must come without a notifyUrl of null, which removes it")

@@ -64,6 +64,7 @@ func TestWhereOwnersAreToldIsSetByTheService(t *testing.T) {
 	var gone bool
 	require.NoError(t, a.pool.QueryRow(t.Context(), "SELECT notify_secret IS NULL FROM bots WHERE id = 'euler'").Scan(&gone))
 	require.True(t, gone)
+	require.NotContains(t, string(a.do("PATCH", bots+"/euler", serviceToken, `{"notifySecret":""}`).body), "null removes it", "null is refused")
 	got := a.do("PATCH", bots+"/euler", serviceToken, `{"notifySecret":"x"}`)
 	require.Equal(t, []string{"notifySecret"}, got.fields(t), "there is nothing to sign")
 

@@ -14,6 +14,8 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf16"
 
 	"github.com/google/uuid"
 
@@ -170,12 +172,28 @@ func (s *session) handle(ctx context.Context, e polledEvent) {
 	}
 	switch {
 	case result == nil:
-		fmt.Printf("          %s\n", e.Data)
+		fmt.Printf("          %s\n", visible(e.Data))
 	case result.Error != "":
 		fmt.Printf("          failed: %s (%d ms)\n", result.Error, result.DurationMS)
 	default:
 		fmt.Printf("          %d %s (%d ms)\n", result.Status, http.StatusText(result.Status), result.DurationMS)
 	}
+}
+
+// visible is JSON as a terminal can show it. What strangers wrote may hold characters that command a terminal (U+009B
+// begins an escape sequence as ESC [ does) or turn the direction of the text: they are written as JSON's escapes.
+func visible(data json.RawMessage) string {
+	var b strings.Builder
+	for _, r := range string(data) {
+		if r < unicode.MaxASCII || unicode.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&b, `\u%04x`, unit)
+		}
+	}
+	return b.String()
 }
 
 // line prints the event, its data to the digit, and what became of it.

@@ -32,9 +32,6 @@ const (
 	removalSteps = 100
 )
 
-// RetentionError is the type of the error with which RemoveExpired refuses a retention that would remove what is needed.
-const RetentionError = "Retention"
-
 // RemovalInput is a removal to run, or, with Before, to go on with.
 type RemovalInput struct {
 	Retention webhook.Retention  `json:"retention"`
@@ -52,10 +49,11 @@ type Removed struct {
 // RemoveExpired removes events over the retention's age, with their deliveries, step by step.
 func RemoveExpired(ctx workflow.Context, in RemovalInput) (Removed, error) {
 	if in.Retention < webhook.MinRetention { // an empty input, as of a start by hand, must not mean all
-		return Removed{}, temporal.NewNonRetryableApplicationError(fmt.Sprintf("the retention, %v, must be at least %v", in.Retention, webhook.MinRetention), RetentionError, nil)
+		return Removed{}, temporal.NewNonRetryableApplicationError(fmt.Sprintf("the retention, %v, must be at least %v", in.Retention, webhook.MinRetention), activities.RetentionError, nil)
 	}
-	if in.Before.IsZero() {
-		in.Before = in.Retention.Since(workflow.Now(ctx)).Add(-removalGrace).UTC()
+	// Nor must a time that was mistyped in such a start. What an earlier run goes on with is before this anyway.
+	if latest := in.Retention.Since(workflow.Now(ctx)).Add(-removalGrace).UTC(); in.Before.IsZero() || in.Before.After(latest) {
+		in.Before = latest
 	}
 	for range removalSteps {
 		var step activities.Removal

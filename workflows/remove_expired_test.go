@@ -53,6 +53,22 @@ func TestARemovalByHandWithoutARetentionRemovesNothing(t *testing.T) {
 	env.ExecuteWorkflow(RemoveExpired, RemovalInput{})
 	var fault *temporal.ApplicationError
 	require.ErrorAs(t, env.GetWorkflowError(), &fault)
-	require.Equal(t, RetentionError, fault.Type())
+	require.Equal(t, activities.RetentionError, fault.Type())
 	require.True(t, fault.NonRetryable())
+}
+
+// TestATimeGivenByHandRemovesNothingYoungerThanTheRetention: neither a slip of the year nor a clock that is ahead.
+func TestATimeGivenByHandRemovesNothingYoungerThanTheRetention(t *testing.T) {
+	for _, given := range []time.Duration{-29 * 24 * time.Hour, 0, 100 * 365 * 24 * time.Hour} {
+		env := newEnv(t)
+		start := time.Date(2026, 3, 20, 10, 0, 0, 0, time.UTC)
+		env.SetStartTime(start)
+		latest := start.Add(-30*24*time.Hour - time.Hour)
+		env.OnActivity(act.RemoveExpired, mock.Anything, activities.RemovalInput{Before: latest}).Return(activities.Removal{Done: true}, nil).Once()
+		env.ExecuteWorkflow(RemoveExpired, RemovalInput{Retention: webhook.DefaultRetention, Before: start.Add(given)})
+		require.NoError(t, env.GetWorkflowError())
+		var removed Removed
+		require.NoError(t, env.GetWorkflowResult(&removed))
+		require.Equal(t, latest, removed.Before)
+	}
 }

@@ -18,7 +18,10 @@ CREATE TABLE event_log (
     -- The greatest position of an event that is no longer kept: who has read less has missed something.
     removed  bigint  NOT NULL DEFAULT 0
 );
-INSERT INTO event_log DEFAULT VALUES;
+-- Positions begin at the time in microseconds. Taken back and made again, or made in another database, a log begins beyond
+-- all that was ever given, so that a cursor of before is known to be of no use, rather than skip what it does not know of.
+INSERT INTO event_log (last, removed)
+SELECT now_us, now_us FROM (SELECT (extract(epoch FROM now()) * 1000000)::bigint AS now_us) AS t;
 
 -- An event that is removed before it has a position uses one up all the same: it came after all that was read.
 -- +goose StatementBegin
