@@ -109,6 +109,9 @@ func openPage(t *testing.T, stack *e2e.Stack) *page {
 	p.terminal.env = append(p.terminal.env,
 		"API="+api.URL, "KEY="+p.bot.Key, "TOKEN="+api.ServiceToken, "WEBHOOK="+hook.ID,
 		"W="+api.URL+"/api/bot/v1/webhooks", "A=Authorization: Bearer "+p.bot.Key, "J=Content-Type: application/json")
+	for _, name := range []string{"MATHUB_DATABASE_URL", "MATHUB_KEYSET", "MATHUB_EGRESS_ALLOW", "MATHUB_EGRESS_ALLOW_HTTP"} { // for "bot set"
+		p.terminal.env = append(p.terminal.env, name+"="+stack.Env(name))
+	}
 	port, err := freeport.Find()
 	require.NoError(t, err)
 	p.replaced = strings.NewReplacer(
