@@ -94,7 +94,7 @@ func TestEveryPageIsInTheIndex(t *testing.T) {
 
 func read(t *testing.T, path string) string {
 	t.Helper()
-	raw, err := os.ReadFile(path) //nolint:gosec // a page of the repository
+	raw, err := os.ReadFile(path)
 	require.NoError(t, err)
 	return string(raw)
 }
