@@ -55,12 +55,12 @@ bench: build ## Measure the product beside its yardsticks, for half an hour, and
 profile: build ## Show where processor time goes while events come in; keeps the profiles in bin/profiles
 	cd standalone && MATHUB_BENCH=1 $(GO) test -count=1 -timeout 10m -v -run TestProfile ./bench -profiles $(CURDIR)/bin/profiles
 
-generate: ## Make the generated code again: SQL queries, API server
+generate: ## Make the generated code again: SQL queries, API server, docs of events
 	$(TOOL) sqlc generate
 	$(GO) generate ./...
 
 check-generated: generate ## Prove that the generated code is current
-	@git diff --exit-code -- db api && test -z "$$(git status --porcelain -- db api)" || { echo "generated code is out of date: run make generate and commit it"; exit 1; }
+	@git diff --exit-code -- db api docs/events.md && test -z "$$(git status --porcelain -- db api docs/events.md)" || { echo "generated code is out of date: run make generate and commit it"; exit 1; }
 
 lint: ## Run the linters on both modules
 	$(TOOL) golangci-lint run --allow-parallel-runners ./...

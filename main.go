@@ -59,12 +59,17 @@ func main() {
 	parser := kong.Parse(&c,
 		kong.Name("mathub-webhooks"),
 		kong.Description("The webhook delivery service of Mathub. Every flag can be set by the environment variable named beside it."),
-		kong.Vars{"version": buildVersion(), "schedule": webhook.DefaultSchedule.String(), "retention": webhook.DefaultRetention.String(), "most": fmt.Sprint(webhook.MaxWebhooksPerBot)},
+		flagDefaults(),
 		kong.UsageOnError(),
 		kong.Exit(cli.Exit),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 	)
 	parser.FatalIfErrorf(parser.Run())
+}
+
+// flagDefaults are what the flags' tags refer to.
+func flagDefaults() kong.Vars {
+	return kong.Vars{"version": buildVersion(), "schedule": webhook.DefaultSchedule.String(), "retention": webhook.DefaultRetention.String(), "most": fmt.Sprint(webhook.MaxWebhooksPerBot)}
 }
 
 func buildVersion() string {

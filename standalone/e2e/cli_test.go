@@ -1,12 +1,10 @@
 package e2e_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -107,13 +105,11 @@ func (tm *terminal) start(t *testing.T, name string, args ...string) (stdout, st
 	return stdout, stderr, stop
 }
 
-// TestCommandLine is what bot developers do on the command line, and what its docs say they can.
+// TestCommandLine is what bot developers do on the command line. The commands of its docs run in TestDocs.
 func TestCommandLine(t *testing.T) {
 	stack := e2e.Start(t, e2e.Options{})
 	for name, run := range map[string]func(t *testing.T, stack *e2e.Stack){
 		"exit codes":          exitCodes,
-		"the docs' commands":  docsCommands,
-		"the docs' loops":     docsLoops,
 		"delivery that fails": failedDeliveries,
 	} {
 		t.Run(name, func(t *testing.T) { run(t, stack) })
@@ -214,63 +210,4 @@ func failedDeliveries(t *testing.T, stack *e2e.Stack) {
 	require.Len(t, list, 1)
 	_, _, code = tm.run(t, "webhooks", "redeliver", hook.ID, list[0].ID)
 	require.Equal(t, 1, code)
-}
-
-// blocks are the code blocks of a language in one of the docs.
-func blocks(t *testing.T, file, language string) (found []string) {
-	t.Helper()
-	raw, err := os.ReadFile("../../docs/" + file)
-	require.NoError(t, err)
-	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(string(raw), -1) {
-		found = append(found, m[1])
-	}
-	require.NotEmpty(t, found)
-	return found
-}
-
-func docsCommands(t *testing.T, stack *e2e.Stack) {
-	receiver := e2e.NewReceiver(t)
-	bot := stack.API().CreateBot(t, "docs")
-	tm := openTerminal(t, stack, bot)
-	ran := 0
-	for _, block := range blocks(t, "cli.md", "sh") {
-		block = strings.ReplaceAll(block, "http://localhost:3000/hook", receiver.URL("/hook"))
-		if strings.Contains(block, " listen ") {
-			_, stderr, stop := tm.start(t, "mathub-webhooks", strings.Fields(block)[1:]...)
-			stderr.await(t, "Ready")
-			t.Cleanup(func() { stop() })
-			continue
-		}
-		out, err := tm.command(t.Context(), "bash", "-euxo", "pipefail", "-c", block).CombinedOutput()
-		require.NoError(t, err, "%s", out)
-		ran += len(strings.Split(strings.TrimSpace(block), "\n"))
-	}
-	require.GreaterOrEqual(t, ran, 14)
-	receiver.Await(t, "/hook", 5) // three forwarded, a test, its redelivery
-	require.Empty(t, bot.Webhooks(t))
-}
-
-func docsLoops(t *testing.T, stack *e2e.Stack) {
-	bot := stack.API().CreateBot(t, "loops")
-	tm := openTerminal(t, stack, bot)
-	for program, args := range map[string][]string{
-		"python3": {"-c", blocks(t, "polling.md", "python")[0]},
-		"node":    {"--input-type=module", "-e", blocks(t, "polling.md", "js")[0]},
-	} {
-		stdout, stderr, _ := tm.start(t, program, args...)
-		deadline := time.Now().Add(30 * time.Second)
-		var found string
-		for n := 0; found == "" && time.Now().Before(deadline); n++ { // it begins with what comes after it
-			bot.Emit(t, e2e.Event{Type: post, ID: fmt.Sprintf("%s-%d", program, n), Data: json.RawMessage(`{"postId":"p1"}`)})
-			time.Sleep(500 * time.Millisecond)
-			lines := bufio.NewScanner(strings.NewReader(stdout.String()))
-			for lines.Scan() {
-				if strings.Contains(lines.Text(), program) {
-					found = lines.Text()
-				}
-			}
-		}
-		require.Contains(t, found, post, "%s: %s", program, stderr)
-		require.Contains(t, found, "p1")
-	}
 }

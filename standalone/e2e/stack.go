@@ -182,6 +182,9 @@ func (s *Stack) Temporal(t testing.TB) client.Client {
 // SetEnv sets a variable for the commands and the apps that are started from now on.
 func (s *Stack) SetEnv(name, value string) { s.env[name] = value }
 
+// Env is a variable of the commands and the apps, empty when it is not set.
+func (s *Stack) Env(name string) string { return s.env[name] }
+
 // API is a client of the first app that serves the API.
 func (s *Stack) API() *API {
 	for _, app := range s.Apps {
