@@ -21,12 +21,23 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	yamlstream "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
 	"github.com/mathub/webhooks/standalone/e2e"
 )
 
 const manifests = "../../deploy/kubernetes"
+
+// unmarshalStrict minds the case of fields too, as Kubernetes does and sigs.k8s.io/yaml's function of that name does not.
+func unmarshalStrict(document []byte, into any) error {
+	converted, err := yaml.YAMLToJSONStrict(document)
+	if err != nil {
+		return err
+	}
+	strict, err := json.UnmarshalStrict(converted, into)
+	return errors.Join(append(strict, err)...)
+}
 
 // decode reads one manifest into Kubernetes's own type, and refuses unknown and doubled fields.
 func decode(document []byte) (any, error) {
@@ -48,7 +59,7 @@ func decode(document []byte) (any, error) {
 	if !ok {
 		return nil, errors.New("an unknown kind: " + kind.APIVersion + "/" + kind.Kind)
 	}
-	return object, yaml.UnmarshalStrict(document, object)
+	return object, unmarshalStrict(document, object)
 }
 
 func readManifests(t *testing.T, name string) (objects []any) {
@@ -74,7 +85,8 @@ func kustomization(t *testing.T) (objects []any) {
 	raw, err := os.ReadFile(filepath.Join(manifests, "kustomization.yaml"))
 	require.NoError(t, err)
 	var file struct {
-		metav1.TypeMeta
+		metav1.TypeMeta `json:",inline"`
+
 		Namespace string   `json:"namespace"`
 		Resources []string `json:"resources"`
 		Images    []struct {
@@ -83,7 +95,7 @@ func kustomization(t *testing.T) (objects []any) {
 			NewTag  string `json:"newTag"`
 		} `json:"images"`
 	}
-	require.NoError(t, yaml.UnmarshalStrict(raw, &file))
+	require.NoError(t, unmarshalStrict(raw, &file))
 	require.NotEqual(t, "latest", file.Images[0].NewTag)
 	for _, name := range file.Resources {
 		objects = append(objects, readManifests(t, name)...)
