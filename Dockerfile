@@ -1,4 +1,4 @@
-FROM golang:1.26 AS build
+FROM golang:1.26.8-bookworm AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
@@ -9,4 +9,5 @@ RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}"
 FROM gcr.io/distroless/static-debian12:nonroot
 COPY --from=build /mathub-webhooks /mathub-webhooks
 ENTRYPOINT ["/mathub-webhooks"]
+USER nonroot:nonroot
 CMD ["serve"]

@@ -1,0 +1,264 @@
+// Package deploy_test holds the files with which the product is deployed against the product.
+package deploy_test
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"maps"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/compose-spec/compose-go/v2/loader"
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/freeport"
+	"github.com/mathub/webhooks/standalone/servers"
+	"github.com/mathub/webhooks/standalone/supervise"
+)
+
+const composePath = "../../docker-compose.yml"
+
+func TestMain(m *testing.M) { e2e.Main(m) }
+
+// loadCompose reads the file as Docker Compose does, and holds it against the Compose specification's schema.
+func loadCompose(ctx context.Context, content []byte, env map[string]string) (*types.Project, error) {
+	return loader.LoadWithContext(ctx, types.ConfigDetails{
+		WorkingDir:  filepath.Dir(composePath),
+		ConfigFiles: []types.ConfigFile{{Filename: composePath, Content: content}},
+		Environment: env,
+	})
+}
+
+func compose(t *testing.T, env map[string]string) *types.Project {
+	t.Helper()
+	content, err := os.ReadFile(composePath)
+	require.NoError(t, err)
+	project, err := loadCompose(t.Context(), content, env)
+	require.NoError(t, err)
+	return project
+}
+
+// TestComposeFileKeepsToItsSpecification also shows that the check refuses what does not.
+func TestComposeFileKeepsToItsSpecification(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile(composePath)
+	require.NoError(t, err)
+	misspelt := strings.Replace(string(content), "healthcheck:", "healthchek:", 1)
+	require.NotEqual(t, string(content), misspelt)
+	_, err = loadCompose(t.Context(), []byte(misspelt), nil)
+	require.ErrorContains(t, err, "healthchek")
+
+	project := compose(t, nil)
+	for name, service := range project.Services {
+		if service.Build == nil {
+			require.Regexp(t, `:\d+\.\d+(\.\d+)?$`, service.Image, "%s: an image without a version changes by itself", name)
+		}
+		for _, port := range service.Ports {
+			require.Equal(t, "127.0.0.1", port.HostIP, "%s: Docker opens a published port in the firewall too", name)
+			require.NotEqual(t, uint32(6060), port.Target, "%s: profiles show memory", name)
+		}
+	}
+}
+
+// TestComposeStartsInOrder: what something stands on is healthy, or has ended well, before it starts.
+func TestComposeStartsInOrder(t *testing.T) {
+	t.Parallel()
+	project := compose(t, nil)
+	for name, service := range project.Services {
+		for on, dependency := range service.DependsOn {
+			switch dependency.Condition {
+			case types.ServiceConditionHealthy:
+				require.NotNil(t, project.Services[on].HealthCheck, "%s waits for the health of %s, which has no check", name, on)
+			case types.ServiceConditionCompletedSuccessfully:
+				require.NotEqual(t, types.RestartPolicyUnlessStopped, project.Services[on].Restart, "%s waits for the end of %s", name, on)
+			default:
+				t.Errorf("%s does not wait until %s works: %s", name, on, dependency.Condition)
+			}
+		}
+	}
+	for _, name := range []string{"api", "worker"} {
+		require.Contains(t, project.Services[name].DependsOn, "migrate")
+		require.Contains(t, project.Services[name].DependsOn, "namespace")
+	}
+}
+
+// TestComposeAndDockerfileAgree: what containers are told to run is what the image has.
+func TestComposeAndDockerfileAgree(t *testing.T) {
+	t.Parallel()
+	raw, err := os.ReadFile("../../Dockerfile")
+	require.NoError(t, err)
+	dockerfile := string(raw)
+	_, final, found := strings.Cut(dockerfile, "\nFROM gcr.io/distroless/static-debian12:nonroot\n")
+	require.True(t, found, "the last stage has neither shell nor root")
+	require.Contains(t, dockerfile, "CGO_ENABLED=0")
+	require.Contains(t, final, "USER nonroot:nonroot\n")
+	_, entrypoint, found := strings.Cut(final, "ENTRYPOINT ")
+	require.True(t, found)
+	var program []string
+	require.NoError(t, json.NewDecoder(strings.NewReader(entrypoint)).Decode(&program))
+	require.Contains(t, final, " "+program[0]+"\n", "the program is copied to where it is started")
+	project := compose(t, nil)
+	for _, name := range []string{"api", "worker"} {
+		require.Equal(t, []string{"CMD", program[0], "healthcheck"}, []string(project.Services[name].HealthCheck.Test)[:3], name)
+	}
+}
+
+// native is a service of the compose file as a process on this machine.
+type native struct {
+	name    string
+	command []string
+	check   []string // arguments of its health check
+	env     map[string]string
+}
+
+// natively takes the service as the file has it, and changes only where things are: the host names of containers become
+// loopback ports, and the ports of containers, of which each has its own, free ones.
+func natively(t *testing.T, service *types.ServiceConfig, started *servers.Servers) native {
+	t.Helper()
+	n := native{name: service.Name, command: service.Command, env: map[string]string{}}
+	if service.HealthCheck != nil {
+		n.check = service.HealthCheck.Test[2:]
+	}
+	for name, value := range service.Environment {
+		require.NotNil(t, value, name)
+		n.env[name] = *value
+	}
+	require.Equal(t, "temporal:7233", n.env["TEMPORAL_ADDRESS"])
+	n.env["TEMPORAL_ADDRESS"] = started.TemporalAddr()
+	database, err := url.Parse(n.env["MATHUB_DATABASE_URL"])
+	require.NoError(t, err)
+	require.Equal(t, "postgres:5432", database.Host)
+	actual, err := url.Parse(started.DatabaseURL(servers.MainDatabase))
+	require.NoError(t, err)
+	require.Equal(t, actual.Path, database.Path, "the database's name")
+	n.env["MATHUB_DATABASE_URL"] = actual.String()
+	for _, name := range []string{"MATHUB_ADDR", "MATHUB_ADMIN_ADDR"} {
+		host, _, err := net.SplitHostPort(n.env[name])
+		require.NoError(t, err)
+		require.Equal(t, "0.0.0.0", host, "%s: other containers must reach it", name)
+		port, err := freeport.Find()
+		require.NoError(t, err)
+		n.env[name] = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	}
+	return n
+}
+
+// cmd is the product with that service's environment and no other.
+func (n native) cmd(ctx context.Context, binary string, args []string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, binary, args...) //nolint:gosec // the product
+	cmd.Env = []string{}
+	for name, value := range n.env {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	return cmd
+}
+
+func (n native) start(t *testing.T, binary string) {
+	t.Helper()
+	cmd := n.cmd(context.Background(), binary, n.command)
+	log := new(strings.Builder)
+	cmd.Stdout, cmd.Stderr = log, log
+	process, err := supervise.Start(n.name, cmd, supervise.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		process.Kill()
+		if t.Failed() {
+			t.Logf("%s:\n%s", n.name, log)
+		}
+	})
+}
+
+func (n native) awaitHealthy(t *testing.T, binary string) {
+	t.Helper()
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		out, err := n.cmd(t.Context(), binary, n.check).CombinedOutput()
+		assert.NoError(c, err, "%s: %s", n.name, out)
+	}, 30*time.Second, 100*time.Millisecond)
+}
+
+// TestWhatComposeStartsDelivers starts the product's services with the commands and the environment of the compose
+// file, two workers as its head says, and sees an event through.
+func TestWhatComposeStartsDelivers(t *testing.T) {
+	t.Parallel()
+	binary := e2e.Build(t)
+	keyset, err := exec.CommandContext(t.Context(), binary, "keyset", "new").Output() //nolint:gosec // the product
+	require.NoError(t, err)
+	random := make([]byte, 32)
+	_, _ = rand.Read(random) // never fails
+	token := hex.EncodeToString(random)
+	project := compose(t, map[string]string{"MATHUB_KEYSET": strings.TrimSpace(string(keyset)), "MATHUB_SERVICE_TOKEN": token})
+
+	started, err := servers.Start(t.Context(), servers.Options{Dir: t.TempDir()})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, started.Stop()) })
+	service := func(name string) native {
+		config := project.Services[name]
+		n := natively(t, &config, started)
+		// The test's receiver is on this machine, and speaks http.
+		n.env["MATHUB_EGRESS_ALLOW"], n.env["MATHUB_EGRESS_ALLOW_HTTP"] = "127.0.0.0/8,::1/128", "true"
+		return n
+	}
+	migrate := service("migrate")
+	out, err := migrate.cmd(t.Context(), binary, migrate.command).CombinedOutput()
+	require.NoError(t, err, string(out))
+	api, workers := service("api"), []native{service("worker"), service("worker")}
+	for _, n := range append(slices.Clone(workers), api) {
+		n.start(t, binary)
+	}
+	for _, n := range append(slices.Clone(workers), api) {
+		n.awaitHealthy(t, binary)
+	}
+	require.Equal(t, api.env["MATHUB_RETENTION"], workers[0].env["MATHUB_RETENTION"])
+
+	receiver := e2e.NewReceiver(t)
+	bot := (&e2e.API{URL: "http://" + api.env["MATHUB_ADDR"], ServiceToken: token}).CreateBot(t, "compose")
+	hook := bot.CreateWebhook(t, receiver.URL("/hook"), "s3cret", "post.created")
+	bot.Emit(t, e2e.Event{Type: "post.created", Data: json.RawMessage(`{"postId":"1"}`)})
+	require.NotEmpty(t, receiver.Await(t, "/hook", 1)[0].Header.Get("X-Mathub-Signature"))
+	require.True(t, bot.AwaitDeliveries(t, hook.ID, 1)[0].Success)
+}
+
+// knownVariables are those that a subcommand's --help names: kong writes them from the flags themselves.
+func knownVariables(t *testing.T, binary, command string) string {
+	t.Helper()
+	help, err := exec.CommandContext(t.Context(), binary, command, "--help").Output() //nolint:gosec // the product
+	require.NoError(t, err)
+	return string(help)
+}
+
+// requireKnown fails for a variable that the command does not read. TEMPORAL_ ones are the SDK's.
+func requireKnown(t *testing.T, help, where string, variables []string) {
+	t.Helper()
+	for _, name := range variables {
+		if strings.HasPrefix(name, "TEMPORAL_") {
+			require.Contains(t, []string{"TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE"}, name, where)
+		} else {
+			require.Contains(t, help, "$"+name+")", "%s: the program knows no %s", where, name)
+		}
+	}
+}
+
+// TestComposeNamesVariablesThatTheProgramKnows: a misspelt one would silently leave the default in place.
+func TestComposeNamesVariablesThatTheProgramKnows(t *testing.T) {
+	t.Parallel()
+	binary := e2e.Build(t)
+	project := compose(t, nil)
+	// API and worker share their environment in the file, and serve is both.
+	help := knownVariables(t, binary, "serve")
+	for _, name := range []string{"api", "worker", "migrate"} {
+		requireKnown(t, help, name, slices.Collect(maps.Keys(project.Services[name].Environment)))
+	}
+}
