@@ -13,8 +13,8 @@ import (
 
 // Relay emits what a backend has put into its outbox table.
 type Relay struct {
+	APIFlags
 	OutboxURL    string `env:"MATHUB_OUTBOX_URL" help:"The backend's Postgres, with the outbox table."`
-	APIURL       string `name:"api-url" env:"MATHUB_API_URL" default:"http://127.0.0.1:8080" help:"Where the API is."`
 	ServiceToken string `env:"MATHUB_SERVICE_TOKEN" help:"The service API's bearer token."`
 	AtOnce       int    `default:"1" help:"How many events may be under way at once; with 1, a single relay emits in the order of insertion."`
 	Once         bool   `help:"Emit what is there and exit, instead of waiting for more."`
@@ -29,13 +29,13 @@ func (c *Relay) Run(ctx context.Context) error {
 	}
 	switch {
 	case c.OutboxURL == "":
-		return errors.New("MATHUB_OUTBOX_URL is missing: the backend's Postgres, such as postgres://relay:password@host/backend")
+		return usageError{errors.New("MATHUB_OUTBOX_URL is missing: the backend's Postgres, such as postgres://relay:password@host/backend")}
 	case c.ServiceToken == "":
-		return errors.New("MATHUB_SERVICE_TOKEN is missing: events are emitted over the service API")
+		return usageError{errors.New("MATHUB_SERVICE_TOKEN is missing: events are emitted over the service API")}
 	case c.AtOnce < 1:
-		return fmt.Errorf("--at-once is %d: it must be at least 1", c.AtOnce)
+		return usageError{fmt.Errorf("--at-once is %d: it must be at least 1", c.AtOnce)}
 	}
-	door := &emit.HTTP{URL: c.APIURL, Token: c.ServiceToken}
+	door := &emit.HTTP{URL: c.API.String(), Token: c.ServiceToken}
 	relay := &outbox.Relay{
 		URL: c.OutboxURL, Emit: door.Try, AtOnce: c.AtOnce, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}

@@ -1,5 +1,5 @@
 // Emits an event over the service API: npm ci, then npx tsx fetch.ts
-// MATHUB_API_URL says where the API is (http://127.0.0.1:8080), MATHUB_SERVICE_TOKEN is the service token.
+// MATHUB_API says where the API is (http://127.0.0.1:8080), MATHUB_SERVICE_TOKEN is the service token.
 import { setTimeout as sleep } from "node:timers/promises";
 
 interface Event {
@@ -22,7 +22,7 @@ async function emit(event: Event, deadline: number): Promise<Receipt> {
     let wait = pause;
     let trouble: string;
     try {
-      const response = await fetch(`${process.env.MATHUB_API_URL ?? "http://127.0.0.1:8080"}/api/internal/v1/events`, {
+      const response = await fetch(`${process.env.MATHUB_API ?? "http://127.0.0.1:8080"}/api/internal/v1/events`, {
         method: "POST",
         headers: { authorization: `Bearer ${process.env.MATHUB_SERVICE_TOKEN}`, "content-type": "application/json" },
         body: JSON.stringify(event),
