@@ -41,7 +41,7 @@ fi
 
 command -v node >/dev/null || need Node
 command -v npm >/dev/null || need npm
-node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)' || need "Node 20 or newer, not $(node --version)"
+node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' || need "Node 20 or newer, not $(node --version)"
 if ! python_with_flask >/dev/null; then
 	command -v python3 >/dev/null || need "Python 3"
 	python3 -m venv .venv

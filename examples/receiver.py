@@ -19,7 +19,7 @@ class Receiver(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))  # the raw bytes: what was signed
         expected = hmac.new(SECRET, body, hashlib.sha256).hexdigest()
-        genuine = hmac.compare_digest(expected, self.headers.get("X-Mathub-Signature", ""))
+        genuine = hmac.compare_digest(expected.encode(), self.headers.get("X-Mathub-Signature", "").encode())
         if genuine:
             todo.put((self.headers["webhook-id"], body))  # the work comes after the answer
         self.send_response(204 if genuine else 401)
