@@ -8,7 +8,7 @@ FUZZ     = ./webhook:FuzzParseEvent ./webhook:FuzzURLRules ./webhook:FuzzCheckSu
 LDFLAGS = -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-unit test-e2e soak fuzz bench profile generate check-generated lint fmt vuln tidy clean
+.PHONY: help run build test test-unit test-e2e examples-deps soak fuzz bench profile generate check-generated lint fmt vuln tidy clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,7 +33,10 @@ test: test-unit test-e2e ## Run every test, on a Postgres and a Temporal server 
 test-unit: bin/standalone
 	bin/standalone with-servers -- $(GO) test -race -timeout 8m ./...
 
-test-e2e: build
+examples-deps: ## Install what the examples need: Node, Python with Flask, npm packages
+	@examples/deps.sh
+
+test-e2e: build examples-deps
 	@# -count=1: what they test is a program that Go's test cache does not see. The faults come last, and with the machine
 	@# for themselves, as some of them measure.
 	cd standalone && $(GO) test -count=1 -timeout 15m $$($(GO) list ./... | grep -v /faults)

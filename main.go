@@ -49,6 +49,7 @@ type commands struct {
 	Listen   cli.Listen       `cmd:"" help:"Show a bot's events as they come, and forward them to a local URL."`
 	Webhooks cli.Webhooks     `cmd:"" help:"Manage a bot's webhooks."`
 	Trigger  cli.Trigger      `cmd:"" help:"Emit a sample event."`
+	Relay    cli.Relay        `cmd:"" help:"Emit what a backend has put into its outbox table."`
 	Version  kong.VersionFlag `help:"Print the version."`
 }
 

@@ -1,5 +1,6 @@
-// Package cli holds the subcommands of operators and scripts: migrations, bots and their keys, keysets; and those of bot
-// developers, which are clients of the API: webhooks, listen, trigger. What serves is wired in main.
+// Package cli holds the subcommands of operators and scripts: migrations, bots and their keys, keysets; those of bot
+// developers, which are clients of the API: webhooks, listen, trigger; and the relay, a client of it too, which stands on none
+// of the service's parts. What serves is wired in main.
 package cli
 
 import (

@@ -335,7 +335,7 @@ func (c *Client) read(e *exchange, cancel context.CancelFunc, response *http.Res
 		r.Error = "HTTP " + strconv.Itoa(r.StatusCode)
 	}
 	if r.StatusCode == http.StatusTooManyRequests || r.StatusCode == http.StatusServiceUnavailable {
-		r.RetryAfter = parseRetryAfter(response.Header.Get("Retry-After"), time.Now())
+		r.RetryAfter = webhook.ParseRetryAfter(response.Header.Get("Retry-After"), time.Now())
 	}
 	return r, nil
 }

@@ -1,0 +1,30 @@
+// A receiver that verifies with the Standard Webhooks library: npm ci, then node standard.mjs whsec_… [PORT]
+import { createServer } from "node:http";
+import { Webhook } from "standardwebhooks";
+
+const [secret, port = process.env.PORT ?? "9000"] = process.argv.slice(2);
+const webhook = new Webhook(secret);
+
+createServer(async (request, response) => {
+  const chunks = [];
+  for await (const chunk of request) chunks.push(chunk);
+  const body = Buffer.concat(chunks); // the raw bytes: what was signed
+  let event;
+  try {
+    event = webhook.verify(body, request.headers); // throws also where webhook-timestamp is 5 minutes off
+  } catch {
+    response.writeHead(401).end();
+    return;
+  }
+  response.writeHead(204).end();
+  // The work comes after the answer. In production, store the event before it, where it survives a crash.
+  setImmediate(work, request.headers["webhook-id"], event);
+}).listen(Number(port), "127.0.0.1");
+
+const seen = new Set(); // in production: a unique key in the database, set in the transaction that does the work
+
+function work(id, { event, data }) {
+  if (seen.has(id)) return; // the same webhook-id may come twice: do the work once
+  seen.add(id);
+  console.log(id, event, JSON.stringify(data));
+}

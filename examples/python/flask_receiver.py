@@ -1,0 +1,68 @@
+"""A webhook receiver in Flask: python3 flask_receiver.py SECRET [PORT]
+
+It verifies X-Mathub-Signature at / and the Standard Webhooks signature at /standard: you need one of the two.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import queue
+import sys
+import threading
+import time
+
+from flask import Flask, abort, request
+
+SECRET = sys.argv[1]
+PORT = int(sys.argv[2] if len(sys.argv) > 2 else os.environ.get("PORT", 9000))
+TOLERANCE = 5 * 60  # seconds, either way
+
+app = Flask(__name__)
+todo = queue.Queue()  # in production: a table or a queue that survives a crash, written before the answer
+
+
+@app.post("/")
+def mathub():
+    body = request.get_data()  # the raw bytes, not request.json: what was signed
+    expected = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+    if not hmac.compare_digest(expected.encode(), request.headers.get("X-Mathub-Signature", "").encode()):
+        abort(401)
+    return accept(body)
+
+
+@app.post("/standard")
+def standard():
+    body = request.get_data()
+    timestamp = request.headers.get("webhook-timestamp", "")
+    if not timestamp.isdecimal() or abs(time.time() - int(timestamp)) > TOLERANCE:
+        abort(401)  # too old or too new: a replay, or a clock that is wrong
+    key = base64.b64decode(SECRET.removeprefix("whsec_"))
+    signed = f"{request.headers.get('webhook-id', '')}.{timestamp}.".encode() + body
+    expected = b"v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest())
+    # Several signatures come while a secret is changed; one that is right will do.
+    signatures = request.headers.get("webhook-signature", "").encode().split(b" ")
+    if not any([hmac.compare_digest(expected, signature) for signature in signatures]):
+        abort(401)
+    return accept(body)
+
+
+def accept(body):
+    todo.put((request.headers["webhook-id"], body))  # the work comes after the answer
+    return "", 204
+
+
+def work():
+    seen = set()  # in production: a unique key in the database, set in the transaction that does the work
+    while True:
+        event_id, body = todo.get()
+        if event_id in seen:
+            continue  # the same webhook-id may come twice: do the work once
+        seen.add(event_id)
+        event = json.loads(body)
+        print(event_id, event["event"], event["data"], flush=True)
+
+
+threading.Thread(target=work, daemon=True).start()
+app.run("127.0.0.1", PORT)

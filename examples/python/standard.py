@@ -1,0 +1,57 @@
+"""A receiver that verifies the Standard Webhooks signature, in Python's standard library: python3 standard.py whsec_… [PORT]
+
+PyPI has a library for it, standardwebhooks; this is the algorithm that it follows.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import queue
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+KEY = base64.b64decode(sys.argv[1].removeprefix("whsec_"))  # the key is what the base64 says, not its letters
+PORT = int(sys.argv[2] if len(sys.argv) > 2 else os.environ.get("PORT", 9000))
+TOLERANCE = 5 * 60  # seconds, either way
+
+todo = queue.Queue()  # in production: a table or a queue that survives a crash, written before the answer
+
+
+def genuine(headers, body):
+    event_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+    if not timestamp.isdecimal() or abs(time.time() - int(timestamp)) > TOLERANCE:
+        return False  # too old or too new: a replay, or a clock that is wrong
+    signed = f"{event_id}.{timestamp}.".encode() + body
+    expected = b"v1," + base64.b64encode(hmac.new(KEY, signed, hashlib.sha256).digest())
+    # Several signatures come while a secret is changed; one that is right will do.
+    signatures = headers.get("webhook-signature", "").encode().split(b" ")
+    return any([hmac.compare_digest(expected, signature) for signature in signatures])
+
+
+class Receiver(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))  # the raw bytes: what was signed
+        ok = genuine(self.headers, body)
+        if ok:
+            todo.put((self.headers["webhook-id"], body))  # the work comes after the answer
+        self.send_response(204 if ok else 401)
+        self.end_headers()
+
+
+def work():
+    seen = set()  # in production: a unique key in the database, set in the transaction that does the work
+    while True:
+        event_id, body = todo.get()
+        if event_id in seen:
+            continue  # the same webhook-id may come twice: do the work once
+        seen.add(event_id)
+        event = json.loads(body)
+        print(event_id, event["event"], event["data"], flush=True)
+
+
+threading.Thread(target=work, daemon=True).start()
+ThreadingHTTPServer(("127.0.0.1", PORT), Receiver).serve_forever()

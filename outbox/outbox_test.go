@@ -1,0 +1,390 @@
+package outbox_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/db/dbtest"
+	"github.com/mathub/webhooks/emit"
+	"github.com/mathub/webhooks/outbox"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// backend is a backend's database with an outbox, and the service that its relays emit to.
+type backend struct {
+	*pgxpool.Pool
+	url string
+
+	mu      sync.Mutex
+	emitted []webhook.Event
+	fails   func(e webhook.Event) error // nil: all is accepted
+	log     bytes.Buffer
+}
+
+func newBackend(t *testing.T) *backend {
+	t.Helper()
+	b := &backend{url: dbtest.NewURL(t)}
+	var err error
+	b.Pool, err = db.Open(t.Context(), b.url)
+	require.NoError(t, err)
+	t.Cleanup(b.Close)
+	for range 2 { // it can be run again
+		_, err = b.Exec(t.Context(), outbox.Schema)
+		require.NoError(t, err)
+	}
+	return b
+}
+
+// Write lets the relay's log be written to b.
+func (b *backend) Write(line []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.log.Write(line)
+}
+
+func (b *backend) logged() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.log.String()
+}
+
+func (b *backend) emit(_ context.Context, e webhook.Event) (emit.Receipt, error) {
+	if err := e.Validate(); err != nil {
+		return emit.Receipt{}, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fails != nil {
+		if err := b.fails(e); err != nil {
+			return emit.Receipt{}, err
+		}
+	}
+	b.emitted = append(b.emitted, e)
+	return emit.Receipt{ID: e.ID}, nil
+}
+
+func (b *backend) ids() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var ids []string
+	for _, e := range b.emitted {
+		ids = append(ids, e.ID)
+	}
+	return ids
+}
+
+func (b *backend) relay() *outbox.Relay {
+	return &outbox.Relay{URL: b.url, Emit: b.emit, Logger: slog.New(slog.NewTextHandler(b, nil))}
+}
+
+// start runs a relay until stop is called, which returns how long it took to stop.
+func (b *backend) start(t *testing.T, relay *outbox.Relay) (stop func() time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- relay.Run(ctx) }()
+	stop = sync.OnceValue(func() time.Duration {
+		began := time.Now()
+		cancel()
+		require.NoError(t, <-ended)
+		return time.Since(began)
+	})
+	t.Cleanup(func() { stop() })
+	return stop
+}
+
+func (b *backend) insert(t *testing.T, first, n int) []string {
+	t.Helper()
+	var ids []string
+	require.NoError(t, pgx.BeginFunc(t.Context(), b.Pool, func(tx pgx.Tx) error {
+		for i := first; i < first+n; i++ {
+			id := fmt.Sprintf("e%05d", i)
+			ids = append(ids, id)
+			e := webhook.Event{ID: id, Type: webhook.PostCreated, Data: []byte(`{"n":1.10}`)}
+			if err := outbox.Insert(t.Context(), tx, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	return ids
+}
+
+func (b *backend) rows(t *testing.T) (waiting, aside int) {
+	t.Helper()
+	require.NoError(t, b.QueryRow(t.Context(), "SELECT count(*) FILTER (WHERE failed_at IS NULL), count(*) FILTER (WHERE failed_at IS NOT NULL) FROM mathub_outbox").Scan(&waiting, &aside))
+	return waiting, aside
+}
+
+func TestWhatIsCommittedIsEmittedInOrderAndDeleted(t *testing.T) {
+	t.Parallel()
+	b := newBackend(t)
+	early := b.insert(t, 0, 250)
+	b.start(t, b.relay())
+	require.Eventually(t, func() bool { return len(b.ids()) == 250 }, 10*time.Second, 5*time.Millisecond)
+	require.Equal(t, early, b.ids())
+
+	// A transaction that is rolled back emits nothing.
+	tx, err := b.Begin(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, outbox.Insert(t.Context(), tx, webhook.Event{ID: "never", Type: webhook.PostCreated, Data: []byte(`{}`)}))
+	require.NoError(t, tx.Rollback(t.Context()))
+
+	// One that is committed is emitted at once: the poll alone would need half a second on average.
+	var worst time.Duration
+	for i := range 5 {
+		began := time.Now()
+		b.insert(t, 1000+i, 1)
+		require.Eventually(t, func() bool { return len(b.ids()) == 251+i }, 5*time.Second, time.Millisecond)
+		worst = max(worst, time.Since(began))
+	}
+	require.Less(t, worst, 500*time.Millisecond)
+	require.Eventually(t, func() bool { waiting, aside := b.rows(t); return waiting+aside == 0 }, 5*time.Second, 5*time.Millisecond)
+	require.NotContains(t, b.ids(), "never")
+	require.Empty(t, b.logged())
+
+	// Without the trigger it looks every second.
+	_, err = b.Exec(t.Context(), "DROP TRIGGER mathub_outbox_notify ON mathub_outbox")
+	require.NoError(t, err)
+	b.insert(t, 2000, 1)
+	require.Eventually(t, func() bool { return len(b.ids()) == 256 }, 3*time.Second, 5*time.Millisecond)
+}
+
+func TestARowIsEmittedAsItStands(t *testing.T) {
+	t.Parallel()
+	b := newBackend(t)
+	_, err := b.Exec(t.Context(), `INSERT INTO mathub_outbox (id, event, data, bot_ids, occurred_at)
+		VALUES ('e1', 'mention', '{"z":1.10,"a":"<&>","big":12345678901234567890.5}', '{bot-1,bot-2}', '2025-03-20 11:30:00.1239+01')`)
+	require.NoError(t, err)
+	_, err = b.Exec(t.Context(), `INSERT INTO mathub_outbox (event, data) VALUES ('post.created', '{}')`)
+	require.NoError(t, err)
+	accepted, err := b.relay().Drain(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 2, accepted)
+	require.Equal(t, webhook.Event{
+		ID: "e1", Type: webhook.Mention, Timestamp: "2025-03-20T10:30:00.123Z", BotIDs: []string{"bot-1", "bot-2"},
+		Data: []byte(`{"z":1.10,"a":"<&>","big":12345678901234567890.5}`),
+	}, b.emitted[0])
+	require.True(t, webhook.ValidID(b.emitted[1].ID))
+	require.Nil(t, b.emitted[1].BotIDs)
+	at, err := webhook.ParseTime(b.emitted[1].Timestamp)
+	require.NoError(t, err)
+	require.WithinDuration(t, time.Now(), at, time.Minute)
+}
+
+func TestARowAtFaultIsSetAsideAndHoldsNothingUp(t *testing.T) {
+	t.Parallel()
+	b := newBackend(t)
+	b.fails = func(e webhook.Event) error {
+		if strings.Contains(string(e.Data), "new rule") {
+			return &emit.RefusedError{Status: http.StatusUnprocessableEntity, Detail: "breaks\x00 a rule" + strings.Repeat("é", 5000)}
+		}
+		return nil
+	}
+	poison := map[string]string{
+		"unknown type":    `('p1', 'post.deleted', '{}', NULL, now())`,
+		"no object":       `('p2', 'post.created', '[]', NULL, now())`,
+		"name twice":      `('p3', 'post.created', '{"a":1,"a":2}', NULL, now())`,
+		"half surrogate":  `('p4', 'post.created', '{"a":"\ud800"}', NULL, now())`,
+		"bad id":          `('a b', 'post.created', '{}', NULL, now())`,
+		"no audience":     `('p6', 'mention', '{}', NULL, now())`,
+		"empty audience":  `('p7', 'post.created', '{}', '{}', now())`,
+		"null bot":        `('p8', 'post.created', '{}', '{NULL}', now())`,
+		"infinite":        `('p9', 'post.created', '{}', NULL, 'infinity')`,
+		"far away":        `('p10', 'post.created', '{}', NULL, '20000-01-01')`,
+		"huge":            `('p11', 'post.created', ('{"a":"' || repeat('x', 20000000) || '"}')::json, NULL, now())`,
+		"refused by them": `('p12', 'post.created', '{"a":"new rule"}', NULL, now())`,
+	}
+	for name, values := range poison {
+		_, err := b.Exec(t.Context(), "INSERT INTO mathub_outbox (id, event, data, bot_ids, occurred_at) VALUES "+values)
+		require.NoError(t, err, name)
+	}
+	good := b.insert(t, 0, 3)
+	accepted, err := b.relay().Drain(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 3, accepted)
+	require.Equal(t, good, b.ids())
+	waiting, aside := b.rows(t)
+	require.Equal(t, []int{0, len(poison)}, []int{waiting, aside})
+	rows, err := b.Query(t.Context(), "SELECT error FROM mathub_outbox")
+	require.NoError(t, err)
+	faults, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	for _, fault := range faults {
+		require.NotEmpty(t, fault)
+		require.LessOrEqual(t, len(fault), 2000)
+	}
+	require.Equal(t, len(poison), strings.Count(b.logged(), "set aside"))
+
+	// As the schema's comment says it is tried again.
+	_, err = b.Exec(t.Context(), `UPDATE mathub_outbox SET event = 'post.created', failed_at = NULL, error = NULL WHERE id = 'p1'`)
+	require.NoError(t, err)
+	accepted, err = b.relay().Drain(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 1, accepted)
+
+	require.Error(t, outbox.Insert(t.Context(), b, webhook.Event{Type: webhook.Mention, Data: []byte(`{}`)}), "Insert finds it out")
+}
+
+// Each of three relays takes its part; none takes what another has.
+func TestRelaysShareTheWork(t *testing.T) {
+	t.Parallel()
+	b := newBackend(t)
+	want := b.insert(t, 0, 900)
+	by := make([]int, 3)
+	for i := range by {
+		relay := b.relay()
+		relay.AtOnce = 1 + i
+		relay.Emit = func(ctx context.Context, e webhook.Event) (emit.Receipt, error) {
+			time.Sleep(time.Millisecond)
+			b.mu.Lock()
+			by[i]++
+			b.mu.Unlock()
+			return b.emit(ctx, e)
+		}
+		b.start(t, relay)
+	}
+	require.Eventually(t, func() bool { return len(b.ids()) >= 900 }, 20*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { waiting, _ := b.rows(t); return waiting == 0 }, 5*time.Second, 5*time.Millisecond)
+	require.ElementsMatch(t, want, b.ids(), "once each")
+	for _, n := range by {
+		require.Positive(t, n)
+	}
+}
+
+// What may pass holds the outbox up, in order, and is never set aside: the service away, a wrong token, a lost database.
+func TestTroubleIsWaitedOut(t *testing.T) {
+	t.Parallel()
+	for name, trouble := range map[string]error{
+		"no answer":   errors.New("connection refused"),
+		"away":        &emit.RefusedError{Status: 503, RetryAfter: 2 * time.Second},
+		"wrong token": &emit.RefusedError{Status: 401, Detail: "This is not the service token."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBackend(t)
+			want := b.insert(t, 0, 20)
+			until := time.Now().Add(1500 * time.Millisecond)
+			attempts := 0
+			b.fails = func(e webhook.Event) error {
+				if e.ID >= "e00010" && time.Now().Before(until) {
+					attempts++
+					return trouble
+				}
+				return nil
+			}
+			_, err := b.relay().Drain(t.Context())
+			require.ErrorIs(t, err, trouble)
+			require.Equal(t, want[:10], b.ids(), "what was accepted before is kept")
+			waiting, _ := b.rows(t)
+			require.Equal(t, 10, waiting)
+
+			b.start(t, b.relay())
+			require.Eventually(t, func() bool { return len(b.ids()) == 20 }, 15*time.Second, 5*time.Millisecond)
+			require.Equal(t, want, b.ids())
+			require.LessOrEqual(t, attempts, 4, "with pauses between")
+			require.Contains(t, b.logged(), "the outbox waits")
+		})
+	}
+	t.Run("lost database", func(t *testing.T) {
+		t.Parallel()
+		b := newBackend(t)
+		want := b.insert(t, 0, 20)
+		var once sync.Once
+		b.fails = func(e webhook.Event) error {
+			if e.ID == "e00010" {
+				once.Do(func() {
+					_, err := b.Exec(context.Background(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()")
+					require.NoError(t, err)
+				})
+			}
+			return nil
+		}
+		b.start(t, b.relay())
+		require.Eventually(t, func() bool { waiting, _ := b.rows(t); return waiting == 0 }, 15*time.Second, 5*time.Millisecond)
+		require.Subset(t, b.ids(), want)
+		require.Len(t, b.ids(), 40, "emitted again, with the same ids")
+	})
+}
+
+// TestStoppingFinishesWhatIsUnderWay: what was accepted is deleted; what hangs is given up after 5 s.
+func TestStoppingFinishesWhatIsUnderWay(t *testing.T) {
+	t.Parallel()
+	b := newBackend(t)
+	b.insert(t, 0, 5)
+	begun := make(chan struct{}, 5)
+	relay := b.relay()
+	relay.Emit = func(ctx context.Context, e webhook.Event) (emit.Receipt, error) {
+		begun <- struct{}{}
+		time.Sleep(300 * time.Millisecond)
+		return b.emit(ctx, e)
+	}
+	stop := b.start(t, relay)
+	<-begun
+	require.Less(t, stop(), 2*time.Second)
+	require.Equal(t, []string{"e00000"}, b.ids())
+	waiting, _ := b.rows(t)
+	require.Equal(t, 4, waiting)
+
+	relay = b.relay()
+	relay.Emit = func(ctx context.Context, _ webhook.Event) (emit.Receipt, error) {
+		begun <- struct{}{}
+		<-ctx.Done()
+		return emit.Receipt{}, ctx.Err()
+	}
+	stop = b.start(t, relay)
+	<-begun
+	require.InDelta(t, 5, stop().Seconds(), 2)
+	waiting, _ = b.rows(t)
+	require.Equal(t, 4, waiting)
+
+	require.ErrorContains(t, (&outbox.Relay{URL: "nonsense"}).Run(t.Context()), "outbox URL")
+}
+
+// TestTransactionsThatCommitOutOfOrderAreNotSkipped: a row whose transaction commits late, after others with higher
+// numbers were emitted, is emitted too.
+func TestTransactionsThatCommitOutOfOrderAreNotSkipped(t *testing.T) {
+	t.Parallel()
+	b := newBackend(t)
+	b.start(t, b.relay())
+	const writers, each = 8, 40
+	var all sync.WaitGroup
+	for w := range writers {
+		all.Go(func() {
+			for i := range each {
+				err := pgx.BeginFunc(context.Background(), b.Pool, func(tx pgx.Tx) error {
+					e := webhook.Event{ID: fmt.Sprintf("w%d-%d", w, i), Type: webhook.PostCreated, Data: []byte(`{}`)}
+					err := outbox.Insert(context.Background(), tx, e)
+					time.Sleep(time.Duration(rand.IntN(10)) * time.Millisecond)
+					return err
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	require.Eventually(t, func() bool { waiting, _ := b.rows(t); return waiting == 0 }, 10*time.Second, 5*time.Millisecond)
+	ids := b.ids()
+	require.Len(t, ids, writers*each)
+	seen := map[string]bool{}
+	for _, id := range ids {
+		seen[id] = true
+	}
+	require.Len(t, seen, writers*each)
+}

@@ -1,0 +1,308 @@
+package outbox
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mathub/webhooks/emit"
+	"github.com/mathub/webhooks/webhook"
+)
+
+const (
+	// batchRows bounds what one transaction takes: what a crash has to emit again.
+	batchRows = 100
+	// batchTime bounds how long a transaction emits. It keeps Postgres from clearing away dead rows meanwhile.
+	batchTime = 5 * time.Second
+	// idleLimit is when Postgres gives up a transaction whose relay says nothing, so that another can have its rows: more
+	// than batchTime and one attempt.
+	idleLimit = 60 * time.Second
+	// pollInterval is how long a row waits at most where no notification comes.
+	pollInterval = time.Second
+	// longestPause bounds the pause while Postgres or the service is away, which begins at a second.
+	longestPause = 30 * time.Second
+	// stopGrace is what attempts under way get when the relay is told to stop.
+	stopGrace = 5 * time.Second
+	// maxErrorBytes bounds what is kept of an error.
+	maxErrorBytes = 2000
+	// dialTimeout bounds the wait for a connection to Postgres.
+	dialTimeout = 10 * time.Second
+)
+
+// Relay emits the rows of an outbox, oldest first, and deletes what was accepted. Several may run at once: each takes
+// rows that no other has in hand.
+type Relay struct {
+	// URL is the backend's database, in which Schema has been run.
+	URL string
+	// Emit makes one attempt to have an event accepted, such as emit.HTTP's Try. Rows whose event is at fault, see
+	// emit.IsInvalid, are set aside; any other error holds the outbox up, and is tried again.
+	Emit func(ctx context.Context, e webhook.Event) (emit.Receipt, error)
+	// AtOnce is how many attempts may be under way at once. With 1, the default, a single relay emits in the order of
+	// insertion.
+	AtOnce int
+	// Logger hears of trouble; slog.Default() when nil.
+	Logger *slog.Logger
+}
+
+// Run emits rows until ctx ends, which is no error: attempts under way are brought to their end first, for 5 s at most.
+// Trouble with Postgres or the service is waited out, with pauses of up to 30 s. The error says what is wrong with URL.
+func (r *Relay) Run(ctx context.Context) error {
+	config, err := r.config()
+	if err != nil {
+		return err
+	}
+	for failures := 0; ctx.Err() == nil; failures++ {
+		worked, err := r.session(ctx, config)
+		if ctx.Err() != nil {
+			break
+		}
+		if worked {
+			failures = 0
+		}
+		pause := pauseAfter(failures, err)
+		r.log().Warn("the outbox waits", "for", pause.Round(time.Millisecond), "error", err)
+		sleep(ctx, pause)
+	}
+	return nil
+}
+
+// Drain emits the rows that are there now, and returns how many events were accepted. The error is the first trouble
+// met; rows that were set aside are none.
+func (r *Relay) Drain(ctx context.Context) (accepted int, err error) {
+	config, err := r.config()
+	if err != nil {
+		return 0, err
+	}
+	conn, err := connect(ctx, config)
+	if err != nil {
+		return 0, err
+	}
+	defer closeConn(conn)
+	for {
+		n, more, err := r.batch(ctx, conn)
+		accepted += n
+		if err != nil || !more {
+			return accepted, err
+		}
+	}
+}
+
+func (r *Relay) config() (*pgx.ConnConfig, error) {
+	config, err := pgx.ParseConfig(r.URL)
+	if err != nil {
+		return nil, fmt.Errorf("outbox URL: %w", err)
+	}
+	return config, nil
+}
+
+func (r *Relay) log() *slog.Logger { return cmp.Or(r.Logger, slog.Default()) }
+
+// session emits over one connection until there is trouble or ctx ends, and says whether anything worked. The connection
+// also hears of new rows: what is notified during a batch is kept until it is waited for.
+func (r *Relay) session(ctx context.Context, config *pgx.ConnConfig) (worked bool, err error) {
+	conn, err := connect(ctx, config)
+	if err != nil {
+		return false, err
+	}
+	defer closeConn(conn)
+	for ctx.Err() == nil {
+		accepted, more, err := r.batch(ctx, conn)
+		worked = worked || accepted > 0 || err == nil
+		if err != nil {
+			return worked, err
+		}
+		if more {
+			continue
+		}
+		wait, cancel := context.WithTimeout(ctx, pollInterval)
+		_, err = conn.WaitForNotification(wait)
+		cancel()
+		if err != nil && wait.Err() == nil {
+			return worked, err
+		}
+	}
+	return worked, nil
+}
+
+// row is an event of the outbox.
+type row struct {
+	Seq                        int64
+	ID, Event, Data, Timestamp string
+	BotIDs                     []string
+}
+
+func (r row) event() webhook.Event {
+	return webhook.Event{
+		ID: r.ID, Type: webhook.EventType(r.Event), Timestamp: r.Timestamp, Data: []byte(r.Data), BotIDs: r.BotIDs,
+	}
+}
+
+// outcome is what became of a row; without either, it is left for the next batch.
+type outcome struct {
+	accepted bool
+	fault    error // the event's own
+}
+
+// batch takes rows that no other relay has, emits them and commits what became of them. more says that it is worth
+// looking again at once. The error is trouble that made it stop early, what was accepted until then is committed.
+//
+// A crash before the commit gives the rows back: they are emitted again, and known by their ids.
+func (r *Relay) batch(ctx context.Context, conn *pgx.Conn) (accepted int, more bool, trouble error) {
+	// What was begun is brought to its end though ctx ends.
+	finish, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		sleep(finish, stopGrace)
+		cancel()
+	})()
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	defer func() { _ = tx.Rollback(finish) }() // nothing once it is committed
+	rows, err := take(ctx, tx)
+	if err != nil || len(rows) == 0 {
+		return 0, false, err
+	}
+	outcomes, trouble := r.emit(ctx, finish, rows)
+	// The commit gets time of its own, or what was accepted would be emitted again.
+	settled, done := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
+	defer done()
+	if accepted, err = r.settle(settled, tx, rows, outcomes); err != nil {
+		return 0, false, errors.Join(err, trouble)
+	}
+	return accepted, trouble == nil && ctx.Err() == nil, trouble
+}
+
+// take locks the oldest rows that nobody has locked. Whatever a row holds, it can be read, be it to be found at fault:
+// an absurd time or size, or a null among the bots, must not hold up the others.
+func take(ctx context.Context, tx pgx.Tx) ([]row, error) {
+	found, err := tx.Query(ctx, `
+		SELECT seq, id, event, left(data::text, $2),
+			coalesce(to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'infinity'),
+			CASE WHEN bot_ids IS NOT NULL THEN ARRAY(SELECT coalesce(bot, '') FROM unnest(bot_ids) AS bot) END
+		FROM mathub_outbox WHERE failed_at IS NULL ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED`,
+		batchRows, webhook.MaxEventBytes+1)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(found, pgx.RowToStructByPos[row])
+}
+
+// emit emits rows in their order until ctx ends, time is up or there is trouble.
+func (r *Relay) emit(ctx, finish context.Context, rows []row) ([]outcome, error) {
+	outcomes := make([]outcome, len(rows))
+	deadline := time.Now().Add(batchTime)
+	attempts, stopped := errgroup.WithContext(ctx)
+	attempts.SetLimit(max(1, r.AtOnce))
+	for i, row := range rows {
+		attempts.Go(func() error {
+			// Go waits for its turn: much may have happened meanwhile.
+			if stopped.Err() != nil || time.Now().After(deadline) {
+				return nil
+			}
+			_, err := r.Emit(finish, row.event())
+			switch {
+			case err == nil:
+				outcomes[i].accepted = true
+			case emit.IsInvalid(err):
+				outcomes[i].fault = err
+			default:
+				return fmt.Errorf("row %d: %w", row.Seq, err)
+			}
+			return nil
+		})
+	}
+	return outcomes, attempts.Wait()
+}
+
+// settle deletes what was accepted, sets aside what never will be, and commits.
+func (r *Relay) settle(ctx context.Context, tx pgx.Tx, rows []row, outcomes []outcome) (accepted int, err error) {
+	var gone, faulty []int64
+	var faults []string
+	for i, o := range outcomes {
+		switch {
+		case o.accepted:
+			gone = append(gone, rows[i].Seq)
+		case o.fault != nil:
+			faulty, faults = append(faulty, rows[i].Seq), append(faults, storable(o.fault))
+		}
+	}
+	if len(gone) > 0 {
+		if _, err := tx.Exec(ctx, "DELETE FROM mathub_outbox WHERE seq = ANY ($1)", gone); err != nil {
+			return 0, err
+		}
+	}
+	if len(faulty) > 0 {
+		_, err := tx.Exec(ctx, `
+			UPDATE mathub_outbox AS o SET failed_at = now(), error = f.error
+			FROM unnest($1::bigint[], $2::text[]) AS f (seq, error) WHERE o.seq = f.seq`, faulty, faults)
+		if err != nil {
+			return 0, err
+		}
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return 0, err
+	}
+	for i, seq := range faulty {
+		r.log().Error("a row of the outbox is set aside: its event is at fault", "seq", seq, "error", faults[i])
+	}
+	return len(gone), nil
+}
+
+// storable is an error as Postgres can keep it.
+func storable(err error) string {
+	text := err.Error()
+	text = text[:min(len(text), maxErrorBytes)]
+	return strings.ReplaceAll(strings.ToValidUTF8(text, ""), "\x00", "")
+}
+
+func connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("outbox database: %w", err)
+	}
+	_, err = conn.Exec(ctx, fmt.Sprintf("SET idle_in_transaction_session_timeout = %d; LISTEN mathub_outbox", idleLimit.Milliseconds()))
+	if err != nil {
+		closeConn(conn)
+		return nil, fmt.Errorf("outbox database: %w", err)
+	}
+	return conn, nil
+}
+
+func closeConn(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = conn.Close(ctx) // what matters is committed
+}
+
+// pauseAfter doubles from a second on, a little earlier or later so that several relays do not come back at once, and
+// waits longer where the service asks for it.
+func pauseAfter(failures int, err error) time.Duration {
+	pause := min(time.Second<<min(failures, 10), longestPause)
+	pause = pause*3/4 + rand.N(pause/4)
+	var refused *emit.RefusedError
+	if errors.As(err, &refused) {
+		pause = max(pause, refused.RetryAfter)
+	}
+	return pause
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,140 @@
+package e2e_test
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/freeport"
+)
+
+const examplesSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" //nolint:gosec // a test's
+
+func example(t *testing.T, path string) string {
+	t.Helper()
+	full, err := filepath.Abs(filepath.Join("..", "..", "examples", path))
+	require.NoError(t, err)
+	return full
+}
+
+// output runs a program to its end, for two minutes at most.
+func (tm *terminal) output(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	out, err := tm.command(ctx, name, args...).CombinedOutput()
+	require.NoError(t, err, "%s %v: %s", name, args, out)
+	return strings.TrimSpace(string(out))
+}
+
+// TestExamples runs each example as a developer would. What it needs is installed by make examples-deps; what is missing
+// fails it.
+func TestExamples(t *testing.T) {
+	stack := e2e.Start(t, e2e.Options{})
+	tm := openTerminal(t, stack, stack.API().CreateBot(t, "developer"))
+	tm.env = append(tm.env, "TEMPORAL_ADDRESS="+stack.TemporalAddr())
+	find := exec.CommandContext(t.Context(), example(t, "deps.sh"), "--python") //nolint:gosec // the repository's own
+	found, err := find.Output()
+	require.NoError(t, err, "run make examples-deps")
+	python := strings.TrimSpace(string(found))
+	receiver := filepath.Join(t.TempDir(), "receiver")
+	tm.output(t, "go", "-C", example(t, "go"), "build", "-o", receiver, ".")
+
+	for _, r := range []struct {
+		name    string
+		command []string
+		paths   []string
+	}{
+		{"receiver.py", []string{python, example(t, "receiver.py")}, []string{"/"}},
+		{"flask_receiver.py", []string{python, example(t, "python/flask_receiver.py")}, []string{"/", "/standard"}},
+		{"standard.py", []string{python, example(t, "python/standard.py")}, []string{"/standard"}},
+		{"receiver.mjs", []string{"node", example(t, "receiver.mjs")}, []string{"/"}},
+		{"express.mjs", []string{"node", example(t, "node/express.mjs")}, []string{"/", "/standard"}},
+		{"standard.mjs", []string{"node", example(t, "node/standard.mjs")}, []string{"/standard"}},
+		{"main.go", []string{receiver}, []string{"/", "/standard"}},
+	} {
+		t.Run(r.name, func(t *testing.T) { exampleReceives(t, stack, tm, r.command, r.paths) })
+	}
+	for _, file := range []string{"fetch.ts", "temporal.ts"} {
+		t.Run(file, func(t *testing.T) { exampleEmits(t, stack, tm, file) })
+	}
+	t.Run("the emitters' types", func(t *testing.T) {
+		tm.output(t, example(t, "emit/node_modules/.bin/tsc"), "--noEmit", "--project", example(t, "emit"))
+	})
+}
+
+// exampleReceives sees real deliveries verified and worked on, and forged ones refused.
+func exampleReceives(t *testing.T, stack *e2e.Stack, tm *terminal, command, paths []string) {
+	port, err := freeport.Find()
+	require.NoError(t, err)
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	stdout, stderr, stop := tm.start(t, command[0], append(command[1:], examplesSecret, strconv.Itoa(port))...)
+	require.Eventually(t, func() bool {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr)
+		if err != nil {
+			return false
+		}
+		return conn.Close() == nil
+	}, time.Minute, 20*time.Millisecond, "it does not listen")
+	defer func() {
+		if t.Failed() {
+			t.Log(stderr.String())
+		}
+		stop()
+	}()
+	for _, path := range paths {
+		bot := stack.API().CreateBot(t, "receiving")
+		hook := bot.CreateWebhook(t, "http://"+addr+path, examplesSecret, post)
+		sent := bot.Emit(t, e2e.Event{Type: post, Data: []byte(`{"body":"größer ≥ \u003c"}`)})
+		delivery := bot.AwaitDeliveries(t, hook.ID, 1)[0]
+		require.True(t, delivery.Success, "%s: %+v", path, delivery)
+		stdout.await(t, sent.ID)
+
+		for name, headers := range map[string]map[string]string{
+			"unsigned": {},
+			"forged": {
+				"X-Mathub-Signature": strings.Repeat("0", 64),
+				"webhook-signature":  "v1,MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDA=",
+			},
+			"no ASCII": {"X-Mathub-Signature": "é", "webhook-signature": "v1,é"},
+		} {
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+addr+path, strings.NewReader(`{"event":"post.created","data":{}}`))
+			require.NoError(t, err)
+			request.Header.Set("Content-Type", "application/json")
+			request.Header.Set("webhook-id", "forged")
+			request.Header.Set("webhook-timestamp", strconv.FormatInt(time.Now().Unix(), 10))
+			for header, value := range headers {
+				request.Header.Set(header, value)
+			}
+			response, err := http.DefaultClient.Do(request)
+			require.NoError(t, err, "%s at %s", name, path)
+			require.NoError(t, response.Body.Close())
+			require.Equal(t, http.StatusUnauthorized, response.StatusCode, "%s at %s", name, path)
+		}
+		require.NotContains(t, stdout.String(), "forged")
+	}
+}
+
+// exampleEmits runs an emitter twice: its event is delivered once.
+func exampleEmits(t *testing.T, stack *e2e.Stack, tm *terminal, file string) {
+	receiver := e2e.NewReceiver(t)
+	bot := stack.API().CreateBot(t, "subscribed")
+	hook := bot.CreateWebhook(t, receiver.URL("/hook"), "", post)
+	id := "from-" + strings.TrimSuffix(file, ".ts")
+	emitting := &terminal{env: append(tm.env, "EVENT_ID="+id)}
+	tsx := example(t, "emit/node_modules/.bin/tsx")
+	require.Equal(t, "accepted "+id, emitting.output(t, tsx, example(t, "emit/"+file)))
+	require.Equal(t, id, receiver.Await(t, "/hook", 1)[0].EventID())
+	bot.AwaitDeliveries(t, hook.ID, 1)
+	require.Equal(t, "accepted before "+id, emitting.output(t, tsx, example(t, "emit/"+file)))
+	require.Len(t, receiver.Requests("/hook"), 1)
+}
