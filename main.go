@@ -37,27 +37,63 @@ import (
 var version = "dev"
 
 type commands struct {
-	Serve   serveCommand     `cmd:"" help:"Run the API and a worker in one process."`
-	API     apiCommand       `cmd:"" name:"api" help:"Run the API alone."`
-	Worker  workerCommand    `cmd:"" help:"Run a worker alone."`
-	Migrate cli.Migrate      `cmd:"" help:"Bring the database's schema up to this version."`
-	Bot     cli.Bot          `cmd:"" help:"Make bots and their keys."`
-	Keyset  cli.Keyset       `cmd:"" help:"Make the keys that encrypt webhook secrets."`
-	Version kong.VersionFlag `help:"Print the version."`
+	Serve       serveCommand     `cmd:"" help:"Run the API and a worker in one process."`
+	API         apiCommand       `cmd:"" name:"api" help:"Run the API alone."`
+	Worker      workerCommand    `cmd:"" help:"Run a worker alone."`
+	Migrate     cli.Migrate      `cmd:"" help:"Bring the database's schema up to this version."`
+	Bot         cli.Bot          `cmd:"" help:"Make bots and their keys."`
+	Keyset      cli.Keyset       `cmd:"" help:"Make the keys that encrypt webhook secrets."`
+	Doctor      cli.Doctor       `cmd:"" help:"Look for what is wrong with the settings, Postgres, Temporal and the way out, and say how to mend it."`
+	Healthcheck cli.Healthcheck  `cmd:"" help:"Ask the process on this machine whether it is ready, for supervisors."`
+	Version     kong.VersionFlag `help:"Print the version."`
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var c commands
-	parser := kong.Parse(&c,
+	parser := newParser(&c)
+	command, err := parser.Parse(os.Args[1:])
+	parser.FatalIfErrorf(err)
+	command.BindTo(ctx, (*context.Context)(nil))
+	command.FatalIfErrorf(command.Run())
+}
+
+func newParser(c *commands) *kong.Kong {
+	return kong.Must(c,
 		kong.Name("mathub-webhooks"),
 		kong.Description("The webhook delivery service of Mathub. Every flag can be set by the environment variable named beside it."),
 		kong.Vars{"version": buildVersion(), "schedule": webhook.DefaultSchedule.String(), "most": fmt.Sprint(webhook.MaxWebhooksPerBot)},
 		kong.UsageOnError(),
-		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.BindToProvider(program),
 	)
-	parser.FatalIfErrorf(parser.Run())
+}
+
+// program tells the doctor what only main knows.
+func program() (cli.Program, error) {
+	var c commands
+	parser := newParser(&c)
+	return cli.Program{
+		Variables: variables(parser.Model.Node),
+		CheckSettings: func() error {
+			if _, err := parser.Parse([]string{"serve"}); err != nil {
+				return err
+			}
+			return c.Serve.check()
+		},
+		TemporalOptions: temporalOptions,
+	}, nil
+}
+
+// variables are those of the environment that the flags of a command and of its subcommands read.
+func variables(command *kong.Node) (names []string) {
+	for _, flag := range command.Flags {
+		names = append(names, flag.Envs...)
+	}
+	for _, child := range command.Children {
+		names = append(names, variables(child)...)
+	}
+	return names
 }
 
 func buildVersion() string {
@@ -93,12 +129,23 @@ type apiFlags struct {
 	TrustedProxies    []netip.Prefix `env:"MATHUB_TRUSTED_PROXIES" help:"CIDRs of the proxies in front of the API, whose X-Forwarded-For names the client in the log."`
 }
 
+// check finds what is wrong with the settings themselves.
+func (f *apiFlags) check() error {
+	if f.MaxWebhooksPerBot < 1 {
+		return fmt.Errorf("MATHUB_MAX_WEBHOOKS_PER_BOT is %d: it must be at least 1", f.MaxWebhooksPerBot)
+	}
+	if f.RateLimit < 0 {
+		return fmt.Errorf("MATHUB_RATE_LIMIT is %d: it must be 0, for none, or more", f.RateLimit)
+	}
+	return nil
+}
+
 type workerFlags struct {
 	RetrySchedule webhook.Schedule `env:"MATHUB_RETRY_SCHEDULE" default:"${schedule}" help:"When a failed delivery is attempted again, such as 30s,2m; empty: never."`
 }
 
 type adminFlags struct {
-	AdminAddr string `env:"MATHUB_ADMIN_ADDR" help:"Where profiles can be read, such as 127.0.0.1:6060: nothing for strangers. Off when empty."`
+	AdminAddr string `env:"MATHUB_ADMIN_ADDR" help:"Where health and profiles can be read, such as 127.0.0.1:6060: nothing for strangers. Off when empty."`
 }
 
 type commonFlags struct {
@@ -148,11 +195,8 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		return fmt.Errorf("MATHUB_DATABASE_URL: %w", err)
 	}
 	if serveAPI != nil {
-		if serveAPI.MaxWebhooksPerBot < 1 {
-			return fmt.Errorf("MATHUB_MAX_WEBHOOKS_PER_BOT is %d: it must be at least 1", serveAPI.MaxWebhooksPerBot)
-		}
-		if serveAPI.RateLimit < 0 {
-			return fmt.Errorf("MATHUB_RATE_LIMIT is %d: it must be 0, for none, or more", serveAPI.RateLimit)
+		if err := serveAPI.check(); err != nil {
+			return err
 		}
 		// A port in use is said before a worker has taken anything. The listener itself comes last: who connects before
 		// there is an answer is better refused.
@@ -164,8 +208,9 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 			return fmt.Errorf("MATHUB_ADDR: %w", err)
 		}
 	}
+	var readiness api.Readiness
 	if common.AdminAddr != "" {
-		stop, err := serveAdmin(ctx, log, common.AdminAddr)
+		stop, err := serveAdmin(ctx, log, common.AdminAddr, readiness.Beside(api.Admin()))
 		if err != nil {
 			return err
 		}
@@ -191,6 +236,10 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		return err
 	}
 	defer temporalClient.Close()
+	ready := func(ctx context.Context) error {
+		_, err := api.Ready(ctx, pool, temporalClient)
+		return err
+	}
 
 	if runWorker != nil {
 		own, err := ownListeners(serveAPI, common.AdminAddr)
@@ -219,7 +268,10 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		var resealing sync.WaitGroup
 		resealing.Go(func() { reseal(ctx, log, pool, keyset) })
 		defer resealing.Wait()
+		stands := ready
+		ready = func(ctx context.Context) error { return errors.Join(stands(ctx), w.Polling(ctx)) }
 	}
+	readiness.When(ready)
 	if serveAPI == nil {
 		<-ctx.Done()
 		return nil
@@ -297,12 +349,12 @@ func listenOn(ctx context.Context, variable, addr string) (net.Listener, error) 
 }
 
 // serveAdmin serves what is for operators only until stop is called.
-func serveAdmin(ctx context.Context, log *slog.Logger, addr string) (stop func(), err error) {
+func serveAdmin(ctx context.Context, log *slog.Logger, addr string, handler http.Handler) (stop func(), err error) {
 	listener, err := listenOn(ctx, "MATHUB_ADMIN_ADDR", addr)
 	if err != nil {
 		return nil, err
 	}
-	server := &http.Server{Handler: api.Admin(), ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
 	log.Info("profiles are served", "addr", listener.Addr().String())
 	go func() { _ = server.Serve(listener) }() // it ends with Close alone
 	return func() { _ = server.Close() }, nil  // nobody's work depends on it
@@ -362,15 +414,23 @@ func await(ctx context.Context, log *slog.Logger, what string, f func() error) e
 
 // newTemporalClient reads TEMPORAL_ADDRESS and its like as every Temporal tool does. It connects when first used.
 func newTemporalClient(log *slog.Logger) (client.Client, error) {
-	options, err := envconfig.LoadDefaultClientOptions()
+	options, err := temporalOptions()
 	if err != nil {
-		return nil, fmt.Errorf("environment configuration of Temporal: %w", err)
-	}
-	if options.HostPort == "" {
-		options.HostPort = "127.0.0.1:7233"
+		return nil, err
 	}
 	options.Logger = temporallog.NewStructuredLogger(log)
 	// Compressing took 8 % of a worker's CPU time in a profile of a burst, and the network to Temporal is near.
 	options.ConnectionOptions.GrpcCompression = &client.GrpcCompressionNone{}
 	return client.NewLazyClient(options)
+}
+
+func temporalOptions() (client.Options, error) {
+	options, err := envconfig.LoadDefaultClientOptions()
+	if err != nil {
+		return options, fmt.Errorf("environment configuration of Temporal: %w", err)
+	}
+	if options.HostPort == "" {
+		options.HostPort = "127.0.0.1:7233"
+	}
+	return options, nil
 }
