@@ -40,32 +40,68 @@ import (
 var version = "dev"
 
 type commands struct {
-	Serve    serveCommand     `cmd:"" help:"Run the API and a worker in one process."`
-	API      apiCommand       `cmd:"" name:"api" help:"Run the API alone."`
-	Worker   workerCommand    `cmd:"" help:"Run a worker alone."`
-	Migrate  cli.Migrate      `cmd:"" help:"Change the database's schema: bring it up to this version, say what is applied, take a step back."`
-	Bot      cli.Bot          `cmd:"" help:"Make bots and their keys."`
-	Keyset   cli.Keyset       `cmd:"" help:"Make the keys that encrypt webhook secrets."`
-	Listen   cli.Listen       `cmd:"" help:"Show a bot's events as they come, and forward them to a local URL."`
-	Webhooks cli.Webhooks     `cmd:"" help:"Manage a bot's webhooks."`
-	Trigger  cli.Trigger      `cmd:"" help:"Emit a sample event."`
-	Relay    cli.Relay        `cmd:"" help:"Emit what a backend has put into its outbox table."`
-	Version  kong.VersionFlag `help:"Print the version."`
+	Serve       serveCommand     `cmd:"" help:"Run the API and a worker in one process."`
+	API         apiCommand       `cmd:"" name:"api" help:"Run the API alone."`
+	Worker      workerCommand    `cmd:"" help:"Run a worker alone."`
+	Migrate     cli.Migrate      `cmd:"" help:"Change the database's schema: bring it up to this version, say what is applied, take a step back."`
+	Bot         cli.Bot          `cmd:"" help:"Make bots and their keys."`
+	Keyset      cli.Keyset       `cmd:"" help:"Make the keys that encrypt webhook secrets."`
+	Listen      cli.Listen       `cmd:"" help:"Show a bot's events as they come, and forward them to a local URL."`
+	Webhooks    cli.Webhooks     `cmd:"" help:"Manage a bot's webhooks."`
+	Trigger     cli.Trigger      `cmd:"" help:"Emit a sample event."`
+	Relay       cli.Relay        `cmd:"" help:"Emit what a backend has put into its outbox table."`
+	Doctor      cli.Doctor       `cmd:"" help:"Look for what is wrong with the settings, Postgres, Temporal and the way out, and say how to mend it."`
+	Healthcheck cli.Healthcheck  `cmd:"" help:"Ask the process on this machine whether it is ready, for supervisors."`
+	Version     kong.VersionFlag `help:"Print the version."`
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var c commands
-	parser := kong.Parse(&c,
+	parser := newParser(&c)
+	command, err := parser.Parse(os.Args[1:])
+	parser.FatalIfErrorf(err)
+	command.BindTo(ctx, (*context.Context)(nil))
+	command.FatalIfErrorf(command.Run())
+}
+
+func newParser(c *commands) *kong.Kong {
+	return kong.Must(c,
 		kong.Name("mathub-webhooks"),
 		kong.Description("The webhook delivery service of Mathub. Every flag can be set by the environment variable named beside it."),
 		flagDefaults(),
 		kong.UsageOnError(),
 		kong.Exit(cli.Exit),
-		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.BindToProvider(program),
 	)
-	parser.FatalIfErrorf(parser.Run())
+}
+
+// program tells the doctor what only main knows.
+func program() (cli.Program, error) {
+	var c commands
+	parser := newParser(&c)
+	return cli.Program{
+		Variables: variables(parser.Model.Node),
+		CheckSettings: func() error {
+			if _, err := parser.Parse([]string{"serve"}); err != nil {
+				return err
+			}
+			return c.Serve.check()
+		},
+		TemporalOptions: temporalOptions,
+	}, nil
+}
+
+// variables are those of the environment that the flags of a command and of its subcommands read.
+func variables(command *kong.Node) (names []string) {
+	for _, flag := range command.Flags {
+		names = append(names, flag.Envs...)
+	}
+	for _, child := range command.Children {
+		names = append(names, variables(child)...)
+	}
+	return names
 }
 
 // flagDefaults are what the flags' tags refer to.
@@ -106,13 +142,24 @@ type apiFlags struct {
 	TrustedProxies    []netip.Prefix `env:"MATHUB_TRUSTED_PROXIES" help:"CIDRs of the proxies in front of the API, whose X-Forwarded-For names the client in the log."`
 }
 
+// check finds what is wrong with the settings themselves.
+func (f *apiFlags) check() error {
+	if f.MaxWebhooksPerBot < 1 {
+		return fmt.Errorf("MATHUB_MAX_WEBHOOKS_PER_BOT is %d: it must be at least 1", f.MaxWebhooksPerBot)
+	}
+	if f.RateLimit < 0 {
+		return fmt.Errorf("MATHUB_RATE_LIMIT is %d: it must be 0, for none, or more", f.RateLimit)
+	}
+	return nil
+}
+
 type workerFlags struct {
 	RetrySchedule  webhook.Schedule `env:"MATHUB_RETRY_SCHEDULE" default:"${schedule}" help:"When a failed delivery is attempted again, such as 30s,2m; empty: never."`
 	TraceReceivers bool             `env:"MATHUB_TRACE_RECEIVERS" help:"Send receivers a traceparent header (W3C Trace Context), where traces are sent to a collector."`
 }
 
 type adminFlags struct {
-	AdminAddr string `env:"MATHUB_ADMIN_ADDR" help:"Where metrics and profiles can be read, such as 127.0.0.1:6060: nothing for strangers. Off when empty."`
+	AdminAddr string `env:"MATHUB_ADMIN_ADDR" help:"Where health, metrics and profiles can be read, such as 127.0.0.1:6060: nothing for strangers. Off when empty."`
 }
 
 type retentionFlags struct {
@@ -167,11 +214,8 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		return fmt.Errorf("MATHUB_DATABASE_URL: %w", err)
 	}
 	if serveAPI != nil {
-		if serveAPI.MaxWebhooksPerBot < 1 {
-			return fmt.Errorf("MATHUB_MAX_WEBHOOKS_PER_BOT is %d: it must be at least 1", serveAPI.MaxWebhooksPerBot)
-		}
-		if serveAPI.RateLimit < 0 {
-			return fmt.Errorf("MATHUB_RATE_LIMIT is %d: it must be 0, for none, or more", serveAPI.RateLimit)
+		if err := serveAPI.check(); err != nil {
+			return err
 		}
 		// A port in use is said before a worker has taken anything. The listener itself comes last: who connects before
 		// there is an answer is better refused.
@@ -193,12 +237,13 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		return err
 	}
 	defer traces.Close()
+	var readiness api.Readiness
 	var metrics *telemetry.Metrics
 	if common.AdminAddr != "" {
 		if metrics, err = telemetry.NewMetrics(buildVersion(), log); err != nil {
 			return err
 		}
-		stop, err := serveAdmin(ctx, log, common.AdminAddr, telemetry.Admin(metrics))
+		stop, err := serveAdmin(ctx, log, common.AdminAddr, readiness.Beside(telemetry.Admin(metrics)))
 		if err != nil {
 			return err
 		}
@@ -231,6 +276,10 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 	keeper.Go(func() { attributes.Keep(keeping, log, temporalClient, namespace) })
 	defer keeper.Wait()
 	defer stopKeeping()
+	ready := func(ctx context.Context) error {
+		_, err := api.Ready(ctx, pool, temporalClient)
+		return err
+	}
 
 	if runWorker != nil {
 		own, err := ownListeners(serveAPI, common.AdminAddr)
@@ -267,7 +316,10 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		upkeep.Go(func() { reseal(ctx, log, pool, keyset) })
 		upkeep.Go(func() { scheduleRemoval(ctx, log, temporalClient, common.Retention) })
 		defer upkeep.Wait()
+		stands := ready
+		ready = func(ctx context.Context) error { return errors.Join(stands(ctx), w.Polling(ctx)) }
 	}
+	readiness.When(ready)
 	if serveAPI == nil {
 		<-ctx.Done()
 		return nil
@@ -372,7 +424,7 @@ func serveAdmin(ctx context.Context, log *slog.Logger, addr string, handler http
 		return nil, err
 	}
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
-	log.Info("metrics and profiles are served", "addr", listener.Addr().String())
+	log.Info("health, metrics and profiles are served", "addr", listener.Addr().String())
 	go func() { _ = server.Serve(listener) }() // it ends with Close alone
 	return func() { _ = server.Close() }, nil  // nobody's work depends on it
 }
@@ -434,12 +486,9 @@ func await(ctx context.Context, log *slog.Logger, what string, f func() error) e
 // newTemporalClient reads TEMPORAL_ADDRESS and its like as every Temporal tool does, and returns the namespace as well. It
 // connects when first used.
 func newTemporalClient(log *slog.Logger, metrics *telemetry.Metrics, traces *telemetry.Traces) (c client.Client, namespace string, err error) {
-	options, err := envconfig.LoadDefaultClientOptions()
+	options, err := temporalOptions()
 	if err != nil {
-		return nil, "", fmt.Errorf("environment configuration of Temporal: %w", err)
-	}
-	if options.HostPort == "" {
-		options.HostPort = "127.0.0.1:7233"
+		return nil, "", err
 	}
 	options.Logger = temporallog.NewStructuredLogger(log)
 	options.MetricsHandler = metrics.Temporal()
@@ -453,4 +502,15 @@ func newTemporalClient(log *slog.Logger, metrics *telemetry.Metrics, traces *tel
 	}
 	c, err = client.NewLazyClient(options)
 	return c, options.Namespace, err
+}
+
+func temporalOptions() (client.Options, error) {
+	options, err := envconfig.LoadDefaultClientOptions()
+	if err != nil {
+		return options, fmt.Errorf("environment configuration of Temporal: %w", err)
+	}
+	if options.HostPort == "" {
+		options.HostPort = "127.0.0.1:7233"
+	}
+	return options, nil
 }

@@ -12,7 +12,6 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"strings"
-	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/goccy/go-yaml"
@@ -159,25 +158,13 @@ func (s *server) Healthz(c *gin.Context) {
 	s.answer(c, func() (reply, error) { return ok(Health{Status: Ok}), nil })
 }
 
-// readyTimeout is what Postgres and Temporal together have to answer in.
-const readyTimeout = 2 * time.Second
-
-// Readyz answers 200 after a round trip through Postgres and through Temporal: one that reads Temporal's own
-// database, since its server can report itself healthy when that is gone (temporalio/temporal issue 11691).
+// Readyz answers 200 when Ready finds nothing wrong.
 func (s *server) Readyz(c *gin.Context) {
 	s.answer(c, func() (reply, error) {
 		ctx, cancel := context.WithTimeout(c, readyTimeout)
 		defer cancel()
-		var away []string
-		var cause error
-		if err := s.cfg.Pool.Ping(ctx); err != nil {
-			away, cause = append(away, "Postgres"), err
-		}
-		if err := pingTemporal(ctx, s.cfg.Temporal); err != nil {
-			away, cause = append(away, "Temporal"), err
-		}
-		if len(away) > 0 {
-			return reply{}, unavailableFor(strings.Join(away, " and "), cause)
+		if away, err := Ready(ctx, s.cfg.Pool, s.cfg.Temporal); err != nil {
+			return reply{}, unavailableFor(strings.Join(away, " and "), err)
 		}
 		return ok(Health{Status: Ok}), nil
 	})

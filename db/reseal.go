@@ -108,6 +108,24 @@ func SealedOtherwise(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset) (b
 	return len(bots) > 0, err
 }
 
+// Unopened tries the keyset on the secrets of the first webhooks that have one, at most as many as most. It returns how
+// many webhooks it looked at, and of how many a secret does not open.
+func Unopened(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset, most int32) (unopened, looked int, err error) {
+	page, err := New().ListSealedOtherwise(ctx, pool, ListSealedOtherwiseParams{KeyPrefix: []byte{}, PageSize: most})
+	for _, w := range page {
+		for _, sealed := range [][]byte{w.Secret, w.PreviousSecret} {
+			if sealed == nil {
+				continue
+			}
+			if _, err := keyset.Open(w.ID, sealed); err != nil {
+				unopened++
+				break
+			}
+		}
+	}
+	return unopened, len(page), err
+}
+
 func (k *Keyset) reseal(webhookID uuid.UUID, sealed []byte) ([]byte, error) {
 	if sealed == nil || bytes.HasPrefix(sealed, k.prefix) {
 		return sealed, nil

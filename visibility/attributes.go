@@ -4,6 +4,7 @@ package visibility
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync/atomic"
 
 	"go.temporal.io/api/enums/v1"
@@ -30,6 +31,9 @@ var wanted = map[string]enums.IndexedValueType{
 	BotID.GetName():     enums.INDEXED_VALUE_TYPE_KEYWORD_LIST,
 	Failed.GetName():    enums.INDEXED_VALUE_TYPE_BOOL,
 }
+
+// Wanted are the attributes by name, and of which type Temporal is to know them.
+func Wanted() map[string]enums.IndexedValueType { return maps.Clone(wanted) }
 
 // maxListBytes is what a list may take, a little under the 2 KiB that Temporal allows a value
 // (frontend.searchAttributesSizeOfValueLimit). It is enough for 51 webhooks.

@@ -4,9 +4,13 @@ package worker
 import (
 	"context"
 	"fmt"
+	"os"
+	"slices"
 	"sync"
 	"time"
 
+	enumspb "go.temporal.io/api/enums/v1"
+	taskqueuepb "go.temporal.io/api/taskqueue/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
 
@@ -37,6 +41,8 @@ const (
 type Worker struct {
 	fast, slow worker.Worker
 	activities *activities.Activities
+	client     client.Client
+	identity   string
 	// cancel ends the handing over of notices, which handing waits for.
 	cancel  context.CancelFunc
 	handing sync.WaitGroup
@@ -44,9 +50,17 @@ type Worker struct {
 
 // Start starts polling. The activities are the worker's from then on: Stop closes them.
 func Start(c client.Client, a *activities.Activities) (*Worker, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("this machine's name: %w", err)
+	}
+	identity := fmt.Sprintf("%d@%s", os.Getpid(), host)
 	w := &Worker{
 		activities: a,
+		client:     c,
+		identity:   identity,
 		fast: worker.New(c, workflows.TaskQueue, worker.Options{
+			Identity:                                identity,
 			LocalActivityWorkerOnly:                 true,
 			MaxConcurrentLocalActivityExecutionSize: fastSlots,
 			MaxConcurrentWorkflowTaskExecutionSize:  workflowSlots,
@@ -57,6 +71,7 @@ func Start(c client.Client, a *activities.Activities) (*Worker, error) {
 			}),
 		}),
 		slow: worker.New(c, workflows.SlowTaskQueue, worker.Options{
+			Identity:                           identity,
 			DisableWorkflowWorker:              true,
 			MaxConcurrentActivityExecutionSize: slowSlots,
 			WorkerStopTimeout:                  stopTimeout,
@@ -86,6 +101,24 @@ func Start(c client.Client, a *activities.Activities) (*Worker, error) {
 		a.Notices().Run(ctx, func(ctx context.Context, d webhook.Disabling) error { return workflows.StartNotice(ctx, c, d) })
 	})
 	return w, nil
+}
+
+// Polling returns nil when Temporal knows this worker as one that asks for the tasks of both lanes. It forgets a worker
+// five minutes after its last request.
+func (w *Worker) Polling(ctx context.Context) error {
+	for queue, kind := range map[string]enumspb.TaskQueueType{
+		workflows.TaskQueue: enumspb.TASK_QUEUE_TYPE_WORKFLOW, workflows.SlowTaskQueue: enumspb.TASK_QUEUE_TYPE_ACTIVITY,
+	} {
+		described, err := w.client.DescribeTaskQueue(ctx, queue, kind)
+		if err != nil {
+			return fmt.Errorf("task queue %s: %w", queue, err)
+		}
+		isOwn := func(poller *taskqueuepb.PollerInfo) bool { return poller.GetIdentity() == w.identity }
+		if !slices.ContainsFunc(described.GetPollers(), isOwn) {
+			return fmt.Errorf("this worker does not ask for the tasks of %s", queue)
+		}
+	}
+	return nil
 }
 
 // Stop takes no more work, lets deliveries under way end and be recorded, within 6.5 s in all, and leaves the rest to

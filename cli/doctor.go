@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"go.temporal.io/sdk/client"
+)
+
+// doctorPatience bounds each thing that the doctor waits for.
+const doctorPatience = 5 * time.Second
+
+// Program is what the doctor must be told about the program that it is part of.
+type Program struct {
+	// Variables are the environment variables that the program's flags read.
+	Variables []string
+	// CheckSettings says what "serve" would say of the settings in the environment before it begins anything.
+	CheckSettings func() error
+	// TemporalOptions are how the program reaches Temporal.
+	TemporalOptions func() (client.Options, error)
+}
+
+// Doctor looks for what is wrong with an installation, from where a process of it runs and with that process's
+// settings, and says how to mend it. It changes nothing, and calls nobody but Postgres, Temporal and the URL of Probe.
+type Doctor struct {
+	// What must be there is not required of the flags: that it is missing is a finding.
+	DatabaseURL     string   `name:"database-url" env:"MATHUB_DATABASE_URL" help:"Postgres, such as postgres://user:password@host/mathub."`
+	Keyset          string   `env:"MATHUB_KEYSET" help:"The keys that encrypt webhook secrets."`
+	ServiceToken    string   `env:"MATHUB_SERVICE_TOKEN" help:"The service API's bearer token."`
+	EgressAllow     string   `env:"MATHUB_EGRESS_ALLOW" help:"CIDRs that webhooks may point to although they are private."`
+	EgressAllowHTTP string   `name:"egress-allow-http" env:"MATHUB_EGRESS_ALLOW_HTTP" help:"Whether http:// webhook URLs are allowed."`
+	Probe           *url.URL `help:"A URL of yours to which an empty JSON object is POSTed, as a delivery would be. Nobody outside is called without it."`
+	JSON            bool     `help:"Print JSON: an array of {check, status, detail, mend}."`
+
+	now func() time.Time // time.Now; a test's own
+}
+
+// How a check can end.
+const (
+	statusOK      = "ok"
+	statusNote    = "note" // nothing is wrong, or nothing can be known
+	statusWarning = "warning"
+	statusFailed  = "failed" // the product does not work, or not wholly
+)
+
+// finding is what a check found.
+type finding struct {
+	Check  string `json:"check"`
+	Status string `json:"status"`
+	Detail string `json:"detail"`
+	// Mend says what to do, where something is to be done.
+	Mend string `json:"mend,omitempty"`
+}
+
+func ok(check, detail string, args ...any) finding {
+	return finding{Check: check, Status: statusOK, Detail: fmt.Sprintf(detail, args...)}
+}
+
+func note(check, detail string, args ...any) finding {
+	return finding{Check: check, Status: statusNote, Detail: fmt.Sprintf(detail, args...)}
+}
+
+func warning(check, mend, detail string, args ...any) finding {
+	return finding{Check: check, Status: statusWarning, Detail: fmt.Sprintf(detail, args...), Mend: mend}
+}
+
+func failed(check, mend, detail string, args ...any) finding {
+	return finding{Check: check, Status: statusFailed, Detail: fmt.Sprintf(detail, args...), Mend: mend}
+}
+
+// line is the finding for people.
+func (f finding) line() string {
+	status := f.Status
+	if status == statusFailed {
+		status = "FAILED"
+	}
+	line := fmt.Sprintf("%-8s %s: %s", status, f.Check, strings.Join(strings.Fields(f.Detail), " "))
+	if f.Mend != "" {
+		line += " -> " + f.Mend
+	}
+	return line
+}
+
+// Run prints a line a check. It returns an error when one failed; warnings are none.
+func (d *Doctor) Run(ctx context.Context, program Program) error {
+	findings := d.examine(ctx, program, os.Environ())
+	lines := make([]string, len(findings))
+	bad := 0
+	for i, f := range findings {
+		lines[i] = f.line()
+		if f.Status == statusFailed {
+			bad++
+		}
+	}
+	if err := printed(d.JSON, findings, strings.Join(lines, "\n")); err != nil {
+		return err
+	}
+	if bad > 0 {
+		return fmt.Errorf("%d of %d checks failed", bad, len(findings))
+	}
+	return nil
+}
+
+func (d *Doctor) examine(ctx context.Context, program Program, environ []string) []finding {
+	if d.now == nil {
+		d.now = time.Now
+	}
+	findings := d.examineSettings(program, environ)
+	findings = append(findings, d.examinePostgres(ctx)...)
+	findings = append(findings, d.examineTemporal(ctx, program)...)
+	return append(findings, d.examineEgress(ctx, environ)...)
+}
+
+const (
+	// noticeableSkew is more than clocks that are kept by NTP differ.
+	noticeableSkew = 2 * time.Second
+	// intolerableSkew is near the five minutes after which receivers refuse a signature's time stamp (Standard Webhooks).
+	intolerableSkew = 4 * time.Minute
+)
+
+// judgeClock compares this machine's clock with another's, which it has read between begin and end.
+func judgeClock(whose string, theirs, begin, end time.Time) finding {
+	check := "clock of " + whose
+	apart := theirs.Sub(begin.Add(end.Sub(begin) / 2))
+	uncertain := end.Sub(begin) / 2
+	switch off := apart.Abs() - uncertain; {
+	case off > intolerableSkew:
+		return failed(check, "set both clocks by NTP: receivers refuse signatures five minutes off", "%s from this machine's", apart.Round(time.Second))
+	case off > noticeableSkew:
+		return warning(check, "set both clocks by NTP", "%s from this machine's", apart.Round(time.Second))
+	}
+	return ok(check, "agrees with this machine's, to %s", max(apart.Abs(), uncertain, time.Millisecond).Round(time.Millisecond))
+}

@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mathub/webhooks/egress"
+)
+
+const (
+	// An allowed network wider than these is no single network of one's own any more.
+	widestIPv4, widestIPv6 = 16, 48
+)
+
+// Addresses that no receiver has, and that an allow list therefore should not hold.
+var neverReceivers = []struct {
+	what string
+	addr netip.Addr
+}{
+	{"the cloud's metadata service", netip.MustParseAddr("169.254.169.254")},
+	{"the cloud's metadata service", netip.MustParseAddr("fd00:ec2::254")},
+	{"this machine itself", netip.MustParseAddr("127.0.0.1")},
+	{"this machine itself", netip.MustParseAddr("::1")},
+}
+
+func (d *Doctor) examineEgress(ctx context.Context, environ []string) []finding {
+	allowed, allow := judgeAllowList(d.EgressAllow)
+	findings := []finding{judgeProxies(environ), allow}
+	allowHTTP := slices.Contains([]string{"true", "1", "yes"}, strings.ToLower(d.EgressAllowHTTP))
+	if allowHTTP {
+		findings = append(findings, warning("http receivers", "unset MATHUB_EGRESS_ALLOW_HTTP where receivers are on the internet", "are allowed: events can be read and changed on their way"))
+	} else {
+		findings = append(findings, ok("http receivers", "are refused"))
+	}
+	if d.Probe == nil {
+		return append(findings, note("the way out", "not tried: name a URL of yours with --probe"))
+	}
+	return append(findings, d.probe(ctx, allowed, allowHTTP)...)
+}
+
+func judgeProxies(environ []string) finding {
+	var set []string
+	for _, entry := range environ {
+		name, value, _ := strings.Cut(entry, "=")
+		if value != "" && slices.Contains([]string{"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}, strings.ToUpper(name)) {
+			set = append(set, name)
+		}
+	}
+	if len(set) > 0 {
+		slices.Sort(set)
+		return note("proxies", "%s set, and not used: deliveries connect by themselves, so that the guard sees whom they reach", strings.Join(set, ", "))
+	}
+	return ok("proxies", "none set")
+}
+
+// judgeAllowList returns the networks that can be read, too; what cannot be is said by the check of the settings.
+func judgeAllowList(list string) (allowed []netip.Prefix, _ finding) {
+	const check = "allowed networks"
+	var wide []string
+	for _, entry := range strings.FieldsFunc(list, func(c rune) bool { return c == ',' }) {
+		network, err := netip.ParsePrefix(entry)
+		if err != nil {
+			return allowed, failed(check, "write networks as in 10.1.2.0/24, with commas between", "MATHUB_EGRESS_ALLOW holds %q", entry)
+		}
+		allowed = append(allowed, network)
+		for _, never := range neverReceivers {
+			if network.Contains(never.addr) {
+				wide = append(wide, entry+" holds "+never.what)
+				break
+			}
+		}
+		widest := widestIPv6
+		if network.Addr().Is4() {
+			widest = widestIPv4
+		}
+		if network.Bits() < widest {
+			wide = append(wide, entry+" is wide")
+		}
+	}
+	switch {
+	case len(wide) > 0:
+		return allowed, warning(check, "name the receivers' own networks only in MATHUB_EGRESS_ALLOW", "whoever makes a webhook reaches them: %s", strings.Join(wide, ", "))
+	case len(allowed) > 0:
+		return allowed, ok(check, "%s, beside the public internet", list)
+	}
+	return allowed, ok(check, "the public internet only")
+}
+
+// probe makes a delivery to the URL that was named, through the guard and the limits of every delivery.
+func (d *Doctor) probe(ctx context.Context, allowed []netip.Prefix, allowHTTP bool) []finding {
+	var findings []finding
+	host := d.Probe.Hostname()
+	if _, err := netip.ParseAddr(host); err != nil {
+		resolving, cancel := context.WithTimeout(ctx, doctorPatience)
+		defer cancel()
+		found, err := (&net.Resolver{PreferGo: true}).LookupNetIP(resolving, "ip", host)
+		if err != nil {
+			return append(findings, failed("DNS", "see that this process reaches a resolver: /etc/resolv.conf, UDP and TCP port 53", "%s is not found: %s", host, err))
+		}
+		findings = append(findings, ok("DNS", "%s has %d addresses", host, len(found)))
+	}
+	out := egress.New(egress.Options{Allow: allowed, AllowHTTP: allowHTTP})
+	defer out.Close()
+	answer, err := out.Post(ctx, d.Probe.String(), http.Header{"Content-Type": {"application/json"}, "User-Agent": {"Mathub-Webhooks/doctor"}}, []byte("{}"))
+	switch {
+	case err != nil:
+		return append(findings, failed("the way out", "see the limits of this process: open files, memory", "%s", err))
+	case answer.StatusCode == 0:
+		return append(findings, failed("the way out", "let workers out to the internet on TCP 443, past firewalls and network policies", "%s: %s", host, answer.Error))
+	}
+	return append(findings, ok("the way out", "%s answered with status %d in %s", host, answer.StatusCode, answer.Duration.Round(time.Millisecond)))
+}

@@ -1,0 +1,70 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/mathub/webhooks/db"
+)
+
+// minTokenBytes is 128 bits in hex: less can be guessed, or was made up by a person.
+const minTokenBytes = 32
+
+// temporalVariables are those of Temporal's environment configuration, which its package does not list.
+var temporalVariables = []string{
+	"TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "TEMPORAL_API_KEY", "TEMPORAL_CLIENT_AUTHORITY", "TEMPORAL_CONFIG_FILE", "TEMPORAL_PROFILE",
+	"TEMPORAL_CODEC_ENDPOINT", "TEMPORAL_CODEC_AUTH", "TEMPORAL_TLS", "TEMPORAL_TLS_CLIENT_CERT_PATH", "TEMPORAL_TLS_CLIENT_CERT_DATA",
+	"TEMPORAL_TLS_CLIENT_KEY_PATH", "TEMPORAL_TLS_CLIENT_KEY_DATA", "TEMPORAL_TLS_SERVER_CA_CERT_PATH", "TEMPORAL_TLS_SERVER_CA_CERT_DATA",
+	"TEMPORAL_TLS_SERVER_NAME", "TEMPORAL_TLS_DISABLE_HOST_VERIFICATION",
+}
+
+func (d *Doctor) examineSettings(program Program, environ []string) []finding {
+	findings := make([]finding, 0, 4)
+	if err := program.CheckSettings(); err != nil {
+		findings = append(findings, failed("settings", "correct it; `mathub-webhooks serve --help` says what is expected", "%s", err))
+	} else {
+		findings = append(findings, ok("settings", "can be read"))
+	}
+	findings = append(findings, nameVariables(program.Variables, environ))
+
+	if d.Keyset == "" {
+		findings = append(findings, failed("keyset", "set MATHUB_KEYSET: to the one in use, or the first time to what `mathub-webhooks keyset new` prints", "MATHUB_KEYSET is not set"))
+	} else if _, err := db.ParseKeyset(d.Keyset); err != nil {
+		findings = append(findings, failed("keyset", "set MATHUB_KEYSET to the one in use, from where you keep passwords, whole and in one line", "%s", err))
+	} else {
+		findings = append(findings, ok("keyset", "can be read"))
+	}
+	switch token := d.ServiceToken; {
+	case token == "":
+		findings = append(findings, note("service token", "not set here: the service API is off, and a worker needs none"))
+	case len(token) < minTokenBytes || len(distinct(token)) < 8:
+		findings = append(findings, warning("service token", "set MATHUB_SERVICE_TOKEN to what `openssl rand -hex 32` prints", "it can be guessed: %d bytes, %d of them distinct", len(token), len(distinct(token))))
+	default:
+		findings = append(findings, ok("service token", "is long enough"))
+	}
+	return findings
+}
+
+func distinct(s string) []byte {
+	sorted := []byte(s)
+	slices.Sort(sorted)
+	return slices.Compact(sorted)
+}
+
+// nameVariables finds variables that look like settings and are none. A misspelt one is otherwise never noticed.
+func nameVariables(known, environ []string) finding {
+	var unknown []string
+	for _, entry := range environ {
+		name, _, _ := strings.Cut(entry, "=")
+		isOurs := strings.HasPrefix(name, "MATHUB_") && !slices.Contains(known, name)
+		isTemporals := strings.HasPrefix(name, "TEMPORAL_") && !slices.Contains(temporalVariables, name) && !strings.HasPrefix(name, "TEMPORAL_GRPC_META_")
+		if isOurs || isTemporals {
+			unknown = append(unknown, name)
+		}
+	}
+	if len(unknown) > 0 {
+		slices.Sort(unknown)
+		return warning("variables", "correct their names, or unset them", "no settings of this program: %s", strings.Join(unknown, ", "))
+	}
+	return ok("variables", "each is a setting")
+}
