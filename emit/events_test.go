@@ -16,8 +16,14 @@ import (
 
 // typed is every struct of the package.
 var typed = []emit.Data{
-	emit.ThreadCreated{}, emit.PostCreated{}, emit.EffortCreated{}, emit.EffortStatusChanged{}, emit.WikiEdited{},
-	emit.Mention{}, emit.ReviewRequested{}, emit.ReviewSubmitted{},
+	emit.ThreadCreated{},
+	emit.PostCreated{},
+	emit.EffortCreated{},
+	emit.EffortStatusChanged{},
+	emit.WikiEdited{},
+	emit.Mention{},
+	emit.ReviewRequested{},
+	emit.ReviewSubmitted{},
 }
 
 func TestThereIsAStructForEachTypeOfTheCatalog(t *testing.T) {
@@ -73,8 +79,21 @@ func TestNewMakesAnEventThatCanBeEmittedAgain(t *testing.T) {
 func TestIDsAreTheSameForTheSameEventOnly(t *testing.T) {
 	seen := map[string][]string{}
 	for _, parts := range [][]string{
-		{}, {""}, {"", ""}, {"a"}, {"a", "bc"}, {"ab", "c"}, {"abc"}, {"a", "b", "c"}, {`a","bc`}, {`"a"`, "bc"}, {"\xff"}, {`\xff`},
-		{"post.created", "p1"}, {"post.created", "p2"}, {strings.Repeat("x", 10_000)},
+		{},
+		{""},
+		{"", ""},
+		{"a"},
+		{"a", "bc"},
+		{"ab", "c"},
+		{"abc"},
+		{"a", "b", "c"},
+		{`a","bc`},
+		{`"a"`, "bc"},
+		{"\xff"},
+		{`\xff`},
+		{"post.created", "p1"},
+		{"post.created", "p2"},
+		{strings.Repeat("x", 10_000)},
 	} {
 		id := emit.ID(parts...)
 		require.Equal(t, id, emit.ID(parts...))

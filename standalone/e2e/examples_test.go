@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -17,13 +18,21 @@ import (
 	"github.com/mathub/webhooks/standalone/freeport"
 )
 
-const examplesSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" //nolint:gosec // a test's
+const examplesSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 func example(t *testing.T, path string) string {
 	t.Helper()
 	full, err := filepath.Abs(filepath.Join("..", "..", "examples", path))
 	require.NoError(t, err)
 	return full
+}
+
+// installed is a program that the examples need.
+func installed(t *testing.T, which string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), example(t, "deps.sh"), which).Output()
+	require.NoError(t, err, "run make examples-deps")
+	return strings.TrimSpace(string(out))
 }
 
 // output runs a program to its end, for two minutes at most.
@@ -42,10 +51,8 @@ func TestExamples(t *testing.T) {
 	stack := e2e.Start(t, e2e.Options{})
 	tm := openTerminal(t, stack, stack.API().CreateBot(t, "developer"))
 	tm.env = append(tm.env, "TEMPORAL_ADDRESS="+stack.TemporalAddr())
-	find := exec.CommandContext(t.Context(), example(t, "deps.sh"), "--python") //nolint:gosec // the repository's own
-	found, err := find.Output()
-	require.NoError(t, err, "run make examples-deps")
-	python := strings.TrimSpace(string(found))
+	python, node := installed(t, "--python"), installed(t, "--node")
+	tm.env = append(tm.env, "PATH="+filepath.Dir(node)+":"+os.Getenv("PATH"))
 	receiver := filepath.Join(t.TempDir(), "receiver")
 	tm.output(t, "go", "-C", example(t, "go"), "build", "-o", receiver, ".")
 
@@ -57,9 +64,9 @@ func TestExamples(t *testing.T) {
 		{"receiver.py", []string{python, example(t, "receiver.py")}, []string{"/"}},
 		{"flask_receiver.py", []string{python, example(t, "python/flask_receiver.py")}, []string{"/", "/standard"}},
 		{"standard.py", []string{python, example(t, "python/standard.py")}, []string{"/standard"}},
-		{"receiver.mjs", []string{"node", example(t, "receiver.mjs")}, []string{"/"}},
-		{"express.mjs", []string{"node", example(t, "node/express.mjs")}, []string{"/", "/standard"}},
-		{"standard.mjs", []string{"node", example(t, "node/standard.mjs")}, []string{"/standard"}},
+		{"receiver.mjs", []string{node, example(t, "receiver.mjs")}, []string{"/"}},
+		{"express.mjs", []string{node, example(t, "node/express.mjs")}, []string{"/", "/standard"}},
+		{"standard.mjs", []string{node, example(t, "node/standard.mjs")}, []string{"/standard"}},
 		{"main.go", []string{receiver}, []string{"/", "/standard"}},
 	} {
 		t.Run(r.name, func(t *testing.T) { exampleReceives(t, stack, tm, r.command, r.paths) })
