@@ -158,7 +158,7 @@ func natively(t *testing.T, service *types.ServiceConfig, started *servers.Serve
 
 // cmd is the product with that service's environment and no other.
 func (n native) cmd(ctx context.Context, binary string, args []string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, binary, args...) //nolint:gosec // the product
+	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Env = []string{}
 	for name, value := range n.env {
 		cmd.Env = append(cmd.Env, name+"="+value)
@@ -194,7 +194,7 @@ func (n native) awaitHealthy(t *testing.T, binary string) {
 func TestWhatComposeStartsDelivers(t *testing.T) {
 	t.Parallel()
 	binary := e2e.Build(t)
-	keyset, err := exec.CommandContext(t.Context(), binary, "keyset", "new").Output() //nolint:gosec // the product
+	keyset, err := exec.CommandContext(t.Context(), binary, "keyset", "new").Output()
 	require.NoError(t, err)
 	random := make([]byte, 32)
 	_, _ = rand.Read(random) // never fails
@@ -234,7 +234,7 @@ func TestWhatComposeStartsDelivers(t *testing.T) {
 // knownVariables are those that a subcommand's --help names: kong writes them from the flags themselves.
 func knownVariables(t *testing.T, binary, command string) string {
 	t.Helper()
-	help, err := exec.CommandContext(t.Context(), binary, command, "--help").Output() //nolint:gosec // the product
+	help, err := exec.CommandContext(t.Context(), binary, command, "--help").Output()
 	require.NoError(t, err)
 	return string(help)
 }

@@ -64,7 +64,7 @@ func decode(document []byte) (any, error) {
 
 func readManifests(t *testing.T, name string) (objects []any) {
 	t.Helper()
-	raw, err := os.ReadFile(filepath.Join(manifests, name)) //nolint:gosec // of the repository
+	raw, err := os.ReadFile(filepath.Join(manifests, name))
 	require.NoError(t, err)
 	documents := yamlstream.NewYAMLReader(bufio.NewReader(bytes.NewReader(raw)))
 	for {
@@ -160,7 +160,7 @@ func TestPodsRunTheProductWithoutPrivileges(t *testing.T) {
 		require.False(t, container.Resources.Limits.Memory().IsZero(), part)
 		help := knownVariables(t, binary, "serve")
 		for _, from := range container.EnvFrom {
-			reference := ""
+			var reference string
 			if from.ConfigMapRef != nil {
 				reference = "config " + from.ConfigMapRef.Name
 			} else {
