@@ -87,7 +87,7 @@ func program() (cli.Program, error) {
 			if _, err := parser.Parse([]string{"serve"}); err != nil {
 				return err
 			}
-			return c.Serve.check()
+			return checkSettings(c.Serve.commonFlags, &c.Serve.apiFlags, &c.Serve.workerFlags)
 		},
 		TemporalOptions: temporalOptions,
 	}, nil
@@ -142,17 +142,6 @@ type apiFlags struct {
 	TrustedProxies    []netip.Prefix `env:"MATHUB_TRUSTED_PROXIES" help:"CIDRs of the proxies in front of the API, whose X-Forwarded-For names the client in the log."`
 }
 
-// check finds what is wrong with the settings themselves.
-func (f *apiFlags) check() error {
-	if f.MaxWebhooksPerBot < 1 {
-		return fmt.Errorf("MATHUB_MAX_WEBHOOKS_PER_BOT is %d: it must be at least 1", f.MaxWebhooksPerBot)
-	}
-	if f.RateLimit < 0 {
-		return fmt.Errorf("MATHUB_RATE_LIMIT is %d: it must be 0, for none, or more", f.RateLimit)
-	}
-	return nil
-}
-
 type workerFlags struct {
 	RetrySchedule  webhook.Schedule `env:"MATHUB_RETRY_SCHEDULE" default:"${schedule}" help:"When a failed delivery is attempted again, such as 30s,2m; empty: never."`
 	TraceReceivers bool             `env:"MATHUB_TRACE_RECEIVERS" help:"Send receivers a traceparent header (W3C Trace Context), where traces are sent to a collector."`
@@ -201,6 +190,22 @@ func (c *workerCommand) Run(ctx context.Context) error {
 	return run(ctx, c.commonFlags, nil, &c.workerFlags)
 }
 
+// checkSettings finds what is wrong with settings that can be read, by themselves and together.
+func checkSettings(common commonFlags, serveAPI *apiFlags, runWorker *workerFlags) error {
+	if serveAPI != nil && serveAPI.MaxWebhooksPerBot < 1 {
+		return fmt.Errorf("MATHUB_MAX_WEBHOOKS_PER_BOT is %d: it must be at least 1", serveAPI.MaxWebhooksPerBot)
+	}
+	if serveAPI != nil && serveAPI.RateLimit < 0 {
+		return fmt.Errorf("MATHUB_RATE_LIMIT is %d: it must be 0, for none, or more", serveAPI.RateLimit)
+	}
+	if runWorker != nil {
+		if err := common.Retention.Fits(runWorker.RetrySchedule); err != nil {
+			return fmt.Errorf("MATHUB_RETENTION: %w", err)
+		}
+	}
+	return nil
+}
+
 // run wires the parts, starts those whose flags are given, and stops them when ctx ends: first what takes new work,
 // then what has some under way, then what both stand on.
 func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker *workerFlags) error {
@@ -213,10 +218,10 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 	if err := db.CheckURL(common.DatabaseURL); err != nil {
 		return fmt.Errorf("MATHUB_DATABASE_URL: %w", err)
 	}
+	if err := checkSettings(common, serveAPI, runWorker); err != nil {
+		return err
+	}
 	if serveAPI != nil {
-		if err := serveAPI.check(); err != nil {
-			return err
-		}
 		// A port in use is said before a worker has taken anything. The listener itself comes last: who connects before
 		// there is an answer is better refused.
 		probe, err := listenOn(ctx, "MATHUB_ADDR", serveAPI.Addr)
@@ -225,11 +230,6 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		}
 		if err := probe.Close(); err != nil {
 			return fmt.Errorf("MATHUB_ADDR: %w", err)
-		}
-	}
-	if runWorker != nil {
-		if err := common.Retention.Fits(runWorker.RetrySchedule); err != nil {
-			return fmt.Errorf("MATHUB_RETENTION: %w", err)
 		}
 	}
 	traces, err := telemetry.NewTraces(ctx, buildVersion(), log)

@@ -74,6 +74,8 @@ func TestDoctor(t *testing.T) {
 		check, status string
 	}{
 		"schedule":         {"MATHUB_RETRY_SCHEDULE=soon", "settings", "failed"},
+		"retention":        {"MATHUB_RETENTION=1d", "settings", "failed"},
+		"no webhooks":      {"MATHUB_MAX_WEBHOOKS_PER_BOT=0", "settings", "failed"},
 		"misspelt":         {"MATHUB_RETENTON=30d", "variables", "warning"},
 		"no keyset":        {"MATHUB_KEYSET=", "keyset", "failed"},
 		"broken keyset":    {"MATHUB_KEYSET=abc", "keyset", "failed"},
@@ -99,6 +101,13 @@ func TestDoctor(t *testing.T) {
 		})
 	}
 
+	t.Run("the role of db/roles.sql", func(t *testing.T) {
+		_, err := db.Exec(t.Context(), "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO mathub_app")
+		require.NoError(t, err)
+		found, code := doctor(t, []string{"MATHUB_DATABASE_URL=" + as(func(u *url.URL) { u.User = url.UserPassword("mathub_app", "x") })})
+		require.Equal(t, "ok", found["Postgres privileges"].Status, "%+v", found)
+		require.Zero(t, code)
+	})
 	t.Run("health checks", func(t *testing.T) {
 		tm := openTerminal(t, stack, &e2e.Bot{})
 		ask := func(env []string, args ...string) int {
