@@ -7,25 +7,17 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/alecthomas/kong"
 	"github.com/stretchr/testify/require"
 )
 
 // TestREADMENamesEverySetting holds the README's table of settings against the flags, both ways.
 func TestREADMENamesEverySetting(t *testing.T) {
-	parser, err := kong.New(new(commands), flagDefaults())
-	require.NoError(t, err)
 	var known []string
-	require.NoError(t, kong.Visit(parser.Model, func(node kong.Visitable, next kong.Next) error {
-		if flag, ok := node.(*kong.Flag); ok {
-			for _, name := range flag.Envs {
-				if strings.HasPrefix(name, "MATHUB_") && !slices.Contains(known, name) {
-					known = append(known, name)
-				}
-			}
+	for _, name := range variables(newParser(new(commands)).Model.Node) {
+		if strings.HasPrefix(name, "MATHUB_") && !slices.Contains(known, name) {
+			known = append(known, name)
 		}
-		return next(nil)
-	}))
+	}
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
 	_, section, found := strings.Cut(string(readme), "\n### Settings\n")
