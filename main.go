@@ -24,11 +24,11 @@ import (
 	temporallog "go.temporal.io/sdk/log"
 	"golang.org/x/net/netutil"
 
-	"github.com/mathub/webhooks/activities"
 	"github.com/mathub/webhooks/api"
 	"github.com/mathub/webhooks/cli"
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/egress"
+	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/telemetry"
 	"github.com/mathub/webhooks/visibility"
 	"github.com/mathub/webhooks/webhook"
@@ -286,7 +286,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		if err != nil {
 			return err
 		}
-		deliveries := activities.New(activities.Config{
+		w, err := worker.New(temporalClient, delivery.Config{
 			Pool:       pool,
 			Egress:     egress.New(egress.Options{Allow: common.EgressAllow, AllowHTTP: common.EgressAllowHTTP, Deny: own, Meter: metrics.Meter()}),
 			Keyset:     keyset,
@@ -300,17 +300,14 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 
 			TraceReceivers: runWorker.TraceReceivers,
 		})
-		var w *worker.Worker
-		err = await(ctx, log, "Temporal", func() (err error) {
-			w, err = worker.Start(temporalClient, deliveries)
-			return err
-		})
 		if err != nil {
-			deliveries.Close(ctx)
 			return err
 		}
 		defer w.Stop()
-		worker.MeasureBacklog(metrics.Meter(), temporalClient, pool, log)
+		if err := await(ctx, log, "Temporal", w.Start); err != nil {
+			return err
+		}
+		worker.MeasureBacklog(metrics.Meter(), pool, log)
 		log.Info("worker is running")
 		var upkeep sync.WaitGroup
 		upkeep.Go(func() { reseal(ctx, log, pool, keyset) })
