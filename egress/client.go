@@ -66,8 +66,8 @@ type Options struct {
 	// takes a thread for each lookup, cannot be cut off, and calls a lack of files "no such host".
 	Resolver *net.Resolver
 	// CheckHosts are names or addresses of hosts that are asked whether outbound access works, when a receiver's name or
-	// network fails: DNS about a name below theirs, and port 443 for a connection, over which nothing is sent. Nil means
-	// DefaultCheckHosts; an empty list asks other receivers only.
+	// network fails: DNS about a name below theirs, and port 443 for a connection, over which nothing is sent. None means
+	// that other receivers are asked only; the program's default is DefaultCheckHosts.
 	CheckHosts []string
 	// Meter measures the client, see docs/observability.md. Nil measures nothing.
 	Meter metric.Meter
@@ -102,9 +102,6 @@ func New(o Options) *Client {
 	}
 	if o.Resolver == nil {
 		o.Resolver = &net.Resolver{PreferGo: true}
-	}
-	if o.CheckHosts == nil {
-		o.CheckHosts = DefaultCheckHosts
 	}
 	c := &Client{
 		guard:     guard{policy: webhook.AddressPolicy{Allow: o.Allow}, deny: o.Deny},
