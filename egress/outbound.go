@@ -66,12 +66,13 @@ type Access struct {
 //     answered, else ours. Names that resolved lately are asked for, and the check hosts, each with a random label before
 //     it: a resolver that has lost the internet still answers from its cache. "No such host" is an answer, and counts.
 //   - An address that is unreachable, or does not accept a connection in time, is the receiver's failing if another host
-//     has answered within the last second, or accepts or refuses a connection now; else ours. Hosts speak for addresses
-//     of their own scope only (public, private, loopback): a receiver on this machine says nothing of the internet.
-//   - They speak for their own address family too, if that has worked in this process. If not, the other family speaks:
-//     a machine without IPv6 counts the failures of receivers that have nothing else.
+//     has answered within the last second, or accepts or refuses a connection now; else ours. Receivers speak for
+//     addresses of their own scope only (public, private, loopback): one on this machine says nothing of the internet.
+//     Check hosts speak for all, so that an only receiver that is switched off is found out.
+//   - Both speak for one address family only, if that has worked in this process. If not, the other family speaks: a
+//     machine without IPv6 counts the failures of receivers that have nothing else.
 //   - Where nobody has ever answered and there are no check hosts to ask, a failure is ours for ten minutes after the
-//     start, then the receiver's. Where there are check hosts and they do not answer either, it is ours without end.
+//     start, then the receiver's. Where somebody is asked and nobody answers, it is ours for as long as that lasts.
 //
 // All else that a receiver does (it refuses, resets, hangs once connected, fails TLS, or answers) counts without a
 // check. So a receiver on loopback, which needs no DNS and no network, counts as ever.
