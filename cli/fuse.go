@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -27,18 +28,22 @@ func (c *fuseListCommand) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		text := ""
+		list, lines := make([]blownFuse, len(fuses)), make([]string, len(fuses))
 		for i, f := range fuses {
-			if i > 0 {
-				text += "\n"
-			}
-			text += f.Class + " " + webhook.FormatTime(f.BlownAt)
+			list[i] = blownFuse{Class: f.Class, BlownAt: webhook.FormatTime(f.BlownAt)}
+			lines[i] = list[i].Class + " " + list[i].BlownAt
 		}
+		text := strings.Join(lines, "\n")
 		if len(fuses) == 0 {
 			text = "no fuse is blown"
 		}
-		return printed(c.JSON, fuses, text)
+		return printed(c.JSON, list, text)
 	})
+}
+
+type blownFuse struct {
+	Class   string `json:"class"`
+	BlownAt string `json:"blownAt"`
 }
 
 type fuseResetCommand struct {
