@@ -253,18 +253,27 @@ func (q *Queries) ListRecoveries(ctx context.Context, db DBTX, arg ListRecoverie
 }
 
 const lockRecovery = `-- name: LockRecovery :one
-SELECT id FROM recoveries WHERE id = $1 AND state = 'running' AND after_time = $2 AND after_id = $3 FOR UPDATE
+SELECT id FROM recoveries
+WHERE id = $1 AND state = 'running' AND NOT looked_through AND upto = $2 AND after_time = $3 AND after_id = $4
+FOR UPDATE
 `
 
 type LockRecoveryParams struct {
 	ID        uuid.UUID
+	Upto      time.Time
 	AfterTime time.Time
 	AfterID   string
 }
 
-// Locks a recovery that runs and has come as far as given.
+// Locks a recovery that runs and has come as far as given. Both halves of the span end where the second begins, so that
+// the place alone does not tell.
 func (q *Queries) LockRecovery(ctx context.Context, db DBTX, arg LockRecoveryParams) (uuid.UUID, error) {
-	row := db.QueryRow(ctx, lockRecovery, arg.ID, arg.AfterTime, arg.AfterID)
+	row := db.QueryRow(ctx, lockRecovery,
+		arg.ID,
+		arg.Upto,
+		arg.AfterTime,
+		arg.AfterID,
+	)
 	var id uuid.UUID
 	err := row.Scan(&id)
 	return id, err

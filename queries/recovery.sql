@@ -37,8 +37,11 @@ ORDER BY r.created_at DESC
 LIMIT @most;
 
 -- name: LockRecovery :one
--- Locks a recovery that runs and has come as far as given.
-SELECT id FROM recoveries WHERE id = @id AND state = 'running' AND after_time = @after_time AND after_id = @after_id FOR UPDATE;
+-- Locks a recovery that runs and has come as far as given. Both halves of the span end where the second begins, so that
+-- the place alone does not tell.
+SELECT id FROM recoveries
+WHERE id = @id AND state = 'running' AND NOT looked_through AND upto = @upto AND after_time = @after_time AND after_id = @after_id
+FOR UPDATE;
 
 -- name: ListMissed :many
 -- Looks through the @most_read events of a span that follow a place, oldest first: the last one, and those that match the
