@@ -106,14 +106,14 @@ type queueStep struct {
 }
 
 // nextStep is the rule of the queue: what is due is sent, oldest first, as much as the window allows, or one while the
-// webhook fails, and not before its pause is over.
+// webhook fails. Only what a person asked for does not wait until the pause of a failing webhook is over.
 func nextStep(s history.QueueState, window int) queueStep {
 	switch {
 	case s.Gone || s.Waiting == 0:
 		return queueStep{kind: endQueue}
 	case len(s.Due) == 0:
 		return queueStep{kind: awaitTime, wait: max(s.NextIn, s.ResumeIn, shortestSleep)}
-	case s.ResumeIn > 0:
+	case s.ResumeIn > 0 && !s.Due[0].Trigger.Manual():
 		return queueStep{kind: awaitTime, wait: max(s.ResumeIn, shortestSleep)}
 	case s.FailureCount > 0:
 		window = 1
