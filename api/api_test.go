@@ -284,7 +284,7 @@ func TestWebhookLifecycle(t *testing.T) {
 	require.Len(t, list, 2)
 	require.Equal(t, []any{id, second}, []any{list[0]["id"], list[1]["id"]}, "oldest first")
 
-	a.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, duration_ms, attempted_at) VALUES (gen_random_uuid(), $1, 'e', 1, 0, true, 1, now())", id)
+	a.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at) VALUES (gen_random_uuid(), $1, 'e', 1, true, 1, now())", id)
 	require.Equal(t, http.StatusNoContent, a.do("DELETE", webhooksPath+"/"+id, key, nil).status)
 	require.Equal(t, http.StatusNotFound, a.do("GET", webhooksPath+"/"+id, key, nil).status)
 	require.Equal(t, http.StatusNotFound, a.do("DELETE", webhooksPath+"/"+id, key, nil).status)
@@ -382,9 +382,9 @@ func TestDeliveriesAreListedAsSent(t *testing.T) {
 	payload := `{"event":"post.created","timestamp":"2025-03-20T10:30:00.000Z","data":{"n":12345678901234567890.12345678901234567890,"html":"<a>&</a>","line":"` + "\u2028" + `","nul":"\u0000"}}`
 	a.execute("INSERT INTO events (id, type, payload, run_id) VALUES ('e', 'post.created', $1, 'run')", []byte(payload))
 	for i := range 60 {
-		a.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, status_code, response_body, error, duration_ms, attempted_at) VALUES (gen_random_uuid(), $1, 'e', $2, 0, false, 500, $3, 'HTTP 500', 7, '2025-03-20 10:30:00.1234+00')", id, i+1, []byte("bad \xff nul \x00"))
+		a.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, status_code, response_body, error, duration_ms, attempted_at) VALUES (gen_random_uuid(), $1, 'e', $2, false, 500, $3, 'HTTP 500', 7, '2025-03-20 10:30:00.1234+00')", id, i+1, []byte("bad \xff nul \x00"))
 	}
-	a.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, error, duration_ms, attempted_at) VALUES (gen_random_uuid(), $1, 'e', 61, 0, false, 'timeout', 5000, now())", id)
+	a.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, error, duration_ms, attempted_at) VALUES (gen_random_uuid(), $1, 'e', 61, false, 'timeout', 5000, now())", id)
 	got := a.do("GET", webhooksPath+"/"+id+"/deliveries", key, nil)
 	var list []map[string]any
 	got.into(t, &list)

@@ -22,9 +22,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
 
-	"github.com/mathub/webhooks/activities"
 	"github.com/mathub/webhooks/api"
 	"github.com/mathub/webhooks/egress"
+	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/visibility"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/worker"
@@ -76,11 +76,12 @@ func newSystemWith(t *testing.T, schedule webhook.Schedule) *system {
 	s.receiver = server.URL
 	outbound := egress.New(egress.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowHTTP: true})
 	t.Cleanup(outbound.Close)
-	w, err := worker.Start(temporal, activities.New(activities.Config{
+	w, err := worker.New(temporal, delivery.Config{
 		Pool: s.pool, Egress: outbound, Keyset: s.keyset, Version: "test", Logger: slog.New(slog.DiscardHandler), Schedule: schedule,
-	}))
+	})
 	require.NoError(t, err)
 	t.Cleanup(w.Stop)
+	require.NoError(t, w.Start())
 	return s
 }
 

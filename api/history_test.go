@@ -21,8 +21,8 @@ func (a *testAPI) historyOf(id string, n int) {
 	for _, event := range []string{"post.created", "test"} {
 		a.execute("INSERT INTO events (id, type, payload, run_id) VALUES ($1, $1, '{}', 'run') ON CONFLICT DO NOTHING", event)
 	}
-	a.execute(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, status_code, response_body, duration_ms, attempted_at)
-		SELECT gen_random_uuid(), $1, CASE WHEN n % 4 = 0 THEN 'test' ELSE 'post.created' END, n, 0, n % 3 <> 0, 200, '', n, date_trunc('minute', now())
+	a.execute(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, status_code, response_body, duration_ms, attempted_at)
+		SELECT gen_random_uuid(), $1, CASE WHEN n % 4 = 0 THEN 'test' ELSE 'post.created' END, n, n % 3 <> 0, 200, '', n, date_trunc('minute', now())
 		FROM generate_series(1, $2::integer) n ORDER BY n`, id, n)
 }
 
@@ -96,8 +96,8 @@ func TestAFilterReadsNoMoreThanItMay(t *testing.T) {
 	_, key := a.bot()
 	id := a.hook(key)
 	a.historyOf(id, 1)
-	a.execute(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, duration_ms, attempted_at)
-		SELECT gen_random_uuid(), $1, 'test', n, 0, true, 1, now() FROM generate_series(2, $2::integer) n ORDER BY n`, id, 2*webhook.MaxDeliveriesRead+1)
+	a.execute(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at)
+		SELECT gen_random_uuid(), $1, 'test', n, true, 1, now() FROM generate_series(2, $2::integer) n ORDER BY n`, id, 2*webhook.MaxDeliveriesRead+1)
 	require.Equal(t, [][]int{{}, {}, {1}}, a.follow(webhooksPath+"/"+id+"/deliveries?eventType=post.created", key))
 }
 
@@ -131,8 +131,8 @@ func TestStatsAreOfTheLastDay(t *testing.T) {
 	a := newAPI(t, nil, nil)
 	_, key := a.bot()
 	id := a.hook(key)
-	a.execute(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, duration_ms, attempted_at)
-		SELECT gen_random_uuid(), $1, 'e', n, 0, n > 13, n, now() - CASE WHEN n <= 10 THEN interval '25 hours' ELSE interval '23 hours' END FROM generate_series(1, 110) n ORDER BY n`, id)
+	a.execute(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at)
+		SELECT gen_random_uuid(), $1, 'e', n, n > 13, n, now() - CASE WHEN n <= 10 THEN interval '25 hours' ELSE interval '23 hours' END FROM generate_series(1, 110) n ORDER BY n`, id)
 	var w struct{ Stats map[string]any }
 	a.do("GET", webhooksPath+"/"+id, key, nil).into(t, &w)
 	require.Equal(t, map[string]any{"deliveries24h": 100.0, "successRate24h": 0.97, "p95DurationMs24h": 105.0}, w.Stats)

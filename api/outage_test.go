@@ -97,7 +97,7 @@ func TestTemporalGoesAway(t *testing.T) {
 			id := a.hook(key)
 			a.execute("INSERT INTO events (id, type, payload, run_id) VALUES ('known', 'post.created', '{}', 'run')")
 			delivery := uuid.NewString()
-			a.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, duration_ms, attempted_at) VALUES ($1, $2, 'known', 1, 0, true, 1, now())", delivery, id)
+			a.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at) VALUES ($1, $2, 'known', 1, true, 1, now())", delivery, id)
 			goAway(p)
 
 			path := webhooksPath + "/" + id

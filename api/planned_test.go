@@ -32,7 +32,7 @@ func TestADeliverySaysWhenTheNextAttemptIsDue(t *testing.T) {
 	require.Len(t, d.RequestHeaders, 8)
 
 	s.answer(nil)
-	require.NoError(t, s.temporal.SignalWorkflow(t.Context(), workflows.RetryWorkflowID(event.ID, must(t, id)), "", workflows.RetryNowSignal, nil))
+	require.NoError(t, s.temporal.SignalWorkflow(t.Context(), workflows.QueueWorkflowID(must(t, id)), "", workflows.RetryNowSignal, event.ID))
 	require.Eventually(t, func() bool {
 		after := s.detail(key, id, d.ID)
 		require.Empty(t, after.NextAttemptNote)
