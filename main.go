@@ -46,6 +46,7 @@ type commands struct {
 	Migrate     cli.Migrate      `cmd:"" help:"Change the database's schema: bring it up to this version, say what is applied, take a step back."`
 	Bot         cli.Bot          `cmd:"" help:"Make bots and their keys."`
 	Keyset      cli.Keyset       `cmd:"" help:"Make the keys that encrypt webhook secrets."`
+	Fuse        cli.Fuse         `cmd:"" help:"Show and reset what keeps a fault of our own network from disabling webhooks."`
 	Listen      cli.Listen       `cmd:"" help:"Show a bot's events as they come, and forward them to a local URL."`
 	Webhooks    cli.Webhooks     `cmd:"" help:"Manage a bot's webhooks."`
 	Trigger     cli.Trigger      `cmd:"" help:"Emit a sample event."`
