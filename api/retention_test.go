@@ -35,16 +35,17 @@ func TestWhatIsNotKeptIsSaidClearly(t *testing.T) {
 	require.Equal(t, []string{"since"}, got.fields(t))
 	require.Contains(t, string(got.body), "at most 30d ago")
 	// What is asked for to the day is not refused for the time that passes on the way, and no more is when nothing is asked
-	// for: what comes next is that nobody runs a Temporal server.
+	// for.
 	a.execute("UPDATE webhooks SET created_at = now() - interval '90 days', disabled_at = now() - interval '60 days'")
 	for _, body := range []string{fmt.Sprintf(`{"since":%q}`, webhook.FormatTime(time.Now().Add(-30*24*time.Hour-time.Second))), `{}`} {
-		require.Equal(t, http.StatusServiceUnavailable, a.do("POST", webhooksPath+"/"+hook+"/recover", key, body).status, body)
+		require.Equal(t, http.StatusAccepted, a.do("POST", webhooksPath+"/"+hook+"/recover", key, body).status, body)
+		require.Equal(t, http.StatusNoContent, a.do("DELETE", webhooksPath+"/"+hook+"/recover", key, nil).status)
 	}
 
 	forever := newAPI(t, nil, nil)
 	_, key = forever.bot()
 	hook = forever.hook(key)
-	require.Equal(t, http.StatusServiceUnavailable, forever.do("POST", webhooksPath+"/"+hook+"/recover", key, `{"since":"2020-01-01T00:00:00Z"}`).status)
+	require.Equal(t, http.StatusAccepted, forever.do("POST", webhooksPath+"/"+hook+"/recover", key, `{"since":"2020-01-01T00:00:00Z"}`).status)
 	got = forever.do("POST", webhooksPath+"/"+hook+"/deliveries/"+removed+"/redeliver", key, nil)
 	require.Equal(t, http.StatusNotFound, got.status)
 	require.NotContains(t, string(got.body), "kept")

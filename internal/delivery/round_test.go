@@ -246,6 +246,14 @@ func TestDeliverer_Look(t *testing.T) {
 		s, _ := look(t, add(t, "3 s", time.Hour))
 		require.NotZero(t, s.ResumeIn)
 	})
+	t.Run("NorForAPersonsAttempt", func(t *testing.T) {
+		t.Parallel()
+		id := add(t, "3 s", time.Hour)
+		r.plan(t, id, "a test", webhook.TriggerTest, -time.Hour)
+		s, _ := look(t, id)
+		require.NotZero(t, s.ResumeIn)
+		require.Len(t, s.Due, 1)
+	})
 	t.Run("NorWhenNobodyWaits", func(t *testing.T) {
 		t.Parallel()
 		id := add(t, "3 s", -time.Second)

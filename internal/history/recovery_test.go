@@ -238,7 +238,7 @@ func TestQueue_RecoverPage(t *testing.T) {
 			record(t, r, prepared(t, pool, id, false))
 		}
 		require.Empty(t, queueOf(t, pool, id))
-		require.Equal(t, RecoveryStep{Ended: true, State: RecoveryStopped, Found: 3, LastError: "webhook disabled"}, recoverPage(t, queue, id))
+		require.Equal(t, RecoveryStep{Ended: true, State: RecoveryStopped, Found: 3, Remaining: 3, LastError: "webhook disabled"}, recoverPage(t, queue, id))
 		n, err := queue.planMissed(t.Context(), before, 0) // by one who read it while it ran
 		require.NoError(t, err)
 		require.Zero(t, n)
@@ -269,7 +269,7 @@ func TestQueue_CancelRecovery(t *testing.T) {
 	require.Len(t, queueOf(t, pool, id), 4)
 	require.NoError(t, queue.CancelRecovery(t.Context(), id))
 	require.Equal(t, []string{"a retry"}, eventsOf(queueOf(t, pool, id)), "nothing else of the webhook goes")
-	require.Equal(t, RecoveryStep{Ended: true, State: RecoveryCancelled, Found: 3}, recoverPage(t, queue, id))
+	require.Equal(t, RecoveryStep{Ended: true, State: RecoveryCancelled, Found: 3, Remaining: 3}, recoverPage(t, queue, id))
 	ended := *latest(t, pool, id).EndedAt
 	require.NoError(t, queue.CancelRecovery(t.Context(), id))
 	require.Equal(t, ended, *latest(t, pool, id).EndedAt)
