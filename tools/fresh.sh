@@ -110,7 +110,7 @@ lend_caches() {
 		mkdir -p "$machine$cache" "$FRESH_DIR/$who-$name/over" "$FRESH_DIR/$who-$name/work"
 		mount -t overlay overlay -o "lowerdir=$cache,upperdir=$FRESH_DIR/$who-$name/over,workdir=$FRESH_DIR/$who-$name/work" "$machine$cache"
 		if [ "$who" != root ]; then
-			find "$machine$cache" -type d -exec chown "$who" {} +
+			find "$machine$cache" -type d -exec chown --reference="$machine$home" {} +
 			chmod go+x "$machine/root"
 		fi
 		as_user="$as_user export $name='$cache';"
