@@ -53,7 +53,7 @@ func Build(t testing.TB, flags ...string) string {
 }
 
 var findRoot = sync.OnceValues(func() (string, error) {
-	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/mathub/webhooks").Output() //nolint:noctx // it does not wait
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/mathub/webhooks").Output()
 	return strings.TrimSpace(string(dir)), err
 })
 
