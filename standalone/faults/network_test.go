@@ -92,9 +92,11 @@ func TestNetworkFaultsLoseNothing(t *testing.T) {
 		t.Run("after "+fault.name, func(t *testing.T) {
 			events := len(fault.accepted)
 			var rows, distinct, failed int
+			var blamed []string
 			require.Eventually(t, func() bool {
 				err := stack.Database(t).QueryRow(t.Context(), `SELECT count(*), count(DISTINCT (event_id, webhook_id, attempt)),
-					count(*) FILTER (WHERE NOT success) FROM deliveries WHERE webhook_id = ANY($1)`, fault.hooks).Scan(&rows, &distinct, &failed)
+					count(*) FILTER (WHERE NOT success), array_agg(error) FILTER (WHERE NOT success)
+					FROM deliveries WHERE webhook_id = ANY($1)`, fault.hooks).Scan(&rows, &distinct, &failed, &blamed)
 				return err == nil && rows-failed >= events*hooks
 			}, max(time.Second, time.Until(deadline)), 100*time.Millisecond, "not all events were delivered")
 			repeats := 0
@@ -109,7 +111,7 @@ func TestNetworkFaultsLoseNothing(t *testing.T) {
 			}
 			t.Logf("%d rows, %d failed attempts, %d repeats; complete %s after the fault at most", rows, failed, repeats,
 				time.Since(fault.over).Round(100*time.Millisecond))
-			require.Zero(t, failed, "a fault of our network is not the receiver's failure")
+			require.Zero(t, failed, "a fault of our network is not the receiver's failure: %s", blamed)
 			require.Equal(t, events*hooks, rows)
 			require.Equal(t, rows, distinct)
 			require.LessOrEqual(t, repeats, mostRepeats)
@@ -134,7 +136,7 @@ const (
 	mostEvents = 5000
 )
 
-// load emits events to one bot, 200 a second when nothing holds it up, each until it is accepted.
+// load emits events to one bot, 100 a second when nothing holds it up, each until it is accepted.
 type load struct {
 	stopping chan struct{}
 	stopOnce sync.Once
@@ -192,7 +194,7 @@ func startLoad(t *testing.T, api *e2e.API, botID, prefix string, least int) *loa
 			default:
 			}
 			ids <- fmt.Sprintf("%s-%04d", prefix, i)
-			time.Sleep(5 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond)
 		}
 	})
 	return l
