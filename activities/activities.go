@@ -1,111 +1,122 @@
-// Package activities is what the workflows ask for: accept an event and resolve its subscribers, make a delivery,
-// record how it ended.
+// Package activities is Temporal's side of what the workflows ask for: thin methods that call internal/delivery and
+// internal/history.
 package activities
 
 import (
 	"context"
-	"log/slog"
-	"sync"
+	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/pgxpool"
-	"go.opentelemetry.io/otel/metric"
-	"go.opentelemetry.io/otel/trace"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/worker"
-	"golang.org/x/sync/singleflight"
 
-	"github.com/mathub/webhooks/db"
-	"github.com/mathub/webhooks/egress"
-	"github.com/mathub/webhooks/visibility"
-	"github.com/mathub/webhooks/webhook"
+	"github.com/mathub/webhooks/internal/delivery"
+	"github.com/mathub/webhooks/internal/history"
 )
 
-// Config is what the activities need. All is required but Schedule, which when empty means one attempt, Retention, which
-// when 0 means that events are kept for ever, Attributes, without which workflows are not searched for, Meter and Tracer,
-// without which nothing is measured or traced, and TraceReceivers: whether receivers get a traceparent header.
-type Config struct {
-	Pool     *pgxpool.Pool
-	Egress   *egress.Client
-	Keyset   *db.Keyset
-	Schedule webhook.Schedule
-	// Retention is the age from which events are not attempted any more, as they may be removed at any time.
-	Retention webhook.Retention
-	// Attributes say whether workflows may use the search attributes.
-	Attributes *visibility.Attributes
-	Version    string // of the program: sent in User-Agent
-	Logger     *slog.Logger
-	Meter      metric.Meter
-	Tracer     trace.Tracer
-
-	TraceReceivers bool
-}
-
-// Activities holds the activities' dependencies; its exported methods that take a context are the activities.
+// Activities holds the activities' dependencies; its exported methods that take a context and return an error are the
+// activities. An error means that our own side failed: calling again goes on where it stopped.
 type Activities struct {
-	cfg      Config
-	queries  *db.Queries
-	recorder *Recorder
-	metrics  *metrics
-	reporter *reporter
-	lanes    *lanes
-	handoff  *handoff
-	// admitting is held from when a bot's room is measured until it is taken.
-	admitting sync.Mutex
-	reads     singleflight.Group // of webhooks, by id and event type
-	groups    chan struct{}      // one for each delivery of a group under way
-
-	mu      sync.Mutex
-	flights map[uuid.UUID]*flight
-	closed  bool
-
-	// base outlives each activity: a POST that was begun is brought to its end and recorded, whoever waits for it.
-	base   context.Context
-	cancel context.CancelFunc
-	flying sync.WaitGroup
+	deliverer *delivery.Deliverer
+	queue     *history.Queue
+	remover   *history.Remover
 }
 
-// New returns the activities; Close stops them.
-func New(cfg Config) *Activities {
-	a := &Activities{
-		cfg:      cfg,
-		queries:  db.New(),
-		recorder: NewRecorder(cfg.Pool, cfg.Logger, cfg.Meter),
-		metrics:  newMetrics(cfg.Meter),
-		reporter: newReporter(cfg.Logger),
-		lanes:    newLanes(),
-		handoff:  newHandoff(),
-		flights:  map[uuid.UUID]*flight{},
-		groups:   make(chan struct{}, groupRoom),
-	}
-	a.base, a.cancel = context.WithCancel(context.Background())
-	a.measureLanes(cfg.Meter)
-	return a
+// New returns the activities of a worker.
+func New(d *delivery.Deliverer, remover *history.Remover) *Activities {
+	return &Activities{deliverer: d, queue: d.Queue(), remover: remover}
 }
 
 // Register makes the activities known to a worker.
 func (a *Activities) Register(r worker.ActivityRegistry) {
-	// Skipped are the methods that are none: this one and Close.
+	// Skipped are the methods that are none: this one.
 	r.RegisterActivityWithOptions(a, activity.RegisterOptions{SkipInvalidStructFunctions: true})
 }
 
-// Close waits until the deliveries under way have ended and are recorded. When ctx ends first they are cut off: no
-// row, no count; the workflow attempts them again.
-func (a *Activities) Close(ctx context.Context) {
-	a.mu.Lock()
-	a.closed = true
-	a.mu.Unlock()
-	landed := make(chan struct{})
-	go func() {
-		a.flying.Wait()
-		close(landed)
-	}()
-	select {
-	case <-landed:
-	case <-ctx.Done():
-		a.cancel()
-	}
-	a.recorder.Close(ctx)
-	<-landed
-	a.cancel()
+// AcceptEvent stores an event and finds whom it goes to, see delivery.Deliverer.Accept.
+func (a *Activities) AcceptEvent(ctx context.Context, in delivery.EventToAccept) (delivery.Audience, error) {
+	return a.deliverer.Accept(ctx, in)
 }
+
+// AddressPart finds a part of a large audience.
+func (a *Activities) AddressPart(ctx context.Context, in delivery.PartOfAudience) (delivery.Audience, error) {
+	return a.deliverer.AddressPart(ctx, in)
+}
+
+// Deliver makes one direct attempt, recorded before it returns.
+func (a *Activities) Deliver(ctx context.Context, in delivery.Attempt) (delivery.Result, error) {
+	return a.deliverer.Deliver(ctx, in)
+}
+
+// DeliverGroup is Deliver for the first attempts at many webhooks.
+func (a *Activities) DeliverGroup(ctx context.Context, g delivery.Group) (delivery.GroupResult, error) {
+	return a.deliverer.RunGroup(ctx, g)
+}
+
+// PrepareTest stores a test event, and says how it is to be sent.
+func (a *Activities) PrepareTest(ctx context.Context, in delivery.TestEvent) (delivery.Route, error) {
+	return a.deliverer.PrepareTest(ctx, in)
+}
+
+// PrepareRedelivery says how an event is to be sent once more.
+func (a *Activities) PrepareRedelivery(ctx context.Context, in delivery.Attempt) (delivery.Route, error) {
+	return a.deliverer.RouteManual(ctx, in)
+}
+
+// LookInput asks how a webhook's queue stands, with at most Most rows that are due.
+type LookInput struct {
+	WebhookID uuid.UUID
+	Most      int
+}
+
+// LookAtQueue reads how a webhook's queue stands, and waits out the pause of a failing webhook.
+func (a *Activities) LookAtQueue(ctx context.Context, in LookInput) (history.QueueState, error) {
+	return a.deliverer.Look(ctx, in.WebhookID, in.Most)
+}
+
+// DeliverRound makes the attempts of one round of a webhook's queue.
+func (a *Activities) DeliverRound(ctx context.Context, r delivery.Round) (delivery.RoundResult, error) {
+	return a.deliverer.RunRound(ctx, r)
+}
+
+// HurryInput asks to make what is planned due at once: of one event or, where it is empty, of all.
+type HurryInput struct {
+	WebhookID uuid.UUID
+	EventID   string
+}
+
+// HurryQueue makes what is planned for a webhook due at once.
+func (a *Activities) HurryQueue(ctx context.Context, in HurryInput) error {
+	return a.queue.Hurry(ctx, in.WebhookID, in.EventID)
+}
+
+// RecoverPage goes on with a webhook's recovery for about two seconds.
+func (a *Activities) RecoverPage(ctx context.Context, t delivery.Target) (history.RecoveryStep, error) {
+	step, err := a.queue.RecoverPage(ctx, t.WebhookID)
+	if err == nil && step.Planned {
+		a.deliverer.Wake(t)
+	}
+	return step, err
+}
+
+// CancelRecovery ends a webhook's recovery.
+func (a *Activities) CancelRecovery(ctx context.Context, webhookID uuid.UUID) error {
+	return a.queue.CancelRecovery(ctx, webhookID)
+}
+
+// NotifyOwner makes one attempt to notify a bot's owner of a disabled webhook.
+func (a *Activities) NotifyOwner(ctx context.Context, n delivery.Notice) (delivery.Result, error) {
+	return a.deliverer.NotifyOwner(ctx, n)
+}
+
+// RemoveExpired removes expired events for about two seconds.
+func (a *Activities) RemoveExpired(ctx context.Context, in history.RemovalInput) (history.Removal, error) {
+	return a.remover.RemoveExpired(ctx, in)
+}
+
+// Timeouts of the activities. A POST takes webhook.AttemptTimeout, 5 s, at most, so that an attempt with its wait for a
+// place and its recording fits.
+const (
+	AttemptTimeout = 8 * time.Second
+	RoundTimeout   = 20 * time.Second
+)

@@ -26,7 +26,7 @@ func (s *server) TestWebhook(c *gin.Context, id WebhookID) {
 		}
 		ctx, cancel := context.WithTimeout(c, testTimeout)
 		defer cancel()
-		return s.resulting(ctx, w.ID, func() (uuid.UUID, error) {
+		return s.resulting(ctx, w.ID, func() (uuid.UUID, bool, error) {
 			return workflows.StartTest(ctx, s.cfg.Temporal, s.cfg.Attributes, targetOf(w))
 		})
 	})
@@ -52,7 +52,7 @@ func (s *server) RedeliverDelivery(c *gin.Context, id WebhookID, deliveryID stri
 		}
 		ctx, cancel := context.WithTimeout(c, testTimeout)
 		defer cancel()
-		return s.resulting(ctx, w.ID, func() (uuid.UUID, error) {
+		return s.resulting(ctx, w.ID, func() (uuid.UUID, bool, error) {
 			return workflows.StartRedelivery(ctx, s.cfg.Temporal, s.cfg.Attributes, targetOf(w), next.EventID, int(next.Attempt))
 		})
 	})
@@ -66,20 +66,29 @@ func (s *server) notKept() error {
 	return &Error{code: notFound, Detail: fmt.Sprintf("There is no such delivery. Deliveries are kept for %v, from the last one of their event on.", s.cfg.Retention)}
 }
 
-// resulting answers with the delivery that send made.
-func (s *server) resulting(ctx context.Context, webhookID uuid.UUID, send func() (uuid.UUID, error)) (reply, error) {
-	deliveryID, err := send()
+// queuedEvery is how often the history is asked for a delivery that the webhook's queue makes.
+const queuedEvery = 50 * time.Millisecond
+
+// resulting answers with the delivery that send made, or had the webhook's queue make.
+func (s *server) resulting(ctx context.Context, webhookID uuid.UUID, send func() (deliveryID uuid.UUID, queued bool, err error)) (reply, error) {
+	deliveryID, queued, err := send()
 	switch {
 	case errors.Is(err, workflows.ErrWebhookGone):
 		return reply{}, errNotFound
 	case errors.Is(err, workflows.ErrEventGone):
 		return reply{}, s.notKept()
-	case errors.Is(err, workflows.ErrBusy):
-		return reply{}, &Error{code: unavailable, Detail: "The webhook fails, and another request to it is still under way; nothing was sent. Try again."}
 	case err != nil:
 		return reply{}, temporalError(err)
 	}
 	row, err := s.delivery(ctx, webhookID, deliveryID)
+	for queued && asError(err).code == notFound {
+		select {
+		case <-time.After(queuedEvery):
+			row, err = s.delivery(ctx, webhookID, deliveryID)
+		case <-ctx.Done():
+			return reply{}, &Error{code: unavailable, Detail: fmt.Sprintf("The delivery waits in the webhook's queue, and is made soon: see the history for the delivery %s.", deliveryID)}
+		}
+	}
 	if err != nil { // not found: the webhook was deleted in this very moment, with its history
 		return reply{}, err
 	}

@@ -14,15 +14,10 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 
-	"github.com/mathub/webhooks/activities"
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
-	"github.com/mathub/webhooks/workflows"
 )
-
-// plannedTimeout bounds the wait for a worker that says when the next attempt is due. The rest of the answer does not
-// need it.
-const plannedTimeout = 2 * time.Second
 
 // ListDeliveries serves GET /webhooks/:id/deliveries.
 func (s *server) ListDeliveries(c *gin.Context, id WebhookID, _ ListDeliveriesParams) {
@@ -115,7 +110,6 @@ type deliveryDetail struct {
 	Timings         *Timings      `json:"timings"`
 	NextAttempt     *int          `json:"nextAttempt"`
 	NextAttemptAt   *timestamp    `json:"nextAttemptAt"`
-	NextAttemptNote string        `json:"nextAttemptNote,omitempty"`
 }
 
 // GetDelivery serves GET /webhooks/:id/deliveries/:deliveryId.
@@ -137,8 +131,7 @@ func (s *server) GetDelivery(c *gin.Context, id WebhookID, deliveryID DeliveryID
 		if err := detail.addExchange(row); err != nil {
 			return reply{}, err
 		}
-		s.addPlanned(c, &detail)
-		return ok(detail), nil
+		return ok(detail), s.addPlanned(c, w, &detail)
 	})
 }
 
@@ -157,7 +150,7 @@ func (d *deliveryDetail) addExchange(row db.GetDeliveriesRow) error {
 	if row.Exchange == nil { // recorded by a program that did not keep it
 		return nil
 	}
-	x, err := activities.DecodeExchange(row.Exchange, webhook.Delivery{ID: row.ID, EventID: row.EventID, Type: webhook.EventType(row.EventType)})
+	x, err := history.DecodeExchange(row.Exchange, webhook.Delivery{ID: row.ID, EventID: row.EventID, Type: webhook.EventType(row.EventType)})
 	if err != nil {
 		return err
 	}
@@ -172,28 +165,26 @@ func (d *deliveryDetail) addExchange(row db.GetDeliveriesRow) error {
 	return nil
 }
 
-// addPlanned says when the event goes to the webhook again. That is for Temporal to tell, and when it does not, all else
-// is answered still.
-func (s *server) addPlanned(c *gin.Context, d *deliveryDetail) {
-	if d.EventType == string(webhook.Test) { // never attempted again
-		return
+// addPlanned says when the event goes to the webhook again: as its queue has it, and not before a failing webhook's pause is
+// over. To a disabled webhook nothing goes but what a person has just asked for.
+func (s *server) addPlanned(ctx context.Context, w db.Webhook, d *deliveryDetail) error {
+	queue := history.Queue{Pool: s.cfg.Pool}
+	row, at, planned, err := queue.Planned(ctx, w.ID, d.EventID)
+	if err != nil || !planned || !w.IsActive && !row.Trigger.Manual() {
+		return err
 	}
-	ctx, cancel := context.WithTimeout(c, plannedTimeout)
-	defer cancel()
-	planned, err := workflows.Planned(ctx, s.cfg.Temporal, d.EventID, d.WebhookID)
-	switch {
-	case err != nil:
-		s.log.Warn("the next attempt is not known", "request", c.Writer.Header().Get(requestIDHeader), "delivery", d.ID, "error", err)
-		d.NextAttemptNote = "The workflow engine does not answer, so that it is not known whether another attempt is planned."
-	case planned != nil:
-		d.NextAttempt, d.NextAttemptAt = &planned.Attempt, (*timestamp)(planned.NextAttemptAt)
+	if w.ResumeAt != nil && w.ResumeAt.After(at) {
+		at = *w.ResumeAt
 	}
+	d.NextAttempt, d.NextAttemptAt = &row.Attempt, (*timestamp)(&at)
+	return nil
 }
 
 func toDelivery(d db.GetDeliveriesRow) Delivery {
 	view := Delivery{
 		ID: d.ID, WebhookID: d.WebhookID, EventID: d.EventID, EventType: d.EventType, Payload: d.Payload,
 		Attempt: int(d.Attempt), Error: d.Error, Success: d.Success, DurationMs: int(d.DurationMs), AttemptedAt: timestamp(d.AttemptedAt),
+		Trigger: Trigger(d.Trigger),
 	}
 	if d.StatusCode != nil {
 		code := int(*d.StatusCode)

@@ -1,26 +1,23 @@
 package api
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
-	"github.com/mathub/webhooks/activities"
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/delivery"
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
 )
 
-// recoverByDefault is how far back a recovery goes: from now, or from when the webhook was last disabled, as what
-// failed until then is attempted again no more. The default schedule's retries take 18 h.
-const recoverByDefault = 24 * time.Hour
+// maxRecoveriesListed is how many past recoveries of a webhook are listed.
+const maxRecoveriesListed = 50
 
-// queryTimeout bounds the wait for a worker that answers a query.
-const queryTimeout = 10 * time.Second
+func (s *server) queue() *history.Queue { return &history.Queue{Pool: s.cfg.Pool} }
 
 // RecoverWebhook serves POST /webhooks/:id/recover.
 func (s *server) RecoverWebhook(c *gin.Context, id WebhookID) {
@@ -36,18 +33,18 @@ func (s *server) RecoverWebhook(c *gin.Context, id WebhookID) {
 		if !w.IsActive {
 			return reply{}, &Error{code: conflict, Detail: "The webhook is disabled: enable it first, then recover what it missed."}
 		}
-		found, err := s.queries.CountMissed(c, s.cfg.Pool, db.CountMissedParams{WebhookID: w.ID, Since: span.Since, Until: span.Until})
-		if err != nil {
-			return reply{}, err
-		}
-		progress, err := workflows.StartRecovery(c, s.cfg.Temporal, s.cfg.Attributes, span, targetOf(w), int(found))
-		if errors.Is(err, workflows.ErrRecoveryRunning) {
+		recovery, err := s.queue().StartRecovery(c, span)
+		if errors.Is(err, history.ErrRecoveryRunning) {
 			return reply{}, &Error{code: conflict, Detail: "A recovery of this webhook is running: wait for its end, or cancel it."}
 		}
 		if err != nil {
-			return reply{}, temporalError(err)
+			return reply{}, err
 		}
-		return accepted(toRecovery(progress)), nil
+		// The recovery is stored: what Temporal does not start now, the next sweep does.
+		if err := workflows.StartRecover(c, s.cfg.Temporal, s.cfg.Attributes, targetOf(w)); err != nil {
+			s.log.Warn("a recovery starts with the next sweep", "webhook", w.ID, "error", err)
+		}
+		return accepted(toRecovery(recovery, 0)), nil
 	})
 }
 
@@ -58,16 +55,30 @@ func (s *server) GetRecovery(c *gin.Context, id WebhookID) {
 		if err != nil {
 			return reply{}, err
 		}
-		ctx, cancel := context.WithTimeout(c, queryTimeout)
-		defer cancel()
-		progress, err := workflows.RecoveryProgress(ctx, s.cfg.Temporal, w.ID)
-		if errors.Is(err, workflows.ErrNoRecovery) {
-			return reply{}, errNotFound
-		}
+		r, err := s.queries.LatestRecovery(c, s.cfg.Pool, w.ID)
 		if err != nil {
-			return reply{}, temporalError(err)
+			return reply{}, orNotFound(err)
 		}
-		return ok(toRecovery(progress)), nil
+		return ok(toRecovery(r.Recovery, r.Remaining)), nil
+	})
+}
+
+// ListRecoveries serves GET /webhooks/:id/recoveries.
+func (s *server) ListRecoveries(c *gin.Context, id WebhookID) {
+	s.answer(c, func() (reply, error) {
+		w, err := s.owned(c, id)
+		if err != nil {
+			return reply{}, err
+		}
+		rows, err := s.queries.ListRecoveries(c, s.cfg.Pool, db.ListRecoveriesParams{WebhookID: w.ID, Most: maxRecoveriesListed})
+		if err != nil {
+			return reply{}, err
+		}
+		list := make([]Recovery, len(rows))
+		for i, r := range rows {
+			list[i] = toRecovery(r.Recovery, r.Remaining)
+		}
+		return ok(list), nil
 	})
 }
 
@@ -78,14 +89,7 @@ func (s *server) CancelRecovery(c *gin.Context, id WebhookID) {
 		if err != nil {
 			return reply{}, err
 		}
-		err = workflows.CancelRecovery(c, s.cfg.Temporal, w.ID)
-		if errors.Is(err, workflows.ErrNoRecovery) {
-			return reply{}, errNotFound
-		}
-		if err != nil {
-			return reply{}, temporalError(err)
-		}
-		return noContent(), nil
+		return noContent(), orNotFound(s.queue().CancelRecovery(c, w.ID))
 	})
 }
 
@@ -93,7 +97,7 @@ func (s *server) CancelRecovery(c *gin.Context, id WebhookID) {
 const spanSlack = 5 * time.Minute
 
 // readSpan reads {since?, until?}; no body at all is as good as an empty object.
-func (s *server) readSpan(c *gin.Context, w db.Webhook) (activities.Span, error) {
+func (s *server) readSpan(c *gin.Context, w db.Webhook) (history.Span, error) {
 	now := time.Now().UTC()
 	span := defaultSpan(w, now)
 	kept := s.cfg.Retention.Since(now)
@@ -119,16 +123,16 @@ func (s *server) readSpan(c *gin.Context, w db.Webhook) (activities.Span, error)
 	return span, m.err()
 }
 
-func defaultSpan(w db.Webhook, now time.Time) activities.Span {
+func defaultSpan(w db.Webhook, now time.Time) history.Span {
 	since := now
 	if w.DisabledAt != nil {
 		since = *w.DisabledAt
 	}
-	since = since.Add(-recoverByDefault)
+	since = since.Add(-history.MissedBefore)
 	if since.Before(w.CreatedAt) { // what came before the webhook, it did not miss
 		since = w.CreatedAt
 	}
-	return activities.Span{WebhookID: w.ID, Since: since, Until: now}
+	return history.Span{WebhookID: w.ID, Since: since, Until: now}
 }
 
 func readOptionalJSON(c *gin.Context, limit int64) ([]byte, error) {
@@ -139,18 +143,14 @@ func readOptionalJSON(c *gin.Context, limit int64) ([]byte, error) {
 }
 
 // targetOf is the webhook as workflows know it: without the rest of its URL, which may hold a token.
-func targetOf(w db.Webhook) activities.Target {
-	target := activities.Target{WebhookID: w.ID, BotID: w.BotID}
-	if u, err := url.Parse(w.URL); err == nil {
-		target.Host = u.Host
-	}
-	return target
+func targetOf(w db.Webhook) delivery.Target {
+	return delivery.Target{WebhookID: w.ID, BotID: w.BotID, Host: webhook.HostOf(w.URL)}
 }
 
-func toRecovery(p workflows.Progress) Recovery {
-	r := Recovery{State: RecoveryState(p.State), Found: p.Found, Delivered: p.Delivered, Failed: p.Failed, Remaining: p.Remaining}
-	if p.LastError != "" {
-		r.LastError = &p.LastError
+func toRecovery(r db.Recovery, remaining int64) Recovery {
+	return Recovery{
+		State: RecoveryState(r.State), Found: int(r.Found), Delivered: int(r.Delivered), Failed: int(r.Failed), Remaining: int(remaining),
+		LookedThrough: r.LookedThrough, LastError: r.LastError, Since: timestamp(r.Since), Until: timestamp(r.Until),
+		StartedAt: timestamp(r.CreatedAt), EndedAt: (*timestamp)(r.EndedAt),
 	}
-	return r
 }

@@ -53,6 +53,33 @@ func (e RecoveryState) Valid() bool {
 	}
 }
 
+// Defines values for Trigger.
+const (
+	TriggerEvent     Trigger = "event"
+	TriggerRecover   Trigger = "recover"
+	TriggerRedeliver Trigger = "redeliver"
+	TriggerRetry     Trigger = "retry"
+	TriggerTest      Trigger = "test"
+)
+
+// Valid indicates whether the value is a known member of the Trigger enum.
+func (e Trigger) Valid() bool {
+	switch e {
+	case TriggerEvent:
+		return true
+	case TriggerRecover:
+		return true
+	case TriggerRedeliver:
+		return true
+	case TriggerRetry:
+		return true
+	case TriggerTest:
+		return true
+	default:
+		return false
+	}
+}
+
 // Bot defines model for Bot.
 type Bot struct {
 	ID   string `json:"id"`
@@ -103,6 +130,9 @@ type Delivery struct {
 
 	// AttemptedAt RFC 3339, in UTC, with milliseconds.
 	AttemptedAt Time `json:"attemptedAt"`
+
+	// Trigger What asked for the attempt: an emitted event, the retry schedule, a person who asked for the event again, a recovery, or a person who asked for a test event.
+	Trigger Trigger `json:"trigger"`
 }
 
 // DeliveryDetail A delivery with all that is kept of it.
@@ -155,6 +185,9 @@ type HeaderField struct {
 // Health defines model for Health.
 type Health struct {
 	Status HealthStatus `json:"status"`
+
+	// OutboundAccess Whether this process can look up names and connect to the internet. Only /readyz of a process that delivers says so. It is ready without, and attempts that fail for want of it are made again.
+	OutboundAccess *OutboundAccess `json:"outboundAccess,omitempty"`
 }
 
 // HealthStatus defines model for Health.Status.
@@ -205,6 +238,21 @@ type NewWebhook struct {
 	URL EndpointURL `json:"url"`
 }
 
+// OutboundAccess Whether this process can look up names and connect to the internet. Only /readyz of a process that delivers says so. It is ready without, and attempts that fail for want of it are made again.
+type OutboundAccess struct {
+	// DNS ok, failed, or unknown.
+	DNS string `json:"dns"`
+
+	// Network ok, failed, or unknown.
+	Network string `json:"network"`
+
+	// Cause What fails, such as `dns: timeout`.
+	Cause *string `json:"cause,omitempty"`
+
+	// CheckedAt When the newest of this was found out.
+	CheckedAt *timestamp `json:"checkedAt,omitempty"`
+}
+
 // PolledEvent An event as webhooks get it, to the digit, and its id, which they get as `webhook-id`.
 type PolledEvent = rawJSON
 
@@ -236,14 +284,31 @@ type Recovery struct {
 	// State stopped: by itself, as the webhook was disabled again or deleted.
 	State RecoveryState `json:"state"`
 
-	// Found How many events it began with.
+	// Found How many missed events it has found so far.
 	Found     int `json:"found"`
 	Delivered int `json:"delivered"`
 	Failed    int `json:"failed"`
+
+	// Remaining How many of them wait.
 	Remaining int `json:"remaining"`
 
-	// LastError Why the last failed delivery failed.
+	// LookedThrough Whether all events of the span have been looked through, so that no more are found.
+	LookedThrough bool `json:"lookedThrough"`
+
+	// LastError Why the last failed delivery failed, or why the recovery stopped.
 	LastError *string `json:"lastError"`
+
+	// Since RFC 3339, in UTC, with milliseconds.
+	Since Time `json:"since"`
+
+	// Until RFC 3339, in UTC, with milliseconds.
+	Until Time `json:"until"`
+
+	// StartedAt RFC 3339, in UTC, with milliseconds.
+	StartedAt Time `json:"startedAt"`
+
+	// EndedAt Null while it is running.
+	EndedAt *timestamp `json:"endedAt"`
 }
 
 // RecoveryState stopped: by itself, as the webhook was disabled again or deleted.
@@ -296,6 +361,9 @@ type Timings struct {
 	Total int `json:"total"`
 }
 
+// Trigger What asked for the attempt: an emitted event, the retry schedule, a person who asked for the event again, a recovery, or a person who asked for a test event.
+type Trigger string
+
 // Webhook defines model for Webhook.
 type Webhook struct {
 	ID       openapi_types.UUID `json:"id"`
@@ -308,6 +376,12 @@ type Webhook struct {
 	FailureCount int        `json:"failureCount"`
 	HasSecret    bool       `json:"hasSecret"`
 	DisabledAt   *timestamp `json:"disabledAt"`
+
+	// DisabledReason Why it is disabled: failures, ten in a row, or owner, by a call. Null while it is active.
+	DisabledReason *string `json:"disabledReason"`
+
+	// DisabledBy The delivery whose failure disabled it.
+	DisabledBy *openapi_types.UUID `json:"disabledBy"`
 
 	// CreatedAt RFC 3339, in UTC, with milliseconds.
 	CreatedAt Time `json:"createdAt"`
@@ -460,6 +534,9 @@ type ServerInterface interface {
 	// RecoverWebhook Deliver what the webhook missed.
 	// (POST /api/bot/v1/webhooks/{id}/recover)
 	RecoverWebhook(c *gin.Context, id WebhookID)
+	// ListRecoveries List the webhook's last 50 recoveries, newest first.
+	// (GET /api/bot/v1/webhooks/{id}/recoveries)
+	ListRecoveries(c *gin.Context, id WebhookID)
 	// TestWebhook Send a test event now.
 	// (POST /api/bot/v1/webhooks/{id}/test)
 	TestWebhook(c *gin.Context, id WebhookID)
@@ -862,6 +939,31 @@ func (siw *ServerInterfaceWrapper) RecoverWebhook(c *gin.Context) {
 	siw.Handler.RecoverWebhook(c, id)
 }
 
+// ListRecoveries operation middleware
+func (siw *ServerInterfaceWrapper) ListRecoveries(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListRecoveries(c, id)
+}
+
 // TestWebhook operation middleware
 func (siw *ServerInterfaceWrapper) TestWebhook(c *gin.Context) {
 
@@ -1138,6 +1240,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.DELETE(options.BaseURL+"/api/bot/v1/webhooks/:id/recover", wrapper.CancelRecovery)
 	router.GET(options.BaseURL+"/api/bot/v1/webhooks/:id/recover", wrapper.GetRecovery)
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/recover", wrapper.RecoverWebhook)
+	router.GET(options.BaseURL+"/api/bot/v1/webhooks/:id/recoveries", wrapper.ListRecoveries)
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/test", wrapper.TestWebhook)
 	router.POST(options.BaseURL+"/api/internal/v1/bots", wrapper.CreateBot)
 	router.GET(options.BaseURL+"/api/internal/v1/bots/:id", wrapper.GetBot)

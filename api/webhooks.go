@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -99,7 +101,7 @@ func (s *server) UpdateWebhook(c *gin.Context, id WebhookID) {
 		if err != nil {
 			return reply{}, err
 		}
-		w, err := s.queries.UpdateWebhook(c, s.cfg.Pool, db.UpdateWebhookParams{
+		w, err := s.update(c, db.UpdateWebhookParams{
 			ID: before.ID, BotID: botID(c), URL: in.url, Events: in.events, SetSecret: in.setSecret, Secret: sealed, OverlapSeconds: in.overlap.Seconds(), IsActive: in.isActive,
 		})
 		if err != nil {
@@ -107,6 +109,30 @@ func (s *server) UpdateWebhook(c *gin.Context, id WebhookID) {
 		}
 		return ok(toWebhook(w)), nil
 	})
+}
+
+// update changes a webhook, and with it what is planned for it: what it no longer gets is planned no longer.
+func (s *server) update(ctx context.Context, change db.UpdateWebhookParams) (w db.Webhook, err error) {
+	err = db.WithTx(ctx, s.cfg.Pool, func(tx pgx.Tx) error {
+		if change.Events != nil || change.IsActive != nil && !*change.IsActive {
+			if err := db.LockWebhook(ctx, tx, change.ID); err != nil {
+				return err
+			}
+		}
+		if w, err = s.queries.UpdateWebhook(ctx, tx, change); err != nil {
+			return err
+		}
+		if change.Events != nil {
+			if err := s.queries.ClearUnsubscribed(ctx, tx, change.ID); err != nil {
+				return err
+			}
+		}
+		if !w.IsActive {
+			return history.StopWebhooks(ctx, tx, []uuid.UUID{change.ID}, "webhook disabled")
+		}
+		return nil
+	})
+	return w, err
 }
 
 // DeleteWebhook serves DELETE /webhooks/:id.
@@ -130,6 +156,9 @@ func (s *server) DeleteWebhook(c *gin.Context, id WebhookID) {
 			}
 			if n == 0 {
 				return errNotFound
+			}
+			if err := s.queries.DeleteQueue(c, tx, webhookID); err != nil {
+				return err
 			}
 			return s.queries.DeleteDeliveries(c, tx, webhookID)
 		})
@@ -233,7 +262,10 @@ func toWebhook(w db.Webhook) Webhook {
 		view.SecretOverlapUntil = (*timestamp)(w.PreviousSecretUntil)
 	}
 	if !w.IsActive {
-		view.DisabledAt = (*timestamp)(w.DisabledAt)
+		view.DisabledAt, view.DisabledReason = (*timestamp)(w.DisabledAt), w.DisabledReason
+		if w.DisabledBy.Valid {
+			view.DisabledBy = &w.DisabledBy.UUID
+		}
 	}
 	return view
 }

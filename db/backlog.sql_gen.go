@@ -10,18 +10,31 @@ import (
 )
 
 const webhookStates = `-- name: WebhookStates :one
-SELECT count(*) FILTER (WHERE is_active) AS active, count(*) FILTER (WHERE NOT is_active) AS disabled FROM webhooks
+SELECT count(*) FILTER (WHERE is_active AND NOT queued) AS direct, count(*) FILTER (WHERE is_active AND queued) AS queued,
+       count(*) FILTER (WHERE NOT is_active) AS disabled,
+       (SELECT count(*) FROM (SELECT FROM queue LIMIT 100000) AS counted) AS queue_rows,
+       (SELECT count(*) FROM fuses) AS fuses_blown
+FROM webhooks
 `
 
 type WebhookStatesRow struct {
-	Active   int64
-	Disabled int64
+	Direct     int64
+	Queued     int64
+	Disabled   int64
+	QueueRows  int64
+	FusesBlown int64
 }
 
-// For the gauge mathub_webhooks: reads the whole table, so it is asked rarely.
+// For the gauges of what waits: reads a whole table, so it is asked rarely.
 func (q *Queries) WebhookStates(ctx context.Context, db DBTX) (WebhookStatesRow, error) {
 	row := db.QueryRow(ctx, webhookStates)
 	var i WebhookStatesRow
-	err := row.Scan(&i.Active, &i.Disabled)
+	err := row.Scan(
+		&i.Direct,
+		&i.Queued,
+		&i.Disabled,
+		&i.QueueRows,
+		&i.FusesBlown,
+	)
 	return i, err
 }

@@ -39,7 +39,7 @@ func (q *Queries) DeliverySeq(ctx context.Context, db DBTX, arg DeliverySeqParam
 
 const getDeliveries = `-- name: GetDeliveries :many
 SELECT d.id, d.webhook_id, d.event_id, e.type AS event_type, e.payload, d.attempt, d.status_code, d.response_body,
-       d.error, d.success, d.duration_ms, d.attempted_at, d.exchange
+       d.error, d.success, d.duration_ms, d.attempted_at, d.trigger, d.exchange
 FROM deliveries d
 JOIN events e ON e.id = d.event_id
 WHERE d.id = ANY ($1::uuid[]) AND d.webhook_id = $2
@@ -64,6 +64,7 @@ type GetDeliveriesRow struct {
 	Success      bool
 	DurationMs   int32
 	AttemptedAt  time.Time
+	Trigger      DeliveryTrigger
 	Exchange     []byte
 }
 
@@ -89,6 +90,7 @@ func (q *Queries) GetDeliveries(ctx context.Context, db DBTX, arg GetDeliveriesP
 			&i.Success,
 			&i.DurationMs,
 			&i.AttemptedAt,
+			&i.Trigger,
 			&i.Exchange,
 		); err != nil {
 			return nil, err

@@ -12,6 +12,191 @@ import (
 	"github.com/google/uuid"
 )
 
+const addressEvent = `-- name: AddressEvent :many
+
+WITH asked AS (
+    SELECT $1::text[] AS bot_ids, $2::text AS event_type, $3::uuid AS after, $4::uuid AS upto
+    OFFSET 0 -- one plan is the best for all arguments, so Postgres need not see them: planning anew takes longer than the lookup
+), subscribers AS (
+    SELECT w.id, w.bot_id, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
+           w.generation, w.failure_count, w.failure_run, w.queued
+    FROM asked
+    CROSS JOIN LATERAL (
+        (SELECT s.webhook_id
+         FROM subscriptions s
+         WHERE asked.bot_ids IS NULL
+           AND s.event_type = asked.event_type
+           AND s.webhook_id > asked.after AND s.webhook_id <= asked.upto
+         ORDER BY s.webhook_id
+         LIMIT (SELECT $5::integer))
+        UNION ALL
+        (SELECT s.webhook_id
+         FROM (SELECT DISTINCT unnest(asked.bot_ids) AS id) AS bot
+         CROSS JOIN LATERAL (
+             SELECT webhook_id
+             FROM subscriptions
+             WHERE bot_id = bot.id
+               AND event_type = asked.event_type
+               AND webhook_id > asked.after AND webhook_id <= asked.upto
+             ORDER BY webhook_id
+             LIMIT (SELECT $5::integer)
+         ) AS s
+         ORDER BY s.webhook_id
+         LIMIT (SELECT $5::integer))
+    ) AS audience
+    -- LIMIT: each is looked up by its id, however many Postgres expects.
+    CROSS JOIN LATERAL (SELECT id, bot_id, url, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE id = audience.webhook_id LIMIT 1) AS w
+), enqueued AS (
+    INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at)
+    SELECT s.id, e.id, 1, 1, 'event', e.accepted_at
+    FROM subscribers s
+    JOIN events e ON e.id = $6 AND e.run_id = $7
+    WHERE s.queued AND NOT EXISTS (SELECT FROM deliveries d WHERE d.event_id = e.id AND d.webhook_id = s.id)
+    ON CONFLICT (event_id, webhook_id) DO NOTHING
+    RETURNING webhook_id, seq, due_at
+)
+SELECT s.id, s.bot_id, s.url, s.secret, s.previous_secret, s.generation, s.failure_count, s.failure_run, s.queued, q.seq, q.due_at
+FROM subscribers s
+LEFT JOIN enqueued q ON q.webhook_id = s.id
+ORDER BY s.id
+`
+
+type AddressEventParams struct {
+	BotIds    []string
+	EventType string
+	After     uuid.UUID
+	Upto      uuid.UUID
+	PageSize  int32
+	EventID   string
+	RunID     string
+}
+
+type AddressEventRow struct {
+	ID             uuid.UUID
+	BotID          string
+	URL            string
+	Secret         []byte
+	PreviousSecret []byte
+	Generation     int32
+	FailureCount   int32
+	FailureRun     int32
+	Queued         bool
+	Seq            *int64
+	DueAt          *time.Time
+}
+
+// The audience of an event: every bot when its bot_ids are NULL, else those. The two are branches of a union, as one
+// condition for both would leave Postgres no index. What a lookup costs grows with what it returns only: see
+// TestTheAudienceIsReadFromIndexes.
+// A page of the webhooks an event goes to, in the order of their ids, from after @after on; and, in the same statement, a
+// row in the queue of each that is queued, unless it has the event already or another run owns the event. seq is the new
+// row's, NULL where there is none.
+func (q *Queries) AddressEvent(ctx context.Context, db DBTX, arg AddressEventParams) ([]AddressEventRow, error) {
+	rows, err := db.Query(ctx, addressEvent,
+		arg.BotIds,
+		arg.EventType,
+		arg.After,
+		arg.Upto,
+		arg.PageSize,
+		arg.EventID,
+		arg.RunID,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []AddressEventRow{}
+	for rows.Next() {
+		var i AddressEventRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.BotID,
+			&i.URL,
+			&i.Secret,
+			&i.PreviousSecret,
+			&i.Generation,
+			&i.FailureCount,
+			&i.FailureRun,
+			&i.Queued,
+			&i.Seq,
+			&i.DueAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const audiencePages = `-- name: AudiencePages :many
+SELECT numbered.webhook_id::uuid AS id
+FROM (
+    SELECT audience.webhook_id, row_number() OVER (ORDER BY audience.webhook_id) AS n
+    FROM (
+        SELECT s.webhook_id, s.bot_id FROM subscriptions s WHERE $1::text[] IS NULL AND s.event_type = $2
+        UNION ALL
+        SELECT s.webhook_id, s.bot_id
+        FROM (SELECT DISTINCT unnest($1::text[]) AS id) AS bot
+        JOIN subscriptions s ON s.bot_id = bot.id AND s.event_type = $2
+    ) AS audience
+) AS numbered
+WHERE numbered.n % $3::bigint = 0
+ORDER BY numbered.webhook_id
+`
+
+type AudiencePagesParams struct {
+	BotIds    []string
+	EventType string
+	PageSize  int64
+}
+
+// The last webhook id of every full page of an event's audience.
+func (q *Queries) AudiencePages(ctx context.Context, db DBTX, arg AudiencePagesParams) ([]uuid.UUID, error) {
+	rows, err := db.Query(ctx, audiencePages, arg.BotIds, arg.EventType, arg.PageSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []uuid.UUID{}
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const countAudience = `-- name: CountAudience :one
+SELECT count(*)
+FROM (
+    SELECT s.webhook_id FROM subscriptions s WHERE $1::text[] IS NULL AND s.event_type = $2
+    UNION ALL
+    SELECT s.webhook_id
+    FROM (SELECT DISTINCT unnest($1::text[]) AS id) AS bot
+    JOIN subscriptions s ON s.bot_id = bot.id AND s.event_type = $2
+) AS audience
+`
+
+type CountAudienceParams struct {
+	BotIds    []string
+	EventType string
+}
+
+func (q *Queries) CountAudience(ctx context.Context, db DBTX, arg CountAudienceParams) (int64, error) {
+	row := db.QueryRow(ctx, countAudience, arg.BotIds, arg.EventType)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const eventExists = `-- name: EventExists :one
 SELECT EXISTS (SELECT FROM events WHERE id = $1)
 `
@@ -24,7 +209,7 @@ func (q *Queries) EventExists(ctx context.Context, db DBTX, id string) (bool, er
 }
 
 const getEvent = `-- name: GetEvent :one
-SELECT id, type, payload, bot_ids, run_id, accepted_at FROM events WHERE id = $1
+SELECT id, type, payload, bot_ids, run_id, coalesce(workflow_id, 'event-' || id)::text AS workflow_id, accepted_at FROM events WHERE id = $1
 `
 
 type GetEventRow struct {
@@ -33,6 +218,7 @@ type GetEventRow struct {
 	Payload    []byte
 	BotIds     []string
 	RunID      string
+	WorkflowID string
 	AcceptedAt time.Time
 }
 
@@ -45,6 +231,7 @@ func (q *Queries) GetEvent(ctx context.Context, db DBTX, id string) (GetEventRow
 		&i.Payload,
 		&i.BotIds,
 		&i.RunID,
+		&i.WorkflowID,
 		&i.AcceptedAt,
 	)
 	return i, err
@@ -52,7 +239,7 @@ func (q *Queries) GetEvent(ctx context.Context, db DBTX, id string) (GetEventRow
 
 const getTarget = `-- name: GetTarget :one
 SELECT w.id, w.bot_id, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-       w.is_active, w.failure_count, w.generation, w.is_slow,
+       w.is_active, w.queued, w.failure_count, w.failure_run, w.generation,
        (w.events @> ARRAY[$1::text])::boolean AS subscribed
 FROM webhooks w
 WHERE w.id = $2
@@ -70,9 +257,10 @@ type GetTargetRow struct {
 	Secret         []byte
 	PreviousSecret []byte
 	IsActive       bool
+	Queued         bool
 	FailureCount   int32
+	FailureRun     int32
 	Generation     int32
-	IsSlow         bool
 	Subscribed     bool
 }
 
@@ -87,71 +275,28 @@ func (q *Queries) GetTarget(ctx context.Context, db DBTX, arg GetTargetParams) (
 		&i.Secret,
 		&i.PreviousSecret,
 		&i.IsActive,
+		&i.Queued,
 		&i.FailureCount,
+		&i.FailureRun,
 		&i.Generation,
-		&i.IsSlow,
 		&i.Subscribed,
 	)
 	return i, err
 }
 
-const heldSubscribers = `-- name: HeldSubscribers :many
-SELECT DISTINCT s.bot_id
-FROM subscriptions s
-WHERE s.bot_id = ANY ($1::text[])
-  AND s.event_type = $2
-  AND ($3::text[] IS NULL OR s.bot_id = ANY ($3::text[]))
-  AND s.webhook_id > $4 AND s.webhook_id <= $5
-ORDER BY s.bot_id
-`
-
-type HeldSubscribersParams struct {
-	Held      []string
-	EventType string
-	BotIds    []string
-	After     uuid.UUID
-	Upto      uuid.UUID
-}
-
-// Which of the bots that are held back an event goes to.
-func (q *Queries) HeldSubscribers(ctx context.Context, db DBTX, arg HeldSubscribersParams) ([]string, error) {
-	rows, err := db.Query(ctx, heldSubscribers,
-		arg.Held,
-		arg.EventType,
-		arg.BotIds,
-		arg.After,
-		arg.Upto,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []string{}
-	for rows.Next() {
-		var bot_id string
-		if err := rows.Scan(&bot_id); err != nil {
-			return nil, err
-		}
-		items = append(items, bot_id)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const insertEvent = `-- name: InsertEvent :execrows
-INSERT INTO events (id, type, payload, bot_ids, run_id)
-VALUES ($1, $2, $3, $4::text[], $5)
+INSERT INTO events (id, type, payload, bot_ids, run_id, workflow_id)
+VALUES ($1, $2, $3, $4::text[], $5, $6::text)
 ON CONFLICT (id) DO NOTHING
 `
 
 type InsertEventParams struct {
-	ID      string
-	Type    string
-	Payload []byte
-	BotIds  []string
-	RunID   string
+	ID         string
+	Type       string
+	Payload    []byte
+	BotIds     []string
+	RunID      string
+	WorkflowID *string
 }
 
 func (q *Queries) InsertEvent(ctx context.Context, db DBTX, arg InsertEventParams) (int64, error) {
@@ -161,6 +306,7 @@ func (q *Queries) InsertEvent(ctx context.Context, db DBTX, arg InsertEventParam
 		arg.Payload,
 		arg.BotIds,
 		arg.RunID,
+		arg.WorkflowID,
 	)
 	if err != nil {
 		return 0, err
@@ -168,270 +314,27 @@ func (q *Queries) InsertEvent(ctx context.Context, db DBTX, arg InsertEventParam
 	return result.RowsAffected(), nil
 }
 
-const largeBots = `-- name: LargeBots :many
-SELECT audience.bot_id::text AS bot_id
-FROM (
-    SELECT s.bot_id FROM subscriptions s WHERE $1::text[] IS NULL AND s.event_type = $2
-    UNION ALL
-    SELECT s.bot_id
-    FROM (SELECT DISTINCT unnest($1::text[]) AS id) AS bot
-    JOIN subscriptions s ON s.bot_id = bot.id AND s.event_type = $2
-) AS audience
-WHERE NOT audience.bot_id = ANY ($3::text[])
-GROUP BY audience.bot_id
-HAVING count(*) > $4::bigint
-ORDER BY audience.bot_id
+const takeOverEvent = `-- name: TakeOverEvent :execrows
+UPDATE events SET run_id = $1, workflow_id = $2::text WHERE id = $3 AND run_id = $4
 `
 
-type LargeBotsParams struct {
-	BotIds    []string
-	EventType string
-	Held      []string
-	Most      int64
+type TakeOverEventParams struct {
+	RunID      string
+	WorkflowID *string
+	ID         string
+	OldRunID   string
 }
 
-// The bots with more than @most webhooks in an event's audience.
-func (q *Queries) LargeBots(ctx context.Context, db DBTX, arg LargeBotsParams) ([]string, error) {
-	rows, err := db.Query(ctx, largeBots,
-		arg.BotIds,
-		arg.EventType,
-		arg.Held,
-		arg.Most,
+// Gives an event to another run, as the one that owned it ended before its work was done.
+func (q *Queries) TakeOverEvent(ctx context.Context, db DBTX, arg TakeOverEventParams) (int64, error) {
+	result, err := db.Exec(ctx, takeOverEvent,
+		arg.RunID,
+		arg.WorkflowID,
+		arg.ID,
+		arg.OldRunID,
 	)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	defer rows.Close()
-	items := []string{}
-	for rows.Next() {
-		var bot_id string
-		if err := rows.Scan(&bot_id); err != nil {
-			return nil, err
-		}
-		items = append(items, bot_id)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const listSubscribers = `-- name: ListSubscribers :many
-
-SELECT w.id, w.bot_id, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-       w.failure_count, w.generation, w.is_slow
-FROM (
-    SELECT $1::text[] AS bot_ids, $2::text AS event_type, $3::uuid AS after, $4::uuid AS upto, $5::text[] AS held
-    OFFSET 0 -- one plan is the best for all arguments, so Postgres need not see them: planning anew takes longer than the lookup
-) AS asked
-CROSS JOIN LATERAL (
-    (SELECT s.webhook_id
-     FROM subscriptions s
-     WHERE asked.bot_ids IS NULL
-       AND s.event_type = asked.event_type
-       AND s.webhook_id > asked.after AND s.webhook_id <= asked.upto
-       AND NOT s.bot_id = ANY (asked.held)
-     ORDER BY s.webhook_id
-     LIMIT (SELECT $6::integer))
-    UNION ALL
-    (SELECT s.webhook_id
-     FROM (SELECT DISTINCT unnest(asked.bot_ids) AS id) AS bot
-     CROSS JOIN LATERAL (
-         SELECT webhook_id
-         FROM subscriptions
-         WHERE bot_id = bot.id
-           AND event_type = asked.event_type
-           AND webhook_id > asked.after AND webhook_id <= asked.upto
-         ORDER BY webhook_id
-         LIMIT (SELECT $6::integer)
-     ) AS s
-     WHERE NOT bot.id = ANY (asked.held)
-     ORDER BY s.webhook_id
-     LIMIT (SELECT $6::integer))
-) AS audience
-CROSS JOIN LATERAL (SELECT id, bot_id, url, events, secret, is_active, failure_count, generation, is_slow, disabled_at, created_at, updated_at, previous_secret, previous_secret_until FROM webhooks WHERE id = audience.webhook_id LIMIT 1) AS w
-ORDER BY w.id
-`
-
-type ListSubscribersParams struct {
-	BotIds    []string
-	EventType string
-	After     uuid.UUID
-	Upto      uuid.UUID
-	Held      []string
-	PageSize  int32
-}
-
-type ListSubscribersRow struct {
-	ID             uuid.UUID
-	BotID          string
-	URL            string
-	Secret         []byte
-	PreviousSecret []byte
-	FailureCount   int32
-	Generation     int32
-	IsSlow         bool
-}
-
-// The audience of an event: every bot when its bot_ids are NULL, else those. The two are branches of a union, as one
-// condition for both would leave Postgres no index. What a lookup costs grows with what it returns only: see
-// TestTheAudienceIsReadFromIndexes.
-// A page of the webhooks an event goes to, in the order of their ids, from after @after on, without those of bots that
-// are held back.
-// LIMIT: each is looked up by its id, however many Postgres expects.
-func (q *Queries) ListSubscribers(ctx context.Context, db DBTX, arg ListSubscribersParams) ([]ListSubscribersRow, error) {
-	rows, err := db.Query(ctx, listSubscribers,
-		arg.BotIds,
-		arg.EventType,
-		arg.After,
-		arg.Upto,
-		arg.Held,
-		arg.PageSize,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []ListSubscribersRow{}
-	for rows.Next() {
-		var i ListSubscribersRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.BotID,
-			&i.URL,
-			&i.Secret,
-			&i.PreviousSecret,
-			&i.FailureCount,
-			&i.Generation,
-			&i.IsSlow,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const nextOfBot = `-- name: NextOfBot :many
-SELECT w.id, w.bot_id, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-       w.failure_count, w.generation, w.is_slow
-FROM subscriptions s
-JOIN webhooks w ON w.id = s.webhook_id
-WHERE s.bot_id = $1
-  AND s.event_type = $2
-  AND s.webhook_id > $3
-  AND s.webhook_id <= $4
-  AND NOT EXISTS (SELECT FROM deliveries d WHERE d.webhook_id = s.webhook_id AND d.event_id = $5)
-ORDER BY s.webhook_id
-LIMIT $6
-`
-
-type NextOfBotParams struct {
-	BotID     string
-	EventType string
-	After     uuid.UUID
-	Upto      uuid.UUID
-	EventID   string
-	PageSize  int32
-}
-
-type NextOfBotRow struct {
-	ID             uuid.UUID
-	BotID          string
-	URL            string
-	Secret         []byte
-	PreviousSecret []byte
-	FailureCount   int32
-	Generation     int32
-	IsSlow         bool
-}
-
-// The webhooks of one bot that an event goes to and has not been sent to, in the order of their ids.
-func (q *Queries) NextOfBot(ctx context.Context, db DBTX, arg NextOfBotParams) ([]NextOfBotRow, error) {
-	rows, err := db.Query(ctx, nextOfBot,
-		arg.BotID,
-		arg.EventType,
-		arg.After,
-		arg.Upto,
-		arg.EventID,
-		arg.PageSize,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []NextOfBotRow{}
-	for rows.Next() {
-		var i NextOfBotRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.BotID,
-			&i.URL,
-			&i.Secret,
-			&i.PreviousSecret,
-			&i.FailureCount,
-			&i.Generation,
-			&i.IsSlow,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const subscriberPages = `-- name: SubscriberPages :many
-SELECT numbered.webhook_id::uuid AS id
-FROM (
-    SELECT audience.webhook_id, row_number() OVER (ORDER BY audience.webhook_id) AS n
-    FROM (
-        SELECT s.webhook_id, s.bot_id FROM subscriptions s WHERE $1::text[] IS NULL AND s.event_type = $2
-        UNION ALL
-        SELECT s.webhook_id, s.bot_id
-        FROM (SELECT DISTINCT unnest($1::text[]) AS id) AS bot
-        JOIN subscriptions s ON s.bot_id = bot.id AND s.event_type = $2
-    ) AS audience
-    WHERE NOT audience.bot_id = ANY ($3::text[])
-) AS numbered
-WHERE numbered.n % $4::bigint = 0
-ORDER BY numbered.webhook_id
-`
-
-type SubscriberPagesParams struct {
-	BotIds    []string
-	EventType string
-	Held      []string
-	PageSize  int64
-}
-
-// The last webhook id of every full page of an event's audience.
-func (q *Queries) SubscriberPages(ctx context.Context, db DBTX, arg SubscriberPagesParams) ([]uuid.UUID, error) {
-	rows, err := db.Query(ctx, subscriberPages,
-		arg.BotIds,
-		arg.EventType,
-		arg.Held,
-		arg.PageSize,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []uuid.UUID{}
-	for rows.Next() {
-		var id uuid.UUID
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
-		items = append(items, id)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
+	return result.RowsAffected(), nil
 }

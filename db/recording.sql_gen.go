@@ -12,28 +12,31 @@ import (
 	"github.com/google/uuid"
 )
 
-const deliveryOutcomes = `-- name: DeliveryOutcomes :many
-SELECT id, success FROM deliveries WHERE id = ANY ($1::uuid[])
+const deliveredOf = `-- name: DeliveredOf :many
+SELECT d.webhook_id FROM deliveries d WHERE d.event_id = $1 AND d.webhook_id = ANY ($2::uuid[])
+UNION
+SELECT q.webhook_id FROM queue q WHERE q.event_id = $1 AND q.webhook_id = ANY ($2::uuid[])
 `
 
-type DeliveryOutcomesRow struct {
-	ID      uuid.UUID
-	Success bool
+type DeliveredOfParams struct {
+	EventID    string
+	WebhookIds []uuid.UUID
 }
 
-func (q *Queries) DeliveryOutcomes(ctx context.Context, db DBTX, ids []uuid.UUID) ([]DeliveryOutcomesRow, error) {
-	rows, err := db.Query(ctx, deliveryOutcomes, ids)
+// Of some webhooks, those that an event was sent to, or is planned to be sent to.
+func (q *Queries) DeliveredOf(ctx context.Context, db DBTX, arg DeliveredOfParams) ([]uuid.UUID, error) {
+	rows, err := db.Query(ctx, deliveredOf, arg.EventID, arg.WebhookIds)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []DeliveryOutcomesRow{}
+	items := []uuid.UUID{}
 	for rows.Next() {
-		var i DeliveryOutcomesRow
-		if err := rows.Scan(&i.ID, &i.Success); err != nil {
+		var webhook_id uuid.UUID
+		if err := rows.Scan(&webhook_id); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, webhook_id)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -66,11 +69,11 @@ func (q *Queries) ExistingDeliveries(ctx context.Context, db DBTX, ids []uuid.UU
 }
 
 const insertDeliveries = `-- name: InsertDeliveries :exec
-INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, status_code, response_body, error, duration_ms, attempted_at, exchange)
-SELECT d.id, d.webhook_id, d.event_id, d.attempt, d.generation, d.success, NULLIF(d.status_code, 0), d.response_body, NULLIF(d.error, ''), d.duration_ms, d.attempted_at, d.exchange
+INSERT INTO deliveries (id, webhook_id, event_id, attempt, trigger, success, status_code, response_body, error, duration_ms, attempted_at, exchange)
+SELECT d.id, d.webhook_id, d.event_id, d.attempt, d.trigger::delivery_trigger, d.success, NULLIF(d.status_code, 0), d.response_body, NULLIF(d.error, ''), d.duration_ms, d.attempted_at, d.exchange
 FROM (
     SELECT unnest($1::uuid[]) AS id, unnest($2::uuid[]) AS webhook_id, unnest($3::text[]) AS event_id,
-           unnest($4::integer[]) AS attempt, unnest($5::integer[]) AS generation,
+           unnest($4::integer[]) AS attempt, unnest($5::text[]) AS trigger,
            unnest($6::boolean[]) AS success, unnest($7::integer[]) AS status_code,
            unnest($8::bytea[]) AS response_body, unnest($9::text[]) AS error,
            unnest($10::integer[]) AS duration_ms, unnest($11::timestamptz[]) AS attempted_at,
@@ -85,7 +88,7 @@ type InsertDeliveriesParams struct {
 	WebhookIds     []uuid.UUID
 	EventIds       []string
 	Attempts       []int32
-	Generations    []int32
+	Triggers       []string
 	Successes      []bool
 	StatusCodes    []int32
 	ResponseBodies [][]byte
@@ -101,7 +104,7 @@ func (q *Queries) InsertDeliveries(ctx context.Context, db DBTX, arg InsertDeliv
 		arg.WebhookIds,
 		arg.EventIds,
 		arg.Attempts,
-		arg.Generations,
+		arg.Triggers,
 		arg.Successes,
 		arg.StatusCodes,
 		arg.ResponseBodies,
@@ -114,24 +117,24 @@ func (q *Queries) InsertDeliveries(ctx context.Context, db DBTX, arg InsertDeliv
 }
 
 const insertSuccesses = `-- name: InsertSuccesses :many
-INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, status_code, response_body, duration_ms, attempted_at, exchange)
-SELECT d.id, d.webhook_id, d.event_id, d.attempt, d.generation, true, d.status_code, d.response_body, d.duration_ms, d.attempted_at, d.exchange
+INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, status_code, response_body, duration_ms, attempted_at, exchange)
+SELECT d.id, d.webhook_id, d.event_id, 1, true, d.status_code, d.response_body, d.duration_ms, d.attempted_at, d.exchange
 FROM (
-    SELECT unnest(p.ids) AS id, unnest(p.webhook_ids) AS webhook_id, unnest(p.event_ids) AS event_id, unnest(p.attempts) AS attempt,
-           unnest(p.generations) AS generation, unnest(p.status_codes) AS status_code, unnest(p.response_bodies) AS response_body,
-           unnest(p.durations_ms) AS duration_ms, unnest(p.attempted_ats) AS attempted_at, unnest(p.slows) AS slow,
+    SELECT unnest(p.ids) AS id, unnest(p.webhook_ids) AS webhook_id, unnest(p.event_ids) AS event_id,
+           unnest(p.status_codes) AS status_code, unnest(p.response_bodies) AS response_body,
+           unnest(p.durations_ms) AS duration_ms, unnest(p.attempted_ats) AS attempted_at,
            unnest(p.exchanges) AS exchange, generate_series(1, cardinality(p.ids)) AS n
     -- OFFSET 0: Postgres must not see how long the arrays are, or it would plan anew each time, which takes longer than
     -- the insert does.
     FROM (
-        SELECT $1::uuid[] AS ids, $2::uuid[] AS webhook_ids, $3::text[] AS event_ids, $4::integer[] AS attempts,
-               $5::integer[] AS generations, $6::integer[] AS status_codes, $7::bytea[] AS response_bodies,
-               $8::integer[] AS durations_ms, $9::timestamptz[] AS attempted_ats, $10::boolean[] AS slows,
-               $11::bytea[] AS exchanges
+        SELECT $1::uuid[] AS ids, $2::uuid[] AS webhook_ids, $3::text[] AS event_ids,
+               $4::integer[] AS status_codes, $5::bytea[] AS response_bodies,
+               $6::integer[] AS durations_ms, $7::timestamptz[] AS attempted_ats,
+               $8::bytea[] AS exchanges
         OFFSET 0
     ) AS p
 ) AS d
-JOIN webhooks w ON w.id = d.webhook_id AND w.is_active AND w.failure_count = 0 AND w.is_slow = d.slow
+JOIN webhooks w ON w.id = d.webhook_id AND w.is_active AND w.failure_count = 0
 ORDER BY d.n
 ON CONFLICT (id) DO NOTHING
 RETURNING id
@@ -141,13 +144,10 @@ type InsertSuccessesParams struct {
 	Ids            []uuid.UUID
 	WebhookIds     []uuid.UUID
 	EventIds       []string
-	Attempts       []int32
-	Generations    []int32
 	StatusCodes    []int32
 	ResponseBodies [][]byte
 	DurationsMs    []int32
 	AttemptedAts   []time.Time
-	Slows          []bool
 	Exchanges      [][]byte
 }
 
@@ -157,13 +157,10 @@ func (q *Queries) InsertSuccesses(ctx context.Context, db DBTX, arg InsertSucces
 		arg.Ids,
 		arg.WebhookIds,
 		arg.EventIds,
-		arg.Attempts,
-		arg.Generations,
 		arg.StatusCodes,
 		arg.ResponseBodies,
 		arg.DurationsMs,
 		arg.AttemptedAts,
-		arg.Slows,
 		arg.Exchanges,
 	)
 	if err != nil {
@@ -187,28 +184,19 @@ func (q *Queries) InsertSuccesses(ctx context.Context, db DBTX, arg InsertSucces
 const lockChangingWebhooks = `-- name: LockChangingWebhooks :exec
 SELECT w.id
 FROM webhooks w
-WHERE w.id = ANY ($1::uuid[])
-  AND (w.id = ANY ($2::uuid[]) OR w.failure_count > 0
-       OR (w.is_slow AND w.id = ANY ($3::uuid[])) OR (NOT w.is_slow AND w.id = ANY ($4::uuid[])))
+WHERE w.id = ANY ($1::uuid[]) AND (w.id = ANY ($2::uuid[]) OR w.failure_count > 0)
 ORDER BY w.id
 FOR NO KEY UPDATE
 `
 
 type LockChangingWebhooksParams struct {
-	Ids    []uuid.UUID
-	Failed []uuid.UUID
-	Quick  []uuid.UUID
-	Slow   []uuid.UUID
+	Ids      []uuid.UUID
+	Changing []uuid.UUID
 }
 
-// Locks the rows that the outcomes will change, in the order of their ids.
+// Locks the rows that the attempts may change, in the order of their ids.
 func (q *Queries) LockChangingWebhooks(ctx context.Context, db DBTX, arg LockChangingWebhooksParams) error {
-	_, err := db.Exec(ctx, lockChangingWebhooks,
-		arg.Ids,
-		arg.Failed,
-		arg.Quick,
-		arg.Slow,
-	)
+	_, err := db.Exec(ctx, lockChangingWebhooks, arg.Ids, arg.Changing)
 	return err
 }
 
@@ -234,7 +222,7 @@ type LockWebhooksParams struct {
 	Shared    []uuid.UUID
 }
 
-// Recording outcomes: activities/recorder.go says in which order and why.
+// Recording attempts and planning the next: internal/history/recorder.go says in which order and why.
 // Sorted by key and each once, so that two recordings never wait for each other in a circle.
 func (q *Queries) LockWebhooks(ctx context.Context, db DBTX, arg LockWebhooksParams) error {
 	_, err := db.Exec(ctx, lockWebhooks, arg.Exclusive, arg.Shared)
@@ -242,84 +230,52 @@ func (q *Queries) LockWebhooks(ctx context.Context, db DBTX, arg LockWebhooksPar
 }
 
 const recordedDelivery = `-- name: RecordedDelivery :one
-SELECT id, attempt, success, status_code, error, attempted_at
-FROM deliveries
-WHERE id = $1
+SELECT d.success, d.status_code, d.error, q.due_at AS next_attempt_at
+FROM deliveries d
+LEFT JOIN queue q ON q.event_id = d.event_id AND q.webhook_id = d.webhook_id
+WHERE d.id = $1
 `
 
 type RecordedDeliveryRow struct {
-	ID          uuid.UUID
-	Attempt     int32
-	Success     bool
-	StatusCode  *int32
-	Error       *string
-	AttemptedAt time.Time
+	Success       bool
+	StatusCode    *int32
+	Error         *string
+	NextAttemptAt *time.Time
 }
 
+// A recorded attempt, and what is planned after it.
 func (q *Queries) RecordedDelivery(ctx context.Context, db DBTX, id uuid.UUID) (RecordedDeliveryRow, error) {
 	row := db.QueryRow(ctx, recordedDelivery, id)
 	var i RecordedDeliveryRow
 	err := row.Scan(
-		&i.ID,
-		&i.Attempt,
 		&i.Success,
 		&i.StatusCode,
 		&i.Error,
-		&i.AttemptedAt,
+		&i.NextAttemptAt,
 	)
 	return i, err
 }
 
-const standings = `-- name: Standings :many
-SELECT id, is_active, failure_count, generation, is_slow FROM webhooks WHERE id = ANY ($1::uuid[])
-`
-
-type StandingsRow struct {
-	ID           uuid.UUID
-	IsActive     bool
-	FailureCount int32
-	Generation   int32
-	IsSlow       bool
-}
-
-func (q *Queries) Standings(ctx context.Context, db DBTX, ids []uuid.UUID) ([]StandingsRow, error) {
-	rows, err := db.Query(ctx, standings, ids)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []StandingsRow{}
-	for rows.Next() {
-		var i StandingsRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.IsActive,
-			&i.FailureCount,
-			&i.Generation,
-			&i.IsSlow,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const updateCounters = `-- name: UpdateCounters :execrows
+const updateHealth = `-- name: UpdateHealth :execrows
 WITH changed AS (
     UPDATE webhooks w
-    SET failure_count = u.failure_count,
-        is_slow       = u.is_slow,
-        is_active     = w.is_active AND NOT u.disable,
-        disabled_at   = CASE WHEN u.disable AND w.is_active THEN now() ELSE w.disabled_at END,
-        updated_at    = CASE WHEN u.disable AND w.is_active THEN now() ELSE w.updated_at END
+    SET failure_count  = u.failure_count,
+        early_failures = u.early_failures,
+        failure_run    = u.failure_run,
+        failure_class  = u.class,
+        queued         = u.queued,
+        resume_at      = now() + make_interval(secs => u.pause_seconds),
+        is_active      = w.is_active AND NOT u.disable,
+        disabled_at     = CASE WHEN u.disable THEN now() ELSE w.disabled_at END,
+        disabled_reason = CASE WHEN u.disable THEN 'failures' ELSE w.disabled_reason END,
+        disabled_by     = CASE WHEN u.disable THEN u.delivery_id ELSE w.disabled_by END,
+        updated_at      = CASE WHEN u.disable THEN now() ELSE w.updated_at END
     FROM (
         SELECT unnest($1::uuid[]) AS id, unnest($2::integer[]) AS failure_count,
-               unnest($3::boolean[]) AS is_slow, unnest($4::boolean[]) AS disable,
-               unnest($5::text[]) AS event_id, unnest($6::text[]) AS error
+               unnest($3::integer[]) AS early_failures, unnest($4::integer[]) AS failure_run,
+               unnest($5::boolean[]) AS queued, unnest($6::float8[]) AS pause_seconds,
+               unnest($7::boolean[]) AS disable, unnest($8::uuid[]) AS delivery_id,
+               unnest($9::text[]) AS class, unnest($10::text[]) AS event_id, unnest($11::text[]) AS error
     ) AS u
     WHERE w.id = u.id
     RETURNING w.id, w.generation, w.bot_id, w.failure_count, w.disabled_at, u.disable, u.event_id, u.error
@@ -332,22 +288,32 @@ WHERE c.disable
 ON CONFLICT (webhook_id, generation) DO NOTHING
 `
 
-type UpdateCountersParams struct {
+type UpdateHealthParams struct {
 	Ids           []uuid.UUID
 	FailureCounts []int32
-	Slows         []bool
+	EarlyFailures []int32
+	FailureRuns   []int32
+	Queueds       []bool
+	PausesSeconds []float64
 	Disables      []bool
+	DeliveryIds   []uuid.UUID
+	Classes       []string
 	EventIds      []string
 	Errors        []string
 }
 
 // And, in the same statement, a notice of each disabling, where the bot's owner asked for it; their number is returned.
-func (q *Queries) UpdateCounters(ctx context.Context, db DBTX, arg UpdateCountersParams) (int64, error) {
-	result, err := db.Exec(ctx, updateCounters,
+func (q *Queries) UpdateHealth(ctx context.Context, db DBTX, arg UpdateHealthParams) (int64, error) {
+	result, err := db.Exec(ctx, updateHealth,
 		arg.Ids,
 		arg.FailureCounts,
-		arg.Slows,
+		arg.EarlyFailures,
+		arg.FailureRuns,
+		arg.Queueds,
+		arg.PausesSeconds,
 		arg.Disables,
+		arg.DeliveryIds,
+		arg.Classes,
 		arg.EventIds,
 		arg.Errors,
 	)
@@ -355,4 +321,71 @@ func (q *Queries) UpdateCounters(ctx context.Context, db DBTX, arg UpdateCounter
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const wasTaken = `-- name: WasTaken :one
+SELECT EXISTS (SELECT FROM deliveries WHERE event_id = $1 AND webhook_id = $2 AND success)
+`
+
+type WasTakenParams struct {
+	EventID   string
+	WebhookID uuid.UUID
+}
+
+// Whether a webhook has taken an event.
+func (q *Queries) WasTaken(ctx context.Context, db DBTX, arg WasTakenParams) (bool, error) {
+	row := db.QueryRow(ctx, wasTaken, arg.EventID, arg.WebhookID)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
+const webhookHealth = `-- name: WebhookHealth :many
+SELECT id, bot_id, url, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class
+FROM webhooks
+WHERE id = ANY ($1::uuid[])
+`
+
+type WebhookHealthRow struct {
+	ID            uuid.UUID
+	BotID         string
+	URL           string
+	IsActive      bool
+	Queued        bool
+	FailureCount  int32
+	EarlyFailures int32
+	Generation    int32
+	FailureRun    int32
+	FailureClass  string
+}
+
+func (q *Queries) WebhookHealth(ctx context.Context, db DBTX, ids []uuid.UUID) ([]WebhookHealthRow, error) {
+	rows, err := db.Query(ctx, webhookHealth, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []WebhookHealthRow{}
+	for rows.Next() {
+		var i WebhookHealthRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.BotID,
+			&i.URL,
+			&i.IsActive,
+			&i.Queued,
+			&i.FailureCount,
+			&i.EarlyFailures,
+			&i.Generation,
+			&i.FailureRun,
+			&i.FailureClass,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

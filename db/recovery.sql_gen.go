@@ -12,68 +12,168 @@ import (
 	"github.com/google/uuid"
 )
 
-const countMissed = `-- name: CountMissed :one
-SELECT count(*)
-FROM events e
-JOIN webhooks w ON w.id = $1
-WHERE e.accepted_at >= $2 AND e.accepted_at <= $3
-  AND e.type = ANY (w.events)
-  AND (e.bot_ids IS NULL OR w.bot_id = ANY (e.bot_ids))
-  AND NOT EXISTS (SELECT FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = e.id AND d.success)
+const advanceRecovery = `-- name: AdvanceRecovery :exec
+UPDATE recoveries
+SET after_time = $1, after_id = $2, begin_at = $3, upto = $4, looked_through = $5,
+    found = found + $6::integer, updated_at = now()
+WHERE id = $7
 `
 
-type CountMissedParams struct {
-	WebhookID uuid.UUID
-	Since     time.Time
-	Until     time.Time
+type AdvanceRecoveryParams struct {
+	AfterTime     time.Time
+	AfterID       string
+	BeginAt       time.Time
+	Upto          time.Time
+	LookedThrough bool
+	Found         int32
+	ID            uuid.UUID
 }
 
-func (q *Queries) CountMissed(ctx context.Context, db DBTX, arg CountMissedParams) (int64, error) {
-	row := db.QueryRow(ctx, countMissed, arg.WebhookID, arg.Since, arg.Until)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
+func (q *Queries) AdvanceRecovery(ctx context.Context, db DBTX, arg AdvanceRecoveryParams) error {
+	_, err := db.Exec(ctx, advanceRecovery,
+		arg.AfterTime,
+		arg.AfterID,
+		arg.BeginAt,
+		arg.Upto,
+		arg.LookedThrough,
+		arg.Found,
+		arg.ID,
+	)
+	return err
+}
+
+const countRecovered = `-- name: CountRecovered :exec
+UPDATE recoveries r
+SET delivered = r.delivered + u.delivered, failed = r.failed + u.failed, last_error = coalesce(NULLIF(u.error, ''), r.last_error), updated_at = now()
+FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::integer[]) AS delivered, unnest($3::integer[]) AS failed, unnest($4::text[]) AS error) AS u
+WHERE r.id = u.id
+`
+
+type CountRecoveredParams struct {
+	Ids       []uuid.UUID
+	Delivered []int32
+	Failed    []int32
+	Errors    []string
+}
+
+// Counts attempts that recoveries asked for; a failed one is attempted again by the schedule, as any other.
+func (q *Queries) CountRecovered(ctx context.Context, db DBTX, arg CountRecoveredParams) error {
+	_, err := db.Exec(ctx, countRecovered,
+		arg.Ids,
+		arg.Delivered,
+		arg.Failed,
+		arg.Errors,
+	)
+	return err
+}
+
+const endRecoveries = `-- name: EndRecoveries :exec
+UPDATE recoveries SET state = $1, ended_at = now(), updated_at = now(), last_error = coalesce($2::text, last_error)
+WHERE webhook_id = ANY ($3::uuid[]) AND state = 'running'
+`
+
+type EndRecoveriesParams struct {
+	State      string
+	LastError  *string
+	WebhookIds []uuid.UUID
+}
+
+// Ends those of some webhooks that are running.
+func (q *Queries) EndRecoveries(ctx context.Context, db DBTX, arg EndRecoveriesParams) error {
+	_, err := db.Exec(ctx, endRecoveries, arg.State, arg.LastError, arg.WebhookIds)
+	return err
+}
+
+const latestRecovery = `-- name: LatestRecovery :one
+SELECT r.id, r.webhook_id, r.since, r.until, r.state, r.begin_at, r.upto, r.after_time, r.after_id, r.looked_through, r.found, r.delivered, r.failed, r.last_error, r.created_at, r.updated_at, r.ended_at, (CASE r.state
+    WHEN 'running' THEN (SELECT count(*) FROM queue q WHERE q.webhook_id = r.webhook_id AND q.recovery_id = r.id)
+    WHEN 'completed' THEN 0
+    ELSE r.found - r.delivered - r.failed
+END)::bigint AS remaining
+FROM recoveries r
+WHERE r.webhook_id = $1
+ORDER BY r.created_at DESC
+LIMIT 1
+`
+
+type LatestRecoveryRow struct {
+	Recovery  Recovery
+	Remaining int64
+}
+
+func (q *Queries) LatestRecovery(ctx context.Context, db DBTX, webhookID uuid.UUID) (LatestRecoveryRow, error) {
+	row := db.QueryRow(ctx, latestRecovery, webhookID)
+	var i LatestRecoveryRow
+	err := row.Scan(
+		&i.Recovery.ID,
+		&i.Recovery.WebhookID,
+		&i.Recovery.Since,
+		&i.Recovery.Until,
+		&i.Recovery.State,
+		&i.Recovery.BeginAt,
+		&i.Recovery.Upto,
+		&i.Recovery.AfterTime,
+		&i.Recovery.AfterID,
+		&i.Recovery.LookedThrough,
+		&i.Recovery.Found,
+		&i.Recovery.Delivered,
+		&i.Recovery.Failed,
+		&i.Recovery.LastError,
+		&i.Recovery.CreatedAt,
+		&i.Recovery.UpdatedAt,
+		&i.Recovery.EndedAt,
+		&i.Remaining,
+	)
+	return i, err
 }
 
 const listMissed = `-- name: ListMissed :many
-SELECT e.id, e.accepted_at,
-       (SELECT coalesce(max(d.attempt), 0) + 1 FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = e.id)::integer AS attempt
-FROM events e
-JOIN webhooks w ON w.id = $1
-WHERE e.accepted_at >= $2 AND e.accepted_at <= $3
-  AND (e.accepted_at, e.id) > ($4::timestamptz, $5::text)
-  AND e.type = ANY (w.events)
-  AND (e.bot_ids IS NULL OR w.bot_id = ANY (e.bot_ids))
-  AND NOT EXISTS (SELECT FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = e.id AND d.success)
-ORDER BY e.accepted_at, e.id
-LIMIT $6
+SELECT e.id, e.accepted_at, e.n, e.missed,
+       (SELECT coalesce(max(d.attempt), 0) + 1 FROM deliveries d WHERE d.webhook_id = $1 AND d.event_id = e.id)::integer AS attempt
+FROM (
+    SELECT p.id, p.accepted_at, row_number() OVER (ORDER BY p.accepted_at, p.id) AS n, count(*) OVER () AS total,
+           (p.type = ANY (w.events) AND (p.bot_ids IS NULL OR w.bot_id = ANY (p.bot_ids))
+               AND NOT EXISTS (SELECT FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = p.id AND d.success)
+               AND NOT EXISTS (SELECT FROM queue q WHERE q.webhook_id = w.id AND q.event_id = p.id))::boolean AS missed
+    FROM (
+        SELECT c.id, c.type, c.bot_ids, c.accepted_at
+        FROM events c
+        WHERE c.accepted_at >= $2 AND c.accepted_at <= $3
+          AND (c.accepted_at, c.id) > ($2::timestamptz, $4::text)
+        ORDER BY c.accepted_at, c.id
+        LIMIT $5
+    ) AS p
+    JOIN webhooks w ON w.id = $1
+) AS e
+WHERE e.missed OR e.n = e.total
+ORDER BY e.n
 `
 
 type ListMissedParams struct {
 	WebhookID uuid.UUID
-	Since     time.Time
-	Until     time.Time
 	AfterTime time.Time
+	Upto      time.Time
 	AfterID   string
-	PageSize  int32
+	MostRead  int32
 }
 
 type ListMissedRow struct {
 	ID         string
 	AcceptedAt time.Time
+	N          int64
+	Missed     bool
 	Attempt    int32
 }
 
-// The events of a span that match the webhook's present subscription and were never delivered to it, oldest first,
-// each with the number of its next attempt.
+// Looks through the @most_read events of a span that follow a place, oldest first: the last one, and those that match the
+// webhook's present subscription, were never taken by it and are not planned, each with the number of its next attempt.
 func (q *Queries) ListMissed(ctx context.Context, db DBTX, arg ListMissedParams) ([]ListMissedRow, error) {
 	rows, err := db.Query(ctx, listMissed,
 		arg.WebhookID,
-		arg.Since,
-		arg.Until,
 		arg.AfterTime,
+		arg.Upto,
 		arg.AfterID,
-		arg.PageSize,
+		arg.MostRead,
 	)
 	if err != nil {
 		return nil, err
@@ -82,7 +182,13 @@ func (q *Queries) ListMissed(ctx context.Context, db DBTX, arg ListMissedParams)
 	items := []ListMissedRow{}
 	for rows.Next() {
 		var i ListMissedRow
-		if err := rows.Scan(&i.ID, &i.AcceptedAt, &i.Attempt); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.AcceptedAt,
+			&i.N,
+			&i.Missed,
+			&i.Attempt,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -93,9 +199,90 @@ func (q *Queries) ListMissed(ctx context.Context, db DBTX, arg ListMissedParams)
 	return items, nil
 }
 
+const listRecoveries = `-- name: ListRecoveries :many
+SELECT r.id, r.webhook_id, r.since, r.until, r.state, r.begin_at, r.upto, r.after_time, r.after_id, r.looked_through, r.found, r.delivered, r.failed, r.last_error, r.created_at, r.updated_at, r.ended_at, (CASE r.state
+    WHEN 'running' THEN (SELECT count(*) FROM queue q WHERE q.webhook_id = r.webhook_id AND q.recovery_id = r.id)
+    WHEN 'completed' THEN 0
+    ELSE r.found - r.delivered - r.failed
+END)::bigint AS remaining
+FROM recoveries r
+WHERE r.webhook_id = $1
+ORDER BY r.created_at DESC
+LIMIT $2
+`
+
+type ListRecoveriesParams struct {
+	WebhookID uuid.UUID
+	Most      int32
+}
+
+type ListRecoveriesRow struct {
+	Recovery  Recovery
+	Remaining int64
+}
+
+func (q *Queries) ListRecoveries(ctx context.Context, db DBTX, arg ListRecoveriesParams) ([]ListRecoveriesRow, error) {
+	rows, err := db.Query(ctx, listRecoveries, arg.WebhookID, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListRecoveriesRow{}
+	for rows.Next() {
+		var i ListRecoveriesRow
+		if err := rows.Scan(
+			&i.Recovery.ID,
+			&i.Recovery.WebhookID,
+			&i.Recovery.Since,
+			&i.Recovery.Until,
+			&i.Recovery.State,
+			&i.Recovery.BeginAt,
+			&i.Recovery.Upto,
+			&i.Recovery.AfterTime,
+			&i.Recovery.AfterID,
+			&i.Recovery.LookedThrough,
+			&i.Recovery.Found,
+			&i.Recovery.Delivered,
+			&i.Recovery.Failed,
+			&i.Recovery.LastError,
+			&i.Recovery.CreatedAt,
+			&i.Recovery.UpdatedAt,
+			&i.Recovery.EndedAt,
+			&i.Remaining,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lockRecovery = `-- name: LockRecovery :one
+SELECT id FROM recoveries WHERE id = $1 AND state = 'running' AND after_time = $2 AND after_id = $3 FOR UPDATE
+`
+
+type LockRecoveryParams struct {
+	ID        uuid.UUID
+	AfterTime time.Time
+	AfterID   string
+}
+
+// Locks a recovery that runs and has come as far as given.
+func (q *Queries) LockRecovery(ctx context.Context, db DBTX, arg LockRecoveryParams) (uuid.UUID, error) {
+	row := db.QueryRow(ctx, lockRecovery, arg.ID, arg.AfterTime, arg.AfterID)
+	var id uuid.UUID
+	err := row.Scan(&id)
+	return id, err
+}
+
 const nextAttempt = `-- name: NextAttempt :one
+
 SELECT d.event_id,
-       (SELECT max(l.attempt) + 1 FROM deliveries l WHERE l.webhook_id = d.webhook_id AND l.event_id = d.event_id)::integer AS attempt,
+       coalesce((SELECT q.attempt FROM queue q WHERE q.event_id = d.event_id AND q.webhook_id = d.webhook_id),
+                (SELECT max(l.attempt) + 1 FROM deliveries l WHERE l.webhook_id = d.webhook_id AND l.event_id = d.event_id))::integer AS attempt,
        (SELECT max(l.attempted_at) FROM deliveries l WHERE l.event_id = d.event_id)::timestamptz AS last_attempted_at
 FROM deliveries d
 WHERE d.id = $1 AND d.webhook_id = $2
@@ -112,11 +299,114 @@ type NextAttemptRow struct {
 	LastAttemptedAt time.Time
 }
 
+// Recoveries: internal/history/recovery.go.
 // What a redelivery needs: the event of a delivery, the number of the attempt after the last, and when anyone was last sent
 // that event.
 func (q *Queries) NextAttempt(ctx context.Context, db DBTX, arg NextAttemptParams) (NextAttemptRow, error) {
 	row := db.QueryRow(ctx, nextAttempt, arg.ID, arg.WebhookID)
 	var i NextAttemptRow
 	err := row.Scan(&i.EventID, &i.Attempt, &i.LastAttemptedAt)
+	return i, err
+}
+
+const removeRecovered = `-- name: RemoveRecovered :execrows
+DELETE FROM queue WHERE webhook_id = $1 AND recovery_id = $2
+`
+
+type RemoveRecoveredParams struct {
+	WebhookID  uuid.UUID
+	RecoveryID uuid.NullUUID
+}
+
+func (q *Queries) RemoveRecovered(ctx context.Context, db DBTX, arg RemoveRecoveredParams) (int64, error) {
+	result, err := db.Exec(ctx, removeRecovered, arg.WebhookID, arg.RecoveryID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const stalledRecoveries = `-- name: StalledRecoveries :many
+SELECT r.webhook_id, w.bot_id, w.url
+FROM recoveries r
+JOIN webhooks w ON w.id = r.webhook_id
+WHERE r.state = 'running' AND r.updated_at < now() - make_interval(secs => $1::float8)
+LIMIT 100
+`
+
+type StalledRecoveriesRow struct {
+	WebhookID uuid.UUID
+	BotID     string
+	URL       string
+}
+
+// Recoveries that run and have not moved for so many seconds: their workflow may never have started.
+func (q *Queries) StalledRecoveries(ctx context.Context, db DBTX, seconds float64) ([]StalledRecoveriesRow, error) {
+	rows, err := db.Query(ctx, stalledRecoveries, seconds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []StalledRecoveriesRow{}
+	for rows.Next() {
+		var i StalledRecoveriesRow
+		if err := rows.Scan(&i.WebhookID, &i.BotID, &i.URL); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const startRecovery = `-- name: StartRecovery :one
+INSERT INTO recoveries (id, webhook_id, since, until, begin_at, upto, after_time)
+SELECT $1, w.id, s.since, s.until, s.begin_at, s.until, s.begin_at
+FROM webhooks w
+CROSS JOIN LATERAL (
+    SELECT $2::timestamptz AS since, $3::timestamptz AS until,
+           CASE WHEN w.disabled_at BETWEEN $2 AND $3 THEN w.disabled_at ELSE $2 END AS begin_at
+) AS s
+WHERE w.id = $4
+RETURNING id, webhook_id, since, until, state, begin_at, upto, after_time, after_id, looked_through, found, delivered, failed, last_error, created_at, updated_at, ended_at
+`
+
+type StartRecoveryParams struct {
+	ID        uuid.UUID
+	Since     time.Time
+	Until     time.Time
+	WebhookID uuid.UUID
+}
+
+// Fails with a unique violation while one of the webhook is running.
+func (q *Queries) StartRecovery(ctx context.Context, db DBTX, arg StartRecoveryParams) (Recovery, error) {
+	row := db.QueryRow(ctx, startRecovery,
+		arg.ID,
+		arg.Since,
+		arg.Until,
+		arg.WebhookID,
+	)
+	var i Recovery
+	err := row.Scan(
+		&i.ID,
+		&i.WebhookID,
+		&i.Since,
+		&i.Until,
+		&i.State,
+		&i.BeginAt,
+		&i.Upto,
+		&i.AfterTime,
+		&i.AfterID,
+		&i.LookedThrough,
+		&i.Found,
+		&i.Delivered,
+		&i.Failed,
+		&i.LastError,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.EndedAt,
+	)
 	return i, err
 }

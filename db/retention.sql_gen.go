@@ -98,3 +98,13 @@ func (q *Queries) RemoveEvents(ctx context.Context, db DBTX, ids []string) (int6
 	}
 	return result.RowsAffected(), nil
 }
+
+const removeQueuedOf = `-- name: RemoveQueuedOf :exec
+DELETE FROM queue WHERE event_id = ANY ($1::text[])
+`
+
+// What is planned of events: at their age it would not be sent any more.
+func (q *Queries) RemoveQueuedOf(ctx context.Context, db DBTX, eventIds []string) error {
+	_, err := db.Exec(ctx, removeQueuedOf, eventIds)
+	return err
+}

@@ -5,10 +5,57 @@
 package db
 
 import (
+	"database/sql/driver"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 )
+
+type DeliveryTrigger string
+
+const (
+	DeliveryTriggerEvent     DeliveryTrigger = "event"
+	DeliveryTriggerRetry     DeliveryTrigger = "retry"
+	DeliveryTriggerRedeliver DeliveryTrigger = "redeliver"
+	DeliveryTriggerRecover   DeliveryTrigger = "recover"
+	DeliveryTriggerTest      DeliveryTrigger = "test"
+)
+
+func (e *DeliveryTrigger) Scan(src interface{}) error {
+	switch s := src.(type) {
+	case []byte:
+		*e = DeliveryTrigger(s)
+	case string:
+		*e = DeliveryTrigger(s)
+	default:
+		return fmt.Errorf("unsupported scan type for DeliveryTrigger: %T", src)
+	}
+	return nil
+}
+
+type NullDeliveryTrigger struct {
+	DeliveryTrigger DeliveryTrigger
+	Valid           bool // Valid is true if DeliveryTrigger is not NULL
+}
+
+// Scan implements the Scanner interface.
+func (ns *NullDeliveryTrigger) Scan(value interface{}) error {
+	if value == nil {
+		ns.DeliveryTrigger, ns.Valid = "", false
+		return nil
+	}
+	ns.Valid = true
+	return ns.DeliveryTrigger.Scan(value)
+}
+
+// Value implements the driver Valuer interface.
+func (ns NullDeliveryTrigger) Value() (driver.Value, error) {
+	if !ns.Valid {
+		return nil, nil
+	}
+	return string(ns.DeliveryTrigger), nil
+}
 
 type ApiKey struct {
 	ID        uuid.UUID
@@ -31,7 +78,7 @@ type Delivery struct {
 	WebhookID    uuid.UUID
 	EventID      string
 	Attempt      int32
-	Generation   int32
+	Trigger      DeliveryTrigger
 	Success      bool
 	StatusCode   *int32
 	ResponseBody []byte
@@ -56,6 +103,7 @@ type Event struct {
 	Payload    []byte
 	BotIds     []string
 	RunID      string
+	WorkflowID *string
 	AcceptedAt time.Time
 	Position   *int64
 }
@@ -64,6 +112,47 @@ type EventLog struct {
 	OnlyRow bool
 	Last    int64
 	Removed int64
+}
+
+type Fuse struct {
+	Class   string
+	BlownAt time.Time
+}
+
+type Queue struct {
+	WebhookID  uuid.UUID
+	EventID    string
+	Seq        int64
+	Attempt    int32
+	Step       int32
+	Trigger    DeliveryTrigger
+	DueAt      time.Time
+	RecoveryID uuid.NullUUID
+}
+
+type QueueSweep struct {
+	OnlyRow bool
+	BeganAt time.Time
+}
+
+type Recovery struct {
+	ID            uuid.UUID
+	WebhookID     uuid.UUID
+	Since         time.Time
+	Until         time.Time
+	State         string
+	BeginAt       time.Time
+	Upto          time.Time
+	AfterTime     time.Time
+	AfterID       string
+	LookedThrough bool
+	Found         int32
+	Delivered     int32
+	Failed        int32
+	LastError     *string
+	CreatedAt     time.Time
+	UpdatedAt     time.Time
+	EndedAt       *time.Time
 }
 
 type Subscription struct {
@@ -78,13 +167,19 @@ type Webhook struct {
 	URL                 string
 	Events              []string
 	Secret              []byte
-	IsActive            bool
-	FailureCount        int32
-	Generation          int32
-	IsSlow              bool
-	DisabledAt          *time.Time
-	CreatedAt           time.Time
-	UpdatedAt           time.Time
 	PreviousSecret      []byte
 	PreviousSecretUntil *time.Time
+	IsActive            bool
+	Queued              bool
+	FailureCount        int32
+	EarlyFailures       int32
+	Generation          int32
+	FailureRun          int32
+	FailureClass        string
+	ResumeAt            *time.Time
+	DisabledAt          *time.Time
+	DisabledReason      *string
+	DisabledBy          uuid.NullUUID
+	CreatedAt           time.Time
+	UpdatedAt           time.Time
 }

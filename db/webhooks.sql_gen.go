@@ -26,7 +26,7 @@ const createWebhook = `-- name: CreateWebhook :one
 
 INSERT INTO webhooks (id, bot_id, url, events, secret)
 VALUES ($1, $2, $3, $4, $5)
-RETURNING id, bot_id, url, events, secret, is_active, failure_count, generation, is_slow, disabled_at, created_at, updated_at, previous_secret, previous_secret_until
+RETURNING id, bot_id, url, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at
 `
 
 type CreateWebhookParams struct {
@@ -53,15 +53,21 @@ func (q *Queries) CreateWebhook(ctx context.Context, db DBTX, arg CreateWebhookP
 		&i.URL,
 		&i.Events,
 		&i.Secret,
-		&i.IsActive,
-		&i.FailureCount,
-		&i.Generation,
-		&i.IsSlow,
-		&i.DisabledAt,
-		&i.CreatedAt,
-		&i.UpdatedAt,
 		&i.PreviousSecret,
 		&i.PreviousSecretUntil,
+		&i.IsActive,
+		&i.Queued,
+		&i.FailureCount,
+		&i.EarlyFailures,
+		&i.Generation,
+		&i.FailureRun,
+		&i.FailureClass,
+		&i.ResumeAt,
+		&i.DisabledAt,
+		&i.DisabledReason,
+		&i.DisabledBy,
+		&i.CreatedAt,
+		&i.UpdatedAt,
 	)
 	return i, err
 }
@@ -84,7 +90,7 @@ func (q *Queries) DeleteWebhook(ctx context.Context, db DBTX, arg DeleteWebhookP
 }
 
 const getWebhook = `-- name: GetWebhook :one
-SELECT id, bot_id, url, events, secret, is_active, failure_count, generation, is_slow, disabled_at, created_at, updated_at, previous_secret, previous_secret_until FROM webhooks WHERE id = $1 AND bot_id = $2
+SELECT id, bot_id, url, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE id = $1 AND bot_id = $2
 `
 
 type GetWebhookParams struct {
@@ -101,15 +107,21 @@ func (q *Queries) GetWebhook(ctx context.Context, db DBTX, arg GetWebhookParams)
 		&i.URL,
 		&i.Events,
 		&i.Secret,
-		&i.IsActive,
-		&i.FailureCount,
-		&i.Generation,
-		&i.IsSlow,
-		&i.DisabledAt,
-		&i.CreatedAt,
-		&i.UpdatedAt,
 		&i.PreviousSecret,
 		&i.PreviousSecretUntil,
+		&i.IsActive,
+		&i.Queued,
+		&i.FailureCount,
+		&i.EarlyFailures,
+		&i.Generation,
+		&i.FailureRun,
+		&i.FailureClass,
+		&i.ResumeAt,
+		&i.DisabledAt,
+		&i.DisabledReason,
+		&i.DisabledBy,
+		&i.CreatedAt,
+		&i.UpdatedAt,
 	)
 	return i, err
 }
@@ -165,7 +177,7 @@ func (q *Queries) ListSealedOtherwise(ctx context.Context, db DBTX, arg ListSeal
 }
 
 const listWebhooks = `-- name: ListWebhooks :many
-SELECT id, bot_id, url, events, secret, is_active, failure_count, generation, is_slow, disabled_at, created_at, updated_at, previous_secret, previous_secret_until FROM webhooks WHERE bot_id = $1 ORDER BY created_at, id
+SELECT id, bot_id, url, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE bot_id = $1 ORDER BY created_at, id
 `
 
 func (q *Queries) ListWebhooks(ctx context.Context, db DBTX, botID string) ([]Webhook, error) {
@@ -183,15 +195,21 @@ func (q *Queries) ListWebhooks(ctx context.Context, db DBTX, botID string) ([]We
 			&i.URL,
 			&i.Events,
 			&i.Secret,
-			&i.IsActive,
-			&i.FailureCount,
-			&i.Generation,
-			&i.IsSlow,
-			&i.DisabledAt,
-			&i.CreatedAt,
-			&i.UpdatedAt,
 			&i.PreviousSecret,
 			&i.PreviousSecretUntil,
+			&i.IsActive,
+			&i.Queued,
+			&i.FailureCount,
+			&i.EarlyFailures,
+			&i.Generation,
+			&i.FailureRun,
+			&i.FailureClass,
+			&i.ResumeAt,
+			&i.DisabledAt,
+			&i.DisabledReason,
+			&i.DisabledBy,
+			&i.CreatedAt,
+			&i.UpdatedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -251,11 +269,19 @@ SET url           = coalesce($1, url),
     END,
     is_active     = coalesce($6::boolean, is_active),
     failure_count = CASE WHEN $6::boolean THEN 0 ELSE failure_count END,
+    early_failures = CASE WHEN $6::boolean THEN 0 ELSE early_failures END,
+    resume_at     = CASE WHEN $6::boolean THEN NULL ELSE resume_at END,
     generation    = CASE WHEN $6::boolean THEN generation + 1 ELSE generation END,
     disabled_at   = CASE WHEN is_active AND NOT $6::boolean THEN now() ELSE disabled_at END,
+    disabled_reason = CASE
+        WHEN $6::boolean THEN NULL
+        WHEN is_active AND NOT $6::boolean THEN 'owner'
+        ELSE disabled_reason
+    END,
+    disabled_by   = CASE WHEN $6::boolean THEN NULL ELSE disabled_by END,
     updated_at    = now()
 WHERE id = $7 AND bot_id = $8
-RETURNING id, bot_id, url, events, secret, is_active, failure_count, generation, is_slow, disabled_at, created_at, updated_at, previous_secret, previous_secret_until
+RETURNING id, bot_id, url, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at
 `
 
 type UpdateWebhookParams struct {
@@ -289,15 +315,21 @@ func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookP
 		&i.URL,
 		&i.Events,
 		&i.Secret,
-		&i.IsActive,
-		&i.FailureCount,
-		&i.Generation,
-		&i.IsSlow,
-		&i.DisabledAt,
-		&i.CreatedAt,
-		&i.UpdatedAt,
 		&i.PreviousSecret,
 		&i.PreviousSecretUntil,
+		&i.IsActive,
+		&i.Queued,
+		&i.FailureCount,
+		&i.EarlyFailures,
+		&i.Generation,
+		&i.FailureRun,
+		&i.FailureClass,
+		&i.ResumeAt,
+		&i.DisabledAt,
+		&i.DisabledReason,
+		&i.DisabledBy,
+		&i.CreatedAt,
+		&i.UpdatedAt,
 	)
 	return i, err
 }

@@ -1,3 +1,7 @@
 -- name: WebhookStates :one
--- For the gauge mathub_webhooks: reads the whole table, so it is asked rarely.
-SELECT count(*) FILTER (WHERE is_active) AS active, count(*) FILTER (WHERE NOT is_active) AS disabled FROM webhooks;
+-- For the gauges of what waits: reads a whole table, so it is asked rarely.
+SELECT count(*) FILTER (WHERE is_active AND NOT queued) AS direct, count(*) FILTER (WHERE is_active AND queued) AS queued,
+       count(*) FILTER (WHERE NOT is_active) AS disabled,
+       (SELECT count(*) FROM (SELECT FROM queue LIMIT 100000) AS counted) AS queue_rows,
+       (SELECT count(*) FROM fuses) AS fuses_blown
+FROM webhooks;

@@ -27,7 +27,7 @@ LIMIT @most;
 
 -- name: GetDeliveries :many
 SELECT d.id, d.webhook_id, d.event_id, e.type AS event_type, e.payload, d.attempt, d.status_code, d.response_body,
-       d.error, d.success, d.duration_ms, d.attempted_at, d.exchange
+       d.error, d.success, d.duration_ms, d.attempted_at, d.trigger, d.exchange
 FROM deliveries d
 JOIN events e ON e.id = d.event_id
 WHERE d.id = ANY (@ids::uuid[]) AND d.webhook_id = @webhook_id

@@ -1,4 +1,4 @@
--- Recording outcomes: activities/recorder.go says in which order and why.
+-- Recording attempts and planning the next: internal/history/recorder.go says in which order and why.
 
 -- name: LockWebhooks :exec
 -- Sorted by key and each once, so that two recordings never wait for each other in a circle.
@@ -17,51 +17,51 @@ FROM (
 ) AS l;
 
 -- name: LockChangingWebhooks :exec
--- Locks the rows that the outcomes will change, in the order of their ids.
+-- Locks the rows that the attempts may change, in the order of their ids.
 SELECT w.id
 FROM webhooks w
-WHERE w.id = ANY (@ids::uuid[])
-  AND (w.id = ANY (@failed::uuid[]) OR w.failure_count > 0
-       OR (w.is_slow AND w.id = ANY (@quick::uuid[])) OR (NOT w.is_slow AND w.id = ANY (@slow::uuid[])))
+WHERE w.id = ANY (@ids::uuid[]) AND (w.id = ANY (@changing::uuid[]) OR w.failure_count > 0)
 ORDER BY w.id
 FOR NO KEY UPDATE;
 
--- name: Standings :many
-SELECT id, is_active, failure_count, generation, is_slow FROM webhooks WHERE id = ANY (@ids::uuid[]);
+-- name: WebhookHealth :many
+SELECT id, bot_id, url, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class
+FROM webhooks
+WHERE id = ANY (@ids::uuid[]);
 
 -- name: ExistingDeliveries :many
 SELECT id FROM deliveries WHERE id = ANY (@ids::uuid[]);
 
 -- name: InsertSuccesses :many
 -- The successes that change nothing about their webhook, which is nearly all of them; the ids of those are returned.
-INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, status_code, response_body, duration_ms, attempted_at, exchange)
-SELECT d.id, d.webhook_id, d.event_id, d.attempt, d.generation, true, d.status_code, d.response_body, d.duration_ms, d.attempted_at, d.exchange
+INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, status_code, response_body, duration_ms, attempted_at, exchange)
+SELECT d.id, d.webhook_id, d.event_id, 1, true, d.status_code, d.response_body, d.duration_ms, d.attempted_at, d.exchange
 FROM (
-    SELECT unnest(p.ids) AS id, unnest(p.webhook_ids) AS webhook_id, unnest(p.event_ids) AS event_id, unnest(p.attempts) AS attempt,
-           unnest(p.generations) AS generation, unnest(p.status_codes) AS status_code, unnest(p.response_bodies) AS response_body,
-           unnest(p.durations_ms) AS duration_ms, unnest(p.attempted_ats) AS attempted_at, unnest(p.slows) AS slow,
+    SELECT unnest(p.ids) AS id, unnest(p.webhook_ids) AS webhook_id, unnest(p.event_ids) AS event_id,
+           unnest(p.status_codes) AS status_code, unnest(p.response_bodies) AS response_body,
+           unnest(p.durations_ms) AS duration_ms, unnest(p.attempted_ats) AS attempted_at,
            unnest(p.exchanges) AS exchange, generate_series(1, cardinality(p.ids)) AS n
     -- OFFSET 0: Postgres must not see how long the arrays are, or it would plan anew each time, which takes longer than
     -- the insert does.
     FROM (
-        SELECT @ids::uuid[] AS ids, @webhook_ids::uuid[] AS webhook_ids, @event_ids::text[] AS event_ids, @attempts::integer[] AS attempts,
-               @generations::integer[] AS generations, @status_codes::integer[] AS status_codes, @response_bodies::bytea[] AS response_bodies,
-               @durations_ms::integer[] AS durations_ms, @attempted_ats::timestamptz[] AS attempted_ats, @slows::boolean[] AS slows,
+        SELECT @ids::uuid[] AS ids, @webhook_ids::uuid[] AS webhook_ids, @event_ids::text[] AS event_ids,
+               @status_codes::integer[] AS status_codes, @response_bodies::bytea[] AS response_bodies,
+               @durations_ms::integer[] AS durations_ms, @attempted_ats::timestamptz[] AS attempted_ats,
                @exchanges::bytea[] AS exchanges
         OFFSET 0
     ) AS p
 ) AS d
-JOIN webhooks w ON w.id = d.webhook_id AND w.is_active AND w.failure_count = 0 AND w.is_slow = d.slow
+JOIN webhooks w ON w.id = d.webhook_id AND w.is_active AND w.failure_count = 0
 ORDER BY d.n
 ON CONFLICT (id) DO NOTHING
 RETURNING id;
 
 -- name: InsertDeliveries :exec
-INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, status_code, response_body, error, duration_ms, attempted_at, exchange)
-SELECT d.id, d.webhook_id, d.event_id, d.attempt, d.generation, d.success, NULLIF(d.status_code, 0), d.response_body, NULLIF(d.error, ''), d.duration_ms, d.attempted_at, d.exchange
+INSERT INTO deliveries (id, webhook_id, event_id, attempt, trigger, success, status_code, response_body, error, duration_ms, attempted_at, exchange)
+SELECT d.id, d.webhook_id, d.event_id, d.attempt, d.trigger::delivery_trigger, d.success, NULLIF(d.status_code, 0), d.response_body, NULLIF(d.error, ''), d.duration_ms, d.attempted_at, d.exchange
 FROM (
     SELECT unnest(@ids::uuid[]) AS id, unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@event_ids::text[]) AS event_id,
-           unnest(@attempts::integer[]) AS attempt, unnest(@generations::integer[]) AS generation,
+           unnest(@attempts::integer[]) AS attempt, unnest(@triggers::text[]) AS trigger,
            unnest(@successes::boolean[]) AS success, unnest(@status_codes::integer[]) AS status_code,
            unnest(@response_bodies::bytea[]) AS response_body, unnest(@errors::text[]) AS error,
            unnest(@durations_ms::integer[]) AS duration_ms, unnest(@attempted_ats::timestamptz[]) AS attempted_at,
@@ -70,19 +70,27 @@ FROM (
 ORDER BY d.n
 ON CONFLICT (id) DO NOTHING;
 
--- name: UpdateCounters :execrows
+-- name: UpdateHealth :execrows
 -- And, in the same statement, a notice of each disabling, where the bot's owner asked for it; their number is returned.
 WITH changed AS (
     UPDATE webhooks w
-    SET failure_count = u.failure_count,
-        is_slow       = u.is_slow,
-        is_active     = w.is_active AND NOT u.disable,
-        disabled_at   = CASE WHEN u.disable AND w.is_active THEN now() ELSE w.disabled_at END,
-        updated_at    = CASE WHEN u.disable AND w.is_active THEN now() ELSE w.updated_at END
+    SET failure_count  = u.failure_count,
+        early_failures = u.early_failures,
+        failure_run    = u.failure_run,
+        failure_class  = u.class,
+        queued         = u.queued,
+        resume_at      = now() + make_interval(secs => u.pause_seconds),
+        is_active      = w.is_active AND NOT u.disable,
+        disabled_at     = CASE WHEN u.disable THEN now() ELSE w.disabled_at END,
+        disabled_reason = CASE WHEN u.disable THEN 'failures' ELSE w.disabled_reason END,
+        disabled_by     = CASE WHEN u.disable THEN u.delivery_id ELSE w.disabled_by END,
+        updated_at      = CASE WHEN u.disable THEN now() ELSE w.updated_at END
     FROM (
         SELECT unnest(@ids::uuid[]) AS id, unnest(@failure_counts::integer[]) AS failure_count,
-               unnest(@slows::boolean[]) AS is_slow, unnest(@disables::boolean[]) AS disable,
-               unnest(@event_ids::text[]) AS event_id, unnest(@errors::text[]) AS error
+               unnest(@early_failures::integer[]) AS early_failures, unnest(@failure_runs::integer[]) AS failure_run,
+               unnest(@queueds::boolean[]) AS queued, unnest(@pauses_seconds::float8[]) AS pause_seconds,
+               unnest(@disables::boolean[]) AS disable, unnest(@delivery_ids::uuid[]) AS delivery_id,
+               unnest(@classes::text[]) AS class, unnest(@event_ids::text[]) AS event_id, unnest(@errors::text[]) AS error
     ) AS u
     WHERE w.id = u.id
     RETURNING w.id, w.generation, w.bot_id, w.failure_count, w.disabled_at, u.disable, u.event_id, u.error
@@ -94,10 +102,19 @@ JOIN bots b ON b.id = c.bot_id AND b.notify_url IS NOT NULL
 WHERE c.disable
 ON CONFLICT (webhook_id, generation) DO NOTHING;
 
--- name: DeliveryOutcomes :many
-SELECT id, success FROM deliveries WHERE id = ANY (@ids::uuid[]);
-
 -- name: RecordedDelivery :one
-SELECT id, attempt, success, status_code, error, attempted_at
-FROM deliveries
-WHERE id = @id;
+-- A recorded attempt, and what is planned after it.
+SELECT d.success, d.status_code, d.error, q.due_at AS next_attempt_at
+FROM deliveries d
+LEFT JOIN queue q ON q.event_id = d.event_id AND q.webhook_id = d.webhook_id
+WHERE d.id = @id;
+
+-- name: DeliveredOf :many
+-- Of some webhooks, those that an event was sent to, or is planned to be sent to.
+SELECT d.webhook_id FROM deliveries d WHERE d.event_id = @event_id AND d.webhook_id = ANY (@webhook_ids::uuid[])
+UNION
+SELECT q.webhook_id FROM queue q WHERE q.event_id = @event_id AND q.webhook_id = ANY (@webhook_ids::uuid[]);
+
+-- name: WasTaken :one
+-- Whether a webhook has taken an event.
+SELECT EXISTS (SELECT FROM deliveries WHERE event_id = @event_id AND webhook_id = @webhook_id AND success);

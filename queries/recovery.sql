@@ -1,32 +1,101 @@
+-- Recoveries: internal/history/recovery.go.
+
 -- name: NextAttempt :one
 -- What a redelivery needs: the event of a delivery, the number of the attempt after the last, and when anyone was last sent
 -- that event.
 SELECT d.event_id,
-       (SELECT max(l.attempt) + 1 FROM deliveries l WHERE l.webhook_id = d.webhook_id AND l.event_id = d.event_id)::integer AS attempt,
+       coalesce((SELECT q.attempt FROM queue q WHERE q.event_id = d.event_id AND q.webhook_id = d.webhook_id),
+                (SELECT max(l.attempt) + 1 FROM deliveries l WHERE l.webhook_id = d.webhook_id AND l.event_id = d.event_id))::integer AS attempt,
        (SELECT max(l.attempted_at) FROM deliveries l WHERE l.event_id = d.event_id)::timestamptz AS last_attempted_at
 FROM deliveries d
 WHERE d.id = @id AND d.webhook_id = @webhook_id;
 
--- name: CountMissed :one
-SELECT count(*)
-FROM events e
-JOIN webhooks w ON w.id = @webhook_id
-WHERE e.accepted_at >= @since AND e.accepted_at <= @until
-  AND e.type = ANY (w.events)
-  AND (e.bot_ids IS NULL OR w.bot_id = ANY (e.bot_ids))
-  AND NOT EXISTS (SELECT FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = e.id AND d.success);
+-- name: StartRecovery :one
+-- Fails with a unique violation while one of the webhook is running.
+INSERT INTO recoveries (id, webhook_id, since, until, begin_at, upto, after_time)
+SELECT @id, w.id, s.since, s.until, s.begin_at, s.until, s.begin_at
+FROM webhooks w
+CROSS JOIN LATERAL (
+    SELECT @since::timestamptz AS since, @until::timestamptz AS until,
+           CASE WHEN w.disabled_at BETWEEN @since AND @until THEN w.disabled_at ELSE @since END AS begin_at
+) AS s
+WHERE w.id = @webhook_id
+RETURNING *;
+
+-- name: LatestRecovery :one
+SELECT sqlc.embed(r), (CASE r.state
+    WHEN 'running' THEN (SELECT count(*) FROM queue q WHERE q.webhook_id = r.webhook_id AND q.recovery_id = r.id)
+    WHEN 'completed' THEN 0
+    ELSE r.found - r.delivered - r.failed
+END)::bigint AS remaining
+FROM recoveries r
+WHERE r.webhook_id = @webhook_id
+ORDER BY r.created_at DESC
+LIMIT 1;
+
+-- name: ListRecoveries :many
+SELECT sqlc.embed(r), (CASE r.state
+    WHEN 'running' THEN (SELECT count(*) FROM queue q WHERE q.webhook_id = r.webhook_id AND q.recovery_id = r.id)
+    WHEN 'completed' THEN 0
+    ELSE r.found - r.delivered - r.failed
+END)::bigint AS remaining
+FROM recoveries r
+WHERE r.webhook_id = @webhook_id
+ORDER BY r.created_at DESC
+LIMIT @most;
+
+-- name: LockRecovery :one
+-- Locks a recovery that runs and has come as far as given.
+SELECT id FROM recoveries WHERE id = @id AND state = 'running' AND after_time = @after_time AND after_id = @after_id FOR UPDATE;
 
 -- name: ListMissed :many
--- The events of a span that match the webhook's present subscription and were never delivered to it, oldest first,
--- each with the number of its next attempt.
-SELECT e.id, e.accepted_at,
-       (SELECT coalesce(max(d.attempt), 0) + 1 FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = e.id)::integer AS attempt
-FROM events e
-JOIN webhooks w ON w.id = @webhook_id
-WHERE e.accepted_at >= @since AND e.accepted_at <= @until
-  AND (e.accepted_at, e.id) > (@after_time::timestamptz, @after_id::text)
-  AND e.type = ANY (w.events)
-  AND (e.bot_ids IS NULL OR w.bot_id = ANY (e.bot_ids))
-  AND NOT EXISTS (SELECT FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = e.id AND d.success)
-ORDER BY e.accepted_at, e.id
-LIMIT @page_size;
+-- Looks through the @most_read events of a span that follow a place, oldest first: the last one, and those that match the
+-- webhook's present subscription, were never taken by it and are not planned, each with the number of its next attempt.
+SELECT e.id, e.accepted_at, e.n, e.missed,
+       (SELECT coalesce(max(d.attempt), 0) + 1 FROM deliveries d WHERE d.webhook_id = @webhook_id AND d.event_id = e.id)::integer AS attempt
+FROM (
+    SELECT p.id, p.accepted_at, row_number() OVER (ORDER BY p.accepted_at, p.id) AS n, count(*) OVER () AS total,
+           (p.type = ANY (w.events) AND (p.bot_ids IS NULL OR w.bot_id = ANY (p.bot_ids))
+               AND NOT EXISTS (SELECT FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = p.id AND d.success)
+               AND NOT EXISTS (SELECT FROM queue q WHERE q.webhook_id = w.id AND q.event_id = p.id))::boolean AS missed
+    FROM (
+        SELECT c.id, c.type, c.bot_ids, c.accepted_at
+        FROM events c
+        WHERE c.accepted_at >= @after_time AND c.accepted_at <= @upto
+          AND (c.accepted_at, c.id) > (@after_time::timestamptz, @after_id::text)
+        ORDER BY c.accepted_at, c.id
+        LIMIT @most_read
+    ) AS p
+    JOIN webhooks w ON w.id = @webhook_id
+) AS e
+WHERE e.missed OR e.n = e.total
+ORDER BY e.n;
+
+-- name: AdvanceRecovery :exec
+UPDATE recoveries
+SET after_time = @after_time, after_id = @after_id, begin_at = @begin_at, upto = @upto, looked_through = @looked_through,
+    found = found + @found::integer, updated_at = now()
+WHERE id = @id;
+
+-- name: CountRecovered :exec
+-- Counts attempts that recoveries asked for; a failed one is attempted again by the schedule, as any other.
+UPDATE recoveries r
+SET delivered = r.delivered + u.delivered, failed = r.failed + u.failed, last_error = coalesce(NULLIF(u.error, ''), r.last_error), updated_at = now()
+FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@delivered::integer[]) AS delivered, unnest(@failed::integer[]) AS failed, unnest(@errors::text[]) AS error) AS u
+WHERE r.id = u.id;
+
+-- name: EndRecoveries :exec
+-- Ends those of some webhooks that are running.
+UPDATE recoveries SET state = @state, ended_at = now(), updated_at = now(), last_error = coalesce(sqlc.narg('last_error')::text, last_error)
+WHERE webhook_id = ANY (@webhook_ids::uuid[]) AND state = 'running';
+
+-- name: RemoveRecovered :execrows
+DELETE FROM queue WHERE webhook_id = @webhook_id AND recovery_id = @recovery_id;
+
+-- name: StalledRecoveries :many
+-- Recoveries that run and have not moved for so many seconds: their workflow may never have started.
+SELECT r.webhook_id, w.bot_id, w.url
+FROM recoveries r
+JOIN webhooks w ON w.id = r.webhook_id
+WHERE r.state = 'running' AND r.updated_at < now() - make_interval(secs => @seconds::float8)
+LIMIT 100;

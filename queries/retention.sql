@@ -20,6 +20,10 @@ WHERE id IN (
     SELECT d.id FROM deliveries d WHERE d.event_id = ANY (@event_ids::text[]) LIMIT @most FOR UPDATE SKIP LOCKED
 );
 
+-- name: RemoveQueuedOf :exec
+-- What is planned of events: at their age it would not be sent any more.
+DELETE FROM queue WHERE event_id = ANY (@event_ids::text[]);
+
 -- name: RemoveEvents :execrows
 -- Events that have no deliveries.
 DELETE FROM events e

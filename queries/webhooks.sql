@@ -31,8 +31,16 @@ SET url           = coalesce(sqlc.narg('url'), url),
     END,
     is_active     = coalesce(sqlc.narg('is_active')::boolean, is_active),
     failure_count = CASE WHEN sqlc.narg('is_active')::boolean THEN 0 ELSE failure_count END,
+    early_failures = CASE WHEN sqlc.narg('is_active')::boolean THEN 0 ELSE early_failures END,
+    resume_at     = CASE WHEN sqlc.narg('is_active')::boolean THEN NULL ELSE resume_at END,
     generation    = CASE WHEN sqlc.narg('is_active')::boolean THEN generation + 1 ELSE generation END,
     disabled_at   = CASE WHEN is_active AND NOT sqlc.narg('is_active')::boolean THEN now() ELSE disabled_at END,
+    disabled_reason = CASE
+        WHEN sqlc.narg('is_active')::boolean THEN NULL
+        WHEN is_active AND NOT sqlc.narg('is_active')::boolean THEN 'owner'
+        ELSE disabled_reason
+    END,
+    disabled_by   = CASE WHEN sqlc.narg('is_active')::boolean THEN NULL ELSE disabled_by END,
     updated_at    = now()
 WHERE id = @id AND bot_id = @bot_id
 RETURNING *;

@@ -147,6 +147,7 @@ block() {
 run_it() {
 	say "$who: make run"
 	began=$(date +%s)
+	: >"$output"
 	on "$who" 'echo $$ >/tmp/run.pid; exec make run' >"$output" 2>&1 &
 	running=$!
 	until grep -q '^Ready after' "$output"; do

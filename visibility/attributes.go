@@ -90,6 +90,24 @@ func (a *Attributes) Start(ctx context.Context, c client.Client, attributes temp
 	return run, err
 }
 
+// SignalWithStart signals a workflow and starts it where it does not run, with the given attributes, or, where Temporal does
+// not know them, without.
+func (a *Attributes) SignalWithStart(ctx context.Context, c client.Client, attributes temporal.SearchAttributes, signal string, arg any, options client.StartWorkflowOptions, workflow any, input any) error {
+	if a.Known() {
+		with := options
+		with.TypedSearchAttributes = attributes
+		_, err := c.SignalWithStartWorkflow(ctx, options.ID, signal, arg, with, workflow, input)
+		if !refused(err) {
+			return err
+		}
+	}
+	_, err := c.SignalWithStartWorkflow(ctx, options.ID, signal, arg, options, workflow, input)
+	if a.Known() && !refused(err) { // so it was for the attributes: an operator has removed them
+		a.known.Store(false)
+	}
+	return err
+}
+
 func refused(err error) bool {
 	var invalid *serviceerror.InvalidArgument
 	return errors.As(err, &invalid)

@@ -11,6 +11,16 @@ import (
 	"golang.org/x/net/idna"
 )
 
+// HostOf is the host, with its port, of an endpoint URL: what may be shown of it, as the rest may hold a token. It is empty
+// for what is no URL.
+func HostOf(rawURL string) string {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
 // URLRules decides which endpoint URLs a webhook may have. The zero value is the contract's: https on the public
 // internet only.
 type URLRules struct {

@@ -9,8 +9,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
-	"go.temporal.io/api/workflowservice/v1"
-	"go.temporal.io/sdk/client"
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/telemetry/measure"
@@ -23,34 +21,28 @@ const (
 	backlogTimeout = 2 * time.Second
 )
 
-// waitingRetries are the RetryDelivery workflows that have not ended.
-const waitingRetries = "WorkflowType = 'RetryDelivery' AND ExecutionStatus = 'Running'"
-
 // MeasureBacklog measures on m what waits in the whole installation: every worker shows the same. What cannot be counted
 // is left out. A nil m measures nothing.
-func MeasureBacklog(m metric.Meter, c client.Client, pool *pgxpool.Pool, log *slog.Logger) {
+func MeasureBacklog(m metric.Meter, pool *pgxpool.Pool, log *slog.Logger) {
 	if m == nil {
 		return
 	}
-	retries := measure.Gauge(m, "mathub_retries_waiting", "Deliveries that wait to be attempted again, in the whole installation; at most 30 s old.")
-	webhooks := measure.Gauge(m, "mathub_webhooks", "Webhooks by state, active or disabled, in the whole installation; at most 30 s old.")
-	active, disabled := measure.With(attribute.String("state", "active")), measure.With(attribute.String("state", "disabled"))
-	waiting := &count[int64]{log: log, what: "waiting retries", read: func(ctx context.Context) (int64, error) {
-		answer, err := c.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{Query: waitingRetries})
-		return answer.GetCount(), err
-	}}
+	rows := measure.Gauge(m, "mathub_queue_rows", "Deliveries that stand in the queues of webhooks, in the whole installation, counted up to 100,000; at most 30 s old.")
+	webhooks := measure.Gauge(m, "mathub_webhooks", "Webhooks by state, in the whole installation: direct, queued or disabled; at most 30 s old.")
+	fuses := measure.Gauge(m, "mathub_fuses_blown", "Classes of failure that disable no webhook for now, as they look like our own network's; at most 30 s old.")
+	direct, queued, disabled := measure.With(attribute.String("state", "direct")), measure.With(attribute.String("state", "queued")), measure.With(attribute.String("state", "disabled"))
 	states := &count[db.WebhookStatesRow]{log: log, what: "webhooks", read: func(ctx context.Context) (db.WebhookStatesRow, error) {
 		return db.New().WebhookStates(ctx, pool)
 	}}
 	measure.Observe(m, func(ctx context.Context, o metric.Observer) {
-		if n, ok := waiting.get(ctx); ok {
-			o.ObserveInt64(retries, n)
-		}
 		if s, ok := states.get(ctx); ok {
-			o.ObserveInt64(webhooks, s.Active, active)
+			o.ObserveInt64(rows, s.QueueRows)
+			o.ObserveInt64(webhooks, s.Direct, direct)
+			o.ObserveInt64(webhooks, s.Queued, queued)
 			o.ObserveInt64(webhooks, s.Disabled, disabled)
+			o.ObserveInt64(fuses, s.FusesBlown)
 		}
-	}, retries, webhooks)
+	}, rows, webhooks, fuses)
 }
 
 // count keeps what was read for backlogAge, also that it could not be read.

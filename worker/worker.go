@@ -3,6 +3,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -10,19 +11,23 @@ import (
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
 	taskqueuepb "go.temporal.io/api/taskqueue/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
 
 	"github.com/mathub/webhooks/activities"
+	"github.com/mathub/webhooks/internal/delivery"
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
 )
 
 const (
-	// fastSlots is how many local activities, each a POST or a read, run at once. A hanging receiver holds one for
-	// 5 s; lanes.go bounds how many of them one bot can hold. Sockets are bounded by egress, memory by this.
-	fastSlots = 4000
+	// localSlots is how many local activities, each a POST or a read, run at once. A hanging receiver holds one for
+	// 5 s; the windows of internal/admission bound how many of them one bot can hold. Sockets are bounded by egress, memory
+	// by this.
+	localSlots = 4000
 	// workflowSlots: a workflow task holds its slot until its local activities have ended.
 	workflowSlots = 2000
 	// Requests for workflow tasks under way at once, as the load asks for: the SDK's default of 2 leaves one for new
@@ -31,79 +36,107 @@ const (
 	// it gives itself to hand a task over (recordTaskStartedSyncMatchTimeout), and it is lost for the ten seconds until it
 	// times out.
 	fewestPollers, startPollers, mostPollers = 4, 16, 32
-	// slowSlots is how many activities of the slow lane run or wait for their turn at once.
-	slowSlots = 500
+	// slowSlots is how many rounds of webhooks' queues are in progress at once. With fairness, a bot whose thousand webhooks
+	// hang leaves others theirs; delivery.RunRound bounds what one bot can have without.
+	slowSlots = 200
 	// stopTimeout is what Stop gives the tasks under way: a POST takes 5 s, its recording is quick.
 	stopTimeout = 5500 * time.Millisecond
 )
 
-// Worker runs both lanes on one client.
+// Worker runs the workflows, the direct deliveries and the queues on one client.
 type Worker struct {
 	fast, slow worker.Worker
-	activities *activities.Activities
+	deliverer  *delivery.Deliverer
+	remover    *history.Remover
+	waker      *waker
 	client     client.Client
 	identity   string
-	// cancel ends the handing over of notices, which handing waits for.
-	cancel  context.CancelFunc
-	handing sync.WaitGroup
+	// cancel ends the handing over of notices and the waking of queues, which background waits for.
+	cancel     context.CancelFunc
+	background sync.WaitGroup
 }
 
-// Start starts polling. The activities are the worker's from then on: Stop closes them.
-func Start(c client.Client, a *activities.Activities) (*Worker, error) {
+// New makes a worker, with cfg's Wake and HasEnded filled in. Stop has to be called, also where Start failed.
+func New(c client.Client, cfg delivery.Config) (*Worker, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("this machine's name: %w", err)
 	}
-	identity := fmt.Sprintf("%d@%s", os.Getpid(), host)
-	w := &Worker{
-		activities: a,
-		client:     c,
-		identity:   identity,
-		fast: worker.New(c, workflows.TaskQueue, worker.Options{
-			Identity:                                identity,
-			LocalActivityWorkerOnly:                 true,
-			MaxConcurrentLocalActivityExecutionSize: fastSlots,
-			MaxConcurrentWorkflowTaskExecutionSize:  workflowSlots,
-			WorkerStopTimeout:                       stopTimeout,
-			Interceptors:                            interceptors(),
-			WorkflowTaskPollerBehavior: worker.NewPollerBehaviorAutoscaling(worker.PollerBehaviorAutoscalingOptions{
-				MinimumNumberOfPollers: fewestPollers, InitialNumberOfPollers: startPollers, MaximumNumberOfPollers: mostPollers,
-			}),
-		}),
-		slow: worker.New(c, workflows.SlowTaskQueue, worker.Options{
-			Identity:                           identity,
-			DisableWorkflowWorker:              true,
-			MaxConcurrentActivityExecutionSize: slowSlots,
-			WorkerStopTimeout:                  stopTimeout,
-			Interceptors:                       interceptors(),
-		}),
+	w := &Worker{client: c, waker: newWaker(c, cfg.Attributes, cfg.Logger), remover: &history.Remover{Pool: cfg.Pool, Schedule: cfg.Schedule}}
+	w.identity = fmt.Sprintf("%d@%s", os.Getpid(), host)
+	cfg.Wake = w.waker.Wake
+	cfg.HasEnded = func(ctx context.Context, workflowID, runID string) (bool, error) {
+		return hasEnded(ctx, c, workflowID, runID)
 	}
-	w.fast.RegisterWorkflow(workflows.DeliverEvent)
-	w.fast.RegisterWorkflow(workflows.DeliverBatch)
-	w.fast.RegisterWorkflow(workflows.RetryDelivery)
-	w.fast.RegisterWorkflow(workflows.SendTest)
-	w.fast.RegisterWorkflow(workflows.Redeliver)
-	w.fast.RegisterWorkflow(workflows.Recover)
-	w.fast.RegisterWorkflow(workflows.RemoveExpired)
-	w.fast.RegisterWorkflow(workflows.NotifyDisabled)
-	a.Register(w.fast)
-	a.Register(w.slow)
-	if err := w.fast.Start(); err != nil {
-		return nil, fmt.Errorf("start worker on %s: %w", workflows.TaskQueue, err)
-	}
-	if err := w.slow.Start(); err != nil {
-		w.fast.Stop()
-		return nil, fmt.Errorf("start worker on %s: %w", workflows.SlowTaskQueue, err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	w.cancel = cancel
-	w.handing.Go(func() {
-		a.Notices().Run(ctx, func(ctx context.Context, d webhook.Disabling) error { return workflows.StartNotice(ctx, c, d) })
-	})
+	w.deliverer = delivery.New(cfg)
 	return w, nil
 }
 
-// Polling returns nil when Temporal knows this worker as one that asks for the tasks of both lanes. It forgets a worker
+// Start starts polling. It may be called again after an error.
+func (w *Worker) Start() error {
+	c := w.client
+	fast := worker.New(c, workflows.TaskQueue, worker.Options{
+		Identity:                                w.identity,
+		LocalActivityWorkerOnly:                 true,
+		MaxConcurrentLocalActivityExecutionSize: localSlots,
+		MaxConcurrentWorkflowTaskExecutionSize:  workflowSlots,
+		WorkerStopTimeout:                       stopTimeout,
+		Interceptors:                            interceptors(),
+		WorkflowTaskPollerBehavior: worker.NewPollerBehaviorAutoscaling(worker.PollerBehaviorAutoscalingOptions{
+			MinimumNumberOfPollers: fewestPollers, InitialNumberOfPollers: startPollers, MaximumNumberOfPollers: mostPollers,
+		}),
+	})
+	slow := worker.New(c, workflows.SlowTaskQueue, worker.Options{
+		Identity:                           w.identity,
+		DisableWorkflowWorker:              true,
+		MaxConcurrentActivityExecutionSize: slowSlots,
+		WorkerStopTimeout:                  stopTimeout,
+		Interceptors:                       interceptors(),
+	})
+	fast.RegisterWorkflow(workflows.DeliverEvent)
+	fast.RegisterWorkflow(workflows.DeliverBatch)
+	fast.RegisterWorkflow(workflows.WebhookQueue)
+	fast.RegisterWorkflow(workflows.SendTest)
+	fast.RegisterWorkflow(workflows.Redeliver)
+	fast.RegisterWorkflow(workflows.Recover)
+	fast.RegisterWorkflow(workflows.RemoveExpired)
+	fast.RegisterWorkflow(workflows.NotifyDisabled)
+	a := activities.New(w.deliverer, w.remover)
+	a.Register(fast)
+	a.Register(slow)
+	if err := fast.Start(); err != nil {
+		return fmt.Errorf("start worker on %s: %w", workflows.TaskQueue, err)
+	}
+	if err := slow.Start(); err != nil {
+		fast.Stop()
+		return fmt.Errorf("start worker on %s: %w", workflows.SlowTaskQueue, err)
+	}
+	w.fast, w.slow = fast, slow
+	ctx, cancel := context.WithCancel(context.Background())
+	w.cancel = cancel
+	w.background.Go(func() {
+		w.deliverer.Recorder().Notices().Run(ctx, func(ctx context.Context, d webhook.Disabling) error { return workflows.StartNotice(ctx, c, d) })
+	})
+	w.background.Go(func() { w.waker.Run(ctx, w.deliverer.Queue(), w.deliverer.Recorder()) })
+	return nil
+}
+
+// hasEnded says whether a workflow run was ended before its work was done. One that Temporal has forgotten was done.
+func hasEnded(ctx context.Context, c client.Client, workflowID, runID string) (bool, error) {
+	run, err := c.DescribeWorkflowExecution(ctx, workflowID, runID)
+	var none *serviceerror.NotFound
+	if errors.As(err, &none) {
+		return false, nil
+	}
+	switch run.GetWorkflowExecutionInfo().GetStatus() {
+	case enumspb.WORKFLOW_EXECUTION_STATUS_TERMINATED, enumspb.WORKFLOW_EXECUTION_STATUS_CANCELED, enumspb.WORKFLOW_EXECUTION_STATUS_FAILED,
+		enumspb.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
+		return true, err
+	}
+	return false, err
+}
+
+// Polling returns nil when Temporal knows this worker as one that asks for the tasks of both queues. It forgets a worker
 // five minutes after its last request.
 func (w *Worker) Polling(ctx context.Context) error {
 	for queue, kind := range map[string]enumspb.TaskQueueType{
@@ -126,14 +159,15 @@ func (w *Worker) Polling(ctx context.Context) error {
 func (w *Worker) Stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout+time.Second)
 	defer cancel()
-	slow := make(chan struct{})
-	go func() {
-		w.slow.Stop()
-		close(slow)
-	}()
-	w.fast.Stop()
-	<-slow
-	w.activities.Close(ctx)
-	w.cancel()
-	w.handing.Wait()
+	if w.fast != nil {
+		var slow sync.WaitGroup
+		slow.Go(w.slow.Stop)
+		w.fast.Stop()
+		slow.Wait()
+	}
+	w.deliverer.Close(ctx)
+	if w.cancel != nil {
+		w.cancel()
+	}
+	w.background.Wait()
 }

@@ -3,51 +3,62 @@ package workflows
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
-	"github.com/mathub/webhooks/activities"
+	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/webhook"
 )
 
-// NotifyDisabled tells a bot's owner that failures disabled a webhook, until the owner's endpoint takes it or the retry
-// schedule ends. It answers StatusQuery and takes RetryNowSignal, as RetryDelivery does. Its result is that of the last
-// attempt.
-func NotifyDisabled(ctx workflow.Context, d webhook.Disabling) (activities.Result, error) {
-	status := RetryStatus{Attempt: 1}
-	retryNow, err := hurried(ctx, &status)
-	if err != nil {
-		return activities.Result{}, err
+// NoticeStatus is the answer to a NotifyDisabled's StatusQuery.
+type NoticeStatus struct {
+	Attempt       int        `json:"attempt"`       // the next one, or the one in flight
+	NextAttemptAt *time.Time `json:"nextAttemptAt"` // null while an attempt is in flight, and at the end
+	LastError     string     `json:"lastError"`
+}
+
+// NotifyDisabled notifies a bot's owner that failures disabled a webhook, until the owner's endpoint takes it or the retry
+// schedule ends. It answers StatusQuery and takes RetryNowSignal. Its result is that of the last attempt.
+func NotifyDisabled(ctx workflow.Context, d webhook.Disabling) (delivery.Result, error) {
+	status := NoticeStatus{Attempt: 1}
+	described := workflow.QueryHandlerOptions{Description: "when the next attempt is due, and why the last failed"}
+	if err := workflow.SetQueryHandlerWithOptions(ctx, StatusQuery, func() (NoticeStatus, error) { return status, nil }, described); err != nil {
+		return delivery.Result{}, err
 	}
-	// The slow lane's options: an endpoint that hangs must not hold up deliveries.
-	lane := slowLane(ctx, noticeTarget(d))
+	retryNow := workflow.GetSignalChannelWithOptions(ctx, RetryNowSignal, workflow.SignalChannelOptions{Description: "attempt it now; no input"})
+	// The slow task queue's: an endpoint that hangs must not hold up deliveries.
+	options := slowActivity(ctx, d.BotID, targetLabel(noticeTarget(d)))
 	for {
-		var r activities.Result
-		err := workflow.ExecuteActivity(lane, act.NotifyOwner, activities.Notice{Disabling: d, Attempt: status.Attempt}).Get(ctx, &r)
-		if err != nil || r.RetryInMs == 0 {
+		var r delivery.Result
+		err := workflow.ExecuteActivity(options, act.NotifyOwner, delivery.Notice{Disabling: d, Attempt: status.Attempt}).Get(ctx, &r)
+		if err != nil || r.RetryIn == 0 {
 			return r, err
 		}
-		at := workflow.Now(ctx).Add(r.RetryIn())
-		status = RetryStatus{Attempt: status.Attempt + 1, NextAttemptAt: &at, LastError: r.Error}
-		if err := awaitSignal(ctx, retryNow, r.RetryIn(), fmt.Sprintf("until attempt %d", status.Attempt)); err != nil {
+		at := workflow.Now(ctx).Add(r.RetryIn)
+		status = NoticeStatus{Attempt: status.Attempt + 1, NextAttemptAt: &at, LastError: r.Error}
+		for retryNow.ReceiveAsync(nil) { // one sent during the attempt asked for the attempt that was made
+		}
+		wait := workflow.AwaitOptions{Timeout: r.RetryIn, TimerOptions: workflow.TimerOptions{Summary: fmt.Sprintf("until attempt %d", status.Attempt)}}
+		if _, err := workflow.AwaitWithOptions(ctx, wait, func() bool { return retryNow.Len() > 0 }); err != nil {
 			return r, err
 		}
 		status.NextAttemptAt = nil
 	}
 }
 
-func noticeTarget(d webhook.Disabling) activities.Target {
-	return activities.Target{WebhookID: d.WebhookID, BotID: d.BotID, Host: d.Host}
+func noticeTarget(d webhook.Disabling) delivery.Target {
+	return delivery.Target{WebhookID: d.WebhookID, BotID: d.BotID, Host: d.Host}
 }
 
 // StartNotice starts NotifyDisabled. For a disabling that has been handed over before it does nothing, for as long as
 // Temporal remembers.
 func StartNotice(ctx context.Context, c client.Client, d webhook.Disabling) error {
 	_, err := c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID: d.NoticeID(), TaskQueue: TaskQueue, StaticSummary: summarise(noticeTarget(d)),
+		ID: d.NoticeID(), TaskQueue: TaskQueue, StaticSummary: targetLabel(noticeTarget(d)),
 		WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE, WorkflowExecutionErrorWhenAlreadyStarted: true,
 	}, NotifyDisabled, d)
 	if temporal.IsWorkflowExecutionAlreadyStartedError(err) {

@@ -12,7 +12,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
-	"github.com/mathub/webhooks/activities"
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -34,9 +34,9 @@ const (
 
 // RemovalInput is a removal to run, or, with Before, to go on with.
 type RemovalInput struct {
-	Retention webhook.Retention  `json:"retention"`
-	Before    time.Time          `json:"before,omitzero"`
-	Done      activities.Removal `json:"done,omitzero"`
+	Retention webhook.Retention `json:"retention"`
+	Before    time.Time         `json:"before,omitzero"`
+	Done      history.Removal   `json:"done,omitzero"`
 }
 
 // Removed is what a removal came to.
@@ -49,15 +49,15 @@ type Removed struct {
 // RemoveExpired removes events over the retention's age, with their deliveries, step by step.
 func RemoveExpired(ctx workflow.Context, in RemovalInput) (Removed, error) {
 	if in.Retention < webhook.MinRetention { // an empty input, as of a start by hand, must not mean all
-		return Removed{}, temporal.NewNonRetryableApplicationError(fmt.Sprintf("the retention, %v, must be at least %v", in.Retention, webhook.MinRetention), activities.RetentionError, nil)
+		return Removed{}, temporal.NewNonRetryableApplicationError(fmt.Sprintf("the retention, %v, must be at least %v", in.Retention, webhook.MinRetention), history.RetentionError, nil)
 	}
 	// Nor must a time that was mistyped in such a start. What an earlier run goes on with is before this anyway.
 	if latest := in.Retention.Since(workflow.Now(ctx)).Add(-removalGrace).UTC(); in.Before.IsZero() || in.Before.After(latest) {
 		in.Before = latest
 	}
 	for range removalSteps {
-		var step activities.Removal
-		err := workflow.ExecuteLocalActivity(removal(ctx), act.RemoveExpired, activities.RemovalInput{Before: in.Before, After: in.Done.After}).Get(ctx, &step)
+		var step history.Removal
+		err := workflow.ExecuteLocalActivity(removal(ctx), act.RemoveExpired, history.RemovalInput{Before: in.Before, After: in.Done.After}).Get(ctx, &step)
 		if err != nil {
 			return Removed{}, err
 		}
@@ -77,7 +77,7 @@ func RemoveExpired(ctx workflow.Context, in RemovalInput) (Removed, error) {
 func removal(ctx workflow.Context) workflow.Context {
 	return workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
 		StartToCloseTimeout:    time.Minute,
-		ScheduleToCloseTimeout: forever,
+		ScheduleToCloseTimeout: unlimited,
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: time.Minute},
 		Summary:                "remove what is over age",
 	})

@@ -1,13 +1,14 @@
-// Package workflows is the durable course of an event: accepted, fanned out, delivered, attempted again.
+// Package workflows is the durable course of an event: accepted, fanned out, delivered; and of a webhook's queue.
 //
 // The code is deterministic: no clocks, randomness or I/O but through Temporal. What a change to it does to running
 // workflows is shown by the replay tests over the histories in testdata.
 package workflows
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"time"
 
-	"github.com/google/uuid"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
@@ -16,9 +17,9 @@ import (
 )
 
 const (
-	// TaskQueue is where workflows, and with them the local activities of the fast lane, run.
+	// TaskQueue is where workflows, and with them their local activities, run.
 	TaskQueue = emit.TaskQueue
-	// SlowTaskQueue is where the slow lane's activities run, with worker slots of their own. It is to have one
+	// SlowTaskQueue is where the rounds of webhooks' queues run, with worker slots of their own. It is to have one
 	// partition, as several blur fairness.
 	SlowTaskQueue = "mathub-webhooks-slow"
 )
@@ -26,32 +27,41 @@ const (
 // act names the activities; Temporal calls them on the worker's instance.
 var act *activities.Activities
 
-// RetryWorkflowID is the id of the workflow that attempts a failed delivery again.
-func RetryWorkflowID(eventID string, webhookID uuid.UUID) string {
-	return "retry-" + eventID + "-" + webhookID.String()
-}
+// unlimited is for steps that nothing can be done without: they are tried until Postgres is back.
+const unlimited = 10 * 365 * 24 * time.Hour
 
-// The timeouts of the fast lane. A POST takes 5 s at most, so an attempt and its recording fit into attemptTimeout;
-// what a full worker makes a local activity wait for its slot counts against laneTimeout only, never against the
-// receiver.
-const (
-	attemptTimeout = 8 * time.Second
-	laneTimeout    = 60 * time.Second
-	// groupTimeout is for a group, which waits for its turn inside the activity. Its deliveries have their own limits.
-	groupTimeout = 30 * time.Second
-)
-
-// forever is for steps that nothing can be done without: they are tried until Postgres is back.
-const forever = 10 * 365 * 24 * time.Hour
-
-// persistently are the options of local activities on Postgres alone.
-func persistently(ctx workflow.Context, summary string) workflow.Context {
+// databaseActivity are the options of local activities that are repeated until they succeed: only our own side's trouble
+// makes them fail. What a full worker makes one wait for its slot counts for nothing.
+func databaseActivity(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
-		StartToCloseTimeout:    attemptTimeout,
-		ScheduleToCloseTimeout: forever,
+		StartToCloseTimeout:    activities.AttemptTimeout,
+		ScheduleToCloseTimeout: unlimited,
 		RetryPolicy: &temporal.RetryPolicy{
 			InitialInterval: 100 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 5 * time.Second,
 		},
 		Summary: summary,
 	})
+}
+
+// slowActivity are the options of activities on the slow task queue, which are repeated until they succeed.
+func slowActivity(ctx workflow.Context, botID, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:           SlowTaskQueue,
+		StartToCloseTimeout: activities.RoundTimeout,
+		WaitForCancellation: true, // a POST in flight is brought to its end and counted
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: 10 * time.Second,
+		},
+		Priority: temporal.Priority{FairnessKey: fairnessKey(botID)},
+		Summary:  summary,
+	})
+}
+
+// fairnessKey shortens a bot's id to the 64 bytes that Temporal allows.
+func fairnessKey(botID string) string {
+	if len(botID) <= 64 {
+		return botID
+	}
+	sum := sha256.Sum256([]byte(botID))
+	return fmt.Sprintf("%x", sum)
 }

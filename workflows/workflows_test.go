@@ -3,10 +3,8 @@ package workflows
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/mock"
@@ -19,6 +17,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/mathub/webhooks/activities"
+	"github.com/mathub/webhooks/internal/delivery"
 )
 
 const validEvent = `{"id":"e1","event":"post.created","timestamp":"2025-03-20T10:30:00Z","data":{"postId":"p1"}}`
@@ -28,7 +27,7 @@ func newEnv(t *testing.T) *testsuite.TestWorkflowEnvironment {
 	env := suite.NewTestWorkflowEnvironment()
 	env.RegisterWorkflow(DeliverEvent)
 	env.RegisterWorkflow(DeliverBatch)
-	env.RegisterWorkflow(RetryDelivery)
+	env.RegisterWorkflow(WebhookQueue)
 	env.RegisterWorkflow(SendTest)
 	env.RegisterWorkflow(Recover)
 	env.RegisterWorkflow(RemoveExpired)
@@ -45,16 +44,16 @@ func jsonInput(s string) converter.RawValue {
 	})
 }
 
-func target(slow bool) activities.Target {
-	return activities.Target{WebhookID: uuid.Must(uuid.NewV7()), BotID: "bot", Host: "example.com", Slow: slow}
+func target() delivery.Target {
+	return delivery.Target{WebhookID: uuid.Must(uuid.NewV7()), BotID: "bot", Host: "example.com"}
 }
 
-func delivered() activities.Result {
-	return activities.Result{Status: activities.Delivered, StatusCode: 200}
+func delivered() delivery.Result {
+	return delivery.Result{Status: delivery.Delivered, StatusCode: 200}
 }
 
-func failed(retryIn time.Duration) activities.Result {
-	return activities.Result{Status: activities.Failed, StatusCode: 500, Error: "HTTP 500", RetryInMs: retryIn.Milliseconds()}
+func failed(retrying bool) delivery.Result {
+	return delivery.Result{Status: delivery.Failed, StatusCode: 500, Error: "HTTP 500", Retrying: retrying}
 }
 
 // summaryOf is the result but for NotDelivered and NotListed, which TestTheResultSaysWhoDidNotTakeIt is for.
@@ -105,7 +104,7 @@ func TestAWorkflowNamedAfterAnotherEventFails(t *testing.T) {
 	for workflowID, valid := range map[string]bool{"event-e1": true, "whatever": true, "event-e2": false, "event-": false} {
 		env := newEnv(t)
 		env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: workflowID, TaskQueue: TaskQueue})
-		env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{}, nil).Maybe()
+		env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(delivery.Audience{}, nil).Maybe()
 		env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
 		if valid {
 			require.NoError(t, env.GetWorkflowError())
@@ -121,21 +120,20 @@ func TestAWorkflowNamedAfterAnotherEventFails(t *testing.T) {
 
 func TestEveryWebhookGetsOneAttempt(t *testing.T) {
 	env := newEnv(t)
-	targets := []activities.Target{target(false), target(false), target(true)}
-	env.OnActivity(act.AcceptEvent, mock.Anything, mock.MatchedBy(func(in activities.AcceptInput) bool {
-		return in.Event.ID == "e1" && in.Event.Timestamp == "2025-03-20T10:30:00.000Z"
-	})).Return(activities.Audience{Targets: targets}, nil).Once()
-	for _, target := range targets[:2] {
-		env.OnActivity(act.Deliver, mock.Anything, activities.Delivery{EventID: "e1", WebhookID: target.WebhookID, Attempt: 1}).Return(delivered(), nil).Once()
+	targets := []delivery.Target{target(), target(), target()}
+	env.OnActivity(act.AcceptEvent, mock.Anything, mock.MatchedBy(func(in delivery.EventToAccept) bool {
+		return in.Event.ID == "e1" && in.WorkflowID == "event-e1" && in.Event.Timestamp == "2025-03-20T10:30:00.000Z"
+	})).Return(delivery.Audience{Targets: targets, Queued: 2}, nil).Once()
+	for i, r := range []delivery.Result{delivered(), failed(true), failed(false)} {
+		env.OnActivity(act.Deliver, mock.Anything, delivery.First("e1", targets[i].WebhookID)).Return(r, nil).Once()
 	}
-	env.OnActivity(act.DeliverSlow, mock.Anything, activities.SlowDelivery{Delivery: activities.Delivery{EventID: "e1", WebhookID: targets[2].WebhookID, Attempt: 1}}).Return(delivered(), nil).Once()
 	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
-	require.Equal(t, Summary{EventID: "e1", Webhooks: 3, Delivered: 3}, summaryOf(t, env))
+	require.Equal(t, Summary{EventID: "e1", Webhooks: 5, Delivered: 1, Retrying: 1, Failed: 1, Queued: 2}, summaryOf(t, env))
 }
 
 func TestADuplicateDeliversNothing(t *testing.T) {
 	env := newEnv(t)
-	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{Duplicate: true}, nil).Once()
+	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(delivery.Audience{Duplicate: true}, nil).Once()
 	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
 	require.Equal(t, Summary{EventID: "e1", Duplicate: true}, summaryOf(t, env))
 }
@@ -145,10 +143,10 @@ func TestTheEventIDComesFromTheWorkflowsOrTheRuns(t *testing.T) {
 		env := newEnv(t)
 		env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: workflowID, TaskQueue: TaskQueue})
 		var got string
-		env.OnActivity(act.AcceptEvent, mock.Anything, mock.MatchedBy(func(in activities.AcceptInput) bool {
+		env.OnActivity(act.AcceptEvent, mock.Anything, mock.MatchedBy(func(in delivery.EventToAccept) bool {
 			got = in.Event.ID
 			return true
-		})).Return(activities.Audience{}, nil).Once()
+		})).Return(delivery.Audience{}, nil).Once()
 		env.ExecuteWorkflow(DeliverEvent, jsonInput(`{"event":"post.created","data":{}}`))
 		require.NoError(t, env.GetWorkflowError())
 		if want == "" {
@@ -160,160 +158,90 @@ func TestTheEventIDComesFromTheWorkflowsOrTheRuns(t *testing.T) {
 	}
 }
 
-func TestAFailureGoesOnInAWorkflowOfItsOwn(t *testing.T) {
+// TestOurOwnTroubleIsWaitedOut: an attempt that our own side could not record or queue is made again, whatever it takes.
+func TestOurOwnTroubleIsWaitedOut(t *testing.T) {
 	env := newEnv(t)
-	retried, last, gone := target(false), target(false), target(false)
-	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{Targets: []activities.Target{retried, last, gone}}, nil)
-	env.OnActivity(act.Deliver, mock.Anything, mock.Anything).Return(func(_ context.Context, d activities.Delivery) (activities.Result, error) {
-		switch d.WebhookID {
-		case retried.WebhookID:
-			return failed(30 * time.Second), nil
-		case last.WebhookID:
-			return failed(0), nil
-		}
-		return activities.Result{Status: activities.Skipped, Error: "webhook disabled"}, nil
-	})
-	env.OnWorkflow(RetryDelivery, mock.Anything, RetryInput{EventID: "e1", EventType: "post.created", Target: retried, Attempt: 2, DelayMs: 30_000, LastError: "HTTP 500"}).Return(delivered(), nil).Once()
+	to := target()
+	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(delivery.Audience{}, errors.New("no database")).Times(20)
+	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(delivery.Audience{Targets: []delivery.Target{to}}, nil).Once()
+	env.OnActivity(act.Deliver, mock.Anything, mock.Anything).Return(delivery.Result{}, errors.New("no database")).Times(20)
+	env.OnActivity(act.Deliver, mock.Anything, mock.Anything).Return(delivered(), nil).Once()
 	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
-	require.Equal(t, Summary{EventID: "e1", Webhooks: 3, Retrying: 1, Failed: 1, Skipped: 1}, summaryOf(t, env))
-}
-
-func TestOurOwnTroubleAndADeferralEndInTheSlowLane(t *testing.T) {
-	for name, first := range map[string]func() (activities.Result, error){
-		"deferred": func() (activities.Result, error) { return activities.Result{Status: activities.Deferred}, nil },
-		"error":    func() (activities.Result, error) { return activities.Result{}, errors.New("no database") },
-	} {
-		t.Run(name, func(t *testing.T) {
-			env := newEnv(t)
-			env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{Targets: []activities.Target{target(false)}}, nil)
-			env.OnActivity(act.Deliver, mock.Anything, mock.Anything).Return(func(_ context.Context, _ activities.Delivery) (activities.Result, error) { return first() })
-			env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(delivered(), nil).Once()
-			env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
-			require.Equal(t, Summary{EventID: "e1", Webhooks: 1, Delivered: 1}, summaryOf(t, env))
-		})
-	}
-}
-
-func TestWaitingForATurnDoesNotHoldUpTheEvent(t *testing.T) {
-	env := newEnv(t)
-	busy := target(true)
-	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{Targets: []activities.Target{busy}}, nil)
-	env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(activities.Result{Status: activities.Deferred}, nil).Once()
-	env.OnWorkflow(RetryDelivery, mock.Anything, RetryInput{EventID: "e1", EventType: "post.created", Target: busy, Attempt: 1, DelayMs: turnDelay.Milliseconds()}).Return(delivered(), nil).Once()
-	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
-	require.Equal(t, Summary{EventID: "e1", Webhooks: 1, Retrying: 1}, summaryOf(t, env))
+	require.Equal(t, Summary{EventID: "e1", Webhooks: 1, Delivered: 1}, summaryOf(t, env))
 }
 
 func TestALargeAudienceIsBatched(t *testing.T) {
 	env := newEnv(t)
-	middle := uuid.Must(uuid.NewV7())
-	pages := []activities.Page{{Upto: middle}, {After: middle, Upto: uuid.Max}}
-	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{Pages: pages}, nil)
+	half := uuid.Must(uuid.NewV7())
+	pages := []delivery.Page{{Upto: half}, {After: half, Upto: uuid.Max}}
+	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(delivery.Audience{Pages: pages}, nil).Once()
 	for _, page := range pages {
-		env.OnActivity(act.ResolveBatch, mock.Anything, activities.BatchInput{EventID: "e1", EventType: "post.created", Summary: "post.created · post p1", Page: page}).Return(activities.Audience{Targets: []activities.Target{target(false)}}, nil).Once()
+		env.OnWorkflow(DeliverBatch, mock.Anything, mock.MatchedBy(func(in BatchInput) bool { return in.EventID == "e1" && in.Page == page })).
+			Return(Summary{}, nil).Once()
 	}
-	env.OnActivity(act.Deliver, mock.Anything, mock.Anything).Return(delivered(), nil).Times(2)
 	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
 	require.Equal(t, Summary{EventID: "e1", Batches: 2}, summaryOf(t, env))
 }
 
-func TestRetryDeliveryFollowsTheDelaysItIsGiven(t *testing.T) {
+// TestABatchGoesOnStepByStep, and as a new run after many.
+func TestABatchGoesOnStepByStep(t *testing.T) {
 	env := newEnv(t)
-	t0 := env.Now()
-	var at []time.Duration
-	env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(func(_ context.Context, d activities.SlowDelivery) (activities.Result, error) {
-		at = append(at, env.Now().Sub(t0).Round(time.Second))
-		require.Equal(t, len(at)+1, d.Attempt)
-		require.True(t, d.Patient)
-		return []activities.Result{failed(2 * time.Minute), failed(10 * time.Hour), delivered()}[len(at)-1], nil
-	})
-	env.RegisterDelayedCallback(func() {
-		answer, err := env.QueryWorkflow(StatusQuery)
-		require.NoError(t, err)
-		var s RetryStatus
-		require.NoError(t, answer.Get(&s))
-		require.Equal(t, 3, s.Attempt)
-		require.Equal(t, "HTTP 500", s.LastError)
-		require.WithinDuration(t, t0.Add(150*time.Second), *s.NextAttemptAt, time.Second)
-	}, time.Minute)
-	env.ExecuteWorkflow(RetryDelivery, RetryInput{EventID: "e1", Target: target(false), Attempt: 2, DelayMs: 30_000, LastError: "timeout"})
-	require.NoError(t, env.GetWorkflowError())
-	require.Equal(t, []time.Duration{30 * time.Second, 150 * time.Second, 10*time.Hour + 150*time.Second}, at)
-	var r activities.Result
-	require.NoError(t, env.GetWorkflowResult(&r))
-	require.Equal(t, delivered(), r)
+	last := uuid.Must(uuid.NewV7())
+	env.OnActivity(act.AddressPart, mock.Anything, delivery.PartOfAudience{EventID: "e1", Page: delivery.Page{Upto: uuid.Max}}).
+		Return(delivery.Audience{Queued: 500, More: true, Last: last}, nil).Once()
+	env.OnActivity(act.AddressPart, mock.Anything, delivery.PartOfAudience{EventID: "e1", Page: delivery.Page{After: last, Upto: uuid.Max}}).
+		Return(delivery.Audience{Queued: 7}, nil).Once()
+	env.ExecuteWorkflow(DeliverBatch, BatchInput{EventID: "e1", Page: delivery.Page{Upto: uuid.Max}, Sum: Summary{Webhooks: 3, Delivered: 3}})
+	require.Equal(t, Summary{EventID: "e1", Webhooks: 510, Delivered: 3, Queued: 507}, summaryOf(t, env))
+
+	env = newEnv(t)
+	env.OnActivity(act.AddressPart, mock.Anything, mock.Anything).Return(delivery.Audience{Queued: 500, More: true, Last: last}, nil).Times(batchSteps)
+	env.ExecuteWorkflow(DeliverBatch, BatchInput{EventID: "e1", Page: delivery.Page{Upto: uuid.Max}})
+	var again *workflow.ContinueAsNewError
+	require.ErrorAs(t, env.GetWorkflowError(), &again)
+	var in BatchInput
+	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(again.Input, &in))
+	require.Equal(t, delivery.Page{After: last, Upto: uuid.Max}, in.Page)
+	require.Equal(t, batchSteps*500, in.Sum.Queued)
 }
 
-func TestRetryDeliveryEndsWithTheScheduleOrTheSubscription(t *testing.T) {
-	for _, last := range []activities.Result{failed(0), {Status: activities.Skipped, Error: "webhook disabled"}} {
-		env := newEnv(t)
-		env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(last, nil).Once()
-		env.ExecuteWorkflow(RetryDelivery, RetryInput{EventID: "e1", Target: target(false), Attempt: 8, DelayMs: 1})
-		require.NoError(t, env.GetWorkflowError())
-		var r activities.Result
-		require.NoError(t, env.GetWorkflowResult(&r))
-		require.Equal(t, last, r)
+func TestALargerAudienceIsAGroup(t *testing.T) {
+	env := newEnv(t)
+	var targets []delivery.Target
+	for range oneByOne + 1 {
+		targets = append(targets, target())
 	}
-}
-
-func TestRetryDeliveryLeavesOutNumbersThatOthersHaveTaken(t *testing.T) {
-	env := newEnv(t)
-	type made struct{ attempt, step int }
-	var got []made
-	taken := failed(0)
-	taken.Taken = true
-	env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(func(_ context.Context, d activities.SlowDelivery) (activities.Result, error) {
-		got = append(got, made{d.Attempt, d.Step})
-		return []activities.Result{taken, taken, failed(time.Hour), delivered()}[len(got)-1], nil
-	})
-	env.ExecuteWorkflow(RetryDelivery, RetryInput{EventID: "e1", Target: target(false), Attempt: 2, DelayMs: 30_000})
-	require.NoError(t, env.GetWorkflowError())
-	require.Equal(t, []made{{2, 2}, {3, 2}, {4, 2}, {5, 3}}, got)
-}
-
-func TestRetryNowDoesNotWait(t *testing.T) {
-	env := newEnv(t)
-	t0 := env.Now()
-	attempts := 0
-	env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(func(_ context.Context, _ activities.SlowDelivery) (activities.Result, error) {
-		attempts++
-		if attempts == 1 {
-			require.WithinDuration(t, t0.Add(time.Hour), env.Now(), time.Second)
-			return failed(time.Hour), nil
-		}
-		require.WithinDuration(t, t0.Add(2*time.Hour), env.Now(), time.Second, "one signal is one attempt")
-		return delivered(), nil
-	})
-	env.RegisterDelayedCallback(func() { env.SignalWorkflow(RetryNowSignal, nil) }, time.Hour)
-	env.ExecuteWorkflow(RetryDelivery, RetryInput{EventID: "e1", Target: target(false), Attempt: 2, DelayMs: (10 * time.Hour).Milliseconds()})
-	require.NoError(t, env.GetWorkflowError())
-	require.Equal(t, 2, attempts)
-}
-
-func TestRetryDeliveryWaitsOutOurOwnTrouble(t *testing.T) {
-	env := newEnv(t)
-	tries := 0
-	env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(func(_ context.Context, _ activities.SlowDelivery) (activities.Result, error) {
-		tries++
-		if tries <= 8 { // the test environment gives up after ten
-			return activities.Result{}, temporal.NewApplicationError("not this delivery's turn yet", activities.BusyError)
-		}
-		return delivered(), nil
-	})
-	env.ExecuteWorkflow(RetryDelivery, RetryInput{EventID: "e1", Target: target(false), Attempt: 1, DelayMs: 5000})
-	require.NoError(t, env.GetWorkflowError())
-	require.Equal(t, 9, tries)
+	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(delivery.Audience{Targets: targets}, nil).Once()
+	env.OnActivity(act.DeliverGroup, mock.Anything, mock.Anything).Return(func(_ context.Context, g delivery.Group) (delivery.GroupResult, error) {
+		require.Len(t, g.WebhookIDs, len(targets))
+		return delivery.GroupResult{Delivered: len(targets) - 1, Ended: map[uuid.UUID]delivery.Result{targets[2].WebhookID: {Status: delivery.Queued}}}, nil
+	}).Once()
+	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
+	require.Equal(t, Summary{EventID: "e1", Webhooks: 4, Delivered: 3, Queued: 1}, summaryOf(t, env))
 }
 
 func TestSendTestTakesItsEventFromTheWorkflowsID(t *testing.T) {
-	env := newEnv(t)
-	env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: "test-xyz", TaskQueue: TaskQueue})
-	id := uuid.Must(uuid.NewV7())
-	env.OnActivity(act.SendTest, mock.Anything, mock.MatchedBy(func(in activities.TestInput) bool {
-		return in.WebhookID == id && in.EventID == "xyz"
-	})).Return(failed(0), nil).Once()
-	env.ExecuteWorkflow(SendTest, id)
-	require.NoError(t, env.GetWorkflowError())
+	for _, c := range []struct {
+		route delivery.Route
+		want  delivery.Result
+	}{
+		{delivery.Route{Attempt: delivery.First("e9", uuid.New())}, delivered()},
+		{delivery.Route{Queued: true}, delivery.Result{Status: delivery.Queued}},
+		{delivery.Route{Ended: &delivery.Result{Status: delivery.Skipped, Error: delivery.WebhookGone}}, delivery.Result{Status: delivery.Skipped, Error: delivery.WebhookGone}},
+	} {
+		env := newEnv(t)
+		env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: "test-e9", TaskQueue: TaskQueue})
+		id := uuid.Must(uuid.NewV7())
+		env.OnActivity(act.PrepareTest, mock.Anything, mock.MatchedBy(func(in delivery.TestEvent) bool {
+			return in.EventID == "e9" && in.WebhookID == id && in.WorkflowID == "test-e9"
+		})).Return(c.route, nil).Once()
+		env.OnActivity(act.Deliver, mock.Anything, c.route.Attempt).Return(delivered(), nil).Maybe()
+		env.ExecuteWorkflow(SendTest, id)
+		require.NoError(t, env.GetWorkflowError())
+		var r delivery.Result
+		require.NoError(t, env.GetWorkflowResult(&r))
+		require.Equal(t, c.want, r)
+	}
 }
 
 func TestFairnessKeysFit(t *testing.T) {
@@ -321,194 +249,4 @@ func TestFairnessKeysFit(t *testing.T) {
 	long := fairnessKey(strings.Repeat("b", 65))
 	require.Len(t, long, 64)
 	require.NotEqual(t, long, fairnessKey(strings.Repeat("b", 66)))
-}
-
-func recoveryOf(t *testing.T, env *testsuite.TestWorkflowEnvironment) (p Progress) {
-	answer, err := env.QueryWorkflow(ProgressQuery)
-	require.NoError(t, err)
-	require.NoError(t, answer.Get(&p))
-	return p
-}
-
-func missedEvents(n int) []activities.Missed {
-	page := make([]activities.Missed, n)
-	for i := range page {
-		page[i] = activities.Missed{EventID: fmt.Sprintf("e%03d", i), AcceptedAt: time.Unix(int64(i), 0).UTC(), Attempt: 1 + i%3}
-	}
-	return page
-}
-
-func TestARecoveryDeliversOneByOneAndRests(t *testing.T) {
-	env := newEnv(t)
-	page := missedEvents(25)
-	env.OnActivity(act.ListMissed, mock.Anything, mock.Anything).Return(page, nil).Once()
-	var sent []activities.Missed
-	env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(func(_ context.Context, d activities.SlowDelivery) (activities.Result, error) {
-		sent = append(sent, activities.Missed{EventID: d.EventID, AcceptedAt: page[len(sent)].AcceptedAt, Attempt: d.Attempt})
-		switch len(sent) {
-		case 3:
-			return failed(time.Hour), nil
-		case 4:
-			return activities.Result{Status: activities.Skipped, Error: activities.NotSubscribed}, nil
-		}
-		return delivered(), nil
-	})
-	began := env.Now()
-	env.ExecuteWorkflow(Recover, RecoverInput{Target: target(true), Progress: Progress{Found: 25, Remaining: 25}})
-	require.NoError(t, env.GetWorkflowError())
-	require.Equal(t, page, sent)
-	require.Equal(t, Progress{State: RecoveryCompleted, Found: 25, Delivered: 23, Failed: 1, LastError: "HTTP 500"}, recoveryOf(t, env))
-	require.Equal(t, 2*recoverPause, env.Now().Sub(began).Truncate(recoverPause))
-}
-
-func TestARecoveryGoesOnWhereItsPageEnded(t *testing.T) {
-	env := newEnv(t)
-	page := missedEvents(activities.MissedPage)
-	env.OnActivity(act.ListMissed, mock.Anything, mock.Anything).Return(page, nil).Once()
-	env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(delivered(), nil)
-	in := RecoverInput{Target: target(true), Progress: Progress{Found: 150, Remaining: 150}}
-	env.ExecuteWorkflow(Recover, in)
-	var next *workflow.ContinueAsNewError
-	require.ErrorAs(t, env.GetWorkflowError(), &next)
-	var carried RecoverInput
-	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &carried))
-	in.After, in.Progress = page[len(page)-1], Progress{State: RecoveryRunning, Found: 150, Delivered: 100, Remaining: 50}
-	require.Equal(t, in, carried)
-}
-
-func TestARecoveryStopsWhenTheWebhookIsDisabledAgain(t *testing.T) {
-	env := newEnv(t)
-	env.OnActivity(act.ListMissed, mock.Anything, mock.Anything).Return(missedEvents(5), nil).Once()
-	env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(activities.Result{Status: activities.Skipped, Error: activities.WebhookDisabled}, nil).Once()
-	env.ExecuteWorkflow(Recover, RecoverInput{Target: target(true), Progress: Progress{Found: 5, Remaining: 5}})
-	require.NoError(t, env.GetWorkflowError())
-	require.Equal(t, Progress{State: RecoveryStopped, Found: 5, Remaining: 5, LastError: activities.WebhookDisabled}, recoveryOf(t, env))
-}
-
-func TestACancelledRecoveryEndsAfterTheDeliveryUnderWay(t *testing.T) {
-	env := newEnv(t)
-	env.OnActivity(act.ListMissed, mock.Anything, mock.Anything).Return(missedEvents(20), nil).Once()
-	env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(delivered(), nil)
-	env.RegisterDelayedCallback(env.CancelWorkflow, recoverPause/2) // it rests after ten
-	env.ExecuteWorkflow(Recover, RecoverInput{Target: target(true), Progress: Progress{Found: 20, Remaining: 20}})
-	var cancelled *temporal.CanceledError
-	require.ErrorAs(t, env.GetWorkflowError(), &cancelled)
-	require.Equal(t, Progress{State: RecoveryCancelled, Found: 20, Delivered: 10, Remaining: 10}, recoveryOf(t, env))
-}
-
-func TestABotHeldBackGetsItsPartAsItHasRoom(t *testing.T) {
-	env := newEnv(t)
-	other, first, second := target(false), target(false), target(true)
-	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{Targets: []activities.Target{other}, Held: []string{"busy"}}, nil).Once()
-	held := func(round int, after uuid.UUID, admitted activities.Admitted) {
-		in := activities.HeldInput{EventID: "e1", BotID: "busy", After: after, Upto: uuid.Max, Round: round}
-		env.OnActivity(act.AdmitHeld, mock.Anything, in).Return(admitted, nil).Once()
-	}
-	held(0, uuid.Nil, activities.Admitted{AgainInMs: 60_000})
-	held(1, uuid.Nil, activities.Admitted{Targets: []activities.Target{first}, AgainInMs: 1})
-	held(0, first.WebhookID, activities.Admitted{Targets: []activities.Target{second}, AgainInMs: 1})
-	held(0, second.WebhookID, activities.Admitted{})
-	env.OnActivity(act.Deliver, mock.Anything, mock.Anything).Return(delivered(), nil).Twice()
-	env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(delivered(), nil).Once()
-	began := env.Now()
-	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
-	require.Equal(t, Summary{EventID: "e1", Webhooks: 3, Delivered: 3}, summaryOf(t, env))
-	require.GreaterOrEqual(t, env.Now().Sub(began), time.Minute)
-}
-
-// TestWhatFindsNoRoomOnItsWayIsHeldBack: also when that happens while the held are admitted, nobody is passed over.
-func TestWhatFindsNoRoomOnItsWayIsHeldBack(t *testing.T) {
-	env := newEnv(t)
-	targets := []activities.Target{target(false), target(false)}
-	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{Targets: targets}, nil).Once()
-	deferred := activities.Result{Status: activities.Deferred, Held: true}
-	deliver := func(i int, r activities.Result) {
-		env.OnActivity(act.Deliver, mock.Anything, activities.Delivery{EventID: "e1", WebhookID: targets[i].WebhookID, Attempt: 1}).Return(r, nil).Once()
-	}
-	deliver(0, delivered())
-	deliver(1, deferred)
-	deliver(1, deferred)
-	deliver(1, delivered())
-	in := activities.HeldInput{EventID: "e1", BotID: "bot", Upto: uuid.Max}
-	env.OnActivity(act.AdmitHeld, mock.Anything, in).Return(activities.Admitted{Targets: targets[1:]}, nil).Twice()
-	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
-	require.Equal(t, Summary{EventID: "e1", Webhooks: 2, Delivered: 2}, summaryOf(t, env))
-}
-
-// TestALargerAudienceIsAGroup: each of its webhooks goes on as it would have alone.
-func TestALargerAudienceIsAGroup(t *testing.T) {
-	env := newEnv(t)
-	var targets []activities.Target
-	for range oneByOne + 4 {
-		targets = append(targets, target(false))
-	}
-	taken, retried, gone, turn, held, open, slow := targets[0], targets[1], targets[2], targets[3], targets[4], targets[5], &targets[6]
-	slow.Slow = true
-	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{Targets: targets}, nil).Once()
-	group := activities.Group{EventID: "e1", WebhookIDs: []uuid.UUID{taken.WebhookID, retried.WebhookID, gone.WebhookID, turn.WebhookID, held.WebhookID, open.WebhookID}}
-	env.OnActivity(act.DeliverGroup, mock.Anything, group).Return(activities.GroupResult{
-		Delivered: 1,
-		Ended: map[uuid.UUID]activities.Result{
-			retried.WebhookID: failed(30 * time.Second),
-			gone.WebhookID:    {Status: activities.Skipped, Error: activities.WebhookGone},
-			turn.WebhookID:    {Status: activities.Deferred},
-			held.WebhookID:    {Status: activities.Deferred, Held: true},
-		},
-		Open: []uuid.UUID{open.WebhookID},
-	}, nil).Once()
-	first := func(of activities.Target) activities.Delivery {
-		return activities.Delivery{EventID: "e1", WebhookID: of.WebhookID, Attempt: 1}
-	}
-	env.OnActivity(act.Deliver, mock.Anything, first(open)).Return(delivered(), nil).Once()
-	env.OnActivity(act.DeliverSlow, mock.Anything, activities.SlowDelivery{Delivery: first(turn)}).Return(delivered(), nil).Once()
-	env.OnActivity(act.DeliverSlow, mock.Anything, activities.SlowDelivery{Delivery: first(*slow)}).Return(delivered(), nil).Once()
-	in := activities.HeldInput{EventID: "e1", BotID: "bot", Upto: uuid.Max}
-	env.OnActivity(act.AdmitHeld, mock.Anything, in).Return(activities.Admitted{Targets: []activities.Target{held}}, nil).Once()
-	env.OnActivity(act.Deliver, mock.Anything, first(held)).Return(delivered(), nil).Once()
-	env.OnWorkflow(RetryDelivery, mock.Anything, mock.MatchedBy(func(in RetryInput) bool { return in.Target == retried && in.Attempt == 2 })).Return(delivered(), nil).Once()
-	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
-	require.Equal(t, Summary{EventID: "e1", Webhooks: 7, Delivered: 5, Retrying: 1, Skipped: 1}, summaryOf(t, env))
-}
-
-func TestAGroupThatOurOwnSideFailsEndsInTheSlowLane(t *testing.T) {
-	env := newEnv(t)
-	var targets []activities.Target
-	for range oneByOne + 1 {
-		targets = append(targets, target(false))
-	}
-	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{Targets: targets}, nil).Once()
-	env.OnActivity(act.DeliverGroup, mock.Anything, mock.Anything).Return(activities.GroupResult{}, errors.New("the database is away"))
-	env.OnActivity(act.DeliverSlow, mock.Anything, mock.Anything).Return(delivered(), nil).Times(len(targets))
-	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
-	require.Equal(t, Summary{EventID: "e1", Webhooks: len(targets), Delivered: len(targets)}, summaryOf(t, env))
-}
-
-func TestManyRetriesStartBitByBit(t *testing.T) {
-	env := newEnv(t)
-	const many = retriesAtOnce + 3*retriesEach
-	var targets []activities.Target
-	for range many {
-		targets = append(targets, target(false))
-	}
-	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(activities.Audience{Targets: targets}, nil).Once()
-	env.OnActivity(act.DeliverGroup, mock.Anything, mock.Anything).Return(func(_ context.Context, g activities.Group) (activities.GroupResult, error) {
-		ended := map[uuid.UUID]activities.Result{}
-		for _, id := range g.WebhookIDs {
-			ended[id] = failed(30 * time.Second)
-		}
-		return activities.GroupResult{Ended: ended}, nil
-	}).Once()
-	began := env.Now()
-	var due []time.Duration // since the failure
-	env.OnWorkflow(RetryDelivery, mock.Anything, mock.Anything).Return(func(ctx workflow.Context, in RetryInput) (activities.Result, error) {
-		due = append(due, workflow.Now(ctx).Sub(began)+time.Duration(in.DelayMs)*time.Millisecond)
-		return activities.Result{}, nil
-	})
-	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
-	require.Equal(t, Summary{EventID: "e1", Webhooks: many, Retrying: many}, summaryOf(t, env))
-	require.GreaterOrEqual(t, env.Now().Sub(began), 3*time.Second)
-	require.Len(t, due, many)
-	for _, d := range due {
-		require.InDelta(t, 30*time.Second, d, float64(time.Second), "a late start makes no late retry")
-	}
 }

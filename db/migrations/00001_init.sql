@@ -2,9 +2,13 @@
 
 -- A bot owns webhooks. Its id is Mathub's own id for the bot where the backend gives one, else a UUIDv7.
 CREATE TABLE bots (
-    id         text        PRIMARY KEY CHECK (id ~ '^[A-Za-z0-9_-]{1,128}$'),
-    name       text        NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now()
+    id            text        PRIMARY KEY CHECK (id ~ '^[A-Za-z0-9_-]{1,128}$'),
+    name          text        NOT NULL,
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    -- Where the owner is notified of disabled webhooks, and the secret that signs the notice, sealed with the keyset and
+    -- bound to this bot's id. Both or neither.
+    notify_url    text,
+    notify_secret bytea
 );
 
 -- Only the SHA-256 of a key is kept. 256 random bits need no slow hash, and a lookup by hash leaks no timing.
@@ -23,21 +27,65 @@ CREATE TABLE webhooks (
     events        text[]      NOT NULL,
     -- The secret, sealed with the keyset and bound to this webhook's id; NULL when there is none.
     secret        bytea,
+    -- The secret before it, sealed likewise, and until when it signs too: a rotation's overlap.
+    previous_secret       bytea,
+    previous_secret_until timestamptz,
     is_active     boolean     NOT NULL DEFAULT true,
-    -- The length of the run of failures on top of the webhook's history, since it was last enabled.
+    -- The mode: queued, its deliveries are rows of the table queue; else direct, an event's own workflow sends them.
+    queued        boolean     NOT NULL DEFAULT false,
+    -- How far the run of failures on top of the webhook's history counts, since it was last enabled.
     failure_count integer     NOT NULL DEFAULT 0,
-    -- Counts re-enablings. A delivery carries the generation it began under, and one of an earlier
-    -- generation does not count against the webhook: an integer needs no clocks to agree.
+    -- Of failure_count: failures of attempts that began before the run's first failure was recorded.
+    early_failures integer    NOT NULL DEFAULT 0,
+    -- Counts re-enablings. A delivery carries the generation it began under, and one of an earlier generation does not
+    -- count against the webhook: an integer needs no clocks to agree.
     generation    integer     NOT NULL DEFAULT 0,
-    -- Whether its last answer took over a second, so that it goes through the slow lane.
-    is_slow       boolean     NOT NULL DEFAULT false,
+    -- Counts runs of failures. An attempt that carries the present run's number began after its first failure was known.
+    failure_run   integer     NOT NULL DEFAULT 0,
+    -- The class of the last failure's error, as egress names it.
+    failure_class text        NOT NULL DEFAULT '',
+    -- When a webhook with a run of failures may be attempted again.
+    resume_at     timestamptz,
     -- When it was last disabled; kept after it is enabled again, as what it missed since then can be recovered.
-    disabled_at   timestamptz,
+    disabled_at     timestamptz,
+    -- Why, and, of failures, the delivery that did it. NULL while the webhook is active.
+    disabled_reason text      CHECK (disabled_reason IN ('failures', 'owner')),
+    disabled_by     uuid,
     created_at    timestamptz NOT NULL DEFAULT now(),
     updated_at    timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX webhooks_bot_id ON webhooks (bot_id, id);
-CREATE INDEX webhooks_subscribed ON webhooks USING gin (events) WHERE is_active;
+CREATE INDEX webhooks_disabled ON webhooks (disabled_at) WHERE NOT is_active;
+
+-- Who hears of an event of a type: a row for each active webhook and event type, kept by the trigger below. An index on
+-- webhooks.events gives no order, so that a page of a large audience, or a small audience among many webhooks, would
+-- cost the reading of all.
+CREATE TABLE subscriptions (
+    webhook_id uuid NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
+    event_type text NOT NULL,
+    bot_id     text NOT NULL,
+    PRIMARY KEY (webhook_id, event_type)
+);
+CREATE INDEX subscriptions_type ON subscriptions (event_type, webhook_id) INCLUDE (bot_id);
+CREATE INDEX subscriptions_bot ON subscriptions (bot_id, event_type, webhook_id);
+
+-- +goose StatementBegin
+CREATE FUNCTION keep_subscriptions() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM subscriptions WHERE webhook_id = NEW.id AND NOT (NEW.is_active AND event_type = ANY (NEW.events));
+    IF NEW.is_active THEN
+        INSERT INTO subscriptions (webhook_id, event_type, bot_id)
+        SELECT DISTINCT NEW.id, unnest(NEW.events), NEW.bot_id
+        ON CONFLICT (webhook_id, event_type) DO UPDATE SET bot_id = excluded.bot_id;
+    END IF;
+    RETURN NULL;
+END;
+$$;
+-- +goose StatementEnd
+CREATE TRIGGER webhooks_created AFTER INSERT ON webhooks
+    FOR EACH ROW EXECUTE FUNCTION keep_subscriptions();
+CREATE TRIGGER webhooks_changed AFTER UPDATE OF events, is_active, bot_id ON webhooks
+    FOR EACH ROW WHEN (OLD.is_active <> NEW.is_active OR OLD.events <> NEW.events OR OLD.bot_id <> NEW.bot_id) EXECUTE FUNCTION keep_subscriptions();
 
 -- An accepted event, its payload once, as the very bytes that are sent.
 -- bytea, never jsonb: jsonb changes bytes and refuses \u0000.
@@ -47,14 +95,60 @@ CREATE TABLE events (
     payload     bytea       NOT NULL,
     -- The audience's bots; NULL: every bot.
     bot_ids     text[],
-    -- The workflow run that owns the event. Only another run is a duplicate; the same run,
-    -- repeated after a crash, goes on.
+    -- The workflow run that owns the event. Another run is a duplicate, unless this one ended before its work was done.
     run_id      text        NOT NULL,
-    accepted_at timestamptz NOT NULL DEFAULT now()
+    -- The workflow's id; NULL: event-<id>.
+    workflow_id text,
+    accepted_at timestamptz NOT NULL DEFAULT now(),
+    position    bigint
 );
 
 -- Recovery goes through the events in the order of their acceptance.
 CREATE INDEX events_accepted ON events (accepted_at, id);
+
+-- Those who poll read events by position. The order in which rows were inserted (a sequence, a time, a transaction id) is
+-- not the order in which they were committed: who reads by it skips what is committed late. So an event gets its position
+-- after it is committed, when somebody polls, from one numbering at a time: db/event_log.go.
+CREATE UNIQUE INDEX events_position ON events (position) WHERE position IS NOT NULL;
+-- What has no position yet: the one index that accepting an event pays for.
+CREATE INDEX events_unnumbered ON events (accepted_at) WHERE position IS NULL;
+
+-- One row. Whoever gives positions holds its lock until they are committed, so that whoever sees "last" sees every event
+-- up to it.
+CREATE TABLE event_log (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    -- The last position given.
+    last     bigint  NOT NULL DEFAULT 0,
+    -- The greatest position of an event that is no longer kept: who has read less has missed something.
+    removed  bigint  NOT NULL DEFAULT 0
+);
+-- Positions begin at the time in microseconds. Made again, or made in another database, a log begins beyond all that was
+-- ever given, so that a cursor of before is known to be of no use, rather than skip what it does not know of.
+INSERT INTO event_log (last, removed)
+SELECT now_us, now_us FROM (SELECT (extract(epoch FROM now()) * 1000000)::bigint AS now_us) AS t;
+
+-- An event that is removed before it has a position uses one up all the same: it came after all that was read.
+-- +goose StatementBegin
+CREATE FUNCTION keep_event_log() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    numbered   bigint;
+    unnumbered boolean;
+BEGIN
+    SELECT max(position), bool_or(position IS NULL) INTO numbered, unnumbered FROM gone;
+    IF unnumbered THEN
+        UPDATE event_log SET last = last + 1, removed = last + 1;
+    ELSIF numbered IS NOT NULL THEN
+        UPDATE event_log SET removed = numbered WHERE removed < numbered;
+    END IF;
+    RETURN NULL;
+END;
+$$;
+-- +goose StatementEnd
+CREATE TRIGGER events_removed AFTER DELETE ON events
+    REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION keep_event_log();
+
+-- What asked for an attempt.
+CREATE TYPE delivery_trigger AS ENUM ('event', 'retry', 'redeliver', 'recover', 'test');
 
 -- A row an attempt. There are no foreign keys to webhooks and events: each would lock the referred row at
 -- every delivery. Instead a recording takes the webhook's advisory lock and leaves out webhooks that are gone,
@@ -67,21 +161,106 @@ CREATE TABLE deliveries (
     webhook_id    uuid        NOT NULL,
     event_id      text        NOT NULL,
     attempt       integer     NOT NULL,
-    generation    integer     NOT NULL,
+    trigger       delivery_trigger NOT NULL DEFAULT 'event',
     success       boolean     NOT NULL,
     status_code   integer,
     response_body bytea,
     error         text,
     duration_ms   integer     NOT NULL,
-    attempted_at  timestamptz NOT NULL
+    attempted_at  timestamptz NOT NULL,
+    -- The HTTP exchange: headers and timings, as internal/history/exchange.go writes them.
+    exchange      bytea
 );
 CREATE INDEX deliveries_history ON deliveries (webhook_id, seq DESC);
--- Whether a webhook has an event yet, and the number of its next attempt.
-CREATE INDEX deliveries_event ON deliveries (webhook_id, event_id);
+-- A webhook's failures, which are few, among any number of successes, which do not pay for it.
+CREATE INDEX deliveries_failed ON deliveries (webhook_id, seq DESC) WHERE NOT success;
+-- The deliveries of an event, of all webhooks or of one: retention removes them with their event.
+CREATE INDEX deliveries_of_event ON deliveries (event_id, webhook_id);
+
+-- The next attempt at delivering an event to a webhook: at most one is planned. A row is written in the transaction that
+-- makes it necessary, and removed in the one that records the attempt. No foreign keys, as for deliveries: an insert
+-- would lock the webhook's row, and a row whose webhook is gone is removed by whoever comes to it.
+CREATE TABLE queue (
+    webhook_id  uuid        NOT NULL,
+    event_id    text        NOT NULL,
+    seq         bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
+    attempt     integer     NOT NULL,
+    -- The attempt's place in the retry schedule; 0: it has none, and a failure is not attempted again.
+    step        integer     NOT NULL,
+    trigger     delivery_trigger NOT NULL,
+    -- When it is due. What a person asked for is due since 1970, and so goes before all else.
+    due_at      timestamptz NOT NULL,
+    -- The recovery that inserted it.
+    recovery_id uuid,
+    PRIMARY KEY (event_id, webhook_id)
+) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.1);
+CREATE INDEX queue_due ON queue (webhook_id, due_at, seq);
+
+-- When the last sweep for queues that nobody woke began, whichever process made it.
+CREATE TABLE queue_sweeps (
+    only_row boolean     PRIMARY KEY DEFAULT true CHECK (only_row),
+    began_at timestamptz NOT NULL DEFAULT '-infinity'
+);
+INSERT INTO queue_sweeps DEFAULT VALUES;
+
+-- Recoveries of what webhooks missed. The counts change in the transactions that insert and record deliveries.
+CREATE TABLE recoveries (
+    id         uuid        PRIMARY KEY,
+    webhook_id uuid        NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
+    -- The span of acceptance that it covers, both ends included.
+    since      timestamptz NOT NULL,
+    until      timestamptz NOT NULL,
+    state      text        NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'completed', 'cancelled', 'stopped')),
+    -- How far the events of the span have been looked through: up to after_*, towards upto. What was accepted since
+    -- begin_at, when the webhook was disabled, comes first, as most of it was missed, and then what came before.
+    begin_at   timestamptz NOT NULL,
+    upto       timestamptz NOT NULL,
+    after_time timestamptz NOT NULL,
+    after_id   text        NOT NULL DEFAULT '',
+    looked_through boolean NOT NULL DEFAULT false,
+    found      integer     NOT NULL DEFAULT 0,
+    delivered  integer     NOT NULL DEFAULT 0,
+    failed     integer     NOT NULL DEFAULT 0,
+    last_error text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    ended_at   timestamptz
+);
+CREATE UNIQUE INDEX recoveries_running ON recoveries (webhook_id) WHERE state = 'running';
+CREATE INDEX recoveries_webhook ON recoveries (webhook_id, created_at DESC);
+
+-- The disablings that an owner has yet to be notified of: written in the transaction that disables, removed once a
+-- workflow sees to the notice.
+CREATE TABLE disabled_notices (
+    webhook_id    uuid        NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
+    -- The webhook's, which each enabling raises: failures disable a webhook once in a generation.
+    generation    integer     NOT NULL,
+    failure_count integer     NOT NULL,
+    disabled_at   timestamptz NOT NULL,
+    event_id      text        NOT NULL,
+    last_error    text        NOT NULL,
+    PRIMARY KEY (webhook_id, generation)
+);
+
+-- Classes of failure that disable no webhook for now, as they look like our own network's: internal/history/fuse.go.
+CREATE TABLE fuses (
+    class    text        PRIMARY KEY,
+    blown_at timestamptz NOT NULL DEFAULT now()
+);
 
 -- +goose Down
+DROP TABLE fuses;
+DROP TABLE disabled_notices;
+DROP TABLE recoveries;
+DROP TABLE queue_sweeps;
+DROP TABLE queue;
 DROP TABLE deliveries;
+DROP TYPE delivery_trigger;
+DROP TABLE event_log;
 DROP TABLE events;
+DROP FUNCTION keep_event_log;
+DROP TABLE subscriptions;
 DROP TABLE webhooks;
+DROP FUNCTION keep_subscriptions;
 DROP TABLE api_keys;
 DROP TABLE bots;

@@ -1,0 +1,82 @@
+package delivery
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// Attempt is one attempt to deliver one event to one webhook.
+type Attempt struct {
+	EventID   string          `json:"eventId"`
+	WebhookID uuid.UUID       `json:"webhookId"`
+	Number    int             `json:"number"` // 1 for the first
+	Trigger   webhook.Trigger `json:"trigger"`
+
+	// row is the row of the webhook's queue that asks for the attempt; nil: the attempt is direct.
+	row *history.Row
+}
+
+// First is the first attempt to deliver an event to a webhook.
+func First(eventID string, webhookID uuid.UUID) Attempt {
+	return Attempt{EventID: eventID, WebhookID: webhookID, Number: 1, Trigger: webhook.TriggerEvent}
+}
+
+func queued(webhookID uuid.UUID, row history.Row) Attempt {
+	return Attempt{EventID: row.EventID, WebhookID: webhookID, Number: row.Attempt, Trigger: row.Trigger, row: &row}
+}
+
+// ID is the delivery's: the same whenever the attempt is repeated.
+func (a Attempt) ID() uuid.UUID { return webhook.DeliveryID(a.EventID, a.WebhookID, a.Number) }
+
+// step is the attempt's place in the retry schedule, 0 for none.
+func (a Attempt) step() int {
+	switch {
+	case a.row != nil:
+		return a.row.Step
+	case a.Trigger.Manual():
+		return 0
+	}
+	return a.Number
+}
+
+// Status is how an attempt ended.
+type Status string
+
+const (
+	// Delivered says that the receiver took it.
+	Delivered Status = "delivered"
+	// Failed says that the receiver did not take it. A failure counts.
+	Failed Status = "failed"
+	// Skipped says that nothing was sent, and nothing is to be; Result.Error says why.
+	Skipped Status = "skipped"
+	// Queued says that nothing was sent yet: the webhook's queue sends it.
+	Queued Status = "queued"
+)
+
+// Why a delivery was skipped.
+const (
+	EventGone       = "event no longer kept"
+	WebhookGone     = "webhook deleted"
+	WebhookDisabled = "webhook disabled"
+	NotSubscribed   = "webhook no longer subscribed to the event"
+	AlreadyTaken    = "webhook has taken the event already"
+	NotPlanned      = "no longer planned"
+)
+
+// Result is how an attempt ended, as the workflow's history keeps it: nothing in it comes from the receiver but a
+// status code, and nothing is secret.
+type Result struct {
+	Status     Status `json:"status"`
+	StatusCode int    `json:"statusCode,omitempty"`
+	Error      string `json:"error,omitempty"`
+	// Retrying: the webhook's queue attempts a failed delivery again.
+	Retrying bool `json:"retrying,omitempty"`
+	// NoRetryReason is why a failed delivery is not attempted again, whatever the schedule says: what became of the webhook.
+	NoRetryReason string `json:"noRetryReason,omitempty"`
+	// RetryIn is when a failed notice is due again, see NotifyOwner.
+	RetryIn time.Duration `json:"retryIn,omitempty"`
+}

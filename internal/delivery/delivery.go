@@ -1,0 +1,373 @@
+// Package delivery makes delivery attempts: it accepts events and finds whom they go to, sends what is direct, and sends
+// what stands in a webhook's queue.
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/egress"
+	"github.com/mathub/webhooks/internal/admission"
+	"github.com/mathub/webhooks/internal/failpoint"
+	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// ownFaultDelay is when an attempt is made that our own side could not make.
+const ownFaultDelay = 5 * time.Second
+
+// Config is what a Deliverer needs. All is required but what says otherwise.
+type Config struct {
+	Pool   *pgxpool.Pool
+	Egress *egress.Client
+	Keyset *db.Keyset
+	// Schedule is the retry schedule. Empty means one attempt.
+	Schedule webhook.Schedule
+	// Retention is the age from which events are not attempted any more, as they may be removed at any time. 0 means that
+	// they are kept for ever.
+	Retention webhook.Retention
+	// Attributes say whether workflows may use the search attributes. Nil means that they may not.
+	Attributes *visibility.Attributes
+	// Version is the program's: sent in User-Agent.
+	Version string
+	Logger  *slog.Logger
+	// Meter and Tracer measure and trace. Nil measures and traces nothing.
+	Meter  metric.Meter
+	Tracer trace.Tracer
+	// TraceReceivers: receivers get a traceparent header.
+	TraceReceivers bool
+	// Wake is called when a webhook's queue has got something to do. It must not block.
+	Wake func(Target)
+	// HasEnded says whether a workflow run was ended before its work was done: terminated, cancelled, failed or timed out.
+	HasEnded func(ctx context.Context, workflowID, runID string) (bool, error)
+}
+
+// Deliverer makes attempts. It is safe for concurrent use.
+type Deliverer struct {
+	cfg      Config
+	queries  *db.Queries
+	recorder *history.Recorder
+	queue    *history.Queue
+	metrics  *metrics
+	reporter *reporter
+	gate     *gate
+	prefetch *prefetch
+	attempts runOnce
+	rounds   *botRounds
+	group    chan struct{} // one for each delivery of a group in flight
+
+	// base outlives each activity: a POST that was begun is brought to its end and recorded, whoever waits for it.
+	base   context.Context
+	cancel context.CancelFunc
+}
+
+// New returns a Deliverer; Close stops it.
+func New(cfg Config) *Deliverer {
+	d := &Deliverer{
+		cfg: cfg, queries: db.New(), queue: &history.Queue{Pool: cfg.Pool},
+		recorder: history.NewRecorder(cfg.Pool, cfg.Logger, cfg.Meter, func(w history.Webhook) { cfg.Wake(Target(w)) }),
+		metrics:  newMetrics(cfg.Meter), reporter: newReporter(cfg.Logger),
+		gate: newGate(), prefetch: newPrefetch(), rounds: newBotRounds(), group: make(chan struct{}, groupRoom),
+	}
+	d.attempts.log, d.attempts.inFlight = cfg.Logger, map[uuid.UUID]*attemptRun{}
+	d.base, d.cancel = context.WithCancel(context.Background())
+	d.measureLoad(cfg.Meter)
+	return d
+}
+
+// Recorder is what the attempts are recorded by.
+func (d *Deliverer) Recorder() *history.Recorder { return d.recorder }
+
+// Queue is the queue that the attempts are planned in.
+func (d *Deliverer) Queue() *history.Queue { return d.queue }
+
+// Close waits until the deliveries in flight have ended and are recorded. When ctx ends first they are cut off: no
+// row, no count; the workflow attempts them again.
+func (d *Deliverer) Close(ctx context.Context) {
+	ended := d.attempts.close()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		d.cancel()
+	}
+	d.recorder.Close(ctx)
+	<-ended
+	d.cancel()
+}
+
+// Run makes the attempt, or waits for the one already in flight. An error means that our own side failed: nothing was
+// recorded or counted, and calling again goes on with a POST already made.
+func (d *Deliverer) Run(ctx context.Context, a Attempt) (Result, error) {
+	return d.attempts.do(ctx, a.ID(), func() (Result, error) {
+		r, err := d.run(d.carried(ctx), a)
+		d.metrics.ended(d.base, r, err)
+		return r, err
+	})
+}
+
+// run is an attempt's course: what it needs, its place, the exchange, the record, and what follows from it.
+func (d *Deliverer) run(ctx context.Context, a Attempt) (Result, error) {
+	in, done, err := d.prepare(ctx, a)
+	if done != nil || err != nil {
+		return orZero(done), err
+	}
+	resp, header, admitted, err := d.exchange(ctx, a, in)
+	if !admitted || err != nil {
+		return d.leaveToQueue(ctx, a, err)
+	}
+	after, err := d.record(ctx, a, in, resp, header)
+	if err != nil {
+		return Result{}, err
+	}
+	return d.plan(a, resp, after), nil
+}
+
+func orZero(r *Result) Result {
+	if r == nil {
+		return Result{}
+	}
+	return *r
+}
+
+// prepare finds out whether the attempt is to be made at all, and reads what it needs. done is not nil when nothing is to
+// be sent.
+func (d *Deliverer) prepare(ctx context.Context, a Attempt) (in attemptInput, done *Result, err error) {
+	in, prefetched := d.prefetch.take(a.ID())
+	if !prefetched {
+		if done, err = d.settled(ctx, a); done != nil || err != nil {
+			return in, done, err
+		}
+		var skipped string
+		if in, skipped, err = d.load(ctx, a); err != nil || skipped != "" {
+			return in, &Result{Status: Skipped, Error: skipped}, err
+		}
+	}
+	if in.queued && a.row == nil && !a.Trigger.Manual() {
+		r, err := d.leaveToQueue(ctx, a, nil)
+		return in, &r, err
+	}
+	return in, nil, nil
+}
+
+// settled answers for an attempt that is recorded, planned or of no more use already: it is not sent again.
+func (d *Deliverer) settled(ctx context.Context, a Attempt) (*Result, error) {
+	row, err := d.queries.RecordedDelivery(ctx, d.cfg.Pool, a.ID())
+	switch {
+	case err == nil:
+		return recordedResult(row), nil
+	case !errors.Is(err, pgx.ErrNoRows):
+		return nil, fmt.Errorf("read delivery %s: %w", a.ID(), err)
+	case a.row == nil && a.Trigger.Manual():
+		return nil, nil //nolint:nilnil // it is to be made
+	}
+	planned, _, isPlanned, err := d.queue.Planned(ctx, a.WebhookID, a.EventID)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read what is planned of %s: %w", a.ID(), err)
+	case a.row == nil && isPlanned:
+		return &Result{Status: Queued}, nil
+	case a.row != nil && (!isPlanned || planned.Attempt != a.Number):
+		return &Result{Status: Skipped, Error: NotPlanned}, nil
+	case a.Trigger == webhook.TriggerRecover:
+		return d.taken(ctx, a)
+	}
+	return nil, nil //nolint:nilnil // it is to be made
+}
+
+// taken answers for an attempt at what the webhook has taken since the attempt was planned.
+func (d *Deliverer) taken(ctx context.Context, a Attempt) (*Result, error) {
+	taken, err := d.queries.WasTaken(ctx, d.cfg.Pool, db.WasTakenParams{EventID: a.EventID, WebhookID: a.WebhookID})
+	if err != nil {
+		return nil, fmt.Errorf("read the deliveries of event %s: %w", a.EventID, err)
+	}
+	if taken {
+		return &Result{Status: Skipped, Error: AlreadyTaken}, nil
+	}
+	return nil, nil //nolint:nilnil // it is to be made
+}
+
+func recordedResult(row db.RecordedDeliveryRow) *Result {
+	if row.Success {
+		return &Result{Status: Delivered, StatusCode: code(row.StatusCode)}
+	}
+	r := &Result{Status: Failed, StatusCode: code(row.StatusCode), Retrying: row.NextAttemptAt != nil}
+	if row.Error != nil {
+		r.Error = *row.Error
+	}
+	return r
+}
+
+func code(c *int32) int {
+	if c == nil {
+		return 0
+	}
+	return int(*c)
+}
+
+// load reads what the attempt needs from Postgres, or says why it is to be skipped.
+func (d *Deliverer) load(ctx context.Context, a Attempt) (in attemptInput, skipped string, err error) {
+	in.event, err = d.stored(ctx, a.EventID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return in, EventGone, nil
+	}
+	if err != nil {
+		return in, "", err
+	}
+	manual := a.Trigger.Manual()
+	if !manual && in.event.AcceptedAt.Before(d.cfg.Retention.Since(time.Now())) {
+		return in, EventGone, nil // or its row would outlive it
+	}
+	target, err := d.queries.GetTarget(ctx, d.cfg.Pool, db.GetTargetParams{ID: a.WebhookID, EventType: string(in.event.Type)})
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return in, WebhookGone, nil
+	case err != nil:
+		return in, "", fmt.Errorf("read webhook %s: %w", a.WebhookID, err)
+	case !manual && !target.IsActive:
+		return in, WebhookDisabled, nil
+	case !manual && !target.Subscribed:
+		return in, NotSubscribed, nil
+	}
+	if in.secrets, err = d.secrets(target.ID, target.Secret, target.PreviousSecret); err != nil {
+		// An operator has to fix it, and the engine does not log why it calls an activity again.
+		d.cfg.Logger.Error("a delivery waits as it cannot be signed", "event", a.EventID, "error", err)
+		return in, "", err
+	}
+	in.url, in.botID, in.generation, in.queued = target.URL, target.BotID, target.Generation, target.Queued
+	if target.FailureCount > 0 {
+		in.failureRun = target.FailureRun
+	}
+	return in, "", nil
+}
+
+// exchange makes the POST as soon as there is a place for it. admitted: there was one. An error means that our own side
+// failed.
+func (d *Deliverer) exchange(ctx context.Context, a Attempt, in attemptInput) (resp egress.Response, header map[string][]string, admitted bool, err error) {
+	outcome := admission.NotMade
+	if a.row == nil && !a.Trigger.Manual() { // the queue has a window of its own
+		permit, ok := d.gate.enter(ctx, a.WebhookID, in.botID)
+		if !ok {
+			return resp, nil, false, ctx.Err()
+		}
+		// Given back before the attempt is recorded: that Postgres is slow or away must not look as if the receiver hung.
+		defer func() { permit.release(outcome) }()
+	}
+	failpoint.Here("before-post")
+	header = webhook.Headers(webhook.Delivery{
+		Version: d.cfg.Version, Type: in.event.Type, EventID: a.EventID, ID: a.ID(), At: time.Now(), Secrets: in.secrets, Body: in.event.Body,
+	})
+	ctx, span := d.span(ctx, a, in)
+	d.traceParent(ctx, header)
+	resp, err = d.cfg.Egress.Post(ctx, in.url, header, in.event.Body)
+	d.endSpan(span, resp, err)
+	if err != nil {
+		return resp, nil, true, fmt.Errorf("delivery %s was not attempted: %w", a.ID(), err)
+	}
+	failpoint.Here("after-post")
+	outcome = admission.Failed
+	if resp.Success() {
+		outcome = admission.Taken
+	}
+	return resp, header, true, nil
+}
+
+// leaveToQueue has the webhook's queue make an attempt that could not be made here: for want of a place, or, with an error,
+// by a fault of our own. A person's attempt fails with that.
+func (d *Deliverer) leaveToQueue(ctx context.Context, a Attempt, fault error) (Result, error) {
+	var delay time.Duration
+	switch {
+	case d.base.Err() != nil, fault != nil && a.row == nil && a.Trigger.Manual():
+		return Result{}, errors.Join(fault, d.base.Err())
+	case fault != nil:
+		d.metrics.ownFault(ctx)
+		d.reporter.ownFault(ctx, a, fault)
+		delay = time.Duration(float64(ownFaultDelay) * (0.8 + 0.4*rand.Float64()))
+	}
+	if a.row != nil {
+		return Result{Status: Queued}, d.queue.Postpone(ctx, a.WebhookID, *a.row, delay)
+	}
+	after, err := d.recorder.Enqueue(ctx, history.Plan{
+		WebhookID: a.WebhookID, EventID: a.EventID, Number: a.Number, Step: a.step(), Trigger: a.Trigger, Delay: delay,
+	})
+	if err != nil {
+		return Result{}, fmt.Errorf("queue delivery %s: %w", a.ID(), err)
+	}
+	failpoint.Here("queued")
+	if fault == nil {
+		d.gate.leave(a.WebhookID)
+	}
+	switch {
+	case after.Gone:
+		return Result{Status: Skipped, Error: WebhookGone}, nil
+	case !after.Active:
+		return Result{Status: Skipped, Error: WebhookDisabled}, nil
+	}
+	return Result{Status: Queued}, nil
+}
+
+// record has the outcome recorded, and with it the plan of the next attempt.
+func (d *Deliverer) record(ctx context.Context, a Attempt, in attemptInput, resp egress.Response, header map[string][]string) (history.Recorded, error) {
+	out := history.Attempt{
+		DeliveryID: a.ID(), WebhookID: a.WebhookID, EventID: a.EventID, Number: a.Number, Trigger: a.Trigger,
+		Generation: in.generation, FailureRun: in.failureRun,
+		Success: resp.Success(), StatusCode: resp.StatusCode, ResponseBody: resp.Body, Error: resp.Error, Class: resp.Class(),
+		Duration: resp.Duration, StartedAt: resp.StartedAt, Exchange: history.EncodeExchange(header, resp),
+		Queued: a.row != nil || a.Trigger.Manual(), Step: a.step(),
+	}
+	if a.row != nil {
+		out.RecoveryID = a.row.RecoveryID
+	}
+	if delay, more := d.cfg.Schedule.Delay(out.Step, resp.RetryAfter, 2*rand.Float64()-1); more && !resp.Success() {
+		out.RetryIn = max(time.Millisecond, delay)
+	}
+	after, err := d.recorder.Record(ctx, out)
+	if err != nil {
+		return after, fmt.Errorf("delivery %s was made but not recorded: %w", a.ID(), err)
+	}
+	d.report(ctx, a, in, resp)
+	return after, nil
+}
+
+// plan is what follows from a recorded attempt.
+func (d *Deliverer) plan(a Attempt, resp egress.Response, after history.Recorded) Result {
+	if resp.Success() {
+		return Result{Status: Delivered, StatusCode: resp.StatusCode}
+	}
+	d.gate.leave(a.WebhookID)
+	r := Result{Status: Failed, StatusCode: resp.StatusCode, Error: resp.Error, Retrying: after.Planned}
+	switch {
+	case a.Trigger.Manual() || r.Retrying:
+	case after.Gone:
+		r.NoRetryReason = WebhookGone
+	case !after.Active:
+		r.NoRetryReason = WebhookDisabled
+	}
+	return r
+}
+
+// secrets opens those of a webhook that sign, the present one first; none is nil.
+func (d *Deliverer) secrets(webhookID uuid.UUID, sealed ...[]byte) (secrets []string, err error) {
+	for _, s := range sealed {
+		if s == nil {
+			continue
+		}
+		secret, err := d.cfg.Keyset.Open(webhookID, s)
+		if err != nil {
+			return nil, err
+		}
+		secrets = append(secrets, secret)
+	}
+	return secrets, nil
+}

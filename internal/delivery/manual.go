@@ -1,0 +1,94 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/failpoint"
+	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// beforeAll is the delay of what a person waits for: it goes before all that is due.
+const beforeAll = -time.Second
+
+// Deliver is Run for a direct attempt in a workflow of its event.
+func (d *Deliverer) Deliver(ctx context.Context, a Attempt) (Result, error) {
+	defer failpoint.Here("before-completion")
+	return d.Run(ctx, a)
+}
+
+// Wake has a webhook's queue looked at.
+func (d *Deliverer) Wake(t Target) { d.cfg.Wake(t) }
+
+// TestEvent names a test event and the workflow run that sends it.
+type TestEvent struct {
+	WebhookID  uuid.UUID
+	EventID    string
+	WorkflowID string
+	RunID      string
+	At         time.Time
+}
+
+// Route is how an attempt that a person waits for is made.
+type Route struct {
+	Attempt Attempt `json:"attempt"`
+	// Ended: there is nothing to send, for the reason that it gives.
+	Ended *Result `json:"ended,omitempty"`
+	// Queued: the webhook's queue makes it, before all that is due.
+	Queued bool `json:"queued,omitempty"`
+}
+
+// PrepareTest stores a test event and says how it is sent.
+func (d *Deliverer) PrepareTest(ctx context.Context, in TestEvent) (Route, error) {
+	target, err := d.queries.GetTarget(ctx, d.cfg.Pool, db.GetTargetParams{ID: in.WebhookID})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Route{Ended: &Result{Status: Skipped, Error: WebhookGone}}, nil
+	}
+	if err != nil {
+		return Route{}, fmt.Errorf("read webhook %s: %w", in.WebhookID, err)
+	}
+	e := webhook.TestEvent(in.WebhookID, target.BotID, in.At)
+	e.ID = in.EventID
+	if _, err := d.queries.InsertEvent(ctx, d.cfg.Pool, db.InsertEventParams{
+		ID: e.ID, Type: string(e.Type), Payload: e.Body(), BotIds: []string{target.BotID}, RunID: in.RunID, WorkflowID: unusual(in.WorkflowID, e.ID),
+	}); err != nil {
+		return Route{}, fmt.Errorf("store test event %s: %w", e.ID, err)
+	}
+	return d.RouteManual(ctx, Attempt{EventID: e.ID, WebhookID: in.WebhookID, Number: 1, Trigger: webhook.TriggerTest})
+}
+
+// RouteManual says how an attempt that a person asked for is made: at once, or, where the webhook is queued, fails or is
+// disabled, by its queue, which makes one attempt at a time.
+func (d *Deliverer) RouteManual(ctx context.Context, a Attempt) (Route, error) {
+	target, err := d.queries.GetTarget(ctx, d.cfg.Pool, db.GetTargetParams{ID: a.WebhookID})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Route{Ended: &Result{Status: Skipped, Error: WebhookGone}}, nil
+	}
+	if err != nil {
+		return Route{}, fmt.Errorf("read webhook %s: %w", a.WebhookID, err)
+	}
+	if target.IsActive && !target.Queued && target.FailureCount == 0 {
+		return Route{Attempt: a}, nil
+	}
+	if recorded, err := d.queries.RecordedDelivery(ctx, d.cfg.Pool, a.ID()); err == nil {
+		return Route{Ended: recordedResult(recorded)}, nil // by an earlier run of this activity
+	} else if !errors.Is(err, pgx.ErrNoRows) {
+		return Route{}, fmt.Errorf("read delivery %s: %w", a.ID(), err)
+	}
+	after, err := d.recorder.Enqueue(ctx, history.Plan{WebhookID: a.WebhookID, EventID: a.EventID, Number: a.Number, Trigger: a.Trigger, Delay: beforeAll})
+	if err != nil {
+		return Route{}, fmt.Errorf("queue delivery %s: %w", a.ID(), err)
+	}
+	if after.Gone {
+		return Route{Ended: &Result{Status: Skipped, Error: WebhookGone}}, nil
+	}
+	d.Wake(Target{WebhookID: a.WebhookID, BotID: target.BotID, Host: webhook.HostOf(target.URL)}) // whatever wakes it already: a person waits
+	return Route{Attempt: a, Queued: true}, nil
+}

@@ -1,0 +1,62 @@
+package delivery
+
+import (
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+const (
+	// prefetchFresh is how old a prefetched input may be to be used as it is: within it, a webhook's change is as if it
+	// had come just after the delivery.
+	prefetchFresh = 2 * time.Second
+	// prefetchMost bounds the memory of inputs whose delivery never came to this process.
+	prefetchMost = 20_000
+)
+
+// attemptInput is all that an attempt needs.
+type attemptInput struct {
+	event      storedEvent
+	url        string
+	secrets    []string
+	botID      string
+	generation int32
+	failureRun int32 // 0: the webhook has no run of failures
+	queued     bool  // the webhook is
+	readAt     time.Time
+}
+
+// prefetch passes what the subscriber lookup has read to the deliveries that follow within milliseconds in the same
+// process, so that they need not read it again. It is a shortcut only: a delivery that finds nothing here reads
+// Postgres. Each input is taken once, so a repeated delivery always reads whether it is recorded already.
+type prefetch struct {
+	mu     sync.Mutex
+	inputs map[uuid.UUID]attemptInput
+	order  []uuid.UUID // oldest first; ids of inputs already taken included
+}
+
+func newPrefetch() *prefetch { return &prefetch{inputs: map[uuid.UUID]attemptInput{}} }
+
+func (p *prefetch) put(deliveryID uuid.UUID, in attemptInput) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.order) > 0 {
+		oldest, held := p.inputs[p.order[0]]
+		if held && len(p.order) < prefetchMost && time.Since(oldest.readAt) < prefetchFresh {
+			break
+		}
+		delete(p.inputs, p.order[0])
+		p.order = p.order[1:]
+	}
+	p.inputs[deliveryID] = in
+	p.order = append(p.order, deliveryID)
+}
+
+func (p *prefetch) take(deliveryID uuid.UUID) (attemptInput, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	in, ok := p.inputs[deliveryID]
+	delete(p.inputs, deliveryID)
+	return in, ok && time.Since(in.readAt) < prefetchFresh
+}

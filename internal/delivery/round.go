@@ -1,0 +1,168 @@
+package delivery
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/webhook"
+)
+
+const (
+	// maxRoundsPerBot is how many rounds of one bot's queues are in progress at once in a process: what a bot whose
+	// webhooks all hang can take of the queues' worker slots.
+	maxRoundsPerBot = 32
+	// shortestBusy is when a round that was turned away comes again, at the soonest, and longestBusy at the latest.
+	shortestBusy, longestBusy = time.Second, 5 * time.Minute
+	// pauseInHand is how long Look waits out a pause by itself: Temporal's timers come up to a second late, and a pause
+	// after a failure is to be kept exactly.
+	pauseInHand = 3500 * time.Millisecond
+)
+
+// Round is one step of a webhook's queue: attempts that are due, at most a window's worth.
+type Round struct {
+	WebhookID uuid.UUID     `json:"webhookId"`
+	BotID     string        `json:"botId"`
+	Rows      []history.Row `json:"rows"`
+	// Next is how many due rows the result is to name for the next round, if all of this one are taken.
+	Next int `json:"next"`
+}
+
+// RoundResult is how a round ended, and how the queue stands after it.
+type RoundResult struct {
+	// BusyFor says that nothing was attempted, as the bot has too many rounds in progress, and when to come again.
+	BusyFor time.Duration `json:"busyFor,omitempty"`
+	// Made are the attempts that were made, of which so many failed.
+	Made   int                `json:"made"`
+	Failed int                `json:"failed"`
+	State  history.QueueState `json:"state"`
+}
+
+// RunRound makes a round's attempts, all at once, and looks at the queue again. Repeated after a crash it sends nothing
+// that is recorded.
+func (d *Deliverer) RunRound(ctx context.Context, round Round) (RoundResult, error) {
+	wait, begun := d.rounds.begin(round.BotID, time.Now())
+	if !begun {
+		return RoundResult{BusyFor: wait}, nil
+	}
+	defer d.rounds.end(round.BotID)
+	results, err := d.runRows(ctx, round)
+	var sum RoundResult
+	for _, r := range results {
+		switch r.Status {
+		case Delivered:
+			sum.Made++
+		case Failed:
+			sum.Made++
+			sum.Failed++
+		case Skipped, Queued:
+		}
+	}
+	if err != nil {
+		return sum, err
+	}
+	most := round.Next
+	if sum.Failed > 0 {
+		most = 1
+	}
+	sum.State, err = d.queue.Look(ctx, round.WebhookID, most)
+	return sum, err
+}
+
+// runRows starts the attempts in order and waits for all.
+func (d *Deliverer) runRows(ctx context.Context, round Round) ([]Result, error) {
+	results, faults := make([]Result, len(round.Rows)), make([]error, len(round.Rows))
+	var all sync.WaitGroup
+	for i, row := range round.Rows {
+		all.Go(func() { results[i], faults[i] = d.runRow(ctx, round.WebhookID, row) })
+	}
+	all.Wait()
+	for _, err := range faults {
+		if err != nil {
+			return results, err
+		}
+	}
+	return results, nil
+}
+
+func (d *Deliverer) runRow(ctx context.Context, webhookID uuid.UUID, row history.Row) (Result, error) {
+	r, err := d.Run(ctx, queued(webhookID, row))
+	if err == nil && r.Status == Skipped && r.Error != NotPlanned {
+		err = d.queue.Remove(ctx, webhookID, row)
+	}
+	return r, err
+}
+
+// Look reads how a webhook's queue stands, see history.Queue. When a failing webhook's pause is all that keeps the next
+// attempt, it waits that out first.
+func (d *Deliverer) Look(ctx context.Context, webhookID uuid.UUID, most int) (history.QueueState, error) {
+	s, err := d.queue.Look(ctx, webhookID, most)
+	if err != nil || s.Gone || len(s.Due) == 0 || s.Due[0].Trigger.Manual() || s.ResumeIn <= 0 || s.ResumeIn > pauseInHand {
+		return s, err
+	}
+	timer := time.NewTimer(s.ResumeIn)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return s, ctx.Err()
+	}
+	return d.queue.Look(ctx, webhookID, most)
+}
+
+// botRounds counts the rounds in progress by bot, and gives those that it turns away times to come again.
+type botRounds struct {
+	mu   sync.Mutex
+	bots map[string]*botRound
+}
+
+type botRound struct {
+	inProgress int
+	next       time.Time // when the next one turned away is to come again
+}
+
+func newBotRounds() *botRounds { return &botRounds{bots: map[string]*botRound{}} }
+
+// begin takes one of the bot's places, or says when to come again: as much later for each as a place takes to come free.
+func (b *botRounds) begin(botID string, now time.Time) (wait time.Duration, begun bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := b.bots[botID]
+	if r == nil {
+		r = &botRound{}
+		b.bots[botID] = r
+	}
+	if r.inProgress < maxRoundsPerBot {
+		r.inProgress++
+		return 0, true
+	}
+	r.next = r.next.Add(webhook.AttemptTimeout / maxRoundsPerBot)
+	if soonest := now.Add(shortestBusy); r.next.Before(soonest) {
+		r.next = soonest
+	}
+	if latest := now.Add(longestBusy); r.next.After(latest) {
+		r.next = latest
+	}
+	return r.next.Sub(now), false
+}
+
+func (b *botRounds) end(botID string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := b.bots[botID]
+	if r.inProgress--; r.inProgress == 0 {
+		delete(b.bots, botID)
+	}
+}
+
+func (b *botRounds) total() (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, r := range b.bots {
+		n += r.inProgress
+	}
+	return n
+}

@@ -1,0 +1,107 @@
+package history
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/mathub/webhooks/webhook"
+)
+
+const (
+	// maxEarlyFailures is how many failures count, all together, of attempts that were under way when a run's first
+	// failure was recorded. So it takes five more to disable a webhook, each of an attempt made after it was known that
+	// the webhook fails.
+	maxEarlyFailures = 5
+	// A failing webhook is left alone for shortPause after each failure, and, once the early failures may have been
+	// counted, for longPause: five attempts then take the 15 s that let a receiver restart or hang for 12 s without being
+	// disabled, and ten failing events disable it within 20 s (docs/decisions/direct-or-queued.md).
+	shortPause = 500 * time.Millisecond
+	longPause  = 3 * time.Second
+	// heldPause is for a webhook that a fuse keeps from being disabled: it may fail for hours.
+	heldPause = 30 * time.Second
+)
+
+// Attempt is one finished POST: what becomes a row of the history.
+type Attempt struct {
+	DeliveryID uuid.UUID
+	WebhookID  uuid.UUID
+	EventID    string
+	Number     int // 1 for the first attempt
+	Trigger    webhook.Trigger
+	// Generation and FailureRun are the webhook's when the attempt was prepared. FailureRun is 0 when it had no run of
+	// failures.
+	Generation, FailureRun int32
+	Success                bool
+	StatusCode             int    // 0: no response came
+	ResponseBody           []byte // nil: no response came
+	Error                  string // "" on success
+	Class                  string // of the error, see egress.Classes; "" on success
+	Duration               time.Duration
+	StartedAt              time.Time
+	Exchange               []byte // of EncodeExchange; nil: nothing is kept of it
+
+	// Queued: the attempt was the queue's, or may have a row there for another reason.
+	Queued bool
+	// Step is the attempt's place in the retry schedule, 0 for none, and RetryIn when the next one is due if this one
+	// failed; 0: there is none.
+	Step    int
+	RetryIn time.Duration
+	// RecoveryID is the recovery that asked for it, or Nil.
+	RecoveryID uuid.UUID
+}
+
+// webhookHealth is what the failure count keeps of a webhook.
+type webhookHealth struct {
+	Active        bool
+	Queued        bool
+	FailureCount  int32
+	EarlyFailures int32
+	Generation    int32
+	FailureRun    int32
+	FailureClass  string
+}
+
+// after is the whole rule of the failure count: what one more recorded attempt makes of a webhook's health. held says
+// that a fuse keeps failures of the attempt's class from disabling it.
+//
+// A failure that began before the webhook was last enabled does not count. Of those that began before it was known that
+// the webhook fails, five count. A success ends the run of failures but enables nothing.
+func (h webhookHealth) after(a Attempt, held bool) webhookHealth {
+	if a.Success {
+		h.FailureCount, h.EarlyFailures = 0, 0
+		return h
+	}
+	if a.Generation != h.Generation {
+		return h
+	}
+	h.FailureClass = a.Class
+	h.Queued = true
+	switch {
+	case h.FailureCount == 0:
+		h.FailureRun++
+		h.FailureCount, h.EarlyFailures = 1, 1
+	case a.FailureRun == h.FailureRun:
+		h.FailureCount++
+	case h.EarlyFailures < maxEarlyFailures:
+		h.FailureCount++
+		h.EarlyFailures++
+	}
+	if h.FailureCount >= webhook.MaxFailures && !held {
+		h.Active = false
+	}
+	return h
+}
+
+// pause is how long the webhook is left alone after a failure.
+func (h webhookHealth) pause() time.Duration {
+	switch {
+	case h.FailureCount == 0, !h.Active:
+		return 0
+	case h.FailureCount < maxEarlyFailures:
+		return shortPause
+	case h.FailureCount < webhook.MaxFailures:
+		return longPause
+	}
+	return heldPause
+}

@@ -1,0 +1,100 @@
+package history
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// The fuse keeps a fault of our own network, which looks to each receiver as if it were the receiver's, from disabling
+// webhooks in numbers. It blows for a class of failure that could be ours (egress.CouldBeOurs) when more than a fifth of
+// the active webhooks, at five hosts or more, would be disabled by it within five minutes. Then none is disabled by that
+// class, and those that were within the five minutes are enabled again and recovered. It is reset by the first success of
+// a webhook that failed so, or by an operator.
+const (
+	fuseSpan  = 5 * time.Minute
+	fuseHosts = 5
+	fuseShare = 5 // one in so many
+)
+
+// isHeld says whether the fuse of a class of failure keeps it from disabling one webhook more, and blows it when it must.
+func (r *Recorder) isHeld(ctx context.Context, s *batchState, class string) (bool, error) {
+	if held, known := s.fuses[class]; known && held {
+		return true, nil
+	}
+	held, err := r.queries.IsFuseBlown(ctx, s.tx, class)
+	if err != nil || held {
+		s.fuses[class] = held
+		return held, err
+	}
+	since := time.Now().Add(-fuseSpan)
+	before, err := r.queries.DisabledByClass(ctx, s.tx, db.DisabledByClassParams{Class: class, Since: &since})
+	if err != nil {
+		return false, err
+	}
+	hosts := map[string]bool{}
+	for _, w := range before {
+		hosts[webhook.HostOf(w.URL)] = true
+	}
+	count := len(before) + 1
+	for _, d := range s.out.disabled { // of this batch, and not written yet
+		if d.attempt.Class == class {
+			hosts[d.host] = true
+			count++
+		}
+	}
+	if len(hosts)+1 < fuseHosts {
+		return false, nil
+	}
+	active, err := r.queries.CountActiveWebhooks(ctx, s.tx)
+	if err != nil || fuseShare*count <= int(active)+len(before) {
+		return false, err
+	}
+	s.fuses[class] = true
+	s.out.blown = append(s.out.blown, class)
+	return true, r.queries.BlowFuse(ctx, s.tx, class)
+}
+
+// UndoFused enables the webhooks again that were disabled by a class of failure before its fuse blew, and starts to
+// recover what they missed. It may be repeated.
+func (r *Recorder) UndoFused(ctx context.Context) error {
+	fuses, err := r.queries.ListFuses(ctx, r.pool)
+	if err != nil {
+		return fmt.Errorf("read the fuses: %w", err)
+	}
+	for _, fuse := range fuses {
+		since := fuse.BlownAt.Add(-fuseSpan)
+		rows, err := r.queries.DisabledByClass(ctx, r.pool, db.DisabledByClassParams{Class: fuse.Class, Since: &since})
+		if err != nil {
+			return fmt.Errorf("read what %s disabled: %w", fuse.Class, err)
+		}
+		for _, w := range rows {
+			if err := r.undo(ctx, w); err != nil {
+				return fmt.Errorf("enable webhook %s again: %w", w.ID, err)
+			}
+			r.log.Warn("webhook enabled again, as its failures look like our own network's", "webhook", w.ID, "bot", w.BotID, "class", fuse.Class)
+		}
+	}
+	return nil
+}
+
+func (r *Recorder) undo(ctx context.Context, w db.DisabledByClassRow) error {
+	return db.WithTx(ctx, r.pool, func(tx pgx.Tx) error {
+		if err := db.LockWebhook(ctx, tx, w.ID); err != nil {
+			return err
+		}
+		if err := r.queries.UndoDisabling(ctx, tx, []uuid.UUID{w.ID}); err != nil {
+			return err
+		}
+		_, err := r.queries.StartRecovery(ctx, tx, db.StartRecoveryParams{
+			ID: uuid.Must(uuid.NewV7()), WebhookID: w.ID, Since: w.DisabledAt.Add(-MissedBefore), Until: time.Now(),
+		})
+		return err
+	})
+}

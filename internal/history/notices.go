@@ -1,0 +1,80 @@
+package history
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/failpoint"
+	"github.com/mathub/webhooks/webhook"
+)
+
+const (
+	// noticesEvery is when notices are looked for that another process left behind.
+	noticesEvery = time.Minute
+	// noticesAgain is when those are tried again that could not be handed over.
+	noticesAgain = 5 * time.Second
+	// noticesPage is how many are read at once.
+	noticesPage = 100
+)
+
+// Notices are the disablings that owners have yet to be told of. The transaction that disables a webhook writes one to
+// the outbox disabled_notices; it is removed once start has a workflow see to it, so that a crash in between loses none.
+type Notices struct {
+	pool *pgxpool.Pool
+	log  *slog.Logger
+	wake <-chan struct{}
+}
+
+// Notices are those that the recorder writes.
+func (r *Recorder) Notices() *Notices {
+	return &Notices{pool: r.pool, log: r.log, wake: r.noticed}
+}
+
+// Run hands over what is in the outbox, at once when this process has disabled a webhook and every minute, until ctx
+// ends. start may be called more than once for the same notice, also by several processes, and must then do nothing.
+func (n *Notices) Run(ctx context.Context, start func(context.Context, webhook.Disabling) error) {
+	for {
+		wait := noticesEvery
+		if err := n.handOver(ctx, start); err != nil && ctx.Err() == nil {
+			n.log.Warn("notices of disabled webhooks wait", "error", err)
+			wait = noticesAgain
+		}
+		select {
+		case <-n.wake:
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (n *Notices) handOver(ctx context.Context, start func(context.Context, webhook.Disabling) error) error {
+	q := db.New()
+	for {
+		page, err := q.ListNotices(ctx, n.pool, noticesPage)
+		if err != nil {
+			return fmt.Errorf("read the outbox: %w", err)
+		}
+		for _, row := range page {
+			d := webhook.Disabling{
+				WebhookID: row.WebhookID, Generation: int(row.Generation), BotID: row.BotID, Host: webhook.HostOf(row.URL),
+				FailureCount: int(row.FailureCount), DisabledAt: row.DisabledAt.UTC(), LastError: row.LastError, EventID: row.EventID,
+			}
+			if err := start(ctx, d); err != nil {
+				return fmt.Errorf("start %s: %w", d.NoticeID(), err)
+			}
+			failpoint.Here("notice-started")
+			if err := q.DeleteNotice(ctx, n.pool, db.DeleteNoticeParams{WebhookID: row.WebhookID, Generation: row.Generation}); err != nil {
+				return fmt.Errorf("remove %s from the outbox: %w", d.NoticeID(), err)
+			}
+		}
+		if len(page) < noticesPage {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,175 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/webhook"
+)
+
+const (
+	// sweepEvery is how often overdue queues are looked for, in all processes together, and overdueAfter how long a row is
+	// due before its queue is taken for unwoken. Together they bound how late a crash makes a delivery: 45 s.
+	sweepEvery   = 30 * time.Second
+	overdueAfter = 10 * time.Second
+	// MostCounted bounds how many rows are counted to say how many wait.
+	MostCounted = 1000
+)
+
+// Webhook names a webhook whose queue has something to do. Host may be empty where it is not known.
+type Webhook struct {
+	WebhookID uuid.UUID
+	BotID     string
+	Host      string
+}
+
+// Queue is the table queue: what is planned for each webhook.
+type Queue struct {
+	Pool *pgxpool.Pool
+}
+
+// Row is a planned attempt.
+type Row struct {
+	EventID    string          `json:"eventId"`
+	Attempt    int             `json:"attempt"`
+	Step       int             `json:"step"`
+	Trigger    webhook.Trigger `json:"trigger"`
+	RecoveryID uuid.UUID       `json:"recoveryId,omitzero"`
+}
+
+// QueueState is how a webhook's queue stands.
+type QueueState struct {
+	// Gone: the webhook was deleted, and its queue with it.
+	Gone   bool   `json:"gone,omitempty"`
+	BotID  string `json:"botId,omitempty"`
+	Host   string `json:"host,omitempty"`
+	Active bool   `json:"active,omitempty"`
+	// FailureCount is how far the webhook's run of failures counts, LastError why the last of them failed.
+	FailureCount int    `json:"failureCount,omitempty"`
+	LastError    string `json:"lastError,omitempty"`
+	// Waiting is how many rows there are, counted up to 1,000.
+	Waiting int `json:"waiting"`
+	// Due are the rows that are due, oldest first, as many as were asked for.
+	Due []Row `json:"due,omitempty"`
+	// NextIn is when the next row is due, from now, and ResumeIn when a failing webhook may be attempted again.
+	NextIn   time.Duration `json:"nextIn,omitempty"`
+	ResumeIn time.Duration `json:"resumeIn,omitempty"`
+}
+
+// Look reads how a webhook's queue stands, with at most `most` rows that are due. A webhook that has nothing due and no
+// run of failures turns direct.
+func (q *Queue) Look(ctx context.Context, webhookID uuid.UUID, most int) (QueueState, error) {
+	s, isQueued, err := q.read(ctx, webhookID, most)
+	if err != nil {
+		return s, fmt.Errorf("look at the queue of webhook %s: %w", webhookID, err)
+	}
+	if isQueued && s.FailureCount == 0 && len(s.Due) == 0 {
+		if err := q.setDirect(ctx, webhookID); err != nil {
+			return s, fmt.Errorf("turn webhook %s direct: %w", webhookID, err)
+		}
+		// What was added before it turned direct, and after the first look, is seen now.
+		if s, _, err = q.read(ctx, webhookID, most); err != nil {
+			return s, fmt.Errorf("look at the queue of webhook %s: %w", webhookID, err)
+		}
+	}
+	return s, nil
+}
+
+func (q *Queue) read(ctx context.Context, webhookID uuid.UUID, most int) (s QueueState, isQueued bool, err error) {
+	queries := db.New()
+	w, err := queries.QueueState(ctx, q.Pool, db.QueueStateParams{ID: webhookID, MostCounted: MostCounted})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return QueueState{Gone: true}, false, queries.DeleteQueue(ctx, q.Pool, webhookID)
+	}
+	if err != nil {
+		return s, false, err
+	}
+	s = QueueState{
+		BotID: w.BotID, Host: webhook.HostOf(w.URL), Active: w.IsActive, FailureCount: int(w.FailureCount), LastError: w.LastError,
+		Waiting: int(w.Waiting), NextIn: seconds(w.NextIn), ResumeIn: seconds(w.ResumeIn),
+	}
+	due, err := queries.TakeDue(ctx, q.Pool, db.TakeDueParams{WebhookID: webhookID, Most: int32(most)})
+	for _, row := range due {
+		s.Due = append(s.Due, Row{
+			EventID: row.EventID, Attempt: int(row.Attempt), Step: int(row.Step), Trigger: webhook.Trigger(row.Trigger), RecoveryID: row.RecoveryID.UUID,
+		})
+	}
+	return s, w.Queued, err
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// setDirect holds the webhook's lock, so that no failure is recorded and no attempt planned meanwhile.
+func (q *Queue) setDirect(ctx context.Context, webhookID uuid.UUID) error {
+	return db.WithTx(ctx, q.Pool, func(tx pgx.Tx) error {
+		if err := db.LockWebhook(ctx, tx, webhookID); err != nil {
+			return err
+		}
+		_, err := db.New().SetDirect(ctx, tx, webhookID)
+		return err
+	})
+}
+
+// Planned reads the planned attempt at delivering an event to a webhook, and when it is due; false: there is none.
+func (q *Queue) Planned(ctx context.Context, webhookID uuid.UUID, eventID string) (row Row, dueAt time.Time, planned bool, err error) {
+	r, err := db.New().QueuedAttempt(ctx, q.Pool, db.QueuedAttemptParams{EventID: eventID, WebhookID: webhookID})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Row{}, time.Time{}, false, nil
+	}
+	row = Row{EventID: eventID, Attempt: int(r.Attempt), Step: int(r.Step), Trigger: webhook.Trigger(r.Trigger), RecoveryID: r.RecoveryID.UUID}
+	return row, r.DueAt, err == nil, err
+}
+
+// Remove removes the planned attempt of a row: there is nothing to send any more.
+func (q *Queue) Remove(ctx context.Context, webhookID uuid.UUID, row Row) error {
+	return db.New().RemoveAttempted(ctx, q.Pool, db.RemoveAttemptedParams{
+		WebhookIds: []uuid.UUID{webhookID}, EventIds: []string{row.EventID}, Attempts: []int32{int32(row.Attempt)},
+	})
+}
+
+// Postpone puts off the planned attempt of a row, which our own side could not make.
+func (q *Queue) Postpone(ctx context.Context, webhookID uuid.UUID, row Row, d time.Duration) error {
+	return db.New().Postpone(ctx, q.Pool, db.PostponeParams{DelaySeconds: d.Seconds(), EventID: row.EventID, WebhookID: webhookID, Attempt: int32(row.Attempt)})
+}
+
+// Hurry makes what is planned for a webhook due at once, of one event or, where eventID is empty, of all, and ends the
+// pause of a failing webhook. The queue has to be woken.
+func (q *Queue) Hurry(ctx context.Context, webhookID uuid.UUID, eventID string) error {
+	queries := db.New()
+	if _, err := queries.Hurry(ctx, q.Pool, db.HurryParams{WebhookID: webhookID, EventID: eventID}); err != nil {
+		return fmt.Errorf("hurry the queue of webhook %s: %w", webhookID, err)
+	}
+	if err := queries.EndPause(ctx, q.Pool, webhookID); err != nil {
+		return fmt.Errorf("end the pause of webhook %s: %w", webhookID, err)
+	}
+	return nil
+}
+
+// Overdue returns the webhooks whose queues nobody woke, as a crash leaves them, and the recoveries whose workflows may not
+// have started. Of all processes one looks in half a minute: the others get none.
+func (q *Queue) Overdue(ctx context.Context) (webhooks, recovering []Webhook, err error) {
+	queries := db.New()
+	n, err := queries.BeginSweep(ctx, q.Pool, sweepEvery.Seconds())
+	if err != nil || n == 0 {
+		return nil, nil, err
+	}
+	overdue, err := queries.OverdueQueues(ctx, q.Pool, overdueAfter.Seconds())
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, row := range overdue {
+		webhooks = append(webhooks, Webhook{row.WebhookID, row.BotID, webhook.HostOf(row.URL)})
+	}
+	stalled, err := queries.StalledRecoveries(ctx, q.Pool, sweepEvery.Seconds())
+	for _, row := range stalled {
+		recovering = append(recovering, Webhook{row.WebhookID, row.BotID, webhook.HostOf(row.URL)})
+	}
+	return webhooks, recovering, err
+}

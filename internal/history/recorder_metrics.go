@@ -1,0 +1,54 @@
+package history
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/mathub/webhooks/telemetry/measure"
+)
+
+type recorderMetrics struct {
+	size             metric.Int64Histogram
+	duration         metric.Float64Histogram
+	errors, disabled metric.Int64Counter
+}
+
+// measured returns nil, whose methods do nothing, where m is nil.
+func (r *Recorder) measured(m metric.Meter) *recorderMetrics {
+	if m == nil {
+		return nil
+	}
+	waiting := measure.Gauge(m, "mathub_recorder_waiting", "Attempts that were made and wait to be recorded.")
+	measure.Observe(m, func(_ context.Context, o metric.Observer) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		o.ObserveInt64(waiting, int64(len(r.pending)))
+	}, waiting)
+	return &recorderMetrics{
+		size:     measure.Sizes(m, "mathub_recorder_batch_size", "Attempts recorded together.", 1, 2, 5, 10, 20, 50, 100, 200, recorderBatch),
+		duration: measure.Seconds(m, "mathub_recorder_batch_duration", "How long recording a batch took, the wait for Postgres included.", .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30),
+		errors:   measure.Counter(m, "mathub_recorder_errors", "Tries to record a batch that failed; each is repeated."),
+		disabled: measure.Counter(m, "mathub_webhooks_disabled", "Webhooks disabled by their last failure in a row."),
+	}
+}
+
+func (x *recorderMetrics) batch(ctx context.Context, size int, took time.Duration) {
+	if x != nil {
+		x.size.Record(ctx, int64(size))
+		x.duration.Record(ctx, took.Seconds())
+	}
+}
+
+func (x *recorderMetrics) failed(ctx context.Context) {
+	if x != nil {
+		x.errors.Add(ctx, 1)
+	}
+}
+
+func (x *recorderMetrics) disable(ctx context.Context, n int) {
+	if x != nil && n > 0 {
+		x.disabled.Add(ctx, int64(n))
+	}
+}

@@ -1,0 +1,202 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/webhook"
+)
+
+const (
+	// MissedBefore is how long before it was disabled a webhook may have missed events: what failed until then is
+	// attempted again no more. The default schedule's retries take 18 h.
+	MissedBefore = 24 * time.Hour
+	// RecoveryRate is how many missed events a second a recovery delivers at most: the receiver has just been in trouble,
+	// and has new events to take as well.
+	RecoveryRate = 10
+	// missedPage is how many events one statement looks through, and recoveryStint how long one RecoverPage goes on, so
+	// that its workflow records how far it has come.
+	missedPage    = 2000
+	recoveryStint = 2 * time.Second
+	// recoveryAhead is how far ahead of its rate a recovery plans, so that its webhook's queue stays short.
+	recoveryAhead = 60 * time.Second
+)
+
+// The states of a recovery.
+const (
+	RecoveryRunning   = "running"
+	RecoveryCompleted = "completed"
+	RecoveryCancelled = "cancelled"
+	// RecoveryStopped says that it stopped by itself, as the webhook was disabled again.
+	RecoveryStopped = "stopped"
+)
+
+// ErrRecoveryRunning says that the webhook is being recovered already.
+var ErrRecoveryRunning = errors.New("a recovery of the webhook is running")
+
+// Span is the part of the past that a recovery covers, by the time of acceptance, both ends included.
+type Span struct {
+	WebhookID uuid.UUID
+	Since     time.Time
+	Until     time.Time
+}
+
+// StartRecovery begins a recovery. Its workflow has to be started; should that fail, the sweep starts it. It fails with
+// ErrRecoveryRunning while the webhook has one.
+func (q *Queue) StartRecovery(ctx context.Context, s Span) (db.Recovery, error) {
+	r, err := db.New().StartRecovery(ctx, q.Pool, db.StartRecoveryParams{
+		ID: uuid.Must(uuid.NewV7()), WebhookID: s.WebhookID, Since: s.Since, Until: s.Until,
+	})
+	if db.IsUniqueViolation(err) {
+		return r, ErrRecoveryRunning
+	}
+	return r, err
+}
+
+// CancelRecovery ends the webhook's recovery, if one runs: what it has planned is removed, but for what is under way.
+func (q *Queue) CancelRecovery(ctx context.Context, webhookID uuid.UUID) error {
+	return db.WithTx(ctx, q.Pool, func(tx pgx.Tx) error {
+		queries := db.New()
+		if err := db.LockWebhook(ctx, tx, webhookID); err != nil {
+			return err
+		}
+		r, err := queries.LatestRecovery(ctx, tx, webhookID)
+		if err != nil || r.Recovery.State != RecoveryRunning {
+			return err
+		}
+		if _, err := queries.RemoveRecovered(ctx, tx, db.RemoveRecoveredParams{WebhookID: webhookID, RecoveryID: uuid.NullUUID{UUID: r.Recovery.ID, Valid: true}}); err != nil {
+			return err
+		}
+		return queries.EndRecoveries(ctx, tx, db.EndRecoveriesParams{State: RecoveryCancelled, WebhookIds: []uuid.UUID{webhookID}})
+	})
+}
+
+// RecoveryStep is how far a recovery has come.
+type RecoveryStep struct {
+	// Ended: there is nothing more to do.
+	Ended     bool   `json:"ended,omitempty"`
+	State     string `json:"state,omitempty"`
+	Found     int    `json:"found"`
+	Delivered int    `json:"delivered"`
+	Failed    int    `json:"failed"`
+	Remaining int    `json:"remaining"`
+	LastError string `json:"lastError,omitempty"`
+	// Planned: rows were added to the webhook's queue, which has to be woken.
+	Planned bool `json:"planned,omitempty"`
+	// Wait is when to come again, at the soonest.
+	Wait time.Duration `json:"wait,omitempty"`
+}
+
+// RecoverPage goes on with the webhook's recovery for about two seconds: it looks through the events of the span, page by
+// page, and plans those that were missed. It may be repeated: how far it has come is committed with what it has planned.
+func (q *Queue) RecoverPage(ctx context.Context, webhookID uuid.UUID) (step RecoveryStep, err error) {
+	planned := 0
+	for until := time.Now().Add(recoveryStint); ; {
+		var n int
+		var more bool
+		if n, more, step, err = q.recoverPage(ctx, webhookID); err != nil {
+			return step, fmt.Errorf("recover webhook %s: %w", webhookID, err)
+		}
+		planned += n
+		// What is found is to be sent at once.
+		if !more || planned > 0 || time.Now().After(until) {
+			step.Planned = planned > 0
+			return step, nil
+		}
+	}
+}
+
+// recoverPage looks through one page. more: another may follow at once.
+func (q *Queue) recoverPage(ctx context.Context, webhookID uuid.UUID) (planned int, more bool, step RecoveryStep, err error) {
+	queries := db.New()
+	latest, err := queries.LatestRecovery(ctx, q.Pool, webhookID)
+	r := latest.Recovery
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, false, RecoveryStep{Ended: true, State: RecoveryStopped, LastError: "webhook deleted"}, nil
+	}
+	if err != nil {
+		return 0, false, step, err
+	}
+	step = stepOf(r, int(latest.Remaining))
+	ahead := time.Until(r.CreatedAt.Add(time.Duration(r.Found) * time.Second / RecoveryRate))
+	switch {
+	case r.State != RecoveryRunning:
+		step.Ended = true
+		return 0, false, step, nil
+	case r.LookedThrough && latest.Remaining == 0:
+		step.Ended, step.State = true, RecoveryCompleted
+		return 0, false, step, queries.EndRecoveries(ctx, q.Pool, db.EndRecoveriesParams{State: RecoveryCompleted, WebhookIds: []uuid.UUID{webhookID}})
+	case r.LookedThrough:
+		step.Wait = time.Second
+		return 0, false, step, nil
+	case ahead > recoveryAhead:
+		step.Wait = ahead - recoveryAhead/2
+		return 0, false, step, nil
+	}
+	planned, err = q.planMissed(ctx, r, max(0, ahead))
+	step.Found += planned
+	step.Remaining += planned
+	return planned, err == nil, step, err
+}
+
+func stepOf(r db.Recovery, remaining int) RecoveryStep {
+	step := RecoveryStep{State: r.State, Found: int(r.Found), Delivered: int(r.Delivered), Failed: int(r.Failed), Remaining: remaining}
+	if r.LastError != nil {
+		step.LastError = *r.LastError
+	}
+	return step
+}
+
+// planMissed plans what the next page of the span holds: RecoveryRate a second, beginning after ahead, those of a second
+// together. The page is read before any lock is taken, so that it holds up nobody; what is delivered meanwhile is found
+// out before the attempt.
+func (q *Queue) planMissed(ctx context.Context, r db.Recovery, ahead time.Duration) (planned int, err error) {
+	queries := db.New()
+	page, err := queries.ListMissed(ctx, q.Pool, db.ListMissedParams{
+		WebhookID: r.WebhookID, Upto: r.Upto, AfterTime: r.AfterTime, AfterID: r.AfterID, MostRead: missedPage,
+	})
+	if err != nil {
+		return 0, err
+	}
+	place := db.AdvanceRecoveryParams{ID: r.ID, AfterTime: r.Since, BeginAt: r.Since, Upto: r.BeginAt, LookedThrough: !r.BeginAt.After(r.Since)}
+	var rows db.EnqueueParams
+	for _, e := range page {
+		if e.N == missedPage { // it may not be the last
+			place = db.AdvanceRecoveryParams{ID: r.ID, AfterTime: e.AcceptedAt, AfterID: e.ID, BeginAt: r.BeginAt, Upto: r.Upto}
+		}
+		if !e.Missed {
+			continue
+		}
+		addPlan(&rows, Plan{
+			WebhookID: r.WebhookID, EventID: e.ID, Number: int(e.Attempt), Step: 1, Trigger: webhook.TriggerRecover,
+			Delay: ahead + time.Duration(len(rows.EventIds)/RecoveryRate)*time.Second, RecoveryID: r.ID,
+		})
+	}
+	place.Found = int32(len(rows.EventIds))
+	err = db.WithTx(ctx, q.Pool, func(tx pgx.Tx) error {
+		if err := queries.LockWebhooks(ctx, tx, db.LockWebhooksParams{Shared: []uuid.UUID{r.WebhookID}}); err != nil {
+			return err
+		}
+		_, err := queries.LockRecovery(ctx, tx, db.LockRecoveryParams{ID: r.ID, AfterTime: r.AfterTime, AfterID: r.AfterID})
+		if errors.Is(err, pgx.ErrNoRows) { // it was ended, or another has come further
+			rows = db.EnqueueParams{}
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if len(rows.EventIds) > 0 {
+			if _, err := queries.Enqueue(ctx, tx, rows); err != nil {
+				return err
+			}
+		}
+		return queries.AdvanceRecovery(ctx, tx, place)
+	})
+	return len(rows.EventIds), err
+}

@@ -1,0 +1,112 @@
+-- The queues of webhooks: internal/history/queue.go.
+
+-- name: Enqueue :many
+-- Plans attempts. An event's first attempt without a delay is due since the event was accepted, so that order is kept; a
+-- delay below 0 is due before all else. A pair of event and webhook that has a row keeps it, with the earlier of the two
+-- times.
+INSERT INTO queue AS q (webhook_id, event_id, attempt, step, trigger, due_at, recovery_id)
+SELECT r.webhook_id, r.event_id, r.attempt, r.step, r.trigger::delivery_trigger,
+       CASE
+           WHEN r.delay_seconds < 0 THEN 'epoch'
+           WHEN r.delay_seconds = 0 AND r.trigger = 'event' THEN coalesce((SELECT e.accepted_at FROM events e WHERE e.id = r.event_id), now())
+           ELSE now() + make_interval(secs => r.delay_seconds)
+       END AS due_at,
+       NULLIF(r.recovery_id, '00000000-0000-0000-0000-000000000000')
+FROM (
+    SELECT unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@event_ids::text[]) AS event_id, unnest(@attempts::integer[]) AS attempt,
+           unnest(@steps::integer[]) AS step, unnest(@triggers::text[]) AS trigger, unnest(@delays_seconds::float8[]) AS delay_seconds,
+           unnest(@recovery_ids::uuid[]) AS recovery_id, generate_series(1, cardinality(@webhook_ids::uuid[])) AS n
+) AS r
+ORDER BY due_at, r.n
+ON CONFLICT (event_id, webhook_id) DO UPDATE SET due_at = least(q.due_at, excluded.due_at)
+RETURNING q.webhook_id, q.seq, q.due_at, q.attempt;
+
+-- name: Unwoken :many
+-- Of some rows, the webhooks that need to be woken: nothing older, and due no later, wakes them already. Asked after the
+-- rows are committed: of rows that do not see each other the oldest wakes, and a queue that works on an older row looks
+-- again when it has removed that.
+SELECT DISTINCT r.webhook_id::uuid AS webhook_id
+FROM (SELECT unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@seqs::bigint[]) AS seq, unnest(@due_ats::timestamptz[]) AS due_at) AS r
+WHERE NOT EXISTS (
+    SELECT FROM queue q WHERE q.webhook_id = r.webhook_id AND q.due_at <= greatest(r.due_at, now()) AND q.seq < r.seq
+);
+
+-- name: RemoveAttempted :exec
+-- Removes the rows of attempts that were made: a row with a later attempt is another's plan.
+DELETE FROM queue q
+USING (SELECT unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@event_ids::text[]) AS event_id, unnest(@attempts::integer[]) AS attempt) AS a
+WHERE q.event_id = a.event_id AND q.webhook_id = a.webhook_id AND q.attempt <= a.attempt;
+
+-- name: ClearQueues :exec
+-- Removes what is planned for webhooks that are disabled, but for what a person has just asked for.
+DELETE FROM queue WHERE webhook_id = ANY (@webhook_ids::uuid[]) AND trigger NOT IN ('test', 'redeliver');
+
+-- name: ClearUnsubscribed :exec
+-- Removes what is planned of event types that a webhook no longer subscribes to.
+DELETE FROM queue q
+USING webhooks w, events e
+WHERE q.webhook_id = @webhook_id AND w.id = q.webhook_id AND e.id = q.event_id
+  AND e.type <> 'test' AND NOT e.type = ANY (w.events);
+
+-- name: DeleteQueue :exec
+DELETE FROM queue WHERE webhook_id = @webhook_id;
+
+-- name: QueueState :one
+-- A webhook, and how its queue stands. waiting counts @most_counted rows at most. Delays are in seconds from now, 0 for
+-- what is due; next_in is NULL where nothing is planned.
+SELECT w.bot_id, w.url, w.is_active, w.queued, w.failure_count,
+       (SELECT count(*) FROM (SELECT FROM queue c WHERE c.webhook_id = w.id LIMIT @most_counted) AS counted) AS waiting,
+       greatest(0, extract(epoch FROM (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = w.id) - now()))::float8 AS next_in,
+       EXISTS (SELECT FROM queue p WHERE p.webhook_id = w.id) AS planned,
+       coalesce(greatest(0, extract(epoch FROM w.resume_at - now())), 0)::float8 AS resume_in,
+       coalesce((SELECT f.error FROM deliveries f WHERE f.webhook_id = w.id AND NOT f.success AND w.failure_count > 0 ORDER BY f.seq DESC LIMIT 1), '')::text AS last_error
+FROM webhooks w
+WHERE w.id = @id;
+
+-- name: TakeDue :many
+-- What is due, oldest first.
+SELECT event_id, attempt, step, trigger, recovery_id
+FROM queue
+WHERE webhook_id = @webhook_id AND due_at <= now()
+ORDER BY due_at, seq
+LIMIT @most;
+
+-- name: QueuedAttempt :one
+SELECT attempt, step, trigger, recovery_id, due_at FROM queue WHERE event_id = @event_id AND webhook_id = @webhook_id;
+
+-- name: Postpone :exec
+-- Puts off an attempt that our own side could not make.
+UPDATE queue SET due_at = now() + make_interval(secs => @delay_seconds::float8)
+WHERE event_id = @event_id AND webhook_id = @webhook_id AND attempt = @attempt;
+
+-- name: Hurry :execrows
+-- Makes what is planned due now: of one event, or of all.
+UPDATE queue SET due_at = 'epoch' WHERE webhook_id = @webhook_id AND (@event_id::text = '' OR event_id = @event_id::text);
+
+-- name: EndPause :exec
+UPDATE webhooks SET resume_at = NULL WHERE id = @id AND resume_at > now();
+
+-- name: SetDirect :execrows
+-- Under the webhook's lock.
+UPDATE webhooks w SET queued = false
+WHERE w.id = @id AND w.queued AND w.failure_count = 0
+  AND NOT EXISTS (SELECT FROM queue q WHERE q.webhook_id = w.id AND q.due_at <= now());
+
+-- name: BeginSweep :execrows
+-- One process in so many seconds.
+UPDATE queue_sweeps SET began_at = now() WHERE began_at < now() - make_interval(secs => @seconds::float8);
+
+-- name: OverdueQueues :many
+-- The webhooks with rows that have been due for so many seconds: a loose scan of the index, from webhook to webhook.
+WITH RECURSIVE queues AS (
+    (SELECT webhook_id FROM queue ORDER BY webhook_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT q.webhook_id FROM queue q WHERE q.webhook_id > l.webhook_id ORDER BY q.webhook_id LIMIT 1)
+    FROM queues l
+    WHERE l.webhook_id IS NOT NULL
+)
+SELECT l.webhook_id::uuid AS webhook_id, coalesce(w.bot_id, '')::text AS bot_id, coalesce(w.url, '')::text AS url
+FROM queues l
+LEFT JOIN webhooks w ON w.id = l.webhook_id
+WHERE l.webhook_id IS NOT NULL
+  AND (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = l.webhook_id) < now() - make_interval(secs => @seconds::float8);

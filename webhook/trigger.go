@@ -1,0 +1,16 @@
+package webhook
+
+// Trigger is what asked for a delivery attempt.
+type Trigger string
+
+// The triggers.
+const (
+	TriggerEvent     Trigger = "event"     // an event was emitted: the first attempt
+	TriggerRetry     Trigger = "retry"     // the attempt before failed
+	TriggerRedeliver Trigger = "redeliver" // a person asked for the event again
+	TriggerRecover   Trigger = "recover"   // a recovery of what the webhook missed
+	TriggerTest      Trigger = "test"      // a person asked for a test event
+)
+
+// Manual says whether a person waits for the attempt: it is made at once, also to a disabled webhook.
+func (t Trigger) Manual() bool { return t == TriggerRedeliver || t == TriggerTest }

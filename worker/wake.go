@@ -1,0 +1,172 @@
+package worker
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"go.temporal.io/sdk/client"
+	"golang.org/x/time/rate"
+
+	"github.com/mathub/webhooks/internal/delivery"
+	"github.com/mathub/webhooks/internal/failpoint"
+	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/workflows"
+)
+
+const (
+	// wakesPerSecond and wakesAtOnce bound how many queues a process wakes: a bot whose thousand webhooks begin to hang must
+	// not take the engine from everybody else.
+	wakesPerSecond, wakesAtOnce = 50, 20
+	// wakers is how many are woken side by side.
+	wakers = 4
+	// wakeTimeout bounds one call to Temporal, and wakeAgain is the pause after one that failed.
+	wakeTimeout, wakeAgain = 10 * time.Second, time.Second
+	// sweepInterval is how often this process looks whether it is to make the sweep that all processes share.
+	sweepInterval = 5 * time.Second
+)
+
+// waker wakes the queues of webhooks: each once, however often it is asked to meanwhile, and those of each bot in turn
+// with those of others. What a crash keeps it from is found by the sweep.
+type waker struct {
+	client     client.Client
+	attributes *visibility.Attributes
+	log        *slog.Logger
+	limit      *rate.Limiter
+
+	mu      sync.Mutex
+	waiting map[uuid.UUID]bool           // guarded by mu, as what follows
+	byBot   map[string][]delivery.Target // those who wait, by bot
+	bots    []string                     // those of byBot, in turn
+	work    chan struct{}
+}
+
+// newWaker returns a waker, which wakes nobody before Run.
+func newWaker(c client.Client, a *visibility.Attributes, log *slog.Logger) *waker {
+	return &waker{
+		client: c, attributes: a, log: log, limit: rate.NewLimiter(wakesPerSecond, wakesAtOnce),
+		waiting: map[uuid.UUID]bool{}, byBot: map[string][]delivery.Target{}, work: make(chan struct{}, wakers),
+	}
+}
+
+// Wake has a webhook's queue woken soon. It does not block.
+func (w *waker) Wake(t delivery.Target) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.waiting[t.WebhookID] {
+		return
+	}
+	w.waiting[t.WebhookID] = true
+	if len(w.byBot[t.BotID]) == 0 {
+		w.bots = append(w.bots, t.BotID)
+	}
+	w.byBot[t.BotID] = append(w.byBot[t.BotID], t)
+	w.nudge()
+}
+
+func (w *waker) nudge() {
+	select {
+	case w.work <- struct{}{}:
+	default: // every waker has been called already
+	}
+}
+
+// next takes the next webhook: what is asked of it from now on needs another call.
+func (w *waker) next() (t delivery.Target, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.bots) == 0 {
+		return t, false
+	}
+	bot := w.bots[0]
+	w.bots = w.bots[1:]
+	t = w.byBot[bot][0]
+	if rest := w.byBot[bot][1:]; len(rest) > 0 {
+		w.byBot[bot] = rest
+		w.bots = append(w.bots, bot)
+		w.nudge()
+	} else {
+		delete(w.byBot, bot)
+		if len(w.bots) > 0 {
+			w.nudge()
+		}
+	}
+	delete(w.waiting, t.WebhookID)
+	return t, true
+}
+
+// Run wakes, and sweeps, until ctx ends.
+func (w *waker) Run(ctx context.Context, queue *history.Queue, recorder *history.Recorder) {
+	var all sync.WaitGroup
+	for range wakers {
+		all.Go(func() { w.wakeLoop(ctx) })
+	}
+	all.Go(func() { w.sweepLoop(ctx, queue, recorder) })
+	all.Wait()
+}
+
+func (w *waker) wakeLoop(ctx context.Context) {
+	for {
+		t, ok := w.next()
+		if !ok {
+			select {
+			case <-w.work:
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		if w.limit.Wait(ctx) != nil {
+			return
+		}
+		if err := w.wake(ctx, t); err != nil && ctx.Err() == nil {
+			w.log.Warn("a queue could not be woken; trying again", "webhook", t.WebhookID, "error", err)
+			w.Wake(t)
+			sleep(ctx, wakeAgain)
+		}
+	}
+}
+
+func (w *waker) wake(ctx context.Context, t delivery.Target) error {
+	ctx, cancel := context.WithTimeout(ctx, wakeTimeout)
+	defer cancel()
+	defer failpoint.Here("after-wake")
+	return workflows.WakeQueue(ctx, w.client, w.attributes, t)
+}
+
+// sweepLoop finds what a crash left: queues that nobody woke, recoveries that never began, webhooks that a blown fuse has
+// yet to enable again.
+func (w *waker) sweepLoop(ctx context.Context, queue *history.Queue, recorder *history.Recorder) {
+	for sleep(ctx, sweepInterval) {
+		overdue, recovering, err := queue.Overdue(ctx)
+		for _, t := range overdue {
+			w.Wake(delivery.Target(t))
+		}
+		for _, t := range recovering {
+			if err := workflows.StartRecover(ctx, w.client, w.attributes, delivery.Target(t)); err != nil {
+				w.log.Warn("a recovery could not be started", "webhook", t.WebhookID, "error", err)
+			}
+		}
+		if err == nil {
+			err = recorder.UndoFused(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			w.log.Warn("the sweep failed", "error", err)
+		}
+	}
+}
+
+// sleep waits for d; false: ctx has ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

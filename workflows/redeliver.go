@@ -1,0 +1,36 @@
+package workflows
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/mathub/webhooks/internal/delivery"
+	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// Redeliver sends an event to a webhook once more, once, or has its queue do so.
+func Redeliver(ctx workflow.Context, a delivery.Attempt) (delivery.Result, error) {
+	a.Trigger = webhook.TriggerRedeliver
+	var route delivery.Route
+	if err := workflow.ExecuteLocalActivity(manualActivity(ctx, a.WebhookID), act.PrepareRedelivery, a).Get(ctx, &route); err != nil {
+		return delivery.Result{}, err
+	}
+	return deliverManually(ctx, route)
+}
+
+// StartRedelivery runs Redeliver and returns as StartTest does. Two calls at once for the same attempt are one.
+func StartRedelivery(ctx context.Context, c client.Client, a *visibility.Attributes, t delivery.Target, eventID string, attempt int) (deliveryID uuid.UUID, queued bool, err error) {
+	in := delivery.Attempt{EventID: eventID, WebhookID: t.WebhookID, Number: attempt, Trigger: webhook.TriggerRedeliver}
+	queued, err = runManually(ctx, c, a, client.StartWorkflowOptions{
+		ID:                       fmt.Sprintf("redeliver-%s-%s-%d", eventID, t.WebhookID, attempt),
+		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+		StaticSummary:            fmt.Sprintf("event %s again to %s", eventID, targetLabel(t)),
+	}, searchAttributesFor(t), Redeliver, in)
+	return in.ID(), queued, err
+}

@@ -1,0 +1,102 @@
+package workflows
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/mathub/webhooks/activities"
+	"github.com/mathub/webhooks/internal/delivery"
+	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// ErrWebhookGone says that the webhook was deleted before anything was sent to it.
+var ErrWebhookGone = errors.New("the webhook is gone")
+
+// ErrEventGone says that the event is no longer kept.
+var ErrEventGone = errors.New("the event is no longer kept")
+
+const (
+	testPrefix = "test-"
+	// manualTimeout bounds a delivery that a person waits for.
+	manualTimeout = 60 * time.Second
+)
+
+// SendTest sends a test event to one webhook, once, or has its queue do so. The event's id is the workflow's, less `test-`.
+func SendTest(ctx workflow.Context, webhookID uuid.UUID) (delivery.Result, error) {
+	info := workflow.GetInfo(ctx)
+	in := delivery.TestEvent{
+		WebhookID: webhookID, EventID: strings.TrimPrefix(info.WorkflowExecution.ID, testPrefix),
+		WorkflowID: info.WorkflowExecution.ID, RunID: info.OriginalRunID, At: info.WorkflowStartTime,
+	}
+	var route delivery.Route
+	if err := workflow.ExecuteLocalActivity(manualActivity(ctx, webhookID), act.PrepareTest, in).Get(ctx, &route); err != nil {
+		return delivery.Result{}, err
+	}
+	return deliverManually(ctx, route)
+}
+
+// deliverManually makes an attempt that a person waits for, unless the webhook's queue does.
+func deliverManually(ctx workflow.Context, route delivery.Route) (r delivery.Result, err error) {
+	switch {
+	case route.Ended != nil:
+		r = *route.Ended
+	case route.Queued:
+		return delivery.Result{Status: delivery.Queued}, nil
+	default:
+		err = workflow.ExecuteLocalActivity(manualActivity(ctx, route.Attempt.WebhookID), act.Deliver, route.Attempt).Get(ctx, &r)
+	}
+	if err == nil && r.Status == delivery.Failed {
+		err = upsertFailed(ctx)
+	}
+	return r, err
+}
+
+// manualActivity are the options of a delivery that a person waits for.
+func manualActivity(ctx workflow.Context, webhookID uuid.UUID) workflow.Context {
+	return workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
+		StartToCloseTimeout:    activities.AttemptTimeout,
+		ScheduleToCloseTimeout: manualTimeout,
+		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: 100 * time.Millisecond, MaximumInterval: time.Second},
+		Summary:                webhookID.String(),
+	})
+}
+
+// StartTest runs SendTest and returns the id of the resulting delivery. It is then in the history, or queued says that the
+// webhook's queue makes it, before all that is due. It fails with ErrWebhookGone, or with what kept Temporal from running
+// it before ctx ended.
+func StartTest(ctx context.Context, c client.Client, a *visibility.Attributes, t delivery.Target) (deliveryID uuid.UUID, queued bool, err error) {
+	id := webhook.NewID()
+	queued, err = runManually(ctx, c, a, client.StartWorkflowOptions{
+		ID: testPrefix + id, StaticSummary: "test event to " + targetLabel(t),
+	}, append(searchAttributesFor(t), visibility.EventType.ValueSet(string(webhook.Test))), SendTest, t.WebhookID)
+	return webhook.DeliveryID(id, t.WebhookID, 1), queued, err
+}
+
+// runManually runs a workflow whose result is one delivery's, to its end.
+func runManually(ctx context.Context, c client.Client, a *visibility.Attributes, options client.StartWorkflowOptions, attributes []temporal.SearchAttributeUpdate, run any, input any) (queued bool, err error) {
+	options.TaskQueue, options.EnableEagerStart, options.WorkflowExecutionTimeout = TaskQueue, true, 2*manualTimeout
+	started, err := a.Start(ctx, c, temporal.NewSearchAttributes(attributes...), options, run, input)
+	if err != nil {
+		return false, fmt.Errorf("start %s: %w", options.ID, err)
+	}
+	var r delivery.Result
+	if err := started.Get(ctx, &r); err != nil {
+		return false, fmt.Errorf("%s: %w", options.ID, err)
+	}
+	switch {
+	case r.Error == delivery.EventGone:
+		return false, ErrEventGone
+	case r.Status == delivery.Skipped:
+		return false, ErrWebhookGone
+	}
+	return r.Status == delivery.Queued, nil
+}

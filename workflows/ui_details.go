@@ -1,0 +1,220 @@
+package workflows
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/mathub/webhooks/internal/delivery"
+	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// What follows is for operators: details, which the Web UI renders as Markdown and asks a worker for when someone looks,
+// and search attributes. Neither costs a delivery that succeeds at once any event of its history. In details stands
+// nothing that a stranger chose, but for hosts and errors as code: a host has been checked, and an error is one of ours.
+
+// targetLabel names a delivery in the UI: the host and the webhook's id. The UI renders it as Markdown, so it holds
+// nothing that a stranger chose freely: a host has been checked.
+func targetLabel(t delivery.Target) string { return t.Host + " " + t.WebhookID.String() }
+
+// searchAttributesFor are those of a workflow that concerns one webhook.
+func searchAttributesFor(t delivery.Target) []temporal.SearchAttributeUpdate {
+	return []temporal.SearchAttributeUpdate{
+		visibility.WebhookID.ValueSet([]string{t.WebhookID.String()}), visibility.BotID.ValueSet([]string{t.BotID}),
+	}
+}
+
+// upsertFailed lets a workflow that was started with search attributes be found as one that failed. Without them
+// Temporal might not know them, and would refuse the workflow's step for ever.
+func upsertFailed(ctx workflow.Context) error {
+	if !workflow.GetTypedSearchAttributes(ctx).ContainsKey(visibility.WebhookID) {
+		return nil
+	}
+	return workflow.UpsertTypedSearchAttributes(ctx, visibility.Failed.ValueSet(true))
+}
+
+// upsertFailed lets an event's workflow be found by the webhooks whose first attempts failed.
+func (f *fanOut) upsertFailed(ctx workflow.Context) error {
+	if !f.searchable {
+		return nil
+	}
+	webhooks, bots := make([]string, len(f.failed)), make([]string, len(f.failed))
+	for i, t := range f.failed {
+		webhooks[i], bots[i] = t.WebhookID.String(), t.BotID
+	}
+	return workflow.UpsertTypedSearchAttributes(ctx,
+		visibility.Failed.ValueSet(true), visibility.EventType.ValueSet(string(f.eventType)),
+		visibility.WebhookID.ValueSet(visibility.Fitting(webhooks)), visibility.BotID.ValueSet(visibility.Fitting(bots)),
+	)
+}
+
+const (
+	// maxListed is how many webhooks a result names, in some 5 KB.
+	maxListed = 50
+	// maxShown is how many of them the details show, as a table.
+	maxShown = 20
+	// detailsTime is how details show a time, which is to be in UTC.
+	detailsTime = "2006-01-02 15:04:05 UTC"
+)
+
+// undelivered is a target that did not take the event, and why.
+type undelivered struct {
+	target delivery.Target
+	result delivery.Result
+}
+
+func (f *fanOut) recordUndelivered(t delivery.Target, r delivery.Result) {
+	if len(f.sum.NotDelivered) == maxListed {
+		f.sum.NotListed++
+		return
+	}
+	if f.sum.NotDelivered == nil {
+		f.sum.NotDelivered = map[string]string{}
+	}
+	f.sum.NotDelivered[t.WebhookID.String()] = explain(r)
+	f.troubled = append(f.troubled, undelivered{t, r})
+}
+
+// explain says how an attempt ended that was no success.
+func explain(r delivery.Result) string {
+	switch {
+	case r.Status == delivery.Skipped:
+		return "skipped: " + r.Error
+	case r.Status == delivery.Queued:
+		return "waits in the webhook's queue"
+	case r.Retrying:
+		return r.Error + ", retrying"
+	case r.NoRetryReason != "":
+		return "failed: " + r.Error + "; " + r.NoRetryReason
+	}
+	return "failed: " + r.Error + "; no attempt is left"
+}
+
+// String counts an audience, such as "12 webhooks: 11 delivered, 1 retrying".
+func (s Summary) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d webhook", s.Webhooks)
+	if s.Webhooks != 1 {
+		b.WriteByte('s')
+	}
+	separator := ": "
+	for _, part := range [...]struct {
+		n    int
+		what string
+	}{
+		{s.Delivered, "delivered"},
+		{s.Failed, "failed"},
+		{s.Retrying, "retrying"},
+		{s.Queued, "queued"},
+		{s.Skipped, "skipped"},
+		{s.Webhooks - s.Delivered - s.Failed - s.Retrying - s.Queued - s.Skipped, "in flight"},
+	} {
+		if part.n > 0 {
+			fmt.Fprintf(&b, "%s%d %s", separator, part.n, part.what)
+			separator = ", "
+		}
+	}
+	return b.String()
+}
+
+// updateDetails sets the details of an event's workflow, or a batch's.
+func (f *fanOut) updateDetails(ctx workflow.Context) {
+	var b strings.Builder
+	b.WriteString(f.summary)
+	b.WriteString("\n\n")
+	if f.sum.Batches > 0 {
+		fmt.Fprintf(&b, "%d batches, each a workflow of its own, `%s` and so on.\n\n", f.sum.Batches, batchWorkflowID(f.sum.EventID, 1))
+	} else {
+		b.WriteString(f.sum.String())
+	}
+	if len(f.troubled) > 0 {
+		b.WriteString("\n\n| webhook | host | outcome |\n|---|---|---|\n")
+	}
+	namespace := workflow.GetInfo(ctx).Namespace
+	for i, u := range f.troubled {
+		if i == maxShown {
+			fmt.Fprintf(&b, "\nand %d more, see the result.", len(f.troubled)-maxShown+f.sum.NotListed)
+			break
+		}
+		id := code(u.target.WebhookID.String())
+		if u.result.Retrying || u.result.Status == delivery.Queued {
+			id = link(namespace, QueueWorkflowID(u.target.WebhookID), u.target.WebhookID.String())
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", id, code(u.target.Host), code(explain(u.result)))
+	}
+	workflow.SetCurrentDetails(ctx, b.String())
+}
+
+// queueDetails are a WebhookQueue's: how many wait, what comes next, and whom it concerns.
+func queueDetails(t delivery.Target, s QueueStatus, step queueStep) string {
+	var b strings.Builder
+	switch step.kind {
+	case attemptRows:
+		fmt.Fprintf(&b, "In progress: %s.", roundSummary(step.rows))
+	case awaitTime:
+		fmt.Fprintf(&b, "The next attempt is due at **%s**.", detailed(*s.NextAttemptAt))
+	case endQueue:
+		b.WriteString("**Empty**: nothing waits.")
+	}
+	fmt.Fprintf(&b, "\n\n- Waiting: %s\n- Failures in a row: %d of %d\n", counted(s.Waiting), s.FailureCount, webhook.MaxFailures)
+	if s.LastError != "" {
+		fmt.Fprintf(&b, "- Last error: %s\n", code(s.LastError))
+	}
+	b.WriteString(addressee(t))
+	if step.kind == awaitTime {
+		fmt.Fprintf(&b, "\nTo attempt what waits at once, send this workflow the signal %s, without input.", code(RetryNowSignal))
+	}
+	return b.String()
+}
+
+func counted(n int) string {
+	if n >= history.MostCounted {
+		return fmt.Sprintf("%d or more", n)
+	}
+	return fmt.Sprint(n)
+}
+
+// addressee is a webhook as details name it.
+func addressee(t delivery.Target) string {
+	return fmt.Sprintf("- Webhook: %s at %s\n- Bot: %s\n", code(t.WebhookID.String()), code(t.Host), code(t.BotID))
+}
+
+// recoveryDetails are a Recover's.
+func recoveryDetails(t delivery.Target, s history.RecoveryStep) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "**%s**: of %d missed events found so far, %d delivered, %d failed, %d remain.", s.State, s.Found, s.Delivered, s.Failed, s.Remaining)
+	if s.LastError != "" {
+		fmt.Fprintf(&b, "\n\nLast error: %s", code(s.LastError))
+	}
+	if s.State == history.RecoveryRunning {
+		b.WriteString("\n\nTo end it, request its cancellation.")
+	}
+	b.WriteString("\n\n" + addressee(t))
+	return b.String()
+}
+
+func detailed(t time.Time) string { return t.UTC().Format(detailsTime) }
+
+// code is text that Markdown leaves as it is, also within a table.
+func code(text string) string {
+	if text == "" {
+		return ""
+	}
+	return "`" + strings.Map(func(r rune) rune {
+		if r == '`' || r == '|' || r < ' ' {
+			return ' '
+		}
+		return r
+	}, text) + "`"
+}
+
+// link leads to a workflow's latest run in the Web UI, which is to be at the root of its host.
+func link(namespace, workflowID, text string) string {
+	return fmt.Sprintf("[%s](/namespaces/%s/workflows/%s)", text, url.PathEscape(namespace), url.PathEscape(workflowID))
+}

@@ -1,0 +1,257 @@
+package workflows
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/mathub/webhooks/activities"
+	"github.com/mathub/webhooks/internal/delivery"
+	"github.com/mathub/webhooks/internal/failpoint"
+	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/visibility"
+)
+
+const (
+	// WakeSignal has a WebhookQueue look at its queue. It takes no input.
+	WakeSignal = "wake"
+	// RetryNowSignal makes what is planned due at once: of the event whose id is its input, or, with an empty text or none,
+	// of all.
+	RetryNowSignal = "retry-now"
+	// StatusQuery answers a WebhookQueue's QueueStatus as it last saw it; the update of the same name looks first.
+	StatusQuery = "status"
+)
+
+const (
+	// largestWindow is how many attempts one round makes at most.
+	largestWindow = 32
+	// queueRounds is after how many rounds a WebhookQueue continues as a new run, so that its history stays short.
+	queueRounds = 100
+	// shortestSleep keeps a queue from turning without end should clocks differ.
+	shortestSleep = 100 * time.Millisecond
+)
+
+// QueueInput is a webhook whose queue is to be sent.
+type QueueInput struct {
+	Target delivery.Target `json:"target"`
+	// Window is how many attempts the next round may make; 0: one.
+	Window int `json:"window,omitempty"`
+	// Failed: a delivery has failed, so that the workflow is found by it.
+	Failed bool `json:"failed,omitempty"`
+}
+
+// QueueStatus is the answer to StatusQuery.
+type QueueStatus struct {
+	Waiting       int        `json:"waiting"` // rows, counted up to 1,000
+	Window        int        `json:"window"`
+	FailureCount  int        `json:"failureCount"`
+	LastError     string     `json:"lastError,omitempty"`
+	NextAttemptAt *time.Time `json:"nextAttemptAt"` // null while a round is in progress, and when nothing waits
+}
+
+// QueueWorkflowID is the id of the one workflow that sends what stands in a webhook's queue. It is the lease: no two
+// workers send to a webhook from its queue at once.
+func QueueWorkflowID(webhookID uuid.UUID) string { return "webhook-" + webhookID.String() }
+
+// WebhookQueue sends what stands in a webhook's queue, oldest first, a window's worth at a time, until no row is left. The
+// queue itself is in Postgres: this workflow holds nothing that a crash could lose.
+func WebhookQueue(ctx workflow.Context, in QueueInput) error {
+	q := &queueRun{in: in, window: max(1, in.Window)}
+	if err := q.listen(ctx); err != nil {
+		return err
+	}
+	state, err := q.look(ctx)
+	for round := 0; err == nil; {
+		step := nextStep(state, q.window)
+		q.show(ctx, state, step)
+		switch step.kind {
+		case attemptRows:
+			state, err = q.attempt(ctx, step.rows)
+			round++
+		case awaitTime:
+			state, err = q.sleep(ctx, step.wait)
+		case endQueue:
+			if !q.signalled() {
+				return nil
+			}
+			state, err = q.look(ctx)
+		}
+		if round >= queueRounds && !q.signalled() && err == nil {
+			failpoint.Here("continue-as-new")
+			return workflow.NewContinueAsNewError(ctx, WebhookQueue, QueueInput{Target: in.Target, Window: q.window, Failed: q.in.Failed})
+		}
+	}
+	return err
+}
+
+type stepKind int
+
+const (
+	attemptRows stepKind = iota
+	awaitTime
+	endQueue
+)
+
+// queueStep is what a queue does next.
+type queueStep struct {
+	kind stepKind
+	rows []history.Row // to be attempted
+	wait time.Duration // until the next look
+}
+
+// nextStep is the rule of the queue: what is due is sent, oldest first, as much as the window allows, or one while the
+// webhook fails. Only what a person asked for does not wait until the pause of a failing webhook is over.
+func nextStep(s history.QueueState, window int) queueStep {
+	switch {
+	case s.Gone || s.Waiting == 0:
+		return queueStep{kind: endQueue}
+	case len(s.Due) == 0:
+		return queueStep{kind: awaitTime, wait: max(s.NextIn, s.ResumeIn, shortestSleep)}
+	case s.ResumeIn > 0 && !s.Due[0].Trigger.Manual():
+		return queueStep{kind: awaitTime, wait: max(s.ResumeIn, shortestSleep)}
+	case s.FailureCount > 0:
+		window = 1
+	}
+	return queueStep{kind: attemptRows, rows: s.Due[:min(window, len(s.Due))]}
+}
+
+// nextWindow is the window after a round: one after a failure, twice as large when all of a full round was taken.
+func nextWindow(window, rows, failed int) int {
+	switch {
+	case failed > 0:
+		return 1
+	case rows < window:
+		return window
+	}
+	return min(2*window, largestWindow)
+}
+
+type queueRun struct {
+	in          QueueInput
+	window      int
+	status      QueueStatus
+	wake, hurry workflow.ReceiveChannel
+}
+
+func (q *queueRun) listen(ctx workflow.Context) error {
+	q.wake = workflow.GetSignalChannelWithOptions(ctx, WakeSignal, workflow.SignalChannelOptions{Description: "look at the queue; no input"})
+	q.hurry = workflow.GetSignalChannelWithOptions(ctx, RetryNowSignal, workflow.SignalChannelOptions{Description: "attempt now what is planned; input: an event's id, or none for all"})
+	described := workflow.QueryHandlerOptions{Description: "how many wait, when the next attempt is due, and why the last failed"}
+	if err := workflow.SetQueryHandlerWithOptions(ctx, StatusQuery, func() (QueueStatus, error) { return q.status, nil }, described); err != nil {
+		return err
+	}
+	return workflow.SetUpdateHandlerWithOptions(ctx, StatusQuery, func(ctx workflow.Context) (QueueStatus, error) {
+		var s history.QueueState
+		err := workflow.ExecuteLocalActivity(databaseActivity(ctx, "look at the queue"), act.LookAtQueue, activities.LookInput{WebhookID: q.in.Target.WebhookID}).Get(ctx, &s)
+		q.status.Waiting, q.status.FailureCount, q.status.LastError = s.Waiting, s.FailureCount, s.LastError
+		return q.status, err
+	}, workflow.UpdateHandlerOptions{Description: "look at the queue, and answer as the query does"})
+}
+
+// signalled says whether a signal waits, and takes those that only wake.
+func (q *queueRun) signalled() bool {
+	woken := false
+	for q.wake.ReceiveAsync(nil) {
+		woken = true
+	}
+	return woken || q.hurry.Len() > 0
+}
+
+// look reads how the queue stands, after it has done what retry-now signals ask for.
+func (q *queueRun) look(ctx workflow.Context) (s history.QueueState, err error) {
+	var eventID string
+	for q.wake.ReceiveAsync(nil) {
+	}
+	for q.hurry.ReceiveAsync(&eventID) {
+		in := activities.HurryInput{WebhookID: q.in.Target.WebhookID, EventID: eventID}
+		if err := workflow.ExecuteLocalActivity(databaseActivity(ctx, "attempt now what is planned"), act.HurryQueue, in).Get(ctx, nil); err != nil {
+			return s, err
+		}
+		eventID = ""
+	}
+	in := activities.LookInput{WebhookID: q.in.Target.WebhookID, Most: q.window}
+	err = workflow.ExecuteLocalActivity(databaseActivity(ctx, "look at the queue"), act.LookAtQueue, in).Get(ctx, &s)
+	return s, err
+}
+
+// sleep waits for a signal, at most for d, and looks at the queue.
+func (q *queueRun) sleep(ctx workflow.Context, d time.Duration) (history.QueueState, error) {
+	wait := workflow.AwaitOptions{Timeout: d, TimerOptions: workflow.TimerOptions{Summary: "until the next attempt"}}
+	if _, err := workflow.AwaitWithOptions(ctx, wait, func() bool { return q.wake.Len() > 0 || q.hurry.Len() > 0 }); err != nil {
+		return history.QueueState{}, err
+	}
+	return q.look(ctx)
+}
+
+// attempt makes a round and returns how the queue stands after it.
+func (q *queueRun) attempt(ctx workflow.Context, rows []history.Row) (history.QueueState, error) {
+	t := q.in.Target
+	round := delivery.Round{WebhookID: t.WebhookID, BotID: t.BotID, Rows: rows, Next: nextWindow(q.window, len(rows), 0)}
+	var r delivery.RoundResult
+	if err := workflow.ExecuteActivity(slowActivity(ctx, t.BotID, roundSummary(rows)), act.DeliverRound, round).Get(ctx, &r); err != nil {
+		return r.State, err
+	}
+	if r.BusyFor > 0 {
+		return q.sleep(ctx, r.BusyFor)
+	}
+	q.window = nextWindow(q.window, len(rows), r.Failed)
+	if r.Failed > 0 && !q.in.Failed {
+		q.in.Failed = true
+		if err := upsertFailed(ctx); err != nil {
+			return r.State, err
+		}
+	}
+	if r.State.ResumeIn > 0 || q.hurry.Len() > 0 {
+		return q.look(ctx) // which waits out the pause of a failing webhook
+	}
+	return r.State, nil
+}
+
+// roundSummary names a round's attempts, such as "e1 attempt 2, e7 attempt 1 and 3 more".
+func roundSummary(rows []history.Row) string {
+	const named = 2
+	parts := make([]string, 0, named)
+	for _, row := range rows[:min(named, len(rows))] {
+		parts = append(parts, fmt.Sprintf("%s attempt %d", row.EventID, row.Attempt))
+	}
+	text := strings.Join(parts, ", ")
+	if more := len(rows) - named; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+func (q *queueRun) show(ctx workflow.Context, s history.QueueState, step queueStep) {
+	q.status = QueueStatus{Waiting: s.Waiting, Window: q.window, FailureCount: s.FailureCount, LastError: s.LastError}
+	if step.kind == awaitTime {
+		at := workflow.Now(ctx).Add(step.wait)
+		q.status.NextAttemptAt = &at
+	}
+	workflow.SetCurrentDetails(ctx, queueDetails(q.in.Target, q.status, step))
+}
+
+// WakeQueue has a webhook's queue looked at, and starts its workflow where none runs.
+func WakeQueue(ctx context.Context, c client.Client, a *visibility.Attributes, t delivery.Target) error {
+	return signalQueue(ctx, c, a, t, WakeSignal, nil)
+}
+
+// RetryNow has what is planned for a webhook attempted at once: of one event or, where eventID is empty, of all.
+func RetryNow(ctx context.Context, c client.Client, a *visibility.Attributes, t delivery.Target, eventID string) error {
+	return signalQueue(ctx, c, a, t, RetryNowSignal, eventID)
+}
+
+func signalQueue(ctx context.Context, c client.Client, a *visibility.Attributes, t delivery.Target, signal string, input any) error {
+	id := QueueWorkflowID(t.WebhookID)
+	options := client.StartWorkflowOptions{ID: id, TaskQueue: TaskQueue, StaticSummary: "queue of " + targetLabel(t)}
+	err := a.SignalWithStart(ctx, c, temporal.NewSearchAttributes(searchAttributesFor(t)...), signal, input, options, WebhookQueue, QueueInput{Target: t})
+	if err != nil {
+		return fmt.Errorf("wake %s: %w", id, err)
+	}
+	return nil
+}
