@@ -117,18 +117,18 @@ lend_caches() {
 	done
 }
 
-# on runs a line on the machine: on root, or on "$who".
+# on USER LINE runs a line on the machine as root or as "$who", who is in the clone.
 on() {
 	user="$1"
 	shift
-	home=/root before=
+	user_home=/root before=
 	if [ "$user" != root ]; then
-		home="/home/$user"
+		user_home="/home/$user"
 	fi
 	if [ "$user" = "$who" ]; then
-		before="cd $home/mathub-webhooks; $as_user"
+		before="cd $user_home/mathub-webhooks; $as_user"
 	fi
-	chroot --userspec="$user:$user" --groups='' "$machine" /usr/bin/env -i HOME="$home" USER="$user" PATH="$path" LANG=C.UTF-8 \
+	chroot --userspec="$user:$user" --groups='' "$machine" /usr/bin/env -i HOME="$user_home" USER="$user" PATH="$path" LANG=C.UTF-8 \
 		/bin/sh -c "set -e; . /etc/fresh; $before $*"
 }
 
@@ -139,7 +139,7 @@ install() {
 
 # block prints README's first block, with what make run printed in the place of its first line.
 block() {
-	sed -n '/^<!-- test: first delivery/,/^```$/p' README.md | sed -e '1,2d' -e '$d' |
+	sed -n '/^<!-- test: first delivery/,/^```$/p' "$machine$home/mathub-webhooks/README.md" | sed -e '1,2d' -e '$d' |
 		sed "s|^API=.*TOKEN=….*|$(sed -n 's/^ *\(API=.* KEY=.* TOKEN=.*\)/\1/p' "$output")|"
 }
 
