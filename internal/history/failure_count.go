@@ -51,8 +51,8 @@ type Attempt struct {
 	RecoveryID uuid.UUID
 }
 
-// webhookHealth is what the failure count keeps of a webhook.
-type webhookHealth struct {
+// Health is what the failure count keeps of a webhook: a pure value, see After.
+type Health struct {
 	Active        bool
 	Queued        bool
 	FailureCount  int32
@@ -62,12 +62,12 @@ type webhookHealth struct {
 	FailureClass  string
 }
 
-// after is the whole rule of the failure count: what one more recorded attempt makes of a webhook's health. held says
+// After is the whole rule of the failure count: what one more recorded attempt makes of a webhook's health. held says
 // that a fuse keeps failures of the attempt's class from disabling it.
 //
 // A failure that began before the webhook was last enabled does not count. Of those that began before it was known that
 // the webhook fails, five count. A success ends the run of failures but enables nothing.
-func (h webhookHealth) after(a Attempt, held bool) webhookHealth {
+func (h Health) After(a Attempt, held bool) Health {
 	if a.Success {
 		h.FailureCount, h.EarlyFailures = 0, 0
 		return h
@@ -93,8 +93,8 @@ func (h webhookHealth) after(a Attempt, held bool) webhookHealth {
 	return h
 }
 
-// pause is how long the webhook is left alone after a failure.
-func (h webhookHealth) pause() time.Duration {
+// Pause is how long the webhook is left alone after a failure.
+func (h Health) Pause() time.Duration {
 	switch {
 	case h.FailureCount == 0, !h.Active:
 		return 0
