@@ -100,7 +100,7 @@ func (d *Deliverer) runRow(ctx context.Context, webhookID uuid.UUID, row history
 // attempt, it waits that out first.
 func (d *Deliverer) Look(ctx context.Context, webhookID uuid.UUID, most int) (history.QueueState, error) {
 	s, err := d.queue.Look(ctx, webhookID, most)
-	if err != nil || s.Gone || len(s.Due) == 0 || s.ResumeIn <= 0 || s.ResumeIn > pauseInHand {
+	if err != nil || s.Gone || len(s.Due) == 0 || s.Due[0].Trigger.Manual() || s.ResumeIn <= 0 || s.ResumeIn > pauseInHand {
 		return s, err
 	}
 	timer := time.NewTimer(s.ResumeIn)
