@@ -46,11 +46,12 @@ type commands struct {
 	Migrate     cli.Migrate      `cmd:"" help:"Change the database's schema: bring it up to this version, say what is applied, take a step back."`
 	Bot         cli.Bot          `cmd:"" help:"Make bots and their keys."`
 	Keyset      cli.Keyset       `cmd:"" help:"Make the keys that encrypt webhook secrets."`
+	Fuse        cli.Fuse         `cmd:"" help:"Show and reset what keeps a fault of our own network from disabling webhooks."`
 	Listen      cli.Listen       `cmd:"" help:"Show a bot's events as they come, and forward them to a local URL."`
 	Webhooks    cli.Webhooks     `cmd:"" help:"Manage a bot's webhooks."`
 	Trigger     cli.Trigger      `cmd:"" help:"Emit a sample event."`
 	Relay       cli.Relay        `cmd:"" help:"Emit what a backend has put into its outbox table."`
-	Doctor      cli.Doctor       `cmd:"" help:"Look for what is wrong with the settings, Postgres, Temporal and the way out, and say how to mend it."`
+	Doctor      cli.Doctor       `cmd:"" help:"Look for what is wrong with the settings, Postgres, Temporal and outbound access, and say how to mend it."`
 	Healthcheck cli.Healthcheck  `cmd:"" help:"Ask the process on this machine whether it is ready, for supervisors."`
 	Version     kong.VersionFlag `help:"Print the version."`
 }
@@ -106,7 +107,7 @@ func variables(command *kong.Node) (names []string) {
 
 // flagDefaults are what the flags' tags refer to.
 func flagDefaults() kong.Vars {
-	return kong.Vars{"version": buildVersion(), "schedule": webhook.DefaultSchedule.String(), "retention": webhook.DefaultRetention.String(), "most": fmt.Sprint(webhook.MaxWebhooksPerBot)}
+	return kong.Vars{"version": buildVersion(), "schedule": webhook.DefaultSchedule.String(), "retention": webhook.DefaultRetention.String(), "most": fmt.Sprint(webhook.MaxWebhooksPerBot), "checkhosts": strings.Join(egress.DefaultCheckHosts, ",")}
 }
 
 func buildVersion() string {
@@ -119,6 +120,7 @@ func buildVersion() string {
 type egressFlags struct {
 	EgressAllow     []netip.Prefix `env:"MATHUB_EGRESS_ALLOW" help:"CIDRs that webhooks may point to although they are private."`
 	EgressAllowHTTP bool           `name:"egress-allow-http" env:"MATHUB_EGRESS_ALLOW_HTTP" help:"Allow http:// webhook URLs."`
+	EgressCheck     []string       `env:"MATHUB_EGRESS_CHECK" default:"${checkhosts}" help:"Hosts that are asked, by DNS and on TCP port 443, whether outbound access works when a receiver's name or network fails; empty: other receivers only."`
 }
 
 type logFlags struct {
@@ -281,14 +283,19 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		return err
 	}
 
+	var access func(context.Context) egress.Access
 	if runWorker != nil {
 		own, err := ownListeners(serveAPI, common.AdminAddr)
 		if err != nil {
 			return err
 		}
+		outbound := egress.New(egress.Options{
+			Allow: common.EgressAllow, AllowHTTP: common.EgressAllowHTTP, Deny: own, CheckHosts: common.EgressCheck, Meter: metrics.Meter(),
+		})
+		access = outbound.OutboundAccess
 		w, err := worker.New(temporalClient, delivery.Config{
 			Pool:       pool,
-			Egress:     egress.New(egress.Options{Allow: common.EgressAllow, AllowHTTP: common.EgressAllowHTTP, Deny: own, Meter: metrics.Meter()}),
+			Egress:     outbound,
 			Keyset:     keyset,
 			Schedule:   runWorker.RetrySchedule,
 			Retention:  common.Retention,
@@ -316,7 +323,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		stands := ready
 		ready = func(ctx context.Context) error { return errors.Join(stands(ctx), w.Polling(ctx)) }
 	}
-	readiness.When(ready)
+	readiness.When(ready, access)
 	if serveAPI == nil {
 		<-ctx.Done()
 		return nil
@@ -337,6 +344,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		Version:           buildVersion(),
 		Meter:             metrics.Meter(),
 		Tracer:            traces.Tracer(),
+		OutboundAccess:    access,
 	})
 	if err != nil {
 		return err

@@ -22,6 +22,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/egress"
 	"github.com/mathub/webhooks/visibility"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -58,6 +59,9 @@ type Config struct {
 	Version           string
 	Meter             metric.Meter
 	Tracer            trace.Tracer
+
+	// OutboundAccess is told by /readyz; nil in a process that delivers nothing.
+	OutboundAccess func(context.Context) egress.Access
 }
 
 type server struct {
@@ -166,6 +170,6 @@ func (s *server) Readyz(c *gin.Context) {
 		if away, err := Ready(ctx, s.cfg.Pool, s.cfg.Temporal); err != nil {
 			return reply{}, unavailableFor(strings.Join(away, " and "), err)
 		}
-		return ok(Health{Status: Ok}), nil
+		return ok(healthWith(ctx, s.cfg.OutboundAccess)), nil
 	})
 }

@@ -2,19 +2,25 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.temporal.io/sdk/client"
+
+	"github.com/mathub/webhooks/egress"
 )
 
 // readyTimeout is what everything that a process stands on has to answer in, together.
 const readyTimeout = 2 * time.Second
+
+// accessTimeout is how long /readyz waits for a check of outbound access, of which it only tells: probes wait for a
+// second. A check that takes longer is known to the next call.
+const accessTimeout = 100 * time.Millisecond
 
 // Ready makes a round trip through Postgres and one through Temporal that reads Temporal's own database, since its server
 // can report itself healthy when that is gone (temporalio/temporal issue 11691). It returns which of them is away, with
@@ -29,39 +35,65 @@ func Ready(ctx context.Context, pool *pgxpool.Pool, temporal client.Client) (awa
 	return away, err
 }
 
-// Readiness answers GET /healthz and /readyz on the admin listener: a worker without an API has no other.
-type Readiness struct {
-	check atomic.Pointer[func(context.Context) error]
+// healthWith is the health of a process that delivers; access is nil for one that does not.
+func healthWith(ctx context.Context, access func(context.Context) egress.Access) Health {
+	if access == nil {
+		return Health{Status: Ok}
+	}
+	ctx, cancel := context.WithTimeout(ctx, accessTimeout)
+	defer cancel()
+	known := access(ctx)
+	outbound := OutboundAccess{DNS: string(known.DNS), Network: string(known.Network)}
+	if known.Cause != "" {
+		outbound.Cause = &known.Cause
+	}
+	if !known.CheckedAt.IsZero() {
+		outbound.CheckedAt = (*timestamp)(&known.CheckedAt)
+	}
+	return Health{Status: Ok, OutboundAccess: &outbound}
 }
 
-// When makes /readyz answer 200 from now on whenever check, which gets 2 s, returns nil, and 503 with the error when it
-// does not. Until then the process is starting, and /readyz says so.
-func (r *Readiness) When(check func(context.Context) error) { r.check.Store(&check) }
+// Readiness answers GET /healthz and /readyz on the admin listener: a worker without an API has no other.
+type Readiness struct {
+	checks atomic.Pointer[readinessChecks]
+}
+
+type readinessChecks struct {
+	ready  func(context.Context) error
+	access func(context.Context) egress.Access
+}
+
+// When makes /readyz answer 200 from now on whenever ready, which gets 2 s, returns nil, and 503 with the error when it
+// does not. Until then the process is starting, and /readyz says so. What access returns is told, and is no condition; it
+// is nil in a process that delivers nothing.
+func (r *Readiness) When(ready func(context.Context) error, access func(context.Context) egress.Access) {
+	r.checks.Store(&readinessChecks{ready, access})
+}
 
 // Beside returns next with the two paths before it.
 func (r *Readiness) Beside(next http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", next)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { well(w) })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { well(w, Health{Status: Ok}) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, request *http.Request) {
-		check := r.check.Load()
-		if check == nil {
+		checks := r.checks.Load()
+		if checks == nil {
 			http.Error(w, "the process is starting", http.StatusServiceUnavailable)
 			return
 		}
 		ctx, cancel := context.WithTimeout(request.Context(), readyTimeout)
 		defer cancel()
-		if err := (*check)(ctx); err != nil {
+		if err := checks.ready(ctx); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
-		well(w)
+		well(w, healthWith(ctx, checks.access))
 	})
 	return mux
 }
 
 // well answers as the API does.
-func well(w http.ResponseWriter) {
+func well(w http.ResponseWriter, health Health) {
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = io.WriteString(w, `{"status":"ok"}`+"\n")
+	_ = json.NewEncoder(w).Encode(health)
 }

@@ -185,6 +185,9 @@ type HeaderField struct {
 // Health defines model for Health.
 type Health struct {
 	Status HealthStatus `json:"status"`
+
+	// OutboundAccess Whether this process can look up names and connect to the internet. Only /readyz of a process that delivers says so. It is ready without, and attempts that fail for want of it are made again.
+	OutboundAccess *OutboundAccess `json:"outboundAccess,omitempty"`
 }
 
 // HealthStatus defines model for Health.Status.
@@ -233,6 +236,21 @@ type NewWebhook struct {
 
 	// URL An https URL of a public host, without user name and fragment.
 	URL EndpointURL `json:"url"`
+}
+
+// OutboundAccess Whether this process can look up names and connect to the internet. Only /readyz of a process that delivers says so. It is ready without, and attempts that fail for want of it are made again.
+type OutboundAccess struct {
+	// DNS ok, failed, or unknown.
+	DNS string `json:"dns"`
+
+	// Network ok, failed, or unknown.
+	Network string `json:"network"`
+
+	// Cause What fails, such as `dns: timeout`.
+	Cause *string `json:"cause,omitempty"`
+
+	// CheckedAt When the newest of this was found out.
+	CheckedAt *timestamp `json:"checkedAt,omitempty"`
 }
 
 // PolledEvent An event as webhooks get it, to the digit, and its id, which they get as `webhook-id`.

@@ -123,16 +123,13 @@ func (c *botKeyCommand) Run(ctx context.Context) error {
 
 // withBot calls f with the database and the id of the bot of that name or id.
 func (c *DatabaseFlags) withBot(ctx context.Context, nameOrID string, f func(pool *pgxpool.Pool, botID string) error) error {
-	pool, err := db.Open(ctx, c.DatabaseURL)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	botID, err := api.FindBot(ctx, pool, nameOrID)
-	if err != nil {
-		return err
-	}
-	return f(pool, botID)
+	return withPool(ctx, *c, func(pool *pgxpool.Pool) error {
+		botID, err := api.FindBot(ctx, pool, nameOrID)
+		if err != nil {
+			return err
+		}
+		return f(pool, botID)
+	})
 }
 
 type botKeysCommand struct {

@@ -25,7 +25,7 @@ type Program struct {
 }
 
 // Doctor looks for what is wrong with an installation, from where a process of it runs and with that process's
-// settings, and says how to mend it. It changes nothing, and calls nobody but Postgres, Temporal and the URL of Probe.
+// settings, and says how to mend it. It changes nothing, and calls nobody but Postgres, Temporal, the hosts of EgressCheck and the URL of Probe.
 type Doctor struct {
 	// What must be there is not required of the flags: that it is missing is a finding.
 	DatabaseURL     string   `name:"database-url" env:"MATHUB_DATABASE_URL" help:"Postgres, such as postgres://user:password@host/mathub."`
@@ -33,7 +33,8 @@ type Doctor struct {
 	ServiceToken    string   `env:"MATHUB_SERVICE_TOKEN" help:"The service API's bearer token."`
 	EgressAllow     string   `env:"MATHUB_EGRESS_ALLOW" help:"CIDRs that webhooks may point to although they are private."`
 	EgressAllowHTTP string   `name:"egress-allow-http" env:"MATHUB_EGRESS_ALLOW_HTTP" help:"Whether http:// webhook URLs are allowed."`
-	Probe           *url.URL `help:"A URL of yours to which an empty JSON object is POSTed, as a delivery would be. Nobody outside is called without it."`
+	EgressCheck     []string `env:"MATHUB_EGRESS_CHECK" default:"${checkhosts}" help:"Hosts that are asked, by DNS and on TCP port 443, whether outbound access works."`
+	Probe           *url.URL `help:"A URL of yours to which an empty JSON object is POSTed, as a delivery would be."`
 	JSON            bool     `help:"Print JSON: an array of {check, status, detail, mend}."`
 
 	now func() time.Time // time.Now; a test's own

@@ -37,10 +37,30 @@ func (d *Doctor) examineEgress(ctx context.Context, environ []string) []finding 
 	} else {
 		findings = append(findings, ok("http receivers", "are refused"))
 	}
+	out := egress.New(egress.Options{Allow: allowed, AllowHTTP: allowHTTP, CheckHosts: d.EgressCheck})
+	defer out.Close()
+	checking, cancel := context.WithTimeout(ctx, doctorPatience)
+	defer cancel()
+	findings = append(findings, judgeOutboundAccess(out.OutboundAccess(checking)))
 	if d.Probe == nil {
-		return append(findings, note("the way out", "not tried: name a URL of yours with --probe"))
+		return append(findings, note("probe", "not tried: name a URL of yours with --probe"))
 	}
-	return append(findings, d.probe(ctx, allowed, allowHTTP)...)
+	return append(findings, d.probe(ctx, out)...)
+}
+
+// judgeOutboundAccess warns only: an installation whose receivers are all of its own network may have none.
+func judgeOutboundAccess(a egress.Access) finding {
+	const check = "outbound access"
+	const fix = "; if MATHUB_EGRESS_CHECK is not to be reached from here, set it to hosts that are"
+	switch {
+	case a.DNS == egress.AccessFailed:
+		return warning(check, "see that this process reaches a resolver that knows the internet: /etc/resolv.conf, UDP and TCP port 53"+fix, "names are not looked up: %s", a.Cause)
+	case a.Network == egress.AccessFailed:
+		return warning(check, "let workers out to the internet on TCP 443, past firewalls and network policies"+fix, "nobody is reached: %s", a.Cause)
+	case a.DNS == egress.AccessUnknown && a.Network == egress.AccessUnknown:
+		return note(check, "not checked: MATHUB_EGRESS_CHECK names no hosts")
+	}
+	return ok(check, "DNS %s, network %s", a.DNS, a.Network)
 }
 
 func judgeProxies(environ []string) finding {
@@ -92,7 +112,7 @@ func judgeAllowList(list string) (allowed []netip.Prefix, _ finding) {
 }
 
 // probe makes a delivery to the URL that was named, through the guard and the limits of every delivery.
-func (d *Doctor) probe(ctx context.Context, allowed []netip.Prefix, allowHTTP bool) []finding {
+func (d *Doctor) probe(ctx context.Context, out *egress.Client) []finding {
 	var findings []finding
 	host := d.Probe.Hostname()
 	if _, err := netip.ParseAddr(host); err != nil {
@@ -104,14 +124,12 @@ func (d *Doctor) probe(ctx context.Context, allowed []netip.Prefix, allowHTTP bo
 		}
 		findings = append(findings, ok("DNS", "%s has %d addresses", host, len(found)))
 	}
-	out := egress.New(egress.Options{Allow: allowed, AllowHTTP: allowHTTP})
-	defer out.Close()
 	answer, err := out.Post(ctx, d.Probe.String(), http.Header{"Content-Type": {"application/json"}, "User-Agent": {"Mathub-Webhooks/doctor"}}, []byte("{}"))
 	switch {
 	case err != nil:
-		return append(findings, failed("the way out", "see the limits of this process: open files, memory", "%s", err))
+		return append(findings, failed("probe", "see outbound access, and the limits of this process: open files, memory", "%s", err))
 	case answer.StatusCode == 0:
-		return append(findings, failed("the way out", "let workers out to the internet on TCP 443, past firewalls and network policies", "%s: %s", host, answer.Error))
+		return append(findings, failed("probe", "let workers out to the internet on TCP 443, past firewalls and network policies", "%s: %s", host, answer.Error))
 	}
-	return append(findings, ok("the way out", "%s answered with status %d in %s", host, answer.StatusCode, answer.Duration.Round(time.Millisecond)))
+	return append(findings, ok("probe", "%s answered with status %d in %s", host, answer.StatusCode, answer.Duration.Round(time.Millisecond)))
 }

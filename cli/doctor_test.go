@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/egress"
 )
 
 func TestClocksThatAreOffAreFound(t *testing.T) {
@@ -31,4 +33,25 @@ func TestClocksThatAreOffAreFound(t *testing.T) {
 func TestOldPostgresIsFound(t *testing.T) {
 	require.Equal(t, statusOK, judgePostgres(150000, "15.0").Status)
 	require.Equal(t, statusFailed, judgePostgres(149999, "14.99").Status)
+}
+
+func TestMissingOutboundAccessIsFound(t *testing.T) {
+	const yes, no, unknown = egress.AccessOK, egress.AccessFailed, egress.AccessUnknown
+	for name, c := range map[string]struct {
+		known         egress.Access
+		status, about string
+	}{
+		"all well":        {egress.Access{DNS: yes, Network: yes}, statusOK, ""},
+		"addresses only":  {egress.Access{DNS: unknown, Network: yes}, statusOK, ""},
+		"nobody to ask":   {egress.Access{DNS: unknown, Network: unknown}, statusNote, ""},
+		"no resolver":     {egress.Access{DNS: no, Network: no, Cause: "dns: timeout"}, statusWarning, "/etc/resolv.conf"},
+		"behind firewall": {egress.Access{DNS: yes, Network: no, Cause: "connect timeout"}, statusWarning, "TCP 443"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := judgeOutboundAccess(c.known)
+			require.Equal(t, c.status, f.Status)
+			require.Contains(t, f.Detail, c.known.Cause)
+			require.Contains(t, f.Mend, c.about)
+		})
+	}
 }

@@ -85,7 +85,11 @@ func (q *Queries) EndRecoveries(ctx context.Context, db DBTX, arg EndRecoveriesP
 }
 
 const latestRecovery = `-- name: LatestRecovery :one
-SELECT r.id, r.webhook_id, r.since, r.until, r.state, r.begin_at, r.upto, r.after_time, r.after_id, r.looked_through, r.found, r.delivered, r.failed, r.last_error, r.created_at, r.updated_at, r.ended_at, (SELECT count(*) FROM queue q WHERE q.webhook_id = r.webhook_id AND q.recovery_id = r.id) AS remaining
+SELECT r.id, r.webhook_id, r.since, r.until, r.state, r.begin_at, r.upto, r.after_time, r.after_id, r.looked_through, r.found, r.delivered, r.failed, r.last_error, r.created_at, r.updated_at, r.ended_at, (CASE r.state
+    WHEN 'running' THEN (SELECT count(*) FROM queue q WHERE q.webhook_id = r.webhook_id AND q.recovery_id = r.id)
+    WHEN 'completed' THEN 0
+    ELSE r.found - r.delivered - r.failed
+END)::bigint AS remaining
 FROM recoveries r
 WHERE r.webhook_id = $1
 ORDER BY r.created_at DESC
@@ -196,7 +200,11 @@ func (q *Queries) ListMissed(ctx context.Context, db DBTX, arg ListMissedParams)
 }
 
 const listRecoveries = `-- name: ListRecoveries :many
-SELECT r.id, r.webhook_id, r.since, r.until, r.state, r.begin_at, r.upto, r.after_time, r.after_id, r.looked_through, r.found, r.delivered, r.failed, r.last_error, r.created_at, r.updated_at, r.ended_at, (SELECT count(*) FROM queue q WHERE q.webhook_id = r.webhook_id AND q.recovery_id = r.id) AS remaining
+SELECT r.id, r.webhook_id, r.since, r.until, r.state, r.begin_at, r.upto, r.after_time, r.after_id, r.looked_through, r.found, r.delivered, r.failed, r.last_error, r.created_at, r.updated_at, r.ended_at, (CASE r.state
+    WHEN 'running' THEN (SELECT count(*) FROM queue q WHERE q.webhook_id = r.webhook_id AND q.recovery_id = r.id)
+    WHEN 'completed' THEN 0
+    ELSE r.found - r.delivered - r.failed
+END)::bigint AS remaining
 FROM recoveries r
 WHERE r.webhook_id = $1
 ORDER BY r.created_at DESC

@@ -3,11 +3,11 @@ package egress
 import "strings"
 
 // Classes are all that Response.Class can answer of a failure: few, as metrics are kept for each.
-var Classes = []string{"blocked", "connection", "dns", "http_3xx", "http_4xx", "http_429", "http_5xx", "http_other", "other", "response", "timeout", "tls"}
+var Classes = []string{"blocked", "connect_timeout", "connection", "dns", "http_3xx", "http_4xx", "http_429", "http_5xx", "http_other", "other", "response", "timeout", "tls", "unreachable"}
 
 var classOf = map[string]string{
-	"timeout": "timeout", "connection refused": "connection", "connection reset": "connection", "connection closed": "connection",
-	"host unreachable": "connection", "network unreachable": "connection",
+	"timeout": "timeout", connectTimeout: "connect_timeout", "connection refused": "connection", "connection reset": "connection", "connection closed": "connection",
+	"host unreachable": "unreachable", "network unreachable": "unreachable",
 	"response headers too large": "response", "invalid response": "response",
 }
 
@@ -25,6 +25,16 @@ func (r Response) Class() string {
 		return classOf[r.Error]
 	}
 	return "other"
+}
+
+// CouldBeOurs reports whether a failure of the class can come of our own side: of its resolver, network, clock or
+// authorities. What a receiver alone can do is none: answer with any status, refuse or reset a connection, or hang on one.
+func CouldBeOurs(class string) bool {
+	switch class {
+	case "dns", "unreachable", "connect_timeout", "tls":
+		return true
+	}
+	return false
 }
 
 func statusClass(code int) string {

@@ -13,7 +13,7 @@ func TestEveryFailureHasAClass(t *testing.T) {
 	}
 	for text, class := range map[string]string{
 		"": "", "blocked: https only": "blocked", "blocked: address not allowed": "blocked", "dns: timeout": "dns", "tls: certificate expired": "tls",
-		"timeout": "timeout", "connection closed": "connection", "invalid response": "response", "response headers too large": "response",
+		"timeout": "timeout", "connect timeout": "connect_timeout", "host unreachable": "unreachable", "connection closed": "connection", "invalid response": "response", "response headers too large": "response",
 		"request failed": "other", "invalid url": "other",
 	} {
 		require.Equal(t, class, Response{Error: text}.Class(), text)
@@ -23,4 +23,14 @@ func TestEveryFailureHasAClass(t *testing.T) {
 		require.Contains(t, Classes, class)
 	}
 	require.Equal(t, "timeout", Response{StatusCode: 200, Error: "timeout"}.Class(), "its body came too slowly")
+}
+
+func TestCouldBeOurs(t *testing.T) {
+	var ours []string
+	for _, class := range append([]string{""}, Classes...) {
+		if CouldBeOurs(class) {
+			ours = append(ours, class)
+		}
+	}
+	require.Equal(t, []string{"connect_timeout", "dns", "tls", "unreachable"}, ours)
 }

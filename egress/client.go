@@ -65,6 +65,10 @@ type Options struct {
 	// Resolver looks up names. Nil means Go's own resolver with the machine's configuration, not the C library's: that
 	// takes a thread for each lookup, cannot be cut off, and calls a lack of files "no such host".
 	Resolver *net.Resolver
+	// CheckHosts are names or addresses of hosts that are asked whether outbound access works, when a receiver's name or
+	// network fails: DNS about a name below theirs, and port 443 for a connection, over which nothing is sent. None means
+	// that other receivers are asked only; the program's default is DefaultCheckHosts.
+	CheckHosts []string
 	// Meter measures the client, see docs/observability.md. Nil measures nothing.
 	Meter metric.Meter
 }
@@ -78,6 +82,7 @@ type Client struct {
 	fresh     *http.Transport // makes a new connection for every request
 	slots     chan struct{}
 	hosts     hostSlots
+	outbound  *outbound
 	blocks    *blocks
 }
 
@@ -105,6 +110,8 @@ func New(o Options) *Client {
 		slots:     make(chan struct{}, o.MaxInFlight),
 		hosts:     hostSlots{limit: o.MaxInFlightPerHost},
 	}
+	dial := net.Dialer{Control: c.guard.control, Resolver: o.Resolver}
+	c.outbound = &outbound{hosts: o.CheckHosts, resolver: o.Resolver, connect: dial.DialContext, began: time.Now(), parts: map[part]*finding{}}
 	c.pooled = c.transport(o)
 	c.fresh = c.transport(o)
 	c.fresh.DisableKeepAlives = true
@@ -116,6 +123,7 @@ func (c *Client) transport(o Options) *http.Transport {
 	d := &dialer{
 		guard:    &c.guard,
 		resolver: o.Resolver,
+		outbound: c.outbound,
 		tls: &tls.Config{
 			MinVersion:         tls.VersionTLS12,
 			RootCAs:            o.RootCAs,
@@ -159,8 +167,8 @@ type Response struct {
 	Body []byte
 	// RetryAfter is how long a 429 or 503 asks to wait, at most webhook.MaxRetryAfter; else 0.
 	RetryAfter time.Duration
-	// Error is empty on success, else the short cause: "timeout", "connection refused", "tls: certificate expired",
-	// "HTTP 503" … It holds nothing of the URL, the request or the response.
+	// Error is empty on success, else the short cause: "timeout", "connect timeout", "connection refused",
+	// "tls: certificate expired", "HTTP 503" … It holds nothing of the URL, the request or the response.
 	Error string
 	// Header is the response's, whole, as net/http read it; nil where no response came. It is at most 32 KiB.
 	Header http.Header
@@ -183,8 +191,10 @@ type exchange struct {
 	// Context carries the exchange's end to the dialer, which net/http would let go on after it.
 	context.Context
 	began     time.Time
-	resolving atomic.Bool // a name is being looked up
-	reused    atomic.Bool // the connection had served before
+	resolving atomic.Bool                    // a name is being looked up
+	connected atomic.Bool                    // net/http has a connection for the request
+	reused    atomic.Bool                    // the connection had served before
+	to        atomic.Pointer[netip.AddrPort] // where it is connected to, or was tried last
 	phases
 }
 
@@ -200,8 +210,9 @@ func (e *exchange) Value(key any) any {
 
 // Post sends body to the URL and reads the answer. Every failing of the receiver, of its name or of its network is a
 // Response with an Error. The error is for failings of our own side, after which nothing may be held against the
-// receiver: ctx is done, or this machine is out of sockets (errors.Is syscall.EMFILE, ENFILE, EADDRNOTAVAIL or
-// ENOBUFS; memory: ENOMEM). It holds nothing of the URL.
+// receiver: ctx is done, this machine is out of sockets (errors.Is syscall.EMFILE, ENFILE, EADDRNOTAVAIL or
+// ENOBUFS; memory: ENOMEM), or its resolver or network is down (ErrNoOutboundAccess; to find that out may take 2 s
+// after the exchange). It holds nothing of the URL.
 //
 // ctx also bounds the wait for a place, see Options.MaxInFlight. The header is not changed and must not be until Post
 // returns; Idempotency-Key is left out of what is sent, because Go's transport would repeat the POST on its account.
@@ -227,12 +238,10 @@ func (c *Client) Post(ctx context.Context, rawURL string, header http.Header, bo
 	}
 	defer func() { <-c.slots }()
 
-	started := time.Now()
 	r, err := c.exchange(ctx, u, withoutIdempotencyKey(header), body)
 	if err != nil {
 		return Response{}, err
 	}
-	r.StartedAt, r.Duration = started, time.Since(started)
 	if r.Class() == "blocked" {
 		c.blocks.add(ctx, byAddress)
 	}
@@ -256,14 +265,32 @@ func (c *Client) exchange(ctx context.Context, u *url.URL, header http.Header, b
 	limited, cancel := context.WithTimeoutCause(ctx, c.timeout, errTimeout)
 	defer cancel()
 	e := &exchange{Context: limited, began: time.Now()}
+	r, err := c.roundTrip(e, cancel, u, header, body)
+	r.StartedAt, r.Duration = e.began, time.Since(e.began)
+	if err != nil {
+		return Response{}, err
+	}
+	to := netip.AddrPort{}
+	if tried := e.to.Load(); tried != nil {
+		to = *tried
+	}
+	if r.StatusCode != 0 {
+		c.outbound.answered(to)
+		return r, nil
+	}
+	return r, c.outbound.ours(ctx, r, to)
+}
+
+func (c *Client) roundTrip(e *exchange, cancel context.CancelFunc, u *url.URL, header http.Header, body []byte) (Response, error) {
 	traced := httptrace.WithClientTrace(e, &httptrace.ClientTrace{
-		GotConn:              func(info httptrace.GotConnInfo) { e.reused.Store(info.Reused) },
+		GotConn:              e.gotConn,
 		GotFirstResponseByte: func() { e.firstByte.end(e.began) },
 	})
 	response, err := c.pooled.RoundTrip(newRequest(traced, u, header, body)) //nolint:bodyclose // read closes it
-	if err != nil && e.reused.Load() && !e.firstByte.ended() && limited.Err() == nil && closedByPeer(err) {
+	if err != nil && e.reused.Load() && !e.firstByte.ended() && e.Err() == nil && closedByPeer(err) {
 		// The receiver had closed, or was just closing, a connection kept from before. That is no answer to this
 		// delivery, so it gets one on a new connection, within the same time.
+		e.connected.Store(false)
 		response, err = c.fresh.RoundTrip(newRequest(traced, u, header, body)) //nolint:bodyclose // as above
 	}
 	if err != nil {
@@ -271,6 +298,16 @@ func (c *Client) exchange(ctx context.Context, u *url.URL, header http.Header, b
 		return Response{Error: text, Timings: e.timings()}, err
 	}
 	return c.read(e, cancel, response)
+}
+
+func (e *exchange) gotConn(info httptrace.GotConnInfo) {
+	e.connected.Store(true)
+	e.reused.Store(info.Reused)
+	if peer, ok := info.Conn.RemoteAddr().(*net.TCPAddr); ok {
+		at := peer.AddrPort()
+		to := netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+		e.to.Store(&to)
+	}
 }
 
 func newRequest(ctx context.Context, u *url.URL, header http.Header, body []byte) *http.Request {

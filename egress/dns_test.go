@@ -29,6 +29,7 @@ type dnsServer struct {
 	conn    net.PacketConn
 	mu      sync.Mutex
 	names   map[string]dnsAnswer
+	others  *dnsAnswer // of names that it does not know, instead of "no such host"
 	lookups map[string]int
 	asked   []string
 }
@@ -77,6 +78,19 @@ func (s *dnsServer) Resolver() *net.Resolver {
 	}}
 }
 
+// Fail makes it answer so to every name.
+func (s *dnsServer) Fail(answer dnsAnswer) {
+	s.FailBut(nil, answer)
+}
+
+// FailBut makes it answer so to every name but these, as a resolver does that has lost the internet and has them in its
+// cache.
+func (s *dnsServer) FailBut(names map[string]dnsAnswer, answer dnsAnswer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.names, s.others = names, &answer
+}
+
 func (s *dnsServer) Asked() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,9 +121,13 @@ func (s *dnsServer) reply(query []byte) ([]byte, time.Duration) {
 			known = dnsAnswer{aaaa: [][]string{{ip.String()}}}
 		}
 	}
-	switch {
-	case !ok:
+	if !ok {
 		known.code = dnsmessage.RCodeNameError
+		if s.others != nil {
+			known = *s.others
+		}
+	}
+	switch {
 	case known.silent:
 		return nil, 0
 	case known.garbage:

@@ -27,11 +27,19 @@ func (e *exchange) fault(err error) (receivers string, ours error) {
 		switch cause := context.Cause(e.Context); {
 		case !errors.Is(cause, errTimeout):
 			return "", fmt.Errorf("egress: %w", cause)
+		case e.connected.Load():
+			return "timeout", nil
 		case e.resolving.Load():
 			return "dns: timeout", nil
+		case e.connect.ended(): // and the TLS handshake was not
+			return "timeout", nil
 		}
-		return "timeout", nil
+		return connectTimeout, nil
 	}
+	return faultOf(err)
+}
+
+func faultOf(err error) (receivers string, ours error) {
 	var dns *net.DNSError
 	if errors.As(err, &dns) {
 		return dnsFault(dns)
@@ -56,7 +64,7 @@ func dnsFault(err *net.DNSError) (receivers string, ours error) {
 	}
 	switch {
 	case err.IsNotFound:
-		return "dns: no such host", nil
+		return noSuchHost, nil
 	case err.IsTimeout:
 		return "dns: timeout", nil
 	}
@@ -88,6 +96,9 @@ func connectUDP(to *net.UDPAddr) error {
 }
 
 // errnoFaults are the failings of a receiver, or of the way to it, that the system reports.
+//
+// What connect gives where a rule of this machine forbids the address (a firewall, a route, a sandbox: EPERM, EACCES, and
+// EINVAL of a black hole route) is no different from a missing route.
 var errnoFaults = []struct {
 	errno syscall.Errno
 	text  string
@@ -101,12 +112,25 @@ var errnoFaults = []struct {
 	{syscall.EHOSTDOWN, "host unreachable"},
 	{syscall.ENETUNREACH, "network unreachable"},
 	{syscall.ENETDOWN, "network unreachable"},
+	{syscall.EPERM, "network unreachable"},
+	{syscall.EACCES, "network unreachable"},
+	{syscall.EINVAL, "network unreachable"},
 	{syscall.EAFNOSUPPORT, "network unreachable"},
 }
+
+// Texts that others than describe ask for.
+const (
+	noSuchHost     = "dns: no such host"
+	connectTimeout = "connect timeout"
+)
 
 func describe(err error) string {
 	if errors.Is(err, errBlocked) {
 		return "blocked: address not allowed"
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" && op.Timeout() {
+		return connectTimeout
 	}
 	if text := tlsFault(err); text != "" {
 		return text

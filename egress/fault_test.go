@@ -32,13 +32,18 @@ func TestFaults(t *testing.T) {
 		{dial(syscall.ECONNRESET), "connection reset"},
 		{dial(syscall.ECONNABORTED), "connection reset"},
 		{dial(syscall.EPIPE), "connection closed"},
-		{dial(syscall.ETIMEDOUT), "timeout"},
+		{dial(syscall.ETIMEDOUT), "connect timeout"},
+		{&net.OpError{Op: "read", Err: os.NewSyscallError("read", syscall.ETIMEDOUT)}, "timeout"},
+		{&net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}, "timeout"},
 		{dial(syscall.EHOSTUNREACH), "host unreachable"},
 		{dial(syscall.ENETUNREACH), "network unreachable"},
 		{dial(syscall.EAFNOSUPPORT), "network unreachable"},
-		{dial(syscall.EACCES), "request failed"},
+		{dial(syscall.ENETDOWN), "network unreachable"},
+		{dial(syscall.EPERM), "network unreachable"},
+		{dial(syscall.EACCES), "network unreachable"},
+		{dial(syscall.EINVAL), "network unreachable"},
 		{fmt.Errorf("net/http: HTTP/1.x transport connection broken: %w", dial(syscall.ECONNRESET)), "connection reset"},
-		{&net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}, "timeout"},
+		{&net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}, "connect timeout"},
 		{&net.OpError{Op: "dial", Err: errBlocked}, "blocked: address not allowed"},
 		{io.EOF, "connection closed"},
 		{io.ErrUnexpectedEOF, "connection closed"},
@@ -86,10 +91,21 @@ func TestWhoseTimeIsOver(t *testing.T) {
 	e := &exchange{Context: limited}
 	text, ours := e.fault(io.EOF)
 	require.NoError(t, ours)
-	require.Equal(t, "timeout", text)
+	require.Equal(t, "connect timeout", text)
 	e.resolving.Store(true)
 	text, _ = e.fault(io.EOF)
 	require.Equal(t, "dns: timeout", text)
+	e.resolving.Store(false)
+	e.connect.end(time.Now())
+	text, _ = e.fault(io.EOF)
+	require.Equal(t, "timeout", text, "in the TLS handshake")
+
+	// A lookup that was begun for the request goes on while a kept connection serves it.
+	kept := &exchange{Context: limited}
+	kept.resolving.Store(true)
+	kept.connected.Store(true)
+	text, _ = kept.fault(io.EOF)
+	require.Equal(t, "timeout", text)
 
 	caller, cancelCaller := context.WithCancel(context.Background())
 	cancelCaller()

@@ -81,6 +81,7 @@ func isLocal(ip netip.Addr) bool {
 type dialer struct {
 	guard    *guard
 	resolver *net.Resolver
+	outbound *outbound
 	tls      *tls.Config
 }
 
@@ -92,17 +93,26 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 		return nil, errBlocked
 	}
 	dial := net.Dialer{
-		Control:   d.guard.control,
+		Control: func(network, address string, c syscall.RawConn) error {
+			if to, err := netip.ParseAddrPort(address); err == nil {
+				e.to.Store(&to)
+			}
+			return d.guard.control(network, address, c)
+		},
 		Resolver:  d.resolver,
 		KeepAlive: -1, // an exchange has its own end, and idle connections are closed after 30 s
 	}
-	began, connecting := time.Now(), time.Time{}
+	began, connecting, name := time.Now(), time.Time{}, ""
 	conn, err := dial.DialContext(httptrace.WithClientTrace(e.Context, &httptrace.ClientTrace{
-		DNSStart: func(httptrace.DNSStartInfo) { e.resolving.Store(true) },
+		DNSStart: func(info httptrace.DNSStartInfo) {
+			name = info.Host
+			e.resolving.Store(true)
+		},
 		DNSDone: func(info httptrace.DNSDoneInfo) {
 			// A lookup that the exchange's end has cut off stays the place where it ended.
 			e.resolving.Store(info.Err != nil)
 			if info.Err == nil {
+				d.outbound.resolved(name)
 				e.dns.end(began)
 				connecting = time.Now()
 			}

@@ -59,6 +59,9 @@ func newClient(t testing.TB, o Options) *Client {
 	if o.Allow == nil {
 		o.Allow = loopback
 	}
+	if o.CheckHosts == nil {
+		o.CheckHosts = DefaultCheckHosts
+	}
 	o.AllowHTTP = true
 	c := New(o)
 	t.Cleanup(c.Close)

@@ -27,10 +27,18 @@ func (c *Client) measured(m metric.Meter) {
 	}
 	underWay := measure.Gauge(m, "mathub_egress_exchanges", "HTTP exchanges with receivers under way.")
 	limit := measure.Gauge(m, "mathub_egress_exchanges_limit", "How many exchanges may be under way at once; more wait.")
-	measure.Observe(m, func(_ context.Context, o metric.Observer) {
+	access := measure.Gauge(m, "mathub_outbound_access", "0 while our own resolver or network is known to be down, else 1.")
+	measure.Observe(m, func(ctx context.Context, o metric.Observer) {
+		// What is not known to work is checked for the next reader; this one does not wait.
+		ctx, cancel := context.WithCancel(ctx)
+		cancel()
+		o.ObserveInt64(access, 1)
+		if known := c.OutboundAccess(ctx); known.DNS == AccessFailed || known.Network == AccessFailed {
+			o.ObserveInt64(access, 0)
+		}
 		o.ObserveInt64(underWay, int64(len(c.slots)))
 		o.ObserveInt64(limit, int64(cap(c.slots)))
-	}, underWay, limit)
+	}, underWay, limit, access)
 }
 
 func (b *blocks) add(ctx context.Context, reason func(*blocks) metric.MeasurementOption) {

@@ -23,14 +23,22 @@ WHERE w.id = @webhook_id
 RETURNING *;
 
 -- name: LatestRecovery :one
-SELECT sqlc.embed(r), (SELECT count(*) FROM queue q WHERE q.webhook_id = r.webhook_id AND q.recovery_id = r.id) AS remaining
+SELECT sqlc.embed(r), (CASE r.state
+    WHEN 'running' THEN (SELECT count(*) FROM queue q WHERE q.webhook_id = r.webhook_id AND q.recovery_id = r.id)
+    WHEN 'completed' THEN 0
+    ELSE r.found - r.delivered - r.failed
+END)::bigint AS remaining
 FROM recoveries r
 WHERE r.webhook_id = @webhook_id
 ORDER BY r.created_at DESC
 LIMIT 1;
 
 -- name: ListRecoveries :many
-SELECT sqlc.embed(r), (SELECT count(*) FROM queue q WHERE q.webhook_id = r.webhook_id AND q.recovery_id = r.id) AS remaining
+SELECT sqlc.embed(r), (CASE r.state
+    WHEN 'running' THEN (SELECT count(*) FROM queue q WHERE q.webhook_id = r.webhook_id AND q.recovery_id = r.id)
+    WHEN 'completed' THEN 0
+    ELSE r.found - r.delivered - r.failed
+END)::bigint AS remaining
 FROM recoveries r
 WHERE r.webhook_id = @webhook_id
 ORDER BY r.created_at DESC

@@ -19,7 +19,7 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 
-	"github.com/mathub/webhooks/activities"
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/visibility"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
@@ -106,49 +106,45 @@ func TestOperatorsFindWhatFailedAndRetryIt(t *testing.T) {
 		}
 	})
 	s.emit(t, "e1")
-	retry := workflows.RetryWorkflowID("e1", failing)
+	queue := workflows.QueueWorkflowID(failing)
 	sum := result[workflows.Summary](t, s.client, "event-e1")
-	require.Equal(t, map[string]string{failing.String(): "HTTP 503, retrying, in " + retry}, sum.NotDelivered)
+	require.Equal(t, map[string]string{failing.String(): "HTTP 503, retrying"}, sum.NotDelivered)
 	require.Equal(t, "post.created · post p1", s.summary(t, "event-e1"))
 	require.Contains(t, s.details(t, "event-e1"), "post.created · post p1\n\n3 webhooks: 2 delivered, 1 retrying\n")
-	require.Contains(t, s.details(t, "event-e1"), "/workflows/"+retry+") | `"+host+"` | `HTTP 503, retrying` |")
+	require.Contains(t, s.details(t, "event-e1"), "/workflows/"+queue+") | `"+host+"` | `HTTP 503, retrying` |")
 
-	require.Equal(t, "post.created to "+host+" "+failing.String(), s.summary(t, retry))
-	details := s.details(t, retry)
-	require.Contains(t, details, "Attempt 2 is due at **20")
-	require.Contains(t, details, "Last error: `HTTP 503`")
-	require.Contains(t, details, "[event-e1](/namespaces/test-")
+	require.True(t, poll(func() bool { return strings.Contains(s.details(t, queue), "The next attempt is due at **20") }))
+	require.Equal(t, "queue of "+host+" "+failing.String(), s.summary(t, queue))
+	details := s.details(t, queue)
+	require.Contains(t, details, "- Waiting: 1\n- Failures in a row: 1 of 10\n- Last error: `HTTP 503`\n")
 	require.Contains(t, details, "`retry-now`")
 	require.Contains(t, details, "- Bot: `bot`\n")
 	require.NotContains(t, details+s.details(t, "event-e1"), "evil")
 
-	s.finds(t, failedToday(failing), retry)
-	s.finds(t, `MathubBotId = "bot" AND MathubFailed = true`, retry)
-	s.finds(t, `MathubEventType = "post.created"`, "event-e1", retry)
-	s.finds(t, `MathubEventType = "post.created" AND MathubFailed = true AND ExecutionStatus = "Running"`, retry)
+	s.finds(t, failedToday(failing), "event-e1")
+	s.finds(t, `MathubBotId = "bot" AND MathubFailed = true`, "event-e1")
+	s.finds(t, `MathubWebhookId = "`+failing.String()+`" AND ExecutionStatus = "Running"`, queue)
+	s.finds(t, `MathubEventType = "post.created"`, "event-e1")
 
-	// A test and a redelivery that fail are failures as well.
-	testID, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(failing))
+	// A round that fails, as of a test and a redelivery, is the queue's failure.
+	testID, _, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(failing))
 	require.NoError(t, err)
+	s.awaitDelivery(t, testID)
 	var event string
 	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT event_id FROM deliveries WHERE id = $1", testID).Scan(&event))
-	redelivery := fmt.Sprintf("redeliver-e1-%s-2", failing)
-	_, err = workflows.StartRedelivery(t.Context(), s.client, s.attributes, s.target(failing), "e1", 2)
+	s.finds(t, failedToday(failing), "event-e1", queue)
+	_, _, err = workflows.StartTest(t.Context(), s.client, s.attributes, s.target(ids[0]))
 	require.NoError(t, err)
-	_, err = workflows.StartTest(t.Context(), s.client, s.attributes, s.target(ids[0]))
-	require.NoError(t, err)
-	s.finds(t, failedToday(failing), retry, "test-"+event, redelivery)
 	s.finds(t, failedToday(ids[0]))
 	require.Equal(t, "test event to "+host+" "+failing.String(), s.summary(t, "test-"+event))
 
 	s.answer(nil)
-	require.NoError(t, s.client.SignalWorkflow(t.Context(), retry, "", workflows.RetryNowSignal, nil))
-	require.Equal(t, activities.Delivered, result[activities.Result](t, s.client, retry).Status)
-	require.Contains(t, s.details(t, retry), "**Delivered** at attempt 3.")
-	s.finds(t, failedToday(failing)+` AND WorkflowType = "RetryDelivery"`, retry)
+	require.NoError(t, s.client.SignalWorkflow(t.Context(), queue, "", workflows.RetryNowSignal, nil))
+	require.NoError(t, s.client.GetWorkflow(t.Context(), queue, "").Get(t.Context(), nil))
+	require.Contains(t, s.details(t, queue), "**Empty**: nothing waits.")
 }
 
-// TestWhatFailsForGoodIsFoundByItsEvent: there is no RetryDelivery to be found.
+// TestWhatFailsForGoodIsFoundByItsEvent: no queue holds it any more.
 func TestWhatFailsForGoodIsFoundByItsEvent(t *testing.T) {
 	t.Parallel()
 	s := newSearchableStack(t, nil)
@@ -176,15 +172,6 @@ func TestWhatFailsForGoodIsFoundByItsEvent(t *testing.T) {
 	s.finds(t, `MathubEventType = "post.created" AND MathubFailed = true`, "event-e1")
 	s.finds(t, failedToday(taken))
 	s.keep(t, "event-e1", "deliver_event_lost")
-
-	// The tenth failure in a row disables a webhook, and its event says so.
-	for i := range webhook.MaxFailures - 1 {
-		id := fmt.Sprintf("e%d", i+2)
-		s.emit(t, id)
-		sum = result[workflows.Summary](t, s.client, "event-"+id)
-	}
-	require.Equal(t, "failed: HTTP 500; webhook disabled", sum.NotDelivered[failing[0].String()])
-	require.Contains(t, s.details(t, "event-e10"), "`failed: HTTP 500; webhook disabled`")
 }
 
 func TestARecoveryShowsHowFarItIs(t *testing.T) {
@@ -199,20 +186,22 @@ func TestARecoveryShowsHowFarItIs(t *testing.T) {
 		<-release
 		w.WriteHeader(http.StatusBadGateway)
 	})
-	span := activities.Span{WebhookID: id, Since: time.Now().Add(-time.Minute), Until: time.Now()}
-	_, err := workflows.StartRecovery(t.Context(), s.client, s.attributes, span, s.target(id), 1)
+	queue := history.Queue{Pool: s.pool}
+	_, err := queue.StartRecovery(t.Context(), history.Span{WebhookID: id, Since: time.Now().Add(-time.Minute), Until: time.Now()})
 	require.NoError(t, err)
+	require.NoError(t, workflows.StartRecover(t.Context(), s.client, s.attributes, s.target(id)))
 	recovery := "recover-" + id.String()
-	require.Contains(t, s.details(t, recovery), "**running**: of 1 missed events, 0 delivered, 0 failed, 1 remain.")
+	require.True(t, poll(func() bool {
+		return strings.Contains(s.details(t, recovery), "**running**: of 1 missed events found so far, 0 delivered, 0 failed, 1 remain.")
+	}), s.details(t, recovery))
 	close(release)
-	require.Equal(t, 1, result[workflows.Progress](t, s.client, recovery).Failed)
-	require.Contains(t, s.details(t, recovery), "**completed**: of 1 missed events, 0 delivered, 1 failed, 0 remain.\n\nLast error: `HTTP 502`")
-	s.finds(t, failedToday(id), "event-e1", recovery)
+	require.Equal(t, 1, result[history.RecoveryStep](t, s.client, recovery).Failed)
+	require.Contains(t, s.details(t, recovery), "**completed**: of 1 missed events found so far, 0 delivered, 1 failed, 0 remain.\n\nLast error: `HTTP 502`")
 	s.keep(t, recovery, "recover_failed")
 }
 
 // TestOperatorsCostAHealthyDeliveryNothing: with search attributes, summaries and details its history has the events that
-// it had in version 0.1, and Temporal makes as many changes of its state, and so writes to its lists, as without.
+// it had in version 1.0, and Temporal makes as many changes of its state, and so writes to its lists, as without.
 func TestOperatorsCostAHealthyDeliveryNothing(t *testing.T) {
 	t.Parallel()
 	without := start(t, &stack{client: temporaltest.New(t)}, webhook.DefaultSchedule)
@@ -224,7 +213,7 @@ func TestOperatorsCostAHealthyDeliveryNothing(t *testing.T) {
 		}
 		s.emit(t, "e1")
 		require.Equal(t, 3, result[workflows.Summary](t, s.client, "event-e1").Delivered)
-		require.Equal(t, released(t, "0.1/deliver_event.json"), s.history(t, "event-e1"))
+		require.Equal(t, released(t, "1.0/deliver_event.json"), s.history(t, "event-e1"))
 		described, err := s.client.DescribeWorkflowExecution(t.Context(), "event-e1", "")
 		require.NoError(t, err)
 		transitions[s] = described.GetWorkflowExecutionInfo().GetStateTransitionCount()

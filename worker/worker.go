@@ -164,8 +164,10 @@ func (w *Worker) Stop() {
 		slow.Go(w.slow.Stop)
 		w.fast.Stop()
 		slow.Wait()
-		defer w.cancel()
 	}
 	w.deliverer.Close(ctx)
+	if w.cancel != nil {
+		w.cancel()
+	}
 	w.background.Wait()
 }

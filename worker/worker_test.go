@@ -22,17 +22,18 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/api/enums/v1"
-	"go.temporal.io/api/history/v1"
+	historypb "go.temporal.io/api/history/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 	"google.golang.org/protobuf/encoding/protojson"
 
-	"github.com/mathub/webhooks/activities"
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/db/dbtest"
 	"github.com/mathub/webhooks/egress"
 	"github.com/mathub/webhooks/emit"
+	"github.com/mathub/webhooks/internal/delivery"
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/visibility"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/worker"
@@ -100,11 +101,12 @@ func (s *stack) startWorker(t *testing.T, schedule webhook.Schedule) {
 	t.Helper()
 	egressClient := egress.New(egress.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowHTTP: true})
 	t.Cleanup(egressClient.Close)
-	w, err := worker.Start(s.client, activities.New(activities.Config{
+	w, err := worker.New(s.client, delivery.Config{
 		Pool: s.pool, Egress: egressClient, Keyset: s.keyset, Schedule: schedule, Attributes: s.attributes, Version: "test", Logger: slog.New(slog.DiscardHandler),
-	}))
+	})
 	require.NoError(t, err)
 	t.Cleanup(w.Stop)
+	require.NoError(t, w.Start())
 }
 
 func (s *stack) subscribe(t *testing.T, path string) uuid.UUID {
@@ -117,8 +119,8 @@ func (s *stack) subscribe(t *testing.T, path string) uuid.UUID {
 	return id
 }
 
-func (s *stack) target(id uuid.UUID) activities.Target {
-	return activities.Target{WebhookID: id, BotID: "bot", Host: strings.TrimPrefix(s.url, "http://")}
+func (s *stack) target(id uuid.UUID) delivery.Target {
+	return delivery.Target{WebhookID: id, BotID: "bot", Host: strings.TrimPrefix(s.url, "http://")}
 }
 
 func (s *stack) emit(t *testing.T, id string) emit.Receipt {
@@ -132,6 +134,26 @@ func (s *stack) count(path, eventID string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.received[path+" "+eventID]
+}
+
+// state is how a webhook stands, such as "queued, 3 failures, 2 rows".
+func (s *stack) state(t *testing.T, id uuid.UUID) string {
+	t.Helper()
+	var mode string
+	var failures, rows int
+	require.NoError(t, s.pool.QueryRow(t.Context(), `SELECT CASE WHEN queued THEN 'queued' ELSE 'direct' END, failure_count,
+		(SELECT count(*) FROM queue WHERE webhook_id = $1) FROM webhooks WHERE id = $1`, id).Scan(&mode, &failures, &rows))
+	return fmt.Sprintf("%s, %d failures, %d rows", mode, failures, rows)
+}
+
+// awaitDelivery waits until a delivery that a queue makes is in the history.
+func (s *stack) awaitDelivery(t *testing.T, id uuid.UUID) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		var made bool
+		err := s.pool.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM deliveries WHERE id = $1)", id).Scan(&made)
+		return err == nil && made
+	}, 20*time.Second, 20*time.Millisecond)
 }
 
 func (s *stack) answer(f func(w http.ResponseWriter, r *http.Request)) {
@@ -159,7 +181,7 @@ func (s *stack) counted(t *testing.T, workflowID string) workflows.Summary {
 // keep writes a workflow's history for the replay tests when -record says so.
 func (s *stack) keep(t *testing.T, workflowID, name string) {
 	t.Helper()
-	var events []*history.HistoryEvent
+	var events []*historypb.HistoryEvent
 	for it := s.client.GetWorkflowHistory(t.Context(), workflowID, "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); it.HasNext(); {
 		e, err := it.Next()
 		require.NoError(t, err)
@@ -169,7 +191,7 @@ func (s *stack) keep(t *testing.T, workflowID, name string) {
 	if *record == "" {
 		return
 	}
-	text, err := protojson.MarshalOptions{Indent: " "}.Marshal(&history.History{Events: events})
+	text, err := protojson.MarshalOptions{Indent: " "}.Marshal(&historypb.History{Events: events})
 	require.NoError(t, err)
 	folder := filepath.Join("..", "workflows", "testdata", *record)
 	require.NoError(t, os.MkdirAll(folder, 0o755))
@@ -222,7 +244,7 @@ func TestALargerAudienceSharesOneLineOfHistory(t *testing.T) {
 			markers++
 		}
 	}
-	require.Equal(t, 3, markers, "the lookup, the group, and the one that it did not wait for")
+	require.Equal(t, 2, markers, "the lookup and the group")
 	s.keep(t, "event-e1", "deliver_event_group")
 }
 
@@ -267,57 +289,62 @@ func TestAFailureIsAttemptedAgainUntilTaken(t *testing.T) {
 	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	s.emit(t, "e1")
 	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: 1, Retrying: 1}, s.counted(t, "event-e1"))
-	retry := workflows.RetryWorkflowID("e1", id)
+	queue := workflows.QueueWorkflowID(id)
 	require.Eventually(t, func() bool { return s.count("/", "e1") == 2 }, 10*time.Second, 20*time.Millisecond)
 
-	var status workflows.RetryStatus
+	var status workflows.QueueStatus
 	require.Eventually(t, func() bool {
-		answer, err := s.client.QueryWorkflow(t.Context(), retry, "", workflows.StatusQuery)
-		return err == nil && answer.Get(&status) == nil && status.NextAttemptAt != nil && status.Attempt == 3
+		answer, err := s.client.QueryWorkflow(t.Context(), queue, "", workflows.StatusQuery)
+		return err == nil && answer.Get(&status) == nil && status.NextAttemptAt != nil && status.FailureCount == 2
 	}, 10*time.Second, 50*time.Millisecond)
 	require.Equal(t, "HTTP 503", status.LastError)
+	require.Equal(t, 1, status.Waiting)
 	require.InDelta(t, time.Hour, time.Until(*status.NextAttemptAt), float64(15*time.Minute))
+	update, err := s.client.UpdateWorkflow(t.Context(), client.UpdateWorkflowOptions{
+		WorkflowID: queue, UpdateName: workflows.StatusQuery, WaitForStage: client.WorkflowUpdateStageCompleted,
+	})
+	require.NoError(t, err)
+	require.NoError(t, update.Get(t.Context(), &status))
+	require.Equal(t, 2, status.FailureCount)
 
 	s.answer(nil)
-	require.NoError(t, s.client.SignalWorkflow(t.Context(), retry, "", workflows.RetryNowSignal, nil))
-	require.Equal(t, activities.Result{Status: activities.Delivered, StatusCode: 200}, result[activities.Result](t, s.client, retry))
+	require.NoError(t, s.client.SignalWorkflow(t.Context(), queue, "", workflows.RetryNowSignal, nil))
+	require.NoError(t, s.client.GetWorkflow(t.Context(), queue, "").Get(t.Context(), nil))
 	require.Equal(t, 3, s.count("/", "e1"))
 	s.keep(t, "event-e1", "deliver_event_failed")
-	s.keep(t, retry, "retry_delivery")
+	s.keep(t, queue, "webhook_queue")
 
 	var attempts []int32
-	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT array_agg(attempt ORDER BY seq) FROM deliveries").Scan(&attempts))
+	var triggers []string
+	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT array_agg(attempt ORDER BY seq), array_agg(trigger::text ORDER BY seq) FROM deliveries").Scan(&attempts, &triggers))
 	require.Equal(t, []int32{1, 2, 3}, attempts)
+	require.Equal(t, []string{"event", "retry", "retry"}, triggers)
+	require.Equal(t, "direct, 0 failures, 0 rows", s.state(t, id))
 }
 
-func TestAFailingWebhookGoesThroughTheSlowLane(t *testing.T) {
+// TestAFailingWebhooksEventsGoThroughItsQueue, without an activity of theirs, and directly again once it is well.
+func TestAFailingWebhooksEventsGoThroughItsQueue(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, nil)
-	s.subscribe(t, "/")
+	id := s.subscribe(t, "/")
 	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
 	s.emit(t, "e1")
 	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: 1, Failed: 1}, s.counted(t, "event-e1"))
+	require.Equal(t, "queued, 1 failures, 0 rows", s.state(t, id))
 	s.answer(nil)
 	s.emit(t, "e2")
-	require.Equal(t, workflows.Summary{EventID: "e2", Webhooks: 1, Delivered: 1}, s.counted(t, "event-e2"))
-	s.keep(t, "event-e2", "deliver_event_slow_lane")
+	require.Equal(t, workflows.Summary{EventID: "e2", Webhooks: 1, Queued: 1}, s.counted(t, "event-e2"))
+	s.keep(t, "event-e2", "deliver_event_queued")
+	require.Eventually(t, func() bool { return s.state(t, id) == "direct, 0 failures, 0 rows" }, 10*time.Second, 20*time.Millisecond)
+	require.Equal(t, 1, s.count("/", "e2"))
 	s.emit(t, "e3")
-	result[workflows.Summary](t, s.client, "event-e3")
-	var scheduled int
-	for it := s.client.GetWorkflowHistory(t.Context(), "event-e3", "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); it.HasNext(); {
-		e, err := it.Next()
-		require.NoError(t, err)
-		if e.EventType == enums.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED {
-			scheduled++
-		}
-	}
-	require.Zero(t, scheduled, "it is back in the fast lane")
+	require.Equal(t, workflows.Summary{EventID: "e3", Webhooks: 1, Delivered: 1}, s.counted(t, "event-e3"), "it is direct again")
 }
 
 func TestALargeAudienceIsDeliveredInBatches(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, webhook.DefaultSchedule)
-	const audience = 2*activities.PageSize + 10
+	const audience = 2*delivery.PageSize + 10
 	_, err := s.pool.Exec(t.Context(), "INSERT INTO bots (id, name) SELECT 'bot-' || n, 'bot' FROM generate_series(0, 9) n")
 	require.NoError(t, err)
 	_, err = s.pool.Exec(t.Context(), `
@@ -328,21 +355,21 @@ func TestALargeAudienceIsDeliveredInBatches(t *testing.T) {
 	require.Equal(t, workflows.Summary{EventID: "e1", Batches: 3}, s.counted(t, "event-e1"))
 	delivered := 0
 	for i := range 3 {
-		delivered += result[workflows.Summary](t, s.client, fmt.Sprintf("event-e1-batch-%d", i+1)).Delivered
+		delivered += result[workflows.Summary](t, s.client, fmt.Sprintf("batch-e1-%d", i+1)).Delivered
 	}
 	require.Equal(t, audience, delivered)
 	for i := range audience {
 		require.Equal(t, 1, s.count(fmt.Sprintf("/%d", i), "e1"))
 	}
 	s.keep(t, "event-e1", "deliver_event_batches")
-	s.keep(t, "event-e1-batch-3", "deliver_batch")
+	s.keep(t, "batch-e1-3", "deliver_batch")
 }
 
-// TestALargePartOfOneBotIsDeliveredBitByBit: by the event's own workflow, as the bot has room.
-func TestALargePartOfOneBotIsDeliveredBitByBit(t *testing.T) {
+// TestALargePartOfOneBotPassesAtOnce, in its bot's share of places.
+func TestALargePartOfOneBotPassesAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, webhook.DefaultSchedule)
-	const audience = 600
+	const audience = delivery.PageSize
 	_, err := s.pool.Exec(t.Context(), "INSERT INTO bots (id, name) VALUES ('bot', 'bot')")
 	require.NoError(t, err)
 	_, err = s.pool.Exec(t.Context(), `
@@ -354,21 +381,21 @@ func TestALargePartOfOneBotIsDeliveredBitByBit(t *testing.T) {
 	for i := range audience {
 		require.Equal(t, 1, s.count(fmt.Sprintf("/%d", i), "e1"))
 	}
-	s.keep(t, "event-e1", "deliver_event_held")
 }
 
 func TestATestEventAnswersWithItsDelivery(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, webhook.DefaultSchedule)
 	id := s.subscribe(t, "/")
-	deliveryID, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(id))
+	deliveryID, queued, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(id))
 	require.NoError(t, err)
+	require.False(t, queued)
 	var eventID string
 	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT event_id FROM deliveries WHERE id = $1", deliveryID).Scan(&eventID))
 	require.Equal(t, 1, s.count("/", eventID))
 	s.keep(t, "test-"+eventID, "send_test")
 
-	_, err = workflows.StartTest(t.Context(), s.client, s.attributes, s.target(uuid.New()))
+	_, _, err = workflows.StartTest(t.Context(), s.client, s.attributes, s.target(uuid.New()))
 	require.ErrorIs(t, err, workflows.ErrWebhookGone)
 }
 
@@ -381,8 +408,8 @@ func TestARedeliveryIsTheNextAttempt(t *testing.T) {
 	var all sync.WaitGroup
 	for range 5 { // at once, they are one
 		all.Go(func() {
-			deliveryID, err := workflows.StartRedelivery(context.Background(), s.client, s.attributes, s.target(id), "e1", 2)
-			if err != nil || deliveryID != webhook.DeliveryID("e1", id, 2) {
+			deliveryID, queued, err := workflows.StartRedelivery(context.Background(), s.client, s.attributes, s.target(id), "e1", 2)
+			if err != nil || queued || deliveryID != webhook.DeliveryID("e1", id, 2) {
 				t.Errorf("%v, %v", deliveryID, err)
 			}
 		})
@@ -392,56 +419,45 @@ func TestARedeliveryIsTheNextAttempt(t *testing.T) {
 	s.keep(t, fmt.Sprintf("redeliver-e1-%s-2", id), "redeliver")
 }
 
-func TestRedeliveriesUseUpNoRetries(t *testing.T) {
+// TestARedeliveryOfWhatIsPlannedIsTheNextAttempt: a person's attempt and the schedule's are one, and the schedule goes on.
+func TestARedeliveryOfWhatIsPlannedIsTheNextAttempt(t *testing.T) {
 	t.Parallel()
-	// One retry is all the schedule has, and two redeliveries fail before it.
-	s := newStack(t, webhook.Schedule{time.Hour})
+	s := newStack(t, webhook.Schedule{time.Hour, time.Hour})
 	id := s.subscribe(t, "/")
 	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
 	s.emit(t, "e1")
 	require.Equal(t, 1, result[workflows.Summary](t, s.client, "event-e1").Retrying)
-	for attempt := 2; attempt <= 3; attempt++ {
-		_, err := workflows.StartRedelivery(t.Context(), s.client, s.attributes, s.target(id), "e1", attempt)
-		require.NoError(t, err)
-	}
+	deliveryID, queued, err := workflows.StartRedelivery(t.Context(), s.client, s.attributes, s.target(id), "e1", 2)
+	require.NoError(t, err)
+	require.True(t, queued, "the webhook fails")
+	s.awaitDelivery(t, deliveryID)
+	require.Equal(t, "queued, 2 failures, 1 rows", s.state(t, id))
 	s.answer(nil)
-	retry := workflows.RetryWorkflowID("e1", id)
-	require.NoError(t, s.client.SignalWorkflow(t.Context(), retry, "", workflows.RetryNowSignal, nil))
-	require.Equal(t, activities.Delivered, result[activities.Result](t, s.client, retry).Status)
-	require.Equal(t, 4, s.count("/", "e1"))
-	var attempts []int32
-	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT array_agg(attempt ORDER BY seq) FROM deliveries").Scan(&attempts))
-	require.Equal(t, []int32{1, 2, 3, 4}, attempts)
-	s.keep(t, retry, "retry_delivery_after_redeliveries")
+	require.NoError(t, workflows.RetryNow(t.Context(), s.client, s.attributes, s.target(id), "e1"))
+	s.awaitDelivery(t, webhook.DeliveryID("e1", id, 3))
+	require.Equal(t, 3, s.count("/", "e1"))
+	require.Eventually(t, func() bool { return s.state(t, id) == "direct, 0 failures, 0 rows" }, 10*time.Second, 20*time.Millisecond)
 }
 
-func TestARedeliveryUnderWayDoesNotEndTheRetries(t *testing.T) {
+// TestManualDeliveriesWorkOnADisabledWebhook, one at a time, and enable nothing.
+func TestManualDeliveriesWorkOnADisabledWebhook(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, webhook.Schedule{time.Hour})
+	s := newStack(t, webhook.DefaultSchedule)
 	id := s.subscribe(t, "/")
-	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
 	s.emit(t, "e1")
-	require.Equal(t, 1, result[workflows.Summary](t, s.client, "event-e1").Retrying)
-
-	release := make(chan struct{})
-	s.answer(func(w http.ResponseWriter, _ *http.Request) {
-		<-release
-		w.WriteHeader(http.StatusInternalServerError)
-	})
-	redelivered := make(chan error, 1)
-	go func() {
-		_, err := workflows.StartRedelivery(context.Background(), s.client, s.attributes, s.target(id), "e1", 2)
-		redelivered <- err
-	}()
-	require.Eventually(t, func() bool { return s.count("/", "e1") == 2 }, 10*time.Second, 10*time.Millisecond)
-	s.answer(nil)
-	retry := workflows.RetryWorkflowID("e1", id)
-	require.NoError(t, s.client.SignalWorkflow(t.Context(), retry, "", workflows.RetryNowSignal, nil))
-	time.Sleep(500 * time.Millisecond) // the retry finds the redelivery under way
-	close(release)
-	require.NoError(t, <-redelivered)
-	require.Equal(t, activities.Delivered, result[activities.Result](t, s.client, retry).Status)
-	require.Equal(t, 3, s.count("/", "e1"))
+	result[workflows.Summary](t, s.client, "event-e1")
+	_, err := s.pool.Exec(t.Context(), "UPDATE webhooks SET is_active = false, failure_count = 10, queued = true")
+	require.NoError(t, err)
+	deliveryID, queued, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(id))
+	require.NoError(t, err)
+	require.True(t, queued)
+	s.awaitDelivery(t, deliveryID)
+	deliveryID, _, err = workflows.StartRedelivery(t.Context(), s.client, s.attributes, s.target(id), "e1", 2)
+	require.NoError(t, err)
+	s.awaitDelivery(t, deliveryID)
+	var active bool
+	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT is_active FROM webhooks").Scan(&active))
+	require.False(t, active)
 }
 
 func TestARecoveryDeliversWhatWasMissed(t *testing.T) {
@@ -453,53 +469,58 @@ func TestARecoveryDeliversWhatWasMissed(t *testing.T) {
 		require.NoError(t, err)
 	}
 	set(false)
-	span := activities.Span{WebhookID: id, Since: time.Now().Add(-time.Minute)}
+	span := history.Span{WebhookID: id, Since: time.Now().Add(-time.Minute)}
 	for i := range 12 {
 		s.emit(t, fmt.Sprintf("e%d", i))
 		result[workflows.Summary](t, s.client, fmt.Sprintf("event-e%d", i))
 	}
 	set(true)
 	span.Until = time.Now()
-	_, err := workflows.RecoveryProgress(t.Context(), s.client, id)
-	require.ErrorIs(t, err, workflows.ErrNoRecovery)
-	_, err = workflows.StartRecovery(t.Context(), s.client, s.attributes, span, s.target(id), 12)
+	queue := history.Queue{Pool: s.pool}
+	_, err := queue.StartRecovery(t.Context(), span)
 	require.NoError(t, err)
-	_, err = workflows.StartRecovery(t.Context(), s.client, s.attributes, span, s.target(id), 12)
-	require.ErrorIs(t, err, workflows.ErrRecoveryRunning)
-	done := result[workflows.Progress](t, s.client, "recover-"+id.String())
-	require.Equal(t, workflows.Progress{State: workflows.RecoveryCompleted, Found: 12, Delivered: 12}, done)
+	_, err = queue.StartRecovery(t.Context(), span)
+	require.ErrorIs(t, err, history.ErrRecoveryRunning)
+	require.NoError(t, workflows.StartRecover(t.Context(), s.client, s.attributes, s.target(id)))
+	done := result[history.RecoveryStep](t, s.client, "recover-"+id.String())
+	require.Equal(t, history.RecoveryStep{Ended: true, State: history.RecoveryCompleted, Found: 12, Delivered: 12}, done)
 	for i := range 12 {
 		require.Equal(t, 1, s.count("/", fmt.Sprintf("e%d", i)))
 	}
-	require.NoError(t, workflows.CancelRecovery(t.Context(), s.client, id), "it has ended already")
-	require.ErrorIs(t, workflows.CancelRecovery(t.Context(), s.client, uuid.New()), workflows.ErrNoRecovery)
 	s.keep(t, "recover-"+id.String(), "recover")
 }
 
-func TestARecoveryThatAnOperatorEndedIsNotRunning(t *testing.T) {
+// TestARecoveryIsEndedByAnOperator who cancels its workflow in the Web UI, or goes on after one terminated it.
+func TestARecoveryIsEndedByAnOperator(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, nil)
 	id := s.subscribe(t, "/")
 	_, err := s.pool.Exec(t.Context(), "UPDATE webhooks SET is_active = false WHERE id = $1", id)
 	require.NoError(t, err)
-	s.emit(t, "e1")
-	result[workflows.Summary](t, s.client, "event-e1")
+	for i := range 12 {
+		s.emit(t, fmt.Sprintf("e%d", i))
+		result[workflows.Summary](t, s.client, fmt.Sprintf("event-e%d", i))
+	}
 	_, err = s.pool.Exec(t.Context(), "UPDATE webhooks SET is_active = true WHERE id = $1", id)
 	require.NoError(t, err)
 	release := make(chan struct{})
+	var once sync.Once
 	s.answer(func(http.ResponseWriter, *http.Request) { <-release })
-	defer close(release)
-	span := activities.Span{WebhookID: id, Since: time.Now().Add(-time.Minute), Until: time.Now()}
-	_, err = workflows.StartRecovery(t.Context(), s.client, s.attributes, span, s.target(id), 1)
+	t.Cleanup(func() { once.Do(func() { close(release) }) })
+	queue := history.Queue{Pool: s.pool}
+	_, err = queue.StartRecovery(t.Context(), history.Span{WebhookID: id, Since: time.Now().Add(-time.Minute), Until: time.Now()})
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return s.count("/", "e1") == 1 }, 10*time.Second, 10*time.Millisecond)
-	progress, err := workflows.RecoveryProgress(t.Context(), s.client, id)
-	require.NoError(t, err)
-	require.Equal(t, workflows.RecoveryRunning, progress.State)
-	require.NoError(t, s.client.TerminateWorkflow(t.Context(), "recover-"+id.String(), "", "by hand"))
-	progress, err = workflows.RecoveryProgress(t.Context(), s.client, id)
-	require.NoError(t, err)
-	require.Equal(t, workflows.Progress{State: workflows.RecoveryStopped, Found: 1, Remaining: 1}, progress)
+	require.NoError(t, workflows.StartRecover(t.Context(), s.client, s.attributes, s.target(id)))
+	require.Eventually(t, func() bool { return s.count("/", "e0") == 1 }, 10*time.Second, 10*time.Millisecond)
+	require.NoError(t, s.client.CancelWorkflow(t.Context(), "recover-"+id.String(), ""))
+	state := func() (state string) {
+		require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT state FROM recoveries").Scan(&state))
+		return state
+	}
+	require.Eventually(t, func() bool { return state() == history.RecoveryCancelled }, 10*time.Second, 20*time.Millisecond)
+	once.Do(func() { close(release) })
+	require.Eventually(t, func() bool { return s.state(t, id) == "direct, 0 failures, 0 rows" }, 10*time.Second, 20*time.Millisecond)
+	require.Zero(t, s.count("/", "e11"), "what was not in flight is not sent")
 }
 
 func TestManyEmittersOfOneIDDeliverItOnce(t *testing.T) {
@@ -541,12 +562,13 @@ func TestAnOwnerIsToldOfEachDisablingOnce(t *testing.T) {
 	_, err = s.pool.Exec(t.Context(), "UPDATE bots SET notify_url = $1, notify_secret = $2", s.url+"/owner", sealed)
 	require.NoError(t, err)
 	for i := range webhook.MaxFailures {
-		_, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(id))
+		deliveryID, _, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(id))
 		require.NoError(t, err, i)
+		s.awaitDelivery(t, deliveryID)
 	}
 	notice := webhook.Disabling{WebhookID: id}.NoticeID()
 	require.Eventually(t, func() bool { return s.count("/owner", notice) == 2 }, 10*time.Second, 10*time.Millisecond)
-	require.Equal(t, activities.Result{Status: activities.Delivered, StatusCode: 200}, result[activities.Result](t, s.client, notice))
+	require.Equal(t, delivery.Result{Status: delivery.Delivered, StatusCode: 200}, result[delivery.Result](t, s.client, notice))
 	s.keep(t, notice, "notify_disabled")
 	left := func() (n int) {
 		require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT count(*) FROM disabled_notices").Scan(&n))
@@ -560,8 +582,8 @@ func TestAnOwnerIsToldOfEachDisablingOnce(t *testing.T) {
 	s.startWorker(t, webhook.Schedule{200 * time.Millisecond})
 	require.Eventually(t, func() bool { return left() == 0 }, 10*time.Second, 10*time.Millisecond)
 	other := webhook.Disabling{WebhookID: id, Generation: 7}.NoticeID()
-	result[activities.Result](t, s.client, other)
-	require.Equal(t, 2, s.count("/owner", notice), "told already")
+	result[delivery.Result](t, s.client, other)
+	require.Equal(t, 2, s.count("/owner", notice), "notified already")
 	require.Equal(t, 2, s.count("/owner", other))
 }
 

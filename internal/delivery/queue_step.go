@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// largestWindow is how many attempts one round makes at most.
-	largestWindow = 32
+	// LargestWindow is how many attempts one round makes at most.
+	LargestWindow = 32
 	// shortestSleep keeps a queue from turning without end should clocks differ.
 	shortestSleep = 100 * time.Millisecond
 )
@@ -56,5 +56,5 @@ func NextWindow(window, rows, failed int) int {
 	case rows < window:
 		return window
 	}
-	return min(2*window, largestWindow)
+	return min(2*window, LargestWindow)
 }

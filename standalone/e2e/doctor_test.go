@@ -42,6 +42,7 @@ func TestDoctor(t *testing.T) {
 		for _, name := range []string{"MATHUB_DATABASE_URL", "MATHUB_KEYSET", "MATHUB_EGRESS_ALLOW", "MATHUB_EGRESS_ALLOW_HTTP", "TEMPORAL_ADDRESS"} {
 			tm.env = append(tm.env, name+"="+stack.Env(name))
 		}
+		tm.env = append(tm.env, "MATHUB_EGRESS_CHECK=127.0.0.1")
 		tm.env = append(tm.env, env...)
 		stdout, stderr, code := tm.run(t, append([]string{"doctor", "--json"}, args...)...)
 		var findings []result
@@ -62,7 +63,7 @@ func TestDoctor(t *testing.T) {
 	require.Zero(t, code)
 	for _, check := range []string{
 		"settings", "variables", "keyset", "service token", "Postgres", "migrations", "Postgres privileges", "clock of Postgres", "webhook secrets",
-		"Temporal", "Temporal namespace", "Temporal eager start", "Temporal search attributes", "workers", "workers of the slow lane", "clock of Temporal", "the way out",
+		"Temporal", "Temporal namespace", "Temporal eager start", "Temporal search attributes", "workers", "workers of the slow lane", "clock of Temporal", "outbound access", "probe",
 	} {
 		require.Equal(t, "ok", found[check].Status, "%s: %+v", check, found[check])
 	}
@@ -87,7 +88,9 @@ func TestDoctor(t *testing.T) {
 		"no namespace":     {"TEMPORAL_NAMESPACE=nowhere", "Temporal namespace", "failed"},
 		"proxy":            {"HTTPS_PROXY=http://127.0.0.1:1", "proxies", "note"},
 		"too wide":         {"MATHUB_EGRESS_ALLOW=0.0.0.0/0", "allowed networks", "warning"},
-		"no way out":       {"MATHUB_EGRESS_ALLOW=", "the way out", "failed"},
+		"no probe":         {"MATHUB_EGRESS_ALLOW=", "probe", "failed"},
+		"no access":        {"MATHUB_EGRESS_CHECK=127.255.255.255", "outbound access", "warning"},
+		"access unknown":   {"MATHUB_EGRESS_CHECK=", "outbound access", "note"},
 		"receivers' http":  {"MATHUB_EGRESS_ALLOW_HTTP=true", "http receivers", "warning"},
 		"another's keyset": {"MATHUB_KEYSET=" + stack.Run(t, "keyset", "new"), "webhook secrets", "failed"},
 	} {

@@ -3,7 +3,9 @@ package e2e_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/api/serviceerror"
@@ -94,8 +96,7 @@ func recoverMissed(t *testing.T, stack *e2e.Stack) {
 
 	awaitEvents(t, stack, receipts)
 	require.Nil(t, bot.Patch(t, hook.ID, map[string]any{"isActive": true}).DisabledAt)
-	begun := bot.Recover(t, hook.ID, nil)
-	require.Equal(t, e2e.Recovery{State: "running", Found: len(ids), Remaining: len(ids)}, begun)
+	require.Equal(t, e2e.Recovery{State: "running"}, bot.Recover(t, hook.ID, nil))
 	answer, err = stack.API().Do(t.Context(), http.MethodPost, path, bot.Key, map[string]any{})
 	require.NoError(t, err)
 	require.Equal(t, http.StatusConflict, answer.Status, "one at a time")
@@ -109,13 +110,14 @@ func recoverMissed(t *testing.T, stack *e2e.Stack) {
 	require.ElementsMatch(t, ids, got)
 	var accepted []string
 	require.NoError(t, stack.Database(t).QueryRow(t.Context(), "SELECT array_agg(id ORDER BY accepted_at, id) FROM events WHERE id = ANY ($1)", ids).Scan(&accepted))
-	require.Equal(t, accepted, got, "oldest first")
+	for i, id := range got { // those of a round are sent at once
+		require.InDelta(t, slices.Index(accepted, id), i, 32, "oldest first")
+	}
 	require.Equal(t, e2e.Recovery{State: "completed", Found: len(ids), Delivered: len(ids)}, done)
 	require.Equal(t, 1+len(ids), receiver.Count())
 
-	again := bot.Recover(t, hook.ID, map[string]any{"since": hook.CreatedAt})
-	require.Zero(t, again.Found, "nothing is missing any more")
-	require.Equal(t, "completed", bot.AwaitRecovery(t, hook.ID).State)
+	bot.Recover(t, hook.ID, map[string]any{"since": hook.CreatedAt})
+	require.Equal(t, e2e.Recovery{State: "completed"}, bot.AwaitRecovery(t, hook.ID), "nothing is missing any more")
 
 	answer, err = stack.API().Do(t.Context(), http.MethodPost, path, bot.Key, map[string]any{"since": "2020-01-01T00:00:00Z"})
 	require.NoError(t, err)
@@ -139,8 +141,9 @@ func recoveryStops(t *testing.T, stack *e2e.Stack) {
 	receiver.Answer("/", e2e.Status(http.StatusServiceUnavailable))
 	awaitEvents(t, stack, receipts)
 	bot.Patch(t, hook.ID, map[string]any{"isActive": true})
-	require.Equal(t, 15, bot.Recover(t, hook.ID, nil).Found)
+	bot.Recover(t, hook.ID, nil)
 	done := bot.AwaitRecovery(t, hook.ID)
+	require.Equal(t, 15, done.Found)
 	require.Equal(t, "stopped", done.State)
 	require.Equal(t, 10, done.Failed)
 	require.Equal(t, 5, done.Remaining)
@@ -151,7 +154,7 @@ func recoveryStops(t *testing.T, stack *e2e.Stack) {
 	// The ten that disabled it, and the five that were missed before, are found by the next.
 	receiver.Answer("/", e2e.Status(http.StatusOK))
 	bot.Patch(t, hook.ID, map[string]any{"isActive": true})
-	require.Equal(t, 15, bot.Recover(t, hook.ID, nil).Found)
+	bot.Recover(t, hook.ID, nil)
 	require.Equal(t, e2e.Recovery{State: "completed", Found: 15, Delivered: 15}, bot.AwaitRecovery(t, hook.ID))
 }
 
@@ -175,7 +178,7 @@ func recoveryIsCancelled(t *testing.T, stack *e2e.Stack) {
 	require.Equal(t, "cancelled", done.State)
 	require.Less(t, done.Delivered, 50)
 	require.Equal(t, done.Found, done.Delivered+done.Failed+done.Remaining)
-	require.Equal(t, done.Delivered, receiver.Count(), "what was under way was brought to its end and counted")
+	require.Eventually(t, func() bool { return bot.AwaitRecovery(t, hook.ID).Delivered == receiver.Count() }, 10*time.Second, 50*time.Millisecond, "what was in flight was brought to its end and counted")
 }
 
 // awaitEvents waits until the events have been accepted and their webhooks looked up: while that is under way, a webhook

@@ -29,7 +29,7 @@ func TestEachHandlerPanics(t *testing.T) {
 	for i := range 3 {
 		large = append(large, newLedger(t, stack, fmt.Sprintf("large-%d", i), 90))
 	}
-	large = append(large, newLedger(t, stack, "very-large", 260)) // held back
+	large = append(large, newLedger(t, stack, "very-large", 260)) // more than a bot's share of places
 	var bots []string
 	for _, l := range large {
 		bots = append(bots, l.bot.ID)
@@ -39,7 +39,7 @@ func TestEachHandlerPanics(t *testing.T) {
 		l.accepted = append(l.accepted, toAll.ID)
 	}
 
-	// One that fails once: the slow lane, a retry. Then by hand: a test, a redelivery and a recovery.
+	// One that fails once: its queue, a retry. Then by hand: a test, a redelivery and a recovery.
 	receiver := e2e.NewReceiver(t)
 	receiver.Answer("/", e2e.Status(http.StatusInternalServerError), e2e.Status(http.StatusNoContent))
 	bot := stack.API().CreateBot(t, "troubled")
@@ -81,8 +81,8 @@ func TestEachHandlerPanics(t *testing.T) {
 	log, err := os.ReadFile(stack.Apps[0].LogPath())
 	require.NoError(t, err)
 	for _, handler := range []string{
-		"workflow DeliverEvent", "workflow DeliverBatch", "workflow RetryDelivery", "workflow SendTest", "workflow Redeliver", "workflow Recover", "workflow RemoveExpired", "workflow NotifyDisabled",
-		"activity AcceptEvent", "activity ResolveBatch", "activity AdmitHeld", "activity Deliver", "activity DeliverGroup", "activity DeliverSlow", "activity SendTest", "activity Redeliver", "activity ListMissed", "activity RemoveExpired", "activity NotifyOwner",
+		"workflow DeliverEvent", "workflow DeliverBatch", "workflow WebhookQueue", "workflow SendTest", "workflow Redeliver", "workflow Recover", "workflow RemoveExpired", "workflow NotifyDisabled",
+		"activity AcceptEvent", "activity AddressPart", "activity Deliver", "activity DeliverGroup", "activity LookAtQueue", "activity DeliverRound", "activity PrepareTest", "activity PrepareRedelivery", "activity RecoverPage", "activity RemoveExpired", "activity NotifyOwner",
 	} {
 		for _, when := range []string{"before", "after"} {
 			require.True(t, strings.Contains(string(log), fmt.Sprintf("\npanicked on purpose %s %s\n", when, handler)), "%s %s has not panicked", when, handler)

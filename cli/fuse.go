@@ -1,0 +1,71 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// Fuse shows and resets the fuses: see internal/history/fuse.go.
+type Fuse struct {
+	List  fuseListCommand  `cmd:"" help:"List the classes of failure that disable no webhook for now, as they look like our own network's, and since when."`
+	Reset fuseResetCommand `cmd:"" help:"Let a class of failure disable webhooks again."`
+}
+
+type fuseListCommand struct {
+	DatabaseFlags
+	JSON bool `help:"Print JSON."`
+}
+
+func (c *fuseListCommand) Run(ctx context.Context) error {
+	return withPool(ctx, c.DatabaseFlags, func(pool *pgxpool.Pool) error {
+		fuses, err := db.New().ListFuses(ctx, pool)
+		if err != nil {
+			return err
+		}
+		list, lines := make([]blownFuse, len(fuses)), make([]string, len(fuses))
+		for i, f := range fuses {
+			list[i] = blownFuse{Class: f.Class, BlownAt: webhook.FormatTime(f.BlownAt)}
+			lines[i] = list[i].Class + " " + list[i].BlownAt
+		}
+		text := strings.Join(lines, "\n")
+		if len(fuses) == 0 {
+			text = "no fuse is blown"
+		}
+		return printed(c.JSON, list, text)
+	})
+}
+
+type blownFuse struct {
+	Class   string `json:"class"`
+	BlownAt string `json:"blownAt"`
+}
+
+type fuseResetCommand struct {
+	DatabaseFlags
+	Class string `arg:"" help:"The class of failure, as fuse list shows it."`
+}
+
+func (c *fuseResetCommand) Run(ctx context.Context) error {
+	return withPool(ctx, c.DatabaseFlags, func(pool *pgxpool.Pool) error {
+		n, err := db.New().ResetFuse(ctx, pool, c.Class)
+		if err == nil && n == 0 {
+			return fmt.Errorf("no fuse is blown for %q: fuse list shows those that are", c.Class)
+		}
+		return err
+	})
+}
+
+func withPool(ctx context.Context, f DatabaseFlags, do func(*pgxpool.Pool) error) error {
+	pool, err := db.Open(ctx, f.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	return do(pool)
+}

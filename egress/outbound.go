@@ -1,0 +1,301 @@
+package egress
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/mathub/webhooks/webhook"
+)
+
+// DefaultCheckHosts are hosts that IANA runs for everybody, see Options.CheckHosts.
+var DefaultCheckHosts = []string{"example.com", "iana.org"}
+
+// ErrNoOutboundAccess is what Post returns when an attempt failed because our own resolver or network is down.
+var ErrNoOutboundAccess = errors.New("egress: no outbound access")
+
+const (
+	// accessFresh is how long a finding about outbound access is relied on. After an outage begins, receivers can be
+	// blamed for this long: too short for the ten failures that disable a webhook.
+	accessFresh = time.Second
+	// accessTimeout bounds a check. With an attempt's 5 s it stays below the 8 s of the activity that makes the attempt.
+	accessTimeout = 2 * time.Second
+	// accessGrace is how long after the start a failure is ours where nobody has answered yet and nobody can be asked.
+	accessGrace = 10 * time.Minute
+	// maxWitnesses is how many of those that answered are remembered, to be asked when another fails.
+	maxWitnesses = 3
+	// maxWitnessName leaves room for a label before a name. Go's resolver calls a name over 254 bytes "no such host"
+	// without asking anybody.
+	maxWitnessName = 200
+)
+
+// AccessState is what is known of a part of outbound access.
+type AccessState string
+
+// The states of a part of outbound access.
+const (
+	AccessOK      AccessState = "ok"
+	AccessFailed  AccessState = "failed"
+	AccessUnknown AccessState = "unknown" // nobody has answered, and nobody was asked
+)
+
+// Access is what is known of outbound access.
+type Access struct {
+	// DNS is about looking up names, Network about connecting to public addresses.
+	DNS, Network AccessState
+	// Cause says what fails, such as "dns: timeout"; it is empty where nothing does.
+	Cause string
+	// CheckedAt is when the newest of this was found out; zero if never.
+	CheckedAt time.Time
+}
+
+// outbound tells a failing of the receiver from one of our own resolver or network: when a name or an address fails, it
+// finds out whether others answer at that time.
+//
+//   - A name that does not resolve in time, or with a server failure, is the receiver's failing if any other name is
+//     answered, else ours. Names that resolved lately are asked for, and the check hosts, each with a random label before
+//     it: a resolver that has lost the internet still answers from its cache. "No such host" is an answer, and counts.
+//   - An address that is unreachable, or does not accept a connection in time, is the receiver's failing if another host
+//     has answered within the last second, or accepts or refuses a connection now; else ours. Receivers speak for
+//     addresses of their own scope only (public, private, loopback): one on this machine says nothing of the internet.
+//     Check hosts speak for all, so that an only receiver that is switched off is found out.
+//   - Both speak for one address family only, if that has worked in this process. If not, the other family speaks: a
+//     machine without IPv6 counts the failures of receivers that have nothing else.
+//   - Where nobody has ever answered and there are no check hosts to ask, a failure is ours for ten minutes after the
+//     start, then the receiver's. Where somebody is asked and nobody answers, it is ours for as long as that lasts.
+//
+// All else that a receiver does (it refuses, resets, hangs once connected, fails TLS, or answers) counts without a
+// check. So a receiver on loopback, which needs no DNS and no network, counts as ever.
+type outbound struct {
+	hosts    []string
+	resolver *net.Resolver
+	connect  func(ctx context.Context, network, address string) (net.Conn, error)
+	began    time.Time
+	checks   singleflight.Group
+
+	mu    sync.Mutex
+	parts map[part]*finding
+}
+
+// part is what works or fails as one: DNS, or the network towards one scope and family.
+type part struct{ scope, network string }
+
+var dnsPart = part{scope: "dns"}
+
+// finding is what is known of a part. outbound.mu guards it.
+type finding struct {
+	witnesses          []string // names or addresses that answered, the latest first
+	workedAt, failedAt time.Time
+	cause              string
+}
+
+func partOf(to netip.AddrPort) part {
+	p, ip := part{scope: "private", network: "tcp4"}, to.Addr().Unmap()
+	switch {
+	case !to.IsValid(), (webhook.AddressPolicy{}).Permits(ip):
+		p.scope = "public"
+	case ip.IsLoopback():
+		p.scope = "loopback"
+	}
+	if ip.Is6() {
+		p.network = "tcp6"
+	}
+	return p
+}
+
+// towards returns the part whose state decides about a failure to connect to the address; the zero one is any public.
+func (o *outbound) towards(to netip.AddrPort) part {
+	p := partOf(to)
+	other := part{scope: p.scope, network: map[string]string{"tcp4": "tcp6", "tcp6": "tcp4"}[p.network]}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, family := range []part{p, other} {
+		if f := o.parts[family]; f != nil && len(f.witnesses) > 0 {
+			return family
+		}
+	}
+	return part{scope: p.scope, network: "tcp"}
+}
+
+// resolved remembers a name that was answered. It is no evidence by itself, as the answer may come from a cache.
+func (o *outbound) resolved(name string) {
+	if len(name) <= maxWitnessName {
+		o.update(dnsPart, func(f *finding) { f.remember(strings.TrimSuffix(name, ".")) })
+	}
+}
+
+// answered remembers a host that sent an HTTP response.
+func (o *outbound) answered(from netip.AddrPort) {
+	o.update(partOf(from), func(f *finding) {
+		f.remember(from.String())
+		f.workedAt = time.Now()
+	})
+}
+
+func (f *finding) remember(witness string) {
+	others := slices.DeleteFunc(f.witnesses, func(w string) bool { return w == witness })
+	f.witnesses = slices.Insert(others, 0, witness)
+	f.witnesses = f.witnesses[:min(len(f.witnesses), maxWitnesses)]
+}
+
+func (o *outbound) update(p part, change func(*finding)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.parts[p] == nil {
+		o.parts[p] = &finding{}
+	}
+	change(o.parts[p])
+}
+
+// state returns what is known of the part, since when, and why it fails.
+func (o *outbound) state(p part) (state AccessState, at time.Time, cause string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	f := o.parts[p]
+	switch {
+	case f == nil, f.workedAt.IsZero() && f.failedAt.IsZero():
+		return AccessUnknown, time.Time{}, ""
+	case f.workedAt.After(f.failedAt):
+		return AccessOK, f.workedAt, ""
+	}
+	return AccessFailed, f.failedAt, f.cause
+}
+
+// ours returns an error where the failure of an exchange is our own side's, or where ctx ended before that was known.
+func (o *outbound) ours(ctx context.Context, r Response, to netip.AddrPort) error {
+	p := dnsPart
+	switch r.Class() {
+	case "dns":
+		if r.Error == noSuchHost {
+			return nil
+		}
+	case "unreachable", "connect_timeout":
+		p = o.towards(to)
+	default:
+		return nil
+	}
+	state, at, _ := o.state(p)
+	if time.Since(at) > accessFresh {
+		select {
+		case <-o.check(p):
+		case <-ctx.Done():
+			return fmt.Errorf("egress: %w", context.Cause(ctx))
+		}
+		state, _, _ = o.state(p)
+	}
+	if state == AccessFailed || state == AccessUnknown && time.Since(o.began) < accessGrace {
+		return fmt.Errorf("%w: %s", ErrNoOutboundAccess, r.Error)
+	}
+	return nil
+}
+
+// check asks everybody who may know whether the part works, until one answers. There is one check of a part at a time.
+func (o *outbound) check(p part) <-chan singleflight.Result {
+	return o.checks.DoChan(p.scope+p.network, func() (any, error) {
+		asked := o.witnesses(p)
+		if len(asked) == 0 {
+			return nil, nil
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), accessTimeout)
+		defer cancel()
+		answers := make(chan error, len(asked))
+		for _, witness := range asked {
+			go func() { answers <- o.ask(ctx, p, witness) }()
+		}
+		var err error
+		for range asked {
+			if err = <-answers; err == nil {
+				break
+			}
+		}
+		o.update(p, func(f *finding) {
+			if err == nil {
+				f.workedAt = time.Now()
+				return
+			}
+			f.failedAt = time.Now()
+			if f.cause, err = faultOf(err); err != nil {
+				f.cause = err.Error()
+			}
+		})
+		return nil, nil
+	})
+}
+
+// witnesses are the names or addresses to ask about a part.
+func (o *outbound) witnesses(p part) (asked []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if f := o.parts[p]; f != nil {
+		asked = slices.Clone(f.witnesses)
+	}
+	for _, host := range o.hosts {
+		if p != dnsPart {
+			asked = append(asked, net.JoinHostPort(host, "443"))
+		} else if _, err := netip.ParseAddr(host); err != nil {
+			asked = append(asked, strings.TrimSuffix(host, "."))
+		}
+	}
+	return asked
+}
+
+// ask returns nil where the witness answers in any way.
+func (o *outbound) ask(ctx context.Context, p part, witness string) error {
+	if p == dnsPart {
+		_, err := o.resolver.LookupNetIP(ctx, "ip4", fmt.Sprintf("mathub-%08x.%s.", rand.Uint32(), witness))
+		if dns := (*net.DNSError)(nil); errors.As(err, &dns) && dns.IsNotFound {
+			return nil
+		}
+		return err
+	}
+	conn, err := o.connect(ctx, p.network, witness)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// OutboundAccess returns what is known of outbound access. What is unknown or failed is checked again, for up to 2 s; when
+// ctx ends before that, the check goes on, and its result is known to the next call. Nobody is asked about what worked
+// last.
+func (c *Client) OutboundAccess(ctx context.Context) (a Access) {
+	parts := []part{dnsPart, c.outbound.towards(netip.AddrPort{})}
+	var checks []<-chan singleflight.Result
+	for _, p := range parts {
+		if state, at, _ := c.outbound.state(p); state != AccessOK && time.Since(at) > accessFresh {
+			checks = append(checks, c.outbound.check(p))
+		}
+	}
+	for _, done := range checks {
+		select {
+		case <-done:
+		case <-ctx.Done():
+		}
+	}
+	var causes []string
+	for i, state := range []*AccessState{&a.DNS, &a.Network} {
+		s, at, cause := c.outbound.state(parts[i])
+		*state = s
+		if at.After(a.CheckedAt) {
+			a.CheckedAt = at
+		}
+		if cause != "" && !slices.Contains(causes, cause) {
+			causes = append(causes, cause)
+		}
+	}
+	a.Cause = strings.Join(causes, ", ")
+	return a
+}

@@ -1,0 +1,129 @@
+package workflows
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/contrib/opentelemetry"
+	"go.temporal.io/sdk/interceptor"
+	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+)
+
+// released are the workflows by the names that histories know them by.
+var released = map[string]any{
+	"DeliverEvent": DeliverEvent, "DeliverBatch": DeliverBatch, "WebhookQueue": WebhookQueue,
+	"SendTest": SendTest, "Redeliver": Redeliver, "Recover": Recover,
+	"RemoveExpired": RemoveExpired, "NotifyDisabled": NotifyDisabled,
+}
+
+// firstIn are the folders in testdata of the releases before which there were no such workflows.
+var firstIn = map[string]string{}
+
+// TestRecordedHistoriesReplay: workflows that a released version began go on under this one. The histories were
+// recorded on a real server: go test ./worker -record NAME. They replay with tracing, too, which was off when they were.
+func TestRecordedHistoriesReplay(t *testing.T) {
+	files, err := filepath.Glob("testdata/*/*.json")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	tracing, err := opentelemetry.NewTracingInterceptor(opentelemetry.TracerOptions{Tracer: sdktrace.NewTracerProvider().Tracer("test")})
+	require.NoError(t, err)
+	for _, file := range files {
+		t.Run(file, func(t *testing.T) {
+			require.NoError(t, replay(file, released))
+			require.NoError(t, replay(file, released, tracing))
+		})
+	}
+}
+
+func replay(file string, registered map[string]any, interceptors ...interceptor.WorkerInterceptor) error {
+	replayer, err := worker.NewWorkflowReplayerWithOptions(worker.WorkflowReplayerOptions{Interceptors: interceptors})
+	if err != nil {
+		return err
+	}
+	for name, run := range registered {
+		replayer.RegisterWorkflowWithOptions(run, workflow.RegisterOptions{Name: name})
+	}
+	return replayer.ReplayWorkflowHistoryFromJSONFile(log.NewStructuredLogger(slog.New(slog.DiscardHandler)), file)
+}
+
+// TestEveryReleaseHasHistoriesOfEveryWorkflow, so that none is left out of the replays.
+func TestEveryReleaseHasHistoriesOfEveryWorkflow(t *testing.T) {
+	folders, err := filepath.Glob("testdata/*")
+	require.NoError(t, err)
+	for _, folder := range folders {
+		names := map[string]bool{}
+		files, err := filepath.Glob(filepath.Join(folder, "*.json"))
+		require.NoError(t, err)
+		for _, file := range files {
+			names[typeOf(t, file)] = true
+		}
+		for name := range released {
+			require.True(t, names[name] || filepath.Base(folder) < firstIn[name], "%s has no history of %s", folder, name)
+		}
+	}
+}
+
+func typeOf(t *testing.T, file string) string {
+	raw, err := os.Open(file)
+	require.NoError(t, err)
+	defer raw.Close() //nolint:errcheck // only read
+	recorded, err := client.HistoryFromJSON(raw, client.HistoryJSONOptions{})
+	require.NoError(t, err)
+	return recorded.GetEvents()[0].GetWorkflowExecutionStartedEventAttributes().GetWorkflowType().GetName()
+}
+
+// TestAChangeThatDoesNotReplayIsCaught: each workflow is replayed with one step more at its beginning, as a change without
+// GetVersion would have it, and with the step behind GetVersion.
+func TestAChangeThatDoesNotReplayIsCaught(t *testing.T) {
+	files, err := filepath.Glob("testdata/*/*.json")
+	require.NoError(t, err)
+	for _, file := range files {
+		t.Run(file, func(t *testing.T) {
+			step := func(ctx workflow.Context) { _ = workflow.Sleep(ctx, time.Second) }
+			err := replay(file, changed(step))
+			require.ErrorContains(t, err, "TMPRL1100", "Temporal's mark of a history that does not fit the code")
+
+			guarded := func(ctx workflow.Context) {
+				if workflow.GetVersion(ctx, "step", workflow.DefaultVersion, 1) == 1 {
+					step(ctx)
+				}
+			}
+			require.NoError(t, replay(file, changed(guarded)))
+		})
+	}
+}
+
+// changed are the workflows with a step before their first.
+func changed(first func(workflow.Context)) map[string]any {
+	return map[string]any{
+		"DeliverEvent":  then(first, DeliverEvent),
+		"DeliverBatch":  then(first, DeliverBatch),
+		"WebhookQueue":  thenEnd(first, WebhookQueue),
+		"SendTest":      then(first, SendTest),
+		"Redeliver":     then(first, Redeliver),
+		"Recover":       then(first, Recover),
+		"RemoveExpired": then(first, RemoveExpired), "NotifyDisabled": then(first, NotifyDisabled),
+	}
+}
+
+func then[In, Out any](first func(workflow.Context), run func(workflow.Context, In) (Out, error)) func(workflow.Context, In) (Out, error) {
+	return func(ctx workflow.Context, in In) (Out, error) {
+		first(ctx)
+		return run(ctx, in)
+	}
+}
+
+func thenEnd[In any](first func(workflow.Context), run func(workflow.Context, In) error) func(workflow.Context, In) error {
+	return func(ctx workflow.Context, in In) error {
+		first(ctx)
+		return run(ctx, in)
+	}
+}

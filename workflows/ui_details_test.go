@@ -1,0 +1,148 @@
+package workflows
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/mock"
+	"github.com/stretchr/testify/require"
+	sdkpb "go.temporal.io/api/sdk/v1"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
+
+	"github.com/mathub/webhooks/internal/delivery"
+	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/visibility"
+)
+
+func TestTheResultSaysWhoDidNotTakeIt(t *testing.T) {
+	env := newEnv(t)
+	const many = maxListed + 20
+	var targets []delivery.Target
+	for range many {
+		targets = append(targets, target())
+	}
+	taken, retried, last, disabled, queued := targets[0], targets[1], targets[2], targets[3], targets[4]
+	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(delivery.Audience{Targets: targets}, nil).Once()
+	env.OnActivity(act.DeliverGroup, mock.Anything, mock.Anything).Return(func(_ context.Context, g delivery.Group) (delivery.GroupResult, error) {
+		ended := map[uuid.UUID]delivery.Result{}
+		for _, id := range g.WebhookIDs {
+			ended[id] = delivery.Result{Status: delivery.Skipped, Error: delivery.WebhookGone}
+		}
+		delete(ended, taken.WebhookID)
+		ended[retried.WebhookID], ended[last.WebhookID], ended[queued.WebhookID] = failed(true), failed(false), delivery.Result{Status: delivery.Queued}
+		r := failed(false)
+		r.NoRetryReason = delivery.WebhookDisabled
+		ended[disabled.WebhookID] = r
+		return delivery.GroupResult{Delivered: 1, Ended: ended}, nil
+	}).Once()
+	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
+	got := fullSummaryOf(t, env)
+	require.Equal(t, many-1-maxListed, got.NotListed)
+	require.Len(t, got.NotDelivered, maxListed)
+	require.NotContains(t, got.NotDelivered, taken.WebhookID.String())
+	require.Equal(t, "HTTP 500, retrying", got.NotDelivered[retried.WebhookID.String()])
+	require.Equal(t, "failed: HTTP 500; no attempt is left", got.NotDelivered[last.WebhookID.String()])
+	require.Equal(t, "failed: HTTP 500; webhook disabled", got.NotDelivered[disabled.WebhookID.String()])
+	require.Equal(t, "waits in the webhook's queue", got.NotDelivered[queued.WebhookID.String()])
+	require.Equal(t, "skipped: webhook deleted", got.NotDelivered[targets[5].WebhookID.String()])
+	require.Equal(t, "70 webhooks: 1 delivered, 2 failed, 1 retrying, 1 queued, 65 skipped", got.String())
+	encoded, err := json.Marshal(got)
+	require.NoError(t, err)
+	require.Less(t, len(encoded), 8<<10, "a result stays small")
+}
+
+func TestSummariesAreCounted(t *testing.T) {
+	for want, s := range map[string]Summary{
+		"0 webhooks":                            {},
+		"1 webhook: 1 delivered":                {Webhooks: 1, Delivered: 1},
+		"12 webhooks: 11 delivered, 1 retrying": {Webhooks: 12, Delivered: 11, Retrying: 1},
+		"3 webhooks: 1 failed, 2 in flight":     {Webhooks: 3, Failed: 1},
+	} {
+		require.Equal(t, want, s.String())
+	}
+}
+
+// TestAttributesAreWrittenOnFailureOnly: an upsert is an event of the history and a write to Temporal's lists.
+func TestAttributesAreWrittenOnFailureOnly(t *testing.T) {
+	for name, c := range map[string]struct {
+		searchable bool
+		result     delivery.Result
+		upserts    int
+	}{
+		"delivered":                  {true, delivered(), 0},
+		"skipped":                    {true, delivery.Result{Status: delivery.Skipped, Error: delivery.WebhookGone}, 0},
+		"queued":                     {true, delivery.Result{Status: delivery.Queued}, 0},
+		"failed":                     {true, failed(true), 1},
+		"failed, without attributes": {false, failed(false), 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := newEnv(t)
+			to := target()
+			env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(delivery.Audience{Targets: []delivery.Target{to}, Searchable: c.searchable}, nil)
+			env.OnActivity(act.Deliver, mock.Anything, mock.Anything).Return(c.result, nil)
+			upserts := 0
+			want := temporal.NewSearchAttributes(
+				visibility.Failed.ValueSet(true), visibility.EventType.ValueSet("post.created"),
+				visibility.WebhookID.ValueSet([]string{to.WebhookID.String()}), visibility.BotID.ValueSet([]string{"bot"}))
+			env.OnUpsertTypedSearchAttributes(want).Run(func(mock.Arguments) { upserts++ }).Return(nil).Maybe()
+			env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
+			require.NoError(t, env.GetWorkflowError())
+			require.Equal(t, c.upserts, upserts)
+		})
+	}
+}
+
+func TestDetailsShowNothingAsMarkdownThatAStrangerChose(t *testing.T) {
+	evil := "a`|b\n\n# [x](https://evil.example)"
+	to := delivery.Target{WebhookID: uuid.Nil, BotID: evil, Host: evil}
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for name, details := range map[string]string{
+		"queue":    queueDetails(to, QueueStatus{Waiting: 3, NextAttemptAt: &at, LastError: evil}, delivery.QueueStep{Kind: delivery.AwaitTime}),
+		"recovery": recoveryDetails(to, history.RecoveryStep{State: history.RecoveryRunning, LastError: evil}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, 3, strings.Count(details, "`a  b  # [x](https://evil.example)`"), "as code, on one line:\n%s", details)
+			require.Equal(t, 3, strings.Count(details, "evil.example"))
+		})
+	}
+	require.Equal(t, "[event-e1](/namespaces/a%20%29b/workflows/event-e1)", link("a )b", "event-e1", "event-e1"))
+}
+
+func TestAnEventsDetailsNameTheFirstInTrouble(t *testing.T) {
+	env := newEnv(t)
+	var targets []delivery.Target
+	for range maxShown + 5 {
+		targets = append(targets, target())
+	}
+	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(delivery.Audience{Targets: targets}, nil).Once()
+	env.OnActivity(act.DeliverGroup, mock.Anything, mock.Anything).Return(func(_ context.Context, g delivery.Group) (delivery.GroupResult, error) {
+		ended := map[uuid.UUID]delivery.Result{}
+		for i, id := range g.WebhookIDs {
+			ended[id] = failed(i == 0)
+		}
+		return delivery.GroupResult{Ended: ended}, nil
+	})
+	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
+	require.NoError(t, env.GetWorkflowError())
+	details := detailsOf(t, env)
+	require.Contains(t, details, "post.created · post p1\n\n25 webhooks: 24 failed, 1 retrying\n")
+	id := targets[0].WebhookID
+	require.Contains(t, details, fmt.Sprintf("| [%s](/namespaces/default-test-namespace/workflows/webhook-%s) | `example.com` | `HTTP 500, retrying` |\n", id, id))
+	require.Equal(t, maxShown, strings.Count(details, "`example.com`"))
+	require.Contains(t, details, "and 5 more")
+}
+
+func detailsOf(t *testing.T, env *testsuite.TestWorkflowEnvironment) string {
+	t.Helper()
+	answer, err := env.QueryWorkflow("__temporal_workflow_metadata")
+	require.NoError(t, err)
+	var metadata sdkpb.WorkflowMetadata
+	require.NoError(t, answer.Get(&metadata))
+	return metadata.GetCurrentDetails()
+}

@@ -1,0 +1,171 @@
+package workflows
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/mock"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/mathub/webhooks/activities"
+	"github.com/mathub/webhooks/internal/delivery"
+	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/webhook"
+)
+
+func rows(n int) (rows []history.Row) {
+	for i := range n {
+		rows = append(rows, history.Row{EventID: fmt.Sprintf("e%d", i+1), Attempt: 1, Step: 1, Trigger: webhook.TriggerEvent})
+	}
+	return rows
+}
+
+func queueEnv(t *testing.T) (*testsuite.TestWorkflowEnvironment, delivery.Target) {
+	env, to := newEnv(t), target()
+	require.NoError(t, env.SetTypedSearchAttributesOnStart(temporal.NewSearchAttributes(searchAttributesFor(to)...)))
+	return env, to
+}
+
+// TestWebhookQueue_DoublesItsWindow, round by round, until nothing is left.
+func TestWebhookQueue_DoublesItsWindow(t *testing.T) {
+	env, to := queueEnv(t)
+	left := rows(40)
+	state := func(most int) history.QueueState {
+		return history.QueueState{Active: true, Waiting: len(left), Due: left[:min(most, len(left))]}
+	}
+	env.OnActivity(act.LookAtQueue, mock.Anything, activities.LookInput{WebhookID: to.WebhookID, Most: 1}).Return(state(1), nil).Once()
+	var sizes []int
+	env.OnActivity(act.DeliverRound, mock.Anything, mock.Anything).Return(func(_ context.Context, r delivery.Round) (delivery.RoundResult, error) {
+		require.Equal(t, left[:len(r.Rows)], r.Rows, "oldest first")
+		sizes = append(sizes, len(r.Rows))
+		left = left[len(r.Rows):]
+		return delivery.RoundResult{Made: len(r.Rows), State: state(r.Next)}, nil
+	})
+	env.ExecuteWorkflow(WebhookQueue, QueueInput{Target: to})
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, []int{1, 2, 4, 8, 16, 9}, sizes)
+	require.Contains(t, detailsOf(t, env), "**Empty**")
+}
+
+// TestWebhookQueue_AFailureIsFound, once, and the pause is waited out in the activity that looks.
+func TestWebhookQueue_AFailureIsFound(t *testing.T) {
+	env, to := queueEnv(t)
+	upserts := 0
+	env.OnUpsertTypedSearchAttributes(temporal.NewSearchAttributes(visibility.Failed.ValueSet(true))).Run(func(mock.Arguments) { upserts++ }).Return(nil).Once()
+	due := history.QueueState{Active: true, Waiting: 2, Due: rows(1), FailureCount: 1}
+	paused := due
+	paused.ResumeIn = 500 * time.Millisecond
+	env.OnActivity(act.LookAtQueue, mock.Anything, mock.Anything).Return(due, nil).Times(3)
+	env.OnActivity(act.DeliverRound, mock.Anything, mock.Anything).Return(delivery.RoundResult{Made: 1, Failed: 1, State: paused}, nil).Twice()
+	env.OnActivity(act.DeliverRound, mock.Anything, mock.Anything).Return(delivery.RoundResult{Made: 1, State: history.QueueState{Active: true}}, nil).Once()
+	env.ExecuteWorkflow(WebhookQueue, QueueInput{Target: to})
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, 1, upserts)
+}
+
+// TestWebhookQueue_SleepsUntilDue, or until a signal comes.
+func TestWebhookQueue_SleepsUntilDue(t *testing.T) {
+	for name, c := range map[string]struct {
+		signal string
+		input  any
+		after  time.Duration
+	}{
+		"due":                {after: time.Hour},
+		"woken":              {signal: WakeSignal, after: time.Minute},
+		"retry now":          {signal: RetryNowSignal, after: time.Minute},
+		"retry one now":      {signal: RetryNowSignal, input: "e1", after: time.Minute},
+		"a busy bot's round": {after: time.Hour + 5*time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env, to := queueEnv(t)
+			began := env.Now()
+			waiting := history.QueueState{Active: true, Waiting: 1, NextIn: time.Hour}
+			due := history.QueueState{Active: true, Waiting: 1, Due: rows(1)}
+			env.OnActivity(act.LookAtQueue, mock.Anything, mock.Anything).Return(waiting, nil).Once()
+			env.OnActivity(act.LookAtQueue, mock.Anything, mock.Anything).Return(due, nil)
+			if c.signal == RetryNowSignal {
+				event, _ := c.input.(string)
+				env.OnActivity(act.HurryQueue, mock.Anything, activities.HurryInput{WebhookID: to.WebhookID, EventID: event}).Return(nil).Once()
+			}
+			if name == "a busy bot's round" {
+				env.OnActivity(act.DeliverRound, mock.Anything, mock.Anything).Return(delivery.RoundResult{BusyFor: 5 * time.Second}, nil).Once()
+			}
+			env.OnActivity(act.DeliverRound, mock.Anything, mock.Anything).Return(delivery.RoundResult{Made: 1}, nil).Once()
+			if c.signal != "" {
+				env.RegisterDelayedCallback(func() {
+					var status QueueStatus
+					answer, err := env.QueryWorkflow(StatusQuery)
+					require.NoError(t, err)
+					require.NoError(t, answer.Get(&status))
+					require.Equal(t, 1, status.Waiting)
+					require.WithinDuration(t, began.Add(time.Hour), *status.NextAttemptAt, time.Second)
+					env.SignalWorkflow(c.signal, c.input)
+				}, time.Minute)
+			}
+			env.ExecuteWorkflow(WebhookQueue, QueueInput{Target: to})
+			require.NoError(t, env.GetWorkflowError())
+			require.WithinDuration(t, began.Add(c.after), env.Now(), time.Second)
+		})
+	}
+}
+
+// TestWebhookQueue_LooksAgainBeforeItEnds when a wake-up came in the meantime.
+func TestWebhookQueue_LooksAgainBeforeItEnds(t *testing.T) {
+	env, to := queueEnv(t)
+	env.OnActivity(act.LookAtQueue, mock.Anything, mock.Anything).Return(history.QueueState{Active: true, Waiting: 1, Due: rows(1)}, nil).Once()
+	env.OnActivity(act.DeliverRound, mock.Anything, mock.Anything).Return(func(context.Context, delivery.Round) (delivery.RoundResult, error) {
+		env.SignalWorkflow(WakeSignal, nil)
+		return delivery.RoundResult{Made: 1}, nil
+	}).Once()
+	env.OnActivity(act.LookAtQueue, mock.Anything, mock.Anything).Return(history.QueueState{Active: true}, nil).Once()
+	env.ExecuteWorkflow(WebhookQueue, QueueInput{Target: to})
+	require.NoError(t, env.GetWorkflowError())
+}
+
+// TestWebhookQueue_ContinuesAsNew with its window, after many rounds.
+func TestWebhookQueue_ContinuesAsNew(t *testing.T) {
+	env, to := queueEnv(t)
+	state := history.QueueState{Active: true, Waiting: 1000, Due: rows(delivery.LargestWindow)}
+	env.OnActivity(act.LookAtQueue, mock.Anything, mock.Anything).Return(state, nil).Once()
+	env.OnActivity(act.DeliverRound, mock.Anything, mock.Anything).Return(delivery.RoundResult{Made: delivery.LargestWindow, State: state}, nil).Times(queueRounds)
+	env.ExecuteWorkflow(WebhookQueue, QueueInput{Target: to})
+	var again *workflow.ContinueAsNewError
+	require.ErrorAs(t, env.GetWorkflowError(), &again)
+	var in QueueInput
+	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(again.Input, &in))
+	require.Equal(t, QueueInput{Target: to, Window: delivery.LargestWindow}, in)
+}
+
+func TestRoundSummary(t *testing.T) {
+	require.Equal(t, "e1 attempt 1", roundSummary(rows(1)))
+	require.Equal(t, "e1 attempt 1, e2 attempt 1 and 3 more", roundSummary(rows(5)))
+}
+
+// TestRecover_GoesOnUntilItEnds, resting between its steps.
+func TestRecover_GoesOnUntilItEnds(t *testing.T) {
+	env, to := queueEnv(t)
+	began := env.Now()
+	env.OnActivity(act.RecoverPage, mock.Anything, to).Return(history.RecoveryStep{State: history.RecoveryRunning, Found: 900, Planned: true, Wait: 30 * time.Second}, nil).Once()
+	env.OnActivity(act.RecoverPage, mock.Anything, to).Return(history.RecoveryStep{State: history.RecoveryCompleted, Found: 900, Delivered: 900, Ended: true}, nil).Once()
+	env.ExecuteWorkflow(Recover, to)
+	require.NoError(t, env.GetWorkflowError())
+	require.WithinDuration(t, began.Add(30*time.Second), env.Now(), time.Second)
+	require.Contains(t, detailsOf(t, env), "**completed**: of 900 missed events")
+}
+
+// TestRecover_CancelledEndsTheRecovery.
+func TestRecover_CancelledEndsTheRecovery(t *testing.T) {
+	env, to := queueEnv(t)
+	env.OnActivity(act.RecoverPage, mock.Anything, to).Return(history.RecoveryStep{State: history.RecoveryRunning, Wait: time.Hour}, nil).Once()
+	env.OnActivity(act.CancelRecovery, mock.Anything, to.WebhookID).Return(nil).Once()
+	env.RegisterDelayedCallback(env.CancelWorkflow, time.Minute)
+	env.ExecuteWorkflow(Recover, to)
+	require.Error(t, env.GetWorkflowError())
+}
