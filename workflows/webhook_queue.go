@@ -76,7 +76,11 @@ func WebhookQueue(ctx workflow.Context, in QueueInput) error {
 			}
 			state, err = q.look(ctx)
 		}
-		if round >= queueRounds && !q.signalled() && err == nil {
+		switch {
+		case round < queueRounds || err != nil:
+		case q.signalled(): // state may be older than what the signal is about
+			state, err = q.look(ctx)
+		default:
 			failpoint.Here("continue-as-new")
 			return workflow.NewContinueAsNewError(ctx, WebhookQueue, QueueInput{Target: in.Target, Window: q.window, Failed: q.in.Failed})
 		}

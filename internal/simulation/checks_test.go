@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mathub/webhooks/internal/admission"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -250,8 +251,8 @@ func (s *sim) checkAttended(h *hook) {
 	for _, r := range h.queue {
 		since := max(r.due, r.inserted, h.check.attended)
 		within := attendedWithin
-		if s.checks.lastFault >= r.inserted-time.Second {
-			within = foundWithin
+		if s.checks.lastFault >= min(r.inserted, h.check.attended)-time.Second {
+			within = foundWithin // the queue may not have been seen to since
 		}
 		if r.due <= s.now && s.now > max(since+within, s.checks.lastFault+foundWithin) {
 			s.fail("%s has been due at webhook %d for %v, and nobody sees to it", r.ev.id, h.n, s.now-since)
@@ -263,7 +264,6 @@ func (s *sim) checkAttended(h *hook) {
 const (
 	disabledAtOnceWithin = 20 * time.Second // of its first failure, where it fails at once
 	disabledWithin       = 90 * time.Second
-	mostPosts            = 40
 )
 
 func (s *sim) checkFailingForGood(h *hook) {
@@ -272,8 +272,9 @@ func (s *sim) checkFailingForGood(h *hook) {
 		return
 	}
 	if !h.health.Active {
-		if h.check.posts-s.plan.postsBefore >= mostPosts {
-			s.fail("webhook %d took %d POSTs to be disabled", h.n, h.check.posts-s.plan.postsBefore)
+		// A window's worth of each worker, and ten that are made by the queue.
+		if posts := h.check.posts - s.plan.postsBefore; posts > admission.FirstWindow*s.plan.workers+webhook.MaxFailures {
+			s.fail("webhook %d took %d POSTs to be disabled", h.n, posts)
 		}
 		return
 	}
@@ -336,7 +337,7 @@ func (s *sim) checkRest() {
 func (s *sim) checkServed(ev *event, h *hook, since time.Duration, why string) {
 	p := s.store.pair(ev, h)
 	switch {
-	case h.deleted, p.success, p.final:
+	case h.deleted, p.success, p.final, p.cancelled:
 	case !h.subscribes(ev.kind), h.check.off[ev.kind] >= since:
 	default:
 		s.fail("%s %s for webhook %d, and is neither delivered nor given up", ev.id, why, h.n)

@@ -111,7 +111,7 @@ func (s *sim) logf(format string, args ...any) {
 }
 
 // most bounds the steps of a run: what goes on for longer turns in a circle.
-const most = 2_000_000
+const most = 500_000
 
 // run goes on until all is at rest, or a check fails.
 func (s *sim) run() {

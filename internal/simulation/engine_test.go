@@ -35,7 +35,7 @@ type task struct {
 
 // dispatch gives a task to a worker that runs.
 func (s *sim) dispatch(t *task) {
-	s.outside(s.between(time.Millisecond, 15*time.Millisecond), func() {
+	s.outside(s.between(time.Millisecond, s.plan.engineLag), func() {
 		var up []*worker
 		for _, w := range s.workers {
 			if w.up {
@@ -432,10 +432,6 @@ func (x *queueTask) roundDone(state history.QueueState) {
 		})
 		return
 	}
-	if x.q.s.is(wakeSwallowed) {
-		x.decide(state)
-		return
-	}
 	x.look()
 }
 
@@ -513,6 +509,7 @@ func (w *worker) hurry(h *hook, ev *event, f func()) {
 		for _, r := range h.queue {
 			if ev == nil || r.ev == ev {
 				r.due = longAgo
+				w.s.store.pair(r.ev, h).asked = true
 			}
 		}
 		w.query(func() {

@@ -13,13 +13,14 @@ type trouble int
 const (
 	unavailable trouble = iota // answers 503 at once
 	refusing                   // takes no connection, as while it restarts; what it was at is reset
+	dropping                   // takes no connection, and never answers what it was at, as behind a proxy that waits for it
 	resetting                  // breaks connections off
 	hanging                    // answers when the trouble is over
 	losing                     // never answers what comes meanwhile
 	mixed                      // any of these, request by request
 )
 
-var troubles = []string{"answers 503", "refuses", "resets", "hangs", "loses requests", "fails in many ways"}
+var troubles = []string{"answers 503", "refuses", "refuses and forgets", "resets", "hangs", "loses requests", "fails in many ways"}
 
 // span is a time of trouble.
 type span struct {
@@ -72,7 +73,7 @@ func (s *sim) troubled(x span, kind trouble, took time.Duration) (time.Duration,
 			out.retryAfter = s.between(0, time.Minute)
 		}
 		return s.between(time.Millisecond, 10*time.Millisecond), out
-	case refusing:
+	case refusing, dropping:
 		return s.between(200*time.Microsecond, 2*time.Millisecond), outcome{class: "refused"}
 	case resetting:
 		return s.between(time.Millisecond, 300*time.Millisecond), outcome{class: "reset"}
@@ -96,7 +97,7 @@ func (s *sim) caught(x span, took time.Duration) (time.Duration, outcome) {
 		if until := max(took, x.to-s.now+s.between(0, 50*time.Millisecond)); until < webhook.AttemptTimeout {
 			return until, outcome{success: true}
 		}
-	case s.chance(0.5):
+	case x.kind != dropping && s.chance(0.5):
 		return x.from - s.now, outcome{class: "reset"}
 	}
 	return webhook.AttemptTimeout, outcome{class: "timeout"}

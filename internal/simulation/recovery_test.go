@@ -12,7 +12,7 @@ import (
 // As internal/history/recovery.go has them.
 const (
 	recoveryAhead = 60 * time.Second
-	recoveryLag   = 10 * time.Second
+	directTime    = webhook.AttemptTimeout + 2*time.Second
 )
 
 // recovery is a row of recoveries.
@@ -138,9 +138,9 @@ func (w *worker) recoverPages(h *hook, until time.Duration, f func(ended bool, p
 		case ahead > recoveryAhead:
 			f(false, 0, ahead-recoveryAhead/2)
 		default:
-			w.planMissed(*r, r, max(0, ahead), func(planned int, wait time.Duration) {
-				if planned > 0 || wait > 0 || s.now > until {
-					f(false, planned, wait)
+			w.planMissed(*r, r, max(0, ahead), func(planned int) {
+				if planned > 0 || s.now > until {
+					f(false, planned, 0)
 					return
 				}
 				w.recoverPages(h, until, f)
@@ -150,26 +150,20 @@ func (w *worker) recoverPages(h *hook, until time.Duration, f func(ended bool, p
 }
 
 // planMissed is history.Queue.planMissed; was is the recovery as it was read.
-func (w *worker) planMissed(was recovery, r *recovery, ahead time.Duration, f func(planned int, wait time.Duration)) {
+func (w *worker) planMissed(was recovery, r *recovery, ahead time.Duration, f func(planned int)) {
 	s := w.s
 	w.query(func() { // ListMissed
 		var rows []planned
 		place := was
 		place.afterTime, place.afterID, place.beginAt, place.upto, place.lookedThrough = was.since, "", was.since, was.beginAt, was.beginAt <= was.since
-		upto, wait := was.upto, time.Duration(0)
-		if settled := s.now - recoveryLag; settled < upto && !s.is(recoveryTakesInFlight) {
-			upto, wait = settled, was.upto-settled
-			place = was
-			place.afterTime, place.afterID = settled, ""
-		}
 		n := 0
 		for _, ev := range s.store.events {
 			isAfter := ev.acceptedAt > was.afterTime || ev.acceptedAt == was.afterTime && ev.id > was.afterID
-			if !isAfter || ev.acceptedAt > upto {
+			if !isAfter || ev.acceptedAt > was.upto {
 				continue
 			}
 			if n++; n == s.plan.missedPage {
-				place, wait = was, 0
+				place = was
 				place.afterTime, place.afterID = ev.acceptedAt, ev.id
 			}
 			p := s.store.pair(ev, was.h)
@@ -179,17 +173,18 @@ func (w *worker) planMissed(was recovery, r *recovery, ahead time.Duration, f fu
 				}
 				continue
 			}
-			rows = append(rows, planned{
-				ev: ev, h: was.h, number: p.last + 1, step: 1, trigger: webhook.TriggerRecover,
-				delay: ahead + time.Duration(len(rows)/history.RecoveryRate)*time.Second, recovery: r,
-			})
+			delay := ahead + time.Duration(len(rows)/history.RecoveryRate)*time.Second
+			if !s.is(recoveryTakesInFlight) {
+				delay = max(delay, ev.acceptedAt+directTime-s.now)
+			}
+			rows = append(rows, planned{ev: ev, h: was.h, number: p.last + 1, step: 1, trigger: webhook.TriggerRecover, delay: delay, recovery: r})
 			if n == s.plan.missedPage {
 				break
 			}
 		}
 		w.query(func() { // the transaction
-			if r.state != history.RecoveryRunning || (r.afterTime != was.afterTime || r.afterID != was.afterID) && !s.is(recoveryNotLocked) || r.h.deleted {
-				f(0, 0)
+			if r.state != history.RecoveryRunning || r.afterTime != was.afterTime || r.afterID != was.afterID || r.h.deleted {
+				f(0)
 				return
 			}
 			for _, p := range rows {
@@ -201,7 +196,7 @@ func (w *worker) planMissed(was recovery, r *recovery, ahead time.Duration, f fu
 			r.afterTime, r.afterID, r.beginAt, r.upto, r.lookedThrough = place.afterTime, place.afterID, place.beginAt, place.upto, place.lookedThrough
 			r.found += len(rows)
 			r.updated = s.now
-			f(len(rows), wait)
+			f(len(rows))
 		})
 	})
 }
@@ -218,7 +213,12 @@ func (s *sim) countRecovered(rec *recording) {
 // cancelRecovery is history.Queue.CancelRecovery.
 func (s *sim) cancelRecovery(h *hook) {
 	if r := s.running(h); r != nil {
-		s.removeRows(h, func(q *row) bool { return q.recovery == r })
+		s.removeRows(h, func(q *row) bool {
+			if q.recovery == r {
+				s.store.pair(q.ev, h).cancelled = true
+			}
+			return q.recovery == r
+		})
 		r.state = history.RecoveryCancelled
 		s.logf("the recovery of webhook %d is cancelled", h.n)
 	}

@@ -24,6 +24,7 @@ type plan struct {
 	lostTasks     float64
 	slowDatabase  float64
 	ownFaults     float64
+	engineLag     time.Duration // until a worker gets a task, at most
 	queueRounds   int
 	missedPage    int
 	shortTroubles bool  // none is longer than 12 s, nor sooner than two minutes after the last
@@ -45,8 +46,8 @@ type act struct {
 
 func (p *plan) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %d workers, schedule %v, trouble until %v, crashes at steps %v, wakes lost %.0f %%, tasks lost %.0f %%, slow statements %.0f %%, own faults %.0f %%, %d rounds a run, %d events a page\n",
-		p.name, p.workers, p.schedule, p.end, p.crashes, 100*p.lostWakes, 100*p.lostTasks, 100*p.slowDatabase, 100*p.ownFaults, p.queueRounds, p.missedPage)
+	fmt.Fprintf(&b, "%s: %d workers, schedule %v, trouble until %v, crashes at steps %v, wakes lost %.0f %%, tasks lost %.0f %%, slow statements %.0f %%, own faults %.0f %%, tasks up to %v late, %d rounds a run, %d events a page\n",
+		p.name, p.workers, p.schedule, p.end, p.crashes, 100*p.lostWakes, 100*p.lostTasks, 100*p.slowDatabase, 100*p.ownFaults, p.engineLag, p.queueRounds, p.missedPage)
 	for i, h := range p.hooks {
 		fmt.Fprintf(&b, "webhook %d: types %b, answers in %v to %v, %v, never takes %d events\n", i, h.events, h.receiver.least, h.receiver.most, h.receiver.spans, len(h.receiver.poison))
 	}
@@ -69,12 +70,18 @@ func (d *draft) between(least, most time.Duration) time.Duration {
 
 func (d *draft) chance(p float64) bool { return d.rnd.Float64() < p }
 
-// profiles are the kinds of schedules, each as often as it stands here.
-var profiles = []func(*draft){storm, storm, storm, storm, storm, storm, restart, restart, forGood}
+// profile draws one kind of schedule.
+type profile func(*draft)
 
-func draw(rnd *rand.Rand) *plan {
-	d := &draft{plan: &plan{queueRounds: 100, missedPage: 2000, schedule: webhook.Schedule{30 * time.Second, 2 * time.Minute, 10 * time.Minute}}, rnd: rnd}
-	profiles[rnd.IntN(len(profiles))](d)
+// profiles are all kinds, each as often as it stands here.
+var profiles = []profile{storm, storm, storm, people, backlog, restart, restart, forGood}
+
+func draw(rnd *rand.Rand, kinds []profile) *plan {
+	d := &draft{plan: &plan{
+		queueRounds: 100, missedPage: 2000, engineLag: 15 * time.Millisecond,
+		schedule: webhook.Schedule{30 * time.Second, 2 * time.Minute, 10 * time.Minute},
+	}, rnd: rnd}
+	kinds[rnd.IntN(len(kinds))](d)
 	slices.SortStableFunc(d.acts, func(a, b act) int { return int(a.at - b.at) })
 	return d.plan
 }
@@ -99,6 +106,9 @@ func (d *draft) trouble(steps int) {
 	if d.chance(0.2) {
 		d.ownFaults = 0.1 * d.rnd.Float64()
 	}
+	if d.chance(0.2) {
+		d.engineLag = d.between(50*time.Millisecond, 300*time.Millisecond)
+	}
 	if d.chance(0.5) {
 		d.queueRounds = 1 + d.rnd.IntN(6)
 	}
@@ -120,11 +130,11 @@ func storm(d *draft) {
 		d.hooks = append(d.hooks, h)
 	}
 	for range 1 + d.rnd.IntN(30) {
-		d.emit(d.between(0, d.end), 1)
+		d.emit(d.between(0, d.end))
 	}
 	if d.chance(0.4) {
 		for at, n := d.between(0, d.end), 5+d.rnd.IntN(20); n > 0; n-- {
-			d.emit(at+d.between(0, 200*time.Millisecond), 1)
+			d.emit(at + d.between(0, 200*time.Millisecond))
 		}
 	}
 	for range d.rnd.IntN(8) {
@@ -133,27 +143,80 @@ func storm(d *draft) {
 	d.trouble(2500)
 }
 
+// people is few events, and people who ask for much.
+func people(d *draft) {
+	d.name = "people"
+	d.workers = 1 + d.rnd.IntN(3)
+	d.end = d.between(20*time.Second, 60*time.Second)
+	for range 1 + d.rnd.IntN(2) {
+		r := d.anyReceiver()
+		if d.chance(0.5) {
+			r.least, r.most, r.spans = 300*time.Millisecond, 4*time.Second, nil
+		}
+		if d.chance(0.5) {
+			r.poison = map[string]bool{eventID(0): true, eventID(1): true}
+		}
+		d.hooks = append(d.hooks, hookPlan{events: typeA | typeB, receiver: r})
+	}
+	for range 2 + d.rnd.IntN(12) {
+		d.emit(d.between(0, d.end/2))
+	}
+	for range 3 + d.rnd.IntN(10) {
+		d.operate(d.between(0, d.end))
+	}
+	d.trouble(800)
+}
+
+// backlog is more events than a slow receiver takes directly, in several bursts.
+func backlog(d *draft) {
+	d.name = "backlog"
+	d.workers = 1 + d.rnd.IntN(3)
+	for range 1 + d.rnd.IntN(2) {
+		least := d.between(50*time.Millisecond, time.Second)
+		r := receiver{least: least, most: least + d.between(10*time.Millisecond, time.Second)}
+		d.hooks = append(d.hooks, hookPlan{events: typeA, receiver: r})
+	}
+	for at, n := time.Duration(0), 1+d.rnd.IntN(4); n > 0; n-- {
+		for range 10 + d.rnd.IntN(20) {
+			d.emit(at + d.between(0, 4*time.Second))
+		}
+		at += d.between(2*time.Second, 40*time.Second)
+		d.end = at
+	}
+	d.trouble(2500)
+	if d.chance(0.7) {
+		d.crashes, d.lostWakes, d.lostTasks = nil, 0, 0
+	}
+}
+
 // restart is webhooks with short troubles far apart, and events all the time.
 func restart(d *draft) {
 	d.name = "restart"
 	d.shortTroubles = true
 	d.workers = 1 + d.rnd.IntN(10)
 	r := d.steadyReceiver()
+	rate := []float64{0.5, 1, 3, 8, 20, 50}[d.rnd.IntN(6)]
+	worst := d.chance(0.3) // much is in flight when it begins to fail, now at once and now after five seconds
+	if worst {
+		r.least, r.most, rate = time.Second, 4*time.Second, 20
+	}
 	from := d.between(2*time.Second, 10*time.Second)
 	for range 1 + d.rnd.IntN(2) {
-		r.spans = append(r.spans, span{from, from + d.between(500*time.Millisecond, 12*time.Second), trouble(d.rnd.IntN(int(mixed) + 1))})
+		kind := trouble(d.rnd.IntN(int(mixed) + 1))
+		if worst {
+			kind = []trouble{dropping, mixed}[d.rnd.IntN(2)]
+		}
+		r.spans = append(r.spans, span{from, from + d.between(500*time.Millisecond, 12*time.Second), kind})
 		from += d.between(135*time.Second, 160*time.Second)
 	}
 	d.hooks = []hookPlan{{events: typeA, receiver: r}}
 	if d.chance(0.3) {
 		d.hooks = append(d.hooks, hookPlan{events: typeA, receiver: d.steadyReceiver()})
 	}
-	rate := []float64{0.5, 1, 3, 8, 20, 50}[d.rnd.IntN(6)]
 	for _, x := range r.spans {
 		length := x.to - x.from + 6*time.Second
-		n := min(250, 1+int(rate*length.Seconds()))
-		for range n {
-			d.emit(x.from-3*time.Second+d.between(0, length), 1)
+		for range min(250, 1+int(rate*length.Seconds())) {
+			d.emit(x.from - 3*time.Second + d.between(0, length))
 		}
 	}
 	if d.chance(0.3) {
@@ -176,12 +239,12 @@ func forGood(d *draft) {
 	}
 	rate := 8 + 12*d.rnd.Float64()
 	for at := 2 * time.Second; at < d.end; at += d.between(0, time.Duration(2*float64(time.Second)/rate)) {
-		d.emit(at, 1)
+		d.emit(at)
 	}
 }
 
 func (d *draft) steadyReceiver() receiver {
-	if d.chance(0.7) {
+	if d.chance(0.6) {
 		return receiver{least: 2 * time.Millisecond, most: 20 * time.Millisecond}
 	}
 	least := d.between(50*time.Millisecond, 2*time.Second)
@@ -207,14 +270,15 @@ func (d *draft) anyReceiver() receiver {
 func eventID(n int) string { return fmt.Sprintf("e%03d", n) }
 
 // emit adds an event, which may be emitted twice.
-func (d *draft) emit(at time.Duration, kinds int) {
-	ev := &event{id: eventID(d.events), kind: []uint8{typeA, typeB}[d.rnd.IntN(kinds+1)*kinds/2]}
-	if kinds == 1 && d.chance(0.3) && d.name == "storm" {
+func (d *draft) emit(at time.Duration) {
+	ev := &event{id: eventID(d.events), kind: typeA}
+	isFew := d.name == "storm" || d.name == "people"
+	if isFew && d.chance(0.3) {
 		ev.kind = typeB
 	}
 	d.events++
 	d.add(at, "emit "+ev.id, func(s *sim) { s.startEvent(ev) })
-	if d.name == "storm" && d.chance(0.05) {
+	if isFew && d.chance(0.05) {
 		d.add(at+d.between(0, time.Second), "emit "+ev.id+" again", func(s *sim) { s.startEvent(ev) })
 	}
 }

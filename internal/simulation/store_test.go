@@ -72,12 +72,13 @@ type pair struct {
 
 // pairState is what the deliveries say of an event and a webhook.
 type pairState struct {
-	last    int // number of the last attempt
-	success bool
-	final   bool // the last attempt had no next by the schedule
-	posts   []*post
-	asked   bool // a person asked for the event
-	faulted bool // our own side could not attempt it once
+	last      int // number of the last attempt
+	success   bool
+	final     bool // the last attempt had no next by the schedule
+	posts     []*post
+	asked     bool // a person asked for the event
+	cancelled bool // a person cancelled its recovery
+	faulted   bool // our own side could not attempt it once
 }
 
 type deliveryKey struct {
