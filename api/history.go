@@ -131,7 +131,10 @@ func (s *server) GetDelivery(c *gin.Context, id WebhookID, deliveryID DeliveryID
 		if err := detail.addExchange(row); err != nil {
 			return reply{}, err
 		}
-		return ok(detail), s.addPlanned(c, w, &detail)
+		if err := s.addPlanned(c, w, &detail); err != nil {
+			return reply{}, err
+		}
+		return ok(detail), nil
 	})
 }
 

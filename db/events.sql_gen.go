@@ -197,17 +197,6 @@ func (q *Queries) CountAudience(ctx context.Context, db DBTX, arg CountAudienceP
 	return count, err
 }
 
-const eventExists = `-- name: EventExists :one
-SELECT EXISTS (SELECT FROM events WHERE id = $1)
-`
-
-func (q *Queries) EventExists(ctx context.Context, db DBTX, id string) (bool, error) {
-	row := db.QueryRow(ctx, eventExists, id)
-	var exists bool
-	err := row.Scan(&exists)
-	return exists, err
-}
-
 const getEvent = `-- name: GetEvent :one
 SELECT id, type, payload, bot_ids, run_id, coalesce(workflow_id, 'event-' || id)::text AS workflow_id, accepted_at FROM events WHERE id = $1
 `

@@ -6,9 +6,6 @@ ON CONFLICT (id) DO NOTHING;
 -- name: GetEvent :one
 SELECT id, type, payload, bot_ids, run_id, coalesce(workflow_id, 'event-' || id)::text AS workflow_id, accepted_at FROM events WHERE id = @id;
 
--- name: EventExists :one
-SELECT EXISTS (SELECT FROM events WHERE id = @id);
-
 -- name: TakeOverEvent :execrows
 -- Gives an event to another run, as the one that owned it ended before its work was done.
 UPDATE events SET run_id = @run_id, workflow_id = sqlc.narg('workflow_id')::text WHERE id = @id AND run_id = @old_run_id;

@@ -269,6 +269,7 @@ func (d *Deliverer) exchange(ctx context.Context, a Attempt, in attemptInput) (r
 		// Given back before the attempt is recorded: that Postgres is slow or away must not look as if the receiver hung.
 		defer func() { permit.release(outcome) }()
 	}
+	failpoint.Here("admitted")
 	failpoint.Here("before-post")
 	header = webhook.Headers(webhook.Delivery{
 		Version: d.cfg.Version, Type: in.event.Type, EventID: a.EventID, ID: a.ID(), At: time.Now(), Secrets: in.secrets, Body: in.event.Body,
