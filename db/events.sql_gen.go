@@ -228,7 +228,7 @@ func (q *Queries) GetEvent(ctx context.Context, db DBTX, id string) (GetEventRow
 
 const getTarget = `-- name: GetTarget :one
 SELECT w.id, w.bot_id, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-       w.is_active, w.queued, w.failure_count, w.failure_run, w.generation,
+       w.is_active, w.queued, w.failure_count, w.failure_run, w.generation, coalesce(w.resume_at > now(), false)::boolean AS paused,
        (w.events @> ARRAY[$1::text])::boolean AS subscribed
 FROM webhooks w
 WHERE w.id = $2
@@ -250,6 +250,7 @@ type GetTargetRow struct {
 	FailureCount   int32
 	FailureRun     int32
 	Generation     int32
+	Paused         bool
 	Subscribed     bool
 }
 
@@ -268,6 +269,7 @@ func (q *Queries) GetTarget(ctx context.Context, db DBTX, arg GetTargetParams) (
 		&i.FailureCount,
 		&i.FailureRun,
 		&i.Generation,
+		&i.Paused,
 		&i.Subscribed,
 	)
 	return i, err

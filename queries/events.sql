@@ -93,7 +93,7 @@ ORDER BY numbered.webhook_id;
 -- name: GetTarget :one
 -- What a delivery to a webhook needs, read at the time of the attempt.
 SELECT w.id, w.bot_id, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-       w.is_active, w.queued, w.failure_count, w.failure_run, w.generation,
+       w.is_active, w.queued, w.failure_count, w.failure_run, w.generation, coalesce(w.resume_at > now(), false)::boolean AS paused,
        (w.events @> ARRAY[@event_type::text])::boolean AS subscribed
 FROM webhooks w
 WHERE w.id = @id;

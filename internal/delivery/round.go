@@ -2,11 +2,15 @@ package delivery
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
+	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -49,8 +53,12 @@ func (d *Deliverer) RunRound(ctx context.Context, round Round) (RoundResult, err
 		return RoundResult{BusyFor: wait}, nil
 	}
 	defer d.rounds.end(round.BotID)
-	results, err := d.runRows(ctx, round)
 	var sum RoundResult
+	round, failureRun, err := d.narrow(ctx, round)
+	if err != nil {
+		return sum, err
+	}
+	results, err := d.runRows(ctx, round, failureRun)
 	for _, r := range results {
 		switch r.Status {
 		case Delivered:
@@ -65,19 +73,38 @@ func (d *Deliverer) RunRound(ctx context.Context, round Round) (RoundResult, err
 		return sum, err
 	}
 	most := round.Next
-	if sum.Failed > 0 {
+	if sum.Failed > 0 || failureRun > 0 {
 		most = 1
 	}
 	sum.State, err = d.queue.Look(ctx, round.WebhookID, most)
 	return sum, err
 }
 
+// narrow leaves of a round what it may still attempt, as a failure may have been recorded since the queue was looked at:
+// one attempt, or none while the webhook's pause lasts. The run of failures that it reads is that of all the round's
+// attempts: those that begin together were under way together when the first of them failed, however long Postgres takes
+// to prepare the others.
+func (d *Deliverer) narrow(ctx context.Context, round Round) (_ Round, failureRun int32, err error) {
+	target, err := d.queries.GetTarget(ctx, d.cfg.Pool, db.GetTargetParams{ID: round.WebhookID})
+	switch {
+	case errors.Is(err, pgx.ErrNoRows), err == nil && target.FailureCount == 0:
+		return round, 0, nil
+	case err != nil:
+		return round, 0, fmt.Errorf("read webhook %s: %w", round.WebhookID, err)
+	case target.Paused && !round.Rows[0].Trigger.Manual():
+		round.Rows = nil
+	default:
+		round.Rows = round.Rows[:1]
+	}
+	return round, target.FailureRun, nil
+}
+
 // runRows starts the attempts in order and waits for all.
-func (d *Deliverer) runRows(ctx context.Context, round Round) ([]Result, error) {
+func (d *Deliverer) runRows(ctx context.Context, round Round, failureRun int32) ([]Result, error) {
 	results, faults := make([]Result, len(round.Rows)), make([]error, len(round.Rows))
 	var all sync.WaitGroup
 	for i, row := range round.Rows {
-		all.Go(func() { results[i], faults[i] = d.runRow(ctx, round.WebhookID, row) })
+		all.Go(func() { results[i], faults[i] = d.runRow(ctx, queued(round.WebhookID, row, failureRun)) })
 	}
 	all.Wait()
 	for _, err := range faults {
@@ -88,10 +115,10 @@ func (d *Deliverer) runRows(ctx context.Context, round Round) ([]Result, error) 
 	return results, nil
 }
 
-func (d *Deliverer) runRow(ctx context.Context, webhookID uuid.UUID, row history.Row) (Result, error) {
-	r, err := d.Run(ctx, queued(webhookID, row))
+func (d *Deliverer) runRow(ctx context.Context, a Attempt) (Result, error) {
+	r, err := d.Run(ctx, a)
 	if err == nil && r.Status == Skipped && r.Error != NotPlanned {
-		err = d.queue.Remove(ctx, webhookID, row)
+		err = d.queue.Remove(ctx, a.WebhookID, *a.row)
 	}
 	return r, err
 }
