@@ -102,7 +102,7 @@ func (x *temporalExam) eagerStart(described *workflowservice.DescribeNamespaceRe
 	if !described.GetNamespaceInfo().GetCapabilities().GetEagerWorkflowStart() {
 		return warning("Temporal eager start", dynamicMend+": system.enableEagerWorkflowStart", "is switched off, which costs each event a round trip")
 	}
-	return ok("Temporal eager start", "is switched on")
+	return ok("Temporal eager start", "is switched on: it spares each event a round trip where API and worker are one process (serve), and only there")
 }
 
 func (x *temporalExam) searchAttributes(ctx context.Context) finding {
@@ -143,24 +143,24 @@ func (x *temporalExam) fairness(ctx context.Context, queue string) finding {
 		return note(check, "cannot be seen: %s", err)
 	}
 	if n := len(partitions.GetActivityTaskQueuePartitions()); n != 1 {
-		return warning(check, dynamicMend+": matching.enableFairness, and one partition for "+queue, "the slow lane's queue has %d partitions instead of one: bots do not take turns", n)
+		return warning(check, dynamicMend+": matching.enableFairness, and one partition for "+queue, "the slow task queue has %d partitions instead of one: bots do not take turns", n)
 	}
-	return note(check, "the slow lane's queue has one partition, as it must; whether matching.enableFairness is on, Temporal's API does not show: look in its dynamic configuration")
+	return note(check, "the slow task queue has one partition, as it must; whether matching.enableFairness is on, Temporal's API does not show: look in its dynamic configuration")
 }
 
 func (x *temporalExam) pollers(ctx context.Context) (findings []finding) {
-	for _, lane := range []struct {
+	for _, role := range []struct {
 		check, queue string
 		kind         enumspb.TaskQueueType
 	}{
 		{"workers", workflows.TaskQueue, enumspb.TASK_QUEUE_TYPE_WORKFLOW},
-		{"workers of the slow lane", workflows.SlowTaskQueue, enumspb.TASK_QUEUE_TYPE_ACTIVITY},
+		{"workers of queues", workflows.SlowTaskQueue, enumspb.TASK_QUEUE_TYPE_ACTIVITY},
 	} {
 		described, err := x.client.WorkflowService().DescribeTaskQueue(ctx, &workflowservice.DescribeTaskQueueRequest{
-			Namespace: x.namespace, TaskQueue: &taskqueuepb.TaskQueue{Name: lane.queue}, TaskQueueType: lane.kind, ReportStats: true,
+			Namespace: x.namespace, TaskQueue: &taskqueuepb.TaskQueue{Name: role.queue}, TaskQueueType: role.kind, ReportStats: true,
 		})
 		if err != nil {
-			findings = append(findings, failed(lane.check, "see that Temporal reaches its database", "task queue %s: %s", lane.queue, err))
+			findings = append(findings, failed(role.check, "see that Temporal reaches its database", "task queue %s: %s", role.queue, err))
 			continue
 		}
 		workers := map[string]bool{}
@@ -170,11 +170,11 @@ func (x *temporalExam) pollers(ctx context.Context) (findings []finding) {
 		waiting, age := described.GetStats().GetApproximateBacklogCount(), described.GetStats().GetApproximateBacklogAge().AsDuration()
 		switch {
 		case len(workers) == 0:
-			findings = append(findings, failed(lane.check, "start `mathub-webhooks worker`, with the same TEMPORAL_NAMESPACE", "none has asked %s for work in the last five minutes; %d tasks wait", lane.queue, waiting))
+			findings = append(findings, failed(role.check, "start `mathub-webhooks worker`, with the same TEMPORAL_NAMESPACE", "none has asked %s for work in the last five minutes; %d tasks wait", role.queue, waiting))
 		case age > oldBacklog:
-			findings = append(findings, warning(lane.check, "start more; see docs/scaling.md", "%d tasks wait on %s, the oldest for %s, for %d workers", waiting, lane.queue, age.Round(time.Second), len(workers)))
+			findings = append(findings, warning(role.check, "start more; see docs/scaling.md", "%d tasks wait on %s, the oldest for %s, for %d workers", waiting, role.queue, age.Round(time.Second), len(workers)))
 		default:
-			findings = append(findings, ok(lane.check, "%d on %s, %d tasks wait", len(workers), lane.queue, waiting))
+			findings = append(findings, ok(role.check, "%d on %s, %d tasks wait", len(workers), role.queue, waiting))
 		}
 	}
 	return findings

@@ -197,17 +197,6 @@ func (q *Queries) CountAudience(ctx context.Context, db DBTX, arg CountAudienceP
 	return count, err
 }
 
-const eventExists = `-- name: EventExists :one
-SELECT EXISTS (SELECT FROM events WHERE id = $1)
-`
-
-func (q *Queries) EventExists(ctx context.Context, db DBTX, id string) (bool, error) {
-	row := db.QueryRow(ctx, eventExists, id)
-	var exists bool
-	err := row.Scan(&exists)
-	return exists, err
-}
-
 const getEvent = `-- name: GetEvent :one
 SELECT id, type, payload, bot_ids, run_id, coalesce(workflow_id, 'event-' || id)::text AS workflow_id, accepted_at FROM events WHERE id = $1
 `
@@ -239,7 +228,7 @@ func (q *Queries) GetEvent(ctx context.Context, db DBTX, id string) (GetEventRow
 
 const getTarget = `-- name: GetTarget :one
 SELECT w.id, w.bot_id, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-       w.is_active, w.queued, w.failure_count, w.failure_run, w.generation,
+       w.is_active, w.queued, w.failure_count, w.failure_run, w.generation, coalesce(w.resume_at > now(), false)::boolean AS paused,
        (w.events @> ARRAY[$1::text])::boolean AS subscribed
 FROM webhooks w
 WHERE w.id = $2
@@ -261,6 +250,7 @@ type GetTargetRow struct {
 	FailureCount   int32
 	FailureRun     int32
 	Generation     int32
+	Paused         bool
 	Subscribed     bool
 }
 
@@ -279,6 +269,7 @@ func (q *Queries) GetTarget(ctx context.Context, db DBTX, arg GetTargetParams) (
 		&i.FailureCount,
 		&i.FailureRun,
 		&i.Generation,
+		&i.Paused,
 		&i.Subscribed,
 	)
 	return i, err

@@ -6,9 +6,6 @@ ON CONFLICT (id) DO NOTHING;
 -- name: GetEvent :one
 SELECT id, type, payload, bot_ids, run_id, coalesce(workflow_id, 'event-' || id)::text AS workflow_id, accepted_at FROM events WHERE id = @id;
 
--- name: EventExists :one
-SELECT EXISTS (SELECT FROM events WHERE id = @id);
-
 -- name: TakeOverEvent :execrows
 -- Gives an event to another run, as the one that owned it ended before its work was done.
 UPDATE events SET run_id = @run_id, workflow_id = sqlc.narg('workflow_id')::text WHERE id = @id AND run_id = @old_run_id;
@@ -96,7 +93,7 @@ ORDER BY numbered.webhook_id;
 -- name: GetTarget :one
 -- What a delivery to a webhook needs, read at the time of the attempt.
 SELECT w.id, w.bot_id, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-       w.is_active, w.queued, w.failure_count, w.failure_run, w.generation,
+       w.is_active, w.queued, w.failure_count, w.failure_run, w.generation, coalesce(w.resume_at > now(), false)::boolean AS paused,
        (w.events @> ARRAY[@event_type::text])::boolean AS subscribed
 FROM webhooks w
 WHERE w.id = @id;

@@ -3,7 +3,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
-	"go.temporal.io/api/serviceerror"
 	taskqueuepb "go.temporal.io/api/taskqueue/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
@@ -66,7 +64,7 @@ func New(c client.Client, cfg delivery.Config) (*Worker, error) {
 	w.identity = fmt.Sprintf("%d@%s", os.Getpid(), host)
 	cfg.Wake = w.waker.Wake
 	cfg.HasEnded = func(ctx context.Context, workflowID, runID string) (bool, error) {
-		return hasEnded(ctx, c, workflowID, runID)
+		return workflows.HasEnded(ctx, c, workflowID, runID)
 	}
 	w.deliverer = delivery.New(cfg)
 	return w, nil
@@ -119,21 +117,6 @@ func (w *Worker) Start() error {
 	})
 	w.background.Go(func() { w.waker.Run(ctx, w.deliverer.Queue(), w.deliverer.Recorder()) })
 	return nil
-}
-
-// hasEnded says whether a workflow run was ended before its work was done. One that Temporal has forgotten was done.
-func hasEnded(ctx context.Context, c client.Client, workflowID, runID string) (bool, error) {
-	run, err := c.DescribeWorkflowExecution(ctx, workflowID, runID)
-	var none *serviceerror.NotFound
-	if errors.As(err, &none) {
-		return false, nil
-	}
-	switch run.GetWorkflowExecutionInfo().GetStatus() {
-	case enumspb.WORKFLOW_EXECUTION_STATUS_TERMINATED, enumspb.WORKFLOW_EXECUTION_STATUS_CANCELED, enumspb.WORKFLOW_EXECUTION_STATUS_FAILED,
-		enumspb.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
-		return true, err
-	}
-	return false, err
 }
 
 // Polling returns nil when Temporal knows this worker as one that asks for the tasks of both queues. It forgets a worker

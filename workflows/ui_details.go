@@ -152,14 +152,14 @@ func (f *fanOut) updateDetails(ctx workflow.Context) {
 }
 
 // queueDetails are a WebhookQueue's: how many wait, what comes next, and whom it concerns.
-func queueDetails(t delivery.Target, s QueueStatus, step queueStep) string {
+func queueDetails(t delivery.Target, s QueueStatus, step delivery.QueueStep) string {
 	var b strings.Builder
-	switch step.kind {
-	case attemptRows:
-		fmt.Fprintf(&b, "In progress: %s.", roundSummary(step.rows))
-	case awaitTime:
+	switch step.Kind {
+	case delivery.AttemptRows:
+		fmt.Fprintf(&b, "In progress: %s.", roundSummary(step.Rows))
+	case delivery.AwaitTime:
 		fmt.Fprintf(&b, "The next attempt is due at **%s**.", detailed(*s.NextAttemptAt))
-	case endQueue:
+	case delivery.EndQueue:
 		b.WriteString("**Empty**: nothing waits.")
 	}
 	fmt.Fprintf(&b, "\n\n- Waiting: %s\n- Failures in a row: %d of %d\n", counted(s.Waiting), s.FailureCount, webhook.MaxFailures)
@@ -167,7 +167,7 @@ func queueDetails(t delivery.Target, s QueueStatus, step queueStep) string {
 		fmt.Fprintf(&b, "- Last error: %s\n", code(s.LastError))
 	}
 	b.WriteString(addressee(t))
-	if step.kind == awaitTime {
+	if step.Kind == delivery.AwaitTime {
 		fmt.Fprintf(&b, "\nTo attempt what waits at once, send this workflow the signal %s, without input.", code(RetryNowSignal))
 	}
 	return b.String()

@@ -103,7 +103,7 @@ func TestDetailsShowNothingAsMarkdownThatAStrangerChose(t *testing.T) {
 	to := delivery.Target{WebhookID: uuid.Nil, BotID: evil, Host: evil}
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for name, details := range map[string]string{
-		"queue":    queueDetails(to, QueueStatus{Waiting: 3, NextAttemptAt: &at, LastError: evil}, queueStep{kind: awaitTime}),
+		"queue":    queueDetails(to, QueueStatus{Waiting: 3, NextAttemptAt: &at, LastError: evil}, delivery.QueueStep{Kind: delivery.AwaitTime}),
 		"recovery": recoveryDetails(to, history.RecoveryStep{State: history.RecoveryRunning, LastError: evil}),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -28,14 +28,8 @@ const (
 	StatusQuery = "status"
 )
 
-const (
-	// largestWindow is how many attempts one round makes at most.
-	largestWindow = 32
-	// queueRounds is after how many rounds a WebhookQueue continues as a new run, so that its history stays short.
-	queueRounds = 100
-	// shortestSleep keeps a queue from turning without end should clocks differ.
-	shortestSleep = 100 * time.Millisecond
-)
+// queueRounds is after how many rounds a WebhookQueue continues as a new run, so that its history stays short.
+const queueRounds = 100
 
 // QueueInput is a webhook whose queue is to be sent.
 type QueueInput struct {
@@ -68,68 +62,30 @@ func WebhookQueue(ctx workflow.Context, in QueueInput) error {
 	}
 	state, err := q.look(ctx)
 	for round := 0; err == nil; {
-		step := nextStep(state, q.window)
+		step := delivery.NextStep(state, q.window)
 		q.show(ctx, state, step)
-		switch step.kind {
-		case attemptRows:
-			state, err = q.attempt(ctx, step.rows)
+		switch step.Kind {
+		case delivery.AttemptRows:
+			state, err = q.attempt(ctx, step.Rows)
 			round++
-		case awaitTime:
-			state, err = q.sleep(ctx, step.wait)
-		case endQueue:
+		case delivery.AwaitTime:
+			state, err = q.sleep(ctx, step.Wait)
+		case delivery.EndQueue:
 			if !q.signalled() {
 				return nil
 			}
 			state, err = q.look(ctx)
 		}
-		if round >= queueRounds && !q.signalled() && err == nil {
+		switch {
+		case round < queueRounds || err != nil:
+		case q.signalled(): // state may be older than what the signal is about
+			state, err = q.look(ctx)
+		default:
 			failpoint.Here("continue-as-new")
 			return workflow.NewContinueAsNewError(ctx, WebhookQueue, QueueInput{Target: in.Target, Window: q.window, Failed: q.in.Failed})
 		}
 	}
 	return err
-}
-
-type stepKind int
-
-const (
-	attemptRows stepKind = iota
-	awaitTime
-	endQueue
-)
-
-// queueStep is what a queue does next.
-type queueStep struct {
-	kind stepKind
-	rows []history.Row // to be attempted
-	wait time.Duration // until the next look
-}
-
-// nextStep is the rule of the queue: what is due is sent, oldest first, as much as the window allows, or one while the
-// webhook fails. Only what a person asked for does not wait until the pause of a failing webhook is over.
-func nextStep(s history.QueueState, window int) queueStep {
-	switch {
-	case s.Gone || s.Waiting == 0:
-		return queueStep{kind: endQueue}
-	case len(s.Due) == 0:
-		return queueStep{kind: awaitTime, wait: max(s.NextIn, s.ResumeIn, shortestSleep)}
-	case s.ResumeIn > 0 && !s.Due[0].Trigger.Manual():
-		return queueStep{kind: awaitTime, wait: max(s.ResumeIn, shortestSleep)}
-	case s.FailureCount > 0:
-		window = 1
-	}
-	return queueStep{kind: attemptRows, rows: s.Due[:min(window, len(s.Due))]}
-}
-
-// nextWindow is the window after a round: one after a failure, twice as large when all of a full round was taken.
-func nextWindow(window, rows, failed int) int {
-	switch {
-	case failed > 0:
-		return 1
-	case rows < window:
-		return window
-	}
-	return min(2*window, largestWindow)
 }
 
 type queueRun struct {
@@ -192,7 +148,7 @@ func (q *queueRun) sleep(ctx workflow.Context, d time.Duration) (history.QueueSt
 // attempt makes a round and returns how the queue stands after it.
 func (q *queueRun) attempt(ctx workflow.Context, rows []history.Row) (history.QueueState, error) {
 	t := q.in.Target
-	round := delivery.Round{WebhookID: t.WebhookID, BotID: t.BotID, Rows: rows, Next: nextWindow(q.window, len(rows), 0)}
+	round := delivery.Round{WebhookID: t.WebhookID, BotID: t.BotID, Rows: rows, Window: q.window}
 	var r delivery.RoundResult
 	if err := workflow.ExecuteActivity(slowActivity(ctx, t.BotID, roundSummary(rows)), act.DeliverRound, round).Get(ctx, &r); err != nil {
 		return r.State, err
@@ -200,7 +156,7 @@ func (q *queueRun) attempt(ctx workflow.Context, rows []history.Row) (history.Qu
 	if r.BusyFor > 0 {
 		return q.sleep(ctx, r.BusyFor)
 	}
-	q.window = nextWindow(q.window, len(rows), r.Failed)
+	q.window = max(1, r.Window)
 	if r.Failed > 0 && !q.in.Failed {
 		q.in.Failed = true
 		if err := upsertFailed(ctx); err != nil {
@@ -227,10 +183,10 @@ func roundSummary(rows []history.Row) string {
 	return text
 }
 
-func (q *queueRun) show(ctx workflow.Context, s history.QueueState, step queueStep) {
+func (q *queueRun) show(ctx workflow.Context, s history.QueueState, step delivery.QueueStep) {
 	q.status = QueueStatus{Waiting: s.Waiting, Window: q.window, FailureCount: s.FailureCount, LastError: s.LastError}
-	if step.kind == awaitTime {
-		at := workflow.Now(ctx).Add(step.wait)
+	if step.Kind == delivery.AwaitTime {
+		at := workflow.Now(ctx).Add(step.Wait)
 		q.status.NextAttemptAt = &at
 	}
 	workflow.SetCurrentDetails(ctx, queueDetails(q.in.Target, q.status, step))

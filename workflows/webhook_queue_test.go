@@ -27,35 +27,6 @@ func rows(n int) (rows []history.Row) {
 	return rows
 }
 
-func TestNextStep(t *testing.T) {
-	manual := []history.Row{{EventID: "t1", Attempt: 1, Trigger: webhook.TriggerTest}}
-	for name, c := range map[string]struct {
-		state  history.QueueState
-		window int
-		want   queueStep
-	}{
-		"nothing waits":                   {history.QueueState{}, 4, queueStep{kind: endQueue}},
-		"the webhook is gone":             {history.QueueState{Gone: true, Waiting: 3, Due: rows(3)}, 4, queueStep{kind: endQueue}},
-		"a window's worth":                {history.QueueState{Waiting: 9, Due: rows(9)}, 4, queueStep{kind: attemptRows, rows: rows(4)}},
-		"less than a window":              {history.QueueState{Waiting: 2, Due: rows(2)}, 4, queueStep{kind: attemptRows, rows: rows(2)}},
-		"one while it fails":              {history.QueueState{Waiting: 9, Due: rows(9), FailureCount: 1}, 4, queueStep{kind: attemptRows, rows: rows(1)}},
-		"not before the pause is over":    {history.QueueState{Waiting: 9, Due: rows(1), FailureCount: 5, ResumeIn: 3 * time.Second}, 1, queueStep{kind: awaitTime, wait: 3 * time.Second}},
-		"a person does not wait for that": {history.QueueState{Waiting: 9, Due: manual, FailureCount: 5, ResumeIn: 3 * time.Second}, 1, queueStep{kind: attemptRows, rows: manual}},
-		"due later":                       {history.QueueState{Waiting: 1, NextIn: time.Hour}, 1, queueStep{kind: awaitTime, wait: time.Hour}},
-		"due later, and paused":           {history.QueueState{Waiting: 1, NextIn: time.Second, ResumeIn: 3 * time.Second}, 1, queueStep{kind: awaitTime, wait: 3 * time.Second}},
-		"due by Postgres's clock alone":   {history.QueueState{Waiting: 1}, 1, queueStep{kind: awaitTime, wait: shortestSleep}},
-	} {
-		require.Equal(t, c.want, nextStep(c.state, c.window), name)
-	}
-}
-
-func TestNextWindow(t *testing.T) {
-	require.Equal(t, 1, nextWindow(16, 16, 1), "after a failure")
-	require.Equal(t, 16, nextWindow(16, 3, 0), "it was not filled")
-	require.Equal(t, 32, nextWindow(16, 16, 0))
-	require.Equal(t, largestWindow, nextWindow(32, 32, 0))
-}
-
 func queueEnv(t *testing.T) (*testsuite.TestWorkflowEnvironment, delivery.Target) {
 	env, to := newEnv(t), target()
 	require.NoError(t, env.SetTypedSearchAttributesOnStart(temporal.NewSearchAttributes(searchAttributesFor(to)...)))
@@ -75,7 +46,8 @@ func TestWebhookQueue_DoublesItsWindow(t *testing.T) {
 		require.Equal(t, left[:len(r.Rows)], r.Rows, "oldest first")
 		sizes = append(sizes, len(r.Rows))
 		left = left[len(r.Rows):]
-		return delivery.RoundResult{Made: len(r.Rows), State: state(r.Next)}, nil
+		window := delivery.NextWindow(r.Window, len(r.Rows), 0)
+		return delivery.RoundResult{Made: len(r.Rows), Window: window, State: state(window)}, nil
 	})
 	env.ExecuteWorkflow(WebhookQueue, QueueInput{Target: to})
 	require.NoError(t, env.GetWorkflowError())
@@ -161,15 +133,15 @@ func TestWebhookQueue_LooksAgainBeforeItEnds(t *testing.T) {
 // TestWebhookQueue_ContinuesAsNew with its window, after many rounds.
 func TestWebhookQueue_ContinuesAsNew(t *testing.T) {
 	env, to := queueEnv(t)
-	state := history.QueueState{Active: true, Waiting: 1000, Due: rows(largestWindow)}
+	state := history.QueueState{Active: true, Waiting: 1000, Due: rows(delivery.LargestWindow)}
 	env.OnActivity(act.LookAtQueue, mock.Anything, mock.Anything).Return(state, nil).Once()
-	env.OnActivity(act.DeliverRound, mock.Anything, mock.Anything).Return(delivery.RoundResult{Made: largestWindow, State: state}, nil).Times(queueRounds)
+	env.OnActivity(act.DeliverRound, mock.Anything, mock.Anything).Return(delivery.RoundResult{Made: delivery.LargestWindow, Window: delivery.LargestWindow, State: state}, nil).Times(queueRounds)
 	env.ExecuteWorkflow(WebhookQueue, QueueInput{Target: to})
 	var again *workflow.ContinueAsNewError
 	require.ErrorAs(t, env.GetWorkflowError(), &again)
 	var in QueueInput
 	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(again.Input, &in))
-	require.Equal(t, QueueInput{Target: to, Window: largestWindow}, in)
+	require.Equal(t, QueueInput{Target: to, Window: delivery.LargestWindow}, in)
 }
 
 func TestRoundSummary(t *testing.T) {

@@ -5,10 +5,15 @@
 package workflows
 
 import (
+	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"time"
 
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
@@ -64,4 +69,21 @@ func fairnessKey(botID string) string {
 	}
 	sum := sha256.Sum256([]byte(botID))
 	return fmt.Sprintf("%x", sum)
+}
+
+// HasEnded says whether a workflow run was ended before its work was done: terminated, cancelled, failed or timed out. One
+// that Temporal has forgotten was done.
+func HasEnded(ctx context.Context, c client.Client, workflowID, runID string) (bool, error) {
+	run, err := c.DescribeWorkflowExecution(ctx, workflowID, runID)
+	var none *serviceerror.NotFound
+	var malformed *serviceerror.InvalidArgument // no run of Temporal's
+	if errors.As(err, &none) || errors.As(err, &malformed) {
+		return false, nil
+	}
+	switch run.GetWorkflowExecutionInfo().GetStatus() {
+	case enums.WORKFLOW_EXECUTION_STATUS_TERMINATED, enums.WORKFLOW_EXECUTION_STATUS_CANCELED, enums.WORKFLOW_EXECUTION_STATUS_FAILED,
+		enums.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
+		return true, err
+	}
+	return false, err
 }

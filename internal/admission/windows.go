@@ -1,4 +1,4 @@
-// Package admission decides how many deliveries to webhooks in direct mode may be under way at once in one process. It is
+// Package admission decides how many deliveries to webhooks in direct mode may be in flight at once in one process. It is
 // a pure data structure: no clock, no goroutine, no I/O. Whoever waits for a place does so outside, see
 // internal/delivery/admit.go.
 package admission
@@ -10,12 +10,12 @@ import (
 )
 
 const (
-	// FirstWindow is how many deliveries to a webhook may be under way at first, and again after a failure: what a
+	// FirstWindow is how many deliveries to a webhook may be in flight at first, and again after a failure: what a
 	// receiver that begins to hang holds up in one process.
 	FirstWindow = 4
 	// LargestWindow is how far a window grows.
 	LargestWindow = 32
-	// BotShare is how many deliveries to all webhooks of one bot may be under way in one process.
+	// BotShare is how many deliveries to all webhooks of one bot may be in flight in one process.
 	BotShare = 128
 )
 
@@ -32,8 +32,8 @@ const (
 )
 
 // Windows are the places of all webhooks and bots in a process. A webhook's window grows by one with each success while
-// it is full, and starts again at FirstWindow after a failure or when nothing is under way: a receiver that answers at
-// once never needs more, and what it needs no more it does not keep. So memory is bounded by what is under way and waits.
+// it is full, and starts again at FirstWindow after a failure or when nothing is in flight: a receiver that answers at
+// once never needs more, and what it needs no more it does not keep. So memory is bounded by what is in flight and waits.
 // The zero value is not usable; use New. Not safe for concurrent use.
 type Windows struct {
 	webhooks map[uuid.UUID]*window
@@ -44,6 +44,7 @@ type window struct {
 	id             uuid.UUID
 	bot            *share
 	size, inFlight int
+	granted        int        // how many places it has had
 	waiting        *list.List // of *Ticket, in the order in which they came
 	ready          bool       // it stands in bot.ready
 }
@@ -51,6 +52,7 @@ type window struct {
 type share struct {
 	id                string
 	inFlight, waiting int
+	granted           int // how many places its webhooks have had
 	// ready are the windows that have a place and someone who waits for it, so that only the bot's share is in the way.
 	// They are served in turn.
 	ready *list.List // of *window
@@ -68,7 +70,16 @@ type Ticket struct {
 // Granted says whether the delivery may begin.
 func (t *Ticket) Granted() bool { return t.granted }
 
-// New returns windows with nothing under way.
+// Progress grows with each place that comes free where the ticket waits for one: in its webhook's window or, where that has
+// one, in its bot's share. Who waits while it stands still waits for receivers that do not answer.
+func (t *Ticket) Progress() int {
+	if t.window.inFlight < t.window.size {
+		return t.window.bot.granted
+	}
+	return t.window.granted
+}
+
+// New returns windows with nothing in flight.
 func New() *Windows {
 	return &Windows{webhooks: map[uuid.UUID]*window{}, bots: map[string]*share{}}
 }
@@ -136,7 +147,7 @@ func (w *Windows) Leave(webhookID uuid.UUID) []*Ticket {
 	return left
 }
 
-// Load is how many deliveries are under way and wait.
+// Load is how many deliveries are in flight and wait.
 func (w *Windows) Load() (inFlight, waiting int) {
 	for _, b := range w.bots {
 		inFlight += b.inFlight
@@ -168,7 +179,9 @@ func (w *Windows) grant(x *window) (granted []*Ticket) {
 		w.unqueue(t)
 		t.granted = true
 		next.inFlight++
+		next.granted++
 		b.inFlight++
+		b.granted++
 		granted = append(granted, t)
 		if next.hasPlace() {
 			next.ready = true

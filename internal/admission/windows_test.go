@@ -169,3 +169,37 @@ func TestWindows_BotShareIsServedInTurn(t *testing.T) {
 	require.Equal(t, []*Ticket{other}, w.Ended(busy[1], Taken))
 	require.True(t, w.Offer(uuid.New(), "another bot").Granted())
 }
+
+// TestTicket_Progress: a hanging webhook makes none, whatever its bot's others do; a webhook that waits for its bot's share
+// makes progress with theirs.
+func TestTicket_Progress(t *testing.T) {
+	w, hanging, well := New(), uuid.New(), uuid.New()
+	for range FirstWindow {
+		w.Offer(hanging, "bot")
+	}
+	waits := w.Offer(hanging, "bot")
+	before := waits.Progress()
+	for range 10 {
+		w.Ended(w.Offer(well, "bot"), Taken)
+	}
+	require.Equal(t, before, waits.Progress())
+
+	for range BotShare/FirstWindow - 1 {
+		id := uuid.New()
+		for range FirstWindow {
+			w.Offer(id, "bot")
+		}
+	}
+	busy := w.Offer(uuid.New(), "bot")
+	require.False(t, busy.Granted(), "the share is used up")
+	other := w.Offer(uuid.New(), "bot")
+	before = other.Progress()
+	require.True(t, w.Withdraw(waits))
+	for _, x := range w.webhooks {
+		if x.id != hanging && x.inFlight == FirstWindow {
+			w.Ended(&Ticket{window: x, granted: true}, Taken)
+			break
+		}
+	}
+	require.Greater(t, other.Progress(), before)
+}

@@ -10,9 +10,14 @@ import (
 	"github.com/mathub/webhooks/internal/admission"
 )
 
-// admissionPatience is how long a delivery waits for a place before it goes to its webhook's queue: a burst to a receiver
-// that answers in milliseconds has passed by then, and one that hangs holds nothing up for longer.
-const admissionPatience = 500 * time.Millisecond
+const (
+	// admissionPatience is how long a delivery waits while no place at all comes free, before it goes to its webhook's queue:
+	// what hangs holds nothing up for longer.
+	admissionPatience = 500 * time.Millisecond
+	// longestAdmission is how long it waits in all: a burst to receivers that answer in milliseconds has passed by then, also
+	// where our own processors are what it waits for.
+	longestAdmission = 3 * time.Second
+)
 
 // gate is the wait around the windows of webhooks in direct mode.
 type gate struct {
@@ -30,14 +35,12 @@ type permit struct {
 
 // enter waits for a place in turn. false: none came in time, or the webhook turned queued.
 func (g *gate) enter(ctx context.Context, webhookID uuid.UUID, botID string) (*permit, bool) {
-	t := g.offer(webhookID, botID)
-	if t.Woken != nil {
-		timer := time.NewTimer(admissionPatience)
-		defer timer.Stop()
-		select {
-		case <-t.Woken:
-		case <-timer.C:
-		case <-ctx.Done():
+	t, progress := g.offer(webhookID, botID)
+	for giveUp := time.Now().Add(longestAdmission); t.Woken != nil; {
+		before := progress
+		over := !g.await(ctx, t) || time.Now().After(giveUp)
+		if progress = g.progress(t); over || progress == before {
+			break
 		}
 	}
 	if !g.settle(t) {
@@ -46,14 +49,33 @@ func (g *gate) enter(ctx context.Context, webhookID uuid.UUID, botID string) (*p
 	return &permit{g, t}, true
 }
 
-func (g *gate) offer(webhookID uuid.UUID, botID string) *admission.Ticket {
+// await waits for the ticket to be woken, for admissionPatience at most. false: there is no more to wait for.
+func (g *gate) await(ctx context.Context, t *admission.Ticket) bool {
+	timer := time.NewTimer(admissionPatience)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-t.Woken:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+func (g *gate) offer(webhookID uuid.UUID, botID string) (t *admission.Ticket, progress int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	t := g.windows.Offer(webhookID, botID)
+	t = g.windows.Offer(webhookID, botID)
 	if !t.Granted() {
 		t.Woken = make(chan struct{})
 	}
-	return t
+	return t, t.Progress()
+}
+
+func (g *gate) progress(t *admission.Ticket) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return t.Progress()
 }
 
 // settle says whether the ticket was granted, and takes it back otherwise.

@@ -18,6 +18,8 @@ type Attempt struct {
 
 	// row is the row of the webhook's queue that asks for the attempt; nil: the attempt is direct.
 	row *history.Row
+	// failureRun is the webhook's run of failures when the round began that row is of, 0 for none.
+	failureRun int32
 }
 
 // First is the first attempt to deliver an event to a webhook.
@@ -25,8 +27,8 @@ func First(eventID string, webhookID uuid.UUID) Attempt {
 	return Attempt{EventID: eventID, WebhookID: webhookID, Number: 1, Trigger: webhook.TriggerEvent}
 }
 
-func queued(webhookID uuid.UUID, row history.Row) Attempt {
-	return Attempt{EventID: row.EventID, WebhookID: webhookID, Number: row.Attempt, Trigger: row.Trigger, row: &row}
+func queued(webhookID uuid.UUID, row history.Row, failureRun int32) Attempt {
+	return Attempt{EventID: row.EventID, WebhookID: webhookID, Number: row.Attempt, Trigger: row.Trigger, row: &row, failureRun: failureRun}
 }
 
 // ID is the delivery's: the same whenever the attempt is repeated.

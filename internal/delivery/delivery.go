@@ -165,6 +165,8 @@ func (d *Deliverer) prepare(ctx context.Context, a Attempt) (in attemptInput, do
 func (d *Deliverer) settled(ctx context.Context, a Attempt) (*Result, error) {
 	row, err := d.queries.RecordedDelivery(ctx, d.cfg.Pool, a.ID())
 	switch {
+	case err == nil && a.row != nil: // by an attempt that was under way when the row was added: nothing else removes it
+		return recordedResult(row), d.queue.Remove(ctx, a.WebhookID, *a.row)
 	case err == nil:
 		return recordedResult(row), nil
 	case !errors.Is(err, pgx.ErrNoRows):
@@ -246,7 +248,10 @@ func (d *Deliverer) load(ctx context.Context, a Attempt) (in attemptInput, skipp
 		return in, "", err
 	}
 	in.url, in.botID, in.generation, in.queued = target.URL, target.BotID, target.Generation, target.Queued
-	if target.FailureCount > 0 {
+	switch {
+	case a.row != nil:
+		in.failureRun = a.failureRun
+	case target.FailureCount > 0:
 		in.failureRun = target.FailureRun
 	}
 	return in, "", nil
@@ -264,6 +269,7 @@ func (d *Deliverer) exchange(ctx context.Context, a Attempt, in attemptInput) (r
 		// Given back before the attempt is recorded: that Postgres is slow or away must not look as if the receiver hung.
 		defer func() { permit.release(outcome) }()
 	}
+	failpoint.Here("admitted")
 	failpoint.Here("before-post")
 	header = webhook.Headers(webhook.Delivery{
 		Version: d.cfg.Version, Type: in.event.Type, EventID: a.EventID, ID: a.ID(), At: time.Now(), Secrets: in.secrets, Body: in.event.Body,

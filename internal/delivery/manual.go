@@ -65,7 +65,8 @@ func (d *Deliverer) PrepareTest(ctx context.Context, in TestEvent) (Route, error
 }
 
 // RouteManual says how an attempt that a person asked for is made: at once, or, where the webhook is queued, fails or is
-// disabled, by its queue, which makes one attempt at a time.
+// disabled, by its queue, which makes one attempt at a time. What is planned already is made by the queue too, in its place
+// of the schedule: at once beside the queue, it could be sent twice, and would end the schedule by failing.
 func (d *Deliverer) RouteManual(ctx context.Context, a Attempt) (Route, error) {
 	target, err := d.queries.GetTarget(ctx, d.cfg.Pool, db.GetTargetParams{ID: a.WebhookID})
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -74,7 +75,11 @@ func (d *Deliverer) RouteManual(ctx context.Context, a Attempt) (Route, error) {
 	if err != nil {
 		return Route{}, fmt.Errorf("read webhook %s: %w", a.WebhookID, err)
 	}
-	if target.IsActive && !target.Queued && target.FailureCount == 0 {
+	_, _, planned, err := d.queue.Planned(ctx, a.WebhookID, a.EventID)
+	if err != nil {
+		return Route{}, fmt.Errorf("read what is planned of %s: %w", a.ID(), err)
+	}
+	if target.IsActive && !target.Queued && target.FailureCount == 0 && !planned {
 		return Route{Attempt: a}, nil
 	}
 	if recorded, err := d.queries.RecordedDelivery(ctx, d.cfg.Pool, a.ID()); err == nil {

@@ -13,8 +13,8 @@ import (
 	"syscall"
 )
 
-// armed is what MATHUB_FAILPOINT says, "place:n" or "place:n:panic": the n-th time that the program comes by, it kills
-// itself as the kernel would, in the middle of what it does, or panics.
+// armed is what MATHUB_FAILPOINT says. "place:n": the n-th time that the program comes by, it kills itself as the kernel
+// would, in the middle of what it does. "place:n:panic": it panics the first n times.
 var armed = func() *arming {
 	f := new(arming)
 	setting, ok := os.LookupEnv("MATHUB_FAILPOINT")
@@ -40,12 +40,16 @@ type arming struct {
 
 // Here is a place.
 func Here(place string) {
-	if place != armed.place || armed.left.Add(-1) != 0 {
+	if place != armed.place {
 		return
 	}
-	if armed.panics {
+	left := armed.left.Add(-1)
+	if armed.panics && left >= 0 {
 		fmt.Fprintln(os.Stderr, "panicked on purpose at "+place)
 		panic("panicked on purpose at " + place)
+	}
+	if armed.panics || left != 0 {
+		return
 	}
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	select {} // the signal is on its way

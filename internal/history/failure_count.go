@@ -13,14 +13,17 @@ const (
 	// failure was recorded. So it takes five more to disable a webhook, each of an attempt made after it was known that
 	// the webhook fails.
 	maxEarlyFailures = 5
-	// A failing webhook is left alone for shortPause after each failure, and, once the early failures may have been
-	// counted, for longPause: five attempts then take the 15 s that let a receiver restart or hang for 12 s without being
-	// disabled, and ten failing events disable it within 20 s (docs/decisions/direct-or-queued.md).
-	shortPause = 500 * time.Millisecond
-	longPause  = 3 * time.Second
 	// heldPause is for a webhook that a fuse keeps from being disabled: it may fail for hours.
 	heldPause = 30 * time.Second
+	// laterPause follows what firstPauses are for.
+	laterPause = time.Second
 )
+
+// firstPauses is how long a failing webhook is left alone before each of the first five attempts that are made after it
+// was known that it fails: 13 s in all. Five failures of such attempts it takes to disable it, however many were under way
+// before and however late they fail, so that a receiver which restarts or hangs for 12 s, in whatever way, is not
+// disabled. With laterPause, ten failing events disable it within 20 s (docs/decisions/direct-or-queued.md).
+var firstPauses = [...]time.Duration{500 * time.Millisecond, 2 * time.Second, 3500 * time.Millisecond, 3500 * time.Millisecond, 3500 * time.Millisecond}
 
 // Attempt is one finished POST: what becomes a row of the history.
 type Attempt struct {
@@ -51,8 +54,8 @@ type Attempt struct {
 	RecoveryID uuid.UUID
 }
 
-// webhookHealth is what the failure count keeps of a webhook.
-type webhookHealth struct {
+// Health is what the failure count keeps of a webhook: a pure value, see After.
+type Health struct {
 	Active        bool
 	Queued        bool
 	FailureCount  int32
@@ -62,12 +65,12 @@ type webhookHealth struct {
 	FailureClass  string
 }
 
-// after is the whole rule of the failure count: what one more recorded attempt makes of a webhook's health. held says
+// After is the whole rule of the failure count: what one more recorded attempt makes of a webhook's health. held says
 // that a fuse keeps failures of the attempt's class from disabling it.
 //
 // A failure that began before the webhook was last enabled does not count. Of those that began before it was known that
 // the webhook fails, five count. A success ends the run of failures but enables nothing.
-func (h webhookHealth) after(a Attempt, held bool) webhookHealth {
+func (h Health) After(a Attempt, held bool) Health {
 	if a.Success {
 		h.FailureCount, h.EarlyFailures = 0, 0
 		return h
@@ -93,15 +96,16 @@ func (h webhookHealth) after(a Attempt, held bool) webhookHealth {
 	return h
 }
 
-// pause is how long the webhook is left alone after a failure.
-func (h webhookHealth) pause() time.Duration {
+// Pause is how long the webhook is left alone after a failure.
+func (h Health) Pause() time.Duration {
+	known := int(h.FailureCount - h.EarlyFailures)
 	switch {
 	case h.FailureCount == 0, !h.Active:
 		return 0
-	case h.FailureCount < maxEarlyFailures:
-		return shortPause
-	case h.FailureCount < webhook.MaxFailures:
-		return longPause
+	case h.FailureCount >= webhook.MaxFailures:
+		return heldPause
+	case known < len(firstPauses):
+		return firstPauses[known]
 	}
-	return heldPause
+	return laterPause
 }

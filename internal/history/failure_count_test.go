@@ -7,10 +7,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestWebhookHealth_After(t *testing.T) {
+func TestHealth_After(t *testing.T) {
 	t.Parallel()
-	failing := func(count, early int32) webhookHealth {
-		return webhookHealth{Active: true, Queued: true, FailureCount: count, EarlyFailures: early, Generation: 3, FailureRun: 2, FailureClass: "timeout"}
+	failing := func(count, early int32) Health {
+		return Health{Active: true, Queued: true, FailureCount: count, EarlyFailures: early, Generation: 3, FailureRun: 2, FailureClass: "timeout"}
 	}
 	failure := func(generation, run int32) Attempt {
 		return Attempt{Generation: generation, FailureRun: run, Class: "timeout"}
@@ -18,12 +18,12 @@ func TestWebhookHealth_After(t *testing.T) {
 	disabled := failing(10, 5)
 	disabled.Active = false
 	for name, c := range map[string]struct {
-		before webhookHealth
+		before Health
 		a      Attempt
 		held   bool
-		want   webhookHealth
+		want   Health
 	}{
-		"FirstFailureBeginsARun":     {webhookHealth{Active: true, Generation: 3, FailureRun: 1}, failure(3, 0), false, failing(1, 1)},
+		"FirstFailureBeginsARun":     {Health{Active: true, Generation: 3, FailureRun: 1}, failure(3, 0), false, failing(1, 1)},
 		"KnownToFailCounts":          {failing(5, 5), failure(3, 2), false, failing(6, 5)},
 		"EarlyCounts":                {failing(4, 4), failure(3, 0), false, failing(5, 5)},
 		"SixthEarlyDoesNot":          {failing(5, 5), failure(3, 0), false, failing(5, 5)},
@@ -33,22 +33,27 @@ func TestWebhookHealth_After(t *testing.T) {
 		"TenthIsHeldByAFuse":         {failing(9, 5), failure(3, 2), true, failing(10, 5)},
 		"SuccessEndsTheRun":          {failing(9, 5), Attempt{Success: true, Generation: 3}, false, failing(0, 0)},
 		"OldSuccessEndsTheRun":       {failing(9, 5), Attempt{Success: true}, false, failing(0, 0)},
-		"SuccessEnablesNothing":      {disabled, Attempt{Success: true, Generation: 3}, false, func() webhookHealth { h := disabled; h.FailureCount, h.EarlyFailures = 0, 0; return h }()},
-		"SuccessOfAHealthyChangesNo": {webhookHealth{Active: true}, Attempt{Success: true}, false, webhookHealth{Active: true}},
+		"SuccessEnablesNothing":      {disabled, Attempt{Success: true, Generation: 3}, false, func() Health { h := disabled; h.FailureCount, h.EarlyFailures = 0, 0; return h }()},
+		"SuccessOfAHealthyChangesNo": {Health{Active: true}, Attempt{Success: true}, false, Health{Active: true}},
 	} {
-		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, c.before.after(c.a, c.held)) })
+		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, c.before.After(c.a, c.held)) })
 	}
 }
 
-func TestWebhookHealth_Pause(t *testing.T) {
+func TestHealth_Pause(t *testing.T) {
 	t.Parallel()
-	for count, want := range []time.Duration{0: 0, 1: shortPause, 4: shortPause, 5: longPause, 9: longPause, 10: heldPause, 30: heldPause} {
-		if want == 0 && count > 0 {
-			continue
+	var sum time.Duration
+	for known, want := range firstPauses {
+		for early := int32(1); early <= maxEarlyFailures; early++ {
+			require.Equal(t, want, Health{Active: true, FailureCount: early + int32(known), EarlyFailures: early}.Pause(), "%d early, %d known", early, known)
 		}
-		require.Equal(t, want, webhookHealth{Active: true, FailureCount: int32(count)}.pause(), count)
-		require.Zero(t, webhookHealth{FailureCount: int32(count)}.pause())
+		sum += want
 	}
-	// What a burst that fails together leaves a receiver, before the tenth failure.
-	require.GreaterOrEqual(t, 5*longPause, 15*time.Second)
+	require.Equal(t, laterPause, Health{Active: true, FailureCount: 6, EarlyFailures: 1}.Pause())
+	require.Equal(t, heldPause, Health{Active: true, FailureCount: 10, EarlyFailures: 5}.Pause(), "a fuse holds it")
+	require.Zero(t, Health{Active: true}.Pause())
+	require.Zero(t, Health{FailureCount: 10}.Pause(), "it is disabled")
+	// A receiver may be away for 12 s, and ten failing events are to disable it within 20 s.
+	require.Greater(t, sum, 12*time.Second)
+	require.Less(t, sum+4*laterPause, 18*time.Second)
 }

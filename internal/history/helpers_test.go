@@ -131,7 +131,7 @@ func enqueue(t testing.TB, r *Recorder, p Plan) Recorded {
 }
 
 type state struct {
-	webhookHealth
+	Health
 	DisabledAt     *time.Time
 	DisabledReason *string
 	DisabledBy     uuid.NullUUID

@@ -34,8 +34,8 @@ type disabled struct {
 type batchState struct {
 	tx       pgx.Tx
 	webhooks map[uuid.UUID]db.WebhookHealthRow
-	before   map[uuid.UUID]webhookHealth
-	after    map[uuid.UUID]webhookHealth
+	before   map[uuid.UUID]Health
+	after    map[uuid.UUID]Health
 	last     map[uuid.UUID]Attempt // that changed the webhook's health
 	known    map[uuid.UUID]bool    // deliveries that are in the history
 	fuses    map[string]bool       // by class: the fuse is blown
@@ -119,12 +119,12 @@ func (r *Recorder) lock(ctx context.Context, tx pgx.Tx, batch []*recording) (*ba
 
 func newBatchState(tx pgx.Tx, healths []db.WebhookHealthRow, recorded []uuid.UUID) *batchState {
 	s := &batchState{
-		tx: tx, webhooks: map[uuid.UUID]db.WebhookHealthRow{}, before: map[uuid.UUID]webhookHealth{}, last: map[uuid.UUID]Attempt{},
+		tx: tx, webhooks: map[uuid.UUID]db.WebhookHealthRow{}, before: map[uuid.UUID]Health{}, last: map[uuid.UUID]Attempt{},
 		known: make(map[uuid.UUID]bool, len(recorded)), fuses: map[string]bool{}, plans: map[planKey]*recording{}, out: &batchOutcome{planners: map[uuid.UUID]Webhook{}},
 	}
 	for _, w := range healths {
 		s.webhooks[w.ID] = w
-		s.before[w.ID] = webhookHealth{
+		s.before[w.ID] = Health{
 			Active: w.IsActive, Queued: w.Queued, FailureCount: w.FailureCount, EarlyFailures: w.EarlyFailures,
 			Generation: w.Generation, FailureRun: w.FailureRun, FailureClass: w.FailureClass,
 		}
@@ -179,14 +179,14 @@ func (r *Recorder) tally(ctx context.Context, s *batchState, rec *recording) err
 	return nil
 }
 
-func (r *Recorder) tallyAttempt(ctx context.Context, s *batchState, a Attempt, was webhookHealth) error {
-	now := was.after(a, false)
+func (r *Recorder) tallyAttempt(ctx context.Context, s *batchState, a Attempt, was Health) error {
+	now := was.After(a, false)
 	if was.Active && !now.Active && egress.CouldBeOurs(a.Class) {
 		held, err := r.isHeld(ctx, s, a.Class, webhook.HostOf(s.webhooks[a.WebhookID].URL))
 		if err != nil {
 			return err
 		}
-		now = was.after(a, held)
+		now = was.After(a, held)
 	}
 	if a.Success && was.FailureCount > 0 && egress.CouldBeOurs(was.FailureClass) {
 		if _, err := r.queries.ResetFuse(ctx, s.tx, was.FailureClass); err != nil {
@@ -260,7 +260,7 @@ func (r *Recorder) updateHealth(ctx context.Context, s *batchState) (err error) 
 		u.EarlyFailures = append(u.EarlyFailures, now.EarlyFailures)
 		u.FailureRuns = append(u.FailureRuns, now.FailureRun)
 		u.Queueds = append(u.Queueds, now.Queued)
-		u.PausesSeconds = append(u.PausesSeconds, now.pause().Seconds())
+		u.PausesSeconds = append(u.PausesSeconds, now.Pause().Seconds())
 		u.Disables = append(u.Disables, s.before[id].Active && !now.Active)
 		u.DeliveryIds = append(u.DeliveryIds, last.DeliveryID)
 		u.Classes = append(u.Classes, now.FailureClass)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -191,9 +192,7 @@ func (r *Recorder) flush(batch []*recording) {
 	began, size := time.Now(), len(batch)
 	for backoff := 20 * time.Millisecond; ; backoff = min(2*backoff, time.Second) {
 		var err error
-		if batch, err = r.successes(batch); err == nil && len(batch) > 0 {
-			err = r.rest(batch)
-		}
+		batch, err = r.write(batch)
 		switch {
 		case err == nil:
 			r.metrics.batch(r.ctx, size, time.Since(began))
@@ -217,6 +216,22 @@ func (r *Recorder) flush(batch []*recording) {
 		r.log.Warn("deliveries wait to be recorded", "count", len(batch), "error", err)
 		sleep(r.ctx, backoff)
 	}
+}
+
+// write records the batch and returns what has yet to be settled. A panic is an error like any other: what was committed
+// before it is known when it is recorded again.
+func (r *Recorder) write(batch []*recording) (rest []*recording, err error) {
+	rest = batch
+	defer func() {
+		if p := recover(); p != nil {
+			r.log.Error("recording panicked", "panic", p, "stack", string(debug.Stack()))
+			err = errors.New("recording panicked")
+		}
+	}()
+	if rest, err = r.successes(batch); err == nil && len(rest) > 0 {
+		err = r.rest(rest)
+	}
+	return rest, err
 }
 
 // rest records what is not a plain success, in a transaction, and then says what came of it.

@@ -263,11 +263,9 @@ func TestRecorder_Record(t *testing.T) {
 		id := addWebhook(t, pool)
 		for i := 1; i < webhook.MaxFailures; i++ {
 			record(t, r, prepared(t, pool, id, false))
-			want := shortPause
-			if i >= maxEarlyFailures {
-				want = longPause
-			}
-			pause := stateOf(t, pool, id).ResumeIn
+			state := stateOf(t, pool, id)
+			want := state.Pause()
+			pause := state.ResumeIn
 			require.LessOrEqual(t, pause, want)
 			require.Greater(t, pause, want-400*time.Millisecond, "after failure %d", i)
 		}
@@ -738,7 +736,7 @@ func TestCountersEqualTheHistory(t *testing.T) {
 		all.Wait()
 
 		for _, id := range ids {
-			want := webhookHealth{Active: true}
+			want := Health{Active: true}
 			planned := map[string]int{}
 			rows, err := pool.Query(context.Background(), "SELECT id, seq FROM deliveries WHERE webhook_id = $1 ORDER BY seq", id)
 			require.NoError(rt, err)
@@ -758,7 +756,7 @@ func TestCountersEqualTheHistory(t *testing.T) {
 			for _, row := range history {
 				enableAll(row.Seq)
 				a := attempts[row.ID]
-				want = want.after(a, false)
+				want = want.After(a, false)
 				if planned[a.EventID] <= a.Number {
 					delete(planned, a.EventID)
 				}
@@ -770,7 +768,7 @@ func TestCountersEqualTheHistory(t *testing.T) {
 				}
 			}
 			enableAll(1 << 62)
-			require.Equal(rt, want, stateOf(rt, pool, id).webhookHealth)
+			require.Equal(rt, want, stateOf(rt, pool, id).Health)
 			got := map[string]int{}
 			for _, row := range queueOf(rt, pool, id) {
 				got[row.EventID] = row.Attempt

@@ -2,13 +2,17 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/mathub/webhooks/standalone/freeport"
 )
 
 // awaitPatience is how long Await waits.
@@ -30,10 +34,11 @@ type Answer = http.HandlerFunc
 
 // Receiver is an HTTP server that records what it gets. It answers 204 unless told otherwise.
 type Receiver struct {
-	server *httptest.Server
-	ended  chan struct{} // closed when the receiver closes: hanging answers end
+	addr  string
+	ended chan struct{} // closed when the receiver closes: hanging answers end
 
 	mu       sync.Mutex
+	server   *httptest.Server     // nil while connections are refused
 	requests map[string][]Request // by path
 	changed  chan struct{}        // closed and made anew with each request
 	answers  map[string][]Answer
@@ -42,13 +47,20 @@ type Receiver struct {
 // NewReceiver starts a receiver on a free loopback port. The test's end ends it.
 func NewReceiver(t testing.TB) *Receiver {
 	t.Helper()
+	port, err := freeport.Find() // outgoing connections cannot take it while the receiver refuses
+	if err != nil {
+		t.Fatal(err)
+	}
 	r := &Receiver{
+		addr:     fmt.Sprintf("127.0.0.1:%d", port),
 		ended:    make(chan struct{}),
 		requests: map[string][]Request{},
 		changed:  make(chan struct{}),
 		answers:  map[string][]Answer{},
 	}
-	r.server = httptest.NewServer(r)
+	if err := r.Reopen(); err != nil {
+		t.Fatalf("start a receiver: %v", err)
+	}
 	t.Cleanup(r.Close)
 	return r
 }
@@ -62,12 +74,42 @@ func (r *Receiver) Close() {
 		close(r.ended)
 	}
 	r.mu.Unlock()
-	r.server.CloseClientConnections()
-	r.server.Close()
+	r.Refuse()
+}
+
+// Refuse closes the receiver's port and cuts its connections, as the end of its process would: what is under way gets no
+// answer, and who connects is refused, until Reopen.
+func (r *Receiver) Refuse() {
+	r.mu.Lock()
+	server := r.server
+	r.server = nil
+	r.mu.Unlock()
+	if server == nil {
+		return
+	}
+	_ = server.Listener.Close() // first, so that no connection slips in
+	server.CloseClientConnections()
+	server.Close()
+}
+
+// Reopen listens again, on the same port, after Refuse.
+func (r *Receiver) Reopen() error {
+	listener, err := net.Listen("tcp4", r.addr) //nolint:noctx // it does not wait
+	if err != nil {
+		return err
+	}
+	server := httptest.NewUnstartedServer(r)
+	_ = server.Listener.Close() // one on a port of its choice
+	server.Listener = listener
+	server.Start()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.server = server
+	return nil
 }
 
 // URL is the address of a path, which begins with a slash. A path of its own for each webhook tells them apart.
-func (r *Receiver) URL(path string) string { return r.server.URL + path }
+func (r *Receiver) URL(path string) string { return "http://" + r.addr + path }
 
 // Answer sets how requests to path are answered: the next by the first answer, and so on, and all that follow by the
 // last.
@@ -236,6 +278,20 @@ func (r *Receiver) Drip(interval time.Duration) Answer {
 // BreakOff closes the connection without an answer.
 func BreakOff() Answer {
 	return func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+}
+
+// Reset cuts the connection by a TCP reset, without an answer.
+func Reset() Answer {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		connection, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		if tcp, ok := connection.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0) // what is closed with linger 0 is reset
+		}
+		_ = connection.Close()
+	}
 }
 
 // wait returns false when the request or the receiver ended before delay had passed.

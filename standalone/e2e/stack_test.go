@@ -112,6 +112,14 @@ func TestReceiver(t *testing.T) {
 	receiver.Answer("/broken", e2e.BreakOff())
 	_, err = post("/broken")
 	require.ErrorContains(t, err, "EOF")
+	receiver.Answer("/reset", e2e.Reset())
+	_, err = post("/reset")
+	require.ErrorIs(t, err, syscall.ECONNRESET)
+	receiver.Refuse()
+	_, err = post("/plain")
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+	require.NoError(t, receiver.Reopen())
+	require.Equal(t, 204, status("/plain"))
 	gate := make(chan struct{})
 	receiver.Answer("/gate", receiver.Until(gate, e2e.Status(200)))
 	go func() {
@@ -120,5 +128,5 @@ func TestReceiver(t *testing.T) {
 	}()
 	require.Equal(t, 200, status("/gate"))
 	require.Len(t, receiver.Requests("/turns"), 4)
-	require.Equal(t, 9, receiver.Count())
+	require.Equal(t, 11, receiver.Count())
 }

@@ -1,0 +1,438 @@
+package simulation
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// store is Postgres: the tables, and the statements of queries/*.sql. Each method is one statement or one transaction.
+type store struct {
+	hooks      []*hook
+	events     []*event // committed, by time of acceptance and id
+	byID       map[string]*event
+	inserting  map[string]*insertion
+	pairs      map[pair]*pairState
+	deliveries map[deliveryKey]*entry
+	rows       map[pair]*row
+	recoveries []*recovery
+	seq        int
+	sweptAt    time.Duration
+}
+
+// The event types of the simulation: two to subscribe to, and that of tests.
+const (
+	typeA uint8 = 1 << iota
+	typeB
+	typeTest
+)
+
+// hook is a row of webhooks, and its receiver.
+type hook struct {
+	n        int
+	id       uuid.UUID
+	bot      string
+	health   history.Health
+	events   uint8
+	resumeAt time.Duration
+	deleted  bool
+	disabled time.Duration // when last
+	queue    []*row
+
+	receiver receiver
+	check    hookCheck
+}
+
+// event is a row of events.
+type event struct {
+	id         string
+	kind       uint8
+	only       *hook // of a test: whom it goes to
+	owner      int   // the run that owns it
+	acceptedAt time.Duration
+	committed  time.Duration
+	gone       bool // it was never committed
+}
+
+// insertion is an event that a transaction has inserted and not committed.
+type insertion struct {
+	w     *worker
+	epoch int
+}
+
+type pair struct {
+	ev *event
+	h  *hook
+}
+
+// pairState is what the deliveries say of an event and a webhook.
+type pairState struct {
+	last      int // number of the last attempt
+	success   bool
+	final     bool // the last attempt had no next by the schedule
+	posts     []*post
+	asked     bool // a person asked for the event
+	cancelled bool // a person cancelled its recovery
+	faulted   bool // our own side could not attempt it once
+}
+
+type deliveryKey struct {
+	ev     *event
+	h      *hook
+	number int
+}
+
+// entry is a row of deliveries.
+type entry struct {
+	ev       *event
+	number   int
+	success  bool
+	enabled  int // how often the webhook had been enabled when the attempt was prepared
+	readAt   int // in steps
+	recorded int // in steps
+	counts   bool
+}
+
+// row is a row of queue.
+type row struct {
+	ev       *event
+	h        *hook
+	seq      int
+	attempt  int
+	step     int
+	trigger  webhook.Trigger
+	due      time.Duration
+	recovery *recovery
+	inserted time.Duration
+}
+
+// longAgo is the due time of what goes before all else.
+const longAgo = -time.Hour
+
+func newStore() store {
+	return store{
+		byID: map[string]*event{}, inserting: map[string]*insertion{}, pairs: map[pair]*pairState{},
+		deliveries: map[deliveryKey]*entry{}, rows: map[pair]*row{}, sweptAt: longAgo,
+	}
+}
+
+func (st *store) pair(ev *event, h *hook) *pairState {
+	key := pair{ev, h}
+	p := st.pairs[key]
+	if p == nil {
+		p = &pairState{}
+		st.pairs[key] = p
+	}
+	return p
+}
+
+func (h *hook) subscribes(kind uint8) bool {
+	return !h.deleted && h.health.Active && h.events&kind != 0
+}
+
+// planned is what Enqueue inserts.
+type planned struct {
+	ev       *event
+	h        *hook
+	number   int
+	step     int
+	trigger  webhook.Trigger
+	delay    time.Duration
+	recovery *recovery
+}
+
+// enqueue is Enqueue of one row. It returns the pair's row.
+func (s *sim) enqueue(p planned) *row {
+	due := s.now + p.delay
+	switch {
+	case p.delay < 0:
+		due = longAgo
+	case p.delay == 0 && p.trigger == webhook.TriggerEvent:
+		due = p.ev.acceptedAt
+	}
+	if r := s.store.rows[pair{p.ev, p.h}]; r != nil {
+		r.due = min(r.due, due)
+		return r
+	}
+	s.store.seq++
+	return s.insert(&row{ev: p.ev, h: p.h, seq: s.store.seq, attempt: p.number, step: p.step, trigger: p.trigger, due: due, recovery: p.recovery})
+}
+
+func (s *sim) insert(r *row) *row {
+	r.inserted = s.now
+	s.store.rows[pair{r.ev, r.h}] = r
+	r.h.queue = append(r.h.queue, r)
+	return r
+}
+
+// removeRows removes the rows of a webhook for which f says so.
+func (s *sim) removeRows(h *hook, f func(*row) bool) {
+	h.queue = slices.DeleteFunc(h.queue, func(r *row) bool {
+		if f(r) {
+			delete(s.store.rows, pair{r.ev, r.h})
+			return true
+		}
+		return false
+	})
+}
+
+// removeAttempted is RemoveAttempted of one attempt.
+func (s *sim) removeAttempted(ev *event, h *hook, number int) {
+	if r := s.store.rows[pair{ev, h}]; r != nil && r.attempt <= number {
+		s.removeRows(h, func(other *row) bool { return other == r })
+	}
+}
+
+// stopWebhook is StopWebhooks.
+func (s *sim) stopWebhook(h *hook) {
+	if !s.is(queueOutlivesDisabling) {
+		s.removeRows(h, func(r *row) bool { return !r.trigger.Manual() })
+	}
+	if r := s.running(h); r != nil {
+		r.state = history.RecoveryStopped
+	}
+	s.checkDisabled(h)
+}
+
+// unwoken is Unwoken of rows of one webhook.
+func (s *sim) unwoken(rows []*row) bool {
+	for _, r := range rows {
+		others := slices.ContainsFunc(r.h.queue, func(q *row) bool {
+			return q.seq < r.seq && (q.due <= max(r.due, s.now) || s.is(anyOlderRowWakes))
+		})
+		if !others {
+			return true
+		}
+	}
+	return false
+}
+
+// due returns the rows of a webhook that are due, oldest first: TakeDue.
+func (s *sim) due(h *hook, most int) []*row {
+	var due []*row
+	for _, r := range h.queue {
+		if r.due <= s.now {
+			due = append(due, r)
+		}
+	}
+	slices.SortFunc(due, func(a, b *row) int { return cmp.Or(cmp.Compare(a.due, b.due), a.seq-b.seq) })
+	return due[:min(most, len(due))]
+}
+
+func (r *row) taken() history.Row {
+	out := history.Row{EventID: r.ev.id, Attempt: r.attempt, Step: r.step, Trigger: r.trigger}
+	if r.recovery != nil {
+		out.RecoveryID = r.recovery.id
+	}
+	return out
+}
+
+// queueState is QueueState: all of a history.QueueState but what is due, and whether the webhook is queued.
+func (s *sim) queueState(h *hook) (q history.QueueState, queued bool) {
+	q = history.QueueState{BotID: h.bot, Active: h.health.Active, FailureCount: int(h.health.FailureCount), Waiting: len(h.queue)}
+	for i, r := range h.queue {
+		if in := max(0, r.due-s.now); i == 0 || in < q.NextIn {
+			q.NextIn = in
+		}
+	}
+	q.ResumeIn = max(0, h.resumeAt-s.now)
+	return q, h.health.Queued
+}
+
+// setDirect is SetDirect, under the webhook's lock.
+func (s *sim) setDirect(h *hook) {
+	if h.health.FailureCount > 0 && !s.is(directWhileFailing) || !h.health.Queued {
+		return
+	}
+	if len(s.due(h, 1)) > 0 && !s.is(directWithRowsDue) {
+		return
+	}
+	h.health.Queued = false
+	s.logf("webhook %d turns direct", h.n)
+	s.checkDirect(h)
+}
+
+// recorded is what recording or planning came to, see history.Recorded.
+type recorded struct {
+	gone, active, planned bool
+}
+
+// recording is an attempt to be recorded, or planned.
+type recording struct {
+	ev      *event
+	h       *hook
+	attempt history.Attempt
+	plan    *planned
+	post    *post
+	final   bool // a failure has no next by the schedule
+	entry   *entry
+	after   recorded
+	done    func(recorded)
+}
+
+// next is the plan that a recording makes, or nil.
+func (rec *recording) next() *planned {
+	a := rec.attempt
+	if rec.plan != nil || a.Success || a.RetryIn <= 0 {
+		return rec.plan
+	}
+	return &planned{ev: rec.ev, h: rec.h, number: a.Number + 1, step: a.Step + 1, trigger: webhook.TriggerRetry, delay: a.RetryIn}
+}
+
+// fastSuccess is RecordSuccesses of one attempt; false: it changes something about its webhook.
+func (s *sim) fastSuccess(rec *recording) bool {
+	h := rec.h
+	if h.deleted || !h.health.Active || h.health.FailureCount > 0 || s.store.deliveries[deliveryKey{rec.ev, h, rec.attempt.Number}] != nil {
+		return false
+	}
+	s.addDelivery(rec)
+	return true
+}
+
+// record is Recorder.record, a transaction. It returns the rows that may have to be woken.
+func (s *sim) record(batch []*recording) (unwoken []*row) {
+	before, last, disabled := map[*hook]history.Health{}, map[*hook]bool{}, []*hook{}
+	plans, order, own := map[pair]*recording{}, []pair{}, map[*hook]bool{}
+	for _, rec := range batch {
+		h := rec.h
+		if h.deleted {
+			rec.after = recorded{gone: true}
+			continue
+		}
+		if _, known := before[h]; !known {
+			before[h] = h.health
+		}
+		if rec.plan == nil {
+			key := deliveryKey{rec.ev, h, rec.attempt.Number}
+			if s.store.deliveries[key] != nil && !s.is(recordedTwice) {
+				rec.after = recorded{active: h.health.Active}
+				s.settlePost(rec)
+				continue
+			}
+			was := h.health
+			h.health = s.healthAfter(was, rec.attempt)
+			last[h] = last[h] || h.health != was
+			s.addDelivery(rec)
+			if was.Active && !h.health.Active {
+				disabled = append(disabled, h)
+			}
+		}
+		rec.after.active = h.health.Active
+		next := rec.next()
+		if next == nil || !h.health.Active && !next.trigger.Manual() {
+			continue
+		}
+		rec.after.planned = true
+		key := pair{rec.ev, h}
+		if plans[key] == nil {
+			plans[key], order = rec, append(order, key)
+		}
+		if next.delay <= 0 && h.health.Active && !s.is(dueRowStaysDirect) {
+			h.health.Queued = true
+		}
+	}
+	for h, was := range before {
+		if h.health != was {
+			h.resumeAt = s.now + s.pauseOf(h.health)
+		}
+	}
+	for _, rec := range batch {
+		if rec.plan == nil && rec.entry != nil {
+			if !s.is(attemptedRowStays) {
+				s.removeAttempted(rec.ev, rec.h, rec.attempt.Number)
+			}
+			s.countRecovered(rec)
+		}
+	}
+	var rows []*row
+	for _, key := range order {
+		rec := plans[key]
+		next := rec.next()
+		if !key.h.health.Active && !next.trigger.Manual() {
+			continue // disabled by a later attempt of the batch
+		}
+		own[key.h] = own[key.h] || rec.attempt.Queued
+		if s.is(planApart) && rec.plan == nil {
+			continue // by a transaction of its own, see recorder.rest
+		}
+		rows = append(rows, s.enqueue(*next))
+	}
+	for _, r := range rows {
+		if !own[r.h] {
+			unwoken = append(unwoken, r)
+		}
+	}
+	for _, h := range disabled {
+		h.disabled = s.now
+		s.logf("webhook %d is disabled after %d failures", h.n, h.health.FailureCount)
+		s.checkDisabling(h)
+		s.stopWebhook(h)
+	}
+	for _, rec := range batch {
+		if rec.entry != nil {
+			s.checkCount(rec.h)
+		}
+	}
+	return unwoken
+}
+
+func (s *sim) addDelivery(rec *recording) {
+	h, a := rec.h, rec.attempt
+	e := &entry{ev: rec.ev, number: a.Number, success: a.Success, enabled: rec.post.enabled, readAt: rec.post.readAt, recorded: s.done}
+	e.counts = e.enabled == h.check.enabled
+	rec.entry = e
+	s.checkRecorded(rec)
+	s.store.deliveries[deliveryKey{rec.ev, h, a.Number}] = e
+	h.check.log = append(h.check.log, e)
+	p := s.store.pair(rec.ev, h)
+	p.last = max(p.last, a.Number)
+	p.success = p.success || a.Success
+	if a.Step > 0 {
+		p.final = rec.final
+	}
+	s.settlePost(rec)
+	s.logf("recorded: %s attempt %d at webhook %d: %s", rec.ev.id, a.Number, h.n, map[bool]string{true: "taken", false: "failed"}[a.Success])
+}
+
+// healthAfter is history.Health.After, with the rules that are taken out.
+func (s *sim) healthAfter(h history.Health, a history.Attempt) history.Health {
+	if s.is(noGeneration) {
+		a.Generation = h.Generation
+	}
+	if s.is(noEarlyFailures) {
+		a.FailureRun = h.FailureRun
+	}
+	if s.is(allEarly) {
+		a.FailureRun = 0
+	}
+	next := h.After(a, false)
+	if s.is(failureStaysDirect) {
+		next.Queued = h.Queued
+	}
+	if a.Success && s.is(successKeepsCount) {
+		next.FailureCount = h.FailureCount
+	}
+	return next
+}
+
+func (s *sim) pauseOf(h history.Health) time.Duration {
+	switch {
+	case s.is(noPause):
+		return 0
+	case s.is(pauseByCount):
+		switch {
+		case h.FailureCount == 0, !h.Active:
+			return 0
+		case h.FailureCount < 5:
+			return 500 * time.Millisecond
+		case h.FailureCount < webhook.MaxFailures:
+			return 3 * time.Second
+		}
+	}
+	return h.Pause()
+}

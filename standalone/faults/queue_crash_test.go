@@ -1,0 +1,154 @@
+package faults_test
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/standalone/e2e"
+)
+
+// TestKilledWhileAQueueIsAtWork kills the worker at each place of a queue's work between which a crash makes a difference,
+// and replaces it. The receiver fails every event's first attempt, so that each goes through the queue, and one event for
+// ever, so that the queue's workflow goes on, and continues as a new run.
+func TestKilledWhileAQueueIsAtWork(t *testing.T) {
+	t.Parallel()
+	stack := e2e.Start(t, e2e.Options{
+		Binary: e2e.Build(t, "-tags=failpoints"), Servers: durable, Apps: []e2e.App{{Args: []string{"api"}}},
+	})
+	worker := stack.NewApp(t, e2e.App{Args: []string{"worker"}, Env: map[string]string{"MATHUB_RETRY_SCHEDULE": "200ms,1s,1s,1s,1s"}})
+	q := newQueueLedger(t, stack)
+	places := []struct {
+		name string
+		hits int // until the kill
+	}{
+		{"queued", 1}, {"before-wake", 2}, {"after-wake", 2}, {"after-post", 5}, {"before-commit", 4}, {"before-removal", 3}, {"after-commit", 4}, {"continue-as-new", 1},
+	}
+	for _, place := range places {
+		worker.Env["MATHUB_FAILPOINT"] = fmt.Sprintf("%s:%d", place.name, place.hits)
+		worker.Launch(t)
+		q.feed(t, worker, 400)
+		require.Contains(t, worker.Process().Ended(), "killed", place.name)
+		t.Logf("killed at %s after %d events", place.name, len(q.events))
+		q.crashed(t)
+	}
+	delete(worker.Env, "MATHUB_FAILPOINT")
+	worker.Start(t)
+	repeats := q.settle(t)
+	t.Logf("%d events, %d kills: %d repeats, all explained by a POST not yet recorded", len(q.events), len(places), repeats)
+}
+
+// queueLedger feeds one webhook whose receiver fails each event's first attempt.
+type queueLedger struct {
+	stack    *e2e.Stack
+	bot      *e2e.Bot
+	hook     e2e.Webhook
+	receiver *e2e.Receiver
+	events   []string
+
+	mu        sync.Mutex
+	seen      map[string]bool // events whose first attempt has come
+	explained map[string]int  // deliveries that were sent and not recorded at a kill
+}
+
+const neverTaken = "queue-0"
+
+func newQueueLedger(t *testing.T, stack *e2e.Stack) *queueLedger {
+	t.Helper()
+	q := &queueLedger{stack: stack, receiver: e2e.NewReceiver(t), bot: stack.API().CreateBot(t, "queue"), seen: map[string]bool{}, explained: map[string]int{}}
+	q.receiver.Answer("/", func(w http.ResponseWriter, r *http.Request) {
+		id := r.Header.Get("webhook-id")
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if !q.seen[id] || id == neverTaken {
+			q.seen[id] = true
+			w.WriteHeader(http.StatusServiceUnavailable)
+			if id == neverTaken {
+				return
+			}
+		}
+	})
+	q.hook = q.bot.CreateWebhook(t, q.receiver.URL("/"), "", post)
+	return q
+}
+
+// feed emits events, each when the one before has been taken, until the worker is dead, and so many at most.
+func (q *queueLedger) feed(t *testing.T, worker *e2e.App, most int) {
+	t.Helper()
+	for range most {
+		id := fmt.Sprintf("queue-%d", len(q.events))
+		q.events = append(q.events, id)
+		require.NoError(t, emitPatiently(q.stack.API(), e2e.Event{ID: id, Type: post, BotIDs: []string{q.bot.ID}}))
+		for deadline := time.Now().Add(30 * time.Second); id != neverTaken && !q.taken(t, id); time.Sleep(20 * time.Millisecond) {
+			select {
+			case <-worker.Process().Done():
+				return
+			default:
+				require.True(t, time.Now().Before(deadline), "event %s is not taken", id)
+			}
+		}
+	}
+	t.Fatalf("the worker never came to %s", worker.Env["MATHUB_FAILPOINT"])
+}
+
+func (q *queueLedger) taken(t *testing.T, id string) (taken bool) {
+	t.Helper()
+	require.NoError(t, q.stack.Database(t).QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM deliveries WHERE event_id = $1 AND success)", id).Scan(&taken))
+	return taken
+}
+
+// recorded are the deliveries in the history.
+func (q *queueLedger) recorded(t *testing.T) map[string]bool {
+	t.Helper()
+	var ids []string
+	require.NoError(t, q.stack.Database(t).QueryRow(t.Context(), "SELECT coalesce(array_agg(id::text), '{}') FROM deliveries WHERE webhook_id = $1", q.hook.ID).Scan(&ids))
+	recorded := map[string]bool{}
+	for _, id := range ids {
+		recorded[id] = true
+	}
+	return recorded
+}
+
+// crashed notes which deliveries were sent and not recorded when the worker died: these may be repeated, and no others.
+func (q *queueLedger) crashed(t *testing.T) {
+	t.Helper()
+	time.Sleep(200 * time.Millisecond) // what the dead process has sent is still on its way to the receiver
+	recorded := q.recorded(t)
+	for _, r := range q.receiver.Requests("/") {
+		if id := r.Header.Get("X-Mathub-Delivery"); !recorded[id] {
+			q.explained[id]++
+		}
+	}
+}
+
+// settle waits until every event is taken, and checks that what came is in the history, once each but for what crashes
+// explain, and that nothing is left but the event that is never taken.
+func (q *queueLedger) settle(t *testing.T) (repeats int) {
+	t.Helper()
+	var left int
+	require.Eventually(t, func() bool {
+		err := q.stack.Database(t).QueryRow(t.Context(), `SELECT count(*) FROM unnest($1::text[]) AS e (id)
+			WHERE NOT EXISTS (SELECT FROM deliveries d WHERE d.event_id = e.id AND d.success)`, q.events).Scan(&left)
+		return err == nil && left == 1
+	}, 2*time.Minute, 100*time.Millisecond, "all but one are taken")
+	recorded, came := q.recorded(t), map[string]int{}
+	for _, r := range q.receiver.Requests("/") {
+		came[r.Header.Get("X-Mathub-Delivery")]++
+	}
+	for id, n := range came {
+		require.True(t, recorded[id], "what came is in the history")
+		require.LessOrEqual(t, n-1, q.explained[id], "delivery %s came %d times, which no crash explains", id, n)
+		repeats += n - 1
+	}
+	require.Len(t, recorded, len(came), "what is in the history came")
+	var successes int
+	require.NoError(t, q.stack.Database(t).QueryRow(t.Context(), "SELECT count(*) FROM deliveries WHERE webhook_id = $1 AND success", q.hook.ID).Scan(&successes))
+	require.Equal(t, len(q.events)-1, successes, "each was taken once")
+	hook := q.bot.Webhook(t, q.hook.ID)
+	require.True(t, hook.IsActive)
+	return repeats
+}
