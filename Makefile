@@ -8,7 +8,7 @@ FUZZ     = ./webhook:FuzzParseEvent ./webhook:FuzzURLRules ./webhook:FuzzCheckSu
 LDFLAGS = -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-unit test-e2e examples-deps soak fuzz bench profile generate check-generated lint fmt vuln tidy clean
+.PHONY: help run build test test-unit test-e2e test-deps fresh soak fuzz bench profile generate check-generated lint fmt vuln tidy clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,16 +31,20 @@ FORCE:
 test: test-unit test-e2e ## Run every test, on a Postgres and a Temporal server started for them
 
 test-unit: bin/standalone
+	@GO='$(GO)' tools/test-deps.sh compiler
 	bin/standalone with-servers -- $(GO) test -race -timeout 8m ./...
 
-examples-deps: ## Install what the examples need: Node, Python with Flask, npm packages
-	@examples/deps.sh
+test-deps: ## Find what the tests need, or install it: Node, Python with Flask, curl, git, npm packages
+	@GO='$(GO)' tools/test-deps.sh
 
-test-e2e: build examples-deps
+test-e2e: build test-deps
 	@# -count=1: what they test is a program that Go's test cache does not see. The faults come last, and with the machine
 	@# for themselves, as some of them measure.
 	cd standalone && $(GO) test -count=1 -timeout 15m $$($(GO) list ./... | grep -v /faults)
 	cd standalone && $(GO) test -count=1 -timeout 15m -parallel 4 ./faults
+
+fresh: ## Do make run and make test on a minimal Debian in a folder, as a new user and as root (needs root, an hour)
+	@tools/fresh.sh
 
 soak: build ## Break it for about an hour: the long forms of the fault tests
 	cd standalone && MATHUB_SOAK=1 $(GO) test -count=1 -timeout 3h -parallel 4 -v ./faults

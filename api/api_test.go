@@ -21,6 +21,8 @@ import (
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/getkin/kin-openapi/routers/gorillamux"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
@@ -284,7 +286,7 @@ func TestWebhookLifecycle(t *testing.T) {
 	require.Len(t, list, 2)
 	require.Equal(t, []any{id, second}, []any{list[0]["id"], list[1]["id"]}, "oldest first")
 
-	a.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, duration_ms, attempted_at) VALUES (gen_random_uuid(), $1, 'e', 1, 0, true, 1, now())", id)
+	a.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at) VALUES (gen_random_uuid(), $1, 'e', 1, true, 1, now())", id)
 	require.Equal(t, http.StatusNoContent, a.do("DELETE", webhooksPath+"/"+id, key, nil).status)
 	require.Equal(t, http.StatusNotFound, a.do("GET", webhooksPath+"/"+id, key, nil).status)
 	require.Equal(t, http.StatusNotFound, a.do("DELETE", webhooksPath+"/"+id, key, nil).status)
@@ -341,21 +343,121 @@ func TestEnablingResets(t *testing.T) {
 	a := newAPI(t, nil, nil)
 	_, key := a.bot()
 	id := a.hook(key)
-	a.execute("UPDATE webhooks SET is_active = false, failure_count = 10, disabled_at = now() WHERE id = $1", id)
+	delivery := uuid.NewString()
+	a.execute("UPDATE webhooks SET is_active = false, failure_count = 10, disabled_at = now(), disabled_reason = 'failures', disabled_by = $2, resume_at = now() + interval '1 h' WHERE id = $1", id, delivery)
 	var w map[string]any
 	a.do("GET", webhooksPath+"/"+id, key, nil).into(t, &w)
 	require.NotNil(t, w["disabledAt"])
+	require.Equal(t, []any{"failures", delivery}, []any{w["disabledReason"], w["disabledBy"]})
 	for range 2 {
 		a.do("PATCH", webhooksPath+"/"+id, key, `{"isActive":true}`).into(t, &w)
 		require.Equal(t, true, w["isActive"])
 		require.Equal(t, 0.0, w["failureCount"])
-		require.Nil(t, w["disabledAt"])
+		require.Equal(t, []any{nil, nil, nil}, []any{w["disabledAt"], w["disabledReason"], w["disabledBy"]})
 	}
+	var waits bool
+	require.NoError(t, a.pool.QueryRow(t.Context(), "SELECT resume_at IS NOT NULL FROM webhooks WHERE id = $1", id).Scan(&waits))
+	require.False(t, waits, "it is attempted at once")
 	var generation int
 	require.NoError(t, a.pool.QueryRow(t.Context(), "SELECT generation FROM webhooks WHERE id = $1", id).Scan(&generation))
 	require.Equal(t, 2, generation)
 	a.do("PATCH", webhooksPath+"/"+id, key, `{"isActive":false}`).into(t, &w)
 	require.NotNil(t, w["disabledAt"])
+	require.Equal(t, []any{"owner", nil}, []any{w["disabledReason"], w["disabledBy"]})
+	since := w["disabledAt"]
+	a.do("PATCH", webhooksPath+"/"+id, key, `{"isActive":false}`).into(t, &w)
+	require.Equal(t, since, w["disabledAt"], "it was disabled already")
+}
+
+// plan puts an event into a webhook's queue, due in an hour.
+func (a *testAPI) plan(id, event, trigger string) {
+	a.t.Helper()
+	a.execute("INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at) VALUES ($1, $2, 2, 2, $3::text::delivery_trigger, now() + interval '1 hour')", id, event, trigger)
+}
+
+// planned are the events in a webhook's queue.
+func (a *testAPI) planned(id string) (events []string) {
+	a.t.Helper()
+	rows, err := a.pool.Query(a.t.Context(), "SELECT event_id FROM queue WHERE webhook_id = $1 ORDER BY seq", id)
+	require.NoError(a.t, err)
+	events, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(a.t, err)
+	return events
+}
+
+// TestWhatAWebhookNoLongerGetsIsPlannedNoLonger, and that of another webhook stays.
+func TestWhatAWebhookNoLongerGetsIsPlannedNoLonger(t *testing.T) {
+	t.Parallel()
+	all := []string{"post.created", "mention", "test", "redelivered"}
+	for name, c := range map[string]struct {
+		method, body string
+		left         []string
+		recovery     string
+	}{
+		"enabled":      {"PATCH", `{"isActive":true}`, all, "running"},
+		"another URL":  {"PATCH", `{"url":"https://example.org/other"}`, all, "running"},
+		"disabled":     {"PATCH", `{"isActive":false}`, []string{"test", "redelivered"}, "stopped"},
+		"other events": {"PATCH", `{"events":["post.created","wiki.edited"]}`, []string{"post.created", "test", "redelivered"}, "running"},
+		"deleted":      {"DELETE", "", []string{}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAPI(t, nil, nil)
+			_, key := a.bot()
+			id, other := a.hook(key), a.hook(key)
+			for _, event := range all {
+				kind := event
+				if event == "redelivered" {
+					kind = "post.created"
+				}
+				a.execute("INSERT INTO events (id, type, payload, run_id) VALUES ($1, $2, '{}', 'run')", event, kind)
+				for _, w := range []string{id, other} {
+					a.plan(w, event, map[string]string{"test": "test", "redelivered": "redeliver"}[event]+map[bool]string{true: "retry"}[event == kind && event != "test"])
+				}
+			}
+			require.Equal(t, http.StatusAccepted, a.do("POST", webhooksPath+"/"+id+"/recover", key, nil).status)
+			var body any
+			if c.body != "" {
+				body = c.body
+			}
+			got := a.do(c.method, webhooksPath+"/"+id, key, body)
+			require.Less(t, got.status, 300, "%s", got.body)
+			require.Equal(t, c.left, a.planned(id))
+			require.Equal(t, all, a.planned(other))
+			var state string
+			require.NoError(t, a.pool.QueryRow(t.Context(), "SELECT coalesce((SELECT state FROM recoveries), '')").Scan(&state))
+			require.Equal(t, c.recovery, state)
+		})
+	}
+}
+
+// TestAChangeWaitsForRecordings: what disables a webhook, or deletes it, leaves nothing that a recording under way plans.
+func TestAChangeWaitsForRecordings(t *testing.T) {
+	t.Parallel()
+	for method, body := range map[string]any{"PATCH": `{"isActive":false}`, "DELETE": nil} {
+		t.Run(method, func(t *testing.T) {
+			t.Parallel()
+			a := newAPI(t, nil, nil)
+			_, key := a.bot()
+			id := a.hook(key)
+			recording, err := a.pool.Begin(t.Context())
+			require.NoError(t, err)
+			defer func() { _ = recording.Rollback(t.Context()) }()
+			require.NoError(t, db.New().LockWebhooks(t.Context(), recording, db.LockWebhooksParams{Shared: []uuid.UUID{must(t, id)}}))
+			changed := make(chan answer)
+			go func() { changed <- a.do(method, webhooksPath+"/"+id, key, body) }()
+			require.Eventually(t, func() bool {
+				var waits bool
+				err := a.pool.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))").Scan(&waits)
+				return err == nil && waits
+			}, 10*time.Second, 5*time.Millisecond)
+			_, err = recording.Exec(t.Context(), "INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at) VALUES ($1, 'e', 2, 2, 'retry', now())", id)
+			require.NoError(t, err)
+			require.NoError(t, recording.Commit(t.Context()))
+			require.Less(t, (<-changed).status, 300)
+			require.Empty(t, a.planned(id))
+		})
+	}
 }
 
 func TestSecretsAreSealedAndReplaced(t *testing.T) {
@@ -382,9 +484,9 @@ func TestDeliveriesAreListedAsSent(t *testing.T) {
 	payload := `{"event":"post.created","timestamp":"2025-03-20T10:30:00.000Z","data":{"n":12345678901234567890.12345678901234567890,"html":"<a>&</a>","line":"` + "\u2028" + `","nul":"\u0000"}}`
 	a.execute("INSERT INTO events (id, type, payload, run_id) VALUES ('e', 'post.created', $1, 'run')", []byte(payload))
 	for i := range 60 {
-		a.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, status_code, response_body, error, duration_ms, attempted_at) VALUES (gen_random_uuid(), $1, 'e', $2, 0, false, 500, $3, 'HTTP 500', 7, '2025-03-20 10:30:00.1234+00')", id, i+1, []byte("bad \xff nul \x00"))
+		a.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, status_code, response_body, error, duration_ms, attempted_at) VALUES (gen_random_uuid(), $1, 'e', $2, false, 500, $3, 'HTTP 500', 7, '2025-03-20 10:30:00.1234+00')", id, i+1, []byte("bad \xff nul \x00"))
 	}
-	a.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, error, duration_ms, attempted_at) VALUES (gen_random_uuid(), $1, 'e', 61, 0, false, 'timeout', 5000, now())", id)
+	a.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, error, duration_ms, attempted_at) VALUES (gen_random_uuid(), $1, 'e', 61, false, 'timeout', 5000, now())", id)
 	got := a.do("GET", webhooksPath+"/"+id+"/deliveries", key, nil)
 	var list []map[string]any
 	got.into(t, &list)
@@ -397,6 +499,12 @@ func TestDeliveriesAreListedAsSent(t *testing.T) {
 	require.Equal(t, "bad \uFFFD nul \x00", list[1]["responseBody"])
 	require.Equal(t, "2025-03-20T10:30:00.123Z", list[1]["attemptedAt"])
 	require.Equal(t, 50, strings.Count(string(got.body), `"payload":`+payload), "byte for byte")
+	require.Equal(t, "event", list[0]["trigger"])
+	for _, trigger := range []string{"retry", "redeliver", "recover", "test"} {
+		a.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, trigger, success, duration_ms, attempted_at) VALUES (gen_random_uuid(), $1, 'e', 62, $2::text::delivery_trigger, true, 1, now())", id, trigger)
+		a.do("GET", webhooksPath+"/"+id+"/deliveries?limit=1", key, nil).into(t, &list)
+		require.Equal(t, trigger, list[0]["trigger"])
+	}
 }
 
 func TestAuthentication(t *testing.T) {
@@ -528,7 +636,7 @@ func TestWhatStandsBehindIsAway(t *testing.T) {
 	id := a.hook(key)
 	for _, c := range []struct{ method, path, token, body string }{
 		{"GET", "/readyz", "", ""},
-		{"POST", webhooksPath + "/" + id + "/recover", key, ""},
+		{"POST", webhooksPath + "/" + id + "/test", key, ""},
 	} {
 		got := a.do(c.method, c.path, c.token, nil)
 		require.Equal(t, http.StatusServiceUnavailable, got.status, c.path)

@@ -22,9 +22,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
 
-	"github.com/mathub/webhooks/activities"
 	"github.com/mathub/webhooks/api"
 	"github.com/mathub/webhooks/egress"
+	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/visibility"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/worker"
@@ -76,11 +76,12 @@ func newSystemWith(t *testing.T, schedule webhook.Schedule) *system {
 	s.receiver = server.URL
 	outbound := egress.New(egress.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowHTTP: true})
 	t.Cleanup(outbound.Close)
-	w, err := worker.Start(temporal, activities.New(activities.Config{
+	w, err := worker.New(temporal, delivery.Config{
 		Pool: s.pool, Egress: outbound, Keyset: s.keyset, Version: "test", Logger: slog.New(slog.DiscardHandler), Schedule: schedule,
-	}))
+	})
 	require.NoError(t, err)
 	t.Cleanup(w.Stop)
+	require.NoError(t, w.Start())
 	return s
 }
 
@@ -124,6 +125,7 @@ type deliveryView struct {
 	ResponseBody, Error               *string
 	Success                           bool
 	DurationMs                        int
+	Trigger                           string
 }
 
 func (s *system) webhook(key, id string) (w hookView) {
@@ -415,7 +417,7 @@ func TestARecoveryIsBegunFollowedAndRefusedThroughTheAPI(t *testing.T) {
 	got := s.do("POST", path, key, nil)
 	require.Equal(t, http.StatusAccepted, got.status, "%s", got.body)
 	got.into(t, &p)
-	require.Equal(t, progress{State: "running", Found: 3, Remaining: 3}, p)
+	require.Equal(t, progress{State: "running"}, p)
 	require.Eventually(t, func() bool {
 		got := s.do("GET", path, key, nil)
 		got.into(t, &p)
@@ -424,6 +426,9 @@ func TestARecoveryIsBegunFollowedAndRefusedThroughTheAPI(t *testing.T) {
 	require.Equal(t, progress{State: "completed", Found: 3, Delivered: 3}, p)
 	require.Len(t, s.requests(), 3)
 	require.Equal(t, http.StatusNoContent, s.do("DELETE", path, key, nil).status, "it has ended already")
+	for _, d := range s.deliveries(key, id) {
+		require.Equal(t, "recover", d.Trigger)
+	}
 }
 
 // TestUnregisteredAttributesAreNoFault: Temporal refuses whatever names a search attribute that it does not know.

@@ -32,10 +32,43 @@ func TestADeliverySaysWhenTheNextAttemptIsDue(t *testing.T) {
 	require.Len(t, d.RequestHeaders, 8)
 
 	s.answer(nil)
-	require.NoError(t, s.temporal.SignalWorkflow(t.Context(), workflows.RetryWorkflowID(event.ID, must(t, id)), "", workflows.RetryNowSignal, nil))
+	require.Eventually(t, func() bool { // the queue is woken a moment after the failure is recorded
+		return s.temporal.SignalWorkflow(t.Context(), workflows.QueueWorkflowID(must(t, id)), "", workflows.RetryNowSignal, event.ID) == nil
+	}, 20*time.Second, 50*time.Millisecond)
 	require.Eventually(t, func() bool {
 		after := s.detail(key, id, d.ID)
-		require.Empty(t, after.NextAttemptNote)
 		return after.NextAttempt == nil && after.NextAttemptAt == nil
 	}, 20*time.Second, 50*time.Millisecond, "none after the end")
+}
+
+// TestTheNextAttemptIsThatOfTheQueue: it needs no Temporal.
+func TestTheNextAttemptIsThatOfTheQueue(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	_, key := a.bot()
+	id, other := a.hook(key), a.hook(key)
+	a.historyOf(id, 3) // "test" has none
+	a.plan(id, "post.created", "retry")
+	a.plan(other, "test", "retry")
+	var list []deliveryView
+	a.do("GET", webhooksPath+"/"+id+"/deliveries", key, nil).into(t, &list)
+	detail := func() detailView { return a.detail(key, id, list[0].ID) }
+	d := detail()
+	require.Equal(t, 2, *d.NextAttempt)
+	require.WithinDuration(t, time.Now().Add(time.Hour), *d.NextAttemptAt, time.Minute)
+
+	a.execute("UPDATE webhooks SET resume_at = now() + interval '3 hours' WHERE id = $1", id)
+	require.WithinDuration(t, time.Now().Add(3*time.Hour), *detail().NextAttemptAt, time.Minute, "not before a failing webhook's pause is over")
+	a.execute("UPDATE webhooks SET resume_at = now() - interval '3 hours' WHERE id = $1", id)
+	require.WithinDuration(t, time.Now().Add(time.Hour), *detail().NextAttemptAt, time.Minute)
+
+	a.execute("UPDATE webhooks SET is_active = false WHERE id = $1", id)
+	d = detail()
+	require.Nil(t, d.NextAttempt, "to a disabled webhook nothing is sent")
+	require.Nil(t, d.NextAttemptAt)
+	a.execute("UPDATE queue SET trigger = 'redeliver'")
+	require.NotNil(t, detail().NextAttempt, "but what a person has asked for")
+
+	a.execute("DELETE FROM queue WHERE webhook_id = $1", id)
+	require.Nil(t, detail().NextAttempt)
 }

@@ -2,7 +2,7 @@ package db
 
 // The text of queries, for tests that ask Postgres how it carries them out.
 const (
-	ListSubscribersSQL    = listSubscribers
+	AddressEventSQL       = addressEvent
 	InsertSuccessesSQL    = insertSuccesses
 	PageOfDeliveriesSQL   = pageOfDeliveries
 	RecentStatsSQL        = recentStats
@@ -11,4 +11,10 @@ const (
 	RemoveEventsSQL       = removeEvents
 	ReadEventsSQL         = readEvents
 	EventLogStateSQL      = eventLogState
+	TakeDueSQL            = takeDue
+	QueueStateSQL         = queueState
+	SetDirectSQL          = setDirect
+	UnwokenSQL            = unwoken
+	OverdueQueuesSQL      = overdueQueues
+	ListMissedSQL         = listMissed
 )

@@ -124,14 +124,17 @@ func (q *Queries) ResetFuse(ctx context.Context, db DBTX, class string) (int64, 
 	return result.RowsAffected(), nil
 }
 
-const undoDisabling = `-- name: UndoDisabling :exec
+const undoDisabling = `-- name: UndoDisabling :execrows
 UPDATE webhooks SET is_active = true, queued = true, failure_count = 0, early_failures = 0, resume_at = NULL,
     disabled_reason = NULL, disabled_by = NULL, updated_at = now(), generation = generation + 1
 WHERE id = ANY ($1::uuid[]) AND NOT is_active AND disabled_reason = 'failures'
 `
 
 // Enables webhooks again that failures disabled, as if they had not.
-func (q *Queries) UndoDisabling(ctx context.Context, db DBTX, ids []uuid.UUID) error {
-	_, err := db.Exec(ctx, undoDisabling, ids)
-	return err
+func (q *Queries) UndoDisabling(ctx context.Context, db DBTX, ids []uuid.UUID) (int64, error) {
+	result, err := db.Exec(ctx, undoDisabling, ids)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }

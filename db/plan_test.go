@@ -8,86 +8,216 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/db/dbtest"
 )
 
-// TestTheAudienceIsReadFromIndexes: what a lookup reads does not grow with the webhooks of other event types, nor, page
-// by page, with the audience; whether Postgres plans for the very arguments or for any.
-func TestTheAudienceIsReadFromIndexes(t *testing.T) {
-	t.Parallel()
-	pool := dbtest.New(t)
-	conn, err := pool.Acquire(t.Context())
+// plan is how Postgres carried a statement out.
+type plan struct {
+	NodeType string  `json:"Node Type"`
+	Relation string  `json:"Relation Name"`
+	Rows     float64 `json:"Actual Rows"`
+	Loops    float64 `json:"Actual Loops"`
+	Hit      int     `json:"Shared Hit Blocks"`
+	Read     int     `json:"Shared Read Blocks"`
+	Plans    []plan
+
+	text string
+}
+
+// explain runs a prepared statement, such as "lookup (1, 2)", and takes back what it changes.
+func explain(t *testing.T, conn *pgxpool.Conn, execute string) plan {
+	t.Helper()
+	tx, err := conn.Begin(t.Context())
 	require.NoError(t, err)
-	defer conn.Release()
-	for _, statement := range []string{
-		"INSERT INTO bots (id, name) SELECT 'b' || n, 'bot' FROM generate_series(0, 999) n",
-		`INSERT INTO webhooks (id, bot_id, url, events)
-			SELECT gen_random_uuid(), 'b' || n % 1000, 'https://example.com/' || n, CASE WHEN n < 20 THEN '{rare}' WHEN n < 10000 THEN '{common}' ELSE '{other,another}' END::text[]
-			FROM generate_series(0, 19999) n`,
-		"VACUUM ANALYZE webhooks, subscriptions",
-	} {
-		_, err := conn.Exec(t.Context(), statement)
-		require.NoError(t, err)
+	defer func() { require.NoError(t, tx.Rollback(t.Context())) }()
+	var explained []byte
+	require.NoError(t, tx.QueryRow(t.Context(), "EXPLAIN (ANALYZE, BUFFERS, FORMAT json) EXECUTE "+execute, pgx.QueryExecModeSimpleProtocol).Scan(&explained))
+	var plans []struct{ Plan plan }
+	require.NoError(t, json.Unmarshal(explained, &plans))
+	plans[0].Plan.text = string(explained)
+	return plans[0].Plan
+}
+
+// blocks are the pages of 8 KiB that it looked at.
+func (p plan) blocks() int { return p.Hit + p.Read }
+
+// rowsOf is how many rows it read of a table.
+func (p plan) rowsOf(table string) (n float64) {
+	if p.Relation == table {
+		n = p.Rows * p.Loops
 	}
-	_, err = conn.Conn().Prepare(t.Context(), "lookup", db.ListSubscribersSQL)
-	require.NoError(t, err)
+	for _, child := range p.Plans {
+		n += child.rowsOf(table)
+	}
+	return n
+}
+
+// eachMode runs f for plans that Postgres makes for the very arguments, and for any.
+func eachMode(t *testing.T, conn *pgxpool.Conn, f func(mode string)) {
+	t.Helper()
 	for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
 		_, err := conn.Exec(t.Context(), "SET plan_cache_mode = "+mode)
 		require.NoError(t, err)
+		f(mode)
+	}
+}
+
+// planned is a connection to a database in which the statements were carried out.
+func planned(t *testing.T, statements ...string) *pgxpool.Conn {
+	t.Helper()
+	conn, err := dbtest.New(t).Acquire(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(conn.Release)
+	for _, statement := range statements {
+		_, err := conn.Exec(t.Context(), statement)
+		require.NoError(t, err)
+	}
+	return conn
+}
+
+func prepare(t *testing.T, conn *pgxpool.Conn, name, sql string) {
+	t.Helper()
+	_, err := conn.Conn().Prepare(t.Context(), name, sql)
+	require.NoError(t, err)
+}
+
+// TestTheAudienceIsReadFromIndexes: what a lookup reads does not grow with the webhooks of other event types, with what
+// waits in queues, nor, page by page, with the audience; whether Postgres plans for the very arguments or for any.
+func TestTheAudienceIsReadFromIndexes(t *testing.T) {
+	t.Parallel()
+	conn := planned(t,
+		"INSERT INTO bots (id, name) SELECT 'b' || n, 'bot' FROM generate_series(0, 999) n",
+		`INSERT INTO webhooks (id, bot_id, url, events, queued)
+			SELECT gen_random_uuid(), 'b' || n % 1000, 'https://example.com/' || n,
+				CASE WHEN n < 20 THEN '{rare}' WHEN n < 40 THEN '{troubled}' WHEN n < 10000 THEN '{common}' ELSE '{other,another}' END::text[], n BETWEEN 20 AND 39
+			FROM generate_series(0, 19999) n`,
+		"INSERT INTO events (id, type, payload, run_id) SELECT 'e' || n, 'common', '{}', 'run' FROM generate_series(1, 1000) n",
+		`INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at)
+			SELECT w.id, 'e' || n, 1, 1, 'event', now() FROM webhooks w, generate_series(1, 1000) n WHERE w.queued`,
+		"INSERT INTO events (id, type, payload, run_id) VALUES ('new', 'common', '{}', 'run'), ('large', 'common', '{}', 'run')",
+		`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at)
+			SELECT gen_random_uuid(), gen_random_uuid(), CASE WHEN n % 2 = 0 THEN 'large' ELSE 'e' || n % 1000 END, 1, true, 1, now() FROM generate_series(1, 100000) n`,
+		"VACUUM ANALYZE webhooks, subscriptions, queue, events, deliveries",
+	)
+	prepare(t, conn, "lookup", db.AddressEventSQL)
+	eachMode(t, conn, func(mode string) {
 		for _, c := range []struct {
 			name      string
 			eventType string
 			bots      string // an SQL literal
 			page      int
+			event     string
 			rows      int
+			each      int // blocks
 		}{
-			{"a small audience", "rare", "NULL", 251, 20},
-			{"a page of a large audience", "common", "NULL", 20, 20},
-			{"nobody", "none", "NULL", 251, 0},
-			{"two bots of a large audience", "common", "'{b100,b101}'", 251, 20},
-			{"nobody of a bot", "none", "'{b100}'", 251, 0},
-		} {
-			var explained []byte
-			err := conn.QueryRow(t.Context(), fmt.Sprintf("EXPLAIN (ANALYZE, BUFFERS, FORMAT json) EXECUTE lookup (%s, '%s', '%s', '%s', '{}', %d)",
-				c.bots, c.eventType, uuid.Nil, uuid.Max, c.page), pgx.QueryExecModeSimpleProtocol).Scan(&explained)
-			require.NoError(t, err)
-			var plans []struct {
-				Plan struct {
-					Rows float64 `json:"Actual Rows"`
-					Hit  int     `json:"Shared Hit Blocks"`
-					Read int     `json:"Shared Read Blocks"`
-				}
-			}
-			require.NoError(t, json.Unmarshal(explained, &plans))
-			require.InDelta(t, c.rows, plans[0].Plan.Rows, 0.1, c.name)
 			// A look-up by id touches three or four blocks; all webhooks together fill 300.
-			require.LessOrEqual(t, plans[0].Plan.Hit+plans[0].Plan.Read, 20+5*c.rows, "%s, %s: %s", c.name, mode, explained)
+			{"a small audience", "rare", "NULL", 251, "new", 20, 5},
+			{"a page of a large audience", "common", "NULL", 20, "new", 20, 5},
+			{"nobody", "none", "NULL", 251, "new", 0, 5},
+			{"two bots of a large audience", "common", "'{b100,b101}'", 251, "new", 20, 5},
+			{"nobody of a bot", "none", "'{b100}'", 251, "new", 0, 5},
+			// A row in a queue touches a dozen more; the queues fill 400 blocks.
+			{"those that are queued", "troubled", "NULL", 251, "new", 20, 25},
+			{"those that are queued, of an event that many have", "troubled", "NULL", 251, "large", 20, 25},
+		} {
+			p := explain(t, conn, fmt.Sprintf("lookup (%s, '%s', '%s', '%s', %d, '%s', 'run')", c.bots, c.eventType, uuid.Nil, uuid.Max, c.page, c.event))
+			require.InDelta(t, c.rows, p.Rows, 0.1, c.name)
+			require.LessOrEqual(t, p.blocks(), 20+c.each*c.rows, "%s, %s: %s", c.name, mode, p.text)
 		}
+	})
+}
+
+// TestAQueueIsReadFromItsIndex: what is due of a webhook is found, and its queue looked at, whatever stands in the queues of
+// others, and whatever of its own is due later; whether Postgres plans for the very arguments or for any.
+func TestAQueueIsReadFromItsIndex(t *testing.T) {
+	t.Parallel()
+	const id = "00000000-0000-7000-8000-000000000001"
+	conn := planned(t,
+		"INSERT INTO bots (id, name) VALUES ('b', 'bot')",
+		"INSERT INTO webhooks (id, bot_id, url, events, queued) SELECT md5(n::text)::uuid, 'b', 'https://example.com', '{common}', true FROM generate_series(1, 500) n",
+		"INSERT INTO webhooks (id, bot_id, url, events, queued) VALUES ('"+id+"', 'b', 'https://example.com', '{common}', true)",
+		`INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at)
+			SELECT md5((1 + n % 500)::text)::uuid, 'e' || n, 1, 1, 'event', now() - interval '1 h' FROM generate_series(1, 100000) n`,
+		`INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at)
+			SELECT '`+id+`', 'later' || n, 1, 1, 'event', now() + interval '1 h' + n * interval '1 ms' FROM generate_series(1, 100000) n`,
+		"VACUUM ANALYZE queue, webhooks, deliveries",
+	)
+	for name, sql := range map[string]string{
+		"take": db.TakeDueSQL, "state": db.QueueStateSQL, "direct": db.SetDirectSQL, "unwoken": db.UnwokenSQL, "overdue": db.OverdueQueuesSQL,
+	} {
+		prepare(t, conn, name, sql)
 	}
+	look := func(due int) {
+		eachMode(t, conn, func(mode string) {
+			for name, c := range map[string]struct {
+				execute string
+				rows    int
+				most    int // blocks; the queues fill 2,500
+			}{
+				"what is due":       {"take ('" + id + "', 32)", min(due, 32), 20 + 2*due},
+				"how it stands":     {"state (1000, '" + id + "')", 1, 100},
+				"whether it turns":  {"direct ('" + id + "')", 0, 60},
+				"whether it wakes":  {"unwoken ('{" + id + "}', '{9999999}', '{2020-01-01}')", 1 - min(due, 1), 20},
+				"which are overdue": {"overdue (10)", 500 + min(due, 1), 10 * 501 * 2},
+			} {
+				p := explain(t, conn, c.execute)
+				require.InDelta(t, c.rows, p.Rows, 0.1, "%s with %d due", name, due)
+				require.LessOrEqual(t, p.blocks(), c.most, "%s with %d due, %s: %s", name, due, mode, p.text)
+			}
+		})
+	}
+	look(0)
+	_, err := conn.Exec(t.Context(), "INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at) SELECT '"+id+"', 'due' || n, 1, 1, 'event', now() - interval '1 min' FROM generate_series(1, 40) n")
+	require.NoError(t, err)
+	look(40)
+}
+
+// TestARecoverysPageIsBounded: it reads as many events as it may, whatever there is, and whatever of it was missed; whether
+// Postgres plans for the very arguments or for any.
+func TestARecoverysPageIsBounded(t *testing.T) {
+	t.Parallel()
+	const id = "00000000-0000-7000-8000-000000000001"
+	conn := planned(t,
+		"INSERT INTO bots (id, name) VALUES ('b', 'bot')",
+		"INSERT INTO webhooks (id, bot_id, url, events) VALUES ('"+id+"', 'b', 'https://example.com', '{missed,taken}')",
+		`INSERT INTO events (id, type, payload, run_id, accepted_at)
+			SELECT 'e' || n, CASE n / 25000 WHEN 0 THEN 'other' WHEN 1 THEN 'taken' ELSE 'missed' END, '{}', 'run', '2025-03-20'::timestamptz + n * interval '1 s' FROM generate_series(0, 99999) n`,
+		`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at)
+			SELECT gen_random_uuid(), '`+id+`', id, 1, type = 'taken', 1, accepted_at FROM events WHERE type <> 'other'`,
+		"VACUUM ANALYZE events, deliveries, queue, webhooks",
+	)
+	prepare(t, conn, "missed", db.ListMissedSQL)
+	eachMode(t, conn, func(mode string) {
+		for _, c := range []struct {
+			name string
+			from int // of the events
+			rows int
+		}{{"of other types", 100, 1}, {"taken", 30_000, 1}, {"missed", 60_000, 2000}} {
+			p := explain(t, conn, fmt.Sprintf("missed ('%s', '2025-03-20'::timestamptz + %d * interval '1 s', '2026-01-01', '', 2000)", id, c.from))
+			require.InDelta(t, c.rows, p.Rows, 0.1, c.name)
+			require.InDelta(t, 2000, p.rowsOf("events"), 0.1, "%s, %s: %s", c.name, mode, p.text)
+			require.LessOrEqual(t, p.rowsOf("deliveries"), 2*2000.0, "%s, %s: %s", c.name, mode, p.text)
+			require.LessOrEqual(t, p.blocks(), 2000*10, "%s, %s: %s", c.name, mode, p.text)
+		}
+	})
 }
 
 // TestWhatIsOverAgeIsFoundByIndexes: a step of a removal reads what it removes, however much is kept; whether Postgres
 // plans for the very arguments or for any.
 func TestWhatIsOverAgeIsFoundByIndexes(t *testing.T) {
 	t.Parallel()
-	pool := dbtest.New(t)
-	conn, err := pool.Acquire(t.Context())
-	require.NoError(t, err)
-	defer conn.Release()
-	for _, statement := range []string{
+	conn := planned(t,
 		`INSERT INTO events (id, type, payload, run_id, accepted_at)
 			SELECT 'e' || n, 'post.created', 'x', 'r', now() - n * interval '1 minute' FROM generate_series(1, 50000) n`,
-		`INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, duration_ms, attempted_at)
-			SELECT gen_random_uuid(), md5((w * 1000 + n % 1000)::text)::uuid, 'e' || n, 1, 0, true, 1, now() - n * interval '1 minute'
+		`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at)
+			SELECT gen_random_uuid(), md5((w * 1000 + n % 1000)::text)::uuid, 'e' || n, 1, true, 1, now() - n * interval '1 minute'
 			FROM generate_series(1, 50000) n, generate_series(1, 3) w`,
 		"VACUUM ANALYZE events, deliveries",
-	} {
-		_, err := conn.Exec(t.Context(), statement)
-		require.NoError(t, err)
-	}
+	)
 	const ids = "'{e49000,e49001,e49002,e49003,e49004,e49005,e49006,e49007,e49008,e49009}'"
 	for _, c := range []struct {
 		name, sql, arguments string
@@ -98,50 +228,28 @@ func TestWhatIsOverAgeIsFoundByIndexes(t *testing.T) {
 		{"deliveries", db.RemoveDeliveriesOfSQL, ids + ", 1000", 500},
 		{"events", db.RemoveEventsSQL, ids, 200},
 	} {
-		_, err = conn.Conn().Prepare(t.Context(), c.name, c.sql)
-		require.NoError(t, err)
-		for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
-			_, err := conn.Exec(t.Context(), "SET plan_cache_mode = "+mode)
-			require.NoError(t, err)
-			tx, err := conn.Begin(t.Context())
-			require.NoError(t, err)
-			var explained []byte
-			require.NoError(t, tx.QueryRow(t.Context(), "EXPLAIN (ANALYZE, BUFFERS, FORMAT json) EXECUTE "+c.name+" ("+c.arguments+")", pgx.QueryExecModeSimpleProtocol).Scan(&explained))
-			require.NoError(t, tx.Rollback(t.Context()))
-			var plans []struct {
-				Plan struct {
-					Hit  int `json:"Shared Hit Blocks"`
-					Read int `json:"Shared Read Blocks"`
-				}
-			}
-			require.NoError(t, json.Unmarshal(explained, &plans))
-			require.NotContains(t, string(explained), `"Seq Scan"`, "%s, %s", c.name, mode)
-			require.LessOrEqual(t, plans[0].Plan.Hit+plans[0].Plan.Read, c.blocks, "%s, %s: %s", c.name, mode, explained)
-		}
+		prepare(t, conn, c.name, c.sql)
+		eachMode(t, conn, func(mode string) {
+			p := explain(t, conn, c.name+" ("+c.arguments+")")
+			require.NotContains(t, p.text, `"Seq Scan"`, "%s, %s", c.name, mode)
+			require.LessOrEqual(t, p.blocks(), c.blocks, "%s, %s: %s", c.name, mode, p.text)
+		})
 	}
 }
 
 // TestFrequentStatementsAreNotPlannedAnew: planning them takes longer than running them.
 func TestFrequentStatementsAreNotPlannedAnew(t *testing.T) {
 	t.Parallel()
-	pool := dbtest.New(t)
-	conn, err := pool.Acquire(t.Context())
-	require.NoError(t, err)
-	defer conn.Release()
-	for _, statement := range []string{
+	conn := planned(t,
 		"INSERT INTO bots (id, name) VALUES ('b', 'b')",
 		"INSERT INTO webhooks (id, bot_id, url, events) SELECT gen_random_uuid(), 'b', 'https://example.com', '{common}' FROM generate_series(1, 5000)",
 		"VACUUM ANALYZE webhooks, subscriptions",
-	} {
-		_, err := conn.Exec(t.Context(), statement)
-		require.NoError(t, err)
-	}
+	)
 	for name, c := range map[string]struct{ sql, arguments string }{
-		"record": {db.InsertSuccessesSQL, "'{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}'"},
-		"lookup": {db.ListSubscribersSQL, fmt.Sprintf("NULL, 'rare', '%s', '%s', '{}', 251", uuid.Nil, uuid.Max)},
+		"record": {db.InsertSuccessesSQL, "'{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}'"},
+		"lookup": {db.AddressEventSQL, fmt.Sprintf("NULL, 'rare', '%s', '%s', 251, 'e', 'run'", uuid.Nil, uuid.Max)},
 	} {
-		_, err = conn.Conn().Prepare(t.Context(), name, c.sql)
-		require.NoError(t, err)
+		prepare(t, conn, name, c.sql)
 		for range 10 {
 			_, err := conn.Exec(t.Context(), "EXECUTE "+name+" ("+c.arguments+")", pgx.QueryExecModeSimpleProtocol)
 			require.NoError(t, err)
@@ -193,27 +301,17 @@ func TestSubscriptionsFollowTheWebhooks(t *testing.T) {
 // read no more of a long history than they may; whether Postgres plans for the very arguments or for any.
 func TestTheHistoryIsReadFromIndexes(t *testing.T) {
 	t.Parallel()
-	pool := dbtest.New(t)
-	conn, err := pool.Acquire(t.Context())
-	require.NoError(t, err)
-	defer conn.Release()
 	id := uuid.New()
-	for _, statement := range []string{
+	conn := planned(t,
 		"INSERT INTO events (id, type, payload, run_id) SELECT 'e' || n, 'common', '{}', 'run' FROM generate_series(0, 999) n",
-		fmt.Sprintf(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, duration_ms, attempted_at)
-			SELECT gen_random_uuid(), '%s', 'e' || n %% 1000, n, 0, n %% 1000 <> 0, 1, now() FROM generate_series(1, 60000) n ORDER BY n`, id),
+		fmt.Sprintf(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at)
+			SELECT gen_random_uuid(), '%s', 'e' || n %% 1000, n, n %% 1000 <> 0, 1, now() FROM generate_series(1, 60000) n ORDER BY n`, id),
 		"VACUUM ANALYZE deliveries, events",
-	} {
-		_, err := conn.Exec(t.Context(), statement)
-		require.NoError(t, err)
-	}
+	)
 	for name, sql := range map[string]string{"page": db.PageOfDeliveriesSQL, "stats": db.RecentStatsSQL} {
-		_, err = conn.Conn().Prepare(t.Context(), name, sql)
-		require.NoError(t, err)
+		prepare(t, conn, name, sql)
 	}
-	for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
-		_, err := conn.Exec(t.Context(), "SET plan_cache_mode = "+mode)
-		require.NoError(t, err)
+	eachMode(t, conn, func(mode string) {
 		for name, c := range map[string]struct {
 			execute string
 			rows    float64
@@ -225,18 +323,9 @@ func TestTheHistoryIsReadFromIndexes(t *testing.T) {
 			"failures of none":    {fmt.Sprintf("page (false, 'rare', '%s', %d, 10000, 51)", id, math.MaxInt64), 0, 400},
 			"the day's statistic": {fmt.Sprintf("stats ('%s', 10000, now() - interval '1 day')", id), 1, 1000},
 		} {
-			var explained []byte
-			require.NoError(t, conn.QueryRow(t.Context(), "EXPLAIN (ANALYZE, BUFFERS, FORMAT json) EXECUTE "+c.execute, pgx.QueryExecModeSimpleProtocol).Scan(&explained))
-			var plans []struct {
-				Plan struct {
-					Rows float64 `json:"Actual Rows"`
-					Hit  int     `json:"Shared Hit Blocks"`
-					Read int     `json:"Shared Read Blocks"`
-				}
-			}
-			require.NoError(t, json.Unmarshal(explained, &plans))
-			require.InDelta(t, c.rows, plans[0].Plan.Rows, 0.1, name)
-			require.LessOrEqual(t, plans[0].Plan.Hit+plans[0].Plan.Read, c.most, "%s, %s: %s", name, mode, explained)
+			p := explain(t, conn, c.execute)
+			require.InDelta(t, c.rows, p.Rows, 0.1, name)
+			require.LessOrEqual(t, p.blocks(), c.most, "%s, %s: %s", name, mode, p.text)
 		}
-	}
+	})
 }

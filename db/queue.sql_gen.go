@@ -323,10 +323,10 @@ func (q *Queries) RemoveAttempted(ctx context.Context, db DBTX, arg RemoveAttemp
 const setDirect = `-- name: SetDirect :execrows
 UPDATE webhooks w SET queued = false
 WHERE w.id = $1 AND w.queued AND w.failure_count = 0
-  AND NOT EXISTS (SELECT FROM queue q WHERE q.webhook_id = w.id AND q.due_at <= now())
+  AND NOT EXISTS (SELECT FROM queue q WHERE q.webhook_id = w.id AND q.due_at <= statement_timestamp())
 `
 
-// Under the webhook's lock.
+// Under the webhook's lock. now() would be the time before the wait for it.
 func (q *Queries) SetDirect(ctx context.Context, db DBTX, id uuid.UUID) (int64, error) {
 	result, err := db.Exec(ctx, setDirect, id)
 	if err != nil {

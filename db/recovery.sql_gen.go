@@ -133,8 +133,8 @@ SELECT e.id, e.accepted_at, e.n, e.missed,
 FROM (
     SELECT p.id, p.accepted_at, row_number() OVER (ORDER BY p.accepted_at, p.id) AS n, count(*) OVER () AS total,
            (p.type = ANY (w.events) AND (p.bot_ids IS NULL OR w.bot_id = ANY (p.bot_ids))
-               AND NOT EXISTS (SELECT FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = p.id AND d.success)
-               AND NOT EXISTS (SELECT FROM queue q WHERE q.webhook_id = w.id AND q.event_id = p.id))::boolean AS missed
+               AND (SELECT d.id FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = p.id AND d.success LIMIT 1) IS NULL
+               AND (SELECT q.seq FROM queue q WHERE q.webhook_id = w.id AND q.event_id = p.id LIMIT 1) IS NULL)::boolean AS missed
     FROM (
         SELECT c.id, c.type, c.bot_ids, c.accepted_at
         FROM events c
@@ -167,6 +167,7 @@ type ListMissedRow struct {
 
 // Looks through the @most_read events of a span that follow a place, oldest first: the last one, and those that match the
 // webhook's present subscription, were never taken by it and are not planned, each with the number of its next attempt.
+// Scalar subqueries, as of NOT EXISTS Postgres may make one scan of all deliveries: see TestARecoverysPageIsBounded.
 func (q *Queries) ListMissed(ctx context.Context, db DBTX, arg ListMissedParams) ([]ListMissedRow, error) {
 	rows, err := db.Query(ctx, listMissed,
 		arg.WebhookID,
@@ -261,18 +262,27 @@ func (q *Queries) ListRecoveries(ctx context.Context, db DBTX, arg ListRecoverie
 }
 
 const lockRecovery = `-- name: LockRecovery :one
-SELECT id FROM recoveries WHERE id = $1 AND state = 'running' AND after_time = $2 AND after_id = $3 FOR UPDATE
+SELECT id FROM recoveries
+WHERE id = $1 AND state = 'running' AND NOT looked_through AND upto = $2 AND after_time = $3 AND after_id = $4
+FOR UPDATE
 `
 
 type LockRecoveryParams struct {
 	ID        uuid.UUID
+	Upto      time.Time
 	AfterTime time.Time
 	AfterID   string
 }
 
-// Locks a recovery that runs and has come as far as given.
+// Locks a recovery that runs and has come as far as given. Both halves of the span end where the second begins, so that
+// the place alone does not tell.
 func (q *Queries) LockRecovery(ctx context.Context, db DBTX, arg LockRecoveryParams) (uuid.UUID, error) {
-	row := db.QueryRow(ctx, lockRecovery, arg.ID, arg.AfterTime, arg.AfterID)
+	row := db.QueryRow(ctx, lockRecovery,
+		arg.ID,
+		arg.Upto,
+		arg.AfterTime,
+		arg.AfterID,
+	)
 	var id uuid.UUID
 	err := row.Scan(&id)
 	return id, err

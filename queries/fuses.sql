@@ -20,7 +20,7 @@ SELECT class, blown_at FROM fuses ORDER BY class;
 -- name: ResetFuse :execrows
 DELETE FROM fuses WHERE class = @class;
 
--- name: UndoDisabling :exec
+-- name: UndoDisabling :execrows
 -- Enables webhooks again that failures disabled, as if they had not.
 UPDATE webhooks SET is_active = true, queued = true, failure_count = 0, early_failures = 0, resume_at = NULL,
     disabled_reason = NULL, disabled_by = NULL, updated_at = now(), generation = generation + 1

@@ -87,10 +87,10 @@ UPDATE queue SET due_at = 'epoch' WHERE webhook_id = @webhook_id AND (@event_id:
 UPDATE webhooks SET resume_at = NULL WHERE id = @id AND resume_at > now();
 
 -- name: SetDirect :execrows
--- Under the webhook's lock.
+-- Under the webhook's lock. now() would be the time before the wait for it.
 UPDATE webhooks w SET queued = false
 WHERE w.id = @id AND w.queued AND w.failure_count = 0
-  AND NOT EXISTS (SELECT FROM queue q WHERE q.webhook_id = w.id AND q.due_at <= now());
+  AND NOT EXISTS (SELECT FROM queue q WHERE q.webhook_id = w.id AND q.due_at <= statement_timestamp());
 
 -- name: BeginSweep :execrows
 -- One process in so many seconds.

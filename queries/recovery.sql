@@ -45,19 +45,23 @@ ORDER BY r.created_at DESC
 LIMIT @most;
 
 -- name: LockRecovery :one
--- Locks a recovery that runs and has come as far as given.
-SELECT id FROM recoveries WHERE id = @id AND state = 'running' AND after_time = @after_time AND after_id = @after_id FOR UPDATE;
+-- Locks a recovery that runs and has come as far as given. Both halves of the span end where the second begins, so that
+-- the place alone does not tell.
+SELECT id FROM recoveries
+WHERE id = @id AND state = 'running' AND NOT looked_through AND upto = @upto AND after_time = @after_time AND after_id = @after_id
+FOR UPDATE;
 
 -- name: ListMissed :many
 -- Looks through the @most_read events of a span that follow a place, oldest first: the last one, and those that match the
 -- webhook's present subscription, were never taken by it and are not planned, each with the number of its next attempt.
+-- Scalar subqueries, as of NOT EXISTS Postgres may make one scan of all deliveries: see TestARecoverysPageIsBounded.
 SELECT e.id, e.accepted_at, e.n, e.missed,
        (SELECT coalesce(max(d.attempt), 0) + 1 FROM deliveries d WHERE d.webhook_id = @webhook_id AND d.event_id = e.id)::integer AS attempt
 FROM (
     SELECT p.id, p.accepted_at, row_number() OVER (ORDER BY p.accepted_at, p.id) AS n, count(*) OVER () AS total,
            (p.type = ANY (w.events) AND (p.bot_ids IS NULL OR w.bot_id = ANY (p.bot_ids))
-               AND NOT EXISTS (SELECT FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = p.id AND d.success)
-               AND NOT EXISTS (SELECT FROM queue q WHERE q.webhook_id = w.id AND q.event_id = p.id))::boolean AS missed
+               AND (SELECT d.id FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = p.id AND d.success LIMIT 1) IS NULL
+               AND (SELECT q.seq FROM queue q WHERE q.webhook_id = w.id AND q.event_id = p.id LIMIT 1) IS NULL)::boolean AS missed
     FROM (
         SELECT c.id, c.type, c.bot_ids, c.accepted_at
         FROM events c

@@ -151,7 +151,7 @@ type process struct {
 // descendants are all processes that pid started, and theirs.
 func descendants(t *testing.T, pid int) []process {
 	t.Helper()
-	out, err := exec.Command("ps", "-A", "-o", "pid=,ppid=,stat=,args=").Output()
+	out, err := exec.Command(e2e.Tool(t, "ps"), "-A", "-o", "pid=,ppid=,stat=,args=").Output()
 	require.NoError(t, err)
 	children := map[int][]process{}
 	for line := range strings.Lines(string(out)) {
@@ -190,7 +190,7 @@ func requireGone(t *testing.T, processes []process, limit time.Duration) {
 	require.NotEmpty(t, processes)
 	for deadline := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
 		left := slices.DeleteFunc(slices.Clone(processes), func(p process) bool {
-			out, err := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(p.pid)).Output()
+			out, err := exec.Command(e2e.Tool(t, "ps"), "-o", "stat=", "-p", strconv.Itoa(p.pid)).Output()
 			return err != nil || strings.HasPrefix(strings.TrimSpace(string(out)), "Z")
 		})
 		if len(left) == 0 {
@@ -246,6 +246,7 @@ func TestFirstHour(t *testing.T) {
 	require.True(t, ok)
 	commands = strings.ReplaceAll(commands, "127.0.0.1:9000", fmt.Sprintf("127.0.0.1:%d", port))
 	shell := exec.Command("sh", "-e", "-u")
+	shell.Env = append(os.Environ(), "PATH="+e2e.ToolsPath(t)) // for curl
 	shell.Stdin = strings.NewReader(strings.ReplaceAll(commands, "tee /dev/stderr", "cat"))
 	var answers bytes.Buffer
 	shell.Stdout = &answers

@@ -103,6 +103,7 @@ func (d *Deliverer) Accept(ctx context.Context, in EventToAccept) (Audience, err
 		d.metrics.accepted(ctx, e.Type)
 	}
 	if len(subscribers) > PageSize {
+		d.wakeQueued(ctx, subscribers) // the pages find that these have their rows already
 		pages, err := d.pages(ctx, event)
 		return Audience{Pages: pages, Searchable: d.cfg.Attributes.Known()}, err
 	}
@@ -202,16 +203,11 @@ func (d *Deliverer) pages(ctx context.Context, e storedEvent) ([]Page, error) {
 // at the direct ones need over to Run.
 func (d *Deliverer) audience(ctx context.Context, e storedEvent, subscribers []db.AddressEventRow, repeated bool) (Audience, error) {
 	a := Audience{Searchable: d.cfg.Attributes.Known()}
-	var added db.UnwokenParams
-	webhooks := map[uuid.UUID]history.Webhook{}
+	d.wakeQueued(ctx, subscribers)
 	now := time.Now()
 	for _, s := range subscribers {
 		if s.Queued {
 			a.Queued++
-			if s.Seq != nil {
-				added.WebhookIds, added.Seqs, added.DueAts = append(added.WebhookIds, s.ID), append(added.Seqs, *s.Seq), append(added.DueAts, *s.DueAt)
-				webhooks[s.ID] = history.Webhook{WebhookID: s.ID, BotID: s.BotID, Host: webhook.HostOf(s.URL)}
-			}
 			continue
 		}
 		a.Targets = append(a.Targets, Target{WebhookID: s.ID, BotID: s.BotID, Host: webhook.HostOf(s.URL)})
@@ -219,14 +215,26 @@ func (d *Deliverer) audience(ctx context.Context, e storedEvent, subscribers []d
 			d.hand(e, s, now)
 		}
 	}
-	if len(added.WebhookIds) > 0 {
-		failpoint.Here("queued")
-		d.recorder.WakeQueues(ctx, added, webhooks)
-	}
 	if !repeated || len(a.Targets) == 0 {
 		return a, nil
 	}
 	return d.withoutServed(ctx, e, a)
+}
+
+// wakeQueued wakes the queues that the lookup has added to.
+func (d *Deliverer) wakeQueued(ctx context.Context, subscribers []db.AddressEventRow) {
+	var added db.UnwokenParams
+	webhooks := map[uuid.UUID]history.Webhook{}
+	for _, s := range subscribers {
+		if s.Seq != nil {
+			added.WebhookIds, added.Seqs, added.DueAts = append(added.WebhookIds, s.ID), append(added.Seqs, *s.Seq), append(added.DueAts, *s.DueAt)
+			webhooks[s.ID] = history.Webhook{WebhookID: s.ID, BotID: s.BotID, Host: webhook.HostOf(s.URL)}
+		}
+	}
+	if len(added.WebhookIds) > 0 {
+		failpoint.Here("queued")
+		d.recorder.WakeQueues(ctx, added, webhooks)
+	}
 }
 
 // hand puts what an attempt needs into the prefetch.

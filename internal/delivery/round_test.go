@@ -1,131 +1,312 @@
 package delivery
 
 import (
-	"fmt"
-	"log/slog"
-	"net/http"
-	"net/http/httptest"
-	"net/netip"
-	"sync/atomic"
+	"context"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/db"
-	"github.com/mathub/webhooks/db/dbtest"
-	"github.com/mathub/webhooks/egress"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
 )
 
-// stage is a Deliverer, a webhook and its receiver, which answers with status.
-type stage struct {
-	*Deliverer
-	t         *testing.T
-	pool      *pgxpool.Pool
-	webhookID uuid.UUID
-	status    int
-	received  atomic.Int32
-}
-
-func newStage(t *testing.T, status int) *stage {
-	s := &stage{t: t, pool: dbtest.New(t), webhookID: uuid.Must(uuid.NewV7()), status: status}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		s.received.Add(1)
-		w.WriteHeader(s.status)
-	}))
-	t.Cleanup(server.Close)
-	text, err := db.NewKeyset()
+func (r *rig) round(t testing.TB, round Round) RoundResult {
+	t.Helper()
+	result, err := r.RunRound(t.Context(), round)
 	require.NoError(t, err)
-	keyset, err := db.ParseKeyset(text)
-	require.NoError(t, err)
-	client := egress.New(egress.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowHTTP: true})
-	t.Cleanup(client.Close)
-	s.Deliverer = New(Config{
-		Pool: s.pool, Egress: client, Keyset: keyset, Schedule: webhook.DefaultSchedule, Logger: slog.New(slog.DiscardHandler), Wake: func(Target) {},
-	})
-	t.Cleanup(func() { s.Close(t.Context()) })
-	s.exec("INSERT INTO bots (id, name) VALUES ('bot', 'bot')")
-	s.exec("INSERT INTO webhooks (id, bot_id, url, events) VALUES ($1, 'bot', $2, '{post.created}')", s.webhookID, server.URL)
-	return s
-}
-
-func (s *stage) exec(sql string, args ...any) {
-	s.t.Helper()
-	_, err := s.pool.Exec(s.t.Context(), sql, args...)
-	require.NoError(s.t, err)
-}
-
-// plan stores n events and plans an attempt at each that is due now.
-func (s *stage) plan(n int) Round {
-	s.t.Helper()
-	round := Round{WebhookID: s.webhookID, BotID: "bot", Next: 1}
-	for i := range n {
-		row := history.Row{EventID: fmt.Sprintf("e%d", i+1), Attempt: 1, Step: 1, Trigger: webhook.TriggerEvent}
-		s.exec("INSERT INTO events (id, type, payload, run_id) VALUES ($1, 'post.created', '{}', 'run')", row.EventID)
-		s.exec("INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at) VALUES ($1, $2, 1, 1, 'event', now())", s.webhookID, row.EventID)
-		round.Rows = append(round.Rows, row)
-	}
-	return round
-}
-
-func (s *stage) run(round Round) RoundResult {
-	s.t.Helper()
-	result, err := s.RunRound(s.t.Context(), round)
-	require.NoError(s.t, err)
 	return result
 }
 
-// TestDeliverer_RunRound_RecordedAlready: a direct attempt that was in flight when the row was added took the event. The row
-// must go, or the queue would turn in a circle.
-func TestDeliverer_RunRound_RecordedAlready(t *testing.T) {
-	s := newStage(t, http.StatusOK)
-	round := s.plan(1)
-	s.exec("INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, status_code, duration_ms, attempted_at) VALUES ($1, $2, 'e1', 1, true, 200, 1, now())",
-		webhook.DeliveryID("e1", s.webhookID, 1), s.webhookID)
-	require.Zero(t, s.run(round).State.Waiting)
-	require.Zero(t, s.received.Load())
+func TestDeliverer_RunRound(t *testing.T) {
+	t.Parallel()
+
+	t.Run("SendsInOrderOfAcceptance", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 200)
+		id := r.subscribe(t, to.url, "")
+		r.set(t, id, "queued = true")
+		var want, got []string
+		for range 6 {
+			want = append(want, r.accepted(t).ID)
+		}
+		state, err := r.Look(t.Context(), id, 1)
+		require.NoError(t, err)
+		for len(state.Due) > 0 {
+			require.True(t, r.isQueued(t, id))
+			result := r.round(t, Round{WebhookID: id, BotID: "bot", Rows: state.Due, Next: 1})
+			require.Equal(t, []int{1, 0}, []int{result.Made, result.Failed})
+			state = result.State
+		}
+		for _, req := range to.requests() {
+			got = append(got, req.header.Get("webhook-id"))
+		}
+		require.Equal(t, want, got)
+		require.Zero(t, r.count(t, "queue"))
+		require.False(t, r.isQueued(t, id), "with nothing left it is direct again")
+	})
+
+	t.Run("SendsAWindowAtOnce", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 200)
+		id := r.subscribe(t, to.url, "")
+		r.set(t, id, "queued = true")
+		for range 12 {
+			r.accepted(t)
+		}
+		_, release := to.held(t)
+		state, err := r.Look(t.Context(), id, 8)
+		require.NoError(t, err)
+		go func() {
+			to.arrived(t, 8) // more than a direct webhook's window
+			release()
+		}()
+		result := r.round(t, Round{WebhookID: id, BotID: "bot", Rows: state.Due, Next: 32})
+		require.Equal(t, 8, result.Made)
+		require.Len(t, result.State.Due, 4)
+	})
+
+	t.Run("AfterAFailureComesOne", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 500)
+		id := r.subscribe(t, to.url, "")
+		r.set(t, id, "queued = true")
+		for range 6 {
+			r.accepted(t)
+		}
+		state, err := r.Look(t.Context(), id, 2)
+		require.NoError(t, err)
+		result := r.round(t, Round{WebhookID: id, BotID: "bot", Rows: state.Due, Next: 4})
+		require.Equal(t, []int{2, 2}, []int{result.Made, result.Failed})
+		require.Equal(t, []int{1, 2}, []int{len(result.State.Due), result.State.FailureCount})
+		require.Equal(t, "HTTP 500", result.State.LastError)
+		require.Equal(t, 6, r.count(t, "queue"), "those that failed wait for their retries")
+		require.Positive(t, result.State.ResumeIn, "after a pause, which Look waits out")
+	})
+
+	t.Run("RepeatedAfterACrashSendsNothingAgain", func(t *testing.T) {
+		t.Parallel()
+		r, well, bad := newRig(t), newReceiver(t, 200), newReceiver(t, 500)
+		for _, to := range []*receiver{well, bad} {
+			id := r.subscribe(t, to.url, "")
+			round := Round{WebhookID: id, BotID: "bot", Rows: []history.Row{r.plan(t, id, r.storedElsewhere(t).ID, webhook.TriggerEvent, 0)}, Next: 1}
+			first := r.round(t, round)
+			require.Equal(t, 1, first.Made)
+			again := newRigOn(t, r.pool).round(t, round)
+			require.Zero(t, again.Failed, "the webhook is left alone for a while")
+			require.EqualValues(t, 1, to.hits.Load())
+			require.Equal(t, 1, r.deliveries(t, id))
+		}
+	})
+
+	t.Run("WhatIsSkippedLeavesTheQueue", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 200)
+		for name, change := range map[string]string{
+			"unsubscribed": "UPDATE webhooks SET events = '{mention}' WHERE id = $1",
+			"disabled":     "UPDATE webhooks SET is_active = false WHERE id = $1",
+			"event gone":   "DELETE FROM events WHERE $1::uuid IS NOT NULL",
+			"deleted":      "DELETE FROM webhooks WHERE id = $1",
+		} {
+			id := r.subscribe(t, to.url, "")
+			row := r.plan(t, id, r.storedElsewhere(t).ID, webhook.TriggerEvent, 0)
+			r.execute(t, change, id)
+			result := r.round(t, Round{WebhookID: id, BotID: "bot", Rows: []history.Row{row}, Next: 1})
+			require.Zero(t, result.Made, name)
+			require.Empty(t, r.planned(t, id), name)
+			require.Equal(t, name == "deleted", result.State.Gone)
+		}
+		require.Empty(t, to.requests())
+	})
+
+	t.Run("WhatIsPlannedNoMoreIsNotSent", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 200)
+		id := r.subscribe(t, to.url, "")
+		cleared := history.Row{EventID: r.storedElsewhere(t).ID, Attempt: 1, Step: 1, Trigger: webhook.TriggerEvent}
+		later := r.plan(t, id, r.storedElsewhere(t).ID, webhook.TriggerEvent, 0)
+		r.execute(t, "UPDATE queue SET attempt = 2")
+		for _, row := range []history.Row{cleared, later} {
+			require.Equal(t, Result{Status: Skipped, Error: NotPlanned}, r.mustRun(t, queued(id, row)))
+		}
+		require.Zero(t, r.round(t, Round{WebhookID: id, BotID: "bot", Rows: []history.Row{cleared, later}, Next: 1}).Made)
+		require.Empty(t, to.requests())
+		require.Len(t, r.planned(t, id), 1, "a later attempt's plan stays")
+	})
+
+	t.Run("WhatIsRecordedLeavesTheQueue", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 200)
+		id := r.subscribe(t, to.url, "")
+		e := r.accepted(t)
+		r.mustRun(t, First(e.ID, id)) // a recovery had planned it while it was in flight
+		row := r.plan(t, id, e.ID, webhook.TriggerRecover, 0)
+		r.round(t, Round{WebhookID: id, BotID: "bot", Rows: []history.Row{row}, Next: 1})
+		require.Empty(t, r.planned(t, id))
+		require.Len(t, to.requests(), 1)
+	})
+
+	t.Run("NothingInThePauseOfAFailureMeanwhile", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 500)
+		id := r.subscribe(t, to.url, "")
+		r.set(t, id, "queued = true")
+		for range 8 {
+			r.accepted(t)
+		}
+		state, err := r.Look(t.Context(), id, 8)
+		require.NoError(t, err)
+		round := Round{WebhookID: id, BotID: "bot", Rows: state.Due, Next: 16}
+		r.set(t, id, "failure_count = 1, early_failures = 1, failure_run = 1, resume_at = now() + interval '1 h'")
+		result := r.round(t, round)
+		require.Equal(t, []int{0, 1}, []int{result.Made, len(result.State.Due)})
+		r.set(t, id, "resume_at = NULL")
+		require.Equal(t, 1, r.round(t, round).Failed, "then one")
+		require.Len(t, to.requests(), 1)
+		require.Equal(t, 2, r.failures(t, id))
+	})
+
+	t.Run("WhatFailsTogetherCountsFive", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 500)
+		id := r.subscribe(t, to.url, "")
+		r.set(t, id, "queued = true")
+		for range LargestWindow {
+			r.accepted(t)
+		}
+		state, err := r.Look(t.Context(), id, LargestWindow)
+		require.NoError(t, err)
+		require.Equal(t, LargestWindow, r.round(t, Round{WebhookID: id, BotID: "bot", Rows: state.Due, Next: 1}).Failed)
+		require.Equal(t, 5, r.failures(t, id), "however long Postgres takes to prepare the last of them")
+		require.Len(t, to.requests(), LargestWindow)
+	})
+
+	t.Run("WhatWasTakenIsNotRecovered", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 200)
+		id := r.subscribe(t, to.url, "")
+		e := r.accepted(t)
+		r.mustRun(t, First(e.ID, id))
+		row := r.plan(t, id, e.ID, webhook.TriggerRecover, 0)
+		row.Attempt = 2
+		r.execute(t, "UPDATE queue SET attempt = 2")
+		require.Equal(t, Result{Status: Skipped, Error: AlreadyTaken}, r.mustRun(t, queued(id, row)))
+		r.round(t, Round{WebhookID: id, BotID: "bot", Rows: []history.Row{row}, Next: 1})
+		require.Empty(t, r.planned(t, id))
+		require.Len(t, to.requests(), 1)
+	})
+
+	t.Run("OwnFaultPutsItOff", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, withoutSockets(t))
+		id := r.subscribe(t, unresolved, "")
+		row := r.plan(t, id, r.storedElsewhere(t).ID, webhook.TriggerEvent, -time.Minute)
+		result := r.round(t, Round{WebhookID: id, BotID: "bot", Rows: []history.Row{row}, Next: 1})
+		require.Equal(t, []int{0, 0, 0}, []int{result.Made, result.Failed, len(result.State.Due)})
+		rows := r.planned(t, id)
+		require.Len(t, rows, 1)
+		require.Equal(t, row, rows[0].Row)
+		require.InDelta(t, ownFaultDelay, rows[0].DueIn, float64(ownFaultDelay)*0.2+float64(2*time.Second))
+		require.Zero(t, r.deliveries(t, id))
+		require.Zero(t, r.failures(t, id))
+	})
+
+	t.Run("BusyBotIsTurnedAway", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 200)
+		id := r.subscribe(t, to.url, "")
+		row := r.plan(t, id, r.storedElsewhere(t).ID, webhook.TriggerEvent, 0)
+		for range maxRoundsPerBot {
+			_, begun := r.rounds.begin("bot", time.Now())
+			require.True(t, begun)
+		}
+		result := r.round(t, Round{WebhookID: id, BotID: "bot", Rows: []history.Row{row}, Next: 1})
+		require.GreaterOrEqual(t, result.BusyFor, shortestBusy)
+		require.Equal(t, RoundResult{BusyFor: result.BusyFor}, result)
+		require.Empty(t, to.requests())
+		r.rounds.end("bot")
+		require.Equal(t, 1, r.round(t, Round{WebhookID: id, BotID: "bot", Rows: []history.Row{row}, Next: 1}).Made)
+	})
 }
 
-// TestDeliverer_RunRound_FailsMeanwhile: a failure was recorded after the queue was looked at.
-func TestDeliverer_RunRound_FailsMeanwhile(t *testing.T) {
-	s := newStage(t, http.StatusServiceUnavailable)
-	round := s.plan(8)
-	s.exec("UPDATE webhooks SET queued = true, failure_count = 1, early_failures = 1, failure_run = 1, resume_at = now() + interval '3 s' WHERE id = $1", s.webhookID)
-	result := s.run(round)
-	require.Zero(t, s.received.Load(), "its pause lasts")
-	require.Zero(t, result.Made)
-	require.Len(t, result.State.Due, 1)
-	s.exec("UPDATE webhooks SET resume_at = NULL")
-	require.Equal(t, 1, s.run(round).Failed)
-	require.EqualValues(t, 1, s.received.Load(), "one at a time")
+// TestBotRounds: those who are turned away come again one after the other, as far apart as it takes.
+func TestBotRounds(t *testing.T) {
+	t.Parallel()
+	rounds, now := newBotRounds(), time.Now()
+	for range maxRoundsPerBot {
+		_, begun := rounds.begin("bot", now)
+		require.True(t, begun)
+	}
+	var last time.Duration
+	for i := range 100 {
+		wait, begun := rounds.begin("bot", now)
+		require.False(t, begun)
+		require.Equal(t, shortestBusy+time.Duration(i)*webhook.AttemptTimeout/maxRoundsPerBot, wait)
+		last = wait
+	}
+	for range 10_000 {
+		last, _ = rounds.begin("bot", now)
+	}
+	require.Equal(t, longestBusy, last)
+	wait, begun := rounds.begin("bot", now.Add(time.Hour))
+	require.Equal(t, []any{shortestBusy, false}, []any{wait, begun}, "times that are past do not count")
+	_, begun = rounds.begin("another", now)
+	require.True(t, begun)
+	require.Equal(t, maxRoundsPerBot+1, rounds.total())
+	rounds.end("another")
+	for range maxRoundsPerBot {
+		rounds.end("bot")
+	}
+	require.Empty(t, rounds.bots, "nothing is remembered for ever")
 }
 
-// TestDeliverer_RunRound_FailsTogether: however long Postgres takes to prepare the last of a round's attempts, they were
-// under way together, and count five.
-func TestDeliverer_RunRound_FailsTogether(t *testing.T) {
-	s := newStage(t, http.StatusServiceUnavailable)
-	require.Equal(t, LargestWindow, s.run(s.plan(LargestWindow)).Failed)
-	var count, early int
-	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT failure_count, early_failures FROM webhooks WHERE id = $1", s.webhookID).Scan(&count, &early))
-	require.Equal(t, 5, count)
-	require.Equal(t, 5, early)
-}
-
-// TestDeliverer_RouteManual_Planned: a redelivery of what is planned is made in its place of the schedule.
-func TestDeliverer_RouteManual_Planned(t *testing.T) {
-	s := newStage(t, http.StatusServiceUnavailable)
-	s.plan(1)
-	s.exec("UPDATE queue SET attempt = 2, step = 2, trigger = 'retry', due_at = now() + interval '1 h'")
-	route, err := s.RouteManual(t.Context(), Attempt{EventID: "e1", WebhookID: s.webhookID, Number: 2, Trigger: webhook.TriggerRedeliver})
-	require.NoError(t, err)
-	require.True(t, route.Queued)
-	row, due, planned, err := s.Queue().Planned(t.Context(), s.webhookID, "e1")
-	require.NoError(t, err)
-	require.True(t, planned)
-	require.Equal(t, history.Row{EventID: "e1", Attempt: 2, Step: 2, Trigger: webhook.TriggerRetry}, row)
-	require.True(t, due.Before(time.Now()), "it goes before all that is due")
+func TestDeliverer_Look(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	add := func(t *testing.T, resume string, due time.Duration) uuid.UUID {
+		id := r.subscribe(t, "https://example.com", "")
+		r.set(t, id, "queued = true, failure_count = 3, failure_run = 1, resume_at = now() + interval '"+resume+"'")
+		r.plan(t, id, "e", webhook.TriggerEvent, due)
+		return id
+	}
+	look := func(t *testing.T, id uuid.UUID) (history.QueueState, time.Duration) {
+		began := time.Now()
+		s, err := r.Look(t.Context(), id, 1)
+		require.NoError(t, err)
+		return s, time.Since(began)
+	}
+	t.Run("WaitsOutAPause", func(t *testing.T) {
+		t.Parallel()
+		s, took := look(t, add(t, "500 ms", -time.Second))
+		require.Zero(t, s.ResumeIn)
+		require.Len(t, s.Due, 1)
+		require.Greater(t, took, 300*time.Millisecond)
+	})
+	t.Run("DoesNotWaitForALongOne", func(t *testing.T) {
+		t.Parallel()
+		s, _ := look(t, add(t, "30 s", -time.Second))
+		require.Greater(t, s.ResumeIn, 20*time.Second)
+	})
+	t.Run("NorWithNothingDue", func(t *testing.T) {
+		t.Parallel()
+		s, _ := look(t, add(t, "3 s", time.Hour))
+		require.NotZero(t, s.ResumeIn)
+	})
+	t.Run("NorForAPersonsAttempt", func(t *testing.T) {
+		t.Parallel()
+		id := add(t, "3 s", time.Hour)
+		r.plan(t, id, "a test", webhook.TriggerTest, -time.Hour)
+		s, _ := look(t, id)
+		require.NotZero(t, s.ResumeIn)
+		require.Len(t, s.Due, 1)
+	})
+	t.Run("NorWhenNobodyWaits", func(t *testing.T) {
+		t.Parallel()
+		id := add(t, "3 s", -time.Second)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(100*time.Millisecond, cancel)
+		_, err := r.Look(ctx, id, 1)
+		require.ErrorIs(t, err, context.Canceled)
+	})
 }

@@ -23,8 +23,9 @@ const (
 	fuseShare = 5 // one in so many
 )
 
-// isHeld says whether the fuse of a class of failure keeps it from disabling one webhook more, and blows it when it must.
-func (r *Recorder) isHeld(ctx context.Context, s *batchState, class string) (bool, error) {
+// isHeld says whether the fuse of a class of failure keeps it from disabling one webhook more, at a host, and blows it when
+// it must.
+func (r *Recorder) isHeld(ctx context.Context, s *batchState, class, host string) (bool, error) {
 	if held, known := s.fuses[class]; known && held {
 		return true, nil
 	}
@@ -38,7 +39,7 @@ func (r *Recorder) isHeld(ctx context.Context, s *batchState, class string) (boo
 	if err != nil {
 		return false, err
 	}
-	hosts := map[string]bool{}
+	hosts := map[string]bool{host: true}
 	for _, w := range before {
 		hosts[webhook.HostOf(w.URL)] = true
 	}
@@ -49,7 +50,7 @@ func (r *Recorder) isHeld(ctx context.Context, s *batchState, class string) (boo
 			count++
 		}
 	}
-	if len(hosts)+1 < fuseHosts {
+	if len(hosts) < fuseHosts {
 		return false, nil
 	}
 	active, err := r.queries.CountActiveWebhooks(ctx, s.tx)
@@ -89,10 +90,11 @@ func (r *Recorder) undo(ctx context.Context, w db.DisabledByClassRow) error {
 		if err := db.LockWebhook(ctx, tx, w.ID); err != nil {
 			return err
 		}
-		if err := r.queries.UndoDisabling(ctx, tx, []uuid.UUID{w.ID}); err != nil {
+		n, err := r.queries.UndoDisabling(ctx, tx, []uuid.UUID{w.ID})
+		if err != nil || n == 0 { // its owner, or another process, has enabled it meanwhile
 			return err
 		}
-		_, err := r.queries.StartRecovery(ctx, tx, db.StartRecoveryParams{
+		_, err = r.queries.StartRecovery(ctx, tx, db.StartRecoveryParams{
 			ID: uuid.Must(uuid.NewV7()), WebhookID: w.ID, Since: w.DisabledAt.Add(-MissedBefore), Until: time.Now(),
 		})
 		return err

@@ -182,7 +182,7 @@ func (r *Recorder) tally(ctx context.Context, s *batchState, rec *recording) err
 func (r *Recorder) tallyAttempt(ctx context.Context, s *batchState, a Attempt, was Health) error {
 	now := was.After(a, false)
 	if was.Active && !now.Active && egress.CouldBeOurs(a.Class) {
-		held, err := r.isHeld(ctx, s, a.Class)
+		held, err := r.isHeld(ctx, s, a.Class, webhook.HostOf(s.webhooks[a.WebhookID].URL))
 		if err != nil {
 			return err
 		}

@@ -187,7 +187,7 @@ func (q *Queue) planMissed(ctx context.Context, r db.Recovery, ahead time.Durati
 		if err := queries.LockWebhooks(ctx, tx, db.LockWebhooksParams{Shared: []uuid.UUID{r.WebhookID}}); err != nil {
 			return err
 		}
-		_, err := queries.LockRecovery(ctx, tx, db.LockRecoveryParams{ID: r.ID, AfterTime: r.AfterTime, AfterID: r.AfterID})
+		_, err := queries.LockRecovery(ctx, tx, db.LockRecoveryParams{ID: r.ID, Upto: r.Upto, AfterTime: r.AfterTime, AfterID: r.AfterID})
 		if errors.Is(err, pgx.ErrNoRows) { // it was ended, or another has come further
 			rows = db.EnqueueParams{}
 			return nil

@@ -1,35 +1,296 @@
 package history
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/db/dbtest"
+	"github.com/mathub/webhooks/webhook"
 )
 
-// TestQueue_RecoverPage_InFlight: an event that was accepted just now may be in flight, and is not sent beside that.
-func TestQueue_RecoverPage_InFlight(t *testing.T) {
-	q, webhookID := &Queue{Pool: dbtest.New(t)}, uuid.Must(uuid.NewV7())
-	for _, sql := range []string{
-		"INSERT INTO bots (id, name) VALUES ('bot', 'bot')",
-		"INSERT INTO webhooks (id, bot_id, url, events) VALUES ('" + webhookID.String() + "', 'bot', 'https://example.com', '{post.created}')",
-		"INSERT INTO events (id, type, payload, run_id, accepted_at) VALUES ('old', 'post.created', '{}', 'run', now() - interval '1 min'), ('new', 'post.created', '{}', 'run', now())",
-	} {
-		_, err := q.Pool.Exec(t.Context(), sql)
-		require.NoError(t, err)
+func lastDay(id uuid.UUID) Span {
+	return Span{WebhookID: id, Since: time.Now().Add(-24 * time.Hour), Until: time.Now()}
+}
+
+func startRecovery(t testing.TB, q Queue, s Span) db.Recovery {
+	t.Helper()
+	r, err := q.StartRecovery(t.Context(), s)
+	require.NoError(t, err)
+	return r
+}
+
+func latest(t testing.TB, pool *pgxpool.Pool, id uuid.UUID) db.Recovery {
+	t.Helper()
+	row, err := db.New().LatestRecovery(t.Context(), pool, id)
+	require.NoError(t, err)
+	return row.Recovery
+}
+
+func recoverPage(t testing.TB, q Queue, id uuid.UUID) RecoveryStep {
+	t.Helper()
+	step, err := q.RecoverPage(t.Context(), id)
+	require.NoError(t, err)
+	return step
+}
+
+// addEvents adds that many events, named prefix-1 and so on, a second apart, the last one so long ago.
+func addEvents(t testing.TB, pool *pgxpool.Pool, prefix, eventType string, n int, age time.Duration) {
+	t.Helper()
+	execute(t, pool, `INSERT INTO events (id, type, payload, run_id, accepted_at)
+		SELECT $1 || '-' || n, $2, '{}', 'run', now() - make_interval(secs => $4::float8 + $3::int - n) FROM generate_series(1, $3::int) n`, prefix, eventType, n, age.Seconds())
+}
+
+func TestQueue_StartRecovery(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	queue := Queue{Pool: pool}
+	id, other := addWebhook(t, pool), addWebhook(t, pool)
+	var started, refused atomic.Int32
+	var all sync.WaitGroup
+	for range 10 {
+		all.Go(func() {
+			switch _, err := queue.StartRecovery(context.Background(), lastDay(id)); {
+			case err == nil:
+				started.Add(1)
+			case errors.Is(err, ErrRecoveryRunning):
+				refused.Add(1)
+			default:
+				t.Error(err)
+			}
+		})
 	}
-	_, err := q.StartRecovery(t.Context(), Span{WebhookID: webhookID, Since: time.Now().Add(-time.Hour), Until: time.Now()})
+	all.Wait()
+	require.Equal(t, []int32{1, 9}, []int32{started.Load(), refused.Load()}, "one at a time")
+	startRecovery(t, queue, lastDay(other))
+	require.NoError(t, queue.CancelRecovery(t.Context(), id))
+	startRecovery(t, queue, lastDay(id))
+}
+
+func TestQueue_RecoverPage(t *testing.T) {
+	t.Parallel()
+
+	t.Run("PlansWhatWasMissed", func(t *testing.T) {
+		t.Parallel()
+		pool := dbtest.New(t)
+		r, _ := newTestRecorder(t, pool)
+		queue := Queue{Pool: pool}
+		id := addWebhook(t, pool)
+		addEvents(t, pool, "missed", "post.created", 3, time.Hour)
+		addEvents(t, pool, "other", "mention", 1, time.Hour)
+		addEvents(t, pool, "before", "post.created", 1, 25*time.Hour)
+		addEvents(t, pool, "planned", "post.created", 1, 2*time.Hour)
+		addRow(t, pool, id, "planned-1", webhook.TriggerRetry, time.Hour)
+		addEvents(t, pool, "theirs", "post.created", 1, time.Hour)
+		addEvents(t, pool, "ours", "post.created", 1, time.Hour)
+		execute(t, pool, "UPDATE events SET bot_ids = '{other}' WHERE id = 'theirs-1'")
+		execute(t, pool, "UPDATE events SET bot_ids = '{other,bot}' WHERE id = 'ours-1'")
+		for event, success := range map[string]bool{"taken": true, "failed": false} {
+			addEvents(t, pool, event, "post.created", 1, time.Hour)
+			a := outcome(id, success)
+			a.EventID, a.Number = event+"-1", 1
+			record(t, r, a)
+		}
+		recovery := startRecovery(t, queue, lastDay(id))
+		step := recoverPage(t, queue, id)
+		require.Equal(t, RecoveryStep{State: RecoveryRunning, Found: 5, Remaining: 5, Planned: true}, step)
+		planned := map[string]int{}
+		for _, row := range queueOf(t, pool, id) {
+			if row.EventID != "planned-1" {
+				require.Equal(t, []any{"recover", 1}, []any{row.Trigger, row.Step})
+				planned[row.EventID] = row.Attempt
+			}
+		}
+		require.Equal(t, map[string]int{"missed-1": 1, "missed-2": 1, "missed-3": 1, "ours-1": 1, "failed-1": 2}, planned)
+		require.Equal(t, 5, count(t, pool, "queue WHERE recovery_id = $1", recovery.ID))
+
+		// Once all of them were attempted it is complete.
+		require.Equal(t, RecoveryStep{State: RecoveryRunning, Found: 5, Remaining: 5, Wait: time.Second}, recoverPage(t, queue, id))
+		for i, row := range queueOf(t, pool, id) {
+			if row.EventID == "planned-1" {
+				continue
+			}
+			a := prepared(t, pool, id, i > 0)
+			a.EventID, a.Number, a.Trigger, a.Queued, a.RecoveryID = row.EventID, row.Attempt, webhook.TriggerRecover, true, recovery.ID
+			a.DeliveryID = webhook.DeliveryID(a.EventID, id, a.Number)
+			record(t, r, a)
+		}
+		want := RecoveryStep{Ended: true, State: RecoveryCompleted, Found: 5, Delivered: 4, Failed: 1, LastError: "HTTP 500"}
+		require.Equal(t, want, recoverPage(t, queue, id))
+		require.Equal(t, want, recoverPage(t, queue, id), "again after a crash")
+		require.NotNil(t, latest(t, pool, id).EndedAt)
+	})
+
+	t.Run("WhatMayBeInFlightComesLater", func(t *testing.T) {
+		t.Parallel()
+		pool := dbtest.New(t)
+		queue := Queue{Pool: pool}
+		id := addWebhook(t, pool)
+		addEvent(t, pool, "new", 0)
+		addEvent(t, pool, "old", time.Minute)
+		startRecovery(t, queue, lastDay(id))
+		require.Equal(t, 2, recoverPage(t, queue, id).Found)
+		for event, due := range map[string]time.Duration{"old": 0, "new": directTime} {
+			_, at, planned, err := queue.Planned(t.Context(), id, event)
+			require.NoError(t, err)
+			require.True(t, planned)
+			require.WithinDuration(t, time.Now().Add(due), at, 3*time.Second, event)
+		}
+	})
+
+	t.Run("APageIsBounded", func(t *testing.T) {
+		t.Parallel()
+		pool := dbtest.New(t)
+		queue := Queue{Pool: pool}
+		id := addWebhook(t, pool)
+		const events = 2*missedPage + 500
+		addEvents(t, pool, "e", "mention", events, time.Minute) // to which it is not subscribed
+		recovery := startRecovery(t, queue, lastDay(id))
+		var reached []string
+		for !latest(t, pool, id).LookedThrough {
+			planned, more, _, err := queue.recoverPage(t.Context(), id)
+			require.NoError(t, err)
+			require.Zero(t, planned)
+			require.True(t, more)
+			reached = append(reached, latest(t, pool, id).AfterID)
+			require.LessOrEqual(t, len(reached), 10)
+		}
+		require.Equal(t, []string{fmt.Sprintf("e-%d", missedPage), fmt.Sprintf("e-%d", 2*missedPage), ""}, reached)
+		require.Equal(t, recovery.Since, latest(t, pool, id).AfterTime)
+		require.Equal(t, RecoveryStep{Ended: true, State: RecoveryCompleted}, recoverPage(t, queue, id))
+	})
+
+	t.Run("BeginsWithWhatCameSinceItWasDisabled", func(t *testing.T) {
+		t.Parallel()
+		pool := dbtest.New(t)
+		queue := Queue{Pool: pool}
+		id := addWebhook(t, pool)
+		execute(t, pool, "UPDATE webhooks SET disabled_at = now() - interval '2 hours' WHERE id = $1", id)
+		addEvents(t, pool, "failed", "post.created", 4, 3*time.Hour) // before
+		addEvents(t, pool, "missed", "post.created", 4, time.Hour)
+		startRecovery(t, queue, lastDay(id))
+		require.True(t, recoverPage(t, queue, id).Planned)
+		want := []string{"missed-1", "missed-2", "missed-3", "missed-4"}
+		require.Equal(t, want, eventsOf(queueOf(t, pool, id)))
+		require.False(t, latest(t, pool, id).LookedThrough)
+		require.True(t, recoverPage(t, queue, id).Planned)
+		require.True(t, latest(t, pool, id).LookedThrough)
+		require.Equal(t, append(want, "failed-1", "failed-2", "failed-3", "failed-4"), eventsOf(queueOf(t, pool, id)))
+	})
+
+	t.Run("PlansTenASecond", func(t *testing.T) {
+		t.Parallel()
+		pool := dbtest.New(t)
+		queue := Queue{Pool: pool}
+		id := addWebhook(t, pool)
+		execute(t, pool, "UPDATE webhooks SET disabled_at = now() - interval '10 hours' WHERE id = $1", id)
+		addEvents(t, pool, "first", "post.created", 395, time.Hour)
+		addEvents(t, pool, "second", "post.created", 500, 11*time.Hour)
+		startRecovery(t, queue, lastDay(id))
+		require.Equal(t, 395, recoverPage(t, queue, id).Remaining)
+		require.Equal(t, 895, recoverPage(t, queue, id).Remaining)
+		rows := queueOf(t, pool, id)
+		require.True(t, slices.IsSortedFunc(rows, func(a, b queueRow) int { return int(a.DueIn - b.DueIn) }))
+		for i, row := range rows {
+			require.InDelta(t, i/RecoveryRate, row.DueIn-rows[0].DueIn, 2, "row %d", i)
+		}
+		for from := 0; from+RecoveryRate < len(rows); from++ { // no second has more, also where two pages meet
+			if from+2*RecoveryRate < len(rows) {
+				require.Greater(t, rows[from+2*RecoveryRate].DueIn-rows[from].DueIn, 0.5)
+			}
+		}
+
+		// It goes no further than a minute ahead, so that the webhook's queue stays short.
+		execute(t, pool, "UPDATE recoveries SET looked_through = false")
+		step := recoverPage(t, queue, id)
+		require.False(t, step.Planned)
+		require.InDelta(t, 895/RecoveryRate-30, step.Wait.Seconds(), 15)
+		require.Equal(t, 895, step.Remaining)
+	})
+
+	t.Run("TwoAtOncePlanEachOnce", func(t *testing.T) {
+		t.Parallel()
+		pool := dbtest.New(t)
+		queue := Queue{Pool: pool}
+		id := addWebhook(t, pool)
+		addEvents(t, pool, "e", "post.created", 50, time.Hour)
+		r := startRecovery(t, queue, lastDay(id))
+		var planned atomic.Int32
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				n, err := queue.planMissed(context.Background(), r, 0)
+				if err != nil {
+					t.Error(err)
+				}
+				planned.Add(int32(n))
+			})
+		}
+		all.Wait()
+		require.Equal(t, int32(50), planned.Load())
+		require.Equal(t, int32(50), latest(t, pool, id).Found)
+		require.Len(t, queueOf(t, pool, id), 50)
+	})
+
+	t.Run("StopsWhenTheWebhookIsDisabled", func(t *testing.T) {
+		t.Parallel()
+		pool := dbtest.New(t)
+		r, _ := newTestRecorder(t, pool)
+		queue := Queue{Pool: pool}
+		id := addWebhook(t, pool)
+		addEvents(t, pool, "e", "post.created", 3, time.Hour)
+		before := startRecovery(t, queue, lastDay(id))
+		require.True(t, recoverPage(t, queue, id).Planned)
+		for range webhook.MaxFailures {
+			record(t, r, prepared(t, pool, id, false))
+		}
+		require.Empty(t, queueOf(t, pool, id))
+		require.Equal(t, RecoveryStep{Ended: true, State: RecoveryStopped, Found: 3, Remaining: 3, LastError: "webhook disabled"}, recoverPage(t, queue, id))
+		n, err := queue.planMissed(t.Context(), before, 0) // by one who read it while it ran
+		require.NoError(t, err)
+		require.Zero(t, n)
+		require.Empty(t, queueOf(t, pool, id))
+	})
+
+	t.Run("EndsWithTheWebhook", func(t *testing.T) {
+		t.Parallel()
+		pool := dbtest.New(t)
+		queue := Queue{Pool: pool}
+		id := addWebhook(t, pool)
+		startRecovery(t, queue, lastDay(id))
+		execute(t, pool, "DELETE FROM webhooks")
+		require.Equal(t, RecoveryStep{Ended: true, State: RecoveryStopped, LastError: "webhook deleted"}, recoverPage(t, queue, id))
+	})
+}
+
+func TestQueue_CancelRecovery(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	queue := Queue{Pool: pool}
+	id := addWebhook(t, pool)
+	require.Error(t, queue.CancelRecovery(t.Context(), id), "there was none")
+	addEvents(t, pool, "e", "post.created", 3, time.Hour)
+	addRow(t, pool, id, "a retry", webhook.TriggerRetry, time.Hour)
+	r := startRecovery(t, queue, lastDay(id))
+	recoverPage(t, queue, id)
+	require.Len(t, queueOf(t, pool, id), 4)
+	require.NoError(t, queue.CancelRecovery(t.Context(), id))
+	require.Equal(t, []string{"a retry"}, eventsOf(queueOf(t, pool, id)), "nothing else of the webhook goes")
+	require.Equal(t, RecoveryStep{Ended: true, State: RecoveryCancelled, Found: 3, Remaining: 3}, recoverPage(t, queue, id))
+	ended := *latest(t, pool, id).EndedAt
+	require.NoError(t, queue.CancelRecovery(t.Context(), id))
+	require.Equal(t, ended, *latest(t, pool, id).EndedAt)
+	n, err := queue.planMissed(t.Context(), r, 0)
 	require.NoError(t, err)
-	step, err := q.RecoverPage(t.Context(), webhookID)
-	require.NoError(t, err)
-	require.Equal(t, 2, step.Found)
-	_, due, _, err := q.Planned(t.Context(), webhookID, "old")
-	require.NoError(t, err)
-	require.WithinDuration(t, time.Now(), due, 2*time.Second)
-	_, due, _, err = q.Planned(t.Context(), webhookID, "new")
-	require.NoError(t, err)
-	require.WithinDuration(t, time.Now().Add(directTime), due, 2*time.Second)
+	require.Zero(t, n)
 }

@@ -330,8 +330,8 @@ func shortOutage(t *testing.T, stack *e2e.Stack) {
 func examplesVerifySignatures(t *testing.T, stack *e2e.Stack) {
 	bot := stack.API().CreateBot(t, "examples")
 	for name, run := range map[string]struct{ program, file string }{
-		"Python": {"python3", "../../examples/receiver.py"},
-		"Node":   {"node", "../../examples/receiver.mjs"},
+		"Python": {e2e.Tool(t, "python3"), "../../examples/receiver.py"},
+		"Node":   {e2e.Tool(t, "node"), "../../examples/receiver.mjs"},
 	} {
 		port, err := freeport.Find()
 		require.NoError(t, err)
@@ -339,7 +339,7 @@ func examplesVerifySignatures(t *testing.T, stack *e2e.Stack) {
 		cmd := exec.CommandContext(ctx, run.program, run.file, "s3cret", strconv.Itoa(port))
 		out, err := cmd.StdoutPipe()
 		require.NoError(t, err)
-		require.NoError(t, cmd.Start(), "%s is needed for the examples", run.program)
+		require.NoError(t, cmd.Start(), name)
 		t.Cleanup(func() {
 			cancel()
 			_ = cmd.Wait()

@@ -42,18 +42,29 @@ func Build(t testing.TB, flags ...string) string {
 		}
 		builds.dir, builds.of = dir, map[string]string{}
 	}
-	root, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/mathub/webhooks").Output()
-	if err != nil {
-		t.Fatalf("find the product's module: %v", err)
-	}
 	path := filepath.Join(builds.dir, "mathub-webhooks-"+strconv.Itoa(len(builds.of)))
 	cmd := exec.CommandContext(t.Context(), "go", append(append([]string{"build", "-o", path}, flags...), ".")...) //nolint:gosec // a test's flags
-	cmd.Dir = strings.TrimSpace(string(root))
+	cmd.Dir = Root(t)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build the product: %v\n%s", err, out)
 	}
 	builds.of[key] = path
 	return path
+}
+
+var findRoot = sync.OnceValues(func() (string, error) {
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/mathub/webhooks").Output()
+	return strings.TrimSpace(string(dir)), err
+})
+
+// Root is the repository's folder.
+func Root(t testing.TB) string {
+	t.Helper()
+	dir, err := findRoot()
+	if err != nil {
+		t.Fatalf("find the product's module: %v", err)
+	}
+	return dir
 }
 
 func (p *programs) remove() {

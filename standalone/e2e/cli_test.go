@@ -33,7 +33,7 @@ func openTerminal(t *testing.T, stack *e2e.Stack, bot *e2e.Bot) *terminal {
 	dir := t.TempDir()
 	require.NoError(t, os.Symlink(e2e.Build(t), filepath.Join(dir, "mathub-webhooks")))
 	return &terminal{env: append(os.Environ(),
-		"PATH="+dir+":"+os.Getenv("PATH"), "MATHUB_API="+stack.API().URL, "MATHUB_BOT_KEY="+bot.Key,
+		"PATH="+dir+":"+e2e.ToolsPath(t), "MATHUB_API="+stack.API().URL, "MATHUB_BOT_KEY="+bot.Key,
 		"MATHUB_SERVICE_TOKEN="+stack.API().ServiceToken, "BOT="+bot.ID)}
 }
 

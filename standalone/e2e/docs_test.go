@@ -162,18 +162,18 @@ func (p *page) run(t *testing.T, b block) {
 	case "sh":
 		// What it assigns is exported, and so kept for the next block.
 		script := fmt.Sprintf("set -euo pipefail; set -a; [ ! -e '%[1]s' ] || . '%[1]s'\n%[2]s\nexport -p > '%[1]s'\n", p.state, text)
-		cmd = p.terminal.command(ctx, "bash", "-c", script)
+		cmd = p.terminal.command(ctx, e2e.Tool(t, "bash"), "-c", script)
 	case "python":
-		cmd = p.terminal.command(ctx, "python3", "-c", text)
+		cmd = p.terminal.command(ctx, e2e.Tool(t, "python3"), "-c", text)
 	case "js":
-		cmd = p.terminal.command(ctx, "node", "--input-type=module", "-e", text)
+		cmd = p.terminal.command(ctx, e2e.Tool(t, "node"), "--input-type=module", "-e", text)
 	default:
 		t.Fatalf("%s: blocks of %q do not run", b.name, b.language)
 	}
 	begin := len(p.printed(t, 0))
 	cmd.Dir, cmd.Stdout, cmd.Stderr = root, p.output, p.output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // what it leaves in the background ends with the page
-	require.NoError(t, cmd.Start(), "%s: %s is needed", b.name, cmd.Path)
+	require.NoError(t, cmd.Start(), b.name)
 	group := -cmd.Process.Pid
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()

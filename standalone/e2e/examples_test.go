@@ -4,8 +4,6 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -27,14 +25,6 @@ func example(t *testing.T, path string) string {
 	return full
 }
 
-// installed is a program that the examples need.
-func installed(t *testing.T, which string) string {
-	t.Helper()
-	out, err := exec.CommandContext(t.Context(), example(t, "deps.sh"), which).Output()
-	require.NoError(t, err, "run make examples-deps")
-	return strings.TrimSpace(string(out))
-}
-
 // output runs a program to its end, for two minutes at most.
 func (tm *terminal) output(t *testing.T, name string, args ...string) string {
 	t.Helper()
@@ -45,14 +35,13 @@ func (tm *terminal) output(t *testing.T, name string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// TestExamples runs each example as a developer would. What it needs is installed by make examples-deps; what is missing
+// TestExamples runs each example as a developer would. What it needs is installed by make test-deps; what is missing
 // fails it.
 func TestExamples(t *testing.T) {
 	stack := e2e.Start(t, e2e.Options{})
 	tm := openTerminal(t, stack, stack.API().CreateBot(t, "developer"))
 	tm.env = append(tm.env, "TEMPORAL_ADDRESS="+stack.TemporalAddr())
-	python, node := installed(t, "--python"), installed(t, "--node")
-	tm.env = append(tm.env, "PATH="+filepath.Dir(node)+":"+os.Getenv("PATH"))
+	python, node := e2e.Tool(t, "python3"), e2e.Tool(t, "node")
 	receiver := filepath.Join(t.TempDir(), "receiver")
 	tm.output(t, "go", "-C", example(t, "go"), "build", "-o", receiver, ".")
 

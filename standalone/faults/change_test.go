@@ -85,7 +85,7 @@ func TestWebhooksChangeWhileDeliveriesAreUnderWay(t *testing.T) {
 	}
 
 	stream.Go(func() { emit(150) })
-	time.Sleep(time.Second)
+	require.Eventually(t, func() bool { return emitting() >= 400 }, time.Minute, 5*time.Millisecond, "nothing is emitted")
 	bot.Patch(t, hooks["disabled"].ID, map[string]any{"isActive": true})
 	bot.Patch(t, hooks["unsubscribed"].ID, map[string]any{"events": []string{post, "mention"}})
 	bot.Patch(t, hooks["failing"].ID, map[string]any{"isActive": true})

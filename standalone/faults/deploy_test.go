@@ -38,15 +38,16 @@ func TestRollingDeploy(t *testing.T) {
 	retried := bot.Emit(t, e2e.Event{Type: post, BotIDs: []string{bot.ID}})
 	bot.AwaitDeliveries(t, hook.ID, 1)
 
-	emitted := l.emit(t, 500, 20*time.Millisecond)
+	stop := l.stream(t, 20*time.Millisecond)
 	for _, worker := range stack.Apps[1:] {
-		time.Sleep(2 * time.Second)
+		l.flows(t, 250)
 		worker.Stop(t)
 		worker.Binary = next
 		worker.Start(t)
 	}
+	l.flows(t, 250)
 	receiver.Answer("/", e2e.Status(http.StatusNoContent))
-	emitted()
+	stop()
 	require.Zero(t, l.settle(t, time.Minute), "a deploy sent something twice")
 	finished(t, stack, time.Minute)
 	require.Equal(t, retried.ID, bot.Deliveries(t, hook.ID)[0].EventID)

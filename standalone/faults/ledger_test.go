@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,6 +67,23 @@ func (l *ledger) requests(hook int) []e2e.Request {
 // emit emits so many events, one each pause, and returns at once; the function returned waits for the end. An emitter
 // that gets no answer, or an error, emits again with the same id, as a backend should; the APIs take turns.
 func (l *ledger) emit(t *testing.T, events int, pause time.Duration, apis ...*e2e.API) (wait func()) {
+	return l.emitWhile(t, func(n int) bool { return n < events }, pause, apis...)
+}
+
+// stream emits one event each pause until it is stopped, which waits for the last to be accepted.
+func (l *ledger) stream(t *testing.T, pause time.Duration, apis ...*e2e.API) (stop func()) {
+	var stopping atomic.Bool
+	wait := l.emitWhile(t, func(int) bool { return !stopping.Load() }, pause, apis...)
+	end := func() { stopping.Store(true) }
+	t.Cleanup(end)
+	return func() {
+		end()
+		wait()
+	}
+}
+
+// emitWhile emits while goOn, which is asked with the number emitted so far.
+func (l *ledger) emitWhile(t *testing.T, goOn func(n int) bool, pause time.Duration, apis ...*e2e.API) (wait func()) {
 	if len(apis) == 0 {
 		apis = []*e2e.API{l.stack.API()}
 	}
@@ -81,16 +99,35 @@ func (l *ledger) emit(t *testing.T, events int, pause time.Duration, apis ...*e2
 			}
 		})
 	}
-	first := l.emitted
-	l.emitted += events
 	all.Go(func() {
 		defer close(ids)
-		for n := range events {
-			ids <- first + n
+		for n := 0; goOn(n); n++ {
+			ids <- l.next()
 			time.Sleep(pause)
 		}
 	})
 	return all.Wait
+}
+
+// next numbers the events, also of several that emit at once.
+func (l *ledger) next() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.emitted++
+	return l.emitted
+}
+
+// flows waits until n more requests have come to the receivers: the load is there, and what comes next meets it.
+func (l *ledger) flows(t *testing.T, n int) {
+	t.Helper()
+	count := func() (all int) {
+		for _, r := range l.receivers {
+			all += r.Count()
+		}
+		return all
+	}
+	before := count()
+	require.Eventually(t, func() bool { return count() >= before+n }, 2*time.Minute, 5*time.Millisecond, "the load does not flow")
 }
 
 func (l *ledger) emitOne(id string, api *e2e.API) error {

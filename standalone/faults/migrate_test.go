@@ -31,8 +31,8 @@ func TestMigratingUnderRunningProcesses(t *testing.T) {
 		return string(raw), err
 	}
 	l := newLedger(t, stack, "migrate", 5)
-	emitted := l.emit(t, 600, 20*time.Millisecond)
-	time.Sleep(time.Second)
+	stop := l.stream(t, 20*time.Millisecond)
+	l.flows(t, 100)
 
 	out, err := migrate("status")
 	require.Error(t, err, "it tells scripts too")
@@ -44,7 +44,7 @@ func TestMigratingUnderRunningProcesses(t *testing.T) {
 	out, err = migrate("status")
 	require.NoError(t, err, out)
 	require.NotContains(t, out, "pending")
-	time.Sleep(time.Second) // the old worker on the new schema
+	l.flows(t, 250) // the old worker on the new schema
 
 	replace := func(binary string) {
 		worker.Stop(t)
@@ -52,8 +52,9 @@ func TestMigratingUnderRunningProcesses(t *testing.T) {
 		worker.Start(t)
 	}
 	replace(next)
-	time.Sleep(2 * time.Second)
+	l.flows(t, 500)
 	replace(before)
+	l.flows(t, 250)
 	out, err = migrate("down")
 	require.Error(t, err)
 	require.Contains(t, out, "--yes")
@@ -62,7 +63,8 @@ func TestMigratingUnderRunningProcesses(t *testing.T) {
 		require.NoError(t, err, out)
 		require.Contains(t, out, "took back")
 	}
-	emitted()
+	l.flows(t, 250)
+	stop()
 	require.Zero(t, l.settle(t, time.Minute), "a migration sent something twice")
 	finished(t, stack, time.Minute)
 }
@@ -79,16 +81,17 @@ func versionBefore(t *testing.T) string {
 		require.NoError(t, err, "%s %s: this test needs the repository with its history", name, strings.Join(args, " "))
 		return strings.TrimSpace(string(out))
 	}
+	git := e2e.Tool(t, "git")
 	root := run("", "go", "list", "-m", "-f", "{{.Dir}}", "github.com/mathub/webhooks")
 	files, err := filepath.Glob(filepath.Join(root, "db", "migrations", "*.sql"))
 	require.NoError(t, err)
 	commit := "HEAD"
-	if added := run(root, "git", "log", "-1", "--format=%H", "--diff-filter=A", "--", slices.Max(files)); added != "" {
+	if added := run(root, git, "log", "-1", "--format=%H", "--diff-filter=A", "--", slices.Max(files)); added != "" {
 		commit = added + "^"
 	}
 	dir := t.TempDir()
 	archive := filepath.Join(dir, "before.tar")
-	run(root, "git", "archive", "--output", archive, commit)
+	run(root, git, "archive", "--output", archive, commit)
 	run(dir, "tar", "-xf", archive)
 	binary := filepath.Join(dir, "before")
 	run(dir, "go", "build", "-o", binary, ".")

@@ -26,14 +26,15 @@ func TestPostgresIsStopped(t *testing.T) {
 	stack := e2e.Start(t, e2e.Options{Servers: durable, Apps: apart()})
 	l := newLedger(t, stack, "postgres", 3)
 	for range either(1, 10) {
-		emitted := l.emit(t, 500, 20*time.Millisecond)
-		time.Sleep(2 * time.Second)
+		stop := l.stream(t, 20*time.Millisecond)
+		l.flows(t, 150)
 		require.NoError(t, stack.Servers.StopPostgres(t.Context(), syscall.SIGQUIT))
 		refusesWhatItCannotKeep(t, stack, l)
 		time.Sleep(outage)
 		require.NoError(t, stack.Servers.StartPostgres(t.Context()))
 		restartTemporalUnlessItWorks(t, stack)
-		emitted()
+		l.flows(t, 150)
+		stop()
 		require.Zero(t, l.settle(t, 2*time.Minute), "repeats without a crash")
 	}
 	finished(t, stack, time.Minute)
@@ -79,8 +80,8 @@ func TestTemporalIsStopped(t *testing.T) {
 	stack := e2e.Start(t, e2e.Options{Servers: durable, Apps: apart()})
 	l := newLedger(t, stack, "temporal", 3)
 	for i := range either(1, 20) {
-		emitted := l.emit(t, 500, 20*time.Millisecond)
-		time.Sleep(2 * time.Second)
+		stop := l.stream(t, 20*time.Millisecond)
+		l.flows(t, 150)
 		if i%2 == 0 {
 			require.NoError(t, stack.Servers.StopTemporal(t.Context()))
 		} else {
@@ -89,7 +90,8 @@ func TestTemporalIsStopped(t *testing.T) {
 		refusesWhatItCannotKeep(t, stack, l)
 		time.Sleep(outage)
 		require.NoError(t, stack.Servers.StartTemporal(t.Context()))
-		emitted()
+		l.flows(t, 150)
+		stop()
 		require.Zero(t, l.settle(t, 2*time.Minute), "repeats without a crash")
 	}
 	finished(t, stack, time.Minute)

@@ -1,0 +1,104 @@
+package delivery
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/internal/admission"
+)
+
+var hook = uuid.MustParse("00000000-0000-7000-8000-000000000001")
+
+// fill takes all places of a webhook.
+func fill(t *testing.T, g *gate) (permits []*permit) {
+	t.Helper()
+	for range admission.FirstWindow {
+		p, ok := g.enter(t.Context(), hook, "bot")
+		require.True(t, ok)
+		permits = append(permits, p)
+	}
+	return permits
+}
+
+// TestGate_Enter runs on a clock of its own, which advances when everybody waits.
+func TestGate_Enter(t *testing.T) {
+	type end struct {
+		granted bool
+		after   time.Duration
+	}
+	enter := func(ctx context.Context, g *gate) <-chan end {
+		ended := make(chan end, 1)
+		began := time.Now()
+		go func() {
+			p, ok := g.enter(ctx, hook, "bot")
+			ended <- end{ok, time.Since(began)}
+			if ok {
+				p.release(admission.Taken)
+			}
+		}()
+		synctest.Wait()
+		return ended
+	}
+	for name, f := range map[string]func(t *testing.T, g *gate){
+		"WaitsHalfASecond": func(t *testing.T, g *gate) {
+			permits := fill(t, g)
+			require.Equal(t, end{false, admissionPatience}, <-enter(t.Context(), g))
+			for _, p := range permits {
+				p.release(admission.Taken)
+			}
+		},
+		"GetsAPlaceInTurn": func(t *testing.T, g *gate) {
+			permits := fill(t, g)
+			first := enter(t.Context(), g)
+			time.Sleep(100 * time.Millisecond)
+			second := enter(t.Context(), g)
+			time.Sleep(100 * time.Millisecond)
+			permits[0].release(admission.NotMade)
+			require.Equal(t, end{true, 200 * time.Millisecond}, <-first)
+			require.Equal(t, end{true, 100 * time.Millisecond}, <-second, "after the first, which gave its place back")
+			for _, p := range permits[1:] {
+				p.release(admission.Taken)
+			}
+		},
+		"LeavesAtOnceWhenTheWebhookTurnsQueued": func(t *testing.T, g *gate) {
+			permits := fill(t, g)
+			var waiting []<-chan end
+			for range 10 {
+				waiting = append(waiting, enter(t.Context(), g))
+			}
+			g.leave(uuid.New()) // another webhook
+			time.Sleep(admissionPatience / 2)
+			g.leave(hook)
+			for _, ended := range waiting {
+				require.Equal(t, end{false, admissionPatience / 2}, <-ended)
+			}
+			for _, p := range permits {
+				p.release(admission.Failed)
+			}
+		},
+		"LeavesWithItsCaller": func(t *testing.T, g *gate) {
+			permits := fill(t, g)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			defer cancel()
+			require.Equal(t, end{false, time.Millisecond}, <-enter(ctx, g))
+			for _, p := range permits {
+				p.release(admission.Taken)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newGate()
+				f(t, g)
+				synctest.Wait()
+				inFlight, waiting := g.load()
+				require.Equal(t, []int{0, 0}, []int{inFlight, waiting})
+			})
+		})
+	}
+}

@@ -1,0 +1,376 @@
+package delivery
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/mathub/webhooks/internal/admission"
+	"github.com/mathub/webhooks/webhook"
+)
+
+func TestDeliverer_Run(t *testing.T) {
+	t.Parallel()
+
+	t.Run("SentSignedAndRecorded", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 200)
+		id := r.subscribe(t, to.url, "whsec_c2VjcmV0")
+		e := r.accepted(t)
+		result := r.mustRun(t, First(e.ID, id))
+		require.Equal(t, Result{Status: Delivered, StatusCode: 200}, result)
+		require.Len(t, to.requests(), 1)
+		sent := to.requests()[0]
+		require.Equal(t, string(e.Body()), string(sent.body))
+		require.Equal(t, webhook.Sign("whsec_c2VjcmV0", sent.body), sent.header.Get("X-Mathub-Signature"))
+		require.Equal(t, e.ID, sent.header.Get("webhook-id"))
+		require.Equal(t, webhook.DeliveryID(e.ID, id, 1).String(), sent.header.Get("X-Mathub-Delivery"))
+
+		for _, process := range []*rig{r, newRigOn(t, r.pool)} {
+			require.Equal(t, result, process.mustRun(t, First(e.ID, id)))
+		}
+		require.Len(t, to.requests(), 1, "what is recorded is not sent again, by whatever process")
+		require.Equal(t, 1, r.deliveries(t, id))
+	})
+
+	t.Run("HealthyWritesOneRow", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 204)
+		id := r.subscribe(t, to.url, "")
+		e := r.accepted(t)
+		written := func() (versions string) {
+			// xmin tells every write of a row, and the sequence every row that was ever put into a queue.
+			require.NoError(t, r.pool.QueryRow(t.Context(), `SELECT concat_ws(' ', (SELECT xmin FROM webhooks), (SELECT xmin FROM events), (SELECT is_called FROM queue_seq_seq),
+				(SELECT count(*) FROM queue))`).Scan(&versions))
+			return versions
+		}
+		before := written()
+		require.Equal(t, Delivered, r.mustRun(t, First(e.ID, id)).Status)
+		require.Equal(t, before, written())
+		require.Equal(t, 1, r.deliveries(t, id))
+		require.Empty(t, r.taken())
+	})
+
+	t.Run("FailureIsQueuedForItsRetry", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 503)
+		id := r.subscribe(t, to.url, "")
+		e := r.accepted(t)
+		want := Result{Status: Failed, StatusCode: 503, Error: "HTTP 503", Retrying: true}
+		require.Equal(t, want, r.mustRun(t, First(e.ID, id)))
+		rows := r.planned(t, id)
+		require.Len(t, rows, 1)
+		require.InDelta(t, webhook.DefaultSchedule[0], rows[0].DueIn, float64(webhook.DefaultSchedule[0])*0.2+float64(5*time.Second))
+		require.Equal(t, 2, rows[0].Attempt)
+		require.True(t, r.isQueued(t, id))
+		require.Equal(t, []uuid.UUID{id}, r.taken())
+
+		require.Equal(t, want, newRigOn(t, r.pool).mustRun(t, First(e.ID, id)), "repeated after a crash")
+		require.Len(t, to.requests(), 1)
+		require.Len(t, r.planned(t, id), 1)
+		require.Equal(t, 1, r.failures(t, id))
+	})
+
+	t.Run("NextAttemptWaitsAsLongAsTheReceiverAsks", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 429)
+		to.header.Set("Retry-After", "7200")
+		id := r.subscribe(t, to.url, "")
+		r.mustRun(t, First(r.accepted(t).ID, id))
+		require.InDelta(t, 2*time.Hour, r.planned(t, id)[0].DueIn, float64(10*time.Second))
+	})
+
+	t.Run("EmptyScheduleIsOneAttempt", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t, func(c *Config) { c.Schedule = nil }), newReceiver(t, 500)
+		id := r.subscribe(t, to.url, "")
+		require.Equal(t, Result{Status: Failed, StatusCode: 500, Error: "HTTP 500"}, r.mustRun(t, First(r.accepted(t).ID, id)))
+		require.Empty(t, r.planned(t, id))
+	})
+
+	t.Run("TenthFailureIsNotRetried", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 500)
+		id := r.subscribe(t, to.url, "")
+		r.set(t, id, "failure_count = 9, failure_run = 1")
+		e := r.accepted(t)
+		require.Equal(t, Result{Status: Failed, StatusCode: 500, Error: "HTTP 500", NoRetryReason: WebhookDisabled}, r.mustRun(t, First(e.ID, id)))
+		require.Empty(t, r.planned(t, id))
+	})
+
+	t.Run("WhatIsNotToBeSentIsSkipped", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t, func(c *Config) { c.Retention = webhook.DefaultRetention }), newReceiver(t, 200)
+		for name, c := range map[string]struct{ change, reason string }{
+			"disabled":     {"UPDATE webhooks SET is_active = false WHERE id = $1", WebhookDisabled},
+			"deleted":      {"DELETE FROM webhooks WHERE id = $1", WebhookGone},
+			"unsubscribed": {"UPDATE webhooks SET events = '{mention}' WHERE id = $1", NotSubscribed},
+			"removed":      {"DELETE FROM events WHERE $1::uuid IS NOT NULL", EventGone},
+			"expired":      {"UPDATE events SET accepted_at = now() - interval '31 days' WHERE $1::uuid IS NOT NULL", EventGone},
+		} {
+			id := r.subscribe(t, to.url, "")
+			e := r.storedElsewhere(t)
+			r.execute(t, c.change, id)
+			require.Equal(t, Result{Status: Skipped, Error: c.reason}, r.mustRun(t, First(e.ID, id)), name)
+			require.Zero(t, r.deliveries(t, id))
+		}
+		require.Empty(t, to.requests())
+	})
+
+	t.Run("PersonMayHaveAnExpiredEventSent", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t, func(c *Config) { c.Retention = webhook.DefaultRetention }), newReceiver(t, 200)
+		id := r.subscribe(t, to.url, "")
+		e := r.storedElsewhere(t)
+		r.execute(t, "UPDATE events SET accepted_at = now() - interval '31 days'")
+		require.Equal(t, Delivered, r.mustRun(t, Attempt{EventID: e.ID, WebhookID: id, Number: 1, Trigger: webhook.TriggerRedeliver}).Status)
+	})
+
+	t.Run("QueuedWebhooksAttemptIsLeftToItsQueue", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 200)
+		id := r.subscribe(t, to.url, "")
+		r.set(t, id, "queued = true")
+		e := r.storedElsewhere(t) // accepted while it was direct
+		r.execute(t, "UPDATE events SET accepted_at = now() - interval '1 minute'")
+		for range 2 {
+			require.Equal(t, Result{Status: Queued}, r.mustRun(t, First(e.ID, id)))
+			rows := r.planned(t, id)
+			require.Len(t, rows, 1)
+			require.InDelta(t, -time.Minute, rows[0].DueIn, float64(10*time.Second), "its turn is that of its acceptance")
+		}
+		require.Equal(t, []uuid.UUID{id}, r.taken())
+		require.Empty(t, to.requests())
+	})
+
+	t.Run("PlannedAttemptIsLeftToTheQueue", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 200)
+		id := r.subscribe(t, to.url, "")
+		e := r.storedElsewhere(t)
+		r.plan(t, id, e.ID, webhook.TriggerEvent, time.Minute) // by a fault of our own
+		require.Equal(t, Result{Status: Queued}, r.mustRun(t, First(e.ID, id)))
+		require.Empty(t, to.requests())
+	})
+
+	t.Run("FullWindowIsLeftToTheQueue", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 200)
+		id := r.subscribe(t, to.url, "")
+		_, release := to.held(t)
+		var inFlight []<-chan runEnd
+		for range admission.FirstWindow {
+			inFlight = append(inFlight, r.start(First(r.accepted(t).ID, id)))
+		}
+		to.arrived(t, admission.FirstWindow)
+		e := r.accepted(t)
+		began := time.Now()
+		require.Equal(t, Result{Status: Queued}, r.mustRun(t, First(e.ID, id)))
+		require.GreaterOrEqual(t, time.Since(began), admissionPatience)
+		require.True(t, r.isQueued(t, id))
+		require.Equal(t, e.ID, r.planned(t, id)[0].EventID)
+		require.Equal(t, []uuid.UUID{id}, r.taken())
+		require.EqualValues(t, admission.FirstWindow, to.hits.Load(), "what hangs holds four places, however much there is to send")
+		require.Zero(t, r.failures(t, id), "that is no failure")
+		release()
+		for _, ended := range inFlight {
+			require.Equal(t, Delivered, (<-ended).Status)
+		}
+	})
+
+	// Those who wait leave as soon as their webhook turns queued, without their half second.
+	t.Run("FailureSendsThoseAwayWhoWait", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 500)
+		id := r.subscribe(t, to.url, "")
+		hold, release := to.held(t)
+		var attempts []Attempt
+		for range admission.FirstWindow + 10 {
+			attempts = append(attempts, First(r.accepted(t).ID, id))
+		}
+		for _, a := range attempts[:admission.FirstWindow] {
+			r.start(a)
+		}
+		to.arrived(t, admission.FirstWindow)
+		waiters := make(chan Result)
+		for _, a := range attempts[admission.FirstWindow:] {
+			go func() {
+				result, _ := r.Run(context.Background(), a)
+				waiters <- result
+			}()
+		}
+		require.Eventually(t, func() bool { _, waiting := r.gate.load(); return waiting > 0 }, 10*time.Second, time.Millisecond)
+		hold <- struct{}{}
+		for range 9 { // one may get the place of the failed one, and hang
+			require.Equal(t, Result{Status: Queued}, <-waiters)
+		}
+		defer func() { <-waiters }()
+		defer release()
+		require.LessOrEqual(t, to.hits.Load(), int32(admission.FirstWindow+1))
+		require.Equal(t, 1, r.failures(t, id))
+		inFlight, waiting := r.gate.load()
+		require.LessOrEqual(t, inFlight, admission.FirstWindow)
+		require.Zero(t, waiting)
+	})
+
+	t.Run("BurstToAQuickReceiverStaysDirect", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 200)
+		id := r.subscribe(t, to.url, "")
+		const burst = 200
+		var ended []<-chan runEnd
+		for range burst {
+			ended = append(ended, r.start(First(r.accepted(t).ID, id)))
+		}
+		for _, e := range ended {
+			require.Equal(t, Delivered, (<-e).Status)
+		}
+		require.Zero(t, r.count(t, "queue"))
+		require.False(t, r.isQueued(t, id))
+		require.Equal(t, burst, r.deliveries(t, id))
+	})
+
+	t.Run("OwnFaultIsNoAttempt", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, withoutSockets(t))
+		id := r.subscribe(t, unresolved, "")
+		e := r.accepted(t)
+		require.Equal(t, Result{Status: Queued}, r.mustRun(t, First(e.ID, id)))
+		require.Zero(t, r.deliveries(t, id), "no row")
+		require.Zero(t, r.failures(t, id), "no count")
+		require.False(t, r.isQueued(t, id), "and nothing else is held up")
+		rows := r.planned(t, id)
+		require.Len(t, rows, 1)
+		require.Equal(t, []int{1, 1}, []int{rows[0].Attempt, rows[0].Step})
+		require.InDelta(t, ownFaultDelay, rows[0].DueIn, float64(ownFaultDelay)*0.2+float64(2*time.Second))
+		require.Equal(t, []uuid.UUID{id}, r.taken())
+		inFlight, _ := r.gate.load()
+		require.Zero(t, inFlight)
+
+		_, err := r.Run(t.Context(), Attempt{EventID: e.ID, WebhookID: id, Number: 2, Trigger: webhook.TriggerRedeliver})
+		require.ErrorContains(t, err, "too many open files", "a person learns of it at once")
+		require.Len(t, r.planned(t, id), 1)
+	})
+
+	t.Run("PanicGivesThePermitBack", func(t *testing.T) {
+		t.Parallel()
+		tracer := new(panickingTracer)
+		r, to := newRig(t, func(c *Config) { c.Tracer = tracer }), newReceiver(t, 200)
+		id := r.subscribe(t, to.url, "")
+		e := r.accepted(t)
+		tracer.panics.Store(true)
+		for range admission.FirstWindow + 1 { // as many as would fill the window, were they kept
+			_, err := r.Run(t.Context(), First(e.ID, id))
+			require.ErrorContains(t, err, "panicked")
+			inFlight, waiting := r.gate.load()
+			require.Equal(t, []int{0, 0}, []int{inFlight, waiting})
+		}
+		require.Zero(t, r.deliveries(t, id))
+		tracer.panics.Store(false)
+		require.Equal(t, Delivered, r.mustRun(t, First(e.ID, id)).Status, "and the attempt can be made again")
+	})
+
+	t.Run("RepeatJoinsTheOneInFlight", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 200)
+		id := r.subscribe(t, to.url, "")
+		_, release := to.held(t)
+		a := First(r.accepted(t).ID, id)
+		impatient, cancel := context.WithCancel(t.Context())
+		go func() {
+			to.arrived(t, 1)
+			cancel()
+		}()
+		_, err := r.Run(impatient, a)
+		require.ErrorIs(t, err, context.Canceled)
+		second, third := r.start(a), r.start(a)
+		release()
+		for _, ended := range []<-chan runEnd{second, third} {
+			require.Equal(t, runEnd{Result: Result{Status: Delivered, StatusCode: 200}}, <-ended)
+		}
+		require.EqualValues(t, 1, to.hits.Load())
+		require.Equal(t, 1, r.deliveries(t, id))
+	})
+
+	t.Run("SecretThatDoesNotOpenIsOurFault", func(t *testing.T) {
+		t.Parallel()
+		var logged bytes.Buffer
+		r, to := newRig(t, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&logged, nil)) }), newReceiver(t, 200)
+		id := r.subscribe(t, to.url, "")
+		r.set(t, id, "secret = 'sealed with another keyset'")
+		_, err := r.Run(t.Context(), First(r.accepted(t).ID, id))
+		require.ErrorContains(t, err, "MATHUB_KEYSET")
+		require.Contains(t, logged.String(), "MATHUB_KEYSET", "the operator learns of it")
+		require.Contains(t, logged.String(), id.String())
+		require.Empty(t, to.requests(), "never unsigned")
+		require.Zero(t, r.failures(t, id))
+	})
+}
+
+// panickingTracer panics when a POST is to begin.
+type panickingTracer struct {
+	noop.Tracer
+	panics atomic.Bool
+}
+
+func (p *panickingTracer) Start(ctx context.Context, _ string, _ ...trace.SpanStartOption) (context.Context, trace.Span) {
+	if p.panics.Load() {
+		panic("on purpose")
+	}
+	return ctx, noop.Span{}
+}
+
+func TestDeliverer_Close(t *testing.T) {
+	t.Parallel()
+
+	t.Run("CutsOffNothingThatCanStillEnd", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 200)
+		id := r.subscribe(t, to.url, "")
+		_, release := to.held(t)
+		e := r.accepted(t)
+		ended := r.start(First(e.ID, id))
+		to.arrived(t, 1)
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			r.Close(context.Background())
+		}()
+		require.Eventually(t, func() bool {
+			_, err := r.Run(t.Context(), First("another", id))
+			return err == errClosed //nolint:errorlint // the very value
+		}, 10*time.Second, time.Millisecond, "it takes no more")
+		release()
+		require.Equal(t, Delivered, (<-ended).Status)
+		<-closed
+		require.Equal(t, 1, r.deliveries(t, id))
+	})
+
+	t.Run("WhatItCutsOffCountsForNothing", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t)
+		silent, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = silent.Close() })
+		id := r.subscribe(t, "http://"+silent.Addr().String(), "")
+		ended := r.start(First(r.accepted(t).ID, id))
+		conn, err := silent.Accept()
+		require.NoError(t, err)
+		defer func() { _ = conn.Close() }()
+		now, cancel := context.WithCancel(t.Context())
+		cancel()
+		r.Close(now)
+		require.Error(t, (<-ended).err)
+		require.Zero(t, r.deliveries(t, id))
+		require.Zero(t, r.failures(t, id))
+	})
+}

@@ -1,0 +1,98 @@
+package delivery
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+)
+
+func TestDeliverer_RunGroup(t *testing.T) {
+	t.Parallel()
+
+	t.Run("SaysHowEachEnded", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t)
+		var hits atomic.Int32
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			hits.Add(1)
+			if strings.HasPrefix(req.URL.Path, "/fail") {
+				w.WriteHeader(http.StatusInternalServerError)
+			}
+		}))
+		t.Cleanup(server.Close)
+		e := r.storedElsewhere(t)
+		group := Group{EventID: e.ID}
+		add := func(path string) uuid.UUID {
+			id := r.subscribe(t, server.URL+path, "")
+			group.WebhookIDs = append(group.WebhookIDs, id)
+			return id
+		}
+		for range 20 {
+			add("/well")
+		}
+		failing, gone, disabled, queued := add("/fail"), add("/gone"), add("/disabled"), add("/queued")
+		r.execute(t, "DELETE FROM webhooks WHERE id = $1", gone)
+		r.set(t, disabled, "is_active = false")
+		r.set(t, queued, "queued = true")
+		for _, process := range []*rig{r, newRigOn(t, r.pool)} { // the second after a crash
+			sum, err := process.RunGroup(t.Context(), group)
+			require.NoError(t, err)
+			require.Equal(t, GroupResult{Delivered: 20, Ended: map[uuid.UUID]Result{
+				failing:  {Status: Failed, StatusCode: 500, Error: "HTTP 500", Retrying: true},
+				gone:     {Status: Skipped, Error: WebhookGone},
+				disabled: {Status: Skipped, Error: WebhookDisabled},
+				queued:   {Status: Queued},
+			}}, sum)
+			require.EqualValues(t, 21, hits.Load())
+		}
+		require.Equal(t, 21, r.count(t, "deliveries"))
+	})
+
+	t.Run("ErrorOfOneIsTheGroups", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 200)
+		well, sealed := r.subscribe(t, to.url, ""), r.subscribe(t, to.url, "")
+		r.set(t, sealed, "secret = 'sealed with another keyset'")
+		e := r.storedElsewhere(t)
+		group := Group{EventID: e.ID, WebhookIDs: []uuid.UUID{sealed, well}}
+		_, err := r.RunGroup(t.Context(), group)
+		require.ErrorContains(t, err, "MATHUB_KEYSET")
+		require.Equal(t, 1, r.deliveries(t, well), "the others are delivered all the same")
+		r.set(t, sealed, "secret = NULL")
+		sum, err := r.RunGroup(t.Context(), group)
+		require.NoError(t, err)
+		require.Equal(t, GroupResult{Delivered: 2}, sum)
+		require.Len(t, to.requests(), 2)
+	})
+
+	// One that is larger than the room for all groups passes through it.
+	t.Run("SharesARoom", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 200)
+		r.group = make(chan struct{}, 3)
+		hold, release := to.held(t)
+		e := r.storedElsewhere(t)
+		group := Group{EventID: e.ID}
+		for range 30 {
+			group.WebhookIDs = append(group.WebhookIDs, r.subscribe(t, to.url, ""))
+		}
+		go func() {
+			for i := range int32(len(group.WebhookIDs)) {
+				to.arrived(t, min(i+3, 30))
+				if hits := to.hits.Load(); hits > i+3 {
+					t.Errorf("%d at once", hits-i)
+				}
+				hold <- struct{}{}
+			}
+			release()
+		}()
+		sum, err := r.RunGroup(t.Context(), group)
+		require.NoError(t, err)
+		require.Equal(t, GroupResult{Delivered: 30}, sum)
+	})
+}

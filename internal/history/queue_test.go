@@ -1,0 +1,256 @@
+package history
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/db/dbtest"
+	"github.com/mathub/webhooks/webhook"
+)
+
+func TestQueue_Look(t *testing.T) {
+	t.Parallel()
+
+	t.Run("SaysHowTheQueueStands", func(t *testing.T) {
+		t.Parallel()
+		pool := dbtest.New(t)
+		r, _ := newTestRecorder(t, pool)
+		queue := Queue{Pool: pool}
+		id := addWebhookAt(t, pool, "https://example.com/secret-path")
+		a := outcome(id, false)
+		a.Error = "HTTP 503"
+		record(t, r, a)
+		for i := range 5 {
+			addRow(t, pool, id, fmt.Sprint("due-", i), webhook.TriggerEvent, time.Duration(i-10)*time.Second)
+			addRow(t, pool, id, fmt.Sprint("later-", i), webhook.TriggerRetry, time.Hour)
+		}
+		addRow(t, pool, addWebhook(t, pool), "another's", webhook.TriggerEvent, -time.Hour)
+		s, err := queue.Look(t.Context(), id, 2)
+		require.NoError(t, err)
+		require.Greater(t, s.ResumeIn, time.Duration(0))
+		require.LessOrEqual(t, s.ResumeIn, firstPauses[0])
+		s.ResumeIn = 0
+		require.Equal(t, QueueState{
+			BotID: "bot", Host: "example.com", Active: true, FailureCount: 1, LastError: "HTTP 503", Waiting: 10,
+			Due: []Row{{EventID: "due-0", Attempt: 1, Step: 1, Trigger: webhook.TriggerEvent}, {EventID: "due-1", Attempt: 1, Step: 1, Trigger: webhook.TriggerEvent}},
+		}, s)
+		execute(t, pool, "DELETE FROM queue WHERE webhook_id = $1 AND due_at < now()", id)
+		s, err = queue.Look(t.Context(), id, 2)
+		require.NoError(t, err)
+		require.Empty(t, s.Due)
+		require.InDelta(t, time.Hour, s.NextIn, float64(10*time.Second))
+		record(t, r, prepared(t, pool, id, true))
+		s, err = queue.Look(t.Context(), id, 2)
+		require.NoError(t, err)
+		require.Empty(t, s.LastError, "of no run of failures")
+	})
+
+	t.Run("CountsAThousandAtMost", func(t *testing.T) {
+		t.Parallel()
+		pool := dbtest.New(t)
+		id := addWebhook(t, pool)
+		execute(t, pool, "INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at) SELECT $1, 'e' || n, 1, 1, 'event', now() FROM generate_series(1, 2000) n", id)
+		s, err := (&Queue{Pool: pool}).Look(t.Context(), id, 32)
+		require.NoError(t, err)
+		require.Equal(t, MostCounted, s.Waiting)
+		require.Len(t, s.Due, 32)
+	})
+
+	t.Run("DeletedWebhooksQueueGoes", func(t *testing.T) {
+		t.Parallel()
+		pool := dbtest.New(t)
+		gone := uuid.New()
+		addRow(t, pool, gone, "e", webhook.TriggerEvent, 0)
+		s, err := (&Queue{Pool: pool}).Look(t.Context(), gone, 1)
+		require.NoError(t, err)
+		require.Equal(t, QueueState{Gone: true}, s)
+		require.Empty(t, queueOf(t, pool, gone))
+	})
+
+	for name, c := range map[string]struct {
+		set    string
+		due    time.Duration // of the row, where there is one
+		queued bool
+	}{
+		"TurnsDirectWithNothingPlanned":  {set: "queued = true"},
+		"TurnsDirectWithNothingDue":      {set: "queued = true", due: time.Minute},
+		"StaysQueuedWithARowThatIsDue":   {set: "queued = true", due: -time.Second, queued: true},
+		"StaysQueuedWithARunOfFailures":  {set: "queued = true, failure_count = 1", queued: true},
+		"DisabledTurnsDirectAsAnyOther":  {set: "queued = true, is_active = false"},
+		"DirectWithARowDueIsNotTurnedIt": {set: "queued = false", due: -time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pool := dbtest.New(t)
+			id := addWebhook(t, pool)
+			execute(t, pool, "UPDATE webhooks SET "+c.set+" WHERE id = $1", id)
+			if c.due != 0 {
+				addRow(t, pool, id, "e", webhook.TriggerEvent, c.due)
+			}
+			_, err := (&Queue{Pool: pool}).Look(t.Context(), id, 1)
+			require.NoError(t, err)
+			require.Equal(t, c.queued, stateOf(t, pool, id).Queued)
+		})
+	}
+
+	// Look waits for whoever holds the webhook's lock, and then finds what they have done.
+	for name, meanwhile := range map[string]string{
+		"WaitsForAPlan":    "INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at) VALUES ($1, 'e', 1, 1, 'event', now())",
+		"WaitsForAFailure": "UPDATE webhooks SET failure_count = 1, failure_run = 1 WHERE id = $1",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pool := dbtest.New(t)
+			id := addWebhook(t, pool)
+			execute(t, pool, "UPDATE webhooks SET queued = true WHERE id = $1", id)
+			other := begin(t, pool)
+			require.NoError(t, db.New().LockWebhooks(t.Context(), other, db.LockWebhooksParams{Shared: []uuid.UUID{id}}))
+			type answer struct {
+				s   QueueState
+				err error
+			}
+			looked := make(chan answer, 1)
+			go func() {
+				s, err := (&Queue{Pool: pool}).Look(context.Background(), id, 1)
+				looked <- answer{s, err}
+			}()
+			waitsForLock(t, pool, 1)
+			_, err := other.Exec(t.Context(), meanwhile, id)
+			require.NoError(t, err)
+			require.Empty(t, looked)
+			require.NoError(t, other.Commit(t.Context()))
+			got := <-looked
+			require.NoError(t, got.err)
+			require.True(t, stateOf(t, pool, id).Queued)
+			require.True(t, len(got.s.Due) == 1 || got.s.FailureCount == 1, "it is seen: %+v", got.s)
+		})
+	}
+
+	// What becomes due after the transaction that turns the webhook direct began, and before it holds the lock, counts too.
+	t.Run("WhatBecomesDueMeanwhileKeepsItQueued", func(t *testing.T) {
+		t.Parallel()
+		pool := dbtest.New(t)
+		id := addWebhook(t, pool)
+		execute(t, pool, "UPDATE webhooks SET queued = true WHERE id = $1", id)
+		tx := begin(t, pool)
+		addRow(t, pool, id, "e", webhook.TriggerEvent, 0)
+		require.NoError(t, db.LockWebhook(t.Context(), tx, id))
+		n, err := db.New().SetDirect(t.Context(), tx, id)
+		require.NoError(t, err)
+		require.Zero(t, n)
+	})
+}
+
+func TestQueue_Planned(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	queue := Queue{Pool: pool}
+	id := addWebhook(t, pool)
+	addRow(t, pool, id, "e", webhook.TriggerRetry, time.Minute)
+	planned := func() (Row, time.Time, bool) {
+		row, at, is, err := queue.Planned(t.Context(), id, "e")
+		require.NoError(t, err)
+		return row, at, is
+	}
+	row, at, is := planned()
+	require.True(t, is)
+	require.Equal(t, Row{EventID: "e", Attempt: 1, Step: 1, Trigger: webhook.TriggerRetry}, row)
+	require.WithinDuration(t, time.Now().Add(time.Minute), at, 10*time.Second)
+	_, _, is, err := queue.Planned(t.Context(), uuid.New(), "e")
+	require.NoError(t, err)
+	require.False(t, is)
+
+	require.NoError(t, queue.Postpone(t.Context(), id, row, time.Hour))
+	_, at, _ = planned()
+	require.WithinDuration(t, time.Now().Add(time.Hour), at, 10*time.Second)
+	require.NoError(t, queue.Postpone(t.Context(), id, Row{EventID: "e", Attempt: 2}, time.Second))
+	_, again, _ := planned()
+	require.Equal(t, at, again, "of another attempt nothing is planned")
+
+	require.NoError(t, queue.Remove(t.Context(), id, Row{EventID: "e", Attempt: 0}))
+	_, _, is = planned()
+	require.True(t, is, "a later attempt's")
+	require.NoError(t, queue.Remove(t.Context(), id, row))
+	_, _, is = planned()
+	require.False(t, is)
+}
+
+func TestQueue_Hurry(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	queue := Queue{Pool: pool}
+	id, other := addWebhook(t, pool), addWebhook(t, pool)
+	for _, w := range []uuid.UUID{id, other} {
+		addRow(t, pool, w, "first", webhook.TriggerRetry, time.Minute)
+		addRow(t, pool, w, "second", webhook.TriggerRetry, time.Hour)
+	}
+	execute(t, pool, "UPDATE webhooks SET resume_at = now() + interval '1 minute'")
+	require.NoError(t, queue.Hurry(t.Context(), id, "second"))
+	require.Equal(t, []string{"second", "first"}, eventsOf(queueOf(t, pool, id)))
+	require.Equal(t, 1, count(t, pool, "queue WHERE due_at <= now()"))
+	require.Zero(t, stateOf(t, pool, id).ResumeIn, "whoever hurries it does not wait")
+	require.NoError(t, queue.Hurry(t.Context(), id, ""))
+	require.Equal(t, 2, count(t, pool, "queue WHERE due_at <= now()"))
+	require.NotZero(t, stateOf(t, pool, other).ResumeIn)
+}
+
+func TestQueue_Overdue(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	id, ahead, fresh, deleted := addWebhook(t, pool), addWebhook(t, pool), addWebhook(t, pool), uuid.New()
+	for i := range 20 {
+		addRow(t, pool, id, fmt.Sprint(i), webhook.TriggerEvent, -overdueAfter-time.Minute)
+	}
+	addRow(t, pool, ahead, "e", webhook.TriggerEvent, time.Minute)
+	addRow(t, pool, fresh, "e", webhook.TriggerEvent, -overdueAfter/2)
+	addRow(t, pool, deleted, "e", webhook.TriggerEvent, -overdueAfter-time.Minute)
+	queue := Queue{Pool: pool}
+	for _, w := range []uuid.UUID{ahead, fresh} {
+		_, err := queue.StartRecovery(t.Context(), Span{WebhookID: w, Since: time.Now(), Until: time.Now()})
+		require.NoError(t, err)
+	}
+	execute(t, pool, "UPDATE recoveries SET updated_at = now() - interval '1 minute' WHERE webhook_id = $1", ahead)
+
+	// Of all processes, one looks.
+	var mu sync.Mutex
+	var looked int
+	var webhooks, recovering []Webhook
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			w, r, err := queue.Overdue(context.Background())
+			if err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if len(w) > 0 {
+				looked++
+			}
+			webhooks, recovering = append(webhooks, w...), append(recovering, r...)
+		})
+	}
+	all.Wait()
+	require.Equal(t, 1, looked)
+	require.ElementsMatch(t, []Webhook{{id, "bot", "example.com"}, {WebhookID: deleted}}, webhooks)
+	require.Equal(t, []Webhook{{ahead, "bot", "example.com"}}, recovering)
+
+	again := func() bool {
+		w, _, err := queue.Overdue(t.Context())
+		require.NoError(t, err)
+		return len(w) > 0
+	}
+	execute(t, pool, "UPDATE queue_sweeps SET began_at = now() - interval '29 seconds'")
+	require.False(t, again())
+	execute(t, pool, "UPDATE queue_sweeps SET began_at = now() - interval '31 seconds'")
+	require.True(t, again())
+	require.False(t, again())
+	require.LessOrEqual(t, sweepEvery+overdueAfter, 45*time.Second, "with the process's own interval, how late a crash makes a delivery")
+}

@@ -1,0 +1,144 @@
+package history
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/mathub/webhooks/db/dbtest"
+	"github.com/mathub/webhooks/webhook"
+)
+
+func newRemover(t *testing.T) *Remover {
+	return &Remover{Pool: dbtest.New(t), Schedule: webhook.DefaultSchedule}
+}
+
+// remove runs removals until one is done.
+func (r *Remover) remove(t testing.TB, before time.Time) (all Removal) {
+	t.Helper()
+	for steps := 0; !all.Done; steps++ {
+		require.Less(t, steps, 200, "it goes on for ever")
+		step, err := r.RemoveExpired(t.Context(), RemovalInput{Before: before, After: all.After})
+		require.NoError(t, err)
+		step.Events, step.Deliveries = step.Events+all.Events, step.Deliveries+all.Deliveries
+		all = step
+	}
+	return all
+}
+
+// TestRemover_RemoveExpired: only what is expired is removed, while deliveries go on as quickly as before.
+func TestRemover_RemoveExpired(t *testing.T) {
+	t.Parallel()
+	r := newRemover(t)
+	recorder, _ := newTestRecorder(t, r.Pool)
+	hook := addWebhook(t, r.Pool)
+	// 50,000 events of 60 days, four deliveries each, of webhooks that have long gone.
+	for _, statement := range []string{
+		`INSERT INTO events (id, type, payload, run_id, accepted_at)
+			SELECT 'e' || n, 'post.created', '{}', 'r', now() - n * interval '104 seconds' FROM generate_series(1, 50000) n`,
+		`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at)
+			SELECT gen_random_uuid(), md5((w * 1000 + n % 1000)::text)::uuid, 'e' || n, 1, true, 1, now() - n * interval '104 seconds' + interval '1 second'
+			FROM generate_series(1, 50000) n, generate_series(1, 4) w`,
+		"VACUUM ANALYZE events, deliveries",
+	} {
+		execute(t, r.Pool, statement)
+	}
+	// Of the oldest event of all, one delivery was made again yesterday: its history is kept as a whole.
+	execute(t, r.Pool, "UPDATE deliveries SET attempted_at = now() - interval '1 day' WHERE id = (SELECT id FROM deliveries WHERE event_id = 'e50000' LIMIT 1)")
+	// One of the oldest deliveries is being removed by someone else, who is not waited for.
+	other, err := r.Pool.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = other.Exec(t.Context(), "SELECT id FROM deliveries WHERE event_id = 'e49999' LIMIT 1 FOR UPDATE")
+	require.NoError(t, err)
+
+	before := time.Now().Add(-30 * 24 * time.Hour)
+	const young = `SELECT (SELECT count(*) FROM events WHERE accepted_at >= $1), (SELECT count(*) FROM deliveries WHERE attempted_at >= $1)`
+	const old = `SELECT (SELECT count(*) FROM events WHERE accepted_at < $1), (SELECT count(*) FROM deliveries WHERE attempted_at < $1)`
+	count := func(query string) (events, deliveries int) {
+		require.NoError(t, r.Pool.QueryRow(t.Context(), query, before).Scan(&events, &deliveries))
+		return events, deliveries
+	}
+	youngEvents, youngDeliveries := count(young)
+	oldEvents, oldDeliveries := count(old)
+
+	record := func() time.Duration {
+		began := time.Now()
+		_, err := recorder.Record(t.Context(), outcome(hook, true))
+		require.NoError(t, err)
+		return time.Since(began)
+	}
+	measure := func(until <-chan struct{}, least int) (took []time.Duration) {
+		for {
+			select {
+			case <-until:
+				if len(took) >= least {
+					slices.Sort(took)
+					return took
+				}
+			default:
+			}
+			took = append(took, record())
+			time.Sleep(2 * time.Millisecond)
+		}
+	}
+	now := make(chan struct{})
+	close(now)
+	alone := measure(now, 300)
+	ended := make(chan struct{})
+	var removed Removal
+	go func() {
+		defer close(ended)
+		removed = r.remove(t, before)
+	}()
+	meanwhile := measure(ended, 0)
+	t.Logf("recording alone: median %v, of %d; while %d events and %d deliveries were removed: median %v, 99th of a hundred %v, longest %v, of %d",
+		alone[len(alone)/2], len(alone), removed.Events, removed.Deliveries, meanwhile[len(meanwhile)/2], meanwhile[len(meanwhile)*99/100], meanwhile[len(meanwhile)-1], len(meanwhile))
+	require.Less(t, meanwhile[len(meanwhile)-1], 2*time.Second, "something waited for the removal")
+
+	require.Equal(t, oldEvents-2, removed.Events)
+	require.Equal(t, oldDeliveries-4, removed.Deliveries, "all but three of the kept event and the one that another holds")
+	events, deliveries := count(young)
+	require.Equal(t, youngEvents, events)
+	require.Equal(t, youngDeliveries+len(alone)+len(meanwhile), deliveries, "nothing younger is removed")
+	var kept int
+	require.NoError(t, r.Pool.QueryRow(t.Context(), "SELECT count(*) FROM deliveries WHERE event_id = 'e50000'").Scan(&kept))
+	require.Equal(t, 4, kept)
+
+	require.NoError(t, other.Rollback(t.Context()))
+	again := r.remove(t, before)
+	require.Equal(t, 1, again.Events)
+	require.Equal(t, 1, again.Deliveries, "left for the next time")
+}
+
+// TestRemover_RemoveExpired_LargeEvent: it is removed bit by bit, as its deliveries are many statements' work.
+func TestRemover_RemoveExpired_LargeEvent(t *testing.T) {
+	t.Parallel()
+	r := newRemover(t)
+	execute(t, r.Pool, "INSERT INTO events (id, type, payload, run_id, accepted_at) VALUES ('large', 'post.created', '{}', 'r', now() - interval '31 days')")
+	execute(t, r.Pool, `INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at)
+		SELECT gen_random_uuid(), gen_random_uuid(), 'large', 1, true, 1, now() - interval '31 days' FROM generate_series(1, 10 * $1::integer + 5)`, removalRows)
+	removed := r.remove(t, time.Now().Add(-30*24*time.Hour))
+	require.Equal(t, Removal{After: removed.After, Events: 1, Deliveries: 10*removalRows + 5, Done: true}, removed)
+}
+
+// TestRemover_RemoveExpired_WhatMayStillBeAttempted is refused, whoever asks for it: a RemoveExpired started by hand knows no retry schedule.
+func TestRemover_RemoveExpired_WhatMayStillBeAttempted(t *testing.T) {
+	t.Parallel()
+	r := newRemover(t)
+	longest := r.Schedule.Longest()
+	execute(t, r.Pool, "INSERT INTO events (id, type, payload, run_id, accepted_at) VALUES ('waits', 'post.created', '{}', 'r', now() - interval '30 hours')")
+	for _, before := range []time.Time{time.Now().Add(-longest + time.Minute), time.Now(), time.Now().Add(24 * time.Hour)} {
+		_, err := r.RemoveExpired(t.Context(), RemovalInput{Before: before})
+		var refused *temporal.ApplicationError
+		require.ErrorAs(t, err, &refused)
+		require.True(t, refused.NonRetryable())
+		require.Equal(t, RetentionError, refused.Type())
+	}
+	require.Zero(t, r.remove(t, time.Now().Add(-longest-time.Minute)).Events)
+	var kept int
+	require.NoError(t, r.Pool.QueryRow(t.Context(), "SELECT count(*) FROM events WHERE id = 'waits'").Scan(&kept))
+	require.Equal(t, 1, kept)
+}

