@@ -130,6 +130,27 @@ func TestWebhookQueue_LooksAgainBeforeItEnds(t *testing.T) {
 	require.NoError(t, env.GetWorkflowError())
 }
 
+// TestWebhookQueue_LooksAgainBeforeItContinues: what a signal is about may be younger than what the last round saw.
+func TestWebhookQueue_LooksAgainBeforeItContinues(t *testing.T) {
+	env, to := queueEnv(t)
+	state := history.QueueState{Active: true, Waiting: 1, Due: rows(1)}
+	looks := 0
+	env.OnActivity(act.LookAtQueue, mock.Anything, mock.Anything).Return(func(context.Context, activities.LookInput) (history.QueueState, error) {
+		if looks++; looks == 1 {
+			return state, nil
+		}
+		return history.QueueState{Active: true}, nil
+	})
+	env.OnActivity(act.DeliverRound, mock.Anything, mock.Anything).Return(delivery.RoundResult{Made: 1, State: state}, nil).Times(queueRounds - 1)
+	env.OnActivity(act.DeliverRound, mock.Anything, mock.Anything).Return(func(context.Context, delivery.Round) (delivery.RoundResult, error) {
+		env.SignalWorkflow(WakeSignal, nil)
+		return delivery.RoundResult{Made: 1, State: history.QueueState{Active: true}}, nil
+	}).Once()
+	env.ExecuteWorkflow(WebhookQueue, QueueInput{Target: to})
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, 2, looks)
+}
+
 // TestWebhookQueue_ContinuesAsNew with its window, after many rounds.
 func TestWebhookQueue_ContinuesAsNew(t *testing.T) {
 	env, to := queueEnv(t)

@@ -52,6 +52,19 @@ func TestDeliverer_RouteManual(t *testing.T) {
 			require.Equal(t, 1, r.deliveries(t, id))
 		})
 	}
+	t.Run("Planned", func(t *testing.T) {
+		id, e := r.subscribe(t, to.url, ""), r.storedElsewhere(t)
+		r.plan(t, id, e.ID, webhook.TriggerRetry, time.Hour)
+		r.execute(t, "UPDATE queue SET attempt = 2, step = 2 WHERE webhook_id = $1", id)
+		a := Attempt{EventID: e.ID, WebhookID: id, Number: 2, Trigger: webhook.TriggerRedeliver}
+		route, err := r.RouteManual(t.Context(), a)
+		require.NoError(t, err)
+		require.Equal(t, Route{Attempt: a, Queued: true}, route, "beside the queue it could be sent twice")
+		rows := r.planned(t, id)
+		require.Len(t, rows, 1)
+		require.Negative(t, rows[0].DueIn)
+		require.Equal(t, []any{2, 2, webhook.TriggerRetry}, []any{rows[0].Attempt, rows[0].Step, rows[0].Trigger}, "failing does not end its schedule")
+	})
 	t.Run("Deleted", func(t *testing.T) {
 		route, err := r.RouteManual(t.Context(), Attempt{EventID: "e", WebhookID: uuid.New(), Number: 1, Trigger: webhook.TriggerRedeliver})
 		require.NoError(t, err)

@@ -131,6 +131,23 @@ func TestQueue_RecoverPage(t *testing.T) {
 		require.NotNil(t, latest(t, pool, id).EndedAt)
 	})
 
+	t.Run("WhatMayBeInFlightComesLater", func(t *testing.T) {
+		t.Parallel()
+		pool := dbtest.New(t)
+		queue := Queue{Pool: pool}
+		id := addWebhook(t, pool)
+		addEvent(t, pool, "new", 0)
+		addEvent(t, pool, "old", time.Minute)
+		startRecovery(t, queue, lastDay(id))
+		require.Equal(t, 2, recoverPage(t, queue, id).Found)
+		for event, due := range map[string]time.Duration{"old": 0, "new": directTime} {
+			_, at, planned, err := queue.Planned(t.Context(), id, event)
+			require.NoError(t, err)
+			require.True(t, planned)
+			require.WithinDuration(t, time.Now().Add(due), at, 3*time.Second, event)
+		}
+	})
+
 	t.Run("APageIsBounded", func(t *testing.T) {
 		t.Parallel()
 		pool := dbtest.New(t)

@@ -249,9 +249,9 @@ func (s *sim) watch() {
 
 func (s *sim) checkAttended(h *hook) {
 	for _, r := range h.queue {
-		since := max(r.due, r.inserted, h.check.attended)
+		since := max(r.due, r.changed, h.check.attended)
 		within := attendedWithin
-		if s.checks.lastFault >= min(r.inserted, h.check.attended)-time.Second {
+		if s.checks.lastFault >= min(r.changed, h.check.attended)-time.Second {
 			within = foundWithin // the queue may not have been seen to since
 		}
 		if r.due <= s.now && s.now > max(since+within, s.checks.lastFault+foundWithin) {
@@ -321,7 +321,8 @@ func (s *sim) checkRest() {
 			continue
 		}
 		for _, ev := range s.store.events {
-			if ev.kind&r.h.events != 0 && ev.committed < r.created && ev.acceptedAt >= r.since {
+			asked := s.store.pair(ev, r.h).asked // what a person has sent again meanwhile is left out, and not attempted again
+			if !asked && ev.kind&r.h.events != 0 && ev.committed < r.created && ev.acceptedAt >= r.since {
 				s.checkServed(ev, r.h, r.created, "was to be recovered")
 			}
 		}

@@ -508,7 +508,7 @@ func (w *worker) hurry(h *hook, ev *event, f func()) {
 	w.query(func() {
 		for _, r := range h.queue {
 			if ev == nil || r.ev == ev {
-				r.due = longAgo
+				r.due, r.changed = longAgo, w.s.now
 				w.s.store.pair(r.ev, h).asked = true
 			}
 		}

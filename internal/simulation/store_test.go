@@ -108,7 +108,7 @@ type row struct {
 	trigger  webhook.Trigger
 	due      time.Duration
 	recovery *recovery
-	inserted time.Duration
+	changed  time.Duration // when it was inserted, or became due sooner
 }
 
 // longAgo is the due time of what goes before all else.
@@ -156,7 +156,9 @@ func (s *sim) enqueue(p planned) *row {
 		due = p.ev.acceptedAt
 	}
 	if r := s.store.rows[pair{p.ev, p.h}]; r != nil {
-		r.due = min(r.due, due)
+		if due < r.due {
+			r.due, r.changed = due, s.now
+		}
 		return r
 	}
 	s.store.seq++
@@ -164,7 +166,7 @@ func (s *sim) enqueue(p planned) *row {
 }
 
 func (s *sim) insert(r *row) *row {
-	r.inserted = s.now
+	r.changed = s.now
 	s.store.rows[pair{r.ev, r.h}] = r
 	r.h.queue = append(r.h.queue, r)
 	return r

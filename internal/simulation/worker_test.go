@@ -566,7 +566,7 @@ func (w *worker) runRound(h *hook, rows []history.Row, next int, f func(delivery
 			return
 		}
 		if q.ResumeIn > 0 && !rows[0].Trigger.Manual() {
-			w.look(h, 1, func(q history.QueueState) { f(delivery.RoundResult{State: q}) })
+			w.lookOnce(h, 1, func(q history.QueueState) { f(delivery.RoundResult{State: q}) })
 			return
 		}
 		w.attemptRows(h, rows[:1], &in, 1, f)
@@ -594,7 +594,7 @@ func (w *worker) attemptRows(h *hook, rows []history.Row, in *input, next int, f
 					if sum.Failed > 0 {
 						next = 1
 					}
-					w.look(h, next, func(q history.QueueState) {
+					w.lookOnce(h, next, func(q history.QueueState) {
 						sum.State = q
 						f(sum)
 					})
