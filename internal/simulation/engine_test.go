@@ -86,7 +86,6 @@ type eventRun struct {
 	ev       *event
 	accepted bool // AcceptEvent's result is in the history
 	targets  []*hook
-	lost     bool // the engine has given the task to another worker, as it takes this one for dead
 }
 
 func (s *sim) startEvent(ev *event) {
@@ -145,7 +144,7 @@ func (s *sim) deliver(r *eventRun, w *worker, t *task, targets []*hook) {
 	}
 }
 
-func (s *sim) endEvent(r *eventRun, w *worker, t *task) {
+func (s *sim) endEvent(_ *eventRun, w *worker, t *task) {
 	w.after(s.between(time.Millisecond, 5*time.Millisecond), func() {
 		if t.ended { // it was lost
 			return
@@ -231,7 +230,7 @@ func (w *worker) address(r *eventRun, ev *event, repeated bool, f func(duplicate
 	})
 }
 
-func (s *sim) commitEvent(ev *event, snapshot time.Duration) {
+func (s *sim) commitEvent(ev *event, _ time.Duration) {
 	delete(s.store.inserting, ev.id)
 	ev.committed = s.now
 	s.store.byID[ev.id] = ev
