@@ -41,7 +41,7 @@ test-e2e: build test-deps
 	@# -count=1: what they test is a program that Go's test cache does not see. The faults come last, and with the machine
 	@# for themselves, as some of them measure.
 	cd standalone && $(GO) test -count=1 -timeout 15m $$($(GO) list ./... | grep -v /faults)
-	cd standalone && $(GO) test -count=1 -timeout 15m -parallel 4 ./faults
+	cd standalone && $(GO) test -count=1 -timeout 25m -parallel 4 ./faults
 
 fresh: ## Do make run and make test on a minimal Debian in a folder, as a new user and as root (needs root, an hour)
 	@tools/fresh.sh

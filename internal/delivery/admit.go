@@ -27,10 +27,11 @@ type gate struct {
 
 func newGate() *gate { return &gate{windows: admission.New()} }
 
-// permit is a place, to be released once.
+// permit is a place. A nil permit is for an attempt that needs none.
 type permit struct {
-	gate   *gate
-	ticket *admission.Ticket
+	gate     *gate
+	ticket   *admission.Ticket
+	released bool // guarded by gate.mu
 }
 
 // enter waits for a place in turn. false: none came in time, or the webhook turned queued.
@@ -46,7 +47,7 @@ func (g *gate) enter(ctx context.Context, webhookID uuid.UUID, botID string) (*p
 	if !g.settle(t) {
 		return nil, false
 	}
-	return &permit{g, t}, true
+	return &permit{gate: g, ticket: t}, true
 }
 
 // await waits for the ticket to be woken, for admissionPatience at most. false: there is no more to wait for.
@@ -88,10 +89,17 @@ func (g *gate) settle(t *admission.Ticket) bool {
 	return t.Granted()
 }
 
+// release gives the place back. Only the first call counts.
 func (p *permit) release(o admission.Outcome) {
+	if p == nil {
+		return
+	}
 	p.gate.mu.Lock()
 	defer p.gate.mu.Unlock()
-	wake(p.gate.windows.Ended(p.ticket, o))
+	if !p.released {
+		p.released = true
+		wake(p.gate.windows.Ended(p.ticket, o))
+	}
 }
 
 // leave sends all that wait for a webhook away, as it has turned queued.

@@ -123,9 +123,21 @@ func (d *Deliverer) run(ctx context.Context, a Attempt) (Result, error) {
 	if done != nil || err != nil {
 		return orZero(done), err
 	}
-	resp, header, admitted, err := d.exchange(ctx, a, in)
-	if !admitted || err != nil {
+	permit, ok := d.admit(ctx, a, in)
+	if !ok {
+		return d.leaveToQueue(ctx, a, ctx.Err())
+	}
+	outcome := admission.NotMade
+	defer func() { permit.release(outcome) }()
+	resp, header, err := d.send(ctx, a, in)
+	if err != nil {
 		return d.leaveToQueue(ctx, a, err)
+	}
+	outcome = admission.Failed
+	if resp.Success() {
+		// That Postgres is slow or away must not look as if the receiver hung. A failure keeps its place until it counts, and
+		// those who wait for one have left.
+		permit.release(admission.Taken)
 	}
 	after, err := d.record(ctx, a, in, resp, header)
 	if err != nil {
@@ -257,18 +269,17 @@ func (d *Deliverer) load(ctx context.Context, a Attempt) (in attemptInput, skipp
 	return in, "", nil
 }
 
-// exchange makes the POST as soon as there is a place for it. admitted: there was one. An error means that our own side
-// failed.
-func (d *Deliverer) exchange(ctx context.Context, a Attempt, in attemptInput) (resp egress.Response, header map[string][]string, admitted bool, err error) {
-	outcome := admission.NotMade
-	if a.row == nil && !a.Trigger.Manual() { // the queue has a window of its own
-		permit, ok := d.gate.enter(ctx, a.WebhookID, in.botID)
-		if !ok {
-			return resp, nil, false, ctx.Err()
-		}
-		// Given back before the attempt is recorded: that Postgres is slow or away must not look as if the receiver hung.
-		defer func() { permit.release(outcome) }()
+// admit gives the attempt a place. false: none came in time. What the queue sends, which has a window of its own, and what a
+// person asked for need none.
+func (d *Deliverer) admit(ctx context.Context, a Attempt, in attemptInput) (*permit, bool) {
+	if a.row != nil || a.Trigger.Manual() {
+		return nil, true
 	}
+	return d.gate.enter(ctx, a.WebhookID, in.botID)
+}
+
+// send makes the POST. An error means that our own side failed.
+func (d *Deliverer) send(ctx context.Context, a Attempt, in attemptInput) (resp egress.Response, header map[string][]string, err error) {
 	failpoint.Here("admitted")
 	failpoint.Here("before-post")
 	header = webhook.Headers(webhook.Delivery{
@@ -279,14 +290,10 @@ func (d *Deliverer) exchange(ctx context.Context, a Attempt, in attemptInput) (r
 	resp, err = d.cfg.Egress.Post(ctx, in.url, header, in.event.Body)
 	d.endSpan(span, resp, err)
 	if err != nil {
-		return resp, nil, true, fmt.Errorf("delivery %s was not attempted: %w", a.ID(), err)
+		return resp, nil, fmt.Errorf("delivery %s was not attempted: %w", a.ID(), err)
 	}
 	failpoint.Here("after-post")
-	outcome = admission.Failed
-	if resp.Success() {
-		outcome = admission.Taken
-	}
-	return resp, header, true, nil
+	return resp, header, nil
 }
 
 // leaveToQueue has the webhook's queue make an attempt that could not be made here: for want of a place, or, with an error,

@@ -42,7 +42,7 @@ func TestAnOwnerIsToldOnceWhateverCrashes(t *testing.T) {
 		fail()
 		select {
 		case <-worker.Process().Done():
-		case <-time.After(time.Minute):
+		case <-time.After(2 * time.Minute):
 			t.Fatalf("the worker never came to %s", place)
 		}
 		require.Contains(t, worker.Process().Ended(), "killed")

@@ -13,8 +13,8 @@ import (
 )
 
 // TestKilledWhileAQueueIsAtWork kills the worker at each place of a queue's work between which a crash makes a difference,
-// and replaces it. The receiver fails every event's first attempt, so that each goes through the queue, and one event for
-// ever, so that the queue's workflow goes on, and continues as a new run.
+// and replaces it; the short form at three of them. The receiver fails every event's first attempt, so that each goes through
+// the queue, and one event for ever, so that the queue's workflow goes on, and continues as a new run.
 func TestKilledWhileAQueueIsAtWork(t *testing.T) {
 	t.Parallel()
 	stack := e2e.Start(t, e2e.Options{
@@ -22,12 +22,13 @@ func TestKilledWhileAQueueIsAtWork(t *testing.T) {
 	})
 	worker := stack.NewApp(t, e2e.App{Args: []string{"worker"}, Env: map[string]string{"MATHUB_RETRY_SCHEDULE": "200ms,1s,1s,1s,1s"}})
 	q := newQueueLedger(t, stack)
-	places := []struct {
+	type kill struct {
 		name string
-		hits int // until the kill
-	}{
-		{"queued", 1}, {"before-wake", 2}, {"after-wake", 2}, {"after-post", 5}, {"before-commit", 4}, {"before-removal", 3}, {"after-commit", 4}, {"continue-as-new", 1},
+		hits int // of the place, until the kill
 	}
+	places := either([]kill{{"queued", 1}, {"before-wake", 2}, {"before-removal", 3}}, []kill{
+		{"queued", 1}, {"before-wake", 2}, {"after-wake", 2}, {"after-post", 5}, {"before-commit", 4}, {"before-removal", 3}, {"after-commit", 4}, {"continue-as-new", 1},
+	})
 	for _, place := range places {
 		worker.Env["MATHUB_FAILPOINT"] = fmt.Sprintf("%s:%d", place.name, place.hits)
 		worker.Launch(t)
