@@ -86,7 +86,6 @@ type eventRun struct {
 	ev       *event
 	accepted bool // AcceptEvent's result is in the history
 	targets  []*hook
-	lost     bool // the engine has given the task to another worker, as it takes this one for dead
 }
 
 func (s *sim) startEvent(ev *event) {
@@ -107,7 +106,7 @@ func (s *sim) eventTask(r *eventRun) *task {
 		}
 		w.accept(r, func(duplicate bool, targets []*hook) {
 			if duplicate {
-				s.endEvent(r, w, t)
+				s.endEvent(w, t)
 				return
 			}
 			if s.chance(0.1) { // the history gets the result before the deliveries end, as after eight seconds
@@ -130,7 +129,7 @@ func (s *sim) loseTask(r *eventRun, w *worker, t *task) {
 func (s *sim) deliver(r *eventRun, w *worker, t *task, targets []*hook) {
 	left := len(targets)
 	if left == 0 {
-		s.endEvent(r, w, t)
+		s.endEvent(w, t)
 		return
 	}
 	for _, h := range targets {
@@ -138,14 +137,14 @@ func (s *sim) deliver(r *eventRun, w *worker, t *task, targets []*hook) {
 		w.after(s.between(0, time.Millisecond), func() {
 			w.run(a, func(delivery.Result) {
 				if left--; left == 0 {
-					s.endEvent(r, w, t)
+					s.endEvent(w, t)
 				}
 			})
 		})
 	}
 }
 
-func (s *sim) endEvent(r *eventRun, w *worker, t *task) {
+func (s *sim) endEvent(w *worker, t *task) {
 	w.after(s.between(time.Millisecond, 5*time.Millisecond), func() {
 		if t.ended { // it was lost
 			return
@@ -192,7 +191,7 @@ func (w *worker) address(r *eventRun, ev *event, repeated bool, f func(duplicate
 	first := s.store.seq
 	w.after(s.between(0, 2*time.Millisecond), func() { // the commit
 		if !repeated {
-			s.commitEvent(ev, snapshot)
+			s.commitEvent(ev)
 			for _, x := range subscribers {
 				s.checks.accepted = append(s.checks.accepted, acceptance{pair{ev, x.h}, snapshot, !x.in.queued})
 			}
@@ -231,7 +230,7 @@ func (w *worker) address(r *eventRun, ev *event, repeated bool, f func(duplicate
 	})
 }
 
-func (s *sim) commitEvent(ev *event, snapshot time.Duration) {
+func (s *sim) commitEvent(ev *event) {
 	delete(s.store.inserting, ev.id)
 	ev.committed = s.now
 	s.store.byID[ev.id] = ev
@@ -545,7 +544,7 @@ func (s *sim) startManual(a attempt) {
 		}
 		w.query(func() {
 			a.ev.acceptedAt = s.now
-			s.commitEvent(a.ev, s.now)
+			s.commitEvent(a.ev)
 			route()
 		})
 	}))

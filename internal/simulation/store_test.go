@@ -56,7 +56,6 @@ type event struct {
 	owner      int   // the run that owns it
 	acceptedAt time.Duration
 	committed  time.Duration
-	gone       bool // it was never committed
 }
 
 // insertion is an event that a transaction has inserted and not committed.
