@@ -176,7 +176,10 @@ func (s *server) addPlanned(ctx context.Context, w db.Webhook, d *deliveryDetail
 	if err != nil || !planned || !w.IsActive && !row.Trigger.Manual() {
 		return err
 	}
-	if w.ResumeAt != nil && w.ResumeAt.After(at) {
+	switch {
+	case at.Unix() == 0: // before all else
+		at = time.Now()
+	case w.ResumeAt != nil && w.ResumeAt.After(at):
 		at = *w.ResumeAt
 	}
 	d.NextAttempt, d.NextAttemptAt = &row.Attempt, (*timestamp)(&at)

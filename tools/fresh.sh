@@ -29,14 +29,17 @@ if [ -z "${FRESH_DIR-}" ]; then
 	fi
 	FRESH_DIR=$(mktemp -d -p "${TMPDIR:-/var/tmp}" fresh-XXXXXX)
 	export FRESH_DIR
-	status=0
-	unshare --mount --pid --fork --kill-child --mount-proc "$PWD/tools/fresh.sh" || status=$?
-	if [ -n "${KEEP-}" ]; then
-		say "kept in $FRESH_DIR"
-	else
-		rm -rf --one-file-system "$FRESH_DIR"
-	fi
-	exit "$status"
+	clean() {
+		if [ -n "${KEEP-}" ]; then
+			say "kept in $FRESH_DIR"
+		else
+			rm -rf --one-file-system "$FRESH_DIR"
+		fi
+	}
+	trap clean EXIT
+	trap 'exit 130' INT TERM HUP
+	unshare --mount --pid --fork --kill-child --mount-proc "$PWD/tools/fresh.sh"
+	exit
 fi
 
 users="${FRESH_USERS-newcomer root}"

@@ -148,7 +148,7 @@ func (q *queueRun) sleep(ctx workflow.Context, d time.Duration) (history.QueueSt
 // attempt makes a round and returns how the queue stands after it.
 func (q *queueRun) attempt(ctx workflow.Context, rows []history.Row) (history.QueueState, error) {
 	t := q.in.Target
-	round := delivery.Round{WebhookID: t.WebhookID, BotID: t.BotID, Rows: rows, Next: delivery.NextWindow(q.window, len(rows), 0)}
+	round := delivery.Round{WebhookID: t.WebhookID, BotID: t.BotID, Rows: rows, Window: q.window}
 	var r delivery.RoundResult
 	if err := workflow.ExecuteActivity(slowActivity(ctx, t.BotID, roundSummary(rows)), act.DeliverRound, round).Get(ctx, &r); err != nil {
 		return r.State, err
@@ -156,7 +156,7 @@ func (q *queueRun) attempt(ctx workflow.Context, rows []history.Row) (history.Qu
 	if r.BusyFor > 0 {
 		return q.sleep(ctx, r.BusyFor)
 	}
-	q.window = delivery.NextWindow(q.window, len(rows), r.Failed)
+	q.window = max(1, r.Window)
 	if r.Failed > 0 && !q.in.Failed {
 		q.in.Failed = true
 		if err := upsertFailed(ctx); err != nil {

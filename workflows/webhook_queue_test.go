@@ -46,7 +46,8 @@ func TestWebhookQueue_DoublesItsWindow(t *testing.T) {
 		require.Equal(t, left[:len(r.Rows)], r.Rows, "oldest first")
 		sizes = append(sizes, len(r.Rows))
 		left = left[len(r.Rows):]
-		return delivery.RoundResult{Made: len(r.Rows), State: state(r.Next)}, nil
+		window := delivery.NextWindow(r.Window, len(r.Rows), 0)
+		return delivery.RoundResult{Made: len(r.Rows), Window: window, State: state(window)}, nil
 	})
 	env.ExecuteWorkflow(WebhookQueue, QueueInput{Target: to})
 	require.NoError(t, env.GetWorkflowError())
@@ -155,7 +156,7 @@ func TestWebhookQueue_ContinuesAsNew(t *testing.T) {
 	env, to := queueEnv(t)
 	state := history.QueueState{Active: true, Waiting: 1000, Due: rows(delivery.LargestWindow)}
 	env.OnActivity(act.LookAtQueue, mock.Anything, mock.Anything).Return(state, nil).Once()
-	env.OnActivity(act.DeliverRound, mock.Anything, mock.Anything).Return(delivery.RoundResult{Made: delivery.LargestWindow, State: state}, nil).Times(queueRounds)
+	env.OnActivity(act.DeliverRound, mock.Anything, mock.Anything).Return(delivery.RoundResult{Made: delivery.LargestWindow, Window: delivery.LargestWindow, State: state}, nil).Times(queueRounds)
 	env.ExecuteWorkflow(WebhookQueue, QueueInput{Target: to})
 	var again *workflow.ContinueAsNewError
 	require.ErrorAs(t, env.GetWorkflowError(), &again)

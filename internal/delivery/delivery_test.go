@@ -197,19 +197,23 @@ func TestDeliverer_Run(t *testing.T) {
 		for range admission.FirstWindow + 10 {
 			attempts = append(attempts, First(r.accepted(t).ID, id))
 		}
+		run := func(a Attempt, ended chan<- Result) {
+			result, _ := r.Run(context.Background(), a)
+			ended <- result
+		}
+		inFlight, waiters := make(chan Result, admission.FirstWindow), make(chan Result, 10)
 		for _, a := range attempts[:admission.FirstWindow] {
-			r.start(a)
+			go run(a, inFlight)
 		}
 		to.arrived(t, admission.FirstWindow)
-		waiters := make(chan Result)
 		for _, a := range attempts[admission.FirstWindow:] {
-			go func() {
-				result, _ := r.Run(context.Background(), a)
-				waiters <- result
-			}()
+			go run(a, waiters)
 		}
-		require.Eventually(t, func() bool { _, waiting := r.gate.load(); return waiting > 0 }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { _, waiting := r.gate.load(); return waiting+len(waiters) == 10 }, 10*time.Second, time.Millisecond)
 		hold <- struct{}{}
+		require.Equal(t, Failed, (<-inFlight).Status)
+		_, waiting := r.gate.load()
+		require.Zero(t, waiting, "they have left by now")
 		for range 9 { // one may get the place of the failed one, and hang
 			require.Equal(t, Result{Status: Queued}, <-waiters)
 		}
@@ -217,9 +221,8 @@ func TestDeliverer_Run(t *testing.T) {
 		defer release()
 		require.LessOrEqual(t, to.hits.Load(), int32(admission.FirstWindow+1))
 		require.Equal(t, 1, r.failures(t, id))
-		inFlight, waiting := r.gate.load()
-		require.LessOrEqual(t, inFlight, admission.FirstWindow)
-		require.Zero(t, waiting)
+		still, _ := r.gate.load()
+		require.LessOrEqual(t, still, admission.FirstWindow)
 	})
 
 	t.Run("BurstToAQuickReceiverStaysDirect", func(t *testing.T) {

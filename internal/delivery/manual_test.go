@@ -43,7 +43,7 @@ func TestDeliverer_RouteManual(t *testing.T) {
 			require.Len(t, rows, 2)
 			require.Equal(t, []any{e.ID, 3, 0, webhook.TriggerRedeliver}, []any{rows[0].EventID, rows[0].Attempt, rows[0].Step, rows[0].Trigger}, "it goes before all else")
 			require.Contains(t, r.taken(), id, "a person waits")
-			require.Equal(t, 1, r.round(t, Round{WebhookID: id, BotID: "bot", Rows: rowsOf(rows[:1]), Next: 1}).Made)
+			require.Equal(t, 1, r.round(t, Round{WebhookID: id, BotID: "bot", Rows: rowsOf(rows[:1]), Window: 1}).Made)
 			route, err := r.RouteManual(t.Context(), a)
 			require.NoError(t, err)
 			if r.count(t, "webhooks WHERE id = $1 AND is_active AND NOT queued AND failure_count = 0", id) == 0 {
@@ -108,7 +108,7 @@ func TestDeliverer_PrepareTest(t *testing.T) {
 		require.True(t, route.Queued)
 		state, err := r.Look(t.Context(), id, 1)
 		require.NoError(t, err)
-		require.Equal(t, 1, r.round(t, Round{WebhookID: id, BotID: "bot", Rows: state.Due, Next: 1}).Made)
+		require.Equal(t, 1, r.round(t, Round{WebhookID: id, BotID: "bot", Rows: state.Due, Window: 1}).Made)
 		require.Len(t, to.requests(), 1)
 		require.Zero(t, r.failures(t, id))
 		require.Equal(t, 1, r.count(t, "webhooks WHERE NOT is_active"))

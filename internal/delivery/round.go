@@ -21,18 +21,21 @@ const (
 	maxRoundsPerBot = 32
 	// shortestBusy is when a round that was turned away comes again, at the soonest, and longestBusy at the latest.
 	shortestBusy, longestBusy = time.Second, 5 * time.Minute
+	// roundStint is how long a round begins with a window's attempts, well within its activity's time.
+	roundStint = 4 * time.Second
 	// pauseInHand is how long Look waits out a pause by itself: Temporal's timers come up to a second late, and a pause
 	// after a failure is to be kept exactly.
 	pauseInHand = 3500 * time.Millisecond
 )
 
-// Round is one step of a webhook's queue: attempts that are due, at most a window's worth.
+// Round is one step of a webhook's queue: attempts that are due, at most a window's worth. While all of them are taken and
+// as many more are due, it goes on with those, as a workflow's step costs the engine far more than the attempts do.
 type Round struct {
 	WebhookID uuid.UUID     `json:"webhookId"`
 	BotID     string        `json:"botId"`
 	Rows      []history.Row `json:"rows"`
-	// Next is how many due rows the result is to name for the next round, if all of this one are taken.
-	Next int `json:"next"`
+	// Window is how many attempts may be in flight at once.
+	Window int `json:"window"`
 }
 
 // RoundResult is how a round ended, and how the queue stands after it.
@@ -40,23 +43,40 @@ type RoundResult struct {
 	// BusyFor says that nothing was attempted, as the bot has too many rounds in progress, and when to come again.
 	BusyFor time.Duration `json:"busyFor,omitempty"`
 	// Made are the attempts that were made, of which so many failed.
-	Made   int                `json:"made"`
-	Failed int                `json:"failed"`
+	Made   int `json:"made"`
+	Failed int `json:"failed"`
+	// Window is the one for the next round.
+	Window int                `json:"window"`
 	State  history.QueueState `json:"state"`
 }
 
-// RunRound makes a round's attempts, all at once, and looks at the queue again. Repeated after a crash it sends nothing
-// that is recorded.
+// RunRound makes a round's attempts, all of a window at once, and looks at the queue again. Repeated after a crash it sends
+// nothing that is recorded.
 func (d *Deliverer) RunRound(ctx context.Context, round Round) (RoundResult, error) {
 	wait, begun := d.rounds.begin(round.BotID, time.Now())
 	if !begun {
 		return RoundResult{BusyFor: wait}, nil
 	}
 	defer d.rounds.end(round.BotID)
-	var sum RoundResult
+	sum := RoundResult{Window: max(1, round.Window)}
+	for until := time.Now().Add(roundStint); ; {
+		made, full := sum.Made, len(round.Rows) >= sum.Window
+		if err := d.runWindow(ctx, round, &sum); err != nil {
+			return sum, err
+		}
+		step, taken := NextStep(sum.State, sum.Window), sum.Failed == 0 && sum.Made-made == len(round.Rows)
+		if !full || !taken || sum.State.FailureCount > 0 || step.Kind != AttemptRows || time.Now().After(until) {
+			return sum, nil
+		}
+		round.Rows = step.Rows
+	}
+}
+
+// runWindow makes a window's attempts and adds them up.
+func (d *Deliverer) runWindow(ctx context.Context, round Round, sum *RoundResult) error {
 	round, failureRun, err := d.narrow(ctx, round)
 	if err != nil {
-		return sum, err
+		return err
 	}
 	results, err := d.runRows(ctx, round, failureRun)
 	for _, r := range results {
@@ -70,14 +90,11 @@ func (d *Deliverer) RunRound(ctx context.Context, round Round) (RoundResult, err
 		}
 	}
 	if err != nil {
-		return sum, err
+		return err
 	}
-	most := round.Next
-	if sum.Failed > 0 || failureRun > 0 {
-		most = 1
-	}
-	sum.State, err = d.queue.Look(ctx, round.WebhookID, most)
-	return sum, err
+	sum.Window = NextWindow(sum.Window, len(round.Rows), sum.Failed)
+	sum.State, err = d.queue.Look(ctx, round.WebhookID, sum.Window)
+	return err
 }
 
 // narrow leaves of a round what it may still attempt, as a failure may have been recorded since the queue was looked at:
@@ -87,7 +104,7 @@ func (d *Deliverer) RunRound(ctx context.Context, round Round) (RoundResult, err
 func (d *Deliverer) narrow(ctx context.Context, round Round) (_ Round, failureRun int32, err error) {
 	target, err := d.queries.GetTarget(ctx, d.cfg.Pool, db.GetTargetParams{ID: round.WebhookID})
 	switch {
-	case errors.Is(err, pgx.ErrNoRows), err == nil && target.FailureCount == 0:
+	case errors.Is(err, pgx.ErrNoRows), err == nil && target.FailureCount == 0, len(round.Rows) == 0:
 		return round, 0, nil
 	case err != nil:
 		return round, 0, fmt.Errorf("read webhook %s: %w", round.WebhookID, err)
@@ -104,9 +121,7 @@ func (d *Deliverer) runRows(ctx context.Context, round Round, failureRun int32) 
 	results, faults := make([]Result, len(round.Rows)), make([]error, len(round.Rows))
 	var all sync.WaitGroup
 	for i, row := range round.Rows {
-		a := queued(round.WebhookID, row)
-		a.failureRun = failureRun
-		all.Go(func() { results[i], faults[i] = d.runRow(ctx, a) })
+		all.Go(func() { results[i], faults[i] = d.runRow(ctx, queued(round.WebhookID, row, failureRun)) })
 	}
 	all.Wait()
 	for _, err := range faults {

@@ -5,8 +5,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/mathub/webhooks/webhook"
 )
 
 func TestHealth_After(t *testing.T) {
@@ -42,35 +40,20 @@ func TestHealth_After(t *testing.T) {
 	}
 }
 
-// TestHealth_Pause: what was under way fails now or late, five failures of known attempts outlast a restart of 12 s, and ten
-// that fail at once disable within 20 s.
 func TestHealth_Pause(t *testing.T) {
 	t.Parallel()
-	failure := Attempt{Number: 1}
-	for _, late := range []int{0, 1, 4, 40} { // so many fail after the third known attempt
-		h := Health{Active: true}.After(failure, false)
-		var paused []time.Duration
-		for known := 0; h.Active; known++ {
-			paused = append(paused, h.Pause())
-			h = h.After(Attempt{FailureRun: h.FailureRun}, false)
-			for range late {
-				if known == 2 {
-					h = h.After(failure, false)
-				}
-			}
+	var sum time.Duration
+	for known, want := range firstPauses {
+		for early := int32(1); early <= maxEarlyFailures; early++ {
+			require.Equal(t, want, Health{Active: true, FailureCount: early + int32(known), EarlyFailures: early}.Pause(), "%d early, %d known", early, known)
 		}
-		var first, all time.Duration
-		for i, p := range paused {
-			if all += p; i < 5 {
-				first += p
-			}
-		}
-		require.GreaterOrEqual(t, len(paused), 5, "%d late", late)
-		require.Greater(t, first, 12*time.Second, "%d late", late)
-		require.Less(t, all, 18*time.Second, "%d late", late)
-		require.EqualValues(t, webhook.MaxFailures, h.FailureCount)
-		require.Zero(t, h.Pause(), "it is disabled")
+		sum += want
 	}
-	held := Health{Active: true, FailureCount: webhook.MaxFailures}
-	require.Equal(t, heldPause, held.Pause())
+	require.Equal(t, laterPause, Health{Active: true, FailureCount: 6, EarlyFailures: 1}.Pause())
+	require.Equal(t, heldPause, Health{Active: true, FailureCount: 10, EarlyFailures: 5}.Pause(), "a fuse holds it")
+	require.Zero(t, Health{Active: true}.Pause())
+	require.Zero(t, Health{FailureCount: 10}.Pause(), "it is disabled")
+	// A receiver may be away for 12 s, and ten failing events are to disable it within 20 s.
+	require.Greater(t, sum, 12*time.Second)
+	require.Less(t, sum+4*laterPause, 18*time.Second)
 }

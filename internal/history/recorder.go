@@ -221,17 +221,17 @@ func (r *Recorder) flush(batch []*recording) {
 // write records the batch and returns what has yet to be settled. A panic is an error like any other: what was committed
 // before it is known when it is recorded again.
 func (r *Recorder) write(batch []*recording) (rest []*recording, err error) {
-	rest = batch
+	pending := batch
 	defer func() {
 		if p := recover(); p != nil {
 			r.log.Error("recording panicked", "panic", p, "stack", string(debug.Stack()))
-			err = errors.New("recording panicked")
+			rest, err = pending, errors.New("recording panicked")
 		}
 	}()
-	if rest, err = r.successes(batch); err == nil && len(rest) > 0 {
-		err = r.rest(rest)
+	if pending, err = r.successes(batch); err == nil && len(pending) > 0 {
+		err = r.rest(pending)
 	}
-	return rest, err
+	return pending, err
 }
 
 // rest records what is not a plain success, in a transaction, and then says what came of it.

@@ -66,6 +66,24 @@ func TestRecorder_Record(t *testing.T) {
 		require.Equal(t, s.DisabledBy, stateOf(t, pool, id).DisabledBy)
 	})
 
+	t.Run("BatchThatDisablesPlansNothing", func(t *testing.T) {
+		t.Parallel()
+		pool := dbtest.New(t)
+		r, woken := newTestRecorder(t, pool)
+		id := addWebhook(t, pool)
+		execute(t, pool, "UPDATE webhooks SET failure_count = 5, early_failures = 5, failure_run = 1 WHERE id = $1", id)
+		var batch []*recording
+		for range 5 {
+			a := prepared(t, pool, id, false)
+			a.RetryIn = time.Hour
+			batch = append(batch, &recording{attempt: a, done: make(chan struct{})})
+		}
+		r.flush(batch)
+		require.False(t, stateOf(t, pool, id).Active)
+		require.Empty(t, queueOf(t, pool, id))
+		require.Empty(t, woken.take())
+	})
+
 	t.Run("SuccessEndsTheRun", func(t *testing.T) {
 		t.Parallel()
 		pool := dbtest.New(t)
@@ -245,11 +263,9 @@ func TestRecorder_Record(t *testing.T) {
 		id := addWebhook(t, pool)
 		for i := 1; i < webhook.MaxFailures; i++ {
 			record(t, r, prepared(t, pool, id, false))
-			want := laterPause // of the failures, all but the first are of known attempts
-			if i <= len(firstPauses) {
-				want = firstPauses[i-1]
-			}
-			pause := stateOf(t, pool, id).ResumeIn
+			state := stateOf(t, pool, id)
+			want := state.Pause()
+			pause := state.ResumeIn
 			require.LessOrEqual(t, pause, want)
 			require.Greater(t, pause, want-400*time.Millisecond, "after failure %d", i)
 		}

@@ -46,15 +46,15 @@ func TestAnEventsWorkflowIsEnded(t *testing.T) {
 	for _, c := range []struct {
 		id    string
 		name  string
-		begin func(e *interrupted, t *testing.T)
-		end   func(e *interrupted, t *testing.T)
-		again func(e *interrupted, t *testing.T)
+		begin func(e *endedWorkflow, t *testing.T)
+		end   func(e *endedWorkflow, t *testing.T)
+		again func(e *endedWorkflow, t *testing.T)
 	}{
-		{"emitted-again", "after it is stored, and emitted again", (*interrupted).emit, (*interrupted).terminate, (*interrupted).emit},
-		{"recovered", "after it is stored, and recovered", (*interrupted).emit, (*interrupted).terminate, (*interrupted).recover},
-		{"timed-out", "after it is stored, by a timeout", func(e *interrupted, t *testing.T) { e.start(t, 3*time.Second) }, func(e *interrupted, t *testing.T) {
+		{"emitted-again", "after it is stored, and emitted again", (*endedWorkflow).emit, (*endedWorkflow).terminate, (*endedWorkflow).emit},
+		{"recovered", "after it is stored, and recovered", (*endedWorkflow).emit, (*endedWorkflow).terminate, (*endedWorkflow).recover},
+		{"timed-out", "after it is stored, by a timeout", func(e *endedWorkflow, t *testing.T) { e.start(t, 3*time.Second) }, func(e *endedWorkflow, t *testing.T) {
 			e.awaitStatus(t, enums.WORKFLOW_EXECUTION_STATUS_TIMED_OUT)
-		}, (*interrupted).emit},
+		}, (*endedWorkflow).emit},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := newInterrupted(t, stack, c.id)
@@ -84,8 +84,8 @@ func TestAnEventsWorkflowIsEnded(t *testing.T) {
 	survived(t, stack)
 }
 
-// interrupted is an event to three webhooks, of which the last is slow to answer.
-type interrupted struct {
+// endedWorkflow is an event to three webhooks, of which the last is slow to answer.
+type endedWorkflow struct {
 	stack    *e2e.Stack
 	id       string
 	patients []*patient
@@ -93,9 +93,9 @@ type interrupted struct {
 	again    chan struct{} // closed when the slow one is well
 }
 
-func newInterrupted(t *testing.T, stack *e2e.Stack, name string) *interrupted {
+func newInterrupted(t *testing.T, stack *e2e.Stack, name string) *endedWorkflow {
 	t.Helper()
-	e := &interrupted{stack: stack, id: name, again: make(chan struct{})}
+	e := &endedWorkflow{stack: stack, id: name, again: make(chan struct{})}
 	for i := range 3 {
 		p := newPatient(t, stack, fmt.Sprintf("%s-%d", name, i))
 		e.patients, e.bots = append(e.patients, p), append(e.bots, p.bot.ID)
@@ -103,27 +103,27 @@ func newInterrupted(t *testing.T, stack *e2e.Stack, name string) *interrupted {
 	return e
 }
 
-func (e *interrupted) slow() *patient { return e.patients[2] }
+func (e *endedWorkflow) slow() *patient { return e.patients[2] }
 
-func (e *interrupted) hang() {
+func (e *endedWorkflow) hang() {
 	e.slow().receiver.Answer(e.slow().path, e.slow().receiver.Until(e.again, e2e.Status(http.StatusServiceUnavailable)))
 }
 
-func (e *interrupted) heal() {
+func (e *endedWorkflow) heal() {
 	e.slow().receiver.Answer(e.slow().path, e.slow().take)
 	close(e.again)
 }
 
-func (e *interrupted) event() e2e.Event { return e2e.Event{ID: e.id, Type: post, BotIDs: e.bots} }
+func (e *endedWorkflow) event() e2e.Event { return e2e.Event{ID: e.id, Type: post, BotIDs: e.bots} }
 
-func (e *interrupted) emit(t *testing.T) {
+func (e *endedWorkflow) emit(t *testing.T) {
 	t.Helper()
 	receipt := e.stack.API().Emit(t, e.event())
 	t.Logf("emitted %s: %+v", e.id, receipt)
 }
 
 // start emits as a backend does with a Temporal client, with a limit on the workflow's run time.
-func (e *interrupted) start(t *testing.T, limit time.Duration) {
+func (e *endedWorkflow) start(t *testing.T, limit time.Duration) {
 	t.Helper()
 	_, err := e.stack.Temporal(t).ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{
 		ID: emit.WorkflowID(e.id), TaskQueue: emit.TaskQueue, WorkflowExecutionTimeout: limit,
@@ -132,19 +132,19 @@ func (e *interrupted) start(t *testing.T, limit time.Duration) {
 }
 
 // partly waits until all but the slow one's delivery are recorded, and that one is under way.
-func (e *interrupted) partly(t *testing.T) {
+func (e *endedWorkflow) partly(t *testing.T) {
 	t.Helper()
 	e.slow().receiver.Await(t, e.slow().path, 1)
 	require.True(t, until(20*time.Second, func() bool { return recorded(t, e.stack, e.id) == 2 }), "%d of 2 deliveries are recorded", recorded(t, e.stack, e.id))
 }
 
-func (e *interrupted) terminate(t *testing.T) {
+func (e *endedWorkflow) terminate(t *testing.T) {
 	t.Helper()
 	require.NoError(t, e.stack.Temporal(t).TerminateWorkflow(t.Context(), emit.WorkflowID(e.id), "", "an operator's mistake"))
 	e.awaitStatus(t, enums.WORKFLOW_EXECUTION_STATUS_TERMINATED)
 }
 
-func (e *interrupted) awaitStatus(t *testing.T, status enums.WorkflowExecutionStatus) {
+func (e *endedWorkflow) awaitStatus(t *testing.T, status enums.WorkflowExecutionStatus) {
 	t.Helper()
 	require.True(t, until(30*time.Second, func() bool {
 		w, err := e.stack.Temporal(t).DescribeWorkflowExecution(context.WithoutCancel(t.Context()), emit.WorkflowID(e.id), "")
@@ -154,7 +154,7 @@ func (e *interrupted) awaitStatus(t *testing.T, status enums.WorkflowExecutionSt
 }
 
 // recover recovers what the slow one missed.
-func (e *interrupted) recover(t *testing.T) {
+func (e *endedWorkflow) recover(t *testing.T) {
 	t.Helper()
 	e.slow().bot.Recover(t, e.slow().hook.ID, nil)
 	recovery := e.slow().bot.AwaitRecovery(t, e.slow().hook.ID)
@@ -163,7 +163,7 @@ func (e *interrupted) recover(t *testing.T) {
 
 // settle waits until each webhook has taken the event, and checks that none got it again: of the slow one, which may have
 // had a POST without an answer, so many POSTs are due at most.
-func (e *interrupted) settle(t *testing.T, mostToSlow int) {
+func (e *endedWorkflow) settle(t *testing.T, mostToSlow int) {
 	t.Helper()
 	for _, p := range e.patients {
 		p.arrives(t, e.id)
