@@ -158,8 +158,7 @@ func TestDeliverer_RunRound(t *testing.T) {
 		require.NoError(t, err)
 		round := Round{WebhookID: id, BotID: "bot", Rows: state.Due, Window: 8}
 		r.set(t, id, "failure_count = 1, early_failures = 1, failure_run = 1, resume_at = now() + interval '1 h'")
-		result := r.round(t, round)
-		require.Equal(t, []int{0, 1}, []int{result.Made, len(result.State.Due)})
+		require.Zero(t, r.round(t, round).Made)
 		r.set(t, id, "resume_at = NULL")
 		require.Equal(t, 1, r.round(t, round).Failed, "then one")
 		require.Len(t, to.requests(), 1)
