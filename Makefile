@@ -46,8 +46,8 @@ test-e2e: build test-deps
 fresh: ## Do make run and make test on a minimal Debian in a folder, as a new user and as root (needs root, an hour)
 	@tools/fresh.sh
 
-soak: build ## Break it for about an hour: the long forms of the fault tests, and 100,000 schedules of the simulation
-	MATHUB_SOAK=1 $(GO) test -count=1 -timeout 2h ./internal/simulation
+soak: build ## Break it for about an hour: the long forms of the simulation and of the fault tests
+	MATHUB_SOAK=1 $(GO) test -count=1 -timeout 3h ./internal/simulation
 	cd standalone && MATHUB_SOAK=1 $(GO) test -count=1 -timeout 3h -parallel 4 -v ./faults
 
 fuzz: bin/standalone ## Fuzz every target for FUZZTIME, 30s each unless told

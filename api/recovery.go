@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -13,6 +14,9 @@ import (
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
 )
+
+// startTimeout bounds the wait for Temporal to start what the sweep would start as well.
+const startTimeout = 2 * time.Second
 
 // maxRecoveriesListed is how many past recoveries of a webhook are listed.
 const maxRecoveriesListed = 50
@@ -41,7 +45,9 @@ func (s *server) RecoverWebhook(c *gin.Context, id WebhookID) {
 			return reply{}, err
 		}
 		// The recovery is stored: what Temporal does not start now, the next sweep does.
-		if err := workflows.StartRecover(c, s.cfg.Temporal, s.cfg.Attributes, targetOf(w)); err != nil {
+		ctx, cancel := context.WithTimeout(c, startTimeout)
+		defer cancel()
+		if err := workflows.StartRecover(ctx, s.cfg.Temporal, s.cfg.Attributes, targetOf(w)); err != nil {
 			s.log.Warn("a recovery starts with the next sweep", "webhook", w.ID, "error", err)
 		}
 		return accepted(toRecovery(recovery, 0)), nil

@@ -125,7 +125,7 @@ func (q *Queries) ResetFuse(ctx context.Context, db DBTX, class string) (int64, 
 }
 
 const undoDisabling = `-- name: UndoDisabling :execrows
-UPDATE webhooks SET is_active = true, queued = true, failure_count = 0, early_failures = 0, resume_at = NULL,
+UPDATE webhooks SET is_active = true, queued = true, failure_count = 0, early_failures = 0, resume_at = NULL, enabled_at = now(),
     disabled_reason = NULL, disabled_by = NULL, updated_at = now(), generation = generation + 1
 WHERE id = ANY ($1::uuid[]) AND NOT is_active AND disabled_reason = 'failures'
 `

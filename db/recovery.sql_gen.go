@@ -128,10 +128,10 @@ func (q *Queries) LatestRecovery(ctx context.Context, db DBTX, webhookID uuid.UU
 }
 
 const listMissed = `-- name: ListMissed :many
-SELECT e.id, e.accepted_at, e.n, e.missed,
+SELECT e.id, e.accepted_at, e.n, e.missed, e.was_active,
        (SELECT coalesce(max(d.attempt), 0) + 1 FROM deliveries d WHERE d.webhook_id = $1 AND d.event_id = e.id)::integer AS attempt
 FROM (
-    SELECT p.id, p.accepted_at, row_number() OVER (ORDER BY p.accepted_at, p.id) AS n, count(*) OVER () AS total,
+    SELECT p.id, p.accepted_at, (p.accepted_at >= w.enabled_at)::boolean AS was_active, row_number() OVER (ORDER BY p.accepted_at, p.id) AS n, count(*) OVER () AS total,
            (p.type = ANY (w.events) AND (p.bot_ids IS NULL OR w.bot_id = ANY (p.bot_ids))
                AND (SELECT d.id FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = p.id AND d.success LIMIT 1) IS NULL
                AND (SELECT q.seq FROM queue q WHERE q.webhook_id = w.id AND q.event_id = p.id LIMIT 1) IS NULL)::boolean AS missed
@@ -162,6 +162,7 @@ type ListMissedRow struct {
 	AcceptedAt time.Time
 	N          int64
 	Missed     bool
+	WasActive  bool
 	Attempt    int32
 }
 
@@ -188,6 +189,7 @@ func (q *Queries) ListMissed(ctx context.Context, db DBTX, arg ListMissedParams)
 			&i.AcceptedAt,
 			&i.N,
 			&i.Missed,
+			&i.WasActive,
 			&i.Attempt,
 		); err != nil {
 			return nil, err

@@ -177,6 +177,7 @@ type Webhook struct {
 	FailureRun          int32
 	FailureClass        string
 	ResumeAt            *time.Time
+	EnabledAt           time.Time
 	DisabledAt          *time.Time
 	DisabledReason      *string
 	DisabledBy          uuid.NullUUID

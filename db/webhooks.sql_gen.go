@@ -26,7 +26,7 @@ const createWebhook = `-- name: CreateWebhook :one
 
 INSERT INTO webhooks (id, bot_id, url, events, secret)
 VALUES ($1, $2, $3, $4, $5)
-RETURNING id, bot_id, url, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at
+RETURNING id, bot_id, url, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at
 `
 
 type CreateWebhookParams struct {
@@ -63,6 +63,7 @@ func (q *Queries) CreateWebhook(ctx context.Context, db DBTX, arg CreateWebhookP
 		&i.FailureRun,
 		&i.FailureClass,
 		&i.ResumeAt,
+		&i.EnabledAt,
 		&i.DisabledAt,
 		&i.DisabledReason,
 		&i.DisabledBy,
@@ -90,7 +91,7 @@ func (q *Queries) DeleteWebhook(ctx context.Context, db DBTX, arg DeleteWebhookP
 }
 
 const getWebhook = `-- name: GetWebhook :one
-SELECT id, bot_id, url, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE id = $1 AND bot_id = $2
+SELECT id, bot_id, url, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE id = $1 AND bot_id = $2
 `
 
 type GetWebhookParams struct {
@@ -117,6 +118,7 @@ func (q *Queries) GetWebhook(ctx context.Context, db DBTX, arg GetWebhookParams)
 		&i.FailureRun,
 		&i.FailureClass,
 		&i.ResumeAt,
+		&i.EnabledAt,
 		&i.DisabledAt,
 		&i.DisabledReason,
 		&i.DisabledBy,
@@ -177,7 +179,7 @@ func (q *Queries) ListSealedOtherwise(ctx context.Context, db DBTX, arg ListSeal
 }
 
 const listWebhooks = `-- name: ListWebhooks :many
-SELECT id, bot_id, url, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE bot_id = $1 ORDER BY created_at, id
+SELECT id, bot_id, url, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE bot_id = $1 ORDER BY created_at, id
 `
 
 func (q *Queries) ListWebhooks(ctx context.Context, db DBTX, botID string) ([]Webhook, error) {
@@ -205,6 +207,7 @@ func (q *Queries) ListWebhooks(ctx context.Context, db DBTX, botID string) ([]We
 			&i.FailureRun,
 			&i.FailureClass,
 			&i.ResumeAt,
+			&i.EnabledAt,
 			&i.DisabledAt,
 			&i.DisabledReason,
 			&i.DisabledBy,
@@ -272,6 +275,7 @@ SET url           = coalesce($1, url),
     early_failures = CASE WHEN $6::boolean THEN 0 ELSE early_failures END,
     resume_at     = CASE WHEN $6::boolean THEN NULL ELSE resume_at END,
     generation    = CASE WHEN $6::boolean THEN generation + 1 ELSE generation END,
+    enabled_at    = CASE WHEN NOT is_active AND $6::boolean THEN now() ELSE enabled_at END,
     disabled_at   = CASE WHEN is_active AND NOT $6::boolean THEN now() ELSE disabled_at END,
     disabled_reason = CASE
         WHEN $6::boolean THEN NULL
@@ -281,7 +285,7 @@ SET url           = coalesce($1, url),
     disabled_by   = CASE WHEN $6::boolean THEN NULL ELSE disabled_by END,
     updated_at    = now()
 WHERE id = $7 AND bot_id = $8
-RETURNING id, bot_id, url, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at
+RETURNING id, bot_id, url, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at
 `
 
 type UpdateWebhookParams struct {
@@ -325,6 +329,7 @@ func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookP
 		&i.FailureRun,
 		&i.FailureClass,
 		&i.ResumeAt,
+		&i.EnabledAt,
 		&i.DisabledAt,
 		&i.DisabledReason,
 		&i.DisabledBy,

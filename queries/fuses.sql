@@ -22,6 +22,6 @@ DELETE FROM fuses WHERE class = @class;
 
 -- name: UndoDisabling :execrows
 -- Enables webhooks again that failures disabled, as if they had not.
-UPDATE webhooks SET is_active = true, queued = true, failure_count = 0, early_failures = 0, resume_at = NULL,
+UPDATE webhooks SET is_active = true, queued = true, failure_count = 0, early_failures = 0, resume_at = NULL, enabled_at = now(),
     disabled_reason = NULL, disabled_by = NULL, updated_at = now(), generation = generation + 1
 WHERE id = ANY (@ids::uuid[]) AND NOT is_active AND disabled_reason = 'failures';

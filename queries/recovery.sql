@@ -55,10 +55,10 @@ FOR UPDATE;
 -- Looks through the @most_read events of a span that follow a place, oldest first: the last one, and those that match the
 -- webhook's present subscription, were never taken by it and are not planned, each with the number of its next attempt.
 -- Scalar subqueries, as of NOT EXISTS Postgres may make one scan of all deliveries: see TestARecoverysPageIsBounded.
-SELECT e.id, e.accepted_at, e.n, e.missed,
+SELECT e.id, e.accepted_at, e.n, e.missed, e.was_active,
        (SELECT coalesce(max(d.attempt), 0) + 1 FROM deliveries d WHERE d.webhook_id = @webhook_id AND d.event_id = e.id)::integer AS attempt
 FROM (
-    SELECT p.id, p.accepted_at, row_number() OVER (ORDER BY p.accepted_at, p.id) AS n, count(*) OVER () AS total,
+    SELECT p.id, p.accepted_at, (p.accepted_at >= w.enabled_at)::boolean AS was_active, row_number() OVER (ORDER BY p.accepted_at, p.id) AS n, count(*) OVER () AS total,
            (p.type = ANY (w.events) AND (p.bot_ids IS NULL OR w.bot_id = ANY (p.bot_ids))
                AND (SELECT d.id FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = p.id AND d.success LIMIT 1) IS NULL
                AND (SELECT q.seq FROM queue q WHERE q.webhook_id = w.id AND q.event_id = p.id LIMIT 1) IS NULL)::boolean AS missed

@@ -34,6 +34,7 @@ SET url           = coalesce(sqlc.narg('url'), url),
     early_failures = CASE WHEN sqlc.narg('is_active')::boolean THEN 0 ELSE early_failures END,
     resume_at     = CASE WHEN sqlc.narg('is_active')::boolean THEN NULL ELSE resume_at END,
     generation    = CASE WHEN sqlc.narg('is_active')::boolean THEN generation + 1 ELSE generation END,
+    enabled_at    = CASE WHEN NOT is_active AND sqlc.narg('is_active')::boolean THEN now() ELSE enabled_at END,
     disabled_at   = CASE WHEN is_active AND NOT sqlc.narg('is_active')::boolean THEN now() ELSE disabled_at END,
     disabled_reason = CASE
         WHEN sqlc.narg('is_active')::boolean THEN NULL

@@ -46,6 +46,8 @@ CREATE TABLE webhooks (
     failure_class text        NOT NULL DEFAULT '',
     -- When a webhook with a run of failures may be attempted again.
     resume_at     timestamptz,
+    -- When it was made, or last enabled.
+    enabled_at      timestamptz NOT NULL DEFAULT now(),
     -- When it was last disabled; kept after it is enabled again, as what it missed since then can be recovered.
     disabled_at     timestamptz,
     -- Why, and, of failures, the delivery that did it. NULL while the webhook is active.

@@ -27,8 +27,8 @@ func First(eventID string, webhookID uuid.UUID) Attempt {
 	return Attempt{EventID: eventID, WebhookID: webhookID, Number: 1, Trigger: webhook.TriggerEvent}
 }
 
-func queued(webhookID uuid.UUID, row history.Row, failureRun int32) Attempt {
-	return Attempt{EventID: row.EventID, WebhookID: webhookID, Number: row.Attempt, Trigger: row.Trigger, row: &row, failureRun: failureRun}
+func queued(webhookID uuid.UUID, row history.Row) Attempt {
+	return Attempt{EventID: row.EventID, WebhookID: webhookID, Number: row.Attempt, Trigger: row.Trigger, row: &row}
 }
 
 // ID is the delivery's: the same whenever the attempt is repeated.

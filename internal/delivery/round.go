@@ -121,7 +121,9 @@ func (d *Deliverer) runRows(ctx context.Context, round Round, failureRun int32) 
 	results, faults := make([]Result, len(round.Rows)), make([]error, len(round.Rows))
 	var all sync.WaitGroup
 	for i, row := range round.Rows {
-		all.Go(func() { results[i], faults[i] = d.runRow(ctx, queued(round.WebhookID, row, failureRun)) })
+		a := queued(round.WebhookID, row)
+		a.failureRun = failureRun
+		all.Go(func() { results[i], faults[i] = d.runRow(ctx, a) })
 	}
 	all.Wait()
 	for _, err := range faults {

@@ -127,7 +127,7 @@ func TestDeliverer_RunRound(t *testing.T) {
 		later := r.plan(t, id, r.storedElsewhere(t).ID, webhook.TriggerEvent, 0)
 		r.execute(t, "UPDATE queue SET attempt = 2")
 		for _, row := range []history.Row{cleared, later} {
-			require.Equal(t, Result{Status: Skipped, Error: NotPlanned}, r.mustRun(t, queued(id, row, 0)))
+			require.Equal(t, Result{Status: Skipped, Error: NotPlanned}, r.mustRun(t, queued(id, row)))
 		}
 		require.Zero(t, r.round(t, Round{WebhookID: id, BotID: "bot", Rows: []history.Row{cleared, later}, Window: 1}).Made)
 		require.Empty(t, to.requests())
@@ -189,7 +189,7 @@ func TestDeliverer_RunRound(t *testing.T) {
 		row := r.plan(t, id, e.ID, webhook.TriggerRecover, 0)
 		row.Attempt = 2
 		r.execute(t, "UPDATE queue SET attempt = 2")
-		require.Equal(t, Result{Status: Skipped, Error: AlreadyTaken}, r.mustRun(t, queued(id, row, 0)))
+		require.Equal(t, Result{Status: Skipped, Error: AlreadyTaken}, r.mustRun(t, queued(id, row)))
 		r.round(t, Round{WebhookID: id, BotID: "bot", Rows: []history.Row{row}, Window: 1})
 		require.Empty(t, r.planned(t, id))
 		require.Len(t, to.requests(), 1)

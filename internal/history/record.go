@@ -367,6 +367,7 @@ func (r *Recorder) report(done *batchOutcome) {
 		r.log.Error("the fuse has blown: so many webhooks fail in one way that no webhook is disabled for it; check outbound access", "class", class)
 	}
 	if done.notices > 0 {
+		failpoint.Here("disabled")
 		select {
 		case r.noticed <- struct{}{}:
 		default: // they will be found with those before

@@ -26,8 +26,8 @@ const (
 	recoveryStint = 2 * time.Second
 	// recoveryAhead is how far ahead of its rate a recovery plans, so that its webhook's queue stays short.
 	recoveryAhead = 60 * time.Second
-	// directTime is when the direct attempt at an event has ended and is recorded: until then an event may look as if it was
-	// missed that is in flight, and would be sent twice.
+	// directTime is when the direct attempt at an event has ended and is recorded: until then an event, accepted while the
+	// webhook was active, may look as if it was missed that is in flight, and would be sent twice.
 	directTime = webhook.AttemptTimeout + 2*time.Second
 )
 
@@ -177,9 +177,12 @@ func (q *Queue) planMissed(ctx context.Context, r db.Recovery, ahead time.Durati
 			continue
 		}
 		delay := ahead + time.Duration(len(rows.EventIds)/RecoveryRate)*time.Second
+		if e.WasActive {
+			delay = max(delay, time.Until(e.AcceptedAt.Add(directTime)))
+		}
 		addPlan(&rows, Plan{
 			WebhookID: r.WebhookID, EventID: e.ID, Number: int(e.Attempt), Step: 1, Trigger: webhook.TriggerRecover,
-			Delay: max(delay, time.Until(e.AcceptedAt.Add(directTime))), RecoveryID: r.ID,
+			Delay: delay, RecoveryID: r.ID,
 		})
 	}
 	place.Found = int32(len(rows.EventIds))

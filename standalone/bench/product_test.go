@@ -243,8 +243,8 @@ func load(t *testing.T, stack *e2e.Stack, webhooks, deliveries int) {
 		`INSERT INTO events (id, type, payload, run_id, accepted_at)
 			SELECT 'load-' || n, 'wiki.edited', convert_to(repeat('x', 400), 'UTF8'), n::text, now() - make_interval(secs => n)
 			FROM generate_series(0, $2 / 10) n WHERE $1 > 0`,
-		`INSERT INTO deliveries (id, webhook_id, event_id, attempt, generation, success, status_code, duration_ms, attempted_at)
-			SELECT md5('delivery' || n)::uuid, md5('webhook' || n % $1)::uuid, 'load-' || n / 10, 1, 0, true, 204, 20, now() - make_interval(secs => n)
+		`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, status_code, duration_ms, attempted_at)
+			SELECT md5('delivery' || n)::uuid, md5('webhook' || n % $1)::uuid, 'load-' || n / 10, 1, true, 204, 20, now() - make_interval(secs => n)
 			FROM generate_series(0, $2 - 1) n`,
 	} {
 		_, err := db.Exec(t.Context(), statement, webhooks, deliveries)

@@ -47,19 +47,24 @@ type Receiver struct {
 // NewReceiver starts a receiver on a free loopback port. The test's end ends it.
 func NewReceiver(t testing.TB) *Receiver {
 	t.Helper()
-	port, err := freeport.Find() // outgoing connections cannot take it while the receiver refuses
-	if err != nil {
-		t.Fatal(err)
-	}
 	r := &Receiver{
-		addr:     fmt.Sprintf("127.0.0.1:%d", port),
 		ended:    make(chan struct{}),
 		requests: map[string][]Request{},
 		changed:  make(chan struct{}),
 		answers:  map[string][]Answer{},
 	}
-	if err := r.Reopen(); err != nil {
-		t.Fatalf("start a receiver: %v", err)
+	for tries := 1; ; tries++ {
+		port, err := freeport.Find() // outgoing connections cannot take it while the receiver refuses
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.addr = fmt.Sprintf("127.0.0.1:%d", port)
+		if err = r.Reopen(); err == nil {
+			break
+		}
+		if tries == 5 { // another program may take a port between the look and the use
+			t.Fatalf("start a receiver: %v", err)
+		}
 	}
 	t.Cleanup(r.Close)
 	return r

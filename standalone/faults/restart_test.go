@@ -349,7 +349,7 @@ func (g *lostReceiver) fail(t *testing.T, stack *e2e.Stack) {
 
 // awaitDisabled notes when the webhook was disabled; it waits for longer than that may take.
 func (g *lostReceiver) awaitDisabled(t *testing.T) {
-	until(disabledWithin+10*time.Second, func() bool {
+	until(slack*disabledWithin+10*time.Second, func() bool {
 		hook := g.bot.Webhook(t, g.hook.ID)
 		if hook.DisabledAt == nil {
 			return false
@@ -362,6 +362,10 @@ func (g *lostReceiver) awaitDisabled(t *testing.T) {
 	})
 }
 
+// slack is how many times as long everything may take in the short form, which runs on busy machines as well: each round of a
+// queue is three steps of the engine.
+var slack = either[time.Duration](4, 1)
+
 func (g *lostReceiver) judge(t *testing.T, workers int) {
 	requests := g.receiver.Requests(g.path)
 	what := fmt.Sprintf("%s for good, %d workers, %d events", g.kind, workers, g.emitted)
@@ -371,8 +375,8 @@ func (g *lostReceiver) judge(t *testing.T, workers int) {
 	}
 	took := g.disabled.Sub(requests[0].At)
 	t.Logf("%s: disabled %v after the first POST, %d POSTs", what, took.Round(100*time.Millisecond), len(requests))
-	if took > g.within || len(requests) >= mostPosts {
-		t.Errorf("%s: disabled after %v, which may take %v, and %d POSTs, which have to be fewer than %d", what, took, g.within, len(requests), mostPosts)
+	if took > slack*g.within || len(requests) >= mostPosts {
+		t.Errorf("%s: disabled after %v, which may take %v, and %d POSTs, which have to be fewer than %d", what, took, slack*g.within, len(requests), mostPosts)
 	}
 }
 

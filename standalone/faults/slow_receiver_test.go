@@ -26,7 +26,7 @@ func TestReceiversThatAreSlowButWell(t *testing.T) {
 		{answersIn: 1200 * time.Millisecond, perSecond: 12, lastWithin: 20 * time.Second},
 		{answersIn: 3 * time.Second, perSecond: 5, lastWithin: 30 * time.Second},
 		// 26.7/s is all that 32 at a time can do.
-		{answersIn: 1200 * time.Millisecond, perSecond: 30, lastWithin: time.Minute, drains: either(20.0, 25)},
+		{answersIn: 1200 * time.Millisecond, perSecond: 30, lastWithin: time.Minute, drains: either(12.0, 25)},
 	}
 	if soak {
 		cases = append(cases, &slowReceiver{answersIn: 900 * time.Millisecond, perSecond: 30, lastWithin: 20 * time.Second},
@@ -86,8 +86,8 @@ func (s *slowReceiver) judge(t *testing.T, stack *e2e.Stack) {
 	if len(requests) > len(s.emitted.ids) {
 		t.Errorf("%s: %d POSTs for %d events", what, len(requests), len(s.emitted.ids))
 	}
-	if last > s.lastWithin {
-		t.Errorf("%s: the last event arrived %v after the last emit, which may take %v", what, last, s.lastWithin)
+	if last > slack*s.lastWithin {
+		t.Errorf("%s: the last event arrived %v after the last emit, which may take %v", what, last, slack*s.lastWithin)
 	}
 	if late > windowMost {
 		t.Errorf("%s: an event was overtaken by %d later ones", what, late)
