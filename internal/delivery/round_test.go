@@ -134,6 +134,52 @@ func TestDeliverer_RunRound(t *testing.T) {
 		require.Len(t, r.planned(t, id), 1, "a later attempt's plan stays")
 	})
 
+	t.Run("WhatIsRecordedLeavesTheQueue", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 200)
+		id := r.subscribe(t, to.url, "")
+		e := r.accepted(t)
+		r.mustRun(t, First(e.ID, id)) // a recovery had planned it while it was in flight
+		row := r.plan(t, id, e.ID, webhook.TriggerRecover, 0)
+		r.round(t, Round{WebhookID: id, BotID: "bot", Rows: []history.Row{row}, Window: 1})
+		require.Empty(t, r.planned(t, id))
+		require.Len(t, to.requests(), 1)
+	})
+
+	t.Run("NothingInThePauseOfAFailureMeanwhile", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 500)
+		id := r.subscribe(t, to.url, "")
+		r.set(t, id, "queued = true")
+		for range 8 {
+			r.accepted(t)
+		}
+		state, err := r.Look(t.Context(), id, 8)
+		require.NoError(t, err)
+		round := Round{WebhookID: id, BotID: "bot", Rows: state.Due, Window: 8}
+		r.set(t, id, "failure_count = 1, early_failures = 1, failure_run = 1, resume_at = now() + interval '1 h'")
+		require.Zero(t, r.round(t, round).Made)
+		r.set(t, id, "resume_at = NULL")
+		require.Equal(t, 1, r.round(t, round).Failed, "then one")
+		require.Len(t, to.requests(), 1)
+		require.Equal(t, 2, r.failures(t, id))
+	})
+
+	t.Run("WhatFailsTogetherCountsFive", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 500)
+		id := r.subscribe(t, to.url, "")
+		r.set(t, id, "queued = true")
+		for range LargestWindow {
+			r.accepted(t)
+		}
+		state, err := r.Look(t.Context(), id, LargestWindow)
+		require.NoError(t, err)
+		require.Equal(t, LargestWindow, r.round(t, Round{WebhookID: id, BotID: "bot", Rows: state.Due, Window: LargestWindow}).Failed)
+		require.Equal(t, 5, r.failures(t, id), "however long Postgres takes to prepare the last of them")
+		require.Len(t, to.requests(), LargestWindow)
+	})
+
 	t.Run("WhatWasTakenIsNotRecovered", func(t *testing.T) {
 		t.Parallel()
 		r, to := newRig(t), newReceiver(t, 200)

@@ -75,7 +75,8 @@ func (s *sim) postBegins(w *worker, a attempt, in input) *post {
 	for _, before := range known.posts {
 		switch {
 		case before.lost, known.asked: // a person may ask for what is in flight
-		case a.trigger == webhook.TriggerRecover && s.checks.lastFault >= a.ev.committed: // a crash may have delayed what is in flight
+		case (a.trigger == webhook.TriggerRecover || known.cancelled) && s.checks.lastFault >= a.ev.committed:
+			// A crash has put off the direct attempt, and a recovery has come between.
 		case before.number == a.number && before.recorded:
 			s.fail("%s attempt %d is sent to webhook %d again, although it was recorded", a.ev.id, a.number, h.n)
 		case !before.recorded:

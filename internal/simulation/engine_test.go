@@ -106,7 +106,7 @@ func (s *sim) eventTask(r *eventRun) *task {
 		}
 		w.accept(r, func(duplicate bool, targets []*hook) {
 			if duplicate {
-				s.endEvent(r, w, t)
+				s.endEvent(w, t)
 				return
 			}
 			if s.chance(0.1) { // the history gets the result before the deliveries end, as after eight seconds
@@ -129,7 +129,7 @@ func (s *sim) loseTask(r *eventRun, w *worker, t *task) {
 func (s *sim) deliver(r *eventRun, w *worker, t *task, targets []*hook) {
 	left := len(targets)
 	if left == 0 {
-		s.endEvent(r, w, t)
+		s.endEvent(w, t)
 		return
 	}
 	for _, h := range targets {
@@ -137,14 +137,14 @@ func (s *sim) deliver(r *eventRun, w *worker, t *task, targets []*hook) {
 		w.after(s.between(0, time.Millisecond), func() {
 			w.run(a, func(delivery.Result) {
 				if left--; left == 0 {
-					s.endEvent(r, w, t)
+					s.endEvent(w, t)
 				}
 			})
 		})
 	}
 }
 
-func (s *sim) endEvent(_ *eventRun, w *worker, t *task) {
+func (s *sim) endEvent(w *worker, t *task) {
 	w.after(s.between(time.Millisecond, 5*time.Millisecond), func() {
 		if t.ended { // it was lost
 			return
@@ -191,7 +191,7 @@ func (w *worker) address(r *eventRun, ev *event, repeated bool, f func(duplicate
 	first := s.store.seq
 	w.after(s.between(0, 2*time.Millisecond), func() { // the commit
 		if !repeated {
-			s.commitEvent(ev, snapshot)
+			s.commitEvent(ev)
 			for _, x := range subscribers {
 				s.checks.accepted = append(s.checks.accepted, acceptance{pair{ev, x.h}, snapshot, !x.in.queued})
 			}
@@ -230,7 +230,7 @@ func (w *worker) address(r *eventRun, ev *event, repeated bool, f func(duplicate
 	})
 }
 
-func (s *sim) commitEvent(ev *event, _ time.Duration) {
+func (s *sim) commitEvent(ev *event) {
 	delete(s.store.inserting, ev.id)
 	ev.committed = s.now
 	s.store.byID[ev.id] = ev
@@ -272,7 +272,6 @@ type queueVars struct {
 	window, rounds int
 	woken, hurried int // signals taken
 	timer          int
-	rows           int
 }
 
 // signal is SignalWithStart with wake; lossy: the call may be lost.
@@ -368,16 +367,10 @@ func (x *queueTask) look() {
 
 // decide is the loop's body.
 func (x *queueTask) decide(state history.QueueState) {
-	if x.q.s.is(wideWhileFailing) {
-		state.FailureCount = 0
-	}
-	if x.q.s.is(noPause) {
-		state.ResumeIn = 0
-	}
-	next := delivery.NextStep(state, x.v.window)
+	next := x.q.s.nextStep(state, x.v.window)
 	switch next.Kind {
 	case delivery.AttemptRows:
-		x.v.phase, x.v.rows = inRound, len(next.Rows)
+		x.v.phase = inRound
 		x.commit(func() { x.q.startRound(next.Rows) })
 	case delivery.AwaitTime:
 		if x.signalWaits() {
@@ -399,7 +392,7 @@ func (x *queueTask) decide(state history.QueueState) {
 // roundEnded is queueRun.attempt after the activity, and the end of the loop's body.
 func (x *queueTask) roundEnded(r delivery.RoundResult) {
 	x.took = true
-	x.v.window = delivery.NextWindow(x.v.window, x.v.rows, r.Failed)
+	x.v.window = r.Window
 	if r.State.ResumeIn > 0 || x.hurries > x.v.hurried {
 		x.v.woken = x.wakes
 		x.lookThen(x.roundDone)
@@ -478,7 +471,7 @@ func (q *queueRun) startTimer(d time.Duration) {
 
 func (q *queueRun) startRound(rows []history.Row) {
 	s, run := q.s, q.run
-	next := delivery.NextWindow(q.is.window, len(rows), 0)
+	window := q.is.window
 	t := &task{}
 	t.again = func(t *task) time.Duration {
 		if s.is(roundNotRepeated) {
@@ -489,11 +482,12 @@ func (q *queueRun) startRound(rows []history.Row) {
 	t.run = func(w *worker, t *task) {
 		s.logf("worker %d makes a round of %d at webhook %d", w.n, len(rows), q.h.n)
 		q.h.check.attended = s.now
-		w.runRound(q.h, rows, next, func(r delivery.RoundResult) {
+		r := &delivery.RoundResult{Window: max(1, window)}
+		w.runRound(q.h, rows, r, s.now+roundStint, func() {
 			w.after(s.between(time.Millisecond, 5*time.Millisecond), func() {
 				t.end()
 				if q.run == run {
-					q.result = &r
+					q.result = r
 					q.poke()
 				}
 			})
@@ -544,7 +538,7 @@ func (s *sim) startManual(a attempt) {
 		}
 		w.query(func() {
 			a.ev.acceptedAt = s.now
-			s.commitEvent(a.ev, s.now)
+			s.commitEvent(a.ev)
 			route()
 		})
 	}))

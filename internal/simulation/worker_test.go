@@ -18,8 +18,9 @@ const (
 	prefetchFresh     = 2 * time.Second         // internal/delivery/prefetch.go
 	ownFaultDelay     = 5 * time.Second         // internal/delivery/delivery.go
 	pauseInHand       = 3500 * time.Millisecond // internal/delivery/round.go
-	sweepInterval     = 5 * time.Second         // worker/wake.go
-	sweepEvery        = 30 * time.Second        // internal/history/queue.go
+	roundStint        = 4 * time.Second
+	sweepInterval     = 5 * time.Second  // worker/wake.go
+	sweepEvery        = 30 * time.Second // internal/history/queue.go
 	overdueAfter      = 10 * time.Second
 	recorderFlushers  = 4 // internal/history/recorder.go
 )
@@ -551,30 +552,52 @@ func (w *worker) sweep() {
 	})
 }
 
-// runRound is Deliverer.RunRound.
-func (w *worker) runRound(h *hook, rows []history.Row, next int, f func(delivery.RoundResult)) {
+// runRound is Deliverer.RunRound: window after window, while all is taken and as much more is due.
+func (w *worker) runRound(h *hook, rows []history.Row, sum *delivery.RoundResult, until time.Duration, f func()) {
+	made, full := sum.Made, len(rows) >= sum.Window
+	w.runWindow(h, rows, sum, func() {
+		next, taken := w.s.nextStep(sum.State, sum.Window), sum.Failed == 0 && sum.Made-made == len(rows)
+		if !full || !taken || sum.State.FailureCount > 0 || next.Kind != delivery.AttemptRows || w.s.now > until {
+			f()
+			return
+		}
+		w.runRound(h, next.Rows, sum, until, f)
+	})
+}
+
+// nextStep is delivery.NextStep, with the rules that are taken out.
+func (s *sim) nextStep(state history.QueueState, window int) delivery.QueueStep {
+	if s.is(wideWhileFailing) {
+		state.FailureCount = 0
+	}
+	if s.is(noPause) {
+		state.ResumeIn = 0
+	}
+	return delivery.NextStep(state, window)
+}
+
+// runWindow is Deliverer.runWindow, after it has narrowed the round.
+func (w *worker) runWindow(h *hook, rows []history.Row, sum *delivery.RoundResult, f func()) {
 	s := w.s
 	if s.is(runReadByRow) {
-		w.attemptRows(h, rows, nil, next, f)
+		w.attemptRows(h, rows, nil, sum, f)
 		return
 	}
 	w.query(func() {
 		in := s.read(h)
 		q, _ := s.queueState(h)
-		if q.FailureCount == 0 || h.deleted {
-			w.attemptRows(h, rows, &in, next, f)
-			return
+		switch {
+		case q.FailureCount == 0 || h.deleted:
+			w.attemptRows(h, rows, &in, sum, f)
+		case q.ResumeIn > 0 && !rows[0].Trigger.Manual():
+			w.lookAfter(h, 0, sum, f)
+		default:
+			w.attemptRows(h, rows[:1], &in, sum, f)
 		}
-		if q.ResumeIn > 0 && !rows[0].Trigger.Manual() {
-			w.lookOnce(h, 1, func(q history.QueueState) { f(delivery.RoundResult{State: q}) })
-			return
-		}
-		w.attemptRows(h, rows[:1], &in, 1, f)
 	})
 }
 
-func (w *worker) attemptRows(h *hook, rows []history.Row, in *input, next int, f func(delivery.RoundResult)) {
-	var sum delivery.RoundResult
+func (w *worker) attemptRows(h *hook, rows []history.Row, in *input, sum *delivery.RoundResult, f func()) {
 	left := len(rows)
 	for _, r := range rows {
 		w.after(w.s.between(0, time.Millisecond), func() {
@@ -588,20 +611,22 @@ func (w *worker) attemptRows(h *hook, rows []history.Row, in *input, next int, f
 						sum.Made++
 						sum.Failed++
 					}
-					if left--; left > 0 {
-						return
+					if left--; left == 0 {
+						w.lookAfter(h, len(rows), sum, f)
 					}
-					if sum.Failed > 0 {
-						next = 1
-					}
-					w.lookOnce(h, next, func(q history.QueueState) {
-						sum.State = q
-						f(sum)
-					})
 				})
 			})
 		})
 	}
+}
+
+// lookAfter looks at the queue after a window's attempts.
+func (w *worker) lookAfter(h *hook, rows int, sum *delivery.RoundResult, f func()) {
+	sum.Window = delivery.NextWindow(sum.Window, rows, sum.Failed)
+	w.lookOnce(h, sum.Window, func(q history.QueueState) {
+		sum.State = q
+		f()
+	})
 }
 
 func (w *worker) rowEnded(h *hook, a attempt, r delivery.Result, f func()) {
