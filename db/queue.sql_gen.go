@@ -158,6 +158,17 @@ func (q *Queries) Hurry(ctx context.Context, db DBTX, arg HurryParams) (int64, e
 	return result.RowsAffected(), nil
 }
 
+const isUrgent = `-- name: IsUrgent :one
+SELECT EXISTS (SELECT FROM queue WHERE webhook_id = $1 AND due_at = 'epoch')
+`
+
+func (q *Queries) IsUrgent(ctx context.Context, db DBTX, webhookID uuid.UUID) (bool, error) {
+	row := db.QueryRow(ctx, isUrgent, webhookID)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
 const overdueQueues = `-- name: OverdueQueues :many
 WITH RECURSIVE queues AS (
     (SELECT webhook_id FROM queue ORDER BY webhook_id LIMIT 1)

@@ -71,6 +71,9 @@ WHERE webhook_id = @webhook_id AND due_at <= now()
 ORDER BY due_at, seq
 LIMIT @most;
 
+-- name: IsUrgent :one
+SELECT EXISTS (SELECT FROM queue WHERE webhook_id = @webhook_id AND due_at = 'epoch');
+
 -- name: QueuedAttempt :one
 SELECT attempt, step, trigger, recovery_id, due_at FROM queue WHERE event_id = @event_id AND webhook_id = @webhook_id;
 

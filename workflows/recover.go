@@ -41,6 +41,8 @@ func Recover(ctx workflow.Context, t delivery.Target) (history.RecoveryStep, err
 			if err := workflow.ExecuteLocalActivity(databaseActivity(ended, "end the recovery"), act.CancelRecovery, t.WebhookID).Get(ended, nil); err != nil {
 				return step, err
 			}
+			step.State = history.RecoveryCancelled
+			workflow.SetCurrentDetails(ctx, recoveryDetails(t, step))
 			return step, ctx.Err()
 		}
 		if err != nil {

@@ -162,7 +162,12 @@ func queueDetails(t delivery.Target, s QueueStatus, step delivery.QueueStep) str
 	case delivery.EndQueue:
 		b.WriteString("**Empty**: nothing waits.")
 	}
-	fmt.Fprintf(&b, "\n\n- Waiting: %s\n- Failures in a row: %d of %d\n", counted(s.Waiting), s.FailureCount, webhook.MaxFailures)
+	fmt.Fprintf(&b, "\n\n- Waiting: %s\n", counted(s.Waiting))
+	if s.Disabled {
+		fmt.Fprintf(&b, "- **Disabled**. Failures in a row: %d\n", s.FailureCount)
+	} else {
+		fmt.Fprintf(&b, "- Failures in a row: %d of %d\n", s.FailureCount, webhook.MaxFailures)
+	}
 	if s.LastError != "" {
 		fmt.Fprintf(&b, "- Last error: %s\n", code(s.LastError))
 	}

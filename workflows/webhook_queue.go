@@ -45,6 +45,7 @@ type QueueStatus struct {
 	Waiting       int        `json:"waiting"` // rows, counted up to 1,000
 	Window        int        `json:"window"`
 	FailureCount  int        `json:"failureCount"`
+	Disabled      bool       `json:"disabled,omitempty"` // the webhook is
 	LastError     string     `json:"lastError,omitempty"`
 	NextAttemptAt *time.Time `json:"nextAttemptAt"` // null while a round is in progress, and when nothing waits
 }
@@ -184,7 +185,7 @@ func roundSummary(rows []history.Row) string {
 }
 
 func (q *queueRun) show(ctx workflow.Context, s history.QueueState, step delivery.QueueStep) {
-	q.status = QueueStatus{Waiting: s.Waiting, Window: q.window, FailureCount: s.FailureCount, LastError: s.LastError}
+	q.status = QueueStatus{Waiting: s.Waiting, Window: q.window, FailureCount: s.FailureCount, Disabled: !s.Active && !s.Gone, LastError: s.LastError}
 	if step.Kind == delivery.AwaitTime {
 		at := workflow.Now(ctx).Add(step.Wait)
 		q.status.NextAttemptAt = &at

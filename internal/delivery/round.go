@@ -26,6 +26,8 @@ const (
 	// pauseInHand is how long Look waits out a pause by itself: Temporal's timers come up to a second late, and a pause
 	// after a failure is to be kept exactly.
 	pauseInHand = 3500 * time.Millisecond
+	// pauseStep is how often it looks meanwhile for what a person asks for, which does not wait.
+	pauseStep = 500 * time.Millisecond
 )
 
 // Round is one step of a webhook's queue: attempts that are due, at most a window's worth. While all of them are taken and
@@ -149,12 +151,17 @@ func (d *Deliverer) Look(ctx context.Context, webhookID uuid.UUID, most int) (hi
 	if err != nil || s.Gone || len(s.Due) == 0 || s.Due[0].Trigger.Manual() || s.ResumeIn <= 0 || s.ResumeIn > pauseInHand {
 		return s, err
 	}
-	timer := time.NewTimer(s.ResumeIn)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-		return s, ctx.Err()
+	for end := time.Now().Add(s.ResumeIn); time.Now().Before(end); {
+		if urgent, err := d.queue.IsUrgent(ctx, webhookID); err != nil || urgent {
+			break
+		}
+		timer := time.NewTimer(min(pauseStep, time.Until(end)))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return s, ctx.Err()
+		}
 	}
 	return d.queue.Look(ctx, webhookID, most)
 }

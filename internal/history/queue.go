@@ -127,6 +127,11 @@ func (q *Queue) Planned(ctx context.Context, webhookID uuid.UUID, eventID string
 	return row, r.DueAt, err == nil, err
 }
 
+// IsUrgent says whether something is planned for a webhook that goes before all else: what a person asked for.
+func (q *Queue) IsUrgent(ctx context.Context, webhookID uuid.UUID) (bool, error) {
+	return db.New().IsUrgent(ctx, q.Pool, webhookID)
+}
+
 // Remove removes the planned attempt of a row: there is nothing to send any more.
 func (q *Queue) Remove(ctx context.Context, webhookID uuid.UUID, row Row) error {
 	return db.New().RemoveAttempted(ctx, q.Pool, db.RemoveAttemptedParams{
