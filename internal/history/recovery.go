@@ -160,8 +160,7 @@ func stepOf(r db.Recovery, remaining int) RecoveryStep {
 // together. The page is read before any lock is taken, so that it holds up nobody; what is delivered meanwhile is found
 // out before the attempt.
 func (q *Queue) planMissed(ctx context.Context, r db.Recovery, ahead time.Duration) (planned int, err error) {
-	queries := db.New()
-	page, err := queries.ListMissed(ctx, q.Pool, db.ListMissedParams{
+	page, err := db.New().ListMissed(ctx, q.Pool, db.ListMissedParams{
 		WebhookID: r.WebhookID, Upto: r.Upto, AfterTime: r.AfterTime, AfterID: r.AfterID, MostRead: missedPage,
 	})
 	if err != nil {
@@ -186,24 +185,29 @@ func (q *Queue) planMissed(ctx context.Context, r db.Recovery, ahead time.Durati
 		})
 	}
 	place.Found = int32(len(rows.EventIds))
+	return q.advance(ctx, r, place, rows)
+}
+
+// advance commits a page's plans with how far the recovery has come by them, unless it was ended or another has come further.
+func (q *Queue) advance(ctx context.Context, r db.Recovery, place db.AdvanceRecoveryParams, rows db.EnqueueParams) (planned int, err error) {
+	queries := db.New()
 	err = db.WithTx(ctx, q.Pool, func(tx pgx.Tx) error {
 		if err := queries.LockWebhooks(ctx, tx, db.LockWebhooksParams{Shared: []uuid.UUID{r.WebhookID}}); err != nil {
 			return err
 		}
 		_, err := queries.LockRecovery(ctx, tx, db.LockRecoveryParams{ID: r.ID, Upto: r.Upto, AfterTime: r.AfterTime, AfterID: r.AfterID})
-		if errors.Is(err, pgx.ErrNoRows) { // it was ended, or another has come further
-			rows = db.EnqueueParams{}
+		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		if len(rows.EventIds) > 0 {
+		if planned = len(rows.EventIds); planned > 0 {
 			if _, err := queries.Enqueue(ctx, tx, rows); err != nil {
 				return err
 			}
 		}
 		return queries.AdvanceRecovery(ctx, tx, place)
 	})
-	return len(rows.EventIds), err
+	return planned, err
 }

@@ -77,27 +77,8 @@ func (r *Remover) RemoveExpired(ctx context.Context, in RemovalInput) (Removal, 
 				ids = append(ids, e.ID)
 			}
 		}
-		for rows := int64(removalRows); rows == removalRows && len(ids) > 0; {
-			began := time.Now()
-			if began.After(until) {
-				return done, nil
-			}
-			rows, err = q.RemoveDeliveriesOf(ctx, r.Pool, db.RemoveDeliveriesOfParams{EventIds: ids, Most: removalRows})
-			if err != nil {
-				return done, fmt.Errorf("remove deliveries over age: %w", err)
-			}
-			done.Deliveries += int(rows)
-			time.Sleep(max(removalRest, time.Since(began)))
-		}
-		if len(ids) > 0 {
-			if err := q.RemoveQueuedOf(ctx, r.Pool, ids); err != nil {
-				return done, fmt.Errorf("remove what is planned of expired events: %w", err)
-			}
-			events, err := q.RemoveEvents(ctx, r.Pool, ids)
-			if err != nil {
-				return done, fmt.Errorf("remove events over age: %w", err)
-			}
-			done.Events += int(events)
+		if complete, err := r.removeEvents(ctx, ids, until, &done); err != nil || !complete {
+			return done, err
 		}
 		if len(page) < removalPage {
 			done.Done = true
@@ -107,4 +88,32 @@ func (r *Remover) RemoveExpired(ctx context.Context, in RemovalInput) (Removal, 
 		done.After = Expired{AcceptedAt: last.AcceptedAt, EventID: last.ID}
 	}
 	return done, nil
+}
+
+// removeEvents removes events with all that is kept of them. complete: it came to that before a time.
+func (r *Remover) removeEvents(ctx context.Context, ids []string, until time.Time, done *Removal) (complete bool, err error) {
+	if len(ids) == 0 {
+		return true, nil
+	}
+	q := db.New()
+	for rows := int64(removalRows); rows == removalRows; {
+		began := time.Now()
+		if began.After(until) {
+			return false, nil
+		}
+		if rows, err = q.RemoveDeliveriesOf(ctx, r.Pool, db.RemoveDeliveriesOfParams{EventIds: ids, Most: removalRows}); err != nil {
+			return false, fmt.Errorf("remove expired deliveries: %w", err)
+		}
+		done.Deliveries += int(rows)
+		time.Sleep(max(removalRest, time.Since(began)))
+	}
+	if err := q.RemoveQueuedOf(ctx, r.Pool, ids); err != nil {
+		return false, fmt.Errorf("remove what is planned of expired events: %w", err)
+	}
+	events, err := q.RemoveEvents(ctx, r.Pool, ids)
+	if err != nil {
+		return false, fmt.Errorf("remove expired events: %w", err)
+	}
+	done.Events += int(events)
+	return true, nil
 }
