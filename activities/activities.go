@@ -119,4 +119,6 @@ func (a *Activities) RemoveExpired(ctx context.Context, in history.RemovalInput)
 const (
 	AttemptTimeout = 8 * time.Second
 	RoundTimeout   = 20 * time.Second
+	// GroupTimeout is for a group, whose deliveries wait for places in a burst: to begin it again would look all of them up.
+	GroupTimeout = 30 * time.Second
 )

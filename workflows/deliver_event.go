@@ -12,6 +12,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/mathub/webhooks/activities"
 	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/visibility"
@@ -204,7 +205,7 @@ func (f *fanOut) deliverTogether(ctx workflow.Context, targets []delivery.Target
 		group.WebhookIDs[i] = t.WebhookID
 	}
 	var r delivery.GroupResult
-	options := databaseActivity(ctx, fmt.Sprintf("first attempts at %d webhooks", len(targets)))
+	options := localActivity(ctx, activities.GroupTimeout, fmt.Sprintf("first attempts at %d webhooks", len(targets)))
 	if err := workflow.ExecuteLocalActivity(options, act.DeliverGroup, group).Get(ctx, &r); err != nil {
 		return err
 	}

@@ -38,8 +38,12 @@ const unlimited = 10 * 365 * 24 * time.Hour
 // databaseActivity are the options of local activities that are repeated until they succeed: only our own side's trouble
 // makes them fail. What a full worker makes one wait for its slot counts for nothing.
 func databaseActivity(ctx workflow.Context, summary string) workflow.Context {
+	return localActivity(ctx, activities.AttemptTimeout, summary)
+}
+
+func localActivity(ctx workflow.Context, timeout time.Duration, summary string) workflow.Context {
 	return workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
-		StartToCloseTimeout:    activities.AttemptTimeout,
+		StartToCloseTimeout:    timeout,
 		ScheduleToCloseTimeout: unlimited,
 		RetryPolicy: &temporal.RetryPolicy{
 			InitialInterval: 100 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 5 * time.Second,

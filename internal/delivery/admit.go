@@ -14,9 +14,10 @@ const (
 	// admissionPatience is how long a delivery waits while no place at all comes free, before it goes to its webhook's queue:
 	// what hangs holds nothing up for longer.
 	admissionPatience = 500 * time.Millisecond
-	// longestAdmission is how long it waits in all: a burst to receivers that answer in milliseconds has passed by then, also
-	// where our own processors are what it waits for.
+	// longestAdmission is how long it waits in all for a receiver that answers slowly. Where as many places come free in
+	// half a second as shortWait, it is our own processors that it waits for, and it goes on waiting.
 	longestAdmission = 3 * time.Second
+	shortWait        = admission.LargestWindow / 2
 )
 
 // gate is the wait around the windows of webhooks in direct mode.
@@ -39,8 +40,9 @@ func (g *gate) enter(ctx context.Context, webhookID uuid.UUID, botID string) (*p
 	t, progress := g.offer(webhookID, botID)
 	for giveUp := time.Now().Add(longestAdmission); t.Woken != nil; {
 		before := progress
-		over := !g.await(ctx, t) || time.Now().After(giveUp)
-		if progress = g.progress(t); over || progress == before {
+		waiting := g.await(ctx, t)
+		progress = g.progress(t)
+		if !waiting || progress == before || time.Now().After(giveUp) && progress-before < shortWait {
 			break
 		}
 	}
