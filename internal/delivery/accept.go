@@ -65,6 +65,8 @@ type storedEvent struct {
 	Body   []byte
 	BotIDs []string
 	RunID  string
+	// WorkflowID is set where the event was read from Postgres.
+	WorkflowID string
 	// AcceptedAt is by Temporal's clock, or by Postgres's.
 	AcceptedAt time.Time
 }
@@ -126,11 +128,7 @@ func addressed(e storedEvent, p Page, most int32) db.AddressEventParams {
 
 // takeOver makes the run that asks the owner of an event whose owner was ended before its work was done.
 func (d *Deliverer) takeOver(ctx context.Context, event storedEvent, in EventToAccept) (bool, error) {
-	stored, err := d.queries.GetEvent(ctx, d.cfg.Pool, event.ID)
-	if err != nil {
-		return false, fmt.Errorf("read event %s: %w", event.ID, err)
-	}
-	ended, err := d.cfg.HasEnded(ctx, stored.WorkflowID, stored.RunID)
+	ended, err := d.cfg.HasEnded(ctx, event.WorkflowID, event.RunID)
 	if err != nil {
 		return false, fmt.Errorf("ask for the workflow of event %s: %w", event.ID, err)
 	}
@@ -139,7 +137,7 @@ func (d *Deliverer) takeOver(ctx context.Context, event storedEvent, in EventToA
 		return false, nil
 	}
 	n, err := d.queries.TakeOverEvent(ctx, d.cfg.Pool, db.TakeOverEventParams{
-		RunID: in.RunID, WorkflowID: unusual(in.WorkflowID, event.ID), ID: event.ID, OldRunID: stored.RunID,
+		RunID: in.RunID, WorkflowID: unusual(in.WorkflowID, event.ID), ID: event.ID, OldRunID: event.RunID,
 	})
 	if err != nil {
 		return false, fmt.Errorf("take event %s over: %w", event.ID, err)
@@ -175,7 +173,7 @@ func (d *Deliverer) stored(ctx context.Context, eventID string) (storedEvent, er
 	if err != nil {
 		return storedEvent{}, fmt.Errorf("read event %s: %w", eventID, err)
 	}
-	return storedEvent{ID: row.ID, Type: webhook.EventType(row.Type), Body: row.Payload, BotIDs: row.BotIds, RunID: row.RunID, AcceptedAt: row.AcceptedAt}, nil
+	return storedEvent{ID: row.ID, Type: webhook.EventType(row.Type), Body: row.Payload, BotIDs: row.BotIds, RunID: row.RunID, WorkflowID: row.WorkflowID, AcceptedAt: row.AcceptedAt}, nil
 }
 
 // pages splits an audience into MaxPages pages at most.

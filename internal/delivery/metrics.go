@@ -132,7 +132,7 @@ func (d *Deliverer) measureLoad(m metric.Meter) {
 		return
 	}
 	inFlight := measure.Gauge(m, "mathub_direct_in_flight", "Deliveries in flight to webhooks in direct mode.")
-	waiting := measure.Gauge(m, "mathub_direct_waiting", "Deliveries that wait for a place in their webhook's window, half a second at most.")
+	waiting := measure.Gauge(m, "mathub_direct_waiting", "Deliveries that wait for a place in their webhook's window.")
 	rounds := measure.Gauge(m, "mathub_queue_rounds", "Rounds of webhooks' queues in progress.")
 	measure.Observe(m, func(_ context.Context, o metric.Observer) {
 		n, w := d.gate.load()
