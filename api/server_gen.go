@@ -159,6 +159,11 @@ type Event struct {
 	Timestamp *time.Time `json:"timestamp,omitempty"`
 }
 
+// EventBatch defines model for EventBatch.
+type EventBatch struct {
+	Events []Event `json:"events"`
+}
+
 // EventPage defines model for EventPage.
 type EventPage struct {
 	Events []PolledEvent `json:"events"`
@@ -263,16 +268,19 @@ type Problem struct {
 		Field   string `json:"field"`
 		Message string `json:"message"`
 	} `json:"errors,omitempty"`
-	Status int    `json:"status"`
-	Title  string `json:"title"`
-	Type   string `json:"type"`
+
+	// EventIds The ids under which it is safe to emit again, also where the service made them.
+	EventIds *[]string `json:"eventIds,omitempty"`
+	Status   int       `json:"status"`
+	Title    string    `json:"title"`
+	Type     string    `json:"type"`
 }
 
 // Receipt defines model for Receipt.
 type Receipt struct {
 	ID string `json:"id"`
 
-	// WorkflowID The Temporal workflow that delivers the event.
+	// WorkflowID The Temporal workflow that delivers the event: one of its own, or one that it shares with events that came in at the same time.
 	WorkflowID string `json:"workflowId"`
 
 	// Duplicate The id was accepted before; nothing is delivered anew.
@@ -496,6 +504,9 @@ type UpdateBotJSONRequestBody = BotChange
 // EmitEventJSONRequestBody defines body for EmitEvent for application/json ContentType.
 type EmitEventJSONRequestBody = Event
 
+// EmitEventsJSONRequestBody defines body for EmitEvents for application/json ContentType.
+type EmitEventsJSONRequestBody = EventBatch
+
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
 	// PollEvents Read the events that concern the bot, in a fixed order, from a cursor on.
@@ -561,6 +572,9 @@ type ServerInterface interface {
 	// EmitEvent Emit an event.
 	// (POST /api/internal/v1/events)
 	EmitEvent(c *gin.Context)
+	// EmitEvents Emit up to 100 events.
+	// (POST /api/internal/v1/events/batch)
+	EmitEvents(c *gin.Context)
 	// Docs This document as a page to read. It loads nothing.
 	// (GET /docs)
 	Docs(c *gin.Context)
@@ -1149,6 +1163,19 @@ func (siw *ServerInterfaceWrapper) EmitEvent(c *gin.Context) {
 	siw.Handler.EmitEvent(c)
 }
 
+// EmitEvents operation middleware
+func (siw *ServerInterfaceWrapper) EmitEvents(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.EmitEvents(c)
+}
+
 // Docs operation middleware
 func (siw *ServerInterfaceWrapper) Docs(c *gin.Context) {
 
@@ -1249,6 +1276,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/internal/v1/bots/:id/keys", wrapper.CreateKey)
 	router.DELETE(options.BaseURL+"/api/internal/v1/bots/:id/keys/:keyId", wrapper.DeleteKey)
 	router.POST(options.BaseURL+"/api/internal/v1/events", wrapper.EmitEvent)
+	router.POST(options.BaseURL+"/api/internal/v1/events/batch", wrapper.EmitEvents)
 	router.GET(options.BaseURL+"/docs", wrapper.Docs)
 	router.GET(options.BaseURL+"/healthz", wrapper.Healthz)
 	router.GET(options.BaseURL+"/openapi.json", wrapper.OpenAPI)
