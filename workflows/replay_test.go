@@ -105,6 +105,7 @@ func TestAChangeThatDoesNotReplayIsCaught(t *testing.T) {
 func changed(first func(workflow.Context)) map[string]any {
 	return map[string]any{
 		"DeliverEvent":  then(first, DeliverEvent),
+		"DeliverEvents": then(first, DeliverEvents),
 		"DeliverBatch":  then(first, DeliverBatch),
 		"WebhookQueue":  thenEnd(first, WebhookQueue),
 		"SendTest":      then(first, SendTest),
