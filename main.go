@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -50,6 +51,7 @@ type commands struct {
 	Listen      cli.Listen       `cmd:"" help:"Show a bot's events as they come, and forward them to a local URL."`
 	Webhooks    cli.Webhooks     `cmd:"" help:"Manage a bot's webhooks."`
 	Trigger     cli.Trigger      `cmd:"" help:"Emit a sample event."`
+	Ops         cli.Ops          `cmd:"" help:"Look into what the service did, for operators."`
 	Relay       cli.Relay        `cmd:"" help:"Emit what a backend has put into its outbox table."`
 	Doctor      cli.Doctor       `cmd:"" help:"Look for what is wrong with the settings, Postgres, Temporal and outbound access, and say how to mend it."`
 	Healthcheck cli.Healthcheck  `cmd:"" help:"Ask the process on this machine whether it is ready, for supervisors."`
@@ -142,6 +144,7 @@ type apiFlags struct {
 	MaxWebhooksPerBot int            `env:"MATHUB_MAX_WEBHOOKS_PER_BOT" default:"${most}" help:"How many webhooks a bot may have."`
 	RateLimit         int            `env:"MATHUB_RATE_LIMIT" default:"600" help:"How many calls a bot key may make in a minute, of each process; 0: any number."`
 	TrustedProxies    []netip.Prefix `env:"MATHUB_TRUSTED_PROXIES" help:"CIDRs of the proxies in front of the API, whose X-Forwarded-For names the client in the log."`
+	TemporalUI        string         `name:"temporal-ui" env:"MATHUB_TEMPORAL_UI" help:"Where operators find Temporal's Web UI, such as http://127.0.0.1:8233, for links to workflows; empty: no links."`
 }
 
 type workerFlags struct {
@@ -199,6 +202,11 @@ func checkSettings(common commonFlags, serveAPI *apiFlags, runWorker *workerFlag
 	}
 	if serveAPI != nil && serveAPI.RateLimit < 0 {
 		return fmt.Errorf("MATHUB_RATE_LIMIT is %d: it must be 0, for none, or more", serveAPI.RateLimit)
+	}
+	if serveAPI != nil && serveAPI.TemporalUI != "" {
+		if ui, err := url.Parse(serveAPI.TemporalUI); err != nil || ui.Scheme != "http" && ui.Scheme != "https" || ui.Host == "" {
+			return fmt.Errorf("MATHUB_TEMPORAL_UI is %q: it must be an http or https URL, such as http://127.0.0.1:8233", serveAPI.TemporalUI)
+		}
 	}
 	if runWorker != nil {
 		if err := common.Retention.Fits(runWorker.RetrySchedule); err != nil {
@@ -339,6 +347,8 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		RateLimit:         serveAPI.RateLimit,
 		Retention:         common.Retention,
 		TrustedProxies:    serveAPI.TrustedProxies,
+		TemporalUI:        serveAPI.TemporalUI,
+		Namespace:         namespace,
 		Stopping:          ctx.Done(),
 		Logger:            log,
 		Version:           buildVersion(),

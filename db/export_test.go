@@ -17,4 +17,6 @@ const (
 	UnwokenSQL            = unwoken
 	OverdueQueuesSQL      = overdueQueues
 	ListMissedSQL         = listMissed
+	CountEventWebhooksSQL = countEventWebhooks
+	ListEventWebhooksSQL  = listEventWebhooks
 )
