@@ -143,6 +143,8 @@ type apiFlags struct {
 	ServiceToken      string         `env:"MATHUB_SERVICE_TOKEN" help:"The service API's bearer token; without one the service API is off."`
 	MaxWebhooksPerBot int            `env:"MATHUB_MAX_WEBHOOKS_PER_BOT" default:"${most}" help:"How many webhooks a bot may have."`
 	RateLimit         int            `env:"MATHUB_RATE_LIMIT" default:"600" help:"How many calls a bot key may make in a minute, of each process; 0: any number."`
+	EmitStarts        int            `env:"MATHUB_EMIT_STARTS" default:"2" help:"How many workflows of emitted events are being started at once; events that come in meanwhile share the next."`
+	EmitGroup         int            `env:"MATHUB_EMIT_GROUP" default:"64" help:"How many events share a workflow at most; 1: each has one of its own."`
 	TrustedProxies    []netip.Prefix `env:"MATHUB_TRUSTED_PROXIES" help:"CIDRs of the proxies in front of the API, whose X-Forwarded-For names the client in the log."`
 	TemporalUI        string         `name:"temporal-ui" env:"MATHUB_TEMPORAL_UI" help:"Where operators find Temporal's Web UI, such as http://127.0.0.1:8233, for links to workflows; empty: no links."`
 }
@@ -207,6 +209,12 @@ func checkSettings(common commonFlags, serveAPI *apiFlags, runWorker *workerFlag
 		if ui, err := url.Parse(serveAPI.TemporalUI); err != nil || ui.Scheme != "http" && ui.Scheme != "https" || ui.Host == "" {
 			return fmt.Errorf("MATHUB_TEMPORAL_UI is %q: it must be an http or https URL, such as http://127.0.0.1:8233", serveAPI.TemporalUI)
 		}
+	}
+	if serveAPI != nil && (serveAPI.EmitStarts < 1 || serveAPI.EmitStarts > 1000) {
+		return fmt.Errorf("MATHUB_EMIT_STARTS is %d: it must be 1 to 1000", serveAPI.EmitStarts)
+	}
+	if serveAPI != nil && (serveAPI.EmitGroup < 1 || serveAPI.EmitGroup > webhook.MaxBatchEvents) {
+		return fmt.Errorf("MATHUB_EMIT_GROUP is %d: it must be 1 to %d", serveAPI.EmitGroup, webhook.MaxBatchEvents)
 	}
 	if runWorker != nil {
 		if err := common.Retention.Fits(runWorker.RetrySchedule); err != nil {
@@ -345,6 +353,8 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		URLRules:          webhook.URLRules{Allow: common.EgressAllow, AllowHTTP: common.EgressAllowHTTP},
 		MaxWebhooksPerBot: serveAPI.MaxWebhooksPerBot,
 		RateLimit:         serveAPI.RateLimit,
+		EmitStarts:        serveAPI.EmitStarts,
+		EmitGroup:         serveAPI.EmitGroup,
 		Retention:         common.Retention,
 		TrustedProxies:    serveAPI.TrustedProxies,
 		TemporalUI:        serveAPI.TemporalUI,

@@ -4,12 +4,15 @@ package activities
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/worker"
 
+	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/internal/history"
 )
@@ -33,10 +36,23 @@ func (a *Activities) Register(r worker.ActivityRegistry) {
 	r.RegisterActivityWithOptions(a, activity.RegisterOptions{SkipInvalidStructFunctions: true})
 }
 
-// AcceptEvent stores an event and finds whom it goes to, see delivery.Deliverer.Accept.
-func (a *Activities) AcceptEvent(ctx context.Context, in delivery.EventToAccept) (delivery.Audience, error) {
+// AcceptEvents stores events and finds whom they go to, see delivery.Deliverer.Accept. What is wrong with one of several that
+// is not Postgres's being away is an error of type NotTogether: accepted one by one, none harms another.
+func (a *Activities) AcceptEvents(ctx context.Context, in delivery.EventsToAccept) (out delivery.Audience, err error) {
+	if len(in.Events) > 1 {
+		defer func() {
+			if p := recover(); p != nil {
+				err = temporal.NewNonRetryableApplicationError(fmt.Sprintf("panic: %v", p), NotTogether, nil)
+			} else if err != nil && ctx.Err() == nil && !db.IsUnavailable(err) {
+				err = temporal.NewNonRetryableApplicationError(err.Error(), NotTogether, err)
+			}
+		}()
+	}
 	return a.deliverer.Accept(ctx, in)
 }
+
+// NotTogether is the type of the error that AcceptEvents ends with where one of several events may be at fault.
+const NotTogether = "NotTogether"
 
 // AddressPart finds a part of a large audience.
 func (a *Activities) AddressPart(ctx context.Context, in delivery.PartOfAudience) (delivery.Audience, error) {
@@ -48,7 +64,7 @@ func (a *Activities) Deliver(ctx context.Context, in delivery.Attempt) (delivery
 	return a.deliverer.Deliver(ctx, in)
 }
 
-// DeliverGroup is Deliver for the first attempts at many webhooks.
+// DeliverGroup is Deliver for many first attempts.
 func (a *Activities) DeliverGroup(ctx context.Context, g delivery.Group) (delivery.GroupResult, error) {
 	return a.deliverer.RunGroup(ctx, g)
 }

@@ -23,6 +23,7 @@ import (
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/egress"
+	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/visibility"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -63,6 +64,11 @@ type Config struct {
 	Meter             metric.Meter
 	Tracer            trace.Tracer
 
+	// EmitStarts and EmitGroup are emit.BatcherOptions' Starts and Group.
+	EmitStarts, EmitGroup int
+	// Behind says that deliveries of this process lag; nil in a process that delivers nothing.
+	Behind func() bool
+
 	// OutboundAccess is told by /readyz; nil in a process that delivers nothing.
 	OutboundAccess func(context.Context) egress.Access
 }
@@ -73,6 +79,7 @@ type server struct {
 	queries *db.Queries
 	fairUse *fairUse
 	events  *db.EventReader
+	batcher *emit.Batcher
 	waiting *waiting
 	openAPI []byte
 	docs    *docsPage
@@ -97,6 +104,11 @@ func New(cfg Config) (http.Handler, error) {
 		cfg: cfg, docs: docs, log: cfg.Logger, queries: db.New(), fairUse: newFairUse(cfg.RateLimit),
 		events: events, waiting: newWaiting(events, cfg.Stopping), openAPI: document,
 	}
+
+	s.batcher = emit.NewBatcher(cfg.Temporal, emit.BatcherOptions{
+		Starts: cfg.EmitStarts, Group: cfg.EmitGroup, Options: []emit.Option{emit.Searchable(cfg.Attributes)},
+		Accepted: s.accepters, Behind: cfg.Behind,
+	})
 
 	gin.SetMode(gin.ReleaseMode)
 	router := gin.New()

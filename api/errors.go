@@ -51,7 +51,9 @@ type Error struct {
 	code   code
 	Detail string
 	Fields []webhook.FieldError
-	cause  error // for the log only
+	// eventIDs are those under which it is safe to emit again.
+	eventIDs []string
+	cause    error // for the log only
 }
 
 // Error says what a person on the command line is told.
@@ -106,6 +108,8 @@ type problem struct {
 	Status int                  `json:"status"`
 	Detail string               `json:"detail"`
 	Errors []webhook.FieldError `json:"errors,omitempty"`
+	// EventIDs are those under which it is safe to emit again.
+	EventIDs []string `json:"eventIds,omitempty"`
 }
 
 // fail answers with err and ends the request.
@@ -124,14 +128,16 @@ func fail(c *gin.Context, log *slog.Logger, err error) {
 		log.InfoContext(c, "request without a valid key", "request", c.Writer.Header().Get(requestIDHeader), "method", c.Request.Method, "route", c.FullPath(), "client", c.ClientIP())
 		c.Header("WWW-Authenticate", `Bearer realm="mathub-webhooks"`)
 	case unavailable:
-		c.Header("Retry-After", "5")
+		if c.Writer.Header().Get("Retry-After") == "" {
+			c.Header("Retry-After", "5")
+		}
 	case tooMany:
 		if c.Writer.Header().Get("Retry-After") == "" {
 			c.Header("Retry-After", "1")
 		}
 	}
 	write(c, status, "application/problem+json", problem{
-		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: e.Detail, Errors: e.Fields,
+		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: e.Detail, Errors: e.Fields, EventIDs: e.eventIDs,
 	})
 	c.Abort()
 }

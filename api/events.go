@@ -7,15 +7,14 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
 )
 
-// emitTimeout bounds the wait for Temporal, whose client would go on trying for a minute. It leaves room for a burst.
-const emitTimeout = 15 * time.Second
+// emitTimeout bounds the wait for an emit's answer, beyond the time that a start has.
+const emitTimeout = 16 * time.Second
 
 // EmitEvent serves POST /events.
 func (s *server) EmitEvent(c *gin.Context) {
@@ -28,43 +27,88 @@ func (s *server) EmitEvent(c *gin.Context) {
 		if err != nil {
 			return reply{}, err
 		}
-		ctx, cancel := context.WithTimeout(c, emitTimeout)
-		defer cancel()
-		if event.ID == "" {
-			event.ID = webhook.NewID() // which an error can name
-		} else if workflowID, err := s.accepter(ctx, event.ID); err != nil || workflowID != "" {
-			return accepted(Receipt{ID: event.ID, WorkflowID: workflowID, Duplicate: true}), err
-		}
-		receipt, err := emit.Event(ctx, s.cfg.Temporal, event, emit.Searchable(s.cfg.Attributes))
+		receipts, err := s.emit(c, []webhook.Event{event})
 		if err != nil {
-			return reply{}, notAcknowledged(event.ID, err)
+			return reply{}, err
 		}
-		return accepted(Receipt{ID: receipt.ID, WorkflowID: receipt.WorkflowID, Duplicate: receipt.Duplicate}), nil
+		return accepted(receipts[0]), nil
 	})
 }
 
-// accepter is the workflow that has accepted an event, or "" when none has, or when it was ended before its work was done:
+// EmitEvents serves POST /events/batch.
+func (s *server) EmitEvents(c *gin.Context) {
+	s.answer(c, func() (reply, error) {
+		raw, err := readJSON(c, webhook.MaxBatchBytes)
+		if err != nil {
+			return reply{}, err
+		}
+		events, err := webhook.ParseBatch(raw)
+		if err != nil {
+			return reply{}, err
+		}
+		receipts, err := s.emit(c, events)
+		return accepted(receipts), err
+	})
+}
+
+// emit has events accepted, all or none. An error names the ids to emit them again with.
+func (s *server) emit(c *gin.Context, events []webhook.Event) ([]Receipt, error) {
+	ids := make([]string, len(events))
+	for i := range events {
+		if events[i].ID == "" {
+			events[i].ID = webhook.NewID()
+		}
+		ids[i] = events[i].ID
+	}
+	ctx, cancel := context.WithTimeout(c, emitTimeout)
+	defer cancel()
+	accepted, err := s.batcher.Events(ctx, events)
+	switch {
+	case errors.Is(err, emit.ErrBusy):
+		c.Header("Retry-After", "1")
+		return nil, &Error{code: unavailable, eventIDs: ids, Detail: "More events are emitted than can be taken in. Nothing was accepted. Try again in a second, with the same id."}
+	case err != nil:
+		return nil, notAcknowledged(ids, err)
+	}
+	receipts := make([]Receipt, len(accepted))
+	for i, r := range accepted {
+		receipts[i] = Receipt{ID: r.ID, WorkflowID: r.WorkflowID, Duplicate: r.Duplicate}
+	}
+	return receipts, nil
+}
+
+// accepters are the workflows that have accepted events, by event id; "" where that was ended before its work was done:
 // another then takes over. Postgres remembers an event for longer than Temporal remembers its workflow.
-func (s *server) accepter(ctx context.Context, eventID string) (workflowID string, err error) {
-	stored, err := s.queries.GetEvent(ctx, s.cfg.Pool, eventID)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return "", nil
-	}
+func (s *server) accepters(ctx context.Context, eventIDs []string) (map[string]string, error) {
+	owners, err := s.queries.EventOwners(ctx, s.cfg.Pool, eventIDs)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	// While Temporal is away, it is taken for what nearly every event is.
-	if ended, err := workflows.HasEnded(ctx, s.cfg.Temporal, stored.WorkflowID, stored.RunID); err == nil && ended {
-		return "", nil
+	type run struct{ workflowID, runID string }
+	workflowIDs, ended := make(map[string]string, len(owners)), map[run]bool{}
+	for _, o := range owners {
+		owner := run{o.WorkflowID, o.RunID}
+		if _, asked := ended[owner]; !asked {
+			// While Temporal is away, it is taken for what nearly every event is.
+			has, err := workflows.HasEnded(ctx, s.cfg.Temporal, o.WorkflowID, o.RunID)
+			ended[owner] = err == nil && has
+		}
+		if workflowIDs[o.ID] = o.WorkflowID; ended[owner] {
+			workflowIDs[o.ID] = ""
+		}
 	}
-	return stored.WorkflowID, nil
+	return workflowIDs, nil
 }
 
 // notAcknowledged is the error of an emit that Temporal may have taken all the same.
-func notAcknowledged(eventID string, err error) error {
-	var unavailable *Error
-	if err = temporalError(err); errors.As(err, &unavailable) {
-		unavailable.Detail = fmt.Sprintf("The workflow engine does not answer, so that it is not known whether the event was accepted. Emit it again with the id %s: it is accepted once.", eventID)
+func notAcknowledged(eventIDs []string, err error) error {
+	var known *Error
+	if err = temporalError(err); errors.As(err, &known) && known.code == unavailable {
+		known.eventIDs = eventIDs
+		known.Detail = "The workflow engine does not answer, so that it is not known whether the event was accepted. Emit it again with the same id, %s: it is accepted once."
+		if known.Detail = fmt.Sprintf(known.Detail, eventIDs[0]); len(eventIDs) > 1 {
+			known.Detail = "The workflow engine does not answer, so that it is not known whether the events were accepted. Emit them again with the same ids: each is accepted once."
+		}
 	}
 	return err
 }

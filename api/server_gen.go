@@ -192,6 +192,11 @@ type EventAudience struct {
 	More bool `json:"more"`
 }
 
+// EventBatch defines model for EventBatch.
+type EventBatch struct {
+	Events []Event `json:"events"`
+}
+
 // EventDetail defines model for EventDetail.
 type EventDetail struct {
 	ID        string `json:"id"`
@@ -368,16 +373,19 @@ type Problem struct {
 		Field   string `json:"field"`
 		Message string `json:"message"`
 	} `json:"errors,omitempty"`
-	Status int    `json:"status"`
-	Title  string `json:"title"`
-	Type   string `json:"type"`
+
+	// EventIds The ids under which it is safe to emit again, also where the service made them.
+	EventIds *[]string `json:"eventIds,omitempty"`
+	Status   int       `json:"status"`
+	Title    string    `json:"title"`
+	Type     string    `json:"type"`
 }
 
 // Receipt defines model for Receipt.
 type Receipt struct {
 	ID string `json:"id"`
 
-	// WorkflowID The Temporal workflow that delivers the event.
+	// WorkflowID The Temporal workflow that delivers the event: one of its own, or one that it shares with events that came in at the same time.
 	WorkflowID string `json:"workflowId"`
 
 	// Duplicate The id was accepted before; nothing is delivered anew.
@@ -616,6 +624,9 @@ type UpdateBotJSONRequestBody = BotChange
 // EmitEventJSONRequestBody defines body for EmitEvent for application/json ContentType.
 type EmitEventJSONRequestBody = Event
 
+// EmitEventsJSONRequestBody defines body for EmitEvents for application/json ContentType.
+type EmitEventsJSONRequestBody = EventBatch
+
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
 	// PollEvents Read the events that concern the bot, in a fixed order, from a cursor on.
@@ -681,6 +692,9 @@ type ServerInterface interface {
 	// EmitEvent Emit an event.
 	// (POST /api/internal/v1/events)
 	EmitEvent(c *gin.Context)
+	// EmitEvents Emit up to 100 events.
+	// (POST /api/internal/v1/events/batch)
+	EmitEvents(c *gin.Context)
 	// GetEvent Find an event, the workflow that owns it, and what became of it at each webhook.
 	// (GET /api/internal/v1/events/{id})
 	GetEvent(c *gin.Context, id EventID, params GetEventParams)
@@ -1272,6 +1286,19 @@ func (siw *ServerInterfaceWrapper) EmitEvent(c *gin.Context) {
 	siw.Handler.EmitEvent(c)
 }
 
+// EmitEvents operation middleware
+func (siw *ServerInterfaceWrapper) EmitEvents(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.EmitEvents(c)
+}
+
 // GetEvent operation middleware
 func (siw *ServerInterfaceWrapper) GetEvent(c *gin.Context) {
 
@@ -1425,6 +1452,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.DELETE(options.BaseURL+"/api/internal/v1/bots/:id/keys/:keyId", wrapper.DeleteKey)
 	router.POST(options.BaseURL+"/api/internal/v1/events", wrapper.EmitEvent)
 	router.GET(options.BaseURL+"/api/internal/v1/events/:id", wrapper.GetEvent)
+	router.POST(options.BaseURL+"/api/internal/v1/events/batch", wrapper.EmitEvents)
 	router.GET(options.BaseURL+"/docs", wrapper.Docs)
 	router.GET(options.BaseURL+"/healthz", wrapper.Healthz)
 	router.GET(options.BaseURL+"/openapi.json", wrapper.OpenAPI)

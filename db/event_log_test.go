@@ -20,9 +20,15 @@ import (
 
 func insertEvent(t testing.TB, conn db.DBTX, id string) {
 	t.Helper()
-	n, err := db.New().InsertEvent(context.Background(), conn, db.InsertEventParams{ID: id, Type: "post.created", Payload: []byte(`{"id":"` + id + `"}`), RunID: "run"})
+	inserted, err := db.New().InsertEvents(context.Background(), conn, anEvent(id, []byte(`{"id":"`+id+`"}`)))
 	require.NoError(t, err)
-	require.EqualValues(t, 1, n)
+	require.Equal(t, []string{id}, inserted)
+}
+
+func anEvent(id string, payload []byte) db.InsertEventsParams {
+	return db.InsertEventsParams{
+		Ids: []string{id}, Types: []string{"post.created"}, Payloads: [][]byte{payload}, Bots: []string{""}, Places: []int32{0}, RunID: "019ab2f0-5a3e-7c1d-8f00-3b6d2a9c4e71",
+	}
 }
 
 // read pages through the log from a position on, 0 for the oldest, as a client that asks again while there is more.
@@ -144,7 +150,7 @@ func TestNothingIsSkippedWhateverTheOrderOfCommits(t *testing.T) {
 				var ids []string
 				for k := range 1 + random.IntN(3) {
 					id := fmt.Sprintf("%d-%d-%d", w, i, k)
-					if _, err := db.New().InsertEvent(t.Context(), tx, db.InsertEventParams{ID: id, Type: "post.created", Payload: []byte("{}"), RunID: "run"}); err != nil {
+					if _, err := db.New().InsertEvents(t.Context(), tx, anEvent(id, []byte("{}"))); err != nil {
 						t.Error(err)
 						return
 					}
@@ -213,17 +219,12 @@ func TestABotReadsWhatConcernsIt(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
 	log := db.NewEventReader(pool)
-	for _, e := range []db.InsertEventParams{
-		{ID: "all", Type: "post.created"},
-		{ID: "mine", Type: "mention", BotIds: []string{"other", "bot"}},
-		{ID: "another's", Type: "mention", BotIds: []string{"other"}},
-		{ID: "a test", Type: "test"},
-		{ID: "wiki", Type: "wiki.edited"},
-	} {
-		e.Payload, e.RunID = []byte("{}"), "run"
-		_, err := db.New().InsertEvent(t.Context(), pool, e)
-		require.NoError(t, err)
-	}
+	_, err := db.New().InsertEvents(t.Context(), pool, db.InsertEventsParams{
+		Ids:   []string{"all", "mine", "another's", "a test", "wiki"},
+		Types: []string{"post.created", "mention", "mention", "test", "wiki.edited"},
+		Bots:  []string{"", "{other,bot}", "{other}", "", ""}, Payloads: slices.Repeat([][]byte{[]byte("{}")}, 5), Places: []int32{0, 1, 2, 3, 4}, RunID: "run",
+	})
+	require.NoError(t, err)
 	ids, upto := read(t, log, 0, 2)
 	require.Equal(t, []string{"all", "mine", "wiki"}, ids)
 	state, err := log.State(t.Context(), 0)
@@ -394,9 +395,7 @@ func BenchmarkInsertEvent(b *testing.B) {
 		n++
 		for i, conn := range conns {
 			began := time.Now()
-			_, err := db.New().InsertEvent(b.Context(), conn, db.InsertEventParams{
-				ID: fmt.Sprintf("019ab2f0-5a3e-7c1d-8f00-%012d", n), Type: "post.created", Payload: payload, RunID: "019ab2f0-5a3e-7c1d-8f00-3b6d2a9c4e71",
-			})
+			_, err := db.New().InsertEvents(b.Context(), conn, anEvent(fmt.Sprintf("019ab2f0-5a3e-7c1d-8f00-%012d", n), payload))
 			took[i] = append(took[i], time.Since(began))
 			require.NoError(b, err)
 		}

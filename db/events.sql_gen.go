@@ -12,13 +12,15 @@ import (
 	"github.com/google/uuid"
 )
 
-const addressEvent = `-- name: AddressEvent :many
+const addressEvents = `-- name: AddressEvents :many
 
 WITH asked AS (
-    SELECT $1::text[] AS bot_ids, $2::text AS event_type, $3::uuid AS after, $4::uuid AS upto
-    OFFSET 0 -- one plan is the best for all arguments, so Postgres need not see them: planning anew takes longer than the lookup
-), subscribers AS (
-    SELECT w.id, w.bot_id, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
+    SELECT list.n, list.event_type, NULLIF(list.bots, '')::text[] AS bot_ids, $1::uuid AS after, $2::uuid AS upto
+    FROM (
+        SELECT unnest((SELECT $3::integer[])) AS n, unnest((SELECT $4::text[])) AS event_type, unnest((SELECT $5::text[])) AS bots
+    ) AS list
+), subscribers AS MATERIALIZED (
+    SELECT asked.n AS list, w.id, w.bot_id, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
            w.generation, w.failure_count, w.failure_run, w.queued
     FROM asked
     CROSS JOIN LATERAL (
@@ -28,7 +30,7 @@ WITH asked AS (
            AND s.event_type = asked.event_type
            AND s.webhook_id > asked.after AND s.webhook_id <= asked.upto
          ORDER BY s.webhook_id
-         LIMIT (SELECT $5::integer))
+         LIMIT (SELECT $6::integer))
         UNION ALL
         (SELECT s.webhook_id
          FROM (SELECT DISTINCT unnest(asked.bot_ids) AS id) AS bot
@@ -39,10 +41,10 @@ WITH asked AS (
                AND event_type = asked.event_type
                AND webhook_id > asked.after AND webhook_id <= asked.upto
              ORDER BY webhook_id
-             LIMIT (SELECT $5::integer)
+             LIMIT (SELECT $6::integer)
          ) AS s
          ORDER BY s.webhook_id
-         LIMIT (SELECT $5::integer))
+         LIMIT (SELECT $6::integer))
     ) AS audience
     -- LIMIT: each is looked up by its id, however many Postgres expects.
     CROSS JOIN LATERAL (SELECT id, bot_id, url, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE id = audience.webhook_id LIMIT 1) AS w
@@ -50,28 +52,40 @@ WITH asked AS (
     INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at)
     SELECT s.id, e.id, 1, 1, 'event', e.accepted_at
     FROM subscribers s
-    JOIN events e ON e.id = $6 AND e.run_id = $7
-    WHERE s.queued AND NOT EXISTS (SELECT FROM deliveries d WHERE d.event_id = e.id AND d.webhook_id = s.id)
+    JOIN (
+        SELECT unnest((SELECT $7::text[])) AS id, unnest((SELECT $8::integer[])) AS list, unnest((SELECT $9::integer[])) AS n
+    ) AS addressed ON addressed.list = s.list
+    CROSS JOIN LATERAL (SELECT id, type, payload, bot_ids, run_id, workflow_id, accepted_at, position FROM events WHERE id = addressed.id AND run_id = $10 LIMIT 1) AS e
+    -- A subquery with LIMIT is not made a join, however many Postgres expects: each pair is looked up.
+    WHERE s.queued AND (SELECT true FROM deliveries d WHERE d.event_id = e.id AND d.webhook_id = s.id LIMIT 1) IS NULL
+    ORDER BY addressed.n
     ON CONFLICT (event_id, webhook_id) DO NOTHING
     RETURNING webhook_id, seq, due_at
+), added AS (
+    SELECT webhook_id, min(seq) AS seq, min(due_at) AS due_at FROM enqueued GROUP BY webhook_id
 )
-SELECT s.id, s.bot_id, s.url, s.secret, s.previous_secret, s.generation, s.failure_count, s.failure_run, s.queued, q.seq, q.due_at
+SELECT s.list::integer AS list, s.id, s.bot_id, s.url, s.secret, s.previous_secret, s.generation, s.failure_count, s.failure_run, s.queued,
+       coalesce(q.seq, 0)::bigint AS seq, coalesce(q.due_at, 'epoch')::timestamptz AS due_at
 FROM subscribers s
-LEFT JOIN enqueued q ON q.webhook_id = s.id
-ORDER BY s.id
+LEFT JOIN added q ON q.webhook_id = s.id
+ORDER BY s.list, s.id
 `
 
-type AddressEventParams struct {
-	BotIds    []string
-	EventType string
-	After     uuid.UUID
-	Upto      uuid.UUID
-	PageSize  int32
-	EventID   string
-	RunID     string
+type AddressEventsParams struct {
+	After       uuid.UUID
+	Upto        uuid.UUID
+	Lists       []int32
+	ListTypes   []string
+	ListBots    []string
+	PageSize    int32
+	EventIds    []string
+	EventLists  []int32
+	EventPlaces []int32
+	RunID       string
 }
 
-type AddressEventRow struct {
+type AddressEventsRow struct {
+	List           int32
 	ID             uuid.UUID
 	BotID          string
 	URL            string
@@ -81,34 +95,42 @@ type AddressEventRow struct {
 	FailureCount   int32
 	FailureRun     int32
 	Queued         bool
-	Seq            *int64
-	DueAt          *time.Time
+	Seq            int64
+	DueAt          time.Time
 }
 
 // The audience of an event: every bot when its bot_ids are NULL, else those. The two are branches of a union, as one
 // condition for both would leave Postgres no index. What a lookup costs grows with what it returns only: see
 // TestTheAudienceIsReadFromIndexes.
-// A page of the webhooks an event goes to, in the order of their ids, from after @after on; and, in the same statement, a
-// row in the queue of each that is queued, unless it has the event already or another run owns the event. seq is the new
-// row's, NULL where there is none.
-func (q *Queries) AddressEvent(ctx context.Context, db DBTX, arg AddressEventParams) ([]AddressEventRow, error) {
-	rows, err := db.Query(ctx, addressEvent,
-		arg.BotIds,
-		arg.EventType,
+// A page of the webhooks that events go to, in the order of their ids, from after @after on. Events of one type, and for the
+// same bots, share a list of them, which is read once. In the same statement, each event gets a row in the queue of each of
+// its webhooks that is queued, unless that has the event already or another run owns the event. seq and due_at are of the
+// first new row of a webhook; seq is 0 where there is none.
+//
+// Arrays stand in subqueries, so that Postgres does not see how long they are: one plan is the best for all, and planning anew
+// takes longer than the lookup.
+func (q *Queries) AddressEvents(ctx context.Context, db DBTX, arg AddressEventsParams) ([]AddressEventsRow, error) {
+	rows, err := db.Query(ctx, addressEvents,
 		arg.After,
 		arg.Upto,
+		arg.Lists,
+		arg.ListTypes,
+		arg.ListBots,
 		arg.PageSize,
-		arg.EventID,
+		arg.EventIds,
+		arg.EventLists,
+		arg.EventPlaces,
 		arg.RunID,
 	)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []AddressEventRow{}
+	items := []AddressEventsRow{}
 	for rows.Next() {
-		var i AddressEventRow
+		var i AddressEventsRow
 		if err := rows.Scan(
+			&i.List,
 			&i.ID,
 			&i.BotID,
 			&i.URL,
@@ -197,6 +219,37 @@ func (q *Queries) CountAudience(ctx context.Context, db DBTX, arg CountAudienceP
 	return count, err
 }
 
+const eventOwners = `-- name: EventOwners :many
+SELECT id, run_id, coalesce(workflow_id, 'event-' || id)::text AS workflow_id FROM events WHERE id = ANY ($1::text[])
+`
+
+type EventOwnersRow struct {
+	ID         string
+	RunID      string
+	WorkflowID string
+}
+
+// The workflow runs that have accepted events.
+func (q *Queries) EventOwners(ctx context.Context, db DBTX, ids []string) ([]EventOwnersRow, error) {
+	rows, err := db.Query(ctx, eventOwners, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []EventOwnersRow{}
+	for rows.Next() {
+		var i EventOwnersRow
+		if err := rows.Scan(&i.ID, &i.RunID, &i.WorkflowID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const getEvent = `-- name: GetEvent :one
 SELECT id, type, payload, bot_ids, run_id, coalesce(workflow_id, 'event-' || id)::text AS workflow_id, accepted_at FROM events WHERE id = $1
 `
@@ -224,6 +277,48 @@ func (q *Queries) GetEvent(ctx context.Context, db DBTX, id string) (GetEventRow
 		&i.AcceptedAt,
 	)
 	return i, err
+}
+
+const getEvents = `-- name: GetEvents :many
+SELECT id, type, payload, bot_ids, run_id, coalesce(workflow_id, 'event-' || id)::text AS workflow_id, accepted_at FROM events WHERE id = ANY ($1::text[])
+`
+
+type GetEventsRow struct {
+	ID         string
+	Type       string
+	Payload    []byte
+	BotIds     []string
+	RunID      string
+	WorkflowID string
+	AcceptedAt time.Time
+}
+
+func (q *Queries) GetEvents(ctx context.Context, db DBTX, ids []string) ([]GetEventsRow, error) {
+	rows, err := db.Query(ctx, getEvents, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []GetEventsRow{}
+	for rows.Next() {
+		var i GetEventsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Type,
+			&i.Payload,
+			&i.BotIds,
+			&i.RunID,
+			&i.WorkflowID,
+			&i.AcceptedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const getTarget = `-- name: GetTarget :one
@@ -275,34 +370,57 @@ func (q *Queries) GetTarget(ctx context.Context, db DBTX, arg GetTargetParams) (
 	return i, err
 }
 
-const insertEvent = `-- name: InsertEvent :execrows
-INSERT INTO events (id, type, payload, bot_ids, run_id, workflow_id)
-VALUES ($1, $2, $3, $4::text[], $5, $6::text)
+const insertEvents = `-- name: InsertEvents :many
+INSERT INTO events (id, type, payload, bot_ids, run_id, workflow_id, accepted_at)
+SELECT e.id, e.type, e.payload, NULLIF(e.bots, '')::text[], $1, $2::text, now() + e.n * interval '1 microsecond'
+FROM (
+    SELECT unnest((SELECT $3::text[])) AS id, unnest((SELECT $4::text[])) AS type, unnest((SELECT $5::bytea[])) AS payload,
+           unnest((SELECT $6::text[])) AS bots, unnest((SELECT $7::integer[])) AS n
+) AS e
+ORDER BY e.id
 ON CONFLICT (id) DO NOTHING
+RETURNING id
 `
 
-type InsertEventParams struct {
-	ID         string
-	Type       string
-	Payload    []byte
-	BotIds     []string
+type InsertEventsParams struct {
 	RunID      string
 	WorkflowID *string
+	Ids        []string
+	Types      []string
+	Payloads   [][]byte
+	Bots       []string
+	Places     []int32
 }
 
-func (q *Queries) InsertEvent(ctx context.Context, db DBTX, arg InsertEventParams) (int64, error) {
-	result, err := db.Exec(ctx, insertEvent,
-		arg.ID,
-		arg.Type,
-		arg.Payload,
-		arg.BotIds,
+// Stores events, each a little later than the one before, and returns the ids of those that were not there. bots is what an
+// array of text looks like as text, empty for every bot. In the order of their ids, so that no two statements wait for each
+// other in a circle.
+func (q *Queries) InsertEvents(ctx context.Context, db DBTX, arg InsertEventsParams) ([]string, error) {
+	rows, err := db.Query(ctx, insertEvents,
 		arg.RunID,
 		arg.WorkflowID,
+		arg.Ids,
+		arg.Types,
+		arg.Payloads,
+		arg.Bots,
+		arg.Places,
 	)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return result.RowsAffected(), nil
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const takeOverEvent = `-- name: TakeOverEvent :execrows

@@ -2,7 +2,8 @@ package db
 
 // The text of queries, for tests that ask Postgres how it carries them out.
 const (
-	AddressEventSQL       = addressEvent
+	AddressEventsSQL      = addressEvents
+	InsertEventsSQL       = insertEvents
 	InsertSuccessesSQL    = insertSuccesses
 	PageOfDeliveriesSQL   = pageOfDeliveries
 	RecentStatsSQL        = recentStats

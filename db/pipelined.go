@@ -5,7 +5,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -25,15 +24,15 @@ func (q *Queries) RecordSuccesses(ctx context.Context, pool *pgxpool.Pool, locks
 	return recorded, pool.SendBatch(ctx, b).Close()
 }
 
-// AcceptEvent is InsertEvent and AddressEvent. inserted is 0 when the event is there already.
-func (q *Queries) AcceptEvent(ctx context.Context, pool *pgxpool.Pool, e InsertEventParams, a AddressEventParams) (inserted int64, subscribers []AddressEventRow, err error) {
+// AcceptEvents is InsertEvents and AddressEvents.
+func (q *Queries) AcceptEvents(ctx context.Context, pool *pgxpool.Pool, e InsertEventsParams, a AddressEventsParams) (inserted []string, subscribers []AddressEventsRow, err error) {
 	b := new(pgx.Batch)
-	b.Queue(insertEvent, e.ID, e.Type, e.Payload, e.BotIds, e.RunID, e.WorkflowID).Exec(func(done pgconn.CommandTag) error {
-		inserted = done.RowsAffected()
-		return nil
+	b.Queue(insertEvents, e.RunID, e.WorkflowID, e.Ids, e.Types, e.Payloads, e.Bots, e.Places).Query(func(answer pgx.Rows) (err error) {
+		inserted, err = pgx.CollectRows(answer, pgx.RowTo[string])
+		return err
 	})
-	b.Queue(addressEvent, a.BotIds, a.EventType, a.After, a.Upto, a.PageSize, a.EventID, a.RunID).Query(func(answer pgx.Rows) (err error) {
-		subscribers, err = pgx.CollectRows(answer, pgx.RowToStructByPos[AddressEventRow])
+	b.Queue(addressEvents, a.After, a.Upto, a.Lists, a.ListTypes, a.ListBots, a.PageSize, a.EventIds, a.EventLists, a.EventPlaces, a.RunID).Query(func(answer pgx.Rows) (err error) {
+		subscribers, err = pgx.CollectRows(answer, pgx.RowToStructByPos[AddressEventsRow])
 		return err
 	})
 	return inserted, subscribers, pool.SendBatch(ctx, b).Close()

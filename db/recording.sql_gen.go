@@ -12,38 +12,6 @@ import (
 	"github.com/google/uuid"
 )
 
-const deliveredOf = `-- name: DeliveredOf :many
-SELECT d.webhook_id FROM deliveries d WHERE d.event_id = $1 AND d.webhook_id = ANY ($2::uuid[])
-UNION
-SELECT q.webhook_id FROM queue q WHERE q.event_id = $1 AND q.webhook_id = ANY ($2::uuid[])
-`
-
-type DeliveredOfParams struct {
-	EventID    string
-	WebhookIds []uuid.UUID
-}
-
-// Of some webhooks, those that an event was sent to, or is planned to be sent to.
-func (q *Queries) DeliveredOf(ctx context.Context, db DBTX, arg DeliveredOfParams) ([]uuid.UUID, error) {
-	rows, err := db.Query(ctx, deliveredOf, arg.EventID, arg.WebhookIds)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []uuid.UUID{}
-	for rows.Next() {
-		var webhook_id uuid.UUID
-		if err := rows.Scan(&webhook_id); err != nil {
-			return nil, err
-		}
-		items = append(items, webhook_id)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const existingDeliveries = `-- name: ExistingDeliveries :many
 SELECT id FROM deliveries WHERE id = ANY ($1::uuid[])
 `
@@ -254,6 +222,44 @@ func (q *Queries) RecordedDelivery(ctx context.Context, db DBTX, id uuid.UUID) (
 		&i.NextAttemptAt,
 	)
 	return i, err
+}
+
+const servedOf = `-- name: ServedOf :many
+SELECT p.event_id::text AS event_id, p.webhook_id::uuid AS webhook_id
+FROM (SELECT unnest($1::text[]) AS event_id, unnest($2::uuid[]) AS webhook_id) AS p
+WHERE (SELECT true FROM deliveries d WHERE d.event_id = p.event_id AND d.webhook_id = p.webhook_id LIMIT 1)
+   OR (SELECT true FROM queue q WHERE q.event_id = p.event_id AND q.webhook_id = p.webhook_id)
+`
+
+type ServedOfParams struct {
+	EventIds   []string
+	WebhookIds []uuid.UUID
+}
+
+type ServedOfRow struct {
+	EventID   string
+	WebhookID uuid.UUID
+}
+
+// Of some pairs of event and webhook, those that were sent or are planned.
+func (q *Queries) ServedOf(ctx context.Context, db DBTX, arg ServedOfParams) ([]ServedOfRow, error) {
+	rows, err := db.Query(ctx, servedOf, arg.EventIds, arg.WebhookIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ServedOfRow{}
+	for rows.Next() {
+		var i ServedOfRow
+		if err := rows.Scan(&i.EventID, &i.WebhookID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const updateHealth = `-- name: UpdateHealth :execrows

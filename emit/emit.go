@@ -1,4 +1,5 @@
-// Package emit is how a Go backend emits events: it starts DeliverEvent workflows.
+// Package emit is how a Go backend emits events: it starts DeliverEvent and DeliverEvents workflows, or calls the service
+// API.
 package emit
 
 import (
@@ -16,31 +17,38 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
-// The names through which any Temporal SDK emits an event: start a workflow of type WorkflowType on TaskQueue, with
-// the id WorkflowID gives and the event as its one JSON input.
+// The names through which any Temporal SDK emits: start a workflow on TaskQueue, of type WorkflowType with the id that
+// WorkflowID gives and one event as its JSON input, or of type GroupWorkflowType, with an id of any other form, and an array
+// of up to webhook.MaxBatchEvents events.
 const (
-	WorkflowType = "DeliverEvent"
-	TaskQueue    = "mathub-webhooks"
+	WorkflowType      = "DeliverEvent"
+	GroupWorkflowType = "DeliverEvents"
+	TaskQueue         = "mathub-webhooks"
 )
 
-// WorkflowID is the id of the one workflow that delivers an event.
+// WorkflowID is the id of the workflow that delivers an event by itself.
 func WorkflowID(eventID string) string { return "event-" + eventID }
+
+// groupWorkflowID is a new id of a workflow that delivers several events.
+func groupWorkflowID() string { return "events-" + webhook.NewID() }
 
 // Receipt says what became of an emitted event.
 type Receipt struct {
-	ID         string `json:"id"`
+	ID string `json:"id"`
+	// WorkflowID is the workflow that delivers it; one that it shares with other events, where it was emitted among them.
 	WorkflowID string `json:"workflowId"`
-	// Duplicate: the event's id was accepted before; this call delivers nothing.
+	// Duplicate: the event's id was accepted before; this call delivers nothing. Of calls at the same moment with one id,
+	// several may be answered without it: the event is delivered once all the same.
 	Duplicate bool `json:"duplicate"`
 }
 
-// Option changes how an event is emitted.
+// Option changes how events are emitted.
 type Option func(*options)
 
 type options struct{ attributes *visibility.Attributes }
 
-// Searchable has the event's workflow found by its type in Temporal's lists (MathubEventType), where the namespace has
-// the search attribute. It costs the event nothing.
+// Searchable has the events' workflow found by their types in Temporal's lists (MathubEventType), where the namespace has
+// the search attribute. It costs an event nothing.
 func Searchable(a *visibility.Attributes) Option { return func(o *options) { o.attributes = a } }
 
 // Event accepts e for delivery: when it returns without an error, e is durable in Temporal and will be delivered to
@@ -48,37 +56,72 @@ func Searchable(a *visibility.Attributes) Option { return func(o *options) { o.a
 // give e an id of your own beforehand, so that it is delivered once however often it is emitted.
 //
 // The error is a *webhook.InvalidError where e is at fault, else what Temporal said. In a process that also runs a
-// worker on c, the workflow begins there at once (eager start), without another round trip.
+// worker on c, the workflow begins there at once (eager start), without another round trip. Whoever emits hundreds of events
+// a second does so by [Batcher] or [Events]: a workflow of its own is most of what an event costs.
 func Event(ctx context.Context, c client.Client, e webhook.Event, opts ...Option) (Receipt, error) {
+	if err := e.Validate(); err != nil {
+		return Receipt{}, err
+	}
+	receipts, err := start(ctx, c, []webhook.Event{e.Complete(time.Now())}, opts...)
+	if err != nil {
+		return Receipt{}, err
+	}
+	return receipts[0], nil
+}
+
+// Events is Event for 1 to webhook.MaxBatchEvents events of webhook.MaxBatchBytes in all, which share a workflow: all are
+// accepted, or none is. Receipts are in their order. An error names an event at fault by its place, "events[3].data".
+// That one was accepted before no receipt says: it is delivered once all the same.
+func Events(ctx context.Context, c client.Client, events []webhook.Event, opts ...Option) ([]Receipt, error) {
+	if err := webhook.ValidateBatch(events); err != nil {
+		return nil, err
+	}
+	return start(ctx, c, completed(events), opts...)
+}
+
+func completed(events []webhook.Event) []webhook.Event {
+	now := time.Now()
+	all := make([]webhook.Event, len(events))
+	for i, e := range events {
+		all[i] = e.Complete(now)
+	}
+	return all
+}
+
+// start starts the workflow of events that are valid and complete.
+func start(ctx context.Context, c client.Client, events []webhook.Event, opts ...Option) ([]Receipt, error) {
 	var o options
 	for _, apply := range opts {
 		apply(&o)
 	}
-	if err := e.Validate(); err != nil {
-		return Receipt{}, err
+	single := len(events) == 1
+	workflowType, workflowID, input := GroupWorkflowType, groupWorkflowID(), []byte(nil)
+	if single {
+		workflowType, workflowID, input = WorkflowType, WorkflowID(events[0].ID), events[0].JSON()
+	} else {
+		input = webhook.BatchJSON(events)
 	}
-	e = e.Complete(time.Now())
-	receipt := Receipt{ID: e.ID, WorkflowID: WorkflowID(e.ID)}
-	attributes := temporal.NewSearchAttributes(visibility.EventType.ValueSet(string(e.Type)))
+	attributes := temporal.NewSearchAttributes(visibility.EventType.ValueSet(visibility.Types(events)))
 	_, err := o.attributes.Start(ctx, c, attributes, client.StartWorkflowOptions{
-		ID:        receipt.WorkflowID,
+		ID:        workflowID,
 		TaskQueue: TaskQueue,
 		// A start that failed, for a fault in its input, accepted nothing. Whatever did accept the event is found in
 		// Postgres, which keeps it longer than Temporal keeps workflows.
 		WorkflowIDReusePolicy:                    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY,
 		WorkflowExecutionErrorWhenAlreadyStarted: true,
 		EnableEagerStart:                         true,
-		StaticSummary:                            e.Summary(),
-	}, WorkflowType, converter.NewRawValue(&commonpb.Payload{
+		StaticSummary:                            webhook.BatchSummary(events),
+	}, workflowType, converter.NewRawValue(&commonpb.Payload{
 		Metadata: map[string][]byte{converter.MetadataEncoding: []byte(converter.MetadataEncodingJSON)},
-		Data:     e.JSON(),
+		Data:     input,
 	}))
-	if temporal.IsWorkflowExecutionAlreadyStartedError(err) {
-		receipt.Duplicate = true
-		return receipt, nil
+	duplicate := single && temporal.IsWorkflowExecutionAlreadyStartedError(err)
+	if err != nil && !duplicate {
+		return nil, fmt.Errorf("start %s: %w", workflowID, err)
 	}
-	if err != nil {
-		return Receipt{}, fmt.Errorf("start %s: %w", receipt.WorkflowID, err)
+	receipts := make([]Receipt, len(events))
+	for i, e := range events {
+		receipts[i] = Receipt{ID: e.ID, WorkflowID: workflowID, Duplicate: duplicate}
 	}
-	return receipt, nil
+	return receipts, nil
 }

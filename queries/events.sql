@@ -1,10 +1,26 @@
--- name: InsertEvent :execrows
-INSERT INTO events (id, type, payload, bot_ids, run_id, workflow_id)
-VALUES (@id, @type, @payload, sqlc.narg('bot_ids')::text[], @run_id, sqlc.narg('workflow_id')::text)
-ON CONFLICT (id) DO NOTHING;
+-- name: InsertEvents :many
+-- Stores events, each a little later than the one before, and returns the ids of those that were not there. bots is what an
+-- array of text looks like as text, empty for every bot. In the order of their ids, so that no two statements wait for each
+-- other in a circle.
+INSERT INTO events (id, type, payload, bot_ids, run_id, workflow_id, accepted_at)
+SELECT e.id, e.type, e.payload, NULLIF(e.bots, '')::text[], @run_id, sqlc.narg('workflow_id')::text, now() + e.n * interval '1 microsecond'
+FROM (
+    SELECT unnest((SELECT @ids::text[])) AS id, unnest((SELECT @types::text[])) AS type, unnest((SELECT @payloads::bytea[])) AS payload,
+           unnest((SELECT @bots::text[])) AS bots, unnest((SELECT @places::integer[])) AS n
+) AS e
+ORDER BY e.id
+ON CONFLICT (id) DO NOTHING
+RETURNING id;
 
 -- name: GetEvent :one
 SELECT id, type, payload, bot_ids, run_id, coalesce(workflow_id, 'event-' || id)::text AS workflow_id, accepted_at FROM events WHERE id = @id;
+
+-- name: GetEvents :many
+SELECT id, type, payload, bot_ids, run_id, coalesce(workflow_id, 'event-' || id)::text AS workflow_id, accepted_at FROM events WHERE id = ANY (@ids::text[]);
+
+-- name: EventOwners :many
+-- The workflow runs that have accepted events.
+SELECT id, run_id, coalesce(workflow_id, 'event-' || id)::text AS workflow_id FROM events WHERE id = ANY (@ids::text[]);
 
 -- name: TakeOverEvent :execrows
 -- Gives an event to another run, as the one that owned it ended before its work was done.
@@ -14,15 +30,21 @@ UPDATE events SET run_id = @run_id, workflow_id = sqlc.narg('workflow_id')::text
 -- condition for both would leave Postgres no index. What a lookup costs grows with what it returns only: see
 -- TestTheAudienceIsReadFromIndexes.
 
--- name: AddressEvent :many
--- A page of the webhooks an event goes to, in the order of their ids, from after @after on; and, in the same statement, a
--- row in the queue of each that is queued, unless it has the event already or another run owns the event. seq is the new
--- row's, NULL where there is none.
+-- name: AddressEvents :many
+-- A page of the webhooks that events go to, in the order of their ids, from after @after on. Events of one type, and for the
+-- same bots, share a list of them, which is read once. In the same statement, each event gets a row in the queue of each of
+-- its webhooks that is queued, unless that has the event already or another run owns the event. seq and due_at are of the
+-- first new row of a webhook; seq is 0 where there is none.
+--
+-- Arrays stand in subqueries, so that Postgres does not see how long they are: one plan is the best for all, and planning anew
+-- takes longer than the lookup.
 WITH asked AS (
-    SELECT sqlc.narg('bot_ids')::text[] AS bot_ids, @event_type::text AS event_type, @after::uuid AS after, @upto::uuid AS upto
-    OFFSET 0 -- one plan is the best for all arguments, so Postgres need not see them: planning anew takes longer than the lookup
-), subscribers AS (
-    SELECT w.id, w.bot_id, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
+    SELECT list.n, list.event_type, NULLIF(list.bots, '')::text[] AS bot_ids, @after::uuid AS after, @upto::uuid AS upto
+    FROM (
+        SELECT unnest((SELECT @lists::integer[])) AS n, unnest((SELECT @list_types::text[])) AS event_type, unnest((SELECT @list_bots::text[])) AS bots
+    ) AS list
+), subscribers AS MATERIALIZED (
+    SELECT asked.n AS list, w.id, w.bot_id, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
            w.generation, w.failure_count, w.failure_run, w.queued
     FROM asked
     CROSS JOIN LATERAL (
@@ -54,15 +76,23 @@ WITH asked AS (
     INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at)
     SELECT s.id, e.id, 1, 1, 'event', e.accepted_at
     FROM subscribers s
-    JOIN events e ON e.id = @event_id AND e.run_id = @run_id
-    WHERE s.queued AND NOT EXISTS (SELECT FROM deliveries d WHERE d.event_id = e.id AND d.webhook_id = s.id)
+    JOIN (
+        SELECT unnest((SELECT @event_ids::text[])) AS id, unnest((SELECT @event_lists::integer[])) AS list, unnest((SELECT @event_places::integer[])) AS n
+    ) AS addressed ON addressed.list = s.list
+    CROSS JOIN LATERAL (SELECT * FROM events WHERE id = addressed.id AND run_id = @run_id LIMIT 1) AS e
+    -- A subquery with LIMIT is not made a join, however many Postgres expects: each pair is looked up.
+    WHERE s.queued AND (SELECT true FROM deliveries d WHERE d.event_id = e.id AND d.webhook_id = s.id LIMIT 1) IS NULL
+    ORDER BY addressed.n
     ON CONFLICT (event_id, webhook_id) DO NOTHING
     RETURNING webhook_id, seq, due_at
+), added AS (
+    SELECT webhook_id, min(seq) AS seq, min(due_at) AS due_at FROM enqueued GROUP BY webhook_id
 )
-SELECT s.id, s.bot_id, s.url, s.secret, s.previous_secret, s.generation, s.failure_count, s.failure_run, s.queued, q.seq, q.due_at
+SELECT s.list::integer AS list, s.id, s.bot_id, s.url, s.secret, s.previous_secret, s.generation, s.failure_count, s.failure_run, s.queued,
+       coalesce(q.seq, 0)::bigint AS seq, coalesce(q.due_at, 'epoch')::timestamptz AS due_at
 FROM subscribers s
-LEFT JOIN enqueued q ON q.webhook_id = s.id
-ORDER BY s.id;
+LEFT JOIN added q ON q.webhook_id = s.id
+ORDER BY s.list, s.id;
 
 -- name: CountAudience :one
 SELECT count(*)

@@ -109,11 +109,12 @@ FROM deliveries d
 LEFT JOIN queue q ON q.event_id = d.event_id AND q.webhook_id = d.webhook_id
 WHERE d.id = @id;
 
--- name: DeliveredOf :many
--- Of some webhooks, those that an event was sent to, or is planned to be sent to.
-SELECT d.webhook_id FROM deliveries d WHERE d.event_id = @event_id AND d.webhook_id = ANY (@webhook_ids::uuid[])
-UNION
-SELECT q.webhook_id FROM queue q WHERE q.event_id = @event_id AND q.webhook_id = ANY (@webhook_ids::uuid[]);
+-- name: ServedOf :many
+-- Of some pairs of event and webhook, those that were sent or are planned.
+SELECT p.event_id::text AS event_id, p.webhook_id::uuid AS webhook_id
+FROM (SELECT unnest(@event_ids::text[]) AS event_id, unnest(@webhook_ids::uuid[]) AS webhook_id) AS p
+WHERE (SELECT true FROM deliveries d WHERE d.event_id = p.event_id AND d.webhook_id = p.webhook_id LIMIT 1)
+   OR (SELECT true FROM queue q WHERE q.event_id = p.event_id AND q.webhook_id = p.webhook_id);
 
 -- name: WasTaken :one
 -- Whether a webhook has taken an event.

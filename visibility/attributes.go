@@ -11,12 +11,14 @@ import (
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
+
+	"github.com/mathub/webhooks/webhook"
 )
 
 // The search attributes. A workflow that concerns several webhooks, an event whose deliveries failed for good, names
 // them all; Temporal's `=` asks whether a list holds the value.
 var (
-	EventType = temporal.NewSearchAttributeKeyKeyword("MathubEventType")
+	EventType = temporal.NewSearchAttributeKeyKeywordList("MathubEventType")
 	WebhookID = temporal.NewSearchAttributeKeyKeywordList("MathubWebhookId")
 	BotID     = temporal.NewSearchAttributeKeyKeywordList("MathubBotId")
 	// Failed is true once a delivery that the workflow made, or was started for, has failed.
@@ -26,7 +28,7 @@ var (
 // wanted are the attributes as Temporal is to know them. Of those that it keeps in an SQL database, a namespace has 10
 // keywords, 3 lists of keywords and 3 booleans.
 var wanted = map[string]enums.IndexedValueType{
-	EventType.GetName(): enums.INDEXED_VALUE_TYPE_KEYWORD,
+	EventType.GetName(): enums.INDEXED_VALUE_TYPE_KEYWORD_LIST,
 	WebhookID.GetName(): enums.INDEXED_VALUE_TYPE_KEYWORD_LIST,
 	BotID.GetName():     enums.INDEXED_VALUE_TYPE_KEYWORD_LIST,
 	Failed.GetName():    enums.INDEXED_VALUE_TYPE_BOOL,
@@ -34,6 +36,15 @@ var wanted = map[string]enums.IndexedValueType{
 
 // Wanted are the attributes by name, and of which type Temporal is to know them.
 func Wanted() map[string]enums.IndexedValueType { return maps.Clone(wanted) }
+
+// Types are the types of events as EventType has them.
+func Types(events []webhook.Event) []string {
+	var types []string
+	for _, t := range webhook.TypesOf(events) {
+		types = append(types, string(t))
+	}
+	return types
+}
 
 // maxListBytes is what a list may take, a little under the 2 KiB that Temporal allows a value
 // (frontend.searchAttributesSizeOfValueLimit). It is enough for 51 webhooks.

@@ -49,7 +49,7 @@ func TestManyProcessesRegisterAtOnce(t *testing.T) {
 	}
 	got := registered(t, c, namespace)
 	for name, kind := range map[string]enums.IndexedValueType{
-		"MathubEventType": enums.INDEXED_VALUE_TYPE_KEYWORD, "MathubWebhookId": enums.INDEXED_VALUE_TYPE_KEYWORD_LIST,
+		"MathubEventType": enums.INDEXED_VALUE_TYPE_KEYWORD_LIST, "MathubWebhookId": enums.INDEXED_VALUE_TYPE_KEYWORD_LIST,
 		"MathubBotId": enums.INDEXED_VALUE_TYPE_KEYWORD_LIST, "MathubFailed": enums.INDEXED_VALUE_TYPE_BOOL,
 	} {
 		require.Equal(t, kind, got[name], name)

@@ -180,7 +180,7 @@ func (e Event) validateData(faults *InvalidError) {
 		faults.add("data", "is required and "+mustBeObject)
 		return
 	}
-	if err := checkDepth(e.Data); err != nil {
+	if err := checkDepth(e.Data, MaxJSONDepth); err != nil {
 		faults.add("data", fmt.Sprintf("must not nest deeper than %d", MaxJSONDepth))
 		return
 	}

@@ -17,7 +17,11 @@ import (
 // byte order mark, no name twice at any depth, names matched with their case, valid UTF-8, no lone surrogates
 // (RFC 7493), and nesting of at most MaxJSONDepth. Every fault is a *SyntaxError.
 func ParseObject(raw []byte, fields ...string) (map[string]json.RawMessage, error) {
-	if err := checkDepth(raw); err != nil {
+	return parseObject(raw, MaxJSONDepth, fields...)
+}
+
+func parseObject(raw []byte, depth int, fields ...string) (map[string]json.RawMessage, error) {
+	if err := checkDepth(raw, depth); err != nil {
 		return nil, err
 	}
 	// jsontext reads straight from a bytes.Buffer, without copying.
@@ -80,7 +84,7 @@ func unknownField(name string, fields []string) error {
 
 // checkDepth measures nesting on the bytes alone, before anything is parsed. On malformed input it may count wrongly,
 // which the parser's own refusal then makes moot.
-func checkDepth(raw []byte) error {
+func checkDepth(raw []byte, most int) error {
 	depth, inString := 0, false
 	for i := 0; i < len(raw); i++ {
 		switch c := raw[i]; {
@@ -93,8 +97,8 @@ func checkDepth(raw []byte) error {
 		case c == '"':
 			inString = true
 		case c == '{' || c == '[':
-			if depth++; depth > MaxJSONDepth {
-				return &SyntaxError{Message: fmt.Sprintf("nested deeper than %d", MaxJSONDepth), Offset: int64(i)}
+			if depth++; depth > most {
+				return &SyntaxError{Message: fmt.Sprintf("nested deeper than %d", most), Offset: int64(i)}
 			}
 		case c == '}' || c == ']':
 			depth--

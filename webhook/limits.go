@@ -35,6 +35,11 @@ const (
 	// maxCompletionBytes is what the id and the timestamp that acceptance fills in may add to it.
 	maxCompletionBytes = 256
 
+	// MaxBatchEvents bounds the events of one call or workflow.
+	MaxBatchEvents = 100
+	// MaxBatchBytes bounds the JSON of a batch: half of the 2 MB that Temporal takes as a workflow's input.
+	MaxBatchBytes = 1 << 20
+
 	// MaxJSONDepth is how deep an emitted event may nest. Common receivers refuse more than 100 (Ruby's parser).
 	MaxJSONDepth = 100
 

@@ -92,6 +92,7 @@ func (w *Worker) Start() error {
 		Interceptors:                       interceptors(),
 	})
 	fast.RegisterWorkflow(workflows.DeliverEvent)
+	fast.RegisterWorkflow(workflows.DeliverEvents)
 	fast.RegisterWorkflow(workflows.DeliverBatch)
 	fast.RegisterWorkflow(workflows.WebhookQueue)
 	fast.RegisterWorkflow(workflows.SendTest)

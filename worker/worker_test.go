@@ -206,7 +206,7 @@ func TestAnEventReachesEveryWebhookOnce(t *testing.T) {
 	}
 	receipt := s.emit(t, "e1")
 	require.Equal(t, emit.Receipt{ID: "e1", WorkflowID: "event-e1"}, receipt)
-	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: 3, Delivered: 3}, s.counted(t, "event-e1"))
+	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: 3, Counts: delivery.Counts{Delivered: 3}}, s.counted(t, "event-e1"))
 	for range 3 {
 		require.Equal(t, emit.Receipt{ID: "e1", WorkflowID: "event-e1", Duplicate: true}, s.emit(t, "e1"))
 	}
@@ -232,7 +232,7 @@ func TestALargerAudienceSharesOneLineOfHistory(t *testing.T) {
 		}
 	})
 	s.emit(t, "e1")
-	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: 8, Delivered: 7, Retrying: 1}, s.counted(t, "event-e1"))
+	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: 8, Counts: delivery.Counts{Delivered: 7, Retrying: 1}}, s.counted(t, "event-e1"))
 	for i := range 8 {
 		require.Equal(t, 1, s.count(fmt.Sprintf("/%d", i), "e1"))
 	}
@@ -288,7 +288,7 @@ func TestAFailureIsAttemptedAgainUntilTaken(t *testing.T) {
 	id := s.subscribe(t, "/")
 	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	s.emit(t, "e1")
-	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: 1, Retrying: 1}, s.counted(t, "event-e1"))
+	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: 1, Counts: delivery.Counts{Retrying: 1}}, s.counted(t, "event-e1"))
 	queue := workflows.QueueWorkflowID(id)
 	require.Eventually(t, func() bool { return s.count("/", "e1") == 2 }, 10*time.Second, 20*time.Millisecond)
 
@@ -329,16 +329,16 @@ func TestAFailingWebhooksEventsGoThroughItsQueue(t *testing.T) {
 	id := s.subscribe(t, "/")
 	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
 	s.emit(t, "e1")
-	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: 1, Failed: 1}, s.counted(t, "event-e1"))
+	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: 1, Counts: delivery.Counts{Failed: 1}}, s.counted(t, "event-e1"))
 	require.Equal(t, "queued, 1 failures, 0 rows", s.state(t, id))
 	s.answer(nil)
 	s.emit(t, "e2")
-	require.Equal(t, workflows.Summary{EventID: "e2", Webhooks: 1, Queued: 1}, s.counted(t, "event-e2"))
+	require.Equal(t, workflows.Summary{EventID: "e2", Webhooks: 1, Counts: delivery.Counts{Queued: 1}}, s.counted(t, "event-e2"))
 	s.keep(t, "event-e2", "deliver_event_queued")
 	require.Eventually(t, func() bool { return s.state(t, id) == "direct, 0 failures, 0 rows" }, 10*time.Second, 20*time.Millisecond)
 	require.Equal(t, 1, s.count("/", "e2"))
 	s.emit(t, "e3")
-	require.Equal(t, workflows.Summary{EventID: "e3", Webhooks: 1, Delivered: 1}, s.counted(t, "event-e3"), "it is direct again")
+	require.Equal(t, workflows.Summary{EventID: "e3", Webhooks: 1, Counts: delivery.Counts{Delivered: 1}}, s.counted(t, "event-e3"), "it is direct again")
 }
 
 func TestALargeAudienceIsDeliveredInBatches(t *testing.T) {
@@ -377,7 +377,7 @@ func TestALargePartOfOneBotPassesAtOnce(t *testing.T) {
 		SELECT gen_random_uuid(), 'bot', $1 || '/' || n, '{post.created}' FROM generate_series(0, $2 - 1) n`, s.url, audience)
 	require.NoError(t, err)
 	s.emit(t, "e1")
-	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: audience, Delivered: audience}, s.counted(t, "event-e1"))
+	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: audience, Counts: delivery.Counts{Delivered: audience}}, s.counted(t, "event-e1"))
 	for i := range audience {
 		require.Equal(t, 1, s.count(fmt.Sprintf("/%d", i), "e1"))
 	}

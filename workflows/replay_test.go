@@ -19,7 +19,7 @@ import (
 
 // released are the workflows by the names that histories know them by.
 var released = map[string]any{
-	"DeliverEvent": DeliverEvent, "DeliverBatch": DeliverBatch, "WebhookQueue": WebhookQueue,
+	"DeliverEvent": DeliverEvent, "DeliverEvents": DeliverEvents, "DeliverBatch": DeliverBatch, "WebhookQueue": WebhookQueue,
 	"SendTest": SendTest, "Redeliver": Redeliver, "Recover": Recover,
 	"RemoveExpired": RemoveExpired, "NotifyDisabled": NotifyDisabled,
 }

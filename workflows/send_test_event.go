@@ -77,7 +77,7 @@ func StartTest(ctx context.Context, c client.Client, a *visibility.Attributes, t
 	id := webhook.NewID()
 	queued, err = runManually(ctx, c, a, client.StartWorkflowOptions{
 		ID: testPrefix + id, StaticSummary: "test event to " + targetLabel(t),
-	}, append(searchAttributesFor(t), visibility.EventType.ValueSet(string(webhook.Test))), SendTest, t.WebhookID)
+	}, append(searchAttributesFor(t), visibility.EventType.ValueSet([]string{string(webhook.Test)})), SendTest, t.WebhookID)
 	return webhook.DeliveryID(id, t.WebhookID, 1), queued, err
 }
 

@@ -39,17 +39,17 @@ func upsertFailed(ctx workflow.Context) error {
 	return workflow.UpsertTypedSearchAttributes(ctx, visibility.Failed.ValueSet(true))
 }
 
-// upsertFailed lets an event's workflow be found by the webhooks whose first attempts failed.
+// upsertFailed lets events' workflow be found by the webhooks whose first attempts failed.
 func (f *fanOut) upsertFailed(ctx workflow.Context) error {
 	if !f.searchable {
 		return nil
 	}
 	webhooks, bots := make([]string, len(f.failed)), make([]string, len(f.failed))
-	for i, t := range f.failed {
-		webhooks[i], bots[i] = t.WebhookID.String(), t.BotID
+	for i, u := range f.failed {
+		webhooks[i], bots[i] = u.target.WebhookID.String(), u.target.BotID
 	}
 	return workflow.UpsertTypedSearchAttributes(ctx,
-		visibility.Failed.ValueSet(true), visibility.EventType.ValueSet(string(f.eventType)),
+		visibility.Failed.ValueSet(true), visibility.EventType.ValueSet(visibility.Types(f.events)),
 		visibility.WebhookID.ValueSet(visibility.Fitting(webhooks)), visibility.BotID.ValueSet(visibility.Fitting(bots)),
 	)
 }
@@ -63,13 +63,17 @@ const (
 	detailsTime = "2006-01-02 15:04:05 UTC"
 )
 
-// undelivered is a target that did not take the event, and why.
+// undelivered is a delivery that was not taken, and why.
 type undelivered struct {
-	target delivery.Target
+	first
 	result delivery.Result
 }
 
-func (f *fanOut) recordUndelivered(t delivery.Target, r delivery.Result) {
+// recordUndelivered lists a delivery that was not taken.
+func (f *fanOut) recordUndelivered(p first, r delivery.Result) {
+	if r.Status == delivery.Failed {
+		f.failed = append(f.failed, undelivered{p, r})
+	}
 	if len(f.sum.NotDelivered) == maxListed {
 		f.sum.NotListed++
 		return
@@ -77,8 +81,12 @@ func (f *fanOut) recordUndelivered(t delivery.Target, r delivery.Result) {
 	if f.sum.NotDelivered == nil {
 		f.sum.NotDelivered = map[string]string{}
 	}
-	f.sum.NotDelivered[t.WebhookID.String()] = explain(r)
-	f.troubled = append(f.troubled, undelivered{t, r})
+	key := p.target.WebhookID.String()
+	if f.group {
+		key = p.event.ID + " " + key
+	}
+	f.sum.NotDelivered[key] = explain(r)
+	f.troubled = append(f.troubled, undelivered{p, r})
 }
 
 // explain says how an attempt ended that was no success.
@@ -99,10 +107,11 @@ func explain(r delivery.Result) string {
 // String counts an audience, such as "12 webhooks: 11 delivered, 1 retrying".
 func (s Summary) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d webhook", s.Webhooks)
-	if s.Webhooks != 1 {
-		b.WriteByte('s')
+	what := "webhook"
+	if s.Events > 0 {
+		what = "delivery"
 	}
+	fmt.Fprintf(&b, "%s", plural(s.Webhooks, what))
 	separator := ": "
 	for _, part := range [...]struct {
 		n    int
@@ -113,7 +122,7 @@ func (s Summary) String() string {
 		{s.Retrying, "retrying"},
 		{s.Queued, "queued"},
 		{s.Skipped, "skipped"},
-		{s.Webhooks - s.Delivered - s.Failed - s.Retrying - s.Queued - s.Skipped, "in flight"},
+		{s.Webhooks - s.Total(), "in flight"},
 	} {
 		if part.n > 0 {
 			fmt.Fprintf(&b, "%s%d %s", separator, part.n, part.what)
@@ -123,32 +132,73 @@ func (s Summary) String() string {
 	return b.String()
 }
 
-// updateDetails sets the details of an event's workflow, or a batch's.
+func plural(n int, what string) string {
+	switch {
+	case n == 1:
+		return "1 " + what
+	case strings.HasSuffix(what, "y"):
+		what = strings.TrimSuffix(what, "y") + "ie"
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// updateDetails sets the details of the workflow of one or several events, or of a batch.
 func (f *fanOut) updateDetails(ctx workflow.Context) {
 	var b strings.Builder
 	b.WriteString(f.summary)
 	b.WriteString("\n\n")
-	if f.sum.Batches > 0 {
-		fmt.Fprintf(&b, "%d batches, each a workflow of its own, `%s` and so on.\n\n", f.sum.Batches, batchWorkflowID(f.sum.EventID, 1))
-	} else {
+	switch {
+	case f.sum.Duplicate:
+		b.WriteString("A duplicate: the event was accepted before, and delivered by the workflow that did.")
+	case f.sum.Batches > 0 && f.sum.Webhooks == 0:
+	default:
 		b.WriteString(f.sum.String())
 	}
+	if f.sum.Batches > 0 {
+		fmt.Fprintf(&b, "\n\n%d batches, each a workflow of its own, %s and so on.", f.sum.Batches, code(f.firstBatch))
+	}
+	f.writeTroubled(&b, workflow.GetInfo(ctx).Namespace)
+	if f.group {
+		f.writeEvents(&b)
+	}
+	workflow.SetCurrentDetails(ctx, b.String())
+}
+
+// writeTroubled lists what was not taken, as a table.
+func (f *fanOut) writeTroubled(b *strings.Builder, namespace string) {
 	if len(f.troubled) > 0 {
 		b.WriteString("\n\n| webhook | host | outcome |\n|---|---|---|\n")
 	}
-	namespace := workflow.GetInfo(ctx).Namespace
 	for i, u := range f.troubled {
 		if i == maxShown {
-			fmt.Fprintf(&b, "\nand %d more, see the result.", len(f.troubled)-maxShown+f.sum.NotListed)
+			fmt.Fprintf(b, "\nand %d more, see the result.", len(f.troubled)-maxShown+f.sum.NotListed)
 			break
 		}
 		id := code(u.target.WebhookID.String())
 		if u.result.Retrying || u.result.Status == delivery.Queued {
 			id = link(namespace, QueueWorkflowID(u.target.WebhookID), u.target.WebhookID.String())
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s |\n", id, code(u.target.Host), code(explain(u.result)))
+		if f.group {
+			id = code(u.event.ID) + " to " + id
+		}
+		fmt.Fprintf(b, "| %s | %s | %s |\n", id, code(u.target.Host), code(explain(u.result)))
 	}
-	workflow.SetCurrentDetails(ctx, b.String())
+}
+
+// writeEvents names the events of a group, each with what it is about.
+func (f *fanOut) writeEvents(b *strings.Builder) {
+	duplicate := make(map[string]bool, len(f.sum.Duplicates))
+	for _, id := range f.sum.Duplicates {
+		duplicate[id] = true
+	}
+	b.WriteString("\n\n| event | about |\n|---|---|\n")
+	for _, e := range f.events {
+		about := e.Summary()
+		if duplicate[e.ID] {
+			about += ", a duplicate"
+		}
+		fmt.Fprintf(b, "| %s | %s |\n", code(e.ID), about)
+	}
 }
 
 // queueDetails are a WebhookQueue's: how many wait, what comes next, and whom it concerns.

@@ -28,18 +28,29 @@ func TestTheResultSaysWhoDidNotTakeIt(t *testing.T) {
 		targets = append(targets, target())
 	}
 	taken, retried, last, disabled, queued := targets[0], targets[1], targets[2], targets[3], targets[4]
-	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(delivery.Audience{Targets: targets}, nil).Once()
+	env.OnActivity(act.AcceptEvents, mock.Anything, mock.Anything).Return(audienceOf(0, targets...), nil).Once()
 	env.OnActivity(act.DeliverGroup, mock.Anything, mock.Anything).Return(func(_ context.Context, g delivery.Group) (delivery.GroupResult, error) {
-		ended := map[uuid.UUID]delivery.Result{}
-		for _, id := range g.WebhookIDs {
-			ended[id] = delivery.Result{Status: delivery.Skipped, Error: delivery.WebhookGone}
+		var sum delivery.GroupResult
+		for i, pair := range g.Deliveries {
+			r := delivery.Result{Status: delivery.Skipped, Error: delivery.WebhookGone}
+			switch pair.WebhookID {
+			case taken.WebhookID:
+				r = delivered()
+			case retried.WebhookID:
+				r = failed(true)
+			case last.WebhookID:
+				r = failed(false)
+			case queued.WebhookID:
+				r = delivery.Result{Status: delivery.Queued}
+			case disabled.WebhookID:
+				r = failed(false)
+				r.NoRetryReason = delivery.WebhookDisabled
+			}
+			if sum.Add(r); r.Status != delivery.Delivered && len(sum.Ended) < 60 {
+				sum.Ended = append(sum.Ended, delivery.Ended{Delivery: i, Result: r})
+			}
 		}
-		delete(ended, taken.WebhookID)
-		ended[retried.WebhookID], ended[last.WebhookID], ended[queued.WebhookID] = failed(true), failed(false), delivery.Result{Status: delivery.Queued}
-		r := failed(false)
-		r.NoRetryReason = delivery.WebhookDisabled
-		ended[disabled.WebhookID] = r
-		return delivery.GroupResult{Delivered: 1, Ended: ended}, nil
+		return sum, nil
 	}).Once()
 	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
 	got := fullSummaryOf(t, env)
@@ -59,10 +70,12 @@ func TestTheResultSaysWhoDidNotTakeIt(t *testing.T) {
 
 func TestSummariesAreCounted(t *testing.T) {
 	for want, s := range map[string]Summary{
+		"64 deliveries: 60 delivered, 4 queued": {Events: 32, Webhooks: 64, Counts: delivery.Counts{Delivered: 60, Queued: 4}},
+		"1 delivery: 1 in flight":               {Events: 1, Webhooks: 1},
 		"0 webhooks":                            {},
-		"1 webhook: 1 delivered":                {Webhooks: 1, Delivered: 1},
-		"12 webhooks: 11 delivered, 1 retrying": {Webhooks: 12, Delivered: 11, Retrying: 1},
-		"3 webhooks: 1 failed, 2 in flight":     {Webhooks: 3, Failed: 1},
+		"1 webhook: 1 delivered":                {Webhooks: 1, Counts: delivery.Counts{Delivered: 1}},
+		"12 webhooks: 11 delivered, 1 retrying": {Webhooks: 12, Counts: delivery.Counts{Delivered: 11, Retrying: 1}},
+		"3 webhooks: 1 failed, 2 in flight":     {Webhooks: 3, Counts: delivery.Counts{Failed: 1}},
 	} {
 		require.Equal(t, want, s.String())
 	}
@@ -84,11 +97,15 @@ func TestAttributesAreWrittenOnFailureOnly(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			env := newEnv(t)
 			to := target()
-			env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(delivery.Audience{Targets: []delivery.Target{to}, Searchable: c.searchable}, nil)
+			env.OnActivity(act.AcceptEvents, mock.Anything, mock.Anything).Return(func(context.Context, delivery.EventsToAccept) (delivery.Audience, error) {
+				a := audienceOf(0, to)
+				a.Searchable = c.searchable
+				return a, nil
+			})
 			env.OnActivity(act.Deliver, mock.Anything, mock.Anything).Return(c.result, nil)
 			upserts := 0
 			want := temporal.NewSearchAttributes(
-				visibility.Failed.ValueSet(true), visibility.EventType.ValueSet("post.created"),
+				visibility.Failed.ValueSet(true), visibility.EventType.ValueSet([]string{"post.created"}),
 				visibility.WebhookID.ValueSet([]string{to.WebhookID.String()}), visibility.BotID.ValueSet([]string{"bot"}))
 			env.OnUpsertTypedSearchAttributes(want).Run(func(mock.Arguments) { upserts++ }).Return(nil).Maybe()
 			env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
@@ -120,13 +137,14 @@ func TestAnEventsDetailsNameTheFirstInTrouble(t *testing.T) {
 	for range maxShown + 5 {
 		targets = append(targets, target())
 	}
-	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(delivery.Audience{Targets: targets}, nil).Once()
+	env.OnActivity(act.AcceptEvents, mock.Anything, mock.Anything).Return(audienceOf(0, targets...), nil).Once()
 	env.OnActivity(act.DeliverGroup, mock.Anything, mock.Anything).Return(func(_ context.Context, g delivery.Group) (delivery.GroupResult, error) {
-		ended := map[uuid.UUID]delivery.Result{}
-		for i, id := range g.WebhookIDs {
-			ended[id] = failed(i == 0)
+		var sum delivery.GroupResult
+		for i := range g.Deliveries {
+			sum.Add(failed(i == 0))
+			sum.Ended = append(sum.Ended, delivery.Ended{Delivery: i, Result: failed(i == 0)})
 		}
-		return delivery.GroupResult{Ended: ended}, nil
+		return sum, nil
 	})
 	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
 	require.NoError(t, env.GetWorkflowError())

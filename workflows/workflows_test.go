@@ -104,7 +104,7 @@ func TestAWorkflowNamedAfterAnotherEventFails(t *testing.T) {
 	for workflowID, valid := range map[string]bool{"event-e1": true, "whatever": true, "event-e2": false, "event-": false} {
 		env := newEnv(t)
 		env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: workflowID, TaskQueue: TaskQueue})
-		env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(delivery.Audience{}, nil).Maybe()
+		env.OnActivity(act.AcceptEvents, mock.Anything, mock.Anything).Return(audienceOf(0), nil).Maybe()
 		env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
 		if valid {
 			require.NoError(t, env.GetWorkflowError())
@@ -114,26 +114,35 @@ func TestAWorkflowNamedAfterAnotherEventFails(t *testing.T) {
 		require.ErrorAs(t, env.GetWorkflowError(), &fault)
 		require.Equal(t, InvalidEventError, fault.Type())
 		require.Contains(t, fault.Message(), `"event-e1"`)
-		env.AssertNotCalled(t, "AcceptEvent", mock.Anything, mock.Anything)
+		env.AssertNotCalled(t, "AcceptEvents", mock.Anything, mock.Anything)
 	}
+}
+
+// audienceOf is an event's: so many webhooks that are queued, and targets.
+func audienceOf(queued int, targets ...delivery.Target) delivery.Audience {
+	e := delivery.EventAudience{Queued: queued}
+	for i := range targets {
+		e.Targets = append(e.Targets, i)
+	}
+	return delivery.Audience{Targets: targets, Events: []delivery.EventAudience{e}}
 }
 
 func TestEveryWebhookGetsOneAttempt(t *testing.T) {
 	env := newEnv(t)
 	targets := []delivery.Target{target(), target(), target()}
-	env.OnActivity(act.AcceptEvent, mock.Anything, mock.MatchedBy(func(in delivery.EventToAccept) bool {
-		return in.Event.ID == "e1" && in.WorkflowID == "event-e1" && in.Event.Timestamp == "2025-03-20T10:30:00.000Z"
-	})).Return(delivery.Audience{Targets: targets, Queued: 2}, nil).Once()
+	env.OnActivity(act.AcceptEvents, mock.Anything, mock.MatchedBy(func(in delivery.EventsToAccept) bool {
+		return in.Events[0].ID == "e1" && in.WorkflowID == "event-e1" && in.Events[0].Timestamp == "2025-03-20T10:30:00.000Z"
+	})).Return(audienceOf(2, targets...), nil).Once()
 	for i, r := range []delivery.Result{delivered(), failed(true), failed(false)} {
 		env.OnActivity(act.Deliver, mock.Anything, delivery.First("e1", targets[i].WebhookID)).Return(r, nil).Once()
 	}
 	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
-	require.Equal(t, Summary{EventID: "e1", Webhooks: 5, Delivered: 1, Retrying: 1, Failed: 1, Queued: 2}, summaryOf(t, env))
+	require.Equal(t, Summary{EventID: "e1", Webhooks: 5, Counts: delivery.Counts{Delivered: 1, Retrying: 1, Failed: 1, Queued: 2}}, summaryOf(t, env))
 }
 
 func TestADuplicateDeliversNothing(t *testing.T) {
 	env := newEnv(t)
-	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(delivery.Audience{Duplicate: true}, nil).Once()
+	env.OnActivity(act.AcceptEvents, mock.Anything, mock.Anything).Return(delivery.Audience{Events: []delivery.EventAudience{{Duplicate: true}}}, nil).Once()
 	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
 	require.Equal(t, Summary{EventID: "e1", Duplicate: true}, summaryOf(t, env))
 }
@@ -143,10 +152,10 @@ func TestTheEventIDComesFromTheWorkflowsOrTheRuns(t *testing.T) {
 		env := newEnv(t)
 		env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: workflowID, TaskQueue: TaskQueue})
 		var got string
-		env.OnActivity(act.AcceptEvent, mock.Anything, mock.MatchedBy(func(in delivery.EventToAccept) bool {
-			got = in.Event.ID
+		env.OnActivity(act.AcceptEvents, mock.Anything, mock.MatchedBy(func(in delivery.EventsToAccept) bool {
+			got = in.Events[0].ID
 			return true
-		})).Return(delivery.Audience{}, nil).Once()
+		})).Return(audienceOf(0), nil).Once()
 		env.ExecuteWorkflow(DeliverEvent, jsonInput(`{"event":"post.created","data":{}}`))
 		require.NoError(t, env.GetWorkflowError())
 		if want == "" {
@@ -162,19 +171,19 @@ func TestTheEventIDComesFromTheWorkflowsOrTheRuns(t *testing.T) {
 func TestOurOwnTroubleIsWaitedOut(t *testing.T) {
 	env := newEnv(t)
 	to := target()
-	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(delivery.Audience{}, errors.New("no database")).Times(20)
-	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(delivery.Audience{Targets: []delivery.Target{to}}, nil).Once()
+	env.OnActivity(act.AcceptEvents, mock.Anything, mock.Anything).Return(audienceOf(0), errors.New("no database")).Times(20)
+	env.OnActivity(act.AcceptEvents, mock.Anything, mock.Anything).Return(audienceOf(0, to), nil).Once()
 	env.OnActivity(act.Deliver, mock.Anything, mock.Anything).Return(delivery.Result{}, errors.New("no database")).Times(20)
 	env.OnActivity(act.Deliver, mock.Anything, mock.Anything).Return(delivered(), nil).Once()
 	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
-	require.Equal(t, Summary{EventID: "e1", Webhooks: 1, Delivered: 1}, summaryOf(t, env))
+	require.Equal(t, Summary{EventID: "e1", Webhooks: 1, Counts: delivery.Counts{Delivered: 1}}, summaryOf(t, env))
 }
 
 func TestALargeAudienceIsBatched(t *testing.T) {
 	env := newEnv(t)
 	half := uuid.Must(uuid.NewV7())
 	pages := []delivery.Page{{Upto: half}, {After: half, Upto: uuid.Max}}
-	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(delivery.Audience{Pages: pages}, nil).Once()
+	env.OnActivity(act.AcceptEvents, mock.Anything, mock.Anything).Return(delivery.Audience{Events: []delivery.EventAudience{{Pages: pages}}}, nil).Once()
 	for _, page := range pages {
 		env.OnWorkflow(DeliverBatch, mock.Anything, mock.MatchedBy(func(in BatchInput) bool { return in.EventID == "e1" && in.Page == page })).
 			Return(Summary{}, nil).Once()
@@ -188,14 +197,14 @@ func TestABatchGoesOnStepByStep(t *testing.T) {
 	env := newEnv(t)
 	last := uuid.Must(uuid.NewV7())
 	env.OnActivity(act.AddressPart, mock.Anything, delivery.PartOfAudience{EventID: "e1", Page: delivery.Page{Upto: uuid.Max}}).
-		Return(delivery.Audience{Queued: 500, More: true, Last: last}, nil).Once()
+		Return(delivery.Audience{Events: []delivery.EventAudience{{Queued: 500}}, More: true, Last: last}, nil).Once()
 	env.OnActivity(act.AddressPart, mock.Anything, delivery.PartOfAudience{EventID: "e1", Page: delivery.Page{After: last, Upto: uuid.Max}}).
-		Return(delivery.Audience{Queued: 7}, nil).Once()
-	env.ExecuteWorkflow(DeliverBatch, BatchInput{EventID: "e1", Page: delivery.Page{Upto: uuid.Max}, Sum: Summary{Webhooks: 3, Delivered: 3}})
-	require.Equal(t, Summary{EventID: "e1", Webhooks: 510, Delivered: 3, Queued: 507}, summaryOf(t, env))
+		Return(audienceOf(7), nil).Once()
+	env.ExecuteWorkflow(DeliverBatch, BatchInput{EventID: "e1", Page: delivery.Page{Upto: uuid.Max}, Sum: Summary{Webhooks: 3, Counts: delivery.Counts{Delivered: 3}}})
+	require.Equal(t, Summary{EventID: "e1", Webhooks: 510, Counts: delivery.Counts{Delivered: 3, Queued: 507}}, summaryOf(t, env))
 
 	env = newEnv(t)
-	env.OnActivity(act.AddressPart, mock.Anything, mock.Anything).Return(delivery.Audience{Queued: 500, More: true, Last: last}, nil).Times(batchSteps)
+	env.OnActivity(act.AddressPart, mock.Anything, mock.Anything).Return(delivery.Audience{Events: []delivery.EventAudience{{Queued: 500}}, More: true, Last: last}, nil).Times(batchSteps)
 	env.ExecuteWorkflow(DeliverBatch, BatchInput{EventID: "e1", Page: delivery.Page{Upto: uuid.Max}})
 	var again *workflow.ContinueAsNewError
 	require.ErrorAs(t, env.GetWorkflowError(), &again)
@@ -211,13 +220,13 @@ func TestALargerAudienceIsAGroup(t *testing.T) {
 	for range oneByOne + 1 {
 		targets = append(targets, target())
 	}
-	env.OnActivity(act.AcceptEvent, mock.Anything, mock.Anything).Return(delivery.Audience{Targets: targets}, nil).Once()
+	env.OnActivity(act.AcceptEvents, mock.Anything, mock.Anything).Return(audienceOf(0, targets...), nil).Once()
 	env.OnActivity(act.DeliverGroup, mock.Anything, mock.Anything).Return(func(_ context.Context, g delivery.Group) (delivery.GroupResult, error) {
-		require.Len(t, g.WebhookIDs, len(targets))
-		return delivery.GroupResult{Delivered: len(targets) - 1, Ended: map[uuid.UUID]delivery.Result{targets[2].WebhookID: {Status: delivery.Queued}}}, nil
+		require.Len(t, g.Deliveries, len(targets))
+		return delivery.GroupResult{Counts: delivery.Counts{Delivered: len(targets) - 1, Queued: 1}, Ended: []delivery.Ended{{Delivery: 2, Result: delivery.Result{Status: delivery.Queued}}}}, nil
 	}).Once()
 	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
-	require.Equal(t, Summary{EventID: "e1", Webhooks: 4, Delivered: 3, Queued: 1}, summaryOf(t, env))
+	require.Equal(t, Summary{EventID: "e1", Webhooks: 4, Counts: delivery.Counts{Delivered: 3, Queued: 1}}, summaryOf(t, env))
 }
 
 func TestSendTestTakesItsEventFromTheWorkflowsID(t *testing.T) {

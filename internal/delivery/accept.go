@@ -3,6 +3,8 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -19,31 +21,41 @@ const (
 	// MaxPages is how many pages, each a DeliverBatch workflow, a larger audience is split into: half of the 2,000 children
 	// that Temporal lets a workflow have (limit.numPendingChildExecutions.error).
 	MaxPages = 1000
+	// maxTargets is how many webhooks a workflow's history names. A list of subscribers for which there is no room is paged.
+	maxTargets = 4 * PageSize
 	// StepSize is how many webhooks of a page are delivered to in one step.
 	StepSize = 500
 )
 
-// EventToAccept is an event, its fields all filled in, and the workflow run that asks to own it.
-type EventToAccept struct {
-	Event      webhook.Event
+// EventsToAccept are events, their fields all filled in, and the workflow run that asks to own them.
+type EventsToAccept struct {
+	Events     []webhook.Event
 	WorkflowID string
 	RunID      string
 	At         time.Time // when the workflow was started
 }
 
-// Audience is who an event goes to: those of Targets, those in whose queue it stands, and, where they are more than
-// PageSize in all, Pages.
+// Audience is who events go to.
 type Audience struct {
-	// Duplicate: another workflow run has accepted the event before, and delivers it.
-	Duplicate bool     `json:"duplicate,omitempty"`
-	Targets   []Target `json:"targets,omitempty"`
-	Queued    int      `json:"queued,omitempty"`
-	Pages     []Page   `json:"pages,omitempty"`
+	// Targets are the webhooks that first attempts are made at, each once.
+	Targets []Target `json:"targets,omitempty"`
+	// Events are in the order in which they were given.
+	Events []EventAudience `json:"events"`
 	// More: the page goes on after Last.
 	More bool      `json:"more,omitempty"`
 	Last uuid.UUID `json:"last,omitzero"`
 	// Searchable: the namespace has the search attributes. Standing in the history, it is the same on every replay.
 	Searchable bool `json:"searchable,omitempty"`
+}
+
+// EventAudience is who one event goes to: those of Targets, by their places in Audience.Targets, those in whose queue it
+// stands, and, where they are many, Pages.
+type EventAudience struct {
+	// Duplicate: another workflow run has accepted the event before, and delivers it.
+	Duplicate bool   `json:"duplicate,omitempty"`
+	Targets   []int  `json:"targets,omitempty"`
+	Queued    int    `json:"queued,omitempty"`
+	Pages     []Page `json:"pages,omitempty"`
 }
 
 // Target is a webhook as history may show it: a host, never a whole URL, which may hold a token; no secret.
@@ -71,45 +83,59 @@ type storedEvent struct {
 	AcceptedAt time.Time
 }
 
-// Accept stores the event, from when on it is not lost, finds its subscribers, and puts it into the queues of those that
-// are queued. It may run any number of times: the stored event names the run that owns it, so that only another run is a
-// Duplicate, and webhooks that were sent the event, or in whose queue it stands, are left out. A run takes an event over
+// acceptance is an event on its way to be accepted.
+type acceptance struct {
+	event storedEvent
+	list  int  // of subscribers, which it shares with events of the same type and for the same bots
+	fresh bool // it was not there before, so that nothing of it was sent
+	EventAudience
+}
+
+// Accept stores events, from when on they are not lost, finds their subscribers, and puts them into the queues of those that
+// are queued. It may run any number of times: a stored event names the run that owns it, so that only another run's is a
+// Duplicate, and webhooks that were sent an event, or in whose queue it stands, are left out. A run takes an event over
 // from one that was ended before its work was done.
-func (d *Deliverer) Accept(ctx context.Context, in EventToAccept) (Audience, error) {
-	e := in.Event
-	event := storedEvent{ID: e.ID, Type: e.Type, Body: e.Body(), BotIDs: e.BotIDs, RunID: in.RunID, AcceptedAt: in.At}
+func (d *Deliverer) Accept(ctx context.Context, in EventsToAccept) (Audience, error) {
+	all := make([]*acceptance, len(in.Events))
+	var rows db.InsertEventsParams
+	for i, e := range in.Events {
+		all[i] = &acceptance{event: storedEvent{ID: e.ID, Type: e.Type, Body: e.Body(), BotIDs: e.BotIDs, RunID: in.RunID, AcceptedAt: in.At}}
+		rows.Ids, rows.Types, rows.Payloads, rows.Bots = append(rows.Ids, e.ID), append(rows.Types, string(e.Type)), append(rows.Payloads, all[i].event.Body), append(rows.Bots, textArray(e.BotIDs))
+		rows.Places = append(rows.Places, int32(i))
+	}
+	rows.RunID, rows.WorkflowID = in.RunID, unusual(in.WorkflowID, in.Events[0].ID)
 	page := Page{Upto: uuid.Max}
-	inserted, subscribers, err := d.queries.AcceptEvent(ctx, d.cfg.Pool, db.InsertEventParams{
-		ID: e.ID, Type: string(e.Type), Payload: event.Body, BotIds: e.BotIDs, RunID: in.RunID, WorkflowID: unusual(in.WorkflowID, e.ID),
-	}, addressed(event, page, PageSize+1))
+	inserted, subscribers, err := d.queries.AcceptEvents(ctx, d.cfg.Pool, rows, addressed(all, page, PageSize+1))
 	if err != nil {
-		return Audience{}, fmt.Errorf("accept event %s: %w", e.ID, err)
+		return Audience{}, fmt.Errorf("accept %s: %w", eventNames(in.Events), err)
 	}
 	failpoint.Here("accepted")
-	repeated := inserted == 0
-	if repeated {
-		if event, err = d.stored(ctx, e.ID); err != nil {
-			return Audience{}, err
-		}
-		if event.RunID != in.RunID {
-			takenOver, err := d.takeOver(ctx, event, in)
-			if err != nil || !takenOver {
-				return Audience{Duplicate: true}, err
-			}
-			event.RunID = in.RunID
-			if subscribers, err = d.queries.AddressEvent(ctx, d.cfg.Pool, addressed(event, page, PageSize+1)); err != nil {
-				return Audience{}, fmt.Errorf("find the subscribers of event %s: %w", e.ID, err)
-			}
+	d.wakeQueued(ctx, subscribers)
+	if len(inserted) == len(all) {
+		for _, a := range all {
+			a.fresh = true
+			d.metrics.accepted(ctx, a.event.Type)
 		}
 	} else {
-		d.metrics.accepted(ctx, e.Type)
+		takenOver, err := d.known(ctx, in, all, inserted)
+		if err != nil {
+			return Audience{}, err
+		}
+		if takenOver {
+			if subscribers, err = d.queries.AddressEvents(ctx, d.cfg.Pool, addressed(all, page, PageSize+1)); err != nil {
+				return Audience{}, fmt.Errorf("find the subscribers of %s: %w", eventNames(in.Events), err)
+			}
+			d.wakeQueued(ctx, subscribers)
+		}
 	}
-	if len(subscribers) > PageSize {
-		d.wakeQueued(ctx, subscribers) // the pages find that these have their rows already
-		pages, err := d.pages(ctx, event)
-		return Audience{Pages: pages, Searchable: d.cfg.Attributes.Known()}, err
+	return d.audience(ctx, all, subscribers)
+}
+
+func eventNames(events []webhook.Event) string {
+	if len(events) == 1 {
+		return "event " + events[0].ID
 	}
-	return d.audience(ctx, event, subscribers, repeated)
+	return fmt.Sprintf("event %s and %d others", events[0].ID, len(events)-1)
 }
 
 // unusual is a workflow's id to be stored, nil for the one that an event's workflow has as a rule.
@@ -120,14 +146,76 @@ func unusual(workflowID, eventID string) *string {
 	return &workflowID
 }
 
-func addressed(e storedEvent, p Page, most int32) db.AddressEventParams {
-	return db.AddressEventParams{
-		BotIds: e.BotIDs, EventType: string(e.Type), After: p.After, Upto: p.Upto, PageSize: most, EventID: e.ID, RunID: e.RunID,
+// textArray is how Postgres writes an array of ids; "" for none at all.
+func textArray(ids []string) string {
+	if ids == nil {
+		return ""
 	}
+	return `{"` + strings.Join(ids, `","`) + `"}`
+}
+
+// addressed asks for the subscribers of events, those of one type and for the same bots together.
+func addressed(events []*acceptance, p Page, most int32) db.AddressEventsParams {
+	asked := db.AddressEventsParams{After: p.After, Upto: p.Upto, PageSize: most}
+	lists := map[[2]string]int{}
+	for i, a := range events {
+		key := [2]string{string(a.event.Type), textArray(a.event.BotIDs)}
+		n, ok := lists[key]
+		if !ok {
+			n = len(lists)
+			lists[key] = n
+			asked.Lists, asked.ListTypes, asked.ListBots = append(asked.Lists, int32(n)), append(asked.ListTypes, key[0]), append(asked.ListBots, key[1])
+		}
+		a.list = n
+		asked.EventIds, asked.EventLists, asked.EventPlaces = append(asked.EventIds, a.event.ID), append(asked.EventLists, int32(n)), append(asked.EventPlaces, int32(i))
+		asked.RunID = a.event.RunID
+	}
+	return asked
+}
+
+// known finds out about the events that were stored before: this run owns them, takes them over, or they are duplicates.
+func (d *Deliverer) known(ctx context.Context, in EventsToAccept, all []*acceptance, inserted []string) (takenOver bool, err error) {
+	fresh := make(map[string]bool, len(inserted))
+	for _, id := range inserted {
+		fresh[id] = true
+	}
+	var ids []string
+	for _, a := range all {
+		if a.fresh = fresh[a.event.ID]; a.fresh {
+			d.metrics.accepted(ctx, a.event.Type)
+		} else {
+			ids = append(ids, a.event.ID)
+		}
+	}
+	rows, err := d.queries.GetEvents(ctx, d.cfg.Pool, ids)
+	if err != nil {
+		return false, fmt.Errorf("read events: %w", err)
+	}
+	stored := make(map[string]storedEvent, len(rows))
+	for _, row := range rows {
+		stored[row.ID] = ofRow(db.GetEventRow(row))
+	}
+	for _, a := range all {
+		event, ok := stored[a.event.ID]
+		switch {
+		case a.fresh:
+			continue
+		case !ok: // removed in between, as it was too old
+			return false, fmt.Errorf("event %s was removed while it was accepted", a.event.ID)
+		case event.RunID != in.RunID:
+			ours, err := d.takeOver(ctx, event, in)
+			if err != nil {
+				return false, err
+			}
+			takenOver, a.Duplicate, event.RunID = takenOver || ours, !ours, in.RunID
+		}
+		a.event = event
+	}
+	return takenOver, nil
 }
 
 // takeOver makes the run that asks the owner of an event whose owner was ended before its work was done.
-func (d *Deliverer) takeOver(ctx context.Context, event storedEvent, in EventToAccept) (bool, error) {
+func (d *Deliverer) takeOver(ctx context.Context, event storedEvent, in EventsToAccept) (bool, error) {
 	ended, err := d.cfg.HasEnded(ctx, event.WorkflowID, event.RunID)
 	if err != nil {
 		return false, fmt.Errorf("ask for the workflow of event %s: %w", event.ID, err)
@@ -157,15 +245,22 @@ func (d *Deliverer) AddressPart(ctx context.Context, in PartOfAudience) (Audienc
 	if err != nil {
 		return Audience{}, err
 	}
-	subscribers, err := d.queries.AddressEvent(ctx, d.cfg.Pool, addressed(event, in.Page, StepSize))
+	one := &acceptance{event: event}
+	subscribers, err := d.queries.AddressEvents(ctx, d.cfg.Pool, addressed([]*acceptance{one}, in.Page, StepSize))
 	if err != nil {
 		return Audience{}, fmt.Errorf("find the subscribers of event %s: %w", in.EventID, err)
 	}
-	audience, err := d.audience(ctx, event, subscribers, true)
-	if len(subscribers) == StepSize {
-		audience.More, audience.Last = true, subscribers[StepSize-1].ID
+	d.wakeQueued(ctx, subscribers)
+	var out Audience
+	out.place(one, subscribers)
+	if err = d.withoutServed(ctx, []*acceptance{one}, out.Targets); err != nil {
+		return Audience{}, err
 	}
-	return audience, err
+	out.Events, out.Searchable = []EventAudience{one.EventAudience}, d.cfg.Attributes.Known()
+	if len(subscribers) == StepSize {
+		out.More, out.Last = true, subscribers[StepSize-1].ID
+	}
+	return out, nil
 }
 
 func (d *Deliverer) stored(ctx context.Context, eventID string) (storedEvent, error) {
@@ -173,18 +268,21 @@ func (d *Deliverer) stored(ctx context.Context, eventID string) (storedEvent, er
 	if err != nil {
 		return storedEvent{}, fmt.Errorf("read event %s: %w", eventID, err)
 	}
-	return storedEvent{ID: row.ID, Type: webhook.EventType(row.Type), Body: row.Payload, BotIDs: row.BotIds, RunID: row.RunID, WorkflowID: row.WorkflowID, AcceptedAt: row.AcceptedAt}, nil
+	return ofRow(row), nil
 }
 
-// pages splits an audience into MaxPages pages at most.
-func (d *Deliverer) pages(ctx context.Context, e storedEvent) ([]Page, error) {
+func ofRow(row db.GetEventRow) storedEvent {
+	return storedEvent{ID: row.ID, Type: webhook.EventType(row.Type), Body: row.Payload, BotIDs: row.BotIds, RunID: row.RunID, WorkflowID: row.WorkflowID, AcceptedAt: row.AcceptedAt}
+}
+
+// pages splits an event's audience into so many pages at most.
+func (d *Deliverer) pages(ctx context.Context, e storedEvent, most int64) ([]Page, error) {
 	count, err := d.queries.CountAudience(ctx, d.cfg.Pool, db.CountAudienceParams{EventType: string(e.Type), BotIds: e.BotIDs})
 	if err != nil {
 		return nil, fmt.Errorf("count the subscribers of event %s: %w", e.ID, err)
 	}
-	ends, err := d.queries.AudiencePages(ctx, d.cfg.Pool, db.AudiencePagesParams{
-		EventType: string(e.Type), BotIds: e.BotIDs, PageSize: max(PageSize, (count+MaxPages-2)/(MaxPages-1)),
-	})
+	size := max(PageSize, (count+most-2)/max(1, most-1))
+	ends, err := d.queries.AudiencePages(ctx, d.cfg.Pool, db.AudiencePagesParams{EventType: string(e.Type), BotIds: e.BotIDs, PageSize: size})
 	if err != nil {
 		return nil, fmt.Errorf("page the subscribers of event %s: %w", e.ID, err)
 	}
@@ -197,35 +295,82 @@ func (d *Deliverer) pages(ctx context.Context, e storedEvent) ([]Page, error) {
 	return pages, nil
 }
 
-// audience tells direct webhooks from queued ones, wakes the queues that were added to, and hands what the first attempts
-// at the direct ones need over to Run.
-func (d *Deliverer) audience(ctx context.Context, e storedEvent, subscribers []db.AddressEventRow, repeated bool) (Audience, error) {
-	a := Audience{Searchable: d.cfg.Attributes.Known()}
-	d.wakeQueued(ctx, subscribers)
-	now := time.Now()
+// audience gives each event its webhooks, pages the large lists of them, and hands what the first attempts need over to Run.
+func (d *Deliverer) audience(ctx context.Context, all []*acceptance, subscribers []db.AddressEventsRow) (Audience, error) {
+	out := Audience{Searchable: d.cfg.Attributes.Known()}
+	byList := map[int][]db.AddressEventsRow{}
 	for _, s := range subscribers {
+		byList[int(s.List)] = append(byList[int(s.List)], s)
+	}
+	var paged, repeated []*acceptance
+	placed := map[int]*acceptance{} // an event of each list that has its place in out
+	for _, a := range all {
+		list := byList[a.list]
+		same := placed[a.list]
+		switch {
+		case a.Duplicate:
+			continue
+		case len(list) > PageSize || same == nil && len(out.Targets)+len(list) > maxTargets:
+			paged = append(paged, a)
+			continue
+		case same == nil:
+			out.place(a, list)
+			placed[a.list] = a
+		default:
+			a.Targets, a.Queued = slices.Clone(same.Targets), same.Queued
+		}
+		if !a.fresh {
+			repeated = append(repeated, a)
+		}
+	}
+	if err := d.pageAll(ctx, paged); err != nil {
+		return out, err
+	}
+	d.handAll(all, byList, placed)
+	if err := d.withoutServed(ctx, repeated, out.Targets); err != nil {
+		return out, err
+	}
+	for _, a := range all {
+		out.Events = append(out.Events, a.EventAudience)
+	}
+	return out, nil
+}
+
+// place gives an event its webhooks, which have no place in Targets yet.
+func (out *Audience) place(a *acceptance, list []db.AddressEventsRow) {
+	for _, s := range list {
 		if s.Queued {
 			a.Queued++
 			continue
 		}
-		a.Targets = append(a.Targets, Target{WebhookID: s.ID, BotID: s.BotID, Host: webhook.HostOf(s.URL)})
-		if !repeated {
-			d.hand(e, s, now)
+		a.Targets = append(a.Targets, len(out.Targets))
+		out.Targets = append(out.Targets, Target{WebhookID: s.ID, BotID: s.BotID, Host: webhook.HostOf(s.URL)})
+	}
+}
+
+// pageAll pages the audiences of events, in MaxPages pages in all at most.
+func (d *Deliverer) pageAll(ctx context.Context, events []*acceptance) (err error) {
+	byList := map[int][]Page{}
+	for _, a := range events {
+		pages, ok := byList[a.list]
+		if !ok {
+			if pages, err = d.pages(ctx, a.event, int64(MaxPages/len(events))); err != nil {
+				return err
+			}
+			byList[a.list] = pages
 		}
+		a.Pages = pages
 	}
-	if !repeated || len(a.Targets) == 0 {
-		return a, nil
-	}
-	return d.withoutServed(ctx, e, a)
+	return nil
 }
 
 // wakeQueued wakes the queues that the lookup has added to.
-func (d *Deliverer) wakeQueued(ctx context.Context, subscribers []db.AddressEventRow) {
+func (d *Deliverer) wakeQueued(ctx context.Context, subscribers []db.AddressEventsRow) {
 	var added db.UnwokenParams
 	webhooks := map[uuid.UUID]history.Webhook{}
 	for _, s := range subscribers {
-		if s.Seq != nil {
-			added.WebhookIds, added.Seqs, added.DueAts = append(added.WebhookIds, s.ID), append(added.Seqs, *s.Seq), append(added.DueAts, *s.DueAt)
+		if _, known := webhooks[s.ID]; s.Seq != 0 && !known {
+			added.WebhookIds, added.Seqs, added.DueAts = append(added.WebhookIds, s.ID), append(added.Seqs, s.Seq), append(added.DueAts, s.DueAt)
 			webhooks[s.ID] = history.Webhook{WebhookID: s.ID, BotID: s.BotID, Host: webhook.HostOf(s.URL)}
 		}
 	}
@@ -235,39 +380,65 @@ func (d *Deliverer) wakeQueued(ctx context.Context, subscribers []db.AddressEven
 	}
 }
 
-// hand puts what an attempt needs into the prefetch.
-func (d *Deliverer) hand(e storedEvent, s db.AddressEventRow, now time.Time) {
-	secrets, err := d.secrets(s.ID, s.Secret, s.PreviousSecret)
-	if err != nil {
-		return // Run meets the same error, by itself
+// handAll puts what the first attempts at new events need into the prefetch.
+func (d *Deliverer) handAll(all []*acceptance, byList map[int][]db.AddressEventsRow, placed map[int]*acceptance) {
+	now := time.Now()
+	inputs := map[int][]attemptInput{}
+	for list := range placed {
+		inputs[list] = d.inputsOf(byList[list], now)
 	}
-	in := attemptInput{event: e, url: s.URL, secrets: secrets, botID: s.BotID, generation: s.Generation, readAt: now}
-	if s.FailureCount > 0 {
-		in.failureRun = s.FailureRun
-	}
-	d.prefetch.put(First(e.ID, s.ID).ID(), in)
-}
-
-// withoutServed leaves out the targets that were sent the event already, or in whose queue it stands.
-func (d *Deliverer) withoutServed(ctx context.Context, e storedEvent, a Audience) (Audience, error) {
-	ids := make([]uuid.UUID, len(a.Targets))
-	for i, t := range a.Targets {
-		ids[i] = t.WebhookID
-	}
-	served, err := d.queries.DeliveredOf(ctx, d.cfg.Pool, db.DeliveredOfParams{EventID: e.ID, WebhookIds: ids})
-	if err != nil {
-		return a, fmt.Errorf("look up the deliveries of event %s: %w", e.ID, err)
-	}
-	skip := make(map[uuid.UUID]bool, len(served))
-	for _, id := range served {
-		skip[id] = true
-	}
-	left := a.Targets[:0]
-	for _, t := range a.Targets {
-		if !skip[t.WebhookID] {
-			left = append(left, t)
+	for _, a := range all {
+		if !a.fresh || a.Pages != nil {
+			continue
+		}
+		for i, in := range inputs[a.list] {
+			if in.event = a.event; in.url != "" {
+				d.prefetch.put(First(a.event.ID, byList[a.list][i].ID).ID(), in)
+			}
 		}
 	}
-	a.Targets = left
-	return a, nil
+}
+
+// inputsOf are what attempts at webhooks need, but for the event; zero where they need nothing, or Run has to find out what
+// is wrong.
+func (d *Deliverer) inputsOf(list []db.AddressEventsRow, now time.Time) []attemptInput {
+	inputs := make([]attemptInput, len(list))
+	for i, s := range list {
+		secrets, err := d.secrets(s.ID, s.Secret, s.PreviousSecret)
+		if s.Queued || err != nil {
+			continue
+		}
+		inputs[i] = attemptInput{url: s.URL, secrets: secrets, botID: s.BotID, generation: s.Generation, readAt: now}
+		if s.FailureCount > 0 {
+			inputs[i].failureRun = s.FailureRun
+		}
+	}
+	return inputs
+}
+
+// withoutServed leaves out the targets that were sent an event already, or in whose queue it stands.
+func (d *Deliverer) withoutServed(ctx context.Context, events []*acceptance, targets []Target) error {
+	var pairs db.ServedOfParams
+	for _, a := range events {
+		for _, n := range a.Targets {
+			pairs.EventIds, pairs.WebhookIds = append(pairs.EventIds, a.event.ID), append(pairs.WebhookIds, targets[n].WebhookID)
+		}
+	}
+	if len(pairs.EventIds) == 0 {
+		return nil
+	}
+	served, err := d.queries.ServedOf(ctx, d.cfg.Pool, pairs)
+	if err != nil {
+		return fmt.Errorf("look up what was sent already: %w", err)
+	}
+	skip := make(map[db.ServedOfRow]bool, len(served))
+	for _, pair := range served {
+		skip[pair] = true
+	}
+	for _, a := range events {
+		a.Targets = slices.DeleteFunc(a.Targets, func(n int) bool {
+			return skip[db.ServedOfRow{EventID: a.event.ID, WebhookID: targets[n].WebhookID}]
+		})
+	}
+	return nil
 }

@@ -102,7 +102,7 @@ func TestDeliverer_Accept(t *testing.T) {
 		e := anEvent()
 		r.accept(t, e, "run")
 		r.set(t, id, "queued = true")
-		require.Equal(t, Audience{Duplicate: true}, r.accept(t, e, "another"))
+		require.Equal(t, audience{EventAudience: EventAudience{Duplicate: true}}, r.accept(t, e, "another"))
 		require.Empty(t, r.planned(t, id), "it is the owner's to deliver")
 	})
 
@@ -120,7 +120,7 @@ func TestDeliverer_Accept(t *testing.T) {
 		})
 		direct, queued := r.subscribe(t, "https://example.com", ""), r.subscribe(t, "https://example.com", "")
 		e := anEvent()
-		in := toAccept(e, "first")
+		in := toAccept("first", e)
 		in.WorkflowID = "a group's"
 		_, err := r.Accept(t.Context(), in)
 		require.NoError(t, err)
@@ -128,7 +128,7 @@ func TestDeliverer_Accept(t *testing.T) {
 		r.set(t, queued, "queued = true")
 
 		fault = errors.New("Temporal is away")
-		_, err = r.Accept(t.Context(), toAccept(e, "second"))
+		_, err = r.Accept(t.Context(), toAccept("second", e))
 		require.ErrorIs(t, err, fault, "nobody knows: it is asked again")
 		fault = nil
 		require.True(t, r.accept(t, e, "second").Duplicate)
@@ -168,8 +168,8 @@ func TestDeliverer_Accept(t *testing.T) {
 			part, err := r.AddressPart(t.Context(), PartOfAudience{EventID: e.ID, Page: page})
 			require.NoError(t, err)
 			require.False(t, part.More)
-			require.LessOrEqual(t, len(part.Targets)+part.Queued, PageSize)
-			queued += part.Queued
+			require.LessOrEqual(t, len(part.Targets)+part.Events[0].Queued, PageSize)
+			queued += part.Events[0].Queued
 			for _, target := range part.Targets {
 				require.False(t, seen[target.WebhookID])
 				seen[target.WebhookID] = true
@@ -193,7 +193,7 @@ func TestDeliverer_Accept(t *testing.T) {
 		r.execute(t, `INSERT INTO subscriptions (webhook_id, event_type, bot_id)
 			SELECT ('00000000-0000-0000-0000-' || lpad(to_hex(n), 12, '0'))::uuid, 'post.created', 'bot-' || n % 2 FROM generate_series(1, $1::int) n`, audience)
 		for _, bots := range [][]string{nil, {"bot-1"}} {
-			pages, err := r.pages(t.Context(), storedEvent{ID: "e", Type: webhook.PostCreated, BotIDs: bots})
+			pages, err := r.pages(t.Context(), storedEvent{ID: "e", Type: webhook.PostCreated, BotIDs: bots}, MaxPages)
 			require.NoError(t, err)
 			require.LessOrEqual(t, len(pages), MaxPages)
 			require.Greater(t, len(pages), MaxPages/2, "and no fewer than it takes")

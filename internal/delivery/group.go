@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -11,32 +12,77 @@ import (
 // groupRoom is how many deliveries of groups are in flight, or wait for a place, at once in a process.
 const groupRoom = 4000
 
-// Group names the first attempts to deliver one event to several webhooks.
-type Group struct {
-	EventID    string
-	WebhookIDs []uuid.UUID
+// Group names first attempts: each event to each of its webhooks.
+type Group struct{ Deliveries []Pair }
+
+// Pair is an event and a webhook that it goes to.
+type Pair struct {
+	EventID   string
+	WebhookID uuid.UUID
 }
 
 // GroupResult is how a group's attempts ended.
 type GroupResult struct {
-	// Delivered counts those that ended so; Ended says how the others did.
-	Delivered int                  `json:"delivered"`
-	Ended     map[uuid.UUID]Result `json:"ended,omitempty"`
+	Counts
+	// Ended are the first maxEnded of those that were not taken.
+	Ended []Ended `json:"ended,omitempty"`
 }
 
-// RunGroup is Run for many webhooks at once: all attempts begin together, and none waits for another. In a workflow, each
+// Counts are so many deliveries that were taken, were not taken and get no further attempt, were not taken and are attempted
+// again, stand in their webhook's queue for the first attempt, or had nothing to send any more.
+type Counts struct {
+	Delivered int `json:"delivered"`
+	Failed    int `json:"failed"`
+	Retrying  int `json:"retrying"`
+	Queued    int `json:"queued"`
+	Skipped   int `json:"skipped"`
+}
+
+// Ended is how one delivery of a group ended, by its place in Group.Deliveries.
+type Ended struct {
+	Delivery int `json:"delivery"`
+	Result
+}
+
+// maxEnded bounds a group's result, to some 10 KB.
+const maxEnded = 60
+
+// Add counts how an attempt ended.
+func (c *Counts) Add(r Result) {
+	switch {
+	case r.Status == Delivered:
+		c.Delivered++
+	case r.Status == Skipped:
+		c.Skipped++
+	case r.Status == Queued:
+		c.Queued++
+	case r.Retrying:
+		c.Retrying++
+	default:
+		c.Failed++
+	}
+}
+
+// Plus adds up.
+func (c Counts) Plus(o Counts) Counts {
+	return Counts{c.Delivered + o.Delivered, c.Failed + o.Failed, c.Retrying + o.Retrying, c.Queued + o.Queued, c.Skipped + o.Skipped}
+}
+
+// Total is how many were counted.
+func (c Counts) Total() int { return c.Delivered + c.Failed + c.Retrying + c.Queued + c.Skipped }
+
+// RunGroup is Run for many deliveries at once: all attempts begin together, and none waits for another. In a workflow, each
 // pending activity costs the SDK work at every other's end, so that a hundred of them cost far more than their POSTs
 // (docs/performance.md). An error of one is the group's: calling again goes on with what is in flight, and repeats nothing
 // that is recorded.
 func (d *Deliverer) RunGroup(ctx context.Context, g Group) (GroupResult, error) {
 	defer failpoint.Here("before-completion")
 	type ended struct {
-		webhookID uuid.UUID
-		result    Result
-		err       error
+		Ended
+		err error
 	}
-	all := make(chan ended, len(g.WebhookIDs))
-	for _, id := range g.WebhookIDs {
+	all := make(chan ended, len(g.Deliveries))
+	for i, pair := range g.Deliveries {
 		select {
 		case d.group <- struct{}{}:
 		case <-ctx.Done():
@@ -44,25 +90,23 @@ func (d *Deliverer) RunGroup(ctx context.Context, g Group) (GroupResult, error) 
 		}
 		go func() {
 			defer func() { <-d.group }()
-			r, err := d.Run(ctx, First(g.EventID, id))
-			all <- ended{id, r, err}
+			r, err := d.Run(ctx, First(pair.EventID, pair.WebhookID))
+			all <- ended{Ended{i, r}, err}
 		}()
 	}
 	var sum GroupResult
 	var fault error
-	for range g.WebhookIDs {
+	for range g.Deliveries {
 		e := <-all
-		switch {
-		case e.err != nil:
+		if e.err != nil {
 			fault = e.err
-		case e.result.Status == Delivered:
-			sum.Delivered++
-		default:
-			if sum.Ended == nil {
-				sum.Ended = map[uuid.UUID]Result{}
-			}
-			sum.Ended[e.webhookID] = e.result
+			continue
+		}
+		sum.Add(e.Result)
+		if e.Status != Delivered && len(sum.Ended) < maxEnded {
+			sum.Ended = append(sum.Ended, e.Ended)
 		}
 	}
+	slices.SortFunc(sum.Ended, func(a, b Ended) int { return a.Delivery - b.Delivery })
 	return sum, fault
 }

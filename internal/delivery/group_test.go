@@ -26,27 +26,28 @@ func TestDeliverer_RunGroup(t *testing.T) {
 		}))
 		t.Cleanup(server.Close)
 		e := r.storedElsewhere(t)
-		group := Group{EventID: e.ID}
+		var group Group
 		add := func(path string) uuid.UUID {
 			id := r.subscribe(t, server.URL+path, "")
-			group.WebhookIDs = append(group.WebhookIDs, id)
+			group.Deliveries = append(group.Deliveries, Pair{e.ID, id})
 			return id
 		}
 		for range 20 {
 			add("/well")
 		}
-		failing, gone, disabled, queued := add("/fail"), add("/gone"), add("/disabled"), add("/queued")
+		add("/fail")
+		gone, disabled, queued := add("/gone"), add("/disabled"), add("/queued")
 		r.execute(t, "DELETE FROM webhooks WHERE id = $1", gone)
 		r.set(t, disabled, "is_active = false")
 		r.set(t, queued, "queued = true")
 		for _, process := range []*rig{r, newRigOn(t, r.pool)} { // the second after a crash
 			sum, err := process.RunGroup(t.Context(), group)
 			require.NoError(t, err)
-			require.Equal(t, GroupResult{Delivered: 20, Ended: map[uuid.UUID]Result{
-				failing:  {Status: Failed, StatusCode: 500, Error: "HTTP 500", Retrying: true},
-				gone:     {Status: Skipped, Error: WebhookGone},
-				disabled: {Status: Skipped, Error: WebhookDisabled},
-				queued:   {Status: Queued},
+			require.Equal(t, GroupResult{Counts: Counts{Delivered: 20, Retrying: 1, Skipped: 2, Queued: 1}, Ended: []Ended{
+				{20, Result{Status: Failed, StatusCode: 500, Error: "HTTP 500", Retrying: true}},
+				{21, Result{Status: Skipped, Error: WebhookGone}},
+				{22, Result{Status: Skipped, Error: WebhookDisabled}},
+				{23, Result{Status: Queued}},
 			}}, sum)
 			require.EqualValues(t, 21, hits.Load())
 		}
@@ -59,14 +60,14 @@ func TestDeliverer_RunGroup(t *testing.T) {
 		well, sealed := r.subscribe(t, to.url, ""), r.subscribe(t, to.url, "")
 		r.set(t, sealed, "secret = 'sealed with another keyset'")
 		e := r.storedElsewhere(t)
-		group := Group{EventID: e.ID, WebhookIDs: []uuid.UUID{sealed, well}}
+		group := Group{[]Pair{{e.ID, sealed}, {e.ID, well}}}
 		_, err := r.RunGroup(t.Context(), group)
 		require.ErrorContains(t, err, "MATHUB_KEYSET")
 		require.Equal(t, 1, r.deliveries(t, well), "the others are delivered all the same")
 		r.set(t, sealed, "secret = NULL")
 		sum, err := r.RunGroup(t.Context(), group)
 		require.NoError(t, err)
-		require.Equal(t, GroupResult{Delivered: 2}, sum)
+		require.Equal(t, GroupResult{Counts: Counts{Delivered: 2}}, sum)
 		require.Len(t, to.requests(), 2)
 	})
 
@@ -77,12 +78,12 @@ func TestDeliverer_RunGroup(t *testing.T) {
 		r.group = make(chan struct{}, 3)
 		hold, release := to.held(t)
 		e := r.storedElsewhere(t)
-		group := Group{EventID: e.ID}
+		var group Group
 		for range 30 {
-			group.WebhookIDs = append(group.WebhookIDs, r.subscribe(t, to.url, ""))
+			group.Deliveries = append(group.Deliveries, Pair{e.ID, r.subscribe(t, to.url, "")})
 		}
 		go func() {
-			for i := range int32(len(group.WebhookIDs)) {
+			for i := range int32(len(group.Deliveries)) {
 				to.arrived(t, min(i+3, 30))
 				if hits := to.hits.Load(); hits > i+3 {
 					t.Errorf("%d at once", hits-i)
@@ -93,6 +94,6 @@ func TestDeliverer_RunGroup(t *testing.T) {
 		}()
 		sum, err := r.RunGroup(t.Context(), group)
 		require.NoError(t, err)
-		require.Equal(t, GroupResult{Delivered: 30}, sum)
+		require.Equal(t, GroupResult{Counts: Counts{Delivered: 30}}, sum)
 	})
 }

@@ -143,15 +143,29 @@ func anEvent() webhook.Event {
 	return webhook.Event{Type: webhook.PostCreated, Data: json.RawMessage(`{"postId":"p1","n":12345678901234567890.12345678901234567890}`)}.Complete(time.Now())
 }
 
-func toAccept(e webhook.Event, run string) EventToAccept {
-	return EventToAccept{Event: e, WorkflowID: "event-" + e.ID, RunID: run, At: time.Now()}
+func toAccept(run string, events ...webhook.Event) EventsToAccept {
+	return EventsToAccept{Events: events, WorkflowID: "event-" + events[0].ID, RunID: run, At: time.Now()}
 }
 
-func (r *rig) accept(t testing.TB, e webhook.Event, run string) Audience {
+// audience is one event's, with its targets.
+type audience struct {
+	EventAudience
+	Targets []Target
+}
+
+func (r *rig) accept(t testing.TB, e webhook.Event, run string) audience {
 	t.Helper()
-	a, err := r.Accept(t.Context(), toAccept(e, run))
+	a, err := r.Accept(t.Context(), toAccept(run, e))
 	require.NoError(t, err)
-	return a
+	return audienceOf(a, 0)
+}
+
+func audienceOf(a Audience, n int) audience {
+	one := audience{EventAudience: a.Events[n]}
+	for _, place := range a.Events[n].Targets {
+		one.Targets = append(one.Targets, a.Targets[place])
+	}
+	return one
 }
 
 // accepted is a new event, accepted by this process.

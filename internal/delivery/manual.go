@@ -56,8 +56,9 @@ func (d *Deliverer) PrepareTest(ctx context.Context, in TestEvent) (Route, error
 	}
 	e := webhook.TestEvent(in.WebhookID, target.BotID, in.At)
 	e.ID = in.EventID
-	if _, err := d.queries.InsertEvent(ctx, d.cfg.Pool, db.InsertEventParams{
-		ID: e.ID, Type: string(e.Type), Payload: e.Body(), BotIds: []string{target.BotID}, RunID: in.RunID, WorkflowID: unusual(in.WorkflowID, e.ID),
+	if _, err := d.queries.InsertEvents(ctx, d.cfg.Pool, db.InsertEventsParams{
+		Ids: []string{e.ID}, Types: []string{string(e.Type)}, Payloads: [][]byte{e.Body()}, Bots: []string{textArray([]string{target.BotID})}, Places: []int32{0},
+		RunID: in.RunID, WorkflowID: unusual(in.WorkflowID, e.ID),
 	}); err != nil {
 		return Route{}, fmt.Errorf("store test event %s: %w", e.ID, err)
 	}

@@ -5,6 +5,7 @@
 //	A  a workflow that does nothing, started eagerly: the engine's floor for one workflow an event
 //	B  no engine at all: insert, select, POST, record; the floor for a durable log
 //	C  the naive shape: every step a regular activity
+//	D  no Temporal: a deliverer on River, as a Go team would make in a day
 //
 // The short form runs with every test, to prove that the harness works. MATHUB_BENCH=1, as `make bench` sets it,
 // measures.
@@ -15,6 +16,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -25,7 +27,17 @@ import (
 	"github.com/mathub/webhooks/standalone/temporal"
 )
 
-func TestMain(m *testing.M) { e2e.Main(m) }
+// TestMain makes this program yardstick D's process where it is started as that.
+func TestMain(m *testing.M) {
+	if settings := os.Getenv(riverVariable); settings != "" {
+		if err := runRiver(context.Background(), settings); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	e2e.Main(m)
+}
 
 var (
 	full     = os.Getenv("MATHUB_BENCH") != ""
@@ -46,8 +58,32 @@ func sized(n int) int {
 // concurrency is how many emitters there are at once.
 const concurrency = 64
 
-// shapes are the bursts of events, by how many webhooks hear of each.
-var shapes = []struct{ webhooks, events int }{{1, 5000}, {10, 1000}, {100, 200}}
+// batch is how many events a call of emitBatch holds.
+const batch = 100
+
+// burst is a number of calls that are made as fast as they are taken, by how many webhooks hear of each event.
+type burst struct {
+	name     string
+	webhooks int
+	calls    int
+	emit     func(*audience, context.Context) error
+}
+
+var bursts = []burst{
+	{"1 webhook", 1, 5000, (*audience).emit},
+	{"10 webhooks", 10, 1000, (*audience).emit},
+	{"100 webhooks", 100, 200, (*audience).emit},
+	{"batches of 100", 1, 100, (*audience).emitBatch},
+}
+
+// singles are the bursts of an event a call.
+var singles = bursts[:3]
+
+// pace is how many events a second come in, one by one, when latency is measured.
+var paces = []int{20, 100, 400}
+
+// backlog is how many workflows a plain Temporal client puts in at once.
+const backlog = 5000
 
 // TestMeasure measures the product and its yardsticks in turns and prints how they compare.
 func TestMeasure(t *testing.T) {
@@ -59,59 +95,142 @@ func TestMeasure(t *testing.T) {
 	yardsticks := newYardsticks(t, stack)
 	engine := newEngine(t, stack.TemporalAddr())
 	defer engine.stop()
-	engine.empty(t, sized(500)) // warms up what all share
+	product, river := newProduct(t, stack), newRiver(t, stack)
+	warmUp(t, product, river)
+	engine.empty(t, sized(500))
 	for round := range *rounds {
 		t.Logf("round %d of %d", round+1, *rounds)
-		r.add("A: empty workflows", "workflows/s", engine.empty(t, sized(3000)))
-		watched := watch(t, stack) // a burst of its own, as watching takes time too
-		engine.empty(t, sized(1500))
-		watched.report(r, "A", sized(1500), "workflows", "Temporal", "Postgres")
-		r.add("A put in by a plain Temporal client", "workflows/s", engine.backlog(t, sized(3000)))
+		r.engine(t, stack, engine)
 		r.add("A with stock settings", "workflows/s", stock(t))
-		for _, shape := range shapes {
-			r.add(fmt.Sprintf("B: no engine, %s", hooks(shape.webhooks)), "deliveries/s", yardsticks.direct(t, shape.webhooks, sized(shape.events)))
+		for _, b := range singles {
+			r.add("B: no engine, "+b.name, "deliveries/s", yardsticks.direct(t, b.webhooks, sized(b.calls)))
 		}
 		r.add("C: all regular activities, 10 webhooks", "deliveries/s", yardsticks.naive(t, 10, sized(200)))
-		for _, shape := range shapes {
-			a := newAudience(t, stack, shape.webhooks)
-			over := "over HTTP, " + hooks(shape.webhooks)
-			r.add(over, "deliveries/s", a.burst(t, sized(shape.events), a.emit))
-			a.check(t)
-			watched := watch(t, stack)
-			a.burst(t, sized(shape.events/2), a.emit)
-			watched.report(r, over, sized(shape.events/2)*shape.webhooks, "deliveries", "app", "Temporal", "Postgres")
-			a.check(t)
-			r.add("over Temporal, "+hooks(shape.webhooks), "deliveries/s", a.burst(t, sized(shape.events), a.startWorkflow))
-			a.check(t)
-			r.add("over Temporal, "+hooks(shape.webhooks)+": tasks timed out", "", float64(timedOut(t, stack)))
-			a.retire(t)
+		for _, b := range bursts {
+			for _, s := range inTurn(round, product, river) {
+				r.burst(t, s, b)
+			}
 		}
+		r.product(t, product)
 		r.addLatency("A at 20/s", engine.paced(t, 20, sized(300)))
-		for _, perSecond := range []int{20, 100} {
-			a := newAudience(t, stack, 1)
-			r.addLatency(fmt.Sprintf("emit to receipt at %d/s", perSecond), a.paced(t, perSecond, sized(15*perSecond)))
-			a.check(t)
-			a.retire(t)
+		for _, perSecond := range paces {
+			for _, s := range inTurn(round, product, river) {
+				r.paced(t, s, perSecond)
+			}
 		}
 	}
 	r.compare()
 	r.write(t)
 }
 
+// TestAgainstRiver measures the bursts of the product and of yardstick D alone, in turns, for quick comparisons. -run
+// chooses: TestAgainstRiver/1_webhook, TestAgainstRiver/batches, TestAgainstRiver//product.
+func TestAgainstRiver(t *testing.T) {
+	if !full {
+		*rounds = 1
+	}
+	r := newReport(t)
+	stack := start(t, servers.Options{})
+	product, river := newProduct(t, stack), newRiver(t, stack)
+	warmUp(t, product, river)
+	for round := range *rounds {
+		for _, b := range bursts {
+			for _, s := range inTurn(round, product, river) {
+				t.Run(b.name+"/"+s.name, func(t *testing.T) { r.burst(t, s, b) })
+			}
+		}
+	}
+	r.compareBursts()
+	r.write(t)
+}
+
+// inTurn changes who is first: it finds smaller tables.
+func inTurn(round int, systems ...*system) []*system {
+	if round%2 == 1 {
+		slices.Reverse(systems)
+	}
+	return systems
+}
+
+func warmUp(t *testing.T, systems ...*system) {
+	t.Helper()
+	for _, s := range systems {
+		a := newAudience(t, s, 1)
+		a.burst(t, sized(1000), a.emit)
+		a.check(t)
+		a.retire(t)
+	}
+}
+
+// burst measures a burst of a system, and what it cost, from when the system rests until it rests again.
+func (r *report) burst(t *testing.T, s *system, b burst) {
+	t.Helper()
+	a := newAudience(t, s, b.webhooks)
+	name := s.name + ", " + b.name
+	before := s.turnedAway.Load()
+	spent := s.spent(t, func() {
+		r.add(name, "deliveries/s", a.burst(t, sized(b.calls), func(ctx context.Context) error { return b.emit(a, ctx) }))
+	})
+	r.cost(t, s, name, "deliveries", a.count.Load(), spent)
+	if n := s.turnedAway.Load() - before; n > 0 {
+		t.Logf("%s: %d calls were turned away and made again", name, n)
+	}
+	a.check(t)
+	a.retire(t)
+}
+
+func (r *report) paced(t *testing.T, s *system, perSecond int) {
+	t.Helper()
+	a := newAudience(t, s, 1)
+	r.addLatency(fmt.Sprintf("%s, emit to receipt at %d/s", s.name, perSecond), a.paced(t, perSecond, sized(15*perSecond)))
+	a.check(t)
+	a.retire(t)
+}
+
+// engine measures yardstick A.
+func (r *report) engine(t *testing.T, stack *e2e.Stack, engine *engine) {
+	t.Helper()
+	floor := &system{stack: stack, pids: map[string]int{"Temporal": stack.Servers.Temporal.PID()}}
+	spent := floor.spent(t, func() { r.add("A: empty workflows", "workflows/s", engine.empty(t, sized(3000))) })
+	r.cost(t, floor, "A", "workflows", int64(sized(3000)), spent)
+	watched := watch(t, stack) // a burst of its own, as watching takes time too
+	engine.empty(t, sized(1500))
+	watched.report(r, "A", sized(1500), "workflows", "Temporal")
+	r.add("A put in by a plain Temporal client", "workflows/s", engine.backlog(t, sized(backlog)))
+}
+
+// product measures what no yardstick has.
+func (r *report) product(t *testing.T, product *system) {
+	t.Helper()
+	for _, b := range singles {
+		a := newAudience(t, product, b.webhooks)
+		watched := watch(t, product.stack)
+		a.burst(t, sized(b.calls/2), a.emit)
+		watched.report(r, product.name+", "+b.name, sized(b.calls/2)*b.webhooks, "deliveries", "app", "Temporal")
+		a.check(t)
+		name := "over Temporal, " + b.name
+		r.add(name, "deliveries/s", a.burst(t, sized(b.calls), a.startWorkflow(product.stack.Temporal(t))))
+		a.check(t)
+		r.add(name+": tasks timed out", "", float64(timedOut(t, product.stack)))
+		a.retire(t)
+	}
+}
+
 // TestScale measures what a delivery costs as audiences and tables grow.
 func TestScale(t *testing.T) {
 	r := newReport(t)
 	stack := start(t, servers.Options{})
+	product := newProduct(t, stack)
 	for _, webhooks := range []int{100, 1000, 10_000} {
-		a := newAudience(t, stack, sized(webhooks))
-		r.add(fmt.Sprintf("10,000 deliveries, %s an event", hooks(webhooks)), "deliveries/s", a.burst(t, max(1, sized(10_000)/sized(webhooks)), a.emit))
+		a := newAudience(t, product, sized(webhooks))
+		r.add(fmt.Sprintf("10,000 deliveries, %d webhooks an event", webhooks), "deliveries/s", a.burst(t, max(1, sized(10_000)/sized(webhooks)), a.emit))
 		a.check(t)
 		a.retire(t)
 	}
 	measure := func(when string) {
-		for _, shape := range shapes[:2] {
-			a := newAudience(t, stack, shape.webhooks)
-			r.add(fmt.Sprintf("%s, %s", hooks(shape.webhooks), when), "deliveries/s", a.burst(t, sized(shape.events/2), a.emit))
+		for _, b := range singles[:2] {
+			a := newAudience(t, product, b.webhooks)
+			r.add(fmt.Sprintf("%s, %s", b.name, when), "deliveries/s", a.burst(t, sized(b.calls/2), a.emit))
 			a.check(t)
 			a.retire(t)
 		}
@@ -125,13 +244,6 @@ func TestScale(t *testing.T) {
 		measure("tables large")
 	}
 	r.print()
-}
-
-func hooks(n int) string {
-	if n == 1 {
-		return "1 webhook"
-	}
-	return fmt.Sprintf("%d webhooks", n)
 }
 
 func start(t *testing.T, options servers.Options, apps ...e2e.App) *e2e.Stack {

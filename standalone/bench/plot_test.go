@@ -25,22 +25,31 @@ func (r *report) plot() ([]byte, error) {
 			times = append(times, f)
 		}
 	}
-	throughput, err := bars("per second (logarithmic)", speeds, []float64{1, 10, 100, 1000, 10_000, 100_000})
-	if err != nil {
-		return nil, err
-	}
-	latency, err := bars("ms (logarithmic)", times, []float64{1, 10, 100, 1000})
-	if err != nil {
-		return nil, err
-	}
 	canvas := vgsvg.New(900, vg.Length(22*(len(speeds)+len(times))+100))
-	plots := [][]*plot.Plot{{throughput}, {latency}}
-	tiles := draw.Tiles{Rows: 2, Cols: 1, PadY: 12, PadTop: 6, PadRight: 20, PadLeft: 6, PadBottom: 6}
+	var plots [][]*plot.Plot
+	for _, chart := range []struct {
+		axis    string
+		figures []*figure
+		ticks   []float64
+	}{
+		{"per second (logarithmic)", speeds, []float64{1, 10, 100, 1000, 10_000, 100_000}},
+		{"ms (logarithmic)", times, []float64{1, 10, 100, 1000}},
+	} {
+		if len(chart.figures) == 0 {
+			continue
+		}
+		p, err := bars(chart.axis, chart.figures, chart.ticks)
+		if err != nil {
+			return nil, err
+		}
+		plots = append(plots, []*plot.Plot{p})
+	}
+	tiles := draw.Tiles{Rows: len(plots), Cols: 1, PadY: 12, PadTop: 6, PadRight: 20, PadLeft: 6, PadBottom: 6}
 	for i, row := range plot.Align(plots, tiles, draw.New(canvas)) {
 		plots[i][0].Draw(row[0])
 	}
 	var b bytes.Buffer
-	_, err = canvas.WriteTo(&b)
+	_, err := canvas.WriteTo(&b)
 	return b.Bytes(), err
 }
 

@@ -64,11 +64,10 @@ func data() json.RawMessage {
 	return json.RawMessage(`{"postId":"p1","threadId":"t1","authorId":"a1","body":"` + strings.Repeat("x", 300) + `"}`)
 }
 
-// audience is a number of webhooks, of as many bots, and what they have been sent.
+// audience is a number of webhooks of a system, and what they have been sent.
 type audience struct {
 	*counter
-	stack    *e2e.Stack
-	temporal client.Client
+	*system
 	prefix   string // of bots' and events' ids
 	webhooks int
 	events   atomic.Int64
@@ -76,62 +75,66 @@ type audience struct {
 
 var audiences atomic.Int64
 
-func newAudience(t *testing.T, stack *e2e.Stack, webhooks int) *audience {
+func newAudience(t *testing.T, s *system, webhooks int) *audience {
 	t.Helper()
-	a := &audience{counter: newCounter(t), stack: stack, temporal: stack.Temporal(t), webhooks: webhooks, prefix: fmt.Sprintf("a%d", audiences.Add(1))}
-	// Through the API, as it seals the secrets; beyond what one machine makes in a second, without any.
-	var made atomic.Int64
-	atOnce(t, min(webhooks, 100), func(int) error {
-		stack.API().CreateBot(t, a.prefix).CreateWebhook(t, a.url, "s3cret", eventType)
-		made.Add(1)
-		return nil
-	})
-	db := stack.Database(t)
-	_, err := db.Exec(t.Context(), "INSERT INTO bots (id, name) SELECT $1 || '-' || n, 'bench' FROM generate_series($2::int, $3::int - 1) n", a.prefix, made.Load(), webhooks)
-	require.NoError(t, err)
-	_, err = db.Exec(t.Context(), `
-		INSERT INTO webhooks (id, bot_id, url, events)
-		SELECT gen_random_uuid(), $1 || '-' || n, $2, ARRAY[$3] FROM generate_series($4::int, $5::int - 1) n`, a.prefix, a.url, eventType, made.Load(), webhooks)
-	require.NoError(t, err)
-	_, err = db.Exec(t.Context(), "ANALYZE webhooks")
+	a := &audience{counter: newCounter(t), system: s, webhooks: webhooks, prefix: fmt.Sprintf("a%d", audiences.Add(1))}
+	s.insert(t, a)
+	_, err := a.db.Exec(t.Context(), "ANALYZE webhooks")
 	require.NoError(t, err)
 	return a
 }
 
 // retire unsubscribes the audience; its history stays.
 func (a *audience) retire(t *testing.T) {
-	_, err := a.stack.Database(t).Exec(t.Context(), "UPDATE webhooks SET is_active = false WHERE url = $1", a.url)
+	_, err := a.db.Exec(t.Context(), "UPDATE webhooks SET is_active = false WHERE url = $1", a.url)
 	require.NoError(t, err)
+}
+
+// nextEvent is one that has not been emitted.
+func (a *audience) nextEvent() e2e.Event {
+	return e2e.Event{ID: a.nextID(), Type: eventType, Data: data()}
 }
 
 func (a *audience) nextID() string { return fmt.Sprintf("%s-%d", a.prefix, a.events.Add(1)) }
 
 // emit emits an event over HTTP, as a backend would.
-func (a *audience) emit(ctx context.Context, id string) error {
-	_, err := a.stack.API().TryEmit(ctx, e2e.Event{ID: id, Type: eventType, Data: data()})
-	return err
+func (a *audience) emit(ctx context.Context) error { return a.post(ctx, eventsPath, a.nextEvent()) }
+
+// emitBatch emits as many events in one call as a call may hold.
+func (a *audience) emitBatch(ctx context.Context) error {
+	events := make([]e2e.Event, batch)
+	for i := range events {
+		events[i] = a.nextEvent()
+	}
+	return a.post(ctx, batchPath, map[string]any{"events": events})
 }
 
-// startWorkflow emits an event by a plain Temporal client.
-func (a *audience) startWorkflow(ctx context.Context, id string) error {
-	_, err := a.temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: emit.WorkflowID(id), TaskQueue: emit.TaskQueue}, "DeliverEvent",
-		map[string]any{"event": eventType, "data": data()})
-	return err
+// startWorkflow emits an event by a plain Temporal client, c.
+func (a *audience) startWorkflow(c client.Client) func(context.Context) error {
+	return func(ctx context.Context) error {
+		options := client.StartWorkflowOptions{ID: emit.WorkflowID(a.nextID()), TaskQueue: emit.TaskQueue}
+		_, err := c.ExecuteWorkflow(ctx, options, "DeliverEvent", map[string]any{"event": eventType, "data": data()})
+		return err
+	}
 }
 
-// burst emits events as fast as they are taken, and returns the deliveries per second until the last arrived.
-func (a *audience) burst(t *testing.T, events int, emit func(context.Context, string) error) float64 {
+// burst makes so many calls of emit as fast as they are taken, and returns the deliveries per second until the last
+// arrived.
+func (a *audience) burst(t *testing.T, calls int, emit func(context.Context) error) float64 {
 	t.Helper()
-	began := time.Now()
-	atOnce(t, events, func(int) error { return emit(t.Context(), a.nextID()) })
-	a.await(t, a.events.Load()*int64(a.webhooks))
-	return float64(events*a.webhooks) / time.Since(began).Seconds()
+	began, before := time.Now(), a.events.Load()
+	atOnce(t, calls, func(int) error { return emit(t.Context()) })
+	events := a.events.Load()
+	a.await(t, events*int64(a.webhooks))
+	return float64((events-before)*int64(a.webhooks)) / time.Since(began).Seconds()
 }
 
 // paced emits so many events a second, over HTTP, and returns the times from the emitter's call to the receiver, in order.
 func (a *audience) paced(t *testing.T, perSecond, events int) []time.Duration {
 	t.Helper()
-	return paced(t, perSecond, events, a.nextID, &a.arrivals, func(id string) error { return a.emit(t.Context(), id) })
+	return paced(t, perSecond, events, a.nextID, &a.arrivals, func(id string) error {
+		return a.post(t.Context(), eventsPath, e2e.Event{ID: id, Type: eventType, Data: data()})
+	})
 }
 
 // paced makes n calls of emit, so many a second, and returns how long after each its id arrived, in order.
@@ -177,7 +180,7 @@ func (a *audience) check(t *testing.T) {
 	require.Equal(t, want, a.count.Load(), "deliveries")
 	var rows, succeeded, pairs int64
 	require.Eventually(t, func() bool {
-		err := a.stack.Database(t).QueryRow(context.Background(), `
+		err := a.db.QueryRow(context.Background(), `
 			SELECT count(*), count(*) FILTER (WHERE success), count(DISTINCT (webhook_id, event_id)) FROM deliveries
 			WHERE webhook_id IN (SELECT id FROM webhooks WHERE url = $1)`, a.url).Scan(&rows, &succeeded, &pairs)
 		return err == nil && rows >= want

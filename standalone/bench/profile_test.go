@@ -37,7 +37,7 @@ func TestProfile(t *testing.T) {
 	stack := start(t, servers.Options{Temporal: temporal.Settings{ProfilePort: ofTemporal}}, e2e.App{
 		Args: []string{"serve"}, Env: map[string]string{"MATHUB_ADMIN_ADDR": fmt.Sprintf("127.0.0.1:%d", ofApp)},
 	})
-	a := newAudience(t, stack, 1)
+	a := newAudience(t, newProduct(t, stack), 1)
 	a.burst(t, sized(1000), a.emit) // warms up
 	watch(t, stack)
 

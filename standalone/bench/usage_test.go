@@ -2,12 +2,15 @@ package bench_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,11 +24,121 @@ import (
 // clockTick is Linux's USER_HZ, the unit of the times in /proc; it is 100 on every platform that Go knows.
 const clockTick = time.Second / 100
 
-// watched is what the processes had used up, and the databases done, when watching began.
+// rested bounds the wait until a system rests.
+const rested = 15 * time.Second
+
+// spent is the processor time that f costs a system, by process: from when the system rests until it rests again, as
+// what is put off, such as the rest of a workflow, is part of the cost. And the peaks of memory are f's from then on.
+func (s *system) spent(t *testing.T, f func()) map[string]time.Duration {
+	t.Helper()
+	s.rest(t)
+	for _, pid := range s.pids {
+		// "5" resets the peak of the resident memory: proc(5).
+		require.NoError(t, os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0))
+	}
+	before := s.processorTime(t)
+	f()
+	s.rest(t)
+	spent := s.processorTime(t)
+	for process := range spent {
+		spent[process] -= before[process]
+	}
+	return spent
+}
+
+// rest waits until the system takes less than a fifth of a core for half a second, or less in the short form: no more than it always does.
+func (s *system) rest(t *testing.T) {
+	t.Helper()
+	window := 500 * time.Millisecond
+	if !full {
+		window = 100 * time.Millisecond
+	}
+	total := func() (sum time.Duration) {
+		for _, used := range s.processorTime(t) {
+			sum += used
+		}
+		return sum
+	}
+	for deadline := time.Now().Add(rested); ; {
+		before := total()
+		time.Sleep(window)
+		if total()-before < window/5 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Logf("%s does not come to rest within %s", s.name, rested)
+			return
+		}
+	}
+}
+
+// processorTime is what the system's processes and Postgres have used up.
+func (s *system) processorTime(t *testing.T) map[string]time.Duration {
+	t.Helper()
+	used := map[string]time.Duration{}
+	for process, pid := range s.pids {
+		used[process] = processTime(pid, false)
+	}
+	for _, pid := range s.postgres(t) {
+		used["Postgres"] += processTime(pid, false)
+	}
+	// What ended ones took stands with their parent.
+	used["Postgres"] += processTime(s.stack.Servers.Postgres.PID(), true) - processTime(s.stack.Servers.Postgres.PID(), false)
+	return used
+}
+
+// postgres are the processes of Postgres: a process a connection, and some more, under one parent.
+func (s *system) postgres(t *testing.T) []int {
+	t.Helper()
+	postmaster := s.stack.Servers.Postgres.PID()
+	pids := []int{postmaster}
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	require.NoError(t, err)
+	for _, path := range stats {
+		if pid, err := strconv.Atoi(strings.Split(path, "/")[2]); err == nil && parentOf(pid) == postmaster {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// memory is what the system's processes and Postgres hold resident, in MiB. What Postgres's processes share is counted
+// once.
+func (s *system) memory(t *testing.T) map[string]float64 {
+	t.Helper()
+	held := map[string]float64{}
+	for process, pid := range s.pids {
+		held[process] = kibibytes(t, pid, "status", "VmRSS") / 1024
+	}
+	for _, pid := range s.postgres(t) {
+		held["Postgres"] += kibibytes(t, pid, "smaps_rollup", "Pss") / 1024
+	}
+	return held
+}
+
+// cost notes what n deliveries, or workflows, have cost, and the memory that is held after them.
+func (r *report) cost(t *testing.T, s *system, name, unit string, n int64, spent map[string]time.Duration) {
+	t.Helper()
+	held := s.memory(t)
+	var cpu time.Duration
+	var memory float64
+	for _, process := range slices.Sorted(maps.Keys(spent)) {
+		cpu += spent[process]
+		memory += held[process]
+		r.add(name+": CPU of "+process, "s/1,000 "+unit, spent[process].Seconds()*1000/float64(n))
+		r.add(name+": memory of "+process, "MiB", held[process])
+		if pid := s.pids[process]; pid != 0 {
+			r.add(name+": peak memory of "+process, "MiB", kibibytes(t, pid, "status", "VmHWM")/1024)
+		}
+	}
+	r.add(name+": CPU of all", "s/1,000 "+unit, cpu.Seconds()*1000/float64(n))
+	r.add(name+": memory of all", "MiB", memory)
+}
+
+// watched is what the databases had done when watching began.
 type watched struct {
 	t     *testing.T
 	stack *e2e.Stack
-	cpu   map[string]time.Duration
 	work  map[string]work
 }
 
@@ -37,12 +150,8 @@ func watch(t *testing.T, stack *e2e.Stack) *watched {
 	_, err := stack.Database(t).Exec(t.Context(), "CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
 	require.NoError(t, err)
 	track(t, stack, "top")
-	for _, pid := range watchedMemory(stack) {
-		// "5" resets the peak of the resident memory: proc(5).
-		require.NoError(t, os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0))
-	}
 	w := &watched{t: t, stack: stack}
-	w.cpu, w.work = w.processorTime(), w.databaseWork()
+	w.work = w.databaseWork()
 	return w
 }
 
@@ -56,26 +165,15 @@ func track(t *testing.T, stack *e2e.Stack, what string) {
 	time.Sleep(100 * time.Millisecond) // until every connection has heard of it
 }
 
-func watchedMemory(stack *e2e.Stack) map[string]int {
-	return map[string]int{"app": stack.Apps[0].Process().PID(), "Temporal": stack.Servers.Temporal.PID()}
-}
-
-// report notes what n deliveries, or workflows, since watch have cost the processes.
-func (w *watched) report(r *report, name string, n int, unit string, processes ...string) {
+// report notes what Postgres has done since watch for n deliveries, or workflows.
+func (w *watched) report(r *report, name string, n int, unit string, clients ...string) {
 	w.t.Helper()
 	time.Sleep(time.Second) // what was put off, such as the rest of a workflow, is part of the cost
-	cpu, work := w.processorTime(), w.databaseWork()
+	work := w.databaseWork()
 	track(w.t, w.stack, "none")
-	memory := watchedMemory(w.stack)
-	for _, process := range processes {
-		r.add(fmt.Sprintf("%s: CPU of %s", name, process), "s/1,000 "+unit, (cpu[process]-w.cpu[process]).Seconds()*1000/float64(n))
-		if pid := memory[process]; pid != 0 {
-			r.add(fmt.Sprintf("%s: peak memory of %s", name, process), "MiB", float64(peakMemory(w.t, pid))/(1<<20))
-		}
-		if process != "Postgres" {
-			r.add(fmt.Sprintf("%s: statements of %s", name, process), "/1,000 "+unit, float64(work[process].statements-w.work[process].statements)*1000/float64(n))
-			r.add(fmt.Sprintf("%s: WAL of %s", name, process), "KB/1,000 "+unit, float64(work[process].walBytes-w.work[process].walBytes)/float64(n))
-		}
+	for _, client := range clients {
+		r.add(fmt.Sprintf("%s: statements of %s", name, client), "/1,000 "+unit, float64(work[client].statements-w.work[client].statements)*1000/float64(n))
+		r.add(fmt.Sprintf("%s: WAL of %s", name, client), "KB/1,000 "+unit, float64(work[client].walBytes-w.work[client].walBytes)/float64(n))
 	}
 }
 
@@ -96,33 +194,6 @@ func (w *watched) databaseWork() map[string]work {
 	}
 	require.NoError(w.t, rows.Err())
 	return all
-}
-
-func (w *watched) processorTime() map[string]time.Duration {
-	w.t.Helper()
-	used := map[string]time.Duration{}
-	for process, pid := range watchedMemory(w.stack) {
-		used[process] = processTime(pid, false)
-	}
-	used["Postgres"] = w.pg()
-	return used
-}
-
-// pg is the processor time of Postgres.
-func (w *watched) pg() time.Duration {
-	w.t.Helper()
-	// A Postgres is a process a connection; what ended ones took stands with their parent.
-	postmaster := w.stack.Servers.Postgres.PID()
-	used := processTime(postmaster, true)
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
-	require.NoError(w.t, err)
-	for _, path := range stats {
-		pid, err := strconv.Atoi(strings.Split(path, "/")[2])
-		if err == nil && parentOf(pid) == postmaster {
-			used += processTime(pid, false)
-		}
-	}
-	return used
 }
 
 // stat are the fields of /proc/<pid>/stat from the third on, see proc(5); none when the process has ended.
@@ -156,16 +227,22 @@ func processTime(pid int, children bool) (sum time.Duration) {
 	return sum
 }
 
-var peak = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
-
-// peakMemory is the most that a process has held resident, in bytes.
-func peakMemory(t *testing.T, pid int) int64 {
+// kibibytes is a value of a process's status or smaps_rollup, see proc(5), in KiB; 0 when the process has ended.
+func kibibytes(t *testing.T, pid int, file, name string) float64 {
 	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+		return 0
+	}
 	require.NoError(t, err)
-	found := peak.FindSubmatch(status)
-	require.NotNil(t, found)
-	kib, err := strconv.ParseInt(string(found[1]), 10, 64)
-	require.NoError(t, err)
-	return kib << 10
+	for line := range strings.Lines(string(content)) {
+		fields := strings.Fields(line)
+		if len(fields) == 3 && fields[0] == name+":" && fields[2] == "kB" {
+			kib, err := strconv.ParseFloat(fields[1], 64)
+			require.NoError(t, err)
+			return kib
+		}
+	}
+	t.Fatalf("process %d has no %s", pid, name)
+	return 0
 }

@@ -1,0 +1,303 @@
+package emit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"go.temporal.io/sdk/client"
+
+	"github.com/mathub/webhooks/webhook"
+)
+
+const (
+	// DefaultStarts is how many workflow starts a Batcher has in progress at once, see BatcherOptions.
+	DefaultStarts = 2
+	// DefaultGroup is how many events share a workflow at most.
+	DefaultGroup = 64
+	// maxGroupBytes bounds the JSON of the events that share a workflow, unless one call brings more.
+	maxGroupBytes = 256 << 10
+	// patience is how long an event waits for its start: who emits learns within a second that there is no room.
+	patience = 800 * time.Millisecond
+	// startTimeout bounds one start. Temporal's client would go on trying for a minute.
+	startTimeout = 15 * time.Second
+	// rememberedFor and mostRemembered bound what a Batcher knows by itself of what was accepted: Postgres may not yet.
+	rememberedFor  = time.Minute
+	mostRemembered = 20_000
+)
+
+// ErrBusy says that more is emitted than the engine takes. Nothing of the call was accepted.
+var ErrBusy = errors.New("more events are emitted than can be taken in")
+
+// BatcherOptions are how a Batcher works. The zero value is of use.
+type BatcherOptions struct {
+	// Starts is how many workflow starts are in progress at once; DefaultStarts when 0.
+	Starts int
+	// Group is how many events share a workflow at most; DefaultGroup when 0. 1 gives each event a workflow of its own.
+	Group int
+	// Options are for each start.
+	Options []Option
+	// Accepted, if not nil, says which workflows have accepted events before: by event id, those that are known; "" where
+	// that workflow was ended before its work was done, so that another is to be started. It is called before each start.
+	Accepted func(ctx context.Context, eventIDs []string) (workflowIDs map[string]string, err error)
+	// Behind, if not nil, says that deliveries lag: nothing is started while they do.
+	Behind func() bool
+}
+
+// Batcher emits events as [Event] and [Events] do, and has those that come in while others are being started share the
+// next workflow: an event by itself is started at once, and the more come in, the more share the price of a workflow. It is
+// group commit, for workflows. Safe for concurrent use.
+type Batcher struct {
+	client  client.Client
+	options BatcherOptions
+
+	mu       sync.Mutex
+	starting int     // starts in progress; guarded by mu, as all below
+	waiting  []*call // in the order in which they came
+	recent   recent
+}
+
+// recent are the ids that were accepted lately, oldest first, and by which workflow.
+type recent struct {
+	ids         []accepted
+	workflowIDs map[string]string
+}
+
+type accepted struct {
+	id string
+	at time.Time
+}
+
+func (r *recent) add(receipts []Receipt, now time.Time) {
+	if r.workflowIDs == nil {
+		r.workflowIDs = map[string]string{}
+	}
+	for _, receipt := range receipts {
+		r.ids = append(r.ids, accepted{receipt.ID, now})
+		r.workflowIDs[receipt.ID] = receipt.WorkflowID
+	}
+	old := 0
+	for ; old < len(r.ids) && (len(r.ids)-old > mostRemembered || now.Sub(r.ids[old].at) > rememberedFor); old++ {
+		delete(r.workflowIDs, r.ids[old].id)
+	}
+	r.ids = r.ids[old:]
+}
+
+// call is what one caller emits: it is accepted as a whole or not at all.
+type call struct {
+	events []webhook.Event
+	bytes  int
+	taken  bool // by a start; guarded by Batcher.mu
+
+	done     chan struct{} // closed when what follows is set
+	receipts []Receipt
+	err      error
+}
+
+// NewBatcher returns a Batcher on c.
+func NewBatcher(c client.Client, o BatcherOptions) *Batcher {
+	if o.Starts == 0 {
+		o.Starts = DefaultStarts
+	}
+	if o.Group == 0 {
+		o.Group = DefaultGroup
+	}
+	return &Batcher{client: c, options: o}
+}
+
+// Event accepts one event, see [Event]. The error is ErrBusy where it got no place within a second.
+func (b *Batcher) Event(ctx context.Context, e webhook.Event) (Receipt, error) {
+	if err := e.Validate(); err != nil {
+		return Receipt{}, err
+	}
+	receipts, err := b.emit(ctx, []webhook.Event{e.Complete(time.Now())})
+	if err != nil {
+		return Receipt{}, err
+	}
+	return receipts[0], nil
+}
+
+// Events accepts several events or none, see [Events]. The error is ErrBusy where they got no place within a second.
+func (b *Batcher) Events(ctx context.Context, events []webhook.Event) ([]Receipt, error) {
+	if err := webhook.ValidateBatch(events); err != nil {
+		return nil, err
+	}
+	return b.emit(ctx, completed(events))
+}
+
+func (b *Batcher) emit(ctx context.Context, events []webhook.Event) ([]Receipt, error) {
+	c := &call{events: events, done: make(chan struct{})}
+	for _, e := range events {
+		c.bytes += len(e.Data) + 200 // and what is around it, more or less
+	}
+	b.add(c)
+	giveUp := time.NewTimer(patience)
+	defer giveUp.Stop()
+	for {
+		select {
+		case <-c.done:
+			return c.receipts, c.err
+		case <-giveUp.C:
+			if b.withdraw(c) {
+				return nil, ErrBusy
+			}
+		case <-ctx.Done():
+			b.withdraw(c)
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// add has the call wait, and begins a start unless as many as may are in progress.
+func (b *Batcher) add(c *call) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.waiting = append(b.waiting, c)
+	if b.starting < b.options.Starts {
+		b.starting++
+		go b.startLoop()
+	}
+}
+
+// withdraw takes a call back that no start has taken.
+func (b *Batcher) withdraw(c *call) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if c.taken {
+		return false
+	}
+	b.waiting = slices.DeleteFunc(b.waiting, func(other *call) bool { return other == c })
+	return true
+}
+
+// startLoop starts what waits until nothing does.
+func (b *Batcher) startLoop() {
+	for {
+		for b.options.Behind != nil && b.options.Behind() && b.waits() {
+			time.Sleep(10 * time.Millisecond) // a lag is measured, not signalled
+		}
+		calls := b.take()
+		if len(calls) == 0 {
+			return
+		}
+		b.start(calls)
+	}
+}
+
+func (b *Batcher) waits() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.waiting) > 0
+}
+
+// take returns the calls that share the next workflow. None: the loop that asks ends.
+func (b *Batcher) take() []*call {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n, events, bytes := 0, 0, 0
+	for _, c := range b.waiting {
+		events, bytes = events+len(c.events), bytes+c.bytes
+		if n > 0 && (events > b.options.Group || bytes > maxGroupBytes) {
+			break
+		}
+		c.taken = true
+		n++
+	}
+	calls := b.waiting[:n:n]
+	if b.waiting = b.waiting[n:]; len(b.waiting) == 0 {
+		b.waiting = nil
+	}
+	if n == 0 {
+		b.starting--
+	}
+	return calls
+}
+
+// start starts the workflow of calls and answers them.
+func (b *Batcher) start(calls []*call) {
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	receipts, err := b.accept(ctx, calls)
+	for _, c := range calls {
+		if c.err = err; err == nil {
+			for _, e := range c.events {
+				// Of one id in several calls, the first is accepted.
+				r := receipts[e.ID]
+				c.receipts = append(c.receipts, r)
+				r.Duplicate = true
+				receipts[e.ID] = r
+			}
+		}
+		close(c.done)
+	}
+}
+
+// accept starts the workflow of those events that were not accepted before, and returns receipts by event id.
+func (b *Batcher) accept(ctx context.Context, calls []*call) (receipts map[string]Receipt, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("emitting panicked: %v", p)
+		}
+	}()
+	receipts, err = b.known(ctx, calls)
+	if err != nil {
+		return nil, err
+	}
+	var events []webhook.Event
+	for _, c := range calls {
+		for _, e := range c.events {
+			if _, known := receipts[e.ID]; known {
+				continue
+			}
+			events = append(events, e)
+			receipts[e.ID] = Receipt{}
+		}
+	}
+	if len(events) == 0 {
+		return receipts, nil
+	}
+	started, err := start(ctx, b.client, events, b.options.Options...)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range started {
+		receipts[r.ID] = r
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.recent.add(started, time.Now())
+	return receipts, nil
+}
+
+// known are the receipts of the events that were accepted before.
+func (b *Batcher) known(ctx context.Context, calls []*call) (map[string]Receipt, error) {
+	var ids []string
+	for _, c := range calls {
+		for _, e := range c.events {
+			ids = append(ids, e.ID)
+		}
+	}
+	var workflowIDs map[string]string
+	if b.options.Accepted != nil {
+		var err error
+		if workflowIDs, err = b.options.Accepted(ctx, ids); err != nil {
+			return nil, err
+		}
+	}
+	receipts := map[string]Receipt{}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, id := range ids {
+		workflowID, stored := workflowIDs[id]
+		if !stored {
+			workflowID = b.recent.workflowIDs[id]
+		}
+		if workflowID != "" {
+			receipts[id] = Receipt{ID: id, WorkflowID: workflowID, Duplicate: true}
+		}
+	}
+	return receipts, nil
+}

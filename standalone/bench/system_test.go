@@ -1,0 +1,148 @@
+package bench_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/standalone/datadir"
+	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/supervise"
+	"github.com/mathub/webhooks/webhook"
+)
+
+const (
+	eventsPath = "/api/internal/v1/events"
+	batchPath  = eventsPath + "/batch"
+)
+
+// system is what is measured: the product, or yardstick D, which takes events at the same paths and whose tables and
+// columns have the same names.
+type system struct {
+	name  string
+	stack *e2e.Stack
+	api   *e2e.API
+	db    *pgxpool.Pool
+	// pids are its processes beside Postgres.
+	pids map[string]int
+	// insert makes an audience's webhooks.
+	insert func(t *testing.T, a *audience)
+	// turnedAway counts the calls that were answered with 503 and made again.
+	turnedAway atomic.Int64
+}
+
+func newProduct(t *testing.T, stack *e2e.Stack) *system {
+	t.Helper()
+	return &system{
+		name: "product", stack: stack, api: stack.API(), db: stack.Database(t), insert: insertThroughAPI,
+		pids: map[string]int{"app": stack.Apps[0].Process().PID(), "Temporal": stack.Servers.Temporal.PID()},
+	}
+}
+
+// insertThroughAPI makes webhooks, of as many bots, through the API, as it seals the secrets; beyond what one machine
+// makes in a second, without any.
+func insertThroughAPI(t *testing.T, a *audience) {
+	var made atomic.Int64
+	atOnce(t, min(a.webhooks, 100), func(int) error {
+		a.api.CreateBot(t, a.prefix).CreateWebhook(t, a.url, "s3cret", eventType)
+		made.Add(1)
+		return nil
+	})
+	_, err := a.db.Exec(t.Context(), "INSERT INTO bots (id, name) SELECT $1 || '-' || n, 'bench' FROM generate_series($2::int, $3::int - 1) n", a.prefix, made.Load(), a.webhooks)
+	require.NoError(t, err)
+	_, err = a.db.Exec(t.Context(), `
+		INSERT INTO webhooks (id, bot_id, url, events)
+		SELECT gen_random_uuid(), $1 || '-' || n, $2, ARRAY[$3] FROM generate_series($4::int, $5::int - 1) n`, a.prefix, a.url, eventType, made.Load(), a.webhooks)
+	require.NoError(t, err)
+}
+
+// riverBest are the settings with which D does best on two cores: more connections, or shorter pauses between fetches,
+// cost processor time, and fewer workers or longer pauses bound what it fetches.
+var riverBest = riverSettings{Conns: 20, Workers: 200, FetchCooldown: 10 * time.Millisecond}
+
+// newRiver starts yardstick D: a process of its own, with a database of its own in the stack's Postgres.
+func newRiver(t *testing.T, stack *e2e.Stack) *system {
+	t.Helper()
+	const database = "river"
+	_, err := stack.Database(t).Exec(t.Context(), "CREATE DATABASE "+database)
+	require.NoError(t, err)
+	settings := riverBest
+	settings.DatabaseURL, settings.Token = stack.Servers.DatabaseURL(database), datadir.Token()
+	pool, err := pgxpool.New(t.Context(), settings.DatabaseURL)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	_, err = pool.Exec(t.Context(), riverSchema)
+	require.NoError(t, err)
+	url, process := startRiver(t, settings)
+	return &system{
+		name: "D: River", stack: stack, api: &e2e.API{URL: url, ServiceToken: settings.Token}, db: pool, pids: map[string]int{"River": process.PID()},
+		insert: func(t *testing.T, a *audience) {
+			_, err := a.db.Exec(t.Context(), "INSERT INTO webhooks (id, url, events, secret) SELECT gen_random_uuid(), $1, ARRAY[$2], 's3cret' FROM generate_series(1, $3::int)",
+				a.url, eventType, a.webhooks)
+			require.NoError(t, err)
+		},
+	}
+}
+
+// startRiver hands an open socket to the process, so that calls wait until it serves.
+func startRiver(t *testing.T, settings riverSettings) (url string, _ *supervise.Process) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close() //nolint:errcheck // the process has its own
+	file, err := listener.(*net.TCPListener).File()
+	require.NoError(t, err)
+	defer file.Close() //nolint:errcheck // the same
+	path := filepath.Join(t.TempDir(), "river.log")
+	log, err := os.Create(path)
+	require.NoError(t, err)
+	defer log.Close() //nolint:errcheck // the same
+	encoded, err := json.Marshal(settings)
+	require.NoError(t, err)
+	cmd, err := supervise.Self(log)
+	require.NoError(t, err)
+	cmd.Env = append(os.Environ(), riverVariable+"="+string(encoded))
+	cmd.ExtraFiles = []*os.File{file}
+	process, err := supervise.Start("River", cmd, supervise.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		process.Kill()
+		if said, err := os.ReadFile(path); err == nil && t.Failed() && len(said) > 0 {
+			t.Logf("--- River\n%s", said[max(0, len(said)-4000):])
+		}
+	})
+	return "http://" + listener.Addr().String(), process
+}
+
+// post makes a call that is to be accepted. One that is turned away for now is made again after the pause that the
+// answer asks for, as emit.HTTP does.
+func (s *system) post(ctx context.Context, path string, body any) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		answer, err := s.api.Do(ctx, http.MethodPost, path, s.api.ServiceToken, body)
+		if err != nil || answer.Status == http.StatusAccepted {
+			return err
+		}
+		pause := webhook.ParseRetryAfter(answer.Header.Get("Retry-After"), time.Now())
+		if answer.Status != http.StatusServiceUnavailable || pause == 0 {
+			return fmt.Errorf("POST %s: status %d: %s", path, answer.Status, answer.Body)
+		}
+		s.turnedAway.Add(1)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return fmt.Errorf("POST %s: status %d: %s until %w", path, answer.Status, answer.Body, ctx.Err())
+		}
+	}
+}

@@ -1,0 +1,202 @@
+package webhook
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// ParseBatch reads and checks a batch of emitted events, {"events": […]}: 1 to MaxBatchEvents of them, in MaxBatchBytes.
+// Errors are as ParseEvent's; they name an event's place, such as "events[3].data". No event's id may stand twice.
+func ParseBatch(raw []byte) ([]Event, error) {
+	if len(raw) > MaxBatchBytes {
+		return nil, errBatchTooLarge
+	}
+	members, err := parseObject(raw, MaxJSONDepth+2, "events")
+	if err != nil {
+		return nil, err
+	}
+	list, ok := members["events"]
+	if !ok {
+		return nil, invalid("events", "is required")
+	}
+	items, err := elements(list)
+	if err != nil {
+		return nil, err
+	}
+	var faults InvalidError
+	events := make([]Event, len(items))
+	for i, item := range items {
+		e, err := parseEvent(item, MaxEventBytes)
+		faults.addOf(i, err)
+		events[i] = e
+	}
+	faults.addRepeats(events)
+	if err := faults.orNil(); err != nil {
+		return nil, err
+	}
+	return events, nil
+}
+
+// ParseAcceptedBatch reads the array of events that a door has accepted. What one of them is at fault for is in faults, by
+// its place, and concerns no other.
+func ParseAcceptedBatch(raw []byte) (events []Event, faults map[int]error, err error) {
+	if len(raw) > MaxBatchBytes+MaxBatchEvents*maxCompletionBytes {
+		return nil, nil, errBatchTooLarge
+	}
+	items, err := elements(raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i, item := range items {
+		e, err := ParseAccepted(item)
+		if err != nil {
+			if faults == nil {
+				faults = map[int]error{}
+			}
+			faults[i] = err
+		}
+		events = append(events, e)
+	}
+	return events, faults, nil
+}
+
+var errBatchTooLarge = invalid("events", fmt.Sprintf("must be at most %d bytes of JSON in all", MaxBatchBytes))
+
+// elements splits a JSON array of events. What is wrong within one of them is found when that is read.
+func elements(list []byte) ([]json.RawMessage, error) {
+	var items []json.RawMessage
+	dec := jsontext.NewDecoder(bytes.NewBuffer(list), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if dec.PeekKind() != '[' {
+		return nil, invalid("events", "must be an array of events")
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return nil, syntaxError(err)
+	}
+	for dec.PeekKind() != ']' {
+		value, err := dec.ReadValue()
+		if err != nil {
+			return nil, syntaxError(err)
+		}
+		if len(items) == MaxBatchEvents {
+			return nil, invalid("events", fmt.Sprintf("must be at most %d events", MaxBatchEvents))
+		}
+		items = append(items, bytes.Clone(value))
+	}
+	if len(items) == 0 {
+		return nil, invalid("events", "must hold at least one event")
+	}
+	return items, nil
+}
+
+// ValidateBatch checks events made in Go as ParseBatch does: their number and size, and each by Event.Validate.
+func ValidateBatch(events []Event) error {
+	var faults InvalidError
+	size := 0
+	switch {
+	case len(events) == 0:
+		return invalid("events", "must hold at least one event")
+	case len(events) > MaxBatchEvents:
+		return invalid("events", fmt.Sprintf("must be at most %d events", MaxBatchEvents))
+	}
+	for i, e := range events {
+		faults.addOf(i, e.Validate())
+		size += len(e.Data)
+	}
+	faults.addRepeats(events)
+	if err := faults.orNil(); err != nil {
+		return err
+	}
+	if size > MaxBatchBytes || len(BatchJSON(events)) > MaxBatchBytes {
+		return errBatchTooLarge
+	}
+	return nil
+}
+
+// addOf adds what is wrong with the event at place i.
+func (e *InvalidError) addOf(i int, err error) {
+	var fields *InvalidError
+	var syntax *SyntaxError
+	at := fmt.Sprintf("events[%d]", i)
+	switch {
+	case errors.As(err, &fields):
+		for _, f := range fields.Fields {
+			e.add(at+"."+f.Field, f.Message)
+		}
+	case errors.As(err, &syntax) && syntax.Field != "":
+		e.add(at, fmt.Sprintf("%s %q", syntax.Message, syntax.Field))
+	case errors.As(err, &syntax):
+		e.add(at, syntax.Message)
+	}
+}
+
+// addRepeats adds the events whose id stands before them already.
+func (e *InvalidError) addRepeats(events []Event) {
+	first := make(map[string]int, len(events))
+	for i, event := range events {
+		if event.ID == "" {
+			continue
+		}
+		if n, repeated := first[event.ID]; repeated {
+			e.add(fmt.Sprintf("events[%d].id", i), fmt.Sprintf("is that of events[%d]", n))
+			continue
+		}
+		first[event.ID] = i
+	}
+}
+
+// BatchJSON encodes events as an array, each as Event.JSON does.
+func BatchJSON(events []Event) []byte {
+	var b bytes.Buffer
+	b.WriteByte('[')
+	for i, e := range events {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.Write(e.JSON())
+	}
+	b.WriteByte(']')
+	return b.Bytes()
+}
+
+// BatchSummary names events for people, such as "64 events · 60 post.created, 4 mention", in the order of the catalog.
+func BatchSummary(events []Event) string {
+	if len(events) == 1 {
+		return events[0].Summary()
+	}
+	types := make([]EventType, len(events))
+	for i, e := range events {
+		types[i] = e.Type
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%d events", len(events))
+	separator := " · "
+	for _, t := range TypesOf(events) {
+		n := 0
+		for _, other := range types {
+			if other == t {
+				n++
+			}
+		}
+		fmt.Fprintf(&b, "%s%d %s", separator, n, t)
+		separator = ", "
+	}
+	return b.String()
+}
+
+// TypesOf are the types of events, each once, in the order of the catalog.
+func TypesOf(events []Event) []EventType {
+	var types []EventType
+	for _, spec := range catalog {
+		for _, e := range events {
+			if e.Type == spec.Type {
+				types = append(types, spec.Type)
+				break
+			}
+		}
+	}
+	return types
+}

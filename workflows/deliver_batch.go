@@ -1,0 +1,87 @@
+package workflows
+
+import (
+	"errors"
+	"fmt"
+
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/mathub/webhooks/internal/delivery"
+	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// BatchInput names a page of an event's audience.
+type BatchInput struct {
+	EventID string `json:"eventId"`
+	// EventType, and Summary, the event's, are for operators.
+	EventType webhook.EventType `json:"eventType"`
+	Summary   string            `json:"summary"`
+	Page      delivery.Page     `json:"page"`
+	// Sum is what came of the page's beginning, when the batch goes on as a new run.
+	Sum Summary `json:"sum"`
+}
+
+// batchSteps is after how many steps a batch goes on as a new run, so that its history stays under 5 MB.
+const batchSteps = 20
+
+// DeliverBatch delivers an accepted event to one page of a large audience, step by step.
+func DeliverBatch(ctx workflow.Context, in BatchInput) (Summary, error) {
+	f := &fanOut{events: []webhook.Event{{ID: in.EventID, Type: in.EventType}}, summary: in.Summary, sum: in.Sum}
+	f.sum.EventID = in.EventID
+	for range batchSteps {
+		var part delivery.Audience
+		ask := delivery.PartOfAudience{EventID: in.EventID, Page: in.Page}
+		if err := workflow.ExecuteLocalActivity(databaseActivity(ctx, "look up the batch's webhooks"), act.AddressPart, ask).Get(ctx, &part); err != nil {
+			return f.sum, err
+		}
+		err := f.deliver(ctx, f.events, part)
+		f.updateDetails(ctx)
+		if err != nil || !part.More {
+			return f.sum, err
+		}
+		in.Page.After = part.Last
+	}
+	in.Sum = f.sum
+	return f.sum, workflow.NewContinueAsNewError(ctx, DeliverBatch, in)
+}
+
+// batchWorkflowID is the id of one of the workflows that share an event's audience. No event's workflow can have it.
+func batchWorkflowID(eventID string, n int) string { return fmt.Sprintf("batch-%s-%d", eventID, n) }
+
+// startBatches hands the pages of events to workflows of their own and returns once they have started: an abandoned child
+// that has not started when its parent ends may never start.
+func (f *fanOut) startBatches(ctx workflow.Context, events []webhook.Event, audiences []delivery.EventAudience) error {
+	var started []workflow.Future
+	for n, e := range events {
+		pages := audiences[n].Pages
+		if len(pages) > 0 && f.firstBatch == "" {
+			f.firstBatch = batchWorkflowID(e.ID, 1)
+		}
+		for i, page := range pages {
+			options := workflow.ChildWorkflowOptions{
+				WorkflowID:            batchWorkflowID(e.ID, i+1),
+				WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY,
+				ParentClosePolicy:     enums.PARENT_CLOSE_POLICY_ABANDON,
+				StaticSummary:         fmt.Sprintf("%s · batch %d of %d", e.Summary(), i+1, len(pages)),
+			}
+			if f.searchable {
+				options.TypedSearchAttributes = temporal.NewSearchAttributes(visibility.EventType.ValueSet([]string{string(e.Type)}))
+			}
+			in := BatchInput{EventID: e.ID, EventType: e.Type, Summary: e.Summary(), Page: page}
+			child := workflow.ExecuteChildWorkflow(workflow.WithChildOptions(ctx, options), DeliverBatch, in)
+			started = append(started, child.GetChildWorkflowExecution())
+		}
+	}
+	f.sum.Batches += len(started)
+	for _, s := range started {
+		err := s.Get(ctx, nil)
+		var already *temporal.ChildWorkflowExecutionAlreadyStartedError // from before a crash or a reset
+		if err != nil && !errors.As(err, &already) {
+			return err
+		}
+	}
+	return nil
+}
