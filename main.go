@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -50,6 +51,7 @@ type commands struct {
 	Listen      cli.Listen       `cmd:"" help:"Show a bot's events as they come, and forward them to a local URL."`
 	Webhooks    cli.Webhooks     `cmd:"" help:"Manage a bot's webhooks."`
 	Trigger     cli.Trigger      `cmd:"" help:"Emit a sample event."`
+	Ops         cli.Ops          `cmd:"" help:"Look into what the service did, for operators."`
 	Relay       cli.Relay        `cmd:"" help:"Emit what a backend has put into its outbox table."`
 	Doctor      cli.Doctor       `cmd:"" help:"Look for what is wrong with the settings, Postgres, Temporal and outbound access, and say how to mend it."`
 	Healthcheck cli.Healthcheck  `cmd:"" help:"Ask the process on this machine whether it is ready, for supervisors."`
@@ -144,6 +146,7 @@ type apiFlags struct {
 	EmitStarts        int            `env:"MATHUB_EMIT_STARTS" default:"2" help:"How many workflows of emitted events are being started at once; events that come in meanwhile share the next."`
 	EmitGroup         int            `env:"MATHUB_EMIT_GROUP" default:"64" help:"How many events share a workflow at most; 1: each has one of its own."`
 	TrustedProxies    []netip.Prefix `env:"MATHUB_TRUSTED_PROXIES" help:"CIDRs of the proxies in front of the API, whose X-Forwarded-For names the client in the log."`
+	TemporalUI        string         `name:"temporal-ui" env:"MATHUB_TEMPORAL_UI" help:"Where operators find Temporal's Web UI, such as http://127.0.0.1:8233, for links to workflows; empty: no links."`
 }
 
 type workerFlags struct {
@@ -201,6 +204,11 @@ func checkSettings(common commonFlags, serveAPI *apiFlags, runWorker *workerFlag
 	}
 	if serveAPI != nil && serveAPI.RateLimit < 0 {
 		return fmt.Errorf("MATHUB_RATE_LIMIT is %d: it must be 0, for none, or more", serveAPI.RateLimit)
+	}
+	if serveAPI != nil && serveAPI.TemporalUI != "" {
+		if ui, err := url.Parse(serveAPI.TemporalUI); err != nil || ui.Scheme != "http" && ui.Scheme != "https" || ui.Host == "" {
+			return fmt.Errorf("MATHUB_TEMPORAL_UI is %q: it must be an http or https URL, such as http://127.0.0.1:8233", serveAPI.TemporalUI)
+		}
 	}
 	if serveAPI != nil && (serveAPI.EmitStarts < 1 || serveAPI.EmitStarts > 1000) {
 		return fmt.Errorf("MATHUB_EMIT_STARTS is %d: it must be 1 to 1000", serveAPI.EmitStarts)
@@ -349,6 +357,8 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		EmitGroup:         serveAPI.EmitGroup,
 		Retention:         common.Retention,
 		TrustedProxies:    serveAPI.TrustedProxies,
+		TemporalUI:        serveAPI.TemporalUI,
+		Namespace:         namespace,
 		Stopping:          ctx.Done(),
 		Logger:            log,
 		Version:           buildVersion(),

@@ -36,6 +36,7 @@ func TestWrongSettingsAreSaidBeforeAnythingBegins(t *testing.T) {
 		"port in use":  {nobody, apiFlags{Addr: busy.Addr().String(), MaxWebhooksPerBot: 1}, "address already in use"},
 		"retention":    {nobody, apiFlags{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1}, "MATHUB_RETENTION"},
 		"no webhooks":  {nobody, apiFlags{Addr: "127.0.0.1:0", MaxWebhooksPerBot: -3}, "MATHUB_MAX_WEBHOOKS_PER_BOT"},
+		"no Web UI":    {nobody, apiFlags{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1, TemporalUI: "127.0.0.1:8233"}, "MATHUB_TEMPORAL_UI"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeoutCause(t.Context(), 5*time.Second, errors.New("it waited"))

@@ -42,7 +42,8 @@ const (
 // ServiceToken, without which the service API is off,
 // MaxWebhooksPerBot, which is webhook.MaxWebhooksPerBot when 0, RateLimit, the calls that a bot key may make in a
 // minute; 0: any number, Retention, for how long events and deliveries are kept; 0: for ever, TrustedProxies, whose
-// X-Forwarded-For is believed: of nobody when empty, Stopping, which ends the calls that wait for events once it is
+// X-Forwarded-For is believed: of nobody when empty, TemporalUI, where Temporal's Web UI is, and the Namespace that it shows
+// workflows of, without which the API links to no workflow, Stopping, which ends the calls that wait for events once it is
 // closed, and Meter and Tracer, without which nothing is measured or traced.
 type Config struct {
 	Pool              *pgxpool.Pool
@@ -55,6 +56,8 @@ type Config struct {
 	RateLimit         int
 	Retention         webhook.Retention
 	TrustedProxies    []netip.Prefix
+	TemporalUI        string
+	Namespace         string
 	Stopping          <-chan struct{}
 	Logger            *slog.Logger
 	Version           string

@@ -176,14 +176,21 @@ func (s *server) addPlanned(ctx context.Context, w db.Webhook, d *deliveryDetail
 	if err != nil || !planned || !w.IsActive && !row.Trigger.Manual() {
 		return err
 	}
-	switch {
-	case at.Unix() == 0: // before all else
-		at = time.Now()
-	case w.ResumeAt != nil && w.ResumeAt.After(at):
-		at = *w.ResumeAt
-	}
+	at = dueAt(at, w.ResumeAt, time.Now())
 	d.NextAttempt, d.NextAttemptAt = &row.Attempt, (*timestamp)(&at)
 	return nil
+}
+
+// dueAt is when a planned attempt is made: what is due since 1970 goes before all else, and nothing before a failing
+// webhook's pause is over.
+func dueAt(planned time.Time, resumeAt *time.Time, now time.Time) time.Time {
+	switch {
+	case planned.Unix() == 0:
+		return now
+	case resumeAt != nil && resumeAt.After(planned):
+		return *resumeAt
+	}
+	return planned
 }
 
 func toDelivery(d db.GetDeliveriesRow) Delivery {

@@ -14,6 +14,27 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
+// Defines values for EventOutcome.
+const (
+	Delivered EventOutcome = "delivered"
+	Failed    EventOutcome = "failed"
+	Waiting   EventOutcome = "waiting"
+)
+
+// Valid indicates whether the value is a known member of the EventOutcome enum.
+func (e EventOutcome) Valid() bool {
+	switch e {
+	case Delivered:
+		return true
+	case Failed:
+		return true
+	case Waiting:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for HealthStatus.
 const (
 	Ok HealthStatus = "ok"
@@ -159,10 +180,54 @@ type Event struct {
 	Timestamp *time.Time `json:"timestamp,omitempty"`
 }
 
+// EventAudience How many webhooks the event went to or is planned for, and with which outcome.
+type EventAudience struct {
+	// Webhooks All of them: the sum of the outcomes.
+	Webhooks  int `json:"webhooks"`
+	Delivered int `json:"delivered"`
+	Failed    int `json:"failed"`
+	Waiting   int `json:"waiting"`
+
+	// More There are more webhooks than were counted.
+	More bool `json:"more"`
+}
+
 // EventBatch defines model for EventBatch.
 type EventBatch struct {
 	Events []Event `json:"events"`
 }
+
+// EventDetail defines model for EventDetail.
+type EventDetail struct {
+	ID        string `json:"id"`
+	EventType string `json:"eventType"`
+
+	// Timestamp When it happened, as its payload says.
+	Timestamp string `json:"timestamp"`
+
+	// AcceptedAt RFC 3339, in UTC, with milliseconds.
+	AcceptedAt Time `json:"acceptedAt"`
+
+	// BotIds The audience's bots. Null: every bot.
+	BotIds *[]string `json:"botIds"`
+
+	// PayloadBytes How many bytes each webhook is sent.
+	PayloadBytes int `json:"payloadBytes"`
+
+	// Payload The JSON that is sent, to the digit.
+	Payload rawJSON `json:"payload"`
+
+	// Workflow The Temporal workflow that owns the event. Temporal keeps workflows for a time of its own.
+	Workflow EventWorkflow `json:"workflow"`
+
+	// Audience How many webhooks the event went to or is planned for, and with which outcome.
+	Audience EventAudience  `json:"audience"`
+	Webhooks []EventWebhook `json:"webhooks"`
+}
+
+// EventOutcome delivered: an attempt succeeded, whatever came after it. waiting: none has, and one is planned. failed: none has, and
+// none is planned, as the retry schedule is over or the webhook was disabled.
+type EventOutcome string
 
 // EventPage defines model for EventPage.
 type EventPage struct {
@@ -180,6 +245,46 @@ type EventType = webhook.EventType
 
 // EventTypes Repetitions are dropped.
 type EventTypes = []EventType
+
+// EventWebhook What became of an event at a webhook.
+type EventWebhook struct {
+	WebhookID openapi_types.UUID `json:"webhookId"`
+	BotID     string             `json:"botId"`
+
+	// Host The host of its URL, with the port where it is not the scheme's own.
+	Host string `json:"host"`
+
+	// IsActive Whether the webhook is active now.
+	IsActive bool `json:"isActive"`
+
+	// Outcome delivered: an attempt succeeded, whatever came after it. waiting: none has, and one is planned. failed: none has, and
+	// none is planned, as the retry schedule is over or the webhook was disabled.
+	Outcome EventOutcome `json:"outcome"`
+
+	// Attempts How many attempts are recorded; of more than 2,000 they may be more.
+	Attempts int `json:"attempts"`
+
+	// LastAttemptAt Null before the first attempt.
+	LastAttemptAt *timestamp `json:"lastAttemptAt"`
+
+	// LastStatusCode Null when no response came.
+	LastStatusCode *int `json:"lastStatusCode"`
+
+	// LastError Null on success, else the short cause: timeout, connection refused, HTTP 503 …
+	LastError *string `json:"lastError"`
+
+	// NextAttemptAt When the next attempt is due; a time in the past is due now. Null when none is planned.
+	NextAttemptAt *timestamp `json:"nextAttemptAt"`
+}
+
+// EventWorkflow The Temporal workflow that owns the event. Temporal keeps workflows for a time of its own.
+type EventWorkflow struct {
+	ID    string `json:"id"`
+	RunID string `json:"runId"`
+
+	// URL Its page in Temporal's Web UI. Null where `MATHUB_TEMPORAL_UI` is not set.
+	URL *string `json:"url"`
+}
 
 // HeaderField defines model for HeaderField.
 type HeaderField struct {
@@ -426,6 +531,9 @@ type BotID = string
 // DeliveryID defines model for DeliveryID.
 type DeliveryID = string
 
+// EventID defines model for EventID.
+type EventID = string
+
 // WebhookID defines model for WebhookID.
 type WebhookID = string
 
@@ -483,6 +591,18 @@ type ListDeliveriesParams struct {
 	Before *[]string `form:"before,omitempty" json:"before,omitempty"`
 
 	// Limit How many to list.
+	Limit *[]string `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// GetEventParams defines parameters for GetEvent.
+type GetEventParams struct {
+	// Outcome `delivered`, `failed` or `waiting`: the webhooks of that outcome only.
+	Outcome *[]string `form:"outcome,omitempty" json:"outcome,omitempty"`
+
+	// After The id of a webhook; those after it are listed.
+	After *[]string `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit How many webhooks to list.
 	Limit *[]string `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
@@ -575,6 +695,9 @@ type ServerInterface interface {
 	// EmitEvents Emit up to 100 events.
 	// (POST /api/internal/v1/events/batch)
 	EmitEvents(c *gin.Context)
+	// GetEvent Find an event, the workflow that owns it, and what became of it at each webhook.
+	// (GET /api/internal/v1/events/{id})
+	GetEvent(c *gin.Context, id EventID, params GetEventParams)
 	// Docs This document as a page to read. It loads nothing.
 	// (GET /docs)
 	Docs(c *gin.Context)
@@ -1176,6 +1299,58 @@ func (siw *ServerInterfaceWrapper) EmitEvents(c *gin.Context) {
 	siw.Handler.EmitEvents(c)
 }
 
+// GetEvent operation middleware
+func (siw *ServerInterfaceWrapper) GetEvent(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id EventID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetEventParams
+
+	// ------------- Optional query parameter "outcome" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "outcome", c.Request.URL.Query(), &params.Outcome, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter outcome: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", c.Request.URL.Query(), &params.After, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter after: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetEvent(c, id, params)
+}
+
 // Docs operation middleware
 func (siw *ServerInterfaceWrapper) Docs(c *gin.Context) {
 
@@ -1276,6 +1451,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/internal/v1/bots/:id/keys", wrapper.CreateKey)
 	router.DELETE(options.BaseURL+"/api/internal/v1/bots/:id/keys/:keyId", wrapper.DeleteKey)
 	router.POST(options.BaseURL+"/api/internal/v1/events", wrapper.EmitEvent)
+	router.GET(options.BaseURL+"/api/internal/v1/events/:id", wrapper.GetEvent)
 	router.POST(options.BaseURL+"/api/internal/v1/events/batch", wrapper.EmitEvents)
 	router.GET(options.BaseURL+"/docs", wrapper.Docs)
 	router.GET(options.BaseURL+"/healthz", wrapper.Healthz)

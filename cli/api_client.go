@@ -88,6 +88,12 @@ type exactJSON []byte
 // call sends body as JSON unless it is nil, and decodes the answer into answer unless that is nil. The error is a
 // *problem where the API said no.
 func (c *apiClient) call(ctx context.Context, method, path string, body, answer any) error {
+	_, err := c.exchange(ctx, method, path, body, answer)
+	return err
+}
+
+// exchange is call for who needs the answer's header as well.
+func (c *apiClient) exchange(ctx context.Context, method, path string, body, answer any) (http.Header, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	var content io.Reader = http.NoBody
@@ -98,13 +104,13 @@ func (c *apiClient) call(ctx context.Context, method, path string, body, answer 
 	default:
 		raw, err := json.Marshal(body)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		content = bytes.NewReader(raw)
 	}
 	request, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.base.String(), "/")+path, content)
 	if err != nil {
-		return usageError{err}
+		return nil, usageError{err}
 	}
 	request.Header.Set("Authorization", "Bearer "+c.token)
 	if body != nil {
@@ -112,23 +118,23 @@ func (c *apiClient) call(ctx context.Context, method, path string, body, answer 
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return fmt.Errorf("the API at %s does not answer: %w", c.base.Redacted(), cause(err))
+		return nil, fmt.Errorf("the API at %s does not answer: %w", c.base.Redacted(), cause(err))
 	}
 	defer response.Body.Close() //nolint:errcheck // read to its end
 	raw, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
-		return fmt.Errorf("the API's answer broke off: %w", cause(err))
+		return nil, fmt.Errorf("the API's answer broke off: %w", cause(err))
 	}
 	if response.StatusCode >= http.StatusMultipleChoices {
-		return refusal(response, raw)
+		return nil, refusal(response, raw)
 	}
 	if answer == nil {
-		return nil
+		return response.Header, nil
 	}
 	if err := json.Unmarshal(raw, answer); err != nil {
-		return fmt.Errorf("what answers at %s is not the API: %w", c.base.Redacted(), err)
+		return nil, fmt.Errorf("what answers at %s is not the API: %w", c.base.Redacted(), err)
 	}
-	return nil
+	return response.Header, nil
 }
 
 func refusal(response *http.Response, raw []byte) *problem {

@@ -18,4 +18,6 @@ const (
 	UnwokenSQL            = unwoken
 	OverdueQueuesSQL      = overdueQueues
 	ListMissedSQL         = listMissed
+	CountEventWebhooksSQL = countEventWebhooks
+	ListEventWebhooksSQL  = listEventWebhooks
 )

@@ -239,6 +239,55 @@ func TestWhatIsOverAgeIsFoundByIndexes(t *testing.T) {
 	}
 }
 
+// TestAnEventsWebhooksAreReadFromIndexes: what is read of an event does not grow with other events, nor beyond its bound with
+// the event's own audience; whether Postgres plans for the very arguments or for any.
+func TestAnEventsWebhooksAreReadFromIndexes(t *testing.T) {
+	t.Parallel()
+	const mostRead = 2000
+	conn := planned(t,
+		"INSERT INTO bots (id, name) VALUES ('b', 'bot')",
+		`INSERT INTO webhooks (id, bot_id, url, events, is_active)
+			SELECT md5(n::text)::uuid, 'b', 'https://example.com/' || n, '{}', n % 10 <> 0 FROM generate_series(1, 20000) n`,
+		"INSERT INTO events (id, type, payload, run_id) SELECT 'e' || n, 'common', '{}', 'run' FROM generate_series(1, 1000) n",
+		"INSERT INTO events (id, type, payload, run_id) VALUES ('large', 'common', '{}', 'run'), ('small', 'common', '{}', 'run'), ('queued', 'common', '{}', 'run')",
+		`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, error, duration_ms, attempted_at)
+			SELECT gen_random_uuid(), md5((1 + n / 2 % 20000)::text)::uuid, CASE WHEN n < 40000 THEN 'large' WHEN n < 40010 THEN 'small' ELSE 'e' || n % 1000 END,
+				1 + n % 2, n % 6 = 1, 'HTTP 503', 1, now()
+			FROM generate_series(0, 140000) n`,
+		`INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at)
+			SELECT md5(n::text)::uuid, e, 1, 1, 'event', now() FROM generate_series(1, 20000) n, unnest('{large,queued,e1,e2}'::text[]) e WHERE n % 3 = 0 OR e <> 'large'`,
+		"VACUUM ANALYZE deliveries, queue, events, webhooks",
+	)
+	prepare(t, conn, "count_webhooks", db.CountEventWebhooksSQL)
+	prepare(t, conn, "list_webhooks", db.ListEventWebhooksSQL)
+	eachMode(t, conn, func(mode string) {
+		for _, c := range []struct {
+			execute  string
+			rows     float64
+			mostRead float64
+			most     int // blocks: all tables fill more than 6,000
+		}{
+			{"count_webhooks ('large', %d)", 1, mostRead, 10 * mostRead},
+			{"count_webhooks ('queued', %d)", 1, mostRead, 6 * mostRead},
+			{"count_webhooks ('small', %d)", 1, 10, 100},
+			{"count_webhooks ('none', %d)", 1, 0, 20},
+			{"list_webhooks (101, 'large', '00000000-0000-0000-0000-000000000000', %d, '')", 101, mostRead, 10 * mostRead},
+			{"list_webhooks (101, 'large', '80000000-0000-0000-0000-000000000000', %d, 'failed')", 101, mostRead, 10 * mostRead},
+			{"list_webhooks (101, 'queued', '80000000-0000-0000-0000-000000000000', %d, 'delivered')", 1, mostRead, 6 * mostRead},
+			{"list_webhooks (101, 'small', '00000000-0000-0000-0000-000000000000', %d, '')", 5, 10, 100},
+			{"list_webhooks (101, 'none', '00000000-0000-0000-0000-000000000000', %d, '')", 0, 0, 20},
+		} {
+			p := explain(t, conn, fmt.Sprintf(c.execute, mostRead))
+			require.InDelta(t, c.rows, p.Rows, 0.1, "%s, %s", c.execute, mode)
+			require.NotContains(t, p.text, `"Seq Scan"`, "%s, %s", c.execute, mode)
+			require.LessOrEqual(t, p.rowsOf("deliveries"), c.mostRead, "%s, %s: %s", c.execute, mode, p.text)
+			require.LessOrEqual(t, p.rowsOf("queue"), c.mostRead, "%s, %s: %s", c.execute, mode, p.text)
+			require.LessOrEqual(t, p.rowsOf("webhooks"), 2*c.mostRead, "%s, %s: %s", c.execute, mode, p.text)
+			require.LessOrEqual(t, p.blocks(), c.most, "%s, %s: %s", c.execute, mode, p.text)
+		}
+	})
+}
+
 // TestFrequentStatementsAreNotPlannedAnew: planning them takes longer than running them.
 func TestFrequentStatementsAreNotPlannedAnew(t *testing.T) {
 	t.Parallel()

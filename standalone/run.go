@@ -397,6 +397,7 @@ func (s *stack) appEnvironment(env []string) []string {
 		{"MATHUB_ADDR", s.Addr},
 		{"MATHUB_SERVICE_TOKEN", s.data.Credentials.ServiceToken},
 		{"MATHUB_KEYSET", s.data.Credentials.Keyset},
+		{"MATHUB_TEMPORAL_UI", webui.Settings{Port: s.UIPort}.URL()},
 		// Receivers on this machine, without TLS, are what one tries it with.
 		{"MATHUB_EGRESS_ALLOW", "127.0.0.0/8,::1/128"},
 		{"MATHUB_EGRESS_ALLOW_HTTP", "true"},
