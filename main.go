@@ -300,6 +300,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 	}
 
 	var access func(context.Context) egress.Access
+	var behind func() bool
 	if runWorker != nil {
 		own, err := ownListeners(serveAPI, common.AdminAddr)
 		if err != nil {
@@ -326,6 +327,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		if err != nil {
 			return err
 		}
+		behind = w.Behind
 		defer w.Stop()
 		if err := await(ctx, log, "Temporal", w.Start); err != nil {
 			return err
@@ -355,6 +357,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		RateLimit:         serveAPI.RateLimit,
 		EmitStarts:        serveAPI.EmitStarts,
 		EmitGroup:         serveAPI.EmitGroup,
+		Behind:            behind,
 		Retention:         common.Retention,
 		TrustedProxies:    serveAPI.TrustedProxies,
 		TemporalUI:        serveAPI.TemporalUI,

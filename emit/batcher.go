@@ -20,7 +20,8 @@ const (
 	DefaultGroup = 64
 	// maxGroupBytes bounds the JSON of the events that share a workflow, unless one call brings more.
 	maxGroupBytes = 256 << 10
-	// patience is how long an event waits for its start: who emits learns within a second that there is no room.
+	// patience is how long an event waits for its start: who emits learns within a second that there is no room. Where the
+	// first that waits has waited for half of it, who comes in learns so at once.
 	patience = 800 * time.Millisecond
 	// startTimeout bounds one start. Temporal's client would go on trying for a minute.
 	startTimeout = 15 * time.Second
@@ -90,6 +91,7 @@ func (r *recent) add(receipts []Receipt, now time.Time) {
 type call struct {
 	events []webhook.Event
 	bytes  int
+	since  time.Time
 	taken  bool // by a start; guarded by Batcher.mu
 
 	done     chan struct{} // closed when what follows is set
@@ -129,11 +131,13 @@ func (b *Batcher) Events(ctx context.Context, events []webhook.Event) ([]Receipt
 }
 
 func (b *Batcher) emit(ctx context.Context, events []webhook.Event) ([]Receipt, error) {
-	c := &call{events: events, done: make(chan struct{})}
+	c := &call{events: events, since: time.Now(), done: make(chan struct{})}
 	for _, e := range events {
 		c.bytes += len(e.Data) + 200 // and what is around it, more or less
 	}
-	b.add(c)
+	if !b.add(c) {
+		return nil, ErrBusy
+	}
 	giveUp := time.NewTimer(patience)
 	defer giveUp.Stop()
 	for {
@@ -151,15 +155,19 @@ func (b *Batcher) emit(ctx context.Context, events []webhook.Event) ([]Receipt, 
 	}
 }
 
-// add has the call wait, and begins a start unless as many as may are in progress.
-func (b *Batcher) add(c *call) {
+// add has the call wait, and begins a start unless as many as may are in progress. false: there is no use in waiting.
+func (b *Batcher) add(c *call) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if len(b.waiting) > 0 && c.since.Sub(b.waiting[0].since) > patience/2 {
+		return false
+	}
 	b.waiting = append(b.waiting, c)
 	if b.starting < b.options.Starts {
 		b.starting++
 		go b.startLoop()
 	}
+	return true
 }
 
 // withdraw takes a call back that no start has taken.

@@ -32,24 +32,29 @@ func newGate() *gate { return &gate{windows: admission.New()} }
 type permit struct {
 	gate     *gate
 	ticket   *admission.Ticket
+	prompt   bool // whatever it waited for was not its receiver
 	released bool // guarded by gate.mu
 }
 
 // enter waits for a place in turn. false: none came in time, or the webhook turned queued.
 func (g *gate) enter(ctx context.Context, webhookID uuid.UUID, botID string) (*permit, bool) {
 	t, progress := g.offer(webhookID, botID)
+	prompt := true
 	for giveUp := time.Now().Add(longestAdmission); t.Woken != nil; {
 		before := progress
 		waiting := g.await(ctx, t)
 		progress = g.progress(t)
-		if !waiting || progress == before || time.Now().After(giveUp) && progress-before < shortWait {
+		if !waiting {
+			break
+		}
+		if prompt = progress-before >= shortWait; progress == before || !prompt && time.Now().After(giveUp) {
 			break
 		}
 	}
 	if !g.settle(t) {
 		return nil, false
 	}
-	return &permit{gate: g, ticket: t}, true
+	return &permit{gate: g, ticket: t, prompt: prompt}, true
 }
 
 // await waits for the ticket to be woken, for admissionPatience at most. false: there is no more to wait for.

@@ -63,6 +63,7 @@ type Deliverer struct {
 	metrics  *metrics
 	reporter *reporter
 	gate     *gate
+	lag      lag
 	prefetch *prefetch
 	attempts runOnce
 	rounds   *botRounds
@@ -275,8 +276,15 @@ func (d *Deliverer) admit(ctx context.Context, a Attempt, in attemptInput) (*per
 	if a.row != nil || a.Trigger.Manual() {
 		return nil, true
 	}
-	return d.gate.enter(ctx, a.WebhookID, in.botID)
+	p, ok := d.gate.enter(ctx, a.WebhookID, in.botID)
+	if ok && p.prompt && !in.readAt.IsZero() {
+		d.lag.sample(time.Since(in.readAt))
+	}
+	return p, ok
 }
+
+// Behind says that this process has more to deliver than it can, so that no more should be taken in for now.
+func (d *Deliverer) Behind() bool { return d.lag.behind() }
 
 // send makes the POST. An error means that our own side failed.
 func (d *Deliverer) send(ctx context.Context, a Attempt, in attemptInput) (resp egress.Response, header map[string][]string, err error) {
