@@ -246,6 +246,25 @@ func TestScale(t *testing.T) {
 	r.print()
 }
 
+// TestMemory measures what the product's processes, Temporal's and Postgres's hold when nothing has happened yet, and
+// after 100,000 events.
+func TestMemory(t *testing.T) {
+	r := newReport(t)
+	product := newProduct(t, start(t, servers.Options{}))
+	product.rest(t)
+	r.memory(t, product, "idle")
+	a := newAudience(t, product, 1)
+	for range 20 {
+		r.add("100,000 events", "deliveries/s", a.burst(t, sized(5000), a.emit))
+	}
+	a.check(t)
+	product.rest(t)
+	r.memory(t, product, "after 100,000 events")
+	r.atMost("memory of all in MiB, idle", "idle: memory of all", 350)
+	r.atMost("memory of all in MiB, after 100,000 events", "after 100,000 events: memory of all", 700)
+	r.write(t)
+}
+
 func start(t *testing.T, options servers.Options, apps ...e2e.App) *e2e.Stack {
 	options.Durable = true
 	if options.Postgres == nil {
