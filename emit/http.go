@@ -43,7 +43,7 @@ type RefusedError struct {
 	Status int
 	// Detail says why, in the service's words.
 	Detail string
-	// Fields are what the service found wrong with the event; of several, they are named by place, see webhook.BatchPlace.
+	// Fields are what the service found wrong with the events.
 	Fields []webhook.FieldError
 	// RetryAfter is how long the service asks to wait before the next request; 0 when it does not say.
 	RetryAfter time.Duration
@@ -78,6 +78,20 @@ func IsInvalid(err error) bool {
 		}
 	}
 	return false
+}
+
+// Faults are the fields that err, of [Event], [Events] or of HTTP, says are at fault; of several events, they are named by
+// place, see webhook.BatchPlace. It may say none.
+func Faults(err error) []webhook.FieldError {
+	var invalid *webhook.InvalidError
+	var refused *RefusedError
+	switch {
+	case errors.As(err, &invalid):
+		return invalid.Fields
+	case errors.As(err, &refused):
+		return refused.Fields
+	}
+	return nil
 }
 
 // Event accepts e for delivery, as the package's Event does. What may pass (no answer, a 429, a 5xx) is tried again with

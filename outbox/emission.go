@@ -2,7 +2,6 @@ package outbox
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/mathub/webhooks/emit"
@@ -91,17 +90,8 @@ func (b batch) around(culprits map[int]bool) (parts []batch) {
 
 // culprits are the places of the events that an error names, of a batch of so many.
 func culprits(err error, of int) map[int]bool {
-	var fields []webhook.FieldError
-	var refused *emit.RefusedError
-	var invalid *webhook.InvalidError
-	switch {
-	case errors.As(err, &refused):
-		fields = refused.Fields
-	case errors.As(err, &invalid):
-		fields = invalid.Fields
-	}
 	places := map[int]bool{}
-	for _, f := range fields {
+	for _, f := range emit.Faults(err) {
 		if place, _, ok := webhook.BatchPlace(f.Field); ok && place < of {
 			places[place] = true
 		}

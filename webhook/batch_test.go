@@ -305,7 +305,7 @@ func TestBatchesHoldWhatTheyWereMadeOf(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	t.Logf("seed %d", seed)
 	types := webhook.Subscribable()
-	for range 30 {
+	for range 10 {
 		var events []webhook.Event
 		for range 1 + random.IntN(300) {
 			e := webhook.Event{
