@@ -485,6 +485,11 @@ func TestBatcher_NothingIsStartedWhileDeliveriesLag(t *testing.T) {
 		for _, call := range calls {
 			call.emitted(t)
 		}
+
+		// Nothing goes on once nobody waits: the bubble would burst.
+		behind.Store(true)
+		<-emitIDs(t, b, "e5").done
+		time.Sleep(20 * time.Millisecond)
 	})
 }
 

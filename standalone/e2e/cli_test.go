@@ -228,7 +228,7 @@ func severalAtOnce(t *testing.T, stack *e2e.Stack) {
 	receiver.Await(t, "/hook", 120)
 
 	written.WriteString(`{"id":"line-0","event":"post.created","data":{}}` + "\n")
-	written.WriteString(fmt.Sprintf(`{"id":"new","event":"post.created","data":{},"botIds":[%q]}`, bot.ID))
+	fmt.Fprintf(&written, `{"id":"new","event":"post.created","data":{},"botIds":[%q]}`, bot.ID)
 	stdout, stderr, code = tm.feed(t, written.String(), "emit", "-", "--json")
 	require.Zero(t, code, stderr)
 	receipts := strings.Split(strings.TrimSpace(stdout), "\n")
