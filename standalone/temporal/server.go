@@ -108,7 +108,7 @@ func (s Settings) config() (*config.Config, error) {
 		shards = DefaultHistoryShards
 	}
 	// A pool of each of the four services.
-	connections, visibilityConnections := 40, 10
+	connections, visibilityConnections := 20, 4
 	if s.StockConfig {
 		connections, visibilityConnections = 20, 2 // as in Temporal's own development configuration
 	}

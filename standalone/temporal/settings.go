@@ -84,7 +84,7 @@ func (s Settings) collector() map[string]string {
 	if s.StockConfig {
 		return nil
 	}
-	return map[string]string{"GOGC": "400", "GOMEMLIMIT": "320MiB"}
+	return map[string]string{"GOGC": "200", "GOMEMLIMIT": "512MiB"}
 }
 
 // IsChild says whether this process was started by Command.
