@@ -50,7 +50,8 @@ type commands struct {
 	Fuse        cli.Fuse         `cmd:"" help:"Show and reset what keeps a fault of our own network from disabling webhooks."`
 	Listen      cli.Listen       `cmd:"" help:"Show a bot's events as they come, and forward them to a local URL."`
 	Webhooks    cli.Webhooks     `cmd:"" help:"Manage a bot's webhooks."`
-	Trigger     cli.Trigger      `cmd:"" help:"Emit a sample event."`
+	Trigger     cli.Trigger      `cmd:"" help:"Emit sample events."`
+	Emit        cli.Emit         `cmd:"" help:"Emit the events of a file, or of the standard input, one on a line."`
 	Ops         cli.Ops          `cmd:"" help:"Look into what the service did, for operators."`
 	Relay       cli.Relay        `cmd:"" help:"Emit what a backend has put into its outbox table."`
 	Doctor      cli.Doctor       `cmd:"" help:"Look for what is wrong with the settings, Postgres, Temporal and outbound access, and say how to mend it."`

@@ -61,30 +61,33 @@ type Batcher struct {
 	recent   recent
 }
 
-// recent are the ids that were accepted lately, oldest first, and by which workflow.
+// recent is what was accepted lately, oldest first, and the last of each id.
 type recent struct {
-	ids         []accepted
-	workflowIDs map[string]string
+	all  []accepted
+	last map[string]accepted
 }
 
 type accepted struct {
-	id string
-	at time.Time
+	id, workflowID string
+	at             time.Time
 }
 
 func (r *recent) add(receipts []Receipt, now time.Time) {
-	if r.workflowIDs == nil {
-		r.workflowIDs = map[string]string{}
+	if r.last == nil {
+		r.last = map[string]accepted{}
 	}
 	for _, receipt := range receipts {
-		r.ids = append(r.ids, accepted{receipt.ID, now})
-		r.workflowIDs[receipt.ID] = receipt.WorkflowID
+		a := accepted{receipt.ID, receipt.WorkflowID, now}
+		r.all = append(r.all, a)
+		r.last[a.id] = a
 	}
 	old := 0
-	for ; old < len(r.ids) && (len(r.ids)-old > mostRemembered || now.Sub(r.ids[old].at) > rememberedFor); old++ {
-		delete(r.workflowIDs, r.ids[old].id)
+	for ; old < len(r.all) && (len(r.all)-old > mostRemembered || now.Sub(r.all[old].at) > rememberedFor); old++ {
+		if a := r.all[old]; r.last[a.id] == a { // else it was accepted again since
+			delete(r.last, a.id)
+		}
 	}
-	r.ids = r.ids[old:]
+	r.all = r.all[old:]
 }
 
 // call is what one caller emits: it is accepted as a whole or not at all.
@@ -301,7 +304,7 @@ func (b *Batcher) known(ctx context.Context, calls []*call) (map[string]Receipt,
 	for _, id := range ids {
 		workflowID, stored := workflowIDs[id]
 		if !stored {
-			workflowID = b.recent.workflowIDs[id]
+			workflowID = b.recent.last[id].workflowID
 		}
 		if workflowID != "" {
 			receipts[id] = Receipt{ID: id, WorkflowID: workflowID, Duplicate: true}
