@@ -29,6 +29,7 @@ import (
 	"github.com/mathub/webhooks/cli"
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/egress"
+	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/telemetry"
 	"github.com/mathub/webhooks/visibility"
@@ -301,7 +302,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 	}
 
 	var access func(context.Context) egress.Access
-	var behind func() bool
+	var progress *emit.Progress
 	if runWorker != nil {
 		own, err := ownListeners(serveAPI, common.AdminAddr)
 		if err != nil {
@@ -310,7 +311,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		outbound := egress.New(egress.Options{
 			Allow: common.EgressAllow, AllowHTTP: common.EgressAllowHTTP, Deny: own, CheckHosts: common.EgressCheck, Meter: metrics.Meter(),
 		})
-		access = outbound.OutboundAccess
+		access, progress = outbound.OutboundAccess, emit.NewProgress()
 		w, err := worker.New(temporalClient, delivery.Config{
 			Pool:       pool,
 			Egress:     outbound,
@@ -324,11 +325,12 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 			Tracer:     traces.Tracer(),
 
 			TraceReceivers: runWorker.TraceReceivers,
+			Begun:          progress.Begun,
 		})
 		if err != nil {
 			return err
 		}
-		behind = w.Behind
+		progress.Behind = w.Behind
 		defer w.Stop()
 		if err := await(ctx, log, "Temporal", w.Start); err != nil {
 			return err
@@ -358,7 +360,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		RateLimit:         serveAPI.RateLimit,
 		EmitStarts:        serveAPI.EmitStarts,
 		EmitGroup:         serveAPI.EmitGroup,
-		Behind:            behind,
+		Progress:          progress,
 		Retention:         common.Retention,
 		TrustedProxies:    serveAPI.TrustedProxies,
 		TemporalUI:        serveAPI.TemporalUI,

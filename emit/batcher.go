@@ -44,8 +44,8 @@ type BatcherOptions struct {
 	// Accepted, if not nil, says which workflows have accepted events before: by event id, those that are known; "" where
 	// that workflow was ended before its work was done, so that another is to be started. It is called before each start.
 	Accepted func(ctx context.Context, eventIDs []string) (workflowIDs map[string]string, err error)
-	// Behind, if not nil, says that deliveries lag: nothing is started while they do.
-	Behind func() bool
+	// Progress, if not nil, is of the worker that delivers in the same process: nothing is started while that is behind.
+	Progress *Progress
 }
 
 // Batcher emits events as [Event] and [Events] do, and has those that come in while others are being started share the
@@ -187,8 +187,7 @@ func (b *Batcher) withdraw(c *call) bool {
 // startLoop starts what waits until nothing does.
 func (b *Batcher) startLoop() {
 	for {
-		for b.options.Behind != nil && b.options.Behind() && b.waits() {
-			time.Sleep(10 * time.Millisecond) // a lag is measured, not signalled
+		for b.waits() && b.options.Progress.await() { //nolint:revive // it waits
 		}
 		calls := b.take()
 		if len(calls) == 0 {
@@ -270,6 +269,7 @@ func (b *Batcher) accept(ctx context.Context, calls []*call) (receipts map[strin
 	if len(events) == 0 {
 		return receipts, nil
 	}
+	b.options.Progress.started(events)
 	started, err := start(ctx, b.client, events, b.options.Options...)
 	if err != nil {
 		return nil, err

@@ -414,9 +414,13 @@ func TestBatcher_WhoGetsNoPlaceIsToldWithinASecond(t *testing.T) {
 	inBubble(t, emit.BatcherOptions{}, func(t *testing.T, e *engine, b *emit.Batcher) {
 		occupied(t, e, b)
 		refused := []*emitting{emitIDs(t, b, "e1"), emitIDs(t, b, "e2", "e3")}
-		time.Sleep(500 * time.Millisecond)
+		time.Sleep(300 * time.Millisecond)
 		patient := emitIDs(t, b, "e4")
-		for _, call := range refused {
+		time.Sleep(200 * time.Millisecond)
+		late := emitIDs(t, b, "e5")
+		require.True(t, late.ended(), "where others wait for so long, there is no use in waiting")
+		require.Zero(t, late.took)
+		for _, call := range append(refused, late) {
 			<-call.done
 			require.ErrorIs(t, call.err, emit.ErrBusy)
 			require.Less(t, call.took, time.Second)
@@ -469,9 +473,10 @@ func TestBatcher_ACallersContextTakesItsOwnEventsOnly(t *testing.T) {
 
 func TestBatcher_NothingIsStartedWhileDeliveriesLag(t *testing.T) {
 	t.Parallel()
-	var behind atomic.Bool
-	behind.Store(true)
-	inBubble(t, emit.BatcherOptions{Behind: behind.Load}, func(t *testing.T, e *engine, b *emit.Batcher) {
+	withProgress(t, func(t *testing.T, e *engine, b *emit.Batcher, progress *emit.Progress) {
+		var behind atomic.Bool
+		behind.Store(true)
+		progress.Behind = behind.Load
 		refused := emitIDs(t, b, "e1")
 		<-refused.done
 		require.ErrorIs(t, refused.err, emit.ErrBusy)
@@ -490,6 +495,51 @@ func TestBatcher_NothingIsStartedWhileDeliveriesLag(t *testing.T) {
 		behind.Store(true)
 		<-emitIDs(t, b, "e5").done
 		time.Sleep(20 * time.Millisecond)
+	})
+}
+
+// TestBatcher_NoMoreIsOnItsWayThanTheWorkerComesTo: eight workflows' events at most, whose deliveries have not begun; a
+// worker elsewhere says nothing, and holds nothing up for long.
+func TestBatcher_NoMoreIsOnItsWayThanTheWorkerComesTo(t *testing.T) {
+	t.Parallel()
+	withProgress(t, func(t *testing.T, e *engine, b *emit.Batcher, progress *emit.Progress) {
+		for i := range 8 {
+			call := emitIDs(t, b, fmt.Sprintf("e%d", i))
+			e.answer()
+			call.emitted(t)
+		}
+		waiting := emitIDs(t, b, "e8", "e9")
+		time.Sleep(100 * time.Millisecond)
+		require.Len(t, e.begun(), 8)
+		progress.Begun("e3")
+		require.Len(t, e.begun(), 9)
+		e.answer()
+		waiting.emitted(t)
+
+		waiting = emitIDs(t, b, "e10")
+		require.Len(t, e.begun(), 9)
+		progress.Begun("e8")
+		progress.Begun("unknown")
+		time.Sleep(20 * time.Millisecond)
+		require.Len(t, e.begun(), 9, "e9 has not begun")
+		progress.Begun("e9")
+		require.Len(t, e.begun(), 10)
+		e.answer()
+		waiting.emitted(t)
+
+		waiting = emitIDs(t, b, "e11")
+		time.Sleep(500 * time.Millisecond)
+		require.Len(t, e.begun(), 11, "the others count no longer")
+		e.answer()
+		waiting.emitted(t)
+	})
+}
+
+// withProgress is inBubble with a worker in the same process.
+func withProgress(t *testing.T, f func(*testing.T, *engine, *emit.Batcher, *emit.Progress)) {
+	synctest.Test(t, func(t *testing.T) {
+		e, progress := &engine{}, emit.NewProgress()
+		f(t, e, emit.NewBatcher(e, emit.BatcherOptions{Progress: progress}), progress)
 	})
 }
 

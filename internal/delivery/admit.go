@@ -39,22 +39,21 @@ type permit struct {
 // enter waits for a place in turn. false: none came in time, or the webhook turned queued.
 func (g *gate) enter(ctx context.Context, webhookID uuid.UUID, botID string) (*permit, bool) {
 	t, progress := g.offer(webhookID, botID)
-	prompt := true
+	first, since := progress, time.Now()
 	for giveUp := time.Now().Add(longestAdmission); t.Woken != nil; {
 		before := progress
 		waiting := g.await(ctx, t)
 		progress = g.progress(t)
-		if !waiting {
-			break
-		}
-		if prompt = progress-before >= shortWait; progress == before || !prompt && time.Now().After(giveUp) {
+		if !waiting || progress == before || time.Now().After(giveUp) && progress-before < shortWait {
 			break
 		}
 	}
 	if !g.settle(t) {
 		return nil, false
 	}
-	return &permit{gate: g, ticket: t, prompt: prompt}, true
+	// As many places came free as come free for our own processors only; or it has not waited.
+	prompt := time.Duration(progress-first)*admissionPatience >= shortWait*time.Since(since)
+	return &permit{gate: g, ticket: t, prompt: t.Woken == nil || prompt}, true
 }
 
 // await waits for the ticket to be woken, for admissionPatience at most. false: there is no more to wait for.

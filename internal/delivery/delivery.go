@@ -50,6 +50,9 @@ type Config struct {
 	TraceReceivers bool
 	// Wake is called when a webhook's queue has got something to do. It must not block.
 	Wake func(Target)
+	// Begun, if not nil, is told of each event that was accepted here when its direct deliveries begin or wait for their
+	// receivers, or when it has none. It must not block.
+	Begun func(eventID string)
 	// HasEnded says whether a workflow run was ended before its work was done: terminated, cancelled, failed or timed out.
 	HasEnded func(ctx context.Context, workflowID, runID string) (bool, error)
 }
@@ -276,11 +279,18 @@ func (d *Deliverer) admit(ctx context.Context, a Attempt, in attemptInput) (*per
 	if a.row != nil || a.Trigger.Manual() {
 		return nil, true
 	}
+	d.begun(a.EventID)
 	p, ok := d.gate.enter(ctx, a.WebhookID, in.botID)
 	if ok && p.prompt && !in.readAt.IsZero() {
 		d.lag.sample(time.Since(in.readAt))
 	}
 	return p, ok
+}
+
+func (d *Deliverer) begun(eventID string) {
+	if d.cfg.Begun != nil {
+		d.cfg.Begun(eventID)
+	}
 }
 
 // Behind says that this process has more to deliver than it can, so that no more should be taken in for now.

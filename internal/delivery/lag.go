@@ -12,12 +12,17 @@ const (
 	lagInterval = 200 * time.Millisecond
 )
 
-// lag finds out whether this process has more to deliver than it can. As CoDel does (RFC 8289 §3), it looks at the least
-// delay in an interval: while one attempt begins in time, what makes others late is not a standing queue.
+// lag finds out whether this process has more to deliver than it can: whether attempts that wait for nothing but its own
+// processors begin late on average.
 type lag struct {
-	mu    sync.Mutex
-	least [2]time.Duration // in the interval before, and in this one; 0: there was no attempt
-	ends  time.Time        // of this interval
+	mu   sync.Mutex
+	last [2]delays // of the interval before, and of this one
+	ends time.Time // of this interval
+}
+
+type delays struct {
+	sum time.Duration
+	n   time.Duration
 }
 
 // sample adds how long after its acceptance an attempt begins.
@@ -25,9 +30,8 @@ func (l *lag) sample(delay time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.turn(time.Now())
-	if l.least[1] == 0 || delay < l.least[1] {
-		l.least[1] = max(1, delay)
-	}
+	l.last[1].sum += delay
+	l.last[1].n++
 }
 
 // turn begins a new interval when this one is over.
@@ -36,21 +40,18 @@ func (l *lag) turn(now time.Time) {
 	case now.Before(l.ends):
 		return
 	case now.Before(l.ends.Add(lagInterval)):
-		l.least[0], l.ends = l.least[1], l.ends.Add(lagInterval)
+		l.last[0], l.ends = l.last[1], l.ends.Add(lagInterval)
 	default:
-		l.least[0], l.ends = 0, now.Add(lagInterval)
+		l.last[0], l.ends = delays{}, now.Add(lagInterval)
 	}
-	l.least[1] = 0
+	l.last[1] = delays{}
 }
 
-// behind says that there is a standing queue.
+// behind says that attempts begin late.
 func (l *lag) behind() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.turn(time.Now())
-	last := l.least[0]
-	if last == 0 || l.least[1] > 0 && l.least[1] < last {
-		last = l.least[1]
-	}
-	return last > lagTarget
+	sum, n := l.last[0].sum+l.last[1].sum, l.last[0].n+l.last[1].n
+	return n > 0 && sum/n > lagTarget
 }
