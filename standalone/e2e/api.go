@@ -176,6 +176,25 @@ func (a *API) TryEmit(ctx context.Context, e Event) (Receipt, error) {
 	return receipt, err
 }
 
+// TryEmitBatch emits up to 100 events, all or none, as TryEmit does one.
+func (a *API) TryEmitBatch(ctx context.Context, events []Event) ([]Receipt, error) {
+	for i := range events {
+		if events[i].Data == nil {
+			events[i].Data = json.RawMessage("{}")
+		}
+	}
+	answer, err := a.Do(ctx, http.MethodPost, "/api/internal/v1/events/batch", a.ServiceToken, map[string]any{"events": events})
+	if err != nil {
+		return nil, err
+	}
+	if answer.Status != http.StatusAccepted {
+		return nil, fmt.Errorf("emit a batch: status %d: %s", answer.Status, answer.Body)
+	}
+	var receipts []Receipt
+	err = json.Unmarshal(answer.Body, &receipts)
+	return receipts, err
+}
+
 // At is the same bot at another app's API.
 func (b *Bot) At(a *API) *Bot { return &Bot{ID: b.ID, Key: b.Key, api: a} }
 
