@@ -30,28 +30,33 @@ func TestGroupsLoseNothing(t *testing.T) {
 	g := newGroupLedger(t, stack, stack.APIOf(victim), stack.API())
 	rounds := either(1, 10)
 
-	t.Run("a process is killed", func(t *testing.T) {
+	killed := t.Run("a process is killed", func(t *testing.T) {
 		places := []struct {
-			name string
-			hits int // of the place, until the kill
+			name    string
+			hits    int  // of the place, until the kill
+			onStart bool // it is where a workflow is started, so that only who emits comes by
 		}{
-			{"before-start", 3},
-			{"started", 10},
-			{"accepted", 3},
-			{"queued", 1},
-			{"before-wake", 1},
-			{"before-post", 150},
-			{"after-post", 150},
-			{"before-commit", 4},
-			{"after-commit", 4},
-			{"before-completion", 3},
+			{"before-start", 3, true},
+			{"started", 10, true},
+			{"accepted", 3, false},
+			{"queued", 1, false},
+			{"before-wake", 1, false},
+			{"before-post", 150, false},
+			{"after-post", 150, false},
+			{"before-commit", 4, false},
+			{"after-commit", 4, false},
+			{"before-completion", 3, false},
 		}
 		var emitted []func()
 		for round := range rounds {
 			for _, place := range places {
 				g.queueFlaky(t)
 				victim.Env["MATHUB_FAILPOINT"] = fmt.Sprintf("%s:%d", place.name, place.hits*(1+round%3))
-				victim.Start(t)
+				if place.onStart {
+					victim.Start(t)
+				} else {
+					victim.Launch(t) // what is left of the last burst may kill it before it is ready
+				}
 				emitted = append(emitted, g.burst(t, 60*(1+round%3), 1+round%3))
 				select {
 				case <-victim.Process().Done():
@@ -72,6 +77,9 @@ func TestGroupsLoseNothing(t *testing.T) {
 			len(g.accepted), g.workflows(t), len(g.hooks), rounds*len(places), repeats, g.mayRepeat())
 	})
 
+	if !killed {
+		return
+	}
 	t.Run("Postgres crashes, Temporal is killed", func(t *testing.T) {
 		before := g.repeats(t)
 		for range rounds {
@@ -106,7 +114,7 @@ type groupLedger struct {
 	mu        sync.Mutex
 	emitted   int
 	accepted  []string
-	explained map[string]int // by delivery id, how often it was sent and not recorded at a kill: it may come once more each
+	explained map[string]int // by delivery id, how often it had come and was not recorded at the last kill: it may come once more
 }
 
 type groupHook struct {
@@ -233,9 +241,9 @@ func (g *groupLedger) crashed(t *testing.T) {
 	t.Helper()
 	time.Sleep(200 * time.Millisecond) // what the dead process has sent is still on its way to the receivers
 	recorded := g.recorded(t)
-	for id := range g.came() {
+	for id, times := range g.came() {
 		if !recorded[id] {
-			g.explained[id]++
+			g.explained[id] = times
 		}
 	}
 }
