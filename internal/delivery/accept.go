@@ -195,6 +195,7 @@ func (d *Deliverer) known(ctx context.Context, in EventsToAccept, all []*accepta
 	for _, row := range rows {
 		stored[row.ID] = ofRow(db.GetEventRow(row))
 	}
+	ended := map[owner]bool{}
 	for _, a := range all {
 		event, ok := stored[a.event.ID]
 		switch {
@@ -203,7 +204,7 @@ func (d *Deliverer) known(ctx context.Context, in EventsToAccept, all []*accepta
 		case !ok: // removed in between, as it was too old
 			return false, fmt.Errorf("event %s was removed while it was accepted", a.event.ID)
 		case event.RunID != in.RunID:
-			ours, err := d.takeOver(ctx, event, in)
+			ours, err := d.takeOver(ctx, event, in, ended)
 			if err != nil {
 				return false, err
 			}
@@ -214,13 +215,21 @@ func (d *Deliverer) known(ctx context.Context, in EventsToAccept, all []*accepta
 	return takenOver, nil
 }
 
-// takeOver makes the run that asks the owner of an event whose owner was ended before its work was done.
-func (d *Deliverer) takeOver(ctx context.Context, event storedEvent, in EventsToAccept) (bool, error) {
-	ended, err := d.cfg.HasEnded(ctx, event.WorkflowID, event.RunID)
-	if err != nil {
-		return false, fmt.Errorf("ask for the workflow of event %s: %w", event.ID, err)
+// owner is a workflow run that owns events.
+type owner struct{ workflowID, runID string }
+
+// takeOver makes the run that asks the owner of an event whose owner was ended before its work was done. ended are the owners
+// that were asked for already: a group may repeat all of another.
+func (d *Deliverer) takeOver(ctx context.Context, event storedEvent, in EventsToAccept, ended map[owner]bool) (bool, error) {
+	by := owner{event.WorkflowID, event.RunID}
+	if _, asked := ended[by]; !asked {
+		has, err := d.cfg.HasEnded(ctx, by.workflowID, by.runID)
+		if err != nil {
+			return false, fmt.Errorf("ask for the workflow of event %s: %w", event.ID, err)
+		}
+		ended[by] = has
 	}
-	if !ended {
+	if !ended[by] {
 		d.metrics.duplicate(ctx, event.Type)
 		return false, nil
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -145,6 +146,28 @@ func TestDeliverer_Accept(t *testing.T) {
 		require.True(t, r.accept(t, e, "third").Duplicate)
 		require.Equal(t, run{"event-" + e.ID, "second"}, asked[len(asked)-1])
 		require.True(t, r.accept(t, e, "first").Duplicate, "it comes too late")
+	})
+
+	t.Run("AsksOnceForTheOwnerOfMany", func(t *testing.T) {
+		t.Parallel()
+		var asked atomic.Int64
+		r := newRig(t, func(c *Config) {
+			c.HasEnded = func(context.Context, string, string) (bool, error) {
+				asked.Add(1)
+				return false, nil
+			}
+		})
+		events := []webhook.Event{anEvent(), anEvent(), anEvent()}
+		in := toAccept("first", events...)
+		in.WorkflowID = "a group's"
+		_, err := r.Accept(t.Context(), in)
+		require.NoError(t, err)
+		again, err := r.Accept(t.Context(), toAccept("second", events...))
+		require.NoError(t, err)
+		for _, e := range again.Events {
+			require.True(t, e.Duplicate)
+		}
+		require.EqualValues(t, 1, asked.Load(), "a group may repeat a hundred of another's events")
 	})
 
 	t.Run("LargeAudienceIsPaged", func(t *testing.T) {
