@@ -15,6 +15,8 @@ import (
 type API struct {
 	URL          string
 	ServiceToken string
+	// Client makes the requests; one that keeps many connections when nil.
+	Client *http.Client
 }
 
 // Bot is a client with a bot's key.
@@ -76,7 +78,7 @@ type Answered struct {
 	Body   []byte
 }
 
-// client keeps enough connections for many goroutines at once.
+// apiClient keeps enough connections for many goroutines at once.
 var apiClient = &http.Client{
 	Timeout:   30 * time.Second,
 	Transport: &http.Transport{MaxIdleConnsPerHost: 256, IdleConnTimeout: 30 * time.Second},
@@ -107,7 +109,11 @@ func (a *API) Do(ctx context.Context, method, path, token string, body any) (Ans
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
-	response, err := apiClient.Do(request)
+	client := a.Client
+	if client == nil {
+		client = apiClient
+	}
+	response, err := client.Do(request)
 	if err != nil {
 		return Answered{}, err
 	}
