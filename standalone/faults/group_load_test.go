@@ -35,7 +35,7 @@ func TestHalfOfAGroupsWebhooksAreInTrouble(t *testing.T) {
 	hanging, resetting, slow, lost := newPatient(t, stack, "hanging"), newPatient(t, stack, "resetting"), newPatient(t, stack, "slow"), newPatient(t, stack, "lost")
 	slow.receiver.Answer(slow.path, slow.receiver.Slow(1200*time.Millisecond, slow.take))
 	lost.fallIll(t, "503")
-	all = append(all, hanging, resetting, slow, lost)
+	all = append(all, hanging, resetting, slow)
 	all = append(all, well...)
 	var outages sync.WaitGroup
 	for _, o := range []struct {
@@ -49,16 +49,16 @@ func TestHalfOfAGroupsWebhooksAreInTrouble(t *testing.T) {
 			heal()
 		})
 	}
-	together := groupsTo(t, stack, "together", all, well)
+	together := groupsTo(t, stack, "together", all, well, lost)
 	outages.Wait()
 	t.Logf("p99 from emit to receipt at webhooks that are well: %v alone, %v beside four in trouble", alone, together)
 	require.LessOrEqual(t, together, 2*alone+either(2*time.Second, 250*time.Millisecond), "alone it was %v", alone)
 
-	emitted := groupIDs("together")
+	emitted, began := groupIDs("together"), time.Now()
 	for _, p := range []*patient{hanging, resetting, slow} {
 		arrived := until(90*time.Second, func() bool { return len(p.well()) == len(emitted) })
 		failed, taken := attempts(t, stack, p.hook.ID)
-		t.Logf("%s: %d POSTs, %d failures, %d of %d events taken", p.path, len(p.receiver.Requests(p.path)), failed, taken, len(emitted))
+		t.Logf("%s: %d POSTs, %d failures, %d of %d events taken after %v", p.path, len(p.receiver.Requests(p.path)), failed, taken, len(emitted), time.Since(began).Round(time.Millisecond))
 		require.True(t, arrived, "%s has taken %d of %d events", p.path, len(p.well()), len(emitted))
 		require.True(t, p.bot.Webhook(t, p.hook.ID).IsActive, p.path)
 	}
@@ -66,13 +66,14 @@ func TestHalfOfAGroupsWebhooksAreInTrouble(t *testing.T) {
 	require.Zero(t, failed, "slow is not failing")
 	require.True(t, until(slack*tenWithin, func() bool { return !lost.bot.Webhook(t, lost.hook.ID).IsActive }), "ten failures in a row disable")
 	failed, _ = attempts(t, stack, lost.hook.ID)
-	t.Logf("%s: disabled after %d failures", lost.path, failed)
+	t.Logf("%s: disabled after %d failures, %v", lost.path, failed, time.Since(began).Round(time.Millisecond))
 	require.Less(t, failed, mostPosts)
 	lost.receiver.Answer(lost.path, lost.take)
 	lost.bot.Patch(t, lost.hook.ID, map[string]any{"isActive": true})
 	lost.bot.Recover(t, lost.hook.ID, nil)
 	require.Equal(t, "completed", lost.bot.AwaitRecovery(t, lost.hook.ID).State)
-	require.Len(t, lost.well(), len(emitted), "what was missed is recovered")
+	require.Len(t, lost.well(), (len(emitted)+2)/3, "what was missed is recovered")
+	t.Logf("%s: recovered after %v", lost.path, time.Since(began).Round(time.Millisecond))
 
 	finished(t, stack, time.Minute)
 	for _, p := range well {
@@ -80,14 +81,14 @@ func TestHalfOfAGroupsWebhooksAreInTrouble(t *testing.T) {
 		require.Equal(t, []int{0, 3 * len(emitted)}, []int{failed, taken}, p.path)
 		require.Len(t, p.receiver.Requests(p.path), 3*len(emitted), "each event once at %s", p.path)
 	}
-	for _, p := range all {
+	for _, p := range append(all, lost) {
 		require.Zero(t, p.bot.Webhook(t, p.hook.ID).FailureCount, p.path)
 	}
 }
 
 const (
-	groupRounds = 3
-	groupBurst  = 50 // events, each emitted by itself, beside a batch of 100
+	groupRounds = 2
+	groupBurst  = 40 // events, each emitted by itself, beside a batch of 100
 )
 
 // groupIDs are the ids of the events that groupsTo emits.
@@ -98,21 +99,22 @@ func groupIDs(prefix string) (ids []string) {
 	return ids
 }
 
-// groupsTo emits batches of 100, each beside a burst, to some webhooks' bots, waits until those that are measured have got all,
-// and returns the p99 of their times from emit to receipt.
-func groupsTo(t *testing.T, stack *e2e.Stack, prefix string, to, measured []*patient) time.Duration {
+// groupsTo emits batches of 100, each beside a burst, to some webhooks' bots, and one event of three to others as well, waits
+// until those that are measured have got all, and returns the p99 of their times from emit to receipt.
+func groupsTo(t *testing.T, stack *e2e.Stack, prefix string, to, measured []*patient, seldom ...*patient) time.Duration {
 	t.Helper()
-	var bots []string
-	for _, p := range to {
-		bots = append(bots, p.bot.ID)
-	}
+	bots, more := botsOf(to), botsOf(seldom)
 	ids := groupIDs(prefix)
 	at := map[string]time.Time{}
 	for round := range groupRounds {
 		var events []e2e.Event
-		for _, id := range ids[round*(100+groupBurst):][:100+groupBurst] {
-			events = append(events, e2e.Event{ID: id, Type: post, BotIDs: bots})
-			at[id] = time.Now()
+		for n := round * (100 + groupBurst); n < (round+1)*(100+groupBurst); n++ {
+			e := e2e.Event{ID: ids[n], Type: post, BotIDs: bots}
+			if n%3 == 0 {
+				e.BotIDs = slices.Concat(bots, more)
+			}
+			events = append(events, e)
+			at[e.ID] = time.Now()
 		}
 		var emitting sync.WaitGroup
 		emitting.Go(func() {
@@ -134,6 +136,13 @@ func groupsTo(t *testing.T, stack *e2e.Stack, prefix string, to, measured []*pat
 	}
 	slices.Sort(took)
 	return took[len(took)*99/100]
+}
+
+func botsOf(patients []*patient) (ids []string) {
+	for _, p := range patients {
+		ids = append(ids, p.bot.ID)
+	}
+	return ids
 }
 
 // TestASecondOfManyEmits offers 5,000 events within a second, each by a call of its own on as many connections as may be: each
@@ -245,7 +254,7 @@ func timedEmit(client *http.Client, api *e2e.API, event e2e.Event) (answer e2e.A
 
 // inOrder has one emitter emit events one after the other, each when it has the receipt of the one before, to a webhook that is
 // queued. A receipt says that an event's workflow was started: two that follow at once may be stored the other way round. So
-// their order is kept up to the few that are on their way at a time.
+// their order is kept up to those that are on their way at a time.
 func inOrder(t *testing.T, stack *e2e.Stack, p *patient) {
 	t.Helper()
 	const events = 50
@@ -270,6 +279,6 @@ func inOrder(t *testing.T, stack *e2e.Stack, p *patient) {
 	}
 	stored, sent := overtaken(emitted, inQueue), overtaken(queued, p.receiver.Requests(p.path)[before:])
 	t.Logf("%d events, one after the other: overtaken by %d at most when they were stored, and by %d when they were sent", events, stored, sent)
-	require.LessOrEqual(t, stored, 5)
+	require.LessOrEqual(t, stored, windowMost)
 	require.LessOrEqual(t, sent, windowMost)
 }
