@@ -32,11 +32,13 @@ func TestWrongSettingsAreSaidBeforeAnythingBegins(t *testing.T) {
 		api  apiFlags
 		want string
 	}{
-		"database URL": {"postgres://u:hunter2@h:notaport/x", apiFlags{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1}, "MATHUB_DATABASE_URL"},
-		"port in use":  {nobody, apiFlags{Addr: busy.Addr().String(), MaxWebhooksPerBot: 1}, "address already in use"},
-		"retention":    {nobody, apiFlags{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1}, "MATHUB_RETENTION"},
-		"no webhooks":  {nobody, apiFlags{Addr: "127.0.0.1:0", MaxWebhooksPerBot: -3}, "MATHUB_MAX_WEBHOOKS_PER_BOT"},
+		"database URL": {"postgres://u:hunter2@h:notaport/x", apiFlags{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1}, "MATHUB_DATABASE_URL"},
+		"port in use":  {nobody, apiFlags{Addr: busy.Addr().String(), MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1}, "address already in use"},
+		"retention":    {nobody, apiFlags{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1}, "MATHUB_RETENTION"},
+		"no webhooks":  {nobody, apiFlags{Addr: "127.0.0.1:0", MaxWebhooksPerBot: -3, EmitStarts: 1, EmitGroup: 1}, "MATHUB_MAX_WEBHOOKS_PER_BOT"},
 		"no Web UI":    {nobody, apiFlags{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1, TemporalUI: "127.0.0.1:8233"}, "MATHUB_TEMPORAL_UI"},
+		"no starts":    {nobody, apiFlags{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1, EmitGroup: 1}, "MATHUB_EMIT_STARTS"},
+		"large groups": {nobody, apiFlags{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1000}, "MATHUB_EMIT_GROUP"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeoutCause(t.Context(), 5*time.Second, errors.New("it waited"))
@@ -73,7 +75,7 @@ func TestNothingStartsWithoutTheSchema(t *testing.T) {
 	defer cancel()
 	common := commonFlags{DatabaseFlags: cli.DatabaseFlags{DatabaseURL: url}, KeysetFlags: cli.KeysetFlags{Keyset: keyset}}
 	addr := "127.0.0.1:0"
-	err = run(ctx, common, &apiFlags{Addr: addr, MaxWebhooksPerBot: 1}, nil)
+	err = run(ctx, common, &apiFlags{Addr: addr, MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1}, nil)
 	require.ErrorContains(t, err, "schema")
 }
 

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -383,30 +384,20 @@ func (s *stack) appCommand(args ...string) *exec.Cmd {
 // appEnvironment adds to env what the product needs. What the user set for it stays; which Postgres and which Temporal
 // it uses is not the user's to say.
 func (s *stack) appEnvironment(env []string) []string {
-	kept := make([]string, 0, len(env)+8)
-	given := map[string]bool{}
-	for _, variable := range env {
-		name, _, _ := strings.Cut(variable, "=")
-		if name == "MATHUB_DATABASE_URL" || strings.HasPrefix(name, "TEMPORAL_") {
-			continue
-		}
-		given[name] = true
-		kept = append(kept, variable)
-	}
-	for _, variable := range [][2]string{
-		{"MATHUB_ADDR", s.Addr},
-		{"MATHUB_SERVICE_TOKEN", s.data.Credentials.ServiceToken},
-		{"MATHUB_KEYSET", s.data.Credentials.Keyset},
-		{"MATHUB_TEMPORAL_UI", webui.Settings{Port: s.UIPort}.URL()},
+	env = slices.DeleteFunc(env, func(variable string) bool {
+		return strings.HasPrefix(variable, "MATHUB_DATABASE_URL=") || strings.HasPrefix(variable, "TEMPORAL_")
+	})
+	env = supervise.WithDefaults(env, map[string]string{
+		"MATHUB_ADDR":          s.Addr,
+		"MATHUB_SERVICE_TOKEN": s.data.Credentials.ServiceToken,
+		"MATHUB_KEYSET":        s.data.Credentials.Keyset,
+		"MATHUB_TEMPORAL_UI":   webui.Settings{Port: s.UIPort}.URL(),
 		// Receivers on this machine, without TLS, are what one tries it with.
-		{"MATHUB_EGRESS_ALLOW", "127.0.0.0/8,::1/128"},
-		{"MATHUB_EGRESS_ALLOW_HTTP", "true"},
-	} {
-		if !given[variable[0]] {
-			kept = append(kept, variable[0]+"="+variable[1])
-		}
-	}
-	return append(kept,
+		"MATHUB_EGRESS_ALLOW":      "127.0.0.0/8,::1/128",
+		"MATHUB_EGRESS_ALLOW_HTTP": "true",
+		"GOMEMLIMIT":               "400MiB", // as in the manifests
+	})
+	return append(env,
 		"MATHUB_DATABASE_URL="+s.cluster.URL("mathub"),
 		"TEMPORAL_ADDRESS="+s.temporalSettings().Addr(),
 		"TEMPORAL_NAMESPACE="+temporal.Namespace,

@@ -208,12 +208,40 @@ func (r *report) product(t *testing.T, product *system) {
 		a.burst(t, sized(b.calls/2), a.emit)
 		watched.report(r, product.name+", "+b.name, sized(b.calls/2)*b.webhooks, "deliveries", "app", "Temporal")
 		a.check(t)
-		name := "over Temporal, " + b.name
-		r.add(name, "deliveries/s", a.burst(t, sized(b.calls), a.startWorkflow(product.stack.Temporal(t))))
-		a.check(t)
-		r.add(name+": tasks timed out", "", float64(timedOut(t, product.stack)))
 		a.retire(t)
+		r.backlog(t, product, b)
 	}
+}
+
+// TestBacklog measures what a plain Temporal client puts in at once, beside empty workflows put in so, in turns.
+func TestBacklog(t *testing.T) {
+	r := newReport(t)
+	stack := start(t, servers.Options{})
+	engine := newEngine(t, stack.TemporalAddr())
+	defer engine.stop()
+	product := newProduct(t, stack)
+	warmUp(t, product)
+	engine.empty(t, sized(500))
+	for range *rounds {
+		r.add("A put in by a plain Temporal client", "workflows/s", engine.backlog(t, sized(backlog)))
+		r.backlog(t, product, singles[0])
+	}
+	r.compareBacklog()
+	r.write(t)
+}
+
+// backlog measures a burst that a plain Temporal client puts in.
+func (r *report) backlog(t *testing.T, product *system, b burst) {
+	t.Helper()
+	a := newAudience(t, product, b.webhooks)
+	name := "over Temporal, " + b.name
+	spent := product.spent(t, func() {
+		r.add(name, "deliveries/s", a.burst(t, sized(b.calls), a.startWorkflow(product.stack.Temporal(t))))
+	})
+	r.cost(t, product, name, "deliveries", a.count.Load(), spent)
+	a.check(t)
+	r.add(name+": tasks timed out", "", float64(timedOut(t, product.stack)))
+	a.retire(t)
 }
 
 // TestScale measures what a delivery costs as audiences and tables grow.
@@ -244,6 +272,25 @@ func TestScale(t *testing.T) {
 		measure("tables large")
 	}
 	r.print()
+}
+
+// TestMemory measures what the product's processes, Temporal's and Postgres's hold when nothing has happened yet, and
+// after 100,000 events.
+func TestMemory(t *testing.T) {
+	r := newReport(t)
+	product := newProduct(t, start(t, servers.Options{}))
+	product.rest(t)
+	r.memory(t, product, "idle")
+	a := newAudience(t, product, 1)
+	for range 20 {
+		r.add("100,000 events", "deliveries/s", a.burst(t, sized(5000), a.emit))
+	}
+	a.check(t)
+	product.rest(t)
+	r.memory(t, product, "after 100,000 events")
+	r.atMost("memory of all in MiB, idle", "idle: memory of all", 350)
+	r.atMost("memory of all in MiB, after 100,000 events", "after 100,000 events: memory of all", 700)
+	r.write(t)
 }
 
 func start(t *testing.T, options servers.Options, apps ...e2e.App) *e2e.Stack {

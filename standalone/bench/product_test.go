@@ -214,7 +214,7 @@ func atOnce(t *testing.T, n int, f func(i int) error) {
 func timedOut(t *testing.T, stack *e2e.Stack) (n int) {
 	t.Helper()
 	// Undisturbed, a history has seven events: the event's acceptance and its deliveries are one each.
-	query := "WorkflowType = 'DeliverEvent' AND HistoryLength > 7"
+	query := "(WorkflowType = 'DeliverEvent' OR WorkflowType = 'DeliverEvents') AND HistoryLength > 7"
 	c := stack.Temporal(t)
 	var next []byte
 	for {

@@ -119,20 +119,29 @@ func (s *system) memory(t *testing.T) map[string]float64 {
 // cost notes what n deliveries, or workflows, have cost, and the memory that is held after them.
 func (r *report) cost(t *testing.T, s *system, name, unit string, n int64, spent map[string]time.Duration) {
 	t.Helper()
-	held := s.memory(t)
-	var cpu time.Duration
-	var memory float64
+	var sum time.Duration
 	for _, process := range slices.Sorted(maps.Keys(spent)) {
-		cpu += spent[process]
-		memory += held[process]
+		sum += spent[process]
 		r.add(name+": CPU of "+process, "s/1,000 "+unit, spent[process].Seconds()*1000/float64(n))
+	}
+	r.add(name+": CPU of all", "s/1,000 "+unit, sum.Seconds()*1000/float64(n))
+	r.memory(t, s, name)
+}
+
+// memory notes what a system holds now, and the peaks of its processes since spent, or since they began. Postgres's peak
+// is not known: much of it is shared.
+func (r *report) memory(t *testing.T, s *system, name string) {
+	t.Helper()
+	var sum float64
+	held := s.memory(t)
+	for _, process := range slices.Sorted(maps.Keys(held)) {
+		sum += held[process]
 		r.add(name+": memory of "+process, "MiB", held[process])
 		if pid := s.pids[process]; pid != 0 {
 			r.add(name+": peak memory of "+process, "MiB", kibibytes(t, pid, "status", "VmHWM")/1024)
 		}
 	}
-	r.add(name+": CPU of all", "s/1,000 "+unit, cpu.Seconds()*1000/float64(n))
-	r.add(name+": memory of all", "MiB", memory)
+	r.add(name+": memory of all", "MiB", sum)
 }
 
 // watched is what the databases had done when watching began.

@@ -205,7 +205,7 @@ func (c *Cluster) settings() map[string]string {
 
 		// Temporal's four services and the product each keep pools of their own.
 		"max_connections": "300",
-		"shared_buffers":  "256MB",
+		"shared_buffers":  "128MB",
 		// Checkpoints write whole pages again: seldom is cheaper, and a crash then replays at most this much.
 		"max_wal_size":       "4GB",
 		"checkpoint_timeout": "15min",

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net"
 	"os"
 	"os/signal"
@@ -107,7 +108,7 @@ func (s Settings) config() (*config.Config, error) {
 		shards = DefaultHistoryShards
 	}
 	// A pool of each of the four services.
-	connections, visibilityConnections := 40, 10
+	connections, visibilityConnections := 20, 4
 	if s.StockConfig {
 		connections, visibilityConnections = 20, 2 // as in Temporal's own development configuration
 	}
@@ -218,9 +219,17 @@ func (s Settings) dynamicConfig() dynamicconfig.StaticClient {
 			// within one, and are written to the list once instead of twice.
 			dynamicconfig.VisibilityProcessorMaxPollRPS.Key(): 2,
 			dynamicconfig.VisibilityTaskBatchSize.Key():       1000,
+			// Nearly all workflows end within a second, and nobody asks for them again. Temporal's own caches grow by the
+			// gigabyte.
+			dynamicconfig.HistoryCacheHostLevelMaxSize.Key():     4000,
+			dynamicconfig.HistoryCacheTTL.Key():                  30 * time.Second,
+			dynamicconfig.EventsHostLevelCacheMaxSizeBytes.Key(): 16 << 20,
 		})
 	}
 	for key, value := range s.DynamicConfig {
+		if number, ok := value.(float64); ok && number == math.Trunc(number) {
+			value = int(number) // as it was before it travelled as JSON: Temporal ignores a setting of another type
+		}
 		values[dynamicconfig.MakeKey(key)] = value
 	}
 	return values
