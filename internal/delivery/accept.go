@@ -33,6 +33,8 @@ type EventsToAccept struct {
 	WorkflowID string
 	RunID      string
 	At         time.Time // when the workflow was started
+	// Of is how many events the workflow has that are accepted one by one, and share its pages. 0: it has these only.
+	Of int
 }
 
 // Audience is who events go to.
@@ -128,7 +130,7 @@ func (d *Deliverer) Accept(ctx context.Context, in EventsToAccept) (Audience, er
 			d.wakeQueued(ctx, subscribers)
 		}
 	}
-	return d.audience(ctx, all, subscribers)
+	return d.audience(ctx, all, subscribers, in.Of)
 }
 
 func eventNames(events []webhook.Event) string {
@@ -305,7 +307,7 @@ func (d *Deliverer) pages(ctx context.Context, e storedEvent, most int64) ([]Pag
 }
 
 // audience gives each event its webhooks, pages the large lists of them, and hands what the first attempts need over to Run.
-func (d *Deliverer) audience(ctx context.Context, all []*acceptance, subscribers []db.AddressEventsRow) (Audience, error) {
+func (d *Deliverer) audience(ctx context.Context, all []*acceptance, subscribers []db.AddressEventsRow, of int) (Audience, error) {
 	out := Audience{Searchable: d.cfg.Attributes.Known()}
 	byList := map[int][]db.AddressEventsRow{}
 	for _, s := range subscribers {
@@ -332,7 +334,7 @@ func (d *Deliverer) audience(ctx context.Context, all []*acceptance, subscribers
 			repeated = append(repeated, a)
 		}
 	}
-	if err := d.pageAll(ctx, paged); err != nil {
+	if err := d.pageAll(ctx, paged, MaxPages/max(1, of, len(paged))); err != nil {
 		return out, err
 	}
 	d.handAll(all, byList, placed)
@@ -357,13 +359,13 @@ func (out *Audience) place(a *acceptance, list []db.AddressEventsRow) {
 	}
 }
 
-// pageAll pages the audiences of events, in MaxPages pages in all at most.
-func (d *Deliverer) pageAll(ctx context.Context, events []*acceptance) (err error) {
+// pageAll pages the audiences of events, in so many pages each at most.
+func (d *Deliverer) pageAll(ctx context.Context, events []*acceptance, most int) (err error) {
 	byList := map[int][]Page{}
 	for _, a := range events {
 		pages, ok := byList[a.list]
 		if !ok {
-			if pages, err = d.pages(ctx, a.event, int64(MaxPages/len(events))); err != nil {
+			if pages, err = d.pages(ctx, a.event, int64(most)); err != nil {
 				return err
 			}
 			byList[a.list] = pages

@@ -207,6 +207,25 @@ func TestDeliverer_Accept(t *testing.T) {
 		require.Equal(t, queued, len(woken), "each queue is woken")
 	})
 
+	t.Run("EventsAcceptedOneByOneShareThePages", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t)
+		const audience, events = 20 * PageSize, 100
+		r.execute(t, "INSERT INTO bots (id, name) VALUES ('bot', 'bot')")
+		r.execute(t, `INSERT INTO webhooks (id, bot_id, url, events) SELECT gen_random_uuid(), 'bot', 'https://example.com', '{post.created}' FROM generate_series(1, $1::int) n`, audience)
+		for _, of := range []int{0, events} {
+			in := toAccept("run", anEvent())
+			in.Of = of
+			a, err := r.Accept(t.Context(), in)
+			require.NoError(t, err)
+			if of == 0 {
+				require.Len(t, a.Events[0].Pages, audience/PageSize+1)
+			} else {
+				require.LessOrEqual(t, len(a.Events[0].Pages), MaxPages/events, "or Temporal refuses so many children, for ever")
+			}
+		}
+	})
+
 	t.Run("AnyAudienceHasAThousandPagesAtMost", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t)
