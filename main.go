@@ -15,6 +15,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -464,10 +465,37 @@ func serveAdmin(ctx context.Context, log *slog.Logger, addr string, handler http
 // so that whoever opens them all keeps others waiting no longer.
 const maxConnections = 2000
 
+// mostKeptAlive is from how many open connections on the API closes each after its answer: connections that clients keep for
+// later use must not keep others out.
+const mostKeptAlive = maxConnections * 3 / 4
+
+// connections counts those that are open.
+type connections struct{ open atomic.Int64 }
+
+func (c *connections) changed(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		c.open.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		c.open.Add(-1)
+	}
+}
+
+func (c *connections) closeWhenMany(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c.open.Load() > mostKeptAlive {
+			w.Header().Set("Connection", "close")
+		}
+		handler.ServeHTTP(w, r)
+	})
+}
+
 // listen serves until ctx ends, then gives the requests under way 3 s.
 func listen(ctx context.Context, log *slog.Logger, addr string, handler http.Handler) error {
+	var open connections
 	server := &http.Server{
-		Handler:           handler,
+		Handler:           open.closeWhenMany(handler),
+		ConnState:         open.changed,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		WriteTimeout:      60 * time.Second, // a test delivery is answered when it has ended

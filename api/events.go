@@ -9,6 +9,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/mathub/webhooks/emit"
+	"github.com/mathub/webhooks/internal/failpoint"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
 )
@@ -70,6 +71,7 @@ func (s *server) emit(c *gin.Context, events []webhook.Event) ([]Receipt, error)
 	case err != nil:
 		return nil, notAcknowledged(ids, err)
 	}
+	failpoint.Here("started")
 	receipts := make([]Receipt, len(accepted))
 	for i, r := range accepted {
 		receipts[i] = Receipt{ID: r.ID, WorkflowID: r.WorkflowID, Duplicate: r.Duplicate}
@@ -97,6 +99,7 @@ func (s *server) accepters(ctx context.Context, eventIDs []string) (map[string]s
 			workflowIDs[o.ID] = ""
 		}
 	}
+	failpoint.Here("before-start")
 	return workflowIDs, nil
 }
 

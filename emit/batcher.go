@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 
 	"github.com/mathub/webhooks/webhook"
@@ -137,6 +138,9 @@ func (b *Batcher) emit(ctx context.Context, events []webhook.Event) ([]Receipt, 
 	c := &call{events: events, since: time.Now(), done: make(chan struct{})}
 	for _, e := range events {
 		c.bytes += len(e.Data) + 200 // and what is around it, more or less
+		for _, id := range e.BotIDs {
+			c.bytes += len(id) + len(`"",`)
+		}
 	}
 	if !b.add(c) {
 		return nil, ErrBusy
@@ -298,17 +302,42 @@ func (b *Batcher) known(ctx context.Context, calls []*call) (map[string]Receipt,
 			return nil, err
 		}
 	}
-	receipts := map[string]Receipt{}
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	receipts, lives := map[string]Receipt{}, map[string]bool{}
 	for _, id := range ids {
 		workflowID, stored := workflowIDs[id]
 		if !stored {
-			workflowID = b.recent.last[id].workflowID
+			workflowID = b.remembered(id)
+			if _, asked := lives[workflowID]; !asked && workflowID != "" {
+				lives[workflowID] = !b.ended(ctx, workflowID)
+			}
+			if !lives[workflowID] {
+				continue
+			}
 		}
 		if workflowID != "" {
 			receipts[id] = Receipt{ID: id, WorkflowID: workflowID, Duplicate: true}
 		}
 	}
 	return receipts, nil
+}
+
+// remembered is the workflow that accepted an event lately; "" for none.
+func (b *Batcher) remembered(id string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.recent.last[id].workflowID
+}
+
+// ended says whether a workflow was ended, as by an operator, before it stored its events, which it then never does.
+func (b *Batcher) ended(ctx context.Context, workflowID string) bool {
+	run, err := b.client.DescribeWorkflowExecution(ctx, workflowID, "")
+	if err != nil {
+		return false // while Temporal is away, it is taken for what nearly every workflow is
+	}
+	switch run.GetWorkflowExecutionInfo().GetStatus() {
+	case enums.WORKFLOW_EXECUTION_STATUS_TERMINATED, enums.WORKFLOW_EXECUTION_STATUS_CANCELED, enums.WORKFLOW_EXECUTION_STATUS_FAILED,
+		enums.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
+		return true
+	}
+	return false
 }

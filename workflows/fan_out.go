@@ -59,17 +59,17 @@ func (p first) pair() delivery.Pair {
 func (f *fanOut) run(ctx workflow.Context) error {
 	f.summary = webhook.BatchSummary(f.events)
 	workflow.SetCurrentDetails(ctx, f.summary)
-	err := f.accept(ctx, f.events)
+	err := f.accept(ctx, f.events, 0)
 	f.updateDetails(ctx)
 	return err
 }
 
 // accept accepts events and makes their first attempts. Where one of them may be at fault that they cannot be accepted
-// together, each is by itself: what can be delivered is, and what cannot be accepted is tried until it can.
-func (f *fanOut) accept(ctx workflow.Context, events []webhook.Event) error {
+// together, each is by itself, one of so many: what can be delivered is, and what cannot be accepted is tried until it can.
+func (f *fanOut) accept(ctx workflow.Context, events []webhook.Event, of int) error {
 	info := workflow.GetInfo(ctx)
 	// A reset run is the same run to an event: what it has delivered is not sent again.
-	in := delivery.EventsToAccept{Events: events, WorkflowID: info.WorkflowExecution.ID, RunID: info.OriginalRunID, At: info.WorkflowStartTime}
+	in := delivery.EventsToAccept{Events: events, WorkflowID: info.WorkflowExecution.ID, RunID: info.OriginalRunID, At: info.WorkflowStartTime, Of: of}
 	var audience delivery.Audience
 	err := workflow.ExecuteLocalActivity(databaseActivity(ctx, "accept, look up the webhooks"), act.AcceptEvents, in).Get(ctx, &audience)
 	var together *temporal.ApplicationError
@@ -100,7 +100,7 @@ func (f *fanOut) acceptEach(ctx workflow.Context, events []webhook.Event) (err e
 		all.Add(1)
 		workflow.Go(ctx, func(ctx workflow.Context) {
 			defer all.Done()
-			err = errors.Join(err, f.accept(ctx, []webhook.Event{e}))
+			err = errors.Join(err, f.accept(ctx, []webhook.Event{e}, len(events)))
 		})
 	}
 	all.Wait(ctx)

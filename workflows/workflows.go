@@ -75,8 +75,8 @@ func fairnessKey(botID string) string {
 	return fmt.Sprintf("%x", sum)
 }
 
-// HasEnded says whether a workflow run was ended before its work was done: terminated, cancelled, failed or timed out. One
-// that Temporal has forgotten was done.
+// HasEnded says whether the workflow run that stored an event was ended before its work was done: terminated, cancelled, failed
+// or timed out. One that Temporal has forgotten was done, and so was one that failed for other events, which were invalid.
 func HasEnded(ctx context.Context, c client.Client, workflowID, runID string) (bool, error) {
 	run, err := c.DescribeWorkflowExecution(ctx, workflowID, runID)
 	var none *serviceerror.NotFound
@@ -85,9 +85,21 @@ func HasEnded(ctx context.Context, c client.Client, workflowID, runID string) (b
 		return false, nil
 	}
 	switch run.GetWorkflowExecutionInfo().GetStatus() {
-	case enums.WORKFLOW_EXECUTION_STATUS_TERMINATED, enums.WORKFLOW_EXECUTION_STATUS_CANCELED, enums.WORKFLOW_EXECUTION_STATUS_FAILED,
-		enums.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
+	case enums.WORKFLOW_EXECUTION_STATUS_TERMINATED, enums.WORKFLOW_EXECUTION_STATUS_CANCELED, enums.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
 		return true, err
+	case enums.WORKFLOW_EXECUTION_STATUS_FAILED:
+		return failedEarly(ctx, c, workflowID, runID)
 	}
 	return false, err
+}
+
+// failedEarly says whether a run that failed did so before its valid events were delivered.
+func failedEarly(ctx context.Context, c client.Client, workflowID, runID string) (bool, error) {
+	err := c.GetWorkflow(ctx, workflowID, runID).Get(ctx, nil)
+	var failed *temporal.WorkflowExecutionError
+	if !errors.As(err, &failed) {
+		return false, err
+	}
+	var fault *temporal.ApplicationError
+	return !errors.As(err, &fault) || fault.Type() != InvalidEventError, nil
 }

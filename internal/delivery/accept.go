@@ -33,6 +33,8 @@ type EventsToAccept struct {
 	WorkflowID string
 	RunID      string
 	At         time.Time // when the workflow was started
+	// Of is how many events the workflow has that are accepted one by one, and share its pages. 0: it has these only.
+	Of int
 }
 
 // Audience is who events go to.
@@ -128,7 +130,7 @@ func (d *Deliverer) Accept(ctx context.Context, in EventsToAccept) (Audience, er
 			d.wakeQueued(ctx, subscribers)
 		}
 	}
-	return d.audience(ctx, all, subscribers)
+	return d.audience(ctx, all, subscribers, in.Of)
 }
 
 func eventNames(events []webhook.Event) string {
@@ -195,6 +197,7 @@ func (d *Deliverer) known(ctx context.Context, in EventsToAccept, all []*accepta
 	for _, row := range rows {
 		stored[row.ID] = ofRow(db.GetEventRow(row))
 	}
+	ended := map[owner]bool{}
 	for _, a := range all {
 		event, ok := stored[a.event.ID]
 		switch {
@@ -203,7 +206,7 @@ func (d *Deliverer) known(ctx context.Context, in EventsToAccept, all []*accepta
 		case !ok: // removed in between, as it was too old
 			return false, fmt.Errorf("event %s was removed while it was accepted", a.event.ID)
 		case event.RunID != in.RunID:
-			ours, err := d.takeOver(ctx, event, in)
+			ours, err := d.takeOver(ctx, event, in, ended)
 			if err != nil {
 				return false, err
 			}
@@ -214,13 +217,21 @@ func (d *Deliverer) known(ctx context.Context, in EventsToAccept, all []*accepta
 	return takenOver, nil
 }
 
-// takeOver makes the run that asks the owner of an event whose owner was ended before its work was done.
-func (d *Deliverer) takeOver(ctx context.Context, event storedEvent, in EventsToAccept) (bool, error) {
-	ended, err := d.cfg.HasEnded(ctx, event.WorkflowID, event.RunID)
-	if err != nil {
-		return false, fmt.Errorf("ask for the workflow of event %s: %w", event.ID, err)
+// owner is a workflow run that owns events.
+type owner struct{ workflowID, runID string }
+
+// takeOver makes the run that asks the owner of an event whose owner was ended before its work was done. ended are the owners
+// that were asked for already: a group may repeat all of another.
+func (d *Deliverer) takeOver(ctx context.Context, event storedEvent, in EventsToAccept, ended map[owner]bool) (bool, error) {
+	by := owner{event.WorkflowID, event.RunID}
+	if _, asked := ended[by]; !asked {
+		has, err := d.cfg.HasEnded(ctx, by.workflowID, by.runID)
+		if err != nil {
+			return false, fmt.Errorf("ask for the workflow of event %s: %w", event.ID, err)
+		}
+		ended[by] = has
 	}
-	if !ended {
+	if !ended[by] {
 		d.metrics.duplicate(ctx, event.Type)
 		return false, nil
 	}
@@ -296,7 +307,7 @@ func (d *Deliverer) pages(ctx context.Context, e storedEvent, most int64) ([]Pag
 }
 
 // audience gives each event its webhooks, pages the large lists of them, and hands what the first attempts need over to Run.
-func (d *Deliverer) audience(ctx context.Context, all []*acceptance, subscribers []db.AddressEventsRow) (Audience, error) {
+func (d *Deliverer) audience(ctx context.Context, all []*acceptance, subscribers []db.AddressEventsRow, of int) (Audience, error) {
 	out := Audience{Searchable: d.cfg.Attributes.Known()}
 	byList := map[int][]db.AddressEventsRow{}
 	for _, s := range subscribers {
@@ -323,7 +334,7 @@ func (d *Deliverer) audience(ctx context.Context, all []*acceptance, subscribers
 			repeated = append(repeated, a)
 		}
 	}
-	if err := d.pageAll(ctx, paged); err != nil {
+	if err := d.pageAll(ctx, paged, MaxPages/max(1, of, len(paged))); err != nil {
 		return out, err
 	}
 	d.handAll(all, byList, placed)
@@ -350,13 +361,13 @@ func (out *Audience) place(a *acceptance, list []db.AddressEventsRow) {
 	}
 }
 
-// pageAll pages the audiences of events, in MaxPages pages in all at most.
-func (d *Deliverer) pageAll(ctx context.Context, events []*acceptance) (err error) {
+// pageAll pages the audiences of events, in so many pages each at most.
+func (d *Deliverer) pageAll(ctx context.Context, events []*acceptance, most int) (err error) {
 	byList := map[int][]Page{}
 	for _, a := range events {
 		pages, ok := byList[a.list]
 		if !ok {
-			if pages, err = d.pages(ctx, a.event, int64(MaxPages/len(events))); err != nil {
+			if pages, err = d.pages(ctx, a.event, int64(most)); err != nil {
 				return err
 			}
 			byList[a.list] = pages

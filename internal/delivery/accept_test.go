@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -147,6 +148,28 @@ func TestDeliverer_Accept(t *testing.T) {
 		require.True(t, r.accept(t, e, "first").Duplicate, "it comes too late")
 	})
 
+	t.Run("AsksOnceForTheOwnerOfMany", func(t *testing.T) {
+		t.Parallel()
+		var asked atomic.Int64
+		r := newRig(t, func(c *Config) {
+			c.HasEnded = func(context.Context, string, string) (bool, error) {
+				asked.Add(1)
+				return false, nil
+			}
+		})
+		events := []webhook.Event{anEvent(), anEvent(), anEvent()}
+		in := toAccept("first", events...)
+		in.WorkflowID = "a group's"
+		_, err := r.Accept(t.Context(), in)
+		require.NoError(t, err)
+		again, err := r.Accept(t.Context(), toAccept("second", events...))
+		require.NoError(t, err)
+		for _, e := range again.Events {
+			require.True(t, e.Duplicate)
+		}
+		require.EqualValues(t, 1, asked.Load(), "a group may repeat a hundred of another's events")
+	})
+
 	t.Run("LargeAudienceIsPaged", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t)
@@ -182,6 +205,25 @@ func TestDeliverer_Accept(t *testing.T) {
 			woken[id] = true
 		}
 		require.Equal(t, queued, len(woken), "each queue is woken")
+	})
+
+	t.Run("EventsAcceptedOneByOneShareThePages", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t)
+		const audience, events = 20 * PageSize, 100
+		r.execute(t, "INSERT INTO bots (id, name) VALUES ('bot', 'bot')")
+		r.execute(t, `INSERT INTO webhooks (id, bot_id, url, events) SELECT gen_random_uuid(), 'bot', 'https://example.com', '{post.created}' FROM generate_series(1, $1::int) n`, audience)
+		for _, of := range []int{0, events} {
+			in := toAccept("run", anEvent())
+			in.Of = of
+			a, err := r.Accept(t.Context(), in)
+			require.NoError(t, err)
+			if of == 0 {
+				require.Len(t, a.Events[0].Pages, audience/PageSize+1)
+			} else {
+				require.LessOrEqual(t, len(a.Events[0].Pages), MaxPages/events, "or Temporal refuses so many children, for ever")
+			}
+		}
 	})
 
 	t.Run("AnyAudienceHasAThousandPagesAtMost", func(t *testing.T) {

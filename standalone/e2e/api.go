@@ -15,6 +15,8 @@ import (
 type API struct {
 	URL          string
 	ServiceToken string
+	// Client makes the requests; one that keeps many connections when nil.
+	Client *http.Client
 }
 
 // Bot is a client with a bot's key.
@@ -76,7 +78,7 @@ type Answered struct {
 	Body   []byte
 }
 
-// client keeps enough connections for many goroutines at once.
+// apiClient keeps enough connections for many goroutines at once.
 var apiClient = &http.Client{
 	Timeout:   30 * time.Second,
 	Transport: &http.Transport{MaxIdleConnsPerHost: 256, IdleConnTimeout: 30 * time.Second},
@@ -107,7 +109,11 @@ func (a *API) Do(ctx context.Context, method, path, token string, body any) (Ans
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
-	response, err := apiClient.Do(request)
+	client := a.Client
+	if client == nil {
+		client = apiClient
+	}
+	response, err := client.Do(request)
 	if err != nil {
 		return Answered{}, err
 	}
@@ -174,6 +180,25 @@ func (a *API) TryEmit(ctx context.Context, e Event) (Receipt, error) {
 	var receipt Receipt
 	err = json.Unmarshal(answer.Body, &receipt)
 	return receipt, err
+}
+
+// TryEmitBatch emits up to 100 events, all or none, as TryEmit does one.
+func (a *API) TryEmitBatch(ctx context.Context, events []Event) ([]Receipt, error) {
+	for i := range events {
+		if events[i].Data == nil {
+			events[i].Data = json.RawMessage("{}")
+		}
+	}
+	answer, err := a.Do(ctx, http.MethodPost, "/api/internal/v1/events/batch", a.ServiceToken, map[string]any{"events": events})
+	if err != nil {
+		return nil, err
+	}
+	if answer.Status != http.StatusAccepted {
+		return nil, fmt.Errorf("emit a batch: status %d: %s", answer.Status, answer.Body)
+	}
+	var receipts []Receipt
+	err = json.Unmarshal(answer.Body, &receipts)
+	return receipts, err
 }
 
 // At is the same bot at another app's API.
