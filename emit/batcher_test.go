@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,7 +13,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
+	workflowpb "go.temporal.io/api/workflow/v1"
+	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 
@@ -25,6 +29,7 @@ type engine struct {
 	client.Client
 	mu     sync.Mutex
 	starts []*startedWorkflow
+	ended  []string // the ids of workflows that were ended
 }
 
 type startedWorkflow struct {
@@ -55,6 +60,20 @@ func (e *engine) ExecuteWorkflow(ctx context.Context, options client.StartWorkfl
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// DescribeWorkflowExecution says that each workflow runs, but those in ended.
+func (e *engine) DescribeWorkflowExecution(_ context.Context, workflowID, _ string) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
+	status := enums.WORKFLOW_EXECUTION_STATUS_RUNNING
+	if slices.Contains(e.ended, workflowID) {
+		status = enums.WORKFLOW_EXECUTION_STATUS_TERMINATED
+	}
+	return &workflowservice.DescribeWorkflowExecutionResponse{WorkflowExecutionInfo: &workflowpb.WorkflowExecutionInfo{Status: status}}, nil
+}
+
+// DescribeWorkflowExecution says that each workflow runs.
+func (e *crowdedEngine) DescribeWorkflowExecution(context.Context, string, string) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
+	return new(workflowservice.DescribeWorkflowExecutionResponse), nil
 }
 
 // begun waits until nothing moves and returns the starts so far.
@@ -540,6 +559,22 @@ func withProgress(t *testing.T, f func(*testing.T, *engine, *emit.Batcher, *emit
 	synctest.Test(t, func(t *testing.T) {
 		e, progress := &engine{}, emit.NewProgress()
 		f(t, e, emit.NewBatcher(e, emit.BatcherOptions{Progress: progress}), progress)
+	})
+}
+
+// TestBatcher_WhatAnEndedWorkflowNeverStoredIsStartedAgain: an operator may end one before it has.
+func TestBatcher_WhatAnEndedWorkflowNeverStoredIsStartedAgain(t *testing.T) {
+	t.Parallel()
+	inBubble(t, emit.BatcherOptions{}, func(t *testing.T, e *engine, b *emit.Batcher) {
+		first := emitIDs(t, b, "e1")
+		e.answer()
+		first.emitted(t)
+		require.True(t, emitIDs(t, b, "e1").emitted(t)[0].Duplicate)
+		e.ended = []string{"event-e1"}
+		again := emitIDs(t, b, "e1")
+		e.answer()
+		require.False(t, again.emitted(t)[0].Duplicate)
+		require.Len(t, e.begun(), 2)
 	})
 }
 
