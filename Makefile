@@ -4,7 +4,7 @@ GO     ?= go
 TOOL    = $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME ?= 30s
-FUZZ     = ./webhook:FuzzParseEvent ./webhook:FuzzURLRules ./webhook:FuzzCheckSubscription ./api:FuzzCreate ./api:FuzzPatch ./api:FuzzEmit
+FUZZ     = ./webhook:FuzzParseEvent ./webhook:FuzzParseBatch ./webhook:FuzzURLRules ./webhook:FuzzCheckSubscription ./api:FuzzCreate ./api:FuzzPatch ./api:FuzzEmit
 LDFLAGS = -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help

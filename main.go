@@ -30,6 +30,7 @@ import (
 	"github.com/mathub/webhooks/cli"
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/egress"
+	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/telemetry"
 	"github.com/mathub/webhooks/visibility"
@@ -51,7 +52,8 @@ type commands struct {
 	Fuse        cli.Fuse         `cmd:"" help:"Show and reset what keeps a fault of our own network from disabling webhooks."`
 	Listen      cli.Listen       `cmd:"" help:"Show a bot's events as they come, and forward them to a local URL."`
 	Webhooks    cli.Webhooks     `cmd:"" help:"Manage a bot's webhooks."`
-	Trigger     cli.Trigger      `cmd:"" help:"Emit a sample event."`
+	Trigger     cli.Trigger      `cmd:"" help:"Emit sample events."`
+	Emit        cli.Emit         `cmd:"" help:"Emit the events of a file, or of the standard input, one on a line."`
 	Ops         cli.Ops          `cmd:"" help:"Look into what the service did, for operators."`
 	Relay       cli.Relay        `cmd:"" help:"Emit what a backend has put into its outbox table."`
 	Doctor      cli.Doctor       `cmd:"" help:"Look for what is wrong with the settings, Postgres, Temporal and outbound access, and say how to mend it."`
@@ -301,6 +303,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 	}
 
 	var access func(context.Context) egress.Access
+	var progress *emit.Progress
 	if runWorker != nil {
 		own, err := ownListeners(serveAPI, common.AdminAddr)
 		if err != nil {
@@ -309,7 +312,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		outbound := egress.New(egress.Options{
 			Allow: common.EgressAllow, AllowHTTP: common.EgressAllowHTTP, Deny: own, CheckHosts: common.EgressCheck, Meter: metrics.Meter(),
 		})
-		access = outbound.OutboundAccess
+		access, progress = outbound.OutboundAccess, emit.NewProgress()
 		w, err := worker.New(temporalClient, delivery.Config{
 			Pool:       pool,
 			Egress:     outbound,
@@ -323,10 +326,12 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 			Tracer:     traces.Tracer(),
 
 			TraceReceivers: runWorker.TraceReceivers,
+			Begun:          progress.Begun,
 		})
 		if err != nil {
 			return err
 		}
+		progress.Behind = w.Behind
 		defer w.Stop()
 		if err := await(ctx, log, "Temporal", w.Start); err != nil {
 			return err
@@ -356,6 +361,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		RateLimit:         serveAPI.RateLimit,
 		EmitStarts:        serveAPI.EmitStarts,
 		EmitGroup:         serveAPI.EmitGroup,
+		Progress:          progress,
 		Retention:         common.Retention,
 		TrustedProxies:    serveAPI.TrustedProxies,
 		TemporalUI:        serveAPI.TemporalUI,

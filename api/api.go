@@ -66,8 +66,8 @@ type Config struct {
 
 	// EmitStarts and EmitGroup are emit.BatcherOptions' Starts and Group.
 	EmitStarts, EmitGroup int
-	// Behind says that deliveries of this process lag; nil in a process that delivers nothing.
-	Behind func() bool
+	// Progress is of the worker in this process; nil where there is none.
+	Progress *emit.Progress
 
 	// OutboundAccess is told by /readyz; nil in a process that delivers nothing.
 	OutboundAccess func(context.Context) egress.Access
@@ -107,7 +107,7 @@ func New(cfg Config) (http.Handler, error) {
 
 	s.batcher = emit.NewBatcher(cfg.Temporal, emit.BatcherOptions{
 		Starts: cfg.EmitStarts, Group: cfg.EmitGroup, Options: []emit.Option{emit.Searchable(cfg.Attributes)},
-		Accepted: s.accepters, Behind: cfg.Behind,
+		Accepted: s.accepters, Progress: cfg.Progress,
 	})
 
 	gin.SetMode(gin.ReleaseMode)

@@ -1,6 +1,6 @@
 // Package cli holds the subcommands of operators and scripts: migrations, bots and their keys, keysets; those of bot
-// developers, which are clients of the API: webhooks, listen, trigger; and the relay, a client of it too, which stands on none
-// of the service's parts. What serves is wired in main.
+// developers, which are clients of the API: webhooks, listen, trigger; and emit and the relay, clients of it too, which stand on
+// none of the service's parts. What serves is wired in main.
 package cli
 
 import (

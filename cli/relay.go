@@ -16,7 +16,7 @@ type Relay struct {
 	APIFlags
 	OutboxURL    string `env:"MATHUB_OUTBOX_URL" help:"The backend's Postgres, with the outbox table."`
 	ServiceToken string `env:"MATHUB_SERVICE_TOKEN" help:"The service API's bearer token."`
-	AtOnce       int    `default:"1" help:"How many events may be under way at once; with 1, a single relay emits in the order of insertion."`
+	AtOnce       int    `default:"1" help:"How many calls, of up to 100 events each, may be under way at once; with 1, a single relay emits in the order of insertion."`
 	Once         bool   `help:"Emit what is there and exit, instead of waiting for more."`
 	PrintSchema  bool   `help:"Print the SQL of the outbox table and exit."`
 }
@@ -37,7 +37,7 @@ func (c *Relay) Run(ctx context.Context) error {
 	}
 	door := &emit.HTTP{URL: c.API.String(), Token: c.ServiceToken}
 	relay := &outbox.Relay{
-		URL: c.OutboxURL, Emit: door.Try, AtOnce: c.AtOnce, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		URL: c.OutboxURL, Emit: door.TryEvents, AtOnce: c.AtOnce, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}
 	if !c.Once {
 		return relay.Run(ctx)

@@ -21,7 +21,8 @@ const (
 	DefaultGroup = 64
 	// maxGroupBytes bounds the JSON of the events that share a workflow, unless one call brings more.
 	maxGroupBytes = 256 << 10
-	// patience is how long an event waits for its start: who emits learns within a second that there is no room.
+	// patience is how long an event waits for its start: who emits learns within a second that there is no room. Where the
+	// first that waits has waited for half of it, who comes in learns so at once.
 	patience = 800 * time.Millisecond
 	// startTimeout bounds one start. Temporal's client would go on trying for a minute.
 	startTimeout = 15 * time.Second
@@ -44,8 +45,8 @@ type BatcherOptions struct {
 	// Accepted, if not nil, says which workflows have accepted events before: by event id, those that are known; "" where
 	// that workflow was ended before its work was done, so that another is to be started. It is called before each start.
 	Accepted func(ctx context.Context, eventIDs []string) (workflowIDs map[string]string, err error)
-	// Behind, if not nil, says that deliveries lag: nothing is started while they do.
-	Behind func() bool
+	// Progress, if not nil, is of the worker that delivers in the same process: nothing is started while that is behind.
+	Progress *Progress
 }
 
 // Batcher emits events as [Event] and [Events] do, and has those that come in while others are being started share the
@@ -61,36 +62,40 @@ type Batcher struct {
 	recent   recent
 }
 
-// recent are the ids that were accepted lately, oldest first, and by which workflow.
+// recent is what was accepted lately, oldest first, and the last of each id.
 type recent struct {
-	ids         []accepted
-	workflowIDs map[string]string
+	all  []accepted
+	last map[string]accepted
 }
 
 type accepted struct {
-	id string
-	at time.Time
+	id, workflowID string
+	at             time.Time
 }
 
 func (r *recent) add(receipts []Receipt, now time.Time) {
-	if r.workflowIDs == nil {
-		r.workflowIDs = map[string]string{}
+	if r.last == nil {
+		r.last = map[string]accepted{}
 	}
 	for _, receipt := range receipts {
-		r.ids = append(r.ids, accepted{receipt.ID, now})
-		r.workflowIDs[receipt.ID] = receipt.WorkflowID
+		a := accepted{receipt.ID, receipt.WorkflowID, now}
+		r.all = append(r.all, a)
+		r.last[a.id] = a
 	}
 	old := 0
-	for ; old < len(r.ids) && (len(r.ids)-old > mostRemembered || now.Sub(r.ids[old].at) > rememberedFor); old++ {
-		delete(r.workflowIDs, r.ids[old].id)
+	for ; old < len(r.all) && (len(r.all)-old > mostRemembered || now.Sub(r.all[old].at) > rememberedFor); old++ {
+		if a := r.all[old]; r.last[a.id] == a { // else it was accepted again since
+			delete(r.last, a.id)
+		}
 	}
-	r.ids = r.ids[old:]
+	r.all = r.all[old:]
 }
 
 // call is what one caller emits: it is accepted as a whole or not at all.
 type call struct {
 	events []webhook.Event
 	bytes  int
+	since  time.Time
 	taken  bool // by a start; guarded by Batcher.mu
 
 	done     chan struct{} // closed when what follows is set
@@ -130,14 +135,16 @@ func (b *Batcher) Events(ctx context.Context, events []webhook.Event) ([]Receipt
 }
 
 func (b *Batcher) emit(ctx context.Context, events []webhook.Event) ([]Receipt, error) {
-	c := &call{events: events, done: make(chan struct{})}
+	c := &call{events: events, since: time.Now(), done: make(chan struct{})}
 	for _, e := range events {
 		c.bytes += len(e.Data) + 200 // and what is around it, more or less
 		for _, id := range e.BotIDs {
 			c.bytes += len(id) + len(`"",`)
 		}
 	}
-	b.add(c)
+	if !b.add(c) {
+		return nil, ErrBusy
+	}
 	giveUp := time.NewTimer(patience)
 	defer giveUp.Stop()
 	for {
@@ -155,15 +162,19 @@ func (b *Batcher) emit(ctx context.Context, events []webhook.Event) ([]Receipt, 
 	}
 }
 
-// add has the call wait, and begins a start unless as many as may are in progress.
-func (b *Batcher) add(c *call) {
+// add has the call wait, and begins a start unless as many as may are in progress. false: there is no use in waiting.
+func (b *Batcher) add(c *call) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if len(b.waiting) > 0 && c.since.Sub(b.waiting[0].since) > patience/2 {
+		return false
+	}
 	b.waiting = append(b.waiting, c)
 	if b.starting < b.options.Starts {
 		b.starting++
 		go b.startLoop()
 	}
+	return true
 }
 
 // withdraw takes a call back that no start has taken.
@@ -180,8 +191,7 @@ func (b *Batcher) withdraw(c *call) bool {
 // startLoop starts what waits until nothing does.
 func (b *Batcher) startLoop() {
 	for {
-		for b.options.Behind != nil && b.options.Behind() && b.waits() {
-			time.Sleep(10 * time.Millisecond) // a lag is measured, not signalled
+		for b.waits() && b.options.Progress.await() { //nolint:revive // it waits
 		}
 		calls := b.take()
 		if len(calls) == 0 {
@@ -263,6 +273,7 @@ func (b *Batcher) accept(ctx context.Context, calls []*call) (receipts map[strin
 	if len(events) == 0 {
 		return receipts, nil
 	}
+	b.options.Progress.started(events)
 	started, err := start(ctx, b.client, events, b.options.Options...)
 	if err != nil {
 		return nil, err
@@ -314,7 +325,7 @@ func (b *Batcher) known(ctx context.Context, calls []*call) (map[string]Receipt,
 func (b *Batcher) remembered(id string) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.recent.workflowIDs[id]
+	return b.recent.last[id].workflowID
 }
 
 // ended says whether a workflow was ended, as by an operator, before it stored its events, which it then never does.

@@ -95,7 +95,8 @@ func start(ctx context.Context, c client.Client, events []webhook.Event, opts ..
 		apply(&o)
 	}
 	single := len(events) == 1
-	workflowType, workflowID, input := GroupWorkflowType, groupWorkflowID(), []byte(nil)
+	workflowType, workflowID := GroupWorkflowType, groupWorkflowID()
+	var input []byte
 	if single {
 		workflowType, workflowID, input = WorkflowType, WorkflowID(events[0].ID), events[0].JSON()
 	} else {

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +23,7 @@ const (
 	// firstPause and longestPause bound the pauses between requests where the service names none.
 	firstPause   = 100 * time.Millisecond
 	longestPause = 10 * time.Second
-	// maxAnswer bounds what is read of an answer: a receipt or a problem of at most 20 fields.
+	// maxAnswer bounds what is read of an answer: 100 receipts, or a problem of at most 20 fields and 100 ids.
 	maxAnswer = 64 << 10
 )
 
@@ -42,7 +43,7 @@ type RefusedError struct {
 	Status int
 	// Detail says why, in the service's words.
 	Detail string
-	// Fields are what the service found wrong with the event.
+	// Fields are what the service found wrong with the events.
 	Fields []webhook.FieldError
 	// RetryAfter is how long the service asks to wait before the next request; 0 when it does not say.
 	RetryAfter time.Duration
@@ -61,7 +62,7 @@ func (e *RefusedError) Error() string {
 	return b.String()
 }
 
-// IsInvalid says whether err, of [Event] or of HTTP, means that the event itself is at fault, so that emitting it again
+// IsInvalid says whether err, of [Event] or of HTTP, means that an event itself is at fault, so that emitting it again
 // would be in vain: a *webhook.InvalidError, or an answer of 400, 413, 415 or 422. Any other error, a wrong token among
 // them, may pass.
 func IsInvalid(err error) bool {
@@ -79,6 +80,20 @@ func IsInvalid(err error) bool {
 	return false
 }
 
+// Faults are the fields that err, of [Event], [Events] or of HTTP, says are at fault; of several events, they are named by
+// place, see webhook.BatchPlace. It may say none.
+func Faults(err error) []webhook.FieldError {
+	var invalid *webhook.InvalidError
+	var refused *RefusedError
+	switch {
+	case errors.As(err, &invalid):
+		return invalid.Fields
+	case errors.As(err, &refused):
+		return refused.Fields
+	}
+	return nil
+}
+
 // Event accepts e for delivery, as the package's Event does. What may pass (no answer, a 429, a 5xx) is tried again with
 // the same id, after 0.1 s, 0.2 s and so on up to 10 s, or when Retry-After says, until ctx ends: give it a deadline. The
 // error is then the last one that was met, or a *webhook.InvalidError, or a *RefusedError.
@@ -86,11 +101,80 @@ func (h *HTTP) Event(ctx context.Context, e webhook.Event) (Receipt, error) {
 	if err := e.Validate(); err != nil {
 		return Receipt{}, err
 	}
-	e = e.Complete(time.Now()) // once: each request has the same id
+	return first(h.patiently(ctx, single(e)))
+}
+
+// Try is Event with one request, of at most 20 s. An event without an id gets one, which nobody learns if no answer
+// comes: give it an id to be able to emit it again.
+func (h *HTTP) Try(ctx context.Context, e webhook.Event) (Receipt, error) {
+	if err := e.Validate(); err != nil {
+		return Receipt{}, err
+	}
+	return first(h.request(ctx, single(e)))
+}
+
+// Events is Event for 1 to webhook.MaxBatchEvents events of webhook.MaxBatchBytes in all: all are accepted, or none is.
+// Receipts are in their order, and an error names an event at fault by its place, "events[3].data". Ids and timestamps that
+// are missing count towards the size as well: events that fill a batch to the brim need their own.
+func (h *HTTP) Events(ctx context.Context, events []webhook.Event) ([]Receipt, error) {
+	if err := webhook.ValidateBatch(events); err != nil {
+		return nil, err
+	}
+	return h.patiently(ctx, several(events))
+}
+
+// TryEvents is Events with one request, as Try is Event with one.
+func (h *HTTP) TryEvents(ctx context.Context, events []webhook.Event) ([]Receipt, error) {
+	if err := webhook.ValidateBatch(events); err != nil {
+		return nil, err
+	}
+	return h.request(ctx, several(events))
+}
+
+// emission is what one call emits: its events are complete, so that each request has the same ids.
+type emission struct {
+	path string
+	body []byte
+	name string // for errors
+	// receipts reads the service's answer.
+	receipts func(answer []byte) ([]Receipt, error)
+}
+
+func single(e webhook.Event) emission {
+	e = e.Complete(time.Now())
+	return emission{path: "/api/internal/v1/events", body: e.JSON(), name: e.ID, receipts: func(answer []byte) ([]Receipt, error) {
+		receipts := make([]Receipt, 1)
+		return receipts, json.Unmarshal(answer, &receipts[0])
+	}}
+}
+
+func several(events []webhook.Event) emission {
+	events = completed(events)
+	body := slices.Concat([]byte(`{"events":`), webhook.BatchJSON(events), []byte("}"))
+	name := fmt.Sprintf("%d events from %s on", len(events), events[0].ID)
+	return emission{path: "/api/internal/v1/events/batch", body: body, name: name, receipts: func(answer []byte) ([]Receipt, error) {
+		var receipts []Receipt
+		err := json.Unmarshal(answer, &receipts)
+		if err == nil && len(receipts) != len(events) {
+			err = fmt.Errorf("it has %d receipts", len(receipts))
+		}
+		return receipts, err
+	}}
+}
+
+func first(receipts []Receipt, err error) (Receipt, error) {
+	if err != nil {
+		return Receipt{}, err
+	}
+	return receipts[0], nil
+}
+
+// patiently makes requests until one is answered for good or ctx ends.
+func (h *HTTP) patiently(ctx context.Context, em emission) ([]Receipt, error) {
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
-		receipt, err := h.Try(ctx, e)
+		receipts, err := h.request(ctx, em)
 		if err == nil || !mayPass(err) {
-			return receipt, err
+			return receipts, err
 		}
 		wait := pause/2 + rand.N(pause/2)
 		var refused *RefusedError
@@ -102,7 +186,7 @@ func (h *HTTP) Event(ctx context.Context, e webhook.Event) (Receipt, error) {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return Receipt{}, fmt.Errorf("emit %s: %w; the last answer: %w", e.ID, context.Cause(ctx), err)
+			return nil, fmt.Errorf("emit %s: %w; the last answer: %w", em.name, context.Cause(ctx), err)
 		}
 	}
 }
@@ -112,37 +196,31 @@ func mayPass(err error) bool {
 	if errors.As(err, &refused) {
 		return refused.Status == http.StatusTooManyRequests || refused.Status >= http.StatusInternalServerError
 	}
-	var invalid *webhook.InvalidError
-	return !errors.As(err, &invalid) && !errors.Is(err, errURL)
+	return !errors.Is(err, errURL)
 }
 
 var errURL = errors.New("the service's URL must be such as https://webhooks.internal:8080")
 
 // endpoint is where events are posted to.
-func (h *HTTP) endpoint() (string, error) {
+func (h *HTTP) endpoint(path string) (string, error) {
 	at, err := url.Parse(h.URL)
 	if err != nil || (at.Scheme != "http" && at.Scheme != "https") || at.Host == "" {
 		return "", errURL
 	}
-	return at.JoinPath("/api/internal/v1/events").String(), nil
+	return at.JoinPath(path).String(), nil
 }
 
-// Try is Event with one request, of at most 20 s. An event without an id gets one, which nobody learns if no answer
-// comes: give it an id to be able to emit it again.
-func (h *HTTP) Try(ctx context.Context, e webhook.Event) (Receipt, error) {
-	if err := e.Validate(); err != nil {
-		return Receipt{}, err
+// request makes one request, of at most tryTimeout.
+func (h *HTTP) request(ctx context.Context, em emission) ([]Receipt, error) {
+	endpoint, err := h.endpoint(em.path)
+	if err != nil {
+		return nil, err
 	}
-	e = e.Complete(time.Now())
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
-	endpoint, err := h.endpoint()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, bytes.NewReader(em.body))
 	if err != nil {
-		return Receipt{}, err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, bytes.NewReader(e.JSON()))
-	if err != nil {
-		return Receipt{}, fmt.Errorf("emit %s: %w", e.ID, err)
+		return nil, fmt.Errorf("emit %s: %w", em.name, err)
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Authorization", "Bearer "+h.Token)
@@ -152,21 +230,21 @@ func (h *HTTP) Try(ctx context.Context, e webhook.Event) (Receipt, error) {
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return Receipt{}, fmt.Errorf("emit %s: %w", e.ID, err)
+		return nil, fmt.Errorf("emit %s: %w", em.name, err)
 	}
 	defer response.Body.Close() //nolint:errcheck // what is needed has been read
 	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
-		return Receipt{}, fmt.Errorf("emit %s: %w", e.ID, err)
+		return nil, fmt.Errorf("emit %s: %w", em.name, err)
 	}
 	if response.StatusCode != http.StatusAccepted {
-		return Receipt{}, fmt.Errorf("emit %s: %w", e.ID, refusal(response, answer))
+		return nil, fmt.Errorf("emit %s: %w", em.name, refusal(response, answer))
 	}
-	var receipt Receipt
-	if err := json.Unmarshal(answer, &receipt); err != nil {
-		return Receipt{}, fmt.Errorf("emit %s: the answer is not the service's: %w", e.ID, err)
+	receipts, err := em.receipts(answer)
+	if err != nil {
+		return nil, fmt.Errorf("emit %s: the answer is not the service's: %w", em.name, err)
 	}
-	return receipt, nil
+	return receipts, nil
 }
 
 func refusal(response *http.Response, answer []byte) *RefusedError {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 
 // service answers as it is told, the last answer for ever, and notes what it is sent.
 type service struct {
+	path    string // after …/events
 	mu      sync.Mutex
 	answers []http.HandlerFunc
 	bodies  []string
@@ -43,7 +45,11 @@ func refuse(status int, retryAfter, body string) http.HandlerFunc {
 func hangUp(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 
 func newService(t *testing.T, answers ...http.HandlerFunc) (*service, *emit.HTTP) {
-	s := &service{answers: answers}
+	return newServiceAt(t, "", answers...)
+}
+
+func newServiceAt(t *testing.T, path string, answers ...http.HandlerFunc) (*service, *emit.HTTP) {
+	s := &service{path: path, answers: answers}
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
 	return s, &emit.HTTP{URL: server.URL + "/", Token: "t0ken"}
@@ -51,7 +57,7 @@ func newService(t *testing.T, answers ...http.HandlerFunc) (*service, *emit.HTTP
 
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
-	if r.Method != http.MethodPost || r.URL.Path != "/api/internal/v1/events" || r.Header.Get("Authorization") != "Bearer t0ken" || r.Header.Get("Content-Type") != "application/json" {
+	if r.Method != http.MethodPost || r.URL.Path != "/api/internal/v1/events"+s.path || r.Header.Get("Authorization") != "Bearer t0ken" || r.Header.Get("Content-Type") != "application/json" {
 		w.WriteHeader(http.StatusTeapot)
 		return
 	}
@@ -136,4 +142,99 @@ func TestHTTPDoesNotTryAgainWhatCannotPass(t *testing.T) {
 	require.ErrorContains(t, err, "not the service's")
 	require.False(t, emit.IsInvalid(errors.Join(err)))
 	require.Len(t, s.bodies, 1, "Try tries once")
+}
+
+// acceptAll answers with two receipts.
+func acceptAll(w http.ResponseWriter, _ *http.Request) {
+	w.WriteHeader(http.StatusAccepted)
+	_, _ = io.WriteString(w, `[{"id":"e1","workflowId":"events-1","duplicate":false},{"id":"e2","workflowId":"event-e2","duplicate":true}]`)
+}
+
+func events(t *testing.T, n int) []webhook.Event {
+	all := make([]webhook.Event, n)
+	for i := range all {
+		all[i] = event(t)
+	}
+	return all
+}
+
+func TestHTTPEmitsSeveralAgainWithTheSameIDs(t *testing.T) {
+	t.Parallel()
+	s, door := newServiceAt(t, "/batch", hangUp, refuse(503, "1", `{"detail":"More events are emitted than can be taken in.","eventIds":["a","b"]}`), acceptAll)
+	two := events(t, 2)
+	two[0].ID, two[0].Timestamp, two[1].Timestamp = "", "", "2025-03-20T11:30:00+01:00"
+	given := slices.Clone(two)
+	receipts, err := door.Events(t.Context(), two)
+	require.NoError(t, err)
+	require.Equal(t, []emit.Receipt{{ID: "e1", WorkflowID: "events-1"}, {ID: "e2", WorkflowID: "event-e2", Duplicate: true}}, receipts)
+	require.Equal(t, given, two, "the caller's events are the caller's")
+	require.Len(t, s.bodies, 3)
+	for _, body := range s.bodies {
+		require.Equal(t, s.bodies[0], body)
+	}
+	require.GreaterOrEqual(t, s.at[2].Sub(s.at[1]), time.Second, "Retry-After is honoured")
+	sent, err := webhook.ParseBatch([]byte(s.bodies[0]))
+	require.NoError(t, err)
+	require.True(t, webhook.ValidID(sent[0].ID))
+	require.Equal(t, two[1].ID, sent[1].ID)
+	require.Equal(t, "2025-03-20T10:30:00.000Z", sent[1].Timestamp)
+	require.NotEmpty(t, sent[0].Timestamp)
+}
+
+func TestHTTPDoesNotTrySeveralAgainInVain(t *testing.T) {
+	t.Parallel()
+	s, door := newServiceAt(t, "/batch", refuse(422, "", `{"detail":"No.","errors":[{"field":"events[1].event","message":"is new here"}]}`))
+	_, err := door.Events(t.Context(), events(t, 2))
+	var refused *emit.RefusedError
+	require.ErrorAs(t, err, &refused)
+	require.Equal(t, []webhook.FieldError{{Field: "events[1].event", Message: "is new here"}}, refused.Fields)
+	require.True(t, emit.IsInvalid(err))
+	require.ErrorContains(t, err, "emit 2 events")
+	require.Len(t, s.bodies, 1)
+
+	s, door = newServiceAt(t, "/batch", acceptAll)
+	same := event(t)
+	for want, invalid := range map[string][]webhook.Event{
+		"at least one event": {},
+		"at most 100 events": events(t, 101),
+		"events[1].data":     {event(t), {Type: webhook.PostCreated, Data: []byte(`[]`)}},
+		"events[2].id":       {same, event(t), same},
+	} {
+		_, err = door.Events(t.Context(), invalid)
+		require.ErrorContains(t, err, want)
+		require.True(t, emit.IsInvalid(err))
+		_, err = door.TryEvents(t.Context(), invalid)
+		require.ErrorContains(t, err, want)
+	}
+	require.Empty(t, s.bodies, "found out here")
+	_, err = (&emit.HTTP{}).Events(t.Context(), events(t, 1))
+	require.ErrorContains(t, err, "URL must be")
+}
+
+func TestHTTPTriesSeveralOnce(t *testing.T) {
+	t.Parallel()
+	for want, answer := range map[string]http.HandlerFunc{
+		"HTTP 503":                           refuse(503, "1", ""),
+		"not the service's":                  accept, // one receipt that is no array
+		"the service's: it has 2 receipts":   acceptAll,
+		"the service's: it has 0 receipts":   refuse(202, "", "null"),
+		"the service's: invalid character '": refuse(202, "", "<html>"),
+	} {
+		s, door := newServiceAt(t, "/batch", answer)
+		_, err := door.TryEvents(t.Context(), events(t, 3))
+		require.ErrorContains(t, err, want)
+		require.False(t, emit.IsInvalid(err))
+		require.Len(t, s.bodies, 1)
+	}
+	_, door := newServiceAt(t, "/batch", acceptAll)
+	receipts, err := door.TryEvents(t.Context(), events(t, 2))
+	require.NoError(t, err)
+	require.Len(t, receipts, 2)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	_, door = newServiceAt(t, "/batch", refuse(503, "60", ""))
+	_, err = door.Events(ctx, events(t, 2))
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "HTTP 503")
 }

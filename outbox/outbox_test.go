@@ -30,6 +30,7 @@ type backend struct {
 	url string
 
 	mu      sync.Mutex
+	calls   [][]string // the ids that each call brought
 	emitted []webhook.Event
 	fails   func(e webhook.Event) error // nil: all is accepted
 	log     bytes.Buffer
@@ -62,19 +63,29 @@ func (b *backend) logged() string {
 	return b.log.String()
 }
 
-func (b *backend) emit(_ context.Context, e webhook.Event) (emit.Receipt, error) {
-	if err := e.Validate(); err != nil {
-		return emit.Receipt{}, err
-	}
+// emit is the service: it takes all events of a call or none.
+func (b *backend) emit(_ context.Context, events []webhook.Event) ([]emit.Receipt, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.fails != nil {
-		if err := b.fails(e); err != nil {
-			return emit.Receipt{}, err
-		}
+	var ids []string
+	for _, e := range events {
+		ids = append(ids, e.ID)
 	}
-	b.emitted = append(b.emitted, e)
-	return emit.Receipt{ID: e.ID}, nil
+	b.calls = append(b.calls, ids)
+	if err := webhook.ValidateBatch(events); err != nil {
+		return nil, err
+	}
+	var receipts []emit.Receipt
+	for _, e := range events {
+		if b.fails != nil {
+			if err := b.fails(e); err != nil {
+				return nil, err
+			}
+		}
+		receipts = append(receipts, emit.Receipt{ID: e.ID})
+	}
+	b.emitted = append(b.emitted, events...)
+	return receipts, nil
 }
 
 func (b *backend) ids() []string {
@@ -85,6 +96,17 @@ func (b *backend) ids() []string {
 		ids = append(ids, e.ID)
 	}
 	return ids
+}
+
+// sizes are how many events each call brought.
+func (b *backend) sizes() []int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var sizes []int
+	for _, ids := range b.calls {
+		sizes = append(sizes, len(ids))
+	}
+	return sizes
 }
 
 func (b *backend) relay() *outbox.Relay {
@@ -109,12 +131,23 @@ func (b *backend) start(t *testing.T, relay *outbox.Relay) (stop func() time.Dur
 
 func (b *backend) insert(t *testing.T, first, n int) []string {
 	t.Helper()
+	return b.insertData(t, first, n, `{"n":1.10}`)
+}
+
+// insertOf inserts events of data of so many bytes.
+func (b *backend) insertOf(t *testing.T, first, n, bytes int) []string {
+	t.Helper()
+	return b.insertData(t, first, n, `{"a":"`+strings.Repeat("x", bytes-len(`{"a":""}`))+`"}`)
+}
+
+func (b *backend) insertData(t *testing.T, first, n int, data string) []string {
+	t.Helper()
 	var ids []string
 	require.NoError(t, pgx.BeginFunc(t.Context(), b.Pool, func(tx pgx.Tx) error {
 		for i := first; i < first+n; i++ {
 			id := fmt.Sprintf("e%05d", i)
 			ids = append(ids, id)
-			e := webhook.Event{ID: id, Type: webhook.PostCreated, Data: []byte(`{"n":1.10}`)}
+			e := webhook.Event{ID: id, Type: webhook.PostCreated, Data: []byte(data)}
 			if err := outbox.Insert(t.Context(), tx, e); err != nil {
 				return err
 			}
@@ -143,6 +176,7 @@ func TestWhatIsCommittedIsEmittedInOrderAndDeleted(t *testing.T) {
 	b.start(t, b.relay())
 	require.Eventually(t, func() bool { return len(b.ids()) == 250 }, 10*time.Second, 5*time.Millisecond)
 	require.Equal(t, early, b.ids())
+	require.Equal(t, []int{100, 100, 50}, b.sizes(), "in three calls")
 
 	// A transaction that is rolled back emits nothing.
 	tx, err := b.Begin(t.Context())
@@ -255,12 +289,12 @@ func TestRelaysShareTheWork(t *testing.T) {
 	for i := range by {
 		relay := b.relay()
 		relay.AtOnce = 1 + i
-		relay.Emit = func(ctx context.Context, e webhook.Event) (emit.Receipt, error) {
-			time.Sleep(time.Millisecond)
+		relay.Emit = func(ctx context.Context, events []webhook.Event) ([]emit.Receipt, error) {
+			time.Sleep(time.Duration(len(events)) * time.Millisecond)
 			b.mu.Lock()
-			by[i]++
+			by[i] += len(events)
 			b.mu.Unlock()
-			return b.emit(ctx, e)
+			return b.emit(ctx, events)
 		}
 		b.start(t, relay)
 	}
@@ -283,12 +317,11 @@ func TestTroubleIsWaitedOut(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBackend(t)
-			want := b.insert(t, 0, 20)
-			until := time.Now().Add(1500 * time.Millisecond)
-			attempts := 0
+			want := b.insertOf(t, 0, 20, 100_000) // ten to a call
+			var attempts []time.Time
 			b.fails = func(e webhook.Event) error {
-				if e.ID >= "e00010" && time.Now().Before(until) {
-					attempts++
+				if e.ID >= "e00010" && len(attempts) < 3 {
+					attempts = append(attempts, time.Now())
 					return trouble
 				}
 				return nil
@@ -296,13 +329,18 @@ func TestTroubleIsWaitedOut(t *testing.T) {
 			_, err := b.relay().Drain(t.Context())
 			require.ErrorIs(t, err, trouble)
 			require.Equal(t, want[:10], b.ids(), "what was accepted before is kept")
+			require.Equal(t, []int{10, 10}, b.sizes())
 			waiting, _ := b.rows(t)
 			require.Equal(t, 10, waiting)
 
 			b.start(t, b.relay())
 			require.Eventually(t, func() bool { return len(b.ids()) == 20 }, 15*time.Second, 5*time.Millisecond)
-			require.Equal(t, want, b.ids())
-			require.LessOrEqual(t, attempts, 4, "with pauses between")
+			require.Equal(t, want, b.ids(), "and never emitted again")
+			pause := 750 * time.Millisecond
+			if name == "away" {
+				pause = 2 * time.Second // as it asked for
+			}
+			require.GreaterOrEqual(t, attempts[2].Sub(attempts[1]), pause)
 			require.Contains(t, b.logged(), "the outbox waits")
 		})
 	}
@@ -334,26 +372,26 @@ func TestTroubleIsWaitedOut(t *testing.T) {
 func TestStoppingFinishesWhatIsUnderWay(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t)
-	b.insert(t, 0, 5)
+	b.insertOf(t, 0, 8, 250_000) // four to a call
 	begun := make(chan struct{}, 5)
 	relay := b.relay()
-	relay.Emit = func(ctx context.Context, e webhook.Event) (emit.Receipt, error) {
+	relay.Emit = func(ctx context.Context, events []webhook.Event) ([]emit.Receipt, error) {
 		begun <- struct{}{}
 		time.Sleep(300 * time.Millisecond)
-		return b.emit(ctx, e)
+		return b.emit(ctx, events)
 	}
 	stop := b.start(t, relay)
 	<-begun
 	require.Less(t, stop(), 2*time.Second)
-	require.Equal(t, []string{"e00000"}, b.ids())
+	require.Equal(t, []string{"e00000", "e00001", "e00002", "e00003"}, b.ids())
 	waiting, _ := b.rows(t)
 	require.Equal(t, 4, waiting)
 
 	relay = b.relay()
-	relay.Emit = func(ctx context.Context, _ webhook.Event) (emit.Receipt, error) {
+	relay.Emit = func(ctx context.Context, _ []webhook.Event) ([]emit.Receipt, error) {
 		begun <- struct{}{}
 		<-ctx.Done()
-		return emit.Receipt{}, ctx.Err()
+		return nil, ctx.Err()
 	}
 	stop = b.start(t, relay)
 	<-begun

@@ -18,18 +18,20 @@ import (
 )
 
 const (
-	// batchRows bounds what one transaction takes: what a crash has to emit again.
-	batchRows = 100
-	// batchTime bounds how long a transaction emits. It keeps Postgres from clearing away dead rows meanwhile.
-	batchTime = 5 * time.Second
+	// maxRows bounds what one transaction takes, and so what a crash has to emit again, and the relay's memory.
+	maxRows = 10 * webhook.MaxBatchEvents
+	// takeTime bounds how long a transaction emits. It keeps Postgres from clearing away dead rows meanwhile.
+	takeTime = 5 * time.Second
+	// callTime bounds one call, should Emit not do so.
+	callTime = 30 * time.Second
 	// idleLimit is when Postgres gives up a transaction whose relay says nothing, so that another can have its rows: more
-	// than batchTime and one attempt.
+	// than takeTime and callTime.
 	idleLimit = 60 * time.Second
 	// pollInterval is how long a row waits at most where no notification comes.
 	pollInterval = time.Second
 	// longestPause bounds the pause while Postgres or the service is away, which begins at a second.
 	longestPause = 30 * time.Second
-	// stopGrace is what attempts under way get when the relay is told to stop.
+	// stopGrace is what calls under way get when the relay is told to stop.
 	stopGrace = 5 * time.Second
 	// maxErrorBytes bounds what is kept of an error.
 	maxErrorBytes = 2000
@@ -42,17 +44,18 @@ const (
 type Relay struct {
 	// URL is the backend's database, in which Schema has been run.
 	URL string
-	// Emit makes one attempt to have an event accepted, such as emit.HTTP's Try. Rows whose event is at fault, see
-	// emit.IsInvalid, are set aside; any other error holds the outbox up, and is tried again.
-	Emit func(ctx context.Context, e webhook.Event) (emit.Receipt, error)
-	// AtOnce is how many attempts may be under way at once. With 1, the default, a single relay emits in the order of
-	// insertion.
+	// Emit makes one attempt to have events accepted, all or none, such as emit.HTTP's TryEvents. They are a batch as
+	// webhook.ValidateBatch takes it. Rows whose event is at fault, see emit.IsInvalid, are set aside; any other error holds
+	// the outbox up, and is tried again.
+	Emit func(ctx context.Context, events []webhook.Event) ([]emit.Receipt, error)
+	// AtOnce is how many calls of Emit may be under way at once. With 1, the default, a single relay emits in the order of
+	// insertion. Up to 10 get full batches.
 	AtOnce int
 	// Logger hears of trouble; slog.Default() when nil.
 	Logger *slog.Logger
 }
 
-// Run emits rows until ctx ends, which is no error: attempts under way are brought to their end first, for 5 s at most.
+// Run emits rows until ctx ends, which is no error: calls under way are brought to their end first, for 5 s at most.
 // Trouble with Postgres or the service is waited out, with pauses of up to 30 s. The error says what is wrong with URL.
 func (r *Relay) Run(ctx context.Context) error {
 	config, err := r.config()
@@ -87,7 +90,7 @@ func (r *Relay) Drain(ctx context.Context) (accepted int, err error) {
 	}
 	defer closeConn(conn)
 	for {
-		n, more, err := r.batch(ctx, conn)
+		n, more, err := r.transaction(ctx, conn)
 		accepted += n
 		if err != nil || !more {
 			return accepted, err
@@ -114,7 +117,7 @@ func (r *Relay) session(ctx context.Context, config *pgx.ConnConfig) (worked boo
 	}
 	defer closeConn(conn)
 	for ctx.Err() == nil {
-		accepted, more, err := r.batch(ctx, conn)
+		accepted, more, err := r.transaction(ctx, conn)
 		worked = worked || accepted > 0 || err == nil
 		if err != nil {
 			return worked, err
@@ -145,17 +148,17 @@ func (r row) event() webhook.Event {
 	}
 }
 
-// outcome is what became of a row; without either, it is left for the next batch.
+// outcome is what became of a row; without either, it is left for the next transaction.
 type outcome struct {
 	accepted bool
 	fault    error // the event's own
 }
 
-// batch takes rows that no other relay has, emits them and commits what became of them. more says that it is worth
+// transaction takes rows that no other relay has, emits them and commits what became of them. more says that it is worth
 // looking again at once. The error is trouble that made it stop early, what was accepted until then is committed.
 //
 // A crash before the commit gives the rows back: they are emitted again, and known by their ids.
-func (r *Relay) batch(ctx context.Context, conn *pgx.Conn) (accepted int, more bool, trouble error) {
+func (r *Relay) transaction(ctx context.Context, conn *pgx.Conn) (accepted int, more bool, trouble error) {
 	// What was begun is brought to its end though ctx ends.
 	finish, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -168,7 +171,7 @@ func (r *Relay) batch(ctx context.Context, conn *pgx.Conn) (accepted int, more b
 		return 0, false, err
 	}
 	defer func() { _ = tx.Rollback(finish) }() // nothing once it is committed
-	rows, err := take(ctx, tx)
+	rows, err := take(ctx, tx, min(max(1, r.AtOnce)*webhook.MaxBatchEvents, maxRows))
 	if err != nil || len(rows) == 0 {
 		return 0, false, err
 	}
@@ -182,15 +185,15 @@ func (r *Relay) batch(ctx context.Context, conn *pgx.Conn) (accepted int, more b
 	return accepted, trouble == nil && ctx.Err() == nil, trouble
 }
 
-// take locks the oldest rows that nobody has locked. Whatever a row holds, it can be read, be it to be found at fault:
-// an absurd time or size, or a null among the bots, must not hold up the others.
-func take(ctx context.Context, tx pgx.Tx) ([]row, error) {
+// take locks the oldest rows that nobody has locked, up to so many. Whatever a row holds, it can be read, be it to be found
+// at fault: an absurd time or size, or a null among the bots, must not hold up the others.
+func take(ctx context.Context, tx pgx.Tx, most int) ([]row, error) {
 	found, err := tx.Query(ctx, `
 		SELECT seq, id, event, left(data::text, $2),
 			coalesce(to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'infinity'),
 			CASE WHEN bot_ids IS NOT NULL THEN ARRAY(SELECT coalesce(bot, '') FROM unnest(bot_ids) AS bot) END
 		FROM mathub_outbox WHERE failed_at IS NULL ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED`,
-		batchRows, webhook.MaxEventBytes+1)
+		most, webhook.MaxEventBytes+1)
 	if err != nil {
 		return nil, err
 	}
@@ -200,28 +203,16 @@ func take(ctx context.Context, tx pgx.Tx) ([]row, error) {
 // emit emits rows in their order until ctx ends, time is up or there is trouble.
 func (r *Relay) emit(ctx, finish context.Context, rows []row) ([]outcome, error) {
 	outcomes := make([]outcome, len(rows))
-	deadline := time.Now().Add(batchTime)
-	attempts, stopped := errgroup.WithContext(ctx)
-	attempts.SetLimit(max(1, r.AtOnce))
-	for i, row := range rows {
-		attempts.Go(func() error {
-			// Go waits for its turn: much may have happened meanwhile.
-			if stopped.Err() != nil || time.Now().After(deadline) {
-				return nil //nolint:nilerr // the row is left for the next batch
-			}
-			_, err := r.Emit(finish, row.event())
-			switch {
-			case err == nil:
-				outcomes[i].accepted = true
-			case emit.IsInvalid(err):
-				outcomes[i].fault = err
-			default:
-				return fmt.Errorf("row %d: %w", row.Seq, err)
-			}
-			return nil
-		})
+	deadline := time.Now().Add(takeTime)
+	calls, stopped := errgroup.WithContext(ctx)
+	calls.SetLimit(max(1, r.AtOnce))
+	e := emission{emit: r.Emit, finish: finish, rows: rows, outcomes: outcomes, over: func() bool {
+		return stopped.Err() != nil || time.Now().After(deadline)
+	}}
+	for _, batch := range e.batches() {
+		calls.Go(func() error { return e.send(batch) }) // Go waits for its turn
 	}
-	return outcomes, attempts.Wait()
+	return outcomes, calls.Wait()
 }
 
 // settle deletes what was accepted, sets aside what never will be, and commits.

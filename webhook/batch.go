@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"strconv"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -86,11 +89,21 @@ func elements(list []byte) ([]json.RawMessage, error) {
 		}
 		items = append(items, bytes.Clone(value))
 	}
+	if _, err := dec.ReadToken(); err != nil {
+		return nil, syntaxError(err)
+	}
+	end := dec.InputOffset()
+	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
+		return nil, &SyntaxError{Message: "nothing may follow the array", Offset: end}
+	}
 	if len(items) == 0 {
 		return nil, invalid("events", "must hold at least one event")
 	}
 	return items, nil
 }
+
+// aroundBatch is what ParseBatch reads around the array.
+const aroundBatch = len(`{"events":}`)
 
 // ValidateBatch checks events made in Go as ParseBatch does: their number and size, and each by Event.Validate.
 func ValidateBatch(events []Event) error {
@@ -110,10 +123,39 @@ func ValidateBatch(events []Event) error {
 	if err := faults.orNil(); err != nil {
 		return err
 	}
-	if size > MaxBatchBytes || len(BatchJSON(events)) > MaxBatchBytes {
+	if size > MaxBatchBytes || len(BatchJSON(events))+aroundBatch > MaxBatchBytes {
 		return errBatchTooLarge
 	}
 	return nil
+}
+
+// BatchLen is how many of events, from the first on, make a batch: as many as ParseBatch takes at once, and no id twice.
+// Events that are more are so many batches, in their order. It is at least 1 where there are events.
+func BatchLen(events []Event) int {
+	ids := make(map[string]bool, MaxBatchEvents)
+	size := aroundBatch + len("[]") - len(",")
+	for n, e := range events {
+		size += len(",") + len(e.JSON())
+		if n > 0 && (n == MaxBatchEvents || size > MaxBatchBytes || e.ID != "" && ids[e.ID]) {
+			return n
+		}
+		ids[e.ID] = true
+	}
+	return len(events)
+}
+
+// BatchPlace reads the name of a field of a batch: "events[3].data" is the field "data" of the event at place 3.
+func BatchPlace(field string) (place int, of string, ok bool) {
+	rest, ok := strings.CutPrefix(field, "events[")
+	if !ok {
+		return 0, "", false
+	}
+	digits, of, ok := strings.Cut(rest, "]")
+	if !ok {
+		return 0, "", false
+	}
+	n, err := strconv.ParseUint(digits, 10, 16)
+	return int(n), strings.TrimPrefix(of, "."), err == nil
 }
 
 // addOf adds what is wrong with the event at place i.

@@ -120,6 +120,9 @@ func (w *Worker) Start() error {
 	return nil
 }
 
+// Behind says that this worker has more to deliver than it can.
+func (w *Worker) Behind() bool { return w.deliverer.Behind() }
+
 // Polling returns nil when Temporal knows this worker as one that asks for the tasks of both queues. It forgets a worker
 // five minutes after its last request.
 func (w *Worker) Polling(ctx context.Context) error {

@@ -342,7 +342,9 @@ func (d *Deliverer) audience(ctx context.Context, all []*acceptance, subscribers
 		return out, err
 	}
 	for _, a := range all {
-		out.Events = append(out.Events, a.EventAudience)
+		if out.Events = append(out.Events, a.EventAudience); len(a.Targets) == 0 {
+			d.begun(a.event.ID)
+		}
 	}
 	return out, nil
 }

@@ -32,12 +32,14 @@ func newGate() *gate { return &gate{windows: admission.New()} }
 type permit struct {
 	gate     *gate
 	ticket   *admission.Ticket
+	prompt   bool // whatever it waited for was not its receiver
 	released bool // guarded by gate.mu
 }
 
 // enter waits for a place in turn. false: none came in time, or the webhook turned queued.
 func (g *gate) enter(ctx context.Context, webhookID uuid.UUID, botID string) (*permit, bool) {
 	t, progress := g.offer(webhookID, botID)
+	first, since := progress, time.Now()
 	for giveUp := time.Now().Add(longestAdmission); t.Woken != nil; {
 		before := progress
 		waiting := g.await(ctx, t)
@@ -49,7 +51,9 @@ func (g *gate) enter(ctx context.Context, webhookID uuid.UUID, botID string) (*p
 	if !g.settle(t) {
 		return nil, false
 	}
-	return &permit{gate: g, ticket: t}, true
+	// As many places came free as come free for our own processors only; or it has not waited.
+	prompt := time.Duration(progress-first)*admissionPatience >= shortWait*time.Since(since)
+	return &permit{gate: g, ticket: t, prompt: t.Woken == nil || prompt}, true
 }
 
 // await waits for the ticket to be woken, for admissionPatience at most. false: there is no more to wait for.

@@ -50,6 +50,9 @@ type Config struct {
 	TraceReceivers bool
 	// Wake is called when a webhook's queue has got something to do. It must not block.
 	Wake func(Target)
+	// Begun, if not nil, is told of each event that was accepted here when its direct deliveries begin or wait for their
+	// receivers, or when it has none. It must not block.
+	Begun func(eventID string)
 	// HasEnded says whether a workflow run was ended before its work was done: terminated, cancelled, failed or timed out.
 	HasEnded func(ctx context.Context, workflowID, runID string) (bool, error)
 }
@@ -63,6 +66,7 @@ type Deliverer struct {
 	metrics  *metrics
 	reporter *reporter
 	gate     *gate
+	lag      lag
 	prefetch *prefetch
 	attempts runOnce
 	rounds   *botRounds
@@ -275,8 +279,22 @@ func (d *Deliverer) admit(ctx context.Context, a Attempt, in attemptInput) (*per
 	if a.row != nil || a.Trigger.Manual() {
 		return nil, true
 	}
-	return d.gate.enter(ctx, a.WebhookID, in.botID)
+	d.begun(a.EventID)
+	p, ok := d.gate.enter(ctx, a.WebhookID, in.botID)
+	if ok && p.prompt && !in.readAt.IsZero() {
+		d.lag.sample(time.Since(in.readAt))
+	}
+	return p, ok
 }
+
+func (d *Deliverer) begun(eventID string) {
+	if d.cfg.Begun != nil {
+		d.cfg.Begun(eventID)
+	}
+}
+
+// Behind says that this process has more to deliver than it can, so that no more should be taken in for now.
+func (d *Deliverer) Behind() bool { return d.lag.behind() }
 
 // send makes the POST. An error means that our own side failed.
 func (d *Deliverer) send(ctx context.Context, a Attempt, in attemptInput) (resp egress.Response, header map[string][]string, err error) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -48,14 +49,20 @@ func (tm *terminal) command(ctx context.Context, name string, args ...string) *e
 	return cmd
 }
 
-// run runs the product's program to its end.
+// run runs the product's program to its end, with an event on its standard input for those that read it.
 func (tm *terminal) run(t *testing.T, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	return tm.feed(t, `{"event":"post.created","data":{}}`, args...)
+}
+
+// feed is run with another input.
+func (tm *terminal) feed(t *testing.T, input string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := tm.command(ctx, "mathub-webhooks", args...)
 	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &errs
 	var exit *exec.ExitError
 	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
@@ -111,6 +118,7 @@ func TestCommandLine(t *testing.T) {
 	for name, run := range map[string]func(t *testing.T, stack *e2e.Stack){
 		"exit codes":          exitCodes,
 		"delivery that fails": failedDeliveries,
+		"several at once":     severalAtOnce,
 	} {
 		t.Run(name, func(t *testing.T) { run(t, stack) })
 	}
@@ -173,6 +181,14 @@ func exitCodes(t *testing.T, stack *e2e.Stack) {
 		{1, "401", "listen --key bot_wrong"},
 		{1, "types[0]", "listen --events nope"},
 		{1, "401", "trigger post.created --service-token wrong"},
+		{1, "401", "emit - --service-token wrong"},
+		{1, "connection refused", "emit - --api http://127.0.0.1:1 --timeout 100ms"},
+		{2, "no such file", "emit nowhere.jsonl"},
+		{2, "--timeout", "emit - --timeout 0s"},
+		{2, "file", "emit"},
+		{2, "--count", "trigger post.created --count 0"},
+		{2, "--count", "trigger post.created --count 101"},
+		{2, "--id", "trigger post.created --count 2 --id e1"},
 		{2, "--api", "webhooks list --api nowhere"},
 		{2, "--api", "trigger post.created --api nowhere"},
 		{2, "", "webhooks list --nope"},
@@ -192,6 +208,58 @@ func exitCodes(t *testing.T, stack *e2e.Stack) {
 	keyless := &terminal{env: append(tm.env, "MATHUB_BOT_KEY=")}
 	_, stderr, code := keyless.run(t, "webhooks", "list")
 	require.Equal(t, 2, code, stderr)
+}
+
+// severalAtOnce emits what stands in a file and on the standard input, and several samples.
+func severalAtOnce(t *testing.T, stack *e2e.Stack) {
+	receiver := e2e.NewReceiver(t)
+	bot := stack.API().CreateBot(t, "several")
+	bot.CreateWebhook(t, receiver.URL("/hook"), "", post)
+	tm := openTerminal(t, stack, bot)
+	var written strings.Builder
+	for i := range 120 {
+		fmt.Fprintf(&written, `{"id":"line-%d","event":"post.created","data":{"n":%d.10},"botIds":[%q]}`+"\n", i, i, bot.ID)
+	}
+	file := filepath.Join(t.TempDir(), "events.jsonl")
+	require.NoError(t, os.WriteFile(file, []byte(written.String()), 0o600))
+	stdout, stderr, code := tm.run(t, "emit", file)
+	require.Zero(t, code, stderr)
+	require.Equal(t, "120 events accepted, 0 of them before\n", stdout)
+	receiver.Await(t, "/hook", 120)
+
+	written.WriteString(`{"id":"line-0","event":"post.created","data":{}}` + "\n")
+	fmt.Fprintf(&written, `{"id":"new","event":"post.created","data":{},"botIds":[%q]}`, bot.ID)
+	stdout, stderr, code = tm.feed(t, written.String(), "emit", "-", "--json")
+	require.Zero(t, code, stderr)
+	receipts := strings.Split(strings.TrimSpace(stdout), "\n")
+	require.Len(t, receipts, 122)
+	for i, line := range receipts {
+		var receipt struct {
+			ID        string
+			Duplicate bool
+		}
+		require.NoError(t, json.Unmarshal([]byte(line), &receipt))
+		require.Equal(t, i != 121, receipt.Duplicate, line)
+	}
+	receiver.Await(t, "/hook", 121)
+
+	_, stderr, code = tm.feed(t, written.String()+"\n{}", "emit", "-")
+	require.Equal(t, 1, code)
+	require.Contains(t, stderr, "line 123: invalid event: is required")
+	require.Contains(t, stderr, "nothing from line 101 on is emitted")
+
+	stdout, stderr, code = tm.run(t, "trigger", post, "--count", "3", "--bot", bot.ID)
+	require.Zero(t, code, stderr)
+	require.Len(t, strings.Split(strings.TrimSpace(stdout), "\n"), 4)
+	stdout, stderr, code = tm.run(t, "trigger", post, "--count", "2", "--bot", bot.ID, "--json")
+	require.Zero(t, code, stderr)
+	var samples []struct{ ID, WorkflowID string }
+	require.NoError(t, json.Unmarshal([]byte(stdout), &samples))
+	require.Len(t, samples, 2)
+	require.Equal(t, samples[0].WorkflowID, samples[1].WorkflowID, "what is emitted at once shares a workflow")
+	require.NotEqual(t, samples[0].ID, samples[1].ID)
+	receiver.Await(t, "/hook", 126)
+	require.Equal(t, 126, receiver.Count())
 }
 
 func failedDeliveries(t *testing.T, stack *e2e.Stack) {

@@ -63,6 +63,13 @@ func TestExamples(t *testing.T) {
 	for _, file := range []string{"fetch.ts", "temporal.ts"} {
 		t.Run(file, func(t *testing.T) { exampleEmits(t, stack, tm, file) })
 	}
+	t.Run("fetch-batch.ts", func(t *testing.T) {
+		exampleEmitsSeveral(t, stack, tm, example(t, "emit/node_modules/.bin/tsx"), example(t, "emit/fetch-batch.ts"))
+	})
+	t.Run("emit_batch.py", func(t *testing.T) {
+		exampleEmitsSeveral(t, stack, tm, python, example(t, "python/emit_batch.py"))
+	})
+	t.Run("temporal-batch.ts", func(t *testing.T) { exampleStartsAGroup(t, stack, tm) })
 	t.Run("the emitters' types", func(t *testing.T) {
 		tm.output(t, example(t, "emit/node_modules/.bin/tsc"), "--noEmit", "--project", example(t, "emit"))
 	})
@@ -133,4 +140,47 @@ func exampleEmits(t *testing.T, stack *e2e.Stack, tm *terminal, file string) {
 	bot.AwaitDeliveries(t, hook.ID, 1)
 	require.Equal(t, "accepted before "+id, emitting.output(t, tsx, example(t, "emit/"+file)))
 	require.Len(t, receiver.Requests("/hook"), 1)
+}
+
+// exampleEmitsSeveral runs an emitter of several events, twice, and then with one more: each is delivered once.
+func exampleEmitsSeveral(t *testing.T, stack *e2e.Stack, tm *terminal, command ...string) {
+	receiver := e2e.NewReceiver(t)
+	bot := stack.API().CreateBot(t, "subscribed")
+	hook := bot.CreateWebhook(t, receiver.URL("/hook"), "", post)
+	of := filepath.Base(command[1])
+	of = strings.ReplaceAll(of, ".", "-")
+	emit := func(ids ...string) string {
+		emitting := &terminal{env: append(tm.env, "EVENT_IDS="+strings.Join(ids, ","))}
+		return emitting.output(t, command[0], command[1:]...)
+	}
+	a, b, c := of+"-a", of+"-b", of+"-c"
+	require.Equal(t, "accepted "+a+"\naccepted "+b, emit(a, b))
+	receiver.Await(t, "/hook", 2)
+	require.Equal(t, "accepted before "+a+"\naccepted before "+b, emit(a, b))
+	require.Equal(t, "accepted before "+a+"\naccepted "+c, emit(a, c))
+	receiver.Await(t, "/hook", 3)
+	bot.AwaitDeliveries(t, hook.ID, 3)
+	require.ElementsMatch(t, []string{a, b, c}, eventIDs(receiver.Requests("/hook")))
+}
+
+// exampleStartsAGroup runs an emitter that starts a workflow of several events, twice: each is delivered once, and that the
+// second workflow has delivered none is known when it is done.
+func exampleStartsAGroup(t *testing.T, stack *e2e.Stack, tm *terminal) {
+	receiver := e2e.NewReceiver(t)
+	stack.API().CreateBot(t, "subscribed").CreateWebhook(t, receiver.URL("/hook"), "", post)
+	emitting := &terminal{env: append(tm.env, "EVENT_IDS=group-a,group-b")}
+	for range 2 {
+		output := emitting.output(t, example(t, "emit/node_modules/.bin/tsx"), example(t, "emit/temporal-batch.ts"))
+		workflowID, ok := strings.CutPrefix(output, "accepted group-a,group-b by ")
+		require.True(t, ok, output)
+		require.NoError(t, stack.Temporal(t).GetWorkflow(t.Context(), workflowID, "").Get(t.Context(), nil))
+		require.ElementsMatch(t, []string{"group-a", "group-b"}, eventIDs(receiver.Requests("/hook")))
+	}
+}
+
+func eventIDs(requests []e2e.Request) (ids []string) {
+	for _, request := range requests {
+		ids = append(ids, request.EventID())
+	}
+	return ids
 }

@@ -1,0 +1,722 @@
+package emit_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	workflowpb "go.temporal.io/api/workflow/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
+
+	"github.com/mathub/webhooks/emit"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// engine is what a Batcher sees of Temporal. Each start waits for its answer.
+type engine struct {
+	client.Client
+	mu     sync.Mutex
+	starts []*startedWorkflow
+	ended  []string // the ids of workflows that were ended
+}
+
+type startedWorkflow struct {
+	workflowType, id string
+	ids              []string // of its events
+	answer           chan error
+}
+
+func (e *engine) ExecuteWorkflow(ctx context.Context, options client.StartWorkflowOptions, workflow any, args ...any) (client.WorkflowRun, error) {
+	s := &startedWorkflow{workflowType: workflow.(string), id: options.ID, answer: make(chan error, 1)}
+	raw := args[0].(converter.RawValue).Payload().GetData()
+	if s.workflowType == emit.WorkflowType {
+		raw = fmt.Appendf(nil, "[%s]", raw)
+	}
+	events, faults, err := webhook.ParseAcceptedBatch(raw)
+	if err != nil || len(faults) > 0 {
+		return nil, fmt.Errorf("%w %v", err, faults)
+	}
+	for _, event := range events {
+		s.ids = append(s.ids, event.ID)
+	}
+	e.mu.Lock()
+	e.starts = append(e.starts, s)
+	e.mu.Unlock()
+	select {
+	case err := <-s.answer:
+		return nil, err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// DescribeWorkflowExecution says that each workflow runs, but those in ended.
+func (e *engine) DescribeWorkflowExecution(_ context.Context, workflowID, _ string) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
+	status := enums.WORKFLOW_EXECUTION_STATUS_RUNNING
+	if slices.Contains(e.ended, workflowID) {
+		status = enums.WORKFLOW_EXECUTION_STATUS_TERMINATED
+	}
+	return &workflowservice.DescribeWorkflowExecutionResponse{WorkflowExecutionInfo: &workflowpb.WorkflowExecutionInfo{Status: status}}, nil
+}
+
+// DescribeWorkflowExecution says that each workflow runs.
+func (e *crowdedEngine) DescribeWorkflowExecution(context.Context, string, string) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
+	return new(workflowservice.DescribeWorkflowExecutionResponse), nil
+}
+
+// begun waits until nothing moves and returns the starts so far.
+func (e *engine) begun() []*startedWorkflow {
+	synctest.Wait()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.starts
+}
+
+// answer answers the starts that wait, one after the other, until there are none.
+func (e *engine) answer() {
+	for i := 0; ; i++ {
+		starts := e.begun()
+		if i == len(starts) {
+			return
+		}
+		select {
+		case starts[i].answer <- nil:
+		default: // it has one
+		}
+	}
+}
+
+// emitting is a call of a Batcher.
+type emitting struct {
+	done     chan struct{}
+	receipts []emit.Receipt
+	err      error
+	took     time.Duration
+}
+
+func (em *emitting) ended() bool {
+	synctest.Wait()
+	select {
+	case <-em.done:
+		return true
+	default:
+		return false
+	}
+}
+
+func post(id string) webhook.Event {
+	return webhook.Event{ID: id, Type: webhook.PostCreated, Data: []byte(`{}`)}
+}
+
+// emitEvents calls the batcher, and returns once the call waits or has ended.
+func emitEvents(ctx context.Context, b *emit.Batcher, events ...webhook.Event) *emitting {
+	em := &emitting{done: make(chan struct{})}
+	began := time.Now()
+	go func() {
+		defer close(em.done)
+		if len(events) == 1 {
+			var receipt emit.Receipt
+			receipt, em.err = b.Event(ctx, events[0])
+			em.receipts = []emit.Receipt{receipt}
+		} else {
+			em.receipts, em.err = b.Events(ctx, events)
+		}
+		em.took = time.Since(began)
+	}()
+	synctest.Wait()
+	return em
+}
+
+func emitIDs(t *testing.T, b *emit.Batcher, ids ...string) *emitting {
+	var events []webhook.Event
+	for _, id := range ids {
+		events = append(events, post(id))
+	}
+	return emitEvents(t.Context(), b, events...)
+}
+
+// emitted waits for the call's end.
+func (em *emitting) emitted(t *testing.T) []emit.Receipt {
+	t.Helper()
+	<-em.done
+	require.NoError(t, em.err)
+	return em.receipts
+}
+
+// inBubble runs a test with a batcher whose engine answers only when it is told.
+func inBubble(t *testing.T, options emit.BatcherOptions, run func(t *testing.T, e *engine, b *emit.Batcher)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		e := &engine{}
+		run(t, e, emit.NewBatcher(e, options))
+		e.answer()
+	})
+}
+
+// occupied is a batcher with as many starts in progress as may be: further calls wait.
+func occupied(t *testing.T, e *engine, b *emit.Batcher) {
+	t.Helper()
+	for i := range emit.DefaultStarts {
+		emitIDs(t, b, fmt.Sprintf("first-%d", i))
+	}
+	require.Len(t, e.begun(), emit.DefaultStarts)
+}
+
+func TestBatcher_AnEventAloneIsStartedAtOnceByItself(t *testing.T) {
+	t.Parallel()
+	inBubble(t, emit.BatcherOptions{}, func(t *testing.T, e *engine, b *emit.Batcher) {
+		call := emitIDs(t, b, "e1")
+		starts := e.begun()
+		require.Len(t, starts, 1)
+		require.Equal(t, "DeliverEvent", starts[0].workflowType)
+		require.Equal(t, "event-e1", starts[0].id)
+		require.False(t, call.ended(), "it is not accepted yet")
+		starts[0].answer <- nil
+		require.Equal(t, []emit.Receipt{{ID: "e1", WorkflowID: "event-e1"}}, call.emitted(t))
+		require.Zero(t, call.took, "no timer is involved")
+	})
+}
+
+func TestBatcher_EventsThatWaitShareAWorkflow(t *testing.T) {
+	t.Parallel()
+	inBubble(t, emit.BatcherOptions{}, func(t *testing.T, e *engine, b *emit.Batcher) {
+		occupied(t, e, b)
+		one, several, last := emitIDs(t, b, "a"), emitIDs(t, b, "b", "c"), emitIDs(t, b, "d")
+		require.Len(t, e.begun(), 2, "they wait")
+		e.begun()[1].answer <- nil
+		starts := e.begun()
+		require.Len(t, starts, 3)
+		group := starts[2]
+		require.Equal(t, "DeliverEvents", group.workflowType)
+		require.True(t, strings.HasPrefix(group.id, "events-"), group.id)
+		require.Equal(t, []string{"a", "b", "c", "d"}, group.ids, "in the order in which they came")
+		require.False(t, one.ended() || several.ended() || last.ended())
+		group.answer <- nil
+		require.Equal(t, []emit.Receipt{{ID: "a", WorkflowID: group.id}}, one.emitted(t))
+		require.Equal(t, []emit.Receipt{{ID: "b", WorkflowID: group.id}, {ID: "c", WorkflowID: group.id}}, several.emitted(t))
+		require.Equal(t, []emit.Receipt{{ID: "d", WorkflowID: group.id}}, last.emitted(t))
+
+		// The next that is alone is started by itself again.
+		emitIDs(t, b, "e")
+		require.Equal(t, "event-e", e.begun()[3].id)
+	})
+}
+
+func TestBatcher_AGroupHasItsLimits(t *testing.T) {
+	t.Parallel()
+	call := func(name string, n, bytes int) (events []webhook.Event) {
+		for i := range n {
+			e := post(fmt.Sprintf("%s-%d", name, i))
+			if bytes > 0 {
+				e.Data = fmt.Appendf(nil, `{"a":"%s"}`, strings.Repeat("x", bytes))
+			}
+			events = append(events, e)
+		}
+		return events
+	}
+	var seventy [][]webhook.Event
+	for i := range 70 {
+		seventy = append(seventy, call(fmt.Sprint(i), 1, 0))
+	}
+	for name, c := range map[string]struct {
+		options emit.BatcherOptions
+		calls   [][]webhook.Event
+		groups  []int
+	}{
+		"64 events":                    {emit.BatcherOptions{}, seventy, []int{64, 6}},
+		"a setting":                    {emit.BatcherOptions{Group: 100}, seventy, []int{70}},
+		"256 KiB":                      {emit.BatcherOptions{}, [][]webhook.Event{call("a", 1, 120_000), call("b", 1, 120_000), call("c", 1, 120_000)}, []int{2, 1}},
+		"a call is never split":        {emit.BatcherOptions{}, [][]webhook.Event{call("a", 30, 0), call("b", 30, 0), call("c", 10, 0), call("d", 1, 0)}, []int{60, 11}},
+		"though it is over the number": {emit.BatcherOptions{}, [][]webhook.Event{call("a", 1, 0), call("b", 100, 0), call("c", 1, 0)}, []int{1, 100, 1}},
+		"though it is over the bytes":  {emit.BatcherOptions{}, [][]webhook.Event{call("a", 4, 200_000), call("b", 1, 0)}, []int{4, 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, c.options, func(t *testing.T, e *engine, b *emit.Batcher) {
+				occupied(t, e, b)
+				var calls []*emitting
+				for _, events := range c.calls {
+					calls = append(calls, emitEvents(t.Context(), b, events...))
+				}
+				e.answer()
+				var groups []int
+				for _, s := range e.begun()[emit.DefaultStarts:] {
+					groups = append(groups, len(s.ids))
+				}
+				require.Equal(t, c.groups, groups)
+				for i, call := range calls {
+					receipts := call.emitted(t)
+					for n, event := range c.calls[i] {
+						require.Equal(t, event.ID, receipts[n].ID)
+						require.False(t, receipts[n].Duplicate)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestBatcher_AGroupOfOneGivesEachEventAWorkflow(t *testing.T) {
+	t.Parallel()
+	inBubble(t, emit.BatcherOptions{Group: 1}, func(t *testing.T, e *engine, b *emit.Batcher) {
+		occupied(t, e, b)
+		for i := range 3 {
+			emitIDs(t, b, fmt.Sprintf("e%d", i))
+		}
+		e.answer()
+		require.Len(t, e.begun(), 5)
+		for i, s := range e.begun()[2:] {
+			require.Equal(t, "DeliverEvent", s.workflowType)
+			require.Equal(t, fmt.Sprintf("event-e%d", i), s.id)
+		}
+	})
+}
+
+func TestBatcher_StartsAreBounded(t *testing.T) {
+	t.Parallel()
+	inBubble(t, emit.BatcherOptions{Starts: 5, Group: 1}, func(t *testing.T, e *engine, b *emit.Batcher) {
+		for i := range 20 {
+			emitIDs(t, b, fmt.Sprintf("e%d", i))
+			require.Len(t, e.begun(), min(i+1, 5))
+		}
+		for i := range 15 {
+			e.begun()[i].answer <- nil
+			require.Len(t, e.begun(), 6+i)
+		}
+	})
+}
+
+func TestBatcher_OneIDInSeveralCallsIsStartedOnce(t *testing.T) {
+	t.Parallel()
+	inBubble(t, emit.BatcherOptions{}, func(t *testing.T, e *engine, b *emit.Batcher) {
+		occupied(t, e, b)
+		first, second, third := emitIDs(t, b, "same"), emitIDs(t, b, "other", "same"), emitIDs(t, b, "same")
+		e.answer()
+		require.Equal(t, []string{"same", "other"}, e.begun()[2].ids)
+		id := e.begun()[2].id
+		require.Equal(t, []emit.Receipt{{ID: "same", WorkflowID: id}}, first.emitted(t))
+		require.Equal(t, []emit.Receipt{{ID: "other", WorkflowID: id}, {ID: "same", WorkflowID: id, Duplicate: true}}, second.emitted(t))
+		require.Equal(t, []emit.Receipt{{ID: "same", WorkflowID: id, Duplicate: true}}, third.emitted(t))
+		require.Len(t, e.begun(), 3)
+	})
+}
+
+// TestBatcher_WhatWasAcceptedLatelyIsKnown, though the database that Accepted asks may not have it yet.
+func TestBatcher_WhatWasAcceptedLatelyIsKnown(t *testing.T) {
+	t.Parallel()
+	var restart atomic.Bool
+	accepted := func(_ context.Context, ids []string) (map[string]string, error) {
+		if restart.Load() {
+			return map[string]string{ids[0]: ""}, nil
+		}
+		return nil, nil
+	}
+	inBubble(t, emit.BatcherOptions{Accepted: accepted}, func(t *testing.T, e *engine, b *emit.Batcher) {
+		emitIDs(t, b, "e1")
+		e.answer()
+		time.Sleep(50 * time.Second)
+		require.Equal(t, []emit.Receipt{{ID: "e1", WorkflowID: "event-e1", Duplicate: true}}, emitIDs(t, b, "e1").emitted(t))
+		require.Len(t, e.begun(), 1)
+
+		// Its workflow was ended before its work was done: it is started again, and known for a minute from then on.
+		restart.Store(true)
+		again := emitIDs(t, b, "e1")
+		require.Len(t, e.begun(), 2)
+		e.answer()
+		require.Equal(t, []emit.Receipt{{ID: "e1", WorkflowID: "event-e1"}}, again.emitted(t))
+		restart.Store(false)
+		time.Sleep(50 * time.Second)
+		emitIDs(t, b, "e2")
+		e.answer()
+		require.True(t, emitIDs(t, b, "e1").emitted(t)[0].Duplicate)
+		require.Len(t, e.begun(), 3)
+
+		// Later it is for Accepted to know.
+		time.Sleep(20 * time.Second)
+		emitIDs(t, b, "e3")
+		e.answer()
+		emitIDs(t, b, "e1")
+		require.Len(t, e.begun(), 5)
+	})
+}
+
+func TestBatcher_WhatAcceptedKnowsIsNotStarted(t *testing.T) {
+	t.Parallel()
+	accepted := func(_ context.Context, ids []string) (map[string]string, error) {
+		known := map[string]string{}
+		for _, id := range ids {
+			if strings.HasPrefix(id, "known") {
+				known[id] = "events-of-old"
+			}
+		}
+		return known, nil
+	}
+	inBubble(t, emit.BatcherOptions{Accepted: accepted}, func(t *testing.T, e *engine, b *emit.Batcher) {
+		require.Equal(t, []emit.Receipt{{ID: "known", WorkflowID: "events-of-old", Duplicate: true}}, emitIDs(t, b, "known").emitted(t))
+		require.Empty(t, e.begun())
+		call := emitIDs(t, b, "known-1", "new", "known-2")
+		require.Equal(t, "event-new", e.begun()[0].id, "the one that is left is alone")
+		e.answer()
+		require.Equal(t, []emit.Receipt{
+			{ID: "known-1", WorkflowID: "events-of-old", Duplicate: true},
+			{ID: "new", WorkflowID: "event-new"},
+			{ID: "known-2", WorkflowID: "events-of-old", Duplicate: true},
+		}, call.emitted(t))
+	})
+}
+
+func TestBatcher_WhatTemporalKnowsIsADuplicate(t *testing.T) {
+	t.Parallel()
+	inBubble(t, emit.BatcherOptions{}, func(t *testing.T, e *engine, b *emit.Batcher) {
+		call := emitIDs(t, b, "e1")
+		e.begun()[0].answer <- serviceerror.NewWorkflowExecutionAlreadyStarted("", "", "")
+		require.Equal(t, []emit.Receipt{{ID: "e1", WorkflowID: "event-e1", Duplicate: true}}, call.emitted(t))
+	})
+}
+
+func TestBatcher_AStartsErrorReachesItsCallersAndNobodyElse(t *testing.T) {
+	t.Parallel()
+	inBubble(t, emit.BatcherOptions{Group: 2}, func(t *testing.T, e *engine, b *emit.Batcher) {
+		occupied(t, e, b)
+		a, c, d := emitIDs(t, b, "a"), emitIDs(t, b, "c"), emitIDs(t, b, "d")
+		e.begun()[0].answer <- nil
+		e.begun()[1].answer <- nil
+		require.Len(t, e.begun(), 4)
+		failed, other := e.begun()[2], e.begun()[3]
+		if len(failed.ids) == 1 { // two loops took them
+			failed, other = other, failed
+		}
+		require.Equal(t, []string{"a", "c"}, failed.ids)
+		trouble := errors.New("no quorum")
+		failed.answer <- trouble
+		other.answer <- nil
+		for _, call := range []*emitting{a, c} {
+			<-call.done
+			require.ErrorIs(t, call.err, trouble)
+		}
+		d.emitted(t)
+
+		// What was not accepted is not known.
+		again := emitIDs(t, b, "a")
+		e.answer()
+		require.Equal(t, []emit.Receipt{{ID: "a", WorkflowID: "event-a"}}, again.emitted(t))
+	})
+}
+
+func TestBatcher_AStartThatHangsIsGivenUp(t *testing.T) {
+	t.Parallel()
+	inBubble(t, emit.BatcherOptions{Starts: 1}, func(t *testing.T, e *engine, b *emit.Batcher) {
+		call := emitIDs(t, b, "e1")
+		<-call.done
+		require.ErrorIs(t, call.err, context.DeadlineExceeded)
+		require.Equal(t, 15*time.Second, call.took)
+		next := emitIDs(t, b, "e2")
+		e.answer()
+		next.emitted(t)
+	})
+}
+
+func TestBatcher_WhoGetsNoPlaceIsToldWithinASecond(t *testing.T) {
+	t.Parallel()
+	inBubble(t, emit.BatcherOptions{}, func(t *testing.T, e *engine, b *emit.Batcher) {
+		occupied(t, e, b)
+		refused := []*emitting{emitIDs(t, b, "e1"), emitIDs(t, b, "e2", "e3")}
+		time.Sleep(300 * time.Millisecond)
+		patient := emitIDs(t, b, "e4")
+		time.Sleep(200 * time.Millisecond)
+		late := emitIDs(t, b, "e5")
+		require.True(t, late.ended(), "where others wait for so long, there is no use in waiting")
+		require.Zero(t, late.took)
+		for _, call := range append(refused, late) {
+			<-call.done
+			require.ErrorIs(t, call.err, emit.ErrBusy)
+			require.Less(t, call.took, time.Second)
+		}
+		require.False(t, patient.ended())
+		e.answer()
+		patient.emitted(t)
+		require.Len(t, e.begun(), 3)
+		require.Equal(t, []string{"e4"}, e.begun()[2].ids, "what was withdrawn is never started")
+	})
+}
+
+// TestBatcher_WhoHasAPlaceIsNotToldBusy: its start is in progress, and what becomes of it is not known.
+func TestBatcher_WhoHasAPlaceIsNotToldBusy(t *testing.T) {
+	t.Parallel()
+	inBubble(t, emit.BatcherOptions{}, func(t *testing.T, e *engine, b *emit.Batcher) {
+		call := emitIDs(t, b, "e1")
+		time.Sleep(10 * time.Second)
+		require.False(t, call.ended())
+		e.answer()
+		call.emitted(t)
+	})
+}
+
+func TestBatcher_ACallersContextTakesItsOwnEventsOnly(t *testing.T) {
+	t.Parallel()
+	inBubble(t, emit.BatcherOptions{}, func(t *testing.T, e *engine, b *emit.Batcher) {
+		occupied(t, e, b)
+		ctx, cancel := context.WithCancel(t.Context())
+		before, gone, after := emitIDs(t, b, "before"), emitEvents(ctx, b, post("gone")), emitIDs(t, b, "after")
+		cancel()
+		<-gone.done
+		require.ErrorIs(t, gone.err, context.Canceled)
+		e.answer()
+		before.emitted(t)
+		after.emitted(t)
+		require.Equal(t, []string{"before", "after"}, e.begun()[2].ids)
+
+		// One whose start is in progress is accepted all the same, and known.
+		ctx, cancel = context.WithCancel(t.Context())
+		gone = emitEvents(ctx, b, post("begun"))
+		require.Equal(t, "event-begun", e.begun()[3].id)
+		cancel()
+		<-gone.done
+		require.ErrorIs(t, gone.err, context.Canceled)
+		e.answer()
+		require.True(t, emitIDs(t, b, "begun").emitted(t)[0].Duplicate)
+	})
+}
+
+func TestBatcher_NothingIsStartedWhileDeliveriesLag(t *testing.T) {
+	t.Parallel()
+	withProgress(t, func(t *testing.T, e *engine, b *emit.Batcher, progress *emit.Progress) {
+		var behind atomic.Bool
+		behind.Store(true)
+		progress.Behind = behind.Load
+		refused := emitIDs(t, b, "e1")
+		<-refused.done
+		require.ErrorIs(t, refused.err, emit.ErrBusy)
+		calls := []*emitting{emitIDs(t, b, "e2"), emitIDs(t, b, "e3"), emitIDs(t, b, "e4")}
+		time.Sleep(100 * time.Millisecond)
+		require.Empty(t, e.begun())
+		behind.Store(false)
+		time.Sleep(20 * time.Millisecond)
+		require.Equal(t, []string{"e2", "e3", "e4"}, e.begun()[0].ids, "what has gathered is one group")
+		e.answer()
+		for _, call := range calls {
+			call.emitted(t)
+		}
+
+		// Nothing goes on once nobody waits: the bubble would burst.
+		behind.Store(true)
+		<-emitIDs(t, b, "e5").done
+		time.Sleep(20 * time.Millisecond)
+	})
+}
+
+// TestBatcher_NoMoreIsOnItsWayThanTheWorkerComesTo: eight workflows' events at most, whose deliveries have not begun; a
+// worker elsewhere says nothing, and holds nothing up for long.
+func TestBatcher_NoMoreIsOnItsWayThanTheWorkerComesTo(t *testing.T) {
+	t.Parallel()
+	withProgress(t, func(t *testing.T, e *engine, b *emit.Batcher, progress *emit.Progress) {
+		for i := range 8 {
+			call := emitIDs(t, b, fmt.Sprintf("e%d", i))
+			e.answer()
+			call.emitted(t)
+		}
+		waiting := emitIDs(t, b, "e8", "e9")
+		time.Sleep(100 * time.Millisecond)
+		require.Len(t, e.begun(), 8)
+		progress.Begun("e3")
+		require.Len(t, e.begun(), 9)
+		e.answer()
+		waiting.emitted(t)
+
+		waiting = emitIDs(t, b, "e10")
+		require.Len(t, e.begun(), 9)
+		progress.Begun("e8")
+		progress.Begun("unknown")
+		time.Sleep(20 * time.Millisecond)
+		require.Len(t, e.begun(), 9, "e9 has not begun")
+		progress.Begun("e9")
+		require.Len(t, e.begun(), 10)
+		e.answer()
+		waiting.emitted(t)
+
+		waiting = emitIDs(t, b, "e11")
+		time.Sleep(500 * time.Millisecond)
+		require.Len(t, e.begun(), 11, "the others count no longer")
+		e.answer()
+		waiting.emitted(t)
+	})
+}
+
+// withProgress is inBubble with a worker in the same process.
+func withProgress(t *testing.T, f func(*testing.T, *engine, *emit.Batcher, *emit.Progress)) {
+	synctest.Test(t, func(t *testing.T) {
+		e, progress := &engine{}, emit.NewProgress()
+		f(t, e, emit.NewBatcher(e, emit.BatcherOptions{Progress: progress}), progress)
+	})
+}
+
+// TestBatcher_WhatAnEndedWorkflowNeverStoredIsStartedAgain: an operator may end one before it has.
+func TestBatcher_WhatAnEndedWorkflowNeverStoredIsStartedAgain(t *testing.T) {
+	t.Parallel()
+	inBubble(t, emit.BatcherOptions{}, func(t *testing.T, e *engine, b *emit.Batcher) {
+		first := emitIDs(t, b, "e1")
+		e.answer()
+		first.emitted(t)
+		require.True(t, emitIDs(t, b, "e1").emitted(t)[0].Duplicate)
+		e.ended = []string{"event-e1"}
+		again := emitIDs(t, b, "e1")
+		e.answer()
+		require.False(t, again.emitted(t)[0].Duplicate)
+		require.Len(t, e.begun(), 2)
+	})
+}
+
+func TestBatcher_TroubleInAcceptedIsAnError(t *testing.T) {
+	t.Parallel()
+	away := errors.New("the database is away")
+	for name, c := range map[string]struct {
+		accepted func() error
+		want     string
+	}{
+		"error": {func() error { return away }, away.Error()},
+		"panic": {func() error { panic("index out of range") }, "emitting panicked: index out of range"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var trouble atomic.Bool
+			trouble.Store(true)
+			accepted := func(context.Context, []string) (map[string]string, error) {
+				if trouble.Load() {
+					return nil, c.accepted()
+				}
+				return nil, nil
+			}
+			inBubble(t, emit.BatcherOptions{Starts: 1, Accepted: accepted}, func(t *testing.T, e *engine, b *emit.Batcher) {
+				call := emitIDs(t, b, "e1")
+				<-call.done
+				require.ErrorContains(t, call.err, c.want)
+				require.Empty(t, e.begun())
+				trouble.Store(false)
+				call = emitIDs(t, b, "e1")
+				e.answer()
+				call.emitted(t)
+			})
+		})
+	}
+}
+
+func TestBatcher_WhatIsInvalidTakesNoPlace(t *testing.T) {
+	t.Parallel()
+	inBubble(t, emit.BatcherOptions{}, func(t *testing.T, e *engine, b *emit.Batcher) {
+		for _, call := range []*emitting{
+			emitIDs(t, b, "no id"), emitIDs(t, b), emitIDs(t, b, "e1", "no id"), emitIDs(t, b, "e1", "e1"),
+		} {
+			<-call.done
+			require.True(t, emit.IsInvalid(call.err), "%v", call.err)
+		}
+		require.Empty(t, e.begun())
+		without := emitEvents(t.Context(), b, post(""), post(""))
+		e.answer()
+		receipts := without.emitted(t)
+		require.True(t, webhook.ValidID(receipts[0].ID))
+		require.NotEqual(t, receipts[0].ID, receipts[1].ID)
+	})
+}
+
+// TestBatcher_EveryCallerGetsItsOwn of a crowd whose contexts, ids and starts end in all ways.
+func TestBatcher_EveryCallerGetsItsOwn(t *testing.T) {
+	t.Parallel()
+	e := &crowdedEngine{started: map[string]int{}}
+	b := emit.NewBatcher(e, emit.BatcherOptions{Group: 7})
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	accepted := map[string]int{}
+	for caller := range 50 {
+		all.Go(func() {
+			for i := range 40 {
+				ids := []string{fmt.Sprintf("c%d-%d", caller, i), fmt.Sprintf("d%d-%d", caller, i), fmt.Sprintf("shared-%d", i)}[:1+(caller+i)%3]
+				var events []webhook.Event
+				for _, id := range ids {
+					events = append(events, post(id))
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				if i%10 == 9 {
+					cancel()
+				}
+				receipts, err := b.Events(ctx, events)
+				cancel()
+				if err != nil {
+					continue
+				}
+				mu.Lock()
+				for n, id := range ids {
+					if receipts[n].ID != id || receipts[n].WorkflowID == "" {
+						t.Errorf("%s got %+v", id, receipts[n])
+					}
+					if !receipts[n].Duplicate {
+						accepted[id]++
+					}
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	all.Wait()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	require.Greater(t, len(accepted), 1000)
+	for id := range accepted {
+		require.Positive(t, e.started[id], id)
+	}
+	for id, n := range e.started {
+		if !strings.HasPrefix(id, "shared") { // those may be in both starts at the same moment
+			require.Equal(t, 1, n, id)
+		}
+	}
+	require.Less(t, e.most, 3)
+}
+
+// crowdedEngine fails every eleventh start and notes the events of the others.
+type crowdedEngine struct {
+	client.Client
+	mu                sync.Mutex
+	starts, now, most int
+	started           map[string]int
+}
+
+func (e *crowdedEngine) ExecuteWorkflow(_ context.Context, _ client.StartWorkflowOptions, workflow any, args ...any) (client.WorkflowRun, error) {
+	raw := args[0].(converter.RawValue).Payload().GetData()
+	if workflow == emit.WorkflowType {
+		raw = fmt.Appendf(nil, "[%s]", raw)
+	}
+	events, _, err := webhook.ParseAcceptedBatch(raw)
+	if err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	e.now++
+	e.most = max(e.most, e.now)
+	e.starts++
+	fails := e.starts%11 == 0
+	for _, event := range events {
+		if !fails {
+			e.started[event.ID]++
+		}
+	}
+	e.mu.Unlock()
+	time.Sleep(100 * time.Microsecond)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.now--
+	if fails {
+		return nil, errors.New("no quorum")
+	}
+	return nil, nil
+}
