@@ -27,11 +27,14 @@ func TestComposeRunsTemporalWithTheSameSettings(t *testing.T) {
 	server := compose.Services["temporal"]
 	require.Len(t, server.Configs, 1)
 	require.Equal(t, server.Configs[0].Target, server.Environment["DYNAMIC_CONFIG_FILE_PATH"])
+	for name, value := range (Settings{}).collector() {
+		require.Equal(t, value, server.Environment[name], name)
+	}
 	loaded := dynamicconfig.LoadYamlFile([]byte(compose.Configs[server.Configs[0].Source].Content))
 	require.NoError(t, loaded.Err())
 	require.Empty(t, loaded.Warnings)
 
-	wanted := Settings{StockConfig: true}.dynamicConfig() // less what only lifts limits
+	wanted := Settings{}.dynamicConfig()
 	require.Len(t, loaded.Map, len(wanted))
 	for key, value := range wanted {
 		constrained, ok := value.([]dynamicconfig.ConstrainedValue)

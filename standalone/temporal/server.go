@@ -222,7 +222,7 @@ func (s Settings) dynamicConfig() dynamicconfig.StaticClient {
 			// Nearly all workflows end within a second, and nobody asks for them again. Temporal's own caches grow by the
 			// gigabyte.
 			dynamicconfig.HistoryCacheHostLevelMaxSize.Key():     4000,
-			dynamicconfig.HistoryCacheTTL.Key():                  30 * time.Second,
+			dynamicconfig.HistoryCacheTTL.Key():                  "30s",
 			dynamicconfig.EventsHostLevelCacheMaxSizeBytes.Key(): 16 << 20,
 		})
 	}
