@@ -37,16 +37,16 @@ func TestGroupsLoseNothing(t *testing.T) {
 			hits    int  // of the place, until the kill; as many at most in the long form
 			onStart bool // it is where a workflow is started, so that only who emits comes by
 		}{
-			{"before-start", 3, true},
+			{"before-start", 2, true},
 			{"started", 10, true},
-			{"accepted", 3, false},
+			{"accepted", 2, false},
 			{"queued", 1, false},
 			{"before-wake", 1, false},
 			{"before-post", 150, false},
 			{"after-post", 150, false},
 			{"before-commit", 4, false},
 			{"after-commit", 4, false},
-			{"before-completion", 3, false},
+			{"before-completion", 1, false},
 		}
 		var emitted []func()
 		for round := range rounds {
