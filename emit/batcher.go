@@ -191,7 +191,7 @@ func (b *Batcher) withdraw(c *call) bool {
 // startLoop starts what waits until nothing does.
 func (b *Batcher) startLoop() {
 	for {
-		for b.waits() && b.options.Progress.await() { //nolint:revive // it waits
+		for b.waits() && b.options.Progress.await() {
 		}
 		calls := b.take()
 		if len(calls) == 0 {

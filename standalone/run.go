@@ -286,7 +286,7 @@ func (s *stack) startPostgres(ctx context.Context) error {
 }
 
 func (s *stack) temporalSettings() temporal.Settings {
-	return temporal.Settings{PostgresURL: s.cluster.URL("postgres"), Port: s.TemporalPort}
+	return temporal.Settings{PostgresURL: s.cluster.LocalURL("postgres"), Port: s.TemporalPort}
 }
 
 func (s *stack) startTemporal(ctx context.Context) error {
@@ -398,7 +398,7 @@ func (s *stack) appEnvironment(env []string) []string {
 		"GOMEMLIMIT":               "400MiB", // as in the manifests
 	})
 	return append(env,
-		"MATHUB_DATABASE_URL="+s.cluster.URL("mathub"),
+		"MATHUB_DATABASE_URL="+s.cluster.LocalURL("mathub"),
 		"TEMPORAL_ADDRESS="+s.temporalSettings().Addr(),
 		"TEMPORAL_NAMESPACE="+temporal.Namespace,
 		"TEMPORAL_CONFIG_FILE="+os.DevNull, // the user's own would speak of another server

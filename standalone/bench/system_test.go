@@ -77,7 +77,7 @@ func newRiver(t *testing.T, stack *e2e.Stack) *system {
 	_, err := stack.Database(t).Exec(t.Context(), "CREATE DATABASE "+database)
 	require.NoError(t, err)
 	settings := riverBest
-	settings.DatabaseURL, settings.Token = stack.Servers.DatabaseURL(database), datadir.Token()
+	settings.DatabaseURL, settings.Token = stack.Servers.LocalURL(database), datadir.Token()
 	pool, err := pgxpool.New(t.Context(), settings.DatabaseURL)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)

@@ -120,7 +120,7 @@ func Start(t testing.TB, options Options) *Stack {
 		}
 		return c, err
 	})
-	s.env["MATHUB_DATABASE_URL"] = s.DatabaseURL()
+	s.env["MATHUB_DATABASE_URL"] = s.Servers.LocalURL(servers.MainDatabase)
 	s.env["TEMPORAL_ADDRESS"] = s.TemporalAddr()
 	s.env["MATHUB_SERVICE_TOKEN"] = s.serviceToken
 	s.env["MATHUB_EGRESS_ALLOW"] = "127.0.0.0/8,::1/128"

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -59,6 +60,27 @@ func query[T any](t *testing.T, c *Cluster, sql string) T {
 	v, err := pgx.CollectOneRow(rows, pgx.RowTo[T])
 	require.NoError(t, err)
 	return v
+}
+
+// TestClientsOnThisMachineComeByTheSocket: also where the path to the cluster is closed to its own user; and by loopback where
+// the socket's path is too long for a client.
+func TestClientsOnThisMachineComeByTheSocket(t *testing.T) {
+	bySocket := func(c *Cluster) (local bool) {
+		start(t, c)
+		conn, err := pgx.Connect(t.Context(), c.LocalURL("postgres"))
+		require.NoError(t, err)
+		defer func() { require.NoError(t, conn.Close(context.Background())) }()
+		require.NoError(t, conn.QueryRow(t.Context(), "SELECT inet_client_addr() IS NULL").Scan(&local))
+		return local
+	}
+	short, err := os.MkdirTemp("", "pg")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(short)) })
+	require.NoError(t, os.Chmod(short, 0o700))
+	require.True(t, bySocket(prepare(t, short)))
+	long := filepath.Join(closedFolder(t), strings.Repeat("long", 25))
+	require.NoError(t, os.Mkdir(long, 0o700))
+	require.False(t, bySocket(prepare(t, long)))
 }
 
 func TestClusterKeepsItsData(t *testing.T) {

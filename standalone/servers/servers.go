@@ -68,7 +68,7 @@ func Start(ctx context.Context, options Options) (_ *Servers, err error) {
 	if err = s.cluster.CreateDatabases(ctx, MainDatabase, temporal.Database, temporal.VisibilityDatabase); err != nil {
 		return nil, err
 	}
-	s.options.Temporal.PostgresURL = s.cluster.URL("postgres")
+	s.options.Temporal.PostgresURL = s.cluster.LocalURL("postgres")
 	for range attempts {
 		if s.options.Temporal.Port, err = freeport.Find(); err != nil {
 			return nil, err
@@ -108,6 +108,9 @@ func (s *Servers) firstPostgres(ctx context.Context) (err error) {
 	}
 	return err
 }
+
+// LocalURL is DatabaseURL by the server's socket, where there is one: as `make run` has it.
+func (s *Servers) LocalURL(database string) string { return s.cluster.LocalURL(database) }
 
 // DatabaseURL is how a superuser reaches a database.
 func (s *Servers) DatabaseURL(database string) string { return s.cluster.URL(database) }

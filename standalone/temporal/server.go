@@ -99,7 +99,7 @@ func Run(ctx context.Context, settings Settings) error {
 }
 
 func (s Settings) config() (*config.Config, error) {
-	addr, user, password, err := s.postgres()
+	addr, user, password, attributes, err := s.postgres()
 	if err != nil {
 		return nil, err
 	}
@@ -123,6 +123,8 @@ func (s Settings) config() (*config.Config, error) {
 			MaxConns:        connections,
 			MaxIdleConns:    connections,
 			MaxConnLifetime: time.Hour,
+
+			ConnectAttributes: attributes,
 		}}
 	}
 	main := database(Database, connections)
@@ -221,7 +223,7 @@ func (s Settings) dynamicConfig() dynamicconfig.StaticClient {
 			dynamicconfig.VisibilityTaskBatchSize.Key():       1000,
 			// Nearly all workflows end within a second, and nobody asks for them again. Temporal's own caches grow by the
 			// gigabyte.
-			dynamicconfig.HistoryCacheHostLevelMaxSize.Key():     4000,
+			dynamicconfig.HistoryCacheHostLevelMaxSize.Key():     1000,
 			dynamicconfig.HistoryCacheTTL.Key():                  "30s",
 			dynamicconfig.EventsHostLevelCacheMaxSizeBytes.Key(): 16 << 20,
 		})

@@ -84,7 +84,7 @@ func (s Settings) collector() map[string]string {
 	if s.StockConfig {
 		return nil
 	}
-	return map[string]string{"GOGC": "200", "GOMEMLIMIT": "512MiB"}
+	return map[string]string{"GOGC": "200", "GOMEMLIMIT": "640MiB"}
 }
 
 // IsChild says whether this process was started by Command.
@@ -101,12 +101,15 @@ func childSettings() (Settings, error) {
 	return s, err
 }
 
-// postgres splits PostgresURL as Temporal wants it.
-func (s Settings) postgres() (addr, user, password string, err error) {
+// postgres splits PostgresURL as Temporal wants it. attributes has the socket's folder as host, where the URL has one.
+func (s Settings) postgres() (addr, user, password string, attributes map[string]string, err error) {
 	u, err := url.Parse(s.PostgresURL)
 	if err != nil || u.User == nil || u.Port() == "" {
-		return "", "", "", errors.New("Temporal's Postgres URL must name user, password, host and port") //nolint:staticcheck // a name
+		return "", "", "", nil, errors.New("Temporal's Postgres URL must name user, password, host and port") //nolint:staticcheck // a name
 	}
 	password, _ = u.User.Password()
-	return u.Host, u.User.Username(), password, nil
+	if socket := u.Query().Get("host"); socket != "" {
+		attributes = map[string]string{"host": socket}
+	}
+	return u.Host, u.User.Username(), password, attributes, nil
 }
