@@ -80,12 +80,12 @@ func (f *fanOut) accept(ctx workflow.Context, events []webhook.Event, of int) er
 		return err
 	}
 	f.searchable = audience.Searchable
-	for i, e := range audience.Events {
-		switch {
-		case e.Duplicate && f.group:
-			f.sum.Duplicates = append(f.sum.Duplicates, events[i].ID)
-		case e.Duplicate:
-			f.sum.Duplicate = true
+	for i, event := range events {
+		if !audience.Events[i].Duplicate {
+			continue
+		}
+		if f.sum.Duplicate = !f.group; f.group {
+			f.sum.Duplicates = append(f.sum.Duplicates, event.ID)
 		}
 	}
 	if err := f.deliver(ctx, events, audience); err != nil {
