@@ -84,7 +84,7 @@ func (s *server) emit(c *gin.Context, events []webhook.Event) ([]Receipt, error)
 func (s *server) accepters(ctx context.Context, eventIDs []string) (map[string]string, error) {
 	owners, err := s.queries.EventOwners(ctx, s.cfg.Pool, eventIDs)
 	if err != nil {
-		return nil, err
+		return nil, notLookedUpError{err}
 	}
 	type run struct{ workflowID, runID string }
 	workflowIDs, ended := make(map[string]string, len(owners)), map[run]bool{}
@@ -103,9 +103,20 @@ func (s *server) accepters(ctx context.Context, eventIDs []string) (map[string]s
 	return workflowIDs, nil
 }
 
-// notAcknowledged is the error of an emit that Temporal may have taken all the same.
+// notLookedUpError is what kept accepters from an answer, so that nothing was started.
+type notLookedUpError struct{ error }
+
+func (e notLookedUpError) Unwrap() error { return e.error }
+
+// notAcknowledged is the error of an emit that Temporal may have taken all the same, unless it is a notLookedUpError.
 func notAcknowledged(eventIDs []string, err error) error {
 	var known *Error
+	var before notLookedUpError
+	if errors.As(err, &before) {
+		known = asError(before.error)
+		known.eventIDs = eventIDs
+		return known
+	}
 	if err = temporalError(err); errors.As(err, &known) && known.code == unavailable {
 		known.eventIDs = eventIDs
 		known.Detail = "The workflow engine does not answer, so that it is not known whether the event was accepted. Emit it again with the same id, %s: it is accepted once."

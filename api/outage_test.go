@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -173,6 +174,8 @@ func TestPostgresIsAway(t *testing.T) {
 			{"POST", "/api/internal/v1/bots/x/keys", serviceToken, ""},
 			{"DELETE", "/api/internal/v1/bots/x/keys/" + id, serviceToken, ""},
 			{"POST", eventsPath, serviceToken, `{"id":"x","event":"post.created","data":{}}`},
+			{"POST", eventsPath, serviceToken, `{"event":"post.created","data":{}}`},
+			{"POST", eventsPath + "/batch", serviceToken, `{"events":[{"id":"x","event":"post.created","data":{}},{"event":"post.created","data":{}}]}`},
 		} {
 			var body any
 			if c.body != "" {
@@ -182,6 +185,10 @@ func TestPostgresIsAway(t *testing.T) {
 			require.Equal(t, http.StatusServiceUnavailable, got.status, "%s: %s %s: %s", name, c.method, c.path, got.body)
 			require.NotEmpty(t, got.header.Get("Retry-After"))
 			require.NotContains(t, string(got.body), "127.0.0.1", "nothing of the inside is told")
+			require.NotContains(t, string(got.body), "engine", "that is not what is away")
+			if strings.HasPrefix(c.path, eventsPath) {
+				require.Regexp(t, `"eventIds":\["(x|[0-9a-f-]{36})"`, string(got.body), "under which to try again")
+			}
 		}
 		require.Equal(t, http.StatusOK, a.do("GET", "/healthz", "", nil).status)
 	}

@@ -11,8 +11,9 @@ const (
 	// prefetchFresh is how old a prefetched input may be to be used as it is: within it, a webhook's change is as if it
 	// had come just after the delivery.
 	prefetchFresh = 2 * time.Second
-	// prefetchMost bounds the memory of inputs whose delivery never came to this process.
-	prefetchMost = 20_000
+	// prefetchMost bounds the memory of inputs whose delivery never came to this process, to some 25 MB. It has room for the
+	// deliveries of a few groups of events with a hundred webhooks each.
+	prefetchMost = 100_000
 )
 
 // attemptInput is all that an attempt needs.

@@ -267,9 +267,12 @@ func TestScale(t *testing.T) {
 	for range *rounds {
 		measure("tables small")
 	}
-	load(t, stack, sized(100_000), sized(1_000_000))
+	load(t, stack, sized(100_000), sized(10_000_000))
 	for range *rounds {
 		measure("tables large")
+	}
+	for _, b := range singles[:2] {
+		r.ratio(b.name+", tables large : small", b.name+", tables large", b.name+", tables small", 0.9)
 	}
 	r.print()
 }
