@@ -102,7 +102,7 @@ func (x *temporalExam) eagerStart(described *workflowservice.DescribeNamespaceRe
 	if !described.GetNamespaceInfo().GetCapabilities().GetEagerWorkflowStart() {
 		return warning("Temporal eager start", dynamicMend+": system.enableEagerWorkflowStart", "is switched off, which costs each event a round trip")
 	}
-	return ok("Temporal eager start", "is switched on: it spares each event a round trip where API and worker are one process (serve), and only there")
+	return ok("Temporal eager start", "is switched on: it spares each event a round trip where API and worker are one process (serve), and only there; apart, an event takes about twice as long (docs/scaling.md)")
 }
 
 func (x *temporalExam) searchAttributes(ctx context.Context) finding {

@@ -93,6 +93,7 @@ func (r *recent) add(receipts []Receipt, now time.Time) {
 
 // call is what one caller emits: it is accepted as a whole or not at all.
 type call struct {
+	ctx    context.Context // whose values, such as a trace's, go with a workflow of its own
 	events []webhook.Event
 	bytes  int
 	since  time.Time
@@ -135,7 +136,7 @@ func (b *Batcher) Events(ctx context.Context, events []webhook.Event) ([]Receipt
 }
 
 func (b *Batcher) emit(ctx context.Context, events []webhook.Event) ([]Receipt, error) {
-	c := &call{events: events, since: time.Now(), done: make(chan struct{})}
+	c := &call{ctx: ctx, events: events, since: time.Now(), done: make(chan struct{})}
 	for _, e := range events {
 		c.bytes += len(e.Data) + 200 // and what is around it, more or less
 		for _, id := range e.BotIDs {
@@ -232,7 +233,11 @@ func (b *Batcher) take() []*call {
 
 // start starts the workflow of calls and answers them.
 func (b *Batcher) start(calls []*call) {
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	ctx := context.Background()
+	if len(calls) == 1 {
+		ctx = context.WithoutCancel(calls[0].ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	receipts, err := b.accept(ctx, calls)
 	for _, c := range calls {
