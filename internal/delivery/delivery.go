@@ -282,7 +282,7 @@ func (d *Deliverer) admit(ctx context.Context, a Attempt, in attemptInput) (*per
 	d.begun(a.EventID)
 	p, ok := d.gate.enter(ctx, a.WebhookID, in.botID)
 	if ok && p.prompt && !in.readAt.IsZero() {
-		d.lag.sample(time.Since(in.readAt))
+		d.lag.sample(in.botID, time.Since(in.readAt))
 	}
 	return p, ok
 }
