@@ -40,3 +40,20 @@ func TestLag_Behind(t *testing.T) {
 		})
 	}
 }
+
+// A delivery that begins so late that it has to read Postgres again counts more than any.
+func TestDeliverer_BehindByMoreThanAPrefetchLasts(t *testing.T) {
+	t.Parallel()
+	r, to := newRig(t), newReceiver(t, 200)
+	id := r.subscribe(t, to.url, "")
+	first := First(r.accepted(t).ID, id)
+	r.prefetch.mu.Lock()
+	in, held := r.prefetch.inputs[first.ID()]
+	in.readAt = in.readAt.Add(-2 * prefetchFresh)
+	r.prefetch.inputs[first.ID()] = in
+	r.prefetch.mu.Unlock()
+	require.True(t, held)
+	r.accepted(t) // which keeps what is late
+	require.Equal(t, Delivered, r.mustRun(t, first).Status)
+	require.True(t, r.Behind())
+}
