@@ -70,14 +70,25 @@ type Ticket struct {
 // Granted says whether the delivery may begin.
 func (t *Ticket) Granted() bool { return t.granted }
 
-// Progress grows with each place that comes free where the ticket waits for one: in its webhook's window or, where that has
-// one, in its bot's share. Who waits while it stands still waits for receivers that do not answer.
-func (t *Ticket) Progress() int {
-	if t.window.inFlight < t.window.size {
-		return t.window.bot.granted
-	}
-	return t.window.granted
+// Wait is what a ticket waits for at one moment: places in its webhook's window or, where that has one, in its bot's share.
+type Wait struct {
+	// Places is how many places there are.
+	Places  int
+	granted *int
+	before  int
 }
+
+// Wait says what the ticket waits for now.
+func (t *Ticket) Wait() Wait {
+	x := t.window
+	if x.inFlight < x.size {
+		return Wait{BotShare, &x.bot.granted, x.bot.granted}
+	}
+	return Wait{x.size, &x.granted, x.granted}
+}
+
+// Progress is how many of the places have come free since. While there are none, the receivers do not answer.
+func (w Wait) Progress() int { return *w.granted - w.before }
 
 // New returns windows with nothing in flight.
 func New() *Windows {
@@ -102,6 +113,14 @@ func (w *Windows) Offer(webhookID uuid.UUID, botID string) *Ticket {
 	x.bot.waiting++
 	w.grant(x)
 	return t
+}
+
+// Waiting is how many deliveries to a bot's webhooks wait.
+func (w *Windows) Waiting(botID string) int {
+	if b := w.bots[botID]; b != nil {
+		return b.waiting
+	}
+	return 0
 }
 
 // Ended gives a place back and returns the tickets that are granted by it.

@@ -14,10 +14,13 @@ const (
 	// admissionPatience is how long a delivery waits while no place at all comes free, before it goes to its webhook's queue:
 	// what hangs holds nothing up for longer.
 	admissionPatience = 500 * time.Millisecond
-	// longestAdmission is how long it waits in all for a receiver that answers slowly. Where as many places come free in
-	// half a second as shortWait, it is our own processors that it waits for, and it goes on waiting.
+	// longestAdmission is how long it waits in all for a receiver that answers slowly. Where each place comes free twice in
+	// half a second, it is our own processors that it waits for, and it goes on waiting.
 	longestAdmission = 3 * time.Second
-	shortWait        = admission.LargestWindow / 2
+	promptTurns      = 2
+	// mostWaiting is how many deliveries of one bot wait: half of the room that groups have, or one bot whose receivers are
+	// slow would have it all, and every other's deliveries would begin late.
+	mostWaiting = groupRoom / 2
 )
 
 // gate is the wait around the windows of webhooks in direct mode.
@@ -38,22 +41,22 @@ type permit struct {
 
 // enter waits for a place in turn. false: none came in time, or the webhook turned queued.
 func (g *gate) enter(ctx context.Context, webhookID uuid.UUID, botID string) (*permit, bool) {
-	t, progress := g.offer(webhookID, botID)
-	first, since := progress, time.Now()
-	for giveUp := time.Now().Add(longestAdmission); t.Woken != nil; {
-		before := progress
-		waiting := g.await(ctx, t)
-		progress = g.progress(t)
-		if !waiting || progress == before || time.Now().After(giveUp) && progress-before < shortWait {
+	t := g.offer(webhookID, botID)
+	if t == nil {
+		return nil, false
+	}
+	first, since := g.wait(t), time.Now()
+	for giveUp := since.Add(longestAdmission); t.Woken != nil; {
+		wait, from := g.wait(t), time.Now()
+		if !g.await(ctx, t) || g.progress(wait) == 0 || time.Now().After(giveUp) && !g.prompt(wait, from) {
 			break
 		}
 	}
+	prompt := t.Woken == nil || g.prompt(first, since)
 	if !g.settle(t) {
 		return nil, false
 	}
-	// As many places came free as come free for our own processors only; or it has not waited.
-	prompt := time.Duration(progress-first)*admissionPatience >= shortWait*time.Since(since)
-	return &permit{gate: g, ticket: t, prompt: t.Woken == nil || prompt}, true
+	return &permit{gate: g, ticket: t, prompt: prompt}, true
 }
 
 // await waits for the ticket to be woken, for admissionPatience at most. false: there is no more to wait for.
@@ -69,20 +72,35 @@ func (g *gate) await(ctx context.Context, t *admission.Ticket) bool {
 	return false
 }
 
-func (g *gate) offer(webhookID uuid.UUID, botID string) (t *admission.Ticket, progress int) {
+// offer returns no ticket where as many deliveries of the bot wait as may.
+func (g *gate) offer(webhookID uuid.UUID, botID string) *admission.Ticket {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	t = g.windows.Offer(webhookID, botID)
+	if g.windows.Waiting(botID) >= mostWaiting {
+		return nil
+	}
+	t := g.windows.Offer(webhookID, botID)
 	if !t.Granted() {
 		t.Woken = make(chan struct{})
 	}
-	return t, t.Progress()
+	return t
 }
 
-func (g *gate) progress(t *admission.Ticket) int {
+func (g *gate) wait(t *admission.Ticket) admission.Wait {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return t.Progress()
+	return t.Wait()
+}
+
+func (g *gate) progress(w admission.Wait) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return w.Progress()
+}
+
+// prompt says whether places came free since as they do for our own processors only.
+func (g *gate) prompt(w admission.Wait, since time.Time) bool {
+	return time.Duration(g.progress(w))*admissionPatience >= time.Duration(promptTurns*w.Places)*time.Since(since)
 }
 
 // settle says whether the ticket was granted, and takes it back otherwise.

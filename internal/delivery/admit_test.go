@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,4 +102,45 @@ func TestGate_Enter(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestGate_SlowReceivers: a bot whose receivers take everything, but in half a second each, is not what our own processors
+// are waited for, however many places its share has.
+func TestGate_SlowReceivers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const webhooks, deliveries = 50, groupRoom
+		g := newGate()
+		ids := make([]uuid.UUID, webhooks)
+		for i := range ids {
+			ids[i] = uuid.New()
+		}
+		begun := time.Now()
+		left := make(chan time.Duration, deliveries)
+		prompt := make(chan time.Duration, deliveries)
+		var all sync.WaitGroup
+		for i := range deliveries {
+			all.Go(func() {
+				p, ok := g.enter(t.Context(), ids[i%webhooks], "slow")
+				if !ok {
+					left <- time.Since(begun)
+					return
+				}
+				if waited := time.Since(begun); p.prompt && waited > 0 {
+					prompt <- waited
+				}
+				time.Sleep(500 * time.Millisecond)
+				p.release(admission.Taken)
+			})
+		}
+		synctest.Wait()
+		_, waiting := g.load()
+		require.Equal(t, mostWaiting, waiting, "the other bots have room")
+		all.Wait()
+		close(left)
+		close(prompt)
+		for after := range left {
+			require.LessOrEqual(t, after, longestAdmission+admissionPatience)
+		}
+		require.Empty(t, prompt, "its waits are not ours")
+	})
 }

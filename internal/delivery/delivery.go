@@ -162,6 +162,7 @@ func orZero(r *Result) Result {
 func (d *Deliverer) prepare(ctx context.Context, a Attempt) (in attemptInput, done *Result, err error) {
 	in, prefetched := d.prefetch.take(a.ID())
 	if !prefetched {
+		acceptedAt := in.readAt
 		if done, err = d.settled(ctx, a); done != nil || err != nil {
 			return in, done, err
 		}
@@ -169,6 +170,7 @@ func (d *Deliverer) prepare(ctx context.Context, a Attempt) (in attemptInput, do
 		if in, skipped, err = d.load(ctx, a); err != nil || skipped != "" {
 			return in, &Result{Status: Skipped, Error: skipped}, err
 		}
+		in.readAt = acceptedAt
 	}
 	if in.queued && a.row == nil && !a.Trigger.Manual() {
 		r, err := d.leaveToQueue(ctx, a, nil)
@@ -282,7 +284,7 @@ func (d *Deliverer) admit(ctx context.Context, a Attempt, in attemptInput) (*per
 	d.begun(a.EventID)
 	p, ok := d.gate.enter(ctx, a.WebhookID, in.botID)
 	if ok && p.prompt && !in.readAt.IsZero() {
-		d.lag.sample(time.Since(in.readAt))
+		d.lag.sample(in.botID, time.Since(in.readAt))
 	}
 	return p, ok
 }

@@ -13,11 +13,12 @@ const (
 )
 
 // lag finds out whether this process has more to deliver than it can: whether attempts that wait for nothing but its own
-// processors begin late on average.
+// processors begin late on average, with most of the bots. With fewer, it is their receivers that are slow, or a burst to
+// them, which is to keep no other bot's events out.
 type lag struct {
 	mu   sync.Mutex
-	last [2]delays // of the interval before, and of this one
-	ends time.Time // of this interval
+	last [2]map[string]delays // by bot, of the interval before, and of this one
+	ends time.Time            // of this interval
 }
 
 type delays struct {
@@ -25,13 +26,14 @@ type delays struct {
 	n   time.Duration
 }
 
+func (d delays) plus(o delays) delays { return delays{d.sum + o.sum, d.n + o.n} }
+
 // sample adds how long after its acceptance an attempt begins.
-func (l *lag) sample(delay time.Duration) {
+func (l *lag) sample(botID string, delay time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.turn(time.Now())
-	l.last[1].sum += delay
-	l.last[1].n++
+	l.last[1][botID] = l.last[1][botID].plus(delays{delay, 1})
 }
 
 // turn begins a new interval when this one is over.
@@ -42,9 +44,9 @@ func (l *lag) turn(now time.Time) {
 	case now.Before(l.ends.Add(lagInterval)):
 		l.last[0], l.ends = l.last[1], l.ends.Add(lagInterval)
 	default:
-		l.last[0], l.ends = delays{}, now.Add(lagInterval)
+		l.last[0], l.ends = nil, now.Add(lagInterval)
 	}
-	l.last[1] = delays{}
+	l.last[1] = map[string]delays{}
 }
 
 // behind says that attempts begin late.
@@ -52,6 +54,19 @@ func (l *lag) behind() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.turn(time.Now())
-	sum, n := l.last[0].sum+l.last[1].sum, l.last[0].n+l.last[1].n
-	return n > 0 && sum/n > lagTarget
+	bots, late := 0, 0
+	count := func(d delays) {
+		if bots++; d.sum > d.n*lagTarget {
+			late++
+		}
+	}
+	for botID, d := range l.last[1] {
+		count(d.plus(l.last[0][botID]))
+	}
+	for botID, d := range l.last[0] {
+		if _, counted := l.last[1][botID]; !counted {
+			count(d)
+		}
+	}
+	return 2*late > bots
 }

@@ -11,6 +11,8 @@ const (
 	// prefetchFresh is how old a prefetched input may be to be used as it is: within it, a webhook's change is as if it
 	// had come just after the delivery.
 	prefetchFresh = 2 * time.Second
+	// prefetchKept is how long an input is kept beyond that: a delivery that begins later still tells how late it is.
+	prefetchKept = time.Minute
 	// prefetchMost bounds the memory of inputs whose delivery never came to this process, to some 25 MB. It has room for the
 	// deliveries of a few groups of events with a hundred webhooks each.
 	prefetchMost = 100_000
@@ -44,7 +46,7 @@ func (p *prefetch) put(deliveryID uuid.UUID, in attemptInput) {
 	defer p.mu.Unlock()
 	for len(p.order) > 0 {
 		oldest, held := p.inputs[p.order[0]]
-		if held && len(p.order) < prefetchMost && time.Since(oldest.readAt) < prefetchFresh {
+		if held && len(p.order) < prefetchMost && time.Since(oldest.readAt) < prefetchKept {
 			break
 		}
 		delete(p.inputs, p.order[0])
@@ -54,6 +56,7 @@ func (p *prefetch) put(deliveryID uuid.UUID, in attemptInput) {
 	p.order = append(p.order, deliveryID)
 }
 
+// take returns an input, and whether it may be used. One that is too old says by its readAt when it was fresh.
 func (p *prefetch) take(deliveryID uuid.UUID) (attemptInput, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
