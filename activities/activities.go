@@ -39,17 +39,23 @@ func (a *Activities) Register(r worker.ActivityRegistry) {
 // AcceptEvents stores events and finds whom they go to, see delivery.Deliverer.Accept. What is wrong with one of several that
 // is not Postgres's being away is an error of type NotTogether: accepted one by one, none harms another.
 func (a *Activities) AcceptEvents(ctx context.Context, in delivery.EventsToAccept) (out delivery.Audience, err error) {
-	if len(in.Events) > 1 {
-		defer func() {
-			if p := recover(); p != nil {
-				err = temporal.NewNonRetryableApplicationError(fmt.Sprintf("panic: %v", p), NotTogether, nil)
-			} else if err != nil && ctx.Err() == nil && !db.IsUnavailable(err) {
-				err = temporal.NewNonRetryableApplicationError(err.Error(), NotTogether, err)
-			}
-		}()
+	if len(in.Events) == 1 {
+		return a.deliverer.Accept(ctx, in)
 	}
-	return a.deliverer.Accept(ctx, in)
+	inTime, cancel := context.WithTimeout(ctx, togetherTimeout)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			err = temporal.NewNonRetryableApplicationError(fmt.Sprintf("panic: %v", p), NotTogether, nil)
+		} else if err != nil && ctx.Err() == nil && (inTime.Err() != nil || !db.IsUnavailable(err)) {
+			err = temporal.NewNonRetryableApplicationError(err.Error(), NotTogether, err)
+		}
+	}()
+	return a.deliverer.Accept(inTime, in)
 }
+
+// togetherTimeout is how long it may take to accept several events together: a database that is slow may still accept each.
+const togetherTimeout = AttemptTimeout * 3 / 4
 
 // NotTogether is the type of the error that AcceptEvents ends with where one of several events may be at fault.
 const NotTogether = "NotTogether"
@@ -136,5 +142,5 @@ const (
 	AttemptTimeout = 8 * time.Second
 	RoundTimeout   = 20 * time.Second
 	// GroupTimeout is for a group, whose deliveries wait for places in a burst: to begin it again would look all of them up.
-	GroupTimeout = 30 * time.Second
+	GroupTimeout = time.Minute
 )

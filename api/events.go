@@ -7,12 +7,16 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/internal/failpoint"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
 )
+
+// describesAtOnce is how many of Temporal's workflows one call asks for at once.
+const describesAtOnce = 8
 
 // emitTimeout bounds the wait for an emit's answer, beyond the time that a start has.
 const emitTimeout = 16 * time.Second
@@ -87,15 +91,25 @@ func (s *server) accepters(ctx context.Context, eventIDs []string) (map[string]s
 		return nil, notLookedUpError{err}
 	}
 	type run struct{ workflowID, runID string }
-	workflowIDs, ended := make(map[string]string, len(owners)), map[run]bool{}
+	ended := map[run]*bool{}
+	var asked errgroup.Group
+	asked.SetLimit(describesAtOnce)
 	for _, o := range owners {
-		owner := run{o.WorkflowID, o.RunID}
-		if _, asked := ended[owner]; !asked {
-			// While Temporal is away, it is taken for what nearly every event is.
-			has, err := workflows.HasEnded(ctx, s.cfg.Temporal, o.WorkflowID, o.RunID)
-			ended[owner] = err == nil && has
+		if owner := (run{o.WorkflowID, o.RunID}); ended[owner] == nil {
+			has := new(bool)
+			ended[owner] = has
+			asked.Go(func() error {
+				// While Temporal is away, it is taken for what nearly every event is.
+				is, err := workflows.HasEnded(ctx, s.cfg.Temporal, owner.workflowID, owner.runID)
+				*has = err == nil && is
+				return nil
+			})
 		}
-		if workflowIDs[o.ID] = o.WorkflowID; ended[owner] {
+	}
+	_ = asked.Wait() // none fails
+	workflowIDs := make(map[string]string, len(owners))
+	for _, o := range owners {
+		if workflowIDs[o.ID] = o.WorkflowID; *ended[run{o.WorkflowID, o.RunID}] {
 			workflowIDs[o.ID] = ""
 		}
 	}

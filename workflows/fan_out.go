@@ -41,7 +41,7 @@ type fanOut struct {
 	sum        Summary
 	searchable bool
 	troubled   []undelivered // what was not taken, the first of it
-	failed     []undelivered // of the last fan-out
+	failed     []undelivered // the failed of it
 	firstBatch string        // the id of the first workflow that has a part of a large audience
 }
 
@@ -127,15 +127,15 @@ func (f *fanOut) deliver(ctx workflow.Context, events []webhook.Event, audience 
 			attempts = append(attempts, first{events[i], audience.Targets[n]})
 		}
 	}
-	f.failed = nil
 	f.updateDetails(ctx)
+	failedBefore := len(f.failed)
 	var err error
 	if len(attempts) > oneByOne {
 		err = f.deliverTogether(ctx, attempts)
 	} else {
 		err = f.deliverEach(ctx, attempts)
 	}
-	if err != nil || len(f.failed) == 0 {
+	if err != nil || len(f.failed) == failedBefore {
 		return err
 	}
 	return f.upsertFailed(ctx)

@@ -51,7 +51,7 @@ type Config struct {
 	// Wake is called when a webhook's queue has got something to do. It must not block.
 	Wake func(Target)
 	// Begun, if not nil, is told of each event that was accepted here when its direct deliveries begin or wait for their
-	// receivers, or when it has none. It must not block.
+	// receivers, or that it has none. It must not block.
 	Begun func(eventID string)
 	// HasEnded says whether a workflow run was ended before its work was done: terminated, cancelled, failed or timed out.
 	HasEnded func(ctx context.Context, workflowID, runID string) (bool, error)
@@ -281,7 +281,6 @@ func (d *Deliverer) admit(ctx context.Context, a Attempt, in attemptInput) (*per
 	if a.row != nil || a.Trigger.Manual() {
 		return nil, true
 	}
-	d.begun(a.EventID)
 	p, ok := d.gate.enter(ctx, a.WebhookID, in.botID)
 	if ok && p.prompt && !in.readAt.IsZero() {
 		d.lag.sample(in.botID, time.Since(in.readAt))

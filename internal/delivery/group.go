@@ -10,7 +10,7 @@ import (
 )
 
 // groupRoom is how many deliveries of groups are in flight, or wait for a place, at once in a process.
-const groupRoom = 4000
+const groupRoom = 8000
 
 // Group names first attempts: each event to each of its webhooks.
 type Group struct{ Deliveries []Pair }
@@ -93,6 +93,9 @@ func (d *Deliverer) RunGroup(ctx context.Context, g Group) (GroupResult, error) 
 			r, err := d.Run(ctx, First(pair.EventID, pair.WebhookID))
 			all <- ended{Ended{i, r}, err}
 		}()
+		if i+1 == len(g.Deliveries) || g.Deliveries[i+1].EventID != pair.EventID {
+			d.begun(pair.EventID)
+		}
 	}
 	var sum GroupResult
 	var fault error

@@ -21,6 +21,7 @@ const beforeAll = -time.Second
 // Deliver is Run for a direct attempt in a workflow of its event.
 func (d *Deliverer) Deliver(ctx context.Context, a Attempt) (Result, error) {
 	defer failpoint.Here("before-completion")
+	d.begun(a.EventID)
 	return d.Run(ctx, a)
 }
 

@@ -164,13 +164,29 @@ func (a *API) Emit(t testing.TB, e Event) Receipt {
 	return receipt
 }
 
+// acceptedPost makes a call that accepts events. One that is turned away for want of room, so that nothing of it was accepted,
+// is made again after the pause that the answer asks for, as the clients do.
+func (a *API) acceptedPost(ctx context.Context, path string, body any) (Answered, error) {
+	for {
+		answer, err := a.Do(ctx, http.MethodPost, path, a.ServiceToken, body)
+		if err != nil || answer.Status != http.StatusServiceUnavailable || !bytes.Contains(answer.Body, []byte("Nothing was accepted")) {
+			return answer, err
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return answer, nil
+		}
+	}
+}
+
 // TryEmit emits an event; the error says why it was not accepted, or that no answer came. It may be called by many
 // goroutines.
 func (a *API) TryEmit(ctx context.Context, e Event) (Receipt, error) {
 	if e.Data == nil {
 		e.Data = json.RawMessage("{}")
 	}
-	answer, err := a.Do(ctx, http.MethodPost, "/api/internal/v1/events", a.ServiceToken, e)
+	answer, err := a.acceptedPost(ctx, "/api/internal/v1/events", e)
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -189,7 +205,7 @@ func (a *API) TryEmitBatch(ctx context.Context, events []Event) ([]Receipt, erro
 			events[i].Data = json.RawMessage("{}")
 		}
 	}
-	answer, err := a.Do(ctx, http.MethodPost, "/api/internal/v1/events/batch", a.ServiceToken, map[string]any{"events": events})
+	answer, err := a.acceptedPost(ctx, "/api/internal/v1/events/batch", map[string]any{"events": events})
 	if err != nil {
 		return nil, err
 	}

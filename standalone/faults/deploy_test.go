@@ -74,7 +74,7 @@ func nextVersion(t *testing.T) string {
 		}
 	}
 	return changedBuild(t, map[string]func(string) string{
-		"workflows/deliver_event.go": rest("	f.updateDetails(ctx)\n	return f.sum, err\n"),
+		"workflows/fan_out.go":       rest("	f.updateDetails(ctx)\n	return err\n"),
 		"workflows/webhook_queue.go": rest("	if r.BusyFor > 0 {\n"),
 	})
 }

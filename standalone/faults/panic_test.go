@@ -39,6 +39,12 @@ func TestEachHandlerPanics(t *testing.T) {
 		l.accepted = append(l.accepted, toAll.ID)
 	}
 
+	group, err := stack.API().TryEmitBatch(t.Context(), []e2e.Event{{Type: post, BotIDs: bots[:1]}, {Type: post, BotIDs: bots[:1]}})
+	require.NoError(t, err)
+	for _, receipt := range group {
+		large[0].accepted = append(large[0].accepted, receipt.ID)
+	}
+
 	// One that fails once: its queue, a retry. Then by hand: a test, a redelivery and a recovery.
 	receiver := e2e.NewReceiver(t)
 	receiver.Answer("/", e2e.Status(http.StatusInternalServerError), e2e.Status(http.StatusNoContent))
@@ -81,8 +87,8 @@ func TestEachHandlerPanics(t *testing.T) {
 	log, err := os.ReadFile(stack.Apps[0].LogPath())
 	require.NoError(t, err)
 	for _, handler := range []string{
-		"workflow DeliverEvent", "workflow DeliverBatch", "workflow WebhookQueue", "workflow SendTest", "workflow Redeliver", "workflow Recover", "workflow RemoveExpired", "workflow NotifyDisabled",
-		"activity AcceptEvent", "activity AddressPart", "activity Deliver", "activity DeliverGroup", "activity LookAtQueue", "activity DeliverRound", "activity PrepareTest", "activity PrepareRedelivery", "activity RecoverPage", "activity RemoveExpired", "activity NotifyOwner",
+		"workflow DeliverEvent", "workflow DeliverEvents", "workflow DeliverBatch", "workflow WebhookQueue", "workflow SendTest", "workflow Redeliver", "workflow Recover", "workflow RemoveExpired", "workflow NotifyDisabled",
+		"activity AcceptEvents", "activity AddressPart", "activity Deliver", "activity DeliverGroup", "activity LookAtQueue", "activity DeliverRound", "activity PrepareTest", "activity PrepareRedelivery", "activity RecoverPage", "activity RemoveExpired", "activity NotifyOwner",
 	} {
 		for _, when := range []string{"before", "after"} {
 			require.True(t, strings.Contains(string(log), fmt.Sprintf("\npanicked on purpose %s %s\n", when, handler)), "%s %s has not panicked", when, handler)
