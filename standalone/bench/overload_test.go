@@ -16,7 +16,7 @@ import (
 // overloadTime is for how long twice the capacity is offered.
 const overloadTime = 10 * time.Second
 
-// TestOverload offers twice as many events as a burst is taken in, by up to 500 connections, to one webhook and to ten: each
+// TestOverload offers twice as many events as a burst is taken in, by up to 1,000 connections, to one webhook and to ten: each
 // call is answered 202 or, within a second, 503; what was accepted arrives within two.
 func TestOverload(t *testing.T) {
 	if !full {
@@ -45,7 +45,7 @@ func TestOverload(t *testing.T) {
 // overload offers so many events a second.
 func (r *report) overload(t *testing.T, a *audience, name string, perSecond float64) {
 	t.Helper()
-	o := &offered{client: &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 500, MaxConnsPerHost: 500}}, accepted: map[string]time.Time{}}
+	o := &offered{client: &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 1000, MaxConnsPerHost: 1000}}, accepted: map[string]time.Time{}}
 	n := int(perSecond * overloadTime.Seconds())
 	if !full {
 		n = 50
