@@ -12,7 +12,7 @@ const (
 	// had come just after the delivery.
 	prefetchFresh = 2 * time.Second
 	// prefetchKept is how long an input is kept beyond that: a delivery that begins later still tells how late it is.
-	prefetchKept = time.Minute
+	prefetchKept = 10 * time.Second
 	// prefetchMost bounds the memory of inputs whose delivery never came to this process, to some 25 MB. It has room for the
 	// deliveries of a few groups of events with a hundred webhooks each.
 	prefetchMost = 100_000
