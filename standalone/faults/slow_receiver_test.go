@@ -178,6 +178,7 @@ func TestABurstWaitsForItsReceiver(t *testing.T) {
 	all.Wait()
 	until(2*time.Minute, func() bool { return len(p.well()) == burst })
 	took := time.Since(began)
+	finished(t, stack, time.Minute) // the last is recorded after it was taken
 	failed, taken := attempts(t, stack, p.hook.ID)
 	t.Logf("%d events at once to a receiver that takes 500ms, 2 workers: %d taken after %v, %d failures, %d POSTs, at most %d under way at once, %d rows ever queued", burst,
 		len(p.well()), took.Round(time.Millisecond), failed, p.receiver.Count(), most.value(), everQueued(t, stack))
