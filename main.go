@@ -146,7 +146,7 @@ type apiFlags struct {
 	ServiceToken      string         `env:"MATHUB_SERVICE_TOKEN" help:"The service API's bearer token; without one the service API is off."`
 	MaxWebhooksPerBot int            `env:"MATHUB_MAX_WEBHOOKS_PER_BOT" default:"${most}" help:"How many webhooks a bot may have."`
 	RateLimit         int            `env:"MATHUB_RATE_LIMIT" default:"600" help:"How many calls a bot key may make in a minute, of each process; 0: any number."`
-	EmitStarts        int            `env:"MATHUB_EMIT_STARTS" default:"2" help:"How many workflows of emitted events are being started at once; events that come in meanwhile share the next."`
+	EmitStarts        int            `env:"MATHUB_EMIT_STARTS" default:"1" help:"How many workflows of emitted events are being started at once; events that come in meanwhile share the next."`
 	EmitGroup         int            `env:"MATHUB_EMIT_GROUP" default:"64" help:"How many events share a workflow at most; 1: each has one of its own."`
 	TrustedProxies    []netip.Prefix `env:"MATHUB_TRUSTED_PROXIES" help:"CIDRs of the proxies in front of the API, whose X-Forwarded-For names the client in the log."`
 	TemporalUI        string         `name:"temporal-ui" env:"MATHUB_TEMPORAL_UI" help:"Where operators find Temporal's Web UI, such as http://127.0.0.1:8233, for links to workflows; empty: no links."`

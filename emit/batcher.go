@@ -16,7 +16,7 @@ import (
 
 const (
 	// DefaultStarts is how many workflow starts a Batcher has in progress at once, see BatcherOptions.
-	DefaultStarts = 2
+	DefaultStarts = 1
 	// DefaultGroup is how many events share a workflow at most.
 	DefaultGroup = 64
 	// maxGroupBytes bounds the JSON of the events that share a workflow, unless one call brings more.

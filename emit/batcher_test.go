@@ -1,6 +1,7 @@
 package emit_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -98,6 +99,9 @@ func (e *engine) answer() {
 	}
 }
 
+// starts is how many starts a batcher has in progress in these tests, unless they say otherwise.
+const starts = 2
+
 // emitting is a call of a Batcher.
 type emitting struct {
 	done     chan struct{}
@@ -158,6 +162,7 @@ func (em *emitting) emitted(t *testing.T) []emit.Receipt {
 // inBubble runs a test with a batcher whose engine answers only when it is told.
 func inBubble(t *testing.T, options emit.BatcherOptions, run func(t *testing.T, e *engine, b *emit.Batcher)) {
 	t.Helper()
+	options.Starts = cmp.Or(options.Starts, starts)
 	synctest.Test(t, func(t *testing.T) {
 		e := &engine{}
 		run(t, e, emit.NewBatcher(e, options))
@@ -165,13 +170,25 @@ func inBubble(t *testing.T, options emit.BatcherOptions, run func(t *testing.T, 
 	})
 }
 
+func TestBatcher_HasOneStartInProgressUnlessToldOtherwise(t *testing.T) {
+	t.Parallel()
+	inBubble(t, emit.BatcherOptions{Starts: emit.DefaultStarts}, func(t *testing.T, e *engine, b *emit.Batcher) {
+		emitIDs(t, b, "e1")
+		emitIDs(t, b, "e2")
+		emitIDs(t, b, "e3")
+		require.Len(t, e.begun(), 1)
+		e.answer()
+		require.Equal(t, []string{"e2", "e3"}, e.begun()[1].ids)
+	})
+}
+
 // occupied is a batcher with as many starts in progress as may be: further calls wait.
 func occupied(t *testing.T, e *engine, b *emit.Batcher) {
 	t.Helper()
-	for i := range emit.DefaultStarts {
+	for i := range starts {
 		emitIDs(t, b, fmt.Sprintf("first-%d", i))
 	}
-	require.Len(t, e.begun(), emit.DefaultStarts)
+	require.Len(t, e.begun(), starts)
 }
 
 func TestBatcher_AnEventAloneIsStartedAtOnceByItself(t *testing.T) {
@@ -252,7 +269,7 @@ func TestBatcher_AGroupHasItsLimits(t *testing.T) {
 				}
 				e.answer()
 				var groups []int
-				for _, s := range e.begun()[emit.DefaultStarts:] {
+				for _, s := range e.begun()[starts:] {
 					groups = append(groups, len(s.ids))
 				}
 				require.Equal(t, c.groups, groups)
@@ -558,7 +575,7 @@ func TestBatcher_NoMoreIsOnItsWayThanTheWorkerComesTo(t *testing.T) {
 func withProgress(t *testing.T, f func(*testing.T, *engine, *emit.Batcher, *emit.Progress)) {
 	synctest.Test(t, func(t *testing.T) {
 		e, progress := &engine{}, emit.NewProgress()
-		f(t, e, emit.NewBatcher(e, emit.BatcherOptions{Progress: progress}), progress)
+		f(t, e, emit.NewBatcher(e, emit.BatcherOptions{Starts: starts, Progress: progress}), progress)
 	})
 }
 
