@@ -84,7 +84,7 @@ func (s Settings) collector() map[string]string {
 	if s.StockConfig {
 		return nil
 	}
-	return map[string]string{"GOGC": "200", "GOMEMLIMIT": "640MiB"}
+	return map[string]string{"GOGC": "150", "GOMEMLIMIT": "640MiB"}
 }
 
 // IsChild says whether this process was started by Command.
