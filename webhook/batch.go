@@ -209,17 +209,13 @@ func BatchSummary(events []Event) string {
 	if len(events) == 1 {
 		return events[0].Summary()
 	}
-	types := make([]EventType, len(events))
-	for i, e := range events {
-		types[i] = e.Type
-	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%d events", len(events))
 	separator := " · "
 	for _, t := range TypesOf(events) {
 		n := 0
-		for _, other := range types {
-			if other == t {
+		for _, e := range events {
+			if e.Type == t {
 				n++
 			}
 		}
