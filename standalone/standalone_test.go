@@ -93,8 +93,11 @@ func (m *machine) start(t *testing.T, args ...string) *run {
 		close(r.done)
 	}()
 	t.Cleanup(func() {
+		// Its children end after it, and Postgres writes until it has ended: the folder is removed after that.
+		left := descendants(t, r.cmd.Process.Pid)
 		_ = r.cmd.Process.Kill()
 		<-r.done
+		awaitGone(t, left, 20*time.Second)
 		if t.Failed() {
 			t.Logf("stdout:\n%s\nstderr:\n%s", r.output(), r.problems())
 		}
@@ -184,10 +187,15 @@ func (r *run) child(text string) int {
 	return all[i].pid
 }
 
-// requireGone waits until none of the processes runs any more.
+// requireGone waits until none of the processes runs any more; there must be some.
 func requireGone(t *testing.T, processes []process, limit time.Duration) {
 	t.Helper()
 	require.NotEmpty(t, processes)
+	awaitGone(t, processes, limit)
+}
+
+func awaitGone(t *testing.T, processes []process, limit time.Duration) {
+	t.Helper()
 	for deadline := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
 		left := slices.DeleteFunc(slices.Clone(processes), func(p process) bool {
 			out, err := exec.Command(e2e.Tool(t, "ps"), "-o", "stat=", "-p", strconv.Itoa(p.pid)).Output()
