@@ -174,7 +174,7 @@ func (s *server) OpenAPI(c *gin.Context) {
 
 // Healthz answers while the process is up.
 func (s *server) Healthz(c *gin.Context) {
-	s.answer(c, func() (reply, error) { return ok(Health{Status: Ok}), nil })
+	s.answer(c, func() (reply, error) { return ok(Health{Status: healthy}), nil })
 }
 
 // Readyz answers 200 when Ready finds nothing wrong.

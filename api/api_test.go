@@ -49,6 +49,12 @@ var contract = sync.OnceValues(func() (routers.Router, error) {
 	if err := document.Validate(context.Background()); err != nil {
 		return nil, err
 	}
+	// What clients are to expect of a later version, this one must not answer with.
+	for _, schema := range document.Components.Schemas {
+		if s := schema.Value; len(s.Properties) > 0 {
+			s.AdditionalProperties.Has = new(bool)
+		}
+	}
 	return gorillamux.NewRouter(document)
 })
 

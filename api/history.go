@@ -197,7 +197,7 @@ func toDelivery(d db.GetDeliveriesRow) Delivery {
 	view := Delivery{
 		ID: d.ID, WebhookID: d.WebhookID, EventID: d.EventID, EventType: d.EventType, Payload: d.Payload,
 		Attempt: int(d.Attempt), Error: d.Error, Success: d.Success, DurationMs: int(d.DurationMs), AttemptedAt: timestamp(d.AttemptedAt),
-		Trigger: Trigger(d.Trigger),
+		Trigger: string(d.Trigger),
 	}
 	if d.StatusCode != nil {
 		code := int(*d.StatusCode)

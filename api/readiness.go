@@ -18,6 +18,9 @@ import (
 // readyTimeout is what everything that a process stands on has to answer in, together.
 const readyTimeout = 2 * time.Second
 
+// healthy is Health's status.
+const healthy = "ok"
+
 // accessTimeout is how long /readyz waits for a check of outbound access, of which it only tells: probes wait for a
 // second. A check that takes longer is known to the next call.
 const accessTimeout = 100 * time.Millisecond
@@ -38,7 +41,7 @@ func Ready(ctx context.Context, pool *pgxpool.Pool, temporal client.Client) (awa
 // healthWith is the health of a process that delivers; access is nil for one that does not.
 func healthWith(ctx context.Context, access func(context.Context) egress.Access) Health {
 	if access == nil {
-		return Health{Status: Ok}
+		return Health{Status: healthy}
 	}
 	ctx, cancel := context.WithTimeout(ctx, accessTimeout)
 	defer cancel()
@@ -50,7 +53,7 @@ func healthWith(ctx context.Context, access func(context.Context) egress.Access)
 	if !known.CheckedAt.IsZero() {
 		outbound.CheckedAt = (*timestamp)(&known.CheckedAt)
 	}
-	return Health{Status: Ok, OutboundAccess: &outbound}
+	return Health{Status: healthy, OutboundAccess: &outbound}
 }
 
 // Readiness answers GET /healthz and /readyz on the admin listener: a worker without an API has no other.
@@ -74,7 +77,7 @@ func (r *Readiness) When(ready func(context.Context) error, access func(context.
 func (r *Readiness) Beside(next http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", next)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { well(w, Health{Status: Ok}) })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { well(w, Health{Status: healthy}) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, request *http.Request) {
 		checks := r.checks.Load()
 		if checks == nil {

@@ -155,7 +155,7 @@ func targetOf(w db.Webhook) delivery.Target {
 
 func toRecovery(r db.Recovery, remaining int64) Recovery {
 	return Recovery{
-		State: RecoveryState(r.State), Found: int(r.Found), Delivered: int(r.Delivered), Failed: int(r.Failed), Remaining: int(remaining),
+		State: r.State, Found: int(r.Found), Delivered: int(r.Delivered), Failed: int(r.Failed), Remaining: int(remaining),
 		LookedThrough: r.LookedThrough, LastError: r.LastError, Since: timestamp(r.Since), Until: timestamp(r.Until),
 		StartedAt: timestamp(r.CreatedAt), EndedAt: (*timestamp)(r.EndedAt),
 	}

@@ -6,100 +6,11 @@ package api
 import (
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/gin-gonic/gin"
-	"github.com/mathub/webhooks/webhook"
 	"github.com/oapi-codegen/runtime"
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
-
-// Defines values for EventOutcome.
-const (
-	Delivered EventOutcome = "delivered"
-	Failed    EventOutcome = "failed"
-	Waiting   EventOutcome = "waiting"
-)
-
-// Valid indicates whether the value is a known member of the EventOutcome enum.
-func (e EventOutcome) Valid() bool {
-	switch e {
-	case Delivered:
-		return true
-	case Failed:
-		return true
-	case Waiting:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for HealthStatus.
-const (
-	Ok HealthStatus = "ok"
-)
-
-// Valid indicates whether the value is a known member of the HealthStatus enum.
-func (e HealthStatus) Valid() bool {
-	switch e {
-	case Ok:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for RecoveryState.
-const (
-	Cancelled RecoveryState = "cancelled"
-	Completed RecoveryState = "completed"
-	Running   RecoveryState = "running"
-	Stopped   RecoveryState = "stopped"
-)
-
-// Valid indicates whether the value is a known member of the RecoveryState enum.
-func (e RecoveryState) Valid() bool {
-	switch e {
-	case Cancelled:
-		return true
-	case Completed:
-		return true
-	case Running:
-		return true
-	case Stopped:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for Trigger.
-const (
-	TriggerEvent     Trigger = "event"
-	TriggerRecover   Trigger = "recover"
-	TriggerRedeliver Trigger = "redeliver"
-	TriggerRetry     Trigger = "retry"
-	TriggerTest      Trigger = "test"
-)
-
-// Valid indicates whether the value is a known member of the Trigger enum.
-func (e Trigger) Valid() bool {
-	switch e {
-	case TriggerEvent:
-		return true
-	case TriggerRecover:
-		return true
-	case TriggerRedeliver:
-		return true
-	case TriggerRetry:
-		return true
-	case TriggerTest:
-		return true
-	default:
-		return false
-	}
-}
 
 // Bot defines model for Bot.
 type Bot struct {
@@ -118,10 +29,11 @@ type Bot struct {
 
 // BotChange defines model for BotChange.
 type BotChange struct {
+	NotifyURL *EndpointURL `json:"notifyUrl,omitempty"`
+
 	// NotifySecret Keys the signatures; never sent back. At most 256 bytes. For the Standard Webhooks libraries it has the form
 	// `whsec_` and the padded standard base64 of 24 to 64 random bytes.
-	NotifySecret *Secret      `json:"notifySecret,omitempty"`
-	NotifyURL    *EndpointURL `json:"notifyUrl,omitempty"`
+	NotifySecret *Secret `json:"notifySecret,omitempty"`
 }
 
 // Delivery One POST of one event to one webhook.
@@ -152,7 +64,7 @@ type Delivery struct {
 	// AttemptedAt RFC 3339, in UTC, with milliseconds.
 	AttemptedAt Time `json:"attemptedAt"`
 
-	// Trigger What asked for the attempt: an emitted event, the retry schedule, a person who asked for the event again, a recovery, or a person who asked for a test event.
+	// Trigger What asked for the attempt. event: an emitted event. retry: the retry schedule. redeliver: a person who asked for the event again. recover: a recovery. test: a person who asked for a test event. There may be new ones.
 	Trigger Trigger `json:"trigger"`
 }
 
@@ -164,20 +76,20 @@ type EndpointURL = string
 
 // Event defines model for Event.
 type Event struct {
-	// BotIds The audience, required for mention, review.requested and review.submitted; narrows the others'.
-	BotIds *[]string `json:"botIds,omitempty"`
-
-	// Data Forwarded as it stands, numbers digit for digit.
-	Data map[string]interface{} `json:"data"`
+	// ID A UUIDv7 when left out.
+	ID *string `json:"id,omitempty"`
 
 	// Event An event type that can be subscribed to.
 	Event EventType `json:"event"`
 
-	// ID A UUIDv7 when left out.
-	ID *string `json:"id,omitempty"`
-
 	// Timestamp When it happened; now when left out.
-	Timestamp *time.Time `json:"timestamp,omitempty"`
+	Timestamp *timestamp `json:"timestamp,omitempty"`
+
+	// Data Forwarded as it stands, numbers digit for digit.
+	Data map[string]interface{} `json:"data"`
+
+	// BotIds The audience, required for mention, review.requested and review.submitted; narrows the others'.
+	BotIds *[]string `json:"botIds,omitempty"`
 }
 
 // EventAudience How many webhooks the event went to or is planned for, and with which outcome.
@@ -227,7 +139,7 @@ type EventDetail struct {
 
 // EventOutcome delivered: an attempt succeeded, whatever came after it. waiting: none has, and one is planned. failed: none has, and
 // none is planned, as the retry schedule is over or the webhook was disabled.
-type EventOutcome string
+type EventOutcome = string
 
 // EventPage defines model for EventPage.
 type EventPage struct {
@@ -241,7 +153,7 @@ type EventPage struct {
 }
 
 // EventType An event type that can be subscribed to.
-type EventType = webhook.EventType
+type EventType = string
 
 // EventTypes Repetitions are dropped.
 type EventTypes = []EventType
@@ -294,20 +206,20 @@ type HeaderField struct {
 
 // Health defines model for Health.
 type Health struct {
-	Status HealthStatus `json:"status"`
+	// Status ok.
+	Status string `json:"status"`
 
 	// OutboundAccess Whether this process can look up names and connect to the internet. Only /readyz of a process that delivers says so. It is ready without, and attempts that fail for want of it are made again.
 	OutboundAccess *OutboundAccess `json:"outboundAccess,omitempty"`
 }
 
-// HealthStatus defines model for Health.Status.
-type HealthStatus string
-
 // Key defines model for Key.
 type Key struct {
 	ID    openapi_types.UUID `json:"id"`
 	BotID string             `json:"botId"`
-	Key   string             `json:"key"`
+
+	// Key The key itself, `bot_…`: shown this once.
+	Key string `json:"key"`
 
 	// CreatedAt RFC 3339, in UTC, with milliseconds.
 	CreatedAt Time `json:"createdAt"`
@@ -327,25 +239,25 @@ type NewBot struct {
 	ID   *string `json:"id,omitempty"`
 	Name string  `json:"name"`
 
+	// NotifyURL An https URL of a public host, without user name and fragment.
+	NotifyURL *EndpointURL `json:"notifyUrl,omitempty"`
+
 	// NotifySecret Keys the signatures; never sent back. At most 256 bytes. For the Standard Webhooks libraries it has the form
 	// `whsec_` and the padded standard base64 of 24 to 64 random bytes.
 	NotifySecret *Secret `json:"notifySecret,omitempty"`
-
-	// NotifyURL An https URL of a public host, without user name and fragment.
-	NotifyURL *EndpointURL `json:"notifyUrl,omitempty"`
 }
 
 // NewWebhook defines model for NewWebhook.
 type NewWebhook struct {
+	// URL An https URL of a public host, without user name and fragment.
+	URL EndpointURL `json:"url"`
+
 	// Events Repetitions are dropped.
 	Events EventTypes `json:"events"`
 
 	// Secret Keys the signatures; never sent back. At most 256 bytes. For the Standard Webhooks libraries it has the form
 	// `whsec_` and the padded standard base64 of 24 to 64 random bytes.
 	Secret *Secret `json:"secret,omitempty"`
-
-	// URL An https URL of a public host, without user name and fragment.
-	URL EndpointURL `json:"url"`
 }
 
 // OutboundAccess Whether this process can look up names and connect to the internet. Only /readyz of a process that delivers says so. It is ready without, and attempts that fail for want of it are made again.
@@ -368,6 +280,9 @@ type PolledEvent = rawJSON
 
 // Problem defines model for Problem.
 type Problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
 	Detail string `json:"detail"`
 	Errors *[]struct {
 		Field   string `json:"field"`
@@ -376,9 +291,6 @@ type Problem struct {
 
 	// EventIds The ids under which it is safe to emit again, also where the service made them.
 	EventIds *[]string `json:"eventIds,omitempty"`
-	Status   int       `json:"status"`
-	Title    string    `json:"title"`
-	Type     string    `json:"type"`
 }
 
 // Receipt defines model for Receipt.
@@ -394,8 +306,8 @@ type Receipt struct {
 
 // Recovery defines model for Recovery.
 type Recovery struct {
-	// State stopped: by itself, as the webhook was disabled again or deleted.
-	State RecoveryState `json:"state"`
+	// State running, completed, cancelled, or stopped: by itself, as the webhook was disabled again or deleted.
+	State string `json:"state"`
 
 	// Found How many missed events it has found so far.
 	Found     int `json:"found"`
@@ -424,9 +336,6 @@ type Recovery struct {
 	EndedAt *timestamp `json:"endedAt"`
 }
 
-// RecoveryState stopped: by itself, as the webhook was disabled again or deleted.
-type RecoveryState string
-
 // Secret Keys the signatures; never sent back. At most 256 bytes. For the Standard Webhooks libraries it has the form
 // `whsec_` and the padded standard base64 of 24 to 64 random bytes.
 type Secret = string
@@ -434,10 +343,10 @@ type Secret = string
 // Span defines model for Span.
 type Span struct {
 	// Since When left out: 24 hours before the webhook was last disabled, so that what was being retried then is included, or 24 hours ago if it never was; not before it was created, nor before what is kept.
-	Since *time.Time `json:"since,omitempty"`
+	Since *timestamp `json:"since,omitempty"`
 
 	// Until Now when left out.
-	Until *time.Time `json:"until,omitempty"`
+	Until *timestamp `json:"until,omitempty"`
 }
 
 // Stats How the deliveries of the last 24 hours went, of the latest 10,000 of them where there are more.
@@ -474,16 +383,18 @@ type Timings struct {
 	Total int `json:"total"`
 }
 
-// Trigger What asked for the attempt: an emitted event, the retry schedule, a person who asked for the event again, a recovery, or a person who asked for a test event.
-type Trigger string
+// Trigger What asked for the attempt. event: an emitted event. retry: the retry schedule. redeliver: a person who asked for the event again. recover: a recovery. test: a person who asked for a test event. There may be new ones.
+type Trigger = string
 
 // Webhook defines model for Webhook.
 type Webhook struct {
-	ID       openapi_types.UUID `json:"id"`
-	BotID    string             `json:"botId"`
-	URL      string             `json:"url"`
-	Events   []EventType        `json:"events"`
-	IsActive bool               `json:"isActive"`
+	ID    openapi_types.UUID `json:"id"`
+	BotID string             `json:"botId"`
+	URL   string             `json:"url"`
+
+	// Events Event types.
+	Events   []string `json:"events"`
+	IsActive bool     `json:"isActive"`
 
 	// FailureCount Failed deliveries in a row; the tenth disables the webhook.
 	FailureCount int        `json:"failureCount"`
@@ -508,6 +419,9 @@ type Webhook struct {
 
 // WebhookChange defines model for WebhookChange.
 type WebhookChange struct {
+	// URL An https URL of a public host, without user name and fragment.
+	URL *EndpointURL `json:"url,omitempty"`
+
 	// Events Repetitions are dropped.
 	Events   *EventTypes `json:"events,omitempty"`
 	IsActive *bool       `json:"isActive,omitempty"`
@@ -517,9 +431,6 @@ type WebhookChange struct {
 	// `webhook-signature` has an entry of each; `X-Mathub-Signature` is the new one's. Without it, the one before
 	// signs nothing more.
 	SecretOverlap *string `json:"secretOverlap,omitempty"`
-
-	// URL An https URL of a public host, without user name and fragment.
-	URL *EndpointURL `json:"url,omitempty"`
 }
 
 // WebhookDetail defines model for WebhookDetail.

@@ -250,12 +250,8 @@ func orNotFound(err error) error {
 }
 
 func toWebhook(w db.Webhook) Webhook {
-	events := make([]EventType, len(w.Events))
-	for i, e := range w.Events {
-		events[i] = EventType(e)
-	}
 	view := Webhook{
-		ID: w.ID, BotID: w.BotID, URL: w.URL, Events: events, IsActive: w.IsActive, FailureCount: int(w.FailureCount),
+		ID: w.ID, BotID: w.BotID, URL: w.URL, Events: w.Events, IsActive: w.IsActive, FailureCount: int(w.FailureCount),
 		HasSecret: w.Secret != nil, CreatedAt: timestamp(w.CreatedAt), UpdatedAt: timestamp(w.UpdatedAt),
 	}
 	if w.PreviousSecretUntil != nil && w.PreviousSecretUntil.After(time.Now()) {

@@ -1,0 +1,81 @@
+package api_test
+
+import (
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/stretchr/testify/require"
+)
+
+// TestWhatClientsReadIsOpen: a client that was generated before a field, an event type or a longer list came into answers
+// reads them all the same.
+func TestWhatClientsReadIsOpen(t *testing.T) {
+	t.Parallel()
+	document, err := openapi3.NewLoader().LoadFromFile("openapi.yaml")
+	require.NoError(t, err)
+	seen := map[*openapi3.Schema]bool{}
+	for path, item := range document.Paths.Map() {
+		for method, operation := range item.Operations() {
+			for status, response := range operation.Responses.Map() {
+				for _, content := range response.Value.Content {
+					requireOpen(t, method+" "+path+" "+status, content.Schema, seen)
+				}
+			}
+		}
+	}
+	require.Greater(t, len(seen), 50, "no answers were looked at")
+}
+
+func requireOpen(t *testing.T, at string, ref *openapi3.SchemaRef, seen map[*openapi3.Schema]bool) {
+	t.Helper()
+	if ref == nil || seen[ref.Value] {
+		return
+	}
+	s := ref.Value
+	seen[s] = true
+	closed := s.AdditionalProperties.Has != nil && !*s.AdditionalProperties.Has
+	require.False(t, closed, "%s: other fields would break clients", at)
+	require.Empty(t, s.Enum, "%s: other values would break clients", at)
+	require.Nil(t, s.Const, at)
+	require.Empty(t, s.Pattern, at)
+	require.Nil(t, s.MaxItems, at)
+	require.Nil(t, s.MaxLength, at)
+	require.Nil(t, s.Max, at)
+	if s.Type.Is("object") && len(s.Properties) == 0 {
+		require.NotNil(t, s.AdditionalProperties.Has, "%s: generators make a type without members of it", at)
+	}
+	for name, property := range s.Properties {
+		requireOpen(t, at+" "+name, property, seen)
+	}
+	requireOpen(t, at+"[]", s.Items, seen)
+	for _, one := range append(append(s.OneOf, s.AnyOf...), s.AllOf...) {
+		requireOpen(t, at, one, seen)
+	}
+}
+
+// TestTheDocumentIsForEveryGenerator: none of it is of our own programs.
+func TestTheDocumentIsForEveryGenerator(t *testing.T) {
+	t.Parallel()
+	served := newAPI(t, nil, nil).do("GET", "/openapi.json", "", nil)
+	require.NotContains(t, string(served.body), `"x-`)
+	var document map[string]any
+	served.into(t, &document)
+	for _, schema := range []string{"Event", "Delivery", "PolledEvent", "EventDetail"} {
+		properties := at(t, document, "components", "schemas", schema, "properties")
+		for _, name := range []string{"data", "payload"} {
+			if property, has := properties[name].(map[string]any); has {
+				require.Equal(t, true, property["additionalProperties"], "%s.%s", schema, name)
+			}
+		}
+	}
+}
+
+func at(t *testing.T, in map[string]any, names ...string) map[string]any {
+	t.Helper()
+	for _, name := range names {
+		inner, is := in[name].(map[string]any)
+		require.True(t, is, name)
+		in = inner
+	}
+	return in
+}
