@@ -36,6 +36,15 @@ func TestEventsShareAWorkflow(t *testing.T) {
 	queued := s.subscribe(t, "/queued")
 	_, err := s.pool.Exec(t.Context(), "UPDATE webhooks SET queued = true WHERE id = $1", queued)
 	require.NoError(t, err)
+	// It stays queued until the group is delivered, as its first delivery is not answered before.
+	grouped := make(chan struct{})
+	s.answer(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/queued" {
+			<-grouped
+		}
+	})
+	release := sync.OnceFunc(func() { close(grouped) })
+	defer release()
 	s.emit(t, "e1")
 	require.Equal(t, 4, s.counted(t, "event-e1").Delivered)
 
@@ -47,6 +56,7 @@ func TestEventsShareAWorkflow(t *testing.T) {
 		require.Equal(t, emit.Receipt{ID: id, WorkflowID: workflowID}, receipts[i])
 	}
 	require.Equal(t, workflows.Summary{Events: 4, Duplicates: []string{"e1"}, Webhooks: 10, Counts: delivery.Counts{Delivered: 8, Queued: 2}}, s.counted(t, workflowID))
+	release()
 	for i := range 4 {
 		for _, id := range []string{"e1", "e2", "e3"} {
 			require.Equal(t, 1, s.count(fmt.Sprintf("/%d", i), id))
