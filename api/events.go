@@ -28,11 +28,11 @@ func (s *server) EmitEvent(c *gin.Context) {
 		if err != nil {
 			return reply{}, err
 		}
-		event, err := webhook.ParseEvent(raw)
+		event, err := webhook.ReadEvent(raw)
 		if err != nil {
 			return reply{}, err
 		}
-		receipts, err := s.emit(c, []webhook.Event{event})
+		receipts, err := s.emit(c, event)
 		if err != nil {
 			return reply{}, err
 		}
@@ -47,7 +47,7 @@ func (s *server) EmitEvents(c *gin.Context) {
 		if err != nil {
 			return reply{}, err
 		}
-		events, err := webhook.ParseBatch(raw)
+		events, err := webhook.ReadBatch(raw)
 		if err != nil {
 			return reply{}, err
 		}
@@ -57,17 +57,15 @@ func (s *server) EmitEvents(c *gin.Context) {
 }
 
 // emit has events accepted, all or none. An error names the ids to emit them again with.
-func (s *server) emit(c *gin.Context, events []webhook.Event) ([]Receipt, error) {
-	ids := make([]string, len(events))
-	for i := range events {
-		if events[i].ID == "" {
-			events[i].ID = webhook.NewID()
-		}
-		ids[i] = events[i].ID
+func (s *server) emit(c *gin.Context, events webhook.Batch) ([]Receipt, error) {
+	events = events.Complete(time.Now())
+	var ids []string
+	for _, e := range events.Events() {
+		ids = append(ids, e.ID)
 	}
 	ctx, cancel := context.WithTimeout(c, emitTimeout)
 	defer cancel()
-	accepted, err := s.batcher.Events(ctx, events)
+	accepted, err := s.batcher.Batch(ctx, events)
 	switch {
 	case errors.Is(err, emit.ErrBusy):
 		c.Header("Retry-After", "1")

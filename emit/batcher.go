@@ -129,10 +129,16 @@ func (b *Batcher) Event(ctx context.Context, e webhook.Event) (Receipt, error) {
 
 // Events accepts several events or none, see [Events]. The error is ErrBusy where they got no place within a second.
 func (b *Batcher) Events(ctx context.Context, events []webhook.Event) ([]Receipt, error) {
-	if err := webhook.ValidateBatch(events); err != nil {
+	batch, err := webhook.NewBatch(events)
+	if err != nil {
 		return nil, err
 	}
-	return b.emit(ctx, completed(events))
+	return b.Batch(ctx, batch)
+}
+
+// Batch is Events for events that are known to be valid.
+func (b *Batcher) Batch(ctx context.Context, batch webhook.Batch) ([]Receipt, error) {
+	return b.emit(ctx, batch.Complete(time.Now()).Events())
 }
 
 func (b *Batcher) emit(ctx context.Context, events []webhook.Event) ([]Receipt, error) {
@@ -339,7 +345,12 @@ func (b *Batcher) ended(ctx context.Context, workflowID string) bool {
 	if err != nil {
 		return false // while Temporal is away, it is taken for what nearly every workflow is
 	}
-	switch run.GetWorkflowExecutionInfo().GetStatus() {
+	return WasEnded(run.GetWorkflowExecutionInfo().GetStatus())
+}
+
+// WasEnded says whether a workflow of that status was ended otherwise than by its work's end.
+func WasEnded(status enums.WorkflowExecutionStatus) bool {
+	switch status {
 	case enums.WORKFLOW_EXECUTION_STATUS_TERMINATED, enums.WORKFLOW_EXECUTION_STATUS_CANCELED, enums.WORKFLOW_EXECUTION_STATUS_FAILED,
 		enums.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
 		return true

@@ -6,24 +6,64 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/go-json-experiment/json/jsontext"
+	"time"
 )
 
+// Batch is 1 to MaxBatchEvents events that are known to be valid and to have no id twice. ReadEvent, ReadBatch and NewBatch
+// make it, so that whoever is given one need not check them again.
+type Batch struct{ events []Event }
+
+// ReadEvent is ParseEvent for who emits the event.
+func ReadEvent(raw []byte) (Batch, error) {
+	e, err := ParseEvent(raw)
+	if err != nil {
+		return Batch{}, err
+	}
+	return Batch{[]Event{e}}, nil
+}
+
+// ReadBatch is ParseBatch for who emits the events.
+func ReadBatch(raw []byte) (Batch, error) {
+	events, err := ParseBatch(raw)
+	return Batch{events}, err
+}
+
+// NewBatch is ValidateBatch for who emits the events.
+func NewBatch(events []Event) (Batch, error) {
+	if err := ValidateBatch(events); err != nil {
+		return Batch{}, err
+	}
+	return Batch{slices.Clone(events)}, nil
+}
+
+// Complete returns the events as they are accepted at the given time, see Event.Complete.
+func (b Batch) Complete(acceptedAt time.Time) Batch {
+	all := make([]Event, len(b.events))
+	for i, e := range b.events {
+		all[i] = e.Complete(acceptedAt)
+	}
+	return Batch{all}
+}
+
+// Events are the batch's, in their order.
+func (b Batch) Events() []Event { return slices.Clone(b.events) }
+
 // ParseBatch reads and checks a batch of emitted events, {"events": […]}: 1 to MaxBatchEvents of them, in MaxBatchBytes.
-// Errors are as ParseEvent's; they name an event's place, such as "events[3].data". No event's id may stand twice.
+// The error is a *SyntaxError where the input is no such object at all, else an *InvalidError, which names an event's place,
+// such as "events[3].data". No event's id may stand twice.
 func ParseBatch(raw []byte) ([]Event, error) {
 	if len(raw) > MaxBatchBytes {
 		return nil, errBatchTooLarge
 	}
-	members, err := parseObject(raw, MaxJSONDepth+2, "events")
+	members, err := readObject(lenient(raw), []string{"events"})
 	if err != nil {
 		return nil, err
 	}
 	list, ok := members["events"]
-	if !ok {
+	if !ok || isNull(list) {
 		return nil, invalid("events", "is required")
 	}
 	items, err := elements(list)
@@ -72,7 +112,7 @@ var errBatchTooLarge = invalid("events", fmt.Sprintf("must be at most %d bytes o
 // elements splits a JSON array of events. What is wrong within one of them is found when that is read.
 func elements(list []byte) ([]json.RawMessage, error) {
 	var items []json.RawMessage
-	dec := jsontext.NewDecoder(bytes.NewBuffer(list), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	dec := lenient(list)
 	if dec.PeekKind() != '[' {
 		return nil, invalid("events", "must be an array of events")
 	}

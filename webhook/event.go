@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -27,7 +28,7 @@ type Event struct {
 
 // ParseEvent reads and checks an emitted event. The error is a *SyntaxError where the input is not such an object at
 // all (HTTP 400; see ParseObject), or an *InvalidError that names every field at fault (HTTP 422).
-// Repeated botIds are dropped.
+// A member that is null is as if it were left out. Repeated botIds are dropped.
 func ParseEvent(raw []byte) (Event, error) { return parseEvent(raw, MaxEventBytes) }
 
 // ParseAccepted is ParseEvent for what a door has accepted: a Complete event may be larger than an emitted one.
@@ -43,6 +44,7 @@ func parseEvent(raw []byte, limit int) (Event, error) {
 	if err != nil {
 		return Event{}, err
 	}
+	maps.DeleteFunc(members, func(_ string, value json.RawMessage) bool { return isNull(value) })
 	var faults InvalidError
 	text := func(field string) string {
 		value, ok := members[field]
@@ -63,7 +65,7 @@ func parseEvent(raw []byte, limit int) (Event, error) {
 		e.BotIDs = botIDs(value, &faults)
 	}
 	var invalid *InvalidError
-	if errors.As(e.validate(), &invalid) {
+	if errors.As(e.validate(isObject), &invalid) {
 		// What was found while reading comes first: a member of the wrong type is also an invalid one.
 		for _, f := range invalid.Fields {
 			if !slices.ContainsFunc(faults.Fields, func(g FieldError) bool { return g.Field == f.Field }) {
@@ -77,6 +79,8 @@ func parseEvent(raw []byte, limit int) (Event, error) {
 	e.BotIDs = withoutRepeats(e.BotIDs)
 	return e, nil
 }
+
+func isNull(value json.RawMessage) bool { return string(value) == "null" }
 
 // stringValue unquotes a JSON string that is known to be well-formed.
 func stringValue(value json.RawMessage) (string, bool) {
@@ -134,10 +138,11 @@ func (e Event) Validate() error {
 	if len(e.Data) > MaxEventBytes || len(e.JSON()) > MaxEventBytes {
 		return errTooLarge()
 	}
-	return e.validate()
+	return e.validate(isValidObject)
 }
 
-func (e Event) validate() error {
+// validate checks all of an event; checkData says what is wrong with its data.
+func (e Event) validate(checkData func(data jsontext.Value) string) error {
 	var faults InvalidError
 	if e.ID != "" && !ValidID(e.ID) {
 		faults.add("id", idMessage)
@@ -156,7 +161,11 @@ func (e Event) validate() error {
 			faults.add("timestamp", err.Error())
 		}
 	}
-	e.validateData(&faults)
+	if len(e.Data) == 0 {
+		faults.add("data", "is required and "+mustBeObject)
+	} else if fault := checkData(jsontext.Value(e.Data)); fault != "" {
+		faults.add("data", fault)
+	}
 	switch {
 	case len(e.BotIDs) > MaxBotIDs:
 		faults.add("botIds", tooManyBots)
@@ -174,23 +183,25 @@ func (e Event) validate() error {
 	return faults.orNil()
 }
 
-func (e Event) validateData(faults *InvalidError) {
-	const mustBeObject = "must be a JSON object"
-	if len(e.Data) == 0 {
-		faults.add("data", "is required and "+mustBeObject)
-		return
+const mustBeObject = "must be a JSON object"
+
+// isObject checks data that is well-formed, as what the parser has read is.
+func isObject(data jsontext.Value) (fault string) {
+	if data.Kind() != '{' {
+		return mustBeObject
 	}
-	if err := checkDepth(e.Data, MaxJSONDepth); err != nil {
-		faults.add("data", fmt.Sprintf("must not nest deeper than %d", MaxJSONDepth))
-		return
-	}
-	data := jsontext.Value(e.Data)
+	return ""
+}
+
+// isValidObject checks data that nothing is known of.
+func isValidObject(data jsontext.Value) (fault string) {
 	switch {
+	case checkDepth(data, maxDataDepth) != nil:
+		return fmt.Sprintf("must not nest deeper than %d", maxDataDepth)
 	case !data.IsValid():
-		faults.add("data", mustBeObject+": valid UTF-8, no name twice, no half surrogate pairs")
-	case data.Kind() != '{':
-		faults.add("data", mustBeObject)
+		return mustBeObject + ": valid UTF-8, no name twice, no half surrogate pairs"
 	}
+	return isObject(data)
 }
 
 // Complete returns the event as it is accepted at the given time: with a new id if it has none, with a timestamp in

@@ -35,6 +35,22 @@ func TestParseEvent(t *testing.T) {
 	require.Equal(t, "a", escaped.ID)
 }
 
+// TestNullIsAsIfLeftOut, as those clients write what is optional that have no way to leave it out.
+func TestNullIsAsIfLeftOut(t *testing.T) {
+	const raw = `{"id":null,"event":"post.created","timestamp":null,"data":{"kept":null},"botIds":null}`
+	want := webhook.Event{Type: webhook.PostCreated, Data: json.RawMessage(`{"kept":null}`)}
+	e, err := webhook.ParseEvent([]byte(raw))
+	require.NoError(t, err)
+	require.Equal(t, want, e)
+	batch, err := webhook.ParseBatch([]byte(`{"events":[` + raw + `]}`))
+	require.NoError(t, err)
+	require.Equal(t, []webhook.Event{want}, batch)
+	accepted, faults, err := webhook.ParseAcceptedBatch([]byte(`[` + raw + `]`))
+	require.NoError(t, err)
+	require.Empty(t, faults)
+	require.Equal(t, []webhook.Event{want}, accepted)
+}
+
 func TestParseEventKeepsNoReferenceToTheInput(t *testing.T) {
 	raw := []byte(`{"event":"post.created","data":{"a":"b"}}`)
 	e, err := webhook.ParseEvent(raw)
@@ -130,9 +146,9 @@ func TestParseEventRefusesMalformedInput(t *testing.T) {
 		{"the other half", `{"event":"post.created","data":{"a":"\ude00"}}`, "", "surrogate"},
 		{"halves the wrong way round", `{"event":"post.created","data":{"a":"\ude00\ud83d"}}`, "", "surrogate"},
 		{"UTF-16", "{\x00}\x00", "", ""},
-		{"99 deep within is the limit", deep(99), "", "nested deeper than 100"},
-		{"10,000 deep", strings.Repeat(`{"a":`, 10_000), "", "nested deeper than 100"},
-		{"100,000 deep in arrays", strings.Repeat("[", 100_000), "", "nested deeper than 100"},
+		{"97 deep within is too deep", deep(97), "", "nested deeper than 98"},
+		{"10,000 deep", strings.Repeat(`{"a":`, 10_000), "", "nested deeper than 98"},
+		{"100,000 deep in arrays", strings.Repeat("[", 100_000), "", "nested deeper than 98"},
 		{"fault after an invalid field", `{"event":7,"data":[],"id":`, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -146,8 +162,11 @@ func TestParseEventRefusesMalformedInput(t *testing.T) {
 			require.False(t, errors.As(err, &invalid))
 		})
 	}
-	_, err := webhook.ParseEvent([]byte(deep(98)))
-	require.NoError(t, err, "100 deep with the two objects around it")
+	deepest, err := webhook.ParseEvent([]byte(deep(96)))
+	require.NoError(t, err, "98 deep with the two objects around it")
+	require.NoError(t, deepest.Validate())
+	tooDeep := webhook.Event{Type: webhook.PostCreated, Data: json.RawMessage(`{"a":` + strings.Repeat("[", 97) + strings.Repeat("]", 97) + `}`)}
+	require.ErrorContains(t, tooDeep.Validate(), "data: must not nest deeper than 97", "what Go made and what was read have one limit")
 	_, err = webhook.ParseEvent([]byte(`{"event":"post.created","data":{"a":"` + strings.Repeat(`[{\"`, 1000) + `"}}`))
 	require.NoError(t, err, "brackets in text are not depth")
 }
@@ -173,7 +192,6 @@ func TestParseEventNamesEveryFieldAtFault(t *testing.T) {
 		{"data text", `{"event":"post.created","data":"{}"}`, []string{"data"}},
 		{"data number", `{"event":"post.created","data":1e400}`, []string{"data"}},
 		{"data boolean", `{"event":"post.created","data":true}`, []string{"data"}},
-		{"id null", `{"event":"post.created","data":{},"id":null}`, []string{"id"}},
 		{"id number", `{"event":"post.created","data":{},"id":1}`, []string{"id"}},
 		{"id empty", `{"event":"post.created","data":{},"id":""}`, []string{"id"}},
 		{"id too long", `{"event":"post.created","data":{},"id":"` + long + `"}`, []string{"id"}},
@@ -181,10 +199,8 @@ func TestParseEventNamesEveryFieldAtFault(t *testing.T) {
 		{"id with a line break", `{"event":"post.created","data":{},"id":"a\r\nX-Injected: 1"}`, []string{"id"}},
 		{"id with NUL", `{"event":"post.created","data":{},"id":"a\u0000"}`, []string{"id"}},
 		{"timestamp number", `{"event":"post.created","data":{},"timestamp":1742466600}`, []string{"timestamp"}},
-		{"timestamp null", `{"event":"post.created","data":{},"timestamp":null}`, []string{"timestamp"}},
 		{"timestamp empty", `{"event":"post.created","data":{},"timestamp":""}`, []string{"timestamp"}},
 		{"timestamp without offset", `{"event":"post.created","data":{},"timestamp":"2025-03-20T10:30:00"}`, []string{"timestamp"}},
-		{"botIds null", `{"event":"post.created","data":{},"botIds":null}`, []string{"botIds"}},
 		{"botIds text", `{"event":"post.created","data":{},"botIds":"a"}`, []string{"botIds"}},
 		{"botIds empty, which would come to mean everyone", `{"event":"post.created","data":{},"botIds":[]}`, []string{"botIds"}},
 		{"botIds elements", `{"event":"post.created","data":{},"botIds":["a",1,"b c",null,"",["d"],"e"]}`, []string{"botIds[1]", "botIds[3]", "botIds[5]", "botIds[2]", "botIds[4]"}},

@@ -17,15 +17,19 @@ import (
 // byte order mark, no name twice at any depth, names matched with their case, valid UTF-8, no lone surrogates
 // (RFC 7493), and nesting of at most MaxJSONDepth. Every fault is a *SyntaxError.
 func ParseObject(raw []byte, fields ...string) (map[string]json.RawMessage, error) {
-	return parseObject(raw, MaxJSONDepth, fields...)
-}
-
-func parseObject(raw []byte, depth int, fields ...string) (map[string]json.RawMessage, error) {
-	if err := checkDepth(raw, depth); err != nil {
+	if err := checkDepth(raw, MaxJSONDepth); err != nil {
 		return nil, err
 	}
 	// jsontext reads straight from a bytes.Buffer, without copying.
-	dec := jsontext.NewDecoder(bytes.NewBuffer(raw))
+	return readObject(jsontext.NewDecoder(bytes.NewBuffer(raw)), fields)
+}
+
+// lenient leaves what is wrong within a value to be found, and named by its place, when that is read by itself.
+func lenient(raw []byte) *jsontext.Decoder {
+	return jsontext.NewDecoder(bytes.NewBuffer(raw), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+}
+
+func readObject(dec *jsontext.Decoder, fields []string) (map[string]json.RawMessage, error) {
 	if dec.PeekKind() != '{' {
 		if _, err := dec.ReadValue(); err != nil {
 			return nil, syntaxError(err)
@@ -47,9 +51,12 @@ func parseObject(raw []byte, depth int, fields ...string) (map[string]json.RawMe
 		if err != nil {
 			return nil, syntaxError(err)
 		}
-		if known(name, fields) {
+		switch _, twice := members[name]; {
+		case twice: // a decoder that is not lenient has said so
+			return nil, &SyntaxError{Field: name, Message: repeatedName, Offset: -1}
+		case known(name, fields):
 			members[name] = bytes.Clone(value)
-		} else if unknown == nil {
+		case unknown == nil:
 			unknown = unknownField(name, fields)
 		}
 	}
@@ -62,6 +69,8 @@ func parseObject(raw []byte, depth int, fields ...string) (map[string]json.RawMe
 	}
 	return members, unknown
 }
+
+const repeatedName = "a name stands twice in one object"
 
 func known(name string, fields []string) bool {
 	for _, f := range fields {
@@ -119,7 +128,7 @@ func syntaxError(err error) error {
 		text := syntactic.Err.Error()
 		switch {
 		case errors.Is(err, jsontext.ErrDuplicateName):
-			fault.Message = "a name stands twice in one object"
+			fault.Message = repeatedName
 			fault.Field = shorten(strings.TrimPrefix(string(syntactic.JSONPointer), "/"))
 		case errors.Is(err, io.ErrUnexpectedEOF):
 			fault.Message = "the input ends too early"

@@ -40,8 +40,11 @@ const (
 	// MaxBatchBytes bounds the JSON of a batch: half of the 2 MB that Temporal takes as a workflow's input.
 	MaxBatchBytes = 1 << 20
 
-	// MaxJSONDepth is how deep an emitted event may nest. Common receivers refuse more than 100 (Ruby's parser).
-	MaxJSONDepth = 100
+	// MaxJSONDepth is how deep an emitted event may nest, itself counted. Common receivers refuse more than 100 (Ruby's
+	// parser), and the API's answers wrap an event twice: in an object of a list, as the history and polling do.
+	MaxJSONDepth = 98
+	// maxDataDepth is how deep its data may.
+	maxDataDepth = MaxJSONDepth - 1
 
 	// MaxIDBytes bounds ids of events and bots, which become headers, workflow ids and signed content.
 	MaxIDBytes = 128

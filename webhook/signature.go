@@ -8,8 +8,12 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
+
+// versionPrefix begins a signature of the Standard Webhooks scheme; some tools show secrets with it.
+const versionPrefix = "v1,"
 
 // secretPrefix marks a Standard Webhooks secret: what follows is the key in base64.
 const secretPrefix = "whsec_"
@@ -36,7 +40,7 @@ func SignStandard(secret, id string, at time.Time, body []byte) string {
 	mac.Write(prefix)
 	mac.Write(body)
 	var sum [sha256.Size]byte
-	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(sum[:0]))
+	return versionPrefix + base64.StdEncoding.EncodeToString(mac.Sum(sum[:0]))
 }
 
 // standardKey is the key of the Standard Webhooks signature. ValidateSecret keeps whsec_ secrets that do not decode
@@ -58,7 +62,13 @@ func decodeSecret(secret string) ([]byte, bool) {
 	return key, err == nil && len(key) > 0
 }
 
-// ValidateSecret checks a signing secret: 1 to 256 bytes of UTF-8 without NUL, and if it begins with whsec_, the
+// unseen characters come with a secret out of a file or a page: white space, control characters, and those of no width.
+func unseen(r rune) bool {
+	return unicode.IsSpace(r) || unicode.IsControl(r) || r == '\ufeff' || r == '\u200b'
+}
+
+// ValidateSecret checks a signing secret: 1 to 256 bytes of UTF-8 without NUL, with no white space and no control character
+// at either end, which come from files and copying and are then missing at one side; and if it begins with whsec_, the
 // rest is standard base64 with padding (libraries disagree on every other form). The error is an *InvalidError on
 // the field "secret", and does not contain the secret.
 func ValidateSecret(s string) error {
@@ -71,6 +81,10 @@ func ValidateSecret(s string) error {
 		return invalid("secret", "must be valid UTF-8")
 	case strings.ContainsRune(s, 0):
 		return invalid("secret", "must not contain NUL")
+	case strings.TrimFunc(s, unseen) != s:
+		return invalid("secret", "must not begin or end with white space, a line break or another character that is not seen")
+	case strings.HasPrefix(s, versionPrefix+secretPrefix):
+		return invalid("secret", "must begin with whsec_: leave out the v1, before it")
 	}
 	if strings.HasPrefix(s, secretPrefix) {
 		if _, ok := decodeSecret(s); !ok {

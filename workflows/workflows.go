@@ -84,13 +84,11 @@ func HasEnded(ctx context.Context, c client.Client, workflowID, runID string) (b
 	if errors.As(err, &none) || errors.As(err, &malformed) {
 		return false, nil
 	}
-	switch run.GetWorkflowExecutionInfo().GetStatus() {
-	case enums.WORKFLOW_EXECUTION_STATUS_TERMINATED, enums.WORKFLOW_EXECUTION_STATUS_CANCELED, enums.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
-		return true, err
-	case enums.WORKFLOW_EXECUTION_STATUS_FAILED:
+	status := run.GetWorkflowExecutionInfo().GetStatus()
+	if status == enums.WORKFLOW_EXECUTION_STATUS_FAILED {
 		return failedEarly(ctx, c, workflowID, runID)
 	}
-	return false, err
+	return emit.WasEnded(status), err
 }
 
 // failedEarly says whether a run that failed did so before its valid events were delivered.
