@@ -125,7 +125,7 @@ func New(cfg Config) (http.Handler, error) {
 	router.Use(s.measure, s.identify, s.recover)
 	router.NoRoute(s.authenticate, func(c *gin.Context) { fail(c, s.log, errNotFound) })
 	router.NoMethod(func(c *gin.Context) {
-		fail(c, s.log, &Error{code: wrongMethod, Detail: "Allowed here: " + c.Writer.Header().Get("Allow") + "."})
+		fail(c, s.log, notAllowed(c, c.Writer.Header().Get("Allow")))
 	})
 	RegisterHandlersWithOptions(router, s, GinServerOptions{
 		Middlewares:  []MiddlewareFunc{s.authenticate, s.trace},
@@ -133,6 +133,13 @@ func New(cfg Config) (http.Handler, error) {
 	})
 	s.metrics = newRequestMetrics(cfg.Meter, router.Routes())
 	return headAsGet(router), nil
+}
+
+// notAllowed is for a path that is there, for the methods allowed only. What answers GET answers HEAD, see headAsGet.
+func notAllowed(c *gin.Context, allowed string) error {
+	allowed = strings.Replace(allowed, http.MethodGet, http.MethodGet+", "+http.MethodHead, 1)
+	c.Header("Allow", allowed)
+	return &Error{code: wrongMethod, Detail: "Allowed here: " + allowed + "."}
 }
 
 // headAsGet answers HEAD as GET, without the body, which net/http leaves away: RFC 9110 §9.1 asks every server for both,

@@ -32,7 +32,7 @@ func CreateBot(ctx context.Context, pool *pgxpool.Pool, id, name string, notify 
 	if err := m.err(); err != nil {
 		return Bot{}, asError(err)
 	}
-	if id == "" {
+	if id = webhook.CanonicalID(id); id == "" {
 		id = webhook.NewID()
 	}
 	row, made, err := notify.of(db.Bot{ID: id})
@@ -52,6 +52,10 @@ func CreateBot(ctx context.Context, pool *pgxpool.Pool, id, name string, notify 
 // FindBot returns the id of the bot with that id or, where only one has it, that name.
 func FindBot(ctx context.Context, pool *pgxpool.Pool, nameOrID string) (string, error) {
 	rows, err := db.New().FindBots(ctx, pool, nameOrID)
+	if id := webhook.CanonicalID(nameOrID); id != nameOrID && err == nil && len(rows) == 0 {
+		nameOrID = id
+		rows, err = db.New().FindBots(ctx, pool, nameOrID)
+	}
 	switch {
 	case err != nil:
 		return "", err
@@ -105,6 +109,14 @@ func RevokeKey(ctx context.Context, pool *pgxpool.Pool, botID string, keyID uuid
 	return err
 }
 
+// storedBot is the id that a bot of that id is stored under.
+func storedBot(id string) (string, error) {
+	if !webhook.ValidID(id) {
+		return "", errNotFound
+	}
+	return webhook.CanonicalID(id), nil
+}
+
 // CreateBot serves POST /bots.
 func (s *server) CreateBot(c *gin.Context) {
 	s.answer(c, func() (reply, error) {
@@ -137,8 +149,9 @@ func (s *server) CreateBot(c *gin.Context) {
 // CreateKey serves POST /bots/:id/keys.
 func (s *server) CreateKey(c *gin.Context, id BotID) {
 	s.answer(c, func() (reply, error) {
-		if !webhook.ValidID(id) {
-			return reply{}, errNotFound
+		id, err := storedBot(id)
+		if err != nil {
+			return reply{}, err
 		}
 		key, err := CreateKey(c, s.cfg.Pool, id)
 		if err != nil {
@@ -151,8 +164,9 @@ func (s *server) CreateKey(c *gin.Context, id BotID) {
 // ListKeys serves GET /bots/:id/keys.
 func (s *server) ListKeys(c *gin.Context, id BotID) {
 	s.answer(c, func() (reply, error) {
-		if !webhook.ValidID(id) {
-			return reply{}, errNotFound
+		id, err := storedBot(id)
+		if err != nil {
+			return reply{}, err
 		}
 		keys, err := ListKeys(c, s.cfg.Pool, id)
 		return ok(keys), err
@@ -163,8 +177,11 @@ func (s *server) ListKeys(c *gin.Context, id BotID) {
 func (s *server) DeleteKey(c *gin.Context, id BotID, keyID string) {
 	s.answer(c, func() (reply, error) {
 		parsed, err := parseID(keyID)
-		if err != nil || !webhook.ValidID(id) {
-			return reply{}, errNotFound
+		if err != nil {
+			return reply{}, err
+		}
+		if id, err = storedBot(id); err != nil {
+			return reply{}, err
 		}
 		return noContent(), RevokeKey(c, s.cfg.Pool, id, parsed)
 	})

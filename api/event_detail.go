@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -27,6 +28,9 @@ const (
 	mostReadForPage = 2000
 )
 
+// batchPath is where several events are emitted, and a valid id of an event.
+const batchPath = "batch"
+
 // outcomes are what may have become of an event at a webhook.
 var outcomes = []string{"delivered", "failed", "waiting"}
 
@@ -37,13 +41,11 @@ func (s *server) GetEvent(c *gin.Context, id EventID, _ GetEventParams) {
 		if err != nil {
 			return reply{}, err
 		}
-		event, err := s.queries.GetEvent(c, s.cfg.Pool, id)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return reply{}, &Error{code: notFound, Detail: "The event is not known, or it was accepted within the last moments and is not stored yet."}
-		}
+		event, err := s.storedEvent(c, id)
 		if err != nil {
 			return reply{}, err
 		}
+		id, page.EventID = event.ID, event.ID
 		detail, err := s.toEventDetail(event)
 		if err != nil {
 			return reply{}, err
@@ -66,6 +68,21 @@ func (s *server) GetEvent(c *gin.Context, id EventID, _ GetEventParams) {
 
 // readEventPage reads which of the event's webhooks are asked for: Most is one more than that, which tells whether there is
 // a next page. query is what was asked, for the link to it.
+// storedEvent finds an event by its id, or by a UUID in upper case under which none is stored.
+func (s *server) storedEvent(c *gin.Context, id string) (db.GetEventRow, error) {
+	event, err := s.queries.GetEvent(c, s.cfg.Pool, id)
+	if canonical := webhook.CanonicalID(id); canonical != id && errors.Is(err, pgx.ErrNoRows) {
+		event, err = s.queries.GetEvent(c, s.cfg.Pool, canonical)
+	}
+	switch none := errors.Is(err, pgx.ErrNoRows); {
+	case none && id == batchPath:
+		err = notAllowed(c, http.MethodPost)
+	case none:
+		err = &Error{code: notFound, Detail: "The event is not known, or it was accepted within the last moments and is not stored yet."}
+	}
+	return event, err
+}
+
 func readEventPage(c *gin.Context, id string) (page db.ListEventWebhooksParams, query url.Values, err error) {
 	q, err := readQuery(c, "outcome", "after", "limit")
 	if err != nil {

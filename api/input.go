@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,25 +16,61 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
-// readJSON reads the request's body, of at most limit bytes.
+// readJSON reads the request's body, of at most limit bytes, which must be JSON. Many who write files and strings on Windows
+// begin it with a byte order mark, which RFC 8259 §8.1 lets a reader ignore.
 func readJSON(c *gin.Context, limit int64) ([]byte, error) {
-	mediaType, params, err := mime.ParseMediaType(c.GetHeader("Content-Type"))
-	charset, given := params["charset"]
-	if err != nil || mediaType != "application/json" || given && !strings.EqualFold(charset, "utf-8") {
-		return nil, &Error{code: wrongType, Detail: "Send the body as Content-Type: application/json, in UTF-8."}
+	if err := checkContent(c); err != nil {
+		return nil, err
 	}
+	body, err := readBody(c, limit)
+	return bytes.TrimPrefix(body, []byte("\ufeff")), err
+}
+
+// readOptionalJSON is readJSON where there may be no body: nil. Then it counts for nothing what the headers say of it.
+func readOptionalJSON(c *gin.Context, limit int64) ([]byte, error) {
+	body, err := readBody(c, limit)
+	if err != nil || len(body) == 0 {
+		return nil, err
+	}
+	return bytes.TrimPrefix(body, []byte("\ufeff")), checkContent(c)
+}
+
+func readBody(c *gin.Context, limit int64) ([]byte, error) {
 	if c.Request.ContentLength > limit {
-		return nil, &Error{code: tooLarge, Detail: fmt.Sprintf("The request's body may have at most %d bytes.", limit)}
+		return nil, bodyTooLarge(limit)
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, limit))
 	if err != nil {
 		var over *http.MaxBytesError
 		if errors.As(err, &over) {
-			return nil, &Error{code: tooLarge, Detail: fmt.Sprintf("The request's body may have at most %d bytes.", limit)}
+			return nil, bodyTooLarge(limit)
 		}
 		return nil, &Error{code: malformed, Detail: "The request's body could not be read to its end."}
 	}
 	return body, nil
+}
+
+func bodyTooLarge(limit int64) error {
+	return &Error{code: tooLarge, Detail: fmt.Sprintf("The request's body may have at most %d bytes.", limit)}
+}
+
+// checkContent takes JSON (application/json, or a type that ends in +json, RFC 6839 §3.1) in UTF-8, as it stands.
+func checkContent(c *gin.Context) error {
+	for _, coding := range c.Request.Header.Values("Content-Encoding") {
+		if coding != "" && !strings.EqualFold(coding, "identity") {
+			c.Header("Accept-Encoding", "identity") // RFC 9110 §12.5.3
+			return &Error{code: wrongType, Detail: "A body with a Content-Encoding is not taken: send it uncompressed."}
+		}
+	}
+	mediaType, params, err := mime.ParseMediaType(c.GetHeader("Content-Type"))
+	if err != nil || mediaType != "application/json" && !strings.HasSuffix(mediaType, "+json") {
+		return &Error{code: wrongType, Detail: "Send the body as Content-Type: application/json."}
+	}
+	switch charset := strings.ToLower(params["charset"]); charset {
+	case "", "utf-8", "utf8", "us-ascii", "ascii":
+		return nil
+	}
+	return &Error{code: wrongType, Detail: "Send the body in UTF-8: no other charset is taken."}
 }
 
 // members reads the members of one JSON object, gathering what is wrong with any of them.
@@ -54,28 +91,30 @@ func (m *members) err() error {
 	return &webhook.InvalidError{Fields: m.faults}
 }
 
-func (m *members) has(field string) bool {
-	_, ok := m.values[field]
-	return ok
+// given returns a member's value. One that is null is as if it were left out.
+func (m *members) given(field string) (json.RawMessage, bool) {
+	raw, ok := m.values[field]
+	return raw, ok && !m.isNull(field)
 }
 
+// isNull is for those members of a PATCH that null removes.
 func (m *members) isNull(field string) bool { return string(m.values[field]) == "null" }
 
 // text reads a string; required says that it must be there.
 func (m *members) text(field string, required bool) (string, bool) {
-	raw, ok := m.values[field]
+	raw, ok := m.given(field)
 	if !ok {
 		if required {
 			m.fault(field, "is required")
 		}
 		return "", false
 	}
-	var s *string
-	if json.Unmarshal(raw, &s) != nil || s == nil {
+	var s string
+	if json.Unmarshal(raw, &s) != nil {
 		m.fault(field, "must be a string")
 		return "", false
 	}
-	return *s, true
+	return s, true
 }
 
 // time reads a time, or returns otherwise when there is none.
@@ -105,16 +144,16 @@ func (m *members) duration(field string, least, most time.Duration) time.Duratio
 }
 
 func (m *members) boolean(field string) *bool {
-	raw, ok := m.values[field]
+	raw, ok := m.given(field)
 	if !ok {
 		return nil
 	}
-	var b *bool
-	if json.Unmarshal(raw, &b) != nil || b == nil {
+	var b bool
+	if json.Unmarshal(raw, &b) != nil {
 		m.fault(field, "must be true or false")
 		return nil
 	}
-	return b
+	return &b
 }
 
 // check records what a rule of the domain says of a field.
@@ -140,7 +179,7 @@ const maxEvents = 100
 
 // eventTypes reads the list of event types to subscribe to, each once, in the given order.
 func (m *members) eventTypes(field string, required bool) []string {
-	raw, ok := m.values[field]
+	raw, ok := m.given(field)
 	if !ok {
 		if required {
 			m.fault(field, "is required")
@@ -149,7 +188,7 @@ func (m *members) eventTypes(field string, required bool) []string {
 	}
 	var items []json.RawMessage
 	switch {
-	case json.Unmarshal(raw, &items) != nil || items == nil:
+	case json.Unmarshal(raw, &items) != nil:
 		m.fault(field, "must be an array of event types")
 		return nil
 	case len(items) > maxEvents:

@@ -27,11 +27,9 @@ type NotifyChange struct {
 
 // notifyChange reads {notifyUrl?, notifySecret?}; mayRemove: the URL may be null.
 func (s *server) notifyChange(m *members, mayRemove bool) NotifyChange {
-	n := NotifyChange{Rules: s.cfg.URLRules, Keyset: s.cfg.Keyset, SetURL: m.has("notifyUrl")}
-	if !mayRemove || !m.isNull("notifyUrl") {
-		if rawURL, given := m.text("notifyUrl", false); given {
-			n.URL = &rawURL
-		}
+	n := NotifyChange{Rules: s.cfg.URLRules, Keyset: s.cfg.Keyset, SetURL: mayRemove && m.isNull("notifyUrl")}
+	if rawURL, given := m.text("notifyUrl", false); given {
+		n.SetURL, n.URL = true, &rawURL
 	}
 	if secret, given := m.text("notifySecret", false); given {
 		n.Secret = &secret
@@ -120,8 +118,9 @@ func toBot(row db.Bot, made *string) Bot {
 // GetBot serves GET /bots/:id.
 func (s *server) GetBot(c *gin.Context, id BotID) {
 	s.answer(c, func() (reply, error) {
-		if !webhook.ValidID(id) {
-			return reply{}, errNotFound
+		id, err := storedBot(id)
+		if err != nil {
+			return reply{}, err
 		}
 		row, err := s.queries.GetBot(c, s.cfg.Pool, id)
 		return ok(toBot(row, nil)), orNotFound(err)
@@ -131,8 +130,9 @@ func (s *server) GetBot(c *gin.Context, id BotID) {
 // UpdateBot serves PATCH /bots/:id.
 func (s *server) UpdateBot(c *gin.Context, id BotID) {
 	s.answer(c, func() (reply, error) {
-		if !webhook.ValidID(id) {
-			return reply{}, errNotFound
+		id, err := storedBot(id)
+		if err != nil {
+			return reply{}, err
 		}
 		raw, err := readJSON(c, webhook.MaxRequestBytes)
 		if err != nil {

@@ -141,13 +141,6 @@ func defaultSpan(w db.Webhook, now time.Time) history.Span {
 	return history.Span{WebhookID: w.ID, Since: since, Until: now}
 }
 
-func readOptionalJSON(c *gin.Context, limit int64) ([]byte, error) {
-	if c.Request.ContentLength == 0 {
-		return nil, nil
-	}
-	return readJSON(c, limit)
-}
-
 // targetOf is the webhook as workflows know it: without the rest of its URL, which may hold a token.
 func targetOf(w db.Webhook) delivery.Target {
 	return delivery.Target{WebhookID: w.ID, BotID: w.BotID, Host: webhook.HostOf(w.URL)}

@@ -80,7 +80,7 @@ func TestSecretOverlapIsBoundedAndNeedsASecret(t *testing.T) {
 	for _, body := range []string{
 		`{"secretOverlap":"1h"}`, `{"secret":null,"secretOverlap":"1h"}`, `{"secret":"x","secretOverlap":"0s"}`, `{"secret":"x","secretOverlap":"-1h"}`,
 		`{"secret":"x","secretOverlap":"168h1s"}`, `{"secret":"x","secretOverlap":"1d"}`, `{"secret":"x","secretOverlap":""}`, `{"secret":"x","secretOverlap":3600}`,
-		`{"secret":"x","secretOverlap":null}`, `{"secret":"x","secretOverlap":"9999999999999h"}`,
+		`{"secret":"x","secretOverlap":"9999999999999h"}`,
 	} {
 		got := a.do("PATCH", path, key, body)
 		require.Equal(t, http.StatusUnprocessableEntity, got.status, "%s: %s", body, got.body)

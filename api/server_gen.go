@@ -31,7 +31,7 @@ type Bot struct {
 type BotChange struct {
 	NotifyURL *EndpointURL `json:"notifyUrl,omitempty"`
 
-	// NotifySecret Keys the signatures; never sent back. At most 256 bytes. For the Standard Webhooks libraries it has the form
+	// NotifySecret Keys the signatures; never sent back. At most 256 bytes, without white space at either end. For the Standard Webhooks libraries it has the form
 	// `whsec_` and the padded standard base64 of 24 to 64 random bytes.
 	NotifySecret *Secret `json:"notifySecret,omitempty"`
 }
@@ -242,7 +242,7 @@ type NewBot struct {
 	// NotifyURL An https URL of a public host, without user name and fragment.
 	NotifyURL *EndpointURL `json:"notifyUrl,omitempty"`
 
-	// NotifySecret Keys the signatures; never sent back. At most 256 bytes. For the Standard Webhooks libraries it has the form
+	// NotifySecret Keys the signatures; never sent back. At most 256 bytes, without white space at either end. For the Standard Webhooks libraries it has the form
 	// `whsec_` and the padded standard base64 of 24 to 64 random bytes.
 	NotifySecret *Secret `json:"notifySecret,omitempty"`
 }
@@ -255,7 +255,7 @@ type NewWebhook struct {
 	// Events Repetitions are dropped.
 	Events EventTypes `json:"events"`
 
-	// Secret Keys the signatures; never sent back. At most 256 bytes. For the Standard Webhooks libraries it has the form
+	// Secret Keys the signatures; never sent back. At most 256 bytes, without white space at either end. For the Standard Webhooks libraries it has the form
 	// `whsec_` and the padded standard base64 of 24 to 64 random bytes.
 	Secret *Secret `json:"secret,omitempty"`
 }
@@ -336,7 +336,7 @@ type Recovery struct {
 	EndedAt *timestamp `json:"endedAt"`
 }
 
-// Secret Keys the signatures; never sent back. At most 256 bytes. For the Standard Webhooks libraries it has the form
+// Secret Keys the signatures; never sent back. At most 256 bytes, without white space at either end. For the Standard Webhooks libraries it has the form
 // `whsec_` and the padded standard base64 of 24 to 64 random bytes.
 type Secret = string
 

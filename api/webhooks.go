@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -103,7 +105,7 @@ func (s *server) UpdateWebhook(c *gin.Context, id WebhookID) {
 		}
 		w, err := s.update(c, db.UpdateWebhookParams{
 			ID: before.ID, BotID: botID(c), URL: in.url, Events: in.events, SetSecret: in.setSecret, Secret: sealed, OverlapSeconds: in.overlap.Seconds(), IsActive: in.isActive,
-		})
+		}, in.secret)
 		if err != nil {
 			return reply{}, orNotFound(err)
 		}
@@ -111,13 +113,18 @@ func (s *server) UpdateWebhook(c *gin.Context, id WebhookID) {
 	})
 }
 
-// update changes a webhook, and with it what is planned for it: what it no longer gets is planned no longer.
-func (s *server) update(ctx context.Context, change db.UpdateWebhookParams) (w db.Webhook, err error) {
+// update changes a webhook, and with it what is planned for it: what it no longer gets is planned no longer. secret is the
+// new one in clear. A call that is repeated changes nothing more.
+func (s *server) update(ctx context.Context, change db.UpdateWebhookParams, secret *string) (w db.Webhook, err error) {
 	err = db.WithTx(ctx, s.cfg.Pool, func(tx pgx.Tx) error {
-		if change.Events != nil || change.IsActive != nil && !*change.IsActive {
-			if err := db.LockWebhook(ctx, tx, change.ID); err != nil {
-				return err
-			}
+		if err := db.LockWebhook(ctx, tx, change.ID); err != nil {
+			return err
+		}
+		if w, err = s.queries.GetWebhook(ctx, tx, db.GetWebhookParams{ID: change.ID, BotID: change.BotID}); err != nil {
+			return err
+		}
+		if s.leaveOutEqual(&change, w, secret); change.URL == nil && change.Events == nil && change.IsActive == nil && !change.SetSecret {
+			return nil
 		}
 		if w, err = s.queries.UpdateWebhook(ctx, tx, change); err != nil {
 			return err
@@ -133,6 +140,28 @@ func (s *server) update(ctx context.Context, change db.UpdateWebhookParams) (w d
 		return nil
 	})
 	return w, err
+}
+
+// leaveOutEqual takes out of a change what the webhook has already: an equal secret is no rotation, which would end the
+// overlap of the one before.
+func (s *server) leaveOutEqual(change *db.UpdateWebhookParams, w db.Webhook, secret *string) {
+	if change.URL != nil && *change.URL == w.URL {
+		change.URL = nil
+	}
+	if slices.Equal(change.Events, w.Events) {
+		change.Events = nil
+	}
+	if change.IsActive != nil && !*change.IsActive && !w.IsActive {
+		change.IsActive = nil
+	}
+	switch {
+	case secret == nil:
+		change.SetSecret = change.SetSecret && w.Secret != nil
+	case w.Secret != nil:
+		// One that no key opens any more is another.
+		present, err := s.cfg.Keyset.Open(w.ID, w.Secret)
+		change.SetSecret = err != nil || present != *secret
+	}
 }
 
 // DeleteWebhook serves DELETE /webhooks/:id.
@@ -201,14 +230,13 @@ func (s *server) readWebhook(c *gin.Context, isNew bool) (in webhookInput, err e
 	}
 	in.events = m.eventTypes("events", isNew)
 	in.isActive = m.boolean("isActive")
-	if in.setSecret = m.has("secret"); in.setSecret && (isNew || !m.isNull("secret")) {
-		if secret, given := m.text("secret", false); given {
-			m.check(webhook.ValidateSecret(secret))
-			in.secret = &secret
-		}
+	in.setSecret = m.isNull("secret")
+	if secret, given := m.text("secret", false); given {
+		m.check(webhook.ValidateSecret(secret))
+		in.setSecret, in.secret = true, &secret
 	}
 	in.overlap = m.duration("secretOverlap", time.Second, maxSecretOverlap)
-	if m.has("secretOverlap") && in.secret == nil {
+	if _, given := m.given("secretOverlap"); given && in.secret == nil {
 		m.fault("secretOverlap", "must come with a new secret")
 	}
 	return in, m.err()
@@ -233,10 +261,10 @@ func (s *server) owned(c *gin.Context, id string) (db.Webhook, error) {
 
 func botID(c *gin.Context) string { return c.GetString(botContextKey) }
 
-// parseID takes the canonical form only: one webhook has one address.
+// parseID takes the canonical form only, in either case (RFC 9562 §4).
 func parseID(s string) (uuid.UUID, error) {
 	id, err := uuid.Parse(s)
-	if err != nil || id.String() != s {
+	if err != nil || id.String() != strings.ToLower(s) {
 		return uuid.Nil, errNotFound
 	}
 	return id, nil

@@ -76,7 +76,7 @@ func parseEvent(raw []byte, limit int) (Event, error) {
 	if err := faults.orNil(); err != nil {
 		return Event{}, err
 	}
-	e.BotIDs = withoutRepeats(e.BotIDs)
+	e.BotIDs = audience(e.BotIDs)
 	return e, nil
 }
 
@@ -114,16 +114,20 @@ func botIDs(value json.RawMessage, faults *InvalidError) []string {
 	return ids
 }
 
-func withoutRepeats(ids []string) []string {
-	if len(ids) < 2 {
-		return ids
+// audience is each of the bots once, by its CanonicalID; nil stays nil.
+func audience(ids []string) []string {
+	if ids == nil {
+		return nil
 	}
-	seen := make(map[string]struct{}, len(ids))
-	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool {
-		_, repeated := seen[id]
-		seen[id] = struct{}{}
-		return repeated
-	})
+	seen := make(map[string]bool, len(ids))
+	once := make([]string, 0, len(ids))
+	for _, id := range ids {
+		if id = CanonicalID(id); !seen[id] {
+			seen[id] = true
+			once = append(once, id)
+		}
+	}
+	return once
 }
 
 var tooManyBots = fmt.Sprintf("must name at most %d bots", MaxBotIDs)
@@ -211,7 +215,7 @@ func (e Event) Complete(acceptedAt time.Time) Event {
 		e.ID = NewID()
 	}
 	e.Timestamp = e.envelopeTime(acceptedAt)
-	e.BotIDs = withoutRepeats(e.BotIDs)
+	e.BotIDs = audience(e.BotIDs)
 	return e
 }
 

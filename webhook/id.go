@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/google/uuid"
 )
@@ -24,6 +25,14 @@ func ValidID(s string) bool {
 		}
 	}
 	return true
+}
+
+// CanonicalID is a bot's id as it is stored: a UUID in lower case (RFC 9562 §4), any other as it stands.
+func CanonicalID(id string) string {
+	if len(id) != len(uuid.Nil.String()) || uuid.Validate(id) != nil {
+		return id
+	}
+	return strings.ToLower(id)
 }
 
 const idMessage = "must be 1 to 128 of the characters A-Z a-z 0-9 _ -"
