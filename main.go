@@ -48,7 +48,7 @@ type commands struct {
 	Worker      workerCommand    `cmd:"" help:"Run a worker alone."`
 	Migrate     cli.Migrate      `cmd:"" help:"Change the database's schema: bring it up to this version, say what is applied, take a step back."`
 	Bot         cli.Bot          `cmd:"" help:"Make bots and their keys."`
-	Keyset      cli.Keyset       `cmd:"" help:"Make the keys that encrypt webhook secrets."`
+	Keyset      cli.Keyset       `cmd:"" help:"Make the keys that encrypt webhook URLs and secrets."`
 	Fuse        cli.Fuse         `cmd:"" help:"Show and reset what keeps a fault of our own network from disabling webhooks."`
 	Listen      cli.Listen       `cmd:"" help:"Show a bot's events as they come, and forward them to a local URL."`
 	Webhooks    cli.Webhooks     `cmd:"" help:"Manage a bot's webhooks."`
@@ -379,17 +379,17 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 	return listen(ctx, log, serveAPI.Addr, handler)
 }
 
-// reseal keeps all webhook secrets sealed with the keyset's newest key, and forgets those whose overlap is over: now, and
+// reseal keeps all URLs and secrets sealed with the keyset's newest key, and forgets those whose overlap is over: now, and
 // every hour, as other processes may still have an older keyset.
 func reseal(ctx context.Context, log *slog.Logger, pool *pgxpool.Pool, keyset *db.Keyset) {
 	for {
 		changed, err := db.Reseal(ctx, pool, keyset)
 		if changed > 0 {
-			log.Info("webhook secrets are encrypted with the newest key", "webhooks", changed)
+			log.Info("URLs and secrets are encrypted with the newest key", "webhooks", changed)
 		}
 		wait := time.Hour
 		if err != nil && ctx.Err() == nil {
-			log.Error("webhook secrets wait to be encrypted with the newest key", "error", err)
+			log.Error("URLs and secrets wait to be encrypted with the newest key", "error", err)
 			if !errors.Is(err, db.ErrDoesNotOpen) {
 				wait = time.Minute
 			}

@@ -3,6 +3,7 @@ package api_test
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -480,6 +481,36 @@ func TestSecretsAreSealedAndReplaced(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, secret, opened)
 	}
+}
+
+// TestAURLIsStoredSealed, but for its origin, however it got there.
+func TestAURLIsStoredSealed(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	_, key := a.bot()
+	var made struct{ ID, URL string }
+	stored := func(url, origin string) {
+		t.Helper()
+		require.Equal(t, url, made.URL)
+		var row, read string
+		var sealed []byte
+		require.NoError(t, a.pool.QueryRow(t.Context(), "SELECT w::text, url, origin FROM webhooks w WHERE id = $1", made.ID).Scan(&row, &sealed, &read))
+		require.Equal(t, origin, read)
+		for _, token := range []string{"token", hex.EncodeToString([]byte("token"))} {
+			require.NotContains(t, row, token)
+		}
+		opened, err := a.keyset.OpenURL(must(t, made.ID), sealed)
+		require.NoError(t, err)
+		require.Equal(t, url, opened)
+	}
+	a.do("POST", webhooksPath, key, `{"url":"https://EXAMPLE.com/token","events":["mention"]}`).into(t, &made)
+	stored("https://example.com/token", "https://example.com")
+	a.do("PATCH", webhooksPath+"/"+made.ID, key, `{"isActive":true}`).into(t, &made)
+	stored("https://example.com/token", "https://example.com")
+	a.do("PATCH", webhooksPath+"/"+made.ID, key, `{"url":"https://example.org:8443?token"}`).into(t, &made)
+	stored("https://example.org:8443?token", "https://example.org:8443")
+	a.do("GET", webhooksPath+"/"+made.ID, key, nil).into(t, &made)
+	stored("https://example.org:8443?token", "https://example.org:8443")
 }
 
 func TestDeliveriesAreListedAsSent(t *testing.T) {

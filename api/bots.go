@@ -46,7 +46,7 @@ func CreateBot(ctx context.Context, pool *pgxpool.Pool, id, name string, notify 
 	if err != nil {
 		return Bot{}, err
 	}
-	return toBot(row, made), nil
+	return toBot(row, made, notify.Keyset)
 }
 
 // FindBot returns the id of the bot with that id or, where only one has it, that name.

@@ -161,7 +161,7 @@ func turnEventPage(found []db.ListEventWebhooksRow, most int) (shown []EventWebh
 
 func toEventWebhook(w db.ListEventWebhooksRow) EventWebhook {
 	view := EventWebhook{
-		WebhookID: w.WebhookID, BotID: w.BotID, Host: webhook.HostOf(w.URL), IsActive: w.IsActive, Outcome: w.Outcome,
+		WebhookID: w.WebhookID, BotID: w.BotID, Host: webhook.HostOf(w.Origin), IsActive: w.IsActive, Outcome: w.Outcome,
 		Attempts: int(w.Attempts), LastError: w.Error,
 	}
 	if w.Attempts > 0 {

@@ -136,7 +136,7 @@ func TestAnEventIsFoundWithWhatBecameOfIt(t *testing.T) {
 	a.attempted(stranger, "other", "+")
 	a.plan(stranger, "other", "retry")
 	plan("0195b2f0-5a3e-7c1d-8f00-3b6d2a9c4e71", "event", inAnHour)
-	a.execute("UPDATE webhooks SET url = 'https://hooks.example.com:8443/secret-token?k=secret-token'")
+	a.execute("UPDATE webhooks SET url = 'https://hooks.example.com:8443/secret-token?k=secret-token', origin = 'https://hooks.example.com:8443'")
 
 	body := string(a.do("GET", eventsPath+"/e", serviceToken, nil).body)
 	require.NotContains(t, body, "secret-token", "the URL may hold a token")
@@ -239,7 +239,7 @@ func TestALargeAudienceIsReadInParts(t *testing.T) {
 	bot, _ := a.bot()
 	const more = webhook.MaxDeliveriesRead + 2500
 	a.accepted("e", "post.created", "{}")
-	a.execute("INSERT INTO webhooks (id, bot_id, url, events) SELECT md5(n::text)::uuid, $1, 'https://example.com', '{}' FROM generate_series(1, $2::integer) n", bot, more)
+	a.execute("INSERT INTO webhooks (id, bot_id, url, origin, events) SELECT md5(n::text)::uuid, $1, 'https://example.com', 'https://example.com', '{}' FROM generate_series(1, $2::integer) n", bot, more)
 	a.execute(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at)
 		SELECT gen_random_uuid(), id, 'e', 1, true, 1, now() FROM webhooks`)
 	var last string

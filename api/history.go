@@ -249,7 +249,11 @@ func (s *server) detail(ctx context.Context, w db.Webhook) (webhookDetail, error
 	if err != nil {
 		return webhookDetail{}, err
 	}
-	detail := webhookDetail{Webhook: toWebhook(w), Stats: Stats{Deliveries24H: int(row.Deliveries)}}
+	view, err := s.view(w)
+	if err != nil {
+		return webhookDetail{}, err
+	}
+	detail := webhookDetail{Webhook: view, Stats: Stats{Deliveries24H: int(row.Deliveries)}}
 	if row.Deliveries > 0 {
 		rate := math.Round(1e4*float64(row.Successes)/float64(row.Deliveries)) / 1e4
 		p95 := int(row.P95DurationMs)

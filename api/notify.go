@@ -20,7 +20,7 @@ type NotifyChange struct {
 	URL    *string
 	// Secret signs from now on. When it is nil the present one stays; where there is none, one is made.
 	Secret *string
-	// Rules are what the URL is held against, and Keyset seals the secret.
+	// Rules are what the URL is held against, and Keyset seals it and the secret.
 	Rules  webhook.URLRules
 	Keyset *db.Keyset
 }
@@ -58,8 +58,12 @@ func (n *NotifyChange) check(m *members) {
 
 // of is the change applied to a bot. made is a secret that had to be made.
 func (n *NotifyChange) of(bot db.Bot) (changed db.Bot, made *string, err error) {
-	if n.SetURL {
-		bot.NotifyURL = n.URL
+	if n.SetURL && n.URL == nil {
+		bot.NotifyURL = nil
+	} else if n.SetURL {
+		if bot.NotifyURL, err = n.Keyset.SealNotifyURL(bot.ID, *n.URL); err != nil {
+			return bot, nil, err
+		}
 	}
 	if bot.NotifyURL == nil {
 		bot.NotifySecret = nil
@@ -108,11 +112,20 @@ func SetNotify(ctx context.Context, pool *pgxpool.Pool, botID string, n NotifyCh
 	if err != nil {
 		return Bot{}, asError(err)
 	}
-	return toBot(row, made), nil
+	return toBot(row, made, n.Keyset)
 }
 
-func toBot(row db.Bot, made *string) Bot {
-	return Bot{ID: row.ID, Name: row.Name, CreatedAt: timestamp(row.CreatedAt), NotifyURL: row.NotifyURL, NotifySecret: made}
+// toBot needs the keyset only of a bot with a notify URL.
+func toBot(row db.Bot, made *string, keyset *db.Keyset) (Bot, error) {
+	bot := Bot{ID: row.ID, Name: row.Name, CreatedAt: timestamp(row.CreatedAt), NotifySecret: made}
+	if row.NotifyURL != nil {
+		url, err := keyset.OpenNotifyURL(row.ID, row.NotifyURL)
+		if err != nil {
+			return Bot{}, err
+		}
+		bot.NotifyURL = &url
+	}
+	return bot, nil
 }
 
 // GetBot serves GET /bots/:id.
@@ -123,7 +136,11 @@ func (s *server) GetBot(c *gin.Context, id BotID) {
 			return reply{}, err
 		}
 		row, err := s.queries.GetBot(c, s.cfg.Pool, id)
-		return ok(toBot(row, nil)), orNotFound(err)
+		if err != nil {
+			return reply{}, orNotFound(err)
+		}
+		bot, err := toBot(row, nil, s.cfg.Keyset)
+		return ok(bot), err
 	})
 }
 

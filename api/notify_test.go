@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -45,6 +46,10 @@ func TestWhereOwnersAreToldIsSetByTheService(t *testing.T) {
 	require.Nil(t, do("GET", bots+"/euler", "").NotifySecret, "shown once")
 
 	moved := do("PATCH", bots+"/euler", `{"notifyUrl":"https://example.com/trouble"}`)
+	var row string
+	require.NoError(t, a.pool.QueryRow(t.Context(), "SELECT b::text FROM bots b WHERE id = 'euler'").Scan(&row))
+	require.NotContains(t, row, "trouble")
+	require.NotContains(t, row, hex.EncodeToString([]byte("trouble")))
 	require.Nil(t, moved.NotifySecret)
 	require.Equal(t, *made.NotifySecret, secret(), "it stays")
 	require.Nil(t, do("PATCH", bots+"/euler", `{"notifySecret":"given"}`).NotifySecret, "its giver knows it")

@@ -143,7 +143,7 @@ func defaultSpan(w db.Webhook, now time.Time) history.Span {
 
 // targetOf is the webhook as workflows know it: without the rest of its URL, which may hold a token.
 func targetOf(w db.Webhook) delivery.Target {
-	return delivery.Target{WebhookID: w.ID, BotID: w.BotID, Host: webhook.HostOf(w.URL)}
+	return delivery.Target{WebhookID: w.ID, BotID: w.BotID, Host: webhook.HostOf(w.Origin)}
 }
 
 func toRecovery(r db.Recovery, remaining int64) Recovery {

@@ -31,8 +31,9 @@ type Bot struct {
 type BotChange struct {
 	NotifyURL *EndpointURL `json:"notifyUrl,omitempty"`
 
-	// NotifySecret Keys the signatures; never sent back. At most 256 bytes, without white space at either end. For the Standard Webhooks libraries it has the form
-	// `whsec_` and the padded standard base64 of 24 to 64 random bytes.
+	// NotifySecret Keys the signatures; never sent back. At most 256 bytes, without white space at either end. Use `whsec_` and the
+	// padded standard base64 of 24 to 64 random bytes, such as from `echo whsec_$(openssl rand -base64 32)`: that is the form
+	// of the Standard Webhooks libraries. A secret that can be guessed can be found from one signed delivery.
 	NotifySecret *Secret `json:"notifySecret,omitempty"`
 }
 
@@ -242,8 +243,9 @@ type NewBot struct {
 	// NotifyURL An https URL of a public host, without user name and fragment.
 	NotifyURL *EndpointURL `json:"notifyUrl,omitempty"`
 
-	// NotifySecret Keys the signatures; never sent back. At most 256 bytes, without white space at either end. For the Standard Webhooks libraries it has the form
-	// `whsec_` and the padded standard base64 of 24 to 64 random bytes.
+	// NotifySecret Keys the signatures; never sent back. At most 256 bytes, without white space at either end. Use `whsec_` and the
+	// padded standard base64 of 24 to 64 random bytes, such as from `echo whsec_$(openssl rand -base64 32)`: that is the form
+	// of the Standard Webhooks libraries. A secret that can be guessed can be found from one signed delivery.
 	NotifySecret *Secret `json:"notifySecret,omitempty"`
 }
 
@@ -255,8 +257,9 @@ type NewWebhook struct {
 	// Events Repetitions are dropped.
 	Events EventTypes `json:"events"`
 
-	// Secret Keys the signatures; never sent back. At most 256 bytes, without white space at either end. For the Standard Webhooks libraries it has the form
-	// `whsec_` and the padded standard base64 of 24 to 64 random bytes.
+	// Secret Keys the signatures; never sent back. At most 256 bytes, without white space at either end. Use `whsec_` and the
+	// padded standard base64 of 24 to 64 random bytes, such as from `echo whsec_$(openssl rand -base64 32)`: that is the form
+	// of the Standard Webhooks libraries. A secret that can be guessed can be found from one signed delivery.
 	Secret *Secret `json:"secret,omitempty"`
 }
 
@@ -336,8 +339,9 @@ type Recovery struct {
 	EndedAt *timestamp `json:"endedAt"`
 }
 
-// Secret Keys the signatures; never sent back. At most 256 bytes, without white space at either end. For the Standard Webhooks libraries it has the form
-// `whsec_` and the padded standard base64 of 24 to 64 random bytes.
+// Secret Keys the signatures; never sent back. At most 256 bytes, without white space at either end. Use `whsec_` and the
+// padded standard base64 of 24 to 64 random bytes, such as from `echo whsec_$(openssl rand -base64 32)`: that is the form
+// of the Standard Webhooks libraries. A secret that can be guessed can be found from one signed delivery.
 type Secret = string
 
 // Span defines model for Span.

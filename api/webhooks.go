@@ -29,7 +29,7 @@ func (s *server) CreateWebhook(c *gin.Context) {
 			return reply{}, err
 		}
 		id := uuid.Must(uuid.NewV7())
-		sealed, err := s.seal(id, in.secret)
+		sealed, err := s.seal(id, in)
 		if err != nil {
 			return reply{}, err
 		}
@@ -47,14 +47,15 @@ func (s *server) CreateWebhook(c *gin.Context) {
 				return &Error{code: conflict, Detail: fmt.Sprintf("A bot may have at most %d webhooks.", s.cfg.MaxWebhooksPerBot)}
 			}
 			w, err = s.queries.CreateWebhook(c, tx, db.CreateWebhookParams{
-				ID: id, BotID: botID(c), URL: *in.url, Events: in.events, Secret: sealed,
+				ID: id, BotID: botID(c), URL: sealed.url, Origin: *sealed.origin, Events: in.events, Secret: sealed.secret,
 			})
 			return err
 		})
 		if err != nil {
 			return reply{}, err
 		}
-		return created(botPrefix+"webhooks/"+w.ID.String(), toWebhook(w)), nil
+		view, err := s.view(w)
+		return created(botPrefix+"webhooks/"+w.ID.String(), view), err
 	})
 }
 
@@ -67,7 +68,9 @@ func (s *server) ListWebhooks(c *gin.Context) {
 		}
 		list := make([]Webhook, len(rows))
 		for i, w := range rows {
-			list[i] = toWebhook(w)
+			if list[i], err = s.view(w); err != nil {
+				return reply{}, err
+			}
 		}
 		return ok(list), nil
 	})
@@ -97,19 +100,21 @@ func (s *server) UpdateWebhook(c *gin.Context, id WebhookID) {
 			return reply{}, err
 		}
 		if in.nothing() {
-			return ok(toWebhook(before)), nil
+			view, err := s.view(before)
+			return ok(view), err
 		}
-		sealed, err := s.seal(before.ID, in.secret)
+		sealed, err := s.seal(before.ID, in)
 		if err != nil {
 			return reply{}, err
 		}
 		w, err := s.update(c, db.UpdateWebhookParams{
-			ID: before.ID, BotID: botID(c), URL: in.url, Events: in.events, SetSecret: in.setSecret, Secret: sealed, OverlapSeconds: in.overlap.Seconds(), IsActive: in.isActive,
+			ID: before.ID, BotID: botID(c), URL: sealed.url, Origin: sealed.origin, Events: in.events, SetSecret: in.setSecret, Secret: sealed.secret, OverlapSeconds: in.overlap.Seconds(), IsActive: in.isActive,
 		}, in.secret)
 		if err != nil {
 			return reply{}, orNotFound(err)
 		}
-		return ok(toWebhook(w)), nil
+		view, err := s.view(w)
+		return ok(view), err
 	})
 }
 
@@ -242,11 +247,25 @@ func (s *server) readWebhook(c *gin.Context, isNew bool) (in webhookInput, err e
 	return in, m.err()
 }
 
-func (s *server) seal(webhookID uuid.UUID, secret *string) ([]byte, error) {
-	if secret == nil {
-		return nil, nil
+// sealed is what a request says of a webhook's URL and secret, as it is stored; nil where it says nothing.
+type sealed struct {
+	url    []byte
+	origin *string
+	secret []byte
+}
+
+func (s *server) seal(webhookID uuid.UUID, in webhookInput) (out sealed, err error) {
+	if in.url != nil {
+		if out.url, err = s.cfg.Keyset.SealURL(webhookID, *in.url); err != nil {
+			return out, err
+		}
+		origin := webhook.OriginOf(*in.url)
+		out.origin = &origin
 	}
-	return s.cfg.Keyset.Seal(webhookID, *secret)
+	if in.secret != nil {
+		out.secret, err = s.cfg.Keyset.Seal(webhookID, *in.secret)
+	}
+	return out, err
 }
 
 // owned reads the bot's webhook. Another bot's, none and a malformed id are all one: not found.
@@ -277,9 +296,14 @@ func orNotFound(err error) error {
 	return err
 }
 
-func toWebhook(w db.Webhook) Webhook {
+// view is a webhook as its owner sees it.
+func (s *server) view(w db.Webhook) (Webhook, error) {
+	url, err := s.cfg.Keyset.OpenURL(w.ID, w.URL)
+	if err != nil {
+		return Webhook{}, err
+	}
 	view := Webhook{
-		ID: w.ID, BotID: w.BotID, URL: w.URL, Events: w.Events, IsActive: w.IsActive, FailureCount: int(w.FailureCount),
+		ID: w.ID, BotID: w.BotID, URL: url, Events: w.Events, IsActive: w.IsActive, FailureCount: int(w.FailureCount),
 		HasSecret: w.Secret != nil, CreatedAt: timestamp(w.CreatedAt), UpdatedAt: timestamp(w.UpdatedAt),
 	}
 	if w.PreviousSecretUntil != nil && w.PreviousSecretUntil.After(time.Now()) {
@@ -291,5 +315,5 @@ func toWebhook(w db.Webhook) Webhook {
 			view.DisabledBy = &w.DisabledBy.UUID
 		}
 	}
-	return view
+	return view, nil
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -36,7 +37,7 @@ type botCreateCommand struct {
 type notifyFlags struct {
 	NotifyURL       *string        `name:"notify-url" help:"Where the owner is told that failures disabled a webhook; empty: nowhere."`
 	NotifySecret    *string        `env:"MATHUB_NOTIFY_SECRET" help:"What signs that; made and printed where there is none."`
-	Keyset          string         `env:"MATHUB_KEYSET" help:"The keys that encrypt secrets, needed with a URL."`
+	Keyset          string         `env:"MATHUB_KEYSET" help:"The keys that encrypt URLs and secrets, needed with a URL or a secret."`
 	EgressAllow     []netip.Prefix `env:"MATHUB_EGRESS_ALLOW" help:"CIDRs that URLs may point to although they are private."`
 	EgressAllowHTTP bool           `name:"egress-allow-http" env:"MATHUB_EGRESS_ALLOW_HTTP" help:"Allow http:// URLs."`
 }
@@ -70,6 +71,9 @@ func (c *botSetCommand) Run(ctx context.Context) error {
 	change, err := c.change()
 	if err != nil {
 		return err
+	}
+	if !change.SetURL && change.Secret == nil {
+		return errors.New("give --notify-url or --notify-secret")
 	}
 	return c.withBot(ctx, c.Bot, func(pool *pgxpool.Pool, botID string) error {
 		bot, err := api.SetNotify(ctx, pool, botID, change)

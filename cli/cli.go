@@ -14,9 +14,9 @@ type DatabaseFlags struct {
 	DatabaseURL string `name:"database-url" env:"MATHUB_DATABASE_URL" required:"" help:"Postgres, such as postgres://user:password@host/mathub."`
 }
 
-// KeysetFlags hold the keys that encrypt webhook secrets.
+// KeysetFlags hold the keys that encrypt webhook URLs and secrets.
 type KeysetFlags struct {
-	Keyset string `env:"MATHUB_KEYSET" required:"" help:"The keys that encrypt webhook secrets, as \"keyset new\" printed them."`
+	Keyset string `env:"MATHUB_KEYSET" required:"" help:"The keys that encrypt webhook URLs and secrets, as \"keyset new\" printed them."`
 }
 
 // printed writes v as JSON for machines, or the one line that a person, or a shell variable, wants.

@@ -29,7 +29,7 @@ type Program struct {
 type Doctor struct {
 	// What must be there is not required of the flags: that it is missing is a finding.
 	DatabaseURL     string   `name:"database-url" env:"MATHUB_DATABASE_URL" help:"Postgres, such as postgres://user:password@host/mathub."`
-	Keyset          string   `env:"MATHUB_KEYSET" help:"The keys that encrypt webhook secrets."`
+	Keyset          string   `env:"MATHUB_KEYSET" help:"The keys that encrypt webhook URLs and secrets."`
 	ServiceToken    string   `env:"MATHUB_SERVICE_TOKEN" help:"The service API's bearer token."`
 	EgressAllow     string   `env:"MATHUB_EGRESS_ALLOW" help:"CIDRs that webhooks may point to although they are private."`
 	EgressAllowHTTP string   `name:"egress-allow-http" env:"MATHUB_EGRESS_ALLOW_HTTP" help:"Whether http:// webhook URLs are allowed."`

@@ -61,11 +61,11 @@ func (d *Doctor) examinePostgres(ctx context.Context) []finding {
 		unopened, looked, err := db.Unopened(ctx, pool, keyset, sampledSecrets)
 		switch mend := "use the keyset that they were sealed with, from where you keep passwords"; {
 		case err != nil:
-			findings = append(findings, failed("webhook secrets", grantsMend, "cannot be read: %s", err))
+			findings = append(findings, failed("URLs and secrets", grantsMend, "cannot be read: %s", err))
 		case unopened > 0:
-			findings = append(findings, failed("webhook secrets", mend, "%d of %d looked at do not open with MATHUB_KEYSET", unopened, looked))
+			findings = append(findings, failed("URLs and secrets", mend, "%d of %d looked at do not open with MATHUB_KEYSET", unopened, looked))
 		default:
-			findings = append(findings, ok("webhook secrets", "all %d looked at open with the keyset", looked))
+			findings = append(findings, ok("URLs and secrets", "all %d looked at open with the keyset", looked))
 		}
 	}
 	return findings

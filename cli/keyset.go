@@ -8,7 +8,7 @@ import (
 	"github.com/mathub/webhooks/db"
 )
 
-// Keyset makes and changes the keys that encrypt webhook secrets.
+// Keyset makes and changes the keys that encrypt webhook URLs and secrets.
 type Keyset struct {
 	New    keysetNewCommand    `cmd:"" help:"Make a keyset and print it, for MATHUB_KEYSET."`
 	Rotate keysetRotateCommand `cmd:"" help:"Print the keyset with a fresh key, which encrypts from then on; the others still decrypt."`
@@ -60,7 +60,7 @@ func (c *keysetPruneCommand) Run(ctx context.Context) error {
 		return err
 	}
 	if needed {
-		return errors.New("webhook secrets are still encrypted with older keys: run a worker with this keyset first, which encrypts them anew")
+		return errors.New("URLs and secrets are still encrypted with older keys: run a worker with this keyset first, which encrypts them anew")
 	}
 	pruned, err := db.PruneKeyset(c.Keyset)
 	if err != nil {

@@ -16,7 +16,7 @@ INSERT INTO bots (id, name, notify_url, notify_secret) VALUES ($1, $2, $3, $4) R
 type CreateBotParams struct {
 	ID           string
 	Name         string
-	NotifyURL    *string
+	NotifyURL    []byte
 	NotifySecret []byte
 }
 
@@ -87,9 +87,10 @@ func (q *Queries) GetBot(ctx context.Context, db DBTX, id string) (Bot, error) {
 }
 
 const listNotifySealedOtherwise = `-- name: ListNotifySealedOtherwise :many
-SELECT id, notify_secret
+SELECT id, notify_url, notify_secret
 FROM bots
-WHERE id > $1 AND substring(notify_secret FROM 1 FOR 5) <> $2::bytea
+WHERE id > $1
+  AND (substring(notify_url FROM 1 FOR 5) <> $2::bytea OR substring(notify_secret FROM 1 FOR 5) <> $2::bytea)
 ORDER BY id
 LIMIT $3
 `
@@ -102,10 +103,11 @@ type ListNotifySealedOtherwiseParams struct {
 
 type ListNotifySealedOtherwiseRow struct {
 	ID           string
+	NotifyURL    []byte
 	NotifySecret []byte
 }
 
-// Bots whose notify secret another key than that of the prefix has sealed.
+// Bots whose notify URL or secret another key than that of the prefix has sealed.
 func (q *Queries) ListNotifySealedOtherwise(ctx context.Context, db DBTX, arg ListNotifySealedOtherwiseParams) ([]ListNotifySealedOtherwiseRow, error) {
 	rows, err := db.Query(ctx, listNotifySealedOtherwise, arg.After, arg.KeyPrefix, arg.PageSize)
 	if err != nil {
@@ -115,7 +117,7 @@ func (q *Queries) ListNotifySealedOtherwise(ctx context.Context, db DBTX, arg Li
 	items := []ListNotifySealedOtherwiseRow{}
 	for rows.Next() {
 		var i ListNotifySealedOtherwiseRow
-		if err := rows.Scan(&i.ID, &i.NotifySecret); err != nil {
+		if err := rows.Scan(&i.ID, &i.NotifyURL, &i.NotifySecret); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -137,18 +139,27 @@ func (q *Queries) LockBot(ctx context.Context, db DBTX, id string) error {
 }
 
 const resealNotify = `-- name: ResealNotify :execrows
-UPDATE bots SET notify_secret = $1 WHERE id = $2 AND notify_secret = $3
+UPDATE bots SET notify_url = $1, notify_secret = $2
+WHERE id = $3 AND notify_url = $4 AND notify_secret = $5
 `
 
 type ResealNotifyParams struct {
+	NotifyURL       []byte
 	NotifySecret    []byte
 	ID              string
+	OldNotifyURL    []byte
 	OldNotifySecret []byte
 }
 
-// Changes nothing when the secret was changed meanwhile.
+// Changes nothing when the URL or the secret was changed meanwhile.
 func (q *Queries) ResealNotify(ctx context.Context, db DBTX, arg ResealNotifyParams) (int64, error) {
-	result, err := db.Exec(ctx, resealNotify, arg.NotifySecret, arg.ID, arg.OldNotifySecret)
+	result, err := db.Exec(ctx, resealNotify,
+		arg.NotifyURL,
+		arg.NotifySecret,
+		arg.ID,
+		arg.OldNotifyURL,
+		arg.OldNotifySecret,
+	)
 	if err != nil {
 		return 0, err
 	}
@@ -160,7 +171,7 @@ UPDATE bots SET notify_url = $1, notify_secret = $2 WHERE id = $3 RETURNING id, 
 `
 
 type SetNotifyParams struct {
-	NotifyURL    *string
+	NotifyURL    []byte
 	NotifySecret []byte
 	ID           string
 }

@@ -132,3 +132,62 @@ func TestUnavailabilityIsToldFromRefusal(t *testing.T) {
 	require.True(t, db.IsUnavailable(err), "%v", err)
 	require.False(t, db.IsUnavailable(pgx.ErrNoRows))
 }
+
+// TestSealed_OpensAsWhatItIs: what is sealed for one row and use opens for no other.
+func TestSealed_OpensAsWhatItIs(t *testing.T) {
+	t.Parallel()
+	keyset, _ := newKeyset(t)
+	id, bot := uuid.New(), "bot"
+	uses := map[string]struct {
+		seal func(string) ([]byte, error)
+		open func([]byte) (string, error)
+	}{
+		"secret":        {func(s string) ([]byte, error) { return keyset.Seal(id, s) }, func(b []byte) (string, error) { return keyset.Open(id, b) }},
+		"URL":           {func(s string) ([]byte, error) { return keyset.SealURL(id, s) }, func(b []byte) (string, error) { return keyset.OpenURL(id, b) }},
+		"notify secret": {func(s string) ([]byte, error) { return keyset.SealNotify(bot, s) }, func(b []byte) (string, error) { return keyset.OpenNotify(bot, b) }},
+		"notify URL":    {func(s string) ([]byte, error) { return keyset.SealNotifyURL(bot, s) }, func(b []byte) (string, error) { return keyset.OpenNotifyURL(bot, b) }},
+	}
+	for sealedAs, from := range uses {
+		sealed, err := from.seal("https://example.com/token")
+		require.NoError(t, err)
+		require.NotContains(t, string(sealed), "token")
+		for openedAs, to := range uses {
+			got, err := to.open(sealed)
+			require.Equal(t, sealedAs == openedAs, err == nil, "%s as %s", sealedAs, openedAs)
+			if err == nil {
+				require.Equal(t, "https://example.com/token", got)
+			} else {
+				require.NotContains(t, err.Error(), "token")
+			}
+		}
+	}
+	sealed, err := keyset.SealURL(id, "https://example.com/token")
+	require.NoError(t, err)
+	_, err = keyset.OpenURL(uuid.New(), sealed)
+	require.Error(t, err)
+	sealed, err = keyset.SealNotifyURL(bot, "https://example.com/token")
+	require.NoError(t, err)
+	_, err = keyset.OpenNotifyURL("bot2", sealed)
+	require.Error(t, err)
+}
+
+// BenchmarkOpen is what a delivery pays for a URL and a secret that are sealed.
+func BenchmarkOpen(b *testing.B) {
+	text, err := db.NewKeyset()
+	require.NoError(b, err)
+	keyset, err := db.ParseKeyset(text)
+	require.NoError(b, err)
+	id := uuid.New()
+	url, err := keyset.SealURL(id, "https://hooks.example.com/mathub/incoming?token=0195b2f05a3e7c1d")
+	require.NoError(b, err)
+	secret, err := keyset.Seal(id, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+	require.NoError(b, err)
+	b.ReportAllocs()
+	for b.Loop() {
+		_, urlErr := keyset.OpenURL(id, url)
+		_, secretErr := keyset.Open(id, secret)
+		if urlErr != nil || secretErr != nil {
+			b.Fatal(urlErr, secretErr)
+		}
+	}
+}

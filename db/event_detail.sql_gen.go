@@ -125,11 +125,11 @@ WITH attempts AS MATERIALIZED (
     SELECT coalesce((SELECT k.webhook_id FROM known k WHERE k.webhook_id < cut.webhook_id ORDER BY k.webhook_id DESC LIMIT 1), cut.webhook_id) AS webhook_id
     FROM cut
 ), judged AS (
-    SELECT k.webhook_id, k.attempts, k.delivered, k.status_code, k.error, k.attempted_at, k.trigger, k.due_at, w.bot_id, w.url, w.is_active, w.resume_at, coalesce(w.is_planned, false) AS is_planned,
+    SELECT k.webhook_id, k.attempts, k.delivered, k.status_code, k.error, k.attempted_at, k.trigger, k.due_at, w.bot_id, w.origin, w.is_active, w.resume_at, coalesce(w.is_planned, false) AS is_planned,
            CASE WHEN k.delivered THEN 'delivered' WHEN w.is_planned THEN 'waiting' WHEN k.attempts > 0 THEN 'failed' END AS outcome
     FROM known k
     LEFT JOIN LATERAL (
-        SELECT h.bot_id, h.url, h.is_active, h.resume_at,
+        SELECT h.bot_id, h.origin, h.is_active, h.resume_at,
                k.trigger IS NOT NULL AND (h.is_active OR k.trigger IN ('test', 'redeliver')) AS is_planned
         FROM webhooks h
         WHERE h.id = k.webhook_id
@@ -137,11 +137,11 @@ WITH attempts AS MATERIALIZED (
     ) AS w ON true
     WHERE k.webhook_id <= coalesce((SELECT u.webhook_id FROM upto u), 'ffffffff-ffff-ffff-ffff-ffffffffffff')
 ), marked AS (
-    SELECT j.webhook_id, j.attempts, j.delivered, j.status_code, j.error, j.attempted_at, j.trigger, j.due_at, j.bot_id, j.url, j.is_active, j.resume_at, j.is_planned, j.outcome, coalesce(j.url IS NOT NULL AND $5::text IN ('', j.outcome), false) AND j.outcome IS NOT NULL AS is_wanted,
+    SELECT j.webhook_id, j.attempts, j.delivered, j.status_code, j.error, j.attempted_at, j.trigger, j.due_at, j.bot_id, j.origin, j.is_active, j.resume_at, j.is_planned, j.outcome, coalesce(j.origin IS NOT NULL AND $5::text IN ('', j.outcome), false) AND j.outcome IS NOT NULL AS is_wanted,
            coalesce(j.webhook_id = (SELECT u.webhook_id FROM upto u), false) AS is_last
     FROM judged j
 )
-SELECT m.webhook_id::uuid AS webhook_id, coalesce(m.bot_id, '')::text AS bot_id, coalesce(m.url, '')::text AS url,
+SELECT m.webhook_id::uuid AS webhook_id, coalesce(m.bot_id, '')::text AS bot_id, coalesce(m.origin, '')::text AS origin,
        coalesce(m.is_active, false)::boolean AS is_active, m.attempts::bigint AS attempts, m.status_code, m.error,
        coalesce(m.attempted_at, 'epoch')::timestamptz AS attempted_at, m.is_planned::boolean AS is_planned,
        coalesce(m.due_at, 'epoch')::timestamptz AS due_at, m.resume_at, coalesce(m.outcome, '')::text AS outcome,
@@ -163,7 +163,7 @@ type ListEventWebhooksParams struct {
 type ListEventWebhooksRow struct {
 	WebhookID   uuid.UUID
 	BotID       string
-	URL         string
+	Origin      string
 	IsActive    bool
 	Attempts    int64
 	StatusCode  *int32
@@ -197,7 +197,7 @@ func (q *Queries) ListEventWebhooks(ctx context.Context, db DBTX, arg ListEventW
 		if err := rows.Scan(
 			&i.WebhookID,
 			&i.BotID,
-			&i.URL,
+			&i.Origin,
 			&i.IsActive,
 			&i.Attempts,
 			&i.StatusCode,

@@ -20,7 +20,7 @@ WITH asked AS (
         SELECT unnest((SELECT $3::integer[])) AS n, unnest((SELECT $4::text[])) AS event_type, unnest((SELECT $5::text[])) AS bots
     ) AS list
 ), subscribers AS MATERIALIZED (
-    SELECT asked.n AS list, w.id, w.bot_id, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
+    SELECT asked.n AS list, w.id, w.bot_id, w.origin, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
            w.generation, w.failure_count, w.failure_run, w.queued
     FROM asked
     CROSS JOIN LATERAL (
@@ -47,7 +47,7 @@ WITH asked AS (
          LIMIT (SELECT $6::integer))
     ) AS audience
     -- LIMIT: each is looked up by its id, however many Postgres expects.
-    CROSS JOIN LATERAL (SELECT id, bot_id, url, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE id = audience.webhook_id LIMIT 1) AS w
+    CROSS JOIN LATERAL (SELECT id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE id = audience.webhook_id LIMIT 1) AS w
 ), enqueued AS (
     INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at)
     SELECT s.id, e.id, 1, 1, 'event', e.accepted_at
@@ -64,7 +64,7 @@ WITH asked AS (
 ), added AS (
     SELECT webhook_id, min(seq) AS seq, min(due_at) AS due_at FROM enqueued GROUP BY webhook_id
 )
-SELECT s.list::integer AS list, s.id, s.bot_id, s.url, s.secret, s.previous_secret, s.generation, s.failure_count, s.failure_run, s.queued,
+SELECT s.list::integer AS list, s.id, s.bot_id, s.origin, s.url, s.secret, s.previous_secret, s.generation, s.failure_count, s.failure_run, s.queued,
        coalesce(q.seq, 0)::bigint AS seq, coalesce(q.due_at, 'epoch')::timestamptz AS due_at
 FROM subscribers s
 LEFT JOIN added q ON q.webhook_id = s.id
@@ -88,7 +88,8 @@ type AddressEventsRow struct {
 	List           int32
 	ID             uuid.UUID
 	BotID          string
-	URL            string
+	Origin         string
+	URL            []byte
 	Secret         []byte
 	PreviousSecret []byte
 	Generation     int32
@@ -133,6 +134,7 @@ func (q *Queries) AddressEvents(ctx context.Context, db DBTX, arg AddressEventsP
 			&i.List,
 			&i.ID,
 			&i.BotID,
+			&i.Origin,
 			&i.URL,
 			&i.Secret,
 			&i.PreviousSecret,
@@ -322,7 +324,7 @@ func (q *Queries) GetEvents(ctx context.Context, db DBTX, ids []string) ([]GetEv
 }
 
 const getTarget = `-- name: GetTarget :one
-SELECT w.id, w.bot_id, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
+SELECT w.id, w.bot_id, w.origin, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
        w.is_active, w.queued, w.failure_count, w.failure_run, w.generation, coalesce(w.resume_at > now(), false)::boolean AS paused,
        (w.events @> ARRAY[$1::text])::boolean AS subscribed
 FROM webhooks w
@@ -337,7 +339,8 @@ type GetTargetParams struct {
 type GetTargetRow struct {
 	ID             uuid.UUID
 	BotID          string
-	URL            string
+	Origin         string
+	URL            []byte
 	Secret         []byte
 	PreviousSecret []byte
 	IsActive       bool
@@ -356,6 +359,7 @@ func (q *Queries) GetTarget(ctx context.Context, db DBTX, arg GetTargetParams) (
 	err := row.Scan(
 		&i.ID,
 		&i.BotID,
+		&i.Origin,
 		&i.URL,
 		&i.Secret,
 		&i.PreviousSecret,

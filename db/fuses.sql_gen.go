@@ -33,7 +33,7 @@ func (q *Queries) CountActiveWebhooks(ctx context.Context, db DBTX) (int64, erro
 }
 
 const disabledByClass = `-- name: DisabledByClass :many
-SELECT id, bot_id, url, disabled_at FROM webhooks
+SELECT id, bot_id, origin, disabled_at FROM webhooks
 WHERE NOT is_active AND disabled_reason = 'failures' AND failure_class = $1 AND disabled_at >= $2
 `
 
@@ -45,7 +45,7 @@ type DisabledByClassParams struct {
 type DisabledByClassRow struct {
 	ID         uuid.UUID
 	BotID      string
-	URL        string
+	Origin     string
 	DisabledAt *time.Time
 }
 
@@ -62,7 +62,7 @@ func (q *Queries) DisabledByClass(ctx context.Context, db DBTX, arg DisabledByCl
 		if err := rows.Scan(
 			&i.ID,
 			&i.BotID,
-			&i.URL,
+			&i.Origin,
 			&i.DisabledAt,
 		); err != nil {
 			return nil, err

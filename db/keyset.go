@@ -14,7 +14,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/tink"
 )
 
-// Keyset seals webhook and notify secrets at rest: a Tink AEAD keyset, whose primary key seals and all of whose keys open.
+// Keyset seals the URLs and secrets of webhooks and notices at rest: a Tink AEAD keyset, whose primary key seals and all of whose keys open.
 type Keyset struct {
 	aead tink.AEAD
 	// prefix begins all that the primary key seals: Tink's version and the key's id.
@@ -155,6 +155,23 @@ func (k *Keyset) Open(webhookID uuid.UUID, sealed []byte) (string, error) {
 	return string(secret), nil
 }
 
+// SealURL is Seal for a webhook's URL.
+func (k *Keyset) SealURL(webhookID uuid.UUID, url string) ([]byte, error) {
+	return k.seal(url, urlContext(webhookID))
+}
+
+// OpenURL is Open for a webhook's URL.
+func (k *Keyset) OpenURL(webhookID uuid.UUID, sealed []byte) (string, error) {
+	url, err := k.aead.Decrypt(sealed, urlContext(webhookID))
+	if err != nil {
+		return "", fmt.Errorf("the URL of webhook %s does not open with MATHUB_KEYSET", webhookID)
+	}
+	return string(url), nil
+}
+
+// urlContext is another than a secret's, so that neither opens as the other.
+func urlContext(webhookID uuid.UUID) []byte { return append([]byte("url "), webhookID[:]...) }
+
 // SealNotify is Seal for a bot's notify secret.
 func (k *Keyset) SealNotify(botID, secret string) ([]byte, error) {
 	return k.seal(secret, notifyContext(botID))
@@ -169,13 +186,29 @@ func (k *Keyset) OpenNotify(botID string, sealed []byte) (string, error) {
 	return string(secret), nil
 }
 
-// notifyContext is longer than a webhook's id, so that neither opens as the other.
+// SealNotifyURL is Seal for a bot's notify URL.
+func (k *Keyset) SealNotifyURL(botID, url string) ([]byte, error) {
+	return k.seal(url, notifyURLContext(botID))
+}
+
+// OpenNotifyURL is Open for a bot's notify URL.
+func (k *Keyset) OpenNotifyURL(botID string, sealed []byte) (string, error) {
+	url, err := k.aead.Decrypt(sealed, notifyURLContext(botID))
+	if err != nil {
+		return "", fmt.Errorf("the notify URL of bot %s does not open with MATHUB_KEYSET", botID)
+	}
+	return string(url), nil
+}
+
+// notifyContext and notifyURLContext are longer than a webhook's, so that none opens as another.
 func notifyContext(botID string) []byte { return []byte("notify secret of bot " + botID) }
 
-func (k *Keyset) seal(secret string, context []byte) ([]byte, error) {
-	sealed, err := k.aead.Encrypt([]byte(secret), context)
+func notifyURLContext(botID string) []byte { return []byte("notify URL of bot " + botID) }
+
+func (k *Keyset) seal(text string, context []byte) ([]byte, error) {
+	sealed, err := k.aead.Encrypt([]byte(text), context)
 	if err != nil {
-		return nil, fmt.Errorf("seal secret: %w", err)
+		return nil, fmt.Errorf("seal with the keyset: %w", err)
 	}
 	return sealed, nil
 }

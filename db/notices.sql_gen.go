@@ -28,7 +28,7 @@ func (q *Queries) DeleteNotice(ctx context.Context, db DBTX, arg DeleteNoticePar
 
 const listNotices = `-- name: ListNotices :many
 
-SELECT n.webhook_id, n.generation, n.failure_count, n.disabled_at, n.event_id, n.last_error, w.bot_id, w.url
+SELECT n.webhook_id, n.generation, n.failure_count, n.disabled_at, n.event_id, n.last_error, w.bot_id, w.origin
 FROM disabled_notices n
 JOIN webhooks w ON w.id = n.webhook_id
 ORDER BY n.disabled_at, n.webhook_id
@@ -43,7 +43,7 @@ type ListNoticesRow struct {
 	EventID      string
 	LastError    string
 	BotID        string
-	URL          string
+	Origin       string
 }
 
 // What owners have yet to be told of: the recording of a delivery that disables a webhook writes it (UpdateCounters).
@@ -64,7 +64,7 @@ func (q *Queries) ListNotices(ctx context.Context, db DBTX, pageSize int32) ([]L
 			&i.EventID,
 			&i.LastError,
 			&i.BotID,
-			&i.URL,
+			&i.Origin,
 		); err != nil {
 			return nil, err
 		}

@@ -92,8 +92,8 @@ func TestTheAudienceIsReadFromIndexes(t *testing.T) {
 	t.Parallel()
 	conn := planned(t,
 		"INSERT INTO bots (id, name) SELECT 'b' || n, 'bot' FROM generate_series(0, 999) n",
-		`INSERT INTO webhooks (id, bot_id, url, events, queued)
-			SELECT gen_random_uuid(), 'b' || n % 1000, 'https://example.com/' || n,
+		`INSERT INTO webhooks (id, bot_id, url, origin, events, queued)
+			SELECT gen_random_uuid(), 'b' || n % 1000, convert_to('https://example.com/' || n, 'UTF8'), 'https://example.com',
 				CASE WHEN n < 20 THEN '{rare}' WHEN n < 40 THEN '{troubled}' WHEN n < 10000 THEN '{common}' ELSE '{other,another}' END::text[], n BETWEEN 20 AND 39
 			FROM generate_series(0, 19999) n`,
 		"INSERT INTO events (id, type, payload, run_id) SELECT 'e' || n, 'common', '{}', 'run' FROM generate_series(1, 1000) n",
@@ -140,8 +140,8 @@ func TestAQueueIsReadFromItsIndex(t *testing.T) {
 	const id = "00000000-0000-7000-8000-000000000001"
 	conn := planned(t,
 		"INSERT INTO bots (id, name) VALUES ('b', 'bot')",
-		"INSERT INTO webhooks (id, bot_id, url, events, queued) SELECT md5(n::text)::uuid, 'b', 'https://example.com', '{common}', true FROM generate_series(1, 500) n",
-		"INSERT INTO webhooks (id, bot_id, url, events, queued) VALUES ('"+id+"', 'b', 'https://example.com', '{common}', true)",
+		"INSERT INTO webhooks (id, bot_id, url, origin, events, queued) SELECT md5(n::text)::uuid, 'b', 'https://example.com', 'https://example.com', '{common}', true FROM generate_series(1, 500) n",
+		"INSERT INTO webhooks (id, bot_id, url, origin, events, queued) VALUES ('"+id+"', 'b', 'https://example.com', 'https://example.com', '{common}', true)",
 		`INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at)
 			SELECT md5((1 + n % 500)::text)::uuid, 'e' || n, 1, 1, 'event', now() - interval '1 h' FROM generate_series(1, 100000) n`,
 		`INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at)
@@ -185,7 +185,7 @@ func TestARecoverysPageIsBounded(t *testing.T) {
 	const id = "00000000-0000-7000-8000-000000000001"
 	conn := planned(t,
 		"INSERT INTO bots (id, name) VALUES ('b', 'bot')",
-		"INSERT INTO webhooks (id, bot_id, url, events) VALUES ('"+id+"', 'b', 'https://example.com', '{missed,taken}')",
+		"INSERT INTO webhooks (id, bot_id, url, origin, events) VALUES ('"+id+"', 'b', 'https://example.com', 'https://example.com', '{missed,taken}')",
 		`INSERT INTO events (id, type, payload, run_id, accepted_at)
 			SELECT 'e' || n, CASE n / 25000 WHEN 0 THEN 'other' WHEN 1 THEN 'taken' ELSE 'missed' END, '{}', 'run', '2025-03-20'::timestamptz + n * interval '1 s' FROM generate_series(0, 99999) n`,
 		`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at)
@@ -246,8 +246,8 @@ func TestAnEventsWebhooksAreReadFromIndexes(t *testing.T) {
 	const mostRead = 2000
 	conn := planned(t,
 		"INSERT INTO bots (id, name) VALUES ('b', 'bot')",
-		`INSERT INTO webhooks (id, bot_id, url, events, is_active)
-			SELECT md5(n::text)::uuid, 'b', 'https://example.com/' || n, '{}', n % 10 <> 0 FROM generate_series(1, 20000) n`,
+		`INSERT INTO webhooks (id, bot_id, url, origin, events, is_active)
+			SELECT md5(n::text)::uuid, 'b', convert_to('https://example.com/' || n, 'UTF8'), 'https://example.com', '{}', n % 10 <> 0 FROM generate_series(1, 20000) n`,
 		"INSERT INTO events (id, type, payload, run_id) SELECT 'e' || n, 'common', '{}', 'run' FROM generate_series(1, 1000) n",
 		"INSERT INTO events (id, type, payload, run_id) VALUES ('large', 'common', '{}', 'run'), ('small', 'common', '{}', 'run'), ('queued', 'common', '{}', 'run')",
 		`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, error, duration_ms, attempted_at)
@@ -293,7 +293,7 @@ func TestFrequentStatementsAreNotPlannedAnew(t *testing.T) {
 	t.Parallel()
 	conn := planned(t,
 		"INSERT INTO bots (id, name) VALUES ('b', 'b')",
-		"INSERT INTO webhooks (id, bot_id, url, events) SELECT gen_random_uuid(), 'b', 'https://example.com', '{common}' FROM generate_series(1, 5000)",
+		"INSERT INTO webhooks (id, bot_id, url, origin, events) SELECT gen_random_uuid(), 'b', 'https://example.com', 'https://example.com', '{common}' FROM generate_series(1, 5000)",
 		"VACUUM ANALYZE webhooks, subscriptions",
 	)
 	for name, c := range map[string]struct{ sql, arguments string }{
@@ -330,7 +330,7 @@ func TestSubscriptionsFollowTheWebhooks(t *testing.T) {
 		return found
 	}
 	run("INSERT INTO bots (id, name) VALUES ('b', 'b')")
-	run("INSERT INTO webhooks (id, bot_id, url, events) VALUES (gen_random_uuid(), 'b', 'https://example.com', '{one,two}')")
+	run("INSERT INTO webhooks (id, bot_id, url, origin, events) VALUES (gen_random_uuid(), 'b', 'https://example.com', 'https://example.com', '{one,two}')")
 	require.Equal(t, []string{"one", "two"}, types())
 	run("UPDATE webhooks SET events = '{two,three}'")
 	require.Equal(t, []string{"three", "two"}, types())

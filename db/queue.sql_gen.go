@@ -177,7 +177,7 @@ WITH RECURSIVE queues AS (
     FROM queues l
     WHERE l.webhook_id IS NOT NULL
 )
-SELECT l.webhook_id::uuid AS webhook_id, coalesce(w.bot_id, '')::text AS bot_id, coalesce(w.url, '')::text AS url
+SELECT l.webhook_id::uuid AS webhook_id, coalesce(w.bot_id, '')::text AS bot_id, coalesce(w.origin, '')::text AS origin
 FROM queues l
 LEFT JOIN webhooks w ON w.id = l.webhook_id
 WHERE l.webhook_id IS NOT NULL
@@ -187,7 +187,7 @@ WHERE l.webhook_id IS NOT NULL
 type OverdueQueuesRow struct {
 	WebhookID uuid.UUID
 	BotID     string
-	URL       string
+	Origin    string
 }
 
 // The webhooks with rows that have been due for so many seconds: a loose scan of the index, from webhook to webhook.
@@ -200,7 +200,7 @@ func (q *Queries) OverdueQueues(ctx context.Context, db DBTX, seconds float64) (
 	items := []OverdueQueuesRow{}
 	for rows.Next() {
 		var i OverdueQueuesRow
-		if err := rows.Scan(&i.WebhookID, &i.BotID, &i.URL); err != nil {
+		if err := rows.Scan(&i.WebhookID, &i.BotID, &i.Origin); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -235,7 +235,7 @@ func (q *Queries) Postpone(ctx context.Context, db DBTX, arg PostponeParams) err
 }
 
 const queueState = `-- name: QueueState :one
-SELECT w.bot_id, w.url, w.is_active, w.queued, w.failure_count,
+SELECT w.bot_id, w.origin, w.is_active, w.queued, w.failure_count,
        (SELECT count(*) FROM (SELECT FROM queue c WHERE c.webhook_id = w.id LIMIT $1) AS counted) AS waiting,
        greatest(0, extract(epoch FROM (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = w.id) - now()))::float8 AS next_in,
        EXISTS (SELECT FROM queue p WHERE p.webhook_id = w.id) AS planned,
@@ -252,7 +252,7 @@ type QueueStateParams struct {
 
 type QueueStateRow struct {
 	BotID        string
-	URL          string
+	Origin       string
 	IsActive     bool
 	Queued       bool
 	FailureCount int32
@@ -270,7 +270,7 @@ func (q *Queries) QueueState(ctx context.Context, db DBTX, arg QueueStateParams)
 	var i QueueStateRow
 	err := row.Scan(
 		&i.BotID,
-		&i.URL,
+		&i.Origin,
 		&i.IsActive,
 		&i.Queued,
 		&i.FailureCount,

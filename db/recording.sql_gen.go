@@ -347,7 +347,7 @@ func (q *Queries) WasTaken(ctx context.Context, db DBTX, arg WasTakenParams) (bo
 }
 
 const webhookHealth = `-- name: WebhookHealth :many
-SELECT id, bot_id, url, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class
+SELECT id, bot_id, origin, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class
 FROM webhooks
 WHERE id = ANY ($1::uuid[])
 `
@@ -355,7 +355,7 @@ WHERE id = ANY ($1::uuid[])
 type WebhookHealthRow struct {
 	ID            uuid.UUID
 	BotID         string
-	URL           string
+	Origin        string
 	IsActive      bool
 	Queued        bool
 	FailureCount  int32
@@ -377,7 +377,7 @@ func (q *Queries) WebhookHealth(ctx context.Context, db DBTX, ids []uuid.UUID) (
 		if err := rows.Scan(
 			&i.ID,
 			&i.BotID,
-			&i.URL,
+			&i.Origin,
 			&i.IsActive,
 			&i.Queued,
 			&i.FailureCount,

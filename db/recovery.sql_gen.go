@@ -339,7 +339,7 @@ func (q *Queries) RemoveRecovered(ctx context.Context, db DBTX, arg RemoveRecove
 }
 
 const stalledRecoveries = `-- name: StalledRecoveries :many
-SELECT r.webhook_id, w.bot_id, w.url
+SELECT r.webhook_id, w.bot_id, w.origin
 FROM recoveries r
 JOIN webhooks w ON w.id = r.webhook_id
 WHERE r.state = 'running' AND r.updated_at < now() - make_interval(secs => $1::float8)
@@ -349,7 +349,7 @@ LIMIT 100
 type StalledRecoveriesRow struct {
 	WebhookID uuid.UUID
 	BotID     string
-	URL       string
+	Origin    string
 }
 
 // Recoveries that run and have not moved for so many seconds: their workflow may never have started.
@@ -362,7 +362,7 @@ func (q *Queries) StalledRecoveries(ctx context.Context, db DBTX, seconds float6
 	items := []StalledRecoveriesRow{}
 	for rows.Next() {
 		var i StalledRecoveriesRow
-		if err := rows.Scan(&i.WebhookID, &i.BotID, &i.URL); err != nil {
+		if err := rows.Scan(&i.WebhookID, &i.BotID, &i.Origin); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -13,11 +13,11 @@ import (
 // resealPage is how many webhooks or bots are read at once to be sealed anew.
 const resealPage = 100
 
-// ErrDoesNotOpen is in an error of Reseal when secrets were left as they are, since no key of the keyset opens them.
+// ErrDoesNotOpen is in an error of Reseal when URLs or secrets were left as they are, since no key of the keyset opens them.
 var ErrDoesNotOpen = errors.New("do not open with MATHUB_KEYSET")
 
-// Reseal seals the secrets that an older key has sealed with the newest, those of webhooks and the notify secrets of
-// bots, and forgets those whose overlap is over. It returns how many webhooks and bots it changed. A secret that is
+// Reseal seals the URLs and secrets that an older key has sealed with the newest, those of webhooks and the notify URLs and
+// secrets of bots, and forgets secrets whose overlap is over. It returns how many webhooks and bots it changed. What is
 // replaced meanwhile is left alone.
 func Reseal(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset) (changed int, err error) {
 	webhooks, stuckWebhooks, err := resealWebhooks(ctx, pool, keyset)
@@ -30,9 +30,9 @@ func Reseal(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset) (changed in
 	case err != nil:
 		return changed, err
 	case stuckBots > 0:
-		return changed, fmt.Errorf("the secrets of %d webhooks and the notify secrets of %d bots %w", stuckWebhooks, stuckBots, ErrDoesNotOpen)
+		return changed, fmt.Errorf("the URLs and secrets of %d webhooks and of the notices of %d bots %w", stuckWebhooks, stuckBots, ErrDoesNotOpen)
 	case stuckWebhooks > 0:
-		return changed, fmt.Errorf("the secrets of %d webhooks %w", stuckWebhooks, ErrDoesNotOpen)
+		return changed, fmt.Errorf("the URLs and secrets of %d webhooks %w", stuckWebhooks, ErrDoesNotOpen)
 	}
 	return changed, nil
 }
@@ -42,22 +42,18 @@ func resealWebhooks(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset) (ch
 	for after := uuid.Nil; ; {
 		page, err := q.ListSealedOtherwise(ctx, pool, ListSealedOtherwiseParams{After: after, KeyPrefix: keyset.prefix, PageSize: resealPage})
 		if err != nil {
-			return changed, stuck, fmt.Errorf("look for secrets to seal anew: %w", err)
+			return changed, stuck, fmt.Errorf("look for webhooks to seal anew: %w", err)
 		}
 		for _, w := range page {
 			after = w.ID
-			secret, err := keyset.reseal(w.ID, w.Secret)
-			previous, previousErr := []byte(nil), error(nil)
-			if !w.IsOver {
-				previous, previousErr = keyset.reseal(w.ID, w.PreviousSecret)
-			}
-			if errors.Join(err, previousErr) != nil {
+			anew, err := keyset.resealWebhook(w)
+			if err != nil {
 				stuck++
 				continue
 			}
-			n, err := q.Reseal(ctx, pool, ResealParams{ID: w.ID, Secret: secret, PreviousSecret: previous, OldSecret: w.Secret, OldPreviousSecret: w.PreviousSecret})
+			n, err := q.Reseal(ctx, pool, anew)
 			if err != nil {
-				return changed, stuck, fmt.Errorf("store the secret of webhook %s, sealed anew: %w", w.ID, err)
+				return changed, stuck, fmt.Errorf("store the URL and secrets of webhook %s, sealed anew: %w", w.ID, err)
 			}
 			changed += int(n)
 		}
@@ -72,22 +68,21 @@ func resealBots(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset) (change
 	for after := ""; ; {
 		page, err := q.ListNotifySealedOtherwise(ctx, pool, ListNotifySealedOtherwiseParams{After: after, KeyPrefix: keyset.prefix, PageSize: resealPage})
 		if err != nil {
-			return changed, stuck, fmt.Errorf("look for notify secrets to seal anew: %w", err)
+			return changed, stuck, fmt.Errorf("look for bots to seal anew: %w", err)
 		}
 		for _, b := range page {
 			after = b.ID
-			secret, err := keyset.OpenNotify(b.ID, b.NotifySecret)
-			if err != nil {
+			url, urlErr := keyset.reseal(b.NotifyURL, notifyURLContext(b.ID))
+			secret, secretErr := keyset.reseal(b.NotifySecret, notifyContext(b.ID))
+			if errors.Join(urlErr, secretErr) != nil {
 				stuck++
 				continue
 			}
-			sealed, err := keyset.SealNotify(b.ID, secret)
+			n, err := q.ResealNotify(ctx, pool, ResealNotifyParams{
+				ID: b.ID, NotifyURL: url, NotifySecret: secret, OldNotifyURL: b.NotifyURL, OldNotifySecret: b.NotifySecret,
+			})
 			if err != nil {
-				return changed, stuck, err
-			}
-			n, err := q.ResealNotify(ctx, pool, ResealNotifyParams{ID: b.ID, NotifySecret: sealed, OldNotifySecret: b.NotifySecret})
-			if err != nil {
-				return changed, stuck, fmt.Errorf("store the notify secret of bot %s, sealed anew: %w", b.ID, err)
+				return changed, stuck, fmt.Errorf("store the notify URL and secret of bot %s, sealed anew: %w", b.ID, err)
 			}
 			changed += int(n)
 		}
@@ -97,7 +92,7 @@ func resealBots(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset) (change
 	}
 }
 
-// SealedOtherwise reports whether a secret is sealed with another key than the newest.
+// SealedOtherwise reports whether a URL or a secret is sealed with another key than the newest.
 func SealedOtherwise(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset) (bool, error) {
 	q := New()
 	webhooks, err := q.ListSealedOtherwise(ctx, pool, ListSealedOtherwiseParams{KeyPrefix: keyset.prefix, PageSize: 1})
@@ -108,31 +103,42 @@ func SealedOtherwise(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset) (b
 	return len(bots) > 0, err
 }
 
-// Unopened tries the keyset on the secrets of the first webhooks that have one, at most as many as most. It returns how
-// many webhooks it looked at, and of how many a secret does not open.
+// Unopened tries the keyset on the URLs and secrets of the first webhooks, at most as many as most. It returns how many it
+// looked at, and of how many something does not open.
 func Unopened(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset, most int32) (unopened, looked int, err error) {
 	page, err := New().ListSealedOtherwise(ctx, pool, ListSealedOtherwiseParams{KeyPrefix: []byte{}, PageSize: most})
 	for _, w := range page {
+		_, openErr := keyset.OpenURL(w.ID, w.URL)
 		for _, sealed := range [][]byte{w.Secret, w.PreviousSecret} {
-			if sealed == nil {
-				continue
+			if sealed != nil && openErr == nil {
+				_, openErr = keyset.Open(w.ID, sealed)
 			}
-			if _, err := keyset.Open(w.ID, sealed); err != nil {
-				unopened++
-				break
-			}
+		}
+		if openErr != nil {
+			unopened++
 		}
 	}
 	return unopened, len(page), err
 }
 
-func (k *Keyset) reseal(webhookID uuid.UUID, sealed []byte) ([]byte, error) {
+func (k *Keyset) resealWebhook(w ListSealedOtherwiseRow) (ResealParams, error) {
+	anew := ResealParams{ID: w.ID, OldURL: w.URL, OldSecret: w.Secret, OldPreviousSecret: w.PreviousSecret}
+	var urlErr, secretErr, previousErr error
+	anew.URL, urlErr = k.reseal(w.URL, urlContext(w.ID))
+	anew.Secret, secretErr = k.reseal(w.Secret, w.ID[:])
+	if !w.IsOver {
+		anew.PreviousSecret, previousErr = k.reseal(w.PreviousSecret, w.ID[:])
+	}
+	return anew, errors.Join(urlErr, secretErr, previousErr)
+}
+
+func (k *Keyset) reseal(sealed, context []byte) ([]byte, error) {
 	if sealed == nil || bytes.HasPrefix(sealed, k.prefix) {
 		return sealed, nil
 	}
-	secret, err := k.Open(webhookID, sealed)
+	text, err := k.aead.Decrypt(sealed, context)
 	if err != nil {
 		return nil, err
 	}
-	return k.Seal(webhookID, secret)
+	return k.seal(string(text), context)
 }

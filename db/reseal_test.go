@@ -81,19 +81,27 @@ func store(t *testing.T, pool *pgxpool.Pool, keyset *db.Keyset, secret, previous
 	}
 	_, err := pool.Exec(t.Context(), "INSERT INTO bots (id, name) VALUES ('bot', 'bot') ON CONFLICT DO NOTHING")
 	require.NoError(t, err)
+	url, err := keyset.SealURL(id, hookURL)
+	require.NoError(t, err)
 	_, err = pool.Exec(t.Context(), `
-		INSERT INTO webhooks (id, bot_id, url, events, secret, previous_secret, previous_secret_until)
-		VALUES ($1, 'bot', 'https://example.com', '{mention}', $2, $3, CASE WHEN $3::bytea IS NOT NULL THEN now() + $4::interval END)`,
-		id, seal(secret), seal(previous), fmt.Sprintf("%d seconds", int(until.Seconds())))
+		INSERT INTO webhooks (id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until)
+		VALUES ($1, 'bot', $5, 'https://example.com', '{mention}', $2, $3, CASE WHEN $3::bytea IS NOT NULL THEN now() + $4::interval END)`,
+		id, seal(secret), seal(previous), fmt.Sprintf("%d seconds", int(until.Seconds())), url)
 	require.NoError(t, err)
 	return id
 }
 
-// secrets are what a keyset opens of a webhook's two secrets.
+const hookURL = "https://example.com/token"
+
+// secrets are what a keyset opens of a webhook's two secrets; it opens its URL too.
 func secrets(t *testing.T, pool *pgxpool.Pool, keyset *db.Keyset, id uuid.UUID) (opened [2]string) {
 	t.Helper()
 	var sealed [2][]byte
-	require.NoError(t, pool.QueryRow(t.Context(), "SELECT secret, previous_secret FROM webhooks WHERE id = $1", id).Scan(&sealed[0], &sealed[1]))
+	var sealedURL []byte
+	require.NoError(t, pool.QueryRow(t.Context(), "SELECT url, secret, previous_secret FROM webhooks WHERE id = $1", id).Scan(&sealedURL, &sealed[0], &sealed[1]))
+	url, err := keyset.OpenURL(id, sealedURL)
+	require.NoError(t, err)
+	require.Equal(t, hookURL, url)
 	for i, s := range sealed {
 		if s == nil {
 			continue
@@ -133,7 +141,7 @@ func TestSecretsAreSealedAnewWithTheNewestKey(t *testing.T) {
 	require.True(t, needed)
 	changed, err = db.Reseal(t.Context(), pool, second)
 	require.ErrorIs(t, err, db.ErrDoesNotOpen)
-	require.Equal(t, len(many)+2, changed)
+	require.Equal(t, len(many)+3, changed, "one has no secret, but a URL")
 	_, err = pool.Exec(t.Context(), "DELETE FROM webhooks WHERE id = $1", stuck)
 	require.NoError(t, err)
 	needed, err = db.SealedOtherwise(t.Context(), pool, second)
@@ -153,14 +161,16 @@ func TestSecretsAreSealedAnewWithTheNewestKey(t *testing.T) {
 	require.Zero(t, changed)
 }
 
-func TestNotifySecretsAreSealedAnewWithTheNewestKey(t *testing.T) {
+func TestNotifyURLsAndSecretsAreSealedAnewWithTheNewestKey(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
 	first, text := newKeyset(t)
 	add := func(keyset *db.Keyset, id string) {
 		sealed, err := keyset.SealNotify(id, "secret of "+id)
 		require.NoError(t, err)
-		_, err = pool.Exec(t.Context(), "INSERT INTO bots (id, name, notify_url, notify_secret) VALUES ($1, 'bot', 'https://example.com', $2)", id, sealed)
+		url, err := keyset.SealNotifyURL(id, "https://example.com/"+id)
+		require.NoError(t, err)
+		_, err = pool.Exec(t.Context(), "INSERT INTO bots (id, name, notify_url, notify_secret) VALUES ($1, 'bot', $2, $3)", id, url, sealed)
 		require.NoError(t, err)
 	}
 	for i := range 150 { // more than a page
@@ -187,9 +197,12 @@ func TestNotifySecretsAreSealedAnewWithTheNewestKey(t *testing.T) {
 
 	pruned, err := db.PruneKeyset(rotated)
 	require.NoError(t, err)
-	var sealed []byte
-	require.NoError(t, pool.QueryRow(t.Context(), "SELECT notify_secret FROM bots WHERE id = 'bot-149'").Scan(&sealed))
+	var sealed, sealedURL []byte
+	require.NoError(t, pool.QueryRow(t.Context(), "SELECT notify_url, notify_secret FROM bots WHERE id = 'bot-149'").Scan(&sealedURL, &sealed))
 	opened, err := parse(t, pruned).OpenNotify("bot-149", sealed)
 	require.NoError(t, err)
 	require.Equal(t, "secret of bot-149", opened)
+	url, err := parse(t, pruned).OpenNotifyURL("bot-149", sealedURL)
+	require.NoError(t, err)
+	require.Equal(t, "https://example.com/bot-149", url)
 }

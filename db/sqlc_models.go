@@ -68,7 +68,7 @@ type Bot struct {
 	ID           string
 	Name         string
 	CreatedAt    time.Time
-	NotifyURL    *string
+	NotifyURL    []byte
 	NotifySecret []byte
 }
 
@@ -164,7 +164,8 @@ type Subscription struct {
 type Webhook struct {
 	ID                  uuid.UUID
 	BotID               string
-	URL                 string
+	URL                 []byte
+	Origin              string
 	Events              []string
 	Secret              []byte
 	PreviousSecret      []byte

@@ -24,15 +24,16 @@ func (q *Queries) CountWebhooks(ctx context.Context, db DBTX, botID string) (int
 
 const createWebhook = `-- name: CreateWebhook :one
 
-INSERT INTO webhooks (id, bot_id, url, events, secret)
-VALUES ($1, $2, $3, $4, $5)
-RETURNING id, bot_id, url, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at
+INSERT INTO webhooks (id, bot_id, url, origin, events, secret)
+VALUES ($1, $2, $3, $4, $5, $6)
+RETURNING id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at
 `
 
 type CreateWebhookParams struct {
 	ID     uuid.UUID
 	BotID  string
-	URL    string
+	URL    []byte
+	Origin string
 	Events []string
 	Secret []byte
 }
@@ -43,6 +44,7 @@ func (q *Queries) CreateWebhook(ctx context.Context, db DBTX, arg CreateWebhookP
 		arg.ID,
 		arg.BotID,
 		arg.URL,
+		arg.Origin,
 		arg.Events,
 		arg.Secret,
 	)
@@ -51,6 +53,7 @@ func (q *Queries) CreateWebhook(ctx context.Context, db DBTX, arg CreateWebhookP
 		&i.ID,
 		&i.BotID,
 		&i.URL,
+		&i.Origin,
 		&i.Events,
 		&i.Secret,
 		&i.PreviousSecret,
@@ -91,7 +94,7 @@ func (q *Queries) DeleteWebhook(ctx context.Context, db DBTX, arg DeleteWebhookP
 }
 
 const getWebhook = `-- name: GetWebhook :one
-SELECT id, bot_id, url, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE id = $1 AND bot_id = $2
+SELECT id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE id = $1 AND bot_id = $2
 `
 
 type GetWebhookParams struct {
@@ -106,6 +109,7 @@ func (q *Queries) GetWebhook(ctx context.Context, db DBTX, arg GetWebhookParams)
 		&i.ID,
 		&i.BotID,
 		&i.URL,
+		&i.Origin,
 		&i.Events,
 		&i.Secret,
 		&i.PreviousSecret,
@@ -129,10 +133,11 @@ func (q *Queries) GetWebhook(ctx context.Context, db DBTX, arg GetWebhookParams)
 }
 
 const listSealedOtherwise = `-- name: ListSealedOtherwise :many
-SELECT id, secret, previous_secret, coalesce(previous_secret_until <= now(), false)::boolean AS is_over
+SELECT id, url, secret, previous_secret, coalesce(previous_secret_until <= now(), false)::boolean AS is_over
 FROM webhooks
 WHERE id > $1
-  AND (substring(secret FROM 1 FOR 5) <> $2::bytea
+  AND (substring(url FROM 1 FOR 5) <> $2::bytea
+       OR substring(secret FROM 1 FOR 5) <> $2::bytea
        OR substring(previous_secret FROM 1 FOR 5) <> $2::bytea
        OR previous_secret_until <= now())
 ORDER BY id
@@ -147,12 +152,13 @@ type ListSealedOtherwiseParams struct {
 
 type ListSealedOtherwiseRow struct {
 	ID             uuid.UUID
+	URL            []byte
 	Secret         []byte
 	PreviousSecret []byte
 	IsOver         bool
 }
 
-// Webhooks with a secret that another key than that of the prefix has sealed, or with one whose overlap is over.
+// Webhooks with a URL or a secret that another key than that of the prefix has sealed, or with one whose overlap is over.
 func (q *Queries) ListSealedOtherwise(ctx context.Context, db DBTX, arg ListSealedOtherwiseParams) ([]ListSealedOtherwiseRow, error) {
 	rows, err := db.Query(ctx, listSealedOtherwise, arg.After, arg.KeyPrefix, arg.PageSize)
 	if err != nil {
@@ -164,6 +170,7 @@ func (q *Queries) ListSealedOtherwise(ctx context.Context, db DBTX, arg ListSeal
 		var i ListSealedOtherwiseRow
 		if err := rows.Scan(
 			&i.ID,
+			&i.URL,
 			&i.Secret,
 			&i.PreviousSecret,
 			&i.IsOver,
@@ -179,7 +186,7 @@ func (q *Queries) ListSealedOtherwise(ctx context.Context, db DBTX, arg ListSeal
 }
 
 const listWebhooks = `-- name: ListWebhooks :many
-SELECT id, bot_id, url, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE bot_id = $1 ORDER BY created_at, id
+SELECT id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE bot_id = $1 ORDER BY created_at, id
 `
 
 func (q *Queries) ListWebhooks(ctx context.Context, db DBTX, botID string) ([]Webhook, error) {
@@ -195,6 +202,7 @@ func (q *Queries) ListWebhooks(ctx context.Context, db DBTX, botID string) ([]We
 			&i.ID,
 			&i.BotID,
 			&i.URL,
+			&i.Origin,
 			&i.Events,
 			&i.Secret,
 			&i.PreviousSecret,
@@ -226,28 +234,34 @@ func (q *Queries) ListWebhooks(ctx context.Context, db DBTX, botID string) ([]We
 
 const reseal = `-- name: Reseal :execrows
 UPDATE webhooks
-SET secret                = $1::bytea,
-    previous_secret       = $2::bytea,
-    previous_secret_until = CASE WHEN $2::bytea IS NULL THEN NULL ELSE previous_secret_until END
-WHERE id = $3
-  AND secret IS NOT DISTINCT FROM $4::bytea
-  AND previous_secret IS NOT DISTINCT FROM $5::bytea
+SET url                   = $1,
+    secret                = $2::bytea,
+    previous_secret       = $3::bytea,
+    previous_secret_until = CASE WHEN $3::bytea IS NULL THEN NULL ELSE previous_secret_until END
+WHERE id = $4
+  AND url = $5
+  AND secret IS NOT DISTINCT FROM $6::bytea
+  AND previous_secret IS NOT DISTINCT FROM $7::bytea
 `
 
 type ResealParams struct {
+	URL               []byte
 	Secret            []byte
 	PreviousSecret    []byte
 	ID                uuid.UUID
+	OldURL            []byte
 	OldSecret         []byte
 	OldPreviousSecret []byte
 }
 
-// Changes nothing when the secrets were changed meanwhile.
+// Changes nothing when the URL or the secrets were changed meanwhile.
 func (q *Queries) Reseal(ctx context.Context, db DBTX, arg ResealParams) (int64, error) {
 	result, err := db.Exec(ctx, reseal,
+		arg.URL,
 		arg.Secret,
 		arg.PreviousSecret,
 		arg.ID,
+		arg.OldURL,
 		arg.OldSecret,
 		arg.OldPreviousSecret,
 	)
@@ -259,37 +273,39 @@ func (q *Queries) Reseal(ctx context.Context, db DBTX, arg ResealParams) (int64,
 
 const updateWebhook = `-- name: UpdateWebhook :one
 UPDATE webhooks
-SET url           = coalesce($1, url),
-    events        = coalesce($2::text[], events),
-    secret        = CASE WHEN $3::boolean THEN $4::bytea ELSE secret END,
+SET url           = coalesce($1::bytea, url),
+    origin        = coalesce($2::text, origin),
+    events        = coalesce($3::text[], events),
+    secret        = CASE WHEN $4::boolean THEN $5::bytea ELSE secret END,
     previous_secret = CASE
-        WHEN NOT $3::boolean THEN previous_secret
-        WHEN $5::float > 0 THEN secret
+        WHEN NOT $4::boolean THEN previous_secret
+        WHEN $6::float > 0 THEN secret
     END,
     previous_secret_until = CASE
-        WHEN NOT $3::boolean THEN previous_secret_until
-        WHEN $5::float > 0 AND secret IS NOT NULL THEN now() + make_interval(secs => $5::float)
+        WHEN NOT $4::boolean THEN previous_secret_until
+        WHEN $6::float > 0 AND secret IS NOT NULL THEN now() + make_interval(secs => $6::float)
     END,
-    is_active     = coalesce($6::boolean, is_active),
-    failure_count = CASE WHEN $6::boolean THEN 0 ELSE failure_count END,
-    early_failures = CASE WHEN $6::boolean THEN 0 ELSE early_failures END,
-    resume_at     = CASE WHEN $6::boolean THEN NULL ELSE resume_at END,
-    generation    = CASE WHEN $6::boolean THEN generation + 1 ELSE generation END,
-    enabled_at    = CASE WHEN NOT is_active AND $6::boolean THEN now() ELSE enabled_at END,
-    disabled_at   = CASE WHEN is_active AND NOT $6::boolean THEN now() ELSE disabled_at END,
+    is_active     = coalesce($7::boolean, is_active),
+    failure_count = CASE WHEN $7::boolean THEN 0 ELSE failure_count END,
+    early_failures = CASE WHEN $7::boolean THEN 0 ELSE early_failures END,
+    resume_at     = CASE WHEN $7::boolean THEN NULL ELSE resume_at END,
+    generation    = CASE WHEN $7::boolean THEN generation + 1 ELSE generation END,
+    enabled_at    = CASE WHEN NOT is_active AND $7::boolean THEN now() ELSE enabled_at END,
+    disabled_at   = CASE WHEN is_active AND NOT $7::boolean THEN now() ELSE disabled_at END,
     disabled_reason = CASE
-        WHEN $6::boolean THEN NULL
-        WHEN is_active AND NOT $6::boolean THEN 'owner'
+        WHEN $7::boolean THEN NULL
+        WHEN is_active AND NOT $7::boolean THEN 'owner'
         ELSE disabled_reason
     END,
-    disabled_by   = CASE WHEN $6::boolean THEN NULL ELSE disabled_by END,
+    disabled_by   = CASE WHEN $7::boolean THEN NULL ELSE disabled_by END,
     updated_at    = now()
-WHERE id = $7 AND bot_id = $8
-RETURNING id, bot_id, url, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at
+WHERE id = $8 AND bot_id = $9
+RETURNING id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at
 `
 
 type UpdateWebhookParams struct {
-	URL            *string
+	URL            []byte
+	Origin         *string
 	Events         []string
 	SetSecret      bool
 	Secret         []byte
@@ -304,6 +320,7 @@ type UpdateWebhookParams struct {
 func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookParams) (Webhook, error) {
 	row := db.QueryRow(ctx, updateWebhook,
 		arg.URL,
+		arg.Origin,
 		arg.Events,
 		arg.SetSecret,
 		arg.Secret,
@@ -317,6 +334,7 @@ func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookP
 		&i.ID,
 		&i.BotID,
 		&i.URL,
+		&i.Origin,
 		&i.Events,
 		&i.Secret,
 		&i.PreviousSecret,

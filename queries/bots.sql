@@ -16,13 +16,15 @@ SELECT 1 FROM bots WHERE id = @id FOR NO KEY UPDATE;
 UPDATE bots SET notify_url = sqlc.narg('notify_url'), notify_secret = sqlc.narg('notify_secret') WHERE id = @id RETURNING *;
 
 -- name: ListNotifySealedOtherwise :many
--- Bots whose notify secret another key than that of the prefix has sealed.
-SELECT id, notify_secret
+-- Bots whose notify URL or secret another key than that of the prefix has sealed.
+SELECT id, notify_url, notify_secret
 FROM bots
-WHERE id > @after AND substring(notify_secret FROM 1 FOR 5) <> @key_prefix::bytea
+WHERE id > @after
+  AND (substring(notify_url FROM 1 FOR 5) <> @key_prefix::bytea OR substring(notify_secret FROM 1 FOR 5) <> @key_prefix::bytea)
 ORDER BY id
 LIMIT @page_size;
 
 -- name: ResealNotify :execrows
--- Changes nothing when the secret was changed meanwhile.
-UPDATE bots SET notify_secret = @notify_secret WHERE id = @id AND notify_secret = @old_notify_secret;
+-- Changes nothing when the URL or the secret was changed meanwhile.
+UPDATE bots SET notify_url = @notify_url, notify_secret = @notify_secret
+WHERE id = @id AND notify_url = @old_notify_url AND notify_secret = @old_notify_secret;

@@ -88,11 +88,11 @@ WITH attempts AS MATERIALIZED (
     SELECT coalesce((SELECT k.webhook_id FROM known k WHERE k.webhook_id < cut.webhook_id ORDER BY k.webhook_id DESC LIMIT 1), cut.webhook_id) AS webhook_id
     FROM cut
 ), judged AS (
-    SELECT k.*, w.bot_id, w.url, w.is_active, w.resume_at, coalesce(w.is_planned, false) AS is_planned,
+    SELECT k.*, w.bot_id, w.origin, w.is_active, w.resume_at, coalesce(w.is_planned, false) AS is_planned,
            CASE WHEN k.delivered THEN 'delivered' WHEN w.is_planned THEN 'waiting' WHEN k.attempts > 0 THEN 'failed' END AS outcome
     FROM known k
     LEFT JOIN LATERAL (
-        SELECT h.bot_id, h.url, h.is_active, h.resume_at,
+        SELECT h.bot_id, h.origin, h.is_active, h.resume_at,
                k.trigger IS NOT NULL AND (h.is_active OR k.trigger IN ('test', 'redeliver')) AS is_planned
         FROM webhooks h
         WHERE h.id = k.webhook_id
@@ -100,11 +100,11 @@ WITH attempts AS MATERIALIZED (
     ) AS w ON true
     WHERE k.webhook_id <= coalesce((SELECT u.webhook_id FROM upto u), 'ffffffff-ffff-ffff-ffff-ffffffffffff')
 ), marked AS (
-    SELECT j.*, coalesce(j.url IS NOT NULL AND @outcome::text IN ('', j.outcome), false) AND j.outcome IS NOT NULL AS is_wanted,
+    SELECT j.*, coalesce(j.origin IS NOT NULL AND @outcome::text IN ('', j.outcome), false) AND j.outcome IS NOT NULL AS is_wanted,
            coalesce(j.webhook_id = (SELECT u.webhook_id FROM upto u), false) AS is_last
     FROM judged j
 )
-SELECT m.webhook_id::uuid AS webhook_id, coalesce(m.bot_id, '')::text AS bot_id, coalesce(m.url, '')::text AS url,
+SELECT m.webhook_id::uuid AS webhook_id, coalesce(m.bot_id, '')::text AS bot_id, coalesce(m.origin, '')::text AS origin,
        coalesce(m.is_active, false)::boolean AS is_active, m.attempts::bigint AS attempts, m.status_code, m.error,
        coalesce(m.attempted_at, 'epoch')::timestamptz AS attempted_at, m.is_planned::boolean AS is_planned,
        coalesce(m.due_at, 'epoch')::timestamptz AS due_at, m.resume_at, coalesce(m.outcome, '')::text AS outcome,

@@ -54,7 +54,7 @@ DELETE FROM queue WHERE webhook_id = @webhook_id;
 -- name: QueueState :one
 -- A webhook, and how its queue stands. waiting counts @most_counted rows at most. Delays are in seconds from now, 0 for
 -- what is due; next_in is NULL where nothing is planned.
-SELECT w.bot_id, w.url, w.is_active, w.queued, w.failure_count,
+SELECT w.bot_id, w.origin, w.is_active, w.queued, w.failure_count,
        (SELECT count(*) FROM (SELECT FROM queue c WHERE c.webhook_id = w.id LIMIT @most_counted) AS counted) AS waiting,
        greatest(0, extract(epoch FROM (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = w.id) - now()))::float8 AS next_in,
        EXISTS (SELECT FROM queue p WHERE p.webhook_id = w.id) AS planned,
@@ -108,7 +108,7 @@ WITH RECURSIVE queues AS (
     FROM queues l
     WHERE l.webhook_id IS NOT NULL
 )
-SELECT l.webhook_id::uuid AS webhook_id, coalesce(w.bot_id, '')::text AS bot_id, coalesce(w.url, '')::text AS url
+SELECT l.webhook_id::uuid AS webhook_id, coalesce(w.bot_id, '')::text AS bot_id, coalesce(w.origin, '')::text AS origin
 FROM queues l
 LEFT JOIN webhooks w ON w.id = l.webhook_id
 WHERE l.webhook_id IS NOT NULL

@@ -25,7 +25,7 @@ ORDER BY w.id
 FOR NO KEY UPDATE;
 
 -- name: WebhookHealth :many
-SELECT id, bot_id, url, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class
+SELECT id, bot_id, origin, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class
 FROM webhooks
 WHERE id = ANY (@ids::uuid[]);
 

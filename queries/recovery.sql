@@ -98,7 +98,7 @@ DELETE FROM queue WHERE webhook_id = @webhook_id AND recovery_id = @recovery_id;
 
 -- name: StalledRecoveries :many
 -- Recoveries that run and have not moved for so many seconds: their workflow may never have started.
-SELECT r.webhook_id, w.bot_id, w.url
+SELECT r.webhook_id, w.bot_id, w.origin
 FROM recoveries r
 JOIN webhooks w ON w.id = r.webhook_id
 WHERE r.state = 'running' AND r.updated_at < now() - make_interval(secs => @seconds::float8)

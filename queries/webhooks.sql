@@ -1,8 +1,8 @@
 -- The bot's id is in every WHERE: another bot's webhook is as if it did not exist.
 
 -- name: CreateWebhook :one
-INSERT INTO webhooks (id, bot_id, url, events, secret)
-VALUES (@id, @bot_id, @url, @events, @secret)
+INSERT INTO webhooks (id, bot_id, url, origin, events, secret)
+VALUES (@id, @bot_id, @url, @origin, @events, @secret)
 RETURNING *;
 
 -- name: CountWebhooks :one
@@ -18,7 +18,8 @@ SELECT * FROM webhooks WHERE id = @id AND bot_id = @bot_id;
 -- Changes what is given. Enabling raises the generation, so that failures which began before do not count. A new secret
 -- ends the overlap of the one before, or begins one.
 UPDATE webhooks
-SET url           = coalesce(sqlc.narg('url'), url),
+SET url           = coalesce(sqlc.narg('url')::bytea, url),
+    origin        = coalesce(sqlc.narg('origin')::text, origin),
     events        = coalesce(sqlc.narg('events')::text[], events),
     secret        = CASE WHEN @set_secret::boolean THEN sqlc.narg('secret')::bytea ELSE secret END,
     previous_secret = CASE
@@ -50,22 +51,25 @@ RETURNING *;
 DELETE FROM webhooks WHERE id = @id AND bot_id = @bot_id;
 
 -- name: ListSealedOtherwise :many
--- Webhooks with a secret that another key than that of the prefix has sealed, or with one whose overlap is over.
-SELECT id, secret, previous_secret, coalesce(previous_secret_until <= now(), false)::boolean AS is_over
+-- Webhooks with a URL or a secret that another key than that of the prefix has sealed, or with one whose overlap is over.
+SELECT id, url, secret, previous_secret, coalesce(previous_secret_until <= now(), false)::boolean AS is_over
 FROM webhooks
 WHERE id > @after
-  AND (substring(secret FROM 1 FOR 5) <> @key_prefix::bytea
+  AND (substring(url FROM 1 FOR 5) <> @key_prefix::bytea
+       OR substring(secret FROM 1 FOR 5) <> @key_prefix::bytea
        OR substring(previous_secret FROM 1 FOR 5) <> @key_prefix::bytea
        OR previous_secret_until <= now())
 ORDER BY id
 LIMIT @page_size;
 
 -- name: Reseal :execrows
--- Changes nothing when the secrets were changed meanwhile.
+-- Changes nothing when the URL or the secrets were changed meanwhile.
 UPDATE webhooks
-SET secret                = sqlc.narg('secret')::bytea,
+SET url                   = @url,
+    secret                = sqlc.narg('secret')::bytea,
     previous_secret       = sqlc.narg('previous_secret')::bytea,
     previous_secret_until = CASE WHEN sqlc.narg('previous_secret')::bytea IS NULL THEN NULL ELSE previous_secret_until END
 WHERE id = @id
+  AND url = @old_url
   AND secret IS NOT DISTINCT FROM sqlc.narg('old_secret')::bytea
   AND previous_secret IS NOT DISTINCT FROM sqlc.narg('old_previous_secret')::bytea;

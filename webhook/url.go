@@ -21,6 +21,15 @@ func HostOf(rawURL string) string {
 	return u.Host
 }
 
+// OriginOf is the scheme, host and port of an endpoint URL, by the same rule.
+func OriginOf(rawURL string) string {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}
+
 // URLRules decides which endpoint URLs a webhook may have. The zero value is the contract's: https on the public
 // internet only.
 type URLRules struct {

@@ -114,8 +114,7 @@ func (s *stack) subscribe(t *testing.T, path string) uuid.UUID {
 	id := uuid.Must(uuid.NewV7())
 	_, err := s.pool.Exec(t.Context(), "INSERT INTO bots (id, name) VALUES ('bot', 'bot') ON CONFLICT DO NOTHING")
 	require.NoError(t, err)
-	_, err = s.pool.Exec(t.Context(), "INSERT INTO webhooks (id, bot_id, url, events) VALUES ($1, 'bot', $2, '{post.created}')", id, s.url+path)
-	require.NoError(t, err)
+	dbtest.AddWebhooks(t, s.pool, s.keyset, []string{"post.created"}, []dbtest.Webhook{{ID: id, BotID: "bot", URL: s.url + path}})
 	return id
 }
 
@@ -347,10 +346,11 @@ func TestALargeAudienceIsDeliveredInBatches(t *testing.T) {
 	const audience = 2*delivery.PageSize + 10
 	_, err := s.pool.Exec(t.Context(), "INSERT INTO bots (id, name) SELECT 'bot-' || n, 'bot' FROM generate_series(0, 9) n")
 	require.NoError(t, err)
-	_, err = s.pool.Exec(t.Context(), `
-		INSERT INTO webhooks (id, bot_id, url, events)
-		SELECT gen_random_uuid(), 'bot-' || n % 10, $1 || '/' || n, '{post.created}' FROM generate_series(0, $2 - 1) n`, s.url, audience)
-	require.NoError(t, err)
+	hooks := make([]dbtest.Webhook, audience)
+	for i := range hooks {
+		hooks[i] = dbtest.Webhook{BotID: fmt.Sprintf("bot-%d", i%10), URL: fmt.Sprintf("%s/%d", s.url, i)}
+	}
+	dbtest.AddWebhooks(t, s.pool, s.keyset, []string{"post.created"}, hooks)
 	s.emit(t, "e1")
 	require.Equal(t, workflows.Summary{EventID: "e1", Batches: 3}, s.counted(t, "event-e1"))
 	delivered := 0
@@ -372,10 +372,11 @@ func TestALargePartOfOneBotPassesAtOnce(t *testing.T) {
 	const audience = delivery.PageSize
 	_, err := s.pool.Exec(t.Context(), "INSERT INTO bots (id, name) VALUES ('bot', 'bot')")
 	require.NoError(t, err)
-	_, err = s.pool.Exec(t.Context(), `
-		INSERT INTO webhooks (id, bot_id, url, events)
-		SELECT gen_random_uuid(), 'bot', $1 || '/' || n, '{post.created}' FROM generate_series(0, $2 - 1) n`, s.url, audience)
-	require.NoError(t, err)
+	hooks := make([]dbtest.Webhook, audience)
+	for i := range hooks {
+		hooks[i] = dbtest.Webhook{BotID: "bot", URL: fmt.Sprintf("%s/%d", s.url, i)}
+	}
+	dbtest.AddWebhooks(t, s.pool, s.keyset, []string{"post.created"}, hooks)
 	s.emit(t, "e1")
 	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: audience, Counts: delivery.Counts{Delivered: audience}}, s.counted(t, "event-e1"))
 	for i := range audience {
@@ -559,7 +560,9 @@ func TestAnOwnerIsToldOfEachDisablingOnce(t *testing.T) {
 	id := s.subscribe(t, "/")
 	sealed, err := s.keyset.SealNotify("bot", "s3cret")
 	require.NoError(t, err)
-	_, err = s.pool.Exec(t.Context(), "UPDATE bots SET notify_url = $1, notify_secret = $2", s.url+"/owner", sealed)
+	sealedURL, err := s.keyset.SealNotifyURL("bot", s.url+"/owner")
+	require.NoError(t, err)
+	_, err = s.pool.Exec(t.Context(), "UPDATE bots SET notify_url = $1, notify_secret = $2", sealedURL, sealed)
 	require.NoError(t, err)
 	for i := range webhook.MaxFailures {
 		deliveryID, _, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(id))

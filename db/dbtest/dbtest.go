@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/webhook"
 )
 
 // template is the name of this process's migrated database, of which each test's is a copy: a copy takes tens of
@@ -63,6 +64,29 @@ func NewURL(t testing.TB) string {
 	target, err := withDatabase(admin, name)
 	require.NoError(t, err)
 	return target
+}
+
+// Webhook is one that AddWebhooks inserts.
+type Webhook struct {
+	ID    uuid.UUID // zero: a new one
+	BotID string
+	URL   string
+}
+
+// AddWebhooks inserts webhooks for the events, faster than the API would, their URLs sealed with the keyset.
+func AddWebhooks(t testing.TB, pool *pgxpool.Pool, keyset *db.Keyset, events []string, webhooks []Webhook) {
+	t.Helper()
+	rows := make([][]any, len(webhooks))
+	for i, w := range webhooks {
+		if w.ID == uuid.Nil {
+			w.ID = uuid.New()
+		}
+		sealed, err := keyset.SealURL(w.ID, w.URL)
+		require.NoError(t, err)
+		rows[i] = []any{w.ID, w.BotID, sealed, webhook.OriginOf(w.URL), events}
+	}
+	_, err := pool.CopyFrom(t.Context(), pgx.Identifier{"webhooks"}, []string{"id", "bot_id", "url", "origin", "events"}, pgx.CopyFromRows(rows))
+	require.NoError(t, err)
 }
 
 func execute(url, sql string) error {

@@ -5,9 +5,9 @@ CREATE TABLE bots (
     id            text        PRIMARY KEY CHECK (id ~ '^[A-Za-z0-9_-]{1,128}$'),
     name          text        NOT NULL,
     created_at    timestamptz NOT NULL DEFAULT now(),
-    -- Where the owner is notified of disabled webhooks, and the secret that signs the notice, sealed with the keyset and
-    -- bound to this bot's id. Both or neither.
-    notify_url    text,
+    -- Where the owner is notified of disabled webhooks, and the secret that signs the notice, each sealed with the keyset
+    -- and bound to this bot's id. Both or neither.
+    notify_url    bytea,
     notify_secret bytea
 );
 
@@ -23,7 +23,10 @@ CREATE INDEX api_keys_bot_id ON api_keys (bot_id);
 CREATE TABLE webhooks (
     id            uuid        PRIMARY KEY,
     bot_id        text        NOT NULL REFERENCES bots (id) ON DELETE CASCADE,
-    url           text        NOT NULL,
+    -- Where events are sent, sealed with the keyset and bound to this webhook's id, as paths and queries hold tokens; and
+    -- its scheme, host and port, which may be shown.
+    url           bytea       NOT NULL,
+    origin        text        NOT NULL,
     events        text[]      NOT NULL,
     -- The secret, sealed with the keyset and bound to this webhook's id; NULL when there is none.
     secret        bytea,

@@ -357,7 +357,7 @@ func (out *Audience) place(a *acceptance, list []db.AddressEventsRow) {
 			continue
 		}
 		a.Targets = append(a.Targets, len(out.Targets))
-		out.Targets = append(out.Targets, Target{WebhookID: s.ID, BotID: s.BotID, Host: webhook.HostOf(s.URL)})
+		out.Targets = append(out.Targets, Target{WebhookID: s.ID, BotID: s.BotID, Host: webhook.HostOf(s.Origin)})
 	}
 }
 
@@ -384,7 +384,7 @@ func (d *Deliverer) wakeQueued(ctx context.Context, subscribers []db.AddressEven
 	for _, s := range subscribers {
 		if _, known := webhooks[s.ID]; s.Seq != 0 && !known {
 			added.WebhookIds, added.Seqs, added.DueAts = append(added.WebhookIds, s.ID), append(added.Seqs, s.Seq), append(added.DueAts, s.DueAt)
-			webhooks[s.ID] = history.Webhook{WebhookID: s.ID, BotID: s.BotID, Host: webhook.HostOf(s.URL)}
+			webhooks[s.ID] = history.Webhook{WebhookID: s.ID, BotID: s.BotID, Host: webhook.HostOf(s.Origin)}
 		}
 	}
 	if len(added.WebhookIds) > 0 {
@@ -417,11 +417,14 @@ func (d *Deliverer) handAll(all []*acceptance, byList map[int][]db.AddressEvents
 func (d *Deliverer) inputsOf(list []db.AddressEventsRow, now time.Time) []attemptInput {
 	inputs := make([]attemptInput, len(list))
 	for i, s := range list {
-		secrets, err := d.secrets(s.ID, s.Secret, s.PreviousSecret)
-		if s.Queued || err != nil {
+		if s.Queued {
 			continue
 		}
-		inputs[i] = attemptInput{url: s.URL, secrets: secrets, botID: s.BotID, generation: s.Generation, readAt: now}
+		url, secrets, err := d.open(s.ID, s.URL, s.Secret, s.PreviousSecret)
+		if err != nil {
+			continue
+		}
+		inputs[i] = attemptInput{url: url, secrets: secrets, botID: s.BotID, generation: s.Generation, readAt: now}
 		if s.FailureCount > 0 {
 			inputs[i].failureRun = s.FailureRun
 		}

@@ -24,8 +24,8 @@ func TestDeliverer_Accept(t *testing.T) {
 		mine := r.subscribe(t, "https://example.com/token", "")
 		r.set(t, mine, "events = '{mention,post.created}'")
 		r.execute(t, "INSERT INTO bots (id, name) VALUES ('other', 'other')")
-		r.execute(t, "INSERT INTO webhooks (id, bot_id, url, events) VALUES (gen_random_uuid(), 'other', 'https://example.com', '{mention,post.created}')")
-		r.execute(t, "INSERT INTO webhooks (id, bot_id, url, events, is_active) VALUES (gen_random_uuid(), 'other', 'https://example.com', '{mention,post.created}', false)")
+		r.execute(t, "INSERT INTO webhooks (id, bot_id, url, origin, events) VALUES (gen_random_uuid(), 'other', 'https://example.com', 'https://example.com', '{mention,post.created}')")
+		r.execute(t, "INSERT INTO webhooks (id, bot_id, url, origin, events, is_active) VALUES (gen_random_uuid(), 'other', 'https://example.com', 'https://example.com', '{mention,post.created}', false)")
 		for _, c := range []struct {
 			kind webhook.EventType
 			bots []string
@@ -175,7 +175,7 @@ func TestDeliverer_Accept(t *testing.T) {
 		r := newRig(t)
 		r.execute(t, "INSERT INTO bots (id, name) SELECT 'bot-' || n, 'bot' FROM generate_series(0, 9) n")
 		const audience = 2*PageSize + 17
-		const add = `INSERT INTO webhooks (id, bot_id, url, events, queued) SELECT gen_random_uuid(), 'bot-' || n % 10, 'https://example.com', '{post.created}', n % 5 = 0 FROM generate_series(1, $1) n`
+		const add = `INSERT INTO webhooks (id, bot_id, url, origin, events, queued) SELECT gen_random_uuid(), 'bot-' || n % 10, 'https://example.com', 'https://example.com', '{post.created}', n % 5 = 0 FROM generate_series(1, $1) n`
 		r.execute(t, add, PageSize)
 		a := r.accept(t, anEvent(), "run")
 		require.Len(t, a.Targets, PageSize-PageSize/5)
@@ -212,7 +212,7 @@ func TestDeliverer_Accept(t *testing.T) {
 		r := newRig(t)
 		const audience, events = 20 * PageSize, 100
 		r.execute(t, "INSERT INTO bots (id, name) VALUES ('bot', 'bot')")
-		r.execute(t, `INSERT INTO webhooks (id, bot_id, url, events) SELECT gen_random_uuid(), 'bot', 'https://example.com', '{post.created}' FROM generate_series(1, $1::int) n`, audience)
+		r.execute(t, `INSERT INTO webhooks (id, bot_id, url, origin, events) SELECT gen_random_uuid(), 'bot', 'https://example.com', 'https://example.com', '{post.created}' FROM generate_series(1, $1::int) n`, audience)
 		for _, of := range []int{0, events} {
 			in := toAccept("run", anEvent())
 			in.Of = of
@@ -253,7 +253,7 @@ func TestDeliverer_AddressPart(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.execute(t, "INSERT INTO bots (id, name) VALUES ('bot', 'bot')")
-	r.execute(t, `INSERT INTO webhooks (id, bot_id, url, events) SELECT gen_random_uuid(), 'bot', 'https://example.com', '{post.created}' FROM generate_series(1, $1)`, 2*StepSize+17)
+	r.execute(t, `INSERT INTO webhooks (id, bot_id, url, origin, events) SELECT gen_random_uuid(), 'bot', 'https://example.com', 'https://example.com', '{post.created}' FROM generate_series(1, $1)`, 2*StepSize+17)
 	e := anEvent()
 	r.accept(t, e, "run")
 	seen := map[uuid.UUID]bool{}

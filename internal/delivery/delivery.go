@@ -260,12 +260,12 @@ func (d *Deliverer) load(ctx context.Context, a Attempt) (in attemptInput, skipp
 	case !manual && !target.Subscribed:
 		return in, NotSubscribed, nil
 	}
-	if in.secrets, err = d.secrets(target.ID, target.Secret, target.PreviousSecret); err != nil {
+	if in.url, in.secrets, err = d.open(target.ID, target.URL, target.Secret, target.PreviousSecret); err != nil {
 		// An operator has to fix it, and the engine does not log why it calls an activity again.
-		d.cfg.Logger.Error("a delivery waits as it cannot be signed", "event", a.EventID, "error", err)
+		d.cfg.Logger.Error("a delivery waits as its webhook does not open with the keyset", "event", a.EventID, "error", err)
 		return in, "", err
 	}
-	in.url, in.botID, in.generation, in.queued = target.URL, target.BotID, target.Generation, target.Queued
+	in.botID, in.generation, in.queued = target.BotID, target.Generation, target.Queued
 	switch {
 	case a.row != nil:
 		in.failureRun = a.failureRun
@@ -354,8 +354,8 @@ func (d *Deliverer) record(ctx context.Context, a Attempt, in attemptInput, resp
 	out := history.Attempt{
 		DeliveryID: a.ID(), WebhookID: a.WebhookID, EventID: a.EventID, Number: a.Number, Trigger: a.Trigger,
 		Generation: in.generation, FailureRun: in.failureRun,
-		Success: resp.Success(), StatusCode: resp.StatusCode, ResponseBody: resp.Body, Error: resp.Error, Class: resp.Class(),
-		Duration: resp.Duration, StartedAt: resp.StartedAt, Exchange: history.EncodeExchange(header, resp),
+		Success: resp.Success(), StatusCode: resp.StatusCode, ResponseBody: history.HideSignatures(resp.Body, header), Error: resp.Error, Class: resp.Class(),
+		Duration: resp.Duration, StartedAt: resp.StartedAt, Exchange: history.EncodeExchange(header, in.url, resp),
 		Queued: a.row != nil || a.Trigger.Manual(), Step: a.step(),
 	}
 	if a.row != nil {
@@ -389,17 +389,20 @@ func (d *Deliverer) plan(a Attempt, resp egress.Response, after history.Recorded
 	return r
 }
 
-// secrets opens those of a webhook that sign, the present one first; none is nil.
-func (d *Deliverer) secrets(webhookID uuid.UUID, sealed ...[]byte) (secrets []string, err error) {
-	for _, s := range sealed {
+// open opens a webhook's URL, and the secrets that sign, the present one first; none is nil.
+func (d *Deliverer) open(webhookID uuid.UUID, sealedURL []byte, sealedSecrets ...[]byte) (url string, secrets []string, err error) {
+	if url, err = d.cfg.Keyset.OpenURL(webhookID, sealedURL); err != nil {
+		return "", nil, err
+	}
+	for _, s := range sealedSecrets {
 		if s == nil {
 			continue
 		}
 		secret, err := d.cfg.Keyset.Open(webhookID, s)
 		if err != nil {
-			return nil, err
+			return "", nil, err
 		}
 		secrets = append(secrets, secret)
 	}
-	return secrets, nil
+	return url, secrets, nil
 }

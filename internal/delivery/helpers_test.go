@@ -123,14 +123,15 @@ func (r *rig) count(t testing.TB, from string, args ...any) (n int) {
 func (r *rig) subscribe(t testing.TB, url, secret string) uuid.UUID {
 	t.Helper()
 	id := uuid.Must(uuid.NewV7())
+	sealedURL, err := r.keyset.SealURL(id, url)
+	require.NoError(t, err)
 	var sealed []byte
 	if secret != "" {
-		var err error
 		sealed, err = r.keyset.Seal(id, secret)
 		require.NoError(t, err)
 	}
 	r.execute(t, "INSERT INTO bots (id, name) VALUES ('bot', 'bot') ON CONFLICT DO NOTHING")
-	r.execute(t, "INSERT INTO webhooks (id, bot_id, url, events, secret) VALUES ($1, 'bot', $2, '{post.created}', $3)", id, url, sealed)
+	r.execute(t, "INSERT INTO webhooks (id, bot_id, url, origin, events, secret) VALUES ($1, 'bot', $2, $3, '{post.created}', $4)", id, sealedURL, webhook.OriginOf(url), sealed)
 	return id
 }
 

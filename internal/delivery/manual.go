@@ -96,6 +96,6 @@ func (d *Deliverer) RouteManual(ctx context.Context, a Attempt) (Route, error) {
 	if after.Gone {
 		return Route{Ended: &Result{Status: Skipped, Error: WebhookGone}}, nil
 	}
-	d.Wake(Target{WebhookID: a.WebhookID, BotID: target.BotID, Host: webhook.HostOf(target.URL)}) // whatever wakes it already: a person waits
+	d.Wake(Target{WebhookID: a.WebhookID, BotID: target.BotID, Host: webhook.HostOf(target.Origin)}) // whatever wakes it already: a person waits
 	return Route{Attempt: a, Queued: true}, nil
 }

@@ -37,14 +37,18 @@ func (d *Deliverer) NotifyOwner(ctx context.Context, n Notice) (Result, error) {
 	case bot.NotifyURL == nil:
 		return Result{Status: Skipped, Error: NoticesUnwanted}, nil
 	}
-	secret, err := d.cfg.Keyset.OpenNotify(bot.ID, bot.NotifySecret)
+	url, err := d.cfg.Keyset.OpenNotifyURL(bot.ID, bot.NotifyURL)
+	var secret string
+	if err == nil {
+		secret, err = d.cfg.Keyset.OpenNotify(bot.ID, bot.NotifySecret)
+	}
 	if err != nil {
-		d.cfg.Logger.Error("a notice waits as it cannot be signed", "notice", about.NoticeID(), "error", err)
+		d.cfg.Logger.Error("a notice waits as its bot does not open with the keyset", "notice", about.NoticeID(), "error", err)
 		return Result{}, err
 	}
 	e := about.Event()
 	body := e.Body()
-	resp, err := d.cfg.Egress.Post(ctx, *bot.NotifyURL, webhook.Headers(webhook.Delivery{
+	resp, err := d.cfg.Egress.Post(ctx, url, webhook.Headers(webhook.Delivery{
 		Version: d.cfg.Version, Type: e.Type, EventID: e.ID, ID: webhook.DeliveryID(e.ID, about.WebhookID, n.Attempt), At: time.Now(),
 		Secrets: []string{secret}, Body: body,
 	}), body)

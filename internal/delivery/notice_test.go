@@ -26,7 +26,12 @@ func TestDeliverer_NotifyOwner(t *testing.T) {
 	require.Equal(t, Result{Status: Skipped, Error: NoticesUnwanted}, notify(1))
 	sealed, err := r.keyset.SealNotify("bot", "s3cret")
 	require.NoError(t, err)
-	r.execute(t, "UPDATE bots SET notify_url = $1, notify_secret = $2", to.url, sealed)
+	sealURL := func(url string) []byte {
+		sealed, err := r.keyset.SealNotifyURL("bot", url)
+		require.NoError(t, err)
+		return sealed
+	}
+	r.execute(t, "UPDATE bots SET notify_url = $1, notify_secret = $2", sealURL(to.url), sealed)
 	require.Equal(t, Result{Status: Delivered, StatusCode: 200}, notify(1))
 	require.Equal(t, Result{Status: Delivered, StatusCode: 200}, notify(2))
 	got := to.requests()
@@ -43,7 +48,7 @@ func TestDeliverer_NotifyOwner(t *testing.T) {
 	require.NoError(t, json.Unmarshal(got[0].body, &sent))
 	require.Equal(t, "e1", sent.Data.EventID)
 
-	r.execute(t, "UPDATE bots SET notify_url = 'http://10.0.0.1/'")
+	r.execute(t, "UPDATE bots SET notify_url = $1", sealURL("http://10.0.0.1/"))
 	blocked := notify(1)
 	require.Equal(t, Failed, blocked.Status, "the egress guard stands before it too")
 	require.InDelta(t, webhook.DefaultSchedule[0], blocked.RetryIn, 0.2*float64(webhook.DefaultSchedule[0]))

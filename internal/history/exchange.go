@@ -27,9 +27,9 @@ const (
 
 // Exchange is what the history keeps of a delivery's HTTP exchange beside the columns of its row.
 type Exchange struct {
-	// Request are the headers as they were sent, without those of HTTP itself.
+	// Request are the headers as they were sent, without those of HTTP itself and the signatures.
 	Request http.Header
-	// Response are the receiver's headers; nil where no response came.
+	// Response are the receiver's headers, without what could be a credential; nil where no response came.
 	Response http.Header
 	Timings  egress.Timings
 }
@@ -41,7 +41,7 @@ const exchangeVersion = 1
 var derived = []string{"Content-Type", "X-Mathub-Event", "X-Mathub-Delivery", "Webhook-Id"}
 
 // shortNames stand for what HPACK would spell out in every row. No header can have such a name.
-var shortNames = map[string]string{"User-Agent": ":u", "Webhook-Timestamp": ":t", "X-Mathub-Signature": ":x", "Webhook-Signature": ":s"}
+var shortNames = map[string]string{"User-Agent": ":u", "Webhook-Timestamp": ":t"}
 
 var longNames = func() map[string]string {
 	long := make(map[string]string, len(shortNames))
@@ -64,13 +64,13 @@ var exchangeEncoders = sync.Pool{New: func() any {
 }}
 
 // EncodeExchange writes what the row does not tell otherwise: a version, the timings in microseconds, and the headers
-// as HPACK (RFC 7541) writes them, which HTTP's usual names cost a byte or two.
-func EncodeExchange(request http.Header, resp egress.Response) []byte {
+// as HPACK (RFC 7541) writes them, which HTTP's usual names cost a byte or two. hidden.go says what is left out.
+func EncodeExchange(request http.Header, url string, resp egress.Response) []byte {
 	e := exchangeEncoders.Get().(*exchangeEncoder)
 	defer exchangeEncoders.Put(e)
 	e.out.Reset()
 	for name, values := range request {
-		if slices.Contains(derived, name) {
+		if slices.Contains(derived, name) || slices.Contains(signatureHeaders, name) {
 			continue
 		}
 		for _, value := range values {
@@ -79,7 +79,7 @@ func EncodeExchange(request http.Header, resp egress.Response) []byte {
 	}
 	requestBytes := e.out.Len()
 	if resp.Header != nil {
-		e.response(resp.Header)
+		e.response(resp.Header, append(signaturesOf(request), tokensOf(url)...))
 	}
 	fields := e.out.Bytes()
 
@@ -99,11 +99,16 @@ func EncodeExchange(request http.Header, resp egress.Response) []byte {
 	return b
 }
 
-// response writes the headers in the order of their names, as net/http keeps no other, and leaves out what does not fit.
-func (e *exchangeEncoder) response(header http.Header) {
+// response writes the headers in the order of their names, as net/http keeps no other, without the texts that are to be
+// hidden, and leaves out what does not fit.
+func (e *exchangeEncoder) response(header http.Header, texts []string) {
 	count, size := 0, 0
 	for _, name := range slices.Sorted(maps.Keys(header)) {
+		if holdsCredential(name) {
+			continue
+		}
 		for _, value := range header[name] {
+			value = hide(value, texts)
 			if more := len(name) + len(value); count < maxResponseHeaders && size+more <= maxResponseHeaderBytes {
 				count, size = count+1, size+more
 				e.field(name, value)

@@ -36,15 +36,17 @@ func TestDecodeExchange_AsItWas(t *testing.T) {
 	}{
 		"usual":       {sentDelivery("s"), egress.Response{Header: usualResponse(), Timings: egress.Timings{DNS: time.Millisecond, Connect: 2 * time.Millisecond, TLS: 3 * time.Millisecond, FirstByte: time.Second}}},
 		"unsigned":    {sentDelivery(), egress.Response{Header: usualResponse()}},
-		"two secrets": {sentDelivery("new", "old"), egress.Response{Header: http.Header{"Set-Cookie": {"a", "b"}, "X-Odd": {"\xff\x00"}}}},
+		"two secrets": {sentDelivery("new", "old"), egress.Response{Header: http.Header{"Via": {"a", "b"}, "X-Odd": {"\xff\x00"}}}},
 		"no headers":  {sentDelivery("s"), egress.Response{Header: http.Header{}}},
 		"no response": {sentDelivery("s"), egress.Response{Timings: egress.Timings{DNS: time.Microsecond}}},
 	} {
 		header := webhook.Headers(c.sent)
 		header.Set("Traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
-		stored := EncodeExchange(header, c.resp)
+		stored := EncodeExchange(header, "https://example.com/hook", c.resp)
 		got, err := DecodeExchange(stored, webhook.Delivery{ID: c.sent.ID, EventID: c.sent.EventID, Type: c.sent.Type})
 		require.NoError(t, err, name)
+		header.Del("X-Mathub-Signature")
+		header.Del("Webhook-Signature")
 		require.Equal(t, Exchange{Request: header, Response: c.resp.Header, Timings: c.resp.Timings}, got, name)
 		for cut := range stored {
 			_, _ = DecodeExchange(stored[:cut], c.sent) // does not panic
@@ -57,7 +59,7 @@ func TestDecodeExchange_AsItWas(t *testing.T) {
 func TestDecodeExchange_PhaseThatHappenedIsNeverZero(t *testing.T) {
 	t.Parallel()
 	d := sentDelivery()
-	got, err := DecodeExchange(EncodeExchange(webhook.Headers(d), egress.Response{Timings: egress.Timings{TLS: time.Nanosecond}}), d)
+	got, err := DecodeExchange(EncodeExchange(webhook.Headers(d), "", egress.Response{Timings: egress.Timings{TLS: time.Nanosecond}}), d)
 	require.NoError(t, err)
 	require.Equal(t, egress.Timings{TLS: time.Microsecond}, got.Timings)
 }
@@ -66,7 +68,7 @@ func TestEncodeExchange_KeepsResponseHeadersWithinBounds(t *testing.T) {
 	t.Parallel()
 	d := sentDelivery()
 	kept := func(h http.Header) (count, size int) {
-		stored := EncodeExchange(webhook.Headers(d), egress.Response{Header: h})
+		stored := EncodeExchange(webhook.Headers(d), "", egress.Response{Header: h})
 		got, err := DecodeExchange(stored, d)
 		require.NoError(t, err)
 		for name, values := range got.Response {
@@ -76,7 +78,7 @@ func TestEncodeExchange_KeepsResponseHeadersWithinBounds(t *testing.T) {
 		}
 		return count, size
 	}
-	many, large := http.Header{}, http.Header{"Set-Cookie": {strings.Repeat("x", 5000)}, "Server": {"nginx"}}
+	many, large := http.Header{}, http.Header{"Content-Security-Policy": {strings.Repeat("x", 5000)}, "Server": {"nginx"}}
 	for i := range 200 {
 		many[fmt.Sprintf("X-%03d", i)] = []string{"v"}
 	}
@@ -92,12 +94,42 @@ func TestEncodeExchange_KeepsResponseHeadersWithinBounds(t *testing.T) {
 	require.Greater(t, size, maxResponseHeaderBytes-300)
 }
 
+// TestEncodeExchange_KeepsNothingToTryOutOrReplay: neither a signature, which beside the payload gives a weak secret away,
+// nor a credential, nor a token of the URL, however the receiver repeats them.
+func TestEncodeExchange_KeepsNothingToTryOutOrReplay(t *testing.T) {
+	t.Parallel()
+	const url = "https://example.com/hooks/pathtoken/a%2Btoken%3D?key=querytoken&v=1"
+	d := sentDelivery("weak", "old")
+	request := webhook.Headers(d)
+	hex, standard := request.Get("X-Mathub-Signature"), strings.Fields(request.Get("Webhook-Signature"))
+	resp := egress.Response{Header: http.Header{
+		"Set-Cookie": {"sid=canary"}, "Authorization": {"Bearer canary"}, "X-Auth-Token": {"canary"}, "X-Api-Key": {"canary"}, "X-Session-Id": {"canary"},
+		"X-Mathub-Signature": {hex}, "Webhook-Signature": {strings.Join(standard, " ")},
+		"Location": {"https://www.example.com/hooks/pathtoken/a%2Btoken%3D/?v=1&key=querytoken"}, "Refresh": {"0; url=/login?next=%2Fhooks%2Fa%252Btoken%253D%3Fkey%3Dquerytoken"},
+		"X-Echo": {hex, "got " + standard[1], "a+token="}, "Server": {"nginx"}, "Www-Authenticate": {`Basic realm="hooks"`},
+	}}
+	stored := EncodeExchange(request, url, resp)
+	got, err := DecodeExchange(stored, d)
+	require.NoError(t, err)
+	for _, secret := range []string{"canary", hex, strings.TrimPrefix(standard[0], "v1,"), strings.TrimPrefix(standard[1], "v1,"), "pathtoken", "querytoken", "a+token", "a%2Btoken", "a%252Btoken"} {
+		require.NotContains(t, fmt.Sprint(got), secret)
+	}
+	require.Equal(t, http.Header{
+		"Location": {"https://www.example.com/hooks/***/***/?v=1&key=***"}, "Refresh": {"0; url=/login?next=%2Fhooks%2F***%3Fkey%3D***"},
+		"X-Echo": {"***", "got v1,***", "***"}, "Server": {"nginx"}, "Www-Authenticate": {`Basic realm="hooks"`},
+	}, got.Response)
+
+	body := HideSignatures([]byte("got "+hex+" and "+standard[0]), request)
+	require.Equal(t, "got "+strings.Repeat("*", 64)+" and v1,"+strings.Repeat("*", 44), string(body))
+	require.Equal(t, "no echo", string(HideSignatures([]byte("no echo"), request)))
+}
+
 func BenchmarkEncodeExchange(b *testing.B) {
 	header, resp := webhook.Headers(sentDelivery("s")), egress.Response{Header: usualResponse(), Timings: egress.Timings{FirstByte: time.Millisecond}}
 	b.ReportAllocs()
 	size := 0
 	for b.Loop() {
-		size = len(EncodeExchange(header, resp))
+		size = len(EncodeExchange(header, "https://hooks.example.com/mathub/incoming?token=0195b2f05a3e7c1d", resp))
 	}
 	b.ReportMetric(float64(size), "bytes/row")
 }

@@ -41,7 +41,7 @@ func (r *Recorder) isHeld(ctx context.Context, s *batchState, class, host string
 	}
 	hosts := map[string]bool{host: true}
 	for _, w := range before {
-		hosts[webhook.HostOf(w.URL)] = true
+		hosts[webhook.HostOf(w.Origin)] = true
 	}
 	count := len(before) + 1
 	for _, d := range s.out.disabled { // of this batch, and not written yet

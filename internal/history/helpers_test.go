@@ -52,7 +52,7 @@ func addWebhookAt(t testing.TB, pool *pgxpool.Pool, url string) uuid.UUID {
 	t.Helper()
 	id := uuid.Must(uuid.NewV7())
 	execute(t, pool, "INSERT INTO bots (id, name) VALUES ('bot', 'bot') ON CONFLICT DO NOTHING")
-	execute(t, pool, "INSERT INTO webhooks (id, bot_id, url, events) VALUES ($1, 'bot', $2, '{post.created}')", id, url)
+	execute(t, pool, "INSERT INTO webhooks (id, bot_id, url, origin, events) VALUES ($1, 'bot', 'sealed', $2, '{post.created}')", id, webhook.OriginOf(url))
 	return id
 }
 

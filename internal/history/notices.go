@@ -62,7 +62,7 @@ func (n *Notices) handOver(ctx context.Context, start func(context.Context, webh
 		}
 		for _, row := range page {
 			d := webhook.Disabling{
-				WebhookID: row.WebhookID, Generation: int(row.Generation), BotID: row.BotID, Host: webhook.HostOf(row.URL),
+				WebhookID: row.WebhookID, Generation: int(row.Generation), BotID: row.BotID, Host: webhook.HostOf(row.Origin),
 				FailureCount: int(row.FailureCount), DisabledAt: row.DisabledAt.UTC(), LastError: row.LastError, EventID: row.EventID,
 			}
 			if err := start(ctx, d); err != nil {

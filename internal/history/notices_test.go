@@ -47,7 +47,7 @@ func TestNotices_Run(t *testing.T) {
 	require.WithinDuration(t, time.Now(), n.DisabledAt, time.Minute)
 	n.DisabledAt = time.Time{}
 	require.Equal(t, db.ListNoticesRow{
-		WebhookID: hook, Generation: 1, FailureCount: webhook.MaxFailures, EventID: last.EventID, LastError: "HTTP 500", BotID: "bot", URL: "https://example.com",
+		WebhookID: hook, Generation: 1, FailureCount: webhook.MaxFailures, EventID: last.EventID, LastError: "HTTP 500", BotID: "bot", Origin: "https://example.com",
 	}, n)
 	record(t, r, last) // a repeated recording
 	fail(3)            // tests of the disabled webhook

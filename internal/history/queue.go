@@ -92,7 +92,7 @@ func (q *Queue) read(ctx context.Context, webhookID uuid.UUID, most int) (s Queu
 		return s, false, err
 	}
 	s = QueueState{
-		BotID: w.BotID, Host: webhook.HostOf(w.URL), Active: w.IsActive, FailureCount: int(w.FailureCount), LastError: w.LastError,
+		BotID: w.BotID, Host: webhook.HostOf(w.Origin), Active: w.IsActive, FailureCount: int(w.FailureCount), LastError: w.LastError,
 		Waiting: int(w.Waiting), NextIn: seconds(w.NextIn), ResumeIn: seconds(w.ResumeIn),
 	}
 	due, err := queries.TakeDue(ctx, q.Pool, db.TakeDueParams{WebhookID: webhookID, Most: int32(most)})
@@ -170,11 +170,11 @@ func (q *Queue) Overdue(ctx context.Context) (webhooks, recovering []Webhook, er
 		return nil, nil, err
 	}
 	for _, row := range overdue {
-		webhooks = append(webhooks, Webhook{row.WebhookID, row.BotID, webhook.HostOf(row.URL)})
+		webhooks = append(webhooks, Webhook{row.WebhookID, row.BotID, webhook.HostOf(row.Origin)})
 	}
 	stalled, err := queries.StalledRecoveries(ctx, q.Pool, sweepEvery.Seconds())
 	for _, row := range stalled {
-		recovering = append(recovering, Webhook{row.WebhookID, row.BotID, webhook.HostOf(row.URL)})
+		recovering = append(recovering, Webhook{row.WebhookID, row.BotID, webhook.HostOf(row.Origin)})
 	}
 	return webhooks, recovering, err
 }

@@ -182,7 +182,7 @@ func (r *Recorder) tally(ctx context.Context, s *batchState, rec *recording) err
 func (r *Recorder) tallyAttempt(ctx context.Context, s *batchState, a Attempt, was Health) error {
 	now := was.After(a, false)
 	if was.Active && !now.Active && egress.CouldBeOurs(a.Class) {
-		held, err := r.isHeld(ctx, s, a.Class, webhook.HostOf(s.webhooks[a.WebhookID].URL))
+		held, err := r.isHeld(ctx, s, a.Class, webhook.HostOf(s.webhooks[a.WebhookID].Origin))
 		if err != nil {
 			return err
 		}
@@ -199,7 +199,7 @@ func (r *Recorder) tallyAttempt(ctx context.Context, s *batchState, a Attempt, w
 	}
 	if was.Active && !now.Active {
 		w := s.webhooks[a.WebhookID]
-		s.out.disabled = append(s.out.disabled, disabled{attempt: a, botID: w.BotID, host: webhook.HostOf(w.URL), failures: now.FailureCount})
+		s.out.disabled = append(s.out.disabled, disabled{attempt: a, botID: w.BotID, host: webhook.HostOf(w.Origin), failures: now.FailureCount})
 	}
 	s.addRow(a)
 	return nil
@@ -314,7 +314,7 @@ func (r *Recorder) addPlans(ctx context.Context, s *batchState) error {
 	for _, row := range planned {
 		if !own[row.WebhookID] {
 			w, u := s.webhooks[row.WebhookID], &s.out.planned
-			s.out.planners[w.ID] = Webhook{w.ID, w.BotID, webhook.HostOf(w.URL)}
+			s.out.planners[w.ID] = Webhook{w.ID, w.BotID, webhook.HostOf(w.Origin)}
 			u.WebhookIds, u.Seqs, u.DueAts = append(u.WebhookIds, row.WebhookID), append(u.Seqs, row.Seq), append(u.DueAts, row.DueAt)
 		}
 	}

@@ -86,7 +86,7 @@ func newAudience(t *testing.T, s *system, webhooks int) *audience {
 
 // retire unsubscribes the audience; its history stays.
 func (a *audience) retire(t *testing.T) {
-	_, err := a.db.Exec(t.Context(), "UPDATE webhooks SET is_active = false WHERE url = $1", a.url)
+	_, err := a.db.Exec(t.Context(), "UPDATE webhooks SET is_active = false WHERE "+a.urlColumn+" = $1", a.url)
 	require.NoError(t, err)
 }
 
@@ -182,7 +182,7 @@ func (a *audience) check(t *testing.T) {
 	require.Eventually(t, func() bool {
 		err := a.db.QueryRow(context.Background(), `
 			SELECT count(*), count(*) FILTER (WHERE success), count(DISTINCT (webhook_id, event_id)) FROM deliveries
-			WHERE webhook_id IN (SELECT id FROM webhooks WHERE url = $1)`, a.url).Scan(&rows, &succeeded, &pairs)
+			WHERE webhook_id IN (SELECT id FROM webhooks WHERE `+a.urlColumn+` = $1)`, a.url).Scan(&rows, &succeeded, &pairs)
 		return err == nil && rows >= want
 	}, time.Minute, 50*time.Millisecond, "every delivery is recorded")
 	require.Equal(t, []int64{want, want, want}, []int64{rows, succeeded, pairs}, "rows, successes, events at webhooks")
@@ -241,8 +241,8 @@ func load(t *testing.T, stack *e2e.Stack, webhooks, deliveries int) {
 	db := stack.Database(t)
 	for _, statement := range []string{
 		"INSERT INTO bots (id, name) SELECT 'load-' || n, 'load' FROM generate_series(0, $1 / 10) n WHERE $2 > 0",
-		`INSERT INTO webhooks (id, bot_id, url, events)
-			SELECT md5('webhook' || n)::uuid, 'load-' || n / 10, 'https://example.com/' || n, '{wiki.edited,thread.created}' FROM generate_series(0, $1 - 1) n WHERE $2 > 0`,
+		`INSERT INTO webhooks (id, bot_id, url, origin, events)
+			SELECT md5('webhook' || n)::uuid, 'load-' || n / 10, convert_to('https://example.com/' || n, 'UTF8'), 'https://example.com', '{wiki.edited,thread.created}' FROM generate_series(0, $1 - 1) n WHERE $2 > 0`,
 		`INSERT INTO events (id, type, payload, run_id, accepted_at)
 			SELECT 'load-' || n, 'wiki.edited', convert_to(repeat('x', 400), 'UTF8'), n::text, now() - make_interval(secs => n)
 			FROM generate_series(0, $2 / 10) n WHERE $1 > 0`,

@@ -35,6 +35,8 @@ type system struct {
 	db    *pgxpool.Pool
 	// pids are its processes beside Postgres.
 	pids map[string]int
+	// urlColumn of its webhooks tells whose they are, as each audience has a server of its own.
+	urlColumn string
 	// insert makes an audience's webhooks.
 	insert func(t *testing.T, a *audience)
 	// turnedAway counts the calls that were answered with 503 and made again.
@@ -44,13 +46,13 @@ type system struct {
 func newProduct(t *testing.T, stack *e2e.Stack) *system {
 	t.Helper()
 	return &system{
-		name: "product", stack: stack, api: stack.API(), db: stack.Database(t), insert: insertThroughAPI,
+		name: "product", stack: stack, api: stack.API(), db: stack.Database(t), urlColumn: "origin", insert: insertThroughAPI,
 		pids: map[string]int{"app": stack.Apps[0].Process().PID(), "Temporal": stack.Servers.Temporal.PID()},
 	}
 }
 
-// insertThroughAPI makes webhooks, of as many bots, through the API, as it seals the secrets; beyond what one machine
-// makes in a second, without any.
+// insertThroughAPI makes webhooks, as many with a secret and a bot of their own as one machine makes in a second, and the
+// others without.
 func insertThroughAPI(t *testing.T, a *audience) {
 	var made atomic.Int64
 	atOnce(t, min(a.webhooks, 100), func(int) error {
@@ -58,12 +60,9 @@ func insertThroughAPI(t *testing.T, a *audience) {
 		made.Add(1)
 		return nil
 	})
-	_, err := a.db.Exec(t.Context(), "INSERT INTO bots (id, name) SELECT $1 || '-' || n, 'bench' FROM generate_series($2::int, $3::int - 1) n", a.prefix, made.Load(), a.webhooks)
-	require.NoError(t, err)
-	_, err = a.db.Exec(t.Context(), `
-		INSERT INTO webhooks (id, bot_id, url, events)
-		SELECT gen_random_uuid(), $1 || '-' || n, $2, ARRAY[$3] FROM generate_series($4::int, $5::int - 1) n`, a.prefix, a.url, eventType, made.Load(), a.webhooks)
-	require.NoError(t, err)
+	for more := a.webhooks - int(made.Load()); more > 0; more -= webhook.MaxWebhooksPerBot {
+		a.api.CreateBot(t, a.prefix).CreateWebhooks(t, min(more, webhook.MaxWebhooksPerBot), func(i int) string { return fmt.Sprintf("%s/%d", a.url, i) }, eventType)
+	}
 }
 
 // riverBest are the settings with which D does best on two cores: more connections, or shorter pauses between fetches,
@@ -85,7 +84,7 @@ func newRiver(t *testing.T, stack *e2e.Stack) *system {
 	require.NoError(t, err)
 	url, process := startRiver(t, settings)
 	return &system{
-		name: "D: River", stack: stack, api: &e2e.API{URL: url, ServiceToken: settings.Token}, db: pool, pids: map[string]int{"River": process.PID()},
+		name: "D: River", stack: stack, api: &e2e.API{URL: url, ServiceToken: settings.Token}, db: pool, urlColumn: "url", pids: map[string]int{"River": process.PID()},
 		insert: func(t *testing.T, a *audience) {
 			_, err := a.db.Exec(t.Context(), "INSERT INTO webhooks (id, url, events, secret) SELECT gen_random_uuid(), $1, ARRAY[$2], 's3cret' FROM generate_series(1, $3::int)",
 				a.url, eventType, a.webhooks)

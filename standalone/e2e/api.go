@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -235,6 +237,24 @@ func (b *Bot) CreateWebhook(t testing.TB, url, secret string, events ...string) 
 		body["secret"] = secret
 	}
 	return must[Webhook](t, b.api, http.MethodPost, webhooksPath, b.Key, body, http.StatusCreated)
+}
+
+// CreateWebhooks subscribes so many URLs to the events, several at once.
+func (b *Bot) CreateWebhooks(t testing.TB, count int, url func(i int) string, events ...string) {
+	t.Helper()
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for i := int(next.Add(1)) - 1; i < count && !t.Failed(); i = int(next.Add(1)) - 1 {
+				b.CreateWebhook(t, url(i), "", events...)
+			}
+		})
+	}
+	all.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
 }
 
 const webhooksPath = "/api/bot/v1/webhooks"

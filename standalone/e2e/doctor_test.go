@@ -62,7 +62,7 @@ func TestDoctor(t *testing.T) {
 	}
 	require.Zero(t, code)
 	for _, check := range []string{
-		"settings", "variables", "keyset", "service token", "Postgres", "migrations", "Postgres privileges", "clock of Postgres", "webhook secrets",
+		"settings", "variables", "keyset", "service token", "Postgres", "migrations", "Postgres privileges", "clock of Postgres", "URLs and secrets",
 		"Temporal", "Temporal namespace", "Temporal eager start", "Temporal search attributes", "workers", "workers of queues", "clock of Temporal", "outbound access", "probe",
 	} {
 		require.Equal(t, "ok", found[check].Status, "%s: %+v", check, found[check])
@@ -92,7 +92,7 @@ func TestDoctor(t *testing.T) {
 		"no access":        {"MATHUB_EGRESS_CHECK=127.255.255.255", "outbound access", "warning"},
 		"access unknown":   {"MATHUB_EGRESS_CHECK=", "outbound access", "note"},
 		"receivers' http":  {"MATHUB_EGRESS_ALLOW_HTTP=true", "http receivers", "warning"},
-		"another's keyset": {"MATHUB_KEYSET=" + stack.Run(t, "keyset", "new"), "webhook secrets", "failed"},
+		"another's keyset": {"MATHUB_KEYSET=" + stack.Run(t, "keyset", "new"), "URLs and secrets", "failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if name == "another's keyset" {

@@ -16,6 +16,7 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 
 	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/webhook"
 )
 
 // Temporal's limits on a workflow and its payloads:
@@ -40,12 +41,11 @@ func TestTenThousandWebhooksHearOfOneEvent(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	db := stack.Database(t)
-	_, err := db.Exec(t.Context(), "INSERT INTO bots (id, name) SELECT 'bot-' || n, 'large' FROM generate_series(0, 199) n")
-	require.NoError(t, err)
-	_, err = db.Exec(t.Context(), `
-		INSERT INTO webhooks (id, bot_id, url, events)
-		SELECT gen_random_uuid(), 'bot-' || n % 200, $1 || '/' || n, '{post.created}' FROM generate_series(0, $2 - 1) n`, server.URL, audience)
-	require.NoError(t, err)
+	for bot := range audience / webhook.MaxWebhooksPerBot {
+		stack.API().CreateBot(t, "large").CreateWebhooks(t, webhook.MaxWebhooksPerBot, func(i int) string {
+			return fmt.Sprintf("%s/%d", server.URL, bot*webhook.MaxWebhooksPerBot+i)
+		}, "post.created")
+	}
 
 	before := peakMemory(t, stack.Apps[0])
 	sockets := 0

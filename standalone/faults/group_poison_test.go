@@ -245,10 +245,7 @@ func largeAmongSmall(t *testing.T, stack *e2e.Stack) {
 	const audience, large = 600, "thread.created" // nobody else's
 	receiver := e2e.NewReceiver(t)
 	owner := stack.API().CreateBot(t, "large")
-	_, err := stack.Database(t).Exec(t.Context(), `
-		INSERT INTO webhooks (id, bot_id, url, events) SELECT gen_random_uuid(), $1, $2 || '/' || n, '{thread.created}' FROM generate_series(0, $3 - 1) n`,
-		owner.ID, strings.TrimSuffix(receiver.URL("/"), "/"), audience)
-	require.NoError(t, err)
+	owner.CreateWebhooks(t, audience, func(i int) string { return receiver.URL(fmt.Sprintf("/%d", i)) }, large)
 	at := map[string]e2e.Webhook{} // by path
 	for _, h := range owner.Webhooks(t) {
 		at[strings.TrimPrefix(h.URL, strings.TrimSuffix(receiver.URL("/"), "/"))] = h
