@@ -109,7 +109,7 @@ func (s *server) UpdateWebhook(c *gin.Context, id WebhookID) {
 		}
 		w, err := s.update(c, db.UpdateWebhookParams{
 			ID: before.ID, BotID: botID(c), URL: sealed.url, Origin: sealed.origin, Events: in.events, SetSecret: in.setSecret, Secret: sealed.secret, OverlapSeconds: in.overlap.Seconds(), IsActive: in.isActive,
-		}, in.secret)
+		}, in)
 		if err != nil {
 			return reply{}, orNotFound(err)
 		}
@@ -118,9 +118,9 @@ func (s *server) UpdateWebhook(c *gin.Context, id WebhookID) {
 	})
 }
 
-// update changes a webhook, and with it what is planned for it: what it no longer gets is planned no longer. secret is the
-// new one in clear. A call that is repeated changes nothing more.
-func (s *server) update(ctx context.Context, change db.UpdateWebhookParams, secret *string) (w db.Webhook, err error) {
+// update changes a webhook, and with it what is planned for it: what it no longer gets is planned no longer. in is the same in
+// clear. A call that is repeated changes nothing more.
+func (s *server) update(ctx context.Context, change db.UpdateWebhookParams, in webhookInput) (w db.Webhook, err error) {
 	err = db.WithTx(ctx, s.cfg.Pool, func(tx pgx.Tx) error {
 		if err := db.LockWebhook(ctx, tx, change.ID); err != nil {
 			return err
@@ -128,7 +128,7 @@ func (s *server) update(ctx context.Context, change db.UpdateWebhookParams, secr
 		if w, err = s.queries.GetWebhook(ctx, tx, db.GetWebhookParams{ID: change.ID, BotID: change.BotID}); err != nil {
 			return err
 		}
-		if s.leaveOutEqual(&change, w, secret); change.URL == nil && change.Events == nil && change.IsActive == nil && !change.SetSecret {
+		if s.leaveOutEqual(&change, w, in); change.URL == nil && change.Events == nil && change.IsActive == nil && !change.SetSecret {
 			return nil
 		}
 		if w, err = s.queries.UpdateWebhook(ctx, tx, change); err != nil {
@@ -149,9 +149,12 @@ func (s *server) update(ctx context.Context, change db.UpdateWebhookParams, secr
 
 // leaveOutEqual takes out of a change what the webhook has already: an equal secret is no rotation, which would end the
 // overlap of the one before.
-func (s *server) leaveOutEqual(change *db.UpdateWebhookParams, w db.Webhook, secret *string) {
-	if change.URL != nil && *change.URL == w.URL {
-		change.URL = nil
+func (s *server) leaveOutEqual(change *db.UpdateWebhookParams, w db.Webhook, in webhookInput) {
+	if in.url != nil {
+		// What no key opens any more is another.
+		if present, err := s.cfg.Keyset.OpenURL(w.ID, w.URL); err == nil && present == *in.url {
+			change.URL, change.Origin = nil, nil
+		}
 	}
 	if slices.Equal(change.Events, w.Events) {
 		change.Events = nil
@@ -160,12 +163,11 @@ func (s *server) leaveOutEqual(change *db.UpdateWebhookParams, w db.Webhook, sec
 		change.IsActive = nil
 	}
 	switch {
-	case secret == nil:
+	case in.secret == nil:
 		change.SetSecret = change.SetSecret && w.Secret != nil
 	case w.Secret != nil:
-		// One that no key opens any more is another.
 		present, err := s.cfg.Keyset.Open(w.ID, w.Secret)
-		change.SetSecret = err != nil || present != *secret
+		change.SetSecret = err != nil || present != *in.secret
 	}
 }
 
