@@ -96,6 +96,7 @@ func program() (cli.Program, error) {
 			return checkSettings(c.Serve.commonFlags, &c.Serve.apiFlags, &c.Serve.workerFlags)
 		},
 		TemporalOptions: temporalOptions,
+		EgressOptions:   func() (egress.Options, error) { return egressOptions(c.Serve.commonFlags, &c.Serve.apiFlags) },
 	}, nil
 }
 
@@ -120,12 +121,6 @@ func buildVersion() string {
 		return info.Main.Version[1:]
 	}
 	return version
-}
-
-type egressFlags struct {
-	EgressAllow     []netip.Prefix `env:"MATHUB_EGRESS_ALLOW" help:"CIDRs that webhooks may point to although they are private."`
-	EgressAllowHTTP bool           `name:"egress-allow-http" env:"MATHUB_EGRESS_ALLOW_HTTP" help:"Allow http:// webhook URLs."`
-	EgressCheck     []string       `env:"MATHUB_EGRESS_CHECK" default:"${checkhosts}" help:"Hosts that are asked, by DNS and on TCP port 443, whether outbound access works when a receiver's name or network fails; empty: other receivers only."`
 }
 
 type logFlags struct {
@@ -157,6 +152,12 @@ type workerFlags struct {
 	TraceReceivers bool             `env:"MATHUB_TRACE_RECEIVERS" help:"Send receivers a traceparent header (W3C Trace Context), where traces are sent to a collector."`
 }
 
+// elsewhereFlags name what a worker does not serve, and sends nothing to.
+type elsewhereFlags struct {
+	Addr       string `env:"MATHUB_ADDR" default:"127.0.0.1:8080" help:"Where the API listens, if on this machine: no webhook may lead there."`
+	TemporalUI string `name:"temporal-ui" env:"MATHUB_TEMPORAL_UI" help:"Where Temporal's Web UI is: no webhook may lead there."`
+}
+
 type adminFlags struct {
 	AdminAddr string `env:"MATHUB_ADMIN_ADDR" help:"Where health, metrics and profiles can be read, such as 127.0.0.1:6060: nothing for strangers. Off when empty."`
 }
@@ -172,6 +173,8 @@ type commonFlags struct {
 	egressFlags
 	logFlags
 	adminFlags
+
+	elsewhere elsewhereFlags // set by the command
 }
 
 type serveCommand struct {
@@ -194,9 +197,11 @@ func (c *apiCommand) Run(ctx context.Context) error { return run(ctx, c.commonFl
 type workerCommand struct {
 	commonFlags
 	workerFlags
+	elsewhereFlags
 }
 
 func (c *workerCommand) Run(ctx context.Context) error {
+	c.elsewhere = c.elsewhereFlags
 	return run(ctx, c.commonFlags, nil, &c.workerFlags)
 }
 
@@ -218,6 +223,9 @@ func checkSettings(common commonFlags, serveAPI *apiFlags, runWorker *workerFlag
 	}
 	if serveAPI != nil && (serveAPI.EmitGroup < 1 || serveAPI.EmitGroup > webhook.MaxBatchEvents) {
 		return fmt.Errorf("MATHUB_EMIT_GROUP is %d: it must be 1 to %d", serveAPI.EmitGroup, webhook.MaxBatchEvents)
+	}
+	if _, err := egressOptions(common, serveAPI); err != nil {
+		return err
 	}
 	if runWorker != nil {
 		if err := common.Retention.Fits(runWorker.RetrySchedule); err != nil {
@@ -305,13 +313,12 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 	var access func(context.Context) egress.Access
 	var progress *emit.Progress
 	if runWorker != nil {
-		own, err := ownListeners(serveAPI, common.AdminAddr)
+		options, err := egressOptions(common, serveAPI)
 		if err != nil {
 			return err
 		}
-		outbound := egress.New(egress.Options{
-			Allow: common.EgressAllow, AllowHTTP: common.EgressAllowHTTP, Deny: own, CheckHosts: common.EgressCheck, Meter: metrics.Meter(),
-		})
+		options.Meter = metrics.Meter()
+		outbound := egress.New(options)
 		access, progress = outbound.OutboundAccess, emit.NewProgress()
 		w, err := worker.New(temporalClient, delivery.Config{
 			Pool:       pool,
@@ -356,7 +363,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		Attributes:        attributes,
 		Keyset:            keyset,
 		ServiceToken:      serveAPI.ServiceToken,
-		URLRules:          webhook.URLRules{Allow: common.EgressAllow, AllowHTTP: common.EgressAllowHTTP},
+		URLRules:          common.Rules(),
 		MaxWebhooksPerBot: serveAPI.MaxWebhooksPerBot,
 		RateLimit:         serveAPI.RateLimit,
 		EmitStarts:        serveAPI.EmitStarts,
@@ -416,29 +423,6 @@ func scheduleRemoval(ctx context.Context, log *slog.Logger, c client.Client, ret
 			return
 		}
 	}
-}
-
-// ownListeners are where no webhook may lead, even if the network it is in is allowed: this process itself.
-func ownListeners(serveAPI *apiFlags, adminAddr string) (own []netip.AddrPort, err error) {
-	addrs := map[string]string{"MATHUB_ADMIN_ADDR": adminAddr}
-	if serveAPI != nil {
-		addrs["MATHUB_ADDR"] = serveAPI.Addr
-	}
-	for variable, addr := range addrs {
-		if addr == "" {
-			continue
-		}
-		resolved, err := net.ResolveTCPAddr("tcp", addr)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", variable, err)
-		}
-		listener := resolved.AddrPort()
-		if !listener.Addr().IsValid() { // as in ":8080"
-			listener = netip.AddrPortFrom(netip.IPv6Unspecified(), listener.Port())
-		}
-		own = append(own, listener)
-	}
-	return own, nil
 }
 
 func listenOn(ctx context.Context, variable, addr string) (net.Listener, error) {

@@ -609,7 +609,9 @@ func TestBots(t *testing.T) {
 	require.Equal(t, http.StatusCreated, got.status)
 	require.Equal(t, http.StatusConflict, a.do("POST", path, serviceToken, `{"id":"bot-euler","name":"Another"}`).status)
 	require.Equal(t, http.StatusCreated, a.do("POST", path, serviceToken, `{"name":"Euler"}`).status)
+	require.Equal(t, http.StatusCreated, a.do("POST", path, serviceToken, `{"name":"`+strings.Repeat("é", 200)+`"}`).status, "characters, as in the document")
 	for body, field := range map[string]string{
+		`{"name":"` + strings.Repeat("é", 201) + `"}`: "name",
 		`{}`: "name", `{"name":""}`: "name", `{"name":null}`: "name", `{"name":5}`: "name", `{"name":"x\u0000"}`: "name",
 		`{"name":"` + strings.Repeat("x", 201) + `"}`: "name", `{"id":"a.b","name":"x"}`: "id", `{"id":"","name":"x"}`: "id",
 	} {

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
@@ -15,8 +16,8 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
-// maxNameBytes bounds a bot's name.
-const maxNameBytes = 200
+// maxNameLength bounds a bot's name, in characters, as the API's document counts.
+const maxNameLength = 200
 
 // CreateBot makes a bot; id is Mathub's id of it, or "" for a UUIDv7, and notify where its owner is told of disabled
 // webhooks; the zero value: nowhere. The error is an *Error that a person can read.
@@ -25,8 +26,8 @@ func CreateBot(ctx context.Context, pool *pgxpool.Pool, id, name string, notify 
 	if id != "" && !webhook.ValidID(id) {
 		m.fault("id", "must be 1 to 128 of the characters A-Z a-z 0-9 _ -")
 	}
-	if strings.TrimSpace(name) == "" || len(name) > maxNameBytes || strings.ContainsRune(name, 0) {
-		m.fault("name", fmt.Sprintf("must have 1 to %d bytes, none of them NUL", maxNameBytes))
+	if strings.TrimSpace(name) == "" || utf8.RuneCountInString(name) > maxNameLength || strings.ContainsRune(name, 0) {
+		m.fault("name", fmt.Sprintf("must have 1 to %d characters, none of them NUL", maxNameLength))
 	}
 	notify.check(m)
 	if err := m.err(); err != nil {

@@ -39,13 +39,13 @@ func TestWhereOwnersAreToldIsSetByTheService(t *testing.T) {
 		require.NoError(t, err)
 		return opened
 	}
-	made := do("POST", bots, `{"id":"euler","name":"Euler","notifyUrl":"https://EXAMPLE.org/"}`)
+	made := do("POST", bots, `{"id":"euler","name":"Euler","notifyUrl":"https://EXAMPLE.org:443/"}`)
 	require.Equal(t, "https://example.org/", *made.NotifyURL, "by the rules of webhooks")
 	require.True(t, strings.HasPrefix(*made.NotifySecret, "whsec_"))
 	require.Equal(t, *made.NotifySecret, secret())
 	require.Nil(t, do("GET", bots+"/euler", "").NotifySecret, "shown once")
 
-	moved := do("PATCH", bots+"/euler", `{"notifyUrl":"https://example.com/trouble"}`)
+	moved := do("PATCH", bots+"/euler", `{"notifyUrl":"https://example.com:443/trouble"}`)
 	var row string
 	require.NoError(t, a.pool.QueryRow(t.Context(), "SELECT b::text FROM bots b WHERE id = 'euler'").Scan(&row))
 	require.NotContains(t, row, "trouble")

@@ -72,7 +72,9 @@ type Delivery struct {
 // DeliveryDetail A delivery with all that is kept of it.
 type DeliveryDetail = deliveryDetail
 
-// EndpointURL An https URL of a public host, without user name and fragment.
+// EndpointURL An https URL of a public host, without user name and fragment; at most 2048 bytes, percent-encoded. Ports of other
+// protocols, databases and control planes are refused, as are names that the internet does not know, such as localhost.
+// It is kept, and shown, with host in lower case and without the port 443.
 type EndpointURL = string
 
 // Event defines model for Event.
@@ -240,7 +242,9 @@ type NewBot struct {
 	ID   *string `json:"id,omitempty"`
 	Name string  `json:"name"`
 
-	// NotifyURL An https URL of a public host, without user name and fragment.
+	// NotifyURL An https URL of a public host, without user name and fragment; at most 2048 bytes, percent-encoded. Ports of other
+	// protocols, databases and control planes are refused, as are names that the internet does not know, such as localhost.
+	// It is kept, and shown, with host in lower case and without the port 443.
 	NotifyURL *EndpointURL `json:"notifyUrl,omitempty"`
 
 	// NotifySecret Keys the signatures; never sent back. At most 256 bytes, without white space at either end. Use `whsec_` and the
@@ -251,7 +255,9 @@ type NewBot struct {
 
 // NewWebhook defines model for NewWebhook.
 type NewWebhook struct {
-	// URL An https URL of a public host, without user name and fragment.
+	// URL An https URL of a public host, without user name and fragment; at most 2048 bytes, percent-encoded. Ports of other
+	// protocols, databases and control planes are refused, as are names that the internet does not know, such as localhost.
+	// It is kept, and shown, with host in lower case and without the port 443.
 	URL EndpointURL `json:"url"`
 
 	// Events Repetitions are dropped.
@@ -423,7 +429,9 @@ type Webhook struct {
 
 // WebhookChange defines model for WebhookChange.
 type WebhookChange struct {
-	// URL An https URL of a public host, without user name and fragment.
+	// URL An https URL of a public host, without user name and fragment; at most 2048 bytes, percent-encoded. Ports of other
+	// protocols, databases and control planes are refused, as are names that the internet does not know, such as localhost.
+	// It is kept, and shown, with host in lower case and without the port 443.
 	URL *EndpointURL `json:"url,omitempty"`
 
 	// Events Repetitions are dropped.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -35,17 +34,16 @@ type botCreateCommand struct {
 
 // notifyFlags say where a bot's owner is told of disabled webhooks.
 type notifyFlags struct {
-	NotifyURL       *string        `name:"notify-url" help:"Where the owner is told that failures disabled a webhook; empty: nowhere."`
-	NotifySecret    *string        `env:"MATHUB_NOTIFY_SECRET" help:"What signs that; made and printed where there is none."`
-	Keyset          string         `env:"MATHUB_KEYSET" help:"The keys that encrypt URLs and secrets, needed with a URL or a secret."`
-	EgressAllow     []netip.Prefix `env:"MATHUB_EGRESS_ALLOW" help:"CIDRs that URLs may point to although they are private."`
-	EgressAllowHTTP bool           `name:"egress-allow-http" env:"MATHUB_EGRESS_ALLOW_HTTP" help:"Allow http:// URLs."`
+	NotifyURL    *string `name:"notify-url" help:"Where the owner is told that failures disabled a webhook; empty: nowhere."`
+	NotifySecret *string `env:"MATHUB_NOTIFY_SECRET" help:"What signs that; made and printed where there is none."`
+	Keyset       string  `env:"MATHUB_KEYSET" help:"The keys that encrypt URLs and secrets, needed with a URL or a secret."`
+	URLFlags
 }
 
 func (f *notifyFlags) change() (api.NotifyChange, error) {
 	n := api.NotifyChange{
 		SetURL: f.NotifyURL != nil, Secret: f.NotifySecret,
-		Rules: webhook.URLRules{Allow: f.EgressAllow, AllowHTTP: f.EgressAllowHTTP},
+		Rules: f.Rules(),
 	}
 	if n.SetURL && *f.NotifyURL != "" {
 		n.URL = f.NotifyURL

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.temporal.io/sdk/client"
+
+	"github.com/mathub/webhooks/egress"
 )
 
 // doctorPatience bounds each thing that the doctor waits for.
@@ -22,6 +24,8 @@ type Program struct {
 	CheckSettings func() error
 	// TemporalOptions are how the program reaches Temporal.
 	TemporalOptions func() (client.Options, error)
+	// EgressOptions are how the program sends deliveries, once CheckSettings was called. Nil: as a new Client of egress does.
+	EgressOptions func() (egress.Options, error)
 }
 
 // Doctor looks for what is wrong with an installation, from where a process of it runs and with that process's
@@ -113,7 +117,7 @@ func (d *Doctor) examine(ctx context.Context, program Program, environ []string)
 	findings := d.examineSettings(program, environ)
 	findings = append(findings, d.examinePostgres(ctx)...)
 	findings = append(findings, d.examineTemporal(ctx, program)...)
-	return append(findings, d.examineEgress(ctx, environ)...)
+	return append(findings, d.examineEgress(ctx, program, environ)...)
 }
 
 const (

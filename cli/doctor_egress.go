@@ -28,7 +28,7 @@ var neverReceivers = []struct {
 	{"this machine itself", netip.MustParseAddr("::1")},
 }
 
-func (d *Doctor) examineEgress(ctx context.Context, environ []string) []finding {
+func (d *Doctor) examineEgress(ctx context.Context, program Program, environ []string) []finding {
 	allowed, allow := judgeAllowList(d.EgressAllow)
 	findings := []finding{judgeProxies(environ), allow}
 	allowHTTP := slices.Contains([]string{"true", "1", "yes"}, strings.ToLower(d.EgressAllowHTTP))
@@ -37,7 +37,12 @@ func (d *Doctor) examineEgress(ctx context.Context, environ []string) []finding 
 	} else {
 		findings = append(findings, ok("http receivers", "are refused"))
 	}
-	out := egress.New(egress.Options{Allow: allowed, AllowHTTP: allowHTTP, CheckHosts: d.EgressCheck})
+	var options egress.Options
+	if program.EgressOptions != nil {
+		options, _ = program.EgressOptions() // what is wrong with them is said by the check of the settings
+	}
+	options.Allow, options.AllowHTTP, options.CheckHosts = allowed, allowHTTP, d.EgressCheck
+	out := egress.New(options)
 	defer out.Close()
 	checking, cancel := context.WithTimeout(ctx, doctorPatience)
 	defer cancel()

@@ -17,6 +17,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,9 +47,11 @@ type Options struct {
 	Allow []netip.Prefix
 	// AllowHTTP allows http:// URLs beside https://.
 	AllowHTTP bool
-	// Deny lists our own listeners, never connected to even where Allow lists their address. An unspecified address
-	// (0.0.0.0 or ::) stands for every address of this machine.
-	Deny []netip.AddrPort
+	// AllowPorts and NAT64 are those of webhook.AddressPolicy.
+	AllowPorts []uint16
+	NAT64      []netip.Prefix
+	// Deny lists our own services (the API, Postgres, Temporal), never connected to even where Allow lists their address.
+	Deny []Destination
 	// Timeout bounds an exchange, from resolving the name to the last byte read. 0 means webhook.AttemptTimeout, 5 s.
 	Timeout time.Duration
 	// MaxInFlight bounds the exchanges under way at once, and with them the sockets in use (at most 3 each, while
@@ -78,12 +81,19 @@ type Client struct {
 	guard     guard
 	allowHTTP bool
 	timeout   time.Duration
-	pooled    *http.Transport
-	fresh     *http.Transport // makes a new connection for every request
+	any       transports
+	http1     transports // for receivers whose HTTP/2 asks for HTTP/1.1
+	http1Only http1Hosts
 	slots     chan struct{}
 	hosts     hostSlots
 	outbound  *outbound
 	blocks    *blocks
+}
+
+// transports make the same connections.
+type transports struct {
+	pooled *http.Transport
+	fresh  *http.Transport // makes a new connection for every request
 }
 
 // New returns a Client.
@@ -104,22 +114,27 @@ func New(o Options) *Client {
 		o.Resolver = &net.Resolver{PreferGo: true}
 	}
 	c := &Client{
-		guard:     guard{policy: webhook.AddressPolicy{Allow: o.Allow}, deny: o.Deny},
+		guard:     newGuard(o),
 		allowHTTP: o.AllowHTTP,
 		timeout:   o.Timeout,
 		slots:     make(chan struct{}, o.MaxInFlight),
 		hosts:     hostSlots{limit: o.MaxInFlightPerHost},
 	}
-	dial := net.Dialer{Control: c.guard.control, Resolver: o.Resolver}
+	dial := net.Dialer{ControlContext: c.guard.control, Resolver: o.Resolver}
 	c.outbound = &outbound{hosts: o.CheckHosts, resolver: o.Resolver, connect: dial.DialContext, began: time.Now(), parts: map[part]*finding{}}
-	c.pooled = c.transport(o)
-	c.fresh = c.transport(o)
-	c.fresh.DisableKeepAlives = true
+	c.any = c.transports(o, "h2", "http/1.1")
+	c.http1 = c.transports(o, "http/1.1")
 	c.measured(o.Meter)
 	return c
 }
 
-func (c *Client) transport(o Options) *http.Transport {
+func (c *Client) transports(o Options, protocols ...string) transports {
+	t := transports{pooled: c.transport(o, protocols), fresh: c.transport(o, protocols)}
+	t.fresh.DisableKeepAlives = true
+	return t
+}
+
+func (c *Client) transport(o Options, protocols []string) *http.Transport {
 	d := &dialer{
 		guard:    &c.guard,
 		resolver: o.Resolver,
@@ -127,7 +142,7 @@ func (c *Client) transport(o Options) *http.Transport {
 		tls: &tls.Config{
 			MinVersion:         tls.VersionTLS12,
 			RootCAs:            o.RootCAs,
-			NextProtos:         []string{"h2", "http/1.1"},
+			NextProtos:         protocols,
 			ClientSessionCache: tls.NewLRUClientSessionCache(o.MaxIdleConns),
 		},
 	}
@@ -154,8 +169,10 @@ func (c *Client) transport(o Options) *http.Transport {
 
 // Close closes the idle connections. Exchanges under way go on.
 func (c *Client) Close() {
-	c.pooled.CloseIdleConnections()
-	c.fresh.CloseIdleConnections()
+	for _, t := range []transports{c.any, c.http1} {
+		t.pooled.CloseIdleConnections()
+		t.fresh.CloseIdleConnections()
+	}
 }
 
 // Response is what came of a delivery attempt.
@@ -195,6 +212,8 @@ type exchange struct {
 	connected atomic.Bool                    // net/http has a connection for the request
 	reused    atomic.Bool                    // the connection had served before
 	to        atomic.Pointer[netip.AddrPort] // where it is connected to, or was tried last
+	// certificateAsked says that the receiver wanted a client certificate in a handshake.
+	certificateAsked atomic.Bool
 	phases
 }
 
@@ -226,6 +245,7 @@ func (c *Client) Post(ctx context.Context, rawURL string, header http.Header, bo
 		return Response{Error: "blocked: https only", StartedAt: time.Now()}, nil
 	}
 	u.User, u.Fragment = nil, ""
+	u.Host = strings.TrimSuffix(u.Host, defaultPort[u.Scheme]) // else it would stand in the Host header
 	host, err := c.hosts.acquire(ctx, u.Host)
 	if err != nil {
 		return Response{}, fmt.Errorf("egress: waiting for the host's turn: %w", err)
@@ -247,6 +267,8 @@ func (c *Client) Post(ctx context.Context, rawURL string, header http.Header, bo
 	}
 	return r, nil
 }
+
+var defaultPort = map[string]string{"https": ":443", "http": ":80"}
 
 func withoutIdempotencyKey(h http.Header) http.Header {
 	// net/http looks for both, and only in canonical form.
@@ -286,18 +308,34 @@ func (c *Client) roundTrip(e *exchange, cancel context.CancelFunc, u *url.URL, h
 		GotConn:              e.gotConn,
 		GotFirstResponseByte: func() { e.firstByte.end(e.began) },
 	})
-	response, err := c.pooled.RoundTrip(newRequest(traced, u, header, body)) //nolint:bodyclose // read closes it
-	if err != nil && e.reused.Load() && !e.firstByte.ended() && e.Err() == nil && closedByPeer(err) {
+	via := &c.any
+	if c.http1Only.has(u.Host) {
+		via = &c.http1
+	}
+	response, err := via.pooled.RoundTrip(newRequest(traced, u, header, body)) //nolint:bodyclose // read closes it
+	if e.mayRepeat(err) && e.reused.Load() && closedByPeer(err) && !asksForHTTP1(err) {
 		// The receiver had closed, or was just closing, a connection kept from before. That is no answer to this
 		// delivery, so it gets one on a new connection, within the same time.
 		e.connected.Store(false)
-		response, err = c.fresh.RoundTrip(newRequest(traced, u, header, body)) //nolint:bodyclose // as above
+		response, err = via.fresh.RoundTrip(newRequest(traced, u, header, body)) //nolint:bodyclose // as above
+	}
+	if e.mayRepeat(err) && via == &c.any && asksForHTTP1(err) {
+		e.connected.Store(false)
+		response, err = c.http1.fresh.RoundTrip(newRequest(traced, u, header, body)) //nolint:bodyclose // as above
+		if err == nil {
+			c.http1Only.add(u.Host)
+		}
 	}
 	if err != nil {
 		text, err := e.fault(err)
 		return Response{Error: text, Timings: e.timings()}, err
 	}
 	return c.read(e, cancel, response)
+}
+
+// mayRepeat reports whether the exchange failed before any answer, and has time left.
+func (e *exchange) mayRepeat(err error) bool {
+	return err != nil && !e.firstByte.ended() && e.Err() == nil
 }
 
 func (e *exchange) gotConn(info httptrace.GotConnInfo) {
@@ -372,7 +410,7 @@ func (c *Client) read(e *exchange, cancel context.CancelFunc, response *http.Res
 		r.Error = "HTTP " + strconv.Itoa(r.StatusCode)
 	}
 	if r.StatusCode == http.StatusTooManyRequests || r.StatusCode == http.StatusServiceUnavailable {
-		r.RetryAfter = webhook.ParseRetryAfter(response.Header.Get("Retry-After"), time.Now())
+		r.RetryAfter = webhook.ParseRetryAfter(strings.Join(response.Header.Values("Retry-After"), ","), time.Now())
 	}
 	return r, nil
 }

@@ -2,17 +2,13 @@ package egress
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"net/textproto"
 	"strings"
 	"syscall"
-	"time"
 )
 
 // ownFaults are what the system says when this machine, not the receiver, has run out of something.
@@ -36,10 +32,14 @@ func (e *exchange) fault(err error) (receivers string, ours error) {
 		}
 		return connectTimeout, nil
 	}
-	return faultOf(err)
+	receivers, ours = faultOf(err)
+	return e.clientCertificate(receivers), ours
 }
 
 func faultOf(err error) (receivers string, ours error) {
+	if errors.Is(err, errUnknownInterfaces) || errors.Is(err, errUnknownName) {
+		return "", err
+	}
 	var dns *net.DNSError
 	if errors.As(err, &dns) {
 		return dnsFault(dns)
@@ -159,35 +159,6 @@ func describe(err error) string {
 		return "invalid response"
 	}
 	return "request failed"
-}
-
-// tlsFault describes an error of the TLS handshake; it is empty for any other.
-func tlsFault(err error) string {
-	var (
-		invalid   x509.CertificateInvalidError
-		authority x509.UnknownAuthorityError
-		hostname  x509.HostnameError
-		verify    *tls.CertificateVerificationError
-		record    tls.RecordHeaderError
-		alert     tls.AlertError
-	)
-	switch {
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		if invalid.Cert != nil && time.Now().Before(invalid.Cert.NotBefore) {
-			return "tls: certificate not yet valid"
-		}
-		return "tls: certificate expired"
-	case errors.As(err, &authority):
-		return "tls: unknown authority"
-	case errors.As(err, &hostname):
-		return "tls: wrong host"
-	case errors.As(err, &invalid), errors.As(err, &verify):
-		return "tls: invalid certificate"
-	case errors.As(err, &record), errors.As(err, &alert), errors.Is(err, http.ErrSchemeMismatch),
-		strings.Contains(err.Error(), "tls: "), strings.Contains(err.Error(), "x509: "):
-		return "tls: handshake failed"
-	}
-	return ""
 }
 
 // tooLargeTexts and invalidTexts are net/http's words for responses that break a limit or the protocol.

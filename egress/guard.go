@@ -21,60 +21,54 @@ var errBlocked = errors.New("egress: address not allowed")
 // earlier (DNS rebinding) or how an address is written makes no difference.
 type guard struct {
 	policy webhook.AddressPolicy
-	deny   []netip.AddrPort
+	denied denials
 }
 
-// control is a [net.Dialer]'s Control function: it runs for every socket, between its creation and connect.
-func (g *guard) control(network, address string, _ syscall.RawConn) error {
+func newGuard(o Options) guard {
+	return guard{
+		policy: webhook.AddressPolicy{Allow: o.Allow, AllowPorts: o.AllowPorts, NAT64: o.NAT64},
+		denied: denials{
+			list:  o.Deny,
+			own:   interfaces{list: net.InterfaceAddrs},
+			names: names{resolver: o.Resolver, known: map[string]nameAddresses{}},
+		},
+	}
+}
+
+// control is a [net.Dialer]'s ControlContext function: it runs for every socket, between its creation and connect.
+func (g *guard) control(ctx context.Context, network, address string, _ syscall.RawConn) error {
 	to, err := netip.ParseAddrPort(address)
-	if err != nil || (network != "tcp4" && network != "tcp6") || !g.permits(to) {
+	if err != nil || (network != "tcp4" && network != "tcp6") {
 		return errBlocked
 	}
-	return nil
+	return g.check(ctx, to)
 }
 
-func (g *guard) permits(to netip.AddrPort) bool {
-	return g.policy.Permits(to.Addr()) && g.policy.PermitsPort(to.Port()) && !g.isOwn(to)
-}
-
-// isOwn reports whether the address leads to one of our own listeners.
-func (g *guard) isOwn(to netip.AddrPort) bool {
-	ip := to.Addr().Unmap()
-	for _, own := range g.deny {
-		if own.Port() != to.Port() {
-			continue
+// check returns errBlocked where the address is not public nor allowed, or is one of this machine and not allowed, or is a
+// destination that is denied; and another error where that is not known.
+func (g *guard) check(ctx context.Context, to netip.AddrPort) error {
+	if !g.policy.Permits(to.Addr()) || !g.policy.PermitsPort(to.Port()) {
+		return errBlocked
+	}
+	for _, ip := range g.policy.Reaches(to.Addr()) {
+		local, err := g.denied.own.have(ip)
+		if err != nil {
+			return err
 		}
-		listener := own.Addr().Unmap()
+		if local && !g.policy.Lists(ip) {
+			return errBlocked // a public address of this machine's own: its firewall stands before others only
+		}
+		denied, err := g.denied.include(ctx, ip, to.Port())
 		switch {
-		case listener == ip:
-			return true
-		case ip.IsUnspecified() && (listener.IsLoopback() || listener.IsUnspecified()):
-			return true // connecting to 0.0.0.0 connects to this machine
-		case listener.IsUnspecified() && isLocal(ip):
-			return true
+		case denied:
+			return errBlocked
+		case errors.Is(err, errUnknownName) && !g.policy.Lists(ip):
+			// A name that does not resolve keeps deliveries out of allowed networks, not from the internet.
+		case err != nil:
+			return err
 		}
 	}
-	return false
-}
-
-// isLocal reports whether ip is an address of this machine. It asks the system each time: addresses come and go, and
-// it is asked only about connections to a port of our own.
-func isLocal(ip netip.Addr) bool {
-	if ip.IsLoopback() || ip.IsUnspecified() {
-		return true
-	}
-	addresses, err := net.InterfaceAddrs()
-	if err != nil {
-		return true // cannot tell: better refused
-	}
-	for _, a := range addresses {
-		if n, ok := a.(*net.IPNet); ok {
-			if local, ok := netip.AddrFromSlice(n.IP); ok && local.Unmap() == ip {
-				return true
-			}
-		}
-	}
-	return false
+	return nil
 }
 
 // dialer resolves a name and connects to the first of its addresses that the guard permits and that answers.
@@ -93,11 +87,11 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 		return nil, errBlocked
 	}
 	dial := net.Dialer{
-		Control: func(network, address string, c syscall.RawConn) error {
+		ControlContext: func(ctx context.Context, network, address string, c syscall.RawConn) error {
 			if to, err := netip.ParseAddrPort(address); err == nil {
 				e.to.Store(&to)
 			}
-			return d.guard.control(network, address, c)
+			return d.guard.control(ctx, network, address, c)
 		},
 		Resolver:  d.resolver,
 		KeepAlive: -1, // an exchange has its own end, and idle connections are closed after 30 s
@@ -140,10 +134,14 @@ func (d *dialer) DialTLSContext(ctx context.Context, network, address string) (n
 		_ = raw.Close()
 		return nil, err
 	}
+	e, began := ctx.Value(exchangeKey{}).(*exchange), time.Now()
 	config := d.tls.Clone()
 	config.ServerName = strings.TrimSuffix(host, ".")
+	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		e.certificateAsked.Store(true)
+		return &tls.Certificate{}, nil // there is none
+	}
 	conn := tls.Client(raw, config)
-	e, began := ctx.Value(exchangeKey{}).(*exchange), time.Now()
 	if err := conn.HandshakeContext(e); err != nil {
 		_ = raw.Close()
 		return nil, err
@@ -153,9 +151,13 @@ func (d *dialer) DialTLSContext(ctx context.Context, network, address string) (n
 }
 
 // absolute makes a name a fully qualified one, so that the machine's DNS search list cannot complete it to a name of
-// its own network. Who allows other than public networks may want just that.
+// its own network. Who allows other than public networks may want just that. Names below localhost are this machine
+// (RFC 6761, section 6.3), which no DNS is asked about.
 func (d *dialer) absolute(address string) string {
 	host, port, err := net.SplitHostPort(address)
+	if err == nil && strings.HasSuffix(strings.TrimSuffix(host, "."), ".localhost") {
+		return net.JoinHostPort("localhost", port)
+	}
 	if err != nil || len(d.guard.policy.Allow) > 0 || !strings.Contains(host, ".") || strings.HasSuffix(host, ".") {
 		return address
 	}

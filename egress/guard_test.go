@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/mathub/webhooks/webhook"
 )
 
 // special are IANA's special-purpose address registries (IPv4 and IPv6), multicast, and what is not global unicast.
@@ -92,7 +94,7 @@ func TestSpecialAddressesAreNeverConnectedTo(t *testing.T) {
 	own, err := net.InterfaceAddrs() // in a container or at home these are special ones
 	require.NoError(t, err)
 	for _, a := range own {
-		if ip, ok := netip.AddrFromSlice(a.(*net.IPNet).IP); ok && !(&guard{}).policy.Permits(ip.Unmap()) {
+		if ip, ok := netip.AddrFromSlice(a.(*net.IPNet).IP); ok && !(webhook.AddressPolicy{}).Permits(ip.Unmap()) {
 			addresses[ip.Unmap()] = true
 		}
 	}
@@ -215,9 +217,13 @@ func TestMixedAnswers(t *testing.T) {
 func TestPortsOfOtherProtocolsAreRefused(t *testing.T) {
 	t.Parallel()
 	c := newClient(t, Options{})
-	for _, port := range []int{1, 22, 25, 110, 6000, 6667} {
+	for _, port := range []int{1, 22, 25, 110, 6000, 6667, 2375, 3306, 5432, 6379, 7233, 9200, 10250, 11211, 27017} {
 		require.Equal(t, "blocked: address not allowed", post(t, c, fmt.Sprintf("http://127.0.0.1:%d/", port)).Error)
 	}
+	redis := listen(t, "127.0.0.3:6379", serve(okResponse))
+	require.Equal(t, "blocked: address not allowed", post(t, c, redis.URL).Error)
+	require.Zero(t, redis.Accepted())
+	require.True(t, post(t, newClient(t, Options{AllowPorts: []uint16{6379}}), redis.URL).Success())
 }
 
 func TestOwnListenersAreRefused(t *testing.T) {
@@ -228,11 +234,12 @@ func TestOwnListenersAreRefused(t *testing.T) {
 	addr := func(ip string, port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(ip), port) }
 	all := mustPrefixes("0.0.0.0/0", "::/0", "::ffff:0:0/96")
 
-	c := newClient(t, Options{Allow: all, Deny: []netip.AddrPort{addr("127.0.0.1", own.Port), addr("::", everywhere.Port)}})
+	c := newClient(t, Options{Allow: all, Deny: destinations(t, addr("127.0.0.1", own.Port).String(), fmt.Sprintf("0.0.0.0:%d", everywhere.Port))})
 	require.True(t, post(t, c, other.URL).Success())
 	blocked := []string{
 		own.URL,
 		fmt.Sprintf("http://0.0.0.0:%d/", own.Port), fmt.Sprintf("http://[::]:%d/", own.Port), fmt.Sprintf("http://[::ffff:127.0.0.1]:%d/", own.Port),
+		fmt.Sprintf("http://127.9.9.9:%d/", own.Port), // who listens on one address of this machine may listen on all
 		fmt.Sprintf("http://127.0.0.1:%d/", everywhere.Port), fmt.Sprintf("http://127.9.9.9:%d/", everywhere.Port), fmt.Sprintf("http://[::1]:%d/", everywhere.Port),
 	}
 	interfaces, err := net.InterfaceAddrs()
@@ -248,11 +255,13 @@ func TestOwnListenersAreRefused(t *testing.T) {
 	require.Zero(t, own.Accepted())
 	require.Zero(t, everywhere.Accepted())
 
-	g := &guard{deny: []netip.AddrPort{addr("0.0.0.0", 443), addr("203.0.112.1", 8443)}}
-	require.True(t, g.permits(addr("8.8.8.8", 443)), "somebody else's port 443")
-	require.False(t, g.permits(addr("203.0.112.1", 8443)))
-	require.True(t, g.permits(addr("203.0.112.1", 443)))
-	require.True(t, g.permits(addr("203.0.112.2", 8443)))
+	g := newGuard(Options{Deny: destinations(t, "[::]:443", "203.0.112.1:8443")})
+	for to, denied := range map[netip.AddrPort]bool{
+		addr("8.8.8.8", 443):      false, // somebody else's port 443
+		addr("203.0.112.1", 8443): true, addr("203.0.112.1", 443): false, addr("203.0.112.2", 8443): false,
+	} {
+		require.Equal(t, denied, g.check(t.Context(), to) != nil, to)
+	}
 }
 
 // publicAddresses are 200 and more: neighbours of special ranges, addresses in use by large networks, and a walk
@@ -288,14 +297,14 @@ func TestPublicAddressesAreAllowed(t *testing.T) {
 	t.Parallel()
 	addresses := publicAddresses()
 	require.GreaterOrEqual(t, len(addresses), 200)
-	g := &guard{}
+	g := newGuard(Options{})
 	for _, to := range addresses {
 		network := "tcp4"
 		if to.Addr().Is6() {
 			network = "tcp6"
 		}
-		require.NoError(t, g.control(network, to.String(), nil), to.String())
-		require.NoError(t, g.control(network, netip.AddrPortFrom(to.Addr(), 8443).String(), nil))
+		require.NoError(t, g.control(t.Context(), network, to.String(), nil), to.String())
+		require.NoError(t, g.control(t.Context(), network, netip.AddrPortFrom(to.Addr(), 8443).String(), nil))
 	}
 	for _, bad := range []struct{ network, address string }{
 		{"udp4", "8.8.8.8:443"},
@@ -308,7 +317,7 @@ func TestPublicAddressesAreAllowed(t *testing.T) {
 		{"tcp6", "[2606:4700::1111%eth0]:443"},
 		{"tcp4", "8.8.8.8:0"},
 	} {
-		require.ErrorIs(t, g.control(bad.network, bad.address, nil), errBlocked)
+		require.ErrorIs(t, g.control(t.Context(), bad.network, bad.address, nil), errBlocked)
 	}
 }
 

@@ -166,12 +166,12 @@ func TestWhatAReceiverDoesCountsWithoutOutboundAccess(t *testing.T) {
 	gone := listen(t, "127.0.0.1:0", nil)
 	require.NoError(t, gone.Close())
 	for want, url := range map[string]string{
-		"connection refused":    gone.URL,
-		"connection reset":      listen(t, "127.0.0.1:0", func(conn net.Conn) { reset(conn) }).URL,
-		"timeout":               listen(t, "127.0.0.1:0", func(conn net.Conn) { waitForClose(conn, time.Minute) }).URL,
-		"HTTP 503":              listen(t, "127.0.0.1:0", answer("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")).URL,
-		"tls: handshake failed": strings.Replace(listen(t, "127.0.0.1:0", func(conn net.Conn) { write(conn, okResponse, 1, 0); waitForClose(conn, time.Minute) }).URL, "http:", "https:", 1),
-		"dns: no such host":     "https://nobody.example.com/",
+		"connection refused":                  gone.URL,
+		"connection reset":                    listen(t, "127.0.0.1:0", func(conn net.Conn) { reset(conn) }).URL,
+		"timeout":                             listen(t, "127.0.0.1:0", func(conn net.Conn) { waitForClose(conn, time.Minute) }).URL,
+		"HTTP 503":                            listen(t, "127.0.0.1:0", answer("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")).URL,
+		"tls: the receiver speaks plain HTTP": strings.Replace(listen(t, "127.0.0.1:0", func(conn net.Conn) { write(conn, okResponse, 1, 0); waitForClose(conn, time.Minute) }).URL, "http:", "https:", 1),
+		"dns: no such host":                   "https://nobody.example.com/",
 	} {
 		t.Run(want, func(t *testing.T) {
 			t.Parallel()

@@ -395,7 +395,8 @@ func (s *stack) appEnvironment(env []string) []string {
 		// Receivers on this machine, without TLS, are what one tries it with.
 		"MATHUB_EGRESS_ALLOW":      "127.0.0.0/8,::1/128",
 		"MATHUB_EGRESS_ALLOW_HTTP": "true",
-		"GOMEMLIMIT":               "400MiB", // as in the manifests
+		"MATHUB_EGRESS_DENY":       fmt.Sprintf("127.0.0.1:%d", s.UIPort), // whatever link to it the user set
+		"GOMEMLIMIT":               "400MiB",                              // as in the manifests
 	})
 	return append(env,
 		"MATHUB_DATABASE_URL="+s.cluster.LocalURL("mathub"),

@@ -1,18 +1,24 @@
 package webhook
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
 	"code.dny.dev/ssrf"
 )
 
-// AddressPolicy decides which addresses a delivery may go to: public ones, and those in Allow. The zero value allows
-// nothing beyond the public internet. URLRules applies it to IP literals when a webhook is created, egress to every
-// address at the moment of connecting.
+// AddressPolicy decides which addresses and ports a delivery may go to: public addresses, and those in Allow. The zero
+// value allows nothing beyond the public internet. URLRules applies it to IP literals when a webhook is created, egress to
+// every address at the moment of connecting.
 type AddressPolicy struct {
 	// Allow lists networks that may be reached although they are not public.
 	Allow []netip.Prefix
+	// AllowPorts lists ports that may be reached although PermitsPort refuses them by default.
+	AllowPorts []uint16
+	// NAT64 lists the prefixes of the network's own NAT64 translators. An address in one is judged by the IPv4 address
+	// within alone, read in the layout that the prefix's length says. See CheckNAT64.
+	NAT64 []netip.Prefix
 }
 
 // public denies what IANA's special-purpose registries list (RFC 6890), multicast and all IPv6 outside of global
@@ -41,14 +47,24 @@ func (p AddressPolicy) Permits(ip netip.Addr) bool {
 	if ip.Is4In6() {
 		return p.lists(ip) || p.lists(ip.Unmap())
 	}
-	if inner, ok := embeddedIPv4(ip); ok && !p.Permits(inner) {
+	within, configured := p.within(ip)
+	if slices.ContainsFunc(within, func(inner netip.Addr) bool { return !p.Permits(inner) }) {
 		return false
 	}
-	return p.lists(ip) || public.SafeAddr(ip) == nil
+	return configured || p.lists(ip) || public.SafeAddr(ip) == nil
 }
 
 func (p AddressPolicy) lists(ip netip.Addr) bool {
 	return slices.ContainsFunc(p.Allow, func(n netip.Prefix) bool { return n.Contains(ip) })
+}
+
+// Lists reports whether Allow lists the address itself, in whatever form it is written.
+func (p AddressPolicy) Lists(ip netip.Addr) bool { return p.lists(ip) || p.lists(ip.Unmap()) }
+
+// Reaches returns the address, and the IPv4 addresses that a connection to it may end at.
+func (p AddressPolicy) Reaches(ip netip.Addr) []netip.Addr {
+	within, _ := p.within(ip)
+	return append(within, ip.Unmap())
 }
 
 var (
@@ -58,24 +74,75 @@ var (
 	teredo         = netip.MustParsePrefix("2001::/32")      // RFC 4380
 )
 
-// embeddedIPv4 finds the IPv4 address that a transition mechanism would send a packet for ip to.
-func embeddedIPv4(ip netip.Addr) (netip.Addr, bool) {
+// within finds the IPv4 addresses that a transition mechanism may send a packet for ip to: more than one where the layout
+// is not known. configured says that a prefix of NAT64 holds ip.
+func (p AddressPolicy) within(ip netip.Addr) (found []netip.Addr, configured bool) {
 	if !ip.Is6() {
-		return netip.Addr{}, false
+		return nil, false
+	}
+	bits := 0
+	for _, n := range p.NAT64 {
+		if n.Contains(ip) {
+			bits = max(bits, n.Bits()) // the longest prefix, as a router chooses
+		}
+	}
+	if bits > 0 {
+		return []netip.Addr{nat64Inner(ip, bits)}, true
 	}
 	b := ip.As16()
 	last := netip.AddrFrom4([4]byte(b[12:16]))
 	switch {
-	case nat64WellKnown.Contains(ip), nat64Local.Contains(ip):
-		return last, true
+	case nat64WellKnown.Contains(ip):
+		return []netip.Addr{last}, false
+	case nat64Local.Contains(ip):
+		return nat64Readings(ip), false
 	case sixToFour.Contains(ip):
-		return netip.AddrFrom4([4]byte(b[2:6])), true
+		return []netip.Addr{netip.AddrFrom4([4]byte(b[2:6]))}, false
 	case teredo.Contains(ip): // the client's address, inverted
-		return netip.AddrFrom4([4]byte{^b[12], ^b[13], ^b[14], ^b[15]}), true
+		return []netip.Addr{netip.AddrFrom4([4]byte{^b[12], ^b[13], ^b[14], ^b[15]})}, false
 	case b[8]&^2 == 0 && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe: // ISATAP, RFC 5214, section 6.1
-		return last, true
+		return []netip.Addr{last}, false
 	}
-	return netip.Addr{}, false
+	return nil, false
+}
+
+// nat64Inner reads the IPv4 address after a prefix of so many bits: RFC 6052, section 2.2. Byte 8 is no part of it.
+func nat64Inner(ip netip.Addr, bits int) netip.Addr {
+	b := ip.As16()
+	var v4 [4]byte
+	at := bits / 8
+	for i := range v4 {
+		if at == 8 {
+			at++
+		}
+		v4[i] = b[at]
+		at++
+	}
+	return netip.AddrFrom4(v4)
+}
+
+// nat64Readings reads an address of the local-use prefix, which does not say its layout, in each that fits into it. What
+// reads as 0.0.0.0/8 is no destination (RFC 1122, section 3.2.1.3), so that layout is not the one in use.
+func nat64Readings(ip netip.Addr) (found []netip.Addr) {
+	for _, bits := range []int{48, 56, 64, 96} {
+		if inner := nat64Inner(ip, bits); inner.As4()[0] != 0 {
+			found = append(found, inner)
+		}
+	}
+	if len(found) == 0 {
+		found = append(found, netip.IPv4Unspecified())
+	}
+	return found
+}
+
+// CheckNAT64 returns an error where a prefix cannot be a NAT64 translator's (RFC 6052, section 2.2).
+func CheckNAT64(prefixes []netip.Prefix) error {
+	for _, n := range prefixes {
+		if !n.Addr().Is6() || n.Addr().Is4In6() || !slices.Contains([]int{32, 40, 48, 56, 64, 96}, n.Bits()) {
+			return fmt.Errorf("%s is no NAT64 prefix: it must be an IPv6 network of 32, 40, 48, 56, 64 or 96 bits, such as 64:ff9b:1::/96", n)
+		}
+	}
+	return nil
 }
 
 // badPorts are the ports that browsers do not make requests to, because other protocols' servers there could be made
@@ -87,8 +154,26 @@ var badPorts = []uint16{
 	6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
 }
 
-// PermitsPort reports whether a delivery may go to the TCP port.
+// servicePorts are those of databases, caches, message brokers and control planes. Some of these speak HTTP, or take an
+// HTTP request for a command of theirs, and many ask for no password. Ports on which people run receivers as well (3000,
+// 5000, 8000 to 8443, 9000, 9090) are not among them, nor is any that systems give out by themselves (from 32768).
+var servicePorts = []uint16{
+	1433, 1434, 1521, 2483, 2484, 3050, 3306, 5432, 5433, 6432, 9042, 9160, 26257, // SQL Server, Oracle, Firebird, MySQL, Postgres, PgBouncer, Cassandra, CockroachDB
+	5984, 6984, 7473, 7474, 7687, 8529, 9200, 9300, 27017, 27018, 27019, // CouchDB, Neo4j, ArangoDB, Elasticsearch, MongoDB
+	6379, 6380, 11211, 26379, // Redis, memcached
+	1883, 4222, 4369, 5671, 5672, 6650, 8883, 9092, 9093, 9094, 15671, 15672, // MQTT, NATS, Erlang, AMQP, Pulsar, Kafka, RabbitMQ
+	2181, 2379, 2380, 4001, 8200, 8201, 8300, 8301, 8302, 8500, 8501, 8502, // ZooKeeper, etcd, Vault, Consul
+	2375, 2376, 2377, 4646, 4647, 4648, 6443, 10248, 10249, 10250, 10255, 10256, 10257, 10259, // Docker, Nomad, Kubernetes
+	6933, 6934, 6935, 6939, 7233, 7234, 7235, 7239, 7243, // Temporal
+	88, 445, 623, 873, 3260, 3268, 3269, 3389, 5900, 5985, 5986, // Kerberos, SMB, IPMI, rsync, iSCSI, Active Directory, remote desktops, WinRM
+}
+
+// PermitsPort reports whether a delivery may go to the TCP port: to none of another protocol, a database or a control
+// plane that AllowPorts does not list.
 func (p AddressPolicy) PermitsPort(port uint16) bool {
+	if slices.Contains(p.AllowPorts, port) {
+		return port != 0
+	}
 	_, bad := slices.BinarySearch(badPorts, port)
-	return !bad
+	return !bad && !slices.Contains(servicePorts, port)
 }

@@ -1,6 +1,7 @@
 package webhook_test
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 
@@ -139,18 +140,80 @@ func TestAllowedNetworks(t *testing.T) {
 	}
 }
 
-func TestPorts(t *testing.T) {
-	for _, port := range []uint16{80, 443, 3000, 8000, 8080, 8443, 9000, 65535} {
-		require.True(t, webhook.AddressPolicy{}.PermitsPort(port), port)
-	}
-	for _, port := range []uint16{0, 1, 21, 22, 23, 25, 53, 110, 143, 179, 465, 587, 993, 2049, 6000, 6667, 10080} {
-		require.False(t, webhook.AddressPolicy{}.PermitsPort(port), port)
-	}
-	refused := 0
-	for port := range 1 << 16 {
-		if !(webhook.AddressPolicy{}).PermitsPort(uint16(port)) {
-			refused++
+// nat64 writes an IPv4 address into an IPv6 one after a prefix of so many bits, as RFC 6052, section 2.2 draws it.
+func nat64(prefix string, v4 string, suffix string) netip.Addr {
+	n := netip.MustParsePrefix(prefix)
+	b := n.Addr().As16()
+	if suffix != "" {
+		tail := netip.MustParseAddr(suffix).As16()
+		for i := range b {
+			b[i] |= tail[i]
 		}
 	}
-	require.Equal(t, 83, refused, "the WHATWG's list has 83")
+	at := map[int][4]int{32: {4, 5, 6, 7}, 40: {5, 6, 7, 9}, 48: {6, 7, 9, 10}, 56: {7, 9, 10, 11}, 64: {9, 10, 11, 12}, 96: {12, 13, 14, 15}}[n.Bits()]
+	for i, part := range netip.MustParseAddr(v4).As4() {
+		b[at[i]] = part
+	}
+	return netip.AddrFrom16(b)
+}
+
+func TestNAT64Layouts(t *testing.T) {
+	// RFC 6052, section 2.4.
+	for prefix, want := range map[string]string{
+		"2001:db8::/32": "2001:db8:c000:221::", "2001:db8:100::/40": "2001:db8:1c0:2:21::", "2001:db8:122::/48": "2001:db8:122:c000:2:2100::",
+		"2001:db8:122:300::/56": "2001:db8:122:3c0:0:221::", "2001:db8:122:344::/64": "2001:db8:122:344:c0:2:2100::", "2001:db8:122:344::/96": "2001:db8:122:344::192.0.2.33",
+	} {
+		require.Equal(t, netip.MustParseAddr(want), nat64(prefix, "192.0.2.33", ""))
+	}
+	local := webhook.AddressPolicy{Allow: []netip.Prefix{netip.MustParsePrefix("64:ff9b:1::/48")}}
+	for _, prefix := range []string{"64:ff9b:1::/48", "64:ff9b:1::/56", "64:ff9b:1::/64", "64:ff9b:1::/96", "64:ff9b:1:0:0:0::/96"} {
+		require.True(t, local.Permits(nat64(prefix, "140.82.121.4", "")), prefix)
+		for _, special := range []string{"127.0.0.1", "10.0.0.1", "169.254.169.254", "192.168.1.1", "224.0.0.1", "0.0.0.0"} {
+			require.False(t, local.Permits(nat64(prefix, special, "")), "%s of %s", special, prefix)
+			require.False(t, webhook.AddressPolicy{}.Permits(nat64(prefix, special, "")))
+		}
+	}
+	// A translator does not look at what comes after the IPv4 address, so that it can pose as one of another layout.
+	require.False(t, local.Permits(nat64("64:ff9b:1::/48", "127.0.0.1", "::8.8.8.8")))
+	require.False(t, local.Permits(nat64("64:ff9b:1::/56", "10.0.0.1", "::8.8.8.8")))
+	require.False(t, local.Permits(nat64("64:ff9b:1::/64", "10.0.0.1", "::8:808")))
+
+	for _, prefix := range []string{"2a00:db8::/32", "2a00:db8:100::/40", "2a00:db8:122::/48", "2a00:db8:122:300::/56", "2a00:db8:122:344::/64", "2a00:db8:122:344::/96", "64:ff9b::/96", "64:ff9b:1:fffe::/96", "fd00:64::/96"} {
+		policy := webhook.AddressPolicy{NAT64: []netip.Prefix{netip.MustParsePrefix(prefix)}}
+		require.NoError(t, webhook.CheckNAT64(policy.NAT64))
+		require.True(t, policy.Permits(nat64(prefix, "140.82.121.4", "")), prefix)
+		require.Contains(t, policy.Reaches(nat64(prefix, "140.82.121.4", "")), netip.MustParseAddr("140.82.121.4"))
+		for _, special := range []string{"127.0.0.1", "10.0.0.1", "169.254.169.254", "0.0.0.0"} {
+			require.False(t, policy.Permits(nat64(prefix, special, "")), "%s of %s", special, prefix)
+		}
+		policy.Allow = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+		require.True(t, policy.Permits(nat64(prefix, "10.0.0.1", "")), prefix)
+	}
+	within := webhook.AddressPolicy{NAT64: []netip.Prefix{netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("64:ff9b:1:1::/96")}}
+	require.True(t, within.Permits(nat64("64:ff9b:1:1::/96", "8.8.8.8", "")), "the longest prefix counts")
+	for _, bad := range []string{"64:ff9b::/95", "64:ff9b::/128", "2001:db8::/16", "10.0.0.0/32", "::ffff:10.0.0.0/96"} {
+		require.ErrorContains(t, webhook.CheckNAT64([]netip.Prefix{netip.MustParsePrefix(bad)}), "NAT64")
+	}
+}
+
+func TestPorts(t *testing.T) {
+	open := []uint16{80, 443, 1024, 3000, 3001, 4000, 5000, 5001, 5173, 8000, 8008, 8080, 8081, 8088, 8443, 8888, 9000, 9090, 9443, 10000, 65535}
+	for _, port := range open {
+		require.True(t, webhook.AddressPolicy{}.PermitsPort(port), port)
+	}
+	refused := []uint16{
+		0, 1, 21, 22, 23, 25, 53, 110, 143, 179, 465, 587, 993, 2049, 6000, 6667, 10080,
+		1433, 1521, 2181, 2375, 2376, 2379, 2380, 3306, 3389, 5432, 5672, 5984, 6379, 6443, 7233, 8200, 8500, 9042, 9092, 9200, 9300, 10250, 10255, 11211, 15672, 27017,
+	}
+	for _, port := range refused {
+		require.False(t, webhook.AddressPolicy{}.PermitsPort(port), port)
+		_, err := webhook.URLRules{}.Check(fmt.Sprintf("https://example.com:%d/", port))
+		require.Error(t, err, port)
+		require.Equal(t, port != 0, webhook.AddressPolicy{AllowPorts: refused}.PermitsPort(port), port)
+	}
+	_, err := webhook.URLRules{AllowPorts: []uint16{9200}}.Check("https://example.com:9200/")
+	require.NoError(t, err)
+	for port := 32768; port < 1<<16; port++ {
+		require.True(t, webhook.AddressPolicy{}.PermitsPort(uint16(port)), "%d: systems give it out by themselves", port)
+	}
 }

@@ -38,17 +38,21 @@ type URLRules struct {
 	Allow []netip.Prefix
 	// AllowHTTP allows http:// beside https://.
 	AllowHTTP bool
+	// AllowPorts and NAT64 are those of AddressPolicy.
+	AllowPorts []uint16
+	NAT64      []netip.Prefix
 }
 
 // Check checks an endpoint URL and returns it in the form in which it is stored and requested: scheme and host in
-// lower case, international names in punycode, IPv4 addresses in four decimal parts, no trailing dot after the name,
-// and everything but printable ASCII percent-encoded. Path and query are otherwise left as they are.
+// lower case, international names in punycode, IPv4 addresses in four decimal parts, no trailing dot after the name, no
+// port that is the scheme's default, and everything but printable ASCII percent-encoded. Path and query are otherwise left
+// as they are.
 //
 // The error is an *InvalidError on the field "url" that does not quote the URL, since URLs hold tokens. Refused are
 // other schemes, user info, fragments, more than MaxURLBytes, addresses that AddressPolicy does not permit in any
-// notation that some resolver reads as an address (decimal, octal, hexadecimal, short), names that only resolve inside
-// a network (RFC 6761, RFC 6762 appendix G, RFC 8375), and ports of other protocols. Where a name's address leads
-// cannot be known here; egress judges it when it connects.
+// notation that some resolver reads as an address (decimal, octal, hexadecimal, short), names that no resolver of the
+// internet knows (RFC 6761, RFC 6762 appendix G, RFC 7686, RFC 8375, RFC 9476), and ports of other protocols, databases and
+// control planes. Where a name's address leads cannot be known here; egress judges it when it connects.
 func (r URLRules) Check(raw string) (normalised string, err error) {
 	normalised, fault := r.check(raw)
 	if fault != "" {
@@ -61,6 +65,8 @@ const (
 	urlTooLong  = "must be at most 2048 bytes long"
 	urlNotAURL  = "must be an absolute URL such as https://example.com/hook"
 	urlInternal = "must not lead to a private, local or otherwise special address"
+	urlNameOnly = "must not have a name of this machine or of a private network, such as localhost or one below .local"
+	urlNoName   = "must not have a name below .invalid, .onion or .alt: the internet's name service does not know them"
 )
 
 func (r URLRules) check(raw string) (normalised, fault string) {
@@ -109,7 +115,7 @@ func (r URLRules) check(raw string) (normalised, fault string) {
 	if fault != "" {
 		return "", fault
 	}
-	port, fault := checkPort(u.Port())
+	port, fault := r.checkPort(u.Scheme, u.Port())
 	if fault != "" {
 		return "", fault
 	}
@@ -120,8 +126,8 @@ func (r URLRules) check(raw string) (normalised, fault string) {
 	return normalised, ""
 }
 
-// checkPort takes the digits after the colon, perhaps none, and returns them with it.
-func checkPort(digits string) (port, fault string) {
+// checkPort takes the digits after the colon, perhaps none, and returns them with it; nothing for the scheme's default.
+func (r URLRules) checkPort(scheme, digits string) (port, fault string) {
 	if digits == "" {
 		return "", ""
 	}
@@ -129,11 +135,16 @@ func checkPort(digits string) (port, fault string) {
 	if err != nil || n == 0 {
 		return "", "must have a port from 1 to 65535"
 	}
-	if !(AddressPolicy{}).PermitsPort(uint16(n)) {
-		return "", "must not have a port that belongs to another protocol"
+	if !r.addresses().PermitsPort(uint16(n)) {
+		return "", "must not have a port that belongs to another protocol, to a database or to a control plane"
+	}
+	if n == defaultPorts[scheme] {
+		return "", ""
 	}
 	return ":" + strconv.FormatUint(n, 10), ""
 }
+
+var defaultPorts = map[string]uint64{"https": 443, "http": 80}
 
 // encodeRest percent-encodes what may not stand in a URI's path and query (RFC 3986, section 3.3 and 3.4), so that the
 // request line is sent exactly as stored.
@@ -186,13 +197,18 @@ func (r URLRules) checkHost(host string, bracketed bool) (normalised, fault stri
 	if !validName(name, labels) {
 		return "", "must have a valid host name"
 	}
+	if slices.Contains(nowhere, labels[len(labels)-1]) {
+		return "", urlNoName
+	}
 	if !r.permitsName(name, labels) {
-		return "", urlInternal
+		return "", urlNameOnly
 	}
 	return name, ""
 }
 
-func (r URLRules) addresses() AddressPolicy { return AddressPolicy{Allow: r.Allow} }
+func (r URLRules) addresses() AddressPolicy {
+	return AddressPolicy{Allow: r.Allow, AllowPorts: r.AllowPorts, NAT64: r.NAT64}
+}
 
 // lookupProfile maps as browsers do (UTS 46, non-transitional). What may stand in ASCII is validName's: real names
 // have hyphens in the third and fourth place, and underscores.
@@ -257,6 +273,9 @@ var internalSuffixes = []string{
 	"local", "localdomain", "internal", "intranet", "private", "corp", "home", "lan", "home.arpa",
 }
 
+// nowhere are top-level names that are in no DNS, by agreement: RFC 6761, section 6.4, RFC 7686 and RFC 9476.
+var nowhere = []string{"invalid", "onion", "alt"}
+
 var (
 	loopback4 = netip.MustParsePrefix("127.0.0.0/8")
 	loopback6 = netip.MustParsePrefix("::1/128")
@@ -268,6 +287,9 @@ func (r URLRules) permitsName(name string, labels []string) bool {
 		return slices.ContainsFunc(r.Allow, func(n netip.Prefix) bool {
 			return n.Overlaps(loopback4) || n.Overlaps(loopback6)
 		})
+	}
+	if labels[len(labels)-1] == "test" {
+		return len(r.Allow) > 0 // RFC 6761, section 6.2: for tests, in a network or on a machine
 	}
 	internal := len(labels) == 1 // completed by the resolver's search list
 	for _, suffix := range internalSuffixes {

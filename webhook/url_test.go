@@ -26,7 +26,14 @@ func TestURLIsNormalised(t *testing.T) {
 		"https://example.com/hooks/mathub?token=x&y=": "https://example.com/hooks/mathub?token=x&y=",
 		"HTTPS://Example.COM/Path?Query":              "https://example.com/Path?Query",
 		"https://example.com./x":                      "https://example.com/x",
-		"https://example.com:443/":                    "https://example.com:443/",
+		"https://example.com:443/":                    "https://example.com/",
+		"https://example.com:0443?x":                  "https://example.com?x",
+		"https://EXAMPLE.com.:443":                    "https://example.com",
+		"https://8.8.8.8:443/":                        "https://8.8.8.8/",
+		"https://[2606:4700::1111]:443/":              "https://[2606:4700::1111]/",
+		"https://[2606:4700::443]:443/":               "https://[2606:4700::443]/",
+		"https://example.com:80/":                     "https://example.com:80/",
+		"https://example.com/:443/":                   "https://example.com/:443/",
 		"https://example.com:8443/":                   "https://example.com:8443/",
 		"https://example.com:/":                       "https://example.com/",
 		"https://example.com:08443/":                  "https://example.com:8443/",
@@ -195,6 +202,10 @@ func TestURLIsRefused(t *testing.T) {
 		{"mDNS with a dot", "https://printer.local./", "private"},
 		{"internal", "https://metadata.google.internal/", "private"},
 		{"internal, in capitals", "https://METADATA.GOOGLE.INTERNAL/", "private"},
+		{"for tests", "https://hook.test/", "private"},
+		{"invalid", "https://hook.invalid/", ".invalid"},
+		{"onion", "https://expyuzz4wqqyqhjn.onion/", ".onion"},
+		{"alt", "https://hook.alt./", ".alt"},
 		{"in-cluster", "https://kubernetes.default.svc.cluster.local/", "private"},
 		{"home network", "https://router.home.arpa/", "private"},
 		{"lan", "https://router.lan/", "private"},
@@ -325,6 +336,11 @@ func TestURLRulesWithLoopbackAllowed(t *testing.T) {
 		"http://[::ffff:127.0.0.1]:3000": "http://127.0.0.1:3000",
 		"https://localhost/":             "https://localhost/",
 		"http://example.com/":            "http://example.com/",
+		"http://127.0.0.77:80/":          "http://127.0.0.77/",
+		"http://localhost:80?x":          "http://localhost?x",
+		"http://[::1]:80/":               "http://[::1]/",
+		"http://127.0.0.1:443/":          "http://127.0.0.1:443/",
+		"http://hook.test/":              "http://hook.test/",
 		"https://example.com/":           "https://example.com/",
 	} {
 		got, err := loopbackRules.Check(raw)
@@ -333,7 +349,7 @@ func TestURLRulesWithLoopbackAllowed(t *testing.T) {
 	}
 	for _, raw := range []string{
 		"http://10.0.0.1/", "http://169.254.169.254/", "http://0.0.0.0:3000/", "http://[::]:3000/", "http://192.168.1.1/", "http://intranet/",
-		"http://printer.local/", "http://metadata.google.internal/", "ftp://localhost/", "http://[64:ff9b::7f00:1]/", "http://user@localhost/",
+		"http://printer.local/", "http://metadata.google.internal/", "http://a.onion/", "http://b.invalid/", "ftp://localhost/", "http://[64:ff9b::7f00:1]/", "http://user@localhost/",
 	} {
 		_, err := loopbackRules.Check(raw)
 		require.Error(t, err, raw)

@@ -73,8 +73,8 @@ func TestNastyReceiversAreRecordedAsTheyAre(t *testing.T) {
 	}
 	wanted := map[string]want{
 		"self-signed certificate": {url: selfSigned.URL, err: "tls: unknown authority"},
-		"TLS 1.1":                 {url: oldTLS.URL, err: "tls: handshake failed"},
-		"no TLS at all":           {url: strings.Replace(plain.URL, "http", "https", 1), err: "tls: handshake failed"},
+		"TLS 1.1":                 {url: oldTLS.URL, err: "tls: protocol version too old"},
+		"no TLS at all":           {url: strings.Replace(plain.URL, "http", "https", 1), err: "tls: the receiver speaks plain HTTP"},
 		"nobody listens":          {url: "http://127.0.0.1:1025/", err: "connection refused"},
 	}
 	for name, n := range nasty {

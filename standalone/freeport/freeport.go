@@ -8,6 +8,8 @@ import (
 	"net"
 	"strconv"
 	"sync"
+
+	"github.com/mathub/webhooks/webhook"
 )
 
 // The range lies below those from which Linux and macOS take the ports of outgoing connections (32768 and 49152), so
@@ -26,6 +28,9 @@ var reserved struct {
 func Find() (int, error) {
 	for range 1000 {
 		port := first + rand.IntN(last-first)
+		if !(webhook.AddressPolicy{}).PermitsPort(uint16(port)) {
+			continue // a receiver could not be there
+		}
 		socket, err := net.ListenPacket("udp4", addr(port)) //nolint:noctx // it does not wait
 		if err != nil {
 			continue

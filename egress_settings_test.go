@@ -1,0 +1,73 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A worker sends nothing to what its settings name: its own listeners, the API, Postgres, Temporal, its Web UI, the
+// collector, and what MATHUB_EGRESS_DENY lists.
+func TestAWorkerKnowsItsOwnServices(t *testing.T) {
+	for name, value := range map[string]string{
+		"MATHUB_DATABASE_URL":                "postgres://u:hunter2@db1:5433,10.9.8.7:6543,[fd00::5]/mathub?sslmode=prefer",
+		"MATHUB_KEYSET":                      "k",
+		"MATHUB_ADDR":                        "0.0.0.0:8080",
+		"MATHUB_ADMIN_ADDR":                  "127.0.0.1:6060",
+		"MATHUB_TEMPORAL_UI":                 "https://temporal-ui.example.com/",
+		"MATHUB_EGRESS_DENY":                 "api:8080,10.1.0.0/16:6060,:9090",
+		"MATHUB_EGRESS_ALLOW_PORTS":          "9200,6379",
+		"MATHUB_EGRESS_NAT64":                "64:ff9b::/96",
+		"TEMPORAL_ADDRESS":                   "dns:///temporal:7233",
+		"OTEL_EXPORTER_OTLP_ENDPOINT":        "http://collector:4318",
+		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "",
+	} {
+		t.Setenv(name, value)
+	}
+	for command, apart := range map[string][]string{
+		"serve":  nil,
+		"worker": nil,
+	} {
+		t.Run(command, func(t *testing.T) {
+			var c commands
+			_, err := newParser(&c).Parse([]string{command})
+			require.NoError(t, err)
+			common, serveAPI := c.Serve.commonFlags, &c.Serve.apiFlags
+			if command == "worker" {
+				common, serveAPI = c.Worker.commonFlags, nil
+				common.elsewhere = c.Worker.elsewhereFlags
+			}
+			options, err := egressOptions(common, serveAPI)
+			require.NoError(t, err)
+			var denied []string
+			for _, d := range options.Deny {
+				text, err := d.MarshalText()
+				require.NoError(t, err)
+				denied = append(denied, string(text))
+			}
+			require.ElementsMatch(t, append(apart, "api:8080", "10.1.0.0/16:6060", ":9090", ":8080", "127.0.0.1:6060",
+				"db1:5433", "10.9.8.7:6543", "[fd00::5]:5432", "temporal:7233", "temporal-ui.example.com:443", "collector:4318"), denied)
+			require.Equal(t, []uint16{9200, 6379}, common.Rules().AllowPorts)
+			require.Len(t, common.Rules().NAT64, 1)
+		})
+	}
+	for variable, value := range map[string]string{
+		"MATHUB_EGRESS_DENY": "api:x", "MATHUB_EGRESS_NAT64": "64:ff9b::/95", "MATHUB_EGRESS_ALLOW_PORTS": "70000", "TEMPORAL_ADDRESS": "temporal:x",
+	} {
+		t.Run(variable, func(t *testing.T) {
+			t.Setenv(variable, value)
+			var c commands
+			_, err := newParser(&c).Parse([]string{"serve"})
+			if err == nil {
+				_, err = egressOptions(c.Serve.commonFlags, &c.Serve.apiFlags)
+			}
+			require.ErrorContains(t, err, value)
+		})
+	}
+}
+
+func TestPostgresPlaces(t *testing.T) {
+	require.Equal(t, []string{":5433"}, postgresPlaces("postgres://127.0.0.1:5433/mathub?host=/var/run/postgresql"), "a socket is this machine's")
+	require.Empty(t, postgresPlaces("not a URL"))
+	require.Equal(t, []string{"127.0.0.1:5432"}, postgresPlaces("postgres://u@127.0.0.1/x"))
+}
