@@ -305,8 +305,9 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 	keeper.Go(func() { attributes.Keep(keeping, log, temporalClient, namespace) })
 	defer keeper.Wait()
 	defer stopKeeping()
+	writes := db.NewWriteCheck(pool)
 	ready := func(ctx context.Context) error {
-		_, err := api.Ready(ctx, pool, temporalClient)
+		_, err := api.Ready(ctx, writes, temporalClient)
 		return err
 	}
 

@@ -77,6 +77,7 @@ type server struct {
 	cfg     Config
 	log     *slog.Logger
 	queries *db.Queries
+	writes  *db.WriteCheck
 	fairUse *fairUse
 	events  *db.EventReader
 	batcher *emit.Batcher
@@ -101,7 +102,7 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	events := db.NewEventReader(cfg.Pool)
 	s := &server{
-		cfg: cfg, docs: docs, log: cfg.Logger, queries: db.New(), fairUse: newFairUse(cfg.RateLimit),
+		cfg: cfg, docs: docs, log: cfg.Logger, queries: db.New(), writes: db.NewWriteCheck(cfg.Pool), fairUse: newFairUse(cfg.RateLimit),
 		events: events, waiting: newWaiting(events, cfg.Stopping), openAPI: document,
 	}
 
@@ -189,7 +190,7 @@ func (s *server) Readyz(c *gin.Context) {
 	s.answer(c, func() (reply, error) {
 		ctx, cancel := context.WithTimeout(c, readyTimeout)
 		defer cancel()
-		if away, err := Ready(ctx, s.cfg.Pool, s.cfg.Temporal); err != nil {
+		if away, err := Ready(ctx, s.writes, s.cfg.Temporal); err != nil {
 			return reply{}, unavailableFor(strings.Join(away, " and "), err)
 		}
 		return ok(healthWith(ctx, s.cfg.OutboundAccess)), nil

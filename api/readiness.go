@@ -9,9 +9,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"go.temporal.io/sdk/client"
 
+	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/egress"
 )
 
@@ -25,11 +25,11 @@ const healthy = "ok"
 // second. A check that takes longer is known to the next call.
 const accessTimeout = 100 * time.Millisecond
 
-// Ready makes a round trip through Postgres and one through Temporal that reads Temporal's own database, since its server
+// Ready makes a write to Postgres and a round trip through Temporal that reads Temporal's own database, since its server
 // can report itself healthy when that is gone (temporalio/temporal issue 11691). It returns which of them is away, with
 // the reasons in the error.
-func Ready(ctx context.Context, pool *pgxpool.Pool, temporal client.Client) (away []string, err error) {
-	if pingErr := pool.Ping(ctx); pingErr != nil {
+func Ready(ctx context.Context, writes *db.WriteCheck, temporal client.Client) (away []string, err error) {
+	if pingErr := writes.Check(ctx); pingErr != nil {
 		away, err = append(away, "Postgres"), fmt.Errorf("Postgres: %w", pingErr) //nolint:staticcheck // a name
 	}
 	if pingErr := pingTemporal(ctx, temporal); pingErr != nil {

@@ -2,7 +2,10 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/mathub/webhooks/db"
 )
@@ -13,7 +16,8 @@ const (
 	// sampledSecrets is how many webhooks' secrets are tried with the keyset.
 	sampledSecrets = 1000
 
-	grantsMend = "let the tables' owner run db/roles.sql, and use its role mathub_app"
+	writableMend = "name the server that can be written to in MATHUB_DATABASE_URL, or all: postgres://user:password@a,b/mathub"
+	grantsMend   = "let the tables' owner run db/roles.sql, and use its role mathub_app"
 )
 
 func (d *Doctor) examinePostgres(ctx context.Context) []finding {
@@ -26,6 +30,9 @@ func (d *Doctor) examinePostgres(ctx context.Context) []finding {
 	connecting, cancelConnecting := context.WithTimeout(ctx, doctorPatience)
 	defer cancelConnecting()
 	pool, err := db.Open(connecting, d.DatabaseURL)
+	if errors.Is(err, db.ErrReadOnly) {
+		return []finding{failed("Postgres", writableMend, "cannot be used: %s", err)}
+	}
 	if err != nil {
 		return []finding{failed("Postgres", mend, "cannot be used: %s", err)}
 	}
@@ -38,6 +45,7 @@ func (d *Doctor) examinePostgres(ctx context.Context) []finding {
 		return append(findings, failed("Postgres", mend, "does not answer: %s", err))
 	}
 	findings = append(findings, judgePostgres(version, text))
+	findings = append(findings, d.examineWrites(ctx, pool)...)
 
 	privileges, err := db.ReadPrivileges(ctx, pool)
 	if err != nil {
@@ -67,6 +75,26 @@ func (d *Doctor) examinePostgres(ctx context.Context) []finding {
 		default:
 			findings = append(findings, ok("URLs and secrets", "all %d looked at open with the keyset", looked))
 		}
+	}
+	return findings
+}
+
+// examineWrites looks at what a failover changes, and at what stands before Postgres.
+func (d *Doctor) examineWrites(ctx context.Context, pool *pgxpool.Pool) (findings []finding) {
+	writing, cancel := context.WithTimeout(ctx, doctorPatience)
+	defer cancel()
+	if err := db.CheckWrites(writing, pool); err != nil {
+		findings = append(findings, failed("Postgres writes", writableMend+"; see that its disk has space and its synchronous standbys answer", "a write does not end well: %s", err))
+	} else {
+		findings = append(findings, ok("Postgres writes", "a write was committed"))
+	}
+	switch pooled, err := db.Pooled(ctx, pool); {
+	case err != nil:
+		findings = append(findings, failed("connection pooler", writableMend, "cannot be looked for: %s", err))
+	case pooled:
+		findings = append(findings, note("connection pooler", "there is one, so that no statement stays prepared: each is planned anew"))
+	default:
+		findings = append(findings, ok("connection pooler", "none"))
 	}
 	return findings
 }

@@ -7,14 +7,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/puddle/v2"
+
+	"github.com/mathub/webhooks/internal/pgsession"
 )
 
 // maxConns is how many connections a process holds at most, unless its URL says otherwise. pgxpool's own default, one a
@@ -22,32 +27,77 @@ import (
 const maxConns = 20
 
 // Open returns a pool of connections to the Postgres at url (a postgres:// URL or a keyword string; pool_max_conns
-// and its like are honoured). It fails when no connection can be made, with an error that holds no password.
+// and its like are honoured). Of several hosts it takes the one that can be written to. It fails when no connection can be
+// made, with an error that holds no password. Until ctx ends, one more connection watches that the server answers.
 func Open(ctx context.Context, url string) (*pgxpool.Pool, error) {
-	cfg, err := pgxpool.ParseConfig(url)
+	cfg, err := parse(url)
 	if err != nil {
-		return nil, fmt.Errorf("database URL: %w", err)
+		return nil, err
 	}
 	if !strings.Contains(url, "pool_max_conns") {
 		cfg.MaxConns = maxConns
 	}
-	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	cfg.PingTimeout = pingTimeout
+	sessions := pgsession.New(cfg.ConnConfig)
+	cfg.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
+		sessions.Prepare(c)
+		return nil
+	}
+	var pool atomic.Pointer[pgxpool.Pool]
+	sessions.TurnedReadOnly = func() {
+		if p := pool.Load(); p != nil {
+			p.Reset()
+		}
+	}
+	opened, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("database: %w", err)
 	}
-	if err := pool.Ping(ctx); err != nil {
-		pool.Close()
+	pool.Store(opened)
+	err = opened.Ping(ctx)
+	if pgsession.IsPooler(err) {
+		err = opened.Ping(ctx)
+	}
+	if err != nil {
+		opened.Close()
 		return nil, fmt.Errorf("database: %w", err)
 	}
-	return pool, nil
+	go sessions.Watch(ctx, cfg.ConnConfig, slog.Default())
+	return opened, nil
 }
+
+// pingTimeout bounds the check of a connection that has been idle.
+const pingTimeout = 3 * time.Second
 
 // CheckURL says what is wrong with a database URL that no waiting would mend.
 func CheckURL(url string) error {
-	if _, err := pgxpool.ParseConfig(url); err != nil {
-		return fmt.Errorf("database URL: %w", err)
+	_, err := parse(url)
+	return err
+}
+
+func parse(url string) (*pgxpool.Config, error) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, fmt.Errorf("database URL: %w", err)
 	}
-	return nil
+	switch mode := cfg.ConnConfig.DefaultQueryExecMode; mode {
+	case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol: // do not know how to send a uuid[]
+		return nil, fmt.Errorf("database URL: default_query_exec_mode=%s cannot work: leave it out, as a connection pooler is noticed, or set cache_statement, cache_describe or describe_exec", strings.ReplaceAll(mode.String(), " ", "_"))
+	}
+	return cfg, nil
+}
+
+// ErrReadOnly: the server takes no writes.
+var ErrReadOnly = pgsession.ErrReadOnly
+
+// Pooled says whether a connection pooler stands between this process and Postgres.
+func Pooled(ctx context.Context, pool *pgxpool.Pool) (pooled bool, err error) {
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer conn.Release()
+	return pgsession.IsPooled(ctx, conn.Conn().PgConn())
 }
 
 // WithTx runs f in a transaction on pool: committed when f returns nil, else rolled back.
@@ -77,7 +127,7 @@ func IsUnavailable(err error) bool {
 	switch {
 	case errors.As(err, &pg):
 		return strings.HasPrefix(pg.Code, "08") || strings.HasPrefix(pg.Code, "57P") || strings.HasPrefix(pg.Code, "53") || pg.Code == "25006"
-	case errors.As(err, &connect), errors.As(err, &network), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF),
+	case errors.As(err, &connect), errors.As(err, &network), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, pgconn.ErrConnClosed),
 		errors.Is(err, puddle.ErrClosedPool): // this process is stopping
 		return true
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strconv"
 	"strings"
 	"time"
 
@@ -16,17 +15,20 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
+
+	"github.com/mathub/webhooks/internal/pgsession"
 )
 
 //go:embed migrations/*.sql
 var migrations embed.FS
 
 const (
-	// lockTimeout is how long a migration's statement waits for a table's lock. Everyone who needs the table queues up
-	// behind it meanwhile, so that it gives up and tries again rather than wait for the end of somebody's transaction.
-	lockTimeout = time.Second
-	// lockPatience is for how long it tries again.
+	// lockPatience is for how long a migration that gave up on a table's lock is tried again, see docs/migrations.md.
 	lockPatience = 2 * time.Minute
+	// turnPatience is for how long another process's migrations are waited for.
+	turnPatience = 5 * time.Minute
+	// migrationLock is the advisory lock of whoever migrates: the number is goose's own.
+	migrationLock = lock.DefaultLockID
 )
 
 // Migration is a change of the schema that this binary knows.
@@ -83,6 +85,11 @@ func migrate(ctx context.Context, url string, change func(*goose.Provider) ([]*g
 		return nil, err
 	}
 	defer end()
+	done, err := takeTurn(ctx, url)
+	if err != nil {
+		return nil, fmt.Errorf("migrate: %w", err)
+	}
+	defer done()
 	for deadline := time.Now().Add(lockPatience); ; {
 		results, err := change(provider)
 		var partial *goose.PartialError
@@ -109,28 +116,76 @@ func migrate(ctx context.Context, url string, change func(*goose.Provider) ([]*g
 	}
 }
 
-func newProvider(url string) (provider *goose.Provider, end func(), err error) {
+// migrationConfig is for sessions that migrate. They are made through a pooler as well: no statement stays prepared.
+func migrationConfig(url string) (*pgx.ConnConfig, error) {
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {
-		return nil, nil, fmt.Errorf("database URL: %w", err)
+		return nil, fmt.Errorf("database URL: %w", err)
 	}
-	cfg.RuntimeParams["lock_timeout"] = strconv.FormatInt(lockTimeout.Milliseconds(), 10)
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
+	pgsession.New(cfg)
+	return cfg, nil
+}
+
+func newProvider(url string) (provider *goose.Provider, end func(), err error) {
+	cfg, err := migrationConfig(url)
+	if err != nil {
+		return nil, nil, err
+	}
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return nil, nil, err
 	}
-	// Asks for the lock every second, for five minutes: a large migration of another process may take as long.
-	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300))
-	if err != nil {
-		return nil, nil, err
-	}
 	conn := stdlib.OpenDB(*cfg)
-	provider, err = goose.NewProvider(goose.DialectPostgres, conn, files, goose.WithSessionLocker(locker))
+	provider, err = goose.NewProvider(goose.DialectPostgres, conn, files)
 	if err != nil {
 		_ = conn.Close()
 		return nil, nil, err
 	}
 	return provider, func() { _ = conn.Close() }, nil
+}
+
+// takeTurn waits until no other process migrates. The lock is held by a transaction that stays open on a connection of its
+// own, as a pooler may give the next statement outside of one to another session. It is asked for every second: who waited
+// in Postgres would keep CREATE INDEX CONCURRENTLY waiting.
+func takeTurn(ctx context.Context, url string) (done func(), err error) {
+	cfg, err := migrationConfig(url)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	done = func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = conn.Close(closing) // which ends the transaction
+	}
+	if _, err := conn.Exec(ctx, "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0"); err != nil {
+		done()
+		return nil, err
+	}
+	for deadline := time.Now().Add(turnPatience); ; {
+		var taken bool
+		if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock($1)", int64(migrationLock)).Scan(&taken); err != nil {
+			done()
+			return nil, err
+		}
+		switch {
+		case taken:
+			return done, nil
+		case time.Now().After(deadline):
+			done()
+			return nil, fmt.Errorf("another process has been migrating for %s", turnPatience)
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			done()
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // CheckSchema fails when the database lacks migrations of this binary. That it has later ones is no fault: they come

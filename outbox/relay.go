@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mathub/webhooks/emit"
+	"github.com/mathub/webhooks/internal/pgsession"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -24,6 +25,8 @@ const (
 	takeTime = 5 * time.Second
 	// callTime bounds one call, should Emit not do so.
 	callTime = 30 * time.Second
+	// answerTimeout is how long Postgres has to answer: a server that hangs closes no connection.
+	answerTimeout = 8 * time.Second
 	// idleLimit is when Postgres gives up a transaction whose relay says nothing, so that another can have its rows: more
 	// than takeTime and callTime.
 	idleLimit = 60 * time.Second
@@ -103,6 +106,8 @@ func (r *Relay) config() (*pgx.ConnConfig, error) {
 	if err != nil {
 		return nil, fmt.Errorf("outbox URL: %w", err)
 	}
+	config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // which works through a pooler as well
+	pgsession.New(config)
 	return config, nil
 }
 
@@ -166,12 +171,20 @@ func (r *Relay) transaction(ctx context.Context, conn *pgx.Conn) (accepted int, 
 		sleep(finish, stopGrace)
 		cancel()
 	})()
-	tx, err := conn.Begin(ctx)
+	taking, cancelTaking := context.WithTimeout(ctx, answerTimeout)
+	defer cancelTaking()
+	tx, err := conn.BeginTx(taking, pgx.TxOptions{
+		BeginQuery: fmt.Sprintf("BEGIN; SET LOCAL idle_in_transaction_session_timeout = %d", idleLimit.Milliseconds()),
+	})
 	if err != nil {
 		return 0, false, err
 	}
-	defer func() { _ = tx.Rollback(finish) }() // nothing once it is committed
-	rows, err := take(ctx, tx, min(max(1, r.AtOnce)*webhook.MaxBatchEvents, maxRows))
+	defer func() { // nothing once it is committed
+		ending, done := context.WithTimeout(finish, answerTimeout)
+		defer done()
+		_ = tx.Rollback(ending)
+	}()
+	rows, err := take(taking, tx, min(max(1, r.AtOnce)*webhook.MaxBatchEvents, maxRows))
 	if err != nil || len(rows) == 0 {
 		return 0, false, err
 	}
@@ -263,7 +276,11 @@ func connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("outbox database: %w", err)
 	}
-	_, err = conn.Exec(ctx, fmt.Sprintf("SET idle_in_transaction_session_timeout = %d; LISTEN mathub_outbox", idleLimit.Milliseconds()))
+	// Through a pooler nothing would be heard, as the session that listens may be anyone's: rows wait for the next look.
+	pooled, err := pgsession.IsPooled(ctx, conn.PgConn())
+	if err == nil && !pooled {
+		_, err = conn.Exec(ctx, "LISTEN mathub_outbox")
+	}
 	if err != nil {
 		closeConn(conn)
 		return nil, fmt.Errorf("outbox database: %w", err)

@@ -1,4 +1,5 @@
 -- +goose Up
+SET LOCAL lock_timeout = '1s';
 
 -- A bot owns webhooks. Its id is Mathub's own id for the bot where the backend gives one, else a UUIDv7.
 CREATE TABLE bots (
@@ -254,6 +255,7 @@ CREATE TABLE fuses (
 );
 
 -- +goose Down
+SET LOCAL lock_timeout = '1s';
 DROP TABLE fuses;
 DROP TABLE disabled_notices;
 DROP TABLE recoveries;

@@ -73,17 +73,17 @@ func nextMigration(t *testing.T) string {
 		return `-- +goose NO TRANSACTION
 
 -- +goose Up
+SET lock_timeout = '1s';
 ALTER TABLE webhooks ADD COLUMN next_column text;
-SET lock_timeout = 0;
+RESET lock_timeout;
 DROP INDEX CONCURRENTLY IF EXISTS deliveries_next;
 CREATE INDEX CONCURRENTLY deliveries_next ON deliveries (attempted_at);
-RESET lock_timeout;
 
 -- +goose Down
-SET lock_timeout = 0;
 DROP INDEX CONCURRENTLY IF EXISTS deliveries_next;
-RESET lock_timeout;
+SET lock_timeout = '1s';
 ALTER TABLE webhooks DROP COLUMN next_column;
+RESET lock_timeout;
 `
 	}})
 }
