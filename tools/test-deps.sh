@@ -3,7 +3,7 @@
 # path. The tests take their tools from there, so that no change of PATH gives them another. What cannot be had is named
 # in one line. Where all is there, it installs nothing.
 #
-#	test-deps.sh             all of it, and the npm packages of the examples
+#	test-deps.sh             all of it, the npm packages of the examples, and the modules of generated clients
 #	test-deps.sh compiler    only a C compiler, for Go's race detector
 #	test-deps.sh packages    installs nothing: prints the Debian packages of what is missing
 set -eu
@@ -125,9 +125,10 @@ fi
 [ "$only" = compiler ] && exit
 
 PATH="$tools:$PATH" # npm's programs look for Node
-for folder in examples/node examples/emit; do
+for folder in examples/node examples/emit standalone/e2e/testdata/clients/typescript; do
 	# npm writes this file at the end of an installation.
 	if [ ! -e "$folder/node_modules/.package-lock.json" ] || [ "$folder/package-lock.json" -nt "$folder/node_modules/.package-lock.json" ]; then
 		(cd "$folder" && npm ci --no-audit --no-fund --loglevel=error)
 	fi
 done
+"${GO:-go}" -C standalone/e2e/testdata/clients/go mod download

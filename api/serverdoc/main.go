@@ -33,7 +33,7 @@ func write(from, to string) error {
 	if raw, err = yaml.Marshal(document); err != nil {
 		return err
 	}
-	return os.WriteFile(to, raw, 0o600)
+	return os.WriteFile(to, raw, 0o600) //nolint:gosec // named by who runs it
 }
 
 // number gives each member of an object's properties its place, as oapi-codegen reads it.
@@ -49,7 +49,8 @@ func number(in yaml.MapSlice) {
 		}
 		for place := range inner {
 			if member, isSchema := inner[place].Value.(yaml.MapSlice); isSchema {
-				inner[place].Value = append(member, yaml.MapItem{Key: "x-order", Value: place + 1})
+				member = append(member, yaml.MapItem{Key: "x-order", Value: place + 1})
+				inner[place].Value = member
 			}
 		}
 		in[i].Value = inner
