@@ -80,6 +80,9 @@ func readLines(ctx context.Context, input io.Reader, lines chan<- eventLine) {
 	for scanner.Scan() {
 		number++
 		raw := bytes.TrimSpace(scanner.Bytes())
+		if number == 1 { // which programs on Windows begin with a byte order mark
+			raw = bytes.TrimPrefix(raw, []byte("\ufeff"))
+		}
 		if len(raw) == 0 {
 			continue
 		}

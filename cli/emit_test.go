@@ -101,6 +101,10 @@ func TestLinesAreEmittedInBatches(t *testing.T) {
 	require.NoError(t, err, "one id twice is no fault")
 	require.Equal(t, "7 events accepted, 6 of them before\n", output)
 
+	output, err = c.emitText(t, "\ufeff"+`{"id":null,"event":"post.created","timestamp":null,"data":{},"botIds":null}`+"\r\n")
+	require.NoError(t, err, "as programs on Windows write it")
+	require.Equal(t, "1 events accepted, 0 of them before\n", output)
+
 	c.JSON = true
 	output, err = c.emitText(t, linesOf(1)+"\r\n  \n"+`{"event":"mention","timestamp":"2025-03-20T11:30:00+01:00","data":{},"botIds":["a"]}`+"\r\n")
 	require.NoError(t, err)
