@@ -45,14 +45,15 @@ func ownServices(common commonFlags, serveAPI *apiFlags) ([]egress.Destination, 
 	}
 	parts := common.elsewhere
 	if serveAPI != nil {
-		parts = elsewhereFlags{Addr: serveAPI.Addr, TemporalUI: serveAPI.TemporalUI}
+		parts = elsewhereFlags{Addr: serveAPI.Addr, InternalAddr: serveAPI.InternalAddr, TemporalUI: serveAPI.TemporalUI}
 	}
 	places := map[string][]string{
-		"MATHUB_ADDR":         {parts.Addr},
-		"MATHUB_ADMIN_ADDR":   {common.AdminAddr},
-		"MATHUB_DATABASE_URL": postgresPlaces(common.DatabaseURL),
-		"TEMPORAL_ADDRESS":    {temporal.HostPort[strings.LastIndexByte(temporal.HostPort, '/')+1:]}, // it may begin with dns:///
-		"MATHUB_TEMPORAL_UI":  {placeOf(parts.TemporalUI)},
+		"MATHUB_ADDR":          {parts.Addr},
+		"MATHUB_INTERNAL_ADDR": {parts.InternalAddr},
+		"MATHUB_ADMIN_ADDR":    {common.AdminAddr},
+		"MATHUB_DATABASE_URL":  postgresPlaces(common.DatabaseURL),
+		"TEMPORAL_ADDRESS":     {temporal.HostPort[strings.LastIndexByte(temporal.HostPort, '/')+1:]}, // it may begin with dns:///
+		"MATHUB_TEMPORAL_UI":   {placeOf(parts.TemporalUI)},
 	}
 	for _, collector := range []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"} {
 		places[collector] = []string{placeOf(os.Getenv(collector))}

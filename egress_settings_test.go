@@ -13,6 +13,7 @@ func TestAWorkerKnowsItsOwnServices(t *testing.T) {
 		"MATHUB_DATABASE_URL":                "postgres://u:hunter2@db1:5433,10.9.8.7:6543,[fd00::5]/mathub?sslmode=prefer",
 		"MATHUB_KEYSET":                      "k",
 		"MATHUB_ADDR":                        "0.0.0.0:8080",
+		"MATHUB_INTERNAL_ADDR":               "10.0.0.1:8081",
 		"MATHUB_ADMIN_ADDR":                  "127.0.0.1:6060",
 		"MATHUB_TEMPORAL_UI":                 "https://temporal-ui.example.com/",
 		"MATHUB_EGRESS_DENY":                 "api:8080,10.1.0.0/16:6060,:9090",
@@ -45,7 +46,7 @@ func TestAWorkerKnowsItsOwnServices(t *testing.T) {
 				require.NoError(t, err)
 				denied = append(denied, string(text))
 			}
-			require.ElementsMatch(t, append(apart, "api:8080", "10.1.0.0/16:6060", ":9090", ":8080", "127.0.0.1:6060",
+			require.ElementsMatch(t, append(apart, "api:8080", "10.1.0.0/16:6060", ":9090", ":8080", "10.0.0.1:8081", "127.0.0.1:6060",
 				"db1:5433", "10.9.8.7:6543", "[fd00::5]:5432", "temporal:7233", "temporal-ui.example.com:443", "collector:4318"), denied)
 			require.Equal(t, []uint16{9200, 6379}, common.Rules().AllowPorts)
 			require.Len(t, common.Rules().NAT64, 1)

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
@@ -15,7 +13,6 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,7 +21,6 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
 	temporallog "go.temporal.io/sdk/log"
-	"golang.org/x/net/netutil"
 
 	"github.com/mathub/webhooks/api"
 	"github.com/mathub/webhooks/cli"
@@ -32,6 +28,7 @@ import (
 	"github.com/mathub/webhooks/egress"
 	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/internal/delivery"
+	"github.com/mathub/webhooks/internal/listen"
 	"github.com/mathub/webhooks/telemetry"
 	"github.com/mathub/webhooks/visibility"
 	"github.com/mathub/webhooks/webhook"
@@ -138,12 +135,13 @@ func (f logFlags) logger() *slog.Logger {
 
 type apiFlags struct {
 	Addr              string         `env:"MATHUB_ADDR" default:"127.0.0.1:8080" help:"Where the API listens."`
+	InternalAddr      string         `env:"MATHUB_INTERNAL_ADDR" help:"Where the service API listens, for Mathub's backend alone, such as 127.0.0.1:8081; MATHUB_ADDR is without it then. Empty: both are at MATHUB_ADDR."`
 	ServiceToken      string         `env:"MATHUB_SERVICE_TOKEN" help:"The service API's bearer token; without one the service API is off."`
 	MaxWebhooksPerBot int            `env:"MATHUB_MAX_WEBHOOKS_PER_BOT" default:"${most}" help:"How many webhooks a bot may have."`
 	RateLimit         int            `env:"MATHUB_RATE_LIMIT" default:"600" help:"How many calls a bot key may make in a minute, of each process; 0: any number."`
 	EmitStarts        int            `env:"MATHUB_EMIT_STARTS" default:"1" help:"How many workflows of emitted events are being started at once; events that come in meanwhile share the next."`
 	EmitGroup         int            `env:"MATHUB_EMIT_GROUP" default:"64" help:"How many events share a workflow at most; 1: each has one of its own."`
-	TrustedProxies    []netip.Prefix `env:"MATHUB_TRUSTED_PROXIES" help:"CIDRs of the proxies in front of the API, whose X-Forwarded-For names the client in the log."`
+	TrustedProxies    []netip.Prefix `env:"MATHUB_TRUSTED_PROXIES" help:"CIDRs of the proxies in front of the API, whose X-Forwarded-For names the client and whose X-Forwarded-Prefix goes before links."`
 	TemporalUI        string         `name:"temporal-ui" env:"MATHUB_TEMPORAL_UI" help:"Where operators find Temporal's Web UI, such as http://127.0.0.1:8233, for links to workflows; empty: no links."`
 }
 
@@ -154,8 +152,9 @@ type workerFlags struct {
 
 // elsewhereFlags name what a worker does not serve, and sends nothing to.
 type elsewhereFlags struct {
-	Addr       string `env:"MATHUB_ADDR" default:"127.0.0.1:8080" help:"Where the API listens, if on this machine: no webhook may lead there."`
-	TemporalUI string `name:"temporal-ui" env:"MATHUB_TEMPORAL_UI" help:"Where Temporal's Web UI is: no webhook may lead there."`
+	Addr         string `env:"MATHUB_ADDR" default:"127.0.0.1:8080" help:"Where the API listens, if on this machine: no webhook may lead there."`
+	InternalAddr string `env:"MATHUB_INTERNAL_ADDR" help:"Where the service API listens, likewise."`
+	TemporalUI   string `name:"temporal-ui" env:"MATHUB_TEMPORAL_UI" help:"Where Temporal's Web UI is: no webhook may lead there."`
 }
 
 type adminFlags struct {
@@ -210,6 +209,9 @@ func checkSettings(common commonFlags, serveAPI *apiFlags, runWorker *workerFlag
 	if serveAPI != nil && serveAPI.MaxWebhooksPerBot < 1 {
 		return fmt.Errorf("MATHUB_MAX_WEBHOOKS_PER_BOT is %d: it must be at least 1", serveAPI.MaxWebhooksPerBot)
 	}
+	if serveAPI != nil && serveAPI.InternalAddr == serveAPI.Addr {
+		return fmt.Errorf("MATHUB_INTERNAL_ADDR is %q, as MATHUB_ADDR is: it must be another address, or empty", serveAPI.Addr)
+	}
 	if serveAPI != nil && serveAPI.RateLimit < 0 {
 		return fmt.Errorf("MATHUB_RATE_LIMIT is %d: it must be 0, for none, or more", serveAPI.RateLimit)
 	}
@@ -253,12 +255,10 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 	if serveAPI != nil {
 		// A port in use is said before a worker has taken anything. The listener itself comes last: who connects before
 		// there is an answer is better refused.
-		probe, err := listenOn(ctx, "MATHUB_ADDR", serveAPI.Addr)
-		if err != nil {
-			return err
-		}
-		if err := probe.Close(); err != nil {
-			return fmt.Errorf("MATHUB_ADDR: %w", err)
+		for variable, addr := range serveAPI.addrs() {
+			if err := listen.Check(ctx, variable, addr); err != nil {
+				return err
+			}
 		}
 	}
 	traces, err := telemetry.NewTraces(ctx, buildVersion(), log)
@@ -272,7 +272,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		if metrics, err = telemetry.NewMetrics(buildVersion(), log); err != nil {
 			return err
 		}
-		stop, err := serveAdmin(ctx, log, common.AdminAddr, readiness.Beside(telemetry.Admin(metrics)))
+		stop, err := listen.Admin(ctx, log, "MATHUB_ADMIN_ADDR", common.AdminAddr, readiness.Beside(telemetry.Admin(metrics)))
 		if err != nil {
 			return err
 		}
@@ -358,7 +358,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		<-ctx.Done()
 		return nil
 	}
-	handler, err := api.New(api.Config{
+	return serveAPI.listen(ctx, log, api.Config{
 		Pool:              pool,
 		Temporal:          temporalClient,
 		Attributes:        attributes,
@@ -381,10 +381,33 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		Tracer:            traces.Tracer(),
 		OutboundAccess:    access,
 	})
-	if err != nil {
+}
+
+// addrs are where the API listens, by the variable that says so.
+func (f *apiFlags) addrs() map[string]string {
+	addrs := map[string]string{"MATHUB_ADDR": f.Addr}
+	if f.InternalAddr != "" {
+		addrs["MATHUB_INTERNAL_ADDR"] = f.InternalAddr
+	}
+	return addrs
+}
+
+// listen serves the API until ctx ends: at one address, or the service API at its own.
+func (f *apiFlags) listen(ctx context.Context, log *slog.Logger, cfg api.Config) error {
+	public := listen.Server{Name: "API", Variable: "MATHUB_ADDR", Addr: f.Addr, Trusted: f.TrustedProxies}
+	if f.InternalAddr == "" {
+		var err error
+		if public.Handler, err = api.New(cfg); err != nil {
+			return err
+		}
+		return listen.Run(ctx, log, public)
+	}
+	internal := listen.Server{Name: "service API", Variable: "MATHUB_INTERNAL_ADDR", Addr: f.InternalAddr, Trusted: f.TrustedProxies}
+	var err error
+	if public.Handler, internal.Handler, err = api.NewSplit(cfg); err != nil {
 		return err
 	}
-	return listen(ctx, log, serveAPI.Addr, handler)
+	return listen.Run(ctx, log, public, internal)
 }
 
 // reseal keeps all URLs and secrets sealed with the keyset's newest key, and forgets those whose overlap is over: now, and
@@ -424,91 +447,6 @@ func scheduleRemoval(ctx context.Context, log *slog.Logger, c client.Client, ret
 			return
 		}
 	}
-}
-
-func listenOn(ctx context.Context, variable, addr string) (net.Listener, error) {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", variable, err)
-	}
-	return listener, nil
-}
-
-// serveAdmin serves what is for operators only until stop is called.
-func serveAdmin(ctx context.Context, log *slog.Logger, addr string, handler http.Handler) (stop func(), err error) {
-	listener, err := listenOn(ctx, "MATHUB_ADMIN_ADDR", addr)
-	if err != nil {
-		return nil, err
-	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
-	log.Info("health, metrics and profiles are served", "addr", listener.Addr().String())
-	go func() { _ = server.Serve(listener) }() // it ends with Close alone
-	return func() { _ = server.Close() }, nil  // nobody's work depends on it
-}
-
-// maxConnections is how many connections the API holds at once; more wait to be accepted. Each has 5 s to send a header,
-// so that whoever opens them all keeps others waiting no longer.
-const maxConnections = 2000
-
-// mostKeptAlive is from how many open connections on the API closes each after its answer: connections that clients keep for
-// later use must not keep others out.
-const mostKeptAlive = maxConnections * 3 / 4
-
-// connections counts those that are open.
-type connections struct{ open atomic.Int64 }
-
-func (c *connections) changed(_ net.Conn, state http.ConnState) {
-	switch state {
-	case http.StateNew:
-		c.open.Add(1)
-	case http.StateClosed, http.StateHijacked:
-		c.open.Add(-1)
-	}
-}
-
-func (c *connections) closeWhenMany(handler http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if c.open.Load() > mostKeptAlive {
-			w.Header().Set("Connection", "close")
-		}
-		handler.ServeHTTP(w, r)
-	})
-}
-
-// listen serves until ctx ends, then gives the requests under way 3 s.
-func listen(ctx context.Context, log *slog.Logger, addr string, handler http.Handler) error {
-	var open connections
-	server := &http.Server{
-		Handler:           open.closeWhenMany(handler),
-		ConnState:         open.changed,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      60 * time.Second, // a test delivery is answered when it has ended
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    32 << 10,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-	}
-	listener, err := listenOn(ctx, "MATHUB_ADDR", addr)
-	if err != nil {
-		return err
-	}
-	listener = netutil.LimitListener(listener, maxConnections)
-	log.Info("API is listening", "addr", listener.Addr().String())
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
-	select {
-	case err := <-failed:
-		return fmt.Errorf("API: %w", err)
-	case <-ctx.Done():
-	}
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
-	defer cancel()
-	if err := server.Shutdown(grace); err != nil {
-		// Anybody can keep a request from ending: that is no failure to stop.
-		log.Warn("requests that had not ended were cut off", "error", err)
-		return server.Close()
-	}
-	return nil
 }
 
 // await tries f until it succeeds, for a minute: in a deployment, what it stands on may still be starting.

@@ -1,14 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"io"
-	"log/slog"
 	"net"
-	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -35,6 +30,8 @@ func TestWrongSettingsAreSaidBeforeAnythingBegins(t *testing.T) {
 		"database URL": {"postgres://u:hunter2@h:notaport/x", apiFlags{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1}, "MATHUB_DATABASE_URL"},
 		"port in use":  {nobody, apiFlags{Addr: busy.Addr().String(), MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1}, "address already in use"},
 		"retention":    {nobody, apiFlags{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1}, "MATHUB_RETENTION"},
+		"one address":  {nobody, apiFlags{Addr: "127.0.0.1:0", InternalAddr: "127.0.0.1:0", MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1}, "MATHUB_INTERNAL_ADDR"},
+		"service port": {nobody, apiFlags{Addr: "127.0.0.1:0", InternalAddr: busy.Addr().String(), MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1}, "MATHUB_INTERNAL_ADDR"},
 		"no webhooks":  {nobody, apiFlags{Addr: "127.0.0.1:0", MaxWebhooksPerBot: -3, EmitStarts: 1, EmitGroup: 1}, "MATHUB_MAX_WEBHOOKS_PER_BOT"},
 		"no Web UI":    {nobody, apiFlags{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1, TemporalUI: "127.0.0.1:8233"}, "MATHUB_TEMPORAL_UI"},
 		"no starts":    {nobody, apiFlags{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1, EmitGroup: 1}, "MATHUB_EMIT_STARTS"},
@@ -77,38 +74,4 @@ func TestNothingStartsWithoutTheSchema(t *testing.T) {
 	addr := "127.0.0.1:0"
 	err = run(ctx, common, &apiFlags{Addr: addr, MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1}, nil)
 	require.ErrorContains(t, err, "schema")
-}
-
-// TestARequestThatNeverEndsDoesNotMakeStoppingFail: any stranger can begin one.
-func TestARequestThatNeverEndsDoesNotMakeStoppingFail(t *testing.T) {
-	t.Parallel()
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	lines, log := io.Pipe()
-	stopped := make(chan error, 1)
-	go func() {
-		stopped <- listen(ctx, slog.New(slog.NewTextHandler(log, nil)), "127.0.0.1:0", http.NotFoundHandler())
-		_ = log.Close() // a pipe's does not fail
-	}()
-	reader := bufio.NewReader(lines)
-	line, err := reader.ReadString('\n')
-	require.NoError(t, err)
-	_, addr, found := strings.Cut(strings.TrimSpace(line), "addr=")
-	require.True(t, found, line)
-	for _, request := range []string{"GET / HTTP/1.1\r\nHost: ", "GET / HTTP/1.1\r\nHost: h\r\n\r\n"} {
-		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr)
-		require.NoError(t, err)
-		defer func() { require.NoError(t, conn.Close()) }()
-		_, err = io.WriteString(conn, request)
-		require.NoError(t, err)
-		if strings.HasSuffix(request, "\r\n\r\n") { // answered, so the connection before has been taken too
-			_, err = bufio.NewReader(conn).ReadString('\n')
-			require.NoError(t, err)
-		}
-	}
-	stop()
-	rest, err := io.ReadAll(reader)
-	require.NoError(t, err)
-	require.Contains(t, string(rest), "cut off")
-	require.NoError(t, <-stopped)
 }

@@ -42,7 +42,7 @@ const (
 // ServiceToken, without which the service API is off,
 // MaxWebhooksPerBot, which is webhook.MaxWebhooksPerBot when 0, RateLimit, the calls that a bot key may make in a
 // minute; 0: any number, Retention, for how long events and deliveries are kept; 0: for ever, TrustedProxies, whose
-// X-Forwarded-For is believed: of nobody when empty, TemporalUI, where Temporal's Web UI is, and the Namespace that it shows
+// X-Forwarded-For and X-Forwarded-Prefix are believed: of nobody when empty, TemporalUI, where Temporal's Web UI is, and the Namespace that it shows
 // workflows of, without which the API links to no workflow, Stopping, which ends the calls that wait for events once it is
 // closed, and Meter and Tracer, without which nothing is measured or traced.
 type Config struct {
@@ -85,10 +85,34 @@ type server struct {
 	openAPI []byte
 	docs    *docsPage
 	metrics *requestMetrics
+
+	inProgress inProgress
 }
 
-// New returns the API's handler.
+// New returns the API as one handler.
 func New(cfg Config) (http.Handler, error) {
+	s, err := newServer(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return s.router(everything)
+}
+
+// NewSplit returns the API in two: for strangers, without the service API, and for Mathub's backend, with it and without
+// the bot API.
+func NewSplit(cfg Config) (public, backend http.Handler, err error) {
+	s, err := newServer(cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	if public, err = s.router(withoutService); err != nil {
+		return nil, nil, err
+	}
+	backend, err = s.router(withoutBots)
+	return public, backend, err
+}
+
+func newServer(cfg Config) (*server, error) {
 	if cfg.MaxWebhooksPerBot == 0 {
 		cfg.MaxWebhooksPerBot = webhook.MaxWebhooksPerBot
 	}
@@ -104,26 +128,53 @@ func New(cfg Config) (http.Handler, error) {
 	s := &server{
 		cfg: cfg, docs: docs, log: cfg.Logger, queries: db.New(), writes: db.NewWriteCheck(cfg.Pool), fairUse: newFairUse(cfg.RateLimit),
 		events: events, waiting: newWaiting(events, cfg.Stopping), openAPI: document,
+		inProgress: inProgress{of: map[netip.Prefix]int{}},
 	}
 
 	s.batcher = emit.NewBatcher(cfg.Temporal, emit.BatcherOptions{
 		Starts: cfg.EmitStarts, Group: cfg.EmitGroup, Options: []emit.Option{emit.Searchable(cfg.Attributes)},
 		Accepted: s.accepters, Progress: cfg.Progress,
 	})
+	return s, nil
+}
 
+// part is what a listener has of the API.
+type part int
+
+const (
+	everything part = iota
+	withoutService
+	withoutBots
+)
+
+// lacks says whether a path is of the API that this part leaves out.
+func (p part) lacks(path string) bool {
+	return p == withoutService && strings.HasPrefix(path, servicePrefix) || p == withoutBots && strings.HasPrefix(path, botPrefix)
+}
+
+func (s *server) router(p part) (http.Handler, error) {
 	gin.SetMode(gin.ReleaseMode)
 	router := gin.New()
 	router.HandleMethodNotAllowed = true
 	router.RedirectTrailingSlash = false
+	router.UseEscapedPath = true
 	router.ContextWithFallback = true // so that a gin.Context ends with its request
-	proxies := make([]string, len(cfg.TrustedProxies))
-	for i, proxy := range cfg.TrustedProxies {
+	proxies := make([]string, len(s.cfg.TrustedProxies))
+	for i, proxy := range s.cfg.TrustedProxies {
 		proxies[i] = proxy.String()
 	}
 	if err := router.SetTrustedProxies(proxies); err != nil {
 		return nil, err
 	}
-	router.Use(s.measure, s.identify, s.recover)
+	router.Use(s.measure, s.identify, s.recover, s.share)
+	if p != everything {
+		router.Use(func(c *gin.Context) {
+			if p.lacks(written(c)) {
+				c.Writer.Header().Del("Allow")
+				fail(c, s.log, errNotFound)
+			}
+		})
+	}
 	router.NoRoute(s.authenticate, func(c *gin.Context) { fail(c, s.log, errNotFound) })
 	router.NoMethod(func(c *gin.Context) {
 		fail(c, s.log, notAllowed(c, c.Writer.Header().Get("Allow")))
@@ -132,7 +183,9 @@ func New(cfg Config) (http.Handler, error) {
 		Middlewares:  []MiddlewareFunc{s.authenticate, s.trace},
 		ErrorHandler: func(c *gin.Context, _ error, _ int) { fail(c, s.log, errNotFound) }, // of a path parameter
 	})
-	s.metrics = newRequestMetrics(cfg.Meter, router.Routes())
+	if s.metrics == nil {
+		s.metrics = newRequestMetrics(s.cfg.Meter, router.Routes())
+	}
 	return headAsGet(router), nil
 }
 
@@ -177,7 +230,7 @@ func (s *server) recover(c *gin.Context) {
 
 // OpenAPI serves the contract.
 func (s *server) OpenAPI(c *gin.Context) {
-	s.answer(c, func() (reply, error) { return ok(json.RawMessage(s.openAPI)), nil })
+	s.answer(c, func() (reply, error) { return ok(json.RawMessage(s.documentFor(s.prefix(c)))), nil })
 }
 
 // Healthz answers while the process is up.

@@ -45,7 +45,7 @@ func (s *server) ListDeliveries(c *gin.Context, id WebhookID, _ ListDeliveriesPa
 		}
 		if last != nil {
 			query.Set("before", last.String())
-			c.Header("Link", fmt.Sprintf(`<%s?%s>; rel="next"`, c.Request.URL.EscapedPath(), query.Encode()))
+			c.Header("Link", fmt.Sprintf(`<%s?%s>; rel="next"`, s.prefix(c)+written(c), query.Encode()))
 		}
 		return ok(list), nil
 	})

@@ -16,6 +16,9 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
+// bodyTimeout is what who has a key or the token has to send a body in.
+const bodyTimeout = 30 * time.Second
+
 // readJSON reads the request's body, of at most limit bytes, which must be JSON. Many who write files and strings on Windows
 // begin it with a byte order mark, which RFC 8259 §8.1 lets a reader ignore.
 func readJSON(c *gin.Context, limit int64) ([]byte, error) {
@@ -38,6 +41,9 @@ func readOptionalJSON(c *gin.Context, limit int64) ([]byte, error) {
 func readBody(c *gin.Context, limit int64) ([]byte, error) {
 	if c.Request.ContentLength > limit {
 		return nil, bodyTooLarge(limit)
+	}
+	if c.Request.ContentLength != 0 { // its sender is known by now; where no deadline can be set, the server's stands
+		_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(bodyTimeout))
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, limit))
 	if err != nil {

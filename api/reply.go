@@ -45,7 +45,7 @@ func (s *server) answer(c *gin.Context, handle func() (reply, error)) {
 		return
 	}
 	if r.location != "" {
-		c.Header("Location", r.location)
+		c.Header("Location", s.prefix(c)+r.location)
 	}
 	if r.body == nil {
 		c.Status(r.status)

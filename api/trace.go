@@ -16,11 +16,11 @@ const spanContextKey = "span"
 // traceparent header (W3C Trace Context): a stranger could have every call recorded, or mix up others' traces. Health
 // checks and pages have none: they would be nearly all that is collected.
 func (s *server) trace(c *gin.Context) {
-	if s.cfg.Tracer == nil || !strings.HasPrefix(c.Request.URL.Path, "/api/") {
+	if s.cfg.Tracer == nil || !strings.HasPrefix(written(c), "/api/") {
 		return
 	}
 	ctx := c.Request.Context()
-	if strings.HasPrefix(c.Request.URL.Path, servicePrefix) {
+	if strings.HasPrefix(written(c), servicePrefix) {
 		ctx = propagation.TraceContext{}.Extract(ctx, propagation.HeaderCarrier(c.Request.Header))
 	}
 	ctx, span := s.cfg.Tracer.Start(ctx, c.Request.Method+" "+c.FullPath(), trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(

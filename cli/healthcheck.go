@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,14 +17,15 @@ const healthcheckTimeout = 4 * time.Second
 // Healthcheck asks a process on this machine whether it is ready, for supervisors that can run a program but have no
 // curl: the product's image has neither shell nor tools.
 type Healthcheck struct {
-	Addr      string `env:"MATHUB_ADDR" default:"127.0.0.1:8080" help:"Where the API listens."`
-	AdminAddr string `env:"MATHUB_ADMIN_ADDR" help:"Where the admin listener is."`
-	Admin     bool   `help:"Ask the admin listener, not the API: for a worker, which has no other."`
+	Addr         string `env:"MATHUB_ADDR" default:"127.0.0.1:8080" help:"Where the API listens."`
+	InternalAddr string `env:"MATHUB_INTERNAL_ADDR" help:"Where the service API listens by itself: asked instead, as no stranger keeps it busy."`
+	AdminAddr    string `env:"MATHUB_ADMIN_ADDR" help:"Where the admin listener is."`
+	Admin        bool   `help:"Ask the admin listener, not the API: for a worker, which has no other."`
 }
 
 // Run returns nil when GET /readyz is answered 200, else an error that says what is wrong.
 func (c *Healthcheck) Run(ctx context.Context) error {
-	addr := c.Addr
+	addr := cmp.Or(c.InternalAddr, c.Addr)
 	if c.Admin {
 		if addr = c.AdminAddr; addr == "" {
 			return errors.New("MATHUB_ADMIN_ADDR is not set: a worker has no other listener to ask")

@@ -40,12 +40,14 @@ const startPatience = 5 * time.Minute
 const demoBot = "demo"
 
 type runCommand struct {
-	DataDir      string `env:"MATHUB_DATA_DIR" default:".data" help:"Where everything is kept."`
-	Addr         string `env:"MATHUB_ADDR" default:"127.0.0.1:8080" help:"Where the API listens."`
-	TemporalPort int    `env:"MATHUB_TEMPORAL_PORT" default:"7233" help:"Port of the Temporal server."`
-	UIPort       int    `env:"MATHUB_UI_PORT" default:"8233" help:"Port of Temporal's Web UI."`
-	PostgresPort int    `env:"MATHUB_POSTGRES_PORT" help:"Port of Postgres; a free one, kept from then on, when left out."`
-	App          string `type:"path" help:"The mathub-webhooks program; the one beside this program when left out."`
+	DataDir      string   `env:"MATHUB_DATA_DIR" default:".data" help:"Where everything is kept."`
+	Addr         string   `env:"MATHUB_ADDR" default:"127.0.0.1:8080" help:"Where the API listens."`
+	InternalAddr string   `env:"MATHUB_INTERNAL_ADDR" help:"Where the service API listens by itself; with the rest of the API when left out."`
+	TemporalPort int      `env:"MATHUB_TEMPORAL_PORT" default:"7233" help:"Port of the Temporal server."`
+	UIPort       int      `env:"MATHUB_UI_PORT" default:"8233" help:"Port of Temporal's Web UI."`
+	UIHosts      []string `name:"ui-hosts" env:"MATHUB_UI_HOSTS" help:"Names that Temporal's Web UI answers to besides localhost, such as that of a proxy before it."`
+	PostgresPort int      `env:"MATHUB_POSTGRES_PORT" help:"Port of Postgres; a free one, kept from then on, when left out."`
+	App          string   `type:"path" help:"The mathub-webhooks program; the one beside this program when left out."`
 }
 
 // Run starts everything, waits for Ctrl-C or SIGTERM and stops everything.
@@ -176,16 +178,13 @@ func (s *stack) start(ctx context.Context) error {
 
 // checkPorts says early, and before anything runs, which port is taken.
 func (s *stack) checkPorts() error {
-	host, port, err := net.SplitHostPort(s.Addr)
-	if err != nil {
-		return fmt.Errorf("MATHUB_ADDR is %q, which is no host:port such as 127.0.0.1:8080", s.Addr)
-	}
-	listener, err := net.Listen("tcp", s.Addr) //nolint:noctx // it does not wait
-	if err != nil {
-		return fmt.Errorf("the API cannot listen on %s (%w): stop what does, or choose another address, such as MATHUB_ADDR=%s", s.Addr, cause(err), net.JoinHostPort(host, neighbour(port)))
-	}
-	if err := listener.Close(); err != nil {
+	if err := checkAddr("the API", "MATHUB_ADDR", s.Addr); err != nil {
 		return err
+	}
+	if s.InternalAddr != "" {
+		if err := checkAddr("the service API", "MATHUB_INTERNAL_ADDR", s.InternalAddr); err != nil {
+			return err
+		}
 	}
 	for _, wanted := range []struct {
 		what, variable string
@@ -203,6 +202,18 @@ func (s *stack) checkPorts() error {
 		}
 	}
 	return nil
+}
+
+func checkAddr(what, variable, addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("%s is %q, which is no host:port such as 127.0.0.1:8080", variable, addr)
+	}
+	listener, err := net.Listen("tcp", addr) //nolint:noctx // it does not wait
+	if err != nil {
+		return fmt.Errorf("%s cannot listen on %s (%w): stop what does, or choose another address, such as %s=%s", what, addr, cause(err), variable, net.JoinHostPort(host, neighbour(port)))
+	}
+	return listener.Close()
 }
 
 // cause is what the system said, without the call that it said it to.
@@ -315,7 +326,7 @@ func (s *stack) startUI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	settings := webui.Settings{Port: s.UIPort, TemporalAddr: s.temporalSettings().Addr()}
+	settings := webui.Settings{Port: s.UIPort, TemporalAddr: s.temporalSettings().Addr(), Hosts: s.UIHosts}
 	s.ui = s.keep(&supervise.Keeper{
 		Name:       "Temporal Web UI",
 		Command:    func() (*exec.Cmd, error) { return settings.Command(log, webUIName) },
@@ -389,6 +400,7 @@ func (s *stack) appEnvironment(env []string) []string {
 	})
 	env = supervise.WithDefaults(env, map[string]string{
 		"MATHUB_ADDR":          s.Addr,
+		"MATHUB_INTERNAL_ADDR": s.InternalAddr,
 		"MATHUB_SERVICE_TOKEN": s.data.Credentials.ServiceToken,
 		"MATHUB_KEYSET":        s.data.Credentials.Keyset,
 		"MATHUB_TEMPORAL_UI":   webui.Settings{Port: s.UIPort}.URL(),
@@ -434,9 +446,20 @@ func (s *stack) ask(ctx context.Context, log *os.File, args ...string) (string, 
 	return string(bytes.TrimSpace(answer)), err
 }
 
-// baseURL is where this machine reaches the API, also if it listens on every address.
-func (s *stack) baseURL() string {
-	host, port, err := net.SplitHostPort(s.Addr)
+// baseURL is where this machine reaches the API.
+func (s *stack) baseURL() string { return urlOf(s.Addr) }
+
+// serviceURL is where it reaches the service API.
+func (s *stack) serviceURL() string {
+	if s.InternalAddr != "" {
+		return urlOf(s.InternalAddr)
+	}
+	return s.baseURL()
+}
+
+// urlOf is where this machine reaches a listener, also if that listens on every address.
+func urlOf(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
 	if ip := net.ParseIP(host); err == nil && (host == "" || ip != nil && ip.IsUnspecified()) {
 		host = "127.0.0.1"
 	}

@@ -15,7 +15,7 @@ var welcome = template.Must(template.New("welcome").Parse(`
 Ready after {{.Seconds}}. Ctrl-C stops everything; the next start finds it as it was.
 
   Bot API        {{.API}}/api/bot/v1
-  Service API    {{.API}}/api/internal/v1
+  Service API    {{.Service}}/api/internal/v1
   Temporal UI    {{.UI}}
   Bot key        {{.Key}}
   Service token  {{.Token}}
@@ -34,7 +34,7 @@ Subscribe it, emit an event and see the delivery, in a third:
     -d '{"url": "http://127.0.0.1:9000/", "events": ["post.created"], "secret": "try-me"}' |
     tee /dev/stderr | grep -o '"id": *"[^"]*"' | cut -d'"' -f4)
 
-  curl "$API/api/internal/v1/events" -H "Authorization: Bearer $TOKEN" \
+  curl "{{if eq .API .Service}}$API{{else}}{{.Service}}{{end}}/api/internal/v1/events" -H "Authorization: Bearer $TOKEN" \
     -H 'Content-Type: application/json' \
     -d '{"event": "post.created", "data": {"postId": "p1", "threadId": "t1", "body": "Hello", "authorId": "a1"}}'
 
@@ -51,6 +51,7 @@ func (s *stack) welcome() string {
 	err := welcome.Execute(&b, map[string]string{
 		"Seconds":    time.Since(s.begun).Round(100 * time.Millisecond).String(),
 		"API":        s.baseURL(),
+		"Service":    s.serviceURL(),
 		"UI":         webui.Settings{Port: s.UIPort}.URL(),
 		"Key":        s.data.Credentials.BotKey,
 		"Token":      s.serviceToken(),

@@ -42,6 +42,7 @@ check_npm() { PATH="$tools:$PATH" "$1" --version >&2 && echo "$1"; }
 check_git() { "$1" --version >&2 && echo "$1"; }
 check_curl() { "$1" --version >&2 && echo "$1"; }
 check_bash() { "$1" --version >&2 && echo "$1"; }
+check_psql() { "$1" --version >&2 && echo "$1"; }
 check_ps() { "$1" -A -o pid= >&2 && echo "$1"; }
 
 # keep NAME [PROGRAM] looks for a tool, unless what was kept still does, and fails where there is none: on PATH, where
@@ -78,6 +79,7 @@ look() {
 	keep curl || lacks curl curl
 	keep bash || lacks bash bash
 	keep ps || lacks ps procps
+	keep psql || lacks psql postgresql-client
 	keep node "$node_by_npm" || lacks "Node 20.3 or newer" nodejs
 	keep npm || lacks npm npm
 	keep python3 "$venv/bin/python3" || lacks "Python 3 with Flask" python3 python3-flask

@@ -1,6 +1,21 @@
 -- +goose Up
 SET LOCAL lock_timeout = '1s';
 
+-- Which migrations are applied is for the role that migrates to say: whom db/roles.sql lets write rows may read this alone.
+-- +goose StatementBegin
+DO $$
+DECLARE
+    other regrole;
+BEGIN
+    FOR other IN
+        SELECT DISTINCT a.grantee::regrole FROM pg_class c CROSS JOIN aclexplode(c.relacl) a
+        WHERE c.oid = to_regclass('goose_db_version') AND a.grantee NOT IN (0, c.relowner)
+    LOOP
+        EXECUTE format('REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON goose_db_version FROM %s', other);
+    END LOOP;
+END $$;
+-- +goose StatementEnd
+
 -- A bot owns webhooks. Its id is Mathub's own id for the bot where the backend gives one, else a UUIDv7.
 CREATE TABLE bots (
     id            text        PRIMARY KEY CHECK (id ~ '^[A-Za-z0-9_-]{1,128}$'),

@@ -3,8 +3,6 @@ package deploy_test
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"maps"
 	"net"
@@ -23,6 +21,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/mathub/webhooks/standalone/datadir"
 	"github.com/mathub/webhooks/standalone/e2e"
 	"github.com/mathub/webhooks/standalone/freeport"
 	"github.com/mathub/webhooks/standalone/servers"
@@ -42,10 +41,20 @@ func loadCompose(ctx context.Context, content []byte, env map[string]string) (*t
 	})
 }
 
+// passwords are what .env has for the roles of Postgres, by the head of the file.
+func passwords() map[string]string {
+	return map[string]string{
+		"POSTGRES_PASSWORD": datadir.Token(), "OWNER_PASSWORD": datadir.Token(), "APP_PASSWORD": datadir.Token(), "TEMPORAL_PASSWORD": datadir.Token(),
+	}
+}
+
 func compose(t *testing.T, env map[string]string) *types.Project {
 	t.Helper()
 	content, err := os.ReadFile(composePath)
 	require.NoError(t, err)
+	if env == nil {
+		env = passwords()
+	}
 	project, err := loadCompose(t.Context(), content, env)
 	require.NoError(t, err)
 	return project
@@ -58,7 +67,7 @@ func TestComposeFileKeepsToItsSpecification(t *testing.T) {
 	require.NoError(t, err)
 	misspelt := strings.Replace(string(content), "healthcheck:", "healthchek:", 1)
 	require.NotEqual(t, string(content), misspelt)
-	_, err = loadCompose(t.Context(), []byte(misspelt), nil)
+	_, err = loadCompose(t.Context(), []byte(misspelt), passwords())
 	require.ErrorContains(t, err, "healthchek")
 
 	project := compose(t, nil)
@@ -124,6 +133,62 @@ type native struct {
 	env     map[string]string
 }
 
+// TestComposeHasNoPasswordOfItsOwn: it refuses to start without one for each role, names the missing one, and tells nobody
+// more of them than he needs.
+func TestComposeHasNoPasswordOfItsOwn(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile(composePath)
+	require.NoError(t, err)
+	for missing := range passwords() {
+		for _, set := range []bool{false, true} {
+			env := passwords()
+			if delete(env, missing); set {
+				env[missing] = ""
+			}
+			_, err := loadCompose(t.Context(), content, env)
+			require.ErrorContains(t, err, missing)
+		}
+	}
+	env := passwords()
+	env["MATHUB_SERVICE_TOKEN"], env["MATHUB_KEYSET"] = datadir.Token(), datadir.Token()
+	needs := map[string][]string{
+		"postgres": {"POSTGRES_PASSWORD"}, "roles": slices.Collect(maps.Keys(passwords())),
+		"migrate": {"OWNER_PASSWORD"}, "schema": {"TEMPORAL_PASSWORD"}, "temporal": {"TEMPORAL_PASSWORD"},
+		"api": {"APP_PASSWORD", "MATHUB_SERVICE_TOKEN", "MATHUB_KEYSET"}, "worker": {"APP_PASSWORD", "MATHUB_KEYSET"},
+	}
+	for name, service := range compose(t, env).Services {
+		for secret, value := range env {
+			told := slices.ContainsFunc(slices.Collect(maps.Values(service.Environment)), func(text *string) bool {
+				return text != nil && strings.Contains(*text, value)
+			})
+			require.Equal(t, slices.Contains(needs[name], secret), told, "%s and %s", name, secret)
+		}
+	}
+}
+
+// makeRoles runs what the service "roles" does, on the test's Postgres.
+func makeRoles(t *testing.T, project *types.Project, started *servers.Servers) {
+	t.Helper()
+	service := project.Services["roles"]
+	require.Equal(t, "postgres", *service.Environment["PGHOST"])
+	require.Equal(t, "/roles.sql", service.Configs[0].Target)
+	superuser, err := url.Parse(started.DatabaseURL(servers.MainDatabase))
+	require.NoError(t, err)
+	password, _ := superuser.User.Password()
+	script := strings.ReplaceAll(service.Command[0], "/roles.sql", project.Configs[service.Configs[0].Source].File)
+	cmd := exec.CommandContext(t.Context(), service.Entrypoint[0], append(slices.Clone(service.Entrypoint[1:]), script)...)
+	cmd.Env = []string{
+		"PATH=" + e2e.ToolsPath(t), "PGHOST=127.0.0.1", "PGPORT=" + superuser.Port(), "PGUSER=" + superuser.User.Username(), "PGPASSWORD=" + password,
+	}
+	for name, value := range service.Environment {
+		if name == "PGDATABASE" || !strings.HasPrefix(name, "PG") {
+			cmd.Env = append(cmd.Env, name+"="+*value)
+		}
+	}
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+}
+
 // natively takes the service as the file has it, and changes only where things are: the host names of containers become
 // loopback ports, and the ports of containers, of which each has its own, free ones.
 func natively(t *testing.T, service *types.ServiceConfig, started *servers.Servers) native {
@@ -136,16 +201,22 @@ func natively(t *testing.T, service *types.ServiceConfig, started *servers.Serve
 		require.NotNil(t, value, name)
 		n.env[name] = *value
 	}
-	require.Equal(t, "temporal:7233", n.env["TEMPORAL_ADDRESS"])
-	n.env["TEMPORAL_ADDRESS"] = started.TemporalAddr()
+	if _, needed := n.env["TEMPORAL_ADDRESS"]; needed {
+		require.Equal(t, "temporal:7233", n.env["TEMPORAL_ADDRESS"])
+		n.env["TEMPORAL_ADDRESS"] = started.TemporalAddr()
+	}
 	database, err := url.Parse(n.env["MATHUB_DATABASE_URL"])
 	require.NoError(t, err)
 	require.Equal(t, "postgres:5432", database.Host)
 	actual, err := url.Parse(started.DatabaseURL(servers.MainDatabase))
 	require.NoError(t, err)
 	require.Equal(t, actual.Path, database.Path, "the database's name")
+	actual.User = database.User
 	n.env["MATHUB_DATABASE_URL"] = actual.String()
-	for _, name := range []string{"MATHUB_ADDR", "MATHUB_ADMIN_ADDR"} {
+	for _, name := range []string{"MATHUB_ADDR", "MATHUB_INTERNAL_ADDR", "MATHUB_ADMIN_ADDR"} {
+		if n.env[name] == "" {
+			continue
+		}
 		host, _, err := net.SplitHostPort(n.env[name])
 		require.NoError(t, err)
 		require.Equal(t, "0.0.0.0", host, "%s: other containers must reach it", name)
@@ -196,10 +267,10 @@ func TestWhatComposeStartsDelivers(t *testing.T) {
 	binary := e2e.Build(t)
 	keyset, err := exec.CommandContext(t.Context(), binary, "keyset", "new").Output()
 	require.NoError(t, err)
-	random := make([]byte, 32)
-	_, _ = rand.Read(random) // never fails
-	token := hex.EncodeToString(random)
-	project := compose(t, map[string]string{"MATHUB_KEYSET": strings.TrimSpace(string(keyset)), "MATHUB_SERVICE_TOKEN": token})
+	token := datadir.Token()
+	env := passwords()
+	env["MATHUB_KEYSET"], env["MATHUB_SERVICE_TOKEN"] = strings.TrimSpace(string(keyset)), token
+	project := compose(t, env)
 
 	started, err := servers.Start(t.Context(), servers.Options{Dir: t.TempDir()})
 	require.NoError(t, err)
@@ -211,6 +282,8 @@ func TestWhatComposeStartsDelivers(t *testing.T) {
 		n.env["MATHUB_EGRESS_ALLOW"], n.env["MATHUB_EGRESS_ALLOW_HTTP"] = "127.0.0.0/8,::1/128", "true"
 		return n
 	}
+	makeRoles(t, project, started)
+	makeRoles(t, project, started) // as at every start
 	migrate := service("migrate")
 	out, err := migrate.cmd(t.Context(), binary, migrate.command).CombinedOutput()
 	require.NoError(t, err, string(out))
@@ -224,7 +297,7 @@ func TestWhatComposeStartsDelivers(t *testing.T) {
 	require.Equal(t, api.env["MATHUB_RETENTION"], workers[0].env["MATHUB_RETENTION"])
 
 	receiver := e2e.NewReceiver(t)
-	bot := (&e2e.API{URL: "http://" + api.env["MATHUB_ADDR"], ServiceToken: token}).CreateBot(t, "compose")
+	bot := (&e2e.API{URL: "http://" + api.env["MATHUB_ADDR"], ServiceURL: "http://" + api.env["MATHUB_INTERNAL_ADDR"], ServiceToken: token}).CreateBot(t, "compose")
 	hook := bot.CreateWebhook(t, receiver.URL("/hook"), "s3cret", "post.created")
 	bot.Emit(t, e2e.Event{Type: "post.created", Data: json.RawMessage(`{"postId":"1"}`)})
 	require.NotEmpty(t, receiver.Await(t, "/hook", 1)[0].Header.Get("X-Mathub-Signature"))
@@ -260,6 +333,7 @@ func TestComposeNamesVariablesThatTheProgramKnows(t *testing.T) {
 	// API and worker share their environment in the file, and serve is both.
 	help := knownVariables(t, binary, "serve")
 	for _, name := range []string{"api", "worker", "migrate"} {
+		require.NotEmpty(t, project.Services[name].Environment)
 		requireKnown(t, help, name, slices.Collect(maps.Keys(project.Services[name].Environment)))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -122,7 +123,7 @@ func TestManifestsAreReadStrictly(t *testing.T) {
 	require.NotEqual(t, raw, misspelt)
 	_, err = decode(misspelt)
 	require.ErrorContains(t, err, "readOnlyRootFileSystem")
-	require.Len(t, only[*corev1.Secret](readManifests(t, "secret.example.yaml")), 2)
+	require.Len(t, only[*corev1.Secret](readManifests(t, "secret.example.yaml")), 3)
 }
 
 // TestPodsRunTheProductWithoutPrivileges looks at every pod: what it may do, what it is told, and that each variable
@@ -170,9 +171,19 @@ func TestPodsRunTheProductWithoutPrivileges(t *testing.T) {
 			requireKnown(t, help, reference, variables[reference])
 		}
 	}
-	requireProbe(t, pods["api"].Containers[0], "http", 8080)
+	requireProbe(t, pods["api"].Containers[0], "internal", 8081)
 	requireProbe(t, pods["worker"].Containers[0], "admin", 6060)
 	require.Equal(t, "/healthz", pods["api"].Containers[0].LivenessProbe.HTTPGet.Path)
+	require.Equal(t, "internal", pods["api"].Containers[0].LivenessProbe.HTTPGet.Port.String(), "strangers must not be able to have pods restarted")
+	for part, pod := range pods {
+		var told []string
+		for _, from := range pod.Containers[0].EnvFrom {
+			if from.SecretRef != nil {
+				told = append(told, variables["secret "+from.SecretRef.Name]...)
+			}
+		}
+		require.Equal(t, part == "api", slices.Contains(told, "MATHUB_SERVICE_TOKEN"), "%s: the API alone asks for the token", part)
+	}
 }
 
 func requireProbe(t *testing.T, container corev1.Container, port string, number int32) {
@@ -212,13 +223,48 @@ func TestSelectorsFindTheirPods(t *testing.T) {
 		requireFinds(t, pods[policy.Name], &policy.Spec.PodSelector)
 	}
 	for _, service := range only[*corev1.Service](objects) {
-		require.True(t, labels.SelectorFromSet(service.Spec.Selector).Matches(pods[service.Name]), service.Name)
+		require.True(t, labels.SelectorFromSet(service.Spec.Selector).Matches(pods["mathub-webhooks-api"]), service.Name)
 	}
 	scalers := only[*autoscalingv2.HorizontalPodAutoscaler](objects)
 	require.Len(t, scalers, 2)
 	for _, scaler := range scalers {
 		require.Contains(t, pods, scaler.Spec.ScaleTargetRef.Name)
 	}
+}
+
+// TestStrangersReachThePublicPortAlone: the proxy's namespace is let in to it, the backend's to the service API's, and each
+// service leads to one of them.
+func TestStrangersReachThePublicPortAlone(t *testing.T) {
+	t.Parallel()
+	objects := kustomization(t)
+	ports := map[string]int32{}
+	for _, deployment := range only[*appsv1.Deployment](objects) {
+		for _, port := range deployment.Spec.Template.Spec.Containers[0].Ports {
+			ports[port.Name] = port.ContainerPort
+		}
+	}
+	for _, config := range only[*corev1.ConfigMap](objects) {
+		require.Equal(t, fmt.Sprintf("0.0.0.0:%d", ports["http"]), config.Data["MATHUB_ADDR"])
+		require.Equal(t, fmt.Sprintf("0.0.0.0:%d", ports["internal"]), config.Data["MATHUB_INTERNAL_ADDR"])
+	}
+	leads := map[string]string{}
+	for _, service := range only[*corev1.Service](objects) {
+		require.Len(t, service.Spec.Ports, 1)
+		leads[service.Name] = service.Spec.Ports[0].TargetPort.String()
+	}
+	require.Equal(t, map[string]string{"mathub-webhooks-api": "http", "mathub-webhooks-internal": "internal"}, leads)
+	let := map[string]string{}
+	for _, policy := range only[*networkingv1.NetworkPolicy](objects) {
+		if policy.Name != "mathub-webhooks-api" {
+			continue
+		}
+		for _, rule := range policy.Spec.Ingress {
+			require.Len(t, rule.From, 1)
+			require.Len(t, rule.Ports, 1)
+			let[rule.Ports[0].Port.String()] = rule.From[0].NamespaceSelector.MatchLabels["kubernetes.io/metadata.name"]
+		}
+	}
+	require.Equal(t, map[string]string{"8080": "ingress-nginx", "8081": "mathub", "6060": "monitoring"}, let)
 }
 
 func requireFinds(t *testing.T, pod labels.Set, selector *metav1.LabelSelector) {

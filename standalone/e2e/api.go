@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,7 +16,9 @@ import (
 
 // API is a client of a product's REST API.
 type API struct {
-	URL          string
+	URL string
+	// ServiceURL is where the service API is; with the rest when empty.
+	ServiceURL   string
 	ServiceToken string
 	// Client makes the requests; one that keeps many connections when nil.
 	Client *http.Client
@@ -101,7 +104,11 @@ func (a *API) Do(ctx context.Context, method, path, token string, body any) (Ans
 		}
 		content = bytes.NewReader(encoded)
 	}
-	request, err := http.NewRequestWithContext(ctx, method, a.URL+path, content)
+	base := a.URL
+	if a.ServiceURL != "" && strings.HasPrefix(path, "/api/internal/") {
+		base = a.ServiceURL
+	}
+	request, err := http.NewRequestWithContext(ctx, method, base+path, content)
 	if err != nil {
 		return Answered{}, err
 	}

@@ -210,6 +210,8 @@ func leastPrivilege(t *testing.T, databaseURL string) {
 	for _, statement := range []string{
 		"CREATE TABLE stolen (a int)", "DROP TABLE deliveries", "ALTER TABLE webhooks ADD COLUMN a int", "TRUNCATE deliveries", "CREATE ROLE another",
 		"DROP TRIGGER webhooks_changed ON webhooks", "CREATE EXTENSION dblink", "SELECT pg_read_file('/etc/passwd')",
+		"UPDATE goose_db_version SET is_applied = false", "DELETE FROM goose_db_version", "TRUNCATE goose_db_version",
+		"INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)",
 	} {
 		_, err := conn.Exec(t.Context(), statement)
 		var refused *pgconn.PgError

@@ -196,7 +196,13 @@ func (s *Stack) API() *API {
 }
 
 // APIOf is a client of that app's API.
-func (s *Stack) APIOf(app *App) *API { return &API{URL: app.URL(), ServiceToken: s.serviceToken} }
+func (s *Stack) APIOf(app *App) *API {
+	api := &API{URL: app.URL(), ServiceToken: s.serviceToken}
+	if addr := app.Env["MATHUB_INTERNAL_ADDR"]; addr != "" {
+		api.ServiceURL = "http://" + addr
+	}
+	return api
+}
 
 // Run runs a subcommand of the product to its end and returns what it printed on stdout, trimmed.
 func (s *Stack) Run(t testing.TB, args ...string) string {

@@ -1,4 +1,4 @@
-// Package webui runs Temporal's Web UI as a child process: the library ends its whole process on an error.
+// Package webui runs Temporal's Web UI as a child process: parts of the library end their whole process on an error.
 package webui
 
 import (
@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -16,10 +17,14 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/temporalio/ui-server/v2/server"
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
 	"github.com/temporalio/ui-server/v2/server/config"
-	"github.com/temporalio/ui-server/v2/server/server_options"
+	"github.com/temporalio/ui-server/v2/server/csrf"
+	"github.com/temporalio/ui-server/v2/server/route"
+	"github.com/temporalio/ui-server/v2/ui"
 
+	"github.com/mathub/webhooks/internal/listen"
 	"github.com/mathub/webhooks/standalone/supervise"
 	"github.com/mathub/webhooks/standalone/temporal"
 )
@@ -31,6 +36,7 @@ const StopSignal = syscall.SIGTERM
 type Settings struct {
 	Port         int // on 127.0.0.1
 	TemporalAddr string
+	Hosts        []string // names as which it is served too, besides those of loopback
 }
 
 // settingsVariable carries the settings to the child.
@@ -65,10 +71,32 @@ func RunChild() error {
 	if err := json.Unmarshal([]byte(encoded), &s); err != nil {
 		return err
 	}
-	ui := server.NewServer(server_options.WithConfigProvider(&config.Config{
+	handler, err := s.handler()
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		Addr:              net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)),
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		_ = server.Close()
+	}()
+	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// handler is what server.NewServer of the library makes, which neither gives its handler away nor looks at the Host that
+// it is asked for: without passwords, any page could use it by DNS rebinding.
+func (s Settings) handler() (http.Handler, error) {
+	cfg, err := config.NewConfigProviderWithRefresh(&config.Config{
 		TemporalGRPCAddress: s.TemporalAddr,
-		Host:                "127.0.0.1",
-		Port:                s.Port,
 		EnableUI:            true,
 		DefaultNamespace:    temporal.Namespace,
 		CORS:                config.CORS{CookieInsecure: true}, // plain http, on loopback
@@ -76,14 +104,29 @@ func RunChild() error {
 		DisableNewsFetch:   true,
 		NotifyOnNewVersion: false,
 		HideLogs:           true,
-	}))
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		<-signals
-		ui.Stop()
-	}()
-	return ui.Start()
+	})
+	if err != nil {
+		return nil, err
+	}
+	assets, err := ui.Assets()
+	if err != nil {
+		return nil, err
+	}
+	if assets, err = fs.Sub(assets, "local"); err != nil {
+		return nil, err
+	}
+	e := echo.New()
+	e.Use(middleware.Recover(), middleware.Gzip(), middleware.Secure(), csrf.EnsureTokenCookie(false), middleware.CSRFWithConfig(csrf.MiddlewareConfig(cfg, false)))
+	e.Pre(route.PublicPath(""))
+	route.SetHealthRoute(e)
+	if err := route.SetAPIRoutes(e, cfg, nil); err != nil {
+		return nil, err
+	}
+	if err := route.SetUIRoutes(e, "", assets, cfg); err != nil {
+		return nil, err
+	}
+	route.SetRenderRoute(e, "/")
+	return listen.LocalHosts(e, s.Hosts...), nil
 }
 
 // AwaitReady waits until the Web UI answers, and Temporal through it.

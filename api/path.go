@@ -1,0 +1,56 @@
+package api
+
+import (
+	"bytes"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+)
+
+// written is the request's path as it is written, which routes go by: a proxy's rule that looks at that, such as one that
+// refuses /api/internal/, must not be got around by an encoding.
+func written(c *gin.Context) string { return c.Request.URL.EscapedPath() }
+
+const (
+	prefixHeader = "X-Forwarded-Prefix"
+	// maxPrefix bounds what a proxy may say that it has cut off.
+	maxPrefix = 200
+)
+
+// sanePrefix is a path of names: none is empty, "." or "..", so that no link leads to another host.
+var sanePrefix = regexp.MustCompile(`^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$`)
+
+// prefix is what a trusted proxy has cut off the path, so that links must have it again; empty: nothing.
+func (s *server) prefix(c *gin.Context) string {
+	given := c.Request.Header.Values(prefixHeader)
+	if len(given) != 1 || len(given[0]) > maxPrefix || !s.fromProxy(c) {
+		return ""
+	}
+	prefix := strings.TrimSuffix(given[0], "/")
+	if !sanePrefix.MatchString(prefix) {
+		return ""
+	}
+	return prefix
+}
+
+// fromProxy says whether the request comes from one of the trusted proxies.
+func (s *server) fromProxy(c *gin.Context) bool {
+	peer, err := netip.ParseAddrPort(c.Request.RemoteAddr)
+	return err == nil && slices.ContainsFunc(s.cfg.TrustedProxies, func(proxy netip.Prefix) bool {
+		return proxy.Contains(peer.Addr().Unmap().WithZone(""))
+	})
+}
+
+// rootServer is the document's server, which a prefix takes the place of.
+var rootServer = []byte(`"servers": [{"url": "/"}]`)
+
+// documentFor is the contract for those who reach the API under a prefix.
+func (s *server) documentFor(prefix string) []byte {
+	if prefix == "" {
+		return s.openAPI
+	}
+	return bytes.Replace(s.openAPI, rootServer, []byte(`"servers": [{"url": "`+prefix+`"}]`), 1)
+}

@@ -1,0 +1,54 @@
+package api
+
+import (
+	"fmt"
+	"net/netip"
+	"sync"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/mathub/webhooks/internal/listen"
+)
+
+// maxInProgress is how many requests of one client address are answered at once: a quarter of the connections that a
+// listener holds. Behind a trusted proxy, the client is whom it names.
+const maxInProgress = 500
+
+// inProgress counts requests by client address.
+type inProgress struct {
+	mu sync.Mutex
+	of map[netip.Prefix]int
+}
+
+func (p *inProgress) begin(client netip.Prefix) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.of[client] >= maxInProgress {
+		return false
+	}
+	p.of[client]++
+	return true
+}
+
+func (p *inProgress) end(client netip.Prefix) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.of[client]--; p.of[client] == 0 {
+		delete(p.of, client)
+	}
+}
+
+// share keeps one client from having all that this process can do. Mathub's backend may have it.
+func (s *server) share(c *gin.Context) {
+	if s.fromBackend(c) {
+		return
+	}
+	addr, _ := netip.ParseAddr(c.ClientIP()) // the zero address where there is none, as of a local socket
+	client := listen.Client(addr)
+	if !s.inProgress.begin(client) {
+		fail(c, s.log, &Error{code: tooMany, Detail: fmt.Sprintf("%d requests from this address are in progress. Let one end first.", maxInProgress)})
+		return
+	}
+	defer s.inProgress.end(client)
+	c.Next()
+}
