@@ -4,6 +4,7 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/webhook"
 )
 
 // Activities holds the activities' dependencies; its exported methods that take a context and return an error are the
@@ -39,8 +41,8 @@ func (a *Activities) Register(r worker.ActivityRegistry) {
 // AcceptEvents stores events and finds whom they go to, see delivery.Deliverer.Accept. What is wrong with one of several that
 // is not Postgres's being away is an error of type NotTogether: accepted one by one, none harms another.
 func (a *Activities) AcceptEvents(ctx context.Context, in delivery.EventsToAccept) (out delivery.Audience, err error) {
-	if len(in.Events) == 1 {
-		return a.deliverer.Accept(ctx, in)
+	if len(in.Events) <= 1 {
+		return final(a.deliverer.Accept(ctx, in))
 	}
 	inTime, cancel := context.WithTimeout(ctx, togetherTimeout)
 	defer cancel()
@@ -60,45 +62,63 @@ const togetherTimeout = AttemptTimeout * 3 / 4
 // NotTogether is the type of the error that AcceptEvents ends with where one of several events may be at fault.
 const NotTogether = "NotTogether"
 
+// InvalidInput is the type of the error that an activity, or a workflow, ends with for good where its input is at fault. Ours
+// never is: it was started by hand.
+const InvalidInput = "InvalidInput"
+
+// final makes an error about the input one that no other attempt follows.
+func final[T any](result T, err error) (T, error) {
+	var invalid *webhook.InvalidError
+	if errors.As(err, &invalid) {
+		err = temporal.NewNonRetryableApplicationError(err.Error(), InvalidInput, nil)
+	}
+	return result, err
+}
+
 // AddressPart finds a part of a large audience.
 func (a *Activities) AddressPart(ctx context.Context, in delivery.PartOfAudience) (delivery.Audience, error) {
-	return a.deliverer.AddressPart(ctx, in)
+	return final(a.deliverer.AddressPart(ctx, in))
 }
 
 // Deliver makes one direct attempt, recorded before it returns.
 func (a *Activities) Deliver(ctx context.Context, in delivery.Attempt) (delivery.Result, error) {
-	return a.deliverer.Deliver(ctx, in)
+	return final(a.deliverer.Deliver(ctx, in))
 }
 
 // DeliverGroup is Deliver for many first attempts.
 func (a *Activities) DeliverGroup(ctx context.Context, g delivery.Group) (delivery.GroupResult, error) {
-	return a.deliverer.RunGroup(ctx, g)
+	return final(a.deliverer.RunGroup(ctx, g))
 }
 
 // PrepareTest stores a test event, and says how it is to be sent.
 func (a *Activities) PrepareTest(ctx context.Context, in delivery.TestEvent) (delivery.Route, error) {
-	return a.deliverer.PrepareTest(ctx, in)
+	return final(a.deliverer.PrepareTest(ctx, in))
 }
 
 // PrepareRedelivery says how an event is to be sent once more.
 func (a *Activities) PrepareRedelivery(ctx context.Context, in delivery.Attempt) (delivery.Route, error) {
-	return a.deliverer.RouteManual(ctx, in)
+	return final(a.deliverer.PrepareRedelivery(ctx, in))
 }
 
 // LookInput asks how a webhook's queue stands, with at most Most rows that are due.
 type LookInput struct {
 	WebhookID uuid.UUID
+	BotID     string // the webhook's
 	Most      int
 }
 
 // LookAtQueue reads how a webhook's queue stands, and waits out the pause of a failing webhook.
 func (a *Activities) LookAtQueue(ctx context.Context, in LookInput) (history.QueueState, error) {
-	return a.deliverer.Look(ctx, in.WebhookID, in.Most)
+	s, err := a.deliverer.Look(ctx, in.WebhookID, in.Most)
+	if err == nil && !s.Gone && s.BotID != in.BotID {
+		err = webhook.Invalid("botId", "must be the webhook's bot")
+	}
+	return final(s, err)
 }
 
 // DeliverRound makes the attempts of one round of a webhook's queue.
 func (a *Activities) DeliverRound(ctx context.Context, r delivery.Round) (delivery.RoundResult, error) {
-	return a.deliverer.RunRound(ctx, r)
+	return final(a.deliverer.RunRound(ctx, r))
 }
 
 // HurryInput asks to make what is planned due at once: of one event or, where it is empty, of all.
@@ -116,7 +136,7 @@ func (a *Activities) HurryQueue(ctx context.Context, in HurryInput) error {
 func (a *Activities) RecoverPage(ctx context.Context, t delivery.Target) (history.RecoveryStep, error) {
 	step, err := a.queue.RecoverPage(ctx, t.WebhookID)
 	if err == nil && step.Planned {
-		a.deliverer.Wake(t)
+		err = a.deliverer.WakeWebhook(ctx, t.WebhookID)
 	}
 	return step, err
 }
@@ -128,7 +148,7 @@ func (a *Activities) CancelRecovery(ctx context.Context, webhookID uuid.UUID) er
 
 // NotifyOwner makes one attempt to notify a bot's owner of a disabled webhook.
 func (a *Activities) NotifyOwner(ctx context.Context, n delivery.Notice) (delivery.Result, error) {
-	return a.deliverer.NotifyOwner(ctx, n)
+	return final(a.deliverer.NotifyOwner(ctx, n))
 }
 
 // RemoveExpired removes expired events for about two seconds.

@@ -85,6 +85,7 @@ type server struct {
 	openAPI []byte
 	docs    *docsPage
 	metrics *requestMetrics
+	emitted *emitMetrics
 
 	inProgress inProgress
 }
@@ -127,13 +128,14 @@ func newServer(cfg Config) (*server, error) {
 	events := db.NewEventReader(cfg.Pool)
 	s := &server{
 		cfg: cfg, docs: docs, log: cfg.Logger, queries: db.New(), writes: db.NewWriteCheck(cfg.Pool), fairUse: newFairUse(cfg.RateLimit),
-		events: events, waiting: newWaiting(events, cfg.Stopping), openAPI: document,
+		emitted: newEmitMetrics(cfg.Meter),
+		events:  events, waiting: newWaiting(events, cfg.Stopping), openAPI: document,
 		inProgress: inProgress{of: map[netip.Prefix]int{}},
 	}
 
 	s.batcher = emit.NewBatcher(cfg.Temporal, emit.BatcherOptions{
 		Starts: cfg.EmitStarts, Group: cfg.EmitGroup, Options: []emit.Option{emit.Searchable(cfg.Attributes)},
-		Accepted: s.accepters, Progress: cfg.Progress,
+		Lookup: s.lookUp, Progress: cfg.Progress,
 	})
 	return s, nil
 }

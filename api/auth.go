@@ -8,10 +8,12 @@ import (
 	"strings"
 
 	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
 
-const botContextKey = "bot"
+// What a request of a bot carries on: whose key it has, and which.
+const botContextKey, keyContextKey = "bot", "key"
 
 // authenticate lets a request through that has the credentials its path asks for. A path that leads nowhere asks for
 // those of the API it would be in, so that a stranger learns nothing from it.
@@ -19,12 +21,9 @@ func (s *server) authenticate(c *gin.Context) {
 	path := written(c)
 	switch {
 	case strings.HasPrefix(path, botPrefix):
-		botID, err := s.botOf(c)
-		if err != nil {
+		if err := s.authenticateBot(c); err != nil {
 			fail(c, s.log, err)
-			return
 		}
-		c.Set(botContextKey, botID)
 	case strings.HasPrefix(path, servicePrefix):
 		if s.cfg.ServiceToken == "" {
 			fail(c, s.log, errNotFound)
@@ -56,22 +55,42 @@ func (s *server) fromBackend(c *gin.Context) bool {
 	return err == nil && s.isServiceToken(token)
 }
 
-// botOf finds the bot whose key the request carries. The key is looked up by its hash, so that the time it takes
+// authenticateBot finds the bot whose key the request carries. The key is looked up by its hash, so that the time it takes
 // tells nothing about any key. Only then is the call counted: what is kept in memory is of valid keys.
-func (s *server) botOf(c *gin.Context) (string, error) {
+func (s *server) authenticateBot(c *gin.Context) error {
 	token, err := bearer(c.Request.Header)
 	if err != nil {
-		return "", err
+		return err
 	}
 	hash := hashKey(token)
-	botID, err := s.queries.BotByKey(c, s.cfg.Pool, hash)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return "", unauthorizedf("This key is not valid.")
+	key, err := s.queries.BotByKey(c, s.cfg.Pool, hash)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return unauthorizedf("This key is not valid.")
+	case err != nil:
+		return err
 	}
-	if err != nil {
-		return "", err
+	if err := s.fairUse.take(c, hash); err != nil {
+		return err
 	}
-	return botID, s.fairUse.take(c, hash)
+	if !key.IsActive {
+		return errSuspended
+	}
+	c.Set(botContextKey, key.BotID)
+	c.Set(keyContextKey, key.ID)
+	return nil
+}
+
+// keyStillValid refuses a key that was revoked, or whose bot was suspended, since the request came.
+func (s *server) keyStillValid(c *gin.Context) error {
+	active, err := s.queries.IsKeysBotActive(c, s.cfg.Pool, c.MustGet(keyContextKey).(uuid.UUID))
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return unauthorizedf("This key is not valid.")
+	case err == nil && !active:
+		return errSuspended
+	}
+	return err
 }
 
 func bearer(header http.Header) (string, error) {

@@ -143,6 +143,7 @@ func (s *server) CreateBot(c *gin.Context) {
 		if err != nil {
 			return reply{}, err
 		}
+		s.changed(c, "bot created", bot.ID)
 		return created("", bot), nil
 	})
 }
@@ -158,6 +159,7 @@ func (s *server) CreateKey(c *gin.Context, id BotID) {
 		if err != nil {
 			return reply{}, err
 		}
+		s.changed(c, "key created", id, "changedKey", key.ID)
 		return created("", key), nil
 	})
 }
@@ -184,6 +186,10 @@ func (s *server) DeleteKey(c *gin.Context, id BotID, keyID string) {
 		if id, err = storedBot(id); err != nil {
 			return reply{}, err
 		}
-		return noContent(), RevokeKey(c, s.cfg.Pool, id, parsed)
+		if err := RevokeKey(c, s.cfg.Pool, id, parsed); err != nil {
+			return reply{}, err
+		}
+		s.changed(c, "key revoked", id, "changedKey", parsed)
+		return noContent(), nil
 	})
 }

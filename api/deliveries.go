@@ -75,6 +75,8 @@ func (s *server) resulting(ctx context.Context, webhookID uuid.UUID, send func()
 	switch {
 	case errors.Is(err, workflows.ErrWebhookGone):
 		return reply{}, errNotFound
+	case errors.Is(err, workflows.ErrBotSuspended):
+		return reply{}, errSuspended
 	case errors.Is(err, workflows.ErrEventGone):
 		return reply{}, s.notKept()
 	case err != nil:

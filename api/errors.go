@@ -20,6 +20,7 @@ const (
 	internal code = iota
 	malformed
 	unauthorized
+	forbidden
 	notFound
 	wrongMethod
 	conflict
@@ -35,6 +36,7 @@ var statusOf = map[code]int{
 	internal:     http.StatusInternalServerError,
 	malformed:    http.StatusBadRequest,
 	unauthorized: http.StatusUnauthorized,
+	forbidden:    http.StatusForbidden,
 	notFound:     http.StatusNotFound,
 	wrongMethod:  http.StatusMethodNotAllowed,
 	conflict:     http.StatusConflict,
@@ -69,6 +71,9 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.cause }
 
 var errNotFound = &Error{code: notFound, Detail: "There is no such thing here."}
+
+// errSuspended answers every call with a key of a suspended bot.
+var errSuspended = &Error{code: forbidden, Detail: "The bot is suspended."}
 
 func unauthorizedf(detail string) *Error { return &Error{code: unauthorized, Detail: detail} }
 

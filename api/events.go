@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/internal/failpoint"
 	"github.com/mathub/webhooks/webhook"
@@ -58,7 +62,7 @@ func (s *server) EmitEvents(c *gin.Context) {
 
 // emit has events accepted, all or none. An error names the ids to emit them again with.
 func (s *server) emit(c *gin.Context, events webhook.Batch) ([]Receipt, error) {
-	events = events.Complete(time.Now())
+	events = events.Identify()
 	var ids []string
 	for _, e := range events.Events() {
 		ids = append(ids, e.ID)
@@ -76,46 +80,93 @@ func (s *server) emit(c *gin.Context, events webhook.Batch) ([]Receipt, error) {
 	failpoint.Here("started")
 	receipts := make([]Receipt, len(accepted))
 	for i, r := range accepted {
-		receipts[i] = Receipt{ID: r.ID, WorkflowID: r.WorkflowID, Duplicate: r.Duplicate}
+		receipts[i] = s.receipt(c, r)
 	}
 	return receipts, nil
 }
 
-// accepters are the workflows that have accepted events, by event id; "" where that was ended before its work was done:
-// another then takes over. Postgres remembers an event for longer than Temporal remembers its workflow.
-func (s *server) accepters(ctx context.Context, eventIDs []string) (map[string]string, error) {
-	owners, err := s.queries.EventOwners(ctx, s.cfg.Pool, eventIDs)
+// receipt is an answer's, and counted where the emitter is at fault.
+func (s *server) receipt(ctx context.Context, r emit.Receipt) Receipt {
+	receipt := Receipt{ID: r.ID, WorkflowID: r.WorkflowID, Duplicate: r.Duplicate}
+	if r.Conflict {
+		receipt.Conflict = &r.Conflict
+	}
+	if len(r.UnknownBotIDs) > 0 {
+		receipt.UnknownBotIds = &r.UnknownBotIDs
+	}
+	s.emitted.count(ctx, r)
+	return receipt
+}
+
+// maxUnknownBots is how many of an event's unknown bots its receipt names.
+const maxUnknownBots = 20
+
+// lookUp is emit.BatcherOptions' Lookup. Postgres remembers an event for longer than Temporal remembers its workflow.
+func (s *server) lookUp(ctx context.Context, events []webhook.Event) ([]emit.Known, error) {
+	ids, botIDs := make([]string, len(events)), map[string]bool{}
+	for i, e := range events {
+		ids[i] = e.ID
+		for _, id := range e.BotIDs {
+			botIDs[id] = true
+		}
+	}
+	stored, unknownBots, err := s.queries.LookUpEvents(ctx, s.cfg.Pool, ids, slices.Collect(maps.Keys(botIDs)))
 	if err != nil {
 		return nil, notLookedUpError{err}
 	}
-	type run struct{ workflowID, runID string }
-	ended := map[run]*bool{}
-	var asked errgroup.Group
-	asked.SetLimit(describesAtOnce)
-	for _, o := range owners {
-		if owner := (run{o.WorkflowID, o.RunID}); ended[owner] == nil {
-			has := new(bool)
-			ended[owner] = has
-			asked.Go(func() error {
-				// While Temporal is away, it is taken for what nearly every event is.
-				is, err := workflows.HasEnded(ctx, s.cfg.Temporal, owner.workflowID, owner.runID)
-				*has = err == nil && is
-				return nil
-			})
-		}
+	isUnknown := make(map[string]bool, len(unknownBots))
+	for _, id := range unknownBots {
+		isUnknown[id] = true
 	}
-	_ = asked.Wait() // none fails
-	workflowIDs := make(map[string]string, len(owners))
-	for _, o := range owners {
-		if workflowIDs[o.ID] = o.WorkflowID; *ended[run{o.WorkflowID, o.RunID}] {
-			workflowIDs[o.ID] = ""
+	ended := s.endedOwners(ctx, stored)
+	known := make([]emit.Known, len(events))
+	for i, e := range events {
+		for _, id := range e.BotIDs {
+			if isUnknown[id] && len(known[i].UnknownBotIDs) < maxUnknownBots {
+				known[i].UnknownBotIDs = append(known[i].UnknownBotIDs, id)
+			}
+		}
+		n := slices.IndexFunc(stored, func(row db.StoredEventsRow) bool { return row.ID == e.ID })
+		if n < 0 {
+			continue
+		}
+		row := stored[n]
+		known[i].Stored, known[i].Conflict = true, !e.IsStored(row.Head, row.Digest, row.BotIds)
+		if !ended[owner{row.WorkflowID, row.RunID}] {
+			known[i].WorkflowID = row.WorkflowID
 		}
 	}
 	failpoint.Here("before-start")
-	return workflowIDs, nil
+	return known, nil
 }
 
-// notLookedUpError is what kept accepters from an answer, so that nothing was started.
+// owner is a workflow run that owns events.
+type owner struct{ workflowID, runID string }
+
+// endedOwners are those that were ended before their work was done: another then takes over.
+func (s *server) endedOwners(ctx context.Context, stored []db.StoredEventsRow) map[owner]bool {
+	owners := map[owner]bool{}
+	for _, row := range stored {
+		owners[owner{row.WorkflowID, row.RunID}] = false
+	}
+	var mu sync.Mutex
+	var asked errgroup.Group
+	asked.SetLimit(describesAtOnce)
+	for o := range maps.Clone(owners) {
+		asked.Go(func() error {
+			// While Temporal is away, it is taken for what nearly every event is.
+			ended, err := workflows.HasEnded(ctx, s.cfg.Temporal, o.workflowID, o.runID)
+			mu.Lock()
+			defer mu.Unlock()
+			owners[o] = err == nil && ended
+			return nil
+		})
+	}
+	_ = asked.Wait() // none fails
+	return owners
+}
+
+// notLookedUpError is what kept lookUp from an answer, so that nothing was started.
 type notLookedUpError struct{ error }
 
 func (e notLookedUpError) Unwrap() error { return e.error }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"strconv"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/telemetry/measure"
 )
 
@@ -41,6 +43,32 @@ func newRequestMetrics(m metric.Meter, routes gin.RoutesInfo) *requestMetrics {
 		x.routes[routeKey{r.Method, r.Path}] = optionsOf(r.Method, r.Path)
 	}
 	return x
+}
+
+// emitMetrics count what emitters seem to get wrong.
+type emitMetrics struct{ conflicts, unknownBots metric.Int64Counter }
+
+// newEmitMetrics returns nil where m is nil.
+func newEmitMetrics(m metric.Meter) *emitMetrics {
+	if m == nil {
+		return nil
+	}
+	return &emitMetrics{
+		conflicts:   measure.Counter(m, "mathub_emit_conflicts", "Events emitted with an id that was accepted before with other content."),
+		unknownBots: measure.Counter(m, "mathub_emit_unknown_bots", "Events emitted for bots of which at least one is none."),
+	}
+}
+
+func (x *emitMetrics) count(ctx context.Context, r emit.Receipt) {
+	if x == nil {
+		return
+	}
+	if r.Conflict {
+		x.conflicts.Add(ctx, 1)
+	}
+	if len(r.UnknownBotIDs) > 0 {
+		x.unknownBots.Add(ctx, 1)
+	}
 }
 
 func optionsOf(method, route string) (o routeOptions) {

@@ -4,12 +4,15 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"maps"
+	"slices"
 
 	"github.com/gin-gonic/gin"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -87,8 +90,15 @@ func (n *NotifyChange) of(bot db.Bot) (changed db.Bot, made *string, err error) 
 	return bot, made, err
 }
 
-// SetNotify changes where a bot's owner is told of disabled webhooks. The error is an *Error that a person can read.
-func SetNotify(ctx context.Context, pool *pgxpool.Pool, botID string, n NotifyChange) (Bot, error) {
+// BotUpdate is what is to become of a bot.
+type BotUpdate struct {
+	NotifyChange
+	// IsActive, if not nil, suspends the bot or ends its suspension.
+	IsActive *bool
+}
+
+// UpdateBot changes a bot. The error is an *Error that a person can read.
+func UpdateBot(ctx context.Context, pool *pgxpool.Pool, botID string, n BotUpdate) (Bot, error) {
 	m := &members{}
 	if n.check(m); len(m.faults) > 0 {
 		return Bot{}, asError(m.err())
@@ -107,7 +117,11 @@ func SetNotify(ctx context.Context, pool *pgxpool.Pool, botID string, n NotifyCh
 			return err
 		}
 		row, err = q.SetNotify(ctx, tx, db.SetNotifyParams{ID: botID, NotifyURL: row.NotifyURL, NotifySecret: row.NotifySecret})
-		return err
+		if err != nil || n.IsActive == nil || *n.IsActive == row.IsActive {
+			return err
+		}
+		row.IsActive = *n.IsActive
+		return setActive(ctx, tx, botID, row.IsActive)
 	})
 	if err != nil {
 		return Bot{}, asError(err)
@@ -115,9 +129,33 @@ func SetNotify(ctx context.Context, pool *pgxpool.Pool, botID string, n NotifyCh
 	return toBot(row, made, n.Keyset)
 }
 
+// setActive suspends a bot or ends its suspension. What is planned for a suspended bot is removed, as it is for a disabled
+// webhook: what it misses can be recovered afterwards. The bot is locked.
+func setActive(ctx context.Context, tx pgx.Tx, botID string, active bool) error {
+	q := db.New()
+	if err := q.SetBotActive(ctx, tx, db.SetBotActiveParams{ID: botID, IsActive: active}); err != nil {
+		return err
+	}
+	ids, err := q.WebhooksOfBot(ctx, tx, botID)
+	if err != nil {
+		return err
+	}
+	// No attempt is recorded and none is planned meanwhile.
+	if err := q.LockWebhooks(ctx, tx, db.LockWebhooksParams{Exclusive: ids}); err != nil {
+		return err
+	}
+	if active {
+		return q.ResumeWebhooks(ctx, tx, botID)
+	}
+	if err := q.SuspendWebhooks(ctx, tx, botID); err != nil {
+		return err
+	}
+	return history.SuspendWebhooks(ctx, tx, ids)
+}
+
 // toBot needs the keyset only of a bot with a notify URL.
 func toBot(row db.Bot, made *string, keyset *db.Keyset) (Bot, error) {
-	bot := Bot{ID: row.ID, Name: row.Name, CreatedAt: timestamp(row.CreatedAt), NotifySecret: made}
+	bot := Bot{ID: row.ID, Name: row.Name, IsActive: row.IsActive, CreatedAt: timestamp(row.CreatedAt), NotifySecret: made}
 	if row.NotifyURL != nil {
 		url, err := keyset.OpenNotifyURL(row.ID, row.NotifyURL)
 		if err != nil {
@@ -155,16 +193,20 @@ func (s *server) UpdateBot(c *gin.Context, id BotID) {
 		if err != nil {
 			return reply{}, err
 		}
-		values, err := webhook.ParseObject(raw, "notifyUrl", "notifySecret")
+		values, err := webhook.ParseObject(raw, "notifyUrl", "notifySecret", "isActive")
 		if err != nil {
 			return reply{}, err
 		}
 		m := &members{values: values}
-		change := s.notifyChange(m, true)
+		change := BotUpdate{NotifyChange: s.notifyChange(m, true), IsActive: m.boolean("isActive")}
 		if err := m.err(); err != nil {
 			return reply{}, err
 		}
-		bot, err := SetNotify(c, s.cfg.Pool, id, change)
-		return ok(bot), err
+		bot, err := UpdateBot(c, s.cfg.Pool, id, change)
+		if err != nil {
+			return reply{}, err
+		}
+		s.changed(c, "bot changed", id, "fields", slices.Sorted(maps.Keys(values)), "isActive", bot.IsActive)
+		return ok(bot), nil
 	})
 }

@@ -62,6 +62,9 @@ func (s *server) PollEvents(c *gin.Context, _ PollEventsParams) {
 			}
 		}
 		page, err := s.poll(c, p, deadline)
+		if err == nil && p.wait > 0 {
+			err = s.keyStillValid(c)
+		}
 		if err != nil {
 			return reply{}, err
 		}

@@ -44,6 +44,7 @@ func (s *server) RecoverWebhook(c *gin.Context, id WebhookID) {
 		if err != nil {
 			return reply{}, err
 		}
+		s.changed(c, "recovery started", w.BotID, "webhook", w.ID)
 		// The recovery is stored: what Temporal does not start now, the next sweep does.
 		ctx, cancel := context.WithTimeout(c, startTimeout)
 		defer cancel()
@@ -95,7 +96,11 @@ func (s *server) CancelRecovery(c *gin.Context, id WebhookID) {
 		if err != nil {
 			return reply{}, err
 		}
-		return noContent(), orNotFound(s.queue().CancelRecovery(c, w.ID))
+		if err := s.queue().CancelRecovery(c, w.ID); err != nil {
+			return reply{}, orNotFound(err)
+		}
+		s.changed(c, "recovery cancelled", w.BotID, "webhook", w.ID)
+		return noContent(), nil
 	})
 }
 

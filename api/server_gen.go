@@ -17,6 +17,9 @@ type Bot struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
 
+	// IsActive False: the bot is suspended. It is sent nothing, and its keys answer 403.
+	IsActive bool `json:"isActive"`
+
 	// CreatedAt RFC 3339, in UTC, with milliseconds.
 	CreatedAt Time `json:"createdAt"`
 
@@ -35,6 +38,9 @@ type BotChange struct {
 	// padded standard base64 of 24 to 64 random bytes, such as from `echo whsec_$(openssl rand -base64 32)`: that is the form
 	// of the Standard Webhooks libraries. A secret that can be guessed can be found from one signed delivery.
 	NotifySecret *Secret `json:"notifySecret,omitempty"`
+
+	// IsActive False suspends the bot, true ends that.
+	IsActive *bool `json:"isActive,omitempty"`
 }
 
 // Delivery One POST of one event to one webhook.
@@ -269,6 +275,11 @@ type NewWebhook struct {
 	Secret *Secret `json:"secret,omitempty"`
 }
 
+// OperatorWebhookChange defines model for OperatorWebhookChange.
+type OperatorWebhookChange struct {
+	IsActive bool `json:"isActive"`
+}
+
 // OutboundAccess Whether this process can look up names and connect to the internet. Only /readyz of a process that delivers says so. It is ready without, and attempts that fail for want of it are made again.
 type OutboundAccess struct {
 	// DNS ok, failed, or unknown.
@@ -311,6 +322,12 @@ type Receipt struct {
 
 	// Duplicate The id was accepted before; nothing is delivered anew.
 	Duplicate bool `json:"duplicate"`
+
+	// Conflict True where the id was accepted before with another type, data, audience or timestamp: this content is never delivered. Left out otherwise.
+	Conflict *bool `json:"conflict,omitempty"`
+
+	// UnknownBotIds Those of the event's `botIds` that are no bots. Left out where there are none.
+	UnknownBotIds *[]string `json:"unknownBotIds,omitempty"`
 }
 
 // Recovery defines model for Recovery.
@@ -411,7 +428,7 @@ type Webhook struct {
 	HasSecret    bool       `json:"hasSecret"`
 	DisabledAt   *timestamp `json:"disabledAt"`
 
-	// DisabledReason Why it is disabled: failures, ten in a row, or owner, by a call. Null while it is active.
+	// DisabledReason Why it is disabled: failures, ten in a row, owner, by a call, or operator, by one of the service API. Null while it is active.
 	DisabledReason *string `json:"disabledReason"`
 
 	// DisabledBy The delivery whose failure disabled it.
@@ -529,6 +546,12 @@ type GetEventParams struct {
 	Limit *[]string `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
+// ListWebhooksOfBotParams defines parameters for ListWebhooksOfBot.
+type ListWebhooksOfBotParams struct {
+	// BotID The bot's id.
+	BotID []string `form:"botId" json:"botId"`
+}
+
 // CreateWebhookJSONRequestBody defines body for CreateWebhook for application/json ContentType.
 type CreateWebhookJSONRequestBody = NewWebhook
 
@@ -549,6 +572,9 @@ type EmitEventJSONRequestBody = Event
 
 // EmitEventsJSONRequestBody defines body for EmitEvents for application/json ContentType.
 type EmitEventsJSONRequestBody = EventBatch
+
+// UpdateWebhookOfAnyJSONRequestBody defines body for UpdateWebhookOfAny for application/json ContentType.
+type UpdateWebhookOfAnyJSONRequestBody = OperatorWebhookChange
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
@@ -600,7 +626,7 @@ type ServerInterface interface {
 	// GetBot Read a bot.
 	// (GET /api/internal/v1/bots/{id})
 	GetBot(c *gin.Context, id BotID)
-	// UpdateBot Set where the bot's owner is told of disabled webhooks.
+	// UpdateBot Suspend the bot or end that, and set where its owner is told of disabled webhooks.
 	// (PATCH /api/internal/v1/bots/{id})
 	UpdateBot(c *gin.Context, id BotID)
 	// ListKeys List a bot's keys, oldest first, without the keys themselves.
@@ -621,6 +647,18 @@ type ServerInterface interface {
 	// GetEvent Find an event, the workflow that owns it, and what became of it at each webhook.
 	// (GET /api/internal/v1/events/{id})
 	GetEvent(c *gin.Context, id EventID, params GetEventParams)
+	// ListWebhooksOfBot List a bot's webhooks, oldest first.
+	// (GET /api/internal/v1/webhooks)
+	ListWebhooksOfBot(c *gin.Context, params ListWebhooksOfBotParams)
+	// DeleteWebhookOfAny Delete a webhook of any bot, and its history.
+	// (DELETE /api/internal/v1/webhooks/{id})
+	DeleteWebhookOfAny(c *gin.Context, id WebhookID)
+	// GetWebhookOfAny Read a webhook of any bot, and how it has been doing.
+	// (GET /api/internal/v1/webhooks/{id})
+	GetWebhookOfAny(c *gin.Context, id WebhookID)
+	// UpdateWebhookOfAny Disable a webhook of any bot, or enable it.
+	// (PATCH /api/internal/v1/webhooks/{id})
+	UpdateWebhookOfAny(c *gin.Context, id WebhookID)
 	// Docs This document as a page to read. It loads nothing.
 	// (GET /docs)
 	Docs(c *gin.Context)
@@ -1274,6 +1312,108 @@ func (siw *ServerInterfaceWrapper) GetEvent(c *gin.Context) {
 	siw.Handler.GetEvent(c, id, params)
 }
 
+// ListWebhooksOfBot operation middleware
+func (siw *ServerInterfaceWrapper) ListWebhooksOfBot(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListWebhooksOfBotParams
+
+	// ------------- Required query parameter "botId" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "botId", c.Request.URL.Query(), &params.BotID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter botId: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListWebhooksOfBot(c, params)
+}
+
+// DeleteWebhookOfAny operation middleware
+func (siw *ServerInterfaceWrapper) DeleteWebhookOfAny(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DeleteWebhookOfAny(c, id)
+}
+
+// GetWebhookOfAny operation middleware
+func (siw *ServerInterfaceWrapper) GetWebhookOfAny(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetWebhookOfAny(c, id)
+}
+
+// UpdateWebhookOfAny operation middleware
+func (siw *ServerInterfaceWrapper) UpdateWebhookOfAny(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.UpdateWebhookOfAny(c, id)
+}
+
 // Docs operation middleware
 func (siw *ServerInterfaceWrapper) Docs(c *gin.Context) {
 
@@ -1376,6 +1516,10 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/internal/v1/events", wrapper.EmitEvent)
 	router.GET(options.BaseURL+"/api/internal/v1/events/:id", wrapper.GetEvent)
 	router.POST(options.BaseURL+"/api/internal/v1/events/batch", wrapper.EmitEvents)
+	router.GET(options.BaseURL+"/api/internal/v1/webhooks", wrapper.ListWebhooksOfBot)
+	router.DELETE(options.BaseURL+"/api/internal/v1/webhooks/:id", wrapper.DeleteWebhookOfAny)
+	router.GET(options.BaseURL+"/api/internal/v1/webhooks/:id", wrapper.GetWebhookOfAny)
+	router.PATCH(options.BaseURL+"/api/internal/v1/webhooks/:id", wrapper.UpdateWebhookOfAny)
 	router.GET(options.BaseURL+"/docs", wrapper.Docs)
 	router.GET(options.BaseURL+"/healthz", wrapper.Healthz)
 	router.GET(options.BaseURL+"/openapi.json", wrapper.OpenAPI)

@@ -54,6 +54,7 @@ func (s *server) CreateWebhook(c *gin.Context) {
 		if err != nil {
 			return reply{}, err
 		}
+		s.changed(c, "webhook created", w.BotID, "webhook", w.ID, "host", webhook.HostOf(w.Origin))
 		view, err := s.view(w)
 		return created(botPrefix+"webhooks/"+w.ID.String(), view), err
 	})
@@ -62,18 +63,23 @@ func (s *server) CreateWebhook(c *gin.Context) {
 // ListWebhooks serves GET /webhooks.
 func (s *server) ListWebhooks(c *gin.Context) {
 	s.answer(c, func() (reply, error) {
-		rows, err := s.queries.ListWebhooks(c, s.cfg.Pool, botID(c))
-		if err != nil {
-			return reply{}, err
-		}
-		list := make([]Webhook, len(rows))
-		for i, w := range rows {
-			if list[i], err = s.view(w); err != nil {
-				return reply{}, err
-			}
-		}
-		return ok(list), nil
+		list, err := s.webhooksOf(c, botID(c))
+		return ok(list), err
 	})
+}
+
+func (s *server) webhooksOf(c *gin.Context, botID string) ([]Webhook, error) {
+	rows, err := s.queries.ListWebhooks(c, s.cfg.Pool, botID)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Webhook, len(rows))
+	for i, w := range rows {
+		if list[i], err = s.view(w); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
 }
 
 // GetWebhook serves GET /webhooks/:id.
@@ -109,10 +115,12 @@ func (s *server) UpdateWebhook(c *gin.Context, id WebhookID) {
 		}
 		w, err := s.update(c, db.UpdateWebhookParams{
 			ID: before.ID, BotID: botID(c), URL: sealed.url, Origin: sealed.origin, Events: in.events, SetSecret: in.setSecret, Secret: sealed.secret, OverlapSeconds: in.overlap.Seconds(), IsActive: in.isActive,
+			DisabledReason: "owner",
 		}, in)
 		if err != nil {
 			return reply{}, orNotFound(err)
 		}
+		s.changed(c, "webhook changed", w.BotID, "webhook", w.ID, "fields", in.named())
 		view, err := s.view(w)
 		return ok(view), err
 	})
@@ -174,32 +182,37 @@ func (s *server) leaveOutEqual(change *db.UpdateWebhookParams, w db.Webhook, in 
 // DeleteWebhook serves DELETE /webhooks/:id.
 func (s *server) DeleteWebhook(c *gin.Context, id WebhookID) {
 	s.answer(c, func() (reply, error) {
-		webhookID, err := parseID(id)
+		// Ownership first: a stranger must not be able to hold the lock that deliveries need.
+		w, err := s.owned(c, id)
 		if err != nil {
 			return reply{}, err
 		}
-		err = db.WithTx(c, s.cfg.Pool, func(tx pgx.Tx) error {
-			// Ownership first: a stranger must not be able to hold the lock that deliveries need.
-			if _, err := s.queries.GetWebhook(c, tx, db.GetWebhookParams{ID: webhookID, BotID: botID(c)}); err != nil {
-				return orNotFound(err)
-			}
-			if err := db.LockWebhook(c, tx, webhookID); err != nil {
-				return err
-			}
-			n, err := s.queries.DeleteWebhook(c, tx, db.DeleteWebhookParams{ID: webhookID, BotID: botID(c)})
-			if err != nil {
-				return err
-			}
-			if n == 0 {
-				return errNotFound
-			}
-			if err := s.queries.DeleteQueue(c, tx, webhookID); err != nil {
-				return err
-			}
-			return s.queries.DeleteDeliveries(c, tx, webhookID)
-		})
-		return noContent(), err
+		return noContent(), s.delete(c, w)
 	})
+}
+
+// delete deletes a webhook with all that is kept of it.
+func (s *server) delete(c *gin.Context, w db.Webhook) error {
+	err := db.WithTx(c, s.cfg.Pool, func(tx pgx.Tx) error {
+		if err := db.LockWebhook(c, tx, w.ID); err != nil {
+			return err
+		}
+		n, err := s.queries.DeleteWebhook(c, tx, db.DeleteWebhookParams{ID: w.ID, BotID: w.BotID})
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return errNotFound
+		}
+		if err := s.queries.DeleteQueue(c, tx, w.ID); err != nil {
+			return err
+		}
+		return s.queries.DeleteDeliveries(c, tx, w.ID)
+	})
+	if err == nil {
+		s.changed(c, "webhook deleted", w.BotID, "webhook", w.ID)
+	}
+	return err
 }
 
 // webhookInput is what a request says of a webhook.
@@ -214,6 +227,19 @@ type webhookInput struct {
 
 func (in webhookInput) nothing() bool {
 	return in.url == nil && in.events == nil && in.isActive == nil && !in.setSecret
+}
+
+// named are the fields that a change names.
+func (in webhookInput) named() (fields []string) {
+	for _, f := range []struct {
+		name string
+		is   bool
+	}{{"url", in.url != nil}, {"events", in.events != nil}, {"isActive", in.isActive != nil}, {"secret", in.setSecret}} {
+		if f.is {
+			fields = append(fields, f.name)
+		}
+	}
+	return fields
 }
 
 func (s *server) readWebhook(c *gin.Context, isNew bool) (in webhookInput, err error) {

@@ -18,7 +18,7 @@ import (
 // Bot makes bots and their keys.
 type Bot struct {
 	Create botCreateCommand `cmd:"" help:"Make a bot and print its id, and on a second line its notify secret, if one had to be made."`
-	Set    botSetCommand    `cmd:"" help:"Set where a bot's owner is told of disabled webhooks. Prints the secret that signs, if one had to be made."`
+	Set    botSetCommand    `cmd:"" help:"Suspend a bot or end that; set where its owner is told of disabled webhooks. Prints the secret that signs, if one had to be made."`
 	Key    botKeyCommand    `cmd:"" help:"Make a key for a bot and print it, the only time."`
 	Keys   botKeysCommand   `cmd:"" help:"List the ids of a bot's keys, oldest first, and when they were made."`
 	Revoke botRevokeCommand `cmd:"" help:"Revoke a key of a bot, at once."`
@@ -63,6 +63,7 @@ type botSetCommand struct {
 	Bot  string `arg:"" name:"name-or-id" help:"The bot's id, or its name where only one has it."`
 	JSON bool   `help:"Print JSON."`
 	notifyFlags
+	Active *bool `negatable:"" help:"Whether the bot is active: a suspended one is sent nothing, and its keys are refused."`
 }
 
 func (c *botSetCommand) Run(ctx context.Context) error {
@@ -74,7 +75,7 @@ func (c *botSetCommand) Run(ctx context.Context) error {
 		return errors.New("give --notify-url or --notify-secret")
 	}
 	return c.withBot(ctx, c.Bot, func(pool *pgxpool.Pool, botID string) error {
-		bot, err := api.SetNotify(ctx, pool, botID, change)
+		bot, err := api.UpdateBot(ctx, pool, botID, api.BotUpdate{NotifyChange: change, IsActive: c.Active})
 		if err != nil || bot.NotifySecret == nil && !c.JSON {
 			return err
 		}

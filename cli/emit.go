@@ -88,7 +88,9 @@ func readLines(ctx context.Context, input io.Reader, lines chan<- eventLine) {
 		}
 		e, err := webhook.ParseEvent(raw)
 		if err == nil {
-			e = e.Complete(time.Now()) // each request has the same id
+			if e.ID == "" {
+				e.ID = webhook.NewID() // each request has the same
+			}
 			err = e.Validate()
 		}
 		if !send(e, err) {
@@ -113,6 +115,7 @@ type emitter struct {
 	output              io.Writer
 	waiting             []eventLine
 	accepted, duplicate int
+	conflicts, unknown  int
 }
 
 func (e *emitter) emitAll(ctx context.Context, lines <-chan eventLine) error {
@@ -161,10 +164,11 @@ func (e *emitter) send(ctx context.Context) error {
 		return fmt.Errorf("lines %d to %d: %w%s", batch[0].number, batch[n-1].number, err, faultyLines(batch, err))
 	}
 	e.waiting = e.waiting[n:]
-	for _, r := range receipts {
+	for i, r := range receipts {
 		if e.accepted++; r.Duplicate {
 			e.duplicate++
 		}
+		e.warn(batch[i].number, r)
 		if !e.JSON {
 			continue
 		}
@@ -173,6 +177,18 @@ func (e *emitter) send(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// warn says what an emitter wants to know of an event that was accepted.
+func (e *emitter) warn(line int, r emit.Receipt) {
+	if r.Conflict {
+		e.conflicts++
+		fmt.Fprintf(os.Stderr, "line %d: event %s was accepted before with other content, which stands\n", line, r.ID)
+	}
+	if len(r.UnknownBotIDs) > 0 {
+		e.unknown++
+		fmt.Fprintf(os.Stderr, "line %d: event %s is for bots that do not exist: %s\n", line, r.ID, strings.Join(r.UnknownBotIDs, ", "))
+	}
 }
 
 // faultyLines says by the numbers of their lines what is wrong with events of a batch.
@@ -191,6 +207,13 @@ func (e *emitter) total() error {
 	if e.JSON {
 		return nil
 	}
-	_, err := fmt.Fprintf(e.output, "%d events accepted, %d of them before\n", e.accepted, e.duplicate)
+	total := fmt.Sprintf("%d events accepted, %d of them before", e.accepted, e.duplicate)
+	if e.conflicts > 0 {
+		total += fmt.Sprintf(", %d with other content then", e.conflicts)
+	}
+	if e.unknown > 0 {
+		total += fmt.Sprintf("; %d for bots that do not exist", e.unknown)
+	}
+	_, err := fmt.Fprintln(e.output, total)
 	return err
 }

@@ -17,7 +17,7 @@ type Relay struct {
 	OutboxURL    string `env:"MATHUB_OUTBOX_URL" help:"The backend's Postgres, with the outbox table."`
 	ServiceToken string `env:"MATHUB_SERVICE_TOKEN" help:"The service API's bearer token."`
 	AtOnce       int    `default:"1" help:"How many calls, of up to 100 events each, may be under way at once; with 1, a single relay emits in the order of insertion."`
-	Once         bool   `help:"Emit what is there and exit, instead of waiting for more."`
+	Once         bool   `help:"Emit what is there and exit, instead of waiting for more: with an error where rows were set aside."`
 	PrintSchema  bool   `help:"Print the SQL of the outbox table and exit."`
 }
 
@@ -42,7 +42,19 @@ func (c *Relay) Run(ctx context.Context) error {
 	if !c.Once {
 		return relay.Run(ctx)
 	}
-	accepted, err := relay.Drain(ctx)
-	fmt.Printf("%d events accepted\n", accepted)
+	done, err := relay.Drain(ctx)
+	fmt.Printf("%d events accepted", done.Accepted)
+	for _, more := range []struct {
+		n    int
+		what string
+	}{{done.Conflicts, "before with other content"}, {done.UnknownBots, "for bots that do not exist"}} {
+		if more.n > 0 {
+			fmt.Printf(", %d %s", more.n, more.what)
+		}
+	}
+	fmt.Println()
+	if err == nil && done.SetAside > 0 {
+		err = fmt.Errorf("%d rows were set aside, as their events are at fault: the column error of mathub_outbox says why", done.SetAside)
+	}
 	return err
 }

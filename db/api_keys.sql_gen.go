@@ -13,14 +13,20 @@ import (
 )
 
 const botByKey = `-- name: BotByKey :one
-SELECT bot_id FROM api_keys WHERE key_hash = $1
+SELECT k.id, k.bot_id, b.is_active FROM api_keys k JOIN bots b ON b.id = k.bot_id WHERE k.key_hash = $1
 `
 
-func (q *Queries) BotByKey(ctx context.Context, db DBTX, keyHash []byte) (string, error) {
+type BotByKeyRow struct {
+	ID       uuid.UUID
+	BotID    string
+	IsActive bool
+}
+
+func (q *Queries) BotByKey(ctx context.Context, db DBTX, keyHash []byte) (BotByKeyRow, error) {
 	row := db.QueryRow(ctx, botByKey, keyHash)
-	var bot_id string
-	err := row.Scan(&bot_id)
-	return bot_id, err
+	var i BotByKeyRow
+	err := row.Scan(&i.ID, &i.BotID, &i.IsActive)
+	return i, err
 }
 
 const createKey = `-- name: CreateKey :one
@@ -61,6 +67,17 @@ func (q *Queries) DeleteKey(ctx context.Context, db DBTX, arg DeleteKeyParams) (
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const isKeysBotActive = `-- name: IsKeysBotActive :one
+SELECT b.is_active FROM api_keys k JOIN bots b ON b.id = k.bot_id WHERE k.id = $1
+`
+
+func (q *Queries) IsKeysBotActive(ctx context.Context, db DBTX, id uuid.UUID) (bool, error) {
+	row := db.QueryRow(ctx, isKeysBotActive, id)
+	var is_active bool
+	err := row.Scan(&is_active)
+	return is_active, err
 }
 
 const listKeys = `-- name: ListKeys :many

@@ -7,10 +7,12 @@ package db
 
 import (
 	"context"
+
+	"github.com/google/uuid"
 )
 
 const createBot = `-- name: CreateBot :one
-INSERT INTO bots (id, name, notify_url, notify_secret) VALUES ($1, $2, $3, $4) RETURNING id, name, created_at, notify_url, notify_secret
+INSERT INTO bots (id, name, notify_url, notify_secret) VALUES ($1, $2, $3, $4) RETURNING id, name, created_at, notify_url, notify_secret, is_active
 `
 
 type CreateBotParams struct {
@@ -34,12 +36,13 @@ func (q *Queries) CreateBot(ctx context.Context, db DBTX, arg CreateBotParams) (
 		&i.CreatedAt,
 		&i.NotifyURL,
 		&i.NotifySecret,
+		&i.IsActive,
 	)
 	return i, err
 }
 
 const findBots = `-- name: FindBots :many
-SELECT id, name, created_at, notify_url, notify_secret FROM bots WHERE id = $1 OR name = $1 ORDER BY (id = $1) DESC, created_at LIMIT 2
+SELECT id, name, created_at, notify_url, notify_secret, is_active FROM bots WHERE id = $1 OR name = $1 ORDER BY (id = $1) DESC, created_at LIMIT 2
 `
 
 // The bots of that id or name, at most two: enough to tell whether the name says which.
@@ -58,6 +61,7 @@ func (q *Queries) FindBots(ctx context.Context, db DBTX, nameOrID string) ([]Bot
 			&i.CreatedAt,
 			&i.NotifyURL,
 			&i.NotifySecret,
+			&i.IsActive,
 		); err != nil {
 			return nil, err
 		}
@@ -70,7 +74,7 @@ func (q *Queries) FindBots(ctx context.Context, db DBTX, nameOrID string) ([]Bot
 }
 
 const getBot = `-- name: GetBot :one
-SELECT id, name, created_at, notify_url, notify_secret FROM bots WHERE id = $1
+SELECT id, name, created_at, notify_url, notify_secret, is_active FROM bots WHERE id = $1
 `
 
 func (q *Queries) GetBot(ctx context.Context, db DBTX, id string) (Bot, error) {
@@ -82,6 +86,7 @@ func (q *Queries) GetBot(ctx context.Context, db DBTX, id string) (Bot, error) {
 		&i.CreatedAt,
 		&i.NotifyURL,
 		&i.NotifySecret,
+		&i.IsActive,
 	)
 	return i, err
 }
@@ -166,8 +171,33 @@ func (q *Queries) ResealNotify(ctx context.Context, db DBTX, arg ResealNotifyPar
 	return result.RowsAffected(), nil
 }
 
+const resumeWebhooks = `-- name: ResumeWebhooks :exec
+UPDATE webhooks
+SET suspended = false, enabled_at = CASE WHEN is_active THEN now() ELSE enabled_at END, updated_at = now()
+WHERE bot_id = $1 AND suspended
+`
+
+func (q *Queries) ResumeWebhooks(ctx context.Context, db DBTX, botID string) error {
+	_, err := db.Exec(ctx, resumeWebhooks, botID)
+	return err
+}
+
+const setBotActive = `-- name: SetBotActive :exec
+UPDATE bots SET is_active = $1 WHERE id = $2
+`
+
+type SetBotActiveParams struct {
+	IsActive bool
+	ID       string
+}
+
+func (q *Queries) SetBotActive(ctx context.Context, db DBTX, arg SetBotActiveParams) error {
+	_, err := db.Exec(ctx, setBotActive, arg.IsActive, arg.ID)
+	return err
+}
+
 const setNotify = `-- name: SetNotify :one
-UPDATE bots SET notify_url = $1, notify_secret = $2 WHERE id = $3 RETURNING id, name, created_at, notify_url, notify_secret
+UPDATE bots SET notify_url = $1, notify_secret = $2 WHERE id = $3 RETURNING id, name, created_at, notify_url, notify_secret, is_active
 `
 
 type SetNotifyParams struct {
@@ -185,6 +215,43 @@ func (q *Queries) SetNotify(ctx context.Context, db DBTX, arg SetNotifyParams) (
 		&i.CreatedAt,
 		&i.NotifyURL,
 		&i.NotifySecret,
+		&i.IsActive,
 	)
 	return i, err
+}
+
+const suspendWebhooks = `-- name: SuspendWebhooks :exec
+UPDATE webhooks
+SET suspended = true, disabled_at = CASE WHEN is_active THEN now() ELSE disabled_at END, updated_at = now()
+WHERE bot_id = $1 AND NOT suspended
+`
+
+// The locks of the webhooks are held. What an active one misses from now on is recovered like that of a disabled one.
+func (q *Queries) SuspendWebhooks(ctx context.Context, db DBTX, botID string) error {
+	_, err := db.Exec(ctx, suspendWebhooks, botID)
+	return err
+}
+
+const webhooksOfBot = `-- name: WebhooksOfBot :many
+SELECT id FROM webhooks WHERE bot_id = $1
+`
+
+func (q *Queries) WebhooksOfBot(ctx context.Context, db DBTX, botID string) ([]uuid.UUID, error) {
+	rows, err := db.Query(ctx, webhooksOfBot, botID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []uuid.UUID{}
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

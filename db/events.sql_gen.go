@@ -47,7 +47,7 @@ WITH asked AS (
          LIMIT (SELECT $6::integer))
     ) AS audience
     -- LIMIT: each is looked up by its id, however many Postgres expects.
-    CROSS JOIN LATERAL (SELECT id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE id = audience.webhook_id LIMIT 1) AS w
+    CROSS JOIN LATERAL (SELECT id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE id = audience.webhook_id LIMIT 1) AS w
 ), enqueued AS (
     INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at)
     SELECT s.id, e.id, 1, 1, 'event', e.accepted_at
@@ -221,37 +221,6 @@ func (q *Queries) CountAudience(ctx context.Context, db DBTX, arg CountAudienceP
 	return count, err
 }
 
-const eventOwners = `-- name: EventOwners :many
-SELECT id, run_id, coalesce(workflow_id, 'event-' || id)::text AS workflow_id FROM events WHERE id = ANY ($1::text[])
-`
-
-type EventOwnersRow struct {
-	ID         string
-	RunID      string
-	WorkflowID string
-}
-
-// The workflow runs that have accepted events.
-func (q *Queries) EventOwners(ctx context.Context, db DBTX, ids []string) ([]EventOwnersRow, error) {
-	rows, err := db.Query(ctx, eventOwners, ids)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []EventOwnersRow{}
-	for rows.Next() {
-		var i EventOwnersRow
-		if err := rows.Scan(&i.ID, &i.RunID, &i.WorkflowID); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const getEvent = `-- name: GetEvent :one
 SELECT id, type, payload, bot_ids, run_id, coalesce(workflow_id, 'event-' || id)::text AS workflow_id, accepted_at FROM events WHERE id = $1
 `
@@ -325,7 +294,7 @@ func (q *Queries) GetEvents(ctx context.Context, db DBTX, ids []string) ([]GetEv
 
 const getTarget = `-- name: GetTarget :one
 SELECT w.id, w.bot_id, w.origin, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-       w.is_active, w.queued, w.failure_count, w.failure_run, w.generation, coalesce(w.resume_at > now(), false)::boolean AS paused,
+       w.is_active, w.suspended, w.queued, w.failure_count, w.failure_run, w.generation, coalesce(w.resume_at > now(), false)::boolean AS paused,
        (w.events @> ARRAY[$1::text])::boolean AS subscribed
 FROM webhooks w
 WHERE w.id = $2
@@ -344,6 +313,7 @@ type GetTargetRow struct {
 	Secret         []byte
 	PreviousSecret []byte
 	IsActive       bool
+	Suspended      bool
 	Queued         bool
 	FailureCount   int32
 	FailureRun     int32
@@ -364,6 +334,7 @@ func (q *Queries) GetTarget(ctx context.Context, db DBTX, arg GetTargetParams) (
 		&i.Secret,
 		&i.PreviousSecret,
 		&i.IsActive,
+		&i.Suspended,
 		&i.Queued,
 		&i.FailureCount,
 		&i.FailureRun,
@@ -427,6 +398,49 @@ func (q *Queries) InsertEvents(ctx context.Context, db DBTX, arg InsertEventsPar
 	return items, nil
 }
 
+const storedEvents = `-- name: StoredEvents :many
+SELECT id, run_id, coalesce(workflow_id, 'event-' || id)::text AS workflow_id, bot_ids,
+       substring(payload FROM 1 FOR 200)::bytea AS head, sha256(payload)::bytea AS digest
+FROM events WHERE id = ANY ($1::text[])
+`
+
+type StoredEventsRow struct {
+	ID         string
+	RunID      string
+	WorkflowID string
+	BotIds     []string
+	Head       []byte
+	Digest     []byte
+}
+
+// Of ids, the events that were accepted: the workflow runs that did, and what they say, in short.
+func (q *Queries) StoredEvents(ctx context.Context, db DBTX, ids []string) ([]StoredEventsRow, error) {
+	rows, err := db.Query(ctx, storedEvents, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []StoredEventsRow{}
+	for rows.Next() {
+		var i StoredEventsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.RunID,
+			&i.WorkflowID,
+			&i.BotIds,
+			&i.Head,
+			&i.Digest,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const takeOverEvent = `-- name: TakeOverEvent :execrows
 UPDATE events SET run_id = $1, workflow_id = $2::text WHERE id = $3 AND run_id = $4
 `
@@ -450,4 +464,29 @@ func (q *Queries) TakeOverEvent(ctx context.Context, db DBTX, arg TakeOverEventP
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const unknownBots = `-- name: UnknownBots :many
+SELECT u.id::text AS id FROM unnest($1::text[]) AS u (id) WHERE NOT EXISTS (SELECT FROM bots b WHERE b.id = u.id)
+`
+
+// Of ids, those that are no bots.
+func (q *Queries) UnknownBots(ctx context.Context, db DBTX, ids []string) ([]string, error) {
+	rows, err := db.Query(ctx, unknownBots, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

@@ -34,7 +34,7 @@ func (q *Queries) CountActiveWebhooks(ctx context.Context, db DBTX) (int64, erro
 
 const disabledByClass = `-- name: DisabledByClass :many
 SELECT id, bot_id, origin, disabled_at FROM webhooks
-WHERE NOT is_active AND disabled_reason = 'failures' AND failure_class = $1 AND disabled_at >= $2
+WHERE NOT is_active AND NOT suspended AND disabled_reason = 'failures' AND failure_class = $1 AND disabled_at >= $2
 `
 
 type DisabledByClassParams struct {

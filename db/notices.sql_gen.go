@@ -26,24 +26,65 @@ func (q *Queries) DeleteNotice(ctx context.Context, db DBTX, arg DeleteNoticePar
 	return err
 }
 
-const listNotices = `-- name: ListNotices :many
-
-SELECT n.webhook_id, n.generation, n.failure_count, n.disabled_at, n.event_id, n.last_error, w.bot_id, w.origin
+const getNotice = `-- name: GetNotice :one
+SELECT n.host, n.failure_count, n.disabled_at, n.event_id, n.last_error, w.bot_id,
+       b.notify_url, b.notify_secret, b.is_active
 FROM disabled_notices n
 JOIN webhooks w ON w.id = n.webhook_id
-ORDER BY n.disabled_at, n.webhook_id
-LIMIT $1
+JOIN bots b ON b.id = w.bot_id
+WHERE n.webhook_id = $1 AND n.generation = $2
 `
 
-type ListNoticesRow struct {
-	WebhookID    uuid.UUID
-	Generation   int32
+type GetNoticeParams struct {
+	WebhookID  uuid.UUID
+	Generation int32
+}
+
+type GetNoticeRow struct {
+	Host         string
 	FailureCount int32
 	DisabledAt   time.Time
 	EventID      string
 	LastError    string
 	BotID        string
-	Origin       string
+	NotifyURL    []byte
+	NotifySecret []byte
+	IsActive     bool
+}
+
+// What a notice says, and where it goes to at present.
+func (q *Queries) GetNotice(ctx context.Context, db DBTX, arg GetNoticeParams) (GetNoticeRow, error) {
+	row := db.QueryRow(ctx, getNotice, arg.WebhookID, arg.Generation)
+	var i GetNoticeRow
+	err := row.Scan(
+		&i.Host,
+		&i.FailureCount,
+		&i.DisabledAt,
+		&i.EventID,
+		&i.LastError,
+		&i.BotID,
+		&i.NotifyURL,
+		&i.NotifySecret,
+		&i.IsActive,
+	)
+	return i, err
+}
+
+const listNotices = `-- name: ListNotices :many
+
+SELECT n.webhook_id, n.generation, n.host, w.bot_id
+FROM disabled_notices n
+JOIN webhooks w ON w.id = n.webhook_id
+WHERE NOT n.is_started
+ORDER BY n.disabled_at, n.webhook_id
+LIMIT $1
+`
+
+type ListNoticesRow struct {
+	WebhookID  uuid.UUID
+	Generation int32
+	Host       string
+	BotID      string
 }
 
 // What owners have yet to be told of: the recording of a delivery that disables a webhook writes it (UpdateCounters).
@@ -59,12 +100,8 @@ func (q *Queries) ListNotices(ctx context.Context, db DBTX, pageSize int32) ([]L
 		if err := rows.Scan(
 			&i.WebhookID,
 			&i.Generation,
-			&i.FailureCount,
-			&i.DisabledAt,
-			&i.EventID,
-			&i.LastError,
+			&i.Host,
 			&i.BotID,
-			&i.Origin,
 		); err != nil {
 			return nil, err
 		}
@@ -74,4 +111,18 @@ func (q *Queries) ListNotices(ctx context.Context, db DBTX, pageSize int32) ([]L
 		return nil, err
 	}
 	return items, nil
+}
+
+const noticeStarted = `-- name: NoticeStarted :exec
+UPDATE disabled_notices SET is_started = true WHERE webhook_id = $1 AND generation = $2
+`
+
+type NoticeStartedParams struct {
+	WebhookID  uuid.UUID
+	Generation int32
+}
+
+func (q *Queries) NoticeStarted(ctx context.Context, db DBTX, arg NoticeStartedParams) error {
+	_, err := db.Exec(ctx, noticeStarted, arg.WebhookID, arg.Generation)
+	return err
 }

@@ -24,6 +24,22 @@ func (q *Queries) RecordSuccesses(ctx context.Context, pool *pgxpool.Pool, locks
 	return recorded, pool.SendBatch(ctx, b).Close()
 }
 
+// LookUpEvents is StoredEvents and, where there are bots, UnknownBots.
+func (q *Queries) LookUpEvents(ctx context.Context, pool *pgxpool.Pool, ids, botIDs []string) (stored []StoredEventsRow, unknown []string, err error) {
+	b := new(pgx.Batch)
+	b.Queue(storedEvents, ids).Query(func(answer pgx.Rows) (err error) {
+		stored, err = pgx.CollectRows(answer, pgx.RowToStructByPos[StoredEventsRow])
+		return err
+	})
+	if len(botIDs) > 0 {
+		b.Queue(unknownBots, botIDs).Query(func(answer pgx.Rows) (err error) {
+			unknown, err = pgx.CollectRows(answer, pgx.RowTo[string])
+			return err
+		})
+	}
+	return stored, unknown, pool.SendBatch(ctx, b).Close()
+}
+
 // AcceptEvents is InsertEvents and AddressEvents.
 func (q *Queries) AcceptEvents(ctx context.Context, pool *pgxpool.Pool, e InsertEventsParams, a AddressEventsParams) (inserted []string, subscribers []AddressEventsRow, err error) {
 	b := new(pgx.Batch)

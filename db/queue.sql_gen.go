@@ -25,6 +25,16 @@ func (q *Queries) BeginSweep(ctx context.Context, db DBTX, seconds float64) (int
 	return result.RowsAffected(), nil
 }
 
+const clearAllQueues = `-- name: ClearAllQueues :exec
+DELETE FROM queue WHERE webhook_id = ANY ($1::uuid[])
+`
+
+// Removes all that is planned for webhooks: they are suspended.
+func (q *Queries) ClearAllQueues(ctx context.Context, db DBTX, webhookIds []uuid.UUID) error {
+	_, err := db.Exec(ctx, clearAllQueues, webhookIds)
+	return err
+}
+
 const clearQueues = `-- name: ClearQueues :exec
 DELETE FROM queue WHERE webhook_id = ANY ($1::uuid[]) AND trigger NOT IN ('test', 'redeliver')
 `

@@ -281,13 +281,14 @@ WITH changed AS (
                unnest($3::integer[]) AS early_failures, unnest($4::integer[]) AS failure_run,
                unnest($5::boolean[]) AS queued, unnest($6::float8[]) AS pause_seconds,
                unnest($7::boolean[]) AS disable, unnest($8::uuid[]) AS delivery_id,
-               unnest($9::text[]) AS class, unnest($10::text[]) AS event_id, unnest($11::text[]) AS error
+               unnest($9::text[]) AS class, unnest($10::text[]) AS event_id, unnest($11::text[]) AS error,
+               unnest($12::text[]) AS host
     ) AS u
     WHERE w.id = u.id
-    RETURNING w.id, w.generation, w.bot_id, w.failure_count, w.disabled_at, u.disable, u.event_id, u.error
+    RETURNING w.id, w.generation, w.bot_id, w.failure_count, w.disabled_at, u.disable, u.event_id, u.error, u.host
 )
-INSERT INTO disabled_notices (webhook_id, generation, failure_count, disabled_at, event_id, last_error)
-SELECT c.id, c.generation, c.failure_count, c.disabled_at, c.event_id, c.error
+INSERT INTO disabled_notices (webhook_id, generation, host, failure_count, disabled_at, event_id, last_error)
+SELECT c.id, c.generation, c.host, c.failure_count, c.disabled_at, c.event_id, c.error
 FROM changed c
 JOIN bots b ON b.id = c.bot_id AND b.notify_url IS NOT NULL
 WHERE c.disable
@@ -306,6 +307,7 @@ type UpdateHealthParams struct {
 	Classes       []string
 	EventIds      []string
 	Errors        []string
+	Hosts         []string
 }
 
 // And, in the same statement, a notice of each disabling, where the bot's owner asked for it; their number is returned.
@@ -322,6 +324,7 @@ func (q *Queries) UpdateHealth(ctx context.Context, db DBTX, arg UpdateHealthPar
 		arg.Classes,
 		arg.EventIds,
 		arg.Errors,
+		arg.Hosts,
 	)
 	if err != nil {
 		return 0, err
@@ -347,7 +350,7 @@ func (q *Queries) WasTaken(ctx context.Context, db DBTX, arg WasTakenParams) (bo
 }
 
 const webhookHealth = `-- name: WebhookHealth :many
-SELECT id, bot_id, origin, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class
+SELECT id, bot_id, origin, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class
 FROM webhooks
 WHERE id = ANY ($1::uuid[])
 `
@@ -357,6 +360,7 @@ type WebhookHealthRow struct {
 	BotID         string
 	Origin        string
 	IsActive      bool
+	Suspended     bool
 	Queued        bool
 	FailureCount  int32
 	EarlyFailures int32
@@ -379,6 +383,7 @@ func (q *Queries) WebhookHealth(ctx context.Context, db DBTX, ids []uuid.UUID) (
 			&i.BotID,
 			&i.Origin,
 			&i.IsActive,
+			&i.Suspended,
 			&i.Queued,
 			&i.FailureCount,
 			&i.EarlyFailures,

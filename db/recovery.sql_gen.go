@@ -321,6 +321,24 @@ func (q *Queries) NextAttempt(ctx context.Context, db DBTX, arg NextAttemptParam
 	return i, err
 }
 
+const nextNumber = `-- name: NextNumber :one
+SELECT coalesce((SELECT q.attempt FROM queue q WHERE q.event_id = $1 AND q.webhook_id = $2),
+                (SELECT max(d.attempt) + 1 FROM deliveries d WHERE d.event_id = $1 AND d.webhook_id = $2), 0)::integer AS attempt
+`
+
+type NextNumberParams struct {
+	EventID   string
+	WebhookID uuid.UUID
+}
+
+// The number of the next attempt at delivering an event to a webhook; 0: it was never sent there, nor is it planned.
+func (q *Queries) NextNumber(ctx context.Context, db DBTX, arg NextNumberParams) (int32, error) {
+	row := db.QueryRow(ctx, nextNumber, arg.EventID, arg.WebhookID)
+	var attempt int32
+	err := row.Scan(&attempt)
+	return attempt, err
+}
+
 const removeRecovered = `-- name: RemoveRecovered :execrows
 DELETE FROM queue WHERE webhook_id = $1 AND recovery_id = $2
 `

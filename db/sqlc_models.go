@@ -70,6 +70,7 @@ type Bot struct {
 	CreatedAt    time.Time
 	NotifyURL    []byte
 	NotifySecret []byte
+	IsActive     bool
 }
 
 type Delivery struct {
@@ -91,10 +92,12 @@ type Delivery struct {
 type DisabledNotice struct {
 	WebhookID    uuid.UUID
 	Generation   int32
+	Host         string
 	FailureCount int32
 	DisabledAt   time.Time
 	EventID      string
 	LastError    string
+	IsStarted    bool
 }
 
 type Event struct {
@@ -171,6 +174,7 @@ type Webhook struct {
 	PreviousSecret      []byte
 	PreviousSecretUntil *time.Time
 	IsActive            bool
+	Suspended           bool
 	Queued              bool
 	FailureCount        int32
 	EarlyFailures       int32

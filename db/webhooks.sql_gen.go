@@ -24,9 +24,9 @@ func (q *Queries) CountWebhooks(ctx context.Context, db DBTX, botID string) (int
 
 const createWebhook = `-- name: CreateWebhook :one
 
-INSERT INTO webhooks (id, bot_id, url, origin, events, secret)
-VALUES ($1, $2, $3, $4, $5, $6)
-RETURNING id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at
+INSERT INTO webhooks (id, bot_id, url, origin, events, secret, suspended)
+VALUES ($1, $2, $3, $4, $5, $6, coalesce((SELECT NOT is_active FROM bots WHERE id = $2), false))
+RETURNING id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at
 `
 
 type CreateWebhookParams struct {
@@ -59,6 +59,7 @@ func (q *Queries) CreateWebhook(ctx context.Context, db DBTX, arg CreateWebhookP
 		&i.PreviousSecret,
 		&i.PreviousSecretUntil,
 		&i.IsActive,
+		&i.Suspended,
 		&i.Queued,
 		&i.FailureCount,
 		&i.EarlyFailures,
@@ -94,7 +95,7 @@ func (q *Queries) DeleteWebhook(ctx context.Context, db DBTX, arg DeleteWebhookP
 }
 
 const getWebhook = `-- name: GetWebhook :one
-SELECT id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE id = $1 AND bot_id = $2
+SELECT id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE id = $1 AND bot_id = $2
 `
 
 type GetWebhookParams struct {
@@ -115,6 +116,7 @@ func (q *Queries) GetWebhook(ctx context.Context, db DBTX, arg GetWebhookParams)
 		&i.PreviousSecret,
 		&i.PreviousSecretUntil,
 		&i.IsActive,
+		&i.Suspended,
 		&i.Queued,
 		&i.FailureCount,
 		&i.EarlyFailures,
@@ -186,7 +188,7 @@ func (q *Queries) ListSealedOtherwise(ctx context.Context, db DBTX, arg ListSeal
 }
 
 const listWebhooks = `-- name: ListWebhooks :many
-SELECT id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE bot_id = $1 ORDER BY created_at, id
+SELECT id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE bot_id = $1 ORDER BY created_at, id
 `
 
 func (q *Queries) ListWebhooks(ctx context.Context, db DBTX, botID string) ([]Webhook, error) {
@@ -208,6 +210,7 @@ func (q *Queries) ListWebhooks(ctx context.Context, db DBTX, botID string) ([]We
 			&i.PreviousSecret,
 			&i.PreviousSecretUntil,
 			&i.IsActive,
+			&i.Suspended,
 			&i.Queued,
 			&i.FailureCount,
 			&i.EarlyFailures,
@@ -294,13 +297,13 @@ SET url           = coalesce($1::bytea, url),
     disabled_at   = CASE WHEN is_active AND NOT $7::boolean THEN now() ELSE disabled_at END,
     disabled_reason = CASE
         WHEN $7::boolean THEN NULL
-        WHEN is_active AND NOT $7::boolean THEN 'owner'
+        WHEN is_active AND NOT $7::boolean THEN $8::text
         ELSE disabled_reason
     END,
     disabled_by   = CASE WHEN $7::boolean THEN NULL ELSE disabled_by END,
     updated_at    = now()
-WHERE id = $8 AND bot_id = $9
-RETURNING id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at
+WHERE id = $9 AND bot_id = $10
+RETURNING id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at
 `
 
 type UpdateWebhookParams struct {
@@ -311,6 +314,7 @@ type UpdateWebhookParams struct {
 	Secret         []byte
 	OverlapSeconds float64
 	IsActive       *bool
+	DisabledReason string
 	ID             uuid.UUID
 	BotID          string
 }
@@ -326,6 +330,7 @@ func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookP
 		arg.Secret,
 		arg.OverlapSeconds,
 		arg.IsActive,
+		arg.DisabledReason,
 		arg.ID,
 		arg.BotID,
 	)
@@ -340,6 +345,43 @@ func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookP
 		&i.PreviousSecret,
 		&i.PreviousSecretUntil,
 		&i.IsActive,
+		&i.Suspended,
+		&i.Queued,
+		&i.FailureCount,
+		&i.EarlyFailures,
+		&i.Generation,
+		&i.FailureRun,
+		&i.FailureClass,
+		&i.ResumeAt,
+		&i.EnabledAt,
+		&i.DisabledAt,
+		&i.DisabledReason,
+		&i.DisabledBy,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+	)
+	return i, err
+}
+
+const webhookOfAny = `-- name: WebhookOfAny :one
+SELECT id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE id = $1
+`
+
+// For operators, who may name any bot's.
+func (q *Queries) WebhookOfAny(ctx context.Context, db DBTX, id uuid.UUID) (Webhook, error) {
+	row := db.QueryRow(ctx, webhookOfAny, id)
+	var i Webhook
+	err := row.Scan(
+		&i.ID,
+		&i.BotID,
+		&i.URL,
+		&i.Origin,
+		&i.Events,
+		&i.Secret,
+		&i.PreviousSecret,
+		&i.PreviousSecretUntil,
+		&i.IsActive,
+		&i.Suspended,
 		&i.Queued,
 		&i.FailureCount,
 		&i.EarlyFailures,

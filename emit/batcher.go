@@ -42,11 +42,23 @@ type BatcherOptions struct {
 	Group int
 	// Options are for each start.
 	Options []Option
-	// Accepted, if not nil, says which workflows have accepted events before: by event id, those that are known; "" where
-	// that workflow was ended before its work was done, so that another is to be started. It is called before each start.
-	Accepted func(ctx context.Context, eventIDs []string) (workflowIDs map[string]string, err error)
+	// Lookup, if not nil, says what is known of events, in their order. They are as they were emitted, but for an id: one
+	// without a timestamp has none yet. It is called before each start.
+	Lookup func(ctx context.Context, events []webhook.Event) ([]Known, error)
 	// Progress, if not nil, is of the worker that delivers in the same process: nothing is started while that is behind.
 	Progress *Progress
+}
+
+// Known is what is known of an event before it is accepted.
+type Known struct {
+	// Stored: an event of its id was accepted before, and WorkflowID is the workflow that did; "" where that was ended before
+	// its work was done, so that another is to be started.
+	Stored     bool
+	WorkflowID string
+	// Conflict: what was accepted says something else.
+	Conflict bool
+	// UnknownBotIDs are those of its bots that are none.
+	UnknownBotIDs []string
 }
 
 // Batcher emits events as [Event] and [Events] do, and has those that come in while others are being started share the
@@ -70,15 +82,16 @@ type recent struct {
 
 type accepted struct {
 	id, workflowID string
+	content        content
 	at             time.Time
 }
 
-func (r *recent) add(receipts []Receipt, now time.Time) {
+func (r *recent) add(started []accepted, now time.Time) {
 	if r.last == nil {
 		r.last = map[string]accepted{}
 	}
-	for _, receipt := range receipts {
-		a := accepted{receipt.ID, receipt.WorkflowID, now}
+	for _, a := range started {
+		a.at = now
 		r.all = append(r.all, a)
 		r.last[a.id] = a
 	}
@@ -120,7 +133,7 @@ func (b *Batcher) Event(ctx context.Context, e webhook.Event) (Receipt, error) {
 	if err := e.Validate(); err != nil {
 		return Receipt{}, err
 	}
-	receipts, err := b.emit(ctx, []webhook.Event{e.Complete(time.Now())})
+	receipts, err := b.emit(ctx, []webhook.Event{e.Identify()})
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -138,7 +151,7 @@ func (b *Batcher) Events(ctx context.Context, events []webhook.Event) ([]Receipt
 
 // Batch is Events for events that are known to be valid.
 func (b *Batcher) Batch(ctx context.Context, batch webhook.Batch) ([]Receipt, error) {
-	return b.emit(ctx, batch.Complete(time.Now()).Events())
+	return b.emit(ctx, batch.Identify().Events())
 }
 
 func (b *Batcher) emit(ctx context.Context, events []webhook.Event) ([]Receipt, error) {
@@ -248,49 +261,59 @@ func (b *Batcher) start(calls []*call) {
 	receipts, err := b.accept(ctx, calls)
 	for _, c := range calls {
 		if c.err = err; err == nil {
-			for _, e := range c.events {
-				// Of one id in several calls, the first is accepted.
-				r := receipts[e.ID]
-				c.receipts = append(c.receipts, r)
-				r.Duplicate = true
-				receipts[e.ID] = r
-			}
+			c.receipts, receipts = receipts[:len(c.events):len(c.events)], receipts[len(c.events):]
 		}
 		close(c.done)
 	}
 }
 
-// accept starts the workflow of those events that were not accepted before, and returns receipts by event id.
-func (b *Batcher) accept(ctx context.Context, calls []*call) (receipts map[string]Receipt, err error) {
+// accept starts the workflow of those events that were not accepted before, and returns receipts in the events' order.
+func (b *Batcher) accept(ctx context.Context, calls []*call) (receipts []Receipt, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("emitting panicked: %v", p)
 		}
 	}()
-	receipts, err = b.known(ctx, calls)
-	if err != nil {
-		return nil, err
-	}
-	var events []webhook.Event
+	var all, fresh []webhook.Event
+	var since []time.Time
 	for _, c := range calls {
 		for _, e := range c.events {
-			if _, known := receipts[e.ID]; known {
-				continue
-			}
-			events = append(events, e)
-			receipts[e.ID] = Receipt{}
+			all, since = append(all, e), append(since, c.since)
 		}
 	}
-	if len(events) == 0 {
+	if receipts, err = b.known(ctx, all); err != nil {
+		return nil, err
+	}
+	places := map[string]int{} // of those to be started, by id: of one id in several calls, the first is accepted
+	var started []accepted
+	for i, e := range all {
+		if receipts[i].Duplicate {
+			continue
+		}
+		if n, again := places[e.ID]; again {
+			receipts[i].Duplicate, receipts[i].Conflict = true, started[n].content.conflicts(e)
+			continue
+		}
+		places[e.ID] = len(fresh)
+		e = e.Complete(since[i])
+		fresh, started = append(fresh, e), append(started, accepted{id: e.ID, content: contentOf(e)})
+	}
+	if len(fresh) == 0 {
 		return receipts, nil
 	}
-	b.options.Progress.started(events)
-	started, err := start(ctx, b.client, events, b.options.Options...)
+	b.options.Progress.started(fresh)
+	answers, err := start(ctx, b.client, fresh, b.options.Options...)
 	if err != nil {
 		return nil, err
 	}
-	for _, r := range started {
-		receipts[r.ID] = r
+	for n, r := range answers {
+		started[n].workflowID = r.WorkflowID
+	}
+	for i, e := range all {
+		if n, isStarted := places[e.ID]; isStarted {
+			receipts[i].WorkflowID = answers[n].WorkflowID
+			receipts[i].Duplicate = receipts[i].Duplicate || answers[n].Duplicate
+		}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -298,45 +321,38 @@ func (b *Batcher) accept(ctx context.Context, calls []*call) (receipts map[strin
 	return receipts, nil
 }
 
-// known are the receipts of the events that were accepted before.
-func (b *Batcher) known(ctx context.Context, calls []*call) (map[string]Receipt, error) {
-	var ids []string
-	for _, c := range calls {
-		for _, e := range c.events {
-			ids = append(ids, e.ID)
-		}
-	}
-	var workflowIDs map[string]string
-	if b.options.Accepted != nil {
+// known begins the receipts of events: whole of those that were accepted before.
+func (b *Batcher) known(ctx context.Context, events []webhook.Event) ([]Receipt, error) {
+	known := make([]Known, len(events))
+	if b.options.Lookup != nil {
 		var err error
-		if workflowIDs, err = b.options.Accepted(ctx, ids); err != nil {
+		if known, err = b.options.Lookup(ctx, events); err != nil {
 			return nil, err
 		}
 	}
-	receipts, lives := map[string]Receipt{}, map[string]bool{}
-	for _, id := range ids {
-		workflowID, stored := workflowIDs[id]
-		if !stored {
-			workflowID = b.remembered(id)
-			if _, asked := lives[workflowID]; !asked && workflowID != "" {
-				lives[workflowID] = !b.ended(ctx, workflowID)
+	receipts, lives := make([]Receipt, len(events)), map[string]bool{}
+	for i, e := range events {
+		k := known[i]
+		if !k.Stored {
+			before := b.remembered(e.ID)
+			if _, asked := lives[before.workflowID]; !asked && before.workflowID != "" {
+				lives[before.workflowID] = !b.ended(ctx, before.workflowID)
 			}
-			if !lives[workflowID] {
-				continue
+			if lives[before.workflowID] {
+				k.WorkflowID, k.Conflict = before.workflowID, before.content.conflicts(e)
 			}
 		}
-		if workflowID != "" {
-			receipts[id] = Receipt{ID: id, WorkflowID: workflowID, Duplicate: true}
-		}
+		receipts[i] = Receipt{ID: e.ID, WorkflowID: k.WorkflowID, Duplicate: k.WorkflowID != "", UnknownBotIDs: k.UnknownBotIDs}
+		receipts[i].Conflict = receipts[i].Duplicate && k.Conflict
 	}
 	return receipts, nil
 }
 
-// remembered is the workflow that accepted an event lately; "" for none.
-func (b *Batcher) remembered(id string) string {
+// remembered is what was accepted lately under an id; without a workflow's id for nothing.
+func (b *Batcher) remembered(id string) accepted {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.recent.last[id].workflowID
+	return b.recent.last[id]
 }
 
 // ended says whether a workflow was ended, as by an operator, before it stored its events, which it then never does.

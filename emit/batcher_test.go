@@ -3,6 +3,7 @@ package emit_test
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -330,17 +331,58 @@ func TestBatcher_OneIDInSeveralCallsIsStartedOnce(t *testing.T) {
 	})
 }
 
-// TestBatcher_WhatWasAcceptedLatelyIsKnown, though the database that Accepted asks may not have it yet.
+// TestBatcher_OneIDWithOtherContentIsAConflict, be it accepted lately or in the same moment. What an emitter leaves out is no
+// content.
+func TestBatcher_OneIDWithOtherContentIsAConflict(t *testing.T) {
+	t.Parallel()
+	const then, otherwise = "2025-03-20T10:30:00Z", "2025-03-20T10:30:01Z"
+	first := webhook.Event{ID: "e1", Type: webhook.Mention, Timestamp: then, Data: []byte(`{"a":1,"b":"<"}`), BotIDs: []string{"x", "y"}}
+	for name, c := range map[string]struct {
+		change   func(e *webhook.Event)
+		conflict bool
+	}{
+		"Same":            {func(*webhook.Event) {}, false},
+		"NoTimestamp":     {func(e *webhook.Event) { e.Timestamp = "" }, false},
+		"TimestampsZone":  {func(e *webhook.Event) { e.Timestamp = "2025-03-20T11:30:00.000+01:00" }, false},
+		"WhiteSpace":      {func(e *webhook.Event) { e.Data = []byte(` { "a": 1,"b":"<" } `) }, false},
+		"AudiencesOrder":  {func(e *webhook.Event) { e.BotIDs = []string{"y", "x", "y"} }, false},
+		"OtherTimestamp":  {func(e *webhook.Event) { e.Timestamp = otherwise }, true},
+		"OtherData":       {func(e *webhook.Event) { e.Data = []byte(`{"a":2,"b":"<"}`) }, true},
+		"OtherType":       {func(e *webhook.Event) { e.Type = webhook.PostCreated }, true},
+		"LargerAudience":  {func(e *webhook.Event) { e.BotIDs = []string{"x", "y", "z"} }, true},
+		"SmallerAudience": {func(e *webhook.Event) { e.BotIDs = []string{"x"} }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			again := first
+			c.change(&again)
+			again.Data = slices.Clone(again.Data)
+			inBubble(t, emit.BatcherOptions{}, func(t *testing.T, e *engine, b *emit.Batcher) {
+				occupied(t, e, b)
+				one, two := emitEvents(t.Context(), b, first), emitEvents(t.Context(), b, again)
+				e.answer()
+				require.Equal(t, []bool{false, false}, []bool{one.emitted(t)[0].Duplicate, one.emitted(t)[0].Conflict})
+				require.Equal(t, []bool{true, c.conflict}, []bool{two.emitted(t)[0].Duplicate, two.emitted(t)[0].Conflict}, "at the same moment")
+				three := emitEvents(t.Context(), b, again)
+				require.Equal(t, []bool{true, c.conflict}, []bool{three.emitted(t)[0].Duplicate, three.emitted(t)[0].Conflict}, "lately")
+			})
+			stored := first.Complete(time.Now())
+			digest := sha256.Sum256(stored.Body())
+			require.Equal(t, c.conflict, !again.IsStored(stored.Body()[:80], digest[:], stored.BotIDs), "stored")
+		})
+	}
+}
+
+// TestBatcher_WhatWasAcceptedLatelyIsKnown, though the database that Lookup asks may not have it yet.
 func TestBatcher_WhatWasAcceptedLatelyIsKnown(t *testing.T) {
 	t.Parallel()
 	var restart atomic.Bool
-	accepted := func(_ context.Context, ids []string) (map[string]string, error) {
-		if restart.Load() {
-			return map[string]string{ids[0]: ""}, nil
-		}
-		return nil, nil
+	lookup := func(_ context.Context, events []webhook.Event) ([]emit.Known, error) {
+		known := make([]emit.Known, len(events))
+		known[0].Stored = restart.Load()
+		return known, nil
 	}
-	inBubble(t, emit.BatcherOptions{Accepted: accepted}, func(t *testing.T, e *engine, b *emit.Batcher) {
+	inBubble(t, emit.BatcherOptions{Lookup: lookup}, func(t *testing.T, e *engine, b *emit.Batcher) {
 		emitIDs(t, b, "e1")
 		e.answer()
 		time.Sleep(50 * time.Second)
@@ -360,7 +402,7 @@ func TestBatcher_WhatWasAcceptedLatelyIsKnown(t *testing.T) {
 		require.True(t, emitIDs(t, b, "e1").emitted(t)[0].Duplicate)
 		require.Len(t, e.begun(), 3)
 
-		// Later it is for Accepted to know.
+		// Later it is for Lookup to know.
 		time.Sleep(20 * time.Second)
 		emitIDs(t, b, "e3")
 		e.answer()
@@ -369,27 +411,27 @@ func TestBatcher_WhatWasAcceptedLatelyIsKnown(t *testing.T) {
 	})
 }
 
-func TestBatcher_WhatAcceptedKnowsIsNotStarted(t *testing.T) {
+func TestBatcher_WhatLookupKnowsIsNotStarted(t *testing.T) {
 	t.Parallel()
-	accepted := func(_ context.Context, ids []string) (map[string]string, error) {
-		known := map[string]string{}
-		for _, id := range ids {
-			if strings.HasPrefix(id, "known") {
-				known[id] = "events-of-old"
+	lookup := func(_ context.Context, events []webhook.Event) ([]emit.Known, error) {
+		known := make([]emit.Known, len(events))
+		for i, e := range events {
+			if strings.HasPrefix(e.ID, "known") {
+				known[i] = emit.Known{Stored: true, WorkflowID: "events-of-old", Conflict: e.ID == "known-2", UnknownBotIDs: []string{"nobody"}}
 			}
 		}
 		return known, nil
 	}
-	inBubble(t, emit.BatcherOptions{Accepted: accepted}, func(t *testing.T, e *engine, b *emit.Batcher) {
-		require.Equal(t, []emit.Receipt{{ID: "known", WorkflowID: "events-of-old", Duplicate: true}}, emitIDs(t, b, "known").emitted(t))
+	inBubble(t, emit.BatcherOptions{Lookup: lookup}, func(t *testing.T, e *engine, b *emit.Batcher) {
+		require.Equal(t, []emit.Receipt{{ID: "known", WorkflowID: "events-of-old", Duplicate: true, UnknownBotIDs: []string{"nobody"}}}, emitIDs(t, b, "known").emitted(t))
 		require.Empty(t, e.begun())
 		call := emitIDs(t, b, "known-1", "new", "known-2")
 		require.Equal(t, "event-new", e.begun()[0].id, "the one that is left is alone")
 		e.answer()
 		require.Equal(t, []emit.Receipt{
-			{ID: "known-1", WorkflowID: "events-of-old", Duplicate: true},
+			{ID: "known-1", WorkflowID: "events-of-old", Duplicate: true, UnknownBotIDs: []string{"nobody"}},
 			{ID: "new", WorkflowID: "event-new"},
-			{ID: "known-2", WorkflowID: "events-of-old", Duplicate: true},
+			{ID: "known-2", WorkflowID: "events-of-old", Duplicate: true, Conflict: true, UnknownBotIDs: []string{"nobody"}},
 		}, call.emitted(t))
 	})
 }
@@ -595,12 +637,12 @@ func TestBatcher_WhatAnEndedWorkflowNeverStoredIsStartedAgain(t *testing.T) {
 	})
 }
 
-func TestBatcher_TroubleInAcceptedIsAnError(t *testing.T) {
+func TestBatcher_TroubleInLookupIsAnError(t *testing.T) {
 	t.Parallel()
 	away := errors.New("the database is away")
 	for name, c := range map[string]struct {
-		accepted func() error
-		want     string
+		lookup func() error
+		want   string
 	}{
 		"error": {func() error { return away }, away.Error()},
 		"panic": {func() error { panic("index out of range") }, "emitting panicked: index out of range"},
@@ -609,13 +651,13 @@ func TestBatcher_TroubleInAcceptedIsAnError(t *testing.T) {
 			t.Parallel()
 			var trouble atomic.Bool
 			trouble.Store(true)
-			accepted := func(context.Context, []string) (map[string]string, error) {
+			lookup := func(_ context.Context, events []webhook.Event) ([]emit.Known, error) {
 				if trouble.Load() {
-					return nil, c.accepted()
+					return nil, c.lookup()
 				}
-				return nil, nil
+				return make([]emit.Known, len(events)), nil
 			}
-			inBubble(t, emit.BatcherOptions{Starts: 1, Accepted: accepted}, func(t *testing.T, e *engine, b *emit.Batcher) {
+			inBubble(t, emit.BatcherOptions{Starts: 1, Lookup: lookup}, func(t *testing.T, e *engine, b *emit.Batcher) {
 				call := emitIDs(t, b, "e1")
 				<-call.done
 				require.ErrorContains(t, call.err, c.want)

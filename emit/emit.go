@@ -40,6 +40,12 @@ type Receipt struct {
 	// Duplicate: the event's id was accepted before; this call delivers nothing. Of calls at the same moment with one id,
 	// several may be answered without it: the event is delivered once all the same.
 	Duplicate bool `json:"duplicate"`
+	// Conflict: the id was accepted before with another type, data, audience or, where the emitter gave one, timestamp.
+	// This content is never delivered.
+	Conflict bool `json:"conflict,omitempty"`
+	// UnknownBotIDs are those of the event's BotIDs that are no bots, the first 20 of them. Both this and Conflict are known
+	// to those who can ask the service's database: its API, and a Batcher with a Lookup.
+	UnknownBotIDs []string `json:"unknownBotIds,omitempty"`
 }
 
 // Option changes how events are emitted.
@@ -84,6 +90,15 @@ func completed(events []webhook.Event) []webhook.Event {
 	all := make([]webhook.Event, len(events))
 	for i, e := range events {
 		all[i] = e.Complete(now)
+	}
+	return all
+}
+
+// identified are events that have an id each, see webhook.Event.Identify.
+func identified(events []webhook.Event) []webhook.Event {
+	all := make([]webhook.Event, len(events))
+	for i, e := range events {
+		all[i] = e.Identify()
 	}
 	return all
 }

@@ -23,8 +23,9 @@ const (
 	// firstPause and longestPause bound the pauses between requests where the service names none.
 	firstPause   = 100 * time.Millisecond
 	longestPause = 10 * time.Second
-	// maxAnswer bounds what is read of an answer: 100 receipts, or a problem of at most 20 fields and 100 ids.
-	maxAnswer = 64 << 10
+	// maxAnswer bounds what is read of an answer: 100 receipts of 20 unknown bots each, or a problem of at most 20 fields and
+	// 100 ids.
+	maxAnswer = 512 << 10
 )
 
 // HTTP emits events over the service API. Its methods may be called by many goroutines.
@@ -114,8 +115,8 @@ func (h *HTTP) Try(ctx context.Context, e webhook.Event) (Receipt, error) {
 }
 
 // Events is Event for 1 to webhook.MaxBatchEvents events of webhook.MaxBatchBytes in all: all are accepted, or none is.
-// Receipts are in their order, and an error names an event at fault by its place, "events[3].data". Ids and timestamps that
-// are missing count towards the size as well: events that fill a batch to the brim need their own.
+// Receipts are in their order, and an error names an event at fault by its place, "events[3].data". Ids that are
+// missing count towards the size as well: events that fill a batch to the brim need their own.
 func (h *HTTP) Events(ctx context.Context, events []webhook.Event) ([]Receipt, error) {
 	if err := webhook.ValidateBatch(events); err != nil {
 		return nil, err
@@ -131,7 +132,7 @@ func (h *HTTP) TryEvents(ctx context.Context, events []webhook.Event) ([]Receipt
 	return h.request(ctx, several(events))
 }
 
-// emission is what one call emits: its events are complete, so that each request has the same ids.
+// emission is what one call emits: its events have ids, so that each request has the same.
 type emission struct {
 	path string
 	body []byte
@@ -141,7 +142,7 @@ type emission struct {
 }
 
 func single(e webhook.Event) emission {
-	e = e.Complete(time.Now())
+	e = e.Identify()
 	return emission{path: "/api/internal/v1/events", body: e.JSON(), name: e.ID, receipts: func(answer []byte) ([]Receipt, error) {
 		receipts := make([]Receipt, 1)
 		return receipts, json.Unmarshal(answer, &receipts[0])
@@ -149,7 +150,7 @@ func single(e webhook.Event) emission {
 }
 
 func several(events []webhook.Event) emission {
-	events = completed(events)
+	events = identified(events)
 	body := slices.Concat([]byte(`{"events":`), webhook.BatchJSON(events), []byte("}"))
 	name := fmt.Sprintf("%d events from %s on", len(events), events[0].ID)
 	return emission{path: "/api/internal/v1/events/batch", body: body, name: name, receipts: func(answer []byte) ([]Receipt, error) {

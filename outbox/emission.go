@@ -51,10 +51,13 @@ func (e emission) send(b batch) error {
 	for n, place := range b {
 		events[n] = e.rows[place].event()
 	}
-	switch err := e.call(events); {
+	switch receipts, err := e.call(events); {
 	case err == nil:
-		for _, place := range b {
+		for n, place := range b {
 			e.outcomes[place].accepted = true
+			if n < len(receipts) {
+				e.outcomes[place].receipt = receipts[n]
+			}
 		}
 	case !emit.IsInvalid(err):
 		return fmt.Errorf("row %d: %w", e.rows[b[0]].Seq, err)
@@ -70,11 +73,10 @@ func (e emission) send(b batch) error {
 	return nil
 }
 
-func (e emission) call(events []webhook.Event) error {
+func (e emission) call(events []webhook.Event) ([]emit.Receipt, error) {
 	ctx, cancel := context.WithTimeout(e.finish, callTime)
 	defer cancel()
-	_, err := e.emit(ctx, events)
-	return err
+	return e.emit(ctx, events)
 }
 
 // around parts a batch so that each culprit stands alone, or all of its rows where none is known.

@@ -57,7 +57,7 @@ func TestARowThatOnlyTheServiceRefusesHoldsUpNoneOfItsBatch(t *testing.T) {
 				}
 				return b.emit(ctx, events)
 			}
-			accepted, err := relay.Drain(t.Context())
+			accepted, err := drained(relay.Drain(t.Context()))
 			require.NoError(t, err)
 			require.Equal(t, len(want), accepted)
 			require.Equal(t, want, b.ids())
@@ -97,7 +97,7 @@ func TestMoreCulpritsThanAnErrorNames(t *testing.T) {
 		}
 		return b.emit(ctx, events)
 	}
-	accepted, err := relay.Drain(t.Context())
+	accepted, err := drained(relay.Drain(t.Context()))
 	require.NoError(t, err)
 	require.Equal(t, 50, accepted)
 	waiting, aside := b.rows(t)
@@ -113,7 +113,7 @@ func TestRowsOfOneIDAreNotInOneCall(t *testing.T) {
 		_, err := b.Exec(t.Context(), "INSERT INTO mathub_outbox (id, event, data) VALUES ($1, 'post.created', '{}')", id)
 		require.NoError(t, err)
 	}
-	accepted, err := b.relay().Drain(t.Context())
+	accepted, err := drained(b.relay().Drain(t.Context()))
 	require.NoError(t, err)
 	require.Equal(t, 6, accepted)
 	require.Equal(t, [][]string{{"a", "b"}, {"a", "c"}, {"c", "d"}}, b.calls)
@@ -140,7 +140,7 @@ func TestABatchIsNoLargerThanTheServiceTakes(t *testing.T) {
 		require.NoError(t, err)
 		return b.emit(ctx, events)
 	}
-	accepted, err := relay.Drain(t.Context())
+	accepted, err := drained(relay.Drain(t.Context()))
 	require.NoError(t, err)
 	require.Equal(t, 60, accepted)
 	require.Equal(t, []int{5, 5, 5, 5, 5, 5, 7, 7, 7, 7, 2}, b.sizes())
@@ -162,13 +162,13 @@ func TestTroubleAmidATransactionRepeatsOneCallAtMost(t *testing.T) {
 		}
 		return receipts, err
 	}
-	accepted, err := relay.Drain(t.Context())
+	accepted, err := drained(relay.Drain(t.Context()))
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorContains(t, err, "row ")
 	require.Equal(t, 8, accepted)
 	waiting, _ := b.rows(t)
 	require.Equal(t, 12, waiting)
-	accepted, err = relay.Drain(t.Context())
+	accepted, err = drained(relay.Drain(t.Context()))
 	require.NoError(t, err)
 	require.Equal(t, 12, accepted)
 	require.Equal(t, slices.Concat(want[:12], want[8:]), b.ids())
@@ -195,7 +195,7 @@ func TestSeveralCallsAtOnce(t *testing.T) {
 	var accepted int
 	go func() {
 		var err error
-		accepted, err = relay.Drain(t.Context())
+		accepted, err = drained(relay.Drain(t.Context()))
 		ended <- err
 	}()
 	for range 4 {

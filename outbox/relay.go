@@ -80,23 +80,36 @@ func (r *Relay) Run(ctx context.Context) error {
 	return nil //nolint:nilerr // ctx has ended, which is no error
 }
 
-// Drain emits the rows that are there now, and returns how many events were accepted. The error is the first trouble
-// met; rows that were set aside are none.
-func (r *Relay) Drain(ctx context.Context) (accepted int, err error) {
+// Counts are what became of rows.
+type Counts struct {
+	// Accepted are the rows whose events were accepted. Of them, Conflicts had the id of one that was accepted before with
+	// other content, which stands, and UnknownBots are for bots of which at least one is none.
+	Accepted, Conflicts, UnknownBots int
+	// SetAside are the rows whose events are at fault.
+	SetAside int
+}
+
+func (c *Counts) add(o Counts) {
+	c.Accepted, c.Conflicts, c.UnknownBots, c.SetAside = c.Accepted+o.Accepted, c.Conflicts+o.Conflicts, c.UnknownBots+o.UnknownBots, c.SetAside+o.SetAside
+}
+
+// Drain emits the rows that are there now, and returns what became of them. The error is the first trouble met; rows that
+// were set aside are none.
+func (r *Relay) Drain(ctx context.Context) (sum Counts, err error) {
 	config, err := r.config()
 	if err != nil {
-		return 0, err
+		return sum, err
 	}
 	conn, err := connect(ctx, config)
 	if err != nil {
-		return 0, err
+		return sum, err
 	}
 	defer closeConn(conn)
 	for {
-		n, more, err := r.transaction(ctx, conn)
-		accepted += n
+		done, more, err := r.transaction(ctx, conn)
+		sum.add(done)
 		if err != nil || !more {
-			return accepted, err
+			return sum, err
 		}
 	}
 }
@@ -122,8 +135,8 @@ func (r *Relay) session(ctx context.Context, config *pgx.ConnConfig) (worked boo
 	}
 	defer closeConn(conn)
 	for ctx.Err() == nil {
-		accepted, more, err := r.transaction(ctx, conn)
-		worked = worked || accepted > 0 || err == nil
+		done, more, err := r.transaction(ctx, conn)
+		worked = worked || done.Accepted > 0 || err == nil
 		if err != nil {
 			return worked, err
 		}
@@ -156,6 +169,7 @@ func (r row) event() webhook.Event {
 // outcome is what became of a row; without either, it is left for the next transaction.
 type outcome struct {
 	accepted bool
+	receipt  emit.Receipt
 	fault    error // the event's own
 }
 
@@ -163,7 +177,7 @@ type outcome struct {
 // looking again at once. The error is trouble that made it stop early, what was accepted until then is committed.
 //
 // A crash before the commit gives the rows back: they are emitted again, and known by their ids.
-func (r *Relay) transaction(ctx context.Context, conn *pgx.Conn) (accepted int, more bool, trouble error) {
+func (r *Relay) transaction(ctx context.Context, conn *pgx.Conn) (done Counts, more bool, trouble error) {
 	// What was begun is brought to its end though ctx ends.
 	finish, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -177,7 +191,7 @@ func (r *Relay) transaction(ctx context.Context, conn *pgx.Conn) (accepted int, 
 		BeginQuery: fmt.Sprintf("BEGIN; SET LOCAL idle_in_transaction_session_timeout = %d", idleLimit.Milliseconds()),
 	})
 	if err != nil {
-		return 0, false, err
+		return done, false, err
 	}
 	defer func() { // nothing once it is committed
 		ending, done := context.WithTimeout(finish, answerTimeout)
@@ -186,16 +200,16 @@ func (r *Relay) transaction(ctx context.Context, conn *pgx.Conn) (accepted int, 
 	}()
 	rows, err := take(taking, tx, min(max(1, r.AtOnce)*webhook.MaxBatchEvents, maxRows))
 	if err != nil || len(rows) == 0 {
-		return 0, false, err
+		return done, false, err
 	}
 	outcomes, trouble := r.emit(ctx, finish, rows)
 	// The commit gets time of its own, or what was accepted would be emitted again.
-	settled, done := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
-	defer done()
-	if accepted, err = r.settle(settled, tx, rows, outcomes); err != nil {
-		return 0, false, errors.Join(err, trouble)
+	settling, end := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
+	defer end()
+	if done, err = r.settle(settling, tx, rows, outcomes); err != nil {
+		return Counts{}, false, errors.Join(err, trouble)
 	}
-	return accepted, trouble == nil && ctx.Err() == nil, trouble
+	return done, trouble == nil && ctx.Err() == nil, trouble
 }
 
 // take locks the oldest rows that nobody has locked, up to so many. Whatever a row holds, it can be read, be it to be found
@@ -229,7 +243,7 @@ func (r *Relay) emit(ctx, finish context.Context, rows []row) ([]outcome, error)
 }
 
 // settle deletes what was accepted, sets aside what never will be, and commits.
-func (r *Relay) settle(ctx context.Context, tx pgx.Tx, rows []row, outcomes []outcome) (accepted int, err error) {
+func (r *Relay) settle(ctx context.Context, tx pgx.Tx, rows []row, outcomes []outcome) (done Counts, err error) {
 	var gone, faulty []int64
 	var faults []string
 	for i, o := range outcomes {
@@ -242,7 +256,7 @@ func (r *Relay) settle(ctx context.Context, tx pgx.Tx, rows []row, outcomes []ou
 	}
 	if len(gone) > 0 {
 		if _, err := tx.Exec(ctx, "DELETE FROM mathub_outbox WHERE seq = ANY ($1)", gone); err != nil {
-			return 0, err
+			return done, err
 		}
 	}
 	if len(faulty) > 0 {
@@ -250,16 +264,27 @@ func (r *Relay) settle(ctx context.Context, tx pgx.Tx, rows []row, outcomes []ou
 			UPDATE mathub_outbox AS o SET failed_at = now(), error = f.error
 			FROM unnest($1::bigint[], $2::text[]) AS f (seq, error) WHERE o.seq = f.seq`, faulty, faults)
 		if err != nil {
-			return 0, err
+			return done, err
 		}
 	}
 	if err := tx.Commit(ctx); err != nil {
-		return 0, err
+		return done, err
 	}
 	for i, seq := range faulty {
 		r.log().Error("a row of the outbox is set aside: its event is at fault", "seq", seq, "error", faults[i])
 	}
-	return len(gone), nil
+	done = Counts{Accepted: len(gone), SetAside: len(faulty)}
+	for i, o := range outcomes {
+		if o.receipt.Conflict {
+			done.Conflicts++
+			r.log().Warn("an event's id was accepted before with other content, which stands", "seq", rows[i].Seq, "event", o.receipt.ID)
+		}
+		if len(o.receipt.UnknownBotIDs) > 0 {
+			done.UnknownBots++
+			r.log().Warn("an event is for bots that do not exist", "seq", rows[i].Seq, "event", o.receipt.ID, "bots", o.receipt.UnknownBotIDs)
+		}
+	}
+	return done, nil
 }
 
 // storable is an error as Postgres can keep it.

@@ -2,7 +2,10 @@
 INSERT INTO api_keys (id, bot_id, key_hash) VALUES (@id, @bot_id, @key_hash) RETURNING id, bot_id, created_at;
 
 -- name: BotByKey :one
-SELECT bot_id FROM api_keys WHERE key_hash = @key_hash;
+SELECT k.id, k.bot_id, b.is_active FROM api_keys k JOIN bots b ON b.id = k.bot_id WHERE k.key_hash = @key_hash;
+
+-- name: IsKeysBotActive :one
+SELECT b.is_active FROM api_keys k JOIN bots b ON b.id = k.bot_id WHERE k.id = @id;
 
 -- name: DeleteKey :execrows
 DELETE FROM api_keys WHERE id = @id AND bot_id = @bot_id;

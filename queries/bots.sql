@@ -15,6 +15,23 @@ SELECT 1 FROM bots WHERE id = @id FOR NO KEY UPDATE;
 -- name: SetNotify :one
 UPDATE bots SET notify_url = sqlc.narg('notify_url'), notify_secret = sqlc.narg('notify_secret') WHERE id = @id RETURNING *;
 
+-- name: SetBotActive :exec
+UPDATE bots SET is_active = @is_active WHERE id = @id;
+
+-- name: WebhooksOfBot :many
+SELECT id FROM webhooks WHERE bot_id = @bot_id;
+
+-- name: SuspendWebhooks :exec
+-- The locks of the webhooks are held. What an active one misses from now on is recovered like that of a disabled one.
+UPDATE webhooks
+SET suspended = true, disabled_at = CASE WHEN is_active THEN now() ELSE disabled_at END, updated_at = now()
+WHERE bot_id = @bot_id AND NOT suspended;
+
+-- name: ResumeWebhooks :exec
+UPDATE webhooks
+SET suspended = false, enabled_at = CASE WHEN is_active THEN now() ELSE enabled_at END, updated_at = now()
+WHERE bot_id = @bot_id AND suspended;
+
 -- name: ListNotifySealedOtherwise :many
 -- Bots whose notify URL or secret another key than that of the prefix has sealed.
 SELECT id, notify_url, notify_secret

@@ -18,9 +18,15 @@ SELECT id, type, payload, bot_ids, run_id, coalesce(workflow_id, 'event-' || id)
 -- name: GetEvents :many
 SELECT id, type, payload, bot_ids, run_id, coalesce(workflow_id, 'event-' || id)::text AS workflow_id, accepted_at FROM events WHERE id = ANY (@ids::text[]);
 
--- name: EventOwners :many
--- The workflow runs that have accepted events.
-SELECT id, run_id, coalesce(workflow_id, 'event-' || id)::text AS workflow_id FROM events WHERE id = ANY (@ids::text[]);
+-- name: StoredEvents :many
+-- Of ids, the events that were accepted: the workflow runs that did, and what they say, in short.
+SELECT id, run_id, coalesce(workflow_id, 'event-' || id)::text AS workflow_id, bot_ids,
+       substring(payload FROM 1 FOR 200)::bytea AS head, sha256(payload)::bytea AS digest
+FROM events WHERE id = ANY (@ids::text[]);
+
+-- name: UnknownBots :many
+-- Of ids, those that are no bots.
+SELECT u.id::text AS id FROM unnest(@ids::text[]) AS u (id) WHERE NOT EXISTS (SELECT FROM bots b WHERE b.id = u.id);
 
 -- name: TakeOverEvent :execrows
 -- Gives an event to another run, as the one that owned it ended before its work was done.
@@ -123,7 +129,7 @@ ORDER BY numbered.webhook_id;
 -- name: GetTarget :one
 -- What a delivery to a webhook needs, read at the time of the attempt.
 SELECT w.id, w.bot_id, w.origin, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-       w.is_active, w.queued, w.failure_count, w.failure_run, w.generation, coalesce(w.resume_at > now(), false)::boolean AS paused,
+       w.is_active, w.suspended, w.queued, w.failure_count, w.failure_run, w.generation, coalesce(w.resume_at > now(), false)::boolean AS paused,
        (w.events @> ARRAY[@event_type::text])::boolean AS subscribed
 FROM webhooks w
 WHERE w.id = @id;

@@ -6,7 +6,7 @@ SELECT EXISTS (SELECT FROM fuses WHERE class = @class);
 -- name: DisabledByClass :many
 -- The webhooks that one class of failure has disabled since a time, and that are disabled still.
 SELECT id, bot_id, origin, disabled_at FROM webhooks
-WHERE NOT is_active AND disabled_reason = 'failures' AND failure_class = @class AND disabled_at >= @since;
+WHERE NOT is_active AND NOT suspended AND disabled_reason = 'failures' AND failure_class = @class AND disabled_at >= @since;
 
 -- name: CountActiveWebhooks :one
 SELECT count(*) FROM webhooks WHERE is_active;

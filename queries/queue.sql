@@ -41,6 +41,10 @@ WHERE q.event_id = a.event_id AND q.webhook_id = a.webhook_id AND q.attempt <= a
 -- Removes what is planned for webhooks that are disabled, but for what a person has just asked for.
 DELETE FROM queue WHERE webhook_id = ANY (@webhook_ids::uuid[]) AND trigger NOT IN ('test', 'redeliver');
 
+-- name: ClearAllQueues :exec
+-- Removes all that is planned for webhooks: they are suspended.
+DELETE FROM queue WHERE webhook_id = ANY (@webhook_ids::uuid[]);
+
 -- name: ClearUnsubscribed :exec
 -- Removes what is planned of event types that a webhook no longer subscribes to.
 DELETE FROM queue q

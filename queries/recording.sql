@@ -25,7 +25,7 @@ ORDER BY w.id
 FOR NO KEY UPDATE;
 
 -- name: WebhookHealth :many
-SELECT id, bot_id, origin, is_active, queued, failure_count, early_failures, generation, failure_run, failure_class
+SELECT id, bot_id, origin, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class
 FROM webhooks
 WHERE id = ANY (@ids::uuid[]);
 
@@ -90,13 +90,14 @@ WITH changed AS (
                unnest(@early_failures::integer[]) AS early_failures, unnest(@failure_runs::integer[]) AS failure_run,
                unnest(@queueds::boolean[]) AS queued, unnest(@pauses_seconds::float8[]) AS pause_seconds,
                unnest(@disables::boolean[]) AS disable, unnest(@delivery_ids::uuid[]) AS delivery_id,
-               unnest(@classes::text[]) AS class, unnest(@event_ids::text[]) AS event_id, unnest(@errors::text[]) AS error
+               unnest(@classes::text[]) AS class, unnest(@event_ids::text[]) AS event_id, unnest(@errors::text[]) AS error,
+               unnest(@hosts::text[]) AS host
     ) AS u
     WHERE w.id = u.id
-    RETURNING w.id, w.generation, w.bot_id, w.failure_count, w.disabled_at, u.disable, u.event_id, u.error
+    RETURNING w.id, w.generation, w.bot_id, w.failure_count, w.disabled_at, u.disable, u.event_id, u.error, u.host
 )
-INSERT INTO disabled_notices (webhook_id, generation, failure_count, disabled_at, event_id, last_error)
-SELECT c.id, c.generation, c.failure_count, c.disabled_at, c.event_id, c.error
+INSERT INTO disabled_notices (webhook_id, generation, host, failure_count, disabled_at, event_id, last_error)
+SELECT c.id, c.generation, c.host, c.failure_count, c.disabled_at, c.event_id, c.error
 FROM changed c
 JOIN bots b ON b.id = c.bot_id AND b.notify_url IS NOT NULL
 WHERE c.disable

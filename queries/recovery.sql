@@ -10,6 +10,11 @@ SELECT d.event_id,
 FROM deliveries d
 WHERE d.id = @id AND d.webhook_id = @webhook_id;
 
+-- name: NextNumber :one
+-- The number of the next attempt at delivering an event to a webhook; 0: it was never sent there, nor is it planned.
+SELECT coalesce((SELECT q.attempt FROM queue q WHERE q.event_id = @event_id AND q.webhook_id = @webhook_id),
+                (SELECT max(d.attempt) + 1 FROM deliveries d WHERE d.event_id = @event_id AND d.webhook_id = @webhook_id), 0)::integer AS attempt;
+
 -- name: StartRecovery :one
 -- Fails with a unique violation while one of the webhook is running.
 INSERT INTO recoveries (id, webhook_id, since, until, begin_at, upto, after_time)

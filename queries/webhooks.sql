@@ -1,8 +1,8 @@
 -- The bot's id is in every WHERE: another bot's webhook is as if it did not exist.
 
 -- name: CreateWebhook :one
-INSERT INTO webhooks (id, bot_id, url, origin, events, secret)
-VALUES (@id, @bot_id, @url, @origin, @events, @secret)
+INSERT INTO webhooks (id, bot_id, url, origin, events, secret, suspended)
+VALUES (@id, @bot_id, @url, @origin, @events, @secret, coalesce((SELECT NOT is_active FROM bots WHERE id = @bot_id), false))
 RETURNING *;
 
 -- name: CountWebhooks :one
@@ -13,6 +13,10 @@ SELECT * FROM webhooks WHERE bot_id = @bot_id ORDER BY created_at, id;
 
 -- name: GetWebhook :one
 SELECT * FROM webhooks WHERE id = @id AND bot_id = @bot_id;
+
+-- name: WebhookOfAny :one
+-- For operators, who may name any bot's.
+SELECT * FROM webhooks WHERE id = @id;
 
 -- name: UpdateWebhook :one
 -- Changes what is given. Enabling raises the generation, so that failures which began before do not count. A new secret
@@ -39,7 +43,7 @@ SET url           = coalesce(sqlc.narg('url')::bytea, url),
     disabled_at   = CASE WHEN is_active AND NOT sqlc.narg('is_active')::boolean THEN now() ELSE disabled_at END,
     disabled_reason = CASE
         WHEN sqlc.narg('is_active')::boolean THEN NULL
-        WHEN is_active AND NOT sqlc.narg('is_active')::boolean THEN 'owner'
+        WHEN is_active AND NOT sqlc.narg('is_active')::boolean THEN @disabled_reason::text
         ELSE disabled_reason
     END,
     disabled_by   = CASE WHEN sqlc.narg('is_active')::boolean THEN NULL ELSE disabled_by END,

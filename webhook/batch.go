@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // Batch is 1 to MaxBatchEvents events that are known to be valid and to have no id twice. ReadEvent, ReadBatch and NewBatch
@@ -39,11 +38,11 @@ func NewBatch(events []Event) (Batch, error) {
 	return Batch{slices.Clone(events)}, nil
 }
 
-// Complete returns the events as they are accepted at the given time, see Event.Complete.
-func (b Batch) Complete(acceptedAt time.Time) Batch {
+// Identify returns the events with an id each, see Event.Identify.
+func (b Batch) Identify() Batch {
 	all := make([]Event, len(b.events))
 	for i, e := range b.events {
-		all[i] = e.Complete(acceptedAt)
+		all[i] = e.Identify()
 	}
 	return Batch{all}
 }

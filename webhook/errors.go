@@ -54,6 +54,9 @@ func (e *InvalidError) orNil() error {
 	return e
 }
 
+// Invalid is an InvalidError of one field.
+func Invalid(field, message string) error { return invalid(field, message) }
+
 func invalid(field, message string) error {
 	return &InvalidError{Fields: []FieldError{{field, message}}}
 }

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -219,6 +220,16 @@ func (e Event) Complete(acceptedAt time.Time) Event {
 	return e
 }
 
+// Identify is Complete but for a missing timestamp: one that a door makes up is no part of what the emitter says, and
+// differs each time.
+func (e Event) Identify() Event {
+	dated := e.Timestamp != ""
+	if e = e.Complete(time.Time{}); !dated {
+		e.Timestamp = ""
+	}
+	return e
+}
+
 // envelopeTime is the timestamp in the envelope's form, or instead of a missing or unreadable one.
 func (e Event) envelopeTime(instead time.Time) string {
 	if t, err := ParseTime(e.Timestamp); err == nil {
@@ -246,6 +257,19 @@ func (e Event) Body() []byte {
 	b.WriteByte('}')
 	return b.Bytes()
 }
+
+// IsStored says whether a stored event, of which head is the payload's beginning, digest the payload's SHA-256 and botIDs the
+// audience, is what e says. Of the timestamp e says nothing where it has none.
+func (e Event) IsStored(head, digest []byte, botIDs []string) bool {
+	if e.Timestamp == "" {
+		_, rest, _ := bytes.Cut(head, []byte(`"timestamp":"`))
+		e.Timestamp = string(rest[:min(len(rest), len(timeLayout))])
+	}
+	sum := sha256.Sum256(e.Body())
+	return bytes.Equal(sum[:], digest) && slices.Equal(sortedIDs(e.BotIDs), sortedIDs(botIDs))
+}
+
+func sortedIDs(ids []string) []string { return slices.Compact(slices.Sorted(slices.Values(ids))) }
 
 // JSON encodes the event with its data byte for byte, as ParseEvent reads it. json.Marshal would escape < > & U+2028
 // U+2029 within data.

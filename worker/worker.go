@@ -60,7 +60,7 @@ func New(c client.Client, cfg delivery.Config) (*Worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("this machine's name: %w", err)
 	}
-	w := &Worker{client: c, waker: newWaker(c, cfg.Attributes, cfg.Logger), remover: &history.Remover{Pool: cfg.Pool, Schedule: cfg.Schedule}}
+	w := &Worker{client: c, waker: newWaker(c, cfg.Attributes, cfg.Logger), remover: &history.Remover{Pool: cfg.Pool, Retention: cfg.Retention, Schedule: cfg.Schedule}}
 	w.identity = fmt.Sprintf("%d@%s", os.Getpid(), host)
 	cfg.Wake = w.waker.Wake
 	cfg.HasEnded = func(ctx context.Context, workflowID, runID string) (bool, error) {
@@ -91,15 +91,7 @@ func (w *Worker) Start() error {
 		WorkerStopTimeout:                  stopTimeout,
 		Interceptors:                       interceptors(),
 	})
-	fast.RegisterWorkflow(workflows.DeliverEvent)
-	fast.RegisterWorkflow(workflows.DeliverEvents)
-	fast.RegisterWorkflow(workflows.DeliverBatch)
-	fast.RegisterWorkflow(workflows.WebhookQueue)
-	fast.RegisterWorkflow(workflows.SendTest)
-	fast.RegisterWorkflow(workflows.Redeliver)
-	fast.RegisterWorkflow(workflows.Recover)
-	fast.RegisterWorkflow(workflows.RemoveExpired)
-	fast.RegisterWorkflow(workflows.NotifyDisabled)
+	workflows.Register(fast)
 	a := activities.New(w.deliverer, w.remover)
 	a.Register(fast)
 	a.Register(slow)

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -23,6 +24,31 @@ type BatchInput struct {
 	// Sum is what came of the page's beginning, when the batch goes on as a new run.
 	Sum Summary `json:"sum"`
 }
+
+func (in BatchInput) check(string) error {
+	s := in.Sum
+	switch {
+	case !webhook.ValidID(in.EventID):
+		return webhook.Invalid("eventId", "must be an event's id")
+	case bytes.Compare(in.Page.After[:], in.Page.Upto[:]) >= 0:
+		return webhook.Invalid("page", "must be a span of webhook ids: after is less than upto")
+	case len(in.Summary) > maxSummary:
+		return webhook.Invalid("summary", fmt.Sprintf("must have at most %d bytes", maxSummary))
+	case min(s.Webhooks, s.Delivered, s.Failed, s.Retrying, s.Queued, s.Skipped, s.NotListed) < 0,
+		max(s.Webhooks, s.Delivered, s.Failed, s.Retrying, s.Queued, s.Skipped, s.NotListed) > maxCounted:
+		return webhook.Invalid("sum", fmt.Sprintf("must hold numbers of 0 to %d", maxCounted))
+	case len(s.NotDelivered) > maxListed || len(s.Duplicates) > 0:
+		return webhook.Invalid("sum", fmt.Sprintf("must name at most %d webhooks", maxListed))
+	}
+	return nil
+}
+
+const (
+	// maxCounted is more than any audience has.
+	maxCounted = 1_000_000_000
+	// maxSummary is more than any summary of an event takes.
+	maxSummary = 4096
+)
 
 // batchSteps is after how many steps a batch goes on as a new run, so that its history stays under 5 MB.
 const batchSteps = 20

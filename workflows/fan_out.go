@@ -111,8 +111,6 @@ const (
 	// oneByOne is how many deliveries have a line of their own each in a workflow's history. More share one: each pending
 	// activity costs the SDK work at every other's end.
 	oneByOne = 3
-	// mostTogether is how many deliveries share one.
-	mostTogether = 1000
 )
 
 // deliver makes the first attempts at the direct webhooks of an audience. What does not end there stands in the webhooks'
@@ -161,8 +159,8 @@ func (f *fanOut) deliverEach(ctx workflow.Context, attempts []first) error {
 
 func (f *fanOut) deliverTogether(ctx workflow.Context, attempts []first) error {
 	var groups []workflow.Future
-	for from := 0; from < len(attempts); from += mostTogether {
-		part := attempts[from:min(from+mostTogether, len(attempts))]
+	for from := 0; from < len(attempts); from += delivery.MaxGroup {
+		part := attempts[from:min(from+delivery.MaxGroup, len(attempts))]
 		group := delivery.Group{Deliveries: make([]delivery.Pair, len(part))}
 		for i, p := range part {
 			group.Deliveries[i] = p.pair()
@@ -177,7 +175,7 @@ func (f *fanOut) deliverTogether(ctx workflow.Context, attempts []first) error {
 		}
 		f.sum.Counts = f.sum.Plus(r.Counts)
 		for _, e := range r.Ended {
-			f.recordUndelivered(attempts[i*mostTogether+e.Delivery], e.Result)
+			f.recordUndelivered(attempts[i*delivery.MaxGroup+e.Delivery], e.Result)
 		}
 		f.sum.NotListed += r.Total() - r.Delivered - len(r.Ended)
 	}

@@ -3,8 +3,10 @@ package workflows
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
+	"github.com/google/uuid"
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
@@ -13,6 +15,25 @@ import (
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/webhook"
 )
+
+// NoticeInput names a notice. What it says, and where it goes to, is in Postgres.
+type NoticeInput struct {
+	WebhookID  uuid.UUID `json:"webhookId"`
+	Generation int       `json:"generation"` // the webhook's
+	BotID      string    `json:"botId"`      // for the fairness of the task queue
+}
+
+func (in NoticeInput) check(workflowID string) error {
+	switch {
+	case in.WebhookID == uuid.Nil:
+		return webhook.Invalid("webhookId", "is required")
+	case in.Generation < 0 || in.Generation > math.MaxInt32:
+		return webhook.Invalid("generation", "must be a webhook's")
+	case len(in.BotID) > webhook.MaxIDBytes:
+		return webhook.Invalid("botId", "must be a bot's id")
+	}
+	return checkID(workflowID, webhook.Disabling{WebhookID: in.WebhookID, Generation: in.Generation}.NoticeID())
+}
 
 // NoticeStatus is the answer to a NotifyDisabled's StatusQuery.
 type NoticeStatus struct {
@@ -23,7 +44,7 @@ type NoticeStatus struct {
 
 // NotifyDisabled notifies a bot's owner that failures disabled a webhook, until the owner's endpoint takes it or the retry
 // schedule ends. It answers StatusQuery and takes RetryNowSignal. Its result is that of the last attempt.
-func NotifyDisabled(ctx workflow.Context, d webhook.Disabling) (delivery.Result, error) {
+func NotifyDisabled(ctx workflow.Context, in NoticeInput) (delivery.Result, error) {
 	status := NoticeStatus{Attempt: 1}
 	described := workflow.QueryHandlerOptions{Description: "when the next attempt is due, and why the last failed"}
 	if err := workflow.SetQueryHandlerWithOptions(ctx, StatusQuery, func() (NoticeStatus, error) { return status, nil }, described); err != nil {
@@ -31,10 +52,10 @@ func NotifyDisabled(ctx workflow.Context, d webhook.Disabling) (delivery.Result,
 	}
 	retryNow := workflow.GetSignalChannelWithOptions(ctx, RetryNowSignal, workflow.SignalChannelOptions{Description: "attempt it now; no input"})
 	// The slow task queue's: an endpoint that hangs must not hold up deliveries.
-	options := slowActivity(ctx, d.BotID, targetLabel(noticeTarget(d)))
+	options := slowActivity(ctx, in.BotID, in.WebhookID.String())
 	for {
 		var r delivery.Result
-		err := workflow.ExecuteActivity(options, act.NotifyOwner, delivery.Notice{Disabling: d, Attempt: status.Attempt}).Get(ctx, &r)
+		err := workflow.ExecuteActivity(options, act.NotifyOwner, delivery.Notice{WebhookID: in.WebhookID, Generation: in.Generation, Attempt: status.Attempt}).Get(ctx, &r)
 		if err != nil || r.RetryIn == 0 {
 			return r, err
 		}
@@ -50,17 +71,13 @@ func NotifyDisabled(ctx workflow.Context, d webhook.Disabling) (delivery.Result,
 	}
 }
 
-func noticeTarget(d webhook.Disabling) delivery.Target {
-	return delivery.Target{WebhookID: d.WebhookID, BotID: d.BotID, Host: d.Host}
-}
-
 // StartNotice starts NotifyDisabled. For a disabling that has been handed over before it does nothing, for as long as
 // Temporal remembers.
 func StartNotice(ctx context.Context, c client.Client, d webhook.Disabling) error {
 	_, err := c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID: d.NoticeID(), TaskQueue: TaskQueue, StaticSummary: targetLabel(noticeTarget(d)),
+		ID: d.NoticeID(), TaskQueue: TaskQueue, StaticSummary: targetLabel(delivery.Target{WebhookID: d.WebhookID, BotID: d.BotID, Host: d.Host}),
 		WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE, WorkflowExecutionErrorWhenAlreadyStarted: true,
-	}, NotifyDisabled, d)
+	}, NotifyDisabled, NoticeInput{WebhookID: d.WebhookID, Generation: d.Generation, BotID: d.BotID})
 	if temporal.IsWorkflowExecutionAlreadyStartedError(err) {
 		return nil
 	}

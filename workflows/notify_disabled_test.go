@@ -8,14 +8,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/internal/delivery"
-	"github.com/mathub/webhooks/webhook"
 )
 
 func TestANoticeIsAttemptedUntilTaken(t *testing.T) {
 	env := newEnv(t)
-	d := webhook.Disabling{WebhookID: target().WebhookID, Generation: 2, BotID: "bot", Host: "example.com"}
+	in := NoticeInput{WebhookID: target().WebhookID, Generation: 2, BotID: "bot"}
 	for i, r := range []delivery.Result{failedNotice(time.Hour), failedNotice(10 * time.Hour), delivered()} {
-		env.OnActivity(act.NotifyOwner, mock.Anything, delivery.Notice{Disabling: d, Attempt: i + 1}).Return(r, nil).Once()
+		env.OnActivity(act.NotifyOwner, mock.Anything, delivery.Notice{WebhookID: in.WebhookID, Generation: 2, Attempt: i + 1}).Return(r, nil).Once()
 	}
 	began := env.Now()
 	env.RegisterDelayedCallback(func() {
@@ -28,7 +27,7 @@ func TestANoticeIsAttemptedUntilTaken(t *testing.T) {
 		require.NotNil(t, status.NextAttemptAt)
 		env.SignalWorkflow(RetryNowSignal, nil)
 	}, 2*time.Hour)
-	env.ExecuteWorkflow(NotifyDisabled, d)
+	env.ExecuteWorkflow(NotifyDisabled, in)
 	require.NoError(t, env.GetWorkflowError())
 	var r delivery.Result
 	require.NoError(t, env.GetWorkflowResult(&r))
@@ -39,7 +38,7 @@ func TestANoticeIsAttemptedUntilTaken(t *testing.T) {
 func TestANoticeEndsWithTheSchedule(t *testing.T) {
 	env := newEnv(t)
 	env.OnActivity(act.NotifyOwner, mock.Anything, mock.Anything).Return(failedNotice(0), nil).Once()
-	env.ExecuteWorkflow(NotifyDisabled, webhook.Disabling{BotID: "bot"})
+	env.ExecuteWorkflow(NotifyDisabled, NoticeInput{BotID: "bot"})
 	require.NoError(t, env.GetWorkflowError())
 }
 

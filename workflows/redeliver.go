@@ -24,11 +24,15 @@ func Redeliver(ctx workflow.Context, a delivery.Attempt) (delivery.Result, error
 	return deliverManually(ctx, route)
 }
 
+func redeliveryWorkflowID(a delivery.Attempt) string {
+	return fmt.Sprintf("redeliver-%s-%s-%d", a.EventID, a.WebhookID, a.Number)
+}
+
 // StartRedelivery runs Redeliver and returns as StartTest does. Two calls at once for the same attempt are one.
 func StartRedelivery(ctx context.Context, c client.Client, a *visibility.Attributes, t delivery.Target, eventID string, attempt int) (deliveryID uuid.UUID, queued bool, err error) {
 	in := delivery.Attempt{EventID: eventID, WebhookID: t.WebhookID, Number: attempt, Trigger: webhook.TriggerRedeliver}
 	queued, err = runManually(ctx, c, a, client.StartWorkflowOptions{
-		ID:                       fmt.Sprintf("redeliver-%s-%s-%d", eventID, t.WebhookID, attempt),
+		ID:                       redeliveryWorkflowID(in),
 		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
 		StaticSummary:            fmt.Sprintf("event %s again to %s", eventID, targetLabel(t)),
 	}, searchAttributesFor(t), Redeliver, in)

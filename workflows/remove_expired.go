@@ -24,47 +24,43 @@ const (
 	// installations on one Postgres do not do so at once.
 	removeEvery  = time.Hour
 	removeJitter = 10 * time.Minute
-	// removalGrace is how much longer than promised everything is kept: what began before an event was of age has been
-	// recorded by then.
-	removalGrace = time.Hour
 	// removalPause is between the activities, removalSteps how many of them one run makes, so that its history stays short.
 	removalPause = time.Second
 	removalSteps = 100
 )
 
-// RemovalInput is a removal to run, or, with Before, to go on with.
+// RemovalInput is a removal to begin, or, with Done, to go on with. How long everything is kept it does not say: the
+// worker's configuration does.
 type RemovalInput struct {
-	Retention webhook.Retention `json:"retention"`
-	Before    time.Time         `json:"before,omitzero"`
-	Done      history.Removal   `json:"done,omitzero"`
+	Done history.Removal `json:"done,omitzero"`
+}
+
+func (in RemovalInput) check(string) error {
+	if in.Done.Events < 0 || in.Done.Deliveries < 0 {
+		return webhook.Invalid("done", "must hold no negative number")
+	}
+	return nil
 }
 
 // Removed is what a removal came to.
 type Removed struct {
-	Before     time.Time `json:"before"` // of what was accepted before, all but what has later deliveries
+	Before     time.Time `json:"before,omitzero"` // of what was accepted before, all but what has later deliveries
 	Events     int       `json:"events"`
 	Deliveries int       `json:"deliveries"`
 }
 
-// RemoveExpired removes events over the retention's age, with their deliveries, step by step.
+// RemoveExpired removes events over the configured retention's age, with their deliveries, step by step.
 func RemoveExpired(ctx workflow.Context, in RemovalInput) (Removed, error) {
-	if in.Retention < webhook.MinRetention { // an empty input, as of a start by hand, must not mean all
-		return Removed{}, temporal.NewNonRetryableApplicationError(fmt.Sprintf("the retention, %v, must be at least %v", in.Retention, webhook.MinRetention), history.RetentionError, nil)
-	}
-	// Nor must a time that was mistyped in such a start. What an earlier run goes on with is before this anyway.
-	if latest := in.Retention.Since(workflow.Now(ctx)).Add(-removalGrace).UTC(); in.Before.IsZero() || in.Before.After(latest) {
-		in.Before = latest
-	}
 	for range removalSteps {
 		var step history.Removal
-		err := workflow.ExecuteLocalActivity(removal(ctx), act.RemoveExpired, history.RemovalInput{Before: in.Before, After: in.Done.After}).Get(ctx, &step)
+		err := workflow.ExecuteLocalActivity(removal(ctx), act.RemoveExpired, history.RemovalInput{Before: in.Done.Before, After: in.Done.After}).Get(ctx, &step)
 		if err != nil {
 			return Removed{}, err
 		}
 		step.Events += in.Done.Events
 		step.Deliveries += in.Done.Deliveries
 		if in.Done = step; step.Done {
-			return Removed{Before: in.Before, Events: step.Events, Deliveries: step.Deliveries}, nil
+			return Removed{Before: step.Before, Events: step.Events, Deliveries: step.Deliveries}, nil
 		}
 		if err := workflow.Sleep(ctx, removalPause); err != nil {
 			return Removed{}, err
@@ -84,7 +80,7 @@ func removal(ctx workflow.Context) workflow.Context {
 }
 
 // ScheduleRemoval has RemoveExpired started every hour, or, with a retention of 0, no more. A schedule that is there
-// already takes the retention on; one that an operator has paused stays so.
+// already takes its settings on; one that an operator has paused stays so.
 func ScheduleRemoval(ctx context.Context, c client.Client, retention webhook.Retention) error {
 	schedules := c.ScheduleClient()
 	if retention == 0 {
@@ -96,7 +92,7 @@ func ScheduleRemoval(ctx context.Context, c client.Client, retention webhook.Ret
 	}
 	spec := client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: removeEvery}}, Jitter: removeJitter}
 	action := &client.ScheduleWorkflowAction{
-		ID: "remove-expired", Workflow: RemoveExpired, TaskQueue: TaskQueue, Args: []any{RemovalInput{Retention: retention}},
+		ID: "remove-expired", Workflow: RemoveExpired, TaskQueue: TaskQueue, Args: []any{RemovalInput{}},
 		StaticSummary: "what is older than " + retention.String(),
 	}
 	const overlap = enums.SCHEDULE_OVERLAP_POLICY_SKIP

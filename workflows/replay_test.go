@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	historypb "go.temporal.io/api/history/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/opentelemetry"
 	"go.temporal.io/sdk/interceptor"
@@ -18,11 +19,7 @@ import (
 )
 
 // released are the workflows by the names that histories know them by.
-var released = map[string]any{
-	"DeliverEvent": DeliverEvent, "DeliverEvents": DeliverEvents, "DeliverBatch": DeliverBatch, "WebhookQueue": WebhookQueue,
-	"SendTest": SendTest, "Redeliver": Redeliver, "Recover": Recover,
-	"RemoveExpired": RemoveExpired, "NotifyDisabled": NotifyDisabled,
-}
+var released = Registered()
 
 // firstIn are the folders in testdata of the releases before which there were no such workflows.
 var firstIn = map[string]string{}
@@ -51,7 +48,23 @@ func replay(file string, registered map[string]any, interceptors ...interceptor.
 	for name, run := range registered {
 		replayer.RegisterWorkflowWithOptions(run, workflow.RegisterOptions{Name: name})
 	}
-	return replayer.ReplayWorkflowHistoryFromJSONFile(log.NewStructuredLogger(slog.New(slog.DiscardHandler)), file)
+	recorded, err := readHistory(file)
+	if err != nil {
+		return err
+	}
+	began := recorded.GetEvents()[0].GetWorkflowExecutionStartedEventAttributes()
+	return replayer.ReplayWorkflowHistoryWithOptions(log.NewStructuredLogger(slog.New(slog.DiscardHandler)), recorded, worker.ReplayWorkflowHistoryOptions{
+		OriginalExecution: workflow.Execution{ID: began.GetWorkflowId(), RunID: began.GetOriginalExecutionRunId()},
+	})
+}
+
+func readHistory(file string) (*historypb.History, error) {
+	raw, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer raw.Close() //nolint:errcheck // only read
+	return client.HistoryFromJSON(raw, client.HistoryJSONOptions{})
 }
 
 // TestEveryReleaseHasHistoriesOfEveryWorkflow, so that none is left out of the replays.
@@ -72,10 +85,7 @@ func TestEveryReleaseHasHistoriesOfEveryWorkflow(t *testing.T) {
 }
 
 func typeOf(t *testing.T, file string) string {
-	raw, err := os.Open(file)
-	require.NoError(t, err)
-	defer raw.Close() //nolint:errcheck // only read
-	recorded, err := client.HistoryFromJSON(raw, client.HistoryJSONOptions{})
+	recorded, err := readHistory(file)
 	require.NoError(t, err)
 	return recorded.GetEvents()[0].GetWorkflowExecutionStartedEventAttributes().GetWorkflowType().GetName()
 }

@@ -24,6 +24,9 @@ var ErrWebhookGone = errors.New("the webhook is gone")
 // ErrEventGone says that the event is no longer kept.
 var ErrEventGone = errors.New("the event is no longer kept")
 
+// ErrBotSuspended says that nothing is sent, as the webhook's bot is suspended.
+var ErrBotSuspended = errors.New("the bot is suspended")
+
 const (
 	testPrefix = "test-"
 	// manualTimeout bounds a delivery that a person waits for.
@@ -95,6 +98,8 @@ func runManually(ctx context.Context, c client.Client, a *visibility.Attributes,
 	switch {
 	case r.Error == delivery.EventGone:
 		return false, ErrEventGone
+	case r.Error == delivery.BotSuspended:
+		return false, ErrBotSuspended
 	case r.Status == delivery.Skipped:
 		return false, ErrWebhookGone
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/mathub/webhooks/internal/failpoint"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/webhook"
 )
 
 const (
@@ -38,6 +39,16 @@ type QueueInput struct {
 	Window int `json:"window,omitempty"`
 	// Failed: a delivery has failed, so that the workflow is found by it.
 	Failed bool `json:"failed,omitempty"`
+}
+
+func (in QueueInput) check(workflowID string) error {
+	if err := checkTarget("target.", in.Target); err != nil {
+		return err
+	}
+	if in.Window < 0 || in.Window > delivery.LargestWindow {
+		return webhook.Invalid("window", fmt.Sprintf("must be 0 to %d", delivery.LargestWindow))
+	}
+	return checkID(workflowID, QueueWorkflowID(in.Target.WebhookID))
 }
 
 // QueueStatus is the answer to StatusQuery.
@@ -105,7 +116,7 @@ func (q *queueRun) listen(ctx workflow.Context) error {
 	}
 	return workflow.SetUpdateHandlerWithOptions(ctx, StatusQuery, func(ctx workflow.Context) (QueueStatus, error) {
 		var s history.QueueState
-		err := workflow.ExecuteLocalActivity(databaseActivity(ctx, "look at the queue"), act.LookAtQueue, activities.LookInput{WebhookID: q.in.Target.WebhookID}).Get(ctx, &s)
+		err := workflow.ExecuteLocalActivity(databaseActivity(ctx, "look at the queue"), act.LookAtQueue, activities.LookInput{WebhookID: q.in.Target.WebhookID, BotID: q.in.Target.BotID}).Get(ctx, &s)
 		q.status.Waiting, q.status.FailureCount, q.status.LastError = s.Waiting, s.FailureCount, s.LastError
 		return q.status, err
 	}, workflow.UpdateHandlerOptions{Description: "look at the queue, and answer as the query does"})
@@ -132,7 +143,7 @@ func (q *queueRun) look(ctx workflow.Context) (s history.QueueState, err error) 
 		}
 		eventID = ""
 	}
-	in := activities.LookInput{WebhookID: q.in.Target.WebhookID, Most: q.window}
+	in := activities.LookInput{WebhookID: q.in.Target.WebhookID, BotID: q.in.Target.BotID, Most: q.window}
 	err = workflow.ExecuteLocalActivity(databaseActivity(ctx, "look at the queue"), act.LookAtQueue, in).Get(ctx, &s)
 	return s, err
 }

@@ -40,7 +40,7 @@ func TestWebhookQueue_DoublesItsWindow(t *testing.T) {
 	state := func(most int) history.QueueState {
 		return history.QueueState{Active: true, Waiting: len(left), Due: left[:min(most, len(left))]}
 	}
-	env.OnActivity(act.LookAtQueue, mock.Anything, activities.LookInput{WebhookID: to.WebhookID, Most: 1}).Return(state(1), nil).Once()
+	env.OnActivity(act.LookAtQueue, mock.Anything, activities.LookInput{WebhookID: to.WebhookID, BotID: "bot", Most: 1}).Return(state(1), nil).Once()
 	var sizes []int
 	env.OnActivity(act.DeliverRound, mock.Anything, mock.Anything).Return(func(_ context.Context, r delivery.Round) (delivery.RoundResult, error) {
 		require.Equal(t, left[:len(r.Rows)], r.Rows, "oldest first")

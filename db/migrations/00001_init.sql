@@ -24,7 +24,9 @@ CREATE TABLE bots (
     -- Where the owner is notified of disabled webhooks, and the secret that signs the notice, each sealed with the keyset
     -- and bound to this bot's id. Both or neither.
     notify_url    bytea,
-    notify_secret bytea
+    notify_secret bytea,
+    -- false: the bot is suspended. It is sent nothing, and its keys are refused.
+    is_active     boolean     NOT NULL DEFAULT true
 );
 
 -- Only the SHA-256 of a key is kept. 256 random bits need no slow hash, and a lookup by hash leaks no timing.
@@ -50,6 +52,8 @@ CREATE TABLE webhooks (
     previous_secret       bytea,
     previous_secret_until timestamptz,
     is_active     boolean     NOT NULL DEFAULT true,
+    -- The webhook's bot is: a copy of NOT bots.is_active, so that no delivery reads the bot.
+    suspended     boolean     NOT NULL DEFAULT false,
     -- The mode: queued, its deliveries are rows of the table queue; else direct, an event's own workflow sends them.
     queued        boolean     NOT NULL DEFAULT false,
     -- How far the run of failures on top of the webhook's history counts, since it was last enabled.
@@ -65,12 +69,12 @@ CREATE TABLE webhooks (
     failure_class text        NOT NULL DEFAULT '',
     -- When a webhook with a run of failures may be attempted again.
     resume_at     timestamptz,
-    -- When it was made, or last enabled.
+    -- When it was made, or last enabled, or its suspension ended.
     enabled_at      timestamptz NOT NULL DEFAULT now(),
-    -- When it was last disabled; kept after it is enabled again, as what it missed since then can be recovered.
+    -- When it was last disabled, or suspended while it was active; kept after it is enabled again, as what it missed since then can be recovered.
     disabled_at     timestamptz,
     -- Why, and, of failures, the delivery that did it. NULL while the webhook is active.
-    disabled_reason text      CHECK (disabled_reason IN ('failures', 'owner')),
+    disabled_reason text      CHECK (disabled_reason IN ('failures', 'owner', 'operator')),
     disabled_by     uuid,
     created_at    timestamptz NOT NULL DEFAULT now(),
     updated_at    timestamptz NOT NULL DEFAULT now()
@@ -78,7 +82,7 @@ CREATE TABLE webhooks (
 CREATE INDEX webhooks_bot_id ON webhooks (bot_id, id);
 CREATE INDEX webhooks_disabled ON webhooks (disabled_at) WHERE NOT is_active;
 
--- Who hears of an event of a type: a row for each active webhook and event type, kept by the trigger below. An index on
+-- Who hears of an event of a type: a row for each active webhook of a bot that is not suspended, and event type, kept by the trigger below. An index on
 -- webhooks.events gives no order, so that a page of a large audience, or a small audience among many webhooks, would
 -- cost the reading of all.
 CREATE TABLE subscriptions (
@@ -93,8 +97,8 @@ CREATE INDEX subscriptions_bot ON subscriptions (bot_id, event_type, webhook_id)
 -- +goose StatementBegin
 CREATE FUNCTION keep_subscriptions() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    DELETE FROM subscriptions WHERE webhook_id = NEW.id AND NOT (NEW.is_active AND event_type = ANY (NEW.events));
-    IF NEW.is_active THEN
+    DELETE FROM subscriptions WHERE webhook_id = NEW.id AND NOT (NEW.is_active AND NOT NEW.suspended AND event_type = ANY (NEW.events));
+    IF NEW.is_active AND NOT NEW.suspended THEN
         INSERT INTO subscriptions (webhook_id, event_type, bot_id)
         SELECT DISTINCT NEW.id, unnest(NEW.events), NEW.bot_id
         ON CONFLICT (webhook_id, event_type) DO UPDATE SET bot_id = excluded.bot_id;
@@ -105,8 +109,8 @@ $$;
 -- +goose StatementEnd
 CREATE TRIGGER webhooks_created AFTER INSERT ON webhooks
     FOR EACH ROW EXECUTE FUNCTION keep_subscriptions();
-CREATE TRIGGER webhooks_changed AFTER UPDATE OF events, is_active, bot_id ON webhooks
-    FOR EACH ROW WHEN (OLD.is_active <> NEW.is_active OR OLD.events <> NEW.events OR OLD.bot_id <> NEW.bot_id) EXECUTE FUNCTION keep_subscriptions();
+CREATE TRIGGER webhooks_changed AFTER UPDATE OF events, is_active, suspended, bot_id ON webhooks
+    FOR EACH ROW WHEN (OLD.is_active <> NEW.is_active OR OLD.suspended <> NEW.suspended OR OLD.events <> NEW.events OR OLD.bot_id <> NEW.bot_id) EXECUTE FUNCTION keep_subscriptions();
 
 -- An accepted event, its payload once, as the very bytes that are sent.
 -- bytea, never jsonb: jsonb changes bytes and refuses \u0000.
@@ -250,16 +254,19 @@ CREATE TABLE recoveries (
 CREATE UNIQUE INDEX recoveries_running ON recoveries (webhook_id) WHERE state = 'running';
 CREATE INDEX recoveries_webhook ON recoveries (webhook_id, created_at DESC);
 
--- The disablings that an owner has yet to be notified of: written in the transaction that disables, removed once a
--- workflow sees to the notice.
+-- The disablings that an owner has yet to be notified of: written in the transaction that disables, and removed when the
+-- notice was taken, or is attempted no more.
 CREATE TABLE disabled_notices (
     webhook_id    uuid        NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
     -- The webhook's, which each enabling raises: failures disable a webhook once in a generation.
     generation    integer     NOT NULL,
+    host          text        NOT NULL,
     failure_count integer     NOT NULL,
     disabled_at   timestamptz NOT NULL,
     event_id      text        NOT NULL,
     last_error    text        NOT NULL,
+    -- A workflow sees to the notice.
+    is_started    boolean     NOT NULL DEFAULT false,
     PRIMARY KEY (webhook_id, generation)
 );
 

@@ -2,12 +2,14 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/failpoint"
@@ -35,6 +37,25 @@ type EventsToAccept struct {
 	At         time.Time // when the workflow was started
 	// Of is how many events the workflow has that are accepted one by one, and share its pages. 0: it has these only.
 	Of int
+}
+
+// check finds what no workflow asks for that has parsed its events.
+func (in EventsToAccept) check() error {
+	switch {
+	case len(in.Events) == 0 || len(in.Events) > webhook.MaxBatchEvents:
+		return webhook.Invalid("events", fmt.Sprintf("must be 1 to %d", webhook.MaxBatchEvents))
+	case in.WorkflowID == "" || in.RunID == "":
+		return webhook.Invalid("runId", "must be the workflow's, as its id")
+	case in.Of < 0 || in.Of > webhook.MaxBatchEvents:
+		return webhook.Invalid("of", fmt.Sprintf("must be 0 to %d", webhook.MaxBatchEvents))
+	}
+	for i, e := range in.Events {
+		_, known := webhook.Spec(e.Type)
+		if !known || !webhook.ValidID(e.ID) || len(e.BotIDs) > webhook.MaxBotIDs || slices.ContainsFunc(e.BotIDs, func(id string) bool { return !webhook.ValidID(id) }) {
+			return webhook.Invalid(fmt.Sprintf("events[%d]", i), "must be a valid event, its fields all filled in")
+		}
+	}
+	return nil
 }
 
 // Audience is who events go to.
@@ -98,6 +119,9 @@ type acceptance struct {
 // Duplicate, and webhooks that were sent an event, or in whose queue it stands, are left out. A run takes an event over
 // from one that was ended before its work was done.
 func (d *Deliverer) Accept(ctx context.Context, in EventsToAccept) (Audience, error) {
+	if err := in.check(); err != nil {
+		return Audience{}, err
+	}
 	all := make([]*acceptance, len(in.Events))
 	var rows db.InsertEventsParams
 	for i, e := range in.Events {
@@ -253,6 +277,9 @@ type PartOfAudience struct {
 // AddressPart is Accept's lookup for a part of a large audience: StepSize webhooks at most.
 func (d *Deliverer) AddressPart(ctx context.Context, in PartOfAudience) (Audience, error) {
 	event, err := d.stored(ctx, in.EventID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Audience{}, webhook.Invalid("eventId", "must be that of an event which is kept")
+	}
 	if err != nil {
 		return Audience{}, err
 	}

@@ -34,6 +34,25 @@ func queued(webhookID uuid.UUID, row history.Row) Attempt {
 // ID is the delivery's: the same whenever the attempt is repeated.
 func (a Attempt) ID() uuid.UUID { return webhook.DeliveryID(a.EventID, a.WebhookID, a.Number) }
 
+// check finds what no attempt of ours has, so that one that was asked for by hand harms nothing.
+func (a Attempt) check() error {
+	switch {
+	case a.row != nil: // held against what is planned
+		return nil
+	case !webhook.ValidID(a.EventID):
+		return webhook.Invalid("eventId", "must be an event's id")
+	case a.WebhookID == uuid.Nil:
+		return webhook.Invalid("webhookId", "is required")
+	case a.Trigger == webhook.TriggerRedeliver && a.Number >= 1: // held against what was attempted
+		return nil
+	case a.Number != 1:
+		return webhook.Invalid("number", "must be 1 for a first attempt, or that of the next attempt")
+	case a.Trigger != webhook.TriggerEvent && a.Trigger != webhook.TriggerTest:
+		return webhook.Invalid("trigger", "must be event, redeliver or test")
+	}
+	return nil
+}
+
 // step is the attempt's place in the retry schedule, 0 for none.
 func (a Attempt) step() int {
 	switch {
@@ -67,6 +86,8 @@ const (
 	NotSubscribed   = "webhook no longer subscribed to the event"
 	AlreadyTaken    = "webhook has taken the event already"
 	NotPlanned      = "no longer planned"
+	BotSuspended    = "bot suspended"
+	NotAddressed    = "event is not for the webhook's bot"
 )
 
 // Result is how an attempt ended, as the workflow's history keeps it: nothing in it comes from the receiver but a

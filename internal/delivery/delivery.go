@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -114,6 +115,9 @@ func (d *Deliverer) Close(ctx context.Context) {
 // Run makes the attempt, or waits for the one already in flight. An error means that our own side failed: nothing was
 // recorded or counted, and calling again goes on with a POST already made.
 func (d *Deliverer) Run(ctx context.Context, a Attempt) (Result, error) {
+	if err := a.check(); err != nil {
+		return Result{}, err
+	}
 	return d.attempts.do(ctx, a.ID(), func() (Result, error) {
 		r, err := d.run(d.carried(ctx), a)
 		d.metrics.ended(d.base, r, err)
@@ -123,7 +127,7 @@ func (d *Deliverer) Run(ctx context.Context, a Attempt) (Result, error) {
 
 // run is an attempt's course: what it needs, its place, the exchange, the record, and what follows from it.
 func (d *Deliverer) run(ctx context.Context, a Attempt) (Result, error) {
-	in, done, err := d.prepare(ctx, a)
+	in, done, err := d.prepare(ctx, &a)
 	if done != nil || err != nil {
 		return orZero(done), err
 	}
@@ -158,8 +162,8 @@ func orZero(r *Result) Result {
 }
 
 // prepare finds out whether the attempt is to be made at all, and reads what it needs. done is not nil when nothing is to
-// be sent.
-func (d *Deliverer) prepare(ctx context.Context, a Attempt) (in attemptInput, done *Result, err error) {
+// be sent. A queue's attempt becomes what its row in Postgres says.
+func (d *Deliverer) prepare(ctx context.Context, a *Attempt) (in attemptInput, done *Result, err error) {
 	in, prefetched := d.prefetch.take(a.ID())
 	if !prefetched {
 		acceptedAt := in.readAt
@@ -167,20 +171,20 @@ func (d *Deliverer) prepare(ctx context.Context, a Attempt) (in attemptInput, do
 			return in, done, err
 		}
 		var skipped string
-		if in, skipped, err = d.load(ctx, a); err != nil || skipped != "" {
+		if in, skipped, err = d.load(ctx, *a); err != nil || skipped != "" {
 			return in, &Result{Status: Skipped, Error: skipped}, err
 		}
 		in.readAt = acceptedAt
 	}
 	if in.queued && a.row == nil && !a.Trigger.Manual() {
-		r, err := d.leaveToQueue(ctx, a, nil)
+		r, err := d.leaveToQueue(ctx, *a, nil)
 		return in, &r, err
 	}
 	return in, nil, nil
 }
 
 // settled answers for an attempt that is recorded, planned or of no more use already: it is not sent again.
-func (d *Deliverer) settled(ctx context.Context, a Attempt) (*Result, error) {
+func (d *Deliverer) settled(ctx context.Context, a *Attempt) (*Result, error) {
 	row, err := d.queries.RecordedDelivery(ctx, d.cfg.Pool, a.ID())
 	switch {
 	case err == nil && a.row != nil: // by an attempt that was under way when the row was added: nothing else removes it
@@ -189,6 +193,8 @@ func (d *Deliverer) settled(ctx context.Context, a Attempt) (*Result, error) {
 		return recordedResult(row), nil
 	case !errors.Is(err, pgx.ErrNoRows):
 		return nil, fmt.Errorf("read delivery %s: %w", a.ID(), err)
+	case a.row == nil && a.Trigger == webhook.TriggerRedeliver:
+		return nil, d.checkNumber(ctx, *a)
 	case a.row == nil && a.Trigger.Manual():
 		return nil, nil //nolint:nilnil // it is to be made
 	}
@@ -200,8 +206,11 @@ func (d *Deliverer) settled(ctx context.Context, a Attempt) (*Result, error) {
 		return &Result{Status: Queued}, nil
 	case a.row != nil && (!isPlanned || planned.Attempt != a.Number):
 		return &Result{Status: Skipped, Error: NotPlanned}, nil
-	case a.Trigger == webhook.TriggerRecover:
-		return d.taken(ctx, a)
+	case a.row != nil:
+		a.row, a.Trigger = &planned, planned.Trigger
+	}
+	if a.Trigger == webhook.TriggerRecover {
+		return d.taken(ctx, *a)
 	}
 	return nil, nil //nolint:nilnil // it is to be made
 }
@@ -255,6 +264,10 @@ func (d *Deliverer) load(ctx context.Context, a Attempt) (in attemptInput, skipp
 		return in, WebhookGone, nil
 	case err != nil:
 		return in, "", fmt.Errorf("read webhook %s: %w", a.WebhookID, err)
+	case in.event.BotIDs != nil && !slices.Contains(in.event.BotIDs, target.BotID):
+		return in, NotAddressed, nil
+	case target.Suspended:
+		return in, BotSuspended, nil
 	case !manual && !target.IsActive:
 		return in, WebhookDisabled, nil
 	case !manual && !target.Subscribed:
@@ -343,6 +356,8 @@ func (d *Deliverer) leaveToQueue(ctx context.Context, a Attempt, fault error) (R
 	switch {
 	case after.Gone:
 		return Result{Status: Skipped, Error: WebhookGone}, nil
+	case after.Suspended:
+		return Result{Status: Skipped, Error: BotSuspended}, nil
 	case !after.Active:
 		return Result{Status: Skipped, Error: WebhookDisabled}, nil
 	}
@@ -383,6 +398,8 @@ func (d *Deliverer) plan(a Attempt, resp egress.Response, after history.Recorded
 	case a.Trigger.Manual() || r.Retrying:
 	case after.Gone:
 		r.NoRetryReason = WebhookGone
+	case after.Suspended:
+		r.NoRetryReason = BotSuspended
 	case !after.Active:
 		r.NoRetryReason = WebhookDisabled
 	}

@@ -132,7 +132,8 @@ func TestDeliverer_Run(t *testing.T) {
 		id := r.subscribe(t, to.url, "")
 		e := r.storedElsewhere(t)
 		r.execute(t, "UPDATE events SET accepted_at = now() - interval '31 days'")
-		require.Equal(t, Delivered, r.mustRun(t, Attempt{EventID: e.ID, WebhookID: id, Number: 1, Trigger: webhook.TriggerRedeliver}).Status)
+		r.sentBefore(t, id, e.ID, 1)
+		require.Equal(t, Delivered, r.mustRun(t, Attempt{EventID: e.ID, WebhookID: id, Number: 2, Trigger: webhook.TriggerRedeliver}).Status)
 	})
 
 	t.Run("QueuedWebhooksAttemptIsLeftToItsQueue", func(t *testing.T) {
@@ -259,7 +260,9 @@ func TestDeliverer_Run(t *testing.T) {
 		inFlight, _ := r.gate.load()
 		require.Zero(t, inFlight)
 
-		_, err := r.Run(t.Context(), Attempt{EventID: e.ID, WebhookID: id, Number: 2, Trigger: webhook.TriggerRedeliver})
+		old := r.storedElsewhere(t)
+		r.sentBefore(t, id, old.ID, 1)
+		_, err := r.Run(t.Context(), Attempt{EventID: old.ID, WebhookID: id, Number: 2, Trigger: webhook.TriggerRedeliver})
 		require.ErrorContains(t, err, "too many open files", "a person learns of it at once")
 		require.Len(t, r.planned(t, id), 1)
 	})

@@ -2,15 +2,20 @@ package delivery
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/google/uuid"
 
 	"github.com/mathub/webhooks/internal/failpoint"
+	"github.com/mathub/webhooks/webhook"
 )
 
 // groupRoom is how many deliveries of groups are in flight, or wait for a place, at once in a process.
 const groupRoom = 8000
+
+// MaxGroup is how many deliveries share one local activity, and a line of a workflow's history, at most.
+const MaxGroup = 1000
 
 // Group names first attempts: each event to each of its webhooks.
 type Group struct{ Deliveries []Pair }
@@ -76,6 +81,9 @@ func (c Counts) Total() int { return c.Delivered + c.Failed + c.Retrying + c.Que
 // (docs/performance.md). An error of one is the group's: calling again goes on with what is in flight, and repeats nothing
 // that is recorded.
 func (d *Deliverer) RunGroup(ctx context.Context, g Group) (GroupResult, error) {
+	if len(g.Deliveries) > MaxGroup {
+		return GroupResult{}, webhook.Invalid("deliveries", fmt.Sprintf("must be at most %d", MaxGroup))
+	}
 	defer failpoint.Here("before-completion")
 	type ended struct {
 		Ended

@@ -244,6 +244,15 @@ func (r *rig) plan(t testing.TB, id uuid.UUID, eventID string, trigger webhook.T
 	return history.Row{EventID: eventID, Attempt: 1, Step: 1, Trigger: trigger}
 }
 
+// sentBefore records so many attempts that were taken.
+func (r *rig) sentBefore(t testing.TB, id uuid.UUID, eventID string, attempts int) {
+	t.Helper()
+	for n := range attempts {
+		r.execute(t, "INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at) VALUES ($1, $2, $3, $4, true, 1, now())",
+			webhook.DeliveryID(eventID, id, n+1), id, eventID, n+1)
+	}
+}
+
 func (r *rig) failures(t testing.TB, id uuid.UUID) (n int) {
 	t.Helper()
 	require.NoError(t, r.pool.QueryRow(t.Context(), "SELECT failure_count FROM webhooks WHERE id = $1", id).Scan(&n))

@@ -28,6 +28,19 @@ func (d *Deliverer) Deliver(ctx context.Context, a Attempt) (Result, error) {
 // Wake has a webhook's queue looked at.
 func (d *Deliverer) Wake(t Target) { d.cfg.Wake(t) }
 
+// WakeWebhook has the queue of a webhook looked at of which the id alone is known. One that is gone has none.
+func (d *Deliverer) WakeWebhook(ctx context.Context, webhookID uuid.UUID) error {
+	target, err := d.queries.GetTarget(ctx, d.cfg.Pool, db.GetTargetParams{ID: webhookID})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read webhook %s: %w", webhookID, err)
+	}
+	d.Wake(Target{WebhookID: webhookID, BotID: target.BotID, Host: webhook.HostOf(target.Origin)})
+	return nil
+}
+
 // TestEvent names a test event and the workflow run that sends it.
 type TestEvent struct {
 	WebhookID  uuid.UUID
@@ -57,25 +70,62 @@ func (d *Deliverer) PrepareTest(ctx context.Context, in TestEvent) (Route, error
 	}
 	e := webhook.TestEvent(in.WebhookID, target.BotID, in.At)
 	e.ID = in.EventID
-	if _, err := d.queries.InsertEvents(ctx, d.cfg.Pool, db.InsertEventsParams{
+	inserted, err := d.queries.InsertEvents(ctx, d.cfg.Pool, db.InsertEventsParams{
 		Ids: []string{e.ID}, Types: []string{string(e.Type)}, Payloads: [][]byte{e.Body()}, Bots: []string{textArray([]string{target.BotID})}, Places: []int32{0},
 		RunID: in.RunID, WorkflowID: unusual(in.WorkflowID, e.ID),
-	}); err != nil {
+	})
+	if err != nil {
 		return Route{}, fmt.Errorf("store test event %s: %w", e.ID, err)
 	}
-	return d.RouteManual(ctx, Attempt{EventID: e.ID, WebhookID: in.WebhookID, Number: 1, Trigger: webhook.TriggerTest})
+	if len(inserted) == 0 { // by an earlier run of this activity, or it is another's
+		stored, err := d.stored(ctx, e.ID)
+		if err != nil {
+			return Route{}, err
+		}
+		if stored.RunID != in.RunID {
+			return Route{}, webhook.Invalid("eventId", "must be that of no event yet")
+		}
+	}
+	return d.routeManual(ctx, Attempt{EventID: e.ID, WebhookID: in.WebhookID, Number: 1, Trigger: webhook.TriggerTest})
 }
 
-// RouteManual says how an attempt that a person asked for is made: at once, or, where the webhook is queued, fails or is
+// PrepareRedelivery says how an event is sent once more.
+func (d *Deliverer) PrepareRedelivery(ctx context.Context, a Attempt) (Route, error) {
+	a.Trigger = webhook.TriggerRedeliver
+	if err := a.check(); err != nil {
+		return Route{}, err
+	}
+	return d.routeManual(ctx, a)
+}
+
+// checkNumber refuses an attempt that is not the next one at what was sent before: the numbers of a delivery's attempts have
+// no gap, and nobody is sent by hand what was never sent him.
+func (d *Deliverer) checkNumber(ctx context.Context, a Attempt) error {
+	next, err := d.queries.NextNumber(ctx, d.cfg.Pool, db.NextNumberParams{EventID: a.EventID, WebhookID: a.WebhookID})
+	switch {
+	case err != nil:
+		return fmt.Errorf("read the attempts of %s: %w", a.ID(), err)
+	case next == 0:
+		return webhook.Invalid("eventId", "must be that of an event which was sent to the webhook before")
+	case a.Number > int(next):
+		return webhook.Invalid("number", fmt.Sprintf("must be at most %d, that of the next attempt", next))
+	}
+	return nil
+}
+
+// routeManual says how an attempt that a person asked for is made: at once, or, where the webhook is queued, fails or is
 // disabled, by its queue, which makes one attempt at a time. What is planned already is made by the queue too, in its place
 // of the schedule: at once beside the queue, it could be sent twice, and would end the schedule by failing.
-func (d *Deliverer) RouteManual(ctx context.Context, a Attempt) (Route, error) {
+func (d *Deliverer) routeManual(ctx context.Context, a Attempt) (Route, error) {
 	target, err := d.queries.GetTarget(ctx, d.cfg.Pool, db.GetTargetParams{ID: a.WebhookID})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Route{Ended: &Result{Status: Skipped, Error: WebhookGone}}, nil
 	}
 	if err != nil {
 		return Route{}, fmt.Errorf("read webhook %s: %w", a.WebhookID, err)
+	}
+	if target.Suspended {
+		return Route{Ended: &Result{Status: Skipped, Error: BotSuspended}}, nil
 	}
 	_, _, planned, err := d.queue.Planned(ctx, a.WebhookID, a.EventID)
 	if err != nil {
@@ -89,12 +139,20 @@ func (d *Deliverer) RouteManual(ctx context.Context, a Attempt) (Route, error) {
 	} else if !errors.Is(err, pgx.ErrNoRows) {
 		return Route{}, fmt.Errorf("read delivery %s: %w", a.ID(), err)
 	}
+	if a.Trigger == webhook.TriggerRedeliver && !planned {
+		if err := d.checkNumber(ctx, a); err != nil {
+			return Route{}, err
+		}
+	}
 	after, err := d.recorder.Enqueue(ctx, history.Plan{WebhookID: a.WebhookID, EventID: a.EventID, Number: a.Number, Trigger: a.Trigger, Delay: beforeAll})
 	if err != nil {
 		return Route{}, fmt.Errorf("queue delivery %s: %w", a.ID(), err)
 	}
-	if after.Gone {
+	switch {
+	case after.Gone:
 		return Route{Ended: &Result{Status: Skipped, Error: WebhookGone}}, nil
+	case after.Suspended:
+		return Route{Ended: &Result{Status: Skipped, Error: BotSuspended}}, nil
 	}
 	d.Wake(Target{WebhookID: a.WebhookID, BotID: target.BotID, Host: webhook.HostOf(target.Origin)}) // whatever wakes it already: a person waits
 	return Route{Attempt: a, Queued: true}, nil

@@ -10,7 +10,7 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
-func TestDeliverer_RouteManual(t *testing.T) {
+func TestDeliverer_PrepareRedelivery(t *testing.T) {
 	t.Parallel()
 	r, to := newRig(t), newReceiver(t, 200)
 	for name, c := range map[string]struct {
@@ -26,11 +26,12 @@ func TestDeliverer_RouteManual(t *testing.T) {
 			id := r.subscribe(t, to.url, "")
 			r.set(t, id, c.set)
 			e := r.storedElsewhere(t)
+			r.sentBefore(t, id, e.ID, 2)
 			r.plan(t, id, "waits longer", webhook.TriggerEvent, -time.Hour)
 			r.taken()
 			a := Attempt{EventID: e.ID, WebhookID: id, Number: 3, Trigger: webhook.TriggerRedeliver}
 			for range 2 { // repeated after a crash
-				route, err := r.RouteManual(t.Context(), a)
+				route, err := r.PrepareRedelivery(t.Context(), a)
 				require.NoError(t, err)
 				require.Equal(t, Route{Attempt: a, Queued: c.queued}, route)
 			}
@@ -44,12 +45,12 @@ func TestDeliverer_RouteManual(t *testing.T) {
 			require.Equal(t, []any{e.ID, 3, 0, webhook.TriggerRedeliver}, []any{rows[0].EventID, rows[0].Attempt, rows[0].Step, rows[0].Trigger}, "it goes before all else")
 			require.Contains(t, r.taken(), id, "a person waits")
 			require.Equal(t, 1, r.round(t, Round{WebhookID: id, BotID: "bot", Rows: rowsOf(rows[:1]), Window: 1}).Made)
-			route, err := r.RouteManual(t.Context(), a)
+			route, err := r.PrepareRedelivery(t.Context(), a)
 			require.NoError(t, err)
 			if r.count(t, "webhooks WHERE id = $1 AND is_active AND NOT queued AND failure_count = 0", id) == 0 {
 				require.Equal(t, Route{Ended: &Result{Status: Delivered, StatusCode: 200}}, route, "it is not sent once more")
 			}
-			require.Equal(t, 1, r.deliveries(t, id))
+			require.Equal(t, 3, r.deliveries(t, id))
 		})
 	}
 	t.Run("Planned", func(t *testing.T) {
@@ -57,7 +58,7 @@ func TestDeliverer_RouteManual(t *testing.T) {
 		r.plan(t, id, e.ID, webhook.TriggerRetry, time.Hour)
 		r.execute(t, "UPDATE queue SET attempt = 2, step = 2 WHERE webhook_id = $1", id)
 		a := Attempt{EventID: e.ID, WebhookID: id, Number: 2, Trigger: webhook.TriggerRedeliver}
-		route, err := r.RouteManual(t.Context(), a)
+		route, err := r.PrepareRedelivery(t.Context(), a)
 		require.NoError(t, err)
 		require.Equal(t, Route{Attempt: a, Queued: true}, route, "beside the queue it could be sent twice")
 		rows := r.planned(t, id)
@@ -66,7 +67,7 @@ func TestDeliverer_RouteManual(t *testing.T) {
 		require.Equal(t, []any{2, 2, webhook.TriggerRetry}, []any{rows[0].Attempt, rows[0].Step, rows[0].Trigger}, "failing does not end its schedule")
 	})
 	t.Run("Deleted", func(t *testing.T) {
-		route, err := r.RouteManual(t.Context(), Attempt{EventID: "e", WebhookID: uuid.New(), Number: 1, Trigger: webhook.TriggerRedeliver})
+		route, err := r.PrepareRedelivery(t.Context(), Attempt{EventID: "e", WebhookID: uuid.New(), Number: 1, Trigger: webhook.TriggerRedeliver})
 		require.NoError(t, err)
 		require.Equal(t, Route{Ended: &Result{Status: Skipped, Error: WebhookGone}}, route)
 	})

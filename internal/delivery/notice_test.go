@@ -3,9 +3,7 @@ package delivery
 import (
 	"encoding/json"
 	"testing"
-	"time"
 
-	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/webhook"
@@ -15,15 +13,20 @@ import (
 func TestDeliverer_NotifyOwner(t *testing.T) {
 	t.Parallel()
 	r, to := newRig(t), newReceiver(t, 200)
-	d := webhook.Disabling{WebhookID: uuid.New(), Generation: 1, BotID: "bot", Host: "example.com", FailureCount: 10, DisabledAt: time.Now(), LastError: "HTTP 500", EventID: "e1"}
+	d := webhook.Disabling{WebhookID: r.subscribe(t, to.url, ""), Generation: 1}
 	notify := func(attempt int) Result {
-		result, err := r.NotifyOwner(t.Context(), Notice{Disabling: d, Attempt: attempt})
+		result, err := r.NotifyOwner(t.Context(), Notice{WebhookID: d.WebhookID, Generation: 1, Attempt: attempt})
 		require.NoError(t, err)
 		return result
 	}
-	require.Equal(t, Result{Status: Skipped, Error: BotGone}, notify(1))
-	r.execute(t, "INSERT INTO bots (id, name) VALUES ('bot', 'bot')")
+	waits := func() {
+		r.execute(t, `INSERT INTO disabled_notices (webhook_id, generation, host, failure_count, disabled_at, event_id, last_error)
+			VALUES ($1, 1, 'example.com', 10, '2025-03-20T10:30:00Z', 'e1', 'HTTP 500') ON CONFLICT DO NOTHING`, d.WebhookID)
+	}
+	require.Equal(t, Result{Status: Skipped, Error: NoticeGone}, notify(1), "what a workflow says that was started by hand is not sent")
+	waits()
 	require.Equal(t, Result{Status: Skipped, Error: NoticesUnwanted}, notify(1))
+	require.Zero(t, r.count(t, "disabled_notices"), "it has ended")
 	sealed, err := r.keyset.SealNotify("bot", "s3cret")
 	require.NoError(t, err)
 	sealURL := func(url string) []byte {
@@ -32,8 +35,15 @@ func TestDeliverer_NotifyOwner(t *testing.T) {
 		return sealed
 	}
 	r.execute(t, "UPDATE bots SET notify_url = $1, notify_secret = $2", sealURL(to.url), sealed)
-	require.Equal(t, Result{Status: Delivered, StatusCode: 200}, notify(1))
-	require.Equal(t, Result{Status: Delivered, StatusCode: 200}, notify(2))
+	r.execute(t, "UPDATE bots SET is_active = false")
+	waits()
+	require.Equal(t, Result{Status: Skipped, Error: BotSuspended}, notify(1))
+	r.execute(t, "UPDATE bots SET is_active = true")
+	for attempt := range 2 {
+		waits()
+		require.Equal(t, Result{Status: Delivered, StatusCode: 200}, notify(attempt+1))
+	}
+	require.Zero(t, r.count(t, "disabled_notices"), "it was taken")
 	got := to.requests()
 	require.Len(t, got, 2)
 	require.Equal(t, string(got[0].body), string(got[1].body))
@@ -49,9 +59,12 @@ func TestDeliverer_NotifyOwner(t *testing.T) {
 	require.Equal(t, "e1", sent.Data.EventID)
 
 	r.execute(t, "UPDATE bots SET notify_url = $1", sealURL("http://10.0.0.1/"))
+	waits()
 	blocked := notify(1)
 	require.Equal(t, Failed, blocked.Status, "the egress guard stands before it too")
 	require.InDelta(t, webhook.DefaultSchedule[0], blocked.RetryIn, 0.2*float64(webhook.DefaultSchedule[0]))
+	require.Equal(t, 1, r.count(t, "disabled_notices"), "it is attempted again")
 	require.Zero(t, notify(len(webhook.DefaultSchedule)+1).RetryIn)
+	require.Zero(t, r.count(t, "disabled_notices"), "it is attempted no more")
 	require.Zero(t, r.count(t, "deliveries"), "it counts for nothing")
 }

@@ -40,6 +40,19 @@ type Round struct {
 	Window int `json:"window"`
 }
 
+// check finds what no queue's workflow asks for. What its rows say is held against those in Postgres.
+func (r Round) check() error {
+	switch {
+	case r.WebhookID == uuid.Nil:
+		return webhook.Invalid("webhookId", "is required")
+	case r.Window < 0 || r.Window > LargestWindow:
+		return webhook.Invalid("window", fmt.Sprintf("must be 0 to %d", LargestWindow))
+	case len(r.Rows) > LargestWindow:
+		return webhook.Invalid("rows", fmt.Sprintf("must be at most %d", LargestWindow))
+	}
+	return nil
+}
+
 // RoundResult is how a round ended, and how the queue stands after it.
 type RoundResult struct {
 	// BusyFor says that nothing was attempted, as the bot has too many rounds in progress, and when to come again.
@@ -55,6 +68,9 @@ type RoundResult struct {
 // RunRound makes a round's attempts, all of a window at once, and looks at the queue again. Repeated after a crash it sends
 // nothing that is recorded.
 func (d *Deliverer) RunRound(ctx context.Context, round Round) (RoundResult, error) {
+	if err := round.check(); err != nil {
+		return RoundResult{}, err
+	}
 	wait, begun := d.rounds.begin(round.BotID, time.Now())
 	if !begun {
 		return RoundResult{BusyFor: wait}, nil
@@ -106,10 +122,14 @@ func (d *Deliverer) runWindow(ctx context.Context, round Round, sum *RoundResult
 func (d *Deliverer) narrow(ctx context.Context, round Round) (_ Round, failureRun int32, err error) {
 	target, err := d.queries.GetTarget(ctx, d.cfg.Pool, db.GetTargetParams{ID: round.WebhookID})
 	switch {
-	case errors.Is(err, pgx.ErrNoRows), err == nil && target.FailureCount == 0, len(round.Rows) == 0:
+	case errors.Is(err, pgx.ErrNoRows):
 		return round, 0, nil
 	case err != nil:
 		return round, 0, fmt.Errorf("read webhook %s: %w", round.WebhookID, err)
+	case target.BotID != round.BotID: // whose share of the rounds it would take
+		return round, 0, webhook.Invalid("botId", "must be the webhook's bot")
+	case target.FailureCount == 0, len(round.Rows) == 0:
+		return round, 0, nil
 	case target.Paused && !round.Rows[0].Trigger.Manual():
 		round.Rows = nil
 	default:
@@ -147,6 +167,9 @@ func (d *Deliverer) runRow(ctx context.Context, a Attempt) (Result, error) {
 // Look reads how a webhook's queue stands, see history.Queue. When a failing webhook's pause is all that keeps the next
 // attempt, it waits that out first.
 func (d *Deliverer) Look(ctx context.Context, webhookID uuid.UUID, most int) (history.QueueState, error) {
+	if most < 0 || most > LargestWindow {
+		return history.QueueState{}, webhook.Invalid("most", fmt.Sprintf("must be 0 to %d", LargestWindow))
+	}
 	s, err := d.queue.Look(ctx, webhookID, most)
 	if err != nil || s.Gone || len(s.Due) == 0 || s.Due[0].Trigger.Manual() || s.ResumeIn <= 0 || s.ResumeIn > pauseInHand {
 		return s, err

@@ -23,7 +23,8 @@ const (
 )
 
 // Notices are the disablings that owners have yet to be told of. The transaction that disables a webhook writes one to
-// the outbox disabled_notices; it is removed once start has a workflow see to it, so that a crash in between loses none.
+// the outbox disabled_notices, which is marked once start has a workflow see to it, so that a crash in between loses none. It
+// stays until the notice was taken or is attempted no more: what a notice says comes from there alone.
 type Notices struct {
 	pool *pgxpool.Pool
 	log  *slog.Logger
@@ -61,16 +62,13 @@ func (n *Notices) handOver(ctx context.Context, start func(context.Context, webh
 			return fmt.Errorf("read the outbox: %w", err)
 		}
 		for _, row := range page {
-			d := webhook.Disabling{
-				WebhookID: row.WebhookID, Generation: int(row.Generation), BotID: row.BotID, Host: webhook.HostOf(row.Origin),
-				FailureCount: int(row.FailureCount), DisabledAt: row.DisabledAt.UTC(), LastError: row.LastError, EventID: row.EventID,
-			}
+			d := webhook.Disabling{WebhookID: row.WebhookID, Generation: int(row.Generation), BotID: row.BotID, Host: row.Host}
 			if err := start(ctx, d); err != nil {
 				return fmt.Errorf("start %s: %w", d.NoticeID(), err)
 			}
 			failpoint.Here("notice-started")
-			if err := q.DeleteNotice(ctx, n.pool, db.DeleteNoticeParams{WebhookID: row.WebhookID, Generation: row.Generation}); err != nil {
-				return fmt.Errorf("remove %s from the outbox: %w", d.NoticeID(), err)
+			if err := q.NoticeStarted(ctx, n.pool, db.NoticeStartedParams{WebhookID: row.WebhookID, Generation: row.Generation}); err != nil {
+				return fmt.Errorf("mark %s in the outbox: %w", d.NoticeID(), err)
 			}
 		}
 		if len(page) < noticesPage {

@@ -151,7 +151,7 @@ func (r *Recorder) tally(ctx context.Context, s *batchState, rec *recording) err
 		rec.after = Recorded{Gone: true}
 		return nil
 	}
-	rec.after = Recorded{Active: was.Active, FailureCount: int(was.FailureCount)}
+	rec.after = Recorded{Active: was.Active, Suspended: s.webhooks[id].Suspended, FailureCount: int(was.FailureCount)}
 	if rec.plan == nil {
 		if s.known[rec.attempt.DeliveryID] { // and so is what was planned after it
 			return nil
@@ -164,7 +164,7 @@ func (r *Recorder) tally(ctx context.Context, s *batchState, rec *recording) err
 	now := s.after[id]
 	rec.after.Active, rec.after.FailureCount = now.Active, int(now.FailureCount)
 	plan := rec.next()
-	if plan == nil || !now.Active && !plan.Trigger.Manual() {
+	if plan == nil || rec.after.Suspended || !now.Active && !plan.Trigger.Manual() {
 		return nil
 	}
 	rec.after.Planned = true
@@ -265,6 +265,7 @@ func (r *Recorder) updateHealth(ctx context.Context, s *batchState) (err error) 
 		u.DeliveryIds = append(u.DeliveryIds, last.DeliveryID)
 		u.Classes = append(u.Classes, now.FailureClass)
 		u.EventIds, u.Errors = append(u.EventIds, last.EventID), append(u.Errors, last.Error)
+		u.Hosts = append(u.Hosts, webhook.HostOf(s.webhooks[id].Origin))
 	}
 	if len(u.Ids) > 0 {
 		s.out.notices, err = r.queries.UpdateHealth(ctx, s.tx, u)
@@ -351,6 +352,16 @@ func (r *Recorder) countRecovered(ctx context.Context, s *batchState) error {
 func StopWebhooks(ctx context.Context, tx pgx.Tx, ids []uuid.UUID, why string) error {
 	q := db.New()
 	if err := q.ClearQueues(ctx, tx, ids); err != nil {
+		return err
+	}
+	return q.EndRecoveries(ctx, tx, db.EndRecoveriesParams{State: RecoveryStopped, LastError: &why, WebhookIds: ids})
+}
+
+// SuspendWebhooks removes all that is planned for webhooks, and ends their recoveries: their bot is suspended. The
+// webhooks' locks are held.
+func SuspendWebhooks(ctx context.Context, tx pgx.Tx, ids []uuid.UUID) error {
+	q, why := db.New(), "bot suspended"
+	if err := q.ClearAllQueues(ctx, tx, ids); err != nil {
 		return err
 	}
 	return q.EndRecoveries(ctx, tx, db.EndRecoveriesParams{State: RecoveryStopped, LastError: &why, WebhookIds: ids})

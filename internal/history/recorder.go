@@ -82,6 +82,8 @@ type Recorded struct {
 	Gone bool
 	// Active is false once the webhook is disabled, be it by this attempt. What was to be planned is not.
 	Active bool
+	// Suspended: the webhook's bot is, so that nothing is planned.
+	Suspended bool
 	// FailureCount is how far the run of failures counts.
 	FailureCount int
 	// Planned: there is a next attempt.

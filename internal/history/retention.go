@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
-	"go.temporal.io/sdk/temporal"
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/webhook"
@@ -19,6 +18,9 @@ const (
 	removalRows = 1000
 	// removalStint is about how long one RemoveExpired goes on, so that its workflow records how far it has come.
 	removalStint = 2 * time.Second
+	// removalGrace is how much longer than promised everything is kept: what began before an event was of age has been
+	// recorded by then.
+	removalGrace = time.Hour
 	// removalRest is the least rest after a statement; it rests as long as the statement took, so that it uses half of one
 	// connection.
 	removalRest = 5 * time.Millisecond
@@ -27,12 +29,11 @@ const (
 // Remover removes what is expired.
 type Remover struct {
 	Pool *pgxpool.Pool
+	// Retention is how long everything is kept; 0: for ever.
+	Retention webhook.Retention
 	// Schedule is the retry schedule: what it may still attempt is never removed.
 	Schedule webhook.Schedule
 }
-
-// RetentionError is the type of the error with which a removal is refused that would remove what is needed.
-const RetentionError = "Retention"
 
 // Expired is a place among the events, in the order of their acceptance.
 type Expired struct {
@@ -40,33 +41,37 @@ type Expired struct {
 	EventID    string    `json:"eventId"`
 }
 
-// RemovalInput asks to remove what was accepted, and last delivered, before a time, from after a place on.
+// RemovalInput asks to remove what was accepted, and last delivered, before a time, from after a place on. Without a time,
+// or with a later one than the retention allows, it is what the retention says.
 type RemovalInput struct {
-	Before time.Time `json:"before"`
+	Before time.Time `json:"before,omitzero"`
 	After  Expired   `json:"after"`
 }
 
 // Removal is how far a removal has come, and what it has removed.
 type Removal struct {
-	After      Expired `json:"after"`
-	Events     int     `json:"events"`
-	Deliveries int     `json:"deliveries"`
-	Done       bool    `json:"done,omitempty"`
+	// Before is the time that it goes up to; zero: all is kept for ever.
+	Before     time.Time `json:"before,omitzero"`
+	After      Expired   `json:"after"`
+	Events     int       `json:"events"`
+	Deliveries int       `json:"deliveries"`
+	Done       bool      `json:"done,omitempty"`
 }
 
 // RemoveExpired removes events with all their deliveries, oldest first, for about two seconds. An event is kept while any
 // of its deliveries is: the history shows what was sent. It takes no lock that a delivery needs, waits for none, and
-// leaves for the next time what others are removing. A time so late that events would go which are still attempted, as
-// one given by hand may be, is refused for good.
+// leaves for the next time what others are removing. However it is started, it removes nothing that the configured
+// retention keeps, and nothing that may still be attempted.
 func (r *Remover) RemoveExpired(ctx context.Context, in RemovalInput) (Removal, error) {
-	if longest := r.Schedule.Longest(); time.Since(in.Before) < longest {
-		message := fmt.Sprintf("events accepted before %s may still be attempted: the retry schedule takes up to %v", webhook.FormatTime(in.Before), longest)
-		return Removal{}, temporal.NewNonRetryableApplicationError(message, RetentionError, nil)
+	before := r.before(in.Before)
+	q, done := db.New(), Removal{Before: before, After: in.After}
+	if before.IsZero() {
+		done.Done = true
+		return done, nil
 	}
-	q, done := db.New(), Removal{After: in.After}
 	for until := time.Now().Add(removalStint); time.Now().Before(until); {
 		page, err := q.ListExpired(ctx, r.Pool, db.ListExpiredParams{
-			Before: in.Before, AfterTime: done.After.AcceptedAt, AfterID: done.After.EventID, PageSize: removalPage,
+			Before: before, AfterTime: done.After.AcceptedAt, AfterID: done.After.EventID, PageSize: removalPage,
 		})
 		if err != nil {
 			return done, fmt.Errorf("look for events over age: %w", err)
@@ -88,6 +93,18 @@ func (r *Remover) RemoveExpired(ctx context.Context, in RemovalInput) (Removal, 
 		done.After = Expired{AcceptedAt: last.AcceptedAt, EventID: last.ID}
 	}
 	return done, nil
+}
+
+// before is the time that a removal may go up to, at most what is asked for; zero: there is nothing to remove.
+func (r *Remover) before(asked time.Time) time.Time {
+	if r.Retention == 0 {
+		return time.Time{}
+	}
+	latest := time.Now().UTC().Add(-max(time.Duration(r.Retention)+removalGrace, r.Schedule.Longest()))
+	if asked.IsZero() || asked.After(latest) {
+		return latest
+	}
+	return asked
 }
 
 // removeEvents removes events with all that is kept of them. complete: it came to that before a time.

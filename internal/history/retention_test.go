@@ -6,14 +6,13 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/sdk/temporal"
 
 	"github.com/mathub/webhooks/db/dbtest"
 	"github.com/mathub/webhooks/webhook"
 )
 
 func newRemover(t *testing.T) *Remover {
-	return &Remover{Pool: dbtest.New(t), Schedule: webhook.DefaultSchedule}
+	return &Remover{Pool: dbtest.New(t), Retention: webhook.Retention(29 * 24 * time.Hour), Schedule: webhook.DefaultSchedule}
 }
 
 // remove runs removals until one is done.
@@ -121,24 +120,27 @@ func TestRemover_RemoveExpired_LargeEvent(t *testing.T) {
 	execute(t, r.Pool, `INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at)
 		SELECT gen_random_uuid(), gen_random_uuid(), 'large', 1, true, 1, now() - interval '31 days' FROM generate_series(1, 10 * $1::integer + 5)`, removalRows)
 	removed := r.remove(t, time.Now().Add(-30*24*time.Hour))
-	require.Equal(t, Removal{After: removed.After, Events: 1, Deliveries: 10*removalRows + 5, Done: true}, removed)
+	require.Equal(t, Removal{Before: removed.Before, After: removed.After, Events: 1, Deliveries: 10*removalRows + 5, Done: true}, removed)
 }
 
-// TestRemover_RemoveExpired_WhatMayStillBeAttempted is refused, whoever asks for it: a RemoveExpired started by hand knows no retry schedule.
-func TestRemover_RemoveExpired_WhatMayStillBeAttempted(t *testing.T) {
+// TestRemover_RemoveExpired_ByHand: whatever is asked for, only what the configuration lets go is removed.
+func TestRemover_RemoveExpired_ByHand(t *testing.T) {
 	t.Parallel()
 	r := newRemover(t)
-	longest := r.Schedule.Longest()
-	execute(t, r.Pool, "INSERT INTO events (id, type, payload, run_id, accepted_at) VALUES ('waits', 'post.created', '{}', 'r', now() - interval '30 hours')")
-	for _, before := range []time.Time{time.Now().Add(-longest + time.Minute), time.Now(), time.Now().Add(24 * time.Hour)} {
-		_, err := r.RemoveExpired(t.Context(), RemovalInput{Before: before})
-		var refused *temporal.ApplicationError
-		require.ErrorAs(t, err, &refused)
-		require.True(t, refused.NonRetryable())
-		require.Equal(t, RetentionError, refused.Type())
+	execute(t, r.Pool, "INSERT INTO events (id, type, payload, run_id, accepted_at) VALUES ('waits', 'post.created', '{}', 'r', now() - interval '30 hours'), ('kept', 'post.created', '{}', 'r', now() - interval '10 days'), ('old', 'post.created', '{}', 'r', now() - interval '31 days')")
+	left := func() (ids []string) {
+		require.NoError(t, r.Pool.QueryRow(t.Context(), "SELECT array_agg(id ORDER BY id) FROM events").Scan(&ids))
+		return ids
 	}
-	require.Zero(t, r.remove(t, time.Now().Add(-longest-time.Minute)).Events)
-	var kept int
-	require.NoError(t, r.Pool.QueryRow(t.Context(), "SELECT count(*) FROM events WHERE id = 'waits'").Scan(&kept))
-	require.Equal(t, 1, kept)
+	r.Retention = 0
+	require.Equal(t, Removal{Done: true}, r.remove(t, time.Now()), "for ever")
+	r.Retention = webhook.DefaultRetention
+	for _, before := range []time.Time{time.Now().Add(-4 * 24 * time.Hour), time.Now(), time.Now().Add(24 * time.Hour), {}} {
+		removed := r.remove(t, before)
+		require.WithinDuration(t, time.Now().Add(-30*24*time.Hour-removalGrace), removed.Before, time.Minute)
+		require.Equal(t, []string{"kept", "waits"}, left())
+	}
+	r.Retention = webhook.Retention(time.Hour) // less than the schedule takes, as no configuration may be
+	r.remove(t, time.Time{})
+	require.Equal(t, []string{"waits"}, left(), "it may still be attempted")
 }

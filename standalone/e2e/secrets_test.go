@@ -90,7 +90,7 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 	require.Equal(t, webhook.Sign(notifySecret, notice.Body), notice.Header.Get("X-Mathub-Signature"))
 
 	// The role that serves may remove what is over age, of which there is nothing yet.
-	removal, err := stack.Temporal(t).ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{TaskQueue: emit.TaskQueue}, "RemoveExpired", map[string]string{"retention": "30d"})
+	removal, err := stack.Temporal(t).ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{TaskQueue: emit.TaskQueue}, "RemoveExpired", map[string]any{})
 	require.NoError(t, err)
 	require.NoError(t, removal.Get(t.Context(), nil))
 

@@ -69,9 +69,9 @@ func TestEachHandlerPanics(t *testing.T) {
 
 	// What no delivery asks for: a removal, and a notice to an owner who wants none.
 	for workflow, input := range map[string]any{
-		"RemoveExpired": map[string]string{"retention": "30d"}, "NotifyDisabled": map[string]any{"webhookId": hook.ID, "botId": bot.ID},
+		"RemoveExpired": map[string]any{}, "NotifyDisabled": map[string]any{"webhookId": hook.ID, "botId": bot.ID},
 	} {
-		run, err := stack.Temporal(t).ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{TaskQueue: emit.TaskQueue}, workflow, input)
+		run, err := stack.Temporal(t).ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: "disabled-" + hook.ID + "-0", TaskQueue: emit.TaskQueue}, workflow, input)
 		require.NoError(t, err)
 		require.NoError(t, run.Get(t.Context(), nil))
 	}

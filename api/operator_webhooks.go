@@ -1,0 +1,96 @@
+package api
+
+import (
+	"github.com/gin-gonic/gin"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// ListWebhooksOfBot serves GET /webhooks of the service API.
+func (s *server) ListWebhooksOfBot(c *gin.Context, _ ListWebhooksOfBotParams) {
+	s.answer(c, func() (reply, error) {
+		q, err := readQuery(c, "botId")
+		if err != nil {
+			return reply{}, err
+		}
+		id, given := q.text("botId")
+		if !given || !webhook.ValidID(id) {
+			q.fault("botId", "must be the id of a bot")
+		}
+		if err := q.err(); err != nil {
+			return reply{}, err
+		}
+		if _, err := s.queries.GetBot(c, s.cfg.Pool, id); err != nil {
+			return reply{}, orNotFound(err)
+		}
+		list, err := s.webhooksOf(c, id)
+		return ok(list), err
+	})
+}
+
+// GetWebhookOfAny serves GET /webhooks/:id of the service API.
+func (s *server) GetWebhookOfAny(c *gin.Context, id WebhookID) {
+	s.answer(c, func() (reply, error) {
+		w, err := s.anyWebhook(c, id)
+		if err != nil {
+			return reply{}, err
+		}
+		detail, err := s.detail(c, w)
+		return ok(detail), err
+	})
+}
+
+// UpdateWebhookOfAny serves PATCH /webhooks/:id of the service API.
+func (s *server) UpdateWebhookOfAny(c *gin.Context, id WebhookID) {
+	s.answer(c, func() (reply, error) {
+		before, err := s.anyWebhook(c, id)
+		if err != nil {
+			return reply{}, err
+		}
+		raw, err := readJSON(c, webhook.MaxRequestBytes)
+		if err != nil {
+			return reply{}, err
+		}
+		values, err := webhook.ParseObject(raw, "isActive")
+		if err != nil {
+			return reply{}, err
+		}
+		m := &members{values: values}
+		active := m.boolean("isActive")
+		if _, given := m.given("isActive"); !given {
+			m.fault("isActive", "is required")
+		}
+		if err := m.err(); err != nil {
+			return reply{}, err
+		}
+		w, err := s.update(c, db.UpdateWebhookParams{ID: before.ID, BotID: before.BotID, IsActive: active, DisabledReason: "operator"}, webhookInput{isActive: active})
+		if err != nil {
+			return reply{}, orNotFound(err)
+		}
+		s.changed(c, "webhook changed", w.BotID, "webhook", w.ID, "fields", []string{"isActive"}, "isActive", w.IsActive)
+		view, err := s.view(w)
+		return ok(view), err
+	})
+}
+
+// DeleteWebhookOfAny serves DELETE /webhooks/:id of the service API.
+func (s *server) DeleteWebhookOfAny(c *gin.Context, id WebhookID) {
+	s.answer(c, func() (reply, error) {
+		w, err := s.anyWebhook(c, id)
+		if err != nil {
+			return reply{}, err
+		}
+		return noContent(), s.delete(c, w)
+	})
+}
+
+// anyWebhook reads a webhook whosesoever it is.
+func (s *server) anyWebhook(c *gin.Context, id string) (db.Webhook, error) {
+	webhookID, err := parseID(id)
+	if err != nil {
+		return db.Webhook{}, err
+	}
+	w, err := s.queries.WebhookOfAny(c, s.cfg.Pool, webhookID)
+	return w, orNotFound(err)
+}
