@@ -345,6 +345,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 			return err
 		}
 		worker.MeasureBacklog(metrics.Meter(), pool, log)
+		worker.MeasureStuck(metrics.Meter(), temporalClient, log)
 		log.Info("worker is running")
 		var upkeep sync.WaitGroup
 		upkeep.Go(func() { reseal(ctx, log, pool, keyset) })

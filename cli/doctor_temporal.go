@@ -67,6 +67,7 @@ func (d *Doctor) examineTemporal(ctx context.Context, program Program) []finding
 	}
 	findings = append(findings, x.retention(described), x.eagerStart(described), x.searchAttributes(ctx), x.fairness(ctx, workflows.SlowTaskQueue))
 	findings = append(findings, x.pollers(ctx)...)
+	findings = append(findings, x.stuck(ctx))
 	return append(findings, x.clock(ctx))
 }
 
@@ -178,6 +179,27 @@ func (x *temporalExam) pollers(ctx context.Context) (findings []finding) {
 		}
 	}
 	return findings
+}
+
+// stuck looks for events that were started where no worker takes them.
+func (x *temporalExam) stuck(ctx context.Context) finding {
+	const check = "stuck events"
+	query := workflows.StuckQuery(x.now())
+	n, err := visibility.Stuck(ctx, x.client, query)
+	switch {
+	case err != nil:
+		return note(check, "cannot be counted: %s", err)
+	case n == 0:
+		return ok(check, "none has run for more than %v", visibility.StuckAfter)
+	}
+	mend := fmt.Sprintf("look at them in the Web UI, by the query %s: those that name another task queue than %s, or another type than %s, were mistyped by their emitter; terminate them and emit the events again", query, workflows.TaskQueue, "DeliverEvent or DeliverEvents")
+	described, err := x.client.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{Query: query, PageSize: 1})
+	if err != nil || len(described.GetExecutions()) == 0 {
+		return warning(check, mend, "%d workflows have run for more than %v", n, visibility.StuckAfter)
+	}
+	one := described.GetExecutions()[0]
+	return warning(check, mend, "%d workflows have run for more than %v, such as %s, of type %s on task queue %s", n, visibility.StuckAfter,
+		one.GetExecution().GetWorkflowId(), one.GetType().GetName(), one.GetTaskQueue())
 }
 
 // clock reads Temporal's clock off the time at which it says it was asked for work: no call tells the time itself.

@@ -20,6 +20,8 @@ const maxPayloadShown = 500
 // Ops is what operators ask the service API.
 type Ops struct {
 	Event opsEventCommand `cmd:"" help:"Find an event: its workflow, and what became of it at each webhook."`
+
+	Webhooks opsWebhooks `cmd:"" help:"List, show, enable, disable and delete webhooks of any bot."`
 }
 
 type opsEventCommand struct {

@@ -9,9 +9,12 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+	"go.temporal.io/sdk/client"
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/telemetry/measure"
+	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/workflows"
 )
 
 const (
@@ -43,6 +46,22 @@ func MeasureBacklog(m metric.Meter, pool *pgxpool.Pool, log *slog.Logger) {
 			o.ObserveInt64(fuses, s.FusesBlown)
 		}
 	}, rows, webhooks, fuses)
+}
+
+// MeasureStuck measures on m the events whose workflows no worker seems to take. A nil m measures nothing.
+func MeasureStuck(m metric.Meter, c client.Client, log *slog.Logger) {
+	if m == nil {
+		return
+	}
+	stuck := measure.Gauge(m, "mathub_events_stuck", "Workflows that no worker seems to take: of events, running for more than 10 minutes, or of an unknown type; in the whole namespace, at most 30 s old.")
+	counted := &count[int64]{log: log, what: "stuck events", read: func(ctx context.Context) (int64, error) {
+		return visibility.Stuck(ctx, c, workflows.StuckQuery(time.Now()))
+	}}
+	measure.Observe(m, func(ctx context.Context, o metric.Observer) {
+		if n, ok := counted.get(ctx); ok {
+			o.ObserveInt64(stuck, n)
+		}
+	}, stuck)
 }
 
 // count keeps what was read for backlogAge, also that it could not be read.

@@ -174,6 +174,38 @@ func TestWhatFailsForGoodIsFoundByItsEvent(t *testing.T) {
 	s.keep(t, "event-e1", "deliver_event_lost")
 }
 
+// TestEventsOfAnySDKAreFoundByTheirType, though they are started without search attributes, alone or together.
+func TestEventsOfAnySDKAreFoundByTheirType(t *testing.T) {
+	t.Parallel()
+	s := newSearchableStack(t, nil)
+	event := func(id string, of webhook.EventType) map[string]any {
+		return map[string]any{"id": id, "event": of, "data": map[string]any{"postId": "p1"}}
+	}
+	require.NoError(t, s.byHand(t, "event-e1", "DeliverEvent", event("e1", webhook.PostCreated)))
+	require.NoError(t, s.byHand(t, "events-1", "DeliverEvents", []any{event("e2", webhook.WikiEdited), event("e3", webhook.PostCreated)}))
+	s.finds(t, `MathubEventType = "post.created"`, "event-e1", "events-1")
+	s.finds(t, `MathubEventType = "wiki.edited"`, "events-1")
+}
+
+// TestWhatNoWorkerTakesIsFound: an emitter has mistyped the task queue, or the workflow's type.
+func TestWhatNoWorkerTakesIsFound(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, nil)
+	begin := func(id, queue, workflow string) {
+		_, err := s.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: queue}, workflow, map[string]any{"event": "post.created", "data": map[string]any{}})
+		require.NoError(t, err)
+	}
+	begin("event-taken", workflows.TaskQueue, "DeliverEvent")
+	result[workflows.Summary](t, s.client, "event-taken")
+	begin("event-queue", "mathub-webhook", "DeliverEvent")
+	begin("event-type", workflows.TaskQueue, "DeliverEvnt")
+	begin("others", "others", "Other")
+	s.finds(t, workflows.StuckQuery(time.Now().Add(visibility.StuckAfter+time.Minute)), "event-queue", "event-type")
+	n, err := visibility.Stuck(t.Context(), s.client, workflows.StuckQuery(time.Now()))
+	require.NoError(t, err)
+	require.Zero(t, n, "they have just begun")
+}
+
 func TestARecoveryShowsHowFarItIs(t *testing.T) {
 	t.Parallel()
 	s := newSearchableStack(t, nil)

@@ -80,6 +80,9 @@ func (f *fanOut) accept(ctx workflow.Context, events []webhook.Event, of int) er
 		return err
 	}
 	f.searchable = audience.Searchable
+	if err := f.upsertType(ctx); err != nil {
+		return err
+	}
 	for i, event := range events {
 		if !audience.Events[i].Duplicate {
 			continue

@@ -3,7 +3,10 @@ package workflows
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/google/uuid"
@@ -14,6 +17,7 @@ import (
 
 	"github.com/mathub/webhooks/activities"
 	"github.com/mathub/webhooks/internal/delivery"
+	"github.com/mathub/webhooks/visibility"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -22,6 +26,11 @@ func Register(r worker.WorkflowRegistry) {
 	for name, run := range Registered() {
 		r.RegisterWorkflowWithOptions(run, workflow.RegisterOptions{Name: name})
 	}
+}
+
+// StuckQuery finds, in Temporal's lists, the workflows that no worker seems to take.
+func StuckQuery(now time.Time) string {
+	return visibility.StuckQuery(TaskQueue, slices.Sorted(maps.Keys(Registered())), now)
 }
 
 // Registered are the workflows, by the names that histories know them by, as a worker runs them: whatever they are started

@@ -39,6 +39,15 @@ func upsertFailed(ctx workflow.Context) error {
 	return workflow.UpsertTypedSearchAttributes(ctx, visibility.Failed.ValueSet(true))
 }
 
+// upsertType lets events' workflow be found by their types, also one that was started without search attributes, as by
+// another SDK.
+func (f *fanOut) upsertType(ctx workflow.Context) error {
+	if !f.searchable || workflow.GetTypedSearchAttributes(ctx).ContainsKey(visibility.EventType) {
+		return nil
+	}
+	return workflow.UpsertTypedSearchAttributes(ctx, visibility.EventType.ValueSet(visibility.Types(f.events)))
+}
+
 // upsertFailed lets events' workflow be found by the webhooks whose first attempts failed.
 func (f *fanOut) upsertFailed(ctx workflow.Context) error {
 	if !f.searchable {
