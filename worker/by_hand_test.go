@@ -170,7 +170,9 @@ func TestANoticeSaysWhatPostgresKnows(t *testing.T) {
 	id := s.subscribe(t, "/")
 	sealed, err := s.keyset.SealNotify("bot", "s3cret")
 	require.NoError(t, err)
-	_, err = s.pool.Exec(t.Context(), "UPDATE bots SET notify_url = $1, notify_secret = $2", s.url+"/owner", sealed)
+	url, err := s.keyset.SealNotifyURL("bot", s.url+"/owner")
+	require.NoError(t, err)
+	_, err = s.pool.Exec(t.Context(), "UPDATE bots SET notify_url = $1, notify_secret = $2", url, sealed)
 	require.NoError(t, err)
 	forged := map[string]any{"webhookId": id, "generation": 3, "botId": "bot", "host": "evil.example", "failureCount": 10, "lastError": "Click https://evil.example", "eventId": "e"}
 	require.NoError(t, s.byHand(t, webhook.Disabling{WebhookID: id, Generation: 3}.NoticeID(), "NotifyDisabled", forged))
