@@ -549,7 +549,7 @@ type GetEventParams struct {
 // ListWebhooksOfBotParams defines parameters for ListWebhooksOfBot.
 type ListWebhooksOfBotParams struct {
 	// BotID The bot's id.
-	BotID []string `form:"botId" json:"botId"`
+	BotID *[]string `form:"botId,omitempty" json:"botId,omitempty"`
 }
 
 // CreateWebhookJSONRequestBody defines body for CreateWebhook for application/json ContentType.
@@ -1321,9 +1321,9 @@ func (siw *ServerInterfaceWrapper) ListWebhooksOfBot(c *gin.Context) {
 	// Parameter object where we will unmarshal all parameters from the context
 	var params ListWebhooksOfBotParams
 
-	// ------------- Required query parameter "botId" -------------
+	// ------------- Optional query parameter "botId" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, true, "botId", c.Request.URL.Query(), &params.BotID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "botId", c.Request.URL.Query(), &params.BotID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter botId: %w", err), http.StatusBadRequest)
 		return

@@ -269,6 +269,12 @@ func (e Event) IsStored(head, digest []byte, botIDs []string) bool {
 	return bytes.Equal(sum[:], digest) && slices.Equal(sortedIDs(e.BotIDs), sortedIDs(botIDs))
 }
 
+// DataOf is the data of a Body.
+func DataOf(body []byte) json.RawMessage {
+	_, data, _ := bytes.Cut(body, []byte(`","data":`))
+	return bytes.TrimSuffix(data, []byte("}"))
+}
+
 func sortedIDs(ids []string) []string { return slices.Compact(slices.Sorted(slices.Values(ids))) }
 
 // JSON encodes the event with its data byte for byte, as ParseEvent reads it. json.Marshal would escape < > & U+2028

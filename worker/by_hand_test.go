@@ -231,3 +231,23 @@ func TestASuspendedBotIsSentNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, enums.WORKFLOW_EXECUTION_STATUS_COMPLETED, described.GetWorkflowExecutionInfo().GetStatus())
 }
+
+// TestAnEventsWorkflowSaysWhatItsEmitterGotWrong, who has no receipt.
+func TestAnEventsWorkflowSaysWhatItsEmitterGotWrong(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, nil)
+	s.subscribe(t, "/")
+	mention := func(id, body string, bots ...string) map[string]any {
+		return map[string]any{"id": id, "event": "mention", "data": map[string]any{"body": body}, "botIds": bots}
+	}
+	require.NoError(t, s.byHand(t, "event-e1", "DeliverEvent", mention("e1", "a", "bot", "demo", "typo")))
+	sum := result[workflows.Summary](t, s.client, "event-e1")
+	require.Equal(t, []string{"demo", "typo"}, sum.UnknownBots)
+	require.Contains(t, s.details(t, "event-e1"), "**No such bots**: `demo, typo`")
+	require.NoError(t, s.byHand(t, "again", "DeliverEvents", []any{mention("e1", "b", "bot"), mention("e2", "c", "bot")}))
+	sum = result[workflows.Summary](t, s.client, "again")
+	require.Equal(t, []string{"e1"}, sum.Conflicts)
+	require.Equal(t, []string{"e1"}, sum.Duplicates)
+	require.NoError(t, s.byHand(t, "same", "DeliverEvents", []any{mention("e1", "a", "typo", "demo", "bot")}))
+	require.Empty(t, result[workflows.Summary](t, s.client, "same").Conflicts)
+}

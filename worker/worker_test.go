@@ -353,16 +353,53 @@ func TestALargeAudienceIsDeliveredInBatches(t *testing.T) {
 	dbtest.AddWebhooks(t, s.pool, s.keyset, []string{"post.created"}, hooks)
 	s.emit(t, "e1")
 	require.Equal(t, workflows.Summary{EventID: "e1", Batches: 3}, s.counted(t, "event-e1"))
+	batches := s.children(t, "event-e1")
+	require.Len(t, batches, 3)
 	delivered := 0
-	for i := range 3 {
-		delivered += result[workflows.Summary](t, s.client, fmt.Sprintf("batch-e1-%d", i+1)).Delivered
+	for _, id := range batches {
+		delivered += result[workflows.Summary](t, s.client, id).Delivered
 	}
 	require.Equal(t, audience, delivered)
 	for i := range audience {
 		require.Equal(t, 1, s.count(fmt.Sprintf("/%d", i), "e1"))
 	}
 	s.keep(t, "event-e1", "deliver_event_batches")
-	s.keep(t, "batch-e1-3", "deliver_batch")
+	s.keep(t, batches[2], "deliver_batch")
+
+	// Another run that takes the event over finds other pages, as webhooks were added since: all of them are served.
+	more := make([]dbtest.Webhook, delivery.PageSize)
+	for i := range more {
+		more[i] = dbtest.Webhook{BotID: "bot-0", URL: fmt.Sprintf("%s/more-%d", s.url, i)}
+	}
+	dbtest.AddWebhooks(t, s.pool, s.keyset, []string{"post.created"}, more)
+	ended, err := s.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: "ended", TaskQueue: "none"}, "DeliverEvent")
+	require.NoError(t, err)
+	require.NoError(t, s.client.TerminateWorkflow(t.Context(), "ended", "", "by an operator"))
+	_, err = s.pool.Exec(t.Context(), "UPDATE events SET workflow_id = 'ended', run_id = $1", ended.GetRunID())
+	require.NoError(t, err)
+	require.NoError(t, s.byHand(t, "events-again", "DeliverEvents", []any{map[string]any{"id": "e1", "event": "post.created", "data": map[string]any{}}}))
+	for _, id := range s.children(t, "events-again") {
+		result[workflows.Summary](t, s.client, id)
+	}
+	for i := range more {
+		require.Equal(t, 1, s.count(fmt.Sprintf("/more-%d", i), "e1"))
+	}
+	for i := range audience {
+		require.Equal(t, 1, s.count(fmt.Sprintf("/%d", i), "e1"))
+	}
+}
+
+// children are the ids of the workflows that a workflow has begun, in their order.
+func (s *stack) children(t *testing.T, workflowID string) (ids []string) {
+	t.Helper()
+	for it := s.client.GetWorkflowHistory(t.Context(), workflowID, "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); it.HasNext(); {
+		e, err := it.Next()
+		require.NoError(t, err)
+		if begun := e.GetStartChildWorkflowExecutionInitiatedEventAttributes(); begun != nil {
+			ids = append(ids, begun.GetWorkflowId())
+		}
+	}
+	return ids
 }
 
 // TestALargePartOfOneBotPassesAtOnce, in its bot's share of places.

@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 
@@ -37,7 +38,7 @@ func (in BatchInput) check(string) error {
 	case min(s.Webhooks, s.Delivered, s.Failed, s.Retrying, s.Queued, s.Skipped, s.NotListed) < 0,
 		max(s.Webhooks, s.Delivered, s.Failed, s.Retrying, s.Queued, s.Skipped, s.NotListed) > maxCounted:
 		return webhook.Invalid("sum", fmt.Sprintf("must hold numbers of 0 to %d", maxCounted))
-	case len(s.NotDelivered) > maxListed || len(s.Duplicates) > 0:
+	case len(s.NotDelivered) > maxListed || len(s.Duplicates)+len(s.Conflicts)+len(s.UnknownBots) > 0:
 		return webhook.Invalid("sum", fmt.Sprintf("must name at most %d webhooks", maxListed))
 	}
 	return nil
@@ -74,8 +75,12 @@ func DeliverBatch(ctx workflow.Context, in BatchInput) (Summary, error) {
 	return f.sum, workflow.NewContinueAsNewError(ctx, DeliverBatch, in)
 }
 
-// batchWorkflowID is the id of one of the workflows that share an event's audience. No event's workflow can have it.
-func batchWorkflowID(eventID string, n int) string { return fmt.Sprintf("batch-%s-%d", eventID, n) }
+// batchWorkflowID is the id of one of the workflows that share an event's audience. No event's workflow can have it. It names
+// the page, as another run that takes the event over may find other pages: one that was begun already is not one of those.
+func batchWorkflowID(eventID string, n int, p delivery.Page) string {
+	page := sha256.Sum256(append(p.After[:], p.Upto[:]...))
+	return fmt.Sprintf("batch-%s-%d-%x", eventID, n, page[:4])
+}
 
 // startBatches hands the pages of events to workflows of their own and returns once they have started: an abandoned child
 // that has not started when its parent ends may never start.
@@ -84,11 +89,11 @@ func (f *fanOut) startBatches(ctx workflow.Context, events []webhook.Event, audi
 	for n, e := range events {
 		pages := audiences[n].Pages
 		if len(pages) > 0 && f.firstBatch == "" {
-			f.firstBatch = batchWorkflowID(e.ID, 1)
+			f.firstBatch = batchWorkflowID(e.ID, 1, pages[0])
 		}
 		for i, page := range pages {
 			options := workflow.ChildWorkflowOptions{
-				WorkflowID:            batchWorkflowID(e.ID, i+1),
+				WorkflowID:            batchWorkflowID(e.ID, i+1, page),
 				WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY,
 				ParentClosePolicy:     enums.PARENT_CLOSE_POLICY_ABANDON,
 				StaticSummary:         fmt.Sprintf("%s · batch %d of %d", e.Summary(), i+1, len(pages)),

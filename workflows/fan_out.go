@@ -3,6 +3,7 @@ package workflows
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
@@ -21,6 +22,10 @@ type Summary struct {
 	// events.
 	Duplicate  bool     `json:"duplicate,omitempty"`
 	Duplicates []string `json:"duplicates,omitempty"`
+	// Conflicts are those of the duplicates that say something else than what was accepted. It stands; they are not delivered.
+	Conflicts []string `json:"conflicts,omitempty"`
+	// UnknownBots are bots that the events are for and that do not exist, of events that go to no webhook.
+	UnknownBots []string `json:"unknownBots,omitempty"`
 	// Webhooks is the size of the audience, of several events their sum. What it came to for them is counted; the others are
 	// in flight.
 	Webhooks int `json:"webhooks"`
@@ -84,6 +89,7 @@ func (f *fanOut) accept(ctx workflow.Context, events []webhook.Event, of int) er
 		return err
 	}
 	for i, event := range events {
+		f.noteFaults(event, audience.Events[i])
 		if !audience.Events[i].Duplicate {
 			continue
 		}
@@ -95,6 +101,18 @@ func (f *fanOut) accept(ctx workflow.Context, events []webhook.Event, of int) er
 		return err
 	}
 	return f.startBatches(ctx, events, audience.Events)
+}
+
+// noteFaults keeps what the emitter seems to have got wrong.
+func (f *fanOut) noteFaults(event webhook.Event, a delivery.EventAudience) {
+	if a.Conflict {
+		f.sum.Conflicts = append(f.sum.Conflicts, event.ID)
+	}
+	for _, bot := range a.UnknownBots {
+		if len(f.sum.UnknownBots) < maxListed && !slices.Contains(f.sum.UnknownBots, bot) {
+			f.sum.UnknownBots = append(f.sum.UnknownBots, bot)
+		}
+	}
 }
 
 func (f *fanOut) acceptEach(ctx workflow.Context, events []webhook.Event) (err error) {

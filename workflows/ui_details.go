@@ -166,6 +166,12 @@ func (f *fanOut) updateDetails(ctx workflow.Context) {
 	if f.sum.Batches > 0 {
 		fmt.Fprintf(&b, "\n\n%d batches, each a workflow of its own, %s and so on.", f.sum.Batches, code(f.firstBatch))
 	}
+	if len(f.sum.Conflicts) > 0 {
+		fmt.Fprintf(&b, "\n\n**Accepted before with other content**, which stands: %s", code(strings.Join(f.sum.Conflicts, ", ")))
+	}
+	if len(f.sum.UnknownBots) > 0 {
+		fmt.Fprintf(&b, "\n\n**No such bots**: %s", code(strings.Join(f.sum.UnknownBots, ", ")))
+	}
 	f.writeTroubled(&b, workflow.GetInfo(ctx).Namespace)
 	if f.group {
 		f.writeEvents(&b)

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -75,10 +76,14 @@ type Audience struct {
 // stands, and, where they are many, Pages.
 type EventAudience struct {
 	// Duplicate: another workflow run has accepted the event before, and delivers it.
-	Duplicate bool   `json:"duplicate,omitempty"`
-	Targets   []int  `json:"targets,omitempty"`
-	Queued    int    `json:"queued,omitempty"`
-	Pages     []Page `json:"pages,omitempty"`
+	Duplicate bool `json:"duplicate,omitempty"`
+	// Conflict: what that has accepted says something else.
+	Conflict bool `json:"conflict,omitempty"`
+	// UnknownBots are those of its bots that are none, the first of them; they are looked for where it goes to no webhook.
+	UnknownBots []string `json:"unknownBots,omitempty"`
+	Targets     []int    `json:"targets,omitempty"`
+	Queued      int      `json:"queued,omitempty"`
+	Pages       []Page   `json:"pages,omitempty"`
 }
 
 // Target is a webhook as history may show it: a host, never a whole URL, which may hold a token; no secret.
@@ -235,10 +240,18 @@ func (d *Deliverer) known(ctx context.Context, in EventsToAccept, all []*accepta
 				return false, err
 			}
 			takenOver, a.Duplicate, event.RunID = takenOver || ours, !ours, in.RunID
+			a.Conflict = !ours && !says(event, a.event)
 		}
 		a.event = event
 	}
 	return takenOver, nil
+}
+
+// says tells whether a stored event says what another one does. Which timestamp was the emitter's is not known here.
+func says(stored, other storedEvent) bool {
+	e := webhook.Event{Type: other.Type, BotIDs: other.BotIDs, Data: webhook.DataOf(other.Body)}
+	digest := sha256.Sum256(stored.Body)
+	return e.IsStored(stored.Body, digest[:], stored.BotIDs)
 }
 
 // owner is a workflow run that owns events.
@@ -368,12 +381,33 @@ func (d *Deliverer) audience(ctx context.Context, all []*acceptance, subscribers
 	if err := d.withoutServed(ctx, repeated, out.Targets); err != nil {
 		return out, err
 	}
+	if err := d.findUnknownBots(ctx, all); err != nil {
+		return out, err
+	}
 	for _, a := range all {
 		if out.Events = append(out.Events, a.EventAudience); len(a.Targets) == 0 {
 			d.begun(a.event.ID)
 		}
 	}
 	return out, nil
+}
+
+// maxUnknownBots is how many of an event's unknown bots are named.
+const maxUnknownBots = 20
+
+// findUnknownBots looks, for events for named bots that go to no webhook, for those of the bots that are none.
+func (d *Deliverer) findUnknownBots(ctx context.Context, all []*acceptance) error {
+	for _, a := range all {
+		if a.Duplicate || a.event.BotIDs == nil || len(a.Targets)+a.Queued+len(a.Pages) > 0 {
+			continue
+		}
+		unknown, err := d.queries.UnknownBots(ctx, d.cfg.Pool, a.event.BotIDs)
+		if err != nil {
+			return fmt.Errorf("look up the bots of event %s: %w", a.event.ID, err)
+		}
+		a.UnknownBots = unknown[:min(len(unknown), maxUnknownBots)]
+	}
+	return nil
 }
 
 // place gives an event its webhooks, which have no place in Targets yet.
