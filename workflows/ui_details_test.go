@@ -81,18 +81,22 @@ func TestSummariesAreCounted(t *testing.T) {
 	}
 }
 
-// TestAttributesAreWrittenOnFailureOnly: an upsert is an event of the history and a write to Temporal's lists.
+// TestAttributesAreWrittenOnFailureOnly, but for the type of an event that was started without: an upsert is an event of the
+// history and a write to Temporal's lists.
 func TestAttributesAreWrittenOnFailureOnly(t *testing.T) {
 	for name, c := range map[string]struct {
 		searchable bool
 		result     delivery.Result
 		upserts    int
+		bare       bool // started without
 	}{
-		"delivered":                  {true, delivered(), 0},
-		"skipped":                    {true, delivery.Result{Status: delivery.Skipped, Error: delivery.WebhookGone}, 0},
-		"queued":                     {true, delivery.Result{Status: delivery.Queued}, 0},
-		"failed":                     {true, failed(true), 1},
-		"failed, without attributes": {false, failed(false), 0},
+		"delivered":                  {true, delivered(), 0, false},
+		"delivered, bare":            {true, delivered(), 1, true},
+		"skipped":                    {true, delivery.Result{Status: delivery.Skipped, Error: delivery.WebhookGone}, 0, false},
+		"queued":                     {true, delivery.Result{Status: delivery.Queued}, 0, false},
+		"failed":                     {true, failed(true), 1, false},
+		"failed, bare":               {true, failed(true), 2, true},
+		"failed, without attributes": {false, failed(false), 0, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			env := newEnv(t)
@@ -107,6 +111,11 @@ func TestAttributesAreWrittenOnFailureOnly(t *testing.T) {
 			want := temporal.NewSearchAttributes(
 				visibility.Failed.ValueSet(true), visibility.EventType.ValueSet([]string{"post.created"}),
 				visibility.WebhookID.ValueSet([]string{to.WebhookID.String()}), visibility.BotID.ValueSet([]string{"bot"}))
+			ofType := temporal.NewSearchAttributes(visibility.EventType.ValueSet([]string{"post.created"}))
+			if !c.bare {
+				require.NoError(t, env.SetTypedSearchAttributesOnStart(ofType))
+			}
+			env.OnUpsertTypedSearchAttributes(ofType).Run(func(mock.Arguments) { upserts++ }).Return(nil).Maybe()
 			env.OnUpsertTypedSearchAttributes(want).Run(func(mock.Arguments) { upserts++ }).Return(nil).Maybe()
 			env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
 			require.NoError(t, env.GetWorkflowError())
