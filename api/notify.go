@@ -2,8 +2,6 @@ package api
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"maps"
 	"slices"
 
@@ -79,9 +77,7 @@ func (n *NotifyChange) of(bot db.Bot) (changed db.Bot, made *string, err error) 
 	}
 	secret := n.Secret
 	if secret == nil && bot.NotifySecret == nil {
-		key := make([]byte, 32)
-		_, _ = rand.Read(key) // it does not fail
-		text := "whsec_" + base64.StdEncoding.EncodeToString(key)
+		text := webhook.NewSecret()
 		secret, made = &text, &text
 	}
 	if secret != nil {

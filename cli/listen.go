@@ -3,8 +3,6 @@ package cli
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -125,9 +123,7 @@ func (s *session) prepare() error {
 		return errors.New("--forward must be an http or https URL")
 	}
 	if s.Secret == "" {
-		key := make([]byte, 24)
-		_, _ = rand.Read(key) // it does not fail
-		s.Secret = "whsec_" + base64.StdEncoding.EncodeToString(key)
+		s.Secret = webhook.NewSecret()
 		s.say("Secret: " + s.Secret)
 	} else if err := webhook.ValidateSecret(s.Secret); err != nil {
 		return err

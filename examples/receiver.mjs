@@ -1,20 +1,32 @@
 // A webhook receiver in Node without packages: node receiver.mjs SECRET [PORT]
+//
+// It verifies the Standard Webhooks signature, which covers the event's id and the time: a request that is sent again under
+// another webhook-id, or later, is refused.
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:http";
 
 const [secret, port = process.env.PORT ?? "9000"] = process.argv.slice(2);
+// The key of a secret whsec_… is what the base64 says; any other is its own key.
+const key = secret.startsWith("whsec_") ? Buffer.from(secret.slice("whsec_".length), "base64") : Buffer.from(secret);
+const tolerance = 5 * 60; // seconds, either way
 
 createServer(async (request, response) => {
   const chunks = [];
   for await (const chunk of request) chunks.push(chunk);
   const body = Buffer.concat(chunks); // the raw bytes: what was signed
-  const expected = Buffer.from(createHmac("sha256", secret).update(body).digest("hex"));
-  const signature = Buffer.from(request.headers["x-mathub-signature"] ?? "");
-  const genuine = signature.length === expected.length && timingSafeEqual(signature, expected);
-  response.writeHead(genuine ? 204 : 401).end();
+  const ok = genuine(request.headers, body);
+  response.writeHead(ok ? 204 : 401).end();
   // The work comes after the answer. In production, store the event before it, where it survives a crash.
-  if (genuine) setImmediate(work, request.headers["webhook-id"], body);
+  if (ok) setImmediate(work, request.headers["webhook-id"], body);
 }).listen(Number(port), "127.0.0.1");
+
+function genuine(headers, body) {
+  const { "webhook-id": id = "", "webhook-timestamp": timestamp = "", "webhook-signature": signatures = "" } = headers;
+  if (!/^\d+$/.test(timestamp) || Math.abs(Date.now() / 1000 - Number(timestamp)) > tolerance) return false; // a replay, or a wrong clock
+  const expected = Buffer.from("v1," + createHmac("sha256", key).update(`${id}.${timestamp}.`).update(body).digest("base64"));
+  // Several signatures come while a secret is changed; one that is right will do.
+  return signatures.split(" ").map((s) => Buffer.from(s)).some((s) => s.length === expected.length && timingSafeEqual(s, expected));
+}
 
 const seen = new Set(); // in production: a unique key in the database, set in the transaction that does the work
 

@@ -1,5 +1,10 @@
-"""A webhook receiver in Python's standard library: python3 receiver.py SECRET [PORT]"""
+"""A webhook receiver in Python's standard library: python3 receiver.py SECRET [PORT]
 
+It verifies the Standard Webhooks signature, which covers the event's id and the time: a request that is sent again under
+another webhook-id, or later, is refused.
+"""
+
+import base64
 import hashlib
 import hmac
 import json
@@ -7,22 +12,36 @@ import os
 import queue
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-SECRET = sys.argv[1].encode()
+SECRET = sys.argv[1]
+# The key of a secret whsec_… is what the base64 says; any other is its own key.
+KEY = base64.b64decode(SECRET.removeprefix("whsec_")) if SECRET.startswith("whsec_") else SECRET.encode()
 PORT = int(sys.argv[2] if len(sys.argv) > 2 else os.environ.get("PORT", 9000))
+TOLERANCE = 5 * 60  # seconds, either way
 
 todo = queue.Queue()  # in production: a table or a queue that survives a crash, written before the answer
+
+
+def genuine(headers, body):
+    event_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+    if not timestamp.isdecimal() or abs(time.time() - int(timestamp)) > TOLERANCE:
+        return False  # too old or too new: a replay, or a clock that is wrong
+    signed = f"{event_id}.{timestamp}.".encode() + body
+    expected = b"v1," + base64.b64encode(hmac.new(KEY, signed, hashlib.sha256).digest())
+    # Several signatures come while a secret is changed; one that is right will do.
+    signatures = headers.get("webhook-signature", "").encode().split(b" ")
+    return any([hmac.compare_digest(expected, signature) for signature in signatures])
 
 
 class Receiver(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))  # the raw bytes: what was signed
-        expected = hmac.new(SECRET, body, hashlib.sha256).hexdigest()
-        genuine = hmac.compare_digest(expected.encode(), self.headers.get("X-Mathub-Signature", "").encode())
-        if genuine:
+        ok = genuine(self.headers, body)
+        if ok:
             todo.put((self.headers["webhook-id"], body))  # the work comes after the answer
-        self.send_response(204 if genuine else 401)
+        self.send_response(204 if ok else 401)
         self.end_headers()
 
 

@@ -67,7 +67,11 @@ type receiver struct {
 
 func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, request.Body, receiverMaxBody))
-	r.print(request, body, err)
+	verdicts, genuine := []string{"The body could not be read."}, false
+	if err == nil {
+		verdicts, genuine = r.verdicts(request.Header, body, time.Now())
+	}
+	r.print(request, body, verdicts)
 	if r.Delay > 0 {
 		select {
 		case <-time.After(r.Delay):
@@ -75,10 +79,14 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 			return
 		}
 	}
+	if !genuine {
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
 	w.WriteHeader(r.Status)
 }
 
-func (r *receiver) print(request *http.Request, body []byte, err error) {
+func (r *receiver) print(request *http.Request, body []byte, verdicts []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.count++
@@ -90,40 +98,52 @@ func (r *receiver) print(request *http.Request, body []byte, err error) {
 		}
 	}
 	fmt.Fprintf(&b, "\n  %s\n\n", body)
-	if err != nil {
-		fmt.Fprintln(&b, "  The body could not be read:", err)
-	} else {
-		for _, line := range r.verdicts(request.Header, body) {
-			fmt.Fprintln(&b, "  "+line)
-		}
+	for _, line := range verdicts {
+		fmt.Fprintln(&b, "  "+line)
 	}
 	_, _ = io.WriteString(r.out, b.String()) // for people: nothing hangs on it
 }
 
-// verdicts say of each signature whether it is right, as a receiver in production would find out.
-func (r *receiver) verdicts(header http.Header, body []byte) []string {
+// maxClockSkew is how old a signed delivery may be, or how far ahead (Standard Webhooks, "Verifying webhook authenticity").
+const maxClockSkew = 5 * time.Minute
+
+// verdicts say of each signature whether it is right, as a receiver in production would find out. genuine: the request is to
+// be taken. The Standard Webhooks signature decides, as the other covers neither the event's id nor the time.
+func (r *receiver) verdicts(header http.Header, body []byte, now time.Time) (lines []string, genuine bool) {
 	simple, standard := header.Get("X-Mathub-Signature"), header.Get("Webhook-Signature")
+	signed := simple != "" || standard != ""
 	switch {
-	case simple == "" && standard == "":
-		return []string{"Not signed: the webhook has no secret."}
+	case r.Secret == "" && signed:
+		return []string{"Signed. Start the receiver with --secret to check the signatures."}, true
 	case r.Secret == "":
-		return []string{"Signed. Start the receiver with --secret to check the signatures."}
+		return []string{"Not signed: the webhook has no secret."}, true
+	case !signed:
+		return []string{"✗ Not signed: the webhook has no secret. Refused with 401."}, false
 	}
-	verdict := func(name string, ok bool) string {
+	verdict := func(name string, ok bool, wrong string) {
 		if ok {
-			return "✓ " + name + " is right."
+			lines = append(lines, "✓ "+name+" is right.")
+		} else {
+			lines = append(lines, "✗ "+name+" is WRONG: "+wrong)
 		}
-		return "✗ " + name + " is WRONG: another secret, or a changed body."
 	}
+	seconds, err := strconv.ParseInt(header.Get("Webhook-Timestamp"), 10, 64)
+	at := time.Unix(seconds, 0)
 	right := false
-	if seconds, err := strconv.ParseInt(header.Get("Webhook-Timestamp"), 10, 64); err == nil {
-		expected := webhook.SignStandard(r.Secret, header.Get("Webhook-Id"), time.Unix(seconds, 0), body)
+	if err == nil {
+		expected := webhook.SignStandard(r.Secret, header.Get("Webhook-Id"), at, body)
 		for _, signature := range strings.Fields(standard) {
 			right = right || hmac.Equal([]byte(signature), []byte(expected))
 		}
 	}
-	return []string{
-		verdict("X-Mathub-Signature", hmac.Equal([]byte(simple), []byte(webhook.Sign(r.Secret, body)))),
-		verdict("webhook-signature", right),
+	verdict("X-Mathub-Signature", hmac.Equal([]byte(simple), []byte(webhook.Sign(r.Secret, body))), "another secret, or a changed body.")
+	verdict("webhook-signature", right, "another secret, or a changed body, webhook-id or webhook-timestamp.")
+	genuine = right && now.Sub(at).Abs() <= maxClockSkew
+	switch {
+	case right && !genuine:
+		lines = append(lines, "✗ webhook-timestamp is more than 5 minutes off: a replay, or a wrong clock. Refused with 401.")
+	case !genuine:
+		lines = append(lines, "Refused with 401.")
 	}
+	return lines, genuine
 }

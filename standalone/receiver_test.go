@@ -20,15 +20,21 @@ func TestReceiverChecksSignatures(t *testing.T) {
 		signedWith []string
 		checked    string
 		tampered   bool
+		anotherID  bool
+		age        time.Duration
+		refused    bool
 		wanted     []string
 	}{
 		"right":      {signedWith: []string{"a"}, checked: "a", wanted: []string{"✓ X-Mathub-Signature", "✓ webhook-signature"}},
 		"encoded":    {signedWith: []string{"whsec_YWJj"}, checked: "whsec_YWJj", wanted: []string{"✓ X-Mathub-Signature", "✓ webhook-signature"}},
 		"rotated":    {signedWith: []string{"new", "old"}, checked: "old", wanted: []string{"✗ X-Mathub-Signature", "✓ webhook-signature"}},
-		"another":    {signedWith: []string{"a"}, checked: "b", wanted: []string{"✗ X-Mathub-Signature", "✗ webhook-signature"}},
-		"tampered":   {signedWith: []string{"a"}, checked: "a", tampered: true, wanted: []string{"✗ X-Mathub-Signature", "✗ webhook-signature"}},
+		"another":    {signedWith: []string{"a"}, checked: "b", refused: true, wanted: []string{"✗ X-Mathub-Signature", "✗ webhook-signature"}},
+		"tampered":   {signedWith: []string{"a"}, checked: "a", tampered: true, refused: true, wanted: []string{"✗ X-Mathub-Signature", "✗ webhook-signature"}},
+		"replayed":   {signedWith: []string{"a"}, checked: "a", anotherID: true, refused: true, wanted: []string{"✓ X-Mathub-Signature", "✗ webhook-signature"}},
+		"old":        {signedWith: []string{"a"}, checked: "a", age: 6 * time.Minute, refused: true, wanted: []string{"✓ webhook-signature", "5 minutes off"}},
+		"early":      {signedWith: []string{"a"}, checked: "a", age: -6 * time.Minute, refused: true, wanted: []string{"5 minutes off"}},
 		"unchecked":  {signedWith: []string{"a"}, wanted: []string{"Start the receiver with --secret"}},
-		"not signed": {checked: "a", wanted: []string{"Not signed"}},
+		"not signed": {checked: "a", refused: true, wanted: []string{"Not signed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
@@ -39,11 +45,18 @@ func TestReceiverChecksSignatures(t *testing.T) {
 			}
 			request := httptest.NewRequest(http.MethodPost, "/hook", strings.NewReader(sent))
 			request.Header = webhook.Headers(webhook.Delivery{
-				ID: uuid.New(), EventID: "e1", Type: webhook.Test, At: time.Now(), Body: []byte(body), Secrets: c.signedWith, Version: "1",
+				ID: uuid.New(), EventID: "e1", Type: webhook.Test, At: time.Now().Add(-c.age), Body: []byte(body), Secrets: c.signedWith, Version: "1",
 			})
+			if c.anotherID {
+				request.Header.Set("Webhook-Id", "e1-again")
+			}
 			answer := httptest.NewRecorder()
 			r.ServeHTTP(answer, request)
-			require.Equal(t, http.StatusTeapot, answer.Code)
+			status := http.StatusTeapot
+			if c.refused {
+				status = http.StatusUnauthorized
+			}
+			require.Equal(t, status, answer.Code)
 			require.Contains(t, out.String(), "POST /hook")
 			require.Contains(t, out.String(), "Webhook-Id: e1")
 			require.Contains(t, out.String(), sent)

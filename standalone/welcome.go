@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mathub/webhooks/standalone/webui"
+	"github.com/mathub/webhooks/webhook"
 )
 
 // The commands use nothing but a POSIX shell, curl and cut, and can be pasted as they are.
@@ -23,7 +24,7 @@ Ready after {{.Seconds}}. Ctrl-C stops everything; the next start finds it as it
 
 Try it. A receiver that prints what it gets, in a second terminal:
 
-  {{.Standalone}} receiver --secret try-me
+  {{.Standalone}} receiver --secret {{.Secret}}
 
 Subscribe it, emit an event and see the delivery, in a third:
 
@@ -31,7 +32,7 @@ Subscribe it, emit an event and see the delivery, in a third:
 
   WEBHOOK=$(curl -s "$API/api/bot/v1/webhooks" -H "Authorization: Bearer $KEY" \
     -H 'Content-Type: application/json' \
-    -d '{"url": "http://127.0.0.1:9000/", "events": ["post.created"], "secret": "try-me"}' |
+    -d '{"url": "http://127.0.0.1:9000/", "events": ["post.created"], "secret": "{{.Secret}}"}' |
     tee /dev/stderr | grep -o '"id": *"[^"]*"' | cut -d'"' -f4)
 
   curl "{{if eq .API .Service}}$API{{else}}{{.Service}}{{end}}/api/internal/v1/events" -H "Authorization: Bearer $TOKEN" \
@@ -57,6 +58,7 @@ func (s *stack) welcome() string {
 		"Token":      s.serviceToken(),
 		"Logs":       s.data.Logs(),
 		"Standalone": standalone,
+		"Secret":     webhook.NewSecret(),
 	})
 	if err != nil {
 		return err.Error() + "\n"

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -92,4 +93,11 @@ func ValidateSecret(s string) error {
 		}
 	}
 	return nil
+}
+
+// NewSecret is a secret of 32 random bytes, in the form of Standard Webhooks.
+func NewSecret() string {
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // it does not fail
+	return secretPrefix + base64.StdEncoding.EncodeToString(key)
 }

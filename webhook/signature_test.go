@@ -168,3 +168,13 @@ func TestValidateSecret(t *testing.T) {
 		})
 	}
 }
+
+func TestNewSecret_IsOneThatTheLibrariesTake(t *testing.T) {
+	t.Parallel()
+	secret := webhook.NewSecret()
+	require.NoError(t, webhook.ValidateSecret(secret))
+	require.NotEqual(t, secret, webhook.NewSecret())
+	_, err := standardwebhooks.NewWebhook(secret)
+	require.NoError(t, err)
+	require.Len(t, secret, len("whsec_")+44, "32 bytes")
+}

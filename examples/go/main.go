@@ -1,13 +1,11 @@
-// A webhook receiver in Go: go run . SECRET [PORT]
+// A webhook receiver in Go: go run . whsec_… [PORT]
 //
-// It verifies X-Mathub-Signature at / and the Standard Webhooks signature at /standard: you need one of the two.
+// It verifies the Standard Webhooks signature, which covers the event's id and the time: a request that is sent again under
+// another webhook-id, or later, is refused.
 package main
 
 import (
 	"cmp"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -32,31 +30,26 @@ var todo = make(chan event, 1000)
 
 func main() {
 	if len(os.Args) < 2 {
-		log.Fatal("usage: go run . SECRET [PORT]")
+		log.Fatal("usage: go run . whsec_… [PORT]")
 	}
 	secret, port := os.Args[1], cmp.Or(os.Getenv("PORT"), "9000")
 	if len(os.Args) > 2 {
 		port = os.Args[2]
 	}
 	go work()
-	http.HandleFunc("POST /{$}", receive(func(body []byte, header http.Header) bool {
-		mac := hmac.New(sha256.New, []byte(secret))
-		mac.Write(body)
-		expected := hex.EncodeToString(mac.Sum(nil))
-		return hmac.Equal([]byte(expected), []byte(header.Get("X-Mathub-Signature"))) // in constant time, unlike ==
-	}))
-	http.HandleFunc("POST /standard", receive(func(body []byte, header http.Header) bool {
-		webhook, err := standardwebhooks.NewWebhook(secret)
-		return err == nil && webhook.Verify(body, header) == nil // an error also where webhook-timestamp is 5 minutes off
-	}))
+	webhook, err := standardwebhooks.NewWebhook(secret)
+	if err != nil {
+		log.Fatal(err)
+	}
+	http.HandleFunc("POST /", receive(webhook))
 	server := &http.Server{Addr: "127.0.0.1:" + port, ReadTimeout: 10 * time.Second}
 	log.Fatal(server.ListenAndServe())
 }
 
-func receive(genuine func(body []byte, header http.Header) bool) http.HandlerFunc {
+func receive(webhook *standardwebhooks.Webhook) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody)) // the raw bytes: what was signed
-		if err != nil || !genuine(body, r.Header) {
+		if err != nil || webhook.Verify(body, r.Header) != nil {         // an error also where webhook-timestamp is 5 minutes off
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}

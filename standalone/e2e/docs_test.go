@@ -118,7 +118,7 @@ func openPage(t *testing.T, stack *e2e.Stack) *page {
 	require.NoError(t, err)
 	p.replaced = strings.NewReplacer(
 		"API=http://127.0.0.1:8080 KEY=bot_… TOKEN=…", ": as it is set",
-		"receiver.py s3cret", "receiver.py s3cret "+strconv.Itoa(port),
+		`receiver.py "$SECRET"`, `receiver.py "$SECRET" `+strconv.Itoa(port),
 		"127.0.0.1:9000", "127.0.0.1:"+strconv.Itoa(port),
 		"http://localhost:3000/hook", p.receiver.URL("/hook"),
 		"https://bots.example.org/", p.receiver.URL("/"),

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/mathub/webhooks/standalone/e2e"
 	"github.com/mathub/webhooks/standalone/freeport"
+	"github.com/mathub/webhooks/webhook"
 )
 
 const examplesSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -48,17 +50,16 @@ func TestExamples(t *testing.T) {
 	for _, r := range []struct {
 		name    string
 		command []string
-		paths   []string
 	}{
-		{"receiver.py", []string{python, example(t, "receiver.py")}, []string{"/"}},
-		{"flask_receiver.py", []string{python, example(t, "python/flask_receiver.py")}, []string{"/", "/standard"}},
-		{"standard.py", []string{python, example(t, "python/standard.py")}, []string{"/standard"}},
-		{"receiver.mjs", []string{node, example(t, "receiver.mjs")}, []string{"/"}},
-		{"express.mjs", []string{node, example(t, "node/express.mjs")}, []string{"/", "/standard"}},
-		{"standard.mjs", []string{node, example(t, "node/standard.mjs")}, []string{"/standard"}},
-		{"main.go", []string{receiver}, []string{"/", "/standard"}},
+		{"receiver.py", []string{python, example(t, "receiver.py")}},
+		{"flask_receiver.py", []string{python, example(t, "python/flask_receiver.py")}},
+		{"standard.py", []string{python, example(t, "python/standard.py")}},
+		{"receiver.mjs", []string{node, example(t, "receiver.mjs")}},
+		{"express.mjs", []string{node, example(t, "node/express.mjs")}},
+		{"standard.mjs", []string{node, example(t, "node/standard.mjs")}},
+		{"main.go", []string{receiver}},
 	} {
-		t.Run(r.name, func(t *testing.T) { exampleReceives(t, stack, tm, r.command, r.paths) })
+		t.Run(r.name, func(t *testing.T) { exampleReceives(t, stack, tm, r.command) })
 	}
 	for _, file := range []string{"fetch.ts", "temporal.ts"} {
 		t.Run(file, func(t *testing.T) { exampleEmits(t, stack, tm, file) })
@@ -75,8 +76,8 @@ func TestExamples(t *testing.T) {
 	})
 }
 
-// exampleReceives sees real deliveries verified and worked on, and forged ones refused.
-func exampleReceives(t *testing.T, stack *e2e.Stack, tm *terminal, command, paths []string) {
+// exampleReceives sees real deliveries verified and worked on, and forged and replayed ones refused.
+func exampleReceives(t *testing.T, stack *e2e.Stack, tm *terminal, command []string) {
 	port, err := freeport.Find()
 	require.NoError(t, err)
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
@@ -94,37 +95,56 @@ func exampleReceives(t *testing.T, stack *e2e.Stack, tm *terminal, command, path
 		}
 		stop()
 	}()
-	for _, path := range paths {
-		bot := stack.API().CreateBot(t, "receiving")
-		hook := bot.CreateWebhook(t, "http://"+addr+path, examplesSecret, post)
-		sent := bot.Emit(t, e2e.Event{Type: post, Data: []byte(`{"body":"größer ≥ \u003c"}`)})
-		delivery := bot.AwaitDeliveries(t, hook.ID, 1)[0]
-		require.True(t, delivery.Success, "%s: %+v", path, delivery)
-		stdout.await(t, sent.ID)
+	bot, listening := stack.API().CreateBot(t, "receiving"), e2e.NewReceiver(t)
+	hook := bot.CreateWebhook(t, "http://"+addr+"/", examplesSecret, post)
+	bot.CreateWebhook(t, listening.URL("/"), examplesSecret, post) // what is sent, as someone who listens in has it
+	sent := bot.Emit(t, e2e.Event{Type: post, Data: []byte(`{"body":"größer ≥ \u003c"}`)})
+	delivery := bot.AwaitDeliveries(t, hook.ID, 1)[0]
+	require.True(t, delivery.Success, "%+v", delivery)
+	stdout.await(t, sent.ID)
 
-		for name, headers := range map[string]map[string]string{
-			"unsigned": {},
-			"forged": {
-				"X-Mathub-Signature": strings.Repeat("0", 64),
-				"webhook-signature":  "v1,MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDA=",
-			},
-			"no ASCII": {"X-Mathub-Signature": "é", "webhook-signature": "v1,é"},
-		} {
-			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+addr+path, strings.NewReader(`{"event":"post.created","data":{}}`))
-			require.NoError(t, err)
-			request.Header.Set("Content-Type", "application/json")
-			request.Header.Set("webhook-id", "forged")
-			request.Header.Set("webhook-timestamp", strconv.FormatInt(time.Now().Unix(), 10))
-			for header, value := range headers {
-				request.Header.Set(header, value)
+	captured := listening.Await(t, "/", 1)[0]
+	send := func(headers map[string]string) int {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+addr+"/", bytes.NewReader(captured.Body))
+		require.NoError(t, err)
+		request.Header = captured.Header.Clone()
+		for header, value := range headers {
+			if request.Header.Set(header, value); value == "" {
+				request.Header.Del(header)
 			}
-			response, err := http.DefaultClient.Do(request)
-			require.NoError(t, err, "%s at %s", name, path)
-			require.NoError(t, response.Body.Close())
-			require.Equal(t, http.StatusUnauthorized, response.StatusCode, "%s at %s", name, path)
 		}
-		require.NotContains(t, stdout.String(), "forged")
+		response, err := http.DefaultClient.Do(request)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		return response.StatusCode
 	}
+	require.Equal(t, http.StatusNoContent, send(nil), "the same again is genuine; its id tells that it is known")
+	zeros := "v1,MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDA="
+	signedAt := func(at time.Time, id string) map[string]string {
+		return map[string]string{
+			"webhook-id": id, "webhook-timestamp": strconv.FormatInt(at.Unix(), 10), "webhook-signature": webhook.SignStandard(examplesSecret, id, at, captured.Body),
+		}
+	}
+	for name, headers := range map[string]map[string]string{
+		"unsigned":          {"webhook-id": "forged", "X-Mathub-Signature": "", "webhook-signature": ""},
+		"forged":            {"webhook-id": "forged", "X-Mathub-Signature": strings.Repeat("0", 64), "webhook-signature": zeros},
+		"no ASCII":          {"webhook-id": "forged", "X-Mathub-Signature": "é", "webhook-signature": "v1,é"},
+		"another id":        {"webhook-id": "forged"},
+		"no id":             {"webhook-id": ""},
+		"the other alone":   {"webhook-id": "forged", "webhook-signature": ""},
+		"another time":      {"webhook-timestamp": strconv.FormatInt(captured.At.Unix()+100, 10)},
+		"no time":           {"webhook-timestamp": ""},
+		"no number":         {"webhook-timestamp": "now"},
+		"of six minutes":    signedAt(time.Now().Add(-6*time.Minute), "forged"),
+		"of the future":     signedAt(time.Now().Add(6*time.Minute), "forged"),
+		"of 1970":           {"webhook-timestamp": "1"},
+		"another signature": {"webhook-id": "forged", "webhook-signature": captured.Header.Get("Webhook-Signature") + " " + zeros},
+	} {
+		require.Equal(t, http.StatusUnauthorized, send(headers), name)
+	}
+	require.NotContains(t, stdout.String(), "forged")
+	require.Equal(t, 1, strings.Count(stdout.String(), sent.ID), "the work is done once")
 }
 
 // exampleEmits runs an emitter twice: its event is delivered once.

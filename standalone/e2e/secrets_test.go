@@ -62,6 +62,9 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 	hook := bot.CreateWebhook(t, receiver.URL("/ok?token="+urlToken), first, post)
 	failing := bot.CreateWebhook(t, receiver.URL("/failing?token="+urlToken), first, post)
 	refused := bot.CreateWebhook(t, "http://"+admin+"/hook?token="+urlToken, first, post) // our own listener
+	cookie := "leak8" + datadir.Token()
+	secrets = append(secrets, cookie)
+	echo(t, receiver, bot, urlToken, cookie)
 	bot.Test(t, hook.ID)
 	bot.Patch(t, hook.ID, map[string]any{"secret": second, "secretOverlap": "1h"})
 	event := bot.Emit(t, e2e.Event{Type: post, Data: []byte(`{"openly":"known-data"}`)})
@@ -149,6 +152,7 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 	stack.Apps[0].Stop(t) // sends the last spans
 	stack.Apps[0].Start(t)
 	kept := dump(t, stack)
+	pgDump(t, stack, kept)
 	histories := histories(t, stack)
 	logs := readAll(t, stack.Apps[0].LogPath())
 	for name, content := range map[string][]byte{
@@ -166,18 +170,22 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 	require.True(t, found(kept["traces"], "RunActivity:Deliver"))
 	require.True(t, found(kept["traces"], failing.ID))
 	require.True(t, found(histories, "traceparent"))
-	require.True(t, found(kept["mathub.webhooks"], urlToken), "the URL itself is kept, in one place")
+	require.True(t, found(kept["mathub.webhooks"], strings.TrimSuffix(receiver.URL("/"), "/")), "the origin is kept in clear")
+	require.True(t, found(kept["mathub.deliveries"], "known-body"), "what the receiver answered")
 	for name, content := range kept {
 		for _, secret := range secrets {
 			require.False(t, found(content, secret), "%s hold a secret: %.12s…", name, secret)
 		}
-		if name != "mathub.webhooks" && name != "answers" { // its owner is shown it
+		if name != "answers" { // its owner is shown it
 			require.False(t, found(content, urlToken), "%s hold a token of a URL", name)
 		}
-		if name != "mathub.bots" {
-			require.False(t, found(content, notifyToken), "%s hold a token of a notify URL", name)
-		}
+		require.False(t, found(content, notifyToken), "%s hold a token of a notify URL", name)
 	}
+	var requests []e2e.Request
+	for _, path := range []string{"/ok", "/echo", "/failing", "/owner"} {
+		requests = append(requests, receiver.Requests(path)...)
+	}
+	nothingToTry(t, stack, kept, requests)
 }
 
 // password is that of both roles.
