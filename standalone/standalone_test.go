@@ -373,6 +373,9 @@ func TestOneLineSaysWhatToDo(t *testing.T) {
 	taken := strconv.Itoa(busy.Addr().(*net.TCPAddr).Port)
 	file := filepath.Join(m.dir, "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	planted := filepath.Join(m.dir, "planted")
+	require.NoError(t, os.Mkdir(planted, 0o700))
+	require.NoError(t, os.Symlink(file, filepath.Join(planted, "lock")))
 	for name, c := range map[string]struct {
 		args   []string
 		wanted []string
@@ -383,6 +386,7 @@ func TestOneLineSaysWhatToDo(t *testing.T) {
 		"Postgres's port": {[]string{"--postgres-port", taken}, []string{"port " + taken, "MATHUB_POSTGRES_PORT="}},
 		"no address":      {[]string{"--addr", "8080"}, []string{"MATHUB_ADDR is \"8080\""}},
 		"data folder":     {[]string{"--data-dir", filepath.Join(file, "data")}, []string{"not a directory", "MATHUB_DATA_DIR"}},
+		"planted link":    {[]string{"--data-dir", planted}, []string{"lock is a symbolic link", "MATHUB_DATA_DIR"}},
 		"no product":      {[]string{"--app", filepath.Join(m.dir, "nothing")}, []string{"nothing is missing", "make build"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -45,6 +45,8 @@ const (
 	credentialsFile = "credentials.json"
 	stateFile       = "state.json"
 	lockFile        = "lock"
+	logsFolder      = "logs"
+	postgresFolder  = "postgres"
 )
 
 // Open makes the folder if it is missing, locks it and reads what is kept in it. Its errors say what to do.
@@ -53,8 +55,14 @@ func Open(path string) (_ *Dir, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkPath(path); err != nil {
+		return nil, unsafe(path, err)
+	}
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, unusable(path, err)
+	}
+	if err := checkFolder(path); err != nil {
+		return nil, unsafe(path, err)
 	}
 	d := &Dir{Path: path}
 	if err := d.acquire(); err != nil {
@@ -65,7 +73,7 @@ func Open(path string) (_ *Dir, err error) {
 			err = errors.Join(err, d.Close())
 		}
 	}()
-	if err := errors.Join(os.MkdirAll(d.Logs(), 0o700), d.hand(d.Logs()), d.hand(filepath.Join(path, lockFile))); err != nil {
+	if err := os.MkdirAll(d.Logs(), 0o700); err != nil {
 		return nil, unusable(path, err)
 	}
 	if err := d.load(credentialsFile, &d.Credentials); err != nil {
@@ -92,33 +100,18 @@ func Open(path string) (_ *Dir, err error) {
 func (d *Dir) Close() error { return d.lock.Close() }
 
 // Logs is the folder of the children's logs.
-func (d *Dir) Logs() string { return filepath.Join(d.Path, "logs") }
+func (d *Dir) Logs() string { return filepath.Join(d.Path, logsFolder) }
 
 // Postgres is the folder of the Postgres cluster.
-func (d *Dir) Postgres() string { return filepath.Join(d.Path, "postgres") }
+func (d *Dir) Postgres() string { return filepath.Join(d.Path, postgresFolder) }
 
 // Log opens a log, to be added to.
 func (d *Dir) Log(name string) (*os.File, error) {
-	file, err := os.OpenFile(filepath.Join(d.Logs(), name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // in the user's folder
+	file, err := os.OpenFile(filepath.Join(d.Logs(), name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY|syscall.O_NOFOLLOW, 0o600) //nolint:gosec // in the user's folder
 	if err != nil {
 		return nil, unusable(d.Path, err)
 	}
-	return file, d.hand(file.Name())
-}
-
-// hand gives a file or folder in it to the folder's owner, so that root, who may run this in another user's folder, locks nobody out.
-func (d *Dir) hand(path string) error {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	info, err := os.Stat(d.Path)
-	if err != nil {
-		return err
-	}
-	if owner, ok := info.Sys().(*syscall.Stat_t); ok {
-		return os.Chown(path, int(owner.Uid), int(owner.Gid))
-	}
-	return nil
+	return file, nil
 }
 
 // Save writes credentials and state; a crash leaves the former or the new ones.
@@ -137,10 +130,14 @@ func unusable(path string, err error) error {
 	return fmt.Errorf("the data folder %s cannot be used: %w: make it writable, or choose another with MATHUB_DATA_DIR", path, err)
 }
 
+func unsafe(path string, err error) error {
+	return fmt.Errorf("the data folder %s cannot be used: %w: choose one that is yours alone, with MATHUB_DATA_DIR", path, err)
+}
+
 // acquire locks the folder until this process ends, in whatever way.
 func (d *Dir) acquire() error {
 	path := filepath.Join(d.Path, lockFile)
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // in the user's folder
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600) //nolint:gosec // in the user's folder
 	if err != nil {
 		return unusable(d.Path, err)
 	}
@@ -193,7 +190,7 @@ func (d *Dir) store(name string, v any) error {
 	}
 	defer os.Remove(file.Name()) //nolint:errcheck // gone already when all went well
 	_, err = file.Write(append(encoded, '\n'))
-	if err := errors.Join(err, d.hand(file.Name()), file.Sync(), file.Close()); err != nil {
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return err
 	}
 	return os.Rename(file.Name(), filepath.Join(d.Path, name))

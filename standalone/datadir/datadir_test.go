@@ -64,24 +64,3 @@ func TestUnusableFolder(t *testing.T) {
 	require.ErrorIs(t, err, syscall.ENOTDIR)
 	require.ErrorContains(t, err, "MATHUB_DATA_DIR")
 }
-
-// TestOwnerOfTheFolderOwnsWhatIsMade: for root, too, another user's folder stays that user's.
-func TestOwnerOfTheFolderOwnsWhatIsMade(t *testing.T) {
-	path := t.TempDir()
-	owner := os.Geteuid()
-	if owner == 0 {
-		owner = 65534
-		require.NoError(t, os.Chown(path, owner, owner))
-	}
-	d, err := Open(path)
-	require.NoError(t, err)
-	defer func() { require.NoError(t, d.Close()) }()
-	log, err := d.Log("some")
-	require.NoError(t, err)
-	require.NoError(t, log.Close())
-	for _, name := range []string{credentialsFile, stateFile, lockFile, "logs", "logs/some.log"} {
-		info, err := os.Stat(filepath.Join(path, name))
-		require.NoError(t, err)
-		require.Equal(t, uint32(owner), info.Sys().(*syscall.Stat_t).Uid, name)
-	}
-}
