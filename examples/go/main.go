@@ -49,7 +49,8 @@ func main() {
 func receive(webhook *standardwebhooks.Webhook) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody)) // the raw bytes: what was signed
-		if err != nil || webhook.Verify(body, r.Header) != nil {         // an error also where webhook-timestamp is 5 minutes off
+		// Verify also refuses where webhook-timestamp is 5 minutes off.
+		if err != nil || webhook.Verify(body, r.Header) != nil {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
