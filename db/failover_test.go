@@ -94,13 +94,12 @@ func TestAServerThatHangsIsNoticed(t *testing.T) {
 			_, err = pool.Exec(context.Background(), write)
 			require.Error(t, err)
 			require.True(t, db.IsUnavailable(err), "%v", err)
-			require.Less(t, time.Since(began), 10*time.Second)
+			require.Less(t, time.Since(began), 15*time.Second, "some 5 s, on a machine with time for it")
 			if !standby {
 				first.thaw()
 			}
-			var last error
-			require.Eventually(t, func() bool { _, last = pool.Exec(context.Background(), write); return last == nil },
-				10*time.Second-time.Since(began), 20*time.Millisecond, "%v", last)
+			require.Eventually(t, func() bool { _, err := pool.Exec(context.Background(), write); return err == nil },
+				15*time.Second, 20*time.Millisecond, "it works again")
 		})
 	}
 }

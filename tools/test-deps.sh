@@ -43,6 +43,7 @@ check_git() { "$1" --version >&2 && echo "$1"; }
 check_curl() { "$1" --version >&2 && echo "$1"; }
 check_bash() { "$1" --version >&2 && echo "$1"; }
 check_psql() { "$1" --version >&2 && echo "$1"; }
+check_pgbouncer() { "$1" --version >&2 && echo "$1"; }
 check_ps() { "$1" -A -o pid= >&2 && echo "$1"; }
 
 # keep NAME [PROGRAM] looks for a tool, unless what was kept still does, and fails where there is none: on PATH, where
@@ -80,6 +81,7 @@ look() {
 	keep bash || lacks bash bash
 	keep ps || lacks ps procps
 	keep psql || lacks psql postgresql-client
+	keep pgbouncer /usr/sbin/pgbouncer || keep pgbouncer "$tools/pgbouncer.deb/run" || lacks PgBouncer pgbouncer
 	keep node "$node_by_npm" || lacks "Node 20.3 or newer" nodejs
 	keep npm || lacks npm npm
 	keep python3 "$venv/bin/python3" || lacks "Python 3 with Flask" python3 python3-flask
@@ -117,6 +119,20 @@ case "$missing" in *Flask*)
 	for python in $(on_path python3); do
 		"$python" -m venv "$venv" && "$venv/bin/python3" -m pip install --quiet flask && break
 	done >/dev/null 2>&1 || true
+	;;
+esac
+case "$missing" in *PgBouncer*) # Debian's, without installing it
+	if command -v apt-get >/dev/null && command -v dpkg >/dev/null; then
+		rm -rf "$tools/pgbouncer.deb"
+		mkdir "$tools/pgbouncer.deb"
+		(
+			cd "$tools/pgbouncer.deb"
+			apt-get download -qq pgbouncer $(apt-cache depends pgbouncer | sed -n 's/.*Depends: \(libevent[^ ]*\|libc-ares[^ ]*\).*/\1/p')
+			for package in *.deb; do dpkg -x "$package" .; done
+			printf '#!/bin/sh\nLD_LIBRARY_PATH="%s" exec "%s" "$@"\n' "$(dirname "$PWD"/usr/lib/*/libevent-*)" "$PWD/usr/sbin/pgbouncer" >run
+			chmod +x run
+		) >&2 || true
+	fi
 	;;
 esac
 [ -z "$missing" ] || look

@@ -75,6 +75,7 @@ type Stack struct {
 
 	dir          string
 	binary       string
+	databaseURL  string // empty: on Servers
 	env          map[string]string
 	serviceToken string
 	database     func() (*pgxpool.Pool, error)
@@ -154,7 +155,18 @@ func Start(t testing.TB, options Options) *Stack {
 }
 
 // DatabaseURL is how a superuser reaches the product's database.
-func (s *Stack) DatabaseURL() string { return s.Servers.DatabaseURL(servers.MainDatabase) }
+func (s *Stack) DatabaseURL() string {
+	if s.databaseURL != "" {
+		return s.databaseURL
+	}
+	return s.Servers.DatabaseURL(servers.MainDatabase)
+}
+
+// SetDatabase puts the product's database, an empty one, elsewhere than on Servers. Call it in Prepare.
+func (s *Stack) SetDatabase(url string) {
+	s.databaseURL = url
+	s.SetEnv("MATHUB_DATABASE_URL", url)
+}
 
 // TemporalAddr is the host and port of Temporal's frontend.
 func (s *Stack) TemporalAddr() string { return s.Servers.TemporalAddr() }
@@ -217,6 +229,17 @@ func (s *Stack) Run(t testing.TB, args ...string) string {
 		t.Fatalf("mathub-webhooks %s: %v\n%s", strings.Join(args, " "), err, stderr.String())
 	}
 	return strings.TrimSpace(stdout.String())
+}
+
+// TryRun runs a subcommand that may fail, and returns all it printed.
+func (s *Stack) TryRun(t testing.TB, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, s.binary, args...) //nolint:gosec // the product
+	cmd.Env = s.environment(nil)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
 }
 
 // environment is this process's without what speaks of other servers, plus the stack's and the app's.

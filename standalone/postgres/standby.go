@@ -1,0 +1,29 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"os"
+)
+
+// PrepareStandby copies a running primary's cluster to config.Dir, which must not exist. The server that is started on it
+// follows the primary until it is promoted: Control(ctx, "promote").
+func PrepareStandby(ctx context.Context, config Config, primary *Cluster) (*Cluster, error) {
+	c := &Cluster{config: config, user: primary.user, programs: primary.programs}
+	if err := os.Mkdir(config.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	if err := c.user.owns(config.Dir); err != nil {
+		return nil, err
+	}
+	var err error
+	if c.dir, err = os.Open(config.Dir); err != nil {
+		return nil, err
+	}
+	cmd := c.command(ctx, "pg_basebackup")
+	cmd.Args = append(cmd.Args, "--pgdata", c.user.lend(cmd, c.dir), "--dbname", primary.URL("postgres"), "--checkpoint=fast", "--write-recovery-conf")
+	if err := c.run(cmd); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
