@@ -34,7 +34,7 @@ test-unit: bin/standalone
 	@GO='$(GO)' tools/test-deps.sh compiler
 	bin/standalone with-servers -- $(GO) test -race -timeout 8m ./...
 
-test-deps: ## Find what the tests need, or install it: Node, Python with Flask, curl, git, npm packages
+test-deps: ## Find what the tests need, or install it: Node, Python with Flask, PgBouncer, curl, git, npm packages
 	@GO='$(GO)' tools/test-deps.sh
 
 test-e2e: build test-deps
