@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
 	"net/url"
 	"os"
@@ -28,6 +29,7 @@ import (
 	"github.com/mathub/webhooks/egress"
 	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/internal/delivery"
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/listen"
 	"github.com/mathub/webhooks/telemetry"
 	"github.com/mathub/webhooks/visibility"
@@ -110,7 +112,7 @@ func variables(command *kong.Node) (names []string) {
 
 // flagDefaults are what the flags' tags refer to.
 func flagDefaults() kong.Vars {
-	return kong.Vars{"version": buildVersion(), "schedule": webhook.DefaultSchedule.String(), "retention": webhook.DefaultRetention.String(), "most": fmt.Sprint(webhook.MaxWebhooksPerBot), "checkhosts": strings.Join(egress.DefaultCheckHosts, ",")}
+	return kong.Vars{"version": buildVersion(), "schedule": webhook.DefaultSchedule.String(), "retention": webhook.DefaultRetention.String(), "most": fmt.Sprint(webhook.MaxWebhooksPerBot), "budget": fmt.Sprint(history.DefaultBudgetMiB), "rows": fmt.Sprint(history.DefaultBudgetRows), "checkhosts": strings.Join(egress.DefaultCheckHosts, ",")}
 }
 
 func buildVersion() string {
@@ -128,9 +130,9 @@ type logFlags struct {
 func (f logFlags) logger() *slog.Logger {
 	options := &slog.HandlerOptions{Level: f.LogLevel}
 	if f.LogFormat == "json" {
-		return slog.New(telemetry.WithTraceIDs(slog.NewJSONHandler(os.Stderr, options)))
+		return slog.New(telemetry.LimitLines(telemetry.WithTraceIDs(slog.NewJSONHandler(os.Stderr, options))))
 	}
-	return slog.New(telemetry.WithTraceIDs(slog.NewTextHandler(os.Stderr, options)))
+	return slog.New(telemetry.LimitLines(telemetry.WithTraceIDs(slog.NewTextHandler(os.Stderr, options))))
 }
 
 type apiFlags struct {
@@ -146,6 +148,8 @@ type apiFlags struct {
 }
 
 type workerFlags struct {
+	HistoryBudget  int64            `env:"MATHUB_HISTORY_BUDGET" default:"${budget}" help:"How many MiB the deliveries of a bot may take; 0: any number."`
+	HistoryRows    int64            `env:"MATHUB_HISTORY_ROWS" default:"${rows}" help:"How many deliveries of a bot are kept; 0: any number."`
 	RetrySchedule  webhook.Schedule `env:"MATHUB_RETRY_SCHEDULE" default:"${schedule}" help:"When a failed delivery is attempted again, such as 30s,2m; empty: never."`
 	TraceReceivers bool             `env:"MATHUB_TRACE_RECEIVERS" help:"Send receivers a traceparent header (W3C Trace Context), where traces are sent to a collector."`
 }
@@ -204,6 +208,9 @@ func (c *workerCommand) Run(ctx context.Context) error {
 	return run(ctx, c.commonFlags, nil, &c.workerFlags)
 }
 
+// maxBudgetMiB is what int64 has room for as bytes.
+const maxBudgetMiB = math.MaxInt64 >> 20
+
 // checkSettings finds what is wrong with settings that can be read, by themselves and together.
 func checkSettings(common commonFlags, serveAPI *apiFlags, runWorker *workerFlags) error {
 	if serveAPI != nil && serveAPI.MaxWebhooksPerBot < 1 {
@@ -228,6 +235,12 @@ func checkSettings(common commonFlags, serveAPI *apiFlags, runWorker *workerFlag
 	}
 	if _, err := egressOptions(common, serveAPI); err != nil {
 		return err
+	}
+	if runWorker != nil && (runWorker.HistoryBudget < 0 || runWorker.HistoryBudget > maxBudgetMiB) {
+		return fmt.Errorf("MATHUB_HISTORY_BUDGET is %d: it must be 0, for any number, or up to %d MiB", runWorker.HistoryBudget, maxBudgetMiB)
+	}
+	if runWorker != nil && runWorker.HistoryRows < 0 {
+		return fmt.Errorf("MATHUB_HISTORY_ROWS is %d: it must be 0, for any number, or more", runWorker.HistoryRows)
 	}
 	if runWorker != nil {
 		if err := common.Retention.Fits(runWorker.RetrySchedule); err != nil {
@@ -349,6 +362,8 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		log.Info("worker is running")
 		var upkeep sync.WaitGroup
 		upkeep.Go(func() { reseal(ctx, log, pool, keyset) })
+		budget := &history.Budget{Pool: pool, Bytes: runWorker.HistoryBudget << 20, Deliveries: runWorker.HistoryRows, Log: log}
+		upkeep.Go(func() { budget.Run(ctx) })
 		upkeep.Go(func() { scheduleRemoval(ctx, log, temporalClient, common.Retention) })
 		defer upkeep.Wait()
 		stands := ready

@@ -20,6 +20,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 	"go.temporal.io/sdk/client"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/egress"
@@ -74,20 +75,25 @@ type Config struct {
 }
 
 type server struct {
-	cfg     Config
-	log     *slog.Logger
-	queries *db.Queries
-	writes  *db.WriteCheck
-	fairUse *fairUse
-	events  *db.EventReader
-	batcher *emit.Batcher
-	waiting *waiting
-	openAPI []byte
-	docs    *docsPage
-	metrics *requestMetrics
-	emitted *emitMetrics
+	cfg       Config
+	log       *slog.Logger
+	queries   *db.Queries
+	writes    *db.WriteCheck
+	fairUse   *fairUse
+	wrongKeys *limiters // by the client's address
+	calls     *atOnce
+	large     *semaphore.Weighted // of bytes, of large answers that are being sent
+	events    *db.EventReader
+	batcher   *emit.Batcher
+	waiting   *waiting
+	openAPI   []byte
+	docs      *docsPage
+	metrics   *requestMetrics
+	emitted   *emitMetrics
 
 	inProgress inProgress
+
+	sendsOfBot, sendsOfWebhook *atOnce
 }
 
 // New returns the API as one handler.
@@ -127,10 +133,11 @@ func newServer(cfg Config) (*server, error) {
 	}
 	events := db.NewEventReader(cfg.Pool)
 	s := &server{
-		cfg: cfg, docs: docs, log: cfg.Logger, queries: db.New(), writes: db.NewWriteCheck(cfg.Pool), fairUse: newFairUse(cfg.RateLimit),
-		emitted: newEmitMetrics(cfg.Meter),
-		events:  events, waiting: newWaiting(events, cfg.Stopping), openAPI: document,
-		inProgress: inProgress{of: map[netip.Prefix]int{}},
+		cfg: cfg, docs: docs, log: cfg.Logger, queries: db.New(), writes: db.NewWriteCheck(cfg.Pool), fairUse: newFairUse(cfg.RateLimit), wrongKeys: newLimiters(wrongKeysPerMinute, manyLimiters),
+		calls: newAtOnce(maxCallsPerBot), sendsOfBot: newAtOnce(maxSendsPerBot), sendsOfWebhook: newAtOnce(maxSendsPerWebhook),
+		large:  semaphore.NewWeighted(maxLargeBytes),
+		events: events, waiting: newWaiting(events, cfg.Stopping), openAPI: document,
+		emitted: newEmitMetrics(cfg.Meter), inProgress: inProgress{of: map[netip.Prefix]int{}},
 	}
 
 	s.batcher = emit.NewBatcher(cfg.Temporal, emit.BatcherOptions{
@@ -168,7 +175,7 @@ func (s *server) router(p part) (http.Handler, error) {
 	if err := router.SetTrustedProxies(proxies); err != nil {
 		return nil, err
 	}
-	router.Use(s.measure, s.identify, s.recover, s.share)
+	router.Use(s.measure, s.identify, s.bound, s.recover, s.share)
 	if p != everything {
 		router.Use(func(c *gin.Context) {
 			if p.lacks(written(c)) {

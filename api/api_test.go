@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -90,7 +91,13 @@ func newAPI(t testing.TB, temporal client.Client, change func(*api.Config)) *tes
 	}
 	handler, err := api.New(cfg)
 	require.NoError(t, err)
-	server := httptest.NewServer(handler)
+	server := httptest.NewUnstartedServer(handler)
+	// So that what is not read stays with the server, rather than in the kernel.
+	server.Config.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
+		_ = conn.(*net.TCPConn).SetWriteBuffer(32 << 10)
+		return ctx
+	}
+	server.Start()
 	t.Cleanup(server.Close)
 	return &testAPI{t: t, url: server.URL, pool: cfg.Pool, keyset: keyset}
 }

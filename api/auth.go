@@ -1,19 +1,31 @@
 package api
 
 import (
+	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/base64"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"net/http"
+	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/listen"
 )
 
 // What a request of a bot carries on: whose key it has, and which.
 const botContextKey, keyContextKey = "bot", "key"
+
+var errWrongKey = unauthorizedf("This key is not valid.")
 
 // authenticate lets a request through that has the credentials its path asks for. A path that leads nowhere asks for
 // those of the API it would be in, so that a stranger learns nothing from it.
@@ -57,17 +69,30 @@ func (s *server) fromBackend(c *gin.Context) bool {
 
 // authenticateBot finds the bot whose key the request carries. The key is looked up by its hash, so that the time it takes
 // tells nothing about any key. Only then is the call counted: what is kept in memory is of valid keys.
+//
+// Who has no key cannot have any number of them looked up: a key says by itself whether its form is right, and an address
+// has so many wrong keys a minute. Keys that were valid a moment ago go on working there, as others may share the address.
 func (s *server) authenticateBot(c *gin.Context) error {
 	token, err := bearer(c.Request.Header)
 	if err != nil {
 		return err
 	}
-	hash := hashKey(token)
-	key, err := s.queries.BotByKey(c, s.cfg.Pool, hash)
-	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		return unauthorizedf("This key is not valid.")
-	case err != nil:
+	if !isKey(token) {
+		return errWrongKey
+	}
+	hash, now := hashKey(token), time.Now()
+	wrong := s.wrongKeys.of(clientOf(c), now)
+	if left := wrong.TokensAt(now); left < 1 && !s.fairUse.knows(hash) {
+		wait := seconds((1 - left) / float64(wrong.Limit()))
+		c.Header("Retry-After", wait)
+		return &Error{code: tooMany, Detail: "Too many wrong keys came from this address. Try again in " + wait + " s."}
+	}
+	key, err := s.lookUpKey(c, hash)
+	if errors.Is(err, errWrongKey) {
+		wrong.AllowN(now, 1)
+		s.fairUse.forget(hash)
+	}
+	if err != nil {
 		return err
 	}
 	if err := s.fairUse.take(c, hash); err != nil {
@@ -76,6 +101,9 @@ func (s *server) authenticateBot(c *gin.Context) error {
 	if !key.IsActive {
 		return errSuspended
 	}
+	if err := s.beginCall(c, key.BotID); err != nil {
+		return err
+	}
 	c.Set(botContextKey, key.BotID)
 	c.Set(keyContextKey, key.ID)
 	return nil
@@ -83,14 +111,32 @@ func (s *server) authenticateBot(c *gin.Context) error {
 
 // keyStillValid refuses a key that was revoked, or whose bot was suspended, since the request came.
 func (s *server) keyStillValid(c *gin.Context) error {
-	active, err := s.queries.IsKeysBotActive(c, s.cfg.Pool, c.MustGet(keyContextKey).(uuid.UUID))
+	ctx, cancel := context.WithTimeout(c, readTimeout)
+	defer cancel()
+	active, err := s.queries.IsKeysBotActive(ctx, s.cfg.Pool, c.MustGet(keyContextKey).(uuid.UUID))
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return unauthorizedf("This key is not valid.")
+		return errWrongKey
 	case err == nil && !active:
 		return errSuspended
 	}
 	return err
+}
+
+func (s *server) lookUpKey(ctx context.Context, hash []byte) (db.BotByKeyRow, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	key, err := s.queries.BotByKey(ctx, s.cfg.Pool, hash)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return key, errWrongKey
+	}
+	return key, err
+}
+
+// clientOf is the client, by its address.
+func clientOf(c *gin.Context) string {
+	addr, _ := netip.ParseAddr(c.ClientIP()) // the zero address where there is none, as of a local socket
+	return listen.Client(addr).String()
 }
 
 func bearer(header http.Header) (string, error) {
@@ -104,6 +150,29 @@ func bearer(header http.Header) (string, error) {
 		return "", unauthorizedf("Send Authorization: Bearer, and a key.")
 	}
 	return token, nil
+}
+
+// A key is bot_ and 43 characters of base64url: 28 random bytes and their CRC-32, by which a mistyped or made-up key is
+// known without a look-up, and one that leaked is found by whoever scans for it.
+const (
+	keyPrefix      = "bot_"
+	keyRandomBytes = 28
+)
+
+func newKey() string {
+	key := make([]byte, keyRandomBytes, keyRandomBytes+crc32.Size)
+	_, _ = rand.Read(key) // it does not fail
+	return keyPrefix + base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint32(key, crc32.ChecksumIEEE(key)))
+}
+
+// isKey says whether a key may be one of ours, by its form.
+func isKey(s string) bool {
+	text, ok := strings.CutPrefix(s, keyPrefix)
+	if !ok || len(text) != base64.RawURLEncoding.EncodedLen(keyRandomBytes+crc32.Size) {
+		return false
+	}
+	key, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	return err == nil && crc32.ChecksumIEEE(key[:keyRandomBytes]) == binary.BigEndian.Uint32(key[keyRandomBytes:])
 }
 
 func hashKey(key string) []byte {

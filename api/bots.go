@@ -2,8 +2,6 @@ package api
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -68,11 +66,9 @@ func FindBot(ctx context.Context, pool *pgxpool.Pool, nameOrID string) (string, 
 	return rows[0].ID, nil
 }
 
-// CreateKey makes a key for a bot: 256 random bits, of which only the SHA-256 is kept.
+// CreateKey makes a key for a bot: 224 random bits, of which only the SHA-256 is kept.
 func CreateKey(ctx context.Context, pool *pgxpool.Pool, botID string) (Key, error) {
-	secret := make([]byte, 32)
-	_, _ = rand.Read(secret) // it does not fail
-	key := "bot_" + base64.RawURLEncoding.EncodeToString(secret)
+	key := newKey()
 	q := db.New()
 	if _, err := q.GetBot(ctx, pool, botID); err != nil {
 		return Key{}, orNotFound(err)

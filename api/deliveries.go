@@ -11,8 +11,12 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
 )
+
+// maxAttempts is how often an event may be sent to one webhook: what is read of its attempts is bounded by that.
+const maxAttempts = 1000
 
 // testTimeout covers a wait for the webhook's turn, the 5 s of the POST, and its recording.
 const testTimeout = 30 * time.Second
@@ -24,9 +28,7 @@ func (s *server) TestWebhook(c *gin.Context, id WebhookID) {
 		if err != nil {
 			return reply{}, err
 		}
-		ctx, cancel := context.WithTimeout(c, testTimeout)
-		defer cancel()
-		return s.resulting(ctx, w.ID, func() (uuid.UUID, bool, error) {
+		return s.sendNow(c, w, func(ctx context.Context) (uuid.UUID, bool, error) {
 			return workflows.StartTest(ctx, s.cfg.Temporal, s.cfg.Attributes, targetOf(w))
 		})
 	})
@@ -43,16 +45,20 @@ func (s *server) RedeliverDelivery(c *gin.Context, id WebhookID, deliveryID stri
 		if err != nil {
 			return reply{}, err
 		}
-		next, err := s.queries.NextAttempt(c, s.cfg.Pool, db.NextAttemptParams{ID: old, WebhookID: w.ID})
+		ctx, cancel := context.WithTimeout(c, readTimeout)
+		defer cancel()
+		next, err := s.queries.NextAttempt(ctx, s.cfg.Pool, db.NextAttemptParams{
+			ID: old, WebhookID: w.ID, Since: s.cfg.Retention.Since(time.Now()), MostRead: webhook.MaxDeliveriesRead, MostAttempts: maxAttempts,
+		})
 		switch {
-		case errors.Is(err, pgx.ErrNoRows), err == nil && next.LastAttemptedAt.Before(s.cfg.Retention.Since(time.Now())):
+		case errors.Is(err, pgx.ErrNoRows), err == nil && !next.IsKept:
 			return reply{}, s.notKept()
 		case err != nil:
 			return reply{}, err
+		case next.Attempts >= maxAttempts:
+			return reply{}, &Error{code: conflict, Detail: fmt.Sprintf("This event was sent to the webhook %d times, which is as often as it may be.", maxAttempts)}
 		}
-		ctx, cancel := context.WithTimeout(c, testTimeout)
-		defer cancel()
-		return s.resulting(ctx, w.ID, func() (uuid.UUID, bool, error) {
+		return s.sendNow(c, w, func(ctx context.Context) (uuid.UUID, bool, error) {
 			return workflows.StartRedelivery(ctx, s.cfg.Temporal, s.cfg.Attributes, targetOf(w), next.EventID, int(next.Attempt))
 		})
 	})
@@ -68,6 +74,19 @@ func (s *server) notKept() error {
 
 // queuedEvery is how often the history is asked for a delivery that the webhook's queue makes.
 const queuedEvery = 50 * time.Millisecond
+
+// sendNow answers with the delivery that send makes. It is seen to its end, and counts until then, also when the client has
+// gone: else whoever hangs up could have any number in progress.
+func (s *server) sendNow(c *gin.Context, w db.Webhook, send func(context.Context) (deliveryID uuid.UUID, queued bool, err error)) (reply, error) {
+	end, err := s.beginSend(w.BotID, w.ID.String())
+	if err != nil {
+		return reply{}, err
+	}
+	defer end()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), testTimeout)
+	defer cancel()
+	return s.resulting(ctx, w.ID, func() (uuid.UUID, bool, error) { return send(ctx) })
+}
 
 // resulting answers with the delivery that send made, or had the webhook's queue make.
 func (s *server) resulting(ctx context.Context, webhookID uuid.UUID, send func() (deliveryID uuid.UUID, queued bool, err error)) (reply, error) {

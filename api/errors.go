@@ -100,6 +100,8 @@ func asError(err error) *Error {
 		return e
 	case errors.As(err, &body):
 		return &Error{code: tooLarge, Detail: "The request's body is over the limit."}
+	case errors.Is(err, context.DeadlineExceeded):
+		return &Error{code: unavailable, Detail: "The database did not answer in time. Try again; if the call was to change something, see first whether it did.", cause: err}
 	case db.IsUnavailable(err):
 		return unavailableFor("The database", err)
 	}
@@ -125,6 +127,7 @@ func fail(c *gin.Context, log *slog.Logger, err error) {
 	}
 	e := asError(err)
 	status := statusOf[e.code]
+	c.Header("Cache-Control", "no-store")
 	if e.cause != nil {
 		log.ErrorContext(c, "request failed", "request", c.Writer.Header().Get(requestIDHeader), "method", c.Request.Method, "route", c.FullPath(), "status", status, "client", c.ClientIP(), "error", e.cause)
 	}
@@ -141,8 +144,8 @@ func fail(c *gin.Context, log *slog.Logger, err error) {
 			c.Header("Retry-After", "1")
 		}
 	}
-	write(c, status, "application/problem+json", problem{
+	c.Data(status, "application/problem+json", encode(problem{
 		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: e.Detail, Errors: e.Fields, EventIDs: e.eventIDs,
-	})
+	}))
 	c.Abort()
 }

@@ -60,7 +60,7 @@ func (s *server) GetEvent(c *gin.Context, id EventID, _ GetEventParams) {
 		var last *uuid.UUID
 		if detail.Webhooks, last = turnEventPage(found, int(page.Most)-1); last != nil {
 			query.Set("after", last.String())
-			c.Header("Link", fmt.Sprintf(`<%s?%s>; rel="next"`, s.prefix(c)+written(c), query.Encode()))
+			s.linkNext(c, query)
 		}
 		return ok(detail), nil
 	})

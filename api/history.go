@@ -2,7 +2,7 @@ package api
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"maps"
 	"math"
 	"net/http"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/history"
@@ -35,17 +36,21 @@ func (s *server) ListDeliveries(c *gin.Context, id WebhookID, _ ListDeliveriesPa
 			return reply{}, err
 		}
 		ids, last := turnPage(found, page)
-		rows, err := s.queries.GetDeliveries(c, s.cfg.Pool, db.GetDeliveriesParams{Ids: ids, WebhookID: w.ID})
+		rows, err := s.queries.GetDeliveries(c, s.cfg.Pool, db.GetDeliveriesParams{Ids: ids, WebhookID: w.ID, Bytes: maxListBytes})
 		if err != nil {
 			return reply{}, err
 		}
-		list := make([]Delivery, len(rows))
+		deliveries := make([]Delivery, len(rows))
 		for i, row := range rows {
-			list[i] = toDelivery(row)
+			deliveries[i] = toDelivery(row)
+		}
+		list, n := encodeList(deliveries)
+		if n > 0 && rows[n-1].ID != ids[len(ids)-1] { // the others are too large for this page
+			last = &rows[n-1].ID
 		}
 		if last != nil {
 			query.Set("before", last.String())
-			c.Header("Link", fmt.Sprintf(`<%s?%s>; rel="next"`, s.prefix(c)+written(c), query.Encode()))
+			s.linkNext(c, query)
 		}
 		return ok(list), nil
 	})
@@ -139,7 +144,7 @@ func (s *server) GetDelivery(c *gin.Context, id WebhookID, deliveryID DeliveryID
 }
 
 func (s *server) delivery(ctx context.Context, webhookID, id uuid.UUID) (db.GetDeliveriesRow, error) {
-	rows, err := s.queries.GetDeliveries(ctx, s.cfg.Pool, db.GetDeliveriesParams{Ids: []uuid.UUID{id}, WebhookID: webhookID})
+	rows, err := s.queries.GetDeliveries(ctx, s.cfg.Pool, db.GetDeliveriesParams{Ids: []uuid.UUID{id}, WebhookID: webhookID, Bytes: maxListBytes})
 	switch {
 	case err != nil:
 		return db.GetDeliveriesRow{}, err
@@ -150,7 +155,7 @@ func (s *server) delivery(ctx context.Context, webhookID, id uuid.UUID) (db.GetD
 }
 
 func (d *deliveryDetail) addExchange(row db.GetDeliveriesRow) error {
-	if row.Exchange == nil { // recorded by a program that did not keep it
+	if row.Exchange == nil {
 		return nil
 	}
 	x, err := history.DecodeExchange(row.Exchange, webhook.Delivery{ID: row.ID, EventID: row.EventID, Type: webhook.EventType(row.EventType)})
@@ -163,7 +168,7 @@ func (d *deliveryDetail) addExchange(row db.GetDeliveriesRow) error {
 	}
 	d.Timings = &Timings{
 		DNS: toMs(x.Timings.DNS), Connect: toMs(x.Timings.Connect), TLS: toMs(x.Timings.TLS), FirstByte: toMs(x.Timings.FirstByte),
-		Total: d.DurationMs,
+		Total: ms(x.Total),
 	}
 	return nil
 }
@@ -203,6 +208,7 @@ func toDelivery(d db.GetDeliveriesRow) Delivery {
 		code := int(*d.StatusCode)
 		view.StatusCode = &code
 	}
+	view.BodyDropped = d.Exchange == nil // which each delivery is recorded with
 	if d.ResponseBody != nil {
 		text := readable(string(d.ResponseBody))
 		view.ResponseBody = &text
@@ -229,9 +235,11 @@ func toMs(d time.Duration) *float64 {
 	if d == 0 {
 		return nil
 	}
-	ms := float64(d.Microseconds()) / 1000
-	return &ms
+	n := ms(d)
+	return &n
 }
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // statsSpan is what the statistics of a webhook are of.
 const statsSpan = 24 * time.Hour
@@ -239,7 +247,17 @@ const statsSpan = 24 * time.Hour
 // webhookDetail is a webhook with how it has been doing.
 type webhookDetail struct {
 	Webhook
-	Stats Stats `json:"stats"`
+	HistoryRemovedBefore *timestamp `json:"historyRemovedBefore,omitempty"`
+	Stats                Stats      `json:"stats"`
+}
+
+// removedBefore is until when deliveries were removed for the budget; nil: none were.
+func (s *server) removedBefore(ctx context.Context, webhookID uuid.UUID) (*time.Time, error) {
+	at, err := s.queries.HistoryRemovedBefore(ctx, s.cfg.Pool, webhookID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil //nolint:nilnil // as the comment says
+	}
+	return at, err
 }
 
 func (s *server) detail(ctx context.Context, w db.Webhook) (webhookDetail, error) {
@@ -253,7 +271,11 @@ func (s *server) detail(ctx context.Context, w db.Webhook) (webhookDetail, error
 	if err != nil {
 		return webhookDetail{}, err
 	}
-	detail := webhookDetail{Webhook: view, Stats: Stats{Deliveries24H: int(row.Deliveries)}}
+	removed, err := s.removedBefore(ctx, w.ID)
+	if err != nil {
+		return webhookDetail{}, err
+	}
+	detail := webhookDetail{Webhook: view, HistoryRemovedBefore: (*timestamp)(removed), Stats: Stats{Deliveries24H: int(row.Deliveries)}}
 	if row.Deliveries > 0 {
 		rate := math.Round(1e4*float64(row.Successes)/float64(row.Deliveries)) / 1e4
 		p95 := int(row.P95DurationMs)

@@ -10,7 +10,7 @@ import (
 // ListWebhooksOfBot serves GET /webhooks of the service API.
 func (s *server) ListWebhooksOfBot(c *gin.Context, _ ListWebhooksOfBotParams) {
 	s.answer(c, func() (reply, error) {
-		q, err := readQuery(c, "botId")
+		q, err := readQuery(c, "botId", "after")
 		if err != nil {
 			return reply{}, err
 		}
@@ -24,7 +24,7 @@ func (s *server) ListWebhooksOfBot(c *gin.Context, _ ListWebhooksOfBotParams) {
 		if _, err := s.queries.GetBot(c, s.cfg.Pool, id); err != nil {
 			return reply{}, orNotFound(err)
 		}
-		list, err := s.webhooksOf(c, id)
+		list, err := s.webhooksOf(c, q, id)
 		return ok(list), err
 	})
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,7 +11,6 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/webhook"
@@ -166,14 +166,14 @@ func (s *server) poll(c *gin.Context, p poll, deadline time.Time) (eventPage, er
 	}
 	from, waited := after, false
 	for {
-		read, err := s.events.Page(c, state, db.LogQuery{BotID: botID(c), Types: p.types, After: from, Limit: p.limit})
+		read, err := s.pageOf(c, state, db.LogQuery{BotID: botID(c), Types: p.types, After: from, Limit: p.limit})
 		if err != nil {
 			return eventPage{}, err
 		}
 		page := eventPage{after: after, cursor: read.Upto, events: read.Events, more: read.More}
 		settled := page.more || len(page.events) > 0 && !p.has(page.tag())
 		if !settled {
-			settled, err = s.waiting.await(c, waiter{botID: botID(c), types: p.types, after: read.Upto}, deadline)
+			settled, err = s.await(c, waiter{botID: botID(c), types: p.types, after: read.Upto}, deadline)
 			if err != nil {
 				return eventPage{}, err
 			}
@@ -191,7 +191,7 @@ func (s *server) poll(c *gin.Context, p poll, deadline time.Time) (eventPage, er
 		if len(page.events) == 0 {
 			from = read.Upto
 		}
-		if state, err = s.events.State(c, catchUp); err != nil {
+		if state, err = s.stateOf(c, catchUp); err != nil {
 			return eventPage{}, err
 		}
 	}
@@ -202,7 +202,7 @@ func (s *server) logState(c *gin.Context, p poll) (db.LogState, error) {
 	if p.after == fromNow {
 		patience = catchUpLatest
 	}
-	state, err := s.events.State(c, patience)
+	state, err := s.stateOf(c, patience)
 	if err == nil && state.Behind && p.after == fromNow {
 		return state, &Error{code: unavailable, Detail: "Nobody has polled for long: the events since are being put in order. Try again."}
 	}
@@ -229,9 +229,24 @@ func (s *server) stillValid(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.queries.BotByKey(c, s.cfg.Pool, hashKey(token))
-	if errors.Is(err, pgx.ErrNoRows) {
-		return unauthorizedf("This key is not valid.")
-	}
+	_, err = s.lookUpKey(c, hashKey(token))
 	return err
+}
+
+func (s *server) pageOf(ctx context.Context, state db.LogState, q db.LogQuery) (db.LogPage, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	return s.events.Page(ctx, state, q)
+}
+
+func (s *server) stateOf(ctx context.Context, patience time.Duration) (db.LogState, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience+readTimeout)
+	defer cancel()
+	return s.events.State(ctx, patience)
+}
+
+// await waits as a call that is not in progress: waiting has a bound of its own.
+func (s *server) await(c *gin.Context, w waiter, deadline time.Time) (over bool, err error) {
+	defer s.calls.pause(w.botID)()
+	return s.waiting.await(c, w, deadline)
 }

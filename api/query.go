@@ -81,3 +81,8 @@ func (q *query) eventType(name string) *string {
 	}
 	return &text
 }
+
+// linkNext leads to the next page (RFC 8288): the same call with another query.
+func (s *server) linkNext(c *gin.Context, query url.Values) {
+	c.Header("Link", fmt.Sprintf(`<%s?%s>; rel="next"`, s.prefix(c)+written(c), query.Encode()))
+}

@@ -10,30 +10,91 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// manyKeys is from how many keys on those that have not been used for a minute are forgotten.
-const manyKeys = 10_000
+const (
+	// manyLimiters is from how many limiters on those that are as good as new are forgotten, once a second at most.
+	manyLimiters = 10_000
+
+	// wrongKeysPerMinute is how many wrong keys of the right form are looked up for an address, as many at once.
+	wrongKeysPerMinute = 60
+)
+
+// limiters are a limit each for many.
+type limiters struct {
+	perSecond rate.Limit
+	burst     int
+	most      int // shared is for those beyond
+
+	mu     sync.Mutex
+	each   map[string]*rate.Limiter
+	shared *rate.Limiter
+	swept  time.Time
+}
+
+func newLimiters(perMinute, most int) *limiters {
+	perSecond, burst := rate.Limit(float64(perMinute)/60), perMinute
+	return &limiters{perSecond: perSecond, burst: burst, most: most, each: map[string]*rate.Limiter{}, shared: rate.NewLimiter(100*perSecond, 100*burst)}
+}
+
+func (l *limiters) of(key string, now time.Time) *rate.Limiter {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	limiter, known := l.each[key]
+	if known {
+		return limiter
+	}
+	if len(l.each) >= manyLimiters && now.Sub(l.swept) >= time.Second {
+		l.swept = now
+		for other, limiter := range l.each {
+			if limiter.TokensAt(now) >= float64(l.burst) { // as good as new
+				delete(l.each, other)
+			}
+		}
+	}
+	if len(l.each) >= l.most {
+		return l.shared
+	}
+	limiter = rate.NewLimiter(l.perSecond, l.burst)
+	l.each[key] = limiter
+	return limiter
+}
 
 // fairUse limits the calls of each bot key. A key may make a minute's worth at once, and then as many as time gives back.
 // It counts in this process alone.
 type fairUse struct {
-	perMinute int // 0: no limit
-
-	mu   sync.Mutex
-	keys map[string]*rate.Limiter // by the key's hash
+	perMinute int       // 0: no limit
+	keys      *limiters // by the key's hash, of valid keys: as many as there are
 }
 
 func newFairUse(perMinute int) *fairUse {
-	return &fairUse{perMinute: perMinute, keys: map[string]*rate.Limiter{}}
+	f := &fairUse{perMinute: perMinute, keys: newLimiters(perMinute, math.MaxInt)}
+	if perMinute == 0 {
+		f.keys.perSecond = rate.Inf
+	}
+	return f
+}
+
+// knows says whether the key was valid when it was last looked up here, not long ago.
+func (f *fairUse) knows(keyHash []byte) bool {
+	f.keys.mu.Lock()
+	defer f.keys.mu.Unlock()
+	return f.keys.each[string(keyHash)] != nil
+}
+
+// forget is for a key that is not valid any more.
+func (f *fairUse) forget(keyHash []byte) {
+	f.keys.mu.Lock()
+	defer f.keys.mu.Unlock()
+	delete(f.keys.each, string(keyHash))
 }
 
 // take counts a call and tells its caller where the key stands, in the headers of the IETF's draft
 // (draft-ietf-httpapi-ratelimit-headers-06): calls in a minute, calls left, and seconds until all are back.
 func (f *fairUse) take(c *gin.Context, keyHash []byte) error {
+	now := time.Now()
+	limiter := f.keys.of(string(keyHash), now)
 	if f.perMinute == 0 {
 		return nil
 	}
-	now := time.Now()
-	limiter := f.limiter(string(keyHash), now)
 	allowed := limiter.AllowN(now, 1)
 	left := math.Max(0, limiter.TokensAt(now))
 	perSecond := float64(limiter.Limit())
@@ -46,25 +107,6 @@ func (f *fairUse) take(c *gin.Context, keyHash []byte) error {
 	wait := seconds((1 - left) / perSecond)
 	c.Header("Retry-After", wait)
 	return &Error{code: tooMany, Detail: "This key may make " + strconv.Itoa(f.perMinute) + " calls a minute. Try again in " + wait + " s."}
-}
-
-func (f *fairUse) limiter(key string, now time.Time) *rate.Limiter {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	limiter, known := f.keys[key]
-	if known {
-		return limiter
-	}
-	if len(f.keys) >= manyKeys {
-		for other, l := range f.keys {
-			if l.TokensAt(now) >= float64(f.perMinute) { // as good as new
-				delete(f.keys, other)
-			}
-		}
-	}
-	limiter = rate.NewLimiter(rate.Limit(float64(f.perMinute)/60), f.perMinute)
-	f.keys[key] = limiter
-	return limiter
 }
 
 // seconds rounds up: who comes back then is let in.

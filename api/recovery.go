@@ -111,9 +111,16 @@ const spanSlack = 5 * time.Minute
 func (s *server) readSpan(c *gin.Context, w db.Webhook) (history.Span, error) {
 	now := time.Now().UTC()
 	span := defaultSpan(w, now)
+	removed, err := s.removedBefore(c, w.ID)
+	if err != nil {
+		return span, err
+	}
 	kept := s.cfg.Retention.Since(now)
 	if span.Since.Before(kept) {
 		span.Since = kept
+	}
+	if removed != nil && span.Since.Before(*removed) { // what was delivered until then is not known any more
+		span.Since = *removed
 	}
 	raw, err := readOptionalJSON(c, webhook.MaxRequestBytes)
 	if err != nil || raw == nil {
@@ -127,6 +134,9 @@ func (s *server) readSpan(c *gin.Context, w db.Webhook) (history.Span, error) {
 	span.Since, span.Until = m.time("since", span.Since), m.time("until", span.Until)
 	if len(m.faults) == 0 && span.Since.After(span.Until) {
 		m.fault("since", "must not be after until, which is now when left out")
+	}
+	if removed != nil && span.Since.Before(*removed) {
+		m.fault("since", "must not be before "+webhook.FormatTime(*removed)+": until then the webhook's history was over the bot's budget, and it is not known what was delivered")
 	}
 	if span.Since.Before(kept.Add(-spanSlack)) {
 		m.fault("since", fmt.Sprintf("must be at most %v ago: events are kept no longer", s.cfg.Retention))

@@ -51,16 +51,60 @@ func (s *server) answer(c *gin.Context, handle func() (reply, error)) {
 		c.Status(r.status)
 		return
 	}
-	write(c, r.status, "application/json", r.body)
+	body := encode(r.body)
+	if n := int64(len(body)); n > largeBytes {
+		// However many read their answers slowly, the answers take no more memory than this.
+		if !s.large.TryAcquire(n) {
+			fail(c, s.log, &Error{code: unavailable, Detail: "Too many large answers are being read. Try again, or ask for less."})
+			return
+		}
+		defer s.large.Release(n)
+		_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(largeTime)) // or the server's holds
+	}
+	c.Data(r.status, "application/json", body)
 }
 
-// write encodes v without escaping < > &, so that payloads go out byte for byte.
-func write(c *gin.Context, status int, contentType string, v any) {
+const (
+	// maxListBytes bounds a list; a single larger item is answered alone.
+	maxListBytes = 1 << 20
+
+	// maxLargeBytes bounds, in a process, all answers that are being sent and are larger than largeBytes; largeTime bounds
+	// the sending of one.
+	maxLargeBytes = 64 << 20
+	largeBytes    = 64 << 10
+	largeTime     = 30 * time.Second
+)
+
+// encoded is JSON that encode has made.
+type encoded []byte
+
+// encode writes v as JSON without escaping < > &, so that payloads go out byte for byte.
+func encode(v any) []byte {
+	if done, ok := v.(encoded); ok {
+		return done
+	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
 		panic(err) // our own types always encode
 	}
-	c.Data(status, contentType, b.Bytes())
+	return b.Bytes()
+}
+
+// encodeList writes as many of a list's items as it may have, and says how many those are.
+func encodeList[T any](items []T) (list encoded, n int) {
+	list = append(list, '[')
+	for n < len(items) {
+		item := bytes.TrimSuffix(encode(items[n]), []byte("\n"))
+		if n > 0 && len(list)+len(item)+len(",]\n") > maxListBytes {
+			break
+		}
+		if n > 0 {
+			list = append(list, ',')
+		}
+		list = append(list, item...)
+		n++
+	}
+	return append(list, "]\n"...), n
 }

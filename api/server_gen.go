@@ -60,13 +60,18 @@ type Delivery struct {
 	// StatusCode Null when no response came.
 	StatusCode *int `json:"statusCode"`
 
-	// ResponseBody Its first 4 KiB. Null when no response came.
+	// ResponseBody Its first 4 KiB. Null when no response came, or bodyDropped.
 	ResponseBody *string `json:"responseBody"`
 
+	// BodyDropped Whether responseBody, requestHeaders, responseHeaders and timings are no longer kept, as the bot's history was over its budget.
+	BodyDropped bool `json:"bodyDropped"`
+
 	// Error Null on success, else the short cause: timeout, connection refused, HTTP 503 …
-	Error      *string `json:"error"`
-	Success    bool    `json:"success"`
-	DurationMs int     `json:"durationMs"`
+	Error   *string `json:"error"`
+	Success bool    `json:"success"`
+
+	// DurationMs How long the exchange took, rounded up.
+	DurationMs int `json:"durationMs"`
 
 	// AttemptedAt RFC 3339, in UTC, with milliseconds.
 	AttemptedAt Time `json:"attemptedAt"`
@@ -406,8 +411,8 @@ type Timings struct {
 	// FirstByte When the response began, counted from the beginning of the exchange.
 	FirstByte *float64 `json:"firstByte"`
 
-	// Total The whole, as `durationMs` says it.
-	Total int `json:"total"`
+	// Total The whole; `durationMs` is this rounded up.
+	Total float64 `json:"total"`
 }
 
 // Trigger What asked for the attempt. event: an emitted event. retry: the retry schedule. redeliver: a person who asked for the event again. recover: a recovery. test: a person who asked for a test event. There may be new ones.
@@ -509,7 +514,7 @@ type PollEventsParams struct {
 	// After A cursor of an earlier answer, or `latest` for what is accepted from now on. When left out: from the oldest event that is kept.
 	After *[]string `form:"after,omitempty" json:"after,omitempty"`
 
-	// Limit How many events at most, 1 to 500; 100 when left out. There may be fewer: an answer ends after about a MiB of them.
+	// Limit How many events at most, 1 to 500; 100 when left out. There may be fewer: an answer ends after 1 MiB, or one larger event.
 	Limit *[]string `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Types The event types wanted, with commas between them; all when left out.
@@ -517,6 +522,12 @@ type PollEventsParams struct {
 
 	// Wait How long to wait for an event when there is none, at most 30s; no time when left out.
 	Wait *[]string `form:"wait,omitempty" json:"wait,omitempty"`
+}
+
+// ListWebhooksParams defines parameters for ListWebhooks.
+type ListWebhooksParams struct {
+	// After The id of one of the bot's webhooks; those made after it are listed.
+	After *[]string `form:"after,omitempty" json:"after,omitempty"`
 }
 
 // ListDeliveriesParams defines parameters for ListDeliveries.
@@ -550,6 +561,9 @@ type GetEventParams struct {
 type ListWebhooksOfBotParams struct {
 	// BotID The bot's id.
 	BotID *[]string `form:"botId,omitempty" json:"botId,omitempty"`
+
+	// After The id of one of the bot's webhooks; those made after it are listed.
+	After *[]string `form:"after,omitempty" json:"after,omitempty"`
 }
 
 // CreateWebhookJSONRequestBody defines body for CreateWebhook for application/json ContentType.
@@ -583,7 +597,7 @@ type ServerInterface interface {
 	PollEvents(c *gin.Context, params PollEventsParams)
 	// ListWebhooks List the bot's webhooks, oldest first.
 	// (GET /api/bot/v1/webhooks)
-	ListWebhooks(c *gin.Context)
+	ListWebhooks(c *gin.Context, params ListWebhooksParams)
 	// CreateWebhook Subscribe an endpoint.
 	// (POST /api/bot/v1/webhooks)
 	CreateWebhook(c *gin.Context)
@@ -736,6 +750,20 @@ func (siw *ServerInterfaceWrapper) PollEvents(c *gin.Context) {
 // ListWebhooks operation middleware
 func (siw *ServerInterfaceWrapper) ListWebhooks(c *gin.Context) {
 
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListWebhooksParams
+
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", c.Request.URL.Query(), &params.After, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter after: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -743,7 +771,7 @@ func (siw *ServerInterfaceWrapper) ListWebhooks(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.ListWebhooks(c)
+	siw.Handler.ListWebhooks(c, params)
 }
 
 // CreateWebhook operation middleware
@@ -1326,6 +1354,14 @@ func (siw *ServerInterfaceWrapper) ListWebhooksOfBot(c *gin.Context) {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "botId", c.Request.URL.Query(), &params.BotID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter botId: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", c.Request.URL.Query(), &params.After, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter after: %w", err), http.StatusBadRequest)
 		return
 	}
 

@@ -21,6 +21,13 @@ import (
 // learn the new one, and no more, as what is replaced may be known to others.
 const maxSecretOverlap = 7 * 24 * time.Hour
 
+// maxWebhooksListed is how many webhooks one call lists.
+const maxWebhooksListed = 1000
+
+// deletedAtOnce is how many deliveries the deletion of a webhook waits for. Nobody can read the others, and workers remove
+// them.
+const deletedAtOnce = 1000
+
 // CreateWebhook serves POST /webhooks.
 func (s *server) CreateWebhook(c *gin.Context) {
 	s.answer(c, func() (reply, error) {
@@ -61,23 +68,47 @@ func (s *server) CreateWebhook(c *gin.Context) {
 }
 
 // ListWebhooks serves GET /webhooks.
-func (s *server) ListWebhooks(c *gin.Context) {
+func (s *server) ListWebhooks(c *gin.Context, _ ListWebhooksParams) {
 	s.answer(c, func() (reply, error) {
-		list, err := s.webhooksOf(c, botID(c))
+		q, err := readQuery(c, "after")
+		if err != nil {
+			return reply{}, err
+		}
+		list, err := s.webhooksOf(c, q, botID(c))
 		return ok(list), err
 	})
 }
 
-func (s *server) webhooksOf(c *gin.Context, botID string) ([]Webhook, error) {
-	rows, err := s.queries.ListWebhooks(c, s.cfg.Pool, botID)
+// webhooksOf lists a bot's webhooks after the one that the query names.
+func (s *server) webhooksOf(c *gin.Context, q *query, botID string) (list encoded, err error) {
+	page := db.ListWebhooksParams{BotID: botID, Most: maxWebhooksListed + 1}
+	if text, given := q.text("after"); given {
+		id, _ := parseID(text)
+		last, err := s.queries.GetWebhook(c, s.cfg.Pool, db.GetWebhookParams{ID: id, BotID: botID})
+		if errors.Is(err, pgx.ErrNoRows) {
+			q.fault("after", "must be the id of a webhook of the bot")
+		} else if err != nil {
+			return nil, err
+		}
+		page.After = uuid.NullUUID{UUID: last.ID, Valid: true}
+	}
+	if err := q.err(); err != nil {
+		return nil, err
+	}
+	rows, err := s.queries.ListWebhooks(c, s.cfg.Pool, page)
 	if err != nil {
 		return nil, err
 	}
-	list := make([]Webhook, len(rows))
-	for i, w := range rows {
-		if list[i], err = s.view(w); err != nil {
+	webhooks := make([]Webhook, min(len(rows), maxWebhooksListed))
+	for i := range webhooks {
+		if webhooks[i], err = s.view(rows[i]); err != nil {
 			return nil, err
 		}
+	}
+	list, n := encodeList(webhooks)
+	if n < len(rows) {
+		q.values.Set("after", rows[n-1].ID.String())
+		s.linkNext(c, q.values)
 	}
 	return list, nil
 }
@@ -143,7 +174,7 @@ func (s *server) update(ctx context.Context, change db.UpdateWebhookParams, in w
 			return err
 		}
 		if change.Events != nil {
-			if err := s.queries.ClearUnsubscribed(ctx, tx, change.ID); err != nil {
+			if err := s.queries.ClearUnsubscribed(ctx, tx, db.ClearUnsubscribedParams{WebhookID: change.ID, MostRead: webhook.MaxDeliveriesRead}); err != nil {
 				return err
 			}
 		}
@@ -207,7 +238,11 @@ func (s *server) delete(c *gin.Context, w db.Webhook) error {
 		if err := s.queries.DeleteQueue(c, tx, w.ID); err != nil {
 			return err
 		}
-		return s.queries.DeleteDeliveries(c, tx, w.ID)
+		n, err = s.queries.DeleteDeliveries(c, tx, db.DeleteDeliveriesParams{WebhookID: w.ID, Most: deletedAtOnce})
+		if err != nil || n < deletedAtOnce {
+			return err
+		}
+		return s.queries.LeaveHistory(c, tx, w.ID)
 	})
 	if err == nil {
 		s.changed(c, "webhook deleted", w.BotID, "webhook", w.ID)

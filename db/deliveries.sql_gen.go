@@ -12,13 +12,25 @@ import (
 	"github.com/google/uuid"
 )
 
-const deleteDeliveries = `-- name: DeleteDeliveries :exec
-DELETE FROM deliveries WHERE webhook_id = $1
+const deleteDeliveries = `-- name: DeleteDeliveries :execrows
+DELETE FROM deliveries
+WHERE id IN (
+    SELECT d.id FROM deliveries d WHERE d.webhook_id = $1 LIMIT $2 FOR UPDATE SKIP LOCKED
+)
 `
 
-func (q *Queries) DeleteDeliveries(ctx context.Context, db DBTX, webhookID uuid.UUID) error {
-	_, err := db.Exec(ctx, deleteDeliveries, webhookID)
-	return err
+type DeleteDeliveriesParams struct {
+	WebhookID uuid.UUID
+	Most      int32
+}
+
+// Some of a deleted webhook's. What retention is removing, it removes.
+func (q *Queries) DeleteDeliveries(ctx context.Context, db DBTX, arg DeleteDeliveriesParams) (int64, error) {
+	result, err := db.Exec(ctx, deleteDeliveries, arg.WebhookID, arg.Most)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const deliverySeq = `-- name: DeliverySeq :one
@@ -38,17 +50,24 @@ func (q *Queries) DeliverySeq(ctx context.Context, db DBTX, arg DeliverySeqParam
 }
 
 const getDeliveries = `-- name: GetDeliveries :many
-SELECT d.id, d.webhook_id, d.event_id, e.type AS event_type, e.payload, d.attempt, d.status_code, d.response_body,
-       d.error, d.success, d.duration_ms, d.attempted_at, d.trigger, d.exchange
-FROM deliveries d
-JOIN events e ON e.id = d.event_id
-WHERE d.id = ANY ($1::uuid[]) AND d.webhook_id = $2
-ORDER BY d.seq DESC
+SELECT s.id, s.webhook_id, s.event_id, s.event_type, s.payload, s.attempt, s.status_code, s.response_body,
+       s.error, s.success, s.duration_ms, s.attempted_at, s.trigger, s.exchange
+FROM (
+    SELECT d.id, d.seq, d.webhook_id, d.event_id, d.attempt, d.trigger, d.success, d.status_code, d.response_body, d.error, d.duration_ms, d.attempted_at, d.exchange, e.type AS event_type, e.payload,
+           sum(octet_length(e.payload) + coalesce(octet_length(d.response_body), 0)) OVER (ORDER BY d.seq DESC) AS bytes,
+           row_number() OVER (ORDER BY d.seq DESC) AS n
+    FROM deliveries d
+    JOIN events e ON e.id = d.event_id
+    WHERE d.id = ANY ($1::uuid[]) AND d.webhook_id = $2
+) AS s
+WHERE s.n = 1 OR s.bytes <= $3::bigint
+ORDER BY s.seq DESC
 `
 
 type GetDeliveriesParams struct {
 	Ids       []uuid.UUID
 	WebhookID uuid.UUID
+	Bytes     int64
 }
 
 type GetDeliveriesRow struct {
@@ -68,8 +87,10 @@ type GetDeliveriesRow struct {
 	Exchange     []byte
 }
 
+// Of some deliveries of a webhook, newest first, as many as have @bytes of payload and response, or one. What is large is
+// read of those only.
 func (q *Queries) GetDeliveries(ctx context.Context, db DBTX, arg GetDeliveriesParams) ([]GetDeliveriesRow, error) {
-	rows, err := db.Query(ctx, getDeliveries, arg.Ids, arg.WebhookID)
+	rows, err := db.Query(ctx, getDeliveries, arg.Ids, arg.WebhookID, arg.Bytes)
 	if err != nil {
 		return nil, err
 	}

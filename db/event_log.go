@@ -19,8 +19,8 @@ const (
 	readAtOnce  = 5000
 	readQueries = 10
 
-	// pageBytes bounds a page's payloads, unless a single one is larger.
-	pageBytes = 1 << 20
+	// pageBytes bounds a page's events, unless a single one is larger: with what is around them they have a MiB.
+	pageBytes = 1<<20 - 256
 
 	// lookedEver is how often any event without a position is looked for; in between, one of the last minute. While a
 	// long transaction, such as a backup's, keeps Postgres from forgetting what had no position, each look steps over all

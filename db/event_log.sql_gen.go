@@ -120,7 +120,8 @@ const readEvents = `-- name: ReadEvents :many
 SELECT e.id, e.payload, e.position::bigint AS position, e.matching
 FROM (
     SELECT m.id, m.payload, m.position, count(*) OVER () AS matching,
-           sum(octet_length(m.payload)) OVER (ORDER BY m.position) - octet_length(m.payload) AS bytes_before
+           sum(octet_length(m.payload) + octet_length(m.id) + 9) OVER (ORDER BY m.position) AS bytes,
+           row_number() OVER (ORDER BY m.position) AS n
     FROM (
         SELECT id, payload, position
         FROM events
@@ -132,7 +133,7 @@ FROM (
         LIMIT $5
     ) AS m
 ) AS e
-WHERE e.bytes_before = 0 OR e.bytes_before + octet_length(e.payload) <= $6::bigint
+WHERE e.n = 1 OR e.bytes <= $6::bigint
 ORDER BY e.position
 `
 
@@ -152,8 +153,8 @@ type ReadEventsRow struct {
 	Matching int64
 }
 
-// The events of a span of positions that concern a bot, at most @most and @bytes of payload, or one; matching says how
-// many there would be, up to @most.
+// The events of a span of positions that concern a bot, at most @most and, as JSON in a list, @bytes, or one; matching
+// says how many there would be, up to @most.
 func (q *Queries) ReadEvents(ctx context.Context, db DBTX, arg ReadEventsParams) ([]ReadEventsRow, error) {
 	rows, err := db.Query(ctx, readEvents,
 		arg.After,

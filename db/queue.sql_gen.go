@@ -50,11 +50,18 @@ DELETE FROM queue q
 USING webhooks w, events e
 WHERE q.webhook_id = $1 AND w.id = q.webhook_id AND e.id = q.event_id
   AND e.type <> 'test' AND NOT e.type = ANY (w.events)
+  AND q.event_id IN (SELECT n.event_id FROM queue n WHERE n.webhook_id = $1 ORDER BY n.due_at, n.seq LIMIT $2)
 `
 
-// Removes what is planned of event types that a webhook no longer subscribes to.
-func (q *Queries) ClearUnsubscribed(ctx context.Context, db DBTX, webhookID uuid.UUID) error {
-	_, err := db.Exec(ctx, clearUnsubscribed, webhookID)
+type ClearUnsubscribedParams struct {
+	WebhookID uuid.UUID
+	MostRead  int32
+}
+
+// Removes what is planned of event types that a webhook no longer subscribes to, of the next @most_read rows: of those after
+// them, the attempt finds that it is not to be made.
+func (q *Queries) ClearUnsubscribed(ctx context.Context, db DBTX, arg ClearUnsubscribedParams) error {
+	_, err := db.Exec(ctx, clearUnsubscribed, arg.WebhookID, arg.MostRead)
 	return err
 }
 

@@ -85,12 +85,15 @@ func (q *Queries) EndRecoveries(ctx context.Context, db DBTX, arg EndRecoveriesP
 }
 
 const latestRecovery = `-- name: LatestRecovery :one
-SELECT r.id, r.webhook_id, r.since, r.until, r.state, r.begin_at, r.upto, r.after_time, r.after_id, r.looked_through, r.found, r.delivered, r.failed, r.last_error, r.created_at, r.updated_at, r.ended_at, (CASE r.state
-    WHEN 'running' THEN (SELECT count(*) FROM queue q WHERE q.webhook_id = r.webhook_id AND q.recovery_id = r.id)
-    WHEN 'completed' THEN 0
+SELECT r.id, r.webhook_id, r.since, r.until, r.state, r.begin_at, r.upto, r.after_time, r.after_id, r.looked_through, r.found, r.delivered, r.failed, r.last_error, r.created_at, r.updated_at, r.ended_at, (CASE
+    WHEN r.state = 'completed' THEN 0
+    WHEN r.state = 'running' AND c.planned < 10000 THEN c.planned
     ELSE r.found - r.delivered - r.failed
 END)::bigint AS remaining
 FROM recoveries r
+CROSS JOIN LATERAL (
+    SELECT count(*) AS planned FROM (SELECT FROM queue q WHERE r.state = 'running' AND q.recovery_id = r.id LIMIT 10000) AS p
+) AS c
 WHERE r.webhook_id = $1
 ORDER BY r.created_at DESC
 LIMIT 1
@@ -101,6 +104,7 @@ type LatestRecoveryRow struct {
 	Remaining int64
 }
 
+// Of what is planned, 10,000 are counted at most.
 func (q *Queries) LatestRecovery(ctx context.Context, db DBTX, webhookID uuid.UUID) (LatestRecoveryRow, error) {
 	row := db.QueryRow(ctx, latestRecovery, webhookID)
 	var i LatestRecoveryRow
@@ -203,12 +207,15 @@ func (q *Queries) ListMissed(ctx context.Context, db DBTX, arg ListMissedParams)
 }
 
 const listRecoveries = `-- name: ListRecoveries :many
-SELECT r.id, r.webhook_id, r.since, r.until, r.state, r.begin_at, r.upto, r.after_time, r.after_id, r.looked_through, r.found, r.delivered, r.failed, r.last_error, r.created_at, r.updated_at, r.ended_at, (CASE r.state
-    WHEN 'running' THEN (SELECT count(*) FROM queue q WHERE q.webhook_id = r.webhook_id AND q.recovery_id = r.id)
-    WHEN 'completed' THEN 0
+SELECT r.id, r.webhook_id, r.since, r.until, r.state, r.begin_at, r.upto, r.after_time, r.after_id, r.looked_through, r.found, r.delivered, r.failed, r.last_error, r.created_at, r.updated_at, r.ended_at, (CASE
+    WHEN r.state = 'completed' THEN 0
+    WHEN r.state = 'running' AND c.planned < 10000 THEN c.planned
     ELSE r.found - r.delivered - r.failed
 END)::bigint AS remaining
 FROM recoveries r
+CROSS JOIN LATERAL (
+    SELECT count(*) AS planned FROM (SELECT FROM queue q WHERE r.state = 'running' AND q.recovery_id = r.id LIMIT 10000) AS p
+) AS c
 WHERE r.webhook_id = $1
 ORDER BY r.created_at DESC
 LIMIT $2
@@ -292,32 +299,58 @@ func (q *Queries) LockRecovery(ctx context.Context, db DBTX, arg LockRecoveryPar
 
 const nextAttempt = `-- name: NextAttempt :one
 
-SELECT d.event_id,
-       coalesce((SELECT q.attempt FROM queue q WHERE q.event_id = d.event_id AND q.webhook_id = d.webhook_id),
-                (SELECT max(l.attempt) + 1 FROM deliveries l WHERE l.webhook_id = d.webhook_id AND l.event_id = d.event_id))::integer AS attempt,
-       (SELECT max(l.attempted_at) FROM deliveries l WHERE l.event_id = d.event_id)::timestamptz AS last_attempted_at
-FROM deliveries d
-WHERE d.id = $1 AND d.webhook_id = $2
+WITH asked AS (
+    SELECT d.event_id, d.webhook_id FROM deliveries d WHERE d.id = $3 AND d.webhook_id = $4
+), own AS (
+    SELECT o.attempt, o.attempted_at
+    FROM deliveries o
+    WHERE o.event_id = (SELECT event_id FROM asked) AND o.webhook_id = (SELECT webhook_id FROM asked)
+    LIMIT $5
+)
+SELECT asked.event_id, (SELECT count(*) FROM own) AS attempts,
+       coalesce((SELECT q.attempt FROM queue q WHERE q.event_id = asked.event_id AND q.webhook_id = asked.webhook_id),
+                (SELECT max(own.attempt) + 1 FROM own))::integer AS attempt,
+       ((SELECT max(own.attempted_at) FROM own) >= $1::timestamptz
+           OR coalesce((SELECT e.accepted_at >= $1 FROM events e WHERE e.id = asked.event_id), false)
+           OR coalesce((SELECT bool_or(l.attempted_at >= $1)
+                        FROM (SELECT o.attempted_at FROM deliveries o WHERE o.event_id = asked.event_id LIMIT $2) AS l), false))::boolean AS is_kept
+FROM asked
 `
 
 type NextAttemptParams struct {
-	ID        uuid.UUID
-	WebhookID uuid.UUID
+	Since        time.Time
+	MostRead     int32
+	ID           uuid.UUID
+	WebhookID    uuid.UUID
+	MostAttempts int32
 }
 
 type NextAttemptRow struct {
-	EventID         string
-	Attempt         int32
-	LastAttemptedAt time.Time
+	EventID  string
+	Attempts int64
+	Attempt  int32
+	IsKept   bool
 }
 
 // Recoveries: internal/history/recovery.go.
-// What a redelivery needs: the event of a delivery, the number of the attempt after the last, and when anyone was last sent
-// that event.
+// What a redelivery needs: the event of a delivery, how often it was sent to the webhook, counted up to @most_attempts, the
+// number of the attempt after the last, and whether the event was accepted, or sent to anyone, since @since: @most_read
+// deliveries are looked at for that.
 func (q *Queries) NextAttempt(ctx context.Context, db DBTX, arg NextAttemptParams) (NextAttemptRow, error) {
-	row := db.QueryRow(ctx, nextAttempt, arg.ID, arg.WebhookID)
+	row := db.QueryRow(ctx, nextAttempt,
+		arg.Since,
+		arg.MostRead,
+		arg.ID,
+		arg.WebhookID,
+		arg.MostAttempts,
+	)
 	var i NextAttemptRow
-	err := row.Scan(&i.EventID, &i.Attempt, &i.LastAttemptedAt)
+	err := row.Scan(
+		&i.EventID,
+		&i.Attempts,
+		&i.Attempt,
+		&i.IsKept,
+	)
 	return i, err
 }
 
@@ -340,16 +373,11 @@ func (q *Queries) NextNumber(ctx context.Context, db DBTX, arg NextNumberParams)
 }
 
 const removeRecovered = `-- name: RemoveRecovered :execrows
-DELETE FROM queue WHERE webhook_id = $1 AND recovery_id = $2
+DELETE FROM queue WHERE recovery_id = $1
 `
 
-type RemoveRecoveredParams struct {
-	WebhookID  uuid.UUID
-	RecoveryID uuid.NullUUID
-}
-
-func (q *Queries) RemoveRecovered(ctx context.Context, db DBTX, arg RemoveRecoveredParams) (int64, error) {
-	result, err := db.Exec(ctx, removeRecovered, arg.WebhookID, arg.RecoveryID)
+func (q *Queries) RemoveRecovered(ctx context.Context, db DBTX, recoveryID uuid.NullUUID) (int64, error) {
+	result, err := db.Exec(ctx, removeRecovered, recoveryID)
 	if err != nil {
 		return 0, err
 	}

@@ -63,11 +63,27 @@ func (q *Queries) ListExpired(ctx context.Context, db DBTX, arg ListExpiredParam
 	return items, nil
 }
 
-const removeDeliveriesOf = `-- name: RemoveDeliveriesOf :execrows
-DELETE FROM deliveries
-WHERE id IN (
-    SELECT d.id FROM deliveries d WHERE d.event_id = ANY ($1::text[]) LIMIT $2 FOR UPDATE SKIP LOCKED
+const removeDeliveriesOf = `-- name: RemoveDeliveriesOf :one
+WITH removed AS (
+    DELETE FROM deliveries
+    WHERE id IN (
+        SELECT d.id FROM deliveries d WHERE d.event_id = ANY ($1::text[]) LIMIT $2 FOR UPDATE SKIP LOCKED
+    )
+    RETURNING webhook_id, seq, delivery_bytes(response_body, exchange) AS bytes
+), locked AS MATERIALIZED (
+    SELECT u.webhook_id, u.counted_upto FROM history_usage u WHERE u.webhook_id IN (SELECT r.webhook_id FROM removed r) ORDER BY u.webhook_id FOR UPDATE
+), changed AS (
+    UPDATE history_usage u
+    SET deliveries = greatest(u.deliveries - s.deliveries, 0), bytes = greatest(u.bytes - s.bytes, 0)
+    FROM (
+        SELECT r.webhook_id, count(*) AS deliveries, sum(r.bytes) AS bytes
+        FROM removed r
+        JOIN locked l ON l.webhook_id = r.webhook_id AND r.seq <= l.counted_upto
+        GROUP BY r.webhook_id
+    ) AS s
+    WHERE u.webhook_id = s.webhook_id
 )
+SELECT count(*)::bigint FROM removed
 `
 
 type RemoveDeliveriesOfParams struct {
@@ -77,12 +93,12 @@ type RemoveDeliveriesOfParams struct {
 
 // Some of the deliveries of events. A webhook's deletion may be removing the same rows in another order: it is not waited
 // for, so that neither waits for the other in a circle.
+// They count no longer against their bots' budgets.
 func (q *Queries) RemoveDeliveriesOf(ctx context.Context, db DBTX, arg RemoveDeliveriesOfParams) (int64, error) {
-	result, err := db.Exec(ctx, removeDeliveriesOf, arg.EventIds, arg.Most)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+	row := db.QueryRow(ctx, removeDeliveriesOf, arg.EventIds, arg.Most)
+	var column_1 int64
+	err := row.Scan(&column_1)
+	return column_1, err
 }
 
 const removeEvents = `-- name: RemoveEvents :execrows

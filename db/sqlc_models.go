@@ -122,6 +122,21 @@ type Fuse struct {
 	BlownAt time.Time
 }
 
+type HistoryPass struct {
+	OnlyRow bool
+	BeganAt time.Time
+}
+
+type HistoryUsage struct {
+	WebhookID     uuid.UUID
+	CountedUpto   int64
+	Deliveries    int64
+	Bytes         int64
+	StrippedUpto  int64
+	RemovedUpto   int64
+	RemovedBefore *time.Time
+}
+
 type Queue struct {
 	WebhookID  uuid.UUID
 	EventID    string

@@ -188,11 +188,23 @@ func (q *Queries) ListSealedOtherwise(ctx context.Context, db DBTX, arg ListSeal
 }
 
 const listWebhooks = `-- name: ListWebhooks :many
-SELECT id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE bot_id = $1 ORDER BY created_at, id
+SELECT w.id, w.bot_id, w.url, w.origin, w.events, w.secret, w.previous_secret, w.previous_secret_until, w.is_active, w.suspended, w.queued, w.failure_count, w.early_failures, w.generation, w.failure_run, w.failure_class, w.resume_at, w.enabled_at, w.disabled_at, w.disabled_reason, w.disabled_by, w.created_at, w.updated_at
+FROM webhooks w
+WHERE w.bot_id = $1
+  AND ($2::uuid IS NULL OR (w.created_at, w.id) > (SELECT l.created_at, l.id FROM webhooks l WHERE l.id = $2::uuid))
+ORDER BY w.created_at, w.id
+LIMIT $3
 `
 
-func (q *Queries) ListWebhooks(ctx context.Context, db DBTX, botID string) ([]Webhook, error) {
-	rows, err := db.Query(ctx, listWebhooks, botID)
+type ListWebhooksParams struct {
+	BotID string
+	After uuid.NullUUID
+	Most  int32
+}
+
+// Those made after the webhook @after or, where it is NULL, from the first on.
+func (q *Queries) ListWebhooks(ctx context.Context, db DBTX, arg ListWebhooksParams) ([]Webhook, error) {
+	rows, err := db.Query(ctx, listWebhooks, arg.BotID, arg.After, arg.Most)
 	if err != nil {
 		return nil, err
 	}

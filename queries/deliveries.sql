@@ -26,12 +26,20 @@ ORDER BY looked_at.seq DESC -- not n: Postgres would not see that they come in t
 LIMIT @most;
 
 -- name: GetDeliveries :many
-SELECT d.id, d.webhook_id, d.event_id, e.type AS event_type, e.payload, d.attempt, d.status_code, d.response_body,
-       d.error, d.success, d.duration_ms, d.attempted_at, d.trigger, d.exchange
-FROM deliveries d
-JOIN events e ON e.id = d.event_id
-WHERE d.id = ANY (@ids::uuid[]) AND d.webhook_id = @webhook_id
-ORDER BY d.seq DESC;
+-- Of some deliveries of a webhook, newest first, as many as have @bytes of payload and response, or one. What is large is
+-- read of those only.
+SELECT s.id, s.webhook_id, s.event_id, s.event_type, s.payload, s.attempt, s.status_code, s.response_body,
+       s.error, s.success, s.duration_ms, s.attempted_at, s.trigger, s.exchange
+FROM (
+    SELECT d.*, e.type AS event_type, e.payload,
+           sum(octet_length(e.payload) + coalesce(octet_length(d.response_body), 0)) OVER (ORDER BY d.seq DESC) AS bytes,
+           row_number() OVER (ORDER BY d.seq DESC) AS n
+    FROM deliveries d
+    JOIN events e ON e.id = d.event_id
+    WHERE d.id = ANY (@ids::uuid[]) AND d.webhook_id = @webhook_id
+) AS s
+WHERE s.n = 1 OR s.bytes <= @bytes::bigint
+ORDER BY s.seq DESC;
 
 -- name: DeliverySeq :one
 SELECT seq::bigint AS seq FROM deliveries WHERE id = @id AND webhook_id = @webhook_id;
@@ -49,5 +57,9 @@ FROM (
 ) AS latest
 WHERE attempted_at > @since;
 
--- name: DeleteDeliveries :exec
-DELETE FROM deliveries WHERE webhook_id = @webhook_id;
+-- name: DeleteDeliveries :execrows
+-- Some of a deleted webhook's. What retention is removing, it removes.
+DELETE FROM deliveries
+WHERE id IN (
+    SELECT d.id FROM deliveries d WHERE d.webhook_id = @webhook_id LIMIT @most FOR UPDATE SKIP LOCKED
+);

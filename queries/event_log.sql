@@ -31,12 +31,13 @@ FROM (SELECT id, row_number() OVER (ORDER BY accepted_at DESC, id DESC) - 1 AS a
 WHERE e.id = u.id;
 
 -- name: ReadEvents :many
--- The events of a span of positions that concern a bot, at most @most and @bytes of payload, or one; matching says how
--- many there would be, up to @most.
+-- The events of a span of positions that concern a bot, at most @most and, as JSON in a list, @bytes, or one; matching
+-- says how many there would be, up to @most.
 SELECT e.id, e.payload, e.position::bigint AS position, e.matching
 FROM (
     SELECT m.id, m.payload, m.position, count(*) OVER () AS matching,
-           sum(octet_length(m.payload)) OVER (ORDER BY m.position) - octet_length(m.payload) AS bytes_before
+           sum(octet_length(m.payload) + octet_length(m.id) + 9) OVER (ORDER BY m.position) AS bytes,
+           row_number() OVER (ORDER BY m.position) AS n
     FROM (
         SELECT id, payload, position
         FROM events
@@ -48,7 +49,7 @@ FROM (
         LIMIT @most
     ) AS m
 ) AS e
-WHERE e.bytes_before = 0 OR e.bytes_before + octet_length(e.payload) <= @bytes::bigint
+WHERE e.n = 1 OR e.bytes <= @bytes::bigint
 ORDER BY e.position;
 
 -- name: ReadAudiences :many

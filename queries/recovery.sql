@@ -1,14 +1,25 @@
 -- Recoveries: internal/history/recovery.go.
 
 -- name: NextAttempt :one
--- What a redelivery needs: the event of a delivery, the number of the attempt after the last, and when anyone was last sent
--- that event.
-SELECT d.event_id,
-       coalesce((SELECT q.attempt FROM queue q WHERE q.event_id = d.event_id AND q.webhook_id = d.webhook_id),
-                (SELECT max(l.attempt) + 1 FROM deliveries l WHERE l.webhook_id = d.webhook_id AND l.event_id = d.event_id))::integer AS attempt,
-       (SELECT max(l.attempted_at) FROM deliveries l WHERE l.event_id = d.event_id)::timestamptz AS last_attempted_at
-FROM deliveries d
-WHERE d.id = @id AND d.webhook_id = @webhook_id;
+-- What a redelivery needs: the event of a delivery, how often it was sent to the webhook, counted up to @most_attempts, the
+-- number of the attempt after the last, and whether the event was accepted, or sent to anyone, since @since: @most_read
+-- deliveries are looked at for that.
+WITH asked AS (
+    SELECT d.event_id, d.webhook_id FROM deliveries d WHERE d.id = @id AND d.webhook_id = @webhook_id
+), own AS (
+    SELECT o.attempt, o.attempted_at
+    FROM deliveries o
+    WHERE o.event_id = (SELECT event_id FROM asked) AND o.webhook_id = (SELECT webhook_id FROM asked)
+    LIMIT @most_attempts
+)
+SELECT asked.event_id, (SELECT count(*) FROM own) AS attempts,
+       coalesce((SELECT q.attempt FROM queue q WHERE q.event_id = asked.event_id AND q.webhook_id = asked.webhook_id),
+                (SELECT max(own.attempt) + 1 FROM own))::integer AS attempt,
+       ((SELECT max(own.attempted_at) FROM own) >= @since::timestamptz
+           OR coalesce((SELECT e.accepted_at >= @since FROM events e WHERE e.id = asked.event_id), false)
+           OR coalesce((SELECT bool_or(l.attempted_at >= @since)
+                        FROM (SELECT o.attempted_at FROM deliveries o WHERE o.event_id = asked.event_id LIMIT @most_read) AS l), false))::boolean AS is_kept
+FROM asked;
 
 -- name: NextNumber :one
 -- The number of the next attempt at delivering an event to a webhook; 0: it was never sent there, nor is it planned.
@@ -28,23 +39,30 @@ WHERE w.id = @webhook_id
 RETURNING *;
 
 -- name: LatestRecovery :one
-SELECT sqlc.embed(r), (CASE r.state
-    WHEN 'running' THEN (SELECT count(*) FROM queue q WHERE q.webhook_id = r.webhook_id AND q.recovery_id = r.id)
-    WHEN 'completed' THEN 0
+-- Of what is planned, 10,000 are counted at most.
+SELECT sqlc.embed(r), (CASE
+    WHEN r.state = 'completed' THEN 0
+    WHEN r.state = 'running' AND c.planned < 10000 THEN c.planned
     ELSE r.found - r.delivered - r.failed
 END)::bigint AS remaining
 FROM recoveries r
+CROSS JOIN LATERAL (
+    SELECT count(*) AS planned FROM (SELECT FROM queue q WHERE r.state = 'running' AND q.recovery_id = r.id LIMIT 10000) AS p
+) AS c
 WHERE r.webhook_id = @webhook_id
 ORDER BY r.created_at DESC
 LIMIT 1;
 
 -- name: ListRecoveries :many
-SELECT sqlc.embed(r), (CASE r.state
-    WHEN 'running' THEN (SELECT count(*) FROM queue q WHERE q.webhook_id = r.webhook_id AND q.recovery_id = r.id)
-    WHEN 'completed' THEN 0
+SELECT sqlc.embed(r), (CASE
+    WHEN r.state = 'completed' THEN 0
+    WHEN r.state = 'running' AND c.planned < 10000 THEN c.planned
     ELSE r.found - r.delivered - r.failed
 END)::bigint AS remaining
 FROM recoveries r
+CROSS JOIN LATERAL (
+    SELECT count(*) AS planned FROM (SELECT FROM queue q WHERE r.state = 'running' AND q.recovery_id = r.id LIMIT 10000) AS p
+) AS c
 WHERE r.webhook_id = @webhook_id
 ORDER BY r.created_at DESC
 LIMIT @most;
@@ -99,7 +117,7 @@ UPDATE recoveries SET state = @state, ended_at = now(), updated_at = now(), last
 WHERE webhook_id = ANY (@webhook_ids::uuid[]) AND state = 'running';
 
 -- name: RemoveRecovered :execrows
-DELETE FROM queue WHERE webhook_id = @webhook_id AND recovery_id = @recovery_id;
+DELETE FROM queue WHERE recovery_id = @recovery_id;
 
 -- name: StalledRecoveries :many
 -- Recoveries that run and have not moved for so many seconds: their workflow may never have started.

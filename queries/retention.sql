@@ -12,13 +12,30 @@ WHERE e.accepted_at < @before
 ORDER BY e.accepted_at, e.id
 LIMIT @page_size;
 
--- name: RemoveDeliveriesOf :execrows
+-- name: RemoveDeliveriesOf :one
 -- Some of the deliveries of events. A webhook's deletion may be removing the same rows in another order: it is not waited
 -- for, so that neither waits for the other in a circle.
-DELETE FROM deliveries
-WHERE id IN (
-    SELECT d.id FROM deliveries d WHERE d.event_id = ANY (@event_ids::text[]) LIMIT @most FOR UPDATE SKIP LOCKED
-);
+-- They count no longer against their bots' budgets.
+WITH removed AS (
+    DELETE FROM deliveries
+    WHERE id IN (
+        SELECT d.id FROM deliveries d WHERE d.event_id = ANY (@event_ids::text[]) LIMIT @most FOR UPDATE SKIP LOCKED
+    )
+    RETURNING webhook_id, seq, delivery_bytes(response_body, exchange) AS bytes
+), locked AS MATERIALIZED (
+    SELECT u.webhook_id, u.counted_upto FROM history_usage u WHERE u.webhook_id IN (SELECT r.webhook_id FROM removed r) ORDER BY u.webhook_id FOR UPDATE
+), changed AS (
+    UPDATE history_usage u
+    SET deliveries = greatest(u.deliveries - s.deliveries, 0), bytes = greatest(u.bytes - s.bytes, 0)
+    FROM (
+        SELECT r.webhook_id, count(*) AS deliveries, sum(r.bytes) AS bytes
+        FROM removed r
+        JOIN locked l ON l.webhook_id = r.webhook_id AND r.seq <= l.counted_upto
+        GROUP BY r.webhook_id
+    ) AS s
+    WHERE u.webhook_id = s.webhook_id
+)
+SELECT count(*)::bigint FROM removed;
 
 -- name: RemoveQueuedOf :exec
 -- What is planned of events: at their age it would not be sent any more.

@@ -9,7 +9,13 @@ RETURNING *;
 SELECT count(*) FROM webhooks WHERE bot_id = @bot_id;
 
 -- name: ListWebhooks :many
-SELECT * FROM webhooks WHERE bot_id = @bot_id ORDER BY created_at, id;
+-- Those made after the webhook @after or, where it is NULL, from the first on.
+SELECT w.*
+FROM webhooks w
+WHERE w.bot_id = @bot_id
+  AND (sqlc.narg('after')::uuid IS NULL OR (w.created_at, w.id) > (SELECT l.created_at, l.id FROM webhooks l WHERE l.id = sqlc.narg('after')::uuid))
+ORDER BY w.created_at, w.id
+LIMIT @most;
 
 -- name: GetWebhook :one
 SELECT * FROM webhooks WHERE id = @id AND bot_id = @bot_id;

@@ -29,7 +29,7 @@ CREATE TABLE bots (
     is_active     boolean     NOT NULL DEFAULT true
 );
 
--- Only the SHA-256 of a key is kept. 256 random bits need no slow hash, and a lookup by hash leaks no timing.
+-- Only the SHA-256 of a key is kept. 224 random bits need no slow hash, and a lookup by hash leaks no timing.
 CREATE TABLE api_keys (
     id         uuid        PRIMARY KEY,
     bot_id     text        NOT NULL REFERENCES bots (id) ON DELETE CASCADE,
@@ -159,7 +159,8 @@ DECLARE
     numbered   bigint;
     unnumbered boolean;
 BEGIN
-    SELECT max(position), bool_or(position IS NULL) INTO numbered, unnumbered FROM gone;
+    -- Nobody polls test events, and so nobody misses them.
+    SELECT max(position), bool_or(position IS NULL) INTO numbered, unnumbered FROM gone WHERE type <> 'test';
     IF unnumbered THEN
         UPDATE event_log SET last = last + 1, removed = last + 1;
     ELSIF numbered IS NOT NULL THEN
@@ -202,6 +203,32 @@ CREATE INDEX deliveries_failed ON deliveries (webhook_id, seq DESC) WHERE NOT su
 -- The deliveries of an event, of all webhooks or of one: retention removes them with their event.
 CREATE INDEX deliveries_of_event ON deliveries (event_id, webhook_id);
 
+-- What a webhook's history takes, by which each bot is held to its budget: internal/history/budget.go. Of a webhook that was
+-- deleted, a row says that deliveries of it may be left.
+CREATE TABLE history_usage (
+    webhook_id   uuid   PRIMARY KEY,
+    -- Up to which seq deliveries are counted.
+    counted_upto bigint NOT NULL DEFAULT 0,
+    deliveries   bigint NOT NULL DEFAULT 0,
+    bytes        bigint NOT NULL DEFAULT 0,
+    -- Up to which seq successes have lost their response and exchange, and their rows.
+    stripped_upto bigint NOT NULL DEFAULT 0,
+    removed_upto  bigint NOT NULL DEFAULT 0,
+    -- When the latest attempt was made whose row was removed; NULL: none was.
+    removed_before timestamptz
+);
+
+-- What a delivery takes in bytes: about 500 for its row and its places in indexes, and what it holds.
+CREATE FUNCTION delivery_bytes(response_body bytea, exchange bytea) RETURNS bigint LANGUAGE sql IMMUTABLE
+    RETURN 500 + coalesce(octet_length(response_body), 0) + coalesce(octet_length(exchange), 0);
+
+-- When the last pass over the budgets began, whichever process made it.
+CREATE TABLE history_passes (
+    only_row boolean     PRIMARY KEY DEFAULT true CHECK (only_row),
+    began_at timestamptz NOT NULL DEFAULT '-infinity'
+);
+INSERT INTO history_passes DEFAULT VALUES;
+
 -- The next attempt at delivering an event to a webhook: at most one is planned. A row is written in the transaction that
 -- makes it necessary, and removed in the one that records the attempt. No foreign keys, as for deliveries: an insert
 -- would lock the webhook's row, and a row whose webhook is gone is removed by whoever comes to it.
@@ -220,6 +247,8 @@ CREATE TABLE queue (
     PRIMARY KEY (event_id, webhook_id)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.1);
 CREATE INDEX queue_due ON queue (webhook_id, due_at, seq);
+-- What a recovery has planned: others' rows do not pay for it.
+CREATE INDEX queue_of_recovery ON queue (recovery_id) WHERE recovery_id IS NOT NULL;
 
 -- When the last sweep for queues that nobody woke began, whichever process made it.
 CREATE TABLE queue_sweeps (
@@ -283,6 +312,9 @@ DROP TABLE disabled_notices;
 DROP TABLE recoveries;
 DROP TABLE queue_sweeps;
 DROP TABLE queue;
+DROP TABLE history_passes;
+DROP FUNCTION delivery_bytes;
+DROP TABLE history_usage;
 DROP TABLE deliveries;
 DROP TYPE delivery_trigger;
 DROP TABLE event_log;

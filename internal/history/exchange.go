@@ -32,6 +32,8 @@ type Exchange struct {
 	// Response are the receiver's headers, without what could be a credential; nil where no response came.
 	Response http.Header
 	Timings  egress.Timings
+	// Total is how long the exchange took, to the microsecond as the timings are.
+	Total time.Duration
 }
 
 // exchangeVersion begins a stored exchange, so that its form can change.
@@ -83,10 +85,10 @@ func EncodeExchange(request http.Header, url string, resp egress.Response) []byt
 	}
 	fields := e.out.Bytes()
 
-	b := make([]byte, 0, 1+5*binary.MaxVarintLen64+len(fields)+1)
+	b := make([]byte, 0, 1+6*binary.MaxVarintLen64+len(fields)+1)
 	b = append(b, exchangeVersion)
 	t := resp.Timings
-	for _, d := range []time.Duration{t.DNS, t.Connect, t.TLS, t.FirstByte} {
+	for _, d := range []time.Duration{t.DNS, t.Connect, t.TLS, t.FirstByte, resp.Duration} {
 		// Rounded up: 0 is for what did not happen.
 		b = binary.AppendUvarint(b, uint64((d+time.Microsecond-1)/time.Microsecond))
 	}
@@ -134,7 +136,7 @@ func DecodeExchange(stored []byte, d webhook.Delivery) (Exchange, error) {
 		return Exchange{}, errExchange
 	}
 	rest := stored[1:]
-	var numbers [5]uint64
+	var numbers [6]uint64
 	for i := range numbers {
 		n, size := binary.Uvarint(rest)
 		if size <= 0 {
@@ -142,12 +144,12 @@ func DecodeExchange(stored []byte, d webhook.Delivery) (Exchange, error) {
 		}
 		numbers[i], rest = n, rest[size:]
 	}
-	requestBytes := numbers[4]
+	requestBytes := numbers[5]
 	if requestBytes > uint64(len(rest)) {
 		return Exchange{}, errExchange
 	}
 	phase := func(i int) time.Duration { return time.Duration(numbers[i]) * time.Microsecond }
-	x := Exchange{Timings: egress.Timings{DNS: phase(0), Connect: phase(1), TLS: phase(2), FirstByte: phase(3)}}
+	x := Exchange{Timings: egress.Timings{DNS: phase(0), Connect: phase(1), TLS: phase(2), FirstByte: phase(3)}, Total: phase(4)}
 	var err error
 	if x.Request, err = decodeFields(rest[:requestBytes]); err != nil {
 		return Exchange{}, err

@@ -34,7 +34,7 @@ func TestDecodeExchange_AsItWas(t *testing.T) {
 		sent webhook.Delivery
 		resp egress.Response
 	}{
-		"usual":       {sentDelivery("s"), egress.Response{Header: usualResponse(), Timings: egress.Timings{DNS: time.Millisecond, Connect: 2 * time.Millisecond, TLS: 3 * time.Millisecond, FirstByte: time.Second}}},
+		"usual":       {sentDelivery("s"), egress.Response{Header: usualResponse(), Timings: egress.Timings{DNS: time.Millisecond, Connect: 2 * time.Millisecond, TLS: 3 * time.Millisecond, FirstByte: time.Second}, Duration: 2 * time.Second}},
 		"unsigned":    {sentDelivery(), egress.Response{Header: usualResponse()}},
 		"two secrets": {sentDelivery("new", "old"), egress.Response{Header: http.Header{"Via": {"a", "b"}, "X-Odd": {"\xff\x00"}}}},
 		"no headers":  {sentDelivery("s"), egress.Response{Header: http.Header{}}},
@@ -47,7 +47,7 @@ func TestDecodeExchange_AsItWas(t *testing.T) {
 		require.NoError(t, err, name)
 		header.Del("X-Mathub-Signature")
 		header.Del("Webhook-Signature")
-		require.Equal(t, Exchange{Request: header, Response: c.resp.Header, Timings: c.resp.Timings}, got, name)
+		require.Equal(t, Exchange{Request: header, Response: c.resp.Header, Timings: c.resp.Timings, Total: c.resp.Duration}, got, name)
 		for cut := range stored {
 			_, _ = DecodeExchange(stored[:cut], c.sent) // does not panic
 		}
@@ -59,9 +59,10 @@ func TestDecodeExchange_AsItWas(t *testing.T) {
 func TestDecodeExchange_PhaseThatHappenedIsNeverZero(t *testing.T) {
 	t.Parallel()
 	d := sentDelivery()
-	got, err := DecodeExchange(EncodeExchange(webhook.Headers(d), "", egress.Response{Timings: egress.Timings{TLS: time.Nanosecond}}), d)
+	got, err := DecodeExchange(EncodeExchange(webhook.Headers(d), "", egress.Response{Timings: egress.Timings{TLS: time.Nanosecond}, Duration: 1001 * time.Nanosecond}), d)
 	require.NoError(t, err)
 	require.Equal(t, egress.Timings{TLS: time.Microsecond}, got.Timings)
+	require.Equal(t, 2*time.Microsecond, got.Total, "rounded as its parts are")
 }
 
 func TestEncodeExchange_KeepsResponseHeadersWithinBounds(t *testing.T) {

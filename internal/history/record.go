@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -225,7 +226,7 @@ func (s *batchState) addRow(a Attempt) {
 	r.StatusCodes = append(r.StatusCodes, int32(a.StatusCode))
 	r.ResponseBodies = append(r.ResponseBodies, a.ResponseBody)
 	r.Errors = append(r.Errors, a.Error)
-	r.DurationsMs = append(r.DurationsMs, int32(a.Duration.Milliseconds()))
+	r.DurationsMs = append(r.DurationsMs, wholeMs(a.Duration))
 	r.AttemptedAts = append(r.AttemptedAts, a.StartedAt)
 	r.Exchanges = append(r.Exchanges, a.Exchange)
 
@@ -239,6 +240,9 @@ func (s *batchState) addRow(a Attempt) {
 		s.recovered.Errors = append(s.recovered.Errors, a.Error)
 	}
 }
+
+// wholeMs rounds up: a delivery took no less than any part of it.
+func wholeMs(d time.Duration) int32 { return int32((d + time.Millisecond - 1) / time.Millisecond) }
 
 func one(is bool) int32 {
 	if is {

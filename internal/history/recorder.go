@@ -283,7 +283,7 @@ func (r *Recorder) successes(batch []*recording) (rest []*recording, err error) 
 		if a := rec.attempt; rec.plan == nil && !a.Queued && !failed[a.WebhookID] {
 			rows.Ids, rows.WebhookIds, rows.EventIds = append(rows.Ids, a.DeliveryID), append(rows.WebhookIds, a.WebhookID), append(rows.EventIds, a.EventID)
 			rows.StatusCodes, rows.ResponseBodies = append(rows.StatusCodes, int32(a.StatusCode)), append(rows.ResponseBodies, a.ResponseBody)
-			rows.DurationsMs, rows.AttemptedAts = append(rows.DurationsMs, int32(a.Duration.Milliseconds())), append(rows.AttemptedAts, a.StartedAt)
+			rows.DurationsMs, rows.AttemptedAts = append(rows.DurationsMs, wholeMs(a.Duration)), append(rows.AttemptedAts, a.StartedAt)
 			rows.Exchanges = append(rows.Exchanges, a.Exchange)
 		}
 	}

@@ -73,7 +73,7 @@ func (q *Queue) CancelRecovery(ctx context.Context, webhookID uuid.UUID) error {
 		if err != nil || r.Recovery.State != RecoveryRunning {
 			return err
 		}
-		if _, err := queries.RemoveRecovered(ctx, tx, db.RemoveRecoveredParams{WebhookID: webhookID, RecoveryID: uuid.NullUUID{UUID: r.Recovery.ID, Valid: true}}); err != nil {
+		if _, err := queries.RemoveRecovered(ctx, tx, uuid.NullUUID{UUID: r.Recovery.ID, Valid: true}); err != nil {
 			return err
 		}
 		return queries.EndRecoveries(ctx, tx, db.EndRecoveriesParams{State: RecoveryCancelled, WebhookIds: []uuid.UUID{webhookID}})

@@ -122,7 +122,7 @@ func (r *Remover) removeEvents(ctx context.Context, ids []string, until time.Tim
 			return false, fmt.Errorf("remove expired deliveries: %w", err)
 		}
 		done.Deliveries += int(rows)
-		time.Sleep(max(removalRest, time.Since(began)))
+		rest(began)
 	}
 	if err := q.RemoveQueuedOf(ctx, r.Pool, ids); err != nil {
 		return false, fmt.Errorf("remove what is planned of expired events: %w", err)

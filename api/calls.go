@@ -1,0 +1,149 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gin-gonic/gin"
+)
+
+const (
+	// maxCallsPerBot is how many calls of a bot are in progress at once, but for those that wait for events: enough for a
+	// page with everything on it, and too few to take the connections to Postgres from others.
+	maxCallsPerBot = 10
+	// callPatience is how long more of them wait, which a burst of quick ones does not notice.
+	callPatience = 2 * time.Second
+
+	// maxSendsPerBot and maxSendsPerWebhook are how many tests and redeliveries are in progress at once: each has the
+	// service POST to a third party, and a hanging one answers after 5 s.
+	maxSendsPerBot     = 10
+	maxSendsPerWebhook = 2
+
+	// readTimeout bounds a call that the database answers.
+	readTimeout = 5 * time.Second
+)
+
+const (
+	callContextKey = "call"
+	pollPath       = botPrefix + "events"
+)
+
+// atOnce counts what is in progress in this process, by bot or webhook.
+type atOnce struct {
+	most int
+
+	mu      sync.Mutex
+	n       map[string]int
+	waiting map[string][]chan struct{} // in their order; closed for those who are let in
+}
+
+func newAtOnce(most int) *atOnce {
+	return &atOnce{most: most, n: map[string]int{}, waiting: map[string][]chan struct{}{}}
+}
+
+// begin counts one more, as soon as there are not too many; false: there were until ctx ended.
+func (a *atOnce) begin(ctx context.Context, key string) bool {
+	a.mu.Lock()
+	if a.n[key] < a.most {
+		a.n[key]++
+		a.mu.Unlock()
+		return true
+	}
+	turn := make(chan struct{})
+	a.waiting[key] = append(a.waiting[key], turn)
+	a.mu.Unlock()
+	select {
+	case <-turn:
+		return true
+	case <-ctx.Done():
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	i := slices.Index(a.waiting[key], turn)
+	if i >= 0 {
+		a.setWaiting(key, slices.Delete(a.waiting[key], i, i+1))
+	}
+	return i < 0 // it was let in at this very moment
+}
+
+func (a *atOnce) end(key string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.n[key]--; a.n[key] == 0 {
+		delete(a.n, key)
+	}
+	if first := a.waiting[key]; len(first) > 0 && a.n[key] < a.most {
+		a.n[key]++
+		close(first[0])
+		a.setWaiting(key, first[1:])
+	}
+}
+
+// setWaiting is called with a.mu held.
+func (a *atOnce) setWaiting(key string, waiting []chan struct{}) {
+	if a.waiting[key] = waiting; len(waiting) == 0 {
+		delete(a.waiting, key)
+	}
+}
+
+// pause takes one out of the count until resume: it waits and uses nothing. More than most may resume at once.
+func (a *atOnce) pause(key string) (resume func()) {
+	a.end(key)
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.n[key]++
+	}
+}
+
+// beginCall counts a call of a bot until bound has run it.
+func (s *server) beginCall(c *gin.Context, botID string) error {
+	ctx, cancel := context.WithTimeout(c, callPatience)
+	defer cancel()
+	if !s.calls.begin(ctx, botID) {
+		return &Error{code: tooMany, Detail: fmt.Sprintf("%d calls of this bot are in progress. Let one end first.", maxCallsPerBot)}
+	}
+	c.Set(callContextKey, botID)
+	return nil
+}
+
+// bound gives a call its time, and ends what beginCall began, however the call ends. A call that waits, for an event or
+// for a delivery, bounds what it asks of the database by itself.
+func (s *server) bound(c *gin.Context) {
+	defer func() {
+		if botID := c.GetString(callContextKey); botID != "" {
+			s.calls.end(botID)
+		}
+	}()
+	path := c.Request.URL.Path
+	isSend := strings.HasSuffix(path, "/test") || strings.HasSuffix(path, "/redeliver")
+	if strings.HasPrefix(path, botPrefix) && path != pollPath && !isSend || strings.HasPrefix(path, servicePrefix) && c.Request.Method == http.MethodGet {
+		ctx, cancel := context.WithTimeout(c.Request.Context(), readTimeout)
+		defer cancel()
+		c.Request = c.Request.WithContext(ctx)
+	}
+	c.Next()
+}
+
+// beginSend counts a test or redelivery until end is called.
+func (s *server) beginSend(botID, webhookID string) (end func(), err error) {
+	const detail = "%d tests and redeliveries of this %s are in progress. Let one end first."
+	atOnce, cancel := context.WithCancel(context.Background())
+	cancel()
+	if !s.sendsOfWebhook.begin(atOnce, webhookID) {
+		return nil, &Error{code: tooMany, Detail: fmt.Sprintf(detail, maxSendsPerWebhook, "webhook")}
+	}
+	if !s.sendsOfBot.begin(atOnce, botID) {
+		s.sendsOfWebhook.end(webhookID)
+		return nil, &Error{code: tooMany, Detail: fmt.Sprintf(detail, maxSendsPerBot, "bot")}
+	}
+	return func() {
+		s.sendsOfWebhook.end(webhookID)
+		s.sendsOfBot.end(botID)
+	}, nil
+}

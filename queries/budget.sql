@@ -1,0 +1,142 @@
+-- Holding each bot's history to its budget: internal/history/budget.go. Rows of history_usage are locked in the order of
+-- their webhooks, and deliveries only where nobody else holds them, so that no two statements wait for each other in a
+-- circle.
+
+-- name: BeginPass :execrows
+-- One process in so many seconds.
+UPDATE history_passes SET began_at = now() WHERE began_at < now() - make_interval(secs => @seconds::float8);
+
+-- name: CountHistory :many
+-- Counts what was recorded since the last time, for a page of webhooks, @most_read deliveries of each at most; returns the
+-- page.
+WITH page AS MATERIALIZED (
+    SELECT w.id FROM webhooks w WHERE w.id > @after ORDER BY w.id LIMIT @page_size
+), counted AS (
+    INSERT INTO history_usage AS h (webhook_id, counted_upto, deliveries, bytes)
+    SELECT page.id, n.upto, n.deliveries, n.bytes
+    FROM page
+    LEFT JOIN history_usage u ON u.webhook_id = page.id
+    CROSS JOIN LATERAL (
+        SELECT max(r.seq) AS upto, count(*) AS deliveries, sum(delivery_bytes(r.response_body, r.exchange)) AS bytes
+        FROM (
+            SELECT d.seq, d.response_body, d.exchange
+            FROM deliveries d
+            WHERE d.webhook_id = page.id AND d.seq > coalesce(u.counted_upto, 0)
+            ORDER BY d.seq
+            LIMIT @most_read
+        ) AS r
+    ) AS n
+    WHERE n.deliveries > 0
+    ORDER BY page.id
+    ON CONFLICT (webhook_id) DO UPDATE
+    SET counted_upto = excluded.counted_upto, deliveries = h.deliveries + excluded.deliveries, bytes = h.bytes + excluded.bytes
+)
+SELECT id FROM page ORDER BY id;
+
+-- name: BotsOverBudget :many
+-- The bots whose histories take more than they may. 0 is any number.
+SELECT w.bot_id, sum(u.bytes)::bigint AS bytes, sum(u.deliveries)::bigint AS deliveries
+FROM history_usage u
+JOIN webhooks w ON w.id = u.webhook_id
+GROUP BY w.bot_id
+HAVING (@most_bytes::bigint > 0 AND sum(u.bytes) > @most_bytes) OR (@most_deliveries::bigint > 0 AND sum(u.deliveries) > @most_deliveries);
+
+-- name: StripSuccesses :one
+-- Removes the responses and exchanges of a bot's oldest successes that have them: a page of its history is looked at.
+WITH page AS MATERIALIZED (
+    SELECT d.id, d.webhook_id, d.seq, d.success, d.bytes
+    FROM webhooks w
+    JOIN history_usage u ON u.webhook_id = w.id
+    CROSS JOIN LATERAL (
+        SELECT o.id, o.webhook_id, o.seq, o.success, delivery_bytes(o.response_body, o.exchange) - delivery_bytes(NULL, NULL) AS bytes
+        FROM deliveries o
+        WHERE o.webhook_id = w.id AND o.seq > u.stripped_upto AND o.seq <= u.counted_upto
+        ORDER BY o.seq
+        LIMIT @page_size
+    ) AS d
+    WHERE w.bot_id = @bot_id
+    ORDER BY d.seq
+    LIMIT @page_size
+), rows AS MATERIALIZED (
+    SELECT d.id FROM deliveries d WHERE d.id IN (SELECT p.id FROM page p WHERE p.success AND p.bytes > 0) FOR UPDATE SKIP LOCKED
+), stripped AS (
+    UPDATE deliveries d SET response_body = NULL, exchange = NULL FROM rows WHERE d.id = rows.id RETURNING d.id
+), sums AS (
+    SELECT p.webhook_id, max(p.seq) AS upto, coalesce(sum(p.bytes) FILTER (WHERE p.id IN (SELECT s.id FROM stripped s)), 0) AS bytes
+    FROM page p
+    GROUP BY p.webhook_id
+), locked AS MATERIALIZED (
+    SELECT u.webhook_id FROM history_usage u WHERE u.webhook_id IN (SELECT s.webhook_id FROM sums s) ORDER BY u.webhook_id FOR UPDATE
+), changed AS (
+    UPDATE history_usage u
+    SET stripped_upto = s.upto, bytes = greatest(u.bytes - s.bytes, 0)
+    FROM sums s
+    JOIN locked l ON l.webhook_id = s.webhook_id
+    WHERE u.webhook_id = s.webhook_id
+)
+SELECT (SELECT count(*) FROM page)::integer AS looked_at, coalesce((SELECT sum(s.bytes) FROM sums s), 0)::bigint AS bytes;
+
+-- name: RemoveOldest :one
+-- Removes the oldest deliveries of a bot: its successes, or its failures. The test events among what was sent are returned.
+WITH page AS MATERIALIZED (
+    SELECT d.id, d.webhook_id, d.event_id, d.seq, d.success, d.attempted_at, d.bytes
+    FROM webhooks w
+    JOIN history_usage u ON u.webhook_id = w.id
+    CROSS JOIN LATERAL (
+        (SELECT o.id, o.webhook_id, o.event_id, o.seq, o.success, o.attempted_at, delivery_bytes(o.response_body, o.exchange) AS bytes
+         FROM deliveries o
+         WHERE @success::boolean AND o.webhook_id = w.id AND o.seq > u.removed_upto AND o.seq <= u.counted_upto
+         ORDER BY o.seq
+         LIMIT @page_size)
+        UNION ALL
+        (SELECT o.id, o.webhook_id, o.event_id, o.seq, o.success, o.attempted_at, delivery_bytes(o.response_body, o.exchange) AS bytes
+         FROM deliveries o
+         WHERE NOT @success::boolean AND NOT o.success AND o.webhook_id = w.id AND o.seq <= u.counted_upto
+         ORDER BY o.seq
+         LIMIT @page_size)
+    ) AS d
+    WHERE w.bot_id = @bot_id
+    ORDER BY d.seq
+    LIMIT @page_size
+), rows AS MATERIALIZED (
+    SELECT d.id FROM deliveries d WHERE d.id IN (SELECT p.id FROM page p WHERE p.success = @success::boolean) FOR UPDATE SKIP LOCKED
+), removed AS (
+    DELETE FROM deliveries d USING rows WHERE d.id = rows.id RETURNING d.id, d.event_id
+), sums AS (
+    SELECT p.webhook_id, max(p.seq) AS upto, count(r.id) AS deliveries, coalesce(sum(p.bytes) FILTER (WHERE r.id IS NOT NULL), 0) AS bytes,
+           max(p.attempted_at) FILTER (WHERE r.id IS NOT NULL) AS before
+    FROM page p
+    LEFT JOIN removed r ON r.id = p.id
+    GROUP BY p.webhook_id
+), locked AS MATERIALIZED (
+    SELECT u.webhook_id FROM history_usage u WHERE u.webhook_id IN (SELECT s.webhook_id FROM sums s) ORDER BY u.webhook_id FOR UPDATE
+), changed AS (
+    UPDATE history_usage u
+    SET removed_upto = CASE WHEN @success::boolean THEN s.upto ELSE u.removed_upto END,
+        removed_before = greatest(u.removed_before, s.before),
+        deliveries = greatest(u.deliveries - s.deliveries, 0), bytes = greatest(u.bytes - s.bytes, 0)
+    FROM sums s
+    JOIN locked l ON l.webhook_id = s.webhook_id
+    WHERE u.webhook_id = s.webhook_id
+)
+SELECT (SELECT count(*) FROM page)::integer AS looked_at, coalesce((SELECT sum(s.deliveries) FROM sums s), 0)::bigint AS deliveries,
+       coalesce((SELECT sum(s.bytes) FROM sums s), 0)::bigint AS bytes,
+       coalesce((SELECT array_agg(DISTINCT e.id) FROM removed r JOIN events e ON e.id = r.event_id AND e.type = 'test'), '{}')::text[] AS tests;
+
+-- name: HistoryRemovedBefore :one
+SELECT removed_before FROM history_usage WHERE webhook_id = @webhook_id;
+
+-- name: LeaveHistory :exec
+-- Says that deliveries of a deleted webhook may be left.
+INSERT INTO history_usage (webhook_id) VALUES (@webhook_id) ON CONFLICT (webhook_id) DO NOTHING;
+
+-- name: DeletedWithHistory :many
+-- Deleted webhooks of which deliveries may be left.
+SELECT u.webhook_id
+FROM history_usage u
+WHERE u.webhook_id > @after AND NOT EXISTS (SELECT FROM webhooks w WHERE w.id = u.webhook_id)
+ORDER BY u.webhook_id
+LIMIT 100;
+
+-- name: ForgetHistory :exec
+DELETE FROM history_usage WHERE webhook_id = @webhook_id;
