@@ -81,8 +81,8 @@ func postgresPlaces(databaseURL string) (places []string) {
 	if err != nil {
 		return nil // said where it is opened
 	}
-	servers := append(config.ConnConfig.Fallbacks, &pgconn.FallbackConfig{Host: config.ConnConfig.Host, Port: config.ConnConfig.Port})
-	for _, server := range servers {
+	first := &pgconn.FallbackConfig{Host: config.ConnConfig.Host, Port: config.ConnConfig.Port}
+	for _, server := range append([]*pgconn.FallbackConfig{first}, config.ConnConfig.Fallbacks...) {
 		host := server.Host
 		if strings.HasPrefix(host, "/") || strings.HasPrefix(host, "@") {
 			host = ""

@@ -87,7 +87,7 @@ func parse(url string) (*pgxpool.Config, error) {
 	return cfg, nil
 }
 
-// ErrReadOnly: the server takes no writes.
+// ErrReadOnly is the error of a server that takes no writes.
 var ErrReadOnly = pgsession.ErrReadOnly
 
 // Pooled says whether a connection pooler stands between this process and Postgres.

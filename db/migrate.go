@@ -168,7 +168,7 @@ func takeTurn(ctx context.Context, url string) (done func(), err error) {
 	}
 	for deadline := time.Now().Add(turnPatience); ; {
 		var taken bool
-		if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock($1)", int64(migrationLock)).Scan(&taken); err != nil {
+		if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock($1)", migrationLock).Scan(&taken); err != nil {
 			done()
 			return nil, err
 		}

@@ -187,7 +187,9 @@ func TestARemovalByHandKeepsWhatTheConfigurationKeeps(t *testing.T) {
 	_, err := s.pool.Exec(t.Context(), "INSERT INTO events (id, type, payload, run_id, accepted_at) VALUES ('kept', 'post.created', '{}', 'r', now() - interval '10 days'), ('old', 'post.created', '{}', 'r', now() - interval '31 days')")
 	require.NoError(t, err)
 	for _, input := range []any{
-		map[string]any{"retention": "4d"}, map[string]any{"retention": "24h", "before": time.Now()}, map[string]any{"retention": 5},
+		map[string]any{"retention": "4d"},
+		map[string]any{"retention": "24h", "before": time.Now()},
+		map[string]any{"retention": 5},
 		map[string]any{"done": map[string]any{"before": time.Now().Add(time.Hour)}},
 		map[string]any{"done": map[string]any{"before": time.Now().AddDate(-100, 0, 0)}},
 	} {

@@ -12,6 +12,7 @@ import (
 	"github.com/mathub/webhooks/db"
 )
 
+// What a bot's history may take, and how it is held to that.
 const (
 	// DefaultBudgetMiB and DefaultBudgetRows are what a bot's history may take. They leave the busiest bot some days, and a
 	// bot that has itself sent tests as fast as it may no more than others.

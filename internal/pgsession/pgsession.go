@@ -16,7 +16,7 @@ import (
 // readOnlyTransaction is SQLSTATE read_only_sql_transaction.
 const readOnlyTransaction = "25006"
 
-// ErrReadOnly: the server takes no writes.
+// ErrReadOnly is the error of a server that takes no writes.
 var ErrReadOnly = errors.New("the server is read-only: it is a standby, or default_transaction_read_only is on")
 
 // errPooler: a pooler was found behind a session that would use prepared statements. The next will not.

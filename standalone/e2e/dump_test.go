@@ -50,7 +50,7 @@ func pgDump(t *testing.T, stack *e2e.Stack, kept map[string][]byte) {
 		return
 	}
 	for _, database := range []string{servers.MainDatabase, temporal.Database, temporal.VisibilityDatabase} {
-		dump, err := exec.CommandContext(t.Context(), program, stack.Servers.DatabaseURL(database)).Output() //nolint:gosec // the server's own
+		dump, err := exec.CommandContext(t.Context(), program, stack.Servers.DatabaseURL(database)).Output()
 		require.NoError(t, err)
 		require.Contains(t, string(dump), "COPY public.")
 		kept["pg_dump of "+database] = dump
