@@ -43,7 +43,7 @@ func TestReceiversThatRequireHTTP1(t *testing.T) {
 			}
 			return f.WriteRSTStream(stream, http2.ErrCodeHTTP11Required) == nil
 		},
-		"goes away, without the stream": func(f *http2.Framer, stream uint32, n int32) bool {
+		"goes away, without the stream": func(f *http2.Framer, stream uint32, _ int32) bool {
 			return f.WriteGoAway(stream-1, http2.ErrCodeHTTP11Required, []byte("IIS")) == nil
 		},
 		"goes away, without a later stream": func(f *http2.Framer, stream uint32, n int32) bool {
@@ -76,18 +76,18 @@ func TestHTTP1IsNotTriedAfterAnAnswer(t *testing.T) {
 		answer func(f *http2.Framer, stream uint32, n int32) bool
 		errors []string
 	}{
-		"the answer's head": {func(f *http2.Framer, stream uint32, n int32) bool {
+		"the answer's head": {func(f *http2.Framer, stream uint32, _ int32) bool {
 			respond2(f, stream, 200, "half", false)
 			return f.WriteRSTStream(stream, http2.ErrCodeHTTP11Required) == nil
 		}, []string{"connection reset"}},
-		"a GOAWAY that holds the stream": {func(f *http2.Framer, stream uint32, n int32) bool {
+		"a GOAWAY that holds the stream": {func(f *http2.Framer, stream uint32, _ int32) bool {
 			_ = f.WriteGoAway(stream, http2.ErrCodeHTTP11Required, nil)
 			return false
 		}, []string{"connection closed", "connection reset"}},
-		"another cause": {func(f *http2.Framer, stream uint32, n int32) bool {
+		"another cause": {func(f *http2.Framer, stream uint32, _ int32) bool {
 			return f.WriteRSTStream(stream, http2.ErrCodeCancel) == nil
 		}, []string{"connection reset"}},
-		"a cause in the debug data": {func(f *http2.Framer, stream uint32, n int32) bool {
+		"a cause in the debug data": {func(f *http2.Framer, stream uint32, _ int32) bool {
 			_ = f.WriteGoAway(stream, http2.ErrCodeInternal, []byte("received GOAWAY from server ErrCode:HTTP_1_1_REQUIRED"))
 			return false
 		}, []string{"connection closed", "connection reset"}},
