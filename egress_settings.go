@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"slices"
@@ -104,4 +105,16 @@ func placeOf(rawURL string) string {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
 	return strings.TrimSuffix(net.JoinHostPort(u.Hostname(), port), ":")
+}
+
+// refuseDeliveries answers 403 to what workers send. It stands before listeners of ours that a worker may not know of: an
+// admin port of another machine, or the API by the address of its proxy.
+func refuseDeliveries(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Mathub-Delivery") != "" {
+			http.Error(w, "No webhook may lead here.", http.StatusForbidden)
+			return
+		}
+		handler.ServeHTTP(w, r)
+	})
 }

@@ -1,9 +1,14 @@
 package main
 
 import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/egress"
 )
 
 // A worker sends nothing to what its settings name: its own listeners, the API, Postgres, Temporal, its Web UI, the
@@ -64,6 +69,42 @@ func TestAWorkerKnowsItsOwnServices(t *testing.T) {
 			}
 			require.ErrorContains(t, err, value)
 		})
+	}
+}
+
+// Every listener that a setting names is one that no webhook leads to.
+func TestEveryListenerIsDenied(t *testing.T) {
+	var c commands
+	parser := newParser(&c)
+	t.Setenv("MATHUB_DATABASE_URL", "postgres://h/x")
+	t.Setenv("MATHUB_KEYSET", "k")
+	listeners := 0
+	for _, name := range variables(parser.Model.Node) {
+		if !strings.HasSuffix(name, "_ADDR") {
+			continue
+		}
+		listeners++
+		t.Setenv(name, "127.0.0.1:23456")
+		_, err := parser.Parse([]string{"serve"})
+		require.NoError(t, err)
+		options, err := egressOptions(c.Serve.commonFlags, &c.Serve.apiFlags)
+		require.NoError(t, err)
+		var own egress.Destination
+		require.NoError(t, own.UnmarshalText([]byte("127.0.0.1:23456")))
+		require.Contains(t, options.Deny, own, name)
+		t.Setenv(name, "")
+	}
+	require.GreaterOrEqual(t, listeners, 2)
+}
+
+func TestDeliveriesAreRefusedByOurOwnListeners(t *testing.T) {
+	handler := refuseDeliveries(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	for delivery, status := range map[string]int{"": http.StatusNoContent, "0195b2f0-5a3e-7c1d-8f00-3b6d2a9c4e71": http.StatusForbidden} {
+		r := httptest.NewRequest(http.MethodPost, "/debug/pprof/cmdline", http.NoBody)
+		r.Header.Set("X-Mathub-Delivery", delivery)
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		require.Equal(t, status, w.Code)
 	}
 }
 

@@ -285,7 +285,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		if metrics, err = telemetry.NewMetrics(buildVersion(), log); err != nil {
 			return err
 		}
-		stop, err := listen.Admin(ctx, log, "MATHUB_ADMIN_ADDR", common.AdminAddr, readiness.Beside(telemetry.Admin(metrics)))
+		stop, err := listen.Admin(ctx, log, "MATHUB_ADMIN_ADDR", common.AdminAddr, refuseDeliveries(readiness.Beside(telemetry.Admin(metrics))))
 		if err != nil {
 			return err
 		}
@@ -416,6 +416,7 @@ func (f *apiFlags) listen(ctx context.Context, log *slog.Logger, cfg api.Config)
 		if public.Handler, err = api.New(cfg); err != nil {
 			return err
 		}
+		public.Handler = refuseDeliveries(public.Handler)
 		return listen.Run(ctx, log, public)
 	}
 	internal := listen.Server{Name: "service API", Variable: "MATHUB_INTERNAL_ADDR", Addr: f.InternalAddr, Trusted: f.TrustedProxies}
@@ -423,6 +424,7 @@ func (f *apiFlags) listen(ctx context.Context, log *slog.Logger, cfg api.Config)
 	if public.Handler, internal.Handler, err = api.NewSplit(cfg); err != nil {
 		return err
 	}
+	public.Handler, internal.Handler = refuseDeliveries(public.Handler), refuseDeliveries(internal.Handler)
 	return listen.Run(ctx, log, public, internal)
 }
 

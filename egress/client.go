@@ -236,16 +236,14 @@ func (e *exchange) Value(key any) any {
 // ctx also bounds the wait for a place, see Options.MaxInFlight. The header is not changed and must not be until Post
 // returns; Idempotency-Key is left out of what is sent, because Go's transport would repeat the POST on its account.
 func (c *Client) Post(ctx context.Context, rawURL string, header http.Header, body []byte) (Response, error) {
-	u, err := url.Parse(rawURL)
-	if err != nil || u.Host == "" || u.Opaque != "" {
+	u, ok := parseURL(rawURL)
+	if !ok {
 		return Response{Error: "invalid url", StartedAt: time.Now()}, nil
 	}
 	if u.Scheme != "https" && (u.Scheme != "http" || !c.allowHTTP) {
 		c.blocks.add(ctx, byScheme)
 		return Response{Error: "blocked: https only", StartedAt: time.Now()}, nil
 	}
-	u.User, u.Fragment = nil, ""
-	u.Host = strings.TrimSuffix(u.Host, defaultPort[u.Scheme]) // else it would stand in the Host header
 	host, err := c.hosts.acquire(ctx, u.Host)
 	if err != nil {
 		return Response{}, fmt.Errorf("egress: waiting for the host's turn: %w", err)
@@ -269,6 +267,18 @@ func (c *Client) Post(ctx context.Context, rawURL string, header http.Header, bo
 }
 
 var defaultPort = map[string]string{"https": ":443", "http": ":80"}
+
+// parseURL leaves out what is not sent: a user and a fragment, and the scheme's default port, which would stand in the
+// Host header.
+func parseURL(rawURL string) (*url.URL, bool) {
+	u, err := url.Parse(rawURL)
+	if err != nil || u.Host == "" || u.Opaque != "" {
+		return nil, false
+	}
+	u.User, u.Fragment = nil, ""
+	u.Host = strings.TrimSuffix(u.Host, defaultPort[u.Scheme])
+	return u, true
+}
 
 func withoutIdempotencyKey(h http.Header) http.Header {
 	// net/http looks for both, and only in canonical form.

@@ -161,6 +161,19 @@ func TestRetryAfter(t *testing.T) {
 	}
 	date := ask(503, time.Now().Add(time.Hour).UTC().Format(http.TimeFormat))
 	require.InDelta(t, time.Hour, date, float64(5*time.Second))
+	require.Equal(t, 2*time.Minute, ask(429, "60\r\nRetry-After: 119.5\r\nRetry-After: soon"), "the longest of several lines")
+}
+
+func TestDefaultPortsAreNotSent(t *testing.T) {
+	t.Parallel()
+	for rawURL, host := range map[string]string{
+		"http://127.0.0.77:80/": "127.0.0.77", "https://example.com:443/x": "example.com", "https://[::1]:443": "[::1]", "http://[2606::80]/": "[2606::80]",
+		"https://example.com:80/": "example.com:80", "http://example.com:443/": "example.com:443", "https://example.com:8443/": "example.com:8443", "http://example.com:8080/": "example.com:8080",
+	} {
+		u, ok := parseURL(rawURL)
+		require.True(t, ok)
+		require.Equal(t, host, newRequest(t.Context(), u, nil, nil).Host, rawURL)
+	}
 }
 
 func TestCallersEndIsNoDelivery(t *testing.T) {

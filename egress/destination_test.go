@@ -100,7 +100,7 @@ func TestDeniedNamesWithoutDNS(t *testing.T) {
 	c := newClient(t, Options{Deny: destinations(t, fmt.Sprintf("broken.example.com:%d", r.Port)), Resolver: dns.Resolver()})
 	_, err := c.Post(t.Context(), r.URL, nil, nil)
 	require.ErrorIs(t, err, errUnknownName)
-	require.NotContains(t, err.Error(), r.URL)
+	require.NotContains(t, err.Error(), "127.0.0.1")
 	require.Zero(t, r.Accepted())
 	require.NoError(t, c.guard.check(t.Context(), netip.AddrPortFrom(netip.MustParseAddr("8.8.8.8"), r.Port)), "the internet goes on")
 	other := listen(t, "127.0.0.1:0", serve(okResponse))

@@ -37,8 +37,10 @@ func (e *exchange) fault(err error) (receivers string, ours error) {
 }
 
 func faultOf(err error) (receivers string, ours error) {
-	if errors.Is(err, errUnknownInterfaces) || errors.Is(err, errUnknownName) {
-		return "", err
+	for _, unknown := range []error{errUnknownInterfaces, errUnknownName} {
+		if errors.Is(err, unknown) {
+			return "", unknown // err itself holds the receiver's address
+		}
 	}
 	var dns *net.DNSError
 	if errors.As(err, &dns) {
