@@ -266,8 +266,8 @@ func (c *Cluster) Control(ctx context.Context, action string, args ...string) er
 	return c.run(cmd)
 }
 
-func (c *Cluster) command(ctx context.Context, program string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, c.programs.path(program), args...) //nolint:gosec // found by find
+func (c *Cluster) command(ctx context.Context, program string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, c.programs.path(program)) //nolint:gosec // found by find
 	cmd.Dir = "/"                                                      // the user may not be allowed in ours
 	cmd.Stdout, cmd.Stderr = c.config.Log, c.config.Log
 	// PGDATA, PGPORT and their like would speak of another server.
