@@ -268,7 +268,7 @@ func (c *Cluster) Control(ctx context.Context, action string, args ...string) er
 
 func (c *Cluster) command(ctx context.Context, program string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, c.programs.path(program)) //nolint:gosec // found by find
-	cmd.Dir = "/"                                                      // the user may not be allowed in ours
+	cmd.Dir = "/"                                             // the user may not be allowed in ours
 	cmd.Stdout, cmd.Stderr = c.config.Log, c.config.Log
 	// PGDATA, PGPORT and their like would speak of another server.
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "PG") }), "LC_ALL=C")
