@@ -23,7 +23,7 @@ import (
 )
 
 // What a request of a bot carries on: whose key it has, and which.
-const botContextKey, keyContextKey = "bot", "key"
+const botContextKey, keyContextKey, limiterContextKey = "bot", "key", "limiter"
 
 var errWrongKey = unauthorizedf("This key is not valid.")
 

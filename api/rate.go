@@ -95,18 +95,37 @@ func (f *fairUse) take(c *gin.Context, keyHash []byte) error {
 	if f.perMinute == 0 {
 		return nil
 	}
+	c.Set(limiterContextKey, limiter)
 	allowed := limiter.AllowN(now, 1)
-	left := math.Max(0, limiter.TokensAt(now))
-	perSecond := float64(limiter.Limit())
-	c.Header("RateLimit-Limit", strconv.Itoa(f.perMinute))
-	c.Header("RateLimit-Remaining", strconv.Itoa(int(left)))
-	c.Header("RateLimit-Reset", seconds((float64(f.perMinute)-left)/perSecond))
+	f.tell(c, limiter, now)
 	if allowed {
 		return nil
 	}
-	wait := seconds((1 - left) / perSecond)
+	wait := seconds((1 - limiter.TokensAt(now)) / float64(limiter.Limit()))
 	c.Header("Retry-After", wait)
 	return &Error{code: tooMany, Detail: "This key may make " + strconv.Itoa(f.perMinute) + " calls a minute. Try again in " + wait + " s."}
+}
+
+// bytesOfACall is how much of an answer one call pays for.
+const bytesOfACall = 128 << 10
+
+// charge counts a large answer as more than one call: a call more for each bytesOfACall. It may leave the key in debt, for
+// as long as time takes to give that back.
+func (f *fairUse) charge(c *gin.Context, bytes int) {
+	limiter, limited := c.Value(limiterContextKey).(*rate.Limiter)
+	if calls := min(bytes/bytesOfACall, f.perMinute); limited && calls > 0 {
+		now := time.Now()
+		limiter.ReserveN(now, calls)
+		f.tell(c, limiter, now)
+	}
+}
+
+// tell writes where a key stands into the answer's header.
+func (f *fairUse) tell(c *gin.Context, limiter *rate.Limiter, now time.Time) {
+	left := math.Max(0, limiter.TokensAt(now))
+	c.Header("RateLimit-Limit", strconv.Itoa(f.perMinute))
+	c.Header("RateLimit-Remaining", strconv.Itoa(int(left)))
+	c.Header("RateLimit-Reset", seconds((float64(f.perMinute)-left)/float64(limiter.Limit())))
 }
 
 // seconds rounds up: who comes back then is let in.

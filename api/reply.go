@@ -52,6 +52,7 @@ func (s *server) answer(c *gin.Context, handle func() (reply, error)) {
 		return
 	}
 	body := encode(r.body)
+	s.fairUse.charge(c, len(body))
 	if n := int64(len(body)); n > largeBytes {
 		// However many read their answers slowly, the answers take no more memory than this.
 		if !s.large.TryAcquire(n) {

@@ -35,13 +35,13 @@ type places struct {
 
 	mu    sync.Mutex
 	taken map[*conn]struct{}
-	of    map[netip.Prefix]int // connections by address
+	of    map[netip.Prefix]*client
 }
 
 func newPlaces(listener net.Listener, most int, trusted []netip.Prefix) *places {
 	p := &places{
 		Listener: listener, most: most, trusted: trusted, closing: make(chan struct{}),
-		taken: map[*conn]struct{}{}, of: map[netip.Prefix]int{},
+		taken: map[*conn]struct{}{}, of: map[netip.Prefix]*client{},
 	}
 	p.close = sync.OnceValue(func() error {
 		close(p.closing)
@@ -60,7 +60,7 @@ func (p *places) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	peer, _ := netip.ParseAddrPort(accepted.RemoteAddr().String()) // the zero address where it has none
-	c := &conn{Conn: accepted, places: p, from: Client(peer.Addr())}
+	c := &conn{Conn: accepted, places: p, address: Client(peer.Addr())}
 	c.proxied = slices.ContainsFunc(p.trusted, func(proxy netip.Prefix) bool { return proxy.Contains(peer.Addr().Unmap().WithZone("")) })
 	c.waitForClient()
 	for !p.take(c) {
@@ -86,7 +86,11 @@ func (p *places) take(c *conn) bool {
 		_ = victim.Conn.Close() // its own goroutine ends by that
 	}
 	p.taken[c] = struct{}{}
-	p.of[c.from]++
+	if c.from = p.of[c.address]; c.from == nil {
+		c.from = new(client)
+		p.of[c.address] = c.from
+	}
+	c.from.conns++
 	return true
 }
 
@@ -110,8 +114,8 @@ func (p *places) before(a *conn, waitedA time.Duration, b *conn, waitedB time.Du
 	switch {
 	case a.proxied != b.proxied:
 		return b.proxied
-	case p.of[a.from] != p.of[b.from]:
-		return p.of[a.from] > p.of[b.from]
+	case a.from.conns != b.from.conns:
+		return a.from.conns > b.from.conns
 	}
 	return waitedA > waitedB
 }
@@ -122,16 +126,20 @@ func (p *places) forget(c *conn) {
 		return
 	}
 	delete(p.taken, c)
-	if p.of[c.from]--; p.of[c.from] == 0 {
-		delete(p.of, c.from)
+	if c.from.conns--; c.from.conns == 0 {
+		delete(p.of, c.address)
 	}
 }
+
+// client is an address that has connections: how many is for who holds mu.
+type client struct{ conns int }
 
 // conn is a connection that knows since when its client is waited for.
 type conn struct {
 	net.Conn
 	places  *places
-	from    netip.Prefix
+	address netip.Prefix
+	from    *client
 	proxied bool
 
 	since atomic.Int64 // nanoseconds since 1970; 0 while the server works
