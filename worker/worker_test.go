@@ -518,7 +518,7 @@ func TestARecoveryDeliversWhatWasMissed(t *testing.T) {
 	_, err := queue.StartRecovery(t.Context(), span)
 	require.NoError(t, err)
 	_, err = queue.StartRecovery(t.Context(), span)
-	require.ErrorIs(t, err, history.ErrRecoveryRunning)
+	require.ErrorAs(t, err, new(history.RecoveryRunningError))
 	require.NoError(t, workflows.StartRecover(t.Context(), s.client, s.attributes, s.target(id)))
 	done := result[history.RecoveryStep](t, s.client, "recover-"+id.String())
 	require.Equal(t, history.RecoveryStep{Ended: true, State: history.RecoveryCompleted, Found: 12, Delivered: 12}, done)

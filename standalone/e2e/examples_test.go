@@ -102,6 +102,9 @@ func exampleReceives(t *testing.T, stack *e2e.Stack, tm *terminal, command []str
 	delivery := bot.AwaitDeliveries(t, hook.ID, 1)[0]
 	require.True(t, delivery.Success, "%+v", delivery)
 	stdout.await(t, sent.ID)
+	asked := bot.Verify(t, hook.ID)
+	require.True(t, asked.Success, "it answers with the nonce: %+v", asked)
+	require.True(t, bot.Webhook(t, hook.ID).Verified)
 
 	captured := listening.Await(t, "/", 1)[0]
 	send := func(headers map[string]string) int {
