@@ -97,7 +97,7 @@ func TestDeliverer_UnverifiedRate(t *testing.T) {
 		}
 		// Also where it is found out late, and where the webhook's queue would send it.
 		e := r.storedElsewhere(t)
-		a := Attempt{EventID: e.ID, WebhookID: id, Number: 1, Trigger: webhook.TriggerRedeliver}
+		a := Attempt{EventID: e.ID, WebhookID: id, Number: 1, Trigger: webhook.TriggerTest}
 		require.Equal(t, RateLimited, r.mustRun(t, a).Error)
 		r.set(t, id, "queued = true")
 		route, err := r.routeManual(t.Context(), a)
@@ -286,7 +286,7 @@ func TestDeliverer_VerificationRequired(t *testing.T) {
 	skipped := Result{Status: Skipped, Error: NotVerified}
 	require.Equal(t, skipped, r.mustRun(t, First(r.accepted(t).ID, id)), "as it was accepted")
 	require.Equal(t, skipped, r.mustRun(t, First(r.storedElsewhere(t).ID, id)))
-	require.Equal(t, skipped, r.mustRun(t, Attempt{EventID: r.storedElsewhere(t).ID, WebhookID: id, Number: 2, Trigger: webhook.TriggerRedeliver}))
+	require.Equal(t, skipped, r.mustRun(t, Attempt{EventID: r.storedElsewhere(t).ID, WebhookID: id, Number: 1, Trigger: webhook.TriggerTest}))
 	route, err := r.PrepareTest(t.Context(), TestEvent{WebhookID: id, EventID: "t", WorkflowID: "test-t", RunID: "run", At: time.Now()})
 	require.NoError(t, err)
 	require.Equal(t, &skipped, route.Ended)
