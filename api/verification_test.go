@@ -64,8 +64,11 @@ func TestNewEndpointsAreAsked(t *testing.T) {
 
 	verify(w.ID)
 	for _, change := range []any{
-		map[string]any{"secret": "another"}, map[string]any{"events": []string{"mention"}}, map[string]any{"isActive": true},
-		map[string]any{"url": "https://example.com/a"}, map[string]any{"url": "https://EXAMPLE.com/a"},
+		map[string]any{"secret": "another"},
+		map[string]any{"events": []string{"mention"}},
+		map[string]any{"isActive": true},
+		map[string]any{"url": "https://example.com/a"},
+		map[string]any{"url": "https://EXAMPLE.com/a"},
 	} {
 		v := a.change(key, w.ID, change)
 		require.True(t, v.Verified, "%v", change)
@@ -103,7 +106,7 @@ func TestASlowChangeTakesNoEndpointForAnother(t *testing.T) {
 	_, key := a.bot()
 	w := a.create(key, "https://third.party.example/", "post.created")
 	body, late := io.Pipe()
-	request, err := http.NewRequestWithContext(t.Context(), "PATCH", a.url+webhooksPath+"/"+w.ID, body)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPatch, a.url+webhooksPath+"/"+w.ID, body)
 	require.NoError(t, err)
 	request.Header.Set("Authorization", "Bearer "+key)
 	request.Header.Set("Content-Type", "application/json")

@@ -78,7 +78,7 @@ func TestHostPortOf(t *testing.T) {
 
 func TestRate_UnmarshalText(t *testing.T) {
 	for text, want := range map[string]Rate{
-		"500,50/s": {500, 50}, "off": {}, " 10 , 0.5/s ": {10, 0.5}, "1,60/m": {1, 1}, "5,1/h": {5, 1.0 / 3600}, "1000000,1000000/s": {1e6, 1e6},
+		"500,50/s": {500, 50}, "off": {}, "10, 0.5 /s": {10, 0.5}, "1,60/m": {1, 1}, "5,1/h": {5, 1.0 / 3600}, "1000000,1000000/s": {1e6, 1e6},
 	} {
 		var r Rate
 		require.NoError(t, r.UnmarshalText([]byte(text)), text)
