@@ -112,7 +112,7 @@ func variables(command *kong.Node) (names []string) {
 
 // flagDefaults are what the flags' tags refer to.
 func flagDefaults() kong.Vars {
-	return kong.Vars{"version": buildVersion(), "schedule": webhook.DefaultSchedule.String(), "retention": webhook.DefaultRetention.String(), "most": fmt.Sprint(webhook.MaxWebhooksPerBot), "budget": fmt.Sprint(history.DefaultBudgetMiB), "rows": fmt.Sprint(history.DefaultBudgetRows), "checkhosts": strings.Join(egress.DefaultCheckHosts, ",")}
+	return kong.Vars{"version": buildVersion(), "schedule": webhook.DefaultSchedule.String(), "unverified": webhook.DefaultUnverifiedRate.String(), "retention": webhook.DefaultRetention.String(), "most": fmt.Sprint(webhook.MaxWebhooksPerBot), "budget": fmt.Sprint(history.DefaultBudgetMiB), "rows": fmt.Sprint(history.DefaultBudgetRows), "checkhosts": strings.Join(egress.DefaultCheckHosts, ",")}
 }
 
 func buildVersion() string {
@@ -150,6 +150,7 @@ type apiFlags struct {
 type workerFlags struct {
 	HistoryBudget  int64            `env:"MATHUB_HISTORY_BUDGET" default:"${budget}" help:"How many MiB the deliveries of a bot may take; 0: any number."`
 	HistoryRows    int64            `env:"MATHUB_HISTORY_ROWS" default:"${rows}" help:"How many deliveries of a bot are kept; 0: any number."`
+	UnverifiedRate webhook.Rate     `env:"MATHUB_UNVERIFIED_RATE" default:"${unverified}" help:"How many deliveries at once, and a second (/s), minute (/m) or hour (/h) from then on, one bot may send to one host and port that has not agreed to it; off: any number."`
 	RetrySchedule  webhook.Schedule `env:"MATHUB_RETRY_SCHEDULE" default:"${schedule}" help:"When a failed delivery is attempted again, such as 30s,2m; empty: never."`
 	TraceReceivers bool             `env:"MATHUB_TRACE_RECEIVERS" help:"Send receivers a traceparent header (W3C Trace Context), where traces are sent to a collector."`
 }
@@ -169,7 +170,12 @@ type retentionFlags struct {
 	Retention webhook.Retention `env:"MATHUB_RETENTION" default:"${retention}" help:"How long events and deliveries are kept, such as 30d or 720h; 0: for ever."`
 }
 
+type verificationFlags struct {
+	VerifyEndpoints webhook.Verification `env:"MATHUB_VERIFY_ENDPOINTS" default:"optional" help:"What is asked of new endpoints. optional: whether they want deliveries; one that does not agree gets them at MATHUB_UNVERIFIED_RATE. require: it gets none. off: nothing, unless its bot wants to."`
+}
+
 type commonFlags struct {
+	verificationFlags
 	cli.DatabaseFlags
 	cli.KeysetFlags
 	retentionFlags
@@ -340,6 +346,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 			Keyset:     keyset,
 			Schedule:   runWorker.RetrySchedule,
 			Retention:  common.Retention,
+			Unverified: runWorker.UnverifiedRate, Verification: common.VerifyEndpoints,
 			Attributes: attributes,
 			Version:    buildVersion(),
 			Logger:     log,
@@ -387,6 +394,7 @@ func run(ctx context.Context, common commonFlags, serveAPI *apiFlags, runWorker 
 		EmitGroup:         serveAPI.EmitGroup,
 		Progress:          progress,
 		Retention:         common.Retention,
+		Verification:      common.VerifyEndpoints,
 		TrustedProxies:    serveAPI.TrustedProxies,
 		TemporalUI:        serveAPI.TemporalUI,
 		Namespace:         namespace,

@@ -95,6 +95,11 @@ func (a *Activities) PrepareTest(ctx context.Context, in delivery.TestEvent) (de
 	return final(a.deliverer.PrepareTest(ctx, in))
 }
 
+// PrepareVerification stores the event that asks an endpoint whether it wants deliveries, and says how it is to be sent.
+func (a *Activities) PrepareVerification(ctx context.Context, in delivery.TestEvent) (delivery.Route, error) {
+	return a.deliverer.PrepareVerification(ctx, in)
+}
+
 // PrepareRedelivery says how an event is to be sent once more.
 func (a *Activities) PrepareRedelivery(ctx context.Context, in delivery.Attempt) (delivery.Route, error) {
 	return final(a.deliverer.PrepareRedelivery(ctx, in))

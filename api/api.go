@@ -65,6 +65,9 @@ type Config struct {
 	Meter             metric.Meter
 	Tracer            trace.Tracer
 
+	// Verification is what is asked of endpoints, by this process: see webhook.Verification.
+	Verification webhook.Verification
+
 	// EmitStarts and EmitGroup are emit.BatcherOptions' Starts and Group.
 	EmitStarts, EmitGroup int
 	// Progress is of the worker in this process; nil where there is none.

@@ -34,6 +34,22 @@ func (s *server) TestWebhook(c *gin.Context, id WebhookID) {
 	})
 }
 
+// VerifyWebhook serves POST /webhooks/:id/verify.
+func (s *server) VerifyWebhook(c *gin.Context, id WebhookID) {
+	s.answer(c, func() (reply, error) {
+		w, err := s.owned(c, id)
+		if err != nil {
+			return reply{}, err
+		}
+		return s.sendNow(c, w, func(ctx context.Context) (uuid.UUID, bool, error) {
+			return workflows.StartVerification(ctx, s.cfg.Temporal, s.cfg.Attributes, targetOf(w))
+		})
+	})
+}
+
+// errNotVerified is for what an endpoint gets only once it has agreed.
+var errNotVerified = &Error{code: conflict, Detail: "The endpoint is not verified: have it answer webhook.verify events with their nonce, then call POST …/verify."}
+
 // RedeliverDelivery serves POST /webhooks/:id/deliveries/:deliveryId/redeliver.
 func (s *server) RedeliverDelivery(c *gin.Context, id WebhookID, deliveryID string) {
 	s.answer(c, func() (reply, error) {
@@ -91,7 +107,12 @@ func (s *server) sendNow(c *gin.Context, w db.Webhook, send func(context.Context
 // resulting answers with the delivery that send made, or had the webhook's queue make.
 func (s *server) resulting(ctx context.Context, webhookID uuid.UUID, send func() (deliveryID uuid.UUID, queued bool, err error)) (reply, error) {
 	deliveryID, queued, err := send()
+	var limited workflows.RateLimitedError
 	switch {
+	case errors.As(err, &limited):
+		return reply{}, &Error{code: tooMany, Detail: "The bot has sent as much to this endpoint, which is not verified, as it may.", retryAfter: limited.RetryIn}
+	case errors.Is(err, workflows.ErrNotVerified):
+		return reply{}, errNotVerified
 	case errors.Is(err, workflows.ErrWebhookGone):
 		return reply{}, errNotFound
 	case errors.Is(err, workflows.ErrBotSuspended):

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -55,7 +58,9 @@ type Error struct {
 	Fields []webhook.FieldError
 	// eventIDs are those under which it is safe to emit again.
 	eventIDs []string
-	cause    error // for the log only
+	// retryAfter is when to come again, of what is worth another try; 0: soon.
+	retryAfter time.Duration
+	cause      error // for the log only
 }
 
 // Error says what a person on the command line is told.
@@ -141,7 +146,7 @@ func fail(c *gin.Context, log *slog.Logger, err error) {
 		}
 	case tooMany:
 		if c.Writer.Header().Get("Retry-After") == "" {
-			c.Header("Retry-After", "1")
+			c.Header("Retry-After", strconv.Itoa(max(1, int(math.Ceil(e.retryAfter.Seconds())))))
 		}
 	}
 	c.Data(status, "application/problem+json", encode(problem{

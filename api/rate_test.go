@@ -14,6 +14,29 @@ import (
 	"github.com/mathub/webhooks/api"
 )
 
+// TestALargeAnswerCountsAsSeveralCalls: nine, for a page of 1 MiB; afterwards the key may be in debt.
+func TestALargeAnswerCountsAsSeveralCalls(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, func(cfg *api.Config) { cfg.RateLimit = 12 })
+	_, key := a.bot()
+	hook := a.hook(key) // one call
+	a.fillHistory(hook, uuid.NewString(), 10, 200<<10, "ok")
+	page := a.do(http.MethodGet, "/api/bot/v1/webhooks/"+hook+"/deliveries", key, nil)
+	require.Equal(t, http.StatusOK, page.status)
+	require.Equal(t, 12-1-1-len(page.body)/(128<<10), atoi(t, page.header.Get("RateLimit-Remaining")))
+	require.Equal(t, http.StatusOK, a.do(http.MethodGet, "/api/bot/v1/webhooks/"+hook+"/deliveries", key, nil).status)
+	refused := a.do(http.MethodGet, "/api/bot/v1/webhooks", key, nil)
+	require.Equal(t, http.StatusTooManyRequests, refused.status)
+	require.Greater(t, atoi(t, refused.header.Get("Retry-After")), 20, "the debt is given back first")
+}
+
+func atoi(t *testing.T, text string) int {
+	t.Helper()
+	n, err := strconv.Atoi(text)
+	require.NoError(t, err, text)
+	return n
+}
+
 func TestAKeyIsHeldToItsRate(t *testing.T) {
 	t.Parallel()
 	const limit = 120

@@ -25,6 +25,7 @@ func TestRecoveriesAreFollowedWithoutTemporal(t *testing.T) {
 	_, key := a.bot()
 	_, stranger := a.bot()
 	id := a.hook(key)
+	a.execute("UPDATE webhooks SET created_at = '2025-03-01T00:00:00Z'")
 	path, list := webhooksPath+"/"+id+"/recover", webhooksPath+"/"+id+"/recoveries"
 	require.Equal(t, "[]\n", string(a.do("GET", list, key, nil).body))
 	require.Equal(t, http.StatusNotFound, a.do("GET", path, key, nil).status)

@@ -37,12 +37,16 @@ func (s *server) RecoverWebhook(c *gin.Context, id WebhookID) {
 		if !w.IsActive {
 			return reply{}, &Error{code: conflict, Detail: "The webhook is disabled: enable it first, then recover what it missed."}
 		}
+		if w.VerifiedAt == nil && s.cfg.Verification == webhook.VerificationRequire {
+			return reply{}, errNotVerified
+		}
 		recovery, err := s.queue().StartRecovery(c, span)
-		if errors.Is(err, history.ErrRecoveryRunning) {
-			return reply{}, &Error{code: conflict, Detail: "A recovery of this webhook is running: wait for its end, or cancel it."}
+		var running history.RecoveryRunningError
+		if errors.As(err, &running) {
+			return reply{}, &Error{code: conflict, Detail: fmt.Sprintf("A recovery of the webhook %s is running, and a bot may have one at a time: wait for its end, or cancel it.", running.WebhookID)}
 		}
 		if err != nil {
-			return reply{}, err
+			return reply{}, orNotFound(err)
 		}
 		s.changed(c, "recovery started", w.BotID, "webhook", w.ID)
 		// The recovery is stored: what Temporal does not start now, the next sweep does.

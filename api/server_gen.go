@@ -76,7 +76,7 @@ type Delivery struct {
 	// AttemptedAt RFC 3339, in UTC, with milliseconds.
 	AttemptedAt Time `json:"attemptedAt"`
 
-	// Trigger What asked for the attempt. event: an emitted event. retry: the retry schedule. redeliver: a person who asked for the event again. recover: a recovery. test: a person who asked for a test event. There may be new ones.
+	// Trigger What asked for the attempt. event: an emitted event. retry: the retry schedule. redeliver: a person who asked for the event again. recover: a recovery. test: a person who asked for a test event. verify: the endpoint is asked whether it wants deliveries. There may be new ones.
 	Trigger Trigger `json:"trigger"`
 }
 
@@ -415,7 +415,7 @@ type Timings struct {
 	Total float64 `json:"total"`
 }
 
-// Trigger What asked for the attempt. event: an emitted event. retry: the retry schedule. redeliver: a person who asked for the event again. recover: a recovery. test: a person who asked for a test event. There may be new ones.
+// Trigger What asked for the attempt. event: an emitted event. retry: the retry schedule. redeliver: a person who asked for the event again. recover: a recovery. test: a person who asked for a test event. verify: the endpoint is asked whether it wants deliveries. There may be new ones.
 type Trigger = string
 
 // Webhook defines model for Webhook.
@@ -429,9 +429,15 @@ type Webhook struct {
 	IsActive bool     `json:"isActive"`
 
 	// FailureCount Failed deliveries in a row; the tenth disables the webhook.
-	FailureCount int        `json:"failureCount"`
-	HasSecret    bool       `json:"hasSecret"`
-	DisabledAt   *timestamp `json:"disabledAt"`
+	FailureCount int  `json:"failureCount"`
+	HasSecret    bool `json:"hasSecret"`
+
+	// Verified Whether the endpoint has answered a `webhook.verify` event with its nonce, since the URL was last changed. The rate of deliveries to one that has not is limited.
+	Verified bool `json:"verified"`
+
+	// VerifiedAt When it last did.
+	VerifiedAt *timestamp `json:"verifiedAt"`
+	DisabledAt *timestamp `json:"disabledAt"`
 
 	// DisabledReason Why it is disabled: failures, ten in a row, owner, by a call, or operator, by one of the service API. Null while it is active.
 	DisabledReason *string `json:"disabledReason"`
@@ -447,6 +453,9 @@ type Webhook struct {
 
 	// SecretOverlapUntil Until when the secret before the present one signs too; absent when it does not.
 	SecretOverlapUntil *timestamp `json:"secretOverlapUntil,omitempty"`
+
+	// DuplicateOf In the answer to a call that sets `url` or `events`: the oldest other webhook of the bot with the same URL and an event type in common, which delivers the same events there. Absent when there is none.
+	DuplicateOf *openapi_types.UUID `json:"duplicateOf,omitempty"`
 }
 
 // WebhookChange defines model for WebhookChange.
@@ -634,6 +643,9 @@ type ServerInterface interface {
 	// TestWebhook Send a test event now.
 	// (POST /api/bot/v1/webhooks/{id}/test)
 	TestWebhook(c *gin.Context, id WebhookID)
+	// VerifyWebhook Ask the endpoint now whether it wants deliveries.
+	// (POST /api/bot/v1/webhooks/{id}/verify)
+	VerifyWebhook(c *gin.Context, id WebhookID)
 	// CreateBot Make a bot.
 	// (POST /api/internal/v1/bots)
 	CreateBot(c *gin.Context)
@@ -1115,6 +1127,31 @@ func (siw *ServerInterfaceWrapper) TestWebhook(c *gin.Context) {
 	siw.Handler.TestWebhook(c, id)
 }
 
+// VerifyWebhook operation middleware
+func (siw *ServerInterfaceWrapper) VerifyWebhook(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.VerifyWebhook(c, id)
+}
+
 // CreateBot operation middleware
 func (siw *ServerInterfaceWrapper) CreateBot(c *gin.Context) {
 
@@ -1543,6 +1580,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/recover", wrapper.RecoverWebhook)
 	router.GET(options.BaseURL+"/api/bot/v1/webhooks/:id/recoveries", wrapper.ListRecoveries)
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/test", wrapper.TestWebhook)
+	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/verify", wrapper.VerifyWebhook)
 	router.POST(options.BaseURL+"/api/internal/v1/bots", wrapper.CreateBot)
 	router.GET(options.BaseURL+"/api/internal/v1/bots/:id", wrapper.GetBot)
 	router.PATCH(options.BaseURL+"/api/internal/v1/bots/:id", wrapper.UpdateBot)

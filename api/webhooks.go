@@ -15,6 +15,7 @@ import (
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
+	"github.com/mathub/webhooks/workflows"
 )
 
 // maxSecretOverlap is how long a webhook's secret may sign beside the one that took its place: time for every receiver to
@@ -27,6 +28,9 @@ const maxWebhooksListed = 1000
 // deletedAtOnce is how many deliveries the deletion of a webhook waits for. Nobody can read the others, and workers remove
 // them.
 const deletedAtOnce = 1000
+
+// wakeTimeout bounds what the caller waits for Temporal, once the webhook is stored.
+const wakeTimeout = 500 * time.Millisecond
 
 // CreateWebhook serves POST /webhooks.
 func (s *server) CreateWebhook(c *gin.Context) {
@@ -41,6 +45,7 @@ func (s *server) CreateWebhook(c *gin.Context) {
 			return reply{}, err
 		}
 		var w db.Webhook
+		var duplicateOf *uuid.UUID
 		err = db.WithTx(c, s.cfg.Pool, func(tx pgx.Tx) error {
 			// One at a time for each bot, so that two calls at once do not both take the last place.
 			if err := s.queries.LockBot(c, tx, botID(c)); err != nil {
@@ -56,13 +61,21 @@ func (s *server) CreateWebhook(c *gin.Context) {
 			w, err = s.queries.CreateWebhook(c, tx, db.CreateWebhookParams{
 				ID: id, BotID: botID(c), URL: sealed.url, Origin: *sealed.origin, Events: in.events, Secret: sealed.secret,
 			})
-			return err
+			if err != nil {
+				return err
+			}
+			if duplicateOf, err = s.duplicateOf(c, tx, w); err != nil || !s.cfg.Verification.AtOnce() {
+				return err
+			}
+			return history.PlanVerification(c, tx, w.ID, w.BotID)
 		})
 		if err != nil {
 			return reply{}, err
 		}
 		s.changed(c, "webhook created", w.BotID, "webhook", w.ID, "host", webhook.HostOf(w.Origin))
+		s.verifySoon(c, w)
 		view, err := s.view(w)
+		view.DuplicateOf = duplicateOf
 		return created(botPrefix+"webhooks/"+w.ID.String(), view), err
 	})
 }
@@ -144,7 +157,7 @@ func (s *server) UpdateWebhook(c *gin.Context, id WebhookID) {
 		if err != nil {
 			return reply{}, err
 		}
-		w, err := s.update(c, db.UpdateWebhookParams{
+		w, duplicateOf, err := s.update(c, db.UpdateWebhookParams{
 			ID: before.ID, BotID: botID(c), URL: sealed.url, Origin: sealed.origin, Events: in.events, SetSecret: in.setSecret, Secret: sealed.secret, OverlapSeconds: in.overlap.Seconds(), IsActive: in.isActive,
 			DisabledReason: "owner",
 		}, in)
@@ -153,13 +166,14 @@ func (s *server) UpdateWebhook(c *gin.Context, id WebhookID) {
 		}
 		s.changed(c, "webhook changed", w.BotID, "webhook", w.ID, "fields", in.named())
 		view, err := s.view(w)
+		view.DuplicateOf = duplicateOf
 		return ok(view), err
 	})
 }
 
-// update changes a webhook, and with it what is planned for it: what it no longer gets is planned no longer. in is the same in
-// clear. A call that is repeated changes nothing more.
-func (s *server) update(ctx context.Context, change db.UpdateWebhookParams, in webhookInput) (w db.Webhook, err error) {
+// update changes a webhook, and with it what is planned for it: what it no longer gets is planned no longer, and another
+// endpoint is asked whether it wants deliveries. in is the same in clear. A call that is repeated changes nothing more.
+func (s *server) update(ctx context.Context, change db.UpdateWebhookParams, in webhookInput) (w db.Webhook, duplicateOf *uuid.UUID, err error) {
 	err = db.WithTx(ctx, s.cfg.Pool, func(tx pgx.Tx) error {
 		if err := db.LockWebhook(ctx, tx, change.ID); err != nil {
 			return err
@@ -167,23 +181,73 @@ func (s *server) update(ctx context.Context, change db.UpdateWebhookParams, in w
 		if w, err = s.queries.GetWebhook(ctx, tx, db.GetWebhookParams{ID: change.ID, BotID: change.BotID}); err != nil {
 			return err
 		}
-		if s.leaveOutEqual(&change, w, in); change.URL == nil && change.Events == nil && change.IsActive == nil && !change.SetSecret {
-			return nil
-		}
-		if w, err = s.queries.UpdateWebhook(ctx, tx, change); err != nil {
-			return err
-		}
-		if change.Events != nil {
-			if err := s.queries.ClearUnsubscribed(ctx, tx, db.ClearUnsubscribedParams{WebhookID: change.ID, MostRead: webhook.MaxDeliveriesRead}); err != nil {
+		s.leaveOutEqual(&change, w, in)
+		if change.URL != nil || change.Events != nil || change.IsActive != nil || change.SetSecret {
+			if w, err = s.queries.UpdateWebhook(ctx, tx, change); err != nil {
+				return err
+			}
+			if err := s.updatePlanned(ctx, tx, change, w); err != nil {
 				return err
 			}
 		}
-		if !w.IsActive {
-			return history.StopWebhooks(ctx, tx, []uuid.UUID{change.ID}, "webhook disabled")
+		if in.url != nil || in.events != nil {
+			duplicateOf, err = s.duplicateOf(ctx, tx, w)
 		}
-		return nil
+		return err
 	})
-	return w, err
+	if err == nil && change.URL != nil {
+		s.verifySoon(ctx, w)
+	}
+	return w, duplicateOf, err
+}
+
+// updatePlanned removes what a changed webhook no longer gets, and plans that another endpoint is asked.
+func (s *server) updatePlanned(ctx context.Context, tx pgx.Tx, change db.UpdateWebhookParams, w db.Webhook) error {
+	if change.Events != nil {
+		if err := s.queries.ClearUnsubscribed(ctx, tx, db.ClearUnsubscribedParams{WebhookID: w.ID, MostRead: webhook.MaxDeliveriesRead}); err != nil {
+			return err
+		}
+	}
+	if change.URL != nil && s.cfg.Verification.AtOnce() {
+		if err := history.PlanVerification(ctx, tx, w.ID, w.BotID); err != nil {
+			return err
+		}
+	}
+	if !w.IsActive {
+		return history.StopWebhooks(ctx, tx, []uuid.UUID{w.ID}, "webhook disabled")
+	}
+	return nil
+}
+
+// duplicateOf is the oldest other webhook of the bot that delivers some of the same events to the same URL, or nil.
+func (s *server) duplicateOf(ctx context.Context, tx pgx.Tx, w db.Webhook) (*uuid.UUID, error) {
+	alike, err := s.queries.AlikeWebhooks(ctx, tx, db.AlikeWebhooksParams{BotID: w.BotID, ID: w.ID, Origin: w.Origin, Events: w.Events})
+	if err != nil || len(alike) == 0 {
+		return nil, err
+	}
+	url, err := s.cfg.Keyset.OpenURL(w.ID, w.URL)
+	if err != nil {
+		return nil, nil //nolint:nilerr,nilnil // one that no key opens any more is like no other
+	}
+	for _, other := range alike {
+		if same, err := s.cfg.Keyset.OpenURL(other.ID, other.URL); err == nil && same == url {
+			return &other.ID, nil
+		}
+	}
+	return nil, nil //nolint:nilnil // there is none
+}
+
+// verifySoon has the webhook's queue send the verification that is planned. What Temporal does not take now, the next sweep
+// does.
+func (s *server) verifySoon(ctx context.Context, w db.Webhook) {
+	if !s.cfg.Verification.AtOnce() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, wakeTimeout)
+	defer cancel()
+	if err := workflows.WakeQueue(ctx, s.cfg.Temporal, s.cfg.Attributes, targetOf(w)); err != nil {
+		s.log.Warn("an endpoint is verified with the next sweep", "webhook", w.ID, "error", err)
+	}
 }
 
 // leaveOutEqual takes out of a change what the webhook has already: an equal secret is no rotation, which would end the
@@ -367,7 +431,7 @@ func (s *server) view(w db.Webhook) (Webhook, error) {
 	}
 	view := Webhook{
 		ID: w.ID, BotID: w.BotID, URL: url, Events: w.Events, IsActive: w.IsActive, FailureCount: int(w.FailureCount),
-		HasSecret: w.Secret != nil, CreatedAt: timestamp(w.CreatedAt), UpdatedAt: timestamp(w.UpdatedAt),
+		HasSecret: w.Secret != nil, Verified: w.VerifiedAt != nil, VerifiedAt: (*timestamp)(w.VerifiedAt), CreatedAt: timestamp(w.CreatedAt), UpdatedAt: timestamp(w.UpdatedAt),
 	}
 	if w.PreviousSecretUntil != nil && w.PreviousSecretUntil.After(time.Now()) {
 		view.SecretOverlapUntil = (*timestamp)(w.PreviousSecretUntil)

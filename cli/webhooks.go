@@ -21,6 +21,7 @@ type Webhooks struct {
 	Update     webhooksUpdateCommand     `cmd:"" help:"Change what is named, and nothing else."`
 	Delete     webhooksDeleteCommand     `cmd:"" help:"Delete a webhook and its history."`
 	Test       webhooksTestCommand       `cmd:"" help:"Send a test event now; fails if the receiver does not take it."`
+	Verify     webhooksVerifyCommand     `cmd:"" help:"Ask the endpoint now whether it wants deliveries; fails if it does not answer with the nonce."`
 	Deliveries webhooksDeliveriesCommand `cmd:"" help:"List the last 50 deliveries, newest first."`
 	Redeliver  webhooksRedeliverCommand  `cmd:"" help:"Send a delivery's event once more, now; fails if the receiver does not take it."`
 	Recover    webhooksRecoverCommand    `cmd:"" help:"Deliver what the webhook missed."`
@@ -52,13 +53,14 @@ type webhookView struct {
 	IsActive     bool     `json:"isActive"`
 	FailureCount int      `json:"failureCount"`
 	HasSecret    bool     `json:"hasSecret"`
+	Verified     bool     `json:"verified"`
 }
 
 func (f outputFlags) webhooks(raw json.RawMessage, list ...webhookView) error {
 	return f.show(raw, func(w io.Writer) error {
-		fmt.Fprintln(w, "ID\tACTIVE\tFAILURES\tSIGNED\tEVENTS\tURL") //nolint:errcheck // Flush tells
+		fmt.Fprintln(w, "ID\tACTIVE\tFAILURES\tSIGNED\tVERIFIED\tEVENTS\tURL") //nolint:errcheck // Flush tells
 		for _, h := range list {
-			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", h.ID, yes(h.IsActive), h.FailureCount, yes(h.HasSecret), strings.Join(h.Events, ","), h.URL) //nolint:errcheck // Flush tells
+			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", h.ID, yes(h.IsActive), h.FailureCount, yes(h.HasSecret), yes(h.Verified), strings.Join(h.Events, ","), h.URL) //nolint:errcheck // Flush tells
 		}
 		return nil
 	})
@@ -231,6 +233,20 @@ type webhooksTestCommand struct {
 func (c *webhooksTestCommand) Run(ctx context.Context) error {
 	var raw json.RawMessage
 	if err := c.client().call(ctx, http.MethodPost, c.path("/test"), nil, &raw); err != nil {
+		return err
+	}
+	return c.delivered(raw)
+}
+
+type webhooksVerifyCommand struct {
+	BotFlags
+	outputFlags
+	webhookArg
+}
+
+func (c *webhooksVerifyCommand) Run(ctx context.Context) error {
+	var raw json.RawMessage
+	if err := c.client().call(ctx, http.MethodPost, c.path("/verify"), nil, &raw); err != nil {
 		return err
 	}
 	return c.delivered(raw)

@@ -50,7 +50,7 @@ SELECT count(*) FILTER (WHERE k.delivered) AS delivered,
 FROM known k
 LEFT JOIN LATERAL (
     -- To a disabled webhook nothing is sent but what a person asked for. LIMIT: each is looked up by its id.
-    SELECT h.is_active OR k.trigger IN ('test', 'redeliver') AS is_planned
+    SELECT h.is_active OR k.trigger IN ('test', 'redeliver', 'verify') AS is_planned
     FROM webhooks h
     WHERE h.id = k.webhook_id AND k.trigger IS NOT NULL AND NOT k.delivered
     LIMIT 1
@@ -130,7 +130,7 @@ WITH attempts AS MATERIALIZED (
     FROM known k
     LEFT JOIN LATERAL (
         SELECT h.bot_id, h.origin, h.is_active, h.resume_at,
-               k.trigger IS NOT NULL AND (h.is_active OR k.trigger IN ('test', 'redeliver')) AS is_planned
+               k.trigger IS NOT NULL AND (h.is_active OR k.trigger IN ('test', 'redeliver', 'verify')) AS is_planned
         FROM webhooks h
         WHERE h.id = k.webhook_id
         LIMIT 1

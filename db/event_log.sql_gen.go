@@ -78,7 +78,7 @@ func (q *Queries) NumberEvents(ctx context.Context, db DBTX, arg NumberEventsPar
 const readAudiences = `-- name: ReadAudiences :many
 SELECT position::bigint AS position, type, bot_ids
 FROM events
-WHERE position > $1::bigint AND position <= $2::bigint AND type <> 'test'
+WHERE position > $1::bigint AND position <= $2::bigint AND type NOT IN ('test', 'webhook.verify')
 ORDER BY position
 LIMIT $3
 `
@@ -126,7 +126,7 @@ FROM (
         SELECT id, payload, position
         FROM events
         WHERE position > $1::bigint AND position <= $2::bigint
-          AND type <> 'test' -- it goes to one webhook
+          AND type NOT IN ('test', 'webhook.verify') -- they go to one webhook
           AND (bot_ids IS NULL OR bot_ids @> ARRAY[$3::text])
           AND ($4::text[] IS NULL OR type = ANY ($4::text[]))
         ORDER BY position

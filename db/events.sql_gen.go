@@ -21,7 +21,7 @@ WITH asked AS (
     ) AS list
 ), subscribers AS MATERIALIZED (
     SELECT asked.n AS list, w.id, w.bot_id, w.origin, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-           w.generation, w.failure_count, w.failure_run, w.queued
+           w.generation, w.failure_count, w.failure_run, w.queued, w.verified_at IS NOT NULL AS verified
     FROM asked
     CROSS JOIN LATERAL (
         (SELECT s.webhook_id
@@ -47,7 +47,7 @@ WITH asked AS (
          LIMIT (SELECT $6::integer))
     ) AS audience
     -- LIMIT: each is looked up by its id, however many Postgres expects.
-    CROSS JOIN LATERAL (SELECT id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE id = audience.webhook_id LIMIT 1) AS w
+    CROSS JOIN LATERAL (SELECT id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE id = audience.webhook_id LIMIT 1) AS w
 ), enqueued AS (
     INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at)
     SELECT s.id, e.id, 1, 1, 'event', e.accepted_at
@@ -64,7 +64,7 @@ WITH asked AS (
 ), added AS (
     SELECT webhook_id, min(seq) AS seq, min(due_at) AS due_at FROM enqueued GROUP BY webhook_id
 )
-SELECT s.list::integer AS list, s.id, s.bot_id, s.origin, s.url, s.secret, s.previous_secret, s.generation, s.failure_count, s.failure_run, s.queued,
+SELECT s.list::integer AS list, s.id, s.bot_id, s.origin, s.url, s.secret, s.previous_secret, s.generation, s.failure_count, s.failure_run, s.queued, s.verified::boolean AS verified,
        coalesce(q.seq, 0)::bigint AS seq, coalesce(q.due_at, 'epoch')::timestamptz AS due_at
 FROM subscribers s
 LEFT JOIN added q ON q.webhook_id = s.id
@@ -96,6 +96,7 @@ type AddressEventsRow struct {
 	FailureCount   int32
 	FailureRun     int32
 	Queued         bool
+	Verified       bool
 	Seq            int64
 	DueAt          time.Time
 }
@@ -142,6 +143,7 @@ func (q *Queries) AddressEvents(ctx context.Context, db DBTX, arg AddressEventsP
 			&i.FailureCount,
 			&i.FailureRun,
 			&i.Queued,
+			&i.Verified,
 			&i.Seq,
 			&i.DueAt,
 		); err != nil {
@@ -294,7 +296,7 @@ func (q *Queries) GetEvents(ctx context.Context, db DBTX, ids []string) ([]GetEv
 
 const getTarget = `-- name: GetTarget :one
 SELECT w.id, w.bot_id, w.origin, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-       w.is_active, w.suspended, w.queued, w.failure_count, w.failure_run, w.generation, coalesce(w.resume_at > now(), false)::boolean AS paused,
+       w.is_active, w.suspended, w.queued, w.failure_count, w.failure_run, w.generation, w.url_version, (w.verified_at IS NOT NULL)::boolean AS verified, coalesce(w.resume_at > now(), false)::boolean AS paused,
        (w.events @> ARRAY[$1::text])::boolean AS subscribed
 FROM webhooks w
 WHERE w.id = $2
@@ -318,6 +320,8 @@ type GetTargetRow struct {
 	FailureCount   int32
 	FailureRun     int32
 	Generation     int32
+	URLVersion     int32
+	Verified       bool
 	Paused         bool
 	Subscribed     bool
 }
@@ -339,6 +343,8 @@ func (q *Queries) GetTarget(ctx context.Context, db DBTX, arg GetTargetParams) (
 		&i.FailureCount,
 		&i.FailureRun,
 		&i.Generation,
+		&i.URLVersion,
+		&i.Verified,
 		&i.Paused,
 		&i.Subscribed,
 	)

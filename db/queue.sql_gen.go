@@ -36,7 +36,7 @@ func (q *Queries) ClearAllQueues(ctx context.Context, db DBTX, webhookIds []uuid
 }
 
 const clearQueues = `-- name: ClearQueues :exec
-DELETE FROM queue WHERE webhook_id = ANY ($1::uuid[]) AND trigger NOT IN ('test', 'redeliver')
+DELETE FROM queue WHERE webhook_id = ANY ($1::uuid[]) AND trigger NOT IN ('test', 'redeliver', 'verify')
 `
 
 // Removes what is planned for webhooks that are disabled, but for what a person has just asked for.
@@ -49,7 +49,7 @@ const clearUnsubscribed = `-- name: ClearUnsubscribed :exec
 DELETE FROM queue q
 USING webhooks w, events e
 WHERE q.webhook_id = $1 AND w.id = q.webhook_id AND e.id = q.event_id
-  AND e.type <> 'test' AND NOT e.type = ANY (w.events)
+  AND e.type NOT IN ('test', 'webhook.verify') AND NOT e.type = ANY (w.events)
   AND q.event_id IN (SELECT n.event_id FROM queue n WHERE n.webhook_id = $1 ORDER BY n.due_at, n.seq LIMIT $2)
 `
 
@@ -198,6 +198,7 @@ SELECT l.webhook_id::uuid AS webhook_id, coalesce(w.bot_id, '')::text AS bot_id,
 FROM queues l
 LEFT JOIN webhooks w ON w.id = l.webhook_id
 WHERE l.webhook_id IS NOT NULL
+  AND coalesce(w.resume_at, '-infinity') <= now()
   AND (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = l.webhook_id) < now() - make_interval(secs => $1::float8)
 `
 
@@ -226,6 +227,21 @@ func (q *Queries) OverdueQueues(ctx context.Context, db DBTX, seconds float64) (
 		return nil, err
 	}
 	return items, nil
+}
+
+const pauseQueue = `-- name: PauseQueue :exec
+UPDATE webhooks SET resume_at = now() + make_interval(secs => $1::float8) WHERE id = $2
+`
+
+type PauseQueueParams struct {
+	Seconds float64
+	ID      uuid.UUID
+}
+
+// Nothing stands in the webhook's queue that is to be attempted sooner.
+func (q *Queries) PauseQueue(ctx context.Context, db DBTX, arg PauseQueueParams) error {
+	_, err := db.Exec(ctx, pauseQueue, arg.Seconds, arg.ID)
+	return err
 }
 
 const postpone = `-- name: Postpone :exec
@@ -257,7 +273,7 @@ SELECT w.bot_id, w.origin, w.is_active, w.queued, w.failure_count,
        greatest(0, extract(epoch FROM (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = w.id) - now()))::float8 AS next_in,
        EXISTS (SELECT FROM queue p WHERE p.webhook_id = w.id) AS planned,
        coalesce(greatest(0, extract(epoch FROM w.resume_at - now())), 0)::float8 AS resume_in,
-       coalesce((SELECT f.error FROM deliveries f WHERE f.webhook_id = w.id AND NOT f.success AND w.failure_count > 0 ORDER BY f.seq DESC LIMIT 1), '')::text AS last_error
+       coalesce((SELECT f.error FROM deliveries f WHERE f.webhook_id = w.id AND NOT f.success AND f.trigger <> 'verify' AND w.failure_count > 0 ORDER BY f.seq DESC LIMIT 1), '')::text AS last_error
 FROM webhooks w
 WHERE w.id = $2
 `
@@ -345,6 +361,16 @@ type RemoveAttemptedParams struct {
 // Removes the rows of attempts that were made: a row with a later attempt is another's plan.
 func (q *Queries) RemoveAttempted(ctx context.Context, db DBTX, arg RemoveAttemptedParams) error {
 	_, err := db.Exec(ctx, removeAttempted, arg.WebhookIds, arg.EventIds, arg.Attempts)
+	return err
+}
+
+const removeVerifications = `-- name: RemoveVerifications :exec
+DELETE FROM queue WHERE webhook_id = $1 AND trigger = 'verify'
+`
+
+// Removes those that a webhook has yet to be sent.
+func (q *Queries) RemoveVerifications(ctx context.Context, db DBTX, webhookID uuid.UUID) error {
+	_, err := db.Exec(ctx, removeVerifications, webhookID)
 	return err
 }
 

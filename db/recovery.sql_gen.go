@@ -270,6 +270,18 @@ func (q *Queries) ListRecoveries(ctx context.Context, db DBTX, arg ListRecoverie
 	return items, nil
 }
 
+const lockOwner = `-- name: LockOwner :one
+SELECT b.id FROM bots b JOIN webhooks w ON w.bot_id = b.id WHERE w.id = $1 FOR NO KEY UPDATE OF b
+`
+
+// Locks a webhook's bot, as LockBot does.
+func (q *Queries) LockOwner(ctx context.Context, db DBTX, id uuid.UUID) (string, error) {
+	row := db.QueryRow(ctx, lockOwner, id)
+	var id_2 string
+	err := row.Scan(&id_2)
+	return id_2, err
+}
+
 const lockRecovery = `-- name: LockRecovery :one
 SELECT id FROM recoveries
 WHERE id = $1 AND state = 'running' AND NOT looked_through AND upto = $2 AND after_time = $3 AND after_id = $4
@@ -384,6 +396,18 @@ func (q *Queries) RemoveRecovered(ctx context.Context, db DBTX, recoveryID uuid.
 	return result.RowsAffected(), nil
 }
 
+const runningRecovery = `-- name: RunningRecovery :one
+SELECT r.webhook_id FROM recoveries r JOIN webhooks w ON w.id = r.webhook_id WHERE w.bot_id = $1 AND r.state = 'running' LIMIT 1
+`
+
+// The webhook of a bot that is being recovered. The bot is locked.
+func (q *Queries) RunningRecovery(ctx context.Context, db DBTX, botID string) (uuid.UUID, error) {
+	row := db.QueryRow(ctx, runningRecovery, botID)
+	var webhook_id uuid.UUID
+	err := row.Scan(&webhook_id)
+	return webhook_id, err
+}
+
 const stalledRecoveries = `-- name: StalledRecoveries :many
 SELECT r.webhook_id, w.bot_id, w.origin
 FROM recoveries r
@@ -424,8 +448,8 @@ INSERT INTO recoveries (id, webhook_id, since, until, begin_at, upto, after_time
 SELECT $1, w.id, s.since, s.until, s.begin_at, s.until, s.begin_at
 FROM webhooks w
 CROSS JOIN LATERAL (
-    SELECT $2::timestamptz AS since, $3::timestamptz AS until,
-           CASE WHEN w.disabled_at BETWEEN $2 AND $3 THEN w.disabled_at ELSE $2 END AS begin_at
+    SELECT span.since, span.until, CASE WHEN w.disabled_at BETWEEN span.since AND span.until THEN w.disabled_at ELSE span.since END AS begin_at
+    FROM (SELECT greatest($2::timestamptz, w.created_at) AS since, greatest($3::timestamptz, w.created_at) AS until) AS span
 ) AS s
 WHERE w.id = $4
 RETURNING id, webhook_id, since, until, state, begin_at, upto, after_time, after_id, looked_through, found, delivered, failed, last_error, created_at, updated_at, ended_at
@@ -438,7 +462,7 @@ type StartRecoveryParams struct {
 	WebhookID uuid.UUID
 }
 
-// Fails with a unique violation while one of the webhook is running.
+// Fails with a unique violation while one of the webhook is running. What came before the webhook, it did not miss.
 func (q *Queries) StartRecovery(ctx context.Context, db DBTX, arg StartRecoveryParams) (Recovery, error) {
 	row := db.QueryRow(ctx, startRecovery,
 		arg.ID,

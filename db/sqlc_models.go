@@ -20,6 +20,7 @@ const (
 	DeliveryTriggerRedeliver DeliveryTrigger = "redeliver"
 	DeliveryTriggerRecover   DeliveryTrigger = "recover"
 	DeliveryTriggerTest      DeliveryTrigger = "test"
+	DeliveryTriggerVerify    DeliveryTrigger = "verify"
 )
 
 func (e *DeliveryTrigger) Scan(src interface{}) error {
@@ -55,6 +56,14 @@ func (ns NullDeliveryTrigger) Value() (driver.Value, error) {
 		return nil, nil
 	}
 	return string(ns.DeliveryTrigger), nil
+}
+
+type Allowance struct {
+	BotID     string
+	Endpoint  string
+	PaidUntil time.Time
+	Turn      time.Time
+	Granted   int32
 }
 
 type ApiKey struct {
@@ -188,6 +197,8 @@ type Webhook struct {
 	Secret              []byte
 	PreviousSecret      []byte
 	PreviousSecretUntil *time.Time
+	VerifiedAt          *time.Time
+	URLVersion          int32
 	IsActive            bool
 	Suspended           bool
 	Queued              bool

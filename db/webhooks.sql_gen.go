@@ -11,6 +11,51 @@ import (
 	"github.com/google/uuid"
 )
 
+const alikeWebhooks = `-- name: AlikeWebhooks :many
+SELECT id, url FROM webhooks
+WHERE bot_id = $1 AND id <> $2 AND origin = $3 AND events && $4::text[]
+ORDER BY created_at, id
+LIMIT 1000
+`
+
+type AlikeWebhooksParams struct {
+	BotID  string
+	ID     uuid.UUID
+	Origin string
+	Events []string
+}
+
+type AlikeWebhooksRow struct {
+	ID  uuid.UUID
+	URL []byte
+}
+
+// The other webhooks of a bot at the same origin with an event type in common, oldest first.
+func (q *Queries) AlikeWebhooks(ctx context.Context, db DBTX, arg AlikeWebhooksParams) ([]AlikeWebhooksRow, error) {
+	rows, err := db.Query(ctx, alikeWebhooks,
+		arg.BotID,
+		arg.ID,
+		arg.Origin,
+		arg.Events,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []AlikeWebhooksRow{}
+	for rows.Next() {
+		var i AlikeWebhooksRow
+		if err := rows.Scan(&i.ID, &i.URL); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const countWebhooks = `-- name: CountWebhooks :one
 SELECT count(*) FROM webhooks WHERE bot_id = $1
 `
@@ -26,7 +71,7 @@ const createWebhook = `-- name: CreateWebhook :one
 
 INSERT INTO webhooks (id, bot_id, url, origin, events, secret, suspended)
 VALUES ($1, $2, $3, $4, $5, $6, coalesce((SELECT NOT is_active FROM bots WHERE id = $2), false))
-RETURNING id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at
+RETURNING id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at
 `
 
 type CreateWebhookParams struct {
@@ -58,6 +103,8 @@ func (q *Queries) CreateWebhook(ctx context.Context, db DBTX, arg CreateWebhookP
 		&i.Secret,
 		&i.PreviousSecret,
 		&i.PreviousSecretUntil,
+		&i.VerifiedAt,
+		&i.URLVersion,
 		&i.IsActive,
 		&i.Suspended,
 		&i.Queued,
@@ -95,7 +142,7 @@ func (q *Queries) DeleteWebhook(ctx context.Context, db DBTX, arg DeleteWebhookP
 }
 
 const getWebhook = `-- name: GetWebhook :one
-SELECT id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE id = $1 AND bot_id = $2
+SELECT id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE id = $1 AND bot_id = $2
 `
 
 type GetWebhookParams struct {
@@ -115,6 +162,8 @@ func (q *Queries) GetWebhook(ctx context.Context, db DBTX, arg GetWebhookParams)
 		&i.Secret,
 		&i.PreviousSecret,
 		&i.PreviousSecretUntil,
+		&i.VerifiedAt,
+		&i.URLVersion,
 		&i.IsActive,
 		&i.Suspended,
 		&i.Queued,
@@ -188,7 +237,7 @@ func (q *Queries) ListSealedOtherwise(ctx context.Context, db DBTX, arg ListSeal
 }
 
 const listWebhooks = `-- name: ListWebhooks :many
-SELECT w.id, w.bot_id, w.url, w.origin, w.events, w.secret, w.previous_secret, w.previous_secret_until, w.is_active, w.suspended, w.queued, w.failure_count, w.early_failures, w.generation, w.failure_run, w.failure_class, w.resume_at, w.enabled_at, w.disabled_at, w.disabled_reason, w.disabled_by, w.created_at, w.updated_at
+SELECT w.id, w.bot_id, w.url, w.origin, w.events, w.secret, w.previous_secret, w.previous_secret_until, w.verified_at, w.url_version, w.is_active, w.suspended, w.queued, w.failure_count, w.early_failures, w.generation, w.failure_run, w.failure_class, w.resume_at, w.enabled_at, w.disabled_at, w.disabled_reason, w.disabled_by, w.created_at, w.updated_at
 FROM webhooks w
 WHERE w.bot_id = $1
   AND ($2::uuid IS NULL OR (w.created_at, w.id) > (SELECT l.created_at, l.id FROM webhooks l WHERE l.id = $2::uuid))
@@ -221,6 +270,8 @@ func (q *Queries) ListWebhooks(ctx context.Context, db DBTX, arg ListWebhooksPar
 			&i.Secret,
 			&i.PreviousSecret,
 			&i.PreviousSecretUntil,
+			&i.VerifiedAt,
+			&i.URLVersion,
 			&i.IsActive,
 			&i.Suspended,
 			&i.Queued,
@@ -286,10 +337,30 @@ func (q *Queries) Reseal(ctx context.Context, db DBTX, arg ResealParams) (int64,
 	return result.RowsAffected(), nil
 }
 
+const setVerified = `-- name: SetVerified :execrows
+UPDATE webhooks SET verified_at = now() WHERE id = $1 AND url_version = $2
+`
+
+type SetVerifiedParams struct {
+	ID         uuid.UUID
+	URLVersion int32
+}
+
+// Unless the URL was changed since the endpoint was asked.
+func (q *Queries) SetVerified(ctx context.Context, db DBTX, arg SetVerifiedParams) (int64, error) {
+	result, err := db.Exec(ctx, setVerified, arg.ID, arg.URLVersion)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const updateWebhook = `-- name: UpdateWebhook :one
 UPDATE webhooks
 SET url           = coalesce($1::bytea, url),
     origin        = coalesce($2::text, origin),
+    verified_at   = CASE WHEN $1::bytea IS NULL THEN verified_at END,
+    url_version   = CASE WHEN $1::bytea IS NULL THEN url_version ELSE url_version + 1 END,
     events        = coalesce($3::text[], events),
     secret        = CASE WHEN $4::boolean THEN $5::bytea ELSE secret END,
     previous_secret = CASE
@@ -315,7 +386,7 @@ SET url           = coalesce($1::bytea, url),
     disabled_by   = CASE WHEN $7::boolean THEN NULL ELSE disabled_by END,
     updated_at    = now()
 WHERE id = $9 AND bot_id = $10
-RETURNING id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at
+RETURNING id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at
 `
 
 type UpdateWebhookParams struct {
@@ -331,7 +402,7 @@ type UpdateWebhookParams struct {
 	BotID          string
 }
 
-// Changes what is given. Enabling raises the generation, so that failures which began before do not count. A new secret
+// Changes what is given; a URL that is given is another one, and not verified. Enabling raises the generation, so that failures which began before do not count. A new secret
 // ends the overlap of the one before, or begins one.
 func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookParams) (Webhook, error) {
 	row := db.QueryRow(ctx, updateWebhook,
@@ -356,6 +427,8 @@ func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookP
 		&i.Secret,
 		&i.PreviousSecret,
 		&i.PreviousSecretUntil,
+		&i.VerifiedAt,
+		&i.URLVersion,
 		&i.IsActive,
 		&i.Suspended,
 		&i.Queued,
@@ -376,7 +449,7 @@ func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookP
 }
 
 const webhookOfAny = `-- name: WebhookOfAny :one
-SELECT id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE id = $1
+SELECT id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE id = $1
 `
 
 // For operators, who may name any bot's.
@@ -392,6 +465,8 @@ func (q *Queries) WebhookOfAny(ctx context.Context, db DBTX, id uuid.UUID) (Webh
 		&i.Secret,
 		&i.PreviousSecret,
 		&i.PreviousSecretUntil,
+		&i.VerifiedAt,
+		&i.URLVersion,
 		&i.IsActive,
 		&i.Suspended,
 		&i.Queued,

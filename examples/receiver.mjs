@@ -15,7 +15,9 @@ createServer(async (request, response) => {
   for await (const chunk of request) chunks.push(chunk);
   const body = Buffer.concat(chunks); // the raw bytes: what was signed
   const ok = genuine(request.headers, body);
-  response.writeHead(ok ? 204 : 401).end();
+  // A webhook.verify is answered with its nonce: yes, this endpoint wants the webhook's deliveries.
+  const answer = ok && request.headers["x-mathub-event"] === "webhook.verify" ? JSON.parse(body).data.nonce : "";
+  response.writeHead(ok ? 200 : 401).end(answer);
   // The work comes after the answer. In production, store the event before it, where it survives a crash.
   if (ok) setImmediate(work, request.headers["webhook-id"], body);
 }).listen(Number(port), "127.0.0.1");

@@ -41,8 +41,10 @@ class Receiver(BaseHTTPRequestHandler):
         ok = genuine(self.headers, body)
         if ok:
             todo.put((self.headers["webhook-id"], body))  # the work comes after the answer
-        self.send_response(204 if ok else 401)
+        self.send_response(200 if ok else 401)
         self.end_headers()
+        if ok and self.headers["X-Mathub-Event"] == "webhook.verify":
+            self.wfile.write(json.loads(body)["data"]["nonce"].encode())  # yes, this endpoint wants the webhook's deliveries
 
 
 def work():

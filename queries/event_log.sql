@@ -42,7 +42,7 @@ FROM (
         SELECT id, payload, position
         FROM events
         WHERE position > @after::bigint AND position <= @upto::bigint
-          AND type <> 'test' -- it goes to one webhook
+          AND type NOT IN ('test', 'webhook.verify') -- they go to one webhook
           AND (bot_ids IS NULL OR bot_ids @> ARRAY[@bot_id::text])
           AND (sqlc.narg('types')::text[] IS NULL OR type = ANY (sqlc.narg('types')::text[]))
         ORDER BY position
@@ -56,6 +56,6 @@ ORDER BY e.position;
 -- Whom the events of a span of positions concern.
 SELECT position::bigint AS position, type, bot_ids
 FROM events
-WHERE position > @after::bigint AND position <= @upto::bigint AND type <> 'test'
+WHERE position > @after::bigint AND position <= @upto::bigint AND type NOT IN ('test', 'webhook.verify')
 ORDER BY position
 LIMIT @most;

@@ -39,7 +39,7 @@ WHERE q.event_id = a.event_id AND q.webhook_id = a.webhook_id AND q.attempt <= a
 
 -- name: ClearQueues :exec
 -- Removes what is planned for webhooks that are disabled, but for what a person has just asked for.
-DELETE FROM queue WHERE webhook_id = ANY (@webhook_ids::uuid[]) AND trigger NOT IN ('test', 'redeliver');
+DELETE FROM queue WHERE webhook_id = ANY (@webhook_ids::uuid[]) AND trigger NOT IN ('test', 'redeliver', 'verify');
 
 -- name: ClearAllQueues :exec
 -- Removes all that is planned for webhooks: they are suspended.
@@ -51,8 +51,12 @@ DELETE FROM queue WHERE webhook_id = ANY (@webhook_ids::uuid[]);
 DELETE FROM queue q
 USING webhooks w, events e
 WHERE q.webhook_id = @webhook_id AND w.id = q.webhook_id AND e.id = q.event_id
-  AND e.type <> 'test' AND NOT e.type = ANY (w.events)
+  AND e.type NOT IN ('test', 'webhook.verify') AND NOT e.type = ANY (w.events)
   AND q.event_id IN (SELECT n.event_id FROM queue n WHERE n.webhook_id = @webhook_id ORDER BY n.due_at, n.seq LIMIT @most_read);
+
+-- name: RemoveVerifications :exec
+-- Removes those that a webhook has yet to be sent.
+DELETE FROM queue WHERE webhook_id = @webhook_id AND trigger = 'verify';
 
 -- name: DeleteQueue :exec
 DELETE FROM queue WHERE webhook_id = @webhook_id;
@@ -65,7 +69,7 @@ SELECT w.bot_id, w.origin, w.is_active, w.queued, w.failure_count,
        greatest(0, extract(epoch FROM (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = w.id) - now()))::float8 AS next_in,
        EXISTS (SELECT FROM queue p WHERE p.webhook_id = w.id) AS planned,
        coalesce(greatest(0, extract(epoch FROM w.resume_at - now())), 0)::float8 AS resume_in,
-       coalesce((SELECT f.error FROM deliveries f WHERE f.webhook_id = w.id AND NOT f.success AND w.failure_count > 0 ORDER BY f.seq DESC LIMIT 1), '')::text AS last_error
+       coalesce((SELECT f.error FROM deliveries f WHERE f.webhook_id = w.id AND NOT f.success AND f.trigger <> 'verify' AND w.failure_count > 0 ORDER BY f.seq DESC LIMIT 1), '')::text AS last_error
 FROM webhooks w
 WHERE w.id = @id;
 
@@ -95,6 +99,10 @@ UPDATE queue SET due_at = 'epoch' WHERE webhook_id = @webhook_id AND (@event_id:
 -- name: EndPause :exec
 UPDATE webhooks SET resume_at = NULL WHERE id = @id AND resume_at > now();
 
+-- name: PauseQueue :exec
+-- Nothing stands in the webhook's queue that is to be attempted sooner.
+UPDATE webhooks SET resume_at = now() + make_interval(secs => @seconds::float8) WHERE id = @id;
+
 -- name: SetDirect :execrows
 -- Under the webhook's lock. now() would be the time before the wait for it.
 UPDATE webhooks w SET queued = false
@@ -118,4 +126,5 @@ SELECT l.webhook_id::uuid AS webhook_id, coalesce(w.bot_id, '')::text AS bot_id,
 FROM queues l
 LEFT JOIN webhooks w ON w.id = l.webhook_id
 WHERE l.webhook_id IS NOT NULL
+  AND coalesce(w.resume_at, '-infinity') <= now()
   AND (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = l.webhook_id) < now() - make_interval(secs => @seconds::float8);

@@ -26,14 +26,22 @@ FROM asked;
 SELECT coalesce((SELECT q.attempt FROM queue q WHERE q.event_id = @event_id AND q.webhook_id = @webhook_id),
                 (SELECT max(d.attempt) + 1 FROM deliveries d WHERE d.event_id = @event_id AND d.webhook_id = @webhook_id), 0)::integer AS attempt;
 
+-- name: LockOwner :one
+-- Locks a webhook's bot, as LockBot does.
+SELECT b.id FROM bots b JOIN webhooks w ON w.bot_id = b.id WHERE w.id = @id FOR NO KEY UPDATE OF b;
+
+-- name: RunningRecovery :one
+-- The webhook of a bot that is being recovered. The bot is locked.
+SELECT r.webhook_id FROM recoveries r JOIN webhooks w ON w.id = r.webhook_id WHERE w.bot_id = @bot_id AND r.state = 'running' LIMIT 1;
+
 -- name: StartRecovery :one
--- Fails with a unique violation while one of the webhook is running.
+-- Fails with a unique violation while one of the webhook is running. What came before the webhook, it did not miss.
 INSERT INTO recoveries (id, webhook_id, since, until, begin_at, upto, after_time)
 SELECT @id, w.id, s.since, s.until, s.begin_at, s.until, s.begin_at
 FROM webhooks w
 CROSS JOIN LATERAL (
-    SELECT @since::timestamptz AS since, @until::timestamptz AS until,
-           CASE WHEN w.disabled_at BETWEEN @since AND @until THEN w.disabled_at ELSE @since END AS begin_at
+    SELECT span.since, span.until, CASE WHEN w.disabled_at BETWEEN span.since AND span.until THEN w.disabled_at ELSE span.since END AS begin_at
+    FROM (SELECT greatest(@since::timestamptz, w.created_at) AS since, greatest(@until::timestamptz, w.created_at) AS until) AS span
 ) AS s
 WHERE w.id = @webhook_id
 RETURNING *;

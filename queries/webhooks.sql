@@ -17,6 +17,13 @@ WHERE w.bot_id = @bot_id
 ORDER BY w.created_at, w.id
 LIMIT @most;
 
+-- name: AlikeWebhooks :many
+-- The other webhooks of a bot at the same origin with an event type in common, oldest first.
+SELECT id, url FROM webhooks
+WHERE bot_id = @bot_id AND id <> @id AND origin = @origin AND events && @events::text[]
+ORDER BY created_at, id
+LIMIT 1000;
+
 -- name: GetWebhook :one
 SELECT * FROM webhooks WHERE id = @id AND bot_id = @bot_id;
 
@@ -24,12 +31,18 @@ SELECT * FROM webhooks WHERE id = @id AND bot_id = @bot_id;
 -- For operators, who may name any bot's.
 SELECT * FROM webhooks WHERE id = @id;
 
+-- name: SetVerified :execrows
+-- Unless the URL was changed since the endpoint was asked.
+UPDATE webhooks SET verified_at = now() WHERE id = @id AND url_version = @url_version;
+
 -- name: UpdateWebhook :one
--- Changes what is given. Enabling raises the generation, so that failures which began before do not count. A new secret
+-- Changes what is given; a URL that is given is another one, and not verified. Enabling raises the generation, so that failures which began before do not count. A new secret
 -- ends the overlap of the one before, or begins one.
 UPDATE webhooks
 SET url           = coalesce(sqlc.narg('url')::bytea, url),
     origin        = coalesce(sqlc.narg('origin')::text, origin),
+    verified_at   = CASE WHEN sqlc.narg('url')::bytea IS NULL THEN verified_at END,
+    url_version   = CASE WHEN sqlc.narg('url')::bytea IS NULL THEN url_version ELSE url_version + 1 END,
     events        = coalesce(sqlc.narg('events')::text[], events),
     secret        = CASE WHEN @set_secret::boolean THEN sqlc.narg('secret')::bytea ELSE secret END,
     previous_secret = CASE

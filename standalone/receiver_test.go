@@ -66,3 +66,14 @@ func TestReceiverChecksSignatures(t *testing.T) {
 		})
 	}
 }
+
+func TestReceiverAgrees(t *testing.T) {
+	body := webhook.VerifyEvent(uuid.New(), "bot", "n0nce", time.Now()).Body()
+	for status, want := range map[int]string{http.StatusNoContent: "n0nce", http.StatusInternalServerError: ""} {
+		r := &receiver{receiverCommand: &receiverCommand{Status: status}, out: new(bytes.Buffer)}
+		answer := httptest.NewRecorder()
+		r.ServeHTTP(answer, httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(body)))
+		require.Equal(t, want, answer.Body.String())
+		require.Equal(t, want != "", webhook.Agrees(body, answer.Body.Bytes()))
+	}
+}

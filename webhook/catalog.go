@@ -25,6 +25,8 @@ const (
 	// Disabled tells the owner of a bot, at its notify URL, that failures disabled a webhook. It can be neither subscribed
 	// to nor emitted.
 	Disabled EventType = "webhook.disabled"
+	// Verify asks an endpoint whether it wants a webhook's deliveries. It can be neither subscribed to nor emitted.
+	Verify EventType = "webhook.verify"
 )
 
 // Audience says whom an event type concerns.
@@ -134,6 +136,11 @@ var catalog = []EventSpec{
 		{"webhookId", "The webhook's id.", `"0195b2f0-5a3e-7c1d-8f00-3b6d2a9c4e71"`},
 		{"botId", "The id of the bot that owns the webhook.", `"bot-lemma"`},
 		{"message", "Always the same text.", `"` + testMessage + `"`},
+	}},
+	{Verify, Direct, "Asks an endpoint whether it wants the webhook's deliveries: an answer with the nonce verifies it. It cannot be subscribed to.", []Field{
+		{"webhookId", "The webhook's id.", `"0195b2f0-5a3e-7c1d-8f00-3b6d2a9c4e71"`},
+		{"botId", "The id of the bot that owns the webhook.", `"bot-lemma"`},
+		{"nonce", "What the answer is to contain, as text or as `nonce` in JSON.", `"qZ8p3mWx5kTn0bVr7yLc2g"`},
 	}},
 	{Disabled, Direct, "A webhook was disabled by failures in a row. Sent to the bot's notify URL; it cannot be subscribed to.", []Field{
 		{"webhookId", "The webhook's id.", `"0195b2f0-5a3e-7c1d-8f00-3b6d2a9c4e71"`},

@@ -22,6 +22,7 @@ mention targeted postId,threadId,body,authorId
 review.requested targeted effortId,requestedBy,title
 review.submitted targeted effortId,reviewId,reviewerId,verdict
 test direct webhookId,botId,message
+webhook.verify direct webhookId,botId,nonce
 webhook.disabled direct webhookId,botId,host,failureCount,disabledAt,lastError,eventId,enable,recover
 `
 

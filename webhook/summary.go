@@ -21,6 +21,7 @@ var concerns = map[EventType][]concern{
 	ReviewRequested:     {{"effort", "effortId"}},
 	ReviewSubmitted:     {{"review", "reviewId"}, {"of effort", "effortId"}},
 	Test:                {{"webhook", "webhookId"}},
+	Verify:              {{"webhook", "webhookId"}},
 	Disabled:            {{"webhook", "webhookId"}},
 }
 

@@ -10,7 +10,10 @@ const (
 	TriggerRedeliver Trigger = "redeliver" // a person asked for the event again
 	TriggerRecover   Trigger = "recover"   // a recovery of what the webhook missed
 	TriggerTest      Trigger = "test"      // a person asked for a test event
+	TriggerVerify    Trigger = "verify"    // the endpoint is asked whether it wants deliveries
 )
 
-// Manual says whether a person waits for the attempt: it is made at once, also to a disabled webhook.
-func (t Trigger) Manual() bool { return t == TriggerRedeliver || t == TriggerTest }
+// Manual says whether a person waits for the attempt, or may: it is made at once, also to a disabled webhook.
+func (t Trigger) Manual() bool {
+	return t == TriggerRedeliver || t == TriggerTest || t == TriggerVerify
+}

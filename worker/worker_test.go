@@ -421,6 +421,20 @@ func TestALargePartOfOneBotPassesAtOnce(t *testing.T) {
 	}
 }
 
+func TestAVerificationAnswersWithItsDelivery(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, webhook.DefaultSchedule)
+	id := s.subscribe(t, "/")
+	deliveryID, queued, err := workflows.StartVerification(t.Context(), s.client, s.attributes, s.target(id))
+	require.NoError(t, err)
+	require.False(t, queued)
+	var eventID, eventType string
+	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT event_id, e.type FROM deliveries d JOIN events e ON e.id = d.event_id WHERE d.id = $1", deliveryID).Scan(&eventID, &eventType))
+	require.Equal(t, string(webhook.Verify), eventType)
+	require.Equal(t, 1, s.count("/", eventID))
+	s.keep(t, "verify-"+eventID, "verify_endpoint")
+}
+
 func TestATestEventAnswersWithItsDelivery(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, webhook.DefaultSchedule)
@@ -518,7 +532,7 @@ func TestARecoveryDeliversWhatWasMissed(t *testing.T) {
 	_, err := queue.StartRecovery(t.Context(), span)
 	require.NoError(t, err)
 	_, err = queue.StartRecovery(t.Context(), span)
-	require.ErrorIs(t, err, history.ErrRecoveryRunning)
+	require.ErrorAs(t, err, new(history.RecoveryRunningError))
 	require.NoError(t, workflows.StartRecover(t.Context(), s.client, s.attributes, s.target(id)))
 	done := result[history.RecoveryStep](t, s.client, "recover-"+id.String())
 	require.Equal(t, history.RecoveryStep{Ended: true, State: history.RecoveryCompleted, Found: 12, Delivered: 12}, done)

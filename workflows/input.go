@@ -41,7 +41,8 @@ func Registered() map[string]any {
 		"DeliverEvents":  DeliverEvents,
 		"DeliverBatch":   checked(DeliverBatch, BatchInput.check),
 		"WebhookQueue":   checked(func(ctx workflow.Context, in QueueInput) (any, error) { return nil, WebhookQueue(ctx, in) }, QueueInput.check),
-		"SendTest":       checked(SendTest, checkTest),
+		"SendTest":       checked(SendTest, checkMade(testPrefix)),
+		"VerifyEndpoint": checked(VerifyEndpoint, checkMade(verifyPrefix)),
 		"Redeliver":      checked(Redeliver, checkRedelivery),
 		"Recover":        checked(Recover, checkRecovery),
 		"NotifyDisabled": checked(NotifyDisabled, NoticeInput.check),
@@ -114,15 +115,18 @@ func checkTarget(field string, t delivery.Target) error {
 	return nil
 }
 
-func checkTest(webhookID uuid.UUID, workflowID string) error {
-	eventID, ok := strings.CutPrefix(workflowID, testPrefix)
-	switch {
-	case webhookID == uuid.Nil:
-		return webhook.Invalid("webhookId", "is required")
-	case !ok || !webhook.ValidID(eventID):
-		return webhook.Invalid("workflow id", fmt.Sprintf("must be %q and the id of an event that does not exist yet", testPrefix))
+// checkMade holds the input of a workflow that makes an event for one webhook, whose id follows the prefix in its own.
+func checkMade(prefix string) func(webhookID uuid.UUID, workflowID string) error {
+	return func(webhookID uuid.UUID, workflowID string) error {
+		eventID, ok := strings.CutPrefix(workflowID, prefix)
+		switch {
+		case webhookID == uuid.Nil:
+			return webhook.Invalid("webhookId", "is required")
+		case !ok || !webhook.ValidID(eventID):
+			return webhook.Invalid("workflow id", fmt.Sprintf("must be %q and the id of an event that does not exist yet", prefix))
+		}
+		return nil
 	}
-	return nil
 }
 
 func checkRedelivery(a delivery.Attempt, workflowID string) error {

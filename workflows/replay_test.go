@@ -118,7 +118,7 @@ func changed(first func(workflow.Context)) map[string]any {
 		"DeliverEvents": then(first, DeliverEvents),
 		"DeliverBatch":  then(first, DeliverBatch),
 		"WebhookQueue":  thenEnd(first, WebhookQueue),
-		"SendTest":      then(first, SendTest),
+		"SendTest":      then(first, SendTest), "VerifyEndpoint": then(first, VerifyEndpoint),
 		"Redeliver":     then(first, Redeliver),
 		"Recover":       then(first, Recover),
 		"RemoveExpired": then(first, RemoveExpired), "NotifyDisabled": then(first, NotifyDisabled),

@@ -27,6 +27,18 @@ var ErrEventGone = errors.New("the event is no longer kept")
 // ErrBotSuspended says that nothing is sent, as the webhook's bot is suspended.
 var ErrBotSuspended = errors.New("the bot is suspended")
 
+// ErrNotVerified says that the endpoint has not agreed, and gets nothing until it has.
+var ErrNotVerified = errors.New("the endpoint is not verified")
+
+// RateLimitedError says that the bot has sent as much to an endpoint that is not verified as it may.
+type RateLimitedError struct {
+	RetryIn time.Duration
+}
+
+func (e RateLimitedError) Error() string {
+	return fmt.Sprintf("%s; again in %v", delivery.RateLimited, e.RetryIn)
+}
+
 const (
 	testPrefix = "test-"
 	// manualTimeout bounds a delivery that a person waits for.
@@ -100,6 +112,10 @@ func runManually(ctx context.Context, c client.Client, a *visibility.Attributes,
 		return false, ErrEventGone
 	case r.Error == delivery.BotSuspended:
 		return false, ErrBotSuspended
+	case r.Error == delivery.NotVerified:
+		return false, ErrNotVerified
+	case r.Error == delivery.RateLimited:
+		return false, RateLimitedError{r.RetryIn}
 	case r.Status == delivery.Skipped:
 		return false, ErrWebhookGone
 	}

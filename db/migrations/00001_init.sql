@@ -51,6 +51,10 @@ CREATE TABLE webhooks (
     -- The secret before it, sealed likewise, and until when it signs too: a rotation's overlap.
     previous_secret       bytea,
     previous_secret_until timestamptz,
+    -- When the endpoint agreed to the webhook's deliveries; NULL: it has not. A change of the URL sets it to NULL and raises
+    -- the version, so that an answer to what the URL before was asked verifies nothing.
+    verified_at   timestamptz,
+    url_version   integer     NOT NULL DEFAULT 0,
     is_active     boolean     NOT NULL DEFAULT true,
     -- The webhook's bot is: a copy of NOT bots.is_active, so that no delivery reads the bot.
     suspended     boolean     NOT NULL DEFAULT false,
@@ -174,7 +178,7 @@ CREATE TRIGGER events_removed AFTER DELETE ON events
     REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION keep_event_log();
 
 -- What asked for an attempt.
-CREATE TYPE delivery_trigger AS ENUM ('event', 'retry', 'redeliver', 'recover', 'test');
+CREATE TYPE delivery_trigger AS ENUM ('event', 'retry', 'redeliver', 'recover', 'test', 'verify');
 
 -- A row an attempt. There are no foreign keys to webhooks and events: each would lock the referred row at
 -- every delivery. Instead a recording takes the webhook's advisory lock and leaves out webhooks that are gone,
@@ -305,8 +309,24 @@ CREATE TABLE fuses (
     blown_at timestamptz NOT NULL DEFAULT now()
 );
 
+-- What bots have sent to endpoints that have not agreed to it: internal/allowance. A row's loss, as after a crash of
+-- Postgres, gives a bot its burst again, so that no write of it need reach the disk.
+CREATE UNLOGGED TABLE allowances (
+    bot_id     text        NOT NULL,
+    -- Host and port.
+    endpoint   text        NOT NULL,
+    -- What was sent is paid for until then, at the rate; the burst is how far that may be ahead of now.
+    paid_until timestamptz NOT NULL,
+    -- When the next queue that was refused is to come again.
+    turn       timestamptz NOT NULL,
+    -- The answer to the last call.
+    granted    integer     NOT NULL,
+    PRIMARY KEY (bot_id, endpoint)
+);
+
 -- +goose Down
 SET LOCAL lock_timeout = '1s';
+DROP TABLE allowances;
 DROP TABLE fuses;
 DROP TABLE disabled_notices;
 DROP TABLE recoveries;

@@ -56,7 +56,10 @@ func receive(webhook *standardwebhooks.Webhook) http.HandlerFunc {
 		}
 		select {
 		case todo <- event{r.Header.Get("webhook-id"), string(body)}:
-			w.WriteHeader(http.StatusNoContent)
+			var v struct{ Data struct{ Nonce string } }
+			if r.Header.Get("X-Mathub-Event") == "webhook.verify" && json.Unmarshal(body, &v) == nil {
+				fmt.Fprint(w, v.Data.Nonce) // yes, this endpoint wants the webhook's deliveries
+			}
 		default:
 			w.WriteHeader(http.StatusServiceUnavailable) // too much to do: it is attempted again later
 		}

@@ -21,7 +21,8 @@ app.post("/", (request, response) => {
 });
 
 function accept(request, response) {
-  response.sendStatus(204);
+  // A webhook.verify is answered with its nonce: yes, this endpoint wants the webhook's deliveries.
+  response.type("text").send(request.get("X-Mathub-Event") === "webhook.verify" ? JSON.parse(request.body).data.nonce : "");
   // The work comes after the answer. In production, store the event before it, where it survives a crash.
   setImmediate(work, request.get("webhook-id"), request.body);
 }

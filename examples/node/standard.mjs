@@ -16,7 +16,8 @@ createServer(async (request, response) => {
     response.writeHead(401).end();
     return;
   }
-  response.writeHead(204).end();
+  // A webhook.verify is answered with its nonce: yes, this endpoint wants the webhook's deliveries.
+  response.writeHead(200).end(event.event === "webhook.verify" ? event.data.nonce : "");
   // The work comes after the answer. In production, store the event before it, where it survives a crash.
   setImmediate(work, request.headers["webhook-id"], event);
 }).listen(Number(port), "127.0.0.1");

@@ -37,7 +37,8 @@ def receive():
     if not any([hmac.compare_digest(expected, signature) for signature in signatures]):
         abort(401)
     todo.put((request.headers["webhook-id"], body))  # the work comes after the answer
-    return "", 204
+    # A webhook.verify is answered with its nonce: yes, this endpoint wants the webhook's deliveries.
+    return json.loads(body)["data"]["nonce"] if request.headers.get("X-Mathub-Event") == "webhook.verify" else ""
 
 
 def work():

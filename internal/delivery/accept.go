@@ -478,14 +478,14 @@ func (d *Deliverer) handAll(all []*acceptance, byList map[int][]db.AddressEvents
 func (d *Deliverer) inputsOf(list []db.AddressEventsRow, now time.Time) []attemptInput {
 	inputs := make([]attemptInput, len(list))
 	for i, s := range list {
-		if s.Queued {
+		if s.Queued || d.mayNot(webhook.TriggerEvent, s.Verified) {
 			continue
 		}
 		url, secrets, err := d.open(s.ID, s.URL, s.Secret, s.PreviousSecret)
 		if err != nil {
 			continue
 		}
-		inputs[i] = attemptInput{url: url, secrets: secrets, botID: s.BotID, generation: s.Generation, readAt: now}
+		inputs[i] = attemptInput{url: url, secrets: secrets, botID: s.BotID, generation: s.Generation, verified: s.Verified, readAt: now}
 		if s.FailureCount > 0 {
 			inputs[i].failureRun = s.FailureRun
 		}

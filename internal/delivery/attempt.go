@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/mathub/webhooks/internal/allowance"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -20,6 +21,8 @@ type Attempt struct {
 	row *history.Row
 	// failureRun is the webhook's run of failures when the round began that row is of, 0 for none.
 	failureRun int32
+	// paid is whom the round has taken an allowance for.
+	paid allowance.Key
 }
 
 // First is the first attempt to deliver an event to a webhook.
@@ -47,8 +50,8 @@ func (a Attempt) check() error {
 		return nil
 	case a.Number != 1:
 		return webhook.Invalid("number", "must be 1 for a first attempt, or that of the next attempt")
-	case a.Trigger != webhook.TriggerEvent && a.Trigger != webhook.TriggerTest:
-		return webhook.Invalid("trigger", "must be event, redeliver or test")
+	case a.Trigger != webhook.TriggerEvent && a.Trigger != webhook.TriggerTest && a.Trigger != webhook.TriggerVerify:
+		return webhook.Invalid("trigger", "must be event, redeliver, test or verify")
 	}
 	return nil
 }
@@ -88,6 +91,10 @@ const (
 	NotPlanned      = "no longer planned"
 	BotSuspended    = "bot suspended"
 	NotAddressed    = "event is not for the webhook's bot"
+	NotVerified     = "endpoint not verified"
+	// RateLimited says that the bot has sent as much to an endpoint that is not verified as it may; Result.RetryIn says when it
+	// may again.
+	RateLimited = "rate of unverified endpoints reached"
 )
 
 // Result is how an attempt ended, as the workflow's history keeps it: nothing in it comes from the receiver but a
@@ -100,6 +107,6 @@ type Result struct {
 	Retrying bool `json:"retrying,omitempty"`
 	// NoRetryReason is why a failed delivery is not attempted again, whatever the schedule says: what became of the webhook.
 	NoRetryReason string `json:"noRetryReason,omitempty"`
-	// RetryIn is when a failed notice is due again, see NotifyOwner.
+	// RetryIn is when a failed notice is due again, see NotifyOwner, and what is RateLimited may be sent.
 	RetryIn time.Duration `json:"retryIn,omitempty"`
 }

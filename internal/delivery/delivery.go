@@ -20,6 +20,7 @@ import (
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/egress"
 	"github.com/mathub/webhooks/internal/admission"
+	"github.com/mathub/webhooks/internal/allowance"
 	"github.com/mathub/webhooks/internal/failpoint"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/visibility"
@@ -39,6 +40,10 @@ type Config struct {
 	// Retention is the age from which events are not attempted any more, as they may be removed at any time. 0 means that
 	// they are kept for ever.
 	Retention webhook.Retention
+	// Unverified is how much a bot may send to an endpoint that has not agreed to it. The zero value is no limit.
+	Unverified webhook.Rate
+	// Verification says what else may be sent to such an endpoint.
+	Verification webhook.Verification
 	// Attributes say whether workflows may use the search attributes. Nil means that they may not.
 	Attributes *visibility.Attributes
 	// Version is the program's: sent in User-Agent.
@@ -67,6 +72,7 @@ type Deliverer struct {
 	metrics  *metrics
 	reporter *reporter
 	gate     *gate
+	limiter  *allowance.Limiter
 	lag      lag
 	prefetch *prefetch
 	attempts runOnce
@@ -84,7 +90,7 @@ func New(cfg Config) *Deliverer {
 		cfg: cfg, queries: db.New(), queue: &history.Queue{Pool: cfg.Pool},
 		recorder: history.NewRecorder(cfg.Pool, cfg.Logger, cfg.Meter, func(w history.Webhook) { cfg.Wake(Target(w)) }),
 		metrics:  newMetrics(cfg.Meter), reporter: newReporter(cfg.Logger),
-		gate: newGate(), prefetch: newPrefetch(), rounds: newBotRounds(), group: make(chan struct{}, groupRoom),
+		gate: newGate(), limiter: allowance.New(cfg.Pool, cfg.Unverified), prefetch: newPrefetch(), rounds: newBotRounds(), group: make(chan struct{}, groupRoom),
 	}
 	d.attempts.log, d.attempts.inFlight = cfg.Logger, map[uuid.UUID]*attemptRun{}
 	d.base, d.cancel = context.WithCancel(context.Background())
@@ -137,6 +143,9 @@ func (d *Deliverer) run(ctx context.Context, a Attempt) (Result, error) {
 	}
 	outcome := admission.NotMade
 	defer func() { permit.release(outcome) }()
+	if wait, err := d.allow(ctx, a, in); err != nil || wait > 0 {
+		return d.notAllowed(ctx, a, wait, err)
+	}
 	resp, header, err := d.send(ctx, a, in)
 	if err != nil {
 		return d.leaveToQueue(ctx, a, err)
@@ -272,6 +281,8 @@ func (d *Deliverer) load(ctx context.Context, a Attempt) (in attemptInput, skipp
 		return in, WebhookDisabled, nil
 	case !manual && !target.Subscribed:
 		return in, NotSubscribed, nil
+	case d.mayNot(a.Trigger, target.Verified):
+		return in, NotVerified, nil
 	}
 	if in.url, in.secrets, err = d.open(target.ID, target.URL, target.Secret, target.PreviousSecret); err != nil {
 		// An operator has to fix it, and the engine does not log why it calls an activity again.
@@ -279,6 +290,7 @@ func (d *Deliverer) load(ctx context.Context, a Attempt) (in attemptInput, skipp
 		return in, "", err
 	}
 	in.botID, in.generation, in.queued = target.BotID, target.Generation, target.Queued
+	in.verified, in.urlVersion = target.Verified, target.URLVersion
 	switch {
 	case a.row != nil:
 		in.failureRun = a.failureRun
@@ -325,6 +337,9 @@ func (d *Deliverer) send(ctx context.Context, a Attempt, in attemptInput) (resp 
 		return resp, nil, fmt.Errorf("delivery %s was not attempted: %w", a.ID(), err)
 	}
 	failpoint.Here("after-post")
+	if a.Trigger == webhook.TriggerVerify && resp.Success() && !webhook.Agrees(in.event.Body, resp.Body) {
+		resp.Error = NoNonce
+	}
 	return resp, header, nil
 }
 
@@ -379,6 +394,9 @@ func (d *Deliverer) record(ctx context.Context, a Attempt, in attemptInput, resp
 	if delay, more := d.cfg.Schedule.Delay(out.Step, resp.RetryAfter, 2*rand.Float64()-1); more && !resp.Success() {
 		out.RetryIn = max(time.Millisecond, delay)
 	}
+	if err := d.setVerified(ctx, a, in, resp); err != nil {
+		return history.Recorded{}, err
+	}
 	after, err := d.recorder.Record(ctx, out)
 	if err != nil {
 		return after, fmt.Errorf("delivery %s was made but not recorded: %w", a.ID(), err)
@@ -392,7 +410,9 @@ func (d *Deliverer) plan(a Attempt, resp egress.Response, after history.Recorded
 	if resp.Success() {
 		return Result{Status: Delivered, StatusCode: resp.StatusCode}
 	}
-	d.gate.leave(a.WebhookID)
+	if a.Trigger != webhook.TriggerVerify { // which does not make the webhook queued
+		d.gate.leave(a.WebhookID)
+	}
 	r := Result{Status: Failed, StatusCode: resp.StatusCode, Error: resp.Error, Retrying: after.Planned}
 	switch {
 	case a.Trigger.Manual() || r.Retrying:

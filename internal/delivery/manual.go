@@ -41,7 +41,7 @@ func (d *Deliverer) WakeWebhook(ctx context.Context, webhookID uuid.UUID) error 
 	return nil
 }
 
-// TestEvent names a test event and the workflow run that sends it.
+// TestEvent names a test event, or a verification, and the workflow run that sends it.
 type TestEvent struct {
 	WebhookID  uuid.UUID
 	EventID    string
@@ -61,6 +61,11 @@ type Route struct {
 
 // PrepareTest stores a test event and says how it is sent.
 func (d *Deliverer) PrepareTest(ctx context.Context, in TestEvent) (Route, error) {
+	return d.prepareManual(ctx, in, webhook.TriggerTest, func(botID string) webhook.Event { return webhook.TestEvent(in.WebhookID, botID, in.At) })
+}
+
+// prepareManual stores the event that is made for a webhook and says how it is sent.
+func (d *Deliverer) prepareManual(ctx context.Context, in TestEvent, trigger webhook.Trigger, eventFor func(botID string) webhook.Event) (Route, error) {
 	target, err := d.queries.GetTarget(ctx, d.cfg.Pool, db.GetTargetParams{ID: in.WebhookID})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Route{Ended: &Result{Status: Skipped, Error: WebhookGone}}, nil
@@ -68,14 +73,14 @@ func (d *Deliverer) PrepareTest(ctx context.Context, in TestEvent) (Route, error
 	if err != nil {
 		return Route{}, fmt.Errorf("read webhook %s: %w", in.WebhookID, err)
 	}
-	e := webhook.TestEvent(in.WebhookID, target.BotID, in.At)
+	e := eventFor(target.BotID)
 	e.ID = in.EventID
 	inserted, err := d.queries.InsertEvents(ctx, d.cfg.Pool, db.InsertEventsParams{
 		Ids: []string{e.ID}, Types: []string{string(e.Type)}, Payloads: [][]byte{e.Body()}, Bots: []string{textArray([]string{target.BotID})}, Places: []int32{0},
 		RunID: in.RunID, WorkflowID: unusual(in.WorkflowID, e.ID),
 	})
 	if err != nil {
-		return Route{}, fmt.Errorf("store test event %s: %w", e.ID, err)
+		return Route{}, fmt.Errorf("store %s event %s: %w", e.Type, e.ID, err)
 	}
 	if len(inserted) == 0 { // by an earlier run of this activity, or it is another's
 		stored, err := d.stored(ctx, e.ID)
@@ -86,7 +91,7 @@ func (d *Deliverer) PrepareTest(ctx context.Context, in TestEvent) (Route, error
 			return Route{}, webhook.Invalid("eventId", "must be that of no event yet")
 		}
 	}
-	return d.routeManual(ctx, Attempt{EventID: e.ID, WebhookID: in.WebhookID, Number: 1, Trigger: webhook.TriggerTest})
+	return d.routeManual(ctx, Attempt{EventID: e.ID, WebhookID: in.WebhookID, Number: 1, Trigger: trigger})
 }
 
 // PrepareRedelivery says how an event is sent once more.
@@ -126,6 +131,9 @@ func (d *Deliverer) routeManual(ctx context.Context, a Attempt) (Route, error) {
 	}
 	if target.Suspended {
 		return Route{Ended: &Result{Status: Skipped, Error: BotSuspended}}, nil
+	}
+	if refused, err := d.refuseManual(ctx, a, target); refused != nil || err != nil {
+		return Route{Ended: refused}, err
 	}
 	_, _, planned, err := d.queue.Planned(ctx, a.WebhookID, a.EventID)
 	if err != nil {

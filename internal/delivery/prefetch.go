@@ -27,6 +27,8 @@ type attemptInput struct {
 	generation int32
 	failureRun int32 // 0: the webhook has no run of failures
 	queued     bool  // the webhook is
+	verified   bool  // the endpoint is
+	urlVersion int32 // known where the endpoint is asked
 	readAt     time.Time
 }
 

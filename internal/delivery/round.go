@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/allowance"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -92,11 +93,15 @@ func (d *Deliverer) RunRound(ctx context.Context, round Round) (RoundResult, err
 
 // runWindow makes a window's attempts and adds them up.
 func (d *Deliverer) runWindow(ctx context.Context, round Round, sum *RoundResult) error {
-	round, failureRun, err := d.narrow(ctx, round)
+	round, target, err := d.narrow(ctx, round)
 	if err != nil {
 		return err
 	}
-	results, err := d.runRows(ctx, round, failureRun)
+	round, paid, err := d.allowRound(ctx, round, target)
+	if err != nil {
+		return err
+	}
+	results, err := d.runRows(ctx, round, target.FailureRun, paid)
 	for _, r := range results {
 		switch r.Status {
 		case Delivered:
@@ -119,32 +124,35 @@ func (d *Deliverer) runWindow(ctx context.Context, round Round, sum *RoundResult
 // one attempt, or none while the webhook's pause lasts. The run of failures that it reads is that of all the round's
 // attempts: those that begin together were under way together when the first of them failed, however long Postgres takes
 // to prepare the others.
-func (d *Deliverer) narrow(ctx context.Context, round Round) (_ Round, failureRun int32, err error) {
+func (d *Deliverer) narrow(ctx context.Context, round Round) (Round, db.GetTargetRow, error) {
 	target, err := d.queries.GetTarget(ctx, d.cfg.Pool, db.GetTargetParams{ID: round.WebhookID})
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return round, 0, nil
+		return round, db.GetTargetRow{}, nil
 	case err != nil:
-		return round, 0, fmt.Errorf("read webhook %s: %w", round.WebhookID, err)
+		return round, target, fmt.Errorf("read webhook %s: %w", round.WebhookID, err)
 	case target.BotID != round.BotID: // whose share of the rounds it would take
-		return round, 0, webhook.Invalid("botId", "must be the webhook's bot")
-	case target.FailureCount == 0, len(round.Rows) == 0:
-		return round, 0, nil
-	case target.Paused && !round.Rows[0].Trigger.Manual():
-		round.Rows = nil
-	default:
-		round.Rows = round.Rows[:1]
+		return round, target, webhook.Invalid("botId", "must be the webhook's bot")
+	case target.FailureCount == 0:
+		target.FailureRun = 0
 	}
-	return round, target.FailureRun, nil
+	urgent := len(round.Rows) > 0 && round.Rows[0].Trigger.Manual()
+	switch {
+	case target.Paused && !urgent:
+		round.Rows = nil
+	case target.FailureCount > 0, target.Paused:
+		round.Rows = round.Rows[:min(1, len(round.Rows))]
+	}
+	return round, target, nil
 }
 
 // runRows starts the attempts in order and waits for all.
-func (d *Deliverer) runRows(ctx context.Context, round Round, failureRun int32) ([]Result, error) {
+func (d *Deliverer) runRows(ctx context.Context, round Round, failureRun int32, paid allowance.Key) ([]Result, error) {
 	results, faults := make([]Result, len(round.Rows)), make([]error, len(round.Rows))
 	var all sync.WaitGroup
 	for i, row := range round.Rows {
 		a := queued(round.WebhookID, row)
-		a.failureRun = failureRun
+		a.failureRun, a.paid = failureRun, paid
 		all.Go(func() { results[i], faults[i] = d.runRow(ctx, a) })
 	}
 	all.Wait()

@@ -69,8 +69,12 @@ type Health struct {
 // that a fuse keeps failures of the attempt's class from disabling it.
 //
 // A failure that began before the webhook was last enabled does not count. Of those that began before it was known that
-// the webhook fails, five count. A success ends the run of failures but enables nothing.
+// the webhook fails, five count. A success ends the run of failures but enables nothing. What comes of a verification counts
+// neither way: an endpoint that does not know of it is none the worse.
 func (h Health) After(a Attempt, held bool) Health {
+	if a.Trigger == webhook.TriggerVerify {
+		return h
+	}
 	if a.Success {
 		h.FailureCount, h.EarlyFailures = 0, 0
 		return h

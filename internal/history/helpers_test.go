@@ -50,9 +50,15 @@ func addWebhook(t testing.TB, pool *pgxpool.Pool) uuid.UUID {
 
 func addWebhookAt(t testing.TB, pool *pgxpool.Pool, url string) uuid.UUID {
 	t.Helper()
+	return addWebhookOf(t, pool, "bot", url)
+}
+
+// addWebhookOf adds a webhook of a bot that was made long ago.
+func addWebhookOf(t testing.TB, pool *pgxpool.Pool, bot, url string) uuid.UUID {
+	t.Helper()
 	id := uuid.Must(uuid.NewV7())
-	execute(t, pool, "INSERT INTO bots (id, name) VALUES ('bot', 'bot') ON CONFLICT DO NOTHING")
-	execute(t, pool, "INSERT INTO webhooks (id, bot_id, url, origin, events) VALUES ($1, 'bot', 'sealed', $2, '{post.created}')", id, webhook.OriginOf(url))
+	execute(t, pool, "INSERT INTO bots (id, name) VALUES ($1, 'bot') ON CONFLICT DO NOTHING", bot)
+	execute(t, pool, "INSERT INTO webhooks (id, bot_id, url, origin, events, created_at) VALUES ($1, $2, 'sealed', $3, '{post.created}', now() - interval '40 days')", id, bot, webhook.OriginOf(url))
 	return id
 }
 

@@ -144,6 +144,11 @@ func (q *Queue) Postpone(ctx context.Context, webhookID uuid.UUID, row Row, d ti
 	return db.New().Postpone(ctx, q.Pool, db.PostponeParams{DelaySeconds: d.Seconds(), EventID: row.EventID, WebhookID: webhookID, Attempt: int32(row.Attempt)})
 }
 
+// Pause has a webhook's queue rest.
+func (q *Queue) Pause(ctx context.Context, webhookID uuid.UUID, d time.Duration) error {
+	return db.New().PauseQueue(ctx, q.Pool, db.PauseQueueParams{ID: webhookID, Seconds: d.Seconds()})
+}
+
 // Hurry makes what is planned for a webhook due at once, of one event or, where eventID is empty, of all, and ends the
 // pause of a failing webhook. The queue has to be woken.
 func (q *Queue) Hurry(ctx context.Context, webhookID uuid.UUID, eventID string) error {
@@ -163,6 +168,9 @@ func (q *Queue) Overdue(ctx context.Context) (webhooks, recovering []Webhook, er
 	queries := db.New()
 	n, err := queries.BeginSweep(ctx, q.Pool, sweepEvery.Seconds())
 	if err != nil || n == 0 {
+		return nil, nil, err
+	}
+	if err := queries.RemoveAllowances(ctx, q.Pool); err != nil {
 		return nil, nil, err
 	}
 	overdue, err := queries.OverdueQueues(ctx, q.Pool, overdueAfter.Seconds())

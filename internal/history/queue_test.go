@@ -204,7 +204,7 @@ func TestQueue_Hurry(t *testing.T) {
 func TestQueue_Overdue(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
-	id, ahead, fresh, deleted := addWebhook(t, pool), addWebhook(t, pool), addWebhook(t, pool), uuid.New()
+	id, ahead, fresh, deleted := addWebhook(t, pool), addWebhook(t, pool), addWebhookOf(t, pool, "another", "https://example.com"), uuid.New()
 	for i := range 20 {
 		addRow(t, pool, id, fmt.Sprint(i), webhook.TriggerEvent, -overdueAfter-time.Minute)
 	}

@@ -27,8 +27,8 @@ func TestRecorder_Record(t *testing.T) {
 		t.Parallel()
 		pool := dbtest.New(t)
 		r, _ := newTestRecorder(t, pool)
-		id, other := addWebhook(t, pool), addWebhook(t, pool)
-		for _, trigger := range []webhook.Trigger{webhook.TriggerEvent, webhook.TriggerRetry, webhook.TriggerRecover, webhook.TriggerTest, webhook.TriggerRedeliver} {
+		id, other := addWebhook(t, pool), addWebhookOf(t, pool, "another", "https://example.com")
+		for _, trigger := range []webhook.Trigger{webhook.TriggerEvent, webhook.TriggerRetry, webhook.TriggerRecover, webhook.TriggerTest, webhook.TriggerRedeliver, webhook.TriggerVerify} {
 			addRow(t, pool, id, string(trigger), trigger, time.Hour)
 			addRow(t, pool, other, string(trigger), trigger, time.Hour)
 		}
@@ -51,8 +51,8 @@ func TestRecorder_Record(t *testing.T) {
 		require.Equal(t, "failures", *s.DisabledReason)
 		require.Equal(t, last.DeliveryID, s.DisabledBy.UUID)
 		require.Len(t, historyOf(t, pool, id), webhook.MaxFailures)
-		require.Equal(t, []string{"test", "redeliver"}, eventsOf(queueOf(t, pool, id)), "what a person has asked for stays")
-		require.Len(t, queueOf(t, pool, other), 5)
+		require.Equal(t, []string{"test", "redeliver", "verify"}, eventsOf(queueOf(t, pool, id)), "what a person has asked for stays")
+		require.Len(t, queueOf(t, pool, other), 6)
 		var recovery, why string
 		scan(t, pool, "SELECT state, last_error FROM recoveries WHERE webhook_id = $1 AND ended_at IS NOT NULL", []any{id}, &recovery, &why)
 		require.Equal(t, []string{RecoveryStopped, "webhook disabled"}, []string{recovery, why})

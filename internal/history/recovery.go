@@ -40,8 +40,12 @@ const (
 	RecoveryStopped = "stopped"
 )
 
-// ErrRecoveryRunning says that the webhook is being recovered already.
-var ErrRecoveryRunning = errors.New("a recovery of the webhook is running")
+// RecoveryRunningError says which webhook of the bot is being recovered already.
+type RecoveryRunningError struct{ WebhookID uuid.UUID }
+
+func (e RecoveryRunningError) Error() string {
+	return fmt.Sprintf("a recovery of webhook %s is running", e.WebhookID)
+}
 
 // Span is the part of the past that a recovery covers, by the time of acceptance, both ends included.
 type Span struct {
@@ -50,15 +54,28 @@ type Span struct {
 	Until     time.Time
 }
 
-// StartRecovery begins a recovery. Its workflow has to be started; should that fail, the sweep starts it. It fails with
-// ErrRecoveryRunning while the webhook has one.
-func (q *Queue) StartRecovery(ctx context.Context, s Span) (db.Recovery, error) {
-	r, err := db.New().StartRecovery(ctx, q.Pool, db.StartRecoveryParams{
-		ID: uuid.Must(uuid.NewV7()), WebhookID: s.WebhookID, Since: s.Since, Until: s.Until,
+// StartRecovery begins a recovery of what the webhook missed since it was made. Its workflow has to be started; should that
+// fail, the sweep starts it. It fails with a RecoveryRunningError while a webhook of the bot is being recovered: one at a time,
+// as a bot may have many for one receiver.
+func (q *Queue) StartRecovery(ctx context.Context, s Span) (r db.Recovery, err error) {
+	queries := db.New()
+	err = db.WithTx(ctx, q.Pool, func(tx pgx.Tx) error {
+		botID, err := queries.LockOwner(ctx, tx, s.WebhookID)
+		if err != nil {
+			return err
+		}
+		running, err := queries.RunningRecovery(ctx, tx, botID)
+		if err == nil {
+			return RecoveryRunningError{running}
+		}
+		if !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		r, err = queries.StartRecovery(ctx, tx, db.StartRecoveryParams{
+			ID: uuid.Must(uuid.NewV7()), WebhookID: s.WebhookID, Since: s.Since, Until: s.Until,
+		})
+		return err
 	})
-	if db.IsUniqueViolation(err) {
-		return r, ErrRecoveryRunning
-	}
 	return r, err
 }
 

@@ -55,15 +55,16 @@ func TestQueue_StartRecovery(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
 	queue := Queue{Pool: pool}
-	id, other := addWebhook(t, pool), addWebhook(t, pool)
+	id, sibling, other := addWebhook(t, pool), addWebhook(t, pool), addWebhookOf(t, pool, "another", "https://example.com")
 	var started, refused atomic.Int32
 	var all sync.WaitGroup
 	for range 10 {
 		all.Go(func() {
+			var running RecoveryRunningError
 			switch _, err := queue.StartRecovery(context.Background(), lastDay(id)); {
 			case err == nil:
 				started.Add(1)
-			case errors.Is(err, ErrRecoveryRunning):
+			case errors.As(err, &running) && running.WebhookID == id:
 				refused.Add(1)
 			default:
 				t.Error(err)
@@ -72,9 +73,26 @@ func TestQueue_StartRecovery(t *testing.T) {
 	}
 	all.Wait()
 	require.Equal(t, []int32{1, 9}, []int32{started.Load(), refused.Load()}, "one at a time")
+	_, err := queue.StartRecovery(t.Context(), lastDay(sibling))
+	require.Equal(t, RecoveryRunningError{id}, err, "one at a time for each bot")
 	startRecovery(t, queue, lastDay(other))
 	require.NoError(t, queue.CancelRecovery(t.Context(), id))
+	startRecovery(t, queue, lastDay(sibling))
+	require.NoError(t, queue.CancelRecovery(t.Context(), sibling))
+	require.NoError(t, queue.CancelRecovery(t.Context(), other))
+
+	// What came before the webhook, it did not miss, whatever is asked for.
+	addEvents(t, pool, "before", "post.created", 1, time.Hour)
+	execute(t, pool, "UPDATE webhooks SET created_at = now() - interval '30 minutes' WHERE id = $1", id)
+	addEvents(t, pool, "since", "post.created", 1, time.Minute)
 	startRecovery(t, queue, lastDay(id))
+	for step := (RecoveryStep{}); step.Found == 0; {
+		step, err = queue.RecoverPage(t.Context(), id)
+		require.NoError(t, err)
+		require.False(t, step.Ended)
+	}
+	require.Equal(t, 1, count(t, pool, "queue WHERE webhook_id = $1", id))
+	require.Equal(t, 1, count(t, pool, "queue WHERE webhook_id = $1 AND event_id LIKE 'since%'", id))
 }
 
 func TestQueue_RecoverPage(t *testing.T) {

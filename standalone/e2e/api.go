@@ -39,6 +39,8 @@ type Webhook struct {
 	IsActive     bool     `json:"isActive"`
 	FailureCount int      `json:"failureCount"`
 	HasSecret    bool     `json:"hasSecret"`
+	Verified     bool     `json:"verified"`
+	DuplicateOf  string   `json:"duplicateOf"`
 	DisabledAt   *string  `json:"disabledAt"`
 	CreatedAt    string   `json:"createdAt"`
 	UpdatedAt    string   `json:"updatedAt"`
@@ -294,6 +296,12 @@ func (b *Bot) Delete(t testing.TB, id string) {
 func (b *Bot) Test(t testing.TB, id string) Delivery {
 	t.Helper()
 	return must[Delivery](t, b.api, http.MethodPost, webhooksPath+"/"+id+"/test", b.Key, nil, http.StatusOK)
+}
+
+// Verify asks a webhook's endpoint whether it wants deliveries, and returns the delivery.
+func (b *Bot) Verify(t testing.TB, id string) Delivery {
+	t.Helper()
+	return must[Delivery](t, b.api, http.MethodPost, webhooksPath+"/"+id+"/verify", b.Key, nil, http.StatusOK)
 }
 
 // Redeliver sends a delivery's event once more and returns the new delivery.

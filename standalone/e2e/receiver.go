@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mathub/webhooks/standalone/freeport"
+	"github.com/mathub/webhooks/webhook"
 )
 
 // awaitPatience is how long Await waits.
@@ -32,7 +33,8 @@ func (r Request) EventID() string { return r.Header.Get("Webhook-Id") }
 // Answer is how a receiver answers one request, whose body it has already read and recorded.
 type Answer = http.HandlerFunc
 
-// Receiver is an HTTP server that records what it gets. It answers 204 unless told otherwise.
+// Receiver is an HTTP server that records what it gets. It answers 204 unless told otherwise, and webhook.verify events, which
+// it does not record, with their nonce.
 type Receiver struct {
 	addr  string
 	ended chan struct{} // closed when the receiver closes: hanging answers end
@@ -185,6 +187,10 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	_, err := io.Copy(&body, request.Body)
 	if err != nil {
 		return // broken off by the sender: nothing has arrived
+	}
+	if nonce := webhook.NonceOf(body.Bytes()); nonce != "" {
+		_, _ = io.WriteString(w, nonce)
+		return
 	}
 	path := request.URL.Path
 	r.mu.Lock()

@@ -127,6 +127,8 @@ func Start(t testing.TB, options Options) *Stack {
 	s.env["MATHUB_EGRESS_ALLOW"] = "127.0.0.0/8,::1/128"
 	s.env["MATHUB_EGRESS_ALLOW_HTTP"] = "true"
 	s.env["MATHUB_RATE_LIMIT"] = "0" // tests ask often whether it has happened yet
+	// Receivers get what a test sends, and as much of it as it sends.
+	s.env["MATHUB_UNVERIFIED_RATE"], s.env["MATHUB_VERIFY_ENDPOINTS"] = "off", "off"
 	s.env["MATHUB_KEYSET"] = s.Run(t, "keyset", "new")
 	for name, value := range options.Env {
 		s.env[name] = value

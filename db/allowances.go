@@ -1,0 +1,59 @@
+package db
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// AllowanceRequest asks for the allowances of pairs of bot and endpoint, each once, and in the order of the pairs, so that no two calls wait
+// for each other in a circle.
+type AllowanceRequest struct {
+	BotIDs    []string
+	Endpoints []string
+	Wanted    []int32
+	Burst     int32
+	PerSecond float64
+}
+
+// AllowanceGrant is what a pair gets: so much, and, in seconds from now, until when what was sent is paid for, and when a queue that
+// was refused is to come again.
+type AllowanceGrant struct {
+	BotID, Endpoint string
+	Granted         int32
+	PaidFor, TurnIn float64
+}
+
+// takeAllowances grants as much as is free, up to what is wanted. The turns of queues follow each other as what they want
+// comes free, so that of many none comes in vain. sqlc does not know "excluded" in an expression.
+const takeAllowances = `
+WITH asked AS (
+    SELECT unnest($1::text[]) AS bot_id, unnest($2::text[]) AS endpoint, least(unnest($3::integer[]), $4::integer) AS wanted
+)
+INSERT INTO allowances AS a (bot_id, endpoint, paid_until, turn, granted)
+SELECT bot_id, endpoint, now() + make_interval(secs => wanted / $5::float8), now(), wanted FROM asked ORDER BY bot_id, endpoint
+ON CONFLICT (bot_id, endpoint) DO UPDATE SET (granted, paid_until, turn) = (
+    SELECT f.granted,
+           greatest(a.paid_until, now()) + make_interval(secs => f.granted / $5::float8),
+           CASE
+               WHEN f.granted = excluded.granted THEN a.turn
+               ELSE least(now() + interval '5 minutes', greatest(now() + interval '250 milliseconds',
+                   greatest(a.turn, now()) + make_interval(secs => least(excluded.granted - f.granted, $4::integer / 2.0) / $5::float8)))
+           END
+    -- The little that is added is for what floating-point numbers lose.
+    FROM (SELECT least(excluded.granted, greatest(0, floor(0.000001 + $4::integer - greatest(0, extract(epoch FROM a.paid_until - now())) * $5::float8)))::integer AS granted) AS f
+)
+RETURNING a.bot_id, a.endpoint, a.granted,
+          extract(epoch FROM a.paid_until - now())::float8, extract(epoch FROM a.turn - now())::float8`
+
+// TakeAllowances takes what is asked for, as far as it is there.
+func (q *Queries) TakeAllowances(ctx context.Context, db DBTX, in AllowanceRequest) ([]AllowanceGrant, error) {
+	rows, err := db.Query(ctx, takeAllowances, in.BotIDs, in.Endpoints, in.Wanted, in.Burst, in.PerSecond)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (a AllowanceGrant, err error) {
+		err = row.Scan(&a.BotID, &a.Endpoint, &a.Granted, &a.PaidFor, &a.TurnIn)
+		return a, err
+	})
+}
