@@ -54,7 +54,7 @@ func run(ctx context.Context) error {
 		return fmt.Errorf("create: %w", err)
 	}
 	id, active := hook.Id.String(), true
-	if list, err := c.ListWebhooksWithResponse(ctx); err != nil || list.JSON200 == nil {
+	if list, err := c.ListWebhooksWithResponse(ctx, nil); err != nil || list.JSON200 == nil {
 		return fmt.Errorf("list: %w", err)
 	}
 	if detail, err := c.GetWebhookWithResponse(ctx, id); err != nil || detail.JSON200 == nil {

@@ -52,7 +52,7 @@ func run(ctx context.Context) error {
 		return fmt.Errorf("create: %w", err)
 	}
 	hook := made.Response.ID
-	if _, err := is[*client.ListWebhooksOKApplicationJSON](c.ListWebhooks(ctx)); err != nil {
+	if _, err := is[*client.ListWebhooksOKHeaders](c.ListWebhooks(ctx, client.ListWebhooksParams{})); err != nil {
 		return fmt.Errorf("list: %w", err)
 	}
 	if _, err := is[*client.WebhookDetail](c.GetWebhook(ctx, client.GetWebhookParams{ID: hook.String()})); err != nil {
