@@ -40,7 +40,6 @@ func TestStrangersAndBotsAtTheirWorst(t *testing.T) {
 	s.prepare()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	go s.debug(ctx)
 	s.attack(ctx)
 	span := either(20*time.Second, 120*time.Second)
 	var reads, emits times
@@ -82,7 +81,7 @@ func (s *siege) prepare() {
 	internal := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	s.stack = e2e.Start(s.t, e2e.Options{Env: map[string]string{
 		"MATHUB_INTERNAL_ADDR": internal,
-		"MATHUB_RATE_LIMIT":    "600", "MATHUB_ADMIN_ADDR": "127.0.0.1:16161", "MATHUB_PPROF": "true",
+		"MATHUB_RATE_LIMIT":    "600",
 	}})
 	s.backend = &e2e.API{URL: "http://" + internal, ServiceToken: s.stack.API().ServiceToken}
 	s.victim = e2e.NewReceiver(s.t)
