@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -81,9 +82,36 @@ type encoded []byte
 
 // encode writes v as JSON without escaping < > &, so that payloads go out byte for byte.
 func encode(v any) []byte {
-	if done, ok := v.(encoded); ok {
-		return done
+	switch v := v.(type) {
+	case encoded:
+		return v
+	case Delivery:
+		payload := v.Payload
+		v.Payload = rawJSON("null")
+		return splice(marshal(v), "payload", payload)
+	case EventPage:
+		list := []byte("[")
+		for i, e := range v.Events {
+			if i > 0 {
+				list = append(list, ',')
+			}
+			list = append(list, e...)
+		}
+		v.Events = nil
+		return splice(marshal(v), "events", append(list, ']'))
 	}
+	return marshal(v)
+}
+
+// splice gives a member that is null its value, which goes out as it stands: encoding/json would read all of a payload once
+// more. No string before it can look like it, as a string's quotes are escaped.
+func splice(object []byte, member string, value []byte) []byte {
+	name := []byte(`"` + member + `":`)
+	head, tail, _ := bytes.Cut(object, append(name, "null"...))
+	return slices.Concat(head, name, value, tail)
+}
+
+func marshal(v any) []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)

@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -78,12 +79,14 @@ func (p *places) take(c *conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.taken) >= p.most {
-		victim := p.leastMissed(time.Now())
-		if victim == nil {
+		victims := p.leastMissed(time.Now())
+		if len(victims) == 0 {
 			return false
 		}
-		p.forget(victim)
-		_ = victim.Conn.Close() // its own goroutine ends by that
+		for _, victim := range victims {
+			p.forget(victim)
+			_ = victim.Conn.Close() // its own goroutine ends by that
+		}
 	}
 	p.taken[c] = struct{}{}
 	if c.from = p.of[c.address]; c.from == nil {
@@ -94,30 +97,34 @@ func (p *places) take(c *conn) bool {
 	return true
 }
 
-// leastMissed is the connection to be closed for another; nil when each is being answered.
-func (p *places) leastMissed(now time.Time) (found *conn) {
-	var longest time.Duration
+// leastMissed are the connections to be closed for another; none when each is being answered. Of a full-sized listener it
+// is some at once, of one client, so that who connects again and again does not have all connections looked through each
+// time.
+func (p *places) leastMissed(now time.Time) (found []*conn) {
+	waited := make(map[*conn]time.Duration, len(p.taken))
 	for c := range p.taken {
-		waited := c.waited(now)
-		if waited <= 0 {
-			continue
-		}
-		if found == nil || p.before(c, waited, found, longest) {
-			found, longest = c, waited
+		if w := c.waited(now); w > 0 {
+			waited[c] = w
+			found = append(found, c)
 		}
 	}
-	return found
+	slices.SortFunc(found, func(a, b *conn) int { return cmp.Or(a.before(b), cmp.Compare(waited[b], waited[a])) })
+	n := 0
+	for n < len(found) && n < max(1, p.most/50) && found[n].from == found[0].from {
+		n++
+	}
+	return found[:n]
 }
 
-// before says which of two goes first: a proxy's, which may carry many clients, last.
-func (p *places) before(a *conn, waitedA time.Duration, b *conn, waitedB time.Duration) bool {
+// before is less than 0 if c is closed before other: a proxy's, which may carry many clients, is closed last.
+func (c *conn) before(other *conn) int {
 	switch {
-	case a.proxied != b.proxied:
-		return b.proxied
-	case a.from.conns != b.from.conns:
-		return a.from.conns > b.from.conns
+	case c.proxied != other.proxied && other.proxied:
+		return -1
+	case c.proxied != other.proxied:
+		return 1
 	}
-	return waitedA > waitedB
+	return cmp.Compare(other.from.conns, c.from.conns)
 }
 
 // forget is for who holds mu.
