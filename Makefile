@@ -4,11 +4,12 @@ GO     ?= go
 TOOL    = $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME ?= 30s
+VULNDB  ?= https://vuln.go.dev
 FUZZ     = ./webhook:FuzzParseEvent ./webhook:FuzzParseBatch ./webhook:FuzzURLRules ./webhook:FuzzCheckSubscription ./api:FuzzCreate ./api:FuzzPatch ./api:FuzzEmit
 LDFLAGS = -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-unit test-e2e test-deps fresh soak fuzz bench profile generate check-generated lint fmt vuln tidy clean
+.PHONY: help run build test test-unit test-e2e test-deps fresh soak fuzz bench profile generate check-generated lint fmt vuln sbom pin-images tidy clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,8 +79,17 @@ fmt: ## Format the code
 	$(TOOL) golangci-lint fmt ./...
 	cd standalone && $(TOOL) golangci-lint fmt --config ../.golangci.yml ./...
 
-vuln: ## Look for known vulnerabilities in what the product calls (needs internet)
-	$(TOOL) govulncheck ./...
+vuln: ## Look for known vulnerabilities in what both modules call (needs internet, or a copy of the database in VULNDB)
+	$(TOOL) govulncheck -db $(VULNDB) ./...
+	cd standalone && $(TOOL) govulncheck -db $(VULNDB) ./...
+
+sbom: ## Write what the binaries are made of, in CycloneDX's form, into bin/
+	@mkdir -p bin
+	$(TOOL) cyclonedx-gomod app -json -licenses -main . -output bin/mathub-webhooks.cdx.json .
+	cd standalone && $(TOOL) cyclonedx-gomod app -json -licenses -main . -output ../bin/standalone.cdx.json .
+
+pin-images: ## Pin the images of docker-compose.yml and the Dockerfile by digest (needs docker and internet)
+	@tools/pin-images.sh
 
 tidy: ## Tidy the modules
 	$(GO) mod tidy

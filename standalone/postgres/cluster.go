@@ -53,6 +53,8 @@ type Config struct {
 	Cache string
 	// Repository is the Maven repository from which programs are fetched; Maven Central when empty.
 	Repository string
+	// checksums are those of the archives in a test's repository; the released ones' when empty.
+	checksums string
 	// Say tells of what takes long, such as a download; may be nil.
 	Say func(string)
 }

@@ -1,8 +1,10 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
+	_ "embed"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -10,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -19,10 +22,11 @@ import (
 )
 
 const (
-	// repository is where the archives of programs are, each with its SHA-256 beside it.
+	// repository is where the archives of programs are.
 	repository = "https://repo1.maven.org/maven2"
-	// newestFetched is the version that is fetched where any will do.
-	newestFetched = 18
+	// release is the one version that is fetched. With a new one, checksums.txt gets new lines.
+	release      = embedded.PostgresVersion("16.15.0")
+	releaseMajor = 16
 	// fetchTimeout bounds a download, maxArchive its size: archives have 10 to 40 MB.
 	fetchTimeout = 10 * time.Minute
 	maxArchive   = 256 << 20
@@ -30,19 +34,26 @@ const (
 	checksumSuffix = ".sha256"
 )
 
-// releases are the versions that can be fetched, by major version.
-var releases = map[int]embedded.PostgresVersion{
-	18: embedded.V18, 17: embedded.V17, 16: embedded.V16, 15: embedded.V15, 14: embedded.V14,
+// checksums are the SHA-256 of release's archives, a line each as sha256sum writes them. They stand here, as a sum from
+// the server that has the archive says nothing about either.
+//
+//go:embed checksums.txt
+var checksums string
+
+// checksumOf returns the SHA-256 that an archive must have.
+func checksumOf(sums, archive string) (string, error) {
+	for line := range strings.Lines(sums) {
+		if sum, name, _ := strings.Cut(strings.TrimSpace(line), "  "); name == archive {
+			return sum, nil
+		}
+	}
+	return "", fmt.Errorf("%s is not fetched, as its SHA-256 is not known", archive)
 }
 
 // fetch returns the programs in the cache, after fetching them there if need be.
 func fetch(ctx context.Context, config Config, user account, major int) (programs, error) {
-	if major == 0 {
-		major = newestFetched
-	}
-	release, ok := releases[major]
-	if !ok {
-		return programs{}, fmt.Errorf("version %d is none that can be fetched", major)
+	if major != 0 && major != releaseMajor {
+		return programs{}, fmt.Errorf("version %d is not fetched, only %d is", major, releaseMajor)
 	}
 	cache, err := cacheFolder(config, user)
 	if err != nil {
@@ -65,7 +76,7 @@ func fetch(ctx context.Context, config Config, user account, major int) (program
 	if err := os.Chmod(making, 0o755); err != nil { //nolint:gosec // as above
 		return programs{}, err
 	}
-	if err := download(ctx, config, release, filepath.Join(making, "home"), filepath.Join(making, "work")); err != nil {
+	if err := download(ctx, config, filepath.Join(making, "home"), filepath.Join(making, "work")); err != nil {
 		return programs{}, err
 	}
 	// Whole or not at all, and the last of several at once wins.
@@ -79,16 +90,16 @@ func fetch(ctx context.Context, config Config, user account, major int) (program
 }
 
 // download puts release's programs into home, using work, a folder of its own. The library picks the archive for this
-// machine and unpacks it; it gets it from a checking mirror, as by itself it goes without a checksum where it finds
-// none.
-func download(ctx context.Context, config Config, release embedded.PostgresVersion, home, work string) error {
+// machine and unpacks it; it gets it from a checking mirror, as by itself it believes the server's checksum, or goes
+// without one.
+func download(ctx context.Context, config Config, home, work string) error {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	upstream := config.Repository
-	if upstream == "" {
-		upstream = repository
+	checking := &mirror{
+		ctx:       ctx,
+		upstream:  cmp.Or(config.Repository, repository),
+		checksums: cmp.Or(config.checksums, checksums),
 	}
-	checking := &mirror{ctx: ctx, upstream: upstream}
 	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not wait
 	if err != nil {
 		return err
@@ -124,10 +135,11 @@ func download(ctx context.Context, config Config, release embedded.PostgresVersi
 	return nil
 }
 
-// mirror serves what upstream has, but only with a checksum beside it that is right.
+// mirror serves the archives of upstream that have the SHA-256 which is known for them.
 type mirror struct {
-	ctx      context.Context // the requests come from a library that takes none
-	upstream string
+	ctx       context.Context // the requests come from a library that takes none
+	upstream  string
+	checksums string
 
 	mu  sync.Mutex
 	err error // the first failure
@@ -153,29 +165,25 @@ func (m *mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(content) //nolint:gosec // for the library, which says what is missing
 }
 
-func (m *mirror) get(path string) ([]byte, error) {
-	content, err := m.ask(path)
-	if err != nil {
-		return nil, err
+func (m *mirror) get(url string) ([]byte, error) {
+	archive, isChecksum := strings.CutSuffix(url, checksumSuffix)
+	expected, err := checksumOf(m.checksums, path.Base(archive))
+	if err != nil || isChecksum {
+		return []byte(expected), err
 	}
-	if strings.HasSuffix(path, checksumSuffix) {
-		// It stands alone or before the archive's name; the library expects it alone.
-		checksum, _, _ := strings.Cut(strings.TrimSpace(string(content)), " ")
-		return []byte(strings.ToLower(checksum)), nil
-	}
-	expected, err := m.get(path + checksumSuffix)
+	content, err := m.ask(archive)
 	if err != nil {
 		return nil, err
 	}
 	sum := sha256.Sum256(content)
-	if hex.EncodeToString(sum[:]) != string(expected) {
-		return nil, fmt.Errorf("%s%s does not have the SHA-256 that is published beside it", m.upstream, path)
+	if hex.EncodeToString(sum[:]) != expected {
+		return nil, fmt.Errorf("%s%s has another SHA-256 than it must have: it was damaged, or tampered with", m.upstream, archive)
 	}
 	return content, nil
 }
 
-func (m *mirror) ask(path string) (_ []byte, err error) {
-	request, err := http.NewRequestWithContext(m.ctx, http.MethodGet, m.upstream+path, http.NoBody) //nolint:gosec // the library names the archive
+func (m *mirror) ask(url string) (_ []byte, err error) {
+	request, err := http.NewRequestWithContext(m.ctx, http.MethodGet, m.upstream+url, http.NoBody) //nolint:gosec // the library names the archive
 	if err != nil {
 		return nil, err
 	}
