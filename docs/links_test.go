@@ -1,6 +1,7 @@
 package docs_test
 
 import (
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"unicode"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -17,7 +19,10 @@ var (
 	code    = regexp.MustCompile("`[^`\n]*`")
 	links   = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	heading = regexp.MustCompile(`(?m)^#{1,6} +(.+?) *$`)
-	linked  = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`)
+	// Tests by their whole names: one that is cut short, such as TestTheAPIIsKilledBetween…, is not looked up.
+	testNamed    = regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9_]+)`")
+	testDeclared = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)[A-Za-z0-9_]+)\(`)
+	linked       = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`)
 )
 
 // TestLinksLeadSomewhere looks up every relative link and anchor of the docs.
@@ -78,6 +83,32 @@ func anchors(page string) map[string]bool {
 		}, text)] = true
 	}
 	return found
+}
+
+// TestTestsThatAreNamedExist: a claim that names its test has one.
+func TestTestsThatAreNamedExist(t *testing.T) {
+	declared := map[string]bool{}
+	require.NoError(t, filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		for _, m := range testDeclared.FindAllStringSubmatch(read(t, path), -1) {
+			declared[m[1]] = true
+		}
+		return nil
+	}))
+	pages, err := filepath.Glob("*.md")
+	require.NoError(t, err)
+	decisions, err := filepath.Glob("decisions/*.md")
+	require.NoError(t, err)
+	seen := 0
+	for _, page := range append(append(pages, decisions...), "../README.md") {
+		for _, m := range testNamed.FindAllStringSubmatch(read(t, page), -1) {
+			seen++
+			assert.True(t, declared[m[1]], "%s: there is no test %s", page, m[1])
+		}
+	}
+	require.Greater(t, seen, 100)
 }
 
 // TestEveryPageIsInTheIndex: docs/README.md leads to each page.
