@@ -170,7 +170,9 @@ func (s *server) router(p part) (http.Handler, error) {
 	router.HandleMethodNotAllowed = true
 	router.RedirectTrailingSlash = false
 	router.UseEscapedPath = true
-	router.ContextWithFallback = true // so that a gin.Context ends with its request
+	// A gin.Context ends with its request. gin uses it again for another: what outlives a call, as a timer does, takes the
+	// request's own context.
+	router.ContextWithFallback = true
 	proxies := make([]string, len(s.cfg.TrustedProxies))
 	for i, proxy := range s.cfg.TrustedProxies {
 		proxies[i] = proxy.String()
@@ -253,7 +255,7 @@ func (s *server) Healthz(c *gin.Context) {
 // Readyz answers 200 when Ready finds nothing wrong.
 func (s *server) Readyz(c *gin.Context) {
 	s.answer(c, func() (reply, error) {
-		ctx, cancel := context.WithTimeout(c, readyTimeout)
+		ctx, cancel := context.WithTimeout(c.Request.Context(), readyTimeout)
 		defer cancel()
 		if away, err := Ready(ctx, s.writes, s.cfg.Temporal); err != nil {
 			return reply{}, unavailableFor(strings.Join(away, " and "), err)

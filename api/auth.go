@@ -87,7 +87,7 @@ func (s *server) authenticateBot(c *gin.Context) error {
 		c.Header("Retry-After", wait)
 		return &Error{code: tooMany, Detail: "Too many wrong keys came from this address. Try again in " + wait + " s."}
 	}
-	key, err := s.lookUpKey(c, hash)
+	key, err := s.lookUpKey(c.Request.Context(), hash)
 	if errors.Is(err, errWrongKey) {
 		wrong.AllowN(now, 1)
 		s.fairUse.forget(hash)
@@ -111,7 +111,7 @@ func (s *server) authenticateBot(c *gin.Context) error {
 
 // keyStillValid refuses a key that was revoked, or whose bot was suspended, since the request came.
 func (s *server) keyStillValid(c *gin.Context) error {
-	ctx, cancel := context.WithTimeout(c, readTimeout)
+	ctx, cancel := context.WithTimeout(c.Request.Context(), readTimeout)
 	defer cancel()
 	active, err := s.queries.IsKeysBotActive(ctx, s.cfg.Pool, c.MustGet(keyContextKey).(uuid.UUID))
 	switch {

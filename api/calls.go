@@ -103,7 +103,7 @@ func (a *atOnce) pause(key string) (resume func()) {
 
 // beginCall counts a call of a bot until bound has run it.
 func (s *server) beginCall(c *gin.Context, botID string) error {
-	ctx, cancel := context.WithTimeout(c, callPatience)
+	ctx, cancel := context.WithTimeout(c.Request.Context(), callPatience)
 	defer cancel()
 	if !s.calls.begin(ctx, botID) {
 		return &Error{code: tooMany, Detail: fmt.Sprintf("%d calls of this bot are in progress. Let one end first.", maxCallsPerBot)}

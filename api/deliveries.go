@@ -61,7 +61,7 @@ func (s *server) RedeliverDelivery(c *gin.Context, id WebhookID, deliveryID stri
 		if err != nil {
 			return reply{}, err
 		}
-		ctx, cancel := context.WithTimeout(c, readTimeout)
+		ctx, cancel := context.WithTimeout(c.Request.Context(), readTimeout)
 		defer cancel()
 		next, err := s.queries.NextAttempt(ctx, s.cfg.Pool, db.NextAttemptParams{
 			ID: old, WebhookID: w.ID, Since: s.cfg.Retention.Since(time.Now()), MostRead: webhook.MaxDeliveriesRead, MostAttempts: maxAttempts,

@@ -67,7 +67,7 @@ func (s *server) emit(c *gin.Context, events webhook.Batch) ([]Receipt, error) {
 	for _, e := range events.Events() {
 		ids = append(ids, e.ID)
 	}
-	ctx, cancel := context.WithTimeout(c, emitTimeout)
+	ctx, cancel := context.WithTimeout(c.Request.Context(), emitTimeout)
 	defer cancel()
 	accepted, err := s.batcher.Batch(ctx, events)
 	switch {

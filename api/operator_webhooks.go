@@ -64,7 +64,7 @@ func (s *server) UpdateWebhookOfAny(c *gin.Context, id WebhookID) {
 		if err := m.err(); err != nil {
 			return reply{}, err
 		}
-		w, _, err := s.update(c, db.UpdateWebhookParams{ID: before.ID, BotID: before.BotID, IsActive: active, DisabledReason: "operator"}, webhookInput{isActive: active})
+		w, _, err := s.update(c.Request.Context(), db.UpdateWebhookParams{ID: before.ID, BotID: before.BotID, IsActive: active, DisabledReason: "operator"}, webhookInput{isActive: active})
 		if err != nil {
 			return reply{}, orNotFound(err)
 		}

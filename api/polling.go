@@ -166,7 +166,7 @@ func (s *server) poll(c *gin.Context, p poll, deadline time.Time) (eventPage, er
 	}
 	from, waited := after, false
 	for {
-		read, err := s.pageOf(c, state, db.LogQuery{BotID: botID(c), Types: p.types, After: from, Limit: p.limit})
+		read, err := s.pageOf(c.Request.Context(), state, db.LogQuery{BotID: botID(c), Types: p.types, After: from, Limit: p.limit})
 		if err != nil {
 			return eventPage{}, err
 		}
@@ -191,7 +191,7 @@ func (s *server) poll(c *gin.Context, p poll, deadline time.Time) (eventPage, er
 		if len(page.events) == 0 {
 			from = read.Upto
 		}
-		if state, err = s.stateOf(c, catchUp); err != nil {
+		if state, err = s.stateOf(c.Request.Context(), catchUp); err != nil {
 			return eventPage{}, err
 		}
 	}
@@ -202,7 +202,7 @@ func (s *server) logState(c *gin.Context, p poll) (db.LogState, error) {
 	if p.after == fromNow {
 		patience = catchUpLatest
 	}
-	state, err := s.stateOf(c, patience)
+	state, err := s.stateOf(c.Request.Context(), patience)
 	if err == nil && state.Behind && p.after == fromNow {
 		return state, &Error{code: unavailable, Detail: "Nobody has polled for long: the events since are being put in order. Try again."}
 	}
@@ -229,7 +229,7 @@ func (s *server) stillValid(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.lookUpKey(c, hashKey(token))
+	_, err = s.lookUpKey(c.Request.Context(), hashKey(token))
 	return err
 }
 

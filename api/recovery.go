@@ -50,7 +50,7 @@ func (s *server) RecoverWebhook(c *gin.Context, id WebhookID) {
 		}
 		s.changed(c, "recovery started", w.BotID, "webhook", w.ID)
 		// The recovery is stored: what Temporal does not start now, the next sweep does.
-		ctx, cancel := context.WithTimeout(c, startTimeout)
+		ctx, cancel := context.WithTimeout(c.Request.Context(), startTimeout)
 		defer cancel()
 		if err := workflows.StartRecover(ctx, s.cfg.Temporal, s.cfg.Attributes, targetOf(w)); err != nil {
 			s.log.Warn("a recovery starts with the next sweep", "webhook", w.ID, "error", err)

@@ -73,7 +73,7 @@ func (s *server) CreateWebhook(c *gin.Context) {
 			return reply{}, err
 		}
 		s.changed(c, "webhook created", w.BotID, "webhook", w.ID, "host", webhook.HostOf(w.Origin))
-		s.verifySoon(c, w)
+		s.verifySoon(c.Request.Context(), w)
 		view, err := s.view(w)
 		view.DuplicateOf = duplicateOf
 		return created(botPrefix+"webhooks/"+w.ID.String(), view), err
@@ -157,7 +157,7 @@ func (s *server) UpdateWebhook(c *gin.Context, id WebhookID) {
 		if err != nil {
 			return reply{}, err
 		}
-		w, duplicateOf, err := s.update(c, db.UpdateWebhookParams{
+		w, duplicateOf, err := s.update(c.Request.Context(), db.UpdateWebhookParams{
 			ID: before.ID, BotID: botID(c), URL: sealed.url, Origin: sealed.origin, Events: in.events, SetSecret: in.setSecret, Secret: sealed.secret, OverlapSeconds: in.overlap.Seconds(), IsActive: in.isActive,
 			DisabledReason: "owner",
 		}, in)
