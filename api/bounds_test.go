@@ -196,6 +196,12 @@ func TestUnreadAnswersTakeBoundedMemory(t *testing.T) {
 	require.Positive(t, grown, "they were not unread, so this test shows nothing")
 	require.Less(t, grown, int64(160))
 	require.Equal(t, http.StatusOK, a.do("GET", webhooksPath, bystander, nil).status)
+	require.Equal(t, http.StatusOK, a.do("GET", "/openapi.json", "", nil).status, "it is the same for all, so that it takes no memory")
+	event := a.do("GET", "/api/internal/v1/events/e0", serviceToken, nil)
+	require.Equal(t, http.StatusOK, event.status, "no bot keeps Mathub's backend from its answers")
+	require.Greater(t, len(event.body), 255<<10)
+	status := a.slowReader("/openapi.json", bystander)
+	require.Equal(t, http.StatusOK, status)
 }
 
 // TestABotHasTenCallsInProgress, others have theirs, and none takes longer than the database may.
