@@ -84,6 +84,7 @@ type server struct {
 	writes    *db.WriteCheck
 	fairUse   *fairUse
 	wrongKeys *limiters // by the client's address
+	listed    keyList
 	calls     *atOnce
 	large     *semaphore.Weighted // of bytes, of large answers that are being sent to strangers and bots
 	largeOwn  *semaphore.Weighted // and to Mathub's backend
