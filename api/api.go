@@ -84,12 +84,15 @@ type server struct {
 	writes    *db.WriteCheck
 	fairUse   *fairUse
 	wrongKeys *limiters // by the client's address
+	listed    keyList
 	calls     *atOnce
-	large     *semaphore.Weighted // of bytes, of large answers that are being sent
+	large     *semaphore.Weighted // of bytes, of large answers that are being sent to strangers and bots
+	largeOwn  *semaphore.Weighted // and to Mathub's backend
 	events    *db.EventReader
 	batcher   *emit.Batcher
 	waiting   *waiting
 	openAPI   []byte
+	document  shared // openAPI as it is served
 	docs      *docsPage
 	metrics   *requestMetrics
 	emitted   *emitMetrics
@@ -138,8 +141,8 @@ func newServer(cfg Config) (*server, error) {
 	s := &server{
 		cfg: cfg, docs: docs, log: cfg.Logger, queries: db.New(), writes: db.NewWriteCheck(cfg.Pool), fairUse: newFairUse(cfg.RateLimit), wrongKeys: newLimiters(wrongKeysPerMinute, manyLimiters),
 		calls: newAtOnce(maxCallsPerBot), sendsOfBot: newAtOnce(maxSendsPerBot), sendsOfWebhook: newAtOnce(maxSendsPerWebhook),
-		large:  semaphore.NewWeighted(maxLargeBytes),
-		events: events, waiting: newWaiting(events, cfg.Stopping), openAPI: document,
+		large: semaphore.NewWeighted(maxLargeBytes), largeOwn: semaphore.NewWeighted(maxLargeBytes),
+		events: events, waiting: newWaiting(events, cfg.Stopping), openAPI: document, document: shared(encode(json.RawMessage(document))),
 		emitted: newEmitMetrics(cfg.Meter), inProgress: inProgress{of: map[netip.Prefix]int{}},
 	}
 
@@ -244,7 +247,12 @@ func (s *server) recover(c *gin.Context) {
 
 // OpenAPI serves the contract.
 func (s *server) OpenAPI(c *gin.Context) {
-	s.answer(c, func() (reply, error) { return ok(json.RawMessage(s.documentFor(s.prefix(c)))), nil })
+	s.answer(c, func() (reply, error) {
+		if prefix := s.prefix(c); prefix != "" {
+			return ok(json.RawMessage(s.documentFor(prefix))), nil
+		}
+		return ok(s.document), nil
+	})
 }
 
 // Healthz answers while the process is up.

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -71,7 +72,8 @@ func (s *server) fromBackend(c *gin.Context) bool {
 // tells nothing about any key. Only then is the call counted: what is kept in memory is of valid keys.
 //
 // Who has no key cannot have any number of them looked up: a key says by itself whether its form is right, and an address
-// has so many wrong keys a minute. Keys that were valid a moment ago go on working there, as others may share the address.
+// has so many wrong keys a minute. Valid keys go on working there, as others may share the address: beyond, a key is looked
+// up only if it was valid here before, or is in a list of all that is a few seconds old.
 func (s *server) authenticateBot(c *gin.Context) error {
 	token, err := bearer(c.Request.Header)
 	if err != nil {
@@ -82,7 +84,7 @@ func (s *server) authenticateBot(c *gin.Context) error {
 	}
 	hash, now := hashKey(token), time.Now()
 	wrong := s.wrongKeys.of(clientOf(c), now)
-	if left := wrong.TokensAt(now); left < 1 && !s.fairUse.knows(hash) {
+	if left := wrong.TokensAt(now); left < 1 && !s.fairUse.knows(hash) && !s.lists(c, hash) {
 		wait := seconds((1 - left) / float64(wrong.Limit()))
 		c.Header("Retry-After", wait)
 		return &Error{code: tooMany, Detail: "Too many wrong keys came from this address. Try again in " + wait + " s."}
@@ -91,6 +93,7 @@ func (s *server) authenticateBot(c *gin.Context) error {
 	if errors.Is(err, errWrongKey) {
 		wrong.AllowN(now, 1)
 		s.fairUse.forget(hash)
+		s.listed.forget(hash)
 	}
 	if err != nil {
 		return err
@@ -107,6 +110,42 @@ func (s *server) authenticateBot(c *gin.Context) error {
 	c.Set(botContextKey, key.BotID)
 	c.Set(keyContextKey, key.ID)
 	return nil
+}
+
+// listEvery is how often all keys are listed at most, while wrong ones flood in.
+const listEvery = 5 * time.Second
+
+// keyList knows keys by the first bytes of their hashes: enough to tell which ones are worth a look-up.
+type keyList struct {
+	mu    sync.Mutex
+	at    time.Time
+	known map[[8]byte]struct{}
+}
+
+func (l *keyList) forget(hash []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.known, [8]byte(hash))
+}
+
+// lists says whether a key was valid when all were listed.
+func (s *server) lists(ctx context.Context, hash []byte) bool {
+	l := &s.listed
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Since(l.at) >= listEvery {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
+		defer cancel()
+		if hashes, err := s.queries.KeyHashes(ctx, s.cfg.Pool); err == nil { // else the last list serves
+			l.known = make(map[[8]byte]struct{}, len(hashes))
+			for _, h := range hashes {
+				l.known[[8]byte(h)] = struct{}{}
+			}
+		}
+		l.at = time.Now()
+	}
+	_, known := l.known[[8]byte(hash)]
+	return known
 }
 
 // keyStillValid refuses a key that was revoked, or whose bot was suspended, since the request came.

@@ -166,6 +166,20 @@ func (s *system) emit(body string) (r receipt) {
 	return r
 }
 
+// TestAnEventWhoseWorkflowIsAnothersIsNotAccepted: one of a mistyped type stands in its place, and delivers nothing.
+func TestAnEventWhoseWorkflowIsAnothersIsNotAccepted(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	const event = `{"id":"taken","event":"post.created","data":{}}`
+	_, err := s.temporal.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: "event-taken", TaskQueue: "mathub-webhooks"}, "DeliverEvnt")
+	require.NoError(t, err)
+	got := s.do("POST", eventsPath, serviceToken, event)
+	require.Equal(t, http.StatusConflict, got.status, "%s", got.body)
+	require.Contains(t, got.fault(t).Detail, `"DeliverEvnt"`)
+	require.NoError(t, s.temporal.TerminateWorkflow(t.Context(), "event-taken", "", ""))
+	require.False(t, s.emit(event).Duplicate)
+}
+
 func TestATestEventIsSentNowAndAnsweredWithItsDelivery(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)

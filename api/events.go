@@ -70,10 +70,13 @@ func (s *server) emit(c *gin.Context, events webhook.Batch) ([]Receipt, error) {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), emitTimeout)
 	defer cancel()
 	accepted, err := s.batcher.Batch(ctx, events)
+	var taken *emit.TakenError
 	switch {
 	case errors.Is(err, emit.ErrBusy):
 		c.Header("Retry-After", "1")
 		return nil, &Error{code: unavailable, eventIDs: ids, Detail: "More events are emitted than can be taken in. Nothing was accepted. Try again in a second, with the same id."}
+	case errors.As(err, &taken) && slices.Contains(ids, taken.EventID()):
+		return nil, &Error{code: conflict, eventIDs: ids, Detail: fmt.Sprintf("Nothing was accepted: %v. Terminate it, then emit again.", taken)}
 	case err != nil:
 		return nil, notAcknowledged(ids, err)
 	}

@@ -18,6 +18,7 @@ func (s *server) ListWebhooksOfBot(c *gin.Context, _ ListWebhooksOfBotParams) {
 		if !given || !webhook.ValidID(id) {
 			q.fault("botId", "must be the id of a bot")
 		}
+		id = webhook.CanonicalID(id)
 		if err := q.err(); err != nil {
 			return reply{}, err
 		}

@@ -49,8 +49,5 @@ var rootServer = []byte(`"servers": [{"url": "/"}]`)
 
 // documentFor is the contract for those who reach the API under a prefix.
 func (s *server) documentFor(prefix string) []byte {
-	if prefix == "" {
-		return s.openAPI
-	}
 	return bytes.Replace(s.openAPI, rootServer, []byte(`"servers": [{"url": "`+prefix+`"}]`), 1)
 }

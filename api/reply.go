@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/mathub/webhooks/webhook"
 )
@@ -55,23 +56,40 @@ func (s *server) answer(c *gin.Context, handle func() (reply, error)) {
 	body := encode(r.body)
 	s.fairUse.charge(c, len(body))
 	if n := int64(len(body)); n > largeBytes {
-		// However many read their answers slowly, the answers take no more memory than this.
-		if !s.large.TryAcquire(n) {
-			fail(c, s.log, &Error{code: unavailable, Detail: "Too many large answers are being read. Try again, or ask for less."})
-			return
+		if large := s.largeFor(c, r.body); large != nil {
+			// However many read their answers slowly, the answers take no more memory than this.
+			if !large.TryAcquire(n) {
+				fail(c, s.log, &Error{code: unavailable, Detail: "Too many large answers are being read. Try again, or ask for less."})
+				return
+			}
+			defer large.Release(n)
 		}
-		defer s.large.Release(n)
 		_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(largeTime)) // or the server's holds
 	}
 	c.Data(r.status, "application/json", body)
+}
+
+// largeFor is what a large answer has to have room in; nil: it is sent in any case. What is shared takes no memory of its
+// own, so that who has no key keeps nobody from an answer by reading it slowly, and Mathub's backend has a room of its own.
+// It is always told what a change came to, such as which events were accepted.
+func (s *server) largeFor(c *gin.Context, body any) *semaphore.Weighted {
+	_, isShared := body.(shared)
+	backend := s.fromBackend(c)
+	switch {
+	case isShared, backend && c.Request.Method != http.MethodGet:
+		return nil
+	case backend:
+		return s.largeOwn
+	}
+	return s.large
 }
 
 const (
 	// maxListBytes bounds a list; a single larger item is answered alone.
 	maxListBytes = 1 << 20
 
-	// maxLargeBytes bounds, in a process, all answers that are being sent and are larger than largeBytes; largeTime bounds
-	// the sending of one.
+	// maxLargeBytes bounds, in a process, all answers that are being sent to bots and are larger than largeBytes, and again
+	// those to Mathub's backend; largeTime bounds the sending of one.
 	maxLargeBytes = 64 << 20
 	largeBytes    = 64 << 10
 	largeTime     = 30 * time.Second
@@ -80,10 +98,15 @@ const (
 // encoded is JSON that encode has made.
 type encoded []byte
 
+// shared is JSON that is the same for all who ask for it.
+type shared []byte
+
 // encode writes v as JSON without escaping < > &, so that payloads go out byte for byte.
 func encode(v any) []byte {
 	switch v := v.(type) {
 	case encoded:
+		return v
+	case shared:
 		return v
 	case Delivery:
 		payload := v.Payload

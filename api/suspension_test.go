@@ -108,6 +108,7 @@ func TestOperatorsManageWebhooksOfAnyBot(t *testing.T) {
 		DisabledReason *string
 	}
 	service("GET", path+"?botId="+bot, nil).into(t, &list)
+	require.Equal(t, http.StatusOK, service("GET", path+"?botId="+strings.ToUpper(bot), nil).status, "a UUID in either case")
 	require.Len(t, list, 2)
 	require.Equal(t, []string{first, second, bot}, []string{list[0].ID, list[1].ID, list[0].BotID})
 	require.Equal(t, http.StatusOK, service("GET", path+"/"+first, nil).status)

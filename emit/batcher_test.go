@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	workflowpb "go.temporal.io/api/workflow/v1"
@@ -32,6 +33,8 @@ type engine struct {
 	mu     sync.Mutex
 	starts []*startedWorkflow
 	ended  []string // the ids of workflows that were ended
+	// taken is what the workflows that are there are; nil: what they should be
+	taken *workflowpb.WorkflowExecutionInfo
 }
 
 type startedWorkflow struct {
@@ -66,6 +69,9 @@ func (e *engine) ExecuteWorkflow(ctx context.Context, options client.StartWorkfl
 
 // DescribeWorkflowExecution says that each workflow runs, but those in ended.
 func (e *engine) DescribeWorkflowExecution(_ context.Context, workflowID, _ string) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
+	if e.taken != nil {
+		return &workflowservice.DescribeWorkflowExecutionResponse{WorkflowExecutionInfo: e.taken}, nil
+	}
 	status := enums.WORKFLOW_EXECUTION_STATUS_RUNNING
 	if slices.Contains(e.ended, workflowID) {
 		status = enums.WORKFLOW_EXECUTION_STATUS_TERMINATED
@@ -443,6 +449,26 @@ func TestBatcher_WhatTemporalKnowsIsADuplicate(t *testing.T) {
 		e.begun()[0].answer <- serviceerror.NewWorkflowExecutionAlreadyStarted("", "", "")
 		require.Equal(t, []emit.Receipt{{ID: "e1", WorkflowID: "event-e1", Duplicate: true}}, call.emitted(t))
 	})
+}
+
+// TestBatcher_AWorkflowThatDeliversNothingIsNoDuplicate: with a type or task queue mistyped, it waits for ever.
+func TestBatcher_AWorkflowThatDeliversNothingIsNoDuplicate(t *testing.T) {
+	t.Parallel()
+	for name, taken := range map[string]emit.TakenError{
+		"its type":       {WorkflowID: "event-e1", Type: "DeliverEvnt", TaskQueue: emit.TaskQueue},
+		"its task queue": {WorkflowID: "event-e1", Type: emit.WorkflowType, TaskQueue: "mathub-webhook"},
+	} {
+		inBubble(t, emit.BatcherOptions{}, func(t *testing.T, e *engine, b *emit.Batcher) {
+			e.taken = &workflowpb.WorkflowExecutionInfo{Type: &commonpb.WorkflowType{Name: taken.Type}, TaskQueue: taken.TaskQueue}
+			call := emitIDs(t, b, "e1")
+			e.begun()[0].answer <- serviceerror.NewWorkflowExecutionAlreadyStarted("", "", "")
+			require.True(t, call.ended(), name)
+			var got *emit.TakenError
+			require.ErrorAs(t, call.err, &got, name)
+			require.Equal(t, taken, *got, name)
+			require.Equal(t, "e1", got.EventID())
+		})
+	}
 }
 
 func TestBatcher_AStartsErrorReachesItsCallersAndNobodyElse(t *testing.T) {

@@ -5,6 +5,7 @@ package emit
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	commonpb "go.temporal.io/api/common/v1"
@@ -135,9 +136,41 @@ func start(ctx context.Context, c client.Client, events []webhook.Event, opts ..
 	if err != nil && !duplicate {
 		return nil, fmt.Errorf("start %s: %w", workflowID, err)
 	}
+	if duplicate {
+		if err := delivers(ctx, c, workflowID); err != nil {
+			return nil, err
+		}
+	}
 	receipts := make([]Receipt, len(events))
 	for i, e := range events {
 		receipts[i] = Receipt{ID: e.ID, WorkflowID: workflowID, Duplicate: duplicate}
 	}
 	return receipts, nil
+}
+
+// TakenError says that a workflow which delivers no event has the id of the event's: one of a mistyped type or task queue.
+// Nothing was accepted, and nothing is until that workflow is terminated or deleted.
+type TakenError struct{ WorkflowID, Type, TaskQueue string }
+
+// EventID is that of the event whose workflow has the id.
+func (e *TakenError) EventID() string { return strings.TrimPrefix(e.WorkflowID, WorkflowID("")) }
+
+// Error names the workflow.
+func (e *TakenError) Error() string {
+	return fmt.Sprintf("the workflow %s, of type %q on the task queue %q, delivers no event", e.WorkflowID, e.Type, e.TaskQueue)
+}
+
+// delivers returns a *TakenError where the workflow of that id is none of an event's. While that is not known, it is taken for
+// what nearly every one is.
+func delivers(ctx context.Context, c client.Client, workflowID string) error {
+	run, err := c.DescribeWorkflowExecution(ctx, workflowID, "")
+	if err != nil {
+		return nil //nolint:nilerr // as the comment says
+	}
+	info := run.GetWorkflowExecutionInfo()
+	is := func(name, want string) bool { return name == "" || name == want }
+	if is(info.GetType().GetName(), WorkflowType) && is(info.GetTaskQueue(), TaskQueue) {
+		return nil
+	}
+	return &TakenError{WorkflowID: workflowID, Type: info.GetType().GetName(), TaskQueue: info.GetTaskQueue()}
 }

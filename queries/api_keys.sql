@@ -4,6 +4,9 @@ INSERT INTO api_keys (id, bot_id, key_hash) VALUES (@id, @bot_id, @key_hash) RET
 -- name: BotByKey :one
 SELECT k.id, k.bot_id, b.is_active FROM api_keys k JOIN bots b ON b.id = k.bot_id WHERE k.key_hash = @key_hash;
 
+-- name: KeyHashes :many
+SELECT key_hash FROM api_keys;
+
 -- name: IsKeysBotActive :one
 SELECT b.is_active FROM api_keys k JOIN bots b ON b.id = k.bot_id WHERE k.id = @id;
 
