@@ -78,24 +78,25 @@ type Config struct {
 }
 
 type server struct {
-	cfg       Config
-	log       *slog.Logger
-	queries   *db.Queries
-	writes    *db.WriteCheck
-	fairUse   *fairUse
-	wrongKeys *limiters // by the client's address
-	listed    keyList
-	calls     *atOnce
-	large     *semaphore.Weighted // of bytes, of large answers that are being sent to strangers and bots
-	largeOwn  *semaphore.Weighted // and to Mathub's backend
-	events    *db.EventReader
-	batcher   *emit.Batcher
-	waiting   *waiting
-	openAPI   []byte
-	document  shared // openAPI as it is served
-	docs      *docsPage
-	metrics   *requestMetrics
-	emitted   *emitMetrics
+	cfg        Config
+	log        *slog.Logger
+	queries    *db.Queries
+	writes     *db.WriteCheck
+	fairUse    *fairUse
+	wrongKeys  *limiters // by the client's address
+	listed     keyList
+	calls      *atOnce
+	large      *semaphore.Weighted // of bytes, of large answers that are being sent to strangers and bots
+	largeOfBot *atOnce             // how many of those are one bot's
+	largeOwn   *semaphore.Weighted // and to Mathub's backend
+	events     *db.EventReader
+	batcher    *emit.Batcher
+	waiting    *waiting
+	openAPI    []byte
+	document   shared // openAPI as it is served
+	docs       *docsPage
+	metrics    *requestMetrics
+	emitted    *emitMetrics
 
 	inProgress inProgress
 
@@ -141,7 +142,7 @@ func newServer(cfg Config) (*server, error) {
 	s := &server{
 		cfg: cfg, docs: docs, log: cfg.Logger, queries: db.New(), writes: db.NewWriteCheck(cfg.Pool), fairUse: newFairUse(cfg.RateLimit), wrongKeys: newLimiters(wrongKeysPerMinute, manyLimiters),
 		calls: newAtOnce(maxCallsPerBot), sendsOfBot: newAtOnce(maxSendsPerBot), sendsOfWebhook: newAtOnce(maxSendsPerWebhook),
-		large: semaphore.NewWeighted(maxLargeBytes), largeOwn: semaphore.NewWeighted(maxLargeBytes),
+		large: semaphore.NewWeighted(maxLargeBytes), largeOfBot: newAtOnce(maxLargePerBot), largeOwn: semaphore.NewWeighted(maxLargeBytes),
 		events: events, waiting: newWaiting(events, cfg.Stopping), openAPI: document, document: shared(encode(json.RawMessage(document))),
 		emitted: newEmitMetrics(cfg.Meter), inProgress: inProgress{of: map[netip.Prefix]int{}},
 	}

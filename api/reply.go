@@ -2,13 +2,14 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/mathub/webhooks/webhook"
 )
@@ -56,32 +57,51 @@ func (s *server) answer(c *gin.Context, handle func() (reply, error)) {
 	body := encode(r.body)
 	s.fairUse.charge(c, len(body))
 	if n := int64(len(body)); n > largeBytes {
-		if large := s.largeFor(c, r.body); large != nil {
-			// However many read their answers slowly, the answers take no more memory than this.
-			if !large.TryAcquire(n) {
-				fail(c, s.log, &Error{code: unavailable, Detail: "Too many large answers are being read. Try again, or ask for less."})
-				return
-			}
-			defer large.Release(n)
+		release, err := s.beginLarge(c, r.body, n)
+		if err != nil {
+			fail(c, s.log, err)
+			return
 		}
+		defer release()
 		_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(largeTime)) // or the server's holds
 	}
 	c.Data(r.status, "application/json", body)
 }
 
-// largeFor is what a large answer has to have room in; nil: it is sent in any case. What is shared takes no memory of its
-// own, so that who has no key keeps nobody from an answer by reading it slowly, and Mathub's backend has a room of its own.
-// It is always told what a change came to, such as which events were accepted.
-func (s *server) largeFor(c *gin.Context, body any) *semaphore.Weighted {
-	_, isShared := body.(shared)
-	backend := s.fromBackend(c)
-	switch {
-	case isShared, backend && c.Request.Method != http.MethodGet:
-		return nil
-	case backend:
-		return s.largeOwn
+// beginLarge finds room for a large answer until release is called. However many read their answers slowly, the answers
+// take no more memory than there is room, and no bot takes more than its share of it.
+//
+// Who made a change is told in any case what it came to. What is shared takes no memory of its own, so that who has no key
+// keeps nobody from an answer by reading it slowly, and Mathub's backend has a room of its own.
+func (s *server) beginLarge(c *gin.Context, body any, n int64) (release func(), err error) {
+	if _, isShared := body.(shared); isShared || c.Request.Method != http.MethodGet && c.Request.Method != http.MethodHead {
+		return func() {}, nil
 	}
-	return s.large
+	room, bot := s.large, botID(c)
+	if s.fromBackend(c) {
+		room = s.largeOwn
+	}
+	if bot != "" {
+		ctx, cancel := context.WithTimeout(c.Request.Context(), largePatience)
+		defer cancel()
+		if !s.largeOfBot.begin(ctx, bot) {
+			return nil, &Error{code: tooMany, Detail: fmt.Sprintf("%d large answers of this bot are being read. Read them first, or ask for less.", maxLargePerBot)}
+		}
+	}
+	if !room.TryAcquire(n) {
+		s.endLarge(bot)
+		return nil, &Error{code: unavailable, Detail: "Too many large answers are being read. Try again, or ask for less."}
+	}
+	return func() {
+		room.Release(n)
+		s.endLarge(bot)
+	}, nil
+}
+
+func (s *server) endLarge(bot string) {
+	if bot != "" {
+		s.largeOfBot.end(bot)
+	}
 }
 
 const (
@@ -93,6 +113,10 @@ const (
 	maxLargeBytes = 64 << 20
 	largeBytes    = 64 << 10
 	largeTime     = 30 * time.Second
+
+	// maxLargePerBot is how many of them are of one bot. Another waits largePatience, which who reads does not notice.
+	maxLargePerBot = 2
+	largePatience  = 500 * time.Millisecond
 )
 
 // encoded is JSON that encode has made.

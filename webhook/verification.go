@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
+
+	"golang.org/x/net/publicsuffix"
 
 	"github.com/google/uuid"
 )
@@ -56,9 +60,10 @@ func Agrees(verification, answer []byte) bool {
 	return json.Unmarshal([]byte(text), &object) == nil && json.Unmarshal(object.Nonce, &nonce) == nil && nonce == asked
 }
 
-// HostPortOf is the host and the port of an endpoint URL that URLRules.Check has returned, the scheme's port where it names
-// none: whom a delivery goes to.
-func HostPortOf(endpoint string) string {
+// PartyOf is whom a delivery goes to: of an endpoint URL that URLRules.Check has returned, the domain that somebody has
+// registered (example.com, example.co.uk, someone.github.io: https://publicsuffix.org), or the address, and the port, the
+// scheme's where it names none. Whoever has a domain can have any number of names below it lead to one host.
+func PartyOf(endpoint string) string {
 	u, err := url.Parse(endpoint)
 	if err != nil {
 		return ""
@@ -71,11 +76,21 @@ func HostPortOf(endpoint string) string {
 	default:
 		port = "443"
 	}
-	host := u.Hostname()
-	if strings.Contains(host, ":") {
-		host = "[" + host + "]"
+	return net.JoinHostPort(registered(u.Hostname()), port)
+}
+
+// registered is the registered domain of a name; an address, and a name that is no domain, is itself.
+func registered(host string) string {
+	if strings.HasSuffix(host, ".localhost") {
+		return "localhost"
 	}
-	return host + ":" + port
+	if _, err := netip.ParseAddr(host); err == nil {
+		return host
+	}
+	if domain, err := publicsuffix.EffectiveTLDPlusOne(host); err == nil {
+		return domain
+	}
+	return host
 }
 
 // Verification says what is asked of endpoints. The zero value is VerificationOff.

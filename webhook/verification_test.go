@@ -57,7 +57,7 @@ func TestVerifyEvent(t *testing.T) {
 	}
 }
 
-func TestHostPortOf(t *testing.T) {
+func TestPartyOf(t *testing.T) {
 	for url, want := range map[string]string{
 		"https://example.com/hook?a=b":  "example.com:443",
 		"https://example.com:443":       "example.com:443",
@@ -65,14 +65,20 @@ func TestHostPortOf(t *testing.T) {
 		"http://127.0.0.1/hook":         "127.0.0.1:80",
 		"https://[2001:db8::1]/":        "[2001:db8::1]:443",
 		"https://[2001:db8::1]:8443/":   "[2001:db8::1]:8443",
+		"https://a.b.example.com/":      "example.com:443",
+		"https://x.example.co.uk/":      "example.co.uk:443",
+		"https://x.someone.github.io/":  "someone.github.io:443",
+		"https://github.io/":            "github.io:443",
+		"https://h1.localhost:8443/":    "localhost:8443",
+		"https://printer/":              "printer:443",
 	} {
-		require.Equal(t, want, HostPortOf(url), url)
+		require.Equal(t, want, PartyOf(url), url)
 	}
 	// Whatever way one writes a host in, it is one host.
 	for _, url := range []string{"https://Example.COM/a", "https://example.com./b", "https://example.com:443/c", "HTTPS://EXAMPLE.com:0443?d"} {
 		stored, err := URLRules{}.Check(url)
 		require.NoError(t, err, url)
-		require.Equal(t, "example.com:443", HostPortOf(stored), url)
+		require.Equal(t, "example.com:443", PartyOf(stored), url)
 	}
 }
 

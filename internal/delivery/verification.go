@@ -26,7 +26,7 @@ func (d *Deliverer) allow(ctx context.Context, a Attempt, in attemptInput) (wait
 	if in.verified || d.limiter.IsOff() {
 		return 0, nil
 	}
-	to := allowance.Key{BotID: in.botID, Endpoint: webhook.HostPortOf(in.url)}
+	to := allowance.Key{BotID: in.botID, Endpoint: webhook.PartyOf(in.url)}
 	switch {
 	case a.row == nil:
 		return d.limiter.TakeOne(ctx, to)
@@ -56,7 +56,7 @@ func (d *Deliverer) allowRound(ctx context.Context, round Round, target db.GetTa
 	if target.Origin == "" || target.Verified || d.limiter.IsOff() || len(round.Rows) == 0 {
 		return round, allowance.Key{}, nil
 	}
-	to := allowance.Key{BotID: target.BotID, Endpoint: webhook.HostPortOf(target.Origin)}
+	to := allowance.Key{BotID: target.BotID, Endpoint: webhook.PartyOf(target.Origin)}
 	if round.Rows[0].Trigger.Manual() {
 		round, err := d.allowPersons(ctx, round, to)
 		return round, to, err
@@ -123,7 +123,7 @@ func (d *Deliverer) refuseManual(ctx context.Context, a Attempt, target db.GetTa
 	if target.Verified {
 		return nil, nil //nolint:nilnil // it is to be made
 	}
-	wait, err := d.limiter.FreeIn(ctx, allowance.Key{BotID: target.BotID, Endpoint: webhook.HostPortOf(target.Origin)})
+	wait, err := d.limiter.FreeIn(ctx, allowance.Key{BotID: target.BotID, Endpoint: webhook.PartyOf(target.Origin)})
 	if err != nil {
 		return nil, fmt.Errorf("read what webhook %s may be sent: %w", a.WebhookID, err)
 	}

@@ -159,7 +159,7 @@ func TestDeliverer_UnverifiedRate(t *testing.T) {
 		r, before, after := newRig(t, limited(100, 1)), newReceiver(t, 200), newReceiver(t, 200)
 		id := r.subscribe(t, before.url, "")
 		a := queued(id, r.plan(t, id, r.storedElsewhere(t).ID, webhook.TriggerRetry, 0))
-		a.paid = allowance.Key{BotID: "bot", Endpoint: webhook.HostPortOf(before.url)}
+		a.paid = allowance.Key{BotID: "bot", Endpoint: webhook.PartyOf(before.url)}
 		r.move(t, id, after.url)
 		require.Equal(t, Queued, r.mustRun(t, a).Status, "what was taken is for the URL before")
 		require.Zero(t, after.hits.Load())
