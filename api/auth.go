@@ -24,7 +24,7 @@ import (
 )
 
 // What a request of a bot carries on: whose key it has, and which.
-const botContextKey, keyContextKey, limiterContextKey = "bot", "key", "limiter"
+const botContextKey, keyContextKey, sentContextKey = "bot", "key", "sent"
 
 var errWrongKey = unauthorizedf("This key is not valid.")
 
@@ -85,9 +85,7 @@ func (s *server) authenticateBot(c *gin.Context) error {
 	hash, now := hashKey(token), time.Now()
 	wrong := s.wrongKeys.of(clientOf(c), now)
 	if left := wrong.TokensAt(now); left < 1 && !s.fairUse.knows(hash) && !s.lists(c, hash) {
-		wait := seconds((1 - left) / float64(wrong.Limit()))
-		c.Header("Retry-After", wait)
-		return &Error{code: tooMany, Detail: "Too many wrong keys came from this address. Try again in " + wait + " s."}
+		return tooManyFor(c, (1-left)/float64(wrong.Limit()), "Too many wrong keys came from this address.")
 	}
 	key, err := s.lookUpKey(c.Request.Context(), hash)
 	if errors.Is(err, errWrongKey) {

@@ -58,15 +58,24 @@ func (l *limiters) of(key string, now time.Time) *rate.Limiter {
 	return limiter
 }
 
-// fairUse limits the calls of each bot key. A key may make a minute's worth at once, and then as many as time gives back.
-// It counts in this process alone.
+const (
+	// kibPerSecond is how much of answers a key is sent a second, in KiB, and kibAtOnce how much at once: pages are what a
+	// call can cost most by.
+	kibPerSecond = 1 << 10
+	kibAtOnce    = 8 << 10
+)
+
+// fairUse limits the calls of each bot key, and what it is sent. A key may make a minute's worth at once, and then as many as
+// time gives back. It counts in this process alone.
 type fairUse struct {
 	perMinute int       // 0: no limit
 	keys      *limiters // by the key's hash, of valid keys: as many as there are
+	sent      *limiters // likewise
 }
 
 func newFairUse(perMinute int) *fairUse {
-	f := &fairUse{perMinute: perMinute, keys: newLimiters(perMinute, math.MaxInt)}
+	f := &fairUse{perMinute: perMinute, keys: newLimiters(perMinute, math.MaxInt), sent: newLimiters(60*kibPerSecond, math.MaxInt)}
+	f.sent.burst = kibAtOnce
 	if perMinute == 0 {
 		f.keys.perSecond = rate.Inf
 	}
@@ -85,6 +94,9 @@ func (f *fairUse) forget(keyHash []byte) {
 	f.keys.mu.Lock()
 	defer f.keys.mu.Unlock()
 	delete(f.keys.each, string(keyHash))
+	f.sent.mu.Lock()
+	defer f.sent.mu.Unlock()
+	delete(f.sent.each, string(keyHash))
 }
 
 // take counts a call and tells its caller where the key stands, in the headers of the IETF's draft
@@ -95,37 +107,35 @@ func (f *fairUse) take(c *gin.Context, keyHash []byte) error {
 	if f.perMinute == 0 {
 		return nil
 	}
-	c.Set(limiterContextKey, limiter)
 	allowed := limiter.AllowN(now, 1)
-	f.tell(c, limiter, now)
-	if allowed {
-		return nil
-	}
-	wait := seconds((1 - limiter.TokensAt(now)) / float64(limiter.Limit()))
-	c.Header("Retry-After", wait)
-	return &Error{code: tooMany, Detail: "This key may make " + strconv.Itoa(f.perMinute) + " calls a minute. Try again in " + wait + " s."}
-}
-
-// bytesOfACall is how much of an answer one call pays for.
-const bytesOfACall = 128 << 10
-
-// charge counts a large answer as more than one call: a call more for each bytesOfACall. It may leave the key in debt, for
-// as long as time takes to give that back.
-func (f *fairUse) charge(c *gin.Context, bytes int) {
-	limiter, limited := c.Value(limiterContextKey).(*rate.Limiter)
-	if calls := min(bytes/bytesOfACall, f.perMinute); limited && calls > 0 {
-		now := time.Now()
-		limiter.ReserveN(now, calls)
-		f.tell(c, limiter, now)
-	}
-}
-
-// tell writes where a key stands into the answer's header.
-func (f *fairUse) tell(c *gin.Context, limiter *rate.Limiter, now time.Time) {
 	left := math.Max(0, limiter.TokensAt(now))
+	perSecond := float64(limiter.Limit())
 	c.Header("RateLimit-Limit", strconv.Itoa(f.perMinute))
 	c.Header("RateLimit-Remaining", strconv.Itoa(int(left)))
-	c.Header("RateLimit-Reset", seconds((float64(f.perMinute)-left)/float64(limiter.Limit())))
+	c.Header("RateLimit-Reset", seconds((float64(f.perMinute)-left)/perSecond))
+	if !allowed {
+		return tooManyFor(c, (1-left)/perSecond, "This key may make "+strconv.Itoa(f.perMinute)+" calls a minute.")
+	}
+	sent := f.sent.of(string(keyHash), now)
+	if debt := -sent.TokensAt(now); debt > 0 {
+		return tooManyFor(c, debt/kibPerSecond, "This key is sent 8 MiB of answers at once, and 1 MiB a second.")
+	}
+	c.Set(sentContextKey, sent)
+	return nil
+}
+
+// tooManyFor refuses a call for so many seconds.
+func tooManyFor(c *gin.Context, s float64, why string) error {
+	wait := seconds(s)
+	c.Header("Retry-After", wait)
+	return &Error{code: tooMany, Detail: why + " Try again in " + wait + " s."}
+}
+
+// charge counts an answer. It may leave the key in debt, for as long as time takes to give that back.
+func (f *fairUse) charge(c *gin.Context, bytes int) {
+	if sent, limited := c.Value(sentContextKey).(*rate.Limiter); limited {
+		sent.ReserveN(time.Now(), min(bytes>>10, kibAtOnce))
+	}
 }
 
 // seconds rounds up: who comes back then is let in.

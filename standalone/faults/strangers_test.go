@@ -3,7 +3,10 @@ package faults_test
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"maps"
 	"net"
@@ -192,7 +195,8 @@ func (s *siege) tryKeys(ctx context.Context, from string, form int) {
 	for i := 0; pause(ctx, time.Millisecond); i++ {
 		key := fmt.Sprintf("nonsense-%d", i)
 		if form == 0 {
-			key = s.bots[0].Key[:len(s.bots[0].Key)-8] + fmt.Sprintf("%08d", i)
+			random := fmt.Appendf(nil, "%14s%14d", from, i) // of the right form: bot_, 28 bytes and their CRC-32
+			key = "bot_" + base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint32(random, crc32.ChecksumIEEE(random)))
 		}
 		s.call(ctx, client, "wrong key", http.MethodGet, "/api/bot/v1/webhooks", key)
 	}
