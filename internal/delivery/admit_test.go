@@ -128,7 +128,8 @@ func TestGate_SlowReceivers(t *testing.T) {
 				if waited := time.Since(begun); p.prompt && waited > 0 {
 					prompt <- waited
 				}
-				time.Sleep(500 * time.Millisecond)
+				// Not all at one moment: it would be one of those at which a wait is looked at.
+				time.Sleep(450*time.Millisecond + time.Duration(i%10)*10*time.Millisecond)
 				p.release(admission.Taken)
 			})
 		}
