@@ -167,13 +167,15 @@ func takeTurn(ctx context.Context, url string) (done func(), err error) {
 		return nil, err
 	}
 	for deadline := time.Now().Add(turnPatience); ; {
-		var taken bool
-		if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock($1)", migrationLock).Scan(&taken); err != nil {
+		// In the simple protocol: in the extended one the statement's portal would keep its snapshot while the transaction
+		// is open, which CREATE INDEX CONCURRENTLY waits for.
+		results, err := conn.PgConn().Exec(ctx, fmt.Sprintf("SELECT pg_try_advisory_xact_lock(%d)", migrationLock)).ReadAll()
+		if err != nil {
 			done()
 			return nil, err
 		}
 		switch {
-		case taken:
+		case string(results[0].Rows[0][0]) == "t":
 			return done, nil
 		case time.Now().After(deadline):
 			done()

@@ -84,7 +84,7 @@ func (q *queueLedger) feed(t *testing.T, worker *e2e.App, most int) {
 		id := fmt.Sprintf("queue-%d", len(q.events))
 		q.events = append(q.events, id)
 		require.NoError(t, emitPatiently(q.stack.API(), e2e.Event{ID: id, Type: post, BotIDs: []string{q.bot.ID}}))
-		for deadline := time.Now().Add(30 * time.Second); id != neverTaken && !q.taken(t, id); time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); id != neverTaken && !q.taken(t, id); time.Sleep(20 * time.Millisecond) {
 			select {
 			case <-worker.Process().Done():
 				return

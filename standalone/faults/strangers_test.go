@@ -29,8 +29,8 @@ import (
 // What everybody else has while strangers and bots do the worst they can. The short form runs on small and busy machines,
 // with those who attack on the same cores: there the times may be longer, the memory may not.
 var (
-	bystandersReads = either(400*time.Millisecond, 100*time.Millisecond) // p99
-	backendsEmits   = either(250*time.Millisecond, 50*time.Millisecond)  // p99
+	bystandersReads = either(500*time.Millisecond, 100*time.Millisecond) // p99
+	backendsEmits   = either(500*time.Millisecond, 50*time.Millisecond)  // p99
 )
 
 const processMemory = 512 << 20 // resident bytes
