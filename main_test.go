@@ -1,77 +1,119 @@
 package main
 
 import (
-	"context"
-	"errors"
-	"net"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/cli"
-	"github.com/mathub/webhooks/db"
-	"github.com/mathub/webhooks/db/dbtest"
-	"github.com/mathub/webhooks/webhook"
+	"github.com/mathub/webhooks/egress"
 )
 
-func TestWrongSettingsAreSaidBeforeAnythingBegins(t *testing.T) {
-	busy, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+// TestREADMENamesEverySetting holds the README's table of settings against the flags, both ways.
+func TestREADMENamesEverySetting(t *testing.T) {
+	var known []string
+	for _, name := range variables(newParser(new(commands)).Model.Node) {
+		if strings.HasPrefix(name, "MATHUB_") && !slices.Contains(known, name) {
+			known = append(known, name)
+		}
+	}
+	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
-	defer func() { require.NoError(t, busy.Close()) }()
-	keyset, err := db.NewKeyset()
-	require.NoError(t, err)
-	const nobody = "postgres://u:hunter2@127.0.0.1:1/x" // it would be waited for
-	for name, c := range map[string]struct {
-		url  string
-		api  apiFlags
-		want string
-	}{
-		"database URL": {"postgres://u:hunter2@h:notaport/x", apiFlags{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1}, "MATHUB_DATABASE_URL"},
-		"port in use":  {nobody, apiFlags{Addr: busy.Addr().String(), MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1}, "address already in use"},
-		"retention":    {nobody, apiFlags{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1}, "MATHUB_RETENTION"},
-		"one address":  {nobody, apiFlags{Addr: "127.0.0.1:0", InternalAddr: "127.0.0.1:0", MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1}, "MATHUB_INTERNAL_ADDR"},
-		"service port": {nobody, apiFlags{Addr: "127.0.0.1:0", InternalAddr: busy.Addr().String(), MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1}, "MATHUB_INTERNAL_ADDR"},
-		"no webhooks":  {nobody, apiFlags{Addr: "127.0.0.1:0", MaxWebhooksPerBot: -3, EmitStarts: 1, EmitGroup: 1}, "MATHUB_MAX_WEBHOOKS_PER_BOT"},
-		"no Web UI":    {nobody, apiFlags{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1, TemporalUI: "127.0.0.1:8233"}, "MATHUB_TEMPORAL_UI"},
-		"no starts":    {nobody, apiFlags{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1, EmitGroup: 1}, "MATHUB_EMIT_STARTS"},
-		"large groups": {nobody, apiFlags{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1000}, "MATHUB_EMIT_GROUP"},
+	_, section, found := strings.Cut(string(readme), "\n### Settings\n")
+	require.True(t, found)
+	var documented []string
+	for _, line := range strings.Split(section, "\n") {
+		if cell, _, ok := strings.Cut(strings.TrimPrefix(line, "| "), " | "); ok {
+			documented = append(documented, regexp.MustCompile(`MATHUB_\w+`).FindAllString(cell, -1)...)
+		}
+	}
+	require.ElementsMatch(t, known, documented)
+}
+
+// A worker sends nothing to what its settings name: its own listeners, the API, Postgres, Temporal, its Web UI, the
+// collector, and what MATHUB_EGRESS_DENY lists.
+func TestAWorkerKnowsItsOwnServices(t *testing.T) {
+	for name, value := range map[string]string{
+		"MATHUB_DATABASE_URL":                "postgres://u:hunter2@db1:5433,10.9.8.7:6543,[fd00::5]/mathub?sslmode=prefer",
+		"MATHUB_KEYSET":                      "k",
+		"MATHUB_ADDR":                        "0.0.0.0:8080",
+		"MATHUB_INTERNAL_ADDR":               "10.0.0.1:8081",
+		"MATHUB_ADMIN_ADDR":                  "127.0.0.1:6060",
+		"MATHUB_TEMPORAL_UI":                 "https://temporal-ui.example.com/",
+		"MATHUB_EGRESS_DENY":                 "api:8080,10.1.0.0/16:6060,:9090",
+		"MATHUB_EGRESS_ALLOW_PORTS":          "9200,6379",
+		"MATHUB_EGRESS_NAT64":                "64:ff9b::/96",
+		"TEMPORAL_ADDRESS":                   "dns:///temporal:7233",
+		"OTEL_EXPORTER_OTLP_ENDPOINT":        "http://collector:4318",
+		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "",
 	} {
-		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeoutCause(t.Context(), 5*time.Second, errors.New("it waited"))
-			defer cancel()
-			common := commonFlags{DatabaseFlags: cli.DatabaseFlags{DatabaseURL: c.url}, KeysetFlags: cli.KeysetFlags{Keyset: keyset}}
-			worker := &workerFlags{}
-			if name == "retention" {
-				common.Retention, worker.RetrySchedule = webhook.MinRetention, webhook.DefaultSchedule
+		t.Setenv(name, value)
+	}
+	for command, apart := range map[string][]string{
+		"serve":  nil,
+		"worker": nil,
+	} {
+		t.Run(command, func(t *testing.T) {
+			var c commands
+			_, err := newParser(&c).Parse([]string{command})
+			require.NoError(t, err)
+			process := c.Serve.process()
+			if command == "worker" {
+				process = c.Worker.process()
 			}
-			err := run(ctx, common, &c.api, worker)
-			require.ErrorContains(t, err, c.want)
-			require.NotContains(t, err.Error(), "hunter2")
-			require.NoError(t, ctx.Err())
+			options, err := process.EgressOptions()
+			require.NoError(t, err)
+			var denied []string
+			for _, d := range options.Deny {
+				text, err := d.MarshalText()
+				require.NoError(t, err)
+				denied = append(denied, string(text))
+			}
+			require.ElementsMatch(t, append(apart, "api:8080", "10.1.0.0/16:6060", ":9090", ":8080", "10.0.0.1:8081", "127.0.0.1:6060",
+				"db1:5433", "10.9.8.7:6543", "[fd00::5]:5432", "temporal:7233", "temporal-ui.example.com:443", "collector:4318"), denied)
+			require.Equal(t, []uint16{9200, 6379}, process.Rules().AllowPorts)
+			require.Len(t, process.Rules().NAT64, 1)
+		})
+	}
+	for variable, value := range map[string]string{
+		"MATHUB_EGRESS_DENY": "api:x", "MATHUB_EGRESS_NAT64": "64:ff9b::/95", "MATHUB_EGRESS_ALLOW_PORTS": "70000", "TEMPORAL_ADDRESS": "temporal:x",
+	} {
+		t.Run(variable, func(t *testing.T) {
+			t.Setenv(variable, value)
+			var c commands
+			_, err := newParser(&c).Parse([]string{"serve"})
+			if err == nil {
+				_, err = c.Serve.process().EgressOptions()
+			}
+			require.ErrorContains(t, err, value)
 		})
 	}
 }
 
-func TestNothingStartsWithoutTheSchema(t *testing.T) {
-	url := dbtest.NewURL(t)
-	pool, err := db.Open(t.Context(), url)
-	require.NoError(t, err)
-	defer pool.Close()
-	require.NoError(t, db.CheckSchema(t.Context(), pool))
-	_, err = pool.Exec(t.Context(), "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)")
-	require.NoError(t, err)
-	require.NoError(t, db.CheckSchema(t.Context(), pool), "a later schema is no fault")
-	_, err = pool.Exec(t.Context(), "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-	require.NoError(t, err)
-	require.ErrorContains(t, db.CheckSchema(t.Context(), pool), "run `mathub-webhooks migrate`")
-
-	keyset, err := db.NewKeyset()
-	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond) // it waits, as the schema may be under way
-	defer cancel()
-	common := commonFlags{DatabaseFlags: cli.DatabaseFlags{DatabaseURL: url}, KeysetFlags: cli.KeysetFlags{Keyset: keyset}}
-	addr := "127.0.0.1:0"
-	err = run(ctx, common, &apiFlags{Addr: addr, MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1}, nil)
-	require.ErrorContains(t, err, "schema")
+// Every listener that a setting names is one that no webhook leads to.
+func TestEveryListenerIsDenied(t *testing.T) {
+	var c commands
+	parser := newParser(&c)
+	t.Setenv("MATHUB_DATABASE_URL", "postgres://h/x")
+	t.Setenv("MATHUB_KEYSET", "k")
+	listeners := 0
+	for _, name := range variables(parser.Model.Node) {
+		if !strings.HasSuffix(name, "_ADDR") {
+			continue
+		}
+		listeners++
+		t.Setenv(name, "127.0.0.1:23456")
+		_, err := parser.Parse([]string{"serve"})
+		require.NoError(t, err)
+		options, err := c.Serve.process().EgressOptions()
+		require.NoError(t, err)
+		var own egress.Destination
+		require.NoError(t, own.UnmarshalText([]byte("127.0.0.1:23456")))
+		require.Contains(t, options.Deny, own, name)
+		t.Setenv(name, "")
+	}
+	require.GreaterOrEqual(t, listeners, 2)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mathub/webhooks/api"
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/settings"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -25,7 +26,7 @@ type Bot struct {
 }
 
 type botCreateCommand struct {
-	DatabaseFlags
+	settings.Database
 	Name string `arg:"" help:"The bot's name."`
 	ID   string `help:"Mathub's id of the bot; a UUIDv7 when left out."`
 	JSON bool   `help:"Print JSON."`
@@ -37,7 +38,7 @@ type notifyFlags struct {
 	NotifyURL    *string `name:"notify-url" help:"Where the owner is told that failures disabled a webhook; empty: nowhere."`
 	NotifySecret *string `env:"MATHUB_NOTIFY_SECRET" help:"What signs that; made and printed where there is none."`
 	Keyset       string  `env:"MATHUB_KEYSET" help:"The keys that encrypt URLs and secrets, needed with a URL or a secret."`
-	URLFlags
+	settings.URLs
 }
 
 func (f *notifyFlags) change() (api.NotifyChange, error) {
@@ -59,7 +60,7 @@ func (f *notifyFlags) change() (api.NotifyChange, error) {
 }
 
 type botSetCommand struct {
-	DatabaseFlags
+	settings.Database
 	Bot  string `arg:"" name:"name-or-id" help:"The bot's id, or its name where only one has it."`
 	JSON bool   `help:"Print JSON."`
 	notifyFlags
@@ -74,7 +75,7 @@ func (c *botSetCommand) Run(ctx context.Context) error {
 	if !change.SetURL && change.Secret == nil {
 		return errors.New("give --notify-url or --notify-secret")
 	}
-	return c.withBot(ctx, c.Bot, func(pool *pgxpool.Pool, botID string) error {
+	return withBot(ctx, c.Database, c.Bot, func(pool *pgxpool.Pool, botID string) error {
 		bot, err := api.UpdateBot(ctx, pool, botID, api.BotUpdate{NotifyChange: change, IsActive: c.Active})
 		if err != nil || bot.NotifySecret == nil && !c.JSON {
 			return err
@@ -109,13 +110,13 @@ func (c *botCreateCommand) Run(ctx context.Context) error {
 }
 
 type botKeyCommand struct {
-	DatabaseFlags
+	settings.Database
 	Bot  string `arg:"" name:"name-or-id" help:"The bot's id, or its name where only one has it."`
 	JSON bool   `help:"Print JSON."`
 }
 
 func (c *botKeyCommand) Run(ctx context.Context) error {
-	return c.withBot(ctx, c.Bot, func(pool *pgxpool.Pool, botID string) error {
+	return withBot(ctx, c.Database, c.Bot, func(pool *pgxpool.Pool, botID string) error {
 		key, err := api.CreateKey(ctx, pool, botID)
 		if err != nil {
 			return err
@@ -125,8 +126,8 @@ func (c *botKeyCommand) Run(ctx context.Context) error {
 }
 
 // withBot calls f with the database and the id of the bot of that name or id.
-func (c *DatabaseFlags) withBot(ctx context.Context, nameOrID string, f func(pool *pgxpool.Pool, botID string) error) error {
-	return withPool(ctx, *c, func(pool *pgxpool.Pool) error {
+func withBot(ctx context.Context, database settings.Database, nameOrID string, f func(pool *pgxpool.Pool, botID string) error) error {
+	return withPool(ctx, database, func(pool *pgxpool.Pool) error {
 		botID, err := api.FindBot(ctx, pool, nameOrID)
 		if err != nil {
 			return err
@@ -136,13 +137,13 @@ func (c *DatabaseFlags) withBot(ctx context.Context, nameOrID string, f func(poo
 }
 
 type botKeysCommand struct {
-	DatabaseFlags
+	settings.Database
 	Bot  string `arg:"" name:"name-or-id" help:"The bot's id, or its name where only one has it."`
 	JSON bool   `help:"Print JSON."`
 }
 
 func (c *botKeysCommand) Run(ctx context.Context) error {
-	return c.withBot(ctx, c.Bot, func(pool *pgxpool.Pool, botID string) error {
+	return withBot(ctx, c.Database, c.Bot, func(pool *pgxpool.Pool, botID string) error {
 		keys, err := api.ListKeys(ctx, pool, botID)
 		if err != nil {
 			return err
@@ -156,13 +157,13 @@ func (c *botKeysCommand) Run(ctx context.Context) error {
 }
 
 type botRevokeCommand struct {
-	DatabaseFlags
+	settings.Database
 	Bot string    `arg:"" name:"name-or-id" help:"The bot's id, or its name where only one has it."`
 	Key uuid.UUID `arg:"" name:"key-id" help:"The key's id, as \"bot keys\" lists it."`
 }
 
 func (c *botRevokeCommand) Run(ctx context.Context) error {
-	return c.withBot(ctx, c.Bot, func(pool *pgxpool.Pool, botID string) error {
+	return withBot(ctx, c.Database, c.Bot, func(pool *pgxpool.Pool, botID string) error {
 		return api.RevokeKey(ctx, pool, botID, c.Key)
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/settings"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -18,12 +19,12 @@ type Fuse struct {
 }
 
 type fuseListCommand struct {
-	DatabaseFlags
+	settings.Database
 	JSON bool `help:"Print JSON."`
 }
 
 func (c *fuseListCommand) Run(ctx context.Context) error {
-	return withPool(ctx, c.DatabaseFlags, func(pool *pgxpool.Pool) error {
+	return withPool(ctx, c.Database, func(pool *pgxpool.Pool) error {
 		fuses, err := db.New().ListFuses(ctx, pool)
 		if err != nil {
 			return err
@@ -47,12 +48,12 @@ type blownFuse struct {
 }
 
 type fuseResetCommand struct {
-	DatabaseFlags
+	settings.Database
 	Class string `arg:"" help:"The class of failure, as fuse list shows it."`
 }
 
 func (c *fuseResetCommand) Run(ctx context.Context) error {
-	return withPool(ctx, c.DatabaseFlags, func(pool *pgxpool.Pool) error {
+	return withPool(ctx, c.Database, func(pool *pgxpool.Pool) error {
 		n, err := db.New().ResetFuse(ctx, pool, c.Class)
 		if err == nil && n == 0 {
 			return fmt.Errorf("no fuse is blown for %q: fuse list shows those that are", c.Class)
@@ -61,7 +62,7 @@ func (c *fuseResetCommand) Run(ctx context.Context) error {
 	})
 }
 
-func withPool(ctx context.Context, f DatabaseFlags, do func(*pgxpool.Pool) error) error {
+func withPool(ctx context.Context, f settings.Database, do func(*pgxpool.Pool) error) error {
 	pool, err := db.Open(ctx, f.DatabaseURL)
 	if err != nil {
 		return err

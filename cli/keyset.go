@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/settings"
 )
 
 // Keyset makes and changes the keys that encrypt webhook URLs and secrets.
@@ -27,7 +28,7 @@ func (c *keysetNewCommand) Run() error {
 }
 
 type keysetRotateCommand struct {
-	KeysetFlags
+	settings.Encryption
 	Later bool `help:"Let the fresh key decrypt only, until the keyset is rotated once more: for several processes, which learn of it one after the other."`
 }
 
@@ -41,8 +42,8 @@ func (c *keysetRotateCommand) Run() error {
 }
 
 type keysetPruneCommand struct {
-	DatabaseFlags
-	KeysetFlags
+	settings.Database
+	settings.Encryption
 }
 
 func (c *keysetPruneCommand) Run(ctx context.Context) error {

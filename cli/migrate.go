@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/settings"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -16,7 +17,7 @@ type Migrate struct {
 	Down   migrateDownCommand   `cmd:"" help:"Take the last migration back, and with it what only that keeps."`
 }
 
-type migrateUpCommand struct{ DatabaseFlags }
+type migrateUpCommand struct{ settings.Database }
 
 func (c *migrateUpCommand) Run(ctx context.Context) error {
 	applied, err := db.Migrate(ctx, c.DatabaseURL)
@@ -30,7 +31,7 @@ func (c *migrateUpCommand) Run(ctx context.Context) error {
 }
 
 type migrateStatusCommand struct {
-	DatabaseFlags
+	settings.Database
 	JSON bool `help:"Print JSON."`
 }
 
@@ -63,7 +64,7 @@ func (c *migrateStatusCommand) Run(ctx context.Context) error {
 }
 
 type migrateDownCommand struct {
-	DatabaseFlags
+	settings.Database
 	Yes bool `help:"Do it: what only the last migration keeps is lost."`
 }
 

@@ -1,0 +1,103 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+
+	"github.com/mathub/webhooks/api"
+	"github.com/mathub/webhooks/internal/listen"
+)
+
+// apiService makes the process ready, and serves the API where it has one: at one address, or the service API at its own.
+type apiService struct {
+	*process
+	serving sync.WaitGroup
+}
+
+// Name implements Service.
+func (*apiService) Name() string { return "API" }
+
+// Start implements Service. What fails later ends the process.
+func (s *apiService) Start(ctx context.Context) error {
+	s.readiness.When(s.ready, s.access)
+	if s.settings.API == nil {
+		return nil
+	}
+	servers, err := s.servers(ctx)
+	if err != nil {
+		return err
+	}
+	s.serving.Go(func() {
+		if err := listen.Run(ctx, s.log, servers...); err != nil {
+			s.failed <- err
+		}
+	})
+	return nil
+}
+
+// Stop implements Service: it serves until the end of Start's context.
+func (s *apiService) Stop() { s.serving.Wait() }
+
+func (s *apiService) ready(ctx context.Context) error {
+	_, err := api.Ready(ctx, s.writes, s.temporal)
+	if s.polling != nil {
+		err = errors.Join(err, s.polling(ctx))
+	}
+	return err
+}
+
+func (s *apiService) servers(ctx context.Context) ([]listen.Server, error) {
+	f, cfg := s.settings.API, s.config(ctx)
+	public := listen.Server{Name: "API", Variable: "MATHUB_ADDR", Addr: f.Addr, Trusted: f.TrustedProxies}
+	if f.InternalAddr == "" {
+		handler, err := api.New(cfg)
+		public.Handler = refuseDeliveries(handler)
+		return []listen.Server{public}, err
+	}
+	internal := listen.Server{Name: "service API", Variable: "MATHUB_INTERNAL_ADDR", Addr: f.InternalAddr, Trusted: f.TrustedProxies}
+	outer, inner, err := api.NewSplit(cfg)
+	public.Handler, internal.Handler = refuseDeliveries(outer), refuseDeliveries(inner)
+	return []listen.Server{public, internal}, err
+}
+
+func (s *apiService) config(ctx context.Context) api.Config {
+	f := s.settings.API
+	return api.Config{
+		Pool:              s.pool,
+		Temporal:          s.temporal,
+		Attributes:        s.attributes,
+		Keyset:            s.keyset,
+		ServiceToken:      f.ServiceToken,
+		URLRules:          s.settings.Rules(),
+		MaxWebhooksPerBot: f.MaxWebhooksPerBot,
+		RateLimit:         f.RateLimit,
+		EmitStarts:        f.EmitStarts,
+		EmitGroup:         f.EmitGroup,
+		Progress:          s.progress,
+		Retention:         s.settings.Retention,
+		Verification:      s.settings.VerifyEndpoints,
+		TrustedProxies:    f.TrustedProxies,
+		TemporalUI:        f.TemporalUI,
+		Namespace:         s.namespace,
+		Stopping:          ctx.Done(),
+		Logger:            s.log,
+		Version:           s.version,
+		Meter:             s.metrics.Meter(),
+		Tracer:            s.traces.Tracer(),
+		OutboundAccess:    s.access,
+	}
+}
+
+// refuseDeliveries answers 403 to what workers send. It stands before listeners of ours that a worker may not know of: an
+// admin port of another machine, or the API by the address of its proxy.
+func refuseDeliveries(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Mathub-Delivery") != "" {
+			http.Error(w, "No webhook may lead here.", http.StatusForbidden)
+			return
+		}
+		handler.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,128 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/egress"
+	"github.com/mathub/webhooks/emit"
+	"github.com/mathub/webhooks/internal/delivery"
+	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/worker"
+	"github.com/mathub/webhooks/workflows"
+)
+
+// workerService delivers.
+type workerService struct {
+	*process
+	worker *worker.Worker
+}
+
+// Name implements Service.
+func (*workerService) Name() string { return "worker" }
+
+// Start implements Service.
+func (s *workerService) Start(ctx context.Context) error {
+	options, err := s.settings.EgressOptions()
+	if err != nil {
+		return err
+	}
+	options.Meter = s.metrics.Meter()
+	outbound, progress := egress.New(options), emit.NewProgress()
+	s.worker, err = worker.New(s.temporal, delivery.Config{
+		Pool:           s.pool,
+		Egress:         outbound,
+		Keyset:         s.keyset,
+		Schedule:       s.settings.Worker.RetrySchedule,
+		Retention:      s.settings.Retention,
+		Unverified:     s.settings.Worker.UnverifiedRate,
+		Verification:   s.settings.VerifyEndpoints,
+		Attributes:     s.attributes,
+		Version:        s.version,
+		Logger:         s.log,
+		Meter:          s.metrics.Meter(),
+		Tracer:         s.traces.Tracer(),
+		TraceReceivers: s.settings.Worker.TraceReceivers,
+		Begun:          progress.Begun,
+	})
+	if err != nil {
+		return err
+	}
+	progress.Behind = s.worker.Behind
+	if err := await(ctx, s.log, "Temporal", s.worker.Start); err != nil {
+		return err
+	}
+	worker.MeasureBacklog(s.metrics.Meter(), s.pool, s.log)
+	worker.MeasureStuck(s.metrics.Meter(), s.temporal, s.log)
+	s.access, s.progress, s.polling = outbound.OutboundAccess, progress, s.worker.Polling
+	s.log.Info("worker is running")
+	return nil
+}
+
+// Stop implements Service.
+func (s *workerService) Stop() {
+	if s.worker != nil {
+		s.worker.Stop()
+	}
+}
+
+// upkeep keeps what is stored within its limits, and sealed with the newest key.
+type upkeep struct {
+	*process
+	running sync.WaitGroup
+}
+
+// Name implements Service.
+func (*upkeep) Name() string { return "upkeep" }
+
+// Start implements Service.
+func (s *upkeep) Start(ctx context.Context) error {
+	budget := &history.Budget{
+		Pool: s.pool, Bytes: s.settings.Worker.HistoryBudget << 20, Deliveries: s.settings.Worker.HistoryRows, Log: s.log,
+	}
+	s.running.Go(func() { s.reseal(ctx) })
+	s.running.Go(func() { budget.Run(ctx) })
+	s.running.Go(func() { s.scheduleRemoval(ctx) })
+	return nil
+}
+
+// Stop implements Service: all of it ends with Start's context.
+func (s *upkeep) Stop() { s.running.Wait() }
+
+// reseal keeps all URLs and secrets sealed with the keyset's newest key, and forgets those whose overlap is over: now, and
+// every hour, as other processes may still have an older keyset.
+func (s *upkeep) reseal(ctx context.Context) {
+	for {
+		changed, err := db.Reseal(ctx, s.pool, s.keyset)
+		if changed > 0 {
+			s.log.Info("URLs and secrets are encrypted with the newest key", "webhooks", changed)
+		}
+		wait := time.Hour
+		if err != nil && ctx.Err() == nil {
+			s.log.Error("URLs and secrets wait to be encrypted with the newest key", "error", err)
+			if !errors.Is(err, db.ErrDoesNotOpen) {
+				wait = time.Minute
+			}
+		}
+		if !sleep(ctx, wait) {
+			return
+		}
+	}
+}
+
+// scheduleRemoval sets how long everything is kept; in a deployment the worker that starts last decides.
+func (s *upkeep) scheduleRemoval(ctx context.Context) {
+	for {
+		err := workflows.ScheduleRemoval(ctx, s.temporal, s.settings.Retention)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		s.log.Warn("could not set the retention schedule; retrying", "error", err)
+		if !sleep(ctx, time.Minute) {
+			return
+		}
+	}
+}
