@@ -219,12 +219,17 @@ func notAllowed(c *gin.Context, allowed string) error {
 func headAsGet(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodHead {
-			r = r.WithContext(r.Context()) // a copy
+			r = r.WithContext(context.WithValue(r.Context(), headKey{}, true)) // a copy
 			r.Method = http.MethodGet
 		}
 		next.ServeHTTP(w, r)
 	})
 }
+
+// headKey is what a request's context has where headAsGet made it one.
+type headKey struct{}
+
+func isHead(c *gin.Context) bool { return c.Request.Context().Value(headKey{}) != nil }
 
 // identify names the request, for the answer and the log, and says how answers are to be read.
 func (s *server) identify(c *gin.Context) {

@@ -18,6 +18,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/listen"
@@ -84,14 +85,16 @@ func (s *server) authenticateBot(c *gin.Context) error {
 	}
 	hash, now := hashKey(token), time.Now()
 	wrong := s.wrongKeys.of(clientOf(c), now)
-	if left := wrong.TokensAt(now); left < 1 && !s.fairUse.knows(hash) && !s.lists(c, hash) {
-		return tooManyFor(c, (1-left)/float64(wrong.Limit()), "Too many wrong keys came from this address.")
+	counted := wrong.AllowN(now, 1) // beforehand, so that many at once are as many as one after the other
+	if !counted && !s.fairUse.knows(hash) && !s.lists(c.Request.Context(), hash) {
+		return tooManyFor(c, (1-wrong.TokensAt(now))/float64(wrong.Limit()), "Too many wrong keys came from this address.")
 	}
 	key, err := s.lookUpKey(c.Request.Context(), hash)
 	if errors.Is(err, errWrongKey) {
-		wrong.AllowN(now, 1)
 		s.fairUse.forget(hash)
 		s.listed.forget(hash)
+	} else if counted {
+		wrong.AllowN(time.Now(), -1) // back: it was not wrong
 	}
 	if err != nil {
 		return err
@@ -115,9 +118,33 @@ const listEvery = 5 * time.Second
 
 // keyList knows keys by the first bytes of their hashes: enough to tell which ones are worth a look-up.
 type keyList struct {
-	mu    sync.Mutex
+	reads singleflight.Group // so that all who need a newer list wait for one
+
+	mu    sync.Mutex // not held while Postgres is asked
 	at    time.Time
 	known map[[8]byte]struct{}
+}
+
+// find says whether the list has a key, and whether it is new enough.
+func (l *keyList) find(hash []byte) (known, fresh bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, known = l.known[[8]byte(hash)]
+	return known, time.Since(l.at) < listEvery
+}
+
+// set takes the hashes of all keys; nil: they could not be read, and the last list serves on.
+func (l *keyList) set(hashes [][]byte) {
+	known := make(map[[8]byte]struct{}, len(hashes))
+	for _, h := range hashes {
+		known[[8]byte(h)] = struct{}{}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.at = time.Now()
+	if hashes != nil {
+		l.known = known
+	}
 }
 
 func (l *keyList) forget(hash []byte) {
@@ -128,21 +155,18 @@ func (l *keyList) forget(hash []byte) {
 
 // lists says whether a key was valid when all were listed.
 func (s *server) lists(ctx context.Context, hash []byte) bool {
-	l := &s.listed
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if time.Since(l.at) >= listEvery {
+	known, fresh := s.listed.find(hash)
+	if fresh {
+		return known
+	}
+	_, _, _ = s.listed.reads.Do("", func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
 		defer cancel()
-		if hashes, err := s.queries.KeyHashes(ctx, s.cfg.Pool); err == nil { // else the last list serves
-			l.known = make(map[[8]byte]struct{}, len(hashes))
-			for _, h := range hashes {
-				l.known[[8]byte(h)] = struct{}{}
-			}
-		}
-		l.at = time.Now()
-	}
-	_, known := l.known[[8]byte(hash)]
+		hashes, _ := s.queries.KeyHashes(ctx, s.cfg.Pool)
+		s.listed.set(hashes)
+		return nil, nil //nolint:nilnil // what it reads is in the list
+	})
+	known, _ = s.listed.find(hash)
 	return known
 }
 

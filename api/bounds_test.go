@@ -386,3 +386,48 @@ func TestWrongKeysOfAnAddressAreFew(t *testing.T) {
 		require.Equal(t, http.StatusTooManyRequests, a.do("GET", webhooksPath, key, nil).status, "and known no more")
 	}
 }
+
+// TestWrongKeysAtOnceAreFew, too: while Postgres is slow, no more of an address's wait for it than are looked up one after the
+// other. What was not wrong is given back.
+func TestWrongKeysAtOnceAreFew(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	_, key := a.bot()
+	for range 100 {
+		require.Equal(t, http.StatusOK, a.do("GET", webhooksPath, key, nil).status)
+	}
+	tx, err := a.pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	_, err = tx.Exec(t.Context(), "LOCK TABLE api_keys")
+	require.NoError(t, err)
+	results := make(chan int, 200)
+	for range cap(results) {
+		go func() { results <- a.do("GET", webhooksPath, otherKey, nil).status }()
+	}
+	answered := map[int]int{}
+	for range cap(results) {
+		answered[<-results]++
+	}
+	require.Len(t, answered, 2, "%v", answered)
+	require.InDelta(t, 60, answered[http.StatusServiceUnavailable], 10, "these were looked up")
+	require.Positive(t, answered[http.StatusTooManyRequests])
+	require.NoError(t, tx.Rollback(t.Context()))
+	require.Equal(t, http.StatusUnauthorized, a.do("GET", webhooksPath, otherKey, nil).status, "those were not found to be wrong")
+}
+
+// TestACallIsBoundHoweverItsPathIsWritten: an encoded path does not pass for one of the calls that bound themselves.
+func TestACallIsBoundHoweverItsPathIsWritten(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	_, key := a.bot()
+	hook := a.hook(key)
+	tx, err := a.pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	_, err = tx.Exec(t.Context(), "LOCK TABLE webhooks")
+	require.NoError(t, err)
+	release := time.AfterFunc(20*time.Second, func() { _ = tx.Rollback(context.Background()) })
+	defer release.Stop()
+	require.Equal(t, http.StatusServiceUnavailable, a.do("GET", webhooksPath+"/"+hook+"/deliveries/x%2Ftest", key, nil).status)
+}

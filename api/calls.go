@@ -46,11 +46,26 @@ func newAtOnce(most int) *atOnce {
 	return &atOnce{most: most, n: map[string]int{}, waiting: map[string][]chan struct{}{}}
 }
 
+// try counts one more; false: there are too many.
+func (a *atOnce) try(key string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.tryLocked(key)
+}
+
+// tryLocked is try with a.mu held.
+func (a *atOnce) tryLocked(key string) bool {
+	if a.n[key] >= a.most {
+		return false
+	}
+	a.n[key]++
+	return true
+}
+
 // begin counts one more, as soon as there are not too many; false: there were until ctx ended.
 func (a *atOnce) begin(ctx context.Context, key string) bool {
 	a.mu.Lock()
-	if a.n[key] < a.most {
-		a.n[key]++
+	if a.tryLocked(key) {
 		a.mu.Unlock()
 		return true
 	}
@@ -120,7 +135,7 @@ func (s *server) bound(c *gin.Context) {
 			s.calls.end(botID)
 		}
 	}()
-	path := c.Request.URL.Path
+	path := written(c)
 	isSend := strings.HasSuffix(path, "/test") || strings.HasSuffix(path, "/redeliver")
 	if strings.HasPrefix(path, botPrefix) && path != pollPath && !isSend || strings.HasPrefix(path, servicePrefix) && c.Request.Method == http.MethodGet {
 		ctx, cancel := context.WithTimeout(c.Request.Context(), readTimeout)
@@ -133,12 +148,10 @@ func (s *server) bound(c *gin.Context) {
 // beginSend counts a test or redelivery until end is called.
 func (s *server) beginSend(botID, webhookID string) (end func(), err error) {
 	const detail = "%d tests and redeliveries of this %s are in progress. Let one end first."
-	atOnce, cancel := context.WithCancel(context.Background())
-	cancel()
-	if !s.sendsOfWebhook.begin(atOnce, webhookID) {
+	if !s.sendsOfWebhook.try(webhookID) {
 		return nil, &Error{code: tooMany, Detail: fmt.Sprintf(detail, maxSendsPerWebhook, "webhook")}
 	}
-	if !s.sendsOfBot.begin(atOnce, botID) {
+	if !s.sendsOfBot.try(botID) {
 		s.sendsOfWebhook.end(webhookID)
 		return nil, &Error{code: tooMany, Detail: fmt.Sprintf(detail, maxSendsPerBot, "bot")}
 	}

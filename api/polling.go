@@ -62,9 +62,6 @@ func (s *server) PollEvents(c *gin.Context, _ PollEventsParams) {
 			}
 		}
 		page, err := s.poll(c, p, deadline)
-		if err == nil && p.wait > 0 {
-			err = s.keyStillValid(c)
-		}
 		if err != nil {
 			return reply{}, err
 		}
@@ -180,8 +177,8 @@ func (s *server) poll(c *gin.Context, p poll, deadline time.Time) (eventPage, er
 			waited = true
 		}
 		if settled && waited {
-			// Revoked while it waited, the key reads nothing more.
-			if err := s.stillValid(c); err != nil {
+			// Revoked or suspended while it waited, the bot reads nothing more.
+			if err := s.keyStillValid(c); err != nil {
 				return eventPage{}, err
 			}
 		}
@@ -222,15 +219,6 @@ func (p poll) begin(state db.LogState) (int64, error) {
 		return 0, &Error{code: gone, Detail: "This cursor lies beyond the last event: it comes from elsewhere, or the database was restored from before it. Go on without after, or with after=latest."}
 	}
 	return p.after, nil
-}
-
-func (s *server) stillValid(c *gin.Context) error {
-	token, err := bearer(c.Request.Header)
-	if err != nil {
-		return err
-	}
-	_, err = s.lookUpKey(c.Request.Context(), hashKey(token))
-	return err
 }
 
 func (s *server) pageOf(ctx context.Context, state db.LogState, q db.LogQuery) (db.LogPage, error) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -40,6 +41,8 @@ func created(location string, body any) reply {
 	return reply{status: http.StatusCreated, location: location, body: body}
 }
 
+const jsonType = "application/json"
+
 // answer runs a handler and writes what it returns.
 func (s *server) answer(c *gin.Context, handle func() (reply, error)) {
 	r, err := handle()
@@ -55,7 +58,12 @@ func (s *server) answer(c *gin.Context, handle func() (reply, error)) {
 		return
 	}
 	body := encode(r.body)
-	s.fairUse.charge(c, len(body))
+	if isHead(c) { // nothing of the body is sent
+		c.Header("Content-Type", jsonType)
+		c.Header("Content-Length", strconv.Itoa(len(body)))
+		c.Status(r.status)
+		return
+	}
 	if n := int64(len(body)); n > largeBytes {
 		release, err := s.beginLarge(c, r.body, n)
 		if err != nil {
@@ -65,7 +73,8 @@ func (s *server) answer(c *gin.Context, handle func() (reply, error)) {
 		defer release()
 		_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(largeTime)) // or the server's holds
 	}
-	c.Data(r.status, "application/json", body)
+	s.fairUse.charge(c, len(body))
+	c.Data(r.status, jsonType, body)
 }
 
 // beginLarge finds room for a large answer until release is called. However many read their answers slowly, the answers
@@ -74,7 +83,7 @@ func (s *server) answer(c *gin.Context, handle func() (reply, error)) {
 // Who made a change is told in any case what it came to. What is shared takes no memory of its own, so that who has no key
 // keeps nobody from an answer by reading it slowly, and Mathub's backend has a room of its own.
 func (s *server) beginLarge(c *gin.Context, body any, n int64) (release func(), err error) {
-	if _, isShared := body.(shared); isShared || c.Request.Method != http.MethodGet && c.Request.Method != http.MethodHead {
+	if _, isShared := body.(shared); isShared || c.Request.Method != http.MethodGet {
 		return func() {}, nil
 	}
 	room, bot := s.large, botID(c)
