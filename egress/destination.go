@@ -197,7 +197,7 @@ type nameAddresses struct {
 	err error // where none were ever known
 }
 
-// lookup returns the addresses of a name: none of one that does not exist. It waits only where it was never asked before.
+// lookup returns the addresses of a name: none of one that never existed. It waits only where it was never asked before.
 func (n *names) lookup(ctx context.Context, name string) ([]netip.Addr, error) {
 	known, found := n.get(name)
 	if !found || time.Since(known.at) > namesFresh {
@@ -221,24 +221,49 @@ func (n *names) get(name string) (nameAddresses, bool) {
 	return known, found
 }
 
+// refresh asks for the addresses of each family by itself, as one may be answered alone. Those of a family that is not answered,
+// or that is said to be none, stay as they were: a resolver's trouble opens nothing that is denied.
 func (n *names) refresh(name string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), namesTimeout)
 	defer cancel()
-	all, err := n.resolver.LookupNetIP(ctx, "ip", name)
-	for i := range all {
-		all[i] = all[i].Unmap().WithZone("")
+	var found [2][]netip.Addr
+	var faults [2]error
+	var asked sync.WaitGroup
+	for i, family := range []string{"ip4", "ip6"} {
+		asked.Go(func() { found[i], faults[i] = n.resolver.LookupNetIP(ctx, family, name) })
 	}
-	next := nameAddresses{at: time.Now(), all: all}
-	dns := (*net.DNSError)(nil)
-	failed := err != nil && (!errors.As(err, &dns) || !dns.IsNotFound)
+	asked.Wait()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if failed {
-		next.all = n.known[name].all // what was known stays
-		if next.all == nil {
+	next := nameAddresses{at: time.Now()}
+	for i, is4 := range []bool{true, false} {
+		for _, ip := range found[i] {
+			next.all = append(next.all, ip.Unmap().WithZone(""))
+		}
+		if len(found[i]) > 0 {
+			continue
+		}
+		for _, ip := range n.known[name].all {
+			if ip.Is4() == is4 {
+				next.all = append(next.all, ip)
+			}
+		}
+	}
+	var err error
+	if len(next.all) == 0 {
+		if err = cmp.Or(realFault(faults[0]), realFault(faults[1])); err != nil {
 			next.err = fmt.Errorf("%w: %w", errUnknownName, err)
 		}
 	}
 	n.known[name] = next
+	return err
+}
+
+// realFault is err, unless it says that a name has no address of a family.
+func realFault(err error) error {
+	dns, address := (*net.DNSError)(nil), (*net.AddrError)(nil)
+	if errors.As(err, &dns) && dns.IsNotFound || errors.As(err, &address) {
+		return nil
+	}
 	return err
 }

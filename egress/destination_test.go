@@ -128,6 +128,32 @@ func TestDeniedNamesWithoutDNS(t *testing.T) {
 	require.Eventually(t, func() bool { return errors.Is(moved.check(t.Context(), to), errBlocked) }, 5*time.Second, time.Millisecond)
 }
 
+// What a resolver says of a denied name when it is in trouble, or restarted half way, opens nothing.
+func TestDeniedNamesKeepTheirAddresses(t *testing.T) {
+	t.Parallel()
+	v4, v6 := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")
+	for name, test := range map[string]struct {
+		answer dnsAnswer
+		want   []netip.Addr
+	}{
+		"no such name":     {dnsAnswer{code: dnsmessage.RCodeNameError}, []netip.Addr{v4, v6}},
+		"an empty answer":  {dnsAnswer{}, []netip.Addr{v4, v6}},
+		"a failure":        {dnsAnswer{code: dnsmessage.RCodeServerFailure}, []netip.Addr{v4, v6}},
+		"one family alone": {dnsAnswer{a: [][]string{{"10.0.0.2"}}}, []netip.Addr{netip.MustParseAddr("10.0.0.2"), v6}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dns := startDNS(t, map[string]dnsAnswer{"api.example.com": test.answer})
+			n := &guardAt(Options{Resolver: dns.Resolver()}).denied.names
+			n.known["api.example.com"] = nameAddresses{at: time.Now().Add(-time.Hour), all: []netip.Addr{v4, v6}}
+			require.NoError(t, n.refresh("api.example.com"))
+			all, err := n.lookup(t.Context(), "api.example.com")
+			require.NoError(t, err)
+			require.ElementsMatch(t, test.want, all)
+		})
+	}
+}
+
 // A service bound to a public address of this machine stands behind its firewall for others only.
 func TestThisMachinesPublicAddressesAreRefused(t *testing.T) {
 	t.Parallel()
