@@ -104,6 +104,46 @@ func TestAServerThatHangsIsNoticed(t *testing.T) {
 	}
 }
 
+// TestTheWatchCutsNoGoodConnection: the watch's own session is lost, and another host hangs or can be written to, which says
+// nothing of the host in use.
+func TestTheWatchCutsNoGoodConnection(t *testing.T) {
+	t.Parallel()
+	admin, err := pgxpool.New(t.Context(), os.Getenv("MATHUB_TEST_DATABASE_URL"))
+	require.NoError(t, err)
+	t.Cleanup(admin.Close)
+	for name, lose := range map[string]func(t *testing.T, database string, other *freezer){
+		"another hangs, and it takes no more sessions": func(t *testing.T, database string, _ *freezer) {
+			_, err := admin.Exec(t.Context(), fmt.Sprintf("ALTER DATABASE %s ALLOW_CONNECTIONS false", database))
+			require.NoError(t, err)
+		},
+		"another can write": func(_ *testing.T, _ string, other *freezer) { other.thaw() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			target := dbtest.NewURL(t)
+			other, inUse := newFreezer(t, target), newFreezer(t, target)
+			other.freeze()
+			pool, err := db.Open(t.Context(), other.url(t, target, inUse))
+			require.NoError(t, err)
+			defer pool.Close()
+			conn, err := pool.Acquire(t.Context())
+			require.NoError(t, err)
+			defer conn.Release()
+			database, pid := databaseOf(t, target), conn.Conn().PgConn().PID()
+			const others = "FROM pg_stat_activity WHERE datname = $1 AND pid <> $2 AND backend_type = 'client backend'"
+			require.Eventually(t, func() (watched bool) {
+				require.NoError(t, admin.QueryRow(t.Context(), "SELECT EXISTS (SELECT "+others+")", database, pid).Scan(&watched))
+				return watched
+			}, 15*time.Second, 20*time.Millisecond)
+			lose(t, database, other)
+			_, err = admin.Exec(t.Context(), "SELECT pg_terminate_backend(pid) "+others, database, pid)
+			require.NoError(t, err)
+			_, err = conn.Exec(t.Context(), "SELECT pg_sleep(6)") // longer than the watch takes to look again and give up
+			require.NoError(t, err)
+		})
+	}
+}
+
 // TestEveryURLWorksOrIsRefused: what pgx cannot send a uuid[] with is refused before anything is done.
 func TestEveryURLWorksOrIsRefused(t *testing.T) {
 	t.Parallel()

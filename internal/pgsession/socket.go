@@ -54,13 +54,16 @@ func (s *Sessions) dial(ctx context.Context, network, addr string) (net.Conn, er
 }
 
 func (s *Sessions) dialUnlessSilent(ctx context.Context, network, addr string) (net.Conn, error) {
-	s.mu.Lock()
-	silent := s.silent == addr
-	s.mu.Unlock()
-	if silent {
+	if s.isSilent(addr) {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: fmt.Errorf("%s does not answer", addr)}
 	}
 	return s.dial(ctx, network, addr)
+}
+
+func (s *Sessions) isSilent(addr string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return addr != "" && s.silent == addr
 }
 
 // answers says that addr is no longer silent.
