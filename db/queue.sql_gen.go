@@ -230,7 +230,7 @@ func (q *Queries) OverdueQueues(ctx context.Context, db DBTX, seconds float64) (
 }
 
 const pauseQueue = `-- name: PauseQueue :exec
-UPDATE webhooks SET resume_at = now() + make_interval(secs => $1::float8) WHERE id = $2
+UPDATE webhooks SET resume_at = now() + make_interval(secs => $1::float8) WHERE id = $2 AND verified_at IS NULL
 `
 
 type PauseQueueParams struct {
@@ -238,7 +238,7 @@ type PauseQueueParams struct {
 	ID      uuid.UUID
 }
 
-// Nothing stands in the webhook's queue that is to be attempted sooner.
+// Of a webhook whose endpoint has not agreed. Once it does, the pause is over.
 func (q *Queries) PauseQueue(ctx context.Context, db DBTX, arg PauseQueueParams) error {
 	_, err := db.Exec(ctx, pauseQueue, arg.Seconds, arg.ID)
 	return err
@@ -272,7 +272,10 @@ SELECT w.bot_id, w.origin, w.is_active, w.queued, w.failure_count,
        (SELECT count(*) FROM (SELECT FROM queue c WHERE c.webhook_id = w.id LIMIT $1) AS counted) AS waiting,
        greatest(0, extract(epoch FROM (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = w.id) - now()))::float8 AS next_in,
        EXISTS (SELECT FROM queue p WHERE p.webhook_id = w.id) AS planned,
-       coalesce(greatest(0, extract(epoch FROM w.resume_at - now())), 0)::float8 AS resume_in,
+       coalesce(greatest(0, extract(epoch FROM CASE WHEN w.resume_at > now() THEN least(w.resume_at, (
+           SELECT min(m.due_at) FROM queue m
+           WHERE m.webhook_id = w.id AND m.trigger IN ('test', 'redeliver', 'verify') AND m.due_at > now()
+       )) END - now())), 0)::float8 AS resume_in,
        coalesce((SELECT f.error FROM deliveries f WHERE f.webhook_id = w.id AND NOT f.success AND f.trigger <> 'verify' AND w.failure_count > 0 ORDER BY f.seq DESC LIMIT 1), '')::text AS last_error
 FROM webhooks w
 WHERE w.id = $2
@@ -297,7 +300,7 @@ type QueueStateRow struct {
 }
 
 // A webhook, and how its queue stands. waiting counts @most_counted rows at most. Delays are in seconds from now, 0 for
-// what is due; next_in is NULL where nothing is planned.
+// what is due; next_in is NULL where nothing is planned. A pause lasts until the next attempt that a person asked for.
 func (q *Queries) QueueState(ctx context.Context, db DBTX, arg QueueStateParams) (QueueStateRow, error) {
 	row := db.QueryRow(ctx, queueState, arg.MostCounted, arg.ID)
 	var i QueueStateRow
@@ -390,10 +393,21 @@ func (q *Queries) SetDirect(ctx context.Context, db DBTX, id uuid.UUID) (int64, 
 }
 
 const takeDue = `-- name: TakeDue :many
-SELECT event_id, attempt, step, trigger, recovery_id
-FROM queue
-WHERE webhook_id = $1 AND due_at <= now()
-ORDER BY due_at, seq
+SELECT due.event_id, due.attempt, due.step, due.trigger, due.recovery_id
+FROM (
+    (SELECT m.event_id, m.attempt, m.step, m.trigger, m.recovery_id, m.due_at, m.seq, 1 AS class
+     FROM queue m
+     WHERE m.webhook_id = $1 AND m.due_at <= now() AND m.trigger IN ('test', 'redeliver', 'verify')
+     ORDER BY m.due_at, m.seq
+     LIMIT $2)
+    UNION ALL
+    (SELECT q.event_id, q.attempt, q.step, q.trigger, q.recovery_id, q.due_at, q.seq, 2 AS class
+     FROM queue q
+     WHERE q.webhook_id = $1 AND q.due_at <= now() AND q.trigger NOT IN ('test', 'redeliver', 'verify')
+     ORDER BY q.due_at, q.seq
+     LIMIT $2)
+) AS due
+ORDER BY due.class, due.due_at, due.seq
 LIMIT $2
 `
 
@@ -410,7 +424,7 @@ type TakeDueRow struct {
 	RecoveryID uuid.NullUUID
 }
 
-// What is due, oldest first.
+// What is due, oldest first, after what a person asked for, also where that was put off.
 func (q *Queries) TakeDue(ctx context.Context, db DBTX, arg TakeDueParams) ([]TakeDueRow, error) {
 	rows, err := db.Query(ctx, takeDue, arg.WebhookID, arg.Most)
 	if err != nil {

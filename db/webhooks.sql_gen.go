@@ -337,8 +337,11 @@ func (q *Queries) Reseal(ctx context.Context, db DBTX, arg ResealParams) (int64,
 	return result.RowsAffected(), nil
 }
 
-const setVerified = `-- name: SetVerified :execrows
-UPDATE webhooks SET verified_at = now() WHERE id = $1 AND url_version = $2
+const setVerified = `-- name: SetVerified :one
+UPDATE webhooks w
+SET verified_at = now(), resume_at = CASE WHEN w.verified_at IS NOT NULL THEN w.resume_at END
+WHERE w.id = $1 AND w.url_version = $2
+RETURNING EXISTS (SELECT FROM queue q WHERE q.webhook_id = w.id AND q.due_at <= now()) AS waits
 `
 
 type SetVerifiedParams struct {
@@ -346,13 +349,12 @@ type SetVerifiedParams struct {
 	URLVersion int32
 }
 
-// Unless the URL was changed since the endpoint was asked.
-func (q *Queries) SetVerified(ctx context.Context, db DBTX, arg SetVerifiedParams) (int64, error) {
-	result, err := db.Exec(ctx, setVerified, arg.ID, arg.URLVersion)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+// Unless the URL was changed since the endpoint was asked. What rested meanwhile may be sent now.
+func (q *Queries) SetVerified(ctx context.Context, db DBTX, arg SetVerifiedParams) (bool, error) {
+	row := db.QueryRow(ctx, setVerified, arg.ID, arg.URLVersion)
+	var waits bool
+	err := row.Scan(&waits)
+	return waits, err
 }
 
 const updateWebhook = `-- name: UpdateWebhook :one

@@ -63,22 +63,36 @@ DELETE FROM queue WHERE webhook_id = @webhook_id;
 
 -- name: QueueState :one
 -- A webhook, and how its queue stands. waiting counts @most_counted rows at most. Delays are in seconds from now, 0 for
--- what is due; next_in is NULL where nothing is planned.
+-- what is due; next_in is NULL where nothing is planned. A pause lasts until the next attempt that a person asked for.
 SELECT w.bot_id, w.origin, w.is_active, w.queued, w.failure_count,
        (SELECT count(*) FROM (SELECT FROM queue c WHERE c.webhook_id = w.id LIMIT @most_counted) AS counted) AS waiting,
        greatest(0, extract(epoch FROM (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = w.id) - now()))::float8 AS next_in,
        EXISTS (SELECT FROM queue p WHERE p.webhook_id = w.id) AS planned,
-       coalesce(greatest(0, extract(epoch FROM w.resume_at - now())), 0)::float8 AS resume_in,
+       coalesce(greatest(0, extract(epoch FROM CASE WHEN w.resume_at > now() THEN least(w.resume_at, (
+           SELECT min(m.due_at) FROM queue m
+           WHERE m.webhook_id = w.id AND m.trigger IN ('test', 'redeliver', 'verify') AND m.due_at > now()
+       )) END - now())), 0)::float8 AS resume_in,
        coalesce((SELECT f.error FROM deliveries f WHERE f.webhook_id = w.id AND NOT f.success AND f.trigger <> 'verify' AND w.failure_count > 0 ORDER BY f.seq DESC LIMIT 1), '')::text AS last_error
 FROM webhooks w
 WHERE w.id = @id;
 
 -- name: TakeDue :many
--- What is due, oldest first.
-SELECT event_id, attempt, step, trigger, recovery_id
-FROM queue
-WHERE webhook_id = @webhook_id AND due_at <= now()
-ORDER BY due_at, seq
+-- What is due, oldest first, after what a person asked for, also where that was put off.
+SELECT due.event_id, due.attempt, due.step, due.trigger, due.recovery_id
+FROM (
+    (SELECT m.event_id, m.attempt, m.step, m.trigger, m.recovery_id, m.due_at, m.seq, 1 AS class
+     FROM queue m
+     WHERE m.webhook_id = @webhook_id AND m.due_at <= now() AND m.trigger IN ('test', 'redeliver', 'verify')
+     ORDER BY m.due_at, m.seq
+     LIMIT @most)
+    UNION ALL
+    (SELECT q.event_id, q.attempt, q.step, q.trigger, q.recovery_id, q.due_at, q.seq, 2 AS class
+     FROM queue q
+     WHERE q.webhook_id = @webhook_id AND q.due_at <= now() AND q.trigger NOT IN ('test', 'redeliver', 'verify')
+     ORDER BY q.due_at, q.seq
+     LIMIT @most)
+) AS due
+ORDER BY due.class, due.due_at, due.seq
 LIMIT @most;
 
 -- name: IsUrgent :one
@@ -100,8 +114,8 @@ UPDATE queue SET due_at = 'epoch' WHERE webhook_id = @webhook_id AND (@event_id:
 UPDATE webhooks SET resume_at = NULL WHERE id = @id AND resume_at > now();
 
 -- name: PauseQueue :exec
--- Nothing stands in the webhook's queue that is to be attempted sooner.
-UPDATE webhooks SET resume_at = now() + make_interval(secs => @seconds::float8) WHERE id = @id;
+-- Of a webhook whose endpoint has not agreed. Once it does, the pause is over.
+UPDATE webhooks SET resume_at = now() + make_interval(secs => @seconds::float8) WHERE id = @id AND verified_at IS NULL;
 
 -- name: SetDirect :execrows
 -- Under the webhook's lock. now() would be the time before the wait for it.

@@ -31,9 +31,12 @@ SELECT * FROM webhooks WHERE id = @id AND bot_id = @bot_id;
 -- For operators, who may name any bot's.
 SELECT * FROM webhooks WHERE id = @id;
 
--- name: SetVerified :execrows
--- Unless the URL was changed since the endpoint was asked.
-UPDATE webhooks SET verified_at = now() WHERE id = @id AND url_version = @url_version;
+-- name: SetVerified :one
+-- Unless the URL was changed since the endpoint was asked. What rested meanwhile may be sent now.
+UPDATE webhooks w
+SET verified_at = now(), resume_at = CASE WHEN w.verified_at IS NOT NULL THEN w.resume_at END
+WHERE w.id = @id AND w.url_version = @url_version
+RETURNING EXISTS (SELECT FROM queue q WHERE q.webhook_id = w.id AND q.due_at <= now()) AS waits;
 
 -- name: UpdateWebhook :one
 -- Changes what is given; a URL that is given is another one, and not verified. Enabling raises the generation, so that failures which began before do not count. A new secret

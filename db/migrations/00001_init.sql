@@ -251,6 +251,8 @@ CREATE TABLE queue (
     PRIMARY KEY (event_id, webhook_id)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.1);
 CREATE INDEX queue_due ON queue (webhook_id, due_at, seq);
+-- What a person asked for, which is found whatever stands before it.
+CREATE INDEX queue_manual ON queue (webhook_id, due_at, seq) WHERE trigger IN ('test', 'redeliver', 'verify');
 -- What a recovery has planned: others' rows do not pay for it.
 CREATE INDEX queue_of_recovery ON queue (recovery_id) WHERE recovery_id IS NOT NULL;
 

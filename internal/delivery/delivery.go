@@ -180,7 +180,11 @@ func (d *Deliverer) prepare(ctx context.Context, a *Attempt) (in attemptInput, d
 			return in, done, err
 		}
 		var skipped string
-		if in, skipped, err = d.load(ctx, *a); err != nil || skipped != "" {
+		in, skipped, err = d.load(ctx, *a)
+		switch {
+		case err == nil && skipped == NotVerified && a.row != nil && !a.Trigger.Manual():
+			return in, &Result{Status: Queued}, nil // in its place
+		case err != nil || skipped != "":
 			return in, &Result{Status: Skipped, Error: skipped}, err
 		}
 		in.readAt = acceptedAt

@@ -136,6 +136,7 @@ func (d *Deliverer) narrow(ctx context.Context, round Round) (Round, db.GetTarge
 	case target.FailureCount == 0:
 		target.FailureRun = 0
 	}
+	round, err = d.rest(ctx, round, target)
 	urgent := len(round.Rows) > 0 && round.Rows[0].Trigger.Manual()
 	switch {
 	case target.Paused && !urgent:
@@ -143,7 +144,7 @@ func (d *Deliverer) narrow(ctx context.Context, round Round) (Round, db.GetTarge
 	case target.FailureCount > 0, target.Paused:
 		round.Rows = round.Rows[:min(1, len(round.Rows))]
 	}
-	return round, target, nil
+	return round, target, err
 }
 
 // runRows starts the attempts in order and waits for all.

@@ -3,12 +3,17 @@ package delivery
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/egress"
 	"github.com/mathub/webhooks/internal/allowance"
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -18,6 +23,25 @@ const NoNonce = "the answer is not the nonce"
 // mayNot says whether an attempt is not to be made at an endpoint that has not agreed.
 func (d *Deliverer) mayNot(t webhook.Trigger, verified bool) bool {
 	return !verified && d.cfg.Verification == webhook.VerificationRequire && t != webhook.TriggerVerify
+}
+
+// unverifiedRest is how long a queue rests whose endpoint may be sent nothing before it agrees. That it agrees ends the rest.
+const unverifiedRest = 5 * time.Minute
+
+// rest leaves of a round what a person asked for, where its endpoint may be sent nothing else before it agrees. The others stay
+// planned: the endpoint is being asked, or its URL is to be mended. Where nothing is left, the webhook's queue rests.
+func (d *Deliverer) rest(ctx context.Context, round Round, target db.GetTargetRow) (Round, error) {
+	if target.Paused || !d.mayNot(webhook.TriggerEvent, target.Verified) {
+		return round, nil
+	}
+	asked := slices.DeleteFunc(slices.Clone(round.Rows), func(row history.Row) bool { return !row.Trigger.Manual() })
+	if len(asked) == 0 && len(round.Rows) > 0 {
+		if err := d.queue.Pause(ctx, round.WebhookID, unverifiedRest); err != nil {
+			return round, fmt.Errorf("have the queue of webhook %s rest: %w", round.WebhookID, err)
+		}
+	}
+	round.Rows = asked
+	return round, nil
 }
 
 // allow takes of what the bot may send to an endpoint that has not agreed. A wait above 0: there is nothing for now. What the
@@ -101,8 +125,12 @@ func (d *Deliverer) setVerified(ctx context.Context, a Attempt, in attemptInput,
 	if a.Trigger != webhook.TriggerVerify || !resp.Success() {
 		return nil
 	}
-	if _, err := d.queries.SetVerified(ctx, d.cfg.Pool, db.SetVerifiedParams{ID: a.WebhookID, URLVersion: in.urlVersion}); err != nil {
+	waits, err := d.queries.SetVerified(ctx, d.cfg.Pool, db.SetVerifiedParams{ID: a.WebhookID, URLVersion: in.urlVersion})
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("keep that webhook %s is verified: %w", a.WebhookID, err)
+	}
+	if waits && a.row == nil { // the queue itself looks again
+		d.Wake(Target{WebhookID: a.WebhookID, BotID: in.botID, Host: webhook.HostOf(in.url)})
 	}
 	return nil
 }

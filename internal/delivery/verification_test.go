@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/db/dbtest"
 	"github.com/mathub/webhooks/internal/allowance"
 	"github.com/mathub/webhooks/internal/history"
@@ -278,6 +280,79 @@ func TestDeliverer_Verify(t *testing.T) {
 	})
 }
 
+// TestDeliverer_WhatIsPlannedRestsUntilTheEndpointAgrees: a change of the URL drops nothing of the queue, whatever the new
+// endpoint answers at first, and the queue goes on once it agrees, with nothing before it that nobody may send.
+func TestDeliverer_WhatIsPlannedRestsUntilTheEndpointAgrees(t *testing.T) {
+	t.Parallel()
+	for name, set := range map[string]func(*Config){
+		"no rate": func(*Config) {},
+		"a rate":  limited(100, 50),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, before := newRig(t, func(c *Config) { c.Verification = webhook.VerificationRequire }, set), newReceiver(t, 200)
+			var agrees atomic.Bool
+			after := agreeing(t, func(w http.ResponseWriter, _ []byte, nonce string) {
+				if !agrees.Load() {
+					w.WriteHeader(http.StatusInternalServerError)
+				}
+				_, _ = io.WriteString(w, nonce)
+			})
+			id := r.subscribe(t, before.url, "")
+			r.set(t, id, "queued = true")
+			r.move(t, id, after)
+			for range 3 {
+				r.plan(t, id, r.storedElsewhere(t).ID, webhook.TriggerRetry, 0)
+			}
+			ask := func() {
+				require.NoError(t, db.WithTx(t.Context(), r.pool, func(tx pgx.Tx) error { return history.PlanVerification(t.Context(), tx, id, "bot") }))
+			}
+			next := func() RoundResult {
+				state, err := r.queue.Look(t.Context(), id, 4)
+				require.NoError(t, err)
+				return r.round(t, Round{WebhookID: id, BotID: "bot", Rows: state.Due, Window: 4})
+			}
+			ask()
+			require.Equal(t, 1, next().Made, "the verification, alone")
+			require.Equal(t, 3, r.count(t, "queue"))
+			rests := next()
+			require.Zero(t, rests.Made)
+			require.Greater(t, rests.State.ResumeIn, time.Minute, "no round after round")
+
+			agrees.Store(true)
+			ask()
+			r.execute(t, "UPDATE queue SET due_at = now() WHERE trigger = 'verify'") // as one that was put off
+			state, err := r.queue.Look(t.Context(), id, 1)
+			require.NoError(t, err)
+			require.Equal(t, AttemptRows, NextStep(state, 1).Kind, "others do not stand before it")
+			require.Equal(t, 1, next().Made)
+			require.True(t, r.isVerified(t, id))
+			require.Equal(t, 3, next().Made, "the rest is over")
+			require.Zero(t, r.count(t, "queue"))
+		})
+	}
+
+	t.Run("the queue is woken", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, func(c *Config) { c.Verification = webhook.VerificationRequire })
+		id := r.subscribe(t, agreeing(t, func(w http.ResponseWriter, _ []byte, nonce string) { _, _ = io.WriteString(w, nonce) }), "")
+		row := r.plan(t, id, r.storedElsewhere(t).ID, webhook.TriggerRetry, 0)
+		require.Zero(t, r.round(t, Round{WebhookID: id, BotID: "bot", Rows: []history.Row{row}, Window: 1}).Made)
+		r.taken()
+		require.Equal(t, Delivered, r.verify(t, id).Status)
+		require.Equal(t, []uuid.UUID{id}, r.taken())
+	})
+
+	t.Run("the URL is changed in a round", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t, func(c *Config) { c.Verification = webhook.VerificationRequire }), newReceiver(t, 200)
+		id := r.subscribe(t, to.url, "")
+		row := r.plan(t, id, r.storedElsewhere(t).ID, webhook.TriggerRetry, 0)
+		require.Equal(t, Queued, r.mustRun(t, queued(id, row)).Status)
+		require.Equal(t, 1, r.count(t, "queue"))
+	})
+}
+
 // TestDeliverer_VerificationRequired: an endpoint that has not agreed gets nothing but verifications, in any way.
 func TestDeliverer_VerificationRequired(t *testing.T) {
 	t.Parallel()
@@ -297,7 +372,8 @@ func TestDeliverer_VerificationRequired(t *testing.T) {
 	require.Zero(t, r.round(t, Round{WebhookID: id, BotID: "bot", Rows: rows, Window: 4}).Made)
 	require.Zero(t, to.hits.Load())
 	require.Zero(t, r.deliveries(t, id))
-	require.Zero(t, r.count(t, "queue"))
+	require.Equal(t, 2, r.count(t, "queue WHERE trigger IN ('retry', 'recover')"), "what is planned stays planned")
+	require.Equal(t, 2, r.count(t, "queue"))
 
 	require.Equal(t, Failed, r.verify(t, id).Status)
 	require.EqualValues(t, 1, to.hits.Load())

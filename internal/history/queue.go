@@ -56,9 +56,10 @@ type QueueState struct {
 	LastError    string `json:"lastError,omitempty"`
 	// Waiting is how many rows there are, counted up to 1,000.
 	Waiting int `json:"waiting"`
-	// Due are the rows that are due, oldest first, as many as were asked for.
+	// Due are the rows that are due, as many as were asked for: oldest first, after what a person asked for.
 	Due []Row `json:"due,omitempty"`
-	// NextIn is when the next row is due, from now, and ResumeIn when a failing webhook may be attempted again.
+	// NextIn is when the next row is due, from now, and ResumeIn when a queue that rests is to be looked
+	// at: that of a failing webhook, or of an endpoint that has not agreed.
 	NextIn   time.Duration `json:"nextIn,omitempty"`
 	ResumeIn time.Duration `json:"resumeIn,omitempty"`
 }
@@ -144,7 +145,7 @@ func (q *Queue) Postpone(ctx context.Context, webhookID uuid.UUID, row Row, d ti
 	return db.New().Postpone(ctx, q.Pool, db.PostponeParams{DelaySeconds: d.Seconds(), EventID: row.EventID, WebhookID: webhookID, Attempt: int32(row.Attempt)})
 }
 
-// Pause has a webhook's queue rest.
+// Pause has the queue of a webhook rest whose endpoint has not agreed.
 func (q *Queue) Pause(ctx context.Context, webhookID uuid.UUID, d time.Duration) error {
 	return db.New().PauseQueue(ctx, q.Pool, db.PauseQueueParams{ID: webhookID, Seconds: d.Seconds()})
 }

@@ -52,6 +52,24 @@ func TestQueue_Look(t *testing.T) {
 		require.Empty(t, s.LastError, "of no run of failures")
 	})
 
+	// What a person asked for goes first also where it was put off, and no pause outlasts the time until it is due.
+	t.Run("WhatAPersonAskedForGoesFirst", func(t *testing.T) {
+		t.Parallel()
+		pool := dbtest.New(t)
+		queue, id := Queue{Pool: pool}, addWebhook(t, pool)
+		addRow(t, pool, id, "old", webhook.TriggerRetry, -time.Hour)
+		addRow(t, pool, id, "asked", webhook.TriggerVerify, time.Minute)
+		require.NoError(t, queue.Pause(t.Context(), id, time.Hour))
+		s, err := queue.Look(t.Context(), id, 1)
+		require.NoError(t, err)
+		require.InDelta(t, time.Minute, s.ResumeIn, float64(10*time.Second))
+		execute(t, pool, "UPDATE queue SET due_at = now() WHERE event_id = 'asked'")
+		s, err = queue.Look(t.Context(), id, 1)
+		require.NoError(t, err)
+		require.Equal(t, "asked", s.Due[0].EventID)
+		require.InDelta(t, time.Hour, s.ResumeIn, float64(10*time.Second))
+	})
+
 	t.Run("CountsAThousandAtMost", func(t *testing.T) {
 		t.Parallel()
 		pool := dbtest.New(t)
