@@ -9,10 +9,10 @@ FUZZ     = ./webhook:FuzzParseEvent ./webhook:FuzzParseBatch ./webhook:FuzzURLRu
 LDFLAGS = -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-unit test-e2e test-deps fresh soak fuzz bench profile generate check-generated lint fmt vuln sbom pin-images tidy clean
+.PHONY: help run build test test-quick test-unit test-e2e test-faults test-deps fresh soak fuzz bench profile generate check-generated check-api lint fmt vuln sbom pin-images release-snapshot tidy clean
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## Run everything: private Postgres, Temporal, its Web UI, API and worker; Ctrl-C stops
 	@exec bin/standalone
@@ -29,19 +29,21 @@ bin/standalone: FORCE
 .PHONY: FORCE
 FORCE:
 
-test: test-unit test-e2e ## Run every test, on a Postgres and a Temporal server started for them
+test: test-unit test-e2e test-faults ## Run every test, on a Postgres and a Temporal server started for them
 
-test-unit: bin/standalone
+test-unit: bin/standalone ## Run the tests of the product's packages, with the race detector
 	@GO='$(GO)' tools/test-deps.sh compiler
 	bin/standalone with-servers -- $(GO) test -race -timeout 8m ./...
 
 test-deps: ## Find what the tests need, or install it: Node, Python with Flask, PgBouncer, curl, git, npm packages
 	@GO='$(GO)' tools/test-deps.sh
 
-test-e2e: build test-deps
-	@# -count=1: what they test is a program that Go's test cache does not see. The faults come last, and with the machine
-	@# for themselves, as some of them measure.
+# -count=1: what they test is a program that Go's test cache does not see. The faults come last, and with the machine for
+# themselves, as some of them measure.
+test-e2e: build test-deps ## Run the end-to-end tests: the product's processes, its examples and docs
 	cd standalone && $(GO) test -count=1 -timeout 15m $$($(GO) list ./... | grep -v /faults)
+
+test-faults: build test-deps ## Run the fault tests: what is killed, cut off or hangs loses nothing
 	cd standalone && $(GO) test -count=1 -timeout 25m -parallel 4 ./faults
 
 fresh: ## Do make run and make test on a minimal Debian in a folder, as a new user and as root (needs root, an hour)
@@ -71,6 +73,9 @@ generate: ## Make the generated code again: SQL queries, API server, docs of eve
 check-generated: generate ## Prove that the generated code is current
 	@git diff --exit-code -- db api docs/events.md && test -z "$$(git status --porcelain -- db api docs/events.md)" || { echo "generated code is out of date: run make generate and commit it"; exit 1; }
 
+check-api: ## Prove that the API's document breaks nothing that the last release promised
+	@GO='$(GO)' tools/check-api.sh
+
 lint: ## Run the linters on both modules
 	$(TOOL) golangci-lint run --allow-parallel-runners ./...
 	cd standalone && $(TOOL) golangci-lint run --allow-parallel-runners --config ../.golangci.yml ./...
@@ -90,6 +95,9 @@ sbom: ## Write what the binaries are made of, in CycloneDX's form, into bin/
 
 pin-images: ## Pin the images of docker-compose.yml and the Dockerfile by digest (needs docker and internet)
 	@tools/pin-images.sh
+
+release-snapshot: ## Make what a release would hold, into dist/, without publishing it (needs goreleaser and syft)
+	goreleaser release --snapshot --clean --skip=ko
 
 tidy: ## Tidy the modules
 	$(GO) mod tidy
