@@ -149,7 +149,7 @@ func newServer(cfg Config) (*server, error) {
 
 	s.batcher = emit.NewBatcher(cfg.Temporal, emit.BatcherOptions{
 		Starts: cfg.EmitStarts, Group: cfg.EmitGroup, Options: []emit.Option{emit.Searchable(cfg.Attributes)},
-		Lookup: s.lookUp, Progress: cfg.Progress,
+		Lookup: s.lookUp, Started: s.emitted.started, Progress: cfg.Progress,
 	})
 	return s, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/telemetry/measure"
+	"github.com/mathub/webhooks/webhook"
 )
 
 // requestMetrics measure requests by route template, never by path, which holds ids; what leads nowhere is one route.
@@ -45,8 +46,12 @@ func newRequestMetrics(m metric.Meter, routes gin.RoutesInfo) *requestMetrics {
 	return x
 }
 
-// emitMetrics count what emitters seem to get wrong.
-type emitMetrics struct{ conflicts, unknownBots metric.Int64Counter }
+// emitMetrics count what is emitted, and what emitters seem to get wrong.
+type emitMetrics struct {
+	conflicts, unknownBots, events metric.Int64Counter
+	groups                         metric.Int64Histogram
+	alone, shared                  []metric.AddOption // of events
+}
 
 // newEmitMetrics returns nil where m is nil.
 func newEmitMetrics(m metric.Meter) *emitMetrics {
@@ -56,7 +61,24 @@ func newEmitMetrics(m metric.Meter) *emitMetrics {
 	return &emitMetrics{
 		conflicts:   measure.Counter(m, "mathub_emit_conflicts", "Events emitted with an id that was accepted before with other content."),
 		unknownBots: measure.Counter(m, "mathub_emit_unknown_bots", "Events emitted for bots of which at least one is none."),
+		events:      measure.Counter(m, "mathub_emit_events", "Events that were emitted over the API and accepted, by workflow: alone in one, or one that is shared."),
+		groups:      measure.Sizes(m, "mathub_emit_group_size", "Events of each workflow that the API started: how many share it.", 1, 2, 4, 8, 16, 32, 64, webhook.MaxBatchEvents),
+		alone:       []metric.AddOption{measure.With(attribute.String("workflow", "alone"))},
+		shared:      []metric.AddOption{measure.With(attribute.String("workflow", "shared"))},
 	}
+}
+
+// started counts the events of a workflow that was started.
+func (x *emitMetrics) started(events int) {
+	if x == nil {
+		return
+	}
+	options := x.shared
+	if events == 1 {
+		options = x.alone
+	}
+	x.events.Add(context.Background(), int64(events), options...)
+	x.groups.Record(context.Background(), int64(events))
 }
 
 func (x *emitMetrics) count(ctx context.Context, r emit.Receipt) {

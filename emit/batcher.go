@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 
 	"github.com/mathub/webhooks/webhook"
@@ -26,9 +25,6 @@ const (
 	patience = 800 * time.Millisecond
 	// startTimeout bounds one start. Temporal's client would go on trying for a minute.
 	startTimeout = 15 * time.Second
-	// rememberedFor and mostRemembered bound what a Batcher knows by itself of what was accepted: Postgres may not yet.
-	rememberedFor  = time.Minute
-	mostRemembered = 20_000
 )
 
 // ErrBusy says that more is emitted than the engine takes. Nothing of the call was accepted.
@@ -45,6 +41,8 @@ type BatcherOptions struct {
 	// Lookup, if not nil, says what is known of events, in their order. They are as they were emitted, but for an id: one
 	// without a timestamp has none yet. It is called before each start.
 	Lookup func(ctx context.Context, events []webhook.Event) ([]Known, error)
+	// Started, if not nil, is told of each workflow that was started, by how many events share it.
+	Started func(events int)
 	// Progress, if not nil, is of the worker that delivers in the same process: nothing is started while that is behind.
 	Progress *Progress
 }
@@ -72,36 +70,6 @@ type Batcher struct {
 	starting int     // starts in progress; guarded by mu, as all below
 	waiting  []*call // in the order in which they came
 	recent   recent
-}
-
-// recent is what was accepted lately, oldest first, and the last of each id.
-type recent struct {
-	all  []accepted
-	last map[string]accepted
-}
-
-type accepted struct {
-	id, workflowID string
-	content        content
-	at             time.Time
-}
-
-func (r *recent) add(started []accepted, now time.Time) {
-	if r.last == nil {
-		r.last = map[string]accepted{}
-	}
-	for _, a := range started {
-		a.at = now
-		r.all = append(r.all, a)
-		r.last[a.id] = a
-	}
-	old := 0
-	for ; old < len(r.all) && (len(r.all)-old > mostRemembered || now.Sub(r.all[old].at) > rememberedFor); old++ {
-		if a := r.all[old]; r.last[a.id] == a { // else it was accepted again since
-			delete(r.last, a.id)
-		}
-	}
-	r.all = r.all[old:]
 }
 
 // call is what one caller emits: it is accepted as a whole or not at all.
@@ -274,51 +242,62 @@ func (b *Batcher) accept(ctx context.Context, calls []*call) (receipts []Receipt
 			err = fmt.Errorf("emitting panicked: %v", p)
 		}
 	}()
-	var all, fresh []webhook.Event
-	var since []time.Time
-	for _, c := range calls {
-		for _, e := range c.events {
-			all, since = append(all, e), append(since, c.since)
-		}
-	}
+	all, since := eventsOf(calls)
 	if receipts, err = b.known(ctx, all); err != nil {
 		return nil, err
 	}
 	places := map[string]int{} // of those to be started, by id: of one id in several calls, the first is accepted
-	var started []accepted
+	var fresh []webhook.Event
+	var lately []accepted
 	for i, e := range all {
 		if receipts[i].Duplicate {
 			continue
 		}
 		if n, again := places[e.ID]; again {
-			receipts[i].Duplicate, receipts[i].Conflict = true, started[n].content.conflicts(e)
+			receipts[i].Duplicate, receipts[i].Conflict = true, lately[n].content.conflicts(e)
 			continue
 		}
 		places[e.ID] = len(fresh)
 		e = e.Complete(since[i])
-		fresh, started = append(fresh, e), append(started, accepted{id: e.ID, content: contentOf(e)})
+		fresh, lately = append(fresh, e), append(lately, accepted{id: e.ID, content: contentOf(e)})
 	}
 	if len(fresh) == 0 {
 		return receipts, nil
 	}
 	b.options.Progress.started(fresh)
-	answers, err := start(ctx, b.client, fresh, b.options.Options...)
+	s, err := start(ctx, b.client, fresh, b.options.Options...)
 	if err != nil {
 		return nil, err
 	}
-	for n, r := range answers {
-		started[n].workflowID = r.WorkflowID
-	}
 	for i, e := range all {
-		if n, isStarted := places[e.ID]; isStarted {
-			receipts[i].WorkflowID = answers[n].WorkflowID
-			receipts[i].Duplicate = receipts[i].Duplicate || answers[n].Duplicate
+		if _, isStarted := places[e.ID]; !isStarted {
+			continue
 		}
+		receipts[i].WorkflowID = s.workflowID
+		if s.duplicate { // of what another process accepted: what these calls say is none of it
+			receipts[i].Duplicate, receipts[i].Conflict = true, s.before.conflicts(e)
+		}
+	}
+	if s.duplicate {
+		return receipts, nil
+	}
+	if b.options.Started != nil {
+		b.options.Started(len(fresh))
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.recent.add(started, time.Now())
+	b.recent.add(lately, s.workflowID, time.Now())
 	return receipts, nil
+}
+
+// eventsOf are those of calls in their order, and since when each waits.
+func eventsOf(calls []*call) (all []webhook.Event, since []time.Time) {
+	for _, c := range calls {
+		for _, e := range c.events {
+			all, since = append(all, e), append(since, c.since)
+		}
+	}
+	return all, since
 }
 
 // known begins the receipts of events: whole of those that were accepted before.
@@ -330,46 +309,21 @@ func (b *Batcher) known(ctx context.Context, events []webhook.Event) ([]Receipt,
 			return nil, err
 		}
 	}
-	receipts, lives := make([]Receipt, len(events)), map[string]bool{}
+	lately := make([]accepted, len(events))
+	for i, e := range events {
+		if !known[i].Stored {
+			lately[i] = b.remembered(e.ID)
+		}
+	}
+	lives := b.living(ctx, lately)
+	receipts := make([]Receipt, len(events))
 	for i, e := range events {
 		k := known[i]
-		if !k.Stored {
-			before := b.remembered(e.ID)
-			if _, asked := lives[before.workflowID]; !asked && before.workflowID != "" {
-				lives[before.workflowID] = !b.ended(ctx, before.workflowID)
-			}
-			if lives[before.workflowID] {
-				k.WorkflowID, k.Conflict = before.workflowID, before.content.conflicts(e)
-			}
+		if before := lately[i]; lives[before.workflowID] {
+			k.WorkflowID, k.Conflict = before.workflowID, before.content.conflicts(e)
 		}
 		receipts[i] = Receipt{ID: e.ID, WorkflowID: k.WorkflowID, Duplicate: k.WorkflowID != "", UnknownBotIDs: k.UnknownBotIDs}
 		receipts[i].Conflict = receipts[i].Duplicate && k.Conflict
 	}
 	return receipts, nil
-}
-
-// remembered is what was accepted lately under an id; without a workflow's id for nothing.
-func (b *Batcher) remembered(id string) accepted {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.recent.last[id]
-}
-
-// ended says whether a workflow was ended, as by an operator, before it stored its events, which it then never does.
-func (b *Batcher) ended(ctx context.Context, workflowID string) bool {
-	run, err := b.client.DescribeWorkflowExecution(ctx, workflowID, "")
-	if err != nil {
-		return false // while Temporal is away, it is taken for what nearly every workflow is
-	}
-	return WasEnded(run.GetWorkflowExecutionInfo().GetStatus())
-}
-
-// WasEnded says whether a workflow of that status was ended otherwise than by its work's end.
-func WasEnded(status enums.WorkflowExecutionStatus) bool {
-	switch status {
-	case enums.WORKFLOW_EXECUTION_STATUS_TERMINATED, enums.WORKFLOW_EXECUTION_STATUS_CANCELED, enums.WORKFLOW_EXECUTION_STATUS_FAILED,
-		enums.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
-		return true
-	}
-	return false
 }

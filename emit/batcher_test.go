@@ -17,11 +17,14 @@ import (
 	"github.com/stretchr/testify/require"
 	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/api/enums/v1"
+	historypb "go.temporal.io/api/history/v1"
 	"go.temporal.io/api/serviceerror"
+	taskqueuepb "go.temporal.io/api/taskqueue/v1"
 	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/webhook"
@@ -33,8 +36,12 @@ type engine struct {
 	mu     sync.Mutex
 	starts []*startedWorkflow
 	ended  []string // the ids of workflows that were ended
-	// taken is what the workflows that are there are; nil: what they should be
-	taken *workflowpb.WorkflowExecutionInfo
+	gone   []string // and of those that were deleted
+	// there is how the workflows that are there were started; without a type: as they should be
+	there historypb.WorkflowExecutionStartedEventAttributes
+	// asked, if not nil, is waited for by all who ask for a workflow
+	asked  chan struct{}
+	asking int // guarded by mu
 }
 
 type startedWorkflow struct {
@@ -67,16 +74,46 @@ func (e *engine) ExecuteWorkflow(ctx context.Context, options client.StartWorkfl
 	}
 }
 
-// DescribeWorkflowExecution says that each workflow runs, but those in ended.
+// DescribeWorkflowExecution says that each workflow runs, but those in ended and in gone.
 func (e *engine) DescribeWorkflowExecution(_ context.Context, workflowID, _ string) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
-	if e.taken != nil {
-		return &workflowservice.DescribeWorkflowExecutionResponse{WorkflowExecutionInfo: e.taken}, nil
+	if e.asked != nil {
+		e.mu.Lock()
+		e.asking++
+		e.mu.Unlock()
+		<-e.asked
+	}
+	if slices.Contains(e.gone, workflowID) {
+		return nil, serviceerror.NewNotFound("workflow not found")
 	}
 	status := enums.WORKFLOW_EXECUTION_STATUS_RUNNING
 	if slices.Contains(e.ended, workflowID) {
 		status = enums.WORKFLOW_EXECUTION_STATUS_TERMINATED
 	}
 	return &workflowservice.DescribeWorkflowExecutionResponse{WorkflowExecutionInfo: &workflowpb.WorkflowExecutionInfo{Status: status}}, nil
+}
+
+// GetWorkflowHistory is that of a workflow which was started as there says.
+func (e *engine) GetWorkflowHistory(_ context.Context, workflowID, _ string, _ bool, _ enums.HistoryEventFilterType) client.HistoryEventIterator {
+	first := proto.CloneOf(&e.there)
+	if first.GetWorkflowType() == nil {
+		first.WorkflowType, first.TaskQueue = &commonpb.WorkflowType{Name: emit.WorkflowType}, &taskqueuepb.TaskQueue{Name: emit.TaskQueue}
+	}
+	return &firstEvent{attributes: first, gone: slices.Contains(e.gone, workflowID)}
+}
+
+// firstEvent is a history of one event, or of a workflow that is gone.
+type firstEvent struct {
+	attributes *historypb.WorkflowExecutionStartedEventAttributes
+	gone       bool
+}
+
+func (*firstEvent) HasNext() bool { return true }
+
+func (f *firstEvent) Next() (*historypb.HistoryEvent, error) {
+	if f.gone {
+		return nil, serviceerror.NewNotFound("workflow not found")
+	}
+	return &historypb.HistoryEvent{Attributes: &historypb.HistoryEvent_WorkflowExecutionStartedEventAttributes{WorkflowExecutionStartedEventAttributes: f.attributes}}, nil
 }
 
 // DescribeWorkflowExecution says that each workflow runs.
@@ -442,12 +479,120 @@ func TestBatcher_WhatLookupKnowsIsNotStarted(t *testing.T) {
 	})
 }
 
+// TestBatcher_WhatTemporalKnowsIsADuplicate, of what another process has started, whose content decides what is a conflict: now,
+// of all that come in together, and later.
 func TestBatcher_WhatTemporalKnowsIsADuplicate(t *testing.T) {
 	t.Parallel()
+	other := post("e1")
+	other.Data = []byte(`{"other":1}`)
+	for name, c := range map[string]struct {
+		there          string // the input of the workflow that is there
+		ours, conflict bool
+	}{
+		"ours":             {`{"id":"e1","event":"post.created","timestamp":"2025-03-20T10:30:00.000Z","data":{}}`, false, true},
+		"the other one":    {`{"id":"e1","event":"post.created","timestamp":"2025-03-20T10:30:00.000Z","data":{"other":1}}`, true, false},
+		"of no timestamp":  {`{"id":"e1","event":"post.created","data":{"other":1}}`, true, false},
+		"started by hand":  {`"e1"`, false, false},
+		"without an input": {"", false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, emit.BatcherOptions{Starts: 1}, func(t *testing.T, e *engine, b *emit.Batcher) {
+				if c.there != "" {
+					e.there.Input = &commonpb.Payloads{Payloads: []*commonpb.Payload{{Data: []byte(c.there)}}}
+				}
+				isThere := func() {
+					e.begun()[len(e.begun())-1].answer <- serviceerror.NewWorkflowExecutionAlreadyStarted("", "", "")
+				}
+				emitIDs(t, b, "e0")
+				first, second := emitIDs(t, b, "e1"), emitEvents(t.Context(), b, other)
+				e.begun()[0].answer <- nil
+				synctest.Wait()
+				isThere()
+				require.Equal(t, []emit.Receipt{{ID: "e1", WorkflowID: "event-e1", Duplicate: true, Conflict: c.ours}}, first.emitted(t))
+				require.Equal(t, []emit.Receipt{{ID: "e1", WorkflowID: "event-e1", Duplicate: true, Conflict: c.conflict}}, second.emitted(t))
+				later := emitEvents(t.Context(), b, other)
+				isThere()
+				require.Equal(t, []emit.Receipt{{ID: "e1", WorkflowID: "event-e1", Duplicate: true, Conflict: c.conflict}}, later.emitted(t))
+			})
+		})
+	}
+}
+
+// TestEvent_SaysWhatConflicts as a Batcher does.
+func TestEvent_SaysWhatConflicts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := &engine{}
+		e.there.Input = &commonpb.Payloads{Payloads: []*commonpb.Payload{{Data: []byte(`{"id":"e1","event":"post.created","timestamp":"2025-03-20T10:30:00.000Z","data":{"other":1}}`)}}}
+		go func() { e.begun()[0].answer <- serviceerror.NewWorkflowExecutionAlreadyStarted("", "", "") }()
+		receipt, err := emit.Event(t.Context(), e, post("e1"))
+		require.NoError(t, err)
+		require.Equal(t, emit.Receipt{ID: "e1", WorkflowID: "event-e1", Duplicate: true, Conflict: true}, receipt)
+	})
+}
+
+// TestBatcher_WhatWasDeletedIsStartedAgain, also where that was between the start that met it and the question what it is.
+func TestBatcher_WhatWasDeletedIsStartedAgain(t *testing.T) {
+	t.Parallel()
+	isThere := serviceerror.NewWorkflowExecutionAlreadyStarted("", "", "")
 	inBubble(t, emit.BatcherOptions{}, func(t *testing.T, e *engine, b *emit.Batcher) {
+		e.gone = []string{"event-e1"}
 		call := emitIDs(t, b, "e1")
-		e.begun()[0].answer <- serviceerror.NewWorkflowExecutionAlreadyStarted("", "", "")
-		require.Equal(t, []emit.Receipt{{ID: "e1", WorkflowID: "event-e1", Duplicate: true}}, call.emitted(t))
+		e.begun()[0].answer <- isThere
+		e.answer()
+		require.Equal(t, []emit.Receipt{{ID: "e1", WorkflowID: "event-e1"}}, call.emitted(t))
+		require.Len(t, e.begun(), 2)
+	})
+	inBubble(t, emit.BatcherOptions{}, func(t *testing.T, e *engine, b *emit.Batcher) {
+		e.gone = []string{"event-e1"}
+		call := emitIDs(t, b, "e1")
+		for i := range 2 {
+			e.begun()[i].answer <- isThere
+		}
+		require.True(t, call.ended())
+		require.ErrorContains(t, call.err, "start event-e1", "nobody knows of one that delivers it")
+		require.Len(t, e.begun(), 2)
+	})
+}
+
+// TestBatcher_ManyDuplicatesAreAskedForAtOnce, as all that is emitted meanwhile waits.
+func TestBatcher_ManyDuplicatesAreAskedForAtOnce(t *testing.T) {
+	t.Parallel()
+	inBubble(t, emit.BatcherOptions{Starts: 1, Group: 1}, func(t *testing.T, e *engine, b *emit.Batcher) {
+		var again []webhook.Event
+		for i := range 40 {
+			again = append(again, post(fmt.Sprint("e", i)))
+			emitEvents(t.Context(), b, again[i])
+			e.answer()
+		}
+		e.asked = make(chan struct{})
+		call := emitEvents(t.Context(), b, again...)
+		require.Equal(t, 16, e.asking)
+		close(e.asked)
+		for _, r := range call.emitted(t) {
+			require.True(t, r.Duplicate)
+		}
+		require.Equal(t, 40, e.asking)
+	})
+}
+
+// TestBatcher_TellsOfEachWorkflow how many events share it, and of none that was there.
+func TestBatcher_TellsOfEachWorkflow(t *testing.T) {
+	t.Parallel()
+	var sizes []int
+	inBubble(t, emit.BatcherOptions{Starts: 1, Started: func(n int) { sizes = append(sizes, n) }}, func(t *testing.T, e *engine, b *emit.Batcher) {
+		emitIDs(t, b, "e1")
+		emitIDs(t, b, "e2", "e3")
+		emitIDs(t, b, "e4")
+		e.answer()
+		emitIDs(t, b, "e5")
+		e.begun()[2].answer <- serviceerror.NewWorkflowExecutionAlreadyStarted("", "", "")
+		synctest.Wait()
+		emitIDs(t, b, "e6")
+		e.begun()[3].answer <- errors.New("no quorum")
+		synctest.Wait()
+		require.Equal(t, []int{1, 3}, sizes)
 	})
 }
 
@@ -459,7 +604,7 @@ func TestBatcher_AWorkflowThatDeliversNothingIsNoDuplicate(t *testing.T) {
 		"its task queue": {WorkflowID: "event-e1", Type: emit.WorkflowType, TaskQueue: "mathub-webhook"},
 	} {
 		inBubble(t, emit.BatcherOptions{}, func(t *testing.T, e *engine, b *emit.Batcher) {
-			e.taken = &workflowpb.WorkflowExecutionInfo{Type: &commonpb.WorkflowType{Name: taken.Type}, TaskQueue: taken.TaskQueue}
+			e.there.WorkflowType, e.there.TaskQueue = &commonpb.WorkflowType{Name: taken.Type}, &taskqueuepb.TaskQueue{Name: taken.TaskQueue}
 			call := emitIDs(t, b, "e1")
 			e.begun()[0].answer <- serviceerror.NewWorkflowExecutionAlreadyStarted("", "", "")
 			require.True(t, call.ended(), name)
@@ -660,6 +805,11 @@ func TestBatcher_WhatAnEndedWorkflowNeverStoredIsStartedAgain(t *testing.T) {
 		e.answer()
 		require.False(t, again.emitted(t)[0].Duplicate)
 		require.Len(t, e.begun(), 2)
+		e.ended, e.gone = nil, []string{"event-e1"}
+		again = emitIDs(t, b, "e1")
+		e.answer()
+		require.False(t, again.emitted(t)[0].Duplicate, "it was deleted")
+		require.Len(t, e.begun(), 3)
 	})
 }
 

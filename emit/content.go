@@ -29,8 +29,12 @@ func contentOf(e webhook.Event) content {
 	return c
 }
 
-// conflicts says whether an event says something else. One without a timestamp says nothing about that.
+// conflicts says whether an event says something else. One without a timestamp says nothing about that, and with what is not
+// known nothing conflicts.
 func (c content) conflicts(e webhook.Event) bool {
+	if c == (content{}) {
+		return false
+	}
 	if e.Timestamp == "" {
 		e.Timestamp = c.timestamp
 	}

@@ -4,12 +4,14 @@ package emit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
@@ -42,10 +44,10 @@ type Receipt struct {
 	// several may be answered without it: the event is delivered once all the same.
 	Duplicate bool `json:"duplicate"`
 	// Conflict: the id was accepted before with another type, data, audience or, where the emitter gave one, timestamp.
-	// This content is never delivered.
+	// This content is never delivered. Of calls at the same moment, one that shares a workflow with other events may not know.
 	Conflict bool `json:"conflict,omitempty"`
-	// UnknownBotIDs are those of the event's BotIDs that are no bots, the first 20 of them. Both this and Conflict are known
-	// to those who can ask the service's database: its API, and a Batcher with a Lookup.
+	// UnknownBotIDs are those of the event's BotIDs that are no bots, the first 20 of them. This is known to those who can ask
+	// the service's database: its API, and a Batcher with a Lookup; and so is a Conflict with what was accepted long ago.
 	UnknownBotIDs []string `json:"unknownBotIds,omitempty"`
 }
 
@@ -69,11 +71,12 @@ func Event(ctx context.Context, c client.Client, e webhook.Event, opts ...Option
 	if err := e.Validate(); err != nil {
 		return Receipt{}, err
 	}
-	receipts, err := start(ctx, c, []webhook.Event{e.Complete(time.Now())}, opts...)
+	done := e.Complete(time.Now())
+	s, err := start(ctx, c, []webhook.Event{done}, opts...)
 	if err != nil {
 		return Receipt{}, err
 	}
-	return receipts[0], nil
+	return Receipt{ID: done.ID, WorkflowID: s.workflowID, Duplicate: s.duplicate, Conflict: s.duplicate && s.before.conflicts(e)}, nil
 }
 
 // Events is Event for 1 to webhook.MaxBatchEvents events of webhook.MaxBatchBytes in all, which share a workflow: all are
@@ -83,7 +86,16 @@ func Events(ctx context.Context, c client.Client, events []webhook.Event, opts .
 	if err := webhook.ValidateBatch(events); err != nil {
 		return nil, err
 	}
-	return start(ctx, c, completed(events), opts...)
+	events = completed(events)
+	s, err := start(ctx, c, events, opts...)
+	if err != nil {
+		return nil, err
+	}
+	receipts := make([]Receipt, len(events))
+	for i, e := range events {
+		receipts[i] = Receipt{ID: e.ID, WorkflowID: s.workflowID, Duplicate: s.duplicate}
+	}
+	return receipts, nil
 }
 
 func completed(events []webhook.Event) []webhook.Event {
@@ -104,8 +116,16 @@ func identified(events []webhook.Event) []webhook.Event {
 	return all
 }
 
+// started is what became of a start. A single event's may find that a workflow of its id is there already: it is a duplicate
+// then, and before is what was accepted, as far as that is known.
+type started struct {
+	workflowID string
+	duplicate  bool
+	before     content
+}
+
 // start starts the workflow of events that are valid and complete.
-func start(ctx context.Context, c client.Client, events []webhook.Event, opts ...Option) ([]Receipt, error) {
+func start(ctx context.Context, c client.Client, events []webhook.Event, opts ...Option) (started, error) {
 	var o options
 	for _, apply := range opts {
 		apply(&o)
@@ -119,7 +139,7 @@ func start(ctx context.Context, c client.Client, events []webhook.Event, opts ..
 		input = webhook.BatchJSON(events)
 	}
 	attributes := temporal.NewSearchAttributes(visibility.EventType.ValueSet(visibility.Types(events)))
-	_, err := o.attributes.Start(ctx, c, attributes, client.StartWorkflowOptions{
+	startOptions := client.StartWorkflowOptions{
 		ID:        workflowID,
 		TaskQueue: TaskQueue,
 		// A start that failed, for a fault in its input, accepted nothing. Whatever did accept the event is found in
@@ -128,24 +148,25 @@ func start(ctx context.Context, c client.Client, events []webhook.Event, opts ..
 		WorkflowExecutionErrorWhenAlreadyStarted: true,
 		EnableEagerStart:                         true,
 		StaticSummary:                            webhook.BatchSummary(events),
-	}, workflowType, converter.NewRawValue(&commonpb.Payload{
+	}
+	payload := converter.NewRawValue(&commonpb.Payload{
 		Metadata: map[string][]byte{converter.MetadataEncoding: []byte(converter.MetadataEncodingJSON)},
 		Data:     input,
-	}))
-	duplicate := single && temporal.IsWorkflowExecutionAlreadyStartedError(err)
-	if err != nil && !duplicate {
-		return nil, fmt.Errorf("start %s: %w", workflowID, err)
-	}
-	if duplicate {
-		if err := delivers(ctx, c, workflowID); err != nil {
-			return nil, err
+	})
+	s := started{workflowID: workflowID}
+	for last := false; ; last = true {
+		_, err := o.attributes.Start(ctx, c, attributes, startOptions, workflowType, payload)
+		if s.duplicate = single && temporal.IsWorkflowExecutionAlreadyStartedError(err); s.duplicate {
+			s.before, err = contentOfWorkflow(ctx, c, workflowID)
 		}
+		if !last && s.duplicate && isNotFound(err) { // an operator has deleted it since
+			continue
+		}
+		if err != nil {
+			return started{}, fmt.Errorf("start %s: %w", workflowID, err)
+		}
+		return s, nil
 	}
-	receipts := make([]Receipt, len(events))
-	for i, e := range events {
-		receipts[i] = Receipt{ID: e.ID, WorkflowID: workflowID, Duplicate: duplicate}
-	}
-	return receipts, nil
 }
 
 // TakenError says that a workflow which delivers no event has the id of the event's: one of a mistyped type or task queue.
@@ -160,17 +181,37 @@ func (e *TakenError) Error() string {
 	return fmt.Sprintf("the workflow %s, of type %q on the task queue %q, delivers no event", e.WorkflowID, e.Type, e.TaskQueue)
 }
 
-// delivers returns a *TakenError where the workflow of that id is none of an event's. While that is not known, it is taken for
-// what nearly every one is.
-func delivers(ctx context.Context, c client.Client, workflowID string) error {
-	run, err := c.DescribeWorkflowExecution(ctx, workflowID, "")
+// contentOfWorkflow is what the workflow of that id accepted, by its history. The error is a *TakenError where it is none of an
+// event's, and Temporal's where it is there no more. While Temporal does not tell, it is taken for what nearly every one is.
+func contentOfWorkflow(ctx context.Context, c client.Client, workflowID string) (content, error) {
+	history := c.GetWorkflowHistory(ctx, workflowID, "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	if !history.HasNext() {
+		return content{}, nil
+	}
+	first, err := history.Next()
+	switch {
+	case isNotFound(err):
+		return content{}, err
+	case err != nil:
+		return content{}, nil //nolint:nilerr // as the comment says
+	}
+	info := first.GetWorkflowExecutionStartedEventAttributes()
+	if info.GetWorkflowType().GetName() != WorkflowType || info.GetTaskQueue().GetName() != TaskQueue {
+		return content{}, &TakenError{WorkflowID: workflowID, Type: info.GetWorkflowType().GetName(), TaskQueue: info.GetTaskQueue().GetName()}
+	}
+	inputs := info.GetInput().GetPayloads()
+	if len(inputs) != 1 {
+		return content{}, nil
+	}
+	e, err := webhook.ParseAccepted(inputs[0].GetData())
 	if err != nil {
-		return nil //nolint:nilerr // as the comment says
+		return content{}, nil //nolint:nilerr // it was started by hand, and fails
 	}
-	info := run.GetWorkflowExecutionInfo()
-	is := func(name, want string) bool { return name == "" || name == want }
-	if is(info.GetType().GetName(), WorkflowType) && is(info.GetTaskQueue(), TaskQueue) {
-		return nil
-	}
-	return &TakenError{WorkflowID: workflowID, Type: info.GetType().GetName(), TaskQueue: info.GetTaskQueue()}
+	return contentOf(e.Complete(first.GetEventTime().AsTime())), nil
+}
+
+// isNotFound says that Temporal has no such workflow.
+func isNotFound(err error) bool {
+	var none *serviceerror.NotFound
+	return errors.As(err, &none)
 }
