@@ -107,6 +107,8 @@ func asError(err error) *Error {
 		return &Error{code: tooLarge, Detail: "The request's body is over the limit."}
 	case errors.Is(err, context.DeadlineExceeded):
 		return &Error{code: unavailable, Detail: "The database did not answer in time. Try again; if the call was to change something, see first whether it did.", cause: err}
+	case errors.Is(err, db.ErrDoesNotOpen): // another process may have the key
+		return &Error{code: unavailable, Detail: "Part of this is stored sealed, and no key of this process opens it. Try again; if that does not help, whoever runs the service has to restore its keyset.", cause: err}
 	case db.IsUnavailable(err):
 		return unavailableFor("The database", err)
 	}

@@ -141,6 +141,9 @@ func ParseKeyset(s string) (*Keyset, error) {
 	return &Keyset{aead: primitive, prefix: binary.BigEndian.AppendUint32([]byte{1}, primary.KeyID())}, nil
 }
 
+// ErrDoesNotOpen is in the errors of what was sealed by a key that the keyset does not have.
+var ErrDoesNotOpen = errors.New("no key of MATHUB_KEYSET opens")
+
 // Seal encrypts secret and binds it to the webhook, so that a sealed secret copied to another row does not open.
 func (k *Keyset) Seal(webhookID uuid.UUID, secret string) ([]byte, error) {
 	return k.seal(secret, webhookID[:])
@@ -150,7 +153,7 @@ func (k *Keyset) Seal(webhookID uuid.UUID, secret string) ([]byte, error) {
 func (k *Keyset) Open(webhookID uuid.UUID, sealed []byte) (string, error) {
 	secret, err := k.aead.Decrypt(sealed, webhookID[:])
 	if err != nil {
-		return "", fmt.Errorf("the secret of webhook %s does not open with MATHUB_KEYSET", webhookID)
+		return "", fmt.Errorf("%w the secret of webhook %s", ErrDoesNotOpen, webhookID)
 	}
 	return string(secret), nil
 }
@@ -164,7 +167,7 @@ func (k *Keyset) SealURL(webhookID uuid.UUID, url string) ([]byte, error) {
 func (k *Keyset) OpenURL(webhookID uuid.UUID, sealed []byte) (string, error) {
 	url, err := k.aead.Decrypt(sealed, urlContext(webhookID))
 	if err != nil {
-		return "", fmt.Errorf("the URL of webhook %s does not open with MATHUB_KEYSET", webhookID)
+		return "", fmt.Errorf("%w the URL of webhook %s", ErrDoesNotOpen, webhookID)
 	}
 	return string(url), nil
 }
@@ -181,7 +184,7 @@ func (k *Keyset) SealNotify(botID, secret string) ([]byte, error) {
 func (k *Keyset) OpenNotify(botID string, sealed []byte) (string, error) {
 	secret, err := k.aead.Decrypt(sealed, notifyContext(botID))
 	if err != nil {
-		return "", fmt.Errorf("the notify secret of bot %s does not open with MATHUB_KEYSET", botID)
+		return "", fmt.Errorf("%w the notify secret of bot %s", ErrDoesNotOpen, botID)
 	}
 	return string(secret), nil
 }
@@ -195,7 +198,7 @@ func (k *Keyset) SealNotifyURL(botID, url string) ([]byte, error) {
 func (k *Keyset) OpenNotifyURL(botID string, sealed []byte) (string, error) {
 	url, err := k.aead.Decrypt(sealed, notifyURLContext(botID))
 	if err != nil {
-		return "", fmt.Errorf("the notify URL of bot %s does not open with MATHUB_KEYSET", botID)
+		return "", fmt.Errorf("%w the notify URL of bot %s", ErrDoesNotOpen, botID)
 	}
 	return string(url), nil
 }

@@ -13,12 +13,9 @@ import (
 // resealPage is how many webhooks or bots are read at once to be sealed anew.
 const resealPage = 100
 
-// ErrDoesNotOpen is in an error of Reseal when URLs or secrets were left as they are, since no key of the keyset opens them.
-var ErrDoesNotOpen = errors.New("do not open with MATHUB_KEYSET")
-
 // Reseal seals the URLs and secrets that an older key has sealed with the newest, those of webhooks and the notify URLs and
 // secrets of bots, and forgets secrets whose overlap is over. It returns how many webhooks and bots it changed. What is
-// replaced meanwhile is left alone.
+// replaced meanwhile is left alone. The error is an ErrDoesNotOpen where no key opens some, which are left as they are.
 func Reseal(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset) (changed int, err error) {
 	webhooks, stuckWebhooks, err := resealWebhooks(ctx, pool, keyset)
 	if err != nil {
@@ -30,9 +27,9 @@ func Reseal(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset) (changed in
 	case err != nil:
 		return changed, err
 	case stuckBots > 0:
-		return changed, fmt.Errorf("the URLs and secrets of %d webhooks and of the notices of %d bots %w", stuckWebhooks, stuckBots, ErrDoesNotOpen)
+		return changed, fmt.Errorf("%w the URLs and secrets of %d webhooks and of the notices of %d bots", ErrDoesNotOpen, stuckWebhooks, stuckBots)
 	case stuckWebhooks > 0:
-		return changed, fmt.Errorf("the URLs and secrets of %d webhooks %w", stuckWebhooks, ErrDoesNotOpen)
+		return changed, fmt.Errorf("%w the URLs and secrets of %d webhooks", ErrDoesNotOpen, stuckWebhooks)
 	}
 	return changed, nil
 }
