@@ -279,6 +279,7 @@ func (b *Batcher) accept(ctx context.Context, calls []*call) (receipts []Receipt
 		}
 	}
 	if s.duplicate {
+		b.options.Progress.notStarted(fresh)
 		return receipts, nil
 	}
 	if b.options.Started != nil {

@@ -784,6 +784,23 @@ func TestBatcher_NoMoreIsOnItsWayThanTheWorkerComesTo(t *testing.T) {
 	})
 }
 
+// TestBatcher_ADuplicateIsNotOnItsWay: no worker comes to it, so that nothing waits for that.
+func TestBatcher_ADuplicateIsNotOnItsWay(t *testing.T) {
+	t.Parallel()
+	withProgress(t, func(t *testing.T, e *engine, b *emit.Batcher, _ *emit.Progress) {
+		began := time.Now()
+		for i := range 20 {
+			call := emitIDs(t, b, fmt.Sprint("e", i))
+			for len(e.begun()) == i {
+				time.Sleep(time.Millisecond)
+			}
+			e.begun()[i].answer <- serviceerror.NewWorkflowExecutionAlreadyStarted("", "", "")
+			require.True(t, call.emitted(t)[0].Duplicate)
+		}
+		require.Zero(t, time.Since(began))
+	})
+}
+
 // withProgress is inBubble with a worker in the same process.
 func withProgress(t *testing.T, f func(*testing.T, *engine, *emit.Batcher, *emit.Progress)) {
 	synctest.Test(t, func(t *testing.T) {

@@ -75,6 +75,16 @@ func (p *Progress) started(events []webhook.Event) {
 	p.open = append(p.open, g)
 }
 
+// notStarted takes back what started noted.
+func (p *Progress) notStarted(events []webhook.Event) {
+	if p == nil {
+		return
+	}
+	for _, e := range events {
+		p.Begun(e.ID)
+	}
+}
+
 // await waits until the worker comes on with what was started, or, at most, for lookAgain. false: there is no need to.
 func (p *Progress) await() bool {
 	if p == nil || !p.full() && (p.Behind == nil || !p.Behind()) {
