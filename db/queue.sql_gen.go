@@ -230,7 +230,7 @@ func (q *Queries) OverdueQueues(ctx context.Context, db DBTX, seconds float64) (
 }
 
 const pauseQueue = `-- name: PauseQueue :exec
-UPDATE webhooks SET resume_at = now() + make_interval(secs => $1::float8) WHERE id = $2 AND verified_at IS NULL
+UPDATE webhooks SET resume_at = greatest(resume_at, now() + make_interval(secs => $1::float8)) WHERE id = $2 AND verified_at IS NULL
 `
 
 type PauseQueueParams struct {
@@ -238,7 +238,7 @@ type PauseQueueParams struct {
 	ID      uuid.UUID
 }
 
-// Of a webhook whose endpoint has not agreed. Once it does, the pause is over.
+// Of a webhook whose endpoint has not agreed. Once it does, the pause is over. A longer one, as after a failure, stays.
 func (q *Queries) PauseQueue(ctx context.Context, db DBTX, arg PauseQueueParams) error {
 	_, err := db.Exec(ctx, pauseQueue, arg.Seconds, arg.ID)
 	return err

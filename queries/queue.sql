@@ -114,8 +114,8 @@ UPDATE queue SET due_at = 'epoch' WHERE webhook_id = @webhook_id AND (@event_id:
 UPDATE webhooks SET resume_at = NULL WHERE id = @id AND resume_at > now();
 
 -- name: PauseQueue :exec
--- Of a webhook whose endpoint has not agreed. Once it does, the pause is over.
-UPDATE webhooks SET resume_at = now() + make_interval(secs => @seconds::float8) WHERE id = @id AND verified_at IS NULL;
+-- Of a webhook whose endpoint has not agreed. Once it does, the pause is over. A longer one, as after a failure, stays.
+UPDATE webhooks SET resume_at = greatest(resume_at, now() + make_interval(secs => @seconds::float8)) WHERE id = @id AND verified_at IS NULL;
 
 -- name: SetDirect :execrows
 -- Under the webhook's lock. now() would be the time before the wait for it.

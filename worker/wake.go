@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -150,10 +151,7 @@ func (w *waker) sweepLoop(ctx context.Context, queue *history.Queue, recorder *h
 				w.log.Warn("a recovery could not be started", "webhook", t.WebhookID, "error", err)
 			}
 		}
-		if err == nil {
-			err = recorder.UndoFused(ctx)
-		}
-		if err != nil && ctx.Err() == nil {
+		if err = errors.Join(err, recorder.UndoFused(ctx)); err != nil && ctx.Err() == nil {
 			w.log.Warn("the sweep failed", "error", err)
 		}
 	}

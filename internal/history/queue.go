@@ -145,7 +145,7 @@ func (q *Queue) Postpone(ctx context.Context, webhookID uuid.UUID, row Row, d ti
 	return db.New().Postpone(ctx, q.Pool, db.PostponeParams{DelaySeconds: d.Seconds(), EventID: row.EventID, WebhookID: webhookID, Attempt: int32(row.Attempt)})
 }
 
-// Pause has the queue of a webhook rest whose endpoint has not agreed.
+// Pause has the queue of a webhook rest whose endpoint has not agreed, for at least d from now.
 func (q *Queue) Pause(ctx context.Context, webhookID uuid.UUID, d time.Duration) error {
 	return db.New().PauseQueue(ctx, q.Pool, db.PauseQueueParams{ID: webhookID, Seconds: d.Seconds()})
 }
@@ -164,26 +164,33 @@ func (q *Queue) Hurry(ctx context.Context, webhookID uuid.UUID, eventID string) 
 }
 
 // Overdue returns the webhooks whose queues nobody woke, as a crash leaves them, and the recoveries whose workflows may not
-// have started. Of all processes one looks in half a minute: the others get none.
+// have started. Of all processes one looks in half a minute: the others get none. What one of the steps cannot do keeps none
+// of the others from being done: the lists hold what was found, also beside an error.
 func (q *Queue) Overdue(ctx context.Context) (webhooks, recovering []Webhook, err error) {
 	queries := db.New()
 	n, err := queries.BeginSweep(ctx, q.Pool, sweepEvery.Seconds())
 	if err != nil || n == 0 {
 		return nil, nil, err
 	}
-	if err := queries.RemoveAllowances(ctx, q.Pool); err != nil {
-		return nil, nil, err
-	}
-	overdue, err := queries.OverdueQueues(ctx, q.Pool, overdueAfter.Seconds())
-	if err != nil {
-		return nil, nil, err
-	}
+	overdue, errOverdue := queries.OverdueQueues(ctx, q.Pool, overdueAfter.Seconds())
 	for _, row := range overdue {
 		webhooks = append(webhooks, Webhook{row.WebhookID, row.BotID, webhook.HostOf(row.Origin)})
 	}
-	stalled, err := queries.StalledRecoveries(ctx, q.Pool, sweepEvery.Seconds())
+	stalled, errStalled := queries.StalledRecoveries(ctx, q.Pool, sweepEvery.Seconds())
 	for _, row := range stalled {
 		recovering = append(recovering, Webhook{row.WebhookID, row.BotID, webhook.HostOf(row.Origin)})
 	}
-	return webhooks, recovering, err
+	return webhooks, recovering, errors.Join(
+		describe(errOverdue, "look for overdue queues"),
+		describe(errStalled, "look for recoveries that have not started"),
+		describe(queries.RemoveAllowances(ctx, q.Pool), "remove unused allowances"),
+	)
+}
+
+// describe says what an error kept from being done.
+func describe(err error, what string) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }

@@ -219,6 +219,59 @@ func TestQueue_Hurry(t *testing.T) {
 	require.NotZero(t, stateOf(t, pool, other).ResumeIn)
 }
 
+// TestQueue_Pause: a shorter pause, as for want of an allowance, does not end a longer one, as after a failure.
+func TestQueue_Pause(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	queue := Queue{Pool: pool}
+	for name, c := range map[string]struct {
+		resumeAt    string
+		least, most time.Duration
+	}{
+		"none before":    {"NULL", 19 * time.Second, 20 * time.Second},
+		"one that ended": {"now() - interval '1 minute'", 19 * time.Second, 20 * time.Second},
+		"a shorter one":  {"now() + interval '1 second'", 19 * time.Second, 20 * time.Second},
+		"a longer one":   {"now() + interval '30 seconds'", 29 * time.Second, 30 * time.Second},
+	} {
+		id := addWebhook(t, pool)
+		execute(t, pool, "UPDATE webhooks SET resume_at = "+c.resumeAt+" WHERE id = $1", id)
+		require.NoError(t, queue.Pause(t.Context(), id, 20*time.Second))
+		left := stateOf(t, pool, id).ResumeIn
+		require.LessOrEqual(t, left, c.most, name)
+		require.GreaterOrEqual(t, left, c.least, name)
+	}
+}
+
+// TestQueue_Overdue_EachStepByItself: what one step of the sweep cannot do keeps none of the others from being done.
+func TestQueue_Overdue_EachStepByItself(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		table   string
+		overdue int
+		stalled int
+	}{
+		"allowances": {"allowances", 1, 1},
+		"recoveries": {"recoveries", 1, 0},
+		"queue":      {"queue", 0, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pool := dbtest.New(t)
+			id := addWebhook(t, pool)
+			addRow(t, pool, id, "e", webhook.TriggerEvent, -overdueAfter-time.Minute)
+			queue := Queue{Pool: pool}
+			_, err := queue.StartRecovery(t.Context(), Span{WebhookID: id, Since: time.Now(), Until: time.Now()})
+			require.NoError(t, err)
+			execute(t, pool, "UPDATE recoveries SET updated_at = now() - interval '1 minute'")
+			execute(t, pool, "ALTER TABLE "+c.table+" RENAME TO elsewhere")
+			overdue, stalled, err := queue.Overdue(t.Context())
+			require.ErrorContains(t, err, c.table)
+			require.Len(t, overdue, c.overdue)
+			require.Len(t, stalled, c.stalled)
+		})
+	}
+}
+
 func TestQueue_Overdue(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
