@@ -12,21 +12,22 @@ import (
 	"github.com/google/uuid"
 )
 
-const beginPass = `-- name: BeginPass :execrows
+const beginPass = `-- name: BeginPass :one
 
-UPDATE history_passes SET began_at = now() WHERE began_at < now() - make_interval(secs => $1::float8)
+UPDATE history_passes SET pass = pass + 1, renewed_at = now()
+WHERE renewed_at <= now() - make_interval(secs => $1::float8)
+RETURNING pass
 `
 
 // Holding each bot's history to its budget: internal/history/budget.go. Rows of history_usage are locked in the order of
 // their webhooks, and deliveries only where nobody else holds them, so that no two statements wait for each other in a
 // circle.
-// One process in so many seconds.
+// Begins a pass when the last one has done nothing for so many seconds, as it has ended: no row where it has not.
 func (q *Queries) BeginPass(ctx context.Context, db DBTX, seconds float64) (int64, error) {
-	result, err := db.Exec(ctx, beginPass, seconds)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+	row := db.QueryRow(ctx, beginPass, seconds)
+	var pass int64
+	err := row.Scan(&pass)
+	return pass, err
 }
 
 const botsOverBudget = `-- name: BotsOverBudget :many
@@ -82,9 +83,9 @@ WITH page AS MATERIALIZED (
         FROM (
             SELECT d.seq, d.response_body, d.exchange
             FROM deliveries d
-            WHERE d.webhook_id = page.id AND d.seq > coalesce(u.counted_upto, 0)
+            WHERE d.webhook_id = page.id AND d.seq > coalesce(u.counted_upto, 0) AND d.seq <= $3::bigint
             ORDER BY d.seq
-            LIMIT $3
+            LIMIT $4
         ) AS r
     ) AS n
     WHERE n.deliveries > 0
@@ -98,13 +99,19 @@ SELECT id FROM page ORDER BY id
 type CountHistoryParams struct {
 	After    uuid.UUID
 	PageSize int32
+	Upto     int64
 	MostRead int32
 }
 
-// Counts what was recorded since the last time, for a page of webhooks, @most_read deliveries of each at most; returns the
-// page.
+// Counts what was recorded since the last time, up to a seq, for a page of webhooks, @most_read deliveries of each at most;
+// returns the page.
 func (q *Queries) CountHistory(ctx context.Context, db DBTX, arg CountHistoryParams) ([]uuid.UUID, error) {
-	rows, err := db.Query(ctx, countHistory, arg.After, arg.PageSize, arg.MostRead)
+	rows, err := db.Query(ctx, countHistory,
+		arg.After,
+		arg.PageSize,
+		arg.Upto,
+		arg.MostRead,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -172,6 +179,18 @@ func (q *Queries) HistoryRemovedBefore(ctx context.Context, db DBTX, webhookID u
 	return removed_before, err
 }
 
+const lastSeq = `-- name: LastSeq :one
+SELECT coalesce(pg_sequence_last_value('deliveries_seq_seq'), 0)::bigint AS seq
+`
+
+// The greatest seq that a delivery was given, be it committed or not.
+func (q *Queries) LastSeq(ctx context.Context, db DBTX) (int64, error) {
+	row := db.QueryRow(ctx, lastSeq)
+	var seq int64
+	err := row.Scan(&seq)
+	return seq, err
+}
+
 const leaveHistory = `-- name: LeaveHistory :exec
 INSERT INTO history_usage (webhook_id) VALUES ($1) ON CONFLICT (webhook_id) DO NOTHING
 `
@@ -179,6 +198,27 @@ INSERT INTO history_usage (webhook_id) VALUES ($1) ON CONFLICT (webhook_id) DO N
 // Says that deliveries of a deleted webhook may be left.
 func (q *Queries) LeaveHistory(ctx context.Context, db DBTX, webhookID uuid.UUID) error {
 	_, err := db.Exec(ctx, leaveHistory, webhookID)
+	return err
+}
+
+const lockUsage = `-- name: LockUsage :exec
+SELECT FROM (
+    SELECT u.webhook_id FROM history_usage u
+    WHERE u.webhook_id IN (SELECT w.id FROM webhooks w WHERE w.id > $1 ORDER BY w.id LIMIT $2)
+    ORDER BY u.webhook_id
+    FOR UPDATE
+) AS locked
+`
+
+type LockUsageParams struct {
+	After    uuid.UUID
+	PageSize int32
+}
+
+// Before CountHistory, and in a statement of its own: what retention has removed before, it does not see, and what retention
+// removes from now on is subtracted after it has counted.
+func (q *Queries) LockUsage(ctx context.Context, db DBTX, arg LockUsageParams) error {
+	_, err := db.Exec(ctx, lockUsage, arg.After, arg.PageSize)
 	return err
 }
 
@@ -253,6 +293,19 @@ func (q *Queries) RemoveOldest(ctx context.Context, db DBTX, arg RemoveOldestPar
 		&i.Tests,
 	)
 	return i, err
+}
+
+const renewPass = `-- name: RenewPass :execrows
+UPDATE history_passes SET renewed_at = now() WHERE pass = $1
+`
+
+// Before each step of a pass, in the step's transaction: none begins meanwhile, and where one began before there is no row.
+func (q *Queries) RenewPass(ctx context.Context, db DBTX, pass int64) (int64, error) {
+	result, err := db.Exec(ctx, renewPass, pass)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const stripSuccesses = `-- name: StripSuccesses :one

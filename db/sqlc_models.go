@@ -132,8 +132,9 @@ type Fuse struct {
 }
 
 type HistoryPass struct {
-	OnlyRow bool
-	BeganAt time.Time
+	OnlyRow   bool
+	Pass      int64
+	RenewedAt time.Time
 }
 
 type HistoryUsage struct {

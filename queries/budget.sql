@@ -2,13 +2,33 @@
 -- their webhooks, and deliveries only where nobody else holds them, so that no two statements wait for each other in a
 -- circle.
 
--- name: BeginPass :execrows
--- One process in so many seconds.
-UPDATE history_passes SET began_at = now() WHERE began_at < now() - make_interval(secs => @seconds::float8);
+-- name: BeginPass :one
+-- Begins a pass when the last one has done nothing for so many seconds, as it has ended: no row where it has not.
+UPDATE history_passes SET pass = pass + 1, renewed_at = now()
+WHERE renewed_at <= now() - make_interval(secs => @seconds::float8)
+RETURNING pass;
+
+-- name: RenewPass :execrows
+-- Before each step of a pass, in the step's transaction: none begins meanwhile, and where one began before there is no row.
+UPDATE history_passes SET renewed_at = now() WHERE pass = @pass;
+
+-- name: LastSeq :one
+-- The greatest seq that a delivery was given, be it committed or not.
+SELECT coalesce(pg_sequence_last_value('deliveries_seq_seq'), 0)::bigint AS seq;
+
+-- name: LockUsage :exec
+-- Before CountHistory, and in a statement of its own: what retention has removed before, it does not see, and what retention
+-- removes from now on is subtracted after it has counted.
+SELECT FROM (
+    SELECT u.webhook_id FROM history_usage u
+    WHERE u.webhook_id IN (SELECT w.id FROM webhooks w WHERE w.id > @after ORDER BY w.id LIMIT @page_size)
+    ORDER BY u.webhook_id
+    FOR UPDATE
+) AS locked;
 
 -- name: CountHistory :many
--- Counts what was recorded since the last time, for a page of webhooks, @most_read deliveries of each at most; returns the
--- page.
+-- Counts what was recorded since the last time, up to a seq, for a page of webhooks, @most_read deliveries of each at most;
+-- returns the page.
 WITH page AS MATERIALIZED (
     SELECT w.id FROM webhooks w WHERE w.id > @after ORDER BY w.id LIMIT @page_size
 ), counted AS (
@@ -21,7 +41,7 @@ WITH page AS MATERIALIZED (
         FROM (
             SELECT d.seq, d.response_body, d.exchange
             FROM deliveries d
-            WHERE d.webhook_id = page.id AND d.seq > coalesce(u.counted_upto, 0)
+            WHERE d.webhook_id = page.id AND d.seq > coalesce(u.counted_upto, 0) AND d.seq <= @upto::bigint
             ORDER BY d.seq
             LIMIT @most_read
         ) AS r

@@ -226,10 +226,12 @@ CREATE TABLE history_usage (
 CREATE FUNCTION delivery_bytes(response_body bytea, exchange bytea) RETURNS bigint LANGUAGE sql IMMUTABLE
     RETURN 500 + coalesce(octet_length(response_body), 0) + coalesce(octet_length(exchange), 0);
 
--- When the last pass over the budgets began, whichever process made it.
+-- The pass over the budgets that was begun last, whichever process makes it, and when it did something last. Each step of a
+-- pass holds the row's lock, so that there is never more than one.
 CREATE TABLE history_passes (
-    only_row boolean     PRIMARY KEY DEFAULT true CHECK (only_row),
-    began_at timestamptz NOT NULL DEFAULT '-infinity'
+    only_row   boolean     PRIMARY KEY DEFAULT true CHECK (only_row),
+    pass       bigint      NOT NULL DEFAULT 0,
+    renewed_at timestamptz NOT NULL DEFAULT '-infinity'
 );
 INSERT INTO history_passes DEFAULT VALUES;
 

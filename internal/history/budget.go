@@ -2,11 +2,14 @@ package history
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/mathub/webhooks/db"
@@ -19,9 +22,14 @@ const (
 	DefaultBudgetMiB  = 2048
 	DefaultBudgetRows = 5_000_000
 
-	// passEvery is how often histories are held to their budgets, in all processes together; lookEvery is how often a process
-	// asks whether it is its turn, and passTime about how long a pass goes on.
-	passEvery, lookEvery, passTime = 30 * time.Second, 10 * time.Second, 25 * time.Second
+	// passRest is for how long no pass has done anything when the next begins, in all processes together, and lookEvery how
+	// often a process asks whether it is its turn.
+	passRest, lookEvery = 15 * time.Second, 10 * time.Second
+	// leftTime is about how long a pass removes what deleted webhooks have left, and trimTime how long it makes room: neither
+	// takes the other's.
+	leftTime, trimTime = 8 * time.Second, 17 * time.Second
+	// settleTime is how long a pass waits for transactions that are recording, and settlePoll how often it looks.
+	settleTime, settlePoll = 2 * time.Second, 20 * time.Millisecond
 	// countedAtOnce is how many webhooks, and countedOfEach how many deliveries of each, one statement counts.
 	countedAtOnce, countedOfEach = 500, 20_000
 	// trimmedAtOnce is how many deliveries one statement looks at to make room: some tens of milliseconds.
@@ -41,11 +49,7 @@ type Budget struct {
 // Run makes passes until ctx ends.
 func (b *Budget) Run(ctx context.Context) {
 	for {
-		begun, err := db.New().BeginPass(ctx, b.Pool, passEvery.Seconds())
-		if err == nil && begun > 0 {
-			err = b.Pass(ctx)
-		}
-		if err != nil && ctx.Err() == nil {
+		if err := b.pass(ctx, passRest); err != nil && ctx.Err() == nil {
 			b.Log.Warn("histories are not held to their budgets for now", "error", err)
 		}
 		select {
@@ -56,116 +60,220 @@ func (b *Budget) Run(ctx context.Context) {
 	}
 }
 
-// Pass removes what deleted webhooks have left, counts what is new, and makes room, for about half a minute.
-func (b *Budget) Pass(ctx context.Context) error {
-	until := time.Now().Add(passTime)
-	if err := b.removeLeft(ctx, until); err != nil {
-		return fmt.Errorf("remove the history of deleted webhooks: %w", err)
+// Pass removes what deleted webhooks have left, counts what is new, and makes room, for about half a minute. A pass that
+// another process is making ends.
+func (b *Budget) Pass(ctx context.Context) error { return b.pass(ctx, 0) }
+
+// pass makes a pass if none has done anything for so long. What one part of it cannot do keeps none of the others from being
+// done.
+func (b *Budget) pass(ctx context.Context, idle time.Duration) error {
+	number, err := db.New().BeginPass(ctx, b.Pool, idle.Seconds())
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
 	}
-	if err := b.count(ctx); err != nil {
-		return fmt.Errorf("count deliveries: %w", err)
-	}
-	over, err := db.New().BotsOverBudget(ctx, b.Pool, db.BotsOverBudgetParams{MostBytes: b.Bytes, MostDeliveries: b.Deliveries})
 	if err != nil {
-		return fmt.Errorf("look for histories over their budget: %w", err)
+		return fmt.Errorf("begin a pass: %w", err)
 	}
-	for i, bot := range over {
-		// Each has its share of the time.
-		share := time.Until(until) / time.Duration(len(over)-i)
-		if err := b.trim(ctx, bot, time.Now().Add(share)); err != nil {
-			return fmt.Errorf("hold the history of bot %s to its budget: %w", bot.BotID, err)
+	p := &pass{b, number}
+	err = errors.Join(
+		describe(p.removeLeft(ctx, time.Now().Add(leftTime)), "remove the history of deleted webhooks"),
+		describe(p.count(ctx), "count deliveries"),
+		describe(p.makeRoom(ctx), "make room"),
+	)
+	if errors.Is(err, errSuperseded) {
+		return nil
+	}
+	return err
+}
+
+// pass is one pass of a Budget.
+type pass struct {
+	*Budget
+	number int64
+}
+
+// errSuperseded: another pass has begun, as this one did nothing for long.
+var errSuperseded = errors.New("another pass has begun")
+
+// step makes a step of the pass, unless another pass has begun; none begins meanwhile. Then it rests for as long as the step
+// took.
+func (p *pass) step(ctx context.Context, f func(q *db.Queries, tx pgx.Tx) error) error {
+	began := time.Now()
+	q := db.New()
+	err := db.WithTx(ctx, p.Pool, func(tx pgx.Tx) error {
+		n, err := q.RenewPass(ctx, tx, p.number)
+		if err == nil && n == 0 {
+			err = errSuperseded
 		}
+		if err != nil {
+			return err
+		}
+		return f(q, tx)
+	})
+	if err == nil {
+		rest(began)
 	}
-	return nil
+	return err
 }
 
 // removeLeft goes on with the deletion of webhooks that had more deliveries than their deletion waits for.
-func (b *Budget) removeLeft(ctx context.Context, until time.Time) error {
-	q := db.New()
+func (p *pass) removeLeft(ctx context.Context, until time.Time) error {
 	for after := uuid.Nil; ; {
-		deleted, err := q.DeletedWithHistory(ctx, b.Pool, after)
+		deleted, err := db.New().DeletedWithHistory(ctx, p.Pool, after)
 		if err != nil || len(deleted) == 0 {
 			return err
 		}
 		for _, id := range deleted {
-			for rows := int64(removalRows); rows == removalRows; {
-				began := time.Now()
-				if began.After(until) {
+			for more := true; more; {
+				if time.Now().After(until) {
 					return nil
 				}
-				if rows, err = q.DeleteDeliveries(ctx, b.Pool, db.DeleteDeliveriesParams{WebhookID: id, Most: removalRows}); err != nil {
+				if more, err = p.removeLeftOf(ctx, id); err != nil {
 					return err
 				}
-				rest(began)
-			}
-			if err := q.ForgetHistory(ctx, b.Pool, id); err != nil {
-				return err
 			}
 			after = id
 		}
 	}
 }
 
+// removeLeftOf removes some of what a deleted webhook has left.
+func (p *pass) removeLeftOf(ctx context.Context, id uuid.UUID) (more bool, err error) {
+	err = p.step(ctx, func(q *db.Queries, tx pgx.Tx) error {
+		n, err := q.DeleteDeliveries(ctx, tx, db.DeleteDeliveriesParams{WebhookID: id, Most: removalRows})
+		if more = n == removalRows; more || err != nil {
+			return err
+		}
+		return q.ForgetHistory(ctx, tx, id)
+	})
+	return more, err
+}
+
 // count counts what was recorded since the last pass, webhook by webhook.
-func (b *Budget) count(ctx context.Context) error {
+func (p *pass) count(ctx context.Context) error {
+	upto, err := p.settled(ctx)
+	if err != nil {
+		return err
+	}
 	for after := uuid.Nil; ; {
-		began := time.Now()
-		page, err := db.New().CountHistory(ctx, b.Pool, db.CountHistoryParams{After: after, PageSize: countedAtOnce, MostRead: countedOfEach})
+		var page []uuid.UUID
+		err := p.step(ctx, func(q *db.Queries, tx pgx.Tx) (err error) {
+			if err := q.LockUsage(ctx, tx, db.LockUsageParams{After: after, PageSize: countedAtOnce}); err != nil {
+				return err
+			}
+			page, err = q.CountHistory(ctx, tx, db.CountHistoryParams{After: after, PageSize: countedAtOnce, Upto: upto, MostRead: countedOfEach})
+			return err
+		})
 		if err != nil || len(page) < countedAtOnce {
 			return err
 		}
 		after = page[len(page)-1]
-		rest(began)
 	}
 }
 
-// trim makes room in a bot's history, until it is within its budget or the time is over.
-func (b *Budget) trim(ctx context.Context, bot db.BotsOverBudgetRow, until time.Time) error {
-	before := bot
-	for _, step := range []func(context.Context, *db.BotsOverBudgetRow) (more bool, err error){b.strip, b.removeSuccesses, b.removeFailures} {
-		for more := true; more && b.isOver(bot) && time.Now().Before(until); {
-			began := time.Now()
-			var err error
-			if more, err = step(ctx, &bot); err != nil {
-				return err
-			}
-			rest(began)
+// settled returns a seq up to which every delivery is committed that ever will be: the order of seqs is not that of commits,
+// and what is committed below what was counted already would never be counted.
+func (p *pass) settled(ctx context.Context) (seq int64, err error) {
+	q := db.New()
+	if seq, err = q.LastSeq(ctx, p.Pool); err != nil {
+		return 0, err
+	}
+	open, err := q.DeliveryWriters(ctx, p.Pool) // after the seq was read: who has it is among them, or has ended
+	for until := time.Now().Add(settleTime); err == nil && len(open) > 0; {
+		if time.Now().After(until) {
+			return 0, fmt.Errorf("%d transactions that write to the history have been open for %s", len(open), settleTime)
+		}
+		select {
+		case <-time.After(settlePoll):
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+		var still []string
+		still, err = q.DeliveryWriters(ctx, p.Pool)
+		open = slices.DeleteFunc(open, func(transaction string) bool { return !slices.Contains(still, transaction) })
+	}
+	return seq, err
+}
+
+// makeRoom makes room in the histories that are over their budgets.
+func (p *pass) makeRoom(ctx context.Context) error {
+	over, err := db.New().BotsOverBudget(ctx, p.Pool, db.BotsOverBudgetParams{MostBytes: p.Bytes, MostDeliveries: p.Deliveries})
+	if err != nil {
+		return err
+	}
+	until := time.Now().Add(trimTime)
+	for i, bot := range over {
+		// Each has its share of the time.
+		share := time.Until(until) / time.Duration(len(over)-i)
+		if err := p.trim(ctx, bot, time.Now().Add(share)); err != nil {
+			return fmt.Errorf("bot %s: %w", bot.BotID, err)
 		}
 	}
-	b.Log.Info("a bot's history was over its budget: the oldest of it was removed", "bot", bot.BotID,
-		"deliveries", before.Deliveries-bot.Deliveries, "bytes", before.Bytes-bot.Bytes)
 	return nil
 }
 
-func (b *Budget) isOver(bot db.BotsOverBudgetRow) bool {
-	return b.Bytes > 0 && bot.Bytes > b.Bytes || b.Deliveries > 0 && bot.Deliveries > b.Deliveries
+// trim makes room in a bot's history, until it is within its budget or the time is over.
+func (p *pass) trim(ctx context.Context, bot db.BotsOverBudgetRow, until time.Time) (err error) {
+	before := bot
+	defer func() {
+		if bot != before {
+			p.Log.Info("a bot's history was over its budget: the oldest of it was removed", "bot", bot.BotID,
+				"deliveries", before.Deliveries-bot.Deliveries, "bytes", before.Bytes-bot.Bytes)
+		}
+	}()
+	for _, part := range []func(context.Context, *db.BotsOverBudgetRow) (more bool, err error){p.strip, p.removeSuccesses, p.removeFailures} {
+		for more := true; more && p.isOver(bot) && time.Now().Before(until); {
+			if more, err = part(ctx, &bot); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (p *pass) isOver(bot db.BotsOverBudgetRow) bool {
+	return p.Bytes > 0 && bot.Bytes > p.Bytes || p.Deliveries > 0 && bot.Deliveries > p.Deliveries
 }
 
 // strip is of no use against too many rows.
-func (b *Budget) strip(ctx context.Context, bot *db.BotsOverBudgetRow) (more bool, err error) {
-	if b.Bytes == 0 || bot.Bytes <= b.Bytes {
+func (p *pass) strip(ctx context.Context, bot *db.BotsOverBudgetRow) (more bool, err error) {
+	if p.Bytes == 0 || bot.Bytes <= p.Bytes {
 		return false, nil
 	}
-	page, err := db.New().StripSuccesses(ctx, b.Pool, db.StripSuccessesParams{BotID: bot.BotID, PageSize: trimmedAtOnce})
+	var page db.StripSuccessesRow
+	err = p.step(ctx, func(q *db.Queries, tx pgx.Tx) (err error) {
+		page, err = q.StripSuccesses(ctx, tx, db.StripSuccessesParams{BotID: bot.BotID, PageSize: trimmedAtOnce})
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
 	bot.Bytes -= page.Bytes
-	return page.LookedAt > 0, err
+	return page.LookedAt > 0, nil
 }
 
-func (b *Budget) removeSuccesses(ctx context.Context, bot *db.BotsOverBudgetRow) (more bool, err error) {
-	return b.remove(ctx, bot, true)
+func (p *pass) removeSuccesses(ctx context.Context, bot *db.BotsOverBudgetRow) (more bool, err error) {
+	return p.remove(ctx, bot, true)
 }
 
-func (b *Budget) removeFailures(ctx context.Context, bot *db.BotsOverBudgetRow) (more bool, err error) {
-	return b.remove(ctx, bot, false)
+func (p *pass) removeFailures(ctx context.Context, bot *db.BotsOverBudgetRow) (more bool, err error) {
+	return p.remove(ctx, bot, false)
 }
 
-func (b *Budget) remove(ctx context.Context, bot *db.BotsOverBudgetRow, successes bool) (more bool, err error) {
-	page, err := db.New().RemoveOldest(ctx, b.Pool, db.RemoveOldestParams{BotID: bot.BotID, Success: successes, PageSize: trimmedAtOnce})
-	if err == nil && len(page.Tests) > 0 { // which went to nobody else
-		_, err = db.New().RemoveEvents(ctx, b.Pool, page.Tests)
+func (p *pass) remove(ctx context.Context, bot *db.BotsOverBudgetRow, successes bool) (more bool, err error) {
+	var page db.RemoveOldestRow
+	err = p.step(ctx, func(q *db.Queries, tx pgx.Tx) (err error) {
+		page, err = q.RemoveOldest(ctx, tx, db.RemoveOldestParams{BotID: bot.BotID, Success: successes, PageSize: trimmedAtOnce})
+		if err == nil && len(page.Tests) > 0 { // which went to nobody else
+			_, err = q.RemoveEvents(ctx, tx, page.Tests)
+		}
+		return err
+	})
+	if err != nil {
+		return false, err
 	}
 	bot.Bytes, bot.Deliveries = bot.Bytes-page.Bytes, bot.Deliveries-page.Deliveries
-	return page.LookedAt > 0, err
+	return page.LookedAt > 0, nil
 }
 
 // rest rests as long as what began then took, so that such work uses half of one connection.

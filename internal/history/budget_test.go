@@ -2,14 +2,18 @@ package history
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/db/dbtest"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -181,4 +185,99 @@ func TestBudget_Pass_DeletedWebhooks(t *testing.T) {
 	var left, counted string
 	require.NoError(t, pool.QueryRow(t.Context(), `SELECT (SELECT string_agg(DISTINCT webhook_id::text, ',') FROM deliveries), (SELECT string_agg(webhook_id::text, ',') FROM history_usage)`).Scan(&left, &counted))
 	require.Equal(t, []string{stays.String(), stays.String()}, []string{left, counted})
+}
+
+// TestBudget_Pass_LateCommit: what is committed after deliveries that were recorded later is counted too.
+func TestBudget_Pass_LateCommit(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	hook := addWebhook(t, pool)
+	b := &Budget{Pool: pool, Bytes: 1 << 30, Log: slog.New(slog.DiscardHandler)}
+	late := begin(t, pool)
+	_, err := late.Exec(t.Context(), `INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at)
+		VALUES (gen_random_uuid(), $1, 'late', 1, true, 1, now())`, hook)
+	require.NoError(t, err)
+	addHistory(t, pool, hook, 5, 100)
+	require.ErrorContains(t, b.Pass(t.Context()), "count deliveries")
+	require.NoError(t, late.Commit(t.Context()))
+	require.NoError(t, b.Pass(t.Context()))
+	requireCounted(t, pool)
+	require.Equal(t, 6, count(t, pool, "history_usage u, generate_series(1, u.deliveries) n"))
+}
+
+// TestBudget_Pass_AtOnce: passes of several processes neither count twice nor remove what is within the budget.
+func TestBudget_Pass_AtOnce(t *testing.T) {
+	t.Parallel()
+	const n, budget = 8000, 5000
+	pool := dbtest.New(t)
+	hook := addWebhook(t, pool)
+	addHistory(t, pool, hook, n, 100)
+	var all sync.WaitGroup
+	for range 4 {
+		b := &Budget{Pool: pool, Deliveries: budget, Log: slog.New(slog.DiscardHandler)}
+		all.Go(func() {
+			if err := b.Pass(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	requireCounted(t, pool)
+	kept := count(t, pool, "deliveries")
+	require.LessOrEqual(t, kept, budget)
+	require.Greater(t, kept, budget-trimmedAtOnce)
+}
+
+// TestBudget_Pass_InTurn: a pass begins when the last one has done nothing for a while, and that one does nothing more.
+func TestBudget_Pass_InTurn(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	b := &Budget{Pool: pool, Log: slog.New(slog.DiscardHandler)}
+	made := func() (n int) {
+		require.NoError(t, b.pass(t.Context(), passRest))
+		scan(t, pool, "SELECT pass FROM history_passes", nil, &n)
+		return n
+	}
+	require.Equal(t, 1, made())
+	execute(t, pool, "UPDATE history_passes SET renewed_at = now() - interval '14 seconds'")
+	require.Equal(t, 1, made())
+	first := &pass{b, 1}
+	require.NoError(t, first.step(t.Context(), func(*db.Queries, pgx.Tx) error { return nil }))
+	execute(t, pool, "UPDATE history_passes SET renewed_at = renewed_at - interval '16 seconds'")
+	require.Equal(t, 2, made())
+	require.ErrorIs(t, first.step(t.Context(), func(*db.Queries, pgx.Tx) error { panic("it is not made") }), errSuperseded)
+}
+
+// TestBudget_Pass_EachPartByItself: what a deleted webhook has left may not be removable: budgets are kept all the same.
+func TestBudget_Pass_EachPartByItself(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	gone, hook := addWebhook(t, pool), addWebhook(t, pool)
+	addHistory(t, pool, gone, 10, 10)
+	addHistory(t, pool, hook, 10, 10)
+	execute(t, pool, "INSERT INTO history_usage (webhook_id) VALUES ($1)", gone)
+	execute(t, pool, "DELETE FROM webhooks WHERE id = $1", gone)
+	execute(t, pool, `CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$it stays$$; END'`)
+	execute(t, pool, "CREATE TRIGGER keep BEFORE DELETE ON deliveries FOR EACH ROW WHEN (OLD.webhook_id = '"+gone.String()+"') EXECUTE FUNCTION keep()")
+	b := &Budget{Pool: pool, Deliveries: 5, Log: slog.New(slog.DiscardHandler)}
+	require.ErrorContains(t, b.Pass(t.Context()), "it stays")
+	require.Zero(t, count(t, pool, "deliveries WHERE webhook_id = $1 AND success", hook))
+}
+
+// TestBudget_Pass_SaysWhatItRemoved: and nothing where it could remove nothing.
+func TestBudget_Pass_SaysWhatItRemoved(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	addHistory(t, pool, addWebhook(t, pool), 10, 10)
+	var log bytes.Buffer
+	b := &Budget{Pool: pool, Deliveries: 5, Log: slog.New(slog.NewTextHandler(&log, nil))}
+	others := begin(t, pool)
+	_, err := others.Exec(t.Context(), "SELECT FROM deliveries FOR UPDATE")
+	require.NoError(t, err)
+	require.NoError(t, b.Pass(t.Context()))
+	require.Empty(t, log.String())
+	require.NoError(t, others.Rollback(t.Context()))
+	execute(t, pool, "UPDATE history_usage SET removed_upto = 0")
+	require.NoError(t, b.Pass(t.Context()))
+	require.Contains(t, log.String(), "over its budget")
 }
