@@ -75,10 +75,15 @@ const listNotices = `-- name: ListNotices :many
 SELECT n.webhook_id, n.generation, n.host, w.bot_id
 FROM disabled_notices n
 JOIN webhooks w ON w.id = n.webhook_id
-WHERE NOT n.is_started
+WHERE coalesce(n.started_at, '-infinity') < now() - make_interval(secs => $1::float8)
 ORDER BY n.disabled_at, n.webhook_id
-LIMIT $1
+LIMIT $2
 `
+
+type ListNoticesParams struct {
+	Seconds  float64
+	PageSize int32
+}
 
 type ListNoticesRow struct {
 	WebhookID  uuid.UUID
@@ -88,8 +93,9 @@ type ListNoticesRow struct {
 }
 
 // What owners have yet to be told of: the recording of a delivery that disables a webhook writes it (UpdateCounters).
-func (q *Queries) ListNotices(ctx context.Context, db DBTX, pageSize int32) ([]ListNoticesRow, error) {
-	rows, err := db.Query(ctx, listNotices, pageSize)
+// Those that no workflow was started for in so many seconds.
+func (q *Queries) ListNotices(ctx context.Context, db DBTX, arg ListNoticesParams) ([]ListNoticesRow, error) {
+	rows, err := db.Query(ctx, listNotices, arg.Seconds, arg.PageSize)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +120,7 @@ func (q *Queries) ListNotices(ctx context.Context, db DBTX, pageSize int32) ([]L
 }
 
 const noticeStarted = `-- name: NoticeStarted :exec
-UPDATE disabled_notices SET is_started = true WHERE webhook_id = $1 AND generation = $2
+UPDATE disabled_notices SET started_at = now() WHERE webhook_id = $1 AND generation = $2
 `
 
 type NoticeStartedParams struct {

@@ -106,7 +106,7 @@ type DisabledNotice struct {
 	DisabledAt   time.Time
 	EventID      string
 	LastError    string
-	IsStarted    bool
+	StartedAt    *time.Time
 }
 
 type Event struct {

@@ -1,15 +1,16 @@
 -- What owners have yet to be told of: the recording of a delivery that disables a webhook writes it (UpdateCounters).
 
 -- name: ListNotices :many
+-- Those that no workflow was started for in so many seconds.
 SELECT n.webhook_id, n.generation, n.host, w.bot_id
 FROM disabled_notices n
 JOIN webhooks w ON w.id = n.webhook_id
-WHERE NOT n.is_started
+WHERE coalesce(n.started_at, '-infinity') < now() - make_interval(secs => @seconds::float8)
 ORDER BY n.disabled_at, n.webhook_id
 LIMIT @page_size;
 
 -- name: NoticeStarted :exec
-UPDATE disabled_notices SET is_started = true WHERE webhook_id = @webhook_id AND generation = @generation;
+UPDATE disabled_notices SET started_at = now() WHERE webhook_id = @webhook_id AND generation = @generation;
 
 -- name: GetNotice :one
 -- What a notice says, and where it goes to at present.

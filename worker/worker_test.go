@@ -625,7 +625,7 @@ func TestAnOwnerIsToldOfEachDisablingOnce(t *testing.T) {
 	require.Equal(t, delivery.Result{Status: delivery.Delivered, StatusCode: 200}, result[delivery.Result](t, s.client, notice))
 	s.keep(t, notice, "notify_disabled")
 	left := func() (n int) {
-		require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT count(*) FROM disabled_notices WHERE NOT is_started").Scan(&n))
+		require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT count(*) FROM disabled_notices WHERE started_at IS NULL").Scan(&n))
 		return n
 	}
 	require.Eventually(t, func() bool { return left() == 0 }, 10*time.Second, 10*time.Millisecond)
@@ -639,6 +639,25 @@ func TestAnOwnerIsToldOfEachDisablingOnce(t *testing.T) {
 	result[delivery.Result](t, s.client, other)
 	require.Equal(t, 2, s.count("/owner", notice), "notified already")
 	require.Equal(t, 2, s.count("/owner", other))
+
+	// One whose workflow an operator terminated before the owner took it.
+	s.answer(func(w http.ResponseWriter, r *http.Request) {
+		if s.count("/owner", r.Header.Get("webhook-id")) == 1 {
+			w.Header().Set("Retry-After", "3600")
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	_, err = s.pool.Exec(t.Context(), "INSERT INTO disabled_notices VALUES ($1, 8, 'localhost', 10, now(), 'e', 'HTTP 503')", id)
+	require.NoError(t, err)
+	terminated := webhook.Disabling{WebhookID: id, Generation: 8}
+	start := func() { require.NoError(t, workflows.StartNotice(t.Context(), s.client, terminated)) }
+	start()
+	require.Eventually(t, func() bool { return s.count("/owner", terminated.NoticeID()) == 1 }, 10*time.Second, 10*time.Millisecond)
+	start() // which does nothing to one that runs
+	require.NoError(t, s.client.TerminateWorkflow(t.Context(), terminated.NoticeID(), "", "by hand"))
+	start()
+	require.Equal(t, delivery.Delivered, result[delivery.Result](t, s.client, terminated.NoticeID()).Status)
+	require.Equal(t, 2, s.count("/owner", terminated.NoticeID()))
 }
 
 // TestTheScheduleRemovesWhatIsOverAge, and takes on another retention, and ends.

@@ -72,11 +72,11 @@ func NotifyDisabled(ctx workflow.Context, in NoticeInput) (delivery.Result, erro
 }
 
 // StartNotice starts NotifyDisabled. For a disabling that has been handed over before it does nothing, for as long as
-// Temporal remembers.
+// Temporal remembers, unless the workflow ended before its work was done: terminated, cancelled, failed or timed out.
 func StartNotice(ctx context.Context, c client.Client, d webhook.Disabling) error {
 	_, err := c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID: d.NoticeID(), TaskQueue: TaskQueue, StaticSummary: targetLabel(delivery.Target{WebhookID: d.WebhookID, BotID: d.BotID, Host: d.Host}),
-		WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE, WorkflowExecutionErrorWhenAlreadyStarted: true,
+		WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY, WorkflowExecutionErrorWhenAlreadyStarted: true,
 	}, NotifyDisabled, NoticeInput{WebhookID: d.WebhookID, Generation: d.Generation, BotID: d.BotID})
 	if temporal.IsWorkflowExecutionAlreadyStartedError(err) {
 		return nil

@@ -302,8 +302,8 @@ CREATE TABLE disabled_notices (
     disabled_at   timestamptz NOT NULL,
     event_id      text        NOT NULL,
     last_error    text        NOT NULL,
-    -- A workflow sees to the notice.
-    is_started    boolean     NOT NULL DEFAULT false,
+    -- When a workflow was last started that sees to the notice, or found to.
+    started_at    timestamptz,
     PRIMARY KEY (webhook_id, generation)
 );
 

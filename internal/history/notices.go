@@ -18,13 +18,16 @@ const (
 	noticesEvery = time.Minute
 	// noticesAgain is when those are tried again that could not be handed over.
 	noticesAgain = 5 * time.Second
+	// noticesLost is when a workflow is started again for a notice that is still there: an operator may have terminated it.
+	noticesLost = 10 * time.Minute
 	// noticesPage is how many are read at once.
 	noticesPage = 100
 )
 
 // Notices are the disablings that owners have yet to be told of. The transaction that disables a webhook writes one to
 // the outbox disabled_notices, which is marked once start has a workflow see to it, so that a crash in between loses none. It
-// stays until the notice was taken or is attempted no more: what a notice says comes from there alone.
+// stays until the notice was taken or is attempted no more, and until then start is called again now and then: what a notice
+// says comes from there alone.
 type Notices struct {
 	pool *pgxpool.Pool
 	log  *slog.Logger
@@ -37,7 +40,8 @@ func (r *Recorder) Notices() *Notices {
 }
 
 // Run hands over what is in the outbox, at once when this process has disabled a webhook and every minute, until ctx
-// ends. start may be called more than once for the same notice, also by several processes, and must then do nothing.
+// ends. start may be called more than once for the same notice, also by several processes, and must do nothing while a workflow
+// sees to it.
 func (n *Notices) Run(ctx context.Context, start func(context.Context, webhook.Disabling) error) {
 	for {
 		wait := noticesEvery
@@ -57,7 +61,7 @@ func (n *Notices) Run(ctx context.Context, start func(context.Context, webhook.D
 func (n *Notices) handOver(ctx context.Context, start func(context.Context, webhook.Disabling) error) error {
 	q := db.New()
 	for {
-		page, err := q.ListNotices(ctx, n.pool, noticesPage)
+		page, err := q.ListNotices(ctx, n.pool, db.ListNoticesParams{Seconds: noticesLost.Seconds(), PageSize: noticesPage})
 		if err != nil {
 			return fmt.Errorf("read the outbox: %w", err)
 		}

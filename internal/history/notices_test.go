@@ -26,7 +26,7 @@ func TestNotices_Run(t *testing.T) {
 		return last
 	}
 	notices := func() (list []db.ListNoticesRow) {
-		list, err := db.New().ListNotices(t.Context(), pool, 100)
+		list, err := db.New().ListNotices(t.Context(), pool, db.ListNoticesParams{Seconds: noticesLost.Seconds(), PageSize: 100})
 		require.NoError(t, err)
 		return list
 	}
@@ -72,6 +72,12 @@ func TestNotices_Run(t *testing.T) {
 	require.Equal(t, []int{1, 2}, []int{started[0].Generation, started[1].Generation})
 	require.Equal(t, "example.com", started[0].Host)
 	require.Len(t, notices(), 1)
+
+	// One that is still there long after is handed over again, as its workflow may have been terminated.
+	execute(t, pool, "UPDATE disabled_notices SET started_at = now() - interval '9 minutes' WHERE generation = 1")
+	require.Len(t, notices(), 1)
+	execute(t, pool, "UPDATE disabled_notices SET started_at = now() - interval '11 minutes' WHERE generation = 1")
+	require.Len(t, notices(), 2)
 	execute(t, pool, "DELETE FROM webhooks")
 	require.Empty(t, notices(), "of a deleted webhook there is nothing to say")
 }
