@@ -653,6 +653,33 @@ func TestBots(t *testing.T) {
 	require.ErrorContains(t, err, "no bot")
 }
 
+func TestAtMostAHundredKeysHoweverManyAtOnce(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	bot, _ := a.bot()
+	_, err := a.pool.Exec(t.Context(), "INSERT INTO api_keys (id, bot_id, key_hash) SELECT gen_random_uuid(), $1, sha256(n::text::bytea) FROM generate_series(1, 97) n", bot)
+	require.NoError(t, err)
+	path := "/api/internal/v1/bots/" + bot + "/keys"
+	var mu sync.Mutex
+	statuses := map[int]int{}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			got := a.do("POST", path, serviceToken, nil)
+			mu.Lock()
+			defer mu.Unlock()
+			statuses[got.status]++
+		})
+	}
+	all.Wait()
+	require.Equal(t, map[int]int{http.StatusCreated: 2, http.StatusConflict: 6}, statuses)
+	var keys []struct{ ID string }
+	a.do("GET", path, serviceToken, nil).into(t, &keys)
+	require.Len(t, keys, 100)
+	require.Equal(t, http.StatusNoContent, a.do("DELETE", path+"/"+keys[0].ID, serviceToken, nil).status)
+	require.Equal(t, http.StatusCreated, a.do("POST", path, serviceToken, nil).status)
+}
+
 func TestAtMostFiftyWebhooksHoweverManyAtOnce(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, nil, nil)

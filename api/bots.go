@@ -8,6 +8,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/mathub/webhooks/db"
@@ -66,14 +67,30 @@ func FindBot(ctx context.Context, pool *pgxpool.Pool, nameOrID string) (string, 
 	return rows[0].ID, nil
 }
 
-// CreateKey makes a key for a bot: 224 random bits, of which only the SHA-256 is kept.
+// CreateKey makes a key for a bot: 224 random bits, of which only the SHA-256 is kept. A bot has webhook.MaxKeysPerBot at
+// most.
 func CreateKey(ctx context.Context, pool *pgxpool.Pool, botID string) (Key, error) {
 	key := newKey()
 	q := db.New()
-	if _, err := q.GetBot(ctx, pool, botID); err != nil {
-		return Key{}, orNotFound(err)
-	}
-	row, err := q.CreateKey(ctx, pool, db.CreateKeyParams{ID: uuid.Must(uuid.NewV7()), BotID: botID, KeyHash: hashKey(key)})
+	var row db.CreateKeyRow
+	err := db.WithTx(ctx, pool, func(tx pgx.Tx) error {
+		// One at a time for each bot, so that two calls at once do not both take the last place.
+		if err := q.LockBot(ctx, tx, botID); err != nil {
+			return err
+		}
+		if _, err := q.GetBot(ctx, tx, botID); err != nil {
+			return orNotFound(err)
+		}
+		n, err := q.CountKeys(ctx, tx, botID)
+		if err != nil {
+			return err
+		}
+		if n >= webhook.MaxKeysPerBot {
+			return &Error{code: conflict, Detail: fmt.Sprintf("A bot may have at most %d keys: revoke one first.", webhook.MaxKeysPerBot)}
+		}
+		row, err = q.CreateKey(ctx, tx, db.CreateKeyParams{ID: uuid.Must(uuid.NewV7()), BotID: botID, KeyHash: hashKey(key)})
+		return err
+	})
 	if err != nil {
 		return Key{}, err
 	}

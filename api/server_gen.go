@@ -655,7 +655,7 @@ type ServerInterface interface {
 	// UpdateBot Suspend the bot or end that, and set where its owner is told of disabled webhooks.
 	// (PATCH /api/internal/v1/bots/{id})
 	UpdateBot(c *gin.Context, id BotID)
-	// ListKeys List a bot's keys, oldest first, without the keys themselves.
+	// ListKeys List a bot's keys, oldest first, without the keys themselves. There are at most 100.
 	// (GET /api/internal/v1/bots/{id}/keys)
 	ListKeys(c *gin.Context, id BotID)
 	// CreateKey Make a key for a bot. It is shown this once.

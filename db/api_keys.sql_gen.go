@@ -29,6 +29,17 @@ func (q *Queries) BotByKey(ctx context.Context, db DBTX, keyHash []byte) (BotByK
 	return i, err
 }
 
+const countKeys = `-- name: CountKeys :one
+SELECT count(*) FROM api_keys WHERE bot_id = $1
+`
+
+func (q *Queries) CountKeys(ctx context.Context, db DBTX, botID string) (int64, error) {
+	row := db.QueryRow(ctx, countKeys, botID)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const createKey = `-- name: CreateKey :one
 INSERT INTO api_keys (id, bot_id, key_hash) VALUES ($1, $2, $3) RETURNING id, bot_id, created_at
 `

@@ -70,64 +70,37 @@ func (q *Queries) BotsOverBudget(ctx context.Context, db DBTX, arg BotsOverBudge
 	return items, nil
 }
 
-const countHistory = `-- name: CountHistory :many
-WITH page AS MATERIALIZED (
-    SELECT w.id FROM webhooks w WHERE w.id > $1 ORDER BY w.id LIMIT $2
-), counted AS (
-    INSERT INTO history_usage AS h (webhook_id, counted_upto, deliveries, bytes)
-    SELECT page.id, n.upto, n.deliveries, n.bytes
-    FROM page
-    LEFT JOIN history_usage u ON u.webhook_id = page.id
-    CROSS JOIN LATERAL (
-        SELECT max(r.seq) AS upto, count(*) AS deliveries, sum(delivery_bytes(r.response_body, r.exchange)) AS bytes
-        FROM (
-            SELECT d.seq, d.response_body, d.exchange
-            FROM deliveries d
-            WHERE d.webhook_id = page.id AND d.seq > coalesce(u.counted_upto, 0) AND d.seq <= $3::bigint
-            ORDER BY d.seq
-            LIMIT $4
-        ) AS r
-    ) AS n
-    WHERE n.deliveries > 0
-    ORDER BY page.id
-    ON CONFLICT (webhook_id) DO UPDATE
-    SET counted_upto = excluded.counted_upto, deliveries = h.deliveries + excluded.deliveries, bytes = h.bytes + excluded.bytes
-)
-SELECT id FROM page ORDER BY id
+const countHistory = `-- name: CountHistory :exec
+INSERT INTO history_usage AS h (webhook_id, counted_upto, deliveries, bytes)
+SELECT w.id, n.upto, n.deliveries, n.bytes
+FROM unnest($1::uuid[]) AS w (id)
+LEFT JOIN history_usage u ON u.webhook_id = w.id
+CROSS JOIN LATERAL (
+    SELECT max(r.seq) AS upto, count(*) AS deliveries, sum(delivery_bytes(r.response_body, r.exchange)) AS bytes
+    FROM (
+        SELECT d.seq, d.response_body, d.exchange
+        FROM deliveries d
+        WHERE d.webhook_id = w.id AND d.seq > coalesce(u.counted_upto, 0) AND d.seq <= $2::bigint
+        ORDER BY d.seq
+        LIMIT $3
+    ) AS r
+) AS n
+WHERE n.deliveries > 0
+ORDER BY w.id
+ON CONFLICT (webhook_id) DO UPDATE
+SET counted_upto = excluded.counted_upto, deliveries = h.deliveries + excluded.deliveries, bytes = h.bytes + excluded.bytes
 `
 
 type CountHistoryParams struct {
-	After    uuid.UUID
-	PageSize int32
-	Upto     int64
-	MostRead int32
+	WebhookIds []uuid.UUID
+	Upto       int64
+	MostRead   int32
 }
 
-// Counts what was recorded since the last time, up to a seq, for a page of webhooks, @most_read deliveries of each at most;
-// returns the page.
-func (q *Queries) CountHistory(ctx context.Context, db DBTX, arg CountHistoryParams) ([]uuid.UUID, error) {
-	rows, err := db.Query(ctx, countHistory,
-		arg.After,
-		arg.PageSize,
-		arg.Upto,
-		arg.MostRead,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []uuid.UUID{}
-	for rows.Next() {
-		var id uuid.UUID
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
-		items = append(items, id)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
+// Counts what was recorded since the last time, up to a seq, @most_read deliveries of each webhook at most.
+func (q *Queries) CountHistory(ctx context.Context, db DBTX, arg CountHistoryParams) error {
+	_, err := db.Exec(ctx, countHistory, arg.WebhookIds, arg.Upto, arg.MostRead)
+	return err
 }
 
 const deletedWithHistory = `-- name: DeletedWithHistory :many
@@ -202,23 +175,13 @@ func (q *Queries) LeaveHistory(ctx context.Context, db DBTX, webhookID uuid.UUID
 }
 
 const lockUsage = `-- name: LockUsage :exec
-SELECT FROM (
-    SELECT u.webhook_id FROM history_usage u
-    WHERE u.webhook_id IN (SELECT w.id FROM webhooks w WHERE w.id > $1 ORDER BY w.id LIMIT $2)
-    ORDER BY u.webhook_id
-    FOR UPDATE
-) AS locked
+SELECT FROM history_usage WHERE webhook_id = ANY ($1::uuid[]) ORDER BY webhook_id FOR UPDATE
 `
-
-type LockUsageParams struct {
-	After    uuid.UUID
-	PageSize int32
-}
 
 // Before CountHistory, and in a statement of its own: what retention has removed before, it does not see, and what retention
 // removes from now on is subtracted after it has counted.
-func (q *Queries) LockUsage(ctx context.Context, db DBTX, arg LockUsageParams) error {
-	_, err := db.Exec(ctx, lockUsage, arg.After, arg.PageSize)
+func (q *Queries) LockUsage(ctx context.Context, db DBTX, webhookIds []uuid.UUID) error {
+	_, err := db.Exec(ctx, lockUsage, webhookIds)
 	return err
 }
 
@@ -359,4 +322,51 @@ func (q *Queries) StripSuccesses(ctx context.Context, db DBTX, arg StripSuccesse
 	var i StripSuccessesRow
 	err := row.Scan(&i.LookedAt, &i.Bytes)
 	return i, err
+}
+
+const webhooksToCount = `-- name: WebhooksToCount :many
+SELECT w.id, coalesce((
+           SELECT true
+           FROM deliveries d
+           WHERE d.webhook_id = w.id AND d.seq <= $1::bigint
+             AND d.seq > coalesce((SELECT u.counted_upto FROM history_usage u WHERE u.webhook_id = w.id), 0)
+           LIMIT 1
+       ), false)::boolean AS has_new
+FROM webhooks w
+WHERE w.id > $2
+ORDER BY w.id
+LIMIT $3
+`
+
+type WebhooksToCountParams struct {
+	Upto     int64
+	After    uuid.UUID
+	PageSize int32
+}
+
+type WebhooksToCountRow struct {
+	ID     uuid.UUID
+	HasNew bool
+}
+
+// A page of the webhooks, and of which there are deliveries, up to a seq, that are not counted. By scalar subqueries, as of
+// EXISTS or a join Postgres may make one scan of all.
+func (q *Queries) WebhooksToCount(ctx context.Context, db DBTX, arg WebhooksToCountParams) ([]WebhooksToCountRow, error) {
+	rows, err := db.Query(ctx, webhooksToCount, arg.Upto, arg.After, arg.PageSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []WebhooksToCountRow{}
+	for rows.Next() {
+		var i WebhooksToCountRow
+		if err := rows.Scan(&i.ID, &i.HasNew); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

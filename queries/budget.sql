@@ -16,42 +16,46 @@ UPDATE history_passes SET renewed_at = now() WHERE pass = @pass;
 -- The greatest seq that a delivery was given, be it committed or not.
 SELECT coalesce(pg_sequence_last_value('deliveries_seq_seq'), 0)::bigint AS seq;
 
+-- name: WebhooksToCount :many
+-- A page of the webhooks, and of which there are deliveries, up to a seq, that are not counted. By scalar subqueries, as of
+-- EXISTS or a join Postgres may make one scan of all.
+SELECT w.id, coalesce((
+           SELECT true
+           FROM deliveries d
+           WHERE d.webhook_id = w.id AND d.seq <= @upto::bigint
+             AND d.seq > coalesce((SELECT u.counted_upto FROM history_usage u WHERE u.webhook_id = w.id), 0)
+           LIMIT 1
+       ), false)::boolean AS has_new
+FROM webhooks w
+WHERE w.id > @after
+ORDER BY w.id
+LIMIT @page_size;
+
 -- name: LockUsage :exec
 -- Before CountHistory, and in a statement of its own: what retention has removed before, it does not see, and what retention
 -- removes from now on is subtracted after it has counted.
-SELECT FROM (
-    SELECT u.webhook_id FROM history_usage u
-    WHERE u.webhook_id IN (SELECT w.id FROM webhooks w WHERE w.id > @after ORDER BY w.id LIMIT @page_size)
-    ORDER BY u.webhook_id
-    FOR UPDATE
-) AS locked;
+SELECT FROM history_usage WHERE webhook_id = ANY (@webhook_ids::uuid[]) ORDER BY webhook_id FOR UPDATE;
 
--- name: CountHistory :many
--- Counts what was recorded since the last time, up to a seq, for a page of webhooks, @most_read deliveries of each at most;
--- returns the page.
-WITH page AS MATERIALIZED (
-    SELECT w.id FROM webhooks w WHERE w.id > @after ORDER BY w.id LIMIT @page_size
-), counted AS (
-    INSERT INTO history_usage AS h (webhook_id, counted_upto, deliveries, bytes)
-    SELECT page.id, n.upto, n.deliveries, n.bytes
-    FROM page
-    LEFT JOIN history_usage u ON u.webhook_id = page.id
-    CROSS JOIN LATERAL (
-        SELECT max(r.seq) AS upto, count(*) AS deliveries, sum(delivery_bytes(r.response_body, r.exchange)) AS bytes
-        FROM (
-            SELECT d.seq, d.response_body, d.exchange
-            FROM deliveries d
-            WHERE d.webhook_id = page.id AND d.seq > coalesce(u.counted_upto, 0) AND d.seq <= @upto::bigint
-            ORDER BY d.seq
-            LIMIT @most_read
-        ) AS r
-    ) AS n
-    WHERE n.deliveries > 0
-    ORDER BY page.id
-    ON CONFLICT (webhook_id) DO UPDATE
-    SET counted_upto = excluded.counted_upto, deliveries = h.deliveries + excluded.deliveries, bytes = h.bytes + excluded.bytes
-)
-SELECT id FROM page ORDER BY id;
+-- name: CountHistory :exec
+-- Counts what was recorded since the last time, up to a seq, @most_read deliveries of each webhook at most.
+INSERT INTO history_usage AS h (webhook_id, counted_upto, deliveries, bytes)
+SELECT w.id, n.upto, n.deliveries, n.bytes
+FROM unnest(@webhook_ids::uuid[]) AS w (id)
+LEFT JOIN history_usage u ON u.webhook_id = w.id
+CROSS JOIN LATERAL (
+    SELECT max(r.seq) AS upto, count(*) AS deliveries, sum(delivery_bytes(r.response_body, r.exchange)) AS bytes
+    FROM (
+        SELECT d.seq, d.response_body, d.exchange
+        FROM deliveries d
+        WHERE d.webhook_id = w.id AND d.seq > coalesce(u.counted_upto, 0) AND d.seq <= @upto::bigint
+        ORDER BY d.seq
+        LIMIT @most_read
+    ) AS r
+) AS n
+WHERE n.deliveries > 0
+ORDER BY w.id
+ON CONFLICT (webhook_id) DO UPDATE
+SET counted_upto = excluded.counted_upto, deliveries = h.deliveries + excluded.deliveries, bytes = h.bytes + excluded.bytes;
 
 -- name: BotsOverBudget :many
 -- The bots whose histories take more than they may. 0 is any number.

@@ -26,6 +26,9 @@ const (
 	// MaxWebhooksPerBot is the default for how many webhooks a bot may have; it bounds what one bot's fan-out costs.
 	MaxWebhooksPerBot = 50
 
+	// MaxKeysPerBot is how many keys a bot may have: far more than a rotation needs, and few enough to list all at once.
+	MaxKeysPerBot = 100
+
 	// MaxRequestBytes bounds a bot API request's body. The largest legal one (a URL, a secret, a list of event
 	// types) is under 4 KiB.
 	MaxRequestBytes = 64 << 10

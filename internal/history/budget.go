@@ -156,19 +156,36 @@ func (p *pass) count(ctx context.Context) error {
 		return err
 	}
 	for after := uuid.Nil; ; {
-		var page []uuid.UUID
+		var page []db.WebhooksToCountRow
 		err := p.step(ctx, func(q *db.Queries, tx pgx.Tx) (err error) {
-			if err := q.LockUsage(ctx, tx, db.LockUsageParams{After: after, PageSize: countedAtOnce}); err != nil {
+			page, err = q.WebhooksToCount(ctx, tx, db.WebhooksToCountParams{After: after, PageSize: countedAtOnce, Upto: upto})
+			if err != nil {
 				return err
 			}
-			page, err = q.CountHistory(ctx, tx, db.CountHistoryParams{After: after, PageSize: countedAtOnce, Upto: upto, MostRead: countedOfEach})
-			return err
+			return countPage(ctx, q, tx, page, upto)
 		})
 		if err != nil || len(page) < countedAtOnce {
 			return err
 		}
-		after = page[len(page)-1]
+		after = page[len(page)-1].ID
 	}
+}
+
+// countPage counts what is new of those of a page of which something is.
+func countPage(ctx context.Context, q *db.Queries, tx pgx.Tx, page []db.WebhooksToCountRow, upto int64) error {
+	var ids []uuid.UUID
+	for _, w := range page {
+		if w.HasNew {
+			ids = append(ids, w.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	if err := q.LockUsage(ctx, tx, ids); err != nil {
+		return err
+	}
+	return q.CountHistory(ctx, tx, db.CountHistoryParams{WebhookIds: ids, Upto: upto, MostRead: countedOfEach})
 }
 
 // settled returns a seq up to which every delivery is committed that ever will be: the order of seqs is not that of commits,
@@ -273,6 +290,9 @@ func (p *pass) remove(ctx context.Context, bot *db.BotsOverBudgetRow, successes 
 		return false, err
 	}
 	bot.Bytes, bot.Deliveries = bot.Bytes-page.Bytes, bot.Deliveries-page.Deliveries
+	if !successes { // the next page would be the same
+		return page.Deliveries > 0, nil
+	}
 	return page.LookedAt > 0, nil
 }
 
