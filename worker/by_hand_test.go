@@ -163,6 +163,29 @@ func TestALeaseIsNotBrokenByHand(t *testing.T) {
 	requireRefused(t, s.byHand(t, "", "DeliverBatch", workflows.BatchInput{EventID: "none", Page: delivery.Page{Upto: uuid.Max}}), "eventId")
 }
 
+// TestAQueueGoesOnWhoeverHasItsID: a workflow of another type, or on a task queue that nobody serves, takes the queue's signals.
+func TestAQueueGoesOnWhoeverHasItsID(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, nil)
+	for kind, queue := range map[string]string{"Mistyped": workflows.TaskQueue, "WebhookQueue": "mistyped"} {
+		id := s.subscribe(t, "/"+kind)
+		run, err := s.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: workflows.QueueWorkflowID(id), TaskQueue: queue}, kind)
+		require.NoError(t, err)
+		event := "of-" + kind
+		_, err = s.pool.Exec(t.Context(), "INSERT INTO events (id, type, payload, run_id) VALUES ($1, 'post.created', '{}', 'r')", event)
+		require.NoError(t, err)
+		_, err = s.pool.Exec(t.Context(), "INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at) VALUES ($1, $2, 1, 1, 'event', now() - interval '1 minute')", id, event)
+		require.NoError(t, err)
+		require.NoError(t, workflows.WakeQueue(t.Context(), s.client, nil, s.target(id)), "nothing is wrong, says Temporal")
+		_, err = s.pool.Exec(t.Context(), "UPDATE queue_sweeps SET began_at = '-infinity'") // the next sweep begins at once
+		require.NoError(t, err)
+		s.awaitDelivery(t, webhook.DeliveryID(event, id, 1))
+		require.Equal(t, 1, s.count("/"+kind, event))
+		var ended *temporal.TerminatedError
+		require.ErrorAs(t, run.Get(t.Context(), nil), &ended)
+	}
+}
+
 // TestANoticeSaysWhatPostgresKnows: one that is started by hand is none.
 func TestANoticeSaysWhatPostgresKnows(t *testing.T) {
 	t.Parallel()

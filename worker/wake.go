@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -28,6 +29,8 @@ const (
 	wakeTimeout, wakeAgain = 10 * time.Second, time.Second
 	// sweepInterval is how often this process looks whether it is to make the sweep that all processes share.
 	sweepInterval = 5 * time.Second
+	// mostFreed is of how many overdue queues a sweep asks what runs under their ids.
+	mostFreed = 100
 )
 
 // waker wakes the queues of webhooks: each once, however often it is asked to meanwhile, and those of each bot in turn
@@ -143,6 +146,7 @@ func (w *waker) wake(ctx context.Context, t delivery.Target) error {
 func (w *waker) sweepLoop(ctx context.Context, queue *history.Queue, recorder *history.Recorder) {
 	for sleep(ctx, sweepInterval) {
 		overdue, recovering, err := queue.Overdue(ctx)
+		w.free(ctx, overdue)
 		for _, t := range overdue {
 			w.Wake(delivery.Target(t))
 		}
@@ -153,6 +157,22 @@ func (w *waker) sweepLoop(ctx context.Context, queue *history.Queue, recorder *h
 		}
 		if err = errors.Join(err, recorder.UndoFused(ctx)); err != nil && ctx.Err() == nil {
 			w.log.Warn("the sweep failed", "error", err)
+		}
+	}
+}
+
+// free has queues go on that a workflow holds which was started by hand under their ids. It looks at some of those that are
+// overdue, at random, as each costs a call.
+func (w *waker) free(ctx context.Context, overdue []history.Webhook) {
+	rand.Shuffle(len(overdue), func(i, j int) { overdue[i], overdue[j] = overdue[j], overdue[i] })
+	for _, t := range overdue[:min(mostFreed, len(overdue))] {
+		ended, err := workflows.FreeQueue(ctx, w.client, t.WebhookID)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			w.log.Warn("whether a workflow that was started by hand holds a queue is not known", "webhook", t.WebhookID, "error", err)
+			return
+		case ended != "":
+			w.log.Warn("a workflow that was started by hand held a webhook's queue, and is terminated", "webhook", t.WebhookID, "workflow", ended)
 		}
 	}
 }

@@ -47,13 +47,19 @@ const (
 
 // SendTest sends a test event to one webhook, once, or has its queue do so. The event's id is the workflow's, less `test-`.
 func SendTest(ctx workflow.Context, webhookID uuid.UUID) (delivery.Result, error) {
+	return sendOwnEvent(ctx, webhookID, testPrefix, act.PrepareTest)
+}
+
+// sendOwnEvent sends an event that is made for one webhook: of the workflow's id, less the prefix. prepare is the activity that
+// makes it.
+func sendOwnEvent(ctx workflow.Context, webhookID uuid.UUID, prefix string, prepare any) (delivery.Result, error) {
 	info := workflow.GetInfo(ctx)
 	in := delivery.TestEvent{
-		WebhookID: webhookID, EventID: strings.TrimPrefix(info.WorkflowExecution.ID, testPrefix),
+		WebhookID: webhookID, EventID: strings.TrimPrefix(info.WorkflowExecution.ID, prefix),
 		WorkflowID: info.WorkflowExecution.ID, RunID: info.OriginalRunID, At: info.WorkflowStartTime,
 	}
 	var route delivery.Route
-	if err := workflow.ExecuteLocalActivity(manualActivity(ctx, webhookID), act.PrepareTest, in).Get(ctx, &route); err != nil {
+	if err := workflow.ExecuteLocalActivity(manualActivity(ctx, webhookID), prepare, in).Get(ctx, &route); err != nil {
 		return delivery.Result{}, err
 	}
 	return deliverManually(ctx, route)
@@ -89,10 +95,14 @@ func manualActivity(ctx workflow.Context, webhookID uuid.UUID) workflow.Context 
 // webhook's queue makes it, before all that is due. It fails with ErrWebhookGone, or with what kept Temporal from running
 // it before ctx ended.
 func StartTest(ctx context.Context, c client.Client, a *visibility.Attributes, t delivery.Target) (deliveryID uuid.UUID, queued bool, err error) {
+	return startOwnEvent(ctx, c, a, t, testPrefix, "test event to ", webhook.Test, SendTest)
+}
+
+// startOwnEvent runs a workflow that sends an event of its own to one webhook.
+func startOwnEvent(ctx context.Context, c client.Client, a *visibility.Attributes, t delivery.Target, prefix, summary string, kind webhook.EventType, run any) (deliveryID uuid.UUID, queued bool, err error) {
 	id := webhook.NewID()
-	queued, err = runManually(ctx, c, a, client.StartWorkflowOptions{
-		ID: testPrefix + id, StaticSummary: "test event to " + targetLabel(t),
-	}, append(searchAttributesFor(t), visibility.EventType.ValueSet([]string{string(webhook.Test)})), SendTest, t.WebhookID)
+	queued, err = runManually(ctx, c, a, client.StartWorkflowOptions{ID: prefix + id, StaticSummary: summary + targetLabel(t)},
+		append(searchAttributesFor(t), visibility.EventType.ValueSet([]string{string(kind)})), run, t.WebhookID)
 	return webhook.DeliveryID(id, t.WebhookID, 1), queued, err
 }
 
