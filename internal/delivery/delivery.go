@@ -388,7 +388,7 @@ func (d *Deliverer) record(ctx context.Context, a Attempt, in attemptInput, resp
 	out := history.Attempt{
 		DeliveryID: a.ID(), WebhookID: a.WebhookID, EventID: a.EventID, Number: a.Number, Trigger: a.Trigger,
 		Generation: in.generation, FailureRun: in.failureRun,
-		Success: resp.Success(), StatusCode: resp.StatusCode, ResponseBody: history.HideSignatures(resp.Body, header), Error: resp.Error, Class: resp.Class(),
+		Success: resp.Success(), StatusCode: resp.StatusCode, ResponseBody: history.HideSecrets(resp.Body, header, in.url, in.secrets), Error: resp.Error, Class: resp.Class(),
 		Duration: resp.Duration, StartedAt: resp.StartedAt, Exchange: history.EncodeExchange(header, in.url, resp),
 		Queued: a.row != nil || a.Trigger.Manual(), Step: a.step(),
 	}

@@ -3,8 +3,12 @@ package delivery
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -379,4 +383,22 @@ func TestDeliverer_Close(t *testing.T) {
 		require.Zero(t, r.deliveries(t, id))
 		require.Zero(t, r.failures(t, id))
 	})
+}
+
+// TestDeliverer_KeepsNoSecretThatIsAnsweredWith: a receiver that shows all it knows has nothing of it stored in the clear.
+func TestDeliverer_KeepsNoSecretThatIsAnsweredWith(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for name, status := range map[string]int{"taken": http.StatusOK, "failed": http.StatusInternalServerError} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			w.WriteHeader(status)
+			_, _ = fmt.Fprintf(w, "%s: %s, signed %s with the-secret", name, req.URL, req.Header.Get("X-Mathub-Signature"))
+		}))
+		t.Cleanup(server.Close)
+		id := r.subscribe(t, server.URL+"/in/path-token?key=query-token", "the-secret")
+		r.mustRun(t, First(r.accepted(t).ID, id))
+		var body string
+		require.NoError(t, r.pool.QueryRow(t.Context(), "SELECT convert_from(response_body, 'UTF8') FROM deliveries WHERE webhook_id = $1", id).Scan(&body))
+		require.Equal(t, name+": /in/**********?key=***********, signed "+strings.Repeat("*", 64)+" with **********", body)
+	}
 }

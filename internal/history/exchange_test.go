@@ -1,6 +1,7 @@
 package history
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"strings"
@@ -120,9 +121,42 @@ func TestEncodeExchange_KeepsNothingToTryOutOrReplay(t *testing.T) {
 		"X-Echo": {"***", "got v1,***", "***"}, "Server": {"nginx"}, "Www-Authenticate": {`Basic realm="hooks"`},
 	}, got.Response)
 
-	body := HideSignatures([]byte("got "+hex+" and "+standard[0]), request)
+	body := HideSecrets([]byte("got "+hex+" and "+standard[0]), request, url, nil)
 	require.Equal(t, "got "+strings.Repeat("*", 64)+" and v1,"+strings.Repeat("*", 44), string(body))
-	require.Equal(t, "no echo", string(HideSignatures([]byte("no echo"), request)))
+}
+
+// TestHideSecrets: what a receiver that repeats all it knows is not kept, and the rest of its answer is.
+func TestHideSecrets(t *testing.T) {
+	t.Parallel()
+	const url = "https://example.com/in/path-token/longer%2Btoken%3d?key=query:token&v=1&both=tokens"
+	secrets := []string{"whsec_c2VjcmV0LW9mLXRoZS13ZWJob29r", "the secret before"}
+	for answer, want := range map[string]string{
+		"no echo": "no echo",
+		"ok":      "ok",
+		"":        "",
+		"404: /in/path-token/longer%2Btoken%3d?key=query:token&v=1":      "404: /in/**********/*****************?key=***********&v=1",
+		`{"path":"\/in\/path-token\/longer+token=","key":"query:token"}`: `{"path":"\/in\/**********\/*************","key":"***********"}`,
+		"next=%2Fin%2Flonger%2Btoken%3D%3Fkey%3Dquery%3Atoken":           "next=%2Fin%2F*****************%3Fkey%3D*************",
+		"next=longer%252Btoken%253d":                                     "next=*********************",
+		"MATHUB_SECRET=whsec_c2VjcmV0LW9mLXRoZS13ZWJob29r":               "MATHUB_SECRET=" + strings.Repeat("*", 34),
+		"key c2VjcmV0LW9mLXRoZS13ZWJob29r":                               "key " + strings.Repeat("*", 28),
+		"or the secret before":                                           "or *****************",
+	} {
+		require.Equal(t, want, string(HideSecrets([]byte(answer), http.Header{}, url, secrets)))
+		require.Len(t, want, len(answer))
+	}
+}
+
+func BenchmarkHideSecrets(b *testing.B) {
+	request, secrets := webhook.Headers(sentDelivery("s")), []string{"whsec_c2VjcmV0LW9mLXRoZS13ZWJob29r"}
+	for name, body := range map[string][]byte{"short": []byte("ok"), "usual": []byte(`{"status":"ok","id":"0123456789"}`), "longest": bytes.Repeat([]byte("<p>failed</p>"), 315)} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				HideSecrets(body, request, "https://example.com/hooks/0123456789abcdef?key=0123456789abcdef", secrets)
+			}
+		})
+	}
 }
 
 func BenchmarkEncodeExchange(b *testing.B) {

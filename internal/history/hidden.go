@@ -40,25 +40,38 @@ func signaturesOf(request http.Header) (signatures []string) {
 	return signatures
 }
 
-// tokensOf are the parts of a URL's path and query that may be tokens, in the forms in which an answer may repeat them.
+// tokensOf are the parts of a URL's path and query that may be tokens, in the forms in which an answer may repeat them, the
+// longest first.
 func tokensOf(rawURL string) (tokens []string) {
+	add := func(form string) {
+		for _, text := range []string{form, url.QueryEscape(form), url.PathEscape(form)} {
+			if !slices.Contains(tokens, text) {
+				tokens = append(tokens, text)
+			}
+		}
+	}
 	_, rest, _ := strings.Cut(rawURL, "://")
 	_, rest, _ = strings.Cut(rest, "/")
 	for part := range strings.FieldsFuncSeq(rest, func(c rune) bool { return strings.ContainsRune("/?&=", c) }) {
 		if len(part) < minHidden {
 			continue
 		}
-		tokens = append(tokens, part)
+		add(part)
 		if strings.ContainsAny(part, "%+") {
-			tokens = append(tokens, url.QueryEscape(part))
 			for _, decode := range []func(string) (string, error){url.PathUnescape, url.QueryUnescape} {
-				if plain, err := decode(part); err == nil && plain != part {
-					tokens = append(tokens, plain)
+				if plain, err := decode(part); err == nil {
+					add(plain)
 				}
 			}
 		}
 	}
+	longestFirst(tokens)
 	return tokens
+}
+
+// longestFirst keeps a text that is part of another from leaving the rest of that.
+func longestFirst(texts []string) {
+	slices.SortFunc(texts, func(a, b string) int { return len(b) - len(a) })
 }
 
 func hide(value string, texts []string) string {
@@ -70,15 +83,24 @@ func hide(value string, texts []string) string {
 	return value
 }
 
-// HideSignatures returns a response's body without the signatures of its request, which a receiver may answer with. Its
-// length stays.
-func HideSignatures(body []byte, request http.Header) []byte {
-	if len(body) == 0 {
+// HideSecrets returns a response's body without what a receiver may repeat in it: the signatures of its request, its own
+// secrets, and the tokens of its URL. The body's length stays. A short body holds none of them, and costs nothing.
+func HideSecrets(body []byte, request http.Header, url string, secrets []string) []byte {
+	if len(body) < minHidden {
 		return body
 	}
-	for _, signature := range signaturesOf(request) {
-		if text := []byte(signature); bytes.Contains(body, text) {
-			body = bytes.ReplaceAll(body, text, bytes.Repeat([]byte("*"), len(text)))
+	texts := append(signaturesOf(request), tokensOf(url)...)
+	for _, secret := range secrets {
+		for _, text := range []string{secret, strings.TrimPrefix(secret, "whsec_")} {
+			if len(text) >= minHidden {
+				texts = append(texts, text)
+			}
+		}
+	}
+	longestFirst(texts)
+	for _, text := range texts {
+		if bytes.Contains(body, []byte(text)) {
+			body = bytes.ReplaceAll(body, []byte(text), bytes.Repeat([]byte("*"), len(text)))
 		}
 	}
 	return body

@@ -22,7 +22,7 @@ import (
 const weak = "s3cret"
 
 // echo sends an event to a webhook with a weak secret whose receiver answers with all that it was sent, and more: the
-// signatures in a header and in the body, the URL in a redirect, and cookie, which opens a session there.
+// signatures in a header and in the body, the URL in a redirect and in the body with the secret, and cookie, which opens a session there.
 func echo(t *testing.T, receiver *e2e.Receiver, bot *e2e.Bot, urlToken, cookie string) {
 	t.Helper()
 	receiver.Answer("/echo", func(w http.ResponseWriter, r *http.Request) {
@@ -32,7 +32,7 @@ func echo(t *testing.T, receiver *e2e.Receiver, bot *e2e.Bot, urlToken, cookie s
 		w.Header().Set("X-Openly", "known-header "+signatures)
 		w.Header().Set("Location", "https://example.com"+r.URL.RequestURI())
 		w.WriteHeader(http.StatusFound)
-		_, _ = w.Write([]byte("known-body " + signatures))
+		_, _ = w.Write([]byte("known-body " + signatures + " " + r.URL.RequestURI() + " " + weak))
 	})
 	hook := bot.CreateWebhook(t, receiver.URL("/echo?token="+urlToken), weak, post)
 	sent := bot.Test(t, hook.ID)
