@@ -1,16 +1,15 @@
 package api_test
 
 import (
-	"bytes"
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/api"
+	"github.com/mathub/webhooks/internal/testutil"
 )
 
 // TestOnlyTrustedProxiesNameTheClient: the log tells where a wrong key came from, and nobody can lay it at another's door.
@@ -31,7 +30,7 @@ func TestOnlyTrustedProxiesNameTheClient(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var written lockedBuffer
+			var written testutil.Buffer
 			a := newAPI(t, nil, func(cfg *api.Config) {
 				cfg.TrustedProxies = c.trusted
 				cfg.Logger = slog.New(slog.NewTextHandler(&written, nil))
@@ -45,21 +44,4 @@ func TestOnlyTrustedProxiesNameTheClient(t *testing.T) {
 			require.NotContains(t, written.String(), "wrong")
 		})
 	}
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

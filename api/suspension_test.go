@@ -1,17 +1,16 @@
 package api_test
 
 import (
-	"bytes"
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/api"
+	"github.com/mathub/webhooks/internal/testutil"
 )
 
 // TestASuspendedBotIsSentNothingAndItsKeysAreRefused; what came in meanwhile, and what waited, is recovered afterwards.
@@ -143,14 +142,14 @@ func TestOperatorsManageWebhooksOfAnyBot(t *testing.T) {
 // TestEachChangeIsLoggedWithWhoMadeIt, and no secret.
 func TestEachChangeIsLoggedWithWhoMadeIt(t *testing.T) {
 	t.Parallel()
-	var log safeBuffer
+	var log testutil.Buffer
 	a := newAPI(t, nil, func(c *api.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	bot, key := a.bot()
 	var keyID string
 	require.NoError(t, a.pool.QueryRow(t.Context(), "SELECT id::text FROM api_keys").Scan(&keyID))
 	logged := func(want ...string) {
 		t.Helper()
-		text := log.take()
+		text := log.Take()
 		require.Equal(t, 1, strings.Count(text, "\n"), "one line: %s", text)
 		for _, w := range append(want, "bot="+bot, "request=", "client=127.0.0.1") {
 			require.Contains(t, text, w)
@@ -159,7 +158,7 @@ func TestEachChangeIsLoggedWithWhoMadeIt(t *testing.T) {
 			require.NotContains(t, text, secret)
 		}
 	}
-	log.take()
+	log.Take()
 	var made hookView
 	a.do("POST", webhooksPath, key, `{"url":"https://example.org/t0ken","events":["post.created"],"secret":"s3cret"}`).into(t, &made)
 	logged(`msg="webhook created"`, "webhook="+made.ID, "by=key", "key="+keyID, "host=example.org")
@@ -170,7 +169,7 @@ func TestEachChangeIsLoggedWithWhoMadeIt(t *testing.T) {
 	a.do("PATCH", "/api/internal/v1/bots/"+bot, serviceToken, `{"isActive":false,"notifyUrl":"https://example.org/t0ken","notifySecret":"s3cret"}`)
 	logged(`msg="bot changed"`, `by="service token"`, "isActive=false")
 	a.do("PATCH", "/api/internal/v1/bots/"+bot, serviceToken, `{"isActive":true}`)
-	log.take()
+	log.Take()
 	var second struct{ ID, Key string }
 	a.do("POST", "/api/internal/v1/bots/"+bot+"/keys", serviceToken, nil).into(t, &second)
 	logged(`msg="key created"`, "changedKey="+second.ID)
@@ -182,26 +181,7 @@ func TestEachChangeIsLoggedWithWhoMadeIt(t *testing.T) {
 	a.do("GET", webhooksPath, key, nil)
 	a.do("DELETE", webhooksPath+"/"+made.ID, key, nil)
 	a.do("PATCH", "/api/internal/v1/bots/"+bot, serviceToken, `{"isActive":5}`)
-	require.Empty(t, log.take())
-}
-
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-// take returns what was written since.
-func (s *safeBuffer) take() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	defer s.b.Reset()
-	return s.b.String()
+	require.Empty(t, log.Take())
 }
 
 // TestReceiptsSayWhatIsWrong: bots that are none, and another event under a known id.

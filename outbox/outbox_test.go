@@ -1,7 +1,6 @@
 package outbox_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +19,7 @@ import (
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/db/dbtest"
 	"github.com/mathub/webhooks/emit"
+	"github.com/mathub/webhooks/internal/testutil"
 	"github.com/mathub/webhooks/outbox"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -33,7 +33,7 @@ type backend struct {
 	calls   [][]string // the ids that each call brought
 	emitted []webhook.Event
 	fails   func(e webhook.Event) error // nil: all is accepted
-	log     bytes.Buffer
+	log     testutil.Buffer
 }
 
 func newBackend(t *testing.T) *backend {
@@ -48,19 +48,6 @@ func newBackend(t *testing.T) *backend {
 		require.NoError(t, err)
 	}
 	return b
-}
-
-// Write lets the relay's log be written to b.
-func (b *backend) Write(line []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.log.Write(line)
-}
-
-func (b *backend) logged() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.log.String()
 }
 
 // emit is the service: it takes all events of a call or none.
@@ -110,7 +97,7 @@ func (b *backend) sizes() []int {
 }
 
 func (b *backend) relay() *outbox.Relay {
-	return &outbox.Relay{URL: b.url, Emit: b.emit, Logger: slog.New(slog.NewTextHandler(b, nil))}
+	return &outbox.Relay{URL: b.url, Emit: b.emit, Logger: slog.New(slog.NewTextHandler(&b.log, nil))}
 }
 
 // start runs a relay until stop is called, which returns how long it took to stop.
@@ -195,7 +182,7 @@ func TestWhatIsCommittedIsEmittedInOrderAndDeleted(t *testing.T) {
 	require.Less(t, worst, 500*time.Millisecond)
 	require.Eventually(t, func() bool { waiting, aside := b.rows(t); return waiting+aside == 0 }, 5*time.Second, 5*time.Millisecond)
 	require.NotContains(t, b.ids(), "never")
-	require.Empty(t, b.logged())
+	require.Empty(t, b.log.String())
 
 	// Without the trigger it looks every second.
 	_, err = b.Exec(t.Context(), "DROP TRIGGER mathub_outbox_notify ON mathub_outbox")
@@ -268,7 +255,7 @@ func TestARowAtFaultIsSetAsideAndHoldsNothingUp(t *testing.T) {
 		require.NotEmpty(t, fault)
 		require.LessOrEqual(t, len(fault), 2000)
 	}
-	require.Equal(t, len(poison), strings.Count(b.logged(), "set aside"))
+	require.Equal(t, len(poison), strings.Count(b.log.String(), "set aside"))
 
 	// As the schema's comment says it is tried again.
 	_, err = b.Exec(t.Context(), `UPDATE mathub_outbox SET event = 'post.created', failed_at = NULL, error = NULL WHERE id = 'p1'`)
@@ -341,7 +328,7 @@ func TestTroubleIsWaitedOut(t *testing.T) {
 				pause = 2 * time.Second // as it asked for
 			}
 			require.GreaterOrEqual(t, attempts[2].Sub(attempts[1]), pause)
-			require.Contains(t, b.logged(), "the outbox waits")
+			require.Contains(t, b.log.String(), "the outbox waits")
 		})
 	}
 	t.Run("lost database", func(t *testing.T) {

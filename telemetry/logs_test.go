@@ -1,45 +1,21 @@
 package telemetry
 
 import (
-	"bytes"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/internal/testutil"
 )
-
-// lockedBuffer is for a test to read while what is late is written.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func (l *lockedBuffer) Reset() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.b.Reset()
-}
 
 // TestLinesOfAKindAreLimited: what a stranger causes a thousand times fills no disk, hides no other line, and is counted.
 func TestLinesOfAKindAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out lockedBuffer
+		var out testutil.Buffer
 		log := slog.New(LimitLines(WithTraceIDs(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))))
 		flood := func(n int) {
 			for i := range n {
@@ -58,7 +34,7 @@ func TestLinesOfAKindAreLimited(t *testing.T) {
 		time.Sleep(leftOutAfter)
 		synctest.Wait()
 		require.Equal(t, 1, count(`level=INFO msg="lines were left out of the log" kind="wrong key" lines=9800`), out.String())
-		out.Reset()
+		out.Take()
 		time.Sleep(time.Minute)
 		require.Empty(t, out.String(), "it is said once")
 		flood(201)

@@ -1,7 +1,6 @@
 package visibility_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -21,6 +20,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/mathub/webhooks/internal/testutil"
 	"github.com/mathub/webhooks/visibility"
 	"github.com/mathub/webhooks/workflows/temporaltest"
 )
@@ -110,7 +110,7 @@ func TestWhereItIsNotPermittedOneWarningIsAll(t *testing.T) {
 	}
 	require.Equal(t, 2, refused)
 
-	var lines lockedBuffer
+	var lines testutil.Buffer
 	ctx, stop := context.WithTimeout(t.Context(), 3*time.Second)
 	defer stop()
 	a.Keep(ctx, slog.New(slog.NewTextHandler(&lines, nil)), c, namespace)
@@ -124,7 +124,7 @@ func TestWhileTemporalIsAwayNothingIsKnownAndNothingIsSaid(t *testing.T) {
 	require.NoError(t, err)
 	defer c.Close()
 	var a visibility.Attributes
-	var lines lockedBuffer
+	var lines testutil.Buffer
 	ctx, stop := context.WithTimeout(t.Context(), time.Second)
 	defer stop()
 	a.Keep(ctx, slog.New(slog.NewTextHandler(&lines, nil)), c, "default")
@@ -144,21 +144,4 @@ func TestListsFit(t *testing.T) {
 	require.Less(t, len(`["`+strings.Join(got, `","`)+`"]`), 2<<10, "Temporal's limit of a value")
 	require.Len(t, visibility.Fitting([]string{strings.Repeat("b", 128)}), 1)
 	require.False(t, (*visibility.Attributes)(nil).Known())
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -20,6 +20,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/require"
 
+	"github.com/mathub/webhooks/internal/testutil"
 	"github.com/mathub/webhooks/standalone/e2e"
 )
 
@@ -71,22 +72,7 @@ func (tm *terminal) feed(t *testing.T, input string, args ...string) (stdout, st
 }
 
 // lines gathers what a program prints while it runs.
-type lines struct {
-	mu  sync.Mutex
-	all bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.all.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.all.String()
-}
+type lines struct{ testutil.Buffer }
 
 func (l *lines) await(t *testing.T, text string) {
 	t.Helper()
