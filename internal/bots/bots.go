@@ -1,0 +1,248 @@
+// Package bots holds the rules about bots and their keys, behind the service API and the command line.
+package bots
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// maxNameLength bounds a bot's name, in characters, as the API's document counts.
+const maxNameLength = 200
+
+// Service reads and changes bots. Its errors are of package problem, or of the database.
+type Service struct {
+	Pool *pgxpool.Pool
+	// Keyset seals notify URLs and secrets. It is needed for a bot that has them only.
+	Keyset *db.Keyset
+	// URLRules are what a notify URL is held against.
+	URLRules webhook.URLRules
+}
+
+// Bot is a bot as its operator sees it.
+type Bot struct {
+	ID        string
+	Name      string
+	IsActive  bool // false: it is suspended
+	CreatedAt time.Time
+	// NotifyURL is where its owner is told of disabled webhooks; nil: nowhere.
+	NotifyURL *string
+	// NotifySecret is one that was made by this very call, and is not shown again.
+	NotifySecret *string
+}
+
+// New is a bot to be made.
+type New struct {
+	ID   string // Mathub's id of it; "": a UUIDv7 is made
+	Name string
+	NotifyChange
+}
+
+// Create makes a bot.
+func (s *Service) Create(ctx context.Context, in New) (Bot, error) {
+	faults := &problem.Faults{}
+	if in.ID != "" && !webhook.ValidID(in.ID) {
+		faults.Add("id", "must be 1 to 128 of the characters A-Z a-z 0-9 _ -")
+	}
+	if strings.TrimSpace(in.Name) == "" || utf8.RuneCountInString(in.Name) > maxNameLength || strings.ContainsRune(in.Name, 0) {
+		faults.Add("name", fmt.Sprintf("must have 1 to %d characters, none of them NUL", maxNameLength))
+	}
+	in.check(s.URLRules, faults)
+	if err := faults.Err(); err != nil {
+		return Bot{}, problem.Of(err)
+	}
+	id := webhook.CanonicalID(in.ID)
+	if id == "" {
+		id = webhook.NewID()
+	}
+	row, made, err := in.of(db.Bot{ID: id}, s.Keyset)
+	if err != nil {
+		return Bot{}, problem.Of(err)
+	}
+	row, err = db.New().CreateBot(ctx, s.Pool, db.CreateBotParams{ID: id, Name: in.Name, NotifyURL: row.NotifyURL, NotifySecret: row.NotifySecret})
+	if db.IsUniqueViolation(err) {
+		return Bot{}, &problem.Error{Kind: problem.Conflict, Detail: "There is a bot of this id already."}
+	}
+	if err != nil {
+		return Bot{}, err
+	}
+	return s.bot(row, made)
+}
+
+// Get reads the bot of that id.
+func (s *Service) Get(ctx context.Context, id string) (Bot, error) {
+	row, err := s.row(ctx, id)
+	if err != nil {
+		return Bot{}, err
+	}
+	return s.bot(row, nil)
+}
+
+// row reads the bot of that id, in either spelling of a UUID.
+func (s *Service) row(ctx context.Context, id string) (db.Bot, error) {
+	if !webhook.ValidID(id) {
+		return db.Bot{}, problem.ErrNotFound
+	}
+	row, err := db.New().GetBot(ctx, s.Pool, webhook.CanonicalID(id))
+	return row, problem.OrNotFound(err)
+}
+
+// Find returns the id of the bot with that id or, where only one has it, that name.
+func (s *Service) Find(ctx context.Context, nameOrID string) (string, error) {
+	rows, err := db.New().FindBots(ctx, s.Pool, nameOrID)
+	if id := webhook.CanonicalID(nameOrID); id != nameOrID && err == nil && len(rows) == 0 {
+		nameOrID = id
+		rows, err = db.New().FindBots(ctx, s.Pool, nameOrID)
+	}
+	switch {
+	case err != nil:
+		return "", err
+	case len(rows) == 0:
+		return "", &problem.Error{Kind: problem.NotFound, Detail: fmt.Sprintf("There is no bot of the name or id %q.", nameOrID)}
+	case len(rows) > 1 && rows[0].ID != nameOrID:
+		return "", &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("Several bots have the name %q: give the id.", nameOrID)}
+	}
+	return rows[0].ID, nil
+}
+
+// Change is what is to become of a bot.
+type Change struct {
+	NotifyChange
+	// IsActive, if not nil, suspends the bot or ends its suspension.
+	IsActive *bool
+}
+
+// Update changes a bot.
+func (s *Service) Update(ctx context.Context, id string, change Change) (Bot, error) {
+	faults := &problem.Faults{}
+	if change.check(s.URLRules, faults); faults.Any() {
+		return Bot{}, problem.Of(faults.Err())
+	}
+	if !webhook.ValidID(id) {
+		return Bot{}, problem.ErrNotFound
+	}
+	id = webhook.CanonicalID(id)
+	var made *string
+	var row db.Bot
+	err := db.WithTx(ctx, s.Pool, func(tx pgx.Tx) (err error) {
+		q := db.New()
+		if err := q.LockBot(ctx, tx, id); err != nil {
+			return err
+		}
+		if row, err = q.GetBot(ctx, tx, id); err != nil {
+			return problem.OrNotFound(err)
+		}
+		if row, made, err = change.of(row, s.Keyset); err != nil {
+			return err
+		}
+		row, err = q.SetNotify(ctx, tx, db.SetNotifyParams{ID: id, NotifyURL: row.NotifyURL, NotifySecret: row.NotifySecret})
+		if err != nil || change.IsActive == nil || *change.IsActive == row.IsActive {
+			return err
+		}
+		row.IsActive = *change.IsActive
+		return setActive(ctx, tx, id, row.IsActive)
+	})
+	if err != nil {
+		return Bot{}, problem.Of(err)
+	}
+	return s.bot(row, made)
+}
+
+// setActive suspends a bot or ends its suspension. What is planned for a suspended bot is removed, as it is for a disabled
+// webhook: what it misses can be recovered afterwards. The bot is locked.
+func setActive(ctx context.Context, tx pgx.Tx, id string, active bool) error {
+	q := db.New()
+	if err := q.SetBotActive(ctx, tx, db.SetBotActiveParams{ID: id, IsActive: active}); err != nil {
+		return err
+	}
+	ids, err := q.WebhooksOfBot(ctx, tx, id)
+	if err != nil {
+		return err
+	}
+	// No attempt is recorded and none is planned meanwhile.
+	if err := q.LockWebhooks(ctx, tx, db.LockWebhooksParams{Exclusive: ids}); err != nil {
+		return err
+	}
+	if active {
+		return q.ResumeWebhooks(ctx, tx, id)
+	}
+	if err := q.SuspendWebhooks(ctx, tx, id); err != nil {
+		return err
+	}
+	return history.SuspendWebhooks(ctx, tx, ids)
+}
+
+// bot needs the keyset only of a bot with a notify URL. made is a secret that had to be made.
+func (s *Service) bot(row db.Bot, made *string) (Bot, error) {
+	bot := Bot{ID: row.ID, Name: row.Name, IsActive: row.IsActive, CreatedAt: row.CreatedAt, NotifySecret: made}
+	if row.NotifyURL != nil {
+		url, err := s.Keyset.OpenNotifyURL(row.ID, row.NotifyURL)
+		if err != nil {
+			return Bot{}, err
+		}
+		bot.NotifyURL = &url
+	}
+	return bot, nil
+}
+
+// Key is a key of a bot.
+type Key struct {
+	ID        uuid.UUID
+	BotID     string
+	CreatedAt time.Time
+}
+
+// CreateKey makes a key for a bot: 224 random bits, of which only the SHA-256 is kept. secret is the key itself, and is not
+// shown again.
+func (s *Service) CreateKey(ctx context.Context, botID string) (key Key, secret string, err error) {
+	bot, err := s.row(ctx, botID)
+	if err != nil {
+		return Key{}, "", err
+	}
+	secret = newKey()
+	row, err := db.New().CreateKey(ctx, s.Pool, db.CreateKeyParams{ID: uuid.Must(uuid.NewV7()), BotID: bot.ID, KeyHash: HashKey(secret)})
+	if err != nil {
+		return Key{}, "", err
+	}
+	return Key{ID: row.ID, BotID: row.BotID, CreatedAt: row.CreatedAt}, secret, nil
+}
+
+// Keys are the keys of a bot, oldest first.
+func (s *Service) Keys(ctx context.Context, botID string) ([]Key, error) {
+	bot, err := s.row(ctx, botID)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := db.New().ListKeys(ctx, s.Pool, bot.ID)
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]Key, len(rows))
+	for i, row := range rows {
+		keys[i] = Key{ID: row.ID, BotID: bot.ID, CreatedAt: row.CreatedAt}
+	}
+	return keys, nil
+}
+
+// RevokeKey revokes a bot's key, from the next request on.
+func (s *Service) RevokeKey(ctx context.Context, botID string, keyID uuid.UUID) error {
+	if !webhook.ValidID(botID) {
+		return problem.ErrNotFound
+	}
+	n, err := db.New().DeleteKey(ctx, s.Pool, db.DeleteKeyParams{ID: keyID, BotID: webhook.CanonicalID(botID)})
+	if err == nil && n == 0 {
+		err = problem.ErrNotFound
+	}
+	return err
+}

@@ -1,0 +1,62 @@
+package bots
+
+import (
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// NotifyChange updates a bot's notification URL and secret.
+type NotifyChange struct {
+	// SetURL says that URL takes the place of the present one; a nil URL: nobody is told any more.
+	SetURL bool
+	URL    *string
+	// Secret signs from now on. When it is nil the present one stays; where there is none, one is made.
+	Secret *string
+}
+
+// check completes the URL's form and names what is wrong with it or with the secret.
+func (n *NotifyChange) check(rules webhook.URLRules, faults *problem.Faults) {
+	if n.URL != nil {
+		url, err := rules.Check(*n.URL)
+		faults.CheckAs("notifyUrl", err)
+		n.URL = &url
+	}
+	switch {
+	case n.Secret == nil:
+	case *n.Secret == "": // unlike a webhook's, it cannot be removed: notices are always signed
+		faults.Add("notifySecret", "must not be empty; leave it out instead")
+	default:
+		faults.CheckAs("notifySecret", webhook.ValidateSecret(*n.Secret))
+		if n.SetURL && n.URL == nil {
+			faults.Add("notifySecret", "must come without a notifyUrl of null, which removes it")
+		}
+	}
+}
+
+// of is the change applied to a bot. made is a secret that had to be made.
+func (n *NotifyChange) of(bot db.Bot, keyset *db.Keyset) (changed db.Bot, made *string, err error) {
+	if n.SetURL && n.URL == nil {
+		bot.NotifyURL = nil
+	} else if n.SetURL {
+		if bot.NotifyURL, err = keyset.SealNotifyURL(bot.ID, *n.URL); err != nil {
+			return bot, nil, err
+		}
+	}
+	if bot.NotifyURL == nil {
+		bot.NotifySecret = nil
+		if n.Secret != nil {
+			return bot, nil, webhook.Invalid("notifySecret", "must come with a notifyUrl, as the bot has none")
+		}
+		return bot, nil, nil
+	}
+	secret := n.Secret
+	if secret == nil && bot.NotifySecret == nil {
+		text := webhook.NewSecret()
+		secret, made = &text, &text
+	}
+	if secret != nil {
+		bot.NotifySecret, err = keyset.SealNotify(bot.ID, *secret)
+	}
+	return bot, made, err
+}

@@ -1,0 +1,102 @@
+// Package problem is the application's error: what its caller may be told, and of what kind it is. The API maps kinds to
+// HTTP, the command line prints the text.
+package problem
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// Kind says what an error is about.
+type Kind int
+
+// The kinds.
+const (
+	Internal Kind = iota // a fault of ours; its cause is for the log only
+	Malformed
+	Unauthorized
+	Forbidden
+	NotFound
+	MethodNotAllowed
+	Conflict
+	Gone
+	TooLarge
+	UnsupportedMediaType
+	Invalid
+	TooManyRequests
+	Unavailable
+)
+
+// Error is what its caller may be told.
+type Error struct {
+	Kind   Kind
+	Detail string
+	Fields []webhook.FieldError
+	// EventIDs are those under which it is safe to emit again.
+	EventIDs []string
+	// RetryAfter is when to come again, of what is worth another try; 0: soon.
+	RetryAfter time.Duration
+	Cause      error // for the log only
+}
+
+// Error is what a person on the command line is told.
+func (e *Error) Error() string {
+	parts := []string{e.Detail}
+	for _, f := range e.Fields {
+		parts = append(parts, f.Field+": "+f.Message)
+	}
+	return strings.Join(parts, " ")
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Cause }
+
+// ErrNotFound is the answer for what does not exist, and for what is another's.
+var ErrNotFound = &Error{Kind: NotFound, Detail: "There is no such thing here."}
+
+// ErrSuspended is the answer to every call of a suspended bot.
+var ErrSuspended = &Error{Kind: Forbidden, Detail: "The bot is suspended."}
+
+// OrNotFound is ErrNotFound where a query found no row, else err.
+func OrNotFound(err error) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return ErrNotFound
+	}
+	return err
+}
+
+// UnavailableFor says what does not answer.
+func UnavailableFor(what string, cause error) *Error {
+	return &Error{Kind: Unavailable, Detail: what + " does not answer; nothing was done. Try again.", Cause: cause}
+}
+
+// Of gives every error its kind: what is not expected is internal.
+func Of(err error) *Error {
+	var known *Error
+	var input *webhook.InvalidError
+	var syntax *webhook.SyntaxError
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.As(err, &input):
+		return &Error{Kind: Invalid, Detail: "The input breaks a rule.", Fields: input.Fields}
+	case errors.As(err, &syntax):
+		e := &Error{Kind: Malformed, Detail: syntax.Error()}
+		if syntax.Field != "" {
+			e.Fields = []webhook.FieldError{{Field: syntax.Field, Message: syntax.Message}}
+		}
+		return e
+	case errors.Is(err, context.DeadlineExceeded):
+		return &Error{Kind: Unavailable, Detail: "The database did not answer in time. Try again; if the call was to change something, see first whether it did.", Cause: err}
+	case db.IsUnavailable(err):
+		return UnavailableFor("The database", err)
+	}
+	return &Error{Kind: Internal, Detail: "Something went wrong on our side.", Cause: err}
+}
