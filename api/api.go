@@ -25,6 +25,8 @@ import (
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/egress"
 	"github.com/mathub/webhooks/emit"
+	"github.com/mathub/webhooks/internal/bots"
+	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/visibility"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -81,6 +83,7 @@ type server struct {
 	cfg        Config
 	log        *slog.Logger
 	queries    *db.Queries
+	bots       *bots.Service
 	writes     *db.WriteCheck
 	fairUse    *fairUse
 	wrongKeys  *limiters // by the client's address
@@ -140,7 +143,8 @@ func newServer(cfg Config) (*server, error) {
 	}
 	events := db.NewEventReader(cfg.Pool)
 	s := &server{
-		cfg: cfg, docs: docs, log: cfg.Logger, queries: db.New(), writes: db.NewWriteCheck(cfg.Pool), fairUse: newFairUse(cfg.RateLimit), wrongKeys: newLimiters(wrongKeysPerMinute, manyLimiters),
+		cfg: cfg, docs: docs, log: cfg.Logger, queries: db.New(), bots: &bots.Service{Pool: cfg.Pool, Keyset: cfg.Keyset, URLRules: cfg.URLRules},
+		writes: db.NewWriteCheck(cfg.Pool), fairUse: newFairUse(cfg.RateLimit), wrongKeys: newLimiters(wrongKeysPerMinute, manyLimiters),
 		calls: newAtOnce(maxCallsPerBot), sendsOfBot: newAtOnce(maxSendsPerBot), sendsOfWebhook: newAtOnce(maxSendsPerWebhook),
 		large: semaphore.NewWeighted(maxLargeBytes), largeOfBot: newAtOnce(maxLargePerBot), largeOwn: semaphore.NewWeighted(maxLargeBytes),
 		events: events, waiting: newWaiting(events, cfg.Stopping), openAPI: document, document: shared(encode(json.RawMessage(document))),
@@ -189,17 +193,17 @@ func (s *server) router(p part) (http.Handler, error) {
 		router.Use(func(c *gin.Context) {
 			if p.lacks(written(c)) {
 				c.Writer.Header().Del("Allow")
-				fail(c, s.log, errNotFound)
+				fail(c, s.log, problem.ErrNotFound)
 			}
 		})
 	}
-	router.NoRoute(s.authenticate, func(c *gin.Context) { fail(c, s.log, errNotFound) })
+	router.NoRoute(s.authenticate, func(c *gin.Context) { fail(c, s.log, problem.ErrNotFound) })
 	router.NoMethod(func(c *gin.Context) {
 		fail(c, s.log, notAllowed(c, c.Writer.Header().Get("Allow")))
 	})
 	RegisterHandlersWithOptions(router, s, GinServerOptions{
 		Middlewares:  []MiddlewareFunc{s.authenticate, s.trace},
-		ErrorHandler: func(c *gin.Context, _ error, _ int) { fail(c, s.log, errNotFound) }, // of a path parameter
+		ErrorHandler: func(c *gin.Context, _ error, _ int) { fail(c, s.log, problem.ErrNotFound) }, // of a path parameter
 	})
 	if s.metrics == nil {
 		s.metrics = newRequestMetrics(s.cfg.Meter, router.Routes())
@@ -211,7 +215,7 @@ func (s *server) router(p part) (http.Handler, error) {
 func notAllowed(c *gin.Context, allowed string) error {
 	allowed = strings.Replace(allowed, http.MethodGet, http.MethodGet+", "+http.MethodHead, 1)
 	c.Header("Allow", allowed)
-	return &Error{code: wrongMethod, Detail: "Allowed here: " + allowed + "."}
+	return &problem.Error{Kind: problem.MethodNotAllowed, Detail: "Allowed here: " + allowed + "."}
 }
 
 // headAsGet answers HEAD as GET, without the body, which net/http leaves away: RFC 9110 §9.1 asks every server for both,
@@ -245,7 +249,7 @@ func (s *server) identify(c *gin.Context) {
 func (s *server) recover(c *gin.Context) {
 	defer func() {
 		if p := recover(); p != nil {
-			fail(c, s.log, &Error{code: internal, Detail: "Something went wrong on our side.", cause: fmt.Errorf("panic: %v\n%s", p, debug.Stack())})
+			fail(c, s.log, &problem.Error{Kind: problem.Internal, Detail: "Something went wrong on our side.", Cause: fmt.Errorf("panic: %v\n%s", p, debug.Stack())})
 		}
 	}()
 	c.Next()
@@ -272,7 +276,7 @@ func (s *server) Readyz(c *gin.Context) {
 		ctx, cancel := context.WithTimeout(c.Request.Context(), readyTimeout)
 		defer cancel()
 		if away, err := Ready(ctx, s.writes, s.cfg.Temporal); err != nil {
-			return reply{}, unavailableFor(strings.Join(away, " and "), err)
+			return reply{}, problem.UnavailableFor(strings.Join(away, " and "), err)
 		}
 		return ok(healthWith(ctx, s.cfg.OutboundAccess)), nil
 	})

@@ -33,6 +33,7 @@ import (
 	"github.com/mathub/webhooks/api"
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/db/dbtest"
+	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -210,14 +211,16 @@ func (a *testAPI) holdAgainstContract(req *http.Request, got answer) {
 	require.NoError(a.t, openapi3filter.ValidateResponse(context.Background(), in), "%s %s answered %d %s", req.Method, req.URL.Path, got.status, got.body)
 }
 
+func (a *testAPI) bots() *bots.Service { return &bots.Service{Pool: a.pool, Keyset: a.keyset} }
+
 // bot makes a bot and a key.
 func (a *testAPI) bot() (id, key string) {
 	a.t.Helper()
-	bot, err := api.CreateBot(a.t.Context(), a.pool, "", "bot", api.NotifyChange{})
+	bot, err := a.bots().Create(a.t.Context(), bots.New{Name: "bot"})
 	require.NoError(a.t, err)
-	made, err := api.CreateKey(a.t.Context(), a.pool, bot.ID)
+	_, key, err = a.bots().CreateKey(a.t.Context(), bot.ID)
 	require.NoError(a.t, err)
-	return bot.ID, made.Key
+	return bot.ID, key
 }
 
 func (a *testAPI) hook(key string) string {
@@ -644,12 +647,12 @@ func TestBots(t *testing.T) {
 	require.Equal(t, http.StatusUnauthorized, a.do("GET", webhooksPath, keys[0].Key, nil).status, "at once")
 	require.Equal(t, http.StatusOK, a.do("GET", webhooksPath, keys[1].Key, nil).status)
 	require.Equal(t, http.StatusNotFound, a.do("DELETE", path+"/bot-euler/keys/"+keys[0].ID, serviceToken, nil).status)
-	id, err := api.FindBot(t.Context(), a.pool, "bot-euler")
+	id, err := a.bots().Find(t.Context(), "bot-euler")
 	require.NoError(t, err)
 	require.Equal(t, "bot-euler", id)
-	_, err = api.FindBot(t.Context(), a.pool, "Euler")
+	_, err = a.bots().Find(t.Context(), "Euler")
 	require.ErrorContains(t, err, "give the id")
-	_, err = api.FindBot(t.Context(), a.pool, "nobody")
+	_, err = a.bots().Find(t.Context(), "nobody")
 	require.ErrorContains(t, err, "no bot")
 }
 

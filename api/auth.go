@@ -2,13 +2,9 @@ package api
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/base64"
-	"encoding/binary"
 	"errors"
-	"hash/crc32"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -21,7 +17,9 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/listen"
+	"github.com/mathub/webhooks/internal/problem"
 )
 
 // What a request of a bot carries on: whose key it has, and which.
@@ -40,7 +38,7 @@ func (s *server) authenticate(c *gin.Context) {
 		}
 	case strings.HasPrefix(path, servicePrefix):
 		if s.cfg.ServiceToken == "" {
-			fail(c, s.log, errNotFound)
+			fail(c, s.log, problem.ErrNotFound)
 			return
 		}
 		token, err := bearer(c.Request.Header)
@@ -80,10 +78,10 @@ func (s *server) authenticateBot(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	if !isKey(token) {
+	if !bots.IsKey(token) {
 		return errWrongKey
 	}
-	hash, now := hashKey(token), time.Now()
+	hash, now := bots.HashKey(token), time.Now()
 	wrong := s.wrongKeys.of(clientOf(c), now)
 	counted := wrong.AllowN(now, 1) // beforehand, so that many at once are as many as one after the other
 	if !counted && !s.fairUse.knows(hash) && !s.lists(c.Request.Context(), hash) {
@@ -103,7 +101,7 @@ func (s *server) authenticateBot(c *gin.Context) error {
 		return err
 	}
 	if !key.IsActive {
-		return errSuspended
+		return problem.ErrSuspended
 	}
 	if err := s.beginCall(c, key.BotID); err != nil {
 		return err
@@ -179,7 +177,7 @@ func (s *server) keyStillValid(c *gin.Context) error {
 	case errors.Is(err, pgx.ErrNoRows):
 		return errWrongKey
 	case err == nil && !active:
-		return errSuspended
+		return problem.ErrSuspended
 	}
 	return err
 }
@@ -211,32 +209,4 @@ func bearer(header http.Header) (string, error) {
 		return "", unauthorizedf("Send Authorization: Bearer, and a key.")
 	}
 	return token, nil
-}
-
-// A key is bot_ and 43 characters of base64url: 28 random bytes and their CRC-32, by which a mistyped or made-up key is
-// known without a look-up, and one that leaked is found by whoever scans for it.
-const (
-	keyPrefix      = "bot_"
-	keyRandomBytes = 28
-)
-
-func newKey() string {
-	key := make([]byte, keyRandomBytes, keyRandomBytes+crc32.Size)
-	_, _ = rand.Read(key) // it does not fail
-	return keyPrefix + base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint32(key, crc32.ChecksumIEEE(key)))
-}
-
-// isKey says whether a key may be one of ours, by its form.
-func isKey(s string) bool {
-	text, ok := strings.CutPrefix(s, keyPrefix)
-	if !ok || len(text) != base64.RawURLEncoding.EncodedLen(keyRandomBytes+crc32.Size) {
-		return false
-	}
-	key, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	return err == nil && crc32.ChecksumIEEE(key[:keyRandomBytes]) == binary.BigEndian.Uint32(key[keyRandomBytes:])
-}
-
-func hashKey(key string) []byte {
-	sum := sha256.Sum256([]byte(key))
-	return sum[:]
 }

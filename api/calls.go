@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/mathub/webhooks/internal/problem"
 )
 
 const (
@@ -121,7 +123,7 @@ func (s *server) beginCall(c *gin.Context, botID string) error {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), callPatience)
 	defer cancel()
 	if !s.calls.begin(ctx, botID) {
-		return &Error{code: tooMany, Detail: fmt.Sprintf("%d calls of this bot are in progress. Let one end first.", maxCallsPerBot)}
+		return &problem.Error{Kind: problem.TooManyRequests, Detail: fmt.Sprintf("%d calls of this bot are in progress. Let one end first.", maxCallsPerBot)}
 	}
 	c.Set(callContextKey, botID)
 	return nil
@@ -149,11 +151,11 @@ func (s *server) bound(c *gin.Context) {
 func (s *server) beginSend(botID, webhookID string) (end func(), err error) {
 	const detail = "%d tests and redeliveries of this %s are in progress. Let one end first."
 	if !s.sendsOfWebhook.try(webhookID) {
-		return nil, &Error{code: tooMany, Detail: fmt.Sprintf(detail, maxSendsPerWebhook, "webhook")}
+		return nil, &problem.Error{Kind: problem.TooManyRequests, Detail: fmt.Sprintf(detail, maxSendsPerWebhook, "webhook")}
 	}
 	if !s.sendsOfBot.try(botID) {
 		s.sendsOfWebhook.end(webhookID)
-		return nil, &Error{code: tooMany, Detail: fmt.Sprintf(detail, maxSendsPerBot, "bot")}
+		return nil, &problem.Error{Kind: problem.TooManyRequests, Detail: fmt.Sprintf(detail, maxSendsPerBot, "bot")}
 	}
 	return func() {
 		s.sendsOfWebhook.end(webhookID)

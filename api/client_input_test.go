@@ -15,7 +15,6 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/api"
 	"github.com/mathub/webhooks/workflows/temporaltest"
 )
 
@@ -58,7 +57,7 @@ func TestIDsAreTakenInEitherCase(t *testing.T) {
 	a.do("GET", path+"/keys", serviceToken, nil).into(t, &keys)
 	require.Len(t, keys, 2)
 	require.Equal(t, http.StatusNoContent, a.do("DELETE", path+"/keys/"+strings.ToUpper(keys[1].ID), serviceToken, nil).status)
-	found, err := api.FindBot(t.Context(), a.pool, strings.ToUpper(bot))
+	found, err := a.bots().Find(t.Context(), strings.ToUpper(bot))
 	require.NoError(t, err)
 	require.Equal(t, bot, found)
 	created := a.do("POST", botsPath, serviceToken, `{"name":"x","id":"`+own+`"}`)

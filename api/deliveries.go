@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
 )
@@ -48,7 +49,7 @@ func (s *server) VerifyWebhook(c *gin.Context, id WebhookID) {
 }
 
 // errNotVerified is for what an endpoint gets only once it has agreed.
-var errNotVerified = &Error{code: conflict, Detail: "The endpoint is not verified: have it answer webhook.verify events with their nonce, then call POST …/verify."}
+var errNotVerified = &problem.Error{Kind: problem.Conflict, Detail: "The endpoint is not verified: have it answer webhook.verify events with their nonce, then call POST …/verify."}
 
 // RedeliverDelivery serves POST /webhooks/:id/deliveries/:deliveryId/redeliver.
 func (s *server) RedeliverDelivery(c *gin.Context, id WebhookID, deliveryID string) {
@@ -72,7 +73,7 @@ func (s *server) RedeliverDelivery(c *gin.Context, id WebhookID, deliveryID stri
 		case err != nil:
 			return reply{}, err
 		case next.Attempts >= maxAttempts:
-			return reply{}, &Error{code: conflict, Detail: fmt.Sprintf("This event was sent to the webhook %d times, which is as often as it may be.", maxAttempts)}
+			return reply{}, &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("This event was sent to the webhook %d times, which is as often as it may be.", maxAttempts)}
 		}
 		return s.sendNow(c, w, func(ctx context.Context) (uuid.UUID, bool, error) {
 			return workflows.StartRedelivery(ctx, s.cfg.Temporal, s.cfg.Attributes, targetOf(w), next.EventID, int(next.Attempt))
@@ -83,9 +84,9 @@ func (s *server) RedeliverDelivery(c *gin.Context, id WebhookID, deliveryID stri
 // notKept answers for a delivery that is not there, or may be removed at any time.
 func (s *server) notKept() error {
 	if s.cfg.Retention == 0 {
-		return errNotFound
+		return problem.ErrNotFound
 	}
-	return &Error{code: notFound, Detail: fmt.Sprintf("There is no such delivery. Deliveries are kept for %v, from the last one of their event on.", s.cfg.Retention)}
+	return &problem.Error{Kind: problem.NotFound, Detail: fmt.Sprintf("There is no such delivery. Deliveries are kept for %v, from the last one of their event on.", s.cfg.Retention)}
 }
 
 // queuedEvery is how often the history is asked for a delivery that the webhook's queue makes.
@@ -110,25 +111,25 @@ func (s *server) resulting(ctx context.Context, webhookID uuid.UUID, send func()
 	var limited workflows.RateLimitedError
 	switch {
 	case errors.As(err, &limited):
-		return reply{}, &Error{code: tooMany, Detail: "The bot has sent as much to this endpoint, which is not verified, as it may.", retryAfter: limited.RetryIn}
+		return reply{}, &problem.Error{Kind: problem.TooManyRequests, Detail: "The bot has sent as much to this endpoint, which is not verified, as it may.", RetryAfter: limited.RetryIn}
 	case errors.Is(err, workflows.ErrNotVerified):
 		return reply{}, errNotVerified
 	case errors.Is(err, workflows.ErrWebhookGone):
-		return reply{}, errNotFound
+		return reply{}, problem.ErrNotFound
 	case errors.Is(err, workflows.ErrBotSuspended):
-		return reply{}, errSuspended
+		return reply{}, problem.ErrSuspended
 	case errors.Is(err, workflows.ErrEventGone):
 		return reply{}, s.notKept()
 	case err != nil:
 		return reply{}, temporalError(err)
 	}
 	row, err := s.delivery(ctx, webhookID, deliveryID)
-	for queued && asError(err).code == notFound {
+	for queued && problem.Of(err).Kind == problem.NotFound {
 		select {
 		case <-time.After(queuedEvery):
 			row, err = s.delivery(ctx, webhookID, deliveryID)
 		case <-ctx.Done():
-			return reply{}, &Error{code: unavailable, Detail: fmt.Sprintf("The delivery waits in the webhook's queue, and is made soon: see the history for the delivery %s.", deliveryID)}
+			return reply{}, &problem.Error{Kind: problem.Unavailable, Detail: fmt.Sprintf("The delivery waits in the webhook's queue, and is made soon: see the history for the delivery %s.", deliveryID)}
 		}
 	}
 	if err != nil { // not found: the webhook was deleted in this very moment, with its history

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -78,7 +79,7 @@ func (s *server) storedEvent(c *gin.Context, id string) (db.GetEventRow, error) 
 	case none && id == batchPath:
 		err = notAllowed(c, http.MethodPost)
 	case none:
-		err = &Error{code: notFound, Detail: "The event is not known, or it was accepted within the last moments and is not stored yet."}
+		err = &problem.Error{Kind: problem.NotFound, Detail: "The event is not known, or it was accepted within the last moments and is not stored yet."}
 	}
 	return event, err
 }
@@ -89,22 +90,22 @@ func readEventPage(c *gin.Context, id string) (page db.ListEventWebhooksParams, 
 		return page, nil, err
 	}
 	if !webhook.ValidID(id) {
-		q.fault("id", "must be 1 to 128 of the characters A-Z a-z 0-9 _ -")
+		q.Add("id", "must be 1 to 128 of the characters A-Z a-z 0-9 _ -")
 	}
 	limit := q.integer("limit", 1, maxEventWebhooks, maxEventWebhooks)
 	page = db.ListEventWebhooksParams{EventID: id, Most: int32(limit + 1), MostRead: mostReadForPage}
 	if text, given := q.text("outcome"); given {
 		if !slices.Contains(outcomes, text) {
-			q.fault("outcome", "must be delivered, failed or waiting")
+			q.Add("outcome", "must be delivered, failed or waiting")
 		}
 		page.Outcome, page.MostRead = text, webhook.MaxDeliveriesRead
 	}
 	if text, given := q.text("after"); given {
 		if page.After, err = parseID(text); err != nil {
-			q.fault("after", "must be the id of a webhook")
+			q.Add("after", "must be the id of a webhook")
 		}
 	}
-	return page, q.values, q.err()
+	return page, q.values, q.Err()
 }
 
 func (s *server) toEventDetail(e db.GetEventRow) (EventDetail, error) {

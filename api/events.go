@@ -15,6 +15,7 @@ import (
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/internal/failpoint"
+	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
 )
@@ -74,9 +75,9 @@ func (s *server) emit(c *gin.Context, events webhook.Batch) ([]Receipt, error) {
 	switch {
 	case errors.Is(err, emit.ErrBusy):
 		c.Header("Retry-After", "1")
-		return nil, &Error{code: unavailable, eventIDs: ids, Detail: "More events are emitted than can be taken in. Nothing was accepted. Try again in a second, with the same id."}
+		return nil, &problem.Error{Kind: problem.Unavailable, EventIDs: ids, Detail: "More events are emitted than can be taken in. Nothing was accepted. Try again in a second, with the same id."}
 	case errors.As(err, &taken) && slices.Contains(ids, taken.EventID()):
-		return nil, &Error{code: conflict, eventIDs: ids, Detail: fmt.Sprintf("Nothing was accepted: %v. Terminate it, then emit again.", taken)}
+		return nil, &problem.Error{Kind: problem.Conflict, EventIDs: ids, Detail: fmt.Sprintf("Nothing was accepted: %v. Terminate it, then emit again.", taken)}
 	case err != nil:
 		return nil, notAcknowledged(ids, err)
 	}
@@ -176,15 +177,15 @@ func (e notLookedUpError) Unwrap() error { return e.error }
 
 // notAcknowledged is the error of an emit that Temporal may have taken all the same, unless it is a notLookedUpError.
 func notAcknowledged(eventIDs []string, err error) error {
-	var known *Error
+	var known *problem.Error
 	var before notLookedUpError
 	if errors.As(err, &before) {
-		known = asError(before.error)
-		known.eventIDs = eventIDs
+		known = problem.Of(before.error)
+		known.EventIDs = eventIDs
 		return known
 	}
-	if err = temporalError(err); errors.As(err, &known) && known.code == unavailable {
-		known.eventIDs = eventIDs
+	if err = temporalError(err); errors.As(err, &known) && known.Kind == problem.Unavailable {
+		known.EventIDs = eventIDs
 		known.Detail = "The workflow engine does not answer, so that it is not known whether the event was accepted. Emit it again with the same id, %s: it is accepted once."
 		if known.Detail = fmt.Sprintf(known.Detail, eventIDs[0]); len(eventIDs) > 1 {
 			known.Detail = "The workflow engine does not answer, so that it is not known whether the events were accepted. Emit them again with the same ids: each is accepted once."

@@ -17,6 +17,7 @@ import (
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -72,13 +73,13 @@ func (s *server) readPage(c *gin.Context, webhookID uuid.UUID) (page db.PageOfDe
 		switch {
 		case err == nil:
 			page.Before = seq
-		case asError(err).code == notFound:
-			q.fault("before", "must be the id of a delivery of this webhook, one that is still kept")
+		case problem.Of(err).Kind == problem.NotFound:
+			q.Add("before", "must be the id of a delivery of this webhook, one that is still kept")
 		default:
 			return page, nil, err
 		}
 	}
-	return page, q.values, q.err()
+	return page, q.values, q.Err()
 }
 
 func (s *server) seqOf(ctx context.Context, webhookID uuid.UUID, deliveryID string) (int64, error) {
@@ -87,7 +88,7 @@ func (s *server) seqOf(ctx context.Context, webhookID uuid.UUID, deliveryID stri
 		return 0, err
 	}
 	seq, err := s.queries.DeliverySeq(ctx, s.cfg.Pool, db.DeliverySeqParams{ID: id, WebhookID: webhookID})
-	return seq, orNotFound(err)
+	return seq, problem.OrNotFound(err)
 }
 
 // turnPage returns what is to be shown of what was found, and where the next page begins: after the last one shown, or
@@ -149,7 +150,7 @@ func (s *server) delivery(ctx context.Context, webhookID, id uuid.UUID) (db.GetD
 	case err != nil:
 		return db.GetDeliveriesRow{}, err
 	case len(rows) == 0:
-		return db.GetDeliveriesRow{}, errNotFound
+		return db.GetDeliveriesRow{}, problem.ErrNotFound
 	}
 	return rows[0], nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -51,13 +52,13 @@ func readBody(c *gin.Context, limit int64) ([]byte, error) {
 		if errors.As(err, &over) {
 			return nil, bodyTooLarge(limit)
 		}
-		return nil, &Error{code: malformed, Detail: "The request's body could not be read to its end."}
+		return nil, &problem.Error{Kind: problem.Malformed, Detail: "The request's body could not be read to its end."}
 	}
 	return body, nil
 }
 
 func bodyTooLarge(limit int64) error {
-	return &Error{code: tooLarge, Detail: fmt.Sprintf("The request's body may have at most %d bytes.", limit)}
+	return &problem.Error{Kind: problem.TooLarge, Detail: fmt.Sprintf("The request's body may have at most %d bytes.", limit)}
 }
 
 // checkContent takes JSON (application/json, or a type that ends in +json, RFC 6839 §3.1) in UTF-8, as it stands.
@@ -65,36 +66,24 @@ func checkContent(c *gin.Context) error {
 	for _, coding := range c.Request.Header.Values("Content-Encoding") {
 		if coding != "" && !strings.EqualFold(coding, "identity") {
 			c.Header("Accept-Encoding", "identity") // RFC 9110 §12.5.3
-			return &Error{code: wrongType, Detail: "A body with a Content-Encoding is not taken: send it uncompressed."}
+			return &problem.Error{Kind: problem.UnsupportedMediaType, Detail: "A body with a Content-Encoding is not taken: send it uncompressed."}
 		}
 	}
 	mediaType, params, err := mime.ParseMediaType(c.GetHeader("Content-Type"))
 	if err != nil || mediaType != "application/json" && !strings.HasSuffix(mediaType, "+json") {
-		return &Error{code: wrongType, Detail: "Send the body as Content-Type: application/json."}
+		return &problem.Error{Kind: problem.UnsupportedMediaType, Detail: "Send the body as Content-Type: application/json."}
 	}
 	switch charset := strings.ToLower(params["charset"]); charset {
 	case "", "utf-8", "utf8", "us-ascii", "ascii":
 		return nil
 	}
-	return &Error{code: wrongType, Detail: "Send the body in UTF-8: no other charset is taken."}
+	return &problem.Error{Kind: problem.UnsupportedMediaType, Detail: "Send the body in UTF-8: no other charset is taken."}
 }
 
 // members reads the members of one JSON object, gathering what is wrong with any of them.
 type members struct {
+	problem.Faults
 	values map[string]json.RawMessage
-	faults []webhook.FieldError
-}
-
-func (m *members) fault(field, message string) {
-	m.faults = append(m.faults, webhook.FieldError{Field: field, Message: message})
-}
-
-// err is a *webhook.InvalidError when anything was wrong.
-func (m *members) err() error {
-	if len(m.faults) == 0 {
-		return nil
-	}
-	return &webhook.InvalidError{Fields: m.faults}
 }
 
 // given returns a member's value. One that is null is as if it were left out.
@@ -111,13 +100,13 @@ func (m *members) text(field string, required bool) (string, bool) {
 	raw, ok := m.given(field)
 	if !ok {
 		if required {
-			m.fault(field, "is required")
+			m.Add(field, "is required")
 		}
 		return "", false
 	}
 	var s string
 	if json.Unmarshal(raw, &s) != nil {
-		m.fault(field, "must be a string")
+		m.Add(field, "must be a string")
 		return "", false
 	}
 	return s, true
@@ -131,7 +120,7 @@ func (m *members) time(field string, otherwise time.Time) time.Time {
 	}
 	t, err := webhook.ParseTime(s)
 	if err != nil {
-		m.fault(field, "must be a time in RFC 3339, such as 2025-03-20T10:30:00Z")
+		m.Add(field, "must be a time in RFC 3339, such as 2025-03-20T10:30:00Z")
 	}
 	return t
 }
@@ -144,7 +133,7 @@ func (m *members) duration(field string, least, most time.Duration) time.Duratio
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil || d < least || d > most {
-		m.fault(field, fmt.Sprintf("must be a duration from %gs to %gh, such as 24h or 1h30m", least.Seconds(), most.Hours()))
+		m.Add(field, fmt.Sprintf("must be a duration from %gs to %gh, such as 24h or 1h30m", least.Seconds(), most.Hours()))
 	}
 	return d
 }
@@ -156,28 +145,10 @@ func (m *members) boolean(field string) *bool {
 	}
 	var b bool
 	if json.Unmarshal(raw, &b) != nil {
-		m.fault(field, "must be true or false")
+		m.Add(field, "must be true or false")
 		return nil
 	}
 	return &b
-}
-
-// check records what a rule of the domain says of a field.
-func (m *members) check(err error) {
-	var input *webhook.InvalidError
-	if errors.As(err, &input) {
-		m.faults = append(m.faults, input.Fields...)
-	}
-}
-
-// checkAs is check for a rule that knows the field under another name.
-func (m *members) checkAs(field string, err error) {
-	var input *webhook.InvalidError
-	if errors.As(err, &input) {
-		for _, f := range input.Fields {
-			m.fault(field, f.Message)
-		}
-	}
 }
 
 // maxEvents bounds the list before repetitions are dropped.
@@ -188,17 +159,17 @@ func (m *members) eventTypes(field string, required bool) []string {
 	raw, ok := m.given(field)
 	if !ok {
 		if required {
-			m.fault(field, "is required")
+			m.Add(field, "is required")
 		}
 		return nil
 	}
 	var items []json.RawMessage
 	switch {
 	case json.Unmarshal(raw, &items) != nil:
-		m.fault(field, "must be an array of event types")
+		m.Add(field, "must be an array of event types")
 		return nil
 	case len(items) > maxEvents:
-		m.fault(field, fmt.Sprintf("must have at most %d entries", maxEvents))
+		m.Add(field, fmt.Sprintf("must have at most %d entries", maxEvents))
 		return nil
 	}
 	names := make([]string, len(items))
@@ -208,7 +179,7 @@ func (m *members) eventTypes(field string, required bool) []string {
 		}
 	}
 	checked, err := webhook.CheckSubscription(names)
-	m.check(err)
+	m.Check(err)
 	types := make([]string, len(checked))
 	for i, t := range checked {
 		types[i] = string(t)

@@ -4,6 +4,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -16,14 +17,14 @@ func (s *server) ListWebhooksOfBot(c *gin.Context, _ ListWebhooksOfBotParams) {
 		}
 		id, given := q.text("botId")
 		if !given || !webhook.ValidID(id) {
-			q.fault("botId", "must be the id of a bot")
+			q.Add("botId", "must be the id of a bot")
 		}
 		id = webhook.CanonicalID(id)
-		if err := q.err(); err != nil {
+		if err := q.Err(); err != nil {
 			return reply{}, err
 		}
 		if _, err := s.queries.GetBot(c, s.cfg.Pool, id); err != nil {
-			return reply{}, orNotFound(err)
+			return reply{}, problem.OrNotFound(err)
 		}
 		list, err := s.webhooksOf(c, q, id)
 		return ok(list), err
@@ -60,14 +61,14 @@ func (s *server) UpdateWebhookOfAny(c *gin.Context, id WebhookID) {
 		m := &members{values: values}
 		active := m.boolean("isActive")
 		if _, given := m.given("isActive"); !given {
-			m.fault("isActive", "is required")
+			m.Add("isActive", "is required")
 		}
-		if err := m.err(); err != nil {
+		if err := m.Err(); err != nil {
 			return reply{}, err
 		}
 		w, _, err := s.update(c.Request.Context(), db.UpdateWebhookParams{ID: before.ID, BotID: before.BotID, IsActive: active, DisabledReason: "operator"}, webhookInput{isActive: active})
 		if err != nil {
-			return reply{}, orNotFound(err)
+			return reply{}, problem.OrNotFound(err)
 		}
 		s.changed(c, "webhook changed", w.BotID, "webhook", w.ID, "fields", []string{"isActive"}, "isActive", w.IsActive)
 		view, err := s.view(w)
@@ -93,5 +94,5 @@ func (s *server) anyWebhook(c *gin.Context, id string) (db.Webhook, error) {
 		return db.Webhook{}, err
 	}
 	w, err := s.queries.WebhookOfAny(c, s.cfg.Pool, webhookID)
-	return w, orNotFound(err)
+	return w, problem.OrNotFound(err)
 }

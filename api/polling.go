@@ -13,6 +13,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -86,7 +87,7 @@ func readPoll(c *gin.Context) (poll, error) {
 	} else if given {
 		n, err := strconv.ParseInt(after, 10, 64)
 		if err != nil || strconv.FormatInt(n, 10) != after || n < 0 {
-			q.fault("after", "must be a cursor that an earlier answer gave, or latest, or be left out")
+			q.Add("after", "must be a cursor that an earlier answer gave, or latest, or be left out")
 		}
 		p.after = n
 	}
@@ -96,28 +97,28 @@ func readPoll(c *gin.Context) (poll, error) {
 	if wait, given := q.text("wait"); given {
 		d, err := time.ParseDuration(wait)
 		if err != nil || d < 0 || d > maxPollWait {
-			q.fault("wait", fmt.Sprintf("must be a duration of at most %gs, such as 20s", maxPollWait.Seconds()))
+			q.Add("wait", fmt.Sprintf("must be a duration of at most %gs, such as 20s", maxPollWait.Seconds()))
 		}
 		p.wait = d
 	}
 	for tag := range strings.SplitSeq(strings.Join(c.Request.Header.Values("If-None-Match"), ","), ",") {
 		p.matches = append(p.matches, strings.TrimPrefix(strings.TrimSpace(tag), "W/")) // RFC 9110 §13.1.2: compared weakly
 	}
-	return p, q.err()
+	return p, q.Err()
 }
 
 // typeList reads event types with commas between them.
-func (m *members) typeList(field, list string) []string {
+func (q *query) typeList(field, list string) []string {
 	names := strings.Split(list, ",")
 	if len(names) > maxEvents {
-		m.fault(field, fmt.Sprintf("must have at most %d entries", maxEvents))
+		q.Add(field, fmt.Sprintf("must have at most %d entries", maxEvents))
 		return nil
 	}
 	checked, err := webhook.CheckSubscription(names)
 	var input *webhook.InvalidError
 	if errors.As(err, &input) {
 		for _, f := range input.Fields {
-			m.fault(field+strings.TrimPrefix(f.Field, "events"), f.Message)
+			q.Add(field+strings.TrimPrefix(f.Field, "events"), f.Message)
 		}
 	}
 	types := make([]string, len(checked))
@@ -201,7 +202,7 @@ func (s *server) logState(c *gin.Context, p poll) (db.LogState, error) {
 	}
 	state, err := s.stateOf(c.Request.Context(), patience)
 	if err == nil && state.Behind && p.after == fromNow {
-		return state, &Error{code: unavailable, Detail: "Nobody has polled for long: the events since are being put in order. Try again."}
+		return state, &problem.Error{Kind: problem.Unavailable, Detail: "Nobody has polled for long: the events since are being put in order. Try again."}
 	}
 	return state, err
 }
@@ -214,9 +215,9 @@ func (p poll) begin(state db.LogState) (int64, error) {
 	case p.after == fromNow:
 		return state.Last, nil
 	case p.after < state.Removed:
-		return 0, &Error{code: gone, Detail: "Events that followed this cursor are no longer kept. Go on without after, from the oldest that is kept, or with after=latest."}
+		return 0, &problem.Error{Kind: problem.Gone, Detail: "Events that followed this cursor are no longer kept. Go on without after, from the oldest that is kept, or with after=latest."}
 	case p.after > state.Last:
-		return 0, &Error{code: gone, Detail: "This cursor lies beyond the last event: it comes from elsewhere, or the database was restored from before it. Go on without after, or with after=latest."}
+		return 0, &problem.Error{Kind: problem.Gone, Detail: "This cursor lies beyond the last event: it comes from elsewhere, or the database was restored from before it. Go on without after, or with after=latest."}
 	}
 	return p.after, nil
 }

@@ -10,12 +10,13 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/webhook"
 )
 
 // query reads a request's query, gathering what is wrong with any of its parameters.
 type query struct {
-	members
+	problem.Faults
 	values url.Values
 }
 
@@ -23,15 +24,15 @@ type query struct {
 func readQuery(c *gin.Context, known ...string) (*query, error) {
 	values, err := url.ParseQuery(c.Request.URL.RawQuery)
 	if err != nil {
-		return nil, &Error{code: malformed, Detail: "The query is not percent-encoded as it must be."}
+		return nil, &problem.Error{Kind: problem.Malformed, Detail: "The query is not percent-encoded as it must be."}
 	}
 	q := &query{values: values}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		switch {
 		case !slices.Contains(known, name):
-			q.fault(readable(name), "is not a parameter here; those are: "+strings.Join(known, ", "))
+			q.Add(readable(name), "is not a parameter here; those are: "+strings.Join(known, ", "))
 		case len(values[name]) > 1:
-			q.fault(name, "must be given once")
+			q.Add(name, "must be given once")
 		}
 	}
 	return q, nil
@@ -47,7 +48,7 @@ func (q *query) boolean(name string) *bool {
 		return nil
 	}
 	if text != "true" && text != "false" {
-		q.fault(name, "must be true or false")
+		q.Add(name, "must be true or false")
 	}
 	b := text == "true"
 	return &b
@@ -61,7 +62,7 @@ func (q *query) integer(name string, least, most, otherwise int) int {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < least || n > most {
-		q.fault(name, fmt.Sprintf("must be an integer from %d to %d", least, most))
+		q.Add(name, fmt.Sprintf("must be an integer from %d to %d", least, most))
 		return most
 	}
 	return n
@@ -77,7 +78,7 @@ func (q *query) eventType(name string) *string {
 		for _, spec := range webhook.Catalog() {
 			types = append(types, string(spec.Type))
 		}
-		q.fault(name, "must be one of: "+strings.Join(types, ", "))
+		q.Add(name, "must be one of: "+strings.Join(types, ", "))
 	}
 	return &text
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"golang.org/x/time/rate"
+
+	"github.com/mathub/webhooks/internal/problem"
 )
 
 const (
@@ -128,7 +130,7 @@ func (f *fairUse) take(c *gin.Context, keyHash []byte) error {
 func tooManyFor(c *gin.Context, s float64, why string) error {
 	wait := seconds(s)
 	c.Header("Retry-After", wait)
-	return &Error{code: tooMany, Detail: why + " Try again in " + wait + " s."}
+	return &problem.Error{Kind: problem.TooManyRequests, Detail: why + " Try again in " + wait + " s."}
 }
 
 // charge counts an answer. It may leave the key in debt, for as long as time takes to give that back.

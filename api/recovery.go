@@ -11,6 +11,7 @@ import (
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
 )
@@ -35,7 +36,7 @@ func (s *server) RecoverWebhook(c *gin.Context, id WebhookID) {
 			return reply{}, err
 		}
 		if !w.IsActive {
-			return reply{}, &Error{code: conflict, Detail: "The webhook is disabled: enable it first, then recover what it missed."}
+			return reply{}, &problem.Error{Kind: problem.Conflict, Detail: "The webhook is disabled: enable it first, then recover what it missed."}
 		}
 		if w.VerifiedAt == nil && s.cfg.Verification == webhook.VerificationRequire {
 			return reply{}, errNotVerified
@@ -43,10 +44,10 @@ func (s *server) RecoverWebhook(c *gin.Context, id WebhookID) {
 		recovery, err := s.queue().StartRecovery(c, span)
 		var running history.RecoveryRunningError
 		if errors.As(err, &running) {
-			return reply{}, &Error{code: conflict, Detail: fmt.Sprintf("A recovery of the webhook %s is running, and a bot may have one at a time: wait for its end, or cancel it.", running.WebhookID)}
+			return reply{}, &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("A recovery of the webhook %s is running, and a bot may have one at a time: wait for its end, or cancel it.", running.WebhookID)}
 		}
 		if err != nil {
-			return reply{}, orNotFound(err)
+			return reply{}, problem.OrNotFound(err)
 		}
 		s.changed(c, "recovery started", w.BotID, "webhook", w.ID)
 		// The recovery is stored: what Temporal does not start now, the next sweep does.
@@ -68,7 +69,7 @@ func (s *server) GetRecovery(c *gin.Context, id WebhookID) {
 		}
 		r, err := s.queries.LatestRecovery(c, s.cfg.Pool, w.ID)
 		if err != nil {
-			return reply{}, orNotFound(err)
+			return reply{}, problem.OrNotFound(err)
 		}
 		return ok(toRecovery(r.Recovery, r.Remaining)), nil
 	})
@@ -101,7 +102,7 @@ func (s *server) CancelRecovery(c *gin.Context, id WebhookID) {
 			return reply{}, err
 		}
 		if err := s.queue().CancelRecovery(c, w.ID); err != nil {
-			return reply{}, orNotFound(err)
+			return reply{}, problem.OrNotFound(err)
 		}
 		s.changed(c, "recovery cancelled", w.BotID, "webhook", w.ID)
 		return noContent(), nil
@@ -136,16 +137,16 @@ func (s *server) readSpan(c *gin.Context, w db.Webhook) (history.Span, error) {
 	}
 	m := &members{values: values}
 	span.Since, span.Until = m.time("since", span.Since), m.time("until", span.Until)
-	if len(m.faults) == 0 && span.Since.After(span.Until) {
-		m.fault("since", "must not be after until, which is now when left out")
+	if !m.Any() && span.Since.After(span.Until) {
+		m.Add("since", "must not be after until, which is now when left out")
 	}
 	if removed != nil && span.Since.Before(*removed) {
-		m.fault("since", "must not be before "+webhook.FormatTime(*removed)+": until then the webhook's history was over the bot's budget, and it is not known what was delivered")
+		m.Add("since", "must not be before "+webhook.FormatTime(*removed)+": until then the webhook's history was over the bot's budget, and it is not known what was delivered")
 	}
 	if span.Since.Before(kept.Add(-spanSlack)) {
-		m.fault("since", fmt.Sprintf("must be at most %v ago: events are kept no longer", s.cfg.Retention))
+		m.Add("since", fmt.Sprintf("must be at most %v ago: events are kept no longer", s.cfg.Retention))
 	}
-	return span, m.err()
+	return span, m.Err()
 }
 
 func defaultSpan(w db.Webhook, now time.Time) history.Span {

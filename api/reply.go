@@ -12,6 +12,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -94,12 +95,12 @@ func (s *server) beginLarge(c *gin.Context, body any, n int64) (release func(), 
 		ctx, cancel := context.WithTimeout(c.Request.Context(), largePatience)
 		defer cancel()
 		if !s.largeOfBot.begin(ctx, bot) {
-			return nil, &Error{code: tooMany, Detail: fmt.Sprintf("%d large answers of this bot are being read. Read them first, or ask for less.", maxLargePerBot)}
+			return nil, &problem.Error{Kind: problem.TooManyRequests, Detail: fmt.Sprintf("%d large answers of this bot are being read. Read them first, or ask for less.", maxLargePerBot)}
 		}
 	}
 	if !room.TryAcquire(n) {
 		s.endLarge(bot)
-		return nil, &Error{code: unavailable, Detail: "Too many large answers are being read. Try again, or ask for less."}
+		return nil, &problem.Error{Kind: problem.Unavailable, Detail: "Too many large answers are being read. Try again, or ask for less."}
 	}
 	return func() {
 		room.Release(n)

@@ -8,6 +8,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/mathub/webhooks/internal/listen"
+	"github.com/mathub/webhooks/internal/problem"
 )
 
 // maxInProgress is how many requests of one client address are answered at once: a quarter of the connections that a
@@ -46,7 +47,7 @@ func (s *server) share(c *gin.Context) {
 	addr, _ := netip.ParseAddr(c.ClientIP()) // the zero address where there is none, as of a local socket
 	client := listen.Client(addr)
 	if !s.inProgress.begin(client) {
-		fail(c, s.log, &Error{code: tooMany, Detail: fmt.Sprintf("%d requests from this address are in progress. Let one end first.", maxInProgress)})
+		fail(c, s.log, &problem.Error{Kind: problem.TooManyRequests, Detail: fmt.Sprintf("%d requests from this address are in progress. Let one end first.", maxInProgress)})
 		return
 	}
 	defer s.inProgress.end(client)

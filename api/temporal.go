@@ -6,6 +6,8 @@ import (
 
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
+
+	"github.com/mathub/webhooks/internal/problem"
 )
 
 // pingTemporal asks for a workflow that does not exist: the answer comes from Temporal's own database.
@@ -24,5 +26,5 @@ func temporalError(err error) error {
 	if err == nil || errors.As(err, &refused) {
 		return err
 	}
-	return unavailableFor("The workflow engine", err)
+	return problem.UnavailableFor("The workflow engine", err)
 }

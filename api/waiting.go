@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/problem"
 )
 
 const (
@@ -97,9 +98,9 @@ func (a *waiting) enter(w *waiter) error {
 	defer a.mu.Unlock()
 	switch {
 	case a.ofBot[w.botID] >= maxWaitingPerBot:
-		return &Error{code: tooMany, Detail: fmt.Sprintf("%d calls of this bot wait already. Let one end first, or ask without wait.", maxWaitingPerBot)}
+		return &problem.Error{Kind: problem.TooManyRequests, Detail: fmt.Sprintf("%d calls of this bot wait already. Let one end first, or ask without wait.", maxWaitingPerBot)}
 	case len(a.calls) >= maxWaiting:
-		return &Error{code: unavailable, Detail: "Too many calls wait already. Try again, or ask without wait."}
+		return &problem.Error{Kind: problem.Unavailable, Detail: "Too many calls wait already. Try again, or ask without wait."}
 	}
 	if !a.looking {
 		a.looking, a.seen = true, w.after

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
 )
@@ -56,7 +57,7 @@ func (s *server) CreateWebhook(c *gin.Context) {
 				return err
 			}
 			if n >= int64(s.cfg.MaxWebhooksPerBot) {
-				return &Error{code: conflict, Detail: fmt.Sprintf("A bot may have at most %d webhooks.", s.cfg.MaxWebhooksPerBot)}
+				return &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("A bot may have at most %d webhooks.", s.cfg.MaxWebhooksPerBot)}
 			}
 			w, err = s.queries.CreateWebhook(c, tx, db.CreateWebhookParams{
 				ID: id, BotID: botID(c), URL: sealed.url, Origin: *sealed.origin, Events: in.events, Secret: sealed.secret,
@@ -99,13 +100,13 @@ func (s *server) webhooksOf(c *gin.Context, q *query, botID string) (list encode
 		id, _ := parseID(text)
 		last, err := s.queries.GetWebhook(c, s.cfg.Pool, db.GetWebhookParams{ID: id, BotID: botID})
 		if errors.Is(err, pgx.ErrNoRows) {
-			q.fault("after", "must be the id of a webhook of the bot")
+			q.Add("after", "must be the id of a webhook of the bot")
 		} else if err != nil {
 			return nil, err
 		}
 		page.After = uuid.NullUUID{UUID: last.ID, Valid: true}
 	}
-	if err := q.err(); err != nil {
+	if err := q.Err(); err != nil {
 		return nil, err
 	}
 	rows, err := s.queries.ListWebhooks(c, s.cfg.Pool, page)
@@ -162,7 +163,7 @@ func (s *server) UpdateWebhook(c *gin.Context, id WebhookID) {
 			DisabledReason: "owner",
 		}, in)
 		if err != nil {
-			return reply{}, orNotFound(err)
+			return reply{}, problem.OrNotFound(err)
 		}
 		s.changed(c, "webhook changed", w.BotID, "webhook", w.ID, "fields", in.named())
 		view, err := s.view(w)
@@ -297,7 +298,7 @@ func (s *server) delete(c *gin.Context, w db.Webhook) error {
 			return err
 		}
 		if n == 0 {
-			return errNotFound
+			return problem.ErrNotFound
 		}
 		if err := s.queries.DeleteQueue(c, tx, w.ID); err != nil {
 			return err
@@ -357,21 +358,21 @@ func (s *server) readWebhook(c *gin.Context, isNew bool) (in webhookInput, err e
 	m := &members{values: values}
 	if rawURL, given := m.text("url", isNew); given {
 		url, err := s.cfg.URLRules.Check(rawURL)
-		m.check(err)
+		m.Check(err)
 		in.url = &url
 	}
 	in.events = m.eventTypes("events", isNew)
 	in.isActive = m.boolean("isActive")
 	in.setSecret = m.isNull("secret")
 	if secret, given := m.text("secret", false); given {
-		m.check(webhook.ValidateSecret(secret))
+		m.Check(webhook.ValidateSecret(secret))
 		in.setSecret, in.secret = true, &secret
 	}
 	in.overlap = m.duration("secretOverlap", time.Second, maxSecretOverlap)
 	if _, given := m.given("secretOverlap"); given && in.secret == nil {
-		m.fault("secretOverlap", "must come with a new secret")
+		m.Add("secretOverlap", "must come with a new secret")
 	}
-	return in, m.err()
+	return in, m.Err()
 }
 
 // sealed is what a request says of a webhook's URL and secret, as it is stored; nil where it says nothing.
@@ -402,7 +403,7 @@ func (s *server) owned(c *gin.Context, id string) (db.Webhook, error) {
 		return db.Webhook{}, err
 	}
 	w, err := s.queries.GetWebhook(c, s.cfg.Pool, db.GetWebhookParams{ID: webhookID, BotID: botID(c)})
-	return w, orNotFound(err)
+	return w, problem.OrNotFound(err)
 }
 
 func botID(c *gin.Context) string { return c.GetString(botContextKey) }
@@ -411,16 +412,9 @@ func botID(c *gin.Context) string { return c.GetString(botContextKey) }
 func parseID(s string) (uuid.UUID, error) {
 	id, err := uuid.Parse(s)
 	if err != nil || id.String() != strings.ToLower(s) {
-		return uuid.Nil, errNotFound
+		return uuid.Nil, problem.ErrNotFound
 	}
 	return id, nil
-}
-
-func orNotFound(err error) error {
-	if errors.Is(err, pgx.ErrNoRows) {
-		return errNotFound
-	}
-	return err
 }
 
 // view is a webhook as its owner sees it.

@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/mathub/webhooks/api"
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/settings"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -41,22 +40,48 @@ type notifyFlags struct {
 	settings.URLs
 }
 
-func (f *notifyFlags) change() (api.NotifyChange, error) {
-	n := api.NotifyChange{
-		SetURL: f.NotifyURL != nil, Secret: f.NotifySecret,
-		Rules: f.Rules(),
-	}
+// change is what the flags say.
+func (f *notifyFlags) change() bots.NotifyChange {
+	n := bots.NotifyChange{SetURL: f.NotifyURL != nil, Secret: f.NotifySecret}
 	if n.SetURL && *f.NotifyURL != "" {
 		n.URL = f.NotifyURL
 	}
-	if n.URL == nil && n.Secret == nil {
-		return n, nil
+	return n
+}
+
+// service is needed with a keyset only where a URL or a secret is given.
+func (f *notifyFlags) service(pool *pgxpool.Pool) (*bots.Service, error) {
+	s := &bots.Service{Pool: pool, URLRules: f.Rules()}
+	if f.Keyset == "" && f.change().URL == nil && f.NotifySecret == nil {
+		return s, nil
 	}
 	var err error
-	if n.Keyset, err = db.ParseKeyset(f.Keyset); err != nil {
-		return n, fmt.Errorf("MATHUB_KEYSET: %w", err)
+	if s.Keyset, err = db.ParseKeyset(f.Keyset); err != nil {
+		return nil, fmt.Errorf("MATHUB_KEYSET: %w", err)
 	}
-	return n, nil
+	return s, nil
+}
+
+// botView is a bot as JSON, in the form that the service API gives it.
+type botView struct {
+	ID           string  `json:"id"`
+	Name         string  `json:"name"`
+	IsActive     bool    `json:"isActive"`
+	CreatedAt    string  `json:"createdAt"`
+	NotifyURL    *string `json:"notifyUrl"`
+	NotifySecret *string `json:"notifySecret,omitempty"`
+}
+
+func viewOf(b bots.Bot) botView {
+	return botView{b.ID, b.Name, b.IsActive, webhook.FormatTime(b.CreatedAt), b.NotifyURL, b.NotifySecret}
+}
+
+// keyView is a key as JSON.
+type keyView struct {
+	ID        uuid.UUID `json:"id"`
+	BotID     string    `json:"botId,omitempty"`
+	Key       string    `json:"key,omitempty"`
+	CreatedAt string    `json:"createdAt"`
 }
 
 type botSetCommand struct {
@@ -68,15 +93,20 @@ type botSetCommand struct {
 }
 
 func (c *botSetCommand) Run(ctx context.Context) error {
-	change, err := c.change()
-	if err != nil {
-		return err
+	change := bots.Change{NotifyChange: c.change(), IsActive: c.Active}
+	if !change.SetURL && change.Secret == nil && change.IsActive == nil {
+		return errors.New("give --notify-url, --notify-secret, --active or --no-active")
 	}
-	if !change.SetURL && change.Secret == nil {
-		return errors.New("give --notify-url or --notify-secret")
-	}
-	return withBot(ctx, c.Database, c.Bot, func(pool *pgxpool.Pool, botID string) error {
-		bot, err := api.UpdateBot(ctx, pool, botID, api.BotUpdate{NotifyChange: change, IsActive: c.Active})
+	return withPool(ctx, c.Database, func(pool *pgxpool.Pool) error {
+		service, err := c.service(pool)
+		if err != nil {
+			return err
+		}
+		id, err := service.Find(ctx, c.Bot)
+		if err != nil {
+			return err
+		}
+		bot, err := service.Update(ctx, id, change)
 		if err != nil || bot.NotifySecret == nil && !c.JSON {
 			return err
 		}
@@ -84,29 +114,26 @@ func (c *botSetCommand) Run(ctx context.Context) error {
 		if bot.NotifySecret != nil {
 			made = *bot.NotifySecret
 		}
-		return printed(c.JSON, bot, made)
+		return printed(c.JSON, viewOf(bot), made)
 	})
 }
 
 func (c *botCreateCommand) Run(ctx context.Context) error {
-	notify, err := c.change()
-	if err != nil {
-		return err
-	}
-	pool, err := db.Open(ctx, c.DatabaseURL)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	bot, err := api.CreateBot(ctx, pool, c.ID, c.Name, notify)
-	if err != nil {
-		return err
-	}
-	line := bot.ID
-	if bot.NotifySecret != nil {
-		line += "\n" + *bot.NotifySecret
-	}
-	return printed(c.JSON, bot, line)
+	return withPool(ctx, c.Database, func(pool *pgxpool.Pool) error {
+		service, err := c.service(pool)
+		if err != nil {
+			return err
+		}
+		bot, err := service.Create(ctx, bots.New{ID: c.ID, Name: c.Name, NotifyChange: c.change()})
+		if err != nil {
+			return err
+		}
+		line := bot.ID
+		if bot.NotifySecret != nil {
+			line += "\n" + *bot.NotifySecret
+		}
+		return printed(c.JSON, viewOf(bot), line)
+	})
 }
 
 type botKeyCommand struct {
@@ -116,23 +143,24 @@ type botKeyCommand struct {
 }
 
 func (c *botKeyCommand) Run(ctx context.Context) error {
-	return withBot(ctx, c.Database, c.Bot, func(pool *pgxpool.Pool, botID string) error {
-		key, err := api.CreateKey(ctx, pool, botID)
+	return withBot(ctx, c.Database, c.Bot, func(service *bots.Service, botID string) error {
+		key, secret, err := service.CreateKey(ctx, botID)
 		if err != nil {
 			return err
 		}
-		return printed(c.JSON, key, key.Key)
+		return printed(c.JSON, keyView{key.ID, key.BotID, secret, webhook.FormatTime(key.CreatedAt)}, secret)
 	})
 }
 
-// withBot calls f with the database and the id of the bot of that name or id.
-func withBot(ctx context.Context, database settings.Database, nameOrID string, f func(pool *pgxpool.Pool, botID string) error) error {
+// withBot calls f with the service and the id of the bot of that name or id.
+func withBot(ctx context.Context, database settings.Database, nameOrID string, f func(service *bots.Service, botID string) error) error {
 	return withPool(ctx, database, func(pool *pgxpool.Pool) error {
-		botID, err := api.FindBot(ctx, pool, nameOrID)
+		service := &bots.Service{Pool: pool}
+		botID, err := service.Find(ctx, nameOrID)
 		if err != nil {
 			return err
 		}
-		return f(pool, botID)
+		return f(service, botID)
 	})
 }
 
@@ -143,16 +171,17 @@ type botKeysCommand struct {
 }
 
 func (c *botKeysCommand) Run(ctx context.Context) error {
-	return withBot(ctx, c.Database, c.Bot, func(pool *pgxpool.Pool, botID string) error {
-		keys, err := api.ListKeys(ctx, pool, botID)
+	return withBot(ctx, c.Database, c.Bot, func(service *bots.Service, botID string) error {
+		keys, err := service.Keys(ctx, botID)
 		if err != nil {
 			return err
 		}
-		lines := make([]string, len(keys))
+		lines, views := make([]string, len(keys)), make([]keyView, len(keys))
 		for i, key := range keys {
-			lines[i] = key.ID.String() + "  " + webhook.FormatTime(time.Time(key.CreatedAt))
+			views[i] = keyView{ID: key.ID, CreatedAt: webhook.FormatTime(key.CreatedAt)}
+			lines[i] = key.ID.String() + "  " + views[i].CreatedAt
 		}
-		return printed(c.JSON, keys, strings.Join(lines, "\n"))
+		return printed(c.JSON, views, strings.Join(lines, "\n"))
 	})
 }
 
@@ -163,7 +192,7 @@ type botRevokeCommand struct {
 }
 
 func (c *botRevokeCommand) Run(ctx context.Context) error {
-	return withBot(ctx, c.Database, c.Bot, func(pool *pgxpool.Pool, botID string) error {
-		return api.RevokeKey(ctx, pool, botID, c.Key)
+	return withBot(ctx, c.Database, c.Bot, func(service *bots.Service, botID string) error {
+		return service.RevokeKey(ctx, botID, c.Key)
 	})
 }

@@ -24,7 +24,7 @@ const maxNameLength = 200
 // Service reads and changes bots. Its errors are of package problem, or of the database.
 type Service struct {
 	Pool *pgxpool.Pool
-	// Keyset seals notify URLs and secrets. It is needed for a bot that has them only.
+	// Keyset seals notify URLs and secrets. Without one, none can be set, and Bot has none.
 	Keyset *db.Keyset
 	// URLRules are what a notify URL is held against.
 	URLRules webhook.URLRules
@@ -183,10 +183,10 @@ func setActive(ctx context.Context, tx pgx.Tx, id string, active bool) error {
 	return history.SuspendWebhooks(ctx, tx, ids)
 }
 
-// bot needs the keyset only of a bot with a notify URL. made is a secret that had to be made.
+// bot is a row as the operator sees it. made is a secret that had to be made.
 func (s *Service) bot(row db.Bot, made *string) (Bot, error) {
 	bot := Bot{ID: row.ID, Name: row.Name, IsActive: row.IsActive, CreatedAt: row.CreatedAt, NotifySecret: made}
-	if row.NotifyURL != nil {
+	if row.NotifyURL != nil && s.Keyset != nil {
 		url, err := s.Keyset.OpenNotifyURL(row.ID, row.NotifyURL)
 		if err != nil {
 			return Bot{}, err
@@ -203,15 +203,33 @@ type Key struct {
 	CreatedAt time.Time
 }
 
-// CreateKey makes a key for a bot: 224 random bits, of which only the SHA-256 is kept. secret is the key itself, and is not
-// shown again.
+// CreateKey makes a key for a bot: 224 random bits, of which only the SHA-256 is kept. A bot has webhook.MaxKeysPerBot at
+// most. secret is the key itself, and is not shown again.
 func (s *Service) CreateKey(ctx context.Context, botID string) (key Key, secret string, err error) {
-	bot, err := s.row(ctx, botID)
-	if err != nil {
-		return Key{}, "", err
+	if !webhook.ValidID(botID) {
+		return Key{}, "", problem.ErrNotFound
 	}
-	secret = newKey()
-	row, err := db.New().CreateKey(ctx, s.Pool, db.CreateKeyParams{ID: uuid.Must(uuid.NewV7()), BotID: bot.ID, KeyHash: HashKey(secret)})
+	botID, secret = webhook.CanonicalID(botID), newKey()
+	q := db.New()
+	var row db.CreateKeyRow
+	err = db.WithTx(ctx, s.Pool, func(tx pgx.Tx) error {
+		// One at a time for each bot, so that two calls at once do not both take the last place.
+		if err := q.LockBot(ctx, tx, botID); err != nil {
+			return err
+		}
+		if _, err := q.GetBot(ctx, tx, botID); err != nil {
+			return problem.OrNotFound(err)
+		}
+		n, err := q.CountKeys(ctx, tx, botID)
+		if err != nil {
+			return err
+		}
+		if n >= webhook.MaxKeysPerBot {
+			return &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("A bot may have at most %d keys: revoke one first.", webhook.MaxKeysPerBot)}
+		}
+		row, err = q.CreateKey(ctx, tx, db.CreateKeyParams{ID: uuid.Must(uuid.NewV7()), BotID: botID, KeyHash: HashKey(secret)})
+		return err
+	})
 	if err != nil {
 		return Key{}, "", err
 	}

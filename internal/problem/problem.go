@@ -95,6 +95,8 @@ func Of(err error) *Error {
 		return e
 	case errors.Is(err, context.DeadlineExceeded):
 		return &Error{Kind: Unavailable, Detail: "The database did not answer in time. Try again; if the call was to change something, see first whether it did.", Cause: err}
+	case errors.Is(err, db.ErrDoesNotOpen): // another process may have the key
+		return &Error{Kind: Unavailable, Detail: "Part of this is stored sealed, and no key of this process opens it. Try again; if that does not help, whoever runs the service has to restore its keyset.", Cause: err}
 	case db.IsUnavailable(err):
 		return UnavailableFor("The database", err)
 	}
