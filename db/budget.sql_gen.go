@@ -153,15 +153,22 @@ func (q *Queries) HistoryRemovedBefore(ctx context.Context, db DBTX, webhookID u
 }
 
 const lastSeq = `-- name: LastSeq :one
-SELECT coalesce(pg_sequence_last_value('deliveries_seq_seq'), 0)::bigint AS seq
+SELECT coalesce(pg_sequence_last_value('deliveries_seq_seq'), 0)::bigint AS seq,
+       has_sequence_privilege('deliveries_seq_seq', 'USAGE, SELECT')::boolean AS may_read
 `
 
-// The greatest seq that a delivery was given, be it committed or not.
-func (q *Queries) LastSeq(ctx context.Context, db DBTX) (int64, error) {
+type LastSeqRow struct {
+	Seq     int64
+	MayRead bool
+}
+
+// The greatest seq that a delivery was given, be it committed or not. Who may not read the sequence gets NULL of Postgres, as
+// if there were none.
+func (q *Queries) LastSeq(ctx context.Context, db DBTX) (LastSeqRow, error) {
 	row := db.QueryRow(ctx, lastSeq)
-	var seq int64
-	err := row.Scan(&seq)
-	return seq, err
+	var i LastSeqRow
+	err := row.Scan(&i.Seq, &i.MayRead)
+	return i, err
 }
 
 const leaveHistory = `-- name: LeaveHistory :exec

@@ -13,8 +13,10 @@ RETURNING pass;
 UPDATE history_passes SET renewed_at = now() WHERE pass = @pass;
 
 -- name: LastSeq :one
--- The greatest seq that a delivery was given, be it committed or not.
-SELECT coalesce(pg_sequence_last_value('deliveries_seq_seq'), 0)::bigint AS seq;
+-- The greatest seq that a delivery was given, be it committed or not. Who may not read the sequence gets NULL of Postgres, as
+-- if there were none.
+SELECT coalesce(pg_sequence_last_value('deliveries_seq_seq'), 0)::bigint AS seq,
+       has_sequence_privilege('deliveries_seq_seq', 'USAGE, SELECT')::boolean AS may_read;
 
 -- name: WebhooksToCount :many
 -- A page of the webhooks, and of which there are deliveries, up to a seq, that are not counted. By scalar subqueries, as of

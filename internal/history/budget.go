@@ -192,7 +192,11 @@ func countPage(ctx context.Context, q *db.Queries, tx pgx.Tx, page []db.Webhooks
 // and what is committed below what was counted already would never be counted.
 func (p *pass) settled(ctx context.Context) (seq int64, err error) {
 	q := db.New()
-	if seq, err = q.LastSeq(ctx, p.Pool); err != nil {
+	last, err := q.LastSeq(ctx, p.Pool)
+	if err == nil && !last.MayRead {
+		err = errors.New("the database role lacks USAGE on the sequence deliveries_seq_seq: see db/roles.sql")
+	}
+	if err != nil {
 		return 0, err
 	}
 	open, err := q.DeliveryWriters(ctx, p.Pool) // after the seq was read: who has it is among them, or has ended
@@ -209,7 +213,7 @@ func (p *pass) settled(ctx context.Context) (seq int64, err error) {
 		still, err = q.DeliveryWriters(ctx, p.Pool)
 		open = slices.DeleteFunc(open, func(transaction string) bool { return !slices.Contains(still, transaction) })
 	}
-	return seq, err
+	return last.Seq, err
 }
 
 // makeRoom makes room in the histories that are over their budgets.
