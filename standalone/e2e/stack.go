@@ -108,7 +108,12 @@ func Start(t testing.TB, options Options) *Stack {
 		}
 	})
 	s.database = sync.OnceValues(func() (*pgxpool.Pool, error) {
-		pool, err := pgxpool.New(context.Background(), s.DatabaseURL())
+		config, err := pgxpool.ParseConfig(s.DatabaseURL())
+		if err != nil {
+			return nil, err
+		}
+		config.ConnConfig.ConnectTimeout = 3 * time.Second // a host that hangs is passed over, in pgx's pool after two minutes
+		pool, err := pgxpool.NewWithConfig(context.Background(), config)
 		if err == nil {
 			t.Cleanup(pool.Close)
 		}
