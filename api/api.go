@@ -27,6 +27,7 @@ import (
 	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/internal/subscriptions"
 	"github.com/mathub/webhooks/visibility"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -84,6 +85,7 @@ type server struct {
 	log        *slog.Logger
 	queries    *db.Queries
 	bots       *bots.Service
+	webhooks   *subscriptions.Service
 	writes     *db.WriteCheck
 	fairUse    *fairUse
 	wrongKeys  *limiters // by the client's address
@@ -144,6 +146,10 @@ func newServer(cfg Config) (*server, error) {
 	events := db.NewEventReader(cfg.Pool)
 	s := &server{
 		cfg: cfg, docs: docs, log: cfg.Logger, queries: db.New(), bots: &bots.Service{Pool: cfg.Pool, Keyset: cfg.Keyset, URLRules: cfg.URLRules},
+		webhooks: &subscriptions.Service{
+			Pool: cfg.Pool, Temporal: cfg.Temporal, Attributes: cfg.Attributes, Keyset: cfg.Keyset, URLRules: cfg.URLRules,
+			MaxWebhooksPerBot: cfg.MaxWebhooksPerBot, Verification: cfg.Verification, Retention: cfg.Retention, Logger: cfg.Logger,
+		},
 		writes: db.NewWriteCheck(cfg.Pool), fairUse: newFairUse(cfg.RateLimit), wrongKeys: newLimiters(wrongKeysPerMinute, manyLimiters),
 		calls: newAtOnce(maxCallsPerBot), sendsOfBot: newAtOnce(maxSendsPerBot), sendsOfWebhook: newAtOnce(maxSendsPerWebhook),
 		large: semaphore.NewWeighted(maxLargeBytes), largeOfBot: newAtOnce(maxLargePerBot), largeOwn: semaphore.NewWeighted(maxLargeBytes),

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/internal/subscriptions"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
 )
@@ -30,7 +31,7 @@ func (s *server) TestWebhook(c *gin.Context, id WebhookID) {
 			return reply{}, err
 		}
 		return s.sendNow(c, w, func(ctx context.Context) (uuid.UUID, bool, error) {
-			return workflows.StartTest(ctx, s.cfg.Temporal, s.cfg.Attributes, targetOf(w))
+			return workflows.StartTest(ctx, s.cfg.Temporal, s.cfg.Attributes, subscriptions.TargetOf(w))
 		})
 	})
 }
@@ -43,13 +44,10 @@ func (s *server) VerifyWebhook(c *gin.Context, id WebhookID) {
 			return reply{}, err
 		}
 		return s.sendNow(c, w, func(ctx context.Context) (uuid.UUID, bool, error) {
-			return workflows.StartVerification(ctx, s.cfg.Temporal, s.cfg.Attributes, targetOf(w))
+			return workflows.StartVerification(ctx, s.cfg.Temporal, s.cfg.Attributes, subscriptions.TargetOf(w))
 		})
 	})
 }
-
-// errNotVerified is for what an endpoint gets only once it has agreed.
-var errNotVerified = &problem.Error{Kind: problem.Conflict, Detail: "The endpoint is not verified: have it answer webhook.verify events with their nonce, then call POST …/verify."}
 
 // RedeliverDelivery serves POST /webhooks/:id/deliveries/:deliveryId/redeliver.
 func (s *server) RedeliverDelivery(c *gin.Context, id WebhookID, deliveryID string) {
@@ -76,7 +74,7 @@ func (s *server) RedeliverDelivery(c *gin.Context, id WebhookID, deliveryID stri
 			return reply{}, &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("This event was sent to the webhook %d times, which is as often as it may be.", maxAttempts)}
 		}
 		return s.sendNow(c, w, func(ctx context.Context) (uuid.UUID, bool, error) {
-			return workflows.StartRedelivery(ctx, s.cfg.Temporal, s.cfg.Attributes, targetOf(w), next.EventID, int(next.Attempt))
+			return workflows.StartRedelivery(ctx, s.cfg.Temporal, s.cfg.Attributes, subscriptions.TargetOf(w), next.EventID, int(next.Attempt))
 		})
 	})
 }
@@ -113,7 +111,7 @@ func (s *server) resulting(ctx context.Context, webhookID uuid.UUID, send func()
 	case errors.As(err, &limited):
 		return reply{}, &problem.Error{Kind: problem.TooManyRequests, Detail: "The bot has sent as much to this endpoint, which is not verified, as it may.", RetryAfter: limited.RetryIn}
 	case errors.Is(err, workflows.ErrNotVerified):
-		return reply{}, errNotVerified
+		return reply{}, subscriptions.ErrNotVerified
 	case errors.Is(err, workflows.ErrWebhookGone):
 		return reply{}, problem.ErrNotFound
 	case errors.Is(err, workflows.ErrBotSuspended):

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"math"
 	"net/http"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/history"
@@ -252,15 +250,6 @@ type webhookDetail struct {
 	Stats                Stats      `json:"stats"`
 }
 
-// removedBefore is until when deliveries were removed for the budget; nil: none were.
-func (s *server) removedBefore(ctx context.Context, webhookID uuid.UUID) (*time.Time, error) {
-	at, err := s.queries.HistoryRemovedBefore(ctx, s.cfg.Pool, webhookID)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil //nolint:nilnil // as the comment says
-	}
-	return at, err
-}
-
 func (s *server) detail(ctx context.Context, w db.Webhook) (webhookDetail, error) {
 	row, err := s.queries.RecentStats(ctx, s.cfg.Pool, db.RecentStatsParams{
 		WebhookID: w.ID, Since: time.Now().Add(-statsSpan), MostRead: webhook.MaxDeliveriesRead,
@@ -272,7 +261,7 @@ func (s *server) detail(ctx context.Context, w db.Webhook) (webhookDetail, error
 	if err != nil {
 		return webhookDetail{}, err
 	}
-	removed, err := s.removedBefore(ctx, w.ID)
+	removed, err := s.webhooks.HistoryRemovedBefore(ctx, w.ID)
 	if err != nil {
 		return webhookDetail{}, err
 	}

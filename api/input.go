@@ -112,17 +112,18 @@ func (m *members) text(field string, required bool) (string, bool) {
 	return s, true
 }
 
-// time reads a time, or returns otherwise when there is none.
-func (m *members) time(field string, otherwise time.Time) time.Time {
+// time reads a time, or returns nil when there is none.
+func (m *members) time(field string) *time.Time {
 	s, given := m.text(field, false)
 	if !given {
-		return otherwise
+		return nil
 	}
 	t, err := webhook.ParseTime(s)
 	if err != nil {
 		m.Add(field, "must be a time in RFC 3339, such as 2025-03-20T10:30:00Z")
+		return nil
 	}
-	return t
+	return &t
 }
 
 // duration reads a duration of at least least and at most most, or returns 0 when there is none.
@@ -154,13 +155,11 @@ func (m *members) boolean(field string) *bool {
 // maxEvents bounds the list before repetitions are dropped.
 const maxEvents = 100
 
-// eventTypes reads the list of event types to subscribe to, each once, in the given order.
-func (m *members) eventTypes(field string, required bool) []string {
+// eventTypes reads a list of names of event types; what is no string is "", which is no event type. It is nil where there is
+// none.
+func (m *members) eventTypes(field string) []string {
 	raw, ok := m.given(field)
 	if !ok {
-		if required {
-			m.Add(field, "is required")
-		}
 		return nil
 	}
 	var items []json.RawMessage
@@ -175,14 +174,8 @@ func (m *members) eventTypes(field string, required bool) []string {
 	names := make([]string, len(items))
 	for i, item := range items {
 		if json.Unmarshal(item, &names[i]) != nil {
-			names[i] = "" // no event type, as will be said
+			names[i] = ""
 		}
 	}
-	checked, err := webhook.CheckSubscription(names)
-	m.Check(err)
-	types := make([]string, len(checked))
-	for i, t := range checked {
-		types[i] = string(t)
-	}
-	return types
+	return names
 }

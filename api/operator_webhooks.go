@@ -4,7 +4,6 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/mathub/webhooks/db"
-	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -23,8 +22,8 @@ func (s *server) ListWebhooksOfBot(c *gin.Context, _ ListWebhooksOfBotParams) {
 		if err := q.Err(); err != nil {
 			return reply{}, err
 		}
-		if _, err := s.queries.GetBot(c, s.cfg.Pool, id); err != nil {
-			return reply{}, problem.OrNotFound(err)
+		if _, err := s.bots.Get(c, id); err != nil {
+			return reply{}, err
 		}
 		list, err := s.webhooksOf(c, q, id)
 		return ok(list), err
@@ -66,9 +65,9 @@ func (s *server) UpdateWebhookOfAny(c *gin.Context, id WebhookID) {
 		if err := m.Err(); err != nil {
 			return reply{}, err
 		}
-		w, _, err := s.update(c.Request.Context(), db.UpdateWebhookParams{ID: before.ID, BotID: before.BotID, IsActive: active, DisabledReason: "operator"}, webhookInput{isActive: active})
+		w, err := s.webhooks.SetActive(c.Request.Context(), before, *active)
 		if err != nil {
-			return reply{}, problem.OrNotFound(err)
+			return reply{}, err
 		}
 		s.changed(c, "webhook changed", w.BotID, "webhook", w.ID, "fields", []string{"isActive"}, "isActive", w.IsActive)
 		view, err := s.view(w)
@@ -93,6 +92,5 @@ func (s *server) anyWebhook(c *gin.Context, id string) (db.Webhook, error) {
 	if err != nil {
 		return db.Webhook{}, err
 	}
-	w, err := s.queries.WebhookOfAny(c, s.cfg.Pool, webhookID)
-	return w, problem.OrNotFound(err)
+	return s.webhooks.GetOfAny(c, webhookID)
 }

@@ -1,37 +1,17 @@
 package api
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/mathub/webhooks/db"
-	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/internal/subscriptions"
 	"github.com/mathub/webhooks/webhook"
-	"github.com/mathub/webhooks/workflows"
 )
-
-// maxSecretOverlap is how long a webhook's secret may sign beside the one that took its place: time for every receiver to
-// learn the new one, and no more, as what is replaced may be known to others.
-const maxSecretOverlap = 7 * 24 * time.Hour
-
-// maxWebhooksListed is how many webhooks one call lists.
-const maxWebhooksListed = 1000
-
-// deletedAtOnce is how many deliveries the deletion of a webhook waits for. Nobody can read the others, and workers remove
-// them.
-const deletedAtOnce = 1000
-
-// wakeTimeout bounds what the caller waits for Temporal, once the webhook is stored.
-const wakeTimeout = 500 * time.Millisecond
 
 // CreateWebhook serves POST /webhooks.
 func (s *server) CreateWebhook(c *gin.Context) {
@@ -40,41 +20,11 @@ func (s *server) CreateWebhook(c *gin.Context) {
 		if err != nil {
 			return reply{}, err
 		}
-		id := uuid.Must(uuid.NewV7())
-		sealed, err := s.seal(id, in)
-		if err != nil {
-			return reply{}, err
-		}
-		var w db.Webhook
-		var duplicateOf *uuid.UUID
-		err = db.WithTx(c, s.cfg.Pool, func(tx pgx.Tx) error {
-			// One at a time for each bot, so that two calls at once do not both take the last place.
-			if err := s.queries.LockBot(c, tx, botID(c)); err != nil {
-				return err
-			}
-			n, err := s.queries.CountWebhooks(c, tx, botID(c))
-			if err != nil {
-				return err
-			}
-			if n >= int64(s.cfg.MaxWebhooksPerBot) {
-				return &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("A bot may have at most %d webhooks.", s.cfg.MaxWebhooksPerBot)}
-			}
-			w, err = s.queries.CreateWebhook(c, tx, db.CreateWebhookParams{
-				ID: id, BotID: botID(c), URL: sealed.url, Origin: *sealed.origin, Events: in.events, Secret: sealed.secret,
-			})
-			if err != nil {
-				return err
-			}
-			if duplicateOf, err = s.duplicateOf(c, tx, w); err != nil || !s.cfg.Verification.AtOnce() {
-				return err
-			}
-			return history.PlanVerification(c, tx, w.ID, w.BotID)
-		})
+		w, duplicateOf, err := s.webhooks.Create(c.Request.Context(), botID(c), in)
 		if err != nil {
 			return reply{}, err
 		}
 		s.changed(c, "webhook created", w.BotID, "webhook", w.ID, "host", webhook.HostOf(w.Origin))
-		s.verifySoon(c.Request.Context(), w)
 		view, err := s.view(w)
 		view.DuplicateOf = duplicateOf
 		return created(botPrefix+"webhooks/"+w.ID.String(), view), err
@@ -95,32 +45,32 @@ func (s *server) ListWebhooks(c *gin.Context, _ ListWebhooksParams) {
 
 // webhooksOf lists a bot's webhooks after the one that the query names.
 func (s *server) webhooksOf(c *gin.Context, q *query, botID string) (list encoded, err error) {
-	page := db.ListWebhooksParams{BotID: botID, Most: maxWebhooksListed + 1}
+	var after uuid.UUID
 	if text, given := q.text("after"); given {
 		id, _ := parseID(text)
-		last, err := s.queries.GetWebhook(c, s.cfg.Pool, db.GetWebhookParams{ID: id, BotID: botID})
-		if errors.Is(err, pgx.ErrNoRows) {
+		last, err := s.webhooks.Get(c, botID, id)
+		if problem.Is(err, problem.NotFound) {
 			q.Add("after", "must be the id of a webhook of the bot")
 		} else if err != nil {
 			return nil, err
 		}
-		page.After = uuid.NullUUID{UUID: last.ID, Valid: true}
+		after = last.ID
 	}
 	if err := q.Err(); err != nil {
 		return nil, err
 	}
-	rows, err := s.queries.ListWebhooks(c, s.cfg.Pool, page)
+	rows, more, err := s.webhooks.List(c, botID, after)
 	if err != nil {
 		return nil, err
 	}
-	webhooks := make([]Webhook, min(len(rows), maxWebhooksListed))
+	webhooks := make([]Webhook, len(rows))
 	for i := range webhooks {
 		if webhooks[i], err = s.view(rows[i]); err != nil {
 			return nil, err
 		}
 	}
 	list, n := encodeList(webhooks)
-	if n < len(rows) {
+	if n < len(rows) || more {
 		q.values.Set("after", rows[n-1].ID.String())
 		s.linkNext(c, q.values)
 	}
@@ -150,129 +100,17 @@ func (s *server) UpdateWebhook(c *gin.Context, id WebhookID) {
 		if err != nil {
 			return reply{}, err
 		}
-		if in.nothing() {
-			view, err := s.view(before)
-			return ok(view), err
-		}
-		sealed, err := s.seal(before.ID, in)
+		w, duplicateOf, err := s.webhooks.Update(c.Request.Context(), before, in)
 		if err != nil {
 			return reply{}, err
 		}
-		w, duplicateOf, err := s.update(c.Request.Context(), db.UpdateWebhookParams{
-			ID: before.ID, BotID: botID(c), URL: sealed.url, Origin: sealed.origin, Events: in.events, SetSecret: in.setSecret, Secret: sealed.secret, OverlapSeconds: in.overlap.Seconds(), IsActive: in.isActive,
-			DisabledReason: "owner",
-		}, in)
-		if err != nil {
-			return reply{}, problem.OrNotFound(err)
+		if fields := in.Named(); len(fields) > 0 {
+			s.changed(c, "webhook changed", w.BotID, "webhook", w.ID, "fields", fields)
 		}
-		s.changed(c, "webhook changed", w.BotID, "webhook", w.ID, "fields", in.named())
 		view, err := s.view(w)
 		view.DuplicateOf = duplicateOf
 		return ok(view), err
 	})
-}
-
-// update changes a webhook, and with it what is planned for it: what it no longer gets is planned no longer, and another
-// endpoint is asked whether it wants deliveries. in is the same in clear. A call that is repeated changes nothing more.
-func (s *server) update(ctx context.Context, change db.UpdateWebhookParams, in webhookInput) (w db.Webhook, duplicateOf *uuid.UUID, err error) {
-	err = db.WithTx(ctx, s.cfg.Pool, func(tx pgx.Tx) error {
-		if err := db.LockWebhook(ctx, tx, change.ID); err != nil {
-			return err
-		}
-		if w, err = s.queries.GetWebhook(ctx, tx, db.GetWebhookParams{ID: change.ID, BotID: change.BotID}); err != nil {
-			return err
-		}
-		s.leaveOutEqual(&change, w, in)
-		if change.URL != nil || change.Events != nil || change.IsActive != nil || change.SetSecret {
-			if w, err = s.queries.UpdateWebhook(ctx, tx, change); err != nil {
-				return err
-			}
-			if err := s.updatePlanned(ctx, tx, change, w); err != nil {
-				return err
-			}
-		}
-		if in.url != nil || in.events != nil {
-			duplicateOf, err = s.duplicateOf(ctx, tx, w)
-		}
-		return err
-	})
-	if err == nil && change.URL != nil {
-		s.verifySoon(ctx, w)
-	}
-	return w, duplicateOf, err
-}
-
-// updatePlanned removes what a changed webhook no longer gets, and plans that another endpoint is asked.
-func (s *server) updatePlanned(ctx context.Context, tx pgx.Tx, change db.UpdateWebhookParams, w db.Webhook) error {
-	if change.Events != nil {
-		if err := s.queries.ClearUnsubscribed(ctx, tx, db.ClearUnsubscribedParams{WebhookID: w.ID, MostRead: webhook.MaxDeliveriesRead}); err != nil {
-			return err
-		}
-	}
-	if change.URL != nil && s.cfg.Verification.AtOnce() {
-		if err := history.PlanVerification(ctx, tx, w.ID, w.BotID); err != nil {
-			return err
-		}
-	}
-	if !w.IsActive {
-		return history.StopWebhooks(ctx, tx, []uuid.UUID{w.ID}, "webhook disabled")
-	}
-	return nil
-}
-
-// duplicateOf is the oldest other webhook of the bot that delivers some of the same events to the same URL, or nil.
-func (s *server) duplicateOf(ctx context.Context, tx pgx.Tx, w db.Webhook) (*uuid.UUID, error) {
-	alike, err := s.queries.AlikeWebhooks(ctx, tx, db.AlikeWebhooksParams{BotID: w.BotID, ID: w.ID, Origin: w.Origin, Events: w.Events})
-	if err != nil || len(alike) == 0 {
-		return nil, err
-	}
-	url, err := s.cfg.Keyset.OpenURL(w.ID, w.URL)
-	if err != nil {
-		return nil, nil //nolint:nilerr,nilnil // one that no key opens any more is like no other
-	}
-	for _, other := range alike {
-		if same, err := s.cfg.Keyset.OpenURL(other.ID, other.URL); err == nil && same == url {
-			return &other.ID, nil
-		}
-	}
-	return nil, nil //nolint:nilnil // there is none
-}
-
-// verifySoon has the webhook's queue send the verification that is planned. What Temporal does not take now, the next sweep
-// does.
-func (s *server) verifySoon(ctx context.Context, w db.Webhook) {
-	if !s.cfg.Verification.AtOnce() {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, wakeTimeout)
-	defer cancel()
-	if err := workflows.WakeQueue(ctx, s.cfg.Temporal, s.cfg.Attributes, targetOf(w)); err != nil {
-		s.log.Warn("an endpoint is verified with the next sweep", "webhook", w.ID, "error", err)
-	}
-}
-
-// leaveOutEqual takes out of a change what the webhook has already: an equal secret is no rotation, which would end the
-// overlap of the one before.
-func (s *server) leaveOutEqual(change *db.UpdateWebhookParams, w db.Webhook, in webhookInput) {
-	if in.url != nil {
-		// What no key opens any more is another.
-		if present, err := s.cfg.Keyset.OpenURL(w.ID, w.URL); err == nil && present == *in.url {
-			change.URL, change.Origin = nil, nil
-		}
-	}
-	if slices.Equal(change.Events, w.Events) {
-		change.Events = nil
-	}
-	if change.IsActive != nil && !*change.IsActive && !w.IsActive {
-		change.IsActive = nil
-	}
-	switch {
-	case in.secret == nil:
-		change.SetSecret = change.SetSecret && w.Secret != nil
-	case w.Secret != nil:
-		present, err := s.cfg.Keyset.Open(w.ID, w.Secret)
-		change.SetSecret = err != nil || present != *in.secret
-	}
 }
 
 // DeleteWebhook serves DELETE /webhooks/:id.
@@ -289,60 +127,15 @@ func (s *server) DeleteWebhook(c *gin.Context, id WebhookID) {
 
 // delete deletes a webhook with all that is kept of it.
 func (s *server) delete(c *gin.Context, w db.Webhook) error {
-	err := db.WithTx(c, s.cfg.Pool, func(tx pgx.Tx) error {
-		if err := db.LockWebhook(c, tx, w.ID); err != nil {
-			return err
-		}
-		n, err := s.queries.DeleteWebhook(c, tx, db.DeleteWebhookParams{ID: w.ID, BotID: w.BotID})
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return problem.ErrNotFound
-		}
-		if err := s.queries.DeleteQueue(c, tx, w.ID); err != nil {
-			return err
-		}
-		n, err = s.queries.DeleteDeliveries(c, tx, db.DeleteDeliveriesParams{WebhookID: w.ID, Most: deletedAtOnce})
-		if err != nil || n < deletedAtOnce {
-			return err
-		}
-		return s.queries.LeaveHistory(c, tx, w.ID)
-	})
+	err := s.webhooks.Delete(c, w)
 	if err == nil {
 		s.changed(c, "webhook deleted", w.BotID, "webhook", w.ID)
 	}
 	return err
 }
 
-// webhookInput is what a request says of a webhook.
-type webhookInput struct {
-	url       *string
-	events    []string // nil: not said
-	isActive  *bool
-	setSecret bool
-	secret    *string       // nil with setSecret: no secret
-	overlap   time.Duration // for which the secret before signs too
-}
-
-func (in webhookInput) nothing() bool {
-	return in.url == nil && in.events == nil && in.isActive == nil && !in.setSecret
-}
-
-// named are the fields that a change names.
-func (in webhookInput) named() (fields []string) {
-	for _, f := range []struct {
-		name string
-		is   bool
-	}{{"url", in.url != nil}, {"events", in.events != nil}, {"isActive", in.isActive != nil}, {"secret", in.setSecret}} {
-		if f.is {
-			fields = append(fields, f.name)
-		}
-	}
-	return fields
-}
-
-func (s *server) readWebhook(c *gin.Context, isNew bool) (in webhookInput, err error) {
+// readWebhook reads what a request says of a webhook.
+func (s *server) readWebhook(c *gin.Context, isNew bool) (in subscriptions.Input, err error) {
 	raw, err := readJSON(c, webhook.MaxRequestBytes)
 	if err != nil {
 		return in, err
@@ -356,44 +149,18 @@ func (s *server) readWebhook(c *gin.Context, isNew bool) (in webhookInput, err e
 		return in, err
 	}
 	m := &members{values: values}
-	if rawURL, given := m.text("url", isNew); given {
-		url, err := s.cfg.URLRules.Check(rawURL)
-		m.Check(err)
-		in.url = &url
+	if url, given := m.text("url", false); given {
+		in.URL = &url
 	}
-	in.events = m.eventTypes("events", isNew)
-	in.isActive = m.boolean("isActive")
-	in.setSecret = m.isNull("secret")
+	in.Events = m.eventTypes("events")
+	in.IsActive = m.boolean("isActive")
+	in.SetSecret = m.isNull("secret")
 	if secret, given := m.text("secret", false); given {
-		m.Check(webhook.ValidateSecret(secret))
-		in.setSecret, in.secret = true, &secret
+		in.SetSecret, in.Secret = true, &secret
 	}
-	in.overlap = m.duration("secretOverlap", time.Second, maxSecretOverlap)
-	if _, given := m.given("secretOverlap"); given && in.secret == nil {
-		m.Add("secretOverlap", "must come with a new secret")
-	}
+	in.SecretOverlap = m.duration("secretOverlap", time.Second, subscriptions.MaxSecretOverlap)
+	m.CheckOthers(in.Check(s.cfg.URLRules, isNew))
 	return in, m.Err()
-}
-
-// sealed is what a request says of a webhook's URL and secret, as it is stored; nil where it says nothing.
-type sealed struct {
-	url    []byte
-	origin *string
-	secret []byte
-}
-
-func (s *server) seal(webhookID uuid.UUID, in webhookInput) (out sealed, err error) {
-	if in.url != nil {
-		if out.url, err = s.cfg.Keyset.SealURL(webhookID, *in.url); err != nil {
-			return out, err
-		}
-		origin := webhook.OriginOf(*in.url)
-		out.origin = &origin
-	}
-	if in.secret != nil {
-		out.secret, err = s.cfg.Keyset.Seal(webhookID, *in.secret)
-	}
-	return out, err
 }
 
 // owned reads the bot's webhook. Another bot's, none and a malformed id are all one: not found.
@@ -402,8 +169,7 @@ func (s *server) owned(c *gin.Context, id string) (db.Webhook, error) {
 	if err != nil {
 		return db.Webhook{}, err
 	}
-	w, err := s.queries.GetWebhook(c, s.cfg.Pool, db.GetWebhookParams{ID: webhookID, BotID: botID(c)})
-	return w, problem.OrNotFound(err)
+	return s.webhooks.Get(c, botID(c), webhookID)
 }
 
 func botID(c *gin.Context) string { return c.GetString(botContextKey) }
@@ -419,7 +185,7 @@ func parseID(s string) (uuid.UUID, error) {
 
 // view is a webhook as its owner sees it.
 func (s *server) view(w db.Webhook) (Webhook, error) {
-	url, err := s.cfg.Keyset.OpenURL(w.ID, w.URL)
+	url, err := s.webhooks.URL(w)
 	if err != nil {
 		return Webhook{}, err
 	}

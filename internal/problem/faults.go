@@ -2,6 +2,7 @@ package problem
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/mathub/webhooks/webhook"
 )
@@ -28,6 +29,19 @@ func (f *Faults) CheckAs(field string, err error) {
 	if errors.As(err, &input) {
 		for _, of := range input.Fields {
 			f.Add(field, of.Message)
+		}
+	}
+}
+
+// CheckOthers is Check for the fields of which nothing was wrong before.
+func (f *Faults) CheckOthers(err error) {
+	var input *webhook.InvalidError
+	if !errors.As(err, &input) {
+		return
+	}
+	for _, of := range input.Fields {
+		if !slices.ContainsFunc(f.fields, func(known webhook.FieldError) bool { return known.Field == of.Field }) {
+			f.fields = append(f.fields, of)
 		}
 	}
 }

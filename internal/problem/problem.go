@@ -72,6 +72,12 @@ func OrNotFound(err error) error {
 	return err
 }
 
+// Is says whether an error is of that kind; nil is of none.
+func Is(err error, kind Kind) bool {
+	var known *Error
+	return errors.As(err, &known) && known.Kind == kind
+}
+
 // UnavailableFor says what does not answer.
 func UnavailableFor(what string, cause error) *Error {
 	return &Error{Kind: Unavailable, Detail: what + " does not answer; nothing was done. Try again.", Cause: cause}

@@ -1,0 +1,105 @@
+package subscriptions
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// MaxSecretOverlap is how long a webhook's secret may sign beside the one that took its place: time for every receiver to
+// learn the new one, and no more, as what is replaced may be known to others.
+const MaxSecretOverlap = 7 * 24 * time.Hour
+
+// minSecretOverlap is the least that is no mistake of units.
+const minSecretOverlap = time.Second
+
+// Input is what is asked of a webhook: all of a new one, or what is to change.
+type Input struct {
+	URL       *string  // nil: not said
+	Events    []string // nil: not said
+	IsActive  *bool    // nil: not said; a new webhook is active
+	SetSecret bool
+	Secret    *string // nil with SetSecret: no secret
+	// SecretOverlap is for how long the secret before signs too.
+	SecretOverlap time.Duration
+}
+
+// Check completes the URL's form, takes each event type once, and returns a *webhook.InvalidError that names every field
+// that breaks a rule.
+func (in *Input) Check(rules webhook.URLRules, isNew bool) error {
+	var faults problem.Faults
+	if in.URL != nil {
+		url, err := rules.Check(*in.URL)
+		faults.Check(err)
+		in.URL = &url
+	} else if isNew {
+		faults.Add("url", "is required")
+	}
+	if in.Events != nil {
+		types, err := webhook.CheckSubscription(in.Events)
+		faults.Check(err)
+		in.Events = make([]string, len(types))
+		for i, t := range types {
+			in.Events[i] = string(t)
+		}
+	} else if isNew {
+		faults.Add("events", "is required")
+	}
+	if in.Secret != nil {
+		faults.Check(webhook.ValidateSecret(*in.Secret))
+	}
+	in.checkOverlap(&faults)
+	return faults.Err()
+}
+
+func (in *Input) checkOverlap(faults *problem.Faults) {
+	switch {
+	case in.SecretOverlap == 0:
+	case in.SecretOverlap < minSecretOverlap || in.SecretOverlap > MaxSecretOverlap:
+		faults.Add("secretOverlap", fmt.Sprintf("must be a duration from %gs to %gh, such as 24h or 1h30m", minSecretOverlap.Seconds(), MaxSecretOverlap.Hours()))
+	case in.Secret == nil:
+		faults.Add("secretOverlap", "must come with a new secret")
+	}
+}
+
+func (in *Input) nothing() bool {
+	return in.URL == nil && in.Events == nil && in.IsActive == nil && !in.SetSecret
+}
+
+// Named are the fields that the input names, as the API has them.
+func (in *Input) Named() (fields []string) {
+	for _, f := range []struct {
+		name string
+		is   bool
+	}{{"url", in.URL != nil}, {"events", in.Events != nil}, {"isActive", in.IsActive != nil}, {"secret", in.SetSecret}} {
+		if f.is {
+			fields = append(fields, f.name)
+		}
+	}
+	return fields
+}
+
+// sealed is what an input says of a webhook's URL and secret, as it is stored; nil where it says nothing.
+type sealed struct {
+	url    []byte
+	origin *string
+	secret []byte
+}
+
+func (s *Service) seal(webhookID uuid.UUID, in Input) (out sealed, err error) {
+	if in.URL != nil {
+		if out.url, err = s.Keyset.SealURL(webhookID, *in.URL); err != nil {
+			return out, err
+		}
+		origin := webhook.OriginOf(*in.URL)
+		out.origin = &origin
+	}
+	if in.Secret != nil {
+		out.secret, err = s.Keyset.Seal(webhookID, *in.Secret)
+	}
+	return out, err
+}

@@ -1,0 +1,115 @@
+package subscriptions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/webhook"
+	"github.com/mathub/webhooks/workflows"
+)
+
+const (
+	// startTimeout bounds the wait for Temporal to start what the sweep would start as well.
+	startTimeout = 2 * time.Second
+	// maxRecoveriesListed is how many past recoveries of a webhook are listed.
+	maxRecoveriesListed = 50
+	// spanSlack is by how much a span may reach back over the retention, for clocks that differ and time that passes.
+	spanSlack = 5 * time.Minute
+)
+
+// ErrNotVerified is for what an endpoint gets only once it has agreed.
+var ErrNotVerified = &problem.Error{Kind: problem.Conflict, Detail: "The endpoint is not verified: have it answer webhook.verify events with their nonce, then call POST …/verify."}
+
+func (s *Service) queue() *history.Queue { return &history.Queue{Pool: s.Pool} }
+
+// Span is the part of the past that a recovery of w covers, by what was asked for; nil: from 24 h before the webhook was
+// last disabled, until now. Both may have faults that were found before.
+func (s *Service) Span(ctx context.Context, w db.Webhook, since, until *time.Time, faults *problem.Faults) (history.Span, error) {
+	now := time.Now().UTC()
+	span := defaultSpan(w, now)
+	removed, err := s.HistoryRemovedBefore(ctx, w.ID)
+	if err != nil {
+		return span, err
+	}
+	kept := s.Retention.Since(now)
+	if span.Since.Before(kept) {
+		span.Since = kept
+	}
+	if removed != nil && span.Since.Before(*removed) { // what was delivered until then is not known any more
+		span.Since = *removed
+	}
+	if since != nil {
+		span.Since = *since
+	}
+	if until != nil {
+		span.Until = *until
+	}
+	if !faults.Any() && span.Since.After(span.Until) {
+		faults.Add("since", "must not be after until, which is now when left out")
+	}
+	if removed != nil && span.Since.Before(*removed) {
+		faults.Add("since", "must not be before "+webhook.FormatTime(*removed)+": until then the webhook's history was over the bot's budget, and it is not known what was delivered")
+	}
+	if span.Since.Before(kept.Add(-spanSlack)) {
+		faults.Add("since", fmt.Sprintf("must be at most %v ago: events are kept no longer", s.Retention))
+	}
+	return span, faults.Err()
+}
+
+func defaultSpan(w db.Webhook, now time.Time) history.Span {
+	since := now
+	if w.DisabledAt != nil {
+		since = *w.DisabledAt
+	}
+	since = since.Add(-history.MissedBefore)
+	if since.Before(w.CreatedAt) { // what came before the webhook, it did not miss
+		since = w.CreatedAt
+	}
+	return history.Span{WebhookID: w.ID, Since: since, Until: now}
+}
+
+// Recover begins to deliver what w missed in the span.
+func (s *Service) Recover(ctx context.Context, w db.Webhook, span history.Span) (db.Recovery, error) {
+	if !w.IsActive {
+		return db.Recovery{}, &problem.Error{Kind: problem.Conflict, Detail: "The webhook is disabled: enable it first, then recover what it missed."}
+	}
+	if w.VerifiedAt == nil && s.Verification == webhook.VerificationRequire {
+		return db.Recovery{}, ErrNotVerified
+	}
+	recovery, err := s.queue().StartRecovery(ctx, span)
+	var running history.RecoveryRunningError
+	if errors.As(err, &running) {
+		return db.Recovery{}, &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("A recovery of the webhook %s is running, and a bot may have one at a time: wait for its end, or cancel it.", running.WebhookID)}
+	}
+	if err != nil {
+		return db.Recovery{}, problem.OrNotFound(err)
+	}
+	// The recovery is stored: what Temporal does not start now, the next sweep does.
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := workflows.StartRecover(ctx, s.Temporal, s.Attributes, TargetOf(w)); err != nil {
+		s.Logger.Warn("a recovery starts with the next sweep", "webhook", w.ID, "error", err)
+	}
+	return recovery, nil
+}
+
+// LatestRecovery is the last recovery of w; remaining is how many of its attempts are planned.
+func (s *Service) LatestRecovery(ctx context.Context, w db.Webhook) (db.LatestRecoveryRow, error) {
+	r, err := db.New().LatestRecovery(ctx, s.Pool, w.ID)
+	return r, problem.OrNotFound(err)
+}
+
+// Recoveries are the last recoveries of w, newest first, 50 at most.
+func (s *Service) Recoveries(ctx context.Context, w db.Webhook) ([]db.ListRecoveriesRow, error) {
+	return db.New().ListRecoveries(ctx, s.Pool, db.ListRecoveriesParams{WebhookID: w.ID, Most: maxRecoveriesListed})
+}
+
+// CancelRecovery ends the recovery of w that is running.
+func (s *Service) CancelRecovery(ctx context.Context, w db.Webhook) error {
+	return problem.OrNotFound(s.queue().CancelRecovery(ctx, w.ID))
+}

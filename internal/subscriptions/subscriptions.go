@@ -1,0 +1,287 @@
+// Package subscriptions holds the rules about bots' webhooks and their recoveries, behind the bot API, the service API and
+// whatever else shows them.
+package subscriptions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.temporal.io/sdk/client"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/delivery"
+	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/webhook"
+	"github.com/mathub/webhooks/workflows"
+)
+
+// MaxListed is how many webhooks one call lists.
+const MaxListed = 1000
+
+// deletedAtOnce is how many deliveries the deletion of a webhook waits for. Nobody can read the others, and workers remove
+// them.
+const deletedAtOnce = 1000
+
+// wakeTimeout bounds what the caller waits for Temporal, once the webhook is stored.
+const wakeTimeout = 500 * time.Millisecond
+
+// Service reads and changes webhooks. Its errors are of package problem, of package webhook for invalid input, or of the
+// database.
+type Service struct {
+	Pool              *pgxpool.Pool
+	Temporal          client.Client
+	Attributes        *visibility.Attributes
+	Keyset            *db.Keyset
+	URLRules          webhook.URLRules
+	MaxWebhooksPerBot int
+	Verification      webhook.Verification
+	Retention         webhook.Retention
+	Logger            *slog.Logger
+}
+
+// URL is a webhook's URL in clear. It may hold a token: it is for the webhook's owner only.
+func (s *Service) URL(w db.Webhook) (string, error) { return s.Keyset.OpenURL(w.ID, w.URL) }
+
+// Get reads a bot's webhook. Another bot's is not found.
+func (s *Service) Get(ctx context.Context, botID string, id uuid.UUID) (db.Webhook, error) {
+	w, err := db.New().GetWebhook(ctx, s.Pool, db.GetWebhookParams{ID: id, BotID: botID})
+	return w, problem.OrNotFound(err)
+}
+
+// GetOfAny reads a webhook whosesoever it is.
+func (s *Service) GetOfAny(ctx context.Context, id uuid.UUID) (db.Webhook, error) {
+	w, err := db.New().WebhookOfAny(ctx, s.Pool, id)
+	return w, problem.OrNotFound(err)
+}
+
+// List returns up to MaxListed of a bot's webhooks after the one with that id, oldest first; more: there are others. after is
+// uuid.Nil for the first page.
+func (s *Service) List(ctx context.Context, botID string, after uuid.UUID) (rows []db.Webhook, more bool, err error) {
+	rows, err = db.New().ListWebhooks(ctx, s.Pool, db.ListWebhooksParams{
+		BotID: botID, After: uuid.NullUUID{UUID: after, Valid: after != uuid.Nil}, Most: MaxListed + 1,
+	})
+	if len(rows) > MaxListed {
+		return rows[:MaxListed], true, err
+	}
+	return rows, false, err
+}
+
+// Create subscribes an endpoint. duplicateOf is another webhook of the bot that gets some of the same events at the same
+// URL, or nil.
+func (s *Service) Create(ctx context.Context, botID string, in Input) (w db.Webhook, duplicateOf *uuid.UUID, err error) {
+	if err := in.Check(s.URLRules, true); err != nil {
+		return w, nil, err
+	}
+	id := uuid.Must(uuid.NewV7())
+	sealed, err := s.seal(id, in)
+	if err != nil {
+		return w, nil, err
+	}
+	q := db.New()
+	err = db.WithTx(ctx, s.Pool, func(tx pgx.Tx) error {
+		// One at a time for each bot, so that two calls at once do not both take the last place.
+		if err := q.LockBot(ctx, tx, botID); err != nil {
+			return err
+		}
+		n, err := q.CountWebhooks(ctx, tx, botID)
+		if err != nil {
+			return err
+		}
+		if n >= int64(s.MaxWebhooksPerBot) {
+			return &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("A bot may have at most %d webhooks.", s.MaxWebhooksPerBot)}
+		}
+		w, err = q.CreateWebhook(ctx, tx, db.CreateWebhookParams{
+			ID: id, BotID: botID, URL: sealed.url, Origin: *sealed.origin, Events: in.Events, Secret: sealed.secret,
+		})
+		if err != nil {
+			return err
+		}
+		if duplicateOf, err = s.duplicateOf(ctx, tx, w); err != nil || !s.Verification.AtOnce() {
+			return err
+		}
+		return history.PlanVerification(ctx, tx, w.ID, w.BotID)
+	})
+	if err != nil {
+		return w, nil, err
+	}
+	s.verifySoon(ctx, w)
+	return w, duplicateOf, nil
+}
+
+// Update changes a bot's webhook as its owner asks, and with it what is planned for it: what it no longer gets is planned no
+// longer, and another endpoint is asked whether it wants deliveries. A call that is repeated changes nothing more.
+func (s *Service) Update(ctx context.Context, before db.Webhook, in Input) (w db.Webhook, duplicateOf *uuid.UUID, err error) {
+	if err := in.Check(s.URLRules, false); err != nil {
+		return w, nil, err
+	}
+	if in.nothing() {
+		return before, nil, nil
+	}
+	sealed, err := s.seal(before.ID, in)
+	if err != nil {
+		return w, nil, err
+	}
+	return s.update(ctx, db.UpdateWebhookParams{
+		ID: before.ID, BotID: before.BotID, URL: sealed.url, Origin: sealed.origin, Events: in.Events, SetSecret: in.SetSecret,
+		Secret: sealed.secret, OverlapSeconds: in.SecretOverlap.Seconds(), IsActive: in.IsActive, DisabledReason: "owner",
+	}, in)
+}
+
+// SetActive enables or disables a webhook as an operator asks.
+func (s *Service) SetActive(ctx context.Context, before db.Webhook, active bool) (db.Webhook, error) {
+	w, _, err := s.update(ctx, db.UpdateWebhookParams{
+		ID: before.ID, BotID: before.BotID, IsActive: &active, DisabledReason: "operator",
+	}, Input{IsActive: &active})
+	return w, err
+}
+
+// update makes a change; in is the same in clear.
+func (s *Service) update(ctx context.Context, change db.UpdateWebhookParams, in Input) (w db.Webhook, duplicateOf *uuid.UUID, err error) {
+	q := db.New()
+	err = db.WithTx(ctx, s.Pool, func(tx pgx.Tx) error {
+		if err := db.LockWebhook(ctx, tx, change.ID); err != nil {
+			return err
+		}
+		if w, err = q.GetWebhook(ctx, tx, db.GetWebhookParams{ID: change.ID, BotID: change.BotID}); err != nil {
+			return problem.OrNotFound(err)
+		}
+		s.leaveOutEqual(&change, w, in)
+		if change.URL != nil || change.Events != nil || change.IsActive != nil || change.SetSecret {
+			if w, err = q.UpdateWebhook(ctx, tx, change); err != nil {
+				return err
+			}
+			if err := s.updatePlanned(ctx, tx, change, w); err != nil {
+				return err
+			}
+		}
+		if in.URL != nil || in.Events != nil {
+			duplicateOf, err = s.duplicateOf(ctx, tx, w)
+		}
+		return err
+	})
+	if err == nil && change.URL != nil {
+		s.verifySoon(ctx, w)
+	}
+	return w, duplicateOf, err
+}
+
+// updatePlanned removes what a changed webhook no longer gets, and plans that another endpoint is asked.
+func (s *Service) updatePlanned(ctx context.Context, tx pgx.Tx, change db.UpdateWebhookParams, w db.Webhook) error {
+	if change.Events != nil {
+		if err := db.New().ClearUnsubscribed(ctx, tx, db.ClearUnsubscribedParams{WebhookID: w.ID, MostRead: webhook.MaxDeliveriesRead}); err != nil {
+			return err
+		}
+	}
+	if change.URL != nil && s.Verification.AtOnce() {
+		if err := history.PlanVerification(ctx, tx, w.ID, w.BotID); err != nil {
+			return err
+		}
+	}
+	if !w.IsActive {
+		return history.StopWebhooks(ctx, tx, []uuid.UUID{w.ID}, "webhook disabled")
+	}
+	return nil
+}
+
+// leaveOutEqual takes out of a change what the webhook has already: an equal secret is no rotation, which would end the
+// overlap of the one before.
+func (s *Service) leaveOutEqual(change *db.UpdateWebhookParams, w db.Webhook, in Input) {
+	if in.URL != nil {
+		// What no key opens any more is another.
+		if present, err := s.URL(w); err == nil && present == *in.URL {
+			change.URL, change.Origin = nil, nil
+		}
+	}
+	if slices.Equal(change.Events, w.Events) {
+		change.Events = nil
+	}
+	if change.IsActive != nil && !*change.IsActive && !w.IsActive {
+		change.IsActive = nil
+	}
+	switch {
+	case in.Secret == nil:
+		change.SetSecret = change.SetSecret && w.Secret != nil
+	case w.Secret != nil:
+		present, err := s.Keyset.Open(w.ID, w.Secret)
+		change.SetSecret = err != nil || present != *in.Secret
+	}
+}
+
+// duplicateOf is the oldest other webhook of the bot that delivers some of the same events to the same URL, or nil.
+func (s *Service) duplicateOf(ctx context.Context, tx pgx.Tx, w db.Webhook) (*uuid.UUID, error) {
+	alike, err := db.New().AlikeWebhooks(ctx, tx, db.AlikeWebhooksParams{BotID: w.BotID, ID: w.ID, Origin: w.Origin, Events: w.Events})
+	if err != nil || len(alike) == 0 {
+		return nil, err
+	}
+	url, err := s.URL(w)
+	if err != nil {
+		return nil, nil //nolint:nilerr,nilnil // one that no key opens any more is like no other
+	}
+	for _, other := range alike {
+		if same, err := s.Keyset.OpenURL(other.ID, other.URL); err == nil && same == url {
+			return &other.ID, nil
+		}
+	}
+	return nil, nil //nolint:nilnil // there is none
+}
+
+// verifySoon has the webhook's queue send the verification that is planned. What Temporal does not take now, the next sweep
+// does.
+func (s *Service) verifySoon(ctx context.Context, w db.Webhook) {
+	if !s.Verification.AtOnce() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, wakeTimeout)
+	defer cancel()
+	if err := workflows.WakeQueue(ctx, s.Temporal, s.Attributes, TargetOf(w)); err != nil {
+		s.Logger.Warn("an endpoint is verified with the next sweep", "webhook", w.ID, "error", err)
+	}
+}
+
+// Delete deletes a webhook with all that is kept of it.
+func (s *Service) Delete(ctx context.Context, w db.Webhook) error {
+	q := db.New()
+	return db.WithTx(ctx, s.Pool, func(tx pgx.Tx) error {
+		if err := db.LockWebhook(ctx, tx, w.ID); err != nil {
+			return err
+		}
+		n, err := q.DeleteWebhook(ctx, tx, db.DeleteWebhookParams{ID: w.ID, BotID: w.BotID})
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return problem.ErrNotFound
+		}
+		if err := q.DeleteQueue(ctx, tx, w.ID); err != nil {
+			return err
+		}
+		n, err = q.DeleteDeliveries(ctx, tx, db.DeleteDeliveriesParams{WebhookID: w.ID, Most: deletedAtOnce})
+		if err != nil || n < deletedAtOnce {
+			return err
+		}
+		return q.LeaveHistory(ctx, tx, w.ID)
+	})
+}
+
+// TargetOf is the webhook as workflows know it: without the rest of its URL, which may hold a token.
+func TargetOf(w db.Webhook) delivery.Target {
+	return delivery.Target{WebhookID: w.ID, BotID: w.BotID, Host: webhook.HostOf(w.Origin)}
+}
+
+// HistoryRemovedBefore is until when a webhook's deliveries were removed for its bot's budget; nil: none were.
+func (s *Service) HistoryRemovedBefore(ctx context.Context, webhookID uuid.UUID) (*time.Time, error) {
+	at, err := db.New().HistoryRemovedBefore(ctx, s.Pool, webhookID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil //nolint:nilnil // as the comment says
+	}
+	return at, err
+}
