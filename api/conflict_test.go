@@ -14,6 +14,8 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 
 	"github.com/mathub/webhooks/api"
+	"github.com/mathub/webhooks/emit"
+	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows/temporaltest"
 )
 
@@ -42,6 +44,58 @@ func TestTwoProcessesSayWhatConflicts(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { return !emit(one, 1).Duplicate }, 20*time.Second, 50*time.Millisecond)
+}
+
+// TestWhatPostgresHasLostIsAcceptedAgain, though Temporal knows a workflow of it that is completed: the database was restored to a
+// moment before. Emitted by the process that accepted it, by another, or over Temporal.
+func TestWhatPostgresHasLostIsAcceptedAgain(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	_, key := s.bot()
+	s.subscribe(key, "")
+	other := newAPI(t, s.temporal, func(c *api.Config) { c.Pool = s.pool })
+	const single, several = `{"id":"e1","event":"post.created","data":{}}`, `{"id":"e2","event":"post.created","data":{}}`
+	sent := 0
+	arrived := func(n int, workflowIDs ...string) {
+		t.Helper()
+		sent += n
+		for _, id := range workflowIDs {
+			require.NoError(t, s.temporal.GetWorkflow(t.Context(), id, "").Get(t.Context(), nil))
+		}
+		require.Len(t, s.requests(), sent)
+	}
+	lose := func() { s.execute("DELETE FROM queue; DELETE FROM deliveries; DELETE FROM events") }
+	emitBatch := func(a *testAPI) (receipts []receipt) {
+		got := a.do(http.MethodPost, eventsPath+"/batch", serviceToken, `{"events":[`+several+`,{"event":"post.created","data":{}}]}`)
+		require.Equal(t, http.StatusAccepted, got.status, "%s", got.body)
+		got.into(t, &receipts)
+		return receipts
+	}
+	emitOne := func(a *testAPI, event string) (r receipt) {
+		got := a.do(http.MethodPost, eventsPath, serviceToken, event)
+		require.Equal(t, http.StatusAccepted, got.status, "%s", got.body)
+		got.into(t, &r)
+		return r
+	}
+	group := emitBatch(s.testAPI)[0].WorkflowID
+	emitOne(s.testAPI, single)
+	arrived(3, group, "event-e1")
+	for _, a := range []*testAPI{s.testAPI, other} {
+		lose()
+		require.False(t, emitOne(a, single).Duplicate)
+		require.False(t, emitOne(a, several).Duplicate)
+		arrived(2, "event-e1", "event-e2")
+		require.True(t, emitOne(a, single).Duplicate)
+		require.True(t, emitOne(a, several).Duplicate)
+	}
+	lose()
+	for range 2 { // the second time, Postgres knows it
+		receipt, err := emit.Event(t.Context(), s.temporal, webhook.Event{ID: "e1", Type: webhook.PostCreated, Data: []byte(`{}`)})
+		require.NoError(t, err)
+		require.True(t, receipt.Duplicate, "Temporal knows it")
+		require.NoError(t, s.temporal.GetWorkflow(t.Context(), "event-e1", "").Get(t.Context(), nil))
+	}
+	arrived(1)
 }
 
 // TestEmittedEventsAreCounted, alone in a workflow or not; a duplicate is none.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
+	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 
 	"github.com/mathub/webhooks/webhook"
@@ -265,7 +267,11 @@ func (b *Batcher) accept(ctx context.Context, calls []*call) (receipts []Receipt
 		return receipts, nil
 	}
 	b.options.Progress.started(fresh)
-	s, err := start(ctx, b.client, fresh, b.options.Options...)
+	s, err := start(ctx, b.client, fresh, failedOnly, b.options.Options...)
+	if err == nil && s.completed {
+		emitted := all[slices.IndexFunc(all, func(e webhook.Event) bool { return e.ID == fresh[0].ID })]
+		s, err = b.startAgain(ctx, emitted, fresh[0], s)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -301,14 +307,31 @@ func eventsOf(calls []*call) (all []webhook.Event, since []time.Time) {
 	return all, since
 }
 
+// startAgain starts the workflow of an event again that is completed, unless the event was stored since it was looked up: its
+// rows may be lost, as in a database that was restored, or those of another workflow that stored it and was ended.
+func (b *Batcher) startAgain(ctx context.Context, emitted, complete webhook.Event, there started) (started, error) {
+	if b.options.Lookup == nil {
+		return startAgain(ctx, b.client, emitted, complete, there, b.options.Options...)
+	}
+	known, err := b.options.Lookup(ctx, []webhook.Event{emitted})
+	if err != nil || known[0].WorkflowID != "" {
+		return there, err
+	}
+	return start(ctx, b.client, []webhook.Event{complete}, unlessRunning, b.options.Options...)
+}
+
+func (b *Batcher) lookUp(ctx context.Context, events []webhook.Event) ([]Known, error) {
+	if b.options.Lookup == nil {
+		return make([]Known, len(events)), nil
+	}
+	return b.options.Lookup(ctx, events)
+}
+
 // known begins the receipts of events: whole of those that were accepted before.
 func (b *Batcher) known(ctx context.Context, events []webhook.Event) ([]Receipt, error) {
-	known := make([]Known, len(events))
-	if b.options.Lookup != nil {
-		var err error
-		if known, err = b.options.Lookup(ctx, events); err != nil {
-			return nil, err
-		}
+	known, err := b.lookUp(ctx, events)
+	if err != nil {
+		return nil, err
 	}
 	lately := make([]accepted, len(events))
 	for i, e := range events {
@@ -316,11 +339,19 @@ func (b *Batcher) known(ctx context.Context, events []webhook.Event) ([]Receipt,
 			lately[i] = b.remembered(e.ID)
 		}
 	}
-	lives := b.living(ctx, lately)
+	statuses := b.statuses(ctx, lately)
+	if b.options.Lookup != nil && slices.Contains(slices.Collect(maps.Values(statuses)), statusCompleted) {
+		// Its events were stored since, or they are there no more.
+		if known, err = b.lookUp(ctx, events); err != nil {
+			return nil, err
+		}
+		maps.DeleteFunc(statuses, func(_ string, s enums.WorkflowExecutionStatus) bool { return s == statusCompleted })
+	}
 	receipts := make([]Receipt, len(events))
 	for i, e := range events {
 		k := known[i]
-		if before := lately[i]; lives[before.workflowID] {
+		before := lately[i]
+		if status, there := statuses[before.workflowID]; there && !k.Stored && !WasEnded(status) {
 			k.WorkflowID, k.Conflict = before.workflowID, before.content.conflicts(e)
 		}
 		receipts[i] = Receipt{ID: e.ID, WorkflowID: k.WorkflowID, Duplicate: k.WorkflowID != "", UnknownBotIDs: k.UnknownBotIDs}

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/api/enums/v1"
@@ -36,7 +37,9 @@ type engine struct {
 	mu     sync.Mutex
 	starts []*startedWorkflow
 	ended  []string // the ids of workflows that were ended
-	gone   []string // and of those that were deleted
+	gone   []string // of those that were deleted
+	done   []string // and of those that are completed
+	known  []string // the ids of workflows that are there: what may not be again is not started
 	// there is how the workflows that are there were started; without a type: as they should be
 	there historypb.WorkflowExecutionStartedEventAttributes
 	// asked, if not nil, is waited for by all who ask for a workflow
@@ -63,6 +66,10 @@ func (e *engine) ExecuteWorkflow(ctx context.Context, options client.StartWorkfl
 	for _, event := range events {
 		s.ids = append(s.ids, event.ID)
 	}
+	again := options.WorkflowIDReusePolicy == enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE && slices.Contains(e.done, s.id)
+	if slices.Contains(e.known, s.id) && !again {
+		s.answer <- serviceerror.NewWorkflowExecutionAlreadyStarted("", "", "")
+	}
 	e.mu.Lock()
 	e.starts = append(e.starts, s)
 	e.mu.Unlock()
@@ -74,7 +81,7 @@ func (e *engine) ExecuteWorkflow(ctx context.Context, options client.StartWorkfl
 	}
 }
 
-// DescribeWorkflowExecution says that each workflow runs, but those in ended and in gone.
+// DescribeWorkflowExecution says that each workflow runs, but those in ended, gone and done.
 func (e *engine) DescribeWorkflowExecution(_ context.Context, workflowID, _ string) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
 	if e.asked != nil {
 		e.mu.Lock()
@@ -88,6 +95,9 @@ func (e *engine) DescribeWorkflowExecution(_ context.Context, workflowID, _ stri
 	status := enums.WORKFLOW_EXECUTION_STATUS_RUNNING
 	if slices.Contains(e.ended, workflowID) {
 		status = enums.WORKFLOW_EXECUTION_STATUS_TERMINATED
+	}
+	if slices.Contains(e.done, workflowID) {
+		status = enums.WORKFLOW_EXECUTION_STATUS_COMPLETED
 	}
 	return &workflowservice.DescribeWorkflowExecutionResponse{WorkflowExecutionInfo: &workflowpb.WorkflowExecutionInfo{Status: status}}, nil
 }
@@ -445,12 +455,10 @@ func TestBatcher_WhatWasAcceptedLatelyIsKnown(t *testing.T) {
 		require.True(t, emitIDs(t, b, "e1").emitted(t)[0].Duplicate)
 		require.Len(t, e.begun(), 3)
 
-		// Later it is for Lookup to know.
-		time.Sleep(20 * time.Second)
-		emitIDs(t, b, "e3")
-		e.answer()
-		emitIDs(t, b, "e1")
-		require.Len(t, e.begun(), 5)
+		// Later it is for Lookup to know, though nothing else was emitted since.
+		time.Sleep(70 * time.Second)
+		emitIDs(t, b, "e2")
+		require.Len(t, e.begun(), 4)
 	})
 }
 
@@ -554,6 +562,71 @@ func TestBatcher_WhatWasDeletedIsStartedAgain(t *testing.T) {
 		require.ErrorContains(t, call.err, "start event-e1", "nobody knows of one that delivers it")
 		require.Len(t, e.begun(), 2)
 	})
+}
+
+// TestBatcher_WhatACompletedWorkflowStoredAndIsThereNoMoreIsStartedAgain, as of a database that was restored to a moment before,
+// whether the process remembers the event or not. What was stored since it was looked up is a duplicate.
+func TestBatcher_WhatACompletedWorkflowStoredAndIsThereNoMoreIsStartedAgain(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		done   bool
+		lookup []emit.Known // one call's answer after the other
+		want   emit.Receipt
+	}{
+		"Running":          {false, make([]emit.Known, 3), emit.Receipt{ID: "e1", WorkflowID: "event-e1", Duplicate: true}},
+		"NotStored":        {true, make([]emit.Known, 3), emit.Receipt{ID: "e1", WorkflowID: "event-e1"}},
+		"StoredSince":      {true, []emit.Known{{}, {Stored: true, WorkflowID: "event-e1"}}, emit.Receipt{ID: "e1", WorkflowID: "event-e1", Duplicate: true}},
+		"OfAnEndedOne":     {true, []emit.Known{{Stored: true}, {Stored: true}}, emit.Receipt{ID: "e1", WorkflowID: "event-e1"}},
+		"OfAnEndedOneLate": {true, []emit.Known{{}, {Stored: true}, {Stored: true}}, emit.Receipt{ID: "e1", WorkflowID: "event-e1"}},
+	} {
+		for _, remembered := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/Remembered=%t", name, remembered), func(t *testing.T) {
+				t.Parallel()
+				answers := []emit.Known{}
+				lookup := func(_ context.Context, events []webhook.Event) ([]emit.Known, error) {
+					known := make([]emit.Known, len(events))
+					if len(answers) > 0 {
+						known[0], answers = answers[0], answers[1:]
+					}
+					return known, nil
+				}
+				inBubble(t, emit.BatcherOptions{Lookup: lookup}, func(t *testing.T, e *engine, b *emit.Batcher) {
+					if remembered {
+						emitIDs(t, b, "e1")
+						e.answer()
+					}
+					e.known = []string{"event-e1"}
+					if c.done {
+						e.done = e.known
+					}
+					answers = c.lookup
+					again := emitIDs(t, b, "e1")
+					e.answer()
+					require.Equal(t, c.want, again.emitted(t)[0])
+				})
+			})
+		}
+	}
+}
+
+// TestEvent_StartsACompletedWorkflowAgain, as Postgres may have lost the event, and decides; but not with other content.
+func TestEvent_StartsACompletedWorkflowAgain(t *testing.T) {
+	t.Parallel()
+	for data, starts := range map[string]int{`{}`: 2, `{"other":1}`: 1} {
+		synctest.Test(t, func(t *testing.T) {
+			e := &engine{known: []string{"event-e1"}, done: []string{"event-e1"}}
+			e.there.Input = &commonpb.Payloads{Payloads: []*commonpb.Payload{{Data: fmt.Appendf(nil, `{"id":"e1","event":"post.created","timestamp":"2025-03-20T10:30:00.000Z","data":%s}`, data)}}}
+			receipt := make(chan emit.Receipt, 1)
+			go func() {
+				r, err := emit.Event(t.Context(), e, post("e1"))
+				assert.NoError(t, err)
+				receipt <- r
+			}()
+			e.answer()
+			require.Equal(t, emit.Receipt{ID: "e1", WorkflowID: "event-e1", Duplicate: true, Conflict: starts == 1}, <-receipt)
+			require.Len(t, e.begun(), starts)
+		})
+	}
 }
 
 // TestBatcher_ManyDuplicatesAreAskedForAtOnce, as all that is emitted meanwhile waits.

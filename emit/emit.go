@@ -41,7 +41,8 @@ type Receipt struct {
 	// WorkflowID is the workflow that delivers it; one that it shares with other events, where it was emitted among them.
 	WorkflowID string `json:"workflowId"`
 	// Duplicate: the event's id was accepted before; this call delivers nothing. Of calls at the same moment with one id,
-	// several may be answered without it: the event is delivered once all the same.
+	// several may be answered without it: the event is delivered once all the same. Where only Temporal knows of the event and
+	// nobody can ask the service's database, the event is also delivered if the database has lost it.
 	Duplicate bool `json:"duplicate"`
 	// Conflict: the id was accepted before with another type, data, audience or, where the emitter gave one, timestamp.
 	// This content is never delivered. Of calls at the same moment, one that shares a workflow with other events may not know.
@@ -72,7 +73,10 @@ func Event(ctx context.Context, c client.Client, e webhook.Event, opts ...Option
 		return Receipt{}, err
 	}
 	done := e.Complete(time.Now())
-	s, err := start(ctx, c, []webhook.Event{done}, opts...)
+	s, err := start(ctx, c, []webhook.Event{done}, failedOnly, opts...)
+	if err == nil && s.completed {
+		s, err = startAgain(ctx, c, e, done, s, opts...)
+	}
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -87,7 +91,7 @@ func Events(ctx context.Context, c client.Client, events []webhook.Event, opts .
 		return nil, err
 	}
 	events = completed(events)
-	s, err := start(ctx, c, events, opts...)
+	s, err := start(ctx, c, events, failedOnly, opts...)
 	if err != nil {
 		return nil, err
 	}
@@ -121,11 +125,20 @@ func identified(events []webhook.Event) []webhook.Event {
 type started struct {
 	workflowID string
 	duplicate  bool
+	completed  bool // the workflow that is there has done its work
 	before     content
 }
 
+const (
+	// failedOnly starts no workflow whose id Temporal knows, unless that failed or was ended: it accepted nothing, or not to
+	// the end.
+	failedOnly = enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY
+	// unlessRunning also starts one again that is completed.
+	unlessRunning = enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+)
+
 // start starts the workflow of events that are valid and complete.
-func start(ctx context.Context, c client.Client, events []webhook.Event, opts ...Option) (started, error) {
+func start(ctx context.Context, c client.Client, events []webhook.Event, reuse enums.WorkflowIdReusePolicy, opts ...Option) (started, error) {
 	var o options
 	for _, apply := range opts {
 		apply(&o)
@@ -140,11 +153,9 @@ func start(ctx context.Context, c client.Client, events []webhook.Event, opts ..
 	}
 	attributes := temporal.NewSearchAttributes(visibility.EventType.ValueSet(visibility.Types(events)))
 	startOptions := client.StartWorkflowOptions{
-		ID:        workflowID,
-		TaskQueue: TaskQueue,
-		// A start that failed, for a fault in its input, accepted nothing. Whatever did accept the event is found in
-		// Postgres, which keeps it longer than Temporal keeps workflows.
-		WorkflowIDReusePolicy:                    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY,
+		ID:                                       workflowID,
+		TaskQueue:                                TaskQueue,
+		WorkflowIDReusePolicy:                    reuse,
 		WorkflowExecutionErrorWhenAlreadyStarted: true,
 		EnableEagerStart:                         true,
 		StaticSummary:                            webhook.BatchSummary(events),
@@ -157,7 +168,7 @@ func start(ctx context.Context, c client.Client, events []webhook.Event, opts ..
 	for last := false; ; last = true {
 		_, err := o.attributes.Start(ctx, c, attributes, startOptions, workflowType, payload)
 		if s.duplicate = single && temporal.IsWorkflowExecutionAlreadyStartedError(err); s.duplicate {
-			s.before, err = contentOfWorkflow(ctx, c, workflowID)
+			s.before, s.completed, err = found(ctx, c, workflowID)
 		}
 		if !last && s.duplicate && isNotFound(err) { // an operator has deleted it since
 			continue
@@ -167,6 +178,17 @@ func start(ctx context.Context, c client.Client, events []webhook.Event, opts ..
 		}
 		return s, nil
 	}
+}
+
+// startAgain starts a completed workflow again for who cannot ask Postgres, which may have been restored to a moment before the
+// event: it decides, and where it has the event, nothing is delivered. What says something else than was accepted, as it was
+// emitted, is not started.
+func startAgain(ctx context.Context, c client.Client, emitted, complete webhook.Event, there started, opts ...Option) (started, error) {
+	if there.before.conflicts(emitted) {
+		return there, nil
+	}
+	_, err := start(ctx, c, []webhook.Event{complete}, unlessRunning, opts...)
+	return there, err
 }
 
 // TakenError says that a workflow which delivers no event has the id of the event's: one of a mistyped type or task queue.
@@ -179,6 +201,20 @@ func (e *TakenError) EventID() string { return strings.TrimPrefix(e.WorkflowID, 
 // Error names the workflow.
 func (e *TakenError) Error() string {
 	return fmt.Sprintf("the workflow %s, of type %q on the task queue %q, delivers no event", e.WorkflowID, e.Type, e.TaskQueue)
+}
+
+// found is what a workflow that is there accepted, and whether it is completed.
+func found(ctx context.Context, c client.Client, workflowID string) (before content, done bool, err error) {
+	run, err := c.DescribeWorkflowExecution(ctx, workflowID, "")
+	if err != nil {
+		return content{}, false, err
+	}
+	done = run.GetWorkflowExecutionInfo().GetStatus() == statusCompleted
+	before, err = contentOfWorkflow(ctx, c, workflowID)
+	if taken := new(TakenError); done && errors.As(err, &taken) {
+		err = nil // it is in nobody's way
+	}
+	return before, done, err
 }
 
 // contentOfWorkflow is what the workflow of that id accepted, by its history. The error is a *TakenError where it is none of an

@@ -16,6 +16,8 @@ const (
 	mostRemembered = 20_000
 	// describesAtOnce is how many workflows a start asks for at once.
 	describesAtOnce = 16
+
+	statusCompleted = enums.WORKFLOW_EXECUTION_STATUS_COMPLETED
 )
 
 // recent is what was accepted lately, oldest first, and the last of each id.
@@ -52,41 +54,48 @@ func (r *recent) add(started []accepted, workflowID string, now time.Time) {
 func (b *Batcher) remembered(id string) accepted {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.recent.last[id]
+	a := b.recent.last[id]
+	if time.Since(a.at) > rememberedFor {
+		return accepted{}
+	}
+	return a
 }
 
-// living are those workflows of what was accepted that were not ended before they stored their events. The others never will.
-// Many are asked for at once, as all that is emitted meanwhile waits.
-func (b *Batcher) living(ctx context.Context, lately []accepted) map[string]bool {
-	lives := map[string]bool{}
+// statuses are those of the workflows of what was accepted. Many are asked for at once, as all that is emitted meanwhile waits.
+func (b *Batcher) statuses(ctx context.Context, lately []accepted) map[string]enums.WorkflowExecutionStatus {
+	statuses := map[string]enums.WorkflowExecutionStatus{}
 	for _, a := range lately {
 		if a.workflowID != "" {
-			lives[a.workflowID] = true
+			statuses[a.workflowID] = enums.WORKFLOW_EXECUTION_STATUS_UNSPECIFIED
 		}
 	}
 	var mu sync.Mutex
 	var asked errgroup.Group
 	asked.SetLimit(describesAtOnce)
-	for id := range maps.Clone(lives) {
+	for id := range maps.Clone(statuses) {
 		asked.Go(func() error {
-			ended := b.ended(ctx, id)
+			status := b.status(ctx, id)
 			mu.Lock()
 			defer mu.Unlock()
-			lives[id] = !ended
+			statuses[id] = status
 			return nil
 		})
 	}
 	_ = asked.Wait() // none fails
-	return lives
+	return statuses
 }
 
-// ended says whether a workflow was ended or deleted, as by an operator, before it stored its events.
-func (b *Batcher) ended(ctx context.Context, workflowID string) bool {
+// status is a workflow's. One that was deleted, as by an operator, counts as terminated. While Temporal is away, each is taken
+// for what nearly every one is, one that runs.
+func (b *Batcher) status(ctx context.Context, workflowID string) enums.WorkflowExecutionStatus {
 	run, err := b.client.DescribeWorkflowExecution(ctx, workflowID, "")
-	if err != nil {
-		return isNotFound(err) // while Temporal is away, it is taken for what nearly every workflow is
+	switch {
+	case isNotFound(err):
+		return enums.WORKFLOW_EXECUTION_STATUS_TERMINATED
+	case err != nil:
+		return enums.WORKFLOW_EXECUTION_STATUS_RUNNING
 	}
-	return WasEnded(run.GetWorkflowExecutionInfo().GetStatus())
+	return run.GetWorkflowExecutionInfo().GetStatus()
 }
 
 // WasEnded says whether a workflow of that status was ended otherwise than by its work's end.

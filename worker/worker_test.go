@@ -366,6 +366,18 @@ func TestALargeAudienceIsDeliveredInBatches(t *testing.T) {
 	s.keep(t, "event-e1", "deliver_event_batches")
 	s.keep(t, batches[2], "deliver_batch")
 
+	// Postgres has lost it all, as one that was restored to a moment before: completed batches are in nobody's way.
+	_, err = s.pool.Exec(t.Context(), "DELETE FROM deliveries; DELETE FROM events")
+	require.NoError(t, err)
+	s.emit(t, "e1")
+	result[workflows.Summary](t, s.client, "event-e1")
+	for _, id := range s.children(t, "event-e1") {
+		result[workflows.Summary](t, s.client, id)
+	}
+	for i := range audience {
+		require.Equal(t, 2, s.count(fmt.Sprintf("/%d", i), "e1"))
+	}
+
 	// Another run that takes the event over finds other pages, as webhooks were added since: all of them are served.
 	more := make([]dbtest.Webhook, delivery.PageSize)
 	for i := range more {
@@ -385,7 +397,7 @@ func TestALargeAudienceIsDeliveredInBatches(t *testing.T) {
 		require.Equal(t, 1, s.count(fmt.Sprintf("/more-%d", i), "e1"))
 	}
 	for i := range audience {
-		require.Equal(t, 1, s.count(fmt.Sprintf("/%d", i), "e1"))
+		require.Equal(t, 2, s.count(fmt.Sprintf("/%d", i), "e1"))
 	}
 }
 

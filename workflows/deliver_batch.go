@@ -93,8 +93,9 @@ func (f *fanOut) startBatches(ctx workflow.Context, events []webhook.Event, audi
 		}
 		for i, page := range pages {
 			options := workflow.ChildWorkflowOptions{
-				WorkflowID:            batchWorkflowID(e.ID, i+1, page),
-				WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY,
+				WorkflowID: batchWorkflowID(e.ID, i+1, page),
+				// A batch that is completed and begins again sends nothing twice that Postgres has recorded.
+				WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 				ParentClosePolicy:     enums.PARENT_CLOSE_POLICY_ABANDON,
 				StaticSummary:         fmt.Sprintf("%s · batch %d of %d", e.Summary(), i+1, len(pages)),
 			}
