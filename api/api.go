@@ -5,7 +5,6 @@ package api
 import (
 	"context"
 	_ "embed"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -14,13 +13,11 @@ import (
 	"strings"
 
 	"github.com/gin-gonic/gin"
-	"github.com/goccy/go-yaml"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 	"go.temporal.io/sdk/client"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/egress"
@@ -91,14 +88,13 @@ type server struct {
 	wrongKeys  *limiters // by the client's address
 	listed     keyList
 	calls      *atOnce
-	large      *semaphore.Weighted // of bytes, of large answers that are being sent to strangers and bots
-	largeOfBot *atOnce             // how many of those are one bot's
-	largeOwn   *semaphore.Weighted // and to Mathub's backend
+	large      *room   // of large answers that are being sent to bots
+	largeOfBot *atOnce // how many of those are one bot's
+	largeOwn   *room   // and to Mathub's backend
 	events     *db.EventReader
 	batcher    *emit.Batcher
 	waiting    *waiting
-	openAPI    []byte
-	document   shared // openAPI as it is served
+	document   document
 	docs       *docsPage
 	metrics    *requestMetrics
 	emitted    *emitMetrics
@@ -135,7 +131,7 @@ func newServer(cfg Config) (*server, error) {
 	if cfg.MaxWebhooksPerBot == 0 {
 		cfg.MaxWebhooksPerBot = webhook.MaxWebhooksPerBot
 	}
-	document, err := yaml.YAMLToJSON(openAPI)
+	document, err := newDocument(openAPI)
 	if err != nil {
 		return nil, fmt.Errorf("openapi.yaml: %w", err)
 	}
@@ -152,8 +148,8 @@ func newServer(cfg Config) (*server, error) {
 		},
 		writes: db.NewWriteCheck(cfg.Pool), fairUse: newFairUse(cfg.RateLimit), wrongKeys: newLimiters(wrongKeysPerMinute, manyLimiters),
 		calls: newAtOnce(maxCallsPerBot), sendsOfBot: newAtOnce(maxSendsPerBot), sendsOfWebhook: newAtOnce(maxSendsPerWebhook),
-		large: semaphore.NewWeighted(maxLargeBytes), largeOfBot: newAtOnce(maxLargePerBot), largeOwn: semaphore.NewWeighted(maxLargeBytes),
-		events: events, waiting: newWaiting(events, cfg.Stopping), openAPI: document, document: shared(encode(json.RawMessage(document))),
+		large: newRoom(maxLargeBytes), largeOfBot: newAtOnce(maxLargePerBot), largeOwn: newRoom(maxLargeBytes),
+		events: events, waiting: newWaiting(events, cfg.Stopping), document: document,
 		emitted: newEmitMetrics(cfg.Meter), inProgress: inProgress{of: map[netip.Prefix]int{}},
 	}
 
@@ -259,16 +255,6 @@ func (s *server) recover(c *gin.Context) {
 		}
 	}()
 	c.Next()
-}
-
-// OpenAPI serves the contract.
-func (s *server) OpenAPI(c *gin.Context) {
-	s.answer(c, func() (reply, error) {
-		if prefix := s.prefix(c); prefix != "" {
-			return ok(json.RawMessage(s.documentFor(prefix))), nil
-		}
-		return ok(s.document), nil
-	})
 }
 
 // Healthz answers while the process is up.

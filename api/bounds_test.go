@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"strings"
 	"sync"
@@ -137,8 +138,8 @@ func TestAPollHasAMiB(t *testing.T) {
 	}
 }
 
-// slowReader asks and then reads nothing but what tells the status, which it returns.
-func (a *testAPI) slowReader(path, key string) (status int) {
+// slowReader asks, with further headers, and then reads nothing but what tells the status, which it returns.
+func (a *testAPI) slowReader(path, key string, headers ...string) (status int) {
 	a.t.Helper()
 	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) })
@@ -146,7 +147,7 @@ func (a *testAPI) slowReader(path, key string) (status int) {
 	conn, err := dialer.DialContext(a.t.Context(), "tcp", strings.TrimPrefix(a.url, "http://"))
 	require.NoError(a.t, err)
 	a.t.Cleanup(func() { _ = conn.Close() })
-	_, err = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", path, key)
+	_, err = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n%s\r\n", path, key, strings.Join(headers, ""))
 	require.NoError(a.t, err)
 	line, err := bufio.NewReaderSize(conn, 16).ReadString('\n')
 	require.NoError(a.t, err)
@@ -155,53 +156,73 @@ func (a *testAPI) slowReader(path, key string) (status int) {
 	return status
 }
 
-// TestUnreadAnswersTakeBoundedMemory: neither the pages of one bot nor those of many together, and a small answer is given
-// all the while.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// TestUnreadAnswersTakeBoundedMemory: neither the pages of one bot nor those of many together. They keep nobody from small
+// answers or the contract, Mathub's backend from nothing, and another bot from large ones for moments only.
 func TestUnreadAnswersTakeBoundedMemory(t *testing.T) {
-	a := newAPI(t, nil, nil)
-	heap := func() uint64 {
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
+	a := newAPI(t, nil, func(c *api.Config) { c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
+	pages, keys := make([]string, 41), make([]string, 41)
+	for i := range pages {
+		_, keys[i] = a.bot()
+		hook := a.hook(keys[i])
+		a.fillHistory(hook, fmt.Sprint("e", i), 50, 255<<10, "ok")
+		pages[i] = webhooksPath + "/" + hook + "/deliveries"
 	}
-	bystander, before := func() string { _, key := a.bot(); return key }(), heap()
+	bystander, bystanders := keys[40], pages[40]
+	before := heap()
 	var mu sync.Mutex
-	var all sync.WaitGroup
 	answered := map[int]int{}
-	for bot := range 40 {
-		_, key := a.bot()
-		hook := a.hook(key)
-		a.fillHistory(hook, fmt.Sprint("e", bot), 50, 255<<10, "ok")
-		calls := 2
-		if bot == 0 {
-			calls = 60
-		}
+	leaveUnread := func(bot, calls int) {
+		var all sync.WaitGroup
 		for range calls {
 			all.Go(func() {
-				status := a.slowReader(webhooksPath+"/"+hook+"/deliveries", key)
+				status := a.slowReader(pages[bot], keys[bot])
 				mu.Lock()
 				defer mu.Unlock()
 				answered[status]++
 			})
 		}
 		all.Wait()
-		if bot == 0 {
-			require.Equal(t, map[int]int{http.StatusOK: 2, http.StatusTooManyRequests: 58}, answered)
-		}
 	}
-	grown := (int64(heap()) - int64(before)) >> 20
+	leaveUnread(0, 60)
+	require.Equal(t, map[int]int{http.StatusOK: 2, http.StatusTooManyRequests: 58}, answered)
+	for bot := range 39 {
+		leaveUnread(bot+1, 2)
+	}
+	grown := (heap() - before) >> 20
 	t.Logf("answered %v; the heap has grown by %d MiB", answered, grown)
 	require.Positive(t, answered[http.StatusServiceUnavailable])
 	require.Positive(t, grown, "they were not unread, so this test shows nothing")
 	require.Less(t, grown, int64(160))
 	require.Equal(t, http.StatusOK, a.do("GET", webhooksPath, bystander, nil).status)
-	require.Equal(t, http.StatusOK, a.do("GET", "/openapi.json", "", nil).status, "it is the same for all, so that it takes no memory")
+	for _, headers := range [][]string{nil, {"X-Forwarded-Prefix: /hooks\r\n"}} {
+		require.Equal(t, http.StatusOK, a.slowReader("/openapi.json", "", headers...))
+	}
 	event := a.do("GET", "/api/internal/v1/events/e0", serviceToken, nil)
 	require.Equal(t, http.StatusOK, event.status, "no bot keeps Mathub's backend from its answers")
 	require.Greater(t, len(event.body), 255<<10)
-	status := a.slowReader("/openapi.json", bystander)
-	require.Equal(t, http.StatusOK, status)
+	require.Eventually(t, func() bool {
+		got := a.do("GET", bystanders, bystander, nil)
+		return got.status == http.StatusOK && len(got.body) > 900<<10
+	}, 5*time.Second, 50*time.Millisecond, "what nobody reads gives way")
+}
+
+// TestStrangersShareTheContract, whatever the prefix under which it is asked for.
+func TestStrangersShareTheContract(t *testing.T) {
+	a := newAPI(t, nil, func(c *api.Config) { c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
+	for path, prefix := range map[string]string{"/openapi.json": "X-Forwarded-Prefix: /p%d\r\n", "/docs": "X-Unknown: %d\r\n"} {
+		before := heap()
+		for i := range 200 {
+			require.Equal(t, http.StatusOK, a.slowReader(path, "", fmt.Sprintf(prefix, i)))
+		}
+		require.Less(t, heap()-before, int64(200*32<<10), path)
+	}
 }
 
 // TestABotHasTenCallsInProgress, others have theirs, and none takes longer than the database may.

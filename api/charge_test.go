@@ -1,7 +1,9 @@
 package api_test
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 
@@ -11,51 +13,81 @@ import (
 	"github.com/mathub/webhooks/api"
 )
 
-// TestAnAnswerThatIsNotGivenIsNotCharged: neither one that is refused, as the bot reads others, nor what HEAD leaves away.
-func TestAnAnswerThatIsNotGivenIsNotCharged(t *testing.T) {
+// TestAnAnswerThatIsRefusedIsNotCharged: while a bot reads others, it may ask for more.
+func TestAnAnswerThatIsRefusedIsNotCharged(t *testing.T) {
 	t.Parallel()
-	newPage := func() (a *testAPI, page, key string) {
+	a := newAPI(t, nil, func(cfg *api.Config) { cfg.RateLimit = 600 })
+	_, key := a.bot()
+	hook := a.hook(key)
+	a.fillHistory(hook, uuid.NewString(), 10, 250<<10, "ok")
+	page := webhooksPath + "/" + hook + "/deliveries"
+	for range 2 {
+		require.Equal(t, http.StatusOK, a.slowReader(page, key))
+	}
+	for range 3 {
+		var refused sync.WaitGroup
+		for range 7 {
+			refused.Go(func() {
+				got := a.do(http.MethodGet, page, key, nil)
+				if got.status != http.StatusTooManyRequests {
+					t.Errorf("answered %d", got.status)
+					return
+				}
+				if detail := got.fault(t).Detail; detail != "2 large answers of this bot are being read. Read them first, or ask for less." {
+					t.Error(detail)
+				}
+			})
+		}
+		refused.Wait()
+	}
+}
+
+// TestWhatIsReadIsCharged, also where the client has the body left away.
+func TestWhatIsReadIsCharged(t *testing.T) {
+	t.Parallel()
+	newPoll := func() (a *testAPI, key string) {
 		a = newAPI(t, nil, func(cfg *api.Config) { cfg.RateLimit = 600 })
 		_, key = a.bot()
-		hook := a.hook(key)
-		a.fillHistory(hook, uuid.NewString(), 10, 250<<10, "ok")
-		return a, webhooksPath + "/" + hook + "/deliveries", key
+		for i := range 4 {
+			a.accepted(fmt.Sprint("e", i), "post.created", `{"x":"`+strings.Repeat("x", 250<<10)+`"}`)
+		}
+		return a, key
 	}
-	t.Run("refused", func(t *testing.T) {
-		t.Parallel()
-		a, page, key := newPage()
-		for range 2 {
-			require.Equal(t, http.StatusOK, a.slowReader(page, key))
-		}
-		for range 3 {
-			var refused sync.WaitGroup
-			for range 7 {
-				refused.Go(func() {
-					got := a.do(http.MethodGet, page, key, nil)
-					if got.status != http.StatusTooManyRequests {
-						t.Errorf("answered %d", got.status)
-						return
-					}
-					if detail := got.fault(t).Detail; detail != "2 large answers of this bot are being read. Read them first, or ask for less." {
-						t.Error(detail)
-					}
-				})
+	tagged := func(a *testAPI, key string) int {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.url+pollPath, http.NoBody)
+		require.NoError(t, err)
+		req.Header.Set("Authorization", "Bearer "+key)
+		req.Header.Set("If-None-Match", "*")
+		return a.send(req).status
+	}
+	for name, c := range map[string]struct {
+		ask    func(a *testAPI, key string) int
+		status int
+	}{
+		"HEAD":          {func(a *testAPI, key string) int { return a.head(pollPath, key).StatusCode }, http.StatusOK},
+		"If-None-Match": {tagged, http.StatusNotModified},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, key := newPoll()
+			for n := 0; ; n++ {
+				status := c.ask(a, key)
+				if status == http.StatusTooManyRequests {
+					require.GreaterOrEqual(t, n, 8)
+					return
+				}
+				require.Equal(t, c.status, status)
+				require.Less(t, n, 200)
 			}
-			refused.Wait()
-		}
-	})
-	t.Run("HEAD", func(t *testing.T) {
+		})
+	}
+	t.Run("HEAD says what GET does", func(t *testing.T) {
 		t.Parallel()
-		a, page, key := newPage()
-		for range 30 {
-			resp := a.head(page, key)
-			require.Equal(t, http.StatusOK, resp.StatusCode)
-			require.Equal(t, "application/json", resp.Header.Get("Content-Type"))
-			require.Greater(t, resp.ContentLength, int64(900<<10))
-		}
-		got := a.do(http.MethodGet, page, key, nil)
-		require.Equal(t, http.StatusOK, got.status)
-		require.Len(t, got.body, int(a.head(page, key).ContentLength))
+		a, key := newPoll()
+		resp := a.head(pollPath, key)
+		require.Equal(t, http.StatusOK, resp.StatusCode)
+		require.Equal(t, "application/json", resp.Header.Get("Content-Type"))
+		require.Len(t, a.do(http.MethodGet, pollPath, key, nil).body, int(resp.ContentLength))
 	})
 }
 

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -42,12 +41,4 @@ func (s *server) fromProxy(c *gin.Context) bool {
 	return err == nil && slices.ContainsFunc(s.cfg.TrustedProxies, func(proxy netip.Prefix) bool {
 		return proxy.Contains(peer.Addr().Unmap().WithZone(""))
 	})
-}
-
-// rootServer is the document's server, which a prefix takes the place of.
-var rootServer = []byte(`"servers": [{"url": "/"}]`)
-
-// documentFor is the contract for those who reach the API under a prefix.
-func (s *server) documentFor(prefix string) []byte {
-	return bytes.Replace(s.openAPI, rootServer, []byte(`"servers": [{"url": "`+prefix+`"}]`), 1)
 }

@@ -70,7 +70,7 @@ func (s *server) PollEvents(c *gin.Context, _ PollEventsParams) {
 		c.Header("Vary", "Authorization")
 		c.Header("ETag", page.tag())
 		if p.has(page.tag()) {
-			return notModified(), nil
+			return notModified(page.size()), nil
 		}
 		return ok(page.view()), nil
 	})
@@ -141,6 +141,14 @@ type eventPage struct {
 
 // tag names the answer among those to the same call: events never change, nor their positions.
 func (p eventPage) tag() string { return fmt.Sprintf(`"%d-%d-%t"`, p.after, p.cursor, p.more) }
+
+// size is about what the page takes as an answer, in bytes.
+func (p eventPage) size() (bytes int) {
+	for _, e := range p.events {
+		bytes += len(e.Payload)
+	}
+	return bytes
+}
 
 func (p eventPage) view() EventPage {
 	view := EventPage{Events: make([]rawJSON, len(p.events)), Cursor: strconv.FormatInt(p.cursor, 10), HasMore: p.more}

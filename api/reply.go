@@ -32,12 +32,16 @@ type reply struct {
 	status   int
 	location string
 	body     any
+	unsent   int // bytes that were read for a body that is left away
 }
 
 func ok(body any) reply       { return reply{status: http.StatusOK, body: body} }
 func accepted(body any) reply { return reply{status: http.StatusAccepted, body: body} }
 func noContent() reply        { return reply{status: http.StatusNoContent} }
-func notModified() reply      { return reply{status: http.StatusNotModified} }
+func notModified(unsent int) reply {
+	return reply{status: http.StatusNotModified, unsent: unsent}
+}
+
 func created(location string, body any) reply {
 	return reply{status: http.StatusCreated, location: location, body: body}
 }
@@ -55,36 +59,40 @@ func (s *server) answer(c *gin.Context, handle func() (reply, error)) {
 		c.Header("Location", s.prefix(c)+r.location)
 	}
 	if r.body == nil {
+		s.fairUse.charge(c, r.unsent)
 		c.Status(r.status)
 		return
 	}
 	body := encode(r.body)
 	if isHead(c) { // nothing of the body is sent
+		s.fairUse.charge(c, len(body))
 		c.Header("Content-Type", jsonType)
 		c.Header("Content-Length", strconv.Itoa(len(body)))
 		c.Status(r.status)
 		return
 	}
 	if n := int64(len(body)); n > largeBytes {
-		release, err := s.beginLarge(c, r.body, n)
+		end, err := s.beginLarge(c, n)
 		if err != nil {
 			fail(c, s.log, err)
 			return
 		}
-		defer release()
-		_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(largeTime)) // or the server's holds
+		defer end()
 	}
 	s.fairUse.charge(c, len(body))
 	c.Data(r.status, jsonType, body)
 }
 
-// beginLarge finds room for a large answer until release is called. However many read their answers slowly, the answers
-// take no more memory than there is room, and no bot takes more than its share of it.
+// beginLarge finds room for a large answer until end is called. However many read their answers slowly, the answers take no
+// more memory than there is room, and no bot takes more than its share of it. When the room is full, the new answer gets the
+// place of one that has been sent for largeGrace.
 //
-// Who made a change is told in any case what it came to. What is shared takes no memory of its own, so that who has no key
-// keeps nobody from an answer by reading it slowly, and Mathub's backend has a room of its own.
-func (s *server) beginLarge(c *gin.Context, body any, n int64) (release func(), err error) {
-	if _, isShared := body.(shared); isShared || c.Request.Method != http.MethodGet {
+// Who made a change is told in any case what it came to. Mathub's backend has a room of its own. What anybody is answered
+// without a key is small, or memory that all share: strangers take no room.
+func (s *server) beginLarge(c *gin.Context, n int64) (end func(), err error) {
+	controller := http.NewResponseController(c.Writer)
+	_ = controller.SetWriteDeadline(time.Now().Add(largeTime)) // or the server's holds
+	if c.Request.Method != http.MethodGet {
 		return func() {}, nil
 	}
 	room, bot := s.large, botID(c)
@@ -98,12 +106,13 @@ func (s *server) beginLarge(c *gin.Context, body any, n int64) (release func(), 
 			return nil, &problem.Error{Kind: problem.TooManyRequests, Detail: fmt.Sprintf("%d large answers of this bot are being read. Read them first, or ask for less.", maxLargePerBot)}
 		}
 	}
-	if !room.TryAcquire(n) {
+	leave, found := room.enter(n, func() { _ = controller.SetWriteDeadline(time.Unix(1, 0)) })
+	if !found {
 		s.endLarge(bot)
 		return nil, &problem.Error{Kind: problem.Unavailable, Detail: "Too many large answers are being read. Try again, or ask for less."}
 	}
 	return func() {
-		room.Release(n)
+		leave()
 		s.endLarge(bot)
 	}, nil
 }
@@ -119,10 +128,11 @@ const (
 	maxListBytes = 1 << 20
 
 	// maxLargeBytes bounds, in a process, all answers that are being sent to bots and are larger than largeBytes, and again
-	// those to Mathub's backend; largeTime bounds the sending of one.
+	// those to Mathub's backend; largeTime bounds the sending of one, and largeGrace is what it has where others need its room.
 	maxLargeBytes = 64 << 20
 	largeBytes    = 64 << 10
 	largeTime     = 30 * time.Second
+	largeGrace    = 2 * time.Second
 
 	// maxLargePerBot is how many of them are of one bot. Another waits largePatience, which who reads does not notice.
 	maxLargePerBot = 2
@@ -132,15 +142,10 @@ const (
 // encoded is JSON that encode has made.
 type encoded []byte
 
-// shared is JSON that is the same for all who ask for it.
-type shared []byte
-
 // encode writes v as JSON without escaping < > &, so that payloads go out byte for byte.
 func encode(v any) []byte {
 	switch v := v.(type) {
 	case encoded:
-		return v
-	case shared:
 		return v
 	case Delivery:
 		payload := v.Payload
