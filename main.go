@@ -13,8 +13,8 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/mathub/webhooks/cli"
-	"github.com/mathub/webhooks/egress"
 	"github.com/mathub/webhooks/internal/app"
+	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/settings"
 	"github.com/mathub/webhooks/webhook"

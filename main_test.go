@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/egress"
+	"github.com/mathub/webhooks/internal/egress"
 )
 
 // TestREADMENamesEverySetting holds the README's table of settings against the flags, both ways.

@@ -20,12 +20,12 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/mathub/webhooks/db"
-	"github.com/mathub/webhooks/egress"
 	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/internal/bots"
+	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/internal/subscriptions"
-	"github.com/mathub/webhooks/visibility"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -49,7 +49,7 @@ const (
 type Config struct {
 	Pool              *pgxpool.Pool
 	Temporal          client.Client
-	Attributes        *visibility.Attributes
+	Attributes        *searchattr.Attributes
 	Keyset            *db.Keyset
 	ServiceToken      string
 	URLRules          webhook.URLRules
@@ -154,7 +154,7 @@ func newServer(cfg Config) (*server, error) {
 	}
 
 	s.batcher = emit.NewBatcher(cfg.Temporal, emit.BatcherOptions{
-		Starts: cfg.EmitStarts, Group: cfg.EmitGroup, Options: []emit.Option{emit.Searchable(cfg.Attributes)},
+		Starts: cfg.EmitStarts, Group: cfg.EmitGroup, Options: []emit.Option{emit.SearchableBy(cfg.Attributes)},
 		Lookup: s.lookUp, Started: s.emitted.started, Progress: cfg.Progress,
 	})
 	return s, nil

@@ -23,9 +23,9 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/mathub/webhooks/api"
-	"github.com/mathub/webhooks/egress"
 	"github.com/mathub/webhooks/internal/delivery"
-	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/internal/egress"
+	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/worker"
 	"github.com/mathub/webhooks/workflows/temporaltest"
@@ -43,7 +43,7 @@ type received struct {
 type system struct {
 	*testAPI
 	temporal   client.Client
-	attributes *visibility.Attributes
+	attributes *searchattr.Attributes
 	receiver   string
 
 	mu      sync.Mutex
@@ -60,7 +60,7 @@ func newSystemWith(t *testing.T, schedule webhook.Schedule) *system {
 	t.Helper()
 	temporal := temporaltest.New(t)
 	// The namespace has no search attributes, and the API believes that it has: everything works all the same.
-	attributes := visibility.Assume()
+	attributes := searchattr.Assume()
 	s := &system{testAPI: newAPI(t, temporal, func(c *api.Config) { c.Attributes = attributes }), temporal: temporal, attributes: attributes}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)

@@ -10,7 +10,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/mathub/webhooks/emit"
-	"github.com/mathub/webhooks/telemetry/measure"
+	"github.com/mathub/webhooks/internal/telemetry/instrument"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -35,8 +35,8 @@ func newRequestMetrics(m metric.Meter, routes gin.RoutesInfo) *requestMetrics {
 		return nil
 	}
 	x := &requestMetrics{
-		count:    measure.Counter(m, "mathub_api_requests", "API requests, by method, route and class of status; cancelled: the client went away first."),
-		duration: measure.Seconds(m, "mathub_api_request_duration", "How long API requests took, by method and route.", .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30),
+		count:    instrument.Counter(m, "mathub_api_requests", "API requests, by method, route and class of status; cancelled: the client went away first."),
+		duration: instrument.Seconds(m, "mathub_api_request_duration", "How long API requests took, by method and route.", .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30),
 		routes:   make(map[routeKey]routeOptions, len(routes)),
 		nowhere:  optionsOf("other", "none"),
 	}
@@ -59,12 +59,12 @@ func newEmitMetrics(m metric.Meter) *emitMetrics {
 		return nil
 	}
 	return &emitMetrics{
-		conflicts:   measure.Counter(m, "mathub_emit_conflicts", "Events emitted with an id that was accepted before with other content."),
-		unknownBots: measure.Counter(m, "mathub_emit_unknown_bots", "Events emitted for bots of which at least one is none."),
-		events:      measure.Counter(m, "mathub_emit_events", "Events that were emitted over the API and accepted, by workflow: alone in one, or one that is shared."),
-		groups:      measure.Sizes(m, "mathub_emit_group_size", "Events of each workflow that the API started: how many share it.", 1, 2, 4, 8, 16, 32, 64, webhook.MaxBatchEvents),
-		alone:       []metric.AddOption{measure.With(attribute.String("workflow", "alone"))},
-		shared:      []metric.AddOption{measure.With(attribute.String("workflow", "shared"))},
+		conflicts:   instrument.Counter(m, "mathub_emit_conflicts", "Events emitted with an id that was accepted before with other content."),
+		unknownBots: instrument.Counter(m, "mathub_emit_unknown_bots", "Events emitted for bots of which at least one is none."),
+		events:      instrument.Counter(m, "mathub_emit_events", "Events that were emitted over the API and accepted, by workflow: alone in one, or one that is shared."),
+		groups:      instrument.Sizes(m, "mathub_emit_group_size", "Events of each workflow that the API started: how many share it.", 1, 2, 4, 8, 16, 32, 64, webhook.MaxBatchEvents),
+		alone:       []metric.AddOption{instrument.With(attribute.String("workflow", "alone"))},
+		shared:      []metric.AddOption{instrument.With(attribute.String("workflow", "shared"))},
 	}
 }
 
@@ -100,9 +100,9 @@ func optionsOf(method, route string) (o routeOptions) {
 		if class > 0 {
 			status = strconv.Itoa(class) + "xx"
 		}
-		o.counts[class] = []metric.AddOption{measure.With(append(labels[:2:2], attribute.String("status", status))...)}
+		o.counts[class] = []metric.AddOption{instrument.With(append(labels[:2:2], attribute.String("status", status))...)}
 	}
-	o.duration = []metric.RecordOption{measure.With(labels...)}
+	o.duration = []metric.RecordOption{instrument.With(labels...)}
 	return o
 }
 

@@ -12,7 +12,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/mathub/webhooks/db"
-	"github.com/mathub/webhooks/egress"
+	"github.com/mathub/webhooks/internal/egress"
 )
 
 // readyTimeout is what everything that a process stands on has to answer in, together.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/egress"
+	"github.com/mathub/webhooks/internal/egress"
 )
 
 // A worker without outbound access takes work and keeps it, so it is ready; but it says what fails.

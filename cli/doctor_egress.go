@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mathub/webhooks/egress"
+	"github.com/mathub/webhooks/internal/egress"
 )
 
 const (

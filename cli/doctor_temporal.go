@@ -20,7 +20,7 @@ import (
 	"go.temporal.io/sdk/client"
 	temporallog "go.temporal.io/sdk/log"
 
-	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/workflows"
 )
 
@@ -114,7 +114,7 @@ func (x *temporalExam) searchAttributes(ctx context.Context) finding {
 	}
 	var missing, wrong []string
 	create := "`temporal operator search-attribute create --namespace " + x.namespace
-	wanted := visibility.Wanted()
+	wanted := searchattr.Wanted()
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
 		switch has, known := listed.GetCustomAttributes()[name]; {
 		case !known:
@@ -185,20 +185,20 @@ func (x *temporalExam) pollers(ctx context.Context) (findings []finding) {
 func (x *temporalExam) stuck(ctx context.Context) finding {
 	const check = "stuck events"
 	query := workflows.StuckQuery(x.now())
-	n, err := visibility.Stuck(ctx, x.client, query)
+	n, err := searchattr.Stuck(ctx, x.client, query)
 	switch {
 	case err != nil:
 		return note(check, "cannot be counted: %s", err)
 	case n == 0:
-		return ok(check, "none has run for more than %v", visibility.StuckAfter)
+		return ok(check, "none has run for more than %v", searchattr.StuckAfter)
 	}
 	mend := fmt.Sprintf("look at them in the Web UI, by the query %s: those that name another task queue than %s, or another type than %s, were mistyped by their emitter; terminate them and emit the events again", query, workflows.TaskQueue, "DeliverEvent or DeliverEvents")
 	described, err := x.client.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{Query: query, PageSize: 1})
 	if err != nil || len(described.GetExecutions()) == 0 {
-		return warning(check, mend, "%d workflows have run for more than %v", n, visibility.StuckAfter)
+		return warning(check, mend, "%d workflows have run for more than %v", n, searchattr.StuckAfter)
 	}
 	one := described.GetExecutions()[0]
-	return warning(check, mend, "%d workflows have run for more than %v, such as %s, of type %s on task queue %s", n, visibility.StuckAfter,
+	return warning(check, mend, "%d workflows have run for more than %v, such as %s, of type %s on task queue %s", n, searchattr.StuckAfter,
 		one.GetExecution().GetWorkflowId(), one.GetType().GetName(), one.GetTaskQueue())
 }
 

@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/egress"
+	"github.com/mathub/webhooks/internal/egress"
 )
 
 func TestClocksThatAreOffAreFound(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"os"
 
 	"github.com/mathub/webhooks/emit"
-	"github.com/mathub/webhooks/outbox"
+	"github.com/mathub/webhooks/emit/outbox"
 )
 
 // Relay emits what a backend has put into its outbox table.

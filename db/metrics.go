@@ -7,7 +7,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
-	"github.com/mathub/webhooks/telemetry/measure"
+	"github.com/mathub/webhooks/internal/telemetry/instrument"
 )
 
 // Measure measures the pool on m, for as long as the process runs. A nil m measures nothing.
@@ -15,13 +15,13 @@ func Measure(m metric.Meter, pool *pgxpool.Pool) {
 	if m == nil {
 		return
 	}
-	connections := measure.Gauge(m, "mathub_db_connections", "Connections to Postgres, by state: acquired (in use), idle or constructing.")
-	limit := measure.Gauge(m, "mathub_db_connections_limit", "How many connections the process may have.")
-	acquired := measure.CounterRead(m, "mathub_db_acquires", "How often a connection was taken from the pool.")
-	waits := measure.CounterRead(m, "mathub_db_acquire_waits", "How often one had to be waited for, as none was idle.")
-	waited := measure.SecondsRead(m, "mathub_db_acquire_wait", "How long connections were waited for, in all.")
-	inUse, idle, opening := measure.With(attribute.String("state", "acquired")), measure.With(attribute.String("state", "idle")), measure.With(attribute.String("state", "constructing"))
-	measure.Observe(m, func(_ context.Context, o metric.Observer) {
+	connections := instrument.Gauge(m, "mathub_db_connections", "Connections to Postgres, by state: acquired (in use), idle or constructing.")
+	limit := instrument.Gauge(m, "mathub_db_connections_limit", "How many connections the process may have.")
+	acquired := instrument.CounterRead(m, "mathub_db_acquires", "How often a connection was taken from the pool.")
+	waits := instrument.CounterRead(m, "mathub_db_acquire_waits", "How often one had to be waited for, as none was idle.")
+	waited := instrument.SecondsRead(m, "mathub_db_acquire_wait", "How long connections were waited for, in all.")
+	inUse, idle, opening := instrument.With(attribute.String("state", "acquired")), instrument.With(attribute.String("state", "idle")), instrument.With(attribute.String("state", "constructing"))
+	instrument.Observe(m, func(_ context.Context, o metric.Observer) {
 		s := pool.Stat()
 		o.ObserveInt64(connections, int64(s.AcquiredConns()), inUse)
 		o.ObserveInt64(connections, int64(s.IdleConns()), idle)

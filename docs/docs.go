@@ -1,4 +1,4 @@
 // Package docs is the documentation, and what proves that it is current.
 package docs
 
-//go:generate go run ./eventsmd events.md
+//go:generate go run ./internal/geneventsdoc events.md

@@ -29,7 +29,9 @@ var (
 func TestLinksLeadSomewhere(t *testing.T) {
 	pages, err := filepath.Glob("*.md")
 	require.NoError(t, err)
-	pages = append(pages, "../README.md", "../CHANGELOG.md")
+	decisions, err := filepath.Glob("decisions/*.md")
+	require.NoError(t, err)
+	pages = append(append(pages, decisions...), "../README.md", "../CHANGELOG.md", "../CONTRIBUTING.md", "../SECURITY.md")
 	seen := 0
 	for _, page := range pages {
 		text := fences.ReplaceAllString(read(t, page), "")
@@ -102,7 +104,7 @@ func TestTestsThatAreNamedExist(t *testing.T) {
 	decisions, err := filepath.Glob("decisions/*.md")
 	require.NoError(t, err)
 	seen := 0
-	for _, page := range append(append(pages, decisions...), "../README.md") {
+	for _, page := range append(append(pages, decisions...), "../README.md", "../CONTRIBUTING.md") {
 		for _, m := range testNamed.FindAllStringSubmatch(read(t, page), -1) {
 			seen++
 			assert.True(t, declared[m[1]], "%s: there is no test %s", page, m[1])

@@ -16,7 +16,7 @@ import (
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 
-	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -55,11 +55,14 @@ type Receipt struct {
 // Option changes how events are emitted.
 type Option func(*options)
 
-type options struct{ attributes *visibility.Attributes }
+type options struct{ attributes *searchattr.Attributes }
 
-// Searchable has the events' workflow found by their types in Temporal's lists (MathubEventType), where the namespace has
-// the search attribute. It costs an event nothing.
-func Searchable(a *visibility.Attributes) Option { return func(o *options) { o.attributes = a } }
+// Searchable has the events' workflow found by their types in Temporal's lists (MathubEventType). The namespace must have the
+// search attribute: the product's workers register it. It costs an event nothing.
+func Searchable() Option { return SearchableBy(searchattr.Assume()) }
+
+// SearchableBy is Searchable for the product's own processes, which know whether the namespace has the attribute.
+func SearchableBy(a *searchattr.Attributes) Option { return func(o *options) { o.attributes = a } }
 
 // Event accepts e for delivery: when it returns without an error, e is durable in Temporal and will be delivered to
 // its audience at least once. The id defaults to a UUIDv7 and the timestamp to now; to emit again after an error,
@@ -151,7 +154,7 @@ func start(ctx context.Context, c client.Client, events []webhook.Event, reuse e
 	} else {
 		input = webhook.BatchJSON(events)
 	}
-	attributes := temporal.NewSearchAttributes(visibility.EventType.ValueSet(visibility.Types(events)))
+	attributes := temporal.NewSearchAttributes(searchattr.EventType.ValueSet(searchattr.Types(events)))
 	startOptions := client.StartWorkflowOptions{
 		ID:                                       workflowID,
 		TaskQueue:                                TaskQueue,

@@ -12,8 +12,8 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/mathub/webhooks/db"
-	"github.com/mathub/webhooks/telemetry/measure"
-	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/internal/searchattr"
+	"github.com/mathub/webhooks/internal/telemetry/instrument"
 	"github.com/mathub/webhooks/workflows"
 )
 
@@ -30,14 +30,14 @@ func MeasureBacklog(m metric.Meter, pool *pgxpool.Pool, log *slog.Logger) {
 	if m == nil {
 		return
 	}
-	rows := measure.Gauge(m, "mathub_queue_rows", "Deliveries that stand in the queues of webhooks, in the whole installation, counted up to 100,000; at most 30 s old.")
-	webhooks := measure.Gauge(m, "mathub_webhooks", "Webhooks by state, in the whole installation: direct, queued or disabled; at most 30 s old.")
-	fuses := measure.Gauge(m, "mathub_fuses_blown", "Classes of failure that disable no webhook for now, as they look like our own network's; at most 30 s old.")
-	direct, queued, disabled := measure.With(attribute.String("state", "direct")), measure.With(attribute.String("state", "queued")), measure.With(attribute.String("state", "disabled"))
+	rows := instrument.Gauge(m, "mathub_queue_rows", "Deliveries that stand in the queues of webhooks, in the whole installation, counted up to 100,000; at most 30 s old.")
+	webhooks := instrument.Gauge(m, "mathub_webhooks", "Webhooks by state, in the whole installation: direct, queued or disabled; at most 30 s old.")
+	fuses := instrument.Gauge(m, "mathub_fuses_blown", "Classes of failure that disable no webhook for now, as they look like our own network's; at most 30 s old.")
+	direct, queued, disabled := instrument.With(attribute.String("state", "direct")), instrument.With(attribute.String("state", "queued")), instrument.With(attribute.String("state", "disabled"))
 	states := &count[db.WebhookStatesRow]{log: log, what: "webhooks", read: func(ctx context.Context) (db.WebhookStatesRow, error) {
 		return db.New().WebhookStates(ctx, pool)
 	}}
-	measure.Observe(m, func(ctx context.Context, o metric.Observer) {
+	instrument.Observe(m, func(ctx context.Context, o metric.Observer) {
 		if s, ok := states.get(ctx); ok {
 			o.ObserveInt64(rows, s.QueueRows)
 			o.ObserveInt64(webhooks, s.Direct, direct)
@@ -53,11 +53,11 @@ func MeasureStuck(m metric.Meter, c client.Client, log *slog.Logger) {
 	if m == nil {
 		return
 	}
-	stuck := measure.Gauge(m, "mathub_events_stuck", "Workflows that no worker seems to take: of events, running for more than 10 minutes, or of an unknown type; in the whole namespace, at most 30 s old.")
+	stuck := instrument.Gauge(m, "mathub_events_stuck", "Workflows that no worker seems to take: of events, running for more than 10 minutes, or of an unknown type; in the whole namespace, at most 30 s old.")
 	counted := &count[int64]{log: log, what: "stuck events", read: func(ctx context.Context) (int64, error) {
-		return visibility.Stuck(ctx, c, workflows.StuckQuery(time.Now()))
+		return searchattr.Stuck(ctx, c, workflows.StuckQuery(time.Now()))
 	}}
-	measure.Observe(m, func(ctx context.Context, o metric.Observer) {
+	instrument.Observe(m, func(ctx context.Context, o metric.Observer) {
 		if n, ok := counted.get(ctx); ok {
 			o.ObserveInt64(stuck, n)
 		}

@@ -48,7 +48,7 @@ func TestEventsShareAWorkflow(t *testing.T) {
 	s.emit(t, "e1")
 	require.Equal(t, 4, s.counted(t, "event-e1").Delivered)
 
-	receipts, err := emit.Events(t.Context(), s.client, append(posts("e1", "e2", "e3"), webhook.Event{ID: "w1", Type: webhook.WikiEdited, Data: json.RawMessage(`{}`)}), emit.Searchable(s.attributes))
+	receipts, err := emit.Events(t.Context(), s.client, append(posts("e1", "e2", "e3"), webhook.Event{ID: "w1", Type: webhook.WikiEdited, Data: json.RawMessage(`{}`)}), emit.SearchableBy(s.attributes))
 	require.NoError(t, err)
 	workflowID := receipts[0].WorkflowID
 	require.True(t, strings.HasPrefix(workflowID, "events-"))
@@ -75,7 +75,7 @@ func TestOperatorsFindAGroupByItsEvents(t *testing.T) {
 	s := newSearchableStack(t, nil)
 	failing := s.subscribe(t, "/failing")
 	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
-	receipts, err := emit.Events(t.Context(), s.client, append(posts("e1", "e2"), webhook.Event{ID: "w1", Type: webhook.WikiEdited, Data: json.RawMessage(`{"pageSlug":"sieve"}`)}), emit.Searchable(s.attributes))
+	receipts, err := emit.Events(t.Context(), s.client, append(posts("e1", "e2"), webhook.Event{ID: "w1", Type: webhook.WikiEdited, Data: json.RawMessage(`{"pageSlug":"sieve"}`)}), emit.SearchableBy(s.attributes))
 	require.NoError(t, err)
 	id := receipts[0].WorkflowID
 	sum := result[workflows.Summary](t, s.client, id)

@@ -20,7 +20,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/mathub/webhooks/internal/history"
-	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
 	"github.com/mathub/webhooks/workflows/temporaltest"
@@ -200,8 +200,8 @@ func TestWhatNoWorkerTakesIsFound(t *testing.T) {
 	begin("event-queue", "mathub-webhook", "DeliverEvent")
 	begin("event-type", workflows.TaskQueue, "DeliverEvnt")
 	begin("others", "others", "Other")
-	s.finds(t, workflows.StuckQuery(time.Now().Add(visibility.StuckAfter+time.Minute)), "event-queue", "event-type")
-	n, err := visibility.Stuck(t.Context(), s.client, workflows.StuckQuery(time.Now()))
+	s.finds(t, workflows.StuckQuery(time.Now().Add(searchattr.StuckAfter+time.Minute)), "event-queue", "event-type")
+	n, err := searchattr.Stuck(t.Context(), s.client, workflows.StuckQuery(time.Now()))
 	require.NoError(t, err)
 	require.Zero(t, n, "they have just begun")
 }
@@ -282,7 +282,7 @@ func enumName(name string) string {
 // TestAttributesThatAreGoneStopNothing: an operator removes them while a process believes in them.
 func TestAttributesThatAreGoneStopNothing(t *testing.T) {
 	t.Parallel()
-	s := start(t, &stack{client: temporaltest.New(t), attributes: visibility.Assume()}, webhook.DefaultSchedule)
+	s := start(t, &stack{client: temporaltest.New(t), attributes: searchattr.Assume()}, webhook.DefaultSchedule)
 	s.subscribe(t, "/")
 	require.False(t, s.emit(t, "e1").Duplicate)
 	require.Equal(t, 1, result[workflows.Summary](t, s.client, "event-e1").Delivered)

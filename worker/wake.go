@@ -15,7 +15,7 @@ import (
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/internal/failpoint"
 	"github.com/mathub/webhooks/internal/history"
-	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/workflows"
 )
 
@@ -37,7 +37,7 @@ const (
 // with those of others. What a crash keeps it from is found by the sweep.
 type waker struct {
 	client     client.Client
-	attributes *visibility.Attributes
+	attributes *searchattr.Attributes
 	log        *slog.Logger
 	limit      *rate.Limiter
 
@@ -49,7 +49,7 @@ type waker struct {
 }
 
 // newWaker returns a waker, which wakes nobody before Run.
-func newWaker(c client.Client, a *visibility.Attributes, log *slog.Logger) *waker {
+func newWaker(c client.Client, a *searchattr.Attributes, log *slog.Logger) *waker {
 	return &waker{
 		client: c, attributes: a, log: log, limit: rate.NewLimiter(wakesPerSecond, wakesAtOnce),
 		waiting: map[uuid.UUID]bool{}, byBot: map[string][]delivery.Target{}, work: make(chan struct{}, wakers),

@@ -30,11 +30,11 @@ import (
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/db/dbtest"
-	"github.com/mathub/webhooks/egress"
 	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/internal/delivery"
+	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/internal/history"
-	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/worker"
 	"github.com/mathub/webhooks/workflows"
@@ -48,7 +48,7 @@ var record = flag.String("record", "", "write the workflows' histories to ../wor
 // stack is a worker on a real Temporal server and a real Postgres, and a receiver.
 type stack struct {
 	client     client.Client
-	attributes *visibility.Attributes
+	attributes *searchattr.Attributes
 	pool       *pgxpool.Pool
 	keyset     *db.Keyset
 	url        string
@@ -69,7 +69,7 @@ func newStack(t *testing.T, schedule webhook.Schedule) *stack {
 
 func newSearchableStack(t *testing.T, schedule webhook.Schedule) *stack {
 	c, namespace := temporaltest.NewNamespace(t)
-	attributes := new(visibility.Attributes)
+	attributes := new(searchattr.Attributes)
 	require.NoError(t, attributes.Register(t.Context(), c, namespace))
 	return start(t, &stack{client: c, attributes: attributes}, schedule)
 }
@@ -124,7 +124,7 @@ func (s *stack) target(id uuid.UUID) delivery.Target {
 
 func (s *stack) emit(t *testing.T, id string) emit.Receipt {
 	t.Helper()
-	receipt, err := emit.Event(t.Context(), s.client, webhook.Event{ID: id, Type: webhook.PostCreated, Data: json.RawMessage(`{"postId":"p1"}`)}, emit.Searchable(s.attributes))
+	receipt, err := emit.Event(t.Context(), s.client, webhook.Event{ID: id, Type: webhook.PostCreated, Data: json.RawMessage(`{"postId":"p1"}`)}, emit.SearchableBy(s.attributes))
 	require.NoError(t, err)
 	return receipt
 }

@@ -11,7 +11,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/mathub/webhooks/internal/delivery"
-	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -100,7 +100,7 @@ func (f *fanOut) startBatches(ctx workflow.Context, events []webhook.Event, audi
 				StaticSummary:         fmt.Sprintf("%s · batch %d of %d", e.Summary(), i+1, len(pages)),
 			}
 			if f.searchable {
-				options.TypedSearchAttributes = temporal.NewSearchAttributes(visibility.EventType.ValueSet([]string{string(e.Type)}))
+				options.TypedSearchAttributes = temporal.NewSearchAttributes(searchattr.EventType.ValueSet([]string{string(e.Type)}))
 			}
 			in := BatchInput{EventID: e.ID, EventType: e.Type, Summary: e.Summary(), Page: page}
 			child := workflow.ExecuteChildWorkflow(workflow.WithChildOptions(ctx, options), DeliverBatch, in)

@@ -17,7 +17,7 @@ import (
 
 	"github.com/mathub/webhooks/activities"
 	"github.com/mathub/webhooks/internal/delivery"
-	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -30,7 +30,7 @@ func Register(r worker.WorkflowRegistry) {
 
 // StuckQuery finds, in Temporal's lists, the workflows that no worker seems to take.
 func StuckQuery(now time.Time) string {
-	return visibility.StuckQuery(TaskQueue, slices.Sorted(maps.Keys(Registered())), now)
+	return searchattr.StuckQuery(TaskQueue, slices.Sorted(maps.Keys(Registered())), now)
 }
 
 // Registered are the workflows, by the names that histories know them by, as a worker runs them: whatever they are started

@@ -13,7 +13,7 @@ import (
 
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/internal/history"
-	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/internal/searchattr"
 )
 
 const (
@@ -56,7 +56,7 @@ func recoverWorkflowID(webhookID uuid.UUID) string { return "recover-" + webhook
 
 // StartRecover starts the workflow of a webhook's recovery, see history.Queue.StartRecovery. One that still runs goes on
 // with it.
-func StartRecover(ctx context.Context, c client.Client, a *visibility.Attributes, t delivery.Target) error {
+func StartRecover(ctx context.Context, c client.Client, a *searchattr.Attributes, t delivery.Target) error {
 	id := recoverWorkflowID(t.WebhookID)
 	_, err := a.Start(ctx, c, temporal.NewSearchAttributes(searchAttributesFor(t)...), client.StartWorkflowOptions{
 		ID: id, TaskQueue: TaskQueue, StaticSummary: "what " + targetLabel(t) + " missed",

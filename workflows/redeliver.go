@@ -10,7 +10,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/mathub/webhooks/internal/delivery"
-	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -29,7 +29,7 @@ func redeliveryWorkflowID(a delivery.Attempt) string {
 }
 
 // StartRedelivery runs Redeliver and returns as StartTest does. Two calls at once for the same attempt are one.
-func StartRedelivery(ctx context.Context, c client.Client, a *visibility.Attributes, t delivery.Target, eventID string, attempt int) (deliveryID uuid.UUID, queued bool, err error) {
+func StartRedelivery(ctx context.Context, c client.Client, a *searchattr.Attributes, t delivery.Target, eventID string, attempt int) (deliveryID uuid.UUID, queued bool, err error) {
 	in := delivery.Attempt{EventID: eventID, WebhookID: t.WebhookID, Number: attempt, Trigger: webhook.TriggerRedeliver}
 	queued, err = runManually(ctx, c, a, client.StartWorkflowOptions{
 		ID:                       redeliveryWorkflowID(in),

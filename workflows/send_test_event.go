@@ -14,7 +14,7 @@ import (
 
 	"github.com/mathub/webhooks/activities"
 	"github.com/mathub/webhooks/internal/delivery"
-	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -94,20 +94,20 @@ func manualActivity(ctx workflow.Context, webhookID uuid.UUID) workflow.Context 
 // StartTest runs SendTest and returns the id of the resulting delivery. It is then in the history, or queued says that the
 // webhook's queue makes it, before all that is due. It fails with ErrWebhookGone, or with what kept Temporal from running
 // it before ctx ended.
-func StartTest(ctx context.Context, c client.Client, a *visibility.Attributes, t delivery.Target) (deliveryID uuid.UUID, queued bool, err error) {
+func StartTest(ctx context.Context, c client.Client, a *searchattr.Attributes, t delivery.Target) (deliveryID uuid.UUID, queued bool, err error) {
 	return startOwnEvent(ctx, c, a, t, testPrefix, "test event to ", webhook.Test, SendTest)
 }
 
 // startOwnEvent runs a workflow that sends an event of its own to one webhook.
-func startOwnEvent(ctx context.Context, c client.Client, a *visibility.Attributes, t delivery.Target, prefix, summary string, kind webhook.EventType, run any) (deliveryID uuid.UUID, queued bool, err error) {
+func startOwnEvent(ctx context.Context, c client.Client, a *searchattr.Attributes, t delivery.Target, prefix, summary string, kind webhook.EventType, run any) (deliveryID uuid.UUID, queued bool, err error) {
 	id := webhook.NewID()
 	queued, err = runManually(ctx, c, a, client.StartWorkflowOptions{ID: prefix + id, StaticSummary: summary + targetLabel(t)},
-		append(searchAttributesFor(t), visibility.EventType.ValueSet([]string{string(kind)})), run, t.WebhookID)
+		append(searchAttributesFor(t), searchattr.EventType.ValueSet([]string{string(kind)})), run, t.WebhookID)
 	return webhook.DeliveryID(id, t.WebhookID, 1), queued, err
 }
 
 // runManually runs a workflow whose result is one delivery's, to its end.
-func runManually(ctx context.Context, c client.Client, a *visibility.Attributes, options client.StartWorkflowOptions, attributes []temporal.SearchAttributeUpdate, run any, input any) (queued bool, err error) {
+func runManually(ctx context.Context, c client.Client, a *searchattr.Attributes, options client.StartWorkflowOptions, attributes []temporal.SearchAttributeUpdate, run any, input any) (queued bool, err error) {
 	options.TaskQueue, options.EnableEagerStart, options.WorkflowExecutionTimeout = TaskQueue, true, 2*manualTimeout
 	started, err := a.Start(ctx, c, temporal.NewSearchAttributes(attributes...), options, run, input)
 	if err != nil {

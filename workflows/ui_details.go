@@ -11,7 +11,7 @@ import (
 
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/internal/history"
-	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -26,26 +26,26 @@ func targetLabel(t delivery.Target) string { return t.Host + " " + t.WebhookID.S
 // searchAttributesFor are those of a workflow that concerns one webhook.
 func searchAttributesFor(t delivery.Target) []temporal.SearchAttributeUpdate {
 	return []temporal.SearchAttributeUpdate{
-		visibility.WebhookID.ValueSet([]string{t.WebhookID.String()}), visibility.BotID.ValueSet([]string{t.BotID}),
+		searchattr.WebhookID.ValueSet([]string{t.WebhookID.String()}), searchattr.BotID.ValueSet([]string{t.BotID}),
 	}
 }
 
 // upsertFailed lets a workflow that was started with search attributes be found as one that failed. Without them
 // Temporal might not know them, and would refuse the workflow's step for ever.
 func upsertFailed(ctx workflow.Context) error {
-	if !workflow.GetTypedSearchAttributes(ctx).ContainsKey(visibility.WebhookID) {
+	if !workflow.GetTypedSearchAttributes(ctx).ContainsKey(searchattr.WebhookID) {
 		return nil
 	}
-	return workflow.UpsertTypedSearchAttributes(ctx, visibility.Failed.ValueSet(true))
+	return workflow.UpsertTypedSearchAttributes(ctx, searchattr.Failed.ValueSet(true))
 }
 
 // upsertType lets events' workflow be found by their types, also one that was started without search attributes, as by
 // another SDK.
 func (f *fanOut) upsertType(ctx workflow.Context) error {
-	if !f.searchable || workflow.GetTypedSearchAttributes(ctx).ContainsKey(visibility.EventType) {
+	if !f.searchable || workflow.GetTypedSearchAttributes(ctx).ContainsKey(searchattr.EventType) {
 		return nil
 	}
-	return workflow.UpsertTypedSearchAttributes(ctx, visibility.EventType.ValueSet(visibility.Types(f.events)))
+	return workflow.UpsertTypedSearchAttributes(ctx, searchattr.EventType.ValueSet(searchattr.Types(f.events)))
 }
 
 // upsertFailed lets events' workflow be found by the webhooks whose first attempts failed.
@@ -58,8 +58,8 @@ func (f *fanOut) upsertFailed(ctx workflow.Context) error {
 		webhooks[i], bots[i] = u.target.WebhookID.String(), u.target.BotID
 	}
 	return workflow.UpsertTypedSearchAttributes(ctx,
-		visibility.Failed.ValueSet(true), visibility.EventType.ValueSet(visibility.Types(f.events)),
-		visibility.WebhookID.ValueSet(visibility.Fitting(webhooks)), visibility.BotID.ValueSet(visibility.Fitting(bots)),
+		searchattr.Failed.ValueSet(true), searchattr.EventType.ValueSet(searchattr.Types(f.events)),
+		searchattr.WebhookID.ValueSet(searchattr.Fitting(webhooks)), searchattr.BotID.ValueSet(searchattr.Fitting(bots)),
 	)
 }
 

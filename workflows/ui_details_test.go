@@ -17,7 +17,7 @@ import (
 
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/internal/history"
-	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/internal/searchattr"
 )
 
 func TestTheResultSaysWhoDidNotTakeIt(t *testing.T) {
@@ -109,9 +109,9 @@ func TestAttributesAreWrittenOnFailureOnly(t *testing.T) {
 			env.OnActivity(act.Deliver, mock.Anything, mock.Anything).Return(c.result, nil)
 			upserts := 0
 			want := temporal.NewSearchAttributes(
-				visibility.Failed.ValueSet(true), visibility.EventType.ValueSet([]string{"post.created"}),
-				visibility.WebhookID.ValueSet([]string{to.WebhookID.String()}), visibility.BotID.ValueSet([]string{"bot"}))
-			ofType := temporal.NewSearchAttributes(visibility.EventType.ValueSet([]string{"post.created"}))
+				searchattr.Failed.ValueSet(true), searchattr.EventType.ValueSet([]string{"post.created"}),
+				searchattr.WebhookID.ValueSet([]string{to.WebhookID.String()}), searchattr.BotID.ValueSet([]string{"bot"}))
+			ofType := temporal.NewSearchAttributes(searchattr.EventType.ValueSet([]string{"post.created"}))
 			if !c.bare {
 				require.NoError(t, env.SetTypedSearchAttributesOnStart(ofType))
 			}

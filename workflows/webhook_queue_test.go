@@ -16,7 +16,7 @@ import (
 	"github.com/mathub/webhooks/activities"
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/internal/history"
-	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -59,7 +59,7 @@ func TestWebhookQueue_DoublesItsWindow(t *testing.T) {
 func TestWebhookQueue_AFailureIsFound(t *testing.T) {
 	env, to := queueEnv(t)
 	upserts := 0
-	env.OnUpsertTypedSearchAttributes(temporal.NewSearchAttributes(visibility.Failed.ValueSet(true))).Run(func(mock.Arguments) { upserts++ }).Return(nil).Once()
+	env.OnUpsertTypedSearchAttributes(temporal.NewSearchAttributes(searchattr.Failed.ValueSet(true))).Run(func(mock.Arguments) { upserts++ }).Return(nil).Once()
 	due := history.QueueState{Active: true, Waiting: 2, Due: rows(1), FailureCount: 1}
 	paused := due
 	paused.ResumeIn = 500 * time.Millisecond

@@ -13,12 +13,12 @@ import (
 
 	"github.com/mathub/webhooks/api"
 	"github.com/mathub/webhooks/db"
-	"github.com/mathub/webhooks/egress"
 	"github.com/mathub/webhooks/emit"
+	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/internal/listen"
+	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/internal/settings"
-	"github.com/mathub/webhooks/telemetry"
-	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/internal/telemetry"
 )
 
 // Service is a part of a process.
@@ -47,7 +47,7 @@ type process struct {
 	writes     *db.WriteCheck         // of postgres
 	temporal   client.Client          // of temporalService
 	namespace  string                 // of temporalService
-	attributes *visibility.Attributes // of temporalService
+	attributes *searchattr.Attributes // of temporalService
 	// Of workerService; nil in a process that delivers nothing.
 	access   func(context.Context) egress.Access
 	progress *emit.Progress

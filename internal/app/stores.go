@@ -9,8 +9,8 @@ import (
 	temporallog "go.temporal.io/sdk/log"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/internal/settings"
-	"github.com/mathub/webhooks/visibility"
 )
 
 // postgres opens the pool of connections, and waits for a schema that this version knows.
@@ -72,7 +72,7 @@ func (s *temporalService) Start(ctx context.Context) error {
 	if s.temporal, err = client.NewLazyClient(options); err != nil {
 		return err
 	}
-	s.namespace, s.attributes = options.Namespace, new(visibility.Attributes)
+	s.namespace, s.attributes = options.Namespace, new(searchattr.Attributes)
 	ctx, s.stop = context.WithCancel(ctx)
 	s.keeper.Go(func() { s.attributes.Keep(ctx, s.log, s.temporal, s.namespace) })
 	return nil

@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"github.com/mathub/webhooks/internal/listen"
-	"github.com/mathub/webhooks/telemetry"
+	"github.com/mathub/webhooks/internal/telemetry"
 )
 
 // tracing sends spans to a collector, where one is configured.

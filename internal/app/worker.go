@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/mathub/webhooks/db"
-	"github.com/mathub/webhooks/egress"
 	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/internal/delivery"
+	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/worker"
 	"github.com/mathub/webhooks/workflows"

@@ -18,12 +18,12 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/mathub/webhooks/db"
-	"github.com/mathub/webhooks/egress"
 	"github.com/mathub/webhooks/internal/admission"
 	"github.com/mathub/webhooks/internal/allowance"
+	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/internal/failpoint"
 	"github.com/mathub/webhooks/internal/history"
-	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -45,7 +45,7 @@ type Config struct {
 	// Verification says what else may be sent to such an endpoint.
 	Verification webhook.Verification
 	// Attributes say whether workflows may use the search attributes. Nil means that they may not.
-	Attributes *visibility.Attributes
+	Attributes *searchattr.Attributes
 	// Version is the program's: sent in User-Agent.
 	Version string
 	Logger  *slog.Logger

@@ -7,8 +7,8 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
-	"github.com/mathub/webhooks/egress"
-	"github.com/mathub/webhooks/telemetry/measure"
+	"github.com/mathub/webhooks/internal/egress"
+	"github.com/mathub/webhooks/internal/telemetry/instrument"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -34,31 +34,31 @@ func newMetrics(m metric.Meter) *metrics {
 		return nil
 	}
 	x := &metrics{
-		events:     measure.Counter(m, "mathub_events", "Events, by type and outcome: accepted, or duplicate of one accepted before."),
-		deliveries: measure.Counter(m, "mathub_deliveries", "Delivery attempts that were made and recorded, by event type, outcome (delivered or failed) and kind of error."),
-		skipped:    measure.Counter(m, "mathub_deliveries_skipped", "Deliveries that had nothing to send any more, by reason."),
-		queued:     measure.Counter(m, "mathub_deliveries_queued", "Deliveries that were left to their webhook's queue, as there was no place for them or by a fault of our own."),
-		ownFaults:  measure.Counter(m, "mathub_delivery_errors", "Deliveries that our own side could not make or record; they are tried again."),
-		duration:   measure.Seconds(m, "mathub_delivery_duration", "How long the exchange with the receiver took, by outcome.", .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5),
-		queueDelay: measure.Seconds(m, "mathub_queue_delay", "From an event's acceptance to the start of its first attempt at a webhook.", .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
+		events:     instrument.Counter(m, "mathub_events", "Events, by type and outcome: accepted, or duplicate of one accepted before."),
+		deliveries: instrument.Counter(m, "mathub_deliveries", "Delivery attempts that were made and recorded, by event type, outcome (delivered or failed) and kind of error."),
+		skipped:    instrument.Counter(m, "mathub_deliveries_skipped", "Deliveries that had nothing to send any more, by reason."),
+		queued:     instrument.Counter(m, "mathub_deliveries_queued", "Deliveries that were left to their webhook's queue, as there was no place for them or by a fault of our own."),
+		ownFaults:  instrument.Counter(m, "mathub_delivery_errors", "Deliveries that our own side could not make or record; they are tried again."),
+		duration:   instrument.Seconds(m, "mathub_delivery_duration", "How long the exchange with the receiver took, by outcome.", .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5),
+		queueDelay: instrument.Seconds(m, "mathub_queue_delay", "From an event's acceptance to the start of its first attempt at a webhook.", .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
 		types:      map[webhook.EventType]typeOptions{},
 		otherType:  optionsOf("other"),
-		took:       []metric.RecordOption{measure.With(attribute.String("outcome", "delivered"))},
-		failed:     []metric.RecordOption{measure.With(attribute.String("outcome", "failed"))},
+		took:       []metric.RecordOption{instrument.With(attribute.String("outcome", "delivered"))},
+		failed:     []metric.RecordOption{instrument.With(attribute.String("outcome", "failed"))},
 		skippedFor: map[string][]metric.AddOption{},
 	}
 	for _, spec := range webhook.Catalog() {
 		x.types[spec.Type] = optionsOf(string(spec.Type))
 	}
 	for text, reason := range map[string]string{EventGone: "event_gone", WebhookGone: "webhook_gone", WebhookDisabled: "webhook_disabled", NotSubscribed: "not_subscribed", AlreadyTaken: "taken", NotPlanned: "not_planned", NotVerified: "not_verified", RateLimited: "rate_limited"} {
-		x.skippedFor[text] = []metric.AddOption{measure.With(attribute.String("reason", reason))}
+		x.skippedFor[text] = []metric.AddOption{instrument.With(attribute.String("reason", reason))}
 	}
 	return x
 }
 
 func optionsOf(eventType string) typeOptions {
 	of := func(outcome string, more ...attribute.KeyValue) []metric.AddOption {
-		return []metric.AddOption{measure.With(append(more, attribute.String("event_type", eventType), attribute.String("outcome", outcome))...)}
+		return []metric.AddOption{instrument.With(append(more, attribute.String("event_type", eventType), attribute.String("outcome", outcome))...)}
 	}
 	o := typeOptions{
 		accepted: of("accepted"), duplicate: of("duplicate"), delivered: of("delivered", attribute.String("error", "none")),
@@ -131,10 +131,10 @@ func (d *Deliverer) measureLoad(m metric.Meter) {
 	if m == nil {
 		return
 	}
-	inFlight := measure.Gauge(m, "mathub_direct_in_flight", "Deliveries in flight to webhooks in direct mode.")
-	waiting := measure.Gauge(m, "mathub_direct_waiting", "Deliveries that wait for a place in their webhook's window.")
-	rounds := measure.Gauge(m, "mathub_queue_rounds", "Rounds of webhooks' queues in progress.")
-	measure.Observe(m, func(_ context.Context, o metric.Observer) {
+	inFlight := instrument.Gauge(m, "mathub_direct_in_flight", "Deliveries in flight to webhooks in direct mode.")
+	waiting := instrument.Gauge(m, "mathub_direct_waiting", "Deliveries that wait for a place in their webhook's window.")
+	rounds := instrument.Gauge(m, "mathub_queue_rounds", "Rounds of webhooks' queues in progress.")
+	instrument.Observe(m, func(_ context.Context, o metric.Observer) {
 		n, w := d.gate.load()
 		o.ObserveInt64(inFlight, int64(n))
 		o.ObserveInt64(waiting, int64(w))

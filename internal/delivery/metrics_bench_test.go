@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mathub/webhooks/egress"
-	"github.com/mathub/webhooks/telemetry"
+	"github.com/mathub/webhooks/internal/egress"
+	"github.com/mathub/webhooks/internal/telemetry"
 	"github.com/mathub/webhooks/webhook"
 )
 

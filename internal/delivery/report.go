@@ -13,7 +13,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 	"golang.org/x/time/rate"
 
-	"github.com/mathub/webhooks/egress"
+	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/webhook"
 )
 

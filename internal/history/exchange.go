@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/net/http2/hpack"
 
-	"github.com/mathub/webhooks/egress"
+	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/webhook"
 )
 

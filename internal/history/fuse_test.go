@@ -11,7 +11,7 @@ import (
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/db/dbtest"
-	"github.com/mathub/webhooks/egress"
+	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/webhook"
 )
 

@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/mathub/webhooks/egress"
+	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/webhook"
 )
 

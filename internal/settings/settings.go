@@ -7,7 +7,7 @@ import (
 	"net/netip"
 	"os"
 
-	"github.com/mathub/webhooks/telemetry"
+	"github.com/mathub/webhooks/internal/telemetry"
 	"github.com/mathub/webhooks/webhook"
 )
 

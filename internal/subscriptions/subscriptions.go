@@ -19,7 +19,7 @@ import (
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/problem"
-	"github.com/mathub/webhooks/visibility"
+	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
 )
@@ -39,7 +39,7 @@ const wakeTimeout = 500 * time.Millisecond
 type Service struct {
 	Pool              *pgxpool.Pool
 	Temporal          client.Client
-	Attributes        *visibility.Attributes
+	Attributes        *searchattr.Attributes
 	Keyset            *db.Keyset
 	URLRules          webhook.URLRules
 	MaxWebhooksPerBot int

@@ -23,7 +23,7 @@ import (
 
 const root = "../.."
 
-// block is a code block of a page that an HTML comment marks: see docs/README.md.
+// block is a code block of a page that an HTML comment marks: see CONTRIBUTING.md.
 type block struct {
 	name, prints, until, from string
 	language, text            string

@@ -1,4 +1,4 @@
-// Eventsmd writes docs/events.md from the catalog of events.
+// Geneventsdoc writes docs/events.md from the catalog of events.
 package main
 
 import (
@@ -33,7 +33,7 @@ var audiences = map[webhook.Audience]string{
 
 func main() {
 	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: eventsmd FILE")
+		fmt.Fprintln(os.Stderr, "usage: geneventsdoc FILE")
 		os.Exit(2)
 	}
 	page, err := render(webhook.Catalog())
@@ -41,7 +41,7 @@ func main() {
 		err = os.WriteFile(os.Args[1], page, 0o644) //nolint:gosec // a page for all to read
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "eventsmd:", err)
+		fmt.Fprintln(os.Stderr, "geneventsdoc:", err)
 		os.Exit(1)
 	}
 }

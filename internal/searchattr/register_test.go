@@ -1,4 +1,4 @@
-package visibility_test
+package searchattr_test
 
 import (
 	"context"
@@ -20,8 +20,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/internal/testutil"
-	"github.com/mathub/webhooks/visibility"
 	"github.com/mathub/webhooks/workflows/temporaltest"
 )
 
@@ -36,7 +36,7 @@ func registered(t *testing.T, c client.Client, namespace string) map[string]enum
 func TestManyProcessesRegisterAtOnce(t *testing.T) {
 	t.Parallel()
 	c, namespace := temporaltest.NewNamespace(t)
-	processes := make([]visibility.Attributes, 8)
+	processes := make([]searchattr.Attributes, 8)
 	var all sync.WaitGroup
 	for i := range processes {
 		all.Go(func() {
@@ -60,7 +60,7 @@ func TestManyProcessesRegisterAtOnce(t *testing.T) {
 
 	// A later start finds them, and does not wait.
 	began := time.Now()
-	var later visibility.Attributes
+	var later searchattr.Attributes
 	require.NoError(t, later.Register(t.Context(), c, namespace))
 	require.True(t, later.Known())
 	require.Less(t, time.Since(began), 3*time.Second)
@@ -74,7 +74,7 @@ func TestAnAttributeOfAnotherTypeIsNotUsed(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { return registered(t, c, namespace)["MathubFailed"] != 0 }, 10*time.Second, 50*time.Millisecond)
-	var a visibility.Attributes
+	var a searchattr.Attributes
 	require.ErrorContains(t, a.Register(t.Context(), c, namespace), "MathubFailed has another type")
 	require.False(t, a.Known())
 }
@@ -103,7 +103,7 @@ func TestWhereItIsNotPermittedOneWarningIsAll(t *testing.T) {
 	require.NoError(t, err)
 	defer c.Close()
 	_, namespace := temporaltest.NewNamespace(t)
-	var a visibility.Attributes
+	var a searchattr.Attributes
 	for range 2 {
 		require.ErrorContains(t, a.Register(t.Context(), c, namespace), "unauthorized")
 		require.False(t, a.Known())
@@ -123,7 +123,7 @@ func TestWhileTemporalIsAwayNothingIsKnownAndNothingIsSaid(t *testing.T) {
 	c, err := client.NewLazyClient(client.Options{HostPort: "127.0.0.1:1", Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler))})
 	require.NoError(t, err)
 	defer c.Close()
-	var a visibility.Attributes
+	var a searchattr.Attributes
 	var lines testutil.Buffer
 	ctx, stop := context.WithTimeout(t.Context(), time.Second)
 	defer stop()
@@ -134,14 +134,14 @@ func TestWhileTemporalIsAwayNothingIsKnownAndNothingIsSaid(t *testing.T) {
 
 func TestListsFit(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, []string{"a", "b"}, visibility.Fitting([]string{"a", "b", "a"}))
+	require.Equal(t, []string{"a", "b"}, searchattr.Fitting([]string{"a", "b", "a"}))
 	var ids []string
 	for i := range 300 {
 		ids = append(ids, fmt.Sprintf("%036d", i))
 	}
-	got := visibility.Fitting(ids)
+	got := searchattr.Fitting(ids)
 	require.Equal(t, ids[:51], got)
 	require.Less(t, len(`["`+strings.Join(got, `","`)+`"]`), 2<<10, "Temporal's limit of a value")
-	require.Len(t, visibility.Fitting([]string{strings.Repeat("b", 128)}), 1)
-	require.False(t, (*visibility.Attributes)(nil).Known())
+	require.Len(t, searchattr.Fitting([]string{strings.Repeat("b", 128)}), 1)
+	require.False(t, (*searchattr.Attributes)(nil).Known())
 }

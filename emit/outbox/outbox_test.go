@@ -19,8 +19,8 @@ import (
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/db/dbtest"
 	"github.com/mathub/webhooks/emit"
+	"github.com/mathub/webhooks/emit/outbox"
 	"github.com/mathub/webhooks/internal/testutil"
-	"github.com/mathub/webhooks/outbox"
 	"github.com/mathub/webhooks/webhook"
 )
 

@@ -1,5 +1,5 @@
-// Package visibility holds the search attributes by which operators find the product's workflows in Temporal's lists.
-package visibility
+// Package searchattr holds the search attributes by which operators find the product's workflows in Temporal's lists.
+package searchattr
 
 import (
 	"context"

@@ -6,7 +6,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
-	"github.com/mathub/webhooks/telemetry/measure"
+	"github.com/mathub/webhooks/internal/telemetry/instrument"
 )
 
 // blocks counts refusals by the guard; a nil one counts nothing.
@@ -21,14 +21,14 @@ func (c *Client) measured(m metric.Meter) {
 		return
 	}
 	c.blocks = &blocks{
-		count:   measure.Counter(m, "mathub_egress_blocked", "Exchanges refused before anything was sent: reason address (not public) or scheme (not https)."),
-		address: measure.With(attribute.String("reason", "address")),
-		scheme:  measure.With(attribute.String("reason", "scheme")),
+		count:   instrument.Counter(m, "mathub_egress_blocked", "Exchanges refused before anything was sent: reason address (not public) or scheme (not https)."),
+		address: instrument.With(attribute.String("reason", "address")),
+		scheme:  instrument.With(attribute.String("reason", "scheme")),
 	}
-	underWay := measure.Gauge(m, "mathub_egress_exchanges", "HTTP exchanges with receivers under way.")
-	limit := measure.Gauge(m, "mathub_egress_exchanges_limit", "How many exchanges may be under way at once; more wait.")
-	access := measure.Gauge(m, "mathub_outbound_access", "0 while our own resolver or network is known to be down, else 1.")
-	measure.Observe(m, func(ctx context.Context, o metric.Observer) {
+	underWay := instrument.Gauge(m, "mathub_egress_exchanges", "HTTP exchanges with receivers under way.")
+	limit := instrument.Gauge(m, "mathub_egress_exchanges_limit", "How many exchanges may be under way at once; more wait.")
+	access := instrument.Gauge(m, "mathub_outbound_access", "0 while our own resolver or network is known to be down, else 1.")
+	instrument.Observe(m, func(ctx context.Context, o metric.Observer) {
 		// What is not known to work is checked for the next reader; this one does not wait.
 		ctx, cancel := context.WithCancel(ctx)
 		cancel()

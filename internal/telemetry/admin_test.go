@@ -8,15 +8,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/telemetry"
-	"github.com/mathub/webhooks/telemetry/measure"
+	"github.com/mathub/webhooks/internal/telemetry"
+	"github.com/mathub/webhooks/internal/telemetry/instrument"
 )
 
 func TestMetricsAndProfilesAreServedToOperators(t *testing.T) {
 	t.Parallel()
 	metrics, err := telemetry.NewMetrics("1.2.3", slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
-	measure.Counter(metrics.Meter(), "mathub_examples", "What the test counted.").Add(t.Context(), 3)
+	instrument.Counter(metrics.Meter(), "mathub_examples", "What the test counted.").Add(t.Context(), 3)
 	body := map[string]string{}
 	for path, status := range map[string]int{
 		"/metrics": http.StatusOK, "/debug/pprof/": http.StatusOK, "/debug/pprof/heap": http.StatusOK,

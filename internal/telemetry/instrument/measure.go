@@ -1,7 +1,7 @@
-// Package measure makes the instruments of the packages that measure, on OpenTelemetry's metrics API. Names have the form
+// Package instrument makes the instruments of the packages that measure, on OpenTelemetry's metrics API. Names have the form
 // mathub_what, without the unit and the _total that the Prometheus exporter adds; all are listed in
 // docs/observability.md. They and their help are constants, so a fault in one panics, at start.
-package measure
+package instrument
 
 import (
 	"context"

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/mathub/webhooks"
+
+// floors are the packages, from the top down: what is on one may import what is on a lower one, and its neighbours on the same
+// floor as long as Go lets it (no cycles). A package below a folder named here is on its floor.
+var floors = [][]string{
+	{""},
+	{"internal/app"},
+	{"api", "worker", "cli"},
+	{"internal/subscriptions", "internal/bots"},
+	{"workflows"},
+	{"activities"},
+	{"internal/delivery"},
+	{"internal/history", "internal/allowance"},
+	{"internal/settings", "internal/problem", "emit"},
+	{"internal/egress", "internal/listen"},
+	{"internal/telemetry", "internal/searchattr"},
+	{"db", "internal/pgsession", "internal/failpoint", "internal/admission"},
+	{"webhook", "internal/telemetry/instrument"},
+}
+
+// leaves import nothing of ours.
+var leaves = []string{"webhook", "internal/admission", "internal/failpoint", "internal/listen", "internal/telemetry/instrument", "internal/pgsession"}
+
+// TestImportsRunOneWay holds the product's packages to the arrows that docs/architecture.md draws.
+func TestImportsRunOneWay(t *testing.T) {
+	seen := 0
+	require.NoError(t, filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && (slices.Contains([]string{"standalone", "examples", "docs", "tools", "bin", "testdata", ".git", ".data", "simulation", "dbtest", "testutil", "serverdoc", "temporaltest"}, entry.Name())) {
+			return filepath.SkipDir
+		}
+		if entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		from := strings.TrimSuffix(strings.TrimPrefix(filepath.ToSlash(filepath.Dir(path)), "."), "/")
+		floor := floorOf(from)
+		require.GreaterOrEqual(t, floor, 0, "%s is on no floor: give it one", from)
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range file.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			require.NoError(t, err)
+			to, ours := strings.CutPrefix(imported, module+"/")
+			if !ours {
+				continue
+			}
+			seen++
+			assert.False(t, slices.Contains(leaves, from), "%s is a leaf and imports %s", path, to)
+			assert.LessOrEqual(t, floor, floorOf(to), "%s imports %s, which is above it", path, to)
+		}
+		return nil
+	}))
+	require.Greater(t, seen, 100)
+}
+
+// floorOf is the floor of a package: of the longest folder that it is in. -1: none.
+func floorOf(pkg string) int {
+	found, length := -1, -1
+	for i, floor := range floors {
+		for _, folder := range floor {
+			if (pkg == folder || folder != "" && strings.HasPrefix(pkg, folder+"/")) && len(folder) > length {
+				found, length = i, len(folder)
+			}
+		}
+	}
+	return found
+}
