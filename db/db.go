@@ -113,9 +113,15 @@ func LockWebhook(ctx context.Context, tx pgx.Tx, webhookID uuid.UUID) error {
 }
 
 // IsUniqueViolation says whether err is Postgres's refusal of a duplicate (SQLSTATE 23505).
-func IsUniqueViolation(err error) bool {
+func IsUniqueViolation(err error) bool { return hasCode(err, "23505") }
+
+// IsForeignKeyViolation says whether err is Postgres's refusal of a row whose bot or webhook has just been deleted (SQLSTATE
+// 23503).
+func IsForeignKeyViolation(err error) bool { return hasCode(err, "23503") }
+
+func hasCode(err error, code string) bool {
 	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Code == "23505"
+	return errors.As(err, &pg) && pg.Code == code
 }
 
 // IsUnavailable says whether err means that Postgres cannot be reached or does not serve now, so that the same may

@@ -99,6 +99,8 @@ func Of(err error) *Error {
 			e.Fields = []webhook.FieldError{{Field: syntax.Field, Message: syntax.Message}}
 		}
 		return e
+	case db.IsForeignKeyViolation(err): // it was deleted since it was read
+		return ErrNotFound
 	case errors.Is(err, context.DeadlineExceeded):
 		return &Error{Kind: Unavailable, Detail: "The database did not answer in time. Try again; if the call was to change something, see first whether it did.", Cause: err}
 	case errors.Is(err, db.ErrDoesNotOpen): // another process may have the key
