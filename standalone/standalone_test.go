@@ -23,8 +23,8 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 
-	"github.com/mathub/webhooks/standalone/e2e"
 	"github.com/mathub/webhooks/standalone/freeport"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // beMain lets the test's program be the standalone program.
@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 		main()
 		os.Exit(0)
 	}
-	e2e.Main(m)
+	testkit.Main(m)
 }
 
 // machine is where one standalone program at a time runs: a data folder and ports.
@@ -48,7 +48,7 @@ type machine struct {
 
 func newMachine(t *testing.T) *machine {
 	t.Helper()
-	m := &machine{dir: filepath.Join(t.TempDir(), "home"), app: e2e.Build(t)}
+	m := &machine{dir: filepath.Join(t.TempDir(), "home"), app: testkit.Build(t)}
 	require.NoError(t, os.Mkdir(m.dir, 0o700))
 	for _, port := range []*int{&m.api, &m.temporal, &m.webUI} {
 		var err error
@@ -155,7 +155,7 @@ type process struct {
 // descendants are all processes that pid started, and theirs.
 func descendants(t *testing.T, pid int) []process {
 	t.Helper()
-	out, err := exec.Command(e2e.Tool(t, "ps"), "-A", "-o", "pid=,ppid=,stat=,args=").Output()
+	out, err := exec.Command(testkit.Tool(t, "ps"), "-A", "-o", "pid=,ppid=,stat=,args=").Output()
 	require.NoError(t, err)
 	children := map[int][]process{}
 	for line := range strings.Lines(string(out)) {
@@ -199,7 +199,7 @@ func awaitGone(t *testing.T, processes []process, limit time.Duration) {
 	t.Helper()
 	for deadline := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
 		left := slices.DeleteFunc(slices.Clone(processes), func(p process) bool {
-			out, err := exec.Command(e2e.Tool(t, "ps"), "-o", "stat=", "-p", strconv.Itoa(p.pid)).Output()
+			out, err := exec.Command(testkit.Tool(t, "ps"), "-o", "stat=", "-p", strconv.Itoa(p.pid)).Output()
 			return err != nil || strings.HasPrefix(strings.TrimSpace(string(out)), "Z")
 		})
 		if len(left) == 0 {
@@ -218,7 +218,7 @@ func (m *machine) requirePortsFree(t *testing.T) {
 
 func (m *machine) get(t *testing.T, path, token string) (int, string) {
 	t.Helper()
-	answer, err := (&e2e.API{URL: fmt.Sprintf("http://127.0.0.1:%d", m.api)}).Do(t.Context(), http.MethodGet, path, token, nil)
+	answer, err := (&testkit.API{URL: fmt.Sprintf("http://127.0.0.1:%d", m.api)}).Do(t.Context(), http.MethodGet, path, token, nil)
 	require.NoError(t, err)
 	return answer.Status, string(answer.Body)
 }
@@ -257,7 +257,7 @@ func TestFirstHour(t *testing.T) {
 	require.True(t, ok)
 	commands = strings.ReplaceAll(commands, "127.0.0.1:9000", fmt.Sprintf("127.0.0.1:%d", port))
 	shell := exec.Command("sh", "-e", "-u")
-	shell.Env = append(os.Environ(), "PATH="+e2e.ToolsPath(t)) // for curl
+	shell.Env = append(os.Environ(), "PATH="+testkit.ToolsPath(t)) // for curl
 	shell.Stdin = strings.NewReader(strings.ReplaceAll(commands, "tee /dev/stderr", "cat"))
 	var answers bytes.Buffer
 	shell.Stdout = &answers
@@ -305,7 +305,7 @@ func TestFirstHour(t *testing.T) {
 	status, again := m.get(t, "/api/bot/v1/webhooks", key)
 	require.Equal(t, http.StatusOK, status)
 	require.Equal(t, hooks, again)
-	var found []e2e.Webhook
+	var found []testkit.Webhook
 	require.NoError(t, json.Unmarshal([]byte(again), &found))
 	_, deliveries := m.get(t, "/api/bot/v1/webhooks/"+found[0].ID+"/deliveries", key)
 	require.Contains(t, deliveries, `"success":true`)
@@ -319,8 +319,8 @@ func TestTroubleIsMended(t *testing.T) {
 	r := m.start(t)
 	r.awaitReady()
 	token := r.line("Service token")
-	api := &e2e.API{URL: fmt.Sprintf("http://127.0.0.1:%d", m.api), ServiceToken: token}
-	receiver := e2e.NewReceiver(t)
+	api := &testkit.API{URL: fmt.Sprintf("http://127.0.0.1:%d", m.api), ServiceToken: token}
+	receiver := testkit.NewReceiver(t)
 	bot := api.CreateBot(t, "trouble")
 	bot.CreateWebhook(t, receiver.URL("/hook"), "", "post.created")
 	arrived := 0
@@ -328,7 +328,7 @@ func TestTroubleIsMended(t *testing.T) {
 	works := func(limit time.Duration) {
 		t.Helper()
 		arrived++
-		e := e2e.Event{ID: "trouble-" + strconv.Itoa(arrived), Type: "post.created", BotIDs: []string{bot.ID}}
+		e := testkit.Event{ID: "trouble-" + strconv.Itoa(arrived), Type: "post.created", BotIDs: []string{bot.ID}}
 		deadline := time.Now().Add(limit)
 		for {
 			if _, err := api.TryEmit(t.Context(), e); err == nil {

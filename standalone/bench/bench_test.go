@@ -22,9 +22,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
 	"github.com/mathub/webhooks/standalone/servers"
 	"github.com/mathub/webhooks/standalone/temporal"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // TestMain makes this program yardstick D's process where it is started as that.
@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	e2e.Main(m)
+	testkit.Main(m)
 }
 
 var (
@@ -188,7 +188,7 @@ func (r *report) paced(t *testing.T, s *system, perSecond int) {
 }
 
 // engine measures yardstick A.
-func (r *report) engine(t *testing.T, stack *e2e.Stack, engine *engine) {
+func (r *report) engine(t *testing.T, stack *testkit.Stack, engine *engine) {
 	t.Helper()
 	floor := &system{stack: stack, pids: map[string]int{"Temporal": stack.Servers.Temporal.PID()}}
 	spent := floor.spent(t, func() { r.add("A: empty workflows", "workflows/s", engine.empty(t, sized(3000))) })
@@ -296,13 +296,13 @@ func TestMemory(t *testing.T) {
 	r.write(t)
 }
 
-func start(t *testing.T, options servers.Options, apps ...e2e.App) *e2e.Stack {
+func start(t *testing.T, options servers.Options, apps ...testkit.App) *testkit.Stack {
 	options.Durable = true
 	if options.Postgres == nil {
 		options.Postgres = map[string]string{}
 	}
 	options.Postgres["shared_preload_libraries"] = "pg_stat_statements"
-	stack := e2e.Start(t, e2e.Options{Apps: apps, Servers: options, Env: map[string]string{"MATHUB_LOG_LEVEL": "warn"}})
+	stack := testkit.Start(t, testkit.Options{Apps: apps, Servers: options, Env: map[string]string{"MATHUB_LOG_LEVEL": "warn"}})
 	track(t, stack, "none")
 	return stack
 }

@@ -20,7 +20,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/mathub/webhooks/emit"
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // patience bounds how long deliveries may be under way.
@@ -91,8 +91,8 @@ func (a *audience) retire(t *testing.T) {
 }
 
 // nextEvent is one that has not been emitted.
-func (a *audience) nextEvent() e2e.Event {
-	return e2e.Event{ID: a.nextID(), Type: eventType, Data: data()}
+func (a *audience) nextEvent() testkit.Event {
+	return testkit.Event{ID: a.nextID(), Type: eventType, Data: data()}
 }
 
 func (a *audience) nextID() string { return fmt.Sprintf("%s-%d", a.prefix, a.events.Add(1)) }
@@ -102,7 +102,7 @@ func (a *audience) emit(ctx context.Context) error { return a.post(ctx, eventsPa
 
 // emitBatch emits as many events in one call as a call may hold.
 func (a *audience) emitBatch(ctx context.Context) error {
-	events := make([]e2e.Event, batch)
+	events := make([]testkit.Event, batch)
 	for i := range events {
 		events[i] = a.nextEvent()
 	}
@@ -133,7 +133,7 @@ func (a *audience) burst(t *testing.T, calls int, emit func(context.Context) err
 func (a *audience) paced(t *testing.T, perSecond, events int) []time.Duration {
 	t.Helper()
 	return paced(t, perSecond, events, a.nextID, &a.arrivals, func(id string) error {
-		return a.post(t.Context(), eventsPath, e2e.Event{ID: id, Type: eventType, Data: data()})
+		return a.post(t.Context(), eventsPath, testkit.Event{ID: id, Type: eventType, Data: data()})
 	})
 }
 
@@ -211,7 +211,7 @@ func atOnce(t *testing.T, n int, f func(i int) error) {
 
 // timedOut is how many workflow tasks of events have timed out until now: a task that takes longer than ten seconds is
 // done again, and so is all that it began.
-func timedOut(t *testing.T, stack *e2e.Stack) (n int) {
+func timedOut(t *testing.T, stack *testkit.Stack) (n int) {
 	t.Helper()
 	// Undisturbed, a history has seven events: the event's acceptance and its deliveries are one each.
 	query := "(WorkflowType = 'DeliverEvent' OR WorkflowType = 'DeliverEvents') AND HistoryLength > 7"
@@ -236,7 +236,7 @@ func timedOut(t *testing.T, stack *e2e.Stack) (n int) {
 }
 
 // load fills the tables with what years may leave: webhooks of other event types, events, and their deliveries.
-func load(t *testing.T, stack *e2e.Stack, webhooks, deliveries int) {
+func load(t *testing.T, stack *testkit.Stack, webhooks, deliveries int) {
 	t.Helper()
 	db := stack.Database(t)
 	for _, statement := range []string{

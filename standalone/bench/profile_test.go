@@ -16,10 +16,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/mathub/webhooks/standalone/e2e"
 	"github.com/mathub/webhooks/standalone/freeport"
 	"github.com/mathub/webhooks/standalone/servers"
 	"github.com/mathub/webhooks/standalone/temporal"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // TestProfile shows where processor time goes while events at one webhook each come in over HTTP: the product and
@@ -34,7 +34,7 @@ func TestProfile(t *testing.T) {
 	require.NoError(t, err)
 	ofTemporal, err := freeport.Find()
 	require.NoError(t, err)
-	stack := start(t, servers.Options{Temporal: temporal.Settings{ProfilePort: ofTemporal}}, e2e.App{
+	stack := start(t, servers.Options{Temporal: temporal.Settings{ProfilePort: ofTemporal}}, testkit.App{
 		Args: []string{"serve"}, Env: map[string]string{"MATHUB_ADMIN_ADDR": fmt.Sprintf("127.0.0.1:%d", ofApp)},
 	})
 	a := newAudience(t, newProduct(t, stack), 1)
@@ -95,7 +95,7 @@ func top(t *testing.T, path string) string {
 
 // statements are those that took Postgres longest, with their part of its time in statements and how often an event
 // needed them.
-func statements(t *testing.T, stack *e2e.Stack) string {
+func statements(t *testing.T, stack *testkit.Stack) string {
 	t.Helper()
 	rows, err := stack.Database(t).Query(t.Context(), `
 		SELECT format('%s %%  %s calls  %s',

@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/standalone/datadir"
-	"github.com/mathub/webhooks/standalone/e2e"
 	"github.com/mathub/webhooks/standalone/supervise"
+	"github.com/mathub/webhooks/standalone/testkit"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -30,8 +30,8 @@ const (
 // columns have the same names.
 type system struct {
 	name  string
-	stack *e2e.Stack
-	api   *e2e.API
+	stack *testkit.Stack
+	api   *testkit.API
 	db    *pgxpool.Pool
 	// pids are its processes beside Postgres.
 	pids map[string]int
@@ -43,7 +43,7 @@ type system struct {
 	turnedAway atomic.Int64
 }
 
-func newProduct(t *testing.T, stack *e2e.Stack) *system {
+func newProduct(t *testing.T, stack *testkit.Stack) *system {
 	t.Helper()
 	return &system{
 		name: "product", stack: stack, api: stack.API(), db: stack.Database(t), urlColumn: "origin", insert: insertThroughAPI,
@@ -70,7 +70,7 @@ func insertThroughAPI(t *testing.T, a *audience) {
 var riverBest = riverSettings{Conns: 20, Workers: 200, FetchCooldown: 10 * time.Millisecond}
 
 // newRiver starts yardstick D: a process of its own, with a database of its own in the stack's Postgres.
-func newRiver(t *testing.T, stack *e2e.Stack) *system {
+func newRiver(t *testing.T, stack *testkit.Stack) *system {
 	t.Helper()
 	const database = "river"
 	_, err := stack.Database(t).Exec(t.Context(), "CREATE DATABASE "+database)
@@ -84,7 +84,7 @@ func newRiver(t *testing.T, stack *e2e.Stack) *system {
 	require.NoError(t, err)
 	url, process := startRiver(t, settings)
 	return &system{
-		name: "D: River", stack: stack, api: &e2e.API{URL: url, ServiceToken: settings.Token}, db: pool, urlColumn: "url", pids: map[string]int{"River": process.PID()},
+		name: "D: River", stack: stack, api: &testkit.API{URL: url, ServiceToken: settings.Token}, db: pool, urlColumn: "url", pids: map[string]int{"River": process.PID()},
 		insert: func(t *testing.T, a *audience) {
 			_, err := a.db.Exec(t.Context(), "INSERT INTO webhooks (id, url, events, secret) SELECT gen_random_uuid(), $1, ARRAY[$2], 's3cret' FROM generate_series(1, $3::int)",
 				a.url, eventType, a.webhooks)

@@ -16,9 +16,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
 	"github.com/mathub/webhooks/standalone/servers"
 	"github.com/mathub/webhooks/standalone/temporal"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // clockTick is Linux's USER_HZ, the unit of the times in /proc; it is 100 on every platform that Go knows.
@@ -147,14 +147,14 @@ func (r *report) memory(t *testing.T, s *system, name string) {
 // watched is what the databases had done when watching began.
 type watched struct {
 	t     *testing.T
-	stack *e2e.Stack
+	stack *testkit.Stack
 	work  map[string]work
 }
 
 // work is what Postgres did for a client.
 type work struct{ statements, walBytes int64 }
 
-func watch(t *testing.T, stack *e2e.Stack) *watched {
+func watch(t *testing.T, stack *testkit.Stack) *watched {
 	t.Helper()
 	_, err := stack.Database(t).Exec(t.Context(), "CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
 	require.NoError(t, err)
@@ -165,7 +165,7 @@ func watch(t *testing.T, stack *e2e.Stack) *watched {
 }
 
 // track says whether Postgres counts statements: "top", or "none", as counting takes time.
-func track(t *testing.T, stack *e2e.Stack, what string) {
+func track(t *testing.T, stack *testkit.Stack, what string) {
 	t.Helper()
 	_, err := stack.Database(t).Exec(t.Context(), "ALTER SYSTEM SET pg_stat_statements.track = "+what)
 	require.NoError(t, err)

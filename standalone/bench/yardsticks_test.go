@@ -22,19 +22,19 @@ import (
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 	"github.com/mathub/webhooks/webhook"
 )
 
 // yardsticks do less than the product, or the same in another way, on the same servers. They have tables of their own.
 type yardsticks struct {
-	stack *e2e.Stack
+	stack *testkit.Stack
 	pool  *pgxpool.Pool
 	http  *http.Client
 	runs  int
 }
 
-func newYardsticks(t *testing.T, stack *e2e.Stack) *yardsticks {
+func newYardsticks(t *testing.T, stack *testkit.Stack) *yardsticks {
 	t.Helper()
 	config, err := pgxpool.ParseConfig(stack.DatabaseURL())
 	require.NoError(t, err)

@@ -22,15 +22,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/standalone/datadir"
-	"github.com/mathub/webhooks/standalone/e2e"
 	"github.com/mathub/webhooks/standalone/freeport"
 	"github.com/mathub/webhooks/standalone/servers"
 	"github.com/mathub/webhooks/standalone/supervise"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 const composePath = "../../docker-compose.yml"
 
-func TestMain(m *testing.M) { e2e.Main(m) }
+func TestMain(m *testing.M) { testkit.Main(m) }
 
 // loadCompose reads the file as Docker Compose does, and holds it against the Compose specification's schema.
 func loadCompose(ctx context.Context, content []byte, env map[string]string) (*types.Project, error) {
@@ -176,7 +176,7 @@ func makeRoles(t *testing.T, project *types.Project, started *servers.Servers) {
 	script := strings.ReplaceAll(service.Command[0], "/roles.sql", project.Configs[service.Configs[0].Source].File)
 	cmd := exec.CommandContext(t.Context(), service.Entrypoint[0], append(slices.Clone(service.Entrypoint[1:]), script)...)
 	cmd.Env = []string{
-		"PATH=" + e2e.ToolsPath(t), "PGHOST=127.0.0.1", "PGPORT=" + superuser.Port(), "PGUSER=" + superuser.User.Username(), "PGPASSWORD=" + password,
+		"PATH=" + testkit.ToolsPath(t), "PGHOST=127.0.0.1", "PGPORT=" + superuser.Port(), "PGUSER=" + superuser.User.Username(), "PGPASSWORD=" + password,
 	}
 	for name, value := range service.Environment {
 		if name == "PGDATABASE" || !strings.HasPrefix(name, "PG") {
@@ -262,7 +262,7 @@ func (n native) awaitHealthy(t *testing.T, binary string) {
 // file, two workers as its head says, and sees an event through.
 func TestWhatComposeStartsDelivers(t *testing.T) {
 	t.Parallel()
-	binary := e2e.Build(t)
+	binary := testkit.Build(t)
 	keyset, err := exec.CommandContext(t.Context(), binary, "keyset", "new").Output()
 	require.NoError(t, err)
 	token := datadir.Token()
@@ -294,10 +294,10 @@ func TestWhatComposeStartsDelivers(t *testing.T) {
 	}
 	require.Equal(t, api.env["MATHUB_RETENTION"], workers[0].env["MATHUB_RETENTION"])
 
-	receiver := e2e.NewReceiver(t)
-	bot := (&e2e.API{URL: "http://" + api.env["MATHUB_ADDR"], ServiceURL: "http://" + api.env["MATHUB_INTERNAL_ADDR"], ServiceToken: token}).CreateBot(t, "compose")
+	receiver := testkit.NewReceiver(t)
+	bot := (&testkit.API{URL: "http://" + api.env["MATHUB_ADDR"], ServiceURL: "http://" + api.env["MATHUB_INTERNAL_ADDR"], ServiceToken: token}).CreateBot(t, "compose")
 	hook := bot.CreateWebhook(t, receiver.URL("/hook"), "s3cret", "post.created")
-	bot.Emit(t, e2e.Event{Type: "post.created", Data: json.RawMessage(`{"postId":"1"}`)})
+	bot.Emit(t, testkit.Event{Type: "post.created", Data: json.RawMessage(`{"postId":"1"}`)})
 	require.NotEmpty(t, receiver.Await(t, "/hook", 1)[0].Header.Get("X-Mathub-Signature"))
 	require.True(t, bot.AwaitDeliveries(t, hook.ID, 1)[0].Success)
 }
@@ -326,7 +326,7 @@ func requireKnown(t *testing.T, help, where string, variables []string) {
 // TestComposeNamesVariablesThatTheProgramKnows: a misspelt one would silently leave the default in place.
 func TestComposeNamesVariablesThatTheProgramKnows(t *testing.T) {
 	t.Parallel()
-	binary := e2e.Build(t)
+	binary := testkit.Build(t)
 	project := compose(t, nil)
 	// API and worker share their environment in the file, and serve is both.
 	help := knownVariables(t, binary, "serve")

@@ -25,7 +25,7 @@ import (
 	"sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 const manifests = "../../deploy/kubernetes"
@@ -146,7 +146,7 @@ func TestPodsRunTheProductWithoutPrivileges(t *testing.T) {
 		pods[deployment.Spec.Template.Labels["part"]] = deployment.Spec.Template.Spec
 	}
 	require.ElementsMatch(t, []string{"migrate", "api", "worker"}, slices.Collect(maps.Keys(pods)))
-	binary := e2e.Build(t)
+	binary := testkit.Build(t)
 	for part, pod := range pods {
 		require.True(t, *pod.SecurityContext.RunAsNonRoot, part)
 		require.False(t, *pod.AutomountServiceAccountToken, part)

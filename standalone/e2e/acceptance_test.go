@@ -22,17 +22,17 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
-	"github.com/mathub/webhooks/standalone/e2e"
 	"github.com/mathub/webhooks/standalone/freeport"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 const post = "post.created"
 
 // TestAcceptance is the contract as its users see it: HTTP and Temporal in, real receivers out.
 func TestAcceptance(t *testing.T) {
-	stack := e2e.Start(t, e2e.Options{Env: map[string]string{"MATHUB_MAX_WEBHOOKS_PER_BOT": "1000"}})
+	stack := testkit.Start(t, testkit.Options{Env: map[string]string{"MATHUB_MAX_WEBHOOKS_PER_BOT": "1000"}})
 	t.Run("cases", func(t *testing.T) {
-		for name, run := range map[string]func(t *testing.T, stack *e2e.Stack){
+		for name, run := range map[string]func(t *testing.T, stack *testkit.Stack){
 			"both doors deliver signed":                 bothDoorsDeliverSigned,
 			"ten failures disable and enabling resets":  tenFailuresDisable,
 			"a receiver that hangs or drips is cut off": hangingReceiversAreCutOff,
@@ -62,21 +62,21 @@ func hexHMAC(secret string, body []byte) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-func startEvent(t *testing.T, stack *e2e.Stack, id string, event map[string]any) client.WorkflowRun {
+func startEvent(t *testing.T, stack *testkit.Stack, id string, event map[string]any) client.WorkflowRun {
 	t.Helper()
 	run, err := stack.Temporal(t).ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: "event-" + id, TaskQueue: "mathub-webhooks"}, "DeliverEvent", event)
 	require.NoError(t, err)
 	return run
 }
 
-func bothDoorsDeliverSigned(t *testing.T, stack *e2e.Stack) {
+func bothDoorsDeliverSigned(t *testing.T, stack *testkit.Stack) {
 	const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-	receiver := e2e.NewReceiver(t)
+	receiver := testkit.NewReceiver(t)
 	bot := stack.API().CreateBot(t, "doors")
 	hook := bot.CreateWebhook(t, receiver.URL("/"), secret, post)
 	require.True(t, hook.HasSecret)
 
-	overHTTP := bot.Emit(t, e2e.Event{Type: post, Data: json.RawMessage(`{"postId":"1"}`)})
+	overHTTP := bot.Emit(t, testkit.Event{Type: post, Data: json.RawMessage(`{"postId":"1"}`)})
 	require.Equal(t, "event-"+overHTTP.ID, overHTTP.WorkflowID)
 	receiver.Await(t, "/", 1)
 	data := map[string]any{"event": post, "data": map[string]any{"postId": "2"}, "botIds": []string{bot.ID}}
@@ -96,8 +96,8 @@ func bothDoorsDeliverSigned(t *testing.T, stack *e2e.Stack) {
 	}
 
 	// However often it is emitted, through either door, it is delivered once.
-	require.True(t, bot.Emit(t, e2e.Event{ID: "doors-2", Type: post}).Duplicate)
-	require.True(t, bot.Emit(t, e2e.Event{ID: overHTTP.ID, Type: post}).Duplicate)
+	require.True(t, bot.Emit(t, testkit.Event{ID: "doors-2", Type: post}).Duplicate)
+	require.True(t, bot.Emit(t, testkit.Event{ID: overHTTP.ID, Type: post}).Duplicate)
 	data["id"] = overHTTP.ID
 	require.NoError(t, startEvent(t, stack, overHTTP.ID, data).Get(t.Context(), nil))
 	deliveries := bot.AwaitDeliveries(t, hook.ID, 2)
@@ -108,13 +108,13 @@ func bothDoorsDeliverSigned(t *testing.T, stack *e2e.Stack) {
 	require.Nil(t, deliveries[0].Error)
 }
 
-func tenFailuresDisable(t *testing.T, stack *e2e.Stack) {
-	receiver := e2e.NewReceiver(t)
-	receiver.Answer("/", e2e.Content(http.StatusInternalServerError, "out of order"))
+func tenFailuresDisable(t *testing.T, stack *testkit.Stack) {
+	receiver := testkit.NewReceiver(t)
+	receiver.Answer("/", testkit.Content(http.StatusInternalServerError, "out of order"))
 	bot := stack.API().CreateBot(t, "failing")
 	hook := bot.CreateWebhook(t, receiver.URL("/"), "", post)
 	for range 10 {
-		bot.Emit(t, e2e.Event{Type: post})
+		bot.Emit(t, testkit.Event{Type: post})
 	}
 	deliveries := bot.AwaitDeliveries(t, hook.ID, 10)
 	require.Len(t, deliveries, 10)
@@ -129,22 +129,22 @@ func tenFailuresDisable(t *testing.T, stack *e2e.Stack) {
 	require.Equal(t, 10, disabled.FailureCount)
 	require.NotNil(t, disabled.DisabledAt)
 
-	eleventh := bot.Emit(t, e2e.Event{Type: post})
+	eleventh := bot.Emit(t, testkit.Event{Type: post})
 	require.NoError(t, stack.Temporal(t).GetWorkflow(t.Context(), eleventh.WorkflowID, "").Get(t.Context(), nil))
 	require.Equal(t, 10, receiver.Count(), "a disabled webhook receives nothing")
 
-	receiver.Answer("/", e2e.Status(http.StatusOK))
+	receiver.Answer("/", testkit.Status(http.StatusOK))
 	enabled := bot.Patch(t, hook.ID, map[string]any{"isActive": true})
 	require.True(t, enabled.IsActive)
 	require.Zero(t, enabled.FailureCount)
 	require.Nil(t, enabled.DisabledAt)
-	next := bot.Emit(t, e2e.Event{Type: post})
+	next := bot.Emit(t, testkit.Event{Type: post})
 	require.Equal(t, next.ID, receiver.Await(t, "/", 11)[10].EventID())
 	require.True(t, bot.AwaitDeliveries(t, hook.ID, 11)[0].Success)
 }
 
-func hangingReceiversAreCutOff(t *testing.T, stack *e2e.Stack) {
-	receiver := e2e.NewReceiver(t)
+func hangingReceiversAreCutOff(t *testing.T, stack *testkit.Stack) {
+	receiver := testkit.NewReceiver(t)
 	receiver.Answer("/hang", receiver.Hang())
 	receiver.Answer("/drip", receiver.Drip(time.Second))
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, by the kernel, and that is all
@@ -156,7 +156,7 @@ func hangingReceiversAreCutOff(t *testing.T, stack *e2e.Stack) {
 		"drip":   bot.CreateWebhook(t, receiver.URL("/drip"), "", post).ID,
 		"silent": bot.CreateWebhook(t, "http://"+silent.Addr().String()+"/", "", post).ID,
 	}
-	bot.Emit(t, e2e.Event{Type: post})
+	bot.Emit(t, testkit.Event{Type: post})
 	for name, id := range hooks {
 		d := bot.AwaitDeliveries(t, id, 1)[0]
 		require.Equal(t, "timeout", *d.Error, name)
@@ -169,14 +169,14 @@ func hangingReceiversAreCutOff(t *testing.T, stack *e2e.Stack) {
 	}
 }
 
-func aThousandWebhooks(t *testing.T, stack *e2e.Stack) {
+func aThousandWebhooks(t *testing.T, stack *testkit.Stack) {
 	const audience = 1000
-	receiver := e2e.NewReceiver(t)
+	receiver := testkit.NewReceiver(t)
 	bot := stack.API().CreateBot(t, "thousand")
 	for i := range audience {
 		bot.CreateWebhook(t, receiver.URL(fmt.Sprintf("/%d", i)), "", post)
 	}
-	event := bot.Emit(t, e2e.Event{Type: post})
+	event := bot.Emit(t, testkit.Event{Type: post})
 	require.Eventually(t, func() bool { return receiver.Count() >= audience }, time.Minute, 50*time.Millisecond)
 	var rows int
 	require.Eventually(t, func() bool {
@@ -190,9 +190,9 @@ func aThousandWebhooks(t *testing.T, stack *e2e.Stack) {
 	}
 }
 
-func dataArrivesAsEmitted(t *testing.T, stack *e2e.Stack) {
+func dataArrivesAsEmitted(t *testing.T, stack *testkit.Stack) {
 	data := `{"n":12345678901234567890.12345678901234567890,"e":1e400,"z":-0,"nul":"\u0000","emoji":"😀🧮","html":"<a href='x'>&</a>","line":"` + "\u2028" + `","b":1,"a":2,"text":"` + strings.Repeat("x", 200<<10) + `"}`
-	receiver := e2e.NewReceiver(t)
+	receiver := testkit.NewReceiver(t)
 	bot := stack.API().CreateBot(t, "exact")
 	hook := bot.CreateWebhook(t, receiver.URL("/"), "s", post)
 	answer, err := stack.API().Do(t.Context(), http.MethodPost, "/api/internal/v1/events", stack.API().ServiceToken,
@@ -210,8 +210,8 @@ func dataArrivesAsEmitted(t *testing.T, stack *e2e.Stack) {
 	require.Contains(t, string(raw.Body), `"payload":`+want, "the history has the very bytes")
 }
 
-func targetedEvents(t *testing.T, stack *e2e.Stack) {
-	receiver := e2e.NewReceiver(t)
+func targetedEvents(t *testing.T, stack *testkit.Stack) {
+	receiver := testkit.NewReceiver(t)
 	mine, other := stack.API().CreateBot(t, "mine"), stack.API().CreateBot(t, "other")
 	targeted := []string{"mention", "review.requested", "review.submitted"}
 	mine.CreateWebhook(t, receiver.URL("/mine"), "", targeted...)
@@ -219,17 +219,17 @@ func targetedEvents(t *testing.T, stack *e2e.Stack) {
 	mine.Patch(t, paused.ID, map[string]any{"isActive": false})
 	other.CreateWebhook(t, receiver.URL("/other"), "", targeted...)
 	for _, kind := range targeted {
-		_, err := stack.API().TryEmit(t.Context(), e2e.Event{Type: kind})
+		_, err := stack.API().TryEmit(t.Context(), testkit.Event{Type: kind})
 		require.ErrorContains(t, err, "422")
 		require.ErrorContains(t, err, "botIds")
-		mine.Emit(t, e2e.Event{Type: kind})
+		mine.Emit(t, testkit.Event{Type: kind})
 	}
 	receiver.Await(t, "/mine", len(targeted))
 	require.Equal(t, len(targeted), receiver.Count())
 }
 
-func theTestEvent(t *testing.T, stack *e2e.Stack) {
-	receiver := e2e.NewReceiver(t)
+func theTestEvent(t *testing.T, stack *testkit.Stack) {
+	receiver := testkit.NewReceiver(t)
 	bot := stack.API().CreateBot(t, "tester")
 	hook := bot.CreateWebhook(t, receiver.URL("/"), "s", post)
 	bot.Patch(t, hook.ID, map[string]any{"isActive": false})
@@ -241,26 +241,26 @@ func theTestEvent(t *testing.T, stack *e2e.Stack) {
 	require.Contains(t, string(request.Body), `"data":{"webhookId":"`+hook.ID+`","botId":"`+bot.ID+`","message":"This is a test event from Mathub"}}`)
 	require.False(t, bot.Webhook(t, hook.ID).IsActive, "a success enables nothing")
 
-	receiver.Answer("/", e2e.Status(http.StatusTeapot))
+	receiver.Answer("/", testkit.Status(http.StatusTeapot))
 	d = bot.Test(t, hook.ID)
 	require.False(t, d.Success)
 	require.Equal(t, "HTTP 418", *d.Error)
 	require.Equal(t, 1, bot.Webhook(t, hook.ID).FailureCount)
 }
 
-func redirectsAreNotFollowed(t *testing.T, stack *e2e.Stack) {
-	receiver := e2e.NewReceiver(t)
-	receiver.Answer("/", e2e.Redirect(http.StatusTemporaryRedirect, receiver.URL("/elsewhere")))
+func redirectsAreNotFollowed(t *testing.T, stack *testkit.Stack) {
+	receiver := testkit.NewReceiver(t)
+	receiver.Answer("/", testkit.Redirect(http.StatusTemporaryRedirect, receiver.URL("/elsewhere")))
 	bot := stack.API().CreateBot(t, "redirected")
 	hook := bot.CreateWebhook(t, receiver.URL("/"), "", post)
 	require.Equal(t, "HTTP 307", *bot.Test(t, hook.ID).Error)
 	require.Empty(t, receiver.Requests("/elsewhere"))
 }
 
-func connectionsAreKeptAlive(t *testing.T, stack *e2e.Stack) {
+func connectionsAreKeptAlive(t *testing.T, stack *testkit.Stack) {
 	var mu sync.Mutex
 	connections := map[string]int{}
-	receiver := e2e.NewReceiver(t)
+	receiver := testkit.NewReceiver(t)
 	receiver.Answer("/", func(_ http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -276,7 +276,7 @@ func connectionsAreKeptAlive(t *testing.T, stack *e2e.Stack) {
 	require.Len(t, connections, 1)
 }
 
-func invalidEventFailsItsWorkflow(t *testing.T, stack *e2e.Stack) {
+func invalidEventFailsItsWorkflow(t *testing.T, stack *testkit.Stack) {
 	err := startEvent(t, stack, "invalid", map[string]any{"event": "mention", "data": map[string]any{}}).Get(t.Context(), nil)
 	var fault *temporal.ApplicationError
 	require.ErrorAs(t, err, &fault)
@@ -284,7 +284,7 @@ func invalidEventFailsItsWorkflow(t *testing.T, stack *e2e.Stack) {
 	require.Contains(t, fault.Message(), "botIds")
 }
 
-func commandLineMakesBots(t *testing.T, stack *e2e.Stack) {
+func commandLineMakesBots(t *testing.T, stack *testkit.Stack) {
 	id := stack.Run(t, "bot", "create", "cli bot")
 	for _, nameOrID := range []string{id, "cli bot"} {
 		key := stack.Run(t, "bot", "key", nameOrID)
@@ -295,8 +295,8 @@ func commandLineMakesBots(t *testing.T, stack *e2e.Stack) {
 }
 
 // shortOutage: ten events during a two-second restart of a receiver cost it one or two failures, not its subscription.
-func shortOutage(t *testing.T, stack *e2e.Stack) {
-	receiver := e2e.NewReceiver(t)
+func shortOutage(t *testing.T, stack *testkit.Stack) {
+	receiver := testkit.NewReceiver(t)
 	bot := stack.API().CreateBot(t, "restarting")
 	hook := bot.CreateWebhook(t, receiver.URL("/"), "", post)
 	var outage sync.Once
@@ -308,7 +308,7 @@ func shortOutage(t *testing.T, stack *e2e.Stack) {
 		}
 	})
 	for range 10 {
-		bot.Emit(t, e2e.Event{Type: post})
+		bot.Emit(t, testkit.Event{Type: post})
 		time.Sleep(150 * time.Millisecond)
 	}
 	failed, delivered := 0, 0
@@ -327,11 +327,11 @@ func shortOutage(t *testing.T, stack *e2e.Stack) {
 	require.True(t, bot.Webhook(t, hook.ID).IsActive)
 }
 
-func examplesVerifySignatures(t *testing.T, stack *e2e.Stack) {
+func examplesVerifySignatures(t *testing.T, stack *testkit.Stack) {
 	bot := stack.API().CreateBot(t, "examples")
 	for name, run := range map[string]struct{ program, file string }{
-		"Python": {e2e.Tool(t, "python3"), "../../examples/receiver.py"},
-		"Node":   {e2e.Tool(t, "node"), "../../examples/receiver.mjs"},
+		"Python": {testkit.Tool(t, "python3"), "../../examples/receiver.py"},
+		"Node":   {testkit.Tool(t, "node"), "../../examples/receiver.mjs"},
 	} {
 		port, err := freeport.Find()
 		require.NoError(t, err)
@@ -362,7 +362,7 @@ func examplesVerifySignatures(t *testing.T, stack *e2e.Stack) {
 	}
 }
 
-func ownListenerIsRefused(t *testing.T, stack *e2e.Stack) {
+func ownListenerIsRefused(t *testing.T, stack *testkit.Stack) {
 	bot := stack.API().CreateBot(t, "inward")
 	hook := bot.CreateWebhook(t, stack.API().URL+"/api/bot/v1/webhooks", "", post)
 	d := bot.Test(t, hook.ID)

@@ -21,7 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/internal/testutil"
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // terminal is where a bot developer works: the product's program on PATH, and the API's address and keys in the
@@ -30,12 +30,12 @@ type terminal struct {
 	env []string
 }
 
-func openTerminal(t *testing.T, stack *e2e.Stack, bot *e2e.Bot) *terminal {
+func openTerminal(t *testing.T, stack *testkit.Stack, bot *testkit.Bot) *terminal {
 	t.Helper()
 	dir := t.TempDir()
-	require.NoError(t, os.Symlink(e2e.Build(t), filepath.Join(dir, "mathub-webhooks")))
+	require.NoError(t, os.Symlink(testkit.Build(t), filepath.Join(dir, "mathub-webhooks")))
 	return &terminal{env: append(os.Environ(),
-		"PATH="+dir+":"+e2e.ToolsPath(t), "MATHUB_API="+stack.API().URL, "MATHUB_BOT_KEY="+bot.Key,
+		"PATH="+dir+":"+testkit.ToolsPath(t), "MATHUB_API="+stack.API().URL, "MATHUB_BOT_KEY="+bot.Key,
 		"MATHUB_SERVICE_TOKEN="+stack.API().ServiceToken, "BOT="+bot.ID)}
 }
 
@@ -100,8 +100,8 @@ func (tm *terminal) start(t *testing.T, name string, args ...string) (stdout, st
 
 // TestCommandLine is what bot developers do on the command line. The commands of its docs run in TestDocs.
 func TestCommandLine(t *testing.T) {
-	stack := e2e.Start(t, e2e.Options{})
-	for name, run := range map[string]func(t *testing.T, stack *e2e.Stack){
+	stack := testkit.Start(t, testkit.Options{})
+	for name, run := range map[string]func(t *testing.T, stack *testkit.Stack){
 		"exit codes":          exitCodes,
 		"delivery that fails": failedDeliveries,
 		"several at once":     severalAtOnce,
@@ -111,26 +111,26 @@ func TestCommandLine(t *testing.T) {
 	t.Run("listen survives a restart", func(t *testing.T) { listenForwards(t, stack) }) // last: it restarts the API
 }
 
-func listenForwards(t *testing.T, stack *e2e.Stack) {
-	receiver := e2e.NewReceiver(t)
+func listenForwards(t *testing.T, stack *testkit.Stack) {
+	receiver := testkit.NewReceiver(t)
 	bot := stack.API().CreateBot(t, "listening")
 	tm := openTerminal(t, stack, bot)
-	bot.Emit(t, e2e.Event{Type: post, ID: "before"})
+	bot.Emit(t, testkit.Event{Type: post, ID: "before"})
 	stdout, stderr, stop := tm.start(t, "mathub-webhooks", "listen", "--forward", receiver.URL("/hook"), "--events", post)
 	stderr.await(t, "Ready")
 	secret := regexp.MustCompile(`whsec_\S+`).FindString(stderr.String())
 	require.NotEmpty(t, secret)
 	data := json.RawMessage(`{"n":12345678901234567890.10,"html":"\u003ca\u003e"}`)
-	bot.Emit(t, e2e.Event{Type: post, ID: "first", Data: data})
-	bot.Emit(t, e2e.Event{Type: "wiki.edited", ID: "unwanted"})
+	bot.Emit(t, testkit.Event{Type: post, ID: "first", Data: data})
+	bot.Emit(t, testkit.Event{Type: "wiki.edited", ID: "unwanted"})
 	receiver.Await(t, "/hook", 1)
 
 	app := stack.Apps[0]
 	app.Stop(t)
 	stderr.await(t, "Trying again")
 	app.Start(t)
-	receiver.Answer("/hook", e2e.Status(http.StatusTeapot))
-	bot.Emit(t, e2e.Event{Type: post, ID: "second"})
+	receiver.Answer("/hook", testkit.Status(http.StatusTeapot))
+	bot.Emit(t, testkit.Event{Type: post, ID: "second"})
 	requests := receiver.Await(t, "/hook", 2)
 	require.Equal(t, []string{"first", "second"}, []string{requests[0].EventID(), requests[1].EventID()})
 	standard, err := standardwebhooks.NewWebhook(secret)
@@ -150,7 +150,7 @@ func listenForwards(t *testing.T, stack *e2e.Stack) {
 	require.NotContains(t, stdout.String()+stderr.String(), bot.Key)
 }
 
-func exitCodes(t *testing.T, stack *e2e.Stack) {
+func exitCodes(t *testing.T, stack *testkit.Stack) {
 	bot := stack.API().CreateBot(t, "codes")
 	tm := openTerminal(t, stack, bot)
 	for _, c := range []struct {
@@ -197,8 +197,8 @@ func exitCodes(t *testing.T, stack *e2e.Stack) {
 }
 
 // severalAtOnce emits what stands in a file and on the standard input, and several samples.
-func severalAtOnce(t *testing.T, stack *e2e.Stack) {
-	receiver := e2e.NewReceiver(t)
+func severalAtOnce(t *testing.T, stack *testkit.Stack) {
+	receiver := testkit.NewReceiver(t)
 	bot := stack.API().CreateBot(t, "several")
 	bot.CreateWebhook(t, receiver.URL("/hook"), "", post)
 	tm := openTerminal(t, stack, bot)
@@ -248,9 +248,9 @@ func severalAtOnce(t *testing.T, stack *e2e.Stack) {
 	require.Equal(t, 126, receiver.Count())
 }
 
-func failedDeliveries(t *testing.T, stack *e2e.Stack) {
-	receiver := e2e.NewReceiver(t)
-	receiver.Answer("/", e2e.Status(http.StatusInternalServerError))
+func failedDeliveries(t *testing.T, stack *testkit.Stack) {
+	receiver := testkit.NewReceiver(t)
+	receiver.Answer("/", testkit.Status(http.StatusInternalServerError))
 	bot := stack.API().CreateBot(t, "failed")
 	hook := bot.CreateWebhook(t, receiver.URL("/"), "", post)
 	tm := openTerminal(t, stack, bot)
@@ -259,7 +259,7 @@ func failedDeliveries(t *testing.T, stack *e2e.Stack) {
 	require.Contains(t, stdout, "HTTP 500")
 	stdout, _, code = tm.run(t, "webhooks", "deliveries", hook.ID, "--json")
 	require.Zero(t, code)
-	var list []e2e.Delivery
+	var list []testkit.Delivery
 	require.NoError(t, json.Unmarshal([]byte(stdout), &list))
 	require.Len(t, list, 1)
 	_, _, code = tm.run(t, "webhooks", "redeliver", hook.ID, list[0].ID)

@@ -17,14 +17,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // TestGeneratedClients has other projects' generators make clients of the document that is served, compiles programs that
 // use them, and runs these: with the product as it is, and as it may be later, with more fields everywhere and with values
 // that the clients do not know.
 func TestGeneratedClients(t *testing.T) {
-	stack := e2e.Start(t, e2e.Options{})
+	stack := testkit.Start(t, testkit.Options{})
 	response, err := http.Get(stack.API().URL + "/openapi.json")
 	require.NoError(t, err)
 	document, err := io.ReadAll(response.Body)
@@ -46,7 +46,7 @@ func TestGeneratedClients(t *testing.T) {
 				{"later", later, `{"later":{"n":1},"postId":"p1"}`, "comment.created"},
 			} {
 				bot := stack.API().CreateBot(t, name+" "+run.name)
-				receiver := e2e.NewReceiver(t)
+				receiver := testkit.NewReceiver(t)
 				its := &terminal{env: append(tm.env[:len(tm.env):len(tm.env)], "MATHUB_API="+run.api, "MATHUB_BOT_KEY="+bot.Key,
 					"RECEIVER="+receiver.URL("/hook"), "DATA="+run.data, "LAST_TYPE="+run.lastType)}
 				its.output(t, program[0], program[1:]...)
@@ -72,7 +72,7 @@ func goClient(name string) func(t *testing.T, tm *terminal, document []byte) []s
 
 // typescriptClient compiles the program in testdata/clients/typescript.
 func typescriptClient(t *testing.T, tm *terminal, document []byte) []string {
-	dir, from := t.TempDir(), filepath.Join(e2e.Root(t), "standalone", "e2e", "testdata", "clients", "typescript")
+	dir, from := t.TempDir(), filepath.Join(testkit.Root(t), "standalone", "e2e", "testdata", "clients", "typescript")
 	for _, file := range []string{"package.json", "tsconfig.json", "main.ts"} {
 		raw, err := os.ReadFile(filepath.Join(from, file))
 		require.NoError(t, err)
@@ -83,7 +83,7 @@ func typescriptClient(t *testing.T, tm *terminal, document []byte) []string {
 	tools := filepath.Join(from, "node_modules", ".bin")
 	tm.output(t, filepath.Join(tools, "openapi-typescript"), filepath.Join(dir, "openapi.json"), "-o", filepath.Join(dir, "schema.d.ts"))
 	tm.output(t, filepath.Join(tools, "tsc"), "--project", dir)
-	return []string{e2e.Tool(t, "node"), filepath.Join(dir, "built", "main.js")}
+	return []string{testkit.Tool(t, "node"), filepath.Join(dir, "built", "main.js")}
 }
 
 // laterProduct answers for the product at that URL as a later version of it may: see withMore.

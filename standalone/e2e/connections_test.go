@@ -13,14 +13,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
 	"github.com/mathub/webhooks/standalone/freeport"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // TestConnectionsThatSayNothingKeepNobodyOut: more than the API accepts at once, and none of them ever ends its header.
 func TestConnectionsThatSayNothingKeepNobodyOut(t *testing.T) {
 	t.Parallel()
-	stack := e2e.Start(t, e2e.Options{Apps: []e2e.App{{Args: []string{"api"}}}})
+	stack := testkit.Start(t, testkit.Options{Apps: []testkit.App{{Args: []string{"api"}}}})
 	addr := strings.TrimPrefix(stack.Apps[0].URL(), "http://")
 	const many = 2200
 	var open []net.Conn
@@ -57,15 +57,15 @@ func TestStrangersDoNotKeepTheBackendFromEmitting(t *testing.T) {
 	port, err := freeport.Find()
 	require.NoError(t, err)
 	internal := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	stack := e2e.Start(t, e2e.Options{Apps: []e2e.App{{Args: []string{"serve"}, Env: map[string]string{"MATHUB_INTERNAL_ADDR": internal}}}})
-	receiver := e2e.NewReceiver(t)
+	stack := testkit.Start(t, testkit.Options{Apps: []testkit.App{{Args: []string{"serve"}, Env: map[string]string{"MATHUB_INTERNAL_ADDR": internal}}}})
+	receiver := testkit.NewReceiver(t)
 	bot := stack.API().CreateBot(t, "bot")
 	bot.CreateWebhook(t, receiver.URL("/hook"), "", "post.created")
 	for base, status := range map[string]int{stack.Apps[0].URL(): http.StatusNotFound, "http://" + internal: http.StatusOK} {
-		answer, err := (&e2e.API{URL: base}).Do(t.Context(), http.MethodGet, "/api/internal/v1/bots/"+bot.ID, stack.API().ServiceToken, nil)
+		answer, err := (&testkit.API{URL: base}).Do(t.Context(), http.MethodGet, "/api/internal/v1/bots/"+bot.ID, stack.API().ServiceToken, nil)
 		require.NoError(t, err)
 		require.Equal(t, status, answer.Status, base)
-		answer, err = (&e2e.API{URL: base}).Do(t.Context(), http.MethodGet, "/readyz", "", nil)
+		answer, err = (&testkit.API{URL: base}).Do(t.Context(), http.MethodGet, "/readyz", "", nil)
 		require.NoError(t, err)
 		require.Equal(t, http.StatusOK, answer.Status, "load balancers ask each")
 	}
@@ -90,7 +90,7 @@ func TestStrangersDoNotKeepTheBackendFromEmitting(t *testing.T) {
 	defer cancel()
 	for range 16 {
 		flood.Go(func() {
-			stranger := &e2e.API{URL: stack.Apps[0].URL(), Client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{}}}
+			stranger := &testkit.API{URL: stack.Apps[0].URL(), Client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{}}}
 			for ctx.Err() == nil {
 				_, _ = stranger.Do(ctx, http.MethodGet, "/api/bot/v1/webhooks", "bot_wrong", nil)
 				_, _ = stranger.Do(ctx, http.MethodGet, "/readyz", "", nil)
@@ -100,7 +100,7 @@ func TestStrangersDoNotKeepTheBackendFromEmitting(t *testing.T) {
 	const events = 50
 	for range events {
 		began := time.Now()
-		bot.Emit(t, e2e.Event{Type: "post.created"})
+		bot.Emit(t, testkit.Event{Type: "post.created"})
 		require.Less(t, time.Since(began), 5*time.Second)
 	}
 	receiver.Await(t, "/hook", events)

@@ -17,8 +17,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
 	"github.com/mathub/webhooks/standalone/freeport"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 const root = "../.."
@@ -55,7 +55,7 @@ func blocks(t *testing.T, page string) (found []block) {
 
 // TestDocs runs the marked code blocks of README and docs, page by page.
 func TestDocs(t *testing.T) {
-	stack := e2e.Start(t, e2e.Options{})
+	stack := testkit.Start(t, testkit.Options{})
 	pages, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
 	require.NoError(t, err)
 	pages = append(pages, filepath.Join(root, "README.md"))
@@ -95,18 +95,18 @@ func TestDocs(t *testing.T) {
 
 // page is where the blocks of one page run: in the repository's folder, with a bot of their own.
 type page struct {
-	bot      *e2e.Bot
-	receiver *e2e.Receiver
+	bot      *testkit.Bot
+	receiver *testkit.Receiver
 	terminal *terminal
 	replaced *strings.Replacer
 	output   *os.File // of all blocks: those in the background go on printing
 	state    string   // the shell's variables after the last block
 }
 
-func openPage(t *testing.T, stack *e2e.Stack) *page {
+func openPage(t *testing.T, stack *testkit.Stack) *page {
 	t.Helper()
 	api := stack.API()
-	p := &page{bot: api.CreateBot(t, "docs"), receiver: e2e.NewReceiver(t), state: filepath.Join(t.TempDir(), "state")}
+	p := &page{bot: api.CreateBot(t, "docs"), receiver: testkit.NewReceiver(t), state: filepath.Join(t.TempDir(), "state")}
 	p.terminal = openTerminal(t, stack, p.bot)
 	p.terminal.env = append(p.terminal.env,
 		"API="+api.URL, "KEY="+p.bot.Key, "TOKEN="+api.ServiceToken,
@@ -162,11 +162,11 @@ func (p *page) run(t *testing.T, b block) {
 	case "sh":
 		// What it assigns is exported, and so kept for the next block.
 		script := fmt.Sprintf("set -euo pipefail; set -a; [ ! -e '%[1]s' ] || . '%[1]s'\n%[2]s\nexport -p > '%[1]s'\n", p.state, text)
-		cmd = p.terminal.command(ctx, e2e.Tool(t, "bash"), "-c", script)
+		cmd = p.terminal.command(ctx, testkit.Tool(t, "bash"), "-c", script)
 	case "python":
-		cmd = p.terminal.command(ctx, e2e.Tool(t, "python3"), "-c", text)
+		cmd = p.terminal.command(ctx, testkit.Tool(t, "python3"), "-c", text)
 	case "js":
-		cmd = p.terminal.command(ctx, e2e.Tool(t, "node"), "--input-type=module", "-e", text)
+		cmd = p.terminal.command(ctx, testkit.Tool(t, "node"), "--input-type=module", "-e", text)
 	default:
 		t.Fatalf("%s: blocks of %q do not run", b.name, b.language)
 	}
@@ -192,7 +192,7 @@ func (p *page) run(t *testing.T, b block) {
 				t.Fatalf("%s ended: %v\n%s", b.name, err, p.printed(t, begin))
 			default:
 			}
-			p.bot.Emit(t, e2e.Event{Type: post, Data: json.RawMessage(`{"postId":"p1"}`)})
+			p.bot.Emit(t, testkit.Event{Type: post, Data: json.RawMessage(`{"postId":"p1"}`)})
 		}
 		require.Less(t, n, 60, "%s did not print %q, but:\n%s", b.name, want, p.printed(t, begin))
 		time.Sleep(500 * time.Millisecond)

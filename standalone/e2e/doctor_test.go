@@ -10,8 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
 	"github.com/mathub/webhooks/standalone/freeport"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // TestDoctor finds nothing wrong with a stack that works, and what is wrong with each that does not, with its mend.
@@ -19,8 +19,8 @@ func TestDoctor(t *testing.T) {
 	t.Parallel()
 	admin, err := freeport.Find()
 	require.NoError(t, err)
-	stack := e2e.Start(t, e2e.Options{
-		Apps: []e2e.App{{Args: []string{"api"}}, {Args: []string{"worker"}, Env: map[string]string{"MATHUB_ADMIN_ADDR": fmt.Sprintf("127.0.0.1:%d", admin)}}},
+	stack := testkit.Start(t, testkit.Options{
+		Apps: []testkit.App{{Args: []string{"api"}}, {Args: []string{"worker"}, Env: map[string]string{"MATHUB_ADMIN_ADDR": fmt.Sprintf("127.0.0.1:%d", admin)}}},
 	})
 	db := stack.Database(t)
 	_, err = db.Exec(t.Context(), "CREATE DATABASE unmigrated")
@@ -35,10 +35,10 @@ func TestDoctor(t *testing.T) {
 		change(u)
 		return u.String()
 	}
-	receiver := e2e.NewReceiver(t)
+	receiver := testkit.NewReceiver(t)
 	type result struct{ Check, Status, Detail, Mend string }
 	doctor := func(t *testing.T, env []string, args ...string) (map[string]result, int) {
-		tm := openTerminal(t, stack, &e2e.Bot{})
+		tm := openTerminal(t, stack, &testkit.Bot{})
 		for _, name := range []string{"MATHUB_DATABASE_URL", "MATHUB_KEYSET", "MATHUB_EGRESS_ALLOW", "MATHUB_EGRESS_ALLOW_HTTP", "TEMPORAL_ADDRESS"} {
 			tm.env = append(tm.env, name+"="+stack.Env(name))
 		}
@@ -112,7 +112,7 @@ func TestDoctor(t *testing.T) {
 		require.Zero(t, code)
 	})
 	t.Run("health checks", func(t *testing.T) {
-		tm := openTerminal(t, stack, &e2e.Bot{})
+		tm := openTerminal(t, stack, &testkit.Bot{})
 		ask := func(env []string, args ...string) int {
 			tm := &terminal{env: append(tm.env[:len(tm.env):len(tm.env)], env...)}
 			_, _, code := tm.run(t, append([]string{"healthcheck"}, args...)...)

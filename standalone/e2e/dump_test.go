@@ -13,9 +13,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
 	"github.com/mathub/webhooks/standalone/servers"
 	"github.com/mathub/webhooks/standalone/temporal"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // weak is a secret that stands in every dictionary.
@@ -23,7 +23,7 @@ const weak = "s3cret"
 
 // echo sends an event to a webhook with a weak secret whose receiver answers with all that it was sent, and more: the
 // signatures in a header and in the body, the URL in a redirect and in the body with the secret, and cookie, which opens a session there.
-func echo(t *testing.T, receiver *e2e.Receiver, bot *e2e.Bot, urlToken, cookie string) {
+func echo(t *testing.T, receiver *testkit.Receiver, bot *testkit.Bot, urlToken, cookie string) {
 	t.Helper()
 	receiver.Answer("/echo", func(w http.ResponseWriter, r *http.Request) {
 		signatures := r.Header.Get("X-Mathub-Signature") + " " + r.Header.Get("Webhook-Signature")
@@ -41,7 +41,7 @@ func echo(t *testing.T, receiver *e2e.Receiver, bot *e2e.Bot, urlToken, cookie s
 }
 
 // pgDump adds to kept what pg_dump makes of each database, where this machine has it beside the server.
-func pgDump(t *testing.T, stack *e2e.Stack, kept map[string][]byte) {
+func pgDump(t *testing.T, stack *testkit.Stack, kept map[string][]byte) {
 	t.Helper()
 	var programs string
 	require.NoError(t, stack.Database(t).QueryRow(t.Context(), "SELECT setting FROM pg_config() WHERE name = 'BINDIR'").Scan(&programs))
@@ -59,7 +59,7 @@ func pgDump(t *testing.T, stack *e2e.Stack, kept map[string][]byte) {
 
 // nothingToTry tries a dictionary, with the secret in it, on a dump: no signature is there that a guess could be compared
 // with, as it was sent or as the payloads give it.
-func nothingToTry(t *testing.T, stack *e2e.Stack, kept map[string][]byte, sent []e2e.Request) {
+func nothingToTry(t *testing.T, stack *testkit.Stack, kept map[string][]byte, sent []testkit.Request) {
 	t.Helper()
 	var macs []string
 	for _, r := range sent {

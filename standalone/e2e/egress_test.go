@@ -10,8 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
 	"github.com/mathub/webhooks/standalone/freeport"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // API and worker apart, both of loopback, which is allowed: no webhook leads to the API, to an admin port, to Postgres or
@@ -26,11 +26,11 @@ func TestNoWebhookLeadsToOurOwnServices(t *testing.T) {
 	}
 	at := func(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 	api, apiAdmin, workerAdmin := at(ports[0]), at(ports[1]), at(ports[2])
-	ui := e2e.NewReceiver(t) // it stands for the Web UI
+	ui := testkit.NewReceiver(t) // it stands for the Web UI
 	uiAddr := strings.TrimPrefix(ui.URL(""), "http://")
-	stack := e2e.Start(t, e2e.Options{
+	stack := testkit.Start(t, testkit.Options{
 		Env: map[string]string{"MATHUB_ADDR": api, "MATHUB_TEMPORAL_UI": ui.URL(""), "MATHUB_RETRY_SCHEDULE": ""},
-		Apps: []e2e.App{
+		Apps: []testkit.App{
 			{Args: []string{"api"}, Env: map[string]string{"MATHUB_ADDR": api, "MATHUB_ADMIN_ADDR": apiAdmin}},
 			{Args: []string{"worker"}, Env: map[string]string{"MATHUB_ADDR": api, "MATHUB_ADMIN_ADDR": workerAdmin, "MATHUB_EGRESS_DENY": "localhost:" + strings.TrimPrefix(apiAdmin, "127.0.0.1:")}},
 		},
@@ -52,7 +52,7 @@ func TestNoWebhookLeadsToOurOwnServices(t *testing.T) {
 		}
 	}
 	require.Zero(t, ui.Count())
-	other := e2e.NewReceiver(t)
+	other := testkit.NewReceiver(t)
 	hook := bot.CreateWebhook(t, strings.Replace(other.URL("/"), "127.0.0.1", "bot.localhost", 1), "", post)
 	require.True(t, bot.Test(t, hook.ID).Success, "every other receiver is reached")
 }

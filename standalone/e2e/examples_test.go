@@ -13,8 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
 	"github.com/mathub/webhooks/standalone/freeport"
+	"github.com/mathub/webhooks/standalone/testkit"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -40,10 +40,10 @@ func (tm *terminal) output(t *testing.T, name string, args ...string) string {
 // TestExamples runs each example as a developer would. What it needs is installed by make test-deps; what is missing
 // fails it.
 func TestExamples(t *testing.T) {
-	stack := e2e.Start(t, e2e.Options{})
+	stack := testkit.Start(t, testkit.Options{})
 	tm := openTerminal(t, stack, stack.API().CreateBot(t, "developer"))
 	tm.env = append(tm.env, "TEMPORAL_ADDRESS="+stack.TemporalAddr())
-	python, node := e2e.Tool(t, "python3"), e2e.Tool(t, "node")
+	python, node := testkit.Tool(t, "python3"), testkit.Tool(t, "node")
 	receiver := filepath.Join(t.TempDir(), "receiver")
 	tm.output(t, "go", "-C", example(t, "go"), "build", "-o", receiver, ".")
 
@@ -77,7 +77,7 @@ func TestExamples(t *testing.T) {
 }
 
 // exampleReceives sees real deliveries verified and worked on, and forged and replayed ones refused.
-func exampleReceives(t *testing.T, stack *e2e.Stack, tm *terminal, command []string) {
+func exampleReceives(t *testing.T, stack *testkit.Stack, tm *terminal, command []string) {
 	port, err := freeport.Find()
 	require.NoError(t, err)
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
@@ -95,10 +95,10 @@ func exampleReceives(t *testing.T, stack *e2e.Stack, tm *terminal, command []str
 		}
 		stop()
 	}()
-	bot, listening := stack.API().CreateBot(t, "receiving"), e2e.NewReceiver(t)
+	bot, listening := stack.API().CreateBot(t, "receiving"), testkit.NewReceiver(t)
 	hook := bot.CreateWebhook(t, "http://"+addr+"/", examplesSecret, post)
 	bot.CreateWebhook(t, listening.URL("/"), examplesSecret, post) // what is sent, as someone who listens in has it
-	sent := bot.Emit(t, e2e.Event{Type: post, Data: []byte(`{"body":"größer ≥ \u003c"}`)})
+	sent := bot.Emit(t, testkit.Event{Type: post, Data: []byte(`{"body":"größer ≥ \u003c"}`)})
 	delivery := bot.AwaitDeliveries(t, hook.ID, 1)[0]
 	require.True(t, delivery.Success, "%+v", delivery)
 	stdout.await(t, sent.ID)
@@ -151,8 +151,8 @@ func exampleReceives(t *testing.T, stack *e2e.Stack, tm *terminal, command []str
 }
 
 // exampleEmits runs an emitter twice: its event is delivered once.
-func exampleEmits(t *testing.T, stack *e2e.Stack, tm *terminal, file string) {
-	receiver := e2e.NewReceiver(t)
+func exampleEmits(t *testing.T, stack *testkit.Stack, tm *terminal, file string) {
+	receiver := testkit.NewReceiver(t)
 	bot := stack.API().CreateBot(t, "subscribed")
 	hook := bot.CreateWebhook(t, receiver.URL("/hook"), "", post)
 	id := "from-" + strings.TrimSuffix(file, ".ts")
@@ -166,8 +166,8 @@ func exampleEmits(t *testing.T, stack *e2e.Stack, tm *terminal, file string) {
 }
 
 // exampleEmitsSeveral runs an emitter of several events, twice, and then with one more: each is delivered once.
-func exampleEmitsSeveral(t *testing.T, stack *e2e.Stack, tm *terminal, command ...string) {
-	receiver := e2e.NewReceiver(t)
+func exampleEmitsSeveral(t *testing.T, stack *testkit.Stack, tm *terminal, command ...string) {
+	receiver := testkit.NewReceiver(t)
 	bot := stack.API().CreateBot(t, "subscribed")
 	hook := bot.CreateWebhook(t, receiver.URL("/hook"), "", post)
 	of := filepath.Base(command[1])
@@ -188,8 +188,8 @@ func exampleEmitsSeveral(t *testing.T, stack *e2e.Stack, tm *terminal, command .
 
 // exampleStartsAGroup runs an emitter that starts a workflow of several events, twice: each is delivered once, and that the
 // second workflow has delivered none is known when it is done.
-func exampleStartsAGroup(t *testing.T, stack *e2e.Stack, tm *terminal) {
-	receiver := e2e.NewReceiver(t)
+func exampleStartsAGroup(t *testing.T, stack *testkit.Stack, tm *terminal) {
+	receiver := testkit.NewReceiver(t)
 	stack.API().CreateBot(t, "subscribed").CreateWebhook(t, receiver.URL("/hook"), "", post)
 	emitting := &terminal{env: append(tm.env, "EVENT_IDS=group-a,group-b")}
 	for range 2 {
@@ -201,7 +201,7 @@ func exampleStartsAGroup(t *testing.T, stack *e2e.Stack, tm *terminal) {
 	}
 }
 
-func eventIDs(requests []e2e.Request) (ids []string) {
+func eventIDs(requests []testkit.Request) (ids []string) {
 	for _, request := range requests {
 		ids = append(ids, request.EventID())
 	}

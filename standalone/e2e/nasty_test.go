@@ -17,7 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // nasty are receivers that do what they should not. Each writes its answer to a connection whose request was read.
@@ -51,7 +51,7 @@ var nasty = map[string]struct {
 
 func TestNastyReceiversAreRecordedAsTheyAre(t *testing.T) {
 	t.Parallel()
-	stack := e2e.Start(t, e2e.Options{Env: map[string]string{"MATHUB_RETRY_SCHEDULE": "", "MATHUB_MAX_WEBHOOKS_PER_BOT": "100"}})
+	stack := testkit.Start(t, testkit.Options{Env: map[string]string{"MATHUB_RETRY_SCHEDULE": "", "MATHUB_MAX_WEBHOOKS_PER_BOT": "100"}})
 	silent := log.New(io.Discard, "", 0)
 	plain := httptest.NewUnstartedServer(http.NotFoundHandler())
 	plain.Config.ErrorLog = silent

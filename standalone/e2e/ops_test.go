@@ -9,20 +9,20 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // TestOperatorsFindAnEvent that one webhook took, one refused, and one, disabled, did not get.
 func TestOperatorsFindAnEvent(t *testing.T) {
-	stack := e2e.Start(t, e2e.Options{Env: map[string]string{"MATHUB_TEMPORAL_UI": "http://127.0.0.1:8233"}})
-	receiver := e2e.NewReceiver(t)
-	receiver.Answer("/failing", e2e.Status(http.StatusServiceUnavailable))
+	stack := testkit.Start(t, testkit.Options{Env: map[string]string{"MATHUB_TEMPORAL_UI": "http://127.0.0.1:8233"}})
+	receiver := testkit.NewReceiver(t)
+	receiver.Answer("/failing", testkit.Status(http.StatusServiceUnavailable))
 	bot := stack.API().CreateBot(t, "found")
 	healthy := bot.CreateWebhook(t, receiver.URL("/healthy"), "s3cret", post)
 	failing := bot.CreateWebhook(t, receiver.URL("/failing"), "s3cret", post)
 	disabled := bot.CreateWebhook(t, receiver.URL("/disabled"), "s3cret", post)
 	bot.Patch(t, disabled.ID, map[string]any{"isActive": false})
-	receipt := bot.Emit(t, e2e.Event{ID: "post-p1", Type: post, Data: json.RawMessage(`{"postId":"p1"}`)})
+	receipt := bot.Emit(t, testkit.Event{ID: "post-p1", Type: post, Data: json.RawMessage(`{"postId":"p1"}`)})
 	tm := openTerminal(t, stack, bot)
 
 	var found struct {

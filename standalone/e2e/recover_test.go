@@ -10,13 +10,13 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/api/serviceerror"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 func TestRedeliverAndRecover(t *testing.T) {
-	stack := e2e.Start(t, e2e.Options{Env: map[string]string{"MATHUB_RETRY_SCHEDULE": ""}})
+	stack := testkit.Start(t, testkit.Options{Env: map[string]string{"MATHUB_RETRY_SCHEDULE": ""}})
 	t.Run("cases", func(t *testing.T) {
-		for name, run := range map[string]func(t *testing.T, stack *e2e.Stack){
+		for name, run := range map[string]func(t *testing.T, stack *testkit.Stack){
 			"a delivery is sent once more":                redeliver,
 			"what was missed while disabled is recovered": recoverMissed,
 			"a recovery stops when disabled again":        recoveryStops,
@@ -30,12 +30,12 @@ func TestRedeliverAndRecover(t *testing.T) {
 	})
 }
 
-func redeliver(t *testing.T, stack *e2e.Stack) {
-	receiver := e2e.NewReceiver(t)
-	receiver.Answer("/", e2e.Status(http.StatusBadGateway))
+func redeliver(t *testing.T, stack *testkit.Stack) {
+	receiver := testkit.NewReceiver(t)
+	receiver.Answer("/", testkit.Status(http.StatusBadGateway))
 	bot := stack.API().CreateBot(t, "redeliver")
 	hook := bot.CreateWebhook(t, receiver.URL("/"), "s", post)
-	event := bot.Emit(t, e2e.Event{Type: post})
+	event := bot.Emit(t, testkit.Event{Type: post})
 	first := bot.AwaitDeliveries(t, hook.ID, 1)[0]
 	require.False(t, first.Success)
 
@@ -43,7 +43,7 @@ func redeliver(t *testing.T, stack *e2e.Stack) {
 	second := bot.Redeliver(t, first.ID, hook.ID)
 	require.False(t, second.Success)
 	require.Equal(t, 2, second.Attempt)
-	receiver.Answer("/", e2e.Status(http.StatusOK))
+	receiver.Answer("/", testkit.Status(http.StatusOK))
 	third := bot.Redeliver(t, first.ID, hook.ID)
 	require.True(t, third.Success)
 	require.Equal(t, 3, third.Attempt)
@@ -65,22 +65,22 @@ func redeliver(t *testing.T, stack *e2e.Stack) {
 	require.Equal(t, http.StatusNotFound, answer.Status)
 }
 
-func recoverMissed(t *testing.T, stack *e2e.Stack) {
-	receiver := e2e.NewReceiver(t)
+func recoverMissed(t *testing.T, stack *testkit.Stack) {
+	receiver := testkit.NewReceiver(t)
 	bot := stack.API().CreateBot(t, "recover")
 	hook := bot.CreateWebhook(t, receiver.URL("/"), "s", post)
-	bot.Emit(t, e2e.Event{Type: post})
+	bot.Emit(t, testkit.Event{Type: post})
 	bot.AwaitDeliveries(t, hook.ID, 1)
 	bot.Patch(t, hook.ID, map[string]any{"isActive": false})
 	const missed = 120 // more than a page
 	var ids []string
-	var receipts []e2e.Receipt
+	var receipts []testkit.Receipt
 	for i := range missed {
 		kind := post
 		if i%10 == 0 {
 			kind = "wiki.edited" // not subscribed
 		}
-		receipt := bot.Emit(t, e2e.Event{Type: kind})
+		receipt := bot.Emit(t, testkit.Event{Type: kind})
 		receipts = append(receipts, receipt)
 		if kind == post {
 			ids = append(ids, receipt.ID)
@@ -96,7 +96,7 @@ func recoverMissed(t *testing.T, stack *e2e.Stack) {
 
 	awaitEvents(t, stack, receipts)
 	require.Nil(t, bot.Patch(t, hook.ID, map[string]any{"isActive": true}).DisabledAt)
-	require.Equal(t, e2e.Recovery{State: "running"}, bot.Recover(t, hook.ID, nil))
+	require.Equal(t, testkit.Recovery{State: "running"}, bot.Recover(t, hook.ID, nil))
 	answer, err = stack.API().Do(t.Context(), http.MethodPost, path, bot.Key, map[string]any{})
 	require.NoError(t, err)
 	require.Equal(t, http.StatusConflict, answer.Status, "one at a time")
@@ -113,11 +113,11 @@ func recoverMissed(t *testing.T, stack *e2e.Stack) {
 	for i, id := range got { // those of a round are sent at once
 		require.InDelta(t, slices.Index(accepted, id), i, 32, "oldest first")
 	}
-	require.Equal(t, e2e.Recovery{State: "completed", Found: len(ids), Delivered: len(ids)}, done)
+	require.Equal(t, testkit.Recovery{State: "completed", Found: len(ids), Delivered: len(ids)}, done)
 	require.Equal(t, 1+len(ids), receiver.Count())
 
 	bot.Recover(t, hook.ID, map[string]any{"since": hook.CreatedAt})
-	require.Equal(t, e2e.Recovery{State: "completed"}, bot.AwaitRecovery(t, hook.ID), "nothing is missing any more")
+	require.Equal(t, testkit.Recovery{State: "completed"}, bot.AwaitRecovery(t, hook.ID), "nothing is missing any more")
 
 	answer, err = stack.API().Do(t.Context(), http.MethodPost, path, bot.Key, map[string]any{"since": "2020-01-01T00:00:00Z"})
 	require.NoError(t, err)
@@ -129,16 +129,16 @@ func recoverMissed(t *testing.T, stack *e2e.Stack) {
 	require.Contains(t, string(answer.Body), `"since"`)
 }
 
-func recoveryStops(t *testing.T, stack *e2e.Stack) {
-	receiver := e2e.NewReceiver(t)
+func recoveryStops(t *testing.T, stack *testkit.Stack) {
+	receiver := testkit.NewReceiver(t)
 	bot := stack.API().CreateBot(t, "stops")
 	hook := bot.CreateWebhook(t, receiver.URL("/"), "", post)
 	bot.Patch(t, hook.ID, map[string]any{"isActive": false})
-	var receipts []e2e.Receipt
+	var receipts []testkit.Receipt
 	for i := range 15 {
-		receipts = append(receipts, bot.Emit(t, e2e.Event{ID: fmt.Sprintf("stops-%d", i), Type: post}))
+		receipts = append(receipts, bot.Emit(t, testkit.Event{ID: fmt.Sprintf("stops-%d", i), Type: post}))
 	}
-	receiver.Answer("/", e2e.Status(http.StatusServiceUnavailable))
+	receiver.Answer("/", testkit.Status(http.StatusServiceUnavailable))
 	awaitEvents(t, stack, receipts)
 	bot.Patch(t, hook.ID, map[string]any{"isActive": true})
 	bot.Recover(t, hook.ID, nil)
@@ -152,20 +152,20 @@ func recoveryStops(t *testing.T, stack *e2e.Stack) {
 	require.False(t, bot.Webhook(t, hook.ID).IsActive)
 
 	// The ten that disabled it, and the five that were missed before, are found by the next.
-	receiver.Answer("/", e2e.Status(http.StatusOK))
+	receiver.Answer("/", testkit.Status(http.StatusOK))
 	bot.Patch(t, hook.ID, map[string]any{"isActive": true})
 	bot.Recover(t, hook.ID, nil)
-	require.Equal(t, e2e.Recovery{State: "completed", Found: 15, Delivered: 15}, bot.AwaitRecovery(t, hook.ID))
+	require.Equal(t, testkit.Recovery{State: "completed", Found: 15, Delivered: 15}, bot.AwaitRecovery(t, hook.ID))
 }
 
-func recoveryIsCancelled(t *testing.T, stack *e2e.Stack) {
-	receiver := e2e.NewReceiver(t)
+func recoveryIsCancelled(t *testing.T, stack *testkit.Stack) {
+	receiver := testkit.NewReceiver(t)
 	bot := stack.API().CreateBot(t, "cancelled")
 	hook := bot.CreateWebhook(t, receiver.URL("/"), "", post)
 	bot.Patch(t, hook.ID, map[string]any{"isActive": false})
-	var receipts []e2e.Receipt
+	var receipts []testkit.Receipt
 	for i := range 50 {
-		receipts = append(receipts, bot.Emit(t, e2e.Event{ID: fmt.Sprintf("cancelled-%d", i), Type: post}))
+		receipts = append(receipts, bot.Emit(t, testkit.Event{ID: fmt.Sprintf("cancelled-%d", i), Type: post}))
 	}
 	awaitEvents(t, stack, receipts)
 	bot.Patch(t, hook.ID, map[string]any{"isActive": true})
@@ -183,7 +183,7 @@ func recoveryIsCancelled(t *testing.T, stack *e2e.Stack) {
 
 // awaitEvents waits until the events have been accepted and their webhooks looked up: while that is under way, a webhook
 // that is enabled may still be among them.
-func awaitEvents(t *testing.T, stack *e2e.Stack, receipts []e2e.Receipt) {
+func awaitEvents(t *testing.T, stack *testkit.Stack, receipts []testkit.Receipt) {
 	t.Helper()
 	for _, r := range receipts {
 		require.NoError(t, stack.Temporal(t).GetWorkflow(t.Context(), r.WorkflowID, "").Get(t.Context(), nil))

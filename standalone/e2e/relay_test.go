@@ -15,7 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // runningRelay is a relay's process.
@@ -41,7 +41,7 @@ func (r *runningRelay) kill() {
 
 // TestRelayIsKilledAnywhere kills a relay between commit and relay, and between emit and mark: each row arrives once.
 func TestRelayIsKilledAnywhere(t *testing.T) {
-	stack := e2e.Start(t, e2e.Options{})
+	stack := testkit.Start(t, testkit.Options{})
 	_, err := stack.Database(t).Exec(t.Context(), "CREATE DATABASE backend")
 	require.NoError(t, err)
 	outboxURL := stack.Servers.DatabaseURL("backend")
@@ -73,7 +73,7 @@ func TestRelayIsKilledAnywhere(t *testing.T) {
 	}))
 	defer door.Close()
 
-	receiver := e2e.NewReceiver(t)
+	receiver := testkit.NewReceiver(t)
 	bot := stack.API().CreateBot(t, "outbox")
 	hook := bot.CreateWebhook(t, receiver.URL("/hook"), "", post)
 	tm := openTerminal(t, stack, bot)

@@ -8,28 +8,28 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // TestSIGTERMFinishesWhatIsUnderWay: in-flight deliveries end and are recorded, what waits is left to another worker,
 // and the process is gone within ten seconds.
 func TestSIGTERMFinishesWhatIsUnderWay(t *testing.T) {
 	const events = 20
-	stack := e2e.Start(t, e2e.Options{Apps: []e2e.App{{Args: []string{"api"}}, {Args: []string{"worker"}}}})
+	stack := testkit.Start(t, testkit.Options{Apps: []testkit.App{{Args: []string{"api"}}, {Args: []string{"worker"}}}})
 	worker := stack.Apps[1]
-	receiver := e2e.NewReceiver(t)
-	receiver.Answer("/", receiver.Slow(2*time.Second, e2e.Status(http.StatusOK)))
+	receiver := testkit.NewReceiver(t)
+	receiver.Answer("/", receiver.Slow(2*time.Second, testkit.Status(http.StatusOK)))
 	bot := stack.API().CreateBot(t, "sigterm")
 	hook := bot.CreateWebhook(t, receiver.URL("/"), "", post)
 	for range events {
-		bot.Emit(t, e2e.Event{Type: post})
+		bot.Emit(t, testkit.Event{Type: post})
 	}
 	receiver.Await(t, "/", events)
 	worker.Stop(t)
 	require.Len(t, bot.Deliveries(t, hook.ID), events, "all were recorded by the worker that stopped")
 
-	receiver.Answer("/", e2e.Status(http.StatusOK))
-	waiting := bot.Emit(t, e2e.Event{Type: post})
+	receiver.Answer("/", testkit.Status(http.StatusOK))
+	waiting := bot.Emit(t, testkit.Event{Type: post})
 	worker.Start(t)
 	bot.AwaitDeliveries(t, hook.ID, events+1)
 	require.Equal(t, waiting.ID, receiver.Await(t, "/", events+1)[events].EventID())
@@ -51,15 +51,15 @@ func TestSIGTERMFinishesWhatIsUnderWay(t *testing.T) {
 }
 
 func TestRetries(t *testing.T) {
-	stack := e2e.Start(t, e2e.Options{Env: map[string]string{"MATHUB_RETRY_SCHEDULE": "1s,1s,1s"}})
+	stack := testkit.Start(t, testkit.Options{Env: map[string]string{"MATHUB_RETRY_SCHEDULE": "1s,1s,1s"}})
 	t.Run("cases", func(t *testing.T) {
 		t.Run("until taken", func(t *testing.T) {
 			t.Parallel()
-			receiver := e2e.NewReceiver(t)
-			receiver.Answer("/", e2e.Status(500), e2e.Status(503), e2e.Status(200))
+			receiver := testkit.NewReceiver(t)
+			receiver.Answer("/", testkit.Status(500), testkit.Status(503), testkit.Status(200))
 			bot := stack.API().CreateBot(t, "retried")
 			hook := bot.CreateWebhook(t, receiver.URL("/"), "s", post)
-			event := bot.Emit(t, e2e.Event{Type: post})
+			event := bot.Emit(t, testkit.Event{Type: post})
 			deliveries := bot.AwaitDeliveries(t, hook.ID, 3)
 			var attempts []int
 			var errs []string
@@ -81,11 +81,11 @@ func TestRetries(t *testing.T) {
 		})
 		t.Run("until the schedule ends", func(t *testing.T) {
 			t.Parallel()
-			receiver := e2e.NewReceiver(t)
-			receiver.Answer("/", e2e.Status(404))
+			receiver := testkit.NewReceiver(t)
+			receiver.Answer("/", testkit.Status(404))
 			bot := stack.API().CreateBot(t, "exhausted")
 			hook := bot.CreateWebhook(t, receiver.URL("/"), "", post)
-			bot.Emit(t, e2e.Event{Type: post})
+			bot.Emit(t, testkit.Event{Type: post})
 			bot.AwaitDeliveries(t, hook.ID, 4)
 			time.Sleep(3 * time.Second)
 			require.Equal(t, 4, receiver.Count())
@@ -93,17 +93,17 @@ func TestRetries(t *testing.T) {
 		})
 		t.Run("later where the receiver says so", func(t *testing.T) {
 			t.Parallel()
-			receiver := e2e.NewReceiver(t)
-			receiver.Answer("/", e2e.RetryAfter(http.StatusTooManyRequests, 5*time.Second), e2e.Status(200))
+			receiver := testkit.NewReceiver(t)
+			receiver.Answer("/", testkit.RetryAfter(http.StatusTooManyRequests, 5*time.Second), testkit.Status(200))
 			bot := stack.API().CreateBot(t, "later")
 			bot.CreateWebhook(t, receiver.URL("/"), "", post)
-			bot.Emit(t, e2e.Event{Type: post})
+			bot.Emit(t, testkit.Event{Type: post})
 			requests := receiver.Await(t, "/", 2)
 			require.GreaterOrEqual(t, requests[1].At.Sub(requests[0].At), 5*time.Second)
 		})
 		t.Run("not once disabled, deleted or unsubscribed", func(t *testing.T) {
 			t.Parallel()
-			receiver := e2e.NewReceiver(t)
+			receiver := testkit.NewReceiver(t)
 			bot := stack.API().CreateBot(t, "stopped")
 			for i, stop := range []func(id string){
 				func(id string) { bot.Patch(t, id, map[string]any{"isActive": false}) },
@@ -111,9 +111,9 @@ func TestRetries(t *testing.T) {
 				func(id string) { bot.Patch(t, id, map[string]any{"events": []string{"mention"}}) },
 			} {
 				path := fmt.Sprintf("/%d", i)
-				receiver.Answer(path, e2e.Status(500))
+				receiver.Answer(path, testkit.Status(500))
 				hook := bot.CreateWebhook(t, receiver.URL(path), "", post)
-				bot.Emit(t, e2e.Event{Type: post})
+				bot.Emit(t, testkit.Event{Type: post})
 				receiver.Await(t, path, 1)
 				stop(hook.ID)
 			}

@@ -24,10 +24,10 @@ import (
 
 	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/standalone/datadir"
-	"github.com/mathub/webhooks/standalone/e2e"
 	"github.com/mathub/webhooks/standalone/freeport"
 	"github.com/mathub/webhooks/standalone/servers"
 	"github.com/mathub/webhooks/standalone/temporal"
+	"github.com/mathub/webhooks/standalone/testkit"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -40,10 +40,10 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 	admin := fmt.Sprintf("127.0.0.1:%d", port)
 	collector := newCollector(t)
 	appEnv := map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": collector.URL}
-	stack := e2e.Start(t, e2e.Options{
+	stack := testkit.Start(t, testkit.Options{
 		Env:  map[string]string{"MATHUB_LOG_LEVEL": "debug", "MATHUB_RETRY_SCHEDULE": "1s,1s", "MATHUB_ADMIN_ADDR": admin},
-		Apps: []e2e.App{{Args: []string{"serve"}, Env: appEnv}},
-		Prepare: func(s *e2e.Stack) {
+		Apps: []testkit.App{{Args: []string{"serve"}, Env: appEnv}},
+		Prepare: func(s *testkit.Stack) {
 			ownerURL, appURL := roles(t, s)
 			s.SetEnv("MATHUB_DATABASE_URL", ownerURL)
 			appEnv["MATHUB_DATABASE_URL"] = appURL
@@ -53,8 +53,8 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 
 	first, second, third, wrong := "leak1"+datadir.Token(), "leak2"+datadir.Token(), "leak3"+datadir.Token(), "leak4"+datadir.Token()
 	urlToken := "leak5" + datadir.Token()
-	receiver := e2e.NewReceiver(t)
-	receiver.Answer("/failing", e2e.Status(http.StatusServiceUnavailable))
+	receiver := testkit.NewReceiver(t)
+	receiver.Answer("/failing", testkit.Status(http.StatusServiceUnavailable))
 	bot := stack.API().CreateBot(t, "openly-known-name")
 	var secrets []string // by what is to be found nowhere
 	secrets = append(secrets, first, second, third, wrong, bot.Key, stack.API().ServiceToken, password)
@@ -67,7 +67,7 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 	echo(t, receiver, bot, urlToken, cookie)
 	bot.Test(t, hook.ID)
 	bot.Patch(t, hook.ID, map[string]any{"secret": second, "secretOverlap": "1h"})
-	event := bot.Emit(t, e2e.Event{Type: post, Data: []byte(`{"openly":"known-data"}`)})
+	event := bot.Emit(t, testkit.Event{Type: post, Data: []byte(`{"openly":"known-data"}`)})
 	receiver.Await(t, "/failing", 3) // its retries too
 	sent := receiver.Await(t, "/ok", 2)[1]
 	require.Equal(t, webhook.Sign(second, sent.Body), sent.Header.Get("X-Mathub-Signature"))
@@ -117,7 +117,7 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 		require.Contains(t, []int{http.StatusBadRequest, http.StatusUnprocessableEntity}, ask(http.MethodPatch, hooks+"/"+hook.ID, bot.Key, []byte(body)), body)
 	}
 	require.Equal(t, http.StatusUnauthorized, ask(http.MethodGet, hooks, wrong, nil))
-	require.Equal(t, http.StatusUnauthorized, ask(http.MethodPost, "/api/internal/v1/events", wrong, e2e.Event{Type: post}))
+	require.Equal(t, http.StatusUnauthorized, ask(http.MethodPost, "/api/internal/v1/events", wrong, testkit.Event{Type: post}))
 	require.Equal(t, http.StatusOK, ask(http.MethodGet, "/api/internal/v1/bots/"+bot.ID+"/keys", stack.API().ServiceToken, nil))
 	require.Contains(t, answers.String(), `{"id":"`+event.ID+`",`, "the serving role gives events their order")
 	answers.WriteString(stack.Run(t, "bot", "keys", bot.ID))
@@ -181,7 +181,7 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 		}
 		require.False(t, found(content, notifyToken), "%s hold a token of a notify URL", name)
 	}
-	var requests []e2e.Request
+	var requests []testkit.Request
 	for _, path := range []string{"/ok", "/echo", "/failing", "/owner"} {
 		requests = append(requests, receiver.Requests(path)...)
 	}
@@ -192,7 +192,7 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 const password = "leakpassword0123456789"
 
 // roles makes the roles of db/roles.sql and returns their database URLs.
-func roles(t *testing.T, stack *e2e.Stack) (owner, app string) {
+func roles(t *testing.T, stack *testkit.Stack) (owner, app string) {
 	t.Helper()
 	script, err := os.ReadFile(filepath.Join("..", "..", "db", "roles.sql"))
 	require.NoError(t, err)
@@ -229,7 +229,7 @@ func leastPrivilege(t *testing.T, databaseURL string) {
 }
 
 // dump is every row of every table of every database, as text, by database and table; bytea is in hex.
-func dump(t *testing.T, stack *e2e.Stack) map[string][]byte {
+func dump(t *testing.T, stack *testkit.Stack) map[string][]byte {
 	t.Helper()
 	all := map[string][]byte{}
 	for _, database := range []string{servers.MainDatabase, temporal.Database, temporal.VisibilityDatabase} {
@@ -254,7 +254,7 @@ func dump(t *testing.T, stack *e2e.Stack) map[string][]byte {
 }
 
 // histories are those of all workflows: inputs, results, summaries.
-func histories(t *testing.T, stack *e2e.Stack) []byte {
+func histories(t *testing.T, stack *testkit.Stack) []byte {
 	t.Helper()
 	var all bytes.Buffer
 	c := stack.Temporal(t)

@@ -15,17 +15,17 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/mathub/webhooks/emit"
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
-func TestMain(m *testing.M) { e2e.Main(m) }
+func TestMain(m *testing.M) { testkit.Main(m) }
 
 // TestEveryPieceCanBeLostAndComesBack runs API and worker apart, takes each piece away in turn, by force where it can
 // be forced, and sees an event through after each.
 func TestEveryPieceCanBeLostAndComesBack(t *testing.T) {
-	stack := e2e.Start(t, e2e.Options{Apps: []e2e.App{{Args: []string{"api"}}, {Args: []string{"worker"}}}})
+	stack := testkit.Start(t, testkit.Options{Apps: []testkit.App{{Args: []string{"api"}}, {Args: []string{"worker"}}}})
 	api, worker := stack.Apps[0], stack.Apps[1]
-	receiver := e2e.NewReceiver(t)
+	receiver := testkit.NewReceiver(t)
 	bot := stack.API().CreateBot(t, "harness")
 	hook := bot.CreateWebhook(t, receiver.URL("/hook"), "s3cret", "post.created")
 
@@ -33,7 +33,7 @@ func TestEveryPieceCanBeLostAndComesBack(t *testing.T) {
 	emitted := func(t *testing.T, type_ string) {
 		t.Helper()
 		arrived++
-		bot.Emit(t, e2e.Event{Type: type_, Data: json.RawMessage(`{"postId":"1"}`)})
+		bot.Emit(t, testkit.Event{Type: type_, Data: json.RawMessage(`{"postId":"1"}`)})
 		requests := receiver.Await(t, "/hook", arrived)
 		last := requests[arrived-1]
 		mac := hmac.New(sha256.New, []byte("s3cret"))
@@ -85,7 +85,7 @@ func TestEveryPieceCanBeLostAndComesBack(t *testing.T) {
 
 // TestReceiver tries the ways of answering.
 func TestReceiver(t *testing.T) {
-	receiver := e2e.NewReceiver(t)
+	receiver := testkit.NewReceiver(t)
 	post := func(path string) (*http.Response, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		t.Cleanup(cancel)
@@ -102,17 +102,17 @@ func TestReceiver(t *testing.T) {
 		return response.StatusCode
 	}
 	require.Equal(t, 204, status("/plain"))
-	receiver.Answer("/turns", e2e.Status(500), e2e.Status(503), e2e.Content(200, "ok"))
+	receiver.Answer("/turns", testkit.Status(500), testkit.Status(503), testkit.Content(200, "ok"))
 	require.Equal(t, []int{500, 503, 200, 200}, []int{status("/turns"), status("/turns"), status("/turns"), status("/turns")})
-	receiver.Answer("/elsewhere", e2e.Redirect(302, receiver.URL("/plain")))
+	receiver.Answer("/elsewhere", testkit.Redirect(302, receiver.URL("/plain")))
 	require.Equal(t, 302, status("/elsewhere"))
 	receiver.Answer("/hang", receiver.Hang())
 	_, err := post("/hang")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	receiver.Answer("/broken", e2e.BreakOff())
+	receiver.Answer("/broken", testkit.BreakOff())
 	_, err = post("/broken")
 	require.ErrorContains(t, err, "EOF")
-	receiver.Answer("/reset", e2e.Reset())
+	receiver.Answer("/reset", testkit.Reset())
 	_, err = post("/reset")
 	require.ErrorIs(t, err, syscall.ECONNRESET)
 	receiver.Refuse()
@@ -121,7 +121,7 @@ func TestReceiver(t *testing.T) {
 	require.NoError(t, receiver.Reopen())
 	require.Equal(t, 204, status("/plain"))
 	gate := make(chan struct{})
-	receiver.Answer("/gate", receiver.Until(gate, e2e.Status(200)))
+	receiver.Answer("/gate", receiver.Until(gate, testkit.Status(200)))
 	go func() {
 		receiver.Await(t, "/gate", 1)
 		close(gate)

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 
-	"github.com/mathub/webhooks/standalone/e2e"
 	"github.com/mathub/webhooks/standalone/freeport"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 var (
@@ -35,15 +35,15 @@ func TestDocsDashboardAndAlertsNameWhatExists(t *testing.T) {
 	port, err := freeport.Find()
 	require.NoError(t, err)
 	admin := fmt.Sprintf("127.0.0.1:%d", port)
-	stack := e2e.Start(t, e2e.Options{Env: map[string]string{"MATHUB_ADMIN_ADDR": admin, "MATHUB_RETRY_SCHEDULE": "1h"}})
-	receiver := e2e.NewReceiver(t)
-	receiver.Answer("/failing", e2e.Status(http.StatusInternalServerError))
+	stack := testkit.Start(t, testkit.Options{Env: map[string]string{"MATHUB_ADMIN_ADDR": admin, "MATHUB_RETRY_SCHEDULE": "1h"}})
+	receiver := testkit.NewReceiver(t)
+	receiver.Answer("/failing", testkit.Status(http.StatusInternalServerError))
 	bot := stack.API().CreateBot(t, "measured")
 	bot.CreateWebhook(t, receiver.URL("/ok"), "", post)
 	failing := bot.CreateWebhook(t, receiver.URL("/failing"), "", post)
 	refused := bot.CreateWebhook(t, "http://"+admin+"/", "", post)
-	first := bot.Emit(t, e2e.Event{Type: post})
-	require.True(t, bot.Emit(t, e2e.Event{ID: first.ID, Type: post}).Duplicate)
+	first := bot.Emit(t, testkit.Event{Type: post})
+	require.True(t, bot.Emit(t, testkit.Event{ID: first.ID, Type: post}).Duplicate)
 	require.NoError(t, startEvent(t, stack, first.ID, map[string]any{"id": first.ID, "event": post, "data": map[string]any{}}).Get(t.Context(), nil))
 	bot.AwaitDeliveries(t, refused.ID, 1)
 	for bot.Webhook(t, failing.ID).IsActive {

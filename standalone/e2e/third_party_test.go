@@ -14,7 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -24,8 +24,8 @@ import (
 // to it, at once.
 func TestNobodyIsFloodedThroughTheService(t *testing.T) {
 	const burst, perSecond, webhooks = 60, 10, 50
-	stack := e2e.Start(t, e2e.Options{
-		Apps: []e2e.App{{Args: []string{"serve"}}, {Args: []string{"serve"}}},
+	stack := testkit.Start(t, testkit.Options{
+		Apps: []testkit.App{{Args: []string{"serve"}}, {Args: []string{"serve"}}},
 		Env:  map[string]string{"MATHUB_UNVERIFIED_RATE": fmt.Sprintf("%d,%d/s", burst, perSecond), "MATHUB_VERIFY_ENDPOINTS": "optional"},
 	})
 	api, second := stack.APIOf(stack.Apps[0]), stack.APIOf(stack.Apps[1])
@@ -35,10 +35,10 @@ func TestNobodyIsFloodedThroughTheService(t *testing.T) {
 	require.Eventually(t, func() bool { return honest.Webhook(t, wanted.ID).Verified }, time.Minute, 50*time.Millisecond, "it is asked when it is made, and agrees")
 
 	began := time.Now()
-	hooks := make([]e2e.Webhook, webhooks)
-	apis := []*e2e.API{api, second}
-	at := func(i int) *e2e.Bot { return bot.At(apis[i%2]) }
-	call := func(i int, path string, body any) e2e.Answered {
+	hooks := make([]testkit.Webhook, webhooks)
+	apis := []*testkit.API{api, second}
+	at := func(i int) *testkit.Bot { return bot.At(apis[i%2]) }
+	call := func(i int, path string, body any) testkit.Answered {
 		answer, err := apis[i%2].Do(t.Context(), http.MethodPost, "/api/bot/v1/webhooks"+"/"+hooks[i].ID+path, bot.Key, body)
 		require.NoError(t, err)
 		return answer
@@ -50,7 +50,7 @@ func TestNobodyIsFloodedThroughTheService(t *testing.T) {
 	var sent int
 	for round := 0; time.Since(began) < 25*time.Second; round++ {
 		sent++
-		api.Emit(t, e2e.Event{ID: fmt.Sprintf("e%d", sent), Type: post, BotIDs: []string{bot.ID, honest.ID}})
+		api.Emit(t, testkit.Event{ID: fmt.Sprintf("e%d", sent), Type: post, BotIDs: []string{bot.ID, honest.ID}})
 		i := round % webhooks
 		switch round % 5 {
 		case 0:
@@ -82,10 +82,10 @@ func TestNobodyIsFloodedThroughTheService(t *testing.T) {
 
 // TestAPersonIsToldOfTheRate: what exceeds it is not sent, and not queued either.
 func TestAPersonIsToldOfTheRate(t *testing.T) {
-	stack := e2e.Start(t, e2e.Options{Env: map[string]string{"MATHUB_UNVERIFIED_RATE": "3,1/m"}})
-	receiver := e2e.NewReceiver(t)
+	stack := testkit.Start(t, testkit.Options{Env: map[string]string{"MATHUB_UNVERIFIED_RATE": "3,1/m"}})
+	receiver := testkit.NewReceiver(t)
 	bot := stack.API().CreateBot(t, "bot")
-	hooks := []e2e.Webhook{bot.CreateWebhook(t, receiver.URL("/a"), "", post), bot.CreateWebhook(t, receiver.URL("/b"), "", post)}
+	hooks := []testkit.Webhook{bot.CreateWebhook(t, receiver.URL("/a"), "", post), bot.CreateWebhook(t, receiver.URL("/b"), "", post)}
 	require.True(t, bot.Test(t, hooks[0].ID).Success)
 	taken := bot.Test(t, hooks[1].ID)
 	require.True(t, bot.Test(t, hooks[0].ID).Success)
@@ -146,7 +146,7 @@ func (p *thirdParty) withinRate(t *testing.T, burst, perSecond int, since time.T
 
 // TestVerificationRequired: what an endpoint missed before it agreed is recovered afterwards.
 func TestVerificationRequired(t *testing.T) {
-	stack := e2e.Start(t, e2e.Options{Env: map[string]string{"MATHUB_VERIFY_ENDPOINTS": "require"}})
+	stack := testkit.Start(t, testkit.Options{Env: map[string]string{"MATHUB_VERIFY_ENDPOINTS": "require"}})
 	var agrees atomic.Bool
 	var got atomic.Int64
 	url := receiverOf(t, func(w http.ResponseWriter, _ *http.Request, body []byte) {
@@ -164,7 +164,7 @@ func TestVerificationRequired(t *testing.T) {
 	require.Equal(t, "webhook.verify", asked[0].EventType)
 	require.False(t, asked[0].Success)
 	for i := range 5 {
-		receipt := bot.Emit(t, e2e.Event{ID: fmt.Sprintf("e%d", i), Type: post})
+		receipt := bot.Emit(t, testkit.Event{ID: fmt.Sprintf("e%d", i), Type: post})
 		require.NoError(t, stack.Temporal(t).GetWorkflow(t.Context(), receipt.WorkflowID, "").Get(t.Context(), nil))
 	}
 	for _, path := range []string{"/test", "/recover", "/deliveries/" + asked[0].ID + "/redeliver"} {
@@ -179,6 +179,6 @@ func TestVerificationRequired(t *testing.T) {
 	bot.Recover(t, hook.ID, nil)
 	require.Equal(t, 5, bot.AwaitRecovery(t, hook.ID).Delivered)
 	require.EqualValues(t, 5, got.Load())
-	bot.Emit(t, e2e.Event{Type: post})
+	bot.Emit(t, testkit.Event{Type: post})
 	require.Eventually(t, func() bool { return got.Load() == 6 }, time.Minute, 20*time.Millisecond)
 }

@@ -16,7 +16,7 @@ import (
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // collector takes spans by OTLP over HTTP, and keeps the requests as they came as well.
@@ -74,10 +74,10 @@ func TestATraceLeadsFromTheBackendToTheReceiver(t *testing.T) {
 	t.Parallel()
 	const id, caller = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 	c := newCollector(t)
-	stack := e2e.Start(t, e2e.Options{Env: map[string]string{
+	stack := testkit.Start(t, testkit.Options{Env: map[string]string{
 		"OTEL_EXPORTER_OTLP_ENDPOINT": c.URL, "OTEL_BSP_SCHEDULE_DELAY": "100", "MATHUB_TRACE_RECEIVERS": "true",
 	}})
-	receiver := e2e.NewReceiver(t)
+	receiver := testkit.NewReceiver(t)
 	bot := stack.API().CreateBot(t, "traced")
 	bot.CreateWebhook(t, receiver.URL("/"), "", post)
 	event, err := json.Marshal(map[string]any{"event": post, "data": map[string]any{}})
@@ -114,7 +114,7 @@ func TestATraceLeadsFromTheBackendToTheReceiver(t *testing.T) {
 	stack.SetEnv("OTEL_EXPORTER_OTLP_ENDPOINT", "")
 	stack.Apps[0].Stop(t)
 	stack.Apps[0].Start(t)
-	receipt := bot.Emit(t, e2e.Event{Type: post})
+	receipt := bot.Emit(t, testkit.Event{Type: post})
 	require.Empty(t, receiver.Await(t, "/", 2)[1].Header.Get("Traceparent"))
 	history := stack.Temporal(t).GetWorkflowHistory(t.Context(), receipt.WorkflowID, "", false, 1)
 	started, err := history.Next()

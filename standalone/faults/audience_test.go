@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/api/workflowservice/v1"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -30,7 +30,7 @@ const (
 // open, and watches what it costs.
 func TestTenThousandWebhooksHearOfOneEvent(t *testing.T) {
 	const audience = 10_000
-	stack := e2e.Start(t, e2e.Options{Binary: limited(t, 1024)})
+	stack := testkit.Start(t, testkit.Options{Binary: limited(t, 1024)})
 	var mu sync.Mutex
 	got := map[string]int{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -63,7 +63,7 @@ func TestTenThousandWebhooksHearOfOneEvent(t *testing.T) {
 		}
 	}()
 	began := time.Now()
-	receipt := stack.API().Emit(t, e2e.Event{Type: post})
+	receipt := stack.API().Emit(t, testkit.Event{Type: post})
 	require.Eventually(t, func() bool {
 		mu.Lock()
 		defer mu.Unlock()
@@ -100,12 +100,12 @@ func TestTenThousandWebhooksHearOfOneEvent(t *testing.T) {
 func limited(t *testing.T, files int) string {
 	t.Helper()
 	script := filepath.Join(t.TempDir(), "limited")
-	require.NoError(t, os.WriteFile(script, fmt.Appendf(nil, "#!/bin/sh\nulimit -n %d\nexec '%s' \"$@\"\n", files, e2e.Build(t)), 0o700))
+	require.NoError(t, os.WriteFile(script, fmt.Appendf(nil, "#!/bin/sh\nulimit -n %d\nexec '%s' \"$@\"\n", files, testkit.Build(t)), 0o700))
 	return script
 }
 
 // peakMemory is the most that a process has held resident, in bytes.
-func peakMemory(t *testing.T, app *e2e.App) int64 {
+func peakMemory(t *testing.T, app *testkit.App) int64 {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", app.Process().PID()))
 	require.NoError(t, err)
@@ -116,7 +116,7 @@ func peakMemory(t *testing.T, app *e2e.App) int64 {
 	return kib << 10
 }
 
-func openFiles(app *e2e.App) int {
+func openFiles(app *testkit.App) int {
 	files, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", app.Process().PID())) // 0 once it has ended
 	return len(files)
 }

@@ -15,24 +15,24 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // TestWebhooksChangeWhileDeliveriesAreUnderWay patches, deletes, disables and re-enables webhooks in a stream of
 // events, and holds each answer of the API against what the receivers got from then on.
 func TestWebhooksChangeWhileDeliveriesAreUnderWay(t *testing.T) {
 	t.Parallel()
-	stack := e2e.Start(t, e2e.Options{Servers: durable, Apps: apart(), Env: map[string]string{"MATHUB_RETRY_SCHEDULE": "1s,1s"}})
-	receiver := e2e.NewReceiver(t)
-	answer := receiver.Slow(100*time.Millisecond, e2e.Status(http.StatusNoContent))
+	stack := testkit.Start(t, testkit.Options{Servers: durable, Apps: apart(), Env: map[string]string{"MATHUB_RETRY_SCHEDULE": "1s,1s"}})
+	receiver := testkit.NewReceiver(t)
+	answer := receiver.Slow(100*time.Millisecond, testkit.Status(http.StatusNoContent))
 	bot := stack.API().CreateBot(t, "changing")
-	hooks := map[string]e2e.Webhook{}
+	hooks := map[string]testkit.Webhook{}
 	for _, name := range []string{"moved", "resigned", "deleted", "disabled", "unsubscribed", "failing"} {
 		receiver.Answer("/"+name, answer)
 		hooks[name] = bot.CreateWebhook(t, receiver.URL("/"+name), "old secret", post)
 	}
 	receiver.Answer("/moved/new", answer)
-	receiver.Answer("/failing", receiver.Slow(100*time.Millisecond, e2e.Status(http.StatusInternalServerError)))
+	receiver.Answer("/failing", receiver.Slow(100*time.Millisecond, testkit.Status(http.StatusInternalServerError)))
 
 	var mu sync.Mutex
 	var ids []string // in the order of their acceptance
@@ -42,7 +42,7 @@ func TestWebhooksChangeWhileDeliveriesAreUnderWay(t *testing.T) {
 			time.Sleep(15 * time.Millisecond)
 			all.Go(func() {
 				id := uuid.NewString()
-				if err := emitPatiently(stack.API(), e2e.Event{ID: id, Type: post, BotIDs: []string{bot.ID}}); err != nil {
+				if err := emitPatiently(stack.API(), testkit.Event{ID: id, Type: post, BotIDs: []string{bot.ID}}); err != nil {
 					t.Error(err)
 					return
 				}
@@ -143,7 +143,7 @@ func TestWebhooksChangeWhileDeliveriesAreUnderWay(t *testing.T) {
 	counted(t, stack)
 }
 
-func signedWith(r e2e.Request, secret string) bool {
+func signedWith(r testkit.Request, secret string) bool {
 	mac := hmac.New(sha256.New, []byte(secret))
 	mac.Write(r.Body)
 	return r.Header.Get("X-Mathub-Signature") == hex.EncodeToString(mac.Sum(nil))
@@ -151,7 +151,7 @@ func signedWith(r e2e.Request, secret string) bool {
 
 // counted checks that each webhook's failureCount is no more than the run of failures on top of its history, and, where it
 // was never enabled again, no less but for the early ones: five of those count.
-func counted(t *testing.T, stack *e2e.Stack) {
+func counted(t *testing.T, stack *testkit.Stack) {
 	t.Helper()
 	rows, err := stack.Database(t).Query(t.Context(), `
 		SELECT w.id::text, w.failure_count, w.generation, (

@@ -10,20 +10,20 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
 	"github.com/mathub/webhooks/standalone/servers"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // durable: a throw-away Postgres forgets what it has just committed.
 var durable = servers.Options{Durable: true}
 
 // apart runs API and worker as two processes.
-func apart() []e2e.App { return []e2e.App{{Args: []string{"api"}}, {Args: []string{"worker"}}} }
+func apart() []testkit.App { return []testkit.App{{Args: []string{"api"}}, {Args: []string{"worker"}}} }
 
 // TestKilledAtANamedPlace kills the worker at each place between which a crash makes a difference, while events flow,
 // and replaces it.
 func TestKilledAtANamedPlace(t *testing.T) {
-	binary := e2e.Build(t, "-tags=failpoints")
+	binary := testkit.Build(t, "-tags=failpoints")
 	for _, c := range []struct {
 		hooks, events int
 		pause         time.Duration
@@ -35,10 +35,10 @@ func TestKilledAtANamedPlace(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%d webhooks an event", c.hooks), func(t *testing.T) {
 			t.Parallel()
-			stack := e2e.Start(t, e2e.Options{Binary: binary, Servers: durable, Apps: []e2e.App{{
+			stack := testkit.Start(t, testkit.Options{Binary: binary, Servers: durable, Apps: []testkit.App{{
 				Args: []string{"api"}, Env: map[string]string{"MATHUB_MAX_WEBHOOKS_PER_BOT": "1000"},
 			}}})
-			worker := stack.NewApp(t, e2e.App{Args: []string{"worker"}})
+			worker := stack.NewApp(t, testkit.App{Args: []string{"worker"}})
 			l := newLedger(t, stack, "named", c.hooks)
 			places := []struct {
 				name string
@@ -85,11 +85,11 @@ func TestKilledAtANamedPlace(t *testing.T) {
 }
 
 // killDuringPost kills the worker while its n-th request from now on is at a receiver, unanswered.
-func killDuringPost(l *ledger, worker *e2e.App, n int) {
+func killDuringPost(l *ledger, worker *testkit.App, n int) {
 	var arrived atomic.Int64
 	for i, hook := range l.hooks {
 		receiver := l.receivers[i%len(l.receivers)]
-		answer := receiver.Slow(20*time.Millisecond, e2e.Status(http.StatusNoContent))
+		answer := receiver.Slow(20*time.Millisecond, testkit.Status(http.StatusNoContent))
 		receiver.Answer(l.place[hook.ID], func(w http.ResponseWriter, r *http.Request) {
 			if arrived.Add(1) == int64(n) {
 				worker.Kill()
@@ -103,7 +103,7 @@ func killDuringPost(l *ledger, worker *e2e.App, n int) {
 func TestKilledAtRandom(t *testing.T) {
 	t.Parallel()
 	kills := either(20, 200)
-	stack := e2e.Start(t, e2e.Options{Servers: durable, Apps: apart()})
+	stack := testkit.Start(t, testkit.Options{Servers: durable, Apps: apart()})
 	worker := stack.Apps[1]
 	l := newLedger(t, stack, "random", 3)
 	stop := l.stream(t, 30*time.Millisecond)
@@ -124,7 +124,7 @@ func TestKilledAtRandom(t *testing.T) {
 func TestTheAPIIsKilledBetweenAcceptingAndAnswering(t *testing.T) {
 	t.Parallel()
 	kills := either(10, 100)
-	stack := e2e.Start(t, e2e.Options{Servers: durable, Apps: []e2e.App{{Args: []string{"serve"}}, {Args: []string{"api"}}}})
+	stack := testkit.Start(t, testkit.Options{Servers: durable, Apps: []testkit.App{{Args: []string{"serve"}}, {Args: []string{"api"}}}})
 	serve, api := stack.Apps[0], stack.Apps[1]
 	l := newLedger(t, stack, "api", 3)
 	stop := l.stream(t, 10*time.Millisecond, stack.APIOf(serve), stack.APIOf(api))

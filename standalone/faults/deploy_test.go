@@ -14,7 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // TestRollingDeploy replaces two workers one after the other, under load, by a build whose workflows do one thing more,
@@ -22,22 +22,22 @@ import (
 func TestRollingDeploy(t *testing.T) {
 	t.Parallel()
 	next := nextVersion(t)
-	stack := e2e.Start(t, e2e.Options{
+	stack := testkit.Start(t, testkit.Options{
 		Servers: durable,
-		Apps:    []e2e.App{{Args: []string{"api"}}, {Args: []string{"worker"}}, {Args: []string{"worker"}}},
+		Apps:    []testkit.App{{Args: []string{"api"}}, {Args: []string{"worker"}}, {Args: []string{"worker"}}},
 		Env:     map[string]string{"MATHUB_RETRY_SCHEDULE": "2s,2s,2s,2s,2s,2s,2s,2s,2s"},
 	})
 	l := newLedger(t, stack, "deploy", 5)
 	for i, hook := range l.hooks { // long enough that each replacement meets many under way
 		receiver := l.receivers[i%len(l.receivers)]
-		receiver.Answer(l.place[hook.ID], receiver.Slow(500*time.Millisecond, e2e.Status(http.StatusNoContent)))
+		receiver.Answer(l.place[hook.ID], receiver.Slow(500*time.Millisecond, testkit.Status(http.StatusNoContent)))
 	}
 	// Retries that live through the whole deploy.
-	receiver := e2e.NewReceiver(t)
-	receiver.Answer("/", e2e.Status(http.StatusServiceUnavailable))
+	receiver := testkit.NewReceiver(t)
+	receiver.Answer("/", testkit.Status(http.StatusServiceUnavailable))
 	bot := stack.API().CreateBot(t, "retried")
 	hook := bot.CreateWebhook(t, receiver.URL("/"), "", post)
-	retried := bot.Emit(t, e2e.Event{Type: post, BotIDs: []string{bot.ID}})
+	retried := bot.Emit(t, testkit.Event{Type: post, BotIDs: []string{bot.ID}})
 	bot.AwaitDeliveries(t, hook.ID, 1)
 
 	stop := l.stream(t, 20*time.Millisecond)
@@ -48,7 +48,7 @@ func TestRollingDeploy(t *testing.T) {
 		worker.Start(t)
 	}
 	l.flows(t, 250)
-	receiver.Answer("/", e2e.Status(http.StatusNoContent))
+	receiver.Answer("/", testkit.Status(http.StatusNoContent))
 	stop()
 	require.Zero(t, l.settle(t, time.Minute), "a deploy sent something twice")
 	finished(t, stack, time.Minute)
@@ -101,5 +101,5 @@ func changedBuild(t *testing.T, changes map[string]func(source string) string) s
 	require.NoError(t, err)
 	file := filepath.Join(dir, "overlay.json")
 	require.NoError(t, os.WriteFile(file, encoded, 0o600))
-	return e2e.Build(t, "-overlay="+file)
+	return testkit.Build(t, "-overlay="+file)
 }

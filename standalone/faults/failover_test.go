@@ -16,11 +16,11 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
 	"github.com/mathub/webhooks/standalone/freeport"
 	"github.com/mathub/webhooks/standalone/postgres"
 	"github.com/mathub/webhooks/standalone/servers"
 	"github.com/mathub/webhooks/standalone/supervise"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // recovery is how long the product may take once a database can be written to again, or a server began to hang.
@@ -37,7 +37,7 @@ func TestFailover(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var p *pair
-			stack := e2e.Start(t, e2e.Options{Servers: durable, Apps: apart(), Prepare: func(s *e2e.Stack) {
+			stack := testkit.Start(t, testkit.Options{Servers: durable, Apps: apart(), Prepare: func(s *testkit.Stack) {
 				p = startPair(t)
 				s.SetDatabase(p.url())
 			}})
@@ -61,7 +61,7 @@ func TestFailover(t *testing.T) {
 	}
 }
 
-func readyStatus(t *testing.T, stack *e2e.Stack) int {
+func readyStatus(t *testing.T, stack *testkit.Stack) int {
 	t.Helper()
 	client := http.Client{Timeout: 5 * time.Second}
 	response, err := client.Get(stack.API().URL + "/readyz")
@@ -73,7 +73,7 @@ func readyStatus(t *testing.T, stack *e2e.Stack) int {
 }
 
 // doctor is what the doctor says, and whether it failed.
-func doctor(t *testing.T, stack *e2e.Stack) (string, error) {
+func doctor(t *testing.T, stack *testkit.Stack) (string, error) {
 	t.Helper()
 	return stack.TryRun(t, "doctor")
 }
@@ -140,7 +140,7 @@ func (p *pair) url() string {
 // freeze stops the primary and all its children, as a host that hangs: connections to it stay.
 func (p *pair) freeze(t *testing.T) {
 	t.Helper()
-	children, err := exec.Command(e2e.Tool(t, "ps"), "-A", "-o", "pid=,ppid=").Output()
+	children, err := exec.Command(testkit.Tool(t, "ps"), "-A", "-o", "pid=,ppid=").Output()
 	require.NoError(t, err)
 	pids := []int{p.primary.PID()}
 	for line := range strings.Lines(string(children)) {

@@ -14,7 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // TestHalfOfAGroupsWebhooksAreInTrouble emits batches of 100 and bursts to four webhooks that are well, first to these only and
@@ -24,7 +24,7 @@ func TestHalfOfAGroupsWebhooksAreInTrouble(t *testing.T) {
 	if !soak {
 		t.Parallel() // what is measured in soak has the machine for itself
 	}
-	stack := e2e.Start(t, e2e.Options{Env: map[string]string{"MATHUB_RETRY_SCHEDULE": "3s,3s,3s,3s,3s,3s,3s"}})
+	stack := testkit.Start(t, testkit.Options{Env: map[string]string{"MATHUB_RETRY_SCHEDULE": "3s,3s,3s,3s,3s,3s,3s"}})
 	var well, all []*patient
 	for i := range 4 {
 		well = append(well, newPatient(t, stack, fmt.Sprintf("well-%d", i)))
@@ -101,15 +101,15 @@ func groupIDs(prefix string) (ids []string) {
 
 // groupsTo emits batches of 100, each beside a burst, to some webhooks' bots, and one event of three to others as well, waits
 // until those that are measured have got all, and returns the p99 of their times from emit to receipt.
-func groupsTo(t *testing.T, stack *e2e.Stack, prefix string, to, measured []*patient, seldom ...*patient) time.Duration {
+func groupsTo(t *testing.T, stack *testkit.Stack, prefix string, to, measured []*patient, seldom ...*patient) time.Duration {
 	t.Helper()
 	bots, more := botsOf(to), botsOf(seldom)
 	ids := groupIDs(prefix)
 	at := map[string]time.Time{}
 	for round := range groupRounds {
-		var events []e2e.Event
+		var events []testkit.Event
 		for n := round * (100 + groupBurst); n < (round+1)*(100+groupBurst); n++ {
-			e := e2e.Event{ID: ids[n], Type: post, BotIDs: bots}
+			e := testkit.Event{ID: ids[n], Type: post, BotIDs: bots}
 			if n%3 == 0 {
 				e.BotIDs = slices.Concat(bots, more)
 			}
@@ -154,7 +154,7 @@ func TestASecondOfManyEmits(t *testing.T) {
 		t.Parallel() // what is measured in soak has the machine for itself
 	}
 	answeredWithin := either(10*time.Second, 2500*time.Millisecond)
-	stack := e2e.Start(t, e2e.Options{})
+	stack := testkit.Start(t, testkit.Options{})
 	p := newPatient(t, stack, "second")
 	c := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxConnsPerHost: connections, MaxIdleConnsPerHost: connections}}
 	t.Cleanup(c.CloseIdleConnections)
@@ -164,7 +164,7 @@ func TestASecondOfManyEmits(t *testing.T) {
 	for n := range events {
 		time.Sleep(time.Until(began.Add(time.Duration(n) * time.Second / events)))
 		all.Go(func() {
-			calls[n].emit(c, stack.API(), e2e.Event{ID: fmt.Sprintf("second-%d", n), Type: post, Data: []byte(`{}`), BotIDs: []string{p.bot.ID}})
+			calls[n].emit(c, stack.API(), testkit.Event{ID: fmt.Sprintf("second-%d", n), Type: post, Data: []byte(`{}`), BotIDs: []string{p.bot.ID}})
 		})
 	}
 	offered := time.Since(began)
@@ -204,8 +204,8 @@ func TestASecondOfManyEmits(t *testing.T) {
 		"SELECT (SELECT count(*) FROM deliveries WHERE webhook_id = $1), (SELECT count(*) FROM events)", p.hook.ID).Scan(&rows, &stored))
 	require.Equal(t, []int{events, events}, []int{rows, stored})
 	for n := 0; n < events; n += events / 50 {
-		again := stack.API().Emit(t, e2e.Event{ID: fmt.Sprintf("second-%d", n), Type: post, BotIDs: []string{p.bot.ID}})
-		require.Equal(t, e2e.Receipt{ID: again.ID, WorkflowID: calls[n].receipt.WorkflowID, Duplicate: true}, again)
+		again := stack.API().Emit(t, testkit.Event{ID: fmt.Sprintf("second-%d", n), Type: post, BotIDs: []string{p.bot.ID}})
+		require.Equal(t, testkit.Receipt{ID: again.ID, WorkflowID: calls[n].receipt.WorkflowID, Duplicate: true}, again)
 	}
 	inOrder(t, stack, p)
 }
@@ -213,12 +213,12 @@ func TestASecondOfManyEmits(t *testing.T) {
 // emitCall is an event's way to be accepted.
 type emitCall struct {
 	took    []time.Duration // from when each request was written until its answer
-	receipt e2e.Receipt
+	receipt testkit.Receipt
 	err     error
 }
 
 // emit emits until the event is accepted, when Retry-After says.
-func (c *emitCall) emit(client *http.Client, api *e2e.API, event e2e.Event) {
+func (c *emitCall) emit(client *http.Client, api *testkit.API, event testkit.Event) {
 	for deadline := time.Now().Add(2 * time.Minute); ; {
 		answer, took, err := timedEmit(client, api, event)
 		c.took = append(c.took, took)
@@ -243,7 +243,7 @@ func (c *emitCall) emit(client *http.Client, api *e2e.API, event e2e.Event) {
 }
 
 // timedEmit makes one call, and says how long its answer took from when it had a connection.
-func timedEmit(client *http.Client, api *e2e.API, event e2e.Event) (answer e2e.Answered, took time.Duration, err error) {
+func timedEmit(client *http.Client, api *testkit.API, event testkit.Event) (answer testkit.Answered, took time.Duration, err error) {
 	var begun time.Time
 	ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { begun = time.Now() }})
 	with := *api
@@ -255,7 +255,7 @@ func timedEmit(client *http.Client, api *e2e.API, event e2e.Event) (answer e2e.A
 // inOrder has one emitter emit events one after the other, each when it has the receipt of the one before, to a webhook that is
 // queued. A receipt says that an event's workflow was started: two that follow at once may be stored the other way round. So
 // their order is kept up to those that are on their way at a time.
-func inOrder(t *testing.T, stack *e2e.Stack, p *patient) {
+func inOrder(t *testing.T, stack *testkit.Stack, p *patient) {
 	t.Helper()
 	const events = 50
 	before := len(p.receiver.Requests(p.path))
@@ -265,7 +265,7 @@ func inOrder(t *testing.T, stack *e2e.Stack, p *patient) {
 	require.NoError(t, err)
 	var emitted, queued []string
 	for n := range events {
-		emitted = append(emitted, stack.API().Emit(t, e2e.Event{ID: fmt.Sprintf("order-%d", n), Type: post, BotIDs: []string{p.bot.ID}}).ID)
+		emitted = append(emitted, stack.API().Emit(t, testkit.Event{ID: fmt.Sprintf("order-%d", n), Type: post, BotIDs: []string{p.bot.ID}}).ID)
 	}
 	require.True(t, until(10*time.Second, func() bool {
 		err := stack.Database(t).QueryRow(t.Context(), "SELECT array_agg(event_id ORDER BY due_at, seq) FROM queue WHERE webhook_id = $1", p.hook.ID).Scan(&queued)
@@ -273,7 +273,7 @@ func inOrder(t *testing.T, stack *e2e.Stack, p *patient) {
 	}), "%d of %d events stand in the queue", len(queued), events)
 	close(again)
 	p.arrives(t, emitted...)
-	inQueue := make([]e2e.Request, len(queued))
+	inQueue := make([]testkit.Request, len(queued))
 	for i, id := range queued {
 		inQueue[i].Header = http.Header{"Webhook-Id": {id}}
 	}

@@ -15,7 +15,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/mathub/webhooks/emit"
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // TestEventsOfAGroup has events that share workflows meet what concerns some of them only: an event that cannot be stored, one
@@ -23,8 +23,8 @@ import (
 // bots. It harms no other.
 func TestEventsOfAGroup(t *testing.T) {
 	t.Parallel()
-	stack := e2e.Start(t, e2e.Options{
-		Apps: []e2e.App{{Args: []string{"serve"}}, {Args: []string{"api"}}, {Args: []string{"worker"}}},
+	stack := testkit.Start(t, testkit.Options{
+		Apps: []testkit.App{{Args: []string{"serve"}}, {Args: []string{"api"}}, {Args: []string{"worker"}}},
 		Env:  map[string]string{"MATHUB_MAX_WEBHOOKS_PER_BOT": "1000"},
 	})
 	t.Run("one cannot be stored", func(t *testing.T) { oneCannotBeStored(t, stack) })
@@ -42,15 +42,15 @@ func TestEventsOfAGroup(t *testing.T) {
 const atOnce = 10 * time.Second
 
 // eventsTo are n events to a bot; the n-th's id is what id makes of n.
-func eventsTo(botID string, n int, id func(n int) string) []e2e.Event {
-	events := make([]e2e.Event, n)
+func eventsTo(botID string, n int, id func(n int) string) []testkit.Event {
+	events := make([]testkit.Event, n)
 	for i := range events {
-		events[i] = e2e.Event{ID: id(i), Type: post, BotIDs: []string{botID}}
+		events[i] = testkit.Event{ID: id(i), Type: post, BotIDs: []string{botID}}
 	}
 	return events
 }
 
-func idsOf(events []e2e.Event) []string {
+func idsOf(events []testkit.Event) []string {
 	ids := make([]string, len(events))
 	for i, e := range events {
 		ids[i] = e.ID
@@ -59,7 +59,7 @@ func idsOf(events []e2e.Event) []string {
 }
 
 // emitBurst emits each event by a call of its own, all at once, and waits until they are accepted.
-func emitBurst(t *testing.T, api *e2e.API, events []e2e.Event) {
+func emitBurst(t *testing.T, api *testkit.API, events []testkit.Event) {
 	t.Helper()
 	var all sync.WaitGroup
 	for _, e := range events {
@@ -72,7 +72,7 @@ func emitBurst(t *testing.T, api *e2e.API, events []e2e.Event) {
 	all.Wait()
 }
 
-func emitBatch(t *testing.T, api *e2e.API, events []e2e.Event) []e2e.Receipt {
+func emitBatch(t *testing.T, api *testkit.API, events []testkit.Event) []testkit.Receipt {
 	t.Helper()
 	receipts, err := api.TryEmitBatch(t.Context(), events)
 	require.NoError(t, err)
@@ -101,7 +101,7 @@ func (p *patient) arriveOnce(t *testing.T, within time.Duration, ids ...string) 
 }
 
 // oneCannotBeStored: Postgres refuses it, for as long as it does.
-func oneCannotBeStored(t *testing.T, stack *e2e.Stack) {
+func oneCannotBeStored(t *testing.T, stack *testkit.Stack) {
 	p := newPatient(t, stack, "stored")
 	_, err := stack.Database(t).Exec(t.Context(), "ALTER TABLE events ADD CONSTRAINT poison CHECK (id NOT LIKE 'stored-%7')")
 	require.NoError(t, err)
@@ -125,7 +125,7 @@ func oneCannotBeStored(t *testing.T, stack *e2e.Stack) {
 }
 
 // oneIsOfAnUnknownType: a newer emitter's, started by a plain Temporal client. The others are known from then on.
-func oneIsOfAnUnknownType(t *testing.T, stack *e2e.Stack) {
+func oneIsOfAnUnknownType(t *testing.T, stack *testkit.Stack) {
 	p := newPatient(t, stack, "unknown")
 	events := eventsTo(p.bot.ID, 100, func(n int) string { return fmt.Sprintf("unknown-%d", n) })
 	events[50].Type = "post.deleted"
@@ -151,7 +151,7 @@ func oneIsOfAnUnknownType(t *testing.T, stack *e2e.Stack) {
 }
 
 // oneCannotBeSigned: the webhook's secret does not open with the product's keyset.
-func oneCannotBeSigned(t *testing.T, stack *e2e.Stack) {
+func oneCannotBeSigned(t *testing.T, stack *testkit.Stack) {
 	well, ill := newPatient(t, stack, "well"), newPatient(t, stack, "ill")
 	_, err := stack.Database(t).Exec(t.Context(), "UPDATE webhooks SET secret = decode(repeat('ab', 60), 'hex') WHERE id = $1", ill.hook.ID)
 	require.NoError(t, err)
@@ -182,9 +182,9 @@ func oneCannotBeSigned(t *testing.T, stack *e2e.Stack) {
 }
 
 // twoTakeTheSame emits the same events at two processes at once, by themselves and in batches.
-func twoTakeTheSame(t *testing.T, stack *e2e.Stack) {
+func twoTakeTheSame(t *testing.T, stack *testkit.Stack) {
 	p := newPatient(t, stack, "same")
-	apis := []*e2e.API{stack.APIOf(stack.Apps[0]), stack.APIOf(stack.Apps[1])}
+	apis := []*testkit.API{stack.APIOf(stack.Apps[0]), stack.APIOf(stack.Apps[1])}
 	events := eventsTo(p.bot.ID, either(200, 2000), func(n int) string { return fmt.Sprintf("same-%d", n) })
 	var all sync.WaitGroup
 	began := time.Now()
@@ -232,19 +232,19 @@ func twoTakeTheSame(t *testing.T, stack *e2e.Stack) {
 	require.NoError(t, rows.Err())
 	for _, api := range apis {
 		for _, r := range emitBatch(t, api, events[:100]) {
-			require.Equal(t, e2e.Receipt{ID: r.ID, WorkflowID: owners[r.ID], Duplicate: true}, r)
+			require.Equal(t, testkit.Receipt{ID: r.ID, WorkflowID: owners[r.ID], Duplicate: true}, r)
 		}
 	}
 }
 
 // largeAmongSmall: events for 600 webhooks, which is more than a workflow delivers to by itself, stand among events for a bot
 // or two, while webhooks of the large audience are deleted, disabled and moved.
-func largeAmongSmall(t *testing.T, stack *e2e.Stack) {
+func largeAmongSmall(t *testing.T, stack *testkit.Stack) {
 	const audience, large = 600, "thread.created" // nobody else's
-	receiver := e2e.NewReceiver(t)
+	receiver := testkit.NewReceiver(t)
 	owner := stack.API().CreateBot(t, "large")
 	owner.CreateWebhooks(t, audience, func(i int) string { return receiver.URL(fmt.Sprintf("/%d", i)) }, large)
-	at := map[string]e2e.Webhook{} // by path
+	at := map[string]testkit.Webhook{} // by path
 	for _, h := range owner.Webhooks(t) {
 		at[strings.TrimPrefix(h.URL, strings.TrimSuffix(receiver.URL("/"), "/"))] = h
 	}
@@ -253,22 +253,22 @@ func largeAmongSmall(t *testing.T, stack *e2e.Stack) {
 		p.bot.Patch(t, p.hook.ID, map[string]any{"events": []string{post, "mention"}})
 	}
 	for i := range audience {
-		receiver.Answer(fmt.Sprintf("/%d", i), receiver.Slow(50*time.Millisecond, e2e.Status(http.StatusNoContent)))
+		receiver.Answer(fmt.Sprintf("/%d", i), receiver.Slow(50*time.Millisecond, testkit.Status(http.StatusNoContent)))
 	}
 
-	var events []e2e.Event
+	var events []testkit.Event
 	var toAll, toOne, toTwo []string
 	for i := range either(60, 100) {
 		id := fmt.Sprintf("audience-%d", i)
 		switch {
 		case i%12 == 5:
-			events, toAll = append(events, e2e.Event{ID: id, Type: large}), append(toAll, id)
+			events, toAll = append(events, testkit.Event{ID: id, Type: large}), append(toAll, id)
 		case i%3 == 0:
-			events, toOne = append(events, e2e.Event{ID: id, Type: "mention", BotIDs: []string{one.bot.ID}}), append(toOne, id)
+			events, toOne = append(events, testkit.Event{ID: id, Type: "mention", BotIDs: []string{one.bot.ID}}), append(toOne, id)
 		case i%3 == 1:
-			events, toTwo = append(events, e2e.Event{ID: id, Type: post, BotIDs: []string{two.bot.ID}}), append(toTwo, id)
+			events, toTwo = append(events, testkit.Event{ID: id, Type: post, BotIDs: []string{two.bot.ID}}), append(toTwo, id)
 		default:
-			events = append(events, e2e.Event{ID: id, Type: "mention", BotIDs: []string{two.bot.ID, one.bot.ID}})
+			events = append(events, testkit.Event{ID: id, Type: "mention", BotIDs: []string{two.bot.ID, one.bot.ID}})
 			toOne, toTwo = append(toOne, id), append(toTwo, id)
 		}
 	}
@@ -313,7 +313,7 @@ func largeAmongSmall(t *testing.T, stack *e2e.Stack) {
 }
 
 // longLists emits at once events that name hundreds of bots each: together they are more than Temporal takes in a workflow.
-func longLists(t *testing.T, stack *e2e.Stack) {
+func longLists(t *testing.T, stack *testkit.Stack) {
 	p := newPatient(t, stack, "lists")
 	events := eventsTo(p.bot.ID, 64, func(n int) string { return fmt.Sprintf("lists-%d", n) })
 	for i := range events {

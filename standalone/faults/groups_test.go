@@ -14,7 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // TestGroupsLoseNothing breaks the product while bursts of events share workflows and batches of 100 come in: the process
@@ -23,11 +23,11 @@ import (
 // process.
 func TestGroupsLoseNothing(t *testing.T) {
 	t.Parallel()
-	stack := e2e.Start(t, e2e.Options{
-		Binary: e2e.Build(t, "-tags=failpoints"), Servers: durable, Apps: []e2e.App{{Args: []string{"api"}}},
+	stack := testkit.Start(t, testkit.Options{
+		Binary: testkit.Build(t, "-tags=failpoints"), Servers: durable, Apps: []testkit.App{{Args: []string{"api"}}},
 		Env: map[string]string{"MATHUB_RETRY_SCHEDULE": "200ms,1s,1s,1s,1s"},
 	})
-	victim := stack.NewApp(t, e2e.App{Args: []string{"serve"}})
+	victim := stack.NewApp(t, testkit.App{Args: []string{"serve"}})
 	g := newGroupLedger(t, stack, stack.APIOf(victim), stack.API())
 	rounds := either(1, 10)
 
@@ -107,9 +107,9 @@ func TestGroupsLoseNothing(t *testing.T) {
 
 // groupLedger emits bursts and batches to webhooks, of which one fails now and then, and settles accounts afterwards.
 type groupLedger struct {
-	stack *e2e.Stack
-	bot   *e2e.Bot
-	apis  []*e2e.API // emitters go from one to the next when they get no answer
+	stack *testkit.Stack
+	bot   *testkit.Bot
+	apis  []*testkit.API // emitters go from one to the next when they get no answer
 	hooks []*groupHook
 
 	mu        sync.Mutex
@@ -119,19 +119,19 @@ type groupLedger struct {
 }
 
 type groupHook struct {
-	e2e.Webhook
-	receiver *e2e.Receiver
+	testkit.Webhook
+	receiver *testkit.Receiver
 	path     string
 	flaky    bool
 }
 
 // newGroupLedger makes three webhooks that take everything and one that does not take the first attempt at one event in fifty.
-func newGroupLedger(t *testing.T, stack *e2e.Stack, apis ...*e2e.API) *groupLedger {
+func newGroupLedger(t *testing.T, stack *testkit.Stack, apis ...*testkit.API) *groupLedger {
 	t.Helper()
 	g := &groupLedger{stack: stack, bot: stack.API().CreateBot(t, "groups"), apis: apis, explained: map[string]int{}}
 	for i := range 4 {
-		h := &groupHook{receiver: e2e.NewReceiver(t), path: fmt.Sprintf("/groups/%d", i), flaky: i == 3}
-		take := h.receiver.Slow(5*time.Millisecond, e2e.Status(http.StatusNoContent))
+		h := &groupHook{receiver: testkit.NewReceiver(t), path: fmt.Sprintf("/groups/%d", i), flaky: i == 3}
+		take := h.receiver.Slow(5*time.Millisecond, testkit.Status(http.StatusNoContent))
 		h.receiver.Answer(h.path, take)
 		if h.flaky {
 			var mu sync.Mutex
@@ -175,12 +175,12 @@ func (g *groupLedger) burst(t *testing.T, singles, batches int) (wait func()) {
 	t.Helper()
 	var all sync.WaitGroup
 	for i := range singles + batches {
-		events := make([]e2e.Event, 1)
+		events := make([]testkit.Event, 1)
 		if i >= singles {
-			events = make([]e2e.Event, 100)
+			events = make([]testkit.Event, 100)
 		}
 		for j := range events {
-			events[j] = e2e.Event{ID: fmt.Sprintf("group-%d", g.emitted), Type: post, BotIDs: []string{g.bot.ID}}
+			events[j] = testkit.Event{ID: fmt.Sprintf("group-%d", g.emitted), Type: post, BotIDs: []string{g.bot.ID}}
 			g.emitted++
 		}
 		all.Go(func() {
@@ -193,7 +193,7 @@ func (g *groupLedger) burst(t *testing.T, singles, batches int) (wait func()) {
 }
 
 // emit emits events until they are accepted, at one API after the other.
-func (g *groupLedger) emit(events []e2e.Event, first int) error {
+func (g *groupLedger) emit(events []testkit.Event, first int) error {
 	for deadline, try := time.Now().Add(emitPatience), first; ; try++ {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		receipts, err := emitAll(ctx, g.apis[try%len(g.apis)], events)
@@ -217,7 +217,7 @@ func (g *groupLedger) emit(events []e2e.Event, first int) error {
 }
 
 // emitAll emits one event by itself and several as a batch.
-func emitAll(ctx context.Context, api *e2e.API, events []e2e.Event) ([]e2e.Receipt, error) {
+func emitAll(ctx context.Context, api *testkit.API, events []testkit.Event) ([]testkit.Receipt, error) {
 	if len(events) > 1 {
 		receipts, err := api.TryEmitBatch(ctx, events)
 		if err == nil && len(receipts) != len(events) {
@@ -226,7 +226,7 @@ func emitAll(ctx context.Context, api *e2e.API, events []e2e.Event) ([]e2e.Recei
 		return receipts, err
 	}
 	receipt, err := api.TryEmit(ctx, events[0])
-	return []e2e.Receipt{receipt}, err
+	return []testkit.Receipt{receipt}, err
 }
 
 // workflows is how many workflows have accepted the events.

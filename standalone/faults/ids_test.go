@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // TestEventIDsCollideWithNothing emits events whose ids look like those of the product's workflows, before and after these
@@ -16,7 +16,7 @@ import (
 // accepted as itself and reaches its whole audience, once.
 func TestEventIDsCollideWithNothing(t *testing.T) {
 	t.Parallel()
-	stack := e2e.Start(t, e2e.Options{Env: map[string]string{"MATHUB_RETRY_SCHEDULE": "1s"}})
+	stack := testkit.Start(t, testkit.Options{Env: map[string]string{"MATHUB_RETRY_SCHEDULE": "1s"}})
 	large := newAudience(t, stack, 6, 50) // more than a page of 250
 	one := newPatient(t, stack, "one")
 
@@ -27,7 +27,7 @@ func TestEventIDsCollideWithNothing(t *testing.T) {
 				"event-batch-" + order.id + "-1", order.id + "-1", "redeliver-" + order.id + "-" + one.hook.ID + "-2", "retry-" + order.id + "-" + one.hook.ID,
 			}
 			emit := func(id string, bots []string) {
-				receipt := stack.API().Emit(t, e2e.Event{ID: id, Type: post, BotIDs: bots})
+				receipt := stack.API().Emit(t, testkit.Event{ID: id, Type: post, BotIDs: bots})
 				require.False(t, receipt.Duplicate, "%s was never emitted before", id)
 				// The first has begun its batches before the next comes.
 				require.True(t, until(time.Minute, func() bool { return stored(t, stack, id) }), "%s is not stored", id)
@@ -64,7 +64,7 @@ func TestEventIDsCollideWithNothing(t *testing.T) {
 		}
 		emit := func(ids []string) {
 			for _, id := range ids {
-				require.False(t, stack.API().Emit(t, e2e.Event{ID: id, Type: post, BotIDs: []string{one.bot.ID}}).Duplicate, id)
+				require.False(t, stack.API().Emit(t, testkit.Event{ID: id, Type: post, BotIDs: []string{one.bot.ID}}).Duplicate, id)
 			}
 			one.arrives(t, ids...)
 		}
@@ -77,19 +77,19 @@ func TestEventIDsCollideWithNothing(t *testing.T) {
 		require.Equal(t, 2, again.Attempt)
 		redelivered = again.EventID
 		// A failure that is retried: the webhook has a queue.
-		one.receiver.Answer(one.path, e2e.Status(http.StatusServiceUnavailable), one.take)
-		retried := stack.API().Emit(t, e2e.Event{Type: post, BotIDs: []string{one.bot.ID}})
+		one.receiver.Answer(one.path, testkit.Status(http.StatusServiceUnavailable), one.take)
+		retried := stack.API().Emit(t, testkit.Event{Type: post, BotIDs: []string{one.bot.ID}})
 		one.arrives(t, retried.ID)
 		// One that is missed: it has a recovery.
 		one.bot.Patch(t, one.hook.ID, map[string]any{"isActive": false})
-		missed := stack.API().Emit(t, e2e.Event{Type: post, BotIDs: []string{one.bot.ID}})
+		missed := stack.API().Emit(t, testkit.Event{Type: post, BotIDs: []string{one.bot.ID}})
 		require.NoError(t, stack.Temporal(t).GetWorkflow(t.Context(), missed.WorkflowID, "").Get(t.Context(), nil))
 		one.bot.Patch(t, one.hook.ID, map[string]any{"isActive": true})
 		one.bot.Recover(t, one.hook.ID, nil)
 		recovery := one.bot.AwaitRecovery(t, one.hook.ID)
 		require.Equal(t, []any{"completed", 1}, []any{recovery.State, recovery.Found})
 		one.arrives(t, missed.ID)
-		var tests []e2e.Delivery
+		var tests []testkit.Delivery
 		for _, d := range one.bot.Deliveries(t, one.hook.ID) {
 			if d.EventType == "test" {
 				tests = append(tests, d)
@@ -114,14 +114,14 @@ func TestEventIDsCollideWithNothing(t *testing.T) {
 
 // audience is many webhooks of some bots, each on a path of its own.
 type audience struct {
-	receiver *e2e.Receiver
+	receiver *testkit.Receiver
 	bots     []string
 	hooks    []string // paths
 }
 
-func newAudience(t *testing.T, stack *e2e.Stack, bots, each int) *audience {
+func newAudience(t *testing.T, stack *testkit.Stack, bots, each int) *audience {
 	t.Helper()
-	a := &audience{receiver: e2e.NewReceiver(t)}
+	a := &audience{receiver: testkit.NewReceiver(t)}
 	for i := range bots {
 		bot := stack.API().CreateBot(t, fmt.Sprintf("audience %d", i))
 		a.bots = append(a.bots, bot.ID)

@@ -15,7 +15,7 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 
 	"github.com/mathub/webhooks/emit"
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 const (
@@ -28,10 +28,10 @@ const (
 
 // ledger feeds webhooks of one bot and settles accounts afterwards.
 type ledger struct {
-	stack     *e2e.Stack
-	bot       *e2e.Bot
-	receivers []*e2e.Receiver
-	hooks     []e2e.Webhook
+	stack     *testkit.Stack
+	bot       *testkit.Bot
+	receivers []*testkit.Receiver
+	hooks     []testkit.Webhook
 	place     map[string]string // the receiver's path by webhook id
 
 	mu       sync.Mutex
@@ -42,16 +42,16 @@ type ledger struct {
 }
 
 // newLedger makes so many webhooks, spread over three receivers.
-func newLedger(t *testing.T, stack *e2e.Stack, name string, hooks int) *ledger {
+func newLedger(t *testing.T, stack *testkit.Stack, name string, hooks int) *ledger {
 	t.Helper()
 	l := &ledger{stack: stack, bot: stack.API().CreateBot(t, name), place: map[string]string{}, explained: map[string]int{}}
 	for range 3 {
-		l.receivers = append(l.receivers, e2e.NewReceiver(t))
+		l.receivers = append(l.receivers, testkit.NewReceiver(t))
 	}
 	for i := range hooks {
 		path := fmt.Sprintf("/%s/%d", name, i)
 		receiver := l.receivers[i%len(l.receivers)]
-		receiver.Answer(path, receiver.Slow(20*time.Millisecond, e2e.Status(http.StatusNoContent)))
+		receiver.Answer(path, receiver.Slow(20*time.Millisecond, testkit.Status(http.StatusNoContent)))
 		hook := l.bot.CreateWebhook(t, receiver.URL(path), "s3cret", post)
 		l.hooks = append(l.hooks, hook)
 		l.place[hook.ID] = path
@@ -60,18 +60,18 @@ func newLedger(t *testing.T, stack *e2e.Stack, name string, hooks int) *ledger {
 }
 
 // requests are what a webhook's receiver has got.
-func (l *ledger) requests(hook int) []e2e.Request {
+func (l *ledger) requests(hook int) []testkit.Request {
 	return l.receivers[hook%len(l.receivers)].Requests(l.place[l.hooks[hook].ID])
 }
 
 // emit emits so many events, one each pause, and returns at once; the function returned waits for the end. An emitter
 // that gets no answer, or an error, emits again with the same id, as a backend should; the APIs take turns.
-func (l *ledger) emit(t *testing.T, events int, pause time.Duration, apis ...*e2e.API) (wait func()) {
+func (l *ledger) emit(t *testing.T, events int, pause time.Duration, apis ...*testkit.API) (wait func()) {
 	return l.emitWhile(t, func(n int) bool { return n < events }, pause, apis...)
 }
 
 // stream emits one event each pause until it is stopped, which waits for the last to be accepted.
-func (l *ledger) stream(t *testing.T, pause time.Duration, apis ...*e2e.API) (stop func()) {
+func (l *ledger) stream(t *testing.T, pause time.Duration, apis ...*testkit.API) (stop func()) {
 	var stopping atomic.Bool
 	wait := l.emitWhile(t, func(int) bool { return !stopping.Load() }, pause, apis...)
 	end := func() { stopping.Store(true) }
@@ -83,9 +83,9 @@ func (l *ledger) stream(t *testing.T, pause time.Duration, apis ...*e2e.API) (st
 }
 
 // emitWhile emits while goOn, which is asked with the number emitted so far.
-func (l *ledger) emitWhile(t *testing.T, goOn func(n int) bool, pause time.Duration, apis ...*e2e.API) (wait func()) {
+func (l *ledger) emitWhile(t *testing.T, goOn func(n int) bool, pause time.Duration, apis ...*testkit.API) (wait func()) {
 	if len(apis) == 0 {
-		apis = []*e2e.API{l.stack.API()}
+		apis = []*testkit.API{l.stack.API()}
 	}
 	ids := make(chan int)
 	var all sync.WaitGroup
@@ -130,8 +130,8 @@ func (l *ledger) flows(t *testing.T, n int) {
 	require.Eventually(t, func() bool { return count() >= before+n }, 2*time.Minute, 5*time.Millisecond, "the load does not flow")
 }
 
-func (l *ledger) emitOne(id string, api *e2e.API) error {
-	err := emitPatiently(api, e2e.Event{ID: id, Type: post, BotIDs: []string{l.bot.ID}})
+func (l *ledger) emitOne(id string, api *testkit.API) error {
+	err := emitPatiently(api, testkit.Event{ID: id, Type: post, BotIDs: []string{l.bot.ID}})
 	if err == nil {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -141,7 +141,7 @@ func (l *ledger) emitOne(id string, api *e2e.API) error {
 }
 
 // emitPatiently emits an event that has an id of its own again and again until it is accepted, as the contract asks.
-func emitPatiently(api *e2e.API, event e2e.Event) error {
+func emitPatiently(api *testkit.API, event testkit.Event) error {
 	for deadline := time.Now().Add(emitPatience); ; time.Sleep(50 * time.Millisecond) {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		_, err := api.TryEmit(ctx, event)
@@ -274,7 +274,7 @@ func (l *ledger) explainMissing(t *testing.T) {
 
 // finished waits until Temporal runs no workflow any more, or for patience until fewer: what a crash left behind has
 // been brought to its end. Temporal's lists lag behind by up to half a second, so that they are asked twice.
-func finished(t *testing.T, stack *e2e.Stack, patience time.Duration) {
+func finished(t *testing.T, stack *testkit.Stack, patience time.Duration) {
 	t.Helper()
 	fewest, deadline, again := int64(math.MaxInt64), time.Now().Add(patience), false
 	for ; ; time.Sleep(200 * time.Millisecond) {

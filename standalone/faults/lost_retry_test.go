@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // TestACrashAfterAFailureLosesNoRetry ends all workers once failures are recorded, of an event to a bot with more webhooks
@@ -18,12 +18,12 @@ import (
 // are killed at any moment, or die between the recording of a failure and the waking of whoever is to make the retry.
 func TestACrashAfterAFailureLosesNoRetry(t *testing.T) {
 	t.Parallel()
-	stack := e2e.Start(t, e2e.Options{
-		Binary: e2e.Build(t, "-tags=failpoints"), Servers: durable,
-		Apps: []e2e.App{{Args: []string{"api"}}, {Args: []string{"worker"}}, {Args: []string{"worker"}}, {Args: []string{"worker"}}},
+	stack := testkit.Start(t, testkit.Options{
+		Binary: testkit.Build(t, "-tags=failpoints"), Servers: durable,
+		Apps: []testkit.App{{Args: []string{"api"}}, {Args: []string{"worker"}}, {Args: []string{"worker"}}, {Args: []string{"worker"}}},
 		Env:  map[string]string{"MATHUB_RETRY_SCHEDULE": "4s,4s,4s,4s,4s", "MATHUB_MAX_WEBHOOKS_PER_BOT": "260"},
 	})
-	c := &crashes{stack: stack, receiver: e2e.NewReceiver(t), paths: map[string]string{}, took: map[string]bool{}}
+	c := &crashes{stack: stack, receiver: testkit.NewReceiver(t), paths: map[string]string{}, took: map[string]bool{}}
 	c.subscribe(t, 1, 260)
 	c.subscribe(t, 5, 1)
 	for round := range either(1, 10) {
@@ -61,8 +61,8 @@ func TestACrashAfterAFailureLosesNoRetry(t *testing.T) {
 
 // crashes is an audience that fails, and the workers that crash.
 type crashes struct {
-	stack    *e2e.Stack
-	receiver *e2e.Receiver
+	stack    *testkit.Stack
+	receiver *testkit.Receiver
 	bots     []string
 	paths    map[string]string // by the webhook's id
 	ends     sync.WaitGroup    // of workers
@@ -91,7 +91,7 @@ func (c *crashes) run(t *testing.T, id, failpoint string, crash func(id string))
 	for _, path := range c.paths {
 		// Not all at once, so that some have failed while others are under way or wait.
 		delay := time.Duration(rand.IntN(500)) * time.Millisecond
-		c.receiver.Answer(path, c.receiver.Slow(delay, e2e.Status(http.StatusServiceUnavailable)))
+		c.receiver.Answer(path, c.receiver.Slow(delay, testkit.Status(http.StatusServiceUnavailable)))
 	}
 	workers := c.stack.Apps[1:]
 	for _, worker := range workers {
@@ -103,7 +103,7 @@ func (c *crashes) run(t *testing.T, id, failpoint string, crash func(id string))
 		}
 		worker.Start(t)
 	}
-	c.stack.API().Emit(t, e2e.Event{ID: id, Type: post, BotIDs: c.bots})
+	c.stack.API().Emit(t, testkit.Event{ID: id, Type: post, BotIDs: c.bots})
 	crash(id)
 	c.ends.Wait()
 	failures := recorded(t, c.stack, id)

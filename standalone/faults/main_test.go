@@ -8,10 +8,10 @@ import (
 	"os"
 	"testing"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
-func TestMain(m *testing.M) { e2e.Main(m) }
+func TestMain(m *testing.M) { testkit.Main(m) }
 
 // soak: the long forms are asked for.
 var soak = os.Getenv("MATHUB_SOAK") != ""

@@ -8,19 +8,19 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // TestMigratingUnderRunningProcesses: this version goes on while the next one's migration is applied, under load, also
 // beside that version, and while it is taken back. Nothing is lost, sent twice or counted wrong.
 func TestMigratingUnderRunningProcesses(t *testing.T) {
 	t.Parallel()
-	before, next := e2e.Build(t), nextMigration(t)
-	stack := e2e.Start(t, e2e.Options{Binary: before, Servers: durable, Apps: apart()})
+	before, next := testkit.Build(t), nextMigration(t)
+	stack := testkit.Start(t, testkit.Options{Binary: before, Servers: durable, Apps: apart()})
 	worker := stack.Apps[1]
 	migrate := func(args ...string) (out string, err error) {
 		t.Helper()
-		app := stack.NewApp(t, e2e.App{Args: append([]string{"migrate"}, args...), Binary: next})
+		app := stack.NewApp(t, testkit.App{Args: append([]string{"migrate"}, args...), Binary: next})
 		app.Launch(t)
 		err = app.Process().Wait()
 		raw, readErr := os.ReadFile(app.LogPath())

@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // How many times its p99 alone a healthy webhook's p99 from emit to receipt may be: beside twenty others that hang, and
@@ -55,16 +55,16 @@ func TestAThousandHangingNeighbours(t *testing.T) {
 }
 
 type neighbours struct {
-	stack *e2e.Stack
-	good  *e2e.Receiver
-	bot   *e2e.Bot
-	bad   []*e2e.Bot
+	stack *testkit.Stack
+	good  *testkit.Receiver
+	bot   *testkit.Bot
+	bad   []*testkit.Bot
 	turns int // of measuring
 }
 
 func newNeighbours(t *testing.T) *neighbours {
-	stack := e2e.Start(t, e2e.Options{Env: map[string]string{"MATHUB_MAX_WEBHOOKS_PER_BOT": "1000"}})
-	n := &neighbours{stack: stack, good: e2e.NewReceiver(t), bot: stack.API().CreateBot(t, "healthy")}
+	stack := testkit.Start(t, testkit.Options{Env: map[string]string{"MATHUB_MAX_WEBHOOKS_PER_BOT": "1000"}})
+	n := &neighbours{stack: stack, good: testkit.NewReceiver(t), bot: stack.API().CreateBot(t, "healthy")}
 	n.bot.CreateWebhook(t, n.good.URL("/"), "", post)
 	n.measure(t, "warming up", nil)
 	return n
@@ -73,7 +73,7 @@ func newNeighbours(t *testing.T) *neighbours {
 // hanging makes webhooks that never answer, of so many bots.
 func (n *neighbours) hanging(t *testing.T, bots, each int) (ids []string) {
 	t.Helper()
-	receiver := e2e.NewReceiver(t)
+	receiver := testkit.NewReceiver(t)
 	for i := range bots {
 		bot := n.stack.API().CreateBot(t, fmt.Sprintf("bad %d", i))
 		for j := range each {
@@ -107,10 +107,10 @@ func (n *neighbours) measure(t *testing.T, what string, alsoTo []string) time.Du
 			mu.Lock()
 			emitted[id] = time.Now()
 			mu.Unlock()
-			n.stack.API().Emit(t, e2e.Event{ID: id, Type: post, BotIDs: []string{n.bot.ID}})
+			n.stack.API().Emit(t, testkit.Event{ID: id, Type: post, BotIDs: []string{n.bot.ID}})
 		})
 		if len(alsoTo) > 0 {
-			all.Go(func() { n.stack.API().Emit(t, e2e.Event{Type: post, BotIDs: alsoTo}) })
+			all.Go(func() { n.stack.API().Emit(t, testkit.Event{Type: post, BotIDs: alsoTo}) })
 		}
 	}
 	all.Wait()

@@ -18,7 +18,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // TestNetworkFaultsLoseNothing puts a bad network between the app and Postgres, and between the app and Temporal, while
@@ -32,8 +32,8 @@ func TestNetworkFaultsLoseNothing(t *testing.T) {
 	t.Parallel()
 	const hooks, mostRepeats = 3, 15
 	leastEvents := either(170, 500) // a fault, three of them a link
-	stack := e2e.Start(t, e2e.Options{
-		Apps:    []e2e.App{{Args: []string{"api"}}}, // on good links, to set up and to look at
+	stack := testkit.Start(t, testkit.Options{
+		Apps:    []testkit.App{{Args: []string{"api"}}}, // on good links, to set up and to look at
 		Servers: durable,
 	})
 	database, err := url.Parse(stack.DatabaseURL())
@@ -43,13 +43,13 @@ func TestNetworkFaultsLoseNothing(t *testing.T) {
 	temporal := newBadLink(t, proxies, "Temporal", stack.TemporalAddr(), temporalHello)
 	database.Host = postgres.proxy.Listen
 	env := map[string]string{"MATHUB_DATABASE_URL": database.String(), "TEMPORAL_ADDRESS": temporal.proxy.Listen}
-	worker := stack.NewApp(t, e2e.App{Args: []string{"worker"}, Env: env})
+	worker := stack.NewApp(t, testkit.App{Args: []string{"worker"}, Env: env})
 	worker.Start(t)
-	api := stack.NewApp(t, e2e.App{Args: []string{"api"}, Env: env})
+	api := stack.NewApp(t, testkit.App{Args: []string{"api"}, Env: env})
 	api.Start(t)
-	var receivers [hooks]*e2e.Receiver
+	var receivers [hooks]*testkit.Receiver
 	for i := range receivers {
-		receivers[i] = e2e.NewReceiver(t)
+		receivers[i] = testkit.NewReceiver(t)
 	}
 
 	faults := []*struct {
@@ -57,7 +57,7 @@ func TestNetworkFaultsLoseNothing(t *testing.T) {
 		link   *badLink
 		strike func(*badLink, *testing.T, *load)
 
-		bot      *e2e.Bot
+		bot      *testkit.Bot
 		hooks    []string
 		accepted map[string]bool
 		over     time.Time
@@ -171,7 +171,7 @@ func acceptedAtOnce(e *emission) bool { return accepted(e) && e.first }
 func interrupted(e *emission) bool { return e.err != nil || e.took() > time.Second }
 
 // startLoad emits until it is stopped, and so many events at least.
-func startLoad(t *testing.T, api *e2e.API, botID, prefix string, least int) *load {
+func startLoad(t *testing.T, api *testkit.API, botID, prefix string, least int) *load {
 	t.Helper()
 	l := &load{stopping: make(chan struct{}), accepted: map[string]bool{}}
 	t.Cleanup(l.end)
@@ -179,7 +179,7 @@ func startLoad(t *testing.T, api *e2e.API, botID, prefix string, least int) *loa
 	for range 128 { // more than hang until a silence is seen
 		l.emitters.Go(func() {
 			for id := range ids {
-				l.emit(api, e2e.Event{ID: id, Type: post, BotIDs: []string{botID}})
+				l.emit(api, testkit.Event{ID: id, Type: post, BotIDs: []string{botID}})
 			}
 		})
 	}
@@ -200,7 +200,7 @@ func startLoad(t *testing.T, api *e2e.API, botID, prefix string, least int) *loa
 	return l
 }
 
-func (l *load) emit(api *e2e.API, event e2e.Event) {
+func (l *load) emit(api *testkit.API, event testkit.Event) {
 	deadline := time.Now().Add(40 * time.Second)
 	for first := true; ; first = false {
 		e := &emission{began: time.Now(), first: first}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -16,13 +16,13 @@ import (
 // workflow that tells its owner, and between that and the note that it has started.
 func TestAnOwnerIsToldOnceWhateverCrashes(t *testing.T) {
 	t.Parallel()
-	stack := e2e.Start(t, e2e.Options{
-		Binary: e2e.Build(t, "-tags=failpoints"), Servers: durable,
-		Apps: []e2e.App{{Args: []string{"api"}}},
+	stack := testkit.Start(t, testkit.Options{
+		Binary: testkit.Build(t, "-tags=failpoints"), Servers: durable,
+		Apps: []testkit.App{{Args: []string{"api"}}},
 		Env:  map[string]string{"MATHUB_RETRY_SCHEDULE": ""},
 	})
-	worker := stack.NewApp(t, e2e.App{Args: []string{"worker"}})
-	receiver := e2e.NewReceiver(t)
+	worker := stack.NewApp(t, testkit.App{Args: []string{"worker"}})
+	receiver := testkit.NewReceiver(t)
 	for _, place := range []string{"disabled", "notice-started"} {
 		bot := stack.API().CreateBot(t, place)
 		owner, path := "/owner/"+place, "/"+place
@@ -30,11 +30,11 @@ func TestAnOwnerIsToldOnceWhateverCrashes(t *testing.T) {
 		require.NoError(t, err)
 		var told struct{ NotifySecret string }
 		require.NoError(t, json.Unmarshal(answer.Body, &told))
-		receiver.Answer(path, e2e.Status(http.StatusServiceUnavailable))
+		receiver.Answer(path, testkit.Status(http.StatusServiceUnavailable))
 		hook := bot.CreateWebhook(t, receiver.URL(path), "", post)
 		fail := func() {
 			for range 10 {
-				bot.Emit(t, e2e.Event{Type: post})
+				bot.Emit(t, testkit.Event{Type: post})
 			}
 		}
 		worker.Env["MATHUB_FAILPOINT"] = place + ":1"
@@ -77,7 +77,7 @@ func TestAnOwnerIsToldOnceWhateverCrashes(t *testing.T) {
 		require.Equal(t, *bot.Webhook(t, hook.ID).DisabledAt, sent.Data.DisabledAt)
 
 		// What it says to do works: the webhook gets what it missed. And when it fails again, its owner hears again.
-		receiver.Answer(path, e2e.Status(http.StatusNoContent))
+		receiver.Answer(path, testkit.Status(http.StatusNoContent))
 		for _, call := range []struct {
 			method, path string
 			body         any
@@ -94,7 +94,7 @@ func TestAnOwnerIsToldOnceWhateverCrashes(t *testing.T) {
 		require.Len(t, receiver.Requests(owner), 1, "told once")
 		bot.Patch(t, hook.ID, map[string]any{"isActive": false}) // by its owner, who knows
 		bot.Patch(t, hook.ID, map[string]any{"isActive": true})
-		receiver.Answer(path, e2e.Status(http.StatusServiceUnavailable))
+		receiver.Answer(path, testkit.Status(http.StatusServiceUnavailable))
 		fail()
 		second := receiver.Await(t, owner, 2)[1]
 		require.NotEqual(t, first.EventID(), second.EventID())

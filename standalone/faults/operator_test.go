@@ -12,7 +12,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/mathub/webhooks/emit"
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // TestAnEventsWorkflowIsEnded ends the workflow of an event before its work is done, as an operator or a timeout can, at
@@ -20,7 +20,7 @@ import (
 // undone, and nothing else.
 func TestAnEventsWorkflowIsEnded(t *testing.T) {
 	t.Parallel()
-	stack := e2e.Start(t, e2e.Options{Servers: durable, Apps: apart(), Env: map[string]string{"MATHUB_RETRY_SCHEDULE": "3s,3s,3s"}})
+	stack := testkit.Start(t, testkit.Options{Servers: durable, Apps: apart(), Env: map[string]string{"MATHUB_RETRY_SCHEDULE": "3s,3s,3s"}})
 	worker := stack.Apps[1]
 
 	t.Run("before the event is stored", func(t *testing.T) {
@@ -86,14 +86,14 @@ func TestAnEventsWorkflowIsEnded(t *testing.T) {
 
 // endedWorkflow is an event to three webhooks, of which the last is slow to answer.
 type endedWorkflow struct {
-	stack    *e2e.Stack
+	stack    *testkit.Stack
 	id       string
 	patients []*patient
 	bots     []string
 	again    chan struct{} // closed when the slow one is well
 }
 
-func newInterrupted(t *testing.T, stack *e2e.Stack, name string) *endedWorkflow {
+func newInterrupted(t *testing.T, stack *testkit.Stack, name string) *endedWorkflow {
 	t.Helper()
 	e := &endedWorkflow{stack: stack, id: name, again: make(chan struct{})}
 	for i := range 3 {
@@ -106,7 +106,7 @@ func newInterrupted(t *testing.T, stack *e2e.Stack, name string) *endedWorkflow 
 func (e *endedWorkflow) slow() *patient { return e.patients[2] }
 
 func (e *endedWorkflow) hang() {
-	e.slow().receiver.Answer(e.slow().path, e.slow().receiver.Until(e.again, e2e.Status(http.StatusServiceUnavailable)))
+	e.slow().receiver.Answer(e.slow().path, e.slow().receiver.Until(e.again, testkit.Status(http.StatusServiceUnavailable)))
 }
 
 func (e *endedWorkflow) heal() {
@@ -114,7 +114,9 @@ func (e *endedWorkflow) heal() {
 	close(e.again)
 }
 
-func (e *endedWorkflow) event() e2e.Event { return e2e.Event{ID: e.id, Type: post, BotIDs: e.bots} }
+func (e *endedWorkflow) event() testkit.Event {
+	return testkit.Event{ID: e.id, Type: post, BotIDs: e.bots}
+}
 
 func (e *endedWorkflow) emit(t *testing.T) {
 	t.Helper()

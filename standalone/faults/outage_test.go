@@ -12,9 +12,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
 	"github.com/mathub/webhooks/standalone/freeport"
 	"github.com/mathub/webhooks/standalone/temporal"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // outage is how long a server is away.
@@ -23,7 +23,7 @@ const outage = 10 * time.Second
 // TestPostgresIsStopped takes Postgres away in its immediate mode, which is a crash, under load. It is Temporal's too.
 func TestPostgresIsStopped(t *testing.T) {
 	t.Parallel()
-	stack := e2e.Start(t, e2e.Options{Servers: durable, Apps: apart()})
+	stack := testkit.Start(t, testkit.Options{Servers: durable, Apps: apart()})
 	l := newLedger(t, stack, "postgres", 3)
 	for range either(1, 10) {
 		stop := l.stream(t, 20*time.Millisecond)
@@ -42,12 +42,12 @@ func TestPostgresIsStopped(t *testing.T) {
 }
 
 // refusesWhatItCannotKeep: what is not accepted is said so, and nothing of it is half done.
-func refusesWhatItCannotKeep(t *testing.T, stack *e2e.Stack, l *ledger) {
+func refusesWhatItCannotKeep(t *testing.T, stack *testkit.Stack, l *ledger) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 	defer cancel()
 	answer, err := stack.API().Do(ctx, http.MethodPost, "/api/internal/v1/events", stack.API().ServiceToken,
-		e2e.Event{Type: post, Data: []byte(`{}`), BotIDs: []string{l.bot.ID + "-nobody"}})
+		testkit.Event{Type: post, Data: []byte(`{}`), BotIDs: []string{l.bot.ID + "-nobody"}})
 	require.NoError(t, err)
 	require.Equal(t, http.StatusServiceUnavailable, answer.Status, "%s", answer.Body)
 	require.NotEmpty(t, answer.Header.Get("Retry-After"))
@@ -55,7 +55,7 @@ func refusesWhatItCannotKeep(t *testing.T, stack *e2e.Stack, l *ledger) {
 
 // restartTemporalUnlessItWorks does what standalone's watchdog and an operator's health check do: Temporal's server
 // may stay dead after its database came back (temporalio/temporal issue 11691).
-func restartTemporalUnlessItWorks(t *testing.T, stack *e2e.Stack) {
+func restartTemporalUnlessItWorks(t *testing.T, stack *testkit.Stack) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 	defer cancel()
@@ -67,7 +67,7 @@ func restartTemporalUnlessItWorks(t *testing.T, stack *e2e.Stack) {
 }
 
 // survived: no process of the product ended because a server was away.
-func survived(t *testing.T, stack *e2e.Stack) {
+func survived(t *testing.T, stack *testkit.Stack) {
 	t.Helper()
 	for _, app := range stack.Apps {
 		require.True(t, app.Process().Alive(), "%s: %s", app.Name, app.Process().Ended())
@@ -77,7 +77,7 @@ func survived(t *testing.T, stack *e2e.Stack) {
 // TestTemporalIsStopped takes Temporal away under load, in order and, in the long form, by force every other time.
 func TestTemporalIsStopped(t *testing.T) {
 	t.Parallel()
-	stack := e2e.Start(t, e2e.Options{Servers: durable, Apps: apart()})
+	stack := testkit.Start(t, testkit.Options{Servers: durable, Apps: apart()})
 	l := newLedger(t, stack, "temporal", 3)
 	for i := range either(1, 20) {
 		stop := l.stream(t, 20*time.Millisecond)
@@ -105,7 +105,7 @@ func TestTemporalsPersistenceFails(t *testing.T) {
 	port, err := freeport.Find()
 	require.NoError(t, err)
 	metrics := "127.0.0.1:" + strconv.Itoa(port)
-	stack := e2e.Start(t, e2e.Options{Servers: durable, Apps: apart()})
+	stack := testkit.Start(t, testkit.Options{Servers: durable, Apps: apart()})
 	require.NoError(t, stack.Servers.StopTemporal(t.Context()))
 	stack.Servers.SetTemporal(func(s *temporal.Settings) { s.FaultRate, s.MetricsAddr = 0.05, metrics })
 	require.NoError(t, stack.Servers.StartTemporal(t.Context()))

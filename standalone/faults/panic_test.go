@@ -12,14 +12,14 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/mathub/webhooks/emit"
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // TestEachHandlerPanics makes every workflow and every activity panic twice, before it begins and when it is done, on
 // ways that lead through all of them.
 func TestEachHandlerPanics(t *testing.T) {
 	t.Parallel()
-	stack := e2e.Start(t, e2e.Options{Servers: durable, Binary: e2e.Build(t, "-tags=failpoints"), Env: map[string]string{
+	stack := testkit.Start(t, testkit.Options{Servers: durable, Binary: testkit.Build(t, "-tags=failpoints"), Env: map[string]string{
 		"MATHUB_PANIC_ONCE": "1", "MATHUB_RETRY_SCHEDULE": "1s,1s,1s", "MATHUB_MAX_WEBHOOKS_PER_BOT": "300",
 	}})
 	healthy := newLedger(t, stack, "healthy", 3)
@@ -34,30 +34,30 @@ func TestEachHandlerPanics(t *testing.T) {
 	for _, l := range large {
 		bots = append(bots, l.bot.ID)
 	}
-	toAll := stack.API().Emit(t, e2e.Event{Type: post, BotIDs: bots})
+	toAll := stack.API().Emit(t, testkit.Event{Type: post, BotIDs: bots})
 	for _, l := range large {
 		l.accepted = append(l.accepted, toAll.ID)
 	}
 
-	group, err := stack.API().TryEmitBatch(t.Context(), []e2e.Event{{Type: post, BotIDs: bots[:1]}, {Type: post, BotIDs: bots[:1]}})
+	group, err := stack.API().TryEmitBatch(t.Context(), []testkit.Event{{Type: post, BotIDs: bots[:1]}, {Type: post, BotIDs: bots[:1]}})
 	require.NoError(t, err)
 	for _, receipt := range group {
 		large[0].accepted = append(large[0].accepted, receipt.ID)
 	}
 
 	// One that fails once: its queue, a retry. Then by hand: a test, a redelivery and a recovery.
-	receiver := e2e.NewReceiver(t)
-	receiver.Answer("/", e2e.Status(http.StatusInternalServerError), e2e.Status(http.StatusNoContent))
+	receiver := testkit.NewReceiver(t)
+	receiver.Answer("/", testkit.Status(http.StatusInternalServerError), testkit.Status(http.StatusNoContent))
 	bot := stack.API().CreateBot(t, "troubled")
 	hook := bot.CreateWebhook(t, receiver.URL("/"), "", post)
-	bot.Emit(t, e2e.Event{Type: post, BotIDs: []string{bot.ID}})
+	bot.Emit(t, testkit.Event{Type: post, BotIDs: []string{bot.ID}})
 	bot.AwaitDeliveries(t, hook.ID, 2)
 	require.True(t, bot.Test(t, hook.ID).Success)
 	again := bot.Redeliver(t, bot.AwaitDeliveries(t, hook.ID, 3)[2].ID, hook.ID)
 	require.True(t, again.Success)
 	require.Equal(t, 3, again.Attempt)
 	bot.Patch(t, hook.ID, map[string]any{"isActive": false})
-	missed := bot.Emit(t, e2e.Event{Type: post, BotIDs: []string{bot.ID}})
+	missed := bot.Emit(t, testkit.Event{Type: post, BotIDs: []string{bot.ID}})
 	require.NoError(t, stack.Temporal(t).GetWorkflow(t.Context(), missed.WorkflowID, "").Get(t.Context(), nil))
 	bot.Patch(t, hook.ID, map[string]any{"isActive": true})
 	bot.Recover(t, hook.ID, nil)

@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // panicsAPlace is more than may be under way to one webhook: were a place in its window, a lock or a connection kept by
@@ -22,7 +22,7 @@ const panicsAPlace = windowMost + 8
 // order.
 func TestAPanicGivesEverythingBack(t *testing.T) {
 	t.Parallel()
-	stack := e2e.Start(t, e2e.Options{Binary: e2e.Build(t, "-tags=failpoints"), Apps: []e2e.App{{Args: []string{"api"}}}})
+	stack := testkit.Start(t, testkit.Options{Binary: testkit.Build(t, "-tags=failpoints"), Apps: []testkit.App{{Args: []string{"api"}}}})
 	for _, place := range either(
 		[]string{"admitted", "before-post", "after-commit"},
 		[]string{"accepted", "admitted", "before-post", "after-post", "before-commit", "after-commit", "before-completion"},
@@ -31,8 +31,8 @@ func TestAPanicGivesEverythingBack(t *testing.T) {
 	}
 }
 
-func panicsAt(t *testing.T, stack *e2e.Stack, place string) {
-	worker := stack.NewApp(t, e2e.App{Args: []string{"worker"}, Env: map[string]string{"MATHUB_FAILPOINT": fmt.Sprintf("%s:%d:panic", place, panicsAPlace)}})
+func panicsAt(t *testing.T, stack *testkit.Stack, place string) {
+	worker := stack.NewApp(t, testkit.App{Args: []string{"worker"}, Env: map[string]string{"MATHUB_FAILPOINT": fmt.Sprintf("%s:%d:panic", place, panicsAPlace)}})
 	worker.Start(t)
 	p := newPatient(t, stack, place)
 	panics := func() (times int) {

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/api/enums/v1"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 const (
@@ -24,10 +24,10 @@ const (
 // TestNextAttemptAt: a delivery's nextAttemptAt is when the next attempt comes, and null when none does.
 func TestNextAttemptAt(t *testing.T) {
 	t.Parallel()
-	stack := e2e.Start(t, e2e.Options{Env: map[string]string{"MATHUB_RETRY_SCHEDULE": fmt.Sprintf("%v,1h", plannedStep)}})
+	stack := testkit.Start(t, testkit.Options{Env: map[string]string{"MATHUB_RETRY_SCHEDULE": fmt.Sprintf("%v,1h", plannedStep)}})
 	cases := []struct {
 		name  string
-		begin func(t *testing.T, stack *e2e.Stack) (judge func(t *testing.T))
+		begin func(t *testing.T, stack *testkit.Stack) (judge func(t *testing.T))
 	}{
 		{"what comes in is delivered although its workflow was ended", queueOutlivesItsWorkflow},
 		{"of an active webhook, the attempt comes then", plannedIsMade},
@@ -46,16 +46,16 @@ func TestNextAttemptAt(t *testing.T) {
 }
 
 // failing is a webhook whose receiver answers 503, and an event that failed there once.
-func failing(t *testing.T, stack *e2e.Stack, name string) (*patient, e2e.Delivery) {
+func failing(t *testing.T, stack *testkit.Stack, name string) (*patient, testkit.Delivery) {
 	t.Helper()
 	p := newPatient(t, stack, name)
-	p.receiver.Answer(p.path, e2e.Status(http.StatusServiceUnavailable))
-	stack.API().Emit(t, e2e.Event{ID: name, Type: post, BotIDs: []string{p.bot.ID}})
+	p.receiver.Answer(p.path, testkit.Status(http.StatusServiceUnavailable))
+	stack.API().Emit(t, testkit.Event{ID: name, Type: post, BotIDs: []string{p.bot.ID}})
 	return p, p.bot.AwaitDeliveries(t, p.hook.ID, 1)[0]
 }
 
 // nextAttemptAt is what the API says of a delivery; nil: no attempt is planned.
-func nextAttemptAt(t *testing.T, stack *e2e.Stack, p *patient, deliveryID string) *time.Time {
+func nextAttemptAt(t *testing.T, stack *testkit.Stack, p *patient, deliveryID string) *time.Time {
 	t.Helper()
 	answer, err := stack.API().Do(t.Context(), http.MethodGet, "/api/bot/v1/webhooks/"+p.hook.ID+"/deliveries/"+deliveryID, p.bot.Key, nil)
 	require.NoError(t, err)
@@ -70,14 +70,14 @@ func nextAttemptAt(t *testing.T, stack *e2e.Stack, p *patient, deliveryID string
 }
 
 // planned waits until the next attempt is known.
-func planned(t *testing.T, stack *e2e.Stack, p *patient, d e2e.Delivery) time.Time {
+func planned(t *testing.T, stack *testkit.Stack, p *patient, d testkit.Delivery) time.Time {
 	t.Helper()
 	var at *time.Time
 	require.True(t, until(5*time.Second, func() bool { at = nextAttemptAt(t, stack, p, d.ID); return at != nil }), "no attempt is planned")
 	return *at
 }
 
-func plannedIsMade(t *testing.T, stack *e2e.Stack) (judge func(t *testing.T)) {
+func plannedIsMade(t *testing.T, stack *testkit.Stack) (judge func(t *testing.T)) {
 	p, d := failing(t, stack, "made")
 	at := planned(t, stack, p, d)
 	p.receiver.Answer(p.path, p.take)
@@ -93,7 +93,7 @@ func plannedIsMade(t *testing.T, stack *e2e.Stack) (judge func(t *testing.T)) {
 	}
 }
 
-func plannedIsDropped(t *testing.T, stack *e2e.Stack) (judge func(t *testing.T)) {
+func plannedIsDropped(t *testing.T, stack *testkit.Stack) (judge func(t *testing.T)) {
 	p, d := failing(t, stack, "dropped")
 	at := planned(t, stack, p, d)
 	p.bot.Patch(t, p.hook.ID, map[string]any{"isActive": false})
@@ -102,11 +102,11 @@ func plannedIsDropped(t *testing.T, stack *e2e.Stack) (judge func(t *testing.T))
 	}
 }
 
-func plannedIsDroppedByFailures(t *testing.T, stack *e2e.Stack) (judge func(t *testing.T)) {
+func plannedIsDroppedByFailures(t *testing.T, stack *testkit.Stack) (judge func(t *testing.T)) {
 	p, d := failing(t, stack, "ten")
 	planned(t, stack, p, d)
 	for n := range 9 {
-		stack.API().Emit(t, e2e.Event{ID: fmt.Sprintf("ten-%d", n), Type: post, BotIDs: []string{p.bot.ID}})
+		stack.API().Emit(t, testkit.Event{ID: fmt.Sprintf("ten-%d", n), Type: post, BotIDs: []string{p.bot.ID}})
 	}
 	return func(t *testing.T) {
 		require.True(t, until(time.Minute, func() bool { return !p.bot.Webhook(t, p.hook.ID).IsActive }), "not disabled, after %d POSTs", p.receiver.Count())
@@ -114,7 +114,7 @@ func plannedIsDroppedByFailures(t *testing.T, stack *e2e.Stack) (judge func(t *t
 	}
 }
 
-func plannedIsOvertaken(t *testing.T, stack *e2e.Stack) (judge func(t *testing.T)) {
+func plannedIsOvertaken(t *testing.T, stack *testkit.Stack) (judge func(t *testing.T)) {
 	p, d := failing(t, stack, "overtaken")
 	at := planned(t, stack, p, d)
 	p.receiver.Answer(p.path, p.take)
@@ -126,7 +126,7 @@ func plannedIsOvertaken(t *testing.T, stack *e2e.Stack) (judge func(t *testing.T
 
 // neverComes checks that no attempt is announced for any delivery of the webhook, and that none comes, beyond the posts
 // made, when it would have been due.
-func neverComes(t *testing.T, stack *e2e.Stack, p *patient, due time.Time, posts int) {
+func neverComes(t *testing.T, stack *testkit.Stack, p *patient, due time.Time, posts int) {
 	t.Helper()
 	deliveries := p.bot.Deliveries(t, p.hook.ID)
 	announced := 0
@@ -144,7 +144,7 @@ func neverComes(t *testing.T, stack *e2e.Stack, p *patient, due time.Time, posts
 }
 
 // plannedOutlivesItsWorkflow ends the workflow that waits for the retry to be due.
-func plannedOutlivesItsWorkflow(t *testing.T, stack *e2e.Stack) (judge func(t *testing.T)) {
+func plannedOutlivesItsWorkflow(t *testing.T, stack *testkit.Stack) (judge func(t *testing.T)) {
 	p, d := failing(t, stack, "outlives")
 	at := planned(t, stack, p, d)
 	endQueue(t, stack, p)
@@ -156,7 +156,7 @@ func plannedOutlivesItsWorkflow(t *testing.T, stack *e2e.Stack) (judge func(t *t
 }
 
 // queueOutlivesItsWorkflow ends the workflow while events come in, and the webhook is failing.
-func queueOutlivesItsWorkflow(t *testing.T, stack *e2e.Stack) (judge func(t *testing.T)) {
+func queueOutlivesItsWorkflow(t *testing.T, stack *testkit.Stack) (judge func(t *testing.T)) {
 	p, _ := failing(t, stack, "incoming")
 	endQueue(t, stack, p)
 	p.receiver.Answer(p.path, p.take)
@@ -167,7 +167,7 @@ func queueOutlivesItsWorkflow(t *testing.T, stack *e2e.Stack) (judge func(t *tes
 		id := fmt.Sprintf("incoming-%d", n)
 		ids = append(ids, id)
 		all.Go(func() {
-			if err := emitPatiently(stack.API(), e2e.Event{ID: id, Type: post, BotIDs: []string{p.bot.ID}}); err != nil {
+			if err := emitPatiently(stack.API(), testkit.Event{ID: id, Type: post, BotIDs: []string{p.bot.ID}}); err != nil {
 				t.Errorf("emit %s: %v", id, err)
 			}
 		})
@@ -185,7 +185,7 @@ func queueOutlivesItsWorkflow(t *testing.T, stack *e2e.Stack) (judge func(t *tes
 func queueOf(p *patient) string { return "webhook-" + p.hook.ID }
 
 // endQueue terminates the workflow of the webhook's queue, as an operator can.
-func endQueue(t *testing.T, stack *e2e.Stack, p *patient) {
+func endQueue(t *testing.T, stack *testkit.Stack, p *patient) {
 	t.Helper()
 	describe := func() (enums.WorkflowExecutionStatus, error) {
 		w, err := stack.Temporal(t).DescribeWorkflowExecution(t.Context(), queueOf(p), "")

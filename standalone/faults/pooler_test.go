@@ -13,18 +13,18 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
 	"github.com/mathub/webhooks/standalone/freeport"
 	"github.com/mathub/webhooks/standalone/postgres"
 	"github.com/mathub/webhooks/standalone/servers"
 	"github.com/mathub/webhooks/standalone/supervise"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // TestBehindPgBouncer: migrate, doctor, API and worker reach Postgres through PgBouncer in transaction mode only, with
 // default settings.
 func TestBehindPgBouncer(t *testing.T) {
 	t.Parallel()
-	stack := e2e.Start(t, e2e.Options{Servers: durable, Apps: apart(), Prepare: func(s *e2e.Stack) {
+	stack := testkit.Start(t, testkit.Options{Servers: durable, Apps: apart(), Prepare: func(s *testkit.Stack) {
 		s.SetEnv("MATHUB_DATABASE_URL", startPgBouncer(t, s))
 	}})
 	out, err := doctor(t, stack)
@@ -54,7 +54,7 @@ func TestBehindPgBouncer(t *testing.T) {
 
 // startPgBouncer returns the URL by which the product's database is reached through it. It has fewer sessions with Postgres
 // than the product has with it.
-func startPgBouncer(t *testing.T, stack *e2e.Stack) string {
+func startPgBouncer(t *testing.T, stack *testkit.Stack) string {
 	t.Helper()
 	direct, err := url.Parse(stack.DatabaseURL())
 	require.NoError(t, err)
@@ -78,7 +78,7 @@ server_round_robin = 1
 	if os.Getuid() == 0 { // which it does not run as
 		args = append([]string{"--user", "nobody"}, args...)
 	}
-	cmd := exec.Command(e2e.Tool(t, "pgbouncer"), args...)
+	cmd := exec.Command(testkit.Tool(t, "pgbouncer"), args...)
 	log, err := os.Create(filepath.Join(dir, "pgbouncer.log"))
 	require.NoError(t, err)
 	cmd.Stdout, cmd.Stderr = log, log

@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // TestKilledWhileAQueueIsAtWork kills the worker at each place of a queue's work between which a crash makes a difference,
@@ -17,10 +17,10 @@ import (
 // the queue, and one event for ever, so that the queue's workflow goes on, and continues as a new run.
 func TestKilledWhileAQueueIsAtWork(t *testing.T) {
 	t.Parallel()
-	stack := e2e.Start(t, e2e.Options{
-		Binary: e2e.Build(t, "-tags=failpoints"), Servers: durable, Apps: []e2e.App{{Args: []string{"api"}}},
+	stack := testkit.Start(t, testkit.Options{
+		Binary: testkit.Build(t, "-tags=failpoints"), Servers: durable, Apps: []testkit.App{{Args: []string{"api"}}},
 	})
-	worker := stack.NewApp(t, e2e.App{Args: []string{"worker"}, Env: map[string]string{"MATHUB_RETRY_SCHEDULE": "200ms,1s,1s,1s,1s"}})
+	worker := stack.NewApp(t, testkit.App{Args: []string{"worker"}, Env: map[string]string{"MATHUB_RETRY_SCHEDULE": "200ms,1s,1s,1s,1s"}})
 	q := newQueueLedger(t, stack)
 	type kill struct {
 		name string
@@ -45,10 +45,10 @@ func TestKilledWhileAQueueIsAtWork(t *testing.T) {
 
 // queueLedger feeds one webhook whose receiver fails each event's first attempt.
 type queueLedger struct {
-	stack    *e2e.Stack
-	bot      *e2e.Bot
-	hook     e2e.Webhook
-	receiver *e2e.Receiver
+	stack    *testkit.Stack
+	bot      *testkit.Bot
+	hook     testkit.Webhook
+	receiver *testkit.Receiver
 	events   []string
 
 	mu        sync.Mutex
@@ -58,9 +58,9 @@ type queueLedger struct {
 
 const neverTaken = "queue-0"
 
-func newQueueLedger(t *testing.T, stack *e2e.Stack) *queueLedger {
+func newQueueLedger(t *testing.T, stack *testkit.Stack) *queueLedger {
 	t.Helper()
-	q := &queueLedger{stack: stack, receiver: e2e.NewReceiver(t), bot: stack.API().CreateBot(t, "queue"), seen: map[string]bool{}, explained: map[string]int{}}
+	q := &queueLedger{stack: stack, receiver: testkit.NewReceiver(t), bot: stack.API().CreateBot(t, "queue"), seen: map[string]bool{}, explained: map[string]int{}}
 	q.receiver.Answer("/", func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get("webhook-id")
 		q.mu.Lock()
@@ -78,12 +78,12 @@ func newQueueLedger(t *testing.T, stack *e2e.Stack) *queueLedger {
 }
 
 // feed emits events, each when the one before has been taken, until the worker is dead, and so many at most.
-func (q *queueLedger) feed(t *testing.T, worker *e2e.App, most int) {
+func (q *queueLedger) feed(t *testing.T, worker *testkit.App, most int) {
 	t.Helper()
 	for range most {
 		id := fmt.Sprintf("queue-%d", len(q.events))
 		q.events = append(q.events, id)
-		require.NoError(t, emitPatiently(q.stack.API(), e2e.Event{ID: id, Type: post, BotIDs: []string{q.bot.ID}}))
+		require.NoError(t, emitPatiently(q.stack.API(), testkit.Event{ID: id, Type: post, BotIDs: []string{q.bot.ID}}))
 		for deadline := time.Now().Add(time.Minute); id != neverTaken && !q.taken(t, id); time.Sleep(20 * time.Millisecond) {
 			select {
 			case <-worker.Process().Done():

@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 const (
@@ -26,7 +26,7 @@ const (
 // TestARecoveryAmongManyDelivered recovers a few missed events among a great many that were delivered: it begins at once
 // and tells how far it has come at any time, however much there is to look through.
 func TestARecoveryAmongManyDelivered(t *testing.T) {
-	stack := e2e.Start(t, e2e.Options{})
+	stack := testkit.Start(t, testkit.Options{})
 	events := either(50_000, 5_000_000)
 	p := newPatient(t, stack, "recovered")
 	began := time.Now()
@@ -43,7 +43,7 @@ func TestARecoveryAmongManyDelivered(t *testing.T) {
 	t.Run("missed at the end", func(t *testing.T) {
 		p.bot.Patch(t, p.hook.ID, map[string]any{"isActive": false})
 		for n := range recoveryMissed {
-			missed := stack.API().Emit(t, e2e.Event{ID: fmt.Sprintf("missed-%d", n), Type: post, BotIDs: []string{p.bot.ID}})
+			missed := stack.API().Emit(t, testkit.Event{ID: fmt.Sprintf("missed-%d", n), Type: post, BotIDs: []string{p.bot.ID}})
 			require.NoError(t, stack.Temporal(t).GetWorkflow(t.Context(), missed.WorkflowID, "").Get(t.Context(), nil))
 		}
 		p.bot.Patch(t, p.hook.ID, map[string]any{"isActive": true})
@@ -52,7 +52,7 @@ func TestARecoveryAmongManyDelivered(t *testing.T) {
 }
 
 // recovers runs a recovery, which finds so many events, and measures it.
-func recovers(t *testing.T, stack *e2e.Stack, p *patient, missed int) {
+func recovers(t *testing.T, stack *testkit.Stack, p *patient, missed int) {
 	t.Helper()
 	before := p.receiver.Count()
 	asked := time.Now()
@@ -85,7 +85,7 @@ type polled struct {
 }
 
 // poll asks how far the recovery has come, again and again until ctx ends.
-func poll(ctx context.Context, t *testing.T, stack *e2e.Stack, p *patient) <-chan polled {
+func poll(ctx context.Context, t *testing.T, stack *testkit.Stack, p *patient) <-chan polled {
 	t.Helper()
 	done := make(chan polled, 1)
 	go func() {

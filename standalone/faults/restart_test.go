@@ -12,8 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
 	"github.com/mathub/webhooks/standalone/servers"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 const (
@@ -76,11 +76,11 @@ func TestAReceiverRestarts(t *testing.T) {
 }
 
 func receiversRestart(t *testing.T, workers int, forGood bool, flows []flow) {
-	apps := []e2e.App{{Args: []string{"api"}}}
+	apps := []testkit.App{{Args: []string{"api"}}}
 	for range workers {
-		apps = append(apps, e2e.App{Args: []string{"worker"}})
+		apps = append(apps, testkit.App{Args: []string{"worker"}})
 	}
-	stack := e2e.Start(t, e2e.Options{
+	stack := testkit.Start(t, testkit.Options{
 		Apps: apps, Env: map[string]string{"MATHUB_RETRY_SCHEDULE": restartSchedule},
 		// Eleven processes and Temporal ask for more than the default of 100.
 		Servers: servers.Options{Postgres: map[string]string{"max_connections": "500"}},
@@ -133,7 +133,7 @@ func receiversRestart(t *testing.T, workers int, forGood bool, flows []flow) {
 }
 
 // outages are the flow's, each of a receiver of its own.
-func (f flow) outages(t *testing.T, stack *e2e.Stack) (outages []*outageOf) {
+func (f flow) outages(t *testing.T, stack *testkit.Stack) (outages []*outageOf) {
 	t.Helper()
 	for _, length := range f.lengths {
 		for _, kind := range f.kinds {
@@ -145,7 +145,7 @@ func (f flow) outages(t *testing.T, stack *e2e.Stack) (outages []*outageOf) {
 }
 
 // emit emits the flow's events until its longest outage is over.
-func (f flow) emit(t *testing.T, stack *e2e.Stack, outages []*outageOf, also *patient) {
+func (f flow) emit(t *testing.T, stack *testkit.Stack, outages []*outageOf, also *patient) {
 	bots := []string{also.bot.ID}
 	for _, o := range outages {
 		if o.perSecond == f.perSecond {
@@ -163,7 +163,7 @@ func (f flow) emit(t *testing.T, stack *e2e.Stack, outages []*outageOf, also *pa
 }
 
 // watch polls the failureCount of all webhooks until ctx ends, and then sends the highest of each.
-func watch(ctx context.Context, t *testing.T, stack *e2e.Stack) <-chan map[string]int {
+func watch(ctx context.Context, t *testing.T, stack *testkit.Stack) <-chan map[string]int {
 	worst := make(chan map[string]int, 1)
 	go func() {
 		most := map[string]int{}
@@ -183,18 +183,18 @@ func watch(ctx context.Context, t *testing.T, stack *e2e.Stack) <-chan map[strin
 
 // patient is a webhook with a bot and a receiver of its own, which notes what it has taken.
 type patient struct {
-	receiver *e2e.Receiver
-	bot      *e2e.Bot
-	hook     e2e.Webhook
+	receiver *testkit.Receiver
+	bot      *testkit.Bot
+	hook     testkit.Webhook
 	path     string
 
 	mu    sync.Mutex
 	taken map[string]int // by event id
 }
 
-func newPatient(t *testing.T, stack *e2e.Stack, name string) *patient {
+func newPatient(t *testing.T, stack *testkit.Stack, name string) *patient {
 	t.Helper()
-	p := &patient{receiver: e2e.NewReceiver(t), bot: stack.API().CreateBot(t, name), path: "/" + name, taken: map[string]int{}}
+	p := &patient{receiver: testkit.NewReceiver(t), bot: stack.API().CreateBot(t, name), path: "/" + name, taken: map[string]int{}}
 	p.receiver.Answer(p.path, p.take)
 	p.hook = p.bot.CreateWebhook(t, p.receiver.URL(p.path), "", post)
 	return p
@@ -237,11 +237,11 @@ func (p *patient) fallIll(t *testing.T, kind string) (heal func()) {
 	heal = func() { p.receiver.Answer(p.path, p.take) }
 	switch kind {
 	case "503":
-		p.receiver.Answer(p.path, e2e.Status(http.StatusServiceUnavailable))
+		p.receiver.Answer(p.path, testkit.Status(http.StatusServiceUnavailable))
 	case "late 503":
-		p.receiver.Answer(p.path, p.receiver.Slow(300*time.Millisecond, e2e.Status(http.StatusServiceUnavailable)))
+		p.receiver.Answer(p.path, p.receiver.Slow(300*time.Millisecond, testkit.Status(http.StatusServiceUnavailable)))
 	case "reset":
-		p.receiver.Answer(p.path, e2e.Reset())
+		p.receiver.Answer(p.path, testkit.Reset())
 	case "refused":
 		p.receiver.Refuse()
 		heal = func() {
@@ -289,7 +289,7 @@ func (o *outageOf) happen(t *testing.T) {
 	o.ended = time.Now()
 }
 
-func (o *outageOf) judge(t *testing.T, stack *e2e.Stack, workers, most int) {
+func (o *outageOf) judge(t *testing.T, stack *testkit.Stack, workers, most int) {
 	failed, recordedTaken := attempts(t, stack, o.hook.ID)
 	taken := o.well()
 	hook := o.bot.Webhook(t, o.hook.ID)
@@ -318,7 +318,7 @@ type lostReceiver struct {
 }
 
 // feedLost emits 20 events a second to receivers that never answer well, until all are disabled.
-func feedLost(t *testing.T, stack *e2e.Stack, lost []*lostReceiver) {
+func feedLost(t *testing.T, stack *testkit.Stack, lost []*lostReceiver) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var disabled sync.WaitGroup
 	var bots []string
@@ -339,7 +339,7 @@ func feedLost(t *testing.T, stack *e2e.Stack, lost []*lostReceiver) {
 }
 
 // fail emits ten events one by one.
-func (g *lostReceiver) fail(t *testing.T, stack *e2e.Stack) {
+func (g *lostReceiver) fail(t *testing.T, stack *testkit.Stack) {
 	g.fallIll(t, g.kind)
 	ctx, cancel := context.WithTimeout(t.Context(), 9*300*time.Millisecond+100*time.Millisecond)
 	defer cancel()
@@ -381,7 +381,7 @@ func (g *lostReceiver) judge(t *testing.T, workers int) {
 }
 
 // awaitQuiet waits until no POST has come to a path for longer than one may take.
-func awaitQuiet(r *e2e.Receiver, path string) {
+func awaitQuiet(r *testkit.Receiver, path string) {
 	last, at := len(r.Requests(path)), time.Now()
 	until(30*time.Second, func() bool {
 		if n := len(r.Requests(path)); n != last {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // windowMost is how many deliveries may be under way to one webhook, and so by how many later ones an event may be
@@ -21,7 +21,7 @@ const windowMost = 32
 // window arrives soon after it is emitted; what is not is a backlog that is worked off, in order, at the window's rate.
 func TestReceiversThatAreSlowButWell(t *testing.T) {
 	t.Parallel()
-	stack := e2e.Start(t, e2e.Options{})
+	stack := testkit.Start(t, testkit.Options{})
 	cases := []*slowReceiver{
 		{answersIn: 1200 * time.Millisecond, perSecond: 12, lastWithin: 20 * time.Second},
 		{answersIn: 3 * time.Second, perSecond: 5, lastWithin: 30 * time.Second},
@@ -55,14 +55,14 @@ type slowReceiver struct {
 }
 
 // feed emits for half a minute and waits until all has arrived.
-func (s *slowReceiver) feed(t *testing.T, stack *e2e.Stack) {
+func (s *slowReceiver) feed(t *testing.T, stack *testkit.Stack) {
 	ctx, cancel := context.WithTimeout(t.Context(), either(30*time.Second, 2*time.Minute))
 	defer cancel()
 	s.emitted = steadily(ctx, t, stack.API(), s.path[1:], s.perSecond, s.bot.ID)
 	until(time.Minute, func() bool { return s.emitted.missing(s.well()) == nil })
 }
 
-func (s *slowReceiver) judge(t *testing.T, stack *e2e.Stack) {
+func (s *slowReceiver) judge(t *testing.T, stack *testkit.Stack) {
 	requests := s.receiver.Requests(s.path)
 	failed, taken := attempts(t, stack, s.hook.ID)
 	delays := s.emitted.delays(requests)
@@ -98,7 +98,7 @@ func (s *slowReceiver) judge(t *testing.T, stack *e2e.Stack) {
 }
 
 // settledRate is how many events a second arrived from ten seconds after the first emit, when the window has widened.
-func (s *slowReceiver) settledRate(requests []e2e.Request) float64 {
+func (s *slowReceiver) settledRate(requests []testkit.Request) float64 {
 	for i, r := range requests {
 		if r.At.Sub(s.emitted.begun()) >= 10*time.Second {
 			return float64(len(requests)-1-i) / requests[len(requests)-1].At.Sub(r.At).Seconds()
@@ -111,10 +111,10 @@ func (s *slowReceiver) settledRate(requests []e2e.Request) float64 {
 // them ever stands in the webhook's queue, and each arrives once.
 func TestABurstStaysDirect(t *testing.T) {
 	const burst, atOnce = 3000, 100
-	stack := e2e.Start(t, e2e.Options{})
+	stack := testkit.Start(t, testkit.Options{})
 	p := newPatient(t, stack, "burst")
 	p.receiver.Answer(p.path, p.receiver.Slow(2*time.Millisecond, p.take))
-	stack.API().Emit(t, e2e.Event{ID: "first", Type: post, BotIDs: []string{p.bot.ID}})
+	stack.API().Emit(t, testkit.Event{ID: "first", Type: post, BotIDs: []string{p.bot.ID}})
 	p.receiver.Await(t, p.path, 1)
 	before := everQueued(t, stack)
 
@@ -124,7 +124,7 @@ func TestABurstStaysDirect(t *testing.T) {
 	for range atOnce {
 		all.Go(func() {
 			for id := range ids {
-				if err := emitPatiently(stack.API(), e2e.Event{ID: id, Type: post, BotIDs: []string{p.bot.ID}}); err != nil {
+				if err := emitPatiently(stack.API(), testkit.Event{ID: id, Type: post, BotIDs: []string{p.bot.ID}}); err != nil {
 					t.Errorf("emit %s: %v", id, err)
 				}
 			}
@@ -157,7 +157,7 @@ func TestABurstStaysDirect(t *testing.T) {
 // window stands in the queue, and all arrives, once.
 func TestABurstWaitsForItsReceiver(t *testing.T) {
 	t.Parallel()
-	stack := e2e.Start(t, e2e.Options{Apps: []e2e.App{{Args: []string{"api"}}, {Args: []string{"worker"}}, {Args: []string{"worker"}}}})
+	stack := testkit.Start(t, testkit.Options{Apps: []testkit.App{{Args: []string{"api"}}, {Args: []string{"worker"}}, {Args: []string{"worker"}}}})
 	p := newPatient(t, stack, "waits")
 	var underWay, most gauge
 	p.receiver.Answer(p.path, func(w http.ResponseWriter, r *http.Request) {
@@ -170,7 +170,7 @@ func TestABurstWaitsForItsReceiver(t *testing.T) {
 	began := time.Now()
 	for n := range burst {
 		all.Go(func() {
-			if err := emitPatiently(stack.API(), e2e.Event{ID: fmt.Sprintf("waits-%d", n), Type: post, BotIDs: []string{p.bot.ID}}); err != nil {
+			if err := emitPatiently(stack.API(), testkit.Event{ID: fmt.Sprintf("waits-%d", n), Type: post, BotIDs: []string{p.bot.ID}}); err != nil {
 				t.Errorf("emit: %v", err)
 			}
 		})

@@ -22,8 +22,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
 	"github.com/mathub/webhooks/standalone/freeport"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // What everybody else has while strangers and bots do the worst they can. The short form runs on small and busy machines,
@@ -64,14 +64,14 @@ func TestStrangersAndBotsAtTheirWorst(t *testing.T) {
 // siege is a product with ten bots that attack it, and one that does not.
 type siege struct {
 	t         *testing.T
-	stack     *e2e.Stack
-	backend   *e2e.API // the service API, on a listener of its own
-	bots      []*e2e.Bot
-	hanging   []e2e.Webhook // one of each bot's
-	full      []e2e.Webhook // one of each bot's, with a history of large events
-	honest    *e2e.Bot
-	own       e2e.Webhook
-	victim    *e2e.Receiver
+	stack     *testkit.Stack
+	backend   *testkit.API // the service API, on a listener of its own
+	bots      []*testkit.Bot
+	hanging   []testkit.Webhook // one of each bot's
+	full      []testkit.Webhook // one of each bot's, with a history of large events
+	honest    *testkit.Bot
+	own       testkit.Webhook
+	victim    *testkit.Receiver
 	attackers sync.WaitGroup
 
 	mu       sync.Mutex
@@ -82,13 +82,13 @@ func (s *siege) prepare() {
 	port, err := freeport.Find()
 	require.NoError(s.t, err)
 	internal := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	s.stack = e2e.Start(s.t, e2e.Options{Env: map[string]string{
+	s.stack = testkit.Start(s.t, testkit.Options{Env: map[string]string{
 		"MATHUB_INTERNAL_ADDR": internal,
 		"MATHUB_RATE_LIMIT":    "600",
 	}})
-	s.backend = &e2e.API{URL: "http://" + internal, ServiceToken: s.stack.API().ServiceToken}
-	s.victim = e2e.NewReceiver(s.t)
-	hangs := e2e.NewReceiver(s.t)
+	s.backend = &testkit.API{URL: "http://" + internal, ServiceToken: s.stack.API().ServiceToken}
+	s.victim = testkit.NewReceiver(s.t)
+	hangs := testkit.NewReceiver(s.t)
 	hangs.Answer("/hang", hangs.Hang())
 	s.honest = s.backend.CreateBot(s.t, "honest").At(s.stack.API())
 	s.own = s.honest.CreateWebhook(s.t, s.victim.URL("/"), "", post)
@@ -101,7 +101,7 @@ func (s *siege) prepare() {
 		ids = append(ids, bot.ID)
 		s.full = append(s.full, bot.CreateWebhook(s.t, s.victim.URL("/full"), "", post))
 	}
-	s.backend.Emit(s.t, e2e.Event{Type: post, Data: large, BotIDs: ids})
+	s.backend.Emit(s.t, testkit.Event{Type: post, Data: large, BotIDs: ids})
 	for i, bot := range s.bots {
 		first := bot.AwaitDeliveries(s.t, s.full[i].ID, 1)[0]
 		for range 30 {
@@ -173,7 +173,7 @@ func (s *siege) drip(ctx context.Context, from string) {
 }
 
 // leaveUnread asks for the largest page and reads none of it.
-func (s *siege) leaveUnread(ctx context.Context, from string, bot *e2e.Bot, webhook string) {
+func (s *siege) leaveUnread(ctx context.Context, from string, bot *testkit.Bot, webhook string) {
 	for pause(ctx, 2*time.Second) {
 		conn, err := s.dial(ctx, from)
 		if err != nil {
@@ -203,7 +203,7 @@ func (s *siege) tryKeys(ctx context.Context, from string, form int) {
 }
 
 // calls begins to call a path again and again, so long after each other or as soon as it is answered.
-func (s *siege) calls(ctx context.Context, client *http.Client, bot *e2e.Bot, apart time.Duration, method, path string) {
+func (s *siege) calls(ctx context.Context, client *http.Client, bot *testkit.Bot, apart time.Duration, method, path string) {
 	s.attackers.Go(func() {
 		for pause(ctx, apart) {
 			s.call(ctx, client, method+" "+path[strings.LastIndex(path, "/")+1:], method, path, bot.Key)
@@ -236,7 +236,7 @@ func (s *siege) read(ctx context.Context) error {
 }
 
 func (s *siege) emit(ctx context.Context) error {
-	_, err := s.backend.TryEmit(ctx, e2e.Event{Type: post, BotIDs: []string{s.honest.ID}})
+	_, err := s.backend.TryEmit(ctx, testkit.Event{Type: post, BotIDs: []string{s.honest.ID}})
 	return err
 }
 

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // stream is a steady flow of events to some bots. It emits again, with the same id, what is not accepted.
@@ -20,7 +20,7 @@ type stream struct {
 
 // steadily emits perSecond events a second until ctx ends, waits until all are accepted, and returns them. Their ids are
 // prefix-0, prefix-1 …
-func steadily(ctx context.Context, t *testing.T, api *e2e.API, prefix string, perSecond float64, bots ...string) *stream {
+func steadily(ctx context.Context, t *testing.T, api *testkit.API, prefix string, perSecond float64, bots ...string) *stream {
 	t.Helper()
 	s := new(stream)
 	tick := time.NewTicker(time.Duration(float64(time.Second) / perSecond))
@@ -31,7 +31,7 @@ func steadily(ctx context.Context, t *testing.T, api *e2e.API, prefix string, pe
 		id := fmt.Sprintf("%s-%d", prefix, n)
 		s.emitting(id)
 		all.Go(func() {
-			if err := emitPatiently(api, e2e.Event{ID: id, Type: post, BotIDs: bots}); err != nil {
+			if err := emitPatiently(api, testkit.Event{ID: id, Type: post, BotIDs: bots}); err != nil {
 				t.Errorf("emit %s: %v", id, err)
 			}
 		})
@@ -55,7 +55,7 @@ func (s *stream) last() time.Time  { return s.at[len(s.at)-1] }
 
 // delays are how long after its emit each event arrived for the first time, shortest first. Events that have not arrived
 // are left out.
-func (s *stream) delays(requests []e2e.Request) (delays []time.Duration) {
+func (s *stream) delays(requests []testkit.Request) (delays []time.Duration) {
 	arrived := map[string]time.Time{}
 	for _, r := range requests {
 		if _, ok := arrived[r.EventID()]; !ok {
@@ -72,7 +72,7 @@ func (s *stream) delays(requests []e2e.Request) (delays []time.Duration) {
 }
 
 // overtaken is by how many events that were accepted later an event was overtaken at most.
-func overtaken(accepted []string, requests []e2e.Request) (most int) {
+func overtaken(accepted []string, requests []testkit.Request) (most int) {
 	number := map[string]int{}
 	for i, id := range accepted {
 		number[id] = i
@@ -110,7 +110,7 @@ func until(limit time.Duration, condition func() bool) bool {
 }
 
 // eventIDs counts the requests of each event.
-func eventIDs(requests []e2e.Request) map[string]int {
+func eventIDs(requests []testkit.Request) map[string]int {
 	times := map[string]int{}
 	for _, r := range requests {
 		times[r.EventID()]++

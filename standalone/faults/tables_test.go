@@ -7,14 +7,14 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/standalone/e2e"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 // What these tests read from and write to the product's tables stands here, so that a change of the schema is made in one
 // place.
 
 // failureCounts reads the failureCount of all webhooks, by their ids.
-func failureCounts(ctx context.Context, t *testing.T, stack *e2e.Stack) (map[string]int, error) {
+func failureCounts(ctx context.Context, t *testing.T, stack *testkit.Stack) (map[string]int, error) {
 	rows, err := stack.Database(t).Query(ctx, "SELECT id::text, failure_count FROM webhooks")
 	if err != nil {
 		return nil, err
@@ -30,7 +30,7 @@ func failureCounts(ctx context.Context, t *testing.T, stack *e2e.Stack) (map[str
 }
 
 // attempts counts a webhook's recorded attempts: those that failed, and the events that it took.
-func attempts(t *testing.T, stack *e2e.Stack, webhookID string) (failed, taken int) {
+func attempts(t *testing.T, stack *testkit.Stack, webhookID string) (failed, taken int) {
 	t.Helper()
 	require.NoError(t, stack.Database(t).QueryRow(t.Context(), `
 		SELECT count(*) FILTER (WHERE NOT success), count(DISTINCT event_id) FILTER (WHERE success)
@@ -39,21 +39,21 @@ func attempts(t *testing.T, stack *e2e.Stack, webhookID string) (failed, taken i
 }
 
 // recorded is how many attempts at an event are recorded, of all webhooks.
-func recorded(t *testing.T, stack *e2e.Stack, eventID string) (rows int) {
+func recorded(t *testing.T, stack *testkit.Stack, eventID string) (rows int) {
 	t.Helper()
 	require.NoError(t, stack.Database(t).QueryRow(t.Context(), "SELECT count(*) FROM deliveries WHERE event_id = $1", eventID).Scan(&rows))
 	return rows
 }
 
 // stored says whether an event is in the database.
-func stored(t *testing.T, stack *e2e.Stack, eventID string) (is bool) {
+func stored(t *testing.T, stack *testkit.Stack, eventID string) (is bool) {
 	t.Helper()
 	require.NoError(t, stack.Database(t).QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM events WHERE id = $1)", eventID).Scan(&is))
 	return is
 }
 
 // acceptedFor are the events to a bot, in the order of their acceptance.
-func acceptedFor(t *testing.T, stack *e2e.Stack, botID string) (ids []string) {
+func acceptedFor(t *testing.T, stack *testkit.Stack, botID string) (ids []string) {
 	t.Helper()
 	require.NoError(t, stack.Database(t).QueryRow(t.Context(),
 		"SELECT array_agg(id ORDER BY accepted_at, id) FROM events WHERE $1 = ANY (bot_ids)", botID).Scan(&ids))
@@ -62,14 +62,14 @@ func acceptedFor(t *testing.T, stack *e2e.Stack, botID string) (ids []string) {
 
 // everQueued is how many rows anyone has tried to insert into the table queue since the database was made: a sequence
 // numbers them, and numbers are used up also by what is rolled back or removed.
-func everQueued(t *testing.T, stack *e2e.Stack) (rows int) {
+func everQueued(t *testing.T, stack *testkit.Stack) (rows int) {
 	t.Helper()
 	require.NoError(t, stack.Database(t).QueryRow(t.Context(), "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM queue_seq_seq").Scan(&rows))
 	return rows
 }
 
 // insertDelivered inserts so many events of the last hour that went to the webhook at the first attempt.
-func insertDelivered(t *testing.T, stack *e2e.Stack, hook e2e.Webhook, events int) {
+func insertDelivered(t *testing.T, stack *testkit.Stack, hook testkit.Webhook, events int) {
 	t.Helper()
 	db := stack.Database(t)
 	_, err := db.Exec(t.Context(), `
@@ -88,7 +88,7 @@ func insertDelivered(t *testing.T, stack *e2e.Stack, hook e2e.Webhook, events in
 }
 
 // forget removes what is recorded of the deliveries of every n-th event that insertDelivered inserted: it was missed.
-func forget(t *testing.T, stack *e2e.Stack, n int) {
+func forget(t *testing.T, stack *testkit.Stack, n int) {
 	t.Helper()
 	_, err := stack.Database(t).Exec(t.Context(),
 		"DELETE FROM deliveries d USING events e WHERE d.event_id = e.id AND e.run_id = 'past' AND substr(e.id, 6)::bigint % $1 = 0", n)

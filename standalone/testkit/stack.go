@@ -1,18 +1,18 @@
-// Package e2e runs the whole product for end-to-end tests and fault tests: a Postgres and a Temporal server of the
+// Package testkit runs the whole product for end-to-end tests and fault tests: a Postgres and a Temporal server of the
 // test's own, any number of the product's processes, and receivers of webhooks. Every piece can be stopped, killed and
 // started again.
 //
-//	func TestMain(m *testing.M) { e2e.Main(m) }
+//	func TestMain(m *testing.M) { testkit.Main(m) }
 //
 //	func TestDelivery(t *testing.T) {
-//		stack := e2e.Start(t, e2e.Options{})
-//		receiver := e2e.NewReceiver(t)
+//		stack := testkit.Start(t, testkit.Options{})
+//		receiver := testkit.NewReceiver(t)
 //		bot := stack.API().CreateBot(t, "bot")
 //		bot.CreateWebhook(t, receiver.URL("/a"), "", "post.created")
-//		bot.Emit(t, e2e.Event{Type: "post.created"})
+//		bot.Emit(t, testkit.Event{Type: "post.created"})
 //		receiver.Await(t, "/a", 1)
 //	}
-package e2e
+package testkit
 
 import (
 	"context"
