@@ -74,7 +74,7 @@ func (c *runCommand) Run() (err error) {
 	s := &stack{runCommand: c, data: data, say: newTerminal(os.Stdout)}
 	err = s.start(ctx)
 	if err == nil {
-		s.say.block(s.welcome())
+		s.say.block(s.banner())
 		<-ctx.Done()
 		s.say.line("")
 		s.say.line("Stopping… (Ctrl-C again: at once)")
@@ -135,7 +135,7 @@ type stack struct {
 	say  *terminal
 
 	cluster                     *postgres.Cluster
-	postgres, temporal, ui, app *supervise.Keeper
+	postgres, temporal, ui, app *supervise.Supervisor
 	logs                        []*os.File
 	begun                       time.Time
 }
@@ -234,7 +234,7 @@ func neighbour(port string) string {
 	return strconv.Itoa(number + 1)
 }
 
-func (s *stack) keep(k *supervise.Keeper) *supervise.Keeper {
+func (s *stack) keep(k *supervise.Supervisor) *supervise.Supervisor {
 	k.Say = func(text string) { s.say.line("%s %s", time.Now().Format(time.TimeOnly), text) }
 	return k
 }
@@ -282,7 +282,7 @@ func (s *stack) startPostgres(ctx context.Context) error {
 		return err
 	}
 	s.say.version(s.cluster.Version())
-	s.postgres = s.keep(&supervise.Keeper{
+	s.postgres = s.keep(&supervise.Supervisor{
 		Name:       "Postgres",
 		Command:    func() (*exec.Cmd, error) { return s.cluster.Command(), nil },
 		Options:    supervise.Options{OrphanSignal: postgres.StopSignal},
@@ -306,7 +306,7 @@ func (s *stack) startTemporal(ctx context.Context) error {
 		return err
 	}
 	settings := s.temporalSettings()
-	s.temporal = s.keep(&supervise.Keeper{
+	s.temporal = s.keep(&supervise.Supervisor{
 		Name:    "Temporal server",
 		Command: func() (*exec.Cmd, error) { return settings.Command(log, temporalServerName) },
 		Ready: func(ctx context.Context, ended <-chan struct{}) error {
@@ -327,7 +327,7 @@ func (s *stack) startUI(ctx context.Context) error {
 		return err
 	}
 	settings := webui.Settings{Port: s.UIPort, TemporalAddr: s.temporalSettings().Addr(), Hosts: s.UIHosts}
-	s.ui = s.keep(&supervise.Keeper{
+	s.ui = s.keep(&supervise.Supervisor{
 		Name:       "Temporal Web UI",
 		Command:    func() (*exec.Cmd, error) { return settings.Command(log, webUIName) },
 		Ready:      settings.AwaitReady,
@@ -372,7 +372,7 @@ func (s *stack) startApp(ctx context.Context) error {
 			return err
 		}
 	}
-	s.app = s.keep(&supervise.Keeper{
+	s.app = s.keep(&supervise.Supervisor{
 		Name: "API and worker",
 		Command: func() (*exec.Cmd, error) {
 			cmd := s.appCommand("serve")
@@ -387,7 +387,7 @@ func (s *stack) startApp(ctx context.Context) error {
 }
 
 func (s *stack) appCommand(args ...string) *exec.Cmd {
-	cmd := exec.Command(s.App, args...) //nolint:gosec,noctx // the product; ended by its keeper, or quick
+	cmd := exec.Command(s.App, args...) //nolint:gosec,noctx // the product; ended by its supervisor, or quick
 	cmd.Env = s.appEnvironment(os.Environ())
 	return cmd
 }
@@ -505,7 +505,7 @@ func (s *stack) askReady(ctx context.Context) error {
 // stop stops what runs, the other way round, each within its grace; when force ends, at once.
 func (s *stack) stop(force context.Context) error {
 	var errs []error
-	for _, k := range []*supervise.Keeper{s.app, s.ui, s.temporal, s.postgres} {
+	for _, k := range []*supervise.Supervisor{s.app, s.ui, s.temporal, s.postgres} {
 		if k != nil {
 			errs = append(errs, k.Stop(force))
 		}

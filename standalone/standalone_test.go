@@ -223,7 +223,7 @@ func (m *machine) get(t *testing.T, path, token string) (int, string) {
 	return answer.Status, string(answer.Body)
 }
 
-// line is what a label of the welcome stands beside.
+// line is what a label of the banner stands beside.
 func (r *run) line(label string) string {
 	r.t.Helper()
 	match := regexp.MustCompile(`(?m)^  ` + label + ` +(\S+)$`).FindStringSubmatch(r.output())

@@ -204,9 +204,9 @@ func (r *Relay) transaction(ctx context.Context, conn *pgx.Conn) (done Counts, m
 	}
 	outcomes, trouble := r.emit(ctx, finish, rows)
 	// The commit gets time of its own, or what was accepted would be emitted again.
-	settling, end := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
+	finishing, end := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
 	defer end()
-	if done, err = r.settle(settling, tx, rows, outcomes); err != nil {
+	if done, err = r.finish(finishing, tx, rows, outcomes); err != nil {
 		return Counts{}, false, errors.Join(err, trouble)
 	}
 	return done, trouble == nil && ctx.Err() == nil, trouble
@@ -242,8 +242,8 @@ func (r *Relay) emit(ctx, finish context.Context, rows []row) ([]outcome, error)
 	return outcomes, calls.Wait()
 }
 
-// settle deletes what was accepted, sets aside what never will be, and commits.
-func (r *Relay) settle(ctx context.Context, tx pgx.Tx, rows []row, outcomes []outcome) (done Counts, err error) {
+// finish deletes what was accepted, sets aside what never will be, and commits.
+func (r *Relay) finish(ctx context.Context, tx pgx.Tx, rows []row, outcomes []outcome) (done Counts, err error) {
 	var gone, faulty []int64
 	var faults []string
 	for i, o := range outcomes {

@@ -134,7 +134,7 @@ func (l *Limiter) serve() {
 		if together == nil {
 			return
 		}
-		err := l.settle(together)
+		err := l.share(together)
 		for _, r := range together {
 			r.err = err
 			close(r.done)
@@ -151,8 +151,8 @@ func (l *Limiter) next() []*request {
 	return together
 }
 
-// settle takes what is asked for and shares it out in the order in which it was asked for.
-func (l *Limiter) settle(together []*request) error {
+// share takes what is asked for and shares it out in the order in which it was asked for.
+func (l *Limiter) share(together []*request) error {
 	ctx, cancel := context.WithTimeout(context.Background(), takeTimeout)
 	defer cancel()
 	wanted := map[Key]int{}

@@ -53,7 +53,7 @@ func (g *gate) enter(ctx context.Context, webhookID uuid.UUID, botID string) (*p
 		}
 	}
 	prompt := t.Woken == nil || g.prompt(first, since)
-	if !g.settle(t) {
+	if !g.granted(t) {
 		return nil, false
 	}
 	return &permit{gate: g, ticket: t, prompt: prompt}, true
@@ -103,8 +103,8 @@ func (g *gate) prompt(w admission.Wait, since time.Time) bool {
 	return time.Duration(g.progress(w))*admissionPatience >= time.Duration(promptTurns*w.Places)*time.Since(since)
 }
 
-// settle says whether the ticket was granted, and takes it back otherwise.
-func (g *gate) settle(t *admission.Ticket) bool {
+// granted says whether the ticket was granted, and takes it back otherwise.
+func (g *gate) granted(t *admission.Ticket) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !t.Granted() {

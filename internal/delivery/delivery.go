@@ -176,7 +176,7 @@ func (d *Deliverer) prepare(ctx context.Context, a *Attempt) (in attemptInput, d
 	in, prefetched := d.prefetch.take(a.ID())
 	if !prefetched {
 		acceptedAt := in.readAt
-		if done, err = d.settled(ctx, a); done != nil || err != nil {
+		if done, err = d.alreadyDone(ctx, a); done != nil || err != nil {
 			return in, done, err
 		}
 		var skipped string
@@ -196,8 +196,8 @@ func (d *Deliverer) prepare(ctx context.Context, a *Attempt) (in attemptInput, d
 	return in, nil, nil
 }
 
-// settled answers for an attempt that is recorded, planned or of no more use already: it is not sent again.
-func (d *Deliverer) settled(ctx context.Context, a *Attempt) (*Result, error) {
+// alreadyDone answers for an attempt that is recorded, planned or of no more use already: it is not sent again.
+func (d *Deliverer) alreadyDone(ctx context.Context, a *Attempt) (*Result, error) {
 	row, err := d.queries.RecordedDelivery(ctx, d.cfg.Pool, a.ID())
 	switch {
 	case err == nil && a.row != nil: // by an attempt that was under way when the row was added: nothing else removes it

@@ -198,10 +198,10 @@ func (r *Recorder) flush(batch []*recording) {
 		switch {
 		case err == nil:
 			r.metrics.batch(r.ctx, size, time.Since(began))
-			settle(batch, nil)
+			complete(batch, nil)
 			return
 		case r.ctx.Err() != nil:
-			settle(batch, errRecorderClosed)
+			complete(batch, errRecorderClosed)
 			return
 		case isRefusal(err) && len(batch) > 1:
 			// One row that Postgres will never take must not hold up the others.
@@ -211,7 +211,7 @@ func (r *Recorder) flush(batch []*recording) {
 			return
 		case isRefusal(err):
 			r.log.Error("a delivery cannot be recorded", "delivery", batch[0].attempt.DeliveryID, "error", err)
-			settle(batch, err)
+			complete(batch, err)
 			return
 		}
 		r.metrics.failed(r.ctx)
@@ -220,7 +220,7 @@ func (r *Recorder) flush(batch []*recording) {
 	}
 }
 
-// write records the batch and returns what has yet to be settled. A panic is an error like any other: what was committed
+// write records the batch and returns what has yet to be completed. A panic is an error like any other: what was committed
 // before it is known when it is recorded again.
 func (r *Recorder) write(batch []*recording) (rest []*recording, err error) {
 	pending := batch
@@ -269,7 +269,7 @@ func (r *Recorder) WakeQueues(ctx context.Context, planned db.UnwokenParams, web
 	}
 }
 
-// successes records, in one round trip, the successes of the batch that change nothing about their webhook, and settles
+// successes records, in one round trip, the successes of the batch that change nothing about their webhook, and completes
 // them. It returns the rest; after an error, that may be the whole batch.
 func (r *Recorder) successes(batch []*recording) (rest []*recording, err error) {
 	failed := map[uuid.UUID]bool{}
@@ -310,7 +310,7 @@ func (r *Recorder) successes(batch []*recording) (rest []*recording, err error) 
 	}), nil
 }
 
-func settle(batch []*recording, err error) {
+func complete(batch []*recording, err error) {
 	for _, rec := range batch {
 		rec.err = err
 		close(rec.done)

@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// settleTime is how long all of Temporal's services take to learn of a new attribute: twice the interval at which
+	// spreadTime is how long all of Temporal's services take to learn of a new attribute: twice the interval at which
 	// they read the namespaces anew (system.namespaceCacheRefreshInterval, 2 s).
-	settleTime = 4 * time.Second
+	spreadTime = 4 * time.Second
 	// checkEvery is when the attributes are looked at again: an operator may have added or removed them.
 	checkEvery = 10 * time.Minute
 	// callTimeout bounds one look, and mostDelay the time between two while Temporal is away.
@@ -59,7 +59,7 @@ func (a *Attributes) Register(ctx context.Context, c client.Client, namespace st
 	if err == nil && len(missing) > 0 {
 		a.known.Store(false)
 		if err = add(ctx, c, namespace, missing); err == nil {
-			err = settle(ctx, c, namespace)
+			err = awaitRegistered(ctx, c, namespace)
 		}
 	}
 	if passing(err) {
@@ -101,16 +101,16 @@ func add(ctx context.Context, c client.Client, namespace string, missing map[str
 	return nil
 }
 
-// settle waits until the attributes are there, and everywhere.
-func settle(ctx context.Context, c client.Client, namespace string) error {
-	ctx, cancel := context.WithTimeout(ctx, settleTime+callTimeout)
+// awaitRegistered waits until the attributes are there, and everywhere.
+func awaitRegistered(ctx context.Context, c client.Client, namespace string) error {
+	ctx, cancel := context.WithTimeout(ctx, spreadTime+callTimeout)
 	defer cancel()
 	for {
 		missing, err := look(ctx, c, namespace)
 		if err != nil {
 			return err
 		}
-		wait := settleTime
+		wait := spreadTime
 		if len(missing) > 0 {
 			wait = 100 * time.Millisecond
 		}

@@ -92,7 +92,7 @@ func TestChildOfAKilledParentEnds(t *testing.T) {
 	require.Eventually(t, func() bool { return !alive(child) }, 2*time.Second, 10*time.Millisecond)
 }
 
-// said collects what a keeper says.
+// said collects what a supervisor says.
 type said struct {
 	mu    sync.Mutex
 	lines []string
@@ -112,10 +112,10 @@ func (s *said) has(text string) bool {
 
 func ready(context.Context, <-chan struct{}) error { return nil }
 
-func TestKeeper(t *testing.T) {
+func TestSupervisor(t *testing.T) {
 	t.Parallel()
-	newKeeper := func(s *said) *Keeper {
-		return &Keeper{
+	newSupervisor := func(s *said) *Supervisor {
+		return &Supervisor{
 			Name: "child", Say: s.say, Ready: ready, StopSignal: syscall.SIGTERM, Grace: time.Second,
 			Command: func() (*exec.Cmd, error) { return shell("sleep 60"), nil },
 		}
@@ -123,7 +123,7 @@ func TestKeeper(t *testing.T) {
 	t.Run("starts an ended child again", func(t *testing.T) {
 		t.Parallel()
 		s := &said{}
-		k := newKeeper(s)
+		k := newSupervisor(s)
 		require.NoError(t, k.Start(t.Context()))
 		first := k.Process()
 		require.NoError(t, first.Signal(syscall.SIGKILL))
@@ -139,7 +139,7 @@ func TestKeeper(t *testing.T) {
 	t.Run("gives a watched child up", func(t *testing.T) {
 		t.Parallel()
 		s := &said{}
-		k := newKeeper(s)
+		k := newSupervisor(s)
 		watched := 0
 		k.Watch = func(ctx context.Context) string {
 			watched++
@@ -158,7 +158,7 @@ func TestKeeper(t *testing.T) {
 	t.Run("goes on when a restart fails", func(t *testing.T) {
 		t.Parallel()
 		s := &said{}
-		k := newKeeper(s)
+		k := newSupervisor(s)
 		starts := 0
 		k.Ready = func(context.Context, <-chan struct{}) error {
 			if starts++; starts == 2 {
@@ -175,7 +175,7 @@ func TestKeeper(t *testing.T) {
 	t.Run("leaves nothing after a failed first start", func(t *testing.T) {
 		t.Parallel()
 		s := &said{}
-		k := newKeeper(s)
+		k := newSupervisor(s)
 		k.Ready = func(context.Context, <-chan struct{}) error { return errors.New("deaf") }
 		require.ErrorContains(t, k.Start(t.Context()), "deaf")
 		require.False(t, k.Process().Alive())
@@ -184,7 +184,7 @@ func TestKeeper(t *testing.T) {
 	t.Run("stops in the middle of a wait", func(t *testing.T) {
 		t.Parallel()
 		s := &said{}
-		k := newKeeper(s)
+		k := newSupervisor(s)
 		require.NoError(t, k.Start(t.Context()))
 		require.NoError(t, k.Process().Signal(syscall.SIGKILL))
 		require.Eventually(t, func() bool { return s.has("child ended") }, 5*time.Second, time.Millisecond)

@@ -12,7 +12,7 @@ import (
 )
 
 // The commands use nothing but a POSIX shell, curl and cut, and can be pasted as they are.
-var welcome = template.Must(template.New("welcome").Parse(`
+var banner = template.Must(template.New("banner").Parse(`
 Ready after {{.Seconds}}. Ctrl-C stops everything; the next start finds it as it was.
 
   Bot API        {{.API}}/api/bot/v1
@@ -43,13 +43,13 @@ Subscribe it, emit an event and see the delivery, in a third:
 
 `))
 
-func (s *stack) welcome() string {
+func (s *stack) banner() string {
 	standalone := os.Args[0]
 	if !strings.ContainsRune(standalone, filepath.Separator) {
 		standalone = "standalone"
 	}
 	var b strings.Builder
-	err := welcome.Execute(&b, map[string]string{
+	err := banner.Execute(&b, map[string]string{
 		"Seconds":    time.Since(s.begun).Round(100 * time.Millisecond).String(),
 		"API":        s.baseURL(),
 		"Service":    s.serviceURL(),

@@ -18,8 +18,8 @@ const (
 	settled = 10 * time.Second
 )
 
-// Keeper keeps one child running: when it ends, it is started again.
-type Keeper struct {
+// Supervisor keeps one child running: when it ends, it is started again.
+type Supervisor struct {
 	Name string
 	// Command makes the child anew for each start.
 	Command func() (*exec.Cmd, error)
@@ -45,7 +45,7 @@ type Keeper struct {
 }
 
 // Start starts the child, waits until it works and keeps it running from then on. After an error nothing runs.
-func (k *Keeper) Start(ctx context.Context) error {
+func (k *Supervisor) Start(ctx context.Context) error {
 	k.stopping, k.stop = context.WithCancel(context.Background())
 	k.kept = make(chan struct{})
 	if err := k.start(ctx); err != nil {
@@ -60,14 +60,14 @@ func (k *Keeper) Start(ctx context.Context) error {
 }
 
 // Process is the child that runs now, or ran last; nil before the first start.
-func (k *Keeper) Process() *Process {
+func (k *Supervisor) Process() *Process {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.process
 }
 
 // Restart kills the child at once. It is started again, and people are told the reason.
-func (k *Keeper) Restart(reason string) {
+func (k *Supervisor) Restart(reason string) {
 	k.mu.Lock()
 	k.reason = reason
 	p := k.process
@@ -76,8 +76,8 @@ func (k *Keeper) Restart(reason string) {
 }
 
 // Stop ends the keeping, then the child: by StopSignal, and by force after Grace or when ctx ends, which is an error.
-// A Keeper that never started has nothing to stop.
-func (k *Keeper) Stop(ctx context.Context) error {
+// A Supervisor that never started has nothing to stop.
+func (k *Supervisor) Stop(ctx context.Context) error {
 	if k.stop == nil {
 		return nil
 	}
@@ -89,7 +89,7 @@ func (k *Keeper) Stop(ctx context.Context) error {
 	return nil
 }
 
-func (k *Keeper) start(ctx context.Context) error {
+func (k *Supervisor) start(ctx context.Context) error {
 	cmd, err := k.Command()
 	if err != nil {
 		return err
@@ -104,7 +104,7 @@ func (k *Keeper) start(ctx context.Context) error {
 	return k.Ready(ctx, p.Done())
 }
 
-func (k *Keeper) keep() {
+func (k *Supervisor) keep() {
 	defer close(k.kept)
 	backoff := firstBackoff
 	for {
@@ -130,7 +130,7 @@ func (k *Keeper) keep() {
 }
 
 // watch runs Watch on a working child until the returned function is called.
-func (k *Keeper) watch(p *Process) (unwatch func()) {
+func (k *Supervisor) watch(p *Process) (unwatch func()) {
 	if k.Watch == nil || !p.Alive() {
 		return func() {}
 	}
@@ -149,7 +149,7 @@ func (k *Keeper) watch(p *Process) (unwatch func()) {
 }
 
 // again starts the child after a while. It returns false when the keeping is over.
-func (k *Keeper) again(after time.Duration) bool {
+func (k *Supervisor) again(after time.Duration) bool {
 	select {
 	case <-k.stopping.Done():
 		return false
@@ -171,7 +171,7 @@ func (k *Keeper) again(after time.Duration) bool {
 	return true
 }
 
-func (k *Keeper) why(p *Process) string {
+func (k *Supervisor) why(p *Process) string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.reason != "" {
