@@ -35,7 +35,6 @@ func newGate() *gate { return &gate{windows: admission.New()} }
 type permit struct {
 	gate     *gate
 	ticket   *admission.Ticket
-	prompt   bool // whatever it waited for was not its receiver
 	released bool // guarded by gate.mu
 }
 
@@ -45,18 +44,16 @@ func (g *gate) enter(ctx context.Context, webhookID uuid.UUID, botID string) (*p
 	if t == nil {
 		return nil, false
 	}
-	first, since := g.wait(t), time.Now()
-	for giveUp := since.Add(longestAdmission); t.Woken != nil; {
+	for giveUp := time.Now().Add(longestAdmission); t.Woken != nil; {
 		wait, from := g.wait(t), time.Now()
 		if !g.await(ctx, t) || g.progress(wait) == 0 || time.Now().After(giveUp) && !g.prompt(wait, from) {
 			break
 		}
 	}
-	prompt := t.Woken == nil || g.prompt(first, since)
 	if !g.granted(t) {
 		return nil, false
 	}
-	return &permit{gate: g, ticket: t, prompt: prompt}, true
+	return &permit{gate: g, ticket: t}, true
 }
 
 // await waits for the ticket to be woken, for admissionPatience at most. false: there is no more to wait for.

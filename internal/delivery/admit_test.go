@@ -104,8 +104,8 @@ func TestGate_Enter(t *testing.T) {
 	}
 }
 
-// TestGate_SlowReceivers: a bot whose receivers take everything, but in half a second each, is not what our own processors
-// are waited for, however many places its share has.
+// TestGate_SlowReceivers: a bot whose receivers take everything, but in half a second each, leaves the others
+// their room, and waits for no longer than any.
 func TestGate_SlowReceivers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const webhooks, deliveries = 50, groupRoom
@@ -116,7 +116,6 @@ func TestGate_SlowReceivers(t *testing.T) {
 		}
 		begun := time.Now()
 		left := make(chan time.Duration, deliveries)
-		prompt := make(chan time.Duration, deliveries)
 		var all sync.WaitGroup
 		for i := range deliveries {
 			all.Go(func() {
@@ -124,9 +123,6 @@ func TestGate_SlowReceivers(t *testing.T) {
 				if !ok {
 					left <- time.Since(begun)
 					return
-				}
-				if waited := time.Since(begun); p.prompt && waited > 0 {
-					prompt <- waited
 				}
 				// Not all at one moment: it would be one of those at which a wait is looked at.
 				time.Sleep(450*time.Millisecond + time.Duration(i%10)*10*time.Millisecond)
@@ -138,10 +134,8 @@ func TestGate_SlowReceivers(t *testing.T) {
 		require.Equal(t, mostWaiting, waiting, "the other bots have room")
 		all.Wait()
 		close(left)
-		close(prompt)
 		for after := range left {
 			require.LessOrEqual(t, after, longestAdmission+admissionPatience)
 		}
-		require.Empty(t, prompt, "its waits are not ours")
 	})
 }

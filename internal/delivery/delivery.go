@@ -310,11 +310,10 @@ func (d *Deliverer) admit(ctx context.Context, a Attempt, in attemptInput) (*per
 	if a.row != nil || a.Trigger.Manual() {
 		return nil, true
 	}
-	p, ok := d.gate.enter(ctx, a.WebhookID, in.botID)
-	if ok && p.prompt && !in.readAt.IsZero() {
-		d.lag.sample(in.botID, time.Since(in.readAt))
+	if !in.readAt.IsZero() {
+		d.lag.sample(in.botID, time.Since(in.readAt)) // not later: how soon a place comes free, its bot's receivers decide
 	}
-	return p, ok
+	return d.gate.enter(ctx, a.WebhookID, in.botID)
 }
 
 func (d *Deliverer) begun(eventID string) {

@@ -6,15 +6,15 @@ import (
 )
 
 const (
-	// lagTarget is how late after its acceptance an attempt may begin, as far as it is ours, before no more is to be taken in.
+	// lagTarget is how late after its acceptance an attempt may ask for its place before no more is to be taken in.
 	lagTarget = 300 * time.Millisecond
 	// lagInterval is over how long lag is looked at.
 	lagInterval = 200 * time.Millisecond
 )
 
-// lag finds out whether this process has more to deliver than it can: whether attempts that wait for nothing but its own
-// processors begin late on average, with most of the bots. With fewer, it is their receivers that are slow, or a burst to
-// them, which is to keep no other bot's events out.
+// lag finds out whether this process has more to deliver than it can: whether attempts come late to where they wait for their
+// places, on average, with most of the bots. Until then they have waited for nothing but this process. With fewer bots it is a
+// burst to them, which is to keep no other bot's events out.
 type lag struct {
 	mu   sync.Mutex
 	last [2]map[string]delays // by bot, of the interval before, and of this one
@@ -28,7 +28,7 @@ type delays struct {
 
 func (d delays) plus(o delays) delays { return delays{d.sum + o.sum, d.n + o.n} }
 
-// sample adds how long after its acceptance an attempt begins.
+// sample adds how long after its acceptance an attempt asks for its place.
 func (l *lag) sample(botID string, delay time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

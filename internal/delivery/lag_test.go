@@ -2,11 +2,15 @@ package delivery
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/internal/admission"
 )
 
 func TestLag_Behind(t *testing.T) {
@@ -56,4 +60,44 @@ func TestDeliverer_BehindByMoreThanAPrefetchLasts(t *testing.T) {
 	r.accepted(t) // which keeps what is late
 	require.Equal(t, Delivered, r.mustRun(t, first).Status)
 	require.True(t, r.Behind())
+}
+
+// TestDeliverer_BehindIsNotWhatReceiversAreWaitedFor: a bot's own receivers set the pace at which its places come free, however
+// like ours that pace is. What comes to its place late is late by our own processors.
+func TestDeliverer_BehindIsNotWhatReceiversAreWaitedFor(t *testing.T) {
+	for _, webhooks := range []int{1, 50} {
+		for _, answersIn := range []time.Duration{time.Millisecond, 60 * time.Millisecond, 180 * time.Millisecond, 400 * time.Millisecond} {
+			t.Run(fmt.Sprint(webhooks, "webhooks/", answersIn), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					d := &Deliverer{gate: newGate()}
+					ids := make([]uuid.UUID, webhooks)
+					for i := range ids {
+						ids[i] = uuid.New()
+					}
+					deliver := func(i int, late time.Duration) {
+						in := attemptInput{botID: "bot", readAt: time.Now().Add(-late)}
+						if p, ok := d.admit(t.Context(), First("e1", ids[i%webhooks]), in); ok {
+							time.Sleep(answersIn)
+							p.release(admission.Taken)
+						}
+					}
+					var all sync.WaitGroup
+					for i := range 3000 {
+						all.Go(func() { deliver(i, lagTarget/10) })
+					}
+					behind := false
+					for range 100 {
+						time.Sleep(lagInterval / 5)
+						behind = behind || d.Behind()
+					}
+					all.Wait()
+					require.False(t, behind)
+					all.Go(func() { deliver(0, lagTarget+1) })
+					synctest.Wait()
+					require.True(t, d.Behind())
+					all.Wait()
+				})
+			})
+		}
+	}
 }
