@@ -152,15 +152,7 @@ func (e Event) validate(checkData func(data jsontext.Value) string) error {
 	if e.ID != "" && !ValidID(e.ID) {
 		faults.add("id", idMessage)
 	}
-	spec, ok := specs[e.Type]
-	switch {
-	case e.Type == "":
-		faults.add("event", "is required; valid are: "+subscribableList)
-	case !ok:
-		faults.add("event", "is not an event type; valid are: "+subscribableList)
-	case spec.Audience == Direct:
-		faults.add("event", "cannot be emitted; valid are: "+subscribableList)
-	}
+	e.validateType(&faults)
 	if e.Timestamp != "" {
 		if _, err := ParseTime(e.Timestamp); err != nil {
 			faults.add("timestamp", err.Error())
@@ -171,6 +163,24 @@ func (e Event) validate(checkData func(data jsontext.Value) string) error {
 	} else if fault := checkData(jsontext.Value(e.Data)); fault != "" {
 		faults.add("data", fault)
 	}
+	e.validateAudience(&faults)
+	return faults.orNil()
+}
+
+func (e Event) validateType(faults *InvalidError) {
+	spec, ok := specs[e.Type]
+	switch {
+	case e.Type == "":
+		faults.add("event", "is required; valid are: "+subscribableList)
+	case !ok:
+		faults.add("event", "is not an event type; valid are: "+subscribableList)
+	case spec.Audience == Direct:
+		faults.add("event", "cannot be emitted; valid are: "+subscribableList)
+	}
+}
+
+func (e Event) validateAudience(faults *InvalidError) {
+	spec, ok := specs[e.Type]
 	switch {
 	case len(e.BotIDs) > MaxBotIDs:
 		faults.add("botIds", tooManyBots)
@@ -185,7 +195,6 @@ func (e Event) validate(checkData func(data jsontext.Value) string) error {
 			faults.addIndexed("botIds", i, idMessage)
 		}
 	}
-	return faults.orNil()
 }
 
 const mustBeObject = "must be a JSON object"

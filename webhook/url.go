@@ -70,30 +70,15 @@ const (
 )
 
 func (r URLRules) check(raw string) (normalised, fault string) {
-	switch {
-	case raw == "":
-		return "", "must not be empty"
-	case len(raw) > MaxURLBytes:
-		return "", urlTooLong
-	case !utf8.ValidString(raw):
-		return "", "must be valid UTF-8"
-	// Parsers disagree about these, and a disagreement is how a URL is shown to lead elsewhere than it does.
-	case strings.ContainsFunc(raw, func(c rune) bool { return c <= ' ' || c >= 0x7f && c <= 0xa0 || c == '\\' }):
-		return "", "must not contain spaces, control characters or backslashes"
-	case strings.Contains(raw, "#"):
-		return "", "must not have a fragment"
+	if fault := checkCharacters(raw); fault != "" {
+		return "", fault
 	}
 	u, err := url.Parse(raw)
 	if err != nil { // its text quotes the URL
 		return "", urlNotAURL
 	}
-	switch {
-	case u.Scheme == "https":
-	case u.Scheme == "http" && r.AllowHTTP:
-	case u.Scheme == "http":
-		return "", "must begin with https://"
-	default:
-		return "", urlNotAURL
+	if fault := r.checkScheme(u.Scheme); fault != "" {
+		return "", fault
 	}
 	_, rest, ok := strings.Cut(raw, "://")
 	if !ok || u.Opaque != "" {
@@ -103,13 +88,8 @@ func (r URLRules) check(raw string) (normalised, fault string) {
 	if i := strings.IndexAny(rest, "/?"); i >= 0 {
 		authority = rest[:i]
 	}
-	switch {
-	case u.User != nil || strings.Contains(authority, "@"):
-		return "", "must not contain a user name or password"
-	case authority == "" || u.Hostname() == "":
-		return "", "must have a host"
-	case strings.Contains(authority, "%"):
-		return "", "must not have percent-encoding or a zone in its host"
+	if fault := checkAuthority(u, authority); fault != "" {
+		return "", fault
 	}
 	host, fault := r.checkHost(u.Hostname(), strings.HasPrefix(authority, "["))
 	if fault != "" {
@@ -124,6 +104,48 @@ func (r URLRules) check(raw string) (normalised, fault string) {
 		return "", urlTooLong + ", percent-encoding and punycode included"
 	}
 	return normalised, ""
+}
+
+// checkCharacters refuses what is wrong with a URL before it is parsed.
+func checkCharacters(raw string) (fault string) {
+	switch {
+	case raw == "":
+		return "must not be empty"
+	case len(raw) > MaxURLBytes:
+		return urlTooLong
+	case !utf8.ValidString(raw):
+		return "must be valid UTF-8"
+	// Parsers disagree about these, and a disagreement is how a URL is shown to lead elsewhere than it does.
+	case strings.ContainsFunc(raw, func(c rune) bool { return c <= ' ' || c >= 0x7f && c <= 0xa0 || c == '\\' }):
+		return "must not contain spaces, control characters or backslashes"
+	case strings.Contains(raw, "#"):
+		return "must not have a fragment"
+	}
+	return ""
+}
+
+func (r URLRules) checkScheme(scheme string) (fault string) {
+	switch {
+	case scheme == "https", scheme == "http" && r.AllowHTTP:
+		return ""
+	case scheme == "http":
+		return "must begin with https://"
+	}
+	return urlNotAURL
+}
+
+// checkAuthority checks what stands between the slashes and the path (RFC 3986, section 3.2), which is user info, host and
+// port.
+func checkAuthority(u *url.URL, authority string) (fault string) {
+	switch {
+	case u.User != nil || strings.Contains(authority, "@"):
+		return "must not contain a user name or password"
+	case authority == "" || u.Hostname() == "":
+		return "must have a host"
+	case strings.Contains(authority, "%"):
+		return "must not have percent-encoding or a zone in its host"
+	}
+	return ""
 }
 
 // checkPort takes the digits after the colon, perhaps none, and returns them with it; nothing for the scheme's default.
