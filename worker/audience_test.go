@@ -1,0 +1,129 @@
+package worker_test
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+
+	"github.com/mathub/webhooks/db/dbtest"
+	"github.com/mathub/webhooks/internal/delivery"
+	"github.com/mathub/webhooks/webhook"
+	"github.com/mathub/webhooks/workflows"
+)
+
+// TestALargerAudienceSharesOneLineOfHistory, and who does not answer, or fails, goes on in lines of its own.
+func TestALargerAudienceSharesOneLineOfHistory(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, webhook.DefaultSchedule)
+	for i := range 8 {
+		s.subscribe(t, fmt.Sprintf("/%d", i))
+	}
+	s.answer(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/6":
+			time.Sleep(2500 * time.Millisecond)
+		case "/7":
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	})
+	s.emit(t, "e1")
+	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: 8, Counts: delivery.Counts{Delivered: 7, Retrying: 1}}, s.counted(t, "event-e1"))
+	for i := range 8 {
+		require.Equal(t, 1, s.count(fmt.Sprintf("/%d", i), "e1"))
+	}
+	markers := 0
+	for it := s.client.GetWorkflowHistory(t.Context(), "event-e1", "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); it.HasNext(); {
+		e, err := it.Next()
+		require.NoError(t, err)
+		if e.EventType == enums.EVENT_TYPE_MARKER_RECORDED {
+			markers++
+		}
+	}
+	require.Equal(t, 2, markers, "the lookup and the group")
+	s.keep(t, "event-e1", "deliver_event_group")
+}
+
+func TestALargeAudienceIsDeliveredInBatches(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, webhook.DefaultSchedule)
+	const audience = 2*delivery.PageSize + 10
+	_, err := s.pool.Exec(t.Context(), "INSERT INTO bots (id, name) SELECT 'bot-' || n, 'bot' FROM generate_series(0, 9) n")
+	require.NoError(t, err)
+	hooks := make([]dbtest.Webhook, audience)
+	for i := range hooks {
+		hooks[i] = dbtest.Webhook{BotID: fmt.Sprintf("bot-%d", i%10), URL: fmt.Sprintf("%s/%d", s.url, i)}
+	}
+	dbtest.AddWebhooks(t, s.pool, s.keyset, []string{"post.created"}, hooks)
+	s.emit(t, "e1")
+	require.Equal(t, workflows.Summary{EventID: "e1", Batches: 3}, s.counted(t, "event-e1"))
+	batches := s.children(t, "event-e1")
+	require.Len(t, batches, 3)
+	delivered := 0
+	for _, id := range batches {
+		delivered += result[workflows.Summary](t, s.client, id).Delivered
+	}
+	require.Equal(t, audience, delivered)
+	for i := range audience {
+		require.Equal(t, 1, s.count(fmt.Sprintf("/%d", i), "e1"))
+	}
+	s.keep(t, "event-e1", "deliver_event_batches")
+	s.keep(t, batches[2], "deliver_batch")
+
+	// Postgres has lost it all, as one that was restored to a moment before: completed batches are in nobody's way.
+	_, err = s.pool.Exec(t.Context(), "DELETE FROM deliveries; DELETE FROM events")
+	require.NoError(t, err)
+	s.emit(t, "e1")
+	result[workflows.Summary](t, s.client, "event-e1")
+	for _, id := range s.children(t, "event-e1") {
+		result[workflows.Summary](t, s.client, id)
+	}
+	for i := range audience {
+		require.Equal(t, 2, s.count(fmt.Sprintf("/%d", i), "e1"))
+	}
+
+	// Another run that takes the event over finds other pages, as webhooks were added since: all of them are served.
+	more := make([]dbtest.Webhook, delivery.PageSize)
+	for i := range more {
+		more[i] = dbtest.Webhook{BotID: "bot-0", URL: fmt.Sprintf("%s/more-%d", s.url, i)}
+	}
+	dbtest.AddWebhooks(t, s.pool, s.keyset, []string{"post.created"}, more)
+	ended, err := s.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: "ended", TaskQueue: "none"}, "DeliverEvent")
+	require.NoError(t, err)
+	require.NoError(t, s.client.TerminateWorkflow(t.Context(), "ended", "", "by an operator"))
+	_, err = s.pool.Exec(t.Context(), "UPDATE events SET workflow_id = 'ended', run_id = $1", ended.GetRunID())
+	require.NoError(t, err)
+	require.NoError(t, s.byHand(t, "events-again", "DeliverEvents", []any{map[string]any{"id": "e1", "event": "post.created", "data": map[string]any{}}}))
+	for _, id := range s.children(t, "events-again") {
+		result[workflows.Summary](t, s.client, id)
+	}
+	for i := range more {
+		require.Equal(t, 1, s.count(fmt.Sprintf("/more-%d", i), "e1"))
+	}
+	for i := range audience {
+		require.Equal(t, 2, s.count(fmt.Sprintf("/%d", i), "e1"))
+	}
+}
+
+// TestALargePartOfOneBotPassesAtOnce, in its bot's share of places.
+func TestALargePartOfOneBotPassesAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, webhook.DefaultSchedule)
+	const audience = delivery.PageSize
+	_, err := s.pool.Exec(t.Context(), "INSERT INTO bots (id, name) VALUES ('bot', 'bot')")
+	require.NoError(t, err)
+	hooks := make([]dbtest.Webhook, audience)
+	for i := range hooks {
+		hooks[i] = dbtest.Webhook{BotID: "bot", URL: fmt.Sprintf("%s/%d", s.url, i)}
+	}
+	dbtest.AddWebhooks(t, s.pool, s.keyset, []string{"post.created"}, hooks)
+	s.emit(t, "e1")
+	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: audience, Counts: delivery.Counts{Delivered: audience}}, s.counted(t, "event-e1"))
+	for i := range audience {
+		require.Equal(t, 1, s.count(fmt.Sprintf("/%d", i), "e1"))
+	}
+}

@@ -1,0 +1,107 @@
+package worker_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/webhook"
+	"github.com/mathub/webhooks/workflows"
+)
+
+func TestAVerificationAnswersWithItsDelivery(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, webhook.DefaultSchedule)
+	id := s.subscribe(t, "/")
+	deliveryID, queued, err := workflows.StartVerification(t.Context(), s.client, s.attributes, s.target(id))
+	require.NoError(t, err)
+	require.False(t, queued)
+	var eventID, eventType string
+	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT event_id, e.type FROM deliveries d JOIN events e ON e.id = d.event_id WHERE d.id = $1", deliveryID).Scan(&eventID, &eventType))
+	require.Equal(t, string(webhook.Verify), eventType)
+	require.Equal(t, 1, s.count("/", eventID))
+	s.keep(t, "verify-"+eventID, "verify_endpoint")
+}
+
+func TestATestEventAnswersWithItsDelivery(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, webhook.DefaultSchedule)
+	id := s.subscribe(t, "/")
+	deliveryID, queued, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(id))
+	require.NoError(t, err)
+	require.False(t, queued)
+	var eventID string
+	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT event_id FROM deliveries WHERE id = $1", deliveryID).Scan(&eventID))
+	require.Equal(t, 1, s.count("/", eventID))
+	s.keep(t, "test-"+eventID, "send_test")
+
+	_, _, err = workflows.StartTest(t.Context(), s.client, s.attributes, s.target(uuid.New()))
+	require.ErrorIs(t, err, workflows.ErrWebhookGone)
+}
+
+func TestARedeliveryIsTheNextAttempt(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, nil)
+	id := s.subscribe(t, "/")
+	s.emit(t, "e1")
+	result[workflows.Summary](t, s.client, "event-e1")
+	var all sync.WaitGroup
+	for range 5 { // at once, they are one
+		all.Go(func() {
+			deliveryID, queued, err := workflows.StartRedelivery(context.Background(), s.client, s.attributes, s.target(id), "e1", 2)
+			if err != nil || queued || deliveryID != webhook.DeliveryID("e1", id, 2) {
+				t.Errorf("%v, %v", deliveryID, err)
+			}
+		})
+	}
+	all.Wait()
+	require.Equal(t, 2, s.count("/", "e1"))
+	s.keep(t, fmt.Sprintf("redeliver-e1-%s-2", id), "redeliver")
+}
+
+// TestARedeliveryOfWhatIsPlannedIsTheNextAttempt: a person's attempt and the schedule's are one, and the schedule goes on.
+func TestARedeliveryOfWhatIsPlannedIsTheNextAttempt(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, webhook.Schedule{time.Hour, time.Hour})
+	id := s.subscribe(t, "/")
+	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
+	s.emit(t, "e1")
+	require.Equal(t, 1, result[workflows.Summary](t, s.client, "event-e1").Retrying)
+	deliveryID, queued, err := workflows.StartRedelivery(t.Context(), s.client, s.attributes, s.target(id), "e1", 2)
+	require.NoError(t, err)
+	require.True(t, queued, "the webhook fails")
+	s.awaitDelivery(t, deliveryID)
+	require.Equal(t, "queued, 2 failures, 1 rows", s.state(t, id))
+	s.answer(nil)
+	require.NoError(t, workflows.RetryNow(t.Context(), s.client, s.attributes, s.target(id), "e1"))
+	s.awaitDelivery(t, webhook.DeliveryID("e1", id, 3))
+	require.Equal(t, 3, s.count("/", "e1"))
+	require.Eventually(t, func() bool { return s.state(t, id) == "direct, 0 failures, 0 rows" }, 10*time.Second, 20*time.Millisecond)
+}
+
+// TestManualDeliveriesWorkOnADisabledWebhook, one at a time, and enable nothing.
+func TestManualDeliveriesWorkOnADisabledWebhook(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, webhook.DefaultSchedule)
+	id := s.subscribe(t, "/")
+	s.emit(t, "e1")
+	result[workflows.Summary](t, s.client, "event-e1")
+	_, err := s.pool.Exec(t.Context(), "UPDATE webhooks SET is_active = false, failure_count = 10, queued = true")
+	require.NoError(t, err)
+	deliveryID, queued, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(id))
+	require.NoError(t, err)
+	require.True(t, queued)
+	s.awaitDelivery(t, deliveryID)
+	deliveryID, _, err = workflows.StartRedelivery(t.Context(), s.client, s.attributes, s.target(id), "e1", 2)
+	require.NoError(t, err)
+	s.awaitDelivery(t, deliveryID)
+	var active bool
+	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT is_active FROM webhooks").Scan(&active))
+	require.False(t, active)
+}
