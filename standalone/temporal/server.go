@@ -99,7 +99,11 @@ func Run(ctx context.Context, settings Settings) error {
 }
 
 func (s Settings) config() (*config.Config, error) {
-	addr, user, password, attributes, err := s.postgres()
+	stores, err := s.stores()
+	if err != nil {
+		return nil, err
+	}
+	services, err := s.services()
 	if err != nil {
 		return nil, err
 	}
@@ -107,53 +111,16 @@ func (s Settings) config() (*config.Config, error) {
 	if shards == 0 {
 		shards = DefaultHistoryShards
 	}
-	// A pool of each of the four services.
-	connections, visibilityConnections := 20, 4
-	if s.StockConfig {
-		connections, visibilityConnections = 20, 2 // as in Temporal's own development configuration
-	}
-	database := func(name string, connections int) config.DataStore {
-		return config.DataStore{SQL: &config.SQL{
-			PluginName:      postgresql.PluginNamePGX,
-			DatabaseName:    name,
-			ConnectAddr:     addr,
-			ConnectProtocol: "tcp",
-			User:            user,
-			Password:        password,
-			MaxConns:        connections,
-			MaxIdleConns:    connections,
-			MaxConnLifetime: time.Hour,
-
-			ConnectAttributes: attributes,
-		}}
-	}
-	main := database(Database, connections)
-	if s.FaultRate > 0 {
-		main.FaultInjection = faults(s.FaultRate)
-	}
-	services := map[string]config.Service{}
-	for _, name := range temporal.DefaultServices {
-		port := s.Port
-		if name != string(primitives.FrontendService) {
-			if port, err = freeport.Find(); err != nil {
-				return nil, err
-			}
-		}
-		services[name] = config.Service{RPC: config.RPC{GRPCPort: port, BindOnIP: "127.0.0.1"}}
-	}
 	cfg := &config.Config{
 		Global: config.Global{
 			Membership: config.Membership{MaxJoinDuration: startTimeout, BroadcastAddress: "127.0.0.1"},
 			PProf:      config.PProf{Port: s.ProfilePort, Host: "127.0.0.1"},
 		},
 		Persistence: config.Persistence{
-			DefaultStore:     "main",
-			VisibilityStore:  "visibility",
+			DefaultStore:     mainStore,
+			VisibilityStore:  visibilityStore,
 			NumHistoryShards: shards,
-			DataStores: map[string]config.DataStore{
-				"main":       main,
-				"visibility": database(VisibilityDatabase, visibilityConnections),
-			},
+			DataStores:       stores,
 		},
 		ClusterMetadata: &cluster.Config{
 			FailoverVersionIncrement: 10,
@@ -181,6 +148,56 @@ func (s Settings) config() (*config.Config, error) {
 		}}
 	}
 	return cfg, nil
+}
+
+const mainStore, visibilityStore = "main", "visibility"
+
+// stores are the two databases, each with a pool for each of the four services.
+func (s Settings) stores() (map[string]config.DataStore, error) {
+	addr, user, password, attributes, err := s.postgres()
+	if err != nil {
+		return nil, err
+	}
+	connections, visibilityConnections := 20, 4
+	if s.StockConfig {
+		connections, visibilityConnections = 20, 2 // as in Temporal's own development configuration
+	}
+	database := func(name string, connections int) config.DataStore {
+		return config.DataStore{SQL: &config.SQL{
+			PluginName:      postgresql.PluginNamePGX,
+			DatabaseName:    name,
+			ConnectAddr:     addr,
+			ConnectProtocol: "tcp",
+			User:            user,
+			Password:        password,
+			MaxConns:        connections,
+			MaxIdleConns:    connections,
+			MaxConnLifetime: time.Hour,
+
+			ConnectAttributes: attributes,
+		}}
+	}
+	main := database(Database, connections)
+	if s.FaultRate > 0 {
+		main.FaultInjection = faults(s.FaultRate)
+	}
+	return map[string]config.DataStore{mainStore: main, visibilityStore: database(VisibilityDatabase, visibilityConnections)}, nil
+}
+
+// services are the four, of which only the frontend listens on a port that others know.
+func (s Settings) services() (map[string]config.Service, error) {
+	services := map[string]config.Service{}
+	for _, name := range temporal.DefaultServices {
+		port := s.Port
+		if name != string(primitives.FrontendService) {
+			var err error
+			if port, err = freeport.Find(); err != nil {
+				return nil, err
+			}
+		}
+		services[name] = config.Service{RPC: config.RPC{GRPCPort: port, BindOnIP: "127.0.0.1"}}
+	}
+	return services, nil
 }
 
 // faults are Temporal's own default faults, each at rate.

@@ -107,6 +107,21 @@ func Start(t testing.TB, options Options) *Stack {
 			t.Errorf("stop Postgres and Temporal: %v", err)
 		}
 	})
+	s.connect(t)
+	s.setTestEnv(t)
+	for name, value := range options.Env {
+		s.env[name] = value
+	}
+	if options.Prepare != nil {
+		options.Prepare(s)
+	}
+	s.Run(t, "migrate")
+	s.startApps(ctx, t, options.Apps)
+	return s
+}
+
+// connect makes the ways to the database and to Temporal, each at its first use; the test's end closes them.
+func (s *Stack) connect(t testing.TB) {
 	s.database = sync.OnceValues(func() (*pgxpool.Pool, error) {
 		config, err := pgxpool.ParseConfig(s.DatabaseURL())
 		if err != nil {
@@ -126,6 +141,11 @@ func Start(t testing.TB, options Options) *Stack {
 		}
 		return c, err
 	})
+}
+
+// setTestEnv sets what the product needs to run in a test.
+func (s *Stack) setTestEnv(t testing.TB) {
+	t.Helper()
 	s.env["MATHUB_DATABASE_URL"] = s.Servers.LocalURL(servers.MainDatabase)
 	s.env["TEMPORAL_ADDRESS"] = s.TemporalAddr()
 	s.env["MATHUB_SERVICE_TOKEN"] = s.serviceToken
@@ -135,19 +155,17 @@ func Start(t testing.TB, options Options) *Stack {
 	// Receivers get what a test sends, and as much of it as it sends.
 	s.env["MATHUB_UNVERIFIED_RATE"], s.env["MATHUB_VERIFY_ENDPOINTS"] = "off", "off"
 	s.env["MATHUB_KEYSET"] = s.Run(t, "keyset", "new")
-	for name, value := range options.Env {
-		s.env[name] = value
-	}
-	if options.Prepare != nil {
-		options.Prepare(s)
-	}
-	s.Run(t, "migrate")
-	if len(options.Apps) == 0 {
-		options.Apps = []App{{Args: []string{"serve"}}}
+}
+
+// startApps starts the product's processes at once.
+func (s *Stack) startApps(ctx context.Context, t testing.TB, apps []App) {
+	t.Helper()
+	if len(apps) == 0 {
+		apps = []App{{Args: []string{"serve"}}}
 	}
 	var starting sync.WaitGroup
-	for i := range options.Apps {
-		app := s.NewApp(t, options.Apps[i])
+	for i := range apps {
+		app := s.NewApp(t, apps[i])
 		starting.Go(func() {
 			if err := app.start(ctx); err != nil {
 				t.Errorf("start %s: %v", app.Name, err)
@@ -158,7 +176,6 @@ func Start(t testing.TB, options Options) *Stack {
 	if t.Failed() {
 		t.FailNow()
 	}
-	return s
 }
 
 // DatabaseURL is how a superuser reaches the product's database.
