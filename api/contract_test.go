@@ -1,9 +1,14 @@
 package api_test
 
 import (
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/mathub/webhooks/webhook"
 	"github.com/stretchr/testify/require"
 )
 
@@ -78,4 +83,62 @@ func at(t *testing.T, in map[string]any, names ...string) map[string]any {
 		in = inner
 	}
 	return in
+}
+
+func TestTheContractsEventTypesAreTheCatalogs(t *testing.T) {
+	document, err := openapi3.NewLoader().LoadFromFile("openapi.yaml")
+	require.NoError(t, err)
+	var named []string
+	for _, v := range document.Components.Schemas["EventType"].Value.Enum {
+		named = append(named, fmt.Sprint(v))
+	}
+	var want []string
+	for _, e := range webhook.Subscribable() {
+		want = append(want, string(e))
+	}
+	require.Equal(t, want, named)
+}
+
+func TestEveryRouteIsInTheContractAndTheOtherWayRound(t *testing.T) {
+	raw, err := os.ReadFile("server_gen.go")
+	require.NoError(t, err)
+	document, err := openapi3.NewLoader().LoadFromFile("openapi.yaml")
+	require.NoError(t, err)
+	var paths []string
+	for path, item := range document.Paths.Map() {
+		for method := range item.Operations() {
+			route := method + " " + strings.NewReplacer("{", ":", "}", "").Replace(path)
+			paths = append(paths, route)
+			require.Contains(t, string(raw), fmt.Sprintf("router.%s(options.BaseURL+%q", method, strings.TrimPrefix(route, method+" ")))
+		}
+	}
+	require.Equal(t, len(paths), strings.Count(string(raw), "(options.BaseURL+\""))
+	served := newAPI(t, nil, nil).do("GET", "/openapi.json", "", nil)
+	require.Equal(t, http.StatusOK, served.status)
+	_, err = openapi3.NewLoader().LoadFromData(served.body)
+	require.NoError(t, err)
+}
+
+func TestHeadIsGetWithoutABody(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	for path, status := range map[string]int{"/healthz": http.StatusOK, "/openapi.json": http.StatusOK, "/nowhere": http.StatusNotFound} {
+		resp, err := http.Head(a.url + path)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, status, resp.StatusCode, path)
+		require.Positive(t, resp.ContentLength, path)
+	}
+}
+
+func TestUnknownRoutesAndMethods(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	_, key := a.bot()
+	require.Equal(t, http.StatusNotFound, a.do("GET", "/nothing", "", nil).status)
+	require.Equal(t, http.StatusNotFound, a.do("GET", "/api/bot/v1/nothing", key, nil).status)
+	require.Equal(t, http.StatusUnauthorized, a.do("GET", "/api/bot/v1/nothing", "", nil).status)
+	got := a.do("PUT", webhooksPath, key, nil)
+	require.Equal(t, http.StatusMethodNotAllowed, got.status)
+	require.Contains(t, got.header.Get("Allow"), "POST")
 }

@@ -193,3 +193,28 @@ func TestPostgresIsAway(t *testing.T) {
 		require.Equal(t, http.StatusOK, a.do("GET", "/healthz", "", nil).status)
 	}
 }
+
+func TestWhatStandsBehindIsAway(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	_, key := a.bot()
+	id := a.hook(key)
+	for _, c := range []struct{ method, path, token, body string }{
+		{"GET", "/readyz", "", ""},
+		{"POST", webhooksPath + "/" + id + "/test", key, ""},
+	} {
+		got := a.do(c.method, c.path, c.token, nil)
+		require.Equal(t, http.StatusServiceUnavailable, got.status, c.path)
+		require.NotEmpty(t, got.header.Get("Retry-After"))
+	}
+	began := time.Now()
+	got := a.do("POST", "/api/internal/v1/events", serviceToken, `{"event":"post.created","data":{}}`)
+	require.Equal(t, http.StatusServiceUnavailable, got.status)
+	require.Less(t, time.Since(began), 20*time.Second)
+	require.Equal(t, http.StatusOK, a.do("GET", "/healthz", "", nil).status)
+
+	a.pool.Close()
+	for _, path := range []string{webhooksPath, webhooksPath + "/" + id} {
+		require.GreaterOrEqual(t, a.do("GET", path, key, nil).status, 500)
+	}
+}
