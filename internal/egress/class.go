@@ -1,6 +1,9 @@
 package egress
 
-import "strings"
+import (
+	"net/http"
+	"strings"
+)
 
 // Classes are all that Response.Class can answer of a failure: few, as metrics are kept for each.
 var Classes = []string{"blocked", "connect_timeout", "connection", "dns", "http_3xx", "http_4xx", "http_429", "http_5xx", "http_other", "other", "response", "timeout", "tls", "unreachable"}
@@ -35,6 +38,20 @@ func CouldBeOurs(class string) bool {
 		return true
 	}
 	return false
+}
+
+// couldComeOfPause reports whether the failure can come of this process not having run: its own time was over, though the
+// answer may have been there, or the receiver's was, which then closed the connection, left its answer or the handshake
+// unfinished, or said 408. Any other status is the receiver's, and so is what it says at once.
+func (r Response) couldComeOfPause() bool {
+	switch r.Error {
+	case "", "connection refused", noSuchHost:
+		return false
+	}
+	if strings.HasPrefix(r.Error, "HTTP ") {
+		return r.StatusCode == http.StatusRequestTimeout
+	}
+	return r.Class() != "blocked"
 }
 
 func statusClass(code int) string {

@@ -1,0 +1,187 @@
+package egress
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mathub/webhooks/webhook"
+)
+
+// errTimeout ends an exchange whose own time is over, which is the receiver's fault, unlike the end of the caller's.
+var errTimeout = errors.New("egress: attempt timed out")
+
+// exchange is one delivery attempt under way.
+type exchange struct {
+	// Context carries the exchange's end to the dialer, which net/http would let go on after it.
+	context.Context
+	began     time.Time
+	resolving atomic.Bool                    // a name is being looked up
+	connected atomic.Bool                    // net/http has a connection for the request
+	reused    atomic.Bool                    // the connection had served before
+	to        atomic.Pointer[netip.AddrPort] // where it is connected to, or was tried last
+	// certificateAsked says that the receiver wanted a client certificate in a handshake.
+	certificateAsked atomic.Bool
+	phases
+}
+
+type exchangeKey struct{}
+
+// Value makes the exchange itself findable, saving a context of its own for that.
+func (e *exchange) Value(key any) any {
+	if key == (exchangeKey{}) {
+		return e
+	}
+	return e.Context.Value(key)
+}
+
+func (c *Client) exchange(ctx context.Context, u *url.URL, header http.Header, body []byte) (Response, error) {
+	limited, cancel := context.WithTimeoutCause(ctx, c.timeout, errTimeout)
+	defer cancel()
+	e := &exchange{Context: limited, began: time.Now()}
+	lostBefore := c.heartbeat.lost(instantOf(e.began))
+	r, err := c.roundTrip(e, cancel, u, header, body)
+	ended := time.Now()
+	r.StartedAt, r.Duration = e.began, ended.Sub(e.began)
+	if err != nil {
+		return Response{}, err
+	}
+	if r.couldComeOfPause() {
+		if lost := c.heartbeat.lost(instantOf(ended)) - lostBefore; lost > maxLost {
+			return Response{}, fmt.Errorf("%w for %v of the exchange: %s", ErrPaused, lost.Round(time.Millisecond), r.Error)
+		}
+	}
+	to := netip.AddrPort{}
+	if tried := e.to.Load(); tried != nil {
+		to = *tried
+	}
+	if r.StatusCode != 0 {
+		c.outbound.answered(to)
+		return r, nil
+	}
+	return r, c.outbound.ours(ctx, r, to)
+}
+
+func (c *Client) roundTrip(e *exchange, cancel context.CancelFunc, u *url.URL, header http.Header, body []byte) (Response, error) {
+	traced := httptrace.WithClientTrace(e, &httptrace.ClientTrace{
+		GotConn:              e.gotConn,
+		GotFirstResponseByte: func() { e.firstByte.end(e.began) },
+	})
+	via := &c.any
+	if c.http1Only.has(u.Host) {
+		via = &c.http1
+	}
+	response, err := via.pooled.RoundTrip(newRequest(traced, u, header, body)) //nolint:bodyclose // read closes it
+	if e.mayRepeat(err) && e.reused.Load() && closedByPeer(err) && !asksForHTTP1(err) {
+		// The receiver had closed, or was just closing, a connection kept from before. That is no answer to this
+		// delivery, so it gets one on a new connection, within the same time.
+		e.connected.Store(false)
+		response, err = via.fresh.RoundTrip(newRequest(traced, u, header, body)) //nolint:bodyclose // as above
+	}
+	if e.mayRepeat(err) && via == &c.any && asksForHTTP1(err) {
+		e.connected.Store(false)
+		response, err = c.http1.fresh.RoundTrip(newRequest(traced, u, header, body)) //nolint:bodyclose // as above
+		if err == nil {
+			c.http1Only.add(u.Host)
+		}
+	}
+	if err != nil {
+		text, err := e.fault(err)
+		return Response{Error: text, Timings: e.timings()}, err
+	}
+	return c.read(e, cancel, response)
+}
+
+// mayRepeat reports whether the exchange failed before any answer, and has time left.
+func (e *exchange) mayRepeat(err error) bool {
+	return err != nil && !e.firstByte.ended() && e.Err() == nil
+}
+
+func (e *exchange) gotConn(info httptrace.GotConnInfo) {
+	e.connected.Store(true)
+	e.reused.Store(info.Reused)
+	if peer, ok := info.Conn.RemoteAddr().(*net.TCPAddr); ok {
+		at := peer.AddrPort()
+		to := netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+		e.to.Store(&to)
+	}
+}
+
+func newRequest(ctx context.Context, u *url.URL, header http.Header, body []byte) *http.Request {
+	r := &http.Request{
+		Method:        http.MethodPost,
+		URL:           u,
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
+		Header:        header,
+		Host:          u.Host,
+		ContentLength: int64(len(body)),
+		Body:          http.NoBody,
+	}
+	if header == nil {
+		r.Header = http.Header{}
+	}
+	if len(body) > 0 {
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		// Lets net/http itself begin again where a kept connection turned out closed before a byte was written.
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	}
+	return r.WithContext(ctx)
+}
+
+// bodyBuffers are reused, since most answers are a few bytes.
+var bodyBuffers = sync.Pool{New: func() any { return new([webhook.MaxResponseBody]byte) }}
+
+func (c *Client) read(e *exchange, cancel context.CancelFunc, response *http.Response) (Response, error) {
+	buffer := bodyBuffers.Get().(*[webhook.MaxResponseBody]byte)
+	defer bodyBuffers.Put(buffer)
+
+	n := 0
+	var err error
+	if response.StatusCode != http.StatusSwitchingProtocols { // its body is the bare connection
+		for n < len(buffer) && err == nil {
+			var m int
+			m, err = response.Body.Read(buffer[n:])
+			n += m
+		}
+	}
+	text := ""
+	var ours error
+	if err != nil && err != io.EOF {
+		text, ours = e.fault(err)
+	}
+	if err != io.EOF {
+		cancel() // what is left of the body is not wanted, and not waited for: the connection is dropped
+	}
+	_ = response.Body.Close() // says nothing that reading has not said
+	if ours != nil {
+		return Response{}, ours
+	}
+	r := Response{
+		StatusCode: response.StatusCode,
+		Body:       append(make([]byte, 0, n), buffer[:n]...),
+		Header:     response.Header,
+		Timings:    e.timings(),
+		Error:      text,
+	}
+	if r.StatusCode < 200 || r.StatusCode > 299 {
+		r.Error = "HTTP " + strconv.Itoa(r.StatusCode)
+	}
+	if r.StatusCode == http.StatusTooManyRequests || r.StatusCode == http.StatusServiceUnavailable {
+		r.RetryAfter = webhook.ParseRetryAfter(strings.Join(response.Header.Values("Retry-After"), ","), time.Now())
+	}
+	return r, nil
+}
