@@ -4,7 +4,9 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -84,4 +86,20 @@ func floorOf(pkg string) int {
 		}
 	}
 	return found
+}
+
+// TestHandlersHoldNoSQL: the API's handlers call services, so that what comes beside it shares their rules and statements.
+func TestHandlersHoldNoSQL(t *testing.T) {
+	files, err := filepath.Glob("api/*.go")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	statement := regexp.MustCompile(`db\.(New|WithTx)\(|(ool|tx|conn)\.(Query|QueryRow|Exec|SendBatch)\(`)
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		source, err := os.ReadFile(file)
+		require.NoError(t, err)
+		assert.Empty(t, statement.FindAllString(string(source), -1), file)
+	}
 }

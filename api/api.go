@@ -23,6 +23,7 @@ import (
 	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/egress"
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/internal/subscriptions"
@@ -80,9 +81,9 @@ type Config struct {
 type server struct {
 	cfg        Config
 	log        *slog.Logger
-	queries    *db.Queries
 	bots       *bots.Service
 	webhooks   *subscriptions.Service
+	history    *history.Reader
 	writes     *db.WriteCheck
 	fairUse    *fairUse
 	wrongKeys  *limiters // by the client's address
@@ -141,7 +142,8 @@ func newServer(cfg Config) (*server, error) {
 	}
 	events := db.NewEventReader(cfg.Pool)
 	s := &server{
-		cfg: cfg, docs: docs, log: cfg.Logger, queries: db.New(), bots: &bots.Service{Pool: cfg.Pool, Keyset: cfg.Keyset, URLRules: cfg.URLRules},
+		cfg: cfg, docs: docs, log: cfg.Logger, bots: &bots.Service{Pool: cfg.Pool, Keyset: cfg.Keyset, URLRules: cfg.URLRules},
+		history: &history.Reader{Pool: cfg.Pool},
 		webhooks: &subscriptions.Service{
 			Pool: cfg.Pool, Temporal: cfg.Temporal, Attributes: cfg.Attributes, Keyset: cfg.Keyset, URLRules: cfg.URLRules,
 			MaxWebhooksPerBot: cfg.MaxWebhooksPerBot, Verification: cfg.Verification, Retention: cfg.Retention, Logger: cfg.Logger,

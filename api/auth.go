@@ -13,7 +13,6 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/singleflight"
 
 	"github.com/mathub/webhooks/db"
@@ -24,8 +23,6 @@ import (
 
 // What a request of a bot carries on: whose key it has, and which.
 const botContextKey, keyContextKey, sentContextKey = "bot", "key", "sent"
-
-var errWrongKey = unauthorizedf("This key is not valid.")
 
 // authenticate lets a request through that has the credentials its path asks for. A path that leads nowhere asks for
 // those of the API it would be in, so that a stranger learns nothing from it.
@@ -79,7 +76,7 @@ func (s *server) authenticateBot(c *gin.Context) error {
 		return err
 	}
 	if !bots.IsKey(token) {
-		return errWrongKey
+		return bots.ErrWrongKey
 	}
 	hash, now := bots.HashKey(token), time.Now()
 	wrong := s.wrongKeys.of(clientOf(c), now)
@@ -88,7 +85,7 @@ func (s *server) authenticateBot(c *gin.Context) error {
 		return tooManyFor(c, (1-wrong.TokensAt(now))/float64(wrong.Limit()), "Too many wrong keys came from this address.")
 	}
 	key, err := s.lookUpKey(c.Request.Context(), hash)
-	if errors.Is(err, errWrongKey) {
+	if errors.Is(err, bots.ErrWrongKey) {
 		s.fairUse.forget(hash)
 		s.listed.forget(hash)
 	} else if counted {
@@ -160,7 +157,7 @@ func (s *server) lists(ctx context.Context, hash []byte) bool {
 	_, _, _ = s.listed.reads.Do("", func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
 		defer cancel()
-		hashes, _ := s.queries.KeyHashes(ctx, s.cfg.Pool)
+		hashes, _ := s.bots.KeyHashes(ctx)
 		s.listed.set(hashes)
 		return nil, nil //nolint:nilnil // what it reads is in the list
 	})
@@ -172,24 +169,13 @@ func (s *server) lists(ctx context.Context, hash []byte) bool {
 func (s *server) keyStillValid(c *gin.Context) error {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), readTimeout)
 	defer cancel()
-	active, err := s.queries.IsKeysBotActive(ctx, s.cfg.Pool, c.MustGet(keyContextKey).(uuid.UUID))
-	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		return errWrongKey
-	case err == nil && !active:
-		return problem.ErrSuspended
-	}
-	return err
+	return s.bots.CheckKey(ctx, c.MustGet(keyContextKey).(uuid.UUID))
 }
 
 func (s *server) lookUpKey(ctx context.Context, hash []byte) (db.BotByKeyRow, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	key, err := s.queries.BotByKey(ctx, s.cfg.Pool, hash)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return key, errWrongKey
-	}
-	return key, err
+	return s.bots.ByKey(ctx, hash)
 }
 
 // clientOf is the client, by its address.

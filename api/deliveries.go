@@ -8,17 +8,13 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/subscriptions"
-	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
 )
-
-// maxAttempts is how often an event may be sent to one webhook: what is read of its attempts is bounded by that.
-const maxAttempts = 1000
 
 // testTimeout covers a wait for the webhook's turn, the 5 s of the POST, and its recording.
 const testTimeout = 30 * time.Second
@@ -62,16 +58,14 @@ func (s *server) RedeliverDelivery(c *gin.Context, id WebhookID, deliveryID stri
 		}
 		ctx, cancel := context.WithTimeout(c.Request.Context(), readTimeout)
 		defer cancel()
-		next, err := s.queries.NextAttempt(ctx, s.cfg.Pool, db.NextAttemptParams{
-			ID: old, WebhookID: w.ID, Since: s.cfg.Retention.Since(time.Now()), MostRead: webhook.MaxDeliveriesRead, MostAttempts: maxAttempts,
-		})
+		next, err := s.history.NextAttempt(ctx, w.ID, old, s.cfg.Retention)
 		switch {
-		case errors.Is(err, pgx.ErrNoRows), err == nil && !next.IsKept:
+		case problem.Is(err, problem.NotFound), err == nil && !next.IsKept:
 			return reply{}, s.notKept()
 		case err != nil:
 			return reply{}, err
-		case next.Attempts >= maxAttempts:
-			return reply{}, &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("This event was sent to the webhook %d times, which is as often as it may be.", maxAttempts)}
+		case next.Attempts >= history.MaxAttempts:
+			return reply{}, &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("This event was sent to the webhook %d times, which is as often as it may be.", history.MaxAttempts)}
 		}
 		return s.sendNow(c, w, func(ctx context.Context) (uuid.UUID, bool, error) {
 			return workflows.StartRedelivery(ctx, s.cfg.Temporal, s.cfg.Attributes, subscriptions.TargetOf(w), next.EventID, int(next.Attempt))
@@ -121,11 +115,11 @@ func (s *server) resulting(ctx context.Context, webhookID uuid.UUID, send func()
 	case err != nil:
 		return reply{}, temporalError(err)
 	}
-	row, err := s.delivery(ctx, webhookID, deliveryID)
+	row, err := s.history.Delivery(ctx, webhookID, deliveryID)
 	for queued && problem.Of(err).Kind == problem.NotFound {
 		select {
 		case <-time.After(queuedEvery):
-			row, err = s.delivery(ctx, webhookID, deliveryID)
+			row, err = s.history.Delivery(ctx, webhookID, deliveryID)
 		case <-ctx.Done():
 			return reply{}, &problem.Error{Kind: problem.Unavailable, Detail: fmt.Sprintf("The delivery waits in the webhook's queue, and is made soon: see the history for the delivery %s.", deliveryID)}
 		}

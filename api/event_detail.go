@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -12,22 +11,15 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/webhook"
 )
 
-const (
-	// maxEventWebhooks is how many webhooks of an event are listed at once.
-	maxEventWebhooks = 100
-
-	// mostReadForPage is how many rows a page reads that need not look for an outcome. A retry schedule makes eight attempts at
-	// each webhook; what a person has sent more often may not be read to its end.
-	mostReadForPage = 2000
-)
+// maxEventWebhooks is how many webhooks of an event are listed at once.
+const maxEventWebhooks = 100
 
 // batchPath is where several events are emitted, and a valid id of an event.
 const batchPath = "batch"
@@ -38,7 +30,7 @@ var outcomes = []string{"delivered", "failed", "waiting"}
 // GetEvent serves GET /events/:id.
 func (s *server) GetEvent(c *gin.Context, id EventID, _ GetEventParams) {
 	s.answer(c, func() (reply, error) {
-		page, query, err := readEventPage(c, id)
+		filter, query, err := readEventFilter(c, id)
 		if err != nil {
 			return reply{}, err
 		}
@@ -46,36 +38,33 @@ func (s *server) GetEvent(c *gin.Context, id EventID, _ GetEventParams) {
 		if err != nil {
 			return reply{}, err
 		}
-		id, page.EventID = event.ID, event.ID
 		detail, err := s.toEventDetail(event)
 		if err != nil {
 			return reply{}, err
 		}
-		if detail.Audience, err = s.eventAudience(c, id); err != nil {
+		if detail.Audience, err = s.eventAudience(c, event.ID); err != nil {
 			return reply{}, err
 		}
-		found, err := s.queries.ListEventWebhooks(c, s.cfg.Pool, page)
+		found, next, err := s.history.EventWebhooks(c, event.ID, filter)
 		if err != nil {
 			return reply{}, err
 		}
-		var last *uuid.UUID
-		if detail.Webhooks, last = turnEventPage(found, int(page.Most)-1); last != nil {
-			query.Set("after", last.String())
+		detail.Webhooks = make([]EventWebhook, len(found))
+		for i, w := range found {
+			detail.Webhooks[i] = toEventWebhook(w)
+		}
+		if next != nil {
+			query.Set("after", next.String())
 			s.linkNext(c, query)
 		}
 		return ok(detail), nil
 	})
 }
 
-// readEventPage reads which of the event's webhooks are asked for: Most is one more than that, which tells whether there is
-// a next page. query is what was asked, for the link to it.
-// storedEvent finds an event by its id, or by a UUID in upper case under which none is stored.
+// storedEvent finds an event by its id.
 func (s *server) storedEvent(c *gin.Context, id string) (db.GetEventRow, error) {
-	event, err := s.queries.GetEvent(c, s.cfg.Pool, id)
-	if canonical := webhook.CanonicalID(id); canonical != id && errors.Is(err, pgx.ErrNoRows) {
-		event, err = s.queries.GetEvent(c, s.cfg.Pool, canonical)
-	}
-	switch none := errors.Is(err, pgx.ErrNoRows); {
+	event, err := s.history.Event(c, id)
+	switch none := problem.Is(err, problem.NotFound); {
 	case none && id == batchPath:
 		err = notAllowed(c, http.MethodPost)
 	case none:
@@ -84,28 +73,28 @@ func (s *server) storedEvent(c *gin.Context, id string) (db.GetEventRow, error) 
 	return event, err
 }
 
-func readEventPage(c *gin.Context, id string) (page db.ListEventWebhooksParams, query url.Values, err error) {
+// readEventFilter reads which of the event's webhooks are asked for. query is what was asked, for the link to the next page.
+func readEventFilter(c *gin.Context, id string) (f history.EventFilter, query url.Values, err error) {
 	q, err := readQuery(c, "outcome", "after", "limit")
 	if err != nil {
-		return page, nil, err
+		return f, nil, err
 	}
 	if !webhook.ValidID(id) {
 		q.Add("id", "must be 1 to 128 of the characters A-Z a-z 0-9 _ -")
 	}
-	limit := q.integer("limit", 1, maxEventWebhooks, maxEventWebhooks)
-	page = db.ListEventWebhooksParams{EventID: id, Most: int32(limit + 1), MostRead: mostReadForPage}
+	f.Limit = q.integer("limit", 1, maxEventWebhooks, maxEventWebhooks)
 	if text, given := q.text("outcome"); given {
 		if !slices.Contains(outcomes, text) {
 			q.Add("outcome", "must be delivered, failed or waiting")
 		}
-		page.Outcome, page.MostRead = text, webhook.MaxDeliveriesRead
+		f.Outcome = text
 	}
 	if text, given := q.text("after"); given {
-		if page.After, err = parseID(text); err != nil {
+		if f.After, err = parseID(text); err != nil {
 			q.Add("after", "must be the id of a webhook")
 		}
 	}
-	return page, q.values, q.Err()
+	return f, q.values, q.Err()
 }
 
 func (s *server) toEventDetail(e db.GetEventRow) (EventDetail, error) {
@@ -136,28 +125,11 @@ func (s *server) workflowURL(workflowID, runID string) *string {
 }
 
 func (s *server) eventAudience(ctx context.Context, eventID string) (EventAudience, error) {
-	n, err := s.queries.CountEventWebhooks(ctx, s.cfg.Pool, db.CountEventWebhooksParams{EventID: eventID, MostRead: webhook.MaxDeliveriesRead})
+	n, err := s.history.EventAudience(ctx, eventID)
 	return EventAudience{
 		Webhooks:  int(n.Delivered + n.Failed + n.Waiting),
 		Delivered: int(n.Delivered), Failed: int(n.Failed), Waiting: int(n.Waiting), More: n.IsCut,
 	}, err
-}
-
-// turnEventPage returns what is to be shown of what was found, and where the next page begins: after the last one shown, or
-// after the last one looked at; nil: there is none.
-func turnEventPage(found []db.ListEventWebhooksRow, most int) (shown []EventWebhook, last *uuid.UUID) {
-	if len(found) > most {
-		found, last = found[:most], &found[most-1].WebhookID
-	} else if n := len(found); n > 0 && found[n-1].IsLast {
-		last = &found[n-1].WebhookID
-	}
-	shown = make([]EventWebhook, 0, len(found))
-	for _, w := range found {
-		if w.IsWanted {
-			shown = append(shown, toEventWebhook(w))
-		}
-	}
-	return shown, last
 }
 
 func toEventWebhook(w db.ListEventWebhooksRow) EventWebhook {

@@ -114,7 +114,7 @@ func (s *server) lookUp(ctx context.Context, events []webhook.Event) ([]emit.Kno
 			botIDs[id] = true
 		}
 	}
-	stored, unknownBots, err := s.queries.LookUpEvents(ctx, s.cfg.Pool, ids, slices.Collect(maps.Keys(botIDs)))
+	stored, unknownBots, err := s.history.LookUpEvents(ctx, ids, slices.Collect(maps.Keys(botIDs)))
 	if err != nil {
 		return nil, notLookedUpError{err}
 	}

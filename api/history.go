@@ -26,84 +26,53 @@ func (s *server) ListDeliveries(c *gin.Context, id WebhookID, _ ListDeliveriesPa
 		if err != nil {
 			return reply{}, err
 		}
-		page, query, err := s.readPage(c, w.ID)
+		filter, query, err := s.readFilter(c, w.ID)
 		if err != nil {
 			return reply{}, err
 		}
-		found, err := s.queries.PageOfDeliveries(c, s.cfg.Pool, page)
+		page, err := s.history.Deliveries(c, w.ID, filter, maxListBytes)
 		if err != nil {
 			return reply{}, err
 		}
-		ids, last := turnPage(found, page)
-		rows, err := s.queries.GetDeliveries(c, s.cfg.Pool, db.GetDeliveriesParams{Ids: ids, WebhookID: w.ID, Bytes: maxListBytes})
-		if err != nil {
-			return reply{}, err
-		}
-		deliveries := make([]Delivery, len(rows))
-		for i, row := range rows {
+		deliveries := make([]Delivery, len(page.Deliveries))
+		for i, row := range page.Deliveries {
 			deliveries[i] = toDelivery(row)
 		}
 		list, n := encodeList(deliveries)
-		if n > 0 && rows[n-1].ID != ids[len(ids)-1] { // the others are too large for this page
-			last = &rows[n-1].ID
+		if n < len(deliveries) {
+			page.Next = &deliveries[n-1].ID
 		}
-		if last != nil {
-			query.Set("before", last.String())
+		if page.Next != nil {
+			query.Set("before", page.Next.String())
 			s.linkNext(c, query)
 		}
 		return ok(list), nil
 	})
 }
 
-// readPage reads which part of the history is asked for: its Most is one more than that, which tells whether there is a
-// next page. query is what was asked, for the link to it.
-func (s *server) readPage(c *gin.Context, webhookID uuid.UUID) (page db.PageOfDeliveriesParams, query url.Values, err error) {
+// readFilter reads which part of the history is asked for. query is what was asked, for the link to the next page.
+func (s *server) readFilter(c *gin.Context, webhookID uuid.UUID) (f history.Filter, query url.Values, err error) {
 	q, err := readQuery(c, "success", "eventType", "before", "limit")
 	if err != nil {
-		return page, nil, err
+		return f, nil, err
 	}
-	page = db.PageOfDeliveriesParams{
-		WebhookID: webhookID, Before: math.MaxInt64, MostRead: webhook.MaxDeliveriesRead,
-		Success: q.boolean("success"), EventType: q.eventType("eventType"), Most: int32(q.integer("limit", 1, webhook.MaxDeliveriesListed, webhook.MaxDeliveriesListed) + 1),
+	f = history.Filter{
+		Success: q.boolean("success"), EventType: q.eventType("eventType"), Before: history.Newest,
+		Limit: q.integer("limit", 1, webhook.MaxDeliveriesListed, webhook.MaxDeliveriesListed),
 	}
 	if text, given := q.text("before"); given {
-		seq, err := s.seqOf(c, webhookID, text)
+		id, err := parseID(text)
+		if err == nil {
+			f.Before, err = s.history.Seq(c, webhookID, id)
+		}
 		switch {
-		case err == nil:
-			page.Before = seq
-		case problem.Of(err).Kind == problem.NotFound:
+		case problem.Is(err, problem.NotFound):
 			q.Add("before", "must be the id of a delivery of this webhook, one that is still kept")
-		default:
-			return page, nil, err
+		case err != nil:
+			return f, nil, err
 		}
 	}
-	return page, q.values, q.Err()
-}
-
-func (s *server) seqOf(ctx context.Context, webhookID uuid.UUID, deliveryID string) (int64, error) {
-	id, err := parseID(deliveryID)
-	if err != nil {
-		return 0, err
-	}
-	seq, err := s.queries.DeliverySeq(ctx, s.cfg.Pool, db.DeliverySeqParams{ID: id, WebhookID: webhookID})
-	return seq, problem.OrNotFound(err)
-}
-
-// turnPage returns what is to be shown of what was found, and where the next page begins: after the last one shown, or
-// after the last one looked at; nil: there is none.
-func turnPage(found []db.PageOfDeliveriesRow, page db.PageOfDeliveriesParams) (ids []uuid.UUID, last *uuid.UUID) {
-	most := int(page.Most) - 1
-	if len(found) > most {
-		found, last = found[:most], &found[most-1].ID
-	} else if n := len(found); n > 0 && found[n-1].N == page.MostRead {
-		last = &found[n-1].ID
-	}
-	for _, d := range found {
-		if d.Wanted {
-			ids = append(ids, d.ID)
-		}
-	}
-	return ids, last
+	return f, q.values, q.Err()
 }
 
 // deliveryDetail is a delivery with all that is kept of it.
@@ -127,7 +96,7 @@ func (s *server) GetDelivery(c *gin.Context, id WebhookID, deliveryID DeliveryID
 		if err != nil {
 			return reply{}, err
 		}
-		row, err := s.delivery(c, w.ID, parsed)
+		row, err := s.history.Delivery(c, w.ID, parsed)
 		if err != nil {
 			return reply{}, err
 		}
@@ -140,17 +109,6 @@ func (s *server) GetDelivery(c *gin.Context, id WebhookID, deliveryID DeliveryID
 		}
 		return ok(detail), nil
 	})
-}
-
-func (s *server) delivery(ctx context.Context, webhookID, id uuid.UUID) (db.GetDeliveriesRow, error) {
-	rows, err := s.queries.GetDeliveries(ctx, s.cfg.Pool, db.GetDeliveriesParams{Ids: []uuid.UUID{id}, WebhookID: webhookID, Bytes: maxListBytes})
-	switch {
-	case err != nil:
-		return db.GetDeliveriesRow{}, err
-	case len(rows) == 0:
-		return db.GetDeliveriesRow{}, problem.ErrNotFound
-	}
-	return rows[0], nil
 }
 
 func (d *deliveryDetail) addExchange(row db.GetDeliveriesRow) error {
@@ -240,9 +198,6 @@ func toMs(d time.Duration) *float64 {
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// statsSpan is what the statistics of a webhook are of.
-const statsSpan = 24 * time.Hour
-
 // webhookDetail is a webhook with how it has been doing.
 type webhookDetail struct {
 	Webhook
@@ -251,9 +206,7 @@ type webhookDetail struct {
 }
 
 func (s *server) detail(ctx context.Context, w db.Webhook) (webhookDetail, error) {
-	row, err := s.queries.RecentStats(ctx, s.cfg.Pool, db.RecentStatsParams{
-		WebhookID: w.ID, Since: time.Now().Add(-statsSpan), MostRead: webhook.MaxDeliveriesRead,
-	})
+	row, err := s.history.Stats(ctx, w.ID)
 	if err != nil {
 		return webhookDetail{}, err
 	}

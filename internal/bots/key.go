@@ -1,12 +1,20 @@
 package bots
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"strings"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/problem"
 )
 
 // A key is bot_ and 43 characters of base64url: 28 random bytes and their CRC-32, by which a mistyped or made-up key is
@@ -37,4 +45,33 @@ func IsKey(s string) bool {
 func HashKey(key string) []byte {
 	sum := sha256.Sum256([]byte(key))
 	return sum[:]
+}
+
+// ErrWrongKey is the answer to a key that is none, or no more.
+var ErrWrongKey = &problem.Error{Kind: problem.Unauthorized, Detail: "This key is not valid."}
+
+// ByKey finds a key by its hash. The time that it takes tells nothing about any key.
+func (s *Service) ByKey(ctx context.Context, hash []byte) (db.BotByKeyRow, error) {
+	key, err := db.New().BotByKey(ctx, s.Pool, hash)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return key, ErrWrongKey
+	}
+	return key, err
+}
+
+// CheckKey returns ErrWrongKey for a key that was revoked, and problem.ErrSuspended where its bot was suspended.
+func (s *Service) CheckKey(ctx context.Context, keyID uuid.UUID) error {
+	active, err := db.New().IsKeysBotActive(ctx, s.Pool, keyID)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return ErrWrongKey
+	case err == nil && !active:
+		return problem.ErrSuspended
+	}
+	return err
+}
+
+// KeyHashes are the hashes of all keys of all bots.
+func (s *Service) KeyHashes(ctx context.Context) ([][]byte, error) {
+	return db.New().KeyHashes(ctx, s.Pool)
 }

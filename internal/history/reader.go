@@ -1,0 +1,165 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"math"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// statsSpan is what the statistics of a webhook are of.
+const statsSpan = 24 * time.Hour
+
+// MaxAttempts is how often an event may be sent to one webhook: what is read of its attempts is bounded by that.
+const MaxAttempts = 1000
+
+// Reader reads deliveries. What it returns of a webhook that does not exist is empty, or not found.
+type Reader struct{ Pool *pgxpool.Pool }
+
+// Filter says which deliveries of a webhook are wanted.
+type Filter struct {
+	Success   *bool   // nil: all
+	EventType *string // nil: all
+	// Before is the seq of the delivery before which the page begins; the first page begins before Newest.
+	Before int64
+	Limit  int
+}
+
+// Newest is the Before of the first page.
+const Newest = math.MaxInt64
+
+// Page is a part of a webhook's history.
+type Page struct {
+	Deliveries []db.GetDeliveriesRow // newest first
+	// Next is the delivery before which the next page begins: the last one shown, or the last one looked at. Nil: this is the
+	// last page.
+	Next *uuid.UUID
+}
+
+// Deliveries reads a page of a webhook's deliveries, of about maxBytes at most, and looks at webhook.MaxDeliveriesRead.
+func (r *Reader) Deliveries(ctx context.Context, webhookID uuid.UUID, f Filter, maxBytes int64) (Page, error) {
+	q := db.New()
+	found, err := q.PageOfDeliveries(ctx, r.Pool, db.PageOfDeliveriesParams{
+		WebhookID: webhookID, Success: f.Success, EventType: f.EventType, Before: f.Before,
+		Most: int32(f.Limit + 1), MostRead: webhook.MaxDeliveriesRead, // one more, which says whether there is a next page
+	})
+	if err != nil {
+		return Page{}, err
+	}
+	ids, next := turnPage(found, f.Limit)
+	rows, err := q.GetDeliveries(ctx, r.Pool, db.GetDeliveriesParams{Ids: ids, WebhookID: webhookID, Bytes: maxBytes})
+	if n := len(rows); n > 0 && rows[n-1].ID != ids[len(ids)-1] { // the others are too large for this page
+		next = &rows[n-1].ID
+	}
+	return Page{Deliveries: rows, Next: next}, err
+}
+
+// turnPage returns what is to be shown of what was found, and where the next page begins.
+func turnPage(found []db.PageOfDeliveriesRow, limit int) (ids []uuid.UUID, next *uuid.UUID) {
+	if len(found) > limit {
+		found, next = found[:limit], &found[limit-1].ID
+	} else if n := len(found); n > 0 && found[n-1].N == webhook.MaxDeliveriesRead {
+		next = &found[n-1].ID
+	}
+	for _, d := range found {
+		if d.Wanted {
+			ids = append(ids, d.ID)
+		}
+	}
+	return ids, next
+}
+
+// Seq is the place of a webhook's delivery in its history.
+func (r *Reader) Seq(ctx context.Context, webhookID, deliveryID uuid.UUID) (int64, error) {
+	seq, err := db.New().DeliverySeq(ctx, r.Pool, db.DeliverySeqParams{ID: deliveryID, WebhookID: webhookID})
+	return seq, problem.OrNotFound(err)
+}
+
+// Delivery reads a delivery of a webhook.
+func (r *Reader) Delivery(ctx context.Context, webhookID, id uuid.UUID) (db.GetDeliveriesRow, error) {
+	rows, err := db.New().GetDeliveries(ctx, r.Pool, db.GetDeliveriesParams{Ids: []uuid.UUID{id}, WebhookID: webhookID, Bytes: math.MaxInt32})
+	switch {
+	case err != nil:
+		return db.GetDeliveriesRow{}, err
+	case len(rows) == 0:
+		return db.GetDeliveriesRow{}, problem.ErrNotFound
+	}
+	return rows[0], nil
+}
+
+// NextAttempt is the event of a delivery and the number of its next attempt, and whether the event is kept for longer than a
+// moment, by how long events are kept.
+func (r *Reader) NextAttempt(ctx context.Context, webhookID, deliveryID uuid.UUID, kept webhook.Retention) (db.NextAttemptRow, error) {
+	row, err := db.New().NextAttempt(ctx, r.Pool, db.NextAttemptParams{
+		ID: deliveryID, WebhookID: webhookID, Since: kept.Since(time.Now()), MostRead: webhook.MaxDeliveriesRead, MostAttempts: MaxAttempts,
+	})
+	return row, problem.OrNotFound(err)
+}
+
+// Stats are a webhook's deliveries of the last 24 h, of the newest webhook.MaxDeliveriesRead of them.
+func (r *Reader) Stats(ctx context.Context, webhookID uuid.UUID) (db.RecentStatsRow, error) {
+	return db.New().RecentStats(ctx, r.Pool, db.RecentStatsParams{
+		WebhookID: webhookID, Since: time.Now().Add(-statsSpan), MostRead: webhook.MaxDeliveriesRead,
+	})
+}
+
+// Event finds an event by its id, or by a UUID in upper case under which none is stored.
+func (r *Reader) Event(ctx context.Context, id string) (db.GetEventRow, error) {
+	event, err := db.New().GetEvent(ctx, r.Pool, id)
+	if canonical := webhook.CanonicalID(id); canonical != id && errors.Is(err, pgx.ErrNoRows) {
+		event, err = db.New().GetEvent(ctx, r.Pool, canonical)
+	}
+	return event, problem.OrNotFound(err)
+}
+
+// EventAudience counts the webhooks that an event was sent to, or is planned for, by outcome.
+func (r *Reader) EventAudience(ctx context.Context, eventID string) (db.CountEventWebhooksRow, error) {
+	return db.New().CountEventWebhooks(ctx, r.Pool, db.CountEventWebhooksParams{EventID: eventID, MostRead: webhook.MaxDeliveriesRead})
+}
+
+// eventRowsRead is how many rows a page of an event's webhooks reads that need not look for an outcome. A retry schedule makes
+// eight attempts at each webhook; what a person has sent more often may not be read to its end.
+const eventRowsRead = 2000
+
+// EventFilter says which of an event's webhooks are wanted.
+type EventFilter struct {
+	Outcome string    // "": all
+	After   uuid.UUID // the last webhook of the page before
+	Limit   int
+}
+
+// EventWebhooks reads a page of what became of an event at its webhooks, in the order of their ids. next is the webhook after
+// which the next page begins; nil: this is the last page.
+func (r *Reader) EventWebhooks(ctx context.Context, eventID string, f EventFilter) (wanted []db.ListEventWebhooksRow, next *uuid.UUID, err error) {
+	most := int32(eventRowsRead)
+	if f.Outcome != "" {
+		most = webhook.MaxDeliveriesRead
+	}
+	found, err := db.New().ListEventWebhooks(ctx, r.Pool, db.ListEventWebhooksParams{
+		EventID: eventID, Outcome: f.Outcome, After: f.After, Most: int32(f.Limit + 1), MostRead: most,
+	})
+	if len(found) > f.Limit {
+		found, next = found[:f.Limit], &found[f.Limit-1].WebhookID
+	} else if n := len(found); n > 0 && found[n-1].IsLast {
+		next = &found[n-1].WebhookID
+	}
+	for _, w := range found {
+		if w.IsWanted {
+			wanted = append(wanted, w)
+		}
+	}
+	return wanted, next, err
+}
+
+// LookUpEvents reads which of the events are stored, and which of the bots do not exist, in one round trip.
+func (r *Reader) LookUpEvents(ctx context.Context, eventIDs, botIDs []string) (stored []db.StoredEventsRow, unknownBots []string, err error) {
+	return db.New().LookUpEvents(ctx, r.Pool, eventIDs, botIDs)
+}
