@@ -3,31 +3,16 @@ package delivery
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/failpoint"
-	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
-)
-
-const (
-	// PageSize is how many webhooks one workflow delivers to without splitting its audience.
-	PageSize = 250
-	// MaxPages is how many pages, each a DeliverBatch workflow, a larger audience is split into: half of the 2,000 children
-	// that Temporal lets a workflow have (limit.numPendingChildExecutions.error).
-	MaxPages = 1000
-	// maxTargets is how many webhooks a workflow's history names. A list of subscribers for which there is no room is paged.
-	maxTargets = 4 * PageSize
-	// StepSize is how many webhooks of a page are delivered to in one step.
-	StepSize = 500
 )
 
 // EventsToAccept are events, their fields all filled in, and the workflow run that asks to own them.
@@ -57,46 +42,6 @@ func (in EventsToAccept) check() error {
 		}
 	}
 	return nil
-}
-
-// Audience is who events go to.
-type Audience struct {
-	// Targets are the webhooks that first attempts are made at, each once.
-	Targets []Target `json:"targets,omitempty"`
-	// Events are in the order in which they were given.
-	Events []EventAudience `json:"events"`
-	// More: the page goes on after Last.
-	More bool      `json:"more,omitempty"`
-	Last uuid.UUID `json:"last,omitzero"`
-	// Searchable: the namespace has the search attributes. Standing in the history, it is the same on every replay.
-	Searchable bool `json:"searchable,omitempty"`
-}
-
-// EventAudience is who one event goes to: those of Targets, by their places in Audience.Targets, those in whose queue it
-// stands, and, where they are many, Pages.
-type EventAudience struct {
-	// Duplicate: another workflow run has accepted the event before, and delivers it.
-	Duplicate bool `json:"duplicate,omitempty"`
-	// Conflict: what that has accepted says something else.
-	Conflict bool `json:"conflict,omitempty"`
-	// UnknownBots are those of its bots that are none, the first of them; they are looked for where it goes to no webhook.
-	UnknownBots []string `json:"unknownBots,omitempty"`
-	Targets     []int    `json:"targets,omitempty"`
-	Queued      int      `json:"queued,omitempty"`
-	Pages       []Page   `json:"pages,omitempty"`
-}
-
-// Target is a webhook as history may show it: a host, never a whole URL, which may hold a token; no secret.
-type Target struct {
-	WebhookID uuid.UUID `json:"webhookId"`
-	BotID     string    `json:"botId"`
-	Host      string    `json:"host"`
-}
-
-// Page is a span of webhook ids: after < id <= upto.
-type Page struct {
-	After uuid.UUID `json:"after"`
-	Upto  uuid.UUID `json:"upto"`
 }
 
 type storedEvent struct {
@@ -185,25 +130,6 @@ func textArray(ids []string) string {
 	return `{"` + strings.Join(ids, `","`) + `"}`
 }
 
-// addressed asks for the subscribers of events, those of one type and for the same bots together.
-func addressed(events []*acceptance, p Page, most int32) db.AddressEventsParams {
-	asked := db.AddressEventsParams{After: p.After, Upto: p.Upto, PageSize: most}
-	lists := map[[2]string]int{}
-	for i, a := range events {
-		key := [2]string{string(a.event.Type), textArray(a.event.BotIDs)}
-		n, ok := lists[key]
-		if !ok {
-			n = len(lists)
-			lists[key] = n
-			asked.Lists, asked.ListTypes, asked.ListBots = append(asked.Lists, int32(n)), append(asked.ListTypes, key[0]), append(asked.ListBots, key[1])
-		}
-		a.list = n
-		asked.EventIds, asked.EventLists, asked.EventPlaces = append(asked.EventIds, a.event.ID), append(asked.EventLists, int32(n)), append(asked.EventPlaces, int32(i))
-		asked.RunID = a.event.RunID
-	}
-	return asked
-}
-
 // known finds out about the events that were stored before: this run owns them, takes them over, or they are duplicates.
 func (d *Deliverer) known(ctx context.Context, in EventsToAccept, all []*acceptance, inserted []string) (takenOver bool, err error) {
 	fresh := make(map[string]bool, len(inserted))
@@ -281,39 +207,6 @@ func (d *Deliverer) takeOver(ctx context.Context, event storedEvent, in EventsTo
 	return n > 0, nil
 }
 
-// PartOfAudience asks for what follows in a page of an accepted event's audience.
-type PartOfAudience struct {
-	EventID string
-	Page    Page
-}
-
-// AddressPart is Accept's lookup for a part of a large audience: StepSize webhooks at most.
-func (d *Deliverer) AddressPart(ctx context.Context, in PartOfAudience) (Audience, error) {
-	event, err := d.stored(ctx, in.EventID)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return Audience{}, webhook.Invalid("eventId", "must be that of an event which is kept")
-	}
-	if err != nil {
-		return Audience{}, err
-	}
-	one := &acceptance{event: event}
-	subscribers, err := d.queries.AddressEvents(ctx, d.cfg.Pool, addressed([]*acceptance{one}, in.Page, StepSize))
-	if err != nil {
-		return Audience{}, fmt.Errorf("find the subscribers of event %s: %w", in.EventID, err)
-	}
-	d.wakeQueued(ctx, subscribers)
-	var out Audience
-	out.place(one, subscribers)
-	if err = d.withoutServed(ctx, []*acceptance{one}, out.Targets); err != nil {
-		return Audience{}, err
-	}
-	out.Events, out.Searchable = []EventAudience{one.EventAudience}, d.cfg.Attributes.Known()
-	if len(subscribers) == StepSize {
-		out.More, out.Last = true, subscribers[StepSize-1].ID
-	}
-	return out, nil
-}
-
 func (d *Deliverer) stored(ctx context.Context, eventID string) (storedEvent, error) {
 	row, err := d.queries.GetEvent(ctx, d.cfg.Pool, eventID)
 	if err != nil {
@@ -324,198 +217,4 @@ func (d *Deliverer) stored(ctx context.Context, eventID string) (storedEvent, er
 
 func ofRow(row db.GetEventRow) storedEvent {
 	return storedEvent{ID: row.ID, Type: webhook.EventType(row.Type), Body: row.Payload, BotIDs: row.BotIds, RunID: row.RunID, WorkflowID: row.WorkflowID, AcceptedAt: row.AcceptedAt}
-}
-
-// pages splits an event's audience into so many pages at most.
-func (d *Deliverer) pages(ctx context.Context, e storedEvent, most int64) ([]Page, error) {
-	count, err := d.queries.CountAudience(ctx, d.cfg.Pool, db.CountAudienceParams{EventType: string(e.Type), BotIds: e.BotIDs})
-	if err != nil {
-		return nil, fmt.Errorf("count the subscribers of event %s: %w", e.ID, err)
-	}
-	size := max(PageSize, (count+most-2)/max(1, most-1))
-	ends, err := d.queries.AudiencePages(ctx, d.cfg.Pool, db.AudiencePagesParams{EventType: string(e.Type), BotIds: e.BotIDs, PageSize: size})
-	if err != nil {
-		return nil, fmt.Errorf("page the subscribers of event %s: %w", e.ID, err)
-	}
-	pages := make([]Page, 0, len(ends)+1)
-	var after uuid.UUID
-	for _, end := range append(ends, uuid.Max) {
-		pages = append(pages, Page{After: after, Upto: end})
-		after = end
-	}
-	return pages, nil
-}
-
-// audience gives each event its webhooks, pages the large lists of them, and hands what the first attempts need over to Run.
-func (d *Deliverer) audience(ctx context.Context, all []*acceptance, subscribers []db.AddressEventsRow, of int) (Audience, error) {
-	out := Audience{Searchable: d.cfg.Attributes.Known()}
-	byList := map[int][]db.AddressEventsRow{}
-	for _, s := range subscribers {
-		byList[int(s.List)] = append(byList[int(s.List)], s)
-	}
-	var paged, repeated []*acceptance
-	placed := map[int]*acceptance{} // an event of each list that has its place in out
-	for _, a := range all {
-		list := byList[a.list]
-		same := placed[a.list]
-		switch {
-		case a.Duplicate:
-			continue
-		case len(list) > PageSize || same == nil && len(out.Targets)+len(list) > maxTargets:
-			paged = append(paged, a)
-			continue
-		case same == nil:
-			out.place(a, list)
-			placed[a.list] = a
-		default:
-			a.Targets, a.Queued = slices.Clone(same.Targets), same.Queued
-		}
-		if !a.fresh {
-			repeated = append(repeated, a)
-		}
-	}
-	if err := d.pageAll(ctx, paged, MaxPages/max(1, of, len(paged))); err != nil {
-		return out, err
-	}
-	d.handAll(all, byList, placed)
-	if err := d.withoutServed(ctx, repeated, out.Targets); err != nil {
-		return out, err
-	}
-	if err := d.findUnknownBots(ctx, all); err != nil {
-		return out, err
-	}
-	for _, a := range all {
-		if out.Events = append(out.Events, a.EventAudience); len(a.Targets) == 0 {
-			d.begun(a.event.ID)
-		}
-	}
-	return out, nil
-}
-
-// maxUnknownBots is how many of an event's unknown bots are named.
-const maxUnknownBots = 20
-
-// findUnknownBots looks, for events for named bots that go to no webhook, for those of the bots that are none.
-func (d *Deliverer) findUnknownBots(ctx context.Context, all []*acceptance) error {
-	for _, a := range all {
-		if a.Duplicate || a.event.BotIDs == nil || len(a.Targets)+a.Queued+len(a.Pages) > 0 {
-			continue
-		}
-		unknown, err := d.queries.UnknownBots(ctx, d.cfg.Pool, a.event.BotIDs)
-		if err != nil {
-			return fmt.Errorf("look up the bots of event %s: %w", a.event.ID, err)
-		}
-		a.UnknownBots = unknown[:min(len(unknown), maxUnknownBots)]
-	}
-	return nil
-}
-
-// place gives an event its webhooks, which have no place in Targets yet.
-func (out *Audience) place(a *acceptance, list []db.AddressEventsRow) {
-	for _, s := range list {
-		if s.Queued {
-			a.Queued++
-			continue
-		}
-		a.Targets = append(a.Targets, len(out.Targets))
-		out.Targets = append(out.Targets, Target{WebhookID: s.ID, BotID: s.BotID, Host: webhook.HostOf(s.Origin)})
-	}
-}
-
-// pageAll pages the audiences of events, in so many pages each at most.
-func (d *Deliverer) pageAll(ctx context.Context, events []*acceptance, most int) (err error) {
-	byList := map[int][]Page{}
-	for _, a := range events {
-		pages, ok := byList[a.list]
-		if !ok {
-			if pages, err = d.pages(ctx, a.event, int64(most)); err != nil {
-				return err
-			}
-			byList[a.list] = pages
-		}
-		a.Pages = pages
-	}
-	return nil
-}
-
-// wakeQueued wakes the queues that the lookup has added to.
-func (d *Deliverer) wakeQueued(ctx context.Context, subscribers []db.AddressEventsRow) {
-	var added db.UnwokenParams
-	webhooks := map[uuid.UUID]history.Webhook{}
-	for _, s := range subscribers {
-		if _, known := webhooks[s.ID]; s.Seq != 0 && !known {
-			added.WebhookIds, added.Seqs, added.DueAts = append(added.WebhookIds, s.ID), append(added.Seqs, s.Seq), append(added.DueAts, s.DueAt)
-			webhooks[s.ID] = history.Webhook{WebhookID: s.ID, BotID: s.BotID, Host: webhook.HostOf(s.Origin)}
-		}
-	}
-	if len(added.WebhookIds) > 0 {
-		failpoint.Here("queued")
-		d.recorder.WakeQueues(ctx, added, webhooks)
-	}
-}
-
-// handAll puts what the first attempts at new events need into the prefetch.
-func (d *Deliverer) handAll(all []*acceptance, byList map[int][]db.AddressEventsRow, placed map[int]*acceptance) {
-	now := time.Now()
-	inputs := map[int][]attemptInput{}
-	for list := range placed {
-		inputs[list] = d.inputsOf(byList[list], now)
-	}
-	for _, a := range all {
-		if !a.fresh || a.Pages != nil {
-			continue
-		}
-		for i, in := range inputs[a.list] {
-			if in.event = a.event; in.url != "" {
-				d.prefetch.put(First(a.event.ID, byList[a.list][i].ID).ID(), in)
-			}
-		}
-	}
-}
-
-// inputsOf are what attempts at webhooks need, but for the event; zero where they need nothing, or Run has to find out what
-// is wrong.
-func (d *Deliverer) inputsOf(list []db.AddressEventsRow, now time.Time) []attemptInput {
-	inputs := make([]attemptInput, len(list))
-	for i, s := range list {
-		if s.Queued || d.mayNot(webhook.TriggerEvent, s.Verified) {
-			continue
-		}
-		url, secrets, err := d.open(s.ID, s.URL, s.Secret, s.PreviousSecret)
-		if err != nil {
-			continue
-		}
-		inputs[i] = attemptInput{url: url, secrets: secrets, botID: s.BotID, generation: s.Generation, verified: s.Verified, readAt: now}
-		if s.FailureCount > 0 {
-			inputs[i].failureRun = s.FailureRun
-		}
-	}
-	return inputs
-}
-
-// withoutServed leaves out the targets that were sent an event already, or in whose queue it stands.
-func (d *Deliverer) withoutServed(ctx context.Context, events []*acceptance, targets []Target) error {
-	var pairs db.ServedOfParams
-	for _, a := range events {
-		for _, n := range a.Targets {
-			pairs.EventIds, pairs.WebhookIds = append(pairs.EventIds, a.event.ID), append(pairs.WebhookIds, targets[n].WebhookID)
-		}
-	}
-	if len(pairs.EventIds) == 0 {
-		return nil
-	}
-	served, err := d.queries.ServedOf(ctx, d.cfg.Pool, pairs)
-	if err != nil {
-		return fmt.Errorf("look up what was sent already: %w", err)
-	}
-	skip := make(map[db.ServedOfRow]bool, len(served))
-	for _, pair := range served {
-		skip[pair] = true
-	}
-	for _, a := range events {
-		a.Targets = slices.DeleteFunc(a.Targets, func(n int) bool {
-			return skip[db.ServedOfRow{EventID: a.event.ID, WebhookID: targets[n].WebhookID}]
-		})
-	}
-	return nil
 }

@@ -142,16 +142,19 @@ func (d *Deliverer) routeManual(ctx context.Context, a Attempt) (Route, error) {
 	if target.IsActive && !target.Queued && target.FailureCount == 0 && !planned {
 		return Route{Attempt: a}, nil
 	}
-	if recorded, err := d.queries.RecordedDelivery(ctx, d.cfg.Pool, a.ID()); err == nil {
-		return Route{Ended: recordedResult(recorded)}, nil // by an earlier run of this activity
-	} else if !errors.Is(err, pgx.ErrNoRows) {
-		return Route{}, fmt.Errorf("read delivery %s: %w", a.ID(), err)
+	if recorded, err := d.recordedBefore(ctx, a); recorded != nil || err != nil { // by an earlier run of this activity
+		return Route{Ended: recorded}, err
 	}
 	if a.Trigger == webhook.TriggerRedeliver && !planned {
 		if err := d.checkNumber(ctx, a); err != nil {
 			return Route{}, err
 		}
 	}
+	return d.queueManual(ctx, a, Target{WebhookID: a.WebhookID, BotID: target.BotID, Host: webhook.HostOf(target.Origin)})
+}
+
+// queueManual gives an attempt that a person asked for to the webhook's queue, before all that waits there.
+func (d *Deliverer) queueManual(ctx context.Context, a Attempt, target Target) (Route, error) {
 	after, err := d.recorder.Enqueue(ctx, history.Plan{WebhookID: a.WebhookID, EventID: a.EventID, Number: a.Number, Trigger: a.Trigger, Delay: beforeAll})
 	if err != nil {
 		return Route{}, fmt.Errorf("queue delivery %s: %w", a.ID(), err)
@@ -162,6 +165,6 @@ func (d *Deliverer) routeManual(ctx context.Context, a Attempt) (Route, error) {
 	case after.Suspended:
 		return Route{Ended: &Result{Status: Skipped, Error: BotSuspended}}, nil
 	}
-	d.Wake(Target{WebhookID: a.WebhookID, BotID: target.BotID, Host: webhook.HostOf(target.Origin)}) // whatever wakes it already: a person waits
+	d.Wake(target) // whatever wakes it already: a person waits
 	return Route{Attempt: a, Queued: true}, nil
 }

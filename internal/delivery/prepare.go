@@ -1,0 +1,187 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// prepare finds out whether the attempt is to be made at all, and reads what it needs. done is not nil when nothing is to
+// be sent. A queue's attempt becomes what its row in Postgres says.
+func (d *Deliverer) prepare(ctx context.Context, a *Attempt) (in attemptInput, done *Result, err error) {
+	in, prefetched := d.prefetch.take(a.ID())
+	if !prefetched {
+		acceptedAt := in.readAt
+		if done, err = d.alreadyDone(ctx, a); done != nil || err != nil {
+			return in, done, err
+		}
+		var skipped string
+		in, skipped, err = d.load(ctx, *a)
+		switch {
+		case err == nil && skipped == NotVerified && a.row != nil && !a.Trigger.Manual():
+			return in, &Result{Status: Queued}, nil // in its place
+		case err != nil || skipped != "":
+			return in, &Result{Status: Skipped, Error: skipped}, err
+		}
+		in.readAt = acceptedAt
+	}
+	if in.queued && a.row == nil && !a.Trigger.Manual() {
+		r, err := d.leaveToQueue(ctx, *a, nil)
+		return in, &r, err
+	}
+	return in, nil, nil
+}
+
+// alreadyDone answers for an attempt that is recorded, planned or of no more use already: it is not sent again.
+func (d *Deliverer) alreadyDone(ctx context.Context, a *Attempt) (*Result, error) {
+	if done, err := d.recordedBefore(ctx, *a); done != nil || err != nil {
+		return done, err
+	}
+	switch {
+	case a.row == nil && a.Trigger == webhook.TriggerRedeliver:
+		return nil, d.checkNumber(ctx, *a)
+	case a.row == nil && a.Trigger.Manual():
+		return nil, nil //nolint:nilnil // it is to be made
+	}
+	planned, _, isPlanned, err := d.queue.Planned(ctx, a.WebhookID, a.EventID)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read what is planned of %s: %w", a.ID(), err)
+	case a.row == nil && isPlanned:
+		return &Result{Status: Queued}, nil
+	case a.row != nil && (!isPlanned || planned.Attempt != a.Number):
+		return &Result{Status: Skipped, Error: NotPlanned}, nil
+	case a.row != nil:
+		a.row, a.Trigger = &planned, planned.Trigger
+	}
+	if a.Trigger == webhook.TriggerRecover {
+		return d.taken(ctx, *a)
+	}
+	return nil, nil //nolint:nilnil // it is to be made
+}
+
+// recordedBefore answers for an attempt that is in the history.
+func (d *Deliverer) recordedBefore(ctx context.Context, a Attempt) (*Result, error) {
+	row, err := d.queries.RecordedDelivery(ctx, d.cfg.Pool, a.ID())
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil, nil //nolint:nilnil // it is not
+	case err != nil:
+		return nil, fmt.Errorf("read delivery %s: %w", a.ID(), err)
+	case a.row != nil: // by an attempt that was under way when the row was added: nothing else removes it
+		return recordedResult(row), d.queue.Remove(ctx, a.WebhookID, *a.row)
+	}
+	return recordedResult(row), nil
+}
+
+// taken answers for an attempt at what the webhook has taken since the attempt was planned.
+func (d *Deliverer) taken(ctx context.Context, a Attempt) (*Result, error) {
+	taken, err := d.queries.WasTaken(ctx, d.cfg.Pool, db.WasTakenParams{EventID: a.EventID, WebhookID: a.WebhookID})
+	if err != nil {
+		return nil, fmt.Errorf("read the deliveries of event %s: %w", a.EventID, err)
+	}
+	if taken {
+		return &Result{Status: Skipped, Error: AlreadyTaken}, nil
+	}
+	return nil, nil //nolint:nilnil // it is to be made
+}
+
+func recordedResult(row db.RecordedDeliveryRow) *Result {
+	if row.Success {
+		return &Result{Status: Delivered, StatusCode: code(row.StatusCode)}
+	}
+	r := &Result{Status: Failed, StatusCode: code(row.StatusCode), Retrying: row.NextAttemptAt != nil}
+	if row.Error != nil {
+		r.Error = *row.Error
+	}
+	return r
+}
+
+func code(c *int32) int {
+	if c == nil {
+		return 0
+	}
+	return int(*c)
+}
+
+// load reads what the attempt needs from Postgres, or says why it is to be skipped.
+func (d *Deliverer) load(ctx context.Context, a Attempt) (in attemptInput, skipped string, err error) {
+	in.event, err = d.stored(ctx, a.EventID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return in, EventGone, nil
+	}
+	if err != nil {
+		return in, "", err
+	}
+	if !a.Trigger.Manual() && in.event.AcceptedAt.Before(d.cfg.Retention.Since(time.Now())) {
+		return in, EventGone, nil // or its row would outlive it
+	}
+	target, err := d.queries.GetTarget(ctx, d.cfg.Pool, db.GetTargetParams{ID: a.WebhookID, EventType: string(in.event.Type)})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return in, WebhookGone, nil
+	}
+	if err != nil {
+		return in, "", fmt.Errorf("read webhook %s: %w", a.WebhookID, err)
+	}
+	if skipped := d.whySkipped(a, in.event, target); skipped != "" {
+		return in, skipped, nil
+	}
+	if in.url, in.secrets, err = d.open(target.ID, target.URL, target.Secret, target.PreviousSecret); err != nil {
+		// An operator has to fix it, and the engine does not log why it calls an activity again.
+		d.cfg.Logger.Error("a delivery waits as its webhook does not open with the keyset", "event", a.EventID, "error", err)
+		return in, "", err
+	}
+	in.botID, in.generation, in.queued = target.BotID, target.Generation, target.Queued
+	in.verified, in.urlVersion = target.Verified, target.URLVersion
+	switch {
+	case a.row != nil:
+		in.failureRun = a.failureRun
+	case target.FailureCount > 0:
+		in.failureRun = target.FailureRun
+	}
+	return in, "", nil
+}
+
+// whySkipped says why a webhook does not get an event; "": it does.
+func (d *Deliverer) whySkipped(a Attempt, event storedEvent, target db.GetTargetRow) string {
+	manual := a.Trigger.Manual()
+	switch {
+	case event.BotIDs != nil && !slices.Contains(event.BotIDs, target.BotID):
+		return NotAddressed
+	case target.Suspended:
+		return BotSuspended
+	case !manual && !target.IsActive:
+		return WebhookDisabled
+	case !manual && !target.Subscribed:
+		return NotSubscribed
+	case d.mayNot(a.Trigger, target.Verified):
+		return NotVerified
+	}
+	return ""
+}
+
+// open opens a webhook's URL, and the secrets that sign, the present one first; none is nil.
+func (d *Deliverer) open(webhookID uuid.UUID, sealedURL []byte, sealedSecrets ...[]byte) (url string, secrets []string, err error) {
+	if url, err = d.cfg.Keyset.OpenURL(webhookID, sealedURL); err != nil {
+		return "", nil, err
+	}
+	for _, s := range sealedSecrets {
+		if s == nil {
+			continue
+		}
+		secret, err := d.cfg.Keyset.Open(webhookID, s)
+		if err != nil {
+			return "", nil, err
+		}
+		secrets = append(secrets, secret)
+	}
+	return url, secrets, nil
+}
