@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/openfiles"
 	"github.com/mathub/webhooks/internal/problem"
 )
 
@@ -23,11 +24,12 @@ const (
 	// audiencesAtOnce is how many new events are held against those who wait. Of more, everyone is told.
 	audiencesAtOnce = 500
 
-	// maxWaiting bounds the calls that wait in a process, to half of the connections that it holds, and maxWaitingPerBot
-	// those of one bot, which needs one.
-	maxWaiting       = 1000
+	// maxWaitingPerBot bounds the calls of a bot that wait; it needs one.
 	maxWaitingPerBot = 10
 )
+
+// maxWaiting bounds the calls that wait in a process, to half of the connections that a listener holds, 1,000 or less.
+var maxWaiting = openfiles.Connections() / 2
 
 // waiter is a call that waits for an event that concerns its bot, is of its types (nil: any), and comes after a
 // position.

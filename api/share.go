@@ -8,12 +8,13 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/mathub/webhooks/internal/listen"
+	"github.com/mathub/webhooks/internal/openfiles"
 	"github.com/mathub/webhooks/internal/problem"
 )
 
 // maxInProgress is how many requests of one client address are answered at once: a quarter of the connections that a
-// listener holds. Behind a trusted proxy, the client is whom it names.
-const maxInProgress = 500
+// listener holds, 500 or less. Behind a trusted proxy, the client is whom it names.
+var maxInProgress = openfiles.Connections() / 4
 
 // inProgress counts requests by client address.
 type inProgress struct {

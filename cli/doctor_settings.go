@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/openfiles"
 )
 
 // minTokenBytes is 128 bits in hex: less can be guessed, or was made up by a person.
@@ -19,7 +21,7 @@ var temporalVariables = []string{
 }
 
 func (d *Doctor) examineSettings(program Program, environ []string) []finding {
-	findings := make([]finding, 0, 4)
+	findings := make([]finding, 0, 5)
 	if err := program.CheckSettings(); err != nil {
 		findings = append(findings, failed("settings", "correct it; `mathub-webhooks serve --help` says what is expected", "%s", err))
 	} else {
@@ -42,7 +44,16 @@ func (d *Doctor) examineSettings(program Program, environ []string) []finding {
 	default:
 		findings = append(findings, ok("service token", "is long enough"))
 	}
-	return findings
+	return append(findings, judgeOpenFiles(openfiles.Limit()))
+}
+
+func judgeOpenFiles(limit int) finding {
+	const check = "open files"
+	if limit < openfiles.Enough {
+		return warning(check, fmt.Sprintf("raise the limit to %d (ulimit -n, LimitNOFILE=, ulimits:)", openfiles.Enough),
+			"%d at most, so that a listener holds %d connections and %d deliveries are in flight", limit, openfiles.Connections(), openfiles.InFlight())
+	}
+	return ok(check, "%d at most", limit)
 }
 
 func distinct(s string) []byte {

@@ -16,6 +16,7 @@ import (
 	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/internal/listen"
+	"github.com/mathub/webhooks/internal/openfiles"
 	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/internal/settings"
 	"github.com/mathub/webhooks/internal/telemetry"
@@ -61,6 +62,9 @@ func Run(ctx context.Context, s settings.Process, version string) error {
 	slog.SetDefault(p.log)
 	if err := p.check(ctx); err != nil {
 		return err
+	}
+	if limit := openfiles.Limit(); limit < openfiles.Enough {
+		p.log.Warn("few files may be open, so that less is done at once: raise the limit (ulimit -n)", "limit", limit, "enough", openfiles.Enough, "connections", openfiles.Connections(), "deliveries", openfiles.InFlight())
 	}
 	return run(ctx, p.failed, p.services()...)
 }

@@ -18,6 +18,7 @@ import (
 
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/mathub/webhooks/internal/openfiles"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -97,7 +98,7 @@ func New(o Options) *Client {
 		o.Timeout = webhook.AttemptTimeout
 	}
 	if o.MaxInFlight <= 0 {
-		o.MaxInFlight = defaultMaxInFlight()
+		o.MaxInFlight = openfiles.InFlight()
 	}
 	if o.MaxInFlightPerHost <= 0 {
 		o.MaxInFlightPerHost = max(1, o.MaxInFlight/2)

@@ -140,9 +140,3 @@ func TestTenThousandDeliveriesUnderALimitOf1024Files(t *testing.T) {
 	require.Equal(t, "10000 0 0\n", runChild(t, "many", fmt.Sprintf("http://127.0.0.1:%d/", r.Port), "10000"))
 	require.LessOrEqual(t, most.Load(), int32(512), "half of the files are left to others")
 }
-
-func TestDefaultMaxInFlight(t *testing.T) {
-	require.GreaterOrEqual(t, defaultMaxInFlight(), 8)
-	require.LessOrEqual(t, defaultMaxInFlight(), 2048)
-	require.LessOrEqual(t, 4*defaultMaxInFlight(), int(max(32, openFileLimit()/2)))
-}

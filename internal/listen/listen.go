@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/mathub/webhooks/internal/openfiles"
 )
 
 const (
@@ -70,7 +72,7 @@ func Run(ctx context.Context, log *slog.Logger, servers ...Server) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for i, s := range servers {
 		log.Info(s.Name+" is listening", "addr", listeners[i].Addr().String())
-		group.Go(func() error { return s.serve(ctx, log, newPlaces(listeners[i], maxConnections, s.Trusted)) })
+		group.Go(func() error { return s.serve(ctx, log, newPlaces(listeners[i], openfiles.Connections(), s.Trusted)) })
 	}
 	return group.Wait()
 }

@@ -10,17 +10,18 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
 const (
-	// maxConnections is how many connections a listener holds at once.
-	maxConnections = 2000
 	// stalledAfter is for how long a client may let the server wait, with a header, a body or an answer half way, before its
 	// connection can be given to another.
 	stalledAfter = time.Second
 	// lookAgain is how often a new connection looks for a place while each of the others is being answered.
 	lookAgain = 50 * time.Millisecond
+	// outOfFiles is how long a closed connection's file may take to come free.
+	outOfFiles = 5 * time.Millisecond
 	// writeChunk is what a client must take of an answer within stalledAfter, where others need its place.
 	writeChunk = 64 << 10
 )
@@ -57,8 +58,12 @@ func (p *places) Close() error { return p.close() }
 // Accept implements net.Listener.
 func (p *places) Accept() (net.Conn, error) {
 	accepted, err := p.Listener.Accept()
+	for isOutOfFiles(err) && p.closeSome() {
+		time.Sleep(outOfFiles)
+		accepted, err = p.Listener.Accept()
+	}
 	if err != nil {
-		return nil, err
+		return nil, err // one that is out of files is tried again by net/http
 	}
 	peer, _ := netip.ParseAddrPort(accepted.RemoteAddr().String()) // the zero address where it has none
 	c := &conn{Conn: accepted, places: p, address: Client(peer.Addr())}
@@ -74,19 +79,17 @@ func (p *places) Accept() (net.Conn, error) {
 	return c, nil
 }
 
+// isOutOfFiles says whether a connection could not be taken, as this process or the whole machine has too many files open.
+func isOutOfFiles(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}
+
 // take gives c a place, if need be another's.
 func (p *places) take(c *conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.taken) >= p.most {
-		victims := p.leastMissed(time.Now())
-		if len(victims) == 0 {
-			return false
-		}
-		for _, victim := range victims {
-			p.forget(victim)
-			_ = victim.Conn.Close() // its own goroutine ends by that
-		}
+	if len(p.taken) >= p.most && !p.closeSomeLocked() {
+		return false
 	}
 	p.taken[c] = struct{}{}
 	if c.from = p.of[c.address]; c.from == nil {
@@ -95,6 +98,22 @@ func (p *places) take(c *conn) bool {
 	}
 	c.from.conns++
 	return true
+}
+
+// closeSome closes connections that are least missed. It returns false when each is being answered.
+func (p *places) closeSome() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closeSomeLocked()
+}
+
+func (p *places) closeSomeLocked() bool {
+	victims := p.leastMissed(time.Now())
+	for _, victim := range victims {
+		p.forget(victim)
+		_ = victim.Conn.Close() // its own goroutine ends by that
+	}
+	return len(victims) > 0
 }
 
 // leastMissed are the connections to be closed for another; none when each is being answered. Of a full-sized listener it
