@@ -14,7 +14,9 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/client"
 
+	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/workflows/temporaltest"
 )
 
@@ -46,8 +48,6 @@ func TestIDsAreTakenInEitherCase(t *testing.T) {
 	a.accepted(event, "post.created", "{}")
 	require.Equal(t, event, a.event(strings.ToUpper(event), "?after="+strings.ToUpper(id)).ID)
 	own := strings.ToUpper("0195b2f4-1c00-7a3b-9d21-6f0e5a52c1d8")
-	a.accepted(own, "post.created", "{}")
-	require.Equal(t, own, a.event(own, "").ID, "an emitter's own id stays as it is")
 
 	path := botsPath + "/" + strings.ToUpper(bot)
 	require.Equal(t, http.StatusOK, a.do("GET", path, serviceToken, nil).status)
@@ -68,6 +68,36 @@ func TestIDsAreTakenInEitherCase(t *testing.T) {
 		require.Equal(t, http.StatusNotFound, a.do("GET", webhooksPath+"/"+other, key, nil).status, "another form is no id of ours")
 	}
 	require.Equal(t, http.StatusNoContent, a.do("DELETE", hook, key, nil).status)
+}
+
+// TestAUUIDIsOneEventInEitherCase, whichever way it comes in.
+func TestAUUIDIsOneEventInEitherCase(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	_, key := s.bot()
+	s.subscribe(key, "")
+	const id = "b89c0b2e-1c00-7a3b-9d21-6f0e5a52c1d7"
+	upper := strings.ToUpper(id)
+	event := func(id string) string { return `{"id":"` + id + `","event":"post.created","data":{}}` }
+	require.Equal(t, receipt{ID: id, WorkflowID: "event-" + id}, s.emit(event(upper)))
+	require.NoError(t, s.temporal.GetWorkflow(t.Context(), "event-"+id, "").Get(t.Context(), nil))
+	for _, again := range []string{id, upper, upper[:18] + id[18:]} {
+		require.True(t, s.emit(event(again)).Duplicate, again)
+		require.Equal(t, id, s.event(again, "").ID)
+	}
+	for workflowID, input := range map[string]any{
+		"event-" + upper: map[string]any{"id": upper, "event": "post.created", "data": map[string]any{}},
+		"events-by-hand": []any{map[string]any{"id": upper, "event": "post.created", "data": map[string]any{}}},
+	} {
+		run, err := s.temporal.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: workflowID, TaskQueue: emit.TaskQueue}, map[bool]string{true: emit.WorkflowType, false: emit.GroupWorkflowType}[workflowID == "event-"+upper], input)
+		require.NoError(t, err)
+		require.NoError(t, run.Get(t.Context(), nil))
+	}
+	require.Len(t, s.requests(), 1)
+	require.Equal(t, id, s.requests()[0].header.Get("Webhook-Id"))
+	got := s.do("POST", eventsPath+"/batch", serviceToken, `{"events":[`+event(upper)+`,`+event(id)+`]}`)
+	require.Equal(t, http.StatusUnprocessableEntity, got.status, "%s", got.body)
+	require.Equal(t, []string{"events[1].id"}, got.fields(t))
 }
 
 // TestNullIsAsIfLeftOut in every body, but where PATCH gives it a meaning.

@@ -30,7 +30,7 @@ const (
 )
 
 // WorkflowID is the id of the workflow that delivers an event by itself.
-func WorkflowID(eventID string) string { return "event-" + eventID }
+func WorkflowID(eventID string) string { return "event-" + webhook.CanonicalID(eventID) }
 
 // groupWorkflowID is a new id of a workflow that delivers several events.
 func groupWorkflowID() string { return "events-" + webhook.NewID() }

@@ -175,10 +175,11 @@ func BatchLen(events []Event) int {
 	size := aroundBatch + len("[]") - len(",")
 	for n, e := range events {
 		size += len(",") + len(e.JSON())
-		if n > 0 && (n == MaxBatchEvents || size > MaxBatchBytes || e.ID != "" && ids[e.ID]) {
+		id := CanonicalID(e.ID)
+		if n > 0 && (n == MaxBatchEvents || size > MaxBatchBytes || id != "" && ids[id]) {
 			return n
 		}
-		ids[e.ID] = true
+		ids[id] = true
 	}
 	return len(events)
 }
@@ -218,14 +219,15 @@ func (e *InvalidError) addOf(i int, err error) {
 func (e *InvalidError) addRepeats(events []Event) {
 	first := make(map[string]int, len(events))
 	for i, event := range events {
-		if event.ID == "" {
+		id := CanonicalID(event.ID)
+		if id == "" {
 			continue
 		}
-		if n, repeated := first[event.ID]; repeated {
+		if n, repeated := first[id]; repeated {
 			e.add(fmt.Sprintf("events[%d].id", i), fmt.Sprintf("is that of events[%d]", n))
 			continue
 		}
-		first[event.ID] = i
+		first[id] = i
 	}
 }
 

@@ -359,3 +359,20 @@ func TestBatchSummary(t *testing.T) {
 	require.Equal(t, webhook.Subscribable(), webhook.TypesOf(all))
 	require.LessOrEqual(t, len(webhook.BatchSummary(all)), 400, "as Temporal allows a summary")
 }
+
+// TestBatch_AUUIDIsOneIDInEitherCase; any other id is another in each case.
+func TestBatch_AUUIDIsOneIDInEitherCase(t *testing.T) {
+	t.Parallel()
+	const lower, upper = "b89c0b2e-1c00-7a3b-9d21-6f0e5a52c1d7", "B89C0B2E-1C00-7A3B-9D21-6F0E5A52C1D7"
+	post := func(id string) webhook.Event {
+		return webhook.Event{ID: id, Type: webhook.PostCreated, Data: []byte(`{}`)}
+	}
+	twice, others := []webhook.Event{post(lower), post(upper)}, []webhook.Event{post("e-a"), post("E-A")}
+	require.ErrorContains(t, webhook.ValidateBatch(twice), "events[1].id")
+	require.Equal(t, 1, webhook.BatchLen(twice))
+	require.NoError(t, webhook.ValidateBatch(others))
+	require.Equal(t, 2, webhook.BatchLen(others))
+	parsed, err := webhook.ParseEvent(post(upper).JSON())
+	require.NoError(t, err)
+	require.Equal(t, []string{lower, lower, "E-A"}, []string{parsed.ID, post(upper).Identify().ID, others[1].Identify().ID})
+}

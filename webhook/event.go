@@ -16,7 +16,7 @@ import (
 
 // Event is an event as the backend emits it.
 type Event struct {
-	// ID is accepted once: emitting it again delivers nothing. See ValidID; a UUIDv7 when left out.
+	// ID is accepted once: emitting it again delivers nothing. See ValidID and CanonicalID; a UUIDv7 when left out.
 	ID   string    `json:"id,omitempty"`
 	Type EventType `json:"event"`
 	// Timestamp is when it happened, in RFC 3339; the time of acceptance when left out.
@@ -29,7 +29,7 @@ type Event struct {
 
 // ParseEvent reads and checks an emitted event. The error is a *SyntaxError where the input is not such an object at
 // all (HTTP 400; see ParseObject), or an *InvalidError that names every field at fault (HTTP 422).
-// A member that is null is as if it were left out. Repeated botIds are dropped.
+// A member that is null is as if it were left out. Repeated botIds are dropped. Ids are as CanonicalID has them.
 func ParseEvent(raw []byte) (Event, error) { return parseEvent(raw, MaxEventBytes) }
 
 // ParseAccepted is ParseEvent for what a door has accepted: a Complete event may be larger than an emitted one.
@@ -77,7 +77,7 @@ func parseEvent(raw []byte, limit int) (Event, error) {
 	if err := faults.orNil(); err != nil {
 		return Event{}, err
 	}
-	e.BotIDs = audience(e.BotIDs)
+	e.ID, e.BotIDs = CanonicalID(e.ID), audience(e.BotIDs)
 	return e, nil
 }
 
@@ -219,13 +219,13 @@ func isValidObject(data jsontext.Value) (fault string) {
 }
 
 // Complete returns the event as it is accepted at the given time: with a new id if it has none, with a timestamp in
-// the envelope's form, and with each bot named once.
+// the envelope's form, with each bot named once, and with each id as CanonicalID has it.
 func (e Event) Complete(acceptedAt time.Time) Event {
 	if e.ID == "" {
 		e.ID = NewID()
 	}
 	e.Timestamp = e.envelopeTime(acceptedAt)
-	e.BotIDs = audience(e.BotIDs)
+	e.ID, e.BotIDs = CanonicalID(e.ID), audience(e.BotIDs)
 	return e
 }
 

@@ -34,15 +34,16 @@ func TestParseEvent(t *testing.T) {
 	require.Equal(t, "a", escaped.ID)
 }
 
-// TestABotsUUIDIsTakenInEitherCase (RFC 9562 §4): bots are stored under the lower one. Other ids stay as they are.
-func TestABotsUUIDIsTakenInEitherCase(t *testing.T) {
+// TestAUUIDIsTakenInEitherCase (RFC 9562 §4), and stored in lower case. Other ids stay as they are.
+func TestAUUIDIsTakenInEitherCase(t *testing.T) {
 	const lower, upper = "0195b2f0-5a3e-7c1d-8f00-3b6d2a9c4e71", "0195B2F0-5A3E-7C1D-8F00-3B6D2A9C4E71"
 	e, err := webhook.ParseEvent([]byte(`{"id":"` + upper + `","event":"mention","data":{},"botIds":["` + upper + `","Lemma","` + lower + `","lemma"]}`))
 	require.NoError(t, err)
 	require.Equal(t, []string{lower, "Lemma", "lemma"}, e.BotIDs)
-	require.Equal(t, upper, e.ID, "an emitter's own id is its own")
-	made := webhook.Event{Type: webhook.Mention, Data: json.RawMessage(`{}`), BotIDs: []string{upper}}
+	require.Equal(t, lower, e.ID)
+	made := webhook.Event{ID: "E-1", Type: webhook.Mention, Data: json.RawMessage(`{}`), BotIDs: []string{upper}}
 	require.Equal(t, []string{lower}, made.Complete(time.Now()).BotIDs)
+	require.Equal(t, "E-1", made.Complete(time.Now()).ID)
 }
 
 // TestNullIsAsIfLeftOut, as those clients write what is optional that have no way to leave it out.

@@ -27,7 +27,7 @@ func ValidID(s string) bool {
 	return true
 }
 
-// CanonicalID is a bot's id as it is stored: a UUID in lower case (RFC 9562 §4), any other as it stands.
+// CanonicalID is an event's or a bot's id as it is stored: a UUID in lower case (RFC 9562 §4), any other as it stands.
 func CanonicalID(id string) string {
 	if len(id) != len(uuid.Nil.String()) || uuid.Validate(id) != nil {
 		return id

@@ -75,6 +75,7 @@ func parseInput(info *workflow.Info, input converter.RawValue) (webhook.Event, e
 		return webhook.Event{}, err
 	}
 	own, named := strings.CutPrefix(info.WorkflowExecution.ID, emit.WorkflowID(""))
+	own = webhook.CanonicalID(own)
 	switch {
 	case event.ID == "" && named && webhook.ValidID(own):
 		event.ID = own

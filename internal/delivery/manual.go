@@ -74,7 +74,7 @@ func (d *Deliverer) prepareManual(ctx context.Context, in TestEvent, trigger web
 		return Route{}, fmt.Errorf("read webhook %s: %w", in.WebhookID, err)
 	}
 	e := eventFor(target.BotID)
-	e.ID = in.EventID
+	e.ID = webhook.CanonicalID(in.EventID)
 	inserted, err := d.queries.InsertEvents(ctx, d.cfg.Pool, db.InsertEventsParams{
 		Ids: []string{e.ID}, Types: []string{string(e.Type)}, Payloads: [][]byte{e.Body()}, Bots: []string{textArray([]string{target.BotID})}, Places: []int32{0},
 		RunID: in.RunID, WorkflowID: unusual(in.WorkflowID, e.ID),

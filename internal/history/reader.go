@@ -2,12 +2,10 @@ package history
 
 import (
 	"context"
-	"errors"
 	"math"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/mathub/webhooks/db"
@@ -111,12 +109,9 @@ func (r *Reader) Stats(ctx context.Context, webhookID uuid.UUID) (db.RecentStats
 	})
 }
 
-// Event finds an event by its id, or by a UUID in upper case under which none is stored.
+// Event finds an event by its id.
 func (r *Reader) Event(ctx context.Context, id string) (db.GetEventRow, error) {
-	event, err := db.New().GetEvent(ctx, r.Pool, id)
-	if canonical := webhook.CanonicalID(id); canonical != id && errors.Is(err, pgx.ErrNoRows) {
-		event, err = db.New().GetEvent(ctx, r.Pool, canonical)
-	}
+	event, err := db.New().GetEvent(ctx, r.Pool, webhook.CanonicalID(id))
 	return event, problem.OrNotFound(err)
 }
 
