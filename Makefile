@@ -66,12 +66,12 @@ bench: build ## Measure the product beside its yardsticks, for an hour, and draw
 profile: build ## Show where processor time goes while events come in; keeps the profiles in bin/profiles
 	cd standalone && MATHUB_BENCH=1 $(GO) test -count=1 -timeout 10m -v -run TestProfile ./bench -profiles $(CURDIR)/bin/profiles
 
-generate: ## Make the generated code again: SQL queries, API server, docs of events
+generate: ## Make the generated code again: SQL queries, API server and client, docs of events
 	$(TOOL) sqlc generate
 	$(GO) generate ./...
 
 check-generated: generate ## Prove that the generated code is current
-	@git diff --exit-code -- db api docs/events.md && test -z "$$(git status --porcelain -- db api docs/events.md)" || { echo "generated code is out of date: run make generate and commit it"; exit 1; }
+	@git diff --exit-code -- db api clients/go docs/events.md && test -z "$$(git status --porcelain -- db api clients/go docs/events.md)" || { echo "generated code is out of date: run make generate and commit it"; exit 1; }
 
 check-api: ## Prove that the API's document breaks nothing that the last release promised
 	@GO='$(GO)' tools/check-api.sh

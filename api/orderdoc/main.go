@@ -1,5 +1,5 @@
-// Serverdoc writes the document that the server's code is generated from: openapi.yaml, whose members say where they stand,
-// so that answers have them in the contract's order.
+// Orderdoc writes the document that Go code is generated from: openapi.yaml, whose members say where they stand, so that Go's
+// structs, and with them answers, have them in the contract's order.
 package main
 
 import (
@@ -11,11 +11,11 @@ import (
 
 func main() {
 	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: serverdoc FROM TO")
+		fmt.Fprintln(os.Stderr, "usage: orderdoc FROM TO")
 		os.Exit(2)
 	}
 	if err := write(os.Args[1], os.Args[2]); err != nil {
-		fmt.Fprintln(os.Stderr, "serverdoc:", err)
+		fmt.Fprintln(os.Stderr, "orderdoc:", err)
 		os.Exit(1)
 	}
 }
