@@ -84,6 +84,8 @@ type Client struct {
 	outbound  *outbound
 	heartbeat *heartbeat
 	blocks    *blocks
+	// withoutRoots: no receiver's certificate can lead to an authority, as this machine knows of none.
+	withoutRoots bool
 }
 
 // transports make the same connections.
@@ -121,6 +123,7 @@ func New(o Options) *Client {
 	c.outbound = &outbound{hosts: o.CheckHosts, resolver: o.Resolver, connect: dial.DialContext, began: time.Now(), parts: map[part]*finding{}}
 	c.any = c.transports(o, "h2", "http/1.1")
 	c.http1 = c.transports(o, "http/1.1")
+	c.withoutRoots = o.RootCAs == nil && !hasSystemRoots()
 	c.measured(o.Meter)
 	return c
 }
@@ -204,7 +207,8 @@ var ErrPaused = errors.New("egress: this process did not run")
 // Response with an Error. The error is for failings of our own side, after which nothing may be held against the
 // receiver: ctx is done, this machine is out of sockets (errors.Is syscall.EMFILE, ENFILE, EADDRNOTAVAIL or
 // ENOBUFS; memory: ENOMEM), its resolver or network is down (ErrNoOutboundAccess; to find that out may take 2 s after the
-// exchange), or this process was stopped or got no processor meanwhile (ErrPaused). It holds nothing of the URL.
+// exchange), this machine has no certificate authorities, or this process was stopped or got no processor meanwhile
+// (ErrPaused). It holds nothing of the URL.
 //
 // ctx also bounds the wait for a place, see Options.MaxInFlight. The header is not changed and must not be until Post
 // returns; Idempotency-Key is left out of what is sent, because Go's transport would repeat the POST on its account.

@@ -99,6 +99,9 @@ func (c *Client) roundTrip(e *exchange, cancel context.CancelFunc, u *url.URL, h
 	}
 	if err != nil {
 		text, err := e.fault(err)
+		if text == tlsUnknownAuthority && c.withoutRoots {
+			err = errNoRoots
+		}
 		return Response{Error: text, Timings: e.timings()}, err
 	}
 	return c.read(e, cancel, response)

@@ -2,6 +2,7 @@ package egress
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -41,6 +42,9 @@ func faultOf(err error) (receivers string, ours error) {
 		if errors.Is(err, unknown) {
 			return "", unknown // err itself holds the receiver's address
 		}
+	}
+	if errors.As(err, new(x509.SystemRootsError)) {
+		return "", errNoRoots
 	}
 	var dns *net.DNSError
 	if errors.As(err, &dns) {

@@ -11,18 +11,27 @@ import (
 	"time"
 )
 
-// The causes of a failed TLS handshake, beside those that a certificate has.
+// errNoRoots: an image without ca-certificates, or a bundle that cannot be read.
+var errNoRoots = errors.New("egress: this machine has no certificate authorities")
+
+func hasSystemRoots() bool {
+	roots, err := x509.SystemCertPool()
+	return err == nil && !roots.Equal(x509.NewCertPool())
+}
+
+// The causes of a failed TLS handshake; certificateFault has more.
 const (
-	tlsTooOld      = "tls: protocol version too old"
-	tlsNoCipher    = "tls: no common cipher suite, or no certificate for host"
-	tlsWantsClient = "tls: client certificate wanted"
-	tlsUnknownHost = "tls: host name unknown to the receiver"
-	tlsNoProtocol  = "tls: no common application protocol"
-	tlsInternal    = "tls: internal error of the receiver"
-	tlsPlainHTTP   = "tls: the receiver speaks plain HTTP"
-	tlsNone        = "tls: the receiver does not speak TLS"
-	tlsRefused     = "tls: refused by the receiver: " // and its alert
-	tlsFailed      = "tls: handshake failed"
+	tlsUnknownAuthority = "tls: unknown authority"
+	tlsTooOld           = "tls: protocol version too old"
+	tlsNoCipher         = "tls: no common cipher suite, or no certificate for host"
+	tlsWantsClient      = "tls: client certificate wanted"
+	tlsUnknownHost      = "tls: host name unknown to the receiver"
+	tlsNoProtocol       = "tls: no common application protocol"
+	tlsInternal         = "tls: internal error of the receiver"
+	tlsPlainHTTP        = "tls: the receiver speaks plain HTTP"
+	tlsNone             = "tls: the receiver does not speak TLS"
+	tlsRefused          = "tls: refused by the receiver: " // and its alert
+	tlsFailed           = "tls: handshake failed"
 )
 
 // alertFaults are what a receiver's alert means (RFC 8446, section 6.2), by crypto/tls's words for it.
@@ -91,7 +100,7 @@ func certificateFault(err error) string {
 		}
 		return "tls: certificate expired"
 	case errors.As(err, &authority):
-		return "tls: unknown authority"
+		return tlsUnknownAuthority
 	case errors.As(err, &hostname):
 		return "tls: wrong host"
 	case errors.As(err, &invalid), errors.As(err, &verify):
