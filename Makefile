@@ -31,6 +31,12 @@ FORCE:
 
 test: test-unit test-e2e test-faults ## Run every test, on a Postgres and a Temporal server started for them
 
+# Those that need no Temporal server.
+QUICK = $$($(GO) list ./... | grep -v -E '/(api|emit|outbox|worker|app|searchattr)$$')
+
+test-quick: bin/standalone ## Run the tests that need no Temporal server and take no long time: under a minute
+	bin/standalone with-servers --no-temporal -- $(GO) test -short $(QUICK)
+
 test-unit: bin/standalone ## Run the tests of the product's packages, with the race detector
 	@GO='$(GO)' tools/test-deps.sh compiler
 	bin/standalone with-servers -- $(GO) test -race -timeout 8m ./...

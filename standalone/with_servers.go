@@ -20,6 +20,8 @@ import (
 const commandGrace = 30 * time.Second
 
 type withServersCommand struct {
+	NoTemporal bool `help:"Start Postgres alone."`
+
 	Command []string `arg:"" passthrough:"" help:"What to run, such as: -- go test ./..."`
 }
 
@@ -51,7 +53,7 @@ func (c *withServersCommand) Run() (err error) {
 		}
 	}()
 	begin := time.Now()
-	private, err := servers.Start(ctx, servers.Options{Dir: dir, TemporalArgs: []string{temporalServerName}})
+	private, err := servers.Start(ctx, servers.Options{Dir: dir, NoTemporal: c.NoTemporal, TemporalArgs: []string{temporalServerName}})
 	close(started)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
@@ -60,14 +62,17 @@ func (c *withServersCommand) Run() (err error) {
 		return fmt.Errorf("%w\n%s", err, logTails(dir))
 	}
 	defer func() { err = errors.Join(err, private.Stop()) }()
-	fmt.Fprintf(os.Stderr, "Private Postgres and Temporal servers are running (%.1fs).\n", time.Since(begin).Seconds())
+	what, environment := "Private Postgres and Temporal servers are", []string{"MATHUB_TEST_DATABASE_URL=" + private.DatabaseURL("postgres")}
+	if c.NoTemporal {
+		what = "A private Postgres server is"
+	} else {
+		environment = append(environment, "TEMPORAL_ADDRESS="+private.TemporalAddr())
+	}
+	fmt.Fprintf(os.Stderr, "%s running (%.1fs).\n", what, time.Since(begin).Seconds())
 
 	cmd := exec.Command(args[0], args[1:]...) //nolint:gosec,noctx // what the user asked for; it is stopped below
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(),
-		"MATHUB_TEST_DATABASE_URL="+private.DatabaseURL("postgres"),
-		"TEMPORAL_ADDRESS="+private.TemporalAddr(),
-	)
+	cmd.Env = append(os.Environ(), environment...)
 	// At a terminal the command stays in this process's group: the terminal's Ctrl-C reaches both, and the command may
 	// read. Elsewhere it leads a group, which can be ended as a whole.
 	process, err := supervise.Start(args[0], cmd, supervise.Options{
@@ -82,7 +87,11 @@ func (c *withServersCommand) Run() (err error) {
 // wait passes signals on to the command and returns how it ended, as an exit status.
 func wait(process *supervise.Process, private *servers.Servers, signals <-chan os.Signal) error {
 	var kill <-chan time.Time
-	postgres, temporal := private.Postgres.Done(), private.Temporal.Done()
+	postgres := private.Postgres.Done()
+	var temporal <-chan struct{} // nil where there is none
+	if private.Temporal != nil {
+		temporal = private.Temporal.Done()
+	}
 	for {
 		select {
 		case <-process.Done():

@@ -34,6 +34,8 @@ type Options struct {
 	Postgres map[string]string
 	// Temporal's settings; PostgresURL and Port are set by Start.
 	Temporal temporal.Settings
+	// NoTemporal starts Postgres alone.
+	NoTemporal bool
 	// TemporalArgs are the arguments with which this executable becomes the Temporal server, see temporal.RunChild.
 	TemporalArgs []string
 }
@@ -48,7 +50,7 @@ type Servers struct {
 	temporalLog *os.File
 }
 
-// Start starts both and waits until they work. After an error nothing is left running.
+// Start starts them and waits until they work. After an error nothing is left running.
 func Start(ctx context.Context, options Options) (_ *Servers, err error) {
 	s := &Servers{options: options}
 	defer func() {
@@ -67,6 +69,9 @@ func Start(ctx context.Context, options Options) (_ *Servers, err error) {
 	}
 	if err = s.cluster.CreateDatabases(ctx, MainDatabase, temporal.Database, temporal.VisibilityDatabase); err != nil {
 		return nil, err
+	}
+	if options.NoTemporal {
+		return s, nil
 	}
 	s.options.Temporal.PostgresURL = s.cluster.LocalURL("postgres")
 	for range attempts {
