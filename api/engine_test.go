@@ -196,7 +196,7 @@ func TestAnEventIDIsAcceptedOnce(t *testing.T) {
 	all.Wait()
 	require.Equal(t, int32(1), first.Load())
 	require.Eventually(t, func() bool { return len(s.deliveries(key, id)) >= 2 }, 10*time.Second, 20*time.Millisecond)
-	time.Sleep(200 * time.Millisecond)
+	time.Sleep(200 * time.Millisecond) // for a third delivery, which must not come
 	byID := map[string]int{}
 	for _, d := range s.deliveries(key, id) {
 		byID[d.EventID]++

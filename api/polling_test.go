@@ -161,7 +161,7 @@ func TestAPollWaitsForWhatConcernsIt(t *testing.T) {
 			done <- time.Since(began)
 		}()
 	}
-	time.Sleep(400 * time.Millisecond)
+	time.Sleep(400 * time.Millisecond) // until both wait, which nothing shows; if one does not yet, the outcome is the same
 	a.accepted("theirs", "mention", `{}`, "bot-other")
 	select {
 	case <-done:
@@ -191,7 +191,7 @@ func TestWaitingHoldsNoConnection(t *testing.T) {
 		all.Go(func() {
 			got := a.do("GET", pollPath+"?wait=20s", keys[i%bots], nil)
 			for got.status == http.StatusTooManyRequests { // the eleventh below was before it
-				time.Sleep(20 * time.Millisecond)
+				time.Sleep(20 * time.Millisecond) // before it asks again
 				got = a.do("GET", pollPath+"?wait=20s", keys[i%bots], nil)
 			}
 			if !strings.Contains(string(got.body), `"one"`) {
@@ -251,7 +251,7 @@ func TestWaitingEndsWithTheProcessAndWithTheClient(t *testing.T) {
 			})
 		}
 		left.Wait()
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(200 * time.Millisecond) // until the server has noticed that they left, which nothing shows
 	}
 	time.AfterFunc(300*time.Millisecond, func() { close(stopping) })
 	began = time.Now()

@@ -81,7 +81,7 @@ func TestAKeyIsHeldToItsRate(t *testing.T) {
 	require.Equal(t, http.StatusOK, list(other).status, "another key has its own")
 	require.Equal(t, http.StatusUnauthorized, list("bot_nobody").status)
 
-	time.Sleep(time.Second)
+	time.Sleep(time.Second) // as long as Retry-After said
 	require.Equal(t, http.StatusOK, list(key).status, "as Retry-After said")
 }
 

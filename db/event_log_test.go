@@ -155,7 +155,7 @@ func TestNothingIsSkippedWhateverTheOrderOfCommits(t *testing.T) {
 						return
 					}
 					ids = append(ids, id)
-					time.Sleep(time.Duration(random.IntN(20)) * time.Millisecond)
+					time.Sleep(time.Duration(random.IntN(20)) * time.Millisecond) // so that others commit in between
 				}
 				if random.IntN(5) == 0 {
 					_ = tx.Rollback(t.Context())
@@ -184,7 +184,7 @@ func TestNothingIsSkippedWhateverTheOrderOfCommits(t *testing.T) {
 				if last {
 					return
 				}
-				time.Sleep(time.Duration(1+r) * time.Millisecond)
+				time.Sleep(time.Duration(1+r) * time.Millisecond) // each reader at a rate of its own
 			}
 		})
 	}

@@ -91,7 +91,7 @@ func TestAMigrationDoesNotQueueForALock(t *testing.T) {
 		_, err := pool.Exec(t.Context(), "SELECT FROM bots")
 		require.NoError(t, err)
 		require.Less(t, time.Since(began), 3*time.Second)
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond) // the rate of the reads
 	}
 	require.Empty(t, migrated, "it waits still")
 	require.NoError(t, reader.Rollback(t.Context()))

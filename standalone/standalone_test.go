@@ -154,7 +154,7 @@ func TestTroubleIsMended(t *testing.T) {
 			} else if time.Now().After(deadline) {
 				t.Fatalf("no event was taken within %s: %v", limit, err)
 			}
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond) // before it asks again
 		}
 		receiver.AwaitWithin(t, "/hook", arrived, time.Until(deadline))
 	}
@@ -271,7 +271,7 @@ func TestSecondInterruptForces(t *testing.T) {
 	family := descendants(t, r.cmd.Process.Pid)
 	require.NoError(t, r.cmd.Process.Signal(os.Interrupt))
 	r.await("Stopping", 1, 5*time.Second)
-	time.Sleep(500 * time.Millisecond)
+	time.Sleep(500 * time.Millisecond) // for its end, which must not come yet
 	require.NoError(t, r.cmd.Process.Signal(syscall.Signal(0)), "it waits for its children")
 	require.NoError(t, r.cmd.Process.Signal(os.Interrupt))
 	require.Equal(t, 1, r.awaitEnd(3*time.Second))

@@ -26,7 +26,7 @@ func TestALargerAudienceSharesOneLineOfHistory(t *testing.T) {
 	s.answer(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/6":
-			time.Sleep(2500 * time.Millisecond)
+			time.Sleep(2500 * time.Millisecond) // slow enough for another task of the workflow
 		case "/7":
 			w.WriteHeader(http.StatusInternalServerError)
 		}

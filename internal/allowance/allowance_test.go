@@ -64,7 +64,7 @@ func TestLimiter_TakeOne(t *testing.T) {
 		freeIn, err := l.FreeIn(t.Context(), key)
 		require.NoError(t, err)
 		require.LessOrEqual(t, freeIn, wait)
-		time.Sleep(wait)
+		time.Sleep(wait) // as long as it said
 		freeIn, err = l.FreeIn(t.Context(), key)
 		require.NoError(t, err)
 		require.Zero(t, freeIn)

@@ -80,7 +80,7 @@ func TestRemover_RemoveExpired(t *testing.T) {
 			default:
 			}
 			took = append(took, record())
-			time.Sleep(2 * time.Millisecond)
+			time.Sleep(2 * time.Millisecond) // the rate of the recordings
 		}
 	}
 	now := make(chan struct{})

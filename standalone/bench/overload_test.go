@@ -54,7 +54,7 @@ func (r *report) overload(t *testing.T, a *audience, name string, perSecond floa
 	began := time.Now()
 	var all sync.WaitGroup
 	for i := range n {
-		time.Sleep(time.Until(began.Add(time.Duration(float64(i) / perSecond * float64(time.Second)))))
+		time.Sleep(time.Until(began.Add(time.Duration(float64(i) / perSecond * float64(time.Second))))) // the rate of the emits
 		event := a.nextEvent()
 		all.Go(func() { o.call(t, a, event.ID, event) })
 	}

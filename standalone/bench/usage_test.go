@@ -61,7 +61,7 @@ func (s *system) rest(t *testing.T) {
 	}
 	for deadline := time.Now().Add(rested); ; {
 		before := total()
-		time.Sleep(window)
+		time.Sleep(window) // the time that is measured
 		if total()-before < window/5 {
 			return
 		}

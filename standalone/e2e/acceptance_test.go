@@ -309,7 +309,7 @@ func shortOutage(t *testing.T, stack *testkit.Stack) {
 	})
 	for range 10 {
 		bot.Emit(t, testkit.Event{Type: post})
-		time.Sleep(150 * time.Millisecond)
+		time.Sleep(150 * time.Millisecond) // the rate of the emits
 	}
 	failed, delivered := 0, 0
 	require.Eventually(t, func() bool {

@@ -195,6 +195,6 @@ func (p *page) run(t *testing.T, b block) {
 			p.bot.Emit(t, testkit.Event{Type: post, Data: json.RawMessage(`{"postId":"p1"}`)})
 		}
 		require.Less(t, n, 60, "%s did not print %q, but:\n%s", b.name, want, p.printed(t, begin))
-		time.Sleep(500 * time.Millisecond)
+		time.Sleep(500 * time.Millisecond) // before it looks again
 	}
 }

@@ -101,7 +101,7 @@ func TestRelayIsKilledAnywhere(t *testing.T) {
 		deadline := time.Now().Add(time.Minute)
 		for waiting() > 0 {
 			require.True(t, time.Now().Before(deadline), "rows wait: %d", waiting())
-			time.Sleep(20 * time.Millisecond)
+			time.Sleep(20 * time.Millisecond) // before it looks again
 		}
 	}
 

@@ -87,7 +87,7 @@ func TestRetries(t *testing.T) {
 			hook := bot.CreateWebhook(t, receiver.URL("/"), "", post)
 			bot.Emit(t, testkit.Event{Type: post})
 			bot.AwaitDeliveries(t, hook.ID, 4)
-			time.Sleep(3 * time.Second)
+			time.Sleep(3 * time.Second) // for a fifth attempt, which must not come
 			require.Equal(t, 4, receiver.Count())
 			require.Equal(t, 4, bot.Webhook(t, hook.ID).FailureCount)
 		})
@@ -117,7 +117,7 @@ func TestRetries(t *testing.T) {
 				receiver.Await(t, path, 1)
 				stop(hook.ID)
 			}
-			time.Sleep(5 * time.Second)
+			time.Sleep(5 * time.Second) // for further attempts, which must not come
 			for i := range 3 {
 				require.LessOrEqual(t, len(receiver.Requests(fmt.Sprintf("/%d", i))), 2, "one may have begun before")
 			}

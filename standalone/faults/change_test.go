@@ -39,7 +39,7 @@ func TestWebhooksChangeWhileDeliveriesAreUnderWay(t *testing.T) {
 	emit := func(n int) {
 		var all sync.WaitGroup
 		for range n {
-			time.Sleep(15 * time.Millisecond)
+			time.Sleep(15 * time.Millisecond) // the rate of the emits
 			all.Go(func() {
 				id := uuid.NewString()
 				if err := emitPatiently(stack.API(), testkit.Event{ID: id, Type: post, BotIDs: []string{bot.ID}}); err != nil {

@@ -45,7 +45,7 @@ func TestHalfOfAGroupsWebhooksAreInTrouble(t *testing.T) {
 	}{{hanging, "hang", 6 * time.Second}, {resetting, "reset", 4 * time.Second}} {
 		heal := o.p.fallIll(t, o.kind)
 		outages.Go(func() {
-			time.Sleep(o.length)
+			time.Sleep(o.length) // the length of the outage
 			heal()
 		})
 	}
@@ -162,7 +162,7 @@ func TestASecondOfManyEmits(t *testing.T) {
 	var all sync.WaitGroup
 	began := time.Now()
 	for n := range events {
-		time.Sleep(time.Until(began.Add(time.Duration(n) * time.Second / events)))
+		time.Sleep(time.Until(began.Add(time.Duration(n) * time.Second / events))) // the rate of the emits
 		all.Go(func() {
 			calls[n].emit(c, stack.API(), testkit.Event{ID: fmt.Sprintf("second-%d", n), Type: post, Data: []byte(`{}`), BotIDs: []string{p.bot.ID}})
 		})
@@ -238,7 +238,7 @@ func (c *emitCall) emit(client *http.Client, api *testkit.API, event testkit.Eve
 			c.err = fmt.Errorf("a 503 with Retry-After %q: %s", answer.Header.Get("Retry-After"), answer.Body)
 			return
 		}
-		time.Sleep(time.Duration(after) * time.Second)
+		time.Sleep(time.Duration(after) * time.Second) // as long as Retry-After said
 	}
 }
 

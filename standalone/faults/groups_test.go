@@ -87,14 +87,14 @@ func TestGroupsLoseNothing(t *testing.T) {
 			wait := g.burst(t, 60, 2)
 			require.NoError(t, stack.Servers.StopPostgres(t.Context(), syscall.SIGQUIT))
 			duringPostgres := g.burst(t, 20, 1)
-			time.Sleep(either(2*time.Second, outage))
+			time.Sleep(either(2*time.Second, outage)) // the length of the outage
 			require.NoError(t, stack.Servers.StartPostgres(t.Context()))
 			restartTemporalUnlessItWorks(t, stack)
 			wait()
 			wait = g.burst(t, 60, 2)
 			stack.Servers.Temporal.Kill()
 			duringTemporal := g.burst(t, 20, 1)
-			time.Sleep(either(2*time.Second, outage))
+			time.Sleep(either(2*time.Second, outage)) // the length of the outage
 			require.NoError(t, stack.Servers.StartTemporal(t.Context()))
 			wait()
 			duringPostgres()
@@ -212,7 +212,7 @@ func (g *groupLedger) emit(events []testkit.Event, first int) error {
 		if time.Now().After(deadline) {
 			return err
 		}
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond) // before it asks again
 	}
 }
 

@@ -103,7 +103,7 @@ func (l *ledger) emitWhile(t *testing.T, goOn func(n int) bool, pause time.Durat
 		defer close(ids)
 		for n := 0; goOn(n); n++ {
 			ids <- l.next()
-			time.Sleep(pause)
+			time.Sleep(pause) // the rate of the emits
 		}
 	})
 	return all.Wait
@@ -284,7 +284,7 @@ func finished(t *testing.T, stack *testkit.Stack, patience time.Duration) {
 				return
 			}
 			again = true
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // more than by which the lists lag behind
 			continue
 		}
 		again = false

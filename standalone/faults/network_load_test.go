@@ -77,7 +77,7 @@ func startLoad(t *testing.T, api *testkit.API, botID, prefix string, least int) 
 			default:
 			}
 			ids <- fmt.Sprintf("%s-%04d", prefix, i)
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond) // the rate of the emits
 		}
 	})
 	return l
@@ -105,7 +105,7 @@ func (l *load) emit(api *testkit.API, event testkit.Event) {
 		if err == nil {
 			return
 		}
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond) // before it asks again
 	}
 }
 

@@ -30,7 +30,7 @@ func TestPostgresIsStopped(t *testing.T) {
 		l.flows(t, 150)
 		require.NoError(t, stack.Servers.StopPostgres(t.Context(), syscall.SIGQUIT))
 		refusesWhatItCannotKeep(t, stack, l)
-		time.Sleep(outage)
+		time.Sleep(outage) // the length of the outage
 		require.NoError(t, stack.Servers.StartPostgres(t.Context()))
 		restartTemporalUnlessItWorks(t, stack)
 		l.flows(t, 150)
@@ -88,7 +88,7 @@ func TestTemporalIsStopped(t *testing.T) {
 			stack.Servers.Temporal.Kill()
 		}
 		refusesWhatItCannotKeep(t, stack, l)
-		time.Sleep(outage)
+		time.Sleep(outage) // the length of the outage
 		require.NoError(t, stack.Servers.StartTemporal(t.Context()))
 		l.flows(t, 150)
 		stop()

@@ -32,7 +32,7 @@ func TestAStoppedWorkerBlamesNoReceiver(t *testing.T) {
 		}
 		slow.receiver.Await(t, slow.path, before+1)
 		require.NoError(t, worker.Pause())
-		time.Sleep(stoppedFor)
+		time.Sleep(stoppedFor) // the length of the stop
 		require.NoError(t, worker.Resume())
 	}
 	for _, p := range []*patient{slow, quick} {

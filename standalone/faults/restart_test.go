@@ -282,9 +282,9 @@ type outageOf struct {
 }
 
 func (o *outageOf) happen(t *testing.T) {
-	time.Sleep(calm)
+	time.Sleep(calm) // it is healthy for so long before
 	heal := o.fallIll(t, o.kind)
-	time.Sleep(o.length)
+	time.Sleep(o.length) // the length of the outage
 	heal()
 	o.ended = time.Now()
 }

@@ -85,7 +85,7 @@ func TestChildOfAKilledParentEnds(t *testing.T) {
 		child, _ = strconv.Atoi(string(raw))
 		return err == nil && child > 0
 	}, 5*time.Second, 10*time.Millisecond)
-	time.Sleep(300 * time.Millisecond)
+	time.Sleep(300 * time.Millisecond) // for the runtime to end idle threads
 	require.True(t, alive(child))
 	require.NoError(t, parent.Process.Kill())
 	_ = parent.Wait()
@@ -133,7 +133,7 @@ func TestSupervisor(t *testing.T) {
 		require.NotEqual(t, first.PID(), second.PID())
 		require.NoError(t, k.Stop(t.Context()))
 		require.False(t, second.Alive())
-		time.Sleep(2 * firstBackoff)
+		time.Sleep(2 * firstBackoff) // for a restart, which must not come
 		require.Equal(t, second, k.Process(), "stopped is stopped")
 	})
 	t.Run("gives a watched child up", func(t *testing.T) {
