@@ -122,18 +122,9 @@ func (d *Deliverer) checkNumber(ctx context.Context, a Attempt) error {
 // disabled, by its queue, which makes one attempt at a time. What is planned already is made by the queue too, in its place
 // of the schedule: at once beside the queue, it could be sent twice, and would end the schedule by failing.
 func (d *Deliverer) routeManual(ctx context.Context, a Attempt) (Route, error) {
-	target, err := d.queries.GetTarget(ctx, d.cfg.Pool, db.GetTargetParams{ID: a.WebhookID})
-	if errors.Is(err, pgx.ErrNoRows) {
-		return Route{Ended: &Result{Status: Skipped, Error: WebhookGone}}, nil
-	}
-	if err != nil {
-		return Route{}, fmt.Errorf("read webhook %s: %w", a.WebhookID, err)
-	}
-	if target.Suspended {
-		return Route{Ended: &Result{Status: Skipped, Error: BotSuspended}}, nil
-	}
-	if refused, err := d.refuseManual(ctx, a, target); refused != nil || err != nil {
-		return Route{Ended: refused}, err
+	target, ended, err := d.manualTarget(ctx, a)
+	if ended != nil || err != nil {
+		return Route{Ended: ended}, err
 	}
 	_, _, planned, err := d.queue.Planned(ctx, a.WebhookID, a.EventID)
 	if err != nil {
@@ -151,6 +142,21 @@ func (d *Deliverer) routeManual(ctx context.Context, a Attempt) (Route, error) {
 		}
 	}
 	return d.queueManual(ctx, a, Target{WebhookID: a.WebhookID, BotID: target.BotID, Host: webhook.HostOf(target.Origin)})
+}
+
+// manualTarget reads the webhook of an attempt that a person asked for. ended is not nil where nothing may be sent to it.
+func (d *Deliverer) manualTarget(ctx context.Context, a Attempt) (target db.GetTargetRow, ended *Result, err error) {
+	target, err = d.queries.GetTarget(ctx, d.cfg.Pool, db.GetTargetParams{ID: a.WebhookID})
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return target, &Result{Status: Skipped, Error: WebhookGone}, nil
+	case err != nil:
+		return target, nil, fmt.Errorf("read webhook %s: %w", a.WebhookID, err)
+	case target.Suspended:
+		return target, &Result{Status: Skipped, Error: BotSuspended}, nil
+	}
+	ended, err = d.refuseManual(ctx, a, target)
+	return target, ended, err
 }
 
 // queueManual gives an attempt that a person asked for to the webhook's queue, before all that waits there.
