@@ -33,21 +33,9 @@ type emitReceipt struct {
 
 // Run emits the events and prints their receipts.
 func (c *Trigger) Run(ctx context.Context) error {
-	e := webhook.Event{ID: c.ID, Type: webhook.EventType(c.Event), Data: json.RawMessage(c.Data), BotIDs: c.Bot}
-	if spec, known := webhook.Spec(e.Type); known && c.Data == "" {
-		e.Data = spec.ExampleData()
-	}
-	if c.Data == "" && e.Data == nil {
-		e.Data = json.RawMessage("{}") // of what is wrong, only the type
-	}
-	if err := e.Validate(); err != nil {
+	e, err := c.event()
+	if err != nil {
 		return usageError{err}
-	}
-	switch {
-	case c.Count < 1 || c.Count > webhook.MaxBatchEvents:
-		return usageError{fmt.Errorf("--count is %d: it must be 1 to %d", c.Count, webhook.MaxBatchEvents)}
-	case c.Count > 1 && c.ID != "":
-		return usageError{errors.New("--id is of one event, --count of several")}
 	}
 	path, body := "events", e.Complete(time.Now()).JSON()
 	if c.Count > 1 {
@@ -77,4 +65,25 @@ func (c *Trigger) Run(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// event is what is emitted, without an id where none is asked for.
+func (c *Trigger) event() (webhook.Event, error) {
+	e := webhook.Event{ID: c.ID, Type: webhook.EventType(c.Event), Data: json.RawMessage(c.Data), BotIDs: c.Bot}
+	if spec, known := webhook.Spec(e.Type); known && c.Data == "" {
+		e.Data = spec.ExampleData()
+	}
+	if c.Data == "" && e.Data == nil {
+		e.Data = json.RawMessage("{}") // of what is wrong, only the type
+	}
+	if err := e.Validate(); err != nil {
+		return e, err
+	}
+	switch {
+	case c.Count < 1 || c.Count > webhook.MaxBatchEvents:
+		return e, fmt.Errorf("--count is %d: it must be 1 to %d", c.Count, webhook.MaxBatchEvents)
+	case c.Count > 1 && c.ID != "":
+		return e, errors.New("--id is of one event, --count of several")
+	}
+	return e, nil
 }
