@@ -91,17 +91,31 @@ func (s *stack) appEnvironment(env []string) []string {
 		// Receivers on this machine, without TLS, are what one tries it with.
 		"MATHUB_EGRESS_ALLOW":      "127.0.0.0/8,::1/128",
 		"MATHUB_EGRESS_ALLOW_HTTP": "true",
-		"MATHUB_EGRESS_DENY":       fmt.Sprintf("127.0.0.1:%d", s.UIPort), // whatever link to it the user set
 		// Receivers on this machine are the user's own, and one tries how much they take.
 		"MATHUB_UNVERIFIED_RATE": "off",
 		"GOMEMLIMIT":             "400MiB", // as in the manifests
 	})
-	return append(env,
+	return append(denyPorts(env, append([]int{s.UIPort}, s.servicePorts...)),
 		"MATHUB_DATABASE_URL="+s.cluster.LocalURL("mathub"),
 		"TEMPORAL_ADDRESS="+s.temporalSettings().Addr(),
 		"TEMPORAL_NAMESPACE="+temporal.Namespace,
 		"TEMPORAL_CONFIG_FILE="+os.DevNull, // the user's own would speak of another server
 	)
+}
+
+// denyPorts has no webhook lead to these ports of this machine, beside what the user denies.
+func denyPorts(env []string, ports []int) []string {
+	const name = "MATHUB_EGRESS_DENY="
+	var denied []string
+	for _, variable := range env {
+		if given, is := strings.CutPrefix(variable, name); is && given != "" {
+			denied = []string{given} // of several, the last counts
+		}
+	}
+	for _, port := range ports {
+		denied = append(denied, fmt.Sprintf(":%d", port))
+	}
+	return append(env, name+strings.Join(denied, ","))
 }
 
 // ask runs a subcommand of the product and returns what it prints.

@@ -36,6 +36,7 @@ type stack struct {
 
 	cluster                     *postgres.Cluster
 	postgres, temporal, ui, app *supervise.Supervisor
+	servicePorts                []int // of Temporal's services beside the frontend
 	logs                        []*os.File
 	begun                       time.Time
 }
@@ -139,12 +140,15 @@ func (s *stack) startPostgres(ctx context.Context) error {
 }
 
 func (s *stack) temporalSettings() temporal.Settings {
-	return temporal.Settings{PostgresURL: s.cluster.LocalURL("postgres"), Port: s.TemporalPort}
+	return temporal.Settings{PostgresURL: s.cluster.LocalURL("postgres"), Port: s.TemporalPort, ServicePorts: s.servicePorts}
 }
 
 func (s *stack) startTemporal(ctx context.Context) error {
 	log, err := s.log("temporal")
 	if err != nil {
+		return err
+	}
+	if s.servicePorts, err = temporal.FindServicePorts(); err != nil {
 		return err
 	}
 	settings := s.temporalSettings()

@@ -186,14 +186,18 @@ func (s Settings) stores() (map[string]config.DataStore, error) {
 
 // services are the four, of which only the frontend listens on a port that others know.
 func (s Settings) services() (map[string]config.Service, error) {
+	ports := s.ServicePorts
+	if ports == nil {
+		var err error
+		if ports, err = FindServicePorts(); err != nil {
+			return nil, err
+		}
+	}
 	services := map[string]config.Service{}
 	for _, name := range temporal.DefaultServices {
 		port := s.Port
 		if name != string(primitives.FrontendService) {
-			var err error
-			if port, err = freeport.Find(); err != nil {
-				return nil, err
-			}
+			port, ports = ports[0], ports[1:]
 		}
 		services[name] = config.Service{RPC: config.RPC{GRPCPort: port, BindOnIP: "127.0.0.1"}}
 	}
@@ -280,4 +284,16 @@ func registerNamespaces(ctx context.Context, addr string) error {
 		}
 	}
 	return nil
+}
+
+// FindServicePorts finds free ports for the services beside the frontend.
+func FindServicePorts() ([]int, error) {
+	ports := make([]int, len(temporal.DefaultServices)-1)
+	for i := range ports {
+		var err error
+		if ports[i], err = freeport.Find(); err != nil {
+			return nil, err
+		}
+	}
+	return ports, nil
 }

@@ -37,8 +37,10 @@ const (
 type Settings struct {
 	// PostgresURL names the Postgres server and its user; the databases are Database and VisibilityDatabase.
 	PostgresURL string
-	// Port of the frontend on 127.0.0.1. The other services listen on free ports.
+	// Port of the frontend on 127.0.0.1.
 	Port int
+	// ServicePorts are those of the other services there, see FindServicePorts; free ones when nil.
+	ServicePorts []int
 	// HistoryShards is how many shards a new cluster gets, DefaultHistoryShards when 0. It is fixed with the first
 	// start: Temporal keeps it in its database and ignores what is said later.
 	HistoryShards int32
