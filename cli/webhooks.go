@@ -303,57 +303,60 @@ type recoveryView struct {
 	Failed    int     `json:"failed"`
 	Remaining int     `json:"remaining"`
 	LastError *string `json:"lastError"`
+
+	raw json.RawMessage // what the API answered
 }
 
 func (c *webhooksRecoverCommand) Run(ctx context.Context) error {
-	path := c.path("/recover")
 	if c.Cancel {
-		return c.client().call(ctx, http.MethodDelete, path, nil, nil)
+		return c.client().call(ctx, http.MethodDelete, c.path("/recover"), nil, nil)
 	}
-	span := map[string]string{}
-	if c.Since != "" {
-		span["since"] = c.Since
-	}
-	if c.Until != "" {
-		span["until"] = c.Until
-	}
-	var raw json.RawMessage
-	var err error
-	if c.Status {
-		err = c.client().call(ctx, http.MethodGet, path, nil, &raw)
-	} else {
-		err = c.client().call(ctx, http.MethodPost, path, span, &raw)
-	}
-	if err != nil {
-		return err
-	}
-	var r recoveryView
-	if err := json.Unmarshal(raw, &r); err != nil {
-		return err
-	}
-	for c.Wait && r.State == "running" {
+	r, err := c.state(ctx, !c.Status)
+	for err == nil && c.Wait && r.State == "running" {
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if err := c.client().call(ctx, http.MethodGet, path, nil, &raw); err != nil {
-			return err
-		}
-		if err := json.Unmarshal(raw, &r); err != nil {
-			return err
-		}
+		r, err = c.state(ctx, false)
 	}
-	err = c.show(raw, func(w io.Writer) error {
-		lastError := "-"
-		if r.LastError != nil {
-			lastError = *r.LastError
-		}
-		_, err := fmt.Fprintf(w, "STATE\tFOUND\tDELIVERED\tFAILED\tREMAINING\tLAST ERROR\n%s\t%d\t%d\t%d\t%d\t%s\n", r.State, r.Found, r.Delivered, r.Failed, r.Remaining, lastError)
+	if err != nil {
 		return err
-	})
-	if err == nil && c.Wait && (r.State != "completed" || r.Failed > 0) {
+	}
+	if err := c.show(r.raw, r.print); err != nil {
+		return err
+	}
+	if c.Wait && (r.State != "completed" || r.Failed > 0) {
 		return errFailed
 	}
+	return nil
+}
+
+// state is how far the last recovery has come: of a new one, if it is to begin.
+func (c *webhooksRecoverCommand) state(ctx context.Context, begin bool) (r recoveryView, err error) {
+	if begin {
+		span := map[string]string{}
+		if c.Since != "" {
+			span["since"] = c.Since
+		}
+		if c.Until != "" {
+			span["until"] = c.Until
+		}
+		err = c.client().call(ctx, http.MethodPost, c.path("/recover"), span, &r.raw)
+	} else {
+		err = c.client().call(ctx, http.MethodGet, c.path("/recover"), nil, &r.raw)
+	}
+	if err == nil {
+		err = json.Unmarshal(r.raw, &r)
+	}
+	return r, err
+}
+
+func (r recoveryView) print(w io.Writer) error {
+	lastError := "-"
+	if r.LastError != nil {
+		lastError = *r.LastError
+	}
+	_, err := fmt.Fprintf(w, "STATE\tFOUND\tDELIVERED\tFAILED\tREMAINING\tLAST ERROR\n%s\t%d\t%d\t%d\t%d\t%s\n", r.State, r.Found, r.Delivered, r.Failed, r.Remaining, lastError)
 	return err
 }
