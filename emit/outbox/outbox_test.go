@@ -140,7 +140,7 @@ func TestRelaysShareTheWork(t *testing.T) {
 		relay := b.relay()
 		relay.AtOnce = 1 + i
 		relay.Emit = func(ctx context.Context, events []webhook.Event) ([]emit.Receipt, error) {
-			time.Sleep(time.Duration(len(events)) * time.Millisecond)
+			time.Sleep(time.Duration(len(events)) * time.Millisecond) // so that each has its part
 			b.mu.Lock()
 			by[i] += len(events)
 			b.mu.Unlock()
@@ -227,7 +227,7 @@ func TestStoppingFinishesWhatIsUnderWay(t *testing.T) {
 	relay := b.relay()
 	relay.Emit = func(ctx context.Context, events []webhook.Event) ([]emit.Receipt, error) {
 		begun <- struct{}{}
-		time.Sleep(300 * time.Millisecond)
+		time.Sleep(300 * time.Millisecond) // a call that is under way when the relay is stopped
 		return b.emit(ctx, events)
 	}
 	stop := b.start(t, relay)
@@ -266,7 +266,7 @@ func TestTransactionsThatCommitOutOfOrderAreNotSkipped(t *testing.T) {
 				err := pgx.BeginFunc(context.Background(), b.Pool, func(tx pgx.Tx) error {
 					e := webhook.Event{ID: fmt.Sprintf("w%d-%d", w, i), Type: webhook.PostCreated, Data: []byte(`{}`)}
 					err := outbox.Insert(context.Background(), tx, e)
-					time.Sleep(time.Duration(rand.IntN(10)) * time.Millisecond)
+					time.Sleep(time.Duration(rand.IntN(10)) * time.Millisecond) // so that others commit in between
 					return err
 				})
 				if err != nil {

@@ -58,7 +58,7 @@ func startDNS(t testing.TB, names map[string]dnsAnswer) *dnsServer {
 				continue
 			}
 			running.Go(func() {
-				time.Sleep(delay)
+				time.Sleep(delay) // a resolver that is slow
 				_, _ = conn.WriteTo(reply, from)
 			})
 		}
@@ -223,7 +223,7 @@ func TestNoConnectionIsMadeAfterTheEnd(t *testing.T) {
 	dns := startDNS(t, map[string]dnsAnswer{"slow.example.com": {a: [][]string{{"127.0.0.1"}}, delay: 400 * time.Millisecond}})
 	c := newClient(t, Options{Resolver: dns.Resolver(), Timeout: 200 * time.Millisecond})
 	require.Equal(t, "dns: timeout", post(t, c, fmt.Sprintf("http://slow.example.com:%d/", r.Port)).Error)
-	time.Sleep(500 * time.Millisecond)
+	time.Sleep(500 * time.Millisecond) // for a connection, which must not come
 	require.Zero(t, r.Accepted())
 }
 

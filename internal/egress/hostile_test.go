@@ -174,7 +174,7 @@ func drip(start, then string) func(net.Conn) {
 			if _, err := io.WriteString(c, then[i:i+1]); err != nil {
 				return
 			}
-			time.Sleep(20 * time.Millisecond)
+			time.Sleep(20 * time.Millisecond) // a receiver that is slow
 		}
 		waitForClose(c, time.Minute)
 	}
@@ -235,7 +235,7 @@ func TestReceiversThatDoNotRead(t *testing.T) {
 	}
 	t.Run("silent", func(t *testing.T) {
 		t.Parallel()
-		got := deliver(t, func(net.Conn) { time.Sleep(time.Second) })
+		got := deliver(t, func(net.Conn) { time.Sleep(time.Second) }) // longer than the exchange may take
 		require.Equal(t, "timeout", got.Error)
 	})
 	t.Run("answers at once", func(t *testing.T) {
@@ -243,7 +243,7 @@ func TestReceiversThatDoNotRead(t *testing.T) {
 		got := deliver(t, func(conn net.Conn) {
 			_, _ = bufio.NewReaderSize(conn, 16).Peek(1)
 			_, _ = io.WriteString(conn, okResponse)
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // the connection stays open
 		})
 		require.True(t, got.Success(), got.Error)
 	})
@@ -251,7 +251,7 @@ func TestReceiversThatDoNotRead(t *testing.T) {
 		t.Parallel()
 		got := deliver(t, func(conn net.Conn) {
 			_, _ = io.WriteString(conn, okResponse)
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // the connection stays open
 		})
 		require.Contains(t, []string{"", "invalid response", "connection closed"}, got.Error, "as the bytes happen to meet")
 	})
@@ -282,7 +282,7 @@ func TestFiveSeconds(t *testing.T) {
 			_, _, _ = readRequest(bufio.NewReader(conn))
 			_, _ = io.WriteString(conn, start)
 			for i := range len(then) {
-				time.Sleep(time.Second)
+				time.Sleep(time.Second) // a byte a second
 				if _, err := io.WriteString(conn, then[i:i+1]); err != nil {
 					return
 				}
@@ -310,7 +310,7 @@ func TestFiveSeconds(t *testing.T) {
 		t.Parallel()
 		got := post(t, c, listen(t, "127.0.0.1:0", func(conn net.Conn) {
 			_, _, _ = readRequest(bufio.NewReader(conn))
-			time.Sleep(4300 * time.Millisecond)
+			time.Sleep(4300 * time.Millisecond) // a receiver that answers just in time
 			_, _ = io.WriteString(conn, okResponse)
 		}).URL)
 		require.True(t, got.Success(), got.Error)

@@ -115,7 +115,7 @@ func TestHTTP1IsTriedWithinTheSameTime(t *testing.T) {
 			return
 		}
 		serveHTTP2(conn, func(f *http2.Framer, _ *tls.Conn, stream uint32) bool {
-			time.Sleep(timeout / 2)
+			time.Sleep(timeout / 2) // a receiver that is slow to ask for HTTP/1.1
 			return f.WriteRSTStream(stream, http2.ErrCodeHTTP11Required) == nil
 		})
 	})

@@ -198,7 +198,7 @@ func TestSecondTryIsWithinTheSameTime(t *testing.T) {
 		}
 		_, _ = io.WriteString(conn, okResponse)
 		_, _, _ = readRequest(in)
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // most of the time of the exchange
 	})
 	c := newClient(t, Options{Timeout: timeout})
 	require.True(t, post(t, c, r.URL).Success())
@@ -224,7 +224,7 @@ func TestClosedIdleConnectionsAreNoFailures(t *testing.T) {
 	for range 8 {
 		group.Go(func() {
 			for i := range 100 {
-				time.Sleep(9*time.Millisecond + time.Duration(i%20)*100*time.Microsecond)
+				time.Sleep(9*time.Millisecond + time.Duration(i%20)*100*time.Microsecond) // about when the receiver closes the connection
 				if r, err := c.Post(context.Background(), "http://"+l.Addr().String(), nil, []byte("{}")); err != nil || !r.Success() {
 					failed.Add(1)
 				}

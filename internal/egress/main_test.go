@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 		if !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("net.(*Resolver)")) {
 			break
 		}
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond) // before it looks again
 	}
 	if err := goleak.Find(); err != nil && code == 0 {
 		fmt.Println(err)
@@ -166,7 +166,7 @@ func write(conn net.Conn, text string, n int, pause time.Duration) {
 		if _, err := conn.Write(bytes); err != nil {
 			return
 		}
-		time.Sleep(pause)
+		time.Sleep(pause) // a receiver that is slow
 	}
 }
 

@@ -131,7 +131,7 @@ func TestTenThousandDeliveriesUnderALimitOf1024Files(t *testing.T) {
 			if _, _, ok := readRequest(in); !ok {
 				return
 			}
-			time.Sleep(2 * time.Millisecond)
+			time.Sleep(2 * time.Millisecond) // a receiver that takes its time
 			if _, err := io.WriteString(conn, okResponse); err != nil {
 				return
 			}

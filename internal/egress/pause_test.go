@@ -45,9 +45,9 @@ func TestAStoppedProcessBlamesNoReceiver(t *testing.T) {
 			defer func() { pid <- child }()
 			_ = syscall.Kill(child, syscall.SIGSTOP)
 			defer syscall.Kill(child, syscall.SIGCONT) //nolint:errcheck // the test fails by what the child prints
-			time.Sleep(stoppedTimeout / 4)
+			time.Sleep(stoppedTimeout / 4)             // how long the child is stopped before the answer
 			then(conn)
-			time.Sleep(stoppedTimeout)
+			time.Sleep(stoppedTimeout) // how long it is stopped after it
 		}).URL
 	}
 	urls := []string{

@@ -55,7 +55,7 @@ func TestInFlightIsBounded(t *testing.T) {
 				})
 			}
 			require.Eventually(t, func() bool { return waiting.Load() == 4 }, slack, time.Millisecond)
-			time.Sleep(50 * time.Millisecond)
+			time.Sleep(50 * time.Millisecond) // for a fifth, which must not come
 			require.EqualValues(t, 4, waiting.Load())
 			open()
 			group.Wait()
