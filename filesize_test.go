@@ -1,0 +1,55 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// maxLines bounds a file that people write, tests included: one that holds more is about more than one thing.
+const maxLines = 400
+
+// TestFilesAreShort looks at both modules and the examples; .golangci.yml bounds the functions.
+func TestFilesAreShort(t *testing.T) {
+	seen := 0
+	var long []string
+	require.NoError(t, filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && slices.Contains([]string{".git", ".data", "bin", "node_modules", "testdata"}, entry.Name()) {
+			return filepath.SkipDir
+		}
+		if entry.IsDir() || !strings.HasSuffix(path, ".go") {
+			return nil
+		}
+		source, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, source, parser.PackageClauseOnly|parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		if ast.IsGenerated(file) {
+			return nil
+		}
+		seen++
+		if lines := bytes.Count(source, []byte("\n")); lines > maxLines {
+			long = append(long, fmt.Sprintf("%s: %d lines", path, lines))
+		}
+		return nil
+	}))
+	require.Greater(t, seen, 300)
+	require.Empty(t, long, "split what has more than %d lines by what it is about", maxLines)
+}
