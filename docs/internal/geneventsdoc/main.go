@@ -15,10 +15,9 @@ const head = `<!-- Generated from webhook/catalog.go by "make generate": do not 
 
 # Events
 
-Every delivery is a ` + "`POST`" + ` whose body is ` + "`{event, timestamp, data}`" + `. The timestamp is RFC 3339 in UTC, with milliseconds: when
-the event happened. An emitter may leave fields of ` + "`data`" + ` out or add others, so ignore those that you do not know.
-
-How to know that it is genuine: [verifying-signatures.md](verifying-signatures.md).
+Every delivery is a signed ` + "`POST`" + ` ([verifying-signatures.md](verifying-signatures.md)) with the body ` + "`{event, timestamp, data}`" + `.
+` + "`timestamp`" + ` says when the event happened, in RFC 3339 with milliseconds, UTC. Fields of ` + "`data`" + ` may be missing, and others may be added: ignore
+unknown ones. An emitter can limit an event to the bots in ` + "`botIds`" + `.
 `
 
 // exampleTime is the timestamp of the examples, as in the API's reference.
@@ -26,9 +25,9 @@ const exampleTime = "2025-03-20T10:30:00.000Z"
 
 // audiences say whom the events of an audience reach.
 var audiences = map[webhook.Audience]string{
-	webhook.Broadcast: "Goes to every subscribed webhook; an emitter may narrow that with `botIds`.",
-	webhook.Targeted:  "Goes to the subscribed webhooks of the bots concerned.",
-	webhook.Direct:    "Goes to one address. It can be neither subscribed to nor emitted.",
+	webhook.Broadcast: "every subscribed webhook",
+	webhook.Targeted:  "the subscribed webhooks of the bots concerned",
+	webhook.Direct:    "one address; it cannot be emitted",
 }
 
 func main() {
@@ -49,9 +48,9 @@ func main() {
 func render(catalog []webhook.EventSpec) ([]byte, error) {
 	var b bytes.Buffer
 	b.WriteString(head)
-	b.WriteString("\n| event | when |\n|---|---|\n")
+	b.WriteString("\n| event | when | goes to |\n|---|---|---|\n")
 	for _, spec := range catalog {
-		fmt.Fprintf(&b, "| [`%s`](#%s) | %s |\n", spec.Type, anchor(spec.Type), spec.Description)
+		fmt.Fprintf(&b, "| [`%s`](#%s) | %s | %s |\n", spec.Type, anchor(spec.Type), spec.Description, audiences[spec.Audience])
 	}
 	for _, spec := range catalog {
 		body, err := json.Marshal(struct {
@@ -66,7 +65,7 @@ func render(catalog []webhook.EventSpec) ([]byte, error) {
 		if err := json.Indent(&indented, body, "", "  "); err != nil {
 			return nil, fmt.Errorf("%s: %w", spec.Type, err)
 		}
-		fmt.Fprintf(&b, "\n## %s\n\n%s %s\n\n| field of `data` | holds |\n|---|---|\n", spec.Type, spec.Description, audiences[spec.Audience])
+		fmt.Fprintf(&b, "\n## %s\n\n| field of `data` | holds |\n|---|---|\n", spec.Type)
 		for _, field := range spec.Fields {
 			fmt.Fprintf(&b, "| `%s` | %s |\n", field.Name, field.Description)
 		}
