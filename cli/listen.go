@@ -17,12 +17,16 @@ import (
 
 	"github.com/google/uuid"
 
+	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/webhook"
 )
 
 const (
 	// listenWait is how long one call waits for events.
 	listenWait = "20s"
+
+	// maxPause bounds the wait that the API asks for.
+	maxPause = time.Minute
 
 	// The wait before the API is asked again doubles with each failure in a row.
 	leastBackoff = 500 * time.Millisecond
@@ -36,20 +40,6 @@ type Listen struct {
 	Forward string   `help:"The URL that each event is sent to, such as http://localhost:3000/hook: any that this machine reaches."`
 	Events  []string `help:"The event types wanted, with commas between them; all when left out."`
 	Secret  string   `env:"MATHUB_WEBHOOK_SECRET" help:"Keys the signatures of what is forwarded; a new one, which is printed, when left out."`
-}
-
-// polledEvent is an event as the API shows it.
-type polledEvent struct {
-	ID        string            `json:"id"`
-	Type      webhook.EventType `json:"event"`
-	Timestamp string            `json:"timestamp"`
-	Data      json.RawMessage   `json:"data"`
-}
-
-type eventPage struct {
-	Events  []polledEvent `json:"events"`
-	Cursor  string        `json:"cursor"`
-	HasMore bool          `json:"hasMore"`
 }
 
 // forwarded says how a forwarding went.
@@ -75,21 +65,21 @@ func (c *Listen) Run(ctx context.Context) error {
 	if err := s.prepare(); err != nil {
 		return usageError{err}
 	}
-	api := c.client()
+	api, err := c.client()
+	if err != nil {
+		return err
+	}
 	cursor := "latest"
 	backoff := leastBackoff
 	for ctx.Err() == nil {
-		query := url.Values{"after": {cursor}}
+		params := mathub.PollEventsParams{After: cursor, Types: strings.Join(c.Events, ",")}
 		if cursor == "latest" {
-			query.Set("limit", "1")
+			params.Limit = 1
 		} else {
-			query.Set("wait", listenWait)
+			params.Wait = listenWait
 		}
-		if len(c.Events) > 0 {
-			query.Set("types", strings.Join(c.Events, ","))
-		}
-		var page eventPage
-		if err := api.call(ctx, http.MethodGet, botAPI+"events?"+query.Encode(), nil, &page); err != nil {
+		page, err := api.PollEvents(ctx, &params)
+		if err != nil {
 			wait, err := s.refused(ctx, err, backoff)
 			if err != nil {
 				return err
@@ -103,8 +93,8 @@ func (c *Listen) Run(ctx context.Context) error {
 		} else if backoff > leastBackoff {
 			s.say("The API answers again.")
 		}
-		cursor, backoff = page.Cursor, leastBackoff
-		for _, e := range page.Events {
+		cursor, backoff = page.Value.Cursor, leastBackoff
+		for _, e := range page.Value.Events {
 			if ctx.Err() != nil {
 				break
 			}
@@ -137,15 +127,15 @@ func (s *session) refused(ctx context.Context, err error, backoff time.Duration)
 	if ctx.Err() != nil {
 		return 0, nil //nolint:nilerr // Ctrl-C is how it ends
 	}
-	var no *problem
+	var no *mathub.Problem
 	if errors.As(err, &no) {
 		switch {
-		case no.status == http.StatusGone:
+		case no.Status == http.StatusGone:
 			return 0, fmt.Errorf("events were missed: %w", err)
-		case no.status < http.StatusInternalServerError && no.status != http.StatusTooManyRequests:
+		case no.Status < http.StatusInternalServerError && no.Status != http.StatusTooManyRequests:
 			return 0, err
 		}
-		backoff = max(backoff, no.retryAfter)
+		backoff = max(backoff, min(no.RetryAfter, maxPause))
 	}
 	s.say(fmt.Sprintf("%s\nTrying again in %s.", err, backoff))
 	return backoff, nil
@@ -154,7 +144,7 @@ func (s *session) refused(ctx context.Context, err error, backoff time.Duration)
 // say tells a person something that is no event: on stderr, so that stdout has events only.
 func (s *session) say(line string) { fmt.Fprintln(os.Stderr, line) }
 
-func (s *session) handle(ctx context.Context, e polledEvent) {
+func (s *session) handle(ctx context.Context, e mathub.PolledEvent) {
 	if !s.JSON {
 		fmt.Printf("%s  %-21s %s\n", time.Now().Format(time.TimeOnly), e.Type, e.ID)
 	}
@@ -193,25 +183,29 @@ func visible(data json.RawMessage) string {
 }
 
 // line prints the event, its data to the digit, and what became of it.
-func (s *session) line(e polledEvent, result *forwarded) {
+func (s *session) line(e mathub.PolledEvent, result *forwarded) {
 	encoder := json.NewEncoder(os.Stdout)
 	encoder.SetEscapeHTML(false)
 	_ = encoder.Encode(struct { // what came as JSON goes as JSON
-		polledEvent
-		Forwarded *forwarded `json:"forwarded,omitempty"`
-	}{e, result})
+		ID        string          `json:"id"`
+		Event     string          `json:"event"`
+		Timestamp string          `json:"timestamp"`
+		Data      json.RawMessage `json:"data"`
+		Forwarded *forwarded      `json:"forwarded,omitempty"`
+	}{e.ID, e.Type, webhook.FormatTime(e.Timestamp), e.Data, result})
 }
 
 // forward sends the event as a delivery is sent: the same bytes, the same headers.
-func (s *session) forward(ctx context.Context, e polledEvent) *forwarded {
+func (s *session) forward(ctx context.Context, e mathub.PolledEvent) *forwarded {
 	began := time.Now()
-	body := webhook.Event{ID: e.ID, Type: e.Type, Timestamp: e.Timestamp, Data: e.Data}.Body()
+	eventType := webhook.EventType(e.Type)
+	body := webhook.Event{ID: e.ID, Type: eventType, Timestamp: webhook.FormatTime(e.Timestamp), Data: e.Data}.Body()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.Forward, bytes.NewReader(body))
 	if err != nil {
 		return &forwarded{Error: cause(err).Error()}
 	}
 	request.Header = webhook.Headers(webhook.Delivery{
-		ID: webhook.DeliveryID(e.ID, s.id, 1), EventID: e.ID, Type: e.Type, At: began, Body: body, Secrets: []string{s.Secret}, Version: "listen",
+		ID: webhook.DeliveryID(e.ID, s.id, 1), EventID: e.ID, Type: eventType, At: began, Body: body, Secrets: []string{s.Secret}, Version: "listen",
 	})
 	response, err := s.client.Do(request)
 	result := &forwarded{}
@@ -233,6 +227,15 @@ func (s *session) forward(ctx context.Context, e polledEvent) *forwarded {
 		result.Error = fmt.Sprintf("HTTP %d", result.Status)
 	}
 	return result
+}
+
+// cause is an error of HTTP's client without the URL, which may hold a token.
+func cause(err error) error {
+	var around *url.Error
+	if errors.As(err, &around) {
+		return around.Err
+	}
+	return err
 }
 
 func sleep(ctx context.Context, d time.Duration) {

@@ -2,15 +2,14 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
+	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -25,48 +24,11 @@ type Ops struct {
 }
 
 type opsEventCommand struct {
-	APIFlags
+	ServiceFlags
 	outputFlags
-	ServiceToken string `env:"MATHUB_SERVICE_TOKEN" required:"" help:"The service API's token. Better in the environment than on the command line."`
-	ID           string `arg:"" name:"id" help:"The event's id, which receivers get as webhook-id."`
-	Outcome      string `enum:",delivered,failed,waiting" default:"" help:"List the webhooks of one outcome only: delivered, failed or waiting."`
-	After        string `help:"List the webhooks after this one, as the end of the list before says."`
-}
-
-type eventView struct {
-	ID           string          `json:"id"`
-	EventType    string          `json:"eventType"`
-	Timestamp    string          `json:"timestamp"`
-	AcceptedAt   string          `json:"acceptedAt"`
-	BotIDs       *[]string       `json:"botIds"`
-	PayloadBytes int             `json:"payloadBytes"`
-	Payload      json.RawMessage `json:"payload"`
-	Workflow     struct {
-		ID    string  `json:"id"`
-		RunID string  `json:"runId"`
-		URL   *string `json:"url"`
-	} `json:"workflow"`
-	Audience struct {
-		Webhooks  int  `json:"webhooks"`
-		Delivered int  `json:"delivered"`
-		Failed    int  `json:"failed"`
-		Waiting   int  `json:"waiting"`
-		More      bool `json:"more"`
-	} `json:"audience"`
-	Webhooks []eventWebhookView `json:"webhooks"`
-}
-
-type eventWebhookView struct {
-	WebhookID      string  `json:"webhookId"`
-	BotID          string  `json:"botId"`
-	Host           string  `json:"host"`
-	IsActive       bool    `json:"isActive"`
-	Outcome        string  `json:"outcome"`
-	Attempts       int     `json:"attempts"`
-	LastAttemptAt  *string `json:"lastAttemptAt"`
-	LastStatusCode *int    `json:"lastStatusCode"`
-	LastError      *string `json:"lastError"`
-	NextAttemptAt  *string `json:"nextAttemptAt"`
+	ID      string `arg:"" name:"id" help:"The event's id, which receivers get as webhook-id."`
+	Outcome string `enum:",delivered,failed,waiting" default:"" help:"List the webhooks of one outcome only: delivered, failed or waiting."`
+	After   string `help:"List the webhooks after this one, as the end of the list before says."`
 }
 
 // Run shows the event.
@@ -74,41 +36,29 @@ func (c *opsEventCommand) Run(ctx context.Context) error {
 	if !webhook.ValidID(c.ID) {
 		return usageError{errors.New("the event's id must be 1 to 128 of the characters A-Z a-z 0-9 _ -")}
 	}
-	query := url.Values{}
-	for name, value := range map[string]string{"outcome": c.Outcome, "after": c.After} {
-		if value != "" {
-			query.Set(name, value)
-		}
-	}
-	path := serviceAPI + "events/" + c.ID
-	if len(query) > 0 {
-		path += "?" + query.Encode()
-	}
-	var raw json.RawMessage
-	api := &apiClient{base: c.API, token: c.ServiceToken}
-	header, err := api.exchange(ctx, http.MethodGet, path, nil, &raw)
+	api, err := c.client()
 	if err != nil {
 		return err
 	}
-	var e eventView
-	if err := json.Unmarshal(raw, &e); err != nil {
+	found, err := api.GetEvent(ctx, c.ID, &mathub.GetEventParams{Outcome: c.Outcome, After: c.After})
+	if err != nil {
 		return err
 	}
-	return c.show(raw, func(w io.Writer) error {
-		e.describe(w)
-		e.list(w)
-		if after := nextAfter(header); after != "" {
+	return c.show(found.Body, func(w io.Writer) error {
+		describeEvent(w, &found.Value)
+		listEventWebhooks(w, found.Value.Webhooks)
+		if after := found.Next(); after != "" {
 			fmt.Fprintf(w, "\nMore webhooks follow: --after %s\n", after) //nolint:errcheck // Flush tells
 		}
 		return nil
 	})
 }
 
-// describe writes all but the webhooks, a line for each thing.
-func (e eventView) describe(w io.Writer) {
+// describeEvent writes all but the webhooks, a line for each thing.
+func describeEvent(w io.Writer, e *mathub.EventDetail) {
 	bots, more, page := "every bot", "", "unknown: MATHUB_TEMPORAL_UI is not set where the API runs"
 	if e.BotIDs != nil {
-		bots = strings.Join(*e.BotIDs, ", ")
+		bots = strings.Join(e.BotIDs, ", ")
 	}
 	if e.Audience.More {
 		more = ", and more that were not counted"
@@ -119,8 +69,8 @@ func (e eventView) describe(w io.Writer) {
 	for _, line := range [][2]string{
 		{"Event", e.ID},
 		{"Type", e.EventType},
-		{"Happened", e.Timestamp},
-		{"Accepted", e.AcceptedAt},
+		{"Happened", webhook.FormatTime(e.Timestamp)},
+		{"Accepted", webhook.FormatTime(e.AcceptedAt)},
 		{"Goes to", bots},
 		{"Workflow", e.Workflow.ID},
 		{"Run", e.Workflow.RunID},
@@ -132,21 +82,21 @@ func (e eventView) describe(w io.Writer) {
 	}
 }
 
-// list writes the webhooks as a table.
-func (e eventView) list(w io.Writer) {
-	if len(e.Webhooks) == 0 {
+// listEventWebhooks writes the webhooks as a table.
+func listEventWebhooks(w io.Writer, list []mathub.EventWebhook) {
+	if len(list) == 0 {
 		return
 	}
 	fmt.Fprintln(w, "\nOUTCOME\tATTEMPTS\tLAST ATTEMPT\tANSWER\tNEXT ATTEMPT\tACTIVE\tHOST\tBOT\tWEBHOOK") //nolint:errcheck // Flush tells
-	for _, h := range e.Webhooks {
+	for _, h := range list {
 		//nolint:errcheck // Flush tells
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", h.Outcome, h.Attempts, orNone(h.LastAttemptAt), h.answer(), orNone(h.NextAttemptAt),
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", h.Outcome, h.Attempts, orNone(h.LastAttemptAt), lastAnswer(h), orNone(h.NextAttemptAt),
 			yes(h.IsActive), h.Host, h.BotID, h.WebhookID)
 	}
 }
 
-// answer is what the last attempt met.
-func (h eventWebhookView) answer() string {
+// lastAnswer is what the last attempt met.
+func lastAnswer(h mathub.EventWebhook) string {
 	switch {
 	case h.LastError != nil:
 		return *h.LastError
@@ -156,11 +106,11 @@ func (h eventWebhookView) answer() string {
 	return "-"
 }
 
-func orNone(text *string) string {
-	if text == nil {
+func orNone(t *time.Time) string {
+	if t == nil {
 		return "-"
 	}
-	return *text
+	return webhook.FormatTime(*t)
 }
 
 func shortened(text string) string {
@@ -168,14 +118,4 @@ func shortened(text string) string {
 		return string(runes[:maxPayloadShown]) + "…"
 	}
 	return text
-}
-
-// nextAfter is where the next page begins: the parameter of the link to it; empty: there is none.
-func nextAfter(header http.Header) string {
-	link, rest, _ := strings.Cut(strings.TrimPrefix(header.Get("Link"), "<"), ">")
-	next, err := url.Parse(link)
-	if err != nil || !strings.Contains(rest, `rel="next"`) {
-		return ""
-	}
-	return next.Query().Get("after")
 }

@@ -2,18 +2,9 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
-	"net/http"
-	"net/url"
+
+	mathub "github.com/mathub/webhooks/clients/go"
 )
-
-// opsFlags are what operators' commands need.
-type opsFlags struct {
-	APIFlags
-	ServiceToken string `env:"MATHUB_SERVICE_TOKEN" required:"" help:"The service API's token. Better in the environment than on the command line."`
-}
-
-func (f opsFlags) client() *apiClient { return &apiClient{base: f.API, token: f.ServiceToken} }
 
 // opsWebhooks manages webhooks of any bot, over the service API.
 type opsWebhooks struct {
@@ -25,41 +16,41 @@ type opsWebhooks struct {
 }
 
 type opsWebhooksList struct {
-	opsFlags
+	ServiceFlags
 	outputFlags
 	Bot string `arg:"" name:"bot" help:"The bot's id."`
 }
 
 // Run lists the webhooks.
 func (c *opsWebhooksList) Run(ctx context.Context) error {
-	var raw json.RawMessage
-	if err := c.client().call(ctx, http.MethodGet, serviceAPI+"webhooks?"+url.Values{"botId": {c.Bot}}.Encode(), nil, &raw); err != nil {
+	api, err := c.client()
+	if err != nil {
 		return err
 	}
-	var list []webhookView
-	if err := json.Unmarshal(raw, &list); err != nil {
+	list, err := api.ListWebhooksOfBot(ctx, &mathub.ListWebhooksOfBotParams{BotID: c.Bot})
+	if err != nil {
 		return err
 	}
-	return c.webhooks(raw, list...)
+	return c.webhooks(list.Body, list.Value...)
 }
 
 // opsWebhook is one that a command is about.
 type opsWebhook struct {
-	opsFlags
+	ServiceFlags
 	ID string `arg:"" name:"webhook" help:"The webhook's id."`
 }
 
-func (c *opsWebhook) call(ctx context.Context, method string, body, answer any) error {
-	return c.client().call(ctx, method, serviceAPI+"webhooks/"+url.PathEscape(c.ID), body, answer)
-}
-
-// show prints what a call answers.
-func (c *opsWebhook) show(ctx context.Context, f outputFlags, method string, body any) error {
-	var raw json.RawMessage
-	if err := c.call(ctx, method, body, &raw); err != nil {
+// setActive enables or disables the webhook and shows it.
+func (c *opsWebhook) setActive(ctx context.Context, f outputFlags, active bool) error {
+	api, err := c.client()
+	if err != nil {
 		return err
 	}
-	return f.webhook(raw)
+	changed, err := api.UpdateWebhookOfAny(ctx, c.ID, mathub.OperatorWebhookChange{IsActive: active})
+	if err != nil {
+		return err
+	}
+	return f.webhooks(changed.Body, changed.Value)
 }
 
 type opsWebhooksGet struct {
@@ -69,7 +60,18 @@ type opsWebhooksGet struct {
 
 // Run shows the webhook.
 func (c *opsWebhooksGet) Run(ctx context.Context) error {
-	return c.opsWebhook.show(ctx, c.outputFlags, http.MethodGet, nil)
+	api, err := c.client()
+	if err != nil {
+		return err
+	}
+	found, err := api.GetWebhookOfAny(ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	h := found.Value
+	return c.webhooks(found.Body, mathub.Webhook{
+		ID: h.ID, IsActive: h.IsActive, FailureCount: h.FailureCount, HasSecret: h.HasSecret, Verified: h.Verified, Events: h.Events, URL: h.URL,
+	})
 }
 
 type opsWebhooksEnable struct {
@@ -79,7 +81,7 @@ type opsWebhooksEnable struct {
 
 // Run enables the webhook.
 func (c *opsWebhooksEnable) Run(ctx context.Context) error {
-	return c.opsWebhook.show(ctx, c.outputFlags, http.MethodPatch, map[string]bool{"isActive": true})
+	return c.setActive(ctx, c.outputFlags, true)
 }
 
 type opsWebhooksDisable struct {
@@ -89,12 +91,16 @@ type opsWebhooksDisable struct {
 
 // Run disables the webhook.
 func (c *opsWebhooksDisable) Run(ctx context.Context) error {
-	return c.opsWebhook.show(ctx, c.outputFlags, http.MethodPatch, map[string]bool{"isActive": false})
+	return c.setActive(ctx, c.outputFlags, false)
 }
 
 type opsWebhooksDelete struct{ opsWebhook }
 
 // Run deletes the webhook.
 func (c *opsWebhooksDelete) Run(ctx context.Context) error {
-	return c.call(ctx, http.MethodDelete, nil, nil)
+	api, err := c.client()
+	if err != nil {
+		return err
+	}
+	return api.DeleteWebhookOfAny(ctx, c.ID)
 }

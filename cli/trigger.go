@@ -6,29 +6,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"time"
+	"slices"
 
+	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/webhook"
 )
 
 // Trigger emits sample events over the service API.
 type Trigger struct {
-	APIFlags
+	ServiceFlags
 	outputFlags
-	ServiceToken string   `env:"MATHUB_SERVICE_TOKEN" required:"" help:"The service API's token. Better in the environment than on the command line."`
-	Event        string   `arg:"" help:"The event type, such as post.created."`
-	Data         string   `help:"The event's data, a JSON object; the catalog's sample when left out."`
-	Bot          []string `help:"The ids of the bots it goes to; required for mention, review.requested and review.submitted."`
-	ID           string   `help:"The event's id; a new one when left out."`
-	Count        int      `default:"1" help:"How many such events to emit at once, each with a new id: 1 to 100."`
-}
-
-// emitReceipt says what became of an emitted event.
-type emitReceipt struct {
-	ID         string `json:"id"`
-	WorkflowID string `json:"workflowId"`
-	Duplicate  bool   `json:"duplicate"`
+	Event string   `arg:"" help:"The event type, such as post.created."`
+	Data  string   `help:"The event's data, a JSON object; the catalog's sample when left out."`
+	Bot   []string `help:"The ids of the bots it goes to; required for mention, review.requested and review.submitted."`
+	ID    string   `help:"The event's id; a new one when left out."`
+	Count int      `default:"1" help:"How many such events to emit at once, each with a new id: 1 to 100."`
 }
 
 // Run emits the events and prints their receipts.
@@ -37,28 +29,15 @@ func (c *Trigger) Run(ctx context.Context) error {
 	if err != nil {
 		return usageError{err}
 	}
-	path, body := "events", e.Complete(time.Now()).JSON()
-	if c.Count > 1 {
-		events := make([]webhook.Event, c.Count)
-		for i := range events {
-			events[i] = e.Complete(time.Now())
-		}
-		path, body = "events/batch", fmt.Appendf(nil, `{"events":%s}`, webhook.BatchJSON(events))
-	}
-	var raw json.RawMessage
-	api := &apiClient{base: c.API, token: c.ServiceToken}
-	if err := api.call(ctx, http.MethodPost, serviceAPI+path, exactJSON(body), &raw); err != nil {
+	api, err := c.client()
+	if err != nil {
 		return err
 	}
-	receipts := make([]emitReceipt, 1)
-	var answer any = &receipts[0]
-	if c.Count > 1 {
-		answer = &receipts
-	}
-	if err := json.Unmarshal(raw, answer); err != nil {
+	body, receipts, err := emitted(ctx, api, mathub.Event{ID: e.ID, Type: mathub.EventType(e.Type), Data: e.Data, BotIDs: e.BotIDs}, c.Count)
+	if err != nil {
 		return err
 	}
-	return c.show(raw, func(w io.Writer) error {
+	return c.show(body, func(w io.Writer) error {
 		fmt.Fprintln(w, "EVENT ID\tWORKFLOW\tDUPLICATE") //nolint:errcheck // Flush tells
 		for _, r := range receipts {
 			fmt.Fprintf(w, "%s\t%s\t%s\n", r.ID, r.WorkflowID, yes(r.Duplicate)) //nolint:errcheck // Flush tells
@@ -86,4 +65,20 @@ func (c *Trigger) event() (webhook.Event, error) {
 		return e, errors.New("--id is of one event, --count of several")
 	}
 	return e, nil
+}
+
+// emitted emits so many events and returns the receipts, also as they came.
+func emitted(ctx context.Context, api *mathub.Service, e mathub.Event, count int) ([]byte, []mathub.Receipt, error) {
+	if count == 1 {
+		one, err := api.EmitEvent(ctx, e)
+		if err != nil {
+			return nil, nil, err
+		}
+		return one.Body, []mathub.Receipt{one.Value}, nil
+	}
+	several, err := api.EmitEvents(ctx, mathub.EventBatch{Events: slices.Repeat([]mathub.Event{e}, count)})
+	if err != nil {
+		return nil, nil, err
+	}
+	return several.Body, several.Value, nil
 }

@@ -1,17 +1,19 @@
 package cli
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
 	"os"
+	"reflect"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	mathub "github.com/mathub/webhooks/clients/go"
+	"github.com/mathub/webhooks/webhook"
 )
 
 // Webhooks manages a bot's webhooks over the API.
@@ -27,16 +29,14 @@ type Webhooks struct {
 	Recover    webhooksRecoverCommand    `cmd:"" help:"Deliver what the webhook missed."`
 }
 
-const webhooksPath = botAPI + "webhooks"
-
 type outputFlags struct {
 	JSON bool `help:"Print the API's JSON."`
 }
 
 // show prints the API's answer as it came, for machines, or as a table.
-func (f outputFlags) show(raw json.RawMessage, table func(w io.Writer) error) error {
+func (f outputFlags) show(raw []byte, table func(w io.Writer) error) error {
 	if f.JSON {
-		_, err := fmt.Println(strings.TrimSpace(string(raw)))
+		_, err := fmt.Println(string(bytes.TrimSpace(raw)))
 		return err
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
@@ -46,17 +46,7 @@ func (f outputFlags) show(raw json.RawMessage, table func(w io.Writer) error) er
 	return w.Flush()
 }
 
-type webhookView struct {
-	ID           string   `json:"id"`
-	URL          string   `json:"url"`
-	Events       []string `json:"events"`
-	IsActive     bool     `json:"isActive"`
-	FailureCount int      `json:"failureCount"`
-	HasSecret    bool     `json:"hasSecret"`
-	Verified     bool     `json:"verified"`
-}
-
-func (f outputFlags) webhooks(raw json.RawMessage, list ...webhookView) error {
+func (f outputFlags) webhooks(raw []byte, list ...mathub.Webhook) error {
 	return f.show(raw, func(w io.Writer) error {
 		fmt.Fprintln(w, "ID\tACTIVE\tFAILURES\tSIGNED\tVERIFIED\tEVENTS\tURL") //nolint:errcheck // Flush tells
 		for _, h := range list {
@@ -73,29 +63,21 @@ func yes(b bool) string {
 	return "no"
 }
 
-func (f outputFlags) webhook(raw json.RawMessage) error {
-	var one webhookView
-	if err := json.Unmarshal(raw, &one); err != nil {
-		return err
-	}
-	return f.webhooks(raw, one)
-}
-
 type webhooksListCommand struct {
 	BotFlags
 	outputFlags
 }
 
 func (c *webhooksListCommand) Run(ctx context.Context) error {
-	var raw json.RawMessage
-	var list []webhookView
-	if err := c.client().call(ctx, http.MethodGet, webhooksPath, nil, &raw); err != nil {
+	api, err := c.client()
+	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(raw, &list); err != nil {
+	answer, err := api.ListWebhooks(ctx, nil)
+	if err != nil {
 		return err
 	}
-	return c.webhooks(raw, list...)
+	return c.webhooks(answer.Body, answer.Value...)
 }
 
 type webhooksCreateCommand struct {
@@ -107,23 +89,28 @@ type webhooksCreateCommand struct {
 }
 
 func (c *webhooksCreateCommand) Run(ctx context.Context) error {
-	body := map[string]any{"url": c.URL, "events": c.Events}
-	if c.Secret != "" {
-		body["secret"] = c.Secret
-	}
-	var raw json.RawMessage
-	if err := c.client().call(ctx, http.MethodPost, webhooksPath, body, &raw); err != nil {
+	api, err := c.client()
+	if err != nil {
 		return err
 	}
-	return c.webhook(raw)
+	answer, err := api.CreateWebhook(ctx, mathub.NewWebhook{URL: c.URL, Events: eventTypes(c.Events), Secret: c.Secret})
+	if err != nil {
+		return err
+	}
+	return c.webhooks(answer.Body, answer.Value)
+}
+
+func eventTypes(names []string) (types mathub.EventTypes) {
+	for _, name := range names {
+		types = append(types, mathub.EventType(name))
+	}
+	return types
 }
 
 // webhookArg names a webhook.
 type webhookArg struct {
 	ID string `arg:"" name:"webhook" help:"The webhook's id, as \"webhooks list\" shows it."`
 }
-
-func (a webhookArg) path(rest string) string { return webhooksPath + "/" + url.PathEscape(a.ID) + rest }
 
 type webhooksUpdateCommand struct {
 	BotFlags
@@ -139,33 +126,28 @@ type webhooksUpdateCommand struct {
 }
 
 func (c *webhooksUpdateCommand) Run(ctx context.Context) error {
-	change := map[string]any{}
-	if c.URL != "" {
-		change["url"] = c.URL
-	}
-	if c.Events != nil {
-		change["events"] = c.Events
-	}
+	change := mathub.WebhookChange{URL: c.URL, Events: eventTypes(c.Events), SecretOverlap: c.SecretOverlap}
 	if c.Secret != "" {
-		change["secret"] = c.Secret
-	}
-	if c.SecretOverlap != "" {
-		change["secretOverlap"] = c.SecretOverlap
+		change.Secret.Set(c.Secret)
 	}
 	if c.NoSecret {
-		change["secret"] = nil
+		change.Secret.SetNull()
 	}
 	if c.Enable || c.Disable {
-		change["isActive"] = c.Enable
+		change.IsActive = &c.Enable
 	}
-	if len(change) == 0 {
+	if reflect.ValueOf(change).IsZero() {
 		return usageError{fmt.Errorf("say what to change: --url, --events, --secret, --no-secret, --enable or --disable")}
 	}
-	var raw json.RawMessage
-	if err := c.client().call(ctx, http.MethodPatch, c.path(""), change, &raw); err != nil {
+	api, err := c.client()
+	if err != nil {
 		return err
 	}
-	return c.webhook(raw)
+	answer, err := api.UpdateWebhook(ctx, c.ID, change)
+	if err != nil {
+		return err
+	}
+	return c.webhooks(answer.Body, answer.Value)
 }
 
 type webhooksDeleteCommand struct {
@@ -174,22 +156,15 @@ type webhooksDeleteCommand struct {
 }
 
 func (c *webhooksDeleteCommand) Run(ctx context.Context) error {
-	return c.client().call(ctx, http.MethodDelete, c.path(""), nil, nil)
+	api, err := c.client()
+	if err != nil {
+		return err
+	}
+	return api.DeleteWebhook(ctx, c.ID)
 }
 
-type deliveryView struct {
-	ID          string  `json:"id"`
-	EventID     string  `json:"eventId"`
-	EventType   string  `json:"eventType"`
-	Attempt     int     `json:"attempt"`
-	StatusCode  *int    `json:"statusCode"`
-	Error       *string `json:"error"`
-	Success     bool    `json:"success"`
-	DurationMS  int     `json:"durationMs"`
-	AttemptedAt string  `json:"attemptedAt"`
-}
-
-func (d deliveryView) outcome() string {
+// outcome says in a word how a delivery went.
+func outcome(d mathub.Delivery) string {
 	if d.Error != nil {
 		return *d.Error
 	}
@@ -199,26 +174,25 @@ func (d deliveryView) outcome() string {
 	return "delivered"
 }
 
-func (f outputFlags) deliveries(raw json.RawMessage, list ...deliveryView) error {
+func (f outputFlags) deliveries(raw []byte, list ...mathub.Delivery) error {
 	return f.show(raw, func(w io.Writer) error {
 		fmt.Fprintln(w, "ATTEMPTED\tOK\tOUTCOME\tMS\tATTEMPT\tEVENT\tEVENT ID\tDELIVERY") //nolint:errcheck // Flush tells
 		for _, d := range list {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", d.AttemptedAt, yes(d.Success), d.outcome(), d.DurationMS, d.Attempt, d.EventType, d.EventID, d.ID) //nolint:errcheck // Flush tells
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", webhook.FormatTime(d.AttemptedAt), yes(d.Success), outcome(d), d.DurationMS, d.Attempt, d.EventType, d.EventID, d.ID) //nolint:errcheck // Flush tells
 		}
 		return nil
 	})
 }
 
 // delivered shows the one delivery a call made, and fails if that did.
-func (f outputFlags) delivered(raw json.RawMessage) error {
-	var one deliveryView
-	if err := json.Unmarshal(raw, &one); err != nil {
+func (f outputFlags) delivered(answer *mathub.Response[mathub.Delivery], err error) error {
+	if err != nil {
 		return err
 	}
-	if err := f.deliveries(raw, one); err != nil {
+	if err := f.deliveries(answer.Body, answer.Value); err != nil {
 		return err
 	}
-	if !one.Success {
+	if !answer.Value.Success {
 		return errFailed
 	}
 	return nil
@@ -231,11 +205,11 @@ type webhooksTestCommand struct {
 }
 
 func (c *webhooksTestCommand) Run(ctx context.Context) error {
-	var raw json.RawMessage
-	if err := c.client().call(ctx, http.MethodPost, c.path("/test"), nil, &raw); err != nil {
+	api, err := c.client()
+	if err != nil {
 		return err
 	}
-	return c.delivered(raw)
+	return c.delivered(api.TestWebhook(ctx, c.ID))
 }
 
 type webhooksVerifyCommand struct {
@@ -245,11 +219,11 @@ type webhooksVerifyCommand struct {
 }
 
 func (c *webhooksVerifyCommand) Run(ctx context.Context) error {
-	var raw json.RawMessage
-	if err := c.client().call(ctx, http.MethodPost, c.path("/verify"), nil, &raw); err != nil {
+	api, err := c.client()
+	if err != nil {
 		return err
 	}
-	return c.delivered(raw)
+	return c.delivered(api.VerifyWebhook(ctx, c.ID))
 }
 
 type webhooksDeliveriesCommand struct {
@@ -259,15 +233,15 @@ type webhooksDeliveriesCommand struct {
 }
 
 func (c *webhooksDeliveriesCommand) Run(ctx context.Context) error {
-	var raw json.RawMessage
-	var list []deliveryView
-	if err := c.client().call(ctx, http.MethodGet, c.path("/deliveries"), nil, &raw); err != nil {
+	api, err := c.client()
+	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(raw, &list); err != nil {
+	answer, err := api.ListDeliveries(ctx, c.ID, nil)
+	if err != nil {
 		return err
 	}
-	return c.deliveries(raw, list...)
+	return c.deliveries(answer.Body, answer.Value...)
 }
 
 type webhooksRedeliverCommand struct {
@@ -278,52 +252,44 @@ type webhooksRedeliverCommand struct {
 }
 
 func (c *webhooksRedeliverCommand) Run(ctx context.Context) error {
-	var raw json.RawMessage
-	if err := c.client().call(ctx, http.MethodPost, c.path("/deliveries/"+url.PathEscape(c.Delivery)+"/redeliver"), nil, &raw); err != nil {
+	api, err := c.client()
+	if err != nil {
 		return err
 	}
-	return c.delivered(raw)
+	return c.delivered(api.RedeliverDelivery(ctx, c.ID, c.Delivery))
 }
 
 type webhooksRecoverCommand struct {
 	BotFlags
 	outputFlags
 	webhookArg
-	Since  string `help:"From when on, in RFC 3339; a day before the webhook was last disabled when left out."`
-	Until  string `help:"Until when; now when left out."`
-	Wait   bool   `help:"Wait for its end; fails if a delivery failed or it did not complete."`
-	Status bool   `xor:"verb" help:"Show how far the last recovery has come, and start none."`
-	Cancel bool   `xor:"verb" help:"Cancel the recovery that runs."`
-}
-
-type recoveryView struct {
-	State     string  `json:"state"`
-	Found     int     `json:"found"`
-	Delivered int     `json:"delivered"`
-	Failed    int     `json:"failed"`
-	Remaining int     `json:"remaining"`
-	LastError *string `json:"lastError"`
-
-	raw json.RawMessage // what the API answered
+	Since  time.Time `help:"From when on, in RFC 3339; a day before the webhook was last disabled when left out."`
+	Until  time.Time `help:"Until when, in RFC 3339; now when left out."`
+	Wait   bool      `help:"Wait for its end; fails if a delivery failed or it did not complete."`
+	Status bool      `xor:"verb" help:"Show how far the last recovery has come, and start none."`
+	Cancel bool      `xor:"verb" help:"Cancel the recovery that runs."`
 }
 
 func (c *webhooksRecoverCommand) Run(ctx context.Context) error {
-	if c.Cancel {
-		return c.client().call(ctx, http.MethodDelete, c.path("/recover"), nil, nil)
+	api, err := c.client()
+	if err != nil {
+		return err
 	}
-	r, err := c.state(ctx, !c.Status)
-	for err == nil && c.Wait && r.State == "running" {
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
+	if c.Cancel {
+		return api.CancelRecovery(ctx, c.ID)
+	}
+	answer, err := c.state(ctx, api)
+	for err == nil && c.Wait && answer.Value.State == "running" {
+		if sleep(ctx, time.Second); ctx.Err() != nil {
 			return ctx.Err()
 		}
-		r, err = c.state(ctx, false)
+		answer, err = api.GetRecovery(ctx, c.ID)
 	}
 	if err != nil {
 		return err
 	}
-	if err := c.show(r.raw, r.print); err != nil {
+	r := answer.Value
+	if err := c.show(answer.Body, func(w io.Writer) error { return printRecovery(w, r) }); err != nil {
 		return err
 	}
 	if c.Wait && (r.State != "completed" || r.Failed > 0) {
@@ -332,27 +298,15 @@ func (c *webhooksRecoverCommand) Run(ctx context.Context) error {
 	return nil
 }
 
-// state is how far the last recovery has come: of a new one, if it is to begin.
-func (c *webhooksRecoverCommand) state(ctx context.Context, begin bool) (r recoveryView, err error) {
-	if begin {
-		span := map[string]string{}
-		if c.Since != "" {
-			span["since"] = c.Since
-		}
-		if c.Until != "" {
-			span["until"] = c.Until
-		}
-		err = c.client().call(ctx, http.MethodPost, c.path("/recover"), span, &r.raw)
-	} else {
-		err = c.client().call(ctx, http.MethodGet, c.path("/recover"), nil, &r.raw)
+// state is how far the last recovery has come: of a new one, unless only that is asked for.
+func (c *webhooksRecoverCommand) state(ctx context.Context, api *mathub.Client) (*mathub.Response[mathub.Recovery], error) {
+	if c.Status {
+		return api.GetRecovery(ctx, c.ID)
 	}
-	if err == nil {
-		err = json.Unmarshal(r.raw, &r)
-	}
-	return r, err
+	return api.RecoverWebhook(ctx, c.ID, &mathub.Span{Since: c.Since, Until: c.Until})
 }
 
-func (r recoveryView) print(w io.Writer) error {
+func printRecovery(w io.Writer, r mathub.Recovery) error {
 	lastError := "-"
 	if r.LastError != nil {
 		lastError = *r.LastError

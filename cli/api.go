@@ -1,0 +1,63 @@
+package cli
+
+import (
+	"errors"
+	"net/url"
+
+	mathub "github.com/mathub/webhooks/clients/go"
+)
+
+// APIFlags say where the API is.
+type APIFlags struct {
+	API *url.URL `name:"api" env:"MATHUB_API" default:"http://127.0.0.1:8080" help:"Where the API is."`
+}
+
+// Validate refuses what no API can be at.
+func (f APIFlags) Validate() error {
+	if f.API == nil || f.API.Scheme != "http" && f.API.Scheme != "https" || f.API.Host == "" {
+		return errors.New("--api (MATHUB_API) must be an http or https URL")
+	}
+	return nil
+}
+
+// BotFlags say where the API is and hold a bot's key.
+type BotFlags struct {
+	APIFlags
+	Key string `env:"MATHUB_BOT_KEY" required:"" help:"A key of the bot. Better in the environment than on the command line, where others of the machine see it."`
+}
+
+// Validate refuses an empty key, which an environment may hold.
+func (f BotFlags) Validate() error {
+	if f.Key == "" {
+		return errors.New("--key (MATHUB_BOT_KEY) is empty")
+	}
+	return f.APIFlags.Validate()
+}
+
+func (f BotFlags) client() (*mathub.Client, error) { return usage(mathub.New(f.API.String(), f.Key)) }
+
+// ServiceFlags say where the API is and hold the service token.
+type ServiceFlags struct {
+	APIFlags
+	ServiceToken string `env:"MATHUB_SERVICE_TOKEN" required:"" help:"The service API's token. Better in the environment than on the command line."`
+}
+
+// Validate refuses an empty token, which an environment may hold.
+func (f ServiceFlags) Validate() error {
+	if f.ServiceToken == "" {
+		return errors.New("--service-token (MATHUB_SERVICE_TOKEN) is empty")
+	}
+	return f.APIFlags.Validate()
+}
+
+func (f ServiceFlags) client() (*mathub.Service, error) {
+	return usage(mathub.NewService(f.API.String(), f.ServiceToken))
+}
+
+// usage makes a client's error one of the command line, which named the URL and the key.
+func usage[T any](client *T, err error) (*T, error) {
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return client, nil
+}
