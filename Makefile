@@ -102,7 +102,7 @@ sbom: ## Write what the binaries are made of, in CycloneDX's form, into bin/
 pin-images: ## Pin the images of docker-compose.yml and the Dockerfile by digest (needs docker and internet)
 	@tools/pin-images.sh
 
-release-snapshot: ## Make what a release would hold, into dist/, without publishing it (needs goreleaser and syft)
+release-snapshot: ## Make what a release would hold, into dist/, without publishing it (needs goreleaser)
 	goreleaser release --snapshot --clean --skip=ko
 
 tidy: ## Tidy the modules
