@@ -22,6 +22,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
+	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/standalone/freeport"
 	"github.com/mathub/webhooks/standalone/testkit"
 )
@@ -134,7 +135,7 @@ func tenFailuresDisable(t *testing.T, stack *testkit.Stack) {
 	require.Equal(t, 10, receiver.Count(), "a disabled webhook receives nothing")
 
 	receiver.Answer("/", testkit.Status(http.StatusOK))
-	enabled := bot.Patch(t, hook.ID, map[string]any{"isActive": true})
+	enabled := bot.SetActive(t, hook.ID, true)
 	require.True(t, enabled.IsActive)
 	require.Zero(t, enabled.FailureCount)
 	require.Nil(t, enabled.DisabledAt)
@@ -216,13 +217,13 @@ func targetedEvents(t *testing.T, stack *testkit.Stack) {
 	targeted := []string{"mention", "review.requested", "review.submitted"}
 	mine.CreateWebhook(t, receiver.URL("/mine"), "", targeted...)
 	paused := mine.CreateWebhook(t, receiver.URL("/paused"), "", targeted...)
-	mine.Patch(t, paused.ID, map[string]any{"isActive": false})
+	mine.SetActive(t, paused.ID, false)
 	other.CreateWebhook(t, receiver.URL("/other"), "", targeted...)
 	for _, kind := range targeted {
-		_, err := stack.API().TryEmit(t.Context(), testkit.Event{Type: kind})
+		_, err := stack.API().TryEmit(t.Context(), testkit.Event{Type: mathub.EventType(kind)})
 		require.ErrorContains(t, err, "422")
 		require.ErrorContains(t, err, "botIds")
-		mine.Emit(t, testkit.Event{Type: kind})
+		mine.Emit(t, testkit.Event{Type: mathub.EventType(kind)})
 	}
 	receiver.Await(t, "/mine", len(targeted))
 	require.Equal(t, len(targeted), receiver.Count())
@@ -232,7 +233,7 @@ func theTestEvent(t *testing.T, stack *testkit.Stack) {
 	receiver := testkit.NewReceiver(t)
 	bot := stack.API().CreateBot(t, "tester")
 	hook := bot.CreateWebhook(t, receiver.URL("/"), "s", post)
-	bot.Patch(t, hook.ID, map[string]any{"isActive": false})
+	bot.SetActive(t, hook.ID, false)
 	d := bot.Test(t, hook.ID)
 	require.True(t, d.Success)
 	require.Equal(t, "test", d.EventType)

@@ -21,7 +21,7 @@ func TestOperatorsFindAnEvent(t *testing.T) {
 	healthy := bot.CreateWebhook(t, receiver.URL("/healthy"), "s3cret", post)
 	failing := bot.CreateWebhook(t, receiver.URL("/failing"), "s3cret", post)
 	disabled := bot.CreateWebhook(t, receiver.URL("/disabled"), "s3cret", post)
-	bot.Patch(t, disabled.ID, map[string]any{"isActive": false})
+	bot.SetActive(t, disabled.ID, false)
 	receipt := bot.Emit(t, testkit.Event{ID: "post-p1", Type: post, Data: json.RawMessage(`{"postId":"p1"}`)})
 	tm := openTerminal(t, stack, bot)
 
@@ -53,7 +53,7 @@ func TestOperatorsFindAnEvent(t *testing.T) {
 	require.Equal(t, "http://127.0.0.1:8233/namespaces/default/workflows/"+receipt.WorkflowID+"/"+runID, found.Workflow.URL)
 
 	// Disabled, the failing webhook waits for nothing.
-	bot.Patch(t, failing.ID, map[string]any{"isActive": false})
+	bot.SetActive(t, failing.ID, false)
 	stdout, stderr, code := tm.run(t, "ops", "event", receipt.ID, "--outcome", "failed")
 	require.Zero(t, code, stderr)
 	require.Contains(t, stdout, found.Workflow.URL)

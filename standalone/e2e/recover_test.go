@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/api/serviceerror"
 
+	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/standalone/testkit"
 )
 
@@ -39,7 +40,7 @@ func redeliver(t *testing.T, stack *testkit.Stack) {
 	first := bot.AwaitDeliveries(t, hook.ID, 1)[0]
 	require.False(t, first.Success)
 
-	bot.Patch(t, hook.ID, map[string]any{"isActive": false}) // it works on a disabled webhook too
+	bot.SetActive(t, hook.ID, false) // it works on a disabled webhook too
 	second := bot.Redeliver(t, first.ID, hook.ID)
 	require.False(t, second.Success)
 	require.Equal(t, 2, second.Attempt)
@@ -71,7 +72,7 @@ func recoverMissed(t *testing.T, stack *testkit.Stack) {
 	hook := bot.CreateWebhook(t, receiver.URL("/"), "s", post)
 	bot.Emit(t, testkit.Event{Type: post})
 	bot.AwaitDeliveries(t, hook.ID, 1)
-	bot.Patch(t, hook.ID, map[string]any{"isActive": false})
+	bot.SetActive(t, hook.ID, false)
 	const missed = 120 // more than a page
 	var ids []string
 	var receipts []testkit.Receipt
@@ -80,7 +81,7 @@ func recoverMissed(t *testing.T, stack *testkit.Stack) {
 		if i%10 == 0 {
 			kind = "wiki.edited" // not subscribed
 		}
-		receipt := bot.Emit(t, testkit.Event{Type: kind})
+		receipt := bot.Emit(t, testkit.Event{Type: mathub.EventType(kind)})
 		receipts = append(receipts, receipt)
 		if kind == post {
 			ids = append(ids, receipt.ID)
@@ -95,8 +96,8 @@ func recoverMissed(t *testing.T, stack *testkit.Stack) {
 	require.Equal(t, http.StatusNotFound, answer.Status)
 
 	awaitEvents(t, stack, receipts)
-	require.Nil(t, bot.Patch(t, hook.ID, map[string]any{"isActive": true}).DisabledAt)
-	require.Equal(t, testkit.Recovery{State: "running"}, bot.Recover(t, hook.ID, nil))
+	require.Nil(t, bot.SetActive(t, hook.ID, true).DisabledAt)
+	require.Equal(t, testkit.Recovery{State: "running"}, progress(bot.Recover(t, hook.ID, nil)))
 	answer, err = stack.API().Do(t.Context(), http.MethodPost, path, bot.Key, map[string]any{})
 	require.NoError(t, err)
 	require.Equal(t, http.StatusConflict, answer.Status, "one at a time")
@@ -113,11 +114,11 @@ func recoverMissed(t *testing.T, stack *testkit.Stack) {
 	for i, id := range got { // those of a round are sent at once
 		require.InDelta(t, slices.Index(accepted, id), i, 32, "oldest first")
 	}
-	require.Equal(t, testkit.Recovery{State: "completed", Found: len(ids), Delivered: len(ids)}, done)
+	require.Equal(t, testkit.Recovery{State: "completed", Found: len(ids), Delivered: len(ids)}, progress(done))
 	require.Equal(t, 1+len(ids), receiver.Count())
 
-	bot.Recover(t, hook.ID, map[string]any{"since": hook.CreatedAt})
-	require.Equal(t, testkit.Recovery{State: "completed"}, bot.AwaitRecovery(t, hook.ID), "nothing is missing any more")
+	bot.Recover(t, hook.ID, &mathub.Span{Since: hook.CreatedAt})
+	require.Equal(t, testkit.Recovery{State: "completed"}, progress(bot.AwaitRecovery(t, hook.ID)), "nothing is missing any more")
 
 	answer, err = stack.API().Do(t.Context(), http.MethodPost, path, bot.Key, map[string]any{"since": "2020-01-01T00:00:00Z"})
 	require.NoError(t, err)
@@ -133,14 +134,14 @@ func recoveryStops(t *testing.T, stack *testkit.Stack) {
 	receiver := testkit.NewReceiver(t)
 	bot := stack.API().CreateBot(t, "stops")
 	hook := bot.CreateWebhook(t, receiver.URL("/"), "", post)
-	bot.Patch(t, hook.ID, map[string]any{"isActive": false})
+	bot.SetActive(t, hook.ID, false)
 	var receipts []testkit.Receipt
 	for i := range 15 {
 		receipts = append(receipts, bot.Emit(t, testkit.Event{ID: fmt.Sprintf("stops-%d", i), Type: post}))
 	}
 	receiver.Answer("/", testkit.Status(http.StatusServiceUnavailable))
 	awaitEvents(t, stack, receipts)
-	bot.Patch(t, hook.ID, map[string]any{"isActive": true})
+	bot.SetActive(t, hook.ID, true)
 	bot.Recover(t, hook.ID, nil)
 	done := bot.AwaitRecovery(t, hook.ID)
 	require.Equal(t, 15, done.Found)
@@ -153,22 +154,22 @@ func recoveryStops(t *testing.T, stack *testkit.Stack) {
 
 	// The ten that disabled it, and the five that were missed before, are found by the next.
 	receiver.Answer("/", testkit.Status(http.StatusOK))
-	bot.Patch(t, hook.ID, map[string]any{"isActive": true})
+	bot.SetActive(t, hook.ID, true)
 	bot.Recover(t, hook.ID, nil)
-	require.Equal(t, testkit.Recovery{State: "completed", Found: 15, Delivered: 15}, bot.AwaitRecovery(t, hook.ID))
+	require.Equal(t, testkit.Recovery{State: "completed", Found: 15, Delivered: 15}, progress(bot.AwaitRecovery(t, hook.ID)))
 }
 
 func recoveryIsCancelled(t *testing.T, stack *testkit.Stack) {
 	receiver := testkit.NewReceiver(t)
 	bot := stack.API().CreateBot(t, "cancelled")
 	hook := bot.CreateWebhook(t, receiver.URL("/"), "", post)
-	bot.Patch(t, hook.ID, map[string]any{"isActive": false})
+	bot.SetActive(t, hook.ID, false)
 	var receipts []testkit.Receipt
 	for i := range 50 {
 		receipts = append(receipts, bot.Emit(t, testkit.Event{ID: fmt.Sprintf("cancelled-%d", i), Type: post}))
 	}
 	awaitEvents(t, stack, receipts)
-	bot.Patch(t, hook.ID, map[string]any{"isActive": true})
+	bot.SetActive(t, hook.ID, true)
 	bot.Recover(t, hook.ID, nil)
 	receiver.Await(t, "/", 3)
 	answer, err := stack.API().Do(t.Context(), http.MethodDelete, "/api/bot/v1/webhooks/"+hook.ID+"/recover", bot.Key, nil)
@@ -188,4 +189,9 @@ func awaitEvents(t *testing.T, stack *testkit.Stack, receipts []testkit.Receipt)
 	for _, r := range receipts {
 		require.NoError(t, stack.Temporal(t).GetWorkflow(t.Context(), r.WorkflowID, "").Get(t.Context(), nil))
 	}
+}
+
+// progress is how far a recovery has come, without its times.
+func progress(r testkit.Recovery) testkit.Recovery {
+	return testkit.Recovery{State: r.State, Found: r.Found, Delivered: r.Delivered, Failed: r.Failed, Remaining: r.Remaining, LastError: r.LastError}
 }

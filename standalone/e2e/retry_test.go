@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/standalone/testkit"
 )
 
@@ -106,9 +107,9 @@ func TestRetries(t *testing.T) {
 			receiver := testkit.NewReceiver(t)
 			bot := stack.API().CreateBot(t, "stopped")
 			for i, stop := range []func(id string){
-				func(id string) { bot.Patch(t, id, map[string]any{"isActive": false}) },
+				func(id string) { bot.SetActive(t, id, false) },
 				func(id string) { bot.Delete(t, id) },
-				func(id string) { bot.Patch(t, id, map[string]any{"events": []string{"mention"}}) },
+				func(id string) { bot.Patch(t, id, mathub.WebhookChange{Events: mathub.EventTypes{"mention"}}) },
 			} {
 				path := fmt.Sprintf("/%d", i)
 				receiver.Answer(path, testkit.Status(500))

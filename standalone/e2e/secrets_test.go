@@ -16,12 +16,14 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/oapi-codegen/nullable"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"google.golang.org/protobuf/proto"
 
+	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/standalone/datadir"
 	"github.com/mathub/webhooks/standalone/freeport"
@@ -66,7 +68,7 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 	secrets = append(secrets, cookie)
 	echo(t, receiver, bot, urlToken, cookie)
 	bot.Test(t, hook.ID)
-	bot.Patch(t, hook.ID, map[string]any{"secret": second, "secretOverlap": "1h"})
+	bot.Patch(t, hook.ID, mathub.WebhookChange{Secret: nullable.NewNullableWithValue(second), SecretOverlap: "1h"})
 	event := bot.Emit(t, testkit.Event{Type: post, Data: []byte(`{"openly":"known-data"}`)})
 	receiver.Await(t, "/failing", 3) // its retries too
 	sent := receiver.Await(t, "/ok", 2)[1]
@@ -75,9 +77,9 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 	delivery := bot.AwaitDeliveries(t, hook.ID, 2)[0]
 	bot.Redeliver(t, delivery.ID, hook.ID)
 	bot.AwaitDeliveries(t, refused.ID, 3)
-	bot.Patch(t, failing.ID, map[string]any{"isActive": false})
-	bot.Patch(t, failing.ID, map[string]any{"isActive": true})
-	bot.Recover(t, failing.ID, map[string]any{"since": failing.CreatedAt})
+	bot.SetActive(t, failing.ID, false)
+	bot.SetActive(t, failing.ID, true)
+	bot.Recover(t, failing.ID, &mathub.Span{Since: failing.CreatedAt})
 	require.Equal(t, "completed", bot.AwaitRecovery(t, failing.ID).State)
 
 	// The owner of a bot made on the command line is told, at a URL with a token, signed with a secret of its own.

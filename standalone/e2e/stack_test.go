@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
 
+	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/standalone/testkit"
 )
@@ -33,7 +34,7 @@ func TestEveryPieceCanBeLostAndComesBack(t *testing.T) {
 	emitted := func(t *testing.T, type_ string) {
 		t.Helper()
 		arrived++
-		bot.Emit(t, testkit.Event{Type: type_, Data: json.RawMessage(`{"postId":"1"}`)})
+		bot.Emit(t, testkit.Event{Type: mathub.EventType(type_), Data: json.RawMessage(`{"postId":"1"}`)})
 		requests := receiver.Await(t, "/hook", arrived)
 		last := requests[arrived-1]
 		mac := hmac.New(sha256.New, []byte("s3cret"))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/standalone/testkit"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -57,7 +58,7 @@ func TestNobodyIsFloodedThroughTheService(t *testing.T) {
 			at(i).Delete(t, hooks[i].ID)
 			hooks[i] = at(i).CreateWebhook(t, server.url("/third/again"), "", post)
 		case 1:
-			at(i).Patch(t, hooks[i].ID, map[string]any{"url": server.url(fmt.Sprintf("/third/moved/%d", round))})
+			at(i).Patch(t, hooks[i].ID, mathub.WebhookChange{URL: server.url(fmt.Sprintf("/third/moved/%d", round))})
 		case 2:
 			call(i, "/recover", map[string]any{"since": began.Add(-time.Hour)})
 		default:

@@ -13,8 +13,10 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/oapi-codegen/nullable"
 	"github.com/stretchr/testify/require"
 
+	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/standalone/testkit"
 )
 
@@ -65,12 +67,12 @@ func TestWebhooksChangeWhileDeliveriesAreUnderWay(t *testing.T) {
 		got := receiver.All()
 		return !slices.ContainsFunc(slices.Collect(maps.Keys(hooks)), func(name string) bool { return len(got["/"+name]) < 5 })
 	}, time.Minute, 100*time.Millisecond)
-	bot.Patch(t, hooks["moved"].ID, map[string]any{"url": receiver.URL("/moved/new")})
-	bot.Patch(t, hooks["resigned"].ID, map[string]any{"secret": "new secret"})
+	bot.Patch(t, hooks["moved"].ID, mathub.WebhookChange{URL: receiver.URL("/moved/new")})
+	bot.Patch(t, hooks["resigned"].ID, mathub.WebhookChange{Secret: nullable.NewNullableWithValue("new secret")})
 	bot.Delete(t, hooks["deleted"].ID)
-	bot.Patch(t, hooks["disabled"].ID, map[string]any{"isActive": false})
-	bot.Patch(t, hooks["unsubscribed"].ID, map[string]any{"events": []string{"mention"}})
-	bot.Patch(t, hooks["failing"].ID, map[string]any{"isActive": true}) // whatever it has come to
+	bot.SetActive(t, hooks["disabled"].ID, false)
+	bot.Patch(t, hooks["unsubscribed"].ID, mathub.WebhookChange{Events: mathub.EventTypes{"mention"}})
+	bot.SetActive(t, hooks["failing"].ID, true) // whatever it has come to
 	stream.Wait()
 	stopped := emitting()
 	finished(t, stack, time.Minute)
@@ -86,12 +88,12 @@ func TestWebhooksChangeWhileDeliveriesAreUnderWay(t *testing.T) {
 
 	stream.Go(func() { emit(150) })
 	require.Eventually(t, func() bool { return emitting() >= 400 }, time.Minute, 5*time.Millisecond, "nothing is emitted")
-	bot.Patch(t, hooks["disabled"].ID, map[string]any{"isActive": true})
-	bot.Patch(t, hooks["unsubscribed"].ID, map[string]any{"events": []string{post, "mention"}})
-	bot.Patch(t, hooks["failing"].ID, map[string]any{"isActive": true})
+	bot.SetActive(t, hooks["disabled"].ID, true)
+	bot.Patch(t, hooks["unsubscribed"].ID, mathub.WebhookChange{Events: mathub.EventTypes{post, "mention"}})
+	bot.SetActive(t, hooks["failing"].ID, true)
 	stream.Wait()
 	finished(t, stack, time.Minute)
-	span := map[string]any{"since": hooks["disabled"].CreatedAt}
+	span := &mathub.Span{Since: hooks["disabled"].CreatedAt}
 	for _, name := range []string{"disabled", "unsubscribed"} {
 		bot.Recover(t, hooks[name].ID, span) // one of a bot at a time
 		require.Equal(t, "completed", bot.AwaitRecovery(t, hooks[name].ID).State)

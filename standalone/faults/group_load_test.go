@@ -69,7 +69,7 @@ func TestHalfOfAGroupsWebhooksAreInTrouble(t *testing.T) {
 	t.Logf("%s: disabled after %d failures, %v", lost.path, failed, time.Since(began).Round(time.Millisecond))
 	require.Less(t, failed, mostPosts)
 	lost.receiver.Answer(lost.path, lost.take)
-	lost.bot.Patch(t, lost.hook.ID, map[string]any{"isActive": true})
+	lost.bot.SetActive(t, lost.hook.ID, true)
 	lost.bot.Recover(t, lost.hook.ID, nil)
 	require.Equal(t, "completed", lost.bot.AwaitRecovery(t, lost.hook.ID).State)
 	require.Len(t, lost.well(), (len(emitted)+2)/3, "what was missed is recovered")

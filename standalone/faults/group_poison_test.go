@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/oapi-codegen/nullable"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
+	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/standalone/testkit"
 )
@@ -173,7 +175,7 @@ func oneCannotBeSigned(t *testing.T, stack *testkit.Stack) {
 	after := eventsTo(well.bot.ID, 100, func(n int) string { return fmt.Sprintf("signed-2%02d", n) })
 	emitBurst(t, stack.API(), after)
 	well.arriveOnce(t, atOnce, idsOf(after)...)
-	ill.bot.Patch(t, ill.hook.ID, map[string]any{"secret": "another"})
+	ill.bot.Patch(t, ill.hook.ID, mathub.WebhookChange{Secret: nullable.NewNullableWithValue("another")})
 	ill.arriveOnce(t, 2*atOnce, both...)
 	for _, r := range ill.receiver.Requests(ill.path) {
 		require.True(t, signedWith(r, "another"))
@@ -250,7 +252,7 @@ func largeAmongSmall(t *testing.T, stack *testkit.Stack) {
 	}
 	one, two := newPatient(t, stack, "one"), newPatient(t, stack, "two")
 	for _, p := range []*patient{one, two} {
-		p.bot.Patch(t, p.hook.ID, map[string]any{"events": []string{post, "mention"}})
+		p.bot.Patch(t, p.hook.ID, mathub.WebhookChange{Events: mathub.EventTypes{post, "mention"}})
 	}
 	for i := range audience {
 		receiver.Answer(fmt.Sprintf("/%d", i), receiver.Slow(50*time.Millisecond, testkit.Status(http.StatusNoContent)))
@@ -278,8 +280,8 @@ func largeAmongSmall(t *testing.T, stack *testkit.Stack) {
 	two.arriveOnce(t, atOnce, toTwo...)
 	small := time.Since(began)
 	owner.Delete(t, at["/7"].ID)
-	owner.Patch(t, at["/8"].ID, map[string]any{"isActive": false})
-	owner.Patch(t, at["/9"].ID, map[string]any{"url": receiver.URL("/moved")})
+	owner.SetActive(t, at["/8"].ID, false)
+	owner.Patch(t, at["/9"].ID, mathub.WebhookChange{URL: receiver.URL("/moved")})
 
 	reached := func() (n int) {
 		for path, requests := range receiver.All() {

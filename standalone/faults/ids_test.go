@@ -81,10 +81,10 @@ func TestEventIDsCollideWithNothing(t *testing.T) {
 		retried := stack.API().Emit(t, testkit.Event{Type: post, BotIDs: []string{one.bot.ID}})
 		one.arrives(t, retried.ID)
 		// One that is missed: it has a recovery.
-		one.bot.Patch(t, one.hook.ID, map[string]any{"isActive": false})
+		one.bot.SetActive(t, one.hook.ID, false)
 		missed := stack.API().Emit(t, testkit.Event{Type: post, BotIDs: []string{one.bot.ID}})
 		require.NoError(t, stack.Temporal(t).GetWorkflow(t.Context(), missed.WorkflowID, "").Get(t.Context(), nil))
-		one.bot.Patch(t, one.hook.ID, map[string]any{"isActive": true})
+		one.bot.SetActive(t, one.hook.ID, true)
 		one.bot.Recover(t, one.hook.ID, nil)
 		recovery := one.bot.AwaitRecovery(t, one.hook.ID)
 		require.Equal(t, []any{"completed", 1}, []any{recovery.State, recovery.Found})

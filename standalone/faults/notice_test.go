@@ -74,7 +74,7 @@ func TestAnOwnerIsToldOnceWhateverCrashes(t *testing.T) {
 		require.Equal(t, 10, sent.Data.FailureCount)
 		require.Equal(t, "HTTP 503", sent.Data.LastError)
 		require.Equal(t, bot.Deliveries(t, hook.ID)[0].EventID, sent.Data.EventID)
-		require.Equal(t, *bot.Webhook(t, hook.ID).DisabledAt, sent.Data.DisabledAt)
+		require.Equal(t, webhook.FormatTime(*bot.Webhook(t, hook.ID).DisabledAt), sent.Data.DisabledAt)
 
 		// What it says to do works: the webhook gets what it missed. And when it fails again, its owner hears again.
 		receiver.Answer(path, testkit.Status(http.StatusNoContent))
@@ -92,8 +92,8 @@ func TestAnOwnerIsToldOnceWhateverCrashes(t *testing.T) {
 		}
 		require.Equal(t, 10, bot.AwaitRecovery(t, hook.ID).Delivered)
 		require.Len(t, receiver.Requests(owner), 1, "told once")
-		bot.Patch(t, hook.ID, map[string]any{"isActive": false}) // by its owner, who knows
-		bot.Patch(t, hook.ID, map[string]any{"isActive": true})
+		bot.SetActive(t, hook.ID, false) // by its owner, who knows
+		bot.SetActive(t, hook.ID, true)
 		receiver.Answer(path, testkit.Status(http.StatusServiceUnavailable))
 		fail()
 		second := receiver.Await(t, owner, 2)[1]

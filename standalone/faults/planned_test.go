@@ -96,7 +96,7 @@ func plannedIsMade(t *testing.T, stack *testkit.Stack) (judge func(t *testing.T)
 func plannedIsDropped(t *testing.T, stack *testkit.Stack) (judge func(t *testing.T)) {
 	p, d := failing(t, stack, "dropped")
 	at := planned(t, stack, p, d)
-	p.bot.Patch(t, p.hook.ID, map[string]any{"isActive": false})
+	p.bot.SetActive(t, p.hook.ID, false)
 	return func(t *testing.T) {
 		neverComes(t, stack, p, at, 1)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/standalone/testkit"
 )
 
@@ -41,12 +42,12 @@ func TestARecoveryAmongManyDelivered(t *testing.T) {
 		recovers(t, stack, p, recoveryMissed)
 	})
 	t.Run("missed at the end", func(t *testing.T) {
-		p.bot.Patch(t, p.hook.ID, map[string]any{"isActive": false})
+		p.bot.SetActive(t, p.hook.ID, false)
 		for n := range recoveryMissed {
 			missed := stack.API().Emit(t, testkit.Event{ID: fmt.Sprintf("missed-%d", n), Type: post, BotIDs: []string{p.bot.ID}})
 			require.NoError(t, stack.Temporal(t).GetWorkflow(t.Context(), missed.WorkflowID, "").Get(t.Context(), nil))
 		}
-		p.bot.Patch(t, p.hook.ID, map[string]any{"isActive": true})
+		p.bot.SetActive(t, p.hook.ID, true)
 		recovers(t, stack, p, recoveryMissed)
 	})
 }
@@ -56,7 +57,7 @@ func recovers(t *testing.T, stack *testkit.Stack, p *patient, missed int) {
 	t.Helper()
 	before := p.receiver.Count()
 	asked := time.Now()
-	p.bot.Recover(t, p.hook.ID, map[string]any{"since": time.Now().Add(-2 * time.Hour).UTC().Format(time.RFC3339)})
+	p.bot.Recover(t, p.hook.ID, &mathub.Span{Since: time.Now().Add(-2 * time.Hour)})
 	answered := time.Since(asked)
 	polling, stop := context.WithCancel(t.Context())
 	defer stop()

@@ -2,9 +2,10 @@ package testkit
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -12,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	mathub "github.com/mathub/webhooks/clients/go"
 )
 
 // API is a client of a product's REST API.
@@ -30,53 +33,14 @@ type Bot struct {
 	api     *API
 }
 
-// Webhook is a webhook as the API shows it.
-type Webhook struct {
-	ID           string   `json:"id"`
-	BotID        string   `json:"botId"`
-	URL          string   `json:"url"`
-	Events       []string `json:"events"`
-	IsActive     bool     `json:"isActive"`
-	FailureCount int      `json:"failureCount"`
-	HasSecret    bool     `json:"hasSecret"`
-	Verified     bool     `json:"verified"`
-	DuplicateOf  string   `json:"duplicateOf"`
-	DisabledAt   *string  `json:"disabledAt"`
-	CreatedAt    string   `json:"createdAt"`
-	UpdatedAt    string   `json:"updatedAt"`
-}
-
-// Delivery is a row of a webhook's history as the API shows it.
-type Delivery struct {
-	ID           string          `json:"id"`
-	WebhookID    string          `json:"webhookId"`
-	EventID      string          `json:"eventId"`
-	EventType    string          `json:"eventType"`
-	Payload      json.RawMessage `json:"payload"`
-	Attempt      int             `json:"attempt"`
-	StatusCode   *int            `json:"statusCode"`
-	ResponseBody *string         `json:"responseBody"`
-	Error        *string         `json:"error"`
-	Success      bool            `json:"success"`
-	DurationMS   int             `json:"durationMs"`
-	AttemptedAt  string          `json:"attemptedAt"`
-}
-
-// Event is an event to emit. Data defaults to an empty object.
-type Event struct {
-	ID        string          `json:"id,omitempty"`
-	Type      string          `json:"event"`
-	Timestamp string          `json:"timestamp,omitempty"`
-	Data      json.RawMessage `json:"data"`
-	BotIDs    []string        `json:"botIds,omitempty"`
-}
-
-// Receipt is the answer to an emitted event.
-type Receipt struct {
-	ID         string `json:"id"`
-	WorkflowID string `json:"workflowId"`
-	Duplicate  bool   `json:"duplicate"`
-}
+// The types of the API are the client's.
+type (
+	Webhook  = mathub.Webhook
+	Delivery = mathub.Delivery
+	Event    = mathub.Event
+	Receipt  = mathub.Receipt
+	Recovery = mathub.Recovery
+)
 
 // Answered is an answer of the API.
 type Answered struct {
@@ -133,36 +97,31 @@ func (a *API) Do(ctx context.Context, method, path, token string, body any) (Ans
 	return Answered{Status: response.StatusCode, Header: response.Header, Body: answer}, err
 }
 
-// must sends a request that has to be answered with the given status, and decodes the answer.
-func must[T any](t testing.TB, a *API, method, path, token string, body any, status int) T {
+// service is a client of the service API.
+func (a *API) service() (*mathub.Service, error) {
+	return mathub.NewService(cmp.Or(a.ServiceURL, a.URL), a.ServiceToken, mathub.WithHTTPClient(cmp.Or(a.Client, apiClient)))
+}
+
+// succeeded is the answer to a call that has to succeed.
+func succeeded[T any](t testing.TB, answer *mathub.Response[T], err error) T {
 	t.Helper()
-	var v T
-	answer, err := a.Do(t.Context(), method, path, token, body)
 	if err != nil {
-		t.Fatalf("%s %s: %v", method, path, err)
+		t.Fatal(err)
 	}
-	if answer.Status != status {
-		t.Fatalf("%s %s: status %d instead of %d: %s", method, path, answer.Status, status, answer.Body)
-	}
-	if len(answer.Body) == 0 {
-		return v
-	}
-	if err := json.Unmarshal(answer.Body, &v); err != nil {
-		t.Fatalf("%s %s: %v: %s", method, path, err, answer.Body)
-	}
-	return v
+	return answer.Value
 }
 
 // CreateBot makes a bot and a key for it.
 func (a *API) CreateBot(t testing.TB, name string) *Bot {
 	t.Helper()
-	bot := must[struct {
-		ID string `json:"id"`
-	}](t, a, http.MethodPost, "/api/internal/v1/bots", a.ServiceToken, map[string]string{"name": name}, http.StatusCreated)
-	key := must[struct {
-		Key string `json:"key"`
-	}](t, a, http.MethodPost, "/api/internal/v1/bots/"+bot.ID+"/keys", a.ServiceToken, nil, http.StatusCreated)
-	return &Bot{ID: bot.ID, Key: key.Key, api: a}
+	service, err := a.service()
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := service.CreateBot(t.Context(), mathub.NewBot{Name: name})
+	bot := succeeded(t, made, err)
+	key, err := service.CreateKey(t.Context(), bot.ID)
+	return &Bot{ID: bot.ID, Key: succeeded(t, key, err).Key, api: a}
 }
 
 // Emit emits an event, which must be accepted.
@@ -175,18 +134,26 @@ func (a *API) Emit(t testing.TB, e Event) Receipt {
 	return receipt
 }
 
-// acceptedPost makes a call that accepts events. One that is turned away for want of room, so that nothing of it was accepted,
+// accepted makes a call that accepts events. One that is turned away for want of room, so that nothing of it was accepted,
 // is made again after the pause that the answer asks for, as the clients do.
-func (a *API) acceptedPost(ctx context.Context, path string, body any) (Answered, error) {
+func accepted[T any](ctx context.Context, a *API, emit func(*mathub.Service) (*mathub.Response[T], error)) (receipts T, err error) {
+	service, err := a.service()
+	if err != nil {
+		return receipts, err
+	}
 	for {
-		answer, err := a.Do(ctx, http.MethodPost, path, a.ServiceToken, body)
-		if err != nil || answer.Status != http.StatusServiceUnavailable || !bytes.Contains(answer.Body, []byte("Nothing was accepted")) {
-			return answer, err
+		answer, err := emit(service)
+		if err == nil {
+			return answer.Value, nil
+		}
+		var refused *mathub.Problem
+		if !errors.As(err, &refused) || refused.Status != http.StatusServiceUnavailable || !strings.Contains(refused.Detail, "Nothing was accepted") {
+			return receipts, err
 		}
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
-			return answer, nil
+			return receipts, err
 		}
 	}
 }
@@ -194,42 +161,39 @@ func (a *API) acceptedPost(ctx context.Context, path string, body any) (Answered
 // TryEmit emits an event; the error says why it was not accepted, or that no answer came. It may be called by many
 // goroutines.
 func (a *API) TryEmit(ctx context.Context, e Event) (Receipt, error) {
-	if e.Data == nil {
-		e.Data = json.RawMessage("{}")
-	}
-	answer, err := a.acceptedPost(ctx, "/api/internal/v1/events", e)
-	if err != nil {
-		return Receipt{}, err
-	}
-	if answer.Status != http.StatusAccepted {
-		return Receipt{}, fmt.Errorf("emit: status %d: %s", answer.Status, answer.Body)
-	}
-	var receipt Receipt
-	err = json.Unmarshal(answer.Body, &receipt)
-	return receipt, err
+	e = withData(e)
+	return accepted(ctx, a, func(s *mathub.Service) (*mathub.Response[Receipt], error) { return s.EmitEvent(ctx, e) })
 }
 
 // TryEmitBatch emits up to 100 events, all or none, as TryEmit does one.
 func (a *API) TryEmitBatch(ctx context.Context, events []Event) ([]Receipt, error) {
-	for i := range events {
-		if events[i].Data == nil {
-			events[i].Data = json.RawMessage("{}")
-		}
+	batch := mathub.EventBatch{Events: make([]Event, len(events))}
+	for i, e := range events {
+		batch.Events[i] = withData(e)
 	}
-	answer, err := a.acceptedPost(ctx, "/api/internal/v1/events/batch", map[string]any{"events": events})
-	if err != nil {
-		return nil, err
+	return accepted(ctx, a, func(s *mathub.Service) (*mathub.Response[[]Receipt], error) { return s.EmitEvents(ctx, batch) })
+}
+
+// withData is an event whose data defaults to an empty object.
+func withData(e Event) Event {
+	if e.Data == nil {
+		e.Data = json.RawMessage("{}")
 	}
-	if answer.Status != http.StatusAccepted {
-		return nil, fmt.Errorf("emit a batch: status %d: %s", answer.Status, answer.Body)
-	}
-	var receipts []Receipt
-	err = json.Unmarshal(answer.Body, &receipts)
-	return receipts, err
+	return e
 }
 
 // At is the same bot at another app's API.
 func (b *Bot) At(a *API) *Bot { return &Bot{ID: b.ID, Key: b.Key, api: a} }
+
+// client is a client of the bot API.
+func (b *Bot) client(t testing.TB) *mathub.Client {
+	t.Helper()
+	client, err := mathub.New(b.api.URL, b.Key, mathub.WithHTTPClient(cmp.Or(b.api.Client, apiClient)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
 
 // Emit emits an event to this bot only, so that tests that share a stack stay apart.
 func (b *Bot) Emit(t testing.TB, e Event) Receipt {
@@ -241,11 +205,12 @@ func (b *Bot) Emit(t testing.TB, e Event) Receipt {
 // CreateWebhook subscribes url to the events; secret may be empty for none.
 func (b *Bot) CreateWebhook(t testing.TB, url, secret string, events ...string) Webhook {
 	t.Helper()
-	body := map[string]any{"url": url, "events": events}
-	if secret != "" {
-		body["secret"] = secret
+	hook := mathub.NewWebhook{URL: url, Secret: secret}
+	for _, event := range events {
+		hook.Events = append(hook.Events, mathub.EventType(event))
 	}
-	return must[Webhook](t, b.api, http.MethodPost, webhooksPath, b.Key, body, http.StatusCreated)
+	answer, err := b.client(t).CreateWebhook(t.Context(), hook)
+	return succeeded(t, answer, err)
 }
 
 // CreateWebhooks subscribes so many URLs to the events, several at once.
@@ -266,92 +231,91 @@ func (b *Bot) CreateWebhooks(t testing.TB, count int, url func(i int) string, ev
 	}
 }
 
-const webhooksPath = "/api/bot/v1/webhooks"
-
 // Webhooks lists the bot's webhooks.
-func (b *Bot) Webhooks(t testing.TB) []Webhook {
+func (b *Bot) Webhooks(t testing.TB) (all []Webhook) {
 	t.Helper()
-	return must[[]Webhook](t, b.api, http.MethodGet, webhooksPath, b.Key, nil, http.StatusOK)
+	for hook, err := range b.client(t).Webhooks(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, hook)
+	}
+	return all
 }
 
 // Webhook reads a webhook.
-func (b *Bot) Webhook(t testing.TB, id string) Webhook {
+func (b *Bot) Webhook(t testing.TB, id string) mathub.WebhookDetail {
 	t.Helper()
-	return must[Webhook](t, b.api, http.MethodGet, webhooksPath+"/"+id, b.Key, nil, http.StatusOK)
+	answer, err := b.client(t).GetWebhook(t.Context(), id)
+	return succeeded(t, answer, err)
 }
 
 // Patch changes a webhook.
-func (b *Bot) Patch(t testing.TB, id string, change map[string]any) Webhook {
+func (b *Bot) Patch(t testing.TB, id string, change mathub.WebhookChange) Webhook {
 	t.Helper()
-	return must[Webhook](t, b.api, http.MethodPatch, webhooksPath+"/"+id, b.Key, change, http.StatusOK)
+	answer, err := b.client(t).UpdateWebhook(t.Context(), id, change)
+	return succeeded(t, answer, err)
+}
+
+// SetActive enables or disables a webhook.
+func (b *Bot) SetActive(t testing.TB, id string, active bool) Webhook {
+	t.Helper()
+	return b.Patch(t, id, mathub.WebhookChange{IsActive: &active})
 }
 
 // Delete deletes a webhook.
 func (b *Bot) Delete(t testing.TB, id string) {
 	t.Helper()
-	must[json.RawMessage](t, b.api, http.MethodDelete, webhooksPath+"/"+id, b.Key, nil, http.StatusNoContent)
+	if err := b.client(t).DeleteWebhook(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Test sends a test event to a webhook and returns the delivery.
 func (b *Bot) Test(t testing.TB, id string) Delivery {
 	t.Helper()
-	return must[Delivery](t, b.api, http.MethodPost, webhooksPath+"/"+id+"/test", b.Key, nil, http.StatusOK)
+	answer, err := b.client(t).TestWebhook(t.Context(), id)
+	return succeeded(t, answer, err)
 }
 
 // Verify asks a webhook's endpoint whether it wants deliveries, and returns the delivery.
 func (b *Bot) Verify(t testing.TB, id string) Delivery {
 	t.Helper()
-	return must[Delivery](t, b.api, http.MethodPost, webhooksPath+"/"+id+"/verify", b.Key, nil, http.StatusOK)
+	answer, err := b.client(t).VerifyWebhook(t.Context(), id)
+	return succeeded(t, answer, err)
 }
 
 // Redeliver sends a delivery's event once more and returns the new delivery.
 func (b *Bot) Redeliver(t testing.TB, deliveryID, webhookID string) Delivery {
 	t.Helper()
-	return must[Delivery](t, b.api, http.MethodPost, webhooksPath+"/"+webhookID+"/deliveries/"+deliveryID+"/redeliver", b.Key, nil, http.StatusOK)
-}
-
-// Recovery is the progress of a recovery as the API shows it.
-type Recovery struct {
-	State     string  `json:"state"`
-	Found     int     `json:"found"`
-	Delivered int     `json:"delivered"`
-	Failed    int     `json:"failed"`
-	Remaining int     `json:"remaining"`
-	LastError *string `json:"lastError"`
+	answer, err := b.client(t).RedeliverDelivery(t.Context(), webhookID, deliveryID)
+	return succeeded(t, answer, err)
 }
 
 // Recover starts a recovery of what a webhook missed; span may be nil.
-func (b *Bot) Recover(t testing.TB, webhookID string, span map[string]any) Recovery {
+func (b *Bot) Recover(t testing.TB, webhookID string, span *mathub.Span) Recovery {
 	t.Helper()
-	var body any
-	if span != nil {
-		body = span
-	}
-	return must[Recovery](t, b.api, http.MethodPost, webhooksPath+"/"+webhookID+"/recover", b.Key, body, http.StatusAccepted)
+	answer, err := b.client(t).RecoverWebhook(t.Context(), webhookID, span)
+	return succeeded(t, answer, err)
 }
 
 // AwaitRecovery waits until a recovery has ended, for a minute at most since its last step; that Temporal is too busy to
 // say how far it has come is no failure of it.
 func (b *Bot) AwaitRecovery(t testing.TB, webhookID string) Recovery {
 	t.Helper()
+	client := b.client(t)
 	var last Recovery
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		answer, err := b.api.Do(t.Context(), http.MethodGet, webhooksPath+"/"+webhookID+"/recover", b.Key, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
 		r := last
-		switch answer.Status {
-		case http.StatusOK:
-			if err := json.Unmarshal(answer.Body, &r); err != nil {
-				t.Fatal(err)
-			}
-			if r.State != "running" {
+		answer, err := client.GetRecovery(t.Context(), webhookID)
+		var refused *mathub.Problem
+		switch {
+		case err == nil:
+			if r = answer.Value; r.State != "running" {
 				return r
 			}
-		case http.StatusServiceUnavailable:
-		default:
-			t.Fatalf("the recovery of webhook %s: status %d: %s", webhookID, answer.Status, answer.Body)
+		case !errors.As(err, &refused) || refused.Status != http.StatusServiceUnavailable:
+			t.Fatalf("the recovery of webhook %s: %v", webhookID, err)
 		}
 		if r.Remaining != last.Remaining {
 			last, deadline = r, time.Now().Add(time.Minute)
@@ -365,7 +329,8 @@ func (b *Bot) AwaitRecovery(t testing.TB, webhookID string) Recovery {
 // Deliveries lists a webhook's last 50 deliveries, newest first.
 func (b *Bot) Deliveries(t testing.TB, id string) []Delivery {
 	t.Helper()
-	return must[[]Delivery](t, b.api, http.MethodGet, webhooksPath+"/"+id+"/deliveries", b.Key, nil, http.StatusOK)
+	answer, err := b.client(t).ListDeliveries(t.Context(), id, nil)
+	return succeeded(t, answer, err)
 }
 
 // AwaitDeliveries waits until a webhook's history has n deliveries, at most 50, and returns it. It waits for a minute.
