@@ -27,18 +27,18 @@ type commands struct {
 	Serve       serveCommand     `cmd:"" help:"Run the API and a worker in one process."`
 	API         apiCommand       `cmd:"" name:"api" help:"Run the API alone."`
 	Worker      workerCommand    `cmd:"" help:"Run a worker alone."`
-	Migrate     cli.Migrate      `cmd:"" help:"Change the database's schema: bring it up to this version, say what is applied, take a step back."`
-	Bot         cli.Bot          `cmd:"" help:"Make bots and their keys."`
-	Keyset      cli.Keyset       `cmd:"" help:"Make the keys that encrypt webhook URLs and secrets."`
-	Fuse        cli.Fuse         `cmd:"" help:"Show and reset what keeps a fault of our own network from disabling webhooks."`
-	Listen      cli.Listen       `cmd:"" help:"Show a bot's events as they come, and forward them to a local URL."`
+	Migrate     cli.Migrate      `cmd:"" help:"Migrate the database's schema, list migrations, or revert the last one."`
+	Bot         cli.Bot          `cmd:"" help:"Manage bots and their keys."`
+	Keyset      cli.Keyset       `cmd:"" help:"Manage the keys that encrypt webhook URLs and secrets."`
+	Fuse        cli.Fuse         `cmd:"" help:"Show and reset fuses, which keep faults of our own network from disabling webhooks."`
+	Listen      cli.Listen       `cmd:"" help:"Print a bot's events as they arrive, and forward them to a local URL."`
 	Webhooks    cli.Webhooks     `cmd:"" help:"Manage a bot's webhooks."`
 	Trigger     cli.Trigger      `cmd:"" help:"Emit sample events."`
-	Emit        cli.Emit         `cmd:"" help:"Emit the events of a file, or of the standard input, one on a line."`
-	Ops         cli.Ops          `cmd:"" help:"Look into what the service did, for operators."`
-	Relay       cli.Relay        `cmd:"" help:"Emit what a backend has put into its outbox table."`
-	Doctor      cli.Doctor       `cmd:"" help:"Look for what is wrong with the settings, Postgres, Temporal and outbound access, and say how to mend it."`
-	Healthcheck cli.Healthcheck  `cmd:"" help:"Ask the process on this machine whether it is ready, for supervisors."`
+	Emit        cli.Emit         `cmd:"" help:"Emit events from a file or the standard input, one a line."`
+	Ops         cli.Ops          `cmd:"" help:"Inspect events and manage webhooks, for operators."`
+	Relay       cli.Relay        `cmd:"" help:"Emit the events in a backend's outbox table."`
+	Doctor      cli.Doctor       `cmd:"" help:"Check settings, Postgres, Temporal and outbound access, and say how to fix what is wrong."`
+	Healthcheck cli.Healthcheck  `cmd:"" help:"Ask the process on this machine whether it is ready. For supervisors."`
 	Version     kong.VersionFlag `help:"Print the version."`
 }
 
@@ -56,7 +56,7 @@ func main() {
 func newParser(c *commands) *kong.Kong {
 	return kong.Must(c,
 		kong.Name("mathub-webhooks"),
-		kong.Description("The webhook delivery service of Mathub. Every flag can be set by the environment variable named beside it."),
+		kong.Description("Mathub's webhook delivery service. Each flag can also be set by the environment variable beside it."),
 		flagDefaults(),
 		kong.UsageOnError(),
 		kong.Exit(cli.Exit),

@@ -219,7 +219,7 @@ func (s *server) router(p part) (http.Handler, error) {
 func notAllowed(c *gin.Context, allowed string) error {
 	allowed = strings.Replace(allowed, http.MethodGet, http.MethodGet+", "+http.MethodHead, 1)
 	c.Header("Allow", allowed)
-	return &problem.Error{Kind: problem.MethodNotAllowed, Detail: "Allowed here: " + allowed + "."}
+	return &problem.Error{Kind: problem.MethodNotAllowed, Detail: "Allowed methods: " + allowed + "."}
 }
 
 // headAsGet answers HEAD as GET, without the body, which net/http leaves away: RFC 9110 §9.1 asks every server for both,
@@ -253,7 +253,7 @@ func (s *server) identify(c *gin.Context) {
 func (s *server) recover(c *gin.Context) {
 	defer func() {
 		if p := recover(); p != nil {
-			fail(c, s.log, &problem.Error{Kind: problem.Internal, Detail: "Something went wrong on our side.", Cause: fmt.Errorf("panic: %v\n%s", p, debug.Stack())})
+			fail(c, s.log, &problem.Error{Kind: problem.Internal, Detail: "Internal error.", Cause: fmt.Errorf("panic: %v\n%s", p, debug.Stack())})
 		}
 	}()
 	c.Next()

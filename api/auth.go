@@ -44,7 +44,7 @@ func (s *server) authenticate(c *gin.Context) {
 			return
 		}
 		if !s.isServiceToken(token) {
-			fail(c, s.log, unauthorizedf("This is not the service token."))
+			fail(c, s.log, unauthorizedf("The service token is not valid."))
 		}
 	}
 }
@@ -82,7 +82,7 @@ func (s *server) authenticateBot(c *gin.Context) error {
 	wrong := s.wrongKeys.of(clientOf(c), now)
 	counted := wrong.AllowN(now, 1) // beforehand, so that many at once are as many as one after the other
 	if !counted && !s.fairUse.knows(hash) && !s.lists(c.Request.Context(), hash) {
-		return tooManyFor(c, (1-wrong.TokensAt(now))/float64(wrong.Limit()), "Too many wrong keys came from this address.")
+		return tooManyFor(c, (1-wrong.TokensAt(now))/float64(wrong.Limit()), "Too many wrong keys from this address.")
 	}
 	key, err := s.lookUpKey(c.Request.Context(), hash)
 	if errors.Is(err, bots.ErrWrongKey) {
@@ -187,12 +187,12 @@ func clientOf(c *gin.Context) string {
 func bearer(header http.Header) (string, error) {
 	values := header.Values("Authorization")
 	if len(values) != 1 {
-		return "", unauthorizedf("Send one Authorization header: Bearer, and a key.")
+		return "", unauthorizedf("Send exactly one header: Authorization: Bearer <key>.")
 	}
 	scheme, token, _ := strings.Cut(values[0], " ")
 	token = strings.Trim(token, " ")
 	if !strings.EqualFold(scheme, "bearer") || token == "" {
-		return "", unauthorizedf("Send Authorization: Bearer, and a key.")
+		return "", unauthorizedf("Send the header Authorization: Bearer <key>.")
 	}
 	return token, nil
 }

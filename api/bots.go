@@ -40,7 +40,7 @@ func (s *server) CreateBot(c *gin.Context) {
 		m := &members{values: values}
 		id, given := m.text("id", false)
 		if given && id == "" {
-			m.Add("id", "must not be empty; leave it out instead")
+			m.Add("id", "must not be empty; leave it out")
 		}
 		name, _ := m.text("name", true)
 		notify := notifyChange(m, false)

@@ -50,7 +50,7 @@ func TestBots(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "bot-euler", id)
 	_, err = a.bots().Find(t.Context(), "Euler")
-	require.ErrorContains(t, err, "give the id")
+	require.ErrorContains(t, err, "Use the id")
 	_, err = a.bots().Find(t.Context(), "nobody")
 	require.ErrorContains(t, err, "no bot")
 }

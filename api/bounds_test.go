@@ -247,7 +247,7 @@ func TestABotHasTenCallsInProgress(t *testing.T) {
 	first := <-results
 	require.Equal(t, http.StatusTooManyRequests, first.status)
 	require.Equal(t, "1", first.header.Get("Retry-After"))
-	require.Contains(t, first.fault(t).Detail, "10 calls of this bot are in progress")
+	require.Contains(t, first.fault(t).Detail, "This bot has 10 calls in progress")
 	require.Equal(t, http.StatusOK, a.do("GET", webhooksPath, other, nil).status, "another bot's")
 	require.Less(t, time.Since(began), 4*time.Second)
 	for range 10 {
@@ -326,7 +326,7 @@ func TestTestsAndRedeliveriesInProgressAreFew(t *testing.T) {
 	all.Wait()
 	refused := s.do("POST", webhooksPath+"/"+hooks[0]+"/test", key, nil)
 	require.Equal(t, http.StatusTooManyRequests, refused.status, "what they began is in progress still")
-	require.Contains(t, refused.fault(t).Detail, "2 tests and redeliveries of this webhook")
+	require.Contains(t, refused.fault(t).Detail, "This webhook has 2 tests and redeliveries in progress")
 
 	// Of the others, two each and ten in all.
 	var answered sync.Map
@@ -358,7 +358,7 @@ func TestAnEventIsSentToAWebhookAThousandTimes(t *testing.T) {
 	require.NoError(t, a.pool.QueryRow(t.Context(), "SELECT id FROM deliveries WHERE attempt = 1").Scan(&id))
 	got := a.do("POST", webhooksPath+"/"+hook+"/deliveries/"+id+"/redeliver", key, nil)
 	require.Equal(t, http.StatusConflict, got.status, "%s", got.body)
-	require.Contains(t, got.fault(t).Detail, "1000 times")
+	require.Contains(t, got.fault(t).Detail, "1000 attempts")
 }
 
 // TestACallIsBoundHoweverItsPathIsWritten: an encoded path does not pass for one of the calls that bound themselves.

@@ -123,7 +123,7 @@ func (s *server) beginCall(c *gin.Context, botID string) error {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), callPatience)
 	defer cancel()
 	if !s.calls.begin(ctx, botID) {
-		return &problem.Error{Kind: problem.TooManyRequests, Detail: fmt.Sprintf("%d calls of this bot are in progress. Let one end first.", maxCallsPerBot)}
+		return &problem.Error{Kind: problem.TooManyRequests, Detail: fmt.Sprintf("This bot has %d calls in progress, the most allowed. Wait for one to end.", maxCallsPerBot)}
 	}
 	c.Set(callContextKey, botID)
 	return nil
@@ -149,7 +149,7 @@ func (s *server) bound(c *gin.Context) {
 
 // beginSend counts a test or redelivery until end is called.
 func (s *server) beginSend(botID, webhookID string) (end func(), err error) {
-	const detail = "%d tests and redeliveries of this %s are in progress. Let one end first."
+	const detail = "This %[2]s has %[1]d tests and redeliveries in progress, the most allowed. Wait for one to end."
 	if !s.sendsOfWebhook.try(webhookID) {
 		return nil, &problem.Error{Kind: problem.TooManyRequests, Detail: fmt.Sprintf(detail, maxSendsPerWebhook, "webhook")}
 	}

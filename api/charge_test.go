@@ -33,7 +33,7 @@ func TestAnAnswerThatIsRefusedIsNotCharged(t *testing.T) {
 					t.Errorf("answered %d", got.status)
 					return
 				}
-				if detail := got.fault(t).Detail; detail != "2 large answers of this bot are being read. Read them first, or ask for less." {
+				if detail := got.fault(t).Detail; detail != "This bot is reading 2 large answers, the most allowed. Finish reading one, or ask for a smaller page." {
 					t.Error(detail)
 				}
 			})

@@ -312,7 +312,7 @@ func TestSecretsThatSomeoneLostACharacterOfAreRefused(t *testing.T) {
 	path := webhooksPath + "/" + a.hook(key)
 	for secret, says := range map[string]string{
 		"s3cret\n": "must not begin or end with white space", " s3cret": "white space", "s3cret\r\n": "white space", "\ts3cret": "white space", "s3cret\u00a0": "white space",
-		"v1,whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw": "leave out the v1,", "whsec_not base64": "base64", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n": "white space",
+		"v1,whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw": "without the v1,", "whsec_not base64": "base64", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n": "white space",
 	} {
 		quoted, err := json.Marshal(secret)
 		require.NoError(t, err)
@@ -334,7 +334,7 @@ func TestABatchNamesTheEventThatIsNoJSONOfOurs(t *testing.T) {
 	a := newAPI(t, nil, nil)
 	const plain = `{"event":"post.created","data":{}}`
 	for data, says := range map[string]string{
-		`{"x":"\ud800"}`: "surrogate", "{\"x\":\"\xff\"}": "UTF-8", `{"x":1,"x":2}`: "stands twice",
+		`{"x":"\ud800"}`: "surrogate", "{\"x\":\"\xff\"}": "UTF-8", `{"x":1,"x":2}`: "duplicate name",
 		`{"x":` + strings.Repeat("[", 97) + strings.Repeat("]", 97) + `}`: "nested deeper than 98",
 	} {
 		got := a.do("POST", eventsPath+"/batch", serviceToken, `{"events":[`+plain+`,{"event":"post.created","data":`+data+`}]}`)

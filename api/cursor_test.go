@@ -61,7 +61,7 @@ func TestWhatAnotherKeysetSealedIsUnavailable(t *testing.T) {
 		got := fresh.do(http.MethodGet, path, token, nil)
 		require.Equal(t, http.StatusServiceUnavailable, got.status, path)
 		require.NotEmpty(t, got.header.Get("Retry-After"))
-		require.Contains(t, got.fault(t).Detail, "no key of this process opens it")
+		require.Contains(t, got.fault(t).Detail, "cannot be decrypted with this process's keyset")
 		require.Equal(t, http.StatusOK, a.do(http.MethodGet, path, token, nil).status, path)
 	}
 	require.Equal(t, http.StatusOK, fresh.do(http.MethodGet, webhooksPath+"?after="+hook, key, nil).status)

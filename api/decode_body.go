@@ -52,13 +52,13 @@ func readBody(c *gin.Context, limit int64) ([]byte, error) {
 		if errors.As(err, &over) {
 			return nil, bodyTooLarge(limit)
 		}
-		return nil, &problem.Error{Kind: problem.Malformed, Detail: "The request's body could not be read to its end."}
+		return nil, &problem.Error{Kind: problem.Malformed, Detail: "The request body could not be read completely."}
 	}
 	return body, nil
 }
 
 func bodyTooLarge(limit int64) error {
-	return &problem.Error{Kind: problem.TooLarge, Detail: fmt.Sprintf("The request's body may have at most %d bytes.", limit)}
+	return &problem.Error{Kind: problem.TooLarge, Detail: fmt.Sprintf("The request body must have at most %d bytes.", limit)}
 }
 
 // checkContent takes JSON (application/json, or a type that ends in +json, RFC 6839 §3.1) in UTF-8, as it stands.
@@ -66,7 +66,7 @@ func checkContent(c *gin.Context) error {
 	for _, coding := range c.Request.Header.Values("Content-Encoding") {
 		if coding != "" && !strings.EqualFold(coding, "identity") {
 			c.Header("Accept-Encoding", "identity") // RFC 9110 §12.5.3
-			return &problem.Error{Kind: problem.UnsupportedMediaType, Detail: "A body with a Content-Encoding is not taken: send it uncompressed."}
+			return &problem.Error{Kind: problem.UnsupportedMediaType, Detail: "Content-Encoding is not supported. Send the body uncompressed."}
 		}
 	}
 	mediaType, params, err := mime.ParseMediaType(c.GetHeader("Content-Type"))
@@ -77,7 +77,7 @@ func checkContent(c *gin.Context) error {
 	case "", "utf-8", "utf8", "us-ascii", "ascii":
 		return nil
 	}
-	return &problem.Error{Kind: problem.UnsupportedMediaType, Detail: "Send the body in UTF-8: no other charset is taken."}
+	return &problem.Error{Kind: problem.UnsupportedMediaType, Detail: "Send the body in UTF-8."}
 }
 
 // members reads the members of one JSON object, gathering what is wrong with any of them.

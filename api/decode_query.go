@@ -24,15 +24,15 @@ type query struct {
 func readQuery(c *gin.Context, known ...string) (*query, error) {
 	values, err := url.ParseQuery(c.Request.URL.RawQuery)
 	if err != nil {
-		return nil, &problem.Error{Kind: problem.Malformed, Detail: "The query is not percent-encoded as it must be."}
+		return nil, &problem.Error{Kind: problem.Malformed, Detail: "The query is not correctly percent-encoded."}
 	}
 	q := &query{values: values}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		switch {
 		case !slices.Contains(known, name):
-			q.Add(readable(name), "is not a parameter here; those are: "+strings.Join(known, ", "))
+			q.Add(readable(name), "is not a parameter of this call; allowed: "+strings.Join(known, ", "))
 		case len(values[name]) > 1:
-			q.Add(name, "must be given once")
+			q.Add(name, "must be given only once")
 		}
 	}
 	return q, nil

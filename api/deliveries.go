@@ -65,7 +65,7 @@ func (s *server) RedeliverDelivery(c *gin.Context, id WebhookID, deliveryID stri
 		case err != nil:
 			return reply{}, err
 		case next.Attempts >= history.MaxAttempts:
-			return reply{}, &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("This event was sent to the webhook %d times, which is as often as it may be.", history.MaxAttempts)}
+			return reply{}, &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("This event has had %d attempts at the webhook, the most allowed.", history.MaxAttempts)}
 		}
 		return s.sendNow(c, w, func(ctx context.Context) (uuid.UUID, bool, error) {
 			return workflows.StartRedelivery(ctx, s.cfg.Temporal, s.cfg.Attributes, subscriptions.TargetOf(w), next.EventID, int(next.Attempt))
@@ -78,7 +78,7 @@ func (s *server) notKept() error {
 	if s.cfg.Retention == 0 {
 		return problem.ErrNotFound
 	}
-	return &problem.Error{Kind: problem.NotFound, Detail: fmt.Sprintf("There is no such delivery. Deliveries are kept for %v, from the last one of their event on.", s.cfg.Retention)}
+	return &problem.Error{Kind: problem.NotFound, Detail: fmt.Sprintf("Delivery not found. Deliveries are kept for %v after the last one of their event.", s.cfg.Retention)}
 }
 
 // queuedEvery is how often the history is asked for a delivery that the webhook's queue makes.
@@ -103,7 +103,7 @@ func (s *server) resulting(ctx context.Context, webhookID uuid.UUID, send func()
 	var limited workflows.RateLimitedError
 	switch {
 	case errors.As(err, &limited):
-		return reply{}, &problem.Error{Kind: problem.TooManyRequests, Detail: "The bot has sent as much to this endpoint, which is not verified, as it may.", RetryAfter: limited.RetryIn}
+		return reply{}, &problem.Error{Kind: problem.TooManyRequests, Detail: "Delivery limit of this unverified endpoint reached. Verify the endpoint, or wait.", RetryAfter: limited.RetryIn}
 	case errors.Is(err, workflows.ErrNotVerified):
 		return reply{}, subscriptions.ErrNotVerified
 	case errors.Is(err, workflows.ErrWebhookGone):
@@ -121,7 +121,7 @@ func (s *server) resulting(ctx context.Context, webhookID uuid.UUID, send func()
 		case <-time.After(queuedEvery):
 			row, err = s.history.Delivery(ctx, webhookID, deliveryID)
 		case <-ctx.Done():
-			return reply{}, &problem.Error{Kind: problem.Unavailable, Detail: fmt.Sprintf("The delivery waits in the webhook's queue, and is made soon: see the history for the delivery %s.", deliveryID)}
+			return reply{}, &problem.Error{Kind: problem.Unavailable, Detail: fmt.Sprintf("The delivery waits in the webhook's queue and is sent soon. Look for delivery %s in the history.", deliveryID)}
 		}
 	}
 	if err != nil { // not found: the webhook was deleted in this very moment, with its history

@@ -75,7 +75,7 @@ func (s *server) emit(c *gin.Context, events webhook.Batch) ([]Receipt, error) {
 	switch {
 	case errors.Is(err, emit.ErrBusy):
 		c.Header("Retry-After", "1")
-		return nil, &problem.Error{Kind: problem.Unavailable, EventIDs: ids, Detail: "More events are emitted than can be taken in. Nothing was accepted. Try again in a second, with the same id."}
+		return nil, &problem.Error{Kind: problem.Unavailable, EventIDs: ids, Detail: "Too many events are being emitted. Nothing was accepted. Try again in a second with the same ids."}
 	case errors.As(err, &taken) && slices.Contains(ids, taken.EventID()):
 		return nil, &problem.Error{Kind: problem.Conflict, EventIDs: ids, Detail: fmt.Sprintf("Nothing was accepted: %v. Terminate it, then emit again.", taken)}
 	case err != nil:
@@ -186,9 +186,9 @@ func notAcknowledged(eventIDs []string, err error) error {
 	}
 	if err = temporalError(err); errors.As(err, &known) && known.Kind == problem.Unavailable {
 		known.EventIDs = eventIDs
-		known.Detail = "The workflow engine does not answer, so that it is not known whether the event was accepted. Emit it again with the same id, %s: it is accepted once."
+		known.Detail = "Temporal does not answer. The event may have been accepted. Emit it again with the same id, %s; it is accepted once."
 		if known.Detail = fmt.Sprintf(known.Detail, eventIDs[0]); len(eventIDs) > 1 {
-			known.Detail = "The workflow engine does not answer, so that it is not known whether the events were accepted. Emit them again with the same ids: each is accepted once."
+			known.Detail = "Temporal does not answer. The events may have been accepted. Emit them again with the same ids; each is accepted once."
 		}
 	}
 	return err

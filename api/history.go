@@ -67,7 +67,7 @@ func (s *server) readFilter(c *gin.Context, webhookID uuid.UUID) (f history.Filt
 		}
 		switch {
 		case problem.Is(err, problem.NotFound):
-			q.Add("before", "must be the id of a delivery of this webhook, one that is still kept")
+			q.Add("before", "must be the id of a delivery of this webhook that is still kept")
 		case err != nil:
 			return f, nil, err
 		}

@@ -100,9 +100,9 @@ func (a *waiting) enter(w *waiter) error {
 	defer a.mu.Unlock()
 	switch {
 	case a.ofBot[w.botID] >= maxWaitingPerBot:
-		return &problem.Error{Kind: problem.TooManyRequests, Detail: fmt.Sprintf("%d calls of this bot wait already. Let one end first, or ask without wait.", maxWaitingPerBot)}
+		return &problem.Error{Kind: problem.TooManyRequests, Detail: fmt.Sprintf("This bot has %d long polls open, the most allowed. Close one, or call without wait.", maxWaitingPerBot)}
 	case len(a.calls) >= maxWaiting:
-		return &problem.Error{Kind: problem.Unavailable, Detail: "Too many calls wait already. Try again, or ask without wait."}
+		return &problem.Error{Kind: problem.Unavailable, Detail: "Too many long polls are open. Try again, or call without wait."}
 	}
 	if !a.looking {
 		a.looking, a.seen = true, w.after

@@ -35,8 +35,8 @@ func newRequestMetrics(m metric.Meter, routes gin.RoutesInfo) *requestMetrics {
 		return nil
 	}
 	x := &requestMetrics{
-		count:    instrument.Counter(m, "mathub_api_requests", "API requests, by method, route and class of status; cancelled: the client went away first."),
-		duration: instrument.Seconds(m, "mathub_api_request_duration", "How long API requests took, by method and route.", .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30),
+		count:    instrument.Counter(m, "mathub_api_requests", "API requests, by method, route and status class. cancelled: the client left first."),
+		duration: instrument.Seconds(m, "mathub_api_request_duration", "Duration of API requests, by method and route.", .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30),
 		routes:   make(map[routeKey]routeOptions, len(routes)),
 		nowhere:  optionsOf("other", "none"),
 	}
@@ -60,9 +60,9 @@ func newEmitMetrics(m metric.Meter) *emitMetrics {
 	}
 	return &emitMetrics{
 		conflicts:   instrument.Counter(m, "mathub_emit_conflicts", "Events emitted with an id that was accepted before with other content."),
-		unknownBots: instrument.Counter(m, "mathub_emit_unknown_bots", "Events emitted for bots of which at least one is none."),
-		events:      instrument.Counter(m, "mathub_emit_events", "Events that were emitted over the API and accepted, by workflow: alone in one, or one that is shared."),
-		groups:      instrument.Sizes(m, "mathub_emit_group_size", "Events of each workflow that the API started: how many share it.", 1, 2, 4, 8, 16, 32, 64, webhook.MaxBatchEvents),
+		unknownBots: instrument.Counter(m, "mathub_emit_unknown_bots", "Events emitted that name at least one bot that does not exist."),
+		events:      instrument.Counter(m, "mathub_emit_events", "Events accepted over the API, by workflow: alone or shared."),
+		groups:      instrument.Sizes(m, "mathub_emit_group_size", "Events in each workflow that the API started.", 1, 2, 4, 8, 16, 32, 64, webhook.MaxBatchEvents),
 		alone:       []metric.AddOption{instrument.With(attribute.String("workflow", "alone"))},
 		shared:      []metric.AddOption{instrument.With(attribute.String("workflow", "shared"))},
 	}

@@ -87,7 +87,7 @@ func readPoll(c *gin.Context) (poll, error) {
 	} else if given {
 		n, err := strconv.ParseInt(after, 10, 64)
 		if err != nil || strconv.FormatInt(n, 10) != after || n < 0 {
-			q.Add("after", "must be a cursor that an earlier answer gave, or latest, or be left out")
+			q.Add("after", "must be a cursor of an earlier answer, or latest")
 		}
 		p.after = n
 	}
@@ -210,7 +210,7 @@ func (s *server) logState(c *gin.Context, p poll) (db.LogState, error) {
 	}
 	state, err := s.stateOf(c.Request.Context(), patience)
 	if err == nil && state.Behind && p.after == fromNow {
-		return state, &problem.Error{Kind: problem.Unavailable, Detail: "Nobody has polled for long: the events since are being put in order. Try again."}
+		return state, &problem.Error{Kind: problem.Unavailable, Detail: "The event log is catching up. Try again in a few seconds."}
 	}
 	return state, err
 }
@@ -223,9 +223,9 @@ func (p poll) begin(state db.LogState) (int64, error) {
 	case p.after == fromNow:
 		return state.Last, nil
 	case p.after < state.Removed:
-		return 0, &problem.Error{Kind: problem.Gone, Detail: "Events that followed this cursor are no longer kept. Go on without after, from the oldest that is kept, or with after=latest."}
+		return 0, &problem.Error{Kind: problem.Gone, Detail: "Events after this cursor were removed. Call without after to read from the oldest event, or with after=latest."}
 	case p.after > state.Last:
-		return 0, &problem.Error{Kind: problem.Gone, Detail: "This cursor lies beyond the last event: it comes from elsewhere, or the database was restored from before it. Go on without after, or with after=latest."}
+		return 0, &problem.Error{Kind: problem.Gone, Detail: "This cursor is beyond the last event: it is not from this service, or the database was restored to an earlier time. Call without after to read from the oldest event, or with after=latest."}
 	}
 	return p.after, nil
 }

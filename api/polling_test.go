@@ -85,7 +85,7 @@ func TestABotPollsItsEvents(t *testing.T) {
 	a.execute("DELETE FROM events WHERE id IN ('one', 'mine')")
 	gone := a.do("GET", pollPath+"?after="+empty.Cursor, key, nil)
 	require.Equal(t, http.StatusGone, gone.status)
-	require.Contains(t, gone.fault(t).Detail, "no longer kept")
+	require.Contains(t, gone.fault(t).Detail, "were removed")
 	require.Equal(t, http.StatusGone, a.do("GET", pollPath+"?after=99999", key, nil).status)
 	require.Equal(t, []string{"two", "three"}, a.poll(key, "").ids(), "from the oldest that is kept")
 	require.Equal(t, []string{"three"}, a.poll(key, "after="+all.Cursor).ids())

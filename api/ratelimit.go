@@ -116,11 +116,11 @@ func (f *fairUse) take(c *gin.Context, keyHash []byte) error {
 	c.Header("RateLimit-Remaining", strconv.Itoa(int(left)))
 	c.Header("RateLimit-Reset", seconds((float64(f.perMinute)-left)/perSecond))
 	if !allowed {
-		return tooManyFor(c, (1-left)/perSecond, "This key may make "+strconv.Itoa(f.perMinute)+" calls a minute.")
+		return tooManyFor(c, (1-left)/perSecond, "Rate limit of this key reached: "+strconv.Itoa(f.perMinute)+" calls a minute.")
 	}
 	sent := f.sent.of(string(keyHash), now)
 	if debt := -sent.TokensAt(now); debt > 0 {
-		return tooManyFor(c, debt/kibPerSecond, "This key is sent 8 MiB of answers at once, and 1 MiB a second.")
+		return tooManyFor(c, debt/kibPerSecond, "Answer limit of this key reached: 1 MiB a second, with bursts of 8 MiB.")
 	}
 	c.Set(sentContextKey, sent)
 	return nil

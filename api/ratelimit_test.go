@@ -29,7 +29,7 @@ func TestAKeyIsSentSoMuchASecond(t *testing.T) {
 		require.Less(t, sent, 100<<20, "it goes on for ever")
 	}
 	require.Equal(t, http.StatusTooManyRequests, refused.status)
-	require.Contains(t, refused.fault(t).Detail, "8 MiB of answers at once")
+	require.Contains(t, refused.fault(t).Detail, "Answer limit of this key reached")
 	require.Equal(t, "1", refused.header.Get("Retry-After"))
 	require.Greater(t, sent, 8<<20)
 	require.Less(t, sent, 9<<20+int(time.Since(began).Seconds()*(1<<20)))

@@ -103,13 +103,13 @@ func (s *server) beginLarge(c *gin.Context, n int64) (end func(), err error) {
 		ctx, cancel := context.WithTimeout(c.Request.Context(), largePatience)
 		defer cancel()
 		if !s.largeOfBot.begin(ctx, bot) {
-			return nil, &problem.Error{Kind: problem.TooManyRequests, Detail: fmt.Sprintf("%d large answers of this bot are being read. Read them first, or ask for less.", maxLargePerBot)}
+			return nil, &problem.Error{Kind: problem.TooManyRequests, Detail: fmt.Sprintf("This bot is reading %d large answers, the most allowed. Finish reading one, or ask for a smaller page.", maxLargePerBot)}
 		}
 	}
 	leave, found := room.enter(n, func() { _ = controller.SetWriteDeadline(time.Unix(1, 0)) })
 	if !found {
 		s.endLarge(bot)
-		return nil, &problem.Error{Kind: problem.Unavailable, Detail: "Too many large answers are being read. Try again, or ask for less."}
+		return nil, &problem.Error{Kind: problem.Unavailable, Detail: "Too many large answers are being read. Try again, or ask for a smaller page."}
 	}
 	return func() {
 		leave()

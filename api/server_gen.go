@@ -17,16 +17,16 @@ type Bot struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
 
-	// IsActive False: the bot is suspended. It is sent nothing, and its keys answer 403.
+	// IsActive False when the bot is suspended: it receives nothing, and its keys answer 403.
 	IsActive bool `json:"isActive"`
 
 	// CreatedAt RFC 3339, in UTC, with milliseconds.
 	CreatedAt Time `json:"createdAt"`
 
-	// NotifyURL Where the owner is told of disabled webhooks.
+	// NotifyURL The URL that is notified of disabled webhooks.
 	NotifyURL *string `json:"notifyUrl"`
 
-	// NotifySecret What signs the notices: shown this once, and only where none was given and one had to be made.
+	// NotifySecret The secret that signs notifications. Only in the answer to the call that sets `notifyUrl` without one; not shown again.
 	NotifySecret *string `json:"notifySecret,omitempty"`
 }
 
@@ -34,12 +34,12 @@ type Bot struct {
 type BotChange struct {
 	NotifyURL *EndpointURL `json:"notifyUrl,omitempty"`
 
-	// NotifySecret Keys the signatures; never sent back. At most 256 bytes, without white space at either end. Use `whsec_` and the
-	// padded standard base64 of 24 to 64 random bytes, such as from `echo whsec_$(openssl rand -base64 32)`: that is the form
-	// of the Standard Webhooks libraries. A secret that can be guessed can be found from one signed delivery.
+	// NotifySecret The key of the signatures. It is never returned. At most 256 bytes, without white space at either end. Use the form of
+	// the Standard Webhooks libraries: `whsec_` and the padded standard base64 of 24 to 64 random bytes, for example from
+	// `echo whsec_$(openssl rand -base64 32)`. Anyone with one signed delivery can test guesses of a weak secret.
 	NotifySecret *Secret `json:"notifySecret,omitempty"`
 
-	// IsActive False suspends the bot, true ends that.
+	// IsActive False suspends the bot, true reactivates it.
 	IsActive *bool `json:"isActive,omitempty"`
 }
 
@@ -53,68 +53,68 @@ type Delivery struct {
 	EventID   string `json:"eventId"`
 	EventType string `json:"eventType"`
 
-	// Payload The JSON that was sent, to the digit.
+	// Payload The JSON that was sent, numbers digit for digit.
 	Payload rawJSON `json:"payload"`
 	Attempt int     `json:"attempt"`
 
 	// StatusCode Null when no response came.
 	StatusCode *int `json:"statusCode"`
 
-	// ResponseBody Its first 4 KiB. Null when no response came, or bodyDropped.
+	// ResponseBody The first 4 KiB of the response's body. Null when no response came, or when `bodyDropped` is true.
 	ResponseBody *string `json:"responseBody"`
 
-	// BodyDropped Whether responseBody, requestHeaders, responseHeaders and timings are no longer kept, as the bot's history was over its budget.
+	// BodyDropped True when `responseBody`, `requestHeaders`, `responseHeaders` and `timings` were removed because the bot's history exceeded its budget.
 	BodyDropped bool `json:"bodyDropped"`
 
-	// Error Null on success, else the short cause: timeout, connection refused, HTTP 503 …
+	// Error A short cause, such as `timeout`, `connection refused` or `HTTP 503`. Null on success.
 	Error   *string `json:"error"`
 	Success bool    `json:"success"`
 
-	// DurationMs How long the exchange took, rounded up.
+	// DurationMs The duration of the exchange, rounded up.
 	DurationMs int `json:"durationMs"`
 
 	// AttemptedAt RFC 3339, in UTC, with milliseconds.
 	AttemptedAt Time `json:"attemptedAt"`
 
-	// Trigger What asked for the attempt. event: an emitted event. retry: the retry schedule. redeliver: a person who asked for the event again. recover: a recovery. test: a person who asked for a test event. verify: the endpoint is asked whether it wants deliveries. There may be new ones.
+	// Trigger What caused the attempt. `event`: the event was emitted. `retry`: the retry schedule. `redeliver`: a redelivery call. `recover`: a recovery. `test`: a test call. `verify`: a verification. More values may follow.
 	Trigger Trigger `json:"trigger"`
 }
 
-// DeliveryDetail A delivery with all that is kept of it.
+// DeliveryDetail A delivery in full.
 type DeliveryDetail = deliveryDetail
 
-// EndpointURL An https URL of a public host, without user name and fragment; at most 2048 bytes, percent-encoded. Ports of other
-// protocols, databases and control planes are refused, as are names that the internet does not know, such as localhost.
-// It is kept, and shown, with host in lower case and without the port 443.
+// EndpointURL An https URL of a public host, without user name or fragment, of at most 2048 bytes, percent-encoded. Ports of other
+// protocols, databases and control planes are refused. So are names that are not public, such as localhost. The host is
+// stored in lower case, and port 443 is left out.
 type EndpointURL = string
 
 // Event defines model for Event.
 type Event struct {
-	// ID A UUIDv7 when left out.
+	// ID Default: a new UUIDv7.
 	ID *string `json:"id,omitempty"`
 
-	// Event An event type that can be subscribed to.
+	// Event An event type that webhooks can subscribe to.
 	Event EventType `json:"event"`
 
-	// Timestamp When it happened; now when left out.
+	// Timestamp When it happened. Default: now.
 	Timestamp *timestamp `json:"timestamp,omitempty"`
 
-	// Data Forwarded as it stands, numbers digit for digit.
+	// Data Forwarded unchanged, numbers digit for digit.
 	Data map[string]interface{} `json:"data"`
 
-	// BotIds The audience, required for mention, review.requested and review.submitted; narrows the others'.
+	// BotIds The audience. Required for mention, review.requested and review.submitted. Other types go to every bot by default.
 	BotIds *[]string `json:"botIds,omitempty"`
 }
 
-// EventAudience How many webhooks the event went to or is planned for, and with which outcome.
+// EventAudience The number of webhooks by outcome.
 type EventAudience struct {
-	// Webhooks All of them: the sum of the outcomes.
+	// Webhooks The sum of the outcomes.
 	Webhooks  int `json:"webhooks"`
 	Delivered int `json:"delivered"`
 	Failed    int `json:"failed"`
 	Waiting   int `json:"waiting"`
 
-	// More There are more webhooks than were counted.
+	// More Whether there are more webhooks than were counted.
 	More bool `json:"more"`
 }
 
@@ -128,66 +128,66 @@ type EventDetail struct {
 	ID        string `json:"id"`
 	EventType string `json:"eventType"`
 
-	// Timestamp When it happened, as its payload says.
+	// Timestamp When it happened, as in the payload.
 	Timestamp string `json:"timestamp"`
 
 	// AcceptedAt RFC 3339, in UTC, with milliseconds.
 	AcceptedAt Time `json:"acceptedAt"`
 
-	// BotIds The audience's bots. Null: every bot.
+	// BotIds The bots of the audience. Null means every bot.
 	BotIds *[]string `json:"botIds"`
 
-	// PayloadBytes How many bytes each webhook is sent.
+	// PayloadBytes The size of the body that each webhook receives, in bytes.
 	PayloadBytes int `json:"payloadBytes"`
 
-	// Payload The JSON that is sent, to the digit.
+	// Payload The JSON that is sent, numbers digit for digit.
 	Payload rawJSON `json:"payload"`
 
-	// Workflow The Temporal workflow that owns the event. Temporal keeps workflows for a time of its own.
+	// Workflow The Temporal workflow that delivers the event. Temporal has its own retention for workflows.
 	Workflow EventWorkflow `json:"workflow"`
 
-	// Audience How many webhooks the event went to or is planned for, and with which outcome.
+	// Audience The number of webhooks by outcome.
 	Audience EventAudience  `json:"audience"`
 	Webhooks []EventWebhook `json:"webhooks"`
 }
 
-// EventOutcome delivered: an attempt succeeded, whatever came after it. waiting: none has, and one is planned. failed: none has, and
-// none is planned, as the retry schedule is over or the webhook was disabled.
+// EventOutcome `delivered`: an attempt succeeded. `waiting`: none succeeded yet, and another is planned. `failed`: none succeeded, and
+// none is planned, because the retries are used up or the webhook was disabled.
 type EventOutcome = string
 
 // EventPage defines model for EventPage.
 type EventPage struct {
 	Events []PolledEvent `json:"events"`
 
-	// Cursor Where the next call goes on. Opaque: it may move although there are no events.
+	// Cursor Pass it as `after` of the next call. Opaque; it may advance without events.
 	Cursor string `json:"cursor"`
 
-	// HasMore There may be more: ask again at once.
+	// HasMore Whether there may be more events: call again at once.
 	HasMore bool `json:"hasMore"`
 }
 
-// EventType An event type that can be subscribed to.
+// EventType An event type that webhooks can subscribe to.
 type EventType = string
 
-// EventTypes Repetitions are dropped.
+// EventTypes Duplicates are dropped.
 type EventTypes = []EventType
 
-// EventWebhook What became of an event at a webhook.
+// EventWebhook The state of an event at a webhook.
 type EventWebhook struct {
 	WebhookID openapi_types.UUID `json:"webhookId"`
 	BotID     string             `json:"botId"`
 
-	// Host The host of its URL, with the port where it is not the scheme's own.
+	// Host The host of the webhook's URL, with the port unless it is the default.
 	Host string `json:"host"`
 
 	// IsActive Whether the webhook is active now.
 	IsActive bool `json:"isActive"`
 
-	// Outcome delivered: an attempt succeeded, whatever came after it. waiting: none has, and one is planned. failed: none has, and
-	// none is planned, as the retry schedule is over or the webhook was disabled.
+	// Outcome `delivered`: an attempt succeeded. `waiting`: none succeeded yet, and another is planned. `failed`: none succeeded, and
+	// none is planned, because the retries are used up or the webhook was disabled.
 	Outcome EventOutcome `json:"outcome"`
 
-	// Attempts How many attempts are recorded; of more than 2,000 they may be more.
+	// Attempts The attempts recorded. Above 2,000 the number may be too low.
 	Attempts int `json:"attempts"`
 
 	// LastAttemptAt Null before the first attempt.
@@ -196,19 +196,19 @@ type EventWebhook struct {
 	// LastStatusCode Null when no response came.
 	LastStatusCode *int `json:"lastStatusCode"`
 
-	// LastError Null on success, else the short cause: timeout, connection refused, HTTP 503 …
+	// LastError A short cause, such as `timeout`, `connection refused` or `HTTP 503`. Null on success.
 	LastError *string `json:"lastError"`
 
-	// NextAttemptAt When the next attempt is due; a time in the past is due now. Null when none is planned.
+	// NextAttemptAt When the next attempt is due. A past time means now. Null when none is planned.
 	NextAttemptAt *timestamp `json:"nextAttemptAt"`
 }
 
-// EventWorkflow The Temporal workflow that owns the event. Temporal keeps workflows for a time of its own.
+// EventWorkflow The Temporal workflow that delivers the event. Temporal has its own retention for workflows.
 type EventWorkflow struct {
 	ID    string `json:"id"`
 	RunID string `json:"runId"`
 
-	// URL Its page in Temporal's Web UI. Null where `MATHUB_TEMPORAL_UI` is not set.
+	// URL Its page in Temporal's Web UI. Null when `MATHUB_TEMPORAL_UI` is not set.
 	URL *string `json:"url"`
 }
 
@@ -220,10 +220,10 @@ type HeaderField struct {
 
 // Health defines model for Health.
 type Health struct {
-	// Status ok.
+	// Status `ok`.
 	Status string `json:"status"`
 
-	// OutboundAccess Whether this process can look up names and connect to the internet. Only /readyz of a process that delivers says so. It is ready without, and attempts that fail for want of it are made again.
+	// OutboundAccess Whether this process can resolve names and connect to the internet. Only in /readyz of a process that runs workers. The process is ready without it. An attempt that fails for lack of it is repeated and not counted.
 	OutboundAccess *OutboundAccess `json:"outboundAccess,omitempty"`
 }
 
@@ -232,7 +232,7 @@ type Key struct {
 	ID    openapi_types.UUID `json:"id"`
 	BotID string             `json:"botId"`
 
-	// Key The key itself, `bot_…`: shown this once.
+	// Key The key, `bot_…`. It is not shown again.
 	Key string `json:"key"`
 
 	// CreatedAt RFC 3339, in UTC, with milliseconds.
@@ -249,34 +249,34 @@ type KeyInfo struct {
 
 // NewBot defines model for NewBot.
 type NewBot struct {
-	// ID Mathub's id of the bot; a UUIDv7 when left out.
+	// ID Mathub's id of the bot. Default: a new UUIDv7.
 	ID   *string `json:"id,omitempty"`
 	Name string  `json:"name"`
 
-	// NotifyURL An https URL of a public host, without user name and fragment; at most 2048 bytes, percent-encoded. Ports of other
-	// protocols, databases and control planes are refused, as are names that the internet does not know, such as localhost.
-	// It is kept, and shown, with host in lower case and without the port 443.
+	// NotifyURL An https URL of a public host, without user name or fragment, of at most 2048 bytes, percent-encoded. Ports of other
+	// protocols, databases and control planes are refused. So are names that are not public, such as localhost. The host is
+	// stored in lower case, and port 443 is left out.
 	NotifyURL *EndpointURL `json:"notifyUrl,omitempty"`
 
-	// NotifySecret Keys the signatures; never sent back. At most 256 bytes, without white space at either end. Use `whsec_` and the
-	// padded standard base64 of 24 to 64 random bytes, such as from `echo whsec_$(openssl rand -base64 32)`: that is the form
-	// of the Standard Webhooks libraries. A secret that can be guessed can be found from one signed delivery.
+	// NotifySecret The key of the signatures. It is never returned. At most 256 bytes, without white space at either end. Use the form of
+	// the Standard Webhooks libraries: `whsec_` and the padded standard base64 of 24 to 64 random bytes, for example from
+	// `echo whsec_$(openssl rand -base64 32)`. Anyone with one signed delivery can test guesses of a weak secret.
 	NotifySecret *Secret `json:"notifySecret,omitempty"`
 }
 
 // NewWebhook defines model for NewWebhook.
 type NewWebhook struct {
-	// URL An https URL of a public host, without user name and fragment; at most 2048 bytes, percent-encoded. Ports of other
-	// protocols, databases and control planes are refused, as are names that the internet does not know, such as localhost.
-	// It is kept, and shown, with host in lower case and without the port 443.
+	// URL An https URL of a public host, without user name or fragment, of at most 2048 bytes, percent-encoded. Ports of other
+	// protocols, databases and control planes are refused. So are names that are not public, such as localhost. The host is
+	// stored in lower case, and port 443 is left out.
 	URL EndpointURL `json:"url"`
 
-	// Events Repetitions are dropped.
+	// Events Duplicates are dropped.
 	Events EventTypes `json:"events"`
 
-	// Secret Keys the signatures; never sent back. At most 256 bytes, without white space at either end. Use `whsec_` and the
-	// padded standard base64 of 24 to 64 random bytes, such as from `echo whsec_$(openssl rand -base64 32)`: that is the form
-	// of the Standard Webhooks libraries. A secret that can be guessed can be found from one signed delivery.
+	// Secret The key of the signatures. It is never returned. At most 256 bytes, without white space at either end. Use the form of
+	// the Standard Webhooks libraries: `whsec_` and the padded standard base64 of 24 to 64 random bytes, for example from
+	// `echo whsec_$(openssl rand -base64 32)`. Anyone with one signed delivery can test guesses of a weak secret.
 	Secret *Secret `json:"secret,omitempty"`
 }
 
@@ -285,22 +285,22 @@ type OperatorWebhookChange struct {
 	IsActive bool `json:"isActive"`
 }
 
-// OutboundAccess Whether this process can look up names and connect to the internet. Only /readyz of a process that delivers says so. It is ready without, and attempts that fail for want of it are made again.
+// OutboundAccess Whether this process can resolve names and connect to the internet. Only in /readyz of a process that runs workers. The process is ready without it. An attempt that fails for lack of it is repeated and not counted.
 type OutboundAccess struct {
-	// DNS ok, failed, or unknown.
+	// DNS `ok`, `failed` or `unknown`.
 	DNS string `json:"dns"`
 
-	// Network ok, failed, or unknown.
+	// Network `ok`, `failed` or `unknown`.
 	Network string `json:"network"`
 
-	// Cause What fails, such as `dns: timeout`.
+	// Cause The error, such as `dns: timeout`.
 	Cause *string `json:"cause,omitempty"`
 
-	// CheckedAt When the newest of this was found out.
+	// CheckedAt When the latest check ended.
 	CheckedAt *timestamp `json:"checkedAt,omitempty"`
 }
 
-// PolledEvent An event as webhooks get it, to the digit, and its id, which they get as `webhook-id`.
+// PolledEvent An event as webhooks receive it, numbers digit for digit, with the id that they receive as `webhook-id`.
 type PolledEvent = rawJSON
 
 // Problem defines model for Problem.
@@ -314,7 +314,7 @@ type Problem struct {
 		Message string `json:"message"`
 	} `json:"errors,omitempty"`
 
-	// EventIds The ids under which it is safe to emit again, also where the service made them.
+	// EventIds The events' ids. Emit again with the same ids; that delivers each event once.
 	EventIds *[]string `json:"eventIds,omitempty"`
 }
 
@@ -322,36 +322,36 @@ type Problem struct {
 type Receipt struct {
 	ID string `json:"id"`
 
-	// WorkflowID The Temporal workflow that delivers the event: one of its own, or one that it shares with events that came in at the same time.
+	// WorkflowID The Temporal workflow that delivers the event. Events that arrive together may share one.
 	WorkflowID string `json:"workflowId"`
 
-	// Duplicate The id was accepted before; nothing is delivered anew.
+	// Duplicate True when the id was accepted before. Nothing is delivered again.
 	Duplicate bool `json:"duplicate"`
 
-	// Conflict True where the id was accepted before with another type, data, audience or timestamp: this content is never delivered. Left out otherwise.
+	// Conflict True when the id was accepted before with another type, data, audience or timestamp. This content is never delivered. Absent otherwise.
 	Conflict *bool `json:"conflict,omitempty"`
 
-	// UnknownBotIds Those of the event's `botIds` that are no bots. Left out where there are none.
+	// UnknownBotIds The event's `botIds` that name no bot. Absent when there are none.
 	UnknownBotIds *[]string `json:"unknownBotIds,omitempty"`
 }
 
 // Recovery defines model for Recovery.
 type Recovery struct {
-	// State running, completed, cancelled, or stopped: by itself, as the webhook was disabled again or deleted.
+	// State `running`, `completed`, `cancelled` or `stopped`. A recovery stops when its webhook is disabled or deleted.
 	State string `json:"state"`
 
-	// Found How many missed events it has found so far.
+	// Found The missed events found so far.
 	Found     int `json:"found"`
 	Delivered int `json:"delivered"`
 	Failed    int `json:"failed"`
 
-	// Remaining How many of them wait.
+	// Remaining Those that still wait.
 	Remaining int `json:"remaining"`
 
-	// LookedThrough Whether all events of the span have been looked through, so that no more are found.
+	// LookedThrough Whether the search for missed events is complete; `found` is then final.
 	LookedThrough bool `json:"lookedThrough"`
 
-	// LastError Why the last failed delivery failed, or why the recovery stopped.
+	// LastError The error of the last failed delivery, or why the recovery stopped. Null when there is none.
 	LastError *string `json:"lastError"`
 
 	// Since RFC 3339, in UTC, with milliseconds.
@@ -363,59 +363,59 @@ type Recovery struct {
 	// StartedAt RFC 3339, in UTC, with milliseconds.
 	StartedAt Time `json:"startedAt"`
 
-	// EndedAt Null while it is running.
+	// EndedAt Null while the recovery runs.
 	EndedAt *timestamp `json:"endedAt"`
 }
 
-// Secret Keys the signatures; never sent back. At most 256 bytes, without white space at either end. Use `whsec_` and the
-// padded standard base64 of 24 to 64 random bytes, such as from `echo whsec_$(openssl rand -base64 32)`: that is the form
-// of the Standard Webhooks libraries. A secret that can be guessed can be found from one signed delivery.
+// Secret The key of the signatures. It is never returned. At most 256 bytes, without white space at either end. Use the form of
+// the Standard Webhooks libraries: `whsec_` and the padded standard base64 of 24 to 64 random bytes, for example from
+// `echo whsec_$(openssl rand -base64 32)`. Anyone with one signed delivery can test guesses of a weak secret.
 type Secret = string
 
 // Span defines model for Span.
 type Span struct {
-	// Since When left out: 24 hours before the webhook was last disabled, so that what was being retried then is included, or 24 hours ago if it never was; not before it was created, nor before what is kept.
+	// Since Default: 24 hours before the webhook was last disabled, which includes events that were being retried then; 24 hours ago if it never was. Never before the webhook's creation or the oldest event that is kept.
 	Since *timestamp `json:"since,omitempty"`
 
-	// Until Now when left out.
+	// Until Default: now.
 	Until *timestamp `json:"until,omitempty"`
 }
 
-// Stats How the deliveries of the last 24 hours went, of the latest 10,000 of them where there are more.
+// Stats Statistics of the last 24 hours, over the latest 10,000 deliveries at most.
 type Stats struct {
-	// Deliveries24H How many deliveries this is of.
+	// Deliveries24H The number of deliveries counted.
 	Deliveries24H int `json:"deliveries24h"`
 
-	// SuccessRate24H The part of them that succeeded, to four digits. Null when there are none.
+	// SuccessRate24H The fraction that succeeded, to four digits. Null without deliveries.
 	SuccessRate24H *float64 `json:"successRate24h"`
 
-	// P95DurationMs24H The time that 95 % of them stayed within, in milliseconds. Null when there are none.
+	// P95DurationMs24H The 95th percentile of their durations, in milliseconds. Null without deliveries.
 	P95DurationMs24H *int `json:"p95DurationMs24h"`
 }
 
 // Time RFC 3339, in UTC, with milliseconds.
 type Time = timestamp
 
-// Timings Where the time went, in milliseconds. A phase is null that did not come about or not to its end: the last one that
-// is not null was the last to succeed. On a kept-alive connection there is no dns, connect and tls.
+// Timings The durations of the phases, in milliseconds. A phase that did not happen or did not finish is null, for example dns,
+// connect and tls on a reused connection.
 type Timings struct {
-	// DNS How long the name was looked up.
+	// DNS The DNS lookup.
 	DNS *float64 `json:"dns"`
 
-	// Connect How long connecting took.
+	// Connect The TCP connection.
 	Connect *float64 `json:"connect"`
 
-	// TLS How long the handshake took.
+	// TLS The TLS handshake.
 	TLS *float64 `json:"tls"`
 
-	// FirstByte When the response began, counted from the beginning of the exchange.
+	// FirstByte From the start of the exchange to the response's first byte.
 	FirstByte *float64 `json:"firstByte"`
 
-	// Total The whole; `durationMs` is this rounded up.
+	// Total The whole exchange. `durationMs` is this, rounded up.
 	Total float64 `json:"total"`
 }
 
-// Trigger What asked for the attempt. event: an emitted event. retry: the retry schedule. redeliver: a person who asked for the event again. recover: a recovery. test: a person who asked for a test event. verify: the endpoint is asked whether it wants deliveries. There may be new ones.
+// Trigger What caused the attempt. `event`: the event was emitted. `retry`: the retry schedule. `redeliver`: a redelivery call. `recover`: a recovery. `test`: a test call. `verify`: a verification. More values may follow.
 type Trigger = string
 
 // Webhook defines model for Webhook.
@@ -432,14 +432,14 @@ type Webhook struct {
 	FailureCount int  `json:"failureCount"`
 	HasSecret    bool `json:"hasSecret"`
 
-	// Verified Whether the endpoint has answered a `webhook.verify` event with its nonce, since the URL was last changed. The rate of deliveries to one that has not is limited.
+	// Verified Whether the endpoint has answered a `webhook.verify` event with its nonce since the URL last changed. The rate of deliveries to an unverified endpoint is limited.
 	Verified bool `json:"verified"`
 
-	// VerifiedAt When it last did.
+	// VerifiedAt When the endpoint was last verified.
 	VerifiedAt *timestamp `json:"verifiedAt"`
 	DisabledAt *timestamp `json:"disabledAt"`
 
-	// DisabledReason Why it is disabled: failures, ten in a row, owner, by a call, or operator, by one of the service API. Null while it is active.
+	// DisabledReason Who or what disabled it: `failures` (ten in a row), `owner` (a call of the bot API) or `operator` (a call of the service API). Null while it is active.
 	DisabledReason *string `json:"disabledReason"`
 
 	// DisabledBy The delivery whose failure disabled it.
@@ -451,28 +451,28 @@ type Webhook struct {
 	// UpdatedAt RFC 3339, in UTC, with milliseconds.
 	UpdatedAt Time `json:"updatedAt"`
 
-	// SecretOverlapUntil Until when the secret before the present one signs too; absent when it does not.
+	// SecretOverlapUntil Until when the previous secret signs too. Absent when it does not.
 	SecretOverlapUntil *timestamp `json:"secretOverlapUntil,omitempty"`
 
-	// DuplicateOf In the answer to a call that sets `url` or `events`: the oldest other webhook of the bot with the same URL and an event type in common, which delivers the same events there. Absent when there is none.
+	// DuplicateOf In the answer to a call that sets `url` or `events`: the bot's oldest other webhook with the same URL and a common event type. The endpoint receives common events from both. Absent when there is none.
 	DuplicateOf *openapi_types.UUID `json:"duplicateOf,omitempty"`
 }
 
 // WebhookChange defines model for WebhookChange.
 type WebhookChange struct {
-	// URL An https URL of a public host, without user name and fragment; at most 2048 bytes, percent-encoded. Ports of other
-	// protocols, databases and control planes are refused, as are names that the internet does not know, such as localhost.
-	// It is kept, and shown, with host in lower case and without the port 443.
+	// URL An https URL of a public host, without user name or fragment, of at most 2048 bytes, percent-encoded. Ports of other
+	// protocols, databases and control planes are refused. So are names that are not public, such as localhost. The host is
+	// stored in lower case, and port 443 is left out.
 	URL *EndpointURL `json:"url,omitempty"`
 
-	// Events Repetitions are dropped.
+	// Events Duplicates are dropped.
 	Events   *EventTypes `json:"events,omitempty"`
 	IsActive *bool       `json:"isActive,omitempty"`
 	Secret   *Secret     `json:"secret,omitempty"`
 
-	// SecretOverlap With a new `secret`: for how long the one before signs too, 1s to 168h, such as `24h` or `1h30m`. Until then
-	// `webhook-signature` has an entry of each; `X-Mathub-Signature` is the new one's. Without it, the one before
-	// signs nothing more.
+	// SecretOverlap With a new `secret`: how long the previous secret signs too, from 1s to 168h, such as `24h` or `1h30m`. During
+	// that time `webhook-signature` holds a signature of each; `X-Mathub-Signature` is the new secret's. Default: the
+	// previous secret stops signing at once.
 	SecretOverlap *string `json:"secretOverlap,omitempty"`
 }
 
@@ -520,49 +520,49 @@ type Unavailable = Problem
 
 // PollEventsParams defines parameters for PollEvents.
 type PollEventsParams struct {
-	// After A cursor of an earlier answer, or `latest` for what is accepted from now on. When left out: from the oldest event that is kept.
+	// After The `cursor` of an earlier answer, or `latest` for events accepted from now on. Default: the oldest event that is kept.
 	After *[]string `form:"after,omitempty" json:"after,omitempty"`
 
-	// Limit How many events at most, 1 to 500; 100 when left out. There may be fewer: an answer ends after 1 MiB, or one larger event.
+	// Limit The most events to return. An answer also ends after 1 MiB or one larger event.
 	Limit *[]string `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Types The event types wanted, with commas between them; all when left out.
+	// Types Event types, separated by commas. Default: all.
 	Types *[]string `form:"types,omitempty" json:"types,omitempty"`
 
-	// Wait How long to wait for an event when there is none, at most 30s; no time when left out.
+	// Wait How long to wait for an event when there is none, at most `30s`. Default: not at all.
 	Wait *[]string `form:"wait,omitempty" json:"wait,omitempty"`
 }
 
 // ListWebhooksParams defines parameters for ListWebhooks.
 type ListWebhooksParams struct {
-	// After The id of one of the bot's webhooks; those made after it are listed.
+	// After The id of one of the bot's webhooks. The list begins after it.
 	After *[]string `form:"after,omitempty" json:"after,omitempty"`
 }
 
 // ListDeliveriesParams defines parameters for ListDeliveries.
 type ListDeliveriesParams struct {
-	// Success `false`: the failed ones only; `true`: the others.
+	// Success `true` lists successful deliveries, `false` failed ones.
 	Success *[]string `form:"success,omitempty" json:"success,omitempty"`
 
-	// EventType Those of one event type only, `test` among them.
+	// EventType Lists deliveries of this event type. `test` is allowed.
 	EventType *[]string `form:"eventType,omitempty" json:"eventType,omitempty"`
 
-	// Before The id of one of the webhook's deliveries; those recorded before it are listed.
+	// Before The id of one of the webhook's deliveries. The list begins after it, with older ones.
 	Before *[]string `form:"before,omitempty" json:"before,omitempty"`
 
-	// Limit How many to list.
+	// Limit The size of the page.
 	Limit *[]string `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
 // GetEventParams defines parameters for GetEvent.
 type GetEventParams struct {
-	// Outcome `delivered`, `failed` or `waiting`: the webhooks of that outcome only.
+	// Outcome Lists webhooks with this outcome.
 	Outcome *[]string `form:"outcome,omitempty" json:"outcome,omitempty"`
 
-	// After The id of a webhook; those after it are listed.
+	// After The id of a webhook. The list begins after it.
 	After *[]string `form:"after,omitempty" json:"after,omitempty"`
 
-	// Limit How many webhooks to list.
+	// Limit The size of the page.
 	Limit *[]string `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
@@ -571,7 +571,7 @@ type ListWebhooksOfBotParams struct {
 	// BotID The bot's id.
 	BotID *[]string `form:"botId,omitempty" json:"botId,omitempty"`
 
-	// After The id of one of the bot's webhooks; those made after it are listed.
+	// After The id of one of the bot's webhooks. The list begins after it.
 	After *[]string `form:"after,omitempty" json:"after,omitempty"`
 }
 
@@ -601,7 +601,7 @@ type UpdateWebhookOfAnyJSONRequestBody = OperatorWebhookChange
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
-	// PollEvents Read the events that concern the bot, in a fixed order, from a cursor on.
+	// PollEvents Read the bot's events in a fixed order, from a cursor.
 	// (GET /api/bot/v1/events)
 	PollEvents(c *gin.Context, params PollEventsParams)
 	// ListWebhooks List the bot's webhooks, oldest first.
@@ -613,25 +613,25 @@ type ServerInterface interface {
 	// DeleteWebhook Delete a webhook and its history.
 	// (DELETE /api/bot/v1/webhooks/{id})
 	DeleteWebhook(c *gin.Context, id WebhookID)
-	// GetWebhook Read a webhook, and how it has been doing.
+	// GetWebhook Get a webhook and its statistics.
 	// (GET /api/bot/v1/webhooks/{id})
 	GetWebhook(c *gin.Context, id WebhookID)
-	// UpdateWebhook Change what is named, and nothing else.
+	// UpdateWebhook Change the given fields of a webhook.
 	// (PATCH /api/bot/v1/webhooks/{id})
 	UpdateWebhook(c *gin.Context, id WebhookID)
 	// ListDeliveries List a webhook's deliveries, newest first.
 	// (GET /api/bot/v1/webhooks/{id}/deliveries)
 	ListDeliveries(c *gin.Context, id WebhookID, params ListDeliveriesParams)
-	// GetDelivery Read all that is kept of a delivery.
+	// GetDelivery Get a delivery in full.
 	// (GET /api/bot/v1/webhooks/{id}/deliveries/{deliveryId})
 	GetDelivery(c *gin.Context, id WebhookID, deliveryID DeliveryID)
-	// RedeliverDelivery Send a delivery's event once more, now.
+	// RedeliverDelivery Send a delivery's event again, now.
 	// (POST /api/bot/v1/webhooks/{id}/deliveries/{deliveryId}/redeliver)
 	RedeliverDelivery(c *gin.Context, id WebhookID, deliveryID DeliveryID)
-	// CancelRecovery Cancel the webhook's recovery, after the delivery under way.
+	// CancelRecovery Cancel the webhook's recovery. The delivery in flight completes.
 	// (DELETE /api/bot/v1/webhooks/{id}/recover)
 	CancelRecovery(c *gin.Context, id WebhookID)
-	// GetRecovery See how far the webhook's last recovery has come.
+	// GetRecovery Get the progress of the webhook's last recovery.
 	// (GET /api/bot/v1/webhooks/{id}/recover)
 	GetRecovery(c *gin.Context, id WebhookID)
 	// RecoverWebhook Deliver what the webhook missed.
@@ -643,25 +643,25 @@ type ServerInterface interface {
 	// TestWebhook Send a test event now.
 	// (POST /api/bot/v1/webhooks/{id}/test)
 	TestWebhook(c *gin.Context, id WebhookID)
-	// VerifyWebhook Ask the endpoint now whether it wants deliveries.
+	// VerifyWebhook Verify the endpoint now.
 	// (POST /api/bot/v1/webhooks/{id}/verify)
 	VerifyWebhook(c *gin.Context, id WebhookID)
-	// CreateBot Make a bot.
+	// CreateBot Create a bot.
 	// (POST /api/internal/v1/bots)
 	CreateBot(c *gin.Context)
-	// GetBot Read a bot.
+	// GetBot Get a bot.
 	// (GET /api/internal/v1/bots/{id})
 	GetBot(c *gin.Context, id BotID)
-	// UpdateBot Suspend the bot or end that, and set where its owner is told of disabled webhooks.
+	// UpdateBot Suspend or reactivate a bot, or change its notification URL.
 	// (PATCH /api/internal/v1/bots/{id})
 	UpdateBot(c *gin.Context, id BotID)
-	// ListKeys List a bot's keys, oldest first, without the keys themselves. There are at most 100.
+	// ListKeys List the ids of a bot's keys, oldest first. There are at most 100.
 	// (GET /api/internal/v1/bots/{id}/keys)
 	ListKeys(c *gin.Context, id BotID)
-	// CreateKey Make a key for a bot. It is shown this once.
+	// CreateKey Create a key for a bot. The key is shown only in this answer.
 	// (POST /api/internal/v1/bots/{id}/keys)
 	CreateKey(c *gin.Context, id BotID)
-	// DeleteKey Revoke a key, at once.
+	// DeleteKey Revoke a key. It stops working at once.
 	// (DELETE /api/internal/v1/bots/{id}/keys/{keyId})
 	DeleteKey(c *gin.Context, id BotID, keyID string)
 	// EmitEvent Emit an event.
@@ -670,7 +670,7 @@ type ServerInterface interface {
 	// EmitEvents Emit up to 100 events.
 	// (POST /api/internal/v1/events/batch)
 	EmitEvents(c *gin.Context)
-	// GetEvent Find an event, the workflow that owns it, and what became of it at each webhook.
+	// GetEvent Get an event, its workflow, and its outcome at each webhook.
 	// (GET /api/internal/v1/events/{id})
 	GetEvent(c *gin.Context, id EventID, params GetEventParams)
 	// ListWebhooksOfBot List a bot's webhooks, oldest first.
@@ -679,13 +679,13 @@ type ServerInterface interface {
 	// DeleteWebhookOfAny Delete a webhook of any bot, and its history.
 	// (DELETE /api/internal/v1/webhooks/{id})
 	DeleteWebhookOfAny(c *gin.Context, id WebhookID)
-	// GetWebhookOfAny Read a webhook of any bot, and how it has been doing.
+	// GetWebhookOfAny Get a webhook of any bot and its statistics.
 	// (GET /api/internal/v1/webhooks/{id})
 	GetWebhookOfAny(c *gin.Context, id WebhookID)
-	// UpdateWebhookOfAny Disable a webhook of any bot, or enable it.
+	// UpdateWebhookOfAny Disable or enable a webhook of any bot.
 	// (PATCH /api/internal/v1/webhooks/{id})
 	UpdateWebhookOfAny(c *gin.Context, id WebhookID)
-	// Docs This document as a page to read. It loads nothing.
+	// Docs This document as an HTML page without scripts.
 	// (GET /docs)
 	Docs(c *gin.Context)
 	// Healthz Whether the process is up.
@@ -694,7 +694,7 @@ type ServerInterface interface {
 	// OpenAPI This document.
 	// (GET /openapi.json)
 	OpenAPI(c *gin.Context)
-	// Readyz Whether Postgres and Temporal answer, within 2 s.
+	// Readyz Whether Postgres and Temporal answer within 2 s.
 	// (GET /readyz)
 	Readyz(c *gin.Context)
 }

@@ -48,7 +48,7 @@ func (s *server) share(c *gin.Context) {
 	addr, _ := netip.ParseAddr(c.ClientIP()) // the zero address where there is none, as of a local socket
 	client := listen.Client(addr)
 	if !s.inProgress.begin(client) {
-		fail(c, s.log, &problem.Error{Kind: problem.TooManyRequests, Detail: fmt.Sprintf("%d requests from this address are in progress. Let one end first.", maxInProgress)})
+		fail(c, s.log, &problem.Error{Kind: problem.TooManyRequests, Detail: fmt.Sprintf("This address has %d requests in progress, the most allowed. Wait for one to end.", maxInProgress)})
 		return
 	}
 	defer s.inProgress.end(client)

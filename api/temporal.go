@@ -26,5 +26,5 @@ func temporalError(err error) error {
 	if err == nil || errors.As(err, &refused) {
 		return err
 	}
-	return problem.UnavailableFor("The workflow engine", err)
+	return problem.UnavailableFor("Temporal", err)
 }

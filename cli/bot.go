@@ -17,26 +17,26 @@ import (
 
 // Bot makes bots and their keys.
 type Bot struct {
-	Create botCreateCommand `cmd:"" help:"Make a bot and print its id, and on a second line its notify secret, if one had to be made."`
-	Set    botSetCommand    `cmd:"" help:"Suspend a bot or end that; set where its owner is told of disabled webhooks. Prints the secret that signs, if one had to be made."`
-	Key    botKeyCommand    `cmd:"" help:"Make a key for a bot and print it, the only time."`
-	Keys   botKeysCommand   `cmd:"" help:"List the ids of a bot's keys, oldest first, and when they were made."`
-	Revoke botRevokeCommand `cmd:"" help:"Revoke a key of a bot, at once."`
+	Create botCreateCommand `cmd:"" help:"Create a bot and print its id and, if one was generated, its notify secret on a second line."`
+	Set    botSetCommand    `cmd:"" help:"Suspend or reactivate a bot, or change its notification URL. Prints the notify secret if one was generated."`
+	Key    botKeyCommand    `cmd:"" help:"Create a key for a bot and print it. It cannot be shown again."`
+	Keys   botKeysCommand   `cmd:"" help:"List the ids of a bot's keys and when they were created, oldest first."`
+	Revoke botRevokeCommand `cmd:"" help:"Revoke a key of a bot. It stops working at once."`
 }
 
 type botCreateCommand struct {
 	settings.Database
 	Name string `arg:"" help:"The bot's name."`
-	ID   string `help:"Mathub's id of the bot; a UUIDv7 when left out."`
+	ID   string `help:"Mathub's id of the bot. Default: a new UUIDv7."`
 	JSON bool   `help:"Print JSON."`
 	notifyFlags
 }
 
 // notifyFlags say where a bot's owner is told of disabled webhooks.
 type notifyFlags struct {
-	NotifyURL    *string `name:"notify-url" help:"Where the owner is told that failures disabled a webhook; empty: nowhere."`
-	NotifySecret *string `env:"MATHUB_NOTIFY_SECRET" help:"What signs that; made and printed where there is none."`
-	Keyset       string  `env:"MATHUB_KEYSET" help:"The keys that encrypt URLs and secrets, needed with a URL or a secret."`
+	NotifyURL    *string `name:"notify-url" help:"The URL that is notified when failures disable a webhook. Empty: none."`
+	NotifySecret *string `env:"MATHUB_NOTIFY_SECRET" help:"The secret that signs notifications. Generated and printed if missing."`
+	Keyset       string  `env:"MATHUB_KEYSET" help:"The keys that encrypt URLs and secrets. Required with a URL or a secret."`
 	settings.URLs
 }
 
@@ -86,10 +86,10 @@ type keyView struct {
 
 type botSetCommand struct {
 	settings.Database
-	Bot  string `arg:"" name:"name-or-id" help:"The bot's id, or its name where only one has it."`
+	Bot  string `arg:"" name:"name-or-id" help:"The bot's id, or its name if it is unique."`
 	JSON bool   `help:"Print JSON."`
 	notifyFlags
-	Active *bool `negatable:"" help:"Whether the bot is active: a suspended one is sent nothing, and its keys are refused."`
+	Active *bool `negatable:"" help:"Whether the bot is active. A suspended bot receives nothing, and its keys are refused."`
 }
 
 func (c *botSetCommand) Run(ctx context.Context) error {
@@ -138,7 +138,7 @@ func (c *botCreateCommand) Run(ctx context.Context) error {
 
 type botKeyCommand struct {
 	settings.Database
-	Bot  string `arg:"" name:"name-or-id" help:"The bot's id, or its name where only one has it."`
+	Bot  string `arg:"" name:"name-or-id" help:"The bot's id, or its name if it is unique."`
 	JSON bool   `help:"Print JSON."`
 }
 
@@ -166,7 +166,7 @@ func withBot(ctx context.Context, database settings.Database, nameOrID string, f
 
 type botKeysCommand struct {
 	settings.Database
-	Bot  string `arg:"" name:"name-or-id" help:"The bot's id, or its name where only one has it."`
+	Bot  string `arg:"" name:"name-or-id" help:"The bot's id, or its name if it is unique."`
 	JSON bool   `help:"Print JSON."`
 }
 
@@ -187,7 +187,7 @@ func (c *botKeysCommand) Run(ctx context.Context) error {
 
 type botRevokeCommand struct {
 	settings.Database
-	Bot string    `arg:"" name:"name-or-id" help:"The bot's id, or its name where only one has it."`
+	Bot string    `arg:"" name:"name-or-id" help:"The bot's id, or its name if it is unique."`
 	Key uuid.UUID `arg:"" name:"key-id" help:"The key's id, as \"bot keys\" lists it."`
 }
 

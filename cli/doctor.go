@@ -16,7 +16,7 @@ import (
 // doctorPatience bounds each thing that the doctor waits for.
 const doctorPatience = 5 * time.Second
 
-// Program is what the doctor must be told about the program that it is part of.
+// Program is what the doctor needs to know about the program.
 type Program struct {
 	// Variables are the environment variables that the program's flags read.
 	Variables []string
@@ -28,18 +28,18 @@ type Program struct {
 	EgressOptions func() (egress.Options, error)
 }
 
-// Doctor looks for what is wrong with an installation, from where a process of it runs and with that process's
-// settings, and says how to mend it. It changes nothing, and calls nobody but Postgres, Temporal, the hosts of EgressCheck and the URL of Probe.
+// Doctor checks an installation with the settings of one of its processes and says how to fix what is wrong. It changes
+// nothing and connects only to Postgres, Temporal, the hosts of EgressCheck and the URL of Probe.
 type Doctor struct {
-	// What must be there is not required of the flags: that it is missing is a finding.
+	// No flag is required: a missing one is a finding.
 	DatabaseURL     string   `name:"database-url" env:"MATHUB_DATABASE_URL" help:"Postgres, such as postgres://user:password@host/mathub."`
 	Keyset          string   `env:"MATHUB_KEYSET" help:"The keys that encrypt webhook URLs and secrets."`
 	ServiceToken    string   `env:"MATHUB_SERVICE_TOKEN" help:"The service API's bearer token."`
-	EgressAllow     string   `env:"MATHUB_EGRESS_ALLOW" help:"CIDRs that webhooks may point to although they are private."`
+	EgressAllow     string   `env:"MATHUB_EGRESS_ALLOW" help:"Private networks (CIDRs) that webhooks may point to."`
 	EgressAllowHTTP string   `name:"egress-allow-http" env:"MATHUB_EGRESS_ALLOW_HTTP" help:"Whether http:// webhook URLs are allowed."`
-	EgressCheck     []string `env:"MATHUB_EGRESS_CHECK" default:"${checkhosts}" help:"Hosts that are asked, by DNS and on TCP port 443, whether outbound access works."`
-	Probe           *url.URL `help:"A URL of yours to which an empty JSON object is POSTed, as a delivery would be."`
-	JSON            bool     `help:"Print JSON: an array of {check, status, detail, mend}."`
+	EgressCheck     []string `env:"MATHUB_EGRESS_CHECK" default:"${checkhosts}" help:"Hosts that test outbound access, by DNS and TCP port 443."`
+	Probe           *url.URL `help:"A URL of yours that receives a POST of {}, sent as deliveries are."`
+	JSON            bool     `help:"Print JSON: an array of {check, status, detail, fix}."`
 
 	now func() time.Time // time.Now; a test's own
 }
@@ -47,9 +47,9 @@ type Doctor struct {
 // How a check can end.
 const (
 	statusOK      = "ok"
-	statusNote    = "note" // nothing is wrong, or nothing can be known
-	statusWarning = "warning"
-	statusFailed  = "failed" // the product does not work, or not wholly
+	statusNote    = "note"    // nothing is wrong, or it cannot be checked
+	statusWarning = "warning" // it works, with a risk
+	statusFailed  = "failed"  // it does not work, or only in part
 )
 
 // finding is what a check found.
@@ -57,8 +57,8 @@ type finding struct {
 	Check  string `json:"check"`
 	Status string `json:"status"`
 	Detail string `json:"detail"`
-	// Mend says what to do, where something is to be done.
-	Mend string `json:"mend,omitempty"`
+	// Fix says what to do about a warning or failure.
+	Fix string `json:"fix,omitempty"`
 }
 
 func ok(check, detail string, args ...any) finding {
@@ -69,12 +69,12 @@ func note(check, detail string, args ...any) finding {
 	return finding{Check: check, Status: statusNote, Detail: fmt.Sprintf(detail, args...)}
 }
 
-func warning(check, mend, detail string, args ...any) finding {
-	return finding{Check: check, Status: statusWarning, Detail: fmt.Sprintf(detail, args...), Mend: mend}
+func warning(check, fix, detail string, args ...any) finding {
+	return finding{Check: check, Status: statusWarning, Detail: fmt.Sprintf(detail, args...), Fix: fix}
 }
 
-func failed(check, mend, detail string, args ...any) finding {
-	return finding{Check: check, Status: statusFailed, Detail: fmt.Sprintf(detail, args...), Mend: mend}
+func failed(check, fix, detail string, args ...any) finding {
+	return finding{Check: check, Status: statusFailed, Detail: fmt.Sprintf(detail, args...), Fix: fix}
 }
 
 // line is the finding for people.
@@ -84,8 +84,8 @@ func (f finding) line() string {
 		status = "FAILED"
 	}
 	line := fmt.Sprintf("%-8s %s: %s", status, f.Check, strings.Join(strings.Fields(f.Detail), " "))
-	if f.Mend != "" {
-		line += " -> " + f.Mend
+	if f.Fix != "" {
+		line += " -> " + f.Fix
 	}
 	return line
 }
@@ -134,9 +134,9 @@ func judgeClock(whose string, theirs, begin, end time.Time) finding {
 	uncertain := end.Sub(begin) / 2
 	switch off := apart.Abs() - uncertain; {
 	case off > intolerableSkew:
-		return failed(check, "set both clocks by NTP: receivers refuse signatures five minutes off", "%s from this machine's", apart.Round(time.Second))
+		return failed(check, "synchronize both clocks with NTP; receivers refuse signatures that are five minutes off", "differs from this machine's by %s", apart.Round(time.Second))
 	case off > noticeableSkew:
-		return warning(check, "set both clocks by NTP", "%s from this machine's", apart.Round(time.Second))
+		return warning(check, "synchronize both clocks with NTP", "differs from this machine's by %s", apart.Round(time.Second))
 	}
-	return ok(check, "agrees with this machine's, to %s", max(apart.Abs(), uncertain, time.Millisecond).Round(time.Millisecond))
+	return ok(check, "within %s of this machine's", max(apart.Abs(), uncertain, time.Millisecond).Round(time.Millisecond))
 }

@@ -33,9 +33,9 @@ func (d *Doctor) examineEgress(ctx context.Context, program Program, environ []s
 	findings := []finding{judgeProxies(environ), allow}
 	allowHTTP := slices.Contains([]string{"true", "1", "yes"}, strings.ToLower(d.EgressAllowHTTP))
 	if allowHTTP {
-		findings = append(findings, warning("http receivers", "unset MATHUB_EGRESS_ALLOW_HTTP where receivers are on the internet", "are allowed: events can be read and changed on their way"))
+		findings = append(findings, warning("http receivers", "unset MATHUB_EGRESS_ALLOW_HTTP if receivers are on the internet", "allowed: events can be read and changed in transit"))
 	} else {
-		findings = append(findings, ok("http receivers", "are refused"))
+		findings = append(findings, ok("http receivers", "refused"))
 	}
 	var options egress.Options
 	if program.EgressOptions != nil {
@@ -48,7 +48,7 @@ func (d *Doctor) examineEgress(ctx context.Context, program Program, environ []s
 	defer cancel()
 	findings = append(findings, judgeOutboundAccess(out.OutboundAccess(checking)))
 	if d.Probe == nil {
-		return append(findings, note("probe", "not tried: name a URL of yours with --probe"))
+		return append(findings, note("probe", "skipped; give a URL with --probe"))
 	}
 	return append(findings, d.probe(ctx, out)...)
 }
@@ -56,14 +56,14 @@ func (d *Doctor) examineEgress(ctx context.Context, program Program, environ []s
 // judgeOutboundAccess warns only: an installation whose receivers are all of its own network may have none.
 func judgeOutboundAccess(a egress.Access) finding {
 	const check = "outbound access"
-	const fix = "; if MATHUB_EGRESS_CHECK is not to be reached from here, set it to hosts that are"
+	const fix = "; if this network cannot reach the hosts of MATHUB_EGRESS_CHECK, set others"
 	switch {
 	case a.DNS == egress.AccessFailed:
-		return warning(check, "see that this process reaches a resolver that knows the internet: /etc/resolv.conf, UDP and TCP port 53"+fix, "names are not looked up: %s", a.Cause)
+		return warning(check, "give this process a DNS resolver for the internet: check /etc/resolv.conf, UDP and TCP port 53"+fix, "DNS lookups fail: %s", a.Cause)
 	case a.Network == egress.AccessFailed:
-		return warning(check, "let workers out to the internet on TCP 443, past firewalls and network policies"+fix, "nobody is reached: %s", a.Cause)
+		return warning(check, "allow outbound TCP 443 in firewalls and network policies"+fix, "connections fail: %s", a.Cause)
 	case a.DNS == egress.AccessUnknown && a.Network == egress.AccessUnknown:
-		return note(check, "not checked: MATHUB_EGRESS_CHECK names no hosts")
+		return note(check, "not checked: MATHUB_EGRESS_CHECK is empty")
 	}
 	return ok(check, "DNS %s, network %s", a.DNS, a.Network)
 }
@@ -78,9 +78,9 @@ func judgeProxies(environ []string) finding {
 	}
 	if len(set) > 0 {
 		slices.Sort(set)
-		return note("proxies", "%s set, and not used: deliveries connect by themselves, so that the guard sees whom they reach", strings.Join(set, ", "))
+		return note("proxies", "%s set but not used: deliveries connect directly, because the address check needs the receiver's address", strings.Join(set, ", "))
 	}
-	return ok("proxies", "none set")
+	return ok("proxies", "none")
 }
 
 // judgeAllowList returns the networks that can be read, too; what cannot be is said by the check of the settings.
@@ -90,12 +90,12 @@ func judgeAllowList(list string) (allowed []netip.Prefix, _ finding) {
 	for _, entry := range strings.FieldsFunc(list, func(c rune) bool { return c == ',' }) {
 		network, err := netip.ParsePrefix(entry)
 		if err != nil {
-			return allowed, failed(check, "write networks as in 10.1.2.0/24, with commas between", "MATHUB_EGRESS_ALLOW holds %q", entry)
+			return allowed, failed(check, "write networks such as 10.1.2.0/24, separated by commas", "MATHUB_EGRESS_ALLOW has an invalid entry: %q", entry)
 		}
 		allowed = append(allowed, network)
 		for _, never := range neverReceivers {
 			if network.Contains(never.addr) {
-				wide = append(wide, entry+" holds "+never.what)
+				wide = append(wide, entry+" includes "+never.what)
 				break
 			}
 		}
@@ -104,16 +104,16 @@ func judgeAllowList(list string) (allowed []netip.Prefix, _ finding) {
 			widest = widestIPv4
 		}
 		if network.Bits() < widest {
-			wide = append(wide, entry+" is wide")
+			wide = append(wide, entry+" is large")
 		}
 	}
 	switch {
 	case len(wide) > 0:
-		return allowed, warning(check, "name the receivers' own networks only in MATHUB_EGRESS_ALLOW", "whoever makes a webhook reaches them: %s", strings.Join(wide, ", "))
+		return allowed, warning(check, "put only the networks of receivers in MATHUB_EGRESS_ALLOW", "any bot can send requests there: %s", strings.Join(wide, ", "))
 	case len(allowed) > 0:
-		return allowed, ok(check, "%s, beside the public internet", list)
+		return allowed, ok(check, "%s and the public internet", list)
 	}
-	return allowed, ok(check, "the public internet only")
+	return allowed, ok(check, "only the public internet")
 }
 
 // probe makes a delivery to the URL that was named, through the guard and the limits of every delivery.
@@ -125,16 +125,16 @@ func (d *Doctor) probe(ctx context.Context, out *egress.Client) []finding {
 		defer cancel()
 		found, err := (&net.Resolver{PreferGo: true}).LookupNetIP(resolving, "ip", host)
 		if err != nil {
-			return append(findings, failed("DNS", "see that this process reaches a resolver: /etc/resolv.conf, UDP and TCP port 53", "%s is not found: %s", host, err))
+			return append(findings, failed("DNS", "give this process a DNS resolver: check /etc/resolv.conf, UDP and TCP port 53", "lookup of %s failed: %s", host, err))
 		}
 		findings = append(findings, ok("DNS", "%s has %d addresses", host, len(found)))
 	}
 	answer, err := out.Post(ctx, d.Probe.String(), http.Header{"Content-Type": {"application/json"}, "User-Agent": {"Mathub-Webhooks/doctor"}}, []byte("{}"))
 	switch {
 	case err != nil:
-		return append(findings, failed("probe", "see outbound access, and the limits of this process: open files, memory", "%s", err))
+		return append(findings, failed("probe", "check outbound access and the limits of this process: open files, memory", "%s", err))
 	case answer.StatusCode == 0:
-		return append(findings, failed("probe", "let workers out to the internet on TCP 443, past firewalls and network policies", "%s: %s", host, answer.Error))
+		return append(findings, failed("probe", "allow outbound TCP 443 in firewalls and network policies", "%s: %s", host, answer.Error))
 	}
 	return append(findings, ok("probe", "%s answered with status %d in %s", host, answer.StatusCode, answer.Duration.Round(time.Millisecond)))
 }

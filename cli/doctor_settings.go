@@ -23,26 +23,26 @@ var temporalVariables = []string{
 func (d *Doctor) examineSettings(program Program, environ []string) []finding {
 	findings := make([]finding, 0, 5)
 	if err := program.CheckSettings(); err != nil {
-		findings = append(findings, failed("settings", "correct it; `mathub-webhooks serve --help` says what is expected", "%s", err))
+		findings = append(findings, failed("settings", "correct it; see `mathub-webhooks serve --help`", "%s", err))
 	} else {
-		findings = append(findings, ok("settings", "can be read"))
+		findings = append(findings, ok("settings", "valid"))
 	}
 	findings = append(findings, nameVariables(program.Variables, environ))
 
 	if d.Keyset == "" {
-		findings = append(findings, failed("keyset", "set MATHUB_KEYSET: to the one in use, or the first time to what `mathub-webhooks keyset new` prints", "MATHUB_KEYSET is not set"))
+		findings = append(findings, failed("keyset", "set MATHUB_KEYSET to the keyset in use, or for a new installation to the output of `mathub-webhooks keyset new`", "MATHUB_KEYSET is not set"))
 	} else if _, err := db.ParseKeyset(d.Keyset); err != nil {
-		findings = append(findings, failed("keyset", "set MATHUB_KEYSET to the one in use, from where you keep passwords, whole and in one line", "%s", err))
+		findings = append(findings, failed("keyset", "set MATHUB_KEYSET to the complete keyset in use, in one line", "%s", err))
 	} else {
-		findings = append(findings, ok("keyset", "can be read"))
+		findings = append(findings, ok("keyset", "valid"))
 	}
 	switch token := d.ServiceToken; {
 	case token == "":
-		findings = append(findings, note("service token", "not set here: the service API is off, and a worker needs none"))
+		findings = append(findings, note("service token", "not set: the service API is off; a worker needs none"))
 	case len(token) < minTokenBytes || len(distinct(token)) < 8:
-		findings = append(findings, warning("service token", "set MATHUB_SERVICE_TOKEN to what `openssl rand -hex 32` prints", "it can be guessed: %d bytes, %d of them distinct", len(token), len(distinct(token))))
+		findings = append(findings, warning("service token", "set MATHUB_SERVICE_TOKEN to the output of `openssl rand -hex 32`", "weak: %d bytes, %d of them distinct", len(token), len(distinct(token))))
 	default:
-		findings = append(findings, ok("service token", "is long enough"))
+		findings = append(findings, ok("service token", "long enough"))
 	}
 	return append(findings, judgeOpenFiles(openfiles.Limit()))
 }
@@ -62,7 +62,7 @@ func distinct(s string) []byte {
 	return slices.Compact(sorted)
 }
 
-// nameVariables finds variables that look like settings and are none. A misspelt one is otherwise never noticed.
+// nameVariables finds variables that look like settings but are not, which catches misspellings.
 func nameVariables(known, environ []string) finding {
 	var unknown []string
 	for _, entry := range environ {
@@ -75,7 +75,7 @@ func nameVariables(known, environ []string) finding {
 	}
 	if len(unknown) > 0 {
 		slices.Sort(unknown)
-		return warning("variables", "correct their names, or unset them", "no settings of this program: %s", strings.Join(unknown, ", "))
+		return warning("variables", "correct the names, or unset them", "unknown: %s", strings.Join(unknown, ", "))
 	}
-	return ok("variables", "each is a setting")
+	return ok("variables", "all known")
 }

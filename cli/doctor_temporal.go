@@ -33,7 +33,7 @@ const (
 	// clockQueue is the task queue that the doctor asks once, to see Temporal's clock.
 	clockQueue = "mathub-webhooks-doctor"
 
-	dynamicMend = "give Temporal the dynamic configuration that docker-compose.yml holds"
+	dynamicFix = "set Temporal's dynamic configuration as in docker-compose.yml"
 )
 
 // temporalExam is the examination of a namespace of Temporal.
@@ -46,7 +46,7 @@ type temporalExam struct {
 func (d *Doctor) examineTemporal(ctx context.Context, program Program) []finding {
 	options, err := program.TemporalOptions()
 	if err != nil {
-		return []finding{failed("Temporal", "correct the TEMPORAL_… variables, or the file that TEMPORAL_CONFIG_FILE names", "%s", err)}
+		return []finding{failed("Temporal", "correct the TEMPORAL_… variables or the file named by TEMPORAL_CONFIG_FILE", "%s", err)}
 	}
 	options.Logger = temporallog.NewStructuredLogger(slog.New(slog.DiscardHandler)) // what it would log is a finding
 	ctx, cancel := context.WithTimeout(ctx, 4*doctorPatience)
@@ -55,7 +55,7 @@ func (d *Doctor) examineTemporal(ctx context.Context, program Program) []finding
 	defer cancelConnecting()
 	c, err := client.DialContext(connecting, options)
 	if err != nil {
-		return []finding{failed("Temporal", "start Temporal, or correct TEMPORAL_ADDRESS and TEMPORAL_TLS_…", "%s cannot be used: %s", options.HostPort, err)}
+		return []finding{failed("Temporal", "start Temporal, or correct TEMPORAL_ADDRESS and TEMPORAL_TLS_…", "cannot connect to %s: %s", options.HostPort, err)}
 	}
 	defer c.Close()
 	x := temporalExam{client: c, namespace: cmp.Or(options.Namespace, client.DefaultNamespace), now: d.now}
@@ -74,7 +74,7 @@ func (d *Doctor) examineTemporal(ctx context.Context, program Program) []finding
 func (x *temporalExam) reachable(ctx context.Context, addr string) finding {
 	info, err := x.client.WorkflowService().GetSystemInfo(ctx, &workflowservice.GetSystemInfoRequest{})
 	if err != nil {
-		return failed("Temporal", "see that its frontend works", "%s does not answer: %s", addr, err)
+		return failed("Temporal", "check Temporal's frontend service", "%s does not answer: %s", addr, err)
 	}
 	return ok("Temporal", "version %s at %s", info.GetServerVersion(), addr)
 }
@@ -84,9 +84,9 @@ func (x *temporalExam) describe(ctx context.Context) (*workflowservice.DescribeN
 	var missing *serviceerror.NamespaceNotFound
 	switch {
 	case errors.As(err, &missing):
-		return nil, failed("Temporal namespace", fmt.Sprintf("`temporal operator namespace create --namespace %s --retention 7d`, or correct TEMPORAL_NAMESPACE", x.namespace), "there is no %s", x.namespace)
+		return nil, failed("Temporal namespace", fmt.Sprintf("run `temporal operator namespace create --namespace %s --retention 7d`, or correct TEMPORAL_NAMESPACE", x.namespace), "%s does not exist", x.namespace)
 	case err != nil:
-		return nil, failed("Temporal namespace", "see that Temporal reaches its database, and that this client may use the namespace", "%s cannot be read: %s", x.namespace, err)
+		return nil, failed("Temporal namespace", "check that Temporal reaches its database and that this client may use the namespace", "%s cannot be read: %s", x.namespace, err)
 	}
 	return described, finding{}
 }
@@ -94,16 +94,16 @@ func (x *temporalExam) describe(ctx context.Context) (*workflowservice.DescribeN
 func (x *temporalExam) retention(described *workflowservice.DescribeNamespaceResponse) finding {
 	kept := described.GetConfig().GetWorkflowExecutionRetentionTtl().AsDuration()
 	if kept < leastRetention {
-		return warning("Temporal namespace", fmt.Sprintf("`temporal operator namespace update --namespace %s --retention 7d`", x.namespace), "%s keeps closed workflows for %s only", x.namespace, kept)
+		return warning("Temporal namespace", fmt.Sprintf("run `temporal operator namespace update --namespace %s --retention 7d`", x.namespace), "%s keeps closed workflows for only %s", x.namespace, kept)
 	}
 	return ok("Temporal namespace", "%s keeps closed workflows for %s", x.namespace, kept)
 }
 
 func (x *temporalExam) eagerStart(described *workflowservice.DescribeNamespaceResponse) finding {
 	if !described.GetNamespaceInfo().GetCapabilities().GetEagerWorkflowStart() {
-		return warning("Temporal eager start", dynamicMend+": system.enableEagerWorkflowStart", "is switched off, which costs each event a round trip")
+		return warning("Temporal eager start", dynamicFix+": system.enableEagerWorkflowStart", "off, which costs each event a round trip")
 	}
-	return ok("Temporal eager start", "is switched on: it spares each event a round trip where API and worker are one process (serve), and only there; apart, an event takes about twice as long (docs/scaling.md)")
+	return ok("Temporal eager start", "on: saves each event a round trip when API and worker are one process (`serve`); see docs/scaling.md")
 }
 
 func (x *temporalExam) searchAttributes(ctx context.Context) finding {
@@ -126,11 +126,11 @@ func (x *temporalExam) searchAttributes(ctx context.Context) finding {
 	}
 	switch {
 	case len(wrong) > 0:
-		return failed(check, "remove it with `temporal operator search-attribute remove`; the next start of a process registers it anew", "%s", strings.Join(wrong, ", "))
+		return failed(check, "remove it with `temporal operator search-attribute remove`; the next process that starts registers it again", "%s", strings.Join(wrong, ", "))
 	case len(missing) > 0:
-		return warning(check, "start an API or a worker, which registers them, or "+create+"`", "missing, so that workflows cannot be searched by them: %s", strings.Join(missing, ", "))
+		return warning(check, "start an API or a worker, which registers them, or run "+create+"`", "missing: %s", strings.Join(missing, ", "))
 	}
-	return ok(check, "all %d are there", len(wanted))
+	return ok(check, "all %d registered", len(wanted))
 }
 
 // fairness looks at what can be seen of it: Temporal's API does not show matching.enableFairness itself, but bots take
@@ -141,12 +141,12 @@ func (x *temporalExam) fairness(ctx context.Context, queue string) finding {
 		Namespace: x.namespace, TaskQueue: &taskqueuepb.TaskQueue{Name: queue},
 	})
 	if err != nil {
-		return note(check, "cannot be seen: %s", err)
+		return note(check, "cannot be checked: %s", err)
 	}
 	if n := len(partitions.GetActivityTaskQueuePartitions()); n != 1 {
-		return warning(check, dynamicMend+": matching.enableFairness, and one partition for "+queue, "the slow task queue has %d partitions instead of one: bots do not take turns", n)
+		return warning(check, dynamicFix+": matching.enableFairness, and one partition for "+queue, "the slow task queue has %d partitions instead of 1, so one bot can delay others", n)
 	}
-	return note(check, "the slow task queue has one partition, as it must; whether matching.enableFairness is on, Temporal's API does not show: look in its dynamic configuration")
+	return note(check, "the slow task queue has 1 partition, as required. Temporal's API does not show matching.enableFairness: check its dynamic configuration")
 }
 
 func (x *temporalExam) pollers(ctx context.Context) (findings []finding) {
@@ -161,7 +161,7 @@ func (x *temporalExam) pollers(ctx context.Context) (findings []finding) {
 			Namespace: x.namespace, TaskQueue: &taskqueuepb.TaskQueue{Name: role.queue}, TaskQueueType: role.kind, ReportStats: true,
 		})
 		if err != nil {
-			findings = append(findings, failed(role.check, "see that Temporal reaches its database", "task queue %s: %s", role.queue, err))
+			findings = append(findings, failed(role.check, "check that Temporal reaches its database", "task queue %s: %s", role.queue, err))
 			continue
 		}
 		workers := map[string]bool{}
@@ -171,11 +171,11 @@ func (x *temporalExam) pollers(ctx context.Context) (findings []finding) {
 		waiting, age := described.GetStats().GetApproximateBacklogCount(), described.GetStats().GetApproximateBacklogAge().AsDuration()
 		switch {
 		case len(workers) == 0:
-			findings = append(findings, failed(role.check, "start `mathub-webhooks worker`, with the same TEMPORAL_NAMESPACE", "none has asked %s for work in the last five minutes; %d tasks wait", role.queue, waiting))
+			findings = append(findings, failed(role.check, "start `mathub-webhooks worker` with the same TEMPORAL_NAMESPACE", "none has polled %s in the last five minutes; %d tasks wait", role.queue, waiting))
 		case age > oldBacklog:
-			findings = append(findings, warning(role.check, "start more; see docs/scaling.md", "%d tasks wait on %s, the oldest for %s, for %d workers", waiting, role.queue, age.Round(time.Second), len(workers)))
+			findings = append(findings, warning(role.check, "start more workers; see docs/scaling.md", "%d tasks wait on %s, the oldest for %s, with %d workers", waiting, role.queue, age.Round(time.Second), len(workers)))
 		default:
-			findings = append(findings, ok(role.check, "%d on %s, %d tasks wait", len(workers), role.queue, waiting))
+			findings = append(findings, ok(role.check, "%d poll %s, %d tasks wait", len(workers), role.queue, waiting))
 		}
 	}
 	return findings
@@ -192,13 +192,13 @@ func (x *temporalExam) stuck(ctx context.Context) finding {
 	case n == 0:
 		return ok(check, "none has run for more than %v", searchattr.StuckAfter)
 	}
-	mend := fmt.Sprintf("look at them in the Web UI, by the query %s: those that name another task queue than %s, or another type than %s, were mistyped by their emitter; terminate them and emit the events again", query, workflows.TaskQueue, "DeliverEvent or DeliverEvents")
+	fix := fmt.Sprintf("list them in the Web UI with the query %s; the emitter mistyped a task queue other than %s or a type other than %s; terminate those and emit the events again", query, workflows.TaskQueue, "DeliverEvent or DeliverEvents")
 	described, err := x.client.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{Query: query, PageSize: 1})
 	if err != nil || len(described.GetExecutions()) == 0 {
-		return warning(check, mend, "%d workflows have run for more than %v", n, searchattr.StuckAfter)
+		return warning(check, fix, "%d workflows have run for more than %v", n, searchattr.StuckAfter)
 	}
 	one := described.GetExecutions()[0]
-	return warning(check, mend, "%d workflows have run for more than %v, such as %s, of type %s on task queue %s", n, searchattr.StuckAfter,
+	return warning(check, fix, "%d workflows have run for more than %v, such as %s, of type %s on task queue %s", n, searchattr.StuckAfter,
 		one.GetExecution().GetWorkflowId(), one.GetType().GetName(), one.GetTaskQueue())
 }
 
@@ -222,7 +222,7 @@ func (x *temporalExam) clock(ctx context.Context) finding {
 			Namespace: x.namespace, TaskQueue: queue, TaskQueueType: enumspb.TASK_QUEUE_TYPE_WORKFLOW,
 		})
 		if err != nil {
-			return note(check, "cannot be seen: %s", err)
+			return note(check, "cannot be checked: %s", err)
 		}
 		for _, poller := range described.GetPollers() {
 			if poller.GetIdentity() == identity {
@@ -232,7 +232,7 @@ func (x *temporalExam) clock(ctx context.Context) finding {
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
-			return note(check, "cannot be seen: Temporal did not show the doctor's own request")
+			return note(check, "cannot be checked: Temporal did not list the doctor's poll")
 		}
 	}
 }

@@ -51,7 +51,7 @@ func TestMissingOutboundAccessIsFound(t *testing.T) {
 			f := judgeOutboundAccess(c.known)
 			require.Equal(t, c.status, f.Status)
 			require.Contains(t, f.Detail, c.known.Cause)
-			require.Contains(t, f.Mend, c.about)
+			require.Contains(t, f.Fix, c.about)
 		})
 	}
 }

@@ -19,16 +19,16 @@ import (
 // Emit emits events that are written one on a line.
 type Emit struct {
 	APIFlags
-	ServiceToken string        `env:"MATHUB_SERVICE_TOKEN" required:"" help:"The service API's token. Better in the environment than on the command line."`
-	File         string        `arg:"" help:"The file that has an event on each line, as JSON; - is the standard input."`
-	Timeout      time.Duration `default:"1m" help:"How long to try to have up to 100 events accepted."`
-	JSON         bool          `help:"Print the receipts, one on a line, as JSON."`
+	ServiceToken string        `env:"MATHUB_SERVICE_TOKEN" required:"" help:"The service API's token. Prefer the environment to the command line."`
+	File         string        `arg:"" help:"A file with one event a line, as JSON. - is the standard input."`
+	Timeout      time.Duration `default:"1m" help:"How long to retry each batch of up to 100 events."`
+	JSON         bool          `help:"Print the receipts as JSON, one a line."`
 }
 
 // Run emits the file's events.
 func (c *Emit) Run(ctx context.Context) error {
 	if c.Timeout <= 0 {
-		return usageError{fmt.Errorf("--timeout is %s: it must be more than 0", c.Timeout)}
+		return usageError{fmt.Errorf("--timeout is %s; must be more than 0", c.Timeout)}
 	}
 	input := os.Stdin
 	if c.File != "-" {
@@ -100,7 +100,7 @@ func readLines(ctx context.Context, input io.Reader, lines chan<- eventLine) {
 	number++
 	switch err := scanner.Err(); {
 	case errors.Is(err, bufio.ErrTooLong):
-		send(webhook.Event{}, fmt.Errorf("an event must be at most %d bytes of JSON", webhook.MaxEventBytes))
+		send(webhook.Event{}, fmt.Errorf("an event must have at most %d bytes of JSON", webhook.MaxEventBytes))
 	case err != nil:
 		send(webhook.Event{}, err)
 	default:
@@ -183,11 +183,11 @@ func (e *emitter) send(ctx context.Context) error {
 func (e *emitter) warn(line int, r emit.Receipt) {
 	if r.Conflict {
 		e.conflicts++
-		fmt.Fprintf(os.Stderr, "line %d: event %s was accepted before with other content, which stands\n", line, r.ID)
+		fmt.Fprintf(os.Stderr, "line %d: event %s was accepted before with other content; that content is delivered\n", line, r.ID)
 	}
 	if len(r.UnknownBotIDs) > 0 {
 		e.unknown++
-		fmt.Fprintf(os.Stderr, "line %d: event %s is for bots that do not exist: %s\n", line, r.ID, strings.Join(r.UnknownBotIDs, ", "))
+		fmt.Fprintf(os.Stderr, "line %d: event %s names bots that do not exist: %s\n", line, r.ID, strings.Join(r.UnknownBotIDs, ", "))
 	}
 }
 
@@ -207,12 +207,12 @@ func (e *emitter) total() error {
 	if e.JSON {
 		return nil
 	}
-	total := fmt.Sprintf("%d events accepted, %d of them before", e.accepted, e.duplicate)
+	total := fmt.Sprintf("%d events accepted, %d of them duplicates", e.accepted, e.duplicate)
 	if e.conflicts > 0 {
-		total += fmt.Sprintf(", %d with other content then", e.conflicts)
+		total += fmt.Sprintf(", %d with other content", e.conflicts)
 	}
 	if e.unknown > 0 {
-		total += fmt.Sprintf("; %d for bots that do not exist", e.unknown)
+		total += fmt.Sprintf("; %d name bots that do not exist", e.unknown)
 	}
 	_, err := fmt.Fprintln(e.output, total)
 	return err

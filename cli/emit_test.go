@@ -83,7 +83,7 @@ func TestLinesAreEmittedInBatches(t *testing.T) {
 	s, c := newBatchService(t)
 	output, err := c.emitText(t, linesOf(250))
 	require.NoError(t, err)
-	require.Equal(t, "250 events accepted, 0 of them before\n", output)
+	require.Equal(t, "250 events accepted, 0 of them duplicates\n", output)
 	n := 0
 	var sizes []int
 	for _, batch := range s.batches {
@@ -99,11 +99,11 @@ func TestLinesAreEmittedInBatches(t *testing.T) {
 
 	output, err = c.emitText(t, linesOf(3)+linesOf(2)+linesOf(1)+`{"id":"new","event":"post.created","data":{}}`)
 	require.NoError(t, err, "one id twice is no fault")
-	require.Equal(t, "7 events accepted, 6 of them before\n", output)
+	require.Equal(t, "7 events accepted, 6 of them duplicates\n", output)
 
 	output, err = c.emitText(t, "\ufeff"+`{"id":null,"event":"post.created","timestamp":null,"data":{},"botIds":null}`+"\r\n")
 	require.NoError(t, err, "as programs on Windows write it")
-	require.Equal(t, "1 events accepted, 0 of them before\n", output)
+	require.Equal(t, "1 events accepted, 0 of them duplicates\n", output)
 
 	c.JSON = true
 	output, err = c.emitText(t, linesOf(1)+"\r\n  \n"+`{"event":"mention","timestamp":"2025-03-20T11:30:00+01:00","data":{},"botIds":["a"]}`+"\r\n")
@@ -125,7 +125,7 @@ func TestABatchOfLongLinesIsNoLargerThanTheServiceTakes(t *testing.T) {
 	line := fmt.Sprintf(`{"event":"post.created","data":{"a":"%s"}}`+"\n", strings.Repeat("x", 250_000))
 	output, err := c.emitText(t, strings.Repeat(line, 10))
 	require.NoError(t, err)
-	require.Equal(t, "10 events accepted, 0 of them before\n", output)
+	require.Equal(t, "10 events accepted, 0 of them duplicates\n", output)
 	require.Len(t, s.batches, 3)
 }
 
@@ -137,7 +137,7 @@ func TestALineAtFaultIsNamedBeforeItsBatchIsSent(t *testing.T) {
 		"unknown type": {`{"event":"post.deleted","data":{}}`, "event: is not an event type"},
 		"unknown name": {`{"event":"post.created","data":{},"urgent":true}`, `unknown field "urgent"`},
 		"no audience":  {`{"event":"mention","data":{}}`, "botIds: is required"},
-		"two events":   {`{"event":"post.created","data":{}} {"event":"post.created","data":{}}`, "nothing may follow"},
+		"two events":   {`{"event":"post.created","data":{}} {"event":"post.created","data":{}}`, "unexpected data after"},
 		"too large":    {`{"event":"post.created","data":{"a":"` + strings.Repeat("x", webhook.MaxEventBytes) + `"}}`, "at most 262144 bytes"},
 		"just too large once it has an id": {
 			`{"event":"post.created","data":{"a":"` + strings.Repeat("x", webhook.MaxEventBytes-len(`{"event":"post.created","data":{"a":""}}`)) + `"}}`, "at most 262144 bytes",
@@ -150,7 +150,7 @@ func TestALineAtFaultIsNamedBeforeItsBatchIsSent(t *testing.T) {
 			require.ErrorContains(t, err, "line 150: ")
 			require.ErrorContains(t, err, c.want)
 			require.ErrorContains(t, err, "nothing from line 101 on is emitted")
-			require.Equal(t, "100 events accepted, 0 of them before\n", output)
+			require.Equal(t, "100 events accepted, 0 of them duplicates\n", output)
 			require.Len(t, s.batches, 1)
 
 			s, command = newBatchService(t)
@@ -167,15 +167,15 @@ func TestWhatTheServiceRefusesIsNamedByItsLine(t *testing.T) {
 	s.refuses = func(n int, w http.ResponseWriter) bool {
 		if n == 2 {
 			w.WriteHeader(http.StatusUnprocessableEntity)
-			_, _ = io.WriteString(w, `{"detail":"The input breaks a rule.","errors":[{"field":"events[3].data","message":"is new here"},{"field":"events","message":"and more"}]}`)
+			_, _ = io.WriteString(w, `{"detail":"The request is invalid; see errors.","errors":[{"field":"events[3].data","message":"is new here"},{"field":"events","message":"and more"}]}`)
 		}
 		return n == 2
 	}
 	output, err := c.emitText(t, "\n"+linesOf(150))
 	require.ErrorContains(t, err, "lines 102 to 151: ")
-	require.ErrorContains(t, err, "HTTP 422: The input breaks a rule.")
+	require.ErrorContains(t, err, "HTTP 422: The request is invalid; see errors.")
 	require.ErrorContains(t, err, "\n  line 105: data is new here")
-	require.Equal(t, "100 events accepted, 0 of them before\n", output)
+	require.Equal(t, "100 events accepted, 0 of them duplicates\n", output)
 	require.Equal(t, 2, s.calls)
 }
 

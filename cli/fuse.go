@@ -14,8 +14,8 @@ import (
 
 // Fuse shows and resets the fuses: see internal/history/fuse.go.
 type Fuse struct {
-	List  fuseListCommand  `cmd:"" help:"List the classes of failure that disable no webhook for now, as they look like our own network's, and since when."`
-	Reset fuseResetCommand `cmd:"" help:"Let a class of failure disable webhooks again."`
+	List  fuseListCommand  `cmd:"" help:"List the failure classes whose fuse has blown, and since when. They disable no webhook."`
+	Reset fuseResetCommand `cmd:"" help:"Reset the fuse of a failure class, which can then disable webhooks again."`
 }
 
 type fuseListCommand struct {
@@ -49,14 +49,14 @@ type blownFuse struct {
 
 type fuseResetCommand struct {
 	settings.Database
-	Class string `arg:"" help:"The class of failure, as fuse list shows it."`
+	Class string `arg:"" help:"The failure class, as \"fuse list\" shows it."`
 }
 
 func (c *fuseResetCommand) Run(ctx context.Context) error {
 	return withPool(ctx, c.Database, func(pool *pgxpool.Pool) error {
 		n, err := db.New().ResetFuse(ctx, pool, c.Class)
 		if err == nil && n == 0 {
-			return fmt.Errorf("no fuse is blown for %q: fuse list shows those that are", c.Class)
+			return fmt.Errorf("the fuse of %q is not blown; see \"fuse list\"", c.Class)
 		}
 		return err
 	})

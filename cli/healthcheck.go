@@ -18,9 +18,9 @@ const healthcheckTimeout = 4 * time.Second
 // curl: the product's image has neither shell nor tools.
 type Healthcheck struct {
 	Addr         string `env:"MATHUB_ADDR" default:"127.0.0.1:8080" help:"Where the API listens."`
-	InternalAddr string `env:"MATHUB_INTERNAL_ADDR" help:"Where the service API listens by itself: asked instead, as no stranger keeps it busy."`
+	InternalAddr string `env:"MATHUB_INTERNAL_ADDR" help:"Where the service API listens, if separate. It is asked instead of MATHUB_ADDR."`
 	AdminAddr    string `env:"MATHUB_ADMIN_ADDR" help:"Where the admin listener is."`
-	Admin        bool   `help:"Ask the admin listener, not the API: for a worker, which has no other."`
+	Admin        bool   `help:"Ask the admin listener instead of the API. For workers."`
 }
 
 // Run returns nil when GET /readyz is answered 200, else an error that says what is wrong.
@@ -28,7 +28,7 @@ func (c *Healthcheck) Run(ctx context.Context) error {
 	addr := cmp.Or(c.InternalAddr, c.Addr)
 	if c.Admin {
 		if addr = c.AdminAddr; addr == "" {
-			return errors.New("MATHUB_ADMIN_ADDR is not set: a worker has no other listener to ask")
+			return errors.New("MATHUB_ADMIN_ADDR is not set")
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthcheckTimeout)

@@ -11,9 +11,9 @@ import (
 
 // Keyset makes and changes the keys that encrypt webhook URLs and secrets.
 type Keyset struct {
-	New    keysetNewCommand    `cmd:"" help:"Make a keyset and print it, for MATHUB_KEYSET."`
-	Rotate keysetRotateCommand `cmd:"" help:"Print the keyset with a fresh key, which encrypts from then on; the others still decrypt."`
-	Prune  keysetPruneCommand  `cmd:"" help:"Print the keyset without the keys that no secret in the database needs any more."`
+	New    keysetNewCommand    `cmd:"" help:"Create a keyset and print it, for MATHUB_KEYSET."`
+	Rotate keysetRotateCommand `cmd:"" help:"Print the keyset with a new key that encrypts. The other keys still decrypt."`
+	Prune  keysetPruneCommand  `cmd:"" help:"Print the keyset without the keys that nothing in the database needs."`
 }
 
 type keysetNewCommand struct{}
@@ -29,7 +29,7 @@ func (c *keysetNewCommand) Run() error {
 
 type keysetRotateCommand struct {
 	settings.Encryption
-	Later bool `help:"Let the fresh key decrypt only, until the keyset is rotated once more: for several processes, which learn of it one after the other."`
+	Later bool `help:"Let the new key only decrypt until the next rotation. Use it when several processes get the keyset one after another."`
 }
 
 func (c *keysetRotateCommand) Run() error {
@@ -61,7 +61,7 @@ func (c *keysetPruneCommand) Run(ctx context.Context) error {
 		return err
 	}
 	if needed {
-		return errors.New("URLs and secrets are still encrypted with older keys: run a worker with this keyset first, which encrypts them anew")
+		return errors.New("URLs and secrets are still encrypted with older keys; run a worker with this keyset first, which encrypts them again")
 	}
 	pruned, err := db.PruneKeyset(c.Keyset)
 	if err != nil {

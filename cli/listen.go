@@ -37,9 +37,9 @@ const (
 type Listen struct {
 	BotFlags
 	outputFlags
-	Forward string   `help:"The URL that each event is sent to, such as http://localhost:3000/hook: any that this machine reaches."`
-	Events  []string `help:"The event types wanted, with commas between them; all when left out."`
-	Secret  string   `env:"MATHUB_WEBHOOK_SECRET" help:"Keys the signatures of what is forwarded; a new one, which is printed, when left out."`
+	Forward string   `help:"The URL that events are sent to, such as http://localhost:3000/hook. Any URL that this machine can reach."`
+	Events  []string `help:"Event types, separated by commas. Default: all."`
+	Secret  string   `env:"MATHUB_WEBHOOK_SECRET" help:"The secret that signs forwarded events. Default: a new one, which is printed."`
 }
 
 // forwarded says how a forwarding went.
@@ -56,7 +56,7 @@ type session struct {
 	client *http.Client
 }
 
-// Run listens until ctx ends, which is a success. Only a refusal of the API that no waiting would mend ends it before.
+// Run listens until ctx ends, which is a success. Only a refusal of the API that waiting does not fix ends it before.
 func (c *Listen) Run(ctx context.Context) error {
 	s := &session{Listen: c, id: uuid.New(), client: &http.Client{
 		Timeout:       webhook.AttemptTimeout,
@@ -89,7 +89,7 @@ func (c *Listen) Run(ctx context.Context) error {
 			continue
 		}
 		if cursor == "latest" {
-			s.say("Ready: waiting for events. Ctrl-C ends it.")
+			s.say("Ready, waiting for events. Press Ctrl-C to stop.")
 		} else if backoff > leastBackoff {
 			s.say("The API answers again.")
 		}
@@ -137,7 +137,7 @@ func (s *session) refused(ctx context.Context, err error, backoff time.Duration)
 		}
 		backoff = max(backoff, min(no.RetryAfter, maxPause))
 	}
-	s.say(fmt.Sprintf("%s\nTrying again in %s.", err, backoff))
+	s.say(fmt.Sprintf("%s\nRetrying in %s.", err, backoff))
 	return backoff, nil
 }
 

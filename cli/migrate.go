@@ -12,9 +12,9 @@ import (
 
 // Migrate changes the database's schema.
 type Migrate struct {
-	Up     migrateUpCommand     `cmd:"" default:"withargs" help:"Bring the database's schema up to this version. \"migrate\" alone does so too."`
-	Status migrateStatusCommand `cmd:"" help:"List the migrations and when each was applied. Exits with 1 while any is pending."`
-	Down   migrateDownCommand   `cmd:"" help:"Take the last migration back, and with it what only that keeps."`
+	Up     migrateUpCommand     `cmd:"" default:"withargs" help:"Apply the pending migrations. The default of \"migrate\"."`
+	Status migrateStatusCommand `cmd:"" help:"List the migrations and when each was applied. Exits with 1 if any is pending."`
+	Down   migrateDownCommand   `cmd:"" help:"Revert the last migration, and lose its data."`
 }
 
 type migrateUpCommand struct{ settings.Database }
@@ -58,19 +58,19 @@ func (c *migrateStatusCommand) Run(ctx context.Context) error {
 		return err
 	}
 	if pending > 0 {
-		return fmt.Errorf("migrations are pending, %d of %d: run `mathub-webhooks migrate`", pending, len(list))
+		return fmt.Errorf("%d of %d migrations are pending; run `mathub-webhooks migrate`", pending, len(list))
 	}
 	return nil
 }
 
 type migrateDownCommand struct {
 	settings.Database
-	Yes bool `help:"Do it: what only the last migration keeps is lost."`
+	Yes bool `help:"Confirm that the data of the last migration is lost."`
 }
 
 func (c *migrateDownCommand) Run(ctx context.Context) error {
 	if !c.Yes {
-		return errors.New("what only the last migration keeps would be lost, and programs that need it would fail: see `migrate status`, replace them by the version before, then say --yes")
+		return errors.New("this loses the data of the last migration, and programs that need it fail: see `migrate status`, deploy the previous version, then add --yes")
 	}
 	name, err := db.MigrateDown(ctx, c.DatabaseURL)
 	if err != nil {
@@ -80,6 +80,6 @@ func (c *migrateDownCommand) Run(ctx context.Context) error {
 		fmt.Println("no migration is applied")
 		return nil
 	}
-	fmt.Println("took back", name)
+	fmt.Println("reverted", name)
 	return nil
 }

@@ -92,7 +92,7 @@ func TestAnEventIsShown(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Contains(t, printed, "Goes to   every bot\n")
-	require.Contains(t, printed, "Web UI    unknown: MATHUB_TEMPORAL_UI is not set")
+	require.Contains(t, printed, "Web UI    unknown: the API runs without MATHUB_TEMPORAL_UI")
 	require.Contains(t, printed, "xxx…\n")
 	require.NotContains(t, printed, strings.Repeat("x", 500))
 	require.NotContains(t, printed, "OUTCOME")

@@ -20,13 +20,13 @@ import (
 type Webhooks struct {
 	List       webhooksListCommand       `cmd:"" help:"List the bot's webhooks, oldest first."`
 	Create     webhooksCreateCommand     `cmd:"" help:"Subscribe an endpoint."`
-	Update     webhooksUpdateCommand     `cmd:"" help:"Change what is named, and nothing else."`
+	Update     webhooksUpdateCommand     `cmd:"" help:"Change the given settings of a webhook."`
 	Delete     webhooksDeleteCommand     `cmd:"" help:"Delete a webhook and its history."`
-	Test       webhooksTestCommand       `cmd:"" help:"Send a test event now; fails if the receiver does not take it."`
-	Verify     webhooksVerifyCommand     `cmd:"" help:"Ask the endpoint now whether it wants deliveries; fails if it does not answer with the nonce."`
+	Test       webhooksTestCommand       `cmd:"" help:"Send a test event now. Fails if the delivery fails."`
+	Verify     webhooksVerifyCommand     `cmd:"" help:"Verify the endpoint now. Fails if it does not answer with the nonce."`
 	Deliveries webhooksDeliveriesCommand `cmd:"" help:"List the last 50 deliveries, newest first."`
-	Redeliver  webhooksRedeliverCommand  `cmd:"" help:"Send a delivery's event once more, now; fails if the receiver does not take it."`
-	Recover    webhooksRecoverCommand    `cmd:"" help:"Deliver what the webhook missed."`
+	Redeliver  webhooksRedeliverCommand  `cmd:"" help:"Send a delivery's event again, now. Fails if the delivery fails."`
+	Recover    webhooksRecoverCommand    `cmd:"" help:"Deliver the events that the webhook missed."`
 }
 
 type outputFlags struct {
@@ -83,9 +83,9 @@ func (c *webhooksListCommand) Run(ctx context.Context) error {
 type webhooksCreateCommand struct {
 	BotFlags
 	outputFlags
-	URL    string   `arg:"" help:"Where events are sent to."`
-	Events []string `required:"" help:"The event types to subscribe to, with commas between them."`
-	Secret string   `env:"MATHUB_WEBHOOK_SECRET" help:"Keys the signatures; unsigned without one."`
+	URL    string   `arg:"" help:"The endpoint's URL."`
+	Events []string `required:"" help:"The event types to subscribe to, separated by commas."`
+	Secret string   `env:"MATHUB_WEBHOOK_SECRET" help:"The secret that signs deliveries. Default: none, unsigned."`
 }
 
 func (c *webhooksCreateCommand) Run(ctx context.Context) error {
@@ -117,9 +117,9 @@ type webhooksUpdateCommand struct {
 	outputFlags
 	webhookArg
 	URL           string   `help:"A new URL."`
-	Events        []string `help:"The event types to subscribe to instead."`
+	Events        []string `help:"The new list of event types."`
 	Secret        string   `xor:"secret" help:"A new secret."`
-	SecretOverlap string   `help:"With --secret: for how long the one before signs too, such as 24h."`
+	SecretOverlap string   `help:"With --secret: how long the previous secret signs too, such as 24h."`
 	NoSecret      bool     `xor:"secret" help:"Remove the secret."`
 	Enable        bool     `xor:"active" help:"Enable the webhook, with a failure count of 0."`
 	Disable       bool     `xor:"active" help:"Disable the webhook."`
@@ -136,8 +136,13 @@ func (c *webhooksUpdateCommand) Run(ctx context.Context) error {
 	if c.Enable || c.Disable {
 		change.IsActive = &c.Enable
 	}
+<<<<<<< HEAD
 	if reflect.ValueOf(change).IsZero() {
 		return usageError{fmt.Errorf("say what to change: --url, --events, --secret, --no-secret, --enable or --disable")}
+=======
+	if len(change) == 0 {
+		return usageError{fmt.Errorf("nothing to change; give --url, --events, --secret, --no-secret, --enable or --disable")}
+>>>>>>> fe50a06 (API, errors, doctor, command line, logs and metrics say in plain words what they mean)
 	}
 	api, err := c.client()
 	if err != nil {
@@ -263,11 +268,28 @@ type webhooksRecoverCommand struct {
 	BotFlags
 	outputFlags
 	webhookArg
+<<<<<<< HEAD
 	Since  time.Time `help:"From when on, in RFC 3339; a day before the webhook was last disabled when left out."`
 	Until  time.Time `help:"Until when, in RFC 3339; now when left out."`
 	Wait   bool      `help:"Wait for its end; fails if a delivery failed or it did not complete."`
 	Status bool      `xor:"verb" help:"Show how far the last recovery has come, and start none."`
 	Cancel bool      `xor:"verb" help:"Cancel the recovery that runs."`
+=======
+	Since  string `help:"Start time in RFC 3339. Default: 24 hours before the webhook was last disabled."`
+	Until  string `help:"End time in RFC 3339. Default: now."`
+	Wait   bool   `help:"Wait for the end. Fails if a delivery failed or the recovery did not complete."`
+	Status bool   `xor:"verb" help:"Show the progress of the last recovery."`
+	Cancel bool   `xor:"verb" help:"Cancel the running recovery."`
+}
+
+type recoveryView struct {
+	State     string  `json:"state"`
+	Found     int     `json:"found"`
+	Delivered int     `json:"delivered"`
+	Failed    int     `json:"failed"`
+	Remaining int     `json:"remaining"`
+	LastError *string `json:"lastError"`
+>>>>>>> fe50a06 (API, errors, doctor, command line, logs and metrics say in plain words what they mean)
 }
 
 func (c *webhooksRecoverCommand) Run(ctx context.Context) error {

@@ -82,7 +82,7 @@ func parse(url string) (*pgxpool.Config, error) {
 	}
 	switch mode := cfg.ConnConfig.DefaultQueryExecMode; mode {
 	case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol: // do not know how to send a uuid[]
-		return nil, fmt.Errorf("database URL: default_query_exec_mode=%s cannot work: leave it out, as a connection pooler is noticed, or set cache_statement, cache_describe or describe_exec", strings.ReplaceAll(mode.String(), " ", "_"))
+		return nil, fmt.Errorf("database URL: default_query_exec_mode=%s is not supported; leave it out (a connection pooler is detected), or set cache_statement, cache_describe or describe_exec", strings.ReplaceAll(mode.String(), " ", "_"))
 	}
 	return cfg, nil
 }

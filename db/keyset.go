@@ -49,7 +49,7 @@ func RotateKeyset(s string, later bool) (string, error) {
 	}
 	waits := newest.KeyID() != primary.KeyID()
 	if waits && later {
-		return "", errors.New("the keyset has a fresh key already: once every process has this keyset, rotate it without --later")
+		return "", errors.New("the keyset already has a new key that only decrypts; when every process has this keyset, rotate it without --later")
 	}
 	manager := keyset.NewManagerFromHandle(handle)
 	id := newest.KeyID()
@@ -109,7 +109,7 @@ func writeKeyset(handle *keyset.Handle) (string, error) {
 	return b.String(), nil
 }
 
-var errKeyset = errors.New("the keyset is not one that `mathub-webhooks keyset new` printed")
+var errKeyset = errors.New("not a keyset of `mathub-webhooks keyset new`")
 
 func readKeyset(s string) (*keyset.Handle, error) {
 	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(s))
@@ -142,7 +142,7 @@ func ParseKeyset(s string) (*Keyset, error) {
 }
 
 // ErrDoesNotOpen is in the errors of what was sealed by a key that the keyset does not have.
-var ErrDoesNotOpen = errors.New("no key of MATHUB_KEYSET opens")
+var ErrDoesNotOpen = errors.New("MATHUB_KEYSET cannot decrypt")
 
 // Seal encrypts secret and binds it to the webhook, so that a sealed secret copied to another row does not open.
 func (k *Keyset) Seal(webhookID uuid.UUID, secret string) ([]byte, error) {

@@ -16,10 +16,10 @@ func Measure(m metric.Meter, pool *pgxpool.Pool) {
 		return
 	}
 	connections := instrument.Gauge(m, "mathub_db_connections", "Connections to Postgres, by state: acquired (in use), idle or constructing.")
-	limit := instrument.Gauge(m, "mathub_db_connections_limit", "How many connections the process may have.")
-	acquired := instrument.CounterRead(m, "mathub_db_acquires", "How often a connection was taken from the pool.")
-	waits := instrument.CounterRead(m, "mathub_db_acquire_waits", "How often one had to be waited for, as none was idle.")
-	waited := instrument.SecondsRead(m, "mathub_db_acquire_wait", "How long connections were waited for, in all.")
+	limit := instrument.Gauge(m, "mathub_db_connections_limit", "The most connections that the process opens.")
+	acquired := instrument.CounterRead(m, "mathub_db_acquires", "Connections taken from the pool.")
+	waits := instrument.CounterRead(m, "mathub_db_acquire_waits", "Connections that had to be waited for, because none was idle.")
+	waited := instrument.SecondsRead(m, "mathub_db_acquire_wait", "Total wait for connections.")
 	inUse, idle, opening := instrument.With(attribute.String("state", "acquired")), instrument.With(attribute.String("state", "idle")), instrument.With(attribute.String("state", "constructing"))
 	instrument.Observe(m, func(_ context.Context, o metric.Observer) {
 		s := pool.Stat()

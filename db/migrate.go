@@ -211,7 +211,7 @@ func CheckSchema(ctx context.Context, pool *pgxpool.Pool) error {
 		return fmt.Errorf("database: %w", err)
 	}
 	if has < wanted {
-		return fmt.Errorf("the database's schema is at version %d, and %d is needed: run `mathub-webhooks migrate`", has, wanted)
+		return fmt.Errorf("the schema is at version %d; version %d is required: run `mathub-webhooks migrate`", has, wanted)
 	}
 	return nil
 }

@@ -27,7 +27,7 @@ func Reseal(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset) (changed in
 	case err != nil:
 		return changed, err
 	case stuckBots > 0:
-		return changed, fmt.Errorf("%w the URLs and secrets of %d webhooks and of the notices of %d bots", ErrDoesNotOpen, stuckWebhooks, stuckBots)
+		return changed, fmt.Errorf("%w the URLs and secrets of %d webhooks and the notify URLs and secrets of %d bots", ErrDoesNotOpen, stuckWebhooks, stuckBots)
 	case stuckWebhooks > 0:
 		return changed, fmt.Errorf("%w the URLs and secrets of %d webhooks", ErrDoesNotOpen, stuckWebhooks)
 	}
@@ -39,7 +39,7 @@ func resealWebhooks(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset) (ch
 	for after := uuid.Nil; ; {
 		page, err := q.ListSealedOtherwise(ctx, pool, ListSealedOtherwiseParams{After: after, KeyPrefix: keyset.prefix, PageSize: resealPage})
 		if err != nil {
-			return changed, stuck, fmt.Errorf("look for webhooks to seal anew: %w", err)
+			return changed, stuck, fmt.Errorf("look for webhooks to seal again: %w", err)
 		}
 		for _, w := range page {
 			after = w.ID
@@ -50,7 +50,7 @@ func resealWebhooks(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset) (ch
 			}
 			n, err := q.Reseal(ctx, pool, anew)
 			if err != nil {
-				return changed, stuck, fmt.Errorf("store the URL and secrets of webhook %s, sealed anew: %w", w.ID, err)
+				return changed, stuck, fmt.Errorf("store the URL and secrets of webhook %s, sealed again: %w", w.ID, err)
 			}
 			changed += int(n)
 		}
@@ -65,7 +65,7 @@ func resealBots(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset) (change
 	for after := ""; ; {
 		page, err := q.ListNotifySealedOtherwise(ctx, pool, ListNotifySealedOtherwiseParams{After: after, KeyPrefix: keyset.prefix, PageSize: resealPage})
 		if err != nil {
-			return changed, stuck, fmt.Errorf("look for bots to seal anew: %w", err)
+			return changed, stuck, fmt.Errorf("look for bots to seal again: %w", err)
 		}
 		for _, b := range page {
 			after = b.ID
@@ -79,7 +79,7 @@ func resealBots(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset) (change
 				ID: b.ID, NotifyURL: url, NotifySecret: secret, OldNotifyURL: b.NotifyURL, OldNotifySecret: b.NotifySecret,
 			})
 			if err != nil {
-				return changed, stuck, fmt.Errorf("store the notify URL and secret of bot %s, sealed anew: %w", b.ID, err)
+				return changed, stuck, fmt.Errorf("store the notify URL and secret of bot %s, sealed again: %w", b.ID, err)
 			}
 			changed += int(n)
 		}

@@ -34,7 +34,7 @@ func (c *WriteCheck) Check(ctx context.Context) error {
 	case <-c.turn:
 		defer func() { c.turn <- struct{}{} }()
 	case <-ctx.Done():
-		return fmt.Errorf("a write has not ended yet: %w", ctx.Err())
+		return fmt.Errorf("a write did not end in time: %w", ctx.Err())
 	}
 	if time.Since(c.last) < writeInterval {
 		return c.err

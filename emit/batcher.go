@@ -30,7 +30,7 @@ const (
 )
 
 // ErrBusy says that more is emitted than the engine takes. Nothing of the call was accepted.
-var ErrBusy = errors.New("more events are emitted than can be taken in")
+var ErrBusy = errors.New("too many events are being emitted")
 
 // BatcherOptions are how a Batcher works. The zero value is of use.
 type BatcherOptions struct {

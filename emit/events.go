@@ -147,7 +147,7 @@ func encode(data Data) (json.RawMessage, error) {
 	spec, _ := webhook.Spec(data.EventType())
 	for _, field := range spec.Fields {
 		if _, ok := data.extra()[field.Name]; ok {
-			return nil, fmt.Errorf("extra field %q: it is a documented one", field.Name)
+			return nil, fmt.Errorf("extra field %q is a documented field; set it in the struct", field.Name)
 		}
 	}
 	more, err := marshal(data.extra())

@@ -157,7 +157,7 @@ func several(events []webhook.Event) emission {
 		var receipts []Receipt
 		err := json.Unmarshal(answer, &receipts)
 		if err == nil && len(receipts) != len(events) {
-			err = fmt.Errorf("it has %d receipts", len(receipts))
+			err = fmt.Errorf("got %d receipts", len(receipts))
 		}
 		return receipts, err
 	}}
@@ -200,7 +200,7 @@ func mayPass(err error) bool {
 	return !errors.Is(err, errURL)
 }
 
-var errURL = errors.New("the service's URL must be such as https://webhooks.internal:8080")
+var errURL = errors.New("the service's URL must be an http or https URL, such as https://webhooks.internal:8080")
 
 // endpoint is where events are posted to.
 func (h *HTTP) endpoint(path string) (string, error) {
@@ -243,7 +243,7 @@ func (h *HTTP) request(ctx context.Context, em emission) ([]Receipt, error) {
 	}
 	receipts, err := em.receipts(answer)
 	if err != nil {
-		return nil, fmt.Errorf("emit %s: the answer is not the service's: %w", em.name, err)
+		return nil, fmt.Errorf("emit %s: the answer is not from the service: %w", em.name, err)
 	}
 	return receipts, nil
 }

@@ -13,7 +13,7 @@ import (
 
 // The commands use nothing but a POSIX shell, curl and cut, and can be pasted as they are.
 var banner = template.Must(template.New("banner").Parse(`
-Ready after {{.Seconds}}. Ctrl-C stops everything; the next start finds it as it was.
+Ready after {{.Seconds}}. Ctrl-C stops everything. The next start continues with the same data.
 
   Bot API        {{.API}}/api/bot/v1
   Service API    {{.Service}}/api/internal/v1

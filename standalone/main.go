@@ -45,7 +45,7 @@ func main() {
 	var c commands
 	parser := kong.Parse(&c,
 		kong.Name("standalone"),
-		kong.Description("Mathub Webhooks on one machine. Every flag can be set by the environment variable named beside it."),
+		kong.Description("Mathub Webhooks on one machine. Each flag can also be set by the environment variable beside it."),
 		kong.Vars{"version": version},
 		kong.UsageOnError(),
 	)

@@ -32,7 +32,7 @@ func (s *stack) checkPorts() error {
 			continue
 		}
 		if err := freeport.Check(wanted.port); err != nil {
-			return fmt.Errorf("%s cannot listen on port %d (%w): stop what does, or choose another port, such as %s=%s", wanted.what, wanted.port, cause(err), wanted.variable, neighbour(strconv.Itoa(wanted.port)))
+			return fmt.Errorf("%s cannot listen on port %d (%w): stop the program that does, or choose another port, such as %s=%s", wanted.what, wanted.port, cause(err), wanted.variable, neighbour(strconv.Itoa(wanted.port)))
 		}
 	}
 	return nil
@@ -41,11 +41,11 @@ func (s *stack) checkPorts() error {
 func checkAddr(what, variable, addr string) error {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return fmt.Errorf("%s is %q, which is no host:port such as 127.0.0.1:8080", variable, addr)
+		return fmt.Errorf("%s is %q; must be host:port, such as 127.0.0.1:8080", variable, addr)
 	}
 	listener, err := net.Listen("tcp", addr) //nolint:noctx // it does not wait
 	if err != nil {
-		return fmt.Errorf("%s cannot listen on %s (%w): stop what does, or choose another address, such as %s=%s", what, addr, cause(err), variable, net.JoinHostPort(host, neighbour(port)))
+		return fmt.Errorf("%s cannot listen on %s (%w): stop the program that does, or choose another address, such as %s=%s", what, addr, cause(err), variable, net.JoinHostPort(host, neighbour(port)))
 	}
 	return listener.Close()
 }

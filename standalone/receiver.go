@@ -27,8 +27,8 @@ const receiverMaxBody = webhook.MaxEventBytes + 64<<10
 type receiverCommand struct {
 	Port   int           `default:"9000" help:"Port on 127.0.0.1."`
 	Secret string        `help:"The webhook's secret, to check the signatures with."`
-	Status int           `default:"204" help:"The status to answer, such as 500 to see how failures are treated."`
-	Delay  time.Duration `help:"How long to wait before the answer, such as 10s to see a timeout."`
+	Status int           `default:"204" help:"The status to answer, such as 500 to see how failures are handled."`
+	Delay  time.Duration `help:"The delay before the answer, such as 10s to see a timeout."`
 }
 
 // Run prints what arrives until Ctrl-C.
@@ -126,9 +126,9 @@ func (r *receiver) verdicts(header http.Header, body []byte, now time.Time) (lin
 	}
 	verdict := func(name string, ok bool, wrong string) {
 		if ok {
-			lines = append(lines, "✓ "+name+" is right.")
+			lines = append(lines, "✓ "+name+" is valid.")
 		} else {
-			lines = append(lines, "✗ "+name+" is WRONG: "+wrong)
+			lines = append(lines, "✗ "+name+" is INVALID: "+wrong)
 		}
 	}
 	seconds, err := strconv.ParseInt(header.Get("Webhook-Timestamp"), 10, 64)
@@ -140,12 +140,12 @@ func (r *receiver) verdicts(header http.Header, body []byte, now time.Time) (lin
 			right = right || hmac.Equal([]byte(signature), []byte(expected))
 		}
 	}
-	verdict("X-Mathub-Signature", hmac.Equal([]byte(simple), []byte(webhook.Sign(r.Secret, body))), "another secret, or a changed body.")
-	verdict("webhook-signature", right, "another secret, or a changed body, webhook-id or webhook-timestamp.")
+	verdict("X-Mathub-Signature", hmac.Equal([]byte(simple), []byte(webhook.Sign(r.Secret, body))), "the secret differs, or the body was changed.")
+	verdict("webhook-signature", right, "the secret differs, or the body, webhook-id or webhook-timestamp was changed.")
 	genuine = right && now.Sub(at).Abs() <= maxClockSkew
 	switch {
 	case right && !genuine:
-		lines = append(lines, "✗ webhook-timestamp is more than 5 minutes off: a replay, or a wrong clock. Refused with 401.")
+		lines = append(lines, "✗ webhook-timestamp is more than 5 minutes off: a replay or a wrong clock. Refused with 401.")
 	case !genuine:
 		lines = append(lines, "Refused with 401.")
 	}

@@ -15,14 +15,14 @@ import (
 )
 
 type runCommand struct {
-	DataDir      string   `env:"MATHUB_DATA_DIR" default:".data" help:"Where everything is kept."`
+	DataDir      string   `env:"MATHUB_DATA_DIR" default:".data" help:"The directory of all data."`
 	Addr         string   `env:"MATHUB_ADDR" default:"127.0.0.1:8080" help:"Where the API listens."`
-	InternalAddr string   `env:"MATHUB_INTERNAL_ADDR" help:"Where the service API listens by itself; with the rest of the API when left out."`
+	InternalAddr string   `env:"MATHUB_INTERNAL_ADDR" help:"A separate address for the service API. Empty: it is at MATHUB_ADDR."`
 	TemporalPort int      `env:"MATHUB_TEMPORAL_PORT" default:"7233" help:"Port of the Temporal server."`
 	UIPort       int      `env:"MATHUB_UI_PORT" default:"8233" help:"Port of Temporal's Web UI."`
-	UIHosts      []string `name:"ui-hosts" env:"MATHUB_UI_HOSTS" help:"Names that Temporal's Web UI answers to besides localhost, such as that of a proxy before it."`
-	PostgresPort int      `env:"MATHUB_POSTGRES_PORT" help:"Port of Postgres; a free one, kept from then on, when left out."`
-	App          string   `type:"path" help:"The mathub-webhooks program; the one beside this program when left out."`
+	UIHosts      []string `name:"ui-hosts" env:"MATHUB_UI_HOSTS" help:"Host names that Temporal's Web UI answers to besides localhost, such as that of a proxy."`
+	PostgresPort int      `env:"MATHUB_POSTGRES_PORT" help:"Port of Postgres. Default: a free one, which is kept."`
+	App          string   `type:"path" help:"The mathub-webhooks program. Default: the one beside this program."`
 }
 
 // Run starts everything, waits for Ctrl-C or SIGTERM and stops everything.

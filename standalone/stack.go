@@ -48,7 +48,7 @@ func (s *stack) start(ctx context.Context) error {
 	}
 	s.say.line("Mathub Webhooks on this machine, with its data in %s", s.data.Path)
 	if s.data.Fresh {
-		s.say.line("First start: it makes a database, keys and a bot.")
+		s.say.line("First start: creating a database, keys and a bot.")
 	}
 	for _, step := range []struct {
 		name string

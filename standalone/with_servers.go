@@ -32,7 +32,7 @@ func (c *withServersCommand) Run() (err error) {
 		args = args[1:]
 	}
 	if len(args) == 0 {
-		return errors.New("a command is missing, such as in: standalone with-servers -- go test ./pkg")
+		return errors.New("give a command, as in: standalone with-servers -- go test ./pkg")
 	}
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)

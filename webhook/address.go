@@ -139,7 +139,7 @@ func nat64Readings(ip netip.Addr) (found []netip.Addr) {
 func CheckNAT64(prefixes []netip.Prefix) error {
 	for _, n := range prefixes {
 		if !n.Addr().Is6() || n.Addr().Is4In6() || !slices.Contains([]int{32, 40, 48, 56, 64, 96}, n.Bits()) {
-			return fmt.Errorf("%s is no NAT64 prefix: it must be an IPv6 network of 32, 40, 48, 56, 64 or 96 bits, such as 64:ff9b:1::/96", n)
+			return fmt.Errorf("%s is not a NAT64 prefix: must be an IPv6 network of 32, 40, 48, 56, 64 or 96 bits, such as 64:ff9b:1::/96", n)
 		}
 	}
 	return nil

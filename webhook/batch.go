@@ -106,7 +106,7 @@ func ParseAcceptedBatch(raw []byte) (events []Event, faults map[int]error, err e
 	return events, faults, nil
 }
 
-var errBatchTooLarge = invalid("events", fmt.Sprintf("must be at most %d bytes of JSON in all", MaxBatchBytes))
+var errBatchTooLarge = invalid("events", fmt.Sprintf("must have at most %d bytes of JSON in total", MaxBatchBytes))
 
 // elements splits a JSON array of events. What is wrong within one of them is found when that is read.
 func elements(list []byte) ([]json.RawMessage, error) {
@@ -124,7 +124,7 @@ func elements(list []byte) ([]json.RawMessage, error) {
 			return nil, syntaxError(err)
 		}
 		if len(items) == MaxBatchEvents {
-			return nil, invalid("events", fmt.Sprintf("must be at most %d events", MaxBatchEvents))
+			return nil, invalid("events", fmt.Sprintf("must have at most %d events", MaxBatchEvents))
 		}
 		items = append(items, bytes.Clone(value))
 	}
@@ -133,10 +133,10 @@ func elements(list []byte) ([]json.RawMessage, error) {
 	}
 	end := dec.InputOffset()
 	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
-		return nil, &SyntaxError{Message: "nothing may follow the array", Offset: end}
+		return nil, &SyntaxError{Message: "unexpected data after the array", Offset: end}
 	}
 	if len(items) == 0 {
-		return nil, invalid("events", "must hold at least one event")
+		return nil, invalid("events", "must have at least one event")
 	}
 	return items, nil
 }
@@ -150,9 +150,9 @@ func ValidateBatch(events []Event) error {
 	size := 0
 	switch {
 	case len(events) == 0:
-		return invalid("events", "must hold at least one event")
+		return invalid("events", "must have at least one event")
 	case len(events) > MaxBatchEvents:
-		return invalid("events", fmt.Sprintf("must be at most %d events", MaxBatchEvents))
+		return invalid("events", fmt.Sprintf("must have at most %d events", MaxBatchEvents))
 	}
 	for i, e := range events {
 		faults.addOf(i, e.Validate())
@@ -224,7 +224,7 @@ func (e *InvalidError) addRepeats(events []Event) {
 			continue
 		}
 		if n, repeated := first[id]; repeated {
-			e.add(fmt.Sprintf("events[%d].id", i), fmt.Sprintf("is that of events[%d]", n))
+			e.add(fmt.Sprintf("events[%d].id", i), fmt.Sprintf("is the same as that of events[%d]", n))
 			continue
 		}
 		first[id] = i

@@ -84,17 +84,17 @@ func TestParseBatchRefusesWhatIsNoBatch(t *testing.T) {
 		{"a number", batchOf("1"), "events[0]", "must be a JSON object"},
 		{"an array", batchOf("[]", plain), "events[0]", "must be a JSON object"},
 		{"unknown member", batchOf(plain, plain, plain, `{"event":"post.created","data":{},"urgent":true}`), "events[3]", `unknown field "urgent"`},
-		{"another case", batchOf(`{"event":"post.created","Data":{}}`), "events[0]", `want "data": unknown field "Data"`},
+		{"another case", batchOf(`{"event":"post.created","Data":{}}`), "events[0]", `use "data"): unknown field "Data"`},
 		{"no data", batchOf(plain, plain, plain, `{"event":"post.created"}`), "events[3].data", "is required"},
 		{"an unknown type", batchOf(plain, `{"event":"post.deleted","data":{}}`), "events[1].event", "is not an event type"},
 		{"no audience", batchOf(`{"event":"mention","data":{}}`), "events[0].botIds", "is required"},
 		{"a bad bot", batchOf(plain, `{"event":"mention","data":{},"botIds":["a",1]}`), "events[1].botIds[1]", "must be a string"},
 		{"an event too large", batchOf(plain, `{"event":"post.created","data":{"a":"`+strings.Repeat("x", webhook.MaxEventBytes)+`"}}`), "events[1].data", "at most 262144 bytes"},
-		{"a name twice in an event", batchOf(plain, `{"event":"post.created","data":{"a":1,"a":2}}`), "events[1]", `stands twice in one object "data/a"`},
+		{"a name twice in an event", batchOf(plain, `{"event":"post.created","data":{"a":1,"a":2}}`), "events[1]", `duplicate name "data/a"`},
 		{"no UTF-8 in an event", batchOf(plain, plain, "{\"event\":\"post.created\",\"data\":{\"a\":\"\xff\"}}"), "events[2]", "not valid UTF-8"},
-		{"half a pair in an event", batchOf(`{"event":"post.created","data":{"a":"\ud800"}}`, plain), "events[0]", "surrogate pair"},
+		{"half a pair in an event", batchOf(`{"event":"post.created","data":{"a":"\ud800"}}`, plain), "events[0]", "unpaired surrogate"},
 		{"an event too deep", batchOf(plain, `{"event":"post.created","data":{"a":`+strings.Repeat("[", 97)+strings.Repeat("]", 97)+`}}`), "events[1]", "nested deeper than 98"},
-		{"an id twice", batchOf(same, plain, plain, same), "events[3].id", "is that of events[0]"},
+		{"an id twice", batchOf(same, plain, plain, same), "events[3].id", "is the same as that of events[0]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			events, err := webhook.ParseBatch([]byte(c.input))
@@ -110,9 +110,9 @@ func TestParseBatchRefusesWhatIsNoBatch(t *testing.T) {
 		{"empty", "", "", "empty"},
 		{"the array by itself", "[" + plain + "]", "", "must be a JSON object"},
 		{"another member", `{"events":[` + plain + `],"atomic":true}`, "atomic", "unknown field"},
-		{"events twice", `{"events":[` + plain + `],"events":[]}`, "events", "stands twice"},
-		{"more after it", batchOf(plain) + "x", "", "nothing may follow"},
-		{"cut off", batchOf(plain)[:20], "", "ends too early"},
+		{"events twice", `{"events":[` + plain + `],"events":[]}`, "events", "duplicate name"},
+		{"more after it", batchOf(plain) + "x", "", "unexpected data after"},
+		{"cut off", batchOf(plain)[:20], "", "unexpected end of input"},
 		{"a trailing comma", `{"events":[` + plain + `,]}`, "", "not valid JSON"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -183,7 +183,7 @@ func TestABatchErrorIsBounded(t *testing.T) {
 	events := slices.Repeat([]webhook.Event{{ID: "same", Type: webhook.PostCreated, Data: json.RawMessage(`{}`)}}, webhook.MaxBatchEvents)
 	require.ErrorAs(t, webhook.ValidateBatch(events), &invalid)
 	require.Len(t, invalid.Fields, 20)
-	require.Equal(t, webhook.FieldError{Field: "events[1].id", Message: "is that of events[0]"}, invalid.Fields[0])
+	require.Equal(t, webhook.FieldError{Field: "events[1].id", Message: "is the same as that of events[0]"}, invalid.Fields[0])
 }
 
 func TestValidateBatch(t *testing.T) {
@@ -193,11 +193,11 @@ func TestValidateBatch(t *testing.T) {
 		events []webhook.Event
 		want   string
 	}{
-		{"none", nil, "invalid events: must hold at least one event"},
-		{"101", slices.Repeat([]webhook.Event{ok}, 101), "invalid events: must be at most 100 events"},
+		{"none", nil, "invalid events: must have at least one event"},
+		{"101", slices.Repeat([]webhook.Event{ok}, 101), "invalid events: must have at most 100 events"},
 		{"several faults", []webhook.Event{ok, {Type: "nope", Data: json.RawMessage(`{}`)}, ok, {Type: webhook.Mention, Data: json.RawMessage(`[]`)}}, "events[3].data: must be a JSON object; events[3].botIds: is required"},
-		{"an event too large", []webhook.Event{{Type: webhook.PostCreated, Data: json.RawMessage(`{"a":"` + strings.Repeat("x", webhook.MaxEventBytes) + `"}`)}}, "events[0].data: the event must be at most"},
-		{"too large in all", slices.Repeat([]webhook.Event{{Type: webhook.PostCreated, Data: json.RawMessage(`{"a":"` + strings.Repeat("x", 200_000) + `"}`)}}, 6), "invalid events: must be at most 1048576 bytes"},
+		{"an event too large", []webhook.Event{{Type: webhook.PostCreated, Data: json.RawMessage(`{"a":"` + strings.Repeat("x", webhook.MaxEventBytes) + `"}`)}}, "events[0].data: is too large: the event must have at most"},
+		{"too large in all", slices.Repeat([]webhook.Event{{Type: webhook.PostCreated, Data: json.RawMessage(`{"a":"` + strings.Repeat("x", 200_000) + `"}`)}}, 6), "invalid events: must have at most 1048576 bytes"},
 		{"a direct event", []webhook.Event{{Type: webhook.Test, Data: json.RawMessage(`{}`)}}, "events[0].event: cannot be emitted"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -229,7 +229,7 @@ func TestWhatADoorAcceptedConcernsItsEventOnly(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, events, 9)
 	for place, want := range map[int]string{
-		1: "must be a JSON object", 3: "stands twice", 4: "not valid UTF-8", 5: "urgent", 6: "is not an event type", 8: "at most 262144 bytes",
+		1: "must be a JSON object", 3: "duplicate name", 4: "not valid UTF-8", 5: "urgent", 6: "is not an event type", 8: "at most 262144 bytes",
 	} {
 		require.ErrorContains(t, faults[place], want, "%d", place)
 		require.Zero(t, events[place])
@@ -244,11 +244,11 @@ func TestWhatADoorAcceptedConcernsItsEventOnly(t *testing.T) {
 		one:                               "must be an array",
 		"[]":                              "at least one event",
 		"[ ]":                             "at least one event",
-		"[" + one:                         "ends too early",
+		"[" + one:                         "unexpected end of input",
 		"[" + one + ",]":                  "not valid JSON",
-		"[" + one + "," + one[:9]:         "ends too early",
-		"[" + one + "]]":                  "nothing may follow",
-		"[" + one + "] [" + one + "]":     "nothing may follow",
+		"[" + one + "," + one[:9]:         "unexpected end of input",
+		"[" + one + "]]":                  "unexpected data after",
+		"[" + one + "] [" + one + "]":     "unexpected data after",
 		"[" + one + " " + one + "]":       "not valid JSON",
 		"[" + strings.Repeat("[", 20_000): "not valid JSON",
 		"[" + strings.Repeat(one+",", 100) + one + "]":                 "at most 100 events",

@@ -210,9 +210,9 @@ func CheckSubscription(types []string) ([]EventType, error) {
 		spec, ok := specs[t]
 		switch {
 		case !ok:
-			invalid.addIndexed("events", i, "is not an event type; valid are: "+subscribableList)
+			invalid.addIndexed("events", i, "is not an event type; must be one of: "+subscribableList)
 		case spec.Audience == Direct:
-			invalid.addIndexed("events", i, "cannot be subscribed to; valid are: "+subscribableList)
+			invalid.addIndexed("events", i, "cannot be subscribed to; must be one of: "+subscribableList)
 		case !slices.Contains(checked, t):
 			checked = append(checked, t)
 		}

@@ -57,7 +57,7 @@ func parseEvent(raw []byte, limit int) (Event, error) {
 		case !ok:
 			faults.add(field, "must be a string")
 		case s == "" && field != "event":
-			faults.add(field, "must not be empty; leave it out instead")
+			faults.add(field, "must not be empty; leave it out")
 		}
 		return s
 	}
@@ -134,7 +134,7 @@ func audience(ids []string) []string {
 var tooManyBots = fmt.Sprintf("must name at most %d bots", MaxBotIDs)
 
 func errTooLarge() error {
-	return invalid("data", fmt.Sprintf("the event must be at most %d bytes of JSON", MaxEventBytes))
+	return invalid("data", fmt.Sprintf("is too large: the event must have at most %d bytes of JSON", MaxEventBytes))
 }
 
 // Validate checks an event made in Go; ParseEvent has done so already. The error is nil or an *InvalidError that
@@ -171,11 +171,11 @@ func (e Event) validateType(faults *InvalidError) {
 	spec, ok := specs[e.Type]
 	switch {
 	case e.Type == "":
-		faults.add("event", "is required; valid are: "+subscribableList)
+		faults.add("event", "is required; must be one of: "+subscribableList)
 	case !ok:
-		faults.add("event", "is not an event type; valid are: "+subscribableList)
+		faults.add("event", "is not an event type; must be one of: "+subscribableList)
 	case spec.Audience == Direct:
-		faults.add("event", "cannot be emitted; valid are: "+subscribableList)
+		faults.add("event", "cannot be emitted; must be one of: "+subscribableList)
 	}
 }
 
@@ -188,7 +188,7 @@ func (e Event) validateAudience(faults *InvalidError) {
 		// Encoded again without the empty list, the event would go to everyone instead of to no one.
 		faults.add("botIds", "must name at least one bot, or be left out")
 	case ok && spec.Audience == Targeted && len(e.BotIDs) == 0:
-		faults.add("botIds", fmt.Sprintf("is required: %s goes to the bots it names only", e.Type))
+		faults.add("botIds", fmt.Sprintf("is required: %s events go only to the bots named", e.Type))
 	}
 	for i, id := range e.BotIDs {
 		if !ValidID(id) {
@@ -211,9 +211,9 @@ func isObject(data jsontext.Value) (fault string) {
 func isValidObject(data jsontext.Value) (fault string) {
 	switch {
 	case checkDepth(data, maxDataDepth) != nil:
-		return fmt.Sprintf("must not nest deeper than %d", maxDataDepth)
+		return fmt.Sprintf("must not be nested deeper than %d levels", maxDataDepth)
 	case !data.IsValid():
-		return mustBeObject + ": valid UTF-8, no name twice, no half surrogate pairs"
+		return mustBeObject + " in valid UTF-8, without duplicate names or unpaired surrogates"
 	}
 	return isObject(data)
 }

@@ -124,12 +124,12 @@ func TestParseEventRefusesMalformedInput(t *testing.T) {
 		{"bad literal", "nul", "", ""},
 		{"NaN", "NaN", "", ""},
 		{"not JSON", "event=post.created", "", ""},
-		{"a second value", ok + ok, "", "nothing may follow"},
-		{"a trailing word", ok + " x", "", "nothing may follow"},
-		{"a trailing brace", ok + "}", "", "nothing may follow"},
-		{"a trailing NUL", ok + "\x00", "", "nothing may follow"},
-		{"cut off", ok[:len(ok)-1], "", "ends too early"},
-		{"cut off in a string", `{"event":"post.cre`, "", "ends too early"},
+		{"a second value", ok + ok, "", "unexpected data after"},
+		{"a trailing word", ok + " x", "", "unexpected data after"},
+		{"a trailing brace", ok + "}", "", "unexpected data after"},
+		{"a trailing NUL", ok + "\x00", "", "unexpected data after"},
+		{"cut off", ok[:len(ok)-1], "", "unexpected end of input"},
+		{"cut off in a string", `{"event":"post.cre`, "", "unexpected end of input"},
 		{"trailing comma", `{"event":"post.created","data":{},}`, "", ""},
 		{"comment", `{"event":"post.created",/**/"data":{}}`, "", ""},
 		{"single quotes", `{'event':'post.created','data':{}}`, "", ""},
@@ -144,12 +144,12 @@ func TestParseEventRefusesMalformedInput(t *testing.T) {
 		{"unknown field", `{"event":"post.created","data":{},"urgent":true}`, "urgent", "unknown field"},
 		{"unknown field of an absurd name", `{"event":"post.created","data":{},"` + strings.Repeat("é", 5000) + `":1}`, strings.Repeat("é", 32) + "…", "unknown field"},
 		{"empty name", `{"event":"post.created","data":{},"":1}`, "", "unknown field"},
-		{"other case", `{"event":"post.created","Data":{}}`, "Data", `want "data"`},
-		{"other case beside the right one", `{"event":"post.created","data":{},"EVENT":"x"}`, "EVENT", `want "event"`},
-		{"field twice", `{"event":"post.created","data":{},"event":"mention"}`, "event", "twice"},
-		{"field twice, escaped", `{"event":"post.created","data":{},"\u0065vent":"mention"}`, "event", "twice"},
-		{"name twice within", `{"event":"post.created","data":{"a":[{"b":1,"b":1}]}}`, "data/a/0/b", "twice"},
-		{"unknown field twice", `{"x":1,"x":1}`, "x", "twice"},
+		{"other case", `{"event":"post.created","Data":{}}`, "Data", `use "data"`},
+		{"other case beside the right one", `{"event":"post.created","data":{},"EVENT":"x"}`, "EVENT", `use "event"`},
+		{"field twice", `{"event":"post.created","data":{},"event":"mention"}`, "event", "duplicate name"},
+		{"field twice, escaped", `{"event":"post.created","data":{},"\u0065vent":"mention"}`, "event", "duplicate name"},
+		{"name twice within", `{"event":"post.created","data":{"a":[{"b":1,"b":1}]}}`, "data/a/0/b", "duplicate name"},
+		{"unknown field twice", `{"x":1,"x":1}`, "x", "duplicate name"},
 		{"invalid UTF-8", "{\"event\":\"post.created\",\"data\":{\"a\":\"\xff\"}}", "", "UTF-8"},
 		{"invalid UTF-8 in a name", "{\"event\":\"post.created\",\"data\":{\"\xc0\x80\":1}}", "", "UTF-8"},
 		{"surrogate in UTF-8", "{\"event\":\"post.created\",\"data\":{\"a\":\"\xed\xa0\x80\"}}", "", "UTF-8"},
@@ -177,7 +177,7 @@ func TestParseEventRefusesMalformedInput(t *testing.T) {
 	require.NoError(t, err, "98 deep with the two objects around it")
 	require.NoError(t, deepest.Validate())
 	tooDeep := webhook.Event{Type: webhook.PostCreated, Data: json.RawMessage(`{"a":` + strings.Repeat("[", 97) + strings.Repeat("]", 97) + `}`)}
-	require.ErrorContains(t, tooDeep.Validate(), "data: must not nest deeper than 97", "what Go made and what was read have one limit")
+	require.ErrorContains(t, tooDeep.Validate(), "data: must not be nested deeper than 97", "what Go made and what was read have one limit")
 	_, err = webhook.ParseEvent([]byte(`{"event":"post.created","data":{"a":"` + strings.Repeat(`[{\"`, 1000) + `"}}`))
 	require.NoError(t, err, "brackets in text are not depth")
 }

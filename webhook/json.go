@@ -65,12 +65,12 @@ func readObject(dec *jsontext.Decoder, fields []string) (map[string]json.RawMess
 	}
 	end := dec.InputOffset()
 	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
-		return nil, &SyntaxError{Message: "nothing may follow the object", Offset: end}
+		return nil, &SyntaxError{Message: "unexpected data after the object", Offset: end}
 	}
 	return members, unknown
 }
 
-const repeatedName = "a name stands twice in one object"
+const repeatedName = "duplicate name"
 
 func known(name string, fields []string) bool {
 	for _, f := range fields {
@@ -85,7 +85,7 @@ func unknownField(name string, fields []string) error {
 	message := "unknown field"
 	for _, f := range fields {
 		if strings.EqualFold(f, name) {
-			message = fmt.Sprintf("names are case-sensitive, want %q: unknown field", f)
+			message = fmt.Sprintf("names are case-sensitive (use %q): unknown field", f)
 		}
 	}
 	return &SyntaxError{Field: shorten(name), Message: message, Offset: -1}
@@ -107,7 +107,7 @@ func checkDepth(raw []byte, most int) error {
 			inString = true
 		case c == '{' || c == '[':
 			if depth++; depth > most {
-				return &SyntaxError{Message: fmt.Sprintf("nested deeper than %d", most), Offset: int64(i)}
+				return &SyntaxError{Message: fmt.Sprintf("nested deeper than %d levels", most), Offset: int64(i)}
 			}
 		case c == '}' || c == ']':
 			depth--
@@ -131,11 +131,11 @@ func syntaxError(err error) error {
 			fault.Message = repeatedName
 			fault.Field = shorten(strings.TrimPrefix(string(syntactic.JSONPointer), "/"))
 		case errors.Is(err, io.ErrUnexpectedEOF):
-			fault.Message = "the input ends too early"
+			fault.Message = "unexpected end of input"
 		case strings.Contains(text, "UTF-8"):
 			fault.Message = "not valid UTF-8"
 		case strings.Contains(text, "surrogate"):
-			fault.Message = "a \\u escape is half of a surrogate pair"
+			fault.Message = "a \\u escape is an unpaired surrogate"
 		}
 	}
 	return fault

@@ -37,7 +37,7 @@ func (r Rate) String() string {
 func (r *Rate) UnmarshalText(text []byte) error {
 	read, err := parseRate(strings.TrimSpace(string(text)))
 	if err != nil {
-		return fmt.Errorf("must be a burst and a rate, such as 500,50/s, or off: %w", err)
+		return fmt.Errorf("must be off, or a burst and a rate such as 500,50/s: %w", err)
 	}
 	*r = read
 	return nil
@@ -50,7 +50,7 @@ func parseRate(s string) (Rate, error) {
 	burst, rest, ok := strings.Cut(s, ",")
 	count, unit, ok2 := strings.Cut(rest, "/")
 	if !ok || !ok2 {
-		return Rate{}, fmt.Errorf("%q is neither", s)
+		return Rate{}, fmt.Errorf("%q is not of that form", s)
 	}
 	n, err := strconv.Atoi(strings.TrimSpace(burst))
 	if err != nil || n < 1 || n > maxBurst {

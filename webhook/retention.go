@@ -47,7 +47,7 @@ func ParseRetention(s string) (Retention, error) {
 	case r == 0:
 		return 0, nil
 	case r < MinRetention || r > maxRetention:
-		return 0, fmt.Errorf("retention: %q must be from %v to %v, or 0 for ever", s, MinRetention, maxRetention)
+		return 0, fmt.Errorf("retention: %q must be from %v to %v, or 0 for no limit", s, MinRetention, maxRetention)
 	default:
 		return r, nil
 	}
@@ -84,7 +84,7 @@ func (r *Retention) UnmarshalText(text []byte) error {
 // Fits fails when events would be removed while they may still be attempted.
 func (r Retention) Fits(s Schedule) error {
 	if longest := s.Longest(); r != 0 && time.Duration(r) <= longest {
-		return fmt.Errorf("retention: %v is no longer than deliveries may be attempted again, %v by the retry schedule with the longest Retry-After that is heeded; keep events longer, or shorten the schedule", r, longest)
+		return fmt.Errorf("retention: %v must be longer than retries can take, %v with the retry schedule and the longest Retry-After; increase the retention or shorten the schedule", r, longest)
 	}
 	return nil
 }

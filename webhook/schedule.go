@@ -31,7 +31,7 @@ func ParseSchedule(s string) (Schedule, error) {
 	}
 	parts := strings.Split(s, ",")
 	if len(parts) > maxScheduleEntries {
-		return nil, fmt.Errorf("retry schedule: at most %d delays", maxScheduleEntries)
+		return nil, fmt.Errorf("retry schedule: must have at most %d delays", maxScheduleEntries)
 	}
 	schedule := make(Schedule, 0, len(parts))
 	for i, part := range parts {
@@ -43,7 +43,7 @@ func ParseSchedule(s string) (Schedule, error) {
 		case d <= 0:
 			return nil, fmt.Errorf("retry schedule: delay %d, %q, must be more than 0", i+1, part)
 		case d > maxScheduleDelay:
-			return nil, fmt.Errorf("retry schedule: delay %d, %q, is over %v", i+1, part, maxScheduleDelay)
+			return nil, fmt.Errorf("retry schedule: delay %d, %q, must be at most %v", i+1, part, maxScheduleDelay)
 		}
 		schedule = append(schedule, d)
 	}

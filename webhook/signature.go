@@ -77,19 +77,19 @@ func ValidateSecret(s string) error {
 	case s == "":
 		return invalid("secret", "must not be empty; null removes it")
 	case len(s) > MaxSecretBytes:
-		return invalid("secret", "must be at most 256 bytes long")
+		return invalid("secret", "must have at most 256 bytes")
 	case !utf8.ValidString(s):
 		return invalid("secret", "must be valid UTF-8")
 	case strings.ContainsRune(s, 0):
 		return invalid("secret", "must not contain NUL")
 	case strings.TrimFunc(s, unseen) != s:
-		return invalid("secret", "must not begin or end with white space, a line break or another character that is not seen")
+		return invalid("secret", "must not begin or end with white space or an invisible character")
 	case strings.HasPrefix(s, versionPrefix+secretPrefix):
-		return invalid("secret", "must begin with whsec_: leave out the v1, before it")
+		return invalid("secret", "must begin with whsec_, without the v1, before it")
 	}
 	if strings.HasPrefix(s, secretPrefix) {
 		if _, ok := decodeSecret(s); !ok {
-			return invalid("secret", "after whsec_ must come standard base64 with padding")
+			return invalid("secret", "must have padded standard base64 after whsec_")
 		}
 	}
 	return nil

@@ -62,11 +62,11 @@ func (r URLRules) Check(raw string) (normalised string, err error) {
 }
 
 const (
-	urlTooLong  = "must be at most 2048 bytes long"
+	urlTooLong  = "must have at most 2048 bytes"
 	urlNotAURL  = "must be an absolute URL such as https://example.com/hook"
-	urlInternal = "must not lead to a private, local or otherwise special address"
-	urlNameOnly = "must not have a name of this machine or of a private network, such as localhost or one below .local"
-	urlNoName   = "must not have a name below .invalid, .onion or .alt: the internet's name service does not know them"
+	urlInternal = "must not point to a private, local or other special address"
+	urlNameOnly = "must have a public host name, not localhost or a name of a private network, such as one under .local"
+	urlNoName   = "must not have a name under .invalid, .onion or .alt, which DNS does not resolve"
 )
 
 func (r URLRules) check(raw string) (normalised, fault string) {
@@ -101,7 +101,7 @@ func (r URLRules) check(raw string) (normalised, fault string) {
 	}
 	normalised = u.Scheme + "://" + host + port + encodeRest(rest[len(authority):])
 	if len(normalised) > MaxURLBytes {
-		return "", urlTooLong + ", percent-encoding and punycode included"
+		return "", urlTooLong + " after percent-encoding and punycode"
 	}
 	return normalised, ""
 }
@@ -158,7 +158,7 @@ func (r URLRules) checkPort(scheme, digits string) (port, fault string) {
 		return "", "must have a port from 1 to 65535"
 	}
 	if !r.addresses().PermitsPort(uint16(n)) {
-		return "", "must not have a port that belongs to another protocol, to a database or to a control plane"
+		return "", "must not have a port of another protocol, a database or a control plane"
 	}
 	if n == defaultPorts[scheme] {
 		return "", ""
@@ -249,7 +249,7 @@ func asciiName(host string) (ascii, fault string) {
 		// Full-width digits and letters, circled numbers, other full stops, invisible characters: what UTS 46 maps
 		// to ASCII or to nothing serves disguise only.
 		if mapped, _ := lookupProfile.ToUnicode(string(c)); isASCII(mapped) {
-			return "", "must not write ASCII characters in disguise, such as full-width digits"
+			return "", "must not have variants of ASCII characters in its host, such as full-width digits"
 		}
 	}
 	ascii, err := lookupProfile.ToASCII(host)

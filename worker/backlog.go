@@ -30,9 +30,9 @@ func MeasureBacklog(m metric.Meter, pool *pgxpool.Pool, log *slog.Logger) {
 	if m == nil {
 		return
 	}
-	rows := instrument.Gauge(m, "mathub_queue_rows", "Deliveries that stand in the queues of webhooks, in the whole installation, counted up to 100,000; at most 30 s old.")
-	webhooks := instrument.Gauge(m, "mathub_webhooks", "Webhooks by state, in the whole installation: direct, queued or disabled; at most 30 s old.")
-	fuses := instrument.Gauge(m, "mathub_fuses_blown", "Classes of failure that disable no webhook for now, as they look like our own network's; at most 30 s old.")
+	rows := instrument.Gauge(m, "mathub_queue_rows", "Deliveries in webhooks' queues, of the whole installation, counted up to 100,000. At most 30 s old.")
+	webhooks := instrument.Gauge(m, "mathub_webhooks", "Webhooks of the whole installation, by state: direct, queued or disabled. At most 30 s old.")
+	fuses := instrument.Gauge(m, "mathub_fuses_blown", "Failure classes whose fuse has blown: they disable no webhook. At most 30 s old.")
 	direct, queued, disabled := instrument.With(attribute.String("state", "direct")), instrument.With(attribute.String("state", "queued")), instrument.With(attribute.String("state", "disabled"))
 	states := &count[db.WebhookStatesRow]{log: log, what: "webhooks", read: func(ctx context.Context) (db.WebhookStatesRow, error) {
 		return db.New().WebhookStates(ctx, pool)
@@ -53,7 +53,7 @@ func MeasureStuck(m metric.Meter, c client.Client, log *slog.Logger) {
 	if m == nil {
 		return
 	}
-	stuck := instrument.Gauge(m, "mathub_events_stuck", "Workflows that no worker seems to take: of events, running for more than 10 minutes, or of an unknown type; in the whole namespace, at most 30 s old.")
+	stuck := instrument.Gauge(m, "mathub_events_stuck", "Workflows in the namespace that no worker seems to take: an event's that has run for more than 10 minutes, or one of an unknown type. At most 30 s old.")
 	counted := &count[int64]{log: log, what: "stuck events", read: func(ctx context.Context) (int64, error) {
 		return searchattr.Stuck(ctx, c, workflows.StuckQuery(time.Now()))
 	}}
@@ -84,7 +84,7 @@ func (c *count[T]) get(ctx context.Context) (T, bool) {
 		defer cancel()
 		value, err := c.read(ctx)
 		if err != nil {
-			c.log.Warn("a gauge is missing", "of", c.what, "error", err)
+			c.log.Warn("could not read a gauge", "of", c.what, "error", err)
 		}
 		c.value, c.ok, c.at = value, err == nil, time.Now()
 	}

@@ -127,7 +127,7 @@ func (w *waker) wakeLoop(ctx context.Context) {
 			return
 		}
 		if err := w.wake(ctx, t); err != nil && ctx.Err() == nil {
-			w.log.Warn("a queue could not be woken; trying again", "webhook", t.WebhookID, "error", err)
+			w.log.Warn("could not start a webhook's queue; retrying", "webhook", t.WebhookID, "error", err)
 			w.Wake(t)
 			sleep(ctx, wakeAgain)
 		}
@@ -152,11 +152,11 @@ func (w *waker) sweepLoop(ctx context.Context, queue *history.Queue, recorder *h
 		}
 		for _, t := range recovering {
 			if err := workflows.StartRecover(ctx, w.client, w.attributes, delivery.Target(t)); err != nil {
-				w.log.Warn("a recovery could not be started", "webhook", t.WebhookID, "error", err)
+				w.log.Warn("could not start a recovery", "webhook", t.WebhookID, "error", err)
 			}
 		}
 		if err = errors.Join(err, recorder.UndoFused(ctx)); err != nil && ctx.Err() == nil {
-			w.log.Warn("the sweep failed", "error", err)
+			w.log.Warn("sweep failed", "error", err)
 		}
 	}
 }
@@ -169,10 +169,10 @@ func (w *waker) free(ctx context.Context, overdue []history.Webhook) {
 		ended, err := workflows.FreeQueue(ctx, w.client, t.WebhookID)
 		switch {
 		case err != nil && ctx.Err() == nil:
-			w.log.Warn("whether a workflow that was started by hand holds a queue is not known", "webhook", t.WebhookID, "error", err)
+			w.log.Warn("could not check whether a workflow started by hand holds a webhook's queue", "webhook", t.WebhookID, "error", err)
 			return
 		case ended != "":
-			w.log.Warn("a workflow that was started by hand held a webhook's queue, and is terminated", "webhook", t.WebhookID, "workflow", ended)
+			w.log.Warn("terminated a workflow started by hand that held a webhook's queue", "webhook", t.WebhookID, "workflow", ended)
 		}
 	}
 }

@@ -127,7 +127,7 @@ func (w *Worker) Polling(ctx context.Context) error {
 		}
 		isOwn := func(poller *taskqueuepb.PollerInfo) bool { return poller.GetIdentity() == w.identity }
 		if !slices.ContainsFunc(described.GetPollers(), isOwn) {
-			return fmt.Errorf("this worker does not ask for the tasks of %s", queue)
+			return fmt.Errorf("this worker does not poll task queue %s", queue)
 		}
 	}
 	return nil

@@ -83,7 +83,7 @@ func parseInput(info *workflow.Info, input converter.RawValue) (webhook.Event, e
 		event.ID = eventID(info, 0)
 	case named && own != event.ID:
 		// Whoever emits the event that the workflow is named after would be told that it was accepted.
-		return webhook.Event{}, fmt.Errorf("the event's id is %q, but the workflow's names the event %q: it must be %q", event.ID, own, emit.WorkflowID(event.ID))
+		return webhook.Event{}, fmt.Errorf("the event's id is %q, but the workflow's id names event %q; must be %q", event.ID, own, emit.WorkflowID(event.ID))
 	}
 	return event.Complete(info.WorkflowStartTime), nil
 }
@@ -95,7 +95,7 @@ func parseInputs(info *workflow.Info, input converter.RawValue) (events []webhoo
 		return nil, nil, err
 	}
 	if strings.HasPrefix(info.WorkflowExecution.ID, emit.WorkflowID("")) {
-		return nil, nil, fmt.Errorf("the workflow's id must not begin with %q, which names a workflow of one event", emit.WorkflowID(""))
+		return nil, nil, fmt.Errorf("the workflow's id must not begin with %q, which is for workflows of one event", emit.WorkflowID(""))
 	}
 	all, faults, err := webhook.ParseAcceptedBatch(raw)
 	if err != nil {

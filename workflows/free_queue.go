@@ -33,7 +33,7 @@ func FreeQueue(ctx context.Context, c client.Client, webhookID uuid.UUID) (ended
 	}
 	const reason = "it has the id of a webhook's queue, and is none"
 	if err := c.TerminateWorkflow(ctx, id, info.GetExecution().GetRunId(), reason); err != nil {
-		return "", fmt.Errorf("terminate %s, which is no webhook's queue: %w", id, err)
+		return "", fmt.Errorf("terminate %s, which is not a webhook's queue: %w", id, err)
 	}
 	return fmt.Sprintf("%s, of type %q on the task queue %q", id, kind, queue), nil
 }

@@ -30,16 +30,16 @@ type Bot struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
 
-	// IsActive False: the bot is suspended. It is sent nothing, and its keys answer 403.
+	// IsActive False when the bot is suspended: it receives nothing, and its keys answer 403.
 	IsActive bool `json:"isActive"`
 
 	// CreatedAt RFC 3339, in UTC, with milliseconds.
 	CreatedAt Time `json:"createdAt"`
 
-	// NotifyURL Where the owner is told of disabled webhooks.
+	// NotifyURL The URL that is notified of disabled webhooks.
 	NotifyURL *string `json:"notifyUrl"`
 
-	// NotifySecret What signs the notices: shown this once, and only where none was given and one had to be made.
+	// NotifySecret The secret that signs notifications. Only in the answer to the call that sets `notifyUrl` without one; not shown again.
 	NotifySecret string `json:"notifySecret,omitempty,omitzero"`
 }
 
@@ -47,12 +47,12 @@ type Bot struct {
 type BotChange struct {
 	NotifyURL nullable.Nullable[string] `json:"notifyUrl,omitempty,omitzero"`
 
-	// NotifySecret Keys the signatures; never sent back. At most 256 bytes, without white space at either end. Use `whsec_` and the
-	// padded standard base64 of 24 to 64 random bytes, such as from `echo whsec_$(openssl rand -base64 32)`: that is the form
-	// of the Standard Webhooks libraries. A secret that can be guessed can be found from one signed delivery.
+	// NotifySecret The key of the signatures. It is never returned. At most 256 bytes, without white space at either end. Use the form of
+	// the Standard Webhooks libraries: `whsec_` and the padded standard base64 of 24 to 64 random bytes, for example from
+	// `echo whsec_$(openssl rand -base64 32)`. Anyone with one signed delivery can test guesses of a weak secret.
 	NotifySecret Secret `json:"notifySecret,omitempty,omitzero"`
 
-	// IsActive False suspends the bot, true ends that.
+	// IsActive False suspends the bot, true reactivates it.
 	IsActive *bool `json:"isActive,omitempty"`
 }
 
@@ -66,34 +66,34 @@ type Delivery struct {
 	EventID   string `json:"eventId"`
 	EventType string `json:"eventType"`
 
-	// Payload The JSON that was sent, to the digit.
+	// Payload The JSON that was sent, numbers digit for digit.
 	Payload json.RawMessage `json:"payload"`
 	Attempt int             `json:"attempt"`
 
 	// StatusCode Null when no response came.
 	StatusCode *int `json:"statusCode"`
 
-	// ResponseBody Its first 4 KiB. Null when no response came, or bodyDropped.
+	// ResponseBody The first 4 KiB of the response's body. Null when no response came, or when `bodyDropped` is true.
 	ResponseBody *string `json:"responseBody"`
 
-	// BodyDropped Whether responseBody, requestHeaders, responseHeaders and timings are no longer kept, as the bot's history was over its budget.
+	// BodyDropped True when `responseBody`, `requestHeaders`, `responseHeaders` and `timings` were removed because the bot's history exceeded its budget.
 	BodyDropped bool `json:"bodyDropped"`
 
-	// Error Null on success, else the short cause: timeout, connection refused, HTTP 503 …
+	// Error A short cause, such as `timeout`, `connection refused` or `HTTP 503`. Null on success.
 	Error   *string `json:"error"`
 	Success bool    `json:"success"`
 
-	// DurationMS How long the exchange took, rounded up.
+	// DurationMS The duration of the exchange, rounded up.
 	DurationMS int `json:"durationMs"`
 
 	// AttemptedAt RFC 3339, in UTC, with milliseconds.
 	AttemptedAt Time `json:"attemptedAt"`
 
-	// Trigger What asked for the attempt. event: an emitted event. retry: the retry schedule. redeliver: a person who asked for the event again. recover: a recovery. test: a person who asked for a test event. verify: the endpoint is asked whether it wants deliveries. There may be new ones.
+	// Trigger What caused the attempt. `event`: the event was emitted. `retry`: the retry schedule. `redeliver`: a redelivery call. `recover`: a recovery. `test`: a test call. `verify`: a verification. More values may follow.
 	Trigger Trigger `json:"trigger"`
 }
 
-// DeliveryDetail A delivery with all that is kept of it.
+// DeliveryDetail A delivery in full.
 type DeliveryDetail struct {
 	// ID The X-Mathub-Delivery header.
 	ID        string `json:"id"`
@@ -103,83 +103,84 @@ type DeliveryDetail struct {
 	EventID   string `json:"eventId"`
 	EventType string `json:"eventType"`
 
-	// Payload The JSON that was sent, to the digit.
+	// Payload The JSON that was sent, numbers digit for digit.
 	Payload json.RawMessage `json:"payload"`
 	Attempt int             `json:"attempt"`
 
 	// StatusCode Null when no response came.
 	StatusCode *int `json:"statusCode"`
 
-	// ResponseBody Its first 4 KiB. Null when no response came, or bodyDropped.
+	// ResponseBody The first 4 KiB of the response's body. Null when no response came, or when `bodyDropped` is true.
 	ResponseBody *string `json:"responseBody"`
 
-	// BodyDropped Whether responseBody, requestHeaders, responseHeaders and timings are no longer kept, as the bot's history was over its budget.
+	// BodyDropped True when `responseBody`, `requestHeaders`, `responseHeaders` and `timings` were removed because the bot's history exceeded its budget.
 	BodyDropped bool `json:"bodyDropped"`
 
-	// Error Null on success, else the short cause: timeout, connection refused, HTTP 503 …
+	// Error A short cause, such as `timeout`, `connection refused` or `HTTP 503`. Null on success.
 	Error   *string `json:"error"`
 	Success bool    `json:"success"`
 
-	// DurationMS How long the exchange took, rounded up.
+	// DurationMS The duration of the exchange, rounded up.
 	DurationMS int `json:"durationMs"`
 
 	// AttemptedAt RFC 3339, in UTC, with milliseconds.
 	AttemptedAt Time `json:"attemptedAt"`
 
-	// Trigger What asked for the attempt. event: an emitted event. retry: the retry schedule. redeliver: a person who asked for the event again. recover: a recovery. test: a person who asked for a test event. verify: the endpoint is asked whether it wants deliveries. There may be new ones.
+	// Trigger What caused the attempt. `event`: the event was emitted. `retry`: the retry schedule. `redeliver`: a redelivery call. `recover`: a recovery. `test`: a test call. `verify`: a verification. More values may follow.
 	Trigger Trigger `json:"trigger"`
 
-	// RequestHeaders The headers as they were sent, or as they would have been where no connection came about. The signatures are not
-	// kept, and those that HTTP itself needs, such as Host, are left out. Null of deliveries made before this was kept.
+	// RequestHeaders The request's headers. Without a connection: those that would have been sent. Signatures are not stored. Headers
+	// that HTTP itself needs, such as Host, are left out. Null when none are stored.
 	RequestHeaders []HeaderField `json:"requestHeaders"`
 
-	// ResponseHeaders The receiver's headers in the order of their names: 50 of them and 4 KiB at most, without those that do not
-	// fit and without those that may hold a credential, such as Set-Cookie. `***` stands for what repeats the
-	// request's signature or a part of the webhook's URL that may be a token. What is not UTF-8 is replaced. Null when no response came, and of deliveries made before this was kept.
+	// ResponseHeaders The response's headers, ordered by name, at most 50 and 4 KiB; the rest is left out. Headers that may hold a
+	// credential, such as Set-Cookie, are left out too. `***` replaces a repeated signature of the request and parts of
+	// the webhook's URL that may be a token. Bytes that are not UTF-8 are replaced. Null when no response came, or when
+	// none are stored.
 	ResponseHeaders []HeaderField `json:"responseHeaders"`
 
-	// Timings Null of deliveries made before this was kept.
+	// Timings Null when none are stored.
 	Timings *Timings `json:"timings"`
 
-	// NextAttempt The number of the attempt that comes next, or that is in flight. Null when none is planned.
+	// NextAttempt The number of the next attempt, or of the one in flight. Null when none is planned.
 	NextAttempt *int `json:"nextAttempt"`
 
-	// NextAttemptAt When it is due; a time in the past is due now. Null when there is none.
+	// NextAttemptAt When the next attempt is due. A past time means now. Null when none is planned.
 	NextAttemptAt *time.Time `json:"nextAttemptAt"`
 }
 
-// EndpointURL An https URL of a public host, without user name and fragment; at most 2048 bytes, percent-encoded. Ports of other
-// protocols, databases and control planes are refused, as are names that the internet does not know, such as localhost.
-// It is kept, and shown, with host in lower case and without the port 443.
+// EndpointURL An https URL of a public host, without user name or fragment, of at most 2048 bytes, percent-encoded. Ports of other
+// protocols, databases and control planes are refused. So are names that are not public, such as localhost. The host is
+// stored in lower case, and port 443 is left out.
 type EndpointURL = string
 
 // Event defines model for Event.
 type Event struct {
-	// ID A UUIDv7 when left out.
+	// ID Default: a new UUIDv7.
 	ID string `json:"id,omitempty,omitzero"`
 
-	// Type An event type that can be subscribed to.
+	// Type An event type that webhooks can subscribe to.
 	Type EventType `json:"event"`
 
-	// Timestamp When it happened; now when left out.
+	// Timestamp When it happened. Default: now.
 	Timestamp time.Time `json:"timestamp,omitempty,omitzero"`
 
-	// Data Forwarded as it stands, numbers digit for digit.
+	// Data Forwarded unchanged, numbers digit for digit.
 	Data json.RawMessage `json:"data"`
 
-	// BotIDs The audience, required for mention, review.requested and review.submitted; narrows the others'.
+	// BotIDs The audience. Required for mention, review.requested and review.submitted. Other types go to every bot by default.
 	BotIDs []string `json:"botIds,omitempty,omitzero"`
 }
 
-// EventAudience How many webhooks the event went to or is planned for, and with which outcome.
+// EventAudience The number of webhooks by outcome.
 type EventAudience struct {
-	// Webhooks All of them: the sum of the outcomes.
+	// Webhooks The sum of the outcomes.
 	Webhooks  int `json:"webhooks"`
 	Delivered int `json:"delivered"`
 	Failed    int `json:"failed"`
 	Waiting   int `json:"waiting"`
 
-	// More There are more webhooks than were counted.
+	// More Whether there are more webhooks than were counted.
 	More bool `json:"more"`
 }
 
@@ -193,66 +194,66 @@ type EventDetail struct {
 	ID        string `json:"id"`
 	EventType string `json:"eventType"`
 
-	// Timestamp When it happened, as its payload says.
+	// Timestamp When it happened, as in the payload.
 	Timestamp time.Time `json:"timestamp"`
 
 	// AcceptedAt RFC 3339, in UTC, with milliseconds.
 	AcceptedAt Time `json:"acceptedAt"`
 
-	// BotIDs The audience's bots. Null: every bot.
+	// BotIDs The bots of the audience. Null means every bot.
 	BotIDs []string `json:"botIds"`
 
-	// PayloadBytes How many bytes each webhook is sent.
+	// PayloadBytes The size of the body that each webhook receives, in bytes.
 	PayloadBytes int `json:"payloadBytes"`
 
-	// Payload The JSON that is sent, to the digit.
+	// Payload The JSON that is sent, numbers digit for digit.
 	Payload json.RawMessage `json:"payload"`
 
-	// Workflow The Temporal workflow that owns the event. Temporal keeps workflows for a time of its own.
+	// Workflow The Temporal workflow that delivers the event. Temporal has its own retention for workflows.
 	Workflow EventWorkflow `json:"workflow"`
 
-	// Audience How many webhooks the event went to or is planned for, and with which outcome.
+	// Audience The number of webhooks by outcome.
 	Audience EventAudience  `json:"audience"`
 	Webhooks []EventWebhook `json:"webhooks"`
 }
 
-// EventOutcome delivered: an attempt succeeded, whatever came after it. waiting: none has, and one is planned. failed: none has, and
-// none is planned, as the retry schedule is over or the webhook was disabled.
+// EventOutcome `delivered`: an attempt succeeded. `waiting`: none succeeded yet, and another is planned. `failed`: none succeeded, and
+// none is planned, because the retries are used up or the webhook was disabled.
 type EventOutcome = string
 
 // EventPage defines model for EventPage.
 type EventPage struct {
 	Events []PolledEvent `json:"events"`
 
-	// Cursor Where the next call goes on. Opaque: it may move although there are no events.
+	// Cursor Pass it as `after` of the next call. Opaque; it may advance without events.
 	Cursor string `json:"cursor"`
 
-	// HasMore There may be more: ask again at once.
+	// HasMore Whether there may be more events: call again at once.
 	HasMore bool `json:"hasMore"`
 }
 
-// EventType An event type that can be subscribed to.
+// EventType An event type that webhooks can subscribe to.
 type EventType string
 
-// EventTypes Repetitions are dropped.
+// EventTypes Duplicates are dropped.
 type EventTypes = []EventType
 
-// EventWebhook What became of an event at a webhook.
+// EventWebhook The state of an event at a webhook.
 type EventWebhook struct {
 	WebhookID string `json:"webhookId"`
 	BotID     string `json:"botId"`
 
-	// Host The host of its URL, with the port where it is not the scheme's own.
+	// Host The host of the webhook's URL, with the port unless it is the default.
 	Host string `json:"host"`
 
 	// IsActive Whether the webhook is active now.
 	IsActive bool `json:"isActive"`
 
-	// Outcome delivered: an attempt succeeded, whatever came after it. waiting: none has, and one is planned. failed: none has, and
-	// none is planned, as the retry schedule is over or the webhook was disabled.
+	// Outcome `delivered`: an attempt succeeded. `waiting`: none succeeded yet, and another is planned. `failed`: none succeeded, and
+	// none is planned, because the retries are used up or the webhook was disabled.
 	Outcome EventOutcome `json:"outcome"`
 
-	// Attempts How many attempts are recorded; of more than 2,000 they may be more.
+	// Attempts The attempts recorded. Above 2,000 the number may be too low.
 	Attempts int `json:"attempts"`
 
 	// LastAttemptAt Null before the first attempt.
@@ -261,19 +262,19 @@ type EventWebhook struct {
 	// LastStatusCode Null when no response came.
 	LastStatusCode *int `json:"lastStatusCode"`
 
-	// LastError Null on success, else the short cause: timeout, connection refused, HTTP 503 …
+	// LastError A short cause, such as `timeout`, `connection refused` or `HTTP 503`. Null on success.
 	LastError *string `json:"lastError"`
 
-	// NextAttemptAt When the next attempt is due; a time in the past is due now. Null when none is planned.
+	// NextAttemptAt When the next attempt is due. A past time means now. Null when none is planned.
 	NextAttemptAt *time.Time `json:"nextAttemptAt"`
 }
 
-// EventWorkflow The Temporal workflow that owns the event. Temporal keeps workflows for a time of its own.
+// EventWorkflow The Temporal workflow that delivers the event. Temporal has its own retention for workflows.
 type EventWorkflow struct {
 	ID    string `json:"id"`
 	RunID string `json:"runId"`
 
-	// URL Its page in Temporal's Web UI. Null where `MATHUB_TEMPORAL_UI` is not set.
+	// URL Its page in Temporal's Web UI. Null when `MATHUB_TEMPORAL_UI` is not set.
 	URL *string `json:"url"`
 }
 
@@ -288,7 +289,7 @@ type Key struct {
 	ID    string `json:"id"`
 	BotID string `json:"botId"`
 
-	// Key The key itself, `bot_…`: shown this once.
+	// Key The key, `bot_…`. It is not shown again.
 	Key string `json:"key"`
 
 	// CreatedAt RFC 3339, in UTC, with milliseconds.
@@ -305,34 +306,34 @@ type KeyInfo struct {
 
 // NewBot defines model for NewBot.
 type NewBot struct {
-	// ID Mathub's id of the bot; a UUIDv7 when left out.
+	// ID Mathub's id of the bot. Default: a new UUIDv7.
 	ID   string `json:"id,omitempty,omitzero"`
 	Name string `json:"name"`
 
-	// NotifyURL An https URL of a public host, without user name and fragment; at most 2048 bytes, percent-encoded. Ports of other
-	// protocols, databases and control planes are refused, as are names that the internet does not know, such as localhost.
-	// It is kept, and shown, with host in lower case and without the port 443.
+	// NotifyURL An https URL of a public host, without user name or fragment, of at most 2048 bytes, percent-encoded. Ports of other
+	// protocols, databases and control planes are refused. So are names that are not public, such as localhost. The host is
+	// stored in lower case, and port 443 is left out.
 	NotifyURL EndpointURL `json:"notifyUrl,omitempty,omitzero"`
 
-	// NotifySecret Keys the signatures; never sent back. At most 256 bytes, without white space at either end. Use `whsec_` and the
-	// padded standard base64 of 24 to 64 random bytes, such as from `echo whsec_$(openssl rand -base64 32)`: that is the form
-	// of the Standard Webhooks libraries. A secret that can be guessed can be found from one signed delivery.
+	// NotifySecret The key of the signatures. It is never returned. At most 256 bytes, without white space at either end. Use the form of
+	// the Standard Webhooks libraries: `whsec_` and the padded standard base64 of 24 to 64 random bytes, for example from
+	// `echo whsec_$(openssl rand -base64 32)`. Anyone with one signed delivery can test guesses of a weak secret.
 	NotifySecret Secret `json:"notifySecret,omitempty,omitzero"`
 }
 
 // NewWebhook defines model for NewWebhook.
 type NewWebhook struct {
-	// URL An https URL of a public host, without user name and fragment; at most 2048 bytes, percent-encoded. Ports of other
-	// protocols, databases and control planes are refused, as are names that the internet does not know, such as localhost.
-	// It is kept, and shown, with host in lower case and without the port 443.
+	// URL An https URL of a public host, without user name or fragment, of at most 2048 bytes, percent-encoded. Ports of other
+	// protocols, databases and control planes are refused. So are names that are not public, such as localhost. The host is
+	// stored in lower case, and port 443 is left out.
 	URL EndpointURL `json:"url"`
 
-	// Events Repetitions are dropped.
+	// Events Duplicates are dropped.
 	Events EventTypes `json:"events"`
 
-	// Secret Keys the signatures; never sent back. At most 256 bytes, without white space at either end. Use `whsec_` and the
-	// padded standard base64 of 24 to 64 random bytes, such as from `echo whsec_$(openssl rand -base64 32)`: that is the form
-	// of the Standard Webhooks libraries. A secret that can be guessed can be found from one signed delivery.
+	// Secret The key of the signatures. It is never returned. At most 256 bytes, without white space at either end. Use the form of
+	// the Standard Webhooks libraries: `whsec_` and the padded standard base64 of 24 to 64 random bytes, for example from
+	// `echo whsec_$(openssl rand -base64 32)`. Anyone with one signed delivery can test guesses of a weak secret.
 	Secret Secret `json:"secret,omitempty,omitzero"`
 }
 
@@ -341,11 +342,11 @@ type OperatorWebhookChange struct {
 	IsActive bool `json:"isActive"`
 }
 
-// PolledEvent An event as webhooks get it, to the digit, and its id, which they get as `webhook-id`.
+// PolledEvent An event as webhooks receive it, numbers digit for digit, with the id that they receive as `webhook-id`.
 type PolledEvent struct {
 	ID string `json:"id"`
 
-	// Type The event's type. There may be new ones.
+	// Type The event type. More may follow.
 	Type string `json:"event"`
 
 	// Timestamp RFC 3339, in UTC, with milliseconds.
@@ -361,7 +362,7 @@ type Problem struct {
 	Detail string       `json:"detail"`
 	Errors []FieldError `json:"errors,omitempty,omitzero"`
 
-	// EventIDs The ids under which it is safe to emit again, also where the service made them.
+	// EventIDs The events' ids. Emit again with the same ids; that delivers each event once.
 	EventIDs []string `json:"eventIds,omitempty,omitzero"`
 
 	// RetryAfter How long to wait before the call is made again, by the Retry-After header; 0 where there is none.
@@ -372,36 +373,36 @@ type Problem struct {
 type Receipt struct {
 	ID string `json:"id"`
 
-	// WorkflowID The Temporal workflow that delivers the event: one of its own, or one that it shares with events that came in at the same time.
+	// WorkflowID The Temporal workflow that delivers the event. Events that arrive together may share one.
 	WorkflowID string `json:"workflowId"`
 
-	// Duplicate The id was accepted before; nothing is delivered anew.
+	// Duplicate True when the id was accepted before. Nothing is delivered again.
 	Duplicate bool `json:"duplicate"`
 
-	// Conflict True where the id was accepted before with another type, data, audience or timestamp: this content is never delivered. Left out otherwise.
+	// Conflict True when the id was accepted before with another type, data, audience or timestamp. This content is never delivered. Absent otherwise.
 	Conflict bool `json:"conflict,omitempty,omitzero"`
 
-	// UnknownBotIDs Those of the event's `botIds` that are no bots. Left out where there are none.
+	// UnknownBotIDs The event's `botIds` that name no bot. Absent when there are none.
 	UnknownBotIDs []string `json:"unknownBotIds,omitempty,omitzero"`
 }
 
 // Recovery defines model for Recovery.
 type Recovery struct {
-	// State running, completed, cancelled, or stopped: by itself, as the webhook was disabled again or deleted.
+	// State `running`, `completed`, `cancelled` or `stopped`. A recovery stops when its webhook is disabled or deleted.
 	State string `json:"state"`
 
-	// Found How many missed events it has found so far.
+	// Found The missed events found so far.
 	Found     int `json:"found"`
 	Delivered int `json:"delivered"`
 	Failed    int `json:"failed"`
 
-	// Remaining How many of them wait.
+	// Remaining Those that still wait.
 	Remaining int `json:"remaining"`
 
-	// LookedThrough Whether all events of the span have been looked through, so that no more are found.
+	// LookedThrough Whether the search for missed events is complete; `found` is then final.
 	LookedThrough bool `json:"lookedThrough"`
 
-	// LastError Why the last failed delivery failed, or why the recovery stopped.
+	// LastError The error of the last failed delivery, or why the recovery stopped. Null when there is none.
 	LastError *string `json:"lastError"`
 
 	// Since RFC 3339, in UTC, with milliseconds.
@@ -413,59 +414,59 @@ type Recovery struct {
 	// StartedAt RFC 3339, in UTC, with milliseconds.
 	StartedAt Time `json:"startedAt"`
 
-	// EndedAt Null while it is running.
+	// EndedAt Null while the recovery runs.
 	EndedAt *time.Time `json:"endedAt"`
 }
 
-// Secret Keys the signatures; never sent back. At most 256 bytes, without white space at either end. Use `whsec_` and the
-// padded standard base64 of 24 to 64 random bytes, such as from `echo whsec_$(openssl rand -base64 32)`: that is the form
-// of the Standard Webhooks libraries. A secret that can be guessed can be found from one signed delivery.
+// Secret The key of the signatures. It is never returned. At most 256 bytes, without white space at either end. Use the form of
+// the Standard Webhooks libraries: `whsec_` and the padded standard base64 of 24 to 64 random bytes, for example from
+// `echo whsec_$(openssl rand -base64 32)`. Anyone with one signed delivery can test guesses of a weak secret.
 type Secret = string
 
 // Span defines model for Span.
 type Span struct {
-	// Since When left out: 24 hours before the webhook was last disabled, so that what was being retried then is included, or 24 hours ago if it never was; not before it was created, nor before what is kept.
+	// Since Default: 24 hours before the webhook was last disabled, which includes events that were being retried then; 24 hours ago if it never was. Never before the webhook's creation or the oldest event that is kept.
 	Since time.Time `json:"since,omitempty,omitzero"`
 
-	// Until Now when left out.
+	// Until Default: now.
 	Until time.Time `json:"until,omitempty,omitzero"`
 }
 
-// Stats How the deliveries of the last 24 hours went, of the latest 10,000 of them where there are more.
+// Stats Statistics of the last 24 hours, over the latest 10,000 deliveries at most.
 type Stats struct {
-	// Deliveries24H How many deliveries this is of.
+	// Deliveries24H The number of deliveries counted.
 	Deliveries24H int `json:"deliveries24h"`
 
-	// SuccessRate24H The part of them that succeeded, to four digits. Null when there are none.
+	// SuccessRate24H The fraction that succeeded, to four digits. Null without deliveries.
 	SuccessRate24H *float64 `json:"successRate24h"`
 
-	// P95DurationMs24H The time that 95 % of them stayed within, in milliseconds. Null when there are none.
+	// P95DurationMs24H The 95th percentile of their durations, in milliseconds. Null without deliveries.
 	P95DurationMs24H *int `json:"p95DurationMs24h"`
 }
 
 // Time RFC 3339, in UTC, with milliseconds.
 type Time = time.Time
 
-// Timings Where the time went, in milliseconds. A phase is null that did not come about or not to its end: the last one that
-// is not null was the last to succeed. On a kept-alive connection there is no dns, connect and tls.
+// Timings The durations of the phases, in milliseconds. A phase that did not happen or did not finish is null, for example dns,
+// connect and tls on a reused connection.
 type Timings struct {
-	// DNS How long the name was looked up.
+	// DNS The DNS lookup.
 	DNS *float64 `json:"dns"`
 
-	// Connect How long connecting took.
+	// Connect The TCP connection.
 	Connect *float64 `json:"connect"`
 
-	// TLS How long the handshake took.
+	// TLS The TLS handshake.
 	TLS *float64 `json:"tls"`
 
-	// FirstByte When the response began, counted from the beginning of the exchange.
+	// FirstByte From the start of the exchange to the response's first byte.
 	FirstByte *float64 `json:"firstByte"`
 
-	// Total The whole; `durationMs` is this rounded up.
+	// Total The whole exchange. `durationMs` is this, rounded up.
 	Total float64 `json:"total"`
 }
 
-// Trigger What asked for the attempt. event: an emitted event. retry: the retry schedule. redeliver: a person who asked for the event again. recover: a recovery. test: a person who asked for a test event. verify: the endpoint is asked whether it wants deliveries. There may be new ones.
+// Trigger What caused the attempt. `event`: the event was emitted. `retry`: the retry schedule. `redeliver`: a redelivery call. `recover`: a recovery. `test`: a test call. `verify`: a verification. More values may follow.
 type Trigger = string
 
 // Webhook defines model for Webhook.
@@ -482,14 +483,14 @@ type Webhook struct {
 	FailureCount int  `json:"failureCount"`
 	HasSecret    bool `json:"hasSecret"`
 
-	// Verified Whether the endpoint has answered a `webhook.verify` event with its nonce, since the URL was last changed. The rate of deliveries to one that has not is limited.
+	// Verified Whether the endpoint has answered a `webhook.verify` event with its nonce since the URL last changed. The rate of deliveries to an unverified endpoint is limited.
 	Verified bool `json:"verified"`
 
-	// VerifiedAt When it last did.
+	// VerifiedAt When the endpoint was last verified.
 	VerifiedAt *time.Time `json:"verifiedAt"`
 	DisabledAt *time.Time `json:"disabledAt"`
 
-	// DisabledReason Why it is disabled: failures, ten in a row, owner, by a call, or operator, by one of the service API. Null while it is active.
+	// DisabledReason Who or what disabled it: `failures` (ten in a row), `owner` (a call of the bot API) or `operator` (a call of the service API). Null while it is active.
 	DisabledReason *string `json:"disabledReason"`
 
 	// DisabledBy The delivery whose failure disabled it.
@@ -501,28 +502,28 @@ type Webhook struct {
 	// UpdatedAt RFC 3339, in UTC, with milliseconds.
 	UpdatedAt Time `json:"updatedAt"`
 
-	// SecretOverlapUntil Until when the secret before the present one signs too; absent when it does not.
+	// SecretOverlapUntil Until when the previous secret signs too. Absent when it does not.
 	SecretOverlapUntil time.Time `json:"secretOverlapUntil,omitempty,omitzero"`
 
-	// DuplicateOf In the answer to a call that sets `url` or `events`: the oldest other webhook of the bot with the same URL and an event type in common, which delivers the same events there. Absent when there is none.
+	// DuplicateOf In the answer to a call that sets `url` or `events`: the bot's oldest other webhook with the same URL and a common event type. The endpoint receives common events from both. Absent when there is none.
 	DuplicateOf string `json:"duplicateOf,omitempty,omitzero"`
 }
 
 // WebhookChange defines model for WebhookChange.
 type WebhookChange struct {
-	// URL An https URL of a public host, without user name and fragment; at most 2048 bytes, percent-encoded. Ports of other
-	// protocols, databases and control planes are refused, as are names that the internet does not know, such as localhost.
-	// It is kept, and shown, with host in lower case and without the port 443.
+	// URL An https URL of a public host, without user name or fragment, of at most 2048 bytes, percent-encoded. Ports of other
+	// protocols, databases and control planes are refused. So are names that are not public, such as localhost. The host is
+	// stored in lower case, and port 443 is left out.
 	URL EndpointURL `json:"url,omitempty,omitzero"`
 
-	// Events Repetitions are dropped.
+	// Events Duplicates are dropped.
 	Events   EventTypes                `json:"events,omitempty,omitzero"`
 	IsActive *bool                     `json:"isActive,omitempty"`
 	Secret   nullable.Nullable[string] `json:"secret,omitempty,omitzero"`
 
-	// SecretOverlap With a new `secret`: for how long the one before signs too, 1s to 168h, such as `24h` or `1h30m`. Until then
-	// `webhook-signature` has an entry of each; `X-Mathub-Signature` is the new one's. Without it, the one before
-	// signs nothing more.
+	// SecretOverlap With a new `secret`: how long the previous secret signs too, from 1s to 168h, such as `24h` or `1h30m`. During
+	// that time `webhook-signature` holds a signature of each; `X-Mathub-Signature` is the new secret's. Default: the
+	// previous secret stops signing at once.
 	SecretOverlap string `json:"secretOverlap,omitempty,omitzero"`
 }
 
@@ -540,14 +541,14 @@ type WebhookDetail struct {
 	FailureCount int  `json:"failureCount"`
 	HasSecret    bool `json:"hasSecret"`
 
-	// Verified Whether the endpoint has answered a `webhook.verify` event with its nonce, since the URL was last changed. The rate of deliveries to one that has not is limited.
+	// Verified Whether the endpoint has answered a `webhook.verify` event with its nonce since the URL last changed. The rate of deliveries to an unverified endpoint is limited.
 	Verified bool `json:"verified"`
 
-	// VerifiedAt When it last did.
+	// VerifiedAt When the endpoint was last verified.
 	VerifiedAt *time.Time `json:"verifiedAt"`
 	DisabledAt *time.Time `json:"disabledAt"`
 
-	// DisabledReason Why it is disabled: failures, ten in a row, owner, by a call, or operator, by one of the service API. Null while it is active.
+	// DisabledReason Who or what disabled it: `failures` (ten in a row), `owner` (a call of the bot API) or `operator` (a call of the service API). Null while it is active.
 	DisabledReason *string `json:"disabledReason"`
 
 	// DisabledBy The delivery whose failure disabled it.
@@ -559,16 +560,16 @@ type WebhookDetail struct {
 	// UpdatedAt RFC 3339, in UTC, with milliseconds.
 	UpdatedAt Time `json:"updatedAt"`
 
-	// SecretOverlapUntil Until when the secret before the present one signs too; absent when it does not.
+	// SecretOverlapUntil Until when the previous secret signs too. Absent when it does not.
 	SecretOverlapUntil time.Time `json:"secretOverlapUntil,omitempty,omitzero"`
 
-	// HistoryRemovedBefore Until when deliveries are no longer all listed, as the bot's history was over its budget; absent when that never was. A recovery reaches back no further.
+	// HistoryRemovedBefore Some deliveries before this time were removed because the bot's history exceeded its budget. A recovery cannot go back further. Absent when nothing was removed.
 	HistoryRemovedBefore time.Time `json:"historyRemovedBefore,omitempty,omitzero"`
 
-	// DuplicateOf In the answer to a call that sets `url` or `events`: the oldest other webhook of the bot with the same URL and an event type in common, which delivers the same events there. Absent when there is none.
+	// DuplicateOf In the answer to a call that sets `url` or `events`: the bot's oldest other webhook with the same URL and a common event type. The endpoint receives common events from both. Absent when there is none.
 	DuplicateOf string `json:"duplicateOf,omitempty,omitzero"`
 
-	// Stats How the deliveries of the last 24 hours went, of the latest 10,000 of them where there are more.
+	// Stats Statistics of the last 24 hours, over the latest 10,000 deliveries at most.
 	Stats Stats `json:"stats"`
 }
 
@@ -586,49 +587,49 @@ type WebhookID = string
 
 // PollEventsParams defines parameters for PollEvents.
 type PollEventsParams struct {
-	// After A cursor of an earlier answer, or `latest` for what is accepted from now on. When left out: from the oldest event that is kept.
+	// After The `cursor` of an earlier answer, or `latest` for events accepted from now on. Default: the oldest event that is kept.
 	After string `form:"after,omitempty" json:"after,omitempty,omitzero"`
 
-	// Limit How many events at most, 1 to 500; 100 when left out. There may be fewer: an answer ends after 1 MiB, or one larger event.
+	// Limit The most events to return. An answer also ends after 1 MiB or one larger event.
 	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
 
-	// Types The event types wanted, with commas between them; all when left out.
+	// Types Event types, separated by commas. Default: all.
 	Types string `form:"types,omitempty" json:"types,omitempty,omitzero"`
 
-	// Wait How long to wait for an event when there is none, at most 30s; no time when left out.
+	// Wait How long to wait for an event when there is none, at most `30s`. Default: not at all.
 	Wait string `form:"wait,omitempty" json:"wait,omitempty,omitzero"`
 }
 
 // ListWebhooksParams defines parameters for ListWebhooks.
 type ListWebhooksParams struct {
-	// After The id of one of the bot's webhooks; those made after it are listed.
+	// After The id of one of the bot's webhooks. The list begins after it.
 	After string `form:"after,omitempty" json:"after,omitempty,omitzero"`
 }
 
 // ListDeliveriesParams defines parameters for ListDeliveries.
 type ListDeliveriesParams struct {
-	// Success `false`: the failed ones only; `true`: the others.
+	// Success `true` lists successful deliveries, `false` failed ones.
 	Success *bool `form:"success,omitempty" json:"success,omitempty"`
 
-	// EventType Those of one event type only, `test` among them.
+	// EventType Lists deliveries of this event type. `test` is allowed.
 	EventType string `form:"eventType,omitempty" json:"eventType,omitempty,omitzero"`
 
-	// Before The id of one of the webhook's deliveries; those recorded before it are listed.
+	// Before The id of one of the webhook's deliveries. The list begins after it, with older ones.
 	Before string `form:"before,omitempty" json:"before,omitempty,omitzero"`
 
-	// Limit How many to list.
+	// Limit The size of the page.
 	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
 }
 
 // GetEventParams defines parameters for GetEvent.
 type GetEventParams struct {
-	// Outcome `delivered`, `failed` or `waiting`: the webhooks of that outcome only.
+	// Outcome Lists webhooks with this outcome.
 	Outcome string `form:"outcome,omitempty" json:"outcome,omitempty,omitzero"`
 
-	// After The id of a webhook; those after it are listed.
+	// After The id of a webhook. The list begins after it.
 	After string `form:"after,omitempty" json:"after,omitempty,omitzero"`
 
-	// Limit How many webhooks to list.
+	// Limit The size of the page.
 	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
 }
 
@@ -637,11 +638,11 @@ type ListWebhooksOfBotParams struct {
 	// BotID The bot's id.
 	BotID string `form:"botId" json:"botId"`
 
-	// After The id of one of the bot's webhooks; those made after it are listed.
+	// After The id of one of the bot's webhooks. The list begins after it.
 	After string `form:"after,omitempty" json:"after,omitempty,omitzero"`
 }
 
-// PollEvents Read the events that concern the bot, in a fixed order, from a cursor on.
+// PollEvents Read the bot's events in a fixed order, from a cursor.
 func (c *Client) PollEvents(ctx context.Context, params *PollEventsParams) (*Response[EventPage], error) {
 	query := url.Values{}
 	if params != nil {
@@ -673,12 +674,12 @@ func (c *Client) DeleteWebhook(ctx context.Context, id string) error {
 	return err
 }
 
-// GetWebhook Read a webhook, and how it has been doing.
+// GetWebhook Get a webhook and its statistics.
 func (c *Client) GetWebhook(ctx context.Context, id string) (*Response[WebhookDetail], error) {
 	return call[WebhookDetail](ctx, c.caller, http.MethodGet, fmt.Sprintf("/api/bot/v1/webhooks/%s", url.PathEscape(id)), nil, nil)
 }
 
-// UpdateWebhook Change what is named, and nothing else.
+// UpdateWebhook Change the given fields of a webhook.
 func (c *Client) UpdateWebhook(ctx context.Context, id string, body WebhookChange) (*Response[Webhook], error) {
 	return call[Webhook](ctx, c.caller, http.MethodPatch, fmt.Sprintf("/api/bot/v1/webhooks/%s", url.PathEscape(id)), nil, body)
 }
@@ -697,23 +698,23 @@ func (c *Client) ListDeliveries(ctx context.Context, id string, params *ListDeli
 	return call[[]Delivery](ctx, c.caller, http.MethodGet, fmt.Sprintf("/api/bot/v1/webhooks/%s/deliveries", url.PathEscape(id)), query, nil)
 }
 
-// GetDelivery Read all that is kept of a delivery.
+// GetDelivery Get a delivery in full.
 func (c *Client) GetDelivery(ctx context.Context, id string, deliveryID string) (*Response[DeliveryDetail], error) {
 	return call[DeliveryDetail](ctx, c.caller, http.MethodGet, fmt.Sprintf("/api/bot/v1/webhooks/%s/deliveries/%s", url.PathEscape(id), url.PathEscape(deliveryID)), nil, nil)
 }
 
-// RedeliverDelivery Send a delivery's event once more, now.
+// RedeliverDelivery Send a delivery's event again, now.
 func (c *Client) RedeliverDelivery(ctx context.Context, id string, deliveryID string) (*Response[Delivery], error) {
 	return call[Delivery](ctx, c.caller, http.MethodPost, fmt.Sprintf("/api/bot/v1/webhooks/%s/deliveries/%s/redeliver", url.PathEscape(id), url.PathEscape(deliveryID)), nil, nil)
 }
 
-// CancelRecovery Cancel the webhook's recovery, after the delivery under way.
+// CancelRecovery Cancel the webhook's recovery. The delivery in flight completes.
 func (c *Client) CancelRecovery(ctx context.Context, id string) error {
 	_, err := call[struct{}](ctx, c.caller, http.MethodDelete, fmt.Sprintf("/api/bot/v1/webhooks/%s/recover", url.PathEscape(id)), nil, nil)
 	return err
 }
 
-// GetRecovery See how far the webhook's last recovery has come.
+// GetRecovery Get the progress of the webhook's last recovery.
 func (c *Client) GetRecovery(ctx context.Context, id string) (*Response[Recovery], error) {
 	return call[Recovery](ctx, c.caller, http.MethodGet, fmt.Sprintf("/api/bot/v1/webhooks/%s/recover", url.PathEscape(id)), nil, nil)
 }
@@ -733,37 +734,37 @@ func (c *Client) TestWebhook(ctx context.Context, id string) (*Response[Delivery
 	return call[Delivery](ctx, c.caller, http.MethodPost, fmt.Sprintf("/api/bot/v1/webhooks/%s/test", url.PathEscape(id)), nil, nil)
 }
 
-// VerifyWebhook Ask the endpoint now whether it wants deliveries.
+// VerifyWebhook Verify the endpoint now.
 func (c *Client) VerifyWebhook(ctx context.Context, id string) (*Response[Delivery], error) {
 	return call[Delivery](ctx, c.caller, http.MethodPost, fmt.Sprintf("/api/bot/v1/webhooks/%s/verify", url.PathEscape(id)), nil, nil)
 }
 
-// CreateBot Make a bot.
+// CreateBot Create a bot.
 func (c *Service) CreateBot(ctx context.Context, body NewBot) (*Response[Bot], error) {
 	return call[Bot](ctx, c.caller, http.MethodPost, "/api/internal/v1/bots", nil, body)
 }
 
-// GetBot Read a bot.
+// GetBot Get a bot.
 func (c *Service) GetBot(ctx context.Context, id string) (*Response[Bot], error) {
 	return call[Bot](ctx, c.caller, http.MethodGet, fmt.Sprintf("/api/internal/v1/bots/%s", url.PathEscape(id)), nil, nil)
 }
 
-// UpdateBot Suspend the bot or end that, and set where its owner is told of disabled webhooks.
+// UpdateBot Suspend or reactivate a bot, or change its notification URL.
 func (c *Service) UpdateBot(ctx context.Context, id string, body BotChange) (*Response[Bot], error) {
 	return call[Bot](ctx, c.caller, http.MethodPatch, fmt.Sprintf("/api/internal/v1/bots/%s", url.PathEscape(id)), nil, body)
 }
 
-// ListKeys List a bot's keys, oldest first, without the keys themselves. There are at most 100.
+// ListKeys List the ids of a bot's keys, oldest first. There are at most 100.
 func (c *Service) ListKeys(ctx context.Context, id string) (*Response[[]KeyInfo], error) {
 	return call[[]KeyInfo](ctx, c.caller, http.MethodGet, fmt.Sprintf("/api/internal/v1/bots/%s/keys", url.PathEscape(id)), nil, nil)
 }
 
-// CreateKey Make a key for a bot. It is shown this once.
+// CreateKey Create a key for a bot. The key is shown only in this answer.
 func (c *Service) CreateKey(ctx context.Context, id string) (*Response[Key], error) {
 	return call[Key](ctx, c.caller, http.MethodPost, fmt.Sprintf("/api/internal/v1/bots/%s/keys", url.PathEscape(id)), nil, nil)
 }
 
-// DeleteKey Revoke a key, at once.
+// DeleteKey Revoke a key. It stops working at once.
 func (c *Service) DeleteKey(ctx context.Context, id string, keyID string) error {
 	_, err := call[struct{}](ctx, c.caller, http.MethodDelete, fmt.Sprintf("/api/internal/v1/bots/%s/keys/%s", url.PathEscape(id), url.PathEscape(keyID)), nil, nil)
 	return err
@@ -779,7 +780,7 @@ func (c *Service) EmitEvents(ctx context.Context, body EventBatch) (*Response[[]
 	return call[[]Receipt](ctx, c.caller, http.MethodPost, "/api/internal/v1/events/batch", nil, body)
 }
 
-// GetEvent Find an event, the workflow that owns it, and what became of it at each webhook.
+// GetEvent Get an event, its workflow, and its outcome at each webhook.
 func (c *Service) GetEvent(ctx context.Context, id string, params *GetEventParams) (*Response[EventDetail], error) {
 	query := url.Values{}
 	if params != nil {
@@ -806,12 +807,12 @@ func (c *Service) DeleteWebhookOfAny(ctx context.Context, id string) error {
 	return err
 }
 
-// GetWebhookOfAny Read a webhook of any bot, and how it has been doing.
+// GetWebhookOfAny Get a webhook of any bot and its statistics.
 func (c *Service) GetWebhookOfAny(ctx context.Context, id string) (*Response[WebhookDetail], error) {
 	return call[WebhookDetail](ctx, c.caller, http.MethodGet, fmt.Sprintf("/api/internal/v1/webhooks/%s", url.PathEscape(id)), nil, nil)
 }
 
-// UpdateWebhookOfAny Disable a webhook of any bot, or enable it.
+// UpdateWebhookOfAny Disable or enable a webhook of any bot.
 func (c *Service) UpdateWebhookOfAny(ctx context.Context, id string, body OperatorWebhookChange) (*Response[Webhook], error) {
 	return call[Webhook](ctx, c.caller, http.MethodPatch, fmt.Sprintf("/api/internal/v1/webhooks/%s", url.PathEscape(id)), nil, body)
 }

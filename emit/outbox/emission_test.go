@@ -45,7 +45,7 @@ func TestARowThatOnlyTheServiceRefusesHoldsUpNoneOfItsBatch(t *testing.T) {
 			want := slices.DeleteFunc(b.insert(t, 0, 100), func(id string) bool { return slices.Contains(c.poison, id) })
 			relay := b.relay()
 			relay.Emit = func(ctx context.Context, events []webhook.Event) ([]emit.Receipt, error) {
-				refused := &emit.RefusedError{Status: http.StatusUnprocessableEntity, Detail: "The input breaks a rule."}
+				refused := &emit.RefusedError{Status: http.StatusUnprocessableEntity, Detail: "The request is invalid; see errors."}
 				for i, e := range events {
 					if slices.Contains(c.poison, e.ID) {
 						refused.Fields = append(refused.Fields, webhook.FieldError{Field: c.field(i), Message: "breaks a new rule"})

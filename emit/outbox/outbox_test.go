@@ -162,7 +162,7 @@ func TestTroubleIsWaitedOut(t *testing.T) {
 	for name, trouble := range map[string]error{
 		"no answer":   errors.New("connection refused"),
 		"away":        &emit.RefusedError{Status: 503, RetryAfter: 2 * time.Second},
-		"wrong token": &emit.RefusedError{Status: 401, Detail: "This is not the service token."},
+		"wrong token": &emit.RefusedError{Status: 401, Detail: "The service token is not valid."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -191,7 +191,7 @@ func TestTroubleIsWaitedOut(t *testing.T) {
 				pause = 2 * time.Second // as it asked for
 			}
 			require.GreaterOrEqual(t, attempts[2].Sub(attempts[1]), pause)
-			require.Contains(t, b.log.String(), "the outbox waits")
+			require.Contains(t, b.log.String(), "emitting from the outbox failed")
 		})
 	}
 	t.Run("lost database", func(t *testing.T) {

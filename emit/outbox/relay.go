@@ -74,7 +74,7 @@ func (r *Relay) Run(ctx context.Context) error {
 			failures = 0
 		}
 		pause := pauseAfter(failures, err)
-		r.log().Warn("the outbox waits", "for", pause.Round(time.Millisecond), "error", err)
+		r.log().Warn("emitting from the outbox failed; retrying", "in", pause.Round(time.Millisecond), "error", err)
 		sleep(ctx, pause)
 	}
 	return nil //nolint:nilerr // ctx has ended, which is no error
@@ -271,17 +271,17 @@ func (r *Relay) finish(ctx context.Context, tx pgx.Tx, rows []row, outcomes []ou
 		return done, err
 	}
 	for i, seq := range faulty {
-		r.log().Error("a row of the outbox is set aside: its event is at fault", "seq", seq, "error", faults[i])
+		r.log().Error("outbox row set aside: invalid event", "seq", seq, "error", faults[i])
 	}
 	done = Counts{Accepted: len(gone), SetAside: len(faulty)}
 	for i, o := range outcomes {
 		if o.receipt.Conflict {
 			done.Conflicts++
-			r.log().Warn("an event's id was accepted before with other content, which stands", "seq", rows[i].Seq, "event", o.receipt.ID)
+			r.log().Warn("event id was accepted before with other content; that content is delivered", "seq", rows[i].Seq, "event", o.receipt.ID)
 		}
 		if len(o.receipt.UnknownBotIDs) > 0 {
 			done.UnknownBots++
-			r.log().Warn("an event is for bots that do not exist", "seq", rows[i].Seq, "event", o.receipt.ID, "bots", o.receipt.UnknownBotIDs)
+			r.log().Warn("event names bots that do not exist", "seq", rows[i].Seq, "event", o.receipt.ID, "bots", o.receipt.UnknownBotIDs)
 		}
 	}
 	return done, nil

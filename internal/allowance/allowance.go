@@ -167,7 +167,7 @@ func (l *Limiter) share(together []*request) error {
 	}
 	grants, err := l.queries.TakeAllowances(ctx, l.pool, in)
 	if err != nil {
-		return fmt.Errorf("take of what unverified endpoints may be sent: %w", err)
+		return fmt.Errorf("take from the allowance of unverified endpoints: %w", err)
 	}
 	byKey := make(map[Key]*db.AllowanceGrant, len(grants))
 	for i, g := range grants {

@@ -95,7 +95,7 @@ func (s *apiService) config(ctx context.Context) api.Config {
 func refuseDeliveries(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("X-Mathub-Delivery") != "" {
-			http.Error(w, "No webhook may lead here.", http.StatusForbidden)
+			http.Error(w, "Webhooks must not point here.", http.StatusForbidden)
 			return
 		}
 		handler.ServeHTTP(w, r)

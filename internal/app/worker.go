@@ -98,11 +98,11 @@ func (s *upkeep) reseal(ctx context.Context) {
 	for {
 		changed, err := db.Reseal(ctx, s.pool, s.keyset)
 		if changed > 0 {
-			s.log.Info("URLs and secrets are encrypted with the newest key", "webhooks", changed)
+			s.log.Info("encrypted URLs and secrets with the newest key", "webhooks", changed)
 		}
 		wait := time.Hour
 		if err != nil && ctx.Err() == nil {
-			s.log.Error("URLs and secrets wait to be encrypted with the newest key", "error", err)
+			s.log.Error("could not encrypt URLs and secrets with the newest key; retrying", "error", err)
 			if !errors.Is(err, db.ErrDoesNotOpen) {
 				wait = time.Minute
 			}

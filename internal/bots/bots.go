@@ -56,7 +56,7 @@ func (s *Service) Create(ctx context.Context, in New) (Bot, error) {
 		faults.Add("id", "must be 1 to 128 of the characters A-Z a-z 0-9 _ -")
 	}
 	if strings.TrimSpace(in.Name) == "" || utf8.RuneCountInString(in.Name) > maxNameLength || strings.ContainsRune(in.Name, 0) {
-		faults.Add("name", fmt.Sprintf("must have 1 to %d characters, none of them NUL", maxNameLength))
+		faults.Add("name", fmt.Sprintf("must have 1 to %d characters and no NUL", maxNameLength))
 	}
 	in.check(s.URLRules, faults)
 	if err := faults.Err(); err != nil {
@@ -72,7 +72,7 @@ func (s *Service) Create(ctx context.Context, in New) (Bot, error) {
 	}
 	row, err = db.New().CreateBot(ctx, s.Pool, db.CreateBotParams{ID: id, Name: in.Name, NotifyURL: row.NotifyURL, NotifySecret: row.NotifySecret})
 	if db.IsUniqueViolation(err) {
-		return Bot{}, &problem.Error{Kind: problem.Conflict, Detail: "There is a bot of this id already."}
+		return Bot{}, &problem.Error{Kind: problem.Conflict, Detail: "A bot with this id exists."}
 	}
 	if err != nil {
 		return Bot{}, err
@@ -109,9 +109,9 @@ func (s *Service) Find(ctx context.Context, nameOrID string) (string, error) {
 	case err != nil:
 		return "", err
 	case len(rows) == 0:
-		return "", &problem.Error{Kind: problem.NotFound, Detail: fmt.Sprintf("There is no bot of the name or id %q.", nameOrID)}
+		return "", &problem.Error{Kind: problem.NotFound, Detail: fmt.Sprintf("No bot has the name or id %q.", nameOrID)}
 	case len(rows) > 1 && rows[0].ID != nameOrID:
-		return "", &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("Several bots have the name %q: give the id.", nameOrID)}
+		return "", &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("Several bots have the name %q. Use the id.", nameOrID)}
 	}
 	return rows[0].ID, nil
 }
@@ -225,7 +225,7 @@ func (s *Service) CreateKey(ctx context.Context, botID string) (key Key, secret 
 			return err
 		}
 		if n >= webhook.MaxKeysPerBot {
-			return &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("A bot may have at most %d keys: revoke one first.", webhook.MaxKeysPerBot)}
+			return &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("The bot has %d keys, the most allowed. Revoke one first.", webhook.MaxKeysPerBot)}
 		}
 		row, err = q.CreateKey(ctx, tx, db.CreateKeyParams{ID: uuid.Must(uuid.NewV7()), BotID: botID, KeyHash: HashKey(secret)})
 		return err

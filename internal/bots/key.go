@@ -48,7 +48,7 @@ func HashKey(key string) []byte {
 }
 
 // ErrWrongKey is the answer to a key that is none, or no more.
-var ErrWrongKey = &problem.Error{Kind: problem.Unauthorized, Detail: "This key is not valid."}
+var ErrWrongKey = &problem.Error{Kind: problem.Unauthorized, Detail: "The key is not valid."}
 
 // ByKey finds a key by its hash. The time that it takes tells nothing about any key.
 func (s *Service) ByKey(ctx context.Context, hash []byte) (db.BotByKeyRow, error) {

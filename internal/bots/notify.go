@@ -25,11 +25,11 @@ func (n *NotifyChange) check(rules webhook.URLRules, faults *problem.Faults) {
 	switch {
 	case n.Secret == nil:
 	case *n.Secret == "": // unlike a webhook's, it cannot be removed: notices are always signed
-		faults.Add("notifySecret", "must not be empty; leave it out instead")
+		faults.Add("notifySecret", "must not be empty; leave it out")
 	default:
 		faults.CheckAs("notifySecret", webhook.ValidateSecret(*n.Secret))
 		if n.SetURL && n.URL == nil {
-			faults.Add("notifySecret", "must come without a notifyUrl of null, which removes it")
+			faults.Add("notifySecret", "must not be set when notifyUrl is null, which removes it")
 		}
 	}
 }
@@ -46,7 +46,7 @@ func (n *NotifyChange) of(bot db.Bot, keyset *db.Keyset) (changed db.Bot, made *
 	if bot.NotifyURL == nil {
 		bot.NotifySecret = nil
 		if n.Secret != nil {
-			return bot, nil, webhook.Invalid("notifySecret", "must come with a notifyUrl, as the bot has none")
+			return bot, nil, webhook.Invalid("notifySecret", "requires a notifyUrl, which the bot does not have")
 		}
 		return bot, nil, nil
 	}

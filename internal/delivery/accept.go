@@ -190,7 +190,7 @@ func (d *Deliverer) takeOver(ctx context.Context, event storedEvent, in EventsTo
 	if _, asked := ended[by]; !asked {
 		has, err := d.cfg.HasEnded(ctx, by.workflowID, by.runID)
 		if err != nil {
-			return false, fmt.Errorf("ask for the workflow of event %s: %w", event.ID, err)
+			return false, fmt.Errorf("describe the workflow of event %s: %w", event.ID, err)
 		}
 		ended[by] = has
 	}

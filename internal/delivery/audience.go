@@ -300,7 +300,7 @@ func (d *Deliverer) withoutServed(ctx context.Context, events []*acceptance, tar
 	}
 	served, err := d.queries.ServedOf(ctx, d.cfg.Pool, pairs)
 	if err != nil {
-		return fmt.Errorf("look up what was sent already: %w", err)
+		return fmt.Errorf("look up earlier deliveries: %w", err)
 	}
 	skip := make(map[db.ServedOfRow]bool, len(served))
 	for _, pair := range served {

@@ -128,7 +128,7 @@ func (d *Deliverer) routeManual(ctx context.Context, a Attempt) (Route, error) {
 	}
 	_, _, planned, err := d.queue.Planned(ctx, a.WebhookID, a.EventID)
 	if err != nil {
-		return Route{}, fmt.Errorf("read what is planned of %s: %w", a.ID(), err)
+		return Route{}, fmt.Errorf("read the planned attempt of %s: %w", a.ID(), err)
 	}
 	if target.IsActive && !target.Queued && target.FailureCount == 0 && !planned {
 		return Route{Attempt: a}, nil

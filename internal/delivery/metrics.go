@@ -34,13 +34,13 @@ func newMetrics(m metric.Meter) *metrics {
 		return nil
 	}
 	x := &metrics{
-		events:     instrument.Counter(m, "mathub_events", "Events, by type and outcome: accepted, or duplicate of one accepted before."),
-		deliveries: instrument.Counter(m, "mathub_deliveries", "Delivery attempts that were made and recorded, by event type, outcome (delivered or failed) and kind of error."),
-		skipped:    instrument.Counter(m, "mathub_deliveries_skipped", "Deliveries that had nothing to send any more, by reason."),
-		queued:     instrument.Counter(m, "mathub_deliveries_queued", "Deliveries that were left to their webhook's queue, as there was no place for them or by a fault of our own."),
-		ownFaults:  instrument.Counter(m, "mathub_delivery_errors", "Deliveries that our own side could not make or record; they are tried again."),
-		duration:   instrument.Seconds(m, "mathub_delivery_duration", "How long the exchange with the receiver took, by outcome.", .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5),
-		queueDelay: instrument.Seconds(m, "mathub_queue_delay", "From an event's acceptance to the start of its first attempt at a webhook.", .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
+		events:     instrument.Counter(m, "mathub_events", "Events, by type and outcome: accepted or duplicate."),
+		deliveries: instrument.Counter(m, "mathub_deliveries", "Recorded delivery attempts, by event type, outcome (delivered or failed) and kind of error."),
+		skipped:    instrument.Counter(m, "mathub_deliveries_skipped", "Deliveries that were no longer to be sent, by reason."),
+		queued:     instrument.Counter(m, "mathub_deliveries_queued", "Deliveries moved to their webhook's queue, because its window was full or by a fault of our own."),
+		ownFaults:  instrument.Counter(m, "mathub_delivery_errors", "Deliveries that failed by a fault of our own. They are repeated and not counted."),
+		duration:   instrument.Seconds(m, "mathub_delivery_duration", "Duration of the exchange with the receiver, by outcome.", .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5),
+		queueDelay: instrument.Seconds(m, "mathub_queue_delay", "Time from an event's acceptance to the start of its first attempt at a webhook.", .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
 		types:      map[webhook.EventType]typeOptions{},
 		otherType:  optionsOf("other"),
 		took:       []metric.RecordOption{instrument.With(attribute.String("outcome", "delivered"))},
@@ -132,7 +132,7 @@ func (d *Deliverer) measureLoad(m metric.Meter) {
 		return
 	}
 	inFlight := instrument.Gauge(m, "mathub_direct_in_flight", "Deliveries in flight to webhooks in direct mode.")
-	waiting := instrument.Gauge(m, "mathub_direct_waiting", "Deliveries that wait for a place in their webhook's window.")
+	waiting := instrument.Gauge(m, "mathub_direct_waiting", "Deliveries that wait for a permit of their webhook's window.")
 	rounds := instrument.Gauge(m, "mathub_queue_rounds", "Rounds of webhooks' queues in progress.")
 	instrument.Observe(m, func(_ context.Context, o metric.Observer) {
 		n, w := d.gate.load()

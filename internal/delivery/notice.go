@@ -60,7 +60,7 @@ func (d *Deliverer) NotifyOwner(ctx context.Context, n Notice) (Result, error) {
 	r, err := d.notify(ctx, n, row)
 	if err == nil && r.RetryIn == 0 {
 		if err := d.queries.DeleteNotice(ctx, d.cfg.Pool, db.DeleteNoticeParams{WebhookID: n.WebhookID, Generation: int32(n.Generation)}); err != nil {
-			d.cfg.Logger.Warn("a notice that has ended was not removed", "webhook", n.WebhookID, "error", err) // and costs a row
+			d.cfg.Logger.Warn("could not remove a notification that has ended", "webhook", n.WebhookID, "error", err) // and costs a row
 		}
 	}
 	return r, err
@@ -84,7 +84,7 @@ func (d *Deliverer) notify(ctx context.Context, n Notice, row db.GetNoticeRow) (
 		secret, err = d.cfg.Keyset.OpenNotify(row.BotID, row.NotifySecret)
 	}
 	if err != nil {
-		d.cfg.Logger.Error("a notice waits as its bot does not open with the keyset", "notice", about.NoticeID(), "error", err)
+		d.cfg.Logger.Error("notification waits: the keyset cannot decrypt its bot's URL or secret", "notice", about.NoticeID(), "error", err)
 		return Result{}, err
 	}
 	resp, err := d.postNotice(ctx, url, secret, about, n.Attempt)

@@ -54,7 +54,7 @@ func (d *Deliverer) alreadyDone(ctx context.Context, a *Attempt) (*Result, error
 	planned, _, isPlanned, err := d.queue.Planned(ctx, a.WebhookID, a.EventID)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("read what is planned of %s: %w", a.ID(), err)
+		return nil, fmt.Errorf("read the planned attempt of %s: %w", a.ID(), err)
 	case a.row == nil && isPlanned:
 		return &Result{Status: Queued}, nil
 	case a.row != nil && (!isPlanned || planned.Attempt != a.Number):
@@ -136,7 +136,7 @@ func (d *Deliverer) load(ctx context.Context, a Attempt) (in attemptInput, skipp
 	}
 	if in.url, in.secrets, err = d.open(target.ID, target.URL, target.Secret, target.PreviousSecret); err != nil {
 		// An operator has to fix it, and the engine does not log why it calls an activity again.
-		d.cfg.Logger.Error("a delivery waits as its webhook does not open with the keyset", "event", a.EventID, "error", err)
+		d.cfg.Logger.Error("delivery waits: the keyset cannot decrypt its webhook", "event", a.EventID, "error", err)
 		return in, "", err
 	}
 	in.botID, in.generation, in.queued = target.BotID, target.Generation, target.Queued

@@ -69,7 +69,7 @@ func (o *runOnce) run(deliveryID uuid.UUID, run *attemptRun, f func() (Result, e
 	defer o.leave(deliveryID)
 	defer func() {
 		if p := recover(); p != nil {
-			o.log.Error("a delivery panicked", "delivery", deliveryID, "panic", p, "stack", string(debug.Stack()))
+			o.log.Error("delivery panicked", "delivery", deliveryID, "panic", p, "stack", string(debug.Stack()))
 			run.err = fmt.Errorf("delivery %s panicked", deliveryID)
 		}
 	}()

@@ -37,7 +37,7 @@ func (d *Deliverer) rest(ctx context.Context, round Round, target db.GetTargetRo
 	asked := slices.DeleteFunc(slices.Clone(round.Rows), func(row history.Row) bool { return !row.Trigger.Manual() })
 	if len(asked) == 0 && len(round.Rows) > 0 {
 		if err := d.queue.Pause(ctx, round.WebhookID, unverifiedRest); err != nil {
-			return round, fmt.Errorf("have the queue of webhook %s rest: %w", round.WebhookID, err)
+			return round, fmt.Errorf("pause the queue of webhook %s: %w", round.WebhookID, err)
 		}
 	}
 	round.Rows = asked
@@ -127,7 +127,7 @@ func (d *Deliverer) setVerified(ctx context.Context, a Attempt, in attemptInput,
 	}
 	waits, err := d.queries.SetVerified(ctx, d.cfg.Pool, db.SetVerifiedParams{ID: a.WebhookID, URLVersion: in.urlVersion})
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("keep that webhook %s is verified: %w", a.WebhookID, err)
+		return fmt.Errorf("store that webhook %s is verified: %w", a.WebhookID, err)
 	}
 	if waits && a.row == nil { // the queue itself looks again
 		d.Wake(Target{WebhookID: a.WebhookID, BotID: in.botID, Host: webhook.HostOf(in.url)})
@@ -153,7 +153,7 @@ func (d *Deliverer) refuseManual(ctx context.Context, a Attempt, target db.GetTa
 	}
 	wait, err := d.limiter.FreeIn(ctx, allowance.Key{BotID: target.BotID, Endpoint: webhook.PartyOf(target.Origin)})
 	if err != nil {
-		return nil, fmt.Errorf("read what webhook %s may be sent: %w", a.WebhookID, err)
+		return nil, fmt.Errorf("read the allowance of webhook %s: %w", a.WebhookID, err)
 	}
 	if wait > 0 {
 		return &Result{Status: Skipped, Error: RateLimited, RetryIn: wait}, nil

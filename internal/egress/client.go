@@ -229,7 +229,7 @@ func (c *Client) Post(ctx context.Context, rawURL string, header http.Header, bo
 	select {
 	case c.slots <- struct{}{}:
 	case <-ctx.Done():
-		return Response{}, fmt.Errorf("egress: waiting for a place: %w", context.Cause(ctx))
+		return Response{}, fmt.Errorf("egress: waiting for a slot: %w", context.Cause(ctx))
 	}
 	defer func() { <-c.slots }()
 

@@ -40,7 +40,7 @@ func (d *Destination) UnmarshalText(text []byte) error {
 	if port != "" {
 		n, err := strconv.ParseUint(strings.TrimPrefix(port, ":"), 10, 16)
 		if err != nil || n == 0 || port[0] != ':' {
-			return fmt.Errorf("%q has a port that is none: it must be 1 to 65535", s)
+			return fmt.Errorf("%q has an invalid port; must be from 1 to 65535", s)
 		}
 		d.port = uint16(n)
 	}
@@ -80,8 +80,8 @@ func (d Destination) MarshalText() ([]byte, error) {
 
 // What is not known of an address is our own side's failing.
 var (
-	errUnknownInterfaces = errors.New("egress: this machine's addresses are not known")
-	errUnknownName       = errors.New("egress: the addresses of a name that is denied are not known")
+	errUnknownInterfaces = errors.New("egress: cannot read this machine's addresses")
+	errUnknownName       = errors.New("egress: cannot resolve a name in MATHUB_EGRESS_DENY")
 )
 
 // denials decide whether an address is a destination of ours.

@@ -21,13 +21,13 @@ func (c *Client) measured(m metric.Meter) {
 		return
 	}
 	c.blocks = &blocks{
-		count:   instrument.Counter(m, "mathub_egress_blocked", "Exchanges refused before anything was sent: reason address (not public) or scheme (not https)."),
+		count:   instrument.Counter(m, "mathub_egress_blocked", "Exchanges refused before sending, by reason: address (not public) or scheme (not https)."),
 		address: instrument.With(attribute.String("reason", "address")),
 		scheme:  instrument.With(attribute.String("reason", "scheme")),
 	}
-	underWay := instrument.Gauge(m, "mathub_egress_exchanges", "HTTP exchanges with receivers under way.")
-	limit := instrument.Gauge(m, "mathub_egress_exchanges_limit", "How many exchanges may be under way at once; more wait.")
-	access := instrument.Gauge(m, "mathub_outbound_access", "0 while our own resolver or network is known to be down, else 1.")
+	underWay := instrument.Gauge(m, "mathub_egress_exchanges", "HTTP exchanges with receivers in flight.")
+	limit := instrument.Gauge(m, "mathub_egress_exchanges_limit", "The most exchanges in flight at once. More wait.")
+	access := instrument.Gauge(m, "mathub_outbound_access", "0 while the DNS resolver or the network of this process is known to be down, else 1.")
 	instrument.Observe(m, func(ctx context.Context, o metric.Observer) {
 		// What is not known to work is checked for the next reader; this one does not wait.
 		ctx, cancel := context.WithCancel(ctx)

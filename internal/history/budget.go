@@ -50,7 +50,7 @@ type Budget struct {
 func (b *Budget) Run(ctx context.Context) {
 	for {
 		if err := b.pass(ctx, passRest); err != nil && ctx.Err() == nil {
-			b.Log.Warn("histories are not held to their budgets for now", "error", err)
+			b.Log.Warn("could not hold histories to their budgets; retrying", "error", err)
 		}
 		select {
 		case <-time.After(lookEvery):
@@ -194,7 +194,7 @@ func (p *pass) settled(ctx context.Context) (seq int64, err error) {
 	q := db.New()
 	last, err := q.LastSeq(ctx, p.Pool)
 	if err == nil && !last.MayRead {
-		err = errors.New("the database role lacks USAGE on the sequence deliveries_seq_seq: see db/roles.sql")
+		err = errors.New("the database role lacks USAGE on the sequence deliveries_seq_seq; see db/roles.sql")
 	}
 	if err != nil {
 		return 0, err
@@ -238,7 +238,7 @@ func (p *pass) trim(ctx context.Context, bot db.BotsOverBudgetRow, until time.Ti
 	before := bot
 	defer func() {
 		if bot != before {
-			p.Log.Info("a bot's history was over its budget: the oldest of it was removed", "bot", bot.BotID,
+			p.Log.Info("removed the oldest history of a bot over its budget", "bot", bot.BotID,
 				"deliveries", before.Deliveries-bot.Deliveries, "bytes", before.Bytes-bot.Bytes)
 		}
 	}()

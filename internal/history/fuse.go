@@ -73,13 +73,13 @@ func (r *Recorder) UndoFused(ctx context.Context) error {
 		since := fuse.BlownAt.Add(-fuseSpan)
 		rows, err := r.queries.DisabledByClass(ctx, r.pool, db.DisabledByClassParams{Class: fuse.Class, Since: &since})
 		if err != nil {
-			return fmt.Errorf("read what %s disabled: %w", fuse.Class, err)
+			return fmt.Errorf("read the webhooks that %s disabled: %w", fuse.Class, err)
 		}
 		for _, w := range rows {
 			if err := r.undo(ctx, w); err != nil {
 				return fmt.Errorf("enable webhook %s again: %w", w.ID, err)
 			}
-			r.log.Warn("webhook enabled again, as its failures look like our own network's", "webhook", w.ID, "bot", w.BotID, "class", fuse.Class)
+			r.log.Warn("webhook enabled again: its failures look like a fault of our own network", "webhook", w.ID, "bot", w.BotID, "class", fuse.Class)
 		}
 	}
 	return nil

@@ -46,7 +46,7 @@ func (n *Notices) Run(ctx context.Context, start func(context.Context, webhook.D
 	for {
 		wait := noticesEvery
 		if err := n.handOver(ctx, start); err != nil && ctx.Err() == nil {
-			n.log.Warn("notices of disabled webhooks wait", "error", err)
+			n.log.Warn("could not start notifications of disabled webhooks; retrying", "error", err)
 			wait = noticesAgain
 		}
 		select {

@@ -155,7 +155,7 @@ func (q *Queue) Pause(ctx context.Context, webhookID uuid.UUID, d time.Duration)
 func (q *Queue) Hurry(ctx context.Context, webhookID uuid.UUID, eventID string) error {
 	queries := db.New()
 	if _, err := queries.Hurry(ctx, q.Pool, db.HurryParams{WebhookID: webhookID, EventID: eventID}); err != nil {
-		return fmt.Errorf("hurry the queue of webhook %s: %w", webhookID, err)
+		return fmt.Errorf("make the queue of webhook %s due now: %w", webhookID, err)
 	}
 	if err := queries.EndPause(ctx, q.Pool, webhookID); err != nil {
 		return fmt.Errorf("end the pause of webhook %s: %w", webhookID, err)

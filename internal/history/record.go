@@ -379,7 +379,7 @@ func (r *Recorder) report(done *batchOutcome) {
 	}
 	r.metrics.disable(r.ctx, len(done.disabled))
 	for _, class := range done.blown {
-		r.log.Error("the fuse has blown: so many webhooks fail in one way that no webhook is disabled for it; check outbound access", "class", class)
+		r.log.Error("fuse blown: too many webhooks fail in one way, and none is disabled for it; check outbound access", "class", class)
 	}
 	if done.notices > 0 {
 		failpoint.Here("disabled")

@@ -210,12 +210,12 @@ func (r *Recorder) flush(batch []*recording) {
 			}
 			return
 		case isRefusal(err):
-			r.log.Error("a delivery cannot be recorded", "delivery", batch[0].attempt.DeliveryID, "error", err)
+			r.log.Error("could not record a delivery", "delivery", batch[0].attempt.DeliveryID, "error", err)
 			complete(batch, err)
 			return
 		}
 		r.metrics.failed(r.ctx)
-		r.log.Warn("deliveries wait to be recorded", "count", len(batch), "error", err)
+		r.log.Warn("could not record deliveries; retrying", "count", len(batch), "error", err)
 		sleep(r.ctx, backoff)
 	}
 }

@@ -74,7 +74,7 @@ func (r *Remover) RemoveExpired(ctx context.Context, in RemovalInput) (Removal, 
 			Before: before, AfterTime: done.After.AcceptedAt, AfterID: done.After.EventID, PageSize: removalPage,
 		})
 		if err != nil {
-			return done, fmt.Errorf("look for events over age: %w", err)
+			return done, fmt.Errorf("look for expired events: %w", err)
 		}
 		var ids []string
 		for _, e := range page {
@@ -125,7 +125,7 @@ func (r *Remover) removeEvents(ctx context.Context, ids []string, until time.Tim
 		rest(began)
 	}
 	if err := q.RemoveQueuedOf(ctx, r.Pool, ids); err != nil {
-		return false, fmt.Errorf("remove what is planned of expired events: %w", err)
+		return false, fmt.Errorf("remove planned attempts of expired events: %w", err)
 	}
 	events, err := q.RemoveEvents(ctx, r.Pool, ids)
 	if err != nil {

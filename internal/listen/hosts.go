@@ -13,7 +13,7 @@ import (
 func LocalHosts(next http.Handler, names ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !isLocalHost(r.Host, names) {
-			http.Error(w, "This Host is not served here: use localhost or 127.0.0.1.", http.StatusMisdirectedRequest)
+			http.Error(w, "Host not allowed. Use localhost or 127.0.0.1.", http.StatusMisdirectedRequest)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -107,7 +107,7 @@ func (s Server) serve(ctx context.Context, log *slog.Logger, listener *places) e
 	defer cancel()
 	if err := server.Shutdown(ending); err != nil {
 		// Anybody can keep a request from ending: that is no failure to stop.
-		log.Warn("requests that had not ended were cut off", "error", err)
+		log.Warn("cut off requests in progress", "error", err)
 		return server.Close()
 	}
 	return nil
@@ -162,10 +162,10 @@ func Admin(ctx context.Context, log *slog.Logger, variable, addr string, handler
 		Handler: handler, ReadTimeout: requestTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
-	log.Info("health, metrics and profiles are served", "addr", listener.Addr().String())
+	log.Info("serving health, metrics and profiles", "addr", listener.Addr().String())
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("health, metrics and profiles are not served any more", "error", err)
+			log.Error("stopped serving health, metrics and profiles", "error", err)
 		}
 	}()
 	return func() { _ = server.Close() }, nil // nobody's work depends on it

@@ -20,7 +20,7 @@ const readOnlyTransaction = "25006"
 var ErrReadOnly = errors.New("the server is read-only: it is a standby, or default_transaction_read_only is on")
 
 // errPooler: a pooler was found behind a session that would use prepared statements. The next will not.
-var errPooler = errors.New("a connection pooler was found: connect again")
+var errPooler = errors.New("found a connection pooler; connect again")
 
 // Sessions are those made with one configuration.
 type Sessions struct {
@@ -88,7 +88,7 @@ func IsPooled(ctx context.Context, conn *pgconn.PgConn) (pooled bool, err error)
 		return false, err
 	}
 	if len(results) != 1 || len(results[0].Rows) != 1 || len(results[0].Rows[0]) != 2 {
-		return false, errors.New("the server answers as no Postgres does")
+		return false, errors.New("the server is not Postgres")
 	}
 	row := results[0].Rows[0]
 	if string(row[1]) == "on" {

@@ -113,7 +113,7 @@ func (w *watch) isGone(err error, since time.Time) bool {
 		return false
 	}
 	if n := w.sessions.cut(w.addr, true); n > 0 {
-		w.log.Warn("Postgres does not answer: the connections to it are closed", "addr", w.addr, "connections", n, "error", err)
+		w.log.Warn("Postgres does not answer; closing its connections", "addr", w.addr, "connections", n, "error", err)
 	}
 	return true
 }

@@ -59,7 +59,7 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Cause }
 
 // ErrNotFound is the answer for what does not exist, and for what is another's.
-var ErrNotFound = &Error{Kind: NotFound, Detail: "There is no such thing here."}
+var ErrNotFound = &Error{Kind: NotFound, Detail: "Not found."}
 
 // ErrSuspended is the answer to every call of a suspended bot.
 var ErrSuspended = &Error{Kind: Forbidden, Detail: "The bot is suspended."}
@@ -92,7 +92,7 @@ func Of(err error) *Error {
 	case errors.As(err, &known):
 		return known
 	case errors.As(err, &input):
-		return &Error{Kind: Invalid, Detail: "The input breaks a rule.", Fields: input.Fields}
+		return &Error{Kind: Invalid, Detail: "The request is invalid; see errors.", Fields: input.Fields}
 	case errors.As(err, &syntax):
 		e := &Error{Kind: Malformed, Detail: syntax.Error()}
 		if syntax.Field != "" {
@@ -102,11 +102,11 @@ func Of(err error) *Error {
 	case db.IsForeignKeyViolation(err): // it was deleted since it was read
 		return ErrNotFound
 	case errors.Is(err, context.DeadlineExceeded):
-		return &Error{Kind: Unavailable, Detail: "The database did not answer in time. Try again; if the call was to change something, see first whether it did.", Cause: err}
+		return &Error{Kind: Unavailable, Detail: "The database did not answer in time. A change may have been made: check, then try again.", Cause: err}
 	case errors.Is(err, db.ErrDoesNotOpen): // another process may have the key
-		return &Error{Kind: Unavailable, Detail: "Part of this is stored sealed, and no key of this process opens it. Try again; if that does not help, whoever runs the service has to restore its keyset.", Cause: err}
+		return &Error{Kind: Unavailable, Detail: "A stored URL or secret cannot be decrypted with this process's keyset. Try again. If it keeps failing, the operator must restore the keyset.", Cause: err}
 	case db.IsUnavailable(err):
 		return UnavailableFor("The database", err)
 	}
-	return &Error{Kind: Internal, Detail: "Something went wrong on our side.", Cause: err}
+	return &Error{Kind: Internal, Detail: "Internal error.", Cause: err}
 }

@@ -42,7 +42,7 @@ func (a *Attributes) Keep(ctx context.Context, log *slog.Logger, c client.Client
 			delay = min(2*delay, mostDelay)
 		case !warned && ctx.Err() == nil:
 			warned = true
-			log.Warn("workflows cannot be searched by webhook, bot and failure: register the search attributes as docs/operations.md says", "namespace", namespace, "error", err)
+			log.Warn("search attributes are missing, so workflows cannot be found by webhook, bot and failure; register them as in docs/operations.md", "namespace", namespace, "error", err)
 		}
 		select {
 		case <-time.After(wait):
@@ -83,7 +83,7 @@ func look(ctx context.Context, c client.Client, namespace string) (map[string]en
 		case !ok:
 			missing[name] = kind
 		case has != kind:
-			return nil, fmt.Errorf("search attribute %s %w: it is %s and must be %s", name, errType, has, kind)
+			return nil, fmt.Errorf("search attribute %s %w: is %s, must be %s", name, errType, has, kind)
 		}
 	}
 	return missing, nil

@@ -32,17 +32,17 @@ func (f *API) check() error {
 	}
 	switch {
 	case f.MaxWebhooksPerBot < 1:
-		return fmt.Errorf("MATHUB_MAX_WEBHOOKS_PER_BOT is %d: it must be at least 1", f.MaxWebhooksPerBot)
+		return fmt.Errorf("MATHUB_MAX_WEBHOOKS_PER_BOT is %d; must be at least 1", f.MaxWebhooksPerBot)
 	case f.InternalAddr == f.Addr:
-		return fmt.Errorf("MATHUB_INTERNAL_ADDR is %q, as MATHUB_ADDR is: it must be another address, or empty", f.Addr)
+		return fmt.Errorf("MATHUB_INTERNAL_ADDR is %q, the same as MATHUB_ADDR; must differ, or be empty", f.Addr)
 	case f.RateLimit < 0:
-		return fmt.Errorf("MATHUB_RATE_LIMIT is %d: it must be 0, for none, or more", f.RateLimit)
+		return fmt.Errorf("MATHUB_RATE_LIMIT is %d; must be at least 0 (0: no limit)", f.RateLimit)
 	case f.TemporalUI != "" && !isWebAddress(f.TemporalUI):
-		return fmt.Errorf("MATHUB_TEMPORAL_UI is %q: it must be an http or https URL, such as http://127.0.0.1:8233", f.TemporalUI)
+		return fmt.Errorf("MATHUB_TEMPORAL_UI is %q; must be an http or https URL, such as http://127.0.0.1:8233", f.TemporalUI)
 	case f.EmitStarts < 1 || f.EmitStarts > maxEmitStarts:
-		return fmt.Errorf("MATHUB_EMIT_STARTS is %d: it must be 1 to %d", f.EmitStarts, maxEmitStarts)
+		return fmt.Errorf("MATHUB_EMIT_STARTS is %d; must be from 1 to %d", f.EmitStarts, maxEmitStarts)
 	case f.EmitGroup < 1 || f.EmitGroup > webhook.MaxBatchEvents:
-		return fmt.Errorf("MATHUB_EMIT_GROUP is %d: it must be 1 to %d", f.EmitGroup, webhook.MaxBatchEvents)
+		return fmt.Errorf("MATHUB_EMIT_GROUP is %d; must be from 1 to %d", f.EmitGroup, webhook.MaxBatchEvents)
 	}
 	return nil
 }
@@ -57,10 +57,10 @@ func (f *Worker) check(kept webhook.Retention) error {
 		return nil
 	}
 	if f.HistoryBudget < 0 || f.HistoryBudget > maxBudgetMiB {
-		return fmt.Errorf("MATHUB_HISTORY_BUDGET is %d: it must be 0, for any number, or up to %d MiB", f.HistoryBudget, maxBudgetMiB)
+		return fmt.Errorf("MATHUB_HISTORY_BUDGET is %d; must be from 0 (no limit) to %d MiB", f.HistoryBudget, maxBudgetMiB)
 	}
 	if f.HistoryRows < 0 {
-		return fmt.Errorf("MATHUB_HISTORY_ROWS is %d: it must be 0, for any number, or more", f.HistoryRows)
+		return fmt.Errorf("MATHUB_HISTORY_ROWS is %d; must be at least 0 (0: no limit)", f.HistoryRows)
 	}
 	if err := kept.Fits(f.RetrySchedule); err != nil {
 		return fmt.Errorf("MATHUB_RETENTION: %w", err)

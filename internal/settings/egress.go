@@ -19,8 +19,8 @@ import (
 // Egress says where deliveries may go.
 type Egress struct {
 	URLs
-	EgressDeny  []egress.Destination `env:"MATHUB_EGRESS_DENY" help:"Where webhooks never lead, even into allowed networks, beside this process's own listeners, Postgres and Temporal: addresses, networks or names, with a port or, for every port, without; :8080 is that port of this machine."`
-	EgressCheck []string             `env:"MATHUB_EGRESS_CHECK" default:"${checkhosts}" help:"Hosts that are asked, by DNS and on TCP port 443, whether outbound access works when a receiver's name or network fails; empty: other receivers only."`
+	EgressDeny  []egress.Destination `env:"MATHUB_EGRESS_DENY" help:"Destinations that webhooks must not point to, even in allowed networks: addresses, networks or names, with or without a port; :8080 is that port of this machine. This process's listeners, Postgres and Temporal are always denied."`
+	EgressCheck []string             `env:"MATHUB_EGRESS_CHECK" default:"${checkhosts}" help:"Hosts that test outbound access, by DNS and TCP port 443, when a receiver's name or network fails. Empty: only other receivers."`
 }
 
 // EgressOptions are how deliveries are sent.

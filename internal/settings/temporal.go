@@ -11,7 +11,7 @@ import (
 func Temporal() (client.Options, error) {
 	options, err := envconfig.LoadDefaultClientOptions()
 	if err != nil {
-		return options, fmt.Errorf("environment configuration of Temporal: %w", err)
+		return options, fmt.Errorf("Temporal configuration: %w", err)
 	}
 	if options.HostPort == "" {
 		options.HostPort = "127.0.0.1:7233"

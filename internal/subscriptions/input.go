@@ -62,7 +62,7 @@ func (in *Input) checkOverlap(faults *problem.Faults) {
 	case in.SecretOverlap < minSecretOverlap || in.SecretOverlap > MaxSecretOverlap:
 		faults.Add("secretOverlap", fmt.Sprintf("must be a duration from %gs to %gh, such as 24h or 1h30m", minSecretOverlap.Seconds(), MaxSecretOverlap.Hours()))
 	case in.Secret == nil:
-		faults.Add("secretOverlap", "must come with a new secret")
+		faults.Add("secretOverlap", "requires a new secret")
 	}
 }
 

@@ -23,7 +23,7 @@ const (
 )
 
 // ErrNotVerified is for what an endpoint gets only once it has agreed.
-var ErrNotVerified = &problem.Error{Kind: problem.Conflict, Detail: "The endpoint is not verified: have it answer webhook.verify events with their nonce, then call POST …/verify."}
+var ErrNotVerified = &problem.Error{Kind: problem.Conflict, Detail: "The endpoint is not verified. Make it answer webhook.verify events with their nonce, then call POST …/verify."}
 
 func (s *Service) queue() *history.Queue { return &history.Queue{Pool: s.Pool} }
 
@@ -50,13 +50,13 @@ func (s *Service) Span(ctx context.Context, w db.Webhook, since, until *time.Tim
 		span.Until = *until
 	}
 	if !faults.Any() && span.Since.After(span.Until) {
-		faults.Add("since", "must not be after until, which is now when left out")
+		faults.Add("since", "must not be after until, which defaults to now")
 	}
 	if removed != nil && span.Since.Before(*removed) {
-		faults.Add("since", "must not be before "+webhook.FormatTime(*removed)+": until then the webhook's history was over the bot's budget, and it is not known what was delivered")
+		faults.Add("since", "must not be before "+webhook.FormatTime(*removed)+": earlier history was removed when the bot exceeded its budget, and what was delivered is unknown")
 	}
 	if span.Since.Before(kept.Add(-spanSlack)) {
-		faults.Add("since", fmt.Sprintf("must be at most %v ago: events are kept no longer", s.Retention))
+		faults.Add("since", fmt.Sprintf("must be at most %v ago; events are not kept longer", s.Retention))
 	}
 	return span, faults.Err()
 }
@@ -76,7 +76,7 @@ func defaultSpan(w db.Webhook, now time.Time) history.Span {
 // Recover begins to deliver what w missed in the span.
 func (s *Service) Recover(ctx context.Context, w db.Webhook, span history.Span) (db.Recovery, error) {
 	if !w.IsActive {
-		return db.Recovery{}, &problem.Error{Kind: problem.Conflict, Detail: "The webhook is disabled: enable it first, then recover what it missed."}
+		return db.Recovery{}, &problem.Error{Kind: problem.Conflict, Detail: "The webhook is disabled. Enable it, then start the recovery."}
 	}
 	if w.VerifiedAt == nil && s.Verification == webhook.VerificationRequire {
 		return db.Recovery{}, ErrNotVerified
@@ -84,7 +84,7 @@ func (s *Service) Recover(ctx context.Context, w db.Webhook, span history.Span) 
 	recovery, err := s.queue().StartRecovery(ctx, span)
 	var running history.RecoveryRunningError
 	if errors.As(err, &running) {
-		return db.Recovery{}, &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("A recovery of the webhook %s is running, and a bot may have one at a time: wait for its end, or cancel it.", running.WebhookID)}
+		return db.Recovery{}, &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("A recovery of webhook %s is running, and a bot can run one at a time. Wait for it to end, or cancel it.", running.WebhookID)}
 	}
 	if err != nil {
 		return db.Recovery{}, problem.OrNotFound(err)
@@ -93,7 +93,7 @@ func (s *Service) Recover(ctx context.Context, w db.Webhook, span history.Span) 
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	if err := workflows.StartRecover(ctx, s.Temporal, s.Attributes, TargetOf(w)); err != nil {
-		s.Logger.Warn("a recovery starts with the next sweep", "webhook", w.ID, "error", err)
+		s.Logger.Warn("could not start a recovery; the next sweep does", "webhook", w.ID, "error", err)
 	}
 	return recovery, nil
 }

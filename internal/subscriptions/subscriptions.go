@@ -97,7 +97,7 @@ func (s *Service) Create(ctx context.Context, botID string, in Input) (w db.Webh
 			return err
 		}
 		if n >= int64(s.MaxWebhooksPerBot) {
-			return &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("A bot may have at most %d webhooks.", s.MaxWebhooksPerBot)}
+			return &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("The bot has %d webhooks, the most allowed.", s.MaxWebhooksPerBot)}
 		}
 		w, err = q.CreateWebhook(ctx, tx, db.CreateWebhookParams{
 			ID: id, BotID: botID, URL: sealed.url, Origin: *sealed.origin, Events: in.Events, Secret: sealed.secret,
@@ -243,7 +243,7 @@ func (s *Service) verifySoon(ctx context.Context, w db.Webhook) {
 	ctx, cancel := context.WithTimeout(ctx, wakeTimeout)
 	defer cancel()
 	if err := workflows.WakeQueue(ctx, s.Temporal, s.Attributes, TargetOf(w)); err != nil {
-		s.Logger.Warn("an endpoint is verified with the next sweep", "webhook", w.ID, "error", err)
+		s.Logger.Warn("could not start the verification of an endpoint; the next sweep does", "webhook", w.ID, "error", err)
 	}
 }
 

@@ -67,7 +67,7 @@ func (m *Metrics) Temporal() client.MetricsHandler {
 	return opentelemetry.NewMetricsHandler(opentelemetry.MetricsHandlerOptions{
 		Meter:                m.provider.Meter("go.temporal.io/sdk"),
 		UseMonotonicCounters: true,
-		OnError:              func(err error) { m.log.Warn("a metric of Temporal's SDK is not kept", "error", err) },
+		OnError:              func(err error) { m.log.Warn("could not record a metric of Temporal's SDK", "error", err) },
 	})
 }
 

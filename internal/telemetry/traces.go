@@ -37,7 +37,7 @@ func NewTraces(ctx context.Context, version string, log *slog.Logger) (*Traces, 
 	if !tracingConfigured() {
 		return nil, nil //nolint:nilnil // nil Traces are none
 	}
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("spans are lost", "error", err) }))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("could not export spans", "error", err) }))
 	sender, err := newSender(ctx)
 	if err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func newSender(ctx context.Context) (*otlptrace.Exporter, error) {
 	case "grpc":
 		return otlptracegrpc.New(ctx)
 	default:
-		return nil, fmt.Errorf("%s is %q: it must be http/protobuf or grpc", variable, protocol)
+		return nil, fmt.Errorf("%s is %q; must be http/protobuf or grpc", variable, protocol)
 	}
 }
 

@@ -127,7 +127,7 @@ func listenForwards(t *testing.T, stack *testkit.Stack) {
 
 	app := stack.Apps[0]
 	app.Stop(t)
-	stderr.await(t, "Trying again")
+	stderr.await(t, "Retrying in")
 	app.Start(t)
 	receiver.Answer("/hook", testkit.Status(http.StatusTeapot))
 	bot.Emit(t, testkit.Event{Type: post, ID: "second"})
@@ -180,7 +180,7 @@ func exitCodes(t *testing.T, stack *testkit.Stack) {
 		{2, "", "webhooks list --nope"},
 		{2, "", "webhooks"},
 		{2, "", "webhooks create https://example.com"},
-		{2, "say what to change", "webhooks update some"},
+		{2, "nothing to change", "webhooks update some"},
 		{2, "post.created", "trigger nope"},
 		{2, "botIds", "trigger mention"},
 		{2, "data", "trigger post.created --data []"},
@@ -210,7 +210,7 @@ func severalAtOnce(t *testing.T, stack *testkit.Stack) {
 	require.NoError(t, os.WriteFile(file, []byte(written.String()), 0o600))
 	stdout, stderr, code := tm.run(t, "emit", file)
 	require.Zero(t, code, stderr)
-	require.Equal(t, "120 events accepted, 0 of them before\n", stdout)
+	require.Equal(t, "120 events accepted, 0 of them duplicates\n", stdout)
 	receiver.Await(t, "/hook", 120)
 
 	written.WriteString(`{"id":"line-0","event":"post.created","data":{}}` + "\n")

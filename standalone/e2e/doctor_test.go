@@ -14,7 +14,7 @@ import (
 	"github.com/mathub/webhooks/standalone/testkit"
 )
 
-// TestDoctor finds nothing wrong with a stack that works, and what is wrong with each that does not, with its mend.
+// TestDoctor finds nothing wrong with a stack that works, and what is wrong with each that does not, with the fix.
 func TestDoctor(t *testing.T) {
 	t.Parallel()
 	admin, err := freeport.Find()
@@ -36,7 +36,7 @@ func TestDoctor(t *testing.T) {
 		return u.String()
 	}
 	receiver := testkit.NewReceiver(t)
-	type result struct{ Check, Status, Detail, Mend string }
+	type result struct{ Check, Status, Detail, Fix string }
 	doctor := func(t *testing.T, env []string, args ...string) (map[string]result, int) {
 		tm := openTerminal(t, stack, &testkit.Bot{})
 		for _, name := range []string{"MATHUB_DATABASE_URL", "MATHUB_KEYSET", "MATHUB_EGRESS_ALLOW", "MATHUB_EGRESS_ALLOW_HTTP", "TEMPORAL_ADDRESS"} {
@@ -49,7 +49,7 @@ func TestDoctor(t *testing.T) {
 		require.NoError(t, json.Unmarshal([]byte(stdout), &findings), stdout+stderr)
 		byCheck := map[string]result{}
 		for _, f := range findings {
-			require.Equal(t, f.Status == "failed" || f.Status == "warning", f.Mend != "", "%+v", f)
+			require.Equal(t, f.Status == "failed" || f.Status == "warning", f.Fix != "", "%+v", f)
 			require.NotContains(t, f.Detail, "throw-away", "a password")
 			byCheck[f.Check] = f
 		}

@@ -140,7 +140,7 @@ func TestRelayIsKilledAnywhere(t *testing.T) {
 	// The API is away for a while.
 	away.Store(true)
 	insert(5)
-	relay.stderr.await(t, "the outbox waits")
+	relay.stderr.await(t, "emitting from the outbox failed")
 	require.Equal(t, 5, waiting())
 	away.Store(false)
 	drained()

@@ -58,7 +58,7 @@ func TestMigratingUnderRunningProcesses(t *testing.T) {
 	for range applied {
 		out, err = migrate("down", "--yes")
 		require.NoError(t, err, out)
-		require.Contains(t, out, "took back")
+		require.Contains(t, out, "reverted")
 	}
 	l.flows(t, 250)
 	stop()

@@ -29,8 +29,8 @@ func TestBehindPgBouncer(t *testing.T) {
 	}})
 	out, err := doctor(t, stack)
 	require.NoError(t, err, out)
-	require.Contains(t, out, "connection pooler: there is one")
-	require.Contains(t, stack.Run(t, "migrate", "down", "--yes"), "took back")
+	require.Contains(t, out, "connection pooler: found")
+	require.Contains(t, stack.Run(t, "migrate", "down", "--yes"), "reverted")
 	require.NotEmpty(t, stack.Run(t, "migrate"))
 
 	l := newLedger(t, stack, "pooled", 3)
