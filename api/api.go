@@ -40,31 +40,36 @@ const (
 	requestIDHeader = "X-Request-Id"
 )
 
-// Config is what the API needs. All is required but Attributes, without which workflows are not searched for,
-// ServiceToken, without which the service API is off,
-// MaxWebhooksPerBot, which is webhook.MaxWebhooksPerBot when 0, RateLimit, the calls that a bot key may make in a
-// minute; 0: any number, Retention, for how long events and deliveries are kept; 0: for ever, TrustedProxies, whose
-// X-Forwarded-For and X-Forwarded-Prefix are believed: of nobody when empty, TemporalUI, where Temporal's Web UI is, and the Namespace that it shows
-// workflows of, without which the API links to no workflow, Stopping, which ends the calls that wait for events once it is
-// closed, and Meter and Tracer, without which nothing is measured or traced.
+// Config is what the API needs. Pool, Temporal, Keyset and Logger are required.
 type Config struct {
-	Pool              *pgxpool.Pool
-	Temporal          client.Client
-	Attributes        *searchattr.Attributes
-	Keyset            *db.Keyset
-	ServiceToken      string
-	URLRules          webhook.URLRules
+	Pool     *pgxpool.Pool
+	Temporal client.Client
+	Keyset   *db.Keyset
+	Logger   *slog.Logger
+
+	// Attributes are the namespace's search attributes. Nil: workflows have none.
+	Attributes *searchattr.Attributes
+	// ServiceToken is the service API's bearer token. Empty: the service API is off.
+	ServiceToken string
+	// URLRules say which URLs webhooks may have.
+	URLRules webhook.URLRules
+	// MaxWebhooksPerBot defaults to webhook.MaxWebhooksPerBot.
 	MaxWebhooksPerBot int
-	RateLimit         int
-	Retention         webhook.Retention
-	TrustedProxies    []netip.Prefix
-	TemporalUI        string
-	Namespace         string
-	Stopping          <-chan struct{}
-	Logger            *slog.Logger
-	Version           string
-	Meter             metric.Meter
-	Tracer            trace.Tracer
+	// RateLimit is the most calls a minute of a bot key. 0: no limit.
+	RateLimit int
+	// Retention is how long events and deliveries are kept. 0: no limit.
+	Retention webhook.Retention
+	// TrustedProxies are believed in their X-Forwarded-For and X-Forwarded-Prefix. Empty: no proxy is.
+	TrustedProxies []netip.Prefix
+	// TemporalUI is the URL of Temporal's Web UI and Namespace what it shows. Empty: the API links to no workflow.
+	TemporalUI, Namespace string
+	// Stopping ends waiting polls when it is closed.
+	Stopping <-chan struct{}
+	// Version is shown in the Server header.
+	Version string
+	// Meter and Tracer default to none: nothing is measured or traced.
+	Meter  metric.Meter
+	Tracer trace.Tracer
 
 	// Verification is what is asked of endpoints, by this process: see webhook.Verification.
 	Verification webhook.Verification

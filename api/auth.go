@@ -64,12 +64,12 @@ func (s *server) fromBackend(c *gin.Context) bool {
 	return err == nil && s.isServiceToken(token)
 }
 
-// authenticateBot finds the bot whose key the request carries. The key is looked up by its hash, so that the time it takes
-// tells nothing about any key. Only then is the call counted: what is kept in memory is of valid keys.
+// authenticateBot finds the bot of the request's key. It looks the key up by its hash, so the time taken says nothing about
+// any key. It counts the call only for a valid key, so memory holds valid keys only.
 //
-// Who has no key cannot have any number of them looked up: a key says by itself whether its form is right, and an address
-// has so many wrong keys a minute. Valid keys go on working there, as others may share the address: beyond, a key is looked
-// up only if it was valid here before, or is in a list of all that is a few seconds old.
+// Lookups of wrong keys are limited: the form of a key is checked first, and an address has so many wrong keys a minute.
+// Beyond that limit a key is looked up only if it was valid before, or is in a list of all keys a few seconds old. So valid
+// keys still work from an address that others share.
 func (s *server) authenticateBot(c *gin.Context) error {
 	token, err := bearer(c.Request.Header)
 	if err != nil {

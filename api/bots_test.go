@@ -52,7 +52,7 @@ func TestBots(t *testing.T) {
 	_, err = a.bots().Find(t.Context(), "Euler")
 	require.ErrorContains(t, err, "Use the id")
 	_, err = a.bots().Find(t.Context(), "nobody")
-	require.ErrorContains(t, err, "no bot")
+	require.ErrorContains(t, err, "No bot")
 }
 
 func TestAtMostAHundredKeysHoweverManyAtOnce(t *testing.T) {

@@ -15,10 +15,10 @@ import (
 )
 
 const (
-	// maxCallsPerBot is how many calls of a bot are in progress at once, but for those that wait for events: enough for a
-	// page with everything on it, and too few to take the connections to Postgres from others.
+	// maxCallsPerBot is how many calls of a bot run at once, waiting polls excluded: enough for a page that shows everything,
+	// too few to take up the connections to Postgres.
 	maxCallsPerBot = 10
-	// callPatience is how long more of them wait, which a burst of quick ones does not notice.
+	// callPatience is how long a further call waits, long enough for a burst of quick ones.
 	callPatience = 2 * time.Second
 
 	// maxSendsPerBot and maxSendsPerWebhook are how many tests and redeliveries are in progress at once: each has the

@@ -21,12 +21,11 @@ const (
 	pollLimit    = 100
 	maxPollLimit = 500
 
-	// maxPollWait leaves room below the server's limit on the time of an answer, and below the minute after which proxies
-	// commonly give a silent connection up.
+	// maxPollWait is well below the server's time limit and the minute after which proxies commonly close a silent connection.
 	maxPollWait = 30 * time.Second
 
-	// catchUp is how long a call gives positions to events of a time in which nobody polled before it answers with what
-	// there is, and catchUpLatest before it gives up: "latest" comes after them all.
+	// catchUp is how long a call adds unpolled events to the log before it answers with what is there. catchUpLatest is how
+	// long "latest" does so before it gives up: it needs all of them.
 	catchUp       = 500 * time.Millisecond
 	catchUpLatest = 10 * time.Second
 

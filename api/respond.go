@@ -127,14 +127,14 @@ const (
 	// maxListBytes bounds a list; a single larger item is answered alone.
 	maxListBytes = 1 << 20
 
-	// maxLargeBytes bounds, in a process, all answers that are being sent to bots and are larger than largeBytes, and again
-	// those to Mathub's backend; largeTime bounds the sending of one, and largeGrace is what it has where others need its room.
+	// maxLargeBytes bounds the bytes of answers larger than largeBytes that a process is sending to bots, and separately to
+	// Mathub's backend. largeTime bounds the sending of one, or largeGrace while others need its room.
 	maxLargeBytes = 64 << 20
 	largeBytes    = 64 << 10
 	largeTime     = 30 * time.Second
 	largeGrace    = 2 * time.Second
 
-	// maxLargePerBot is how many of them are of one bot. Another waits largePatience, which who reads does not notice.
+	// maxLargePerBot is how many of them one bot has. A further one waits up to largePatience.
 	maxLargePerBot = 2
 	largePatience  = 500 * time.Millisecond
 )

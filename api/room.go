@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// room bounds the bytes of answers that are being sent. When it is full, those that have been sent for longest give way to a
-// new one: who reads what it asked for is done long before, and who does not keeps nobody out.
+// room bounds the bytes of answers that are being sent. When it is full, a new answer cuts off the oldest ones. A client that
+// reads its answer has finished long before, and one that does not cannot block others.
 type room struct {
 	mu   sync.Mutex
 	free int64

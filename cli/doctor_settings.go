@@ -51,9 +51,9 @@ func judgeOpenFiles(limit int) finding {
 	const check = "open files"
 	if limit < openfiles.Enough {
 		return warning(check, fmt.Sprintf("raise the limit to %d (ulimit -n, LimitNOFILE=, ulimits:)", openfiles.Enough),
-			"%d at most, so that a listener holds %d connections and %d deliveries are in flight", limit, openfiles.Connections(), openfiles.InFlight())
+			"limit %d, which allows %d connections a listener and %d deliveries in flight", limit, openfiles.Connections(), openfiles.InFlight())
 	}
-	return ok(check, "%d at most", limit)
+	return ok(check, "limit %d", limit)
 }
 
 func distinct(s string) []byte {

@@ -40,10 +40,10 @@ type BatcherOptions struct {
 	Group int
 	// Options are for each start.
 	Options []Option
-	// Lookup, if not nil, says what is known of events, in their order. They are as they were emitted, but for an id: one
-	// without a timestamp has none yet. It is called before each start.
+	// Lookup, if not nil, is called before each start and says what is known of the events, in their order. The events have
+	// ids, and a timestamp only where the emitter gave one.
 	Lookup func(ctx context.Context, events []webhook.Event) ([]Known, error)
-	// Started, if not nil, is told of each workflow that was started, by how many events share it.
+	// Started, if not nil, is called for each workflow that was started, with the number of its events.
 	Started func(events int)
 	// Progress, if not nil, is of the worker that delivers in the same process: nothing is started while that is behind.
 	Progress *Progress
@@ -51,19 +51,18 @@ type BatcherOptions struct {
 
 // Known is what is known of an event before it is accepted.
 type Known struct {
-	// Stored: an event of its id was accepted before, and WorkflowID is the workflow that did; "" where that was ended before
-	// its work was done, so that another is to be started.
+	// Stored: an event with its id was accepted before, by the workflow WorkflowID. That is empty if the workflow was ended
+	// before its work was done; another one is then started.
 	Stored     bool
 	WorkflowID string
 	// Conflict: what was accepted says something else.
 	Conflict bool
-	// UnknownBotIDs are those of its bots that are none.
+	// UnknownBotIDs are its BotIDs that name no bot.
 	UnknownBotIDs []string
 }
 
-// Batcher emits events as [Event] and [Events] do, and has those that come in while others are being started share the
-// next workflow: an event by itself is started at once, and the more come in, the more share the price of a workflow. It is
-// group commit, for workflows. Safe for concurrent use.
+// Batcher emits events as [Event] and [Events] do, with group commit: a single event is started at once, and events that
+// arrive while a workflow is being started share the next one. Safe for concurrent use.
 type Batcher struct {
 	client  client.Client
 	options BatcherOptions
@@ -307,8 +306,8 @@ func eventsOf(calls []*call) (all []webhook.Event, since []time.Time) {
 	return all, since
 }
 
-// startAgain starts the workflow of an event again that is completed, unless the event was stored since it was looked up: its
-// rows may be lost, as in a database that was restored, or those of another workflow that stored it and was ended.
+// startAgain starts an event's completed workflow again, unless the event was stored since the lookup. Its rows may be lost,
+// for example because the database was restored.
 func (b *Batcher) startAgain(ctx context.Context, emitted, complete webhook.Event, there started) (started, error) {
 	if b.options.Lookup == nil {
 		return startAgain(ctx, b.client, emitted, complete, there, b.options.Options...)

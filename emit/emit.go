@@ -20,9 +20,9 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
-// The names through which any Temporal SDK emits: start a workflow on TaskQueue, of type WorkflowType with the id that
-// WorkflowID gives and one event as its JSON input, or of type GroupWorkflowType, with an id of any other form, and an array
-// of up to webhook.MaxBatchEvents events.
+// The names with which any Temporal SDK can emit. Start a workflow on TaskQueue: of type WorkflowType, with the id from
+// WorkflowID and one event as JSON input; or of type GroupWorkflowType, with an id of any other form and an array of up to
+// webhook.MaxBatchEvents events.
 const (
 	WorkflowType      = "DeliverEvent"
 	GroupWorkflowType = "DeliverEvents"
@@ -38,17 +38,17 @@ func groupWorkflowID() string { return "events-" + webhook.NewID() }
 // Receipt says what became of an emitted event.
 type Receipt struct {
 	ID string `json:"id"`
-	// WorkflowID is the workflow that delivers it; one that it shares with other events, where it was emitted among them.
+	// WorkflowID is the workflow that delivers the event. Events that are emitted together share one.
 	WorkflowID string `json:"workflowId"`
-	// Duplicate: the event's id was accepted before; this call delivers nothing. Of calls at the same moment with one id,
-	// several may be answered without it: the event is delivered once all the same. Where only Temporal knows of the event and
-	// nobody can ask the service's database, the event is also delivered if the database has lost it.
+	// Duplicate: the event's id was accepted before, and this call delivers nothing. Simultaneous calls with one id may all
+	// lack it; the event is still delivered once. Without access to the service's database, an event that the database has
+	// lost is delivered again.
 	Duplicate bool `json:"duplicate"`
 	// Conflict: the id was accepted before with another type, data, audience or, where the emitter gave one, timestamp.
-	// This content is never delivered. Of calls at the same moment, one that shares a workflow with other events may not know.
+	// This content is never delivered. A simultaneous call that shares a workflow with other events may lack it.
 	Conflict bool `json:"conflict,omitempty"`
-	// UnknownBotIDs are those of the event's BotIDs that are no bots, the first 20 of them. This is known to those who can ask
-	// the service's database: its API, and a Batcher with a Lookup; and so is a Conflict with what was accepted long ago.
+	// UnknownBotIDs are the first 20 of the event's BotIDs that name no bot. Only the API and a Batcher with a Lookup know
+	// them, because they can ask the database. The same holds for a Conflict with an event accepted long ago.
 	UnknownBotIDs []string `json:"unknownBotIds,omitempty"`
 }
 
@@ -65,12 +65,12 @@ func Searchable() Option { return SearchableBy(searchattr.Assume()) }
 func SearchableBy(a *searchattr.Attributes) Option { return func(o *options) { o.attributes = a } }
 
 // Event accepts e for delivery: when it returns without an error, e is durable in Temporal and will be delivered to
-// its audience at least once. The id defaults to a UUIDv7 and the timestamp to now; to emit again after an error,
-// give e an id of your own beforehand, so that it is delivered once however often it is emitted.
+// its audience at least once. The id defaults to a UUIDv7 and the timestamp to now. To emit safely again after an error, set
+// the id first: an id is accepted once.
 //
-// The error is a *webhook.InvalidError where e is at fault, else what Temporal said. In a process that also runs a
-// worker on c, the workflow begins there at once (eager start), without another round trip. Whoever emits hundreds of events
-// a second does so by [Batcher] or [Events]: a workflow of its own is most of what an event costs.
+// The error is a *webhook.InvalidError if e is invalid, else Temporal's. In a process that also runs a worker on c, the
+// workflow starts there without another round trip (eager start). To emit hundreds of events a second, use [Batcher] or
+// [Events]: a workflow is most of the cost of an event.
 func Event(ctx context.Context, c client.Client, e webhook.Event, opts ...Option) (Receipt, error) {
 	if err := e.Validate(); err != nil {
 		return Receipt{}, err
@@ -123,8 +123,8 @@ func identified(events []webhook.Event) []webhook.Event {
 	return all
 }
 
-// started is what became of a start. A single event's may find that a workflow of its id is there already: it is a duplicate
-// then, and before is what was accepted, as far as that is known.
+// started is the outcome of a start. For a single event whose workflow exists already, duplicate is true and before is the
+// content accepted then, if known.
 type started struct {
 	workflowID string
 	duplicate  bool

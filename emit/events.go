@@ -124,9 +124,8 @@ func (ReviewRequested) EventType() webhook.EventType { return webhook.ReviewRequ
 func (ReviewSubmitted) EventType() webhook.EventType { return webhook.ReviewSubmitted }
 
 // New makes an event of data that has happened now, to be emitted with [Event] or [HTTP.Event], or stored in an outbox.
-// It has an id, so that the same event may be emitted again after an error and is delivered once; an ID of the caller's
-// own (see [ID]) may take its place, as may another Timestamp (see [webhook.FormatTime]). BotIDs names or narrows the
-// audience.
+// It has an id, so it can be emitted again after an error and is still delivered once. The caller may set another ID (see
+// [ID]) or Timestamp (see [webhook.FormatTime]). BotIDs names or narrows the audience.
 //
 // The error is one of encoding: Extra holds what JSON cannot, or a documented field.
 func New(data Data) (webhook.Event, error) {

@@ -63,9 +63,8 @@ func (e *RefusedError) Error() string {
 	return b.String()
 }
 
-// IsInvalid says whether err, of [Event] or of HTTP, means that an event itself is at fault, so that emitting it again
-// would be in vain: a *webhook.InvalidError, or an answer of 400, 413, 415 or 422. Any other error, a wrong token among
-// them, may pass.
+// IsInvalid says whether err, of [Event] or of HTTP, means that the event is invalid and must not be emitted again: a
+// *webhook.InvalidError, or an answer of 400, 413, 415 or 422. Any other error, such as a wrong token, may pass.
 func IsInvalid(err error) bool {
 	var invalid *webhook.InvalidError
 	var refused *RefusedError
@@ -81,8 +80,8 @@ func IsInvalid(err error) bool {
 	return false
 }
 
-// Faults are the fields that err, of [Event], [Events] or of HTTP, says are at fault; of several events, they are named by
-// place, see webhook.BatchPlace. It may say none.
+// Faults are the invalid fields that err, of [Event], [Events] or of HTTP, names, if any. Of several events, they are named
+// by position: see webhook.BatchPlace.
 func Faults(err error) []webhook.FieldError {
 	var invalid *webhook.InvalidError
 	var refused *RefusedError
@@ -95,9 +94,9 @@ func Faults(err error) []webhook.FieldError {
 	return nil
 }
 
-// Event accepts e for delivery, as the package's Event does. What may pass (no answer, a 429, a 5xx) is tried again with
-// the same id, after 0.1 s, 0.2 s and so on up to 10 s, or when Retry-After says, until ctx ends: give it a deadline. The
-// error is then the last one that was met, or a *webhook.InvalidError, or a *RefusedError.
+// Event accepts e for delivery, as the package's Event does. It retries temporary failures (no answer, a 429, a 5xx) with
+// the same id after 0.1 s, 0.2 s and so on up to 10 s, or as Retry-After says, until ctx ends: give ctx a deadline. The error
+// is the last one, a *webhook.InvalidError or a *RefusedError.
 func (h *HTTP) Event(ctx context.Context, e webhook.Event) (Receipt, error) {
 	if err := e.Validate(); err != nil {
 		return Receipt{}, err

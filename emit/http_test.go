@@ -139,7 +139,7 @@ func TestHTTPDoesNotTryAgainWhatCannotPass(t *testing.T) {
 
 	s, door = newService(t, refuse(202, "", "<html>"), accept)
 	_, err := door.Try(t.Context(), event(t))
-	require.ErrorContains(t, err, "not the service's")
+	require.ErrorContains(t, err, "not from the service")
 	require.False(t, emit.IsInvalid(errors.Join(err)))
 	require.Len(t, s.bodies, 1, "Try tries once")
 }
@@ -214,11 +214,11 @@ func TestHTTPDoesNotTrySeveralAgainInVain(t *testing.T) {
 func TestHTTPTriesSeveralOnce(t *testing.T) {
 	t.Parallel()
 	for want, answer := range map[string]http.HandlerFunc{
-		"HTTP 503":                           refuse(503, "1", ""),
-		"not the service's":                  accept, // one receipt that is no array
-		"the service's: it has 2 receipts":   acceptAll,
-		"the service's: it has 0 receipts":   refuse(202, "", "null"),
-		"the service's: invalid character '": refuse(202, "", "<html>"),
+		"HTTP 503":                              refuse(503, "1", ""),
+		"not from the service":                  accept, // one receipt that is no array
+		"from the service: got 2 receipts":      acceptAll,
+		"from the service: got 0 receipts":      refuse(202, "", "null"),
+		"from the service: invalid character '": refuse(202, "", "<html>"),
 	} {
 		s, door := newServiceAt(t, "/batch", answer)
 		_, err := door.TryEvents(t.Context(), events(t, 3))

@@ -16,8 +16,8 @@ const (
 	lookAgain = 10 * time.Millisecond
 )
 
-// Progress is how a Batcher learns what a worker in the same process makes of the events it has started, so that no more are
-// accepted than can be delivered in time. Make it with NewProgress. Safe for concurrent use.
+// Progress tells a Batcher how far a worker in the same process is with the started events, so that it accepts no more than
+// can be delivered in time. Make it with NewProgress. Safe for concurrent use.
 type Progress struct {
 	// Behind says that the worker has more to deliver than it can. Nil: it never has.
 	Behind func() bool

@@ -33,8 +33,8 @@ func StuckQuery(now time.Time) string {
 	return searchattr.StuckQuery(TaskQueue, slices.Sorted(maps.Keys(Registered())), now)
 }
 
-// Registered are the workflows, by the names that histories know them by, as a worker runs them: whatever they are started
-// with, they fail at once with an error that names what is wrong, or do what the same input of ours has them do.
+// Registered are the workflows that a worker runs, by their names in histories. Each checks its input and fails at once when
+// it is invalid, with an error that names the fault.
 func Registered() map[string]any {
 	return map[string]any{
 		"DeliverEvent":   DeliverEvent,

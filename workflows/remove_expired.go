@@ -20,8 +20,8 @@ import (
 const RetentionSchedule = "mathub-webhooks-retention"
 
 const (
-	// removeEvery is how often what is over age is removed, removeJitter by how much later at most, so that several
-	// installations on one Postgres do not do so at once.
+	// removeEvery is how often expired rows are removed. removeJitter delays it at random, so that several installations on
+	// one Postgres do not run at once.
 	removeEvery  = time.Hour
 	removeJitter = 10 * time.Minute
 	// removalPause is between the activities, removalSteps how many of them one run makes, so that its history stays short.
@@ -75,7 +75,7 @@ func removal(ctx workflow.Context) workflow.Context {
 		StartToCloseTimeout:    time.Minute,
 		ScheduleToCloseTimeout: unlimited,
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: time.Minute},
-		Summary:                "remove what is over age",
+		Summary:                "remove expired events and deliveries",
 	})
 }
 

@@ -167,7 +167,7 @@ func (f *fanOut) updateDetails(ctx workflow.Context) {
 		fmt.Fprintf(&b, "\n\n%d batches, each a workflow of its own, %s and so on.", f.sum.Batches, code(f.firstBatch))
 	}
 	if len(f.sum.Conflicts) > 0 {
-		fmt.Fprintf(&b, "\n\n**Accepted before with other content**, which stands: %s", code(strings.Join(f.sum.Conflicts, ", ")))
+		fmt.Fprintf(&b, "\n\n**Accepted before with other content**, which is delivered: %s", code(strings.Join(f.sum.Conflicts, ", ")))
 	}
 	if len(f.sum.UnknownBots) > 0 {
 		fmt.Fprintf(&b, "\n\n**No such bots**: %s", code(strings.Join(f.sum.UnknownBots, ", ")))

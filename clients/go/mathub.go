@@ -164,7 +164,7 @@ func call[T any](ctx context.Context, c caller, method, path string, query url.V
 	defer response.Body.Close() //nolint:errcheck // read to its end
 	raw, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
-		return nil, fmt.Errorf("the API's answer broke off: %w", withoutURL(err))
+		return nil, fmt.Errorf("the API's answer is incomplete: %w", withoutURL(err))
 	}
 	if response.StatusCode >= http.StatusMultipleChoices {
 		return nil, problemOf(response, raw)
@@ -174,7 +174,7 @@ func call[T any](ctx context.Context, c caller, method, path string, query url.V
 		return answer, nil
 	}
 	if err := json.Unmarshal(raw, &answer.Value); err != nil {
-		return nil, fmt.Errorf("what answers at %s is not the API: %w", c.base.Redacted(), err)
+		return nil, fmt.Errorf("the server at %s is not the API: %w", c.base.Redacted(), err)
 	}
 	return answer, nil
 }
@@ -207,7 +207,7 @@ func problemOf(response *http.Response, raw []byte) *Problem {
 	p := &Problem{}
 	mediaType, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type")) // else it is no problem of the API's
 	if mediaType != "application/problem+json" || json.Unmarshal(raw, p) != nil || p.Detail == "" {
-		p.Detail = "the answer is not one of the API's."
+		p.Detail = "the answer is not from the API."
 	}
 	p.Status = response.StatusCode
 	if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil {

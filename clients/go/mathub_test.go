@@ -127,8 +127,8 @@ func TestClient_ARefusalIsAProblem(t *testing.T) {
 			502,
 			map[string]string{"Content-Type": "text/html"},
 			`<h1>Bad Gateway</h1>`,
-			mathub.Problem{Status: 502, Detail: "the answer is not one of the API's."},
-			"502 Bad Gateway: the answer is not one of the API's.",
+			mathub.Problem{Status: 502, Detail: "the answer is not from the API."},
+			"502 Bad Gateway: the answer is not from the API.",
 		},
 	} {
 		url, _ := answering(t, c.status, c.header, c.body)

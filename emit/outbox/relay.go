@@ -82,10 +82,10 @@ func (r *Relay) Run(ctx context.Context) error {
 
 // Counts are what became of rows.
 type Counts struct {
-	// Accepted are the rows whose events were accepted. Of them, Conflicts had the id of one that was accepted before with
-	// other content, which stands, and UnknownBots are for bots of which at least one is none.
+	// Accepted are the rows whose events were accepted. Of these, Conflicts have an id accepted before with other content,
+	// which is what is delivered, and UnknownBots name a bot that does not exist.
 	Accepted, Conflicts, UnknownBots int
-	// SetAside are the rows whose events are at fault.
+	// SetAside are the rows with invalid events.
 	SetAside int
 }
 
@@ -319,8 +319,8 @@ func closeConn(conn *pgx.Conn) {
 	_ = conn.Close(ctx) // what matters is committed
 }
 
-// pauseAfter doubles from a second on, a little earlier or later so that several relays do not come back at once, and
-// waits longer where the service asks for it.
+// pauseAfter doubles from 1 s, with jitter so that several relays do not return at once, and is longer if the service asks
+// for it.
 func pauseAfter(failures int, err error) time.Duration {
 	pause := min(time.Second<<min(failures, 10), longestPause)
 	pause = pause*3/4 + rand.N(pause/4)

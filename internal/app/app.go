@@ -64,7 +64,7 @@ func Run(ctx context.Context, s settings.Process, version string) error {
 		return err
 	}
 	if limit := openfiles.Limit(); limit < openfiles.Enough {
-		p.log.Warn("few files may be open, so that less is done at once: raise the limit (ulimit -n)", "limit", limit, "enough", openfiles.Enough, "connections", openfiles.Connections(), "deliveries", openfiles.InFlight())
+		p.log.Warn("low limit on open files reduces concurrency; raise it (ulimit -n)", "limit", limit, "enough", openfiles.Enough, "connections", openfiles.Connections(), "deliveries", openfiles.InFlight())
 	}
 	return run(ctx, p.failed, p.services()...)
 }

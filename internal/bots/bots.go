@@ -225,7 +225,7 @@ func (s *Service) CreateKey(ctx context.Context, botID string) (key Key, secret 
 			return err
 		}
 		if n >= webhook.MaxKeysPerBot {
-			return &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("The bot has %d keys, the most allowed. Revoke one first.", webhook.MaxKeysPerBot)}
+			return &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("A bot can have at most %d keys. Revoke one first.", webhook.MaxKeysPerBot)}
 		}
 		row, err = q.CreateKey(ctx, tx, db.CreateKeyParams{ID: uuid.Must(uuid.NewV7()), BotID: botID, KeyHash: HashKey(secret)})
 		return err

@@ -64,10 +64,9 @@ type acceptance struct {
 	EventAudience
 }
 
-// Accept stores events, from when on they are not lost, finds their subscribers, and puts them into the queues of those that
-// are queued. It may run any number of times: a stored event names the run that owns it, so that only another run's is a
-// Duplicate, and webhooks that were sent an event, or in whose queue it stands, are left out. A run takes an event over
-// from one that was ended before its work was done.
+// Accept stores events, finds their subscribers, and puts the events into the queues of those in queued mode. It is
+// idempotent: a stored event names the run that owns it, and only another run's event is a Duplicate. Webhooks that already
+// got an event, or have it in their queue, are left out. A run takes over the event of a run that was ended too early.
 func (d *Deliverer) Accept(ctx context.Context, in EventsToAccept) (Audience, error) {
 	if err := in.check(); err != nil {
 		return Audience{}, err

@@ -33,8 +33,8 @@ type GroupResult struct {
 	Ended []Ended `json:"ended,omitempty"`
 }
 
-// Counts are so many deliveries that were taken, were not taken and get no further attempt, were not taken and are attempted
-// again, stand in their webhook's queue for the first attempt, or had nothing to send any more.
+// Counts are numbers of deliveries: delivered, failed for good, failed with a retry planned, queued for the first attempt, or
+// skipped because there was nothing to send.
 type Counts struct {
 	Delivered int `json:"delivered"`
 	Failed    int `json:"failed"`

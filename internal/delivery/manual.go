@@ -103,8 +103,8 @@ func (d *Deliverer) PrepareRedelivery(ctx context.Context, a Attempt) (Route, er
 	return d.routeManual(ctx, a)
 }
 
-// checkNumber refuses an attempt that is not the next one at what was sent before: the numbers of a delivery's attempts have
-// no gap, and nobody is sent by hand what was never sent him.
+// checkNumber refuses an attempt unless its number is the next one. So attempt numbers have no gaps, and an event cannot be
+// redelivered to a webhook that never received it.
 func (d *Deliverer) checkNumber(ctx context.Context, a Attempt) error {
 	next, err := d.queries.NextNumber(ctx, d.cfg.Pool, db.NextNumberParams{EventID: a.EventID, WebhookID: a.WebhookID})
 	switch {

@@ -24,8 +24,7 @@ const (
 	shortestBusy, longestBusy = time.Second, 5 * time.Minute
 	// roundStint is how long a round begins with a window's attempts, well within its activity's time.
 	roundStint = 4 * time.Second
-	// pauseInHand is how long Look waits out a pause by itself: Temporal's timers come up to a second late, and a pause
-	// after a failure is to be kept exactly.
+	// pauseInHand is the longest pause that Look waits for itself, because Temporal's timers fire up to a second late.
 	pauseInHand = 3500 * time.Millisecond
 	// pauseStep is how often it looks meanwhile for what a person asks for, which does not wait.
 	pauseStep = 500 * time.Millisecond
@@ -120,10 +119,9 @@ func (d *Deliverer) runWindow(ctx context.Context, round Round, sum *RoundResult
 	return err
 }
 
-// narrow leaves of a round what it may still attempt, as a failure may have been recorded since the queue was looked at:
-// one attempt, or none while the webhook's pause lasts. The run of failures that it reads is that of all the round's
-// attempts: those that begin together were under way together when the first of them failed, however long Postgres takes
-// to prepare the others.
+// narrow reduces a round if a failure was recorded since the queue was read: to one attempt, or to none while the webhook's
+// pause lasts. The run of failures that it reads holds for all attempts of the round: they begin together, so all are in
+// flight when the first one fails.
 func (d *Deliverer) narrow(ctx context.Context, round Round) (Round, db.GetTargetRow, error) {
 	target, err := d.queries.GetTarget(ctx, d.cfg.Pool, db.GetTargetParams{ID: round.WebhookID})
 	switch {

@@ -28,8 +28,8 @@ func (d *Deliverer) mayNot(t webhook.Trigger, verified bool) bool {
 // unverifiedRest is how long a queue rests whose endpoint may be sent nothing before it agrees. That it agrees ends the rest.
 const unverifiedRest = 5 * time.Minute
 
-// rest leaves of a round what a person asked for, where its endpoint may be sent nothing else before it agrees. The others stay
-// planned: the endpoint is being asked, or its URL is to be mended. Where nothing is left, the webhook's queue rests.
+// rest reduces the round of an unverified endpoint that must be verified first to the attempts that a person asked for. The
+// others stay planned until the endpoint is verified. If none is left, the webhook's queue rests.
 func (d *Deliverer) rest(ctx context.Context, round Round, target db.GetTargetRow) (Round, error) {
 	if target.Paused || !d.mayNot(webhook.TriggerEvent, target.Verified) {
 		return round, nil
@@ -142,8 +142,8 @@ func (d *Deliverer) PrepareVerification(ctx context.Context, in TestEvent) (Rout
 	})
 }
 
-// refuseManual says why an attempt that a person asked for is not to be made now, or nil: found out before it is left to the
-// webhook's queue, where nobody would be told.
+// refuseManual says why an attempt that a person asked for cannot be made now, or returns nil. It runs before the attempt goes
+// to the webhook's queue, from where the caller would not learn the reason.
 func (d *Deliverer) refuseManual(ctx context.Context, a Attempt, target db.GetTargetRow) (*Result, error) {
 	if d.mayNot(a.Trigger, target.Verified) {
 		return &Result{Status: Skipped, Error: NotVerified}, nil

@@ -171,7 +171,7 @@ func (p *pass) count(ctx context.Context) error {
 	}
 }
 
-// countPage counts what is new of those of a page of which something is.
+// countPage counts the new deliveries of a page's webhooks.
 func countPage(ctx context.Context, q *db.Queries, tx pgx.Tx, page []db.WebhooksToCountRow, upto int64) error {
 	var ids []uuid.UUID
 	for _, w := range page {
@@ -188,8 +188,8 @@ func countPage(ctx context.Context, q *db.Queries, tx pgx.Tx, page []db.Webhooks
 	return q.CountHistory(ctx, tx, db.CountHistoryParams{WebhookIds: ids, Upto: upto, MostRead: countedOfEach})
 }
 
-// settled returns a seq up to which every delivery is committed that ever will be: the order of seqs is not that of commits,
-// and what is committed below what was counted already would never be counted.
+// settled returns a seq below which no delivery can be committed any more. Deliveries are not committed in the order of their
+// seqs, and one that is committed below a counted seq would never be counted.
 func (p *pass) settled(ctx context.Context) (seq int64, err error) {
 	q := db.New()
 	last, err := q.LastSeq(ctx, p.Pool)

@@ -101,8 +101,8 @@ func EncodeExchange(request http.Header, url string, resp egress.Response) []byt
 	return b
 }
 
-// response writes the headers in the order of their names, as net/http keeps no other, without the texts that are to be
-// hidden, and leaves out what does not fit.
+// response writes the headers ordered by name, because net/http keeps no other order. It hides texts and leaves out what does
+// not fit.
 func (e *exchangeEncoder) response(header http.Header, texts []string) {
 	count, size := 0, 0
 	for _, name := range slices.Sorted(maps.Keys(header)) {

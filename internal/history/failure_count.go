@@ -9,9 +9,8 @@ import (
 )
 
 const (
-	// maxEarlyFailures is how many failures count, all together, of attempts that were under way when a run's first
-	// failure was recorded. So it takes five more to disable a webhook, each of an attempt made after it was known that
-	// the webhook fails.
+	// maxEarlyFailures is how many failures count of attempts that were in flight when a run's first failure was recorded.
+	// Five more, of attempts that began later, disable the webhook.
 	maxEarlyFailures = 5
 	// heldPause is for a webhook that a fuse keeps from being disabled: it may fail for hours.
 	heldPause = 30 * time.Second
@@ -19,10 +18,9 @@ const (
 	laterPause = time.Second
 )
 
-// firstPauses is how long a failing webhook is left alone before each of the first five attempts that are made after it
-// was known that it fails: 13 s in all. Five failures of such attempts it takes to disable it, however many were under way
-// before and however late they fail, so that a receiver which restarts or hangs for 12 s, in whatever way, is not
-// disabled. With laterPause, ten failing events disable it within 20 s (docs/decisions/direct-or-queued.md).
+// firstPauses are the pauses before each of the first five attempts after a webhook's first failure, 13 s in all. It takes
+// five failures of such attempts to disable the webhook, so a receiver that restarts or hangs for 12 s stays enabled. With
+// laterPause, ten failing events disable a webhook within 20 s (docs/decisions/direct-or-queued.md).
 var firstPauses = [...]time.Duration{500 * time.Millisecond, 2 * time.Second, 3500 * time.Millisecond, 3500 * time.Millisecond, 3500 * time.Millisecond}
 
 // Attempt is one finished POST: what becomes a row of the history.

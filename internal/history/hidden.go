@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// What the history does not keep of an exchange, as whoever reads the database could use it: signatures, from which a weak
-// secret can be found beside the payload, and what the receiver takes for a proof of who calls.
+// The history does not keep what a reader of the database could misuse: signatures, which together with the payload reveal a
+// weak secret, and credentials for the receiver.
 
 // hidden takes the place of what is not kept.
 const hidden = "***"

@@ -24,10 +24,9 @@ const (
 	noticesPage = 100
 )
 
-// Notices are the disablings that owners have yet to be told of. The transaction that disables a webhook writes one to
-// the outbox disabled_notices, which is marked once start has a workflow see to it, so that a crash in between loses none. It
-// stays until the notice was taken or is attempted no more, and until then start is called again now and then: what a notice
-// says comes from there alone.
+// Notices starts the workflows that notify owners of disabled webhooks. The transaction that disables a webhook writes a row
+// to the outbox disabled_notices, so a crash loses none. The row is marked when start has started a workflow, and stays until
+// the notification is delivered or given up; until then start is called again from time to time.
 type Notices struct {
 	pool *pgxpool.Pool
 	log  *slog.Logger

@@ -51,15 +51,15 @@ type QueueState struct {
 	BotID  string `json:"botId,omitempty"`
 	Host   string `json:"host,omitempty"`
 	Active bool   `json:"active,omitempty"`
-	// FailureCount is how far the webhook's run of failures counts, LastError why the last of them failed.
+	// FailureCount is the webhook's failures in a row, LastError the error of the last one.
 	FailureCount int    `json:"failureCount,omitempty"`
 	LastError    string `json:"lastError,omitempty"`
 	// Waiting is how many rows there are, counted up to 1,000.
 	Waiting int `json:"waiting"`
 	// Due are the rows that are due, as many as were asked for: oldest first, after what a person asked for.
 	Due []Row `json:"due,omitempty"`
-	// NextIn is when the next row is due, from now, and ResumeIn when a queue that rests is to be looked
-	// at: that of a failing webhook, or of an endpoint that has not agreed.
+	// NextIn is the time until the next row is due. ResumeIn is the time until a resting queue is looked at again: that of a
+	// failing webhook or an unverified endpoint.
 	NextIn   time.Duration `json:"nextIn,omitempty"`
 	ResumeIn time.Duration `json:"resumeIn,omitempty"`
 }

@@ -26,8 +26,8 @@ const (
 	recoveryStint = 2 * time.Second
 	// recoveryAhead is how far ahead of its rate a recovery plans, so that its webhook's queue stays short.
 	recoveryAhead = 60 * time.Second
-	// directTime is when the direct attempt at an event has ended and is recorded: until then an event, accepted while the
-	// webhook was active, may look as if it was missed that is in flight, and would be sent twice.
+	// directTime is how long after acceptance an event's direct attempt has ended and is recorded. A younger event may look
+	// missed although it is in flight, and would be sent twice.
 	directTime = webhook.AttemptTimeout + 2*time.Second
 )
 
@@ -173,9 +173,8 @@ func stepOf(r db.Recovery, remaining int) RecoveryStep {
 	return step
 }
 
-// planMissed plans what the next page of the span holds: RecoveryRate a second, beginning after ahead, those of a second
-// together. The page is read before any lock is taken, so that it holds up nobody; what is delivered meanwhile is found
-// out before the attempt.
+// planMissed plans the events of the span's next page, RecoveryRate a second, starting after ahead. It reads the page before
+// it takes a lock, which delays nobody. Before each attempt it is checked whether the event was delivered meanwhile.
 func (q *Queue) planMissed(ctx context.Context, r db.Recovery, ahead time.Duration) (planned int, err error) {
 	page, err := db.New().ListMissed(ctx, q.Pool, db.ListMissedParams{
 		WebhookID: r.WebhookID, Upto: r.Upto, AfterTime: r.AfterTime, AfterID: r.AfterID, MostRead: missedPage,

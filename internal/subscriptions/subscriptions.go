@@ -97,7 +97,7 @@ func (s *Service) Create(ctx context.Context, botID string, in Input) (w db.Webh
 			return err
 		}
 		if n >= int64(s.MaxWebhooksPerBot) {
-			return &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("The bot has %d webhooks, the most allowed.", s.MaxWebhooksPerBot)}
+			return &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("A bot can have at most %d webhooks.", s.MaxWebhooksPerBot)}
 		}
 		w, err = q.CreateWebhook(ctx, tx, db.CreateWebhookParams{
 			ID: id, BotID: botID, URL: sealed.url, Origin: *sealed.origin, Events: in.Events, Secret: sealed.secret,
