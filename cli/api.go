@@ -9,7 +9,7 @@ import (
 
 // APIFlags say where the API is.
 type APIFlags struct {
-	API *url.URL `name:"api" env:"MATHUB_API" default:"http://127.0.0.1:8080" help:"Where the API is."`
+	API *url.URL `name:"api" env:"MATHUB_API" default:"http://127.0.0.1:8080" help:"The API's URL."`
 }
 
 // Validate refuses what no API can be at.
@@ -23,7 +23,7 @@ func (f APIFlags) Validate() error {
 // BotFlags say where the API is and hold a bot's key.
 type BotFlags struct {
 	APIFlags
-	Key string `env:"MATHUB_BOT_KEY" required:"" help:"A key of the bot. Better in the environment than on the command line, where others of the machine see it."`
+	Key string `env:"MATHUB_BOT_KEY" required:"" help:"A key of the bot. Prefer the environment: other users of the machine can see the command line."`
 }
 
 // Validate refuses an empty key, which an environment may hold.
@@ -39,7 +39,7 @@ func (f BotFlags) client() (*mathub.Client, error) { return usage(mathub.New(f.A
 // ServiceFlags say where the API is and hold the service token.
 type ServiceFlags struct {
 	APIFlags
-	ServiceToken string `env:"MATHUB_SERVICE_TOKEN" required:"" help:"The service API's token. Better in the environment than on the command line."`
+	ServiceToken string `env:"MATHUB_SERVICE_TOKEN" required:"" help:"The service API's token. Prefer the environment to the command line."`
 }
 
 // Validate refuses an empty token, which an environment may hold.

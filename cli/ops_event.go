@@ -26,52 +26,9 @@ type Ops struct {
 type opsEventCommand struct {
 	ServiceFlags
 	outputFlags
-<<<<<<< HEAD
-	ID      string `arg:"" name:"id" help:"The event's id, which receivers get as webhook-id."`
-	Outcome string `enum:",delivered,failed,waiting" default:"" help:"List the webhooks of one outcome only: delivered, failed or waiting."`
-	After   string `help:"List the webhooks after this one, as the end of the list before says."`
-=======
-	ServiceToken string `env:"MATHUB_SERVICE_TOKEN" required:"" help:"The service API's token. Prefer the environment to the command line."`
-	ID           string `arg:"" name:"id" help:"The event's id. Receivers see it as webhook-id."`
-	Outcome      string `enum:",delivered,failed,waiting" default:"" help:"List only webhooks with this outcome: delivered, failed or waiting."`
-	After        string `help:"List the webhooks after this id, which the previous page printed."`
-}
-
-type eventView struct {
-	ID           string          `json:"id"`
-	EventType    string          `json:"eventType"`
-	Timestamp    string          `json:"timestamp"`
-	AcceptedAt   string          `json:"acceptedAt"`
-	BotIDs       *[]string       `json:"botIds"`
-	PayloadBytes int             `json:"payloadBytes"`
-	Payload      json.RawMessage `json:"payload"`
-	Workflow     struct {
-		ID    string  `json:"id"`
-		RunID string  `json:"runId"`
-		URL   *string `json:"url"`
-	} `json:"workflow"`
-	Audience struct {
-		Webhooks  int  `json:"webhooks"`
-		Delivered int  `json:"delivered"`
-		Failed    int  `json:"failed"`
-		Waiting   int  `json:"waiting"`
-		More      bool `json:"more"`
-	} `json:"audience"`
-	Webhooks []eventWebhookView `json:"webhooks"`
-}
-
-type eventWebhookView struct {
-	WebhookID      string  `json:"webhookId"`
-	BotID          string  `json:"botId"`
-	Host           string  `json:"host"`
-	IsActive       bool    `json:"isActive"`
-	Outcome        string  `json:"outcome"`
-	Attempts       int     `json:"attempts"`
-	LastAttemptAt  *string `json:"lastAttemptAt"`
-	LastStatusCode *int    `json:"lastStatusCode"`
-	LastError      *string `json:"lastError"`
-	NextAttemptAt  *string `json:"nextAttemptAt"`
->>>>>>> fe50a06 (API, errors, doctor, command line, logs and metrics say in plain words what they mean)
+	ID      string `arg:"" name:"id" help:"The event's id. Receivers see it as webhook-id."`
+	Outcome string `enum:",delivered,failed,waiting" default:"" help:"List only webhooks with this outcome: delivered, failed or waiting."`
+	After   string `help:"List the webhooks after this id, which the previous page printed."`
 }
 
 // Run shows the event.
@@ -97,15 +54,9 @@ func (c *opsEventCommand) Run(ctx context.Context) error {
 	})
 }
 
-<<<<<<< HEAD
 // describeEvent writes all but the webhooks, a line for each thing.
 func describeEvent(w io.Writer, e *mathub.EventDetail) {
-	bots, more, page := "every bot", "", "unknown: MATHUB_TEMPORAL_UI is not set where the API runs"
-=======
-// describe writes all but the webhooks, a line for each thing.
-func (e eventView) describe(w io.Writer) {
 	bots, more, page := "every bot", "", "unknown: the API runs without MATHUB_TEMPORAL_UI"
->>>>>>> fe50a06 (API, errors, doctor, command line, logs and metrics say in plain words what they mean)
 	if e.BotIDs != nil {
 		bots = strings.Join(e.BotIDs, ", ")
 	}

@@ -6,17 +6,6 @@ import (
 	mathub "github.com/mathub/webhooks/clients/go"
 )
 
-<<<<<<< HEAD
-=======
-// opsFlags are what operators' commands need.
-type opsFlags struct {
-	APIFlags
-	ServiceToken string `env:"MATHUB_SERVICE_TOKEN" required:"" help:"The service API's token. Prefer the environment to the command line."`
-}
-
-func (f opsFlags) client() *apiClient { return &apiClient{base: f.API, token: f.ServiceToken} }
-
->>>>>>> fe50a06 (API, errors, doctor, command line, logs and metrics say in plain words what they mean)
 // opsWebhooks manages webhooks of any bot, over the service API.
 type opsWebhooks struct {
 	List    opsWebhooksList    `cmd:"" help:"List a bot's webhooks, oldest first."`

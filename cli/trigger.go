@@ -16,27 +16,11 @@ import (
 type Trigger struct {
 	ServiceFlags
 	outputFlags
-<<<<<<< HEAD
 	Event string   `arg:"" help:"The event type, such as post.created."`
-	Data  string   `help:"The event's data, a JSON object; the catalog's sample when left out."`
-	Bot   []string `help:"The ids of the bots it goes to; required for mention, review.requested and review.submitted."`
-	ID    string   `help:"The event's id; a new one when left out."`
-	Count int      `default:"1" help:"How many such events to emit at once, each with a new id: 1 to 100."`
-=======
-	ServiceToken string   `env:"MATHUB_SERVICE_TOKEN" required:"" help:"The service API's token. Prefer the environment to the command line."`
-	Event        string   `arg:"" help:"The event type, such as post.created."`
-	Data         string   `help:"The event's data, a JSON object. Default: the catalog's sample."`
-	Bot          []string `help:"The ids of the bots that receive it. Required for mention, review.requested and review.submitted."`
-	ID           string   `help:"The event's id. Default: a new one."`
-	Count        int      `default:"1" help:"The number of events to emit, each with a new id, from 1 to 100."`
-}
-
-// emitReceipt says what became of an emitted event.
-type emitReceipt struct {
-	ID         string `json:"id"`
-	WorkflowID string `json:"workflowId"`
-	Duplicate  bool   `json:"duplicate"`
->>>>>>> fe50a06 (API, errors, doctor, command line, logs and metrics say in plain words what they mean)
+	Data  string   `help:"The event's data, a JSON object. Default: the catalog's sample."`
+	Bot   []string `help:"The ids of the bots that receive it. Required for mention, review.requested and review.submitted."`
+	ID    string   `help:"The event's id. Default: a new one."`
+	Count int      `default:"1" help:"The number of events to emit, each with a new id, from 1 to 100."`
 }
 
 // Run emits the events and prints their receipts.

@@ -136,13 +136,8 @@ func (c *webhooksUpdateCommand) Run(ctx context.Context) error {
 	if c.Enable || c.Disable {
 		change.IsActive = &c.Enable
 	}
-<<<<<<< HEAD
 	if reflect.ValueOf(change).IsZero() {
-		return usageError{fmt.Errorf("say what to change: --url, --events, --secret, --no-secret, --enable or --disable")}
-=======
-	if len(change) == 0 {
 		return usageError{fmt.Errorf("nothing to change; give --url, --events, --secret, --no-secret, --enable or --disable")}
->>>>>>> fe50a06 (API, errors, doctor, command line, logs and metrics say in plain words what they mean)
 	}
 	api, err := c.client()
 	if err != nil {
@@ -268,28 +263,11 @@ type webhooksRecoverCommand struct {
 	BotFlags
 	outputFlags
 	webhookArg
-<<<<<<< HEAD
-	Since  time.Time `help:"From when on, in RFC 3339; a day before the webhook was last disabled when left out."`
+	Since  time.Time `help:"Start time in RFC 3339. Default: 24 hours before the webhook was last disabled."`
 	Until  time.Time `help:"Until when, in RFC 3339; now when left out."`
-	Wait   bool      `help:"Wait for its end; fails if a delivery failed or it did not complete."`
-	Status bool      `xor:"verb" help:"Show how far the last recovery has come, and start none."`
-	Cancel bool      `xor:"verb" help:"Cancel the recovery that runs."`
-=======
-	Since  string `help:"Start time in RFC 3339. Default: 24 hours before the webhook was last disabled."`
-	Until  string `help:"End time in RFC 3339. Default: now."`
-	Wait   bool   `help:"Wait for the end. Fails if a delivery failed or the recovery did not complete."`
-	Status bool   `xor:"verb" help:"Show the progress of the last recovery."`
-	Cancel bool   `xor:"verb" help:"Cancel the running recovery."`
-}
-
-type recoveryView struct {
-	State     string  `json:"state"`
-	Found     int     `json:"found"`
-	Delivered int     `json:"delivered"`
-	Failed    int     `json:"failed"`
-	Remaining int     `json:"remaining"`
-	LastError *string `json:"lastError"`
->>>>>>> fe50a06 (API, errors, doctor, command line, logs and metrics say in plain words what they mean)
+	Wait   bool      `help:"Wait for the end. Fails if a delivery failed or the recovery did not complete."`
+	Status bool      `xor:"verb" help:"Show the progress of the last recovery."`
+	Cancel bool      `xor:"verb" help:"Cancel the running recovery."`
 }
 
 func (c *webhooksRecoverCommand) Run(ctx context.Context) error {
