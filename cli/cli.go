@@ -1,6 +1,5 @@
-// Package cli holds the subcommands of operators and scripts: migrations, bots and their keys, keysets; those of bot
-// developers, which are clients of the API: webhooks, listen, trigger; and emit and the relay, clients of it too, which stand on
-// none of the service's parts. What serves is wired in main.
+// Package cli holds the subcommands, except those that serve. Those of operators work on the installation: migrate, bot, keyset,
+// fuse, doctor, healthcheck. The others are clients of the API: webhooks, listen, trigger, emit, relay, ops.
 package cli
 
 import (

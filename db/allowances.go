@@ -6,8 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// AllowanceRequest asks for the allowances of pairs of bot and endpoint, each once, and in the order of the pairs, so that no two calls wait
-// for each other in a circle.
+// AllowanceRequest asks for the allowances of pairs of bot and endpoint. Pairs are unique and sorted, which prevents deadlocks.
 type AllowanceRequest struct {
 	BotIDs    []string
 	Endpoints []string
@@ -16,8 +15,8 @@ type AllowanceRequest struct {
 	PerSecond float64
 }
 
-// AllowanceGrant is what a pair gets: so much, and, in seconds from now, until when what was sent is paid for, and when a queue that
-// was refused is to come again.
+// AllowanceGrant is what a pair gets. PaidFor is the time until the bucket is full again, and TurnIn the time until a refused
+// queue should ask again, both in seconds.
 type AllowanceGrant struct {
 	BotID, Endpoint string
 	Granted         int32

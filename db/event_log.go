@@ -31,11 +31,10 @@ const (
 // EventReader reads the events in the order of their positions: a fixed order, into which nothing is ever inserted before
 // what has been read.
 //
-// An event is not given its position when it is inserted, as two transactions may commit in another order than they
-// inserted, and who had read up to the later one would skip the earlier. It gets it when it is committed, by whoever
-// polls next: one transaction at a time, in all processes, gives positions, and holds the lock until they are visible.
-// So nothing waits for transactions under way, of whatever kind and in whatever database; accepting an event does
-// nothing for it; and where nobody polls nothing is done at all. Positions are data: a dump keeps them.
+// An event does not get its position when it is inserted: transactions may commit in another order, and a reader could skip
+// one. The next poll gives positions to committed events. One transaction at a time does so, in all processes, and holds a
+// lock until the positions are visible. So nothing waits for open transactions, accepting an event costs nothing extra, and
+// without polls nothing is done. Positions are data: a dump keeps them.
 type EventReader struct {
 	pool    *pgxpool.Pool
 	queries *Queries

@@ -248,9 +248,9 @@ func (e Event) envelopeTime(instead time.Time) string {
 }
 
 // Body is what is sent to receivers, {"event":…,"timestamp":…,"data":…} without white space between tokens. Nothing
-// within data's tokens is changed: digits, escapes and the order of members stay as emitted. It is made once an event
-// and stored, so that every attempt sends the same bytes; an event without a timestamp is dated now, so Complete it
-// first where the body might be made twice. The event has to be valid.
+// within data's tokens is changed: digits, escapes and the order of members stay as emitted. The body is made once and
+// stored, so every attempt sends the same bytes. An event without a timestamp gets the current time; call Complete first if
+// the body may be made twice. The event must be valid.
 func (e Event) Body() []byte {
 	var b bytes.Buffer
 	b.Grow(len(`{"event":"","timestamp":"","data":}`) + len(e.Type) + len(timeLayout) + len(e.Data))

@@ -68,10 +68,9 @@ func unseen(r rune) bool {
 	return unicode.IsSpace(r) || unicode.IsControl(r) || r == '\ufeff' || r == '\u200b'
 }
 
-// ValidateSecret checks a signing secret: 1 to 256 bytes of UTF-8 without NUL, with no white space and no control character
-// at either end, which come from files and copying and are then missing at one side; and if it begins with whsec_, the
-// rest is standard base64 with padding (libraries disagree on every other form). The error is an *InvalidError on
-// the field "secret", and does not contain the secret.
+// ValidateSecret checks a signing secret: 1 to 256 bytes of UTF-8 without NUL, and without white space or control characters at
+// either end, which copying may add or drop. If it begins with whsec_, the rest must be padded standard base64, because
+// libraries disagree on every other form. The error is an *InvalidError on the field "secret" and does not contain the secret.
 func ValidateSecret(s string) error {
 	switch {
 	case s == "":

@@ -28,11 +28,10 @@ const (
 	localSlots = 4000
 	// workflowSlots: a workflow task holds its slot until its local activities have ended.
 	workflowSlots = 2000
-	// Requests for workflow tasks under way at once, as the load asks for: the SDK's default of 2 leaves one for new
-	// events, on a queue of four partitions, and a fixed number is split by halves between those and workflows that are in
-	// the worker's cache, whatever there is of each. With many more than these, Temporal takes longer than the second that
-	// it gives itself to hand a task over (recordTaskStartedSyncMatchTimeout), and it is lost for the ten seconds until it
-	// times out.
+	// The number of workflow task pollers, which follows the load. The SDK's default of 2 leaves one poller for new events, on
+	// a queue of four partitions. A fixed number is split in halves between new and cached workflows, whatever the load. With
+	// many more, Temporal may need longer than a second to hand a task over (recordTaskStartedSyncMatchTimeout); the task is
+	// then lost until it times out after ten seconds.
 	fewestPollers, startPollers, mostPollers = 4, 16, 32
 	// slowSlots is how many rounds of webhooks' queues are in progress at once. With fairness, a bot whose thousand webhooks
 	// hang leaves others theirs; delivery.RunRound bounds what one bot can have without.

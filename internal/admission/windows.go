@@ -31,10 +31,9 @@ const (
 	Failed
 )
 
-// Windows are the places of all webhooks and bots in a process. A webhook's window grows by one with each success while
-// it is full, and starts again at FirstWindow after a failure or when nothing is in flight: a receiver that answers at
-// once never needs more, and what it needs no more it does not keep. So memory is bounded by what is in flight and waits.
-// The zero value is not usable; use New. Not safe for concurrent use.
+// Windows are the windows of all webhooks and the shares of all bots in a process. A webhook's window grows by one with each
+// success while it is full. It returns to FirstWindow after a failure or when nothing is in flight, so memory is bounded by
+// what is in flight and what waits. The zero value is not usable; use New. Not safe for concurrent use.
 type Windows struct {
 	webhooks map[uuid.UUID]*window
 	bots     map[string]*share

@@ -1,9 +1,8 @@
-// Package allowance limits what a bot sends to an endpoint that has not agreed to it: over all of the bot's webhooks, and all
-// processes.
+// Package allowance limits what a bot sends to an unverified endpoint, over all of the bot's webhooks and all processes.
 //
-// What was taken stands in Postgres. An attempt takes one, a round of a queue as many as it has attempts. All that is asked for
-// in a process while a statement runs shares the next one, so that the cost grows with the time, not with the deliveries, and
-// nothing is held by a process that it might not use. An endpoint that has agreed costs nothing.
+// Postgres holds the allowances. An attempt takes one, a round of a queue one for each of its attempts. Requests that arrive
+// while a statement runs share the next one, so the cost does not grow with the deliveries. No process takes in advance. A
+// verified endpoint costs nothing.
 package allowance
 
 import (

@@ -17,8 +17,8 @@ import (
 	"github.com/mathub/webhooks/internal/problem"
 )
 
-// A key is bot_ and 43 characters of base64url: 28 random bytes and their CRC-32, by which a mistyped or made-up key is
-// known without a look-up, and one that leaked is found by whoever scans for it.
+// A key is bot_ and 43 characters of base64url: 28 random bytes and their CRC-32. The checksum rejects a mistyped or invented
+// key without a lookup, and lets secret scanners recognize a leaked one.
 const (
 	keyPrefix      = "bot_"
 	keyRandomBytes = 28

@@ -40,9 +40,9 @@ func CouldBeOurs(class string) bool {
 	return false
 }
 
-// couldComeOfPause reports whether the failure can come of this process not having run: its own time was over, though the
-// answer may have been there, or the receiver's was, which then closed the connection, left its answer or the handshake
-// unfinished, or said 408. Any other status is the receiver's, and so is what it says at once.
+// couldComeOfPause reports whether this process may have caused the failure by not running: its own timeout ended although the
+// answer may have been there, or the receiver's did, which then closed the connection, left the answer or handshake unfinished,
+// or answered 408. Any other status, and any immediate refusal, is the receiver's.
 func (r Response) couldComeOfPause() bool {
 	switch r.Error {
 	case "", "connection refused", noSuchHost:

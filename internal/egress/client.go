@@ -1,6 +1,5 @@
-// Package egress is the HTTP client that may talk to strangers. Endpoint URLs come from people nobody knows, so every
-// exchange is bounded in time, in what is read and in sockets, follows no redirect, and connects to no address that
-// is not public, whatever a name resolves to at that moment.
+// Package egress is the HTTP client for receivers. Their URLs come from strangers, so every exchange is bounded in time, bytes
+// and sockets. It follows no redirect, and it connects only to public addresses, checked after the name is resolved.
 package egress
 
 import (
@@ -63,9 +62,9 @@ type Options struct {
 	// Resolver looks up names. Nil means Go's own resolver with the machine's configuration, not the C library's: that
 	// takes a thread for each lookup, cannot be cut off, and calls a lack of files "no such host".
 	Resolver *net.Resolver
-	// CheckHosts are names or addresses of hosts that are asked whether outbound access works, when a receiver's name or
-	// network fails: DNS about a name below theirs, and port 443 for a connection, over which nothing is sent. None means
-	// that other receivers are asked only; the program's default is DefaultCheckHosts.
+	// CheckHosts are hosts, by name or address, that test outbound access when a receiver's name or network fails: by a DNS
+	// lookup of a name below theirs and a connection to port 443, over which nothing is sent. Empty: only other receivers are
+	// tested. The program's default is DefaultCheckHosts.
 	CheckHosts []string
 	// Meter measures the client, see docs/observability.md. Nil measures nothing.
 	Meter metric.Meter
@@ -203,15 +202,16 @@ func (r Response) Success() bool { return r.Error == "" }
 // ErrPaused is what Post returns when an exchange failed, perhaps because this process did not run for a part of it.
 var ErrPaused = errors.New("egress: this process did not run")
 
-// Post sends body to the URL and reads the answer. Every failing of the receiver, of its name or of its network is a
-// Response with an Error. The error is for failings of our own side, after which nothing may be held against the
-// receiver: ctx is done, this machine is out of sockets (errors.Is syscall.EMFILE, ENFILE, EADDRNOTAVAIL or
-// ENOBUFS; memory: ENOMEM), its resolver or network is down (ErrNoOutboundAccess; to find that out may take 2 s after the
-// exchange), this machine has no certificate authorities, or this process was stopped or got no processor meanwhile
-// (ErrPaused). It holds nothing of the URL.
+// Post sends body to the URL and reads the answer. A fault of the receiver, its name or its network is a Response with an
+// Error. A fault of our own side is an error, and must not count against the receiver:
+//   - ctx is done;
+//   - this machine is out of sockets (errors.Is syscall.EMFILE, ENFILE, EADDRNOTAVAIL or ENOBUFS) or memory (ENOMEM);
+//   - its resolver or network is down (ErrNoOutboundAccess; the check may take 2 s after the exchange);
+//   - it has no certificate authorities;
+//   - this process did not run for a part of the exchange (ErrPaused).
 //
-// ctx also bounds the wait for a place, see Options.MaxInFlight. The header is not changed and must not be until Post
-// returns; Idempotency-Key is left out of what is sent, because Go's transport would repeat the POST on its account.
+// The error contains no part of the URL. ctx also bounds the wait for a slot: see Options.MaxInFlight. The caller must not
+// change header until Post returns. Idempotency-Key is not sent, because Go's transport would then repeat the POST.
 func (c *Client) Post(ctx context.Context, rawURL string, header http.Header, body []byte) (Response, error) {
 	u, ok := parseURL(rawURL)
 	if !ok {

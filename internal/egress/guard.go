@@ -17,8 +17,8 @@ import (
 // errBlocked refuses a connection.
 var errBlocked = errors.New("egress: address not allowed")
 
-// guard judges the address that is about to be connected to, after the name was resolved, so that what a name meant
-// earlier (DNS rebinding) or how an address is written makes no difference.
+// guard checks the address of each connection after the name is resolved. So neither DNS rebinding nor the notation of an
+// address can bypass it.
 type guard struct {
 	policy webhook.AddressPolicy
 	denied denials

@@ -18,10 +18,9 @@ const (
 	maxHTTP1Hosts = 1000
 )
 
-// asksForHTTP1 reports whether an HTTP/2 server refused a request, unprocessed, because it wants HTTP/1.1 for it
-// (HTTP_1_1_REQUIRED, RFC 9113, section 7): of the stream, as IIS and Apache do where they would ask for a client
-// certificate, or of the connection, by a GOAWAY that leaves the stream out. A GOAWAY that holds the stream may mean one
-// that was processed.
+// asksForHTTP1 reports whether an HTTP/2 server refused a request unprocessed because it requires HTTP/1.1
+// (HTTP_1_1_REQUIRED, RFC 9113, section 7). IIS and Apache refuse the stream when they would ask for a client certificate.
+// A GOAWAY that excludes the stream refuses the connection; one that includes it may mean a processed request.
 func asksForHTTP1(err error) bool {
 	var stream http2.StreamError // net/http's own converts to it
 	if errors.As(err, &stream) {

@@ -29,8 +29,8 @@ const (
 	idleTimeout = 2 * time.Minute
 	// maxHeader bounds a request's header.
 	maxHeader = 32 << 10
-	// unreadBody and unreadTimeout bound what is read of a body that the handler left: closing a connection with anything
-	// unread on it resets it, and what the client has not read of its answer is lost.
+	// unreadBody and unreadTimeout bound the reading of a body that the handler left unread. Closing a connection with unread
+	// data resets it, and the client may lose the answer.
 	unreadBody    = 1 << 20
 	unreadTimeout = 2 * time.Second
 	// grace is what requests in progress get to end in when the process stops.

@@ -26,8 +26,8 @@ const (
 	writeChunk = 64 << 10
 )
 
-// places is a listener whose connections are bounded. When all places are taken, a new connection gets that of the client
-// address with the most connections: of those that wait for their client, the one that has waited longest.
+// places is a listener with a bounded number of connections. When all are taken, a new connection replaces one of the client
+// address with the most connections: the one that has waited longest for its client.
 type places struct {
 	net.Listener
 	most    int

@@ -10,12 +10,12 @@ import (
 	"go.temporal.io/sdk/client"
 )
 
-// StuckAfter is from when on an event's workflow that still runs is taken for stuck: healthy ones take seconds.
+// StuckAfter is the age from which an event's running workflow counts as stuck. Healthy ones take seconds.
 const StuckAfter = 10 * time.Minute
 
-// StuckQuery finds, in Temporal's lists, workflows that no worker seems to take: those of events that
-// have run for longer than StuckAfter, on whatever task queue, and those on the product's that are of none of its types. Who emits by
-// Temporal and mistypes a task queue or a workflow's type makes such.
+// StuckQuery is a Temporal list query for workflows that no worker seems to take: events' workflows that have run for longer
+// than StuckAfter, on any task queue, and workflows of unknown types on the product's task queue. They come from emitters
+// that mistype a task queue or a workflow type.
 func StuckQuery(taskQueue string, types []string, now time.Time) string {
 	return fmt.Sprintf(`ExecutionStatus = "Running" AND StartTime < "%s" AND (WorkflowType IN ("DeliverEvent", "DeliverEvents") OR (TaskQueue = "%s" AND WorkflowType NOT IN ("%s")))`,
 		now.Add(-StuckAfter).UTC().Format(time.RFC3339), taskQueue, strings.Join(types, `", "`))

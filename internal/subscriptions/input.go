@@ -10,8 +10,8 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
-// MaxSecretOverlap is how long a webhook's secret may sign beside the one that took its place: time for every receiver to
-// learn the new one, and no more, as what is replaced may be known to others.
+// MaxSecretOverlap is how long a replaced secret may still sign. Receivers need time to learn the new one, but the old one may
+// have leaked.
 const MaxSecretOverlap = 7 * 24 * time.Hour
 
 // minSecretOverlap is the least that is no mistake of units.

@@ -27,8 +27,8 @@ var ErrNotVerified = &problem.Error{Kind: problem.Conflict, Detail: "The endpoin
 
 func (s *Service) queue() *history.Queue { return &history.Queue{Pool: s.Pool} }
 
-// Span is the part of the past that a recovery of w covers, by what was asked for; nil: from 24 h before the webhook was
-// last disabled, until now. Both may have faults that were found before.
+// Span is the time span that a recovery of w covers. since defaults to 24 h before the webhook was last disabled, until to
+// now. Faults of either may have been found before.
 func (s *Service) Span(ctx context.Context, w db.Webhook, since, until *time.Time, faults *problem.Faults) (history.Span, error) {
 	now := time.Now().UTC()
 	span := defaultSpan(w, now)

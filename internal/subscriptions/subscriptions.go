@@ -117,8 +117,8 @@ func (s *Service) Create(ctx context.Context, botID string, in Input) (w db.Webh
 	return w, duplicateOf, nil
 }
 
-// Update changes a bot's webhook as its owner asks, and with it what is planned for it: what it no longer gets is planned no
-// longer, and another endpoint is asked whether it wants deliveries. A call that is repeated changes nothing more.
+// Update changes a bot's webhook. It removes planned deliveries that the webhook no longer subscribes to, and verifies a new
+// endpoint. It is idempotent.
 func (s *Service) Update(ctx context.Context, before db.Webhook, in Input) (w db.Webhook, duplicateOf *uuid.UUID, err error) {
 	if err := in.Check(s.URLRules, false); err != nil {
 		return w, nil, err
