@@ -176,7 +176,7 @@ func TestWhatAWebhookNoLongerGetsIsPlannedNoLonger(t *testing.T) {
 	}
 }
 
-// TestAChangeWaitsForRecordings: what disables a webhook, or deletes it, leaves nothing that a recording under way plans.
+// TestAChangeWaitsForRecordings: what disables a webhook, or deletes it, leaves nothing that a recording in progress plans.
 func TestAChangeWaitsForRecordings(t *testing.T) {
 	t.Parallel()
 	for method, body := range map[string]any{"PATCH": `{"isActive":false}`, "DELETE": nil} {

@@ -32,7 +32,7 @@ type botCreateCommand struct {
 	notifyFlags
 }
 
-// notifyFlags say where a bot's owner is told of disabled webhooks.
+// notifyFlags say where a bot's owner is notified of disabled webhooks.
 type notifyFlags struct {
 	NotifyURL    *string `name:"notify-url" help:"The URL that is notified when failures disable a webhook. Empty: none."`
 	NotifySecret *string `env:"MATHUB_NOTIFY_SECRET" help:"The secret that signs notifications. Generated and printed if missing."`

@@ -69,7 +69,7 @@ func Open(ctx context.Context, url string) (*pgxpool.Pool, error) {
 // pingTimeout bounds the check of a connection that has been idle.
 const pingTimeout = 3 * time.Second
 
-// CheckURL says what is wrong with a database URL that no waiting would mend.
+// CheckURL says what is wrong with a database URL that waiting does not fix.
 func CheckURL(url string) error {
 	_, err := parse(url)
 	return err

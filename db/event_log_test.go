@@ -306,7 +306,7 @@ func TestWhatIsRemovedIsKnownToBeMissed(t *testing.T) {
 	require.Equal(t, first+5, upto)
 }
 
-// TestACursorOfALogThatWasTakenBackIsKnownToBeOld: the log made anew has positions for the same events, and in another
+// TestACursorOfALogThatWasTakenBackIsKnownToBeOld: the log made again has positions for the same events, and in another
 // order maybe.
 func TestACursorOfALogThatWasTakenBackIsKnownToBeOld(t *testing.T) {
 	t.Parallel()

@@ -109,7 +109,7 @@ type AddressEventsRow struct {
 // its webhooks that is queued, unless that has the event already or another run owns the event. seq and due_at are of the
 // first new row of a webhook; seq is 0 where there is none.
 //
-// Arrays stand in subqueries, so that Postgres does not see how long they are: one plan is the best for all, and planning anew
+// Arrays stand in subqueries, so that Postgres does not see how long they are: one plan is the best for all, and planning again
 // takes longer than the lookup.
 func (q *Queries) AddressEvents(ctx context.Context, db DBTX, arg AddressEventsParams) ([]AddressEventsRow, error) {
 	rows, err := db.Query(ctx, addressEvents,

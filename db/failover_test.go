@@ -68,7 +68,7 @@ func TestAPoolLeavesAReadOnlyServer(t *testing.T) {
 	require.NoError(t, err, "the session was left")
 }
 
-// TestAServerThatHangsIsNoticed: neither a statement under way nor a connection attempt waits for it, and once it answers all
+// TestAServerThatHangsIsNoticed: neither a statement in progress nor a connection attempt waits for it, and once it answers all
 // is well again. Of two servers the other is used meanwhile.
 func TestAServerThatHangsIsNoticed(t *testing.T) {
 	t.Parallel()

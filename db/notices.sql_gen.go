@@ -92,7 +92,7 @@ type ListNoticesRow struct {
 	BotID      string
 }
 
-// What owners have yet to be told of: the recording of a delivery that disables a webhook writes it (UpdateCounters).
+// What owners are still to be notified of: the recording of a delivery that disables a webhook writes it (UpdateCounters).
 // Those that no workflow was started for in so many seconds.
 func (q *Queries) ListNotices(ctx context.Context, db DBTX, arg ListNoticesParams) ([]ListNoticesRow, error) {
 	rows, err := db.Query(ctx, listNotices, arg.Seconds, arg.PageSize)

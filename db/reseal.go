@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// resealPage is how many webhooks or bots are read at once to be sealed anew.
+// resealPage is how many webhooks or bots are read at once to be sealed again.
 const resealPage = 100
 
 // Reseal seals the URLs and secrets that an older key has sealed with the newest, those of webhooks and the notify URLs and

@@ -34,7 +34,7 @@ type ListExpiredRow struct {
 	IsUsed     bool
 }
 
-// Removing what is over age: activities/retention.go says in which order and why. The deliveries of each event are looked
+// Removing what is expired: internal/history/retention.go says in which order and why. The deliveries of each event are looked
 // up by scalar subqueries, as of EXISTS Postgres may make one scan of all deliveries: see
 // TestWhatIsOverAgeIsFoundByIndexes.
 // A page of the events accepted before a time, oldest first. is_used: a later delivery holds the event back.

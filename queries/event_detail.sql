@@ -2,7 +2,7 @@
 -- one of them any number of times. So no statement reads more than @most_read rows of deliveries and of queue each, in the
 -- order of webhook ids. What was read to that limit ends with a webhook that is not whole, and says nothing of those after
 -- it: "upto" is the last that is whole. Where the first already has too many rows, it is taken as it is, so that there
--- is always a next page. LIMIT (SELECT …): Postgres makes one plan for all numbers, and need not make it anew.
+-- is always a next page. LIMIT (SELECT …): Postgres makes one plan for all numbers, and need not make it again.
 
 -- name: CountEventWebhooks :one
 -- The webhooks that an event was sent to or is planned for, by outcome. is_cut: not all were counted.

@@ -42,7 +42,7 @@ UPDATE events SET run_id = @run_id, workflow_id = sqlc.narg('workflow_id')::text
 -- its webhooks that is queued, unless that has the event already or another run owns the event. seq and due_at are of the
 -- first new row of a webhook; seq is 0 where there is none.
 --
--- Arrays stand in subqueries, so that Postgres does not see how long they are: one plan is the best for all, and planning anew
+-- Arrays stand in subqueries, so that Postgres does not see how long they are: one plan is the best for all, and planning again
 -- takes longer than the lookup.
 WITH asked AS (
     SELECT list.n, list.event_type, NULLIF(list.bots, '')::text[] AS bot_ids, @after::uuid AS after, @upto::uuid AS upto

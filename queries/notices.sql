@@ -1,4 +1,4 @@
--- What owners have yet to be told of: the recording of a delivery that disables a webhook writes it (UpdateCounters).
+-- What owners are still to be notified of: the recording of a delivery that disables a webhook writes it (UpdateCounters).
 
 -- name: ListNotices :many
 -- Those that no workflow was started for in so many seconds.

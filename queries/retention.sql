@@ -1,4 +1,4 @@
--- Removing what is over age: activities/retention.go says in which order and why. The deliveries of each event are looked
+-- Removing what is expired: internal/history/retention.go says in which order and why. The deliveries of each event are looked
 -- up by scalar subqueries, as of EXISTS Postgres may make one scan of all deliveries: see
 -- TestWhatIsOverAgeIsFoundByIndexes.
 

@@ -17,7 +17,7 @@ import (
 	"github.com/mathub/webhooks/standalone/webui"
 )
 
-// What each child gets to stop by itself. The app's is what its worker takes at most for deliveries under way.
+// What each child gets to stop by itself. The app's is what its worker takes at most for deliveries in flight.
 const (
 	appGrace      = 12 * time.Second
 	uiGrace       = 3 * time.Second

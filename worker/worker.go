@@ -36,7 +36,7 @@ const (
 	// slowSlots is how many rounds of webhooks' queues are in progress at once. With fairness, a bot whose thousand webhooks
 	// hang leaves others theirs; delivery.RunRound bounds what one bot can have without.
 	slowSlots = 200
-	// stopTimeout is what Stop gives the tasks under way: a POST takes 5 s, its recording is quick.
+	// stopTimeout is what Stop gives the tasks in progress: a POST takes 5 s, its recording is quick.
 	stopTimeout = 5500 * time.Millisecond
 )
 
@@ -132,7 +132,7 @@ func (w *Worker) Polling(ctx context.Context) error {
 	return nil
 }
 
-// Stop takes no more work, lets deliveries under way end and be recorded, within 6.5 s in all, and leaves the rest to
+// Stop takes no more work, lets deliveries in flight end and be recorded, within 6.5 s in all, and leaves the rest to
 // other workers.
 func (w *Worker) Stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout+time.Second)

@@ -11,7 +11,7 @@ import (
 // emission is the emitting of one transaction's rows.
 type emission struct {
 	emit     func(ctx context.Context, events []webhook.Event) ([]emit.Receipt, error)
-	finish   context.Context // ends when what is under way is to be given up
+	finish   context.Context // ends when what is in progress is to be given up
 	rows     []row
 	outcomes []outcome
 	over     func() bool // nothing more is to be begun: what is left is for the next transaction

@@ -227,7 +227,7 @@ func TestStoppingFinishesWhatIsUnderWay(t *testing.T) {
 	relay := b.relay()
 	relay.Emit = func(ctx context.Context, events []webhook.Event) ([]emit.Receipt, error) {
 		begun <- struct{}{}
-		time.Sleep(300 * time.Millisecond) // a call that is under way when the relay is stopped
+		time.Sleep(300 * time.Millisecond) // a call that is in progress when the relay is stopped
 		return b.emit(ctx, events)
 	}
 	stop := b.start(t, relay)

@@ -34,7 +34,7 @@ const (
 	pollInterval = time.Second
 	// longestPause bounds the pause while Postgres or the service is away, which begins at a second.
 	longestPause = 30 * time.Second
-	// stopGrace is what calls under way get when the relay is told to stop.
+	// stopGrace is what calls in progress get when the relay stops.
 	stopGrace = 5 * time.Second
 	// maxErrorBytes bounds what is kept of an error.
 	maxErrorBytes = 2000
@@ -51,14 +51,14 @@ type Relay struct {
 	// webhook.ValidateBatch takes it. Rows whose event is at fault, see emit.IsInvalid, are set aside; any other error holds
 	// the outbox up, and is tried again.
 	Emit func(ctx context.Context, events []webhook.Event) ([]emit.Receipt, error)
-	// AtOnce is how many calls of Emit may be under way at once. With 1, the default, a single relay emits in the order of
+	// AtOnce is how many calls of Emit may be in progress at once. With 1, the default, a single relay emits in the order of
 	// insertion. Up to 10 get full batches.
 	AtOnce int
 	// Logger hears of trouble; slog.Default() when nil.
 	Logger *slog.Logger
 }
 
-// Run emits rows until ctx ends, which is no error: calls under way are brought to their end first, for 5 s at most.
+// Run emits rows until ctx ends, which is no error: calls in progress are brought to their end first, for 5 s at most.
 // Trouble with Postgres or the service is waited out, with pauses of up to 30 s. The error says what is wrong with URL.
 func (r *Relay) Run(ctx context.Context) error {
 	config, err := r.config()

@@ -26,7 +26,7 @@ import (
 const (
 	// takeTimeout bounds a statement, well within the time of an attempt.
 	takeTimeout = 2 * time.Second
-	// shortestWait is how long at least who was refused is told to wait.
+	// shortestWait is the shortest wait that a refused caller is given.
 	shortestWait = 20 * time.Millisecond
 )
 

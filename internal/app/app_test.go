@@ -70,7 +70,7 @@ func TestNothingStartsWithoutTheSchema(t *testing.T) {
 
 	keyset, err := db.NewKeyset()
 	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond) // it waits, as the schema may be under way
+	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond) // it waits, as a migration may be in progress
 	defer cancel()
 	common := settings.Common{Database: settings.Database{DatabaseURL: url}, Encryption: settings.Encryption{Keyset: keyset}}
 	addr := "127.0.0.1:0"

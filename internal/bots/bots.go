@@ -36,7 +36,7 @@ type Bot struct {
 	Name      string
 	IsActive  bool // false: it is suspended
 	CreatedAt time.Time
-	// NotifyURL is where its owner is told of disabled webhooks; nil: nowhere.
+	// NotifyURL is where its owner is notified of disabled webhooks; nil: nowhere.
 	NotifyURL *string
 	// NotifySecret is one that was made by this very call, and is not shown again.
 	NotifySecret *string

@@ -8,7 +8,7 @@ import (
 
 // NotifyChange updates a bot's notification URL and secret.
 type NotifyChange struct {
-	// SetURL says that URL takes the place of the present one; a nil URL: nobody is told any more.
+	// SetURL says that URL takes the place of the present one; a nil URL: no notifications any more.
 	SetURL bool
 	URL    *string
 	// Secret signs from now on. When it is nil the present one stays; where there is none, one is made.

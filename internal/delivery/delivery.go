@@ -54,7 +54,7 @@ type Config struct {
 	TraceReceivers bool
 	// Wake is called when a webhook's queue has got something to do. It must not block.
 	Wake func(Target)
-	// Begun, if not nil, is told of each event that was accepted here when its direct deliveries begin or wait for their
+	// Begun, if not nil, is called for each event accepted here when its direct deliveries begin or wait for their
 	// receivers, or that it has none. It must not block.
 	Begun func(eventID string)
 	// HasEnded says whether a workflow run was ended before its work was done: terminated, cancelled, failed or timed out.

@@ -76,7 +76,7 @@ func (d *Deliverer) recordedBefore(ctx context.Context, a Attempt) (*Result, err
 		return nil, nil //nolint:nilnil // it is not
 	case err != nil:
 		return nil, fmt.Errorf("read delivery %s: %w", a.ID(), err)
-	case a.row != nil: // by an attempt that was under way when the row was added: nothing else removes it
+	case a.row != nil: // by an attempt that was in progress when the row was added: nothing else removes it
 		return recordedResult(row), d.queue.Remove(ctx, a.WebhookID, *a.row)
 	}
 	return recordedResult(row), nil

@@ -48,11 +48,11 @@ type Options struct {
 	Deny []Destination
 	// Timeout bounds an exchange, from resolving the name to the last byte read. 0 means webhook.AttemptTimeout, 5 s.
 	Timeout time.Duration
-	// MaxInFlight bounds the exchanges under way at once, and with them the sockets in use (at most 3 each, while
+	// MaxInFlight bounds the exchanges in flight at once, and with them the sockets in use (at most 3 each, while
 	// both address families are tried). Further ones wait, which is no part of Timeout. 0 means an eighth of the
 	// limit on open files (RLIMIT_NOFILE), from 8 to 2,048.
 	MaxInFlight int
-	// MaxInFlightPerHost bounds the exchanges under way with one host and port, so that one that hangs cannot take
+	// MaxInFlightPerHost bounds the exchanges in flight with one host and port, so that one that hangs cannot take
 	// every place. 0 means half of MaxInFlight.
 	MaxInFlightPerHost int
 	// MaxIdleConns bounds the connections kept open between exchanges. 0 means as many as MaxInFlight.
@@ -166,7 +166,7 @@ func (c *Client) transport(o Options, protocols []string) *http.Transport {
 	}
 }
 
-// Close closes the idle connections. Exchanges under way go on.
+// Close closes the idle connections. Exchanges in progress go on.
 func (c *Client) Close() {
 	for _, t := range []transports{c.any, c.http1} {
 		t.pooled.CloseIdleConnections()

@@ -23,7 +23,7 @@ import (
 // errTimeout ends an exchange whose own time is over, which is the receiver's fault, unlike the end of the caller's.
 var errTimeout = errors.New("egress: attempt timed out")
 
-// exchange is one delivery attempt under way.
+// exchange is one delivery attempt in flight.
 type exchange struct {
 	// Context carries the exchange's end to the dialer, which net/http would let go on after it.
 	context.Context

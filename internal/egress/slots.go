@@ -5,16 +5,16 @@ import (
 	"sync"
 )
 
-// hostSlots bounds the exchanges under way with each host.
+// hostSlots bounds the exchanges in flight with each host.
 type hostSlots struct {
 	limit int
 	mu    sync.Mutex
-	hosts map[string]*hostSlot // those with an exchange under way or waiting
+	hosts map[string]*hostSlot // those with an exchange in flight or waiting
 }
 
 type hostSlot struct {
 	taken chan struct{}
-	users int // exchanges under way or waiting; guarded by hostSlots.mu
+	users int // exchanges in flight or waiting; guarded by hostSlots.mu
 }
 
 // acquire waits for a place with the host, or for the end of ctx.

@@ -15,7 +15,7 @@ type Timings struct {
 	FirstByte time.Duration
 }
 
-// phases are Timings under way. net/http dials in goroutines of its own, which may outlast the exchange.
+// phases are Timings in progress. net/http dials in goroutines of its own, which may outlast the exchange.
 type phases struct {
 	dns, connect, tls, firstByte phase
 }

@@ -176,7 +176,7 @@ func TestRecorder_Record(t *testing.T) {
 		pool := dbtest.New(t)
 		r, _ := newTestRecorder(t, pool)
 		id := addWebhook(t, pool)
-		for i := 1; i <= 20; i++ { // all of them were under way when the first was recorded
+		for i := 1; i <= 20; i++ { // all of them were in progress when the first was recorded
 			require.Equal(t, Recorded{Active: true, FailureCount: min(i, maxEarlyFailures)}, record(t, r, outcome(id, false)))
 		}
 		require.Len(t, historyOf(t, pool, id), 20)

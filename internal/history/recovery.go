@@ -79,7 +79,7 @@ func (q *Queue) StartRecovery(ctx context.Context, s Span) (r db.Recovery, err e
 	return r, err
 }
 
-// CancelRecovery ends the webhook's recovery, if one runs: what it has planned is removed, but for what is under way.
+// CancelRecovery ends the webhook's recovery, if one runs: what it has planned is removed, but for what is in progress.
 func (q *Queue) CancelRecovery(ctx context.Context, webhookID uuid.UUID) error {
 	return db.WithTx(ctx, q.Pool, func(tx pgx.Tx) error {
 		queries := db.New()

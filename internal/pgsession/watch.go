@@ -138,7 +138,7 @@ func (w *watch) leave() {
 	if w.conn != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		_ = w.conn.Close(ctx) // nothing is under way on it
+		_ = w.conn.Close(ctx) // nothing is in progress on it
 		w.conn = nil
 	}
 }

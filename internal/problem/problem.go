@@ -1,4 +1,4 @@
-// Package problem is the application's error: what its caller may be told, and of what kind it is. The API maps kinds to
+// Package problem is the application's error: its kind, and a text for the caller. The API maps kinds to
 // HTTP, the command line prints the text.
 package problem
 
@@ -34,7 +34,7 @@ const (
 	Unavailable
 )
 
-// Error is what its caller may be told.
+// Error is an error for the caller.
 type Error struct {
 	Kind   Kind
 	Detail string
@@ -46,7 +46,7 @@ type Error struct {
 	Cause      error // for the log only
 }
 
-// Error is what a person on the command line is told.
+// Error is the text for the command line.
 func (e *Error) Error() string {
 	parts := []string{e.Detail}
 	for _, f := range e.Fields {

@@ -15,7 +15,7 @@ import (
 
 const (
 	// spreadTime is how long all of Temporal's services take to learn of a new attribute: twice the interval at which
-	// they read the namespaces anew (system.namespaceCacheRefreshInterval, 2 s).
+	// they read the namespaces again (system.namespaceCacheRefreshInterval, 2 s).
 	spreadTime = 4 * time.Second
 	// checkEvery is when the attributes are looked at again: an operator may have added or removed them.
 	checkEvery = 10 * time.Minute

@@ -11,7 +11,7 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
-// Process is what one process is told: which parts it runs, and how.
+// Process is the settings of one process: which parts it runs, and how.
 type Process struct {
 	Common
 	API    *API    // nil: it serves no API

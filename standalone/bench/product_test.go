@@ -23,7 +23,7 @@ import (
 	"github.com/mathub/webhooks/standalone/testkit"
 )
 
-// patience bounds how long deliveries may be under way.
+// patience bounds how long deliveries may be in progress.
 const patience = 5 * time.Minute
 
 // eventType is one that goes to every webhook subscribed to it.

@@ -182,7 +182,7 @@ func recoveryIsCancelled(t *testing.T, stack *testkit.Stack) {
 	require.Eventually(t, func() bool { return bot.AwaitRecovery(t, hook.ID).Delivered == receiver.Count() }, 10*time.Second, 50*time.Millisecond, "what was in flight was brought to its end and counted")
 }
 
-// awaitEvents waits until the events have been accepted and their webhooks looked up: while that is under way, a webhook
+// awaitEvents waits until the events have been accepted and their webhooks looked up: while that is in progress, a webhook
 // that is enabled may still be among them.
 func awaitEvents(t *testing.T, stack *testkit.Stack, receipts []testkit.Receipt) {
 	t.Helper()

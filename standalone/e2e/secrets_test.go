@@ -94,7 +94,7 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 	notice := receiver.Await(t, "/owner", 1)[0]
 	require.Equal(t, webhook.Sign(notifySecret, notice.Body), notice.Header.Get("X-Mathub-Signature"))
 
-	// The role that serves may remove what is over age, of which there is nothing yet.
+	// The role that serves may remove what is expired, of which there is nothing yet.
 	removal, err := stack.Temporal(t).ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{TaskQueue: emit.TaskQueue}, "RemoveExpired", map[string]any{})
 	require.NoError(t, err)
 	require.NoError(t, removal.Get(t.Context(), nil))

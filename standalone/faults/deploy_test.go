@@ -28,7 +28,7 @@ func TestRollingDeploy(t *testing.T) {
 		Env:     map[string]string{"MATHUB_RETRY_SCHEDULE": "2s,2s,2s,2s,2s,2s,2s,2s,2s"},
 	})
 	l := newLedger(t, stack, "deploy", 5)
-	for i, hook := range l.hooks { // long enough that each replacement meets many under way
+	for i, hook := range l.hooks { // long enough that each replacement meets many in progress
 		receiver := l.receivers[i%len(l.receivers)]
 		receiver.Answer(l.place[hook.ID], receiver.Slow(500*time.Millisecond, testkit.Status(http.StatusNoContent)))
 	}

@@ -155,7 +155,7 @@ func emitPatiently(api *testkit.API, event testkit.Event) error {
 // key names an event's delivery to a webhook.
 func key(webhookID, eventID string) string { return webhookID + " " + eventID }
 
-// crashed notes, after a worker's death, which POSTs were under way or not yet recorded: these may be repeated, once
+// crashed notes, after a worker's death, which POSTs were in progress or not yet recorded: these may be repeated, once
 // each, and no others.
 func (l *ledger) crashed(t *testing.T) {
 	t.Helper()

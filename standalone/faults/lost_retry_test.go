@@ -14,7 +14,7 @@ import (
 )
 
 // TestACrashAfterAFailureLosesNoRetry ends all workers once failures are recorded, of an event to a bot with more webhooks
-// than may be under way at once and to others, and starts one again: every webhook gets the event by itself. The workers
+// than may be in progress at once and to others, and starts one again: every webhook gets the event by itself. The workers
 // are killed at any moment, or die between the recording of a failure and the waking of whoever is to make the retry.
 func TestACrashAfterAFailureLosesNoRetry(t *testing.T) {
 	t.Parallel()
@@ -89,7 +89,7 @@ func (c *crashes) subscribe(t *testing.T, bots, each int) {
 func (c *crashes) run(t *testing.T, id, failpoint string, crash func(id string)) {
 	t.Helper()
 	for _, path := range c.paths {
-		// Not all at once, so that some have failed while others are under way or wait.
+		// Not all at once, so that some have failed while others are in progress or wait.
 		delay := time.Duration(rand.IntN(500)) * time.Millisecond
 		c.receiver.Answer(path, c.receiver.Slow(delay, testkit.Status(http.StatusServiceUnavailable)))
 	}

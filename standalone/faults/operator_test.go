@@ -75,7 +75,7 @@ func TestAnEventsWorkflowIsEnded(t *testing.T) {
 		e.emit(t)
 		e.partly(t)
 		e.terminate(t)
-		// The attempt under way is brought to its end, and fails.
+		// The attempt in flight is brought to its end, and fails.
 		require.True(t, until(20*time.Second, func() bool { failed, _ := attempts(t, stack, e.slow().hook.ID); return failed > 0 }), "the attempt is not recorded")
 		e.heal()
 		e.emit(t)
@@ -133,7 +133,7 @@ func (e *endedWorkflow) start(t *testing.T, limit time.Duration) {
 	require.NoError(t, err)
 }
 
-// partly waits until all but the slow one's delivery are recorded, and that one is under way.
+// partly waits until all but the slow one's delivery are recorded, and that one is in progress.
 func (e *endedWorkflow) partly(t *testing.T) {
 	t.Helper()
 	e.slow().receiver.Await(t, e.slow().path, 1)

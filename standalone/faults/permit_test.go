@@ -13,7 +13,7 @@ import (
 	"github.com/mathub/webhooks/standalone/testkit"
 )
 
-// panicsAPlace is more than may be under way to one webhook: were a place in its window, a lock or a connection kept by
+// panicsAPlace is more than may be in progress to one webhook: were a place in its window, a lock or a connection kept by
 // each attempt that panicked, nothing would be left.
 const panicsAPlace = windowMost + 8
 

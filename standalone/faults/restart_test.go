@@ -334,7 +334,7 @@ func feedLost(t *testing.T, stack *testkit.Stack, lost []*lostReceiver) {
 	emitted := steadily(ctx, t, stack.API(), "lost", 20, bots...)
 	for _, g := range lost {
 		g.emitted = len(emitted.ids)
-		awaitQuiet(g.receiver, g.path) // what was under way when it was disabled
+		awaitQuiet(g.receiver, g.path) // what was in progress when it was disabled
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/mathub/webhooks/standalone/testkit"
 )
 
-// windowMost is how many deliveries may be under way to one webhook, and so by how many later ones an event may be
+// windowMost is how many deliveries may be in progress to one webhook, and so by how many later ones an event may be
 // overtaken.
 const windowMost = 32
 

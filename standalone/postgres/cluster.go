@@ -210,7 +210,7 @@ func (c *Cluster) initialise(ctx context.Context) error {
 	return os.Rename(making, c.config.Dir)
 }
 
-// settings are what the server starts with. They are given anew at each start, so that a new version's take effect.
+// settings are what the server starts with. They are given again at each start, so that a new version's take effect.
 func (c *Cluster) settings() map[string]string {
 	s := map[string]string{ //nolint:gosec // no credentials among them
 		"listen_addresses":    "127.0.0.1",

@@ -21,7 +21,7 @@ const (
 // Supervisor keeps one child running: when it ends, it is started again.
 type Supervisor struct {
 	Name string
-	// Command makes the child anew for each start.
+	// Command creates the child for each start.
 	Command func() (*exec.Cmd, error)
 	Options Options
 	// Ready returns nil when the child works; it must give up when ended is closed or ctx ends.
@@ -66,7 +66,7 @@ func (k *Supervisor) Process() *Process {
 	return k.process
 }
 
-// Restart kills the child at once. It is started again, and people are told the reason.
+// Restart kills the child at once. It is started again, and the reason is printed.
 func (k *Supervisor) Restart(reason string) {
 	k.mu.Lock()
 	k.reason = reason

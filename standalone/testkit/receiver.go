@@ -33,7 +33,7 @@ func (r Request) EventID() string { return r.Header.Get("Webhook-Id") }
 // Answer is how a receiver answers one request, whose body it has already read and recorded.
 type Answer = http.HandlerFunc
 
-// Receiver is an HTTP server that records what it gets. It answers 204 unless told otherwise, and webhook.verify events, which
+// Receiver is an HTTP server that records what it gets. It answers 204 unless configured otherwise, and webhook.verify events, which
 // it does not record, with their nonce.
 type Receiver struct {
 	addr  string
@@ -42,7 +42,7 @@ type Receiver struct {
 	mu       sync.Mutex
 	server   *httptest.Server     // nil while connections are refused
 	requests map[string][]Request // by path
-	changed  chan struct{}        // closed and made anew with each request
+	changed  chan struct{}        // closed and made again with each request
 	answers  map[string][]Answer
 }
 
@@ -84,7 +84,7 @@ func (r *Receiver) Close() {
 	r.Refuse()
 }
 
-// Refuse closes the receiver's port and cuts its connections, as the end of its process would: what is under way gets no
+// Refuse closes the receiver's port and cuts its connections, as the end of its process would: what is in progress gets no
 // answer, and who connects is refused, until Reopen.
 func (r *Receiver) Refuse() {
 	r.mu.Lock()
