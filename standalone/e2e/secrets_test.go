@@ -133,7 +133,7 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 		stack.Apps[0].Start(t)
 		if step == "prune" {
 			require.Eventually(t, func() bool {
-				return bytes.Contains(readAll(t, stack.Apps[0].LogPath()), []byte("encrypted with the newest key"))
+				return bytes.Contains(readAll(t, stack.Apps[0].LogPath()), []byte("encrypted URLs and secrets with the newest key"))
 			}, time.Minute, 50*time.Millisecond)
 		}
 		keyset = stack.Run(t, "keyset", step)
