@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
 
+	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/workflows/temporaltest"
 )
@@ -31,7 +32,7 @@ func TestIDsAreTakenInEitherCase(t *testing.T) {
 	bot, key := a.bot()
 	id := a.hook(key)
 	a.historyOf(id, 3)
-	var list []deliveryView
+	var list []mathub.Delivery
 	a.do("GET", webhooksPath+"/"+id+"/deliveries", key, nil).into(t, &list)
 	hook, d := webhooksPath+"/"+strings.ToUpper(id), strings.ToUpper(list[0].ID)
 	require.Equal(t, http.StatusOK, a.do("GET", hook, key, nil).status)
@@ -39,7 +40,7 @@ func TestIDsAreTakenInEitherCase(t *testing.T) {
 	require.Equal(t, http.StatusOK, a.do("GET", hook+"/deliveries/"+d, key, nil).status)
 	require.Equal(t, http.StatusAccepted, a.do("POST", hook+"/recover", key, nil).status)
 	require.Equal(t, http.StatusOK, a.do("GET", hook+"/recoveries", key, nil).status)
-	var older []deliveryView
+	var older []mathub.Delivery
 	a.do("GET", hook+"/deliveries?before="+d, key, nil).into(t, &older)
 	require.Len(t, older, 2)
 	require.Equal(t, http.StatusServiceUnavailable, a.do("POST", hook+"/deliveries/"+d+"/redeliver", key, nil).status, "found; Temporal is away")
@@ -79,7 +80,7 @@ func TestAUUIDIsOneEventInEitherCase(t *testing.T) {
 	const id = "b89c0b2e-1c00-7a3b-9d21-6f0e5a52c1d7"
 	upper := strings.ToUpper(id)
 	event := func(id string) string { return `{"id":"` + id + `","event":"post.created","data":{}}` }
-	require.Equal(t, receipt{ID: id, WorkflowID: "event-" + id}, s.emit(event(upper)))
+	require.Equal(t, mathub.Receipt{ID: id, WorkflowID: "event-" + id}, s.emit(event(upper)))
 	require.NoError(t, s.temporal.GetWorkflow(t.Context(), "event-"+id, "").Get(t.Context(), nil))
 	for _, again := range []string{id, upper, upper[:18] + id[18:]} {
 		require.True(t, s.emit(event(again)).Duplicate, again)
@@ -351,7 +352,7 @@ func TestTheDeepestEventIsReadByEveryParser(t *testing.T) {
 	_, key := s.bot()
 	id := s.subscribe(key, "")
 	r := s.emit(`{"event":"post.created","data":{"x":` + strings.Repeat("[", 96) + strings.Repeat("]", 96) + `}}`)
-	var list []deliveryView
+	var list []mathub.Delivery
 	require.Eventually(t, func() bool {
 		list = s.deliveries(key, id)
 		return len(list) == 1

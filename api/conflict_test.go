@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 
 	"github.com/mathub/webhooks/api"
+	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows/temporaltest"
@@ -65,13 +66,13 @@ func TestWhatPostgresHasLostIsAcceptedAgain(t *testing.T) {
 		require.Len(t, s.requests(), sent)
 	}
 	lose := func() { s.execute("DELETE FROM queue; DELETE FROM deliveries; DELETE FROM events") }
-	emitBatch := func(a *testAPI) (receipts []receipt) {
+	emitBatch := func(a *testAPI) (receipts []mathub.Receipt) {
 		got := a.do(http.MethodPost, eventsPath+"/batch", serviceToken, `{"events":[`+several+`,{"event":"post.created","data":{}}]}`)
 		require.Equal(t, http.StatusAccepted, got.status, "%s", got.body)
 		got.into(t, &receipts)
 		return receipts
 	}
-	emitOne := func(a *testAPI, event string) (r receipt) {
+	emitOne := func(a *testAPI, event string) (r mathub.Receipt) {
 		got := a.do(http.MethodPost, eventsPath, serviceToken, event)
 		require.Equal(t, http.StatusAccepted, got.status, "%s", got.body)
 		got.into(t, &r)

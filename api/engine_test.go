@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
 
+	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/workflows/temporaltest"
 )
 
@@ -159,9 +160,9 @@ func TestAnEventIDIsAcceptedOnce(t *testing.T) {
 	_, key := s.bot()
 	id := s.subscribe(key, "")
 	const event = `{"id":%q,"event":"post.created","data":{"n":%d}}`
-	require.Equal(t, receipt{"once", "event-once", false}, s.emit(fmt.Sprintf(event, "once", 1)))
+	require.Equal(t, mathub.Receipt{ID: "once", WorkflowID: "event-once", Duplicate: false}, s.emit(fmt.Sprintf(event, "once", 1)))
 	for n := range 3 {
-		require.Equal(t, receipt{"once", "event-once", true}, s.emit(fmt.Sprintf(event, "once", n)))
+		require.Equal(t, mathub.Receipt{ID: "once", WorkflowID: "event-once", Duplicate: true, Conflict: true}, s.emit(fmt.Sprintf(event, "once", n)))
 	}
 	// Temporal has forgotten it, Postgres has not.
 	s.execute("INSERT INTO events (id, type, payload, run_id) VALUES ('kept', 'post.created', '{}', 'run')")
@@ -184,7 +185,7 @@ func TestAnEventIDIsAcceptedOnce(t *testing.T) {
 				return
 			}
 			defer func() { _ = resp.Body.Close() }()
-			var r receipt
+			var r mathub.Receipt
 			if err := json.NewDecoder(resp.Body).Decode(&r); err != nil || resp.StatusCode != http.StatusAccepted {
 				t.Errorf("%d, %v", resp.StatusCode, err)
 			}
@@ -212,7 +213,7 @@ func TestOnlyTheNamedBotsHearOfAMention(t *testing.T) {
 	_, otherKey := s.bot()
 	subscribe := func(key string) string {
 		got := s.do("POST", webhooksPath, key, map[string]any{"url": s.receiver, "events": []string{"mention"}})
-		var w hookView
+		var w mathub.Webhook
 		got.into(t, &w)
 		return w.ID
 	}
@@ -238,7 +239,7 @@ func TestADeliveryIsSentOnceMore(t *testing.T) {
 	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
 	got := s.do("POST", path(id, old.ID), key, nil)
 	require.Equal(t, http.StatusOK, got.status, "%s", got.body)
-	var d deliveryView
+	var d mathub.Delivery
 	got.into(t, &d)
 	require.Equal(t, []any{"e", 2, false, "HTTP 502"}, []any{d.EventID, d.Attempt, d.Success, *d.Error})
 	require.Equal(t, string(old.Payload), string(d.Payload))

@@ -1,7 +1,6 @@
 package api_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -13,38 +12,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/api"
+	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/webhook"
 )
 
-type eventView struct {
-	ID, EventType, Timestamp string
-	AcceptedAt               time.Time
-	BotIDs                   []string
-	PayloadBytes             int
-	Payload                  json.RawMessage
-	Workflow                 struct {
-		ID, RunID string
-		URL       *string
-	}
-	Audience audienceView
-	Webhooks []eventWebhookView
-}
-
-type audienceView struct {
-	Webhooks, Delivered, Failed, Waiting int
-	More                                 bool
-}
-
-type eventWebhookView struct {
-	WebhookID, BotID, Host, Outcome string
-	IsActive                        bool
-	Attempts                        int
-	LastAttemptAt, NextAttemptAt    *time.Time
-	LastStatusCode                  *int
-	LastError                       *string
-}
-
-func (a *testAPI) event(id, query string) (e eventView) {
+func (a *testAPI) event(id, query string) (e mathub.EventDetail) {
 	a.t.Helper()
 	got := a.do("GET", eventsPath+"/"+id+query, serviceToken, nil)
 	require.Equal(a.t, http.StatusOK, got.status, "%s", got.body)
@@ -58,7 +30,7 @@ func (a *testAPI) pagesOf(id, query string) (pages [][]string) {
 	for path := eventsPath + "/" + id + query; path != ""; {
 		got := a.do("GET", path, serviceToken, nil)
 		require.Equal(a.t, http.StatusOK, got.status, "%s: %s", path, got.body)
-		var e eventView
+		var e mathub.EventDetail
 		got.into(a.t, &e)
 		page := []string{}
 		for _, w := range e.Webhooks {
@@ -143,15 +115,15 @@ func TestAnEventIsFoundWithWhatBecameOfIt(t *testing.T) {
 	sent := `{"event":"post.created","timestamp":"2025-03-20T10:30:00.000Z","data":` + data + `}`
 	require.Contains(t, body, `"payload":`+sent, "to the digit")
 	e := a.event("e", "")
-	require.Equal(t, []any{"e", "post.created", "2025-03-20T10:30:00.000Z", len(sent)}, []any{e.ID, e.EventType, e.Timestamp, e.PayloadBytes})
+	require.Equal(t, []any{"e", "post.created", "2025-03-20T10:30:00.000Z", len(sent)}, []any{e.ID, e.EventType, webhook.FormatTime(e.Timestamp), e.PayloadBytes})
 	require.WithinDuration(t, time.Now(), e.AcceptedAt, time.Minute)
 	require.Nil(t, e.BotIDs)
 	require.Contains(t, body, `"botIds":null`)
 	require.Equal(t, []any{"event-e", "run"}, []any{e.Workflow.ID, e.Workflow.RunID})
 	require.Nil(t, e.Workflow.URL)
-	require.Equal(t, audienceView{Webhooks: 9, Delivered: 3, Failed: 2, Waiting: 4}, e.Audience)
+	require.Equal(t, mathub.EventAudience{Webhooks: 9, Delivered: 3, Failed: 2, Waiting: 4}, e.Audience)
 
-	found := map[string]eventWebhookView{}
+	found := map[string]mathub.EventWebhook{}
 	for _, w := range e.Webhooks {
 		found[w.WebhookID] = w
 	}
@@ -247,7 +219,7 @@ func TestALargeAudienceIsReadInParts(t *testing.T) {
 	a.execute("UPDATE deliveries SET success = false WHERE webhook_id = $1", last)
 	e := a.event("e", "")
 	require.Len(t, e.Webhooks, 100)
-	require.Equal(t, audienceView{Webhooks: webhook.MaxDeliveriesRead - 1, Delivered: webhook.MaxDeliveriesRead - 1, More: true}, e.Audience)
+	require.Equal(t, mathub.EventAudience{Webhooks: webhook.MaxDeliveriesRead - 1, Delivered: webhook.MaxDeliveriesRead - 1, More: true}, e.Audience)
 	require.Equal(t, [][]string{{}, {last}}, a.pagesOf("e", "?outcome=failed"))
 
 	// A webhook that was sent the event more often than a page may read holds nothing up.
@@ -256,7 +228,7 @@ func TestALargeAudienceIsReadInParts(t *testing.T) {
 		SELECT gen_random_uuid(), id, 'often', n, false, 1, now() FROM (SELECT id FROM webhooks ORDER BY id LIMIT 3) AS w, generate_series(1, 3000) n`)
 	pages := a.pagesOf("often", "")
 	require.Len(t, slices.Concat(pages...), 3)
-	require.Equal(t, audienceView{Webhooks: 3, Failed: 3}, a.event("often", "").Audience)
+	require.Equal(t, mathub.EventAudience{Webhooks: 3, Failed: 3}, a.event("often", "").Audience)
 }
 
 func TestAnEventLeadsToItsWorkflow(t *testing.T) {
@@ -270,12 +242,12 @@ func TestAnEventLeadsToItsWorkflow(t *testing.T) {
 	require.Equal(t, []string{bot, "nobody"}, e.BotIDs)
 	require.Equal(t, []any{"events-0195b2f0", "run-1"}, []any{e.Workflow.ID, e.Workflow.RunID})
 	require.Equal(t, "https://temporal.example.com/ui/namespaces/math%20hub/workflows/events-0195b2f0/run-1", *e.Workflow.URL)
-	require.Equal(t, audienceView{Webhooks: 1, Delivered: 1}, e.Audience)
+	require.Equal(t, mathub.EventAudience{Webhooks: 1, Delivered: 1}, e.Audience)
 
 	a.accepted("nobodys", "mention", "{}", "nobody")
 	e = a.event("nobodys", "")
 	require.Equal(t, "event-nobodys", e.Workflow.ID)
-	require.Equal(t, audienceView{}, e.Audience)
+	require.Equal(t, mathub.EventAudience{}, e.Audience)
 	require.Empty(t, e.Webhooks)
 }
 
@@ -313,7 +285,7 @@ func TestAnEmittedEventIsFound(t *testing.T) {
 	require.NoError(t, s.temporal.GetWorkflow(t.Context(), r.WorkflowID, "").Get(t.Context(), nil))
 	run, err := s.temporal.DescribeWorkflowExecution(t.Context(), r.WorkflowID, "")
 	require.NoError(t, err)
-	var e eventView
+	var e mathub.EventDetail
 	require.Eventually(t, func() bool { // successes are recorded together
 		e = s.event(r.ID, "")
 		return e.Audience.Delivered == 1

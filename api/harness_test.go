@@ -24,6 +24,7 @@ import (
 	"go.temporal.io/sdk/log"
 
 	"github.com/mathub/webhooks/api"
+	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/db/dbtest"
 	"github.com/mathub/webhooks/internal/bots"
@@ -107,16 +108,7 @@ func (a answer) into(t testing.TB, v any) {
 	require.NoError(t, json.Unmarshal(a.body, v), "%.1000s", a.body)
 }
 
-type fault struct {
-	Status int    `json:"status"`
-	Detail string `json:"detail"`
-	Errors []struct {
-		Field   string `json:"field"`
-		Message string `json:"message"`
-	} `json:"errors"`
-}
-
-func (a answer) fault(t testing.TB) (f fault) {
+func (a answer) fault(t testing.TB) (f mathub.Problem) {
 	t.Helper()
 	require.Equal(t, "application/problem+json", a.header.Get("Content-Type"), "%s", a.body)
 	a.into(t, &f)

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -139,7 +140,7 @@ func TestStatsAreOfTheLastDay(t *testing.T) {
 }
 
 type detailView struct {
-	deliveryView
+	mathub.Delivery
 	RequestHeaders, ResponseHeaders []struct{ Name, Value string }
 	Timings                         *struct {
 		DNS, Connect, TLS, FirstByte *float64
@@ -170,7 +171,7 @@ func TestADeliveryShowsWhatWasSentAndCameBack(t *testing.T) {
 	})
 	made := s.test(key, id)
 	d := s.detail(key, id, made.ID)
-	require.Equal(t, made, d.deliveryView)
+	require.Equal(t, made, d.Delivery)
 	sent := s.requests()[0].header
 	require.Len(t, d.RequestHeaders, 6, "all but the two signatures")
 	for _, h := range d.RequestHeaders {
@@ -191,7 +192,7 @@ func TestADeliveryShowsWhatWasSentAndCameBack(t *testing.T) {
 	require.Positive(t, *d.Timings.FirstByte)
 	require.GreaterOrEqual(t, d.Timings.Total, *d.Timings.FirstByte)
 	require.GreaterOrEqual(t, d.Timings.Total, *d.Timings.Connect)
-	require.InDelta(t, float64(d.DurationMs)-0.5, d.Timings.Total, 0.5, "the same, rounded up")
+	require.InDelta(t, float64(d.DurationMS)-0.5, d.Timings.Total, 0.5, "the same, rounded up")
 	require.Nil(t, d.NextAttempt)
 	require.Nil(t, d.NextAttemptAt)
 

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/api"
+	mathub "github.com/mathub/webhooks/clients/go"
 )
 
 // raw sends a request line as it is, which Go's client would tidy, and returns the answer's status and body.
@@ -178,7 +179,7 @@ func TestLinksHaveWhatATrustedProxyCutOff(t *testing.T) {
 			}
 			created := send("POST", webhooksPath, `{"url": "http://127.0.0.1:9999/", "events": ["post.created"]}`)
 			require.Equal(t, http.StatusCreated, created.status, "%s", created.body)
-			var hook hookView
+			var hook mathub.Webhook
 			created.into(t, &hook)
 			require.Equal(t, c.prefix+webhooksPath+"/"+hook.ID, created.header.Get("Location"))
 

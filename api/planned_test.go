@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
 )
@@ -50,7 +51,7 @@ func TestTheNextAttemptIsThatOfTheQueue(t *testing.T) {
 	a.historyOf(id, 3) // "test" has none
 	a.plan(id, "post.created", "retry")
 	a.plan(other, "test", "retry")
-	var list []deliveryView
+	var list []mathub.Delivery
 	a.do("GET", webhooksPath+"/"+id+"/deliveries", key, nil).into(t, &list)
 	detail := func() detailView { return a.detail(key, id, list[0].ID) }
 	d := detail()

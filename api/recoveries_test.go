@@ -6,16 +6,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-)
 
-type recoveryView struct {
-	State                               string
-	Found, Delivered, Failed, Remaining int
-	LookedThrough                       bool
-	LastError                           *string
-	Since, Until, StartedAt             time.Time
-	EndedAt                             *time.Time
-}
+	mathub "github.com/mathub/webhooks/clients/go"
+)
 
 // TestRecoveriesAreFollowedWithoutTemporal: they are rows of Postgres, and one that Temporal does not start now is started
 // by the next sweep.
@@ -31,7 +24,7 @@ func TestRecoveriesAreFollowedWithoutTemporal(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, a.do("GET", path, key, nil).status)
 	require.Equal(t, http.StatusNotFound, a.do("DELETE", path, key, nil).status)
 
-	read := func() (r recoveryView) {
+	read := func() (r mathub.Recovery) {
 		got := a.do("GET", path, key, nil)
 		require.Equal(t, http.StatusOK, got.status, "%s", got.body)
 		got.into(t, &r)
@@ -39,13 +32,13 @@ func TestRecoveriesAreFollowedWithoutTemporal(t *testing.T) {
 	}
 	got := a.do("POST", path, key, `{"since":"2025-03-19T10:30:00Z","until":"2025-03-20T10:30:00Z"}`)
 	require.Equal(t, http.StatusAccepted, got.status, "%s", got.body)
-	var begun recoveryView
+	var begun mathub.Recovery
 	got.into(t, &begun)
 	require.Equal(t, begun, read())
 	require.Equal(t, time.Date(2025, 3, 19, 10, 30, 0, 0, time.UTC), begun.Since.UTC())
 	require.Equal(t, time.Date(2025, 3, 20, 10, 30, 0, 0, time.UTC), begun.Until.UTC())
 	require.WithinDuration(t, time.Now(), begun.StartedAt, time.Minute)
-	require.Equal(t, recoveryView{State: "running", Since: begun.Since, Until: begun.Until, StartedAt: begun.StartedAt}, begun)
+	require.Equal(t, mathub.Recovery{State: "running", Since: begun.Since, Until: begun.Until, StartedAt: begun.StartedAt}, begun)
 	got = a.do("POST", path, key, nil)
 	require.Equal(t, http.StatusConflict, got.status, "one at a time")
 	require.Contains(t, got.fault(t).Detail, "running")
@@ -66,7 +59,7 @@ func TestRecoveriesAreFollowedWithoutTemporal(t *testing.T) {
 	require.Equal(t, []string{"a retry"}, a.planned(id))
 
 	require.Equal(t, http.StatusAccepted, a.do("POST", path, key, nil).status)
-	var all []recoveryView
+	var all []mathub.Recovery
 	a.do("GET", list, key, nil).into(t, &all)
 	require.Equal(t, []string{"running", "cancelled"}, []string{all[0].State, all[1].State}, "newest first")
 	require.Equal(t, http.StatusNotFound, a.do("GET", list, stranger, nil).status)

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/api"
+	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/internal/testutil"
 )
 
@@ -159,7 +160,7 @@ func TestEachChangeIsLoggedWithWhoMadeIt(t *testing.T) {
 		}
 	}
 	log.Take()
-	var made hookView
+	var made mathub.Webhook
 	a.do("POST", webhooksPath, key, `{"url":"https://example.org/t0ken","events":["post.created"],"secret":"s3cret"}`).into(t, &made)
 	logged(`msg="webhook created"`, "webhook="+made.ID, "by=key", "key="+keyID, "host=example.org")
 	a.do("PATCH", webhooksPath+"/"+made.ID, key, `{"url":"https://example.org/t0ken2","secret":"s3cret2"}`)

@@ -1,7 +1,6 @@
 package api_test
 
 import (
-	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http"
@@ -14,6 +13,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/mathub/webhooks/api"
+	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/internal/searchattr"
@@ -94,30 +94,12 @@ func (s *system) subscribe(key, url string) string {
 	}
 	got := s.do("POST", webhooksPath, key, map[string]any{"url": url, "events": []string{"post.created"}, "secret": "s3cret"})
 	require.Equal(s.t, http.StatusCreated, got.status, "%s", got.body)
-	var w hookView
+	var w mathub.Webhook
 	got.into(s.t, &w)
 	return w.ID
 }
 
-type hookView struct {
-	ID           string
-	IsActive     bool
-	FailureCount int
-	DisabledAt   *string
-}
-
-type deliveryView struct {
-	ID, WebhookID, EventID, EventType string
-	Payload                           json.RawMessage
-	Attempt                           int
-	StatusCode                        *int
-	ResponseBody, Error               *string
-	Success                           bool
-	DurationMs                        int
-	Trigger                           string
-}
-
-func (s *system) webhook(key, id string) (w hookView) {
+func (s *system) webhook(key, id string) (w mathub.Webhook) {
 	s.t.Helper()
 	got := s.do("GET", webhooksPath+"/"+id, key, nil)
 	require.Equal(s.t, http.StatusOK, got.status, "%s", got.body)
@@ -125,7 +107,7 @@ func (s *system) webhook(key, id string) (w hookView) {
 	return w
 }
 
-func (s *system) deliveries(key, id string) (list []deliveryView) {
+func (s *system) deliveries(key, id string) (list []mathub.Delivery) {
 	s.t.Helper()
 	got := s.do("GET", webhooksPath+"/"+id+"/deliveries", key, nil)
 	require.Equal(s.t, http.StatusOK, got.status, "%s", got.body)
@@ -133,7 +115,7 @@ func (s *system) deliveries(key, id string) (list []deliveryView) {
 	return list
 }
 
-func (s *system) test(key, id string) (d deliveryView) {
+func (s *system) test(key, id string) (d mathub.Delivery) {
 	s.t.Helper()
 	got := s.do("POST", webhooksPath+"/"+id+"/test", key, nil)
 	require.Equal(s.t, http.StatusOK, got.status, "%s", got.body)
@@ -141,12 +123,7 @@ func (s *system) test(key, id string) (d deliveryView) {
 	return d
 }
 
-type receipt struct {
-	ID, WorkflowID string
-	Duplicate      bool
-}
-
-func (s *system) emit(body string) (r receipt) {
+func (s *system) emit(body string) (r mathub.Receipt) {
 	s.t.Helper()
 	got := s.do("POST", eventsPath, serviceToken, body)
 	require.Equal(s.t, http.StatusAccepted, got.status, "%s", got.body)

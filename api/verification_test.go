@@ -13,17 +13,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/api"
+	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/webhook"
 )
 
-type verifiedView struct {
-	ID          string
-	Verified    bool
-	VerifiedAt  *time.Time
-	DuplicateOf string
-}
-
-func (a *testAPI) create(key, url string, events ...string) (v verifiedView) {
+func (a *testAPI) create(key, url string, events ...string) (v mathub.Webhook) {
 	a.t.Helper()
 	got := a.do("POST", webhooksPath, key, map[string]any{"url": url, "events": events})
 	require.Equal(a.t, http.StatusCreated, got.status, "%s", got.body)
@@ -31,7 +25,7 @@ func (a *testAPI) create(key, url string, events ...string) (v verifiedView) {
 	return v
 }
 
-func (a *testAPI) change(key, id string, change any) (v verifiedView) {
+func (a *testAPI) change(key, id string, change any) (v mathub.Webhook) {
 	a.t.Helper()
 	got := a.do("PATCH", webhooksPath+"/"+id, key, change)
 	require.Equal(a.t, http.StatusOK, got.status, "%s", got.body)
@@ -85,7 +79,7 @@ func TestNewEndpointsAreAsked(t *testing.T) {
 		a.change(key, w.ID, map[string]any{"url": "https://example.com/" + strconv.Itoa(i)})
 	}
 	require.Equal(t, 1, asked(w.ID))
-	var read verifiedView
+	var read mathub.Webhook
 	a.do("GET", webhooksPath+"/"+w.ID, key, nil).into(t, &read)
 	require.False(t, read.Verified)
 
@@ -128,7 +122,7 @@ func TestASlowChangeTakesNoEndpointForAnother(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, late.Close())
 	require.Equal(t, http.StatusOK, <-ended)
-	var read verifiedView
+	var read mathub.Webhook
 	a.do("GET", webhooksPath+"/"+w.ID, key, nil).into(t, &read)
 	require.False(t, read.Verified)
 }
@@ -178,7 +172,7 @@ func TestVerifyingAnEndpoint(t *testing.T) {
 	_, key := s.bot()
 	id := s.subscribe(key, "")
 	path := webhooksPath + "/" + id
-	verify := func() (d deliveryView) {
+	verify := func() (d mathub.Delivery) {
 		got := s.do("POST", path+"/verify", key, nil)
 		require.Equal(t, http.StatusOK, got.status, "%s", got.body)
 		got.into(t, &d)
@@ -189,7 +183,7 @@ func TestVerifyingAnEndpoint(t *testing.T) {
 	require.Equal(t, "webhook.verify", sent.header.Get("X-Mathub-Event"))
 	require.Equal(t, webhook.Sign("s3cret", []byte(sent.body)), sent.header.Get("X-Mathub-Signature"))
 	require.NotEmpty(t, sent.header.Get("Webhook-Signature"))
-	var v verifiedView
+	var v mathub.Webhook
 	s.do("GET", path, key, nil).into(t, &v)
 	require.False(t, v.Verified)
 
