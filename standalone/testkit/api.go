@@ -33,12 +33,16 @@ type Bot struct {
 	api     *API
 }
 
-// The types of the API are the client's.
 type (
-	Webhook  = mathub.Webhook
+	// Webhook is the Go client's.
+	Webhook = mathub.Webhook
+	// Delivery is the Go client's.
 	Delivery = mathub.Delivery
-	Event    = mathub.Event
-	Receipt  = mathub.Receipt
+	// Event is the Go client's.
+	Event = mathub.Event
+	// Receipt is the Go client's.
+	Receipt = mathub.Receipt
+	// Recovery is the Go client's.
 	Recovery = mathub.Recovery
 )
 
