@@ -80,6 +80,7 @@ func bothDoorsDeliverSigned(t *testing.T, stack *testkit.Stack) {
 	overHTTP := bot.Emit(t, testkit.Event{Type: post, Data: json.RawMessage(`{"postId":"1"}`)})
 	require.Equal(t, "event-"+overHTTP.ID, overHTTP.WorkflowID)
 	receiver.Await(t, "/", 1)
+	bot.AwaitDeliveries(t, hook.ID, 1) // the history has the order in which deliveries were recorded
 	data := map[string]any{"event": post, "data": map[string]any{"postId": "2"}, "botIds": []string{bot.ID}}
 	require.NoError(t, startEvent(t, stack, "doors-2", data).Get(t.Context(), nil))
 	requests := receiver.Await(t, "/", 2)
