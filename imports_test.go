@@ -33,11 +33,11 @@ var floors = [][]string{
 	{"internal/egress", "internal/listen"},
 	{"internal/telemetry", "internal/searchattr"},
 	{"db", "internal/pgsession", "internal/failpoint", "internal/admission"},
-	{"webhook", "internal/telemetry/instrument", "clients/go", "internal/openfiles"},
+	{"webhook", "internal/telemetry/instrument", "clients/go", "internal/openfiles", "internal/pause"},
 }
 
 // leaves import nothing of ours.
-var leaves = []string{"webhook", "clients/go", "internal/admission", "internal/failpoint", "internal/openfiles", "internal/telemetry/instrument", "internal/pgsession"}
+var leaves = []string{"webhook", "clients/go", "internal/admission", "internal/failpoint", "internal/openfiles", "internal/pause", "internal/telemetry/instrument", "internal/pgsession"}
 
 // TestImportsRunOneWay holds the product's packages to the arrows that docs/architecture.md draws.
 func TestImportsRunOneWay(t *testing.T) {

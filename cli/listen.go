@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 
 	mathub "github.com/mathub/webhooks/clients/go"
+	"github.com/mathub/webhooks/internal/pause"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -85,7 +86,7 @@ func (c *Listen) Run(ctx context.Context) error {
 				return err
 			}
 			backoff = min(2*backoff, mostBackoff)
-			sleep(ctx, wait)
+			pause.For(ctx, wait)
 			continue
 		}
 		if cursor == "latest" {
@@ -236,11 +237,4 @@ func cause(err error) error {
 		return around.Err
 	}
 	return err
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-	}
 }

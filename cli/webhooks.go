@@ -13,6 +13,7 @@ import (
 	"time"
 
 	mathub "github.com/mathub/webhooks/clients/go"
+	"github.com/mathub/webhooks/internal/pause"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -280,7 +281,7 @@ func (c *webhooksRecoverCommand) Run(ctx context.Context) error {
 	}
 	answer, err := c.state(ctx, api)
 	for err == nil && c.Wait && answer.Value.State == "running" {
-		if sleep(ctx, time.Second); ctx.Err() != nil {
+		if !pause.For(ctx, time.Second) {
 			return ctx.Err()
 		}
 		answer, err = api.GetRecovery(ctx, c.ID)

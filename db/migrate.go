@@ -16,6 +16,7 @@ import (
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 
+	"github.com/mathub/webhooks/internal/pause"
 	"github.com/mathub/webhooks/internal/pgsession"
 )
 
@@ -108,9 +109,7 @@ func migrate(ctx context.Context, url string, change func(*goose.Provider) ([]*g
 		case !errors.As(err, &pg) || pg.Code != "55P03" || time.Now().After(deadline): // lock not available
 			return names, fmt.Errorf("migrate: %w", err)
 		}
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
+		if !pause.For(ctx, time.Second) {
 			return names, fmt.Errorf("migrate: %w", err)
 		}
 	}
@@ -181,9 +180,7 @@ func takeTurn(ctx context.Context, url string) (done func(), err error) {
 			done()
 			return nil, fmt.Errorf("another process has been migrating for %s", turnPatience)
 		}
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
+		if !pause.For(ctx, time.Second) {
 			done()
 			return nil, ctx.Err()
 		}

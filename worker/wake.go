@@ -15,6 +15,7 @@ import (
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/internal/failpoint"
 	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/internal/pause"
 	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/workflows"
 )
@@ -129,7 +130,7 @@ func (w *waker) wakeLoop(ctx context.Context) {
 		if err := w.wake(ctx, t); err != nil && ctx.Err() == nil {
 			w.log.Warn("could not start a webhook's queue; retrying", "webhook", t.WebhookID, "error", err)
 			w.Wake(t)
-			sleep(ctx, wakeAgain)
+			pause.For(ctx, wakeAgain)
 		}
 	}
 }
@@ -144,7 +145,7 @@ func (w *waker) wake(ctx context.Context, t delivery.Target) error {
 // sweepLoop finds what a crash left: queues that nobody woke, recoveries that never began, webhooks that a blown fuse has
 // yet to enable again.
 func (w *waker) sweepLoop(ctx context.Context, queue *history.Queue, recorder *history.Recorder) {
-	for sleep(ctx, sweepInterval) {
+	for pause.For(ctx, sweepInterval) {
 		overdue, recovering, err := queue.Overdue(ctx)
 		w.free(ctx, overdue)
 		for _, t := range overdue {
@@ -174,17 +175,5 @@ func (w *waker) free(ctx context.Context, overdue []history.Webhook) {
 		case ended != "":
 			w.log.Warn("terminated a workflow started by hand that held a webhook's queue", "webhook", t.WebhookID, "workflow", ended)
 		}
-	}
-}
-
-// sleep waits for d; false: ctx has ended.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mathub/webhooks/emit"
+	"github.com/mathub/webhooks/internal/pause"
 	"github.com/mathub/webhooks/internal/pgsession"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -73,9 +74,9 @@ func (r *Relay) Run(ctx context.Context) error {
 		if worked {
 			failures = 0
 		}
-		pause := pauseAfter(failures, err)
-		r.log().Warn("emitting from the outbox failed; retrying", "in", pause.Round(time.Millisecond), "error", err)
-		sleep(ctx, pause)
+		wait := pauseAfter(failures, err)
+		r.log().Warn("emitting from the outbox failed; retrying", "in", wait.Round(time.Millisecond), "error", err)
+		pause.For(ctx, wait)
 	}
 	return nil //nolint:nilerr // ctx has ended, which is no error
 }
@@ -182,7 +183,7 @@ func (r *Relay) transaction(ctx context.Context, conn *pgx.Conn) (done Counts, m
 	finish, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() {
-		sleep(finish, stopGrace)
+		pause.For(finish, stopGrace)
 		cancel()
 	})()
 	taking, cancelTaking := context.WithTimeout(ctx, answerTimeout)
@@ -322,20 +323,11 @@ func closeConn(conn *pgx.Conn) {
 // pauseAfter doubles from 1 s, with jitter so that several relays do not return at once, and is longer if the service asks
 // for it.
 func pauseAfter(failures int, err error) time.Duration {
-	pause := min(time.Second<<min(failures, 10), longestPause)
-	pause = pause*3/4 + rand.N(pause/4)
+	wait := min(time.Second<<min(failures, 10), longestPause)
+	wait = wait*3/4 + rand.N(wait/4)
 	var refused *emit.RefusedError
 	if errors.As(err, &refused) {
-		pause = max(pause, refused.RetryAfter)
+		wait = max(wait, refused.RetryAfter)
 	}
-	return pause
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
+	return wait
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/internal/listen"
 	"github.com/mathub/webhooks/internal/openfiles"
+	"github.com/mathub/webhooks/internal/pause"
 	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/internal/settings"
 	"github.com/mathub/webhooks/internal/telemetry"
@@ -138,20 +139,8 @@ func await(ctx context.Context, log *slog.Logger, what string, f func() error) e
 			return err
 		}
 		log.Warn("waiting for "+what, "error", err)
-		if !sleep(ctx, time.Second) {
+		if !pause.For(ctx, time.Second) {
 			return err
 		}
-	}
-}
-
-// sleep returns whether it lasted: false when ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

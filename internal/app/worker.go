@@ -11,6 +11,7 @@ import (
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/internal/pause"
 	"github.com/mathub/webhooks/worker"
 	"github.com/mathub/webhooks/workflows"
 )
@@ -107,7 +108,7 @@ func (s *upkeep) reseal(ctx context.Context) {
 				wait = time.Minute
 			}
 		}
-		if !sleep(ctx, wait) {
+		if !pause.For(ctx, wait) {
 			return
 		}
 	}
@@ -121,7 +122,7 @@ func (s *upkeep) scheduleRemoval(ctx context.Context) {
 			return
 		}
 		s.log.Warn("could not set the retention schedule; retrying", "error", err)
-		if !sleep(ctx, time.Minute) {
+		if !pause.For(ctx, time.Minute) {
 			return
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/pause"
 )
 
 // What a bot's history may take, and how it is held to that.
@@ -52,9 +53,7 @@ func (b *Budget) Run(ctx context.Context) {
 		if err := b.pass(ctx, passRest); err != nil && ctx.Err() == nil {
 			b.Log.Warn("could not hold histories to their budgets; retrying", "error", err)
 		}
-		select {
-		case <-time.After(lookEvery):
-		case <-ctx.Done():
+		if !pause.For(ctx, lookEvery) {
 			return
 		}
 	}
@@ -204,9 +203,7 @@ func (p *pass) settled(ctx context.Context) (seq int64, err error) {
 		if time.Now().After(until) {
 			return 0, fmt.Errorf("%d transactions that write to the history have been open for %s", len(open), settleTime)
 		}
-		select {
-		case <-time.After(settlePoll):
-		case <-ctx.Done():
+		if !pause.For(ctx, settlePoll) {
 			return 0, ctx.Err()
 		}
 		var still []string

@@ -20,6 +20,7 @@ import (
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/failpoint"
+	"github.com/mathub/webhooks/internal/pause"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -216,7 +217,7 @@ func (r *Recorder) flush(batch []*recording) {
 		}
 		r.metrics.failed(r.ctx)
 		r.log.Warn("could not record deliveries; retrying", "count", len(batch), "error", err)
-		sleep(r.ctx, backoff)
+		pause.For(r.ctx, backoff)
 	}
 }
 
@@ -322,14 +323,4 @@ func complete(batch []*recording, err error) {
 func isRefusal(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && (strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "23"))
-}
-
-// sleep waits for d, or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }

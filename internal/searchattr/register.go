@@ -11,6 +11,8 @@ import (
 	"go.temporal.io/api/operatorservice/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
+
+	"github.com/mathub/webhooks/internal/pause"
 )
 
 const (
@@ -44,9 +46,7 @@ func (a *Attributes) Keep(ctx context.Context, log *slog.Logger, c client.Client
 			warned = true
 			log.Warn("search attributes are missing, so workflows cannot be found by webhook, bot and failure; register them as in docs/operations.md", "namespace", namespace, "error", err)
 		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
+		if !pause.For(ctx, wait) {
 			return
 		}
 	}
@@ -114,9 +114,7 @@ func awaitRegistered(ctx context.Context, c client.Client, namespace string) err
 		if len(missing) > 0 {
 			wait = 100 * time.Millisecond
 		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
+		if !pause.For(ctx, wait) {
 			return ctx.Err()
 		}
 		if len(missing) == 0 {
