@@ -2,12 +2,10 @@ package workflows
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
 	"go.temporal.io/api/enums/v1"
-	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 )
 
@@ -20,7 +18,7 @@ const queueWorkflowType = "WebhookQueue"
 func FreeQueue(ctx context.Context, c client.Client, webhookID uuid.UUID) (ended string, err error) {
 	id := QueueWorkflowID(webhookID)
 	run, err := c.DescribeWorkflowExecution(ctx, id, "")
-	if none := (*serviceerror.NotFound)(nil); errors.As(err, &none) {
+	if isNotFound(err) {
 		return "", nil
 	}
 	if err != nil {

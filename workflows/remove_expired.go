@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"go.temporal.io/api/enums/v1"
-	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
@@ -84,8 +83,7 @@ func removal(ctx workflow.Context) workflow.Context {
 func ScheduleRemoval(ctx context.Context, c client.Client, retention webhook.Retention) error {
 	schedules := c.ScheduleClient()
 	if retention == 0 {
-		var none *serviceerror.NotFound
-		if err := schedules.GetHandle(ctx, RetentionSchedule).Delete(ctx); err != nil && !errors.As(err, &none) {
+		if err := schedules.GetHandle(ctx, RetentionSchedule).Delete(ctx); err != nil && !isNotFound(err) {
 			return fmt.Errorf("delete the schedule %s: %w", RetentionSchedule, err)
 		}
 		return nil

@@ -79,9 +79,8 @@ func fairnessKey(botID string) string {
 // or timed out. One that Temporal has forgotten was done, and so was one that failed for other events, which were invalid.
 func HasEnded(ctx context.Context, c client.Client, workflowID, runID string) (bool, error) {
 	run, err := c.DescribeWorkflowExecution(ctx, workflowID, runID)
-	var none *serviceerror.NotFound
 	var malformed *serviceerror.InvalidArgument // no run of Temporal's
-	if errors.As(err, &none) || errors.As(err, &malformed) {
+	if isNotFound(err) || errors.As(err, &malformed) {
 		return false, nil
 	}
 	status := run.GetWorkflowExecutionInfo().GetStatus()
@@ -89,6 +88,12 @@ func HasEnded(ctx context.Context, c client.Client, workflowID, runID string) (b
 		return failedEarly(ctx, c, workflowID, runID)
 	}
 	return emit.WasEnded(status), err
+}
+
+// isNotFound says that Temporal has no such workflow or schedule.
+func isNotFound(err error) bool {
+	var none *serviceerror.NotFound
+	return errors.As(err, &none)
 }
 
 // failedEarly says whether a run that failed did so before its valid events were delivered.
