@@ -159,7 +159,9 @@ func (s *server) readWebhook(c *gin.Context, isNew bool) (in subscriptions.Input
 		in.SetSecret, in.Secret = true, &secret
 	}
 	in.SecretOverlap = m.duration("secretOverlap", time.Second, subscriptions.MaxSecretOverlap)
-	m.CheckOthers(in.Check(s.cfg.URLRules, isNew))
+	if m.Any() { // name the other faults too; Create and Update find them otherwise
+		m.CheckOthers(in.Check(s.cfg.URLRules, isNew))
+	}
 	return in, m.Err()
 }
 
