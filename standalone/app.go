@@ -158,19 +158,7 @@ func (s *stack) serviceURL() string {
 }
 
 func (s *stack) awaitApp(ctx context.Context, ended <-chan struct{}) error {
-	for {
-		err := s.askReady(ctx)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ended:
-			return supervise.ErrEnded
-		case <-ctx.Done():
-			return fmt.Errorf("the API did not become ready: %w", err)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	return supervise.AwaitReady(ctx, ended, 20*time.Millisecond, "the API did not become ready", s.askReady)
 }
 
 func (s *stack) askReady(ctx context.Context) error {

@@ -180,5 +180,23 @@ func (k *Supervisor) why(p *Process) string {
 	return p.Ended()
 }
 
+// AwaitReady calls check, with a pause of every, until it returns nil. It gives up when ended is closed, with ErrEnded, or when
+// ctx ends, with check's last error; failed says then what did not happen.
+func AwaitReady(ctx context.Context, ended <-chan struct{}, every time.Duration, failed string, check func(context.Context) error) error {
+	for {
+		err := check(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ended:
+			return ErrEnded
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", failed, err)
+		case <-time.After(every):
+		}
+	}
+}
+
 // ErrEnded is what Ready returns for a child that ended before it worked.
 var ErrEnded = errors.New("it ended while it started")

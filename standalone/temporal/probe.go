@@ -155,19 +155,9 @@ func AwaitReady(ctx context.Context, addr string, ended <-chan struct{}) error {
 		return err
 	}
 	defer probe.Close()
-	for {
-		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
-		err := probe.Check(attempt)
-		cancel()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ended:
-			return supervise.ErrEnded
-		case <-ctx.Done():
-			return fmt.Errorf("the Temporal server did not come up: %w", err)
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+	return supervise.AwaitReady(ctx, ended, 50*time.Millisecond, "the Temporal server did not come up", func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		return probe.Check(ctx)
+	})
 }

@@ -131,19 +131,7 @@ func (s Settings) handler() (http.Handler, error) {
 
 // AwaitReady waits until the Web UI answers, and Temporal through it.
 func (s Settings) AwaitReady(ctx context.Context, ended <-chan struct{}) error {
-	for {
-		err := s.ask(ctx)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ended:
-			return supervise.ErrEnded
-		case <-ctx.Done():
-			return fmt.Errorf("the Temporal Web UI did not come up: %w", err)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	return supervise.AwaitReady(ctx, ended, 20*time.Millisecond, "the Temporal Web UI did not come up", s.ask)
 }
 
 func (s Settings) ask(ctx context.Context) error {
