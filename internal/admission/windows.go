@@ -37,6 +37,8 @@ const (
 type Windows struct {
 	webhooks map[uuid.UUID]*window
 	bots     map[string]*share
+	// Of all bots.
+	inFlight, waiting int
 }
 
 type window struct {
@@ -110,6 +112,7 @@ func (w *Windows) Offer(webhookID uuid.UUID, botID string) *Ticket {
 	t := &Ticket{window: x}
 	t.element = x.waiting.PushBack(t)
 	x.bot.waiting++
+	w.waiting++
 	w.grant(x)
 	return t
 }
@@ -128,6 +131,7 @@ func (w *Windows) Ended(t *Ticket, o Outcome) []*Ticket {
 	full := x.inFlight >= x.size
 	x.inFlight--
 	x.bot.inFlight--
+	w.inFlight--
 	switch {
 	case o == Failed:
 		x.size = FirstWindow
@@ -166,18 +170,13 @@ func (w *Windows) Leave(webhookID uuid.UUID) []*Ticket {
 }
 
 // Load is how many deliveries are in flight and wait.
-func (w *Windows) Load() (inFlight, waiting int) {
-	for _, b := range w.bots {
-		inFlight += b.inFlight
-		waiting += b.waiting
-	}
-	return inFlight, waiting
-}
+func (w *Windows) Load() (inFlight, waiting int) { return w.inFlight, w.waiting }
 
 func (w *Windows) unqueue(t *Ticket) {
 	t.window.waiting.Remove(t.element)
 	t.element = nil
 	t.window.bot.waiting--
+	w.waiting--
 }
 
 // grant hands out what places there are after a change to x.
@@ -199,6 +198,7 @@ func (w *Windows) grant(x *window) (granted []*Ticket) {
 		next.inFlight++
 		next.granted++
 		b.inFlight++
+		w.inFlight++
 		b.granted++
 		granted = append(granted, t)
 		if next.hasPlace() {

@@ -18,9 +18,6 @@ const (
 	// half a second, it is our own processors that it waits for, and it goes on waiting.
 	longestAdmission = 3 * time.Second
 	promptTurns      = 2
-	// mostWaiting is how many deliveries of one bot wait: half of the room that groups have, or one bot whose receivers are
-	// slow would have it all, and every other's deliveries would begin late.
-	mostWaiting = groupRoom / 2
 )
 
 // gate is the wait around the windows of webhooks in direct mode.
@@ -69,11 +66,12 @@ func (g *gate) await(ctx context.Context, t *admission.Ticket) bool {
 	return false
 }
 
-// offer returns no ticket where as many deliveries of the bot wait as may.
+// offer returns no ticket where as many deliveries of the bot wait as there is room left for in a process's groups. So one
+// bot whose receivers are slow takes half of the room at most, n bots n of n+1 parts, and there is always room for the next.
 func (g *gate) offer(webhookID uuid.UUID, botID string) *admission.Ticket {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.windows.Waiting(botID) >= mostWaiting {
+	if inFlight, waiting := g.windows.Load(); g.windows.Waiting(botID) >= groupRoom-inFlight-waiting {
 		return nil
 	}
 	t := g.windows.Offer(webhookID, botID)
