@@ -106,8 +106,6 @@ type server struct {
 	emitted    *emitMetrics
 
 	inProgress inProgress
-
-	sendsOfBot, sendsOfWebhook *atOnce
 }
 
 // New returns the API as one handler.
@@ -154,7 +152,7 @@ func newServer(cfg Config) (*server, error) {
 			MaxWebhooksPerBot: cfg.MaxWebhooksPerBot, Verification: cfg.Verification, Retention: cfg.Retention, Logger: cfg.Logger,
 		},
 		writes: db.NewWriteCheck(cfg.Pool), fairUse: newFairUse(cfg.RateLimit), wrongKeys: newLimiters(wrongKeysPerMinute, manyLimiters),
-		calls: newAtOnce(maxCallsPerBot), sendsOfBot: newAtOnce(maxSendsPerBot), sendsOfWebhook: newAtOnce(maxSendsPerWebhook),
+		calls: newAtOnce(maxCallsPerBot),
 		large: newRoom(maxLargeBytes), largeOfBot: newAtOnce(maxLargePerBot), largeOwn: newRoom(maxLargeBytes),
 		events: events, waiting: newWaiting(events, cfg.Stopping), document: document,
 		emitted: newEmitMetrics(cfg.Meter), inProgress: inProgress{of: map[netip.Prefix]int{}},

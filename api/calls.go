@@ -21,11 +21,6 @@ const (
 	// callPatience is how long a further call waits, long enough for a burst of quick ones.
 	callPatience = 2 * time.Second
 
-	// maxSendsPerBot and maxSendsPerWebhook are how many tests and redeliveries are in progress at once: each has the
-	// service POST to a third party, and a hanging one answers after 5 s.
-	maxSendsPerBot     = 10
-	maxSendsPerWebhook = 2
-
 	// readTimeout bounds a call that the database answers.
 	readTimeout = 5 * time.Second
 )
@@ -35,7 +30,7 @@ const (
 	pollPath       = botPrefix + "events"
 )
 
-// atOnce counts what is in progress in this process, by bot or webhook.
+// atOnce counts what is in progress in this process, by bot.
 type atOnce struct {
 	most int
 
@@ -48,14 +43,7 @@ func newAtOnce(most int) *atOnce {
 	return &atOnce{most: most, n: map[string]int{}, waiting: map[string][]chan struct{}{}}
 }
 
-// try counts one more; false: there are too many.
-func (a *atOnce) try(key string) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.tryLocked(key)
-}
-
-// tryLocked is try with a.mu held.
+// tryLocked counts one more; false: there are too many. a.mu is held.
 func (a *atOnce) tryLocked(key string) bool {
 	if a.n[key] >= a.most {
 		return false
@@ -145,20 +133,4 @@ func (s *server) bound(c *gin.Context) {
 		c.Request = c.Request.WithContext(ctx)
 	}
 	c.Next()
-}
-
-// beginSend counts a test or redelivery until end is called.
-func (s *server) beginSend(botID, webhookID string) (end func(), err error) {
-	const detail = "This %[2]s has %[1]d tests and redeliveries in progress, the most allowed. Wait for one to end."
-	if !s.sendsOfWebhook.try(webhookID) {
-		return nil, &problem.Error{Kind: problem.TooManyRequests, Detail: fmt.Sprintf(detail, maxSendsPerWebhook, "webhook")}
-	}
-	if !s.sendsOfBot.try(botID) {
-		s.sendsOfWebhook.end(webhookID)
-		return nil, &problem.Error{Kind: problem.TooManyRequests, Detail: fmt.Sprintf(detail, maxSendsPerBot, "bot")}
-	}
-	return func() {
-		s.sendsOfWebhook.end(webhookID)
-		s.sendsOfBot.end(botID)
-	}, nil
 }

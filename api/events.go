@@ -184,7 +184,7 @@ func notAcknowledged(eventIDs []string, err error) error {
 		known.EventIDs = eventIDs
 		return known
 	}
-	if err = temporalError(err); errors.As(err, &known) && known.Kind == problem.Unavailable {
+	if err = problem.OfTemporal(err); errors.As(err, &known) && known.Kind == problem.Unavailable {
 		known.EventIDs = eventIDs
 		known.Detail = "Temporal does not answer. The event may have been accepted. Emit it again with the same id, %s; it is accepted once."
 		if known.Detail = fmt.Sprintf(known.Detail, eventIDs[0]); len(eventIDs) > 1 {

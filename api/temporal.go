@@ -6,8 +6,6 @@ import (
 
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
-
-	"github.com/mathub/webhooks/internal/problem"
 )
 
 // pingTemporal asks for a workflow that does not exist: the answer comes from Temporal's own database.
@@ -18,13 +16,4 @@ func pingTemporal(ctx context.Context, c client.Client) error {
 		return nil
 	}
 	return err
-}
-
-// temporalError is how a failed call to Temporal is answered: what can pass is worth another try.
-func temporalError(err error) error {
-	var refused *serviceerror.InvalidArgument
-	if err == nil || errors.As(err, &refused) {
-		return err
-	}
-	return problem.UnavailableFor("Temporal", err)
 }

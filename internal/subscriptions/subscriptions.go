@@ -46,6 +46,8 @@ type Service struct {
 	Verification      webhook.Verification
 	Retention         webhook.Retention
 	Logger            *slog.Logger
+
+	sends sends
 }
 
 // URL is a webhook's URL in clear. It may hold a token: it is for the webhook's owner only.

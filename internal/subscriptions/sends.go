@@ -1,0 +1,149 @@
+package subscriptions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/workflows"
+)
+
+const (
+	// maxSendsPerBot and maxSendsPerWebhook are how many tests and redeliveries are in progress at once: each has the
+	// service POST to a third party, and a hanging one answers after 5 s.
+	maxSendsPerBot     = 10
+	maxSendsPerWebhook = 2
+	// sendTimeout covers a wait for the webhook's turn, the 5 s of the POST, and its recording.
+	sendTimeout = 30 * time.Second
+	// queuedEvery is how often the history is asked for a delivery that the webhook's queue makes.
+	queuedEvery = 50 * time.Millisecond
+)
+
+// sends counts the deliveries that people wait for, in this process, by bot and by webhook. Its zero value is ready for use.
+type sends struct {
+	mu        sync.Mutex
+	ofBot     map[string]int
+	ofWebhook map[uuid.UUID]int
+}
+
+// begin counts one more until end is called.
+func (s *sends) begin(w db.Webhook) (end func(), err error) {
+	const detail = "This %[2]s has %[1]d tests and redeliveries in progress, the most allowed. Wait for one to end."
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ofWebhook[w.ID] >= maxSendsPerWebhook {
+		return nil, &problem.Error{Kind: problem.TooManyRequests, Detail: fmt.Sprintf(detail, maxSendsPerWebhook, "webhook")}
+	}
+	if s.ofBot[w.BotID] >= maxSendsPerBot {
+		return nil, &problem.Error{Kind: problem.TooManyRequests, Detail: fmt.Sprintf(detail, maxSendsPerBot, "bot")}
+	}
+	if s.ofBot == nil {
+		s.ofBot, s.ofWebhook = map[string]int{}, map[uuid.UUID]int{}
+	}
+	s.ofWebhook[w.ID]++
+	s.ofBot[w.BotID]++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		countDown(s.ofWebhook, w.ID)
+		countDown(s.ofBot, w.BotID)
+	}, nil
+}
+
+// countDown keeps no key that counts nothing.
+func countDown[K comparable](n map[K]int, key K) {
+	if n[key]--; n[key] == 0 {
+		delete(n, key)
+	}
+}
+
+// SendTest sends a test event to w and returns the delivery, whether or not the receiver took it.
+func (s *Service) SendTest(ctx context.Context, w db.Webhook) (db.GetDeliveriesRow, error) {
+	return s.send(ctx, w, func(ctx context.Context) (uuid.UUID, bool, error) {
+		return workflows.StartTest(ctx, s.Temporal, s.Attributes, TargetOf(w))
+	})
+}
+
+// Verify asks the endpoint of w whether it wants deliveries and returns the delivery.
+func (s *Service) Verify(ctx context.Context, w db.Webhook) (db.GetDeliveriesRow, error) {
+	return s.send(ctx, w, func(ctx context.Context) (uuid.UUID, bool, error) {
+		return workflows.StartVerification(ctx, s.Temporal, s.Attributes, TargetOf(w))
+	})
+}
+
+// Redeliver sends the event of a delivery of w once more and returns the new delivery.
+func (s *Service) Redeliver(ctx context.Context, w db.Webhook, deliveryID uuid.UUID) (db.GetDeliveriesRow, error) {
+	next, err := s.history().NextAttempt(ctx, w.ID, deliveryID, s.Retention)
+	switch {
+	case problem.Is(err, problem.NotFound), err == nil && !next.IsKept:
+		return db.GetDeliveriesRow{}, s.notKept()
+	case err != nil:
+		return db.GetDeliveriesRow{}, err
+	case next.Attempts >= history.MaxAttempts:
+		return db.GetDeliveriesRow{}, &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("This event has had %d attempts at the webhook, the most allowed.", history.MaxAttempts)}
+	}
+	return s.send(ctx, w, func(ctx context.Context) (uuid.UUID, bool, error) {
+		return workflows.StartRedelivery(ctx, s.Temporal, s.Attributes, TargetOf(w), next.EventID, int(next.Attempt))
+	})
+}
+
+func (s *Service) history() *history.Reader { return &history.Reader{Pool: s.Pool} }
+
+// notKept answers for a delivery that is not there, or may be removed at any time.
+func (s *Service) notKept() error {
+	if s.Retention == 0 {
+		return problem.ErrNotFound
+	}
+	return &problem.Error{Kind: problem.NotFound, Detail: fmt.Sprintf("Delivery not found. Deliveries are kept for %v after the last one of their event.", s.Retention)}
+}
+
+// send returns the delivery that start makes, or has the webhook's queue make. It is seen to its end, and counts until then,
+// also when ctx is cancelled: else whoever hangs up could have any number in progress.
+func (s *Service) send(ctx context.Context, w db.Webhook, start func(context.Context) (deliveryID uuid.UUID, queued bool, err error)) (row db.GetDeliveriesRow, err error) {
+	end, err := s.sends.begin(w)
+	if err != nil {
+		return row, err
+	}
+	defer end()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTimeout)
+	defer cancel()
+	deliveryID, queued, err := start(ctx)
+	if err != nil {
+		return row, s.notSent(err)
+	}
+	row, err = s.history().Delivery(ctx, w.ID, deliveryID)
+	for queued && problem.Of(err).Kind == problem.NotFound {
+		select {
+		case <-time.After(queuedEvery):
+			row, err = s.history().Delivery(ctx, w.ID, deliveryID)
+		case <-ctx.Done():
+			return row, &problem.Error{Kind: problem.Unavailable, Detail: fmt.Sprintf("The delivery waits in the webhook's queue and is sent soon. Look for delivery %s in the history.", deliveryID)}
+		}
+	}
+	return row, err // not found: the webhook was deleted in this very moment, with its history
+}
+
+// notSent is what the caller learns of an attempt that was not made.
+func (s *Service) notSent(err error) error {
+	var limited workflows.RateLimitedError
+	switch {
+	case errors.As(err, &limited):
+		return &problem.Error{Kind: problem.TooManyRequests, Detail: "Delivery limit of this unverified endpoint reached. Verify the endpoint, or wait.", RetryAfter: limited.RetryIn}
+	case errors.Is(err, workflows.ErrNotVerified):
+		return ErrNotVerified
+	case errors.Is(err, workflows.ErrWebhookGone):
+		return problem.ErrNotFound
+	case errors.Is(err, workflows.ErrBotSuspended):
+		return problem.ErrSuspended
+	case errors.Is(err, workflows.ErrEventGone):
+		return s.notKept()
+	}
+	return problem.OfTemporal(err)
+}
