@@ -24,11 +24,13 @@ var floors = [][]string{
 	{""},
 	{"internal/app"},
 	{"api", "worker", "cli"},
+	{"portal"},
 	{"internal/subscriptions", "internal/bots"},
 	{"workflows"},
 	{"activities"},
 	{"internal/delivery"},
 	{"internal/history", "internal/allowance"},
+	{"internal/web"},
 	{"internal/settings", "internal/problem", "emit"},
 	{"internal/egress", "internal/listen"},
 	{"internal/telemetry", "internal/searchattr"},
@@ -88,10 +90,14 @@ func floorOf(pkg string) int {
 	return found
 }
 
-// TestHandlersHoldNoSQL: the API's handlers call services, so that what comes beside it shares their rules and statements.
+// TestHandlersHoldNoSQL: the handlers of API and portal call services, so that what comes beside it shares their rules and statements.
 func TestHandlersHoldNoSQL(t *testing.T) {
 	files, err := filepath.Glob("api/*.go")
 	require.NoError(t, err)
+	pages, err := filepath.Glob("portal/*.go")
+	require.NoError(t, err)
+	require.NotEmpty(t, pages)
+	files = append(files, pages...)
 	require.NotEmpty(t, files)
 	statement := regexp.MustCompile(`db\.(New|WithTx)\(|(ool|tx|conn)\.(Query|QueryRow|Exec|SendBatch)\(`)
 	for _, file := range files {

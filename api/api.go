@@ -27,6 +27,7 @@ import (
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/internal/subscriptions"
+	"github.com/mathub/webhooks/portal"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -59,8 +60,10 @@ type Config struct {
 	RateLimit int
 	// Retention is how long events and deliveries are kept. 0: no limit.
 	Retention webhook.Retention
-	// TrustedProxies are believed in their X-Forwarded-For and X-Forwarded-Prefix. Empty: no proxy is.
+	// TrustedProxies are believed in their X-Forwarded-For, X-Forwarded-Prefix and X-Forwarded-Proto. Empty: no proxy is.
 	TrustedProxies []netip.Prefix
+	// PublicURL begins links for bot developers. Empty: they begin as the request's URL does.
+	PublicURL string
 	// TemporalUI is the URL of Temporal's Web UI and Namespace what it shows. Empty: the API links to no workflow.
 	TemporalUI, Namespace string
 	// Stopping ends waiting polls when it is closed.
@@ -78,6 +81,9 @@ type Config struct {
 	EmitStarts, EmitGroup int
 	// Progress is of the worker in this process; nil where there is none.
 	Progress *emit.Progress
+
+	// Portal is what the operator says about the portal.
+	Portal portal.Options
 
 	// OutboundAccess is told by /readyz; nil in a process that delivers nothing.
 	OutboundAccess func(context.Context) egress.Access
@@ -102,6 +108,7 @@ type server struct {
 	waiting    *waiting
 	document   document
 	docs       *docsPage
+	portal     http.Handler
 	metrics    *requestMetrics
 	emitted    *emitMetrics
 
@@ -162,7 +169,10 @@ func newServer(cfg Config) (*server, error) {
 		Starts: cfg.EmitStarts, Group: cfg.EmitGroup, Options: []emit.Option{emit.SearchableBy(cfg.Attributes)},
 		Lookup: s.lookUp, Started: s.emitted.started, Progress: cfg.Progress,
 	})
-	return s, nil
+	s.portal, err = portal.New(portal.Config{
+		Options: cfg.Portal, Bots: s.bots, Webhooks: s.webhooks, History: s.history, Limits: portalLimits{s}, Logger: cfg.Logger, Version: cfg.Version,
+	})
+	return s, err
 }
 
 // part is what a listener has of the API.
@@ -212,6 +222,11 @@ func (s *server) router(p part) (http.Handler, error) {
 		Middlewares:  []MiddlewareFunc{s.authenticate, s.trace},
 		ErrorHandler: func(c *gin.Context, _ error, _ int) { fail(c, s.log, problem.ErrNotFound) }, // of a path parameter
 	})
+	if p != withoutBots {
+		router.Any("/", s.servePortal)
+		router.Any("/portal", s.servePortal)
+		router.Any("/portal/*path", s.servePortal)
+	}
 	if s.metrics == nil {
 		s.metrics = newRequestMetrics(s.cfg.Meter, router.Routes())
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/bots"
@@ -64,37 +65,18 @@ func (s *server) fromBackend(c *gin.Context) bool {
 	return err == nil && s.isServiceToken(token)
 }
 
-// authenticateBot finds the bot of the request's key. It looks the key up by its hash, so the time taken says nothing about
-// any key. It counts the call only for a valid key, so memory holds valid keys only.
-//
-// Lookups of wrong keys are limited: the form of a key is checked first, and an address has so many wrong keys a minute.
-// Beyond that limit a key is looked up only if it was valid before, or is in a list of all keys a few seconds old. So valid
-// keys still work from an address that others share.
+// authenticateBot finds the bot of the request's key. It counts the call only for a valid key, so memory holds valid keys
+// only.
 func (s *server) authenticateBot(c *gin.Context) error {
 	token, err := bearer(c.Request.Header)
 	if err != nil {
 		return err
 	}
-	if !bots.IsKey(token) {
-		return bots.ErrWrongKey
-	}
-	hash, now := bots.HashKey(token), time.Now()
-	wrong := s.wrongKeys.of(clientOf(c), now)
-	counted := wrong.AllowN(now, 1) // beforehand, so that many at once are as many as one after the other
-	if !counted && !s.fairUse.knows(hash) && !s.lists(c.Request.Context(), hash) {
-		return tooManyFor(c, (1-wrong.TokensAt(now))/float64(wrong.Limit()), "Too many wrong keys from this address.")
-	}
-	key, err := s.lookUpKey(c.Request.Context(), hash)
-	if errors.Is(err, bots.ErrWrongKey) {
-		s.fairUse.forget(hash)
-		s.listed.forget(hash)
-	} else if counted {
-		wrong.AllowN(time.Now(), -1) // back: it was not wrong
-	}
+	key, err := s.findKey(c.Request.Context(), clientOf(c), token)
 	if err != nil {
 		return err
 	}
-	if err := s.fairUse.take(c, hash); err != nil {
+	if err := s.fairUse.take(c, bots.HashKey(token)); err != nil {
 		return err
 	}
 	if !key.IsActive {
@@ -106,6 +88,40 @@ func (s *server) authenticateBot(c *gin.Context) error {
 	c.Set(botContextKey, key.BotID)
 	c.Set(keyContextKey, key.ID)
 	return nil
+}
+
+// findKey finds a bot's key. It looks it up by its hash, so the time taken says nothing about any key.
+//
+// Lookups of wrong keys are limited: the form of a key is checked first, and an address has so many wrong keys a minute.
+// Beyond that limit a key is looked up only if it was valid before, or is in a list of all keys a few seconds old. So valid
+// keys still work from an address that others share.
+func (s *server) findKey(ctx context.Context, client, token string) (key db.BotByKeyRow, err error) {
+	if !bots.IsKey(token) {
+		return key, bots.ErrWrongKey
+	}
+	hash, now := bots.HashKey(token), time.Now()
+	wrong := s.wrongKeys.of(client, now)
+	counted := wrong.AllowN(now, 1) // beforehand, so that many at once are as many as one after the other
+	if !counted && !s.fairUse.knows(hash) && !s.lists(ctx, hash) {
+		return key, tooManyWrong(wrong, now, "keys")
+	}
+	key, err = s.lookUpKey(ctx, hash)
+	if errors.Is(err, bots.ErrWrongKey) {
+		s.fairUse.forget(hash)
+		s.listed.forget(hash)
+	} else if counted {
+		wrong.AllowN(time.Now(), -1) // back: it was not wrong
+	}
+	return key, err
+}
+
+// tooManyWrong is the answer beyond the limit.
+func tooManyWrong(wrong *rate.Limiter, now time.Time, what string) error {
+	wait := time.Duration((1 - wrong.TokensAt(now)) / float64(wrong.Limit()) * float64(time.Second))
+	return &problem.Error{
+		Kind: problem.TooManyRequests, RetryAfter: wait,
+		Detail: "Too many wrong " + what + " from this address. Try again in " + seconds(wait.Seconds()) + " s.",
+	}
 }
 
 // listEvery is how often all keys are listed at most, while wrong ones flood in.

@@ -106,12 +106,14 @@ func (a *atOnce) pause(key string) (resume func()) {
 	}
 }
 
+var errTooManyCalls = &problem.Error{Kind: problem.TooManyRequests, Detail: fmt.Sprintf("This bot has %d calls in progress, the most allowed. Wait for one to end.", maxCallsPerBot)}
+
 // beginCall counts a call of a bot until bound has run it.
 func (s *server) beginCall(c *gin.Context, botID string) error {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), callPatience)
 	defer cancel()
 	if !s.calls.begin(ctx, botID) {
-		return &problem.Error{Kind: problem.TooManyRequests, Detail: fmt.Sprintf("This bot has %d calls in progress, the most allowed. Wait for one to end.", maxCallsPerBot)}
+		return errTooManyCalls
 	}
 	c.Set(callContextKey, botID)
 	return nil

@@ -11,11 +11,12 @@ import (
 	"html/template"
 	"net/http"
 	"regexp"
-	"strconv"
 	"strings"
 
 	"github.com/gin-gonic/gin"
 	"github.com/goccy/go-yaml"
+
+	"github.com/mathub/webhooks/internal/web"
 )
 
 // The API reference is a page without scripts, made of openapi.yaml by this program: the renderers there are weigh a
@@ -38,23 +39,11 @@ func (s *server) Docs(c *gin.Context) {
 	c.Header("Content-Security-Policy", s.docs.policy)
 	c.Header("Vary", "Accept-Encoding")
 	page := s.docs.html
-	if takesGzip(c.GetHeader("Accept-Encoding")) {
+	if web.TakesGzip(c.GetHeader("Accept-Encoding")) {
 		c.Header("Content-Encoding", "gzip")
 		page = s.docs.gzipped
 	}
 	c.Data(http.StatusOK, "text/html; charset=utf-8", page)
-}
-
-// takesGzip reads an Accept-Encoding (RFC 9110 §12.5.3): a coding with a weight of 0 is one that the client does not take.
-func takesGzip(accept string) bool {
-	for coding := range strings.SplitSeq(accept, ",") {
-		name, weight, _ := strings.Cut(strings.ToLower(strings.ReplaceAll(coding, " ", "")), ";")
-		if name == "gzip" {
-			q, err := strconv.ParseFloat(strings.TrimPrefix(weight, "q="), 64)
-			return weight == "" || err == nil && q > 0
-		}
-	}
-	return false
 }
 
 func newDocsPage(document []byte) (*docsPage, error) {

@@ -11,25 +11,9 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/internal/web"
 	"github.com/mathub/webhooks/webhook"
 )
-
-// statusOf maps kinds of problems to HTTP, the only place that does.
-var statusOf = map[problem.Kind]int{
-	problem.Internal:             http.StatusInternalServerError,
-	problem.Malformed:            http.StatusBadRequest,
-	problem.Unauthorized:         http.StatusUnauthorized,
-	problem.Forbidden:            http.StatusForbidden,
-	problem.NotFound:             http.StatusNotFound,
-	problem.MethodNotAllowed:     http.StatusMethodNotAllowed,
-	problem.Conflict:             http.StatusConflict,
-	problem.Gone:                 http.StatusGone,
-	problem.TooLarge:             http.StatusRequestEntityTooLarge,
-	problem.UnsupportedMediaType: http.StatusUnsupportedMediaType,
-	problem.Invalid:              http.StatusUnprocessableEntity,
-	problem.TooManyRequests:      http.StatusTooManyRequests,
-	problem.Unavailable:          http.StatusServiceUnavailable,
-}
 
 func unauthorizedf(detail string) *problem.Error {
 	return &problem.Error{Kind: problem.Unauthorized, Detail: detail}
@@ -53,7 +37,7 @@ func fail(c *gin.Context, log *slog.Logger, err error) {
 		return
 	}
 	e := problem.Of(err)
-	status := statusOf[e.Kind]
+	status := web.Status(e.Kind)
 	c.Header("Cache-Control", "no-store")
 	if e.Cause != nil {
 		log.ErrorContext(c, "request failed", "request", c.Writer.Header().Get(requestIDHeader), "method", c.Request.Method, "route", c.FullPath(), "status", status, "client", c.ClientIP(), "error", e.Cause)

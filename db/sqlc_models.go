@@ -147,6 +147,27 @@ type HistoryUsage struct {
 	RemovedBefore *time.Time
 }
 
+type PortalLink struct {
+	CodeHash  []byte
+	BotID     string
+	Role      string
+	Label     string
+	Next      string
+	KeyID     uuid.NullUUID
+	ExpiresAt time.Time
+}
+
+type PortalSession struct {
+	ID         uuid.UUID
+	TokenHash  []byte
+	BotID      string
+	Role       string
+	Label      string
+	KeyID      uuid.NullUUID
+	CreatedAt  time.Time
+	LastUsedAt time.Time
+}
+
 type Queue struct {
 	WebhookID  uuid.UUID
 	EventID    string

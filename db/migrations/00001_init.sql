@@ -38,6 +38,37 @@ CREATE TABLE api_keys (
 );
 CREATE INDEX api_keys_bot_id ON api_keys (bot_id);
 
+-- Links that open the portal once: of each, the SHA-256 of its code of 256 random bits. They end with the key that made them.
+CREATE TABLE portal_links (
+    code_hash  bytea       PRIMARY KEY CHECK (octet_length(code_hash) = 32),
+    bot_id     text        NOT NULL REFERENCES bots (id) ON DELETE CASCADE,
+    role       text        NOT NULL CHECK (role IN ('manage', 'view')),
+    label      text        NOT NULL DEFAULT '',
+    -- Where the link leads; empty: to the portal's first page.
+    next       text        NOT NULL DEFAULT '',
+    key_id     uuid        REFERENCES api_keys (id) ON DELETE CASCADE,
+    expires_at timestamptz NOT NULL
+);
+CREATE INDEX portal_links_bot ON portal_links (bot_id, expires_at DESC);
+CREATE INDEX portal_links_key ON portal_links (key_id) WHERE key_id IS NOT NULL;
+CREATE INDEX portal_links_expires ON portal_links (expires_at);
+
+-- Who is signed in to the portal: of each session, the SHA-256 of its cookie of 256 random bits. It ends with the key that
+-- made it.
+CREATE TABLE portal_sessions (
+    id           uuid        PRIMARY KEY,
+    token_hash   bytea       NOT NULL UNIQUE CHECK (octet_length(token_hash) = 32),
+    bot_id       text        NOT NULL REFERENCES bots (id) ON DELETE CASCADE,
+    role         text        NOT NULL CHECK (role IN ('manage', 'view')),
+    label        text        NOT NULL DEFAULT '',
+    key_id       uuid        REFERENCES api_keys (id) ON DELETE CASCADE,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    -- To the minute.
+    last_used_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX portal_sessions_bot ON portal_sessions (bot_id, created_at DESC);
+CREATE INDEX portal_sessions_key ON portal_sessions (key_id) WHERE key_id IS NOT NULL;
+
 CREATE TABLE webhooks (
     id            uuid        PRIMARY KEY,
     bot_id        text        NOT NULL REFERENCES bots (id) ON DELETE CASCADE,
@@ -347,5 +378,7 @@ DROP FUNCTION keep_event_log;
 DROP TABLE subscriptions;
 DROP TABLE webhooks;
 DROP FUNCTION keep_subscriptions;
+DROP TABLE portal_sessions;
+DROP TABLE portal_links;
 DROP TABLE api_keys;
 DROP TABLE bots;

@@ -8,6 +8,7 @@ import (
 
 	"github.com/mathub/webhooks/api"
 	"github.com/mathub/webhooks/internal/listen"
+	"github.com/mathub/webhooks/portal"
 )
 
 // apiService makes the process ready, and serves the API where it has one: at one address, or the service API at its own.
@@ -87,6 +88,8 @@ func (s *apiService) config(ctx context.Context) api.Config {
 		Meter:             s.metrics.Meter(),
 		Tracer:            s.traces.Tracer(),
 		OutboundAccess:    s.access,
+		Portal:            portal.Options{Off: f.Portal == "off", Embed: f.PortalEmbed},
+		PublicURL:         f.PublicURL,
 	}
 }
 

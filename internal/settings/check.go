@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/url"
+	"strings"
 
 	"github.com/mathub/webhooks/webhook"
 )
@@ -39,10 +40,17 @@ func (f *API) check() error {
 		return fmt.Errorf("MATHUB_RATE_LIMIT is %d; must be at least 0 (0: no limit)", f.RateLimit)
 	case f.TemporalUI != "" && !isWebAddress(f.TemporalUI):
 		return fmt.Errorf("MATHUB_TEMPORAL_UI is %q; must be an http or https URL, such as http://127.0.0.1:8233", f.TemporalUI)
+	case f.PublicURL != "" && !isWebAddress(f.PublicURL):
+		return fmt.Errorf("MATHUB_PUBLIC_URL is %q; must be an http or https URL, such as https://webhooks.mathub.example", f.PublicURL)
 	case f.EmitStarts < 1 || f.EmitStarts > maxEmitStarts:
 		return fmt.Errorf("MATHUB_EMIT_STARTS is %d; must be from 1 to %d", f.EmitStarts, maxEmitStarts)
 	case f.EmitGroup < 1 || f.EmitGroup > webhook.MaxBatchEvents:
 		return fmt.Errorf("MATHUB_EMIT_GROUP is %d; must be from 1 to %d", f.EmitGroup, webhook.MaxBatchEvents)
+	}
+	for _, origin := range f.PortalEmbed {
+		if u, err := url.Parse(origin); err != nil || !isWebAddress(origin) || origin != u.Scheme+"://"+u.Host || strings.ContainsAny(origin, ";,'\"*") {
+			return fmt.Errorf("MATHUB_PORTAL_EMBED has %q; must be origins, such as https://mathub.example", origin)
+		}
 	}
 	return nil
 }

@@ -78,7 +78,10 @@ type API struct {
 	RateLimit         int            `env:"MATHUB_RATE_LIMIT" default:"600" help:"The most calls a minute a bot key can make to each process. 0: no limit."`
 	EmitStarts        int            `env:"MATHUB_EMIT_STARTS" default:"1" help:"The most workflows of emitted events to start at once. Events that arrive meanwhile share the next one."`
 	EmitGroup         int            `env:"MATHUB_EMIT_GROUP" default:"64" help:"The most events that share a workflow. 1: none do."`
-	TrustedProxies    []netip.Prefix `env:"MATHUB_TRUSTED_PROXIES" help:"CIDRs of the proxies in front of the API. Their X-Forwarded-For and X-Forwarded-Prefix are trusted."`
+	TrustedProxies    []netip.Prefix `env:"MATHUB_TRUSTED_PROXIES" help:"CIDRs of the proxies in front of the API. Their X-Forwarded-For, X-Forwarded-Prefix and X-Forwarded-Proto are trusted."`
+	Portal            string         `env:"MATHUB_PORTAL" default:"on" enum:"on,off" help:"Whether bot developers have pages at /portal: on or off."`
+	PortalEmbed       []string       `env:"MATHUB_PORTAL_EMBED" help:"Origins whose pages may show the portal in a frame, such as https://mathub.example. Empty: none."`
+	PublicURL         string         `name:"public-url" env:"MATHUB_PUBLIC_URL" help:"The URL of the API and the portal as bot developers reach them, for links. Empty: that of the request which asks for a link."`
 	TemporalUI        string         `name:"temporal-ui" env:"MATHUB_TEMPORAL_UI" help:"The URL of Temporal's Web UI, such as http://127.0.0.1:8233, for links to workflows. Empty: no links."`
 }
 

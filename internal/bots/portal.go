@@ -1,0 +1,248 @@
+package bots
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/webhook"
+)
+
+const (
+	// PortalLinkTime is how long a link works unless told, and at most.
+	PortalLinkTime = 10 * time.Minute
+	// PortalSessionTime is how long a session lasts, and PortalIdleTime how long one that is not used.
+	PortalSessionTime = 12 * time.Hour
+	PortalIdleTime    = 2 * time.Hour
+	// portalTouch is how exact a session's last use is.
+	portalTouch = time.Minute
+	// maxPortalLinks and maxPortalSessions are how many of a bot are kept: the newest.
+	maxPortalLinks    = 100
+	maxPortalSessions = 100
+
+	// portalPath is what a link may lead to something below of.
+	portalPath = "/portal/"
+	maxNext    = 2000
+)
+
+// Role says what a session may do.
+type Role string
+
+// The roles. A viewer changes nothing.
+const (
+	Manage Role = "manage"
+	View   Role = "view"
+)
+
+// PortalLink is a link to be made.
+type PortalLink struct {
+	Role  Role
+	Label string // whom it is for; may be empty
+	// Next is the page that it leads to, a path below /portal; empty: the first.
+	Next string
+	// Lasts is for how long it works; 0: PortalLinkTime.
+	Lasts time.Duration
+	// KeyID is the key that asks for it, whose end ends it; uuid.Nil: none.
+	KeyID uuid.UUID
+}
+
+// PortalSession is somebody who is signed in to the portal.
+type PortalSession struct {
+	ID                    uuid.UUID
+	BotID, BotName        string
+	Role                  Role
+	Label                 string
+	KeyID                 uuid.UUID // uuid.Nil: of no key
+	CreatedAt, LastUsedAt time.Time
+}
+
+// EndsAt is when the session ends at the latest.
+func (s PortalSession) EndsAt() time.Time { return s.CreatedAt.Add(PortalSessionTime) }
+
+// ErrWrongCode is the answer to a code that opens nothing.
+var ErrWrongCode = &problem.Error{Kind: problem.Unauthorized, Detail: "This link does not work: it was used, is older than 10 minutes, or was cut short. Ask for a new one."}
+
+// newCode is 256 random bits, and what is stored of them.
+func newCode() (code string, hash []byte) {
+	random := make([]byte, sha256.Size)
+	_, _ = rand.Read(random) // it does not fail
+	code = base64.RawURLEncoding.EncodeToString(random)
+	return code, HashKey(code)
+}
+
+// isCode says whether a text may be a code, by its form.
+func isCode(s string) bool {
+	code, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	return err == nil && len(code) == sha256.Size
+}
+
+// IsPortalPath says whether a path is a page below /portal, of this service and as it is written.
+func IsPortalPath(s string) bool {
+	u, err := url.Parse(s)
+	if err != nil || len(s) > maxNext || u.Scheme != "" || u.Host != "" || u.User != nil || u.Fragment != "" || strings.ContainsAny(s, "\\\t\r\n") {
+		return false
+	}
+	return strings.HasPrefix(s, portalPath) && (u.Path == portalPath || path.Clean(u.Path) == strings.TrimSuffix(u.Path, "/") && strings.HasPrefix(path.Clean(u.Path), portalPath))
+}
+
+// check names what is wrong with a link.
+func (l *PortalLink) check() error {
+	faults := &problem.Faults{}
+	if l.Role != Manage && l.Role != View {
+		faults.Add("role", "must be manage or view")
+	}
+	if utf8.RuneCountInString(l.Label) > maxNameLength || strings.ContainsRune(l.Label, 0) {
+		faults.Add("label", fmt.Sprintf("must have at most %d characters and no NUL", maxNameLength))
+	}
+	if l.Next != "" && !IsPortalPath(l.Next) {
+		faults.Add("next", "must be a path below /portal, such as /portal/deliveries")
+	}
+	if l.Lasts < 0 || l.Lasts > PortalLinkTime {
+		faults.Add("ttl", fmt.Sprintf("must be from 1 to %d seconds", int(PortalLinkTime.Seconds())))
+	}
+	return faults.Err()
+}
+
+// CreatePortalLink makes a link: what opens it once, before a time, is its code of 256 random bits, of which only the
+// SHA-256 is kept.
+func (s *Service) CreatePortalLink(ctx context.Context, botID string, link PortalLink) (code string, expiresAt time.Time, err error) {
+	if err := link.check(); err != nil {
+		return "", time.Time{}, problem.Of(err)
+	}
+	bot, err := s.row(ctx, botID)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	if !bot.IsActive {
+		return "", time.Time{}, &problem.Error{Kind: problem.Conflict, Detail: problem.ErrSuspended.Detail}
+	}
+	if link.Lasts == 0 {
+		link.Lasts = PortalLinkTime
+	}
+	code, hash := newCode()
+	expiresAt = time.Now().Add(link.Lasts)
+	err = db.WithTx(ctx, s.Pool, func(tx pgx.Tx) error {
+		err := db.New().CreatePortalLink(ctx, tx, db.CreatePortalLinkParams{
+			CodeHash: hash, BotID: bot.ID, Role: string(link.Role), Label: link.Label, Next: link.Next, KeyID: idOrNull(link.KeyID), ExpiresAt: expiresAt,
+		})
+		if err != nil {
+			return err
+		}
+		return db.New().TrimPortalLinks(ctx, tx, db.TrimPortalLinksParams{BotID: bot.ID, Most: maxPortalLinks})
+	})
+	return code, expiresAt, err
+}
+
+// OpenPortalLink uses up a link. cookie is what the new session is known by, and is not shown again; next is the page that
+// the link leads to, if any.
+func (s *Service) OpenPortalLink(ctx context.Context, code string) (cookie, next string, err error) {
+	if !isCode(code) {
+		return "", "", ErrWrongCode
+	}
+	err = db.WithTx(ctx, s.Pool, func(tx pgx.Tx) error {
+		link, err := db.New().TakePortalLink(ctx, tx, HashKey(code))
+		if errors.Is(err, pgx.ErrNoRows) {
+			return ErrWrongCode
+		}
+		if err != nil {
+			return err
+		}
+		next = link.Next
+		cookie, err = openPortal(ctx, tx, db.CreatePortalSessionParams{BotID: link.BotID, Role: link.Role, Label: link.Label, KeyID: link.KeyID})
+		return err
+	})
+	return cookie, next, err
+}
+
+// OpenPortalWithKey signs in who has a key of the bot.
+func (s *Service) OpenPortalWithKey(ctx context.Context, botID string, keyID uuid.UUID) (cookie string, err error) {
+	err = db.WithTx(ctx, s.Pool, func(tx pgx.Tx) error {
+		cookie, err = openPortal(ctx, tx, db.CreatePortalSessionParams{BotID: botID, Role: string(Manage), KeyID: idOrNull(keyID)})
+		return err
+	})
+	return cookie, err
+}
+
+func openPortal(ctx context.Context, tx pgx.Tx, session db.CreatePortalSessionParams) (cookie string, err error) {
+	session.ID = uuid.Must(uuid.NewV7())
+	cookie, session.TokenHash = newCode()
+	q := db.New()
+	if err := q.CreatePortalSession(ctx, tx, session); err != nil {
+		return "", err
+	}
+	return cookie, q.TrimPortalSessions(ctx, tx, db.TrimPortalSessionsParams{BotID: session.BotID, Most: maxPortalSessions})
+}
+
+// ErrNoSession is the answer where nobody is signed in, or not any more.
+var ErrNoSession = &problem.Error{Kind: problem.Unauthorized, Detail: "You are not signed in."}
+
+// PortalSession finds the session of a cookie. used: its reader did something, so that it is not idle. A suspended bot's
+// answers problem.ErrSuspended.
+func (s *Service) PortalSession(ctx context.Context, cookie string, used bool) (PortalSession, error) {
+	if !isCode(cookie) {
+		return PortalSession{}, ErrNoSession
+	}
+	now := time.Now()
+	q := db.New()
+	row, err := q.PortalSession(ctx, s.Pool, db.PortalSessionParams{TokenHash: HashKey(cookie), CreatedAfter: now.Add(-PortalSessionTime), UsedAfter: now.Add(-PortalIdleTime)})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return PortalSession{}, ErrNoSession
+	}
+	if err != nil {
+		return PortalSession{}, err
+	}
+	if !row.IsActive {
+		return PortalSession{}, problem.ErrSuspended
+	}
+	if used && now.Sub(row.LastUsedAt) > portalTouch {
+		if err := q.TouchPortalSession(ctx, s.Pool, row.ID); err != nil {
+			return PortalSession{}, err
+		}
+	}
+	return PortalSession{
+		ID: row.ID, BotID: row.BotID, BotName: row.Name, Role: Role(row.Role), Label: row.Label, KeyID: row.KeyID.UUID,
+		CreatedAt: row.CreatedAt, LastUsedAt: row.LastUsedAt,
+	}, nil
+}
+
+// PortalSessions are a bot's, newest first.
+func (s *Service) PortalSessions(ctx context.Context, botID string) ([]PortalSession, error) {
+	bot, err := s.row(ctx, botID)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	rows, err := db.New().ListPortalSessions(ctx, s.Pool, db.ListPortalSessionsParams{BotID: bot.ID, CreatedAfter: now.Add(-PortalSessionTime), UsedAfter: now.Add(-PortalIdleTime)})
+	sessions := make([]PortalSession, len(rows))
+	for i, row := range rows {
+		sessions[i] = PortalSession{
+			ID: row.ID, BotID: bot.ID, BotName: bot.Name, Role: Role(row.Role), Label: row.Label, KeyID: row.KeyID.UUID,
+			CreatedAt: row.CreatedAt, LastUsedAt: row.LastUsedAt,
+		}
+	}
+	return sessions, err
+}
+
+// EndPortalSession signs one of the bot's sessions out.
+func (s *Service) EndPortalSession(ctx context.Context, botID string, id uuid.UUID) error {
+	n, err := db.New().EndPortalSession(ctx, s.Pool, db.EndPortalSessionParams{ID: id, BotID: webhook.CanonicalID(botID)})
+	if err == nil && n == 0 {
+		err = problem.ErrNotFound
+	}
+	return err
+}
+
+func idOrNull(id uuid.UUID) uuid.NullUUID { return uuid.NullUUID{UUID: id, Valid: id != uuid.Nil} }

@@ -1,0 +1,75 @@
+// Package web is what the API and the portal share about HTTP.
+package web
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/mathub/webhooks/internal/problem"
+)
+
+// Origin is where a request comes from, by what its connection and the trusted proxies say; its headers anybody can write.
+type Origin struct {
+	// Client is the client's address, as limits count it.
+	Client string
+	// Prefix is what a proxy has cut off the path, so that links must have it again; empty: nothing.
+	Prefix string
+	// HTTPS says that the client sees https.
+	HTTPS bool
+}
+
+type originKey struct{}
+
+// WithOrigin returns r with its origin.
+func WithOrigin(r *http.Request, origin Origin) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), originKey{}, origin))
+}
+
+// OriginOf returns what WithOrigin was given.
+func OriginOf(r *http.Request) Origin {
+	origin, _ := r.Context().Value(originKey{}).(Origin)
+	return origin
+}
+
+// URL is the service's own as the client knows it, without a trailing slash.
+func (o Origin) URL(r *http.Request) string {
+	scheme := "http"
+	if o.HTTPS {
+		scheme = "https"
+	}
+	return scheme + "://" + r.Host + o.Prefix
+}
+
+// statusOf maps kinds of problems to HTTP, the only place that does.
+var statusOf = map[problem.Kind]int{
+	problem.Internal:             http.StatusInternalServerError,
+	problem.Malformed:            http.StatusBadRequest,
+	problem.Unauthorized:         http.StatusUnauthorized,
+	problem.Forbidden:            http.StatusForbidden,
+	problem.NotFound:             http.StatusNotFound,
+	problem.MethodNotAllowed:     http.StatusMethodNotAllowed,
+	problem.Conflict:             http.StatusConflict,
+	problem.Gone:                 http.StatusGone,
+	problem.TooLarge:             http.StatusRequestEntityTooLarge,
+	problem.UnsupportedMediaType: http.StatusUnsupportedMediaType,
+	problem.Invalid:              http.StatusUnprocessableEntity,
+	problem.TooManyRequests:      http.StatusTooManyRequests,
+	problem.Unavailable:          http.StatusServiceUnavailable,
+}
+
+// Status is the HTTP status of a kind of problem.
+func Status(kind problem.Kind) int { return statusOf[kind] }
+
+// TakesGzip reads an Accept-Encoding (RFC 9110 §12.5.3): a coding with a weight of 0 is one that the client does not take.
+func TakesGzip(accept string) bool {
+	for coding := range strings.SplitSeq(accept, ",") {
+		name, weight, _ := strings.Cut(strings.ToLower(strings.ReplaceAll(coding, " ", "")), ";")
+		if name == "gzip" {
+			q, err := strconv.ParseFloat(strings.TrimPrefix(weight, "q="), 64)
+			return weight == "" || err == nil && q > 0
+		}
+	}
+	return false
+}

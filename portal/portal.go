@@ -1,0 +1,187 @@
+// Package portal is the pages of bot developers: server-rendered, with one style sheet and one module of ours. Each action
+// is a form, so that all of it works without JavaScript. Its handlers call the services that the bot API calls.
+package portal
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/mathub/webhooks/internal/bots"
+	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/internal/subscriptions"
+)
+
+// Options are what an operator says about the portal.
+type Options struct {
+	// Off leaves only the index and the static files.
+	Off bool
+	// Embed are the origins whose pages may show the portal within a frame.
+	Embed []string
+}
+
+// Limits are those of the API, which the portal shares.
+type Limits interface {
+	// CheckKey finds a bot's key. Wrong ones are counted for the client's address.
+	CheckKey(ctx context.Context, client, key string) (botID string, keyID uuid.UUID, err error)
+	// CheckCode calls check, and counts a wrong code as CheckKey counts a wrong key.
+	CheckCode(ctx context.Context, client string, check func() error) error
+	// BeginCall counts a request of a bot until end is called.
+	BeginCall(ctx context.Context, botID string) (end func(), err error)
+}
+
+// Config is what the portal needs. All but Options and Version is required.
+type Config struct {
+	Options
+	Bots     *bots.Service
+	Webhooks *subscriptions.Service
+	History  *history.Reader
+	Limits   Limits
+	Logger   *slog.Logger
+	Version  string
+}
+
+type portal struct {
+	Config
+	assets assets
+	pages  pages
+	policy string
+	mux    *http.ServeMux
+	routes []route
+}
+
+// route is one of the portal's, for the tests that walk all of them.
+type route struct {
+	method, pattern string
+	access          access
+}
+
+// access says who may use a route.
+type access int
+
+const (
+	anybody  access = iota
+	viewers         // who is signed in
+	managers        // whose role is not view
+)
+
+// maxForm bounds a form: a secret, a URL, and choices.
+const maxForm = 64 << 10
+
+// readTimeout bounds a page that the database answers.
+const readTimeout = 5 * time.Second
+
+// New returns the portal. It serves /, /portal and what is below; the API's shared middleware stands before it and sets
+// the request's web.Origin.
+func New(cfg Config) (http.Handler, error) {
+	p, err := newPortal(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return p.handler(), nil
+}
+
+func newPortal(cfg Config) (*portal, error) {
+	files, err := newAssets()
+	if err != nil {
+		return nil, err
+	}
+	p := &portal{Config: cfg, assets: files, policy: policy(cfg.Embed), mux: http.NewServeMux()}
+	if p.pages, err = p.newPages(); err != nil {
+		return nil, err
+	}
+	p.get("/{$}", anybody, p.index)
+	p.get("/portal/static/{hash}/{name}", anybody, p.static)
+	p.get("/portal/", anybody, p.nowhere)
+	if cfg.Off {
+		return p, nil
+	}
+	p.signInRoutes()
+	p.themeRoutes()
+	p.webhooksRoutes()
+	p.settingsRoutes()
+	return p, nil
+}
+
+// handler adds to the routes what holds for all: answers are pages, and nothing is changed from another origin.
+func (p *portal) handler() http.Handler {
+	protection := http.NewCrossOriginProtection()
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.fail(w, r, nil, errOtherOrigin)
+	}))
+	guarded := protection.Handler(p.mux)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		header := w.Header()
+		header.Set("Content-Security-Policy", p.policy)
+		header.Set("X-Content-Type-Options", "nosniff")
+		header.Set("Referrer-Policy", "no-referrer")
+		header.Set("Cache-Control", "no-store")
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		guarded.ServeHTTP(w, r)
+	})
+}
+
+// handle answers one request. s is nil where nobody needs to be signed in. An error becomes a page that says it.
+type handle func(w http.ResponseWriter, r *http.Request, s *session) error
+
+// get registers a page. A GET changes nothing.
+func (p *portal) get(pattern string, who access, h handle) { p.route(http.MethodGet, pattern, who, h) }
+
+// post registers an action. Its form is parsed; it ends with done, or with a page that shows a secret once.
+func (p *portal) post(pattern string, who access, h handle) {
+	p.route(http.MethodPost, pattern, who, h)
+}
+
+func (p *portal) route(method, pattern string, who access, h handle) {
+	p.routes = append(p.routes, route{method, pattern, who})
+	p.mux.HandleFunc(method+" "+pattern, func(w http.ResponseWriter, r *http.Request) {
+		s, end, err := p.admit(w, r, who)
+		if err == nil {
+			defer end()
+			if r.Method == http.MethodPost {
+				err = parseForm(r)
+			} else {
+				ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
+				defer cancel()
+				r = r.WithContext(ctx)
+			}
+		}
+		if err == nil {
+			err = h(w, r, s)
+		}
+		if err != nil {
+			p.fail(w, r, s, err)
+		}
+	})
+}
+
+// admit finds the session that a route asks for, and counts the request until end is called.
+func (p *portal) admit(w http.ResponseWriter, r *http.Request, who access) (s *session, end func(), err error) {
+	end = func() {}
+	if who == anybody {
+		return nil, end, nil
+	}
+	if s, err = p.session(w, r); err != nil {
+		return nil, end, err
+	}
+	if who == managers && s.Role != bots.Manage {
+		return s, end, errViewOnly
+	}
+	end, err = p.Limits.BeginCall(r.Context(), s.BotID)
+	return s, end, err
+}
+
+// nowhere is where no page is.
+func (p *portal) nowhere(http.ResponseWriter, *http.Request, *session) error { return errNoPage }
+
+// index leads to what this service shows.
+func (p *portal) index(w http.ResponseWriter, r *http.Request, _ *session) error {
+	return p.show(w, r, nil, "index", page{Title: "Start", Narrow: true, Data: !p.Off})
+}
+
+// base is the portal's path, as the client's browser knows it.
+func base(r *http.Request) string { return prefix(r) + strings.TrimSuffix(root, "/") }

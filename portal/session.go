@@ -1,0 +1,123 @@
+package portal
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/mathub/webhooks/internal/bots"
+	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/internal/web"
+)
+
+const (
+	root = "/portal/"
+	// sessionCookie is the session's; __Host- has browsers keep it to this host, and to https.
+	sessionCookie = "mathub-portal"
+	hostPrefix    = "__Host-"
+	// liveHeader marks a request that a page makes by itself: it does not keep an idle session.
+	liveHeader = "Mathub-Live"
+)
+
+var (
+	errViewOnly    = &problem.Error{Kind: problem.Forbidden, Detail: "You can look at everything here, and change nothing. Ask for a link of the role manage."}
+	errOtherOrigin = &problem.Error{Kind: problem.Forbidden, Detail: "This request came from another site. Nothing was changed."}
+	errNoPage      = &problem.Error{Kind: problem.NotFound, Detail: "There is no such page."}
+)
+
+// session is who asks.
+type session struct {
+	bots.PortalSession
+}
+
+// CanManage is for templates: whether actions are shown.
+func (s *session) CanManage() bool { return s.Role == bots.Manage }
+
+// session is the request's; bots.ErrNoSession: there is none.
+func (p *portal) session(w http.ResponseWriter, r *http.Request) (*session, error) {
+	cookie, err := r.Cookie(cookieName(r))
+	if err != nil {
+		return nil, bots.ErrNoSession
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
+	defer cancel()
+	found, err := p.Bots.PortalSession(ctx, cookie.Value, r.Header.Get(liveHeader) == "")
+	if errors.Is(err, bots.ErrNoSession) {
+		p.setCookie(w, r, "")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &session{found}, nil
+}
+
+// plainHTTP says that the browser asks by http on its own machine. Anywhere else a session needs https: what browsers call
+// a __Host- cookie they do not keep without.
+func plainHTTP(r *http.Request) bool {
+	host, _, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		host = r.Host
+	}
+	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return !web.OriginOf(r).HTTPS && (err == nil && addr.Unmap().IsLoopback() || host == "localhost" || strings.HasSuffix(host, ".localhost"))
+}
+
+func cookieName(r *http.Request) string {
+	if plainHTTP(r) {
+		return sessionCookie
+	}
+	return hostPrefix + sessionCookie
+}
+
+// setCookie has the browser keep the session; "": forget it.
+func (p *portal) setCookie(w http.ResponseWriter, r *http.Request, value string) {
+	cookie := p.cookie(r, cookieName(r), value)
+	cookie.HttpOnly = true
+	if value == "" {
+		cookie.MaxAge = -1
+	}
+	http.SetCookie(w, cookie)
+}
+
+// cookie is one that lasts as long as the browser runs.
+func (p *portal) cookie(r *http.Request, name, value string) *http.Cookie {
+	cookie := &http.Cookie{Name: name, Value: value, Path: "/", Secure: !plainHTTP(r), SameSite: http.SameSiteLaxMode}
+	if len(p.Embed) > 0 && cookie.Secure { // within another site's page, and apart from those of other sites
+		cookie.SameSite, cookie.Partitioned = http.SameSiteNoneMode, true
+	}
+	return cookie
+}
+
+// prefix is what a trusted proxy has cut off the path.
+func prefix(r *http.Request) string { return web.OriginOf(r).Prefix }
+
+// sendTo answers 303 to a path of the portal, such as /portal/webhooks?x=y.
+func sendTo(w http.ResponseWriter, r *http.Request, path string) {
+	http.Redirect(w, r, prefix(r)+path, http.StatusSeeOther)
+}
+
+// done ends an action: path shows message, a key of messages.
+func done(w http.ResponseWriter, r *http.Request, path, message string) error {
+	separator := "?"
+	if strings.Contains(path, "?") {
+		separator = "&"
+	}
+	sendTo(w, r, path+separator+"done="+url.QueryEscape(message))
+	return nil
+}
+
+// parseForm reads the form of an action.
+func parseForm(r *http.Request) error {
+	var tooLarge *http.MaxBytesError
+	switch err := r.ParseForm(); {
+	case errors.As(err, &tooLarge):
+		return &problem.Error{Kind: problem.TooLarge, Detail: "The form is too large."}
+	case err != nil:
+		return &problem.Error{Kind: problem.Malformed, Detail: "The form cannot be read."}
+	}
+	return nil
+}
