@@ -35,7 +35,7 @@ var floors = [][]string{
 	{"internal/egress", "internal/listen"},
 	{"internal/telemetry", "internal/searchattr"},
 	{"db", "internal/pgsession", "internal/failpoint", "internal/admission"},
-	{"webhook", "internal/telemetry/instrument", "clients/go", "internal/openfiles", "internal/pause"},
+	{"webhook", "internal/telemetry/instrument", "clients/go", "internal/openfiles", "internal/pause", "docs"},
 }
 
 // leaves import nothing of ours.

@@ -107,7 +107,7 @@ type server struct {
 	batcher    *emit.Batcher
 	waiting    *waiting
 	document   document
-	docs       *docsPage
+	docs       docsFiles
 	portal     http.Handler
 	metrics    *requestMetrics
 	emitted    *emitMetrics
@@ -146,9 +146,9 @@ func newServer(cfg Config) (*server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("openapi.yaml: %w", err)
 	}
-	docs, err := newDocsPage(openAPI)
+	docs, err := newDocs(openAPI)
 	if err != nil {
-		return nil, fmt.Errorf("the API reference: %w", err)
+		return nil, fmt.Errorf("the documentation: %w", err)
 	}
 	events := db.NewEventReader(cfg.Pool)
 	s := &server{
@@ -227,6 +227,7 @@ func (s *server) router(p part) (http.Handler, error) {
 		router.Any("/portal", s.servePortal)
 		router.Any("/portal/*path", s.servePortal)
 	}
+	router.GET("/docs/*file", s.guides)
 	if s.metrics == nil {
 		s.metrics = newRequestMetrics(s.cfg.Meter, router.Routes())
 	}

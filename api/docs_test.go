@@ -3,8 +3,11 @@ package api_test
 import (
 	"compress/gzip"
 	"encoding/json"
+	"html"
 	"io"
 	"net/http"
+	"net/url"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -78,19 +81,11 @@ func TestEveryCallHasExamples(t *testing.T) {
 	}
 }
 
-// TestTheReferenceLoadsNothing: not from outside, nor from here. Its policy lets nothing in but its own style.
+// TestTheReferenceLoadsNothing: but its own style. It shows every call and event.
 func TestTheReferenceLoadsNothing(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, nil, nil)
-	got := a.do("GET", "/docs", "", nil)
-	require.Equal(t, http.StatusOK, got.status)
-	require.Equal(t, "text/html; charset=utf-8", got.header.Get("Content-Type"))
-	require.Regexp(t, `^default-src 'none'; style-src 'sha256-[A-Za-z0-9+/=]{44}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'$`, got.header.Get("Content-Security-Policy"))
-	page := string(got.body)
-	require.NotRegexp(t, `(?i)<(script|link|img|iframe|object|embed|form|base|audio|video|svg)\b|\bsrc=|\bon[a-z]+=|@import|url\(`, page)
-	for _, link := range regexp.MustCompile(`(?i)\bhref="([^"]*)"`).FindAllStringSubmatch(page, -1) {
-		require.True(t, strings.HasPrefix(link[1], "#") || link[1] == "openapi.json", link[1])
-	}
+	page := a.page("/docs")
 	document := loadContract(t)
 	for path, item := range document.Paths.Map() {
 		for _, op := range item.Operations() {
@@ -124,4 +119,101 @@ func TestTheReferenceLoadsNothing(t *testing.T) {
 	for _, accept := range []string{"gzip;q=0", "br, gzip; q=0.0", "identity", "x-not-gzip", "gzip;q=much"} {
 		require.Empty(t, get(accept).Header.Get("Content-Encoding"), accept)
 	}
+}
+
+// page gets a page of the documentation and sees that it is complete and loads nothing but its style and images.
+func (a *testAPI) page(path string) string {
+	a.t.Helper()
+	got := a.do("GET", path, "", nil)
+	require.Equal(a.t, http.StatusOK, got.status, path)
+	require.Equal(a.t, "text/html; charset=utf-8", got.header.Get("Content-Type"))
+	require.Equal(a.t, "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'", got.header.Get("Content-Security-Policy"))
+	page := string(got.body)
+	require.NotRegexp(a.t, `(?i)<(script|style|iframe|object|embed|form|base|audio|video|svg)\b|\bsrc="?(https?:|//)|\bon[a-z]+=|\bstyle=`, page, path)
+	require.NotContains(a.t, page, "<!-- ", path)
+	require.NotContains(a.t, regexp.MustCompile(`(?s)<pre.*?</pre>`).ReplaceAllString(page, ""), "`", "%s: Markdown that was not read", path)
+	return page
+}
+
+// TestTheDocumentationsLinksLeadSomewhere follows each link of the reference, the guides and what they lead to, as a browser
+// resolves it, also behind a proxy that puts a prefix before everything.
+func TestTheDocumentationsLinksLeadSomewhere(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	pages, todo := map[string]string{}, []string{"/docs"}
+	var fragments []*url.URL
+	for len(todo) > 0 {
+		path := todo[0]
+		todo = todo[1:]
+		if pages[path] != "" {
+			continue
+		}
+		pages[path] = a.page(path)
+		here, err := url.Parse("https://example.org/below" + path)
+		require.NoError(t, err)
+		for _, m := range regexp.MustCompile(`(?i)\b(?:href|src)="([^"]*)"`).FindAllStringSubmatch(pages[path], -1) {
+			to, err := here.Parse(html.UnescapeString(m[1]))
+			require.NoError(t, err, m[1])
+			if to.Host != here.Host {
+				require.Equal(t, "https", to.Scheme, m[1])
+				continue
+			}
+			below, found := strings.CutPrefix(to.Path, "/below")
+			require.True(t, found, "%s leaves the prefix: %s", path, m[1])
+			switch {
+			case strings.HasPrefix(below, "/docs") && filepath.Ext(below) == "":
+				todo = append(todo, below)
+				fragments = append(fragments, to)
+			case below != "/":
+				require.Equal(t, http.StatusOK, a.do("GET", below, "", nil).status, "%s: %s", path, m[1])
+			}
+		}
+	}
+	for _, to := range fragments {
+		if to.Fragment != "" {
+			require.Contains(t, pages[strings.TrimPrefix(to.Path, "/below")], `id="`+to.Fragment+`"`, to)
+		}
+	}
+	for _, guide := range []string{"quick-start", "verifying-signatures", "verified-endpoints", "events", "failures", "history", "polling", "cli"} {
+		require.Contains(t, pages, "/docs/"+guide)
+	}
+	require.Equal(t, http.StatusNotFound, a.do("GET", "/docs/operations", "", nil).status, "for operators")
+	require.Equal(t, http.StatusNotFound, a.do("GET", "/docs/../README", "", nil).status)
+}
+
+// TestTheReferenceSaysWhatIsAllowed: of each kind of limit, one that the contract has.
+func TestTheReferenceSaysWhatIsAllowed(t *testing.T) {
+	t.Parallel()
+	page := newAPI(t, nil, nil).page("/docs")
+	section := func(id string) string {
+		_, after, found := strings.Cut(page, `<section class="card" id="`+id+`">`)
+		require.True(t, found, id)
+		section, _, _ := strings.Cut(after, "</section>")
+		return regexp.MustCompile(`\s+`).ReplaceAllString(regexp.MustCompile(`<[^>]*>`).ReplaceAllString(section, " "), " ")
+	}
+	for id, says := range map[string][]string{
+		"createWebhook":     {"url required", "events required", "secret optional", "at most 2048 characters", "array of string at least 1 item; each one of thread.created , post.created", "1 to 256 characters"},
+		"pollEvents":        {"limit optional query integer 1 to 500; default 100", "Default: the oldest event that is kept."},
+		"getEvent":          {"outcome optional query string one of delivered , failed , waiting"},
+		"listWebhooksOfBot": {"botId required query"},
+		"emitEvents":        {"events required array of object 1 to 100 items", "events[].event required", "events[].id optional string matches"},
+		"onPostCreated":     {"event required string always post.created", "data.postId"},
+	} {
+		for _, text := range says {
+			require.Contains(t, section(id), text, id)
+		}
+	}
+}
+
+// TestDocs_StyleIsCachedForGood: its name changes with its content.
+func TestDocs_StyleIsCachedForGood(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	m := regexp.MustCompile(`href="(docs/look-[A-Za-z0-9_-]{12}\.css)"`).FindStringSubmatch(a.page("/docs"))
+	require.NotNil(t, m)
+	got, err := http.Get(a.url + "/" + m[1])
+	require.NoError(t, err)
+	require.NoError(t, got.Body.Close())
+	require.Equal(t, "public, max-age=31536000, immutable", got.Header.Get("Cache-Control"))
+	require.Equal(t, "text/css; charset=utf-8", got.Header.Get("Content-Type"))
 }

@@ -169,11 +169,14 @@ func (a *testAPI) holdAgainstContract(req *http.Request, got answer) {
 	if strings.HasPrefix(req.URL.Path, pollPath) && got.status < 400 {
 		caching = "private, no-cache"
 	}
-	require.Equal(a.t, caching, got.header.Get("Cache-Control"))
+	isDocs := strings.HasPrefix(req.URL.Path, "/docs")
+	if !isDocs || !strings.HasSuffix(req.URL.Path, ".css") {
+		require.Equal(a.t, caching, got.header.Get("Cache-Control"))
+	}
 	if isPage := req.URL.Path == "/" || req.URL.Path == "/portal" || strings.HasPrefix(req.URL.Path, "/portal/"); isPage {
 		return // package portal's
 	}
-	if req.URL.Path != "/docs" { // the one page there is
+	if !isDocs || got.status >= 400 {
 		require.Equal(a.t, "default-src 'none'; frame-ancestors 'none'", got.header.Get("Content-Security-Policy"))
 	}
 	require.Equal(a.t, "no-referrer", got.header.Get("Referrer-Policy"))
@@ -186,6 +189,9 @@ func (a *testAPI) holdAgainstContract(req *http.Request, got answer) {
 	plain := req.Clone(context.Background())
 	plain.URL.Scheme, plain.URL.Host, plain.Host = "", "", ""
 	route, params, err := router.FindRoute(plain)
+	if err != nil && strings.HasPrefix(req.URL.Path, "/docs/") {
+		return // a guide
+	}
 	if err != nil {
 		require.Contains(a.t, []int{401, 404, 405}, got.status, "not in the contract: %s %s", req.Method, req.URL.Path)
 		return

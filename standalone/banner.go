@@ -17,6 +17,7 @@ Ready after {{.Seconds}}. Ctrl-C stops everything. The next start continues with
 
   Bot API        {{.API}}/api/bot/v1
   Service API    {{.Service}}/api/internal/v1
+  Docs           {{.API}}/docs
   Temporal UI    {{.UI}}
   Bot key        {{.Key}}
   Service token  {{.Token}}

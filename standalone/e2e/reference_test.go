@@ -1,0 +1,76 @@
+package e2e_test
+
+import (
+	"html"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	mathub "github.com/mathub/webhooks/clients/go"
+	"github.com/mathub/webhooks/standalone/testkit"
+)
+
+// TestReference_CallsWorkAsPasted pastes every call of /docs into bash and into zsh, after the lines that set its variables.
+func TestReference_CallsWorkAsPasted(t *testing.T) {
+	stack := testkit.Start(t, testkit.Options{})
+	api, receiver := stack.API(), testkit.NewReceiver(t)
+	answer, err := api.Do(t.Context(), "GET", "/docs", "", nil)
+	require.NoError(t, err)
+	require.Equal(t, 200, answer.Status)
+	page := string(answer.Body)
+	blocks := func(attributes string) (found []string) {
+		for _, m := range regexp.MustCompile(`(?s)<pre `+attributes+`>(.*?)</pre>`).FindAllStringSubmatch(page, -1) {
+			found = append(found, html.UnescapeString(m[1]))
+		}
+		return found
+	}
+	setup, calls := blocks(`class="setup" tabindex="0"`), blocks(`class="call" tabindex="0"`)
+	require.Len(t, setup, 1)
+	require.Greater(t, len(calls), 25)
+
+	for _, shell := range []string{"bash", "zsh"} {
+		t.Run(shell, func(t *testing.T) {
+			bot := api.CreateBot(t, "reference")
+			terminal := openTerminal(t, stack, bot)
+			for _, call := range calls {
+				script := filledIn(t, setup[0], api, bot, receiver.URL("/"))
+				// Of the answer, its status.
+				cmd := terminal.command(t.Context(), testkit.Tool(t, shell), "-c", `curl() { command curl -sS -o /dev/null -w '%{http_code}' "$@"; }`+"\n"+script+"\n"+call)
+				printed, err := cmd.CombinedOutput()
+				require.NoError(t, err, "%s\n%s", call, printed)
+				if strings.Contains(call, `"id": "bot-euler"`) && shell == "zsh" {
+					require.Equal(t, "409", string(printed), "bash has created it")
+					continue
+				}
+				require.Regexp(t, "^20[0124]$", string(printed), call)
+			}
+		})
+	}
+}
+
+// filledIn is the page's first block with what the reader is to set.
+func filledIn(t *testing.T, setup string, api *testkit.API, bot *testkit.Bot, url string) string {
+	t.Helper()
+	hook := bot.CreateWebhook(t, url, "", post)
+	delivery := bot.Test(t, hook.ID)
+	bot.Recover(t, hook.ID, nil)
+	bot.AwaitRecovery(t, hook.ID)
+	event := bot.Emit(t, testkit.Event{Type: post})
+	bot.AwaitDeliveries(t, hook.ID, 2)
+	service, err := mathub.NewService(api.URL, api.ServiceToken)
+	require.NoError(t, err)
+	key, err := service.CreateKey(t.Context(), bot.ID)
+	require.NoError(t, err)
+	for name, value := range map[string]string{
+		"MATHUB_API": api.URL, "MATHUB_BOT_KEY": bot.Key, "MATHUB_SERVICE_TOKEN": api.ServiceToken, "WEBHOOK_URL": url,
+		"WEBHOOK_ID": hook.ID, "DELIVERY_ID": delivery.ID, "EVENT_ID": event.ID, "BOT_ID": bot.ID, "KEY_ID": key.Value.ID,
+	} {
+		line := regexp.MustCompile(`(?m)^export ` + name + `=.*$`)
+		require.Regexp(t, line, setup, name)
+		setup = line.ReplaceAllLiteralString(setup, "export "+name+"="+value)
+	}
+	require.NotContains(t, setup, "…", "a variable that the test does not set")
+	return setup
+}
