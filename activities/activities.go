@@ -134,7 +134,8 @@ type HurryInput struct {
 
 // HurryQueue makes what is planned for a webhook due at once.
 func (a *Activities) HurryQueue(ctx context.Context, in HurryInput) error {
-	return a.queue.Hurry(ctx, in.WebhookID, in.EventID)
+	_, err := a.queue.Hurry(ctx, in.WebhookID, in.EventID)
+	return err
 }
 
 // RecoverPage goes on with a webhook's recovery for about two seconds.

@@ -86,6 +86,16 @@ type members struct {
 	values map[string]json.RawMessage
 }
 
+// readOptionalMembers reads an object of the named members; no body at all is as good as an empty object.
+func readOptionalMembers(c *gin.Context, known ...string) (*members, error) {
+	raw, err := readOptionalJSON(c, webhook.MaxRequestBytes)
+	if err != nil || raw == nil {
+		return &members{}, err
+	}
+	values, err := webhook.ParseObject(raw, known...)
+	return &members{values: values}, err
+}
+
 // given returns a member's value. One that is null is as if it were left out.
 func (m *members) given(field string) (json.RawMessage, bool) {
 	raw, ok := m.values[field]

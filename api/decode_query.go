@@ -7,12 +7,17 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/webhook"
 )
+
+// maxErrorLength bounds what a delivery's error is compared with.
+const maxErrorLength = 200
 
 // query reads a request's query, gathering what is wrong with any of its parameters.
 type query struct {
@@ -66,6 +71,42 @@ func (q *query) integer(name string, least, most, otherwise int) int {
 		return most
 	}
 	return n
+}
+
+// oneOf reads a text of a fixed set; "": there is none.
+func (q *query) oneOf(name string, allowed ...string) string {
+	text, given := q.text(name)
+	if given && !slices.Contains(allowed, text) {
+		q.Add(name, "must be one of: "+strings.Join(allowed, ", "))
+	}
+	return text
+}
+
+// time reads a time, or returns nil when there is none.
+func (q *query) time(name string) *time.Time {
+	text, given := q.text(name)
+	if !given {
+		return nil
+	}
+	t, err := webhook.ParseTime(text)
+	if err != nil {
+		q.Add(name, "must be a time in RFC 3339, such as 2025-03-20T10:30:00Z")
+		return nil
+	}
+	return &t
+}
+
+// failure reads which failures are asked for.
+func (q *query) failure() (f history.Failure) {
+	var given bool
+	if f.Error, given = q.text("error"); given && (f.Error == "" || len(f.Error) > maxErrorLength || strings.ContainsRune(f.Error, 0)) {
+		q.Add("error", fmt.Sprintf("must be an error of 1 to %d bytes, such as timeout or HTTP 503", maxErrorLength))
+	}
+	f.Status, _ = history.ParseStatus(q.oneOf("statusClass", history.StatusClasses...))
+	if _, given := q.text("statusClass"); !given {
+		f.Status = 0
+	}
+	return f
 }
 
 func (q *query) eventType(name string) *string {

@@ -4,6 +4,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/webhook"
 )
 
 // TestWebhook serves POST /webhooks/:id/test.
@@ -13,7 +14,15 @@ func (s *server) TestWebhook(c *gin.Context, id WebhookID) {
 		if err != nil {
 			return reply{}, err
 		}
-		return sent(s.webhooks.SendTest(c.Request.Context(), w))
+		m, err := readOptionalMembers(c, "eventType")
+		if err != nil {
+			return reply{}, err
+		}
+		eventType, _ := m.text("eventType", false)
+		if err := m.Err(); err != nil {
+			return reply{}, err
+		}
+		return sent(s.webhooks.SendTest(c.Request.Context(), w, webhook.EventType(eventType)))
 	})
 }
 
@@ -40,6 +49,33 @@ func (s *server) RedeliverDelivery(c *gin.Context, id WebhookID, deliveryID stri
 			return reply{}, err
 		}
 		return sent(s.webhooks.Redeliver(c.Request.Context(), w, old))
+	})
+}
+
+// RetryNow serves POST /webhooks/:id/retry-now.
+func (s *server) RetryNow(c *gin.Context, id WebhookID) {
+	s.answer(c, func() (reply, error) {
+		w, err := s.owned(c, id)
+		if err != nil {
+			return reply{}, err
+		}
+		m, err := readOptionalMembers(c, "eventId")
+		if err != nil {
+			return reply{}, err
+		}
+		eventID, given := m.text("eventId", false)
+		if given && !webhook.ValidID(eventID) {
+			m.Add("eventId", "must be 1 to 128 of the characters A-Z a-z 0-9 _ -")
+		}
+		if err := m.Err(); err != nil {
+			return reply{}, err
+		}
+		n, err := s.webhooks.RetryNow(c.Request.Context(), w, eventID)
+		if err != nil {
+			return reply{}, err
+		}
+		s.changed(c, "waiting attempts made due", w.BotID, "webhook", w.ID, "attempts", n)
+		return accepted(Hurried{Attempts: n}), nil
 	})
 }
 

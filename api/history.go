@@ -26,54 +26,91 @@ func (s *server) ListDeliveries(c *gin.Context, id WebhookID, _ ListDeliveriesPa
 		if err != nil {
 			return reply{}, err
 		}
-		filter, query, err := s.readFilter(c, w.ID)
-		if err != nil {
-			return reply{}, err
-		}
-		page, err := s.history.Deliveries(c, w.ID, filter, maxListBytes)
-		if err != nil {
-			return reply{}, err
-		}
-		deliveries := make([]Delivery, len(page.Deliveries))
-		for i, row := range page.Deliveries {
-			deliveries[i] = toDelivery(row)
-		}
-		list, n := encodeList(deliveries)
-		if n < len(deliveries) {
-			page.Next = &deliveries[n-1].ID
-		}
-		if page.Next != nil {
-			query.Set("before", page.Next.String())
-			s.linkNext(c, query)
-		}
-		return ok(list), nil
+		return s.deliveries(c, w.ID)
 	})
 }
 
+// ListAllDeliveries serves GET /deliveries.
+func (s *server) ListAllDeliveries(c *gin.Context, _ ListAllDeliveriesParams) {
+	s.answer(c, func() (reply, error) {
+		ids, err := s.webhooks.IDs(c, botID(c))
+		if err != nil {
+			return reply{}, err
+		}
+		return s.deliveries(c, ids...)
+	})
+}
+
+// deliveries answers with the page of some webhooks' deliveries that the query asks for.
+func (s *server) deliveries(c *gin.Context, webhookIDs ...uuid.UUID) (reply, error) {
+	filter, query, err := s.readFilter(c, webhookIDs)
+	if err != nil {
+		return reply{}, err
+	}
+	page, err := s.history.Deliveries(c, webhookIDs, filter, maxListBytes)
+	if err != nil {
+		return reply{}, err
+	}
+	deliveries := make([]Delivery, len(page.Deliveries))
+	for i, row := range page.Deliveries {
+		deliveries[i] = toDelivery(row)
+	}
+	list, n := encodeList(deliveries)
+	if n < len(deliveries) {
+		page.Next = &deliveries[n-1].ID
+	}
+	if page.Next != nil {
+		query.Set("before", page.Next.String())
+		s.linkNext(c, query)
+	}
+	return ok(list), nil
+}
+
 // readFilter reads which part of the history is asked for. query is what was asked, for the link to the next page.
-func (s *server) readFilter(c *gin.Context, webhookID uuid.UUID) (f history.Filter, query url.Values, err error) {
-	q, err := readQuery(c, "success", "eventType", "before", "limit")
+func (s *server) readFilter(c *gin.Context, webhookIDs []uuid.UUID) (f history.Filter, query url.Values, err error) {
+	q, err := readQuery(c, "success", "eventType", "eventId", "trigger", "statusClass", "error", "since", "until", "before", "limit")
 	if err != nil {
 		return f, nil, err
 	}
 	f = history.Filter{
-		Success: q.boolean("success"), EventType: q.eventType("eventType"), Before: history.Newest,
+		Success: q.boolean("success"), EventType: q.eventType("eventType"), Failure: q.failure(), Before: history.Newest,
 		Limit: q.integer("limit", 1, webhook.MaxDeliveriesListed, webhook.MaxDeliveriesListed),
+	}
+	f.Trigger = q.oneOf("trigger", triggers...)
+	if text, given := q.text("eventId"); given {
+		if !webhook.ValidID(text) {
+			q.Add("eventId", "must be 1 to 128 of the characters A-Z a-z 0-9 _ -")
+		}
+		f.EventID = webhook.CanonicalID(text)
+	}
+	if since := q.time("since"); since != nil {
+		f.Since = *since
+	}
+	if until := q.time("until"); until != nil {
+		f.Until = *until
 	}
 	if text, given := q.text("before"); given {
 		id, err := parseID(text)
 		if err == nil {
-			f.Before, err = s.history.Seq(c, webhookID, id)
+			f.Before, err = s.history.Seq(c, webhookIDs, id)
 		}
 		switch {
 		case problem.Is(err, problem.NotFound):
-			q.Add("before", "must be the id of a delivery of this webhook that is still kept")
+			q.Add("before", "must be the id of a listed delivery that is still kept")
 		case err != nil:
 			return f, nil, err
 		}
 	}
 	return f, q.values, q.Err()
 }
+
+// triggers are the texts of the triggers.
+var triggers = func() (texts []string) {
+	for _, t := range webhook.Triggers() {
+		texts = append(texts, string(t))
+	}
+	return texts
+}()
 
 // deliveryDetail is a delivery with all that is kept of it.
 type deliveryDetail struct {
@@ -115,7 +152,9 @@ func (d *deliveryDetail) addExchange(row db.GetDeliveriesRow) error {
 	if row.Exchange == nil {
 		return nil
 	}
-	x, err := history.DecodeExchange(row.Exchange, webhook.Delivery{ID: row.ID, EventID: row.EventID, Type: webhook.EventType(row.EventType)})
+	x, err := history.DecodeExchange(row.Exchange, webhook.Delivery{
+		ID: row.ID, EventID: row.EventID, Type: webhook.SentType(webhook.EventType(row.EventType), row.Payload),
+	})
 	if err != nil {
 		return err
 	}

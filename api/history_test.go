@@ -116,6 +116,8 @@ func TestAWrongQueryIsRefused(t *testing.T) {
 		"success=1": {"success"}, "success=": {"success"}, "success=TRUE": {"success"}, "success=true&success=true": {"success"},
 		"eventType=nothing": {"eventType"}, "eventType=": {"eventType"}, "eventType=%00%ff": {"eventType"},
 		"before=": {"before"}, "before=nonsense": {"before"}, "before=" + uuid.NewString(): {"before"}, "before=" + list[0].ID: {"before"},
+		"eventId=": {"eventId"}, "eventId=a%20b": {"eventId"}, "trigger=": {"trigger"}, "trigger=cron": {"trigger"}, "statusClass=": {"statusClass"}, "statusClass=200": {"statusClass"}, "statusClass=1xx": {"statusClass"},
+		"error=": {"error"}, "error=%00": {"error"}, "error=" + strings.Repeat("e", 201): {"error"}, "since=": {"since"}, "since=today": {"since"}, "until=2025": {"until"}, "since=a&until=b": {"since", "until"},
 		"page=2": {"page"}, "Limit=2": {"Limit"}, "%ff=": {"\uFFFD"}, "limit=0&success=no&x=": {"x", "success", "limit"},
 	} {
 		got := a.do("GET", path+query, key, nil)
@@ -124,7 +126,7 @@ func TestAWrongQueryIsRefused(t *testing.T) {
 	}
 	require.Equal(t, http.StatusBadRequest, a.do("GET", path+"limit=%zz", key, nil).status)
 	require.Contains(t, string(a.do("GET", path+"limit=0", key, nil).body), "from 1 to 50")
-	require.Contains(t, string(a.do("GET", path+"page=2", key, nil).body), "success, eventType, before, limit")
+	require.Contains(t, string(a.do("GET", path+"page=2", key, nil).body), "until, before, limit")
 }
 
 func TestStatsAreOfTheLastDay(t *testing.T) {

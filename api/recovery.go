@@ -1,11 +1,12 @@
 package api
 
 import (
+	"net/url"
+
 	"github.com/gin-gonic/gin"
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/history"
-	"github.com/mathub/webhooks/webhook"
 )
 
 // RecoverWebhook serves POST /webhooks/:id/recover.
@@ -77,26 +78,74 @@ func (s *server) CancelRecovery(c *gin.Context, id WebhookID) {
 	})
 }
 
-// readSpan reads {since?, until?}; no body at all is as good as an empty object.
+// GetMissed serves GET /webhooks/:id/missed.
+func (s *server) GetMissed(c *gin.Context, id WebhookID, _ GetMissedParams) {
+	s.answer(c, func() (reply, error) {
+		w, err := s.owned(c, id)
+		if err != nil {
+			return reply{}, err
+		}
+		q, err := readQuery(c, "since", "until", "eventType", "statusClass", "error")
+		if err != nil {
+			return reply{}, err
+		}
+		eventType, failure := q.eventType("eventType"), q.failure()
+		span, err := s.webhooks.Span(c, w, q.time("since"), q.time("until"), &q.Faults)
+		if err != nil {
+			return reply{}, err
+		}
+		if span.Failure = failure; eventType != nil {
+			span.EventType = *eventType
+		}
+		missed, err := s.webhooks.Missed(c, w, span)
+		return ok(toMissed(span, missed)), err
+	})
+}
+
+func toMissed(span history.Span, m history.Missed) Missed {
+	view := Missed{Count: m.Count, AtLeast: m.More, Since: timestamp(span.Since), Until: timestamp(span.Until), Events: make([]MissedEvent, len(m.Events))}
+	for i, e := range m.Events {
+		view.Events[i] = MissedEvent{EventID: e.ID, EventType: e.Type, AcceptedAt: timestamp(e.AcceptedAt), Attempts: int(e.Attempt) - 1}
+	}
+	return view
+}
+
+// readSpan reads {since?, until?, eventType?, error?, statusClass?}; no body at all is as good as an empty object.
 func (s *server) readSpan(c *gin.Context, w db.Webhook) (history.Span, error) {
-	m := &members{}
-	raw, err := readOptionalJSON(c, webhook.MaxRequestBytes)
+	m, err := readOptionalMembers(c, "since", "until", "eventType", "error", "statusClass")
 	if err != nil {
 		return history.Span{}, err
 	}
-	if raw != nil {
-		if m.values, err = webhook.ParseObject(raw, "since", "until"); err != nil {
-			return history.Span{}, err
+	// The same rules as of a query.
+	q := &query{Faults: m.Faults, values: url.Values{}}
+	for _, name := range []string{"eventType", "error", "statusClass"} {
+		if text, given := m.text(name, false); given {
+			q.values.Set(name, text)
 		}
 	}
+	eventType, failure := q.eventType("eventType"), q.failure()
 	since, until := m.time("since"), m.time("until")
-	return s.webhooks.Span(c, w, since, until, &m.Faults)
+	m.CheckOthers(q.Err())
+	span, err := s.webhooks.Span(c, w, since, until, &m.Faults)
+	if span.Failure = failure; eventType != nil {
+		span.EventType = *eventType
+	}
+	return span, err
 }
 
 func toRecovery(r db.Recovery, remaining int64) Recovery {
 	return Recovery{
 		State: r.State, Found: int(r.Found), Delivered: int(r.Delivered), Failed: int(r.Failed), Remaining: int(remaining),
 		LookedThrough: r.LookedThrough, LastError: r.LastError, Since: timestamp(r.Since), Until: timestamp(r.Until),
+		EventType: orNull(r.EventType), Error: orNull(r.Error), StatusClass: orNull(history.StatusText(int(r.StatusClass))),
 		StartedAt: timestamp(r.CreatedAt), EndedAt: (*timestamp)(r.EndedAt),
 	}
+}
+
+// orNull is null for "".
+func orNull(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
 }

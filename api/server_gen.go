@@ -227,6 +227,12 @@ type Health struct {
 	OutboundAccess *OutboundAccess `json:"outboundAccess,omitempty"`
 }
 
+// Hurried defines model for Hurried.
+type Hurried struct {
+	// Attempts The attempts that were made due; 0 when nothing waited.
+	Attempts int `json:"attempts"`
+}
+
 // Key defines model for Key.
 type Key struct {
 	ID    openapi_types.UUID `json:"id"`
@@ -245,6 +251,35 @@ type KeyInfo struct {
 
 	// CreatedAt RFC 3339, in UTC, with milliseconds.
 	CreatedAt Time `json:"createdAt"`
+}
+
+// Missed defines model for Missed.
+type Missed struct {
+	Count int `json:"count"`
+
+	// AtLeast Whether the span has more events than were looked through: `count` is then the least.
+	AtLeast bool `json:"atLeast"`
+
+	// Since RFC 3339, in UTC, with milliseconds.
+	Since Time `json:"since"`
+
+	// Until RFC 3339, in UTC, with milliseconds.
+	Until Time `json:"until"`
+
+	// Events The first 50, oldest first.
+	Events []MissedEvent `json:"events"`
+}
+
+// MissedEvent defines model for MissedEvent.
+type MissedEvent struct {
+	EventID   string `json:"eventId"`
+	EventType string `json:"eventType"`
+
+	// AcceptedAt RFC 3339, in UTC, with milliseconds.
+	AcceptedAt Time `json:"acceptedAt"`
+
+	// Attempts The attempts that failed; 0 when the webhook was disabled.
+	Attempts int `json:"attempts"`
 }
 
 // NewBot defines model for NewBot.
@@ -270,6 +305,9 @@ type NewWebhook struct {
 	// protocols, databases and control planes are refused. So are names that are not public, such as localhost. The host is
 	// stored in lower case, and port 443 is left out.
 	URL EndpointURL `json:"url"`
+
+	// Name A name for its owner. At most 100 characters, no control characters.
+	Name *WebhookName `json:"name,omitempty"`
 
 	// Events Duplicates are dropped.
 	Events EventTypes `json:"events"`
@@ -360,11 +398,26 @@ type Recovery struct {
 	// Until RFC 3339, in UTC, with milliseconds.
 	Until Time `json:"until"`
 
+	// EventType The filter of event types. Null for all.
+	EventType *string `json:"eventType"`
+
+	// Error The filter of errors. Null for all.
+	Error *string `json:"error"`
+
+	// StatusClass The filter of status codes. Null for all.
+	StatusClass *string `json:"statusClass"`
+
 	// StartedAt RFC 3339, in UTC, with milliseconds.
 	StartedAt Time `json:"startedAt"`
 
 	// EndedAt Null while the recovery runs.
 	EndedAt *timestamp `json:"endedAt"`
+}
+
+// RetryRequest defines model for RetryRequest.
+type RetryRequest struct {
+	// EventID The event whose attempt is made due. Default: all that wait.
+	EventID *string `json:"eventId,omitempty"`
 }
 
 // Secret The key of the signatures. It is never returned. At most 256 bytes, without white space at either end. Use the form of
@@ -379,6 +432,15 @@ type Span struct {
 
 	// Until Default: now.
 	Until *timestamp `json:"until,omitempty"`
+
+	// EventType Only events of this type. Default: all.
+	EventType *string `json:"eventType,omitempty"`
+
+	// Error Only events of which an attempt failed with this `error`, or one that begins with it and a colon. Default: all, attempted or not.
+	Error *string `json:"error,omitempty"`
+
+	// StatusClass Only events of which an attempt got such a status code: `2xx`, `3xx`, `4xx`, `5xx`, or `none` for no response. Default: all, attempted or not.
+	StatusClass *string `json:"statusClass,omitempty"`
 }
 
 // Stats Statistics of the last 24 hours, over the latest 10,000 deliveries at most.
@@ -391,6 +453,12 @@ type Stats struct {
 
 	// P95DurationMs24H The 95th percentile of their durations, in milliseconds. Null without deliveries.
 	P95DurationMs24H *int `json:"p95DurationMs24h"`
+}
+
+// TestRequest defines model for TestRequest.
+type TestRequest struct {
+	// EventType The type of the sample: an event type that webhooks can subscribe to, or `test`. Default: `test`.
+	EventType *string `json:"eventType,omitempty"`
 }
 
 // Time RFC 3339, in UTC, with milliseconds.
@@ -422,7 +490,10 @@ type Trigger = string
 type Webhook struct {
 	ID    openapi_types.UUID `json:"id"`
 	BotID string             `json:"botId"`
-	URL   string             `json:"url"`
+
+	// Name What its owner calls it. Null when it has no name.
+	Name *string `json:"name"`
+	URL  string  `json:"url"`
 
 	// Events Event types.
 	Events   []string `json:"events"`
@@ -465,6 +536,9 @@ type WebhookChange struct {
 	// stored in lower case, and port 443 is left out.
 	URL *EndpointURL `json:"url,omitempty"`
 
+	// Name Null removes the name.
+	Name *WebhookName `json:"name,omitempty"`
+
 	// Events Duplicates are dropped.
 	Events   *EventTypes `json:"events,omitempty"`
 	IsActive *bool       `json:"isActive,omitempty"`
@@ -479,6 +553,12 @@ type WebhookChange struct {
 // WebhookDetail defines model for WebhookDetail.
 type WebhookDetail = webhookDetail
 
+// WebhookName A name for its owner. At most 100 characters, no control characters.
+type WebhookName = string
+
+// Before defines model for Before.
+type Before = []string
+
 // BotID defines model for BotID.
 type BotID = string
 
@@ -487,6 +567,39 @@ type DeliveryID = string
 
 // EventID defines model for EventID.
 type EventID = string
+
+// FilterError defines model for FilterError.
+type FilterError = []string
+
+// FilterEventID defines model for FilterEventID.
+type FilterEventID = []string
+
+// FilterEventType defines model for FilterEventType.
+type FilterEventType = []string
+
+// FilterSince defines model for FilterSince.
+type FilterSince = []string
+
+// FilterTrigger defines model for FilterTrigger.
+type FilterTrigger = []string
+
+// FilterUntil defines model for FilterUntil.
+type FilterUntil = []string
+
+// Limit defines model for Limit.
+type Limit = []string
+
+// SpanSince defines model for SpanSince.
+type SpanSince = []string
+
+// SpanUntil defines model for SpanUntil.
+type SpanUntil = []string
+
+// StatusClass defines model for StatusClass.
+type StatusClass = []string
+
+// Success defines model for Success.
+type Success = []string
 
 // WebhookID defines model for WebhookID.
 type WebhookID = string
@@ -518,6 +631,39 @@ type Unauthorized = Problem
 // Unavailable defines model for Unavailable.
 type Unavailable = Problem
 
+// ListAllDeliveriesParams defines parameters for ListAllDeliveries.
+type ListAllDeliveriesParams struct {
+	// Success `true` lists successful deliveries, `false` failed ones.
+	Success *Success `form:"success,omitempty" json:"success,omitempty"`
+
+	// EventType Only this event type. `test` is allowed.
+	EventType *FilterEventType `form:"eventType,omitempty" json:"eventType,omitempty"`
+
+	// EventID Only the attempts of this event.
+	EventID *FilterEventID `form:"eventId,omitempty" json:"eventId,omitempty"`
+
+	// Trigger Only attempts with this `trigger`.
+	Trigger *FilterTrigger `form:"trigger,omitempty" json:"trigger,omitempty"`
+
+	// StatusClass Only attempts with such a status code: `2xx`, `3xx`, `4xx`, `5xx`, or `none` for those without a response.
+	StatusClass *StatusClass `form:"statusClass,omitempty" json:"statusClass,omitempty"`
+
+	// Error Only attempts with this `error`, or with one that begins with it and a colon: `tls` finds `tls: certificate expired`.
+	Error *FilterError `form:"error,omitempty" json:"error,omitempty"`
+
+	// Since Only attempts made at this time or later.
+	Since *FilterSince `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until Only attempts made at this time or earlier.
+	Until *FilterUntil `form:"until,omitempty" json:"until,omitempty"`
+
+	// Before The id of a delivery. The list begins after it, with older ones.
+	Before *Before `form:"before,omitempty" json:"before,omitempty"`
+
+	// Limit The size of the page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
 // PollEventsParams defines parameters for PollEvents.
 type PollEventsParams struct {
 	// After The `cursor` of an earlier answer, or `latest` for events accepted from now on. Default: the oldest event that is kept.
@@ -542,16 +688,52 @@ type ListWebhooksParams struct {
 // ListDeliveriesParams defines parameters for ListDeliveries.
 type ListDeliveriesParams struct {
 	// Success `true` lists successful deliveries, `false` failed ones.
-	Success *[]string `form:"success,omitempty" json:"success,omitempty"`
+	Success *Success `form:"success,omitempty" json:"success,omitempty"`
 
-	// EventType Lists deliveries of this event type. `test` is allowed.
-	EventType *[]string `form:"eventType,omitempty" json:"eventType,omitempty"`
+	// EventType Only this event type. `test` is allowed.
+	EventType *FilterEventType `form:"eventType,omitempty" json:"eventType,omitempty"`
 
-	// Before The id of one of the webhook's deliveries. The list begins after it, with older ones.
-	Before *[]string `form:"before,omitempty" json:"before,omitempty"`
+	// EventID Only the attempts of this event.
+	EventID *FilterEventID `form:"eventId,omitempty" json:"eventId,omitempty"`
+
+	// Trigger Only attempts with this `trigger`.
+	Trigger *FilterTrigger `form:"trigger,omitempty" json:"trigger,omitempty"`
+
+	// StatusClass Only attempts with such a status code: `2xx`, `3xx`, `4xx`, `5xx`, or `none` for those without a response.
+	StatusClass *StatusClass `form:"statusClass,omitempty" json:"statusClass,omitempty"`
+
+	// Error Only attempts with this `error`, or with one that begins with it and a colon: `tls` finds `tls: certificate expired`.
+	Error *FilterError `form:"error,omitempty" json:"error,omitempty"`
+
+	// Since Only attempts made at this time or later.
+	Since *FilterSince `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until Only attempts made at this time or earlier.
+	Until *FilterUntil `form:"until,omitempty" json:"until,omitempty"`
+
+	// Before The id of a delivery. The list begins after it, with older ones.
+	Before *Before `form:"before,omitempty" json:"before,omitempty"`
 
 	// Limit The size of the page.
-	Limit *[]string `form:"limit,omitempty" json:"limit,omitempty"`
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// GetMissedParams defines parameters for GetMissed.
+type GetMissedParams struct {
+	// Since The time of acceptance of the first event. The default is that of `POST …/recover`.
+	Since *SpanSince `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until The time of acceptance of the last event. Default: now.
+	Until *SpanUntil `form:"until,omitempty" json:"until,omitempty"`
+
+	// EventType Only this event type. `test` is allowed.
+	EventType *FilterEventType `form:"eventType,omitempty" json:"eventType,omitempty"`
+
+	// StatusClass Only attempts with such a status code: `2xx`, `3xx`, `4xx`, `5xx`, or `none` for those without a response.
+	StatusClass *StatusClass `form:"statusClass,omitempty" json:"statusClass,omitempty"`
+
+	// Error Only attempts with this `error`, or with one that begins with it and a colon: `tls` finds `tls: certificate expired`.
+	Error *FilterError `form:"error,omitempty" json:"error,omitempty"`
 }
 
 // GetEventParams defines parameters for GetEvent.
@@ -584,6 +766,12 @@ type UpdateWebhookJSONRequestBody = WebhookChange
 // RecoverWebhookJSONRequestBody defines body for RecoverWebhook for application/json ContentType.
 type RecoverWebhookJSONRequestBody = Span
 
+// RetryNowJSONRequestBody defines body for RetryNow for application/json ContentType.
+type RetryNowJSONRequestBody = RetryRequest
+
+// TestWebhookJSONRequestBody defines body for TestWebhook for application/json ContentType.
+type TestWebhookJSONRequestBody = TestRequest
+
 // CreateBotJSONRequestBody defines body for CreateBot for application/json ContentType.
 type CreateBotJSONRequestBody = NewBot
 
@@ -601,6 +789,9 @@ type UpdateWebhookOfAnyJSONRequestBody = OperatorWebhookChange
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// ListAllDeliveries List the deliveries of all the bot's webhooks, newest first.
+	// (GET /api/bot/v1/deliveries)
+	ListAllDeliveries(c *gin.Context, params ListAllDeliveriesParams)
 	// PollEvents Read the bot's events in a fixed order, from a cursor.
 	// (GET /api/bot/v1/events)
 	PollEvents(c *gin.Context, params PollEventsParams)
@@ -628,6 +819,9 @@ type ServerInterface interface {
 	// RedeliverDelivery Send a delivery's event again, now.
 	// (POST /api/bot/v1/webhooks/{id}/deliveries/{deliveryId}/redeliver)
 	RedeliverDelivery(c *gin.Context, id WebhookID, deliveryID DeliveryID)
+	// GetMissed Count what a recovery would deliver.
+	// (GET /api/bot/v1/webhooks/{id}/missed)
+	GetMissed(c *gin.Context, id WebhookID, params GetMissedParams)
 	// CancelRecovery Cancel the webhook's recovery. The delivery in flight completes.
 	// (DELETE /api/bot/v1/webhooks/{id}/recover)
 	CancelRecovery(c *gin.Context, id WebhookID)
@@ -640,6 +834,9 @@ type ServerInterface interface {
 	// ListRecoveries List the webhook's last 50 recoveries, newest first.
 	// (GET /api/bot/v1/webhooks/{id}/recoveries)
 	ListRecoveries(c *gin.Context, id WebhookID)
+	// RetryNow Attempt now what waits.
+	// (POST /api/bot/v1/webhooks/{id}/retry-now)
+	RetryNow(c *gin.Context, id WebhookID)
 	// TestWebhook Send a test event now.
 	// (POST /api/bot/v1/webhooks/{id}/test)
 	TestWebhook(c *gin.Context, id WebhookID)
@@ -707,6 +904,105 @@ type ServerInterfaceWrapper struct {
 }
 
 type MiddlewareFunc func(c *gin.Context)
+
+// ListAllDeliveries operation middleware
+func (siw *ServerInterfaceWrapper) ListAllDeliveries(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListAllDeliveriesParams
+
+	// ------------- Optional query parameter "success" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "success", c.Request.URL.Query(), &params.Success, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter success: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "eventType" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "eventType", c.Request.URL.Query(), &params.EventType, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter eventType: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "eventId" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "eventId", c.Request.URL.Query(), &params.EventID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter eventId: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "trigger" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "trigger", c.Request.URL.Query(), &params.Trigger, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter trigger: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "statusClass" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "statusClass", c.Request.URL.Query(), &params.StatusClass, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter statusClass: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "error" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "error", c.Request.URL.Query(), &params.Error, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter error: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", c.Request.URL.Query(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter since: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", c.Request.URL.Query(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter until: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "before" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "before", c.Request.URL.Query(), &params.Before, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter before: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListAllDeliveries(c, params)
+}
 
 // PollEvents operation middleware
 func (siw *ServerInterfaceWrapper) PollEvents(c *gin.Context) {
@@ -908,6 +1204,54 @@ func (siw *ServerInterfaceWrapper) ListDeliveries(c *gin.Context) {
 		return
 	}
 
+	// ------------- Optional query parameter "eventId" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "eventId", c.Request.URL.Query(), &params.EventID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter eventId: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "trigger" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "trigger", c.Request.URL.Query(), &params.Trigger, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter trigger: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "statusClass" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "statusClass", c.Request.URL.Query(), &params.StatusClass, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter statusClass: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "error" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "error", c.Request.URL.Query(), &params.Error, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter error: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", c.Request.URL.Query(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter since: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", c.Request.URL.Query(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter until: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	// ------------- Optional query parameter "before" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "before", c.Request.URL.Query(), &params.Before, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
@@ -1000,6 +1344,74 @@ func (siw *ServerInterfaceWrapper) RedeliverDelivery(c *gin.Context) {
 	}
 
 	siw.Handler.RedeliverDelivery(c, id, deliveryID)
+}
+
+// GetMissed operation middleware
+func (siw *ServerInterfaceWrapper) GetMissed(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetMissedParams
+
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", c.Request.URL.Query(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter since: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", c.Request.URL.Query(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter until: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "eventType" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "eventType", c.Request.URL.Query(), &params.EventType, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter eventType: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "statusClass" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "statusClass", c.Request.URL.Query(), &params.StatusClass, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter statusClass: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "error" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "error", c.Request.URL.Query(), &params.Error, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter error: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetMissed(c, id, params)
 }
 
 // CancelRecovery operation middleware
@@ -1100,6 +1512,31 @@ func (siw *ServerInterfaceWrapper) ListRecoveries(c *gin.Context) {
 	}
 
 	siw.Handler.ListRecoveries(c, id)
+}
+
+// RetryNow operation middleware
+func (siw *ServerInterfaceWrapper) RetryNow(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RetryNow(c, id)
 }
 
 // TestWebhook operation middleware
@@ -1566,6 +2003,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 		ErrorHandler:       errorHandler,
 	}
 
+	router.GET(options.BaseURL+"/api/bot/v1/deliveries", wrapper.ListAllDeliveries)
 	router.GET(options.BaseURL+"/api/bot/v1/events", wrapper.PollEvents)
 	router.GET(options.BaseURL+"/api/bot/v1/webhooks", wrapper.ListWebhooks)
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks", wrapper.CreateWebhook)
@@ -1575,10 +2013,12 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/bot/v1/webhooks/:id/deliveries", wrapper.ListDeliveries)
 	router.GET(options.BaseURL+"/api/bot/v1/webhooks/:id/deliveries/:deliveryId", wrapper.GetDelivery)
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/deliveries/:deliveryId/redeliver", wrapper.RedeliverDelivery)
+	router.GET(options.BaseURL+"/api/bot/v1/webhooks/:id/missed", wrapper.GetMissed)
 	router.DELETE(options.BaseURL+"/api/bot/v1/webhooks/:id/recover", wrapper.CancelRecovery)
 	router.GET(options.BaseURL+"/api/bot/v1/webhooks/:id/recover", wrapper.GetRecovery)
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/recover", wrapper.RecoverWebhook)
 	router.GET(options.BaseURL+"/api/bot/v1/webhooks/:id/recoveries", wrapper.ListRecoveries)
+	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/retry-now", wrapper.RetryNow)
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/test", wrapper.TestWebhook)
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/verify", wrapper.VerifyWebhook)
 	router.POST(options.BaseURL+"/api/internal/v1/bots", wrapper.CreateBot)

@@ -140,7 +140,7 @@ func (s *server) readWebhook(c *gin.Context, isNew bool) (in subscriptions.Input
 	if err != nil {
 		return in, err
 	}
-	fields := []string{"url", "events", "secret"}
+	fields := []string{"url", "name", "events", "secret"}
 	if !isNew {
 		fields = append(fields, "isActive", "secretOverlap")
 	}
@@ -151,6 +151,10 @@ func (s *server) readWebhook(c *gin.Context, isNew bool) (in subscriptions.Input
 	m := &members{values: values}
 	if url, given := m.text("url", false); given {
 		in.URL = &url
+	}
+	in.SetName = m.isNull("name")
+	if name, given := m.text("name", false); given {
+		in.SetName, in.Name = true, &name
 	}
 	in.Events = m.eventTypes("events")
 	in.IsActive = m.boolean("isActive")
@@ -192,7 +196,7 @@ func (s *server) view(w db.Webhook) (Webhook, error) {
 		return Webhook{}, err
 	}
 	view := Webhook{
-		ID: w.ID, BotID: w.BotID, URL: url, Events: w.Events, IsActive: w.IsActive, FailureCount: int(w.FailureCount),
+		ID: w.ID, BotID: w.BotID, Name: w.Name, URL: url, Events: w.Events, IsActive: w.IsActive, FailureCount: int(w.FailureCount),
 		HasSecret: w.Secret != nil, Verified: w.VerifiedAt != nil, VerifiedAt: (*timestamp)(w.VerifiedAt), CreatedAt: timestamp(w.CreatedAt), UpdatedAt: timestamp(w.UpdatedAt),
 	}
 	if w.PreviousSecretUntil != nil && w.PreviousSecretUntil.After(time.Now()) {

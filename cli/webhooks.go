@@ -27,6 +27,7 @@ type Webhooks struct {
 	Verify     webhooksVerifyCommand     `cmd:"" help:"Verify the endpoint now. Fails if it does not answer with the nonce."`
 	Deliveries webhooksDeliveriesCommand `cmd:"" help:"List the last 50 deliveries, newest first."`
 	Redeliver  webhooksRedeliverCommand  `cmd:"" help:"Send a delivery's event again, now. Fails if the delivery fails."`
+	RetryNow   webhooksRetryNowCommand   `cmd:"" help:"Attempt now what waits."`
 	Recover    webhooksRecoverCommand    `cmd:"" help:"Deliver the events that the webhook missed."`
 }
 
@@ -49,12 +50,19 @@ func (f outputFlags) show(raw []byte, table func(w io.Writer) error) error {
 
 func (f outputFlags) webhooks(raw []byte, list ...mathub.Webhook) error {
 	return f.show(raw, func(w io.Writer) error {
-		fmt.Fprintln(w, "ID\tACTIVE\tFAILURES\tSIGNED\tVERIFIED\tEVENTS\tURL") //nolint:errcheck // Flush tells
+		fmt.Fprintln(w, "ID\tNAME\tACTIVE\tFAILURES\tSIGNED\tVERIFIED\tEVENTS\tURL") //nolint:errcheck // Flush tells
 		for _, h := range list {
-			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", h.ID, yes(h.IsActive), h.FailureCount, yes(h.HasSecret), yes(h.Verified), strings.Join(h.Events, ","), h.URL) //nolint:errcheck // Flush tells
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", h.ID, nameOf(h), yes(h.IsActive), h.FailureCount, yes(h.HasSecret), yes(h.Verified), strings.Join(h.Events, ","), h.URL) //nolint:errcheck // Flush tells
 		}
 		return nil
 	})
+}
+
+func nameOf(h mathub.Webhook) string {
+	if h.Name == nil {
+		return "-"
+	}
+	return *h.Name
 }
 
 func yes(b bool) string {
@@ -85,6 +93,7 @@ type webhooksCreateCommand struct {
 	BotFlags
 	outputFlags
 	URL    string   `arg:"" help:"The endpoint's URL."`
+	Name   string   `help:"A name for you, of at most 100 characters."`
 	Events []string `required:"" help:"The event types to subscribe to, separated by commas."`
 	Secret string   `env:"MATHUB_WEBHOOK_SECRET" help:"The secret that signs deliveries. Default: none, unsigned."`
 }
@@ -94,7 +103,7 @@ func (c *webhooksCreateCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	answer, err := api.CreateWebhook(ctx, mathub.NewWebhook{URL: c.URL, Events: eventTypes(c.Events), Secret: c.Secret})
+	answer, err := api.CreateWebhook(ctx, mathub.NewWebhook{URL: c.URL, Name: c.Name, Events: eventTypes(c.Events), Secret: c.Secret})
 	if err != nil {
 		return err
 	}
@@ -118,6 +127,8 @@ type webhooksUpdateCommand struct {
 	outputFlags
 	webhookArg
 	URL           string   `help:"A new URL."`
+	Name          string   `xor:"name" help:"A new name."`
+	NoName        bool     `xor:"name" help:"Remove the name."`
 	Events        []string `help:"The new list of event types."`
 	Secret        string   `xor:"secret" help:"A new secret."`
 	SecretOverlap string   `help:"With --secret: how long the previous secret signs too, such as 24h."`
@@ -131,6 +142,12 @@ func (c *webhooksUpdateCommand) Run(ctx context.Context) error {
 	if c.Secret != "" {
 		change.Secret.Set(c.Secret)
 	}
+	if c.Name != "" {
+		change.Name.Set(c.Name)
+	}
+	if c.NoName {
+		change.Name.SetNull()
+	}
 	if c.NoSecret {
 		change.Secret.SetNull()
 	}
@@ -138,7 +155,7 @@ func (c *webhooksUpdateCommand) Run(ctx context.Context) error {
 		change.IsActive = &c.Enable
 	}
 	if reflect.ValueOf(change).IsZero() {
-		return usageError{fmt.Errorf("nothing to change; give --url, --events, --secret, --no-secret, --enable or --disable")}
+		return usageError{fmt.Errorf("nothing to change; give --url, --name, --no-name, --events, --secret, --no-secret, --enable or --disable")}
 	}
 	api, err := c.client()
 	if err != nil {
@@ -177,9 +194,9 @@ func outcome(d mathub.Delivery) string {
 
 func (f outputFlags) deliveries(raw []byte, list ...mathub.Delivery) error {
 	return f.show(raw, func(w io.Writer) error {
-		fmt.Fprintln(w, "ATTEMPTED\tOK\tOUTCOME\tMS\tATTEMPT\tEVENT\tEVENT ID\tDELIVERY") //nolint:errcheck // Flush tells
+		fmt.Fprintln(w, "ATTEMPTED\tOK\tOUTCOME\tMS\tATTEMPT\tTRIGGER\tEVENT\tEVENT ID\tDELIVERY") //nolint:errcheck // Flush tells
 		for _, d := range list {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", webhook.FormatTime(d.AttemptedAt), yes(d.Success), outcome(d), d.DurationMS, d.Attempt, d.EventType, d.EventID, d.ID) //nolint:errcheck // Flush tells
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n", webhook.FormatTime(d.AttemptedAt), yes(d.Success), outcome(d), d.DurationMS, d.Attempt, d.Trigger, d.EventType, d.EventID, d.ID) //nolint:errcheck // Flush tells
 		}
 		return nil
 	})
@@ -203,6 +220,7 @@ type webhooksTestCommand struct {
 	BotFlags
 	outputFlags
 	webhookArg
+	Type string `help:"Send the catalog's sample of this event type. Default: a plain test event."`
 }
 
 func (c *webhooksTestCommand) Run(ctx context.Context) error {
@@ -210,7 +228,7 @@ func (c *webhooksTestCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.delivered(api.TestWebhook(ctx, c.ID))
+	return c.delivered(api.TestWebhook(ctx, c.ID, &mathub.TestRequest{EventType: c.Type}))
 }
 
 type webhooksVerifyCommand struct {
@@ -258,6 +276,28 @@ func (c *webhooksRedeliverCommand) Run(ctx context.Context) error {
 		return err
 	}
 	return c.delivered(api.RedeliverDelivery(ctx, c.ID, c.Delivery))
+}
+
+type webhooksRetryNowCommand struct {
+	BotFlags
+	outputFlags
+	webhookArg
+	Event string `help:"Attempt only this event, by its id. Default: all that wait."`
+}
+
+func (c *webhooksRetryNowCommand) Run(ctx context.Context) error {
+	api, err := c.client()
+	if err != nil {
+		return err
+	}
+	answer, err := api.RetryNow(ctx, c.ID, &mathub.RetryRequest{EventID: c.Event})
+	if err != nil {
+		return err
+	}
+	return c.show(answer.Body, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "ATTEMPTS\n%d\n", answer.Value.Attempts)
+		return err
+	})
 }
 
 type webhooksRecoverCommand struct {

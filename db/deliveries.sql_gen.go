@@ -34,16 +34,16 @@ func (q *Queries) DeleteDeliveries(ctx context.Context, db DBTX, arg DeleteDeliv
 }
 
 const deliverySeq = `-- name: DeliverySeq :one
-SELECT seq::bigint AS seq FROM deliveries WHERE id = $1 AND webhook_id = $2
+SELECT seq::bigint AS seq FROM deliveries WHERE id = $1 AND webhook_id = ANY ($2::uuid[])
 `
 
 type DeliverySeqParams struct {
-	ID        uuid.UUID
-	WebhookID uuid.UUID
+	ID         uuid.UUID
+	WebhookIds []uuid.UUID
 }
 
 func (q *Queries) DeliverySeq(ctx context.Context, db DBTX, arg DeliverySeqParams) (int64, error) {
-	row := db.QueryRow(ctx, deliverySeq, arg.ID, arg.WebhookID)
+	row := db.QueryRow(ctx, deliverySeq, arg.ID, arg.WebhookIds)
 	var seq int64
 	err := row.Scan(&seq)
 	return seq, err
@@ -58,16 +58,16 @@ FROM (
            row_number() OVER (ORDER BY d.seq DESC) AS n
     FROM deliveries d
     JOIN events e ON e.id = d.event_id
-    WHERE d.id = ANY ($1::uuid[]) AND d.webhook_id = $2
+    WHERE d.id = ANY ($1::uuid[]) AND d.webhook_id = ANY ($2::uuid[])
 ) AS s
 WHERE s.n = 1 OR s.bytes <= $3::bigint
 ORDER BY s.seq DESC
 `
 
 type GetDeliveriesParams struct {
-	Ids       []uuid.UUID
-	WebhookID uuid.UUID
-	Bytes     int64
+	Ids        []uuid.UUID
+	WebhookIds []uuid.UUID
+	Bytes      int64
 }
 
 type GetDeliveriesRow struct {
@@ -87,10 +87,10 @@ type GetDeliveriesRow struct {
 	Exchange     []byte
 }
 
-// Of some deliveries of a webhook, newest first, as many as have @bytes of payload and response, or one. What is large is
+// Of some deliveries of some webhooks, newest first, as many as have @bytes of payload and response, or one. What is large is
 // read of those only.
 func (q *Queries) GetDeliveries(ctx context.Context, db DBTX, arg GetDeliveriesParams) ([]GetDeliveriesRow, error) {
-	rows, err := db.Query(ctx, getDeliveries, arg.Ids, arg.WebhookID, arg.Bytes)
+	rows, err := db.Query(ctx, getDeliveries, arg.Ids, arg.WebhookIds, arg.Bytes)
 	if err != nil {
 		return nil, err
 	}
@@ -125,56 +125,107 @@ func (q *Queries) GetDeliveries(ctx context.Context, db DBTX, arg GetDeliveriesP
 }
 
 const pageOfDeliveries = `-- name: PageOfDeliveries :many
-SELECT looked_at.id, looked_at.n, looked_at.wanted
-FROM (
-    SELECT d.id, d.seq, row_number() OVER (ORDER BY d.seq DESC) AS n,
-           (coalesce(d.success = $1::boolean, true)
-               AND coalesce($2::text IS NULL OR (SELECT e.type FROM events e WHERE e.id = d.event_id) = $2::text, false))::boolean AS wanted
-    FROM (
-        (SELECT o.id, o.seq, o.event_id, o.success
+WITH looked_at AS MATERIALIZED (
+    SELECT d.id, d.seq, d.webhook_id, d.event_id, d.attempt, d.trigger, d.success, d.status_code, d.error, d.duration_ms, d.attempted_at, row_number() OVER (PARTITION BY d.webhook_id ORDER BY d.seq DESC) AS n
+    FROM (SELECT unnest($2::uuid[]) AS id, unnest($3::bigint[]) AS from_seq, unnest($4::bigint[]) AS before_seq) AS h
+    CROSS JOIN LATERAL (
+        (SELECT o.id, o.seq, o.webhook_id, o.event_id, o.attempt, o.trigger, o.success, o.status_code, o.error, o.duration_ms, o.attempted_at
          FROM deliveries o
-         WHERE coalesce($1::boolean, true) AND o.webhook_id = $3 AND o.seq < $4::bigint
+         WHERE $5::text = '' AND coalesce($6::boolean, true)
+           AND o.webhook_id = h.id AND o.seq >= h.from_seq AND o.seq < least(h.before_seq, $7::bigint)
          ORDER BY o.seq DESC
-         LIMIT $5::bigint)
+         LIMIT $8::bigint)
         UNION ALL
-        (SELECT o.id, o.seq, o.event_id, o.success
+        (SELECT o.id, o.seq, o.webhook_id, o.event_id, o.attempt, o.trigger, o.success, o.status_code, o.error, o.duration_ms, o.attempted_at
          FROM deliveries o
-         WHERE NOT $1::boolean AND NOT o.success AND o.webhook_id = $3 AND o.seq < $4::bigint
+         WHERE $5::text = '' AND NOT $6::boolean AND NOT o.success
+           AND o.webhook_id = h.id AND o.seq >= h.from_seq AND o.seq < least(h.before_seq, $7::bigint)
          ORDER BY o.seq DESC
-         LIMIT $5::bigint)
+         LIMIT $8::bigint)
+        UNION ALL
+        (SELECT o.id, o.seq, o.webhook_id, o.event_id, o.attempt, o.trigger, o.success, o.status_code, o.error, o.duration_ms, o.attempted_at
+         FROM deliveries o
+         WHERE $5::text <> '' AND o.event_id = $5::text
+           AND o.webhook_id = h.id AND o.seq + 0 >= h.from_seq AND o.seq + 0 < least(h.before_seq, $7::bigint) -- + 0: not by the webhook's index
+         ORDER BY o.seq + 0 DESC
+         LIMIT $8::bigint)
     ) AS d
-) AS looked_at
-WHERE looked_at.wanted OR looked_at.n = $5::bigint
-ORDER BY looked_at.seq DESC -- not n: Postgres would not see that they come in that order, and read all
-LIMIT $6
+), cut AS MATERIALIZED (
+    SELECT coalesce(max(c.seq), 0) AS seq FROM looked_at c WHERE c.n = $8::bigint
+), marked AS (
+    SELECT l.id, l.seq, l.webhook_id, l.event_id, l.attempt, l.trigger, l.success, l.status_code, l.error, l.duration_ms, l.attempted_at, l.n, l.seq = cut.seq AS is_last,
+           (coalesce(l.success = $6::boolean, true)
+               AND ($9::text = '' OR l.trigger::text = $9::text)
+               AND ($10::text = '' OR coalesce(l.error = $10::text OR split_part(l.error, ':', 1) = $10::text, false))
+               AND CASE $11::integer WHEN 0 THEN true WHEN -1 THEN l.status_code IS NULL ELSE coalesce(l.status_code / 100 = $11::integer, false) END
+               AND l.attempted_at BETWEEN $12::timestamptz AND $13::timestamptz
+               AND coalesce($14::text IS NULL OR (SELECT e.type FROM events e WHERE e.id = l.event_id) = $14::text, false))::boolean AS wanted
+    FROM looked_at l
+    CROSS JOIN cut
+    WHERE l.seq >= cut.seq
+)
+SELECT m.id, m.seq::bigint AS seq, m.webhook_id, m.event_id, m.attempt, m.trigger, m.success, m.status_code, m.error, m.duration_ms, m.attempted_at,
+       m.wanted::boolean AS wanted, m.is_last::boolean AS is_last, coalesce((SELECT e.type FROM events e WHERE e.id = m.event_id), '')::text AS event_type
+FROM marked m
+WHERE m.wanted OR m.is_last
+ORDER BY m.seq DESC
+LIMIT $1
 `
 
 type PageOfDeliveriesParams struct {
-	Success   *bool
-	EventType *string
-	WebhookID uuid.UUID
-	Before    int64
-	MostRead  int64
-	Most      int32
+	Most        int32
+	WebhookIds  []uuid.UUID
+	FromSeqs    []int64
+	BeforeSeqs  []int64
+	EventID     string
+	Success     *bool
+	Before      int64
+	MostEach    int64
+	Trigger     string
+	Error       string
+	StatusClass int32
+	Since       time.Time
+	Until       time.Time
+	EventType   *string
 }
 
 type PageOfDeliveriesRow struct {
-	ID     uuid.UUID
-	N      int64
-	Wanted bool
+	ID          uuid.UUID
+	Seq         int64
+	WebhookID   uuid.UUID
+	EventID     string
+	Attempt     int32
+	Trigger     DeliveryTrigger
+	Success     bool
+	StatusCode  *int32
+	Error       *string
+	DurationMs  int32
+	AttemptedAt time.Time
+	Wanted      bool
+	IsLast      bool
+	EventType   string
 }
 
-// The deliveries of a webhook recorded before @before (a seq), newest first, that are wanted; and, wanted or not, the
-// one numbered @most_read: no more than so many are looked at. NULL wants any. The two branches are for the index of the
-// failures.
+// Looks at the deliveries of some webhooks, of each those recorded from from_seq to before @before and before_seq, at most
+// @most_each, newest first. Returns those that are wanted and, wanted or not, the last one (is_last) of which it is known that
+// none is left out before it, where there may be more. ” and NULL want any; @status_class -1 wants no status at all. The three
+// branches are for the index of the failures and that of an event.
 func (q *Queries) PageOfDeliveries(ctx context.Context, db DBTX, arg PageOfDeliveriesParams) ([]PageOfDeliveriesRow, error) {
 	rows, err := db.Query(ctx, pageOfDeliveries,
-		arg.Success,
-		arg.EventType,
-		arg.WebhookID,
-		arg.Before,
-		arg.MostRead,
 		arg.Most,
+		arg.WebhookIds,
+		arg.FromSeqs,
+		arg.BeforeSeqs,
+		arg.EventID,
+		arg.Success,
+		arg.Before,
+		arg.MostEach,
+		arg.Trigger,
+		arg.Error,
+		arg.StatusClass,
+		arg.Since,
+		arg.Until,
+		arg.EventType,
 	)
 	if err != nil {
 		return nil, err
@@ -183,7 +234,22 @@ func (q *Queries) PageOfDeliveries(ctx context.Context, db DBTX, arg PageOfDeliv
 	items := []PageOfDeliveriesRow{}
 	for rows.Next() {
 		var i PageOfDeliveriesRow
-		if err := rows.Scan(&i.ID, &i.N, &i.Wanted); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Seq,
+			&i.WebhookID,
+			&i.EventID,
+			&i.Attempt,
+			&i.Trigger,
+			&i.Success,
+			&i.StatusCode,
+			&i.Error,
+			&i.DurationMs,
+			&i.AttemptedAt,
+			&i.Wanted,
+			&i.IsLast,
+			&i.EventType,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -225,4 +291,42 @@ func (q *Queries) RecentStats(ctx context.Context, db DBTX, arg RecentStatsParam
 	var i RecentStatsRow
 	err := row.Scan(&i.Deliveries, &i.Successes, &i.P95DurationMs)
 	return i, err
+}
+
+const seqsOfSpan = `-- name: SeqsOfSpan :many
+SELECT seq_since(h.id, $1)::bigint AS from_seq, seq_since(h.id, $2)::bigint AS before_seq
+FROM unnest($3::uuid[]) WITH ORDINALITY AS h (id, n)
+ORDER BY h.n
+`
+
+type SeqsOfSpanParams struct {
+	Since      time.Time
+	Until      time.Time
+	WebhookIds []uuid.UUID
+}
+
+type SeqsOfSpanRow struct {
+	FromSeq   int64
+	BeforeSeq int64
+}
+
+// Where a span of time begins and ends in the histories of some webhooks, in their order.
+func (q *Queries) SeqsOfSpan(ctx context.Context, db DBTX, arg SeqsOfSpanParams) ([]SeqsOfSpanRow, error) {
+	rows, err := db.Query(ctx, seqsOfSpan, arg.Since, arg.Until, arg.WebhookIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []SeqsOfSpanRow{}
+	for rows.Next() {
+		var i SeqsOfSpanRow
+		if err := rows.Scan(&i.FromSeq, &i.BeforeSeq); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

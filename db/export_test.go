@@ -6,6 +6,7 @@ const (
 	InsertEventsSQL       = insertEvents
 	InsertSuccessesSQL    = insertSuccesses
 	PageOfDeliveriesSQL   = pageOfDeliveries
+	SeqsOfSpanSQL         = seqsOfSpan
 	RecentStatsSQL        = recentStats
 	ListExpiredSQL        = listExpired
 	RemoveDeliveriesOfSQL = removeDeliveriesOf

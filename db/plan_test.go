@@ -199,7 +199,7 @@ func TestARecoverysPageIsBounded(t *testing.T) {
 			from int // of the events
 			rows int
 		}{{"of other types", 100, 1}, {"taken", 30_000, 1}, {"missed", 60_000, 2000}} {
-			p := explain(t, conn, fmt.Sprintf("missed ('%s', '2025-03-20'::timestamptz + %d * interval '1 s', '2026-01-01', '', 2000)", id, c.from))
+			p := explain(t, conn, fmt.Sprintf("missed ('%s', '', '', 0, '2025-03-20'::timestamptz + %d * interval '1 s', '2026-01-01', '', 2000)", id, c.from))
 			require.InDelta(t, c.rows, p.Rows, 0.1, c.name)
 			require.InDelta(t, 2000, p.rowsOf("events"), 0.1, "%s, %s: %s", c.name, mode, p.text)
 			require.LessOrEqual(t, p.rowsOf("deliveries"), 2*2000.0, "%s, %s: %s", c.name, mode, p.text)
@@ -360,8 +360,11 @@ func TestTheHistoryIsReadFromIndexes(t *testing.T) {
 			SELECT gen_random_uuid(), '%s', 'e' || n %% 1000, n, n %% 1000 <> 0, 1, now() FROM generate_series(1, 60000) n ORDER BY n`, id),
 		"VACUUM ANALYZE deliveries, events",
 	)
-	for name, sql := range map[string]string{"page": db.PageOfDeliveriesSQL, "stats": db.RecentStatsSQL} {
+	for name, sql := range map[string]string{"page": db.PageOfDeliveriesSQL, "span": db.SeqsOfSpanSQL, "stats": db.RecentStatsSQL} {
 		prepare(t, conn, name, sql)
+	}
+	page := func(each int, event, success, eventType string) string {
+		return fmt.Sprintf("page (51, '{%s}', '{0}', '{%d}', '%s', %s, %d, %d, '', '', 0, '-infinity', 'infinity', %s)", id, math.MaxInt64, event, success, math.MaxInt64, each, eventType)
 	}
 	eachMode(t, conn, func(mode string) {
 		for name, c := range map[string]struct {
@@ -369,10 +372,12 @@ func TestTheHistoryIsReadFromIndexes(t *testing.T) {
 			rows    float64
 			most    int // blocks
 		}{
-			"the newest":          {fmt.Sprintf("page (NULL, NULL, '%s', %d, 10000, 51)", id, math.MaxInt64), 51, 200},
-			"the last failures":   {fmt.Sprintf("page (false, NULL, '%s', %d, 10000, 51)", id, math.MaxInt64), 51, 400},
-			"none of an event":    {fmt.Sprintf("page (NULL, 'rare', '%s', %d, 10000, 51)", id, math.MaxInt64), 1, 45_000},
-			"failures of none":    {fmt.Sprintf("page (false, 'rare', '%s', %d, 10000, 51)", id, math.MaxInt64), 0, 400},
+			"the newest":          {page(51, "", "NULL", "NULL"), 51, 400},
+			"the last failures":   {page(51, "", "false", "NULL"), 51, 600},
+			"none of an event":    {page(10000, "", "NULL", "'rare'"), 1, 45_000},
+			"failures of none":    {page(10000, "", "false", "'rare'"), 0, 400},
+			"those of an event":   {page(51, "e7", "NULL", "NULL"), 51, 600},
+			"a span's place":      {fmt.Sprintf("span (now(), now(), '{%s}')", id), 1, 500},
 			"the day's statistic": {fmt.Sprintf("stats ('%s', 10000, now() - interval '1 day')", id), 1, 1000},
 		} {
 			p := explain(t, conn, c.execute)

@@ -158,17 +158,26 @@ func (q *Queries) Enqueue(ctx context.Context, db DBTX, arg EnqueueParams) ([]En
 }
 
 const hurry = `-- name: Hurry :execrows
-UPDATE queue SET due_at = 'epoch' WHERE webhook_id = $1 AND ($2::text = '' OR event_id = $2::text)
+UPDATE queue q SET due_at = 'epoch'
+FROM (
+    SELECT h.event_id, h.webhook_id FROM queue h
+    WHERE h.webhook_id = $1 AND h.due_at > 'epoch' AND ($2::text = '' OR h.event_id = $2::text)
+    ORDER BY h.due_at, h.seq
+    LIMIT $3
+    FOR UPDATE
+) AS w
+WHERE q.event_id = w.event_id AND q.webhook_id = w.webhook_id
 `
 
 type HurryParams struct {
 	WebhookID uuid.UUID
 	EventID   string
+	Most      int32
 }
 
-// Makes what is planned due now: of one event, or of all.
+// Makes what is planned due now: of one event, or of all, but @most at once. What was hurried before stays.
 func (q *Queries) Hurry(ctx context.Context, db DBTX, arg HurryParams) (int64, error) {
-	result, err := db.Exec(ctx, hurry, arg.WebhookID, arg.EventID)
+	result, err := db.Exec(ctx, hurry, arg.WebhookID, arg.EventID, arg.Most)
 	if err != nil {
 		return 0, err
 	}

@@ -85,7 +85,7 @@ func (q *Queries) EndRecoveries(ctx context.Context, db DBTX, arg EndRecoveriesP
 }
 
 const latestRecovery = `-- name: LatestRecovery :one
-SELECT r.id, r.webhook_id, r.since, r.until, r.state, r.begin_at, r.upto, r.after_time, r.after_id, r.looked_through, r.found, r.delivered, r.failed, r.last_error, r.created_at, r.updated_at, r.ended_at, (CASE
+SELECT r.id, r.webhook_id, r.since, r.until, r.event_type, r.error, r.status_class, r.state, r.begin_at, r.upto, r.after_time, r.after_id, r.looked_through, r.found, r.delivered, r.failed, r.last_error, r.created_at, r.updated_at, r.ended_at, (CASE
     WHEN r.state = 'completed' THEN 0
     WHEN r.state = 'running' AND c.planned < 10000 THEN c.planned
     ELSE r.found - r.delivered - r.failed
@@ -113,6 +113,9 @@ func (q *Queries) LatestRecovery(ctx context.Context, db DBTX, webhookID uuid.UU
 		&i.Recovery.WebhookID,
 		&i.Recovery.Since,
 		&i.Recovery.Until,
+		&i.Recovery.EventType,
+		&i.Recovery.Error,
+		&i.Recovery.StatusClass,
 		&i.Recovery.State,
 		&i.Recovery.BeginAt,
 		&i.Recovery.Upto,
@@ -132,20 +135,27 @@ func (q *Queries) LatestRecovery(ctx context.Context, db DBTX, webhookID uuid.UU
 }
 
 const listMissed = `-- name: ListMissed :many
-SELECT e.id, e.accepted_at, e.n, e.missed, e.was_active,
+SELECT e.id, e.type, e.accepted_at, e.n, e.missed, e.was_active,
        (SELECT coalesce(max(d.attempt), 0) + 1 FROM deliveries d WHERE d.webhook_id = $1 AND d.event_id = e.id)::integer AS attempt
 FROM (
-    SELECT p.id, p.accepted_at, (p.accepted_at >= w.enabled_at)::boolean AS was_active, row_number() OVER (ORDER BY p.accepted_at, p.id) AS n, count(*) OVER () AS total,
+    SELECT p.id, p.type, p.accepted_at, (p.accepted_at >= w.enabled_at)::boolean AS was_active, row_number() OVER (ORDER BY p.accepted_at, p.id) AS n, count(*) OVER () AS total,
            (p.type = ANY (w.events) AND (p.bot_ids IS NULL OR w.bot_id = ANY (p.bot_ids))
+               AND ($2::text = '' OR p.type = $2::text)
                AND (SELECT d.id FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = p.id AND d.success LIMIT 1) IS NULL
-               AND (SELECT q.seq FROM queue q WHERE q.webhook_id = w.id AND q.event_id = p.id LIMIT 1) IS NULL)::boolean AS missed
+               AND (SELECT q.seq FROM queue q WHERE q.webhook_id = w.id AND q.event_id = p.id LIMIT 1) IS NULL
+               AND ($3::text = '' AND $4::integer = 0 OR (
+                   SELECT d.id FROM deliveries d
+                   WHERE d.webhook_id = w.id AND d.event_id = p.id
+                     AND ($3::text = '' OR d.error = $3::text OR split_part(d.error, ':', 1) = $3::text)
+                     AND CASE $4::integer WHEN 0 THEN true WHEN -1 THEN d.status_code IS NULL ELSE d.status_code / 100 = $4::integer END
+                   LIMIT 1) IS NOT NULL))::boolean AS missed
     FROM (
         SELECT c.id, c.type, c.bot_ids, c.accepted_at
         FROM events c
-        WHERE c.accepted_at >= $2 AND c.accepted_at <= $3
-          AND (c.accepted_at, c.id) > ($2::timestamptz, $4::text)
+        WHERE c.accepted_at >= $5 AND c.accepted_at <= $6
+          AND (c.accepted_at, c.id) > ($5::timestamptz, $7::text)
         ORDER BY c.accepted_at, c.id
-        LIMIT $5
+        LIMIT $8
     ) AS p
     JOIN webhooks w ON w.id = $1
 ) AS e
@@ -154,15 +164,19 @@ ORDER BY e.n
 `
 
 type ListMissedParams struct {
-	WebhookID uuid.UUID
-	AfterTime time.Time
-	Upto      time.Time
-	AfterID   string
-	MostRead  int32
+	WebhookID   uuid.UUID
+	EventType   string
+	Error       string
+	StatusClass int32
+	AfterTime   time.Time
+	Upto        time.Time
+	AfterID     string
+	MostRead    int32
 }
 
 type ListMissedRow struct {
 	ID         string
+	Type       string
 	AcceptedAt time.Time
 	N          int64
 	Missed     bool
@@ -171,11 +185,15 @@ type ListMissedRow struct {
 }
 
 // Looks through the @most_read events of a span that follow a place, oldest first: the last one, and those that match the
-// webhook's present subscription, were never taken by it and are not planned, each with the number of its next attempt.
+// webhook's present subscription and what is wanted, were never taken by it and are not planned, each with the number of its
+// next attempt.
 // Scalar subqueries, as of NOT EXISTS Postgres may make one scan of all deliveries: see TestARecoverysPageIsBounded.
 func (q *Queries) ListMissed(ctx context.Context, db DBTX, arg ListMissedParams) ([]ListMissedRow, error) {
 	rows, err := db.Query(ctx, listMissed,
 		arg.WebhookID,
+		arg.EventType,
+		arg.Error,
+		arg.StatusClass,
 		arg.AfterTime,
 		arg.Upto,
 		arg.AfterID,
@@ -190,6 +208,7 @@ func (q *Queries) ListMissed(ctx context.Context, db DBTX, arg ListMissedParams)
 		var i ListMissedRow
 		if err := rows.Scan(
 			&i.ID,
+			&i.Type,
 			&i.AcceptedAt,
 			&i.N,
 			&i.Missed,
@@ -207,7 +226,7 @@ func (q *Queries) ListMissed(ctx context.Context, db DBTX, arg ListMissedParams)
 }
 
 const listRecoveries = `-- name: ListRecoveries :many
-SELECT r.id, r.webhook_id, r.since, r.until, r.state, r.begin_at, r.upto, r.after_time, r.after_id, r.looked_through, r.found, r.delivered, r.failed, r.last_error, r.created_at, r.updated_at, r.ended_at, (CASE
+SELECT r.id, r.webhook_id, r.since, r.until, r.event_type, r.error, r.status_class, r.state, r.begin_at, r.upto, r.after_time, r.after_id, r.looked_through, r.found, r.delivered, r.failed, r.last_error, r.created_at, r.updated_at, r.ended_at, (CASE
     WHEN r.state = 'completed' THEN 0
     WHEN r.state = 'running' AND c.planned < 10000 THEN c.planned
     ELSE r.found - r.delivered - r.failed
@@ -245,6 +264,9 @@ func (q *Queries) ListRecoveries(ctx context.Context, db DBTX, arg ListRecoverie
 			&i.Recovery.WebhookID,
 			&i.Recovery.Since,
 			&i.Recovery.Until,
+			&i.Recovery.EventType,
+			&i.Recovery.Error,
+			&i.Recovery.StatusClass,
 			&i.Recovery.State,
 			&i.Recovery.BeginAt,
 			&i.Recovery.Upto,
@@ -444,28 +466,34 @@ func (q *Queries) StalledRecoveries(ctx context.Context, db DBTX, seconds float6
 }
 
 const startRecovery = `-- name: StartRecovery :one
-INSERT INTO recoveries (id, webhook_id, since, until, begin_at, upto, after_time)
-SELECT $1, w.id, s.since, s.until, s.begin_at, s.until, s.begin_at
+INSERT INTO recoveries (id, webhook_id, since, until, event_type, error, status_class, begin_at, upto, after_time)
+SELECT $1, w.id, s.since, s.until, $2, $3, $4, s.begin_at, s.until, s.begin_at
 FROM webhooks w
 CROSS JOIN LATERAL (
     SELECT span.since, span.until, CASE WHEN w.disabled_at BETWEEN span.since AND span.until THEN w.disabled_at ELSE span.since END AS begin_at
-    FROM (SELECT greatest($2::timestamptz, w.created_at) AS since, greatest($3::timestamptz, w.created_at) AS until) AS span
+    FROM (SELECT greatest($5::timestamptz, w.created_at) AS since, greatest($6::timestamptz, w.created_at) AS until) AS span
 ) AS s
-WHERE w.id = $4
-RETURNING id, webhook_id, since, until, state, begin_at, upto, after_time, after_id, looked_through, found, delivered, failed, last_error, created_at, updated_at, ended_at
+WHERE w.id = $7
+RETURNING id, webhook_id, since, until, event_type, error, status_class, state, begin_at, upto, after_time, after_id, looked_through, found, delivered, failed, last_error, created_at, updated_at, ended_at
 `
 
 type StartRecoveryParams struct {
-	ID        uuid.UUID
-	Since     time.Time
-	Until     time.Time
-	WebhookID uuid.UUID
+	ID          uuid.UUID
+	EventType   string
+	Error       string
+	StatusClass int32
+	Since       time.Time
+	Until       time.Time
+	WebhookID   uuid.UUID
 }
 
 // Fails with a unique violation while one of the webhook is running. What came before the webhook, it did not miss.
 func (q *Queries) StartRecovery(ctx context.Context, db DBTX, arg StartRecoveryParams) (Recovery, error) {
 	row := db.QueryRow(ctx, startRecovery,
 		arg.ID,
+		arg.EventType,
+		arg.Error,
+		arg.StatusClass,
 		arg.Since,
 		arg.Until,
 		arg.WebhookID,
@@ -476,6 +504,9 @@ func (q *Queries) StartRecovery(ctx context.Context, db DBTX, arg StartRecoveryP
 		&i.WebhookID,
 		&i.Since,
 		&i.Until,
+		&i.EventType,
+		&i.Error,
+		&i.StatusClass,
 		&i.State,
 		&i.BeginAt,
 		&i.Upto,

@@ -189,6 +189,9 @@ type Recovery struct {
 	WebhookID     uuid.UUID
 	Since         time.Time
 	Until         time.Time
+	EventType     string
+	Error         string
+	StatusClass   int32
 	State         string
 	BeginAt       time.Time
 	Upto          time.Time
@@ -215,6 +218,7 @@ type Webhook struct {
 	BotID               string
 	URL                 []byte
 	Origin              string
+	Name                *string
 	Events              []string
 	Secret              []byte
 	PreviousSecret      []byte

@@ -69,9 +69,9 @@ func (q *Queries) CountWebhooks(ctx context.Context, db DBTX, botID string) (int
 
 const createWebhook = `-- name: CreateWebhook :one
 
-INSERT INTO webhooks (id, bot_id, url, origin, events, secret, suspended)
-VALUES ($1, $2, $3, $4, $5, $6, coalesce((SELECT NOT is_active FROM bots WHERE id = $2), false))
-RETURNING id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at
+INSERT INTO webhooks (id, bot_id, url, origin, name, events, secret, suspended)
+VALUES ($1, $2, $3, $4, $5, $6, $7, coalesce((SELECT NOT is_active FROM bots WHERE id = $2), false))
+RETURNING id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at
 `
 
 type CreateWebhookParams struct {
@@ -79,6 +79,7 @@ type CreateWebhookParams struct {
 	BotID  string
 	URL    []byte
 	Origin string
+	Name   *string
 	Events []string
 	Secret []byte
 }
@@ -90,6 +91,7 @@ func (q *Queries) CreateWebhook(ctx context.Context, db DBTX, arg CreateWebhookP
 		arg.BotID,
 		arg.URL,
 		arg.Origin,
+		arg.Name,
 		arg.Events,
 		arg.Secret,
 	)
@@ -99,6 +101,7 @@ func (q *Queries) CreateWebhook(ctx context.Context, db DBTX, arg CreateWebhookP
 		&i.BotID,
 		&i.URL,
 		&i.Origin,
+		&i.Name,
 		&i.Events,
 		&i.Secret,
 		&i.PreviousSecret,
@@ -142,7 +145,7 @@ func (q *Queries) DeleteWebhook(ctx context.Context, db DBTX, arg DeleteWebhookP
 }
 
 const getWebhook = `-- name: GetWebhook :one
-SELECT id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE id = $1 AND bot_id = $2
+SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE id = $1 AND bot_id = $2
 `
 
 type GetWebhookParams struct {
@@ -158,6 +161,7 @@ func (q *Queries) GetWebhook(ctx context.Context, db DBTX, arg GetWebhookParams)
 		&i.BotID,
 		&i.URL,
 		&i.Origin,
+		&i.Name,
 		&i.Events,
 		&i.Secret,
 		&i.PreviousSecret,
@@ -237,7 +241,7 @@ func (q *Queries) ListSealedOtherwise(ctx context.Context, db DBTX, arg ListSeal
 }
 
 const listWebhooks = `-- name: ListWebhooks :many
-SELECT w.id, w.bot_id, w.url, w.origin, w.events, w.secret, w.previous_secret, w.previous_secret_until, w.verified_at, w.url_version, w.is_active, w.suspended, w.queued, w.failure_count, w.early_failures, w.generation, w.failure_run, w.failure_class, w.resume_at, w.enabled_at, w.disabled_at, w.disabled_reason, w.disabled_by, w.created_at, w.updated_at
+SELECT w.id, w.bot_id, w.url, w.origin, w.name, w.events, w.secret, w.previous_secret, w.previous_secret_until, w.verified_at, w.url_version, w.is_active, w.suspended, w.queued, w.failure_count, w.early_failures, w.generation, w.failure_run, w.failure_class, w.resume_at, w.enabled_at, w.disabled_at, w.disabled_reason, w.disabled_by, w.created_at, w.updated_at
 FROM webhooks w
 WHERE w.bot_id = $1
   AND ($2::uuid IS NULL OR (w.created_at, w.id) > (SELECT l.created_at, l.id FROM webhooks l WHERE l.id = $2::uuid))
@@ -266,6 +270,7 @@ func (q *Queries) ListWebhooks(ctx context.Context, db DBTX, arg ListWebhooksPar
 			&i.BotID,
 			&i.URL,
 			&i.Origin,
+			&i.Name,
 			&i.Events,
 			&i.Secret,
 			&i.PreviousSecret,
@@ -363,37 +368,40 @@ SET url           = coalesce($1::bytea, url),
     origin        = coalesce($2::text, origin),
     verified_at   = CASE WHEN $1::bytea IS NULL THEN verified_at END,
     url_version   = CASE WHEN $1::bytea IS NULL THEN url_version ELSE url_version + 1 END,
-    events        = coalesce($3::text[], events),
-    secret        = CASE WHEN $4::boolean THEN $5::bytea ELSE secret END,
+    name          = CASE WHEN $3::boolean THEN $4::text ELSE name END,
+    events        = coalesce($5::text[], events),
+    secret        = CASE WHEN $6::boolean THEN $7::bytea ELSE secret END,
     previous_secret = CASE
-        WHEN NOT $4::boolean THEN previous_secret
-        WHEN $6::float > 0 THEN secret
+        WHEN NOT $6::boolean THEN previous_secret
+        WHEN $8::float > 0 THEN secret
     END,
     previous_secret_until = CASE
-        WHEN NOT $4::boolean THEN previous_secret_until
-        WHEN $6::float > 0 AND secret IS NOT NULL THEN now() + make_interval(secs => $6::float)
+        WHEN NOT $6::boolean THEN previous_secret_until
+        WHEN $8::float > 0 AND secret IS NOT NULL THEN now() + make_interval(secs => $8::float)
     END,
-    is_active     = coalesce($7::boolean, is_active),
-    failure_count = CASE WHEN $7::boolean THEN 0 ELSE failure_count END,
-    early_failures = CASE WHEN $7::boolean THEN 0 ELSE early_failures END,
-    resume_at     = CASE WHEN $7::boolean THEN NULL ELSE resume_at END,
-    generation    = CASE WHEN $7::boolean THEN generation + 1 ELSE generation END,
-    enabled_at    = CASE WHEN NOT is_active AND $7::boolean THEN now() ELSE enabled_at END,
-    disabled_at   = CASE WHEN is_active AND NOT $7::boolean THEN now() ELSE disabled_at END,
+    is_active     = coalesce($9::boolean, is_active),
+    failure_count = CASE WHEN $9::boolean THEN 0 ELSE failure_count END,
+    early_failures = CASE WHEN $9::boolean THEN 0 ELSE early_failures END,
+    resume_at     = CASE WHEN $9::boolean THEN NULL ELSE resume_at END,
+    generation    = CASE WHEN $9::boolean THEN generation + 1 ELSE generation END,
+    enabled_at    = CASE WHEN NOT is_active AND $9::boolean THEN now() ELSE enabled_at END,
+    disabled_at   = CASE WHEN is_active AND NOT $9::boolean THEN now() ELSE disabled_at END,
     disabled_reason = CASE
-        WHEN $7::boolean THEN NULL
-        WHEN is_active AND NOT $7::boolean THEN $8::text
+        WHEN $9::boolean THEN NULL
+        WHEN is_active AND NOT $9::boolean THEN $10::text
         ELSE disabled_reason
     END,
-    disabled_by   = CASE WHEN $7::boolean THEN NULL ELSE disabled_by END,
+    disabled_by   = CASE WHEN $9::boolean THEN NULL ELSE disabled_by END,
     updated_at    = now()
-WHERE id = $9 AND bot_id = $10
-RETURNING id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at
+WHERE id = $11 AND bot_id = $12
+RETURNING id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at
 `
 
 type UpdateWebhookParams struct {
 	URL            []byte
 	Origin         *string
+	SetName        bool
+	Name           *string
 	Events         []string
 	SetSecret      bool
 	Secret         []byte
@@ -410,6 +418,8 @@ func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookP
 	row := db.QueryRow(ctx, updateWebhook,
 		arg.URL,
 		arg.Origin,
+		arg.SetName,
+		arg.Name,
 		arg.Events,
 		arg.SetSecret,
 		arg.Secret,
@@ -425,6 +435,7 @@ func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookP
 		&i.BotID,
 		&i.URL,
 		&i.Origin,
+		&i.Name,
 		&i.Events,
 		&i.Secret,
 		&i.PreviousSecret,
@@ -450,8 +461,33 @@ func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookP
 	return i, err
 }
 
+const webhookIDs = `-- name: WebhookIDs :many
+SELECT id FROM webhooks WHERE bot_id = $1 ORDER BY id
+`
+
+// All of a bot.
+func (q *Queries) WebhookIDs(ctx context.Context, db DBTX, botID string) ([]uuid.UUID, error) {
+	rows, err := db.Query(ctx, webhookIDs, botID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []uuid.UUID{}
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const webhookOfAny = `-- name: WebhookOfAny :one
-SELECT id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE id = $1
+SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE id = $1
 `
 
 // For operators, who may name any bot's.
@@ -463,6 +499,7 @@ func (q *Queries) WebhookOfAny(ctx context.Context, db DBTX, id uuid.UUID) (Webh
 		&i.BotID,
 		&i.URL,
 		&i.Origin,
+		&i.Name,
 		&i.Events,
 		&i.Secret,
 		&i.PreviousSecret,

@@ -107,8 +107,16 @@ UPDATE queue SET due_at = now() + make_interval(secs => @delay_seconds::float8)
 WHERE event_id = @event_id AND webhook_id = @webhook_id AND attempt = @attempt;
 
 -- name: Hurry :execrows
--- Makes what is planned due now: of one event, or of all.
-UPDATE queue SET due_at = 'epoch' WHERE webhook_id = @webhook_id AND (@event_id::text = '' OR event_id = @event_id::text);
+-- Makes what is planned due now: of one event, or of all, but @most at once. What was hurried before stays.
+UPDATE queue q SET due_at = 'epoch'
+FROM (
+    SELECT h.event_id, h.webhook_id FROM queue h
+    WHERE h.webhook_id = @webhook_id AND h.due_at > 'epoch' AND (@event_id::text = '' OR h.event_id = @event_id::text)
+    ORDER BY h.due_at, h.seq
+    LIMIT @most
+    FOR UPDATE
+) AS w
+WHERE q.event_id = w.event_id AND q.webhook_id = w.webhook_id;
 
 -- name: EndPause :exec
 UPDATE webhooks SET resume_at = NULL WHERE id = @id AND resume_at > now();

@@ -36,8 +36,8 @@ SELECT r.webhook_id FROM recoveries r JOIN webhooks w ON w.id = r.webhook_id WHE
 
 -- name: StartRecovery :one
 -- Fails with a unique violation while one of the webhook is running. What came before the webhook, it did not miss.
-INSERT INTO recoveries (id, webhook_id, since, until, begin_at, upto, after_time)
-SELECT @id, w.id, s.since, s.until, s.begin_at, s.until, s.begin_at
+INSERT INTO recoveries (id, webhook_id, since, until, event_type, error, status_class, begin_at, upto, after_time)
+SELECT @id, w.id, s.since, s.until, @event_type, @error, @status_class, s.begin_at, s.until, s.begin_at
 FROM webhooks w
 CROSS JOIN LATERAL (
     SELECT span.since, span.until, CASE WHEN w.disabled_at BETWEEN span.since AND span.until THEN w.disabled_at ELSE span.since END AS begin_at
@@ -84,15 +84,23 @@ FOR UPDATE;
 
 -- name: ListMissed :many
 -- Looks through the @most_read events of a span that follow a place, oldest first: the last one, and those that match the
--- webhook's present subscription, were never taken by it and are not planned, each with the number of its next attempt.
+-- webhook's present subscription and what is wanted, were never taken by it and are not planned, each with the number of its
+-- next attempt.
 -- Scalar subqueries, as of NOT EXISTS Postgres may make one scan of all deliveries: see TestARecoverysPageIsBounded.
-SELECT e.id, e.accepted_at, e.n, e.missed, e.was_active,
+SELECT e.id, e.type, e.accepted_at, e.n, e.missed, e.was_active,
        (SELECT coalesce(max(d.attempt), 0) + 1 FROM deliveries d WHERE d.webhook_id = @webhook_id AND d.event_id = e.id)::integer AS attempt
 FROM (
-    SELECT p.id, p.accepted_at, (p.accepted_at >= w.enabled_at)::boolean AS was_active, row_number() OVER (ORDER BY p.accepted_at, p.id) AS n, count(*) OVER () AS total,
+    SELECT p.id, p.type, p.accepted_at, (p.accepted_at >= w.enabled_at)::boolean AS was_active, row_number() OVER (ORDER BY p.accepted_at, p.id) AS n, count(*) OVER () AS total,
            (p.type = ANY (w.events) AND (p.bot_ids IS NULL OR w.bot_id = ANY (p.bot_ids))
+               AND (@event_type::text = '' OR p.type = @event_type::text)
                AND (SELECT d.id FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = p.id AND d.success LIMIT 1) IS NULL
-               AND (SELECT q.seq FROM queue q WHERE q.webhook_id = w.id AND q.event_id = p.id LIMIT 1) IS NULL)::boolean AS missed
+               AND (SELECT q.seq FROM queue q WHERE q.webhook_id = w.id AND q.event_id = p.id LIMIT 1) IS NULL
+               AND (@error::text = '' AND @status_class::integer = 0 OR (
+                   SELECT d.id FROM deliveries d
+                   WHERE d.webhook_id = w.id AND d.event_id = p.id
+                     AND (@error::text = '' OR d.error = @error::text OR split_part(d.error, ':', 1) = @error::text)
+                     AND CASE @status_class::integer WHEN 0 THEN true WHEN -1 THEN d.status_code IS NULL ELSE d.status_code / 100 = @status_class::integer END
+                   LIMIT 1) IS NOT NULL))::boolean AS missed
     FROM (
         SELECT c.id, c.type, c.bot_ids, c.accepted_at
         FROM events c

@@ -1,8 +1,8 @@
 -- The bot's id is in every WHERE: another bot's webhook is as if it did not exist.
 
 -- name: CreateWebhook :one
-INSERT INTO webhooks (id, bot_id, url, origin, events, secret, suspended)
-VALUES (@id, @bot_id, @url, @origin, @events, @secret, coalesce((SELECT NOT is_active FROM bots WHERE id = @bot_id), false))
+INSERT INTO webhooks (id, bot_id, url, origin, name, events, secret, suspended)
+VALUES (@id, @bot_id, @url, @origin, sqlc.narg('name'), @events, @secret, coalesce((SELECT NOT is_active FROM bots WHERE id = @bot_id), false))
 RETURNING *;
 
 -- name: CountWebhooks :one
@@ -23,6 +23,10 @@ SELECT id, url FROM webhooks
 WHERE bot_id = @bot_id AND id <> @id AND origin = @origin AND events && @events::text[]
 ORDER BY created_at, id
 LIMIT 1000;
+
+-- name: WebhookIDs :many
+-- All of a bot.
+SELECT id FROM webhooks WHERE bot_id = @bot_id ORDER BY id;
 
 -- name: GetWebhook :one
 SELECT * FROM webhooks WHERE id = @id AND bot_id = @bot_id;
@@ -46,6 +50,7 @@ SET url           = coalesce(sqlc.narg('url')::bytea, url),
     origin        = coalesce(sqlc.narg('origin')::text, origin),
     verified_at   = CASE WHEN sqlc.narg('url')::bytea IS NULL THEN verified_at END,
     url_version   = CASE WHEN sqlc.narg('url')::bytea IS NULL THEN url_version ELSE url_version + 1 END,
+    name          = CASE WHEN @set_name::boolean THEN sqlc.narg('name')::text ELSE name END,
     events        = coalesce(sqlc.narg('events')::text[], events),
     secret        = CASE WHEN @set_secret::boolean THEN sqlc.narg('secret')::bytea ELSE secret END,
     previous_secret = CASE

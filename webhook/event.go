@@ -25,6 +25,9 @@ type Event struct {
 	Data json.RawMessage `json:"data"`
 	// BotIDs names the audience: required for targeted events, narrowing for broadcast ones. Nil means every bot.
 	BotIDs []string `json:"botIds,omitempty"`
+
+	// isSample: the data is the catalog's, and the body says `"test":true`.
+	isSample bool
 }
 
 // ParseEvent reads and checks an emitted event. The error is a *SyntaxError where the input is not such an object at
@@ -262,6 +265,9 @@ func (e Event) Body() []byte {
 	// json.Compact, unlike json.Marshal of a RawMessage, does not escape < > & U+2028 U+2029.
 	if err := json.Compact(&b, e.Data); err != nil {
 		b.WriteString("null") // not reached with a valid event
+	}
+	if e.isSample {
+		b.WriteString(`,"test":true`)
 	}
 	b.WriteByte('}')
 	return b.Bytes()

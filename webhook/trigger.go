@@ -13,6 +13,11 @@ const (
 	TriggerVerify    Trigger = "verify"    // the endpoint is asked whether it wants deliveries
 )
 
+// Triggers are all of them.
+func Triggers() []Trigger {
+	return []Trigger{TriggerEvent, TriggerRetry, TriggerRedeliver, TriggerRecover, TriggerTest, TriggerVerify}
+}
+
 // Manual says whether a person waits for the attempt, or may: it is made at once, also to a disabled webhook.
 func (t Trigger) Manual() bool {
 	return t == TriggerRedeliver || t == TriggerTest || t == TriggerVerify

@@ -119,8 +119,8 @@ func TestNoWorkflowSendsAnEventToABotOutsideItsAudience(t *testing.T) {
 	}
 	requireRefused(t, redeliver(1), "eventId")
 	requireRefused(t, redeliver(1<<31-1), "eventId")
-	requireRefused(t, s.byHand(t, "test-secret", "SendTest", other), "eventId")
-	requireRefused(t, s.byHand(t, "secret", "SendTest", other), "workflow id")
+	requireRefused(t, s.byHand(t, "test-secret", "SendTest", workflows.TestInput{WebhookID: other}), "eventId")
+	requireRefused(t, s.byHand(t, "secret", "SendTest", workflows.TestInput{WebhookID: other}), "workflow id")
 	require.NoError(t, s.byHand(t, "", "DeliverBatch", workflows.BatchInput{EventID: "secret", EventType: webhook.PostCreated, Page: delivery.Page{Upto: uuid.Max}}))
 	// Its queue, where a row stands that nobody of ours has put there, and its recovery.
 	for _, trigger := range []string{"event", "retry", "redeliver", "recover", "test"} {
@@ -237,7 +237,7 @@ func TestASuspendedBotIsSentNothing(t *testing.T) {
 	}
 	s.emit(t, "meanwhile")
 	require.Zero(t, result[workflows.Summary](t, s.client, "event-meanwhile").Webhooks)
-	_, _, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(id))
+	_, _, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(id), "")
 	require.ErrorIs(t, err, workflows.ErrBotSuspended)
 	_, _, err = workflows.StartRedelivery(t.Context(), s.client, s.attributes, s.target(id), "before", 2)
 	require.ErrorIs(t, err, workflows.ErrBotSuspended)

@@ -33,7 +33,7 @@ func TestATestEventAnswersWithItsDelivery(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, webhook.DefaultSchedule)
 	id := s.subscribe(t, "/")
-	deliveryID, queued, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(id))
+	deliveryID, queued, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(id), "")
 	require.NoError(t, err)
 	require.False(t, queued)
 	var eventID string
@@ -41,7 +41,7 @@ func TestATestEventAnswersWithItsDelivery(t *testing.T) {
 	require.Equal(t, 1, s.count("/", eventID))
 	s.keep(t, "test-"+eventID, "send_test")
 
-	_, _, err = workflows.StartTest(t.Context(), s.client, s.attributes, s.target(uuid.New()))
+	_, _, err = workflows.StartTest(t.Context(), s.client, s.attributes, s.target(uuid.New()), "")
 	require.ErrorIs(t, err, workflows.ErrWebhookGone)
 }
 
@@ -94,7 +94,7 @@ func TestManualDeliveriesWorkOnADisabledWebhook(t *testing.T) {
 	result[workflows.Summary](t, s.client, "event-e1")
 	_, err := s.pool.Exec(t.Context(), "UPDATE webhooks SET is_active = false, failure_count = 10, queued = true")
 	require.NoError(t, err)
-	deliveryID, queued, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(id))
+	deliveryID, queued, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(id), "")
 	require.NoError(t, err)
 	require.True(t, queued)
 	s.awaitDelivery(t, deliveryID)

@@ -174,7 +174,7 @@ func TestAnOwnerIsToldOfEachDisablingOnce(t *testing.T) {
 	_, err = s.pool.Exec(t.Context(), "UPDATE bots SET notify_url = $1, notify_secret = $2", sealedURL, sealed)
 	require.NoError(t, err)
 	for i := range webhook.MaxFailures {
-		deliveryID, _, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(id))
+		deliveryID, _, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(id), "")
 		require.NoError(t, err, i)
 		s.awaitDelivery(t, deliveryID)
 	}

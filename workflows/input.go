@@ -41,7 +41,7 @@ func Registered() map[string]any {
 		"DeliverEvents":  DeliverEvents,
 		"DeliverBatch":   checked(DeliverBatch, BatchInput.check),
 		"WebhookQueue":   checked(func(ctx workflow.Context, in QueueInput) (any, error) { return nil, WebhookQueue(ctx, in) }, QueueInput.check),
-		"SendTest":       checked(SendTest, checkMade(testPrefix)),
+		"SendTest":       checked(SendTest, TestInput.check),
 		"VerifyEndpoint": checked(VerifyEndpoint, checkMade(verifyPrefix)),
 		"Redeliver":      checked(Redeliver, checkRedelivery),
 		"Recover":        checked(Recover, checkRecovery),

@@ -45,21 +45,33 @@ const (
 	manualTimeout = 60 * time.Second
 )
 
+// TestInput is a webhook that is to be tried.
+type TestInput struct {
+	WebhookID uuid.UUID `json:"webhookId"`
+	// EventType is the type of the catalog whose sample is sent; "": a plain test event.
+	EventType webhook.EventType `json:"eventType,omitempty"`
+}
+
+func (in TestInput) check(workflowID string) error {
+	if err := webhook.CheckTestType(in.EventType); err != nil {
+		return err
+	}
+	return checkMade(testPrefix)(in.WebhookID, workflowID)
+}
+
 // SendTest sends a test event to one webhook, once, or has its queue do so. The event's id is the workflow's, less `test-`.
-func SendTest(ctx workflow.Context, webhookID uuid.UUID) (delivery.Result, error) {
-	return sendOwnEvent(ctx, webhookID, testPrefix, act.PrepareTest)
+func SendTest(ctx workflow.Context, in TestInput) (delivery.Result, error) {
+	return sendOwnEvent(ctx, delivery.TestEvent{WebhookID: in.WebhookID, Type: in.EventType}, testPrefix, act.PrepareTest)
 }
 
 // sendOwnEvent sends an event that is made for one webhook: of the workflow's id, less the prefix. prepare is the activity that
 // makes it.
-func sendOwnEvent(ctx workflow.Context, webhookID uuid.UUID, prefix string, prepare any) (delivery.Result, error) {
+func sendOwnEvent(ctx workflow.Context, in delivery.TestEvent, prefix string, prepare any) (delivery.Result, error) {
 	info := workflow.GetInfo(ctx)
-	in := delivery.TestEvent{
-		WebhookID: webhookID, EventID: strings.TrimPrefix(info.WorkflowExecution.ID, prefix),
-		WorkflowID: info.WorkflowExecution.ID, RunID: info.OriginalRunID, At: info.WorkflowStartTime,
-	}
+	in.EventID, in.WorkflowID = strings.TrimPrefix(info.WorkflowExecution.ID, prefix), info.WorkflowExecution.ID
+	in.RunID, in.At = info.OriginalRunID, info.WorkflowStartTime
 	var route delivery.Route
-	if err := workflow.ExecuteLocalActivity(manualActivity(ctx, webhookID), prepare, in).Get(ctx, &route); err != nil {
+	if err := workflow.ExecuteLocalActivity(manualActivity(ctx, in.WebhookID), prepare, in).Get(ctx, &route); err != nil {
 		return delivery.Result{}, err
 	}
 	return deliverManually(ctx, route)
@@ -94,15 +106,15 @@ func manualActivity(ctx workflow.Context, webhookID uuid.UUID) workflow.Context 
 // StartTest runs SendTest and returns the id of the resulting delivery. It is then in the history, or queued says that the
 // webhook's queue makes it, before all that is due. It fails with ErrWebhookGone, or with what kept Temporal from running
 // it before ctx ended.
-func StartTest(ctx context.Context, c client.Client, a *searchattr.Attributes, t delivery.Target) (deliveryID uuid.UUID, queued bool, err error) {
-	return startOwnEvent(ctx, c, a, t, testPrefix, "test event to ", webhook.Test, SendTest)
+func StartTest(ctx context.Context, c client.Client, a *searchattr.Attributes, t delivery.Target, eventType webhook.EventType) (deliveryID uuid.UUID, queued bool, err error) {
+	return startOwnEvent(ctx, c, a, t, testPrefix, "test event to ", webhook.Test, SendTest, TestInput{WebhookID: t.WebhookID, EventType: eventType})
 }
 
 // startOwnEvent runs a workflow that sends an event of its own to one webhook.
-func startOwnEvent(ctx context.Context, c client.Client, a *searchattr.Attributes, t delivery.Target, prefix, summary string, kind webhook.EventType, run any) (deliveryID uuid.UUID, queued bool, err error) {
+func startOwnEvent(ctx context.Context, c client.Client, a *searchattr.Attributes, t delivery.Target, prefix, summary string, kind webhook.EventType, run, input any) (deliveryID uuid.UUID, queued bool, err error) {
 	id := webhook.NewID()
 	queued, err = runManually(ctx, c, a, client.StartWorkflowOptions{ID: prefix + id, StaticSummary: summary + targetLabel(t)},
-		append(searchAttributesFor(t), searchattr.EventType.ValueSet([]string{string(kind)})), run, t.WebhookID)
+		append(searchAttributesFor(t), searchattr.EventType.ValueSet([]string{string(kind)})), run, input)
 	return webhook.DeliveryID(id, t.WebhookID, 1), queued, err
 }
 

@@ -245,7 +245,7 @@ func TestSendTestTakesItsEventFromTheWorkflowsID(t *testing.T) {
 			return in.EventID == "e9" && in.WebhookID == id && in.WorkflowID == "test-e9"
 		})).Return(c.route, nil).Once()
 		env.OnActivity(act.Deliver, mock.Anything, c.route.Attempt).Return(delivered(), nil).Maybe()
-		env.ExecuteWorkflow(SendTest, id)
+		env.ExecuteWorkflow(SendTest, TestInput{WebhookID: id})
 		require.NoError(t, env.GetWorkflowError())
 		var r delivery.Result
 		require.NoError(t, env.GetWorkflowResult(&r))

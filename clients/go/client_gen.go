@@ -284,6 +284,12 @@ type HeaderField struct {
 	Value string `json:"value"`
 }
 
+// Hurried defines model for Hurried.
+type Hurried struct {
+	// Attempts The attempts that were made due; 0 when nothing waited.
+	Attempts int `json:"attempts"`
+}
+
 // Key defines model for Key.
 type Key struct {
 	ID    string `json:"id"`
@@ -302,6 +308,35 @@ type KeyInfo struct {
 
 	// CreatedAt RFC 3339, in UTC, with milliseconds.
 	CreatedAt Time `json:"createdAt"`
+}
+
+// Missed defines model for Missed.
+type Missed struct {
+	Count int `json:"count"`
+
+	// AtLeast Whether the span has more events than were looked through: `count` is then the least.
+	AtLeast bool `json:"atLeast"`
+
+	// Since RFC 3339, in UTC, with milliseconds.
+	Since Time `json:"since"`
+
+	// Until RFC 3339, in UTC, with milliseconds.
+	Until Time `json:"until"`
+
+	// Events The first 50, oldest first.
+	Events []MissedEvent `json:"events"`
+}
+
+// MissedEvent defines model for MissedEvent.
+type MissedEvent struct {
+	EventID   string `json:"eventId"`
+	EventType string `json:"eventType"`
+
+	// AcceptedAt RFC 3339, in UTC, with milliseconds.
+	AcceptedAt Time `json:"acceptedAt"`
+
+	// Attempts The attempts that failed; 0 when the webhook was disabled.
+	Attempts int `json:"attempts"`
 }
 
 // NewBot defines model for NewBot.
@@ -327,6 +362,9 @@ type NewWebhook struct {
 	// protocols, databases and control planes are refused. So are names that are not public, such as localhost. The host is
 	// stored in lower case, and port 443 is left out.
 	URL EndpointURL `json:"url"`
+
+	// Name A name for its owner. At most 100 characters, no control characters.
+	Name WebhookName `json:"name,omitempty,omitzero"`
 
 	// Events Duplicates are dropped.
 	Events EventTypes `json:"events"`
@@ -411,11 +449,26 @@ type Recovery struct {
 	// Until RFC 3339, in UTC, with milliseconds.
 	Until Time `json:"until"`
 
+	// EventType The filter of event types. Null for all.
+	EventType *string `json:"eventType"`
+
+	// Error The filter of errors. Null for all.
+	Error *string `json:"error"`
+
+	// StatusClass The filter of status codes. Null for all.
+	StatusClass *string `json:"statusClass"`
+
 	// StartedAt RFC 3339, in UTC, with milliseconds.
 	StartedAt Time `json:"startedAt"`
 
 	// EndedAt Null while the recovery runs.
 	EndedAt *time.Time `json:"endedAt"`
+}
+
+// RetryRequest defines model for RetryRequest.
+type RetryRequest struct {
+	// EventID The event whose attempt is made due. Default: all that wait.
+	EventID string `json:"eventId,omitempty,omitzero"`
 }
 
 // Secret The key of the signatures. It is never returned. At most 256 bytes, without white space at either end. Use the form of
@@ -430,6 +483,15 @@ type Span struct {
 
 	// Until Default: now.
 	Until time.Time `json:"until,omitempty,omitzero"`
+
+	// EventType Only events of this type. Default: all.
+	EventType string `json:"eventType,omitempty,omitzero"`
+
+	// Error Only events of which an attempt failed with this `error`, or one that begins with it and a colon. Default: all, attempted or not.
+	Error string `json:"error,omitempty,omitzero"`
+
+	// StatusClass Only events of which an attempt got such a status code: `2xx`, `3xx`, `4xx`, `5xx`, or `none` for no response. Default: all, attempted or not.
+	StatusClass string `json:"statusClass,omitempty,omitzero"`
 }
 
 // Stats Statistics of the last 24 hours, over the latest 10,000 deliveries at most.
@@ -442,6 +504,12 @@ type Stats struct {
 
 	// P95DurationMs24H The 95th percentile of their durations, in milliseconds. Null without deliveries.
 	P95DurationMs24H *int `json:"p95DurationMs24h"`
+}
+
+// TestRequest defines model for TestRequest.
+type TestRequest struct {
+	// EventType The type of the sample: an event type that webhooks can subscribe to, or `test`. Default: `test`.
+	EventType string `json:"eventType,omitempty,omitzero"`
 }
 
 // Time RFC 3339, in UTC, with milliseconds.
@@ -473,7 +541,10 @@ type Trigger = string
 type Webhook struct {
 	ID    string `json:"id"`
 	BotID string `json:"botId"`
-	URL   string `json:"url"`
+
+	// Name What its owner calls it. Null when it has no name.
+	Name *string `json:"name"`
+	URL  string  `json:"url"`
 
 	// Events Event types.
 	Events   []string `json:"events"`
@@ -516,6 +587,9 @@ type WebhookChange struct {
 	// stored in lower case, and port 443 is left out.
 	URL EndpointURL `json:"url,omitempty,omitzero"`
 
+	// Name Null removes the name.
+	Name nullable.Nullable[string] `json:"name,omitempty,omitzero"`
+
 	// Events Duplicates are dropped.
 	Events   EventTypes                `json:"events,omitempty,omitzero"`
 	IsActive *bool                     `json:"isActive,omitempty"`
@@ -531,7 +605,10 @@ type WebhookChange struct {
 type WebhookDetail struct {
 	ID    string `json:"id"`
 	BotID string `json:"botId"`
-	URL   string `json:"url"`
+
+	// Name What its owner calls it. Null when it has no name.
+	Name *string `json:"name"`
+	URL  string  `json:"url"`
 
 	// Events Event types.
 	Events   []string `json:"events"`
@@ -573,6 +650,12 @@ type WebhookDetail struct {
 	Stats Stats `json:"stats"`
 }
 
+// WebhookName A name for its owner. At most 100 characters, no control characters.
+type WebhookName = string
+
+// Before defines model for Before.
+type Before = string
+
 // BotID defines model for BotID.
 type BotID = string
 
@@ -582,8 +665,74 @@ type DeliveryID = string
 // EventID defines model for EventID.
 type EventID = string
 
+// FilterError defines model for FilterError.
+type FilterError = string
+
+// FilterEventID defines model for FilterEventID.
+type FilterEventID = string
+
+// FilterEventType defines model for FilterEventType.
+type FilterEventType = string
+
+// FilterSince defines model for FilterSince.
+type FilterSince = string
+
+// FilterTrigger defines model for FilterTrigger.
+type FilterTrigger = string
+
+// FilterUntil defines model for FilterUntil.
+type FilterUntil = string
+
+// Limit defines model for Limit.
+type Limit = int
+
+// SpanSince defines model for SpanSince.
+type SpanSince = string
+
+// SpanUntil defines model for SpanUntil.
+type SpanUntil = string
+
+// StatusClass defines model for StatusClass.
+type StatusClass = string
+
+// Success defines model for Success.
+type Success = bool
+
 // WebhookID defines model for WebhookID.
 type WebhookID = string
+
+// ListAllDeliveriesParams defines parameters for ListAllDeliveries.
+type ListAllDeliveriesParams struct {
+	// Success `true` lists successful deliveries, `false` failed ones.
+	Success *Success `form:"success,omitempty" json:"success,omitempty"`
+
+	// EventType Only this event type. `test` is allowed.
+	EventType FilterEventType `form:"eventType,omitempty" json:"eventType,omitempty,omitzero"`
+
+	// EventID Only the attempts of this event.
+	EventID FilterEventID `form:"eventId,omitempty" json:"eventId,omitempty,omitzero"`
+
+	// Trigger Only attempts with this `trigger`.
+	Trigger FilterTrigger `form:"trigger,omitempty" json:"trigger,omitempty,omitzero"`
+
+	// StatusClass Only attempts with such a status code: `2xx`, `3xx`, `4xx`, `5xx`, or `none` for those without a response.
+	StatusClass StatusClass `form:"statusClass,omitempty" json:"statusClass,omitempty,omitzero"`
+
+	// Error Only attempts with this `error`, or with one that begins with it and a colon: `tls` finds `tls: certificate expired`.
+	Error FilterError `form:"error,omitempty" json:"error,omitempty,omitzero"`
+
+	// Since Only attempts made at this time or later.
+	Since FilterSince `form:"since,omitempty" json:"since,omitempty,omitzero"`
+
+	// Until Only attempts made at this time or earlier.
+	Until FilterUntil `form:"until,omitempty" json:"until,omitempty,omitzero"`
+
+	// Before The id of a delivery. The list begins after it, with older ones.
+	Before Before `form:"before,omitempty" json:"before,omitempty,omitzero"`
+
+	// Limit The size of the page.
+	Limit Limit `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
 
 // PollEventsParams defines parameters for PollEvents.
 type PollEventsParams struct {
@@ -609,16 +758,52 @@ type ListWebhooksParams struct {
 // ListDeliveriesParams defines parameters for ListDeliveries.
 type ListDeliveriesParams struct {
 	// Success `true` lists successful deliveries, `false` failed ones.
-	Success *bool `form:"success,omitempty" json:"success,omitempty"`
+	Success *Success `form:"success,omitempty" json:"success,omitempty"`
 
-	// EventType Lists deliveries of this event type. `test` is allowed.
-	EventType string `form:"eventType,omitempty" json:"eventType,omitempty,omitzero"`
+	// EventType Only this event type. `test` is allowed.
+	EventType FilterEventType `form:"eventType,omitempty" json:"eventType,omitempty,omitzero"`
 
-	// Before The id of one of the webhook's deliveries. The list begins after it, with older ones.
-	Before string `form:"before,omitempty" json:"before,omitempty,omitzero"`
+	// EventID Only the attempts of this event.
+	EventID FilterEventID `form:"eventId,omitempty" json:"eventId,omitempty,omitzero"`
+
+	// Trigger Only attempts with this `trigger`.
+	Trigger FilterTrigger `form:"trigger,omitempty" json:"trigger,omitempty,omitzero"`
+
+	// StatusClass Only attempts with such a status code: `2xx`, `3xx`, `4xx`, `5xx`, or `none` for those without a response.
+	StatusClass StatusClass `form:"statusClass,omitempty" json:"statusClass,omitempty,omitzero"`
+
+	// Error Only attempts with this `error`, or with one that begins with it and a colon: `tls` finds `tls: certificate expired`.
+	Error FilterError `form:"error,omitempty" json:"error,omitempty,omitzero"`
+
+	// Since Only attempts made at this time or later.
+	Since FilterSince `form:"since,omitempty" json:"since,omitempty,omitzero"`
+
+	// Until Only attempts made at this time or earlier.
+	Until FilterUntil `form:"until,omitempty" json:"until,omitempty,omitzero"`
+
+	// Before The id of a delivery. The list begins after it, with older ones.
+	Before Before `form:"before,omitempty" json:"before,omitempty,omitzero"`
 
 	// Limit The size of the page.
-	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+	Limit Limit `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
+// GetMissedParams defines parameters for GetMissed.
+type GetMissedParams struct {
+	// Since The time of acceptance of the first event. The default is that of `POST …/recover`.
+	Since SpanSince `form:"since,omitempty" json:"since,omitempty,omitzero"`
+
+	// Until The time of acceptance of the last event. Default: now.
+	Until SpanUntil `form:"until,omitempty" json:"until,omitempty,omitzero"`
+
+	// EventType Only this event type. `test` is allowed.
+	EventType FilterEventType `form:"eventType,omitempty" json:"eventType,omitempty,omitzero"`
+
+	// StatusClass Only attempts with such a status code: `2xx`, `3xx`, `4xx`, `5xx`, or `none` for those without a response.
+	StatusClass StatusClass `form:"statusClass,omitempty" json:"statusClass,omitempty,omitzero"`
+
+	// Error Only attempts with this `error`, or with one that begins with it and a colon: `tls` finds `tls: certificate expired`.
+	Error FilterError `form:"error,omitempty" json:"error,omitempty,omitzero"`
 }
 
 // GetEventParams defines parameters for GetEvent.
@@ -640,6 +825,26 @@ type ListWebhooksOfBotParams struct {
 
 	// After The id of one of the bot's webhooks. The list begins after it.
 	After string `form:"after,omitempty" json:"after,omitempty,omitzero"`
+}
+
+// ListAllDeliveries List the deliveries of all the bot's webhooks, newest first.
+func (c *Client) ListAllDeliveries(ctx context.Context, params *ListAllDeliveriesParams) (*Response[[]Delivery], error) {
+	query := url.Values{}
+	if params != nil {
+		if params.Success != nil {
+			query.Set("success", fmt.Sprint(*params.Success))
+		}
+		setUnlessZero(query, "eventType", params.EventType)
+		setUnlessZero(query, "eventId", params.EventID)
+		setUnlessZero(query, "trigger", params.Trigger)
+		setUnlessZero(query, "statusClass", params.StatusClass)
+		setUnlessZero(query, "error", params.Error)
+		setUnlessZero(query, "since", params.Since)
+		setUnlessZero(query, "until", params.Until)
+		setUnlessZero(query, "before", params.Before)
+		setUnlessZero(query, "limit", params.Limit)
+	}
+	return call[[]Delivery](ctx, c.caller, http.MethodGet, "/api/bot/v1/deliveries", query, nil)
 }
 
 // PollEvents Read the bot's events in a fixed order, from a cursor.
@@ -692,6 +897,12 @@ func (c *Client) ListDeliveries(ctx context.Context, id string, params *ListDeli
 			query.Set("success", fmt.Sprint(*params.Success))
 		}
 		setUnlessZero(query, "eventType", params.EventType)
+		setUnlessZero(query, "eventId", params.EventID)
+		setUnlessZero(query, "trigger", params.Trigger)
+		setUnlessZero(query, "statusClass", params.StatusClass)
+		setUnlessZero(query, "error", params.Error)
+		setUnlessZero(query, "since", params.Since)
+		setUnlessZero(query, "until", params.Until)
 		setUnlessZero(query, "before", params.Before)
 		setUnlessZero(query, "limit", params.Limit)
 	}
@@ -706,6 +917,19 @@ func (c *Client) GetDelivery(ctx context.Context, id string, deliveryID string) 
 // RedeliverDelivery Send a delivery's event again, now.
 func (c *Client) RedeliverDelivery(ctx context.Context, id string, deliveryID string) (*Response[Delivery], error) {
 	return call[Delivery](ctx, c.caller, http.MethodPost, fmt.Sprintf("/api/bot/v1/webhooks/%s/deliveries/%s/redeliver", url.PathEscape(id), url.PathEscape(deliveryID)), nil, nil)
+}
+
+// GetMissed Count what a recovery would deliver.
+func (c *Client) GetMissed(ctx context.Context, id string, params *GetMissedParams) (*Response[Missed], error) {
+	query := url.Values{}
+	if params != nil {
+		setUnlessZero(query, "since", params.Since)
+		setUnlessZero(query, "until", params.Until)
+		setUnlessZero(query, "eventType", params.EventType)
+		setUnlessZero(query, "statusClass", params.StatusClass)
+		setUnlessZero(query, "error", params.Error)
+	}
+	return call[Missed](ctx, c.caller, http.MethodGet, fmt.Sprintf("/api/bot/v1/webhooks/%s/missed", url.PathEscape(id)), query, nil)
 }
 
 // CancelRecovery Cancel the webhook's recovery. The delivery in flight completes.
@@ -729,9 +953,14 @@ func (c *Client) ListRecoveries(ctx context.Context, id string) (*Response[[]Rec
 	return call[[]Recovery](ctx, c.caller, http.MethodGet, fmt.Sprintf("/api/bot/v1/webhooks/%s/recoveries", url.PathEscape(id)), nil, nil)
 }
 
+// RetryNow Attempt now what waits.
+func (c *Client) RetryNow(ctx context.Context, id string, body *RetryRequest) (*Response[Hurried], error) {
+	return call[Hurried](ctx, c.caller, http.MethodPost, fmt.Sprintf("/api/bot/v1/webhooks/%s/retry-now", url.PathEscape(id)), nil, unlessNil(body))
+}
+
 // TestWebhook Send a test event now.
-func (c *Client) TestWebhook(ctx context.Context, id string) (*Response[Delivery], error) {
-	return call[Delivery](ctx, c.caller, http.MethodPost, fmt.Sprintf("/api/bot/v1/webhooks/%s/test", url.PathEscape(id)), nil, nil)
+func (c *Client) TestWebhook(ctx context.Context, id string, body *TestRequest) (*Response[Delivery], error) {
+	return call[Delivery](ctx, c.caller, http.MethodPost, fmt.Sprintf("/api/bot/v1/webhooks/%s/test", url.PathEscape(id)), nil, unlessNil(body))
 }
 
 // VerifyWebhook Verify the endpoint now.

@@ -58,7 +58,7 @@ func TestClient_SendsWhatIsSet(t *testing.T) {
 			exchange{"GET", "/prefix/api/bot/v1/webhooks/w/deliveries?limit=5&success=false", "Bearer bot_1", "", ""},
 		},
 		"an id is no path": {func() { failed = client.DeleteWebhook(ctx, "a/b?c") }, exchange{"DELETE", "/prefix/api/bot/v1/webhooks/a%2Fb%3Fc", "Bearer bot_1", "", ""}},
-		"no body":          {func() { _, failed = client.TestWebhook(ctx, "w") }, exchange{"POST", "/prefix/api/bot/v1/webhooks/w/test", "Bearer bot_1", "", ""}},
+		"no body":          {func() { _, failed = client.TestWebhook(ctx, "w", nil) }, exchange{"POST", "/prefix/api/bot/v1/webhooks/w/test", "Bearer bot_1", "", ""}},
 		"a body that may be left out": {
 			func() { _, failed = client.RecoverWebhook(ctx, "w", nil) },
 			exchange{"POST", "/prefix/api/bot/v1/webhooks/w/recover", "Bearer bot_1", "", ""},

@@ -76,6 +76,8 @@ CREATE TABLE webhooks (
     -- its scheme, host and port, which may be shown.
     url           bytea       NOT NULL,
     origin        text        NOT NULL,
+    -- What its owner calls it; NULL: nothing.
+    name          text,
     events        text[]      NOT NULL,
     -- The secret, sealed with the keyset and bound to this webhook's id; NULL when there is none.
     secret        bytea,
@@ -238,6 +240,30 @@ CREATE INDEX deliveries_failed ON deliveries (webhook_id, seq DESC) WHERE NOT su
 -- The deliveries of an event, of all webhooks or of one: retention removes them with their event.
 CREATE INDEX deliveries_of_event ON deliveries (event_id, webhook_id);
 
+-- The seq from which on a webhook's attempts were made since a time, found by halving: no delivery pays for an index of times.
+-- Rows are in the order of their recording, some seconds after the attempt: whoever asks allows for that.
+-- +goose StatementBegin
+CREATE FUNCTION seq_since(of_webhook uuid, since timestamptz) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    low    bigint := coalesce((SELECT d.seq FROM deliveries d WHERE d.webhook_id = of_webhook ORDER BY d.seq LIMIT 1), 0);
+    high   bigint := coalesce((SELECT d.seq + 1 FROM deliveries d WHERE d.webhook_id = of_webhook ORDER BY d.seq DESC LIMIT 1), 0);
+    middle bigint;
+    probed record;
+BEGIN
+    WHILE low < high LOOP
+        middle := (low + high) / 2;
+        SELECT d.seq, d.attempted_at INTO probed FROM deliveries d WHERE d.webhook_id = of_webhook AND d.seq <= middle ORDER BY d.seq DESC LIMIT 1;
+        IF probed.attempted_at < since THEN
+            low := middle + 1;
+        ELSE
+            high := probed.seq;
+        END IF;
+    END LOOP;
+    RETURN low;
+END;
+$$;
+-- +goose StatementEnd
+
 -- What a webhook's history takes, by which each bot is held to its budget: internal/history/budget.go. Of a webhook that was
 -- deleted, a row says that deliveries of it may be left.
 CREATE TABLE history_usage (
@@ -303,6 +329,10 @@ CREATE TABLE recoveries (
     -- The span of acceptance that it covers, both ends included.
     since      timestamptz NOT NULL,
     until      timestamptz NOT NULL,
+    -- What of it is wanted: events of a type, and those of which an attempt failed so. '' and 0: all.
+    event_type   text      NOT NULL DEFAULT '',
+    error        text      NOT NULL DEFAULT '',
+    status_class integer   NOT NULL DEFAULT 0,
     state      text        NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'completed', 'cancelled', 'stopped')),
     -- How far the events of the span have been looked through: up to after_*, towards upto. What was accepted since
     -- begin_at, when the webhook was disabled, comes first, as most of it was missed, and then what came before.
@@ -370,6 +400,7 @@ DROP TABLE queue;
 DROP TABLE history_passes;
 DROP FUNCTION delivery_bytes;
 DROP TABLE history_usage;
+DROP FUNCTION seq_since;
 DROP TABLE deliveries;
 DROP TYPE delivery_trigger;
 DROP TABLE event_log;

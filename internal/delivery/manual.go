@@ -48,6 +48,8 @@ type TestEvent struct {
 	WorkflowID string
 	RunID      string
 	At         time.Time
+	// Type is the type of a test's sample; "": none, it is a plain test.
+	Type webhook.EventType `json:",omitempty"`
 }
 
 // Route is how an attempt that a person waits for is made.
@@ -61,7 +63,9 @@ type Route struct {
 
 // PrepareTest stores a test event and says how it is sent.
 func (d *Deliverer) PrepareTest(ctx context.Context, in TestEvent) (Route, error) {
-	return d.prepareManual(ctx, in, webhook.TriggerTest, func(botID string) webhook.Event { return webhook.TestEvent(in.WebhookID, botID, in.At) })
+	return d.prepareManual(ctx, in, webhook.TriggerTest, func(botID string) webhook.Event {
+		return webhook.TestEventOf(in.Type, in.WebhookID, botID, in.At)
+	})
 }
 
 // prepareManual stores the event that is made for a webhook and says how it is sent.
@@ -76,7 +80,7 @@ func (d *Deliverer) prepareManual(ctx context.Context, in TestEvent, trigger web
 	e := eventFor(target.BotID)
 	e.ID = webhook.CanonicalID(in.EventID)
 	inserted, err := d.queries.InsertEvents(ctx, d.cfg.Pool, db.InsertEventsParams{
-		Ids: []string{e.ID}, Types: []string{string(e.Type)}, Payloads: [][]byte{e.Body()}, Bots: []string{textArray([]string{target.BotID})}, Places: []int32{0},
+		Ids: []string{e.ID}, Types: []string{string(e.StoredType())}, Payloads: [][]byte{e.Body()}, Bots: []string{textArray([]string{target.BotID})}, Places: []int32{0},
 		RunID: in.RunID, WorkflowID: unusual(in.WorkflowID, e.ID),
 	})
 	if err != nil {

@@ -21,6 +21,8 @@ const (
 	overdueAfter = 10 * time.Second
 	// MostCounted bounds how many rows are counted to say how many wait.
 	MostCounted = 1000
+	// mostHurried bounds one statement's changes.
+	mostHurried = 10_000
 )
 
 // Webhook names a webhook whose queue has something to do. Host may be empty where it is not known.
@@ -151,16 +153,17 @@ func (q *Queue) Pause(ctx context.Context, webhookID uuid.UUID, d time.Duration)
 }
 
 // Hurry makes what is planned for a webhook due at once, of one event or, where eventID is empty, of all, and ends the
-// pause of a failing webhook. The queue has to be woken.
-func (q *Queue) Hurry(ctx context.Context, webhookID uuid.UUID, eventID string) error {
+// pause of a failing webhook. It returns how many attempts it made due, the next 10,000 at most. The queue has to be woken.
+func (q *Queue) Hurry(ctx context.Context, webhookID uuid.UUID, eventID string) (int, error) {
 	queries := db.New()
-	if _, err := queries.Hurry(ctx, q.Pool, db.HurryParams{WebhookID: webhookID, EventID: eventID}); err != nil {
-		return fmt.Errorf("make the queue of webhook %s due now: %w", webhookID, err)
+	n, err := queries.Hurry(ctx, q.Pool, db.HurryParams{WebhookID: webhookID, EventID: eventID, Most: mostHurried})
+	if err != nil {
+		return 0, fmt.Errorf("make the queue of webhook %s due now: %w", webhookID, err)
 	}
 	if err := queries.EndPause(ctx, q.Pool, webhookID); err != nil {
-		return fmt.Errorf("end the pause of webhook %s: %w", webhookID, err)
+		return 0, fmt.Errorf("end the pause of webhook %s: %w", webhookID, err)
 	}
-	return nil
+	return int(n), nil
 }
 
 // Overdue returns the webhooks whose queues nobody woke, as a crash leaves them, and the recoveries whose workflows may not

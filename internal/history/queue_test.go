@@ -210,11 +210,15 @@ func TestQueue_Hurry(t *testing.T) {
 		addRow(t, pool, w, "second", webhook.TriggerRetry, time.Hour)
 	}
 	execute(t, pool, "UPDATE webhooks SET resume_at = now() + interval '1 minute'")
-	require.NoError(t, queue.Hurry(t.Context(), id, "second"))
+	n, err := queue.Hurry(t.Context(), id, "second")
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
 	require.Equal(t, []string{"second", "first"}, eventsOf(queueOf(t, pool, id)))
 	require.Equal(t, 1, count(t, pool, "queue WHERE due_at <= now()"))
 	require.Zero(t, stateOf(t, pool, id).ResumeIn, "whoever hurries it does not wait")
-	require.NoError(t, queue.Hurry(t.Context(), id, ""))
+	n, err = queue.Hurry(t.Context(), id, "")
+	require.NoError(t, err)
+	require.Equal(t, 1, n, "what was hurried before is due already")
 	require.Equal(t, 2, count(t, pool, "queue WHERE due_at <= now()"))
 	require.NotZero(t, stateOf(t, pool, other).ResumeIn)
 }

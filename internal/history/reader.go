@@ -22,68 +22,9 @@ const MaxAttempts = 1000
 // Reader reads deliveries. What it returns of a webhook that does not exist is empty, or not found.
 type Reader struct{ Pool *pgxpool.Pool }
 
-// Filter says which deliveries of a webhook are wanted.
-type Filter struct {
-	Success   *bool   // nil: all
-	EventType *string // nil: all
-	// Before is the seq of the delivery before which the page begins; the first page begins before Newest.
-	Before int64
-	Limit  int
-}
-
-// Newest is the Before of the first page.
-const Newest = math.MaxInt64
-
-// Page is a part of a webhook's history.
-type Page struct {
-	Deliveries []db.GetDeliveriesRow // newest first
-	// Next is the delivery before which the next page begins: the last one shown, or the last one looked at. Nil: this is the
-	// last page.
-	Next *uuid.UUID
-}
-
-// Deliveries reads a page of a webhook's deliveries, of about maxBytes at most, and looks at webhook.MaxDeliveriesRead.
-func (r *Reader) Deliveries(ctx context.Context, webhookID uuid.UUID, f Filter, maxBytes int64) (Page, error) {
-	q := db.New()
-	found, err := q.PageOfDeliveries(ctx, r.Pool, db.PageOfDeliveriesParams{
-		WebhookID: webhookID, Success: f.Success, EventType: f.EventType, Before: f.Before,
-		Most: int32(f.Limit + 1), MostRead: webhook.MaxDeliveriesRead, // one more, which says whether there is a next page
-	})
-	if err != nil {
-		return Page{}, err
-	}
-	ids, next := turnPage(found, f.Limit)
-	rows, err := q.GetDeliveries(ctx, r.Pool, db.GetDeliveriesParams{Ids: ids, WebhookID: webhookID, Bytes: maxBytes})
-	if n := len(rows); n > 0 && rows[n-1].ID != ids[len(ids)-1] { // the others are too large for this page
-		next = &rows[n-1].ID
-	}
-	return Page{Deliveries: rows, Next: next}, err
-}
-
-// turnPage returns what is to be shown of what was found, and where the next page begins.
-func turnPage(found []db.PageOfDeliveriesRow, limit int) (ids []uuid.UUID, next *uuid.UUID) {
-	if len(found) > limit {
-		found, next = found[:limit], &found[limit-1].ID
-	} else if n := len(found); n > 0 && found[n-1].N == webhook.MaxDeliveriesRead {
-		next = &found[n-1].ID
-	}
-	for _, d := range found {
-		if d.Wanted {
-			ids = append(ids, d.ID)
-		}
-	}
-	return ids, next
-}
-
-// Seq is the place of a webhook's delivery in its history.
-func (r *Reader) Seq(ctx context.Context, webhookID, deliveryID uuid.UUID) (int64, error) {
-	seq, err := db.New().DeliverySeq(ctx, r.Pool, db.DeliverySeqParams{ID: deliveryID, WebhookID: webhookID})
-	return seq, problem.OrNotFound(err)
-}
-
 // Delivery reads a delivery of a webhook.
 func (r *Reader) Delivery(ctx context.Context, webhookID, id uuid.UUID) (db.GetDeliveriesRow, error) {
-	rows, err := db.New().GetDeliveries(ctx, r.Pool, db.GetDeliveriesParams{Ids: []uuid.UUID{id}, WebhookID: webhookID, Bytes: math.MaxInt32})
+	rows, err := db.New().GetDeliveries(ctx, r.Pool, db.GetDeliveriesParams{Ids: []uuid.UUID{id}, WebhookIds: []uuid.UUID{webhookID}, Bytes: math.MaxInt32})
 	switch {
 	case err != nil:
 		return db.GetDeliveriesRow{}, err

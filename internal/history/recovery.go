@@ -52,6 +52,9 @@ type Span struct {
 	WebhookID uuid.UUID
 	Since     time.Time
 	Until     time.Time
+	// EventType and Failure say what of it is wanted; their zero values: all.
+	EventType string
+	Failure
 }
 
 // StartRecovery begins a recovery of what the webhook missed since it was made. Its workflow has to be started; should that
@@ -73,6 +76,7 @@ func (q *Queue) StartRecovery(ctx context.Context, s Span) (r db.Recovery, err e
 		}
 		r, err = queries.StartRecovery(ctx, tx, db.StartRecoveryParams{
 			ID: uuid.Must(uuid.NewV7()), WebhookID: s.WebhookID, Since: s.Since, Until: s.Until,
+			EventType: s.EventType, Error: s.Error, StatusClass: int32(s.Status),
 		})
 		return err
 	})
@@ -177,7 +181,8 @@ func stepOf(r db.Recovery, remaining int) RecoveryStep {
 // it takes a lock, which delays nobody. Before each attempt it is checked whether the event was delivered meanwhile.
 func (q *Queue) planMissed(ctx context.Context, r db.Recovery, ahead time.Duration) (planned int, err error) {
 	page, err := db.New().ListMissed(ctx, q.Pool, db.ListMissedParams{
-		WebhookID: r.WebhookID, Upto: r.Upto, AfterTime: r.AfterTime, AfterID: r.AfterID, MostRead: missedPage,
+		WebhookID: r.WebhookID, EventType: r.EventType, Error: r.Error, StatusClass: r.StatusClass,
+		Upto: r.Upto, AfterTime: r.AfterTime, AfterID: r.AfterID, MostRead: missedPage,
 	})
 	if err != nil {
 		return 0, err
@@ -226,4 +231,39 @@ func (q *Queue) advance(ctx context.Context, r db.Recovery, place db.AdvanceReco
 		return queries.AdvanceRecovery(ctx, tx, place)
 	})
 	return planned, err
+}
+
+// mostLooked is how many events Missed looks through.
+const mostLooked = 5000
+
+// Missed is what a recovery of a span would deliver, as far as it was counted.
+type Missed struct {
+	Count int
+	// More: the span has more events than were looked through, up to Until, and Count is the least.
+	More  bool
+	Until time.Time
+	// Events are the first ones, oldest first.
+	Events []db.ListMissedRow
+}
+
+// Missed counts what a recovery of the span would find, and lists the first of it. It looks through 5,000 events of the span at
+// most, whosesoever they are.
+func (r *Reader) Missed(ctx context.Context, s Span, most int) (Missed, error) {
+	rows, err := db.New().ListMissed(ctx, r.Pool, db.ListMissedParams{
+		WebhookID: s.WebhookID, EventType: s.EventType, Error: s.Error, StatusClass: int32(s.Status),
+		AfterTime: s.Since, Upto: s.Until, MostRead: mostLooked,
+	})
+	m := Missed{Until: s.Until}
+	for _, e := range rows {
+		if e.N == mostLooked {
+			m.More, m.Until = true, e.AcceptedAt
+		}
+		if !e.Missed {
+			continue
+		}
+		if m.Count++; m.Count <= most {
+			m.Events = append(m.Events, e)
+		}
+	}
+	return m, err
 }

@@ -2,7 +2,10 @@ package subscriptions
 
 import (
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -14,12 +17,17 @@ import (
 // have leaked.
 const MaxSecretOverlap = 7 * 24 * time.Hour
 
+// MaxNameLength bounds a webhook's name, in characters.
+const MaxNameLength = 100
+
 // minSecretOverlap is the least that is no mistake of units.
 const minSecretOverlap = time.Second
 
 // Input is what is asked of a webhook: all of a new one, or what is to change.
 type Input struct {
 	URL       *string  // nil: not said
+	SetName   bool
+	Name      *string  // nil with SetName: no name
 	Events    []string // nil: not said
 	IsActive  *bool    // nil: not said; a new webhook is active
 	SetSecret bool
@@ -49,11 +57,21 @@ func (in *Input) Check(rules webhook.URLRules, isNew bool) error {
 	} else if isNew {
 		faults.Add("events", "is required")
 	}
+	if in.Name != nil && !isName(*in.Name) {
+		faults.Add("name", fmt.Sprintf("must have 1 to %d characters, not only spaces, and no control characters", MaxNameLength))
+	}
 	if in.Secret != nil {
 		faults.Check(webhook.ValidateSecret(*in.Secret))
 	}
 	in.checkOverlap(&faults)
 	return faults.Err()
+}
+
+// isName refuses what would be invisible, or would turn around the text that it stands in.
+func isName(name string) bool {
+	return strings.TrimSpace(name) != "" && utf8.RuneCountInString(name) <= MaxNameLength && !strings.ContainsFunc(name, func(r rune) bool {
+		return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
+	})
 }
 
 func (in *Input) checkOverlap(faults *problem.Faults) {
@@ -67,7 +85,7 @@ func (in *Input) checkOverlap(faults *problem.Faults) {
 }
 
 func (in *Input) nothing() bool {
-	return in.URL == nil && in.Events == nil && in.IsActive == nil && !in.SetSecret
+	return in.URL == nil && in.Events == nil && in.IsActive == nil && !in.SetSecret && !in.SetName
 }
 
 // Named are the fields that the input names, as the API has them.
@@ -75,7 +93,7 @@ func (in *Input) Named() (fields []string) {
 	for _, f := range []struct {
 		name string
 		is   bool
-	}{{"url", in.URL != nil}, {"events", in.Events != nil}, {"isActive", in.IsActive != nil}, {"secret", in.SetSecret}} {
+	}{{"url", in.URL != nil}, {"name", in.SetName}, {"events", in.Events != nil}, {"isActive", in.IsActive != nil}, {"secret", in.SetSecret}} {
 		if f.is {
 			fields = append(fields, f.name)
 		}

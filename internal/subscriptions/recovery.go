@@ -98,6 +98,17 @@ func (s *Service) Recover(ctx context.Context, w db.Webhook, span history.Span) 
 	return recovery, nil
 }
 
+// maxMissedListed is how many of the missed events are listed.
+const maxMissedListed = 50
+
+// Missed counts what a recovery of the span would deliver now.
+func (s *Service) Missed(ctx context.Context, w db.Webhook, span history.Span) (history.Missed, error) {
+	if span.Since.Before(w.CreatedAt) {
+		span.Since = w.CreatedAt
+	}
+	return s.history().Missed(ctx, span, maxMissedListed)
+}
+
 // LatestRecovery is the last recovery of w; remaining is how many of its attempts are planned.
 func (s *Service) LatestRecovery(ctx context.Context, w db.Webhook) (db.LatestRecoveryRow, error) {
 	r, err := db.New().LatestRecovery(ctx, s.Pool, w.ID)

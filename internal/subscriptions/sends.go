@@ -12,6 +12,7 @@ import (
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
 )
 
@@ -64,10 +65,14 @@ func countDown[K comparable](n map[K]int, key K) {
 	}
 }
 
-// SendTest sends a test event to w and returns the delivery, whether or not the receiver took it.
-func (s *Service) SendTest(ctx context.Context, w db.Webhook) (db.GetDeliveriesRow, error) {
+// SendTest sends a test event to w and returns the delivery, whether or not the receiver took it. With an event type, the test
+// is the catalog's sample of that.
+func (s *Service) SendTest(ctx context.Context, w db.Webhook, eventType webhook.EventType) (db.GetDeliveriesRow, error) {
+	if err := webhook.CheckTestType(eventType); err != nil {
+		return db.GetDeliveriesRow{}, err
+	}
 	return s.send(ctx, w, func(ctx context.Context) (uuid.UUID, bool, error) {
-		return workflows.StartTest(ctx, s.Temporal, s.Attributes, TargetOf(w))
+		return workflows.StartTest(ctx, s.Temporal, s.Attributes, TargetOf(w), eventType)
 	})
 }
 
@@ -92,6 +97,28 @@ func (s *Service) Redeliver(ctx context.Context, w db.Webhook, deliveryID uuid.U
 	return s.send(ctx, w, func(ctx context.Context) (uuid.UUID, bool, error) {
 		return workflows.StartRedelivery(ctx, s.Temporal, s.Attributes, TargetOf(w), next.EventID, int(next.Attempt))
 	})
+}
+
+// RetryNow makes the planned attempts of w due now: of one event or, where eventID is empty, of all. It returns how many, of
+// the next 10,000. The webhook's queue makes them, one at a time while the webhook fails.
+func (s *Service) RetryNow(ctx context.Context, w db.Webhook, eventID string) (int, error) {
+	switch {
+	case !w.IsActive:
+		return 0, &problem.Error{Kind: problem.Conflict, Detail: "The webhook is disabled, and nothing waits. Enable it, then start a recovery."}
+	case w.VerifiedAt == nil && s.Verification == webhook.VerificationRequire:
+		return 0, ErrNotVerified
+	}
+	n, err := s.queue().Hurry(ctx, w.ID, webhook.CanonicalID(eventID))
+	if err != nil || n == 0 {
+		return n, err
+	}
+	// The rows are due: what Temporal does not take now, the next sweep does.
+	ctx, cancel := context.WithTimeout(ctx, wakeTimeout)
+	defer cancel()
+	if err := workflows.WakeQueue(ctx, s.Temporal, s.Attributes, TargetOf(w)); err != nil {
+		s.Logger.Warn("could not wake a webhook's queue; the next sweep does", "webhook", w.ID, "error", err)
+	}
+	return n, nil
 }
 
 func (s *Service) history() *history.Reader { return &history.Reader{Pool: s.Pool} }

@@ -59,6 +59,11 @@ func (s *Service) Get(ctx context.Context, botID string, id uuid.UUID) (db.Webho
 	return w, problem.OrNotFound(err)
 }
 
+// IDs are those of all webhooks of a bot.
+func (s *Service) IDs(ctx context.Context, botID string) ([]uuid.UUID, error) {
+	return db.New().WebhookIDs(ctx, s.Pool, botID)
+}
+
 // GetOfAny reads a webhook whosesoever it is.
 func (s *Service) GetOfAny(ctx context.Context, id uuid.UUID) (db.Webhook, error) {
 	w, err := db.New().WebhookOfAny(ctx, s.Pool, id)
@@ -102,7 +107,7 @@ func (s *Service) Create(ctx context.Context, botID string, in Input) (w db.Webh
 			return &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("A bot can have at most %d webhooks.", s.MaxWebhooksPerBot)}
 		}
 		w, err = q.CreateWebhook(ctx, tx, db.CreateWebhookParams{
-			ID: id, BotID: botID, URL: sealed.url, Origin: *sealed.origin, Events: in.Events, Secret: sealed.secret,
+			ID: id, BotID: botID, URL: sealed.url, Origin: *sealed.origin, Name: in.Name, Events: in.Events, Secret: sealed.secret,
 		})
 		if err != nil {
 			return err
@@ -133,7 +138,7 @@ func (s *Service) Update(ctx context.Context, before db.Webhook, in Input) (w db
 		return w, nil, err
 	}
 	return s.update(ctx, db.UpdateWebhookParams{
-		ID: before.ID, BotID: before.BotID, URL: sealed.url, Origin: sealed.origin, Events: in.Events, SetSecret: in.SetSecret,
+		ID: before.ID, BotID: before.BotID, URL: sealed.url, Origin: sealed.origin, SetName: in.SetName, Name: in.Name, Events: in.Events, SetSecret: in.SetSecret,
 		Secret: sealed.secret, OverlapSeconds: in.SecretOverlap.Seconds(), IsActive: in.IsActive, DisabledReason: "owner",
 	}, in)
 }
@@ -157,7 +162,7 @@ func (s *Service) update(ctx context.Context, change db.UpdateWebhookParams, in 
 			return problem.OrNotFound(err)
 		}
 		s.leaveOutEqual(&change, w, in)
-		if change.URL != nil || change.Events != nil || change.IsActive != nil || change.SetSecret {
+		if change.URL != nil || change.Events != nil || change.IsActive != nil || change.SetSecret || change.SetName {
 			if w, err = q.UpdateWebhook(ctx, tx, change); err != nil {
 				return err
 			}
@@ -203,6 +208,7 @@ func (s *Service) leaveOutEqual(change *db.UpdateWebhookParams, w db.Webhook, in
 			change.URL, change.Origin = nil, nil
 		}
 	}
+	change.SetName = in.SetName && !equal(in.Name, w.Name)
 	if slices.Equal(change.Events, w.Events) {
 		change.Events = nil
 	}
@@ -217,6 +223,8 @@ func (s *Service) leaveOutEqual(change *db.UpdateWebhookParams, w db.Webhook, in
 		change.SetSecret = err != nil || present != *in.Secret
 	}
 }
+
+func equal(a, b *string) bool { return a == b || a != nil && b != nil && *a == *b }
 
 // duplicateOf is the oldest other webhook of the bot that delivers some of the same events to the same URL, or nil.
 func (s *Service) duplicateOf(ctx context.Context, tx pgx.Tx, w db.Webhook) (*uuid.UUID, error) {

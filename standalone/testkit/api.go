@@ -278,7 +278,7 @@ func (b *Bot) Delete(t testing.TB, id string) {
 // Test sends a test event to a webhook and returns the delivery.
 func (b *Bot) Test(t testing.TB, id string) Delivery {
 	t.Helper()
-	answer, err := b.client(t).TestWebhook(t.Context(), id)
+	answer, err := b.client(t).TestWebhook(t.Context(), id, nil)
 	return succeeded(t, answer, err)
 }
 
