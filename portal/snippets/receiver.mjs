@@ -1,0 +1,24 @@
+// receiver.mjs: node receiver.mjs
+import { createHmac, timingSafeEqual } from "node:crypto";
+import { createServer } from "node:http";
+
+const secret = {{.Secret}};
+const key = secret.startsWith("whsec_") ? Buffer.from(secret.slice(6), "base64") : Buffer.from(secret);
+
+function genuine(headers, body) {
+  const { "webhook-id": id = "", "webhook-timestamp": time = "", "webhook-signature": signatures = "" } = headers;
+  if (!/^\d+$/.test(time) || Math.abs(Date.now() / 1000 - Number(time)) > 300) return false; // a replay, or a wrong clock
+  const expected = Buffer.from("v1," + createHmac("sha256", key).update(`${id}.${time}.`).update(body).digest("base64"));
+  return signatures.split(" ").map((s) => Buffer.from(s)).some((s) => s.length === expected.length && timingSafeEqual(s, expected));
+}
+
+createServer(async (request, response) => {
+  const chunks = [];
+  for await (const chunk of request) chunks.push(chunk);
+  const body = Buffer.concat(chunks); // verify the raw bytes
+  const ok = genuine(request.headers, body);
+  const event = ok ? JSON.parse(body) : {};
+  const answer = event.event === "webhook.verify" ? event.data.nonce : ""; // this endpoint wants the deliveries
+  response.writeHead(ok ? 200 : 401).end(answer);
+  console.log(request.headers["webhook-id"], ok ? event : "wrong signature");
+}).listen(Number(process.env.PORT ?? 9000), "127.0.0.1");

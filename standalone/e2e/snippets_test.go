@@ -1,0 +1,109 @@
+package e2e_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/portal/snippets"
+	"github.com/mathub/webhooks/standalone/freeport"
+	"github.com/mathub/webhooks/standalone/testkit"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// TestPortalSnippets_Verify runs each receiver that the portal shows, with a secret of either form, and sends it what is
+// genuine and what is not.
+func TestPortalSnippets_Verify(t *testing.T) {
+	for form, secret := range map[string]string{"whsec": webhook.NewSecret(), "text": `a "quoted" \ secret, é`} {
+		for _, snippet := range snippets.With(secret) {
+			t.Run(snippet.Language+" "+form, func(t *testing.T) {
+				url := runSnippet(t, snippet)
+				genuine := webhook.Delivery{
+					EventID: "evt_1", Type: webhook.Verify, Secrets: []string{secret}, At: time.Now(),
+					Body: []byte(`{"event":"webhook.verify","data":{"nonce":"n0nce"}}`),
+				}
+				status, answer := postTo(t, url, webhook.Headers(genuine), genuine.Body)
+				require.Equal(t, http.StatusOK, status)
+				require.Equal(t, "n0nce", answer)
+
+				refused := func(name string, headers http.Header, body []byte) {
+					t.Helper()
+					status, answer := postTo(t, url, headers, body)
+					require.Equal(t, http.StatusUnauthorized, status, name)
+					require.NotContains(t, answer, "n0nce", name)
+				}
+				refused("another body", webhook.Headers(genuine), []byte(`{"event":"webhook.verify","data":{"nonce":"m0nce"}}`))
+				unsigned, other, old := genuine, genuine, genuine
+				unsigned.Secrets, other.Secrets, old.At = nil, []string{webhook.NewSecret()}, time.Now().Add(-10*time.Minute)
+				refused("unsigned", webhook.Headers(unsigned), genuine.Body)
+				refused("another secret", webhook.Headers(other), genuine.Body)
+				refused("old", webhook.Headers(old), genuine.Body)
+				renamed := webhook.Headers(genuine)
+				renamed.Set("Webhook-Id", "evt_2")
+				refused("another id", renamed, genuine.Body)
+			})
+		}
+	}
+}
+
+// runSnippet runs a receiver as its first line says, and returns its URL once it listens.
+func runSnippet(t *testing.T, snippet snippets.Snippet) string {
+	t.Helper()
+	first, _, _ := strings.Cut(strings.TrimLeft(snippet.Code, "#/ "), "\n")
+	name, command, found := strings.Cut(first, ": ")
+	require.True(t, found, first)
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(snippet.Code), 0o600))
+	args := strings.Fields(command)
+	if args[0] == "go" { // which would leave its child behind
+		build := exec.CommandContext(t.Context(), "go", "build", "-o", "receiver", name)
+		build.Dir = dir
+		printed, err := build.CombinedOutput()
+		require.NoError(t, err, "%s", printed)
+		args = []string{filepath.Join(dir, "receiver")}
+	} else {
+		args[0] = testkit.Tool(t, args[0])
+	}
+	port, err := freeport.Find()
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...) //nolint:gosec // ours
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, append(os.Environ(), "PORT="+strconv.Itoa(port)), t.Output(), t.Output()
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		stop()
+		_ = cmd.Wait()
+	})
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	require.Eventually(t, func() bool {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	}, 30*time.Second, 20*time.Millisecond)
+	return "http://" + address + "/"
+}
+
+func postTo(t *testing.T, url string, headers http.Header, body []byte) (status int, answer string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(string(body)))
+	require.NoError(t, err)
+	request.Header = headers
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	raw, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	return response.StatusCode, string(raw)
+}
