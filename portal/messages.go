@@ -4,4 +4,14 @@ package portal
 var messages = map[string]string{
 	"signed-out":    "You are signed out.",
 	"session-ended": "The session was ended.",
+
+	"webhook-changed": "The changes are saved. The next attempt uses them.",
+	"webhook-deleted": "The webhook was deleted.",
+	"secret-removed":  "The secret was removed. Deliveries are unsigned.",
+	"enabled":         "The webhook is enabled.",
+	"paused":          "The webhook is paused. It gets nothing until you enable it.",
+	"test-delivered":  "The test arrived.",
+	"test-failed":     "The test was sent, and failed.",
+	"verified":        "The endpoint is verified.",
+	"not-verified":    "The endpoint did not answer with the nonce.",
 }

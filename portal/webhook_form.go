@@ -1,0 +1,232 @@
+package portal
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/internal/subscriptions"
+	"github.com/mathub/webhooks/portal/snippets"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// What a form can say of the secret.
+const (
+	secretGenerated = "generated"
+	secretOwn       = "own"
+	secretNone      = "none"
+)
+
+// overlaps are how long a replaced secret can sign too.
+var overlaps = []choice{{"0s", "It stops signing at once"}, {"24h", "24 hours"}, {"168h", "7 days"}}
+
+func (p *portal) webhookFormRoutes() {
+	p.get(webhooksPath+"/new", managers, p.newWebhook)
+	p.post(webhooksPath, managers, p.createWebhook)
+	p.get(webhooksPath+"/{id}/edit", managers, p.editWebhook)
+	p.post(webhooksPath+"/{id}/edit", managers, p.updateWebhook)
+	p.get(webhooksPath+"/{id}/rotate", managers, p.rotateForm)
+	p.post(webhooksPath+"/{id}/rotate", managers, p.rotateSecret)
+}
+
+// webhookForm is the page that creates or changes a webhook.
+type webhookForm struct {
+	Webhook   *webhookView // nil: a new one
+	Events    []eventChoice
+	NeedHTTPS bool
+}
+
+// secretPage shows a secret once.
+type secretPage struct {
+	Webhook  webhookView
+	Created  bool
+	Secret   string // empty: the webhook has none
+	Snippets []snippets.Snippet
+	// Until is when the secret before stops signing; nil: it does not sign any more.
+	Until *time.Time
+	// DuplicateOf is another webhook that gets some of the same events at the same URL.
+	DuplicateOf string
+}
+
+func (p *portal) newWebhook(w http.ResponseWriter, r *http.Request, s *session) error {
+	return p.showForm(w, r, s, nil, form{}, http.StatusOK)
+}
+
+// showForm shows the form of a new webhook, or of one that there is.
+func (p *portal) showForm(w http.ResponseWriter, r *http.Request, s *session, v *webhookView, f form, status int) error {
+	data := webhookForm{Webhook: v, NeedHTTPS: !p.Webhooks.URLRules.AllowHTTP}
+	title, chosen := "Create a webhook", f.Values["events"]
+	if v != nil {
+		title = "Edit " + v.Title()
+		if f.Values == nil {
+			chosen = v.Events
+		}
+	}
+	data.Events = eventChoices(chosen)
+	return p.show(w, r, s, "webhook_form", page{Title: title, Nav: "webhooks", Narrow: true, Data: data, Form: f, Status: status})
+}
+
+// readWebhook reads what both forms have.
+func readWebhook(f url.Values) subscriptions.Input {
+	address := f.Get("url")
+	events := f["events"]
+	if events == nil {
+		events = []string{}
+	}
+	in := subscriptions.Input{URL: &address, Events: events, SetName: true}
+	if name := strings.TrimSpace(f.Get("name")); name != "" {
+		in.Name = &name
+	}
+	return in
+}
+
+func (p *portal) createWebhook(w http.ResponseWriter, r *http.Request, s *session) error {
+	in := readWebhook(r.PostForm)
+	secret, err := readSecret(r.PostForm)
+	if err == nil {
+		in.SetSecret, in.Secret = true, secret
+	}
+	var faults problem.Faults
+	faults.Check(in.Check(p.Webhooks.URLRules, true))
+	faults.Check(err)
+	if err = faults.Err(); err != nil {
+		return p.showAgain(w, r, s, nil, err)
+	}
+	made, duplicateOf, err := p.Webhooks.Create(r.Context(), s.BotID, in)
+	if err != nil {
+		return p.showAgain(w, r, s, nil, err)
+	}
+	data := secretPage{Webhook: p.viewOf(made), Created: true}
+	if duplicateOf != nil {
+		data.DuplicateOf = duplicateOf.String()
+	}
+	return p.showSecret(w, r, s, data, secret)
+}
+
+// showAgain shows the form with what is wrong with it.
+func (p *portal) showAgain(w http.ResponseWriter, r *http.Request, s *session, v *webhookView, err error) error {
+	f, status, ok := formOf(r, err)
+	if !ok {
+		return err
+	}
+	f.Values.Del("secret") // it does not travel back
+	return p.showForm(w, r, s, v, f, status)
+}
+
+func (p *portal) showSecret(w http.ResponseWriter, r *http.Request, s *session, data secretPage, secret *string) error {
+	if secret != nil {
+		data.Secret, data.Snippets = *secret, snippets.With(*secret)
+	}
+	title := "The new secret"
+	if data.Created {
+		title = "The webhook was created"
+	}
+	return p.show(w, r, s, "secret", page{Title: title, Nav: "webhooks", Narrow: true, Data: data})
+}
+
+// readSecret is the secret that a form asks for; nil: none.
+func readSecret(f url.Values) (*string, error) {
+	var faults problem.Faults
+	switch f.Get("kind") {
+	case secretGenerated, "":
+		secret := webhook.NewSecret()
+		return &secret, nil
+	case secretNone:
+		if f.Get("unsigned") == "" {
+			faults.Add("unsigned", "tick that you know: anyone can send your endpoint what looks like an event")
+		}
+		return nil, faults.Err()
+	}
+	secret := f.Get("secret")
+	if secret == "" {
+		faults.Add("secret", "is required")
+	} else {
+		faults.Check(webhook.ValidateSecret(secret))
+	}
+	return &secret, faults.Err()
+}
+
+// webhook finds the webhook of a path. Another bot's is not found.
+func (p *portal) webhook(r *http.Request, s *session) (db.Webhook, error) {
+	id, err := parseID(r.PathValue("id"))
+	if err != nil {
+		return db.Webhook{}, err
+	}
+	return p.Webhooks.Get(r.Context(), s.BotID, id)
+}
+
+func (p *portal) editWebhook(w http.ResponseWriter, r *http.Request, s *session) error {
+	row, err := p.webhook(r, s)
+	if err != nil {
+		return err
+	}
+	v := p.viewOf(row)
+	return p.showForm(w, r, s, &v, form{}, http.StatusOK)
+}
+
+func (p *portal) updateWebhook(w http.ResponseWriter, r *http.Request, s *session) error {
+	row, err := p.webhook(r, s)
+	if err != nil {
+		return err
+	}
+	if _, _, err = p.Webhooks.Update(r.Context(), row, readWebhook(r.PostForm)); err != nil {
+		v := p.viewOf(row)
+		return p.showAgain(w, r, s, &v, err)
+	}
+	return done(w, r, webhooksPath+"/"+row.ID.String(), "webhook-changed")
+}
+
+// rotation is the page that replaces a secret.
+type rotation struct {
+	Webhook  webhookView
+	Overlaps []choice
+}
+
+func (p *portal) rotateForm(w http.ResponseWriter, r *http.Request, s *session) error {
+	row, err := p.webhook(r, s)
+	if err != nil {
+		return err
+	}
+	return p.showRotation(w, r, s, row, form{}, http.StatusOK)
+}
+
+func (p *portal) showRotation(w http.ResponseWriter, r *http.Request, s *session, row db.Webhook, f form, status int) error {
+	v := p.viewOf(row)
+	title := "Rotate the secret of " + v.Title()
+	return p.show(w, r, s, "rotate", page{Title: title, Nav: "webhooks", Narrow: true, Data: rotation{v, overlaps}, Form: f, Status: status})
+}
+
+func (p *portal) rotateSecret(w http.ResponseWriter, r *http.Request, s *session) error {
+	row, err := p.webhook(r, s)
+	if err != nil {
+		return err
+	}
+	var faults problem.Faults
+	in := subscriptions.Input{SetSecret: true}
+	in.Secret, err = readSecret(r.PostForm)
+	faults.Check(err)
+	if in.Secret != nil && row.Secret != nil {
+		if in.SecretOverlap, err = time.ParseDuration(r.PostForm.Get("overlap")); err != nil {
+			faults.Add("overlap", "must be chosen")
+		}
+	}
+	changed := row
+	if err = faults.Err(); err == nil {
+		changed, _, err = p.Webhooks.Update(r.Context(), row, in)
+	}
+	if err != nil {
+		f, status, ok := formOf(r, err)
+		if !ok {
+			return err
+		}
+		f.Values.Del("secret")
+		return p.showRotation(w, r, s, row, f, status)
+	}
+	if in.Secret == nil {
+		return done(w, r, webhooksPath+"/"+row.ID.String(), "secret-removed")
+	}
+	return p.showSecret(w, r, s, secretPage{Webhook: p.viewOf(changed), Until: changed.PreviousSecretUntil}, in.Secret)
+}

@@ -1,0 +1,142 @@
+package portal
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// badge is a state as the style sheet shows it: its class, and its word.
+type badge struct{ Class, Word string }
+
+// webhookView is a webhook as pages show it.
+type webhookView struct {
+	db.Webhook
+	URL   string // empty: no key opens it any more
+	State badge
+	// stateKey is what the filter of states calls it.
+	stateKey string
+}
+
+// Title is the webhook's name on pages: its own, or where it is.
+func (v webhookView) Title() string {
+	if v.Name != nil {
+		return *v.Name
+	}
+	return v.Where()
+}
+
+// OwnName is its name; "": it has none.
+func (v webhookView) OwnName() string {
+	if v.Name == nil {
+		return ""
+	}
+	return *v.Name
+}
+
+// Where is its host and path, without https.
+func (v webhookView) Where() string { return shortURL(v.URL, v.Origin) }
+
+// Host is what has to be typed to delete the webhook.
+func (v webhookView) Host() string { return webhook.HostOf(v.Origin) }
+
+// ByFailures says that failures disabled it.
+func (v webhookView) ByFailures() bool {
+	return !v.IsActive && v.DisabledReason != nil && *v.DisabledReason == "failures"
+}
+
+func shortURL(full, origin string) string {
+	if full == "" {
+		full = origin
+	}
+	u, err := url.Parse(full)
+	if err != nil {
+		return full
+	}
+	short := strings.TrimPrefix(full, "https://")
+	if u.Path == "/" && u.RawQuery == "" {
+		short = strings.TrimSuffix(short, "/")
+	}
+	return short
+}
+
+// The states that the list can be filtered by.
+const (
+	stateActive   = "active"
+	stateFailing  = "failing"
+	stateQueued   = "queued"
+	stateDisabled = "disabled"
+	statePaused   = "paused"
+)
+
+var states = []choice{
+	{"", "Any state"}, {stateActive, "Active"}, {stateFailing, "Failing"}, {stateQueued, "Queued"}, {stateDisabled, "Disabled"}, {statePaused, "Paused by you"},
+}
+
+// choice is an option of a select.
+type choice struct{ Value, Label string }
+
+func (p *portal) viewOf(w db.Webhook) webhookView {
+	v := webhookView{Webhook: w}
+	v.URL, _ = p.Webhooks.URL(w) // else its origin is shown
+	v.stateKey, v.State = stateOf(w)
+	return v
+}
+
+func stateOf(w db.Webhook) (key string, b badge) {
+	switch {
+	case !w.IsActive && w.DisabledReason != nil && *w.DisabledReason == "owner":
+		return statePaused, badge{"off", "Paused by you"}
+	case !w.IsActive && w.DisabledReason != nil && *w.DisabledReason == "operator":
+		return stateDisabled, badge{"bad", "Disabled by Mathub"}
+	case !w.IsActive:
+		return stateDisabled, badge{"bad", "Disabled by failures"}
+	case w.FailureCount > 0:
+		return stateFailing, badge{"wait", fmt.Sprintf("Failing, %d of %d", w.FailureCount, webhook.MaxFailures)}
+	case w.Queued:
+		return stateQueued, badge{"wait", "Queued"}
+	}
+	return stateActive, badge{"ok", "Active"}
+}
+
+// eventChoice is an event type in a form.
+type eventChoice struct {
+	Type, Description, Sample string
+	Chosen                    bool
+	Targeted                  bool
+}
+
+// eventChoices are the event types that a webhook can subscribe to.
+func eventChoices(chosen []string) (all []eventChoice) {
+	for _, spec := range webhook.Catalog() {
+		if spec.Audience == webhook.Direct {
+			continue
+		}
+		all = append(all, eventChoice{
+			Type: string(spec.Type), Description: spec.Description, Sample: sampleOf(spec),
+			Chosen: slices.Contains(chosen, string(spec.Type)), Targeted: spec.Audience == webhook.Targeted,
+		})
+	}
+	return all
+}
+
+// sampleTime is the timestamp of samples, as in the API's reference.
+const sampleTime = "2025-03-20T10:30:00.000Z"
+
+// sampleOf is the body of an event of a type, with the catalog's data.
+func sampleOf(spec webhook.EventSpec) string {
+	body, err := json.MarshalIndent(struct {
+		Event     webhook.EventType `json:"event"`
+		Timestamp string            `json:"timestamp"`
+		Data      json.RawMessage   `json:"data"`
+	}{spec.Type, sampleTime, spec.ExampleData()}, "", "  ")
+	if err != nil {
+		panic(err) // the catalog's examples are JSON
+	}
+	return string(body)
+}
