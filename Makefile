@@ -9,7 +9,7 @@ FUZZ     = ./webhook:FuzzParseEvent ./webhook:FuzzParseBatch ./webhook:FuzzURLRu
 LDFLAGS = -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-quick test-unit test-e2e test-faults test-deps fresh soak fuzz bench profile generate check-generated check-api lint fmt vuln sbom pin-images release-snapshot tidy clean
+.PHONY: help run build test test-quick test-unit test-e2e test-portal test-faults test-deps fresh soak fuzz bench profile generate check-generated check-api lint fmt vuln sbom pin-images release-snapshot tidy clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ bin/standalone: FORCE
 .PHONY: FORCE
 FORCE:
 
-test: test-unit test-e2e test-faults ## Run every test, on a Postgres and a Temporal server started for them
+test: test-unit test-e2e test-portal test-faults ## Run every test, on a Postgres and a Temporal server started for them
 
 # Those that need no Temporal server.
 QUICK = $$($(GO) list ./... | grep -v -E '/(api|emit|outbox|worker|app|searchattr)$$')
@@ -41,13 +41,16 @@ test-unit: bin/standalone ## Run the tests of the product's packages, with the r
 	@GO='$(GO)' tools/test-deps.sh compiler
 	bin/standalone with-servers -- $(GO) test -race -timeout 8m ./...
 
-test-deps: ## Find what the tests need, or install it: Node, Python with Flask, PgBouncer, curl, git, npm packages
+test-deps: ## Find what the tests need, or install it: Node, Python with Flask, PgBouncer, Chromium, curl, git, npm packages
 	@GO='$(GO)' tools/test-deps.sh
 
 # -count=1: what they test is a program that Go's test cache does not see. The faults come last, and with the machine for
 # themselves, as some of them measure.
 test-e2e: build test-deps ## Run the end-to-end tests: the product's processes, its examples and docs
-	cd standalone && $(GO) test -count=1 -timeout 15m $$($(GO) list ./... | grep -v /faults)
+	cd standalone && $(GO) test -count=1 -timeout 15m $$($(GO) list ./... | grep -v -E '/(faults|portal)$$')
+
+test-portal: build test-deps ## Run the portal's tests in a real browser; MATHUB_SHOTS=folder keeps pictures
+	cd standalone && $(GO) test -count=1 -timeout 10m ./portal
 
 test-faults: build test-deps ## Run the fault tests: what is killed, cut off or hangs loses nothing
 	cd standalone && $(GO) test -count=1 -timeout 25m -parallel 4 ./faults

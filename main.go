@@ -32,6 +32,7 @@ type commands struct {
 	Keyset      cli.Keyset       `cmd:"" help:"Manage the keys that encrypt webhook URLs and secrets."`
 	Fuse        cli.Fuse         `cmd:"" help:"Show and reset fuses, which keep faults of our own network from disabling webhooks."`
 	Listen      cli.Listen       `cmd:"" help:"Print a bot's events as they arrive, and forward them to a local URL."`
+	Portal      cli.Portal       `cmd:"" help:"Print a link that opens the portal of the bot, once, within 10 minutes."`
 	Webhooks    cli.Webhooks     `cmd:"" help:"Manage a bot's webhooks."`
 	Trigger     cli.Trigger      `cmd:"" help:"Emit sample events."`
 	Emit        cli.Emit         `cmd:"" help:"Emit events from a file or the standard input, one a line."`

@@ -97,6 +97,7 @@ type server struct {
 	history    *history.Reader
 	writes     *db.WriteCheck
 	fairUse    *fairUse
+	keyUse     *bots.KeyUse
 	wrongKeys  *limiters // by the client's address
 	listed     keyList
 	calls      *atOnce
@@ -169,6 +170,7 @@ func newServer(cfg Config) (*server, error) {
 		Starts: cfg.EmitStarts, Group: cfg.EmitGroup, Options: []emit.Option{emit.SearchableBy(cfg.Attributes)},
 		Lookup: s.lookUp, Started: s.emitted.started, Progress: cfg.Progress,
 	})
+	s.keyUse = &bots.KeyUse{Service: s.bots}
 	s.portal, err = portal.New(portal.Config{
 		Options: cfg.Portal, Bots: s.bots, Webhooks: s.webhooks, History: s.history, Limits: portalLimits{s}, Logger: cfg.Logger, Version: cfg.Version,
 	})

@@ -85,6 +85,7 @@ func (s *server) authenticateBot(c *gin.Context) error {
 	if err := s.beginCall(c, key.BotID); err != nil {
 		return err
 	}
+	s.keyUse.Note(key.ID)
 	c.Set(botContextKey, key.BotID)
 	c.Set(keyContextKey, key.ID)
 	return nil

@@ -1,9 +1,6 @@
 package api
 
 import (
-	"maps"
-	"slices"
-
 	"github.com/gin-gonic/gin"
 
 	"github.com/mathub/webhooks/internal/bots"
@@ -56,45 +53,6 @@ func (s *server) CreateBot(c *gin.Context) {
 	})
 }
 
-// CreateKey serves POST /bots/:id/keys.
-func (s *server) CreateKey(c *gin.Context, id BotID) {
-	s.answer(c, func() (reply, error) {
-		key, secret, err := s.bots.CreateKey(c, id)
-		if err != nil {
-			return reply{}, err
-		}
-		s.changed(c, "key created", key.BotID, "changedKey", key.ID)
-		return created("", Key{ID: key.ID, BotID: key.BotID, Key: secret, CreatedAt: timestamp(key.CreatedAt)}), nil
-	})
-}
-
-// ListKeys serves GET /bots/:id/keys.
-func (s *server) ListKeys(c *gin.Context, id BotID) {
-	s.answer(c, func() (reply, error) {
-		keys, err := s.bots.Keys(c, id)
-		list := make([]KeyInfo, len(keys))
-		for i, key := range keys {
-			list[i] = KeyInfo{ID: key.ID, CreatedAt: timestamp(key.CreatedAt)}
-		}
-		return ok(list), err
-	})
-}
-
-// DeleteKey serves DELETE /bots/:id/keys/:keyId.
-func (s *server) DeleteKey(c *gin.Context, id BotID, keyID string) {
-	s.answer(c, func() (reply, error) {
-		parsed, err := parseID(keyID)
-		if err != nil {
-			return reply{}, err
-		}
-		if err := s.bots.RevokeKey(c, id, parsed); err != nil {
-			return reply{}, err
-		}
-		s.changed(c, "key revoked", webhook.CanonicalID(id), "changedKey", parsed)
-		return noContent(), nil
-	})
-}
-
 // GetBot serves GET /bots/:id.
 func (s *server) GetBot(c *gin.Context, id BotID) {
 	s.answer(c, func() (reply, error) {
@@ -105,25 +63,5 @@ func (s *server) GetBot(c *gin.Context, id BotID) {
 
 // UpdateBot serves PATCH /bots/:id.
 func (s *server) UpdateBot(c *gin.Context, id BotID) {
-	s.answer(c, func() (reply, error) {
-		raw, err := readJSON(c, webhook.MaxRequestBytes)
-		if err != nil {
-			return reply{}, err
-		}
-		values, err := webhook.ParseObject(raw, "notifyUrl", "notifySecret", "isActive")
-		if err != nil {
-			return reply{}, err
-		}
-		m := &members{values: values}
-		change := bots.Change{NotifyChange: notifyChange(m, true), IsActive: m.boolean("isActive")}
-		if err := m.Err(); err != nil {
-			return reply{}, err
-		}
-		bot, err := s.bots.Update(c, id, change)
-		if err != nil {
-			return reply{}, err
-		}
-		s.changed(c, "bot changed", bot.ID, "fields", slices.Sorted(maps.Keys(values)), "isActive", bot.IsActive)
-		return ok(toBot(bot)), nil
-	})
+	s.updateBot(c, id, "notifyUrl", "notifySecret", "isActive")
 }

@@ -212,7 +212,7 @@ func (a *testAPI) bot() (id, key string) {
 	a.t.Helper()
 	bot, err := a.bots().Create(a.t.Context(), bots.New{Name: "bot"})
 	require.NoError(a.t, err)
-	_, key, err = a.bots().CreateKey(a.t.Context(), bot.ID)
+	_, key, err = a.bots().CreateKey(a.t.Context(), bot.ID, "")
 	require.NoError(a.t, err)
 	return bot.ID, key
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/web"
+	"github.com/mathub/webhooks/webhook"
 )
 
 // servePortal hands over a request of a browser, with what the trusted proxies say of it.
@@ -25,6 +26,94 @@ func (s *server) origin(c *gin.Context) web.Origin {
 		Client: clientOf(c), Prefix: s.prefix(c),
 		HTTPS: len(proto) == 1 && proto[0] == "https" && s.fromProxy(c),
 	}
+}
+
+// CreatePortalLink serves POST /bots/:id/portal-links.
+func (s *server) CreatePortalLink(c *gin.Context, id BotID) { s.createPortalLink(c, id, uuid.Nil) }
+
+// CreateOwnPortalLink serves POST /portal-links.
+func (s *server) CreateOwnPortalLink(c *gin.Context) {
+	s.createPortalLink(c, botID(c), c.MustGet(keyContextKey).(uuid.UUID))
+}
+
+// createPortalLink makes a link in the name of a key, or of none.
+func (s *server) createPortalLink(c *gin.Context, ofBot string, key uuid.UUID) {
+	s.answer(c, func() (reply, error) {
+		if s.cfg.Portal.Off {
+			return reply{}, &problem.Error{Kind: problem.NotFound, Detail: "The portal is turned off (MATHUB_PORTAL)."}
+		}
+		m, err := optionalMembers(c, "role", "ttl", "next", "label")
+		if err != nil {
+			return reply{}, err
+		}
+		link := bots.PortalLink{Role: bots.Manage, KeyID: key, Lasts: m.duration("ttl", time.Second, bots.PortalLinkTime)}
+		if role, given := m.text("role", false); given {
+			link.Role = bots.Role(role)
+		}
+		link.Next, _ = m.text("next", false)
+		link.Label, _ = m.text("label", false)
+		if err := m.Err(); err != nil {
+			return reply{}, err
+		}
+		code, expires, err := s.bots.CreatePortalLink(c, ofBot, link)
+		if err != nil {
+			return reply{}, err
+		}
+		s.changed(c, "portal link created", webhook.CanonicalID(ofBot), "role", link.Role)
+		return created("", PortalLink{URL: bots.PortalLinkURL(s.publicURL(c), code), ExpiresAt: timestamp(expires)}), nil
+	})
+}
+
+// publicURL is where bot developers reach this service, as far as it is known.
+func (s *server) publicURL(c *gin.Context) string {
+	if s.cfg.PublicURL != "" {
+		return s.cfg.PublicURL
+	}
+	return s.origin(c).URL(c.Request)
+}
+
+// ListPortalSessions serves GET /bots/:id/portal-sessions.
+func (s *server) ListPortalSessions(c *gin.Context, id BotID) {
+	s.answer(c, func() (reply, error) {
+		sessions, err := s.bots.PortalSessions(c, id)
+		list := make([]PortalSession, len(sessions))
+		for i, session := range sessions {
+			list[i] = PortalSession{
+				ID: session.ID, Role: string(session.Role), Label: session.Label,
+				CreatedAt: timestamp(session.CreatedAt), LastUsedAt: timestamp(session.LastUsedAt), EndsAt: timestamp(session.EndsAt()),
+			}
+			if session.KeyID != uuid.Nil {
+				list[i].KeyID = &session.KeyID
+			}
+		}
+		return ok(list), err
+	})
+}
+
+// EndPortalSessions serves DELETE /bots/:id/portal-sessions.
+func (s *server) EndPortalSessions(c *gin.Context, id BotID) {
+	s.answer(c, func() (reply, error) {
+		if err := s.bots.EndPortal(c, id); err != nil {
+			return reply{}, err
+		}
+		s.changed(c, "portal sessions ended", webhook.CanonicalID(id))
+		return noContent(), nil
+	})
+}
+
+// EndPortalSession serves DELETE /bots/:id/portal-sessions/:sessionId.
+func (s *server) EndPortalSession(c *gin.Context, id BotID, sessionID string) {
+	s.answer(c, func() (reply, error) {
+		parsed, err := parseID(sessionID)
+		if err != nil {
+			return reply{}, err
+		}
+		if err := s.bots.EndPortalSession(c, id, parsed); err != nil {
+			return reply{}, err
+		}
+		s.changed(c, "portal session ended", webhook.CanonicalID(id), "session", parsed)
+		return noContent(), nil
+	})
 }
 
 // portalLimits are the API's for the portal: an address, or a bot, has no more by using both.

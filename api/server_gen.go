@@ -169,6 +169,18 @@ type EventPage struct {
 // EventType An event type that webhooks can subscribe to.
 type EventType = string
 
+// EventTypeInfo defines model for EventTypeInfo.
+type EventTypeInfo struct {
+	Type string `json:"type"`
+
+	// Audience `broadcast`: every subscribed webhook receives it. `targeted`: those of the bots that it concerns.
+	Audience    string `json:"audience"`
+	Description string `json:"description"`
+
+	// Sample An example of the event's `data`.
+	Sample rawJSON `json:"sample"`
+}
+
 // EventTypes Duplicates are dropped.
 type EventTypes = []EventType
 
@@ -237,6 +249,10 @@ type Hurried struct {
 type Key struct {
 	ID    openapi_types.UUID `json:"id"`
 	BotID string             `json:"botId"`
+	Name  string             `json:"name"`
+
+	// Prefix How the key begins: ten characters, by which it is known in lists.
+	Prefix string `json:"prefix"`
 
 	// Key The key, `bot_…`. It is not shown again.
 	Key string `json:"key"`
@@ -249,8 +265,17 @@ type Key struct {
 type KeyInfo struct {
 	ID openapi_types.UUID `json:"id"`
 
+	// Name What the key is for, as its maker named it. It may be empty.
+	Name string `json:"name"`
+
+	// Prefix How the key begins: ten characters.
+	Prefix string `json:"prefix"`
+
 	// CreatedAt RFC 3339, in UTC, with milliseconds.
 	CreatedAt Time `json:"createdAt"`
+
+	// LastUsedAt When a call last used it, to the minute. Null: none has.
+	LastUsedAt *timestamp `json:"lastUsedAt"`
 }
 
 // Missed defines model for Missed.
@@ -299,6 +324,27 @@ type NewBot struct {
 	NotifySecret *Secret `json:"notifySecret,omitempty"`
 }
 
+// NewKey defines model for NewKey.
+type NewKey struct {
+	// Name What the key is for. It may be empty.
+	Name *string `json:"name,omitempty"`
+}
+
+// NewPortalLink defines model for NewPortalLink.
+type NewPortalLink struct {
+	// Role What its sessions may do. `view` changes nothing.
+	Role *string `json:"role,omitempty"`
+
+	// TTL For how long the link works unless it is used: 1s to 10m.
+	TTL *string `json:"ttl,omitempty"`
+
+	// Next The page that it leads to: a path below /portal. Default: the list of webhooks.
+	Next *string `json:"next,omitempty"`
+
+	// Label Whom it is for. Lists of sessions show it.
+	Label *string `json:"label,omitempty"`
+}
+
 // NewWebhook defines model for NewWebhook.
 type NewWebhook struct {
 	// URL An https URL of a public host, without user name or fragment, of at most 2048 bytes, percent-encoded. Ports of other
@@ -316,6 +362,16 @@ type NewWebhook struct {
 	// the Standard Webhooks libraries: `whsec_` and the padded standard base64 of 24 to 64 random bytes, for example from
 	// `echo whsec_$(openssl rand -base64 32)`. Anyone with one signed delivery can test guesses of a weak secret.
 	Secret *Secret `json:"secret,omitempty"`
+}
+
+// NotifyChange defines model for NotifyChange.
+type NotifyChange struct {
+	NotifyURL *EndpointURL `json:"notifyUrl,omitempty"`
+
+	// NotifySecret The key of the signatures. It is never returned. At most 256 bytes, without white space at either end. Use the form of
+	// the Standard Webhooks libraries: `whsec_` and the padded standard base64 of 24 to 64 random bytes, for example from
+	// `echo whsec_$(openssl rand -base64 32)`. Anyone with one signed delivery can test guesses of a weak secret.
+	NotifySecret *Secret `json:"notifySecret,omitempty"`
 }
 
 // OperatorWebhookChange defines model for OperatorWebhookChange.
@@ -340,6 +396,38 @@ type OutboundAccess struct {
 
 // PolledEvent An event as webhooks receive it, numbers digit for digit, with the id that they receive as `webhook-id`.
 type PolledEvent = rawJSON
+
+// PortalLink defines model for PortalLink.
+type PortalLink struct {
+	// URL The link. Whoever has it is signed in. It works once and is not shown again.
+	URL string `json:"url"`
+
+	// ExpiresAt RFC 3339, in UTC, with milliseconds.
+	ExpiresAt Time `json:"expiresAt"`
+}
+
+// PortalSession defines model for PortalSession.
+type PortalSession struct {
+	ID openapi_types.UUID `json:"id"`
+
+	// Role `manage` or `view`.
+	Role string `json:"role"`
+
+	// Label Whom its link was for. It may be empty.
+	Label string `json:"label"`
+
+	// KeyID The bot key that made it, and whose revocation ends it. Null: the service API did.
+	KeyID *openapi_types.UUID `json:"keyId"`
+
+	// CreatedAt RFC 3339, in UTC, with milliseconds.
+	CreatedAt Time `json:"createdAt"`
+
+	// LastUsedAt When its user last did something, to the minute. Two hours later it ends.
+	LastUsedAt timestamp `json:"lastUsedAt"`
+
+	// EndsAt When it ends at the latest.
+	EndsAt timestamp `json:"endsAt"`
+}
 
 // Problem defines model for Problem.
 type Problem struct {
@@ -757,6 +845,15 @@ type ListWebhooksOfBotParams struct {
 	After *[]string `form:"after,omitempty" json:"after,omitempty"`
 }
 
+// UpdateOwnBotJSONRequestBody defines body for UpdateOwnBot for application/json ContentType.
+type UpdateOwnBotJSONRequestBody = NotifyChange
+
+// CreateOwnKeyJSONRequestBody defines body for CreateOwnKey for application/json ContentType.
+type CreateOwnKeyJSONRequestBody = NewKey
+
+// CreateOwnPortalLinkJSONRequestBody defines body for CreateOwnPortalLink for application/json ContentType.
+type CreateOwnPortalLinkJSONRequestBody = NewPortalLink
+
 // CreateWebhookJSONRequestBody defines body for CreateWebhook for application/json ContentType.
 type CreateWebhookJSONRequestBody = NewWebhook
 
@@ -778,6 +875,12 @@ type CreateBotJSONRequestBody = NewBot
 // UpdateBotJSONRequestBody defines body for UpdateBot for application/json ContentType.
 type UpdateBotJSONRequestBody = BotChange
 
+// CreateKeyJSONRequestBody defines body for CreateKey for application/json ContentType.
+type CreateKeyJSONRequestBody = NewKey
+
+// CreatePortalLinkJSONRequestBody defines body for CreatePortalLink for application/json ContentType.
+type CreatePortalLinkJSONRequestBody = NewPortalLink
+
 // EmitEventJSONRequestBody defines body for EmitEvent for application/json ContentType.
 type EmitEventJSONRequestBody = Event
 
@@ -789,12 +892,33 @@ type UpdateWebhookOfAnyJSONRequestBody = OperatorWebhookChange
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// GetOwnBot Get the bot that the key belongs to.
+	// (GET /api/bot/v1/bot)
+	GetOwnBot(c *gin.Context)
+	// UpdateOwnBot Change where the bot's owner is notified of disabled webhooks.
+	// (PATCH /api/bot/v1/bot)
+	UpdateOwnBot(c *gin.Context)
 	// ListAllDeliveries List the deliveries of all the bot's webhooks, newest first.
 	// (GET /api/bot/v1/deliveries)
 	ListAllDeliveries(c *gin.Context, params ListAllDeliveriesParams)
+	// ListEventTypes List the event types that webhooks can subscribe to.
+	// (GET /api/bot/v1/event-types)
+	ListEventTypes(c *gin.Context)
 	// PollEvents Read the bot's events in a fixed order, from a cursor.
 	// (GET /api/bot/v1/events)
 	PollEvents(c *gin.Context, params PollEventsParams)
+	// ListOwnKeys List the bot's keys, oldest first. There are at most 100.
+	// (GET /api/bot/v1/keys)
+	ListOwnKeys(c *gin.Context)
+	// CreateOwnKey Create another key for the bot. The key is shown only in this answer.
+	// (POST /api/bot/v1/keys)
+	CreateOwnKey(c *gin.Context)
+	// DeleteOwnKey Revoke a key of the bot, this call's own included. It stops working at once, and so do the portal links and sessions that it made.
+	// (DELETE /api/bot/v1/keys/{ownKeyId})
+	DeleteOwnKey(c *gin.Context, ownKeyID string)
+	// CreateOwnPortalLink Make a link that opens the portal of the bot.
+	// (POST /api/bot/v1/portal-links)
+	CreateOwnPortalLink(c *gin.Context)
 	// ListWebhooks List the bot's webhooks, oldest first.
 	// (GET /api/bot/v1/webhooks)
 	ListWebhooks(c *gin.Context, params ListWebhooksParams)
@@ -852,7 +976,7 @@ type ServerInterface interface {
 	// UpdateBot Suspend or reactivate a bot, or change its notification URL.
 	// (PATCH /api/internal/v1/bots/{id})
 	UpdateBot(c *gin.Context, id BotID)
-	// ListKeys List the ids of a bot's keys, oldest first. There are at most 100.
+	// ListKeys List a bot's keys, oldest first. There are at most 100.
 	// (GET /api/internal/v1/bots/{id}/keys)
 	ListKeys(c *gin.Context, id BotID)
 	// CreateKey Create a key for a bot. The key is shown only in this answer.
@@ -861,6 +985,18 @@ type ServerInterface interface {
 	// DeleteKey Revoke a key. It stops working at once.
 	// (DELETE /api/internal/v1/bots/{id}/keys/{keyId})
 	DeleteKey(c *gin.Context, id BotID, keyID string)
+	// CreatePortalLink Make a link that opens the portal of a bot.
+	// (POST /api/internal/v1/bots/{id}/portal-links)
+	CreatePortalLink(c *gin.Context, id BotID)
+	// EndPortalSessions End all sessions of the portal of a bot, and its unused links.
+	// (DELETE /api/internal/v1/bots/{id}/portal-sessions)
+	EndPortalSessions(c *gin.Context, id BotID)
+	// ListPortalSessions List who is signed in to the portal of a bot, newest first.
+	// (GET /api/internal/v1/bots/{id}/portal-sessions)
+	ListPortalSessions(c *gin.Context, id BotID)
+	// EndPortalSession End a session of the portal.
+	// (DELETE /api/internal/v1/bots/{id}/portal-sessions/{sessionId})
+	EndPortalSession(c *gin.Context, id BotID, sessionID string)
 	// EmitEvent Emit an event.
 	// (POST /api/internal/v1/events)
 	EmitEvent(c *gin.Context)
@@ -904,6 +1040,32 @@ type ServerInterfaceWrapper struct {
 }
 
 type MiddlewareFunc func(c *gin.Context)
+
+// GetOwnBot operation middleware
+func (siw *ServerInterfaceWrapper) GetOwnBot(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetOwnBot(c)
+}
+
+// UpdateOwnBot operation middleware
+func (siw *ServerInterfaceWrapper) UpdateOwnBot(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.UpdateOwnBot(c)
+}
 
 // ListAllDeliveries operation middleware
 func (siw *ServerInterfaceWrapper) ListAllDeliveries(c *gin.Context) {
@@ -1004,6 +1166,19 @@ func (siw *ServerInterfaceWrapper) ListAllDeliveries(c *gin.Context) {
 	siw.Handler.ListAllDeliveries(c, params)
 }
 
+// ListEventTypes operation middleware
+func (siw *ServerInterfaceWrapper) ListEventTypes(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListEventTypes(c)
+}
+
 // PollEvents operation middleware
 func (siw *ServerInterfaceWrapper) PollEvents(c *gin.Context) {
 
@@ -1053,6 +1228,70 @@ func (siw *ServerInterfaceWrapper) PollEvents(c *gin.Context) {
 	}
 
 	siw.Handler.PollEvents(c, params)
+}
+
+// ListOwnKeys operation middleware
+func (siw *ServerInterfaceWrapper) ListOwnKeys(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListOwnKeys(c)
+}
+
+// CreateOwnKey operation middleware
+func (siw *ServerInterfaceWrapper) CreateOwnKey(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.CreateOwnKey(c)
+}
+
+// DeleteOwnKey operation middleware
+func (siw *ServerInterfaceWrapper) DeleteOwnKey(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "ownKeyId" -------------
+	var ownKeyID string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "ownKeyId", c.Param("ownKeyId"), &ownKeyID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter ownKeyId: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DeleteOwnKey(c, ownKeyID)
+}
+
+// CreateOwnPortalLink operation middleware
+func (siw *ServerInterfaceWrapper) CreateOwnPortalLink(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.CreateOwnPortalLink(c)
 }
 
 // ListWebhooks operation middleware
@@ -1736,6 +1975,115 @@ func (siw *ServerInterfaceWrapper) DeleteKey(c *gin.Context) {
 	siw.Handler.DeleteKey(c, id, keyID)
 }
 
+// CreatePortalLink operation middleware
+func (siw *ServerInterfaceWrapper) CreatePortalLink(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id BotID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.CreatePortalLink(c, id)
+}
+
+// EndPortalSessions operation middleware
+func (siw *ServerInterfaceWrapper) EndPortalSessions(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id BotID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.EndPortalSessions(c, id)
+}
+
+// ListPortalSessions operation middleware
+func (siw *ServerInterfaceWrapper) ListPortalSessions(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id BotID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListPortalSessions(c, id)
+}
+
+// EndPortalSession operation middleware
+func (siw *ServerInterfaceWrapper) EndPortalSession(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id BotID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "sessionId" -------------
+	var sessionID string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "sessionId", c.Param("sessionId"), &sessionID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter sessionId: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.EndPortalSession(c, id, sessionID)
+}
+
 // EmitEvent operation middleware
 func (siw *ServerInterfaceWrapper) EmitEvent(c *gin.Context) {
 
@@ -2003,8 +2351,15 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 		ErrorHandler:       errorHandler,
 	}
 
+	router.GET(options.BaseURL+"/api/bot/v1/bot", wrapper.GetOwnBot)
+	router.PATCH(options.BaseURL+"/api/bot/v1/bot", wrapper.UpdateOwnBot)
 	router.GET(options.BaseURL+"/api/bot/v1/deliveries", wrapper.ListAllDeliveries)
+	router.GET(options.BaseURL+"/api/bot/v1/event-types", wrapper.ListEventTypes)
 	router.GET(options.BaseURL+"/api/bot/v1/events", wrapper.PollEvents)
+	router.GET(options.BaseURL+"/api/bot/v1/keys", wrapper.ListOwnKeys)
+	router.POST(options.BaseURL+"/api/bot/v1/keys", wrapper.CreateOwnKey)
+	router.DELETE(options.BaseURL+"/api/bot/v1/keys/:ownKeyId", wrapper.DeleteOwnKey)
+	router.POST(options.BaseURL+"/api/bot/v1/portal-links", wrapper.CreateOwnPortalLink)
 	router.GET(options.BaseURL+"/api/bot/v1/webhooks", wrapper.ListWebhooks)
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks", wrapper.CreateWebhook)
 	router.DELETE(options.BaseURL+"/api/bot/v1/webhooks/:id", wrapper.DeleteWebhook)
@@ -2027,6 +2382,10 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/internal/v1/bots/:id/keys", wrapper.ListKeys)
 	router.POST(options.BaseURL+"/api/internal/v1/bots/:id/keys", wrapper.CreateKey)
 	router.DELETE(options.BaseURL+"/api/internal/v1/bots/:id/keys/:keyId", wrapper.DeleteKey)
+	router.POST(options.BaseURL+"/api/internal/v1/bots/:id/portal-links", wrapper.CreatePortalLink)
+	router.DELETE(options.BaseURL+"/api/internal/v1/bots/:id/portal-sessions", wrapper.EndPortalSessions)
+	router.GET(options.BaseURL+"/api/internal/v1/bots/:id/portal-sessions", wrapper.ListPortalSessions)
+	router.DELETE(options.BaseURL+"/api/internal/v1/bots/:id/portal-sessions/:sessionId", wrapper.EndPortalSession)
 	router.POST(options.BaseURL+"/api/internal/v1/events", wrapper.EmitEvent)
 	router.GET(options.BaseURL+"/api/internal/v1/events/:id", wrapper.GetEvent)
 	router.POST(options.BaseURL+"/api/internal/v1/events/batch", wrapper.EmitEvents)

@@ -20,8 +20,9 @@ type Bot struct {
 	Create botCreateCommand `cmd:"" help:"Create a bot and print its id and, if one was generated, its notify secret on a second line."`
 	Set    botSetCommand    `cmd:"" help:"Suspend or reactivate a bot, or change its notification URL. Prints the notify secret if one was generated."`
 	Key    botKeyCommand    `cmd:"" help:"Create a key for a bot and print it. It cannot be shown again."`
-	Keys   botKeysCommand   `cmd:"" help:"List the ids of a bot's keys and when they were created, oldest first."`
+	Keys   botKeysCommand   `cmd:"" help:"List a bot's keys, oldest first: id, creation, beginning, last use and name."`
 	Revoke botRevokeCommand `cmd:"" help:"Revoke a key of a bot. It stops working at once."`
+	Portal botPortalCommand `cmd:"" help:"Print a link that opens the portal of a bot, once, within 10 minutes."`
 }
 
 type botCreateCommand struct {
@@ -78,10 +79,13 @@ func viewOf(b bots.Bot) botView {
 
 // keyView is a key as JSON.
 type keyView struct {
-	ID        uuid.UUID `json:"id"`
-	BotID     string    `json:"botId,omitempty"`
-	Key       string    `json:"key,omitempty"`
-	CreatedAt string    `json:"createdAt"`
+	ID         uuid.UUID `json:"id"`
+	BotID      string    `json:"botId,omitempty"`
+	Name       string    `json:"name"`
+	Prefix     string    `json:"prefix"`
+	Key        string    `json:"key,omitempty"`
+	CreatedAt  string    `json:"createdAt"`
+	LastUsedAt *string   `json:"lastUsedAt,omitempty"`
 }
 
 type botSetCommand struct {
@@ -139,16 +143,17 @@ func (c *botCreateCommand) Run(ctx context.Context) error {
 type botKeyCommand struct {
 	settings.Database
 	Bot  string `arg:"" name:"name-or-id" help:"The bot's id, or its name if it is unique."`
+	Name string `help:"What the key is for."`
 	JSON bool   `help:"Print JSON."`
 }
 
 func (c *botKeyCommand) Run(ctx context.Context) error {
 	return withBot(ctx, c.Database, c.Bot, func(service *bots.Service, botID string) error {
-		key, secret, err := service.CreateKey(ctx, botID)
+		key, secret, err := service.CreateKey(ctx, botID, c.Name)
 		if err != nil {
 			return err
 		}
-		return printed(c.JSON, keyView{key.ID, key.BotID, secret, webhook.FormatTime(key.CreatedAt)}, secret)
+		return printed(c.JSON, keyView{ID: key.ID, BotID: key.BotID, Name: key.Name, Prefix: key.Prefix, Key: secret, CreatedAt: webhook.FormatTime(key.CreatedAt)}, secret)
 	})
 }
 
@@ -178,8 +183,13 @@ func (c *botKeysCommand) Run(ctx context.Context) error {
 		}
 		lines, views := make([]string, len(keys)), make([]keyView, len(keys))
 		for i, key := range keys {
-			views[i] = keyView{ID: key.ID, CreatedAt: webhook.FormatTime(key.CreatedAt)}
-			lines[i] = key.ID.String() + "  " + views[i].CreatedAt
+			views[i] = keyView{ID: key.ID, Name: key.Name, Prefix: key.Prefix, CreatedAt: webhook.FormatTime(key.CreatedAt)}
+			used := "never used"
+			if key.LastUsedAt != nil {
+				at := webhook.FormatTime(*key.LastUsedAt)
+				views[i].LastUsedAt, used = &at, "used "+at
+			}
+			lines[i] = strings.TrimRight(strings.Join([]string{key.ID.String(), views[i].CreatedAt, key.Prefix + "…", used, key.Name}, "  "), " ")
 		}
 		return printed(c.JSON, views, strings.Join(lines, "\n"))
 	})

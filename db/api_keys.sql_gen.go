@@ -41,25 +41,41 @@ func (q *Queries) CountKeys(ctx context.Context, db DBTX, botID string) (int64, 
 }
 
 const createKey = `-- name: CreateKey :one
-INSERT INTO api_keys (id, bot_id, key_hash) VALUES ($1, $2, $3) RETURNING id, bot_id, created_at
+INSERT INTO api_keys (id, bot_id, key_hash, name, prefix) VALUES ($1, $2, $3, $4, $5) RETURNING id, bot_id, name, prefix, created_at
 `
 
 type CreateKeyParams struct {
 	ID      uuid.UUID
 	BotID   string
 	KeyHash []byte
+	Name    string
+	Prefix  string
 }
 
 type CreateKeyRow struct {
 	ID        uuid.UUID
 	BotID     string
+	Name      string
+	Prefix    string
 	CreatedAt time.Time
 }
 
 func (q *Queries) CreateKey(ctx context.Context, db DBTX, arg CreateKeyParams) (CreateKeyRow, error) {
-	row := db.QueryRow(ctx, createKey, arg.ID, arg.BotID, arg.KeyHash)
+	row := db.QueryRow(ctx, createKey,
+		arg.ID,
+		arg.BotID,
+		arg.KeyHash,
+		arg.Name,
+		arg.Prefix,
+	)
 	var i CreateKeyRow
-	err := row.Scan(&i.ID, &i.BotID, &i.CreatedAt)
+	err := row.Scan(
+		&i.ID,
+		&i.BotID,
+		&i.Name,
+		&i.Prefix,
+		&i.CreatedAt,
+	)
 	return i, err
 }
 
@@ -116,12 +132,15 @@ func (q *Queries) KeyHashes(ctx context.Context, db DBTX) ([][]byte, error) {
 }
 
 const listKeys = `-- name: ListKeys :many
-SELECT id, created_at FROM api_keys WHERE bot_id = $1 ORDER BY created_at, id
+SELECT id, name, prefix, created_at, last_used_at FROM api_keys WHERE bot_id = $1 ORDER BY created_at, id
 `
 
 type ListKeysRow struct {
-	ID        uuid.UUID
-	CreatedAt time.Time
+	ID         uuid.UUID
+	Name       string
+	Prefix     string
+	CreatedAt  time.Time
+	LastUsedAt *time.Time
 }
 
 func (q *Queries) ListKeys(ctx context.Context, db DBTX, botID string) ([]ListKeysRow, error) {
@@ -133,7 +152,13 @@ func (q *Queries) ListKeys(ctx context.Context, db DBTX, botID string) ([]ListKe
 	items := []ListKeysRow{}
 	for rows.Next() {
 		var i ListKeysRow
-		if err := rows.Scan(&i.ID, &i.CreatedAt); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Prefix,
+			&i.CreatedAt,
+			&i.LastUsedAt,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -142,4 +167,14 @@ func (q *Queries) ListKeys(ctx context.Context, db DBTX, botID string) ([]ListKe
 		return nil, err
 	}
 	return items, nil
+}
+
+const touchKey = `-- name: TouchKey :exec
+UPDATE api_keys SET last_used_at = now() WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '30 seconds')
+`
+
+// Another process may have done so just now.
+func (q *Queries) TouchKey(ctx context.Context, db DBTX, id uuid.UUID) error {
+	_, err := db.Exec(ctx, touchKey, id)
+	return err
 }

@@ -67,10 +67,13 @@ type Allowance struct {
 }
 
 type ApiKey struct {
-	ID        uuid.UUID
-	BotID     string
-	KeyHash   []byte
-	CreatedAt time.Time
+	ID         uuid.UUID
+	BotID      string
+	KeyHash    []byte
+	Name       string
+	Prefix     string
+	CreatedAt  time.Time
+	LastUsedAt *time.Time
 }
 
 type Bot struct {

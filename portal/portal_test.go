@@ -58,7 +58,7 @@ func (s *site) bot() (id, key string) {
 	s.t.Helper()
 	bot, err := s.bots.Create(s.t.Context(), bots.New{Name: "euler"})
 	require.NoError(s.t, err)
-	_, key, err = s.bots.CreateKey(s.t.Context(), bot.ID)
+	_, key, err = s.bots.CreateKey(s.t.Context(), bot.ID, "")
 	require.NoError(s.t, err)
 	return bot.ID, key
 }

@@ -1,5 +1,5 @@
 -- name: CreateKey :one
-INSERT INTO api_keys (id, bot_id, key_hash) VALUES (@id, @bot_id, @key_hash) RETURNING id, bot_id, created_at;
+INSERT INTO api_keys (id, bot_id, key_hash, name, prefix) VALUES (@id, @bot_id, @key_hash, @name, @prefix) RETURNING id, bot_id, name, prefix, created_at;
 
 -- name: CountKeys :one
 SELECT count(*) FROM api_keys WHERE bot_id = @bot_id;
@@ -17,4 +17,8 @@ SELECT b.is_active FROM api_keys k JOIN bots b ON b.id = k.bot_id WHERE k.id = @
 DELETE FROM api_keys WHERE id = @id AND bot_id = @bot_id;
 
 -- name: ListKeys :many
-SELECT id, created_at FROM api_keys WHERE bot_id = @bot_id ORDER BY created_at, id;
+SELECT id, name, prefix, created_at, last_used_at FROM api_keys WHERE bot_id = @bot_id ORDER BY created_at, id;
+
+-- name: TouchKey :exec
+-- Another process may have done so just now.
+UPDATE api_keys SET last_used_at = now() WHERE id = @id AND (last_used_at IS NULL OR last_used_at < now() - interval '30 seconds');

@@ -45,6 +45,7 @@ check_bash() { "$1" --version >&2 && echo "$1"; }
 check_zsh() { "$1" --version >&2 && echo "$1"; }
 check_psql() { "$1" --version >&2 && echo "$1"; }
 check_pgbouncer() { "$1" --version >&2 && echo "$1"; }
+check_chromium() { "$1" --version 2>/dev/null | grep -q -E 'Chrom(e|ium)' && echo "$1"; }
 check_ps() { "$1" -A -o pid= >&2 && echo "$1"; }
 
 # keep NAME [PROGRAM] looks for a tool, unless what was kept still does, and fails where there is none: on PATH, where
@@ -86,7 +87,18 @@ look() {
 	keep pgbouncer /usr/sbin/pgbouncer || keep pgbouncer "$tools/pgbouncer.deb/run" || lacks PgBouncer pgbouncer
 	keep node "$node_by_npm" || lacks "Node 20.3 or newer" nodejs
 	keep npm || lacks npm npm
+	chromium || lacks "Chromium or Chrome" chromium
 	keep python3 "$venv/bin/python3" || lacks "Python 3 with Flask" python3 python3-flask
+}
+
+# chromium keeps the browser, which has several names.
+chromium() {
+	keep chromium && return
+	for candidate in $(on_path chromium-browser) $(on_path google-chrome) $(on_path google-chrome-stable) $(on_path chrome) \
+		"/Applications/Chromium.app/Contents/MacOS/Chromium" "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"; do
+		[ -x "$candidate" ] && keep chromium "$candidate" && return
+	done
+	return 1
 }
 
 lacks() {
@@ -145,7 +157,7 @@ fi
 [ "$only" = compiler ] && exit
 
 PATH="$tools:$PATH" # npm's programs look for Node
-for folder in examples/node examples/emit standalone/e2e/testdata/clients/typescript; do
+for folder in examples/node examples/emit standalone/e2e/testdata/clients/typescript standalone/portal/testdata; do
 	# npm writes this file at the end of an installation.
 	if [ ! -e "$folder/node_modules/.package-lock.json" ] || [ "$folder/package-lock.json" -nt "$folder/node_modules/.package-lock.json" ]; then
 		(cd "$folder" && npm ci --no-audit --no-fund --loglevel=error)

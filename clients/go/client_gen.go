@@ -235,6 +235,18 @@ type EventPage struct {
 // EventType An event type that webhooks can subscribe to.
 type EventType string
 
+// EventTypeInfo defines model for EventTypeInfo.
+type EventTypeInfo struct {
+	Type string `json:"type"`
+
+	// Audience `broadcast`: every subscribed webhook receives it. `targeted`: those of the bots that it concerns.
+	Audience    string `json:"audience"`
+	Description string `json:"description"`
+
+	// Sample An example of the event's `data`.
+	Sample json.RawMessage `json:"sample"`
+}
+
 // EventTypes Duplicates are dropped.
 type EventTypes = []EventType
 
@@ -294,6 +306,10 @@ type Hurried struct {
 type Key struct {
 	ID    string `json:"id"`
 	BotID string `json:"botId"`
+	Name  string `json:"name"`
+
+	// Prefix How the key begins: ten characters, by which it is known in lists.
+	Prefix string `json:"prefix"`
 
 	// Key The key, `bot_…`. It is not shown again.
 	Key string `json:"key"`
@@ -306,8 +322,17 @@ type Key struct {
 type KeyInfo struct {
 	ID string `json:"id"`
 
+	// Name What the key is for, as its maker named it. It may be empty.
+	Name string `json:"name"`
+
+	// Prefix How the key begins: ten characters.
+	Prefix string `json:"prefix"`
+
 	// CreatedAt RFC 3339, in UTC, with milliseconds.
 	CreatedAt Time `json:"createdAt"`
+
+	// LastUsedAt When a call last used it, to the minute. Null: none has.
+	LastUsedAt *time.Time `json:"lastUsedAt"`
 }
 
 // Missed defines model for Missed.
@@ -356,6 +381,27 @@ type NewBot struct {
 	NotifySecret Secret `json:"notifySecret,omitempty,omitzero"`
 }
 
+// NewKey defines model for NewKey.
+type NewKey struct {
+	// Name What the key is for. It may be empty.
+	Name string `json:"name,omitempty,omitzero"`
+}
+
+// NewPortalLink defines model for NewPortalLink.
+type NewPortalLink struct {
+	// Role What its sessions may do. `view` changes nothing.
+	Role string `json:"role,omitempty,omitzero"`
+
+	// TTL For how long the link works unless it is used: 1s to 10m.
+	TTL string `json:"ttl,omitempty,omitzero"`
+
+	// Next The page that it leads to: a path below /portal. Default: the list of webhooks.
+	Next string `json:"next,omitempty,omitzero"`
+
+	// Label Whom it is for. Lists of sessions show it.
+	Label string `json:"label,omitempty,omitzero"`
+}
+
 // NewWebhook defines model for NewWebhook.
 type NewWebhook struct {
 	// URL An https URL of a public host, without user name or fragment, of at most 2048 bytes, percent-encoded. Ports of other
@@ -375,6 +421,16 @@ type NewWebhook struct {
 	Secret Secret `json:"secret,omitempty,omitzero"`
 }
 
+// NotifyChange defines model for NotifyChange.
+type NotifyChange struct {
+	NotifyURL nullable.Nullable[string] `json:"notifyUrl,omitempty,omitzero"`
+
+	// NotifySecret The key of the signatures. It is never returned. At most 256 bytes, without white space at either end. Use the form of
+	// the Standard Webhooks libraries: `whsec_` and the padded standard base64 of 24 to 64 random bytes, for example from
+	// `echo whsec_$(openssl rand -base64 32)`. Anyone with one signed delivery can test guesses of a weak secret.
+	NotifySecret Secret `json:"notifySecret,omitempty,omitzero"`
+}
+
 // OperatorWebhookChange defines model for OperatorWebhookChange.
 type OperatorWebhookChange struct {
 	IsActive bool `json:"isActive"`
@@ -390,6 +446,38 @@ type PolledEvent struct {
 	// Timestamp RFC 3339, in UTC, with milliseconds.
 	Timestamp Time            `json:"timestamp"`
 	Data      json.RawMessage `json:"data"`
+}
+
+// PortalLink defines model for PortalLink.
+type PortalLink struct {
+	// URL The link. Whoever has it is signed in. It works once and is not shown again.
+	URL string `json:"url"`
+
+	// ExpiresAt RFC 3339, in UTC, with milliseconds.
+	ExpiresAt Time `json:"expiresAt"`
+}
+
+// PortalSession defines model for PortalSession.
+type PortalSession struct {
+	ID string `json:"id"`
+
+	// Role `manage` or `view`.
+	Role string `json:"role"`
+
+	// Label Whom its link was for. It may be empty.
+	Label string `json:"label"`
+
+	// KeyID The bot key that made it, and whose revocation ends it. Null: the service API did.
+	KeyID *string `json:"keyId"`
+
+	// CreatedAt RFC 3339, in UTC, with milliseconds.
+	CreatedAt Time `json:"createdAt"`
+
+	// LastUsedAt When its user last did something, to the minute. Two hours later it ends.
+	LastUsedAt time.Time `json:"lastUsedAt"`
+
+	// EndsAt When it ends at the latest.
+	EndsAt time.Time `json:"endsAt"`
 }
 
 // Problem defines model for Problem.
@@ -827,6 +915,16 @@ type ListWebhooksOfBotParams struct {
 	After string `form:"after,omitempty" json:"after,omitempty,omitzero"`
 }
 
+// GetOwnBot Get the bot that the key belongs to.
+func (c *Client) GetOwnBot(ctx context.Context) (*Response[Bot], error) {
+	return call[Bot](ctx, c.caller, http.MethodGet, "/api/bot/v1/bot", nil, nil)
+}
+
+// UpdateOwnBot Change where the bot's owner is notified of disabled webhooks.
+func (c *Client) UpdateOwnBot(ctx context.Context, body NotifyChange) (*Response[Bot], error) {
+	return call[Bot](ctx, c.caller, http.MethodPatch, "/api/bot/v1/bot", nil, body)
+}
+
 // ListAllDeliveries List the deliveries of all the bot's webhooks, newest first.
 func (c *Client) ListAllDeliveries(ctx context.Context, params *ListAllDeliveriesParams) (*Response[[]Delivery], error) {
 	query := url.Values{}
@@ -847,6 +945,11 @@ func (c *Client) ListAllDeliveries(ctx context.Context, params *ListAllDeliverie
 	return call[[]Delivery](ctx, c.caller, http.MethodGet, "/api/bot/v1/deliveries", query, nil)
 }
 
+// ListEventTypes List the event types that webhooks can subscribe to.
+func (c *Client) ListEventTypes(ctx context.Context) (*Response[[]EventTypeInfo], error) {
+	return call[[]EventTypeInfo](ctx, c.caller, http.MethodGet, "/api/bot/v1/event-types", nil, nil)
+}
+
 // PollEvents Read the bot's events in a fixed order, from a cursor.
 func (c *Client) PollEvents(ctx context.Context, params *PollEventsParams) (*Response[EventPage], error) {
 	query := url.Values{}
@@ -857,6 +960,27 @@ func (c *Client) PollEvents(ctx context.Context, params *PollEventsParams) (*Res
 		setUnlessZero(query, "wait", params.Wait)
 	}
 	return call[EventPage](ctx, c.caller, http.MethodGet, "/api/bot/v1/events", query, nil)
+}
+
+// ListOwnKeys List the bot's keys, oldest first. There are at most 100.
+func (c *Client) ListOwnKeys(ctx context.Context) (*Response[[]KeyInfo], error) {
+	return call[[]KeyInfo](ctx, c.caller, http.MethodGet, "/api/bot/v1/keys", nil, nil)
+}
+
+// CreateOwnKey Create another key for the bot. The key is shown only in this answer.
+func (c *Client) CreateOwnKey(ctx context.Context, body *NewKey) (*Response[Key], error) {
+	return call[Key](ctx, c.caller, http.MethodPost, "/api/bot/v1/keys", nil, unlessNil(body))
+}
+
+// DeleteOwnKey Revoke a key of the bot, this call's own included. It stops working at once, and so do the portal links and sessions that it made.
+func (c *Client) DeleteOwnKey(ctx context.Context, ownKeyID string) error {
+	_, err := call[struct{}](ctx, c.caller, http.MethodDelete, fmt.Sprintf("/api/bot/v1/keys/%s", url.PathEscape(ownKeyID)), nil, nil)
+	return err
+}
+
+// CreateOwnPortalLink Make a link that opens the portal of the bot.
+func (c *Client) CreateOwnPortalLink(ctx context.Context, body *NewPortalLink) (*Response[PortalLink], error) {
+	return call[PortalLink](ctx, c.caller, http.MethodPost, "/api/bot/v1/portal-links", nil, unlessNil(body))
 }
 
 // ListWebhooks List the bot's webhooks, oldest first.
@@ -983,19 +1107,41 @@ func (c *Service) UpdateBot(ctx context.Context, id string, body BotChange) (*Re
 	return call[Bot](ctx, c.caller, http.MethodPatch, fmt.Sprintf("/api/internal/v1/bots/%s", url.PathEscape(id)), nil, body)
 }
 
-// ListKeys List the ids of a bot's keys, oldest first. There are at most 100.
+// ListKeys List a bot's keys, oldest first. There are at most 100.
 func (c *Service) ListKeys(ctx context.Context, id string) (*Response[[]KeyInfo], error) {
 	return call[[]KeyInfo](ctx, c.caller, http.MethodGet, fmt.Sprintf("/api/internal/v1/bots/%s/keys", url.PathEscape(id)), nil, nil)
 }
 
 // CreateKey Create a key for a bot. The key is shown only in this answer.
-func (c *Service) CreateKey(ctx context.Context, id string) (*Response[Key], error) {
-	return call[Key](ctx, c.caller, http.MethodPost, fmt.Sprintf("/api/internal/v1/bots/%s/keys", url.PathEscape(id)), nil, nil)
+func (c *Service) CreateKey(ctx context.Context, id string, body *NewKey) (*Response[Key], error) {
+	return call[Key](ctx, c.caller, http.MethodPost, fmt.Sprintf("/api/internal/v1/bots/%s/keys", url.PathEscape(id)), nil, unlessNil(body))
 }
 
 // DeleteKey Revoke a key. It stops working at once.
 func (c *Service) DeleteKey(ctx context.Context, id string, keyID string) error {
 	_, err := call[struct{}](ctx, c.caller, http.MethodDelete, fmt.Sprintf("/api/internal/v1/bots/%s/keys/%s", url.PathEscape(id), url.PathEscape(keyID)), nil, nil)
+	return err
+}
+
+// CreatePortalLink Make a link that opens the portal of a bot.
+func (c *Service) CreatePortalLink(ctx context.Context, id string, body *NewPortalLink) (*Response[PortalLink], error) {
+	return call[PortalLink](ctx, c.caller, http.MethodPost, fmt.Sprintf("/api/internal/v1/bots/%s/portal-links", url.PathEscape(id)), nil, unlessNil(body))
+}
+
+// EndPortalSessions End all sessions of the portal of a bot, and its unused links.
+func (c *Service) EndPortalSessions(ctx context.Context, id string) error {
+	_, err := call[struct{}](ctx, c.caller, http.MethodDelete, fmt.Sprintf("/api/internal/v1/bots/%s/portal-sessions", url.PathEscape(id)), nil, nil)
+	return err
+}
+
+// ListPortalSessions List who is signed in to the portal of a bot, newest first.
+func (c *Service) ListPortalSessions(ctx context.Context, id string) (*Response[[]PortalSession], error) {
+	return call[[]PortalSession](ctx, c.caller, http.MethodGet, fmt.Sprintf("/api/internal/v1/bots/%s/portal-sessions", url.PathEscape(id)), nil, nil)
+}
+
+// EndPortalSession End a session of the portal.
+func (c *Service) EndPortalSession(ctx context.Context, id string, sessionID string) error {
+	_, err := call[struct{}](ctx, c.caller, http.MethodDelete, fmt.Sprintf("/api/internal/v1/bots/%s/portal-sessions/%s", url.PathEscape(id), url.PathEscape(sessionID)), nil, nil)
 	return err
 }
 

@@ -34,7 +34,13 @@ CREATE TABLE api_keys (
     id         uuid        PRIMARY KEY,
     bot_id     text        NOT NULL REFERENCES bots (id) ON DELETE CASCADE,
     key_hash   bytea       NOT NULL UNIQUE CHECK (octet_length(key_hash) = 32),
-    created_at timestamptz NOT NULL DEFAULT now()
+    -- What its owner calls it, and how it begins, by which its owner knows it: bot_ and 6 of its 43 characters, which leaves
+    -- 188 random bits.
+    name       text        NOT NULL DEFAULT '',
+    prefix     text        NOT NULL DEFAULT '',
+    created_at timestamptz NOT NULL DEFAULT now(),
+    -- To the minute; NULL: it was not used.
+    last_used_at timestamptz
 );
 CREATE INDEX api_keys_bot_id ON api_keys (bot_id);
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/emit"
+	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/internal/history"
@@ -87,6 +88,7 @@ func (s *upkeep) Start(ctx context.Context) error {
 	s.running.Go(func() { s.reseal(ctx) })
 	s.running.Go(func() { budget.Run(ctx) })
 	s.running.Go(func() { s.scheduleRemoval(ctx) })
+	s.running.Go(func() { s.removeExpiredPortal(ctx) })
 	return nil
 }
 
@@ -109,6 +111,19 @@ func (s *upkeep) reseal(ctx context.Context) {
 			}
 		}
 		if !pause.For(ctx, wait) {
+			return
+		}
+	}
+}
+
+// removeExpiredPortal removes the portal's links and sessions that are over, now and every hour.
+func (s *upkeep) removeExpiredPortal(ctx context.Context) {
+	service := &bots.Service{Pool: s.pool}
+	for {
+		if err := service.RemoveExpiredPortal(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("could not remove expired portal sessions; retrying in an hour", "error", err)
+		}
+		if !pause.For(ctx, time.Hour) {
 			return
 		}
 	}

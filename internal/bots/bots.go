@@ -8,7 +8,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -198,73 +197,4 @@ func (s *Service) bot(row db.Bot, made *string) (Bot, error) {
 		bot.NotifyURL = &url
 	}
 	return bot, nil
-}
-
-// Key is a key of a bot.
-type Key struct {
-	ID        uuid.UUID
-	BotID     string
-	CreatedAt time.Time
-}
-
-// CreateKey makes a key for a bot: 224 random bits, of which only the SHA-256 is kept. A bot has webhook.MaxKeysPerBot at
-// most. secret is the key itself, and is not shown again.
-func (s *Service) CreateKey(ctx context.Context, botID string) (key Key, secret string, err error) {
-	if !webhook.ValidID(botID) {
-		return Key{}, "", problem.ErrNotFound
-	}
-	botID, secret = webhook.CanonicalID(botID), newKey()
-	q := db.New()
-	var row db.CreateKeyRow
-	err = db.WithTx(ctx, s.Pool, func(tx pgx.Tx) error {
-		// One at a time for each bot, so that two calls at once do not both take the last place.
-		if err := q.LockBot(ctx, tx, botID); err != nil {
-			return err
-		}
-		if _, err := q.GetBot(ctx, tx, botID); err != nil {
-			return problem.OrNotFound(err)
-		}
-		n, err := q.CountKeys(ctx, tx, botID)
-		if err != nil {
-			return err
-		}
-		if n >= webhook.MaxKeysPerBot {
-			return &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("A bot can have at most %d keys. Revoke one first.", webhook.MaxKeysPerBot)}
-		}
-		row, err = q.CreateKey(ctx, tx, db.CreateKeyParams{ID: uuid.Must(uuid.NewV7()), BotID: botID, KeyHash: HashKey(secret)})
-		return err
-	})
-	if err != nil {
-		return Key{}, "", err
-	}
-	return Key{ID: row.ID, BotID: row.BotID, CreatedAt: row.CreatedAt}, secret, nil
-}
-
-// Keys are the keys of a bot, oldest first.
-func (s *Service) Keys(ctx context.Context, botID string) ([]Key, error) {
-	bot, err := s.row(ctx, botID)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := db.New().ListKeys(ctx, s.Pool, bot.ID)
-	if err != nil {
-		return nil, err
-	}
-	keys := make([]Key, len(rows))
-	for i, row := range rows {
-		keys[i] = Key{ID: row.ID, BotID: bot.ID, CreatedAt: row.CreatedAt}
-	}
-	return keys, nil
-}
-
-// RevokeKey revokes a bot's key, from the next request on.
-func (s *Service) RevokeKey(ctx context.Context, botID string, keyID uuid.UUID) error {
-	if !webhook.ValidID(botID) {
-		return problem.ErrNotFound
-	}
-	n, err := db.New().DeleteKey(ctx, s.Pool, db.DeleteKeyParams{ID: keyID, BotID: webhook.CanonicalID(botID)})
-	if err == nil && n == 0 {
-		err = problem.ErrNotFound
-	}
-	return err
 }

@@ -38,7 +38,7 @@ func TestService_Update(t *testing.T) {
 			require.Equal(t, problem.NotFound, problem.Of(err).Kind, id)
 			_, err = whole.Get(t.Context(), id)
 			require.Equal(t, problem.NotFound, problem.Of(err).Kind, id)
-			_, _, err = whole.CreateKey(t.Context(), id)
+			_, _, err = whole.CreateKey(t.Context(), id, "")
 			require.Equal(t, problem.NotFound, problem.Of(err).Kind, id)
 			_, err = whole.Keys(t.Context(), id)
 			require.Equal(t, problem.NotFound, problem.Of(err).Kind, id)

@@ -146,6 +146,11 @@ func (s *Service) CreatePortalLink(ctx context.Context, botID string, link Porta
 	return code, expiresAt, err
 }
 
+// PortalLinkURL is a link by its code, which stands in the fragment: in no log, and in no Referer.
+func PortalLinkURL(service, code string) string {
+	return strings.TrimSuffix(service, "/") + portalPath + "open#" + code
+}
+
 // OpenPortalLink uses up a link. cookie is what the new session is known by, and is not shown again; next is the page that
 // the link leads to, if any.
 func (s *Service) OpenPortalLink(ctx context.Context, code string) (cookie, next string, err error) {
@@ -234,6 +239,21 @@ func (s *Service) PortalSessions(ctx context.Context, botID string) ([]PortalSes
 		}
 	}
 	return sessions, err
+}
+
+// EndPortal signs out all of a bot's sessions, and ends its links.
+func (s *Service) EndPortal(ctx context.Context, botID string) error {
+	bot, err := s.row(ctx, botID)
+	if err != nil {
+		return err
+	}
+	return db.New().EndPortal(ctx, s.Pool, bot.ID)
+}
+
+// RemoveExpiredPortal removes the links and sessions of all bots that are over.
+func (s *Service) RemoveExpiredPortal(ctx context.Context) error {
+	now := time.Now()
+	return db.New().RemoveExpiredPortal(ctx, s.Pool, db.RemoveExpiredPortalParams{CreatedBefore: now.Add(-PortalSessionTime), UsedBefore: now.Add(-PortalIdleTime)})
 }
 
 // EndPortalSession signs one of the bot's sessions out.

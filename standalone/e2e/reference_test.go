@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"html"
+	"net/http"
 	"regexp"
 	"strings"
 	"testing"
@@ -61,11 +62,14 @@ func filledIn(t *testing.T, setup string, api *testkit.API, bot *testkit.Bot, ur
 	bot.AwaitDeliveries(t, hook.ID, 2)
 	service, err := mathub.NewService(api.URL, api.ServiceToken)
 	require.NoError(t, err)
-	key, err := service.CreateKey(t.Context(), bot.ID)
+	key, err := service.CreateKey(t.Context(), bot.ID, nil)
+	require.NoError(t, err)
+	ownKey, err := service.CreateKey(t.Context(), bot.ID, nil)
 	require.NoError(t, err)
 	for name, value := range map[string]string{
 		"MATHUB_API": api.URL, "MATHUB_BOT_KEY": bot.Key, "MATHUB_SERVICE_TOKEN": api.ServiceToken, "WEBHOOK_URL": url,
 		"WEBHOOK_ID": hook.ID, "DELIVERY_ID": delivery.ID, "EVENT_ID": event.ID, "BOT_ID": bot.ID, "KEY_ID": key.Value.ID,
+		"OWN_KEY_ID": ownKey.Value.ID, "SESSION_ID": session(t, api, service, bot),
 	} {
 		line := regexp.MustCompile(`(?m)^export ` + name + `=.*$`)
 		require.Regexp(t, line, setup, name)
@@ -73,4 +77,23 @@ func filledIn(t *testing.T, setup string, api *testkit.API, bot *testkit.Bot, ur
 	}
 	require.NotContains(t, setup, "…", "a variable that the test does not set")
 	return setup
+}
+
+// session is the id of one that is signed in to the bot's portal.
+func session(t *testing.T, api *testkit.API, service *mathub.Service, bot *testkit.Bot) string {
+	t.Helper()
+	link, err := service.CreatePortalLink(t.Context(), bot.ID, nil)
+	require.NoError(t, err)
+	_, code, _ := strings.Cut(link.Value.URL, "#")
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, api.URL+"/portal/session", strings.NewReader("code="+code))
+	require.NoError(t, err)
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	answer, err := http.DefaultTransport.RoundTrip(request)
+	require.NoError(t, err)
+	defer answer.Body.Close() //nolint:errcheck // not read
+	require.Equal(t, http.StatusSeeOther, answer.StatusCode)
+	sessions, err := service.ListPortalSessions(t.Context(), bot.ID)
+	require.NoError(t, err)
+	require.Len(t, sessions.Value, 1)
+	return sessions.Value[0].ID
 }

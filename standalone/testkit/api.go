@@ -124,7 +124,7 @@ func (a *API) CreateBot(t testing.TB, name string) *Bot {
 	}
 	made, err := service.CreateBot(t.Context(), mathub.NewBot{Name: name})
 	bot := succeeded(t, made, err)
-	key, err := service.CreateKey(t.Context(), bot.ID)
+	key, err := service.CreateKey(t.Context(), bot.ID, nil)
 	return &Bot{ID: bot.ID, Key: succeeded(t, key, err).Key, api: a}
 }
 

@@ -1,0 +1,83 @@
+package api
+
+import (
+	"github.com/gin-gonic/gin"
+
+	"github.com/mathub/webhooks/webhook"
+)
+
+// CreateKey serves POST /bots/:id/keys.
+func (s *server) CreateKey(c *gin.Context, id BotID) { s.createKey(c, id) }
+
+// CreateOwnKey serves POST /keys.
+func (s *server) CreateOwnKey(c *gin.Context) { s.createKey(c, botID(c)) }
+
+func (s *server) createKey(c *gin.Context, ofBot string) {
+	s.answer(c, func() (reply, error) {
+		m, err := optionalMembers(c, "name")
+		if err != nil {
+			return reply{}, err
+		}
+		name, _ := m.text("name", false)
+		if err := m.Err(); err != nil {
+			return reply{}, err
+		}
+		key, secret, err := s.bots.CreateKey(c, ofBot, name)
+		if err != nil {
+			return reply{}, err
+		}
+		s.changed(c, "key created", key.BotID, "changedKey", key.ID)
+		return created("", Key{
+			ID: key.ID, BotID: key.BotID, Name: key.Name, Prefix: key.Prefix, Key: secret, CreatedAt: timestamp(key.CreatedAt),
+		}), nil
+	})
+}
+
+// optionalMembers reads an object; no body is as good as an empty one.
+func optionalMembers(c *gin.Context, known ...string) (*members, error) {
+	m := &members{}
+	raw, err := readOptionalJSON(c, webhook.MaxRequestBytes)
+	if err == nil && raw != nil {
+		m.values, err = webhook.ParseObject(raw, known...)
+	}
+	return m, err
+}
+
+// ListKeys serves GET /bots/:id/keys.
+func (s *server) ListKeys(c *gin.Context, id BotID) { s.listKeys(c, id) }
+
+// ListOwnKeys serves GET /keys.
+func (s *server) ListOwnKeys(c *gin.Context) { s.listKeys(c, botID(c)) }
+
+func (s *server) listKeys(c *gin.Context, ofBot string) {
+	s.answer(c, func() (reply, error) {
+		keys, err := s.bots.Keys(c, ofBot)
+		list := make([]KeyInfo, len(keys))
+		for i, key := range keys {
+			list[i] = KeyInfo{
+				ID: key.ID, Name: key.Name, Prefix: key.Prefix, CreatedAt: timestamp(key.CreatedAt), LastUsedAt: (*timestamp)(key.LastUsedAt),
+			}
+		}
+		return ok(list), err
+	})
+}
+
+// DeleteKey serves DELETE /bots/:id/keys/:keyId.
+func (s *server) DeleteKey(c *gin.Context, id BotID, keyID string) { s.deleteKey(c, id, keyID) }
+
+// DeleteOwnKey serves DELETE /keys/:keyId.
+func (s *server) DeleteOwnKey(c *gin.Context, keyID string) { s.deleteKey(c, botID(c), keyID) }
+
+func (s *server) deleteKey(c *gin.Context, ofBot, keyID string) {
+	s.answer(c, func() (reply, error) {
+		parsed, err := parseID(keyID)
+		if err != nil {
+			return reply{}, err
+		}
+		if err := s.bots.RevokeKey(c, ofBot, parsed); err != nil {
+			return reply{}, err
+		}
+		s.changed(c, "key revoked", webhook.CanonicalID(ofBot), "changedKey", parsed)
+		return noContent(), nil
+	})
+}

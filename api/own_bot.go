@@ -1,0 +1,62 @@
+package api
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/mathub/webhooks/internal/bots"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// GetOwnBot serves GET /bot.
+func (s *server) GetOwnBot(c *gin.Context) {
+	s.answer(c, func() (reply, error) {
+		bot, err := s.bots.Get(c, botID(c))
+		return ok(toBot(bot)), err
+	})
+}
+
+// UpdateOwnBot serves PATCH /bot.
+func (s *server) UpdateOwnBot(c *gin.Context) {
+	s.updateBot(c, botID(c), "notifyUrl", "notifySecret")
+}
+
+// updateBot changes those of a bot's fields that the caller may change.
+func (s *server) updateBot(c *gin.Context, id string, fields ...string) {
+	s.answer(c, func() (reply, error) {
+		raw, err := readJSON(c, webhook.MaxRequestBytes)
+		if err != nil {
+			return reply{}, err
+		}
+		values, err := webhook.ParseObject(raw, fields...)
+		if err != nil {
+			return reply{}, err
+		}
+		m := &members{values: values}
+		change := bots.Change{NotifyChange: notifyChange(m, true), IsActive: m.boolean("isActive")}
+		if err := m.Err(); err != nil {
+			return reply{}, err
+		}
+		bot, err := s.bots.Update(c, id, change)
+		if err != nil {
+			return reply{}, err
+		}
+		s.changed(c, "bot changed", bot.ID, "fields", slices.Sorted(maps.Keys(values)), "isActive", bot.IsActive)
+		return ok(toBot(bot)), nil
+	})
+}
+
+// ListEventTypes serves GET /event-types.
+func (s *server) ListEventTypes(c *gin.Context) {
+	s.answer(c, func() (reply, error) {
+		list := []EventTypeInfo{}
+		for _, spec := range webhook.Catalog() {
+			if spec.Audience != webhook.Direct {
+				list = append(list, EventTypeInfo{Type: string(spec.Type), Audience: spec.Audience.String(), Description: spec.Description, Sample: rawJSON(spec.ExampleData())})
+			}
+		}
+		return ok(list), nil
+	})
+}

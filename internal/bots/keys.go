@@ -1,0 +1,137 @@
+package bots
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// keyPrefixShown is how much of a key's beginning is kept, bot_ included.
+const keyPrefixShown = 10
+
+// Key is a key of a bot.
+type Key struct {
+	ID        uuid.UUID
+	BotID     string
+	Name      string // may be empty
+	Prefix    string // how the key begins
+	CreatedAt time.Time
+	// LastUsedAt is to the minute; nil: it was not used.
+	LastUsedAt *time.Time
+}
+
+// CreateKey makes a key for a bot: 224 random bits, of which only the SHA-256 is kept. A bot has webhook.MaxKeysPerBot at
+// most. name may be empty. secret is the key itself, and is not shown again.
+func (s *Service) CreateKey(ctx context.Context, botID, name string) (key Key, secret string, err error) {
+	if !webhook.ValidID(botID) {
+		return Key{}, "", problem.ErrNotFound
+	}
+	if utf8.RuneCountInString(name) > maxNameLength || strings.ContainsRune(name, 0) {
+		return Key{}, "", webhook.Invalid("name", fmt.Sprintf("must have at most %d characters and no NUL", maxNameLength))
+	}
+	botID, secret = webhook.CanonicalID(botID), newKey()
+	q := db.New()
+	var row db.CreateKeyRow
+	err = db.WithTx(ctx, s.Pool, func(tx pgx.Tx) error {
+		// One at a time for each bot, so that two calls at once do not both take the last place.
+		if err := q.LockBot(ctx, tx, botID); err != nil {
+			return err
+		}
+		if _, err := q.GetBot(ctx, tx, botID); err != nil {
+			return problem.OrNotFound(err)
+		}
+		n, err := q.CountKeys(ctx, tx, botID)
+		if err != nil {
+			return err
+		}
+		if n >= webhook.MaxKeysPerBot {
+			return &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("A bot can have at most %d keys. Revoke one first.", webhook.MaxKeysPerBot)}
+		}
+		row, err = q.CreateKey(ctx, tx, db.CreateKeyParams{ID: uuid.Must(uuid.NewV7()), BotID: botID, KeyHash: HashKey(secret), Name: name, Prefix: secret[:keyPrefixShown]})
+		return err
+	})
+	if err != nil {
+		return Key{}, "", err
+	}
+	return Key{ID: row.ID, BotID: row.BotID, Name: row.Name, Prefix: row.Prefix, CreatedAt: row.CreatedAt}, secret, nil
+}
+
+// Keys are the keys of a bot, oldest first.
+func (s *Service) Keys(ctx context.Context, botID string) ([]Key, error) {
+	bot, err := s.row(ctx, botID)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := db.New().ListKeys(ctx, s.Pool, bot.ID)
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]Key, len(rows))
+	for i, row := range rows {
+		keys[i] = Key{ID: row.ID, BotID: bot.ID, Name: row.Name, Prefix: row.Prefix, CreatedAt: row.CreatedAt, LastUsedAt: row.LastUsedAt}
+	}
+	return keys, nil
+}
+
+// RevokeKey revokes a bot's key, from the next request on.
+func (s *Service) RevokeKey(ctx context.Context, botID string, keyID uuid.UUID) error {
+	if !webhook.ValidID(botID) {
+		return problem.ErrNotFound
+	}
+	n, err := db.New().DeleteKey(ctx, s.Pool, db.DeleteKeyParams{ID: keyID, BotID: webhook.CanonicalID(botID)})
+	if err == nil && n == 0 {
+		err = problem.ErrNotFound
+	}
+	return err
+}
+
+const (
+	// keyUseEvery is how often a key's last use is written at most, and keyUseTimeout bounds that.
+	keyUseEvery   = time.Minute
+	keyUseTimeout = 5 * time.Second
+	// manyKeyUses is from how many on uses that need no keeping are forgotten.
+	manyKeyUses = 10_000
+)
+
+// KeyUse writes when keys were last used, beside the calls that use them.
+type KeyUse struct {
+	Service *Service
+
+	mu sync.Mutex
+	at map[uuid.UUID]time.Time // when a key's use was last written by this process
+}
+
+// Note notes that a key is used.
+func (u *KeyUse) Note(id uuid.UUID) {
+	if !u.due(id, time.Now()) {
+		return
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), keyUseTimeout)
+		defer cancel()
+		_ = db.New().TouchKey(ctx, u.Service.Pool, id) // the next use writes it
+	}()
+}
+
+func (u *KeyUse) due(id uuid.UUID, now time.Time) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if now.Sub(u.at[id]) < keyUseEvery {
+		return false
+	}
+	if u.at == nil || len(u.at) >= manyKeyUses {
+		u.at = map[uuid.UUID]time.Time{}
+	}
+	u.at[id] = now
+	return true
+}

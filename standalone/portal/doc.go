@@ -1,0 +1,2 @@
+// Package portal tests the portal in a real browser, against the whole product.
+package portal
