@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"maps"
-	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -236,32 +235,3 @@ func toMs(d time.Duration) *float64 {
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-
-// webhookDetail is a webhook with how it has been doing.
-type webhookDetail struct {
-	Webhook
-	HistoryRemovedBefore *timestamp `json:"historyRemovedBefore,omitempty"`
-	Stats                Stats      `json:"stats"`
-}
-
-func (s *server) detail(ctx context.Context, w db.Webhook) (webhookDetail, error) {
-	row, err := s.history.Stats(ctx, w.ID)
-	if err != nil {
-		return webhookDetail{}, err
-	}
-	view, err := s.view(w)
-	if err != nil {
-		return webhookDetail{}, err
-	}
-	removed, err := s.webhooks.HistoryRemovedBefore(ctx, w.ID)
-	if err != nil {
-		return webhookDetail{}, err
-	}
-	detail := webhookDetail{Webhook: view, HistoryRemovedBefore: (*timestamp)(removed), Stats: Stats{Deliveries24H: int(row.Deliveries)}}
-	if row.Deliveries > 0 {
-		rate := math.Round(1e4*float64(row.Successes)/float64(row.Deliveries)) / 1e4
-		p95 := int(row.P95DurationMs)
-		detail.Stats.SuccessRate24H, detail.Stats.P95DurationMs24H = &rate, &p95
-	}
-	return detail, nil
-}

@@ -129,18 +129,6 @@ func TestAWrongQueryIsRefused(t *testing.T) {
 	require.Contains(t, string(a.do("GET", path+"page=2", key, nil).body), "until, before, limit")
 }
 
-func TestStatsAreOfTheLastDay(t *testing.T) {
-	t.Parallel()
-	a := newAPI(t, nil, nil)
-	_, key := a.bot()
-	id := a.hook(key)
-	a.execute(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at)
-		SELECT gen_random_uuid(), $1, 'e', n, n > 13, n, now() - CASE WHEN n <= 10 THEN interval '25 hours' ELSE interval '23 hours' END FROM generate_series(1, 110) n ORDER BY n`, id)
-	var w struct{ Stats map[string]any }
-	a.do("GET", webhooksPath+"/"+id, key, nil).into(t, &w)
-	require.Equal(t, map[string]any{"deliveries24h": 100.0, "successRate24h": 0.97, "p95DurationMs24h": 105.0}, w.Stats)
-}
-
 type detailView struct {
 	mathub.Delivery
 	RequestHeaders, ResponseHeaders []struct{ Name, Value string }

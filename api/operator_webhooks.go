@@ -37,8 +37,11 @@ func (s *server) GetWebhookOfAny(c *gin.Context, id WebhookID) {
 		if err != nil {
 			return reply{}, err
 		}
-		detail, err := s.detail(c, w)
-		return ok(detail), err
+		details, err := s.details(c, []db.Webhook{w})
+		if err != nil {
+			return reply{}, err
+		}
+		return ok(details[0]), nil
 	})
 }
 

@@ -83,6 +83,21 @@ type Delivery struct {
 // DeliveryDetail A delivery in full.
 type DeliveryDetail = deliveryDetail
 
+// DeliveryStats defines model for DeliveryStats.
+type DeliveryStats struct {
+	// From RFC 3339, in UTC, with milliseconds.
+	From Time `json:"from"`
+
+	// To RFC 3339, in UTC, with milliseconds.
+	To Time `json:"to"`
+
+	// Bucket The length of each bucket.
+	Bucket string `json:"bucket"`
+
+	// Buckets All buckets of the span, oldest first, empty ones too.
+	Buckets []StatsBucket `json:"buckets"`
+}
+
 // EndpointURL An https URL of a public host, without user name or fragment, of at most 2048 bytes, percent-encoded. Ports of other
 // protocols, databases and control planes are refused. So are names that are not public, such as localhost. The host is
 // stored in lower case, and port 443 is left out.
@@ -239,6 +254,12 @@ type Health struct {
 	OutboundAccess *OutboundAccess `json:"outboundAccess,omitempty"`
 }
 
+// HourCount defines model for HourCount.
+type HourCount struct {
+	Delivered int `json:"delivered"`
+	Failed    int `json:"failed"`
+}
+
 // Hurried defines model for Hurried.
 type Hurried struct {
 	// Attempts The attempts that were made due; 0 when nothing waited.
@@ -276,6 +297,25 @@ type KeyInfo struct {
 
 	// LastUsedAt When a call last used it, to the minute. Null: none has.
 	LastUsedAt *timestamp `json:"lastUsedAt"`
+}
+
+// LastDelivery A delivery in short.
+type LastDelivery struct {
+	ID        openapi_types.UUID `json:"id"`
+	EventID   string             `json:"eventId"`
+	EventType string             `json:"eventType"`
+	Attempt   int                `json:"attempt"`
+	Success   bool               `json:"success"`
+
+	// StatusCode Null when no response came.
+	StatusCode *int `json:"statusCode"`
+
+	// Error Null on success.
+	Error      *string `json:"error"`
+	DurationMs int     `json:"durationMs"`
+
+	// AttemptedAt RFC 3339, in UTC, with milliseconds.
+	AttemptedAt Time `json:"attemptedAt"`
 }
 
 // Missed defines model for Missed.
@@ -531,16 +571,43 @@ type Span struct {
 	StatusClass *string `json:"statusClass,omitempty"`
 }
 
-// Stats Statistics of the last 24 hours, over the latest 10,000 deliveries at most.
+// Stats Statistics of the present hour and the 23 hours before it, in UTC.
 type Stats struct {
-	// Deliveries24H The number of deliveries counted.
+	// Deliveries24H The number of deliveries.
 	Deliveries24H int `json:"deliveries24h"`
 
 	// SuccessRate24H The fraction that succeeded, to four digits. Null without deliveries.
 	SuccessRate24H *float64 `json:"successRate24h"`
 
-	// P95DurationMs24H The 95th percentile of their durations, in milliseconds. Null without deliveries.
+	// P95DurationMs24H The 95th percentile of their durations, in milliseconds, to an eighth. Null without deliveries.
 	P95DurationMs24H *int `json:"p95DurationMs24h"`
+
+	// Hours24H The deliveries of each hour, the present hour last.
+	Hours24H []HourCount `json:"hours24h"`
+}
+
+// StatsBucket defines model for StatsBucket.
+type StatsBucket struct {
+	// Start RFC 3339, in UTC, with milliseconds.
+	Start Time `json:"start"`
+
+	// Delivered Deliveries that succeeded.
+	Delivered int `json:"delivered"`
+
+	// Failed Deliveries that failed.
+	Failed int `json:"failed"`
+
+	// P50 The median of the durations, in milliseconds, to an eighth. Null without deliveries.
+	P50 *int `json:"p50"`
+
+	// P95 Their 95th percentile. Null without deliveries.
+	P95 *int `json:"p95"`
+
+	// ByError Failures by the kind of their error: `blocked`, `connect_timeout`, `connection`, `dns`, `http_3xx`, `http_4xx`, `http_429`, `http_5xx`, `http_other`, `response`, `timeout`, `tls`, `unreachable` or `other`.
+	ByError map[string]int `json:"byError"`
+
+	// ByType Deliveries by event type.
+	ByType map[string]int `json:"byType"`
 }
 
 // TestRequest defines model for TestRequest.
@@ -767,6 +834,23 @@ type PollEventsParams struct {
 	Wait *[]string `form:"wait,omitempty" json:"wait,omitempty"`
 }
 
+// GetStatsParams defines parameters for GetStats.
+type GetStatsParams struct {
+	// WebhookID The id of one of the bot's webhooks. Default: all of them.
+	WebhookID *[]string `form:"webhookId,omitempty" json:"webhookId,omitempty"`
+
+	// From The start, RFC 3339. Default: 24 hours before `to`.
+	From *[]string `form:"from,omitempty" json:"from,omitempty"`
+
+	// To The end, RFC 3339. Default: now.
+	To *[]string `form:"to,omitempty" json:"to,omitempty"`
+
+	// Bucket The length of a bucket: `1m`, `5m`, `15m`, `1h`, `6h` or `1d`. At most 1,000 buckets are answered. Those of less than
+	// an hour need a `from` within the last 24 hours. Default: `1m` for a span of up to 2 hours of the last 24, else `1h`
+	// for up to 8 days, else `1d`.
+	Bucket *[]string `form:"bucket,omitempty" json:"bucket,omitempty"`
+}
+
 // ListWebhooksParams defines parameters for ListWebhooks.
 type ListWebhooksParams struct {
 	// After The id of one of the bot's webhooks. The list begins after it.
@@ -919,7 +1003,10 @@ type ServerInterface interface {
 	// CreateOwnPortalLink Make a link that opens the portal of the bot.
 	// (POST /api/bot/v1/portal-links)
 	CreateOwnPortalLink(c *gin.Context)
-	// ListWebhooks List the bot's webhooks, oldest first.
+	// GetStats Count the bot's deliveries by time.
+	// (GET /api/bot/v1/stats)
+	GetStats(c *gin.Context, params GetStatsParams)
+	// ListWebhooks List the bot's webhooks and how they have been doing, oldest first.
 	// (GET /api/bot/v1/webhooks)
 	ListWebhooks(c *gin.Context, params ListWebhooksParams)
 	// CreateWebhook Subscribe an endpoint.
@@ -1006,7 +1093,7 @@ type ServerInterface interface {
 	// GetEvent Get an event, its workflow, and its outcome at each webhook.
 	// (GET /api/internal/v1/events/{id})
 	GetEvent(c *gin.Context, id EventID, params GetEventParams)
-	// ListWebhooksOfBot List a bot's webhooks, oldest first.
+	// ListWebhooksOfBot List a bot's webhooks and how they have been doing, oldest first.
 	// (GET /api/internal/v1/webhooks)
 	ListWebhooksOfBot(c *gin.Context, params ListWebhooksOfBotParams)
 	// DeleteWebhookOfAny Delete a webhook of any bot, and its history.
@@ -1292,6 +1379,57 @@ func (siw *ServerInterfaceWrapper) CreateOwnPortalLink(c *gin.Context) {
 	}
 
 	siw.Handler.CreateOwnPortalLink(c)
+}
+
+// GetStats operation middleware
+func (siw *ServerInterfaceWrapper) GetStats(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetStatsParams
+
+	// ------------- Optional query parameter "webhookId" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "webhookId", c.Request.URL.Query(), &params.WebhookID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter webhookId: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", c.Request.URL.Query(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter from: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", c.Request.URL.Query(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter to: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "bucket" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "bucket", c.Request.URL.Query(), &params.Bucket, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter bucket: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetStats(c, params)
 }
 
 // ListWebhooks operation middleware
@@ -2360,6 +2498,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/bot/v1/keys", wrapper.CreateOwnKey)
 	router.DELETE(options.BaseURL+"/api/bot/v1/keys/:ownKeyId", wrapper.DeleteOwnKey)
 	router.POST(options.BaseURL+"/api/bot/v1/portal-links", wrapper.CreateOwnPortalLink)
+	router.GET(options.BaseURL+"/api/bot/v1/stats", wrapper.GetStats)
 	router.GET(options.BaseURL+"/api/bot/v1/webhooks", wrapper.ListWebhooks)
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks", wrapper.CreateWebhook)
 	router.DELETE(options.BaseURL+"/api/bot/v1/webhooks/:id", wrapper.DeleteWebhook)

@@ -63,11 +63,9 @@ func (s *server) webhooksOf(c *gin.Context, q *query, botID string) (list encode
 	if err != nil {
 		return nil, err
 	}
-	webhooks := make([]Webhook, len(rows))
-	for i := range webhooks {
-		if webhooks[i], err = s.view(rows[i]); err != nil {
-			return nil, err
-		}
+	webhooks, err := s.details(c, rows)
+	if err != nil {
+		return nil, err
 	}
 	list, n := encodeList(webhooks)
 	if n < len(rows) || more {
@@ -84,8 +82,11 @@ func (s *server) GetWebhook(c *gin.Context, id WebhookID) {
 		if err != nil {
 			return reply{}, err
 		}
-		detail, err := s.detail(c, w)
-		return ok(detail), err
+		details, err := s.details(c, []db.Webhook{w})
+		if err != nil {
+			return reply{}, err
+		}
+		return ok(details[0]), nil
 	})
 }
 

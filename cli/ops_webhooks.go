@@ -31,7 +31,7 @@ func (c *opsWebhooksList) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.webhooks(list.Body, list.Value...)
+	return c.webhooks(list.Body, listed(list.Value)...)
 }
 
 // opsWebhook is one that a command is about.

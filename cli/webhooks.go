@@ -65,6 +65,15 @@ func nameOf(h mathub.Webhook) string {
 	return *h.Name
 }
 
+// listed are the webhooks of a list, without how they have been doing.
+func listed(details []mathub.WebhookDetail) []mathub.Webhook {
+	list := make([]mathub.Webhook, len(details))
+	for i, d := range details {
+		list[i] = mathub.Webhook{ID: d.ID, Name: d.Name, IsActive: d.IsActive, FailureCount: d.FailureCount, HasSecret: d.HasSecret, Verified: d.Verified, Events: d.Events, URL: d.URL}
+	}
+	return list
+}
+
 func yes(b bool) string {
 	if b {
 		return "yes"
@@ -86,7 +95,7 @@ func (c *webhooksListCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.webhooks(answer.Body, answer.Value...)
+	return c.webhooks(answer.Body, listed(answer.Value)...)
 }
 
 type webhooksCreateCommand struct {

@@ -72,34 +72,28 @@ func (q *Queries) BotsOverBudget(ctx context.Context, db DBTX, arg BotsOverBudge
 
 const countHistory = `-- name: CountHistory :exec
 INSERT INTO history_usage AS h (webhook_id, counted_upto, deliveries, bytes)
-SELECT w.id, n.upto, n.deliveries, n.bytes
-FROM unnest($1::uuid[]) AS w (id)
-LEFT JOIN history_usage u ON u.webhook_id = w.id
-CROSS JOIN LATERAL (
-    SELECT max(r.seq) AS upto, count(*) AS deliveries, sum(delivery_bytes(r.response_body, r.exchange)) AS bytes
-    FROM (
-        SELECT d.seq, d.response_body, d.exchange
-        FROM deliveries d
-        WHERE d.webhook_id = w.id AND d.seq > coalesce(u.counted_upto, 0) AND d.seq <= $2::bigint
-        ORDER BY d.seq
-        LIMIT $3
-    ) AS r
-) AS n
-WHERE n.deliveries > 0
-ORDER BY w.id
+SELECT n.webhook_id, n.upto, n.deliveries, n.bytes
+FROM (SELECT unnest($1::uuid[]) AS webhook_id, unnest($2::bigint[]) AS upto, unnest($3::bigint[]) AS deliveries, unnest($4::bigint[]) AS bytes) AS n
+ORDER BY n.webhook_id
 ON CONFLICT (webhook_id) DO UPDATE
 SET counted_upto = excluded.counted_upto, deliveries = h.deliveries + excluded.deliveries, bytes = h.bytes + excluded.bytes
 `
 
 type CountHistoryParams struct {
 	WebhookIds []uuid.UUID
-	Upto       int64
-	MostRead   int32
+	Uptos      []int64
+	Deliveries []int64
+	Bytes      []int64
 }
 
-// Counts what was recorded since the last time, up to a seq, @most_read deliveries of each webhook at most.
+// Adds to what is counted of some webhooks, whose deliveries are then counted up to a seq each.
 func (q *Queries) CountHistory(ctx context.Context, db DBTX, arg CountHistoryParams) error {
-	_, err := db.Exec(ctx, countHistory, arg.WebhookIds, arg.Upto, arg.MostRead)
+	_, err := db.Exec(ctx, countHistory,
+		arg.WebhookIds,
+		arg.Uptos,
+		arg.Deliveries,
+		arg.Bytes,
+	)
 	return err
 }
 
@@ -185,7 +179,7 @@ const lockUsage = `-- name: LockUsage :exec
 SELECT FROM history_usage WHERE webhook_id = ANY ($1::uuid[]) ORDER BY webhook_id FOR UPDATE
 `
 
-// Before CountHistory, and in a statement of its own: what retention has removed before, it does not see, and what retention
+// Before TallyDeliveries, and in a statement of its own: what retention has removed before, it does not see, and what retention
 // removes from now on is subtracted after it has counted.
 func (q *Queries) LockUsage(ctx context.Context, db DBTX, webhookIds []uuid.UUID) error {
 	_, err := db.Exec(ctx, lockUsage, webhookIds)

@@ -260,39 +260,6 @@ func (q *Queries) PageOfDeliveries(ctx context.Context, db DBTX, arg PageOfDeliv
 	return items, nil
 }
 
-const recentStats = `-- name: RecentStats :one
-SELECT count(*) AS deliveries, count(*) FILTER (WHERE success) AS successes,
-       coalesce(percentile_disc(0.95) WITHIN GROUP (ORDER BY duration_ms), 0)::integer AS p95_duration_ms
-FROM (
-    SELECT success, duration_ms, attempted_at
-    FROM deliveries
-    WHERE webhook_id = $1
-    ORDER BY seq DESC
-    LIMIT $2
-) AS latest
-WHERE attempted_at > $3
-`
-
-type RecentStatsParams struct {
-	WebhookID uuid.UUID
-	MostRead  int32
-	Since     time.Time
-}
-
-type RecentStatsRow struct {
-	Deliveries    int64
-	Successes     int64
-	P95DurationMs int32
-}
-
-// Of a webhook's deliveries since @since, but of the latest @most_read only. p95 is 0 where there are none.
-func (q *Queries) RecentStats(ctx context.Context, db DBTX, arg RecentStatsParams) (RecentStatsRow, error) {
-	row := db.QueryRow(ctx, recentStats, arg.WebhookID, arg.MostRead, arg.Since)
-	var i RecentStatsRow
-	err := row.Scan(&i.Deliveries, &i.Successes, &i.P95DurationMs)
-	return i, err
-}
-
 const seqsOfSpan = `-- name: SeqsOfSpan :many
 SELECT seq_since(h.id, $1)::bigint AS from_seq, seq_since(h.id, $2)::bigint AS before_seq
 FROM unnest($3::uuid[]) WITH ORDINALITY AS h (id, n)

@@ -7,7 +7,8 @@ const (
 	InsertSuccessesSQL    = insertSuccesses
 	PageOfDeliveriesSQL   = pageOfDeliveries
 	SeqsOfSpanSQL         = seqsOfSpan
-	RecentStatsSQL        = recentStats
+	StatsOfSQL            = statsOf
+	WebhookSummariesSQL   = webhookSummaries
 	ListExpiredSQL        = listExpired
 	RemoveDeliveriesOfSQL = removeDeliveriesOf
 	RemoveEventsSQL       = removeEvents

@@ -358,9 +358,12 @@ func TestTheHistoryIsReadFromIndexes(t *testing.T) {
 		"INSERT INTO events (id, type, payload, run_id) SELECT 'e' || n, 'common', '{}', 'run' FROM generate_series(0, 999) n",
 		fmt.Sprintf(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at)
 			SELECT gen_random_uuid(), '%s', 'e' || n %% 1000, n, n %% 1000 <> 0, 1, now() FROM generate_series(1, 60000) n ORDER BY n`, id),
-		"VACUUM ANALYZE deliveries, events",
+		fmt.Sprintf(`INSERT INTO delivery_stats (webhook_id, step, start, tally)
+			SELECT w, 86400, date_trunc('day', now()) - n * interval '1 day', '{}' FROM unnest(array_append(ARRAY(SELECT gen_random_uuid() FROM generate_series(1, 1000)), '%s')) w, generate_series(1, 100) n`, id),
+		fmt.Sprintf("INSERT INTO history_usage (webhook_id, counted_upto) SELECT '%s', max(seq) - 500 FROM deliveries", id),
+		"VACUUM ANALYZE deliveries, events, delivery_stats, history_usage",
 	)
-	for name, sql := range map[string]string{"page": db.PageOfDeliveriesSQL, "span": db.SeqsOfSpanSQL, "stats": db.RecentStatsSQL} {
+	for name, sql := range map[string]string{"page": db.PageOfDeliveriesSQL, "span": db.SeqsOfSpanSQL, "summaries": db.WebhookSummariesSQL, "stats": db.StatsOfSQL} {
 		prepare(t, conn, name, sql)
 	}
 	page := func(each int, event, success, eventType string) string {
@@ -378,7 +381,8 @@ func TestTheHistoryIsReadFromIndexes(t *testing.T) {
 			"failures of none":    {page(10000, "", "false", "'rare'"), 0, 400},
 			"those of an event":   {page(51, "e7", "NULL", "NULL"), 51, 600},
 			"a span's place":      {fmt.Sprintf("span (now(), now(), '{%s}')", id), 1, 500},
-			"the day's statistic": {fmt.Sprintf("stats ('%s', 10000, now() - interval '1 day')", id), 1, 1000},
+			"a webhook's summary": {fmt.Sprintf("summaries (now() - interval '1 day', '{0,16}', 1000, '{%s}')", id), 1, 400},
+			"a month's days":      {fmt.Sprintf("stats ('{%s}', 86400, now() - interval '1 month', now())", id), 30, 50},
 		} {
 			p := explain(t, conn, c.execute)
 			require.InDelta(t, c.rows, p.Rows, 0.1, name)

@@ -101,6 +101,13 @@ type Delivery struct {
 	Exchange     []byte
 }
 
+type DeliveryStat struct {
+	WebhookID uuid.UUID
+	Step      int32
+	Start     time.Time
+	Tally     []byte
+}
+
 type DisabledNotice struct {
 	WebhookID    uuid.UUID
 	Generation   int32

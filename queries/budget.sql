@@ -34,28 +34,16 @@ ORDER BY w.id
 LIMIT @page_size;
 
 -- name: LockUsage :exec
--- Before CountHistory, and in a statement of its own: what retention has removed before, it does not see, and what retention
+-- Before TallyDeliveries, and in a statement of its own: what retention has removed before, it does not see, and what retention
 -- removes from now on is subtracted after it has counted.
 SELECT FROM history_usage WHERE webhook_id = ANY (@webhook_ids::uuid[]) ORDER BY webhook_id FOR UPDATE;
 
 -- name: CountHistory :exec
--- Counts what was recorded since the last time, up to a seq, @most_read deliveries of each webhook at most.
+-- Adds to what is counted of some webhooks, whose deliveries are then counted up to a seq each.
 INSERT INTO history_usage AS h (webhook_id, counted_upto, deliveries, bytes)
-SELECT w.id, n.upto, n.deliveries, n.bytes
-FROM unnest(@webhook_ids::uuid[]) AS w (id)
-LEFT JOIN history_usage u ON u.webhook_id = w.id
-CROSS JOIN LATERAL (
-    SELECT max(r.seq) AS upto, count(*) AS deliveries, sum(delivery_bytes(r.response_body, r.exchange)) AS bytes
-    FROM (
-        SELECT d.seq, d.response_body, d.exchange
-        FROM deliveries d
-        WHERE d.webhook_id = w.id AND d.seq > coalesce(u.counted_upto, 0) AND d.seq <= @upto::bigint
-        ORDER BY d.seq
-        LIMIT @most_read
-    ) AS r
-) AS n
-WHERE n.deliveries > 0
-ORDER BY w.id
+SELECT n.webhook_id, n.upto, n.deliveries, n.bytes
+FROM (SELECT unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@uptos::bigint[]) AS upto, unnest(@deliveries::bigint[]) AS deliveries, unnest(@bytes::bigint[]) AS bytes) AS n
+ORDER BY n.webhook_id
 ON CONFLICT (webhook_id) DO UPDATE
 SET counted_upto = excluded.counted_upto, deliveries = h.deliveries + excluded.deliveries, bytes = h.bytes + excluded.bytes;
 

@@ -74,19 +74,6 @@ ORDER BY s.seq DESC;
 -- name: DeliverySeq :one
 SELECT seq::bigint AS seq FROM deliveries WHERE id = @id AND webhook_id = ANY (@webhook_ids::uuid[]);
 
--- name: RecentStats :one
--- Of a webhook's deliveries since @since, but of the latest @most_read only. p95 is 0 where there are none.
-SELECT count(*) AS deliveries, count(*) FILTER (WHERE success) AS successes,
-       coalesce(percentile_disc(0.95) WITHIN GROUP (ORDER BY duration_ms), 0)::integer AS p95_duration_ms
-FROM (
-    SELECT success, duration_ms, attempted_at
-    FROM deliveries
-    WHERE webhook_id = @webhook_id
-    ORDER BY seq DESC
-    LIMIT @most_read
-) AS latest
-WHERE attempted_at > @since;
-
 -- name: DeleteDeliveries :execrows
 -- Some of a deleted webhook's. What retention is removing, it removes.
 DELETE FROM deliveries

@@ -149,6 +149,21 @@ type DeliveryDetail struct {
 	NextAttemptAt *time.Time `json:"nextAttemptAt"`
 }
 
+// DeliveryStats defines model for DeliveryStats.
+type DeliveryStats struct {
+	// From RFC 3339, in UTC, with milliseconds.
+	From Time `json:"from"`
+
+	// To RFC 3339, in UTC, with milliseconds.
+	To Time `json:"to"`
+
+	// Bucket The length of each bucket.
+	Bucket string `json:"bucket"`
+
+	// Buckets All buckets of the span, oldest first, empty ones too.
+	Buckets []StatsBucket `json:"buckets"`
+}
+
 // EndpointURL An https URL of a public host, without user name or fragment, of at most 2048 bytes, percent-encoded. Ports of other
 // protocols, databases and control planes are refused. So are names that are not public, such as localhost. The host is
 // stored in lower case, and port 443 is left out.
@@ -296,6 +311,12 @@ type HeaderField struct {
 	Value string `json:"value"`
 }
 
+// HourCount defines model for HourCount.
+type HourCount struct {
+	Delivered int `json:"delivered"`
+	Failed    int `json:"failed"`
+}
+
 // Hurried defines model for Hurried.
 type Hurried struct {
 	// Attempts The attempts that were made due; 0 when nothing waited.
@@ -333,6 +354,25 @@ type KeyInfo struct {
 
 	// LastUsedAt When a call last used it, to the minute. Null: none has.
 	LastUsedAt *time.Time `json:"lastUsedAt"`
+}
+
+// LastDelivery A delivery in short.
+type LastDelivery struct {
+	ID        string `json:"id"`
+	EventID   string `json:"eventId"`
+	EventType string `json:"eventType"`
+	Attempt   int    `json:"attempt"`
+	Success   bool   `json:"success"`
+
+	// StatusCode Null when no response came.
+	StatusCode *int `json:"statusCode"`
+
+	// Error Null on success.
+	Error      *string `json:"error"`
+	DurationMS int     `json:"durationMs"`
+
+	// AttemptedAt RFC 3339, in UTC, with milliseconds.
+	AttemptedAt Time `json:"attemptedAt"`
 }
 
 // Missed defines model for Missed.
@@ -582,16 +622,43 @@ type Span struct {
 	StatusClass string `json:"statusClass,omitempty,omitzero"`
 }
 
-// Stats Statistics of the last 24 hours, over the latest 10,000 deliveries at most.
+// Stats Statistics of the present hour and the 23 hours before it, in UTC.
 type Stats struct {
-	// Deliveries24H The number of deliveries counted.
+	// Deliveries24H The number of deliveries.
 	Deliveries24H int `json:"deliveries24h"`
 
 	// SuccessRate24H The fraction that succeeded, to four digits. Null without deliveries.
 	SuccessRate24H *float64 `json:"successRate24h"`
 
-	// P95DurationMs24H The 95th percentile of their durations, in milliseconds. Null without deliveries.
+	// P95DurationMs24H The 95th percentile of their durations, in milliseconds, to an eighth. Null without deliveries.
 	P95DurationMs24H *int `json:"p95DurationMs24h"`
+
+	// Hours24H The deliveries of each hour, the present hour last.
+	Hours24H []HourCount `json:"hours24h"`
+}
+
+// StatsBucket defines model for StatsBucket.
+type StatsBucket struct {
+	// Start RFC 3339, in UTC, with milliseconds.
+	Start Time `json:"start"`
+
+	// Delivered Deliveries that succeeded.
+	Delivered int `json:"delivered"`
+
+	// Failed Deliveries that failed.
+	Failed int `json:"failed"`
+
+	// P50 The median of the durations, in milliseconds, to an eighth. Null without deliveries.
+	P50 *int `json:"p50"`
+
+	// P95 Their 95th percentile. Null without deliveries.
+	P95 *int `json:"p95"`
+
+	// ByError Failures by the kind of their error: `blocked`, `connect_timeout`, `connection`, `dns`, `http_3xx`, `http_4xx`, `http_429`, `http_5xx`, `http_other`, `response`, `timeout`, `tls`, `unreachable` or `other`.
+	ByError map[string]int `json:"byError"`
+
+	// ByType Deliveries by event type.
+	ByType map[string]int `json:"byType"`
 }
 
 // TestRequest defines model for TestRequest.
@@ -734,8 +801,14 @@ type WebhookDetail struct {
 	// DuplicateOf In the answer to a call that sets `url` or `events`: the bot's oldest other webhook with the same URL and a common event type. The endpoint receives common events from both. Absent when there is none.
 	DuplicateOf string `json:"duplicateOf,omitempty,omitzero"`
 
-	// Stats Statistics of the last 24 hours, over the latest 10,000 deliveries at most.
+	// Stats Statistics of the present hour and the 23 hours before it, in UTC.
 	Stats Stats `json:"stats"`
+
+	// LastDelivery The delivery recorded last. Null when none is kept.
+	LastDelivery *LastDelivery `json:"lastDelivery"`
+
+	// LastError The failed delivery recorded last. Null when none is kept.
+	LastError *LastDelivery `json:"lastError"`
 }
 
 // WebhookName A name for its owner. At most 100 characters, no control characters.
@@ -835,6 +908,23 @@ type PollEventsParams struct {
 
 	// Wait How long to wait for an event when there is none, at most `30s`. Default: not at all.
 	Wait string `form:"wait,omitempty" json:"wait,omitempty,omitzero"`
+}
+
+// GetStatsParams defines parameters for GetStats.
+type GetStatsParams struct {
+	// WebhookID The id of one of the bot's webhooks. Default: all of them.
+	WebhookID string `form:"webhookId,omitempty" json:"webhookId,omitempty,omitzero"`
+
+	// From The start, RFC 3339. Default: 24 hours before `to`.
+	From string `form:"from,omitempty" json:"from,omitempty,omitzero"`
+
+	// To The end, RFC 3339. Default: now.
+	To string `form:"to,omitempty" json:"to,omitempty,omitzero"`
+
+	// Bucket The length of a bucket: `1m`, `5m`, `15m`, `1h`, `6h` or `1d`. At most 1,000 buckets are answered. Those of less than
+	// an hour need a `from` within the last 24 hours. Default: `1m` for a span of up to 2 hours of the last 24, else `1h`
+	// for up to 8 days, else `1d`.
+	Bucket string `form:"bucket,omitempty" json:"bucket,omitempty,omitzero"`
 }
 
 // ListWebhooksParams defines parameters for ListWebhooks.
@@ -983,13 +1073,25 @@ func (c *Client) CreateOwnPortalLink(ctx context.Context, body *NewPortalLink) (
 	return call[PortalLink](ctx, c.caller, http.MethodPost, "/api/bot/v1/portal-links", nil, unlessNil(body))
 }
 
-// ListWebhooks List the bot's webhooks, oldest first.
-func (c *Client) ListWebhooks(ctx context.Context, params *ListWebhooksParams) (*Response[[]Webhook], error) {
+// GetStats Count the bot's deliveries by time.
+func (c *Client) GetStats(ctx context.Context, params *GetStatsParams) (*Response[DeliveryStats], error) {
+	query := url.Values{}
+	if params != nil {
+		setUnlessZero(query, "webhookId", params.WebhookID)
+		setUnlessZero(query, "from", params.From)
+		setUnlessZero(query, "to", params.To)
+		setUnlessZero(query, "bucket", params.Bucket)
+	}
+	return call[DeliveryStats](ctx, c.caller, http.MethodGet, "/api/bot/v1/stats", query, nil)
+}
+
+// ListWebhooks List the bot's webhooks and how they have been doing, oldest first.
+func (c *Client) ListWebhooks(ctx context.Context, params *ListWebhooksParams) (*Response[[]WebhookDetail], error) {
 	query := url.Values{}
 	if params != nil {
 		setUnlessZero(query, "after", params.After)
 	}
-	return call[[]Webhook](ctx, c.caller, http.MethodGet, "/api/bot/v1/webhooks", query, nil)
+	return call[[]WebhookDetail](ctx, c.caller, http.MethodGet, "/api/bot/v1/webhooks", query, nil)
 }
 
 // CreateWebhook Subscribe an endpoint.
@@ -1166,14 +1268,14 @@ func (c *Service) GetEvent(ctx context.Context, id string, params *GetEventParam
 	return call[EventDetail](ctx, c.caller, http.MethodGet, fmt.Sprintf("/api/internal/v1/events/%s", url.PathEscape(id)), query, nil)
 }
 
-// ListWebhooksOfBot List a bot's webhooks, oldest first.
-func (c *Service) ListWebhooksOfBot(ctx context.Context, params *ListWebhooksOfBotParams) (*Response[[]Webhook], error) {
+// ListWebhooksOfBot List a bot's webhooks and how they have been doing, oldest first.
+func (c *Service) ListWebhooksOfBot(ctx context.Context, params *ListWebhooksOfBotParams) (*Response[[]WebhookDetail], error) {
 	query := url.Values{}
 	if params != nil {
 		setUnlessZero(query, "botId", params.BotID)
 		setUnlessZero(query, "after", params.After)
 	}
-	return call[[]Webhook](ctx, c.caller, http.MethodGet, "/api/internal/v1/webhooks", query, nil)
+	return call[[]WebhookDetail](ctx, c.caller, http.MethodGet, "/api/internal/v1/webhooks", query, nil)
 }
 
 // DeleteWebhookOfAny Delete a webhook of any bot, and its history.

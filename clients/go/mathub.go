@@ -78,9 +78,9 @@ func (r *Response[T]) Next() string {
 	return query.Get("after") + query.Get("before") // one of them
 }
 
-// Webhooks are all webhooks of the bot, oldest first, page by page. An error is the last that is yielded.
-func (c *Client) Webhooks(ctx context.Context) iter.Seq2[Webhook, error] {
-	return pages("", func(cursor string) (*Response[[]Webhook], error) {
+// Webhooks are all webhooks of the bot and how they have been doing, oldest first, page by page. An error is the last that is yielded.
+func (c *Client) Webhooks(ctx context.Context) iter.Seq2[WebhookDetail, error] {
+	return pages("", func(cursor string) (*Response[[]WebhookDetail], error) {
 		return c.ListWebhooks(ctx, &ListWebhooksParams{After: cursor})
 	})
 }

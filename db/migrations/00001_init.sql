@@ -289,6 +289,20 @@ CREATE TABLE history_usage (
 CREATE FUNCTION delivery_bytes(response_body bytea, exchange bytea) RETURNS bigint LANGUAGE sql IMMUTABLE
     RETURN 500 + coalesce(octet_length(response_body), 0) + coalesce(octet_length(exchange), 0);
 
+-- What a webhook's deliveries come to, a row for each minute, hour and day in which some were attempted, as
+-- internal/history/rollup.go adds them up when it counts the history: up to history_usage.counted_upto. It outlives what
+-- budgets remove. A webhook that has rows has one in history_usage.
+CREATE TABLE delivery_stats (
+    webhook_id uuid        NOT NULL,
+    -- What the row is of, in seconds.
+    step       integer     NOT NULL CHECK (step IN (60, 3600, 86400)),
+    start      timestamptz NOT NULL,
+    tally      jsonb       NOT NULL,
+    PRIMARY KEY (webhook_id, step, start)
+);
+-- By which the old ones are removed.
+CREATE INDEX delivery_stats_start ON delivery_stats (step, start);
+
 -- The pass over the budgets that was begun last, whichever process makes it, and when it did something last. Each step of a
 -- pass holds the row's lock, so that there is never more than one.
 CREATE TABLE history_passes (
@@ -404,6 +418,7 @@ DROP TABLE recoveries;
 DROP TABLE queue_sweeps;
 DROP TABLE queue;
 DROP TABLE history_passes;
+DROP TABLE delivery_stats;
 DROP FUNCTION delivery_bytes;
 DROP TABLE history_usage;
 DROP FUNCTION seq_since;

@@ -26,9 +26,9 @@ const (
 	// passRest is for how long no pass has done anything when the next begins, in all processes together, and lookEvery how
 	// often a process asks whether it is its turn.
 	passRest, lookEvery = 15 * time.Second, 10 * time.Second
-	// leftTime is about how long a pass removes what deleted webhooks have left, and trimTime how long it makes room: neither
-	// takes the other's.
-	leftTime, trimTime = 8 * time.Second, 17 * time.Second
+	// leftTime is about how long a pass removes what deleted webhooks have left, minutesTime how long it removes statistics by
+	// the minute, and trimTime how long it makes room: none takes another's.
+	leftTime, minutesTime, trimTime = 8 * time.Second, 2 * time.Second, 15 * time.Second
 	// settleTime is how long a pass waits for transactions that are recording, and settlePoll how often it looks.
 	settleTime, settlePoll = 2 * time.Second, 20 * time.Millisecond
 	// countedAtOnce is how many webhooks, and countedOfEach how many deliveries of each, one statement counts.
@@ -37,8 +37,8 @@ const (
 	trimmedAtOnce = 1000
 )
 
-// Budget holds each bot's history to what it may take. Recording does nothing for it: what was recorded is counted
-// afterwards, each delivery once. Of what is too much goes, oldest first: the responses and exchanges of successes, then
+// Budget holds each bot's history to what it may take, and adds up what its deliveries come to. Recording does nothing for it:
+// what was recorded is counted afterwards, each delivery once. Of what is too much goes, oldest first: the responses and exchanges of successes, then
 // their rows, then the failures'.
 type Budget struct {
 	Pool *pgxpool.Pool
@@ -77,6 +77,7 @@ func (b *Budget) pass(ctx context.Context, idle time.Duration) error {
 	err = errors.Join(
 		describe(p.removeLeft(ctx, time.Now().Add(leftTime)), "remove the history of deleted webhooks"),
 		describe(p.count(ctx), "count deliveries"),
+		describe(p.removeMinutes(ctx, time.Now().Add(minutesTime)), "remove old statistics"),
 		describe(p.makeRoom(ctx), "make room"),
 	)
 	if errors.Is(err, errSuperseded) {
@@ -143,6 +144,9 @@ func (p *pass) removeLeftOf(ctx context.Context, id uuid.UUID) (more bool, err e
 		if more = n == removalRows; more || err != nil {
 			return err
 		}
+		if err := q.ForgetStats(ctx, tx, id); err != nil {
+			return err
+		}
 		return q.ForgetHistory(ctx, tx, id)
 	})
 	return more, err
@@ -156,35 +160,31 @@ func (p *pass) count(ctx context.Context) error {
 	}
 	for after := uuid.Nil; ; {
 		var page []db.WebhooksToCountRow
+		var more bool
 		err := p.step(ctx, func(q *db.Queries, tx pgx.Tx) (err error) {
 			page, err = q.WebhooksToCount(ctx, tx, db.WebhooksToCountParams{After: after, PageSize: countedAtOnce, Upto: upto})
 			if err != nil {
 				return err
 			}
-			return countPage(ctx, q, tx, page, upto)
-		})
-		if err != nil || len(page) < countedAtOnce {
+			var ids []uuid.UUID
+			for _, w := range page {
+				if w.HasNew {
+					ids = append(ids, w.ID)
+				}
+			}
+			more, err = countPage(ctx, q, tx, ids, upto)
 			return err
-		}
-		after = page[len(page)-1].ID
-	}
-}
-
-// countPage counts the new deliveries of a page's webhooks.
-func countPage(ctx context.Context, q *db.Queries, tx pgx.Tx, page []db.WebhooksToCountRow, upto int64) error {
-	var ids []uuid.UUID
-	for _, w := range page {
-		if w.HasNew {
-			ids = append(ids, w.ID)
+		})
+		switch {
+		case err != nil:
+			return err
+		case more: // of the same webhooks
+		case len(page) < countedAtOnce:
+			return nil
+		default:
+			after = page[len(page)-1].ID
 		}
 	}
-	if len(ids) == 0 {
-		return nil
-	}
-	if err := q.LockUsage(ctx, tx, ids); err != nil {
-		return err
-	}
-	return q.CountHistory(ctx, tx, db.CountHistoryParams{WebhookIds: ids, Upto: upto, MostRead: countedOfEach})
 }
 
 // settled returns a seq below which no delivery can be committed any more. Deliveries are not committed in the order of their

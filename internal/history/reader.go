@@ -13,9 +13,6 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
-// statsSpan is what the statistics of a webhook are of.
-const statsSpan = 24 * time.Hour
-
 // MaxAttempts is how often an event may be sent to one webhook: what is read of its attempts is bounded by that.
 const MaxAttempts = 1000
 
@@ -41,13 +38,6 @@ func (r *Reader) NextAttempt(ctx context.Context, webhookID, deliveryID uuid.UUI
 		ID: deliveryID, WebhookID: webhookID, Since: kept.Since(time.Now()), MostRead: webhook.MaxDeliveriesRead, MostAttempts: MaxAttempts,
 	})
 	return row, problem.OrNotFound(err)
-}
-
-// Stats are a webhook's deliveries of the last 24 h, of the newest webhook.MaxDeliveriesRead of them.
-func (r *Reader) Stats(ctx context.Context, webhookID uuid.UUID) (db.RecentStatsRow, error) {
-	return db.New().RecentStats(ctx, r.Pool, db.RecentStatsParams{
-		WebhookID: webhookID, Since: time.Now().Add(-statsSpan), MostRead: webhook.MaxDeliveriesRead,
-	})
 }
 
 // Event finds an event by its id.

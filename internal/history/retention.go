@@ -86,6 +86,9 @@ func (r *Remover) RemoveExpired(ctx context.Context, in RemovalInput) (Removal, 
 			return done, err
 		}
 		if len(page) < removalPage {
+			if err := r.removeStats(ctx, before, until); err != nil {
+				return done, fmt.Errorf("remove expired statistics: %w", err)
+			}
 			done.Done = true
 			return done, nil
 		}

@@ -32,7 +32,7 @@ func (s *Service) queue() *history.Queue { return &history.Queue{Pool: s.Pool} }
 func (s *Service) Span(ctx context.Context, w db.Webhook, since, until *time.Time, faults *problem.Faults) (history.Span, error) {
 	now := time.Now().UTC()
 	span := defaultSpan(w, now)
-	removed, err := s.HistoryRemovedBefore(ctx, w.ID)
+	removed, err := s.historyRemovedBefore(ctx, w.ID)
 	if err != nil {
 		return span, err
 	}

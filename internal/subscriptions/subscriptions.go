@@ -287,8 +287,8 @@ func TargetOf(w db.Webhook) delivery.Target {
 	return delivery.Target{WebhookID: w.ID, BotID: w.BotID, Host: webhook.HostOf(w.Origin)}
 }
 
-// HistoryRemovedBefore is until when a webhook's deliveries were removed for its bot's budget; nil: none were.
-func (s *Service) HistoryRemovedBefore(ctx context.Context, webhookID uuid.UUID) (*time.Time, error) {
+// historyRemovedBefore is until when a webhook's deliveries were removed for its bot's budget; nil: none were.
+func (s *Service) historyRemovedBefore(ctx context.Context, webhookID uuid.UUID) (*time.Time, error) {
 	at, err := db.New().HistoryRemovedBefore(ctx, s.Pool, webhookID)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil //nolint:nilnil // as the comment says

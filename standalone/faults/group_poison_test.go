@@ -246,7 +246,7 @@ func largeAmongSmall(t *testing.T, stack *testkit.Stack) {
 	receiver := testkit.NewReceiver(t)
 	owner := stack.API().CreateBot(t, "large")
 	owner.CreateWebhooks(t, audience, func(i int) string { return receiver.URL(fmt.Sprintf("/%d", i)) }, large)
-	at := map[string]testkit.Webhook{} // by path
+	at := map[string]mathub.WebhookDetail{} // by path
 	for _, h := range owner.Webhooks(t) {
 		at[strings.TrimPrefix(h.URL, strings.TrimSuffix(receiver.URL("/"), "/"))] = h
 	}

@@ -236,7 +236,7 @@ func (b *Bot) CreateWebhooks(t testing.TB, count int, url func(i int) string, ev
 }
 
 // Webhooks lists the bot's webhooks.
-func (b *Bot) Webhooks(t testing.TB) (all []Webhook) {
+func (b *Bot) Webhooks(t testing.TB) (all []mathub.WebhookDetail) {
 	t.Helper()
 	for hook, err := range b.client(t).Webhooks(t.Context()) {
 		if err != nil {
