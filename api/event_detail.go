@@ -145,7 +145,7 @@ func toEventWebhook(w db.ListEventWebhooksRow) EventWebhook {
 		view.LastStatusCode = &code
 	}
 	if w.IsPlanned {
-		at := dueAt(w.DueAt, w.ResumeAt, time.Now())
+		at := history.DueAt(w.DueAt, w.ResumeAt, time.Now())
 		view.NextAttemptAt = (*timestamp)(&at)
 	}
 	return view

@@ -168,29 +168,13 @@ func (d *deliveryDetail) addExchange(row db.GetDeliveriesRow) error {
 	return nil
 }
 
-// addPlanned says when the event goes to the webhook again: as its queue has it, and not before a failing webhook's pause is
-// over. To a disabled webhook nothing goes but what a person has just asked for.
+// addPlanned says when the event goes to the webhook again.
 func (s *server) addPlanned(ctx context.Context, w db.Webhook, d *deliveryDetail) error {
-	queue := history.Queue{Pool: s.cfg.Pool}
-	row, at, planned, err := queue.Planned(ctx, w.ID, d.EventID)
-	if err != nil || !planned || !w.IsActive && !row.Trigger.Manual() {
-		return err
+	next, err := s.webhooks.NextAttempt(ctx, w, d.EventID)
+	if err == nil && next != nil {
+		d.NextAttempt, d.NextAttemptAt = &next.Number, (*timestamp)(&next.At)
 	}
-	at = dueAt(at, w.ResumeAt, time.Now())
-	d.NextAttempt, d.NextAttemptAt = &row.Attempt, (*timestamp)(&at)
-	return nil
-}
-
-// dueAt is when a planned attempt is made: what is due since 1970 goes before all else, and nothing before a failing
-// webhook's pause is over.
-func dueAt(planned time.Time, resumeAt *time.Time, now time.Time) time.Time {
-	switch {
-	case planned.Unix() == 0:
-		return now
-	case resumeAt != nil && resumeAt.After(planned):
-		return *resumeAt
-	}
-	return planned
+	return err
 }
 
 func toDelivery(d db.GetDeliveriesRow) Delivery {

@@ -103,6 +103,8 @@ func newPortal(cfg Config) (*portal, error) {
 	p.signInRoutes()
 	p.themeRoutes()
 	p.webhooksRoutes()
+	p.deliveriesRoutes()
+	p.recoverRoutes()
 	p.settingsRoutes()
 	return p, nil
 }

@@ -130,6 +130,18 @@ func (q *Queue) Planned(ctx context.Context, webhookID uuid.UUID, eventID string
 	return row, r.DueAt, err == nil, err
 }
 
+// DueAt is when a planned attempt is made: what is due since 1970 goes before all else, and nothing before a failing webhook's
+// pause is over.
+func DueAt(planned time.Time, resumeAt *time.Time, now time.Time) time.Time {
+	switch {
+	case planned.Unix() == 0:
+		return now
+	case resumeAt != nil && resumeAt.After(planned):
+		return *resumeAt
+	}
+	return planned
+}
+
 // IsUrgent says whether something is planned for a webhook that goes before all else: what a person asked for.
 func (q *Queue) IsUrgent(ctx context.Context, webhookID uuid.UUID) (bool, error) {
 	return db.New().IsUrgent(ctx, q.Pool, webhookID)

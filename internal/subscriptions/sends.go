@@ -121,6 +121,22 @@ func (s *Service) RetryNow(ctx context.Context, w db.Webhook, eventID string) (i
 	return n, nil
 }
 
+// NextAttempt is an event's next attempt at a webhook.
+type NextAttempt struct {
+	Number int
+	At     time.Time // a past time means now
+}
+
+// NextAttempt is when an event goes to w again: as its queue has it, and not before a failing webhook's pause is over; nil: it
+// does not. To a disabled webhook nothing goes but what a person has just asked for.
+func (s *Service) NextAttempt(ctx context.Context, w db.Webhook, eventID string) (*NextAttempt, error) {
+	row, at, planned, err := s.queue().Planned(ctx, w.ID, eventID)
+	if err != nil || !planned || !w.IsActive && !row.Trigger.Manual() {
+		return nil, err
+	}
+	return &NextAttempt{row.Attempt, history.DueAt(at, w.ResumeAt, time.Now())}, nil
+}
+
 func (s *Service) history() *history.Reader { return &history.Reader{Pool: s.Pool} }
 
 // notKept answers for a delivery that is not there, or may be removed at any time.
