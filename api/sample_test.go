@@ -131,7 +131,9 @@ func TestAWebhookMayHaveAName(t *testing.T) {
 	}{
 		{map[string]any{"url": "https://example.com/other"}, "Mentions <b>"},
 		{map[string]any{"name": long100}, long100},
-		{`{"name":null}`, "<none>"}, {`{"name":null}`, "<none>"}, {`{"name":"שלום 👩‍🔬"}`, "שלום 👩‍🔬"},
+		{`{"name":null}`, "<none>"},
+		{`{"name":null}`, "<none>"},
+		{`{"name":"שלום 👩‍🔬"}`, "שלום 👩‍🔬"},
 	} {
 		got := a.do("PATCH", path, key, c.patch)
 		require.Equal(t, http.StatusOK, got.status, "%s", got.body)

@@ -41,20 +41,13 @@ type deliveriesPage struct {
 	Types, Triggers, Statuses []string
 }
 
-// hookName is how a webhook is called: its name, or its host.
+// hookName is what a webhook is called.
 type hookName struct {
 	ID   uuid.UUID
 	Name string
-	Host string
 }
 
-func nameOfHook(w db.Webhook) hookName {
-	h := hookName{ID: w.ID, Host: webhook.HostOf(w.Origin)}
-	if h.Name = h.Host; w.Name != nil {
-		h.Name = *w.Name
-	}
-	return h
-}
+func (p *portal) nameOf(w db.Webhook) hookName { return hookName{w.ID, p.viewOf(w).Title()} }
 
 // deliveryRow is a delivery in a list.
 type deliveryRow struct {
@@ -106,21 +99,12 @@ func (p *portal) allDeliveries(w http.ResponseWriter, r *http.Request, s *sessio
 
 // deliveriesOf lists a webhook's.
 func (p *portal) deliveriesOf(w http.ResponseWriter, r *http.Request, s *session) error {
-	hook, err := p.hook(r, s)
+	hook, err := p.webhook(r, s)
 	if err != nil {
 		return err
 	}
-	name := nameOfHook(hook)
+	name := p.nameOf(hook)
 	return p.listDeliveries(w, r, s, &name, []uuid.UUID{hook.ID})
-}
-
-// hook is the webhook of the path, which is the session's bot's or not found.
-func (p *portal) hook(r *http.Request, s *session) (db.Webhook, error) {
-	id, err := uuid.Parse(r.PathValue("id"))
-	if err != nil {
-		return db.Webhook{}, problem.ErrNotFound
-	}
-	return p.Webhooks.Get(r.Context(), s.BotID, id)
 }
 
 func (p *portal) listDeliveries(w http.ResponseWriter, r *http.Request, s *session, hook *hookName, ids []uuid.UUID) error {
@@ -133,8 +117,9 @@ func (p *portal) listDeliveries(w http.ResponseWriter, r *http.Request, s *sessi
 	}
 	names := map[uuid.UUID]string{}
 	for _, h := range hooks {
-		data.Hooks = append(data.Hooks, nameOfHook(h))
-		names[h.ID] = nameOfHook(h).Name
+		name := p.nameOf(h)
+		data.Hooks = append(data.Hooks, name)
+		names[h.ID] = name.Name
 	}
 	shown := page{Title: "Deliveries", Nav: "deliveries", Form: form{Values: query}}
 	filter, faults := filterOf(query)
@@ -169,9 +154,9 @@ func (p *portal) listDeliveries(w http.ResponseWriter, r *http.Request, s *sessi
 }
 
 func (p *portal) seq(r *http.Request, ids []uuid.UUID, before string) (int64, error) {
-	id, err := uuid.Parse(before)
+	id, err := parseID(before)
 	if err != nil {
-		return 0, problem.ErrNotFound
+		return 0, err
 	}
 	return p.History.Seq(r.Context(), ids, id)
 }

@@ -15,7 +15,6 @@ import (
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/history"
-	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/subscriptions"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -102,12 +101,12 @@ func (p *portal) delivery(w http.ResponseWriter, r *http.Request, s *session) er
 
 // deliveryOf is the delivery of the path.
 func (p *portal) deliveryOf(r *http.Request, s *session) (hook db.Webhook, row db.GetDeliveriesRow, err error) {
-	if hook, err = p.hook(r, s); err != nil {
+	if hook, err = p.webhook(r, s); err != nil {
 		return hook, row, err
 	}
-	id, err := uuid.Parse(r.PathValue("deliveryID"))
+	id, err := parseID(r.PathValue("deliveryID"))
 	if err != nil {
-		return hook, row, problem.ErrNotFound
+		return hook, row, err
 	}
 	row, err = p.History.Delivery(r.Context(), hook.ID, id)
 	return hook, row, err
@@ -116,7 +115,7 @@ func (p *portal) deliveryOf(r *http.Request, s *session) (hook db.Webhook, row d
 func (p *portal) deliveryPage(r *http.Request, hook db.Webhook, row db.GetDeliveriesRow) (data deliveryPage, err error) {
 	sent := webhook.SentType(webhook.EventType(row.EventType), row.Payload)
 	data = deliveryPage{
-		Webhook: nameOfHook(hook), ID: row.ID, EventID: row.EventID, Type: string(sent), Trigger: string(row.Trigger), Attempt: int(row.Attempt),
+		Webhook: p.nameOf(hook), ID: row.ID, EventID: row.EventID, Type: string(sent), Trigger: string(row.Trigger), Attempt: int(row.Attempt),
 		At: row.AttemptedAt, Ms: int(row.DurationMs), Outcome: outcomeOf(row.Success, row.Error), Status: statusText(row.StatusCode),
 		Answered: row.StatusCode != nil, Dropped: row.Exchange == nil, IsDisabled: !hook.IsActive, Raw: r.URL.Query().Get("view") == "raw",
 	}
@@ -172,11 +171,7 @@ func (p *portal) redeliver(w http.ResponseWriter, r *http.Request, s *session) e
 	if err != nil {
 		return err
 	}
-	message := "redelivered"
-	if !made.Success {
-		message = "redelivery-failed"
-	}
-	return done(w, r, "/portal/webhooks/"+hook.ID.String()+"/deliveries/"+made.ID.String(), message)
+	return p.showSent(w, r, made, "redelivered", "redelivery-failed")
 }
 
 // attemptNow makes the event's planned attempt due.
@@ -193,7 +188,7 @@ func (p *portal) attemptNow(w http.ResponseWriter, r *http.Request, s *session) 
 	if n == 0 {
 		message = "nothing-waits"
 	}
-	return done(w, r, "/portal/webhooks/"+hook.ID.String()+"/deliveries/"+row.ID.String(), message)
+	return done(w, r, deliveryPath(row), message)
 }
 
 // viewOf is a body as text, JSON indented unless it is to be raw. Digits, escapes and the order of members stay.

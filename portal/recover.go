@@ -82,7 +82,7 @@ var presets = []struct {
 
 // missed counts what a recovery would deliver. Nothing is sent before that is confirmed.
 func (p *portal) missed(w http.ResponseWriter, r *http.Request, s *session) error {
-	hook, err := p.hook(r, s)
+	hook, err := p.webhook(r, s)
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (p *portal) missed(w http.ResponseWriter, r *http.Request, s *session) erro
 // showMissed shows the page for a form's values, and what was wrong with starting that.
 func (p *portal) showMissed(w http.ResponseWriter, r *http.Request, s *session, hook db.Webhook, values url.Values, failed error) error {
 	data := recoverPage{
-		Webhook: nameOfHook(hook), IsDisabled: !hook.IsActive, DisabledAt: hook.DisabledAt, Types: hook.Events, Statuses: history.StatusClasses,
+		Webhook: p.nameOf(hook), IsDisabled: !hook.IsActive, DisabledAt: hook.DisabledAt, Types: hook.Events, Statuses: history.StatusClasses,
 		Presets: presetsOf(values),
 	}
 	shown := page{Title: "Missed events", Nav: "webhooks", Form: form{Values: values}}
@@ -154,7 +154,7 @@ func (p *portal) spanOf(r *http.Request, hook db.Webhook, values url.Values) (hi
 }
 
 func (p *portal) startRecovery(w http.ResponseWriter, r *http.Request, s *session) error {
-	hook, err := p.hook(r, s)
+	hook, err := p.webhook(r, s)
 	if err != nil {
 		return err
 	}
@@ -165,18 +165,18 @@ func (p *portal) startRecovery(w http.ResponseWriter, r *http.Request, s *sessio
 	if err != nil {
 		return p.showMissed(w, r, s, hook, r.PostForm, err)
 	}
-	return done(w, r, "/portal/webhooks/"+hook.ID.String()+"/recover", "recovery-started")
+	return done(w, r, webhookPath(hook)+"/recover", "recovery-started")
 }
 
 func (p *portal) cancelRecovery(w http.ResponseWriter, r *http.Request, s *session) error {
-	hook, err := p.hook(r, s)
+	hook, err := p.webhook(r, s)
 	if err != nil {
 		return err
 	}
 	if err := p.Webhooks.CancelRecovery(r.Context(), hook); err != nil {
 		return err
 	}
-	return done(w, r, "/portal/webhooks/"+hook.ID.String()+"/recover", "recovery-cancelled")
+	return done(w, r, webhookPath(hook)+"/recover", "recovery-cancelled")
 }
 
 func presetsOf(values url.Values) []preset {

@@ -45,10 +45,10 @@ func ParseStatus(text string) (status int, ok bool) {
 
 // StatusText is the text of a Status, "" of 0.
 func StatusText(status int) string {
-	switch {
-	case status == NoStatus:
+	switch status {
+	case NoStatus:
 		return "none"
-	case status == 0:
+	case 0:
 		return ""
 	}
 	return StatusClasses[status-2]

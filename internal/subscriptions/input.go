@@ -25,7 +25,7 @@ const minSecretOverlap = time.Second
 
 // Input is what is asked of a webhook: all of a new one, or what is to change.
 type Input struct {
-	URL       *string  // nil: not said
+	URL       *string // nil: not said
 	SetName   bool
 	Name      *string  // nil with SetName: no name
 	Events    []string // nil: not said
