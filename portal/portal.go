@@ -105,6 +105,7 @@ func newPortal(cfg Config) (*portal, error) {
 	p.webhooksRoutes()
 	p.deliveriesRoutes()
 	p.recoverRoutes()
+	p.eventsRoutes()
 	p.settingsRoutes()
 	return p, nil
 }

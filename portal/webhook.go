@@ -17,15 +17,14 @@ import (
 const recentShown = 5
 
 func (p *portal) webhookRoutes() {
-	const one = webhooksPath + "/{id}"
-	p.get(one, viewers, p.oneWebhook)
-	p.get(one+"/test", managers, p.testForm)
-	p.post(one+"/test", managers, p.testWebhook)
-	p.post(one+"/verify", managers, p.verifyWebhook)
-	p.post(one+"/enable", managers, p.enableWebhook)
-	p.post(one+"/disable", managers, p.disableWebhook)
-	p.get(one+"/delete", managers, p.deleteForm)
-	p.post(one+"/delete", managers, p.deleteWebhook)
+	p.get("/portal/webhooks/{id}", viewers, p.oneWebhook)
+	p.get("/portal/webhooks/{id}/test", managers, p.testForm)
+	p.post("/portal/webhooks/{id}/test", managers, p.testWebhook)
+	p.post("/portal/webhooks/{id}/verify", managers, p.verifyWebhook)
+	p.post("/portal/webhooks/{id}/enable", managers, p.enableWebhook)
+	p.post("/portal/webhooks/{id}/disable", managers, p.disableWebhook)
+	p.get("/portal/webhooks/{id}/delete", managers, p.deleteForm)
+	p.post("/portal/webhooks/{id}/delete", managers, p.deleteWebhook)
 }
 
 // webhookPage is the page of a webhook.

@@ -24,12 +24,12 @@ const (
 var overlaps = []choice{{"0s", "It stops signing at once"}, {"24h", "24 hours"}, {"168h", "7 days"}}
 
 func (p *portal) webhookFormRoutes() {
-	p.get(webhooksPath+"/new", managers, p.newWebhook)
-	p.post(webhooksPath, managers, p.createWebhook)
-	p.get(webhooksPath+"/{id}/edit", managers, p.editWebhook)
-	p.post(webhooksPath+"/{id}/edit", managers, p.updateWebhook)
-	p.get(webhooksPath+"/{id}/rotate", managers, p.rotateForm)
-	p.post(webhooksPath+"/{id}/rotate", managers, p.rotateSecret)
+	p.get("/portal/webhooks/new", managers, p.newWebhook)
+	p.post("/portal/webhooks", managers, p.createWebhook)
+	p.get("/portal/webhooks/{id}/edit", managers, p.editWebhook)
+	p.post("/portal/webhooks/{id}/edit", managers, p.updateWebhook)
+	p.get("/portal/webhooks/{id}/rotate", managers, p.rotateForm)
+	p.post("/portal/webhooks/{id}/rotate", managers, p.rotateSecret)
 }
 
 // webhookForm is the page that creates or changes a webhook.

@@ -13,7 +13,7 @@ import (
 const webhooksPath = "/portal/webhooks"
 
 func (p *portal) webhooksRoutes() {
-	p.get(webhooksPath, viewers, p.webhooks)
+	p.get("/portal/webhooks", viewers, p.webhooks)
 	p.webhookFormRoutes()
 	p.webhookRoutes()
 }
