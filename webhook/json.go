@@ -88,7 +88,7 @@ func unknownField(name string, fields []string) error {
 			message = fmt.Sprintf("names are case-sensitive (use %q): unknown field", f)
 		}
 	}
-	return &SyntaxError{Field: shorten(name), Message: message, Offset: -1}
+	return &SyntaxError{Field: Shorten(name), Message: message, Offset: -1}
 }
 
 // checkDepth measures nesting on the bytes alone, before anything is parsed. On malformed input it may count wrongly,
@@ -129,7 +129,7 @@ func syntaxError(err error) error {
 		switch {
 		case errors.Is(err, jsontext.ErrDuplicateName):
 			fault.Message = repeatedName
-			fault.Field = shorten(strings.TrimPrefix(string(syntactic.JSONPointer), "/"))
+			fault.Field = Shorten(strings.TrimPrefix(string(syntactic.JSONPointer), "/"))
 		case errors.Is(err, io.ErrUnexpectedEOF):
 			fault.Message = "unexpected end of input"
 		case strings.Contains(text, "UTF-8"):
@@ -141,8 +141,8 @@ func syntaxError(err error) error {
 	return fault
 }
 
-// shorten bounds how much of the input an error quotes.
-func shorten(s string) string {
+// Shorten bounds how much of the input an error quotes.
+func Shorten(s string) string {
 	const limit = 64
 	if len(s) <= limit {
 		return s

@@ -2,24 +2,37 @@ package problem
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/mathub/webhooks/webhook"
 )
 
-// Faults gathers what is wrong with the fields of an input.
-type Faults struct{ fields []webhook.FieldError }
+// maxFaults bounds what a refusal lists, and with it the refusal: to some KB, whatever the input is.
+const maxFaults = 20
 
-// Add notes what is wrong with a field.
+// Faults gathers what is wrong with the fields of an input: the first maxFaults faults, and how many more there are.
+type Faults struct {
+	fields []webhook.FieldError
+	more   int
+}
+
+// Add notes what is wrong with a field. A long name, which the caller may have made up, is cut.
 func (f *Faults) Add(field, message string) {
-	f.fields = append(f.fields, webhook.FieldError{Field: field, Message: message})
+	if len(f.fields) == maxFaults {
+		f.more++
+		return
+	}
+	f.fields = append(f.fields, webhook.FieldError{Field: webhook.Shorten(field), Message: message})
 }
 
 // Check notes the fields of a *webhook.InvalidError.
 func (f *Faults) Check(err error) {
 	var input *webhook.InvalidError
 	if errors.As(err, &input) {
-		f.fields = append(f.fields, input.Fields...)
+		for _, of := range input.Fields {
+			f.Add(of.Field, of.Message)
+		}
 	}
 }
 
@@ -41,7 +54,7 @@ func (f *Faults) CheckOthers(err error) {
 	}
 	for _, of := range input.Fields {
 		if !slices.ContainsFunc(f.fields, func(known webhook.FieldError) bool { return known.Field == of.Field }) {
-			f.fields = append(f.fields, of)
+			f.Add(of.Field, of.Message)
 		}
 	}
 }
@@ -54,5 +67,9 @@ func (f *Faults) Err() error {
 	if !f.Any() {
 		return nil
 	}
-	return &webhook.InvalidError{Fields: f.fields}
+	fields := f.fields
+	if f.more > 0 {
+		fields = append(slices.Clip(fields), webhook.FieldError{Field: "errors", Message: fmt.Sprintf("has the first %d faults; there are %d more", maxFaults, f.more)})
+	}
+	return &webhook.InvalidError{Fields: fields}
 }

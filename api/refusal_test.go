@@ -1,0 +1,50 @@
+package api_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestARefusalIsSmall, whatever was sent: it is not charged, and takes no room.
+func TestARefusalIsSmall(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	_, key := a.bot()
+	hook := a.hook(key)
+	many := func(write func(i int) string, n int, between string) string {
+		parts := make([]string, n)
+		for i := range parts {
+			parts[i] = write(i)
+		}
+		return strings.Join(parts, between)
+	}
+	parameters := "?" + many(func(i int) string { return fmt.Sprintf("%x", i) }, 6000, "&")
+	long := strings.Repeat("x", 25_000)
+	badBots := `["` + many(func(int) string { return "!" }, 1000, `","`) + `"]`
+	for _, c := range []struct{ method, path, token, body string }{
+		{"GET", webhooksPath + "/" + hook + "/deliveries" + parameters, key, ""},
+		{"GET", pollPath + parameters, key, ""},
+		{"GET", pollPath + "?" + long, key, ""},
+		{"GET", pollPath + "?types=" + many(func(int) string { return "x" }, 100, ","), key, ""},
+		{"GET", webhooksPath + "/" + long, key, ""},
+		{"GET", "/" + long, key, ""},
+		{"POST", webhooksPath, key, `{` + many(func(i int) string { return fmt.Sprintf(`"%x":1`, i) }, 5000, ",") + `}`},
+		{"POST", webhooksPath, key, `{"` + long + `":1}`},
+		{"POST", webhooksPath, key, `{"url":"https://example.com","events":["` + many(func(int) string { return "x" }, 100, `","`) + `"]}`},
+		{"POST", eventsPath, serviceToken, `{"event":"mention","data":{},"botIds":` + badBots + `}`},
+		{"POST", eventsPath, serviceToken, `{"event":"mention","data":{"` + long + `":1,"` + long + `":1}}`},
+		{"POST", eventsPath + "/batch", serviceToken, `{"events":[` + many(func(int) string { return `{"event":"mention","data":{},"botIds":` + badBots + `}` }, 100, ",") + `]}`},
+	} {
+		var body any
+		if c.body != "" {
+			body = c.body
+		}
+		got := a.do(c.method, c.path, c.token, body)
+		require.Contains(t, []int{http.StatusBadRequest, http.StatusNotFound, http.StatusUnprocessableEntity}, got.status, "%s %.60s: %.200s", c.method, c.path, got.body)
+		require.Less(t, len(got.body), 10<<10, "%s %.60s %.60s", c.method, c.path, c.body)
+	}
+}
