@@ -3,6 +3,7 @@ package portal
 import (
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -30,6 +31,7 @@ func (p *portal) webhookRoutes() {
 // webhookPage is the page of a webhook.
 type webhookPage struct {
 	webhookView
+	Charts *charts
 	Recent []db.PageOfDeliveriesRow
 	// DisabledBy is the delivery whose failure disabled it; nil: it was not failures, or the delivery is not kept.
 	DisabledBy *db.GetDeliveriesRow
@@ -61,6 +63,9 @@ func (p *portal) oneWebhook(w http.ResponseWriter, r *http.Request, s *session) 
 	if err != nil {
 		return err
 	}
+	if data.Charts, err = p.charts(r, row); err != nil {
+		return err
+	}
 	if data.ByFailures() && row.DisabledBy.Valid {
 		switch d, err := p.History.Delivery(r.Context(), row.ID, row.DisabledBy.UUID); {
 		case err == nil:
@@ -70,6 +75,21 @@ func (p *portal) oneWebhook(w http.ResponseWriter, r *http.Request, s *session) 
 		}
 	}
 	return p.show(w, r, s, "webhook", page{Title: data.Title(), Nav: "webhooks", Data: data})
+}
+
+// charts draws what a webhook's deliveries came to in the span that is asked for.
+func (p *portal) charts(r *http.Request, row db.Webhook) (*charts, error) {
+	span := spanOf(r.URL.Query().Get("span"))
+	query, err := span.query(time.Now())
+	if err != nil {
+		return nil, err
+	}
+	query.WebhookIDs = []uuid.UUID{row.ID}
+	buckets, err := p.History.Buckets(r.Context(), query)
+	if err != nil {
+		return nil, err
+	}
+	return newCharts(span, buckets, prefix(r)+webhookPath(row)+"/deliveries"), nil
 }
 
 // testPage is the page that sends a test event.

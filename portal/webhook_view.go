@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -19,6 +20,9 @@ type webhookView struct {
 	db.Webhook
 	URL   string // empty: no key opens it any more
 	State badge
+	// Summary is how it has been doing, in the list; Spark draws it.
+	Summary *history.Summary
+	Spark   spark
 	// stateKey is what the filter of states calls it.
 	stateKey string
 }
@@ -44,6 +48,12 @@ func (v webhookView) Where() string { return shortURL(v.URL, v.Origin) }
 
 // Host is what has to be typed to delete the webhook.
 func (v webhookView) Host() string { return webhook.HostOf(v.Origin) }
+
+// Rate is its success rate of 24 hours; "": it had no deliveries.
+func (v webhookView) Rate() string { return rate(&v.Summary.Day) }
+
+// P95 is the 95th percentile of the durations of 24 hours, in ms.
+func (v webhookView) P95() int { return v.Summary.Day.Percentile(0.95) }
 
 // ByFailures says that failures disabled it.
 func (v webhookView) ByFailures() bool {

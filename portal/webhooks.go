@@ -61,5 +61,25 @@ func (p *portal) webhooks(w http.ResponseWriter, r *http.Request, s *session) er
 			data.Rows = append(data.Rows, v)
 		}
 	}
+	if err := p.summarize(r, data.Rows); err != nil {
+		return err
+	}
 	return p.show(w, r, s, "webhooks", page{Title: "Webhooks", Nav: "webhooks", Data: data})
+}
+
+// summarize says how webhooks have been doing.
+func (p *portal) summarize(r *http.Request, rows []webhookView) error {
+	ids := make([]uuid.UUID, len(rows))
+	for i, row := range rows {
+		ids[i] = row.ID
+	}
+	summaries, err := p.History.Summaries(r.Context(), ids)
+	if err != nil {
+		return err
+	}
+	for i := range rows {
+		rows[i].Summary = summaries[rows[i].ID]
+		rows[i].Spark = newSpark(rows[i].Summary.Hours)
+	}
+	return nil
 }

@@ -61,7 +61,7 @@ func countPage(ctx context.Context, q *db.Queries, tx pgx.Tx, ids []uuid.UUID, u
 			if tallies[key] == nil {
 				tallies[key] = new(Tally)
 			}
-			tallies[key].add(tally)
+			tallies[key].Add(tally)
 		}
 	}
 	if err := addStats(ctx, q, tx, tallies); err != nil {
@@ -90,7 +90,7 @@ func addStats(ctx context.Context, q *db.Queries, tx pgx.Tx, tallies map[statKey
 		if err := json.Unmarshal(row.Tally, &before); err != nil {
 			return err
 		}
-		tallies[statKey{row.WebhookID, row.Step, row.Start.UTC()}].add(&before)
+		tallies[statKey{row.WebhookID, row.Step, row.Start.UTC()}].Add(&before)
 	}
 	texts := make([]string, len(at.Starts))
 	for i := range texts {

@@ -131,7 +131,7 @@ func (r *Reader) Buckets(ctx context.Context, q StatsQuery) ([]Bucket, error) {
 	}
 	add := func(at time.Time, tally *Tally) {
 		if i := at.Sub(q.From) / q.Bucket; !at.Before(q.From) && int(i) < len(buckets) {
-			buckets[i].add(tally)
+			buckets[i].Add(tally)
 		}
 	}
 	// Of one moment, so that what is being counted is not left out, nor counted twice.
@@ -236,8 +236,8 @@ func summaryOf(row db.WebhookSummariesRow, since time.Time) (*Summary, error) {
 		s.Hours[i].Start = since.Add(time.Duration(i) * hourStep)
 	}
 	add := func(at time.Time, tally *Tally) {
-		s.Hours[min(at.Sub(since)/hourStep, summaryHours-1)].add(tally) // a little later than now, by another clock
-		s.Day.add(tally)
+		s.Hours[min(at.Sub(since)/hourStep, summaryHours-1)].Add(tally) // a little later than now, by another clock
+		s.Day.Add(tally)
 	}
 	for _, row := range counted {
 		add(row.Start, &row.Tally)

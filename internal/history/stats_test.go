@@ -63,7 +63,7 @@ func bruteForce(t testing.TB, pool *pgxpool.Pool, q StatsQuery) []Bucket {
 			tally.Failed = 1
 			tally.ByError = map[string]int{map[string]string{"HTTP 503": "http_5xx", "timeout": "timeout", "tls: certificate expired": "tls", "something else": "other"}[failure]: 1}
 		}
-		buckets[at.Sub(q.From)/q.Bucket].add(tally)
+		buckets[at.Sub(q.From)/q.Bucket].Add(tally)
 		return nil
 	})
 	require.NoError(t, err)
@@ -216,7 +216,7 @@ func TestReader_Summaries(t *testing.T) {
 		day := new(Tally)
 		for i := range want {
 			want[i].ByError, want[i].ByType = nil, nil
-			day.add(&want[i].Tally)
+			day.Add(&want[i].Tally)
 		}
 		require.Equal(t, want, got[hook].Hours)
 		require.Equal(t, *day, got[hook].Day)
@@ -311,7 +311,7 @@ func TestTally_Percentile(t *testing.T) {
 				i--
 			}
 			all = append(all, ms)
-			tally.add(&Tally{Durations: map[int32]int{durationBounds[i]: 1}})
+			tally.Add(&Tally{Durations: map[int32]int{durationBounds[i]: 1}})
 		}
 		slices.Sort(all)
 		for _, fraction := range []float64{0.5, 0.95, 1} {

@@ -56,8 +56,8 @@ func (t *Tally) Percentile(fraction float64) int {
 	return 0
 }
 
-// add adds what other deliveries come to.
-func (t *Tally) add(other *Tally) {
+// Add adds what other deliveries come to.
+func (t *Tally) Add(other *Tally) {
 	t.Delivered += other.Delivered
 	t.Failed += other.Failed
 	addCounts(&t.ByError, other.ByError)
