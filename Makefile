@@ -29,7 +29,9 @@ bin/standalone: FORCE
 .PHONY: FORCE
 FORCE:
 
-test: test-unit test-e2e test-portal test-faults ## Run every test, on a Postgres and a Temporal server started for them
+# Side by side: the fault tests wait for most of their time, and the unit tests compute.
+test: build test-deps ## Run every test, on Postgres and Temporal servers started for them
+	@$(MAKE) --no-print-directory -j2 test-unit test-faults test-e2e test-portal
 
 # Those that need no Temporal server.
 QUICK = $$($(GO) list ./... | grep -v -E '/(api|emit|outbox|worker|app|searchattr)$$')
@@ -37,17 +39,20 @@ QUICK = $$($(GO) list ./... | grep -v -E '/(api|emit|outbox|worker|app|searchatt
 test-quick: bin/standalone ## Run the tests that need no Temporal server and take no long time: under a minute
 	bin/standalone with-servers --no-temporal -- $(GO) test -short $(QUICK)
 
-test-unit: bin/standalone ## Run the tests of the product's packages, with the race detector
+# Where no goroutines meet, the race detector finds nothing, and makes a computation five times as slow.
+SEQUENTIAL = "/(webhooks|webhook|workflows|cli|docs|clients/go|admission|settings|simulation)$$"
+
+test-unit: bin/standalone ## Run the tests of the product's packages, where goroutines meet with the race detector
 	@GO='$(GO)' tools/test-deps.sh compiler
-	bin/standalone with-servers -- $(GO) test -race -timeout 8m ./...
+	bin/standalone with-servers -- sh -c '$(GO) test -timeout 20m $$($(GO) list ./... | grep -E $(SEQUENTIAL)) && \
+		$(GO) test -race -timeout 20m -parallel 4 $$($(GO) list ./... | grep -v -E $(SEQUENTIAL))'
 
 test-deps: ## Find what the tests need, or install it: Node, Python with Flask, PgBouncer, Chromium, curl, git, npm packages
 	@GO='$(GO)' tools/test-deps.sh
 
-# -count=1: what they test is a program that Go's test cache does not see. The faults come last, and with the machine for
-# themselves, as some of them measure.
+# -count=1: what they test is a program that Go's test cache does not see.
 test-e2e: build test-deps ## Run the end-to-end tests: the product's processes, its examples and docs
-	cd standalone && $(GO) test -count=1 -timeout 15m $$($(GO) list ./... | grep -v -E '/(faults|portal)$$')
+	cd standalone && $(GO) test -count=1 -timeout 20m -parallel 4 $$($(GO) list ./... | grep -v -E '/(faults|portal)$$')
 
 test-portal: build test-deps ## Run the portal's tests in a real browser; MATHUB_SHOTS=folder keeps pictures
 	cd standalone && $(GO) test -count=1 -timeout 10m ./portal
@@ -60,6 +65,7 @@ fresh: ## Do make run and make test on a minimal Debian in a folder, as a new us
 
 soak: build ## Break it for about an hour: the long forms of the simulation and of the fault tests
 	MATHUB_SOAK=1 $(GO) test -count=1 -timeout 3h ./internal/simulation
+	MATHUB_SOAK=1 bin/standalone with-servers -- $(GO) test -count=1 -timeout 1h -run TestNaughty ./api
 	cd standalone && MATHUB_SOAK=1 $(GO) test -count=1 -timeout 3h -parallel 4 -v ./faults
 
 fuzz: bin/standalone ## Fuzz every target for FUZZTIME, 30s each unless told

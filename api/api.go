@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"strings"
+	"sync"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
@@ -139,21 +140,34 @@ func NewSplit(cfg Config) (public, backend http.Handler, err error) {
 	return public, backend, err
 }
 
+// contract is what is served of openapi.yaml, and the documentation beside it.
+type contract struct {
+	document document
+	docs     docsFiles
+}
+
+// fromOpenAPI makes the contract once in a process, as all servers serve the same.
+var fromOpenAPI = sync.OnceValues(func() (c contract, err error) {
+	if c.document, err = newDocument(openAPI); err != nil {
+		return c, fmt.Errorf("openapi.yaml: %w", err)
+	}
+	if c.docs, err = newDocs(openAPI); err != nil {
+		return c, fmt.Errorf("the documentation: %w", err)
+	}
+	return c, nil
+})
+
 func newServer(cfg Config) (*server, error) {
 	if cfg.MaxWebhooksPerBot == 0 {
 		cfg.MaxWebhooksPerBot = webhook.MaxWebhooksPerBot
 	}
-	document, err := newDocument(openAPI)
+	made, err := fromOpenAPI()
 	if err != nil {
-		return nil, fmt.Errorf("openapi.yaml: %w", err)
-	}
-	docs, err := newDocs(openAPI)
-	if err != nil {
-		return nil, fmt.Errorf("the documentation: %w", err)
+		return nil, err
 	}
 	events := db.NewEventReader(cfg.Pool)
 	s := &server{
-		cfg: cfg, docs: docs, log: cfg.Logger, bots: &bots.Service{Pool: cfg.Pool, Keyset: cfg.Keyset, URLRules: cfg.URLRules},
+		cfg: cfg, docs: made.docs, log: cfg.Logger, bots: &bots.Service{Pool: cfg.Pool, Keyset: cfg.Keyset, URLRules: cfg.URLRules},
 		history: &history.Reader{Pool: cfg.Pool},
 		webhooks: &subscriptions.Service{
 			Pool: cfg.Pool, Temporal: cfg.Temporal, Attributes: cfg.Attributes, Keyset: cfg.Keyset, URLRules: cfg.URLRules,
@@ -162,7 +176,7 @@ func newServer(cfg Config) (*server, error) {
 		writes: db.NewWriteCheck(cfg.Pool), fairUse: newFairUse(cfg.RateLimit), wrongKeys: newLimiters(wrongKeysPerMinute, manyLimiters),
 		calls: newAtOnce(maxCallsPerBot),
 		large: newRoom(maxLargeBytes), largeOfBot: newAtOnce(maxLargePerBot), largeOwn: newRoom(maxLargeBytes),
-		events: events, waiting: newWaiting(events, cfg.Stopping), document: document,
+		events: events, waiting: newWaiting(events, cfg.Stopping), document: made.document,
 		emitted: newEmitMetrics(cfg.Meter), inProgress: inProgress{of: map[netip.Prefix]int{}},
 	}
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -78,6 +79,17 @@ var naughty = []string{
 	"24h", "-1h", "1d", "9999999999h", "1ns", "2025-03-20T10:30:00Z", "2025-03-20", "0000-00-00T00:00:00Z", "9999-12-31T23:59:60Z", "10000-01-01T00:00:00Z", "2025-02-30T00:00:00Z", "2025-03-20T10:30:00", "2025-03-20t10:30:00z", "2025-03-20T10:30:00+99:99", "now", "infinity", "-infinity", "epoch",
 }
 
+// naughtyAt are the strings for the n-th of many doors: one in eight, each time others. With MATHUB_SOAK=1, all.
+func naughtyAt(n int) (some []string) {
+	if os.Getenv("MATHUB_SOAK") != "" {
+		return naughty
+	}
+	for i := n % 8; i < len(naughty); i += 8 {
+		some = append(some, naughty[i])
+	}
+	return some
+}
+
 // TestNaughtyStringsInEveryField: whatever is put where a string goes, the answer is one of the contract's, never a
 // fault of ours, and what is taken is kept as it was.
 func TestNaughtyStringsInEveryField(t *testing.T) {
@@ -121,12 +133,12 @@ func TestNaughtyStringsInEveryField(t *testing.T) {
 		{"GET", "/%s", "", ""},
 		{"GET", "/openapi.json?%s", "", ""},
 	}
-	for _, door := range doors {
+	for n, door := range doors {
 		t.Run(door.method+" "+strings.ReplaceAll(door.path, id, "id")+" "+door.body, func(t *testing.T) {
 			t.Parallel()
 			at := *a
 			at.t = t
-			for _, s := range naughty {
+			for _, s := range naughtyAt(n) {
 				encoded, err := json.Marshal(s)
 				require.NoError(t, err)
 				path, body := strings.ReplaceAll(door.path, "%s", url.PathEscape(s)), any(nil)
@@ -134,6 +146,10 @@ func TestNaughtyStringsInEveryField(t *testing.T) {
 					body = strings.ReplaceAll(door.body, "%s", string(encoded))
 				}
 				got := at.do(door.method, path, door.token, body)
+				if got.status == http.StatusServiceUnavailable && door.path == eventsPath {
+					require.NotEmpty(t, got.header.Get("Retry-After"), "%.80q: %s", s, got.body) // the machine is busy
+					continue
+				}
 				require.Less(t, got.status, 500, "%.80q: %s", s, got.body)
 				require.NotContains(t, string(got.body), "goroutine", "a stack trace")
 				require.NotContains(t, string(got.body), "SQLSTATE")
@@ -157,8 +173,8 @@ func TestNaughtyStringsInEveryField(t *testing.T) {
 		t.Parallel()
 		at := *a
 		at.t = t
-		for _, s := range naughty {
-			for _, header := range []string{"Authorization", "Content-Type", "X-Request-Id", "X-Forwarded-For", "Accept", "Idempotency-Key"} {
+		for n, header := range []string{"Authorization", "Content-Type", "X-Request-Id", "X-Forwarded-For", "Accept", "Idempotency-Key"} {
+			for _, s := range naughtyAt(n) {
 				req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, at.url+webhooksPath, strings.NewReader(`{}`))
 				require.NoError(t, err)
 				req.Header.Set("Authorization", "Bearer "+key)

@@ -7,8 +7,8 @@
 //	C  the naive shape: every step a regular activity
 //	D  no Temporal: a deliverer on River, as a Go team would make in a day
 //
-// The short form runs with every test, to prove that the harness works. MATHUB_BENCH=1, as `make bench` sets it,
-// measures.
+// A short form of TestMeasure runs with every test, to prove that the harness works. MATHUB_BENCH=1, as `make bench` sets
+// it, measures.
 package bench_test
 
 import (
@@ -46,6 +46,14 @@ var (
 	svgPath  = flag.String("plot", "", "file for a plot of them as SVG")
 	profiles = flag.String("profiles", "", "folder for TestProfile's profiles")
 )
+
+// measures skips a test that `make test` does without: TestMeasure's short form uses the same harness.
+func measures(t *testing.T) {
+	t.Helper()
+	if !full {
+		t.Skip("make bench runs it")
+	}
+}
 
 // sized is the size of a measurement, or, in the short form, a hundredth of it.
 func sized(n int) int {
@@ -126,9 +134,7 @@ func TestMeasure(t *testing.T) {
 // TestAgainstRiver measures the bursts of the product and of yardstick D alone, in turns, for quick comparisons. -run
 // chooses: TestAgainstRiver/1_webhook, TestAgainstRiver/batches, TestAgainstRiver//product.
 func TestAgainstRiver(t *testing.T) {
-	if !full {
-		*rounds = 1
-	}
+	measures(t)
 	r := newReport(t)
 	stack := start(t, servers.Options{})
 	product, river := newProduct(t, stack), newRiver(t, stack)
@@ -215,6 +221,7 @@ func (r *report) product(t *testing.T, product *system) {
 
 // TestBacklog measures what a plain Temporal client puts in at once, beside empty workflows put in so, in turns.
 func TestBacklog(t *testing.T) {
+	measures(t)
 	r := newReport(t)
 	stack := start(t, servers.Options{})
 	engine := newEngine(t, stack.TemporalAddr())
@@ -246,6 +253,7 @@ func (r *report) backlog(t *testing.T, product *system, b burst) {
 
 // TestScale measures what a delivery costs as audiences and tables grow.
 func TestScale(t *testing.T) {
+	measures(t)
 	r := newReport(t)
 	stack := start(t, servers.Options{})
 	product := newProduct(t, stack)
@@ -280,6 +288,7 @@ func TestScale(t *testing.T) {
 // TestMemory measures what the product's processes, Temporal's and Postgres's hold when nothing has happened yet, and
 // after 100,000 events.
 func TestMemory(t *testing.T) {
+	measures(t)
 	r := newReport(t)
 	product := newProduct(t, start(t, servers.Options{}))
 	product.rest(t)

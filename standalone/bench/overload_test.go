@@ -19,9 +19,7 @@ const overloadTime = 10 * time.Second
 // TestOverload offers twice as many events as a burst is taken in, by up to 1,000 connections, to one webhook and to ten: each
 // call is answered 202 or, within a second, 503; what was accepted arrives within two.
 func TestOverload(t *testing.T) {
-	if !full {
-		*rounds = 1
-	}
+	measures(t)
 	r := newReport(t)
 	product := newProduct(t, start(t, servers.Options{}))
 	warmUp(t, product)
@@ -47,9 +45,6 @@ func (r *report) overload(t *testing.T, a *audience, name string, perSecond floa
 	t.Helper()
 	o := &offered{client: &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 1000, MaxConnsPerHost: 1000}}, accepted: map[string]time.Time{}}
 	n := int(perSecond * overloadTime.Seconds())
-	if !full {
-		n = 50
-	}
 	before := a.count.Load()
 	began := time.Now()
 	var all sync.WaitGroup

@@ -25,6 +25,7 @@ import (
 // TestProfile shows where processor time goes while events at one webhook each come in over HTTP: the product and
 // Temporal by function, Postgres by statement. With -profiles, the profiles are kept for `go tool pprof`.
 func TestProfile(t *testing.T) {
+	measures(t)
 	dir := *profiles
 	if dir == "" {
 		dir = t.TempDir()

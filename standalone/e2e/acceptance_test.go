@@ -31,6 +31,7 @@ const post = "post.created"
 
 // TestAcceptance is the contract as its users see it: HTTP and Temporal in, real receivers out.
 func TestAcceptance(t *testing.T) {
+	t.Parallel()
 	stack := testkit.Start(t, testkit.Options{Env: map[string]string{"MATHUB_MAX_WEBHOOKS_PER_BOT": "1000"}})
 	t.Run("cases", func(t *testing.T) {
 		for name, run := range map[string]func(t *testing.T, stack *testkit.Stack){

@@ -100,6 +100,7 @@ func (tm *terminal) start(t *testing.T, name string, args ...string) (stdout, st
 
 // TestCommandLine is what bot developers do on the command line. The commands of its docs run in TestDocs.
 func TestCommandLine(t *testing.T) {
+	t.Parallel()
 	stack := testkit.Start(t, testkit.Options{})
 	for name, run := range map[string]func(t *testing.T, stack *testkit.Stack){
 		"exit codes":          exitCodes,

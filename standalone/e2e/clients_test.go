@@ -24,6 +24,7 @@ import (
 // use them, and runs these: with the product as it is, and as it may be later, with more fields everywhere and with values
 // that the clients do not know.
 func TestGeneratedClients(t *testing.T) {
+	t.Parallel()
 	stack := testkit.Start(t, testkit.Options{})
 	response, err := http.Get(stack.API().URL + "/openapi.json")
 	require.NoError(t, err)

@@ -55,6 +55,7 @@ func blocks(t *testing.T, page string) (found []block) {
 
 // TestDocs runs the marked code blocks of README and docs, page by page.
 func TestDocs(t *testing.T) {
+	t.Parallel()
 	stack := testkit.Start(t, testkit.Options{})
 	pages, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
 	require.NoError(t, err)

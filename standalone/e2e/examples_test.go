@@ -40,6 +40,7 @@ func (tm *terminal) output(t *testing.T, name string, args ...string) string {
 // TestExamples runs each example as a developer would. What it needs is installed by make test-deps; what is missing
 // fails it.
 func TestExamples(t *testing.T) {
+	t.Parallel()
 	stack := testkit.Start(t, testkit.Options{})
 	tm := openTerminal(t, stack, stack.API().CreateBot(t, "developer"))
 	tm.env = append(tm.env, "TEMPORAL_ADDRESS="+stack.TemporalAddr())

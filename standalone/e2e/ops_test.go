@@ -14,6 +14,7 @@ import (
 
 // TestOperatorsFindAnEvent that one webhook took, one refused, and one, disabled, did not get.
 func TestOperatorsFindAnEvent(t *testing.T) {
+	t.Parallel()
 	stack := testkit.Start(t, testkit.Options{Env: map[string]string{"MATHUB_TEMPORAL_UI": "http://127.0.0.1:8233"}})
 	receiver := testkit.NewReceiver(t)
 	receiver.Answer("/failing", testkit.Status(http.StatusServiceUnavailable))

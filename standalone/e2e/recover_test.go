@@ -15,6 +15,7 @@ import (
 )
 
 func TestRedeliverAndRecover(t *testing.T) {
+	t.Parallel()
 	stack := testkit.Start(t, testkit.Options{Env: map[string]string{"MATHUB_RETRY_SCHEDULE": ""}})
 	t.Run("cases", func(t *testing.T) {
 		for name, run := range map[string]func(t *testing.T, stack *testkit.Stack){

@@ -41,6 +41,7 @@ func (r *runningRelay) kill() {
 
 // TestRelayIsKilledAnywhere kills a relay between commit and relay, and between emit and mark: each row arrives once.
 func TestRelayIsKilledAnywhere(t *testing.T) {
+	t.Parallel()
 	stack := testkit.Start(t, testkit.Options{})
 	_, err := stack.Database(t).Exec(t.Context(), "CREATE DATABASE backend")
 	require.NoError(t, err)

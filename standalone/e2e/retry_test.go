@@ -15,6 +15,7 @@ import (
 // TestSIGTERMFinishesWhatIsUnderWay: in-flight deliveries end and are recorded, what waits is left to another worker,
 // and the process is gone within ten seconds.
 func TestSIGTERMFinishesWhatIsUnderWay(t *testing.T) {
+	t.Parallel()
 	const events = 20
 	stack := testkit.Start(t, testkit.Options{Apps: []testkit.App{{Args: []string{"api"}}, {Args: []string{"worker"}}}})
 	worker := stack.Apps[1]
@@ -52,6 +53,7 @@ func TestSIGTERMFinishesWhatIsUnderWay(t *testing.T) {
 }
 
 func TestRetries(t *testing.T) {
+	t.Parallel()
 	stack := testkit.Start(t, testkit.Options{Env: map[string]string{"MATHUB_RETRY_SCHEDULE": "1s,1s,1s"}})
 	t.Run("cases", func(t *testing.T) {
 		t.Run("until taken", func(t *testing.T) {

@@ -24,6 +24,7 @@ func TestMain(m *testing.M) { testkit.Main(m) }
 // TestEveryPieceCanBeLostAndComesBack runs API and worker apart, takes each piece away in turn, by force where it can
 // be forced, and sees an event through after each.
 func TestEveryPieceCanBeLostAndComesBack(t *testing.T) {
+	t.Parallel()
 	stack := testkit.Start(t, testkit.Options{Apps: []testkit.App{{Args: []string{"api"}}, {Args: []string{"worker"}}}})
 	api, worker := stack.Apps[0], stack.Apps[1]
 	receiver := testkit.NewReceiver(t)

@@ -24,6 +24,7 @@ import (
 // gets what its rate allows, whatever its webhooks' queues hold, and a verified receiver on the same host gets all that is sent
 // to it, at once.
 func TestNobodyIsFloodedThroughTheService(t *testing.T) {
+	t.Parallel()
 	const burst, perSecond, webhooks = 60, 10, 50
 	stack := testkit.Start(t, testkit.Options{
 		Apps: []testkit.App{{Args: []string{"serve"}}, {Args: []string{"serve"}}},
@@ -83,6 +84,7 @@ func TestNobodyIsFloodedThroughTheService(t *testing.T) {
 
 // TestAPersonIsToldOfTheRate: what exceeds it is not sent, and not queued either.
 func TestAPersonIsToldOfTheRate(t *testing.T) {
+	t.Parallel()
 	stack := testkit.Start(t, testkit.Options{Env: map[string]string{"MATHUB_UNVERIFIED_RATE": "3,1/m"}})
 	receiver := testkit.NewReceiver(t)
 	bot := stack.API().CreateBot(t, "bot")
@@ -147,6 +149,7 @@ func (p *thirdParty) withinRate(t *testing.T, burst, perSecond int, since time.T
 
 // TestVerificationRequired: what an endpoint missed before it agreed is recovered afterwards.
 func TestVerificationRequired(t *testing.T) {
+	t.Parallel()
 	stack := testkit.Start(t, testkit.Options{Env: map[string]string{"MATHUB_VERIFY_ENDPOINTS": "require"}})
 	var agrees atomic.Bool
 	var got atomic.Int64

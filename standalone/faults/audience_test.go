@@ -26,10 +26,11 @@ const (
 	maxHistoryBytes  = 50 << 20
 )
 
-// TestTenThousandWebhooksHearOfOneEvent delivers one event to 10,000 webhooks from a process that may hold 1,024 files
-// open, and watches what it costs.
-func TestTenThousandWebhooksHearOfOneEvent(t *testing.T) {
-	const audience = 10_000
+// TestManyWebhooksHearOfOneEvent delivers one event to 10,000 webhooks, in the short form 3,000, from a process that may hold
+// 1,024 files open, and watches what it costs.
+func TestManyWebhooksHearOfOneEvent(t *testing.T) {
+	share(t)
+	audience := either(3000, 10_000)
 	stack := testkit.Start(t, testkit.Options{Binary: limited(t, 1024)})
 	var mu sync.Mutex
 	got := map[string]int{}

@@ -29,8 +29,8 @@ func TestKilledAtANamedPlace(t *testing.T) {
 		pause         time.Duration
 		hits          int // of a place until the kill
 	}{
-		{hooks: 1, events: 500, pause: 10 * time.Millisecond, hits: 30},
-		{hooks: 10, events: 500, pause: 20 * time.Millisecond, hits: 100},
+		{hooks: 1, events: either(200, 500), pause: 10 * time.Millisecond, hits: 30},
+		{hooks: 10, events: either(200, 500), pause: 20 * time.Millisecond, hits: 100},
 		{hooks: 300, events: either(20, 500), pause: 100 * time.Millisecond, hits: 400},
 	} {
 		t.Run(fmt.Sprintf("%d webhooks an event", c.hooks), func(t *testing.T) {
@@ -102,7 +102,7 @@ func killDuringPost(l *ledger, worker *testkit.App, n int) {
 // TestKilledAtRandom kills the worker again and again while events flow.
 func TestKilledAtRandom(t *testing.T) {
 	t.Parallel()
-	kills := either(20, 200)
+	kills := either(6, 200)
 	stack := testkit.Start(t, testkit.Options{Servers: durable, Apps: apart()})
 	worker := stack.Apps[1]
 	l := newLedger(t, stack, "random", 3)
@@ -123,7 +123,7 @@ func TestKilledAtRandom(t *testing.T) {
 // again. Clients that got no answer emit again with the same id.
 func TestTheAPIIsKilledBetweenAcceptingAndAnswering(t *testing.T) {
 	t.Parallel()
-	kills := either(10, 100)
+	kills := either(4, 100)
 	stack := testkit.Start(t, testkit.Options{Servers: durable, Apps: []testkit.App{{Args: []string{"serve"}}, {Args: []string{"api"}}}})
 	serve, api := stack.Apps[0], stack.Apps[1]
 	l := newLedger(t, stack, "api", 3)

@@ -16,6 +16,14 @@ func TestMain(m *testing.M) { testkit.Main(m) }
 // soak: the long forms are asked for.
 var soak = os.Getenv("MATHUB_SOAK") != ""
 
+// share lets the test run beside others. In the long form, what measures has the machine for itself.
+func share(t *testing.T) {
+	t.Helper()
+	if !soak {
+		t.Parallel()
+	}
+}
+
 // either is the first in the short form and the second in the long one.
 func either[T any](short, long T) T {
 	if soak {

@@ -15,23 +15,34 @@ import (
 
 // How many times its p99 alone a healthy webhook's p99 from emit to receipt may be: beside twenty others that hang, and
 // beside a thousand, which with the same events ask for 20,000 deliveries a second, many times what the machine can do.
-// The short form runs on small and busy machines, on a few hundred events: there it keeps away what once made it 50.
-var (
-	besideTwenty   = either(10, 1.5)
+const (
+	besideTwenty   = 1.5
 	besideThousand = 5.0
 )
 
-// TestNeighbours feeds a healthy webhook alone and then beside twenty others that begin to hang, with 20 events/s each,
-// in turns. Other programs on the machine only ever add to a time, to either: so each is judged by its best turn.
+// hangs is how long an attempt at a receiver that hangs takes.
+const hangs = 5 * time.Second
+
+// TestNeighbours feeds a healthy webhook beside twenty others that begin to hang, with 20 events/s each: it gets everything
+// within seconds, and only the others are blamed.
 func TestNeighbours(t *testing.T) {
+	t.Parallel()
+	n := newNeighbours(t)
+	require.Less(t, n.measure(t, "beside", n.hanging(t, 4, 5)), hangs, "a healthy webhook waits for none that hangs")
+	n.judged(t)
+}
+
+// TestNeighboursCostLittle feeds a healthy webhook alone and then beside twenty others that begin to hang, in turns. Other
+// programs on the machine only ever add to a time, to either: so each is judged by its best turn.
+func TestNeighboursCostLittle(t *testing.T) {
+	if !soak {
+		t.Skip("make soak runs it")
+	}
 	n := newNeighbours(t)
 	alone, beside := time.Hour, time.Hour
-	for turn := 1; turn <= either(6, 5); turn++ {
+	for range 5 {
 		alone = min(alone, n.measure(t, "alone", nil))
 		beside = min(beside, n.measure(t, "beside", n.hanging(t, 4, 5)))
-		if turn >= either(2, 5) && float64(beside) <= besideTwenty*float64(alone) {
-			break
-		}
 	}
 	t.Logf("p99 of emit to receipt: %v alone, %v beside 20 that hang: %.2f times", alone, beside, float64(beside)/float64(alone))
 	require.LessOrEqual(t, float64(beside), besideTwenty*float64(alone))
@@ -92,7 +103,7 @@ func (n *neighbours) hanging(t *testing.T, bots, each int) (ids []string) {
 func (n *neighbours) measure(t *testing.T, what string, alsoTo []string) time.Duration {
 	t.Helper()
 	const perSecond = 20
-	seconds := either(12, 60)
+	seconds := either(6, 60)
 	n.turns++
 	var mu sync.Mutex
 	var all sync.WaitGroup
@@ -136,7 +147,7 @@ func (n *neighbours) judged(t *testing.T) {
 	var unfair int
 	require.NoError(t, n.stack.Database(t).QueryRow(t.Context(), `
 		SELECT count(*) FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id
-		WHERE w.bot_id <> $1 AND NOT (d.error = 'timeout' AND d.duration_ms BETWEEN 4500 AND 5500)`, n.bot.ID).Scan(&unfair))
+		WHERE w.bot_id <> $1 AND NOT (d.error = 'timeout' AND d.duration_ms BETWEEN 4500 AND $2)`, n.bot.ID, either(8000, 5500)).Scan(&unfair))
 	require.Zero(t, unfair, "a wait for a turn never counts as the receiver's")
 	var failed int
 	require.NoError(t, n.stack.Database(t).QueryRow(t.Context(),

@@ -29,7 +29,7 @@ import (
 func TestNetworkFaultsLoseNothing(t *testing.T) {
 	t.Parallel()
 	const hooks, mostRepeats = 3, 15
-	leastEvents := either(170, 500) // a fault, three of them a link
+	leastEvents := either(100, 500) // a fault, three of them a link
 	stack := testkit.Start(t, testkit.Options{
 		Apps:    []testkit.App{{Args: []string{"api"}}}, // on good links, to set up and to look at
 		Servers: durable,

@@ -18,7 +18,7 @@ import (
 )
 
 // outage is how long a server is away.
-const outage = 10 * time.Second
+var outage = either(4*time.Second, 10*time.Second)
 
 // TestPostgresIsStopped takes Postgres away in its immediate mode, which is a crash, under load. It is Temporal's too.
 func TestPostgresIsStopped(t *testing.T) {
@@ -110,8 +110,8 @@ func TestTemporalsPersistenceFails(t *testing.T) {
 	stack.Servers.SetTemporal(func(s *temporal.Settings) { s.FaultRate, s.MetricsAddr = 0.05, metrics })
 	require.NoError(t, stack.Servers.StartTemporal(t.Context()))
 	l := newLedger(t, stack, "injector", 3)
-	events := either(500, 6000)
-	l.emit(t, events, either(time.Minute, 10*time.Minute)/time.Duration(events))()
+	events := either(300, 6000)
+	l.emit(t, events, either(20*time.Second, 10*time.Minute)/time.Duration(events))()
 
 	response, err := http.Get("http://" + metrics + "/metrics")
 	require.NoError(t, err)

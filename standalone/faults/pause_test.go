@@ -16,7 +16,7 @@ import (
 func TestAStoppedWorkerBlamesNoReceiver(t *testing.T) {
 	t.Parallel()
 	const stoppedFor, eventsATime = 6 * time.Second, 8
-	stops := either(3, 20)
+	stops := either(1, 20)
 	stack := testkit.Start(t, testkit.Options{Apps: apart()})
 	worker := stack.Apps[1]
 	slow, quick := newPatient(t, stack, "stopped-slow"), newPatient(t, stack, "stopped-quick")
