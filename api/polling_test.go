@@ -166,7 +166,7 @@ func TestAPollWaitsForWhatConcernsIt(t *testing.T) {
 	select {
 	case <-done:
 		t.Fatal("it woke for another's event")
-	case <-time.After(time.Second):
+	case <-time.After(time.Second): // the most that it may take
 	}
 	began = time.Now()
 	a.accepted("mine", "mention", `{}`, bot)

@@ -265,7 +265,7 @@ func (e *crowdedEngine) ExecuteWorkflow(_ context.Context, _ client.StartWorkflo
 		}
 	}
 	e.mu.Unlock()
-	time.Sleep(100 * time.Microsecond)
+	time.Sleep(100 * time.Microsecond) // so that other calls come in between
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.now--

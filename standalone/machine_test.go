@@ -88,7 +88,7 @@ func read(t *testing.T, path string) string {
 // await waits until the output contains text n times.
 func (r *run) await(text string, n int, limit time.Duration) {
 	r.t.Helper()
-	for deadline := time.Now().Add(limit); strings.Count(r.output(), text) < n; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(limit); strings.Count(r.output(), text) < n; time.Sleep(20 * time.Millisecond) { // before it looks again
 		select {
 		case <-r.done:
 			require.GreaterOrEqual(r.t, strings.Count(r.output(), text), n, "it ended: %s", r.problems())
@@ -109,7 +109,7 @@ func (r *run) awaitEnd(limit time.Duration) int {
 	r.t.Helper()
 	select {
 	case <-r.done:
-	case <-time.After(limit):
+	case <-time.After(limit): // the most that it may take
 		r.t.Fatalf("it still runs after %s", limit)
 	}
 	return r.cmd.ProcessState.ExitCode()
@@ -166,7 +166,7 @@ func requireGone(t *testing.T, processes []process, limit time.Duration) {
 
 func awaitGone(t *testing.T, processes []process, limit time.Duration) {
 	t.Helper()
-	for deadline := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) { // before it looks again
 		left := slices.DeleteFunc(slices.Clone(processes), func(p process) bool {
 			out, err := exec.Command(testkit.Tool(t, "ps"), "-o", "stat=", "-p", strconv.Itoa(p.pid)).Output()
 			return err != nil || strings.HasPrefix(strings.TrimSpace(string(out)), "Z")

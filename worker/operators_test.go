@@ -49,7 +49,7 @@ func (s *stack) finds(t *testing.T, query string, ids ...string) {
 }
 
 func poll(done func() bool) bool {
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) { // before it looks again
 		if done() {
 			return true
 		}

@@ -201,7 +201,7 @@ func TestSeveralCallsAtOnce(t *testing.T) {
 	for range 4 {
 		select {
 		case <-arrived:
-		case <-time.After(20 * time.Second):
+		case <-time.After(20 * time.Second): // the most that it may take
 			t.Fatal("four calls are not under way at once")
 		}
 	}

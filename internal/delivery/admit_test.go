@@ -57,9 +57,9 @@ func TestGate_Enter(t *testing.T) {
 		"GetsAPlaceInTurn": func(t *testing.T, g *gate) {
 			permits := fill(t, g)
 			first := enter(t.Context(), g)
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond) // by the bubble's clock
 			second := enter(t.Context(), g)
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond) // by the bubble's clock
 			permits[0].release(admission.NotMade)
 			require.Equal(t, end{true, 200 * time.Millisecond}, <-first)
 			require.Equal(t, end{true, 100 * time.Millisecond}, <-second, "after the first, which gave its place back")
@@ -73,8 +73,8 @@ func TestGate_Enter(t *testing.T) {
 			for range 10 {
 				waiting = append(waiting, enter(t.Context(), g))
 			}
-			g.leave(uuid.New()) // another webhook
-			time.Sleep(admissionPatience / 2)
+			g.leave(uuid.New())               // another webhook
+			time.Sleep(admissionPatience / 2) // by the bubble's clock
 			g.leave(hook)
 			for _, ended := range waiting {
 				require.Equal(t, end{false, admissionPatience / 2}, <-ended)
@@ -133,7 +133,7 @@ func slowReceivers(t *testing.T, bots int) {
 				return
 			}
 			// Not all at one moment: it would be one of those at which a wait is looked at.
-			time.Sleep(450*time.Millisecond + time.Duration(i%10)*10*time.Millisecond)
+			time.Sleep(450*time.Millisecond + time.Duration(i%10)*10*time.Millisecond) // by the bubble's clock
 			p.release(admission.Taken)
 		})
 	}

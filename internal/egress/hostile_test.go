@@ -215,7 +215,7 @@ func TestHostileReceivers(t *testing.T) {
 			require.Equal(t, 1, r.Accepted(), "one delivery is one request")
 			select {
 			case <-closed: // what still sends or waits has been cut off
-			case <-time.After(slack):
+			case <-time.After(slack): // the most that it may take
 				t.Fatal("the connection was left open")
 			}
 		})

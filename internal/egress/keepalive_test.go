@@ -247,7 +247,7 @@ func TestCloseEndsIdleConnections(t *testing.T) {
 	c.Close()
 	select {
 	case <-closed:
-	case <-time.After(2 * time.Second):
+	case <-time.After(2 * time.Second): // the most that it may take
 		t.Fatal("left open")
 	}
 	require.True(t, post(t, c, r.URL).Success(), "it can still be used")

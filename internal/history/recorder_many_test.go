@@ -163,7 +163,7 @@ func TestRecorder_RecordMany(t *testing.T) {
 				select {
 				case <-stop:
 					return
-				case <-time.After(5 * time.Millisecond):
+				case <-time.After(5 * time.Millisecond): // the rate of the cuts
 					// The killer's own connection survives: a failure to get one only means that it was killed before.
 					_, _ = pool.Exec(context.Background(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
 				}

@@ -52,7 +52,7 @@ func newCounter(t *testing.T) *counter {
 
 func (c *counter) await(t *testing.T, n int64) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); c.count.Load() < n; time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); c.count.Load() < n; time.Sleep(2 * time.Millisecond) { // before it looks again
 		if time.Now().After(deadline) {
 			t.Fatalf("%d of %d deliveries arrived", c.count.Load(), n)
 		}

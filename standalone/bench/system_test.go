@@ -139,7 +139,7 @@ func (s *system) post(ctx context.Context, path string, body any) error {
 		}
 		s.turnedAway.Add(1)
 		select {
-		case <-time.After(pause):
+		case <-time.After(pause): // before it emits again
 		case <-ctx.Done():
 			return fmt.Errorf("POST %s: status %d: %s until %w", path, answer.Status, answer.Body, ctx.Err())
 		}

@@ -125,7 +125,7 @@ func (e *engine) backlog(t *testing.T, n int) (perSecond float64) {
 		_, err := e.start(t.Context(), e.nextID(), false)
 		return err
 	})
-	for deadline := began.Add(patience); e.ran.Load() < before+int64(n); time.Sleep(2 * time.Millisecond) {
+	for deadline := began.Add(patience); e.ran.Load() < before+int64(n); time.Sleep(2 * time.Millisecond) { // before it looks again
 		if time.Now().After(deadline) {
 			t.Fatalf("%d of %d workflows ran", e.ran.Load()-before, n)
 		}

@@ -151,7 +151,7 @@ func say(text string) func(net.Conn) {
 func drip(first, then string) func(net.Conn) {
 	return func(conn net.Conn) {
 		_, err := io.WriteString(conn, first)
-		for ; err == nil; time.Sleep(100 * time.Millisecond) {
+		for ; err == nil; time.Sleep(100 * time.Millisecond) { // a receiver that drips
 			if _, err = io.WriteString(conn, then); then == "" {
 				_, err = conn.Read(make([]byte, 1))
 			}

@@ -58,7 +58,7 @@ func TestManyWebhooksHearOfOneEvent(t *testing.T) {
 			select {
 			case <-watching:
 				return
-			case <-time.After(20 * time.Millisecond):
+			case <-time.After(20 * time.Millisecond): // before it looks again
 				sockets = max(sockets, openFiles(stack.Apps[0]))
 			}
 		}

@@ -66,7 +66,7 @@ func TestKilledAtANamedPlace(t *testing.T) {
 				}
 				select {
 				case <-worker.Process().Done():
-				case <-time.After(90 * time.Second):
+				case <-time.After(90 * time.Second): // the most that it may take
 					t.Fatalf("the worker never came to %s", place.name)
 				}
 				require.Contains(t, worker.Process().Ended(), "killed", place.name)

@@ -199,7 +199,7 @@ func twoTakeTheSame(t *testing.T, stack *testkit.Stack) {
 				slices.Reverse(batch)
 			}
 			all.Go(func() {
-				for deadline := time.Now().Add(emitPatience); ; time.Sleep(50 * time.Millisecond) {
+				for deadline := time.Now().Add(emitPatience); ; time.Sleep(50 * time.Millisecond) { // before it emits again
 					_, err := api.TryEmitBatch(t.Context(), batch)
 					if err == nil {
 						return

@@ -61,7 +61,7 @@ func TestGroupsLoseNothing(t *testing.T) {
 				emitted = append(emitted, g.burst(t, 60*(1+round%3), 1+round%3))
 				select {
 				case <-victim.Process().Done():
-				case <-time.After(90 * time.Second):
+				case <-time.After(90 * time.Second): // the most that it may take
 					t.Fatalf("the process never came to %s", place.name)
 				}
 				require.Contains(t, victim.Process().Ended(), "killed", place.name)
@@ -296,7 +296,7 @@ func (g *groupLedger) repeats(t *testing.T) (n int) {
 func (g *groupLedger) settle(t *testing.T) int {
 	t.Helper()
 	var taken int
-	for before, deadline := 0, time.Now().Add(time.Minute); taken < len(g.accepted)*len(g.hooks) && time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for before, deadline := 0, time.Now().Add(time.Minute); taken < len(g.accepted)*len(g.hooks) && time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) { // before it looks again
 		require.NoError(t, g.stack.Database(t).QueryRow(t.Context(), `
 			SELECT count(*) FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id WHERE w.bot_id = $1 AND d.success`, g.bot.ID).Scan(&taken))
 		if taken > before {

@@ -142,7 +142,7 @@ func (l *ledger) emitOne(id string, api *testkit.API) error {
 
 // emitPatiently emits an event that has an id of its own again and again until it is accepted, as the contract asks.
 func emitPatiently(api *testkit.API, event testkit.Event) error {
-	for deadline := time.Now().Add(emitPatience); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(emitPatience); ; time.Sleep(50 * time.Millisecond) { // before it emits again
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		_, err := api.TryEmit(ctx, event)
 		cancel()
@@ -195,7 +195,7 @@ func (l *ledger) settle(t *testing.T, patience time.Duration) (repeats int) {
 			FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id WHERE w.bot_id = $1`, l.bot.ID).Scan(&rows, &succeeded, &pairs, &failed)
 	}
 	before, deadline := 0, time.Now().Add(patience)
-	for ; ; time.Sleep(100 * time.Millisecond) {
+	for ; ; time.Sleep(100 * time.Millisecond) { // before it looks again
 		err := count()
 		if err == nil && succeeded >= wanted || time.Now().After(deadline) {
 			require.NoError(t, err)
@@ -277,7 +277,7 @@ func (l *ledger) explainMissing(t *testing.T) {
 func finished(t *testing.T, stack *testkit.Stack, patience time.Duration) {
 	t.Helper()
 	fewest, deadline, again := int64(math.MaxInt64), time.Now().Add(patience), false
-	for ; ; time.Sleep(200 * time.Millisecond) {
+	for ; ; time.Sleep(200 * time.Millisecond) { // before it looks again
 		open, err := stack.Temporal(t).CountWorkflow(t.Context(), &workflowservice.CountWorkflowExecutionsRequest{Query: "ExecutionStatus = 'Running'"})
 		if err == nil && open.GetCount() == 0 {
 			if again {

@@ -48,7 +48,7 @@ func TestACrashAfterAFailureLosesNoRetry(t *testing.T) {
 			select {
 			case name := <-dead:
 				t.Logf("%s died before it woke anyone", name)
-			case <-time.After(20 * time.Second):
+			case <-time.After(20 * time.Second): // the most that it may take
 				t.Error("no worker has come to wake anyone")
 			}
 			for _, worker := range stack.Apps[1:] {

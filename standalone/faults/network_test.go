@@ -252,7 +252,7 @@ func (l *badLink) change(t *testing.T, change func() error) {
 	select {
 	case err := <-changed:
 		require.NoError(t, err)
-	case <-time.After(10 * time.Second):
+	case <-time.After(10 * time.Second): // the most that it may take
 		require.NoError(t, errors.New("the proxy hangs"))
 	}
 }

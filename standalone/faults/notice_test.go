@@ -43,7 +43,7 @@ func TestAnOwnerIsToldOnceWhateverCrashes(t *testing.T) {
 		fail()
 		select {
 		case <-worker.Process().Done():
-		case <-time.After(2 * time.Minute):
+		case <-time.After(2 * time.Minute): // the most that it may take
 			t.Fatalf("the worker never came to %s", place)
 		}
 		require.Contains(t, worker.Process().Ended(), "killed")

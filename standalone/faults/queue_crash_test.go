@@ -84,7 +84,7 @@ func (q *queueLedger) feed(t *testing.T, worker *testkit.App, most int) {
 		id := fmt.Sprintf("queue-%d", len(q.events))
 		q.events = append(q.events, id)
 		require.NoError(t, emitPatiently(q.stack.API(), testkit.Event{ID: id, Type: post, BotIDs: []string{q.bot.ID}}))
-		for deadline := time.Now().Add(time.Minute); id != neverTaken && !q.taken(t, id); time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); id != neverTaken && !q.taken(t, id); time.Sleep(20 * time.Millisecond) { // before it looks again
 			select {
 			case <-worker.Process().Done():
 				return

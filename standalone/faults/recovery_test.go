@@ -94,7 +94,7 @@ func poll(ctx context.Context, t *testing.T, stack *testkit.Stack, p *patient) <
 	done := make(chan polled, 1)
 	go func() {
 		var all polled
-		for ; ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
+		for ; ctx.Err() == nil; time.Sleep(10 * time.Millisecond) { // the rate of the polls
 			began := time.Now()
 			answer, err := stack.API().Do(context.WithoutCancel(ctx), http.MethodGet, "/api/bot/v1/webhooks/"+p.hook.ID+"/recover", p.bot.Key, nil)
 			all.took = append(all.took, time.Since(began))

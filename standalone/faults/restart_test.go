@@ -165,7 +165,7 @@ func watch(ctx context.Context, t *testing.T, stack *testkit.Stack) <-chan map[s
 	worst := make(chan map[string]int, 1)
 	go func() {
 		most := map[string]int{}
-		for ; ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
+		for ; ctx.Err() == nil; time.Sleep(100 * time.Millisecond) { // the rate of the polls
 			all, err := failureCounts(ctx, t, stack)
 			if err != nil && ctx.Err() == nil {
 				t.Errorf("read failureCounts: %v", err)

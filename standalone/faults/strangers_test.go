@@ -272,7 +272,7 @@ func (s *siege) account() string {
 func (s *siege) peakMemory(span time.Duration) int {
 	s.t.Helper()
 	peak := 0
-	for end := time.Now().Add(span); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(span); time.Now().Before(end); time.Sleep(100 * time.Millisecond) { // before it looks again
 		raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", s.stack.Apps[0].Process().PID()))
 		require.NoError(s.t, err)
 		pages, err := strconv.Atoi(strings.Fields(string(raw))[1])
@@ -329,7 +329,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():
 		return false
-	case <-time.After(d):
+	case <-time.After(d): // the rate of an attack
 		return true
 	}
 }

@@ -99,7 +99,7 @@ func (s *stream) missing(taken map[string]int) (ids []string) {
 
 // until waits for a condition and says whether it came within the limit.
 func until(limit time.Duration, condition func() bool) bool {
-	for deadline := time.Now().Add(limit); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(limit); ; time.Sleep(50 * time.Millisecond) { // before it looks again
 		if condition() {
 			return true
 		}

@@ -121,7 +121,7 @@ func TestServerLeftBehindIsStopped(t *testing.T) {
 	c := prepare(t, dir)
 	select {
 	case <-left.Done():
-	case <-time.After(5 * time.Second):
+	case <-time.After(5 * time.Second): // the most that it may take
 		t.Fatal("the server that was left behind still runs")
 	}
 	start(t, c)
