@@ -128,7 +128,7 @@ func TestTLS(t *testing.T) {
 		{"good", &tls.Config{Certificates: []tls.Certificate{good}}, ""},
 		{"good, TLS 1.2", &tls.Config{Certificates: []tls.Certificate{good}, MaxVersion: tls.VersionTLS12}, ""},
 		{"expired", &tls.Config{Certificates: []tls.Certificate{trusted.issue(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })}}, "tls: certificate expired"},
-		{"not yet valid", &tls.Config{Certificates: []tls.Certificate{trusted.issue(t, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) })}}, "tls: certificate not yet valid"},
+		{"not yet valid", &tls.Config{Certificates: []tls.Certificate{trusted.issue(t, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(30 * time.Minute) })}}, "tls: certificate not yet valid"},
 		{"unknown authority", &tls.Config{Certificates: []tls.Certificate{stranger.issue(t, nil)}}, "tls: unknown authority"},
 		{"self-signed", &tls.Config{Certificates: []tls.Certificate{selfSigned}}, "tls: unknown authority"},
 		{"self-signed, itself the authority", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{stranger.certificate.Raw}, PrivateKey: stranger.key}}}, "tls: unknown authority"},

@@ -113,7 +113,7 @@ func (c *crashes) run(t *testing.T, id, failpoint string, crash func(id string))
 	delete(workers[0].Env, "MATHUB_FAILPOINT")
 	crashed := time.Now()
 	workers[0].Start(t)
-	all := until(wokenWithin+6*time.Second, func() bool { return c.missing(id) == nil }) // a retry is due within 4.8 s
+	all := until(slack*(wokenWithin+6*time.Second), func() bool { return c.missing(id) == nil }) // a retry is due within 4.8 s
 	missing := c.missing(id)
 	t.Logf("event %s to %d webhooks: 3 workers gone after %d failures were recorded, 1 started: %d took it within %v",
 		id, len(c.paths), failures, len(c.paths)-len(missing), time.Since(crashed).Round(100*time.Millisecond))

@@ -221,7 +221,7 @@ func (p *patient) well() map[string]int {
 func (p *patient) arrives(t *testing.T, eventIDs ...string) {
 	t.Helper()
 	var missing []string
-	arrived := until(30*time.Second, func() bool {
+	arrived := until(slack*30*time.Second, func() bool {
 		taken := p.well()
 		missing = slices.DeleteFunc(slices.Clone(eventIDs), func(id string) bool { return taken[id] > 0 })
 		return len(missing) == 0

@@ -38,7 +38,6 @@ const (
 // at once. Meanwhile another bot reads, and the backend emits on the listener of its own: every call is answered, in the long
 // form soon.
 func TestStrangersAndBotsAtTheirWorst(t *testing.T) {
-	share(t)
 	s := &siege{t: t, statuses: map[string]int{}}
 	s.prepare()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -285,7 +284,8 @@ func (s *siege) peakMemory(span time.Duration) int {
 // times are how long calls took, from the shortest on.
 type times []time.Duration
 
-// timesOf makes a call every so often, each whether or not those before are answered. All must succeed.
+// timesOf makes a call every so often, each, in the long form, whether or not those before are
+// answered. All must succeed.
 func timesOf(t *testing.T, apart, span time.Duration, call func(context.Context) error) times {
 	var mu sync.Mutex
 	var took times
@@ -301,6 +301,9 @@ func timesOf(t *testing.T, apart, span time.Duration, call func(context.Context)
 			took = append(took, time.Since(began))
 			mu.Unlock()
 		})
+		if !soak {
+			all.Wait()
+		}
 	}
 	all.Wait()
 	slices.Sort(took)
