@@ -37,7 +37,9 @@ type waiter struct {
 	botID string
 	types []string
 	after int64
+	since time.Time
 	woken chan struct{} // gets one when there may be one
+	early chan struct{} // closed when another needs its place
 }
 
 func (w *waiter) wake() {
@@ -69,14 +71,14 @@ func newWaiting(events *db.EventReader, stopping <-chan struct{}) *waiting {
 	return &waiting{events: events, stopping: stopping, calls: map[*waiter]struct{}{}, ofBot: map[string]int{}}
 }
 
-// await returns when there may be something for w or, with over, when the deadline has passed or the process is
-// stopping.
+// await returns when there may be something for w or, with over, when the deadline has passed, the process is stopping,
+// or another call needs the place.
 func (a *waiting) await(ctx context.Context, w waiter, deadline time.Time) (over bool, err error) {
 	left := time.Until(deadline)
 	if left <= 0 {
 		return true, nil
 	}
-	w.woken = make(chan struct{}, 1)
+	w.since, w.woken, w.early = time.Now(), make(chan struct{}, 1), make(chan struct{})
 	if err := a.enter(&w); err != nil {
 		return true, err
 	}
@@ -88,6 +90,8 @@ func (a *waiting) await(ctx context.Context, w waiter, deadline time.Time) (over
 		return false, nil
 	case <-timer.C:
 		return true, nil
+	case <-w.early:
+		return true, nil
 	case <-a.stopping:
 		return true, nil
 	case <-ctx.Done():
@@ -95,14 +99,16 @@ func (a *waiting) await(ctx context.Context, w waiter, deadline time.Time) (over
 	}
 }
 
+// enter refuses a bot only what it has too many of. In a full process, the longest wait of the bot with the most ends early,
+// so that any number of bots leave room for the next.
 func (a *waiting) enter(w *waiter) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	switch {
-	case a.ofBot[w.botID] >= maxWaitingPerBot:
+	if a.ofBot[w.botID] >= maxWaitingPerBot {
 		return &problem.Error{Kind: problem.TooManyRequests, Detail: fmt.Sprintf("This bot has %d long polls open, the most allowed. Close one, or call without wait.", maxWaitingPerBot)}
-	case len(a.calls) >= maxWaiting:
-		return &problem.Error{Kind: problem.Unavailable, Detail: "Too many long polls are open. Try again, or call without wait."}
+	}
+	if len(a.calls) >= maxWaiting {
+		a.endLongest(a.mostWaiting(w.botID))
 	}
 	if !a.looking {
 		a.looking, a.seen = true, w.after
@@ -119,6 +125,36 @@ func (a *waiting) enter(w *waiter) error {
 func (a *waiting) leave(w *waiter) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.remove(w)
+}
+
+// mostWaiting is the bot with the most waits: the given one where no other has more than it has.
+func (a *waiting) mostWaiting(botID string) string {
+	for bot, n := range a.ofBot {
+		if n > a.ofBot[botID] {
+			botID = bot
+		}
+	}
+	return botID
+}
+
+// endLongest ends the longest wait of a bot.
+func (a *waiting) endLongest(botID string) {
+	var longest *waiter
+	for w := range a.calls {
+		if w.botID == botID && (longest == nil || w.since.Before(longest.since)) {
+			longest = w
+		}
+	}
+	close(longest.early)
+	a.remove(longest)
+}
+
+// remove is for who holds mu.
+func (a *waiting) remove(w *waiter) {
+	if _, waits := a.calls[w]; !waits { // it was ended early
+		return
+	}
 	delete(a.calls, w)
 	if a.ofBot[w.botID]--; a.ofBot[w.botID] == 0 {
 		delete(a.ofBot, w.botID)
