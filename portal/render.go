@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"html/template"
 	"io/fs"
+	"math"
 	"net/http"
 	"net/url"
 	"path"
@@ -161,8 +162,11 @@ func (p *portal) show(w http.ResponseWriter, r *http.Request, s *session, name s
 		return fmt.Errorf("page %s: %w", name, err)
 	}
 	header := w.Header()
-	header.Set("Content-Type", "text/html; charset=utf-8")
 	header.Set("Vary", "Cookie")
+	if r.Method == http.MethodGet && with.Status == 0 && answeredBefore(w, r, body.Bytes()) {
+		return nil
+	}
+	header.Set("Content-Type", "text/html; charset=utf-8")
 	header.Set("Content-Length", strconv.Itoa(body.Len()))
 	w.WriteHeader(max(with.Status, http.StatusOK))
 	_, _ = w.Write(body.Bytes()) // its reader may be gone
@@ -172,10 +176,17 @@ func (p *portal) show(w http.ResponseWriter, r *http.Request, s *session, name s
 // unchanged answers 304 to a page that asks whether what it shows is still so. parts name what the page is made of, such as
 // the newest delivery's number: they are cheaper to read than the page is to make.
 func (p *portal) unchanged(w http.ResponseWriter, r *http.Request, s *session, parts ...any) bool {
-	sum := sha256.Sum256(fmt.Appendln(nil, append([]any{p.Version, p.assets["portal.css"].hash, s.ID, s.Role, theme(r), r.URL.RequestURI()}, parts...)...))
-	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
-	w.Header().Set("ETag", tag)
-	if r.Header.Get("If-None-Match") != tag {
+	return answeredBefore(w, r, fmt.Appendln(nil, append([]any{p.Version, p.assets["portal.css"].hash, s.ID, s.Role, theme(r), r.URL.RequestURI()}, parts...)...))
+}
+
+// answeredBefore answers 304 where the client has an answer that is the same, by what it is made of. unchanged may have
+// named that already.
+func answeredBefore(w http.ResponseWriter, r *http.Request, madeOf []byte) bool {
+	if w.Header().Get("ETag") == "" {
+		sum := sha256.Sum256(madeOf)
+		w.Header().Set("ETag", `"`+base64.RawURLEncoding.EncodeToString(sum[:12])+`"`)
+	}
+	if r.Header.Get("If-None-Match") != w.Header().Get("ETag") {
 		return false
 	}
 	w.WriteHeader(http.StatusNotModified)
@@ -195,13 +206,18 @@ func (p *portal) fail(w http.ResponseWriter, r *http.Request, s *session, err er
 	if e.Cause != nil {
 		p.Logger.ErrorContext(r.Context(), "page failed", "request", w.Header().Get("X-Request-Id"), "method", r.Method, "route", r.Pattern, "error", e.Cause)
 	}
-	if e.Kind == problem.TooManyRequests || e.Kind == problem.Unavailable {
-		w.Header().Set("Retry-After", strconv.Itoa(max(5, int(e.RetryAfter.Seconds()))))
-	}
+	setRetryAfter(w, e)
 	status := web.Status(e.Kind)
 	shown := p.show(w, r, s, "error", page{Title: http.StatusText(status), Status: status, Narrow: true, Data: e.Error()})
 	if shown != nil {
 		p.Logger.ErrorContext(r.Context(), "page failed", "error", shown)
 		http.Error(w, e.Detail, status)
+	}
+}
+
+// setRetryAfter says when to come again, where that is worth a try.
+func setRetryAfter(w http.ResponseWriter, e *problem.Error) {
+	if e.Kind == problem.TooManyRequests || e.Kind == problem.Unavailable {
+		w.Header().Set("Retry-After", strconv.Itoa(max(5, int(math.Ceil(e.RetryAfter.Seconds())))))
 	}
 }

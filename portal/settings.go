@@ -2,31 +2,134 @@ package portal
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/google/uuid"
 
 	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/webhook"
 )
 
 const settingsPath = "/portal/settings"
 
 func (p *portal) settingsRoutes() {
 	p.get(settingsPath, viewers, p.settings)
+	p.post("/portal/settings/notify", managers, p.setNotify)
+	p.post("/portal/settings/notify-secret", managers, p.rotateNotify)
+	p.post("/portal/settings/keys", managers, p.addKey)
+	p.post("/portal/settings/keys/{id}/revoke", managers, p.revokeKey)
 	p.post("/portal/settings/sessions/{id}/end", managers, p.endSession)
 }
 
 // settingsPage is what the page of settings shows.
 type settingsPage struct {
+	Bot      bots.Bot
+	Keys     []bots.Key
 	Sessions []bots.PortalSession
+	Used     []usage
+}
+
+// usage is how much of a limit a bot uses.
+type usage struct {
+	What      string
+	Used, Max int
+}
+
+// shownOnce is what is never shown again.
+type shownOnce struct {
+	What, Text, Hint string
 }
 
 func (p *portal) settings(w http.ResponseWriter, r *http.Request, s *session) error {
-	sessions, err := p.Bots.PortalSessions(r.Context(), s.BotID)
+	return p.showSettings(w, r, s, form{}, 0)
+}
+
+func (p *portal) showSettings(w http.ResponseWriter, r *http.Request, s *session, f form, status int) (err error) {
+	var data settingsPage
+	if data.Bot, err = p.Bots.Get(r.Context(), s.BotID); err != nil {
+		return err
+	}
+	if data.Keys, err = p.Bots.Keys(r.Context(), s.BotID); err != nil {
+		return err
+	}
+	if data.Sessions, err = p.Bots.PortalSessions(r.Context(), s.BotID); err != nil {
+		return err
+	}
+	webhooks, _, err := p.Webhooks.List(r.Context(), s.BotID, uuid.Nil)
 	if err != nil {
 		return err
 	}
-	return p.show(w, r, s, "settings", page{Title: "Settings", Nav: "settings", Data: settingsPage{Sessions: sessions}})
+	data.Used = []usage{{"Webhooks", len(webhooks), p.Webhooks.MaxWebhooksPerBot}, {"Keys", len(data.Keys), webhook.MaxKeysPerBot}}
+	return p.show(w, r, s, "settings", page{Title: "Settings", Nav: "settings", Data: data, Form: f, Status: status})
+}
+
+// badSettings shows the form again with what is wrong with it.
+func (p *portal) badSettings(w http.ResponseWriter, r *http.Request, s *session, err error) error {
+	f, status, ok := formOf(r, err)
+	if !ok {
+		return err
+	}
+	return p.showSettings(w, r, s, f, status)
+}
+
+// setNotify sets where the bot's owner is notified of disabled webhooks. A secret that had to be made is shown once.
+func (p *portal) setNotify(w http.ResponseWriter, r *http.Request, s *session) error {
+	url := strings.TrimSpace(r.PostForm.Get("notifyUrl"))
+	change := bots.Change{NotifyChange: bots.NotifyChange{SetURL: true}}
+	if url != "" {
+		change.URL = &url
+	}
+	bot, err := p.Bots.Update(r.Context(), s.BotID, change)
+	if err != nil {
+		return p.badSettings(w, r, s, err)
+	}
+	p.changed(r, s, "notify URL changed")
+	if bot.NotifySecret == nil {
+		return done(w, r, settingsPath, "notify-changed")
+	}
+	return p.showOnce(w, r, s, shownOnce{"Notification secret", *bot.NotifySecret, "It signs notifications of disabled webhooks."})
+}
+
+// rotateNotify makes a new secret for notifications.
+func (p *portal) rotateNotify(w http.ResponseWriter, r *http.Request, s *session) error {
+	secret := webhook.NewSecret()
+	if _, err := p.Bots.Update(r.Context(), s.BotID, bots.Change{NotifyChange: bots.NotifyChange{Secret: &secret}}); err != nil {
+		return p.badSettings(w, r, s, err)
+	}
+	p.changed(r, s, "notify secret changed")
+	return p.showOnce(w, r, s, shownOnce{"Notification secret", secret, "It signs notifications from now on. The one before signs none."})
+}
+
+func (p *portal) addKey(w http.ResponseWriter, r *http.Request, s *session) error {
+	key, secret, err := p.Bots.CreateKey(r.Context(), s.BotID, strings.TrimSpace(r.PostForm.Get("name")))
+	if err != nil {
+		return p.badSettings(w, r, s, err)
+	}
+	p.changed(r, s, "key created", "changedKey", key.ID)
+	return p.showOnce(w, r, s, shownOnce{"Bot key", secret, "Whoever has it can do all that your bot can."})
+}
+
+// showOnce answers with a secret: a redirect to a page could not show it.
+func (p *portal) showOnce(w http.ResponseWriter, r *http.Request, s *session, what shownOnce) error {
+	return p.show(w, r, s, "once", page{Title: what.What, Nav: "settings", Narrow: true, Data: what})
+}
+
+// revokeKey ends a key, and with it the sessions that it made: it may be this one.
+func (p *portal) revokeKey(w http.ResponseWriter, r *http.Request, s *session) error {
+	id, err := uuid.Parse(r.PathValue("id"))
+	if err != nil {
+		return problem.ErrNotFound
+	}
+	if err := p.Bots.RevokeKey(r.Context(), s.BotID, id); err != nil {
+		return err
+	}
+	p.changed(r, s, "key revoked", "changedKey", id)
+	if id == s.KeyID {
+		p.setCookie(w, r, "")
+		return done(w, r, root, "key-revoked")
+	}
+	return done(w, r, settingsPath, "key-revoked")
 }
 
 func (p *portal) endSession(w http.ResponseWriter, r *http.Request, s *session) error {
@@ -37,5 +140,15 @@ func (p *portal) endSession(w http.ResponseWriter, r *http.Request, s *session) 
 	if err := p.Bots.EndPortalSession(r.Context(), s.BotID, id); err != nil {
 		return err
 	}
+	p.changed(r, s, "portal session ended", "session", id)
+	if id == s.ID {
+		p.setCookie(w, r, "")
+		return done(w, r, root, "signed-out")
+	}
 	return done(w, r, settingsPath, "session-ended")
+}
+
+// changed logs what a session has changed, as the API logs what a key has.
+func (p *portal) changed(r *http.Request, s *session, what string, more ...any) {
+	p.Logger.InfoContext(r.Context(), what, append([]any{"bot", s.BotID, "by", "portal", "by_session", s.ID}, more...)...)
 }

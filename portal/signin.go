@@ -55,6 +55,7 @@ func (p *portal) signIn(w http.ResponseWriter, r *http.Request, _ *session) erro
 		if r.PostForm.Has("code") {
 			name = "open"
 		}
+		setRetryAfter(w, problem.Of(err))
 		f.Values = url.Values{} // neither is shown again
 		return p.show(w, r, nil, name, page{Title: "Sign in", Narrow: true, Status: status, Form: f, Data: signInPage{Next: next(r.PostForm.Get("next"))}})
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +19,7 @@ Ready after {{.Seconds}}. Ctrl-C stops everything. The next start continues with
   Bot API        {{.API}}/api/bot/v1
   Service API    {{.Service}}/api/internal/v1
   Docs           {{.API}}/docs
+  Portal         {{.Portal}}
   Temporal UI    {{.UI}}
   Bot key        {{.Key}}
   Service token  {{.Token}}
@@ -44,7 +46,19 @@ Subscribe it, emit an event and see the delivery, in a third:
 
 `))
 
-func (s *stack) banner() string {
+// portalLink opens the portal of the bot that the first start makes, once, within ten minutes. Later, a bot key does.
+func (s *stack) portalLink(ctx context.Context) string {
+	log, err := s.log("mathub-webhooks")
+	if err == nil {
+		var link string
+		if link, err = s.ask(ctx, log, "bot", "portal", s.data.Credentials.BotID, "--public-url", s.baseURL()); err == nil {
+			return link + "\n                 (once, within 10 minutes; after that, sign in with the bot key)"
+		}
+	}
+	return s.baseURL() + "/portal"
+}
+
+func (s *stack) banner(ctx context.Context) string {
 	standalone := os.Args[0]
 	if !strings.ContainsRune(standalone, filepath.Separator) {
 		standalone = "standalone"
@@ -54,6 +68,7 @@ func (s *stack) banner() string {
 		"Seconds":    time.Since(s.begun).Round(100 * time.Millisecond).String(),
 		"API":        s.baseURL(),
 		"Service":    s.serviceURL(),
+		"Portal":     s.portalLink(ctx),
 		"UI":         webui.Settings{Port: s.UIPort}.URL(),
 		"Key":        s.data.Credentials.BotKey,
 		"Token":      s.serviceToken(),

@@ -49,7 +49,7 @@ func (c *runCommand) Run() (err error) {
 	s := &stack{runCommand: c, data: data, say: newTerminal(os.Stdout)}
 	err = s.start(ctx)
 	if err == nil {
-		s.say.block(s.banner())
+		s.say.block(s.banner(ctx))
 		<-ctx.Done()
 		s.say.line("")
 		s.say.line("Stopping… (Ctrl-C again: at once)")
