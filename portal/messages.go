@@ -22,14 +22,4 @@ var messages = map[string]string{
 	"recovery-cancelled": "The recovery was cancelled. The delivery in flight completes.",
 	"notify-changed":     "The notification URL is saved.",
 	"key-revoked":        "The key was revoked, and the sessions that it made have ended.",
-
-	"webhook-changed": "The changes are saved. The next attempt uses them.",
-	"webhook-deleted": "The webhook was deleted.",
-	"secret-removed":  "The secret was removed. Deliveries are unsigned.",
-	"enabled":         "The webhook is enabled.",
-	"paused":          "The webhook is paused. It gets nothing until you enable it.",
-	"test-delivered":  "The test arrived.",
-	"test-failed":     "The test was sent, and failed.",
-	"verified":        "The endpoint is verified.",
-	"not-verified":    "The endpoint did not answer with the nonce.",
 }

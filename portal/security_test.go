@@ -179,12 +179,6 @@ func TestALinkWorksOnce(t *testing.T) {
 	require.Zero(t, stored)
 }
 
-func (s *site) execute(sql string, args ...any) {
-	s.t.Helper()
-	_, err := s.pool.Exec(s.t.Context(), sql, args...)
-	require.NoError(s.t, err)
-}
-
 // TestASessionEnds with its time, its idleness, its key, its bot and a suspension, and does not come back.
 func TestASessionEnds(t *testing.T) {
 	t.Parallel()
