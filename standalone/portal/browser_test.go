@@ -205,7 +205,9 @@ func (b *tab) Size(width int64) {
 // Scheme is what the reader's system prefers: light or dark.
 func (b *tab) Scheme(scheme string) {
 	b.t.Helper()
-	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+		{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}, // so that no colour is on its way
+	}})
 }
 
 func quoted(text string) string {
