@@ -58,7 +58,11 @@ func (p *portal) oneWebhook(w http.ResponseWriter, r *http.Request, s *session) 
 	if err != nil {
 		return err
 	}
-	data := webhookPage{webhookView: p.viewOf(row), MustVerify: p.Webhooks.Verification == webhook.VerificationRequire}
+	work, err := p.History.Work(r.Context(), []uuid.UUID{row.ID})
+	if err != nil {
+		return err
+	}
+	data := webhookPage{webhookView: p.viewWith(row, work[row.ID]), MustVerify: p.Webhooks.Verification == webhook.VerificationRequire}
 	data.Recent, _, err = p.History.List(r.Context(), []uuid.UUID{row.ID}, history.Filter{Before: history.Newest, Limit: recentShown})
 	if err != nil {
 		return err

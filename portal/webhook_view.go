@@ -85,20 +85,23 @@ const (
 )
 
 var states = []choice{
-	{"", "Any state"}, {stateActive, "Active"}, {stateFailing, "Failing"}, {stateQueued, "Queued"}, {stateDisabled, "Disabled"}, {statePaused, "Paused by you"},
+	{"", "Any state"}, {stateActive, "Active"}, {stateFailing, "Failing"}, {stateQueued, "Queued or recovering"}, {stateDisabled, "Disabled"}, {statePaused, "Paused by you"},
 }
 
 // choice is an option of a select.
 type choice struct{ Value, Label string }
 
-func (p *portal) viewOf(w db.Webhook) webhookView {
+func (p *portal) viewOf(w db.Webhook) webhookView { return p.viewWith(w, history.Work{}) }
+
+// viewWith is a webhook with what it has before it.
+func (p *portal) viewWith(w db.Webhook, work history.Work) webhookView {
 	v := webhookView{Webhook: w}
 	v.URL, _ = p.Webhooks.URL(w) // else its origin is shown
-	v.stateKey, v.State = stateOf(w)
+	v.stateKey, v.State = stateOf(w, work)
 	return v
 }
 
-func stateOf(w db.Webhook) (key string, b badge) {
+func stateOf(w db.Webhook, work history.Work) (key string, b badge) {
 	switch {
 	case !w.IsActive && w.DisabledReason != nil && *w.DisabledReason == "owner":
 		return statePaused, badge{"off", "Paused by you"}
@@ -108,8 +111,12 @@ func stateOf(w db.Webhook) (key string, b badge) {
 		return stateDisabled, badge{"bad", "Disabled by failures"}
 	case w.FailureCount > 0:
 		return stateFailing, badge{"wait", fmt.Sprintf("Failing, %d of %d", w.FailureCount, webhook.MaxFailures)}
+	case work.Recovering:
+		return stateQueued, badge{"info", fmt.Sprintf("Recovering, %d %%", 100*work.Done/max(work.Found, 1))}
+	case w.Queued && work.Waiting >= history.MostWaiting:
+		return stateQueued, badge{"wait", fmt.Sprintf("Queued, over %d wait", history.MostWaiting-1)}
 	case w.Queued:
-		return stateQueued, badge{"wait", "Queued"}
+		return stateQueued, badge{"wait", fmt.Sprintf("Queued, %d wait", work.Waiting)}
 	}
 	return stateActive, badge{"ok", "Active"}
 }

@@ -4,9 +4,12 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/portal/snippets"
 )
 
@@ -22,12 +25,21 @@ func (p *portal) webhooksRoutes() {
 type webhooksPage struct {
 	Rows     []webhookView
 	Total    int
-	Disabled []webhookView // by failures: what they missed can be delivered
+	Disabled []disabledHook
 	Filter   webhooksFilter
 	States   []choice
 	Types    []eventChoice
 	Receiver string // to copy, where there is no webhook yet
 }
+
+// disabledHook is a webhook that failures have disabled, and what it has missed since: it can be delivered.
+type disabledHook struct {
+	webhookView
+	Missed *history.Missed // nil: not counted
+}
+
+// missedCounted is of how many webhooks it is counted what they missed: each count looks at up to 5,000 events.
+const missedCounted = 2
 
 // webhooksFilter says which webhooks are wanted; what is empty, any.
 type webhooksFilter struct{ Search, State, Type string }
@@ -52,10 +64,18 @@ func (p *portal) webhooks(w http.ResponseWriter, r *http.Request, s *session) er
 		Total: len(rows), States: states, Types: eventChoices(nil), Receiver: snippets.With("")[0].Code,
 		Filter: webhooksFilter{Search: strings.TrimSpace(q.Get("q")), State: q.Get("state"), Type: q.Get("type")},
 	}
+	work, err := p.History.Work(r.Context(), idsOfRows(rows))
+	if err != nil {
+		return err
+	}
 	for _, row := range rows {
-		v := p.viewOf(row)
+		v := p.viewWith(row, work[row.ID])
 		if v.ByFailures() {
-			data.Disabled = append(data.Disabled, v)
+			disabled, err := p.disabledHook(r, v, len(data.Disabled) < missedCounted)
+			if err != nil {
+				return err
+			}
+			data.Disabled = append(data.Disabled, disabled)
 		}
 		if data.Filter.takes(v) {
 			data.Rows = append(data.Rows, v)
@@ -69,11 +89,7 @@ func (p *portal) webhooks(w http.ResponseWriter, r *http.Request, s *session) er
 
 // summarize says how webhooks have been doing.
 func (p *portal) summarize(r *http.Request, rows []webhookView) error {
-	ids := make([]uuid.UUID, len(rows))
-	for i, row := range rows {
-		ids[i] = row.ID
-	}
-	summaries, err := p.History.Summaries(r.Context(), ids)
+	summaries, err := p.History.Summaries(r.Context(), idsOf(rows))
 	if err != nil {
 		return err
 	}
@@ -82,4 +98,22 @@ func (p *portal) summarize(r *http.Request, rows []webhookView) error {
 		rows[i].Spark = newSpark(rows[i].Summary.Hours)
 	}
 	return nil
+}
+
+func idsOfRows(rows []db.Webhook) []uuid.UUID {
+	ids := make([]uuid.UUID, len(rows))
+	for i, row := range rows {
+		ids[i] = row.ID
+	}
+	return ids
+}
+
+func (p *portal) disabledHook(r *http.Request, v webhookView, count bool) (disabledHook, error) {
+	d := disabledHook{webhookView: v}
+	if !count || v.DisabledAt == nil {
+		return d, nil
+	}
+	missed, err := p.Webhooks.Missed(r.Context(), v.Webhook, history.Span{WebhookID: v.ID, Since: *v.DisabledAt, Until: time.Now()})
+	d.Missed = &missed
+	return d, err
 }
