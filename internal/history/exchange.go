@@ -101,21 +101,28 @@ func EncodeExchange(request http.Header, url string, resp egress.Response) []byt
 	return b
 }
 
-// response writes the headers ordered by name, because net/http keeps no other order. It hides texts and leaves out what does
-// not fit.
+// response writes the headers ordered by name, because net/http keeps no other order. It leaves out what does not fit, and
+// hides texts in the rest.
 func (e *exchangeEncoder) response(header http.Header, texts []string) {
-	count, size := 0, 0
+	var names, values []string
+	size := 0
 	for _, name := range slices.Sorted(maps.Keys(header)) {
+		if len(values) == maxResponseHeaders {
+			break
+		}
 		if holdsCredential(name) {
 			continue
 		}
 		for _, value := range header[name] {
-			value = hide(value, texts)
-			if more := len(name) + len(value); count < maxResponseHeaders && size+more <= maxResponseHeaderBytes {
-				count, size = count+1, size+more
-				e.field(name, value)
+			if more := len(name) + len(value); len(values) < maxResponseHeaders && size+more <= maxResponseHeaderBytes {
+				size += more
+				names, values = append(names, name), append(values, value)
 			}
 		}
+	}
+	hide(values, texts, func(string) string { return hidden })
+	for i, name := range names {
+		e.field(name, values[i])
 	}
 }
 

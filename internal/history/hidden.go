@@ -1,7 +1,7 @@
 package history
 
 import (
-	"bytes"
+	"cmp"
 	"net/http"
 	"net/url"
 	"slices"
@@ -16,6 +16,9 @@ const hidden = "***"
 
 // minHidden is from how many bytes on a part of a webhook's URL may be a token. A shorter one is guessed anyway.
 const minHidden = 6
+
+// usualTexts is how many texts are looked for one after the other.
+const usualTexts = 20
 
 // signatureHeaders are the request's headers that are not kept.
 var signatureHeaders = []string{"X-Mathub-Signature", "Webhook-Signature"}
@@ -40,12 +43,12 @@ func signaturesOf(request http.Header) (signatures []string) {
 	return signatures
 }
 
-// tokensOf are the parts of a URL's path and query that may be tokens, in the forms in which an answer may repeat them, the
-// longest first.
+// tokensOf are the parts of a URL's path and query that may be tokens, in the forms in which an answer may repeat them.
 func tokensOf(rawURL string) (tokens []string) {
 	add := func(form string) {
-		for _, text := range []string{form, url.QueryEscape(form), url.PathEscape(form)} {
-			if !slices.Contains(tokens, text) {
+		tokens = append(tokens, form)
+		for _, text := range []string{url.QueryEscape(form), url.PathEscape(form)} {
+			if text != form {
 				tokens = append(tokens, text)
 			}
 		}
@@ -59,28 +62,34 @@ func tokensOf(rawURL string) (tokens []string) {
 		add(part)
 		if strings.ContainsAny(part, "%+") {
 			for _, decode := range []func(string) (string, error){url.PathUnescape, url.QueryUnescape} {
-				if plain, err := decode(part); err == nil {
+				if plain, err := decode(part); err == nil && plain != part {
 					add(plain)
 				}
 			}
 		}
 	}
-	longestFirst(tokens)
 	return tokens
 }
 
-// longestFirst keeps a text that is part of another from leaving the rest of that.
-func longestFirst(texts []string) {
-	slices.SortFunc(texts, func(a, b string) int { return len(b) - len(a) })
-}
-
-func hide(value string, texts []string) string {
+// hide replaces texts in each of values in one pass over it: a webhook's owner chooses how many parts its URL has, and how
+// long the answers are. Of two texts that begin at one place, the longer is taken, so that nothing of it is left.
+func hide(values, texts []string, mask func(text string) string) {
+	slices.SortFunc(texts, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	texts = slices.Compact(texts)
+	var pairs []string
 	for _, text := range texts {
-		if strings.Contains(value, text) {
-			value = strings.ReplaceAll(value, text, hidden)
+		// Few texts are looked for sooner than a replacer is made, and an answer usually repeats none.
+		if len(texts) > usualTexts || slices.ContainsFunc(values, func(value string) bool { return strings.Contains(value, text) }) {
+			pairs = append(pairs, text, mask(text))
 		}
 	}
-	return value
+	if len(pairs) == 0 {
+		return
+	}
+	replacer := strings.NewReplacer(pairs...)
+	for i, value := range values {
+		values[i] = replacer.Replace(value)
+	}
 }
 
 // HideSecrets returns a response's body without what a receiver may repeat in it: the signatures of its request, its own
@@ -97,11 +106,7 @@ func HideSecrets(body []byte, request http.Header, url string, secrets []string)
 			}
 		}
 	}
-	longestFirst(texts)
-	for _, text := range texts {
-		if bytes.Contains(body, []byte(text)) {
-			body = bytes.ReplaceAll(body, []byte(text), bytes.Repeat([]byte("*"), len(text)))
-		}
-	}
-	return body
+	values := []string{string(body)}
+	hide(values, texts, func(text string) string { return strings.Repeat("*", len(text)) })
+	return []byte(values[0])
 }
