@@ -31,6 +31,7 @@ var floors = [][]string{
 	{"internal/delivery"},
 	{"internal/history", "internal/allowance"},
 	{"internal/web"},
+	{"internal/audit"},
 	{"internal/settings", "internal/problem", "emit"},
 	{"internal/egress", "internal/listen"},
 	{"internal/telemetry", "internal/searchattr"},

@@ -22,6 +22,7 @@ import (
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/emit"
+	"github.com/mathub/webhooks/internal/audit"
 	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/internal/history"
@@ -96,6 +97,7 @@ type server struct {
 	bots       *bots.Service
 	webhooks   *subscriptions.Service
 	history    *history.Reader
+	audit      *audit.Reader
 	writes     *db.WriteCheck
 	fairUse    *fairUse
 	keyUse     *bots.KeyUse
@@ -167,7 +169,8 @@ func newServer(cfg Config) (*server, error) {
 	}
 	events := db.NewEventReader(cfg.Pool)
 	s := &server{
-		cfg: cfg, docs: made.docs, log: cfg.Logger, bots: &bots.Service{Pool: cfg.Pool, Keyset: cfg.Keyset, URLRules: cfg.URLRules},
+		cfg: cfg, docs: made.docs, log: cfg.Logger, bots: &bots.Service{Pool: cfg.Pool, Keyset: cfg.Keyset, URLRules: cfg.URLRules, Log: cfg.Logger},
+		audit:   &audit.Reader{Pool: cfg.Pool},
 		history: &history.Reader{Pool: cfg.Pool},
 		webhooks: &subscriptions.Service{
 			Pool: cfg.Pool, Temporal: cfg.Temporal, Attributes: cfg.Attributes, Keyset: cfg.Keyset, URLRules: cfg.URLRules,

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/audit"
 	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/listen"
 	"github.com/mathub/webhooks/internal/problem"
@@ -46,7 +47,9 @@ func (s *server) authenticate(c *gin.Context) {
 		}
 		if !s.isServiceToken(token) {
 			fail(c, s.log, unauthorizedf("The service token is not valid."))
+			return
 		}
+		s.actAs(c, audit.Actor{Kind: audit.Service, Name: s.operator(c)})
 	}
 }
 
@@ -88,6 +91,7 @@ func (s *server) authenticateBot(c *gin.Context) error {
 	s.keyUse.Note(key.ID)
 	c.Set(botContextKey, key.BotID)
 	c.Set(keyContextKey, key.ID)
+	s.actAs(c, audit.Actor{Kind: audit.Key, ID: key.ID.String(), Name: key.Name})
 	return nil
 }
 

@@ -48,7 +48,6 @@ func (s *server) CreateBot(c *gin.Context) {
 		if err != nil {
 			return reply{}, err
 		}
-		s.changed(c, "bot created", bot.ID)
 		return created("", toBot(bot)), nil
 	})
 }

@@ -8,8 +8,9 @@ import (
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
-	"github.com/mathub/webhooks/webhook"
 	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/webhook"
 )
 
 // TestWhatClientsReadIsOpen: a client that was generated before a field, an event type or a longer list came into answers

@@ -74,7 +74,6 @@ func (s *server) RetryNow(c *gin.Context, id WebhookID) {
 		if err != nil {
 			return reply{}, err
 		}
-		s.changed(c, "waiting attempts made due", w.BotID, "webhook", w.ID, "attempts", n)
 		return accepted(Hurried{Attempts: n}), nil
 	})
 }

@@ -26,7 +26,6 @@ func (s *server) createKey(c *gin.Context, ofBot string) {
 		if err != nil {
 			return reply{}, err
 		}
-		s.changed(c, "key created", key.BotID, "changedKey", key.ID)
 		return created("", Key{
 			ID: key.ID, BotID: key.BotID, Name: key.Name, Prefix: key.Prefix, Key: secret, CreatedAt: timestamp(key.CreatedAt),
 		}), nil
@@ -77,7 +76,6 @@ func (s *server) deleteKey(c *gin.Context, ofBot, keyID string) {
 		if err := s.bots.RevokeKey(c, ofBot, parsed); err != nil {
 			return reply{}, err
 		}
-		s.changed(c, "key revoked", webhook.CanonicalID(ofBot), "changedKey", parsed)
 		return noContent(), nil
 	})
 }

@@ -72,7 +72,6 @@ func (s *server) UpdateWebhookOfAny(c *gin.Context, id WebhookID) {
 		if err != nil {
 			return reply{}, err
 		}
-		s.changed(c, "webhook changed", w.BotID, "webhook", w.ID, "fields", []string{"isActive"}, "isActive", w.IsActive)
 		view, err := s.view(w)
 		return ok(view), err
 	})
@@ -85,7 +84,7 @@ func (s *server) DeleteWebhookOfAny(c *gin.Context, id WebhookID) {
 		if err != nil {
 			return reply{}, err
 		}
-		return noContent(), s.delete(c, w)
+		return noContent(), s.webhooks.Delete(c, w)
 	})
 }
 

@@ -1,9 +1,6 @@
 package api
 
 import (
-	"maps"
-	"slices"
-
 	"github.com/gin-gonic/gin"
 
 	"github.com/mathub/webhooks/internal/bots"
@@ -43,7 +40,6 @@ func (s *server) updateBot(c *gin.Context, id string, fields ...string) {
 		if err != nil {
 			return reply{}, err
 		}
-		s.changed(c, "bot changed", bot.ID, "fields", slices.Sorted(maps.Keys(values)), "isActive", bot.IsActive)
 		return ok(toBot(bot)), nil
 	})
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/web"
-	"github.com/mathub/webhooks/webhook"
 )
 
 // servePortal hands over a request of a browser, with what the trusted proxies say of it.
@@ -59,7 +58,6 @@ func (s *server) createPortalLink(c *gin.Context, ofBot string, key uuid.UUID) {
 		if err != nil {
 			return reply{}, err
 		}
-		s.changed(c, "portal link created", webhook.CanonicalID(ofBot), "role", link.Role)
 		return created("", PortalLink{URL: bots.PortalLinkURL(s.publicURL(c), code), ExpiresAt: timestamp(expires)}), nil
 	})
 }
@@ -96,7 +94,6 @@ func (s *server) EndPortalSessions(c *gin.Context, id BotID) {
 		if err := s.bots.EndPortal(c, id); err != nil {
 			return reply{}, err
 		}
-		s.changed(c, "portal sessions ended", webhook.CanonicalID(id))
 		return noContent(), nil
 	})
 }
@@ -111,7 +108,6 @@ func (s *server) EndPortalSession(c *gin.Context, id BotID, sessionID string) {
 		if err := s.bots.EndPortalSession(c, id, parsed); err != nil {
 			return reply{}, err
 		}
-		s.changed(c, "portal session ended", webhook.CanonicalID(id), "session", parsed)
 		return noContent(), nil
 	})
 }

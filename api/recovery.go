@@ -24,7 +24,6 @@ func (s *server) RecoverWebhook(c *gin.Context, id WebhookID) {
 		if err != nil {
 			return reply{}, err
 		}
-		s.changed(c, "recovery started", w.BotID, "webhook", w.ID)
 		return accepted(toRecovery(recovery, 0)), nil
 	})
 }
@@ -73,7 +72,6 @@ func (s *server) CancelRecovery(c *gin.Context, id WebhookID) {
 		if err := s.webhooks.CancelRecovery(c, w); err != nil {
 			return reply{}, err
 		}
-		s.changed(c, "recovery cancelled", w.BotID, "webhook", w.ID)
 		return noContent(), nil
 	})
 }

@@ -12,6 +12,46 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
+// Actor defines model for Actor.
+type Actor struct {
+	// Kind `key`: a key of the bot. `portal`: a session of the portal. `service`: Mathub's backend. `operator`: the command line. `system`: the product itself.
+	Kind string `json:"kind"`
+
+	// ID The key's or the session's id.
+	ID *string `json:"id"`
+
+	// Name Who stands behind it, as far as that is known. The bot API names no operator.
+	Name *string `json:"name"`
+
+	// Client The client's address; of the bot's own calls only.
+	Client *string `json:"client"`
+
+	// RequestID The call's `X-Request-Id`.
+	RequestID *string `json:"requestId"`
+}
+
+// AuditEntry defines model for AuditEntry.
+type AuditEntry struct {
+	ID openapi_types.UUID `json:"id"`
+
+	// At RFC 3339, in UTC, with milliseconds.
+	At    Time   `json:"at"`
+	BotID string `json:"botId"`
+
+	// Action What was done, such as `webhook.disabled` or `key.revoked`.
+	Action string `json:"action"`
+
+	// Subject The id of the webhook or key that was changed; `null` for the bot itself.
+	Subject *string `json:"subject"`
+	Actor   Actor   `json:"actor"`
+
+	// Before The changed fields as they were; `null` for what was created.
+	Before *map[string]interface{} `json:"before"`
+
+	// After The changed fields as they became; `null` for what was deleted.
+	After *map[string]interface{} `json:"after"`
+}
+
 // Bot defines model for Bot.
 type Bot struct {
 	ID   string `json:"id"`
@@ -786,6 +826,12 @@ type Unauthorized = Problem
 // Unavailable defines model for Unavailable.
 type Unavailable = Problem
 
+// ListAuditParams defines parameters for ListAudit.
+type ListAuditParams struct {
+	// Before The id of an entry. The list begins after it, with older ones.
+	Before *[]string `form:"before,omitempty" json:"before,omitempty"`
+}
+
 // ListAllDeliveriesParams defines parameters for ListAllDeliveries.
 type ListAllDeliveriesParams struct {
 	// Success `true` lists successful deliveries, `false` failed ones.
@@ -908,6 +954,15 @@ type GetMissedParams struct {
 	Error *FilterError `form:"error,omitempty" json:"error,omitempty"`
 }
 
+// ListAuditOfAnyParams defines parameters for ListAuditOfAny.
+type ListAuditOfAnyParams struct {
+	// BotID A bot's id. Default: all bots.
+	BotID *[]string `form:"botId,omitempty" json:"botId,omitempty"`
+
+	// Before The id of an entry. The list begins after it, with older ones.
+	Before *[]string `form:"before,omitempty" json:"before,omitempty"`
+}
+
 // GetEventParams defines parameters for GetEvent.
 type GetEventParams struct {
 	// Outcome Lists webhooks with this outcome.
@@ -976,6 +1031,9 @@ type UpdateWebhookOfAnyJSONRequestBody = OperatorWebhookChange
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// ListAudit List who changed what of the bot, newest first.
+	// (GET /api/bot/v1/audit)
+	ListAudit(c *gin.Context, params ListAuditParams)
 	// GetOwnBot Get the bot that the key belongs to.
 	// (GET /api/bot/v1/bot)
 	GetOwnBot(c *gin.Context)
@@ -1054,6 +1112,9 @@ type ServerInterface interface {
 	// VerifyWebhook Verify the endpoint now.
 	// (POST /api/bot/v1/webhooks/{id}/verify)
 	VerifyWebhook(c *gin.Context, id WebhookID)
+	// ListAuditOfAny List who changed what, newest first.
+	// (GET /api/internal/v1/audit)
+	ListAuditOfAny(c *gin.Context, params ListAuditOfAnyParams)
 	// CreateBot Create a bot.
 	// (POST /api/internal/v1/bots)
 	CreateBot(c *gin.Context)
@@ -1127,6 +1188,33 @@ type ServerInterfaceWrapper struct {
 }
 
 type MiddlewareFunc func(c *gin.Context)
+
+// ListAudit operation middleware
+func (siw *ServerInterfaceWrapper) ListAudit(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListAuditParams
+
+	// ------------- Optional query parameter "before" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "before", c.Request.URL.Query(), &params.Before, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter before: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListAudit(c, params)
+}
 
 // GetOwnBot operation middleware
 func (siw *ServerInterfaceWrapper) GetOwnBot(c *gin.Context) {
@@ -1966,6 +2054,41 @@ func (siw *ServerInterfaceWrapper) VerifyWebhook(c *gin.Context) {
 	siw.Handler.VerifyWebhook(c, id)
 }
 
+// ListAuditOfAny operation middleware
+func (siw *ServerInterfaceWrapper) ListAuditOfAny(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListAuditOfAnyParams
+
+	// ------------- Optional query parameter "botId" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "botId", c.Request.URL.Query(), &params.BotID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter botId: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "before" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "before", c.Request.URL.Query(), &params.Before, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter before: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListAuditOfAny(c, params)
+}
+
 // CreateBot operation middleware
 func (siw *ServerInterfaceWrapper) CreateBot(c *gin.Context) {
 
@@ -2489,6 +2612,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 		ErrorHandler:       errorHandler,
 	}
 
+	router.GET(options.BaseURL+"/api/bot/v1/audit", wrapper.ListAudit)
 	router.GET(options.BaseURL+"/api/bot/v1/bot", wrapper.GetOwnBot)
 	router.PATCH(options.BaseURL+"/api/bot/v1/bot", wrapper.UpdateOwnBot)
 	router.GET(options.BaseURL+"/api/bot/v1/deliveries", wrapper.ListAllDeliveries)
@@ -2515,6 +2639,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/retry-now", wrapper.RetryNow)
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/test", wrapper.TestWebhook)
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/verify", wrapper.VerifyWebhook)
+	router.GET(options.BaseURL+"/api/internal/v1/audit", wrapper.ListAuditOfAny)
 	router.POST(options.BaseURL+"/api/internal/v1/bots", wrapper.CreateBot)
 	router.GET(options.BaseURL+"/api/internal/v1/bots/:id", wrapper.GetBot)
 	router.PATCH(options.BaseURL+"/api/internal/v1/bots/:id", wrapper.UpdateBot)

@@ -24,7 +24,6 @@ func (s *server) CreateWebhook(c *gin.Context) {
 		if err != nil {
 			return reply{}, err
 		}
-		s.changed(c, "webhook created", w.BotID, "webhook", w.ID, "host", webhook.HostOf(w.Origin))
 		view, err := s.view(w)
 		view.DuplicateOf = duplicateOf
 		return created(botPrefix+"webhooks/"+w.ID.String(), view), err
@@ -105,9 +104,6 @@ func (s *server) UpdateWebhook(c *gin.Context, id WebhookID) {
 		if err != nil {
 			return reply{}, err
 		}
-		if fields := in.Named(); len(fields) > 0 {
-			s.changed(c, "webhook changed", w.BotID, "webhook", w.ID, "fields", fields)
-		}
 		view, err := s.view(w)
 		view.DuplicateOf = duplicateOf
 		return ok(view), err
@@ -122,17 +118,8 @@ func (s *server) DeleteWebhook(c *gin.Context, id WebhookID) {
 		if err != nil {
 			return reply{}, err
 		}
-		return noContent(), s.delete(c, w)
+		return noContent(), s.webhooks.Delete(c, w)
 	})
-}
-
-// delete deletes a webhook with all that is kept of it.
-func (s *server) delete(c *gin.Context, w db.Webhook) error {
-	err := s.webhooks.Delete(c, w)
-	if err == nil {
-		s.changed(c, "webhook deleted", w.BotID, "webhook", w.ID)
-	}
-	return err
 }
 
 // readWebhook reads what a request says of a webhook.

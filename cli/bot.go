@@ -101,7 +101,7 @@ func (c *botSetCommand) Run(ctx context.Context) error {
 	if !change.SetURL && change.Secret == nil && change.IsActive == nil {
 		return errors.New("give --notify-url, --notify-secret, --active or --no-active")
 	}
-	return withPool(ctx, c.Database, func(pool *pgxpool.Pool) error {
+	return withPool(ctx, c.Database, func(ctx context.Context, pool *pgxpool.Pool) error {
 		service, err := c.service(pool)
 		if err != nil {
 			return err
@@ -123,7 +123,7 @@ func (c *botSetCommand) Run(ctx context.Context) error {
 }
 
 func (c *botCreateCommand) Run(ctx context.Context) error {
-	return withPool(ctx, c.Database, func(pool *pgxpool.Pool) error {
+	return withPool(ctx, c.Database, func(ctx context.Context, pool *pgxpool.Pool) error {
 		service, err := c.service(pool)
 		if err != nil {
 			return err
@@ -148,7 +148,7 @@ type botKeyCommand struct {
 }
 
 func (c *botKeyCommand) Run(ctx context.Context) error {
-	return withBot(ctx, c.Database, c.Bot, func(service *bots.Service, botID string) error {
+	return withBot(ctx, c.Database, c.Bot, func(ctx context.Context, service *bots.Service, botID string) error {
 		key, secret, err := service.CreateKey(ctx, botID, c.Name)
 		if err != nil {
 			return err
@@ -158,14 +158,14 @@ func (c *botKeyCommand) Run(ctx context.Context) error {
 }
 
 // withBot calls f with the service and the id of the bot of that name or id.
-func withBot(ctx context.Context, database settings.Database, nameOrID string, f func(service *bots.Service, botID string) error) error {
-	return withPool(ctx, database, func(pool *pgxpool.Pool) error {
+func withBot(ctx context.Context, database settings.Database, nameOrID string, f func(ctx context.Context, service *bots.Service, botID string) error) error {
+	return withPool(ctx, database, func(ctx context.Context, pool *pgxpool.Pool) error {
 		service := &bots.Service{Pool: pool}
 		botID, err := service.Find(ctx, nameOrID)
 		if err != nil {
 			return err
 		}
-		return f(service, botID)
+		return f(ctx, service, botID)
 	})
 }
 
@@ -176,7 +176,7 @@ type botKeysCommand struct {
 }
 
 func (c *botKeysCommand) Run(ctx context.Context) error {
-	return withBot(ctx, c.Database, c.Bot, func(service *bots.Service, botID string) error {
+	return withBot(ctx, c.Database, c.Bot, func(ctx context.Context, service *bots.Service, botID string) error {
 		keys, err := service.Keys(ctx, botID)
 		if err != nil {
 			return err
@@ -202,7 +202,7 @@ type botRevokeCommand struct {
 }
 
 func (c *botRevokeCommand) Run(ctx context.Context) error {
-	return withBot(ctx, c.Database, c.Bot, func(service *bots.Service, botID string) error {
+	return withBot(ctx, c.Database, c.Bot, func(ctx context.Context, service *bots.Service, botID string) error {
 		return service.RevokeKey(ctx, botID, c.Key)
 	})
 }

@@ -3,11 +3,13 @@ package cli
 import (
 	"context"
 	"fmt"
+	"os/user"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/audit"
 	"github.com/mathub/webhooks/internal/settings"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -24,7 +26,7 @@ type fuseListCommand struct {
 }
 
 func (c *fuseListCommand) Run(ctx context.Context) error {
-	return withPool(ctx, c.Database, func(pool *pgxpool.Pool) error {
+	return withPool(ctx, c.Database, func(ctx context.Context, pool *pgxpool.Pool) error {
 		fuses, err := db.New().ListFuses(ctx, pool)
 		if err != nil {
 			return err
@@ -53,7 +55,7 @@ type fuseResetCommand struct {
 }
 
 func (c *fuseResetCommand) Run(ctx context.Context) error {
-	return withPool(ctx, c.Database, func(pool *pgxpool.Pool) error {
+	return withPool(ctx, c.Database, func(ctx context.Context, pool *pgxpool.Pool) error {
 		n, err := db.New().ResetFuse(ctx, pool, c.Class)
 		if err == nil && n == 0 {
 			return fmt.Errorf("the fuse of %q is not blown; see \"fuse list\"", c.Class)
@@ -62,11 +64,19 @@ func (c *fuseResetCommand) Run(ctx context.Context) error {
 	})
 }
 
-func withPool(ctx context.Context, f settings.Database, do func(*pgxpool.Pool) error) error {
+func withPool(ctx context.Context, f settings.Database, do func(context.Context, *pgxpool.Pool) error) error {
 	pool, err := db.Open(ctx, f.DatabaseURL)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	return do(pool)
+	return do(audit.As(ctx, audit.Actor{Kind: audit.Operator, Name: userName()}), pool)
+}
+
+// userName is whom the system says runs the command; empty where it does not know.
+func userName() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return ""
 }

@@ -20,6 +20,8 @@ const maxPayloadShown = 500
 type Ops struct {
 	Event opsEventCommand `cmd:"" help:"Show an event, its workflow, and its outcome at each webhook."`
 
+	Audit opsAuditCommand `cmd:"" help:"List who changed what, newest first."`
+
 	Webhooks opsWebhooks `cmd:"" help:"List, show, enable, disable and delete webhooks of any bot."`
 }
 

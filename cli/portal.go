@@ -43,7 +43,7 @@ type botPortalCommand struct {
 }
 
 func (c *botPortalCommand) Run(ctx context.Context) error {
-	return withBot(ctx, c.Database, c.Bot, func(service *bots.Service, botID string) error {
+	return withBot(ctx, c.Database, c.Bot, func(ctx context.Context, service *bots.Service, botID string) error {
 		code, expires, err := service.CreatePortalLink(ctx, botID, bots.PortalLink{Role: c.role(), Next: c.Next, Label: c.Label})
 		if err != nil {
 			return err

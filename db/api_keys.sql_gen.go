@@ -13,19 +13,25 @@ import (
 )
 
 const botByKey = `-- name: BotByKey :one
-SELECT k.id, k.bot_id, b.is_active FROM api_keys k JOIN bots b ON b.id = k.bot_id WHERE k.key_hash = $1
+SELECT k.id, k.bot_id, k.name, b.is_active FROM api_keys k JOIN bots b ON b.id = k.bot_id WHERE k.key_hash = $1
 `
 
 type BotByKeyRow struct {
 	ID       uuid.UUID
 	BotID    string
+	Name     string
 	IsActive bool
 }
 
 func (q *Queries) BotByKey(ctx context.Context, db DBTX, keyHash []byte) (BotByKeyRow, error) {
 	row := db.QueryRow(ctx, botByKey, keyHash)
 	var i BotByKeyRow
-	err := row.Scan(&i.ID, &i.BotID, &i.IsActive)
+	err := row.Scan(
+		&i.ID,
+		&i.BotID,
+		&i.Name,
+		&i.IsActive,
+	)
 	return i, err
 }
 

@@ -76,6 +76,21 @@ type ApiKey struct {
 	LastUsedAt *time.Time
 }
 
+type AuditLog struct {
+	ID        uuid.UUID
+	At        time.Time
+	BotID     string
+	Action    string
+	Subject   string
+	Before    []byte
+	After     []byte
+	ActorKind string
+	ActorID   string
+	ActorName string
+	Client    string
+	Request   string
+}
+
 type Bot struct {
 	ID           string
 	Name         string

@@ -11,9 +11,11 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/mathub/webhooks/internal/audit"
 	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/subscriptions"
+	"github.com/mathub/webhooks/internal/web"
 )
 
 // Options are what an operator says about the portal.
@@ -145,6 +147,7 @@ func (p *portal) route(method, pattern string, who access, h handle) {
 		s, end, err := p.admit(w, r, who)
 		if err == nil {
 			defer end()
+			r = r.WithContext(audit.As(r.Context(), actor(w, r, s)))
 			if r.Method == http.MethodPost {
 				err = parseForm(r)
 			} else {
@@ -176,6 +179,15 @@ func (p *portal) admit(w http.ResponseWriter, r *http.Request, who access) (s *s
 	}
 	end, err = p.Limits.BeginCall(r.Context(), s.BotID)
 	return s, end, err
+}
+
+// actor is who makes the changes of a request, for the audit log. s is nil where nobody is signed in yet.
+func actor(w http.ResponseWriter, r *http.Request, s *session) audit.Actor {
+	by := audit.Actor{Kind: audit.Portal, Client: web.OriginOf(r).Client, Request: w.Header().Get("X-Request-Id")}
+	if s != nil {
+		by.ID, by.Name = s.ID.String(), s.Label
+	}
+	return by
 }
 
 // nowhere is where no page is.

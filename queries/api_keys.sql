@@ -5,7 +5,7 @@ INSERT INTO api_keys (id, bot_id, key_hash, name, prefix) VALUES (@id, @bot_id, 
 SELECT count(*) FROM api_keys WHERE bot_id = @bot_id;
 
 -- name: BotByKey :one
-SELECT k.id, k.bot_id, b.is_active FROM api_keys k JOIN bots b ON b.id = k.bot_id WHERE k.key_hash = @key_hash;
+SELECT k.id, k.bot_id, k.name, b.is_active FROM api_keys k JOIN bots b ON b.id = k.bot_id WHERE k.key_hash = @key_hash;
 
 -- name: KeyHashes :many
 SELECT key_hash FROM api_keys;

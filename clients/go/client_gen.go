@@ -25,6 +25,46 @@ const (
 	WikiEdited          EventType = "wiki.edited"
 )
 
+// Actor defines model for Actor.
+type Actor struct {
+	// Kind `key`: a key of the bot. `portal`: a session of the portal. `service`: Mathub's backend. `operator`: the command line. `system`: the product itself.
+	Kind string `json:"kind"`
+
+	// ID The key's or the session's id.
+	ID *string `json:"id"`
+
+	// Name Who stands behind it, as far as that is known. The bot API names no operator.
+	Name *string `json:"name"`
+
+	// Client The client's address; of the bot's own calls only.
+	Client *string `json:"client"`
+
+	// RequestID The call's `X-Request-Id`.
+	RequestID *string `json:"requestId"`
+}
+
+// AuditEntry defines model for AuditEntry.
+type AuditEntry struct {
+	ID string `json:"id"`
+
+	// At RFC 3339, in UTC, with milliseconds.
+	At    Time   `json:"at"`
+	BotID string `json:"botId"`
+
+	// Action What was done, such as `webhook.disabled` or `key.revoked`.
+	Action string `json:"action"`
+
+	// Subject The id of the webhook or key that was changed; `null` for the bot itself.
+	Subject *string `json:"subject"`
+	Actor   Actor   `json:"actor"`
+
+	// Before The changed fields as they were; `null` for what was created.
+	Before *map[string]interface{} `json:"before"`
+
+	// After The changed fields as they became; `null` for what was deleted.
+	After *map[string]interface{} `json:"after"`
+}
+
 // Bot defines model for Bot.
 type Bot struct {
 	ID   string `json:"id"`
@@ -862,6 +902,12 @@ type Success = bool
 // WebhookID defines model for WebhookID.
 type WebhookID = string
 
+// ListAuditParams defines parameters for ListAudit.
+type ListAuditParams struct {
+	// Before The id of an entry. The list begins after it, with older ones.
+	Before string `form:"before,omitempty" json:"before,omitempty,omitzero"`
+}
+
 // ListAllDeliveriesParams defines parameters for ListAllDeliveries.
 type ListAllDeliveriesParams struct {
 	// Success `true` lists successful deliveries, `false` failed ones.
@@ -984,6 +1030,15 @@ type GetMissedParams struct {
 	Error FilterError `form:"error,omitempty" json:"error,omitempty,omitzero"`
 }
 
+// ListAuditOfAnyParams defines parameters for ListAuditOfAny.
+type ListAuditOfAnyParams struct {
+	// BotID A bot's id. Default: all bots.
+	BotID string `form:"botId,omitempty" json:"botId,omitempty,omitzero"`
+
+	// Before The id of an entry. The list begins after it, with older ones.
+	Before string `form:"before,omitempty" json:"before,omitempty,omitzero"`
+}
+
 // GetEventParams defines parameters for GetEvent.
 type GetEventParams struct {
 	// Outcome Lists webhooks with this outcome.
@@ -1003,6 +1058,15 @@ type ListWebhooksOfBotParams struct {
 
 	// After The id of one of the bot's webhooks. The list begins after it.
 	After string `form:"after,omitempty" json:"after,omitempty,omitzero"`
+}
+
+// ListAudit List who changed what of the bot, newest first.
+func (c *Client) ListAudit(ctx context.Context, params *ListAuditParams) (*Response[[]AuditEntry], error) {
+	query := url.Values{}
+	if params != nil {
+		setUnlessZero(query, "before", params.Before)
+	}
+	return call[[]AuditEntry](ctx, c.caller, http.MethodGet, "/api/bot/v1/audit", query, nil)
 }
 
 // GetOwnBot Get the bot that the key belongs to.
@@ -1192,6 +1256,16 @@ func (c *Client) TestWebhook(ctx context.Context, id string, body *TestRequest) 
 // VerifyWebhook Verify the endpoint now.
 func (c *Client) VerifyWebhook(ctx context.Context, id string) (*Response[Delivery], error) {
 	return call[Delivery](ctx, c.caller, http.MethodPost, fmt.Sprintf("/api/bot/v1/webhooks/%s/verify", url.PathEscape(id)), nil, nil)
+}
+
+// ListAuditOfAny List who changed what, newest first.
+func (c *Service) ListAuditOfAny(ctx context.Context, params *ListAuditOfAnyParams) (*Response[[]AuditEntry], error) {
+	query := url.Values{}
+	if params != nil {
+		setUnlessZero(query, "botId", params.BotID)
+		setUnlessZero(query, "before", params.Before)
+	}
+	return call[[]AuditEntry](ctx, c.caller, http.MethodGet, "/api/internal/v1/audit", query, nil)
 }
 
 // CreateBot Create a bot.

@@ -388,6 +388,27 @@ CREATE TABLE disabled_notices (
     PRIMARY KEY (webhook_id, generation)
 );
 
+-- Who changed what: internal/audit. No foreign keys, as an entry outlives what it is about.
+CREATE TABLE audit_log (
+    id         uuid        PRIMARY KEY,
+    at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    bot_id     text        NOT NULL,
+    action     text        NOT NULL,
+    -- The id of what was changed; '': the bot.
+    subject    text        NOT NULL,
+    -- JSON: the fields that differ. NULL where there was nothing before, or is nothing after.
+    before     bytea,
+    after      bytea,
+    -- Who did it, as internal/audit names them.
+    actor_kind text        NOT NULL,
+    actor_id   text        NOT NULL,
+    actor_name text        NOT NULL,
+    client     text        NOT NULL,
+    request    text        NOT NULL
+);
+CREATE INDEX audit_log_bot ON audit_log (bot_id, at DESC, id DESC);
+CREATE INDEX audit_log_at ON audit_log (at DESC, id DESC);
+
 -- Classes of failure that disable no webhook for now, as they look like our own network's: internal/history/fuse.go.
 CREATE TABLE fuses (
     class    text        PRIMARY KEY,
@@ -412,6 +433,7 @@ CREATE UNLOGGED TABLE allowances (
 -- +goose Down
 SET LOCAL lock_timeout = '1s';
 DROP TABLE allowances;
+DROP TABLE audit_log;
 DROP TABLE fuses;
 DROP TABLE disabled_notices;
 DROP TABLE recoveries;

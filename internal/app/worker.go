@@ -8,6 +8,7 @@ import (
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/emit"
+	"github.com/mathub/webhooks/internal/audit"
 	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/internal/egress"
@@ -88,7 +89,7 @@ func (s *upkeep) Start(ctx context.Context) error {
 	s.running.Go(func() { s.reseal(ctx) })
 	s.running.Go(func() { budget.Run(ctx) })
 	s.running.Go(func() { s.scheduleRemoval(ctx) })
-	s.running.Go(func() { s.removeExpiredPortal(ctx) })
+	s.running.Go(func() { s.hourly(ctx) })
 	return nil
 }
 
@@ -116,12 +117,16 @@ func (s *upkeep) reseal(ctx context.Context) {
 	}
 }
 
-// removeExpiredPortal removes the portal's links and sessions that are over, now and every hour.
-func (s *upkeep) removeExpiredPortal(ctx context.Context) {
-	service := &bots.Service{Pool: s.pool}
+// hourly removes what has expired and belongs to no event: the portal's links and sessions, and entries of the audit log.
+func (s *upkeep) hourly(ctx context.Context) {
+	service, kept := &bots.Service{Pool: s.pool}, s.settings.Worker.AuditRetention
 	for {
-		if err := service.RemoveExpiredPortal(ctx); err != nil && ctx.Err() == nil {
-			s.log.Warn("could not remove expired portal sessions; retrying in an hour", "error", err)
+		err := service.RemoveExpiredPortal(ctx)
+		if kept > 0 {
+			err = errors.Join(err, audit.Remove(ctx, s.pool, kept.Since(time.Now())))
+		}
+		if err != nil && ctx.Err() == nil {
+			s.log.Warn("could not remove expired portal sessions or audit entries; retrying in an hour", "error", err)
 		}
 		if !pause.For(ctx, time.Hour) {
 			return

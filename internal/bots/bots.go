@@ -4,6 +4,7 @@ package bots
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -12,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/audit"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/webhook"
@@ -27,6 +29,8 @@ type Service struct {
 	Keyset *db.Keyset
 	// URLRules are what a notify URL is held against.
 	URLRules webhook.URLRules
+	// Log has a line for each change; nil: none.
+	Log *slog.Logger
 }
 
 // Bot is a bot as its operator sees it.
@@ -69,7 +73,13 @@ func (s *Service) Create(ctx context.Context, in New) (Bot, error) {
 	if err != nil {
 		return Bot{}, problem.Of(err)
 	}
-	row, err = db.New().CreateBot(ctx, s.Pool, db.CreateBotParams{ID: id, Name: in.Name, NotifyURL: row.NotifyURL, NotifySecret: row.NotifySecret})
+	err = audit.Tx(ctx, s.Pool, s.Log, func(tx pgx.Tx, note func(audit.Change) error) error {
+		row, err = db.New().CreateBot(ctx, tx, db.CreateBotParams{ID: id, Name: in.Name, NotifyURL: row.NotifyURL, NotifySecret: row.NotifySecret})
+		if err != nil {
+			return err
+		}
+		return note(audit.Change{Action: audit.BotCreated, BotID: id, After: auditFields(row)})
+	})
 	if db.IsUniqueViolation(err) {
 		return Bot{}, &problem.Error{Kind: problem.Conflict, Detail: "A bot with this id exists."}
 	}
@@ -134,7 +144,7 @@ func (s *Service) Update(ctx context.Context, id string, change Change) (Bot, er
 	id = webhook.CanonicalID(id)
 	var made *string
 	var row db.Bot
-	err := db.WithTx(ctx, s.Pool, func(tx pgx.Tx) (err error) {
+	err := audit.Tx(ctx, s.Pool, s.Log, func(tx pgx.Tx, note func(audit.Change) error) (err error) {
 		q := db.New()
 		if err := q.LockBot(ctx, tx, id); err != nil {
 			return err
@@ -142,15 +152,21 @@ func (s *Service) Update(ctx context.Context, id string, change Change) (Bot, er
 		if row, err = q.GetBot(ctx, tx, id); err != nil {
 			return problem.OrNotFound(err)
 		}
+		before := row
 		if row, made, err = change.of(row, s.Keyset); err != nil {
 			return err
 		}
 		row, err = q.SetNotify(ctx, tx, db.SetNotifyParams{ID: id, NotifyURL: row.NotifyURL, NotifySecret: row.NotifySecret})
-		if err != nil || change.IsActive == nil || *change.IsActive == row.IsActive {
+		if err != nil {
 			return err
 		}
-		row.IsActive = *change.IsActive
-		return setActive(ctx, tx, id, row.IsActive)
+		if change.IsActive != nil && *change.IsActive != row.IsActive {
+			row.IsActive = *change.IsActive
+			if err := setActive(ctx, tx, id, row.IsActive); err != nil {
+				return err
+			}
+		}
+		return noteUpdate(note, before, row)
 	})
 	if err != nil {
 		return Bot{}, problem.Of(err)

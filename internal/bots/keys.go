@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/audit"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -42,7 +43,7 @@ func (s *Service) CreateKey(ctx context.Context, botID, name string) (key Key, s
 	botID, secret = webhook.CanonicalID(botID), newKey()
 	q := db.New()
 	var row db.CreateKeyRow
-	err = db.WithTx(ctx, s.Pool, func(tx pgx.Tx) error {
+	err = audit.Tx(ctx, s.Pool, s.Log, func(tx pgx.Tx, note func(audit.Change) error) error {
 		// One at a time for each bot, so that two calls at once do not both take the last place.
 		if err := q.LockBot(ctx, tx, botID); err != nil {
 			return err
@@ -58,7 +59,10 @@ func (s *Service) CreateKey(ctx context.Context, botID, name string) (key Key, s
 			return &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("A bot can have at most %d keys. Revoke one first.", webhook.MaxKeysPerBot)}
 		}
 		row, err = q.CreateKey(ctx, tx, db.CreateKeyParams{ID: uuid.Must(uuid.NewV7()), BotID: botID, KeyHash: HashKey(secret), Name: name, Prefix: secret[:keyPrefixShown]})
-		return err
+		if err != nil {
+			return err
+		}
+		return note(audit.Change{Action: audit.KeyCreated, BotID: botID, Subject: row.ID.String(), After: audit.Fields{"name": row.Name, "prefix": row.Prefix}})
 	})
 	if err != nil {
 		return Key{}, "", err
@@ -88,11 +92,17 @@ func (s *Service) RevokeKey(ctx context.Context, botID string, keyID uuid.UUID) 
 	if !webhook.ValidID(botID) {
 		return problem.ErrNotFound
 	}
-	n, err := db.New().DeleteKey(ctx, s.Pool, db.DeleteKeyParams{ID: keyID, BotID: webhook.CanonicalID(botID)})
-	if err == nil && n == 0 {
-		err = problem.ErrNotFound
-	}
-	return err
+	botID = webhook.CanonicalID(botID)
+	return audit.Tx(ctx, s.Pool, s.Log, func(tx pgx.Tx, note func(audit.Change) error) error {
+		n, err := db.New().DeleteKey(ctx, tx, db.DeleteKeyParams{ID: keyID, BotID: botID})
+		switch {
+		case err != nil:
+			return err
+		case n == 0:
+			return problem.ErrNotFound
+		}
+		return note(audit.Change{Action: audit.KeyRevoked, BotID: botID, Subject: keyID.String()})
+	})
 }
 
 const (

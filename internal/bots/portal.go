@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/audit"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -134,11 +135,14 @@ func (s *Service) CreatePortalLink(ctx context.Context, botID string, link Porta
 	}
 	code, hash := newCode()
 	expiresAt = time.Now().Add(link.Lasts)
-	err = db.WithTx(ctx, s.Pool, func(tx pgx.Tx) error {
+	err = audit.Tx(ctx, s.Pool, s.Log, func(tx pgx.Tx, note func(audit.Change) error) error {
 		err := db.New().CreatePortalLink(ctx, tx, db.CreatePortalLinkParams{
 			CodeHash: hash, BotID: bot.ID, Role: string(link.Role), Label: link.Label, Next: link.Next, KeyID: idOrNull(link.KeyID), ExpiresAt: expiresAt,
 		})
 		if err != nil {
+			return err
+		}
+		if err := note(audit.Change{Action: audit.LinkCreated, BotID: bot.ID, After: audit.Fields{"role": link.Role, "label": link.Label}}); err != nil {
 			return err
 		}
 		return db.New().TrimPortalLinks(ctx, tx, db.TrimPortalLinksParams{BotID: bot.ID, Most: maxPortalLinks})
@@ -157,7 +161,7 @@ func (s *Service) OpenPortalLink(ctx context.Context, code string) (cookie, next
 	if !isCode(code) {
 		return "", "", ErrWrongCode
 	}
-	err = db.WithTx(ctx, s.Pool, func(tx pgx.Tx) error {
+	err = audit.Tx(ctx, s.Pool, s.Log, func(tx pgx.Tx, note func(audit.Change) error) error {
 		link, err := db.New().TakePortalLink(ctx, tx, HashKey(code))
 		if errors.Is(err, pgx.ErrNoRows) {
 			return ErrWrongCode
@@ -166,7 +170,7 @@ func (s *Service) OpenPortalLink(ctx context.Context, code string) (cookie, next
 			return err
 		}
 		next = link.Next
-		cookie, err = openPortal(ctx, tx, db.CreatePortalSessionParams{BotID: link.BotID, Role: link.Role, Label: link.Label, KeyID: link.KeyID})
+		cookie, err = openPortal(ctx, tx, note, db.CreatePortalSessionParams{BotID: link.BotID, Role: link.Role, Label: link.Label, KeyID: link.KeyID})
 		return err
 	})
 	return cookie, next, err
@@ -174,18 +178,22 @@ func (s *Service) OpenPortalLink(ctx context.Context, code string) (cookie, next
 
 // OpenPortalWithKey signs in who has a key of the bot.
 func (s *Service) OpenPortalWithKey(ctx context.Context, botID string, keyID uuid.UUID) (cookie string, err error) {
-	err = db.WithTx(ctx, s.Pool, func(tx pgx.Tx) error {
-		cookie, err = openPortal(ctx, tx, db.CreatePortalSessionParams{BotID: botID, Role: string(Manage), KeyID: idOrNull(keyID)})
+	err = audit.Tx(ctx, s.Pool, s.Log, func(tx pgx.Tx, note func(audit.Change) error) error {
+		cookie, err = openPortal(ctx, tx, note, db.CreatePortalSessionParams{BotID: botID, Role: string(Manage), KeyID: idOrNull(keyID)})
 		return err
 	})
 	return cookie, err
 }
 
-func openPortal(ctx context.Context, tx pgx.Tx, session db.CreatePortalSessionParams) (cookie string, err error) {
+func openPortal(ctx context.Context, tx pgx.Tx, note func(audit.Change) error, session db.CreatePortalSessionParams) (cookie string, err error) {
 	session.ID = uuid.Must(uuid.NewV7())
 	cookie, session.TokenHash = newCode()
 	q := db.New()
 	if err := q.CreatePortalSession(ctx, tx, session); err != nil {
+		return "", err
+	}
+	started := audit.Change{Action: audit.SessionStarted, BotID: session.BotID, Subject: session.ID.String(), After: audit.Fields{"role": session.Role, "label": session.Label}}
+	if err := note(started); err != nil {
 		return "", err
 	}
 	return cookie, q.TrimPortalSessions(ctx, tx, db.TrimPortalSessionsParams{BotID: session.BotID, Most: maxPortalSessions})
@@ -247,7 +255,12 @@ func (s *Service) EndPortal(ctx context.Context, botID string) error {
 	if err != nil {
 		return err
 	}
-	return db.New().EndPortal(ctx, s.Pool, bot.ID)
+	return audit.Tx(ctx, s.Pool, s.Log, func(tx pgx.Tx, note func(audit.Change) error) error {
+		if err := db.New().EndPortal(ctx, tx, bot.ID); err != nil {
+			return err
+		}
+		return note(audit.Change{Action: audit.SessionEnded, BotID: bot.ID, After: audit.Fields{"sessions": "all"}})
+	})
 }
 
 // RemoveExpiredPortal removes the links and sessions of all bots that are over.
@@ -258,11 +271,17 @@ func (s *Service) RemoveExpiredPortal(ctx context.Context) error {
 
 // EndPortalSession signs one of the bot's sessions out.
 func (s *Service) EndPortalSession(ctx context.Context, botID string, id uuid.UUID) error {
-	n, err := db.New().EndPortalSession(ctx, s.Pool, db.EndPortalSessionParams{ID: id, BotID: webhook.CanonicalID(botID)})
-	if err == nil && n == 0 {
-		err = problem.ErrNotFound
-	}
-	return err
+	botID = webhook.CanonicalID(botID)
+	return audit.Tx(ctx, s.Pool, s.Log, func(tx pgx.Tx, note func(audit.Change) error) error {
+		n, err := db.New().EndPortalSession(ctx, tx, db.EndPortalSessionParams{ID: id, BotID: botID})
+		switch {
+		case err != nil:
+			return err
+		case n == 0:
+			return problem.ErrNotFound
+		}
+		return note(audit.Change{Action: audit.SessionEnded, BotID: botID, Subject: id.String()})
+	})
 }
 
 func idOrNull(id uuid.UUID) uuid.NullUUID { return uuid.NullUUID{UUID: id, Valid: id != uuid.Nil} }

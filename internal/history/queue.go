@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
@@ -35,6 +36,8 @@ type Webhook struct {
 // Queue is the table queue: what is planned for each webhook.
 type Queue struct {
 	Pool *pgxpool.Pool
+	// Log has a line for each recovery that is begun or cancelled; nil: none.
+	Log *slog.Logger
 }
 
 // Row is a planned attempt.

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/audit"
 	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/internal/failpoint"
 	"github.com/mathub/webhooks/webhook"
@@ -295,9 +296,17 @@ func (r *Recorder) updateQueues(ctx context.Context, s *batchState) error {
 	if len(s.out.disabled) == 0 {
 		return nil
 	}
-	ids := make([]uuid.UUID, len(s.out.disabled))
+	ids, changes := make([]uuid.UUID, len(s.out.disabled)), make([]audit.Change, len(s.out.disabled))
 	for i, d := range s.out.disabled {
-		ids[i] = d.attempt.WebhookID
+		a := d.attempt
+		ids[i] = a.WebhookID
+		changes[i] = audit.Change{
+			Action: audit.WebhookDisabled, BotID: d.botID, Subject: a.WebhookID.String(), Before: audit.Fields{"isActive": true},
+			After: audit.Fields{"isActive": false, "failureCount": d.failures, "deliveryId": a.DeliveryID, "error": a.Error},
+		}
+	}
+	if err := audit.Write(ctx, s.tx, changes...); err != nil {
+		return err
 	}
 	return StopWebhooks(ctx, s.tx, ids, "webhook disabled")
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/db/dbtest"
+	"github.com/mathub/webhooks/internal/audit"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -41,6 +42,11 @@ func TestRecorder_Record(t *testing.T) {
 		require.False(t, s.Active)
 		require.WithinDuration(t, time.Now(), *s.DisabledAt, time.Minute)
 		require.Equal(t, "failures", *s.DisabledReason)
+		entries, _, err := (&audit.Reader{Pool: pool}).List(t.Context(), "", uuid.Nil)
+		require.NoError(t, err)
+		require.Equal(t, audit.WebhookDisabled, entries[0].Action)
+		require.Equal(t, id.String(), entries[0].Subject)
+		require.Equal(t, audit.Actor{Kind: audit.System}, entries[0].By)
 		require.Equal(t, last.DeliveryID, s.DisabledBy.UUID)
 		require.Len(t, historyOf(t, pool, id), webhook.MaxFailures)
 		require.Equal(t, []string{"test", "redeliver", "verify"}, eventsOf(queueOf(t, pool, id)), "what a person has asked for stays")

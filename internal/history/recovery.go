@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/audit"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -62,7 +63,7 @@ type Span struct {
 // as a bot may have many for one receiver.
 func (q *Queue) StartRecovery(ctx context.Context, s Span) (r db.Recovery, err error) {
 	queries := db.New()
-	err = db.WithTx(ctx, q.Pool, func(tx pgx.Tx) error {
+	err = audit.Tx(ctx, q.Pool, q.Log, func(tx pgx.Tx, note func(audit.Change) error) error {
 		botID, err := queries.LockOwner(ctx, tx, s.WebhookID)
 		if err != nil {
 			return err
@@ -78,14 +79,20 @@ func (q *Queue) StartRecovery(ctx context.Context, s Span) (r db.Recovery, err e
 			ID: uuid.Must(uuid.NewV7()), WebhookID: s.WebhookID, Since: s.Since, Until: s.Until,
 			EventType: s.EventType, Error: s.Error, StatusClass: int32(s.Status),
 		})
-		return err
+		if err != nil {
+			return err
+		}
+		return note(audit.Change{
+			Action: audit.RecoveryStarted, BotID: botID, Subject: s.WebhookID.String(),
+			After: audit.Fields{"since": webhook.FormatTime(s.Since), "until": webhook.FormatTime(s.Until)},
+		})
 	})
 	return r, err
 }
 
 // CancelRecovery ends the webhook's recovery, if one runs: what it has planned is removed, but for what is in progress.
 func (q *Queue) CancelRecovery(ctx context.Context, webhookID uuid.UUID) error {
-	return db.WithTx(ctx, q.Pool, func(tx pgx.Tx) error {
+	return audit.Tx(ctx, q.Pool, q.Log, func(tx pgx.Tx, note func(audit.Change) error) error {
 		queries := db.New()
 		if err := db.LockWebhook(ctx, tx, webhookID); err != nil {
 			return err
@@ -95,6 +102,16 @@ func (q *Queue) CancelRecovery(ctx context.Context, webhookID uuid.UUID) error {
 			return err
 		}
 		if _, err := queries.RemoveRecovered(ctx, tx, uuid.NullUUID{UUID: r.Recovery.ID, Valid: true}); err != nil {
+			return err
+		}
+		w, err := queries.WebhookOfAny(ctx, tx, webhookID)
+		if err != nil {
+			return err
+		}
+		if err := note(audit.Change{
+			Action: audit.RecoveryCancelled, BotID: w.BotID, Subject: webhookID.String(),
+			After: audit.Fields{"found": r.Recovery.Found, "delivered": r.Recovery.Delivered, "failed": r.Recovery.Failed},
+		}); err != nil {
 			return err
 		}
 		return queries.EndRecoveries(ctx, tx, db.EndRecoveriesParams{State: RecoveryCancelled, WebhookIds: []uuid.UUID{webhookID}})

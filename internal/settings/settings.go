@@ -96,11 +96,12 @@ func (f API) Addrs() map[string]string {
 
 // Worker are the settings of a process that delivers.
 type Worker struct {
-	HistoryBudget  int64            `env:"MATHUB_HISTORY_BUDGET" default:"${budget}" help:"The most MiB that a bot's deliveries take. 0: no limit."`
-	HistoryRows    int64            `env:"MATHUB_HISTORY_ROWS" default:"${rows}" help:"The most deliveries kept for a bot. 0: no limit."`
-	UnverifiedRate webhook.Rate     `env:"MATHUB_UNVERIFIED_RATE" default:"${unverified}" help:"The limit of deliveries of a bot to an unverified host and port: a burst, then a rate a second (/s), minute (/m) or hour (/h). off: no limit."`
-	RetrySchedule  webhook.Schedule `env:"MATHUB_RETRY_SCHEDULE" default:"${schedule}" help:"The delays between attempts of a failed delivery, such as 30s,2m. Empty: no retries."`
-	TraceReceivers bool             `env:"MATHUB_TRACE_RECEIVERS" help:"Send receivers a traceparent header (W3C Trace Context) when traces are exported."`
+	HistoryBudget  int64             `env:"MATHUB_HISTORY_BUDGET" default:"${budget}" help:"The most MiB that a bot's deliveries take. 0: no limit."`
+	HistoryRows    int64             `env:"MATHUB_HISTORY_ROWS" default:"${rows}" help:"The most deliveries kept for a bot. 0: no limit."`
+	AuditRetention webhook.Retention `env:"MATHUB_AUDIT_RETENTION" default:"400d" help:"How long the audit log is kept, such as 400d. 0: no limit."`
+	UnverifiedRate webhook.Rate      `env:"MATHUB_UNVERIFIED_RATE" default:"${unverified}" help:"The limit of deliveries of a bot to an unverified host and port: a burst, then a rate a second (/s), minute (/m) or hour (/h). off: no limit."`
+	RetrySchedule  webhook.Schedule  `env:"MATHUB_RETRY_SCHEDULE" default:"${schedule}" help:"The delays between attempts of a failed delivery, such as 30s,2m. Empty: no retries."`
+	TraceReceivers bool              `env:"MATHUB_TRACE_RECEIVERS" help:"Send receivers a traceparent header (W3C Trace Context) when traces are exported."`
 }
 
 // Elsewhere names what a worker does not serve, and sends nothing to.

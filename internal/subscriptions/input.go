@@ -88,19 +88,6 @@ func (in *Input) nothing() bool {
 	return in.URL == nil && in.Events == nil && in.IsActive == nil && !in.SetSecret && !in.SetName
 }
 
-// Named are the fields that the input names, as the API has them.
-func (in *Input) Named() (fields []string) {
-	for _, f := range []struct {
-		name string
-		is   bool
-	}{{"url", in.URL != nil}, {"name", in.SetName}, {"events", in.Events != nil}, {"isActive", in.IsActive != nil}, {"secret", in.SetSecret}} {
-		if f.is {
-			fields = append(fields, f.name)
-		}
-	}
-	return fields
-}
-
 // sealed is what an input says of a webhook's URL and secret, as it is stored; nil where it says nothing.
 type sealed struct {
 	url    []byte

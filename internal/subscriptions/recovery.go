@@ -25,7 +25,7 @@ const (
 // ErrNotVerified is for what an endpoint gets only once it has agreed.
 var ErrNotVerified = &problem.Error{Kind: problem.Conflict, Detail: "The endpoint is not verified. Make it answer webhook.verify events with their nonce, then call POST …/verify."}
 
-func (s *Service) queue() *history.Queue { return &history.Queue{Pool: s.Pool} }
+func (s *Service) queue() *history.Queue { return &history.Queue{Pool: s.Pool, Log: s.Logger} }
 
 // Span is the time span that a recovery of w covers. since defaults to 24 h before the webhook was last disabled, until to
 // now. Faults of either may have been found before.

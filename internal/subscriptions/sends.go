@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/audit"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/webhook"
@@ -110,6 +111,11 @@ func (s *Service) RetryNow(ctx context.Context, w db.Webhook, eventID string) (i
 	}
 	n, err := s.queue().Hurry(ctx, w.ID, webhook.CanonicalID(eventID))
 	if err != nil || n == 0 {
+		return n, err
+	}
+	if err := audit.Record(ctx, s.Pool, s.Logger, audit.Change{
+		Action: audit.RetriesHurried, BotID: w.BotID, Subject: w.ID.String(), After: audit.Fields{"attempts": n},
+	}); err != nil {
 		return n, err
 	}
 	// The rows are due: what Temporal does not take now, the next sweep does.

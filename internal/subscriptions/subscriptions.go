@@ -16,6 +16,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/audit"
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/problem"
@@ -94,7 +95,7 @@ func (s *Service) Create(ctx context.Context, botID string, in Input) (w db.Webh
 		return w, nil, err
 	}
 	q := db.New()
-	err = db.WithTx(ctx, s.Pool, func(tx pgx.Tx) error {
+	err = audit.Tx(ctx, s.Pool, s.Logger, func(tx pgx.Tx, note func(audit.Change) error) error {
 		// One at a time for each bot, so that two calls at once do not both take the last place.
 		if err := q.LockBot(ctx, tx, botID); err != nil {
 			return err
@@ -110,6 +111,9 @@ func (s *Service) Create(ctx context.Context, botID string, in Input) (w db.Webh
 			ID: id, BotID: botID, URL: sealed.url, Origin: *sealed.origin, Name: in.Name, Events: in.Events, Secret: sealed.secret,
 		})
 		if err != nil {
+			return err
+		}
+		if err := note(audit.Change{Action: audit.WebhookCreated, BotID: w.BotID, Subject: w.ID.String(), After: auditFields(w)}); err != nil {
 			return err
 		}
 		if duplicateOf, err = s.duplicateOf(ctx, tx, w); err != nil || !s.Verification.AtOnce() {
@@ -154,7 +158,7 @@ func (s *Service) SetActive(ctx context.Context, before db.Webhook, active bool)
 // update makes a change; in is the same in clear.
 func (s *Service) update(ctx context.Context, change db.UpdateWebhookParams, in Input) (w db.Webhook, duplicateOf *uuid.UUID, err error) {
 	q := db.New()
-	err = db.WithTx(ctx, s.Pool, func(tx pgx.Tx) error {
+	err = audit.Tx(ctx, s.Pool, s.Logger, func(tx pgx.Tx, note func(audit.Change) error) error {
 		if err := db.LockWebhook(ctx, tx, change.ID); err != nil {
 			return err
 		}
@@ -163,7 +167,11 @@ func (s *Service) update(ctx context.Context, change db.UpdateWebhookParams, in 
 		}
 		s.leaveOutEqual(&change, w, in)
 		if change.URL != nil || change.Events != nil || change.IsActive != nil || change.SetSecret || change.SetName {
+			before := w
 			if w, err = q.UpdateWebhook(ctx, tx, change); err != nil {
+				return err
+			}
+			if err := noteUpdate(note, before, w, change); err != nil {
 				return err
 			}
 			if err := s.updatePlanned(ctx, tx, change, w); err != nil {
@@ -260,7 +268,7 @@ func (s *Service) verifySoon(ctx context.Context, w db.Webhook) {
 // Delete deletes a webhook with all that is kept of it.
 func (s *Service) Delete(ctx context.Context, w db.Webhook) error {
 	q := db.New()
-	return db.WithTx(ctx, s.Pool, func(tx pgx.Tx) error {
+	return audit.Tx(ctx, s.Pool, s.Logger, func(tx pgx.Tx, note func(audit.Change) error) error {
 		if err := db.LockWebhook(ctx, tx, w.ID); err != nil {
 			return err
 		}
@@ -270,6 +278,9 @@ func (s *Service) Delete(ctx context.Context, w db.Webhook) error {
 		}
 		if n == 0 {
 			return problem.ErrNotFound
+		}
+		if err := note(audit.Change{Action: audit.WebhookDeleted, BotID: w.BotID, Subject: w.ID.String(), Before: auditFields(w)}); err != nil {
+			return err
 		}
 		if err := q.DeleteQueue(ctx, tx, w.ID); err != nil {
 			return err

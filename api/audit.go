@@ -1,0 +1,110 @@
+package api
+
+import (
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+
+	"github.com/mathub/webhooks/internal/audit"
+	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/webhook"
+)
+
+const (
+	// operatorHeader is where a trusted proxy names whom it has signed in, as oauth2-proxy and its like do.
+	operatorHeader = "X-Forwarded-User"
+	// maxOperator bounds such a name.
+	maxOperator = 200
+)
+
+// actAs says in the request's context who makes its changes.
+func (s *server) actAs(c *gin.Context, by audit.Actor) {
+	by.Client, by.Request = c.ClientIP(), c.Writer.Header().Get(requestIDHeader)
+	c.Request = c.Request.WithContext(audit.As(c.Request.Context(), by))
+}
+
+// operator is whom a trusted proxy names; empty: nobody.
+func (s *server) operator(c *gin.Context) string {
+	given := c.Request.Header.Values(operatorHeader)
+	if len(given) != 1 || len(given[0]) > maxOperator || !s.fromProxy(c) {
+		return ""
+	}
+	return readable(given[0])
+}
+
+// ListAudit serves GET /audit of the bot API.
+func (s *server) ListAudit(c *gin.Context, _ ListAuditParams) {
+	s.answer(c, func() (reply, error) {
+		q, err := readQuery(c, "before")
+		if err != nil {
+			return reply{}, err
+		}
+		return s.auditOf(c, q, botID(c))
+	})
+}
+
+// ListAuditOfAny serves GET /audit of the service API.
+func (s *server) ListAuditOfAny(c *gin.Context, _ ListAuditOfAnyParams) {
+	s.answer(c, func() (reply, error) {
+		q, err := readQuery(c, "botId", "before")
+		if err != nil {
+			return reply{}, err
+		}
+		id, given := q.text("botId")
+		if given && !webhook.ValidID(id) {
+			q.Add("botId", "must be the id of a bot")
+		}
+		return s.auditOf(c, q, webhook.CanonicalID(id))
+	})
+}
+
+// auditOf lists the entries of a bot, or all, before the one that the query names.
+func (s *server) auditOf(c *gin.Context, q *query, bot string) (reply, error) {
+	var before uuid.UUID
+	if text, given := q.text("before"); given {
+		id, err := parseID(text)
+		if before = id; err != nil {
+			q.Add("before", notAnEntry)
+		}
+	}
+	if err := q.Err(); err != nil {
+		return reply{}, err
+	}
+	entries, more, err := s.audit.List(c, bot, before)
+	if problem.Is(err, problem.NotFound) {
+		return reply{}, webhook.Invalid("before", notAnEntry)
+	}
+	if err != nil {
+		return reply{}, err
+	}
+	views := make([]AuditEntry, len(entries))
+	for i, e := range entries {
+		views[i] = toAuditEntry(e, botID(c) != "")
+	}
+	list, n := encodeList(views)
+	if n < len(views) || more {
+		q.values.Set("before", views[n-1].ID.String())
+		s.linkNext(c, q.values)
+	}
+	return ok(list), nil
+}
+
+const notAnEntry = "must be the id of an entry that is still kept"
+
+// toAuditEntry is an entry as its reader may see it: who of the operator's side did it is not for the bot.
+func toAuditEntry(e audit.Entry, forBot bool) AuditEntry {
+	if forBot && e.By.Kind != audit.Key && e.By.Kind != audit.Portal {
+		e.By = audit.Actor{Kind: e.By.Kind}
+	}
+	return AuditEntry{
+		ID: e.ID, At: timestamp(e.At), BotID: e.BotID, Action: string(e.Action), Subject: orNull(e.Subject), Before: fields(e.Before), After: fields(e.After),
+		Actor: Actor{Kind: string(e.By.Kind), ID: orNull(e.By.ID), Name: orNull(e.By.Name), Client: orNull(e.By.Client), RequestID: orNull(e.By.Request)},
+	}
+}
+
+func fields(f audit.Fields) *map[string]any {
+	if f == nil {
+		return nil
+	}
+	plain := map[string]any(f)
+	return &plain
+}

@@ -1,0 +1,135 @@
+package api_test
+
+import (
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/api"
+	mathub "github.com/mathub/webhooks/clients/go"
+)
+
+const auditPath, serviceAudit = "/api/bot/v1/audit", "/api/internal/v1/audit"
+
+func TestListAudit(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, func(*api.Config) {})
+	bot, key := a.bot()
+	_, otherKey := a.bot()
+	list := func(path, token string) (entries []mathub.AuditEntry) {
+		t.Helper()
+		answer := a.do("GET", path, token, nil)
+		require.Equal(t, http.StatusOK, answer.status, "%s", answer.body)
+		for _, secret := range []string{"t0ken", "s3cret", key} {
+			require.NotContains(t, string(answer.body), secret)
+		}
+		answer.into(t, &entries)
+		return entries
+	}
+	var made mathub.Webhook
+	a.do("POST", webhooksPath, key, `{"url":"https://example.org/t0ken","events":["post.created"],"secret":"s3cret"}`).into(t, &made)
+	a.do("PATCH", webhooksPath+"/"+made.ID, key, `{"events":["mention"],"url":"https://example.org/t0ken2"}`)
+	a.do("PATCH", webhooksPath+"/"+made.ID, key, `{"events":["mention"]}`) // changes nothing
+	a.do("PATCH", "/api/internal/v1/webhooks/"+made.ID, serviceToken, `{"isActive":false}`)
+	a.do("DELETE", webhooksPath+"/"+made.ID, key, nil)
+
+	entries := list(auditPath, key)
+	require.Equal(t, []string{"webhook.deleted", "webhook.disabled", "webhook.updated", "webhook.created"}, actions(entries)[:4], "newest first, and nothing for what changed nothing")
+	require.Equal(t, made.ID, *entries[2].Subject)
+	require.Equal(t, map[string]any{"events": []any{"post.created"}, "url": "before"}, *entries[2].Before)
+	require.Equal(t, map[string]any{"events": []any{"mention"}, "url": "replaced"}, *entries[2].After)
+	require.Nil(t, entries[0].After)
+	require.Nil(t, entries[3].Before)
+	require.Equal(t, []string{"key", "service", "key", "key"}, kinds(entries[:4]))
+	require.NotNil(t, entries[0].Actor.ID)
+	require.NotNil(t, entries[0].Actor.RequestID)
+
+	for _, e := range list(auditPath, otherKey) {
+		require.NotEqual(t, bot, e.BotID, "another bot's")
+	}
+	require.Equal(t, http.StatusUnprocessableEntity, a.do("GET", auditPath+"?before="+entries[0].ID, otherKey, nil).status)
+	require.Equal(t, actions(entries[1:]), actions(list(auditPath+"?before="+entries[0].ID, key)))
+	require.Equal(t, actions(entries), actions(list(serviceAudit+"?botId="+bot, serviceToken)))
+	require.Greater(t, len(list(serviceAudit, serviceToken)), len(entries), "of every bot")
+	for _, query := range []string{"?before=x", "?before=0195b2f0-5a3e-7c1d-8f00-3b6d2a9c4e71", "?botId=a%20b", "?limit=1"} {
+		require.Equal(t, http.StatusUnprocessableEntity, a.do("GET", serviceAudit+query, serviceToken, nil).status, query)
+	}
+}
+
+// TestOperatorsAreNamedByTrustedProxies, and not to bots.
+func TestOperatorsAreNamedByTrustedProxies(t *testing.T) {
+	t.Parallel()
+	for _, trusted := range []bool{true, false} {
+		a := newAPI(t, nil, func(c *api.Config) {
+			if trusted {
+				c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+			}
+		})
+		bot, key := a.bot()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPatch, a.url+"/api/internal/v1/bots/"+bot, strings.NewReader(`{"isActive":false}`))
+		require.NoError(t, err)
+		request.Header.Set("Authorization", "Bearer "+serviceToken)
+		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("X-Forwarded-User", "emmy")
+		require.Equal(t, http.StatusOK, a.send(request).status)
+		var entries []mathub.AuditEntry
+		a.do("GET", serviceAudit+"?botId="+bot, serviceToken, nil).into(t, &entries)
+		require.Equal(t, "bot.suspended", entries[0].Action)
+		if trusted {
+			require.Equal(t, "emmy", *entries[0].Actor.Name)
+		} else {
+			require.Nil(t, entries[0].Actor.Name)
+		}
+		a.do("PATCH", "/api/internal/v1/bots/"+bot, serviceToken, `{"isActive":true}`)
+		var seen []mathub.AuditEntry
+		a.do("GET", auditPath, key, nil).into(t, &seen)
+		require.Equal(t, mathub.Actor{Kind: "service"}, seen[1].Actor)
+	}
+}
+
+// TestListAudit_Pages: all entries are read once, page by page.
+func TestListAudit_Pages(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, func(*api.Config) {})
+	bot, key := a.bot()
+	var made mathub.Webhook
+	a.do("POST", webhooksPath, key, `{"url":"https://example.org/","events":["post.created"]}`).into(t, &made)
+	for i := range 60 {
+		a.do("PATCH", webhooksPath+"/"+made.ID, key, map[string]any{"isActive": i%2 == 1})
+	}
+	var all []string
+	for path := auditPath; path != ""; {
+		answer := a.do("GET", path, key, nil)
+		var entries []mathub.AuditEntry
+		answer.into(t, &entries)
+		require.LessOrEqual(t, len(entries), 50)
+		for _, e := range entries {
+			require.Equal(t, bot, e.BotID)
+			require.False(t, slices.Contains(all, e.ID))
+			all = append(all, e.ID)
+		}
+		path = ""
+		if link := answer.header.Get("Link"); link != "" {
+			path = strings.TrimPrefix(link[:strings.Index(link, ">")], "<")
+		}
+	}
+	require.GreaterOrEqual(t, len(all), 61)
+}
+
+func actions(entries []mathub.AuditEntry) (all []string) {
+	for _, e := range entries {
+		all = append(all, e.Action)
+	}
+	return all
+}
+
+func kinds(entries []mathub.AuditEntry) (all []string) {
+	for _, e := range entries {
+		all = append(all, e.Actor.Kind)
+	}
+	return all
+}

@@ -1,0 +1,96 @@
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/problem"
+)
+
+// MaxListed is how many entries one call lists.
+const MaxListed = 50
+
+// Reader reads the audit log.
+type Reader struct{ Pool *pgxpool.Pool }
+
+// Entry is a change, when it was made, and by whom.
+type Entry struct {
+	Change
+	ID uuid.UUID
+	At time.Time
+	By Actor
+}
+
+// List returns up to MaxListed of a bot's entries, or of all bots' where botID is empty: newest first, from the one before
+// `before` on, or from the newest. more: there are older ones. An entry that is not there, or another bot's, is not found.
+func (r *Reader) List(ctx context.Context, botID string, before uuid.UUID) (entries []Entry, more bool, err error) {
+	q, from := db.New(), uuid.NullUUID{UUID: before, Valid: before != uuid.Nil}
+	if from.Valid {
+		owner, err := q.BotOfAudit(ctx, r.Pool, before)
+		if errors.Is(err, pgx.ErrNoRows) || err == nil && botID != "" && owner != botID {
+			return nil, false, problem.ErrNotFound
+		}
+		if err != nil {
+			return nil, false, err
+		}
+	}
+	var rows []db.AuditLog
+	if botID == "" {
+		rows, err = q.ListAudit(ctx, r.Pool, db.ListAuditParams{BeforeID: from, Most: MaxListed + 1})
+	} else {
+		rows, err = q.ListAuditOfBot(ctx, r.Pool, db.ListAuditOfBotParams{BotID: botID, BeforeID: from, Most: MaxListed + 1})
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	if len(rows) > MaxListed {
+		rows, more = rows[:MaxListed], true
+	}
+	entries = make([]Entry, len(rows))
+	for i, row := range rows {
+		if entries[i], err = entry(row); err != nil {
+			return nil, false, err
+		}
+	}
+	return entries, more, nil
+}
+
+func entry(row db.AuditLog) (Entry, error) {
+	e := Entry{
+		ID: row.ID, At: row.At, Change: Change{Action: Action(row.Action), BotID: row.BotID, Subject: row.Subject},
+		By: Actor{Kind: Kind(row.ActorKind), ID: row.ActorID, Name: row.ActorName, Client: row.Client, Request: row.Request},
+	}
+	for _, side := range []struct {
+		stored []byte
+		fields *Fields
+	}{{row.Before, &e.Before}, {row.After, &e.After}} {
+		if side.stored == nil {
+			continue
+		}
+		if err := json.Unmarshal(side.stored, side.fields); err != nil {
+			return Entry{}, err
+		}
+	}
+	return e, nil
+}
+
+// removedAtOnce is how many entries one statement removes.
+const removedAtOnce = 10_000
+
+// Remove removes what was written before a time, for as long as ctx lasts.
+func Remove(ctx context.Context, pool *pgxpool.Pool, before time.Time) error {
+	for n := int64(removedAtOnce); n == removedAtOnce; {
+		var err error
+		if n, err = db.New().RemoveAudit(ctx, pool, db.RemoveAuditParams{Before: before, Most: removedAtOnce}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

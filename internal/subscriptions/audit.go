@@ -1,0 +1,39 @@
+package subscriptions
+
+import (
+	"bytes"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/audit"
+)
+
+// auditFields are what the audit log shows of a webhook: of its URL the origin, of its secret that there is one.
+func auditFields(w db.Webhook) audit.Fields {
+	return audit.Fields{"name": w.Name, "origin": w.Origin, "events": w.Events, "isActive": w.IsActive, "hasSecret": w.Secret != nil}
+}
+
+// noteUpdate notes what an update changed, by the webhook before and after it.
+func noteUpdate(note func(audit.Change) error, before, after db.Webhook, asked db.UpdateWebhookParams) error {
+	change := audit.Change{Action: audit.WebhookUpdated, BotID: after.BotID, Subject: after.ID.String()}
+	switch {
+	case before.IsActive && !after.IsActive:
+		change.Action = audit.WebhookDisabled
+	case !before.IsActive && after.IsActive:
+		change.Action = audit.WebhookEnabled
+	}
+	was, is := auditFields(before), auditFields(after)
+	// What neither shows: another path or query, another secret, and that failures are forgotten.
+	if before.URLVersion != after.URLVersion {
+		was["url"], is["url"] = "before", "replaced"
+	}
+	if asked.SetSecret && before.Secret != nil && after.Secret != nil && !bytes.Equal(before.Secret, after.Secret) {
+		was["secret"], is["secret"] = "before", "replaced"
+	}
+	if before.FailureCount != after.FailureCount {
+		was["failureCount"], is["failureCount"] = before.FailureCount, after.FailureCount
+	}
+	if change, something := change.Between(was, is); something {
+		return note(change)
+	}
+	return nil
+}

@@ -1,0 +1,28 @@
+-- Who changed what: internal/audit.
+
+-- name: WriteAudit :exec
+INSERT INTO audit_log (id, bot_id, action, subject, before, after, actor_kind, actor_id, actor_name, client, request)
+VALUES (@id, @bot_id, @action, @subject, @before, @after, @actor_kind, @actor_id, @actor_name, @client, @request);
+
+-- name: ListAudit :many
+-- Newest first, before the entry @before_id or from the newest on.
+SELECT *
+FROM audit_log a
+WHERE sqlc.narg('before_id')::uuid IS NULL OR (a.at, a.id) < (SELECT b.at, b.id FROM audit_log b WHERE b.id = sqlc.narg('before_id')::uuid)
+ORDER BY a.at DESC, a.id DESC
+LIMIT @most;
+
+-- name: ListAuditOfBot :many
+-- The same of one bot.
+SELECT *
+FROM audit_log a
+WHERE a.bot_id = @bot_id
+  AND (sqlc.narg('before_id')::uuid IS NULL OR (a.at, a.id) < (SELECT b.at, b.id FROM audit_log b WHERE b.id = sqlc.narg('before_id')::uuid))
+ORDER BY a.at DESC, a.id DESC
+LIMIT @most;
+
+-- name: BotOfAudit :one
+SELECT bot_id FROM audit_log WHERE id = @id;
+
+-- name: RemoveAudit :execrows
+DELETE FROM audit_log WHERE id IN (SELECT o.id FROM audit_log o WHERE o.at < @before ORDER BY o.at LIMIT @most);
