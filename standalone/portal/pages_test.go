@@ -52,7 +52,7 @@ func getRoutes(t *testing.T) (patterns []string) {
 func TestEveryPage(t *testing.T) {
 	s := newSite(t)
 	ok, bad, event := s.fill()
-	s.bot.Emit(t, testkit.Event{Type: "post.created", Data: []byte(`{"postId":"` + strings.Repeat("0123456789abcdef", 16<<10-4) + `"}`)})
+	s.bot.Emit(t, testkit.Event{Type: "post.created", Data: []byte(`{"postId":"` + strings.Repeat("0123456789abcdef", 16<<10-100) + `"}`)})
 	failed := s.bot.AwaitDeliveries(t, bad.ID, 1)[0]
 	_ = ok
 	var pages []string
