@@ -47,7 +47,7 @@ func ofStatus(code int) advice {
 	case code == 429:
 		return advice{"the receiver wants fewer requests", "It is tried again later, or when its Retry-After says."}
 	case code >= 500:
-		return advice{"the receiver failed by itself", "Look at its log at the time of this attempt."}
+		return advice{"the receiver answered with an error of its own", "Look at its log at the time of this attempt."}
 	}
 	return advice{"the receiver did not take it", "Answer with a 2xx when the event was taken."}
 }

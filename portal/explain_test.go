@@ -20,7 +20,7 @@ func TestExplain(t *testing.T) {
 		what, do string
 	}{
 		"taken":           {204, "", "event", nil, "Delivered: the receiver answered 204 within 12 ms.", ""},
-		"its own fault":   {503, "HTTP 503", "event", planned, "Failed: the receiver failed by itself (HTTP 503). Attempt 3 is planned.", "log"},
+		"its own fault":   {503, "HTTP 503", "event", planned, "Failed: the receiver answered with an error of its own (HTTP 503). Attempt 3 is planned.", "log"},
 		"a redirect":      {301, "HTTP 301", "retry", nil, "Failed: the receiver redirects, which is not followed (HTTP 301). No further attempt of this event is planned.", "URL"},
 		"the signature":   {401, "HTTP 401", "test", nil, "Failed: the receiver refused us (HTTP 401). Tests are not attempted again.", "secret"},
 		"too large":       {413, "HTTP 413", "event", nil, "the body was too large", "256 KiB"},
