@@ -93,7 +93,11 @@ func (p *portal) delivery(w http.ResponseWriter, r *http.Request, s *session) er
 	if err != nil {
 		return err
 	}
-	if p.unchanged(w, r, s, row.ID, len(data.Attempts), data.Next, data.IsDue, data.IsDisabled) {
+	var planned any
+	if data.Next != nil && !data.IsDue {
+		planned = *data.Next
+	}
+	if p.unchanged(w, r, s, row.ID, data.Attempts, planned, data.IsDue, data.IsDisabled, data.Webhook) {
 		return nil
 	}
 	return p.show(w, r, s, "delivery", page{Title: "Delivery of " + data.Type, Nav: "deliveries", Data: data})
