@@ -2,6 +2,7 @@ package portal
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"embed"
@@ -162,15 +163,30 @@ func (p *portal) show(w http.ResponseWriter, r *http.Request, s *session, name s
 		return fmt.Errorf("page %s: %w", name, err)
 	}
 	header := w.Header()
-	header.Set("Vary", "Cookie")
+	header.Set("Vary", "Cookie, Accept-Encoding")
 	if r.Method == http.MethodGet && with.Status == 0 && answeredBefore(w, r, body.Bytes()) {
 		return nil
 	}
 	header.Set("Content-Type", "text/html; charset=utf-8")
-	header.Set("Content-Length", strconv.Itoa(body.Len()))
+	content := packed(w, r, body.Bytes())
+	header.Set("Content-Length", strconv.Itoa(len(content)))
 	w.WriteHeader(max(with.Status, http.StatusOK))
-	_, _ = w.Write(body.Bytes()) // its reader may be gone
+	_, _ = w.Write(content) // its reader may be gone
 	return nil
+}
+
+// packed compresses a page for who takes it so. What answers a form may show a secret beside what was sent, whose compressed
+// length would tell of it.
+func packed(w http.ResponseWriter, r *http.Request, content []byte) []byte {
+	if r.Method == http.MethodPost || !web.TakesGzip(r.Header.Get("Accept-Encoding")) {
+		return content
+	}
+	var small bytes.Buffer
+	zip := gzip.NewWriter(&small)
+	_, _ = zip.Write(content) // a buffer takes everything
+	_ = zip.Close()
+	w.Header().Set("Content-Encoding", "gzip")
+	return small.Bytes()
 }
 
 // unchanged answers 304 to a page that asks whether what it shows is still so. parts name what the page is made of, such as
