@@ -49,6 +49,7 @@ func TestEveryPageIsFast(t *testing.T) {
 	s.execute(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, status_code, duration_ms, attempted_at)
 		SELECT gen_random_uuid(), ($1::uuid[])[1 + n % 50], 'e-' || n / 50, 1, n % 101 <> 0, 200, 5 + n % 400, now()
 		FROM generate_series(0, 999) n`, ids) // not counted yet
+	s.execute("UPDATE webhooks SET is_active = false, failure_count = 10, disabled_at = now() - interval '20 days', disabled_reason = 'failures' WHERE id = ANY ($1)", ids[1:4])
 	s.execute("VACUUM ANALYZE")
 	var delivery string
 	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT id::text FROM deliveries WHERE webhook_id = $1 AND NOT success LIMIT 1", ids[0]).Scan(&delivery))
