@@ -113,6 +113,7 @@ type server struct {
 	document   document
 	docs       docsFiles
 	portal     http.Handler
+	isSplit    bool // the service API has a listener of its own, which has no portal
 	metrics    *requestMetrics
 	emitted    *emitMetrics
 
@@ -135,6 +136,7 @@ func NewSplit(cfg Config) (public, backend http.Handler, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	s.isSplit = true
 	if public, err = s.router(withoutService); err != nil {
 		return nil, nil, err
 	}

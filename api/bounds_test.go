@@ -248,7 +248,7 @@ func TestABotHasTenCallsInProgress(t *testing.T) {
 	require.Equal(t, http.StatusTooManyRequests, first.status)
 	require.Equal(t, "1", first.header.Get("Retry-After"))
 	require.Contains(t, first.fault(t).Detail, "This bot has 10 calls in progress")
-	require.Equal(t, http.StatusOK, a.do("GET", webhooksPath, other, nil).status, "another bot's")
+	require.Equal(t, http.StatusOK, a.do("GET", "/api/bot/v1/bot", other, nil).status, "another bot's")
 	require.Less(t, time.Since(began), 4*time.Second)
 	for range 10 {
 		got := <-results

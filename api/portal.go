@@ -41,6 +41,9 @@ func (s *server) createPortalLink(c *gin.Context, ofBot string, key uuid.UUID) {
 		if s.cfg.Portal.Off {
 			return reply{}, &problem.Error{Kind: problem.NotFound, Detail: "The portal is turned off (MATHUB_PORTAL)."}
 		}
+		if s.isSplit && key == uuid.Nil && s.cfg.PublicURL == "" {
+			return reply{}, &problem.Error{Kind: problem.Conflict, Detail: "Set MATHUB_PUBLIC_URL: this listener does not know where bot developers reach the portal."}
+		}
 		m, err := optionalMembers(c, "role", "ttl", "next", "label")
 		if err != nil {
 			return reply{}, err

@@ -137,3 +137,15 @@ func TestABotSetsWhereItsOwnerIsNotified(t *testing.T) {
 	got.into(t, &bot)
 	require.Nil(t, bot.NotifyURL)
 }
+
+// TestALinkOfAListenerWithoutThePortalNeedsThePublicURL: it would lead nowhere.
+func TestALinkOfAListenerWithoutThePortalNeedsThePublicURL(t *testing.T) {
+	t.Parallel()
+	public, backend := split(t, nil)
+	id, key := backend.bot()
+	require.Equal(t, http.StatusConflict, backend.do("POST", "/api/internal/v1/bots/"+id+"/portal-links", serviceToken, nil).status)
+	require.Equal(t, http.StatusCreated, public.do("POST", "/api/bot/v1/portal-links", key, nil).status)
+	_, backend = split(t, func(cfg *api.Config) { cfg.PublicURL = "https://hooks.example" })
+	id, _ = backend.bot()
+	require.Equal(t, http.StatusCreated, backend.do("POST", "/api/internal/v1/bots/"+id+"/portal-links", serviceToken, nil).status)
+}

@@ -95,6 +95,9 @@ func (s *stack) appEnvironment(env []string) []string {
 		"MATHUB_UNVERIFIED_RATE": "off",
 		"GOMEMLIMIT":             "400MiB", // as in the manifests
 	})
+	if s.InternalAddr != "" {
+		env = supervise.WithDefaults(env, map[string]string{"MATHUB_PUBLIC_URL": s.baseURL()})
+	}
 	return append(denyPorts(env, append([]int{s.UIPort}, s.servicePorts...)),
 		"MATHUB_DATABASE_URL="+s.cluster.LocalURL("mathub"),
 		"TEMPORAL_ADDRESS="+s.temporalSettings().Addr(),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"path/filepath"
@@ -51,7 +52,7 @@ func (s *stack) portalLink(ctx context.Context) string {
 	log, err := s.log("mathub-webhooks")
 	if err == nil {
 		var link string
-		if link, err = s.ask(ctx, log, "bot", "portal", s.data.Credentials.BotID, "--public-url", s.baseURL()); err == nil {
+		if link, err = s.ask(ctx, log, "bot", "portal", s.data.Credentials.BotID, "--public-url", cmp.Or(os.Getenv("MATHUB_PUBLIC_URL"), s.baseURL())); err == nil {
 			return link + "\n                 (once, within 10 minutes; after that, sign in with the bot key)"
 		}
 	}
