@@ -218,9 +218,10 @@ SELECT w.id::uuid AS id,
            ORDER BY d.seq DESC
            LIMIT 1
        ) AS l)::jsonb AS last_failure,
-       (SELECT coalesce(jsonb_agg(jsonb_build_object('start', s.start, 'tally', s.tally - '{byError,byType}'::text[])), '[]')
-        FROM delivery_stats s
-        WHERE s.webhook_id = w.id AND s.step = 3600 AND s.start >= $1)::jsonb AS counted,
+       ARRAY(SELECT s.start FROM delivery_stats s
+             WHERE s.webhook_id = w.id AND s.step = 3600 AND s.start >= $1 ORDER BY s.start)::timestamptz[] AS counted_starts,
+       ARRAY(SELECT s.tally FROM delivery_stats s
+             WHERE s.webhook_id = w.id AND s.step = 3600 AND s.start >= $1 ORDER BY s.start)::jsonb[] AS counted,
        (SELECT coalesce(jsonb_agg(r), '[]') FROM (
            SELECT date_trunc('minute', d.attempted_at) AS minute, d.success, ($2::integer[])[width_bucket(d.duration_ms, $2)] AS ms, count(*) AS n
            FROM (
@@ -249,7 +250,8 @@ type WebhookSummariesRow struct {
 	ID            uuid.UUID
 	LastDelivery  []byte
 	LastFailure   []byte
-	Counted       []byte
+	CountedStarts []time.Time
+	Counted       [][]byte
 	Uncounted     []byte
 	RemovedBefore *time.Time
 }
@@ -274,6 +276,7 @@ func (q *Queries) WebhookSummaries(ctx context.Context, db DBTX, arg WebhookSumm
 			&i.ID,
 			&i.LastDelivery,
 			&i.LastFailure,
+			&i.CountedStarts,
 			&i.Counted,
 			&i.Uncounted,
 			&i.RemovedBefore,

@@ -64,9 +64,10 @@ SELECT w.id::uuid AS id,
            ORDER BY d.seq DESC
            LIMIT 1
        ) AS l)::jsonb AS last_failure,
-       (SELECT coalesce(jsonb_agg(jsonb_build_object('start', s.start, 'tally', s.tally - '{byError,byType}'::text[])), '[]')
-        FROM delivery_stats s
-        WHERE s.webhook_id = w.id AND s.step = 3600 AND s.start >= @since)::jsonb AS counted,
+       ARRAY(SELECT s.start FROM delivery_stats s
+             WHERE s.webhook_id = w.id AND s.step = 3600 AND s.start >= @since ORDER BY s.start)::timestamptz[] AS counted_starts,
+       ARRAY(SELECT s.tally FROM delivery_stats s
+             WHERE s.webhook_id = w.id AND s.step = 3600 AND s.start >= @since ORDER BY s.start)::jsonb[] AS counted,
        (SELECT coalesce(jsonb_agg(r), '[]') FROM (
            SELECT date_trunc('minute', d.attempted_at) AS minute, d.success, (@bounds::integer[])[width_bucket(d.duration_ms, @bounds)] AS ms, count(*) AS n
            FROM (

@@ -211,10 +211,6 @@ func (r *Reader) Summaries(ctx context.Context, webhookIDs []uuid.UUID) (map[uui
 
 func summaryOf(row db.WebhookSummariesRow, since time.Time) (*Summary, error) {
 	s := &Summary{Hours: make([]Bucket, summaryHours), RemovedBefore: row.RemovedBefore}
-	var counted []struct {
-		Start time.Time
-		Tally Tally
-	}
 	var uncounted []struct {
 		Minute  time.Time
 		Success bool
@@ -224,7 +220,7 @@ func summaryOf(row db.WebhookSummariesRow, since time.Time) (*Summary, error) {
 	for _, part := range []struct {
 		raw  []byte
 		into any
-	}{{row.LastDelivery, &s.LastDelivery}, {row.LastFailure, &s.LastFailure}, {row.Counted, &counted}, {row.Uncounted, &uncounted}} {
+	}{{row.LastDelivery, &s.LastDelivery}, {row.LastFailure, &s.LastFailure}, {row.Uncounted, &uncounted}} {
 		if part.raw == nil {
 			continue
 		}
@@ -239,8 +235,15 @@ func summaryOf(row db.WebhookSummariesRow, since time.Time) (*Summary, error) {
 		s.Hours[min(at.Sub(since)/hourStep, summaryHours-1)].Add(tally) // a little later than now, by another clock
 		s.Day.Add(tally)
 	}
-	for _, row := range counted {
-		add(row.Start, &row.Tally)
+	for i, raw := range row.Counted {
+		var counted struct { // the rest is not decoded
+			Delivered, Failed int
+			Durations         map[int32]int
+		}
+		if err := json.Unmarshal(raw, &counted); err != nil {
+			return nil, err
+		}
+		add(row.CountedStarts[i], &Tally{Delivered: counted.Delivered, Failed: counted.Failed, Durations: counted.Durations})
 	}
 	for _, row := range uncounted {
 		tally := Tally{Delivered: row.N, Durations: map[int32]int{row.Ms: row.N}}
