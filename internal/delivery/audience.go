@@ -279,7 +279,7 @@ func (d *Deliverer) inputsOf(list []db.AddressEventsRow, now time.Time) []attemp
 		if err != nil {
 			continue
 		}
-		inputs[i] = attemptInput{url: url, secrets: secrets, botID: s.BotID, generation: s.Generation, verified: s.Verified, readAt: now}
+		inputs[i] = attemptInput{url: url, secrets: secrets, botID: s.BotID, generation: s.Generation, verified: s.Verified, readAt: now, acceptedAt: now}
 		if s.FailureCount > 0 {
 			inputs[i].failureRun = s.FailureRun
 		}

@@ -144,9 +144,12 @@ func (d *Deliverer) run(ctx context.Context, a Attempt) (Result, error) {
 	if wait, err := d.allow(ctx, a, in); err != nil || wait > 0 {
 		return d.notAllowed(ctx, a, wait, err)
 	}
-	resp, header, err := d.send(ctx, a, in)
-	if err != nil {
+	resp, header, done, err := d.exchange(ctx, a, &in)
+	switch {
+	case err != nil:
 		return d.leaveToQueue(ctx, a, err)
+	case done != nil:
+		return *done, nil
 	}
 	outcome = admission.Failed
 	if resp.Success() {
@@ -174,8 +177,8 @@ func (d *Deliverer) admit(ctx context.Context, a Attempt, in attemptInput) (*per
 	if a.row != nil || a.Trigger.Manual() {
 		return nil, true
 	}
-	if !in.readAt.IsZero() {
-		d.lag.sample(in.botID, time.Since(in.readAt)) // not later: how soon a place comes free, its bot's receivers decide
+	if !in.acceptedAt.IsZero() {
+		d.lag.sample(in.botID, time.Since(in.acceptedAt)) // not later: how soon a place comes free, its bot's receivers decide
 	}
 	return d.gate.enter(ctx, a.WebhookID, in.botID)
 }
@@ -189,8 +192,22 @@ func (d *Deliverer) begun(eventID string) {
 // Behind says that this process has more to deliver than it can, so that no more should be taken in for now.
 func (d *Deliverer) Behind() bool { return d.lag.behind() }
 
+// exchange waits for the host's turn and sends what is to be sent by then. done is not nil where that is nothing.
+func (d *Deliverer) exchange(ctx context.Context, a Attempt, in *attemptInput) (resp egress.Response, header map[string][]string, done *Result, err error) {
+	turn, err := d.cfg.Egress.Turn(ctx, in.url)
+	if err != nil {
+		return resp, nil, nil, fmt.Errorf("delivery %s was not attempted: %w", a.ID(), err)
+	}
+	defer turn.Release()
+	if *in, done, err = d.renew(ctx, a, *in); done != nil || err != nil {
+		return resp, nil, done, err
+	}
+	resp, header, err = d.send(ctx, a, *in, turn)
+	return resp, header, nil, err
+}
+
 // send makes the POST. An error means that our own side failed.
-func (d *Deliverer) send(ctx context.Context, a Attempt, in attemptInput) (resp egress.Response, header map[string][]string, err error) {
+func (d *Deliverer) send(ctx context.Context, a Attempt, in attemptInput, turn *egress.Turn) (resp egress.Response, header map[string][]string, err error) {
 	failpoint.Here("admitted")
 	failpoint.Here("before-post")
 	header = webhook.Headers(webhook.Delivery{
@@ -198,7 +215,7 @@ func (d *Deliverer) send(ctx context.Context, a Attempt, in attemptInput) (resp 
 	})
 	ctx, span := d.span(ctx, a, in)
 	d.traceParent(ctx, header)
-	resp, err = d.cfg.Egress.Post(ctx, in.url, header, in.event.Body)
+	resp, err = turn.Post(ctx, header, in.event.Body)
 	d.endSpan(span, resp, err)
 	if err != nil {
 		return resp, nil, fmt.Errorf("delivery %s was not attempted: %w", a.ID(), err)

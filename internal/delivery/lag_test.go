@@ -53,7 +53,7 @@ func TestDeliverer_BehindByMoreThanAPrefetchLasts(t *testing.T) {
 	first := First(r.accepted(t).ID, id)
 	r.prefetch.mu.Lock()
 	in, held := r.prefetch.inputs[first.ID()]
-	in.readAt = in.readAt.Add(-2 * prefetchFresh)
+	in.readAt, in.acceptedAt = in.readAt.Add(-2*inputFresh), in.acceptedAt.Add(-2*inputFresh)
 	r.prefetch.inputs[first.ID()] = in
 	r.prefetch.mu.Unlock()
 	require.True(t, held)
@@ -75,7 +75,7 @@ func TestDeliverer_BehindIsNotWhatReceiversAreWaitedFor(t *testing.T) {
 						ids[i] = uuid.New()
 					}
 					deliver := func(i int, late time.Duration) {
-						in := attemptInput{botID: "bot", readAt: time.Now().Add(-late)}
+						in := attemptInput{botID: "bot", acceptedAt: time.Now().Add(-late)}
 						if p, ok := d.admit(t.Context(), First("e1", ids[i%webhooks]), in); ok {
 							time.Sleep(answersIn)
 							p.release(admission.Taken)

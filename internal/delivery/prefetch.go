@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	// prefetchFresh is how old a prefetched input may be to be used as it is: within it, a webhook's change is as if it
-	// had come just after the delivery.
-	prefetchFresh = 2 * time.Second
+	// inputFresh is how old an input may be when its POST begins: what a webhook's change finds younger is as if it had been
+	// sent just before. An older one is read again.
+	inputFresh = 2 * time.Second
 	// prefetchKept is how long an input is kept beyond that: a delivery that begins later still tells how late it is.
 	prefetchKept = 10 * time.Second
 	// prefetchMost bounds the memory of inputs whose delivery never came to this process, to some 25 MB. It has room for the
@@ -30,6 +30,8 @@ type attemptInput struct {
 	verified   bool  // the endpoint is
 	urlVersion int32 // known where the endpoint is asked
 	readAt     time.Time
+	// acceptedAt is about when the event was accepted; zero where that is long ago.
+	acceptedAt time.Time
 }
 
 // prefetch passes what the subscriber lookup has read to the deliveries that follow within milliseconds in the same
@@ -64,5 +66,5 @@ func (p *prefetch) take(deliveryID uuid.UUID) (attemptInput, bool) {
 	defer p.mu.Unlock()
 	in, ok := p.inputs[deliveryID]
 	delete(p.inputs, deliveryID)
-	return in, ok && time.Since(in.readAt) < prefetchFresh
+	return in, ok && time.Since(in.readAt) < inputFresh
 }

@@ -19,7 +19,7 @@ import (
 func (d *Deliverer) prepare(ctx context.Context, a *Attempt) (in attemptInput, done *Result, err error) {
 	in, prefetched := d.prefetch.take(a.ID())
 	if !prefetched {
-		acceptedAt := in.readAt
+		acceptedAt := in.acceptedAt
 		if done, err = d.alreadyDone(ctx, a); done != nil || err != nil {
 			return in, done, err
 		}
@@ -31,10 +31,29 @@ func (d *Deliverer) prepare(ctx context.Context, a *Attempt) (in attemptInput, d
 		case err != nil || skipped != "":
 			return in, &Result{Status: Skipped, Error: skipped}, err
 		}
-		in.readAt = acceptedAt
+		in.acceptedAt = acceptedAt
 	}
 	if in.queued && a.row == nil && !a.Trigger.Manual() {
 		r, err := d.leaveToQueue(ctx, *a, nil)
+		return in, &r, err
+	}
+	return in, nil, nil
+}
+
+// renew reads again what the attempt needs, where that has become old while it waited. done is not nil when nothing is to be
+// sent any more, or not from here: to another URL the webhook's queue sends.
+func (d *Deliverer) renew(ctx context.Context, a Attempt, before attemptInput) (in attemptInput, done *Result, err error) {
+	if time.Since(before.readAt) < inputFresh {
+		return before, nil, nil
+	}
+	in, skipped, err := d.load(ctx, a)
+	switch {
+	case err != nil:
+		return in, nil, err
+	case skipped != "":
+		return in, &Result{Status: Skipped, Error: skipped}, nil
+	case in.url != before.url, in.verified != before.verified, in.queued && a.row == nil && !a.Trigger.Manual():
+		r, err := d.leaveToQueue(ctx, a, nil)
 		return in, &r, err
 	}
 	return in, nil, nil
@@ -114,6 +133,7 @@ func code(c *int32) int {
 
 // load reads what the attempt needs from Postgres, or says why it is to be skipped.
 func (d *Deliverer) load(ctx context.Context, a Attempt) (in attemptInput, skipped string, err error) {
+	in.readAt = time.Now()
 	in.event, err = d.stored(ctx, a.EventID)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return in, EventGone, nil

@@ -202,45 +202,78 @@ func (r Response) Success() bool { return r.Error == "" }
 // ErrPaused is what Post returns when an exchange failed, perhaps because this process did not run for a part of it.
 var ErrPaused = errors.New("egress: this process did not run")
 
-// Post sends body to the URL and reads the answer. A fault of the receiver, its name or its network is a Response with an
-// Error. A fault of our own side is an error, and must not count against the receiver:
+// Turn is a place for one exchange with a URL. Release gives it back.
+type Turn struct {
+	client  *Client
+	url     *url.URL
+	host    *hostSlot
+	refused string // why nothing may be sent to the URL; there is no place then
+}
+
+// Turn waits for a place for an exchange with the URL: see Options.MaxInFlight and MaxInFlightPerHost. It fails only when ctx
+// is done first. What is to be sent is best read after it, as it may have changed during the wait.
+func (c *Client) Turn(ctx context.Context, rawURL string) (*Turn, error) {
+	u, ok := parseURL(rawURL)
+	if !ok {
+		return &Turn{refused: "invalid url"}, nil
+	}
+	if u.Scheme != "https" && (u.Scheme != "http" || !c.allowHTTP) {
+		c.blocks.add(ctx, byScheme)
+		return &Turn{refused: "blocked: https only"}, nil
+	}
+	host, err := c.hosts.acquire(ctx, u.Host)
+	if err != nil {
+		return nil, fmt.Errorf("egress: waiting for the host's turn: %w", err)
+	}
+	select {
+	case c.slots <- struct{}{}:
+	case <-ctx.Done():
+		c.hosts.release(u.Host, host)
+		return nil, fmt.Errorf("egress: waiting for a slot: %w", context.Cause(ctx))
+	}
+	return &Turn{client: c, url: u, host: host}, nil
+}
+
+// Release gives the place back.
+func (t *Turn) Release() {
+	if t.host != nil {
+		<-t.client.slots
+		t.client.hosts.release(t.url.Host, t.host)
+	}
+}
+
+// Post sends body to the URL, once in a turn, and reads the answer. A fault of the receiver, its name or its network is a
+// Response with an Error. A fault of our own side is an error, and must not count against the receiver:
 //   - ctx is done;
 //   - this machine is out of sockets (errors.Is syscall.EMFILE, ENFILE, EADDRNOTAVAIL or ENOBUFS) or memory (ENOMEM);
 //   - its resolver or network is down (ErrNoOutboundAccess; the check may take 2 s after the exchange);
 //   - it has no certificate authorities;
 //   - this process did not run for a part of the exchange (ErrPaused).
 //
-// The error contains no part of the URL. ctx also bounds the wait for a slot: see Options.MaxInFlight. The caller must not
-// change header until Post returns. Idempotency-Key is not sent, because Go's transport would then repeat the POST.
-func (c *Client) Post(ctx context.Context, rawURL string, header http.Header, body []byte) (Response, error) {
-	u, ok := parseURL(rawURL)
-	if !ok {
-		return Response{Error: "invalid url", StartedAt: time.Now()}, nil
+// The error contains no part of the URL. The caller must not change header until Post returns. Idempotency-Key is not sent,
+// because Go's transport would then repeat the POST.
+func (t *Turn) Post(ctx context.Context, header http.Header, body []byte) (Response, error) {
+	if t.refused != "" {
+		return Response{Error: t.refused, StartedAt: time.Now()}, nil
 	}
-	if u.Scheme != "https" && (u.Scheme != "http" || !c.allowHTTP) {
-		c.blocks.add(ctx, byScheme)
-		return Response{Error: "blocked: https only", StartedAt: time.Now()}, nil
-	}
-	host, err := c.hosts.acquire(ctx, u.Host)
-	if err != nil {
-		return Response{}, fmt.Errorf("egress: waiting for the host's turn: %w", err)
-	}
-	defer c.hosts.release(u.Host, host)
-	select {
-	case c.slots <- struct{}{}:
-	case <-ctx.Done():
-		return Response{}, fmt.Errorf("egress: waiting for a slot: %w", context.Cause(ctx))
-	}
-	defer func() { <-c.slots }()
-
-	r, err := c.exchange(ctx, u, withoutIdempotencyKey(header), body)
+	r, err := t.client.exchange(ctx, t.url, withoutIdempotencyKey(header), body)
 	if err != nil {
 		return Response{}, err
 	}
 	if r.Class() == "blocked" {
-		c.blocks.add(ctx, byAddress)
+		t.client.blocks.add(ctx, byAddress)
 	}
 	return r, nil
+}
+
+// Post waits for a turn and takes it: see Turn.
+func (c *Client) Post(ctx context.Context, rawURL string, header http.Header, body []byte) (Response, error) {
+	turn, err := c.Turn(ctx, rawURL)
+	if err != nil {
+		return Response{}, err
+	}
+	defer turn.Release()
+	return turn.Post(ctx, header, body)
 }
 
 var defaultPort = map[string]string{"https": ":443", "http": ":80"}
