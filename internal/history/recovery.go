@@ -48,6 +48,9 @@ func (e RecoveryRunningError) Error() string {
 	return fmt.Sprintf("a recovery of webhook %s is running", e.WebhookID)
 }
 
+// ErrNotServed says that a webhook is disabled, or its bot suspended: a recovery of it would deliver nothing.
+var ErrNotServed = errors.New("the webhook is disabled or suspended")
+
 // Span is the part of the past that a recovery covers, by the time of acceptance, both ends included.
 type Span struct {
 	WebhookID uuid.UUID
@@ -59,7 +62,7 @@ type Span struct {
 }
 
 // StartRecovery begins a recovery of what the webhook missed since it was made. Its workflow has to be started; should that
-// fail, the sweep starts it. It fails with a RecoveryRunningError while a webhook of the bot is being recovered: one at a time,
+// fail, the sweep starts it. It fails with ErrNotServed, and with a RecoveryRunningError while a webhook of the bot is being recovered: one at a time,
 // as a bot may have many for one receiver.
 func (q *Queue) StartRecovery(ctx context.Context, s Span) (r db.Recovery, err error) {
 	queries := db.New()
@@ -67,6 +70,17 @@ func (q *Queue) StartRecovery(ctx context.Context, s Span) (r db.Recovery, err e
 		botID, err := queries.LockOwner(ctx, tx, s.WebhookID)
 		if err != nil {
 			return err
+		}
+		// Under its lock, so that it is not disabled meanwhile: that would end the recoveries there are, and not find this one.
+		if err := db.LockWebhook(ctx, tx, s.WebhookID); err != nil {
+			return err
+		}
+		w, err := queries.WebhookOfAny(ctx, tx, s.WebhookID)
+		if err != nil {
+			return err
+		}
+		if !w.IsActive || w.Suspended {
+			return ErrNotServed
 		}
 		running, err := queries.RunningRecovery(ctx, tx, botID)
 		if err == nil {

@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/db"
@@ -311,4 +313,42 @@ func TestQueue_CancelRecovery(t *testing.T) {
 	n, err := queue.planMissed(t.Context(), r, 0)
 	require.NoError(t, err)
 	require.Zero(t, n)
+}
+
+// TestQueue_StartRecovery_BesideADisabling: whichever comes first, no recovery runs at a webhook that is disabled.
+func TestQueue_StartRecovery_BesideADisabling(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	queue := Queue{Pool: pool}
+	refused := 0
+	for range 20 {
+		id := addWebhookOf(t, pool, uuid.NewString(), "https://example.com")
+		var all sync.WaitGroup
+		all.Go(func() {
+			assert.NoError(t, db.WithTx(t.Context(), pool, func(tx pgx.Tx) error {
+				if err := db.LockWebhook(t.Context(), tx, id); err != nil {
+					return err
+				}
+				if _, err := tx.Exec(t.Context(), "UPDATE webhooks SET is_active = false WHERE id = $1", id); err != nil {
+					return err
+				}
+				return StopWebhooks(t.Context(), tx, []uuid.UUID{id}, "webhook disabled")
+			}))
+		})
+		all.Go(func() {
+			if _, err := queue.StartRecovery(t.Context(), lastDay(id)); err != nil {
+				assert.ErrorIs(t, err, ErrNotServed)
+				refused++
+			}
+		})
+		all.Wait()
+		var running int
+		scan(t, pool, "SELECT count(*) FROM recoveries WHERE webhook_id = $1 AND state = 'running'", []any{id}, &running)
+		require.Zero(t, running)
+	}
+	id := addWebhookOf(t, pool, "suspended", "https://example.com")
+	execute(t, pool, "UPDATE webhooks SET suspended = true WHERE id = $1", id)
+	_, err := queue.StartRecovery(t.Context(), lastDay(id))
+	require.ErrorIs(t, err, ErrNotServed)
+	t.Log(refused, "of 20 came after the disabling")
 }

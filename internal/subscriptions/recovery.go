@@ -75,9 +75,6 @@ func defaultSpan(w db.Webhook, now time.Time) history.Span {
 
 // Recover begins to deliver what w missed in the span.
 func (s *Service) Recover(ctx context.Context, w db.Webhook, span history.Span) (db.Recovery, error) {
-	if !w.IsActive {
-		return db.Recovery{}, &problem.Error{Kind: problem.Conflict, Detail: "The webhook is disabled. Enable it, then start the recovery."}
-	}
 	if w.VerifiedAt == nil && s.Verification == webhook.VerificationRequire {
 		return db.Recovery{}, ErrNotVerified
 	}
@@ -85,6 +82,9 @@ func (s *Service) Recover(ctx context.Context, w db.Webhook, span history.Span) 
 	var running history.RecoveryRunningError
 	if errors.As(err, &running) {
 		return db.Recovery{}, &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("A recovery of webhook %s is running, and a bot can run one at a time. Wait for it to end, or cancel it.", running.WebhookID)}
+	}
+	if errors.Is(err, history.ErrNotServed) {
+		return db.Recovery{}, &problem.Error{Kind: problem.Conflict, Detail: "The webhook is disabled. Enable it, then start the recovery."}
 	}
 	if err != nil {
 		return db.Recovery{}, problem.OrNotFound(err)
