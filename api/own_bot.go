@@ -50,7 +50,7 @@ func (s *server) ListEventTypes(c *gin.Context) {
 		list := []EventTypeInfo{}
 		for _, spec := range webhook.Catalog() {
 			if spec.Audience != webhook.Direct {
-				list = append(list, EventTypeInfo{Type: string(spec.Type), Audience: spec.Audience.String(), Description: spec.Description, Sample: rawJSON(spec.ExampleData())})
+				list = append(list, EventTypeInfo{Type: string(spec.Type), Audience: spec.Audience.String(), Description: spec.Description, Sample: spec.ExampleData()})
 			}
 		}
 		return ok(list), nil

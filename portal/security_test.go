@@ -91,7 +91,10 @@ func TestNothingIsChangedFromElsewhere(t *testing.T) {
 			continue
 		}
 		for _, headers := range [][]string{
-			{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Sec-Fetch-Site", "", "Origin", "https://evil.example"}, {"Sec-Fetch-Site", "", "Origin", "null"},
+			{"Sec-Fetch-Site", "cross-site"},
+			{"Sec-Fetch-Site", "same-site"},
+			{"Sec-Fetch-Site", "", "Origin", "https://evil.example"},
+			{"Sec-Fetch-Site", "", "Origin", "null"},
 			{"Sec-Fetch-Site", "", "Origin", strings.Replace(b.url, "http:", "https:", 1) + ".evil.example"},
 		} {
 			got := b.do(http.MethodPost, at(r.Pattern, uuid.NewString()), url.Values{"key": {key}}, headers...)

@@ -75,7 +75,7 @@ func cookieName(r *http.Request) string {
 
 // setCookie has the browser keep the session; "": forget it.
 func (p *portal) setCookie(w http.ResponseWriter, r *http.Request, value string) {
-	cookie := p.cookie(r, cookieName(r), value)
+	cookie := p.cookie(r, cookieName(r), value) //nolint:gosec // HttpOnly on the next line
 	cookie.HttpOnly = true
 	if value == "" {
 		cookie.MaxAge = -1
@@ -85,8 +85,8 @@ func (p *portal) setCookie(w http.ResponseWriter, r *http.Request, value string)
 
 // cookie is one that lasts as long as the browser runs.
 func (p *portal) cookie(r *http.Request, name, value string) *http.Cookie {
-	cookie := &http.Cookie{Name: name, Value: value, Path: "/", Secure: !plainHTTP(r), SameSite: http.SameSiteLaxMode}
-	if len(p.Embed) > 0 && cookie.Secure { // within another site's page, and apart from those of other sites
+	cookie := &http.Cookie{Name: name, Value: value, Path: "/", Secure: !plainHTTP(r), SameSite: http.SameSiteLaxMode} //nolint:gosec // callers set HttpOnly; a browser on its own machine has no https
+	if len(p.Embed) > 0 && cookie.Secure {                                                                             // within another site's page, and apart from those of other sites
 		cookie.SameSite, cookie.Partitioned = http.SameSiteNoneMode, true
 	}
 	return cookie
@@ -97,7 +97,7 @@ func prefix(r *http.Request) string { return web.OriginOf(r).Prefix }
 
 // sendTo answers 303 to a path of the portal, such as /portal/webhooks?x=y.
 func sendTo(w http.ResponseWriter, r *http.Request, path string) {
-	http.Redirect(w, r, prefix(r)+path, http.StatusSeeOther)
+	http.Redirect(w, r, prefix(r)+path, http.StatusSeeOther) //nolint:gosec // our own path, or one that IsPortalPath takes; the prefix is a trusted proxy's
 }
 
 // done ends an action: path shows message, a key of messages.

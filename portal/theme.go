@@ -33,7 +33,7 @@ func (p *portal) setTheme(w http.ResponseWriter, r *http.Request, _ *session) er
 	if !slices.Contains(themes, chosen) {
 		return &problem.Error{Kind: problem.Malformed, Detail: "The theme is system, light or dark."}
 	}
-	cookie := p.cookie(r, themeCookie, chosen)
+	cookie := p.cookie(r, themeCookie, chosen) //nolint:gosec // HttpOnly below
 	cookie.MaxAge = int(themeTime.Seconds())
 	cookie.HttpOnly = true
 	http.SetCookie(w, cookie)

@@ -25,9 +25,10 @@ import (
 const (
 	// PortalLinkTime is how long a link works unless told, and at most.
 	PortalLinkTime = 10 * time.Minute
-	// PortalSessionTime is how long a session lasts, and PortalIdleTime how long one that is not used.
+	// PortalSessionTime is how long a session lasts.
 	PortalSessionTime = 12 * time.Hour
-	PortalIdleTime    = 2 * time.Hour
+	// PortalIdleTime is how long one lasts that is not used.
+	PortalIdleTime = 2 * time.Hour
 	// portalTouch is how exact a session's last use is.
 	portalTouch = time.Minute
 	// maxPortalLinks and maxPortalSessions are how many of a bot are kept: the newest.
