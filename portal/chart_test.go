@@ -3,6 +3,7 @@ package portal
 import (
 	"bytes"
 	"encoding/xml"
+	"errors"
 	"io"
 	"regexp"
 	"strconv"
@@ -65,7 +66,7 @@ func TestCharts(t *testing.T) {
 	parser := xml.NewDecoder(strings.NewReader(html))
 	for {
 		_, err := parser.Token()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		require.NoError(t, err)
