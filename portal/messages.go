@@ -10,6 +10,7 @@ var messages = map[string]string{
 	"secret-removed":     "The secret was removed. Deliveries are unsigned.",
 	"enabled":            "The webhook is enabled.",
 	"paused":             "The webhook is paused. It gets nothing until you enable it.",
+	"retried":            "What waits is attempted now, one at a time while the webhook fails.",
 	"test-delivered":     "The test arrived.",
 	"test-failed":        "The test was sent, and failed.",
 	"verified":           "The endpoint is verified.",

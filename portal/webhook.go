@@ -24,6 +24,7 @@ func (p *portal) webhookRoutes() {
 	p.post("/portal/webhooks/{id}/verify", managers, p.verifyWebhook)
 	p.post("/portal/webhooks/{id}/enable", managers, p.enableWebhook)
 	p.post("/portal/webhooks/{id}/disable", managers, p.disableWebhook)
+	p.post("/portal/webhooks/{id}/retry-now", managers, p.retryNow)
 	p.get("/portal/webhooks/{id}/delete", managers, p.deleteForm)
 	p.post("/portal/webhooks/{id}/delete", managers, p.deleteWebhook)
 }
@@ -191,6 +192,18 @@ func (p *portal) setActive(r *http.Request, s *session, active bool) (db.Webhook
 	}
 	row, _, err = p.Webhooks.Update(r.Context(), row, subscriptions.Input{IsActive: &active})
 	return row, err
+}
+
+// retryNow has what waits for the webhook attempted now.
+func (p *portal) retryNow(w http.ResponseWriter, r *http.Request, s *session) error {
+	row, err := p.webhook(r, s)
+	if err != nil {
+		return err
+	}
+	if _, err := p.Webhooks.RetryNow(r.Context(), row, ""); err != nil {
+		return err
+	}
+	return done(w, r, webhookPath(row), "retried")
 }
 
 func (p *portal) deleteForm(w http.ResponseWriter, r *http.Request, s *session) error {

@@ -192,7 +192,7 @@ func TestWebhooks_WhatAnotherSees(t *testing.T) {
 		for _, page := range []string{"", "/edit", "/rotate", "/test", "/delete"} {
 			require.Equal(t, http.StatusNotFound, other.get(path+page).status, page)
 		}
-		for _, action := range []string{"/edit", "/rotate", "/test", "/delete", "/enable", "/disable", "/verify"} {
+		for _, action := range []string{"/edit", "/rotate", "/test", "/delete", "/enable", "/disable", "/verify", "/retry-now"} {
 			require.Equal(t, http.StatusNotFound, other.post(path+action, hookForm("host", "bots.example.org")).status, action)
 		}
 	}
@@ -204,7 +204,7 @@ func TestWebhooks_WhatAnotherSees(t *testing.T) {
 	for _, page := range []string{"/new", hook[len(list):] + "/edit", hook[len(list):] + "/rotate", hook[len(list):] + "/test", hook[len(list):] + "/delete"} {
 		require.Equal(t, http.StatusForbidden, viewer.get(list+page).status, page)
 	}
-	for _, action := range []string{"/edit", "/rotate", "/test", "/delete", "/enable", "/disable", "/verify"} {
+	for _, action := range []string{"/edit", "/rotate", "/test", "/delete", "/enable", "/disable", "/verify", "/retry-now"} {
 		require.Equal(t, http.StatusForbidden, viewer.post(hook+action, hookForm("host", "bots.example.org")).status, action)
 	}
 	require.Equal(t, http.StatusForbidden, viewer.post(list, hookForm()).status)
