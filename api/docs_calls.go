@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 	"unicode"
@@ -78,7 +79,7 @@ var samples = []struct{ value, variable, own string }{
 // curl is the call as it can be pasted into bash and zsh after the lines of setup.
 func (o operation) curl() string {
 	line := "curl"
-	if o.Method != "GET" {
+	if o.Method != http.MethodGet {
 		line += " -X " + o.Method
 	}
 	line += ` "$MATHUB_API` + o.shellPath() + `"`
