@@ -169,7 +169,16 @@ func (b *tab) Await(selector string) {
 // AwaitText waits until the page shows a text.
 func (b *tab) AwaitText(text string) {
 	b.t.Helper()
-	require.Eventually(b.t, func() bool { return strings.Contains(b.Text("body"), text) }, patience, 50*time.Millisecond, "%s shows:\n%s", b.Here(), b.Text("body"))
+	var shown string
+	for until := time.Now().Add(patience); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
+		ctx, cancel := context.WithTimeout(b.ctx, patience)
+		shown, _ = chromedp.Run(ctx, chromedp.TextContent(chromedp.CSS("body"))) // fails between two pages
+		cancel()
+		if strings.Contains(shown, text) {
+			return
+		}
+	}
+	require.Contains(b.t, shown, text, b.Here())
 }
 
 // Text is what is shown of what a CSS selector finds.
