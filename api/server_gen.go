@@ -390,8 +390,10 @@ type MissedEvent struct {
 // NewBot defines model for NewBot.
 type NewBot struct {
 	// ID Mathub's id of the bot. Default: a new UUIDv7.
-	ID   *string `json:"id,omitempty"`
-	Name string  `json:"name"`
+	ID *string `json:"id,omitempty"`
+
+	// Name No control or invisible characters.
+	Name string `json:"name"`
 
 	// NotifyURL An https URL of a public host, without user name or fragment, of at most 2048 bytes, percent-encoded. Ports of other
 	// protocols, databases and control planes are refused. So are names that are not public, such as localhost. The host is
@@ -406,7 +408,7 @@ type NewBot struct {
 
 // NewKey defines model for NewKey.
 type NewKey struct {
-	// Name What the key is for. It may be empty.
+	// Name What the key is for, without control or invisible characters. It may be empty.
 	Name *string `json:"name,omitempty"`
 }
 
@@ -421,7 +423,7 @@ type NewPortalLink struct {
 	// Next The page that it leads to: a path below /portal. Default: the list of webhooks.
 	Next *string `json:"next,omitempty"`
 
-	// Label Whom it is for. Lists of sessions show it.
+	// Label Whom it is for, without control or invisible characters. Lists of sessions show it.
 	Label *string `json:"label,omitempty"`
 }
 
@@ -432,7 +434,7 @@ type NewWebhook struct {
 	// stored in lower case, and port 443 is left out.
 	URL EndpointURL `json:"url"`
 
-	// Name A name for its owner. At most 100 characters, no control characters.
+	// Name A name for its owner. At most 100 characters, no control or invisible characters.
 	Name *WebhookName `json:"name,omitempty"`
 
 	// Events Duplicates are dropped.
@@ -748,7 +750,7 @@ type WebhookChange struct {
 // WebhookDetail defines model for WebhookDetail.
 type WebhookDetail = webhookDetail
 
-// WebhookName A name for its owner. At most 100 characters, no control characters.
+// WebhookName A name for its owner. At most 100 characters, no control or invisible characters.
 type WebhookName = string
 
 // Before defines model for Before.

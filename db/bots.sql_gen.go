@@ -42,12 +42,17 @@ func (q *Queries) CreateBot(ctx context.Context, db DBTX, arg CreateBotParams) (
 }
 
 const findBots = `-- name: FindBots :many
-SELECT id, name, created_at, notify_url, notify_secret, is_active FROM bots WHERE id = $1 OR name = $1 ORDER BY (id = $1) DESC, created_at LIMIT 2
+SELECT id, name, created_at, notify_url, notify_secret, is_active FROM bots WHERE id = $1 OR name = $2 ORDER BY (id = $1) DESC, created_at LIMIT 2
 `
 
+type FindBotsParams struct {
+	ID   string
+	Name string
+}
+
 // The bots of that id or name, at most two: enough to tell whether the name says which.
-func (q *Queries) FindBots(ctx context.Context, db DBTX, nameOrID string) ([]Bot, error) {
-	rows, err := db.Query(ctx, findBots, nameOrID)
+func (q *Queries) FindBots(ctx context.Context, db DBTX, arg FindBotsParams) ([]Bot, error) {
+	rows, err := db.Query(ctx, findBots, arg.ID, arg.Name)
 	if err != nil {
 		return nil, err
 	}

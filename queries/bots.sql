@@ -6,7 +6,7 @@ SELECT * FROM bots WHERE id = @id;
 
 -- name: FindBots :many
 -- The bots of that id or name, at most two: enough to tell whether the name says which.
-SELECT * FROM bots WHERE id = @name_or_id OR name = @name_or_id ORDER BY (id = @name_or_id) DESC, created_at LIMIT 2;
+SELECT * FROM bots WHERE id = @id OR name = @name ORDER BY (id = @id) DESC, created_at LIMIT 2;
 
 -- name: LockBot :exec
 -- Holds off others that make webhooks for the bot or change it, until the transaction ends.

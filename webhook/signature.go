@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -63,13 +62,8 @@ func decodeSecret(secret string) ([]byte, bool) {
 	return key, err == nil && len(key) > 0
 }
 
-// unseen characters come with a secret out of a file or a page: white space, control characters, and those of no width.
-func unseen(r rune) bool {
-	return unicode.IsSpace(r) || unicode.IsControl(r) || r == '\ufeff' || r == '\u200b'
-}
-
-// ValidateSecret checks a signing secret: 1 to 256 bytes of UTF-8 without NUL, and without white space or control characters at
-// either end, which copying may add or drop. If it begins with whsec_, the rest must be padded standard base64, because
+// ValidateSecret checks a signing secret: 1 to 256 bytes of UTF-8 without NUL, and without white space or invisible characters at
+// either end, which copying out of a file or a page may add or drop. If it begins with whsec_, the rest must be padded standard base64, because
 // libraries disagree on every other form. The error is an *InvalidError on the field "secret" and does not contain the secret.
 func ValidateSecret(s string) error {
 	switch {

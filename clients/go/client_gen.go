@@ -447,7 +447,9 @@ type MissedEvent struct {
 // NewBot defines model for NewBot.
 type NewBot struct {
 	// ID Mathub's id of the bot. Default: a new UUIDv7.
-	ID   string `json:"id,omitempty,omitzero"`
+	ID string `json:"id,omitempty,omitzero"`
+
+	// Name No control or invisible characters.
 	Name string `json:"name"`
 
 	// NotifyURL An https URL of a public host, without user name or fragment, of at most 2048 bytes, percent-encoded. Ports of other
@@ -463,7 +465,7 @@ type NewBot struct {
 
 // NewKey defines model for NewKey.
 type NewKey struct {
-	// Name What the key is for. It may be empty.
+	// Name What the key is for, without control or invisible characters. It may be empty.
 	Name string `json:"name,omitempty,omitzero"`
 }
 
@@ -478,7 +480,7 @@ type NewPortalLink struct {
 	// Next The page that it leads to: a path below /portal. Default: the list of webhooks.
 	Next string `json:"next,omitempty,omitzero"`
 
-	// Label Whom it is for. Lists of sessions show it.
+	// Label Whom it is for, without control or invisible characters. Lists of sessions show it.
 	Label string `json:"label,omitempty,omitzero"`
 }
 
@@ -489,7 +491,7 @@ type NewWebhook struct {
 	// stored in lower case, and port 443 is left out.
 	URL EndpointURL `json:"url"`
 
-	// Name A name for its owner. At most 100 characters, no control characters.
+	// Name A name for its owner. At most 100 characters, no control or invisible characters.
 	Name WebhookName `json:"name,omitempty,omitzero"`
 
 	// Events Duplicates are dropped.
@@ -851,7 +853,7 @@ type WebhookDetail struct {
 	LastError *LastDelivery `json:"lastError"`
 }
 
-// WebhookName A name for its owner. At most 100 characters, no control characters.
+// WebhookName A name for its owner. At most 100 characters, no control or invisible characters.
 type WebhookName = string
 
 // Before defines model for Before.

@@ -5,9 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -19,7 +17,7 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
-// maxNameLength bounds a bot's name, in characters, as the API's document counts.
+// maxNameLength bounds the names of bots and keys and the labels of links, in characters.
 const maxNameLength = 200
 
 // Service reads and changes bots. Its errors are of package problem, or of the database.
@@ -58,9 +56,7 @@ func (s *Service) Create(ctx context.Context, in New) (Bot, error) {
 	if in.ID != "" && !webhook.ValidID(in.ID) {
 		faults.Add("id", "must be 1 to 128 of the characters A-Z a-z 0-9 _ -")
 	}
-	if strings.TrimSpace(in.Name) == "" || utf8.RuneCountInString(in.Name) > maxNameLength || strings.ContainsRune(in.Name, 0) {
-		faults.Add("name", fmt.Sprintf("must have 1 to %d characters and no NUL", maxNameLength))
-	}
+	faults.Check(webhook.CheckName("name", in.Name, maxNameLength))
 	in.check(s.URLRules, faults)
 	if err := faults.Err(); err != nil {
 		return Bot{}, problem.Of(err)
@@ -107,19 +103,16 @@ func (s *Service) row(ctx context.Context, id string) (db.Bot, error) {
 	return row, problem.OrNotFound(err)
 }
 
-// Find returns the id of the bot with that id or, where only one has it, that name.
+// Find returns the id of the bot with that id, in either spelling of a UUID, or, where only one has it, that name.
 func (s *Service) Find(ctx context.Context, nameOrID string) (string, error) {
-	rows, err := db.New().FindBots(ctx, s.Pool, nameOrID)
-	if id := webhook.CanonicalID(nameOrID); id != nameOrID && err == nil && len(rows) == 0 {
-		nameOrID = id
-		rows, err = db.New().FindBots(ctx, s.Pool, nameOrID)
-	}
+	id := webhook.CanonicalID(nameOrID)
+	rows, err := db.New().FindBots(ctx, s.Pool, db.FindBotsParams{ID: id, Name: nameOrID})
 	switch {
 	case err != nil:
 		return "", err
 	case len(rows) == 0:
 		return "", &problem.Error{Kind: problem.NotFound, Detail: fmt.Sprintf("No bot has the name or id %q.", nameOrID)}
-	case len(rows) > 1 && rows[0].ID != nameOrID:
+	case len(rows) > 1 && rows[0].ID != id:
 		return "", &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("Several bots have the name %q. Use the id.", nameOrID)}
 	}
 	return rows[0].ID, nil

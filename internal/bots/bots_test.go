@@ -1,6 +1,7 @@
 package bots_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -9,6 +10,7 @@ import (
 	"github.com/mathub/webhooks/db/dbtest"
 	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/webhook"
 )
 
 func TestService_Update(t *testing.T) {
@@ -51,4 +53,39 @@ func TestService_Update(t *testing.T) {
 		require.ErrorContains(t, err, "notifyUrl: ")
 		require.ErrorContains(t, err, "notifySecret: ")
 	})
+}
+
+func TestService_Find(t *testing.T) {
+	s := &bots.Service{Pool: dbtest.New(t)}
+	id := webhook.NewID()
+	for _, in := range []bots.New{{ID: id, Name: "victim"}, {ID: "other", Name: strings.ToUpper(id)}, {ID: "one", Name: "twice"}, {ID: "two", Name: "twice"}, {ID: "twice-not", Name: "one"}} {
+		_, err := s.Create(t.Context(), in)
+		require.NoError(t, err)
+	}
+	for nameOrID, want := range map[string]string{
+		id: id, strings.ToUpper(id): id, "victim": id, "other": "other", "one": "one",
+	} {
+		got, err := s.Find(t.Context(), nameOrID)
+		require.NoError(t, err, nameOrID)
+		require.Equal(t, want, got, nameOrID)
+	}
+	_, err := s.Find(t.Context(), "twice")
+	require.Equal(t, problem.Conflict, problem.Of(err).Kind)
+	_, err = s.Find(t.Context(), "nobody")
+	require.Equal(t, problem.NotFound, problem.Of(err).Kind)
+}
+
+// TestNamesAreReadable: they are printed to terminals, and stand in lists.
+func TestNamesAreReadable(t *testing.T) {
+	s := &bots.Service{Pool: dbtest.New(t)}
+	made, err := s.Create(t.Context(), bots.New{Name: "euler"})
+	require.NoError(t, err)
+	for _, name := range []string{"\x1b[31mred", "a\u202eb", "a\u200bb", "a\x00b"} {
+		_, err := s.Create(t.Context(), bots.New{Name: name})
+		require.ErrorContains(t, err, "name: ", "%q", name)
+		_, _, err = s.CreateKey(t.Context(), made.ID, name)
+		require.Equal(t, problem.Invalid, problem.Of(err).Kind, "%q", name)
+		_, _, err = s.CreatePortalLink(t.Context(), made.ID, bots.PortalLink{Role: bots.View, Label: name})
+		require.ErrorContains(t, err, "label: ", "%q", name)
+	}
 }

@@ -3,10 +3,8 @@ package bots
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -37,8 +35,8 @@ func (s *Service) CreateKey(ctx context.Context, botID, name string) (key Key, s
 	if !webhook.ValidID(botID) {
 		return Key{}, "", problem.ErrNotFound
 	}
-	if utf8.RuneCountInString(name) > maxNameLength || strings.ContainsRune(name, 0) {
-		return Key{}, "", webhook.Invalid("name", fmt.Sprintf("must have at most %d characters and no NUL", maxNameLength))
+	if err := webhook.CheckOptionalName("name", name, maxNameLength); err != nil {
+		return Key{}, "", err
 	}
 	botID, secret = webhook.CanonicalID(botID), newKey()
 	q := db.New()

@@ -11,7 +11,6 @@ import (
 	"path"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -106,9 +105,7 @@ func (l *PortalLink) check() error {
 	if l.Role != Manage && l.Role != View {
 		faults.Add("role", "must be manage or view")
 	}
-	if utf8.RuneCountInString(l.Label) > maxNameLength || strings.ContainsRune(l.Label, 0) {
-		faults.Add("label", fmt.Sprintf("must have at most %d characters and no NUL", maxNameLength))
-	}
+	faults.Check(webhook.CheckOptionalName("label", l.Label, maxNameLength))
 	if l.Next != "" && !IsPortalPath(l.Next) {
 		faults.Add("next", "must be a path below /portal, such as /portal/deliveries")
 	}

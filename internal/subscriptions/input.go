@@ -2,10 +2,7 @@ package subscriptions
 
 import (
 	"fmt"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -57,21 +54,14 @@ func (in *Input) Check(rules webhook.URLRules, isNew bool) error {
 	} else if isNew {
 		faults.Add("events", "is required")
 	}
-	if in.Name != nil && !isName(*in.Name) {
-		faults.Add("name", fmt.Sprintf("must have 1 to %d characters, not only spaces, and no control characters", MaxNameLength))
+	if in.Name != nil {
+		faults.Check(webhook.CheckName("name", *in.Name, MaxNameLength))
 	}
 	if in.Secret != nil {
 		faults.Check(webhook.ValidateSecret(*in.Secret))
 	}
 	in.checkOverlap(&faults)
 	return faults.Err()
-}
-
-// isName refuses what would be invisible, or would turn around the text that it stands in.
-func isName(name string) bool {
-	return strings.TrimSpace(name) != "" && utf8.RuneCountInString(name) <= MaxNameLength && !strings.ContainsFunc(name, func(r rune) bool {
-		return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
-	})
 }
 
 func (in *Input) checkOverlap(faults *problem.Faults) {
