@@ -77,7 +77,7 @@ func runSnippet(t *testing.T, snippet snippets.Snippet) string {
 	port, err := freeport.Find()
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, args[0], args[1:]...) //nolint:gosec // ours
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, append(os.Environ(), "PORT="+strconv.Itoa(port)), t.Output(), t.Output()
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
