@@ -191,7 +191,7 @@ func newServer(cfg Config) (*server, error) {
 	})
 	s.keyUse = &bots.KeyUse{Service: s.bots}
 	s.portal, err = portal.New(portal.Config{
-		Options: cfg.Portal, Bots: s.bots, Webhooks: s.webhooks, History: s.history, Limits: portalLimits{s}, Logger: cfg.Logger, Version: cfg.Version,
+		Options: cfg.Portal, Bots: s.bots, Webhooks: s.webhooks, History: s.history, Audit: s.audit, Limits: portalLimits{s}, Logger: cfg.Logger, Version: cfg.Version,
 	})
 	return s, err
 }

@@ -42,6 +42,7 @@ type Config struct {
 	Bots     *bots.Service
 	Webhooks *subscriptions.Service
 	History  *history.Reader
+	Audit    *audit.Reader
 	Limits   Limits
 	Logger   *slog.Logger
 	Version  string
@@ -109,6 +110,7 @@ func newPortal(cfg Config) (*portal, error) {
 	p.recoverRoutes()
 	p.eventsRoutes()
 	p.settingsRoutes()
+	p.auditRoutes()
 	return p, nil
 }
 

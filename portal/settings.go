@@ -84,7 +84,6 @@ func (p *portal) setNotify(w http.ResponseWriter, r *http.Request, s *session) e
 	if err != nil {
 		return p.badSettings(w, r, s, err)
 	}
-	p.changed(r, s, "notify URL changed")
 	if bot.NotifySecret == nil {
 		return done(w, r, settingsPath, "notify-changed")
 	}
@@ -97,16 +96,14 @@ func (p *portal) rotateNotify(w http.ResponseWriter, r *http.Request, s *session
 	if _, err := p.Bots.Update(r.Context(), s.BotID, bots.Change{NotifyChange: bots.NotifyChange{Secret: &secret}}); err != nil {
 		return p.badSettings(w, r, s, err)
 	}
-	p.changed(r, s, "notify secret changed")
 	return p.showOnce(w, r, s, shownOnce{"Notification secret", secret, "It signs notifications from now on. The one before signs none."})
 }
 
 func (p *portal) addKey(w http.ResponseWriter, r *http.Request, s *session) error {
-	key, secret, err := p.Bots.CreateKey(r.Context(), s.BotID, strings.TrimSpace(r.PostForm.Get("name")))
+	_, secret, err := p.Bots.CreateKey(r.Context(), s.BotID, strings.TrimSpace(r.PostForm.Get("name")))
 	if err != nil {
 		return p.badSettings(w, r, s, err)
 	}
-	p.changed(r, s, "key created", "changedKey", key.ID)
 	return p.showOnce(w, r, s, shownOnce{"Bot key", secret, "Whoever has it can do all that your bot can."})
 }
 
@@ -124,7 +121,6 @@ func (p *portal) revokeKey(w http.ResponseWriter, r *http.Request, s *session) e
 	if err := p.Bots.RevokeKey(r.Context(), s.BotID, id); err != nil {
 		return err
 	}
-	p.changed(r, s, "key revoked", "changedKey", id)
 	if id == s.KeyID {
 		p.setCookie(w, r, "")
 		return done(w, r, root, "key-revoked")
@@ -140,15 +136,9 @@ func (p *portal) endSession(w http.ResponseWriter, r *http.Request, s *session) 
 	if err := p.Bots.EndPortalSession(r.Context(), s.BotID, id); err != nil {
 		return err
 	}
-	p.changed(r, s, "portal session ended", "session", id)
 	if id == s.ID {
 		p.setCookie(w, r, "")
 		return done(w, r, root, "signed-out")
 	}
 	return done(w, r, settingsPath, "session-ended")
-}
-
-// changed logs what a session has changed, as the API logs what a key has.
-func (p *portal) changed(r *http.Request, s *session, what string, more ...any) {
-	p.Logger.InfoContext(r.Context(), what, append([]any{"bot", s.BotID, "by", "portal", "by_session", s.ID}, more...)...)
 }

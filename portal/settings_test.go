@@ -56,6 +56,17 @@ func TestSettings(t *testing.T) {
 		require.NoError(t, err)
 		require.Nil(t, bot.NotifyURL)
 	})
+	t.Run("WhoChangedWhat", func(t *testing.T) {
+		page := b.get("/portal/settings/audit")
+		require.Equal(t, http.StatusOK, page.status)
+		for _, want := range []string{"key.created", "key.revoked", "laptop", "portal_session.started", "bot.updated"} {
+			require.Contains(t, page.body, want)
+		}
+		require.NotContains(t, page.body, "whsec_")
+		require.Equal(t, http.StatusOK, b.get("/portal/settings/audit?before=x").status)
+		other, _ := s.bot()
+		require.NotContains(t, s.signIn(other, bots.Manage).get("/portal/settings/audit").body, "laptop")
+	})
 	t.Run("SessionsAreEnded", func(t *testing.T) {
 		other := s.signIn(id, bots.View)
 		sessions, err := s.bots.PortalSessions(t.Context(), id)

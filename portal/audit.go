@@ -1,0 +1,125 @@
+package portal
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/audit"
+	"github.com/mathub/webhooks/internal/problem"
+)
+
+const auditPath = settingsPath + "/audit"
+
+func (p *portal) auditRoutes() { p.get(auditPath, viewers, p.auditLog) }
+
+// auditPage is a part of the log of who changed what, newest first.
+type auditPage struct {
+	Entries []auditEntry
+	First   bool
+	Next    string // the entry before which the next page begins; "": this is the last one
+}
+
+// auditEntry is a change as a page shows it.
+type auditEntry struct {
+	At      time.Time
+	Action  string
+	Who     string
+	Webhook string // its name or host, where the change is one's
+	Link    string // the webhook's page, while there is one
+	Fields  []auditField
+}
+
+// auditField is a field that a change is about.
+type auditField struct{ Name, Before, After string }
+
+func (p *portal) auditLog(w http.ResponseWriter, r *http.Request, s *session) error {
+	var before uuid.UUID
+	if text := r.URL.Query().Get("before"); text != "" {
+		before, _ = uuid.Parse(text) // what is no entry is the newest
+	}
+	entries, more, err := p.Audit.List(r.Context(), s.BotID, before)
+	if problem.Is(err, problem.NotFound) {
+		before = uuid.Nil
+		entries, more, err = p.Audit.List(r.Context(), s.BotID, before)
+	}
+	if err != nil {
+		return err
+	}
+	webhooks, _, err := p.Webhooks.List(r.Context(), s.BotID, uuid.Nil)
+	if err != nil {
+		return err
+	}
+	data := auditPage{First: before == uuid.Nil}
+	for _, e := range entries {
+		data.Entries = append(data.Entries, p.auditEntry(r, e, webhooks))
+	}
+	if more {
+		data.Next = entries[len(entries)-1].ID.String()
+	}
+	return p.show(w, r, s, "audit", page{Title: "Who changed what", Nav: "settings", Data: data})
+}
+
+func (p *portal) auditEntry(r *http.Request, e audit.Entry, webhooks []db.Webhook) auditEntry {
+	entry := auditEntry{At: e.At, Action: string(e.Action), Who: who(e.By)}
+	if i := slices.IndexFunc(webhooks, func(w db.Webhook) bool { return w.ID.String() == e.Subject }); i >= 0 {
+		entry.Webhook, entry.Link = webhooks[i].Origin, base(r)+"/webhooks/"+e.Subject
+		if webhooks[i].Name != nil {
+			entry.Webhook = *webhooks[i].Name
+		}
+	}
+	names := make([]string, 0, len(e.After)+len(e.Before))
+	for _, fields := range []audit.Fields{e.Before, e.After} {
+		for name := range fields {
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		entry.Fields = append(entry.Fields, auditField{name, inWords(e.Before, name), inWords(e.After, name)})
+	}
+	return entry
+}
+
+// who is who made a change, as its bot may know it.
+func who(a audit.Actor) string {
+	name := a.Name
+	switch a.Kind {
+	case audit.Key:
+		return "key " + orElse(name, a.ID)
+	case audit.Portal:
+		return orElse(name, "portal session")
+	case audit.System:
+		return "the service, by itself"
+	}
+	return "Mathub"
+}
+
+func orElse(text, otherwise string) string {
+	if text == "" {
+		return otherwise
+	}
+	return text
+}
+
+// inWords is a field's value; empty where there is none.
+func inWords(fields audit.Fields, name string) string {
+	value, ok := fields[name]
+	if !ok || value == nil {
+		return ""
+	}
+	if text, is := value.(string); is {
+		return text
+	}
+	text, err := json.Marshal(value)
+	if err != nil { // it came from JSON
+		return ""
+	}
+	return string(text)
+}
