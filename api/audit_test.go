@@ -114,7 +114,8 @@ func TestListAudit_Pages(t *testing.T) {
 		}
 		path = ""
 		if link := answer.header.Get("Link"); link != "" {
-			path = strings.TrimPrefix(link[:strings.Index(link, ">")], "<")
+			next, _, _ := strings.Cut(strings.TrimPrefix(link, "<"), ">")
+			path = next
 		}
 	}
 	require.GreaterOrEqual(t, len(all), 61)

@@ -20,8 +20,10 @@ func TestDeliverer_ChangedWhileItWaited(t *testing.T) {
 		want   Result
 		sent   bool
 	}{
-		"nothing":   {func(*testing.T, *rig, uuid.UUID, string) {}, Result{Status: Delivered, StatusCode: 200}, true},
-		"deleted":   {func(t *testing.T, r *rig, id uuid.UUID, _ string) { r.execute(t, "DELETE FROM webhooks WHERE id = $1", id) }, Result{Status: Skipped, Error: WebhookGone}, false},
+		"nothing": {func(*testing.T, *rig, uuid.UUID, string) {}, Result{Status: Delivered, StatusCode: 200}, true},
+		"deleted": {func(t *testing.T, r *rig, id uuid.UUID, _ string) {
+			r.execute(t, "DELETE FROM webhooks WHERE id = $1", id)
+		}, Result{Status: Skipped, Error: WebhookGone}, false},
 		"disabled":  {func(t *testing.T, r *rig, id uuid.UUID, _ string) { r.set(t, id, "is_active = false") }, Result{Status: Skipped, Error: WebhookDisabled}, false},
 		"suspended": {func(t *testing.T, r *rig, id uuid.UUID, _ string) { r.set(t, id, "suspended = true") }, Result{Status: Skipped, Error: BotSuspended}, false},
 		"moved": {func(t *testing.T, r *rig, id uuid.UUID, elsewhere string) {

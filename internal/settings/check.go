@@ -47,6 +47,11 @@ func (f *API) check() error {
 	case f.EmitGroup < 1 || f.EmitGroup > webhook.MaxBatchEvents:
 		return fmt.Errorf("MATHUB_EMIT_GROUP is %d; must be from 1 to %d", f.EmitGroup, webhook.MaxBatchEvents)
 	}
+	return f.checkEmbed()
+}
+
+// checkEmbed refuses what is no origin, or more than one.
+func (f *API) checkEmbed() error {
 	for _, origin := range f.PortalEmbed {
 		if u, err := url.Parse(origin); err != nil || !isWebAddress(origin) || origin != u.Scheme+"://"+u.Host || strings.ContainsAny(origin, ";,'\"*") {
 			return fmt.Errorf("MATHUB_PORTAL_EMBED has %q; must be origins, such as https://mathub.example", origin)
