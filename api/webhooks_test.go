@@ -301,6 +301,20 @@ func TestAtMostFiftyWebhooksHoweverManyAtOnce(t *testing.T) {
 	require.Equal(t, map[int]int{http.StatusCreated: 50, http.StatusConflict: 20}, statuses)
 }
 
+// TestWhatAPersonAskedForIsSent, also where the webhook no longer subscribes to that event type.
+func TestWhatAPersonAskedForIsSent(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	_, key := a.bot()
+	id := a.hook(key)
+	for _, trigger := range []string{"retry", "redeliver", "test", "verify", "recover"} {
+		a.accepted(trigger, "post.created", `{}`)
+		a.plan(id, trigger, trigger)
+	}
+	require.Equal(t, http.StatusOK, a.do("PATCH", webhooksPath+"/"+id, key, `{"events":["mention"]}`).status)
+	require.Equal(t, []string{"redeliver", "test", "verify"}, a.planned(id))
+}
+
 // plan puts an event into a webhook's queue, due in an hour.
 func (a *testAPI) plan(id, event, trigger string) {
 	a.t.Helper()

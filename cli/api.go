@@ -17,6 +17,9 @@ func (f APIFlags) Validate() error {
 	if f.API == nil || f.API.Scheme != "http" && f.API.Scheme != "https" || f.API.Host == "" {
 		return errors.New("--api (MATHUB_API) must be an http or https URL")
 	}
+	if f.API.RawQuery != "" || f.API.ForceQuery || f.API.Fragment != "" {
+		return errors.New("--api (MATHUB_API) must be a URL without a query and a fragment")
+	}
 	return nil
 }
 

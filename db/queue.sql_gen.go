@@ -49,7 +49,7 @@ const clearUnsubscribed = `-- name: ClearUnsubscribed :exec
 DELETE FROM queue q
 USING webhooks w, events e
 WHERE q.webhook_id = $1 AND w.id = q.webhook_id AND e.id = q.event_id
-  AND e.type NOT IN ('test', 'webhook.verify') AND NOT e.type = ANY (w.events)
+  AND q.trigger NOT IN ('test', 'redeliver', 'verify') AND e.type NOT IN ('test', 'webhook.verify') AND NOT e.type = ANY (w.events)
   AND q.event_id IN (SELECT n.event_id FROM queue n WHERE n.webhook_id = $1 ORDER BY n.due_at, n.seq LIMIT $2)
 `
 
@@ -59,7 +59,7 @@ type ClearUnsubscribedParams struct {
 }
 
 // Removes what is planned of event types that a webhook no longer subscribes to, of the next @most_read rows: of those after
-// them, the attempt finds that it is not to be made.
+// them, the attempt finds that it is not to be made. What a person asked for stays.
 func (q *Queries) ClearUnsubscribed(ctx context.Context, db DBTX, arg ClearUnsubscribedParams) error {
 	_, err := db.Exec(ctx, clearUnsubscribed, arg.WebhookID, arg.MostRead)
 	return err

@@ -47,11 +47,11 @@ DELETE FROM queue WHERE webhook_id = ANY (@webhook_ids::uuid[]);
 
 -- name: ClearUnsubscribed :exec
 -- Removes what is planned of event types that a webhook no longer subscribes to, of the next @most_read rows: of those after
--- them, the attempt finds that it is not to be made.
+-- them, the attempt finds that it is not to be made. What a person asked for stays.
 DELETE FROM queue q
 USING webhooks w, events e
 WHERE q.webhook_id = @webhook_id AND w.id = q.webhook_id AND e.id = q.event_id
-  AND e.type NOT IN ('test', 'webhook.verify') AND NOT e.type = ANY (w.events)
+  AND q.trigger NOT IN ('test', 'redeliver', 'verify') AND e.type NOT IN ('test', 'webhook.verify') AND NOT e.type = ANY (w.events)
   AND q.event_id IN (SELECT n.event_id FROM queue n WHERE n.webhook_id = @webhook_id ORDER BY n.due_at, n.seq LIMIT @most_read);
 
 -- name: RemoveVerifications :exec

@@ -8,10 +8,13 @@ import (
 // Classes are all that Response.Class can answer of a failure: few, as metrics are kept for each.
 var Classes = []string{"blocked", "connect_timeout", "connection", "dns", "http_3xx", "http_4xx", "http_429", "http_5xx", "http_other", "other", "response", "timeout", "tls", "unreachable"}
 
+// invalidResponse is the error of what is no HTTP response.
+const invalidResponse = "invalid response"
+
 var classOf = map[string]string{
 	"timeout": "timeout", connectTimeout: "connect_timeout", "connection refused": "connection", "connection reset": "connection", "connection closed": "connection",
 	"host unreachable": "unreachable", "network unreachable": "unreachable",
-	"response headers too large": "response", "invalid response": "response",
+	"response headers too large": "response", invalidResponse: "response",
 }
 
 // Class is the kind of failure, for counting: one of Classes, or "" on success.

@@ -104,6 +104,11 @@ func (c *Client) roundTrip(e *exchange, cancel context.CancelFunc, u *url.URL, h
 		}
 		return Response{Error: text, Timings: e.timings()}, err
 	}
+	if response.StatusCode == 0 { // net/http takes any three digits; 0 stands for no response
+		cancel()
+		_ = response.Body.Close()
+		return Response{Error: invalidResponse, Timings: e.timings()}, nil
+	}
 	return c.read(e, cancel, response)
 }
 

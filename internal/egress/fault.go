@@ -156,13 +156,13 @@ func describe(err error) string {
 	case hasAny(text, tooLargeTexts):
 		return "response headers too large"
 	case errors.As(err, new(textproto.ProtocolError)), hasAny(text, invalidTexts):
-		return "invalid response"
+		return invalidResponse
 	case strings.Contains(text, "stream error"):
 		return "connection reset"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), hasAny(text, closedTexts):
 		return "connection closed"
 	case strings.Contains(text, "http2: "), strings.Contains(text, "connection error"):
-		return "invalid response"
+		return invalidResponse
 	}
 	return "request failed"
 }

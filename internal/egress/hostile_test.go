@@ -90,6 +90,7 @@ var hostileReceivers = []struct {
 	{name: "101 without upgrade", handle: say("HTTP/1.1 101 Switching Protocols\r\n\r\nraw"), status: 101, errors: []string{"HTTP 101"}, exact: true},
 	{name: "close at once", handle: func(net.Conn) {}, errors: []string{"connection closed", "connection reset"}},
 	{name: "reset at once", handle: reset, errors: []string{"connection reset"}},
+	{name: "a status of zero", handle: say("HTTP/1.1 000 X\r\nContent-Length: 2\r\n\r\nok"), errors: []string{"invalid response"}},
 	{name: "close in the status line", handle: say("HTTP/1.1 2"), errors: []string{"invalid response"}},
 	{name: "close in the headers", handle: say("HTTP/1.1 200 OK\r\nX-A: "), errors: []string{"connection closed"}},
 	{name: "reset in the headers", handle: sayAndReset("HTTP/1.1 200 OK\r\nX-A: "), errors: []string{"connection reset", "connection closed"}},

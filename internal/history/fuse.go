@@ -2,7 +2,10 @@ package history
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/netip"
+	"net/url"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,12 +19,22 @@ import (
 // webhooks in numbers. It blows for a class of failure that could be ours (egress.CouldBeOurs) when more than a fifth of
 // the active webhooks, at five hosts or more, would be disabled by it within five minutes. Then none is disabled by that
 // class, and those that were within the five minutes are enabled again and recovered. It is reset by the first success of
-// a webhook that failed so, or by an operator.
+// a webhook that failed so (dns: at a name), or by an operator.
 const (
 	fuseSpan  = 5 * time.Minute
 	fuseHosts = 5
 	fuseShare = 5 // one in so many
 )
+
+// withoutPort is the host of a host and port: the ports of one host fail together.
+func withoutPort(host string) string { return (&url.URL{Host: host}).Hostname() }
+
+// disproves says whether a success at a host shows that a class of failure is over: that of an address says nothing of our
+// resolver.
+func disproves(class, host string) bool {
+	_, err := netip.ParseAddr(withoutPort(host))
+	return class != "dns" || err != nil
+}
 
 // isHeld says whether the fuse of a class of failure keeps it from disabling one webhook more, at a host, and blows it when
 // it must.
@@ -39,14 +52,14 @@ func (r *Recorder) isHeld(ctx context.Context, s *batchState, class, host string
 	if err != nil {
 		return false, err
 	}
-	hosts := map[string]bool{host: true}
+	hosts := map[string]bool{withoutPort(host): true}
 	for _, w := range before {
-		hosts[webhook.HostOf(w.Origin)] = true
+		hosts[withoutPort(webhook.HostOf(w.Origin))] = true
 	}
 	count := len(before) + 1
 	for _, d := range s.out.disabled { // of this batch, and not written yet
 		if d.attempt.Class == class {
-			hosts[d.host] = true
+			hosts[withoutPort(d.host)] = true
 			count++
 		}
 	}
@@ -69,20 +82,23 @@ func (r *Recorder) UndoFused(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the fuses: %w", err)
 	}
+	var failed error // one webhook does not keep the others from it
 	for _, fuse := range fuses {
 		since := fuse.BlownAt.Add(-fuseSpan)
 		rows, err := r.queries.DisabledByClass(ctx, r.pool, db.DisabledByClassParams{Class: fuse.Class, Since: &since})
 		if err != nil {
-			return fmt.Errorf("read the webhooks that %s disabled: %w", fuse.Class, err)
+			failed = errors.Join(failed, fmt.Errorf("read the webhooks that %s disabled: %w", fuse.Class, err))
+			continue
 		}
 		for _, w := range rows {
 			if err := r.undo(ctx, w); err != nil {
-				return fmt.Errorf("enable webhook %s again: %w", w.ID, err)
+				failed = errors.Join(failed, fmt.Errorf("enable webhook %s again: %w", w.ID, err))
+				continue
 			}
 			r.log.Warn("webhook enabled again: its failures look like a fault of our own network", "webhook", w.ID, "bot", w.BotID, "class", fuse.Class)
 		}
 	}
-	return nil
+	return failed
 }
 
 func (r *Recorder) undo(ctx context.Context, w db.DisabledByClassRow) error {

@@ -161,6 +161,45 @@ func TestRecorder_Fuse(t *testing.T) {
 		require.Zero(t, b.blown(t))
 	})
 
+	t.Run("PortsOfOneHostAreOneHost", func(t *testing.T) {
+		t.Parallel()
+		b := newFuseBox(t, 20, 20)
+		execute(t, b.pool, "UPDATE webhooks SET origin = 'https://host.example:' || (10000 + random() * 10000)::integer")
+		for i := range 8 {
+			require.False(t, b.fail(t, i, ours), "webhook %d", i)
+		}
+		require.Zero(t, b.blown(t))
+	})
+
+	t.Run("SuccessAtAnAddressShowsNothingOfTheResolver", func(t *testing.T) {
+		t.Parallel()
+		b := newFuseBox(t, 20, 20)
+		for i := range 5 {
+			b.fail(t, i, "dns")
+		}
+		require.Equal(t, 1, b.blown(t))
+		for i, origin := range []string{"https://192.0.2.1", "https://192.0.2.1:8443", "https://[2001:db8::1]:8443"} {
+			b.failOnce(t, 10+i, "dns")
+			execute(t, b.pool, "UPDATE webhooks SET origin = $2 WHERE id = $1", b.ids[10+i], origin)
+			record(t, b.Recorder, prepared(t, b.pool, b.ids[10+i], true))
+			require.Equal(t, 1, b.blown(t), origin)
+		}
+		record(t, b.Recorder, prepared(t, b.pool, b.ids[4], true))
+		require.Zero(t, b.blown(t))
+	})
+
+	t.Run("OneThatCannotBeEnabledKeepsNoOther", func(t *testing.T) {
+		t.Parallel()
+		b := newFuseBox(t, 20, 20)
+		for i := range 5 {
+			b.fail(t, i, ours)
+		}
+		execute(t, b.pool, "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$")
+		execute(t, b.pool, fmt.Sprintf("CREATE TRIGGER refuse BEFORE UPDATE ON webhooks FOR EACH ROW WHEN (OLD.id = '%s') EXECUTE FUNCTION refuse()", b.ids[1]))
+		require.ErrorContains(t, b.UndoFused(t.Context()), b.ids[1].String())
+		require.Equal(t, 1, count(t, b.pool, "webhooks WHERE NOT is_active"))
+	})
+
 	t.Run("AnAnswerNeverBlowsIt", func(t *testing.T) {
 		t.Parallel()
 		b := newFuseBox(t, 10, 10)

@@ -190,7 +190,7 @@ func (r *Recorder) tallyAttempt(ctx context.Context, s *batchState, a Attempt, w
 		}
 		now = was.After(a, held)
 	}
-	if a.Success && was.FailureCount > 0 && egress.CouldBeOurs(was.FailureClass) {
+	if a.Success && was.FailureCount > 0 && egress.CouldBeOurs(was.FailureClass) && disproves(was.FailureClass, webhook.HostOf(s.webhooks[a.WebhookID].Origin)) {
 		if _, err := r.queries.ResetFuse(ctx, s.tx, was.FailureClass); err != nil {
 			return err
 		}
