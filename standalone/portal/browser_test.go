@@ -170,7 +170,7 @@ func (b *tab) Await(selector string) {
 func (b *tab) AwaitText(text string) {
 	b.t.Helper()
 	var shown string
-	for until := time.Now().Add(patience); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
+	for until := time.Now().Add(patience); time.Now().Before(until); time.Sleep(50 * time.Millisecond) { // the page is asked again
 		ctx, cancel := context.WithTimeout(b.ctx, patience)
 		shown, _ = chromedp.Run(ctx, chromedp.TextContent(chromedp.CSS("body"))) // fails between two pages
 		cancel()
