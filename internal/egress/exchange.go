@@ -92,7 +92,7 @@ func (c *Client) roundTrip(e *exchange, cancel context.CancelFunc, u *url.URL, h
 	}
 	if e.mayRepeat(err) && via == &c.any && asksForHTTP1(err) {
 		e.connected.Store(false)
-		response, err = c.http1.fresh.RoundTrip(newRequest(traced, u, header, body)) //nolint:bodyclose // as above
+		response, err = c.http1.fresh.RoundTrip(newRequest(traced, u, header, body))
 		if err == nil {
 			c.http1Only.add(u.Host)
 		}
