@@ -192,12 +192,17 @@ func TestUnreadAnswersTakeBoundedMemory(t *testing.T) {
 	}
 	leaveUnread(0, 60)
 	require.Equal(t, map[int]int{http.StatusOK: 2, http.StatusTooManyRequests: 58}, answered)
+	began := time.Now()
+	var bots sync.WaitGroup
 	for bot := range 39 {
-		leaveUnread(bot+1, 2)
+		bots.Go(func() { leaveUnread(bot+1, 2) })
 	}
+	bots.Wait()
 	grown := (heap() - before) >> 20
 	t.Logf("answered %v; the heap has grown by %d MiB", answered, grown)
-	require.Positive(t, answered[http.StatusServiceUnavailable])
+	if time.Since(began) < 2*time.Second { // later, the first of them give way to the last
+		require.Positive(t, answered[http.StatusServiceUnavailable])
+	}
 	require.Positive(t, grown, "they were not unread, so this test shows nothing")
 	require.Less(t, grown, int64(160))
 	require.Equal(t, http.StatusOK, a.do("GET", webhooksPath, bystander, nil).status)

@@ -624,7 +624,7 @@ type Stats struct {
 	// P95DurationMs24H The 95th percentile of their durations, in milliseconds, to an eighth. Null without deliveries.
 	P95DurationMs24H *int `json:"p95DurationMs24h"`
 
-	// Hours24H The deliveries of each hour, the present hour last.
+	// Hours24H The deliveries of each of the 24 hours, the present hour last.
 	Hours24H []HourCount `json:"hours24h"`
 }
 
