@@ -30,8 +30,7 @@ bin/standalone: FORCE
 FORCE:
 
 # Side by side: the fault tests wait for most of their time, and the unit tests compute.
-test: build test-deps ## Run every test, on Postgres and Temporal servers started for them
-	@$(MAKE) --no-print-directory -j2 test-unit test-faults test-e2e test-portal
+test: test-unit test-e2e test-portal test-faults ## Run every test, on Postgres and Temporal servers started for them
 
 # Those that need no Temporal server.
 QUICK = $$($(GO) list ./... | grep -v -E '/(api|emit|outbox|worker|app|searchattr)$$')
@@ -50,7 +49,8 @@ test-unit: bin/standalone ## Run the tests of the product's packages, where goro
 test-deps: ## Find what the tests need, or install it: Node, Python with Flask, PgBouncer, Chromium, curl, git, npm packages
 	@GO='$(GO)' tools/test-deps.sh
 
-# -count=1: what they test is a program that Go's test cache does not see.
+# -count=1: what they test is a program that Go's test cache does not see. One target after the other, as some of them measure, and the
+# faults last.
 test-e2e: build test-deps ## Run the end-to-end tests: the product's processes, its examples and docs
 	cd standalone && $(GO) test -count=1 -timeout 20m -parallel 4 $$($(GO) list ./... | grep -v -E '/(faults|portal)$$')
 
