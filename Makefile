@@ -29,7 +29,6 @@ bin/standalone: FORCE
 .PHONY: FORCE
 FORCE:
 
-# Side by side: the fault tests wait for most of their time, and the unit tests compute.
 test: test-unit test-e2e test-portal test-faults ## Run every test, on Postgres and Temporal servers started for them
 
 # Those that need no Temporal server.
