@@ -137,11 +137,24 @@ function update(page) {
     if (!other) continue;
     if (place.dataset.live === "rows") {
       mergeRows(place, other);
-    } else if (!place.contains(document.activeElement) && !$("dialog[open], :popover-open", place) && text(place) !== text(other)) {
-      place.replaceChildren(...[...other.childNodes].map((node) => document.importNode(node, true)));
-      refresh(place);
+    } else if (!(place.contains(document.activeElement) && document.activeElement.matches("input, select, textarea")) && text(place) !== text(other)) {
+      renew(place, other);
     }
   }
+}
+
+// renew puts in what a place says now. What was open stays open, and the focus stays where it was, or at least in the place.
+function renew(place, other) {
+  const same = (one) => [one.localName, one.textContent.trim(), one.getAttribute("href"), one.form?.action].join(" ");
+  const held = place.contains(document.activeElement) && same(document.activeElement);
+  const open = $$("details", place).map((one) => one.open);
+  place.replaceChildren(...[...other.childNodes].map((node) => document.importNode(node, true)));
+  for (const [i, one] of $$("details", place).entries()) one.open = open[i] ?? one.open;
+  refresh(place);
+  if (!held) return;
+  const again = $$("a, button, summary, [tabindex]", place).find((one) => same(one) === held);
+  if (!again) place.tabIndex = -1;
+  (again ?? place).focus({ preventScroll: true });
 }
 
 // text is what an element says, whatever the module has made of its times.

@@ -24,7 +24,12 @@ type site struct {
 // newSite starts the product.
 func newSite(t testing.TB) *site {
 	t.Helper()
-	stack := testkit.Start(t, testkit.Options{})
+	return newSiteWith(t, testkit.Options{})
+}
+
+func newSiteWith(t testing.TB, options testkit.Options) *site {
+	t.Helper()
+	stack := testkit.Start(t, options)
 	return &site{t, stack, stack.API(), stack.API().CreateBot(t, "euler"), testkit.NewReceiver(t)}
 }
 
