@@ -132,7 +132,7 @@ func tooManyWrong(wrong *rate.Limiter, now time.Time, what string) error {
 // listEvery is how often all keys are listed at most, while wrong ones flood in.
 const listEvery = 5 * time.Second
 
-// keyList knows keys by the first bytes of their hashes: enough to tell which ones are worth a look-up.
+// keyList knows keys, and the codes of links and sessions of the portal, by the first bytes of their hashes: enough to tell which ones are worth a look-up.
 type keyList struct {
 	reads singleflight.Group // so that all who need a newer list wait for one
 
@@ -163,13 +163,22 @@ func (l *keyList) set(hashes [][]byte) {
 	}
 }
 
+// add is for what was made since the list was read.
+func (l *keyList) add(hash []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.known != nil { // it was needed before
+		l.known[[8]byte(hash)] = struct{}{}
+	}
+}
+
 func (l *keyList) forget(hash []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.known, [8]byte(hash))
 }
 
-// lists says whether a key was valid when all were listed.
+// lists says whether a key or a code was valid when all were listed.
 func (s *server) lists(ctx context.Context, hash []byte) bool {
 	known, fresh := s.listed.find(hash)
 	if fresh {
@@ -178,7 +187,7 @@ func (s *server) lists(ctx context.Context, hash []byte) bool {
 	_, _, _ = s.listed.reads.Do("", func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
 		defer cancel()
-		hashes, _ := s.bots.KeyHashes(ctx)
+		hashes, _ := s.bots.SecretHashes(ctx)
 		s.listed.set(hashes)
 		return nil, nil //nolint:nilnil // what it reads is in the list
 	})

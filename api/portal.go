@@ -61,6 +61,7 @@ func (s *server) createPortalLink(c *gin.Context, ofBot string, key uuid.UUID) {
 		if err != nil {
 			return reply{}, err
 		}
+		s.listed.add(bots.HashKey(code))
 		return created("", PortalLink{URL: bots.PortalLinkURL(s.publicURL(c), code), ExpiresAt: timestamp(expires)}), nil
 	})
 }
@@ -128,18 +129,27 @@ func (l portalLimits) CheckKey(ctx context.Context, client, key string) (string,
 }
 
 // CheckCode implements portal.Limits.
-func (l portalLimits) CheckCode(_ context.Context, client string, check func() error) error {
+func (l portalLimits) CheckCode(ctx context.Context, client, code string, check func() error) error {
+	if !bots.IsCode(code) {
+		return check() // it looks nothing up
+	}
 	now := time.Now()
 	wrong := l.s.wrongKeys.of(client, now)
-	if !wrong.AllowN(now, 1) {
+	counted := wrong.AllowN(now, 1)
+	if !counted && !l.s.lists(ctx, bots.HashKey(code)) {
 		return tooManyWrong(wrong, now, "codes or keys")
 	}
 	err := check()
-	if !errors.Is(err, bots.ErrWrongCode) {
+	if errors.Is(err, bots.ErrWrongCode) || errors.Is(err, bots.ErrNoSession) {
+		l.s.listed.forget(bots.HashKey(code))
+	} else if counted {
 		wrong.AllowN(time.Now(), -1) // back: it was not wrong
 	}
 	return err
 }
+
+// Know implements portal.Limits.
+func (l portalLimits) Know(code string) { l.s.listed.add(bots.HashKey(code)) }
 
 // BeginCall implements portal.Limits.
 func (l portalLimits) BeginCall(ctx context.Context, botID string) (func(), error) {

@@ -113,30 +113,6 @@ func (q *Queries) IsKeysBotActive(ctx context.Context, db DBTX, id uuid.UUID) (b
 	return is_active, err
 }
 
-const keyHashes = `-- name: KeyHashes :many
-SELECT key_hash FROM api_keys
-`
-
-func (q *Queries) KeyHashes(ctx context.Context, db DBTX) ([][]byte, error) {
-	rows, err := db.Query(ctx, keyHashes)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := [][]byte{}
-	for rows.Next() {
-		var key_hash []byte
-		if err := rows.Scan(&key_hash); err != nil {
-			return nil, err
-		}
-		items = append(items, key_hash)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const listKeys = `-- name: ListKeys :many
 SELECT id, name, prefix, created_at, last_used_at FROM api_keys WHERE bot_id = $1 ORDER BY created_at, id
 `
@@ -168,6 +144,32 @@ func (q *Queries) ListKeys(ctx context.Context, db DBTX, botID string) ([]ListKe
 			return nil, err
 		}
 		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const secretHashes = `-- name: SecretHashes :many
+SELECT key_hash FROM api_keys
+UNION ALL SELECT code_hash FROM portal_links
+UNION ALL SELECT token_hash FROM portal_sessions
+`
+
+func (q *Queries) SecretHashes(ctx context.Context, db DBTX) ([][]byte, error) {
+	rows, err := db.Query(ctx, secretHashes)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := [][]byte{}
+	for rows.Next() {
+		var key_hash []byte
+		if err := rows.Scan(&key_hash); err != nil {
+			return nil, err
+		}
+		items = append(items, key_hash)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

@@ -30,8 +30,10 @@ type Options struct {
 type Limits interface {
 	// CheckKey finds a bot's key. Wrong ones are counted for the client's address.
 	CheckKey(ctx context.Context, client, key string) (botID string, keyID uuid.UUID, err error)
-	// CheckCode calls check, and counts a wrong code as CheckKey counts a wrong key.
-	CheckCode(ctx context.Context, client string, check func() error) error
+	// CheckCode calls check, and counts a wrong code, of a link or a session, as CheckKey counts a wrong key.
+	CheckCode(ctx context.Context, client, code string, check func() error) error
+	// Know takes a code that was just made, so that it works from an address with too many wrong ones.
+	Know(code string)
 	// BeginCall counts a request of a bot until end is called.
 	BeginCall(ctx context.Context, botID string) (end func(), err error)
 }

@@ -111,6 +111,15 @@ func (b *browser) post(path string, form url.Values) answer {
 	return b.do(http.MethodPost, path, form)
 }
 
+// link makes a link by the API, and returns its code.
+func (s *site) link(botID string) string {
+	s.t.Helper()
+	got := s.browser().do(http.MethodPost, "/api/internal/v1/bots/"+botID+"/portal-links", nil, "Authorization", "Bearer "+serviceToken, "Content-Type", "")
+	require.Equal(s.t, http.StatusCreated, got.status, got.body)
+	_, code, _ := strings.Cut(got.body, "#")
+	return code[:43]
+}
+
 // signIn opens the portal by a new link.
 func (s *site) signIn(botID string, role bots.Role) *browser {
 	s.t.Helper()

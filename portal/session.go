@@ -45,7 +45,11 @@ func (p *portal) session(w http.ResponseWriter, r *http.Request) (*session, erro
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
 	defer cancel()
-	found, err := p.Bots.PortalSession(ctx, cookie.Value, r.Header.Get(liveHeader) == "")
+	var found bots.PortalSession
+	err = p.Limits.CheckCode(ctx, web.OriginOf(r).Client, cookie.Value, func() (err error) {
+		found, err = p.Bots.PortalSession(ctx, cookie.Value, r.Header.Get(liveHeader) == "")
+		return err
+	})
 	if errors.Is(err, bots.ErrNoSession) {
 		p.setCookie(w, r, "")
 	}

@@ -63,6 +63,7 @@ func (p *portal) signIn(w http.ResponseWriter, r *http.Request, _ *session) erro
 		_ = p.Bots.EndPortalSession(r.Context(), before.BotID, before.ID) // it ends by itself
 	}
 	w.Header().Del("Set-Cookie")
+	p.Limits.Know(cookie)
 	p.setCookie(w, r, cookie)
 	if to == "" {
 		to = firstPage
@@ -86,7 +87,7 @@ func (p *portal) newSession(r *http.Request) (cookie, to string, err error) {
 		if i := strings.LastIndexByte(code, '#'); i >= 0 {
 			code = code[i+1:]
 		}
-		err = p.Limits.CheckCode(ctx, client, func() (err error) {
+		err = p.Limits.CheckCode(ctx, client, code, func() (err error) {
 			cookie, to, err = p.Bots.OpenPortalLink(ctx, code)
 			return err
 		})

@@ -7,8 +7,10 @@ SELECT count(*) FROM api_keys WHERE bot_id = @bot_id;
 -- name: BotByKey :one
 SELECT k.id, k.bot_id, k.name, b.is_active FROM api_keys k JOIN bots b ON b.id = k.bot_id WHERE k.key_hash = @key_hash;
 
--- name: KeyHashes :many
-SELECT key_hash FROM api_keys;
+-- name: SecretHashes :many
+SELECT key_hash FROM api_keys
+UNION ALL SELECT code_hash FROM portal_links
+UNION ALL SELECT token_hash FROM portal_sessions;
 
 -- name: IsKeysBotActive :one
 SELECT b.is_active FROM api_keys k JOIN bots b ON b.id = k.bot_id WHERE k.id = @id;

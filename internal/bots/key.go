@@ -71,7 +71,7 @@ func (s *Service) CheckKey(ctx context.Context, keyID uuid.UUID) error {
 	return err
 }
 
-// KeyHashes are the hashes of all keys of all bots.
-func (s *Service) KeyHashes(ctx context.Context) ([][]byte, error) {
-	return db.New().KeyHashes(ctx, s.Pool)
+// SecretHashes are the hashes of all keys of all bots, and of the codes of their links and sessions.
+func (s *Service) SecretHashes(ctx context.Context) ([][]byte, error) {
+	return db.New().SecretHashes(ctx, s.Pool)
 }

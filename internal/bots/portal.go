@@ -84,8 +84,8 @@ func newCode() (code string, hash []byte) {
 	return code, HashKey(code)
 }
 
-// isCode says whether a text may be a code, by its form.
-func isCode(s string) bool {
+// IsCode says whether a text may be a code, by its form.
+func IsCode(s string) bool {
 	code, err := base64.RawURLEncoding.Strict().DecodeString(s)
 	return err == nil && len(code) == sha256.Size
 }
@@ -156,7 +156,7 @@ func PortalLinkURL(service, code string) string {
 // OpenPortalLink uses up a link. cookie is what the new session is known by, and is not shown again; next is the page that
 // the link leads to, if any.
 func (s *Service) OpenPortalLink(ctx context.Context, code string) (cookie, next string, err error) {
-	if !isCode(code) {
+	if !IsCode(code) {
 		return "", "", ErrWrongCode
 	}
 	err = audit.Tx(ctx, s.Pool, s.Log, func(tx pgx.Tx, note func(audit.Change) error) error {
@@ -203,7 +203,7 @@ var ErrNoSession = &problem.Error{Kind: problem.Unauthorized, Detail: "You are n
 // PortalSession finds the session of a cookie. used: its reader did something, so that it is not idle. A suspended bot's
 // answers problem.ErrSuspended.
 func (s *Service) PortalSession(ctx context.Context, cookie string, used bool) (PortalSession, error) {
-	if !isCode(cookie) {
+	if !IsCode(cookie) {
 		return PortalSession{}, ErrNoSession
 	}
 	now := time.Now()
