@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 
@@ -38,6 +39,9 @@ func readQuery(c *gin.Context, known ...string) (*query, error) {
 			q.Add(readable(name), "is not a parameter of this call; allowed: "+strings.Join(known, ", "))
 		case len(values[name]) > 1:
 			q.Add(name, "must be given only once")
+		case !utf8.ValidString(values[name][0]) || strings.ContainsRune(values[name][0], 0):
+			q.Add(name, "must be text in UTF-8 without NUL")
+			delete(values, name) // it has its fault
 		}
 	}
 	return q, nil

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/api"
 )
 
 // TestARefusalIsSmall, whatever was sent: it is not charged, and takes no room.
@@ -46,5 +48,18 @@ func TestARefusalIsSmall(t *testing.T) {
 		got := a.do(c.method, c.path, c.token, body)
 		require.Contains(t, []int{http.StatusBadRequest, http.StatusNotFound, http.StatusUnprocessableEntity}, got.status, "%s %.60s: %.200s", c.method, c.path, got.body)
 		require.Less(t, len(got.body), 10<<10, "%s %.60s %.60s", c.method, c.path, c.body)
+	}
+}
+
+// TestAQueryIsText: what Postgres would not take names its field.
+func TestAQueryIsText(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, func(*api.Config) {})
+	_, key := a.bot()
+	hook := a.hook(key)
+	for _, path := range []string{"/api/bot/v1/deliveries?error=%ff", webhooksPath + "/" + hook + "/deliveries?error=%ff", webhooksPath + "/" + hook + "/missed?error=a%00", "/api/bot/v1/deliveries?eventId=%ff"} {
+		got := a.do("GET", path, key, nil)
+		require.Equal(t, http.StatusUnprocessableEntity, got.status, path)
+		require.Len(t, got.fields(t), 1, path)
 	}
 }

@@ -13,9 +13,7 @@ import (
 	"github.com/mathub/webhooks/internal/problem"
 )
 
-const auditPath = settingsPath + "/audit"
-
-func (p *portal) auditRoutes() { p.get(auditPath, viewers, p.auditLog) }
+func (p *portal) auditRoutes() { p.get("/portal/settings/audit", viewers, p.auditLog) }
 
 // auditPage is a part of the log of who changed what, newest first.
 type auditPage struct {

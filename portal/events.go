@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -70,6 +71,9 @@ func (p *portal) events(w http.ResponseWriter, r *http.Request, s *session) erro
 	if data.Catalog {
 		data.Specs = catalogEntries()
 		return p.show(w, r, s, "events", page{Title: "Event types", Nav: "events", Data: data})
+	}
+	if data.Type != "" && !slices.Contains(typeNames(), data.Type) {
+		return webhook.Invalid("type", "must be one of: "+strings.Join(typeNames(), ", "))
 	}
 	rows, next, err := p.History.BotEvents(r.Context(), history.BotEvents{BotID: s.BotID, Type: data.Type, Before: placeOf(q.Get("before")), Limit: eventsShown})
 	if err != nil {

@@ -152,6 +152,9 @@ func (p *portal) route(method, pattern string, who access, h handle) {
 		if err == nil {
 			defer end()
 			r = r.WithContext(audit.As(r.Context(), actor(w, r, s)))
+			err = checkText(r.URL.Query())
+		}
+		if err == nil {
 			if r.Method == http.MethodPost {
 				err = parseForm(r)
 			} else {

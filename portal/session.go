@@ -3,11 +3,13 @@ package portal
 import (
 	"context"
 	"errors"
+	"mime"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/problem"
@@ -116,12 +118,27 @@ func done(w http.ResponseWriter, r *http.Request, path, message string) error {
 
 // parseForm reads the form of an action.
 func parseForm(r *http.Request) error {
+	if mime, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); r.ContentLength != 0 && (err != nil || mime != "application/x-www-form-urlencoded") {
+		return &problem.Error{Kind: problem.UnsupportedMediaType, Detail: "Send the form as application/x-www-form-urlencoded."}
+	}
 	var tooLarge *http.MaxBytesError
 	switch err := r.ParseForm(); {
 	case errors.As(err, &tooLarge):
 		return &problem.Error{Kind: problem.TooLarge, Detail: "The form is too large."}
 	case err != nil:
 		return &problem.Error{Kind: problem.Malformed, Detail: "The form cannot be read."}
+	}
+	return checkText(r.PostForm)
+}
+
+// checkText refuses what is no text, in a form or a query: Postgres takes none. That it takes no NUL, a field says itself.
+func checkText(values url.Values) error {
+	for name, all := range values {
+		for _, text := range append(all, name) {
+			if !utf8.ValidString(text) {
+				return &problem.Error{Kind: problem.Malformed, Detail: "The request has a value that is not text in UTF-8."}
+			}
+		}
 	}
 	return nil
 }

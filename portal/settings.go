@@ -75,6 +75,9 @@ func (p *portal) badSettings(w http.ResponseWriter, r *http.Request, s *session,
 
 // setNotify sets where the bot's owner is notified of disabled webhooks. A secret that had to be made is shown once.
 func (p *portal) setNotify(w http.ResponseWriter, r *http.Request, s *session) error {
+	if !r.PostForm.Has("notifyUrl") {
+		return p.badSettings(w, r, s, webhook.Invalid("notifyUrl", "is required; an empty one removes the URL"))
+	}
 	url := strings.TrimSpace(r.PostForm.Get("notifyUrl"))
 	change := bots.Change{NotifyChange: bots.NotifyChange{SetURL: true}}
 	if url != "" {

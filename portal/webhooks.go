@@ -4,12 +4,12 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/portal/snippets"
 )
 
@@ -113,7 +113,12 @@ func (p *portal) disabledHook(r *http.Request, v webhookView, count bool) (disab
 	if !count || v.DisabledAt == nil {
 		return d, nil
 	}
-	missed, err := p.Webhooks.Missed(r.Context(), v.Webhook, history.Span{WebhookID: v.ID, Since: *v.DisabledAt, Until: time.Now()})
+	// The span that a recovery has by itself, so that it delivers as many.
+	span, err := p.Webhooks.Span(r.Context(), v.Webhook, nil, nil, &problem.Faults{})
+	if err != nil {
+		return d, err
+	}
+	missed, err := p.Webhooks.Missed(r.Context(), v.Webhook, span)
 	d.Missed = &missed
 	return d, err
 }

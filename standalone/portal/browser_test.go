@@ -246,7 +246,7 @@ func (b *tab) Check(name string) {
 	for _, scheme := range []string{"light", "dark"} {
 		b.Scheme(scheme)
 		b.accessible(name + ", " + scheme)
-		for _, width := range []int64{1280, 390, 360} {
+		for _, width := range []int64{1280, 1024, 768, 640, 390, 360} {
 			b.Size(width)
 			b.fits(fmt.Sprintf("%s, %s, %d px", name, scheme, width))
 			b.shoot(fmt.Sprintf("%s-%s-%d", name, scheme, width))
