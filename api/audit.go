@@ -6,6 +6,7 @@ import (
 
 	"github.com/mathub/webhooks/internal/audit"
 	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/internal/web"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -61,7 +62,7 @@ func (s *server) ListAuditOfAny(c *gin.Context, _ ListAuditOfAnyParams) {
 func (s *server) auditOf(c *gin.Context, q *query, bot string) (reply, error) {
 	var before uuid.UUID
 	if text, given := q.text("before"); given {
-		id, err := parseID(text)
+		id, err := web.ParseID(text)
 		if before = id; err != nil {
 			q.Add("before", notAnEntry)
 		}

@@ -14,7 +14,6 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 	"golang.org/x/sync/singleflight"
-	"golang.org/x/time/rate"
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/audit"
@@ -104,29 +103,30 @@ func (s *server) findKey(ctx context.Context, client, token string) (key db.BotB
 	if !bots.IsKey(token) {
 		return key, bots.ErrWrongKey
 	}
-	hash, now := bots.HashKey(token), time.Now()
+	hash := bots.HashKey(token)
+	err = s.limitWrong(ctx, client, hash, "keys", func() (err error) {
+		key, err = s.lookUpKey(ctx, hash)
+		return err
+	})
+	return key, err
+}
+
+// limitWrong looks up a secret by its hash, and counts a wrong one for the client's address.
+func (s *server) limitWrong(ctx context.Context, client string, hash []byte, what string, lookUp func() error) error {
+	now := time.Now()
 	wrong := s.wrongKeys.of(client, now)
 	counted := wrong.AllowN(now, 1) // beforehand, so that many at once are as many as one after the other
 	if !counted && !s.fairUse.knows(hash) && !s.lists(ctx, hash) {
-		return key, tooManyWrong(wrong, now, "keys")
+		return tooManyFor((1-wrong.TokensAt(now))/float64(wrong.Limit()), "Too many wrong "+what+" from this address.")
 	}
-	key, err = s.lookUpKey(ctx, hash)
-	if errors.Is(err, bots.ErrWrongKey) {
+	err := lookUp()
+	if errors.Is(err, bots.ErrWrongKey) || errors.Is(err, bots.ErrWrongCode) || errors.Is(err, bots.ErrNoSession) {
 		s.fairUse.forget(hash)
 		s.listed.forget(hash)
 	} else if counted {
 		wrong.AllowN(time.Now(), -1) // back: it was not wrong
 	}
-	return key, err
-}
-
-// tooManyWrong is the answer beyond the limit.
-func tooManyWrong(wrong *rate.Limiter, now time.Time, what string) error {
-	wait := time.Duration((1 - wrong.TokensAt(now)) / float64(wrong.Limit()) * float64(time.Second))
-	return &problem.Error{
-		Kind: problem.TooManyRequests, RetryAfter: wait,
-		Detail: "Too many wrong " + what + " from this address. Try again in " + seconds(wait.Seconds()) + " s.",
-	}
+	return err
 }
 
 // listEvery is how often all keys are listed at most, while wrong ones flood in.

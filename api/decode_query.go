@@ -17,9 +17,6 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
-// maxErrorLength bounds what a delivery's error is compared with.
-const maxErrorLength = 200
-
 // query reads a request's query, gathering what is wrong with any of its parameters.
 type query struct {
 	problem.Faults
@@ -103,8 +100,8 @@ func (q *query) time(name string) *time.Time {
 // failure reads which failures are asked for.
 func (q *query) failure() (f history.Failure) {
 	var given bool
-	if f.Error, given = q.text("error"); given && (f.Error == "" || len(f.Error) > maxErrorLength || strings.ContainsRune(f.Error, 0)) {
-		q.Add("error", fmt.Sprintf("must be an error of 1 to %d bytes, such as timeout or HTTP 503", maxErrorLength))
+	if f.Error, given = q.text("error"); given && (f.Error == "" || !history.ValidError(f.Error)) {
+		q.Add("error", fmt.Sprintf("must be an error of 1 to %d bytes, such as timeout or HTTP 503", history.MaxErrorLength))
 	}
 	f.Status, _ = history.ParseStatus(q.oneOf("statusClass", history.StatusClasses...))
 	if _, given := q.text("statusClass"); !given {

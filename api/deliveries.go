@@ -4,6 +4,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/web"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -44,7 +45,7 @@ func (s *server) RedeliverDelivery(c *gin.Context, id WebhookID, deliveryID stri
 		if err != nil {
 			return reply{}, err
 		}
-		old, err := parseID(deliveryID)
+		old, err := web.ParseID(deliveryID)
 		if err != nil {
 			return reply{}, err
 		}

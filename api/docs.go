@@ -131,9 +131,5 @@ func newDocs(document []byte) (docsFiles, error) {
 }
 
 func newDocsFile(kind string, content []byte, cached bool) docsFile {
-	var packed bytes.Buffer
-	zip := gzip.NewWriter(&packed)
-	_, _ = zip.Write(content) // a buffer takes everything
-	_ = zip.Close()
-	return docsFile{kind: kind, plain: content, gzipped: packed.Bytes(), cached: cached}
+	return docsFile{kind: kind, plain: content, gzipped: web.Gzip(content, gzip.DefaultCompression), cached: cached}
 }

@@ -9,13 +9,14 @@ import (
 	"path"
 	"regexp"
 	"strings"
-	"unicode"
 
 	"github.com/yuin/goldmark"
 	"github.com/yuin/goldmark/ast"
 	"github.com/yuin/goldmark/extension"
 	"github.com/yuin/goldmark/parser"
 	"github.com/yuin/goldmark/text"
+
+	"github.com/mathub/webhooks/docs"
 )
 
 // sourceURL is where the files are that guides link to and that are not served.
@@ -139,19 +140,11 @@ func plainText(n ast.Node, source []byte) string {
 	return b.String()
 }
 
-// anchors give headings the ids that Git hosts give them, which the pages' links hold to: see docs/links_test.go.
+// anchors give headings the ids that the pages' links hold to.
 type anchors struct{}
 
 func (anchors) Generate(value []byte, _ ast.NodeKind) []byte {
-	return bytes.Map(func(r rune) rune {
-		switch {
-		case r == ' ':
-			return '-'
-		case r == '-', r == '_', unicode.IsLetter(r), unicode.IsDigit(r):
-			return unicode.ToLower(r)
-		}
-		return -1
-	}, value)
+	return []byte(docs.Anchor(string(value)))
 }
 
 func (anchors) Put([]byte) {}

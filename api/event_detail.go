@@ -15,6 +15,7 @@ import (
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/internal/web"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -90,7 +91,7 @@ func readEventFilter(c *gin.Context, id string) (f history.EventFilter, query ur
 		f.Outcome = text
 	}
 	if text, given := q.text("after"); given {
-		if f.After, err = parseID(text); err != nil {
+		if f.After, err = web.ParseID(text); err != nil {
 			q.Add("after", "must be the id of a webhook")
 		}
 	}

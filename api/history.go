@@ -15,6 +15,7 @@ import (
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/internal/web"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -89,7 +90,7 @@ func (s *server) readFilter(c *gin.Context, webhookIDs []uuid.UUID) (f history.F
 		f.Until = *until
 	}
 	if text, given := q.text("before"); given {
-		id, err := parseID(text)
+		id, err := web.ParseID(text)
 		if err == nil {
 			f.Before, err = s.history.Seq(c, webhookIDs, id)
 		}
@@ -128,7 +129,7 @@ func (s *server) GetDelivery(c *gin.Context, id WebhookID, deliveryID DeliveryID
 		if err != nil {
 			return reply{}, err
 		}
-		parsed, err := parseID(deliveryID)
+		parsed, err := web.ParseID(deliveryID)
 		if err != nil {
 			return reply{}, err
 		}

@@ -3,6 +3,7 @@ package api
 import (
 	"github.com/gin-gonic/gin"
 
+	"github.com/mathub/webhooks/internal/web"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -69,7 +70,7 @@ func (s *server) DeleteOwnKey(c *gin.Context, keyID string) { s.deleteKey(c, bot
 
 func (s *server) deleteKey(c *gin.Context, ofBot, keyID string) {
 	s.answer(c, func() (reply, error) {
-		parsed, err := parseID(keyID)
+		parsed, err := web.ParseID(keyID)
 		if err != nil {
 			return reply{}, err
 		}

@@ -4,6 +4,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/web"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -90,7 +91,7 @@ func (s *server) DeleteWebhookOfAny(c *gin.Context, id WebhookID) {
 
 // anyWebhook reads a webhook whosesoever it is.
 func (s *server) anyWebhook(c *gin.Context, id string) (db.Webhook, error) {
-	webhookID, err := parseID(id)
+	webhookID, err := web.ParseID(id)
 	if err != nil {
 		return db.Webhook{}, err
 	}

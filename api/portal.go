@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -105,7 +104,7 @@ func (s *server) EndPortalSessions(c *gin.Context, id BotID) {
 // EndPortalSession serves DELETE /bots/:id/portal-sessions/:sessionId.
 func (s *server) EndPortalSession(c *gin.Context, id BotID, sessionID string) {
 	s.answer(c, func() (reply, error) {
-		parsed, err := parseID(sessionID)
+		parsed, err := web.ParseID(sessionID)
 		if err != nil {
 			return reply{}, err
 		}
@@ -133,19 +132,7 @@ func (l portalLimits) CheckCode(ctx context.Context, client, code string, check 
 	if !bots.IsCode(code) {
 		return check() // it looks nothing up
 	}
-	now := time.Now()
-	wrong := l.s.wrongKeys.of(client, now)
-	counted := wrong.AllowN(now, 1)
-	if !counted && !l.s.lists(ctx, bots.HashKey(code)) {
-		return tooManyWrong(wrong, now, "codes or keys")
-	}
-	err := check()
-	if errors.Is(err, bots.ErrWrongCode) || errors.Is(err, bots.ErrNoSession) {
-		l.s.listed.forget(bots.HashKey(code))
-	} else if counted {
-		wrong.AllowN(time.Now(), -1) // back: it was not wrong
-	}
-	return err
+	return l.s.limitWrong(ctx, client, bots.HashKey(code), "codes or keys", check)
 }
 
 // Know implements portal.Limits.

@@ -116,21 +116,20 @@ func (f *fairUse) take(c *gin.Context, keyHash []byte) error {
 	c.Header("RateLimit-Remaining", strconv.Itoa(int(left)))
 	c.Header("RateLimit-Reset", seconds((float64(f.perMinute)-left)/perSecond))
 	if !allowed {
-		return tooManyFor(c, (1-left)/perSecond, "Rate limit of this key reached: "+strconv.Itoa(f.perMinute)+" calls a minute.")
+		return tooManyFor((1-left)/perSecond, "Rate limit of this key reached: "+strconv.Itoa(f.perMinute)+" calls a minute.")
 	}
 	sent := f.sent.of(string(keyHash), now)
 	if debt := -sent.TokensAt(now); debt > 0 {
-		return tooManyFor(c, debt/kibPerSecond, "Answer limit of this key reached: 1 MiB a second, with bursts of 8 MiB.")
+		return tooManyFor(debt/kibPerSecond, "Answer limit of this key reached: 1 MiB a second, with bursts of 8 MiB.")
 	}
 	c.Set(sentContextKey, sent)
 	return nil
 }
 
 // tooManyFor refuses a call for so many seconds.
-func tooManyFor(c *gin.Context, s float64, why string) error {
-	wait := seconds(s)
-	c.Header("Retry-After", wait)
-	return &problem.Error{Kind: problem.TooManyRequests, Detail: why + " Try again in " + wait + " s."}
+func tooManyFor(s float64, why string) error {
+	wait := time.Duration(s * float64(time.Second))
+	return &problem.Error{Kind: problem.TooManyRequests, RetryAfter: wait, Detail: why + " Try again in " + seconds(wait.Seconds()) + " s."}
 }
 
 // charge counts an answer. It may leave the key in debt, for as long as time takes to give that back.

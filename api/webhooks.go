@@ -1,7 +1,6 @@
 package api
 
 import (
-	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -10,6 +9,7 @@ import (
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/subscriptions"
+	"github.com/mathub/webhooks/internal/web"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -46,7 +46,7 @@ func (s *server) ListWebhooks(c *gin.Context, _ ListWebhooksParams) {
 func (s *server) webhooksOf(c *gin.Context, q *query, botID string) (list encoded, err error) {
 	var after uuid.UUID
 	if text, given := q.text("after"); given {
-		id, _ := parseID(text)
+		id, _ := web.ParseID(text)
 		last, err := s.webhooks.Get(c, botID, id)
 		if problem.Is(err, problem.NotFound) {
 			q.Add("after", "must be the id of a webhook of the bot")
@@ -159,7 +159,7 @@ func (s *server) readWebhook(c *gin.Context, isNew bool) (in subscriptions.Input
 
 // owned reads the bot's webhook. Another bot's, none and a malformed id are all one: not found.
 func (s *server) owned(c *gin.Context, id string) (db.Webhook, error) {
-	webhookID, err := parseID(id)
+	webhookID, err := web.ParseID(id)
 	if err != nil {
 		return db.Webhook{}, err
 	}
@@ -167,15 +167,6 @@ func (s *server) owned(c *gin.Context, id string) (db.Webhook, error) {
 }
 
 func botID(c *gin.Context) string { return c.GetString(botContextKey) }
-
-// parseID takes the canonical form only, in either case (RFC 9562 §4).
-func parseID(s string) (uuid.UUID, error) {
-	id, err := uuid.Parse(s)
-	if err != nil || id.String() != strings.ToLower(s) {
-		return uuid.Nil, problem.ErrNotFound
-	}
-	return id, nil
-}
 
 // view is a webhook as its owner sees it.
 func (s *server) view(w db.Webhook) (Webhook, error) {

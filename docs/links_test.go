@@ -8,10 +8,11 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"unicode"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/docs"
 )
 
 var (
@@ -68,21 +69,12 @@ func follow(t *testing.T, page string, target *url.URL) string {
 	return ""
 }
 
-// anchors are those that Git hosts give a page's headings: in lower case, with hyphens for spaces, and with nothing but
-// letters, digits, hyphens and underscores.
+// anchors are those of a page's headings.
 func anchors(page string) map[string]bool {
 	found := map[string]bool{}
 	for _, m := range heading.FindAllStringSubmatch(fences.ReplaceAllString(page, ""), -1) {
 		text := linked.ReplaceAllString(m[1], "$1")
-		found[strings.Map(func(r rune) rune {
-			switch {
-			case r == ' ':
-				return '-'
-			case r == '-', r == '_', unicode.IsLetter(r), unicode.IsDigit(r):
-				return unicode.ToLower(r)
-			}
-			return -1
-		}, text)] = true
+		found[docs.Anchor(text)] = true
 	}
 	return found
 }

@@ -1,7 +1,6 @@
 package portal
 
 import (
-	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
 	"embed"
@@ -38,12 +37,8 @@ func newAssets() (assets, error) {
 		if err != nil {
 			return err
 		}
-		var packed bytes.Buffer
-		zip, _ := gzip.NewWriterLevel(&packed, gzip.BestCompression) // a level that there is
-		_, _ = zip.Write(content)                                    // a buffer takes everything
-		_ = zip.Close()
 		sum := sha256.Sum256(content)
-		files[path.Base(name)] = asset{hex.EncodeToString(sum[:])[:hashLength], mime.TypeByExtension(path.Ext(name)), content, packed.Bytes()}
+		files[path.Base(name)] = asset{hex.EncodeToString(sum[:])[:hashLength], mime.TypeByExtension(path.Ext(name)), content, web.Gzip(content, gzip.BestCompression)}
 		return nil
 	})
 	return files, err

@@ -65,10 +65,7 @@ func (p *portal) auditLog(w http.ResponseWriter, r *http.Request, s *session) er
 func (p *portal) auditEntry(r *http.Request, e audit.Entry, webhooks []db.Webhook) auditEntry {
 	entry := auditEntry{At: e.At, Action: string(e.Action), Who: who(e.By)}
 	if i := slices.IndexFunc(webhooks, func(w db.Webhook) bool { return w.ID.String() == e.Subject }); i >= 0 {
-		entry.Webhook, entry.Link = webhooks[i].Origin, base(r)+"/webhooks/"+e.Subject
-		if webhooks[i].Name != nil {
-			entry.Webhook = *webhooks[i].Name
-		}
+		entry.Webhook, entry.Link = p.nameOf(webhooks[i]).Name, prefix(r)+webhookPath(webhooks[i])
 	}
 	names := make([]string, 0, len(e.After)+len(e.Before))
 	for _, fields := range []audit.Fields{e.Before, e.After} {

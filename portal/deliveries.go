@@ -14,6 +14,7 @@ import (
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/internal/web"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -154,7 +155,7 @@ func (p *portal) listDeliveries(w http.ResponseWriter, r *http.Request, s *sessi
 }
 
 func (p *portal) seq(r *http.Request, ids []uuid.UUID, before string) (int64, error) {
-	id, err := parseID(before)
+	id, err := web.ParseID(before)
 	if err != nil {
 		return 0, err
 	}
@@ -226,16 +227,13 @@ func filterOf(query url.Values) (f history.Filter, faults problem.Faults) {
 	return f, faults
 }
 
-// maxErrorLength bounds what a delivery's error is compared with.
-const maxErrorLength = 200
-
 // failureOf reads which events and failures are wanted: the part of a filter that a recovery has too.
 func failureOf(query url.Values, faults *problem.Faults) (eventType string, f history.Failure) {
 	if eventType = query.Get("eventType"); eventType != "" && !slices.Contains(typeNames(), eventType) {
 		faults.Add("eventType", "must be one of: "+strings.Join(typeNames(), ", "))
 	}
-	if f.Error = strings.TrimSpace(query.Get("error")); len(f.Error) > maxErrorLength || strings.ContainsRune(f.Error, 0) {
-		faults.Add("error", fmt.Sprintf("must be an error of at most %d bytes, such as timeout or HTTP 503", maxErrorLength))
+	if f.Error = strings.TrimSpace(query.Get("error")); !history.ValidError(f.Error) {
+		faults.Add("error", fmt.Sprintf("must be an error of at most %d bytes, such as timeout or HTTP 503", history.MaxErrorLength))
 	}
 	if text := query.Get("statusClass"); text != "" {
 		var ok bool

@@ -16,6 +16,7 @@ import (
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/subscriptions"
+	"github.com/mathub/webhooks/internal/web"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -108,7 +109,7 @@ func (p *portal) deliveryOf(r *http.Request, s *session) (hook db.Webhook, row d
 	if hook, err = p.webhook(r, s); err != nil {
 		return hook, row, err
 	}
-	id, err := parseID(r.PathValue("deliveryID"))
+	id, err := web.ParseID(r.PathValue("deliveryID"))
 	if err != nil {
 		return hook, row, err
 	}

@@ -1,8 +1,6 @@
 package portal
 
 import (
-	"bytes"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"slices"
@@ -15,6 +13,7 @@ import (
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/internal/web"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -184,32 +183,14 @@ func (p *portal) event(w http.ResponseWriter, r *http.Request, s *session) error
 	data := eventPage{
 		ID: event.ID, Type: string(webhook.SentType(webhook.EventType(event.Type), event.Payload)), AcceptedAt: event.AcceptedAt,
 		ToAll: event.BotIds == nil && event.Type != string(webhook.Test) && event.Type != string(webhook.Verify),
-		Body:  indentedJSON(event.Payload), Taken: takenByThem(rows, hooks),
+		Body:  viewOf(event.Payload, false).Text, Taken: takenByThem(rows, hooks),
 	}
 	for _, h := range hooks {
-		if !wasSentTo(rows, h.ID) {
+		if !slices.ContainsFunc(rows, func(row db.EventsAtWebhooksRow) bool { return row.WebhookID == h.ID }) {
 			data.Others = append(data.Others, h)
 		}
 	}
 	return p.show(w, r, s, "event", page{Title: data.Type, Nav: "events", Data: data})
-}
-
-func wasSentTo(rows []db.EventsAtWebhooksRow, webhookID uuid.UUID) bool {
-	for _, row := range rows {
-		if row.WebhookID == webhookID {
-			return true
-		}
-	}
-	return false
-}
-
-// indentedJSON is a body to be read; one that is no JSON, as it is.
-func indentedJSON(body []byte) string {
-	var b bytes.Buffer
-	if err := json.Indent(&b, body, "", "  "); err != nil {
-		return string(body)
-	}
-	return b.String()
 }
 
 // testChosen leads from the choice of a webhook, as the catalog's forms make it, to its test.
@@ -219,7 +200,7 @@ func (p *portal) testChosen(w http.ResponseWriter, r *http.Request, s *session) 
 		sendTo(w, r, eventsPath+"?show=catalog")
 		return nil
 	}
-	id, err := parseID(q.Get("webhook"))
+	id, err := web.ParseID(q.Get("webhook"))
 	if err != nil {
 		return err
 	}

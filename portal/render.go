@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -71,14 +72,7 @@ func (f form) Value(field, otherwise string) string {
 }
 
 // Has says whether a choice was sent.
-func (f form) Has(field, value string) bool {
-	for _, v := range f.Values[field] {
-		if v == value {
-			return true
-		}
-	}
-	return false
-}
+func (f form) Has(field, value string) bool { return slices.Contains(f.Values[field], value) }
 
 // formOf says what is wrong with a form. ok: err is about the input, so that the form is shown again with status.
 func formOf(r *http.Request, err error) (f form, status int, ok bool) {
@@ -181,12 +175,8 @@ func packed(w http.ResponseWriter, r *http.Request, content []byte) []byte {
 	if r.Method == http.MethodPost || !web.TakesGzip(r.Header.Get("Accept-Encoding")) {
 		return content
 	}
-	var small bytes.Buffer
-	zip := gzip.NewWriter(&small)
-	_, _ = zip.Write(content) // a buffer takes everything
-	_ = zip.Close()
 	w.Header().Set("Content-Encoding", "gzip")
-	return small.Bytes()
+	return web.Gzip(content, gzip.DefaultCompression)
 }
 
 // unchanged answers 304 to a page that asks whether what it shows is still so. parts name what the page is made of, such as

@@ -108,12 +108,16 @@ func sendTo(w http.ResponseWriter, r *http.Request, path string) {
 
 // done ends an action: path shows message, a key of messages.
 func done(w http.ResponseWriter, r *http.Request, path, message string) error {
-	separator := "?"
-	if strings.Contains(path, "?") {
-		separator = "&"
-	}
-	sendTo(w, r, path+separator+"done="+url.QueryEscape(message))
+	sendTo(w, r, withQuery(path, "done="+url.QueryEscape(message)))
 	return nil
+}
+
+// withQuery is a path with a further part of its query.
+func withQuery(path, part string) string {
+	if strings.Contains(path, "?") {
+		return path + "&" + part
+	}
+	return path + "?" + part
 }
 
 // parseForm reads the form of an action.

@@ -68,11 +68,7 @@ func (p *portal) signIn(w http.ResponseWriter, r *http.Request, _ *session) erro
 	if to == "" {
 		to = firstPage
 	}
-	separator := "?"
-	if strings.Contains(to, "?") {
-		separator = "&"
-	}
-	sendTo(w, r, to+separator+"signed-in=1")
+	sendTo(w, r, withQuery(to, "signed-in=1"))
 	return nil
 }
 

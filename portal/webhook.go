@@ -40,14 +40,6 @@ type webhookPage struct {
 	MustVerify bool
 }
 
-func parseID(text string) (uuid.UUID, error) {
-	id, err := uuid.Parse(text)
-	if err != nil || len(text) != 36 {
-		return uuid.Nil, problem.ErrNotFound
-	}
-	return id, nil
-}
-
 func webhookPath(w db.Webhook) string { return webhooksPath + "/" + w.ID.String() }
 
 func deliveryPath(d db.GetDeliveriesRow) string {

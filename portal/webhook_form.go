@@ -9,6 +9,7 @@ import (
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/subscriptions"
+	"github.com/mathub/webhooks/internal/web"
 	"github.com/mathub/webhooks/portal/snippets"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -151,7 +152,7 @@ func readSecret(f url.Values) (*string, error) {
 
 // webhook finds the webhook of a path. Another bot's is not found.
 func (p *portal) webhook(r *http.Request, s *session) (db.Webhook, error) {
-	id, err := parseID(r.PathValue("id"))
+	id, err := web.ParseID(r.PathValue("id"))
 	if err != nil {
 		return db.Webhook{}, err
 	}
@@ -176,7 +177,7 @@ func (p *portal) updateWebhook(w http.ResponseWriter, r *http.Request, s *sessio
 		v := p.viewOf(row)
 		return p.showAgain(w, r, s, &v, err)
 	}
-	return done(w, r, webhooksPath+"/"+row.ID.String(), "webhook-changed")
+	return done(w, r, webhookPath(row), "webhook-changed")
 }
 
 // rotation is the page that replaces a secret.
@@ -226,7 +227,7 @@ func (p *portal) rotateSecret(w http.ResponseWriter, r *http.Request, s *session
 		return p.showRotation(w, r, s, row, f, status)
 	}
 	if in.Secret == nil {
-		return done(w, r, webhooksPath+"/"+row.ID.String(), "secret-removed")
+		return done(w, r, webhookPath(row), "secret-removed")
 	}
 	return p.showSecret(w, r, s, secretPage{Webhook: p.viewOf(changed), Until: changed.PreviousSecretUntil}, in.Secret)
 }

@@ -91,15 +91,22 @@ func (s *Service) RevokeKey(ctx context.Context, botID string, keyID uuid.UUID) 
 		return problem.ErrNotFound
 	}
 	botID = webhook.CanonicalID(botID)
+	return s.remove(ctx, audit.Change{Action: audit.KeyRevoked, BotID: botID, Subject: keyID.String()}, func(tx pgx.Tx) (int64, error) {
+		return db.New().DeleteKey(ctx, tx, db.DeleteKeyParams{ID: keyID, BotID: botID})
+	})
+}
+
+// remove removes what a change is about, by a statement that says how many rows it removed: none is not found.
+func (s *Service) remove(ctx context.Context, change audit.Change, rows func(tx pgx.Tx) (int64, error)) error {
 	return audit.Tx(ctx, s.Pool, s.Log, func(tx pgx.Tx, note func(audit.Change) error) error {
-		n, err := db.New().DeleteKey(ctx, tx, db.DeleteKeyParams{ID: keyID, BotID: botID})
+		n, err := rows(tx)
 		switch {
 		case err != nil:
 			return err
 		case n == 0:
 			return problem.ErrNotFound
 		}
-		return note(audit.Change{Action: audit.KeyRevoked, BotID: botID, Subject: keyID.String()})
+		return note(change)
 	})
 }
 

@@ -270,15 +270,8 @@ func (s *Service) RemoveExpiredPortal(ctx context.Context) error {
 // EndPortalSession signs one of the bot's sessions out.
 func (s *Service) EndPortalSession(ctx context.Context, botID string, id uuid.UUID) error {
 	botID = webhook.CanonicalID(botID)
-	return audit.Tx(ctx, s.Pool, s.Log, func(tx pgx.Tx, note func(audit.Change) error) error {
-		n, err := db.New().EndPortalSession(ctx, tx, db.EndPortalSessionParams{ID: id, BotID: botID})
-		switch {
-		case err != nil:
-			return err
-		case n == 0:
-			return problem.ErrNotFound
-		}
-		return note(audit.Change{Action: audit.SessionEnded, BotID: botID, Subject: id.String()})
+	return s.remove(ctx, audit.Change{Action: audit.SessionEnded, BotID: botID, Subject: id.String()}, func(tx pgx.Tx) (int64, error) {
+		return db.New().EndPortalSession(ctx, tx, db.EndPortalSessionParams{ID: id, BotID: botID})
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -22,6 +23,14 @@ const recordedWithin = 10 * time.Minute
 
 // NoStatus is the Status of attempts that got no response.
 const NoStatus = -1
+
+// MaxErrorLength bounds, in bytes, what a delivery's error is compared with.
+const MaxErrorLength = 200
+
+// ValidError says whether a delivery's error can be compared with a text.
+func ValidError(text string) bool {
+	return len(text) <= MaxErrorLength && !strings.ContainsRune(text, 0)
+}
 
 // Failure says which failures are wanted. Its zero value wants all deliveries.
 type Failure struct {

@@ -2,10 +2,14 @@
 package web
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/google/uuid"
 
 	"github.com/mathub/webhooks/internal/problem"
 )
@@ -72,4 +76,25 @@ func TakesGzip(accept string) bool {
 		}
 	}
 	return false
+}
+
+// Gzip compresses an answer, at a level of compress/gzip.
+func Gzip(content []byte, level int) []byte {
+	var packed bytes.Buffer
+	zip, err := gzip.NewWriterLevel(&packed, level)
+	if err != nil {
+		panic(err) // no such level
+	}
+	_, _ = zip.Write(content) // a buffer takes everything
+	_ = zip.Close()
+	return packed.Bytes()
+}
+
+// ParseID takes the canonical form of a UUID only, in either case (RFC 9562 §4); problem.ErrNotFound otherwise.
+func ParseID(text string) (uuid.UUID, error) {
+	id, err := uuid.Parse(text)
+	if err != nil || id.String() != strings.ToLower(text) {
+		return uuid.Nil, problem.ErrNotFound
+	}
+	return id, nil
 }
