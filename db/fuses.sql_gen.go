@@ -13,9 +13,10 @@ import (
 )
 
 const blowFuse = `-- name: BlowFuse :exec
-INSERT INTO fuses (class) VALUES ($1) ON CONFLICT (class) DO NOTHING
+INSERT INTO fuses (class) VALUES ($1) ON CONFLICT (class) DO UPDATE SET reset_at = NULL
 `
 
+// One that was reset, and is not undone yet, blows again with what it has to undo.
 func (q *Queries) BlowFuse(ctx context.Context, db DBTX, class string) error {
 	_, err := db.Exec(ctx, blowFuse, class)
 	return err
@@ -34,12 +35,14 @@ func (q *Queries) CountActiveWebhooks(ctx context.Context, db DBTX) (int64, erro
 
 const disabledByClass = `-- name: DisabledByClass :many
 SELECT id, bot_id, origin, disabled_at FROM webhooks
-WHERE NOT is_active AND NOT suspended AND disabled_reason = 'failures' AND failure_class = $1 AND disabled_at >= $2
+WHERE NOT is_active AND NOT suspended AND disabled_reason = 'failures' AND failure_class = $1
+  AND disabled_at >= $2 AND disabled_at <= coalesce($3::timestamptz, 'infinity')
 `
 
 type DisabledByClassParams struct {
 	Class string
 	Since *time.Time
+	Until *time.Time
 }
 
 type DisabledByClassRow struct {
@@ -49,9 +52,9 @@ type DisabledByClassRow struct {
 	DisabledAt *time.Time
 }
 
-// The webhooks that one class of failure has disabled since a time, and that are disabled still.
+// The webhooks that one class of failure has disabled in a span, and that are disabled still. @until NULL: up to now.
 func (q *Queries) DisabledByClass(ctx context.Context, db DBTX, arg DisabledByClassParams) ([]DisabledByClassRow, error) {
-	rows, err := db.Query(ctx, disabledByClass, arg.Class, arg.Since)
+	rows, err := db.Query(ctx, disabledByClass, arg.Class, arg.Since, arg.Until)
 	if err != nil {
 		return nil, err
 	}
@@ -75,9 +78,34 @@ func (q *Queries) DisabledByClass(ctx context.Context, db DBTX, arg DisabledByCl
 	return items, nil
 }
 
+const fusesToUndo = `-- name: FusesToUndo :many
+SELECT class, blown_at, reset_at FROM fuses ORDER BY class
+`
+
+// Those that are blown, and those that were reset and not undone since.
+func (q *Queries) FusesToUndo(ctx context.Context, db DBTX) ([]Fuse, error) {
+	rows, err := db.Query(ctx, fusesToUndo)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Fuse{}
+	for rows.Next() {
+		var i Fuse
+		if err := rows.Scan(&i.Class, &i.BlownAt, &i.ResetAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const isFuseBlown = `-- name: IsFuseBlown :one
 
-SELECT EXISTS (SELECT FROM fuses WHERE class = $1)
+SELECT EXISTS (SELECT FROM fuses WHERE class = $1 AND reset_at IS NULL)
 `
 
 // The fuse: internal/history/fuse.go.
@@ -89,18 +117,24 @@ func (q *Queries) IsFuseBlown(ctx context.Context, db DBTX, class string) (bool,
 }
 
 const listFuses = `-- name: ListFuses :many
-SELECT class, blown_at FROM fuses ORDER BY class
+SELECT class, blown_at FROM fuses WHERE reset_at IS NULL ORDER BY class
 `
 
-func (q *Queries) ListFuses(ctx context.Context, db DBTX) ([]Fuse, error) {
+type ListFusesRow struct {
+	Class   string
+	BlownAt time.Time
+}
+
+// Those that are blown.
+func (q *Queries) ListFuses(ctx context.Context, db DBTX) ([]ListFusesRow, error) {
 	rows, err := db.Query(ctx, listFuses)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []Fuse{}
+	items := []ListFusesRow{}
 	for rows.Next() {
-		var i Fuse
+		var i ListFusesRow
 		if err := rows.Scan(&i.Class, &i.BlownAt); err != nil {
 			return nil, err
 		}
@@ -112,8 +146,19 @@ func (q *Queries) ListFuses(ctx context.Context, db DBTX) ([]Fuse, error) {
 	return items, nil
 }
 
+const removeFuse = `-- name: RemoveFuse :exec
+DELETE FROM fuses WHERE class = $1 AND reset_at < now() - interval '1 minute'
+`
+
+// Removes one that was reset and is undone. It stays for a minute: a transaction that began before the reset may yet commit
+// a webhook that the class disabled.
+func (q *Queries) RemoveFuse(ctx context.Context, db DBTX, class string) error {
+	_, err := db.Exec(ctx, removeFuse, class)
+	return err
+}
+
 const resetFuse = `-- name: ResetFuse :execrows
-DELETE FROM fuses WHERE class = $1
+UPDATE fuses SET reset_at = now() WHERE class = $1 AND reset_at IS NULL
 `
 
 func (q *Queries) ResetFuse(ctx context.Context, db DBTX, class string) (int64, error) {
@@ -127,12 +172,12 @@ func (q *Queries) ResetFuse(ctx context.Context, db DBTX, class string) (int64, 
 const undoDisabling = `-- name: UndoDisabling :execrows
 UPDATE webhooks SET is_active = true, queued = true, failure_count = 0, early_failures = 0, resume_at = NULL, enabled_at = now(),
     disabled_reason = NULL, disabled_by = NULL, updated_at = now(), generation = generation + 1
-WHERE id = ANY ($1::uuid[]) AND NOT is_active AND disabled_reason = 'failures'
+WHERE id = $1 AND NOT is_active AND NOT suspended AND disabled_reason = 'failures'
 `
 
-// Enables webhooks again that failures disabled, as if they had not.
-func (q *Queries) UndoDisabling(ctx context.Context, db DBTX, ids []uuid.UUID) (int64, error) {
-	result, err := db.Exec(ctx, undoDisabling, ids)
+// Enables a webhook again that failures disabled, as if they had not. It is locked.
+func (q *Queries) UndoDisabling(ctx context.Context, db DBTX, id uuid.UUID) (int64, error) {
+	result, err := db.Exec(ctx, undoDisabling, id)
 	if err != nil {
 		return 0, err
 	}

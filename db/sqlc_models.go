@@ -154,6 +154,7 @@ type EventLog struct {
 type Fuse struct {
 	Class   string
 	BlownAt time.Time
+	ResetAt *time.Time
 }
 
 type HistoryPass struct {

@@ -1,27 +1,39 @@
 -- The fuse: internal/history/fuse.go.
 
 -- name: IsFuseBlown :one
-SELECT EXISTS (SELECT FROM fuses WHERE class = @class);
+SELECT EXISTS (SELECT FROM fuses WHERE class = @class AND reset_at IS NULL);
 
 -- name: DisabledByClass :many
--- The webhooks that one class of failure has disabled since a time, and that are disabled still.
+-- The webhooks that one class of failure has disabled in a span, and that are disabled still. @until NULL: up to now.
 SELECT id, bot_id, origin, disabled_at FROM webhooks
-WHERE NOT is_active AND NOT suspended AND disabled_reason = 'failures' AND failure_class = @class AND disabled_at >= @since;
+WHERE NOT is_active AND NOT suspended AND disabled_reason = 'failures' AND failure_class = @class
+  AND disabled_at >= @since AND disabled_at <= coalesce(sqlc.narg('until')::timestamptz, 'infinity');
 
 -- name: CountActiveWebhooks :one
 SELECT count(*) FROM webhooks WHERE is_active;
 
 -- name: BlowFuse :exec
-INSERT INTO fuses (class) VALUES (@class) ON CONFLICT (class) DO NOTHING;
+-- One that was reset, and is not undone yet, blows again with what it has to undo.
+INSERT INTO fuses (class) VALUES (@class) ON CONFLICT (class) DO UPDATE SET reset_at = NULL;
 
 -- name: ListFuses :many
-SELECT class, blown_at FROM fuses ORDER BY class;
+-- Those that are blown.
+SELECT class, blown_at FROM fuses WHERE reset_at IS NULL ORDER BY class;
+
+-- name: FusesToUndo :many
+-- Those that are blown, and those that were reset and not undone since.
+SELECT class, blown_at, reset_at FROM fuses ORDER BY class;
 
 -- name: ResetFuse :execrows
-DELETE FROM fuses WHERE class = @class;
+UPDATE fuses SET reset_at = now() WHERE class = @class AND reset_at IS NULL;
+
+-- name: RemoveFuse :exec
+-- Removes one that was reset and is undone. It stays for a minute: a transaction that began before the reset may yet commit
+-- a webhook that the class disabled.
+DELETE FROM fuses WHERE class = @class AND reset_at < now() - interval '1 minute';
 
 -- name: UndoDisabling :execrows
--- Enables webhooks again that failures disabled, as if they had not.
+-- Enables a webhook again that failures disabled, as if they had not. It is locked.
 UPDATE webhooks SET is_active = true, queued = true, failure_count = 0, early_failures = 0, resume_at = NULL, enabled_at = now(),
     disabled_reason = NULL, disabled_by = NULL, updated_at = now(), generation = generation + 1
-WHERE id = ANY (@ids::uuid[]) AND NOT is_active AND disabled_reason = 'failures';
+WHERE id = @id AND NOT is_active AND NOT suspended AND disabled_reason = 'failures';

@@ -108,7 +108,7 @@ CREATE TABLE webhooks (
     generation    integer     NOT NULL DEFAULT 0,
     -- Counts runs of failures. An attempt that carries the present run's number began after its first failure was known.
     failure_run   integer     NOT NULL DEFAULT 0,
-    -- The class of the last failure's error, as egress names it.
+    -- The class of the last failure's error, as egress names it; of a webhook that failures disabled, of the one that did.
     failure_class text        NOT NULL DEFAULT '',
     -- When a webhook with a run of failures may be attempted again.
     resume_at     timestamptz,
@@ -412,7 +412,9 @@ CREATE INDEX audit_log_at ON audit_log (at DESC, id DESC);
 -- Classes of failure that disable no webhook for now, as they look like our own network's: internal/history/fuse.go.
 CREATE TABLE fuses (
     class    text        PRIMARY KEY,
-    blown_at timestamptz NOT NULL DEFAULT now()
+    blown_at timestamptz NOT NULL DEFAULT now(),
+    -- When it was reset; NULL: it is blown. The row stays until what the class had disabled is enabled again.
+    reset_at timestamptz
 );
 
 -- What bots have sent to endpoints that have not agreed to it: internal/allowance. A row's loss, as after a crash of

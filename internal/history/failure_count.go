@@ -80,7 +80,9 @@ func (h Health) After(a Attempt, held bool) Health {
 	if a.Generation != h.Generation {
 		return h
 	}
-	h.FailureClass = a.Class
+	if h.Active { // of a disabled webhook it stays what disabled it, whatever a test or a late attempt meets
+		h.FailureClass = a.Class
+	}
 	h.Queued = true
 	switch {
 	case h.FailureCount == 0:

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/audit"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -76,43 +77,58 @@ func (r *Recorder) isHeld(ctx context.Context, s *batchState, class, host string
 }
 
 // UndoFused enables the webhooks again that were disabled by a class of failure before its fuse blew, and starts to
-// recover what they missed. It may be repeated.
+// recover what they missed: also of a fuse that was reset before anyone came to undo it. It may be repeated.
 func (r *Recorder) UndoFused(ctx context.Context) error {
-	fuses, err := r.queries.ListFuses(ctx, r.pool)
+	fuses, err := r.queries.FusesToUndo(ctx, r.pool)
 	if err != nil {
 		return fmt.Errorf("read the fuses: %w", err)
 	}
-	var failed error // one webhook does not keep the others from it
 	for _, fuse := range fuses {
-		since := fuse.BlownAt.Add(-fuseSpan)
-		rows, err := r.queries.DisabledByClass(ctx, r.pool, db.DisabledByClassParams{Class: fuse.Class, Since: &since})
-		if err != nil {
-			failed = errors.Join(failed, fmt.Errorf("read the webhooks that %s disabled: %w", fuse.Class, err))
+		if failed := r.undoFuse(ctx, fuse); failed != nil { // one fuse does not keep the others from it
+			err = errors.Join(err, failed)
+		} else if fuse.ResetAt != nil {
+			err = errors.Join(err, r.queries.RemoveFuse(ctx, r.pool, fuse.Class))
+		}
+	}
+	return err
+}
+
+func (r *Recorder) undoFuse(ctx context.Context, fuse db.Fuse) error {
+	since := fuse.BlownAt.Add(-fuseSpan)
+	rows, err := r.queries.DisabledByClass(ctx, r.pool, db.DisabledByClassParams{Class: fuse.Class, Since: &since, Until: fuse.ResetAt})
+	if err != nil {
+		return fmt.Errorf("read the webhooks that %s disabled: %w", fuse.Class, err)
+	}
+	var failed error // one webhook does not keep the others from it
+	for _, w := range rows {
+		if err := r.undo(ctx, w, fuse.Class); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("enable webhook %s again: %w", w.ID, err))
 			continue
 		}
-		for _, w := range rows {
-			if err := r.undo(ctx, w); err != nil {
-				failed = errors.Join(failed, fmt.Errorf("enable webhook %s again: %w", w.ID, err))
-				continue
-			}
-			r.log.Warn("webhook enabled again: its failures look like a fault of our own network", "webhook", w.ID, "bot", w.BotID, "class", fuse.Class)
-		}
+		r.log.Warn("webhook enabled again: its failures look like a fault of our own network", "webhook", w.ID, "bot", w.BotID, "class", fuse.Class)
 	}
 	return failed
 }
 
-func (r *Recorder) undo(ctx context.Context, w db.DisabledByClassRow) error {
-	return db.WithTx(ctx, r.pool, func(tx pgx.Tx) error {
+func (r *Recorder) undo(ctx context.Context, w db.DisabledByClassRow, class string) error {
+	return audit.Tx(ctx, r.pool, r.log, func(tx pgx.Tx, note func(audit.Change) error) error {
 		if err := db.LockWebhook(ctx, tx, w.ID); err != nil {
 			return err
 		}
-		n, err := r.queries.UndoDisabling(ctx, tx, []uuid.UUID{w.ID})
+		n, err := r.queries.UndoDisabling(ctx, tx, w.ID)
 		if err != nil || n == 0 { // its owner, or another process, has enabled it meanwhile
 			return err
 		}
-		_, err = r.queries.StartRecovery(ctx, tx, db.StartRecoveryParams{
-			ID: uuid.Must(uuid.NewV7()), WebhookID: w.ID, Since: w.DisabledAt.Add(-MissedBefore), Until: time.Now(),
-		})
+		if err := note(enabledAgain(w.ID, w.BotID, audit.Fields{"fuse": class})); err != nil {
+			return err
+		}
+		_, err = beginRecovery(ctx, tx, note, w.BotID, Span{WebhookID: w.ID, Since: w.DisabledAt.Add(-MissedBefore), Until: time.Now()})
 		return err
 	})
+}
+
+// enabledAgain is the change by which a webhook that failures disabled is enabled again, and what for.
+func enabledAgain(webhookID uuid.UUID, botID string, after audit.Fields) audit.Change {
+	after["isActive"] = true
+	return audit.Change{Action: audit.WebhookEnabled, BotID: botID, Subject: webhookID.String(), Before: audit.Fields{"isActive": false}, After: after}
 }

@@ -59,7 +59,7 @@ func (b *fuseBox) failOnce(t *testing.T, i int, class string) {
 	record(t, b.Recorder, a)
 }
 
-func (b *fuseBox) blown(t *testing.T) int { return count(t, b.pool, "fuses") }
+func (b *fuseBox) blown(t *testing.T) int { return count(t, b.pool, "fuses WHERE reset_at IS NULL") }
 
 func TestRecorder_Fuse(t *testing.T) {
 	t.Parallel()
@@ -130,7 +130,7 @@ func TestRecorder_Fuse(t *testing.T) {
 		execute(t, b.pool, "UPDATE webhooks SET is_active = true, failure_count = 0, disabled_reason = NULL, disabled_by = NULL, generation = generation + 1 WHERE id = $1", rows[0].ID)
 		startRecovery(t, Queue{Pool: b.pool}, lastDay(rows[0].ID))
 		for _, row := range rows {
-			require.NoError(t, b.undo(t.Context(), row))
+			require.NoError(t, b.undo(t.Context(), row, ours))
 		}
 		require.Equal(t, int32(1), stateOf(t, b.pool, rows[0].ID).Generation)
 		require.Equal(t, 4, count(t, b.pool, "recoveries"))
@@ -150,6 +150,68 @@ func TestRecorder_Fuse(t *testing.T) {
 		require.Equal(t, 1, b.blown(t), "nor does one that failed otherwise")
 		record(t, b.Recorder, prepared(t, b.pool, b.ids[5], true))
 		require.Zero(t, b.blown(t))
+	})
+
+	t.Run("ResetBeforeTheSweepLosesNothing", func(t *testing.T) {
+		t.Parallel()
+		b := newFuseBox(t, 20, 20)
+		for i := range 5 {
+			b.fail(t, i, ours)
+		}
+		require.Equal(t, 1, b.blown(t))
+		record(t, b.Recorder, prepared(t, b.pool, b.ids[4], true)) // before anyone came to undo it
+		require.Zero(t, b.blown(t))
+		execute(t, b.pool, "UPDATE fuses SET reset_at = now() - interval '5 minutes', blown_at = now() - interval '6 minutes'")
+		execute(t, b.pool, "UPDATE webhooks SET disabled_at = now() - interval '7 minutes' WHERE NOT is_active")
+		require.False(t, b.fail(t, 19, ours), "the class disables again")
+		require.NoError(t, b.UndoFused(t.Context()))
+		for i := range 4 {
+			require.True(t, stateOf(t, b.pool, b.ids[i]).Active)
+		}
+		require.Equal(t, 4, count(t, b.pool, "recoveries WHERE state = 'running'"))
+		require.False(t, stateOf(t, b.pool, b.ids[19]).Active, "it was disabled after the reset")
+		require.Zero(t, count(t, b.pool, "fuses"), "there is nothing more to undo")
+	})
+
+	t.Run("BlownAgainBeforeTheSweepItUndoesBoth", func(t *testing.T) {
+		t.Parallel()
+		b := newFuseBox(t, 20, 20)
+		for i := range 5 {
+			b.fail(t, i, ours)
+		}
+		record(t, b.Recorder, prepared(t, b.pool, b.ids[4], true))
+		require.Zero(t, b.blown(t))
+		require.True(t, b.fail(t, 5, ours), "those of before count still")
+		require.Equal(t, 1, b.blown(t))
+		require.NoError(t, b.UndoFused(t.Context()))
+		require.Zero(t, count(t, b.pool, "webhooks WHERE NOT is_active"))
+		require.Equal(t, 1, b.blown(t))
+	})
+
+	t.Run("WhatADisabledWebhookMeetsLaterIsNotWhyItIs", func(t *testing.T) {
+		t.Parallel()
+		b := newFuseBox(t, 20, 20)
+		for i := range 4 {
+			b.fail(t, i, ours)
+			b.failOnce(t, i, theirs) // it was in flight
+		}
+		require.True(t, b.fail(t, 4, ours))
+		require.NoError(t, b.UndoFused(t.Context()))
+		require.Zero(t, count(t, b.pool, "webhooks WHERE NOT is_active"))
+	})
+
+	t.Run("EnablingIsInTheAuditLogAsTheSystems", func(t *testing.T) {
+		t.Parallel()
+		b := newFuseBox(t, 20, 20)
+		for i := range 5 {
+			b.fail(t, i, ours)
+		}
+		require.NoError(t, b.UndoFused(t.Context()))
+		const entries = "audit_log WHERE subject = $1 AND actor_kind = 'system' AND bot_id = 'bot' AND action = $2"
+		for i := range 4 {
+			require.Equal(t, 1, count(t, b.pool, entries+" AND convert_from(after, 'utf8')::jsonb @> jsonb_build_object('isActive', true, 'fuse', $3::text)", b.ids[i].String(), "webhook.enabled", ours))
+			require.Equal(t, 1, count(t, b.pool, entries, b.ids[i].String(), "recovery.started"))
+		}
 	})
 
 	t.Run("FourHostsDoNotBlowIt", func(t *testing.T) {

@@ -89,19 +89,25 @@ func (q *Queue) StartRecovery(ctx context.Context, s Span) (r db.Recovery, err e
 		if !errors.Is(err, pgx.ErrNoRows) {
 			return err
 		}
-		r, err = queries.StartRecovery(ctx, tx, db.StartRecoveryParams{
-			ID: uuid.Must(uuid.NewV7()), WebhookID: s.WebhookID, Since: s.Since, Until: s.Until,
-			EventType: s.EventType, Error: s.Error, StatusClass: int32(s.Status),
-		})
-		if err != nil {
-			return err
-		}
-		return note(audit.Change{
-			Action: audit.RecoveryStarted, BotID: botID, Subject: s.WebhookID.String(),
-			After: audit.Fields{"since": webhook.FormatTime(s.Since), "until": webhook.FormatTime(s.Until)},
-		})
+		r, err = beginRecovery(ctx, tx, note, botID, s)
+		return err
 	})
 	return r, err
+}
+
+// beginRecovery stores and notes a recovery. The webhook is locked and served, and no recovery of it is running.
+func beginRecovery(ctx context.Context, tx pgx.Tx, note func(audit.Change) error, botID string, s Span) (db.Recovery, error) {
+	r, err := db.New().StartRecovery(ctx, tx, db.StartRecoveryParams{
+		ID: uuid.Must(uuid.NewV7()), WebhookID: s.WebhookID, Since: s.Since, Until: s.Until,
+		EventType: s.EventType, Error: s.Error, StatusClass: int32(s.Status),
+	})
+	if err != nil {
+		return r, err
+	}
+	return r, note(audit.Change{
+		Action: audit.RecoveryStarted, BotID: botID, Subject: s.WebhookID.String(),
+		After: audit.Fields{"since": webhook.FormatTime(s.Since), "until": webhook.FormatTime(s.Until)},
+	})
 }
 
 // CancelRecovery ends the webhook's recovery, if one runs: what it has planned is removed, but for what is in progress.
