@@ -98,8 +98,19 @@ func toAuditEntry(e audit.Entry, forBot bool) AuditEntry {
 	}
 	return AuditEntry{
 		ID: e.ID, At: timestamp(e.At), BotID: e.BotID, Action: string(e.Action), Subject: orNull(e.Subject), Before: fields(e.Before), After: fields(e.After),
-		Actor: Actor{Kind: string(e.By.Kind), ID: orNull(e.By.ID), Name: orNull(e.By.Name), Client: orNull(e.By.Client), RequestID: orNull(e.By.Request)},
+		Actor: Actor{
+			Kind: string(e.By.Kind), ID: orNull(e.By.ID), Name: orNull(e.By.Name), KeyID: idOrNull(e.By.KeyID), LinkID: idOrNull(e.By.LinkID),
+			Client: orNull(e.By.Client), RequestID: orNull(e.By.Request),
+		},
 	}
+}
+
+// idOrNull is an id; nil: there is none.
+func idOrNull(id uuid.UUID) *uuid.UUID {
+	if id == uuid.Nil {
+		return nil
+	}
+	return &id
 }
 
 func fields(f audit.Fields) *map[string]any {

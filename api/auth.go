@@ -90,7 +90,7 @@ func (s *server) authenticateBot(c *gin.Context) error {
 	s.keyUse.Note(key.ID)
 	c.Set(botContextKey, key.BotID)
 	c.Set(keyContextKey, key.ID)
-	s.actAs(c, audit.Actor{Kind: audit.Key, ID: key.ID.String(), Name: key.Name})
+	s.actAs(c, audit.Actor{Kind: audit.Key, ID: key.ID.String(), Name: bots.KeyLabel(key.Name, key.Prefix)})
 	return nil
 }
 

@@ -80,11 +80,8 @@ func (s *server) ListPortalSessions(c *gin.Context, id BotID) {
 		list := make([]PortalSession, len(sessions))
 		for i, session := range sessions {
 			list[i] = PortalSession{
-				ID: session.ID, Role: string(session.Role), Label: session.Label,
+				ID: session.ID, Role: string(session.Role), Label: session.Label, KeyID: idOrNull(session.KeyID), LinkID: idOrNull(session.LinkID),
 				CreatedAt: timestamp(session.CreatedAt), LastUsedAt: timestamp(session.LastUsedAt), EndsAt: timestamp(session.EndsAt()),
-			}
-			if session.KeyID != uuid.Nil {
-				list[i].KeyID = &session.KeyID
 			}
 		}
 		return ok(list), err

@@ -13,13 +13,14 @@ import (
 )
 
 const botByKey = `-- name: BotByKey :one
-SELECT k.id, k.bot_id, k.name, b.is_active FROM api_keys k JOIN bots b ON b.id = k.bot_id WHERE k.key_hash = $1
+SELECT k.id, k.bot_id, k.name, k.prefix, b.is_active FROM api_keys k JOIN bots b ON b.id = k.bot_id WHERE k.key_hash = $1
 `
 
 type BotByKeyRow struct {
 	ID       uuid.UUID
 	BotID    string
 	Name     string
+	Prefix   string
 	IsActive bool
 }
 
@@ -30,6 +31,7 @@ func (q *Queries) BotByKey(ctx context.Context, db DBTX, keyHash []byte) (BotByK
 		&i.ID,
 		&i.BotID,
 		&i.Name,
+		&i.Prefix,
 		&i.IsActive,
 	)
 	return i, err
@@ -85,8 +87,8 @@ func (q *Queries) CreateKey(ctx context.Context, db DBTX, arg CreateKeyParams) (
 	return i, err
 }
 
-const deleteKey = `-- name: DeleteKey :execrows
-DELETE FROM api_keys WHERE id = $1 AND bot_id = $2
+const deleteKey = `-- name: DeleteKey :one
+DELETE FROM api_keys WHERE id = $1 AND bot_id = $2 RETURNING name, prefix
 `
 
 type DeleteKeyParams struct {
@@ -94,12 +96,16 @@ type DeleteKeyParams struct {
 	BotID string
 }
 
-func (q *Queries) DeleteKey(ctx context.Context, db DBTX, arg DeleteKeyParams) (int64, error) {
-	result, err := db.Exec(ctx, deleteKey, arg.ID, arg.BotID)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+type DeleteKeyRow struct {
+	Name   string
+	Prefix string
+}
+
+func (q *Queries) DeleteKey(ctx context.Context, db DBTX, arg DeleteKeyParams) (DeleteKeyRow, error) {
+	row := db.QueryRow(ctx, deleteKey, arg.ID, arg.BotID)
+	var i DeleteKeyRow
+	err := row.Scan(&i.Name, &i.Prefix)
+	return i, err
 }
 
 const isKeysBotActive = `-- name: IsKeysBotActive :one

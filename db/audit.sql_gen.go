@@ -24,7 +24,7 @@ func (q *Queries) BotOfAudit(ctx context.Context, db DBTX, id uuid.UUID) (string
 }
 
 const listAudit = `-- name: ListAudit :many
-SELECT id, at, bot_id, action, subject, before, after, actor_kind, actor_id, actor_name, client, request
+SELECT id, at, bot_id, action, subject, before, after, actor_kind, actor_id, actor_name, actor_key_id, actor_link_id, client, request
 FROM audit_log a
 WHERE $1::uuid IS NULL OR (a.at, a.id) < (SELECT b.at, b.id FROM audit_log b WHERE b.id = $1::uuid)
 ORDER BY a.at DESC, a.id DESC
@@ -57,6 +57,8 @@ func (q *Queries) ListAudit(ctx context.Context, db DBTX, arg ListAuditParams) (
 			&i.ActorKind,
 			&i.ActorID,
 			&i.ActorName,
+			&i.ActorKeyID,
+			&i.ActorLinkID,
 			&i.Client,
 			&i.Request,
 		); err != nil {
@@ -71,7 +73,7 @@ func (q *Queries) ListAudit(ctx context.Context, db DBTX, arg ListAuditParams) (
 }
 
 const listAuditOfBot = `-- name: ListAuditOfBot :many
-SELECT id, at, bot_id, action, subject, before, after, actor_kind, actor_id, actor_name, client, request
+SELECT id, at, bot_id, action, subject, before, after, actor_kind, actor_id, actor_name, actor_key_id, actor_link_id, client, request
 FROM audit_log a
 WHERE a.bot_id = $1
   AND ($2::uuid IS NULL OR (a.at, a.id) < (SELECT b.at, b.id FROM audit_log b WHERE b.id = $2::uuid))
@@ -106,6 +108,8 @@ func (q *Queries) ListAuditOfBot(ctx context.Context, db DBTX, arg ListAuditOfBo
 			&i.ActorKind,
 			&i.ActorID,
 			&i.ActorName,
+			&i.ActorKeyID,
+			&i.ActorLinkID,
 			&i.Client,
 			&i.Request,
 		); err != nil {
@@ -138,22 +142,24 @@ func (q *Queries) RemoveAudit(ctx context.Context, db DBTX, arg RemoveAuditParam
 
 const writeAudit = `-- name: WriteAudit :exec
 
-INSERT INTO audit_log (id, bot_id, action, subject, before, after, actor_kind, actor_id, actor_name, client, request)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+INSERT INTO audit_log (id, bot_id, action, subject, before, after, actor_kind, actor_id, actor_name, actor_key_id, actor_link_id, client, request)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 `
 
 type WriteAuditParams struct {
-	ID        uuid.UUID
-	BotID     string
-	Action    string
-	Subject   string
-	Before    []byte
-	After     []byte
-	ActorKind string
-	ActorID   string
-	ActorName string
-	Client    string
-	Request   string
+	ID          uuid.UUID
+	BotID       string
+	Action      string
+	Subject     string
+	Before      []byte
+	After       []byte
+	ActorKind   string
+	ActorID     string
+	ActorName   string
+	ActorKeyID  uuid.NullUUID
+	ActorLinkID uuid.NullUUID
+	Client      string
+	Request     string
 }
 
 // Who changed what: internal/audit.
@@ -168,6 +174,8 @@ func (q *Queries) WriteAudit(ctx context.Context, db DBTX, arg WriteAuditParams)
 		arg.ActorKind,
 		arg.ActorID,
 		arg.ActorName,
+		arg.ActorKeyID,
+		arg.ActorLinkID,
 		arg.Client,
 		arg.Request,
 	)

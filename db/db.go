@@ -112,6 +112,9 @@ func LockWebhook(ctx context.Context, tx pgx.Tx, webhookID uuid.UUID) error {
 	return New().LockWebhooks(ctx, tx, LockWebhooksParams{Exclusive: []uuid.UUID{webhookID}})
 }
 
+// IDOrNull is an id, or NULL for uuid.Nil.
+func IDOrNull(id uuid.UUID) uuid.NullUUID { return uuid.NullUUID{UUID: id, Valid: id != uuid.Nil} }
+
 // IsUniqueViolation says whether err is Postgres's refusal of a duplicate (SQLSTATE 23505).
 func IsUniqueViolation(err error) bool { return hasCode(err, "23505") }
 

@@ -13,12 +13,13 @@ import (
 )
 
 const createPortalLink = `-- name: CreatePortalLink :exec
-INSERT INTO portal_links (code_hash, bot_id, role, label, next, key_id, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO portal_links (code_hash, id, bot_id, role, label, next, key_id, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 `
 
 type CreatePortalLinkParams struct {
 	CodeHash  []byte
+	ID        uuid.UUID
 	BotID     string
 	Role      string
 	Label     string
@@ -30,6 +31,7 @@ type CreatePortalLinkParams struct {
 func (q *Queries) CreatePortalLink(ctx context.Context, db DBTX, arg CreatePortalLinkParams) error {
 	_, err := db.Exec(ctx, createPortalLink,
 		arg.CodeHash,
+		arg.ID,
 		arg.BotID,
 		arg.Role,
 		arg.Label,
@@ -41,8 +43,8 @@ func (q *Queries) CreatePortalLink(ctx context.Context, db DBTX, arg CreatePorta
 }
 
 const createPortalSession = `-- name: CreatePortalSession :exec
-INSERT INTO portal_sessions (id, token_hash, bot_id, role, label, key_id)
-VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO portal_sessions (id, token_hash, bot_id, role, label, key_id, link_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 `
 
 type CreatePortalSessionParams struct {
@@ -52,6 +54,7 @@ type CreatePortalSessionParams struct {
 	Role      string
 	Label     string
 	KeyID     uuid.NullUUID
+	LinkID    uuid.NullUUID
 }
 
 func (q *Queries) CreatePortalSession(ctx context.Context, db DBTX, arg CreatePortalSessionParams) error {
@@ -62,6 +65,7 @@ func (q *Queries) CreatePortalSession(ctx context.Context, db DBTX, arg CreatePo
 		arg.Role,
 		arg.Label,
 		arg.KeyID,
+		arg.LinkID,
 	)
 	return err
 }
@@ -77,8 +81,8 @@ func (q *Queries) EndPortal(ctx context.Context, db DBTX, botID string) error {
 	return err
 }
 
-const endPortalSession = `-- name: EndPortalSession :execrows
-DELETE FROM portal_sessions WHERE id = $1 AND bot_id = $2
+const endPortalSession = `-- name: EndPortalSession :one
+DELETE FROM portal_sessions WHERE id = $1 AND bot_id = $2 RETURNING role, label, key_id, link_id
 `
 
 type EndPortalSessionParams struct {
@@ -86,17 +90,38 @@ type EndPortalSessionParams struct {
 	BotID string
 }
 
-func (q *Queries) EndPortalSession(ctx context.Context, db DBTX, arg EndPortalSessionParams) (int64, error) {
-	result, err := db.Exec(ctx, endPortalSession, arg.ID, arg.BotID)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+type EndPortalSessionRow struct {
+	Role   string
+	Label  string
+	KeyID  uuid.NullUUID
+	LinkID uuid.NullUUID
+}
+
+func (q *Queries) EndPortalSession(ctx context.Context, db DBTX, arg EndPortalSessionParams) (EndPortalSessionRow, error) {
+	row := db.QueryRow(ctx, endPortalSession, arg.ID, arg.BotID)
+	var i EndPortalSessionRow
+	err := row.Scan(
+		&i.Role,
+		&i.Label,
+		&i.KeyID,
+		&i.LinkID,
+	)
+	return i, err
+}
+
+const endPortalSessions = `-- name: EndPortalSessions :exec
+DELETE FROM portal_sessions WHERE bot_id = $1
+`
+
+// Ends all of a bot's sessions, and no link.
+func (q *Queries) EndPortalSessions(ctx context.Context, db DBTX, botID string) error {
+	_, err := db.Exec(ctx, endPortalSessions, botID)
+	return err
 }
 
 const listPortalSessions = `-- name: ListPortalSessions :many
-SELECT s.id, s.role, s.label, s.key_id, s.created_at, s.last_used_at
-FROM portal_sessions s JOIN bots b ON b.id = s.bot_id
+SELECT s.id, s.token_hash, s.bot_id, s.role, s.label, s.key_id, s.link_id, s.created_at, s.last_used_at, b.name, coalesce(k.name, '')::text AS key_name, coalesce(k.prefix, '')::text AS key_prefix
+FROM portal_sessions s JOIN bots b ON b.id = s.bot_id LEFT JOIN api_keys k ON k.id = s.key_id
 WHERE s.bot_id = $1 AND b.is_active AND s.created_at > $2 AND s.last_used_at > $3
 ORDER BY s.created_at DESC, s.id DESC
 `
@@ -108,12 +133,10 @@ type ListPortalSessionsParams struct {
 }
 
 type ListPortalSessionsRow struct {
-	ID         uuid.UUID
-	Role       string
-	Label      string
-	KeyID      uuid.NullUUID
-	CreatedAt  time.Time
-	LastUsedAt time.Time
+	PortalSession PortalSession
+	Name          string
+	KeyName       string
+	KeyPrefix     string
 }
 
 func (q *Queries) ListPortalSessions(ctx context.Context, db DBTX, arg ListPortalSessionsParams) ([]ListPortalSessionsRow, error) {
@@ -126,12 +149,18 @@ func (q *Queries) ListPortalSessions(ctx context.Context, db DBTX, arg ListPorta
 	for rows.Next() {
 		var i ListPortalSessionsRow
 		if err := rows.Scan(
-			&i.ID,
-			&i.Role,
-			&i.Label,
-			&i.KeyID,
-			&i.CreatedAt,
-			&i.LastUsedAt,
+			&i.PortalSession.ID,
+			&i.PortalSession.TokenHash,
+			&i.PortalSession.BotID,
+			&i.PortalSession.Role,
+			&i.PortalSession.Label,
+			&i.PortalSession.KeyID,
+			&i.PortalSession.LinkID,
+			&i.PortalSession.CreatedAt,
+			&i.PortalSession.LastUsedAt,
+			&i.Name,
+			&i.KeyName,
+			&i.KeyPrefix,
 		); err != nil {
 			return nil, err
 		}
@@ -144,8 +173,8 @@ func (q *Queries) ListPortalSessions(ctx context.Context, db DBTX, arg ListPorta
 }
 
 const portalSession = `-- name: PortalSession :one
-SELECT s.id, s.bot_id, b.name, b.is_active, s.role, s.label, s.key_id, s.created_at, s.last_used_at
-FROM portal_sessions s JOIN bots b ON b.id = s.bot_id
+SELECT s.id, s.token_hash, s.bot_id, s.role, s.label, s.key_id, s.link_id, s.created_at, s.last_used_at, b.name, b.is_active, coalesce(k.name, '')::text AS key_name, coalesce(k.prefix, '')::text AS key_prefix
+FROM portal_sessions s JOIN bots b ON b.id = s.bot_id LEFT JOIN api_keys k ON k.id = s.key_id
 WHERE s.token_hash = $1 AND s.created_at > $2 AND s.last_used_at > $3
 `
 
@@ -156,37 +185,37 @@ type PortalSessionParams struct {
 }
 
 type PortalSessionRow struct {
-	ID         uuid.UUID
-	BotID      string
-	Name       string
-	IsActive   bool
-	Role       string
-	Label      string
-	KeyID      uuid.NullUUID
-	CreatedAt  time.Time
-	LastUsedAt time.Time
+	PortalSession PortalSession
+	Name          string
+	IsActive      bool
+	KeyName       string
+	KeyPrefix     string
 }
 
 func (q *Queries) PortalSession(ctx context.Context, db DBTX, arg PortalSessionParams) (PortalSessionRow, error) {
 	row := db.QueryRow(ctx, portalSession, arg.TokenHash, arg.CreatedAfter, arg.UsedAfter)
 	var i PortalSessionRow
 	err := row.Scan(
-		&i.ID,
-		&i.BotID,
+		&i.PortalSession.ID,
+		&i.PortalSession.TokenHash,
+		&i.PortalSession.BotID,
+		&i.PortalSession.Role,
+		&i.PortalSession.Label,
+		&i.PortalSession.KeyID,
+		&i.PortalSession.LinkID,
+		&i.PortalSession.CreatedAt,
+		&i.PortalSession.LastUsedAt,
 		&i.Name,
 		&i.IsActive,
-		&i.Role,
-		&i.Label,
-		&i.KeyID,
-		&i.CreatedAt,
-		&i.LastUsedAt,
+		&i.KeyName,
+		&i.KeyPrefix,
 	)
 	return i, err
 }
 
 const removeExpiredPortal = `-- name: RemoveExpiredPortal :exec
 WITH links AS (DELETE FROM portal_links WHERE expires_at <= now())
-DELETE FROM portal_sessions WHERE created_at <= $1 OR last_used_at <= $2
+DELETE FROM portal_sessions s WHERE s.created_at <= $1 OR s.last_used_at <= $2
 `
 
 type RemoveExpiredPortalParams struct {
@@ -201,15 +230,17 @@ func (q *Queries) RemoveExpiredPortal(ctx context.Context, db DBTX, arg RemoveEx
 
 const takePortalLink = `-- name: TakePortalLink :one
 DELETE FROM portal_links WHERE code_hash = $1 AND expires_at > now()
-RETURNING bot_id, role, label, next, key_id
+RETURNING id, bot_id, role, label, next, key_id, (SELECT b.is_active FROM bots b WHERE b.id = bot_id)::bool AS is_active
 `
 
 type TakePortalLinkRow struct {
-	BotID string
-	Role  string
-	Label string
-	Next  string
-	KeyID uuid.NullUUID
+	ID       uuid.UUID
+	BotID    string
+	Role     string
+	Label    string
+	Next     string
+	KeyID    uuid.NullUUID
+	IsActive bool
 }
 
 // A link works once: of several at once, one finds it.
@@ -217,11 +248,13 @@ func (q *Queries) TakePortalLink(ctx context.Context, db DBTX, codeHash []byte) 
 	row := db.QueryRow(ctx, takePortalLink, codeHash)
 	var i TakePortalLinkRow
 	err := row.Scan(
+		&i.ID,
 		&i.BotID,
 		&i.Role,
 		&i.Label,
 		&i.Next,
 		&i.KeyID,
+		&i.IsActive,
 	)
 	return i, err
 }
@@ -237,7 +270,7 @@ func (q *Queries) TouchPortalSession(ctx context.Context, db DBTX, id uuid.UUID)
 
 const trimPortalLinks = `-- name: TrimPortalLinks :exec
 DELETE FROM portal_links WHERE code_hash IN (
-    SELECT l.code_hash FROM portal_links l WHERE l.bot_id = $1 ORDER BY l.expires_at DESC, l.code_hash OFFSET $2::int
+    SELECT l.code_hash FROM portal_links l WHERE l.bot_id = $1 ORDER BY l.created_at DESC, l.code_hash OFFSET $2::int
 )
 `
 
@@ -246,7 +279,7 @@ type TrimPortalLinksParams struct {
 	Most  int32
 }
 
-// Keeps the bot's newest links.
+// Keeps the links that were made last, however long each lasts.
 func (q *Queries) TrimPortalLinks(ctx context.Context, db DBTX, arg TrimPortalLinksParams) error {
 	_, err := db.Exec(ctx, trimPortalLinks, arg.BotID, arg.Most)
 	return err

@@ -77,18 +77,20 @@ type ApiKey struct {
 }
 
 type AuditLog struct {
-	ID        uuid.UUID
-	At        time.Time
-	BotID     string
-	Action    string
-	Subject   string
-	Before    []byte
-	After     []byte
-	ActorKind string
-	ActorID   string
-	ActorName string
-	Client    string
-	Request   string
+	ID          uuid.UUID
+	At          time.Time
+	BotID       string
+	Action      string
+	Subject     string
+	Before      []byte
+	After       []byte
+	ActorKind   string
+	ActorID     string
+	ActorName   string
+	ActorKeyID  uuid.NullUUID
+	ActorLinkID uuid.NullUUID
+	Client      string
+	Request     string
 }
 
 type Bot struct {
@@ -175,11 +177,13 @@ type HistoryUsage struct {
 
 type PortalLink struct {
 	CodeHash  []byte
+	ID        uuid.UUID
 	BotID     string
 	Role      string
 	Label     string
 	Next      string
 	KeyID     uuid.NullUUID
+	CreatedAt time.Time
 	ExpiresAt time.Time
 }
 
@@ -190,6 +194,7 @@ type PortalSession struct {
 	Role       string
 	Label      string
 	KeyID      uuid.NullUUID
+	LinkID     uuid.NullUUID
 	CreatedAt  time.Time
 	LastUsedAt time.Time
 }

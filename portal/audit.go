@@ -1,9 +1,11 @@
 package portal
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -11,6 +13,7 @@ import (
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/audit"
 	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/internal/web"
 )
 
 func (p *portal) auditRoutes() { p.get("/portal/settings/audit", viewers, p.auditLog) }
@@ -24,12 +27,19 @@ type auditPage struct {
 
 // auditEntry is a change as a page shows it.
 type auditEntry struct {
-	At      time.Time
-	Action  string
-	Who     string
-	Webhook string // its name or host, where the change is one's
-	Link    string // the webhook's page, while there is one
-	Fields  []auditField
+	At     time.Time
+	Action string
+	Who    string
+	Via    []auditSubject // the portal session that did it, and the link and the key that opened that
+	Of     auditSubject
+	Fields []auditField
+}
+
+// auditSubject is what a change is about, or by.
+type auditSubject struct {
+	Kind, Name string
+	ID         string // empty: the bot's own, or all of a kind
+	Link       string // its page, while there is one
 }
 
 // auditField is a field that a change is about.
@@ -38,7 +48,7 @@ type auditField struct{ Name, Before, After string }
 func (p *portal) auditLog(w http.ResponseWriter, r *http.Request, s *session) error {
 	var before uuid.UUID
 	if text := r.URL.Query().Get("before"); text != "" {
-		before, _ = uuid.Parse(text) // what is no entry is the newest
+		before, _ = web.ParseID(text) // what is no entry is the newest
 	}
 	entries, more, err := p.Audit.List(r.Context(), s.BotID, before)
 	if problem.Is(err, problem.NotFound) {
@@ -63,9 +73,18 @@ func (p *portal) auditLog(w http.ResponseWriter, r *http.Request, s *session) er
 }
 
 func (p *portal) auditEntry(r *http.Request, e audit.Entry, webhooks []db.Webhook) auditEntry {
-	entry := auditEntry{At: e.At, Action: string(e.Action), Who: who(e.By)}
+	entry := auditEntry{At: e.At, Action: string(e.Action), Who: who(e.By), Of: subjectOf(e)}
+	if e.By.Kind == audit.Portal {
+		entry.Via = append(entry.Via, auditSubject{Kind: "session", ID: e.By.ID})
+		if e.By.LinkID != uuid.Nil {
+			entry.Via = append(entry.Via, auditSubject{Kind: "link", ID: e.By.LinkID.String()})
+		}
+		if e.By.KeyID != uuid.Nil {
+			entry.Via = append(entry.Via, auditSubject{Kind: "key", ID: e.By.KeyID.String()})
+		}
+	}
 	if i := slices.IndexFunc(webhooks, func(w db.Webhook) bool { return w.ID.String() == e.Subject }); i >= 0 {
-		entry.Webhook, entry.Link = p.nameOf(webhooks[i]).Name, prefix(r)+webhookPath(webhooks[i])
+		entry.Of.Name, entry.Of.Link = p.nameOf(webhooks[i]).Name, prefix(r)+webhookPath(webhooks[i])
 	}
 	names := make([]string, 0, len(e.After)+len(e.Before))
 	for _, fields := range []audit.Fields{e.Before, e.After} {
@@ -82,25 +101,39 @@ func (p *portal) auditEntry(r *http.Request, e audit.Entry, webhooks []db.Webhoo
 	return entry
 }
 
+// subjectOf is what a change is about, as far as its entry knows.
+func subjectOf(e audit.Entry) auditSubject {
+	noun, _, _ := strings.Cut(string(e.Action), ".")
+	of := auditSubject{Kind: strings.ReplaceAll(noun, "_", " "), ID: e.Subject}
+	if of.ID == "" {
+		if of.Kind != "bot" {
+			of.Kind = "all of the bot's sessions and links"
+		}
+		return of
+	}
+	for _, field := range []string{"name", "label", "prefix", "origin"} {
+		of.Name = cmp.Or(of.Name, inWords(e.After, field), inWords(e.Before, field))
+	}
+	if noun == "recovery" || noun == "retries" {
+		of.Kind = "webhook"
+	}
+	return of
+}
+
+// Short is the end of its id, which differs from those of others.
+func (s auditSubject) Short() string { return s.ID[max(0, len(s.ID)-8):] }
+
 // who is who made a change, as its bot may know it.
 func who(a audit.Actor) string {
-	name := a.Name
 	switch a.Kind {
 	case audit.Key:
-		return "key " + orElse(name, a.ID)
+		return "key " + a.Name
 	case audit.Portal:
-		return orElse(name, "portal session")
+		return a.Name
 	case audit.System:
 		return "the service, by itself"
 	}
 	return "Mathub"
-}
-
-func orElse(text, otherwise string) string {
-	if text == "" {
-		return otherwise
-	}
-	return text
 }
 
 // inWords is a field's value; empty where there is none.

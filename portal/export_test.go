@@ -15,7 +15,7 @@ func Routes(cfg Config) ([]Route, error) {
 	}
 	all := make([]Route, len(p.routes))
 	for i, r := range p.routes {
-		all[i] = Route{r.method, r.pattern, r.access == anybody, r.access == viewers}
+		all[i] = Route{r.method, r.pattern, r.access == anybody, r.access == viewers || r.access == leavers}
 	}
 	return all, nil
 }

@@ -4,6 +4,7 @@ package portal
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/mathub/webhooks/internal/audit"
 	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/subscriptions"
 	"github.com/mathub/webhooks/internal/web"
 )
@@ -71,6 +73,7 @@ type access int
 const (
 	anybody  access = iota
 	viewers         // who is signed in
+	leavers         // who is signed in, also to a suspended bot
 	managers        // whose role is not view
 )
 
@@ -178,8 +181,8 @@ func (p *portal) admit(w http.ResponseWriter, r *http.Request, who access) (s *s
 	if who == anybody {
 		return nil, end, nil
 	}
-	if s, err = p.session(w, r); err != nil {
-		return nil, end, err
+	if s, err = p.session(w, r); err != nil && (who != leavers || !errors.Is(err, problem.ErrSuspended)) {
+		return s, end, err
 	}
 	if who == managers && s.Role != bots.Manage {
 		return s, end, errViewOnly
@@ -192,13 +195,20 @@ func (p *portal) admit(w http.ResponseWriter, r *http.Request, who access) (s *s
 func actor(w http.ResponseWriter, r *http.Request, s *session) audit.Actor {
 	by := audit.Actor{Kind: audit.Portal, Client: web.OriginOf(r).Client, Request: w.Header().Get("X-Request-Id")}
 	if s != nil {
-		by.ID, by.Name = s.ID.String(), s.Label
+		by = s.As(by)
 	}
 	return by
 }
 
-// nowhere is where no page is.
-func (p *portal) nowhere(http.ResponseWriter, *http.Request, *session) error { return errNoPage }
+// nowhere is where no page is. Who is signed in keeps the navigation.
+func (p *portal) nowhere(w http.ResponseWriter, r *http.Request, _ *session) error {
+	if p.Off {
+		return errNoPage
+	}
+	s, _ := p.session(w, r) // nil, unless somebody is
+	p.fail(w, r, s, errNoPage)
+	return nil
+}
 
 // index leads to what this service shows.
 func (p *portal) index(w http.ResponseWriter, r *http.Request, _ *session) error {

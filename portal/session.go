@@ -11,6 +11,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/google/uuid"
+
 	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/web"
@@ -39,7 +41,7 @@ type session struct {
 // CanManage is for templates: whether actions are shown.
 func (s *session) CanManage() bool { return s.Role == bots.Manage }
 
-// session is the request's; bots.ErrNoSession: there is none.
+// session is the request's; bots.ErrNoSession: there is none. With problem.ErrSuspended there is one, which may only end.
 func (p *portal) session(w http.ResponseWriter, r *http.Request) (*session, error) {
 	cookie, err := r.Cookie(cookieName(r))
 	if err != nil {
@@ -55,10 +57,10 @@ func (p *portal) session(w http.ResponseWriter, r *http.Request) (*session, erro
 	if errors.Is(err, bots.ErrNoSession) {
 		p.setCookie(w, r, "")
 	}
-	if err != nil {
+	if found.ID == uuid.Nil {
 		return nil, err
 	}
-	return &session{found}, nil
+	return &session{found}, err
 }
 
 // plainHTTP says that the browser asks by http on its own machine. Anywhere else a session needs https: what browsers call

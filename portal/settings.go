@@ -7,7 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/mathub/webhooks/internal/bots"
-	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/internal/web"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -117,9 +117,9 @@ func (p *portal) showOnce(w http.ResponseWriter, r *http.Request, s *session, wh
 
 // revokeKey ends a key, and with it the sessions that it made: it may be this one.
 func (p *portal) revokeKey(w http.ResponseWriter, r *http.Request, s *session) error {
-	id, err := uuid.Parse(r.PathValue("id"))
+	id, err := web.ParseID(r.PathValue("id"))
 	if err != nil {
-		return problem.ErrNotFound
+		return err
 	}
 	if err := p.Bots.RevokeKey(r.Context(), s.BotID, id); err != nil {
 		return err
@@ -132,9 +132,9 @@ func (p *portal) revokeKey(w http.ResponseWriter, r *http.Request, s *session) e
 }
 
 func (p *portal) endSession(w http.ResponseWriter, r *http.Request, s *session) error {
-	id, err := uuid.Parse(r.PathValue("id"))
+	id, err := web.ParseID(r.PathValue("id"))
 	if err != nil {
-		return problem.ErrNotFound
+		return err
 	}
 	if err := p.Bots.EndPortalSession(r.Context(), s.BotID, id); err != nil {
 		return err

@@ -18,7 +18,7 @@ func (p *portal) signInRoutes() {
 	p.get("/portal/{$}", anybody, p.start)
 	p.get("/portal/open", anybody, p.open)
 	p.post("/portal/session", anybody, p.signIn)
-	p.post("/portal/sign-out", viewers, p.signOut)
+	p.post("/portal/sign-out", leavers, p.signOut)
 }
 
 // signInPage is what the sign-in page shows.

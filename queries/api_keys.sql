@@ -5,7 +5,7 @@ INSERT INTO api_keys (id, bot_id, key_hash, name, prefix) VALUES (@id, @bot_id, 
 SELECT count(*) FROM api_keys WHERE bot_id = @bot_id;
 
 -- name: BotByKey :one
-SELECT k.id, k.bot_id, k.name, b.is_active FROM api_keys k JOIN bots b ON b.id = k.bot_id WHERE k.key_hash = @key_hash;
+SELECT k.id, k.bot_id, k.name, k.prefix, b.is_active FROM api_keys k JOIN bots b ON b.id = k.bot_id WHERE k.key_hash = @key_hash;
 
 -- name: SecretHashes :many
 SELECT key_hash FROM api_keys
@@ -15,8 +15,8 @@ UNION ALL SELECT token_hash FROM portal_sessions;
 -- name: IsKeysBotActive :one
 SELECT b.is_active FROM api_keys k JOIN bots b ON b.id = k.bot_id WHERE k.id = @id;
 
--- name: DeleteKey :execrows
-DELETE FROM api_keys WHERE id = @id AND bot_id = @bot_id;
+-- name: DeleteKey :one
+DELETE FROM api_keys WHERE id = @id AND bot_id = @bot_id RETURNING name, prefix;
 
 -- name: ListKeys :many
 SELECT id, name, prefix, created_at, last_used_at FROM api_keys WHERE bot_id = @bot_id ORDER BY created_at, id;

@@ -1,8 +1,8 @@
 -- Who changed what: internal/audit.
 
 -- name: WriteAudit :exec
-INSERT INTO audit_log (id, bot_id, action, subject, before, after, actor_kind, actor_id, actor_name, client, request)
-VALUES (@id, @bot_id, @action, @subject, @before, @after, @actor_kind, @actor_id, @actor_name, @client, @request);
+INSERT INTO audit_log (id, bot_id, action, subject, before, after, actor_kind, actor_id, actor_name, actor_key_id, actor_link_id, client, request)
+VALUES (@id, @bot_id, @action, @subject, @before, @after, @actor_kind, @actor_id, @actor_name, sqlc.narg('actor_key_id'), sqlc.narg('actor_link_id'), @client, @request);
 
 -- name: ListAudit :many
 -- Newest first, before the entry @before_id or from the newest on.

@@ -33,8 +33,14 @@ type Actor struct {
 	// ID The key's or the session's id.
 	ID *string `json:"id"`
 
-	// Name Who stands behind it, as far as that is known. The bot API names no operator.
+	// Name Who stands behind it, as far as that is known: a key's name or beginning, whom a session's link was for, or else what opened the session. The bot API names no operator.
 	Name *string `json:"name"`
+
+	// KeyID The key that opened the portal session, or that made its link.
+	KeyID *string `json:"keyId"`
+
+	// LinkID The link that opened the portal session.
+	LinkID *string `json:"linkId"`
 
 	// Client The client's address; of the bot's own calls only.
 	Client *string `json:"client"`
@@ -54,7 +60,7 @@ type AuditEntry struct {
 	// Action What was done, such as `webhook.disabled` or `key.revoked`.
 	Action string `json:"action"`
 
-	// Subject The id of the webhook or key that was changed; `null` for the bot itself.
+	// Subject The id of the webhook, key, portal link or portal session that was changed; `null` for the bot itself.
 	Subject *string `json:"subject"`
 	Actor   Actor   `json:"actor"`
 
@@ -551,6 +557,9 @@ type PortalSession struct {
 
 	// KeyID The bot key that made it, and whose revocation ends it. Null: the service API did.
 	KeyID *string `json:"keyId"`
+
+	// LinkID The link that opened it, by its id in the audit log. Null: the key itself did.
+	LinkID *string `json:"linkId"`
 
 	// CreatedAt RFC 3339, in UTC, with milliseconds.
 	CreatedAt Time `json:"createdAt"`

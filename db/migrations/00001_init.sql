@@ -47,15 +47,18 @@ CREATE INDEX api_keys_bot_id ON api_keys (bot_id);
 -- Links that open the portal once: of each, the SHA-256 of its code of 256 random bits. They end with the key that made them.
 CREATE TABLE portal_links (
     code_hash  bytea       PRIMARY KEY CHECK (octet_length(code_hash) = 32),
+    -- What the audit log calls it.
+    id         uuid        NOT NULL,
     bot_id     text        NOT NULL REFERENCES bots (id) ON DELETE CASCADE,
     role       text        NOT NULL CHECK (role IN ('manage', 'view')),
     label      text        NOT NULL DEFAULT '',
     -- Where the link leads; empty: to the portal's first page.
     next       text        NOT NULL DEFAULT '',
     key_id     uuid        REFERENCES api_keys (id) ON DELETE CASCADE,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     expires_at timestamptz NOT NULL
 );
-CREATE INDEX portal_links_bot ON portal_links (bot_id, expires_at DESC);
+CREATE INDEX portal_links_bot ON portal_links (bot_id, created_at DESC);
 CREATE INDEX portal_links_key ON portal_links (key_id) WHERE key_id IS NOT NULL;
 CREATE INDEX portal_links_expires ON portal_links (expires_at);
 
@@ -68,6 +71,8 @@ CREATE TABLE portal_sessions (
     role         text        NOT NULL CHECK (role IN ('manage', 'view')),
     label        text        NOT NULL DEFAULT '',
     key_id       uuid        REFERENCES api_keys (id) ON DELETE CASCADE,
+    -- The link that opened it, which is gone since; NULL: a key did.
+    link_id      uuid,
     created_at   timestamptz NOT NULL DEFAULT now(),
     -- To the minute.
     last_used_at timestamptz NOT NULL DEFAULT now()
@@ -403,6 +408,9 @@ CREATE TABLE audit_log (
     actor_kind text        NOT NULL,
     actor_id   text        NOT NULL,
     actor_name text        NOT NULL,
+    -- What opened an actor's portal session: a key, a link, or a link that a key made.
+    actor_key_id  uuid,
+    actor_link_id uuid,
     client     text        NOT NULL,
     request    text        NOT NULL
 );

@@ -33,8 +33,11 @@ type Actor struct {
 	Kind Kind
 	// ID is the key's, or the portal session's.
 	ID string
-	// Name is who stands behind it: the key's name, the session's label, the operator's user, or whom a trusted proxy names.
+	// Name is who stands behind it: the key's name or beginning, the session's label or what opened it, the operator's user, or
+	// whom a trusted proxy names.
 	Name string
+	// KeyID and LinkID are what opened a portal session: a key, a link, or a link that a key made; else uuid.Nil.
+	KeyID, LinkID uuid.UUID
 	// Client is the address that the request came from, and Request the request's id; empty where there was none.
 	Client, Request string
 }
@@ -84,8 +87,11 @@ type Fields map[string]any
 type Change struct {
 	Action Action
 	BotID  string
-	// Subject is the id of what was changed: of a webhook, a recovery's webhook, a key or a portal session; empty where that is the bot.
+	// Subject is the id of what was changed: of a webhook, a recovery's webhook, a key, a portal link or a portal session; empty
+	// where that is the bot.
 	Subject string
+	// Actor made it; nil: the context's did.
+	Actor *Actor
 	// Before and After have the fields that differ. Of what was created there is no Before, of what was deleted no After.
 	Before, After Fields
 }
@@ -101,10 +107,17 @@ func (c Change) Between(before, after Fields) (changed Change, something bool) {
 	return c, len(c.After) > 0
 }
 
+func (c Change) by(ctx context.Context) Actor {
+	if c.Actor != nil {
+		return *c.Actor
+	}
+	return By(ctx)
+}
+
 // Write writes changes in the transaction that makes them.
 func Write(ctx context.Context, tx pgx.Tx, changes ...Change) error {
-	by := By(ctx)
 	for _, c := range changes {
+		by := c.by(ctx)
 		before, err := encode(c.Before)
 		if err != nil {
 			return err
@@ -115,7 +128,7 @@ func Write(ctx context.Context, tx pgx.Tx, changes ...Change) error {
 		}
 		if err := db.New().WriteAudit(ctx, tx, db.WriteAuditParams{
 			ID: uuid.Must(uuid.NewV7()), BotID: c.BotID, Action: string(c.Action), Subject: c.Subject, Before: before, After: after,
-			ActorKind: string(by.Kind), ActorID: by.ID, ActorName: by.Name, Client: by.Client, Request: by.Request,
+			ActorKind: string(by.Kind), ActorID: by.ID, ActorName: by.Name, ActorKeyID: db.IDOrNull(by.KeyID), ActorLinkID: db.IDOrNull(by.LinkID), Client: by.Client, Request: by.Request,
 		}); err != nil {
 			return fmt.Errorf("write the audit log: %w", err)
 		}
@@ -147,8 +160,8 @@ func Tx(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger, f func(tx pgx
 	if err != nil || log == nil {
 		return err
 	}
-	by := By(ctx)
 	for _, c := range noted {
+		by := c.by(ctx)
 		log.InfoContext(ctx, string(c.Action), "bot", c.BotID, "subject", c.Subject, "before", c.Before, "after", c.After,
 			"by", by.Kind, "actor", by.ID, "name", by.Name, "request", by.Request, "client", by.Client)
 	}

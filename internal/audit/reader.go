@@ -31,7 +31,7 @@ type Entry struct {
 // List returns up to MaxListed of a bot's entries, or of all bots' where botID is empty: newest first, from the one before
 // `before` on, or from the newest. more: there are older ones. An entry that is not there, or another bot's, is not found.
 func (r *Reader) List(ctx context.Context, botID string, before uuid.UUID) (entries []Entry, more bool, err error) {
-	q, from := db.New(), uuid.NullUUID{UUID: before, Valid: before != uuid.Nil}
+	q, from := db.New(), db.IDOrNull(before)
 	if from.Valid {
 		owner, err := q.BotOfAudit(ctx, r.Pool, before)
 		if errors.Is(err, pgx.ErrNoRows) || err == nil && botID != "" && owner != botID {
@@ -65,7 +65,7 @@ func (r *Reader) List(ctx context.Context, botID string, before uuid.UUID) (entr
 func entry(row db.AuditLog) (Entry, error) {
 	e := Entry{
 		ID: row.ID, At: row.At, Change: Change{Action: Action(row.Action), BotID: row.BotID, Subject: row.Subject},
-		By: Actor{Kind: Kind(row.ActorKind), ID: row.ActorID, Name: row.ActorName, Client: row.Client, Request: row.Request},
+		By: Actor{Kind: Kind(row.ActorKind), ID: row.ActorID, Name: row.ActorName, KeyID: row.ActorKeyID.UUID, LinkID: row.ActorLinkID.UUID, Client: row.Client, Request: row.Request},
 	}
 	for _, side := range []struct {
 		stored []byte

@@ -183,8 +183,9 @@ func setActive(ctx context.Context, tx pgx.Tx, id string, active bool) error {
 		return err
 	}
 	if active {
-		// Until now they were answered that the bot is suspended; they do not come back with it.
-		if err := q.EndPortal(ctx, tx, id); err != nil {
+		// Until now they were answered that the bot is suspended; they do not come back with it. Links do, for the minutes that
+		// they last.
+		if err := q.EndPortalSessions(ctx, tx, id); err != nil {
 			return err
 		}
 		return q.ResumeWebhooks(ctx, tx, id)

@@ -29,6 +29,17 @@ type Key struct {
 	LastUsedAt *time.Time
 }
 
+// Label is what a key is known by: its name, or else how it begins.
+func (k Key) Label() string { return KeyLabel(k.Name, k.Prefix) }
+
+// KeyLabel is the Label of a key with that name and prefix.
+func KeyLabel(name, prefix string) string {
+	if name != "" {
+		return name
+	}
+	return prefix + "…"
+}
+
 // CreateKey makes a key for a bot: 224 random bits, of which only the SHA-256 is kept. A bot has webhook.MaxKeysPerBot at
 // most. name may be empty. secret is the key itself, and is not shown again.
 func (s *Service) CreateKey(ctx context.Context, botID, name string) (key Key, secret string, err error) {
@@ -91,20 +102,17 @@ func (s *Service) RevokeKey(ctx context.Context, botID string, keyID uuid.UUID) 
 		return problem.ErrNotFound
 	}
 	botID = webhook.CanonicalID(botID)
-	return s.remove(ctx, audit.Change{Action: audit.KeyRevoked, BotID: botID, Subject: keyID.String()}, func(tx pgx.Tx) (int64, error) {
-		return db.New().DeleteKey(ctx, tx, db.DeleteKeyParams{ID: keyID, BotID: botID})
+	return s.remove(ctx, audit.Change{Action: audit.KeyRevoked, BotID: botID, Subject: keyID.String()}, func(tx pgx.Tx) (audit.Fields, error) {
+		key, err := db.New().DeleteKey(ctx, tx, db.DeleteKeyParams{ID: keyID, BotID: botID})
+		return audit.Fields{"name": key.Name, "prefix": key.Prefix}, err
 	})
 }
 
-// remove removes what a change is about, by a statement that says how many rows it removed: none is not found.
-func (s *Service) remove(ctx context.Context, change audit.Change, rows func(tx pgx.Tx) (int64, error)) error {
-	return audit.Tx(ctx, s.Pool, s.Log, func(tx pgx.Tx, note func(audit.Change) error) error {
-		n, err := rows(tx)
-		switch {
-		case err != nil:
-			return err
-		case n == 0:
-			return problem.ErrNotFound
+// remove removes what a change is about, by a statement that returns what it was, or pgx.ErrNoRows, which is not found.
+func (s *Service) remove(ctx context.Context, change audit.Change, row func(tx pgx.Tx) (was audit.Fields, err error)) error {
+	return audit.Tx(ctx, s.Pool, s.Log, func(tx pgx.Tx, note func(audit.Change) error) (err error) {
+		if change.Before, err = row(tx); err != nil {
+			return problem.OrNotFound(err)
 		}
 		return note(change)
 	})

@@ -67,7 +67,45 @@ type PortalSession struct {
 	Role                  Role
 	Label                 string
 	KeyID                 uuid.UUID // uuid.Nil: of no key
+	KeyLabel              string    // what the key is known by; empty: of no key
+	LinkID                uuid.UUID // of the link that opened it; uuid.Nil: a key did
 	CreatedAt, LastUsedAt time.Time
+}
+
+func sessionOf(s db.PortalSession, botName, keyName, keyPrefix string) PortalSession {
+	session := PortalSession{
+		ID: s.ID, BotID: s.BotID, BotName: botName, Role: Role(s.Role), Label: s.Label, KeyID: s.KeyID.UUID, LinkID: s.LinkID.UUID,
+		CreatedAt: s.CreatedAt, LastUsedAt: s.LastUsedAt,
+	}
+	if s.KeyID.Valid {
+		session.KeyLabel = KeyLabel(keyName, keyPrefix)
+	}
+	return session
+}
+
+// Who is whom its link was for or else what opened the session.
+func (s PortalSession) Who() string {
+	if s.Label != "" {
+		return s.Label
+	}
+	return s.OpenedBy()
+}
+
+// As is the session as who makes a request's changes; by is what is known of the request.
+func (s PortalSession) As(by audit.Actor) audit.Actor {
+	by.Kind, by.ID, by.Name, by.KeyID, by.LinkID = audit.Portal, s.ID.String(), s.Who(), s.KeyID, s.LinkID
+	return by
+}
+
+// OpenedBy says in words what opened the session.
+func (s PortalSession) OpenedBy() string {
+	switch {
+	case s.LinkID == uuid.Nil:
+		return "key " + s.KeyLabel
+	case s.KeyID == uuid.Nil:
+		return "a link from Mathub"
+	}
+	return "a link of key " + s.KeyLabel
 }
 
 // EndsAt is when the session ends at the latest.
@@ -132,15 +170,17 @@ func (s *Service) CreatePortalLink(ctx context.Context, botID string, link Porta
 		link.Lasts = PortalLinkTime
 	}
 	code, hash := newCode()
+	id := uuid.Must(uuid.NewV7())
 	expiresAt = time.Now().Add(link.Lasts)
 	err = audit.Tx(ctx, s.Pool, s.Log, func(tx pgx.Tx, note func(audit.Change) error) error {
 		err := db.New().CreatePortalLink(ctx, tx, db.CreatePortalLinkParams{
-			CodeHash: hash, BotID: bot.ID, Role: string(link.Role), Label: link.Label, Next: link.Next, KeyID: idOrNull(link.KeyID), ExpiresAt: expiresAt,
+			CodeHash: hash, ID: id, BotID: bot.ID, Role: string(link.Role), Label: link.Label, Next: link.Next, KeyID: db.IDOrNull(link.KeyID), ExpiresAt: expiresAt,
 		})
 		if err != nil {
 			return err
 		}
-		if err := note(audit.Change{Action: audit.LinkCreated, BotID: bot.ID, After: audit.Fields{"role": link.Role, "label": link.Label}}); err != nil {
+		made := audit.Change{Action: audit.LinkCreated, BotID: bot.ID, Subject: id.String(), After: audit.Fields{"role": link.Role, "label": link.Label, "expiresAt": webhook.FormatTime(expiresAt)}}
+		if err := note(made); err != nil {
 			return err
 		}
 		return db.New().TrimPortalLinks(ctx, tx, db.TrimPortalLinksParams{BotID: bot.ID, Most: maxPortalLinks})
@@ -153,7 +193,7 @@ func PortalLinkURL(service, code string) string {
 	return strings.TrimSuffix(service, "/") + portalPath + "open#" + code
 }
 
-// OpenPortalLink uses up a link. cookie is what the new session is known by, and is not shown again; next is the page that
+// OpenPortalLink uses up a link, but not that of a suspended bot, which answers problem.ErrSuspended. cookie is what the new session is known by, and is not shown again; next is the page that
 // the link leads to, if any.
 func (s *Service) OpenPortalLink(ctx context.Context, code string) (cookie, next string, err error) {
 	if !IsCode(code) {
@@ -167,8 +207,11 @@ func (s *Service) OpenPortalLink(ctx context.Context, code string) (cookie, next
 		if err != nil {
 			return err
 		}
+		if !link.IsActive {
+			return problem.ErrSuspended
+		}
 		next = link.Next
-		cookie, err = openPortal(ctx, tx, note, db.CreatePortalSessionParams{BotID: link.BotID, Role: link.Role, Label: link.Label, KeyID: link.KeyID})
+		cookie, err = openPortal(ctx, tx, note, db.CreatePortalSessionParams{BotID: link.BotID, Role: link.Role, Label: link.Label, KeyID: link.KeyID, LinkID: db.IDOrNull(link.ID)})
 		return err
 	})
 	return cookie, next, err
@@ -177,12 +220,13 @@ func (s *Service) OpenPortalLink(ctx context.Context, code string) (cookie, next
 // OpenPortalWithKey signs in who has a key of the bot.
 func (s *Service) OpenPortalWithKey(ctx context.Context, botID string, keyID uuid.UUID) (cookie string, err error) {
 	err = audit.Tx(ctx, s.Pool, s.Log, func(tx pgx.Tx, note func(audit.Change) error) error {
-		cookie, err = openPortal(ctx, tx, note, db.CreatePortalSessionParams{BotID: botID, Role: string(Manage), KeyID: idOrNull(keyID)})
+		cookie, err = openPortal(ctx, tx, note, db.CreatePortalSessionParams{BotID: botID, Role: string(Manage), KeyID: db.IDOrNull(keyID)})
 		return err
 	})
 	return cookie, err
 }
 
+// openPortal makes a session, which is the actor of its own beginning.
 func openPortal(ctx context.Context, tx pgx.Tx, note func(audit.Change) error, session db.CreatePortalSessionParams) (cookie string, err error) {
 	session.ID = uuid.Must(uuid.NewV7())
 	cookie, session.TokenHash = newCode()
@@ -190,18 +234,37 @@ func openPortal(ctx context.Context, tx pgx.Tx, note func(audit.Change) error, s
 	if err := q.CreatePortalSession(ctx, tx, session); err != nil {
 		return "", err
 	}
-	started := audit.Change{Action: audit.SessionStarted, BotID: session.BotID, Subject: session.ID.String(), After: audit.Fields{"role": session.Role, "label": session.Label}}
+	row, err := q.PortalSession(ctx, tx, db.PortalSessionParams{TokenHash: session.TokenHash})
+	if err != nil {
+		return "", err
+	}
+	by := sessionOf(row.PortalSession, row.Name, row.KeyName, row.KeyPrefix).As(audit.By(ctx))
+	started := audit.Change{
+		Actor: &by, Action: audit.SessionStarted, BotID: session.BotID, Subject: session.ID.String(),
+		After: sessionFields(session.Role, session.Label, session.KeyID, session.LinkID),
+	}
 	if err := note(started); err != nil {
 		return "", err
 	}
 	return cookie, q.TrimPortalSessions(ctx, tx, db.TrimPortalSessionsParams{BotID: session.BotID, Most: maxPortalSessions})
 }
 
+// sessionFields are what the audit log shows of a session.
+func sessionFields(role, label string, keyID, linkID uuid.NullUUID) audit.Fields {
+	fields := audit.Fields{"role": role, "label": label}
+	for name, id := range map[string]uuid.NullUUID{"keyId": keyID, "linkId": linkID} {
+		if id.Valid {
+			fields[name] = id.UUID
+		}
+	}
+	return fields
+}
+
 // ErrNoSession is the answer where nobody is signed in, or not any more.
 var ErrNoSession = &problem.Error{Kind: problem.Unauthorized, Detail: "You are not signed in."}
 
 // PortalSession finds the session of a cookie. used: its reader did something, so that it is not idle. A suspended bot's
-// answers problem.ErrSuspended.
+// is found too, with problem.ErrSuspended.
 func (s *Service) PortalSession(ctx context.Context, cookie string, used bool) (PortalSession, error) {
 	if !IsCode(cookie) {
 		return PortalSession{}, ErrNoSession
@@ -215,18 +278,16 @@ func (s *Service) PortalSession(ctx context.Context, cookie string, used bool) (
 	if err != nil {
 		return PortalSession{}, err
 	}
+	session := sessionOf(row.PortalSession, row.Name, row.KeyName, row.KeyPrefix)
 	if !row.IsActive {
-		return PortalSession{}, problem.ErrSuspended
+		return session, problem.ErrSuspended
 	}
-	if used && now.Sub(row.LastUsedAt) > portalTouch {
-		if err := q.TouchPortalSession(ctx, s.Pool, row.ID); err != nil {
+	if used && now.Sub(session.LastUsedAt) > portalTouch {
+		if err := q.TouchPortalSession(ctx, s.Pool, session.ID); err != nil {
 			return PortalSession{}, err
 		}
 	}
-	return PortalSession{
-		ID: row.ID, BotID: row.BotID, BotName: row.Name, Role: Role(row.Role), Label: row.Label, KeyID: row.KeyID.UUID,
-		CreatedAt: row.CreatedAt, LastUsedAt: row.LastUsedAt,
-	}, nil
+	return session, nil
 }
 
 // PortalSessions are a bot's, newest first.
@@ -239,10 +300,7 @@ func (s *Service) PortalSessions(ctx context.Context, botID string) ([]PortalSes
 	rows, err := db.New().ListPortalSessions(ctx, s.Pool, db.ListPortalSessionsParams{BotID: bot.ID, CreatedAfter: now.Add(-PortalSessionTime), UsedAfter: now.Add(-PortalIdleTime)})
 	sessions := make([]PortalSession, len(rows))
 	for i, row := range rows {
-		sessions[i] = PortalSession{
-			ID: row.ID, BotID: bot.ID, BotName: bot.Name, Role: Role(row.Role), Label: row.Label, KeyID: row.KeyID.UUID,
-			CreatedAt: row.CreatedAt, LastUsedAt: row.LastUsedAt,
-		}
+		sessions[i] = sessionOf(row.PortalSession, row.Name, row.KeyName, row.KeyPrefix)
 	}
 	return sessions, err
 }
@@ -270,9 +328,8 @@ func (s *Service) RemoveExpiredPortal(ctx context.Context) error {
 // EndPortalSession signs one of the bot's sessions out.
 func (s *Service) EndPortalSession(ctx context.Context, botID string, id uuid.UUID) error {
 	botID = webhook.CanonicalID(botID)
-	return s.remove(ctx, audit.Change{Action: audit.SessionEnded, BotID: botID, Subject: id.String()}, func(tx pgx.Tx) (int64, error) {
-		return db.New().EndPortalSession(ctx, tx, db.EndPortalSessionParams{ID: id, BotID: botID})
+	return s.remove(ctx, audit.Change{Action: audit.SessionEnded, BotID: botID, Subject: id.String()}, func(tx pgx.Tx) (audit.Fields, error) {
+		was, err := db.New().EndPortalSession(ctx, tx, db.EndPortalSessionParams{ID: id, BotID: botID})
+		return sessionFields(was.Role, was.Label, was.KeyID, was.LinkID), err
 	})
 }
-
-func idOrNull(id uuid.UUID) uuid.NullUUID { return uuid.NullUUID{UUID: id, Valid: id != uuid.Nil} }

@@ -75,7 +75,7 @@ func (s *Service) GetOfAny(ctx context.Context, id uuid.UUID) (db.Webhook, error
 // uuid.Nil for the first page.
 func (s *Service) List(ctx context.Context, botID string, after uuid.UUID) (rows []db.Webhook, more bool, err error) {
 	rows, err = db.New().ListWebhooks(ctx, s.Pool, db.ListWebhooksParams{
-		BotID: botID, After: uuid.NullUUID{UUID: after, Valid: after != uuid.Nil}, Most: MaxListed + 1,
+		BotID: botID, After: db.IDOrNull(after), Most: MaxListed + 1,
 	})
 	if len(rows) > MaxListed {
 		return rows[:MaxListed], true, err
