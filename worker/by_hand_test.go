@@ -11,11 +11,15 @@ import (
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
+	sdkworker "go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
 
 	"github.com/mathub/webhooks/activities"
+	"github.com/mathub/webhooks/db/dbtest"
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
+	"github.com/mathub/webhooks/workflows/temporaltest"
 )
 
 // byHand starts a workflow as anybody can who reaches Temporal, and waits for its end: it never loops.
@@ -184,6 +188,42 @@ func TestAQueueGoesOnWhoeverHasItsID(t *testing.T) {
 		var ended *temporal.TerminatedError
 		require.ErrorAs(t, run.Get(t.Context(), nil), &ended)
 	}
+}
+
+// TestAQueueGoesOnThoughItsHistoryDoesNotReplay: a run that another version's code began, or that code of ours began which
+// does not do the same twice, fails at each step. Another takes its place.
+func TestAQueueGoesOnThoughItsHistoryDoesNotReplay(t *testing.T) {
+	t.Parallel()
+	s := &stack{client: temporaltest.New(t)}
+	id := uuid.Must(uuid.NewV7())
+	another := sdkworker.New(s.client, workflows.TaskQueue, sdkworker.Options{})
+	another.RegisterWorkflowWithOptions(func(ctx workflow.Context, _ workflows.QueueInput) error {
+		_ = workflow.Sleep(ctx, time.Millisecond)
+		return workflow.Sleep(ctx, time.Hour)
+	}, workflow.RegisterOptions{Name: "WebhookQueue"})
+	require.NoError(t, another.Start())
+	run, err := s.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: workflows.QueueWorkflowID(id), TaskQueue: workflows.TaskQueue},
+		"WebhookQueue", workflows.QueueInput{Target: delivery.Target{WebhookID: id, BotID: "bot"}})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		described, err := s.client.DescribeWorkflowExecution(t.Context(), run.GetID(), "")
+		return err == nil && described.GetWorkflowExecutionInfo().GetHistoryLength() > 8 // the second timer has been started
+	}, 20*time.Second, 20*time.Millisecond)
+	another.Stop()
+
+	start(t, s, nil)
+	s.subscribe(t, "/") // and so the bot
+	dbtest.AddWebhooks(t, s.pool, s.keyset, []string{"post.created"}, []dbtest.Webhook{{ID: id, BotID: "bot", URL: s.url + "/stuck"}})
+	_, err = s.pool.Exec(t.Context(), "INSERT INTO events (id, type, payload, run_id) VALUES ('e1', 'post.created', '{}', 'r')")
+	require.NoError(t, err)
+	_, err = s.pool.Exec(t.Context(), "INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at) VALUES ($1, 'e1', 1, 1, 'event', now() - interval '1 minute')", id)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		_, err := s.pool.Exec(t.Context(), "UPDATE queue_sweeps SET began_at = '-infinity'") // the next sweep begins at once
+		return err == nil && s.count("/stuck", "e1") == 1
+	}, time.Minute, time.Second)
+	var ended *temporal.TerminatedError
+	require.ErrorAs(t, run.Get(t.Context(), nil), &ended)
 }
 
 // TestANoticeSaysWhatPostgresKnows: one that is started by hand is none.

@@ -162,7 +162,7 @@ func (w *waker) sweepLoop(ctx context.Context, queue *history.Queue, recorder *h
 	}
 }
 
-// free has queues go on that a workflow holds which was started by hand under their ids. It looks at some of those that are
+// free has queues go on that a run holds which does not send them, see workflows.FreeQueue. It looks at some of those that are
 // overdue, at random, as each costs a call.
 func (w *waker) free(ctx context.Context, overdue []history.Webhook) {
 	rand.Shuffle(len(overdue), func(i, j int) { overdue[i], overdue[j] = overdue[j], overdue[i] })
@@ -170,10 +170,10 @@ func (w *waker) free(ctx context.Context, overdue []history.Webhook) {
 		ended, err := workflows.FreeQueue(ctx, w.client, t.WebhookID)
 		switch {
 		case err != nil && ctx.Err() == nil:
-			w.log.Warn("could not check whether a workflow started by hand holds a webhook's queue", "webhook", t.WebhookID, "error", err)
+			w.log.Warn("could not check what holds a webhook's queue", "webhook", t.WebhookID, "error", err)
 			return
 		case ended != "":
-			w.log.Warn("terminated a workflow started by hand that held a webhook's queue", "webhook", t.WebhookID, "workflow", ended)
+			w.log.Warn("terminated a workflow that held a webhook's queue", "webhook", t.WebhookID, "workflow", ended)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mathub/webhooks/activities"
 	"github.com/mathub/webhooks/internal/delivery"
+	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -74,7 +75,7 @@ func (f *fanOut) run(ctx workflow.Context) error {
 func (f *fanOut) accept(ctx workflow.Context, events []webhook.Event, of int) error {
 	info := workflow.GetInfo(ctx)
 	// A reset run is the same run to an event: what it has delivered is not sent again.
-	in := delivery.EventsToAccept{Events: events, WorkflowID: info.WorkflowExecution.ID, RunID: info.OriginalRunID, At: info.WorkflowStartTime, Of: of}
+	in := delivery.EventsToAccept{Events: events, WorkflowID: info.WorkflowExecution.ID, RunID: info.OriginalRunID, At: info.WorkflowStartTime, Of: of, Typed: isTyped(ctx)}
 	var audience delivery.Audience
 	err := workflow.ExecuteLocalActivity(databaseActivity(ctx, "accept, look up the webhooks"), act.AcceptEvents, in).Get(ctx, &audience)
 	var together *temporal.ApplicationError
@@ -84,9 +85,10 @@ func (f *fanOut) accept(ctx workflow.Context, events []webhook.Event, of int) er
 	case err != nil:
 		return err
 	}
-	f.searchable = audience.Searchable
-	if err := f.upsertType(ctx); err != nil {
-		return err
+	if audience.Untyped { // it was started without search attributes, as by another SDK
+		if err := workflow.UpsertTypedSearchAttributes(ctx, searchattr.EventType.ValueSet(searchattr.Types(f.events))); err != nil {
+			return err
+		}
 	}
 	for i, event := range events {
 		f.noteFaults(event, audience.Events[i])

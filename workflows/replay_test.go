@@ -9,13 +9,18 @@ import (
 
 	"github.com/stretchr/testify/require"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/opentelemetry"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
+
+	"github.com/mathub/webhooks/internal/searchattr"
 )
 
 // released are the workflows by the names that histories know them by.
@@ -40,17 +45,58 @@ func TestRecordedHistoriesReplay(t *testing.T) {
 	}
 }
 
+// TestHistoriesReplayWhateverTheSearchAttributesAreCalled: Temporal shows those of a history by the names that it knows when
+// it hands the history out, and leaves out what it knows no name of.
+func TestHistoriesReplayWhateverTheSearchAttributesAreCalled(t *testing.T) {
+	files, err := filepath.Glob("testdata/*/*.json")
+	require.NoError(t, err)
+	for _, file := range files {
+		t.Run(file, func(t *testing.T) {
+			recorded, err := readHistory(file)
+			require.NoError(t, err)
+			began := recorded.GetEvents()[0].GetWorkflowExecutionStartedEventAttributes()
+			for name, shown := range map[string]*commonpb.SearchAttributes{
+				"without": nil, "typed": everyAttribute(t),
+			} {
+				began.SearchAttributes = shown
+				require.NoError(t, replayHistory(recorded, released), name)
+			}
+		})
+	}
+}
+
+// everyAttribute has a value of each search attribute.
+func everyAttribute(t *testing.T) *commonpb.SearchAttributes {
+	t.Helper()
+	fields := map[string]*commonpb.Payload{}
+	for name, kind := range searchattr.Wanted() {
+		value, err := converter.GetDefaultDataConverter().ToPayload([]string{"a"})
+		require.NoError(t, err)
+		if kind == enums.INDEXED_VALUE_TYPE_BOOL {
+			value, err = converter.GetDefaultDataConverter().ToPayload(true)
+			require.NoError(t, err)
+		}
+		value.Metadata["type"] = []byte(kind.String())
+		fields[name] = value
+	}
+	return &commonpb.SearchAttributes{IndexedFields: fields}
+}
+
 func replay(file string, registered map[string]any, interceptors ...interceptor.WorkerInterceptor) error {
+	recorded, err := readHistory(file)
+	if err != nil {
+		return err
+	}
+	return replayHistory(recorded, registered, interceptors...)
+}
+
+func replayHistory(recorded *historypb.History, registered map[string]any, interceptors ...interceptor.WorkerInterceptor) error {
 	replayer, err := worker.NewWorkflowReplayerWithOptions(worker.WorkflowReplayerOptions{Interceptors: interceptors})
 	if err != nil {
 		return err
 	}
 	for name, run := range registered {
 		replayer.RegisterWorkflowWithOptions(run, workflow.RegisterOptions{Name: name})
-	}
-	recorded, err := readHistory(file)
-	if err != nil {
-		return err
 	}
 	began := recorded.GetEvents()[0].GetWorkflowExecutionStartedEventAttributes()
 	return replayer.ReplayWorkflowHistoryWithOptions(log.NewStructuredLogger(slog.New(slog.DiscardHandler)), recorded, worker.ReplayWorkflowHistoryOptions{

@@ -87,8 +87,8 @@ func deliverManually(ctx workflow.Context, route delivery.Route) (r delivery.Res
 	default:
 		err = workflow.ExecuteLocalActivity(manualActivity(ctx, route.Attempt.WebhookID), act.Deliver, route.Attempt).Get(ctx, &r)
 	}
-	if err == nil && r.Status == delivery.Failed {
-		err = upsertFailed(ctx)
+	if err == nil && r.Status == delivery.Failed && route.Searchable {
+		err = upsertFailed(ctx, searchattr.WebhookID.ValueSet([]string{route.Attempt.WebhookID.String()}))
 	}
 	return r, err
 }

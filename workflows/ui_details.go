@@ -30,22 +30,18 @@ func searchAttributesFor(t delivery.Target) []temporal.SearchAttributeUpdate {
 	}
 }
 
-// upsertFailed lets a workflow that was started with search attributes be found as one that failed. Without them
-// Temporal might not know them, and would refuse the workflow's step for ever.
-func upsertFailed(ctx workflow.Context) error {
-	if !workflow.GetTypedSearchAttributes(ctx).ContainsKey(searchattr.WebhookID) {
-		return nil
-	}
-	return workflow.UpsertTypedSearchAttributes(ctx, searchattr.Failed.ValueSet(true))
+//
+// What a workflow does must not depend on the search attributes that it sees: Temporal shows them by the names that it knows
+// at that moment, which may be others at a replay. So an activity says what is to be set, and its answer is in the history.
+
+// upsertFailed lets a workflow be found as one that failed, and by the webhooks that attributes name.
+func upsertFailed(ctx workflow.Context, attributes ...temporal.SearchAttributeUpdate) error {
+	return workflow.UpsertTypedSearchAttributes(ctx, append(attributes, searchattr.Failed.ValueSet(true))...)
 }
 
-// upsertType lets events' workflow be found by their types, also one that was started without search attributes, as by
-// another SDK.
-func (f *fanOut) upsertType(ctx workflow.Context) error {
-	if !f.searchable || workflow.GetTypedSearchAttributes(ctx).ContainsKey(searchattr.EventType) {
-		return nil
-	}
-	return workflow.UpsertTypedSearchAttributes(ctx, searchattr.EventType.ValueSet(searchattr.Types(f.events)))
+// isTyped says whether a workflow was started with its events' types. It is only to be asked for an activity's input.
+func isTyped(ctx workflow.Context) bool {
+	return workflow.GetTypedSearchAttributes(ctx).ContainsKey(searchattr.EventType)
 }
 
 // upsertFailed lets events' workflow be found by the webhooks whose first attempts failed.
@@ -57,8 +53,8 @@ func (f *fanOut) upsertFailed(ctx workflow.Context) error {
 	for i, u := range f.failed {
 		webhooks[i], bots[i] = u.target.WebhookID.String(), u.target.BotID
 	}
-	return workflow.UpsertTypedSearchAttributes(ctx,
-		searchattr.Failed.ValueSet(true), searchattr.EventType.ValueSet(searchattr.Types(f.events)),
+	return upsertFailed(ctx,
+		searchattr.EventType.ValueSet(searchattr.Types(f.events)),
 		searchattr.WebhookID.ValueSet(searchattr.Fitting(webhooks)), searchattr.BotID.ValueSet(searchattr.Fitting(bots)),
 	)
 }

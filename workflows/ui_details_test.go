@@ -101,9 +101,9 @@ func TestAttributesAreWrittenOnFailureOnly(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			env := newEnv(t)
 			to := target()
-			env.OnActivity(act.AcceptEvents, mock.Anything, mock.Anything).Return(func(context.Context, delivery.EventsToAccept) (delivery.Audience, error) {
+			env.OnActivity(act.AcceptEvents, mock.Anything, mock.Anything).Return(func(_ context.Context, in delivery.EventsToAccept) (delivery.Audience, error) {
 				a := audienceOf(0, to)
-				a.Searchable = c.searchable
+				a.Searchable, a.Untyped = c.searchable, c.searchable && !in.Typed
 				return a, nil
 			})
 			env.OnActivity(act.Deliver, mock.Anything, mock.Anything).Return(c.result, nil)

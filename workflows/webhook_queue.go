@@ -37,7 +37,7 @@ type QueueInput struct {
 	Target delivery.Target `json:"target"`
 	// Window is how many attempts the next round may make; 0: one.
 	Window int `json:"window,omitempty"`
-	// Failed: a delivery has failed, so that the workflow is found by it.
+	// Failed: a delivery has failed, and the workflow is found by it.
 	Failed bool `json:"failed,omitempty"`
 }
 
@@ -169,9 +169,9 @@ func (q *queueRun) attempt(ctx workflow.Context, rows []history.Row) (history.Qu
 		return q.sleep(ctx, r.BusyFor)
 	}
 	q.window = max(1, r.Window)
-	if r.Failed > 0 && !q.in.Failed {
+	if r.Failed > 0 && r.Searchable && !q.in.Failed {
 		q.in.Failed = true
-		if err := upsertFailed(ctx); err != nil {
+		if err := upsertFailed(ctx, searchAttributesFor(t)...); err != nil {
 			return r.State, err
 		}
 	}

@@ -59,12 +59,14 @@ func TestWebhookQueue_DoublesItsWindow(t *testing.T) {
 func TestWebhookQueue_AFailureIsFound(t *testing.T) {
 	env, to := queueEnv(t)
 	upserts := 0
-	env.OnUpsertTypedSearchAttributes(temporal.NewSearchAttributes(searchattr.Failed.ValueSet(true))).Run(func(mock.Arguments) { upserts++ }).Return(nil).Once()
+	env.OnUpsertTypedSearchAttributes(temporal.NewSearchAttributes(
+		searchattr.Failed.ValueSet(true), searchattr.WebhookID.ValueSet([]string{to.WebhookID.String()}), searchattr.BotID.ValueSet([]string{to.BotID}),
+	)).Run(func(mock.Arguments) { upserts++ }).Return(nil).Once()
 	due := history.QueueState{Active: true, Waiting: 2, Due: rows(1), FailureCount: 1}
 	paused := due
 	paused.ResumeIn = 500 * time.Millisecond
 	env.OnActivity(act.LookAtQueue, mock.Anything, mock.Anything).Return(due, nil).Times(3)
-	env.OnActivity(act.DeliverRound, mock.Anything, mock.Anything).Return(delivery.RoundResult{Made: 1, Failed: 1, State: paused}, nil).Twice()
+	env.OnActivity(act.DeliverRound, mock.Anything, mock.Anything).Return(delivery.RoundResult{Made: 1, Failed: 1, State: paused, Searchable: true}, nil).Twice()
 	env.OnActivity(act.DeliverRound, mock.Anything, mock.Anything).Return(delivery.RoundResult{Made: 1, State: history.QueueState{Active: true}}, nil).Once()
 	env.ExecuteWorkflow(WebhookQueue, QueueInput{Target: to})
 	require.NoError(t, env.GetWorkflowError())

@@ -23,6 +23,8 @@ type EventsToAccept struct {
 	At         time.Time // when the workflow was started
 	// Of is how many events the workflow has that are accepted one by one, and share its pages. 0: it has these only.
 	Of int
+	// Typed: the workflow has its events' types as a search attribute.
+	Typed bool
 }
 
 // check finds what no workflow asks for that has parsed its events.
@@ -103,7 +105,9 @@ func (d *Deliverer) Accept(ctx context.Context, in EventsToAccept) (Audience, er
 			d.wakeQueued(ctx, subscribers)
 		}
 	}
-	return d.audience(ctx, all, subscribers, in.Of)
+	audience, err := d.audience(ctx, all, subscribers, in.Of)
+	audience.Untyped = audience.Searchable && !in.Typed
+	return audience, err
 }
 
 func eventNames(events []webhook.Event) string {

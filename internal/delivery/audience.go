@@ -39,6 +39,8 @@ type Audience struct {
 	Last uuid.UUID `json:"last,omitzero"`
 	// Searchable: the namespace has the search attributes. Standing in the history, it is the same on every replay.
 	Searchable bool `json:"searchable,omitempty"`
+	// Untyped: the workflow is to be given its events' types as a search attribute.
+	Untyped bool `json:"untyped,omitempty"`
 }
 
 // EventAudience is who one event goes to: those of Targets, by their places in Audience.Targets, those in whose queue it

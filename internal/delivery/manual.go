@@ -59,6 +59,8 @@ type Route struct {
 	Ended *Result `json:"ended,omitempty"`
 	// Queued: the webhook's queue makes it, before all that is due.
 	Queued bool `json:"queued,omitempty"`
+	// Searchable is as Audience has it.
+	Searchable bool `json:"searchable,omitempty"`
 }
 
 // PrepareTest stores a test event and says how it is sent.
@@ -135,7 +137,7 @@ func (d *Deliverer) routeManual(ctx context.Context, a Attempt) (Route, error) {
 		return Route{}, fmt.Errorf("read the planned attempt of %s: %w", a.ID(), err)
 	}
 	if target.IsActive && !target.Queued && target.FailureCount == 0 && !planned {
-		return Route{Attempt: a}, nil
+		return Route{Attempt: a, Searchable: d.cfg.Attributes.Known()}, nil
 	}
 	if recorded, err := d.recordedBefore(ctx, a); recorded != nil || err != nil { // by an earlier run of this activity
 		return Route{Ended: recorded}, err

@@ -63,6 +63,8 @@ type RoundResult struct {
 	// Window is the one for the next round.
 	Window int                `json:"window"`
 	State  history.QueueState `json:"state"`
+	// Searchable is as Audience has it.
+	Searchable bool `json:"searchable,omitempty"`
 }
 
 // RunRound makes a round's attempts, all of a window at once, and looks at the queue again. Repeated after a crash it sends
@@ -76,7 +78,7 @@ func (d *Deliverer) RunRound(ctx context.Context, round Round) (RoundResult, err
 		return RoundResult{BusyFor: wait}, nil
 	}
 	defer d.rounds.end(round.BotID)
-	sum := RoundResult{Window: max(1, round.Window)}
+	sum := RoundResult{Window: max(1, round.Window), Searchable: d.cfg.Attributes.Known()}
 	for until := time.Now().Add(roundStint); ; {
 		made, full := sum.Made, len(round.Rows) >= sum.Window
 		if err := d.runWindow(ctx, round, &sum); err != nil {
