@@ -208,6 +208,7 @@ func (e *InvalidError) addOf(i int, err error) {
 		for _, f := range fields.Fields {
 			e.add(at+"."+f.Field, f.Message)
 		}
+		e.More += fields.More
 	case errors.As(err, &syntax) && syntax.Field != "":
 		e.add(at, fmt.Sprintf("%s %q", syntax.Message, syntax.Field))
 	case errors.As(err, &syntax):

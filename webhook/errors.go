@@ -15,11 +15,12 @@ type FieldError struct {
 
 // InvalidError says that well-formed input breaks a rule: HTTP 422. It has at least one field.
 type InvalidError struct {
-	Fields []FieldError
+	Fields []FieldError // the first MaxFieldErrors
+	More   int          // how many more there are
 }
 
-// maxFieldErrors bounds an InvalidError: a list of 1,000 bad ids needs no 1,000 messages.
-const maxFieldErrors = 20
+// MaxFieldErrors bounds an InvalidError: a list of 1,000 bad ids needs no 1,000 messages.
+const MaxFieldErrors = 20
 
 // Error names the fields and what is wrong with them.
 func (e *InvalidError) Error() string {
@@ -33,13 +34,18 @@ func (e *InvalidError) Error() string {
 		b.WriteString(": ")
 		b.WriteString(f.Message)
 	}
+	if e.More > 0 {
+		fmt.Fprintf(&b, "; and %d more", e.More)
+	}
 	return b.String()
 }
 
 func (e *InvalidError) add(field, message string) {
-	if len(e.Fields) < maxFieldErrors {
-		e.Fields = append(e.Fields, FieldError{field, message})
+	if len(e.Fields) == MaxFieldErrors {
+		e.More++
+		return
 	}
+	e.Fields = append(e.Fields, FieldError{field, message})
 }
 
 func (e *InvalidError) addIndexed(list string, i int, message string) {

@@ -76,6 +76,7 @@ func parseEvent(raw []byte, limit int) (Event, error) {
 				faults.add(f.Field, f.Message)
 			}
 		}
+		faults.More += invalid.More
 	}
 	if err := faults.orNil(); err != nil {
 		return Event{}, err

@@ -2,16 +2,13 @@ package problem
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/mathub/webhooks/webhook"
 )
 
-// maxFaults bounds what a refusal lists, and with it the refusal: to some KB, whatever the input is.
-const maxFaults = 20
-
-// Faults gathers what is wrong with the fields of an input: the first maxFaults faults, and how many more there are.
+// Faults gathers what is wrong with the fields of an input: the first webhook.MaxFieldErrors faults, and how many more there
+// are. So a refusal has some KB, whatever the input is.
 type Faults struct {
 	fields []webhook.FieldError
 	more   int
@@ -19,7 +16,7 @@ type Faults struct {
 
 // Add notes what is wrong with a field. A long name, which the caller may have made up, is cut.
 func (f *Faults) Add(field, message string) {
-	if len(f.fields) == maxFaults {
+	if len(f.fields) == webhook.MaxFieldErrors {
 		f.more++
 		return
 	}
@@ -33,6 +30,7 @@ func (f *Faults) Check(err error) {
 		for _, of := range input.Fields {
 			f.Add(of.Field, of.Message)
 		}
+		f.more += input.More
 	}
 }
 
@@ -43,6 +41,7 @@ func (f *Faults) CheckAs(field string, err error) {
 		for _, of := range input.Fields {
 			f.Add(field, of.Message)
 		}
+		f.more += input.More
 	}
 }
 
@@ -57,6 +56,7 @@ func (f *Faults) CheckOthers(err error) {
 			f.Add(of.Field, of.Message)
 		}
 	}
+	f.more += input.More
 }
 
 // Any says whether anything was wrong.
@@ -67,9 +67,5 @@ func (f *Faults) Err() error {
 	if !f.Any() {
 		return nil
 	}
-	fields := f.fields
-	if f.more > 0 {
-		fields = append(slices.Clip(fields), webhook.FieldError{Field: "errors", Message: fmt.Sprintf("has the first %d faults; there are %d more", maxFaults, f.more)})
-	}
-	return &webhook.InvalidError{Fields: fields}
+	return &webhook.InvalidError{Fields: f.fields, More: f.more}
 }

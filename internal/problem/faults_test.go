@@ -40,6 +40,24 @@ func TestARefusalIsBounded(t *testing.T) {
 	}
 }
 
+// TestARuleThatLeavesFaultsOutSaysHowMany: those of a list of events, or of an event's bots.
+func TestARuleThatLeavesFaultsOutSaysHowMany(t *testing.T) {
+	t.Parallel()
+	bots := make([]string, 100)
+	err := webhook.Event{Type: webhook.Mention, Data: []byte("{}"), BotIDs: bots}.Validate()
+	require.ErrorContains(t, err, "; and 80 more")
+	err = webhook.ValidateBatch([]webhook.Event{{Type: webhook.Mention, Data: []byte("{}"), BotIDs: bots}, {Type: "none", Data: []byte("{}")}})
+	require.ErrorContains(t, err, "; and 81 more")
+	want := webhook.FieldError{Field: "errors", Message: "has the first 20 faults; there are 81 more"}
+	require.Equal(t, want, problem.Of(err).Fields[20])
+	var faults problem.Faults
+	faults.Add("url", "is required")
+	faults.Check(err)
+	faults.CheckOthers(err)
+	require.Len(t, problem.Of(faults.Err()).Fields, 21)
+	require.Contains(t, problem.Of(faults.Err()).Fields[20].Message, "more")
+}
+
 func TestAFewFaultsAreAllListed(t *testing.T) {
 	t.Parallel()
 	var faults problem.Faults

@@ -5,6 +5,8 @@ package problem
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,6 +85,15 @@ func UnavailableFor(what string, cause error) *Error {
 	return &Error{Kind: Unavailable, Detail: what + " does not answer; nothing was done. Try again.", Cause: cause}
 }
 
+// listed are the fields of an error, and a line about those that it does not name.
+func listed(e *webhook.InvalidError) []webhook.FieldError {
+	if e.More == 0 {
+		return e.Fields
+	}
+	more := fmt.Sprintf("has the first %d faults; there are %d more", len(e.Fields), e.More)
+	return append(slices.Clip(e.Fields), webhook.FieldError{Field: "errors", Message: more})
+}
+
 // Of gives every error its kind: what is not expected is internal.
 func Of(err error) *Error {
 	var known *Error
@@ -92,7 +103,7 @@ func Of(err error) *Error {
 	case errors.As(err, &known):
 		return known
 	case errors.As(err, &input):
-		return &Error{Kind: Invalid, Detail: "The request is invalid; see errors.", Fields: input.Fields}
+		return &Error{Kind: Invalid, Detail: "The request is invalid; see errors.", Fields: listed(input)}
 	case errors.As(err, &syntax):
 		e := &Error{Kind: Malformed, Detail: syntax.Error()}
 		if syntax.Field != "" {
