@@ -152,6 +152,11 @@ func (a *Activities) CancelRecovery(ctx context.Context, webhookID uuid.UUID) er
 	return a.queue.CancelRecovery(ctx, webhookID)
 }
 
+// SendTestNotice sends a bot's owner a notice that says that it is a test.
+func (a *Activities) SendTestNotice(ctx context.Context, n delivery.NoticeTest) (delivery.Result, error) {
+	return final(a.deliverer.SendTestNotice(ctx, n))
+}
+
 // NotifyOwner makes one attempt to notify a bot's owner of a disabled webhook.
 func (a *Activities) NotifyOwner(ctx context.Context, n delivery.Notice) (delivery.Result, error) {
 	return final(a.deliverer.NotifyOwner(ctx, n))

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/webhook"
 )
 
 type botView struct {
@@ -81,4 +83,32 @@ func TestWhereOwnersAreToldIsSetByTheService(t *testing.T) {
 	}
 	require.Equal(t, http.StatusBadRequest, a.do("PATCH", bots+"/euler", serviceToken, `{"name":"Leonhard"}`).status)
 	require.True(t, json.Valid(a.do("GET", bots+"/euler", serviceToken, nil).body))
+}
+
+// TestATestNotification: a bot's own, signed with its secret, and its answer is what the endpoint's was.
+func TestATestNotification(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	_, key := s.bot()
+	_, other := s.bot()
+	const path = "/api/bot/v1/bot/notification-test"
+	require.Equal(t, http.StatusConflict, s.do("POST", path, key, nil).status, "there is no URL yet")
+	set := s.do("PATCH", "/api/bot/v1/bot", key, map[string]any{"notifyUrl": s.receiver + "/owner", "notifySecret": "s3cret"})
+	require.Equal(t, http.StatusOK, set.status, "%s", set.body)
+	for status, want := range map[int]string{
+		http.StatusNoContent:          `{"delivered":true,"statusCode":204,"error":null}`,
+		http.StatusServiceUnavailable: `{"delivered":false,"statusCode":503,"error":"HTTP 503"}`,
+	} {
+		s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) })
+		got := s.do("POST", path, key, nil)
+		require.Equal(t, http.StatusOK, got.status, "%s", got.body)
+		require.JSONEq(t, want, string(got.body))
+	}
+	require.Len(t, s.requests(), 2)
+	for _, sent := range s.requests() {
+		require.Equal(t, webhook.Sign("s3cret", []byte(sent.body)), sent.header.Get("X-Mathub-Signature"))
+		require.Contains(t, sent.body, `"test":true`)
+	}
+	require.Equal(t, http.StatusConflict, s.do("POST", path, other, nil).status, "another bot has none")
+	require.Equal(t, http.StatusUnauthorized, s.do("POST", path, "", nil).status)
 }

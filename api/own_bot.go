@@ -4,6 +4,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/mathub/webhooks/internal/bots"
+	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -18,6 +19,21 @@ func (s *server) GetOwnBot(c *gin.Context) {
 // UpdateOwnBot serves PATCH /bot.
 func (s *server) UpdateOwnBot(c *gin.Context) {
 	s.updateBot(c, botID(c), "notifyUrl", "notifySecret")
+}
+
+// TestNotification serves POST /bot/notification-test.
+func (s *server) TestNotification(c *gin.Context) {
+	s.answer(c, func() (reply, error) {
+		r, err := s.webhooks.TestNotification(c.Request.Context(), botID(c))
+		if err != nil {
+			return reply{}, err
+		}
+		test := NotificationTest{Delivered: r.Status == delivery.Delivered, Error: orNull(r.Error)}
+		if r.StatusCode != 0 {
+			test.StatusCode = &r.StatusCode
+		}
+		return ok(test), nil
+	})
 }
 
 // updateBot changes those of a bot's fields that the caller may change.

@@ -452,6 +452,18 @@ type NewWebhook struct {
 	Secret *Secret `json:"secret,omitempty"`
 }
 
+// NotificationTest defines model for NotificationTest.
+type NotificationTest struct {
+	// Delivered Whether the endpoint answered 2xx within 5 seconds.
+	Delivered bool `json:"delivered"`
+
+	// StatusCode Null: no response came.
+	StatusCode *int `json:"statusCode"`
+
+	// Error Why it was not delivered, such as `timeout` or `HTTP 503`.
+	Error *string `json:"error"`
+}
+
 // NotifyChange defines model for NotifyChange.
 type NotifyChange struct {
 	NotifyURL *EndpointURL `json:"notifyUrl,omitempty"`
@@ -1051,6 +1063,9 @@ type ServerInterface interface {
 	// UpdateOwnBot Change where the bot's owner is notified of disabled webhooks.
 	// (PATCH /api/bot/v1/bot)
 	UpdateOwnBot(c *gin.Context)
+	// TestNotification Send a test notification now.
+	// (POST /api/bot/v1/bot/notification-test)
+	TestNotification(c *gin.Context)
 	// ListAllDeliveries List the deliveries of all the bot's webhooks, newest first.
 	// (GET /api/bot/v1/deliveries)
 	ListAllDeliveries(c *gin.Context, params ListAllDeliveriesParams)
@@ -1251,6 +1266,19 @@ func (siw *ServerInterfaceWrapper) UpdateOwnBot(c *gin.Context) {
 	}
 
 	siw.Handler.UpdateOwnBot(c)
+}
+
+// TestNotification operation middleware
+func (siw *ServerInterfaceWrapper) TestNotification(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.TestNotification(c)
 }
 
 // ListAllDeliveries operation middleware
@@ -2626,6 +2654,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/bot/v1/audit", wrapper.ListAudit)
 	router.GET(options.BaseURL+"/api/bot/v1/bot", wrapper.GetOwnBot)
 	router.PATCH(options.BaseURL+"/api/bot/v1/bot", wrapper.UpdateOwnBot)
+	router.POST(options.BaseURL+"/api/bot/v1/bot/notification-test", wrapper.TestNotification)
 	router.GET(options.BaseURL+"/api/bot/v1/deliveries", wrapper.ListAllDeliveries)
 	router.GET(options.BaseURL+"/api/bot/v1/event-types", wrapper.ListEventTypes)
 	router.GET(options.BaseURL+"/api/bot/v1/events", wrapper.PollEvents)

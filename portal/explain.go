@@ -52,17 +52,13 @@ func ofStatus(code int) advice {
 	return advice{"the receiver did not take it", "Answer with a 2xx when the event was taken."}
 }
 
-// adviceOf is for a failed delivery.
-func adviceOf(row db.GetDeliveriesRow) advice {
-	text := ""
-	if row.Error != nil {
-		text = *row.Error
-	}
+// adviceOf is for a failed delivery, by its error and status; 0: no response came.
+func adviceOf(text string, status int) advice {
 	if known, ok := ofErrors[text]; ok {
 		return known
 	}
-	if row.StatusCode != nil {
-		return ofStatus(int(*row.StatusCode))
+	if status != 0 {
+		return ofStatus(status)
 	}
 	kind, _, _ := strings.Cut(text, ":")
 	if known, ok := ofErrors[kind+":"]; ok {
@@ -76,10 +72,17 @@ func explain(row db.GetDeliveriesRow, next *subscriptions.NextAttempt) (what, do
 	if row.Success {
 		return fmt.Sprintf("Delivered: the receiver answered %s within %d ms.", statusText(row.StatusCode), row.DurationMs), ""
 	}
-	a := adviceOf(row)
-	what = "Failed: " + a.what
+	text, status := "", 0
 	if row.Error != nil {
-		what += " (" + *row.Error + ")"
+		text = *row.Error
+	}
+	if row.StatusCode != nil {
+		status = int(*row.StatusCode)
+	}
+	a := adviceOf(text, status)
+	what = "Failed: " + a.what
+	if text != "" {
+		what += " (" + text + ")"
 	}
 	switch {
 	case next != nil:

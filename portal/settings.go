@@ -1,12 +1,15 @@
 package portal
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 
 	"github.com/google/uuid"
 
 	"github.com/mathub/webhooks/internal/bots"
+	"github.com/mathub/webhooks/internal/delivery"
+	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/web"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -16,6 +19,7 @@ const settingsPath = "/portal/settings"
 func (p *portal) settingsRoutes() {
 	p.get(settingsPath, viewers, p.settings)
 	p.post("/portal/settings/notify", managers, p.setNotify)
+	p.post("/portal/settings/notify-test", managers, p.testNotify)
 	p.post("/portal/settings/notify-secret", managers, p.rotateNotify)
 	p.post("/portal/settings/keys", managers, p.addKey)
 	p.post("/portal/settings/keys/{id}/revoke", managers, p.revokeKey)
@@ -28,7 +32,11 @@ type settingsPage struct {
 	Keys     []bots.Key
 	Sessions []bots.PortalSession
 	Used     []usage
+	Tested   *testedNotify // what a test notification came to; nil: none was sent just now
 }
+
+// testedNotify says what became of a test notification.
+type testedNotify struct{ Class, What, Do string }
 
 // usage is how much of a limit a bot uses.
 type usage struct {
@@ -42,11 +50,11 @@ type shownOnce struct {
 }
 
 func (p *portal) settings(w http.ResponseWriter, r *http.Request, s *session) error {
-	return p.showSettings(w, r, s, form{}, 0)
+	return p.showSettings(w, r, s, settingsPage{}, form{}, 0)
 }
 
-func (p *portal) showSettings(w http.ResponseWriter, r *http.Request, s *session, f form, status int) (err error) {
-	var data settingsPage
+// showSettings adds to data what the page always shows.
+func (p *portal) showSettings(w http.ResponseWriter, r *http.Request, s *session, data settingsPage, f form, status int) (err error) {
 	if data.Bot, err = p.Bots.Get(r.Context(), s.BotID); err != nil {
 		return err
 	}
@@ -70,7 +78,7 @@ func (p *portal) badSettings(w http.ResponseWriter, r *http.Request, s *session,
 	if !ok {
 		return err
 	}
-	return p.showSettings(w, r, s, f, status)
+	return p.showSettings(w, r, s, settingsPage{}, f, status)
 }
 
 // setNotify sets where the bot's owner is notified of disabled webhooks. A secret that had to be made is shown once.
@@ -91,6 +99,21 @@ func (p *portal) setNotify(w http.ResponseWriter, r *http.Request, s *session) e
 		return done(w, r, settingsPath, "notify-changed")
 	}
 	return p.showOnce(w, r, s, shownOnce{"Notification secret", *bot.NotifySecret, "It signs notifications of disabled webhooks."})
+}
+
+// testNotify sends a test notification, and says what the receiver answered.
+func (p *portal) testNotify(w http.ResponseWriter, r *http.Request, s *session) error {
+	result, err := p.Webhooks.TestNotification(r.Context(), s.BotID)
+	if err != nil {
+		setRetryAfter(w, problem.Of(err))
+		return p.badSettings(w, r, s, err)
+	}
+	tested := testedNotify{Class: "ok", What: fmt.Sprintf("The test notification arrived: your endpoint answered HTTP %d.", result.StatusCode)}
+	if result.Status != delivery.Delivered {
+		a := adviceOf(result.Error, result.StatusCode)
+		tested = testedNotify{"bad", "The test notification failed: " + a.what + " (" + result.Error + ").", a.do}
+	}
+	return p.showSettings(w, r, s, settingsPage{Tested: &tested}, form{}, 0)
 }
 
 // rotateNotify makes a new secret for notifications.

@@ -28,6 +28,18 @@ func (d Disabling) NoticeID() string {
 	return fmt.Sprintf("disabled-%s-%d", d.WebhookID, d.Generation)
 }
 
+// sampleWebhook is the webhook of the docs' examples.
+var sampleWebhook = uuid.MustParse("0195b2f0-5a3e-7c1d-8f00-3b6d2a9c4e71")
+
+// DisabledTest is what the owner is sent to try its endpoint: a disabling that did not happen, whose body says `"test":true`.
+func DisabledTest(botID, eventID string, at time.Time) Event {
+	e := Disabling{
+		WebhookID: sampleWebhook, BotID: botID, Host: "bots.example.org", FailureCount: MaxFailures, DisabledAt: at, LastError: "HTTP 503", EventID: eventID,
+	}.Event()
+	e.ID, e.isSample = eventID, true
+	return e
+}
+
 // Event is what the owner is sent. It depends on the disabling alone, so that each attempt sends the same bytes.
 func (d Disabling) Event() Event {
 	path := "/api/bot/v1/webhooks/" + d.WebhookID.String()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -154,6 +155,34 @@ func TestManyEmittersOfOneIDDeliverItOnce(t *testing.T) {
 	require.Equal(t, int32(1), first.Load())
 	require.Equal(t, 1, result[workflows.Summary](t, s.client, "event-same").Delivered)
 	require.Equal(t, 1, s.count("/", "same"))
+}
+
+// TestANoticeIsTried: once, and its result is what the owner's endpoint answered.
+func TestANoticeIsTried(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, nil)
+	s.subscribe(t, "/") // makes the bot
+	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
+	try := func() (delivery.Result, error) {
+		return workflows.StartNoticeTest(t.Context(), s.client, s.attributes, "bot")
+	}
+	_, err := try()
+	require.ErrorIs(t, err, workflows.ErrNoNotifyURL)
+	sealed, err := s.keyset.SealNotify("bot", "s3cret")
+	require.NoError(t, err)
+	url, err := s.keyset.SealNotifyURL("bot", s.url+"/owner")
+	require.NoError(t, err)
+	_, err = s.pool.Exec(t.Context(), "UPDATE bots SET notify_url = $1, notify_secret = $2", url, sealed)
+	require.NoError(t, err)
+	r, err := try()
+	require.NoError(t, err)
+	require.Equal(t, delivery.Result{Status: delivery.Failed, StatusCode: 418, Error: "HTTP 418"}, r)
+	require.Len(t, s.all(), 1)
+	eventID := strings.TrimPrefix(s.all()[0], "/owner ")
+	s.keep(t, "notice-test-"+eventID, "send_test_notice")
+	require.NoError(t, s.byHand(t, "notice-test-by-hand", "SendTestNotice", "bot"))
+	requireRefused(t, s.byHand(t, "by-hand", "SendTestNotice", "bot"), "workflow id")
+	requireRefused(t, s.byHand(t, "notice-test-2", "SendTestNotice", "no bot"), "botId")
 }
 
 // TestAnOwnerIsToldOfEachDisablingOnce: by the worker that disables and, of what another has left behind, by one that

@@ -46,6 +46,7 @@ func Registered() map[string]any {
 		"Redeliver":      checked(Redeliver, checkRedelivery),
 		"Recover":        checked(Recover, checkRecovery),
 		"NotifyDisabled": checked(NotifyDisabled, NoticeInput.check),
+		"SendTestNotice": checked(SendTestNotice, checkNoticeTest),
 		"RemoveExpired":  checked(RemoveExpired, RemovalInput.check),
 	}
 }

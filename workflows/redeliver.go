@@ -18,7 +18,7 @@ import (
 func Redeliver(ctx workflow.Context, a delivery.Attempt) (delivery.Result, error) {
 	a.Trigger = webhook.TriggerRedeliver
 	var route delivery.Route
-	if err := workflow.ExecuteLocalActivity(manualActivity(ctx, a.WebhookID), act.PrepareRedelivery, a).Get(ctx, &route); err != nil {
+	if err := workflow.ExecuteLocalActivity(manualActivity(ctx, a.WebhookID.String()), act.PrepareRedelivery, a).Get(ctx, &route); err != nil {
 		return delivery.Result{}, err
 	}
 	return deliverManually(ctx, route)

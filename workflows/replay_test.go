@@ -167,7 +167,7 @@ func changed(first func(workflow.Context)) map[string]any {
 		"SendTest":      then(first, SendTest), "VerifyEndpoint": then(first, VerifyEndpoint),
 		"Redeliver":     then(first, Redeliver),
 		"Recover":       then(first, Recover),
-		"RemoveExpired": then(first, RemoveExpired), "NotifyDisabled": then(first, NotifyDisabled),
+		"RemoveExpired": then(first, RemoveExpired), "NotifyDisabled": then(first, NotifyDisabled), "SendTestNotice": then(first, SendTestNotice),
 	}
 }
 

@@ -71,7 +71,7 @@ func sendOwnEvent(ctx workflow.Context, in delivery.TestEvent, prefix string, pr
 	in.EventID, in.WorkflowID = strings.TrimPrefix(info.WorkflowExecution.ID, prefix), info.WorkflowExecution.ID
 	in.RunID, in.At = info.OriginalRunID, info.WorkflowStartTime
 	var route delivery.Route
-	if err := workflow.ExecuteLocalActivity(manualActivity(ctx, in.WebhookID), prepare, in).Get(ctx, &route); err != nil {
+	if err := workflow.ExecuteLocalActivity(manualActivity(ctx, in.WebhookID.String()), prepare, in).Get(ctx, &route); err != nil {
 		return delivery.Result{}, err
 	}
 	return deliverManually(ctx, route)
@@ -85,7 +85,7 @@ func deliverManually(ctx workflow.Context, route delivery.Route) (r delivery.Res
 	case route.Queued:
 		return delivery.Result{Status: delivery.Queued}, nil
 	default:
-		err = workflow.ExecuteLocalActivity(manualActivity(ctx, route.Attempt.WebhookID), act.Deliver, route.Attempt).Get(ctx, &r)
+		err = workflow.ExecuteLocalActivity(manualActivity(ctx, route.Attempt.WebhookID.String()), act.Deliver, route.Attempt).Get(ctx, &r)
 	}
 	if err == nil && r.Status == delivery.Failed && route.Searchable {
 		err = upsertFailed(ctx, searchattr.WebhookID.ValueSet([]string{route.Attempt.WebhookID.String()}))
@@ -94,12 +94,12 @@ func deliverManually(ctx workflow.Context, route delivery.Route) (r delivery.Res
 }
 
 // manualActivity are the options of a delivery that a person waits for.
-func manualActivity(ctx workflow.Context, webhookID uuid.UUID) workflow.Context {
+func manualActivity(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
 		StartToCloseTimeout:    activities.AttemptTimeout,
 		ScheduleToCloseTimeout: manualTimeout,
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: 100 * time.Millisecond, MaximumInterval: time.Second},
-		Summary:                webhookID.String(),
+		Summary:                summary,
 	})
 }
 
@@ -120,26 +120,39 @@ func startOwnEvent(ctx context.Context, c client.Client, a *searchattr.Attribute
 
 // runManually runs a workflow whose result is one delivery's, to its end.
 func runManually(ctx context.Context, c client.Client, a *searchattr.Attributes, options client.StartWorkflowOptions, attributes []temporal.SearchAttributeUpdate, run any, input any) (queued bool, err error) {
+	r, err := runToEnd(ctx, c, a, options, attributes, run, input)
+	if err == nil && r.Status == delivery.Skipped {
+		err = notMade(r)
+	}
+	return r.Status == delivery.Queued, err
+}
+
+// runToEnd runs a workflow that a person waits for, and returns its result.
+func runToEnd(ctx context.Context, c client.Client, a *searchattr.Attributes, options client.StartWorkflowOptions, attributes []temporal.SearchAttributeUpdate, run any, input any) (r delivery.Result, err error) {
 	options.TaskQueue, options.EnableEagerStart, options.WorkflowExecutionTimeout = TaskQueue, true, 2*manualTimeout
 	started, err := a.Start(ctx, c, temporal.NewSearchAttributes(attributes...), options, run, input)
 	if err != nil {
-		return false, fmt.Errorf("start %s: %w", options.ID, err)
+		return r, fmt.Errorf("start %s: %w", options.ID, err)
 	}
-	var r delivery.Result
 	if err := started.Get(ctx, &r); err != nil {
-		return false, fmt.Errorf("%s: %w", options.ID, err)
+		return r, fmt.Errorf("%s: %w", options.ID, err)
 	}
-	switch {
-	case r.Error == delivery.EventGone:
-		return false, ErrEventGone
-	case r.Error == delivery.BotSuspended:
-		return false, ErrBotSuspended
-	case r.Error == delivery.NotVerified:
-		return false, ErrNotVerified
-	case r.Error == delivery.RateLimited:
-		return false, RateLimitedError{r.RetryIn}
-	case r.Status == delivery.Skipped:
-		return false, ErrWebhookGone
+	return r, nil
+}
+
+// notMade is why an attempt was not made.
+func notMade(r delivery.Result) error {
+	switch r.Error {
+	case delivery.EventGone:
+		return ErrEventGone
+	case delivery.BotSuspended:
+		return ErrBotSuspended
+	case delivery.NotVerified:
+		return ErrNotVerified
+	case delivery.NoticesUnwanted:
+		return ErrNoNotifyURL
+	case delivery.RateLimited:
+		return RateLimitedError{r.RetryIn}
 	}
-	return r.Status == delivery.Queued, nil
+	return ErrWebhookGone
 }

@@ -509,6 +509,18 @@ type NewWebhook struct {
 	Secret Secret `json:"secret,omitempty,omitzero"`
 }
 
+// NotificationTest defines model for NotificationTest.
+type NotificationTest struct {
+	// Delivered Whether the endpoint answered 2xx within 5 seconds.
+	Delivered bool `json:"delivered"`
+
+	// StatusCode Null: no response came.
+	StatusCode *int `json:"statusCode"`
+
+	// Error Why it was not delivered, such as `timeout` or `HTTP 503`.
+	Error *string `json:"error"`
+}
+
 // NotifyChange defines model for NotifyChange.
 type NotifyChange struct {
 	NotifyURL nullable.Nullable[string] `json:"notifyUrl,omitempty,omitzero"`
@@ -1088,6 +1100,11 @@ func (c *Client) GetOwnBot(ctx context.Context) (*Response[Bot], error) {
 // UpdateOwnBot Change where the bot's owner is notified of disabled webhooks.
 func (c *Client) UpdateOwnBot(ctx context.Context, body NotifyChange) (*Response[Bot], error) {
 	return call[Bot](ctx, c.caller, http.MethodPatch, "/api/bot/v1/bot", nil, body)
+}
+
+// TestNotification Send a test notification now.
+func (c *Client) TestNotification(ctx context.Context) (*Response[NotificationTest], error) {
+	return call[NotificationTest](ctx, c.caller, http.MethodPost, "/api/bot/v1/bot/notification-test", nil, nil)
 }
 
 // ListAllDeliveries List the deliveries of all the bot's webhooks, newest first.

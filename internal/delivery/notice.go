@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/allowance"
 	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -78,34 +79,79 @@ func (d *Deliverer) notify(ctx context.Context, n Notice, row db.GetNoticeRow) (
 		WebhookID: n.WebhookID, Generation: n.Generation, BotID: row.BotID, Host: row.Host, FailureCount: int(row.FailureCount),
 		DisabledAt: row.DisabledAt.UTC(), LastError: row.LastError, EventID: row.EventID,
 	}
-	url, err := d.cfg.Keyset.OpenNotifyURL(row.BotID, row.NotifyURL)
-	var secret string
-	if err == nil {
-		secret, err = d.cfg.Keyset.OpenNotify(row.BotID, row.NotifySecret)
-	}
+	url, secret, err := d.openNotify(row.BotID, row.NotifyURL, row.NotifySecret)
 	if err != nil {
-		d.cfg.Logger.Error("notification waits: the keyset cannot decrypt its bot's URL or secret", "notice", about.NoticeID(), "error", err)
 		return Result{}, err
 	}
-	resp, err := d.postNotice(ctx, url, secret, about, n.Attempt)
-	if err != nil {
-		return Result{}, fmt.Errorf("notice %s was not attempted: %w", about.NoticeID(), err)
+	r, resp, err := d.postNotice(ctx, url, secret, about.Event(), webhook.DeliveryID(about.NoticeID(), n.WebhookID, n.Attempt))
+	if err != nil || r.Status == Delivered {
+		return r, err
 	}
-	if resp.Success() {
-		return Result{Status: Delivered, StatusCode: resp.StatusCode}, nil
-	}
-	r := Result{Status: Failed, StatusCode: resp.StatusCode, Error: resp.Error}
 	if delay, more := d.cfg.Schedule.Delay(n.Attempt, resp.RetryAfter, 2*rand.Float64()-1); more {
 		r.RetryIn = max(time.Millisecond, delay)
 	}
 	return r, nil
 }
 
-func (d *Deliverer) postNotice(ctx context.Context, url, secret string, about webhook.Disabling, attempt int) (egress.Response, error) {
-	e := about.Event()
+// openNotify decrypts where a bot's owner is notified, and the secret that signs it.
+func (d *Deliverer) openNotify(botID string, sealedURL, sealedSecret []byte) (url, secret string, err error) {
+	if url, err = d.cfg.Keyset.OpenNotifyURL(botID, sealedURL); err == nil {
+		secret, err = d.cfg.Keyset.OpenNotify(botID, sealedSecret)
+	}
+	if err != nil {
+		d.cfg.Logger.Error("notification waits: the keyset cannot decrypt its bot's URL or secret", "bot", botID, "error", err)
+	}
+	return url, secret, err
+}
+
+// postNotice sends an event to a bot's owner. The result does not say when it is attempted again.
+func (d *Deliverer) postNotice(ctx context.Context, url, secret string, e webhook.Event, id uuid.UUID) (Result, egress.Response, error) {
 	body := e.Body()
-	return d.cfg.Egress.Post(ctx, url, webhook.Headers(webhook.Delivery{
-		Version: d.cfg.Version, Type: e.Type, EventID: e.ID, ID: webhook.DeliveryID(e.ID, about.WebhookID, attempt), At: time.Now(),
-		Secrets: []string{secret}, Body: body,
+	resp, err := d.cfg.Egress.Post(ctx, url, webhook.Headers(webhook.Delivery{
+		Version: d.cfg.Version, Type: e.Type, EventID: e.ID, ID: id, At: time.Now(), Secrets: []string{secret}, Body: body,
 	}), body)
+	switch {
+	case err != nil:
+		return Result{}, resp, fmt.Errorf("notice %s was not attempted: %w", e.ID, err)
+	case resp.Success():
+		return Result{Status: Delivered, StatusCode: resp.StatusCode}, resp, nil
+	}
+	return Result{Status: Failed, StatusCode: resp.StatusCode, Error: resp.Error}, resp, nil
+}
+
+// NoticeTest names a test of a bot's notify URL.
+type NoticeTest struct {
+	BotID   string    `json:"botId"`
+	EventID string    `json:"eventId"`
+	At      time.Time `json:"at"`
+}
+
+// SendTestNotice sends a bot's owner a notice that says that it is a test, once. As nobody has agreed to it at the notify URL, it
+// takes of what the bot may send to an endpoint that is not verified. It counts for and against nothing.
+func (d *Deliverer) SendTestNotice(ctx context.Context, n NoticeTest) (Result, error) {
+	bot, err := d.queries.GetBot(ctx, d.cfg.Pool, n.BotID)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows), err == nil && bot.NotifyURL == nil:
+		return Result{Status: Skipped, Error: NoticesUnwanted}, nil
+	case err != nil:
+		return Result{}, fmt.Errorf("read bot %s: %w", n.BotID, err)
+	case !bot.IsActive:
+		return Result{Status: Skipped, Error: BotSuspended}, nil
+	}
+	url, secret, err := d.openNotify(bot.ID, bot.NotifyURL, bot.NotifySecret)
+	if err != nil {
+		return Result{}, err
+	}
+	if !d.limiter.IsOff() {
+		wait, err := d.limiter.TakeOne(ctx, allowance.Key{BotID: bot.ID, Endpoint: webhook.PartyOf(url)})
+		if err != nil {
+			return Result{}, err
+		}
+		if wait > 0 {
+			return Result{Status: Skipped, Error: RateLimited, RetryIn: wait}, nil
+		}
+	}
+	e := webhook.DisabledTest(bot.ID, n.EventID, n.At)
+	r, _, err := d.postNotice(ctx, url, secret, e, webhook.DeliveryID(e.ID, uuid.Nil, 1))
+	return r, err
 }

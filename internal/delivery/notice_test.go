@@ -3,6 +3,7 @@ package delivery
 import (
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -67,4 +68,56 @@ func TestDeliverer_NotifyOwner(t *testing.T) {
 	require.Zero(t, notify(len(webhook.DefaultSchedule)+1).RetryIn)
 	require.Zero(t, r.count(t, "disabled_notices"), "it is attempted no more")
 	require.Zero(t, r.count(t, "deliveries"), "it counts for nothing")
+}
+
+// TestDeliverer_SendTestNotice: a test is signed, says that it is one, is sent by the rules of egress at the rate of unverified
+// endpoints, and counts for nothing.
+func TestDeliverer_SendTestNotice(t *testing.T) {
+	t.Parallel()
+	r, to := newRig(t, limited(3, 0.01)), newReceiver(t, 503)
+	r.subscribe(t, to.url, "") // makes the bot
+	test := func(botID string) Result {
+		t.Helper()
+		result, err := r.SendTestNotice(t.Context(), NoticeTest{BotID: botID, EventID: "tried", At: time.Date(2025, 3, 20, 10, 30, 0, 0, time.UTC)})
+		require.NoError(t, err)
+		return result
+	}
+	unwanted := Result{Status: Skipped, Error: NoticesUnwanted}
+	require.Equal(t, unwanted, test("bot"))
+	require.Equal(t, unwanted, test("no-such-bot"))
+	notify := func(url string) {
+		sealed, err := r.keyset.SealNotify("bot", "s3cret")
+		require.NoError(t, err)
+		sealedURL, err := r.keyset.SealNotifyURL("bot", url)
+		require.NoError(t, err)
+		r.execute(t, "UPDATE bots SET notify_url = $1, notify_secret = $2", sealedURL, sealed)
+	}
+	notify(to.url)
+	r.execute(t, "UPDATE bots SET is_active = false")
+	require.Equal(t, Result{Status: Skipped, Error: BotSuspended}, test("bot"))
+	r.execute(t, "UPDATE bots SET is_active = true")
+	for range 3 {
+		require.Equal(t, Result{Status: Failed, StatusCode: 503, Error: "HTTP 503"}, test("bot"), "it is not attempted again")
+	}
+	limited := test("bot")
+	require.Equal(t, RateLimited, limited.Error)
+	require.Positive(t, limited.RetryIn)
+	got := to.requests()
+	require.Len(t, got, 3)
+	require.Equal(t, "webhook.disabled", got[0].header.Get("X-Mathub-Event"))
+	require.Equal(t, "tried", got[0].header.Get("webhook-id"))
+	require.Equal(t, webhook.Sign("s3cret", got[0].body), got[0].header.Get("X-Mathub-Signature"))
+	var sent struct {
+		Test bool
+		Data struct{ BotID string }
+	}
+	require.NoError(t, json.Unmarshal(got[0].body, &sent))
+	require.True(t, sent.Test)
+	require.Equal(t, "bot", sent.Data.BotID)
+
+	notify("http://10.0.0.1/")
+	blocked := test("bot")
+	require.Equal(t, Failed, blocked.Status)
+	require.Contains(t, blocked.Error, "blocked")
+	require.Zero(t, r.count(t, "deliveries")+r.count(t, "disabled_notices"), "it counts for nothing")
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/audit"
+	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/webhook"
@@ -35,27 +36,27 @@ type sends struct {
 	ofWebhook map[uuid.UUID]int
 }
 
-// begin counts one more until end is called.
-func (s *sends) begin(w db.Webhook) (end func(), err error) {
+// begin counts one more of a bot, and of one of its webhooks unless that is uuid.Nil, until end is called.
+func (s *sends) begin(botID string, webhookID uuid.UUID) (end func(), err error) {
 	const detail = "This %[2]s has %[1]d tests and redeliveries in progress, the most allowed. Wait for one to end."
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ofWebhook[w.ID] >= maxSendsPerWebhook {
+	if webhookID != uuid.Nil && s.ofWebhook[webhookID] >= maxSendsPerWebhook {
 		return nil, &problem.Error{Kind: problem.TooManyRequests, Detail: fmt.Sprintf(detail, maxSendsPerWebhook, "webhook")}
 	}
-	if s.ofBot[w.BotID] >= maxSendsPerBot {
+	if s.ofBot[botID] >= maxSendsPerBot {
 		return nil, &problem.Error{Kind: problem.TooManyRequests, Detail: fmt.Sprintf(detail, maxSendsPerBot, "bot")}
 	}
 	if s.ofBot == nil {
 		s.ofBot, s.ofWebhook = map[string]int{}, map[uuid.UUID]int{}
 	}
-	s.ofWebhook[w.ID]++
-	s.ofBot[w.BotID]++
+	s.ofWebhook[webhookID]++
+	s.ofBot[botID]++
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		countDown(s.ofWebhook, w.ID)
-		countDown(s.ofBot, w.BotID)
+		countDown(s.ofWebhook, webhookID)
+		countDown(s.ofBot, botID)
 	}, nil
 }
 
@@ -75,6 +76,37 @@ func (s *Service) SendTest(ctx context.Context, w db.Webhook, eventType webhook.
 	return s.send(ctx, w, func(ctx context.Context) (uuid.UUID, bool, error) {
 		return workflows.StartTest(ctx, s.Temporal, s.Attributes, TargetOf(w), eventType)
 	})
+}
+
+var errNoNotifyURL = &problem.Error{Kind: problem.Conflict, Detail: "The bot has no notification URL. Set one first."}
+
+// TestNotification sends the notice of a disabled webhook to the bot's notify URL, once, and returns what came of it. Its body
+// says that it is a test.
+func (s *Service) TestNotification(ctx context.Context, botID string) (delivery.Result, error) {
+	switch bot, err := db.New().GetBot(ctx, s.Pool, botID); {
+	case err != nil:
+		return delivery.Result{}, problem.OrNotFound(err)
+	case bot.NotifyURL == nil:
+		return delivery.Result{}, errNoNotifyURL
+	}
+	end, err := s.sends.begin(botID, uuid.Nil)
+	if err != nil {
+		return delivery.Result{}, err
+	}
+	defer end()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTimeout)
+	defer cancel()
+	r, err := workflows.StartNoticeTest(ctx, s.Temporal, s.Attributes, botID)
+	var limited workflows.RateLimitedError
+	switch {
+	case errors.Is(err, workflows.ErrNoNotifyURL):
+		return r, errNoNotifyURL // it was removed meanwhile
+	case errors.As(err, &limited):
+		return r, &problem.Error{Kind: problem.TooManyRequests, Detail: "Limit of tests to this notification URL reached.", RetryAfter: limited.RetryIn}
+	case err != nil:
+		return r, s.notSent(err)
+	}
+	return r, nil
 }
 
 // Verify asks the endpoint of w whether it wants deliveries and returns the delivery.
@@ -156,7 +188,7 @@ func (s *Service) notKept() error {
 // send returns the delivery that start makes, or has the webhook's queue make. It is seen to its end, and counts until then,
 // also when ctx is cancelled: else whoever hangs up could have any number in progress.
 func (s *Service) send(ctx context.Context, w db.Webhook, start func(context.Context) (deliveryID uuid.UUID, queued bool, err error)) (row db.GetDeliveriesRow, err error) {
-	end, err := s.sends.begin(w)
+	end, err := s.sends.begin(w.BotID, w.ID)
 	if err != nil {
 		return row, err
 	}
