@@ -82,7 +82,7 @@ func (s *server) authenticateBot(c *gin.Context) error {
 		return err
 	}
 	if !key.IsActive {
-		return problem.ErrSuspended
+		return problem.Suspended(key.SuspendedReason)
 	}
 	if err := s.beginCall(c, key.BotID); err != nil {
 		return err

@@ -69,7 +69,7 @@ func (s *server) UpdateWebhookOfAny(c *gin.Context, id WebhookID) {
 		if err := m.Err(); err != nil {
 			return reply{}, err
 		}
-		w, err := s.webhooks.SetActive(c.Request.Context(), before, *active)
+		w, err := s.webhooks.SetActive(c.Request.Context(), before, *active, nil)
 		if err != nil {
 			return reply{}, err
 		}

@@ -119,7 +119,7 @@ type portalLimits struct{ s *server }
 func (l portalLimits) CheckKey(ctx context.Context, client, key string) (string, uuid.UUID, error) {
 	row, err := l.s.findKey(ctx, client, key)
 	if err == nil && !row.IsActive {
-		err = problem.ErrSuspended
+		err = problem.Suspended(row.SuspendedReason)
 	}
 	return row.BotID, row.ID, err
 }

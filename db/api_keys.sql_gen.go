@@ -7,21 +7,21 @@ package db
 
 import (
 	"context"
-	"time"
 
 	"github.com/google/uuid"
 )
 
 const botByKey = `-- name: BotByKey :one
-SELECT k.id, k.bot_id, k.name, k.prefix, b.is_active FROM api_keys k JOIN bots b ON b.id = k.bot_id WHERE k.key_hash = $1
+SELECT k.id, k.bot_id, k.name, k.prefix, b.is_active, b.suspended_reason FROM api_keys k JOIN bots b ON b.id = k.bot_id WHERE k.key_hash = $1
 `
 
 type BotByKeyRow struct {
-	ID       uuid.UUID
-	BotID    string
-	Name     string
-	Prefix   string
-	IsActive bool
+	ID              uuid.UUID
+	BotID           string
+	Name            string
+	Prefix          string
+	IsActive        bool
+	SuspendedReason *string
 }
 
 func (q *Queries) BotByKey(ctx context.Context, db DBTX, keyHash []byte) (BotByKeyRow, error) {
@@ -33,7 +33,24 @@ func (q *Queries) BotByKey(ctx context.Context, db DBTX, keyHash []byte) (BotByK
 		&i.Name,
 		&i.Prefix,
 		&i.IsActive,
+		&i.SuspendedReason,
 	)
+	return i, err
+}
+
+const botOfKey = `-- name: BotOfKey :one
+SELECT b.is_active, b.suspended_reason FROM api_keys k JOIN bots b ON b.id = k.bot_id WHERE k.id = $1
+`
+
+type BotOfKeyRow struct {
+	IsActive        bool
+	SuspendedReason *string
+}
+
+func (q *Queries) BotOfKey(ctx context.Context, db DBTX, id uuid.UUID) (BotOfKeyRow, error) {
+	row := db.QueryRow(ctx, botOfKey, id)
+	var i BotOfKeyRow
+	err := row.Scan(&i.IsActive, &i.SuspendedReason)
 	return i, err
 }
 
@@ -49,40 +66,42 @@ func (q *Queries) CountKeys(ctx context.Context, db DBTX, botID string) (int64, 
 }
 
 const createKey = `-- name: CreateKey :one
-INSERT INTO api_keys (id, bot_id, key_hash, name, prefix) VALUES ($1, $2, $3, $4, $5) RETURNING id, bot_id, name, prefix, created_at
+INSERT INTO api_keys (id, bot_id, key_hash, name, prefix, creator_kind, creator_name)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+RETURNING id, bot_id, key_hash, name, prefix, created_at, creator_kind, creator_name, last_used_at
 `
 
 type CreateKeyParams struct {
-	ID      uuid.UUID
-	BotID   string
-	KeyHash []byte
-	Name    string
-	Prefix  string
+	ID          uuid.UUID
+	BotID       string
+	KeyHash     []byte
+	Name        string
+	Prefix      string
+	CreatorKind string
+	CreatorName string
 }
 
-type CreateKeyRow struct {
-	ID        uuid.UUID
-	BotID     string
-	Name      string
-	Prefix    string
-	CreatedAt time.Time
-}
-
-func (q *Queries) CreateKey(ctx context.Context, db DBTX, arg CreateKeyParams) (CreateKeyRow, error) {
+func (q *Queries) CreateKey(ctx context.Context, db DBTX, arg CreateKeyParams) (ApiKey, error) {
 	row := db.QueryRow(ctx, createKey,
 		arg.ID,
 		arg.BotID,
 		arg.KeyHash,
 		arg.Name,
 		arg.Prefix,
+		arg.CreatorKind,
+		arg.CreatorName,
 	)
-	var i CreateKeyRow
+	var i ApiKey
 	err := row.Scan(
 		&i.ID,
 		&i.BotID,
+		&i.KeyHash,
 		&i.Name,
 		&i.Prefix,
 		&i.CreatedAt,
+		&i.CreatorKind,
+		&i.CreatorName,
+		&i.LastUsedAt,
 	)
 	return i, err
 }
@@ -108,43 +127,105 @@ func (q *Queries) DeleteKey(ctx context.Context, db DBTX, arg DeleteKeyParams) (
 	return i, err
 }
 
-const isKeysBotActive = `-- name: IsKeysBotActive :one
-SELECT b.is_active FROM api_keys k JOIN bots b ON b.id = k.bot_id WHERE k.id = $1
+const keyByHash = `-- name: KeyByHash :many
+SELECT id, bot_id, key_hash, name, prefix, created_at, creator_kind, creator_name, last_used_at FROM api_keys WHERE key_hash = $1
 `
 
-func (q *Queries) IsKeysBotActive(ctx context.Context, db DBTX, id uuid.UUID) (bool, error) {
-	row := db.QueryRow(ctx, isKeysBotActive, id)
-	var is_active bool
-	err := row.Scan(&is_active)
-	return is_active, err
+func (q *Queries) KeyByHash(ctx context.Context, db DBTX, keyHash []byte) ([]ApiKey, error) {
+	rows, err := db.Query(ctx, keyByHash, keyHash)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ApiKey{}
+	for rows.Next() {
+		var i ApiKey
+		if err := rows.Scan(
+			&i.ID,
+			&i.BotID,
+			&i.KeyHash,
+			&i.Name,
+			&i.Prefix,
+			&i.CreatedAt,
+			&i.CreatorKind,
+			&i.CreatorName,
+			&i.LastUsedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const keysByPrefix = `-- name: KeysByPrefix :many
+SELECT id, bot_id, key_hash, name, prefix, created_at, creator_kind, creator_name, last_used_at FROM api_keys
+WHERE prefix COLLATE "C" BETWEEN $1::text AND $1::text || '~'
+ORDER BY created_at, id
+LIMIT $2
+`
+
+type KeysByPrefixParams struct {
+	Beginning string
+	Most      int32
+}
+
+// No character of a key comes after ~. With LIKE, Postgres would use no index where it plans for any pattern.
+func (q *Queries) KeysByPrefix(ctx context.Context, db DBTX, arg KeysByPrefixParams) ([]ApiKey, error) {
+	rows, err := db.Query(ctx, keysByPrefix, arg.Beginning, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ApiKey{}
+	for rows.Next() {
+		var i ApiKey
+		if err := rows.Scan(
+			&i.ID,
+			&i.BotID,
+			&i.KeyHash,
+			&i.Name,
+			&i.Prefix,
+			&i.CreatedAt,
+			&i.CreatorKind,
+			&i.CreatorName,
+			&i.LastUsedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const listKeys = `-- name: ListKeys :many
-SELECT id, name, prefix, created_at, last_used_at FROM api_keys WHERE bot_id = $1 ORDER BY created_at, id
+SELECT id, bot_id, key_hash, name, prefix, created_at, creator_kind, creator_name, last_used_at FROM api_keys WHERE bot_id = $1 ORDER BY created_at, id
 `
 
-type ListKeysRow struct {
-	ID         uuid.UUID
-	Name       string
-	Prefix     string
-	CreatedAt  time.Time
-	LastUsedAt *time.Time
-}
-
-func (q *Queries) ListKeys(ctx context.Context, db DBTX, botID string) ([]ListKeysRow, error) {
+func (q *Queries) ListKeys(ctx context.Context, db DBTX, botID string) ([]ApiKey, error) {
 	rows, err := db.Query(ctx, listKeys, botID)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []ListKeysRow{}
+	items := []ApiKey{}
 	for rows.Next() {
-		var i ListKeysRow
+		var i ApiKey
 		if err := rows.Scan(
 			&i.ID,
+			&i.BotID,
+			&i.KeyHash,
 			&i.Name,
 			&i.Prefix,
 			&i.CreatedAt,
+			&i.CreatorKind,
+			&i.CreatorName,
 			&i.LastUsedAt,
 		); err != nil {
 			return nil, err

@@ -11,8 +11,106 @@ import (
 	"github.com/google/uuid"
 )
 
+const botsAfter = `-- name: BotsAfter :many
+SELECT id, name, created_at, notify_url, notify_secret, is_active, suspended_at, suspended_reason FROM bots WHERE id > $1 ORDER BY id LIMIT $2
+`
+
+type BotsAfterParams struct {
+	After string
+	Most  int32
+}
+
+// In the order of their ids, for operators.
+func (q *Queries) BotsAfter(ctx context.Context, db DBTX, arg BotsAfterParams) ([]Bot, error) {
+	rows, err := db.Query(ctx, botsAfter, arg.After, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Bot{}
+	for rows.Next() {
+		var i Bot
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.CreatedAt,
+			&i.NotifyURL,
+			&i.NotifySecret,
+			&i.IsActive,
+			&i.SuspendedAt,
+			&i.SuspendedReason,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const countSuspendedBots = `-- name: CountSuspendedBots :one
+SELECT count(*) FROM (SELECT FROM bots WHERE NOT is_active LIMIT $1) AS counted
+`
+
+func (q *Queries) CountSuspendedBots(ctx context.Context, db DBTX, most int32) (int64, error) {
+	row := db.QueryRow(ctx, countSuspendedBots, most)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const countWebhooksOfBots = `-- name: CountWebhooksOfBots :many
+SELECT b.id::text AS bot_id, n.webhooks, n.active, n.disabled_by_failures
+FROM unnest($1::text[]) AS b (id)
+CROSS JOIN LATERAL (
+    SELECT count(*) AS webhooks, count(*) FILTER (WHERE h.is_active) AS active,
+           count(*) FILTER (WHERE NOT h.is_active AND h.disabled_reason = 'failures') AS disabled_by_failures
+    FROM (SELECT w.is_active, w.disabled_reason FROM webhooks w WHERE w.bot_id = b.id LIMIT $2) AS h
+) AS n
+`
+
+type CountWebhooksOfBotsParams struct {
+	BotIds      []string
+	MostCounted int32
+}
+
+type CountWebhooksOfBotsRow struct {
+	BotID              string
+	Webhooks           int64
+	Active             int64
+	DisabledByFailures int64
+}
+
+// Of some bots, what webhooks they have: @most_counted of each are looked at.
+func (q *Queries) CountWebhooksOfBots(ctx context.Context, db DBTX, arg CountWebhooksOfBotsParams) ([]CountWebhooksOfBotsRow, error) {
+	rows, err := db.Query(ctx, countWebhooksOfBots, arg.BotIds, arg.MostCounted)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []CountWebhooksOfBotsRow{}
+	for rows.Next() {
+		var i CountWebhooksOfBotsRow
+		if err := rows.Scan(
+			&i.BotID,
+			&i.Webhooks,
+			&i.Active,
+			&i.DisabledByFailures,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const createBot = `-- name: CreateBot :one
-INSERT INTO bots (id, name, notify_url, notify_secret) VALUES ($1, $2, $3, $4) RETURNING id, name, created_at, notify_url, notify_secret, is_active
+INSERT INTO bots (id, name, notify_url, notify_secret) VALUES ($1, $2, $3, $4) RETURNING id, name, created_at, notify_url, notify_secret, is_active, suspended_at, suspended_reason
 `
 
 type CreateBotParams struct {
@@ -37,12 +135,27 @@ func (q *Queries) CreateBot(ctx context.Context, db DBTX, arg CreateBotParams) (
 		&i.NotifyURL,
 		&i.NotifySecret,
 		&i.IsActive,
+		&i.SuspendedAt,
+		&i.SuspendedReason,
 	)
 	return i, err
 }
 
+const deleteBot = `-- name: DeleteBot :execrows
+DELETE FROM bots WHERE id = $1
+`
+
+// With its webhooks, subscriptions, keys, links, sessions, recoveries and notices, which refer to it.
+func (q *Queries) DeleteBot(ctx context.Context, db DBTX, id string) (int64, error) {
+	result, err := db.Exec(ctx, deleteBot, id)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const findBots = `-- name: FindBots :many
-SELECT id, name, created_at, notify_url, notify_secret, is_active FROM bots WHERE id = $1 OR name = $2 ORDER BY (id = $1) DESC, created_at LIMIT 2
+SELECT id, name, created_at, notify_url, notify_secret, is_active, suspended_at, suspended_reason FROM bots WHERE id = $1 OR name = $2 ORDER BY (id = $1) DESC, created_at LIMIT 2
 `
 
 type FindBotsParams struct {
@@ -67,6 +180,8 @@ func (q *Queries) FindBots(ctx context.Context, db DBTX, arg FindBotsParams) ([]
 			&i.NotifyURL,
 			&i.NotifySecret,
 			&i.IsActive,
+			&i.SuspendedAt,
+			&i.SuspendedReason,
 		); err != nil {
 			return nil, err
 		}
@@ -79,7 +194,7 @@ func (q *Queries) FindBots(ctx context.Context, db DBTX, arg FindBotsParams) ([]
 }
 
 const getBot = `-- name: GetBot :one
-SELECT id, name, created_at, notify_url, notify_secret, is_active FROM bots WHERE id = $1
+SELECT id, name, created_at, notify_url, notify_secret, is_active, suspended_at, suspended_reason FROM bots WHERE id = $1
 `
 
 func (q *Queries) GetBot(ctx context.Context, db DBTX, id string) (Bot, error) {
@@ -92,6 +207,8 @@ func (q *Queries) GetBot(ctx context.Context, db DBTX, id string) (Bot, error) {
 		&i.NotifyURL,
 		&i.NotifySecret,
 		&i.IsActive,
+		&i.SuspendedAt,
+		&i.SuspendedReason,
 	)
 	return i, err
 }
@@ -148,6 +265,26 @@ func (q *Queries) LockBot(ctx context.Context, db DBTX, id string) error {
 	return err
 }
 
+const reactivateBot = `-- name: ReactivateBot :one
+UPDATE bots SET is_active = true, suspended_at = NULL, suspended_reason = NULL WHERE id = $1 RETURNING id, name, created_at, notify_url, notify_secret, is_active, suspended_at, suspended_reason
+`
+
+func (q *Queries) ReactivateBot(ctx context.Context, db DBTX, id string) (Bot, error) {
+	row := db.QueryRow(ctx, reactivateBot, id)
+	var i Bot
+	err := row.Scan(
+		&i.ID,
+		&i.Name,
+		&i.CreatedAt,
+		&i.NotifyURL,
+		&i.NotifySecret,
+		&i.IsActive,
+		&i.SuspendedAt,
+		&i.SuspendedReason,
+	)
+	return i, err
+}
+
 const resealNotify = `-- name: ResealNotify :execrows
 UPDATE bots SET notify_url = $1, notify_secret = $2
 WHERE id = $3 AND notify_url = $4 AND notify_secret = $5
@@ -187,22 +324,8 @@ func (q *Queries) ResumeWebhooks(ctx context.Context, db DBTX, botID string) err
 	return err
 }
 
-const setBotActive = `-- name: SetBotActive :exec
-UPDATE bots SET is_active = $1 WHERE id = $2
-`
-
-type SetBotActiveParams struct {
-	IsActive bool
-	ID       string
-}
-
-func (q *Queries) SetBotActive(ctx context.Context, db DBTX, arg SetBotActiveParams) error {
-	_, err := db.Exec(ctx, setBotActive, arg.IsActive, arg.ID)
-	return err
-}
-
 const setNotify = `-- name: SetNotify :one
-UPDATE bots SET notify_url = $1, notify_secret = $2 WHERE id = $3 RETURNING id, name, created_at, notify_url, notify_secret, is_active
+UPDATE bots SET notify_url = $1, notify_secret = $2 WHERE id = $3 RETURNING id, name, created_at, notify_url, notify_secret, is_active, suspended_at, suspended_reason
 `
 
 type SetNotifyParams struct {
@@ -221,6 +344,37 @@ func (q *Queries) SetNotify(ctx context.Context, db DBTX, arg SetNotifyParams) (
 		&i.NotifyURL,
 		&i.NotifySecret,
 		&i.IsActive,
+		&i.SuspendedAt,
+		&i.SuspendedReason,
+	)
+	return i, err
+}
+
+const suspendBot = `-- name: SuspendBot :one
+UPDATE bots
+SET is_active = false, suspended_at = coalesce(suspended_at, now()), suspended_reason = coalesce($1, suspended_reason)
+WHERE id = $2
+RETURNING id, name, created_at, notify_url, notify_secret, is_active, suspended_at, suspended_reason
+`
+
+type SuspendBotParams struct {
+	Reason *string
+	ID     string
+}
+
+// Said again, it was suspended then, for the reason that is given now, if one is.
+func (q *Queries) SuspendBot(ctx context.Context, db DBTX, arg SuspendBotParams) (Bot, error) {
+	row := db.QueryRow(ctx, suspendBot, arg.Reason, arg.ID)
+	var i Bot
+	err := row.Scan(
+		&i.ID,
+		&i.Name,
+		&i.CreatedAt,
+		&i.NotifyURL,
+		&i.NotifySecret,
+		&i.IsActive,
+		&i.SuspendedAt,
+		&i.SuspendedReason,
 	)
 	return i, err
 }
@@ -235,6 +389,44 @@ WHERE bot_id = $1 AND NOT suspended
 func (q *Queries) SuspendWebhooks(ctx context.Context, db DBTX, botID string) error {
 	_, err := db.Exec(ctx, suspendWebhooks, botID)
 	return err
+}
+
+const suspendedBotsAfter = `-- name: SuspendedBotsAfter :many
+SELECT id, name, created_at, notify_url, notify_secret, is_active, suspended_at, suspended_reason FROM bots WHERE NOT is_active AND id > $1 ORDER BY id LIMIT $2
+`
+
+type SuspendedBotsAfterParams struct {
+	After string
+	Most  int32
+}
+
+func (q *Queries) SuspendedBotsAfter(ctx context.Context, db DBTX, arg SuspendedBotsAfterParams) ([]Bot, error) {
+	rows, err := db.Query(ctx, suspendedBotsAfter, arg.After, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Bot{}
+	for rows.Next() {
+		var i Bot
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.CreatedAt,
+			&i.NotifyURL,
+			&i.NotifySecret,
+			&i.IsActive,
+			&i.SuspendedAt,
+			&i.SuspendedReason,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const webhooksOfBot = `-- name: WebhooksOfBot :many

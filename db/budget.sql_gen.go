@@ -166,12 +166,12 @@ func (q *Queries) LastSeq(ctx context.Context, db DBTX) (LastSeqRow, error) {
 }
 
 const leaveHistory = `-- name: LeaveHistory :exec
-INSERT INTO history_usage (webhook_id) VALUES ($1) ON CONFLICT (webhook_id) DO NOTHING
+INSERT INTO history_usage (webhook_id) SELECT unnest($1::uuid[]) ON CONFLICT (webhook_id) DO NOTHING
 `
 
-// Says that deliveries of a deleted webhook may be left.
-func (q *Queries) LeaveHistory(ctx context.Context, db DBTX, webhookID uuid.UUID) error {
-	_, err := db.Exec(ctx, leaveHistory, webhookID)
+// Says that deliveries of deleted webhooks may be left.
+func (q *Queries) LeaveHistory(ctx context.Context, db DBTX, webhookIds []uuid.UUID) error {
+	_, err := db.Exec(ctx, leaveHistory, webhookIds)
 	return err
 }
 

@@ -22,4 +22,18 @@ const (
 	ListMissedSQL         = listMissed
 	CountEventWebhooksSQL = countEventWebhooks
 	ListEventWebhooksSQL  = listEventWebhooks
+
+	WebhooksOfBotAfterSQL     = webhooksOfBotAfter
+	WebhooksAtHostAfterSQL    = webhooksAtHostAfter
+	QueuedWebhooksAfterSQL    = queuedWebhooksAfter
+	SuspendedWebhooksAfterSQL = suspendedWebhooksAfter
+	DisabledBeforeSQL         = disabledBefore
+	DisabledForBeforeSQL      = disabledForBefore
+	CountDisabledSinceSQL     = countDisabledSince
+	QueuesSQL                 = queues
+	WebhookTroublesSQL        = webhookTroubles
+	BotsAfterSQL              = botsAfter
+	SuspendedBotsAfterSQL     = suspendedBotsAfter
+	CountWebhooksOfBotsSQL    = countWebhooksOfBots
+	KeysByPrefixSQL           = keysByPrefix
 )

@@ -173,7 +173,7 @@ func (q *Queries) ListPortalSessions(ctx context.Context, db DBTX, arg ListPorta
 }
 
 const portalSession = `-- name: PortalSession :one
-SELECT s.id, s.token_hash, s.bot_id, s.role, s.label, s.key_id, s.link_id, s.created_at, s.last_used_at, b.name, b.is_active, coalesce(k.name, '')::text AS key_name, coalesce(k.prefix, '')::text AS key_prefix
+SELECT s.id, s.token_hash, s.bot_id, s.role, s.label, s.key_id, s.link_id, s.created_at, s.last_used_at, b.name, b.is_active, b.suspended_reason, coalesce(k.name, '')::text AS key_name, coalesce(k.prefix, '')::text AS key_prefix
 FROM portal_sessions s JOIN bots b ON b.id = s.bot_id LEFT JOIN api_keys k ON k.id = s.key_id
 WHERE s.token_hash = $1 AND s.created_at > $2 AND s.last_used_at > $3
 `
@@ -185,11 +185,12 @@ type PortalSessionParams struct {
 }
 
 type PortalSessionRow struct {
-	PortalSession PortalSession
-	Name          string
-	IsActive      bool
-	KeyName       string
-	KeyPrefix     string
+	PortalSession   PortalSession
+	Name            string
+	IsActive        bool
+	SuspendedReason *string
+	KeyName         string
+	KeyPrefix       string
 }
 
 func (q *Queries) PortalSession(ctx context.Context, db DBTX, arg PortalSessionParams) (PortalSessionRow, error) {
@@ -207,6 +208,7 @@ func (q *Queries) PortalSession(ctx context.Context, db DBTX, arg PortalSessionP
 		&i.PortalSession.LastUsedAt,
 		&i.Name,
 		&i.IsActive,
+		&i.SuspendedReason,
 		&i.KeyName,
 		&i.KeyPrefix,
 	)

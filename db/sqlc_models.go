@@ -67,13 +67,15 @@ type Allowance struct {
 }
 
 type ApiKey struct {
-	ID         uuid.UUID
-	BotID      string
-	KeyHash    []byte
-	Name       string
-	Prefix     string
-	CreatedAt  time.Time
-	LastUsedAt *time.Time
+	ID          uuid.UUID
+	BotID       string
+	KeyHash     []byte
+	Name        string
+	Prefix      string
+	CreatedAt   time.Time
+	CreatorKind string
+	CreatorName string
+	LastUsedAt  *time.Time
 }
 
 type AuditLog struct {
@@ -94,12 +96,14 @@ type AuditLog struct {
 }
 
 type Bot struct {
-	ID           string
-	Name         string
-	CreatedAt    time.Time
-	NotifyURL    []byte
-	NotifySecret []byte
-	IsActive     bool
+	ID              string
+	Name            string
+	CreatedAt       time.Time
+	NotifyURL       []byte
+	NotifySecret    []byte
+	IsActive        bool
+	SuspendedAt     *time.Time
+	SuspendedReason *string
 }
 
 type Delivery struct {
@@ -269,6 +273,7 @@ type Webhook struct {
 	DisabledAt          *time.Time
 	DisabledReason      *string
 	DisabledBy          uuid.NullUUID
+	DisabledNote        *string
 	CreatedAt           time.Time
 	UpdatedAt           time.Time
 }

@@ -71,7 +71,7 @@ const createWebhook = `-- name: CreateWebhook :one
 
 INSERT INTO webhooks (id, bot_id, url, origin, name, events, secret, suspended)
 VALUES ($1, $2, $3, $4, $5, $6, $7, coalesce((SELECT NOT is_active FROM bots WHERE id = $2), false))
-RETURNING id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at
+RETURNING id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at
 `
 
 type CreateWebhookParams struct {
@@ -121,6 +121,7 @@ func (q *Queries) CreateWebhook(ctx context.Context, db DBTX, arg CreateWebhookP
 		&i.DisabledAt,
 		&i.DisabledReason,
 		&i.DisabledBy,
+		&i.DisabledNote,
 		&i.CreatedAt,
 		&i.UpdatedAt,
 	)
@@ -145,7 +146,7 @@ func (q *Queries) DeleteWebhook(ctx context.Context, db DBTX, arg DeleteWebhookP
 }
 
 const getWebhook = `-- name: GetWebhook :one
-SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE id = $1 AND bot_id = $2
+SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = $1 AND bot_id = $2
 `
 
 type GetWebhookParams struct {
@@ -181,6 +182,7 @@ func (q *Queries) GetWebhook(ctx context.Context, db DBTX, arg GetWebhookParams)
 		&i.DisabledAt,
 		&i.DisabledReason,
 		&i.DisabledBy,
+		&i.DisabledNote,
 		&i.CreatedAt,
 		&i.UpdatedAt,
 	)
@@ -241,7 +243,7 @@ func (q *Queries) ListSealedOtherwise(ctx context.Context, db DBTX, arg ListSeal
 }
 
 const listWebhooks = `-- name: ListWebhooks :many
-SELECT w.id, w.bot_id, w.url, w.origin, w.name, w.events, w.secret, w.previous_secret, w.previous_secret_until, w.verified_at, w.url_version, w.is_active, w.suspended, w.queued, w.failure_count, w.early_failures, w.generation, w.failure_run, w.failure_class, w.resume_at, w.enabled_at, w.disabled_at, w.disabled_reason, w.disabled_by, w.created_at, w.updated_at
+SELECT w.id, w.bot_id, w.url, w.origin, w.name, w.events, w.secret, w.previous_secret, w.previous_secret_until, w.verified_at, w.url_version, w.is_active, w.suspended, w.queued, w.failure_count, w.early_failures, w.generation, w.failure_run, w.failure_class, w.resume_at, w.enabled_at, w.disabled_at, w.disabled_reason, w.disabled_by, w.disabled_note, w.created_at, w.updated_at
 FROM webhooks w
 WHERE w.bot_id = $1
   AND ($2::uuid IS NULL OR (w.created_at, w.id) > (SELECT l.created_at, l.id FROM webhooks l WHERE l.id = $2::uuid))
@@ -290,6 +292,7 @@ func (q *Queries) ListWebhooks(ctx context.Context, db DBTX, arg ListWebhooksPar
 			&i.DisabledAt,
 			&i.DisabledReason,
 			&i.DisabledBy,
+			&i.DisabledNote,
 			&i.CreatedAt,
 			&i.UpdatedAt,
 		); err != nil {
@@ -392,9 +395,14 @@ SET url           = coalesce($1::bytea, url),
         ELSE disabled_reason
     END,
     disabled_by   = CASE WHEN $9::boolean THEN NULL ELSE disabled_by END,
+    disabled_note = CASE
+        WHEN $9::boolean THEN NULL
+        WHEN NOT $9::boolean THEN coalesce($11::text, CASE WHEN NOT is_active THEN disabled_note END)
+        ELSE disabled_note
+    END,
     updated_at    = now()
-WHERE id = $11 AND bot_id = $12
-RETURNING id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at
+WHERE id = $12 AND bot_id = $13
+RETURNING id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at
 `
 
 type UpdateWebhookParams struct {
@@ -408,6 +416,7 @@ type UpdateWebhookParams struct {
 	OverlapSeconds float64
 	IsActive       *bool
 	DisabledReason string
+	DisabledNote   *string
 	ID             uuid.UUID
 	BotID          string
 }
@@ -426,6 +435,7 @@ func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookP
 		arg.OverlapSeconds,
 		arg.IsActive,
 		arg.DisabledReason,
+		arg.DisabledNote,
 		arg.ID,
 		arg.BotID,
 	)
@@ -455,6 +465,7 @@ func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookP
 		&i.DisabledAt,
 		&i.DisabledReason,
 		&i.DisabledBy,
+		&i.DisabledNote,
 		&i.CreatedAt,
 		&i.UpdatedAt,
 	)
@@ -487,7 +498,7 @@ func (q *Queries) WebhookIDs(ctx context.Context, db DBTX, botID string) ([]uuid
 }
 
 const webhookOfAny = `-- name: WebhookOfAny :one
-SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, created_at, updated_at FROM webhooks WHERE id = $1
+SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = $1
 `
 
 // For operators, who may name any bot's.
@@ -519,6 +530,7 @@ func (q *Queries) WebhookOfAny(ctx context.Context, db DBTX, id uuid.UUID) (Webh
 		&i.DisabledAt,
 		&i.DisabledReason,
 		&i.DisabledBy,
+		&i.DisabledNote,
 		&i.CreatedAt,
 		&i.UpdatedAt,
 	)

@@ -15,8 +15,39 @@ SELECT 1 FROM bots WHERE id = @id FOR NO KEY UPDATE;
 -- name: SetNotify :one
 UPDATE bots SET notify_url = sqlc.narg('notify_url'), notify_secret = sqlc.narg('notify_secret') WHERE id = @id RETURNING *;
 
--- name: SetBotActive :exec
-UPDATE bots SET is_active = @is_active WHERE id = @id;
+-- name: SuspendBot :one
+-- Said again, it was suspended then, for the reason that is given now, if one is.
+UPDATE bots
+SET is_active = false, suspended_at = coalesce(suspended_at, now()), suspended_reason = coalesce(sqlc.narg('reason'), suspended_reason)
+WHERE id = @id
+RETURNING *;
+
+-- name: ReactivateBot :one
+UPDATE bots SET is_active = true, suspended_at = NULL, suspended_reason = NULL WHERE id = @id RETURNING *;
+
+-- name: BotsAfter :many
+-- In the order of their ids, for operators.
+SELECT * FROM bots WHERE id > @after ORDER BY id LIMIT @most;
+
+-- name: SuspendedBotsAfter :many
+SELECT * FROM bots WHERE NOT is_active AND id > @after ORDER BY id LIMIT @most;
+
+-- name: CountWebhooksOfBots :many
+-- Of some bots, what webhooks they have: @most_counted of each are looked at.
+SELECT b.id::text AS bot_id, n.webhooks, n.active, n.disabled_by_failures
+FROM unnest(@bot_ids::text[]) AS b (id)
+CROSS JOIN LATERAL (
+    SELECT count(*) AS webhooks, count(*) FILTER (WHERE h.is_active) AS active,
+           count(*) FILTER (WHERE NOT h.is_active AND h.disabled_reason = 'failures') AS disabled_by_failures
+    FROM (SELECT w.is_active, w.disabled_reason FROM webhooks w WHERE w.bot_id = b.id LIMIT @most_counted) AS h
+) AS n;
+
+-- name: CountSuspendedBots :one
+SELECT count(*) FROM (SELECT FROM bots WHERE NOT is_active LIMIT @most) AS counted;
+
+-- name: DeleteBot :execrows
+-- With its webhooks, subscriptions, keys, links, sessions, recoveries and notices, which refer to it.
+DELETE FROM bots WHERE id = @id;
 
 -- name: WebhooksOfBot :many
 SELECT id FROM webhooks WHERE bot_id = @bot_id;

@@ -141,8 +141,8 @@ SELECT (SELECT count(*) FROM page)::integer AS looked_at, coalesce((SELECT sum(s
 SELECT removed_before FROM history_usage WHERE webhook_id = @webhook_id;
 
 -- name: LeaveHistory :exec
--- Says that deliveries of a deleted webhook may be left.
-INSERT INTO history_usage (webhook_id) VALUES (@webhook_id) ON CONFLICT (webhook_id) DO NOTHING;
+-- Says that deliveries of deleted webhooks may be left.
+INSERT INTO history_usage (webhook_id) SELECT unnest(@webhook_ids::uuid[]) ON CONFLICT (webhook_id) DO NOTHING;
 
 -- name: DeletedWithHistory :many
 -- Deleted webhooks of which deliveries may be left.

@@ -74,6 +74,11 @@ SET url           = coalesce(sqlc.narg('url')::bytea, url),
         ELSE disabled_reason
     END,
     disabled_by   = CASE WHEN sqlc.narg('is_active')::boolean THEN NULL ELSE disabled_by END,
+    disabled_note = CASE
+        WHEN sqlc.narg('is_active')::boolean THEN NULL
+        WHEN NOT sqlc.narg('is_active')::boolean THEN coalesce(sqlc.narg('disabled_note')::text, CASE WHEN NOT is_active THEN disabled_note END)
+        ELSE disabled_note
+    END,
     updated_at    = now()
 WHERE id = @id AND bot_id = @bot_id
 RETURNING *;

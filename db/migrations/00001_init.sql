@@ -26,8 +26,12 @@ CREATE TABLE bots (
     notify_url    bytea,
     notify_secret bytea,
     -- false: the bot is suspended. It is sent nothing, and its keys are refused.
-    is_active     boolean     NOT NULL DEFAULT true
+    is_active     boolean     NOT NULL DEFAULT true,
+    -- Since when it is suspended, and why, if the operator said so; NULL while it is active.
+    suspended_at     timestamptz,
+    suspended_reason text
 );
+CREATE INDEX bots_suspended ON bots (id) WHERE NOT is_active;
 
 -- Only the SHA-256 of a key is kept. 224 random bits need no slow hash, and a lookup by hash leaks no timing.
 CREATE TABLE api_keys (
@@ -39,10 +43,15 @@ CREATE TABLE api_keys (
     name       text        NOT NULL DEFAULT '',
     prefix     text        NOT NULL DEFAULT '',
     created_at timestamptz NOT NULL DEFAULT now(),
+    -- Who made it, as internal/audit names actors: the audit log's own entry is removed after a time.
+    creator_kind text      NOT NULL DEFAULT '',
+    creator_name text      NOT NULL DEFAULT '',
     -- To the minute; NULL: it was not used.
     last_used_at timestamptz
 );
 CREATE INDEX api_keys_bot_id ON api_keys (bot_id);
+-- By which operators find the bot of a leaked key.
+CREATE INDEX api_keys_prefix ON api_keys (prefix COLLATE "C");
 
 -- Links that open the portal once: of each, the SHA-256 of its code of 256 random bits. They end with the key that made them.
 CREATE TABLE portal_links (
@@ -124,11 +133,19 @@ CREATE TABLE webhooks (
     -- Why, and, of failures, the delivery that did it. NULL while the webhook is active.
     disabled_reason text      CHECK (disabled_reason IN ('failures', 'owner', 'operator')),
     disabled_by     uuid,
+    -- What the operator who disabled it said about that; NULL: nothing.
+    disabled_note   text,
     created_at    timestamptz NOT NULL DEFAULT now(),
     updated_at    timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX webhooks_bot_id ON webhooks (bot_id, id);
-CREATE INDEX webhooks_disabled ON webhooks (disabled_at) WHERE NOT is_active;
+-- For operators' lists. No attempt changes a column of these but one that disables the webhook, or turns it queued or direct:
+-- a failing webhook is queued, and an index on failure_count would be written at each failure.
+CREATE INDEX webhooks_disabled ON webhooks (disabled_at, id) WHERE NOT is_active;
+CREATE INDEX webhooks_disabled_reason ON webhooks (disabled_reason, disabled_at, id) WHERE NOT is_active;
+CREATE INDEX webhooks_queued ON webhooks (id) WHERE queued AND is_active;
+CREATE INDEX webhooks_suspended ON webhooks (id) WHERE suspended;
+CREATE INDEX webhooks_host ON webhooks (split_part(origin, '://', 2), id);
 
 -- Who hears of an event of a type: a row for each active webhook of a bot that is not suspended, and event type, kept by the trigger below. An index on
 -- webhooks.events gives no order, so that a page of a large audience, or a small audience among many webhooks, would

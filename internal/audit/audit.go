@@ -71,6 +71,7 @@ const (
 	BotUpdated        Action = "bot.updated"
 	BotSuspended      Action = "bot.suspended"
 	BotReactivated    Action = "bot.reactivated"
+	BotDeleted        Action = "bot.deleted"
 	KeyCreated        Action = "key.created"
 	KeyRevoked        Action = "key.revoked"
 	RetriesHurried    Action = "retries.hurried" // what waited was made due
@@ -96,12 +97,15 @@ type Change struct {
 	Before, After Fields
 }
 
-// Between is a change from one state to another, with the fields that differ; nothing, where none does.
+// Between is a change from one state to another, with the fields that differ; nothing, where none does. A field that one of
+// them has not is null there.
 func (c Change) Between(before, after Fields) (changed Change, something bool) {
 	c.Before, c.After = Fields{}, Fields{}
-	for name, value := range after {
-		if was := before[name]; !reflect.DeepEqual(was, value) {
-			c.Before[name], c.After[name] = was, value
+	for _, side := range []Fields{before, after} {
+		for name := range side {
+			if was, is := before[name], after[name]; !reflect.DeepEqual(was, is) {
+				c.Before[name], c.After[name] = was, is
+			}
 		}
 	}
 	return c, len(c.After) > 0

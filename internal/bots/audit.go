@@ -9,7 +9,11 @@ import (
 
 // auditFields are what the audit log shows of a bot: of its notify URL, that there is one.
 func auditFields(b db.Bot) audit.Fields {
-	return audit.Fields{"name": b.Name, "isActive": b.IsActive, "hasNotifyUrl": b.NotifyURL != nil}
+	fields := audit.Fields{"name": b.Name, "isActive": b.IsActive, "hasNotifyUrl": b.NotifyURL != nil}
+	if b.SuspendedReason != nil {
+		fields["suspendedReason"] = *b.SuspendedReason
+	}
+	return fields
 }
 
 // noteUpdate notes what an update changed, by the bot before and after it.

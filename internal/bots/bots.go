@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -37,6 +38,9 @@ type Bot struct {
 	Name      string
 	IsActive  bool // false: it is suspended
 	CreatedAt time.Time
+	// SuspendedAt and SuspendedReason are of a suspended bot. The reason is nil where the operator gave none.
+	SuspendedAt     *time.Time
+	SuspendedReason *string
 	// NotifyURL is where its owner is notified of disabled webhooks; nil: nowhere.
 	NotifyURL *string
 	// NotifySecret is one that was made by this very call, and is not shown again.
@@ -123,6 +127,22 @@ type Change struct {
 	NotifyChange
 	// IsActive, if not nil, suspends the bot or ends its suspension.
 	IsActive *bool
+	// SuspendedReason, if not nil, is why: the bot's developers see it.
+	SuspendedReason *string
+}
+
+// maxReasonLength bounds what an operator says about a suspension, in characters.
+const maxReasonLength = 200
+
+func (c *Change) check(rules webhook.URLRules, faults *problem.Faults) {
+	c.NotifyChange.check(rules, faults)
+	if c.SuspendedReason == nil {
+		return
+	}
+	faults.Check(webhook.CheckName("suspendedReason", *c.SuspendedReason, maxReasonLength))
+	if c.IsActive == nil || *c.IsActive {
+		faults.Add("suspendedReason", "requires isActive: false")
+	}
 }
 
 // Update changes a bot.
@@ -153,9 +173,8 @@ func (s *Service) Update(ctx context.Context, id string, change Change) (Bot, er
 		if err != nil {
 			return err
 		}
-		if change.IsActive != nil && *change.IsActive != row.IsActive {
-			row.IsActive = *change.IsActive
-			if err := setActive(ctx, tx, id, row.IsActive); err != nil {
+		if change.IsActive != nil {
+			if row, err = setActive(ctx, tx, row, *change.IsActive, change.SuspendedReason); err != nil {
 				return err
 			}
 		}
@@ -169,36 +188,87 @@ func (s *Service) Update(ctx context.Context, id string, change Change) (Bot, er
 
 // setActive suspends a bot or ends its suspension. What is planned for a suspended bot is removed, as it is for a disabled
 // webhook: what it misses can be recovered afterwards. The bot is locked.
-func setActive(ctx context.Context, tx pgx.Tx, id string, active bool) error {
+func setActive(ctx context.Context, tx pgx.Tx, before db.Bot, active bool, reason *string) (row db.Bot, err error) {
 	q := db.New()
-	if err := q.SetBotActive(ctx, tx, db.SetBotActiveParams{ID: id, IsActive: active}); err != nil {
-		return err
+	if active {
+		row, err = q.ReactivateBot(ctx, tx, before.ID)
+	} else {
+		row, err = q.SuspendBot(ctx, tx, db.SuspendBotParams{ID: before.ID, Reason: reason})
 	}
-	ids, err := q.WebhooksOfBot(ctx, tx, id)
+	if err != nil || before.IsActive == active {
+		return row, err
+	}
+	ids, err := lockWebhooks(ctx, tx, before.ID)
 	if err != nil {
-		return err
-	}
-	// No attempt is recorded and none is planned meanwhile.
-	if err := q.LockWebhooks(ctx, tx, db.LockWebhooksParams{Exclusive: ids}); err != nil {
-		return err
+		return row, err
 	}
 	if active {
 		// Until now they were answered that the bot is suspended; they do not come back with it. Links do, for the minutes that
 		// they last.
-		if err := q.EndPortalSessions(ctx, tx, id); err != nil {
-			return err
+		if err := q.EndPortalSessions(ctx, tx, before.ID); err != nil {
+			return row, err
 		}
-		return q.ResumeWebhooks(ctx, tx, id)
+		return row, q.ResumeWebhooks(ctx, tx, before.ID)
 	}
-	if err := q.SuspendWebhooks(ctx, tx, id); err != nil {
-		return err
+	if err := q.SuspendWebhooks(ctx, tx, before.ID); err != nil {
+		return row, err
 	}
-	return history.SuspendWebhooks(ctx, tx, ids)
+	return row, history.SuspendWebhooks(ctx, tx, ids)
 }
 
-// bot is a row as the operator sees it. made is a secret that had to be made.
+// lockWebhooks locks the webhooks of a bot that is locked: no attempt is recorded and none is planned meanwhile.
+func lockWebhooks(ctx context.Context, tx pgx.Tx, botID string) ([]uuid.UUID, error) {
+	ids, err := db.New().WebhooksOfBot(ctx, tx, botID)
+	if err != nil {
+		return nil, err
+	}
+	return ids, db.New().LockWebhooks(ctx, tx, db.LockWebhooksParams{Exclusive: ids})
+}
+
+// Delete deletes a bot with its webhooks and all that is kept of them. Workers remove the deliveries, which nobody can read
+// any more. Its entries of the audit log stay.
+func (s *Service) Delete(ctx context.Context, id string) error {
+	if !webhook.ValidID(id) {
+		return problem.ErrNotFound
+	}
+	id = webhook.CanonicalID(id)
+	return audit.Tx(ctx, s.Pool, s.Log, func(tx pgx.Tx, note func(audit.Change) error) error {
+		q := db.New()
+		if err := q.LockBot(ctx, tx, id); err != nil {
+			return err
+		}
+		row, err := q.GetBot(ctx, tx, id)
+		if err != nil {
+			return problem.OrNotFound(err)
+		}
+		ids, err := lockWebhooks(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if err := q.ClearAllQueues(ctx, tx, ids); err != nil {
+			return err
+		}
+		if err := q.LeaveHistory(ctx, tx, ids); err != nil {
+			return err
+		}
+		if _, err := q.DeleteBot(ctx, tx, id); err != nil {
+			return err
+		}
+		before := auditFields(row)
+		before["webhooks"] = len(ids)
+		return note(audit.Change{Action: audit.BotDeleted, BotID: id, Before: before})
+	})
+}
+
+// Of is a row as the operator sees it.
+func (s *Service) Of(row db.Bot) (Bot, error) { return s.bot(row, nil) }
+
+// bot is the same. made is a secret that had to be made.
 func (s *Service) bot(row db.Bot, made *string) (Bot, error) {
-	bot := Bot{ID: row.ID, Name: row.Name, IsActive: row.IsActive, CreatedAt: row.CreatedAt, NotifySecret: made}
+	bot := Bot{
+		ID: row.ID, Name: row.Name, IsActive: row.IsActive, CreatedAt: row.CreatedAt,
+		SuspendedAt: row.SuspendedAt, SuspendedReason: row.SuspendedReason, NotifySecret: made,
+	}
 	if row.NotifyURL != nil && s.Keyset != nil {
 		url, err := s.Keyset.OpenNotifyURL(row.ID, row.NotifyURL)
 		if err != nil {

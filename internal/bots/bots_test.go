@@ -4,10 +4,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/db/dbtest"
+	"github.com/mathub/webhooks/internal/audit"
 	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/webhook"
@@ -87,5 +89,143 @@ func TestNamesAreReadable(t *testing.T) {
 		require.Equal(t, problem.Invalid, problem.Of(err).Kind, "%q", name)
 		_, _, err = s.CreatePortalLink(t.Context(), made.ID, bots.PortalLink{Role: bots.View, Label: name})
 		require.ErrorContains(t, err, "label: ", "%q", name)
+	}
+}
+
+func TestService_Update_SuspensionHasAReason(t *testing.T) {
+	pool := dbtest.New(t)
+	s := &bots.Service{Pool: pool}
+	_, err := s.Create(t.Context(), bots.New{ID: "euler", Name: "euler"})
+	require.NoError(t, err)
+	_, secret, err := s.CreateKey(t.Context(), "euler", "")
+	require.NoError(t, err)
+	set := func(active bool, reason string) (bots.Bot, error) {
+		change := bots.Change{IsActive: &active}
+		if reason != "" {
+			change.SuspendedReason = &reason
+		}
+		return s.Update(t.Context(), "euler", change)
+	}
+	bot, err := set(false, "")
+	require.NoError(t, err)
+	require.Nil(t, bot.SuspendedReason)
+	since := *bot.SuspendedAt
+	bot, err = set(false, "leaked its key")
+	require.NoError(t, err)
+	require.Equal(t, "leaked its key", *bot.SuspendedReason)
+	require.Equal(t, since, *bot.SuspendedAt, "it was suspended before")
+	bot, err = set(false, "")
+	require.NoError(t, err)
+	require.Equal(t, "leaked its key", *bot.SuspendedReason, "it stays")
+
+	key, err := s.ByKey(t.Context(), bots.HashKey(secret))
+	require.NoError(t, err)
+	require.EqualError(t, s.CheckKey(t.Context(), key.ID), "The bot is suspended. Reason: leaked its key")
+	_, _, err = s.CreatePortalLink(t.Context(), "euler", bots.PortalLink{Role: bots.View})
+	require.EqualError(t, err, "The bot is suspended. Reason: leaked its key")
+
+	for _, wrong := range []string{"", strings.Repeat("x", 201), "\x1b[31m"} {
+		active := false
+		_, err = s.Update(t.Context(), "euler", bots.Change{IsActive: &active, SuspendedReason: &wrong})
+		require.ErrorContains(t, err, "suspendedReason: ", "%q", wrong)
+	}
+	_, err = set(true, "why not")
+	require.ErrorContains(t, err, "suspendedReason: ")
+	bot, err = set(true, "")
+	require.NoError(t, err)
+	require.Nil(t, bot.SuspendedReason)
+	require.Nil(t, bot.SuspendedAt)
+
+	entries, _, err := (&audit.Reader{Pool: pool}).List(t.Context(), "euler", uuid.Nil)
+	require.NoError(t, err)
+	var actions []audit.Action
+	for _, e := range entries {
+		actions = append(actions, e.Action)
+	}
+	require.Equal(t, []audit.Action{audit.BotReactivated, audit.BotUpdated, audit.BotSuspended, audit.KeyCreated, audit.BotCreated}, actions)
+	require.Equal(t, "leaked its key", entries[1].After["suspendedReason"])
+	require.Nil(t, entries[0].After["suspendedReason"])
+	require.Equal(t, "leaked its key", entries[0].Before["suspendedReason"])
+}
+
+// TestService_Delete: nothing of a bot is left but its deliveries, which workers remove, and what the audit log says.
+func TestService_Delete(t *testing.T) {
+	pool := dbtest.New(t)
+	s := &bots.Service{Pool: pool}
+	for _, id := range []string{"gone", "stays"} {
+		_, err := s.Create(t.Context(), bots.New{ID: id, Name: id})
+		require.NoError(t, err)
+		_, _, err = s.CreateKey(t.Context(), id, "")
+		require.NoError(t, err)
+		_, _, err = s.CreatePortalLink(t.Context(), id, bots.PortalLink{Role: bots.View})
+		require.NoError(t, err)
+	}
+	for _, sql := range []string{
+		"INSERT INTO webhooks (id, bot_id, url, origin, events) SELECT gen_random_uuid(), b.id, '', '', '{post.created}' FROM bots b, generate_series(1, 2)",
+		"INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at) SELECT id, 'e', 1, 1, 'event', now() FROM webhooks",
+		`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at) SELECT gen_random_uuid(), id, 'e', 1, true, 1, now() FROM webhooks`,
+		`INSERT INTO recoveries (id, webhook_id, since, until, begin_at, upto, after_time) SELECT gen_random_uuid(), id, now(), now(), now(), now(), now() FROM webhooks`,
+	} {
+		_, err := pool.Exec(t.Context(), sql)
+		require.NoError(t, err)
+	}
+	require.NoError(t, s.Delete(t.Context(), "gone"))
+	for table, want := range map[string]int{"bots": 1, "api_keys": 1, "portal_links": 1, "webhooks": 2, "subscriptions": 2, "queue": 2, "recoveries": 2, "history_usage": 2, "deliveries": 4} {
+		var n int
+		require.NoError(t, pool.QueryRow(t.Context(), "SELECT count(*) FROM "+table).Scan(&n))
+		require.Equal(t, want, n, table)
+	}
+	entries, _, err := (&audit.Reader{Pool: pool}).List(t.Context(), "gone", uuid.Nil)
+	require.NoError(t, err)
+	require.Equal(t, audit.BotDeleted, entries[0].Action)
+	require.EqualValues(t, 2, entries[0].Before["webhooks"])
+	for _, id := range []string{"gone", "nobody", "no id!"} {
+		require.Equal(t, problem.NotFound, problem.Of(s.Delete(t.Context(), id)).Kind, id)
+	}
+}
+
+func TestService_FindKeys(t *testing.T) {
+	pool := dbtest.New(t)
+	s := &bots.Service{Pool: pool}
+	_, err := s.Create(t.Context(), bots.New{ID: "euler", Name: "euler"})
+	require.NoError(t, err)
+	by := audit.As(t.Context(), audit.Actor{Kind: audit.Portal, Name: "Ada"})
+	key, secret, err := s.CreateKey(by, "euler", "laptop")
+	require.NoError(t, err)
+	_, _, err = s.CreateKey(t.Context(), "euler", "other")
+	require.NoError(t, err)
+	_, err = pool.Exec(t.Context(), "UPDATE api_keys SET prefix = 'bot_a_cdef' WHERE id = $1", key.ID)
+	require.NoError(t, err)
+	_, err = pool.Exec(t.Context(), "UPDATE api_keys SET prefix = 'bot_abcdef' WHERE id <> $1", key.ID)
+	require.NoError(t, err)
+	for text, want := range map[string][]string{
+		secret:          {"laptop"},
+		"bot_a_":        {"laptop"}, // no pattern
+		"bot_a_cdefGHI": {"laptop"},
+		"bot_abcdef":    {"other"},
+		"bot_zz":        {},
+	} {
+		keys, err := s.FindKeys(t.Context(), text)
+		require.NoError(t, err, text)
+		names := []string{}
+		for _, k := range keys {
+			names = append(names, k.Name)
+			require.Equal(t, "euler", k.BotID)
+		}
+		require.Equal(t, want, names, text)
+	}
+	keys, err := s.FindKeys(t.Context(), secret)
+	require.NoError(t, err)
+	require.Equal(t, audit.Actor{Kind: audit.Portal, Name: "Ada"}, keys[0].CreatedBy)
+	require.NoError(t, s.RevokeKey(t.Context(), "euler", key.ID))
+	keys, err = s.FindKeys(t.Context(), secret)
+	require.NoError(t, err)
+	require.Empty(t, keys, "a revoked key is nobody's, whatever begins alike")
+	for _, wrong := range []string{"", "bot_", "bot_x", "key_abc", "bot_a%", "bot_a\x00b", secret + "x"} {
+		_, err := s.FindKeys(t.Context(), wrong)
+		require.ErrorContains(t, err, "key: ", "%q", wrong)
+		if len(wrong) > 5 {
+			require.NotContains(t, err.Error(), wrong)
+		}
 	}
 }

@@ -59,14 +59,14 @@ func (s *Service) ByKey(ctx context.Context, hash []byte) (db.BotByKeyRow, error
 	return key, err
 }
 
-// CheckKey returns ErrWrongKey for a key that was revoked, and problem.ErrSuspended where its bot was suspended.
+// CheckKey returns ErrWrongKey for a key that was revoked, and problem.Suspended where its bot was suspended.
 func (s *Service) CheckKey(ctx context.Context, keyID uuid.UUID) error {
-	active, err := db.New().IsKeysBotActive(ctx, s.Pool, keyID)
+	bot, err := db.New().BotOfKey(ctx, s.Pool, keyID)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return ErrWrongKey
-	case err == nil && !active:
-		return problem.ErrSuspended
+	case err == nil && !bot.IsActive:
+		return problem.Suspended(bot.SuspendedReason)
 	}
 	return err
 }

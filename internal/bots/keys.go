@@ -3,6 +3,7 @@ package bots
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,6 +26,8 @@ type Key struct {
 	Name      string // may be empty
 	Prefix    string // how the key begins
 	CreatedAt time.Time
+	// CreatedBy has the kind and the name of who made it; the name may be empty.
+	CreatedBy audit.Actor
 	// LastUsedAt is to the minute; nil: it was not used.
 	LastUsedAt *time.Time
 }
@@ -40,6 +43,13 @@ func KeyLabel(name, prefix string) string {
 	return prefix + "…"
 }
 
+func keyOf(row db.ApiKey) Key {
+	return Key{
+		ID: row.ID, BotID: row.BotID, Name: row.Name, Prefix: row.Prefix, CreatedAt: row.CreatedAt,
+		CreatedBy: audit.Actor{Kind: audit.Kind(row.CreatorKind), Name: row.CreatorName}, LastUsedAt: row.LastUsedAt,
+	}
+}
+
 // CreateKey makes a key for a bot: 224 random bits, of which only the SHA-256 is kept. A bot has webhook.MaxKeysPerBot at
 // most. name may be empty. secret is the key itself, and is not shown again.
 func (s *Service) CreateKey(ctx context.Context, botID, name string) (key Key, secret string, err error) {
@@ -51,7 +61,7 @@ func (s *Service) CreateKey(ctx context.Context, botID, name string) (key Key, s
 	}
 	botID, secret = webhook.CanonicalID(botID), newKey()
 	q := db.New()
-	var row db.CreateKeyRow
+	var row db.ApiKey
 	err = audit.Tx(ctx, s.Pool, s.Log, func(tx pgx.Tx, note func(audit.Change) error) error {
 		// One at a time for each bot, so that two calls at once do not both take the last place.
 		if err := q.LockBot(ctx, tx, botID); err != nil {
@@ -67,7 +77,11 @@ func (s *Service) CreateKey(ctx context.Context, botID, name string) (key Key, s
 		if n >= webhook.MaxKeysPerBot {
 			return &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("A bot can have at most %d keys. Revoke one first.", webhook.MaxKeysPerBot)}
 		}
-		row, err = q.CreateKey(ctx, tx, db.CreateKeyParams{ID: uuid.Must(uuid.NewV7()), BotID: botID, KeyHash: HashKey(secret), Name: name, Prefix: secret[:keyPrefixShown]})
+		by := audit.By(ctx)
+		row, err = q.CreateKey(ctx, tx, db.CreateKeyParams{
+			ID: uuid.Must(uuid.NewV7()), BotID: botID, KeyHash: HashKey(secret), Name: name, Prefix: secret[:keyPrefixShown],
+			CreatorKind: string(by.Kind), CreatorName: by.Name,
+		})
 		if err != nil {
 			return err
 		}
@@ -76,7 +90,7 @@ func (s *Service) CreateKey(ctx context.Context, botID, name string) (key Key, s
 	if err != nil {
 		return Key{}, "", err
 	}
-	return Key{ID: row.ID, BotID: row.BotID, Name: row.Name, Prefix: row.Prefix, CreatedAt: row.CreatedAt}, secret, nil
+	return keyOf(row), secret, nil
 }
 
 // Keys are the keys of a bot, oldest first.
@@ -89,11 +103,47 @@ func (s *Service) Keys(ctx context.Context, botID string) ([]Key, error) {
 	if err != nil {
 		return nil, err
 	}
+	return keysOf(rows), nil
+}
+
+func keysOf(rows []db.ApiKey) []Key {
 	keys := make([]Key, len(rows))
 	for i, row := range rows {
-		keys[i] = Key{ID: row.ID, BotID: bot.ID, Name: row.Name, Prefix: row.Prefix, CreatedAt: row.CreatedAt, LastUsedAt: row.LastUsedAt}
+		keys[i] = keyOf(row)
 	}
-	return keys, nil
+	return keys
+}
+
+const (
+	// minKeyBeginning is the least of a key, bot_ included, by which it is looked for.
+	minKeyBeginning = len(keyPrefix) + 2
+	// maxKeysFound is how many are found.
+	maxKeysFound = 100
+)
+
+// FindKeys finds keys of any bot by what is known of a leaked one: the whole key, or how it begins, of which the first ten
+// characters are compared. A whole key that is none, or no more, is not found, whatever begins alike. No error holds the text.
+func (s *Service) FindKeys(ctx context.Context, text string) (keys []Key, err error) {
+	var rows []db.ApiKey
+	switch {
+	case IsKey(text):
+		rows, err = db.New().KeyByHash(ctx, s.Pool, HashKey(text))
+	case len(text) < minKeyBeginning || len(text) > maxKeyText || !isKeyText(text):
+		return nil, webhook.Invalid("key", fmt.Sprintf("must be a key, or its first %d characters or more, such as bot_x7Kq", minKeyBeginning))
+	default:
+		beginning := text[:min(len(text), keyPrefixShown)]
+		rows, err = db.New().KeysByPrefix(ctx, s.Pool, db.KeysByPrefixParams{Beginning: beginning, Most: maxKeysFound})
+	}
+	return keysOf(rows), err
+}
+
+// maxKeyText is how long a key is.
+const maxKeyText = len(keyPrefix) + 43
+
+// isKeyText says whether a text may be how a key begins.
+func isKeyText(text string) bool {
+	rest, ok := strings.CutPrefix(text, keyPrefix)
+	return ok && webhook.ValidID(rest) // base64url is of its characters
 }
 
 // RevokeKey revokes a bot's key, from the next request on.

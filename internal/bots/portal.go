@@ -164,7 +164,7 @@ func (s *Service) CreatePortalLink(ctx context.Context, botID string, link Porta
 		return "", time.Time{}, err
 	}
 	if !bot.IsActive {
-		return "", time.Time{}, &problem.Error{Kind: problem.Conflict, Detail: problem.ErrSuspended.Detail}
+		return "", time.Time{}, &problem.Error{Kind: problem.Conflict, Detail: problem.Suspended(bot.SuspendedReason).Detail}
 	}
 	if link.Lasts == 0 {
 		link.Lasts = PortalLinkTime
@@ -264,7 +264,7 @@ func sessionFields(role, label string, keyID, linkID uuid.NullUUID) audit.Fields
 var ErrNoSession = &problem.Error{Kind: problem.Unauthorized, Detail: "You are not signed in."}
 
 // PortalSession finds the session of a cookie. used: its reader did something, so that it is not idle. A suspended bot's
-// is found too, with problem.ErrSuspended.
+// is found too, with problem.Suspended.
 func (s *Service) PortalSession(ctx context.Context, cookie string, used bool) (PortalSession, error) {
 	if !IsCode(cookie) {
 		return PortalSession{}, ErrNoSession
@@ -280,7 +280,7 @@ func (s *Service) PortalSession(ctx context.Context, cookie string, used bool) (
 	}
 	session := sessionOf(row.PortalSession, row.Name, row.KeyName, row.KeyPrefix)
 	if !row.IsActive {
-		return session, problem.ErrSuspended
+		return session, problem.Suspended(row.SuspendedReason)
 	}
 	if used && now.Sub(session.LastUsedAt) > portalTouch {
 		if err := q.TouchPortalSession(ctx, s.Pool, session.ID); err != nil {

@@ -66,6 +66,14 @@ var ErrNotFound = &Error{Kind: NotFound, Detail: "Not found."}
 // ErrSuspended is the answer to every call of a suspended bot.
 var ErrSuspended = &Error{Kind: Forbidden, Detail: "The bot is suspended."}
 
+// Suspended is ErrSuspended with the operator's reason; nil: there is none.
+func Suspended(reason *string) *Error {
+	if reason == nil {
+		return ErrSuspended
+	}
+	return &Error{Kind: Forbidden, Detail: ErrSuspended.Detail + " Reason: " + *reason}
+}
+
 // OrNotFound is ErrNotFound where a query found no row, else err.
 func OrNotFound(err error) error {
 	if errors.Is(err, pgx.ErrNoRows) {

@@ -9,7 +9,11 @@ import (
 
 // auditFields are what the audit log shows of a webhook: of its URL the origin, of its secret that there is one.
 func auditFields(w db.Webhook) audit.Fields {
-	return audit.Fields{"name": w.Name, "origin": w.Origin, "events": w.Events, "isActive": w.IsActive, "hasSecret": w.Secret != nil}
+	fields := audit.Fields{"name": w.Name, "origin": w.Origin, "events": w.Events, "isActive": w.IsActive, "hasSecret": w.Secret != nil}
+	if w.DisabledNote != nil {
+		fields["disabledNote"] = *w.DisabledNote
+	}
+	return fields
 }
 
 // noteUpdate notes what an update changed, by the webhook before and after it.

@@ -147,10 +147,23 @@ func (s *Service) Update(ctx context.Context, before db.Webhook, in Input) (w db
 	}, in)
 }
 
-// SetActive enables or disables a webhook as an operator asks.
-func (s *Service) SetActive(ctx context.Context, before db.Webhook, active bool) (db.Webhook, error) {
+// maxNoteLength bounds what an operator says about a disabled webhook, in characters.
+const maxNoteLength = 200
+
+// SetActive enables or disables a webhook as an operator asks. note, if not nil, is what its owner reads about a disabled one.
+func (s *Service) SetActive(ctx context.Context, before db.Webhook, active bool, note *string) (db.Webhook, error) {
+	if note != nil {
+		faults := &problem.Faults{}
+		faults.Check(webhook.CheckName("disabledNote", *note, maxNoteLength))
+		if active {
+			faults.Add("disabledNote", "requires isActive: false")
+		}
+		if err := faults.Err(); err != nil {
+			return db.Webhook{}, err
+		}
+	}
 	w, _, err := s.update(ctx, db.UpdateWebhookParams{
-		ID: before.ID, BotID: before.BotID, IsActive: &active, DisabledReason: "operator",
+		ID: before.ID, BotID: before.BotID, IsActive: &active, DisabledReason: "operator", DisabledNote: note,
 	}, Input{IsActive: &active})
 	return w, err
 }
@@ -220,7 +233,7 @@ func (s *Service) leaveOutEqual(change *db.UpdateWebhookParams, w db.Webhook, in
 	if slices.Equal(change.Events, w.Events) {
 		change.Events = nil
 	}
-	if change.IsActive != nil && !*change.IsActive && !w.IsActive {
+	if change.IsActive != nil && !*change.IsActive && !w.IsActive && (change.DisabledNote == nil || equal(change.DisabledNote, w.DisabledNote)) {
 		change.IsActive = nil
 	}
 	switch {
@@ -289,7 +302,7 @@ func (s *Service) Delete(ctx context.Context, w db.Webhook) error {
 		if err != nil || n < deletedAtOnce {
 			return err
 		}
-		return q.LeaveHistory(ctx, tx, w.ID)
+		return q.LeaveHistory(ctx, tx, []uuid.UUID{w.ID})
 	})
 }
 

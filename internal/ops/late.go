@@ -1,0 +1,103 @@
+package ops
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.temporal.io/api/workflowservice/v1"
+
+	"github.com/mathub/webhooks/emit"
+	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/webhook"
+)
+
+const (
+	// DefaultLate is from when on something is late unless told, and MaxLate the most that can be asked for.
+	DefaultLate = 5 * time.Minute
+	MaxLate     = 7 * 24 * time.Hour
+	// maxLateListed is how many queues and workflows are listed.
+	maxLateListed = 50
+	// temporalTimeout bounds what is asked of Temporal.
+	temporalTimeout = 3 * time.Second
+)
+
+// Late is what is late.
+type Late struct {
+	// Since: what was due, or began, before it and is not done is late.
+	Since time.Time
+	// Queues are the webhooks with the oldest due deliveries, oldest first, and MoreQueues says that there are others.
+	Queues     []Webhook
+	MoreQueues bool
+	// Workflows are workflows of events that still run, oldest first, and MoreWorkflows says that there are others.
+	Workflows     []Workflow
+	MoreWorkflows bool
+}
+
+// Workflow is a workflow of one event or several that runs.
+type Workflow struct {
+	ID, RunID, Type string
+	StartedAt       time.Time
+	EventID         string // "": it is of several events
+	URL             *string
+}
+
+// Late lists what was due, or was accepted, longer ago than `age` and is not done.
+func (s *Service) Late(ctx context.Context, age time.Duration) (Late, error) {
+	if age < time.Minute || age > MaxLate {
+		return Late{}, webhook.Invalid("minutes", fmt.Sprintf("must be from 1 to %d", int(MaxLate/time.Minute)))
+	}
+	late := Late{Since: time.Now().UTC().Add(-age)}
+	var err error
+	if late.Queues, late.MoreQueues, err = s.lateQueues(ctx, late.Since, maxLateListed); err != nil {
+		return Late{}, err
+	}
+	late.Workflows, late.MoreWorkflows, err = s.lateWorkflows(ctx, late.Since, maxLateListed)
+	return late, err
+}
+
+// lateQueues are the webhooks whose queues have something that was due before a time.
+func (s *Service) lateQueues(ctx context.Context, since time.Time, most int) (queues []Webhook, more bool, err error) {
+	found, next, err := s.ListWebhooks(ctx, WebhookFilter{Sort: ByOldest, Limit: most})
+	if err != nil {
+		return nil, false, err
+	}
+	n := 0
+	for n < len(found) && found[n].OldestDueAt != nil && found[n].OldestDueAt.Before(since) {
+		n++
+	}
+	return found[:n], n == len(found) && next != "", nil
+}
+
+// lateWorkflows are the workflows of events that began before a time and run. Temporal gives a page of them in no order that
+// could be asked for.
+func (s *Service) lateWorkflows(ctx context.Context, since time.Time, most int) (running []Workflow, more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, temporalTimeout)
+	defer cancel()
+	page, err := s.Temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{
+		Query:    fmt.Sprintf(`WorkflowType STARTS_WITH "DeliverEvent" AND ExecutionStatus = "Running" AND StartTime < %q`, since.Format(time.RFC3339Nano)),
+		PageSize: int32(most),
+	})
+	if err != nil {
+		return nil, false, problem.OfTemporal(err)
+	}
+	for _, e := range page.GetExecutions() {
+		w := Workflow{ID: e.GetExecution().GetWorkflowId(), RunID: e.GetExecution().GetRunId(), Type: e.GetType().GetName(), StartedAt: e.GetStartTime().AsTime()}
+		w.EventID = eventOf(w.ID)
+		w.URL = s.UI.Workflow(w.ID, w.RunID)
+		running = append(running, w)
+	}
+	slices.SortFunc(running, func(a, b Workflow) int { return a.StartedAt.Compare(b.StartedAt) })
+	return running, len(page.GetNextPageToken()) > 0, nil
+}
+
+// eventOf is the event of a workflow that has one.
+func eventOf(workflowID string) string {
+	id, ok := strings.CutPrefix(workflowID, emit.WorkflowID(""))
+	if !ok {
+		return ""
+	}
+	return id
+}
