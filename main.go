@@ -34,12 +34,15 @@ type commands struct {
 	Listen      cli.Listen       `cmd:"" help:"Print a bot's events as they arrive, and forward them to a local URL."`
 	Portal      cli.Portal       `cmd:"" help:"Print a link that opens the portal of the bot, once, within 10 minutes."`
 	Webhooks    cli.Webhooks     `cmd:"" help:"Manage a bot's webhooks."`
+	Events      cli.Events       `cmd:"" help:"List a bot's events, a page at a time."`
 	Trigger     cli.Trigger      `cmd:"" help:"Emit sample events."`
 	Emit        cli.Emit         `cmd:"" help:"Emit events from a file or the standard input, one a line."`
 	Ops         cli.Ops          `cmd:"" help:"Inspect events and manage webhooks, for operators."`
 	Relay       cli.Relay        `cmd:"" help:"Emit the events in a backend's outbox table."`
 	Doctor      cli.Doctor       `cmd:"" help:"Check settings, Postgres, Temporal and outbound access, and say how to fix what is wrong."`
 	Healthcheck cli.Healthcheck  `cmd:"" help:"Ask the process on this machine whether it is ready. For supervisors."`
+	Completion  cli.Completion   `cmd:"" help:"Print what makes bash, zsh or fish complete commands and flags."`
+	Complete    cli.Complete     `cmd:"" hidden:""`
 	Version     kong.VersionFlag `help:"Print the version."`
 }
 
@@ -59,7 +62,7 @@ func newParser(c *commands) *kong.Kong {
 		kong.Name("mathub-webhooks"),
 		kong.Description("Mathub's webhook delivery service. Each flag can also be set by the environment variable beside it."),
 		flagDefaults(),
-		kong.UsageOnError(),
+		kong.ShortUsageOnError(),
 		kong.Exit(cli.Exit),
 		kong.BindToProvider(program),
 	)

@@ -172,7 +172,7 @@ func (s *session) handle(ctx context.Context, e mathub.PolledEvent) {
 func visible(data json.RawMessage) string {
 	var b strings.Builder
 	for _, r := range string(data) {
-		if r < unicode.MaxASCII || unicode.IsPrint(r) {
+		if unicode.IsPrint(r) {
 			b.WriteRune(r)
 			continue
 		}

@@ -68,7 +68,7 @@ func describeEvent(w io.Writer, e *mathub.EventDetail) {
 	if e.Workflow.URL != nil {
 		page = *e.Workflow.URL
 	}
-	for _, line := range [][2]string{
+	facts(w, [][2]string{
 		{"Event", e.ID},
 		{"Type", e.EventType},
 		{"Happened", webhook.FormatTime(e.Timestamp)},
@@ -77,11 +77,9 @@ func describeEvent(w io.Writer, e *mathub.EventDetail) {
 		{"Workflow", e.Workflow.ID},
 		{"Run", e.Workflow.RunID},
 		{"Web UI", page},
-		{"Payload", fmt.Sprintf("%d bytes: %s", e.PayloadBytes, shortened(visible(e.Payload)))},
+		{"Payload", fmt.Sprintf("%d bytes: %s", e.PayloadBytes, shortened(visible(e.Payload), maxPayloadShown))},
 		{"Webhooks", fmt.Sprintf("%d%s: %d delivered, %d failed, %d waiting", e.Audience.Webhooks, more, e.Audience.Delivered, e.Audience.Failed, e.Audience.Waiting)},
-	} {
-		fmt.Fprintf(w, "%s\t%s\n", line[0], line[1]) //nolint:errcheck // Flush tells
-	}
+	})
 }
 
 // listEventWebhooks writes the webhooks as a table.
@@ -115,9 +113,9 @@ func orNone(t *time.Time) string {
 	return webhook.FormatTime(*t)
 }
 
-func shortened(text string) string {
-	if runes := []rune(text); len(runes) > maxPayloadShown {
-		return string(runes[:maxPayloadShown]) + "…"
+func shortened(text string, most int) string {
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most]) + "…"
 	}
 	return text
 }

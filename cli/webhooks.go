@@ -20,14 +20,17 @@ import (
 // Webhooks manages a bot's webhooks over the API.
 type Webhooks struct {
 	List       webhooksListCommand       `cmd:"" help:"List the bot's webhooks, oldest first."`
+	Get        webhooksGetCommand        `cmd:"" help:"Show a webhook, and how it has been doing for 24 hours."`
 	Create     webhooksCreateCommand     `cmd:"" help:"Subscribe an endpoint."`
 	Update     webhooksUpdateCommand     `cmd:"" help:"Change the given settings of a webhook."`
 	Delete     webhooksDeleteCommand     `cmd:"" help:"Delete a webhook and its history."`
 	Test       webhooksTestCommand       `cmd:"" help:"Send a test event now. Fails if the delivery fails."`
 	Verify     webhooksVerifyCommand     `cmd:"" help:"Verify the endpoint now. Fails if it does not answer with the nonce."`
-	Deliveries webhooksDeliveriesCommand `cmd:"" help:"List the last 50 deliveries, newest first."`
+	Deliveries webhooksDeliveriesCommand `cmd:"" help:"List deliveries of a webhook, or of all, newest first."`
+	Delivery   webhooksDeliveryCommand   `cmd:"" help:"Show a delivery: payload, answer, headers, timings and next attempt."`
 	Redeliver  webhooksRedeliverCommand  `cmd:"" help:"Send a delivery's event again, now. Fails if the delivery fails."`
 	RetryNow   webhooksRetryNowCommand   `cmd:"" help:"Attempt now what waits."`
+	Missed     webhooksMissedCommand     `cmd:"" help:"Count and list the events that the webhook missed."`
 	Recover    webhooksRecoverCommand    `cmd:"" help:"Deliver the events that the webhook missed."`
 }
 
@@ -52,17 +55,10 @@ func (f outputFlags) webhooks(raw []byte, list ...mathub.Webhook) error {
 	return f.show(raw, func(w io.Writer) error {
 		fmt.Fprintln(w, "ID\tNAME\tACTIVE\tFAILURES\tSIGNED\tVERIFIED\tEVENTS\tURL") //nolint:errcheck // Flush tells
 		for _, h := range list {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", h.ID, nameOf(h), yes(h.IsActive), h.FailureCount, yes(h.HasSecret), yes(h.Verified), strings.Join(h.Events, ","), h.URL) //nolint:errcheck // Flush tells
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", h.ID, orDash(h.Name), yes(h.IsActive), h.FailureCount, yes(h.HasSecret), yes(h.Verified), strings.Join(h.Events, ","), h.URL) //nolint:errcheck // Flush tells
 		}
 		return nil
 	})
-}
-
-func nameOf(h mathub.Webhook) string {
-	if h.Name == nil {
-		return "-"
-	}
-	return *h.Name
 }
 
 // listed are the webhooks of a list, without how they have been doing.
@@ -101,10 +97,11 @@ func (c *webhooksListCommand) Run(ctx context.Context) error {
 type webhooksCreateCommand struct {
 	BotFlags
 	outputFlags
-	URL    string   `arg:"" help:"The endpoint's URL."`
-	Name   string   `help:"A name for you, of at most 100 characters."`
-	Events []string `required:"" help:"The event types to subscribe to, separated by commas."`
-	Secret string   `env:"MATHUB_WEBHOOK_SECRET" help:"The secret that signs deliveries. Default: none, unsigned."`
+	URL      string   `arg:"" help:"The endpoint's URL."`
+	Name     string   `help:"A name for you, of at most 100 characters."`
+	Events   []string `required:"" help:"The event types to subscribe to, separated by commas."`
+	Secret   string   `xor:"secret" env:"MATHUB_WEBHOOK_SECRET" help:"The secret that signs deliveries. Default: a new one, which is printed once."`
+	NoSecret bool     `xor:"secret" help:"Leave deliveries unsigned."`
 }
 
 func (c *webhooksCreateCommand) Run(ctx context.Context) error {
@@ -112,11 +109,83 @@ func (c *webhooksCreateCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	isNew := c.Secret == "" && !c.NoSecret
+	if isNew {
+		c.Secret = webhook.NewSecret()
+	}
 	answer, err := api.CreateWebhook(ctx, mathub.NewWebhook{URL: c.URL, Name: c.Name, Events: eventTypes(c.Events), Secret: c.Secret})
 	if err != nil {
 		return err
 	}
+	if isNew {
+		fmt.Fprintln(os.Stderr, "Secret, shown this once: "+c.Secret)
+	}
 	return c.webhooks(answer.Body, answer.Value)
+}
+
+type webhooksGetCommand struct {
+	BotFlags
+	outputFlags
+	webhookArg
+}
+
+// Run shows the webhook.
+func (c *webhooksGetCommand) Run(ctx context.Context) error {
+	api, err := c.client()
+	if err != nil {
+		return err
+	}
+	found, err := api.GetWebhook(ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	h := found.Value
+	return c.show(found.Body, func(w io.Writer) error {
+		facts(w, [][2]string{
+			{"Webhook", h.ID},
+			{"Name", orDash(h.Name)},
+			{"URL", h.URL},
+			{"Events", strings.Join(h.Events, ", ")},
+			{"State", stateOf(h)},
+			{"Failures", fmt.Sprintf("%d of %d in a row", h.FailureCount, webhook.MaxFailures)},
+			{"Signed", yes(h.HasSecret)},
+			{"Verified", yes(h.Verified)},
+			{"Last", last(h.LastDelivery)},
+			{"Last error", last(h.LastError)},
+			{"24 hours", rate(h.Stats)},
+		})
+		return nil
+	})
+}
+
+// stateOf says whether a webhook is active, and why not.
+func stateOf(h mathub.WebhookDetail) string {
+	switch {
+	case h.IsActive:
+		return "active"
+	case h.DisabledReason == nil:
+		return "disabled"
+	}
+	text := fmt.Sprintf("disabled at %s by %s", orNone(h.DisabledAt), *h.DisabledReason)
+	if h.DisabledBy != nil {
+		text += ", the last of them delivery " + *h.DisabledBy
+	}
+	return text
+}
+
+// last says when a delivery was attempted, and how it went.
+func last(d *mathub.LastDelivery) string {
+	if d == nil {
+		return "-"
+	}
+	return webhook.FormatTime(d.AttemptedAt) + ": " + outcomeOf(d.Success, d.Error, d.StatusCode)
+}
+
+func rate(s mathub.Stats) string {
+	if s.SuccessRate24H == nil {
+		return "no deliveries"
+	}
+	return fmt.Sprintf("%d deliveries, %.1f %% taken", s.Deliveries24H, 100**s.SuccessRate24H)
 }
 
 func eventTypes(names []string) (types mathub.EventTypes) {
@@ -190,22 +259,24 @@ func (c *webhooksDeleteCommand) Run(ctx context.Context) error {
 	return api.DeleteWebhook(ctx, c.ID)
 }
 
-// outcome says in a word how a delivery went.
-func outcome(d mathub.Delivery) string {
-	if d.Error != nil {
-		return *d.Error
+// outcomeOf says in a word how a delivery went.
+func outcomeOf(success bool, problem *string, status *int) string {
+	switch {
+	case problem != nil:
+		return *problem
+	case status != nil:
+		return "HTTP " + strconv.Itoa(*status)
+	case success:
+		return "delivered"
 	}
-	if d.StatusCode != nil {
-		return "HTTP " + strconv.Itoa(*d.StatusCode)
-	}
-	return "delivered"
+	return "failed"
 }
 
 func (f outputFlags) deliveries(raw []byte, list ...mathub.Delivery) error {
 	return f.show(raw, func(w io.Writer) error {
 		fmt.Fprintln(w, "ATTEMPTED\tOK\tOUTCOME\tMS\tATTEMPT\tTRIGGER\tEVENT\tEVENT ID\tDELIVERY") //nolint:errcheck // Flush tells
 		for _, d := range list {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n", webhook.FormatTime(d.AttemptedAt), yes(d.Success), outcome(d), d.DurationMS, d.Attempt, d.Trigger, d.EventType, d.EventID, d.ID) //nolint:errcheck // Flush tells
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n", webhook.FormatTime(d.AttemptedAt), yes(d.Success), outcomeOf(d.Success, d.Error, d.StatusCode), d.DurationMS, d.Attempt, d.Trigger, d.EventType, d.EventID, d.ID) //nolint:errcheck // Flush tells
 		}
 		return nil
 	})
@@ -229,7 +300,7 @@ type webhooksTestCommand struct {
 	BotFlags
 	outputFlags
 	webhookArg
-	Type string `help:"Send the catalog's sample of this event type. Default: a plain test event."`
+	Event string `help:"Send the catalog's sample of this event type, such as post.created. Default: a plain test event."`
 }
 
 func (c *webhooksTestCommand) Run(ctx context.Context) error {
@@ -237,7 +308,7 @@ func (c *webhooksTestCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.delivered(api.TestWebhook(ctx, c.ID, &mathub.TestRequest{EventType: c.Type}))
+	return c.delivered(api.TestWebhook(ctx, c.ID, &mathub.TestRequest{EventType: c.Event}))
 }
 
 type webhooksVerifyCommand struct {
@@ -252,24 +323,6 @@ func (c *webhooksVerifyCommand) Run(ctx context.Context) error {
 		return err
 	}
 	return c.delivered(api.VerifyWebhook(ctx, c.ID))
-}
-
-type webhooksDeliveriesCommand struct {
-	BotFlags
-	outputFlags
-	webhookArg
-}
-
-func (c *webhooksDeliveriesCommand) Run(ctx context.Context) error {
-	api, err := c.client()
-	if err != nil {
-		return err
-	}
-	answer, err := api.ListDeliveries(ctx, c.ID, nil)
-	if err != nil {
-		return err
-	}
-	return c.deliveries(answer.Body, answer.Value...)
 }
 
 type webhooksRedeliverCommand struct {
@@ -313,11 +366,14 @@ type webhooksRecoverCommand struct {
 	BotFlags
 	outputFlags
 	webhookArg
-	Since  time.Time `help:"Start time in RFC 3339. Default: 24 hours before the webhook was last disabled."`
-	Until  time.Time `help:"Until when, in RFC 3339; now when left out."`
-	Wait   bool      `help:"Wait for the end. Fails if a delivery failed or the recovery did not complete."`
-	Status bool      `xor:"verb" help:"Show the progress of the last recovery."`
-	Cancel bool      `xor:"verb" help:"Cancel the running recovery."`
+	Since       moment `help:"Start: a time in RFC 3339, or how long ago, such as 24h. Default: 24 hours before the webhook was last disabled."`
+	Until       moment `help:"End. Default: now."`
+	Type        string `help:"Recover only this event type."`
+	Error       string `help:"Recover only events of which an attempt failed so, such as timeout."`
+	StatusClass string `enum:",2xx,3xx,4xx,5xx,none" default:"" help:"Recover only events of which an attempt was answered so: 2xx, 3xx, 4xx, 5xx, or none."`
+	Wait        bool   `help:"Wait for the end. Fails if a delivery failed or the recovery did not complete."`
+	Status      bool   `xor:"verb" help:"Show the progress of the last recovery."`
+	Cancel      bool   `xor:"verb" help:"Cancel the running recovery."`
 }
 
 func (c *webhooksRecoverCommand) Run(ctx context.Context) error {
@@ -353,7 +409,7 @@ func (c *webhooksRecoverCommand) state(ctx context.Context, api *mathub.Client) 
 	if c.Status {
 		return api.GetRecovery(ctx, c.ID)
 	}
-	return api.RecoverWebhook(ctx, c.ID, &mathub.Span{Since: c.Since, Until: c.Until})
+	return api.RecoverWebhook(ctx, c.ID, &mathub.Span{Since: c.Since.Time, Until: c.Until.Time, EventType: c.Type, Error: c.Error, StatusClass: c.StatusClass})
 }
 
 func printRecovery(w io.Writer, r mathub.Recovery) error {

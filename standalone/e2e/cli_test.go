@@ -106,6 +106,8 @@ func TestCommandLine(t *testing.T) {
 		"exit codes":          exitCodes,
 		"delivery that fails": failedDeliveries,
 		"several at once":     severalAtOnce,
+		"what happened":       whatHappened,
+		"completion":          completions,
 	} {
 		t.Run(name, func(t *testing.T) { run(t, stack) })
 	}
@@ -186,10 +188,15 @@ func exitCodes(t *testing.T, stack *testkit.Stack) {
 		{2, "botIds", "trigger mention"},
 		{2, "data", "trigger post.created --data []"},
 		{2, "--forward", "listen --forward nonsense"},
+		{2, "--since", "webhooks deliveries --since yesterday"},
+		{2, "--status-class", "webhooks recover some --status-class 9xx"},
+		{1, "limit", "webhooks deliveries --limit 51"},
+		{1, "after", "events --after nowhere"},
 	} {
 		stdout, stderr, code := tm.run(t, strings.Fields(c.args)...)
 		require.Equal(t, c.code, code, "%s\n%s%s", c.args, stdout, stderr)
 		require.Contains(t, stdout+stderr, c.says, c.args)
+		require.Less(t, strings.Count(stdout+stderr, "\n"), 8, "an error is short: %s", c.args)
 		require.NotContains(t, stdout+stderr, bot.Key)
 	}
 	keyless := &terminal{env: append(tm.env, "MATHUB_BOT_KEY=")}

@@ -63,7 +63,7 @@ func TestDocs(t *testing.T) {
 	// Further checks of what a page's blocks did.
 	after := map[string]func(t *testing.T, p *page){
 		"docs/cli.md": func(t *testing.T, p *page) {
-			p.receiver.Await(t, "/hook", 7) // five forwarded, a test, its redelivery
+			p.receiver.Await(t, "/hook", 8) // five forwarded, two tests, a redelivery
 			require.Empty(t, p.bot.Webhooks(t))
 		},
 	}
