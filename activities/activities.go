@@ -112,7 +112,7 @@ type LookInput struct {
 	Most      int
 }
 
-// LookAtQueue reads how a webhook's queue stands, and waits out the pause of a failing webhook.
+// LookAtQueue reads how a webhook's queue stands, and waits out the rest of a failing webhook.
 func (a *Activities) LookAtQueue(ctx context.Context, in LookInput) (history.QueueState, error) {
 	s, err := a.deliverer.Look(ctx, in.WebhookID, in.Most)
 	if err == nil && !s.Gone && s.BotID != in.BotID {

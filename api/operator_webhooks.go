@@ -73,7 +73,7 @@ func (s *server) UpdateWebhookOfAny(c *gin.Context, id WebhookID) {
 		if err != nil {
 			return reply{}, err
 		}
-		view, err := s.view(w)
+		view, err := s.viewNow(c, w)
 		return ok(view), err
 	})
 }

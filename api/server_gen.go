@@ -418,6 +418,18 @@ type NewKey struct {
 	Name *string `json:"name,omitempty"`
 }
 
+// NewPause defines model for NewPause.
+type NewPause struct {
+	// Scope `all`, `bot` or `host`.
+	Scope string `json:"scope"`
+
+	// Value For `bot` the bot's id. For `host` a host name or an IP address, without a port; subdomains are other hosts. Absent for `all`.
+	Value *string `json:"value,omitempty"`
+
+	// Reason One line, which operators and the owners of the webhooks read.
+	Reason string `json:"reason"`
+}
+
 // NewPortalLink defines model for NewPortalLink.
 type NewPortalLink struct {
 	// Role What its sessions may do. `view` changes nothing.
@@ -492,6 +504,24 @@ type OutboundAccess struct {
 
 	// CheckedAt When the latest check ended.
 	CheckedAt *timestamp `json:"checkedAt,omitempty"`
+}
+
+// Pause defines model for Pause.
+type Pause struct {
+	// Scope What is paused: `all`, `bot` or `host`.
+	Scope string `json:"scope"`
+
+	// Value The bot's id, or the host in lower case and without a port. Null for `all`.
+	Value *string `json:"value"`
+
+	// Reason Shown to operators and to the owners of the webhooks.
+	Reason string `json:"reason"`
+
+	// By Who made it: a name where one is known, else the kind of caller, such as `service`.
+	By string `json:"by"`
+
+	// Since RFC 3339, in UTC, with milliseconds.
+	Since Time `json:"since"`
 }
 
 // PolledEvent An event as webhooks receive it, numbers digit for digit, with the id that they receive as `webhook-id`.
@@ -726,7 +756,10 @@ type Webhook struct {
 
 	// VerifiedAt When the endpoint was last verified.
 	VerifiedAt *timestamp `json:"verifiedAt"`
-	DisabledAt *timestamp `json:"disabledAt"`
+
+	// Paused Set while an operator has paused the deliveries of this webhook. They wait, and are made afterwards. Null otherwise.
+	Paused     *WebhookPause `json:"paused"`
+	DisabledAt *timestamp    `json:"disabledAt"`
 
 	// DisabledReason Who or what disabled it: `failures` (ten in a row), `owner` (a call of the bot API) or `operator` (a call of the service API). Null while it is active.
 	DisabledReason *string `json:"disabledReason"`
@@ -773,6 +806,15 @@ type WebhookDetail = webhookDetail
 
 // WebhookName A name for its owner. At most 100 characters, no control or invisible characters.
 type WebhookName = string
+
+// WebhookPause defines model for WebhookPause.
+type WebhookPause struct {
+	// Since RFC 3339, in UTC, with milliseconds.
+	Since Time `json:"since"`
+
+	// Reason What the operator says.
+	Reason string `json:"reason"`
+}
 
 // Before defines model for Before.
 type Before = []string
@@ -998,6 +1040,15 @@ type GetEventParams struct {
 	Limit *[]string `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
+// ResumeDeliveriesParams defines parameters for ResumeDeliveries.
+type ResumeDeliveriesParams struct {
+	// Scope `all`, `bot` or `host`.
+	Scope *[]string `form:"scope,omitempty" json:"scope,omitempty"`
+
+	// Value The bot's id, or the host. Absent for `all`.
+	Value *[]string `form:"value,omitempty" json:"value,omitempty"`
+}
+
 // ListWebhooksOfBotParams defines parameters for ListWebhooksOfBot.
 type ListWebhooksOfBotParams struct {
 	// BotID The bot's id.
@@ -1048,6 +1099,9 @@ type EmitEventJSONRequestBody = Event
 
 // EmitEventsJSONRequestBody defines body for EmitEvents for application/json ContentType.
 type EmitEventsJSONRequestBody = EventBatch
+
+// PauseDeliveriesJSONRequestBody defines body for PauseDeliveries for application/json ContentType.
+type PauseDeliveriesJSONRequestBody = NewPause
 
 // UpdateWebhookOfAnyJSONRequestBody defines body for UpdateWebhookOfAny for application/json ContentType.
 type UpdateWebhookOfAnyJSONRequestBody = OperatorWebhookChange
@@ -1180,6 +1234,15 @@ type ServerInterface interface {
 	// GetEvent Get an event, its workflow, and its outcome at each webhook.
 	// (GET /api/internal/v1/events/{id})
 	GetEvent(c *gin.Context, id EventID, params GetEventParams)
+	// ResumeDeliveries End a pause.
+	// (DELETE /api/internal/v1/pauses)
+	ResumeDeliveries(c *gin.Context, params ResumeDeliveriesParams)
+	// ListPauses List the pauses, oldest first.
+	// (GET /api/internal/v1/pauses)
+	ListPauses(c *gin.Context)
+	// PauseDeliveries Pause all deliveries, a bot's, or a host's.
+	// (PUT /api/internal/v1/pauses)
+	PauseDeliveries(c *gin.Context)
 	// ListWebhooksOfBot List a bot's webhooks and how they have been doing, oldest first.
 	// (GET /api/internal/v1/webhooks)
 	ListWebhooksOfBot(c *gin.Context, params ListWebhooksOfBotParams)
@@ -2462,6 +2525,67 @@ func (siw *ServerInterfaceWrapper) GetEvent(c *gin.Context) {
 	siw.Handler.GetEvent(c, id, params)
 }
 
+// ResumeDeliveries operation middleware
+func (siw *ServerInterfaceWrapper) ResumeDeliveries(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ResumeDeliveriesParams
+
+	// ------------- Optional query parameter "scope" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "scope", c.Request.URL.Query(), &params.Scope, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter scope: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "value" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "value", c.Request.URL.Query(), &params.Value, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter value: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ResumeDeliveries(c, params)
+}
+
+// ListPauses operation middleware
+func (siw *ServerInterfaceWrapper) ListPauses(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListPauses(c)
+}
+
+// PauseDeliveries operation middleware
+func (siw *ServerInterfaceWrapper) PauseDeliveries(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.PauseDeliveries(c)
+}
+
 // ListWebhooksOfBot operation middleware
 func (siw *ServerInterfaceWrapper) ListWebhooksOfBot(c *gin.Context) {
 
@@ -2693,6 +2817,9 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/internal/v1/events", wrapper.EmitEvent)
 	router.GET(options.BaseURL+"/api/internal/v1/events/:id", wrapper.GetEvent)
 	router.POST(options.BaseURL+"/api/internal/v1/events/batch", wrapper.EmitEvents)
+	router.DELETE(options.BaseURL+"/api/internal/v1/pauses", wrapper.ResumeDeliveries)
+	router.GET(options.BaseURL+"/api/internal/v1/pauses", wrapper.ListPauses)
+	router.PUT(options.BaseURL+"/api/internal/v1/pauses", wrapper.PauseDeliveries)
 	router.GET(options.BaseURL+"/api/internal/v1/webhooks", wrapper.ListWebhooksOfBot)
 	router.DELETE(options.BaseURL+"/api/internal/v1/webhooks/:id", wrapper.DeleteWebhookOfAny)
 	router.GET(options.BaseURL+"/api/internal/v1/webhooks/:id", wrapper.GetWebhookOfAny)

@@ -101,9 +101,13 @@ func (s *server) details(ctx context.Context, webhooks []db.Webhook) ([]webhookD
 	if err != nil {
 		return nil, err
 	}
+	paused, err := s.webhooks.Pauses().Covering(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
 	details := make([]webhookDetail, len(webhooks))
 	for i, w := range webhooks {
-		view, err := s.view(w)
+		view, err := s.view(w, paused)
 		if err != nil {
 			return nil, err
 		}

@@ -1,12 +1,14 @@
 package api
 
 import (
+	"context"
 	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/subscriptions"
 	"github.com/mathub/webhooks/internal/web"
@@ -24,7 +26,7 @@ func (s *server) CreateWebhook(c *gin.Context) {
 		if err != nil {
 			return reply{}, err
 		}
-		view, err := s.view(w)
+		view, err := s.viewNow(c, w)
 		view.DuplicateOf = duplicateOf
 		return created(botPrefix+"webhooks/"+w.ID.String(), view), err
 	})
@@ -104,7 +106,7 @@ func (s *server) UpdateWebhook(c *gin.Context, id WebhookID) {
 		if err != nil {
 			return reply{}, err
 		}
-		view, err := s.view(w)
+		view, err := s.viewNow(c, w)
 		view.DuplicateOf = duplicateOf
 		return ok(view), err
 	})
@@ -168,8 +170,17 @@ func (s *server) owned(c *gin.Context, id string) (db.Webhook, error) {
 
 func botID(c *gin.Context) string { return c.GetString(botContextKey) }
 
-// view is a webhook as its owner sees it.
-func (s *server) view(w db.Webhook) (Webhook, error) {
+// viewNow is a webhook as its owner sees it.
+func (s *server) viewNow(ctx context.Context, w db.Webhook) (Webhook, error) {
+	paused, err := s.webhooks.Pauses().Covering(ctx, []uuid.UUID{w.ID})
+	if err != nil {
+		return Webhook{}, err
+	}
+	return s.view(w, paused)
+}
+
+// view is a webhook as its owner sees it, given those that are paused.
+func (s *server) view(w db.Webhook, paused map[uuid.UUID]history.Pause) (Webhook, error) {
 	url, err := s.webhooks.URL(w)
 	if err != nil {
 		return Webhook{}, err
@@ -180,6 +191,9 @@ func (s *server) view(w db.Webhook) (Webhook, error) {
 	}
 	if w.PreviousSecretUntil != nil && w.PreviousSecretUntil.After(time.Now()) {
 		view.SecretOverlapUntil = (*timestamp)(w.PreviousSecretUntil)
+	}
+	if p, is := paused[w.ID]; is {
+		view.Paused = &WebhookPause{Since: timestamp(p.Since), Reason: p.Reason}
 	}
 	if !w.IsActive {
 		view.DisabledAt, view.DisabledReason = (*timestamp)(w.DisabledAt), w.DisabledReason

@@ -22,6 +22,10 @@ type Ops struct {
 
 	Audit opsAuditCommand `cmd:"" help:"List who changed what, newest first."`
 
+	Pauses opsPauses `cmd:"" help:"List what operators have paused."`
+	Pause  opsPause  `cmd:"" help:"Pause all deliveries, a bot's or a host's. They wait in the webhooks' queues."`
+	Resume opsResume `cmd:"" help:"End a pause. What waits is sent."`
+
 	Webhooks opsWebhooks `cmd:"" help:"List, show, enable, disable and delete webhooks of any bot."`
 }
 

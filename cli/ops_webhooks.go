@@ -70,7 +70,7 @@ func (c *opsWebhooksGet) Run(ctx context.Context) error {
 	}
 	h := found.Value
 	return c.webhooks(found.Body, mathub.Webhook{
-		ID: h.ID, IsActive: h.IsActive, FailureCount: h.FailureCount, HasSecret: h.HasSecret, Verified: h.Verified, Events: h.Events, URL: h.URL,
+		ID: h.ID, IsActive: h.IsActive, FailureCount: h.FailureCount, HasSecret: h.HasSecret, Verified: h.Verified, Paused: h.Paused, Events: h.Events, URL: h.URL,
 	})
 }
 

@@ -57,6 +57,11 @@ func (f outputFlags) webhooks(raw []byte, list ...mathub.Webhook) error {
 		for _, h := range list {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", h.ID, orDash(h.Name), yes(h.IsActive), h.FailureCount, yes(h.HasSecret), yes(h.Verified), strings.Join(h.Events, ","), h.URL) //nolint:errcheck // Flush tells
 		}
+		for _, h := range list {
+			if h.Paused != nil {
+				fmt.Fprintf(w, "\nPaused by an operator since %s: %s (%s)\n", webhook.FormatTime(h.Paused.Since), h.Paused.Reason, h.ID) //nolint:errcheck // Flush tells
+			}
+		}
 		return nil
 	})
 }
@@ -65,7 +70,7 @@ func (f outputFlags) webhooks(raw []byte, list ...mathub.Webhook) error {
 func listed(details []mathub.WebhookDetail) []mathub.Webhook {
 	list := make([]mathub.Webhook, len(details))
 	for i, d := range details {
-		list[i] = mathub.Webhook{ID: d.ID, Name: d.Name, IsActive: d.IsActive, FailureCount: d.FailureCount, HasSecret: d.HasSecret, Verified: d.Verified, Events: d.Events, URL: d.URL}
+		list[i] = mathub.Webhook{ID: d.ID, Name: d.Name, IsActive: d.IsActive, FailureCount: d.FailureCount, HasSecret: d.HasSecret, Verified: d.Verified, Paused: d.Paused, Events: d.Events, URL: d.URL}
 	}
 	return list
 }

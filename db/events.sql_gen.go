@@ -21,7 +21,8 @@ WITH asked AS (
     ) AS list
 ), subscribers AS MATERIALIZED (
     SELECT asked.n AS list, w.id, w.bot_id, w.origin, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-           w.generation, w.failure_count, w.failure_run, w.queued, w.verified_at IS NOT NULL AS verified
+           w.generation, w.failure_count, w.failure_run, w.queued AS was_queued, w.queued OR EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS queued,
+           w.verified_at IS NOT NULL AS verified
     FROM asked
     CROSS JOIN LATERAL (
         (SELECT s.webhook_id
@@ -64,7 +65,7 @@ WITH asked AS (
 ), added AS (
     SELECT webhook_id, min(seq) AS seq, min(due_at) AS due_at FROM enqueued GROUP BY webhook_id
 )
-SELECT s.list::integer AS list, s.id, s.bot_id, s.origin, s.url, s.secret, s.previous_secret, s.generation, s.failure_count, s.failure_run, s.queued, s.verified::boolean AS verified,
+SELECT s.list::integer AS list, s.id, s.bot_id, s.origin, s.url, s.secret, s.previous_secret, s.generation, s.failure_count, s.failure_run, s.queued::boolean AS queued, (s.queued AND NOT s.was_queued)::boolean AS turns, s.verified::boolean AS verified,
        coalesce(q.seq, 0)::bigint AS seq, coalesce(q.due_at, 'epoch')::timestamptz AS due_at
 FROM subscribers s
 LEFT JOIN added q ON q.webhook_id = s.id
@@ -96,6 +97,7 @@ type AddressEventsRow struct {
 	FailureCount   int32
 	FailureRun     int32
 	Queued         bool
+	Turns          bool
 	Verified       bool
 	Seq            int64
 	DueAt          time.Time
@@ -108,6 +110,7 @@ type AddressEventsRow struct {
 // same bots, share a list of them, which is read once. In the same statement, each event gets a row in the queue of each of
 // its webhooks that is queued, unless that has the event already or another run owns the event. seq and due_at are of the
 // first new row of a webhook; seq is 0 where there is none.
+// A webhook that a pause covers is as good as queued; turns: it is to become so.
 //
 // Arrays stand in subqueries, so that Postgres does not see how long they are: one plan is the best for all, and planning again
 // takes longer than the lookup.
@@ -143,6 +146,7 @@ func (q *Queries) AddressEvents(ctx context.Context, db DBTX, arg AddressEventsP
 			&i.FailureCount,
 			&i.FailureRun,
 			&i.Queued,
+			&i.Turns,
 			&i.Verified,
 			&i.Seq,
 			&i.DueAt,
@@ -296,7 +300,8 @@ func (q *Queries) GetEvents(ctx context.Context, db DBTX, ids []string) ([]GetEv
 
 const getTarget = `-- name: GetTarget :one
 SELECT w.id, w.bot_id, w.origin, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-       w.is_active, w.suspended, w.queued, w.failure_count, w.failure_run, w.generation, w.url_version, (w.verified_at IS NOT NULL)::boolean AS verified, coalesce(w.resume_at > now(), false)::boolean AS paused,
+       w.is_active, w.suspended, w.queued, w.failure_count, w.failure_run, w.generation, w.url_version, (w.verified_at IS NOT NULL)::boolean AS verified, coalesce(w.resume_at > now(), false)::boolean AS resting,
+       EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS paused,
        (w.events @> ARRAY[$1::text])::boolean AS subscribed
 FROM webhooks w
 WHERE w.id = $2
@@ -322,6 +327,7 @@ type GetTargetRow struct {
 	Generation     int32
 	URLVersion     int32
 	Verified       bool
+	Resting        bool
 	Paused         bool
 	Subscribed     bool
 }
@@ -345,6 +351,7 @@ func (q *Queries) GetTarget(ctx context.Context, db DBTX, arg GetTargetParams) (
 		&i.Generation,
 		&i.URLVersion,
 		&i.Verified,
+		&i.Resting,
 		&i.Paused,
 		&i.Subscribed,
 	)
@@ -470,6 +477,18 @@ func (q *Queries) TakeOverEvent(ctx context.Context, db DBTX, arg TakeOverEventP
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const turnQueued = `-- name: TurnQueued :exec
+UPDATE webhooks w SET queued = true
+FROM (SELECT l.id FROM webhooks l WHERE l.id = ANY ($1::uuid[]) AND NOT l.queued FOR NO KEY UPDATE SKIP LOCKED) AS free
+WHERE w.id = free.id
+`
+
+// A webhook that another transaction holds is not waited for: that changes it, or the next event does.
+func (q *Queries) TurnQueued(ctx context.Context, db DBTX, ids []uuid.UUID) error {
+	_, err := db.Exec(ctx, turnQueued, ids)
+	return err
 }
 
 const unknownBots = `-- name: UnknownBots :many

@@ -20,6 +20,7 @@ const (
 	UnwokenSQL            = unwoken
 	OverdueQueuesSQL      = overdueQueues
 	ListMissedSQL         = listMissed
+	GetTargetSQL          = getTarget
 	CountEventWebhooksSQL = countEventWebhooks
 	ListEventWebhooksSQL  = listEventWebhooks
 

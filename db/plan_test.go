@@ -164,7 +164,7 @@ func TestAQueueIsReadFromItsIndex(t *testing.T) {
 				"how it stands":     {"state (1000, '" + id + "')", 1, 100},
 				"whether it turns":  {"direct ('" + id + "')", 0, 60},
 				"whether it wakes":  {"unwoken ('{" + id + "}', '{9999999}', '{2020-01-01}')", 1 - min(due, 1), 20},
-				"which are overdue": {"overdue (10)", 500 + min(due, 1), 10 * 501 * 2},
+				"which are overdue": {"overdue (10, 1000, 1000, '00000000-0000-0000-0000-000000000000')", 500 + min(due, 1), 10 * 501 * 2},
 			} {
 				p := explain(t, conn, c.execute)
 				require.InDelta(t, c.rows, p.Rows, 0.1, "%s with %d due", name, due)
@@ -226,7 +226,7 @@ func TestWhatIsOverAgeIsFoundByIndexes(t *testing.T) {
 		blocks               int
 	}{
 		// 100 events, each with three deliveries: 1,000 blocks or so of 3,000 in all tables.
-		{"expired", db.ListExpiredSQL, "now() - interval '30 days', '0001-01-01', '', 100", 1500},
+		{"expired", db.ListExpiredSQL, "now() - interval '30 days', true, '0001-01-01', '', 100", 1500},
 		{"deliveries", db.RemoveDeliveriesOfSQL, ids + ", 1000", 500},
 		{"events", db.RemoveEventsSQL, ids, 200},
 	} {

@@ -12,17 +12,22 @@ import (
 	"github.com/google/uuid"
 )
 
-const beginSweep = `-- name: BeginSweep :execrows
-UPDATE queue_sweeps SET began_at = now() WHERE began_at < now() - make_interval(secs => $1::float8)
+const beginSweep = `-- name: BeginSweep :one
+UPDATE queue_sweeps SET began_at = now() WHERE began_at < now() - make_interval(secs => $1::float8) RETURNING began_at, upto
 `
 
-// One process in so many seconds.
-func (q *Queries) BeginSweep(ctx context.Context, db DBTX, seconds float64) (int64, error) {
-	result, err := db.Exec(ctx, beginSweep, seconds)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+type BeginSweepRow struct {
+	BeganAt time.Time
+	Upto    uuid.UUID
+}
+
+// One process in so many seconds, and at once after a pause has ended or where the sweep before has left some. It goes on
+// after the webhook that it returns.
+func (q *Queries) BeginSweep(ctx context.Context, db DBTX, seconds float64) (BeginSweepRow, error) {
+	row := db.QueryRow(ctx, beginSweep, seconds)
+	var i BeginSweepRow
+	err := row.Scan(&i.BeganAt, &i.Upto)
+	return i, err
 }
 
 const clearAllQueues = `-- name: ClearAllQueues :exec
@@ -74,12 +79,28 @@ func (q *Queries) DeleteQueue(ctx context.Context, db DBTX, webhookID uuid.UUID)
 	return err
 }
 
-const endPause = `-- name: EndPause :exec
+const endRest = `-- name: EndRest :exec
 UPDATE webhooks SET resume_at = NULL WHERE id = $1 AND resume_at > now()
 `
 
-func (q *Queries) EndPause(ctx context.Context, db DBTX, id uuid.UUID) error {
-	_, err := db.Exec(ctx, endPause, id)
+func (q *Queries) EndRest(ctx context.Context, db DBTX, id uuid.UUID) error {
+	_, err := db.Exec(ctx, endRest, id)
+	return err
+}
+
+const endSweep = `-- name: EndSweep :exec
+UPDATE queue_sweeps SET upto = $1, began_at = CASE WHEN $2::boolean THEN '-infinity' ELSE began_at END WHERE began_at = $3
+`
+
+type EndSweepParams struct {
+	Upto    uuid.UUID
+	More    bool
+	BeganAt time.Time
+}
+
+// Keeps up to which webhook a sweep looked, unless another is to begin anyway; more: there are others.
+func (q *Queries) EndSweep(ctx context.Context, db DBTX, arg EndSweepParams) error {
+	_, err := db.Exec(ctx, endSweep, arg.Upto, arg.More, arg.BeganAt)
 	return err
 }
 
@@ -197,29 +218,51 @@ func (q *Queries) IsUrgent(ctx context.Context, db DBTX, webhookID uuid.UUID) (b
 
 const overdueQueues = `-- name: OverdueQueues :many
 WITH RECURSIVE queues AS (
-    (SELECT webhook_id FROM queue ORDER BY webhook_id LIMIT 1)
+    (SELECT q.webhook_id, 1 AS n FROM queue q WHERE q.webhook_id > $4 ORDER BY q.webhook_id LIMIT 1)
     UNION ALL
-    SELECT (SELECT q.webhook_id FROM queue q WHERE q.webhook_id > l.webhook_id ORDER BY q.webhook_id LIMIT 1)
+    SELECT (SELECT q.webhook_id FROM queue q WHERE q.webhook_id > l.webhook_id ORDER BY q.webhook_id LIMIT 1), l.n + 1
     FROM queues l
-    WHERE l.webhook_id IS NOT NULL
+    WHERE l.webhook_id IS NOT NULL AND l.n < $2::integer
 )
-SELECT l.webhook_id::uuid AS webhook_id, coalesce(w.bot_id, '')::text AS bot_id, coalesce(w.origin, '')::text AS origin
+SELECT l.webhook_id::uuid AS webhook_id, l.n::integer AS n, coalesce(w.bot_id, '')::text AS bot_id, coalesce(w.origin, '')::text AS origin, o.is_overdue::boolean AS is_overdue
 FROM queues l
-LEFT JOIN webhooks w ON w.id = l.webhook_id
-WHERE l.webhook_id IS NOT NULL
-  AND coalesce(w.resume_at, '-infinity') <= now()
-  AND (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = l.webhook_id) < now() - make_interval(secs => $1::float8)
+LEFT JOIN LATERAL (SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = l.webhook_id LIMIT 1) AS w ON true
+CROSS JOIN LATERAL (
+    SELECT coalesce(w.resume_at, '-infinity') <= now()
+       AND (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = l.webhook_id)
+           < greatest(now() - make_interval(secs => $1::float8), (SELECT least(resumed_at, now()) FROM queue_sweeps))
+       AND NOT EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS is_overdue
+) AS o
+WHERE l.webhook_id IS NOT NULL AND (o.is_overdue OR l.n = $2::integer)
+LIMIT $3
 `
+
+type OverdueQueuesParams struct {
+	Seconds  float64
+	MostRead int32
+	Most     int32
+	After    uuid.UUID
+}
 
 type OverdueQueuesRow struct {
 	WebhookID uuid.UUID
+	N         int32
 	BotID     string
 	Origin    string
+	IsOverdue bool
 }
 
-// The webhooks with rows that have been due for so many seconds: a loose scan of the index, from webhook to webhook.
-func (q *Queries) OverdueQueues(ctx context.Context, db DBTX, seconds float64) ([]OverdueQueuesRow, error) {
-	rows, err := db.Query(ctx, overdueQueues, seconds)
+// Looks at the queues of the next @most_read webhooks after @after, in the order of their ids: a loose scan of the index, from
+// webhook to webhook. Returns the first @most that have rows which have been due for so many seconds, or since before a pause
+// ended, and that no pause covers; and the last one that it looked at, whatever it has.
+// A subquery with LIMIT is not made a join, however many Postgres expects.
+func (q *Queries) OverdueQueues(ctx context.Context, db DBTX, arg OverdueQueuesParams) ([]OverdueQueuesRow, error) {
+	rows, err := db.Query(ctx, overdueQueues,
+		arg.Seconds,
+		arg.MostRead,
+		arg.Most,
+		arg.After,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -227,7 +270,13 @@ func (q *Queries) OverdueQueues(ctx context.Context, db DBTX, seconds float64) (
 	items := []OverdueQueuesRow{}
 	for rows.Next() {
 		var i OverdueQueuesRow
-		if err := rows.Scan(&i.WebhookID, &i.BotID, &i.Origin); err != nil {
+		if err := rows.Scan(
+			&i.WebhookID,
+			&i.N,
+			&i.BotID,
+			&i.Origin,
+			&i.IsOverdue,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -236,21 +285,6 @@ func (q *Queries) OverdueQueues(ctx context.Context, db DBTX, seconds float64) (
 		return nil, err
 	}
 	return items, nil
-}
-
-const pauseQueue = `-- name: PauseQueue :exec
-UPDATE webhooks SET resume_at = greatest(resume_at, now() + make_interval(secs => $1::float8)) WHERE id = $2 AND verified_at IS NULL
-`
-
-type PauseQueueParams struct {
-	Seconds float64
-	ID      uuid.UUID
-}
-
-// Of a webhook whose endpoint has not agreed. Once it does, the pause is over. A longer one, as after a failure, stays.
-func (q *Queries) PauseQueue(ctx context.Context, db DBTX, arg PauseQueueParams) error {
-	_, err := db.Exec(ctx, pauseQueue, arg.Seconds, arg.ID)
-	return err
 }
 
 const postpone = `-- name: Postpone :exec
@@ -277,7 +311,7 @@ func (q *Queries) Postpone(ctx context.Context, db DBTX, arg PostponeParams) err
 }
 
 const queueState = `-- name: QueueState :one
-SELECT w.bot_id, w.origin, w.is_active, w.queued, w.failure_count,
+SELECT w.bot_id, w.origin, w.is_active, w.queued, w.failure_count, EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS paused,
        (SELECT count(*) FROM (SELECT FROM queue c WHERE c.webhook_id = w.id LIMIT $1) AS counted) AS waiting,
        greatest(0, extract(epoch FROM (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = w.id) - now()))::float8 AS next_in,
        EXISTS (SELECT FROM queue p WHERE p.webhook_id = w.id) AS planned,
@@ -301,6 +335,7 @@ type QueueStateRow struct {
 	IsActive     bool
 	Queued       bool
 	FailureCount int32
+	Paused       bool
 	Waiting      int64
 	NextIn       float64
 	Planned      bool
@@ -309,7 +344,7 @@ type QueueStateRow struct {
 }
 
 // A webhook, and how its queue stands. waiting counts @most_counted rows at most. Delays are in seconds from now, 0 for
-// what is due; next_in is NULL where nothing is planned. A pause lasts until the next attempt that a person asked for.
+// what is due; next_in is NULL where nothing is planned. A rest lasts until the next attempt that a person asked for.
 func (q *Queries) QueueState(ctx context.Context, db DBTX, arg QueueStateParams) (QueueStateRow, error) {
 	row := db.QueryRow(ctx, queueState, arg.MostCounted, arg.ID)
 	var i QueueStateRow
@@ -319,6 +354,7 @@ func (q *Queries) QueueState(ctx context.Context, db DBTX, arg QueueStateParams)
 		&i.IsActive,
 		&i.Queued,
 		&i.FailureCount,
+		&i.Paused,
 		&i.Waiting,
 		&i.NextIn,
 		&i.Planned,
@@ -386,6 +422,21 @@ func (q *Queries) RemoveVerifications(ctx context.Context, db DBTX, webhookID uu
 	return err
 }
 
+const restQueue = `-- name: RestQueue :exec
+UPDATE webhooks SET resume_at = greatest(resume_at, now() + make_interval(secs => $1::float8)) WHERE id = $2 AND verified_at IS NULL
+`
+
+type RestQueueParams struct {
+	Seconds float64
+	ID      uuid.UUID
+}
+
+// Of a webhook whose endpoint has not agreed. Once it does, the rest is over. A longer one, as after a failure, stays.
+func (q *Queries) RestQueue(ctx context.Context, db DBTX, arg RestQueueParams) error {
+	_, err := db.Exec(ctx, restQueue, arg.Seconds, arg.ID)
+	return err
+}
+
 const setDirect = `-- name: SetDirect :execrows
 UPDATE webhooks w SET queued = false
 WHERE w.id = $1 AND w.queued AND w.failure_count = 0
@@ -399,6 +450,16 @@ func (q *Queries) SetDirect(ctx context.Context, db DBTX, id uuid.UUID) (int64, 
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const sweepSoon = `-- name: SweepSoon :exec
+UPDATE queue_sweeps SET began_at = '-infinity', upto = '00000000-0000-0000-0000-000000000000', resumed_at = clock_timestamp()
+`
+
+// A pause has ended.
+func (q *Queries) SweepSoon(ctx context.Context, db DBTX) error {
+	_, err := db.Exec(ctx, sweepSoon)
+	return err
 }
 
 const takeDue = `-- name: TakeDue :many
@@ -465,6 +526,8 @@ SELECT DISTINCT r.webhook_id::uuid AS webhook_id
 FROM (SELECT unnest($1::uuid[]) AS webhook_id, unnest($2::bigint[]) AS seq, unnest($3::timestamptz[]) AS due_at) AS r
 WHERE NOT EXISTS (
     SELECT FROM queue q WHERE q.webhook_id = r.webhook_id AND q.due_at <= greatest(r.due_at, now()) AND q.seq < r.seq
+) AND NOT EXISTS (
+    SELECT FROM webhooks w CROSS JOIN LATERAL pauses_of(w.bot_id, w.origin) WHERE w.id = r.webhook_id
 )
 `
 
@@ -476,7 +539,7 @@ type UnwokenParams struct {
 
 // Of some rows, the webhooks that need to be woken: nothing older, and due no later, wakes them already. Asked after the
 // rows are committed: of rows that do not see each other the oldest wakes, and a queue that works on an older row looks
-// again when it has removed that.
+// again when it has removed that. What a pause covers, the sweep wakes once that is over.
 func (q *Queries) Unwoken(ctx context.Context, db DBTX, arg UnwokenParams) ([]uuid.UUID, error) {
 	rows, err := db.Query(ctx, unwoken, arg.WebhookIds, arg.Seqs, arg.DueAts)
 	if err != nil {

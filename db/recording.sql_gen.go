@@ -270,7 +270,7 @@ WITH changed AS (
         failure_run    = u.failure_run,
         failure_class  = u.class,
         queued         = u.queued,
-        resume_at      = now() + make_interval(secs => u.pause_seconds),
+        resume_at      = now() + make_interval(secs => u.rest_seconds),
         is_active      = w.is_active AND NOT u.disable,
         disabled_at     = CASE WHEN u.disable THEN now() ELSE w.disabled_at END,
         disabled_reason = CASE WHEN u.disable THEN 'failures' ELSE w.disabled_reason END,
@@ -279,7 +279,7 @@ WITH changed AS (
     FROM (
         SELECT unnest($1::uuid[]) AS id, unnest($2::integer[]) AS failure_count,
                unnest($3::integer[]) AS early_failures, unnest($4::integer[]) AS failure_run,
-               unnest($5::boolean[]) AS queued, unnest($6::float8[]) AS pause_seconds,
+               unnest($5::boolean[]) AS queued, unnest($6::float8[]) AS rest_seconds,
                unnest($7::boolean[]) AS disable, unnest($8::uuid[]) AS delivery_id,
                unnest($9::text[]) AS class, unnest($10::text[]) AS event_id, unnest($11::text[]) AS error,
                unnest($12::text[]) AS host
@@ -301,7 +301,7 @@ type UpdateHealthParams struct {
 	EarlyFailures []int32
 	FailureRuns   []int32
 	Queueds       []bool
-	PausesSeconds []float64
+	RestsSeconds  []float64
 	Disables      []bool
 	DeliveryIds   []uuid.UUID
 	Classes       []string
@@ -318,7 +318,7 @@ func (q *Queries) UpdateHealth(ctx context.Context, db DBTX, arg UpdateHealthPar
 		arg.EarlyFailures,
 		arg.FailureRuns,
 		arg.Queueds,
-		arg.PausesSeconds,
+		arg.RestsSeconds,
 		arg.Disables,
 		arg.DeliveryIds,
 		arg.Classes,

@@ -13,19 +13,21 @@ import (
 const listExpired = `-- name: ListExpired :many
 
 SELECT e.id, e.accepted_at,
-       coalesce((SELECT true FROM deliveries d WHERE d.event_id = e.id AND d.attempted_at >= $1 LIMIT 1), false)::boolean AS is_used
+       (coalesce((SELECT true FROM deliveries d WHERE d.event_id = e.id AND d.attempted_at >= $1 LIMIT 1), false)
+           OR $2::boolean AND coalesce((SELECT true FROM queue q WHERE q.event_id = e.id LIMIT 1), false))::boolean AS is_used
 FROM events e
 WHERE e.accepted_at < $1
-  AND (e.accepted_at, e.id) > ($2::timestamptz, $3::text)
+  AND (e.accepted_at, e.id) > ($3::timestamptz, $4::text)
 ORDER BY e.accepted_at, e.id
-LIMIT $4
+LIMIT $5
 `
 
 type ListExpiredParams struct {
-	Before    time.Time
-	AfterTime time.Time
-	AfterID   string
-	PageSize  int32
+	Before     time.Time
+	KeepQueued bool
+	AfterTime  time.Time
+	AfterID    string
+	PageSize   int32
 }
 
 type ListExpiredRow struct {
@@ -37,10 +39,12 @@ type ListExpiredRow struct {
 // Removing what is expired: internal/history/retention.go says in which order and why. The deliveries of each event are looked
 // up by scalar subqueries, as of EXISTS Postgres may make one scan of all deliveries: see
 // TestWhatIsOverAgeIsFoundByIndexes.
-// A page of the events accepted before a time, oldest first. is_used: a later delivery holds the event back.
+// A page of the events accepted before a time, oldest first. is_used: a later delivery holds the event back, or, with
+// @keep_queued, an attempt that is planned.
 func (q *Queries) ListExpired(ctx context.Context, db DBTX, arg ListExpiredParams) ([]ListExpiredRow, error) {
 	rows, err := db.Query(ctx, listExpired,
 		arg.Before,
+		arg.KeepQueued,
 		arg.AfterTime,
 		arg.AfterID,
 		arg.PageSize,

@@ -179,6 +179,15 @@ type HistoryUsage struct {
 	RemovedBefore *time.Time
 }
 
+type Pause struct {
+	Scope     string
+	Value     string
+	BotID     *string
+	Reason    string
+	CreatedBy string
+	CreatedAt time.Time
+}
+
 type PortalLink struct {
 	CodeHash  []byte
 	ID        uuid.UUID
@@ -215,8 +224,10 @@ type Queue struct {
 }
 
 type QueueSweep struct {
-	OnlyRow bool
-	BeganAt time.Time
+	OnlyRow   bool
+	BeganAt   time.Time
+	Upto      uuid.UUID
+	ResumedAt time.Time
 }
 
 type Recovery struct {

@@ -41,6 +41,7 @@ UPDATE events SET run_id = @run_id, workflow_id = sqlc.narg('workflow_id')::text
 -- same bots, share a list of them, which is read once. In the same statement, each event gets a row in the queue of each of
 -- its webhooks that is queued, unless that has the event already or another run owns the event. seq and due_at are of the
 -- first new row of a webhook; seq is 0 where there is none.
+-- A webhook that a pause covers is as good as queued; turns: it is to become so.
 --
 -- Arrays stand in subqueries, so that Postgres does not see how long they are: one plan is the best for all, and planning again
 -- takes longer than the lookup.
@@ -51,7 +52,8 @@ WITH asked AS (
     ) AS list
 ), subscribers AS MATERIALIZED (
     SELECT asked.n AS list, w.id, w.bot_id, w.origin, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-           w.generation, w.failure_count, w.failure_run, w.queued, w.verified_at IS NOT NULL AS verified
+           w.generation, w.failure_count, w.failure_run, w.queued AS was_queued, w.queued OR EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS queued,
+           w.verified_at IS NOT NULL AS verified
     FROM asked
     CROSS JOIN LATERAL (
         (SELECT s.webhook_id
@@ -94,11 +96,17 @@ WITH asked AS (
 ), added AS (
     SELECT webhook_id, min(seq) AS seq, min(due_at) AS due_at FROM enqueued GROUP BY webhook_id
 )
-SELECT s.list::integer AS list, s.id, s.bot_id, s.origin, s.url, s.secret, s.previous_secret, s.generation, s.failure_count, s.failure_run, s.queued, s.verified::boolean AS verified,
+SELECT s.list::integer AS list, s.id, s.bot_id, s.origin, s.url, s.secret, s.previous_secret, s.generation, s.failure_count, s.failure_run, s.queued::boolean AS queued, (s.queued AND NOT s.was_queued)::boolean AS turns, s.verified::boolean AS verified,
        coalesce(q.seq, 0)::bigint AS seq, coalesce(q.due_at, 'epoch')::timestamptz AS due_at
 FROM subscribers s
 LEFT JOIN added q ON q.webhook_id = s.id
 ORDER BY s.list, s.id;
+
+-- name: TurnQueued :exec
+-- A webhook that another transaction holds is not waited for: that changes it, or the next event does.
+UPDATE webhooks w SET queued = true
+FROM (SELECT l.id FROM webhooks l WHERE l.id = ANY (@ids::uuid[]) AND NOT l.queued FOR NO KEY UPDATE SKIP LOCKED) AS free
+WHERE w.id = free.id;
 
 -- name: CountAudience :one
 SELECT count(*)
@@ -129,7 +137,8 @@ ORDER BY numbered.webhook_id;
 -- name: GetTarget :one
 -- What a delivery to a webhook needs, read at the time of the attempt.
 SELECT w.id, w.bot_id, w.origin, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-       w.is_active, w.suspended, w.queued, w.failure_count, w.failure_run, w.generation, w.url_version, (w.verified_at IS NOT NULL)::boolean AS verified, coalesce(w.resume_at > now(), false)::boolean AS paused,
+       w.is_active, w.suspended, w.queued, w.failure_count, w.failure_run, w.generation, w.url_version, (w.verified_at IS NOT NULL)::boolean AS verified, coalesce(w.resume_at > now(), false)::boolean AS resting,
+       EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS paused,
        (w.events @> ARRAY[@event_type::text])::boolean AS subscribed
 FROM webhooks w
 WHERE w.id = @id;

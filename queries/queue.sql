@@ -24,11 +24,13 @@ RETURNING q.webhook_id, q.seq, q.due_at, q.attempt;
 -- name: Unwoken :many
 -- Of some rows, the webhooks that need to be woken: nothing older, and due no later, wakes them already. Asked after the
 -- rows are committed: of rows that do not see each other the oldest wakes, and a queue that works on an older row looks
--- again when it has removed that.
+-- again when it has removed that. What a pause covers, the sweep wakes once that is over.
 SELECT DISTINCT r.webhook_id::uuid AS webhook_id
 FROM (SELECT unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@seqs::bigint[]) AS seq, unnest(@due_ats::timestamptz[]) AS due_at) AS r
 WHERE NOT EXISTS (
     SELECT FROM queue q WHERE q.webhook_id = r.webhook_id AND q.due_at <= greatest(r.due_at, now()) AND q.seq < r.seq
+) AND NOT EXISTS (
+    SELECT FROM webhooks w CROSS JOIN LATERAL pauses_of(w.bot_id, w.origin) WHERE w.id = r.webhook_id
 );
 
 -- name: RemoveAttempted :exec
@@ -63,8 +65,8 @@ DELETE FROM queue WHERE webhook_id = @webhook_id;
 
 -- name: QueueState :one
 -- A webhook, and how its queue stands. waiting counts @most_counted rows at most. Delays are in seconds from now, 0 for
--- what is due; next_in is NULL where nothing is planned. A pause lasts until the next attempt that a person asked for.
-SELECT w.bot_id, w.origin, w.is_active, w.queued, w.failure_count,
+-- what is due; next_in is NULL where nothing is planned. A rest lasts until the next attempt that a person asked for.
+SELECT w.bot_id, w.origin, w.is_active, w.queued, w.failure_count, EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS paused,
        (SELECT count(*) FROM (SELECT FROM queue c WHERE c.webhook_id = w.id LIMIT @most_counted) AS counted) AS waiting,
        greatest(0, extract(epoch FROM (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = w.id) - now()))::float8 AS next_in,
        EXISTS (SELECT FROM queue p WHERE p.webhook_id = w.id) AS planned,
@@ -118,11 +120,11 @@ FROM (
 ) AS w
 WHERE q.event_id = w.event_id AND q.webhook_id = w.webhook_id;
 
--- name: EndPause :exec
+-- name: EndRest :exec
 UPDATE webhooks SET resume_at = NULL WHERE id = @id AND resume_at > now();
 
--- name: PauseQueue :exec
--- Of a webhook whose endpoint has not agreed. Once it does, the pause is over. A longer one, as after a failure, stays.
+-- name: RestQueue :exec
+-- Of a webhook whose endpoint has not agreed. Once it does, the rest is over. A longer one, as after a failure, stays.
 UPDATE webhooks SET resume_at = greatest(resume_at, now() + make_interval(secs => @seconds::float8)) WHERE id = @id AND verified_at IS NULL;
 
 -- name: SetDirect :execrows
@@ -131,22 +133,39 @@ UPDATE webhooks w SET queued = false
 WHERE w.id = @id AND w.queued AND w.failure_count = 0
   AND NOT EXISTS (SELECT FROM queue q WHERE q.webhook_id = w.id AND q.due_at <= statement_timestamp());
 
--- name: BeginSweep :execrows
--- One process in so many seconds.
-UPDATE queue_sweeps SET began_at = now() WHERE began_at < now() - make_interval(secs => @seconds::float8);
+-- name: BeginSweep :one
+-- One process in so many seconds, and at once after a pause has ended or where the sweep before has left some. It goes on
+-- after the webhook that it returns.
+UPDATE queue_sweeps SET began_at = now() WHERE began_at < now() - make_interval(secs => @seconds::float8) RETURNING began_at, upto;
+
+-- name: EndSweep :exec
+-- Keeps up to which webhook a sweep looked, unless another is to begin anyway; more: there are others.
+UPDATE queue_sweeps SET upto = @upto, began_at = CASE WHEN @more::boolean THEN '-infinity' ELSE began_at END WHERE began_at = @began_at;
+
+-- name: SweepSoon :exec
+-- A pause has ended.
+UPDATE queue_sweeps SET began_at = '-infinity', upto = '00000000-0000-0000-0000-000000000000', resumed_at = clock_timestamp();
 
 -- name: OverdueQueues :many
--- The webhooks with rows that have been due for so many seconds: a loose scan of the index, from webhook to webhook.
+-- Looks at the queues of the next @most_read webhooks after @after, in the order of their ids: a loose scan of the index, from
+-- webhook to webhook. Returns the first @most that have rows which have been due for so many seconds, or since before a pause
+-- ended, and that no pause covers; and the last one that it looked at, whatever it has.
 WITH RECURSIVE queues AS (
-    (SELECT webhook_id FROM queue ORDER BY webhook_id LIMIT 1)
+    (SELECT q.webhook_id, 1 AS n FROM queue q WHERE q.webhook_id > @after ORDER BY q.webhook_id LIMIT 1)
     UNION ALL
-    SELECT (SELECT q.webhook_id FROM queue q WHERE q.webhook_id > l.webhook_id ORDER BY q.webhook_id LIMIT 1)
+    SELECT (SELECT q.webhook_id FROM queue q WHERE q.webhook_id > l.webhook_id ORDER BY q.webhook_id LIMIT 1), l.n + 1
     FROM queues l
-    WHERE l.webhook_id IS NOT NULL
+    WHERE l.webhook_id IS NOT NULL AND l.n < @most_read::integer
 )
-SELECT l.webhook_id::uuid AS webhook_id, coalesce(w.bot_id, '')::text AS bot_id, coalesce(w.origin, '')::text AS origin
+SELECT l.webhook_id::uuid AS webhook_id, l.n::integer AS n, coalesce(w.bot_id, '')::text AS bot_id, coalesce(w.origin, '')::text AS origin, o.is_overdue::boolean AS is_overdue
 FROM queues l
-LEFT JOIN webhooks w ON w.id = l.webhook_id
-WHERE l.webhook_id IS NOT NULL
-  AND coalesce(w.resume_at, '-infinity') <= now()
-  AND (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = l.webhook_id) < now() - make_interval(secs => @seconds::float8);
+-- A subquery with LIMIT is not made a join, however many Postgres expects.
+LEFT JOIN LATERAL (SELECT * FROM webhooks WHERE id = l.webhook_id LIMIT 1) AS w ON true
+CROSS JOIN LATERAL (
+    SELECT coalesce(w.resume_at, '-infinity') <= now()
+       AND (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = l.webhook_id)
+           < greatest(now() - make_interval(secs => @seconds::float8), (SELECT least(resumed_at, now()) FROM queue_sweeps))
+       AND NOT EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS is_overdue
+) AS o
+WHERE l.webhook_id IS NOT NULL AND (o.is_overdue OR l.n = @most_read::integer)
+LIMIT @most;

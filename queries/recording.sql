@@ -79,7 +79,7 @@ WITH changed AS (
         failure_run    = u.failure_run,
         failure_class  = u.class,
         queued         = u.queued,
-        resume_at      = now() + make_interval(secs => u.pause_seconds),
+        resume_at      = now() + make_interval(secs => u.rest_seconds),
         is_active      = w.is_active AND NOT u.disable,
         disabled_at     = CASE WHEN u.disable THEN now() ELSE w.disabled_at END,
         disabled_reason = CASE WHEN u.disable THEN 'failures' ELSE w.disabled_reason END,
@@ -88,7 +88,7 @@ WITH changed AS (
     FROM (
         SELECT unnest(@ids::uuid[]) AS id, unnest(@failure_counts::integer[]) AS failure_count,
                unnest(@early_failures::integer[]) AS early_failures, unnest(@failure_runs::integer[]) AS failure_run,
-               unnest(@queueds::boolean[]) AS queued, unnest(@pauses_seconds::float8[]) AS pause_seconds,
+               unnest(@queueds::boolean[]) AS queued, unnest(@rests_seconds::float8[]) AS rest_seconds,
                unnest(@disables::boolean[]) AS disable, unnest(@delivery_ids::uuid[]) AS delivery_id,
                unnest(@classes::text[]) AS class, unnest(@event_ids::text[]) AS event_id, unnest(@errors::text[]) AS error,
                unnest(@hosts::text[]) AS host

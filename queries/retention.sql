@@ -3,9 +3,11 @@
 -- TestWhatIsOverAgeIsFoundByIndexes.
 
 -- name: ListExpired :many
--- A page of the events accepted before a time, oldest first. is_used: a later delivery holds the event back.
+-- A page of the events accepted before a time, oldest first. is_used: a later delivery holds the event back, or, with
+-- @keep_queued, an attempt that is planned.
 SELECT e.id, e.accepted_at,
-       coalesce((SELECT true FROM deliveries d WHERE d.event_id = e.id AND d.attempted_at >= @before LIMIT 1), false)::boolean AS is_used
+       (coalesce((SELECT true FROM deliveries d WHERE d.event_id = e.id AND d.attempted_at >= @before LIMIT 1), false)
+           OR @keep_queued::boolean AND coalesce((SELECT true FROM queue q WHERE q.event_id = e.id LIMIT 1), false))::boolean AS is_used
 FROM events e
 WHERE e.accepted_at < @before
   AND (e.accepted_at, e.id) > (@after_time::timestamptz, @after_id::text)

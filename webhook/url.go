@@ -187,45 +187,65 @@ func encodeRest(rest string) string {
 }
 
 func (r URLRules) checkHost(host string, bracketed bool) (normalised, fault string) {
+	name, ip, fault := parseHost(host, bracketed)
+	switch labels := strings.Split(name, "."); {
+	case fault != "":
+		return "", fault
+	case ip.IsValid() && !r.addresses().Permits(ip):
+		return "", urlInternal
+	case ip.Unmap().Is6():
+		return "[" + name + "]", ""
+	case ip.IsValid():
+		return name, ""
+	case slices.Contains(nowhere, labels[len(labels)-1]):
+		return "", urlNoName
+	case !r.permitsName(name, labels):
+		return "", urlNameOnly
+	}
+	return name, ""
+}
+
+// parseHost reads a name, or an address, which ip then is; name is its one form.
+func parseHost(host string, bracketed bool) (name string, ip netip.Addr, fault string) {
 	if bracketed {
 		ip, err := netip.ParseAddr(host)
 		if err != nil || !ip.Is6() {
-			return "", "must have a valid IPv6 address in brackets"
+			return "", ip, "must have a valid IPv6 address in brackets"
 		}
-		if !r.addresses().Permits(ip) {
-			return "", urlInternal
-		}
-		if ip.Is4In6() {
-			return ip.Unmap().String(), ""
-		}
-		return "[" + ip.String() + "]", ""
+		return ip.Unmap().String(), ip, ""
 	}
-	name, fault := asciiName(host)
-	if fault != "" {
-		return "", fault
+	if name, fault = asciiName(host); fault != "" {
+		return "", ip, fault
 	}
 	name = strings.TrimSuffix(name, ".")
 	labels := strings.Split(name, ".")
 	if endsInNumber(labels) {
 		ip, ok := parseIPv4(labels)
 		if !ok {
-			return "", "must have a host that is a name or a valid IP address"
+			return "", ip, "must have a host that is a name or a valid IP address"
 		}
-		if !r.addresses().Permits(ip) {
-			return "", urlInternal
-		}
-		return ip.String(), ""
+		return ip.String(), ip, ""
 	}
 	if !validName(name, labels) {
-		return "", "must have a valid host name"
+		return "", ip, "must have a valid host name"
 	}
-	if slices.Contains(nowhere, labels[len(labels)-1]) {
-		return "", urlNoName
+	return name, ip, ""
+}
+
+// CanonicalHost is a host without a port as the URLs of webhooks have it, but an IPv6 address without its brackets. ok: it is
+// a name, or an address.
+func CanonicalHost(host string) (canonical string, ok bool) {
+	if strings.ContainsAny(host, "%") {
+		return "", false
 	}
-	if !r.permitsName(name, labels) {
-		return "", urlNameOnly
+	inner, bracketed := strings.CutPrefix(host, "[")
+	if bracketed {
+		if inner, ok = strings.CutSuffix(inner, "]"); !ok {
+			return "", false
+		}
 	}
-	return name, ""
+	canonical, _, fault := parseHost(inner, bracketed || strings.Contains(host, ":"))
+	return canonical, fault == ""
 }
 
 func (r URLRules) addresses() AddressPolicy {

@@ -48,6 +48,7 @@ type stack struct {
 	pool       *pgxpool.Pool
 	keyset     *db.Keyset
 	url        string
+	stops      []func() // of the workers
 
 	mu       sync.Mutex
 	received map[string]int // by path and webhook-id
@@ -101,8 +102,17 @@ func (s *stack) startWorker(t *testing.T, schedule webhook.Schedule) {
 		Pool: s.pool, Egress: egressClient, Keyset: s.keyset, Schedule: schedule, Retention: webhook.DefaultRetention, Attributes: s.attributes, Version: "test", Logger: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)
-	t.Cleanup(w.Stop)
+	stop := sync.OnceFunc(w.Stop)
+	s.stops = append(s.stops, stop)
+	t.Cleanup(stop)
 	require.NoError(t, w.Start())
+}
+
+// stopWorkers stops those that run.
+func (s *stack) stopWorkers() {
+	for _, stop := range s.stops {
+		stop()
+	}
 }
 
 func (s *stack) subscribe(t *testing.T, path string) uuid.UUID {

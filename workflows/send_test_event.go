@@ -30,6 +30,9 @@ var ErrBotSuspended = errors.New("the bot is suspended")
 // ErrNotVerified says that the endpoint has not agreed, and gets nothing until it has.
 var ErrNotVerified = errors.New("the endpoint is not verified")
 
+// ErrPaused says that an operator has stopped deliveries.
+var ErrPaused = errors.New("deliveries are paused")
+
 // RateLimitedError says that the bot has sent as much to an endpoint that is not verified as it may.
 type RateLimitedError struct {
 	RetryIn time.Duration
@@ -149,6 +152,8 @@ func notMade(r delivery.Result) error {
 		return ErrBotSuspended
 	case delivery.NotVerified:
 		return ErrNotVerified
+	case delivery.Paused:
+		return ErrPaused
 	case delivery.NoticesUnwanted:
 		return ErrNoNotifyURL
 	case delivery.RateLimited:

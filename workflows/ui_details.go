@@ -215,15 +215,22 @@ func (f *fanOut) writeEvents(b *strings.Builder) {
 // queueDetails are a WebhookQueue's: how many wait, what comes next, and whom it concerns.
 func queueDetails(t delivery.Target, s QueueStatus, step delivery.QueueStep) string {
 	var b strings.Builder
-	switch step.Kind {
-	case delivery.AttemptRows:
+	switch {
+	case step.Kind == delivery.AttemptRows:
 		fmt.Fprintf(&b, "In progress: %s.", roundSummary(step.Rows))
-	case delivery.AwaitTime:
-		fmt.Fprintf(&b, "The next attempt is due at **%s**.", detailed(*s.NextAttemptAt))
-	case delivery.EndQueue:
+	case step.Kind == delivery.EndQueue:
 		b.WriteString("**Empty**: nothing waits.")
+	case s.Paused != nil:
+		fmt.Fprintf(&b, "**Paused** by %s since %s: %s. This covers %s. What waits is sent once it is over.",
+			code(s.Paused.By), detailed(s.Paused.Since), code(s.Paused.Reason), code(s.Paused.Of()))
+	case s.NextAttemptAt != nil:
+		fmt.Fprintf(&b, "The next attempt is due at **%s**.", detailed(*s.NextAttemptAt))
 	}
-	fmt.Fprintf(&b, "\n\n- Waiting: %s\n", counted(s.Waiting))
+	waiting := "Waiting"
+	if s.Paused != nil { // nobody wakes it for what comes in
+		waiting = "Waiting when it last looked"
+	}
+	fmt.Fprintf(&b, "\n\n- %s: %s\n", waiting, counted(s.Waiting))
 	if s.Disabled {
 		fmt.Fprintf(&b, "- **Disabled**. Failures in a row: %d\n", s.FailureCount)
 	} else {
@@ -233,7 +240,7 @@ func queueDetails(t delivery.Target, s QueueStatus, step delivery.QueueStep) str
 		fmt.Fprintf(&b, "- Last error: %s\n", code(s.LastError))
 	}
 	b.WriteString(addressee(t))
-	if step.Kind == delivery.AwaitTime {
+	if step.Kind == delivery.AwaitTime && s.Paused == nil {
 		fmt.Fprintf(&b, "\nTo attempt what waits at once, send this workflow the signal %s, without input.", code(RetryNowSignal))
 	}
 	return b.String()

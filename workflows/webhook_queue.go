@@ -58,7 +58,9 @@ type QueueStatus struct {
 	FailureCount  int        `json:"failureCount"`
 	Disabled      bool       `json:"disabled,omitempty"` // the webhook is
 	LastError     string     `json:"lastError,omitempty"`
-	NextAttemptAt *time.Time `json:"nextAttemptAt"` // null while a round is in progress, and when nothing waits
+	NextAttemptAt *time.Time `json:"nextAttemptAt"` // null while a round is in progress, when nothing waits, and while paused
+	// Paused: an operator has stopped deliveries.
+	Paused *history.Pause `json:"paused,omitempty"`
 }
 
 // QueueWorkflowID is the id of the one workflow that sends what stands in a webhook's queue. It is the lease: no two
@@ -117,7 +119,7 @@ func (q *queueRun) listen(ctx workflow.Context) error {
 	return workflow.SetUpdateHandlerWithOptions(ctx, StatusQuery, func(ctx workflow.Context) (QueueStatus, error) {
 		var s history.QueueState
 		err := workflow.ExecuteLocalActivity(databaseActivity(ctx, "look at the queue"), act.LookAtQueue, activities.LookInput{WebhookID: q.in.Target.WebhookID, BotID: q.in.Target.BotID}).Get(ctx, &s)
-		q.status.Waiting, q.status.FailureCount, q.status.LastError = s.Waiting, s.FailureCount, s.LastError
+		q.status.Waiting, q.status.FailureCount, q.status.LastError, q.status.Paused = s.Waiting, s.FailureCount, s.LastError, s.Paused
 		return q.status, err
 	}, workflow.UpdateHandlerOptions{Description: "look at the queue, and answer as the query does"})
 }
@@ -176,7 +178,7 @@ func (q *queueRun) attempt(ctx workflow.Context, rows []history.Row) (history.Qu
 		}
 	}
 	if r.State.ResumeIn > 0 || q.hurry.Len() > 0 {
-		return q.look(ctx) // which waits out the pause of a failing webhook
+		return q.look(ctx) // which waits out the rest of a failing webhook
 	}
 	return r.State, nil
 }
@@ -196,8 +198,8 @@ func roundSummary(rows []history.Row) string {
 }
 
 func (q *queueRun) show(ctx workflow.Context, s history.QueueState, step delivery.QueueStep) {
-	q.status = QueueStatus{Waiting: s.Waiting, Window: q.window, FailureCount: s.FailureCount, Disabled: !s.Active && !s.Gone, LastError: s.LastError}
-	if step.Kind == delivery.AwaitTime {
+	q.status = QueueStatus{Waiting: s.Waiting, Window: q.window, FailureCount: s.FailureCount, Disabled: !s.Active && !s.Gone, LastError: s.LastError, Paused: s.Paused}
+	if step.Kind == delivery.AwaitTime && s.Paused == nil {
 		at := workflow.Now(ctx).Add(step.Wait)
 		q.status.NextAttemptAt = &at
 	}

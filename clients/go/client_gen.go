@@ -475,6 +475,18 @@ type NewKey struct {
 	Name string `json:"name,omitempty,omitzero"`
 }
 
+// NewPause defines model for NewPause.
+type NewPause struct {
+	// Scope `all`, `bot` or `host`.
+	Scope string `json:"scope"`
+
+	// Value For `bot` the bot's id. For `host` a host name or an IP address, without a port; subdomains are other hosts. Absent for `all`.
+	Value string `json:"value,omitempty,omitzero"`
+
+	// Reason One line, which operators and the owners of the webhooks read.
+	Reason string `json:"reason"`
+}
+
 // NewPortalLink defines model for NewPortalLink.
 type NewPortalLink struct {
 	// Role What its sessions may do. `view` changes nothing.
@@ -534,6 +546,24 @@ type NotifyChange struct {
 // OperatorWebhookChange defines model for OperatorWebhookChange.
 type OperatorWebhookChange struct {
 	IsActive bool `json:"isActive"`
+}
+
+// Pause defines model for Pause.
+type Pause struct {
+	// Scope What is paused: `all`, `bot` or `host`.
+	Scope string `json:"scope"`
+
+	// Value The bot's id, or the host in lower case and without a port. Null for `all`.
+	Value *string `json:"value"`
+
+	// Reason Shown to operators and to the owners of the webhooks.
+	Reason string `json:"reason"`
+
+	// By Who made it: a name where one is known, else the kind of caller, such as `service`.
+	By string `json:"by"`
+
+	// Since RFC 3339, in UTC, with milliseconds.
+	Since Time `json:"since"`
 }
 
 // PolledEvent An event as webhooks receive it, numbers digit for digit, with the id that they receive as `webhook-id`.
@@ -777,7 +807,10 @@ type Webhook struct {
 
 	// VerifiedAt When the endpoint was last verified.
 	VerifiedAt *time.Time `json:"verifiedAt"`
-	DisabledAt *time.Time `json:"disabledAt"`
+
+	// Paused Set while an operator has paused the deliveries of this webhook. They wait, and are made afterwards. Null otherwise.
+	Paused     *WebhookPause `json:"paused"`
+	DisabledAt *time.Time    `json:"disabledAt"`
 
 	// DisabledReason Who or what disabled it: `failures` (ten in a row), `owner` (a call of the bot API) or `operator` (a call of the service API). Null while it is active.
 	DisabledReason *string `json:"disabledReason"`
@@ -841,7 +874,10 @@ type WebhookDetail struct {
 
 	// VerifiedAt When the endpoint was last verified.
 	VerifiedAt *time.Time `json:"verifiedAt"`
-	DisabledAt *time.Time `json:"disabledAt"`
+
+	// Paused Set while an operator has paused the deliveries of this webhook. They wait, and are made afterwards. Null otherwise.
+	Paused     *WebhookPause `json:"paused"`
+	DisabledAt *time.Time    `json:"disabledAt"`
 
 	// DisabledReason Who or what disabled it: `failures` (ten in a row), `owner` (a call of the bot API) or `operator` (a call of the service API). Null while it is active.
 	DisabledReason *string `json:"disabledReason"`
@@ -876,6 +912,15 @@ type WebhookDetail struct {
 
 // WebhookName A name for its owner. At most 100 characters, no control or invisible characters.
 type WebhookName = string
+
+// WebhookPause defines model for WebhookPause.
+type WebhookPause struct {
+	// Since RFC 3339, in UTC, with milliseconds.
+	Since Time `json:"since"`
+
+	// Reason What the operator says.
+	Reason string `json:"reason"`
+}
 
 // Before defines model for Before.
 type Before = string
@@ -1072,6 +1117,15 @@ type GetEventParams struct {
 
 	// Limit The size of the page.
 	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
+// ResumeDeliveriesParams defines parameters for ResumeDeliveries.
+type ResumeDeliveriesParams struct {
+	// Scope `all`, `bot` or `host`.
+	Scope string `form:"scope" json:"scope"`
+
+	// Value The bot's id, or the host. Absent for `all`.
+	Value string `form:"value,omitempty" json:"value,omitempty,omitzero"`
 }
 
 // ListWebhooksOfBotParams defines parameters for ListWebhooksOfBot.
@@ -1368,6 +1422,27 @@ func (c *Service) GetEvent(ctx context.Context, id string, params *GetEventParam
 		setUnlessZero(query, "limit", params.Limit)
 	}
 	return call[EventDetail](ctx, c.caller, http.MethodGet, fmt.Sprintf("/api/internal/v1/events/%s", url.PathEscape(id)), query, nil)
+}
+
+// ResumeDeliveries End a pause.
+func (c *Service) ResumeDeliveries(ctx context.Context, params *ResumeDeliveriesParams) error {
+	query := url.Values{}
+	if params != nil {
+		setUnlessZero(query, "scope", params.Scope)
+		setUnlessZero(query, "value", params.Value)
+	}
+	_, err := call[struct{}](ctx, c.caller, http.MethodDelete, "/api/internal/v1/pauses", query, nil)
+	return err
+}
+
+// ListPauses List the pauses, oldest first.
+func (c *Service) ListPauses(ctx context.Context) (*Response[[]Pause], error) {
+	return call[[]Pause](ctx, c.caller, http.MethodGet, "/api/internal/v1/pauses", nil, nil)
+}
+
+// PauseDeliveries Pause all deliveries, a bot's, or a host's.
+func (c *Service) PauseDeliveries(ctx context.Context, body NewPause) (*Response[Pause], error) {
+	return call[Pause](ctx, c.caller, http.MethodPut, "/api/internal/v1/pauses", nil, body)
 }
 
 // ListWebhooksOfBot List a bot's webhooks and how they have been doing, oldest first.

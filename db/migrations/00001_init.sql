@@ -357,12 +357,43 @@ CREATE INDEX queue_manual ON queue (webhook_id, due_at, seq) WHERE trigger IN ('
 -- What a recovery has planned: others' rows do not pay for it.
 CREATE INDEX queue_of_recovery ON queue (recovery_id) WHERE recovery_id IS NOT NULL;
 
--- When the last sweep for queues that nobody woke began, whichever process made it.
+-- When the last sweep for queues that nobody woke began, whichever process made it, and up to which webhook it looked.
 CREATE TABLE queue_sweeps (
-    only_row boolean     PRIMARY KEY DEFAULT true CHECK (only_row),
-    began_at timestamptz NOT NULL DEFAULT '-infinity'
+    only_row   boolean     PRIMARY KEY DEFAULT true CHECK (only_row),
+    began_at   timestamptz NOT NULL DEFAULT '-infinity',
+    upto       uuid        NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    -- When a pause last ended: nothing that was due by then has been woken.
+    resumed_at timestamptz NOT NULL DEFAULT '-infinity'
 );
 INSERT INTO queue_sweeps DEFAULT VALUES;
+
+-- The host of an origin, without its port; an IPv6 address without brackets.
+CREATE FUNCTION host_of(origin text) RETURNS text LANGUAGE sql IMMUTABLE
+    RETURN CASE WHEN split_part(origin, '://', 2) LIKE '[%'
+        THEN split_part(substr(split_part(origin, '://', 2), 2), ']', 1)
+        ELSE split_part(split_part(origin, '://', 2), ':', 1) END;
+
+-- What operators have paused: no attempt is made at what it covers, and what is to be sent waits in the queues. The one place
+-- that says so: internal/history/pauses.go.
+CREATE TABLE pauses (
+    scope      text        NOT NULL CHECK (scope IN ('all', 'bot', 'host')),
+    -- The bot's id, or the host as host_of has it; '': all.
+    value      text        NOT NULL CHECK ((value = '') = (scope = 'all')),
+    bot_id     text        GENERATED ALWAYS AS (CASE WHEN scope = 'bot' THEN value END) STORED REFERENCES bots (id) ON DELETE CASCADE,
+    reason     text        NOT NULL,
+    -- Who made it, as the audit log names them; '': it does not know.
+    created_by text        NOT NULL DEFAULT '',
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (scope, value)
+);
+
+-- The pauses that cover a webhook. Postgres puts the query in place of the call, so that it costs a look at a table that is
+-- nearly always empty.
+CREATE FUNCTION pauses_of(webhook_bot text, webhook_origin text) RETURNS SETOF pauses LANGUAGE sql STABLE AS $$
+    SELECT * FROM pauses p
+    WHERE EXISTS (SELECT FROM pauses)
+      AND (p.scope = 'all' OR p.scope = 'bot' AND p.value = webhook_bot OR p.scope = 'host' AND p.value = host_of(webhook_origin))
+$$;
 
 -- Recoveries of what webhooks missed. The counts change in the transactions that insert and record deliveries.
 CREATE TABLE recoveries (
@@ -464,6 +495,9 @@ DROP TABLE audit_log;
 DROP TABLE fuses;
 DROP TABLE disabled_notices;
 DROP TABLE recoveries;
+DROP FUNCTION pauses_of;
+DROP TABLE pauses;
+DROP FUNCTION host_of;
 DROP TABLE queue_sweeps;
 DROP TABLE queue;
 DROP TABLE history_passes;

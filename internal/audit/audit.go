@@ -78,6 +78,8 @@ const (
 	LinkCreated       Action = "portal_link.created"
 	SessionStarted    Action = "portal_session.started"
 	SessionEnded      Action = "portal_session.ended"
+	DeliveriesPaused  Action = "deliveries.paused" // all, a bot's or a host's
+	DeliveriesResumed Action = "deliveries.resumed"
 )
 
 // Fields are the fields of a thing that a change is about, by their names in the API. None holds a secret: of a URL, which may

@@ -92,6 +92,8 @@ const (
 	BotSuspended    = "bot suspended"
 	NotAddressed    = "event is not for the webhook's bot"
 	NotVerified     = "endpoint not verified"
+	// Paused says that an operator has stopped deliveries.
+	Paused = "deliveries paused"
 	// RateLimited says that the bot has sent as much to an endpoint that is not verified as it may; Result.RetryIn says when it
 	// may again.
 	RateLimited = "rate of unverified endpoints reached"

@@ -234,14 +234,24 @@ func (d *Deliverer) pageAll(ctx context.Context, events []*acceptance, most int)
 	return nil
 }
 
-// wakeQueued wakes the queues that the lookup has added to.
+// wakeQueued wakes the queues that the lookup has added to. Webhooks that are paused become queued, so that nothing overtakes
+// what was added once the pause is over. Should that fail, the next event sees to it.
 func (d *Deliverer) wakeQueued(ctx context.Context, subscribers []db.AddressEventsRow) {
 	var added db.UnwokenParams
+	var turning []uuid.UUID
 	webhooks := map[uuid.UUID]history.Webhook{}
 	for _, s := range subscribers {
+		if s.Turns && s.Seq != 0 {
+			turning = append(turning, s.ID)
+		}
 		if _, known := webhooks[s.ID]; s.Seq != 0 && !known {
 			added.WebhookIds, added.Seqs, added.DueAts = append(added.WebhookIds, s.ID), append(added.Seqs, s.Seq), append(added.DueAts, s.DueAt)
 			webhooks[s.ID] = history.Webhook{WebhookID: s.ID, BotID: s.BotID, Host: webhook.HostOf(s.Origin)}
+		}
+	}
+	if len(turning) > 0 {
+		if err := d.queries.TurnQueued(ctx, d.cfg.Pool, turning); err != nil {
+			d.cfg.Logger.Warn("could not turn paused webhooks queued", "count", len(turning), "error", err)
 		}
 	}
 	if len(added.WebhookIds) > 0 {

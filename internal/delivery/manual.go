@@ -79,6 +79,9 @@ func (d *Deliverer) prepareManual(ctx context.Context, in TestEvent, trigger web
 	if err != nil {
 		return Route{}, fmt.Errorf("read webhook %s: %w", in.WebhookID, err)
 	}
+	if target.Paused {
+		return Route{Ended: &Result{Status: Skipped, Error: Paused}}, nil
+	}
 	e := eventFor(target.BotID)
 	e.ID = webhook.CanonicalID(in.EventID)
 	inserted, err := d.queries.InsertEvents(ctx, d.cfg.Pool, db.InsertEventsParams{
@@ -160,6 +163,8 @@ func (d *Deliverer) manualTarget(ctx context.Context, a Attempt) (target db.GetT
 		return target, nil, fmt.Errorf("read webhook %s: %w", a.WebhookID, err)
 	case target.Suspended:
 		return target, &Result{Status: Skipped, Error: BotSuspended}, nil
+	case target.Paused:
+		return target, &Result{Status: Skipped, Error: Paused}, nil
 	}
 	ended, err = d.refuseManual(ctx, a, target)
 	return target, ended, err

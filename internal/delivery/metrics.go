@@ -50,7 +50,7 @@ func newMetrics(m metric.Meter) *metrics {
 	for _, spec := range webhook.Catalog() {
 		x.types[spec.Type] = optionsOf(string(spec.Type))
 	}
-	for text, reason := range map[string]string{EventGone: "event_gone", WebhookGone: "webhook_gone", WebhookDisabled: "webhook_disabled", NotSubscribed: "not_subscribed", AlreadyTaken: "taken", NotPlanned: "not_planned", NotVerified: "not_verified", RateLimited: "rate_limited"} {
+	for text, reason := range map[string]string{EventGone: "event_gone", WebhookGone: "webhook_gone", WebhookDisabled: "webhook_disabled", NotSubscribed: "not_subscribed", AlreadyTaken: "taken", NotPlanned: "not_planned", NotVerified: "not_verified", Paused: "paused", RateLimited: "rate_limited"} {
 		x.skippedFor[text] = []metric.AddOption{instrument.With(attribute.String("reason", reason))}
 	}
 	return x

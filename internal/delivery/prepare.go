@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -26,7 +27,7 @@ func (d *Deliverer) prepare(ctx context.Context, a *Attempt) (in attemptInput, d
 		var skipped string
 		in, skipped, err = d.load(ctx, *a)
 		switch {
-		case err == nil && skipped == NotVerified && a.row != nil && !a.Trigger.Manual():
+		case err == nil && a.row != nil && (skipped == Paused || skipped == NotVerified && !a.Trigger.Manual()):
 			return in, &Result{Status: Queued}, nil // in its place
 		case err != nil || skipped != "":
 			return in, &Result{Status: Skipped, Error: skipped}, err
@@ -50,6 +51,8 @@ func (d *Deliverer) renew(ctx context.Context, a Attempt, before attemptInput) (
 	switch {
 	case err != nil:
 		return in, nil, err
+	case skipped == Paused && a.row != nil:
+		return in, &Result{Status: Queued}, nil // in its place
 	case skipped != "":
 		return in, &Result{Status: Skipped, Error: skipped}, nil
 	case in.url != before.url, in.verified != before.verified, in.queued && a.row == nil && !a.Trigger.Manual():
@@ -142,7 +145,9 @@ func (d *Deliverer) load(ctx context.Context, a Attempt) (in attemptInput, skipp
 		return in, "", err
 	}
 	if !a.Trigger.Manual() && in.event.AcceptedAt.Before(d.cfg.Retention.Since(time.Now())) {
-		return in, EventGone, nil // or its row would outlive it
+		if kept, err := d.isKept(ctx, a); err != nil || !kept {
+			return in, EventGone, err // or its row would outlive it
+		}
 	}
 	target, err := d.queries.GetTarget(ctx, d.cfg.Pool, db.GetTargetParams{ID: a.WebhookID, EventType: string(in.event.Type)})
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -159,7 +164,7 @@ func (d *Deliverer) load(ctx context.Context, a Attempt) (in attemptInput, skipp
 		d.cfg.Logger.Error("delivery waits: the keyset cannot decrypt its webhook", "event", a.EventID, "error", err)
 		return in, "", err
 	}
-	in.botID, in.generation, in.queued = target.BotID, target.Generation, target.Queued
+	in.botID, in.generation, in.queued = target.BotID, target.Generation, target.Queued || target.Paused
 	in.verified, in.urlVersion = target.Verified, target.URLVersion
 	switch {
 	case a.row != nil:
@@ -168,6 +173,18 @@ func (d *Deliverer) load(ctx context.Context, a Attempt) (in attemptInput, skipp
 		in.failureRun = target.FailureRun
 	}
 	return in, "", nil
+}
+
+// isKept says whether an event that is older than the retention is kept for an attempt at it.
+func (d *Deliverer) isKept(ctx context.Context, a Attempt) (bool, error) {
+	if a.row == nil {
+		return false, nil
+	}
+	kept, err := (&history.Pauses{Pool: d.cfg.Pool}).KeepQueued(ctx)
+	if err != nil {
+		return false, fmt.Errorf("read the pauses: %w", err)
+	}
+	return kept, nil
 }
 
 // whySkipped says why a webhook does not get an event; "": it does.
@@ -182,6 +199,8 @@ func (d *Deliverer) whySkipped(a Attempt, event storedEvent, target db.GetTarget
 		return WebhookDisabled
 	case !manual && !target.Subscribed:
 		return NotSubscribed
+	case target.Paused && (manual || a.row != nil): // what else is direct, goes to the queue
+		return Paused
 	case d.mayNot(a.Trigger, target.Verified):
 		return NotVerified
 	}

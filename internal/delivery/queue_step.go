@@ -11,6 +11,8 @@ const (
 	LargestWindow = 32
 	// shortestSleep keeps a queue from turning without end should clocks differ.
 	shortestSleep = 100 * time.Millisecond
+	// pausedSleep is how long a queue sleeps that an operator has paused: the sweep wakes it when the pause is over.
+	pausedSleep = time.Hour
 )
 
 // StepKind is what a webhook's queue does next.
@@ -33,13 +35,16 @@ type QueueStep struct {
 }
 
 // NextStep is the rule of the queue: what is due is sent, oldest first, as much as the window allows, or one while the
-// webhook fails. Only what a person asked for does not wait until the pause of a failing webhook is over.
+// webhook fails. Only what a person asked for does not wait until the rest of a failing webhook is over. What an operator has
+// paused, nothing is sent of.
 func NextStep(s history.QueueState, window int) QueueStep {
 	switch {
 	case s.Gone || s.Waiting == 0:
 		return QueueStep{Kind: EndQueue}
 	case len(s.Due) == 0:
 		return QueueStep{Kind: AwaitTime, Wait: max(s.NextIn, s.ResumeIn, shortestSleep)}
+	case s.Paused != nil:
+		return QueueStep{Kind: AwaitTime, Wait: pausedSleep}
 	case s.ResumeIn > 0 && !s.Due[0].Trigger.Manual():
 		return QueueStep{Kind: AwaitTime, Wait: max(s.ResumeIn, shortestSleep)}
 	case s.FailureCount > 0:

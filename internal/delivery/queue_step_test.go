@@ -30,10 +30,15 @@ func TestNextStep(t *testing.T) {
 		"a window's worth":                {history.QueueState{Waiting: 9, Due: rows(9)}, 4, QueueStep{Kind: AttemptRows, Rows: rows(4)}},
 		"less than a window":              {history.QueueState{Waiting: 2, Due: rows(2)}, 4, QueueStep{Kind: AttemptRows, Rows: rows(2)}},
 		"one while it fails":              {history.QueueState{Waiting: 9, Due: rows(9), FailureCount: 1}, 4, QueueStep{Kind: AttemptRows, Rows: rows(1)}},
-		"not before the pause is over":    {history.QueueState{Waiting: 9, Due: rows(1), FailureCount: 5, ResumeIn: 3 * time.Second}, 1, QueueStep{Kind: AwaitTime, Wait: 3 * time.Second}},
+		"not before the rest is over":     {history.QueueState{Waiting: 9, Due: rows(1), FailureCount: 5, ResumeIn: 3 * time.Second}, 1, QueueStep{Kind: AwaitTime, Wait: 3 * time.Second}},
 		"a person does not wait for that": {history.QueueState{Waiting: 9, Due: manual, FailureCount: 5, ResumeIn: 3 * time.Second}, 1, QueueStep{Kind: AttemptRows, Rows: manual}},
 		"due later":                       {history.QueueState{Waiting: 1, NextIn: time.Hour}, 1, QueueStep{Kind: AwaitTime, Wait: time.Hour}},
-		"due later, and paused":           {history.QueueState{Waiting: 1, NextIn: time.Second, ResumeIn: 3 * time.Second}, 1, QueueStep{Kind: AwaitTime, Wait: 3 * time.Second}},
+		"due later, and resting":          {history.QueueState{Waiting: 1, NextIn: time.Second, ResumeIn: 3 * time.Second}, 1, QueueStep{Kind: AwaitTime, Wait: 3 * time.Second}},
+		"paused":                          {history.QueueState{Waiting: 9, Due: rows(9), Paused: &history.Pause{}}, 4, QueueStep{Kind: AwaitTime, Wait: pausedSleep}},
+		"paused, while it fails":          {history.QueueState{Waiting: 9, Due: rows(9), Paused: &history.Pause{}, FailureCount: 5, ResumeIn: time.Second}, 1, QueueStep{Kind: AwaitTime, Wait: pausedSleep}},
+		"paused, and a person waits":      {history.QueueState{Waiting: 1, Due: manual, Paused: &history.Pause{}}, 1, QueueStep{Kind: AwaitTime, Wait: pausedSleep}},
+		"paused, and due later":           {history.QueueState{Waiting: 1, NextIn: time.Second, Paused: &history.Pause{}}, 1, QueueStep{Kind: AwaitTime, Wait: time.Second}},
+		"paused, and empty":               {history.QueueState{Paused: &history.Pause{}}, 1, QueueStep{Kind: EndQueue}},
 		"due by Postgres's clock alone":   {history.QueueState{Waiting: 1}, 1, QueueStep{Kind: AwaitTime, Wait: shortestSleep}},
 	} {
 		require.Equal(t, c.want, NextStep(c.state, c.window), name)

@@ -24,10 +24,10 @@ const (
 	shortestBusy, longestBusy = time.Second, 5 * time.Minute
 	// roundStint is how long a round begins with a window's attempts, well within its activity's time.
 	roundStint = 4 * time.Second
-	// pauseInHand is the longest pause that Look waits for itself, because Temporal's timers fire up to a second late.
-	pauseInHand = 3500 * time.Millisecond
-	// pauseStep is how often it looks meanwhile for what a person asks for, which does not wait.
-	pauseStep = 500 * time.Millisecond
+	// restInHand is the longest rest that Look waits out itself, because Temporal's timers fire up to a second late.
+	restInHand = 3500 * time.Millisecond
+	// restStep is how often it looks meanwhile for what a person asks for, which does not wait.
+	restStep = 500 * time.Millisecond
 )
 
 // Round is one step of a webhook's queue: attempts that are due, at most a window's worth. While all of them are taken and
@@ -121,8 +121,8 @@ func (d *Deliverer) runWindow(ctx context.Context, round Round, sum *RoundResult
 	return err
 }
 
-// narrow reduces a round if a failure was recorded since the queue was read: to one attempt, or to none while the webhook's
-// pause lasts. The run of failures that it reads holds for all attempts of the round: they begin together, so all are in
+// narrow reduces a round if a failure was recorded since the queue was read: to one attempt, or to none while the webhook
+// rests. An operator's pause leaves none. The run of failures that it reads holds for all attempts of the round: they begin together, so all are in
 // flight when the first one fails.
 func (d *Deliverer) narrow(ctx context.Context, round Round) (Round, db.GetTargetRow, error) {
 	target, err := d.queries.GetTarget(ctx, d.cfg.Pool, db.GetTargetParams{ID: round.WebhookID})
@@ -133,15 +133,18 @@ func (d *Deliverer) narrow(ctx context.Context, round Round) (Round, db.GetTarge
 		return round, target, fmt.Errorf("read webhook %s: %w", round.WebhookID, err)
 	case target.BotID != round.BotID: // whose share of the rounds it would take
 		return round, target, webhook.Invalid("botId", "must be the webhook's bot")
+	case target.Paused:
+		round.Rows = nil
+		return round, target, nil
 	case target.FailureCount == 0:
 		target.FailureRun = 0
 	}
 	round, err = d.rest(ctx, round, target)
 	urgent := len(round.Rows) > 0 && round.Rows[0].Trigger.Manual()
 	switch {
-	case target.Paused && !urgent:
+	case target.Resting && !urgent:
 		round.Rows = nil
-	case target.FailureCount > 0, target.Paused:
+	case target.FailureCount > 0, target.Resting:
 		round.Rows = round.Rows[:min(1, len(round.Rows))]
 	}
 	return round, target, err
@@ -173,21 +176,21 @@ func (d *Deliverer) runRow(ctx context.Context, a Attempt) (Result, error) {
 	return r, err
 }
 
-// Look reads how a webhook's queue stands, see history.Queue. When a failing webhook's pause is all that keeps the next
+// Look reads how a webhook's queue stands, see history.Queue. When a failing webhook's rest is all that keeps the next
 // attempt, it waits that out first.
 func (d *Deliverer) Look(ctx context.Context, webhookID uuid.UUID, most int) (history.QueueState, error) {
 	if most < 0 || most > LargestWindow {
 		return history.QueueState{}, webhook.Invalid("most", fmt.Sprintf("must be 0 to %d", LargestWindow))
 	}
 	s, err := d.queue.Look(ctx, webhookID, most)
-	if err != nil || s.Gone || len(s.Due) == 0 || s.Due[0].Trigger.Manual() || s.ResumeIn <= 0 || s.ResumeIn > pauseInHand {
+	if err != nil || s.Gone || len(s.Due) == 0 || s.Due[0].Trigger.Manual() || s.ResumeIn <= 0 || s.ResumeIn > restInHand || s.Paused != nil {
 		return s, err
 	}
 	for end := time.Now().Add(s.ResumeIn); time.Now().Before(end); {
 		if urgent, err := d.queue.IsUrgent(ctx, webhookID); err != nil || urgent {
 			break
 		}
-		timer := time.NewTimer(min(pauseStep, time.Until(end)))
+		timer := time.NewTimer(min(restStep, time.Until(end)))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():

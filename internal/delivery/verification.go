@@ -31,13 +31,13 @@ const unverifiedRest = 5 * time.Minute
 // rest reduces the round of an unverified endpoint that must be verified first to the attempts that a person asked for. The
 // others stay planned until the endpoint is verified. If none is left, the webhook's queue rests.
 func (d *Deliverer) rest(ctx context.Context, round Round, target db.GetTargetRow) (Round, error) {
-	if target.Paused || !d.mayNot(webhook.TriggerEvent, target.Verified) {
+	if target.Resting || !d.mayNot(webhook.TriggerEvent, target.Verified) {
 		return round, nil
 	}
 	asked := slices.DeleteFunc(slices.Clone(round.Rows), func(row history.Row) bool { return !row.Trigger.Manual() })
 	if len(asked) == 0 && len(round.Rows) > 0 {
-		if err := d.queue.Pause(ctx, round.WebhookID, unverifiedRest); err != nil {
-			return round, fmt.Errorf("pause the queue of webhook %s: %w", round.WebhookID, err)
+		if err := d.queue.Rest(ctx, round.WebhookID, unverifiedRest); err != nil {
+			return round, fmt.Errorf("rest the queue of webhook %s: %w", round.WebhookID, err)
 		}
 	}
 	round.Rows = asked
@@ -90,7 +90,7 @@ func (d *Deliverer) allowRound(ctx context.Context, round Round, target db.GetTa
 		return round, to, err
 	}
 	round.Rows = round.Rows[:granted]
-	return round, to, d.queue.Pause(ctx, round.WebhookID, wait)
+	return round, to, d.queue.Rest(ctx, round.WebhookID, wait)
 }
 
 // personsPatience is how long a round waits for what a person waits for.

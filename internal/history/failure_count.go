@@ -12,16 +12,16 @@ const (
 	// maxEarlyFailures is how many failures count of attempts that were in flight when a run's first failure was recorded.
 	// Five more, of attempts that began later, disable the webhook.
 	maxEarlyFailures = 5
-	// heldPause is for a webhook that a fuse keeps from being disabled: it may fail for hours.
-	heldPause = 30 * time.Second
-	// laterPause follows what firstPauses are for.
-	laterPause = time.Second
+	// heldRest is for a webhook that a fuse keeps from being disabled: it may fail for hours.
+	heldRest = 30 * time.Second
+	// laterRest follows what firstRests are for.
+	laterRest = time.Second
 )
 
-// firstPauses are the pauses before each of the first five attempts after a webhook's first failure, 13 s in all. It takes
+// firstRests are the rests before each of the first five attempts after a webhook's first failure, 13 s in all. It takes
 // five failures of such attempts to disable the webhook, so a receiver that restarts or hangs for 12 s stays enabled. With
-// laterPause, ten failing events disable a webhook within 20 s (docs/decisions/direct-or-queued.md).
-var firstPauses = [...]time.Duration{500 * time.Millisecond, 2 * time.Second, 3500 * time.Millisecond, 3500 * time.Millisecond, 3500 * time.Millisecond}
+// laterRest, ten failing events disable a webhook within 20 s (docs/decisions/direct-or-queued.md).
+var firstRests = [...]time.Duration{500 * time.Millisecond, 2 * time.Second, 3500 * time.Millisecond, 3500 * time.Millisecond, 3500 * time.Millisecond}
 
 // Attempt is one finished POST: what becomes a row of the history.
 type Attempt struct {
@@ -100,16 +100,16 @@ func (h Health) After(a Attempt, held bool) Health {
 	return h
 }
 
-// Pause is how long the webhook is left alone after a failure.
-func (h Health) Pause() time.Duration {
+// Rest is how long the webhook is left alone after a failure.
+func (h Health) Rest() time.Duration {
 	known := int(h.FailureCount - h.EarlyFailures)
 	switch {
 	case h.FailureCount == 0, !h.Active:
 		return 0
 	case h.FailureCount >= webhook.MaxFailures:
-		return heldPause
-	case known < len(firstPauses):
-		return firstPauses[known]
+		return heldRest
+	case known < len(firstRests):
+		return firstRests[known]
 	}
-	return laterPause
+	return laterRest
 }

@@ -43,17 +43,17 @@ func TestHealth_After(t *testing.T) {
 func TestHealth_Pause(t *testing.T) {
 	t.Parallel()
 	var sum time.Duration
-	for known, want := range firstPauses {
+	for known, want := range firstRests {
 		for early := int32(1); early <= maxEarlyFailures; early++ {
-			require.Equal(t, want, Health{Active: true, FailureCount: early + int32(known), EarlyFailures: early}.Pause(), "%d early, %d known", early, known)
+			require.Equal(t, want, Health{Active: true, FailureCount: early + int32(known), EarlyFailures: early}.Rest(), "%d early, %d known", early, known)
 		}
 		sum += want
 	}
-	require.Equal(t, laterPause, Health{Active: true, FailureCount: 6, EarlyFailures: 1}.Pause())
-	require.Equal(t, heldPause, Health{Active: true, FailureCount: 10, EarlyFailures: 5}.Pause(), "a fuse holds it")
-	require.Zero(t, Health{Active: true}.Pause())
-	require.Zero(t, Health{FailureCount: 10}.Pause(), "it is disabled")
+	require.Equal(t, laterRest, Health{Active: true, FailureCount: 6, EarlyFailures: 1}.Rest())
+	require.Equal(t, heldRest, Health{Active: true, FailureCount: 10, EarlyFailures: 5}.Rest(), "a fuse holds it")
+	require.Zero(t, Health{Active: true}.Rest())
+	require.Zero(t, Health{FailureCount: 10}.Rest(), "it is disabled")
 	// A receiver may be away for 12 s, and ten failing events are to disable it within 20 s.
 	require.Greater(t, sum, 12*time.Second)
-	require.Less(t, sum+4*laterPause, 18*time.Second)
+	require.Less(t, sum+4*laterRest, 18*time.Second)
 }

@@ -79,7 +79,7 @@ func TestRecorder_Fuse(t *testing.T) {
 		b.failOnce(t, 9, ours)
 		s := stateOf(t, b.pool, b.ids[9])
 		require.Equal(t, int32(webhook.MaxFailures+1), s.FailureCount, "they fail all the same")
-		require.InDelta(t, heldPause, s.ResumeIn, float64(2*time.Second), "and are attempted rarely")
+		require.InDelta(t, heldRest, s.ResumeIn, float64(2*time.Second), "and are attempted rarely")
 		require.False(t, b.fail(t, 10, theirs), "another class disables as ever")
 	})
 

@@ -24,6 +24,9 @@ const (
 	MostCounted = 1000
 	// mostHurried bounds one statement's changes.
 	mostHurried = 10_000
+	// mostSwept is how many webhooks' queues one sweep looks at, and mostOverdue how many it finds: as many as a process wakes
+	// until it may sweep again. What is left, the next sweep begins with, at once.
+	mostSwept, mostOverdue = 20_000, 250
 )
 
 // Webhook names a webhook whose queue has something to do. Host may be empty where it is not known.
@@ -63,6 +66,8 @@ type QueueState struct {
 	Waiting int `json:"waiting"`
 	// Due are the rows that are due, as many as were asked for: oldest first, after what a person asked for.
 	Due []Row `json:"due,omitempty"`
+	// Paused: an operator has stopped deliveries, so that no attempt is made.
+	Paused *Pause `json:"paused,omitempty"`
 	// NextIn is the time until the next row is due. ResumeIn is the time until a resting queue is looked at again: that of a
 	// failing webhook or an unverified endpoint.
 	NextIn   time.Duration `json:"nextIn,omitempty"`
@@ -101,6 +106,15 @@ func (q *Queue) read(ctx context.Context, webhookID uuid.UUID, most int) (s Queu
 		BotID: w.BotID, Host: webhook.HostOf(w.Origin), Active: w.IsActive, FailureCount: int(w.FailureCount), LastError: w.LastError,
 		Waiting: int(w.Waiting), NextIn: seconds(w.NextIn), ResumeIn: seconds(w.ResumeIn),
 	}
+	if w.Paused {
+		covering, err := (&Pauses{Pool: q.Pool}).Covering(ctx, []uuid.UUID{webhookID})
+		if err != nil {
+			return s, false, err
+		}
+		if p, lasts := covering[webhookID]; lasts { // still
+			s.Paused = &p
+		}
+	}
 	due, err := queries.TakeDue(ctx, q.Pool, db.TakeDueParams{WebhookID: webhookID, Most: int32(most)})
 	for _, row := range due {
 		s.Due = append(s.Due, Row{
@@ -134,7 +148,7 @@ func (q *Queue) Planned(ctx context.Context, webhookID uuid.UUID, eventID string
 }
 
 // DueAt is when a planned attempt is made: what is due since 1970 goes before all else, and nothing before a failing webhook's
-// pause is over.
+// rest is over.
 func DueAt(planned time.Time, resumeAt *time.Time, now time.Time) time.Time {
 	switch {
 	case planned.Unix() == 0:
@@ -162,38 +176,38 @@ func (q *Queue) Postpone(ctx context.Context, webhookID uuid.UUID, row Row, d ti
 	return db.New().Postpone(ctx, q.Pool, db.PostponeParams{DelaySeconds: d.Seconds(), EventID: row.EventID, WebhookID: webhookID, Attempt: int32(row.Attempt)})
 }
 
-// Pause has the queue of a webhook rest whose endpoint has not agreed, for at least d from now.
-func (q *Queue) Pause(ctx context.Context, webhookID uuid.UUID, d time.Duration) error {
-	return db.New().PauseQueue(ctx, q.Pool, db.PauseQueueParams{ID: webhookID, Seconds: d.Seconds()})
+// Rest has the queue of a webhook rest whose endpoint has not agreed, for at least d from now.
+func (q *Queue) Rest(ctx context.Context, webhookID uuid.UUID, d time.Duration) error {
+	return db.New().RestQueue(ctx, q.Pool, db.RestQueueParams{ID: webhookID, Seconds: d.Seconds()})
 }
 
 // Hurry makes what is planned for a webhook due at once, of one event or, where eventID is empty, of all, and ends the
-// pause of a failing webhook. It returns how many attempts it made due, the next 10,000 at most. The queue has to be woken.
+// rest of a failing webhook. It returns how many attempts it made due, the next 10,000 at most. The queue has to be woken.
 func (q *Queue) Hurry(ctx context.Context, webhookID uuid.UUID, eventID string) (int, error) {
 	queries := db.New()
 	n, err := queries.Hurry(ctx, q.Pool, db.HurryParams{WebhookID: webhookID, EventID: eventID, Most: mostHurried})
 	if err != nil {
 		return 0, fmt.Errorf("make the queue of webhook %s due now: %w", webhookID, err)
 	}
-	if err := queries.EndPause(ctx, q.Pool, webhookID); err != nil {
-		return 0, fmt.Errorf("end the pause of webhook %s: %w", webhookID, err)
+	if err := queries.EndRest(ctx, q.Pool, webhookID); err != nil {
+		return 0, fmt.Errorf("end the rest of webhook %s: %w", webhookID, err)
 	}
 	return int(n), nil
 }
 
-// Overdue returns the webhooks whose queues nobody woke, as a crash leaves them, and the recoveries whose workflows may not
-// have started. Of all processes one looks in half a minute: the others get none. What one of the steps cannot do keeps none
-// of the others from being done: the lists hold what was found, also beside an error.
+// Overdue returns the webhooks whose queues nobody woke, as a crash or a pause leaves them, and the recoveries whose workflows
+// may not have started. Of all processes one looks in half a minute, and at once where there is more: the others get none. What
+// one of the steps cannot do keeps none of the others from being done: the lists hold what was found, also beside an error.
 func (q *Queue) Overdue(ctx context.Context) (webhooks, recovering []Webhook, err error) {
 	queries := db.New()
-	n, err := queries.BeginSweep(ctx, q.Pool, sweepEvery.Seconds())
-	if err != nil || n == 0 {
+	begun, err := queries.BeginSweep(ctx, q.Pool, sweepEvery.Seconds())
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil, nil
+	}
+	if err != nil {
 		return nil, nil, err
 	}
-	overdue, errOverdue := queries.OverdueQueues(ctx, q.Pool, overdueAfter.Seconds())
-	for _, row := range overdue {
-		webhooks = append(webhooks, Webhook{row.WebhookID, row.BotID, webhook.HostOf(row.Origin)})
-	}
+	webhooks, errOverdue := q.sweep(ctx, begun)
 	stalled, errStalled := queries.StalledRecoveries(ctx, q.Pool, sweepEvery.Seconds())
 	for _, row := range stalled {
 		recovering = append(recovering, Webhook{row.WebhookID, row.BotID, webhook.HostOf(row.Origin)})
@@ -203,6 +217,25 @@ func (q *Queue) Overdue(ctx context.Context) (webhooks, recovering []Webhook, er
 		describe(errStalled, "look for recoveries that have not started"),
 		describe(queries.RemoveAllowances(ctx, q.Pool), "remove unused allowances"),
 	)
+}
+
+// sweep looks for overdue queues among the next ones.
+func (q *Queue) sweep(ctx context.Context, begun db.BeginSweepRow) (overdue []Webhook, err error) {
+	queries := db.New()
+	rows, err := queries.OverdueQueues(ctx, q.Pool, db.OverdueQueuesParams{After: begun.Upto, Seconds: overdueAfter.Seconds(), MostRead: mostSwept, Most: mostOverdue})
+	if err != nil {
+		return nil, err
+	}
+	end := db.EndSweepParams{BeganAt: begun.BeganAt}
+	for _, row := range rows {
+		if row.IsOverdue {
+			overdue = append(overdue, Webhook{row.WebhookID, row.BotID, webhook.HostOf(row.Origin)})
+		}
+		if row.N == mostSwept || len(rows) == mostOverdue {
+			end.More, end.Upto = true, row.WebhookID
+		}
+	}
+	return overdue, queries.EndSweep(ctx, q.Pool, end)
 }
 
 // describe says what an error kept from being done.

@@ -35,7 +35,7 @@ func TestQueue_Look(t *testing.T) {
 		s, err := queue.Look(t.Context(), id, 2)
 		require.NoError(t, err)
 		require.Greater(t, s.ResumeIn, time.Duration(0))
-		require.LessOrEqual(t, s.ResumeIn, firstPauses[0])
+		require.LessOrEqual(t, s.ResumeIn, firstRests[0])
 		s.ResumeIn = 0
 		require.Equal(t, QueueState{
 			BotID: "bot", Host: "example.com", Active: true, FailureCount: 1, LastError: "HTTP 503", Waiting: 10,
@@ -52,14 +52,14 @@ func TestQueue_Look(t *testing.T) {
 		require.Empty(t, s.LastError, "of no run of failures")
 	})
 
-	// What a person asked for goes first also where it was put off, and no pause outlasts the time until it is due.
+	// What a person asked for goes first also where it was put off, and no rest outlasts the time until it is due.
 	t.Run("WhatAPersonAskedForGoesFirst", func(t *testing.T) {
 		t.Parallel()
 		pool := dbtest.New(t)
 		queue, id := Queue{Pool: pool}, addWebhook(t, pool)
 		addRow(t, pool, id, "old", webhook.TriggerRetry, -time.Hour)
 		addRow(t, pool, id, "asked", webhook.TriggerVerify, time.Minute)
-		require.NoError(t, queue.Pause(t.Context(), id, time.Hour))
+		require.NoError(t, queue.Rest(t.Context(), id, time.Hour))
 		s, err := queue.Look(t.Context(), id, 1)
 		require.NoError(t, err)
 		require.InDelta(t, time.Minute, s.ResumeIn, float64(10*time.Second))
@@ -223,8 +223,8 @@ func TestQueue_Hurry(t *testing.T) {
 	require.NotZero(t, stateOf(t, pool, other).ResumeIn)
 }
 
-// TestQueue_Pause: a shorter pause, as for want of an allowance, does not end a longer one, as after a failure.
-func TestQueue_Pause(t *testing.T) {
+// TestQueue_Rest: a shorter rest, as for want of an allowance, does not end a longer one, as after a failure.
+func TestQueue_Rest(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
 	queue := Queue{Pool: pool}
@@ -239,7 +239,7 @@ func TestQueue_Pause(t *testing.T) {
 	} {
 		id := addWebhook(t, pool)
 		execute(t, pool, "UPDATE webhooks SET resume_at = "+c.resumeAt+" WHERE id = $1", id)
-		require.NoError(t, queue.Pause(t.Context(), id, 20*time.Second))
+		require.NoError(t, queue.Rest(t.Context(), id, 20*time.Second))
 		left := stateOf(t, pool, id).ResumeIn
 		require.LessOrEqual(t, left, c.most, name)
 		require.GreaterOrEqual(t, left, c.least, name)

@@ -217,7 +217,7 @@ func TestRecorder_Record(t *testing.T) {
 		for i := 1; i < webhook.MaxFailures; i++ {
 			record(t, r, prepared(t, pool, id, false))
 			state := stateOf(t, pool, id)
-			want := state.Pause()
+			want := state.Rest()
 			pause := state.ResumeIn
 			require.LessOrEqual(t, pause, want)
 			require.Greater(t, pause, want-400*time.Millisecond, "after failure %d", i)

@@ -61,7 +61,7 @@ type Removal struct {
 // RemoveExpired removes events with all their deliveries, oldest first, for about two seconds. An event is kept while any
 // of its deliveries is: the history shows what was sent. It takes no lock that a delivery needs, waits for none, and
 // leaves for the next time what others are removing. However it is started, it removes nothing that the configured
-// retention keeps, and nothing that may still be attempted.
+// retention keeps, and nothing that may still be attempted, as also what waits for the end of a pause.
 func (r *Remover) RemoveExpired(ctx context.Context, in RemovalInput) (Removal, error) {
 	before := r.before(in.Before)
 	q, done := db.New(), Removal{Before: before, After: in.After}
@@ -70,8 +70,12 @@ func (r *Remover) RemoveExpired(ctx context.Context, in RemovalInput) (Removal, 
 		return done, nil
 	}
 	for until := time.Now().Add(removalStint); time.Now().Before(until); {
+		keepQueued, err := (&Pauses{Pool: r.Pool}).KeepQueued(ctx)
+		if err != nil {
+			return done, fmt.Errorf("read the pauses: %w", err)
+		}
 		page, err := q.ListExpired(ctx, r.Pool, db.ListExpiredParams{
-			Before: before, AfterTime: done.After.AcceptedAt, AfterID: done.After.EventID, PageSize: removalPage,
+			Before: before, KeepQueued: keepQueued, AfterTime: done.After.AcceptedAt, AfterID: done.After.EventID, PageSize: removalPage,
 		})
 		if err != nil {
 			return done, fmt.Errorf("look for expired events: %w", err)

@@ -214,7 +214,7 @@ func (s *sim) checkWait(w *worker, x *waiter) {
 // Bounds of the watch.
 const (
 	// attendedWithin is how late a queue is seen to when no crash and no lost wake explains it: a timeout of 5 s and the
-	// longest pause, with what Temporal's timers are late.
+	// longest rest, with what Temporal's timers are late.
 	attendedWithin = 12 * time.Second
 	// foundWithin is how late after a crash, with the time of the calls.
 	foundWithin = 46 * time.Second

@@ -28,11 +28,11 @@ func (s *sim) healthAfter(h history.Health, a history.Attempt) history.Health {
 	return next
 }
 
-func (s *sim) pauseOf(h history.Health) time.Duration {
+func (s *sim) restOf(h history.Health) time.Duration {
 	switch {
-	case s.is(noPause):
+	case s.is(noRest):
 		return 0
-	case s.is(pauseByCount):
+	case s.is(restByCount):
 		switch {
 		case h.FailureCount == 0, !h.Active:
 			return 0
@@ -42,7 +42,7 @@ func (s *sim) pauseOf(h history.Health) time.Duration {
 			return 3 * time.Second
 		}
 	}
-	return h.Pause()
+	return h.Rest()
 }
 
 // recorded is what recording or planning came to, see history.Recorded.
@@ -126,7 +126,7 @@ func (s *sim) record(batch []*recording) (unwoken []*row) {
 	}
 	for h, was := range before {
 		if h.health != was {
-			h.resumeAt = s.now + s.pauseOf(h.health)
+			h.resumeAt = s.now + s.restOf(h.health)
 		}
 	}
 	for _, rec := range batch {

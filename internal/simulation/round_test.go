@@ -25,7 +25,7 @@ func (s *sim) nextStep(state history.QueueState, window int) delivery.QueueStep 
 	if s.is(wideWhileFailing) {
 		state.FailureCount = 0
 	}
-	if s.is(noPause) {
+	if s.is(noRest) {
 		state.ResumeIn = 0
 	}
 	return delivery.NextStep(state, window)
@@ -95,10 +95,10 @@ func (w *worker) rowEnded(h *hook, a attempt, r delivery.Result, f func()) {
 	})
 }
 
-// look is Deliverer.Look: it waits out a short pause by itself.
+// look is Deliverer.Look: it waits out a short rest by itself.
 func (w *worker) look(h *hook, most int, f func(history.QueueState)) {
 	w.lookOnce(h, most, func(q history.QueueState) {
-		if q.Gone || len(q.Due) == 0 || q.Due[0].Trigger.Manual() || q.ResumeIn <= 0 || q.ResumeIn > pauseInHand {
+		if q.Gone || len(q.Due) == 0 || q.Due[0].Trigger.Manual() || q.ResumeIn <= 0 || q.ResumeIn > restInHand {
 			f(q)
 			return
 		}

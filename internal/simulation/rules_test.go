@@ -12,7 +12,7 @@ const (
 	noEarlyFailures                         // all failures count
 	allEarly                                // all failures are taken for early
 	noGeneration                            // what began before the webhook was enabled counts
-	noPause                                 // a failing webhook is attempted again at once
+	noRest                                  // a failing webhook is attempted again at once
 	wideWhileFailing                        // with as many attempts as its window has
 	noWake                                  // who inserts a row wakes nobody
 	directWithRowsDue                       // a webhook turns direct although rows are due
@@ -33,7 +33,7 @@ const (
 	// What the first version of these rules had wrong.
 	recordedRowStays       // the row of an attempt that proves to be recorded stays in the queue
 	runReadByRow           // each attempt of a round reads for itself whether the webhook fails
-	pauseByCount           // the pauses go by all failures, not by those that were known
+	restByCount            // the rests go by all failures, not by those that were known
 	redeliveryEndsSchedule // a redelivery is made beside the planned retry, and ends the schedule by failing
 	recoveryTakesInFlight  // a recovery sends at once what is in flight
 )
@@ -51,7 +51,7 @@ func TestEachRuleIsNeeded(t *testing.T) {
 		"five early failures":                   {noEarlyFailures, restart},
 		"known failures count":                  {allEarly, storm},
 		"generation":                            {noGeneration, storm},
-		"pause":                                 {noPause, restart},
+		"rest":                                  {noRest, restart},
 		"one at a time while failing":           {wideWhileFailing | runReadByRow, storm},
 		"wake after insert":                     {noWake, storm},
 		"direct when nothing is due":            {directWithRowsDue, storm},
@@ -70,7 +70,7 @@ func TestEachRuleIsNeeded(t *testing.T) {
 		"rounds are repeated":                   {roundNotRepeated, storm},
 		"recorded rows are removed":             {recordedRowStays, people},
 		"a round knows one run of failures":     {runReadByRow, restart},
-		"pauses by known failures":              {pauseByCount, restart},
+		"rests by known failures":               {restByCount, restart},
 		"redelivery keeps the schedule":         {redeliveryEndsSchedule, people},
 		"recovery leaves what is in flight":     {recoveryTakesInFlight, people},
 	} {

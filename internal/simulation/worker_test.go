@@ -13,7 +13,7 @@ const (
 	admissionPatience = 500 * time.Millisecond  // internal/delivery/admit.go
 	prefetchFresh     = 2 * time.Second         // internal/delivery/prefetch.go
 	ownFaultDelay     = 5 * time.Second         // internal/delivery/delivery.go
-	pauseInHand       = 3500 * time.Millisecond // internal/delivery/round.go
+	restInHand        = 3500 * time.Millisecond // internal/delivery/round.go
 	roundStint        = 4 * time.Second
 	sweepInterval     = 5 * time.Second  // worker/wake.go
 	sweepEvery        = 30 * time.Second // internal/history/queue.go

@@ -141,6 +141,9 @@ func (s *Service) RetryNow(ctx context.Context, w db.Webhook, eventID string) (i
 	case w.VerifiedAt == nil && s.Verification == webhook.VerificationRequire:
 		return 0, ErrNotVerified
 	}
+	if err := s.checkPaused(ctx, w); err != nil {
+		return 0, err
+	}
 	n, err := s.queue().Hurry(ctx, w.ID, webhook.CanonicalID(eventID))
 	if err != nil || n == 0 {
 		return n, err
@@ -165,7 +168,7 @@ type NextAttempt struct {
 	At     time.Time // a past time means now
 }
 
-// NextAttempt is when an event goes to w again: as its queue has it, and not before a failing webhook's pause is over; nil: it
+// NextAttempt is when an event goes to w again: as its queue has it, and not before a failing webhook's rest is over; nil: it
 // does not. To a disabled webhook nothing goes but what a person has just asked for.
 func (s *Service) NextAttempt(ctx context.Context, w db.Webhook, eventID string) (*NextAttempt, error) {
 	row, at, planned, err := s.queue().Planned(ctx, w.ID, eventID)
@@ -188,6 +191,9 @@ func (s *Service) notKept() error {
 // send returns the delivery that start makes, or has the webhook's queue make. It is seen to its end, and counts until then,
 // also when ctx is cancelled: else whoever hangs up could have any number in progress.
 func (s *Service) send(ctx context.Context, w db.Webhook, start func(context.Context) (deliveryID uuid.UUID, queued bool, err error)) (row db.GetDeliveriesRow, err error) {
+	if err := s.checkPaused(ctx, w); err != nil {
+		return row, err
+	}
 	end, err := s.sends.begin(w.BotID, w.ID)
 	if err != nil {
 		return row, err
@@ -211,6 +217,21 @@ func (s *Service) send(ctx context.Context, w db.Webhook, start func(context.Con
 	return row, err // not found: the webhook was deleted in this very moment, with its history
 }
 
+// checkPaused refuses what a person asks for while an operator has paused the deliveries of w.
+func (s *Service) checkPaused(ctx context.Context, w db.Webhook) error {
+	covering, err := s.Pauses().Covering(ctx, []uuid.UUID{w.ID})
+	if err != nil {
+		return err
+	}
+	if p, paused := covering[w.ID]; paused {
+		return &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("Deliveries of this webhook are paused by an operator since %s: %s", webhook.FormatTime(p.Since), p.Reason)}
+	}
+	return nil
+}
+
+// Pauses are those of operators.
+func (s *Service) Pauses() *history.Pauses { return &history.Pauses{Pool: s.Pool, Log: s.Logger} }
+
 // notSent is what the caller learns of an attempt that was not made.
 func (s *Service) notSent(err error) error {
 	var limited workflows.RateLimitedError
@@ -223,6 +244,8 @@ func (s *Service) notSent(err error) error {
 		return problem.ErrNotFound
 	case errors.Is(err, workflows.ErrBotSuspended):
 		return problem.ErrSuspended
+	case errors.Is(err, workflows.ErrPaused): // since it was checked
+		return &problem.Error{Kind: problem.Conflict, Detail: "Deliveries of this webhook are paused by an operator."}
 	case errors.Is(err, workflows.ErrEventGone):
 		return s.notKept()
 	}

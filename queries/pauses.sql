@@ -1,0 +1,31 @@
+-- Pauses: internal/history/pauses.go. pauses_of, in the schema, says which cover a webhook.
+
+-- name: ListPauses :many
+SELECT * FROM pauses ORDER BY created_at, scope, value;
+
+-- name: GetPause :one
+SELECT * FROM pauses WHERE scope = @scope AND value = @value;
+
+-- name: SetPause :one
+-- One that there is gets the reason, and goes on.
+INSERT INTO pauses (scope, value, reason, created_by) VALUES (@scope, @value, @reason, @created_by)
+ON CONFLICT (scope, value) DO UPDATE SET reason = excluded.reason
+RETURNING *;
+
+-- name: EndPause :one
+DELETE FROM pauses WHERE scope = @scope AND value = @value RETURNING *;
+
+-- name: PausedWebhooks :many
+-- Of some webhooks those that are paused, each with the pause that has covered it the longest.
+SELECT w.id, p.scope, p.value, p.reason, p.created_by, p.created_at
+FROM webhooks w
+CROSS JOIN LATERAL (SELECT * FROM pauses_of(w.bot_id, w.origin) ORDER BY created_at, scope, value LIMIT 1) AS p
+WHERE w.id = ANY (@ids::uuid[]) AND EXISTS (SELECT FROM pauses);
+
+-- name: PausesByScope :one
+SELECT count(*) FILTER (WHERE scope = 'all') AS of_all, count(*) FILTER (WHERE scope = 'bot') AS of_bots, count(*) FILTER (WHERE scope = 'host') AS of_hosts
+FROM pauses;
+
+-- name: KeepsQueued :one
+-- Whether what stands in the queues is kept beyond the retention: deliveries are paused, or were in the last @seconds.
+SELECT (EXISTS (SELECT FROM pauses) OR EXISTS (SELECT FROM queue_sweeps WHERE resumed_at > now() - make_interval(secs => @seconds::float8)))::boolean AS keeps;
