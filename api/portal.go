@@ -21,7 +21,7 @@ func (s *server) servePortal(c *gin.Context) {
 func (s *server) origin(c *gin.Context) web.Origin {
 	proto := c.Request.Header.Values("X-Forwarded-Proto")
 	return web.Origin{
-		Client: clientOf(c), Prefix: s.prefix(c),
+		Client: clientOf(c), Address: c.ClientIP(), Prefix: s.prefix(c),
 		HTTPS: len(proto) == 1 && proto[0] == "https" && s.fromProxy(c),
 	}
 }

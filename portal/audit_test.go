@@ -56,6 +56,7 @@ func TestAudit_WhoAndWhat(t *testing.T) {
 			require.Equal(t, audit.KeyCreated, e.Action)
 			require.Equal(t, audit.Portal, e.By.Kind)
 			require.Equal(t, c.who, e.By.Name)
+			require.Equal(t, "127.0.0.1", e.By.Client, "as of the API's calls")
 			sessions, err := s.bots.PortalSessions(t.Context(), id)
 			require.NoError(t, err)
 			made := sessions[0]

@@ -57,7 +57,7 @@ func TestCharts(t *testing.T) {
 	require.Equal(t, 2, strings.Count(html, part), "from the bar and from the table")
 	require.Contains(t, html, `<td class="num">30</td><td class="num">12</td>`)
 	require.Contains(t, html, "71 delivered")
-	require.Contains(t, html, "the top is 50")
+	require.Contains(t, html, "max 50<")
 	require.Contains(t, html, "HTTP 5xx")
 	require.Contains(t, html, "outcome=failed&amp;since=2026-03-20T00%3A00%3A00.000Z&amp;statusClass=5xx&amp;until=2026-03-20T03%3A59%3A59.999Z")
 	require.Contains(t, html, `<a href="/x/portal/webhooks/w?span=24h#charts" aria-current="true">24 h</a>`)

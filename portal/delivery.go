@@ -45,6 +45,7 @@ type deliveryPage struct {
 	Response   []header
 	Answer     bodyView
 	Answered   bool // a response came
+	Arrived    bool // it was asked for by a person, and delivered
 	Dropped    bool // response, headers and timings are no longer kept
 	Timings    []timing
 	Curl       string
@@ -122,7 +123,7 @@ func (p *portal) deliveryPage(r *http.Request, hook db.Webhook, row db.GetDelive
 	data = deliveryPage{
 		Webhook: p.nameOf(hook), ID: row.ID, EventID: row.EventID, Type: string(sent), Trigger: string(row.Trigger), Attempt: int(row.Attempt),
 		At: row.AttemptedAt, Ms: int(row.DurationMs), Outcome: outcomeOf(row.Success, row.Error), Status: statusText(row.StatusCode),
-		Answered: row.StatusCode != nil, Dropped: row.Exchange == nil, IsDisabled: !hook.IsActive, Raw: r.URL.Query().Get("view") == "raw",
+		Answered: row.StatusCode != nil, Dropped: row.Exchange == nil, IsDisabled: !hook.IsActive, Arrived: row.Success && webhook.Trigger(row.Trigger).Manual(), Raw: r.URL.Query().Get("view") == "raw",
 	}
 	data.Other = "?view=raw"
 	if data.Raw {

@@ -193,7 +193,7 @@ func (p *portal) admit(w http.ResponseWriter, r *http.Request, who access) (s *s
 
 // actor is who makes the changes of a request, for the audit log. s is nil where nobody is signed in yet.
 func actor(w http.ResponseWriter, r *http.Request, s *session) audit.Actor {
-	by := audit.Actor{Kind: audit.Portal, Client: web.OriginOf(r).Client, Request: w.Header().Get("X-Request-Id")}
+	by := audit.Actor{Kind: audit.Portal, Client: web.OriginOf(r).Address, Request: w.Header().Get("X-Request-Id")}
 	if s != nil {
 		by = s.As(by)
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
+	"golang.org/x/net/html"
 
 	"github.com/mathub/webhooks/api"
 	"github.com/mathub/webhooks/db"
@@ -101,7 +103,34 @@ func (b *browser) do(method, path string, form url.Values, headers ...string) an
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(resp.Body)
 	require.NoError(b.t, err)
+	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") && resp.Header.Get("Content-Encoding") == "" {
+		balanced(b.t, string(body))
+	}
 	return answer{resp.StatusCode, resp.Header, string(body)}
+}
+
+// balanced holds a page to tags that are each closed where they were opened: a browser would mend others in its own way.
+func balanced(t testing.TB, page string) {
+	t.Helper()
+	var open []string
+	for tokens := html.NewTokenizer(strings.NewReader(page)); ; {
+		switch tokens.Next() {
+		case html.ErrorToken:
+			require.ErrorIs(t, tokens.Err(), io.EOF)
+			require.Empty(t, open, "never closed")
+			return
+		case html.StartTagToken:
+			name, _ := tokens.TagName()
+			if !slices.Contains([]string{"br", "hr", "input", "link", "meta", "img"}, string(name)) {
+				open = append(open, string(name))
+			}
+		case html.EndTagToken:
+			name, _ := tokens.TagName()
+			require.NotEmpty(t, open, "</%s> closes nothing", name)
+			require.Equal(t, open[len(open)-1], string(name), "what </%s> closes, within %v", name, open)
+			open = open[:len(open)-1]
+		}
+	}
 }
 
 func (b *browser) get(path string) answer { b.t.Helper(); return b.do(http.MethodGet, path, nil) }

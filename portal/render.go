@@ -156,13 +156,14 @@ func (p *portal) show(w http.ResponseWriter, r *http.Request, s *session, name s
 	if err := tmpl.ExecuteTemplate(&body, "layout.html", with); err != nil {
 		return fmt.Errorf("page %s: %w", name, err)
 	}
+	content := markInvisible(body.Bytes())
 	header := w.Header()
 	header.Set("Vary", "Cookie, Accept-Encoding")
-	if r.Method == http.MethodGet && with.Status == 0 && answeredBefore(w, r, body.Bytes()) {
+	if r.Method == http.MethodGet && with.Status == 0 && answeredBefore(w, r, content) {
 		return nil
 	}
 	header.Set("Content-Type", "text/html; charset=utf-8")
-	content := packed(w, r, body.Bytes())
+	content = packed(w, r, content)
 	header.Set("Content-Length", strconv.Itoa(len(content)))
 	w.WriteHeader(max(with.Status, http.StatusOK))
 	_, _ = w.Write(content) // its reader may be gone

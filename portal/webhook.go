@@ -34,6 +34,8 @@ type webhookPage struct {
 	webhookView
 	Charts *charts
 	Recent []db.PageOfDeliveriesRow
+	// Missed is what it has missed while it is disabled; nil: it is not, or nobody knows since when.
+	Missed *history.Missed
 	// DisabledBy is the delivery whose failure disabled it; nil: it was not failures, or the delivery is not kept.
 	DisabledBy *db.GetDeliveriesRow
 	// MustVerify says that it gets no deliveries until its endpoint agrees.
@@ -62,6 +64,11 @@ func (p *portal) oneWebhook(w http.ResponseWriter, r *http.Request, s *session) 
 	}
 	if data.Charts, err = p.charts(r, row); err != nil {
 		return err
+	}
+	if !row.IsActive {
+		if data.Missed, err = p.missedSince(r, row); err != nil {
+			return err
+		}
 	}
 	if data.ByFailures() && row.DisabledBy.Valid {
 		switch d, err := p.History.Delivery(r.Context(), row.ID, row.DisabledBy.UUID); {

@@ -71,9 +71,11 @@ func (p *portal) webhooks(w http.ResponseWriter, r *http.Request, s *session) er
 	for _, row := range rows {
 		v := p.viewWith(row, work[row.ID])
 		if v.ByFailures() {
-			disabled, err := p.disabledHook(r, v, len(data.Disabled) < missedCounted)
-			if err != nil {
-				return err
+			disabled := disabledHook{webhookView: v}
+			if len(data.Disabled) < missedCounted {
+				if disabled.Missed, err = p.missedSince(r, row); err != nil {
+					return err
+				}
 			}
 			data.Disabled = append(data.Disabled, disabled)
 		}
@@ -108,17 +110,16 @@ func idsOfRows(rows []db.Webhook) []uuid.UUID {
 	return ids
 }
 
-func (p *portal) disabledHook(r *http.Request, v webhookView, count bool) (disabledHook, error) {
-	d := disabledHook{webhookView: v}
-	if !count || v.DisabledAt == nil {
-		return d, nil
+// missedSince counts what a webhook has missed since it was disabled; nil: nobody knows since when.
+func (p *portal) missedSince(r *http.Request, row db.Webhook) (*history.Missed, error) {
+	if row.DisabledAt == nil {
+		return nil, nil //nolint:nilnil // there is no count
 	}
 	// The span that a recovery has by itself, so that it delivers as many.
-	span, err := p.Webhooks.Span(r.Context(), v.Webhook, nil, nil, &problem.Faults{})
+	span, err := p.Webhooks.Span(r.Context(), row, nil, nil, &problem.Faults{})
 	if err != nil {
-		return d, err
+		return nil, err
 	}
-	missed, err := p.Webhooks.Missed(r.Context(), v.Webhook, span)
-	d.Missed = &missed
-	return d, err
+	missed, err := p.Webhooks.Missed(r.Context(), row, span)
+	return &missed, err
 }

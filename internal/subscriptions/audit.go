@@ -9,7 +9,10 @@ import (
 
 // auditFields are what the audit log shows of a webhook: of its URL the origin, of its secret that there is one.
 func auditFields(w db.Webhook) audit.Fields {
-	fields := audit.Fields{"name": w.Name, "origin": w.Origin, "events": w.Events, "isActive": w.IsActive, "hasSecret": w.Secret != nil}
+	fields := audit.Fields{"name": nil, "origin": w.Origin, "events": w.Events, "isActive": w.IsActive, "hasSecret": w.Secret != nil}
+	if w.Name != nil { // a pointer would be logged as one
+		fields["name"] = *w.Name
+	}
 	if w.DisabledNote != nil {
 		fields["disabledNote"] = *w.DisabledNote
 	}

@@ -18,6 +18,8 @@ import (
 type Origin struct {
 	// Client is the client's address, as limits count it.
 	Client string
+	// Address is the client's own address; empty: there is none, as of a local socket.
+	Address string
 	// Prefix is what a proxy has cut off the path, so that links must have it again; empty: nothing.
 	Prefix string
 	// HTTPS says that the client sees https.

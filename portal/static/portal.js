@@ -68,18 +68,30 @@ function showCopy(within = document) {
   for (const button of $$("[data-copy]", within)) button.hidden = false;
 }
 
+// exact is what an element says, with the invisible characters that its marks stand for.
+function exact(element) {
+  const copied = element.cloneNode(true);
+  for (const mark of $$("[data-char]", copied)) mark.textContent = String.fromCodePoint(mark.dataset.char);
+  return copied.textContent;
+}
+
 async function copy(button) {
   const from = button.dataset.copy ? $(button.dataset.copy) : $("pre, code, .secret", button.parentElement);
   if (!from) return;
-  const label = button.textContent;
+  const label = (button.dataset.label ??= button.textContent); // once more, while it says that it has copied
+  const name = (button.dataset.name ??= button.getAttribute("aria-label") ?? label);
+  button.removeAttribute("aria-label"); // what it says meanwhile is its name
   try {
-    await navigator.clipboard.writeText("value" in from ? from.value : from.textContent);
+    await navigator.clipboard.writeText("value" in from ? from.value : exact(from));
     button.textContent = "Copied";
   } catch {
     getSelection().selectAllChildren(from); // where the browser does not allow it, as without https
     button.textContent = "Press Ctrl-C";
   }
-  setTimeout(() => { button.textContent = label; }, 2000);
+  setTimeout(() => {
+    button.textContent = label;
+    button.setAttribute("aria-label", name);
+  }, 2000);
 }
 
 // Asking. A dialog gives the focus back to where it was, by itself.

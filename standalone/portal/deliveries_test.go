@@ -28,12 +28,23 @@ func TestDeliveries_PayloadsAreText(t *testing.T) {
 		made := s.bot.AwaitDeliveries(t, hook.ID, i+1)[0]
 		require.Equal(t, event.ID, made.EventID)
 		b.Go("/portal/webhooks/" + hook.ID + "/deliveries/" + made.ID + "?view=raw")
-		shown := eval[string](b, `document.querySelector("pre[aria-label='Body of the request']").textContent`)
+		shown := b.copied("Body of the request")
 		require.True(t, strings.HasSuffix(shown, `"data":`+data+"}"), "%.300s", shown)
-		require.Contains(t, eval[string](b, `document.querySelector("pre[aria-label='Body of the response']").textContent`), "<script>document.title='owned'</script>\u202e\uFFFD<p><p>")
+		require.NotContains(t, b.Text("pre[aria-label='Body of the response']"), "\u202e", "it would turn what follows")
+		require.Contains(t, b.copied("Body of the response"), "<script>document.title='owned'</script>\u202e\uFFFD<p><p>")
 		require.NotEqual(t, "owned", do(b, chromedp.Title()))
 		b.Check(fmt.Sprintf("payload %d", i))
 	}
+}
+
+// copied is what the button Copy takes from the pre with that label.
+func (b *tab) copied(label string) string {
+	b.t.Helper()
+	b.allowCopying()
+	button := `pre[aria-label="` + label + `"] + [data-copy]`
+	b.Click(button)
+	require.Eventually(b.t, func() bool { return b.Text(button) == "Copied" }, patience, 50*time.Millisecond)
+	return eval[string](b, "navigator.clipboard.readText()")
 }
 
 // TestDeliveries_FromAFailureToItsRecovery goes the way of who looks for what went wrong, with JavaScript and without.

@@ -36,9 +36,15 @@ func newSiteWith(t testing.TB, options testkit.Options) *site {
 // link is a new one to the portal of the bot, made by the service API; role is manage or view.
 func (s *site) link(role string) string {
 	s.t.Helper()
+	return s.labelled(role, "Ada")
+}
+
+// labelled is a link for somebody.
+func (s *site) labelled(role, label string) string {
+	s.t.Helper()
 	service, err := mathub.NewService(s.api.URL, s.api.ServiceToken)
 	require.NoError(s.t, err)
-	link, err := service.CreatePortalLink(s.t.Context(), s.bot.ID, &mathub.NewPortalLink{Role: role, Label: "Ada"})
+	link, err := service.CreatePortalLink(s.t.Context(), s.bot.ID, &mathub.NewPortalLink{Role: role, Label: label})
 	require.NoError(s.t, err)
 	return link.Value.URL
 }
