@@ -14,7 +14,7 @@ func TestMarkInvisible(t *testing.T) {
 	t.Parallel()
 	page := template.Must(template.New("").Parse(`<p title="{{.}}">{{.}}</p><pre tabindex="0"><code>{{.}}</code></pre><select><option value="{{.}}">{{.}}</option></select>`))
 	for text, want := range map[string]string{
-		"plain\ttext\r\nof two lines <b>": "", "naïve שלום مرحبا 中文": "", "❤️ 1️⃣ 👨‍👩‍👧 می‌خواهم": "", "\u00a0 \u3000": "",
+		"plain\ttext\r\nof two lines <b>": "", "naïve שלום مرحبا 中文": "", "❤️ 1️⃣ 👨‍👩‍👧 می\u200cخواهم": "", "\u00a0 \u3000": "",
 		"gnp\u202eexe": "gnp⟨U+202E⟩exe", "\u2066a\u2069": "⟨U+2066⟩a⟨U+2069⟩", "a\u200bb": "a⟨U+200B⟩b", "a\u200db": "a⟨U+200D⟩b", "\ufeff{}": "⟨U+FEFF⟩{}", "so\u00adft": "so⟨U+00AD⟩ft",
 		"\u200f": "⟨U+200F⟩", "\u061c": "⟨U+061C⟩", "\u2028": "⟨U+2028⟩", "\x1b[2J": "⟨U+001B⟩[2J", "\u009b": "⟨U+009B⟩", "\x7f": "⟨U+007F⟩", "\u3164": "⟨U+3164⟩", "\u034f": "⟨U+034F⟩",
 		"a\U000e0041": "a⟨U+E0041⟩", "a\U000e0100": "a⟨U+E0100⟩", "x\ufe0f": "x⟨U+FE0F⟩", "\u206a": "⟨U+206A⟩",

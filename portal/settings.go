@@ -111,7 +111,10 @@ func (p *portal) testNotify(w http.ResponseWriter, r *http.Request, s *session) 
 	tested := testedNotify{Class: "ok", What: fmt.Sprintf("The test notification arrived: your endpoint answered HTTP %d.", result.StatusCode)}
 	if result.Status != delivery.Delivered {
 		a := adviceOf(result.Error, result.StatusCode)
-		tested = testedNotify{"bad", "The test notification failed: " + a.what + " (" + result.Error + ").", a.do}
+		tested = testedNotify{Class: "bad", What: "The test notification failed: " + a.what + " (" + result.Error + ")."}
+		if result.StatusCode == 0 { // what to do about a status is said of webhooks
+			tested.Do = a.do
+		}
 	}
 	return p.showSettings(w, r, s, settingsPage{Tested: &tested}, form{}, 0)
 }
