@@ -8,6 +8,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/webhook"
 )
 
 const (
@@ -57,6 +59,10 @@ func (d *Doctor) examinePostgres(ctx context.Context) []finding {
 	findings = append(findings, judgeSchema(db.CheckSchema(ctx, pool)))
 	findings = append(findings, judgePrivileges(privileges)...)
 
+	if list, err := (&history.Pauses{Pool: pool}).List(ctx); err == nil {
+		findings = append(findings, judgePauses(list)...)
+	}
+
 	begin := d.now()
 	theirs, err := db.Clock(ctx, pool)
 	end := d.now()
@@ -95,6 +101,18 @@ func (d *Doctor) examineWrites(ctx context.Context, pool *pgxpool.Pool) (finding
 		findings = append(findings, note("connection pooler", "found: prepared statements do not last, so each query is planned again"))
 	default:
 		findings = append(findings, ok("connection pooler", "none"))
+	}
+	return findings
+}
+
+// judgePauses says what operators have paused: who looks for what is wrong may not know.
+func judgePauses(list []history.Pause) (findings []finding) {
+	const most = 10
+	for i, p := range list {
+		if i == most {
+			return append(findings, note("pauses", "%d more; see `mathub-webhooks ops pauses list`", len(list)-most))
+		}
+		findings = append(findings, note("pauses", "%s are paused by %s since %s: %s", p.Of(), p.By, webhook.FormatTime(p.Since), p.Reason))
 	}
 	return findings
 }

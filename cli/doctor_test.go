@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/internal/egress"
+	"github.com/mathub/webhooks/internal/history"
 )
 
 func TestClocksThatAreOffAreFound(t *testing.T) {
@@ -54,4 +56,14 @@ func TestMissingOutboundAccessIsFound(t *testing.T) {
 			require.Contains(t, f.Fix, c.about)
 		})
 	}
+}
+
+func TestPausesAreNamed(t *testing.T) {
+	require.Empty(t, judgePauses(nil))
+	p := history.Pause{Scope: history.PauseHost, Value: "example.com", Reason: "We move.", By: "ada", Since: time.Date(2025, 3, 20, 10, 30, 0, 0, time.UTC)}
+	found := judgePauses([]history.Pause{p})
+	require.Equal(t, []finding{{Check: "pauses", Status: statusNote, Detail: "deliveries to host example.com are paused by ada since 2025-03-20T10:30:00.000Z: We move."}}, found)
+	many := judgePauses(slices.Repeat([]history.Pause{p}, 12))
+	require.Len(t, many, 11)
+	require.Contains(t, many[10].Detail, "2 more")
 }

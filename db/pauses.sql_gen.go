@@ -70,6 +70,18 @@ func (q *Queries) KeepsQueued(ctx context.Context, db DBTX, seconds float64) (bo
 	return keeps, err
 }
 
+const lastResumed = `-- name: LastResumed :one
+SELECT greatest(resumed_at, 'epoch')::timestamptz AS at FROM queue_sweeps
+`
+
+// When a pause last ended, or long ago.
+func (q *Queries) LastResumed(ctx context.Context, db DBTX) (time.Time, error) {
+	row := db.QueryRow(ctx, lastResumed)
+	var at time.Time
+	err := row.Scan(&at)
+	return at, err
+}
+
 const listPauses = `-- name: ListPauses :many
 
 SELECT scope, value, bot_id, reason, created_by, created_at FROM pauses ORDER BY created_at, scope, value
@@ -163,6 +175,40 @@ func (q *Queries) PausesByScope(ctx context.Context, db DBTX) (PausesByScopeRow,
 	var i PausesByScopeRow
 	err := row.Scan(&i.OfAll, &i.OfBots, &i.OfHosts)
 	return i, err
+}
+
+const pausesOfBot = `-- name: PausesOfBot :many
+SELECT p.scope, p.value, p.bot_id, p.reason, p.created_by, p.created_at FROM pauses p
+WHERE EXISTS (SELECT FROM webhooks w CROSS JOIN LATERAL pauses_of(w.bot_id, w.origin) AS c WHERE w.bot_id = $1 AND c.scope = p.scope AND c.value = p.value)
+ORDER BY p.created_at, p.scope, p.value
+`
+
+// The pauses that cover any of a bot's webhooks.
+func (q *Queries) PausesOfBot(ctx context.Context, db DBTX, botID string) ([]Pause, error) {
+	rows, err := db.Query(ctx, pausesOfBot, botID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Pause{}
+	for rows.Next() {
+		var i Pause
+		if err := rows.Scan(
+			&i.Scope,
+			&i.Value,
+			&i.BotID,
+			&i.Reason,
+			&i.CreatedBy,
+			&i.CreatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const setPause = `-- name: SetPause :one

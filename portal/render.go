@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/mathub/webhooks/internal/bots"
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/web"
 	"github.com/mathub/webhooks/webhook"
@@ -51,9 +52,10 @@ type page struct {
 	Base    string // such as /portal, or /x/portal behind a proxy
 	Prefix  string // Base without /portal
 	Session *session
-	Message string // the result of the action before
-	Theme   string // light, dark or system
-	Here    string // the page's own path and query, for what comes back to it
+	Message string          // the result of the action before
+	Pauses  []history.Pause // of operators, that cover a webhook of the bot
+	Theme   string          // light, dark or system
+	Here    string          // the page's own path and query, for what comes back to it
 	Version string
 }
 
@@ -148,6 +150,12 @@ func (p *portal) show(w http.ResponseWriter, r *http.Request, s *session, name s
 		with.Here = ""
 	}
 	with.Message = messages[r.URL.Query().Get("done")]
+	if s != nil {
+		var err error
+		if with.Pauses, err = p.Webhooks.Pauses().OfBot(r.Context(), s.BotID); err != nil {
+			return err
+		}
+	}
 	tmpl := p.pages[name]
 	if tmpl == nil {
 		return fmt.Errorf("there is no template %s", name)

@@ -85,7 +85,7 @@ const (
 )
 
 var states = []choice{
-	{"", "Any state"}, {stateActive, "Active"}, {stateFailing, "Failing"}, {stateQueued, "Queued or recovering"}, {stateDisabled, "Disabled"}, {statePaused, "Paused by you"},
+	{"", "Any state"}, {stateActive, "Active"}, {stateFailing, "Failing"}, {stateQueued, "Queued, paused by Mathub or recovering"}, {stateDisabled, "Disabled"}, {statePaused, "Paused by you"},
 }
 
 // choice is an option of a select.
@@ -109,6 +109,8 @@ func stateOf(w db.Webhook, work history.Work) (key string, b badge) {
 		return stateDisabled, badge{"bad", "Disabled by Mathub"}
 	case !w.IsActive:
 		return stateDisabled, badge{"bad", "Disabled by failures"}
+	case work.Paused:
+		return stateQueued, badge{"wait", fmt.Sprintf("Paused by Mathub, %d wait", work.Waiting)}
 	case w.FailureCount > 0:
 		return stateFailing, badge{"wait", fmt.Sprintf("Failing, %d of %d", w.FailureCount, webhook.MaxFailures)}
 	case work.Recovering:

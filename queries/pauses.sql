@@ -22,6 +22,16 @@ FROM webhooks w
 CROSS JOIN LATERAL (SELECT * FROM pauses_of(w.bot_id, w.origin) ORDER BY created_at, scope, value LIMIT 1) AS p
 WHERE w.id = ANY (@ids::uuid[]) AND EXISTS (SELECT FROM pauses);
 
+-- name: PausesOfBot :many
+-- The pauses that cover any of a bot's webhooks.
+SELECT p.* FROM pauses p
+WHERE EXISTS (SELECT FROM webhooks w CROSS JOIN LATERAL pauses_of(w.bot_id, w.origin) AS c WHERE w.bot_id = @bot_id AND c.scope = p.scope AND c.value = p.value)
+ORDER BY p.created_at, p.scope, p.value;
+
+-- name: LastResumed :one
+-- When a pause last ended, or long ago.
+SELECT greatest(resumed_at, 'epoch')::timestamptz AS at FROM queue_sweeps;
+
 -- name: PausesByScope :one
 SELECT count(*) FILTER (WHERE scope = 'all') AS of_all, count(*) FILTER (WHERE scope = 'bot') AS of_bots, count(*) FILTER (WHERE scope = 'host') AS of_hosts
 FROM pauses;

@@ -9,6 +9,7 @@ import (
 	"text/template"
 	"time"
 
+	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/standalone/webui"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -25,6 +26,8 @@ Ready after {{.Seconds}}. Ctrl-C stops everything. The next start continues with
   Bot key        {{.Key}}
   Service token  {{.Token}}
   Logs           {{.Logs}}
+{{- range .Pauses}}
+  Paused         {{.}}{{end}}
 
 Try it. A receiver that prints what it gets, in a second terminal:
 
@@ -65,7 +68,7 @@ func (s *stack) banner(ctx context.Context) string {
 		standalone = "standalone"
 	}
 	var b strings.Builder
-	err := banner.Execute(&b, map[string]string{
+	err := banner.Execute(&b, map[string]any{
 		"Seconds":    time.Since(s.begun).Round(100 * time.Millisecond).String(),
 		"API":        s.baseURL(),
 		"Service":    s.serviceURL(),
@@ -74,6 +77,7 @@ func (s *stack) banner(ctx context.Context) string {
 		"Key":        s.data.Credentials.BotKey,
 		"Token":      s.serviceToken(),
 		"Logs":       s.data.Logs(),
+		"Pauses":     s.pauses(ctx),
 		"Standalone": standalone,
 		"Secret":     webhook.NewSecret(),
 	})
@@ -81,6 +85,28 @@ func (s *stack) banner(ctx context.Context) string {
 		return err.Error() + "\n"
 	}
 	return b.String()
+}
+
+// pauses are those that operators made before, and that last: who looks why nothing arrives may have forgotten.
+func (s *stack) pauses(ctx context.Context) (lines []string) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	api, err := mathub.NewService(s.serviceURL(), s.serviceToken())
+	if err != nil {
+		return nil
+	}
+	list, err := api.ListPauses(ctx)
+	if err != nil {
+		return nil
+	}
+	for _, p := range list.Value {
+		of := p.Scope
+		if p.Value != nil {
+			of += " " + *p.Value
+		}
+		lines = append(lines, "deliveries of "+of+", since "+webhook.FormatTime(p.Since)+": "+p.Reason)
+	}
+	return lines
 }
 
 // serviceToken is the user's own, or the one of the first start.

@@ -33,11 +33,21 @@ func MeasureBacklog(m metric.Meter, pool *pgxpool.Pool, log *slog.Logger) {
 	rows := instrument.Gauge(m, "mathub_queue_rows", "Deliveries in webhooks' queues, of the whole installation, counted up to 100,000. At most 30 s old.")
 	webhooks := instrument.Gauge(m, "mathub_webhooks", "Webhooks of the whole installation, by state: direct, queued or disabled. At most 30 s old.")
 	fuses := instrument.Gauge(m, "mathub_fuses_blown", "Failure classes whose fuse has blown: they disable no webhook. At most 30 s old.")
+	paused := instrument.Gauge(m, "mathub_deliveries_paused", "Pauses of operators, by what they cover: all, bot or host. At most 30 s old.")
+	ofAll, ofBots, ofHosts := instrument.With(attribute.String("scope", "all")), instrument.With(attribute.String("scope", "bot")), instrument.With(attribute.String("scope", "host"))
 	direct, queued, disabled := instrument.With(attribute.String("state", "direct")), instrument.With(attribute.String("state", "queued")), instrument.With(attribute.String("state", "disabled"))
 	states := &count[db.WebhookStatesRow]{log: log, what: "webhooks", read: func(ctx context.Context) (db.WebhookStatesRow, error) {
 		return db.New().WebhookStates(ctx, pool)
 	}}
+	pauses := &count[db.PausesByScopeRow]{log: log, what: "pauses", read: func(ctx context.Context) (db.PausesByScopeRow, error) {
+		return db.New().PausesByScope(ctx, pool)
+	}}
 	instrument.Observe(m, func(ctx context.Context, o metric.Observer) {
+		if p, ok := pauses.get(ctx); ok {
+			o.ObserveInt64(paused, p.OfAll, ofAll)
+			o.ObserveInt64(paused, p.OfBots, ofBots)
+			o.ObserveInt64(paused, p.OfHosts, ofHosts)
+		}
 		if s, ok := states.get(ctx); ok {
 			o.ObserveInt64(rows, s.QueueRows)
 			o.ObserveInt64(webhooks, s.Direct, direct)
@@ -45,7 +55,7 @@ func MeasureBacklog(m metric.Meter, pool *pgxpool.Pool, log *slog.Logger) {
 			o.ObserveInt64(webhooks, s.Disabled, disabled)
 			o.ObserveInt64(fuses, s.FusesBlown)
 		}
-	}, rows, webhooks, fuses)
+	}, rows, webhooks, fuses, paused)
 }
 
 // MeasureStuck measures on m the events whose workflows no worker seems to take. A nil m measures nothing.

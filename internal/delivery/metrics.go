@@ -40,7 +40,7 @@ func newMetrics(m metric.Meter) *metrics {
 		queued:     instrument.Counter(m, "mathub_deliveries_queued", "Deliveries moved to their webhook's queue, because its window was full or by a fault of our own."),
 		ownFaults:  instrument.Counter(m, "mathub_delivery_errors", "Deliveries that failed by a fault of our own. They are repeated and not counted."),
 		duration:   instrument.Seconds(m, "mathub_delivery_duration", "Duration of the exchange with the receiver, by outcome.", .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5),
-		queueDelay: instrument.Seconds(m, "mathub_queue_delay", "Time from an event's acceptance to the start of its first attempt at a webhook.", .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
+		queueDelay: instrument.Seconds(m, "mathub_queue_delay", "Time from an event's acceptance, or the end of the last pause, to the start of its first attempt at a webhook.", .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
 		types:      map[webhook.EventType]typeOptions{},
 		otherType:  optionsOf("other"),
 		took:       []metric.RecordOption{instrument.With(attribute.String("outcome", "delivered"))},

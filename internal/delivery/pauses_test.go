@@ -5,7 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/sdk/metric"
 
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
@@ -216,4 +218,26 @@ func TestRun_KeptForAPause(t *testing.T) {
 	require.Equal(t, Delivered, run().Status)
 	r.execute(t, "UPDATE queue_sweeps SET resumed_at = now() - interval '25 hours'")
 	require.Equal(t, EventGone, run().Error)
+}
+
+// TestQueueDelay: what a pause has held up is late from its end on only.
+func TestQueueDelay(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *Config) { c.Meter = metric.NewMeterProvider().Meter("test") })
+	first := First("e", uuid.New())
+	ofQueue := queued(first.WebhookID, history.Row{EventID: "e", Attempt: 1, Step: 1, Trigger: webhook.TriggerEvent})
+	now := time.Now()
+	delay := func(a Attempt, waited time.Duration) time.Duration {
+		return r.queueDelay(t.Context(), a, attemptInput{event: storedEvent{AcceptedAt: now.Add(-waited)}}, now).Round(time.Second)
+	}
+	require.Equal(t, time.Hour, delay(ofQueue, time.Hour))
+	r.pause(t, history.PauseAll, "")
+	r.resume(t, history.PauseAll, "")
+	require.Zero(t, delay(ofQueue, time.Hour))
+	r.execute(t, "UPDATE queue_sweeps SET resumed_at = now() - interval '2 minutes'")
+	require.Equal(t, 2*time.Minute, delay(ofQueue, time.Hour))
+	require.Equal(t, time.Minute, delay(ofQueue, time.Minute))
+	require.Equal(t, time.Hour, delay(first, time.Hour), "which no pause has held up")
+	ofQueue.Trigger = webhook.TriggerRetry
+	require.Negative(t, r.queueDelay(t.Context(), ofQueue, attemptInput{event: storedEvent{AcceptedAt: now}}, now))
 }

@@ -37,17 +37,31 @@ func newReporter(log *slog.Logger) *reporter {
 
 // report measures and logs an attempt that was made and recorded.
 func (d *Deliverer) report(ctx context.Context, a Attempt, in attemptInput, r egress.Response) {
-	delay := time.Duration(-1)
-	if a.Trigger == webhook.TriggerEvent && !in.event.AcceptedAt.IsZero() {
-		delay = max(0, r.StartedAt.Sub(in.event.AcceptedAt)) // Temporal's clock may be a little ahead
-	}
-	d.metrics.delivery(ctx, in.event.Type, r, delay)
+	d.metrics.delivery(ctx, in.event.Type, r, d.queueDelay(ctx, a, in, r.StartedAt))
 	switch log := d.reporter.log; {
 	case !r.Success():
 		d.reporter.limited(ctx, slog.LevelInfo, "delivery failed", append(a.logged(), "type", in.event.Type, "error", r.Error, "duration", r.Duration)...)
 	case log.Enabled(ctx, slog.LevelDebug):
 		log.DebugContext(ctx, "delivered", append(a.logged(), "type", in.event.Type, "status", r.StatusCode, "duration", r.Duration)...)
 	}
+}
+
+// lateDelay is from when on it is asked whether a first attempt is late because of a pause.
+const lateDelay = time.Second
+
+// queueDelay is how long an event waited for its first attempt at a webhook, since the last pause ended at the soonest; below 0
+// for other attempts.
+func (d *Deliverer) queueDelay(ctx context.Context, a Attempt, in attemptInput, begun time.Time) time.Duration {
+	if d.metrics == nil || a.Trigger != webhook.TriggerEvent || in.event.AcceptedAt.IsZero() {
+		return -1
+	}
+	delay := begun.Sub(in.event.AcceptedAt)
+	if a.row != nil && delay > lateDelay {
+		if resumed, err := d.queries.LastResumed(ctx, d.cfg.Pool); err == nil && resumed.After(in.event.AcceptedAt) {
+			delay = begun.Sub(resumed)
+		}
+	}
+	return max(0, delay) // Temporal's clock may be a little ahead
 }
 
 func (a Attempt) logged() []any {

@@ -93,6 +93,16 @@ func (s *Pauses) Covering(ctx context.Context, webhookIDs []uuid.UUID) (map[uuid
 	return paused, err
 }
 
+// OfBot returns the pauses that cover any of a bot's webhooks, oldest first.
+func (s *Pauses) OfBot(ctx context.Context, botID string) ([]Pause, error) {
+	rows, err := db.New().PausesOfBot(ctx, s.Pool, botID)
+	list := make([]Pause, len(rows))
+	for i, row := range rows {
+		list[i] = pauseOf(row)
+	}
+	return list, err
+}
+
 // Begin begins a pause, or gives the one that there is another reason. A bot that does not exist is not found.
 func (s *Pauses) Begin(ctx context.Context, scope PauseScope, value, reason string) (p Pause, err error) {
 	faults := &problem.Faults{}
