@@ -435,6 +435,7 @@ SELECT r.webhook_id, w.bot_id, w.origin
 FROM recoveries r
 JOIN webhooks w ON w.id = r.webhook_id
 WHERE r.state = 'running' AND r.updated_at < now() - make_interval(secs => $1::float8)
+  AND NOT EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin))
 LIMIT 100
 `
 
@@ -444,7 +445,8 @@ type StalledRecoveriesRow struct {
 	Origin    string
 }
 
-// Recoveries that run and have not moved for so many seconds: their workflow may never have started.
+// Recoveries that run and have not moved for so many seconds: their workflow may never have started. Those of webhooks that are
+// paused do not move.
 func (q *Queries) StalledRecoveries(ctx context.Context, db DBTX, seconds float64) ([]StalledRecoveriesRow, error) {
 	rows, err := db.Query(ctx, stalledRecoveries, seconds)
 	if err != nil {

@@ -136,9 +136,11 @@ WHERE webhook_id = ANY (@webhook_ids::uuid[]) AND state = 'running';
 DELETE FROM queue WHERE recovery_id = @recovery_id;
 
 -- name: StalledRecoveries :many
--- Recoveries that run and have not moved for so many seconds: their workflow may never have started.
+-- Recoveries that run and have not moved for so many seconds: their workflow may never have started. Those of webhooks that are
+-- paused do not move.
 SELECT r.webhook_id, w.bot_id, w.origin
 FROM recoveries r
 JOIN webhooks w ON w.id = r.webhook_id
 WHERE r.state = 'running' AND r.updated_at < now() - make_interval(secs => @seconds::float8)
+  AND NOT EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin))
 LIMIT 100;

@@ -40,7 +40,7 @@ func TestHealth_After(t *testing.T) {
 	}
 }
 
-func TestHealth_Pause(t *testing.T) {
+func TestHealth_Rest(t *testing.T) {
 	t.Parallel()
 	var sum time.Duration
 	for known, want := range firstRests {

@@ -223,6 +223,29 @@ func TestPauses_Wakes(t *testing.T) {
 	require.Len(t, woken.take(), 1)
 }
 
+// TestQueue_Overdue_PausedRecoveries: a recovery of a paused webhook does not move, and is not begun anew before the pause is
+// over; the parts of a sweep begin it once.
+func TestQueue_Overdue_PausedRecoveries(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	queue := &Queue{Pool: pool}
+	id := addWebhook(t, pool)
+	_, err := queue.StartRecovery(t.Context(), Span{WebhookID: id, Since: time.Now(), Until: time.Now()})
+	require.NoError(t, err)
+	execute(t, pool, "UPDATE recoveries SET updated_at = now() - interval '1 minute'")
+	stalled := func() int {
+		_, recovering, err := queue.Overdue(t.Context())
+		require.NoError(t, err)
+		return len(recovering)
+	}
+	begin1(t, pool, PauseHost, "example.com")
+	require.Zero(t, stalled())
+	end1(t, pool, PauseHost, "example.com")
+	require.Equal(t, 1, stalled())
+	execute(t, pool, "UPDATE queue_sweeps SET began_at = '-infinity', upto = '00000000-0000-0000-0000-000000000001'")
+	require.Zero(t, stalled())
+}
+
 // TestQueue_Overdue_InParts: however many queues are overdue or paused, a sweep finds and looks at some, and the next ones at
 // once those after them. The end of a pause begins with the first.
 func TestQueue_Overdue_InParts(t *testing.T) {

@@ -26,7 +26,7 @@ const (
 	mostHurried = 10_000
 	// mostSwept is how many webhooks' queues one sweep looks at, and mostOverdue how many it finds: as many as a process wakes
 	// until it may sweep again. What is left, the next sweep begins with, at once.
-	mostSwept, mostOverdue = 20_000, 250
+	mostSwept, mostOverdue = 10_000, 250
 )
 
 // Webhook names a webhook whose queue has something to do. Host may be empty where it is not known.
@@ -208,6 +208,9 @@ func (q *Queue) Overdue(ctx context.Context) (webhooks, recovering []Webhook, er
 		return nil, nil, err
 	}
 	webhooks, errOverdue := q.sweep(ctx, begun)
+	if begun.Upto != uuid.Nil { // it goes on with the sweep before
+		return webhooks, nil, describe(errOverdue, "look for overdue queues")
+	}
 	stalled, errStalled := queries.StalledRecoveries(ctx, q.Pool, sweepEvery.Seconds())
 	for _, row := range stalled {
 		recovering = append(recovering, Webhook{row.WebhookID, row.BotID, webhook.HostOf(row.Origin)})
