@@ -7,9 +7,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"go.temporal.io/api/workflowservice/v1"
 
 	"github.com/mathub/webhooks/emit"
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -20,6 +22,8 @@ const (
 	MaxLate     = 7 * 24 * time.Hour
 	// maxLateListed is how many queues and workflows are listed.
 	maxLateListed = 50
+	// mostLatePages is how many pages of queues are looked at for them.
+	mostLatePages = 10
 	// temporalTimeout bounds what is asked of Temporal.
 	temporalTimeout = 3 * time.Second
 )
@@ -58,17 +62,45 @@ func (s *Service) Late(ctx context.Context, age time.Duration) (Late, error) {
 	return late, err
 }
 
-// lateQueues are the webhooks whose queues have something that was due before a time.
+// lateQueues are the webhooks whose queues have something that was due before a time. What operators have paused is not late. Of
+// that, some pages are passed over.
 func (s *Service) lateQueues(ctx context.Context, since time.Time, most int) (queues []Webhook, more bool, err error) {
-	found, next, err := s.ListWebhooks(ctx, WebhookFilter{Sort: ByOldest, Limit: most})
-	if err != nil {
-		return nil, false, err
+	filter := WebhookFilter{Sort: ByOldest, Limit: most}
+	for range mostLatePages {
+		found, next, err := s.ListWebhooks(ctx, filter)
+		if err != nil {
+			return nil, false, err
+		}
+		paused, err := (&history.Pauses{Pool: s.Pool}).Covering(ctx, idsOf(found))
+		if err != nil {
+			return nil, false, err
+		}
+		for _, w := range found {
+			if w.OldestDueAt == nil || !w.OldestDueAt.Before(since) {
+				return queues, false, nil
+			}
+			if _, is := paused[w.ID]; is {
+				continue
+			}
+			if len(queues) == most {
+				return queues, true, nil
+			}
+			queues = append(queues, w)
+		}
+		if next == "" || len(queues) == most {
+			return queues, next != "", nil
+		}
+		filter.After = next
 	}
-	n := 0
-	for n < len(found) && found[n].OldestDueAt != nil && found[n].OldestDueAt.Before(since) {
-		n++
+	return queues, true, nil
+}
+
+func idsOf(webhooks []Webhook) []uuid.UUID {
+	ids := make([]uuid.UUID, len(webhooks))
+	for i, w := range webhooks {
+		ids[i] = w.ID
 	}
-	return found[:n], n == len(found) && next != "", nil
+	return ids
 }
 
 // lateWorkflows are the workflows of events that began before a time and run. Temporal gives a page of them in no order that

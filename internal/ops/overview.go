@@ -9,6 +9,7 @@ import (
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/egress"
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -59,7 +60,7 @@ type Item struct {
 func (s *Service) Overview(ctx context.Context) (Overview, error) {
 	o := Overview{At: time.Now().UTC()}
 	for _, ask := range []func(context.Context, time.Time) (Finding, error){
-		s.disabled, s.failing, s.late, s.waiting, s.slow, s.suspended, s.fuses, s.outbound, s.recoveries, s.retention,
+		s.disabled, s.failing, s.late, s.waiting, s.slow, s.suspended, s.pauses, s.fuses, s.outbound, s.recoveries, s.retention,
 	} {
 		f, err := ask(ctx, o.At)
 		if err != nil {
@@ -195,6 +196,17 @@ func (s *Service) suspended(ctx context.Context, _ time.Time) (Finding, error) {
 			item.Text += ": " + *b.SuspendedReason
 		}
 		f.Items = append(f.Items, item)
+	}
+	return f, err
+}
+
+func (s *Service) pauses(ctx context.Context, _ time.Time) (Finding, error) {
+	f := Finding{Name: "paused", Command: "mathub-webhooks ops pauses list"}
+	list, err := (&history.Pauses{Pool: s.Pool}).List(ctx)
+	f.Count = len(list)
+	f.Summary = "Pauses of deliveries: " + f.number()
+	for _, p := range list[:min(topListed, len(list))] {
+		f.Items = append(f.Items, Item{Text: fmt.Sprintf("%s since %s: %s", p.Of(), webhook.FormatTime(p.Since), p.Reason)})
 	}
 	return f, err
 }

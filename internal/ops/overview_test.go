@@ -46,6 +46,7 @@ func TestService_Overview(t *testing.T) {
 
 	b.Service.Pool = trouble(t).Pool
 	b.execute("UPDATE bots SET is_active = false, suspended_at = now(), suspended_reason = 'leaked' WHERE id = 's'")
+	b.execute("INSERT INTO pauses (scope, value, reason) VALUES ('host', 'three.example', 'moves')")
 	b.execute("INSERT INTO fuses (class) VALUES ('dns')")
 	b.execute(`INSERT INTO recoveries (id, webhook_id, since, until, begin_at, upto, after_time)
 		SELECT gen_random_uuid(), id, now(), now(), now(), now(), now() FROM webhooks WHERE bot_id = 'b' AND is_active`)
@@ -66,6 +67,7 @@ func TestService_Overview(t *testing.T) {
 		"waiting":    {4, false, []string{"b two.example 5 waiting", "a two.example:8443 3 waiting", "a one.example 3 waiting", "a one.example 1 waiting"}},
 		"slow":       {0, false, nil},
 		"suspended":  {1, false, []string{"s  since "}},
+		"paused":     {1, false, []string{"  deliveries to host three.example since "}},
 		"fuses":      {1, true, []string{"  dns since "}},
 		"outbound":   {1, true, []string{"  DNS failed: dns: timeout"}},
 		"recoveries": {1, false, []string{"b two.example since "}},
@@ -156,6 +158,17 @@ func TestService_Late(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []int{7}, numbers(queues))
 	require.True(t, more)
+
+	b.execute("INSERT INTO pauses (scope, value, reason) SELECT 'host', host_of(origin), 'moves' FROM webhooks WHERE id = '" + queues[0].ID.String() + "'")
+	left, _, err := b.lateQueues(t.Context(), later, 1)
+	require.NoError(t, err)
+	require.Len(t, left, 1, "what is paused is passed over")
+	require.NotEqual(t, queues[0].ID, left[0].ID)
+	b.execute("INSERT INTO pauses (scope, value, reason) VALUES ('all', '', 'moves')")
+	left, more, err = b.lateQueues(t.Context(), later, 1)
+	require.NoError(t, err)
+	require.Empty(t, left)
+	require.False(t, more)
 
 	_, err = b.Late(t.Context(), time.Second)
 	require.ErrorContains(t, err, "minutes: ")
