@@ -107,10 +107,17 @@ func exampleReceives(t *testing.T, stack *testkit.Stack, tm *terminal, command [
 	require.True(t, asked.Success, "it answers with the nonce: %+v", asked)
 	require.True(t, bot.Webhook(t, hook.ID).Verified)
 
-	captured := listening.Await(t, "/", 1)[0]
+	refusesForgeries(t, "http://"+addr+"/", listening.Await(t, "/", 1)[0])
+	require.NotContains(t, stdout.String(), "forged")
+	require.Equal(t, 1, strings.Count(stdout.String(), sent.ID), "the work is done once")
+}
+
+// refusesForgeries sends a captured request again to a receiver, which is to take it, and with what is not as it was signed.
+func refusesForgeries(t *testing.T, url string, captured testkit.Request) {
+	t.Helper()
 	send := func(headers map[string]string) int {
 		t.Helper()
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+addr+"/", bytes.NewReader(captured.Body))
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader(captured.Body))
 		require.NoError(t, err)
 		request.Header = captured.Header.Clone()
 		for header, value := range headers {
@@ -123,7 +130,7 @@ func exampleReceives(t *testing.T, stack *testkit.Stack, tm *terminal, command [
 		require.NoError(t, response.Body.Close())
 		return response.StatusCode
 	}
-	require.Equal(t, http.StatusOK, send(nil), "the same again is genuine; its id tells that it is known")
+	require.Less(t, send(nil), http.StatusMultipleChoices, "the same again is genuine; its id tells that it is known")
 	zeros := "v1,MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDA="
 	signedAt := func(at time.Time, id string) map[string]string {
 		return map[string]string{
@@ -147,8 +154,6 @@ func exampleReceives(t *testing.T, stack *testkit.Stack, tm *terminal, command [
 	} {
 		require.Equal(t, http.StatusUnauthorized, send(headers), name)
 	}
-	require.NotContains(t, stdout.String(), "forged")
-	require.Equal(t, 1, strings.Count(stdout.String(), sent.ID), "the work is done once")
 }
 
 // exampleEmits runs an emitter twice: its event is delivered once.

@@ -1,0 +1,10 @@
+export type * from "./bot_api.js";
+export { broadcastEventTypes, directEventTypes, type EventData, targetedEventTypes } from "./catalog.js";
+export { Mathub, type MathubOptions } from "./client.js";
+export { batches, emit, emitBatch, type EmitOptions, type Service } from "./emit.js";
+export type * from "./events.js";
+export { type EventHandler, expressHandler, fastifyPlugin, fetchHandler, type HandlerOptions } from "./handlers.js";
+export { type Api, type FieldError, MathubError, NoAnswerError } from "./http.js";
+export { poll, type PolledPage, type PollOptions } from "./poll.js";
+export { type Body, type HeadersLike, type Secret, sign, VerificationError, verify, type VerifyOptions } from "./signature.js";
+export { emitWorkflow, emitWorkflowBatch, type TemporalClient } from "./temporal.js";

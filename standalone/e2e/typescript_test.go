@@ -1,0 +1,175 @@
+package e2e_test
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/standalone/freeport"
+	"github.com/mathub/webhooks/standalone/testkit"
+)
+
+// npmPackage is the TypeScript package as npm installs it, in a folder of its own.
+type npmPackage struct {
+	dir    string // the fresh folder
+	source string // where the package's source is
+	tm     *terminal
+}
+
+// commonJS verifies in one form of the package what it has signed in the other.
+const commonJS = `
+const required = require("@mathub/webhooks");
+import("@mathub/webhooks").then(async (imported) => {
+	const names = (exports) => Object.keys(exports).filter((name) => name !== "default" && name !== "module.exports").sort().join();
+	if (required === imported || names(required) !== names(imported)) throw new Error(names(required) + " are not " + names(imported));
+	const body = '{"event":"test","data":{}}';
+	await required.verify(body, await imported.sign(body, "s"), "s");
+});`
+
+// TestTypeScriptPackage packs the package, installs it in a fresh folder, and runs what its page shows as it stands there.
+func TestTypeScriptPackage(t *testing.T) {
+	t.Parallel()
+	stack := testkit.Start(t, testkit.Options{})
+	bot := stack.API().CreateBot(t, "typescript")
+	p := installPackage(t, stack, bot)
+	t.Run("it brings nothing with it", p.bringsNothing)
+	t.Run("its own tests", func(t *testing.T) {
+		files, err := filepath.Glob(filepath.Join(p.source, "test", "*.test.mjs"))
+		require.NoError(t, err)
+		require.NotEmpty(t, files)
+		p.node(t, append([]string{"--test"}, files...)...)
+	})
+	t.Run("its types", func(t *testing.T) { p.tsc(t, "--project", filepath.Join(p.source, "test")) })
+	t.Run("CommonJS", func(t *testing.T) {
+		program := filepath.Join(p.dir, "program.cjs")
+		require.NoError(t, os.WriteFile(program, []byte(commonJS), 0o600))
+		p.node(t, program)
+	})
+	t.Run("on the real service", func(t *testing.T) { p.node(t, filepath.Join(p.source, "test", "service.mjs")) })
+	p.page(t, stack, bot)
+}
+
+// installPackage does what npm publish and npm install do.
+func installPackage(t *testing.T, stack *testkit.Stack, bot *testkit.Bot) *npmPackage {
+	t.Helper()
+	p := &npmPackage{dir: t.TempDir(), source: filepath.Join(testkit.Root(t), "clients", "typescript"), tm: openTerminal(t, stack, bot)}
+	p.tm.env = append(p.tm.env, "TEMPORAL_ADDRESS="+stack.TemporalAddr(), "MATHUB_SECRET="+examplesSecret)
+	npm := testkit.Tool(t, "npm")
+	p.tm.output(t, npm, "--prefix", p.source, "pack", p.source, "--pack-destination", p.dir, "--loglevel=error")
+	archives, err := filepath.Glob(filepath.Join(p.dir, "*.tgz"))
+	require.NoError(t, err)
+	require.Len(t, archives, 1)
+	require.NoError(t, os.WriteFile(filepath.Join(p.dir, "package.json"), []byte(`{"type":"module"}`), 0o600))
+	p.tm.output(t, npm, "--prefix", p.dir, "install", "--offline", "--no-audit", "--no-fund", "--loglevel=error", archives[0])
+	return p
+}
+
+var imports = regexp.MustCompile(`(?m)^(?:import|export)\b.* from "([^"]+)"`)
+
+// bringsNothing: no other package, and no module of Node.
+func (p *npmPackage) bringsNothing(t *testing.T) {
+	installed, err := filepath.Glob(filepath.Join(p.dir, "node_modules", "[^.]*"))
+	require.NoError(t, err)
+	require.Equal(t, []string{filepath.Join(p.dir, "node_modules", "@mathub")}, installed)
+	root := filepath.Join(p.dir, "node_modules", "@mathub", "webhooks")
+	for _, file := range []string{"README.md", "LICENSE", "dist/esm/index.d.ts", "dist/cjs/index.d.ts"} {
+		require.FileExists(t, filepath.Join(root, file))
+	}
+	require.NoDirExists(t, filepath.Join(root, "src"))
+	modules, err := filepath.Glob(filepath.Join(root, "dist", "esm", "*.js"))
+	require.NoError(t, err)
+	seen := 0
+	for _, module := range modules {
+		source, err := os.ReadFile(module)
+		require.NoError(t, err)
+		for _, found := range imports.FindAllStringSubmatch(string(source), -1) {
+			seen++
+			require.True(t, strings.HasPrefix(found[1], "./"), "%s imports %s", module, found[1])
+		}
+	}
+	require.Greater(t, seen, 10)
+}
+
+func (p *npmPackage) node(t *testing.T, args ...string) string {
+	t.Helper()
+	return p.tm.output(t, testkit.Tool(t, "node"), args...)
+}
+
+func (p *npmPackage) tsc(t *testing.T, args ...string) {
+	t.Helper()
+	p.tm.output(t, filepath.Join(p.source, "node_modules", ".bin", "tsc"), args...)
+}
+
+// page compiles the blocks of the package's page, strictly, and runs each of them.
+func (p *npmPackage) page(t *testing.T, stack *testkit.Stack, bot *testkit.Bot) {
+	t.Helper()
+	for _, other := range []string{"@types", "@temporalio", "express", "fastify"} { // what a page asks to install beside it
+		require.NoError(t, os.Symlink(filepath.Join(p.source, "node_modules", other), filepath.Join(p.dir, "node_modules", other)))
+	}
+	found := blocks(t, "clients/typescript/README.md")
+	require.NoError(t, os.WriteFile(filepath.Join(p.dir, "tsconfig.json"), []byte(`{"compilerOptions":
+		{"strict": true, "target": "es2022", "module": "nodenext", "skipLibCheck": true, "types": ["node"]}, "include": ["*.mts"]}`), 0o600))
+	ports := map[string]int{}
+	for _, b := range found {
+		port, err := freeport.Find()
+		require.NoError(t, err)
+		ports[b.name] = port
+		text := strings.NewReplacer("9000", strconv.Itoa(port), "bot-lemma", bot.ID).Replace(b.text)
+		file := filepath.Join(p.dir, strings.TrimSuffix(b.name, ", receives")+".mts")
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	}
+	p.tsc(t, "--project", p.dir)
+	for _, b := range found {
+		name, receives := strings.CutSuffix(b.name, ", receives")
+		program := filepath.Join(p.dir, name+".mjs")
+		t.Run("README "+name, func(t *testing.T) {
+			if receives {
+				p.receives(t, stack, program, ports[b.name])
+				return
+			}
+			stdout, stderr, stop := p.tm.start(t, testkit.Tool(t, "node"), program)
+			defer stop()
+			for began := time.Now(); !strings.Contains(stdout.String(), b.prints+b.until); {
+				require.Less(t, time.Since(began), time.Minute, "%s\n%s", stdout.String(), stderr.String())
+				if b.until != "" {
+					bot.Emit(t, testkit.Event{Type: post, Data: []byte(`{"postId":"p1"}`)})
+				}
+				time.Sleep(100 * time.Millisecond) // before it looks again
+			}
+		})
+	}
+}
+
+// receives sees real deliveries taken, a verification answered, and forged and replayed requests refused.
+func (p *npmPackage) receives(t *testing.T, stack *testkit.Stack, program string, port int) {
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	command := []string{program}
+	if source, err := os.ReadFile(program); err == nil && strings.Contains(string(source), "export default") {
+		command = []string{filepath.Join(p.source, "test", "serve.mjs"), program, strconv.Itoa(port)}
+	}
+	stdout, stderr, stop := p.tm.start(t, testkit.Tool(t, "node"), command...)
+	defer stop()
+	require.Eventually(t, func() bool {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr)
+		return err == nil && conn.Close() == nil
+	}, time.Minute, 20*time.Millisecond, "it does not listen: %s", stderr)
+	url := "http://" + addr + "/mathub"
+	bot, listening := stack.API().CreateBot(t, "receiving"), testkit.NewReceiver(t)
+	hook := bot.CreateWebhook(t, url, examplesSecret, post)
+	bot.CreateWebhook(t, listening.URL("/"), examplesSecret, post) // what is sent, as someone who listens in has it
+	sent := bot.Emit(t, testkit.Event{Type: post, Data: []byte(`{"body":"größer ≥ \u003c"}`)})
+	delivery := bot.AwaitDeliveries(t, hook.ID, 1)[0]
+	require.True(t, delivery.Success, "%+v", delivery)
+	stdout.await(t, sent.ID)
+	asked := bot.Verify(t, hook.ID)
+	require.True(t, asked.Success, "it answers with the nonce: %+v", asked)
+	refusesForgeries(t, url, listening.Await(t, "/", 1)[0])
+	require.NotContains(t, stdout.String(), "forged")
+}
