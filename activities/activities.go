@@ -16,6 +16,7 @@ import (
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -155,6 +156,20 @@ func (a *Activities) CancelRecovery(ctx context.Context, webhookID uuid.UUID) er
 // SendTestNotice sends a bot's owner a notice that says that it is a test.
 func (a *Activities) SendTestNotice(ctx context.Context, n delivery.NoticeTest) (delivery.Result, error) {
 	return final(a.deliverer.SendTestNotice(ctx, n))
+}
+
+// RecoverIncident makes one step of an incident.
+func (a *Activities) RecoverIncident(ctx context.Context, id uuid.UUID) (history.IncidentStep, error) {
+	return a.deliverer.RecoverIncident(ctx, id)
+}
+
+// CancelIncident cancels an incident.
+func (a *Activities) CancelIncident(ctx context.Context, id uuid.UUID) error {
+	_, err := a.queue.SetIncidentState(ctx, id, history.IncidentCancelled)
+	if problem.Is(err, problem.Conflict) { // it has ended
+		return nil
+	}
+	return err
 }
 
 // NotifyOwner makes one attempt to notify a bot's owner of a disabled webhook.

@@ -98,10 +98,14 @@ func toAuditEntry(e audit.Entry, forBot bool) AuditEntry {
 	}
 	return AuditEntry{
 		ID: e.ID, At: timestamp(e.At), BotID: e.BotID, Action: string(e.Action), Subject: orNull(e.Subject), Before: fields(e.Before), After: fields(e.After),
-		Actor: Actor{
-			Kind: string(e.By.Kind), ID: orNull(e.By.ID), Name: orNull(e.By.Name), KeyID: idOrNull(e.By.KeyID), LinkID: idOrNull(e.By.LinkID),
-			Client: orNull(e.By.Client), RequestID: orNull(e.By.Request),
-		},
+		Actor: toActor(e.By),
+	}
+}
+
+func toActor(by audit.Actor) Actor {
+	return Actor{
+		Kind: string(by.Kind), ID: orNull(by.ID), Name: orNull(by.Name), KeyID: idOrNull(by.KeyID), LinkID: idOrNull(by.LinkID),
+		Client: orNull(by.Client), RequestID: orNull(by.Request),
 	}
 }
 

@@ -115,13 +115,16 @@ func (s *server) toEventDetail(e db.GetEventRow) (EventDetail, error) {
 	return detail, nil
 }
 
-// workflowURL is a run's page in Temporal's Web UI; nil where it is not known where that is.
+// workflowURL is the page of a run in Temporal's Web UI, of the latest one where runID is empty; nil where it is not known where
+// that is.
 func (s *server) workflowURL(workflowID, runID string) *string {
 	if s.cfg.TemporalUI == "" {
 		return nil
 	}
-	page := fmt.Sprintf("%s/namespaces/%s/workflows/%s/%s", strings.TrimRight(s.cfg.TemporalUI, "/"),
-		url.PathEscape(s.cfg.Namespace), url.PathEscape(workflowID), url.PathEscape(runID))
+	page := fmt.Sprintf("%s/namespaces/%s/workflows/%s", strings.TrimRight(s.cfg.TemporalUI, "/"), url.PathEscape(s.cfg.Namespace), url.PathEscape(workflowID))
+	if runID != "" {
+		page += "/" + url.PathEscape(runID)
+	}
 	return &page
 }
 

@@ -312,6 +312,120 @@ type Hurried struct {
 	Attempts int `json:"attempts"`
 }
 
+// Incident The recovery of an incident, in which a fault of ours disabled webhooks.
+type Incident struct {
+	// ID Null of a dry run.
+	ID *string `json:"id"`
+
+	// State `planned` of a dry run, `running`, `paused`, `completed` or `cancelled`.
+	State string `json:"state"`
+
+	// DisabledSince RFC 3339, in UTC, with milliseconds.
+	DisabledSince Time `json:"disabledSince"`
+
+	// DisabledUntil RFC 3339, in UTC, with milliseconds.
+	DisabledUntil Time `json:"disabledUntil"`
+
+	// Errors Null for all.
+	Errors *[]string `json:"errors"`
+
+	// BotIds Null for all.
+	BotIds *[]string `json:"botIds"`
+
+	// Plan What was counted before it began.
+	Plan IncidentPlan `json:"plan"`
+
+	// Found The webhooks that it is about.
+	Found int `json:"found"`
+
+	// Enabled Those that it has enabled, whatever became of them since.
+	Enabled int `json:"enabled"`
+
+	// Skipped Those that others enabled or deleted meanwhile, or whose bot was suspended.
+	Skipped int `json:"skipped"`
+
+	// Recovering Those whose recovery runs.
+	Recovering int `json:"recovering"`
+
+	// Recovered Those whose recovery completed.
+	Recovered int `json:"recovered"`
+
+	// Failed Those that were enabled and whose recovery could not begin, stopped or was cancelled.
+	Failed int `json:"failed"`
+
+	// Reasons Why webhooks were skipped or failed, the most frequent first; at most 20.
+	Reasons   []IncidentReason `json:"reasons"`
+	StartedBy Actor            `json:"startedBy"`
+
+	// StartedAt Null of a dry run.
+	StartedAt *timestamp `json:"startedAt"`
+
+	// EndedAt Null until it has ended.
+	EndedAt *timestamp `json:"endedAt"`
+
+	// Workflow The Temporal workflow that does it. Temporal has its own retention for workflows.
+	Workflow IncidentWorkflow `json:"workflow"`
+}
+
+// IncidentChange defines model for IncidentChange.
+type IncidentChange struct {
+	State string `json:"state"`
+}
+
+// IncidentError defines model for IncidentError.
+type IncidentError struct {
+	Class string `json:"class"`
+
+	// Error As the history shows it. Null when that delivery is not kept.
+	Error    *string `json:"error"`
+	Webhooks int     `json:"webhooks"`
+}
+
+// IncidentMissed The events that the webhooks missed, an event counted once for each.
+type IncidentMissed struct {
+	Events int `json:"events"`
+
+	// Estimated Whether they were counted for `sample` of the webhooks only.
+	Estimated bool `json:"estimated"`
+
+	// AtLeast Whether there may be more, as not all events were looked at.
+	AtLeast bool `json:"atLeast"`
+	Sample  int  `json:"sample"`
+}
+
+// IncidentPlan What was counted before it began.
+type IncidentPlan struct {
+	Webhooks int `json:"webhooks"`
+	Bots     int `json:"bots"`
+	Hosts    int `json:"hosts"`
+
+	// Errors What disabled them, the most frequent first; at most 20.
+	Errors []IncidentError `json:"errors"`
+
+	// MoreErrors Whether there are errors that are not listed.
+	MoreErrors bool `json:"moreErrors"`
+
+	// Missed The events that the webhooks missed, an event counted once for each.
+	Missed IncidentMissed `json:"missed"`
+}
+
+// IncidentReason defines model for IncidentReason.
+type IncidentReason struct {
+	// State `skipped` or `failed`.
+	State    string `json:"state"`
+	Reason   string `json:"reason"`
+	Webhooks int    `json:"webhooks"`
+}
+
+// IncidentWorkflow The Temporal workflow that does it. Temporal has its own retention for workflows.
+type IncidentWorkflow struct {
+	// ID Null of a dry run.
+	ID *string `json:"id"`
+
+	// URL Its page in Temporal's Web UI. Null when `MATHUB_TEMPORAL_UI` is not set.
+	URL *string `json:"url"`
+}
+
 // Key defines model for Key.
 type Key struct {
 	ID    openapi_types.UUID `json:"id"`
@@ -410,6 +524,26 @@ type NewBot struct {
 	// the Standard Webhooks libraries: `whsec_` and the padded standard base64 of 24 to 64 random bytes, for example from
 	// `echo whsec_$(openssl rand -base64 32)`. Anyone with one signed delivery can test guesses of a weak secret.
 	NotifySecret *Secret `json:"notifySecret,omitempty"`
+}
+
+// NewIncident defines model for NewIncident.
+type NewIncident struct {
+	// DisabledSince From when on the webhooks were disabled.
+	DisabledSince timestamp `json:"disabledSince"`
+
+	// DisabledUntil Until when, inclusive. Default: now.
+	DisabledUntil *timestamp `json:"disabledUntil,omitempty"`
+
+	// Errors The errors that disabled them, as the history shows them (`timeout`, `dns: no such host`, `HTTP 503`), or their
+	// classes: `blocked`, `connect_timeout`, `connection`, `dns`, `http_3xx`, `http_4xx`, `http_429`, `http_5xx`,
+	// `http_other`, `other`, `response`, `timeout`, `tls`, `unreachable`. Default: all.
+	Errors *[]string `json:"errors,omitempty"`
+
+	// BotIds The bots whose webhooks they are. Default: all.
+	BotIds *[]string `json:"botIds,omitempty"`
+
+	// DryRun True only counts. Default: false.
+	DryRun *bool `json:"dryRun,omitempty"`
 }
 
 // NewKey defines model for NewKey.
@@ -846,6 +980,9 @@ type FilterTrigger = []string
 // FilterUntil defines model for FilterUntil.
 type FilterUntil = []string
 
+// IncidentID defines model for IncidentID.
+type IncidentID = string
+
 // Limit defines model for Limit.
 type Limit = []string
 
@@ -1049,6 +1186,12 @@ type ResumeDeliveriesParams struct {
 	Value *[]string `form:"value,omitempty" json:"value,omitempty"`
 }
 
+// ListIncidentsParams defines parameters for ListIncidents.
+type ListIncidentsParams struct {
+	// Before The id of an incident. The list begins after it, with older ones.
+	Before *[]string `form:"before,omitempty" json:"before,omitempty"`
+}
+
 // ListWebhooksOfBotParams defines parameters for ListWebhooksOfBot.
 type ListWebhooksOfBotParams struct {
 	// BotID The bot's id.
@@ -1102,6 +1245,12 @@ type EmitEventsJSONRequestBody = EventBatch
 
 // PauseDeliveriesJSONRequestBody defines body for PauseDeliveries for application/json ContentType.
 type PauseDeliveriesJSONRequestBody = NewPause
+
+// RecoverIncidentJSONRequestBody defines body for RecoverIncident for application/json ContentType.
+type RecoverIncidentJSONRequestBody = NewIncident
+
+// UpdateIncidentJSONRequestBody defines body for UpdateIncident for application/json ContentType.
+type UpdateIncidentJSONRequestBody = IncidentChange
 
 // UpdateWebhookOfAnyJSONRequestBody defines body for UpdateWebhookOfAny for application/json ContentType.
 type UpdateWebhookOfAnyJSONRequestBody = OperatorWebhookChange
@@ -1243,6 +1392,18 @@ type ServerInterface interface {
 	// PauseDeliveries Pause all deliveries, a bot's, or a host's.
 	// (PUT /api/internal/v1/pauses)
 	PauseDeliveries(c *gin.Context)
+	// ListIncidents List the recoveries of incidents, newest first.
+	// (GET /api/internal/v1/recoveries)
+	ListIncidents(c *gin.Context, params ListIncidentsParams)
+	// RecoverIncident Enable the webhooks that an incident disabled, and deliver what each missed.
+	// (POST /api/internal/v1/recoveries)
+	RecoverIncident(c *gin.Context)
+	// GetIncident Get the recovery of an incident and its progress.
+	// (GET /api/internal/v1/recoveries/{id})
+	GetIncident(c *gin.Context, id IncidentID)
+	// UpdateIncident Pause, resume or cancel the recovery of an incident.
+	// (PATCH /api/internal/v1/recoveries/{id})
+	UpdateIncident(c *gin.Context, id IncidentID)
 	// ListWebhooksOfBot List a bot's webhooks and how they have been doing, oldest first.
 	// (GET /api/internal/v1/webhooks)
 	ListWebhooksOfBot(c *gin.Context, params ListWebhooksOfBotParams)
@@ -2586,6 +2747,96 @@ func (siw *ServerInterfaceWrapper) PauseDeliveries(c *gin.Context) {
 	siw.Handler.PauseDeliveries(c)
 }
 
+// ListIncidents operation middleware
+func (siw *ServerInterfaceWrapper) ListIncidents(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListIncidentsParams
+
+	// ------------- Optional query parameter "before" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "before", c.Request.URL.Query(), &params.Before, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter before: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListIncidents(c, params)
+}
+
+// RecoverIncident operation middleware
+func (siw *ServerInterfaceWrapper) RecoverIncident(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RecoverIncident(c)
+}
+
+// GetIncident operation middleware
+func (siw *ServerInterfaceWrapper) GetIncident(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id IncidentID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetIncident(c, id)
+}
+
+// UpdateIncident operation middleware
+func (siw *ServerInterfaceWrapper) UpdateIncident(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id IncidentID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.UpdateIncident(c, id)
+}
+
 // ListWebhooksOfBot operation middleware
 func (siw *ServerInterfaceWrapper) ListWebhooksOfBot(c *gin.Context) {
 
@@ -2820,6 +3071,10 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.DELETE(options.BaseURL+"/api/internal/v1/pauses", wrapper.ResumeDeliveries)
 	router.GET(options.BaseURL+"/api/internal/v1/pauses", wrapper.ListPauses)
 	router.PUT(options.BaseURL+"/api/internal/v1/pauses", wrapper.PauseDeliveries)
+	router.GET(options.BaseURL+"/api/internal/v1/recoveries", wrapper.ListIncidents)
+	router.POST(options.BaseURL+"/api/internal/v1/recoveries", wrapper.RecoverIncident)
+	router.GET(options.BaseURL+"/api/internal/v1/recoveries/:id", wrapper.GetIncident)
+	router.PATCH(options.BaseURL+"/api/internal/v1/recoveries/:id", wrapper.UpdateIncident)
 	router.GET(options.BaseURL+"/api/internal/v1/webhooks", wrapper.ListWebhooksOfBot)
 	router.DELETE(options.BaseURL+"/api/internal/v1/webhooks/:id", wrapper.DeleteWebhookOfAny)
 	router.GET(options.BaseURL+"/api/internal/v1/webhooks/:id", wrapper.GetWebhookOfAny)

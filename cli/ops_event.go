@@ -20,6 +20,8 @@ const maxPayloadShown = 500
 type Ops struct {
 	Event opsEventCommand `cmd:"" help:"Show an event, its workflow, and its outcome at each webhook."`
 
+	Incidents opsIncidents `cmd:"" help:"Undo what an incident of ours did: enable the webhooks that it disabled, and deliver what they missed."`
+
 	Audit opsAuditCommand `cmd:"" help:"List who changed what, newest first."`
 
 	Pauses opsPauses `cmd:"" help:"List what operators have paused."`

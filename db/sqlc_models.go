@@ -179,6 +179,35 @@ type HistoryUsage struct {
 	RemovedBefore *time.Time
 }
 
+type Incident struct {
+	ID            uuid.UUID
+	DisabledSince time.Time
+	DisabledUntil time.Time
+	Errors        []string
+	BotIds        []string
+	Plan          []byte
+	State         string
+	ActorKind     string
+	ActorID       string
+	ActorName     string
+	Client        string
+	Request       string
+	CreatedAt     time.Time
+	UpdatedAt     time.Time
+	EndedAt       *time.Time
+}
+
+type IncidentWebhook struct {
+	IncidentID uuid.UUID
+	WebhookID  uuid.UUID
+	BotID      string
+	Generation int32
+	Turn       int64
+	State      string
+	Reason     string
+	RecoveryID uuid.NullUUID
+}
+
 type Pause struct {
 	Scope     string
 	Value     string

@@ -142,8 +142,8 @@ func (w *waker) wake(ctx context.Context, t delivery.Target) error {
 	return workflows.WakeQueue(ctx, w.client, w.attributes, t)
 }
 
-// sweepLoop finds what a crash left: queues that nobody woke, recoveries that never began, webhooks that a blown fuse has
-// yet to enable again.
+// sweepLoop finds what a crash left: queues that nobody woke, recoveries and incidents that never began, webhooks that a blown
+// fuse has yet to enable again.
 func (w *waker) sweepLoop(ctx context.Context, queue *history.Queue, recorder *history.Recorder) {
 	for pause.For(ctx, sweepInterval) {
 		overdue, recovering, err := queue.Overdue(ctx)
@@ -156,10 +156,18 @@ func (w *waker) sweepLoop(ctx context.Context, queue *history.Queue, recorder *h
 				w.log.Warn("could not start a recovery", "webhook", t.WebhookID, "error", err)
 			}
 		}
-		if err = errors.Join(err, recorder.UndoFused(ctx)); err != nil && ctx.Err() == nil {
+		if err = errors.Join(err, recorder.UndoFused(ctx), w.wakeIncidents(ctx, queue)); err != nil && ctx.Err() == nil {
 			w.log.Warn("sweep failed", "error", err)
 		}
 	}
+}
+
+func (w *waker) wakeIncidents(ctx context.Context, queue *history.Queue) error {
+	stalled, err := queue.StalledIncidents(ctx)
+	for _, id := range stalled {
+		err = errors.Join(err, workflows.WakeIncident(ctx, w.client, id))
+	}
+	return err
 }
 
 // free has queues go on that a run holds which does not send them, see workflows.FreeQueue. It looks at some of those that are

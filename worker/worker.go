@@ -65,6 +65,9 @@ func New(c client.Client, cfg delivery.Config) (*Worker, error) {
 	cfg.HasEnded = func(ctx context.Context, workflowID, runID string) (bool, error) {
 		return workflows.HasEnded(ctx, c, workflowID, runID)
 	}
+	cfg.StartRecovery = func(ctx context.Context, t delivery.Target) error {
+		return workflows.StartRecover(ctx, c, cfg.Attributes, t)
+	}
 	w.deliverer = delivery.New(cfg)
 	return w, nil
 }

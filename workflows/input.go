@@ -37,17 +37,18 @@ func StuckQuery(now time.Time) string {
 // it is invalid, with an error that names the fault.
 func Registered() map[string]any {
 	return map[string]any{
-		"DeliverEvent":   DeliverEvent,
-		"DeliverEvents":  DeliverEvents,
-		"DeliverBatch":   checked(DeliverBatch, BatchInput.check),
-		"WebhookQueue":   checked(func(ctx workflow.Context, in QueueInput) (any, error) { return nil, WebhookQueue(ctx, in) }, QueueInput.check),
-		"SendTest":       checked(SendTest, TestInput.check),
-		"VerifyEndpoint": checked(VerifyEndpoint, checkMade(verifyPrefix)),
-		"Redeliver":      checked(Redeliver, checkRedelivery),
-		"Recover":        checked(Recover, checkRecovery),
-		"NotifyDisabled": checked(NotifyDisabled, NoticeInput.check),
-		"SendTestNotice": checked(SendTestNotice, checkNoticeTest),
-		"RemoveExpired":  checked(RemoveExpired, RemovalInput.check),
+		"DeliverEvent":    DeliverEvent,
+		"DeliverEvents":   DeliverEvents,
+		"DeliverBatch":    checked(DeliverBatch, BatchInput.check),
+		"WebhookQueue":    checked(func(ctx workflow.Context, in QueueInput) (any, error) { return nil, WebhookQueue(ctx, in) }, QueueInput.check),
+		"SendTest":        checked(SendTest, TestInput.check),
+		"VerifyEndpoint":  checked(VerifyEndpoint, checkMade(verifyPrefix)),
+		"Redeliver":       checked(Redeliver, checkRedelivery),
+		"Recover":         checked(Recover, checkRecovery),
+		"RecoverIncident": checked(RecoverIncident, IncidentInput.check),
+		"NotifyDisabled":  checked(NotifyDisabled, NoticeInput.check),
+		"SendTestNotice":  checked(SendTestNotice, checkNoticeTest),
+		"RemoveExpired":   checked(RemoveExpired, RemovalInput.check),
 	}
 }
 

@@ -165,8 +165,8 @@ func changed(first func(workflow.Context)) map[string]any {
 		"DeliverBatch":  then(first, DeliverBatch),
 		"WebhookQueue":  thenEnd(first, WebhookQueue),
 		"SendTest":      then(first, SendTest), "VerifyEndpoint": then(first, VerifyEndpoint),
-		"Redeliver":     then(first, Redeliver),
-		"Recover":       then(first, Recover),
+		"Redeliver": then(first, Redeliver),
+		"Recover":   then(first, Recover), "RecoverIncident": then(first, RecoverIncident),
 		"RemoveExpired": then(first, RemoveExpired), "NotifyDisabled": then(first, NotifyDisabled), "SendTestNotice": then(first, SendTestNotice),
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
@@ -269,6 +270,27 @@ func recoveryDetails(t delivery.Target, s history.RecoveryStep) string {
 		b.WriteString("\n\nTo end it, request its cancellation.")
 	}
 	b.WriteString("\n\n" + addressee(t))
+	return b.String()
+}
+
+// incidentDetails are a RecoverIncident's.
+func incidentDetails(id uuid.UUID, s history.IncidentStep) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "**%s**: of %s that failures disabled, %d enabled, %d skipped. Of the enabled, %d are being recovered, %d are recovered, %d failed.",
+		s.State, plural(s.Found, "webhook"), s.Enabled, s.Skipped, s.Recovering, s.Recovered, s.Failed)
+	if len(s.Reasons) > 0 {
+		b.WriteString("\n\n| webhooks | became | reason |\n|---|---|---|\n")
+	}
+	for _, r := range s.Reasons {
+		fmt.Fprintf(&b, "| %d | %s | %s |\n", r.Webhooks, r.State, code(r.Reason))
+	}
+	fmt.Fprintf(&b, "\n\n- Incident: %s\n", code(id.String()))
+	switch s.State {
+	case history.IncidentRunning:
+		fmt.Fprintf(&b, "\nTo pause it, run %s. To end it, request its cancellation: what is enabled stays enabled.", code("mathub-webhooks ops incidents pause "+id.String()))
+	case history.IncidentPaused:
+		fmt.Fprintf(&b, "\nTo resume it, run %s.", code("mathub-webhooks ops incidents resume "+id.String()))
+	}
 	return b.String()
 }
 

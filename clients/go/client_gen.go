@@ -369,6 +369,120 @@ type Hurried struct {
 	Attempts int `json:"attempts"`
 }
 
+// Incident The recovery of an incident, in which a fault of ours disabled webhooks.
+type Incident struct {
+	// ID Null of a dry run.
+	ID *string `json:"id"`
+
+	// State `planned` of a dry run, `running`, `paused`, `completed` or `cancelled`.
+	State string `json:"state"`
+
+	// DisabledSince RFC 3339, in UTC, with milliseconds.
+	DisabledSince Time `json:"disabledSince"`
+
+	// DisabledUntil RFC 3339, in UTC, with milliseconds.
+	DisabledUntil Time `json:"disabledUntil"`
+
+	// Errors Null for all.
+	Errors []string `json:"errors"`
+
+	// BotIDs Null for all.
+	BotIDs []string `json:"botIds"`
+
+	// Plan What was counted before it began.
+	Plan IncidentPlan `json:"plan"`
+
+	// Found The webhooks that it is about.
+	Found int `json:"found"`
+
+	// Enabled Those that it has enabled, whatever became of them since.
+	Enabled int `json:"enabled"`
+
+	// Skipped Those that others enabled or deleted meanwhile, or whose bot was suspended.
+	Skipped int `json:"skipped"`
+
+	// Recovering Those whose recovery runs.
+	Recovering int `json:"recovering"`
+
+	// Recovered Those whose recovery completed.
+	Recovered int `json:"recovered"`
+
+	// Failed Those that were enabled and whose recovery could not begin, stopped or was cancelled.
+	Failed int `json:"failed"`
+
+	// Reasons Why webhooks were skipped or failed, the most frequent first; at most 20.
+	Reasons   []IncidentReason `json:"reasons"`
+	StartedBy Actor            `json:"startedBy"`
+
+	// StartedAt Null of a dry run.
+	StartedAt *time.Time `json:"startedAt"`
+
+	// EndedAt Null until it has ended.
+	EndedAt *time.Time `json:"endedAt"`
+
+	// Workflow The Temporal workflow that does it. Temporal has its own retention for workflows.
+	Workflow IncidentWorkflow `json:"workflow"`
+}
+
+// IncidentChange defines model for IncidentChange.
+type IncidentChange struct {
+	State string `json:"state"`
+}
+
+// IncidentError defines model for IncidentError.
+type IncidentError struct {
+	Class string `json:"class"`
+
+	// Error As the history shows it. Null when that delivery is not kept.
+	Error    *string `json:"error"`
+	Webhooks int     `json:"webhooks"`
+}
+
+// IncidentMissed The events that the webhooks missed, an event counted once for each.
+type IncidentMissed struct {
+	Events int `json:"events"`
+
+	// Estimated Whether they were counted for `sample` of the webhooks only.
+	Estimated bool `json:"estimated"`
+
+	// AtLeast Whether there may be more, as not all events were looked at.
+	AtLeast bool `json:"atLeast"`
+	Sample  int  `json:"sample"`
+}
+
+// IncidentPlan What was counted before it began.
+type IncidentPlan struct {
+	Webhooks int `json:"webhooks"`
+	Bots     int `json:"bots"`
+	Hosts    int `json:"hosts"`
+
+	// Errors What disabled them, the most frequent first; at most 20.
+	Errors []IncidentError `json:"errors"`
+
+	// MoreErrors Whether there are errors that are not listed.
+	MoreErrors bool `json:"moreErrors"`
+
+	// Missed The events that the webhooks missed, an event counted once for each.
+	Missed IncidentMissed `json:"missed"`
+}
+
+// IncidentReason defines model for IncidentReason.
+type IncidentReason struct {
+	// State `skipped` or `failed`.
+	State    string `json:"state"`
+	Reason   string `json:"reason"`
+	Webhooks int    `json:"webhooks"`
+}
+
+// IncidentWorkflow The Temporal workflow that does it. Temporal has its own retention for workflows.
+type IncidentWorkflow struct {
+	// ID Null of a dry run.
+	ID *string `json:"id"`
+
+	// URL Its page in Temporal's Web UI. Null when `MATHUB_TEMPORAL_UI` is not set.
+	URL *string `json:"url"`
+}
+
 // Key defines model for Key.
 type Key struct {
 	ID    string `json:"id"`
@@ -467,6 +581,26 @@ type NewBot struct {
 	// the Standard Webhooks libraries: `whsec_` and the padded standard base64 of 24 to 64 random bytes, for example from
 	// `echo whsec_$(openssl rand -base64 32)`. Anyone with one signed delivery can test guesses of a weak secret.
 	NotifySecret Secret `json:"notifySecret,omitempty,omitzero"`
+}
+
+// NewIncident defines model for NewIncident.
+type NewIncident struct {
+	// DisabledSince From when on the webhooks were disabled.
+	DisabledSince time.Time `json:"disabledSince"`
+
+	// DisabledUntil Until when, inclusive. Default: now.
+	DisabledUntil time.Time `json:"disabledUntil,omitempty,omitzero"`
+
+	// Errors The errors that disabled them, as the history shows them (`timeout`, `dns: no such host`, `HTTP 503`), or their
+	// classes: `blocked`, `connect_timeout`, `connection`, `dns`, `http_3xx`, `http_4xx`, `http_429`, `http_5xx`,
+	// `http_other`, `other`, `response`, `timeout`, `tls`, `unreachable`. Default: all.
+	Errors []string `json:"errors,omitempty,omitzero"`
+
+	// BotIDs The bots whose webhooks they are. Default: all.
+	BotIDs []string `json:"botIds,omitempty,omitzero"`
+
+	// DryRun True only counts. Default: false.
+	DryRun bool `json:"dryRun,omitempty,omitzero"`
 }
 
 // NewKey defines model for NewKey.
@@ -952,6 +1086,9 @@ type FilterTrigger = string
 // FilterUntil defines model for FilterUntil.
 type FilterUntil = string
 
+// IncidentID defines model for IncidentID.
+type IncidentID = string
+
 // Limit defines model for Limit.
 type Limit = int
 
@@ -1126,6 +1263,12 @@ type ResumeDeliveriesParams struct {
 
 	// Value The bot's id, or the host. Absent for `all`.
 	Value string `form:"value,omitempty" json:"value,omitempty,omitzero"`
+}
+
+// ListIncidentsParams defines parameters for ListIncidents.
+type ListIncidentsParams struct {
+	// Before The id of an incident. The list begins after it, with older ones.
+	Before string `form:"before,omitempty" json:"before,omitempty,omitzero"`
 }
 
 // ListWebhooksOfBotParams defines parameters for ListWebhooksOfBot.
@@ -1443,6 +1586,30 @@ func (c *Service) ListPauses(ctx context.Context) (*Response[[]Pause], error) {
 // PauseDeliveries Pause all deliveries, a bot's, or a host's.
 func (c *Service) PauseDeliveries(ctx context.Context, body NewPause) (*Response[Pause], error) {
 	return call[Pause](ctx, c.caller, http.MethodPut, "/api/internal/v1/pauses", nil, body)
+}
+
+// ListIncidents List the recoveries of incidents, newest first.
+func (c *Service) ListIncidents(ctx context.Context, params *ListIncidentsParams) (*Response[[]Incident], error) {
+	query := url.Values{}
+	if params != nil {
+		setUnlessZero(query, "before", params.Before)
+	}
+	return call[[]Incident](ctx, c.caller, http.MethodGet, "/api/internal/v1/recoveries", query, nil)
+}
+
+// RecoverIncident Enable the webhooks that an incident disabled, and deliver what each missed.
+func (c *Service) RecoverIncident(ctx context.Context, body NewIncident) (*Response[Incident], error) {
+	return call[Incident](ctx, c.caller, http.MethodPost, "/api/internal/v1/recoveries", nil, body)
+}
+
+// GetIncident Get the recovery of an incident and its progress.
+func (c *Service) GetIncident(ctx context.Context, id string) (*Response[Incident], error) {
+	return call[Incident](ctx, c.caller, http.MethodGet, fmt.Sprintf("/api/internal/v1/recoveries/%s", url.PathEscape(id)), nil, nil)
+}
+
+// UpdateIncident Pause, resume or cancel the recovery of an incident.
+func (c *Service) UpdateIncident(ctx context.Context, id string, body IncidentChange) (*Response[Incident], error) {
+	return call[Incident](ctx, c.caller, http.MethodPatch, fmt.Sprintf("/api/internal/v1/recoveries/%s", url.PathEscape(id)), nil, body)
 }
 
 // ListWebhooksOfBot List a bot's webhooks and how they have been doing, oldest first.

@@ -425,6 +425,52 @@ CREATE TABLE recoveries (
 CREATE UNIQUE INDEX recoveries_running ON recoveries (webhook_id) WHERE state = 'running';
 CREATE INDEX recoveries_webhook ON recoveries (webhook_id, created_at DESC);
 
+-- Incidents, in which a fault of ours disabled webhooks: one command enables and recovers all. internal/history/incident.go.
+CREATE TABLE incidents (
+    id             uuid        PRIMARY KEY,
+    -- It is about the webhooks that failures disabled in the span, both ends included: by one of the errors, of one of the
+    -- bots; an empty list: by any, of all.
+    disabled_since timestamptz NOT NULL,
+    disabled_until timestamptz NOT NULL,
+    errors         text[]      NOT NULL,
+    bot_ids        text[]      NOT NULL,
+    -- JSON: what was counted when it was started.
+    plan           bytea       NOT NULL,
+    state          text        NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'paused', 'completed', 'cancelled')),
+    -- Who started it, as in the audit log: in whose name webhooks are enabled.
+    actor_kind     text        NOT NULL,
+    actor_id       text        NOT NULL,
+    actor_name     text        NOT NULL,
+    client         text        NOT NULL,
+    request        text        NOT NULL,
+    created_at     timestamptz NOT NULL DEFAULT now(),
+    -- When its workflow last did something.
+    updated_at     timestamptz NOT NULL DEFAULT now(),
+    -- When it was completed, or its recoveries cancelled.
+    ended_at       timestamptz
+);
+CREATE INDEX incidents_open ON incidents (id) WHERE ended_at IS NULL;
+
+-- What becomes of each webhook of an incident: found when that was started, enabled, recovering and then recovered or failed;
+-- or skipped. No foreign key to webhooks, as one that is deleted is skipped.
+CREATE TABLE incident_webhooks (
+    incident_id uuid    NOT NULL REFERENCES incidents (id) ON DELETE CASCADE,
+    webhook_id  uuid    NOT NULL,
+    bot_id      text    NOT NULL,
+    -- The webhook's, which each enabling raises: of another generation it was enabled meanwhile.
+    generation  integer NOT NULL,
+    -- Its place among those of its bot: the bots take turns.
+    turn        bigint  NOT NULL,
+    state       text    NOT NULL DEFAULT 'found' CHECK (state IN ('found', 'enabled', 'recovering', 'recovered', 'failed', 'skipped')),
+    -- Why it was skipped, or failed.
+    reason      text    NOT NULL DEFAULT '',
+    recovery_id uuid,
+    PRIMARY KEY (incident_id, webhook_id)
+);
+CREATE INDEX incident_webhooks_found ON incident_webhooks (incident_id, turn) WHERE state = 'found';
+CREATE INDEX incident_webhooks_enabled ON incident_webhooks (incident_id, bot_id, turn) WHERE state = 'enabled';
+CREATE INDEX incident_webhooks_recovering ON incident_webhooks (incident_id) WHERE state = 'recovering';
+
 -- The disablings that an owner has yet to be notified of: written in the transaction that disables, and removed when the
 -- notice was taken, or is attempted no more.
 CREATE TABLE disabled_notices (
@@ -494,6 +540,8 @@ DROP TABLE allowances;
 DROP TABLE audit_log;
 DROP TABLE fuses;
 DROP TABLE disabled_notices;
+DROP TABLE incident_webhooks;
+DROP TABLE incidents;
 DROP TABLE recoveries;
 DROP FUNCTION pauses_of;
 DROP TABLE pauses;

@@ -67,6 +67,10 @@ const (
 	WebhookDeleted    Action = "webhook.deleted"
 	RecoveryStarted   Action = "recovery.started"
 	RecoveryCancelled Action = "recovery.cancelled"
+	IncidentStarted   Action = "incident.started" // of no bot, as what follows
+	IncidentPaused    Action = "incident.paused"
+	IncidentResumed   Action = "incident.resumed"
+	IncidentCancelled Action = "incident.cancelled"
 	BotCreated        Action = "bot.created"
 	BotUpdated        Action = "bot.updated"
 	BotSuspended      Action = "bot.suspended"
@@ -90,8 +94,8 @@ type Fields map[string]any
 type Change struct {
 	Action Action
 	BotID  string
-	// Subject is the id of what was changed: of a webhook, a recovery's webhook, a key, a portal link or a portal session; empty
-	// where that is the bot.
+	// Subject is the id of what was changed: of a webhook, a recovery's webhook, an incident, a key, a portal link or a portal
+	// session; empty where that is the bot.
 	Subject string
 	// Actor made it; nil: the context's did.
 	Actor *Actor

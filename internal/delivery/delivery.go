@@ -59,6 +59,8 @@ type Config struct {
 	Begun func(eventID string)
 	// HasEnded says whether a workflow run was ended before its work was done: terminated, cancelled, failed or timed out.
 	HasEnded func(ctx context.Context, workflowID, runID string) (bool, error)
+	// StartRecovery starts the workflow of a webhook's recovery, which is stored.
+	StartRecovery func(ctx context.Context, t Target) error
 }
 
 // Deliverer makes attempts. It is safe for concurrent use.
@@ -85,7 +87,7 @@ type Deliverer struct {
 // New returns a Deliverer; Close stops it.
 func New(cfg Config) *Deliverer {
 	d := &Deliverer{
-		cfg: cfg, queries: db.New(), queue: &history.Queue{Pool: cfg.Pool},
+		cfg: cfg, queries: db.New(), queue: &history.Queue{Pool: cfg.Pool, Log: cfg.Logger},
 		recorder: history.NewRecorder(cfg.Pool, cfg.Logger, cfg.Meter, func(w history.Webhook) { cfg.Wake(Target(w)) }),
 		metrics:  newMetrics(cfg.Meter), reporter: newReporter(cfg.Logger),
 		gate: newGate(), limiter: allowance.New(cfg.Pool, cfg.Unverified), prefetch: newPrefetch(), rounds: newBotRounds(), group: make(chan struct{}, groupRoom),

@@ -2,6 +2,7 @@ package egress
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 )
 
@@ -31,6 +32,21 @@ func (r Response) Class() string {
 		return classOf[r.Error]
 	}
 	return "other"
+}
+
+// ClassOf is the class of a failure's error as the history shows it; "": no failure has such an error.
+func ClassOf(text string) string {
+	r := Response{Error: text}
+	if status, ok := strings.CutPrefix(text, "HTTP "); ok {
+		var err error
+		if r.StatusCode, err = strconv.Atoi(status); err != nil || len(status) != 3 || r.StatusCode < 100 || r.StatusCode/100 == 2 {
+			return ""
+		}
+	}
+	if class := r.Class(); class != "other" {
+		return class
+	}
+	return ""
 }
 
 // CouldBeOurs reports whether a failure of the class can come of our own side: of its resolver, network, clock or

@@ -23,6 +23,12 @@ func TestEveryFailureHasAClass(t *testing.T) {
 		require.Contains(t, Classes, class)
 	}
 	require.Equal(t, "timeout", Response{StatusCode: 200, Error: "timeout"}.Class(), "its body came too slowly")
+	for text, class := range map[string]string{
+		"timeout": "timeout", "connection reset": "connection", "dns: no such host": "dns", "tls: certificate expired": "tls", "HTTP 503": "http_5xx", "HTTP 429": "http_429", "HTTP 302": "http_3xx",
+		"": "", "Timeout": "", "HTTP": "", "HTTP ": "", "HTTP 99": "", "HTTP 204": "", "HTTP 5030": "", "HTTP +50": "", "HTTP -50": "", "http_5xx ": "", "request failed": "",
+	} {
+		require.Equal(t, class, ClassOf(text), text)
+	}
 }
 
 func TestCouldBeOurs(t *testing.T) {

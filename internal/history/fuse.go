@@ -112,7 +112,11 @@ func (r *Recorder) undoFuse(ctx context.Context, fuse db.Fuse) error {
 
 func (r *Recorder) undo(ctx context.Context, w db.DisabledByClassRow, class string) error {
 	return audit.Tx(ctx, r.pool, r.log, func(tx pgx.Tx, note func(audit.Change) error) error {
-		if err := db.LockWebhook(ctx, tx, w.ID); err != nil {
+		stored, err := lockAndRead(ctx, tx, w.ID)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 		n, err := r.queries.UndoDisabling(ctx, tx, w.ID)
@@ -122,7 +126,11 @@ func (r *Recorder) undo(ctx context.Context, w db.DisabledByClassRow, class stri
 		if err := note(enabledAgain(w.ID, w.BotID, audit.Fields{"fuse": class})); err != nil {
 			return err
 		}
-		_, err = beginRecovery(ctx, tx, note, w.BotID, Span{WebhookID: w.ID, Since: w.DisabledAt.Add(-MissedBefore), Until: time.Now()})
+		span, _, err := RecoverySpan(ctx, tx, stored, time.Time{})
+		if err != nil {
+			return err
+		}
+		_, err = beginRecovery(ctx, tx, note, w.BotID, span)
 		return err
 	})
 }

@@ -195,6 +195,12 @@ func (q *Queue) Hurry(ctx context.Context, webhookID uuid.UUID, eventID string) 
 	return int(n), nil
 }
 
+// StalledIncidents are those whose workflows may not have started. Any process may ask, and each does.
+func (q *Queue) StalledIncidents(ctx context.Context) ([]uuid.UUID, error) {
+	ids, err := db.New().StalledIncidents(ctx, q.Pool, sweepEvery.Seconds())
+	return ids, describe(err, "look for incidents that have not started")
+}
+
 // Overdue returns the webhooks whose queues nobody woke, as a crash or a pause leaves them, and the recoveries whose workflows
 // may not have started. Of all processes one looks in half a minute, and at once where there is more: the others get none. What
 // one of the steps cannot do keeps none of the others from being done: the lists hold what was found, also beside an error.

@@ -72,10 +72,7 @@ func (q *Queue) StartRecovery(ctx context.Context, s Span) (r db.Recovery, err e
 			return err
 		}
 		// Under its lock, so that it is not disabled meanwhile: that would end the recoveries there are, and not find this one.
-		if err := db.LockWebhook(ctx, tx, s.WebhookID); err != nil {
-			return err
-		}
-		w, err := queries.WebhookOfAny(ctx, tx, s.WebhookID)
+		w, err := lockAndRead(ctx, tx, s.WebhookID)
 		if err != nil {
 			return err
 		}
@@ -286,13 +283,18 @@ type Missed struct {
 // Missed counts what a recovery of the span would find, and lists the first of it. It looks through 5,000 events of the span at
 // most, whosesoever they are.
 func (r *Reader) Missed(ctx context.Context, s Span, most int) (Missed, error) {
+	return r.missed(ctx, s, most, mostLooked)
+}
+
+// missed is Missed for another number of events to look through.
+func (r *Reader) missed(ctx context.Context, s Span, most, looked int) (Missed, error) {
 	rows, err := db.New().ListMissed(ctx, r.Pool, db.ListMissedParams{
 		WebhookID: s.WebhookID, EventType: s.EventType, Error: s.Error, StatusClass: int32(s.Status),
-		AfterTime: s.Since, Upto: s.Until, MostRead: mostLooked,
+		AfterTime: s.Since, Upto: s.Until, MostRead: int32(looked),
 	})
 	m := Missed{Until: s.Until}
 	for _, e := range rows {
-		if e.N == mostLooked {
+		if int(e.N) == looked {
 			m.More, m.Until = true, e.AcceptedAt
 		}
 		if !e.Missed {

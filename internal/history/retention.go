@@ -93,6 +93,9 @@ func (r *Remover) RemoveExpired(ctx context.Context, in RemovalInput) (Removal, 
 			if err := r.removeStats(ctx, before, until); err != nil {
 				return done, fmt.Errorf("remove expired statistics: %w", err)
 			}
+			if err := q.RemoveIncidents(ctx, r.Pool, &before); err != nil {
+				return done, fmt.Errorf("remove expired incidents: %w", err)
+			}
 			done.Done = true
 			return done, nil
 		}

@@ -30,18 +30,10 @@ func (s *Service) queue() *history.Queue { return &history.Queue{Pool: s.Pool, L
 // Span is the time span that a recovery of w covers. since defaults to 24 h before the webhook was last disabled, until to
 // now. Faults of either may have been found before.
 func (s *Service) Span(ctx context.Context, w db.Webhook, since, until *time.Time, faults *problem.Faults) (history.Span, error) {
-	now := time.Now().UTC()
-	span := defaultSpan(w, now)
-	removed, err := s.historyRemovedBefore(ctx, w.ID)
+	kept := s.Retention.Since(time.Now().UTC())
+	span, removed, err := history.RecoverySpan(ctx, s.Pool, w, kept)
 	if err != nil {
 		return span, err
-	}
-	kept := s.Retention.Since(now)
-	if span.Since.Before(kept) {
-		span.Since = kept
-	}
-	if removed != nil && span.Since.Before(*removed) { // what was delivered until then is not known any more
-		span.Since = *removed
 	}
 	if since != nil {
 		span.Since = *since
@@ -59,18 +51,6 @@ func (s *Service) Span(ctx context.Context, w db.Webhook, since, until *time.Tim
 		faults.Add("since", fmt.Sprintf("must be at most %v ago; events are not kept longer", s.Retention))
 	}
 	return span, faults.Err()
-}
-
-func defaultSpan(w db.Webhook, now time.Time) history.Span {
-	since := now
-	if w.DisabledAt != nil {
-		since = *w.DisabledAt
-	}
-	since = since.Add(-history.MissedBefore)
-	if since.Before(w.CreatedAt) { // what came before the webhook, it did not miss
-		since = w.CreatedAt
-	}
-	return history.Span{WebhookID: w.ID, Since: since, Until: now}
 }
 
 // Recover begins to deliver what w missed in the span.

@@ -4,7 +4,6 @@ package subscriptions
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -309,13 +308,4 @@ func (s *Service) Delete(ctx context.Context, w db.Webhook) error {
 // TargetOf is the webhook as workflows know it: without the rest of its URL, which may hold a token.
 func TargetOf(w db.Webhook) delivery.Target {
 	return delivery.Target{WebhookID: w.ID, BotID: w.BotID, Host: webhook.HostOf(w.Origin)}
-}
-
-// historyRemovedBefore is until when a webhook's deliveries were removed for its bot's budget; nil: none were.
-func (s *Service) historyRemovedBefore(ctx context.Context, webhookID uuid.UUID) (*time.Time, error) {
-	at, err := db.New().HistoryRemovedBefore(ctx, s.Pool, webhookID)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil //nolint:nilnil // as the comment says
-	}
-	return at, err
 }

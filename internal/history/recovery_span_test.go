@@ -1,4 +1,4 @@
-package subscriptions
+package history
 
 import (
 	"testing"
@@ -23,7 +23,7 @@ func TestARecoveryReachesBackToWhatFailedBeforeTheWebhookWasDisabled(t *testing.
 		"new":                      {created: ago(time.Minute), since: ago(time.Minute)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			span := defaultSpan(db.Webhook{CreatedAt: *c.created, DisabledAt: c.disabled}, now)
+			span := missedSpan(db.Webhook{CreatedAt: *c.created, DisabledAt: c.disabled}, now)
 			require.Equal(t, *c.since, span.Since)
 			require.Equal(t, now, span.Until)
 		})
