@@ -87,7 +87,7 @@ func (w waitFlag) follow(ctx context.Context, api *mathub.Service, f outputFlags
 	for w.Wait && i.Value.EndedAt == nil {
 		if now := incidentProgress(i.Value); now != last {
 			last = now
-			fmt.Fprintln(os.Stderr, now) //nolint:errcheck // progress only
+			fmt.Fprintln(os.Stderr, now)
 		}
 		if !pause.For(ctx, time.Second) {
 			return fmt.Errorf("the incident goes on; see mathub-webhooks ops incidents get %s: %w", id, ctx.Err())

@@ -29,8 +29,13 @@ type incidentMark struct {
 	recoveryID    uuid.NullUUID
 }
 
-func skipped(reason string) incidentMark { return incidentMark{state: incidentSkipped, reason: reason} }
-func failed(reason string) incidentMark  { return incidentMark{state: incidentFailed, reason: reason} }
+func skipped(reason string) incidentMark {
+	return incidentMark{state: incidentSkipped, reason: reason}
+}
+
+func failed(reason string) incidentMark {
+	return incidentMark{state: incidentFailed, reason: reason}
+}
 
 // enable enables the next webhooks.
 func (r incidentRun) enable(ctx context.Context) error {
