@@ -123,3 +123,19 @@ func read(t *testing.T, path string) string {
 	require.NoError(t, err)
 	return string(raw)
 }
+
+// TestBlocksForAShellHaveNoComments: a zsh that someone types into takes "# why" as words, and an apostrophe in it as a quote.
+func TestBlocksForAShellHaveNoComments(t *testing.T) {
+	pages, err := filepath.Glob("*.md")
+	require.NoError(t, err)
+	shell := regexp.MustCompile("(?ms)^```sh$(.*?)^```$")
+	quoted := regexp.MustCompile(`(?s)'[^']*'|"[^"]*"`)
+	found := 0
+	for _, page := range append(pages, "../README.md", "../CONTRIBUTING.md") {
+		for _, block := range shell.FindAllStringSubmatch(read(t, page), -1) {
+			found++
+			require.NotRegexp(t, `(?m)(^|\s)#`, quoted.ReplaceAllString(block[1], "quoted"), page)
+		}
+	}
+	require.NotZero(t, found)
+}

@@ -76,11 +76,11 @@ func (s *stack) appCommand(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// appEnvironment adds to env what the product needs. What the user set for it stays; which Postgres and which Temporal
-// it uses is not the user's to say.
+// appEnvironment adds to env what the product needs. What the user set for it stays; which Postgres, with which keyset, and
+// which Temporal it uses is not the user's to say: those of another data folder may be set.
 func (s *stack) appEnvironment(env []string) []string {
 	env = slices.DeleteFunc(env, func(variable string) bool {
-		return strings.HasPrefix(variable, "MATHUB_DATABASE_URL=") || strings.HasPrefix(variable, "TEMPORAL_")
+		return strings.HasPrefix(variable, "MATHUB_DATABASE_URL=") || strings.HasPrefix(variable, "MATHUB_KEYSET=") || strings.HasPrefix(variable, "TEMPORAL_")
 	})
 	env = supervise.WithDefaults(env, map[string]string{
 		"MATHUB_ADDR":          s.Addr,

@@ -29,6 +29,13 @@ Ready after {{.Seconds}}. Ctrl-C stops everything. The next start continues with
 {{- range .Pauses}}
   Paused         {{.}}{{end}}
 
+In another terminal, this opens the portal, checks the installation, and shows events as they come (in bash, zsh or fish):
+
+  source {{.Env}}
+  mathub-webhooks portal --open
+  mathub-webhooks doctor
+  mathub-webhooks listen
+
 Try it. A receiver that prints what it gets, in a second terminal:
 
   {{.Standalone}} receiver --secret {{.Secret}}
@@ -78,6 +85,7 @@ func (s *stack) banner(ctx context.Context) string {
 		"Token":      s.serviceToken(),
 		"Logs":       s.data.Logs(),
 		"Pauses":     s.pauses(ctx),
+		"Env":        s.envPath(),
 		"Standalone": standalone,
 		"Secret":     webhook.NewSecret(),
 	})

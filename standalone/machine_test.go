@@ -24,6 +24,7 @@ type machine struct {
 	api, temporal, webUI int
 	app                  string
 	temporary            string // TMPDIR
+	asBefore             bool   // it is not told where to listen
 }
 
 // run is a started standalone program.
@@ -43,11 +44,11 @@ func (m *machine) start(t *testing.T, args ...string) *run {
 		r.cmd = exec.Command(os.Args[0], args...)
 	}
 	r.cmd.Dir = m.dir
-	r.cmd.Env = append(os.Environ(), beMain+"=1", "TMPDIR="+m.temporary,
-		fmt.Sprintf("MATHUB_ADDR=127.0.0.1:%d", m.api),
-		fmt.Sprintf("MATHUB_TEMPORAL_PORT=%d", m.temporal),
-		fmt.Sprintf("MATHUB_UI_PORT=%d", m.webUI),
-	)
+	r.cmd.Env = append(os.Environ(), beMain+"=1", "TMPDIR="+m.temporary)
+	if !m.asBefore {
+		r.cmd.Env = append(r.cmd.Env, fmt.Sprintf("MATHUB_ADDR=127.0.0.1:%d", m.api),
+			fmt.Sprintf("MATHUB_TEMPORAL_PORT=%d", m.temporal), fmt.Sprintf("MATHUB_UI_PORT=%d", m.webUI))
+	}
 	out, err := os.CreateTemp(t.TempDir(), "stdout-*")
 	require.NoError(t, err)
 	problems, err := os.CreateTemp(t.TempDir(), "stderr-*")

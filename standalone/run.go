@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,10 +17,10 @@ import (
 
 type runCommand struct {
 	DataDir      string   `env:"MATHUB_DATA_DIR" default:".data" help:"The directory of all data."`
-	Addr         string   `env:"MATHUB_ADDR" default:"127.0.0.1:8080" help:"Where the API listens."`
+	Addr         string   `env:"MATHUB_ADDR" help:"Where the API listens. Default: as at the last start, at first 127.0.0.1:8080."`
 	InternalAddr string   `env:"MATHUB_INTERNAL_ADDR" help:"A separate address for the service API. Empty: it is at MATHUB_ADDR."`
-	TemporalPort int      `env:"MATHUB_TEMPORAL_PORT" default:"7233" help:"Port of the Temporal server."`
-	UIPort       int      `env:"MATHUB_UI_PORT" default:"8233" help:"Port of Temporal's Web UI."`
+	TemporalPort int      `env:"MATHUB_TEMPORAL_PORT" help:"Port of the Temporal server. Default: as at the last start, at first 7233."`
+	UIPort       int      `env:"MATHUB_UI_PORT" help:"Port of Temporal's Web UI. Default: as at the last start, at first 8233."`
 	UIHosts      []string `name:"ui-hosts" env:"MATHUB_UI_HOSTS" help:"Host names that Temporal's Web UI answers to besides localhost, such as that of a proxy."`
 	PostgresPort int      `env:"MATHUB_POSTGRES_PORT" help:"Port of Postgres. Default: a free one, which is kept."`
 	App          string   `type:"path" help:"The mathub-webhooks program. Default: the one beside this program."`
@@ -46,8 +47,12 @@ func (c *runCommand) Run() (err error) {
 	}
 	defer func() { err = errors.Join(err, data.Close()) }()
 
+	c.settleAddresses(data.State)
 	s := &stack{runCommand: c, data: data, say: newTerminal(os.Stdout)}
 	err = s.start(ctx)
+	if err == nil {
+		err = s.writeEnv()
+	}
 	if err == nil {
 		s.say.block(s.banner(ctx))
 		<-ctx.Done()
@@ -60,6 +65,13 @@ func (c *runCommand) Run() (err error) {
 		err = nil // what the interruption broke off
 	}
 	return errors.Join(err, stopErr)
+}
+
+// settleAddresses fills in what was not asked for: as at the last start.
+func (c *runCommand) settleAddresses(last datadir.State) {
+	c.Addr = cmp.Or(c.Addr, last.Addr, "127.0.0.1:8080")
+	c.TemporalPort = cmp.Or(c.TemporalPort, last.TemporalPort, 7233)
+	c.UIPort = cmp.Or(c.UIPort, last.UIPort, 8233)
 }
 
 // interrupts returns a context that the first Ctrl-C or SIGTERM ends, and one that the second ends.

@@ -46,6 +46,10 @@ func (s *stack) start(ctx context.Context) error {
 	if err := s.checkPorts(); err != nil {
 		return err
 	}
+	s.data.State.Addr, s.data.State.TemporalPort, s.data.State.UIPort = s.Addr, s.TemporalPort, s.UIPort
+	if err := s.data.Save(); err != nil {
+		return err
+	}
 	s.say.line("Mathub Webhooks on this machine, with its data in %s", s.data.Path)
 	if s.data.Fresh {
 		s.say.line("First start: creating a database, keys and a bot.")

@@ -39,8 +39,9 @@ func TestMain(m *testing.M) {
 
 func newMachine(t *testing.T) *machine {
 	t.Helper()
-	m := &machine{dir: filepath.Join(t.TempDir(), "home"), app: testkit.Build(t)}
+	m := &machine{dir: filepath.Join(t.TempDir(), "home"), app: filepath.Join(t.TempDir(), "mathub-webhooks")}
 	require.NoError(t, os.Mkdir(m.dir, 0o700))
+	require.NoError(t, os.Symlink(testkit.Build(t), m.app))
 	for _, port := range []*int{&m.api, &m.temporal, &m.webUI} {
 		var err error
 		*port, err = freeport.Find()
@@ -64,6 +65,8 @@ func TestFirstHour(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 
+	requireEnvWorks(t, m, first)
+
 	// The printed commands, with a port that is surely free.
 	port, err := freeport.Find()
 	require.NoError(t, err)
@@ -86,8 +89,12 @@ func TestFirstHour(t *testing.T) {
 	require.NotContains(t, receiver.output(), "✗")
 
 	key, token, ui := first.line("Bot key"), first.line("Service token"), first.line("Temporal UI")
-	status, hooks := m.get(t, "/api/bot/v1/webhooks", key)
-	require.Equal(t, http.StatusOK, status, hooks)
+	var hooks string
+	require.Eventually(t, func() bool { // both deliveries are in the history
+		var status int
+		status, hooks = m.get(t, "/api/bot/v1/webhooks", key)
+		return status == http.StatusOK && strings.Contains(hooks, `"deliveries24h":2`)
+	}, 10*time.Second, 50*time.Millisecond)
 	var listed struct {
 		Executions []struct{ Type struct{ Name string } }
 	}
@@ -115,6 +122,7 @@ func TestFirstHour(t *testing.T) {
 	requireGone(t, family, time.Second)
 	m.requirePortsFree(t)
 
+	m.asBefore = true // where it listens
 	second := m.start(t)
 	second.awaitReady()
 	require.NotContains(t, second.output(), "First start")
@@ -128,6 +136,25 @@ func TestFirstHour(t *testing.T) {
 	_, deliveries := m.get(t, "/api/bot/v1/webhooks/"+found[0].ID+"/deliveries", key)
 	require.Contains(t, deliveries, `"success":true`)
 	require.Empty(t, second.problems())
+}
+
+// requireEnvWorks: in a shell that has sourced the file, the product's commands work, as a client and on the installation.
+func requireEnvWorks(t *testing.T, m *machine, r *run) {
+	t.Helper()
+	file := filepath.Join(m.dir, ".data", "env")
+	info, err := os.Stat(file)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+	require.Contains(t, r.output(), "source .data/env")
+	for _, shell := range []string{"bash", "zsh"} {
+		script := "set -e; source .data/env; mathub-webhooks webhooks list; mathub-webhooks bot keys demo; mathub-webhooks fuse list; mathub-webhooks ops audit; mathub-webhooks trigger post.created; mathub-webhooks doctor --help >/dev/null; mathub-webhooks portal"
+		cmd := exec.Command(testkit.Tool(t, shell), "-c", script)
+		cmd.Dir, cmd.Env = m.dir, []string{"PATH=/usr/local/bin:/usr/bin:/bin"}
+		printed, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s: %s", shell, printed)
+		require.Contains(t, string(printed), "demo")
+		require.Contains(t, string(printed), "/portal")
+	}
 }
 
 // TestTroubleIsMended takes every child away, and at last the supervisor itself.
@@ -226,6 +253,21 @@ func TestOneLineSaysWhatToDo(t *testing.T) {
 			}
 		})
 	}
+	t.Run("several ports", func(t *testing.T) {
+		r := m.start(t, "--addr", "127.0.0.1:"+taken, "--ui-port", taken)
+		require.Equal(t, 1, r.awaitEnd(10*time.Second))
+		require.Equal(t, 1, strings.Count(r.problems(), "\n"), r.problems())
+		require.Contains(t, r.problems(), "the API cannot listen on 127.0.0.1:"+taken)
+		require.Contains(t, r.problems(), "the Temporal Web UI cannot listen on port "+taken)
+		proposed := regexp.MustCompile(`MATHUB_ADDR=127\.0\.0\.1:(\d+) MATHUB_UI_PORT=(\d+) make run$`).FindStringSubmatch(strings.TrimSpace(r.problems()))
+		require.NotNil(t, proposed, r.problems())
+		require.NotEqual(t, proposed[1], proposed[2])
+		for _, port := range proposed[1:] {
+			number, err := strconv.Atoi(port)
+			require.NoError(t, err)
+			require.NoError(t, freeport.Check(number))
+		}
+	})
 	require.NoDirExists(t, filepath.Join(m.dir, ".data", "postgres"), "it was said before anything was made")
 
 	t.Run("locked folder", func(t *testing.T) {

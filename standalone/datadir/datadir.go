@@ -38,8 +38,14 @@ type Credentials struct {
 
 // State is what has to be the same at the next start.
 type State struct {
-	PostgresPort int `json:"postgresPort,omitempty"`
+	Addr         string `json:"addr,omitempty"` // of the API
+	TemporalPort int    `json:"temporalPort,omitempty"`
+	UIPort       int    `json:"uiPort,omitempty"`
+	PostgresPort int    `json:"postgresPort,omitempty"`
 }
+
+// EnvFile is the name of the file that a shell sources.
+const EnvFile = "env"
 
 const (
 	credentialsFile = "credentials.json"
@@ -184,12 +190,17 @@ func (d *Dir) store(name string, v any) error {
 	if err != nil {
 		return err
 	}
+	return d.Write(name, append(encoded, '\n'))
+}
+
+// Write replaces a file of the folder, which only its owner can read; a crash leaves the former or the new one.
+func (d *Dir) Write(name string, content []byte) error {
 	file, err := os.CreateTemp(d.Path, name+".*") // 0600
 	if err != nil {
 		return err
 	}
 	defer os.Remove(file.Name()) //nolint:errcheck // gone already when all went well
-	_, err = file.Write(append(encoded, '\n'))
+	_, err = file.Write(content)
 	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return err
 	}

@@ -76,18 +76,25 @@ func TestDocs(t *testing.T) {
 			continue
 		}
 		ran[name] = true
-		t.Run(name, func(t *testing.T) {
-			p := openPage(t, stack)
-			if !slices.ContainsFunc(found, func(b block) bool { return strings.Contains(b.text, "WEBHOOK=") }) {
-				p.subscribe(t)
-			}
-			for _, b := range found {
-				p.run(t, b)
-			}
-			if check := after[name]; check != nil {
-				check(t, p)
-			}
-		})
+		shells := []string{"bash"}
+		if name == "README.md" || name == "docs/quick-start.md" { // what newcomers paste
+			shells = append(shells, "zsh")
+		}
+		for _, shell := range shells {
+			t.Run(name+" in "+shell, func(t *testing.T) {
+				p := openPage(t, stack)
+				p.shell = shell
+				if !slices.ContainsFunc(found, func(b block) bool { return strings.Contains(b.text, "WEBHOOK=") }) {
+					p.subscribe(t)
+				}
+				for _, b := range found {
+					p.run(t, b)
+				}
+				if check := after[name]; check != nil {
+					check(t, p)
+				}
+			})
+		}
 	}
 	for _, name := range []string{"README.md", "docs/cli.md", "docs/failures.md", "docs/polling.md", "docs/quick-start.md", "docs/verifying-signatures.md"} {
 		require.True(t, ran[name], "%s has no blocks that run", name)
@@ -96,6 +103,7 @@ func TestDocs(t *testing.T) {
 
 // page is where the blocks of one page run: in the repository's folder, with a bot of their own.
 type page struct {
+	shell    string
 	bot      *testkit.Bot
 	receiver *testkit.Receiver
 	terminal *terminal
@@ -118,7 +126,7 @@ func openPage(t *testing.T, stack *testkit.Stack) *page {
 	port, err := freeport.Find()
 	require.NoError(t, err)
 	p.replaced = strings.NewReplacer(
-		"API=http://127.0.0.1:8080 KEY=bot_… TOKEN=…", ": as it is set",
+		"source .data/env", ": as it is set", // TestFirstHour sources it
 		`receiver.py "$SECRET"`, `receiver.py "$SECRET" `+strconv.Itoa(port),
 		"127.0.0.1:9000", "127.0.0.1:"+strconv.Itoa(port),
 		"http://localhost:3000/hook", p.receiver.URL("/hook"),
@@ -157,13 +165,16 @@ func (p *page) run(t *testing.T, b block) {
 		return
 	}
 	text := p.replaced.Replace(b.text)
+	if p.shell == "zsh" {
+		require.NotRegexp(t, `(?m)(^|\s)#`, text, "a zsh that someone types into knows no comments")
+	}
 	var cmd *exec.Cmd
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	switch b.language {
 	case "sh":
 		// What it assigns is exported, and so kept for the next block.
 		script := fmt.Sprintf("set -euo pipefail; set -a; [ ! -e '%[1]s' ] || . '%[1]s'\n%[2]s\nexport -p > '%[1]s'\n", p.state, text)
-		cmd = p.terminal.command(ctx, testkit.Tool(t, "bash"), "-c", script)
+		cmd = p.terminal.command(ctx, testkit.Tool(t, p.shell), "-c", script)
 	case "python":
 		cmd = p.terminal.command(ctx, testkit.Tool(t, "python3"), "-c", text)
 	case "js":
