@@ -24,7 +24,7 @@ var floors = [][]string{
 	{""},
 	{"internal/app"},
 	{"api", "worker", "cli"},
-	{"portal"},
+	{"portal", "internal/ops"},
 	{"internal/subscriptions", "internal/bots"},
 	{"workflows"},
 	{"activities"},

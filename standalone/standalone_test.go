@@ -65,8 +65,6 @@ func TestFirstHour(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 
-	requireEnvWorks(t, m, first)
-
 	// The printed commands, with a port that is surely free.
 	port, err := freeport.Find()
 	require.NoError(t, err)
@@ -135,6 +133,7 @@ func TestFirstHour(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(again), &found))
 	_, deliveries := m.get(t, "/api/bot/v1/webhooks/"+found[0].ID+"/deliveries", key)
 	require.Contains(t, deliveries, `"success":true`)
+	requireEnvWorks(t, m, second)
 	require.Empty(t, second.problems())
 }
 
