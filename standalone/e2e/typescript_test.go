@@ -53,7 +53,50 @@ func TestTypeScriptPackage(t *testing.T) {
 		p.node(t, program)
 	})
 	t.Run("on the real service", func(t *testing.T) { p.node(t, filepath.Join(p.source, "test", "service.mjs")) })
+	for _, other := range []string{"@types", "@temporalio", "express", "fastify"} { // what page and examples ask to install beside it
+		require.NoError(t, os.Symlink(filepath.Join(p.source, "node_modules", other), filepath.Join(p.dir, "node_modules", other)))
+	}
+	p.examples(t, stack)
 	p.page(t, stack, bot)
+}
+
+// examples runs the examples that use the package.
+func (p *npmPackage) examples(t *testing.T, stack *testkit.Stack) {
+	t.Helper()
+	require.NoError(t, os.CopyFS(p.dir, os.DirFS(example(t, "npm"))))
+	node := testkit.Tool(t, "node")
+	for file, run := range map[string]func(t *testing.T, program string){
+		"receiver.mjs":      func(t *testing.T, program string) { exampleReceives(t, stack, p.tm, []string{node, program}) },
+		"emit.mjs":          func(t *testing.T, program string) { exampleEmits(t, stack, p.tm, node, program) },
+		"emit-batch.mjs":    func(t *testing.T, program string) { exampleEmitsSeveral(t, stack, p.tm, node, program) },
+		"emit-workflow.mjs": func(t *testing.T, program string) { exampleEmits(t, stack, p.tm, node, program) },
+		"poll.mjs":          func(t *testing.T, program string) { p.polls(t, stack, program) },
+	} {
+		t.Run(file, func(t *testing.T) { run(t, filepath.Join(p.dir, file)) })
+	}
+}
+
+// polls runs a program that polls, until it has read an event, and again: it goes on where it was.
+func (p *npmPackage) polls(t *testing.T, stack *testkit.Stack, program string) {
+	bot, cursor := stack.API().CreateBot(t, "polling"), filepath.Join(t.TempDir(), "cursor")
+	polling := &terminal{env: append(p.tm.env, "MATHUB_BOT_KEY="+bot.Key, "CURSOR_FILE="+cursor)}
+	stdout, _, stop := polling.start(t, testkit.Tool(t, "node"), program)
+	require.Eventually(t, func() bool { return fileSize(cursor) > 0 }, time.Minute, 20*time.Millisecond, "it keeps where it begins")
+	first := bot.Emit(t, testkit.Event{Type: post, Data: []byte(`{"postId":"p1"}`)})
+	stdout.await(t, first.ID)
+	stop()
+	away := bot.Emit(t, testkit.Event{Type: post, Data: []byte(`{"postId":"p2"}`)})
+	stdout, _, stop = polling.start(t, testkit.Tool(t, "node"), program)
+	defer stop()
+	stdout.await(t, away.ID)
+}
+
+func fileSize(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
 }
 
 // installPackage does what npm publish and npm install do.
@@ -110,9 +153,6 @@ func (p *npmPackage) tsc(t *testing.T, args ...string) {
 // page compiles the blocks of the package's page, strictly, and runs each of them.
 func (p *npmPackage) page(t *testing.T, stack *testkit.Stack, bot *testkit.Bot) {
 	t.Helper()
-	for _, other := range []string{"@types", "@temporalio", "express", "fastify"} { // what a page asks to install beside it
-		require.NoError(t, os.Symlink(filepath.Join(p.source, "node_modules", other), filepath.Join(p.dir, "node_modules", other)))
-	}
 	found := blocks(t, "clients/typescript/README.md")
 	require.NoError(t, os.WriteFile(filepath.Join(p.dir, "tsconfig.json"), []byte(`{"compilerOptions":
 		{"strict": true, "target": "es2022", "module": "nodenext", "skipLibCheck": true, "types": ["node"]}, "include": ["*.mts"]}`), 0o600))
