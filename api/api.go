@@ -26,6 +26,7 @@ import (
 	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/internal/ops"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/internal/subscriptions"
@@ -98,6 +99,7 @@ type server struct {
 	webhooks   *subscriptions.Service
 	history    *history.Reader
 	audit      *audit.Reader
+	ops        *ops.Service
 	writes     *db.WriteCheck
 	fairUse    *fairUse
 	keyUse     *bots.KeyUse
@@ -189,6 +191,10 @@ func newServer(cfg Config) (*server, error) {
 		Starts: cfg.EmitStarts, Group: cfg.EmitGroup, Options: []emit.Option{emit.SearchableBy(cfg.Attributes)},
 		Lookup: s.lookUp, Started: s.emitted.started, Progress: cfg.Progress,
 	})
+	s.ops = &ops.Service{
+		Pool: cfg.Pool, Temporal: cfg.Temporal, Bots: s.bots, UI: ops.UI{URL: cfg.TemporalUI, Namespace: cfg.Namespace},
+		Retention: cfg.Retention, OutboundAccess: cfg.OutboundAccess,
+	}
 	s.keyUse = &bots.KeyUse{Service: s.bots}
 	s.portal, err = portal.New(portal.Config{
 		Options: cfg.Portal, Bots: s.bots, Webhooks: s.webhooks, History: s.history, Audit: s.audit, Limits: portalLimits{s}, Logger: cfg.Logger, Version: cfg.Version,

@@ -91,11 +91,17 @@ func (s *server) auditOf(c *gin.Context, q *query, bot string) (reply, error) {
 
 const notAnEntry = "must be the id of an entry that is still kept"
 
-// toAuditEntry is an entry as its reader may see it: who of the operator's side did it is not for the bot.
-func toAuditEntry(e audit.Entry, forBot bool) AuditEntry {
-	if forBot && e.By.Kind != audit.Key && e.By.Kind != audit.Portal {
-		e.By = audit.Actor{Kind: e.By.Kind}
+// seenBy is an actor as a reader may see it: who of the operator's side it is, is not for the bot.
+func seenBy(by audit.Actor, forBot bool) audit.Actor {
+	if forBot && by.Kind != audit.Key && by.Kind != audit.Portal {
+		return audit.Actor{Kind: by.Kind}
 	}
+	return by
+}
+
+// toAuditEntry is an entry as its reader may see it.
+func toAuditEntry(e audit.Entry, forBot bool) AuditEntry {
+	e.By = seenBy(e.By, forBot)
 	return AuditEntry{
 		ID: e.ID, At: timestamp(e.At), BotID: e.BotID, Action: string(e.Action), Subject: orNull(e.Subject), Before: fields(e.Before), After: fields(e.After),
 		Actor: toActor(e.By),

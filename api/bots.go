@@ -4,11 +4,60 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/mathub/webhooks/internal/bots"
+	"github.com/mathub/webhooks/internal/ops"
 	"github.com/mathub/webhooks/webhook"
 )
 
 func toBot(b bots.Bot) Bot {
-	return Bot{ID: b.ID, Name: b.Name, IsActive: b.IsActive, CreatedAt: timestamp(b.CreatedAt), NotifyURL: b.NotifyURL, NotifySecret: b.NotifySecret}
+	return Bot{
+		ID: b.ID, Name: b.Name, IsActive: b.IsActive, SuspendedAt: (*timestamp)(b.SuspendedAt), SuspendedReason: b.SuspendedReason,
+		CreatedAt: timestamp(b.CreatedAt), NotifyURL: b.NotifyURL, NotifySecret: b.NotifySecret,
+	}
+}
+
+func toBotDetail(b ops.Bot) BotDetail {
+	return BotDetail{
+		ID: b.ID, Name: b.Name, IsActive: b.IsActive, SuspendedAt: (*timestamp)(b.SuspendedAt), SuspendedReason: b.SuspendedReason,
+		CreatedAt: timestamp(b.CreatedAt), NotifyURL: b.NotifyURL,
+		Webhooks: b.Webhooks, ActiveWebhooks: b.ActiveWebhooks, DisabledByFailures: b.DisabledByFailures,
+	}
+}
+
+// ListBots serves GET /bots.
+func (s *server) ListBots(c *gin.Context, _ ListBotsParams) {
+	s.answer(c, func() (reply, error) {
+		q, err := readQuery(c, "search", "state", "after", "limit")
+		if err != nil {
+			return reply{}, err
+		}
+		filter := ops.BotFilter{
+			Search: q.values.Get("search"), After: q.values.Get("after"), Limit: q.integer("limit", 1, ops.MaxListed, ops.DefaultListed),
+		}
+		if state := q.oneOf("state", string(ops.Active), string(ops.Suspended)); state != "" {
+			isActive := state == string(ops.Active)
+			filter.IsActive = &isActive
+		}
+		if err := q.Err(); err != nil {
+			return reply{}, err
+		}
+		page, next, err := s.ops.ListBots(c, filter)
+		if err != nil {
+			return reply{}, err
+		}
+		list := make([]BotDetail, len(page))
+		for i, b := range page {
+			list[i] = toBotDetail(b)
+		}
+		s.linkAfter(c, q, next)
+		return ok(list), nil
+	})
+}
+
+// DeleteBot serves DELETE /bots/:id.
+func (s *server) DeleteBot(c *gin.Context, id BotID) {
+	s.answer(c, func() (reply, error) {
+		return noContent(), s.bots.Delete(c, id)
+	})
 }
 
 // notifyChange reads {notifyUrl?, notifySecret?}; mayRemove: the URL may be null.
@@ -55,12 +104,12 @@ func (s *server) CreateBot(c *gin.Context) {
 // GetBot serves GET /bots/:id.
 func (s *server) GetBot(c *gin.Context, id BotID) {
 	s.answer(c, func() (reply, error) {
-		bot, err := s.bots.Get(c, id)
-		return ok(toBot(bot)), err
+		bot, err := s.ops.Bot(c, id)
+		return ok(toBotDetail(bot)), err
 	})
 }
 
 // UpdateBot serves PATCH /bots/:id.
 func (s *server) UpdateBot(c *gin.Context, id BotID) {
-	s.updateBot(c, id, "notifyUrl", "notifySecret", "isActive")
+	s.updateBot(c, id, "notifyUrl", "notifySecret", "isActive", "suspendedReason")
 }

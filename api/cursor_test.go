@@ -48,7 +48,7 @@ func TestACursorThatIsNoneIsNamed(t *testing.T) {
 func TestWhatAnotherKeysetSealedIsUnavailable(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, nil, nil)
-	bot, key := a.bot()
+	_, key := a.bot()
 	hook := a.hook(key)
 	text, err := db.NewKeyset()
 	require.NoError(t, err)
@@ -56,7 +56,7 @@ func TestWhatAnotherKeysetSealedIsUnavailable(t *testing.T) {
 	require.NoError(t, err)
 	fresh := newAPI(t, nil, func(c *api.Config) { c.Pool, c.Keyset = a.pool, keyset })
 	for path, token := range map[string]string{
-		webhooksPath: key, webhooksPath + "/" + hook: key, "/api/internal/v1/webhooks?botId=" + bot: serviceToken, "/api/internal/v1/webhooks/" + hook: serviceToken,
+		webhooksPath: key, webhooksPath + "/" + hook: key, "/api/internal/v1/webhooks/" + hook: serviceToken,
 	} {
 		got := fresh.do(http.MethodGet, path, token, nil)
 		require.Equal(t, http.StatusServiceUnavailable, got.status, path)

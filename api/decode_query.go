@@ -125,6 +125,14 @@ func (q *query) eventType(name string) *string {
 	return &text
 }
 
+// linkAfter leads to the page after a place; "": there is none.
+func (s *server) linkAfter(c *gin.Context, q *query, next string) {
+	if next != "" {
+		q.values.Set("after", next)
+		s.linkNext(c, q.values)
+	}
+}
+
 // linkNext leads to the next page (RFC 8288): the same call with another query.
 func (s *server) linkNext(c *gin.Context, query url.Values) {
 	c.Header("Link", fmt.Sprintf(`<%s?%s>; rel="next"`, s.prefix(c)+written(c), query.Encode()))

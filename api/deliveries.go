@@ -54,9 +54,14 @@ func (s *server) RedeliverDelivery(c *gin.Context, id WebhookID, deliveryID stri
 }
 
 // RetryNow serves POST /webhooks/:id/retry-now.
-func (s *server) RetryNow(c *gin.Context, id WebhookID) {
+func (s *server) RetryNow(c *gin.Context, id WebhookID) { s.retryNow(c, id, s.owned) }
+
+// RetryNowOfAny serves the same of the service API.
+func (s *server) RetryNowOfAny(c *gin.Context, id WebhookID) { s.retryNow(c, id, s.anyWebhook) }
+
+func (s *server) retryNow(c *gin.Context, id string, find findWebhook) {
 	s.answer(c, func() (reply, error) {
-		w, err := s.owned(c, id)
+		w, err := find(c, id)
 		if err != nil {
 			return reply{}, err
 		}

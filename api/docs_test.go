@@ -195,7 +195,7 @@ func TestTheReferenceSaysWhatIsAllowed(t *testing.T) {
 		"createWebhook":     {"url required", "events required", "secret optional", "at most 2048 characters", "array of string at least 1 item; each one of thread.created , post.created", "1 to 256 characters"},
 		"pollEvents":        {"limit optional query integer 1 to 500; default 100", "Default: the oldest event that is kept."},
 		"getEvent":          {"outcome optional query string one of delivered , failed , waiting"},
-		"listWebhooksOfBot": {"botId required query"},
+		"listWebhooksOfAny": {"state optional query string one of active , queued , failing , disabled , suspended"},
 		"emitEvents":        {"events required array of object 1 to 100 items", "events[].event required", "events[].id optional string matches"},
 		"onPostCreated":     {"event required string always post.created", "data.postId"},
 	} {

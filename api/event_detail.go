@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -107,25 +106,12 @@ func (s *server) toEventDetail(e db.GetEventRow) (EventDetail, error) {
 	}
 	detail := EventDetail{
 		ID: e.ID, EventType: e.Type, Timestamp: sent.Timestamp, AcceptedAt: timestamp(e.AcceptedAt), PayloadBytes: len(e.Payload), Payload: e.Payload,
-		Workflow: EventWorkflow{ID: e.WorkflowID, RunID: e.RunID, URL: s.workflowURL(e.WorkflowID, e.RunID)},
+		Workflow: EventWorkflow{ID: e.WorkflowID, RunID: e.RunID, URL: s.ops.UI.Workflow(e.WorkflowID, e.RunID)},
 	}
 	if e.BotIds != nil {
 		detail.BotIds = &e.BotIds
 	}
 	return detail, nil
-}
-
-// workflowURL is the page of a run in Temporal's Web UI, of the latest one where runID is empty; nil where it is not known where
-// that is.
-func (s *server) workflowURL(workflowID, runID string) *string {
-	if s.cfg.TemporalUI == "" {
-		return nil
-	}
-	page := fmt.Sprintf("%s/namespaces/%s/workflows/%s", strings.TrimRight(s.cfg.TemporalUI, "/"), url.PathEscape(s.cfg.Namespace), url.PathEscape(workflowID))
-	if runID != "" {
-		page += "/" + url.PathEscape(runID)
-	}
-	return &page
 }
 
 func (s *server) eventAudience(ctx context.Context, eventID string) (EventAudience, error) {

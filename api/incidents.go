@@ -155,7 +155,7 @@ func (s *server) toIncident(i subscriptions.Incident) Incident {
 	if i.ID != uuid.Nil {
 		id, workflowID := i.ID.String(), workflows.IncidentWorkflowID(i.ID)
 		view.ID, view.StartedAt = &id, (*timestamp)(&i.CreatedAt)
-		view.Workflow = IncidentWorkflow{ID: &workflowID, URL: s.workflowURL(workflowID, "")}
+		view.Workflow = IncidentWorkflow{ID: &workflowID, URL: s.ops.UI.Workflow(workflowID, "")}
 	}
 	return view
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"github.com/gin-gonic/gin"
 
+	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/web"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -52,14 +53,42 @@ func (s *server) ListOwnKeys(c *gin.Context) { s.listKeys(c, botID(c)) }
 func (s *server) listKeys(c *gin.Context, ofBot string) {
 	s.answer(c, func() (reply, error) {
 		keys, err := s.bots.Keys(c, ofBot)
-		list := make([]KeyInfo, len(keys))
-		for i, key := range keys {
-			list[i] = KeyInfo{
-				ID: key.ID, Name: key.Name, Prefix: key.Prefix, CreatedAt: timestamp(key.CreatedAt), LastUsedAt: (*timestamp)(key.LastUsedAt),
-			}
-		}
-		return ok(list), err
+		return ok(toKeys(keys, botID(c) != "")), err
 	})
+}
+
+// FindKeys serves POST /keys/find.
+func (s *server) FindKeys(c *gin.Context) {
+	s.answer(c, func() (reply, error) {
+		raw, err := readJSON(c, webhook.MaxRequestBytes)
+		if err != nil {
+			return reply{}, err
+		}
+		values, err := webhook.ParseObject(raw, "key")
+		if err != nil {
+			return reply{}, err
+		}
+		m := &members{values: values}
+		text, _ := m.text("key", true)
+		if err := m.Err(); err != nil {
+			return reply{}, err
+		}
+		keys, err := s.bots.FindKeys(c, text)
+		return ok(toKeys(keys, false)), err
+	})
+}
+
+// toKeys are keys as their reader may see them: as in the audit log, who of the operator's side made one is not for the bot.
+func toKeys(keys []bots.Key, forBot bool) []KeyInfo {
+	list := make([]KeyInfo, len(keys))
+	for i, key := range keys {
+		by := seenBy(key.CreatedBy, forBot)
+		list[i] = KeyInfo{
+			ID: key.ID, BotID: key.BotID, Name: key.Name, Prefix: key.Prefix, CreatedAt: timestamp(key.CreatedAt),
+			CreatedBy: KeyCreator{Kind: string(by.Kind), Name: orNull(by.Name)}, LastUsedAt: (*timestamp)(key.LastUsedAt),
+		}
+	}
+	return list
 }
 
 // DeleteKey serves DELETE /bots/:id/keys/:keyId.

@@ -1,34 +1,55 @@
 package api
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/gin-gonic/gin"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/ops"
 	"github.com/mathub/webhooks/internal/web"
 	"github.com/mathub/webhooks/webhook"
 )
 
-// ListWebhooksOfBot serves GET /webhooks of the service API.
-func (s *server) ListWebhooksOfBot(c *gin.Context, _ ListWebhooksOfBotParams) {
+// ListWebhooksOfAny serves GET /webhooks of the service API.
+func (s *server) ListWebhooksOfAny(c *gin.Context, _ ListWebhooksOfAnyParams) {
 	s.answer(c, func() (reply, error) {
-		q, err := readQuery(c, "botId", "after")
+		q, err := readQuery(c, "state", "disabledReason", "botId", "host", "errorClass", "sort", "after", "limit")
 		if err != nil {
 			return reply{}, err
 		}
-		id, given := q.text("botId")
-		if !given || !webhook.ValidID(id) {
-			q.Add("botId", "must be the id of a bot")
+		limit := q.integer("limit", 1, ops.MaxListed, ops.DefaultListed)
+		for _, name := range slices.Sorted(maps.Keys(q.values)) { // the service takes an empty text for none
+			if text, given := q.text(name); given && text == "" {
+				q.Add(name, "must not be empty; leave it out")
+			}
 		}
-		id = webhook.CanonicalID(id)
 		if err := q.Err(); err != nil {
 			return reply{}, err
 		}
-		if _, err := s.bots.Get(c, id); err != nil {
+		page, next, err := s.ops.ListWebhooks(c, ops.WebhookFilter{
+			State: q.values.Get("state"), DisabledReason: q.values.Get("disabledReason"), BotID: q.values.Get("botId"), Host: q.values.Get("host"),
+			ErrorClass: q.values.Get("errorClass"), Sort: q.values.Get("sort"), After: q.values.Get("after"), Limit: limit,
+		})
+		if err != nil {
 			return reply{}, err
 		}
-		list, err := s.webhooksOf(c, q, id)
-		return ok(list), err
+		s.linkAfter(c, q, next)
+		return ok(toOperatorWebhooks(page)), nil
 	})
+}
+
+func toOperatorWebhooks(page []ops.Webhook) []OperatorWebhook {
+	list := make([]OperatorWebhook, len(page))
+	for i, w := range page {
+		list[i] = OperatorWebhook{
+			ID: w.ID, BotID: w.BotID, Host: w.Host, Name: w.Name, State: string(w.State), FailureCount: w.FailureCount, Waiting: w.Waiting,
+			OldestDueAt: (*timestamp)(w.OldestDueAt), LastError: w.LastError, ErrorClass: orNull(w.ErrorClass), DisabledAt: (*timestamp)(w.DisabledAt),
+			DisabledReason: w.DisabledReason, DisabledNote: w.DisabledNote, CreatedAt: timestamp(w.CreatedAt),
+		}
+	}
+	return list
 }
 
 // GetWebhookOfAny serves GET /webhooks/:id of the service API.
@@ -57,7 +78,7 @@ func (s *server) UpdateWebhookOfAny(c *gin.Context, id WebhookID) {
 		if err != nil {
 			return reply{}, err
 		}
-		values, err := webhook.ParseObject(raw, "isActive")
+		values, err := webhook.ParseObject(raw, "isActive", "disabledNote")
 		if err != nil {
 			return reply{}, err
 		}
@@ -66,10 +87,14 @@ func (s *server) UpdateWebhookOfAny(c *gin.Context, id WebhookID) {
 		if _, given := m.given("isActive"); !given {
 			m.Add("isActive", "is required")
 		}
+		var note *string
+		if text, given := m.text("disabledNote", false); given {
+			note = &text
+		}
 		if err := m.Err(); err != nil {
 			return reply{}, err
 		}
-		w, err := s.webhooks.SetActive(c.Request.Context(), before, *active, nil)
+		w, err := s.webhooks.SetActive(c.Request.Context(), before, *active, note)
 		if err != nil {
 			return reply{}, err
 		}

@@ -49,6 +49,9 @@ func (s *server) updateBot(c *gin.Context, id string, fields ...string) {
 		}
 		m := &members{values: values}
 		change := bots.Change{NotifyChange: notifyChange(m, true), IsActive: m.boolean("isActive")}
+		if reason, given := m.text("suspendedReason", false); given {
+			change.SuspendedReason = &reason
+		}
 		if err := m.Err(); err != nil {
 			return reply{}, err
 		}

@@ -10,9 +10,19 @@ import (
 )
 
 // RecoverWebhook serves POST /webhooks/:id/recover.
-func (s *server) RecoverWebhook(c *gin.Context, id WebhookID) {
+func (s *server) RecoverWebhook(c *gin.Context, id WebhookID) { s.recoverWebhook(c, id, s.owned) }
+
+// RecoverWebhookOfAny serves the same of the service API.
+func (s *server) RecoverWebhookOfAny(c *gin.Context, id WebhookID) {
+	s.recoverWebhook(c, id, s.anyWebhook)
+}
+
+// findWebhook reads a webhook that the caller may name.
+type findWebhook func(c *gin.Context, id string) (db.Webhook, error)
+
+func (s *server) recoverWebhook(c *gin.Context, id string, find findWebhook) {
 	s.answer(c, func() (reply, error) {
-		w, err := s.owned(c, id)
+		w, err := find(c, id)
 		if err != nil {
 			return reply{}, err
 		}
@@ -29,9 +39,14 @@ func (s *server) RecoverWebhook(c *gin.Context, id WebhookID) {
 }
 
 // GetRecovery serves GET /webhooks/:id/recover.
-func (s *server) GetRecovery(c *gin.Context, id WebhookID) {
+func (s *server) GetRecovery(c *gin.Context, id WebhookID) { s.getRecovery(c, id, s.owned) }
+
+// GetRecoveryOfAny serves the same of the service API.
+func (s *server) GetRecoveryOfAny(c *gin.Context, id WebhookID) { s.getRecovery(c, id, s.anyWebhook) }
+
+func (s *server) getRecovery(c *gin.Context, id string, find findWebhook) {
 	s.answer(c, func() (reply, error) {
-		w, err := s.owned(c, id)
+		w, err := find(c, id)
 		if err != nil {
 			return reply{}, err
 		}
@@ -63,9 +78,16 @@ func (s *server) ListRecoveries(c *gin.Context, id WebhookID) {
 }
 
 // CancelRecovery serves DELETE /webhooks/:id/recover.
-func (s *server) CancelRecovery(c *gin.Context, id WebhookID) {
+func (s *server) CancelRecovery(c *gin.Context, id WebhookID) { s.cancelRecovery(c, id, s.owned) }
+
+// CancelRecoveryOfAny serves the same of the service API.
+func (s *server) CancelRecoveryOfAny(c *gin.Context, id WebhookID) {
+	s.cancelRecovery(c, id, s.anyWebhook)
+}
+
+func (s *server) cancelRecovery(c *gin.Context, id string, find findWebhook) {
 	s.answer(c, func() (reply, error) {
-		w, err := s.owned(c, id)
+		w, err := find(c, id)
 		if err != nil {
 			return reply{}, err
 		}

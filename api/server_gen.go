@@ -66,6 +66,12 @@ type Bot struct {
 	// IsActive False when the bot is suspended: it receives nothing, and its keys answer 403.
 	IsActive bool `json:"isActive"`
 
+	// SuspendedAt Since when it is suspended. Absent while it is active.
+	SuspendedAt *timestamp `json:"suspendedAt,omitempty"`
+
+	// SuspendedReason Why, if the operator said so. Absent otherwise.
+	SuspendedReason *string `json:"suspendedReason,omitempty"`
+
 	// CreatedAt RFC 3339, in UTC, with milliseconds.
 	CreatedAt Time `json:"createdAt"`
 
@@ -87,6 +93,35 @@ type BotChange struct {
 
 	// IsActive False suspends the bot, true reactivates it.
 	IsActive *bool `json:"isActive,omitempty"`
+
+	// SuspendedReason Why the bot is suspended, for its developers. With `isActive: false` only.
+	SuspendedReason *string `json:"suspendedReason,omitempty"`
+}
+
+// BotDetail defines model for BotDetail.
+type BotDetail struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+
+	// IsActive False: the bot is suspended.
+	IsActive    bool       `json:"isActive"`
+	SuspendedAt *timestamp `json:"suspendedAt"`
+
+	// SuspendedReason Why, if the operator said so.
+	SuspendedReason *string `json:"suspendedReason"`
+
+	// CreatedAt RFC 3339, in UTC, with milliseconds.
+	CreatedAt Time    `json:"createdAt"`
+	NotifyURL *string `json:"notifyUrl"`
+
+	// Webhooks Its webhooks, counted up to 1,000.
+	Webhooks int `json:"webhooks"`
+
+	// ActiveWebhooks Of those, the active ones.
+	ActiveWebhooks int `json:"activeWebhooks"`
+
+	// DisabledByFailures Of those, the ones that failures disabled.
+	DisabledByFailures int `json:"disabledByFailures"`
 }
 
 // Delivery One POST of one event to one webhook.
@@ -285,6 +320,36 @@ type EventWorkflow struct {
 	URL *string `json:"url"`
 }
 
+// Finding defines model for Finding.
+type Finding struct {
+	Name string `json:"name"`
+
+	// IsWrong False: it is only told.
+	IsWrong bool `json:"isWrong"`
+	Count   int  `json:"count"`
+
+	// AtLeast There may be more than were counted.
+	AtLeast bool   `json:"atLeast"`
+	Summary string `json:"summary"`
+
+	// Items A few of them, the worst first.
+	Items []FindingItem `json:"items"`
+
+	// Command The command that goes on from there.
+	Command *string `json:"command"`
+}
+
+// FindingItem defines model for FindingItem.
+type FindingItem struct {
+	WebhookID *openapi_types.UUID `json:"webhookId"`
+	BotID     *string             `json:"botId"`
+	Host      *string             `json:"host"`
+	Text      string              `json:"text"`
+
+	// URL A workflow's page in Temporal's Web UI.
+	URL *string `json:"url"`
+}
+
 // HeaderField defines model for HeaderField.
 type HeaderField struct {
 	Name  string `json:"name"`
@@ -442,9 +507,19 @@ type Key struct {
 	CreatedAt Time `json:"createdAt"`
 }
 
+// KeyCreator Who made a key.
+type KeyCreator struct {
+	// Kind As an actor's of the audit log: `key`, `portal`, `service` or `operator`.
+	Kind string `json:"kind"`
+
+	// Name Who stands behind it, as far as that is known. The bot API names no operator.
+	Name *string `json:"name"`
+}
+
 // KeyInfo defines model for KeyInfo.
 type KeyInfo struct {
-	ID openapi_types.UUID `json:"id"`
+	ID    openapi_types.UUID `json:"id"`
+	BotID string             `json:"botId"`
 
 	// Name What the key is for, as its maker named it. It may be empty.
 	Name string `json:"name"`
@@ -455,8 +530,17 @@ type KeyInfo struct {
 	// CreatedAt RFC 3339, in UTC, with milliseconds.
 	CreatedAt Time `json:"createdAt"`
 
+	// CreatedBy Who made a key.
+	CreatedBy KeyCreator `json:"createdBy"`
+
 	// LastUsedAt When a call last used it, to the minute. Null: none has.
 	LastUsedAt *timestamp `json:"lastUsedAt"`
+}
+
+// KeySearch defines model for KeySearch.
+type KeySearch struct {
+	// Key The key, or at least its first 6 characters.
+	Key string `json:"key"`
 }
 
 // LastDelivery A delivery in short.
@@ -476,6 +560,40 @@ type LastDelivery struct {
 
 	// AttemptedAt RFC 3339, in UTC, with milliseconds.
 	AttemptedAt Time `json:"attemptedAt"`
+}
+
+// Late defines model for Late.
+type Late struct {
+	// Since What was due, or accepted, before it is late.
+	Since timestamp `json:"since"`
+
+	// Queues Webhooks with late deliveries, the oldest due first.
+	Queues []OperatorWebhook `json:"queues"`
+
+	// MoreQueues There are others.
+	MoreQueues bool `json:"moreQueues"`
+
+	// Workflows Workflows of events that still run.
+	Workflows []LateWorkflow `json:"workflows"`
+
+	// MoreWorkflows There are others.
+	MoreWorkflows bool `json:"moreWorkflows"`
+}
+
+// LateWorkflow defines model for LateWorkflow.
+type LateWorkflow struct {
+	ID    string `json:"id"`
+	RunID string `json:"runId"`
+	Type  string `json:"type"`
+
+	// EventID Null: the workflow is of several events.
+	EventID *string `json:"eventId"`
+
+	// StartedAt RFC 3339, in UTC, with milliseconds.
+	StartedAt Time `json:"startedAt"`
+
+	// URL Its page in Temporal's Web UI. Null when `MATHUB_TEMPORAL_UI` is not set.
+	URL *string `json:"url"`
 }
 
 // Missed defines model for Missed.
@@ -620,9 +738,48 @@ type NotifyChange struct {
 	NotifySecret *Secret `json:"notifySecret,omitempty"`
 }
 
+// OperatorWebhook How a webhook stands. It has no URL, which may hold a token.
+type OperatorWebhook struct {
+	ID    openapi_types.UUID `json:"id"`
+	BotID string             `json:"botId"`
+
+	// Host The URL's host, with the port where it has one.
+	Host string  `json:"host"`
+	Name *string `json:"name"`
+
+	// State `active`, `queued`, `failing`, `disabled` or `suspended`.
+	State        string `json:"state"`
+	FailureCount int    `json:"failureCount"`
+
+	// Waiting The deliveries in its queue, counted up to 1,000.
+	Waiting int `json:"waiting"`
+
+	// OldestDueAt When the first of them is due, or was. Null: nothing waits, or only what was made due at once.
+	OldestDueAt *timestamp `json:"oldestDueAt"`
+
+	// LastError The error of the last failure in the history.
+	LastError *string `json:"lastError"`
+
+	// ErrorClass The class of the last failure that counted.
+	ErrorClass *string    `json:"errorClass"`
+	DisabledAt *timestamp `json:"disabledAt"`
+
+	// DisabledReason `failures`, `owner` or `operator`.
+	DisabledReason *string `json:"disabledReason"`
+
+	// DisabledNote What the operator said who disabled it.
+	DisabledNote *string `json:"disabledNote"`
+
+	// CreatedAt RFC 3339, in UTC, with milliseconds.
+	CreatedAt Time `json:"createdAt"`
+}
+
 // OperatorWebhookChange defines model for OperatorWebhookChange.
 type OperatorWebhookChange struct {
 	IsActive bool `json:"isActive"`
+
+	// DisabledNote What the webhook's owner reads about it. With `isActive: false` only.
+	DisabledNote *string `json:"disabledNote,omitempty"`
 }
 
 // OutboundAccess Whether this process can resolve names and connect to the internet. Only in /readyz of a process that runs workers. The process is ready without it. An attempt that fails for lack of it is repeated and not counted.
@@ -638,6 +795,16 @@ type OutboundAccess struct {
 
 	// CheckedAt When the latest check ended.
 	CheckedAt *timestamp `json:"checkedAt,omitempty"`
+}
+
+// Overview defines model for Overview.
+type Overview struct {
+	// At RFC 3339, in UTC, with milliseconds.
+	At Time `json:"at"`
+
+	// IsWrong A finding is.
+	IsWrong  bool      `json:"isWrong"`
+	Findings []Finding `json:"findings"`
 }
 
 // Pause defines model for Pause.
@@ -900,6 +1067,9 @@ type Webhook struct {
 
 	// DisabledBy The delivery whose failure disabled it.
 	DisabledBy *openapi_types.UUID `json:"disabledBy"`
+
+	// DisabledNote What the operator said who disabled it. Absent when nothing.
+	DisabledNote *string `json:"disabledNote,omitempty"`
 
 	// CreatedAt RFC 3339, in UTC, with milliseconds.
 	CreatedAt Time `json:"createdAt"`
@@ -1165,6 +1335,21 @@ type ListAuditOfAnyParams struct {
 	Before *[]string `form:"before,omitempty" json:"before,omitempty"`
 }
 
+// ListBotsParams defines parameters for ListBots.
+type ListBotsParams struct {
+	// Search Lists bots with this text in their id or name, in upper or lower case.
+	Search *[]string `form:"search,omitempty" json:"search,omitempty"`
+
+	// State Lists bots in this state.
+	State *[]string `form:"state,omitempty" json:"state,omitempty"`
+
+	// After The id of a bot. The list begins after it.
+	After *[]string `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit The size of the page.
+	Limit *[]string `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
 // GetEventParams defines parameters for GetEvent.
 type GetEventParams struct {
 	// Outcome Lists webhooks with this outcome.
@@ -1175,6 +1360,12 @@ type GetEventParams struct {
 
 	// Limit The size of the page.
 	Limit *[]string `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// GetLateParams defines parameters for GetLate.
+type GetLateParams struct {
+	// Minutes What was due, or accepted, longer ago is late.
+	Minutes *[]string `form:"minutes,omitempty" json:"minutes,omitempty"`
 }
 
 // ResumeDeliveriesParams defines parameters for ResumeDeliveries.
@@ -1192,13 +1383,31 @@ type ListIncidentsParams struct {
 	Before *[]string `form:"before,omitempty" json:"before,omitempty"`
 }
 
-// ListWebhooksOfBotParams defines parameters for ListWebhooksOfBot.
-type ListWebhooksOfBotParams struct {
-	// BotID The bot's id.
+// ListWebhooksOfAnyParams defines parameters for ListWebhooksOfAny.
+type ListWebhooksOfAnyParams struct {
+	// State Lists webhooks in this state.
+	State *[]string `form:"state,omitempty" json:"state,omitempty"`
+
+	// DisabledReason Lists webhooks that are disabled for this reason.
+	DisabledReason *[]string `form:"disabledReason,omitempty" json:"disabledReason,omitempty"`
+
+	// BotID Lists webhooks of this bot.
 	BotID *[]string `form:"botId,omitempty" json:"botId,omitempty"`
 
-	// After The id of one of the bot's webhooks. The list begins after it.
+	// Host Lists webhooks at this host, with the port where the URL has one.
+	Host *[]string `form:"host,omitempty" json:"host,omitempty"`
+
+	// ErrorClass Lists webhooks whose last failure was of this class, such as `timeout`, `dns` or `http_5xx`.
+	ErrorClass *[]string `form:"errorClass,omitempty" json:"errorClass,omitempty"`
+
+	// Sort The order. Default: as the state asks for, else `created`.
+	Sort *[]string `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// After The place that the `Link` of the page before names.
 	After *[]string `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit The size of the page.
+	Limit *[]string `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
 // UpdateOwnBotJSONRequestBody defines body for UpdateOwnBot for application/json ContentType.
@@ -1243,6 +1452,9 @@ type EmitEventJSONRequestBody = Event
 // EmitEventsJSONRequestBody defines body for EmitEvents for application/json ContentType.
 type EmitEventsJSONRequestBody = EventBatch
 
+// FindKeysJSONRequestBody defines body for FindKeys for application/json ContentType.
+type FindKeysJSONRequestBody = KeySearch
+
 // PauseDeliveriesJSONRequestBody defines body for PauseDeliveries for application/json ContentType.
 type PauseDeliveriesJSONRequestBody = NewPause
 
@@ -1254,6 +1466,12 @@ type UpdateIncidentJSONRequestBody = IncidentChange
 
 // UpdateWebhookOfAnyJSONRequestBody defines body for UpdateWebhookOfAny for application/json ContentType.
 type UpdateWebhookOfAnyJSONRequestBody = OperatorWebhookChange
+
+// RecoverWebhookOfAnyJSONRequestBody defines body for RecoverWebhookOfAny for application/json ContentType.
+type RecoverWebhookOfAnyJSONRequestBody = Span
+
+// RetryNowOfAnyJSONRequestBody defines body for RetryNowOfAny for application/json ContentType.
+type RetryNowOfAnyJSONRequestBody = RetryRequest
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
@@ -1344,10 +1562,16 @@ type ServerInterface interface {
 	// ListAuditOfAny List who changed what, newest first.
 	// (GET /api/internal/v1/audit)
 	ListAuditOfAny(c *gin.Context, params ListAuditOfAnyParams)
+	// ListBots List bots and what webhooks they have, ordered by id.
+	// (GET /api/internal/v1/bots)
+	ListBots(c *gin.Context, params ListBotsParams)
 	// CreateBot Create a bot.
 	// (POST /api/internal/v1/bots)
 	CreateBot(c *gin.Context)
-	// GetBot Get a bot.
+	// DeleteBot Delete a bot with its webhooks, their history, its keys and its sessions of the portal.
+	// (DELETE /api/internal/v1/bots/{id})
+	DeleteBot(c *gin.Context, id BotID)
+	// GetBot Get a bot and what webhooks it has.
 	// (GET /api/internal/v1/bots/{id})
 	GetBot(c *gin.Context, id BotID)
 	// UpdateBot Suspend or reactivate a bot, or change its notification URL.
@@ -1383,6 +1607,15 @@ type ServerInterface interface {
 	// GetEvent Get an event, its workflow, and its outcome at each webhook.
 	// (GET /api/internal/v1/events/{id})
 	GetEvent(c *gin.Context, id EventID, params GetEventParams)
+	// FindKeys Find the bot of a leaked key.
+	// (POST /api/internal/v1/keys/find)
+	FindKeys(c *gin.Context)
+	// GetLate List what is late now.
+	// (GET /api/internal/v1/late)
+	GetLate(c *gin.Context, params GetLateParams)
+	// GetOverview Get what is wrong now.
+	// (GET /api/internal/v1/overview)
+	GetOverview(c *gin.Context)
 	// ResumeDeliveries End a pause.
 	// (DELETE /api/internal/v1/pauses)
 	ResumeDeliveries(c *gin.Context, params ResumeDeliveriesParams)
@@ -1404,9 +1637,9 @@ type ServerInterface interface {
 	// UpdateIncident Pause, resume or cancel the recovery of an incident.
 	// (PATCH /api/internal/v1/recoveries/{id})
 	UpdateIncident(c *gin.Context, id IncidentID)
-	// ListWebhooksOfBot List a bot's webhooks and how they have been doing, oldest first.
+	// ListWebhooksOfAny List webhooks of any bot and how they stand.
 	// (GET /api/internal/v1/webhooks)
-	ListWebhooksOfBot(c *gin.Context, params ListWebhooksOfBotParams)
+	ListWebhooksOfAny(c *gin.Context, params ListWebhooksOfAnyParams)
 	// DeleteWebhookOfAny Delete a webhook of any bot, and its history.
 	// (DELETE /api/internal/v1/webhooks/{id})
 	DeleteWebhookOfAny(c *gin.Context, id WebhookID)
@@ -1416,6 +1649,18 @@ type ServerInterface interface {
 	// UpdateWebhookOfAny Disable or enable a webhook of any bot.
 	// (PATCH /api/internal/v1/webhooks/{id})
 	UpdateWebhookOfAny(c *gin.Context, id WebhookID)
+	// CancelRecoveryOfAny Cancel the recovery of a webhook of any bot. The delivery in flight completes.
+	// (DELETE /api/internal/v1/webhooks/{id}/recover)
+	CancelRecoveryOfAny(c *gin.Context, id WebhookID)
+	// GetRecoveryOfAny Get the progress of the last recovery of a webhook of any bot.
+	// (GET /api/internal/v1/webhooks/{id}/recover)
+	GetRecoveryOfAny(c *gin.Context, id WebhookID)
+	// RecoverWebhookOfAny Deliver what a webhook of any bot missed.
+	// (POST /api/internal/v1/webhooks/{id}/recover)
+	RecoverWebhookOfAny(c *gin.Context, id WebhookID)
+	// RetryNowOfAny Attempt now what waits for a webhook of any bot.
+	// (POST /api/internal/v1/webhooks/{id}/retry-now)
+	RetryNowOfAny(c *gin.Context, id WebhookID)
 	// Docs This document as an HTML page without scripts.
 	// (GET /docs)
 	Docs(c *gin.Context)
@@ -2352,6 +2597,57 @@ func (siw *ServerInterfaceWrapper) ListAuditOfAny(c *gin.Context) {
 	siw.Handler.ListAuditOfAny(c, params)
 }
 
+// ListBots operation middleware
+func (siw *ServerInterfaceWrapper) ListBots(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListBotsParams
+
+	// ------------- Optional query parameter "search" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "search", c.Request.URL.Query(), &params.Search, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter search: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "state" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "state", c.Request.URL.Query(), &params.State, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter state: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", c.Request.URL.Query(), &params.After, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter after: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListBots(c, params)
+}
+
 // CreateBot operation middleware
 func (siw *ServerInterfaceWrapper) CreateBot(c *gin.Context) {
 
@@ -2363,6 +2659,31 @@ func (siw *ServerInterfaceWrapper) CreateBot(c *gin.Context) {
 	}
 
 	siw.Handler.CreateBot(c)
+}
+
+// DeleteBot operation middleware
+func (siw *ServerInterfaceWrapper) DeleteBot(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id BotID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DeleteBot(c, id)
 }
 
 // GetBot operation middleware
@@ -2686,6 +3007,59 @@ func (siw *ServerInterfaceWrapper) GetEvent(c *gin.Context) {
 	siw.Handler.GetEvent(c, id, params)
 }
 
+// FindKeys operation middleware
+func (siw *ServerInterfaceWrapper) FindKeys(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.FindKeys(c)
+}
+
+// GetLate operation middleware
+func (siw *ServerInterfaceWrapper) GetLate(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetLateParams
+
+	// ------------- Optional query parameter "minutes" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "minutes", c.Request.URL.Query(), &params.Minutes, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter minutes: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetLate(c, params)
+}
+
+// GetOverview operation middleware
+func (siw *ServerInterfaceWrapper) GetOverview(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetOverview(c)
+}
+
 // ResumeDeliveries operation middleware
 func (siw *ServerInterfaceWrapper) ResumeDeliveries(c *gin.Context) {
 
@@ -2837,20 +3211,60 @@ func (siw *ServerInterfaceWrapper) UpdateIncident(c *gin.Context) {
 	siw.Handler.UpdateIncident(c, id)
 }
 
-// ListWebhooksOfBot operation middleware
-func (siw *ServerInterfaceWrapper) ListWebhooksOfBot(c *gin.Context) {
+// ListWebhooksOfAny operation middleware
+func (siw *ServerInterfaceWrapper) ListWebhooksOfAny(c *gin.Context) {
 
 	var err error
 	_ = err
 
 	// Parameter object where we will unmarshal all parameters from the context
-	var params ListWebhooksOfBotParams
+	var params ListWebhooksOfAnyParams
+
+	// ------------- Optional query parameter "state" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "state", c.Request.URL.Query(), &params.State, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter state: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "disabledReason" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "disabledReason", c.Request.URL.Query(), &params.DisabledReason, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter disabledReason: %w", err), http.StatusBadRequest)
+		return
+	}
 
 	// ------------- Optional query parameter "botId" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "botId", c.Request.URL.Query(), &params.BotID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter botId: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "host" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "host", c.Request.URL.Query(), &params.Host, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter host: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "errorClass" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "errorClass", c.Request.URL.Query(), &params.ErrorClass, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter errorClass: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "sort" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "sort", c.Request.URL.Query(), &params.Sort, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter sort: %w", err), http.StatusBadRequest)
 		return
 	}
 
@@ -2862,6 +3276,14 @@ func (siw *ServerInterfaceWrapper) ListWebhooksOfBot(c *gin.Context) {
 		return
 	}
 
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -2869,7 +3291,7 @@ func (siw *ServerInterfaceWrapper) ListWebhooksOfBot(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.ListWebhooksOfBot(c, params)
+	siw.Handler.ListWebhooksOfAny(c, params)
 }
 
 // DeleteWebhookOfAny operation middleware
@@ -2945,6 +3367,106 @@ func (siw *ServerInterfaceWrapper) UpdateWebhookOfAny(c *gin.Context) {
 	}
 
 	siw.Handler.UpdateWebhookOfAny(c, id)
+}
+
+// CancelRecoveryOfAny operation middleware
+func (siw *ServerInterfaceWrapper) CancelRecoveryOfAny(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.CancelRecoveryOfAny(c, id)
+}
+
+// GetRecoveryOfAny operation middleware
+func (siw *ServerInterfaceWrapper) GetRecoveryOfAny(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetRecoveryOfAny(c, id)
+}
+
+// RecoverWebhookOfAny operation middleware
+func (siw *ServerInterfaceWrapper) RecoverWebhookOfAny(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RecoverWebhookOfAny(c, id)
+}
+
+// RetryNowOfAny operation middleware
+func (siw *ServerInterfaceWrapper) RetryNowOfAny(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RetryNowOfAny(c, id)
 }
 
 // Docs operation middleware
@@ -3055,7 +3577,9 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/test", wrapper.TestWebhook)
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/verify", wrapper.VerifyWebhook)
 	router.GET(options.BaseURL+"/api/internal/v1/audit", wrapper.ListAuditOfAny)
+	router.GET(options.BaseURL+"/api/internal/v1/bots", wrapper.ListBots)
 	router.POST(options.BaseURL+"/api/internal/v1/bots", wrapper.CreateBot)
+	router.DELETE(options.BaseURL+"/api/internal/v1/bots/:id", wrapper.DeleteBot)
 	router.GET(options.BaseURL+"/api/internal/v1/bots/:id", wrapper.GetBot)
 	router.PATCH(options.BaseURL+"/api/internal/v1/bots/:id", wrapper.UpdateBot)
 	router.GET(options.BaseURL+"/api/internal/v1/bots/:id/keys", wrapper.ListKeys)
@@ -3068,6 +3592,9 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/internal/v1/events", wrapper.EmitEvent)
 	router.GET(options.BaseURL+"/api/internal/v1/events/:id", wrapper.GetEvent)
 	router.POST(options.BaseURL+"/api/internal/v1/events/batch", wrapper.EmitEvents)
+	router.POST(options.BaseURL+"/api/internal/v1/keys/find", wrapper.FindKeys)
+	router.GET(options.BaseURL+"/api/internal/v1/late", wrapper.GetLate)
+	router.GET(options.BaseURL+"/api/internal/v1/overview", wrapper.GetOverview)
 	router.DELETE(options.BaseURL+"/api/internal/v1/pauses", wrapper.ResumeDeliveries)
 	router.GET(options.BaseURL+"/api/internal/v1/pauses", wrapper.ListPauses)
 	router.PUT(options.BaseURL+"/api/internal/v1/pauses", wrapper.PauseDeliveries)
@@ -3075,10 +3602,14 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/internal/v1/recoveries", wrapper.RecoverIncident)
 	router.GET(options.BaseURL+"/api/internal/v1/recoveries/:id", wrapper.GetIncident)
 	router.PATCH(options.BaseURL+"/api/internal/v1/recoveries/:id", wrapper.UpdateIncident)
-	router.GET(options.BaseURL+"/api/internal/v1/webhooks", wrapper.ListWebhooksOfBot)
+	router.GET(options.BaseURL+"/api/internal/v1/webhooks", wrapper.ListWebhooksOfAny)
 	router.DELETE(options.BaseURL+"/api/internal/v1/webhooks/:id", wrapper.DeleteWebhookOfAny)
 	router.GET(options.BaseURL+"/api/internal/v1/webhooks/:id", wrapper.GetWebhookOfAny)
 	router.PATCH(options.BaseURL+"/api/internal/v1/webhooks/:id", wrapper.UpdateWebhookOfAny)
+	router.DELETE(options.BaseURL+"/api/internal/v1/webhooks/:id/recover", wrapper.CancelRecoveryOfAny)
+	router.GET(options.BaseURL+"/api/internal/v1/webhooks/:id/recover", wrapper.GetRecoveryOfAny)
+	router.POST(options.BaseURL+"/api/internal/v1/webhooks/:id/recover", wrapper.RecoverWebhookOfAny)
+	router.POST(options.BaseURL+"/api/internal/v1/webhooks/:id/retry-now", wrapper.RetryNowOfAny)
 	router.GET(options.BaseURL+"/docs", wrapper.Docs)
 	router.GET(options.BaseURL+"/healthz", wrapper.Healthz)
 	router.GET(options.BaseURL+"/openapi.json", wrapper.OpenAPI)

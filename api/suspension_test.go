@@ -102,11 +102,7 @@ func TestOperatorsManageWebhooksOfAnyBot(t *testing.T) {
 	first, second := a.hook(key), a.hook(key)
 	const path = "/api/internal/v1/webhooks"
 	service := func(method, path string, body any) answer { return a.do(method, path, serviceToken, body) }
-	var list []struct {
-		ID, BotID, URL string
-		IsActive       bool
-		DisabledReason *string
-	}
+	var list []struct{ ID, BotID, Host, State string }
 	service("GET", path+"?botId="+bot, nil).into(t, &list)
 	require.Equal(t, http.StatusOK, service("GET", path+"?botId="+strings.ToUpper(bot), nil).status, "a UUID in either case")
 	require.Len(t, list, 2)
@@ -116,16 +112,24 @@ func TestOperatorsManageWebhooksOfAnyBot(t *testing.T) {
 	got := service("PATCH", path+"/"+first, `{"isActive":false}`)
 	require.Equal(t, http.StatusOK, got.status)
 	require.Contains(t, string(got.body), `"disabledReason":"operator"`)
+	require.NotContains(t, string(got.body), "disabledNote")
+	got = service("PATCH", path+"/"+first, `{"isActive":false,"disabledNote":"too many complaints"}`)
+	require.Contains(t, string(got.body), `"disabledNote":"too many complaints"`)
+	require.Contains(t, string(a.do("GET", webhooksPath+"/"+first, key, nil).body), `"disabledNote":"too many complaints"`, "its owner reads it")
+	require.Contains(t, string(service("GET", path+"?disabledReason=operator", nil).body), `"disabledNote":"too many complaints"`)
 	got = service("PATCH", path+"/"+first, `{"isActive":true}`)
 	require.Contains(t, string(got.body), `"isActive":true`)
+	require.NotContains(t, string(got.body), "disabledNote")
 	require.Equal(t, http.StatusNoContent, service("DELETE", path+"/"+first, nil).status)
 	require.Equal(t, http.StatusNotFound, a.do("GET", webhooksPath+"/"+first, key, nil).status)
 	for want, calls := range map[int][][3]string{
 		http.StatusNotFound: {
-			{"GET", path + "/" + first}, {"PATCH", path + "/" + first, `{"isActive":true}`}, {"DELETE", path + "/" + first}, {"GET", path + "/none"}, {"GET", path + "?botId=nobody"},
+			{"GET", path + "/" + first}, {"PATCH", path + "/" + first, `{"isActive":true}`}, {"DELETE", path + "/" + first}, {"GET", path + "/none"}, {"POST", path + "/none/recover"}, {"GET", path + "/none/recover"}, {"DELETE", path + "/none/recover"}, {"POST", path + "/none/retry-now"},
 		},
 		http.StatusUnprocessableEntity: {
-			{"GET", path}, {"GET", path + "?botId="}, {"GET", path + "?botId=a b"}, {"GET", path + "?bot=x"}, {"PATCH", path + "/" + second, `{}`}, {"PATCH", path + "/" + second, `{"isActive":null}`}, {"PATCH", path + "/" + second, `{"isActive":1}`},
+			{"GET", path + "?botId="}, {"GET", path + "?botId=a b"}, {"GET", path + "?bot=x"}, {"PATCH", path + "/" + second, `{}`}, {"PATCH", path + "/" + second, `{"isActive":null}`}, {"PATCH", path + "/" + second, `{"isActive":1}`},
+			{"PATCH", path + "/" + second, `{"isActive":true,"disabledNote":"x"}`}, {"PATCH", path + "/" + second, `{"isActive":false,"disabledNote":""}`},
+			{"GET", path + "?state=broken"}, {"GET", path + "?sort=size"}, {"GET", path + "?after=x"}, {"GET", path + "?limit=101"}, {"GET", path + "?state=active&disabledReason=owner"},
 		},
 		http.StatusBadRequest: {{"PATCH", path + "/" + second, `{"url":"https://example.org"}`}, {"PATCH", path + "/" + second, `[]`}},
 	} {
@@ -137,6 +141,7 @@ func TestOperatorsManageWebhooksOfAnyBot(t *testing.T) {
 			require.Equal(t, want, service(call[0], strings.ReplaceAll(call[1], " ", "%20"), body).status, call)
 		}
 	}
+	require.JSONEq(t, "[]", string(service("GET", path+"?botId=nobody", nil).body))
 	require.Equal(t, http.StatusUnauthorized, a.do("GET", path+"?botId="+bot, key, nil).status, "a bot's key is none of the service's")
 }
 

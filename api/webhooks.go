@@ -197,6 +197,7 @@ func (s *server) view(w db.Webhook, paused map[uuid.UUID]history.Pause) (Webhook
 	}
 	if !w.IsActive {
 		view.DisabledAt, view.DisabledReason = (*timestamp)(w.DisabledAt), w.DisabledReason
+		view.DisabledNote = w.DisabledNote
 		if w.DisabledBy.Valid {
 			view.DisabledBy = &w.DisabledBy.UUID
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -15,13 +14,11 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
-// Bot makes bots and their keys.
+// Bot makes bots and their keys, with the database alone. All else about them is "ops", over the service API.
 type Bot struct {
 	Create botCreateCommand `cmd:"" help:"Create a bot and print its id and, if one was generated, its notify secret on a second line."`
-	Set    botSetCommand    `cmd:"" help:"Suspend or reactivate a bot, or change its notification URL. Prints the notify secret if one was generated."`
+	Set    botSetCommand    `cmd:"" help:"Change a bot's notification URL. Prints the notify secret if one was generated."`
 	Key    botKeyCommand    `cmd:"" help:"Create a key for a bot and print it. It cannot be shown again."`
-	Keys   botKeysCommand   `cmd:"" help:"List a bot's keys, oldest first: id, creation, beginning, last use and name."`
-	Revoke botRevokeCommand `cmd:"" help:"Revoke a key of a bot. It stops working at once."`
 	Portal botPortalCommand `cmd:"" help:"Print a link that opens the portal of a bot, once, within 10 minutes."`
 }
 
@@ -79,13 +76,12 @@ func viewOf(b bots.Bot) botView {
 
 // keyView is a key as JSON.
 type keyView struct {
-	ID         uuid.UUID `json:"id"`
-	BotID      string    `json:"botId,omitempty"`
-	Name       string    `json:"name"`
-	Prefix     string    `json:"prefix"`
-	Key        string    `json:"key,omitempty"`
-	CreatedAt  string    `json:"createdAt"`
-	LastUsedAt *string   `json:"lastUsedAt,omitempty"`
+	ID        uuid.UUID `json:"id"`
+	BotID     string    `json:"botId,omitempty"`
+	Name      string    `json:"name"`
+	Prefix    string    `json:"prefix"`
+	Key       string    `json:"key,omitempty"`
+	CreatedAt string    `json:"createdAt"`
 }
 
 type botSetCommand struct {
@@ -93,13 +89,12 @@ type botSetCommand struct {
 	Bot  string `arg:"" name:"name-or-id" help:"The bot's id, or its name if it is unique."`
 	JSON bool   `help:"Print JSON."`
 	notifyFlags
-	Active *bool `negatable:"" help:"Whether the bot is active. A suspended bot receives nothing, and its keys are refused."`
 }
 
 func (c *botSetCommand) Run(ctx context.Context) error {
-	change := bots.Change{NotifyChange: c.change(), IsActive: c.Active}
-	if !change.SetURL && change.Secret == nil && change.IsActive == nil {
-		return errors.New("give --notify-url, --notify-secret, --active or --no-active")
+	change := bots.Change{NotifyChange: c.change()}
+	if !change.SetURL && change.Secret == nil {
+		return errors.New("give --notify-url or --notify-secret")
 	}
 	return withPool(ctx, c.Database, func(ctx context.Context, pool *pgxpool.Pool) error {
 		service, err := c.service(pool)
@@ -166,43 +161,5 @@ func withBot(ctx context.Context, database settings.Database, nameOrID string, f
 			return err
 		}
 		return f(ctx, service, botID)
-	})
-}
-
-type botKeysCommand struct {
-	settings.Database
-	Bot  string `arg:"" name:"name-or-id" help:"The bot's id, or its name if it is unique."`
-	JSON bool   `help:"Print JSON."`
-}
-
-func (c *botKeysCommand) Run(ctx context.Context) error {
-	return withBot(ctx, c.Database, c.Bot, func(ctx context.Context, service *bots.Service, botID string) error {
-		keys, err := service.Keys(ctx, botID)
-		if err != nil {
-			return err
-		}
-		lines, views := make([]string, len(keys)), make([]keyView, len(keys))
-		for i, key := range keys {
-			views[i] = keyView{ID: key.ID, Name: key.Name, Prefix: key.Prefix, CreatedAt: webhook.FormatTime(key.CreatedAt)}
-			used := "never used"
-			if key.LastUsedAt != nil {
-				at := webhook.FormatTime(*key.LastUsedAt)
-				views[i].LastUsedAt, used = &at, "used "+at
-			}
-			lines[i] = strings.TrimRight(strings.Join([]string{key.ID.String(), views[i].CreatedAt, key.Prefix + "…", used, key.Name}, "  "), " ")
-		}
-		return printed(c.JSON, views, strings.Join(lines, "\n"))
-	})
-}
-
-type botRevokeCommand struct {
-	settings.Database
-	Bot string    `arg:"" name:"name-or-id" help:"The bot's id, or its name if it is unique."`
-	Key uuid.UUID `arg:"" name:"key-id" help:"The key's id, as \"bot keys\" lists it."`
-}
-
-func (c *botRevokeCommand) Run(ctx context.Context) error {
-	return withBot(ctx, c.Database, c.Bot, func(ctx context.Context, service *bots.Service, botID string) error {
-		return service.RevokeKey(ctx, botID, c.Key)
 	})
 }

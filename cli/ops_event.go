@@ -16,21 +16,6 @@ import (
 // maxPayloadShown bounds, in characters, what is shown of a payload.
 const maxPayloadShown = 500
 
-// Ops is what operators ask the service API.
-type Ops struct {
-	Event opsEventCommand `cmd:"" help:"Show an event, its workflow, and its outcome at each webhook."`
-
-	Incidents opsIncidents `cmd:"" help:"Undo what an incident of ours did: enable the webhooks that it disabled, and deliver what they missed."`
-
-	Audit opsAuditCommand `cmd:"" help:"List who changed what, newest first."`
-
-	Pauses opsPauses `cmd:"" help:"List what operators have paused."`
-	Pause  opsPause  `cmd:"" help:"Pause all deliveries, a bot's or a host's. They wait in the webhooks' queues."`
-	Resume opsResume `cmd:"" help:"End a pause. What waits is sent."`
-
-	Webhooks opsWebhooks `cmd:"" help:"List, show, enable, disable and delete webhooks of any bot."`
-}
-
 type opsEventCommand struct {
 	ServiceFlags
 	outputFlags

@@ -2,23 +2,33 @@ package cli
 
 import (
 	"context"
+	"fmt"
+	"io"
 
 	mathub "github.com/mathub/webhooks/clients/go"
 )
 
 // opsWebhooks manages webhooks of any bot, over the service API.
 type opsWebhooks struct {
-	List    opsWebhooksList    `cmd:"" help:"List a bot's webhooks, oldest first."`
-	Get     opsWebhooksGet     `cmd:"" help:"Show a webhook."`
-	Enable  opsWebhooksEnable  `cmd:"" help:"Enable a webhook, with a failure count of 0."`
-	Disable opsWebhooksDisable `cmd:"" help:"Disable a webhook. Its owner can enable it again."`
-	Delete  opsWebhooksDelete  `cmd:"" help:"Delete a webhook and its history."`
+	List     opsWebhooksList     `cmd:"" help:"List webhooks and how they stand."`
+	Get      opsWebhooksGet      `cmd:"" help:"Show a webhook."`
+	Enable   opsWebhooksEnable   `cmd:"" help:"Enable a webhook, with a failure count of 0."`
+	Disable  opsWebhooksDisable  `cmd:"" help:"Disable a webhook. Its owner can enable it again."`
+	Delete   opsWebhooksDelete   `cmd:"" help:"Delete a webhook and its history."`
+	Recover  opsWebhooksRecover  `cmd:"" help:"Deliver the events that a webhook missed."`
+	RetryNow opsWebhooksRetryNow `cmd:"" help:"Attempt now what waits for a webhook."`
 }
 
 type opsWebhooksList struct {
 	ServiceFlags
 	outputFlags
-	Bot string `arg:"" name:"bot" help:"The bot's id."`
+	pageFlags
+	State          string `enum:",active,queued,failing,disabled,suspended" default:"" help:"List only webhooks in this state: active, queued, failing, disabled or suspended."`
+	DisabledReason string `enum:",failures,owner,operator" default:"" help:"List only webhooks that are disabled for this reason: failures, owner or operator."`
+	Bot            string `help:"List only webhooks of the bot with this id."`
+	Host           string `help:"List only webhooks at this host, with the port where the URL has one."`
+	ErrorClass     string `help:"List only webhooks whose last failure was of this class, such as timeout, dns or http_5xx."`
+	Sort           string `enum:",created,disabled,failures,waiting,oldest" default:"" help:"The order: created, disabled (last first), failures (most first), waiting (longest queue first) or oldest (oldest due delivery first). Default: as the state asks for."`
 }
 
 // Run lists the webhooks.
@@ -27,11 +37,33 @@ func (c *opsWebhooksList) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	list, err := api.ListWebhooksOfBot(ctx, &mathub.ListWebhooksOfBotParams{BotID: c.Bot})
+	params := mathub.ListWebhooksOfAnyParams{State: c.State, DisabledReason: c.DisabledReason, BotID: c.Bot, Host: c.Host, ErrorClass: c.ErrorClass, Sort: c.Sort}
+	list, raw, next, err := gather(c.pageFlags, func(after string, limit int) (*mathub.Response[[]mathub.OperatorWebhook], error) {
+		params.After, params.Limit = after, limit
+		return api.ListWebhooksOfAny(ctx, &params)
+	})
 	if err != nil {
 		return err
 	}
-	return c.webhooks(list.Body, listed(list.Value)...)
+	return c.show(raw, func(w io.Writer) error {
+		listOperatorWebhooks(w, list)
+		moreFollow(w, next)
+		return nil
+	})
+}
+
+// listOperatorWebhooks writes webhooks of any bot as a table.
+func listOperatorWebhooks(w io.Writer, list []mathub.OperatorWebhook) {
+	fmt.Fprintln(w, "WEBHOOK\tBOT\tHOST\tSTATE\tFAILURES\tWAITING\tOLDEST DUE\tLAST ERROR\tDISABLED\tBY") //nolint:errcheck // Flush tells
+	for _, h := range list {
+		by := orDash(h.DisabledReason)
+		if h.DisabledNote != nil {
+			by += ": " + *h.DisabledNote
+		}
+		//nolint:errcheck // Flush tells
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n", h.ID, h.BotID, h.Host, h.State, h.FailureCount, h.Waiting, orNone(h.OldestDueAt),
+			orDash(h.LastError), orNone(h.DisabledAt), by)
+	}
 }
 
 // opsWebhook is one that a command is about.
@@ -41,12 +73,12 @@ type opsWebhook struct {
 }
 
 // setActive enables or disables the webhook and shows it.
-func (c *opsWebhook) setActive(ctx context.Context, f outputFlags, active bool) error {
+func (c *opsWebhook) setActive(ctx context.Context, f outputFlags, change mathub.OperatorWebhookChange) error {
 	api, err := c.client()
 	if err != nil {
 		return err
 	}
-	changed, err := api.UpdateWebhookOfAny(ctx, c.ID, mathub.OperatorWebhookChange{IsActive: active})
+	changed, err := api.UpdateWebhookOfAny(ctx, c.ID, change)
 	if err != nil {
 		return err
 	}
@@ -81,20 +113,24 @@ type opsWebhooksEnable struct {
 
 // Run enables the webhook.
 func (c *opsWebhooksEnable) Run(ctx context.Context) error {
-	return c.setActive(ctx, c.outputFlags, true)
+	return c.setActive(ctx, c.outputFlags, mathub.OperatorWebhookChange{IsActive: true})
 }
 
 type opsWebhooksDisable struct {
 	opsWebhook
 	outputFlags
+	Note string `help:"What its owner reads about it."`
 }
 
 // Run disables the webhook.
 func (c *opsWebhooksDisable) Run(ctx context.Context) error {
-	return c.setActive(ctx, c.outputFlags, false)
+	return c.setActive(ctx, c.outputFlags, mathub.OperatorWebhookChange{DisabledNote: c.Note})
 }
 
-type opsWebhooksDelete struct{ opsWebhook }
+type opsWebhooksDelete struct {
+	opsWebhook
+	confirmFlags
+}
 
 // Run deletes the webhook.
 func (c *opsWebhooksDelete) Run(ctx context.Context) error {
@@ -102,5 +138,38 @@ func (c *opsWebhooksDelete) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := c.confirm("the webhook and its history", c.ID); err != nil {
+		return err
+	}
 	return api.DeleteWebhookOfAny(ctx, c.ID)
+}
+
+type opsWebhooksRecover struct {
+	opsWebhook
+	outputFlags
+	recoverFlags
+}
+
+// Run starts a recovery, or shows or cancels one.
+func (c *opsWebhooksRecover) Run(ctx context.Context) error {
+	api, err := c.client()
+	if err != nil {
+		return err
+	}
+	return c.run(ctx, c.outputFlags, recoveries{api.RecoverWebhookOfAny, api.GetRecoveryOfAny, api.CancelRecoveryOfAny}, c.ID)
+}
+
+type opsWebhooksRetryNow struct {
+	opsWebhook
+	outputFlags
+	retryFlags
+}
+
+// Run makes what waits due.
+func (c *opsWebhooksRetryNow) Run(ctx context.Context) error {
+	api, err := c.client()
+	if err != nil {
+		return err
+	}
+	return c.hurried(api.RetryNowOfAny(ctx, c.ID, &mathub.RetryRequest{EventID: c.Event}))
 }

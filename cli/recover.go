@@ -14,6 +14,11 @@ type webhooksRecoverCommand struct {
 	BotFlags
 	outputFlags
 	webhookArg
+	recoverFlags
+}
+
+// recoverFlags say what a recovery covers, or what is asked of one.
+type recoverFlags struct {
 	Since       moment `help:"Start: a time in RFC 3339, or how long ago, such as 24h. Default: 24 hours before the webhook was last disabled."`
 	Until       moment `help:"End. Default: now."`
 	Type        string `help:"Recover only this event type."`
@@ -24,40 +29,51 @@ type webhooksRecoverCommand struct {
 	Cancel      bool   `xor:"verb" help:"Cancel the running recovery."`
 }
 
+// recoveries are the calls about a webhook's recoveries.
+type recoveries struct {
+	start  func(ctx context.Context, id string, span *mathub.Span) (*mathub.Response[mathub.Recovery], error)
+	get    func(ctx context.Context, id string) (*mathub.Response[mathub.Recovery], error)
+	cancel func(ctx context.Context, id string) error
+}
+
 func (c *webhooksRecoverCommand) Run(ctx context.Context) error {
 	api, err := c.client()
 	if err != nil {
 		return err
 	}
-	if c.Cancel {
-		return api.CancelRecovery(ctx, c.ID)
+	return c.run(ctx, c.outputFlags, recoveries{api.RecoverWebhook, api.GetRecovery, api.CancelRecovery}, c.ID)
+}
+
+func (f recoverFlags) run(ctx context.Context, out outputFlags, api recoveries, id string) error {
+	if f.Cancel {
+		return api.cancel(ctx, id)
 	}
-	answer, err := c.state(ctx, api)
-	for err == nil && c.Wait && answer.Value.State == "running" {
+	answer, err := f.state(ctx, api, id)
+	for err == nil && f.Wait && answer.Value.State == "running" {
 		if !pause.For(ctx, time.Second) {
 			return ctx.Err()
 		}
-		answer, err = api.GetRecovery(ctx, c.ID)
+		answer, err = api.get(ctx, id)
 	}
 	if err != nil {
 		return err
 	}
 	r := answer.Value
-	if err := c.show(answer.Body, func(w io.Writer) error { return printRecovery(w, r) }); err != nil {
+	if err := out.show(answer.Body, func(w io.Writer) error { return printRecovery(w, r) }); err != nil {
 		return err
 	}
-	if c.Wait && (r.State != "completed" || r.Failed > 0) {
+	if f.Wait && (r.State != "completed" || r.Failed > 0) {
 		return errFailed
 	}
 	return nil
 }
 
 // state is how far the last recovery has come: of a new one, unless only that is asked for.
-func (c *webhooksRecoverCommand) state(ctx context.Context, api *mathub.Client) (*mathub.Response[mathub.Recovery], error) {
-	if c.Status {
-		return api.GetRecovery(ctx, c.ID)
+func (f recoverFlags) state(ctx context.Context, api recoveries, id string) (*mathub.Response[mathub.Recovery], error) {
+	if f.Status {
+		return api.get(ctx, id)
 	}
-	return api.RecoverWebhook(ctx, c.ID, &mathub.Span{Since: c.Since.Time, Until: c.Until.Time, EventType: c.Type, Error: c.Error, StatusClass: c.StatusClass})
+	return api.start(ctx, id, &mathub.Span{Since: f.Since.Time, Until: f.Until.Time, EventType: f.Type, Error: f.Error, StatusClass: f.StatusClass})
 }
 
 func printRecovery(w io.Writer, r mathub.Recovery) error {

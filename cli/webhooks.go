@@ -347,6 +347,11 @@ type webhooksRetryNowCommand struct {
 	BotFlags
 	outputFlags
 	webhookArg
+	retryFlags
+}
+
+// retryFlags say what is attempted now.
+type retryFlags struct {
 	Event string `help:"Attempt only this event, by its id. Default: all that wait."`
 }
 
@@ -355,11 +360,15 @@ func (c *webhooksRetryNowCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	answer, err := api.RetryNow(ctx, c.ID, &mathub.RetryRequest{EventID: c.Event})
+	return c.hurried(api.RetryNow(ctx, c.ID, &mathub.RetryRequest{EventID: c.Event}))
+}
+
+// hurried shows how many attempts were made due.
+func (f outputFlags) hurried(answer *mathub.Response[mathub.Hurried], err error) error {
 	if err != nil {
 		return err
 	}
-	return c.show(answer.Body, func(w io.Writer) error {
+	return f.show(answer.Body, func(w io.Writer) error {
 		_, err := fmt.Fprintf(w, "ATTEMPTS\n%d\n", answer.Value.Attempts)
 		return err
 	})

@@ -79,6 +79,12 @@ type Bot struct {
 	// IsActive False when the bot is suspended: it receives nothing, and its keys answer 403.
 	IsActive bool `json:"isActive"`
 
+	// SuspendedAt Since when it is suspended. Absent while it is active.
+	SuspendedAt time.Time `json:"suspendedAt,omitempty,omitzero"`
+
+	// SuspendedReason Why, if the operator said so. Absent otherwise.
+	SuspendedReason string `json:"suspendedReason,omitempty,omitzero"`
+
 	// CreatedAt RFC 3339, in UTC, with milliseconds.
 	CreatedAt Time `json:"createdAt"`
 
@@ -100,6 +106,35 @@ type BotChange struct {
 
 	// IsActive False suspends the bot, true reactivates it.
 	IsActive *bool `json:"isActive,omitempty"`
+
+	// SuspendedReason Why the bot is suspended, for its developers. With `isActive: false` only.
+	SuspendedReason string `json:"suspendedReason,omitempty,omitzero"`
+}
+
+// BotDetail defines model for BotDetail.
+type BotDetail struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+
+	// IsActive False: the bot is suspended.
+	IsActive    bool       `json:"isActive"`
+	SuspendedAt *time.Time `json:"suspendedAt"`
+
+	// SuspendedReason Why, if the operator said so.
+	SuspendedReason *string `json:"suspendedReason"`
+
+	// CreatedAt RFC 3339, in UTC, with milliseconds.
+	CreatedAt Time    `json:"createdAt"`
+	NotifyURL *string `json:"notifyUrl"`
+
+	// Webhooks Its webhooks, counted up to 1,000.
+	Webhooks int `json:"webhooks"`
+
+	// ActiveWebhooks Of those, the active ones.
+	ActiveWebhooks int `json:"activeWebhooks"`
+
+	// DisabledByFailures Of those, the ones that failures disabled.
+	DisabledByFailures int `json:"disabledByFailures"`
 }
 
 // Delivery One POST of one event to one webhook.
@@ -351,6 +386,36 @@ type EventWorkflow struct {
 	URL *string `json:"url"`
 }
 
+// Finding defines model for Finding.
+type Finding struct {
+	Name string `json:"name"`
+
+	// IsWrong False: it is only told.
+	IsWrong bool `json:"isWrong"`
+	Count   int  `json:"count"`
+
+	// AtLeast There may be more than were counted.
+	AtLeast bool   `json:"atLeast"`
+	Summary string `json:"summary"`
+
+	// Items A few of them, the worst first.
+	Items []FindingItem `json:"items"`
+
+	// Command The command that goes on from there.
+	Command *string `json:"command"`
+}
+
+// FindingItem defines model for FindingItem.
+type FindingItem struct {
+	WebhookID *string `json:"webhookId"`
+	BotID     *string `json:"botId"`
+	Host      *string `json:"host"`
+	Text      string  `json:"text"`
+
+	// URL A workflow's page in Temporal's Web UI.
+	URL *string `json:"url"`
+}
+
 // HeaderField defines model for HeaderField.
 type HeaderField struct {
 	Name  string `json:"name"`
@@ -499,9 +564,19 @@ type Key struct {
 	CreatedAt Time `json:"createdAt"`
 }
 
+// KeyCreator Who made a key.
+type KeyCreator struct {
+	// Kind As an actor's of the audit log: `key`, `portal`, `service` or `operator`.
+	Kind string `json:"kind"`
+
+	// Name Who stands behind it, as far as that is known. The bot API names no operator.
+	Name *string `json:"name"`
+}
+
 // KeyInfo defines model for KeyInfo.
 type KeyInfo struct {
-	ID string `json:"id"`
+	ID    string `json:"id"`
+	BotID string `json:"botId"`
 
 	// Name What the key is for, as its maker named it. It may be empty.
 	Name string `json:"name"`
@@ -512,8 +587,17 @@ type KeyInfo struct {
 	// CreatedAt RFC 3339, in UTC, with milliseconds.
 	CreatedAt Time `json:"createdAt"`
 
+	// CreatedBy Who made a key.
+	CreatedBy KeyCreator `json:"createdBy"`
+
 	// LastUsedAt When a call last used it, to the minute. Null: none has.
 	LastUsedAt *time.Time `json:"lastUsedAt"`
+}
+
+// KeySearch defines model for KeySearch.
+type KeySearch struct {
+	// Key The key, or at least its first 6 characters.
+	Key string `json:"key"`
 }
 
 // LastDelivery A delivery in short.
@@ -533,6 +617,40 @@ type LastDelivery struct {
 
 	// AttemptedAt RFC 3339, in UTC, with milliseconds.
 	AttemptedAt Time `json:"attemptedAt"`
+}
+
+// Late defines model for Late.
+type Late struct {
+	// Since What was due, or accepted, before it is late.
+	Since time.Time `json:"since"`
+
+	// Queues Webhooks with late deliveries, the oldest due first.
+	Queues []OperatorWebhook `json:"queues"`
+
+	// MoreQueues There are others.
+	MoreQueues bool `json:"moreQueues"`
+
+	// Workflows Workflows of events that still run.
+	Workflows []LateWorkflow `json:"workflows"`
+
+	// MoreWorkflows There are others.
+	MoreWorkflows bool `json:"moreWorkflows"`
+}
+
+// LateWorkflow defines model for LateWorkflow.
+type LateWorkflow struct {
+	ID    string `json:"id"`
+	RunID string `json:"runId"`
+	Type  string `json:"type"`
+
+	// EventID Null: the workflow is of several events.
+	EventID *string `json:"eventId"`
+
+	// StartedAt RFC 3339, in UTC, with milliseconds.
+	StartedAt Time `json:"startedAt"`
+
+	// URL Its page in Temporal's Web UI. Null when `MATHUB_TEMPORAL_UI` is not set.
+	URL *string `json:"url"`
 }
 
 // Missed defines model for Missed.
@@ -677,9 +795,58 @@ type NotifyChange struct {
 	NotifySecret Secret `json:"notifySecret,omitempty,omitzero"`
 }
 
+// OperatorWebhook How a webhook stands. It has no URL, which may hold a token.
+type OperatorWebhook struct {
+	ID    string `json:"id"`
+	BotID string `json:"botId"`
+
+	// Host The URL's host, with the port where it has one.
+	Host string  `json:"host"`
+	Name *string `json:"name"`
+
+	// State `active`, `queued`, `failing`, `disabled` or `suspended`.
+	State        string `json:"state"`
+	FailureCount int    `json:"failureCount"`
+
+	// Waiting The deliveries in its queue, counted up to 1,000.
+	Waiting int `json:"waiting"`
+
+	// OldestDueAt When the first of them is due, or was. Null: nothing waits, or only what was made due at once.
+	OldestDueAt *time.Time `json:"oldestDueAt"`
+
+	// LastError The error of the last failure in the history.
+	LastError *string `json:"lastError"`
+
+	// ErrorClass The class of the last failure that counted.
+	ErrorClass *string    `json:"errorClass"`
+	DisabledAt *time.Time `json:"disabledAt"`
+
+	// DisabledReason `failures`, `owner` or `operator`.
+	DisabledReason *string `json:"disabledReason"`
+
+	// DisabledNote What the operator said who disabled it.
+	DisabledNote *string `json:"disabledNote"`
+
+	// CreatedAt RFC 3339, in UTC, with milliseconds.
+	CreatedAt Time `json:"createdAt"`
+}
+
 // OperatorWebhookChange defines model for OperatorWebhookChange.
 type OperatorWebhookChange struct {
 	IsActive bool `json:"isActive"`
+
+	// DisabledNote What the webhook's owner reads about it. With `isActive: false` only.
+	DisabledNote string `json:"disabledNote,omitempty,omitzero"`
+}
+
+// Overview defines model for Overview.
+type Overview struct {
+	// At RFC 3339, in UTC, with milliseconds.
+	At Time `json:"at"`
+
+	// IsWrong A finding is.
+	IsWrong  bool      `json:"isWrong"`
+	Findings []Finding `json:"findings"`
 }
 
 // Pause defines model for Pause.
@@ -952,6 +1119,9 @@ type Webhook struct {
 	// DisabledBy The delivery whose failure disabled it.
 	DisabledBy *string `json:"disabledBy"`
 
+	// DisabledNote What the operator said who disabled it. Absent when nothing.
+	DisabledNote string `json:"disabledNote,omitempty,omitzero"`
+
 	// CreatedAt RFC 3339, in UTC, with milliseconds.
 	CreatedAt Time `json:"createdAt"`
 
@@ -1018,6 +1188,9 @@ type WebhookDetail struct {
 
 	// DisabledBy The delivery whose failure disabled it.
 	DisabledBy *string `json:"disabledBy"`
+
+	// DisabledNote What the operator said who disabled it. Absent when nothing.
+	DisabledNote string `json:"disabledNote,omitempty,omitzero"`
 
 	// CreatedAt RFC 3339, in UTC, with milliseconds.
 	CreatedAt Time `json:"createdAt"`
@@ -1244,6 +1417,21 @@ type ListAuditOfAnyParams struct {
 	Before string `form:"before,omitempty" json:"before,omitempty,omitzero"`
 }
 
+// ListBotsParams defines parameters for ListBots.
+type ListBotsParams struct {
+	// Search Lists bots with this text in their id or name, in upper or lower case.
+	Search string `form:"search,omitempty" json:"search,omitempty,omitzero"`
+
+	// State Lists bots in this state.
+	State string `form:"state,omitempty" json:"state,omitempty,omitzero"`
+
+	// After The id of a bot. The list begins after it.
+	After string `form:"after,omitempty" json:"after,omitempty,omitzero"`
+
+	// Limit The size of the page.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
 // GetEventParams defines parameters for GetEvent.
 type GetEventParams struct {
 	// Outcome Lists webhooks with this outcome.
@@ -1254,6 +1442,12 @@ type GetEventParams struct {
 
 	// Limit The size of the page.
 	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
+// GetLateParams defines parameters for GetLate.
+type GetLateParams struct {
+	// Minutes What was due, or accepted, longer ago is late.
+	Minutes int `form:"minutes,omitempty" json:"minutes,omitempty,omitzero"`
 }
 
 // ResumeDeliveriesParams defines parameters for ResumeDeliveries.
@@ -1271,13 +1465,31 @@ type ListIncidentsParams struct {
 	Before string `form:"before,omitempty" json:"before,omitempty,omitzero"`
 }
 
-// ListWebhooksOfBotParams defines parameters for ListWebhooksOfBot.
-type ListWebhooksOfBotParams struct {
-	// BotID The bot's id.
-	BotID string `form:"botId" json:"botId"`
+// ListWebhooksOfAnyParams defines parameters for ListWebhooksOfAny.
+type ListWebhooksOfAnyParams struct {
+	// State Lists webhooks in this state.
+	State string `form:"state,omitempty" json:"state,omitempty,omitzero"`
 
-	// After The id of one of the bot's webhooks. The list begins after it.
+	// DisabledReason Lists webhooks that are disabled for this reason.
+	DisabledReason string `form:"disabledReason,omitempty" json:"disabledReason,omitempty,omitzero"`
+
+	// BotID Lists webhooks of this bot.
+	BotID string `form:"botId,omitempty" json:"botId,omitempty,omitzero"`
+
+	// Host Lists webhooks at this host, with the port where the URL has one.
+	Host string `form:"host,omitempty" json:"host,omitempty,omitzero"`
+
+	// ErrorClass Lists webhooks whose last failure was of this class, such as `timeout`, `dns` or `http_5xx`.
+	ErrorClass string `form:"errorClass,omitempty" json:"errorClass,omitempty,omitzero"`
+
+	// Sort The order. Default: as the state asks for, else `created`.
+	Sort string `form:"sort,omitempty" json:"sort,omitempty,omitzero"`
+
+	// After The place that the `Link` of the page before names.
 	After string `form:"after,omitempty" json:"after,omitempty,omitzero"`
+
+	// Limit The size of the page.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
 }
 
 // ListAudit List who changed what of the bot, newest first.
@@ -1493,14 +1705,32 @@ func (c *Service) ListAuditOfAny(ctx context.Context, params *ListAuditOfAnyPara
 	return call[[]AuditEntry](ctx, c.caller, http.MethodGet, "/api/internal/v1/audit", query, nil)
 }
 
+// ListBots List bots and what webhooks they have, ordered by id.
+func (c *Service) ListBots(ctx context.Context, params *ListBotsParams) (*Response[[]BotDetail], error) {
+	query := url.Values{}
+	if params != nil {
+		setUnlessZero(query, "search", params.Search)
+		setUnlessZero(query, "state", params.State)
+		setUnlessZero(query, "after", params.After)
+		setUnlessZero(query, "limit", params.Limit)
+	}
+	return call[[]BotDetail](ctx, c.caller, http.MethodGet, "/api/internal/v1/bots", query, nil)
+}
+
 // CreateBot Create a bot.
 func (c *Service) CreateBot(ctx context.Context, body NewBot) (*Response[Bot], error) {
 	return call[Bot](ctx, c.caller, http.MethodPost, "/api/internal/v1/bots", nil, body)
 }
 
-// GetBot Get a bot.
-func (c *Service) GetBot(ctx context.Context, id string) (*Response[Bot], error) {
-	return call[Bot](ctx, c.caller, http.MethodGet, fmt.Sprintf("/api/internal/v1/bots/%s", url.PathEscape(id)), nil, nil)
+// DeleteBot Delete a bot with its webhooks, their history, its keys and its sessions of the portal.
+func (c *Service) DeleteBot(ctx context.Context, id string) error {
+	_, err := call[struct{}](ctx, c.caller, http.MethodDelete, fmt.Sprintf("/api/internal/v1/bots/%s", url.PathEscape(id)), nil, nil)
+	return err
+}
+
+// GetBot Get a bot and what webhooks it has.
+func (c *Service) GetBot(ctx context.Context, id string) (*Response[BotDetail], error) {
+	return call[BotDetail](ctx, c.caller, http.MethodGet, fmt.Sprintf("/api/internal/v1/bots/%s", url.PathEscape(id)), nil, nil)
 }
 
 // UpdateBot Suspend or reactivate a bot, or change its notification URL.
@@ -1567,6 +1797,25 @@ func (c *Service) GetEvent(ctx context.Context, id string, params *GetEventParam
 	return call[EventDetail](ctx, c.caller, http.MethodGet, fmt.Sprintf("/api/internal/v1/events/%s", url.PathEscape(id)), query, nil)
 }
 
+// FindKeys Find the bot of a leaked key.
+func (c *Service) FindKeys(ctx context.Context, body KeySearch) (*Response[[]KeyInfo], error) {
+	return call[[]KeyInfo](ctx, c.caller, http.MethodPost, "/api/internal/v1/keys/find", nil, body)
+}
+
+// GetLate List what is late now.
+func (c *Service) GetLate(ctx context.Context, params *GetLateParams) (*Response[Late], error) {
+	query := url.Values{}
+	if params != nil {
+		setUnlessZero(query, "minutes", params.Minutes)
+	}
+	return call[Late](ctx, c.caller, http.MethodGet, "/api/internal/v1/late", query, nil)
+}
+
+// GetOverview Get what is wrong now.
+func (c *Service) GetOverview(ctx context.Context) (*Response[Overview], error) {
+	return call[Overview](ctx, c.caller, http.MethodGet, "/api/internal/v1/overview", nil, nil)
+}
+
 // ResumeDeliveries End a pause.
 func (c *Service) ResumeDeliveries(ctx context.Context, params *ResumeDeliveriesParams) error {
 	query := url.Values{}
@@ -1612,14 +1861,20 @@ func (c *Service) UpdateIncident(ctx context.Context, id string, body IncidentCh
 	return call[Incident](ctx, c.caller, http.MethodPatch, fmt.Sprintf("/api/internal/v1/recoveries/%s", url.PathEscape(id)), nil, body)
 }
 
-// ListWebhooksOfBot List a bot's webhooks and how they have been doing, oldest first.
-func (c *Service) ListWebhooksOfBot(ctx context.Context, params *ListWebhooksOfBotParams) (*Response[[]WebhookDetail], error) {
+// ListWebhooksOfAny List webhooks of any bot and how they stand.
+func (c *Service) ListWebhooksOfAny(ctx context.Context, params *ListWebhooksOfAnyParams) (*Response[[]OperatorWebhook], error) {
 	query := url.Values{}
 	if params != nil {
+		setUnlessZero(query, "state", params.State)
+		setUnlessZero(query, "disabledReason", params.DisabledReason)
 		setUnlessZero(query, "botId", params.BotID)
+		setUnlessZero(query, "host", params.Host)
+		setUnlessZero(query, "errorClass", params.ErrorClass)
+		setUnlessZero(query, "sort", params.Sort)
 		setUnlessZero(query, "after", params.After)
+		setUnlessZero(query, "limit", params.Limit)
 	}
-	return call[[]WebhookDetail](ctx, c.caller, http.MethodGet, "/api/internal/v1/webhooks", query, nil)
+	return call[[]OperatorWebhook](ctx, c.caller, http.MethodGet, "/api/internal/v1/webhooks", query, nil)
 }
 
 // DeleteWebhookOfAny Delete a webhook of any bot, and its history.
@@ -1636,4 +1891,25 @@ func (c *Service) GetWebhookOfAny(ctx context.Context, id string) (*Response[Web
 // UpdateWebhookOfAny Disable or enable a webhook of any bot.
 func (c *Service) UpdateWebhookOfAny(ctx context.Context, id string, body OperatorWebhookChange) (*Response[Webhook], error) {
 	return call[Webhook](ctx, c.caller, http.MethodPatch, fmt.Sprintf("/api/internal/v1/webhooks/%s", url.PathEscape(id)), nil, body)
+}
+
+// CancelRecoveryOfAny Cancel the recovery of a webhook of any bot. The delivery in flight completes.
+func (c *Service) CancelRecoveryOfAny(ctx context.Context, id string) error {
+	_, err := call[struct{}](ctx, c.caller, http.MethodDelete, fmt.Sprintf("/api/internal/v1/webhooks/%s/recover", url.PathEscape(id)), nil, nil)
+	return err
+}
+
+// GetRecoveryOfAny Get the progress of the last recovery of a webhook of any bot.
+func (c *Service) GetRecoveryOfAny(ctx context.Context, id string) (*Response[Recovery], error) {
+	return call[Recovery](ctx, c.caller, http.MethodGet, fmt.Sprintf("/api/internal/v1/webhooks/%s/recover", url.PathEscape(id)), nil, nil)
+}
+
+// RecoverWebhookOfAny Deliver what a webhook of any bot missed.
+func (c *Service) RecoverWebhookOfAny(ctx context.Context, id string, body *Span) (*Response[Recovery], error) {
+	return call[Recovery](ctx, c.caller, http.MethodPost, fmt.Sprintf("/api/internal/v1/webhooks/%s/recover", url.PathEscape(id)), nil, unlessNil(body))
+}
+
+// RetryNowOfAny Attempt now what waits for a webhook of any bot.
+func (c *Service) RetryNowOfAny(ctx context.Context, id string, body *RetryRequest) (*Response[Hurried], error) {
+	return call[Hurried](ctx, c.caller, http.MethodPost, fmt.Sprintf("/api/internal/v1/webhooks/%s/retry-now", url.PathEscape(id)), nil, unlessNil(body))
 }

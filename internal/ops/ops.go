@@ -43,13 +43,15 @@ type Service struct {
 // UI is Temporal's Web UI: its URL, empty where it is not known, and the namespace that it shows.
 type UI struct{ URL, Namespace string }
 
-// Workflow is the page of a workflow's run; nil where it is not known where that is.
+// Workflow is the page of a workflow's run, of the latest one where runID is empty; nil where it is not known where that is.
 func (u UI) Workflow(workflowID, runID string) *string {
 	if u.URL == "" {
 		return nil
 	}
-	page := fmt.Sprintf("%s/namespaces/%s/workflows/%s/%s", strings.TrimRight(u.URL, "/"),
-		url.PathEscape(u.Namespace), url.PathEscape(workflowID), url.PathEscape(runID))
+	page := fmt.Sprintf("%s/namespaces/%s/workflows/%s", strings.TrimRight(u.URL, "/"), url.PathEscape(u.Namespace), url.PathEscape(workflowID))
+	if runID != "" {
+		page += "/" + url.PathEscape(runID)
+	}
 	return &page
 }
 

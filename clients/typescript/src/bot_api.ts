@@ -400,6 +400,8 @@ export interface WebhookDetail {
 	disabledReason: string | null;
 	/** The delivery whose failure disabled it. */
 	disabledBy: string | null;
+	/** What the operator said who disabled it. Absent when nothing. */
+	disabledNote?: string;
 	createdAt: string;
 	updatedAt: string;
 	/** Until when the previous secret signs too. Absent when it does not. */
@@ -445,6 +447,8 @@ export interface Webhook {
 	disabledReason: string | null;
 	/** The delivery whose failure disabled it. */
 	disabledBy: string | null;
+	/** What the operator said who disabled it. Absent when nothing. */
+	disabledNote?: string;
 	createdAt: string;
 	updatedAt: string;
 	/** Until when the previous secret signs too. Absent when it does not. */
@@ -624,6 +628,10 @@ export interface Bot {
 	name: string;
 	/** False when the bot is suspended: it receives nothing, and its keys answer 403. */
 	isActive: boolean;
+	/** Since when it is suspended. Absent while it is active. */
+	suspendedAt?: string;
+	/** Why, if the operator said so. Absent otherwise. */
+	suspendedReason?: string;
 	createdAt: string;
 	/** The URL that is notified of disabled webhooks. */
 	notifyUrl: string | null;
@@ -656,11 +664,13 @@ export interface EventTypeInfo {
 
 export interface KeyInfo {
 	id: string;
+	botId: string;
 	/** What the key is for, as its maker named it. It may be empty. */
 	name: string;
 	/** How the key begins: ten characters. */
 	prefix: string;
 	createdAt: string;
+	createdBy: KeyCreator;
 	/** When a call last used it, to the minute. Null: none has. */
 	lastUsedAt: string | null;
 }
@@ -790,6 +800,14 @@ export interface StatsBucket {
 	byError: Record<string, number>;
 	/** Deliveries by event type. */
 	byType: Record<string, number>;
+}
+
+/** Who made a key. */
+export interface KeyCreator {
+	/** As an actor's of the audit log: `key`, `portal`, `service` or `operator`. */
+	kind: string;
+	/** Who stands behind it, as far as that is known. The bot API names no operator. */
+	name: string | null;
 }
 
 export interface Actor {
