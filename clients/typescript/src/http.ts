@@ -132,6 +132,7 @@ export function mayPass(error: unknown): boolean {
 
 const firstPause = 100;
 const longestPause = 10_000;
+const longestAsked = 3_600_000; // a timer that is set for weeks goes off at once
 
 /**
  * Tries until it succeeds, or until again says no; again learns the error, how many tries there were, and how long the pause
@@ -143,7 +144,7 @@ export async function retry<T>(once: (tries: number) => Promise<T>, again: (erro
 			return await once(tries);
 		} catch (error) {
 			const usual = Math.min(firstPause * 2 ** (tries - 1), longestPause);
-			const asked = error instanceof MathubError ? (error.retryAfter ?? 0) * 1000 : 0;
+			const asked = error instanceof MathubError ? Math.min((error.retryAfter ?? 0) * 1000, longestAsked) : 0;
 			const pause = Math.max(usual / 2 + (Math.random() * usual) / 2, asked);
 			if (signal?.aborted || !again(error, tries, pause)) throw error;
 			await sleep(pause, signal);

@@ -91,10 +91,12 @@ test("a signal gives up: a request, a pause, a loop", async (t) => {
 	const reason = new Error("enough");
 	const hangs = await api(t, "hang");
 	await assert.rejects(emit({ url: hangs.url, token: "t" }, event, { signal: abortSoon(reason) }), reason);
-	const away = await api(t, busy("", { "retry-after": "30" }));
-	await assert.rejects(emit({ url: away.url, token: "t" }, event, { signal: abortSoon(reason) }), reason);
+	const away = await api(t, busy("", { "retry-after": "30000000" })); // longer than a timer can be
+	await assert.rejects(emit({ url: away.url, token: "t" }, event, { signal: abortSoon(reason), timeout: 1e9 }), reason);
 	for await (const _ of poll({ url: hangs.url, key: "k", signal: abortSoon(reason) })) assert.fail("a page");
+	const before = away.requests.length;
 	for await (const _ of poll({ url: away.url, key: "k", signal: abortSoon(reason) })) assert.fail("a page");
+	assert.equal(away.requests.length, before + 1);
 });
 
 function abortSoon(reason) {

@@ -103,7 +103,8 @@ for (const end = Date.now() + 30_000; ; ) {
 		await new Promise((done) => setTimeout(done, 200));
 	}
 }
-assert.equal((await bare.workflow.getHandle("event-bare").describe()).type, "DeliverEvent");
+const undiscoverable = await bare.workflow.getHandle("event-bare").describe();
+assert.deepEqual([undiscoverable.type, undiscoverable.searchAttributes.MathubEventType], ["DeliverEvent", undefined]);
 
 // What has happened to the webhook, in pages.
 const deliveries = [];
