@@ -35,6 +35,7 @@ var floors = [][]string{
 	{"internal/settings", "internal/problem", "emit"},
 	{"internal/egress", "internal/listen"},
 	{"internal/telemetry", "internal/searchattr"},
+	{"internal/codec"},
 	{"db", "internal/pgsession", "internal/failpoint", "internal/admission"},
 	{"webhook", "internal/telemetry/instrument", "clients/go", "internal/openfiles", "internal/pause", "docs"},
 }

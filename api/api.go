@@ -19,6 +19,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/emit"
@@ -53,6 +54,8 @@ type Config struct {
 
 	// Attributes are the namespace's search attributes. Nil: workflows have none.
 	Attributes *searchattr.Attributes
+	// Converter is the client's, where that seals what Temporal keeps. Nil: it is the SDK's default.
+	Converter converter.DataConverter
 	// ServiceToken is the service API's bearer token. Empty: the service API is off.
 	ServiceToken string
 	// URLRules say which URLs webhooks may have.
@@ -188,7 +191,7 @@ func newServer(cfg Config) (*server, error) {
 	}
 
 	s.batcher = emit.NewBatcher(cfg.Temporal, emit.BatcherOptions{
-		Starts: cfg.EmitStarts, Group: cfg.EmitGroup, Options: []emit.Option{emit.SearchableBy(cfg.Attributes)},
+		Starts: cfg.EmitStarts, Group: cfg.EmitGroup, Options: emitOptions(&cfg),
 		Lookup: s.lookUp, Started: s.emitted.started, Progress: cfg.Progress,
 	})
 	s.ops = &ops.Service{
@@ -320,4 +323,12 @@ func (s *server) Readyz(c *gin.Context) {
 		}
 		return ok(healthWith(ctx, s.cfg.OutboundAccess)), nil
 	})
+}
+
+func emitOptions(cfg *Config) []emit.Option {
+	options := []emit.Option{emit.SearchableBy(cfg.Attributes)}
+	if cfg.Converter != nil {
+		options = append(options, emit.ConvertedBy(cfg.Converter))
+	}
+	return options
 }

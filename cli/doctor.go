@@ -34,6 +34,7 @@ type Doctor struct {
 	// No flag is required: a missing one is a finding.
 	DatabaseURL     string   `name:"database-url" env:"MATHUB_DATABASE_URL" help:"Postgres, such as postgres://user:password@host/mathub."`
 	Keyset          string   `env:"MATHUB_KEYSET" help:"The keys that encrypt webhook URLs and secrets."`
+	CodecKeyset     string   `env:"MATHUB_CODEC_KEYSET" help:"The keys that encrypt what Temporal keeps of events."`
 	ServiceToken    string   `env:"MATHUB_SERVICE_TOKEN" help:"The service API's bearer token."`
 	EgressAllow     string   `env:"MATHUB_EGRESS_ALLOW" help:"Private networks (CIDRs) that webhooks may point to."`
 	EgressAllowHTTP string   `name:"egress-allow-http" env:"MATHUB_EGRESS_ALLOW_HTTP" help:"Whether http:// webhook URLs are allowed."`

@@ -36,6 +36,9 @@ func (d *Doctor) examineSettings(program Program, environ []string) []finding {
 	} else {
 		findings = append(findings, ok("keyset", "valid"))
 	}
+	if d.CodecKeyset != "" {
+		findings = append(findings, d.judgeCodec())
+	}
 	switch token := d.ServiceToken; {
 	case token == "":
 		findings = append(findings, note("service token", "not set: the service API is off; a worker needs none"))
@@ -45,6 +48,17 @@ func (d *Doctor) examineSettings(program Program, environ []string) []finding {
 		findings = append(findings, ok("service token", "long enough"))
 	}
 	return append(findings, judgeOpenFiles(openfiles.Limit()))
+}
+
+func (d *Doctor) judgeCodec() finding {
+	const check = "codec keyset"
+	if _, err := db.ParseKeyset(d.CodecKeyset); err != nil {
+		return failed(check, "set MATHUB_CODEC_KEYSET to the complete keyset in use, in one line", "%s", err)
+	}
+	if d.CodecKeyset == d.Keyset {
+		return warning(check, "make another with `mathub-webhooks keyset new`", "the same as MATHUB_KEYSET: who may open histories can open secrets")
+	}
+	return ok(check, "valid")
 }
 
 func judgeOpenFiles(limit int) finding {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/internal/history"
 )
@@ -30,6 +31,14 @@ func TestClocksThatAreOffAreFound(t *testing.T) {
 			require.Equal(t, c.status, judgeClock("Postgres", theirs, begin, begin.Add(c.took)).Status)
 		})
 	}
+}
+
+func TestAWrongCodecKeysetIsFound(t *testing.T) {
+	keyset, err := db.NewKeyset()
+	require.NoError(t, err)
+	require.Equal(t, statusOK, (&Doctor{CodecKeyset: keyset}).judgeCodec().Status)
+	require.Equal(t, statusWarning, (&Doctor{CodecKeyset: keyset, Keyset: keyset}).judgeCodec().Status)
+	require.Equal(t, statusFailed, (&Doctor{CodecKeyset: keyset[:40]}).judgeCodec().Status)
 }
 
 func TestOldPostgresIsFound(t *testing.T) {

@@ -208,6 +208,23 @@ func notifyContext(botID string) []byte { return []byte("notify secret of bot " 
 
 func notifyURLContext(botID string) []byte { return []byte("notify URL of bot " + botID) }
 
+// SealPayload encrypts what is handed to Temporal.
+func (k *Keyset) SealPayload(plain []byte) ([]byte, error) {
+	return k.seal(string(plain), payloadContext)
+}
+
+// OpenPayload decrypts what SealPayload made.
+func (k *Keyset) OpenPayload(sealed []byte) ([]byte, error) {
+	plain, err := k.aead.Decrypt(sealed, payloadContext)
+	if err != nil {
+		return nil, errors.New("MATHUB_CODEC_KEYSET cannot decrypt a payload: it must hold every key that sealed one")
+	}
+	return plain, nil
+}
+
+// payloadContext is another than any other.
+var payloadContext = []byte("Temporal payload of Mathub Webhooks")
+
 func (k *Keyset) seal(text string, context []byte) ([]byte, error) {
 	sealed, err := k.aead.Encrypt([]byte(text), context)
 	if err != nil {

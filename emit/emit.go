@@ -55,7 +55,10 @@ type Receipt struct {
 // Option changes how events are emitted.
 type Option func(*options)
 
-type options struct{ attributes *searchattr.Attributes }
+type options struct {
+	attributes *searchattr.Attributes
+	converter  converter.DataConverter
+}
 
 // Searchable has the events' workflow found by their types in Temporal's lists (MathubEventType). The namespace must have the
 // search attribute: the product's workers register it. It costs an event nothing.
@@ -63,6 +66,10 @@ func Searchable() Option { return SearchableBy(searchattr.Assume()) }
 
 // SearchableBy is Searchable for the product's own processes, which know whether the namespace has the attribute.
 func SearchableBy(a *searchattr.Attributes) Option { return func(o *options) { o.attributes = a } }
+
+// ConvertedBy tells the client's DataConverter, where that is not the SDK's default, as one that encrypts is. Without it a known
+// id is a duplicate all the same, but a Conflict is not seen.
+func ConvertedBy(c converter.DataConverter) Option { return func(o *options) { o.converter = c } }
 
 // Event accepts e for delivery: when it returns without an error, e is durable in Temporal and will be delivered to
 // its audience at least once. The id defaults to a UUIDv7 and the timestamp to now. To emit safely again after an error, set
@@ -142,7 +149,7 @@ const (
 
 // start starts the workflow of events that are valid and complete.
 func start(ctx context.Context, c client.Client, events []webhook.Event, reuse enums.WorkflowIdReusePolicy, opts ...Option) (started, error) {
-	var o options
+	o := options{converter: converter.GetDefaultDataConverter()}
 	for _, apply := range opts {
 		apply(&o)
 	}
@@ -171,7 +178,7 @@ func start(ctx context.Context, c client.Client, events []webhook.Event, reuse e
 	for last := false; ; last = true {
 		_, err := o.attributes.Start(ctx, c, attributes, startOptions, workflowType, payload)
 		if s.duplicate = single && temporal.IsWorkflowExecutionAlreadyStartedError(err); s.duplicate {
-			s.before, s.completed, err = found(ctx, c, workflowID)
+			s.before, s.completed, err = found(ctx, c, o.converter, workflowID)
 		}
 		if !last && s.duplicate && isNotFound(err) { // an operator has deleted it since
 			continue
@@ -207,13 +214,13 @@ func (e *TakenError) Error() string {
 }
 
 // found is what a workflow that is there accepted, and whether it is completed.
-func found(ctx context.Context, c client.Client, workflowID string) (before content, done bool, err error) {
+func found(ctx context.Context, c client.Client, convert converter.DataConverter, workflowID string) (before content, done bool, err error) {
 	run, err := c.DescribeWorkflowExecution(ctx, workflowID, "")
 	if err != nil {
 		return content{}, false, err
 	}
 	done = run.GetWorkflowExecutionInfo().GetStatus() == statusCompleted
-	before, err = contentOfWorkflow(ctx, c, workflowID)
+	before, err = contentOfWorkflow(ctx, c, convert, workflowID)
 	if taken := new(TakenError); done && errors.As(err, &taken) {
 		err = nil // it is in nobody's way
 	}
@@ -222,7 +229,7 @@ func found(ctx context.Context, c client.Client, workflowID string) (before cont
 
 // contentOfWorkflow is what the workflow of that id accepted, by its history. The error is a *TakenError where it is none of an
 // event's, and Temporal's where it is there no more. While Temporal does not tell, it is taken for what nearly every one is.
-func contentOfWorkflow(ctx context.Context, c client.Client, workflowID string) (content, error) {
+func contentOfWorkflow(ctx context.Context, c client.Client, convert converter.DataConverter, workflowID string) (content, error) {
 	history := c.GetWorkflowHistory(ctx, workflowID, "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	if !history.HasNext() {
 		return content{}, nil
@@ -242,7 +249,11 @@ func contentOfWorkflow(ctx context.Context, c client.Client, workflowID string) 
 	if len(inputs) != 1 {
 		return content{}, nil
 	}
-	e, err := webhook.ParseAccepted(inputs[0].GetData())
+	var input converter.RawValue
+	if err := convert.FromPayload(inputs[0], &input); err != nil {
+		return content{}, nil //nolint:nilerr // another's keys sealed it
+	}
+	e, err := webhook.ParseAccepted(input.Payload().GetData())
 	if err != nil {
 		return content{}, nil //nolint:nilerr // it was started by hand, and fails
 	}

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"sync"
 
+	"go.temporal.io/sdk/converter"
+
 	"github.com/mathub/webhooks/api"
 	"github.com/mathub/webhooks/internal/listen"
 	"github.com/mathub/webhooks/portal"
@@ -65,7 +67,12 @@ func (s *apiService) servers(ctx context.Context) ([]listen.Server, error) {
 
 func (s *apiService) config(ctx context.Context) api.Config {
 	f := s.settings.API
+	var converter converter.DataConverter
+	if s.codec != nil {
+		converter = s.codec.Converter()
+	}
 	return api.Config{
+		Converter:         converter,
 		Pool:              s.pool,
 		Temporal:          s.temporal,
 		Attributes:        s.attributes,

@@ -14,6 +14,7 @@ import (
 	"github.com/mathub/webhooks/api"
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/emit"
+	"github.com/mathub/webhooks/internal/codec"
 	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/internal/listen"
 	"github.com/mathub/webhooks/internal/openfiles"
@@ -40,7 +41,8 @@ type process struct {
 	version  string
 	log      *slog.Logger
 	keyset   *db.Keyset
-	failed   chan error // of a part that worked and does not any more; it ends the process
+	codec    *codec.Codec // nil: what Temporal keeps is not sealed
+	failed   chan error   // of a part that worked and does not any more; it ends the process
 
 	traces     *telemetry.Traces      // of tracing; nil: none are sent
 	metrics    *telemetry.Metrics     // of admin; nil: none are kept
@@ -74,6 +76,13 @@ func Run(ctx context.Context, s settings.Process, version string) error {
 func (p *process) check(ctx context.Context) (err error) {
 	if p.keyset, err = db.ParseKeyset(p.settings.Keyset); err != nil {
 		return fmt.Errorf("MATHUB_KEYSET: %w", err)
+	}
+	if p.settings.CodecKeyset != "" {
+		keyset, err := db.ParseKeyset(p.settings.CodecKeyset)
+		if err != nil {
+			return fmt.Errorf("MATHUB_CODEC_KEYSET: %w", err)
+		}
+		p.codec = codec.New(keyset)
 	}
 	if err := db.CheckURL(p.settings.DatabaseURL); err != nil {
 		return fmt.Errorf("MATHUB_DATABASE_URL: %w", err)

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"net/http"
 
 	"github.com/mathub/webhooks/internal/listen"
 	"github.com/mathub/webhooks/internal/telemetry"
@@ -40,9 +41,20 @@ func (s *admin) Start(ctx context.Context) (err error) {
 	if s.metrics, err = telemetry.NewMetrics(s.version, s.log); err != nil {
 		return err
 	}
-	handler := refuseDeliveries(s.readiness.Beside(telemetry.Admin(s.metrics)))
+	handler := refuseDeliveries(s.readiness.Beside(s.withCodec(telemetry.Admin(s.metrics))))
 	s.stop, err = listen.Admin(ctx, s.log, "MATHUB_ADMIN_ADDR", addr, handler)
 	return err
+}
+
+// withCodec adds the codec server for Temporal's Web UI, where payloads are sealed.
+func (s *admin) withCodec(handler http.Handler) http.Handler {
+	if s.codec == nil {
+		return handler
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", handler)
+	mux.Handle("/codec/", s.codec.Handler(s.settings.UIOrigin()))
+	return mux
 }
 
 // Stop implements Service.

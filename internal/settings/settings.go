@@ -5,6 +5,7 @@ package settings
 import (
 	"log/slog"
 	"net/netip"
+	"net/url"
 	"os"
 
 	"github.com/mathub/webhooks/internal/telemetry"
@@ -38,6 +39,8 @@ type Database struct {
 // Encryption holds the keys that encrypt webhook URLs and secrets.
 type Encryption struct {
 	Keyset string `env:"MATHUB_KEYSET" required:"" help:"The keys that encrypt webhook URLs and secrets, from \"keyset new\"."`
+	// CodecKeyset seals what Temporal keeps; empty: nothing is sealed.
+	CodecKeyset string `env:"MATHUB_CODEC_KEYSET" help:"The keys that encrypt what Temporal keeps of events, from \"keyset new\". The same in every process. Default: none, not encrypted."`
 }
 
 // URLs say which URLs a webhook, or a notice to a bot's owner, may have.
@@ -120,4 +123,17 @@ type Admin struct {
 type Policy struct {
 	VerifyEndpoints webhook.Verification `env:"MATHUB_VERIFY_ENDPOINTS" default:"optional" help:"Whether new endpoints are verified. optional: yes; an unverified one is limited to MATHUB_UNVERIFIED_RATE. require: yes; an unverified one receives nothing. off: only when the bot asks."`
 	Retention       webhook.Retention    `env:"MATHUB_RETENTION" default:"${retention}" help:"How long events and deliveries are kept, such as 30d or 720h. 0: no limit."`
+}
+
+// UIOrigin is the origin of Temporal's Web UI as a browser names it, or empty where it is not known.
+func (p Process) UIOrigin() string {
+	page := p.Elsewhere.TemporalUI
+	if p.API != nil {
+		page = p.API.TemporalUI
+	}
+	u, err := url.Parse(page)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
 }

@@ -37,6 +37,7 @@ type Settings struct {
 	Port         int // on 127.0.0.1
 	TemporalAddr string
 	Hosts        []string // names as which it is served too, besides those of loopback
+	Codec        string   // the URL of the codec server, for payloads that are sealed; empty: they are not
 }
 
 // settingsVariable carries the settings to the child.
@@ -100,6 +101,7 @@ func (s Settings) handler() (http.Handler, error) {
 		EnableUI:            true,
 		DefaultNamespace:    temporal.Namespace,
 		CORS:                config.CORS{CookieInsecure: true}, // plain http, on loopback
+		Codec:               config.Codec{Endpoint: s.Codec},
 		// Nothing is asked of the internet.
 		DisableNewsFetch:   true,
 		NotifyOnNewVersion: false,

@@ -1,0 +1,104 @@
+package e2e_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/client"
+
+	mathub "github.com/mathub/webhooks/clients/go"
+	"github.com/mathub/webhooks/emit"
+	"github.com/mathub/webhooks/standalone/datadir"
+	"github.com/mathub/webhooks/standalone/freeport"
+	"github.com/mathub/webhooks/standalone/testkit"
+)
+
+// TestWhatTemporalKeepsIsSealed: with MATHUB_CODEC_KEYSET nothing of an event's data stands in Temporal's databases, by whichever
+// workflow it goes, and the codec server opens it for the Web UI. Everything else works as without, also for what began
+// before the keyset was set, and for who emits without it.
+func TestWhatTemporalKeepsIsSealed(t *testing.T) {
+	t.Parallel()
+	port, err := freeport.Find()
+	require.NoError(t, err)
+	admin := fmt.Sprintf("127.0.0.1:%d", port)
+	const ui = "http://127.0.0.1:8233"
+	stack := testkit.Start(t, testkit.Options{Env: map[string]string{"MATHUB_ADMIN_ADDR": admin, "MATHUB_TEMPORAL_UI": ui, "MATHUB_RETRY_SCHEDULE": "1s,1h"}})
+	receiver := testkit.NewReceiver(t)
+	receiver.Answer("/failing", testkit.Status(http.StatusServiceUnavailable))
+	bot := stack.API().CreateBot(t, "sealed")
+	failing := bot.CreateWebhook(t, receiver.URL("/failing"), "", post)
+	bot.Emit(t, testkit.Event{Type: post, ID: "before", Data: json.RawMessage(`{"postId":"openly"}`)})
+	bot.AwaitDeliveries(t, failing.ID, 2)
+
+	app := stack.Apps[0]
+	app.Stop(t)
+	stack.SetEnv("MATHUB_CODEC_KEYSET", stack.Run(t, "keyset", "new"))
+	app.Start(t)
+	mark := "mark" + datadir.Token()
+	data := json.RawMessage(`{"postId":"` + mark + `","body":"` + mark + `"}`)
+	hook := bot.CreateWebhook(t, receiver.URL("/hook"), "whsec_"+strings.Repeat("QUJD", 8), post)
+	bot.Verify(t, hook.ID)
+	bot.Test(t, hook.ID)
+	receiver.Await(t, "/hook", 1) // it counts no verification
+	bot.Emit(t, testkit.Event{Type: post, ID: "one", Data: data})
+	_, err = stack.API().TryEmitBatch(t.Context(), []testkit.Event{{Type: post, ID: "two", Data: data, BotIDs: []string{bot.ID}}, {Type: post, ID: "three", Data: data, BotIDs: []string{bot.ID}}})
+	require.NoError(t, err)
+	receiver.Await(t, "/hook", 4)
+	again := bot.Emit(t, testkit.Event{Type: post, ID: "one", Data: data})
+	require.Equal(t, []bool{true, false}, []bool{again.Duplicate, again.Conflict})
+	other := bot.Emit(t, testkit.Event{Type: post, ID: "one", Data: json.RawMessage(`{"postId":"` + mark + `2"}`)})
+	require.Equal(t, []bool{true, true}, []bool{other.Duplicate, other.Conflict})
+	sent := bot.AwaitDeliveries(t, hook.ID, 5)
+	bot.Redeliver(t, sent[0].ID, hook.ID)
+	bot.SetActive(t, failing.ID, false)
+	bot.SetActive(t, failing.ID, true)
+	bot.Recover(t, failing.ID, &mathub.Span{Since: failing.CreatedAt})
+	require.Eventually(t, func() bool { return len(receiver.Requests("/failing")) > 5 }, time.Minute, 50*time.Millisecond)
+
+	kept := dump(t, stack)
+	require.True(t, found(kept["mathub.events"], mark), "it finds what is there")
+	require.True(t, found(kept["temporal.history_node"], "openly"), "from before")
+	for name, content := range kept {
+		if strings.HasPrefix(name, "temporal") {
+			require.False(t, found(content, mark), "%s holds an event's data in clear", name)
+		}
+	}
+	require.False(t, found(histories(t, stack), mark))
+
+	t.Run("the codec server opens it for the Web UI", func(t *testing.T) {
+		history := stack.Temporal(t).GetWorkflowHistory(t.Context(), emit.WorkflowID("one"), "", false, 1)
+		first, err := history.Next()
+		require.NoError(t, err)
+		input := first.GetWorkflowExecutionStartedEventAttributes().GetInput().GetPayloads()[0]
+		body, err := json.Marshal(map[string]any{"payloads": []any{map[string]any{"metadata": input.GetMetadata(), "data": input.GetData()}}})
+		require.NoError(t, err)
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+admin+"/codec/decode", bytes.NewReader(body))
+		require.NoError(t, err)
+		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Origin", ui)
+		response, err := http.DefaultClient.Do(request)
+		require.NoError(t, err)
+		defer func() { _ = response.Body.Close() }()
+		require.Equal(t, http.StatusOK, response.StatusCode)
+		require.Equal(t, ui, response.Header.Get("Access-Control-Allow-Origin"))
+		var opened bytes.Buffer
+		_, err = opened.ReadFrom(response.Body)
+		require.NoError(t, err)
+		require.True(t, found(opened.Bytes(), mark))
+	})
+	t.Run("who emits without it", func(t *testing.T) {
+		run, err := stack.Temporal(t).ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: emit.WorkflowID("plain"), TaskQueue: emit.TaskQueue},
+			emit.WorkflowType, map[string]any{"id": "plain", "event": post, "data": map[string]any{"n": 1}, "botIds": []string{bot.ID}})
+		require.NoError(t, err)
+		require.NotEmpty(t, run.GetRunID())
+		require.Eventually(t, func() bool {
+			return len(receiver.Requests("/hook")) == 6
+		}, time.Minute, 50*time.Millisecond, "it is delivered")
+	})
+}
