@@ -30,6 +30,7 @@ var floors = [][]string{
 	{"activities"},
 	{"internal/delivery"},
 	{"internal/history", "internal/allowance"},
+	{"internal/pages"},
 	{"internal/web"},
 	{"internal/audit"},
 	{"internal/settings", "internal/problem", "emit"},

@@ -16,9 +16,9 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/mathub/webhooks/docs"
+	"github.com/mathub/webhooks/internal/pages"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/web"
-	"github.com/mathub/webhooks/portal"
 )
 
 // The reference and the guides are pages without scripts, made by this program at its start, of openapi.yaml and docs/*.md:
@@ -99,7 +99,7 @@ func newDocs(document []byte) (docsFiles, error) {
 	if err != nil {
 		return nil, err
 	}
-	style := portal.StyleSheet() + docsStyle
+	style := pages.StyleSheet() + docsStyle
 	sum := sha256.Sum256([]byte(style))
 	styleName := "look-" + base64.RawURLEncoding.EncodeToString(sum[:9]) + ".css"
 	files := docsFiles{styleName: newDocsFile("text/css; charset=utf-8", []byte(style), true)}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/internal/pages"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/web"
 	"github.com/mathub/webhooks/webhook"
@@ -130,7 +131,7 @@ func (p *portal) listDeliveries(w http.ResponseWriter, r *http.Request, s *sessi
 		}
 	}
 	if faults.Any() {
-		f, status, _ := formOf(r, faults.Err())
+		f, status, _ := pages.FormOf(r, faults.Err())
 		shown.Form.Errors, shown.Status, shown.Data = f.Errors, status, data
 		return p.show(w, r, s, "deliveries", shown)
 	}

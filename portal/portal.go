@@ -15,6 +15,7 @@ import (
 	"github.com/mathub/webhooks/internal/audit"
 	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/internal/pages"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/subscriptions"
 	"github.com/mathub/webhooks/internal/web"
@@ -54,8 +55,7 @@ type Config struct {
 
 type portal struct {
 	Config
-	assets assets
-	pages  pages
+	pages  pages.Set
 	policy string
 	mux    *http.ServeMux
 	routes []route
@@ -77,9 +77,6 @@ const (
 	managers        // whose role is not view
 )
 
-// maxForm bounds a form: a secret, a URL, and choices.
-const maxForm = 64 << 10
-
 // readTimeout bounds a page that the database answers.
 const readTimeout = 5 * time.Second
 
@@ -94,16 +91,13 @@ func New(cfg Config) (http.Handler, error) {
 }
 
 func newPortal(cfg Config) (*portal, error) {
-	files, err := newAssets()
+	templates, err := pages.NewSet(templateFiles)
 	if err != nil {
 		return nil, err
 	}
-	p := &portal{Config: cfg, assets: files, policy: policy(cfg.Embed), mux: http.NewServeMux()}
-	if p.pages, err = p.newPages(); err != nil {
-		return nil, err
-	}
+	p := &portal{Config: cfg, pages: templates, policy: pages.Policy(cfg.Embed), mux: http.NewServeMux()}
 	p.get("/{$}", anybody, p.index)
-	p.get("/portal/static/{hash}/{name}", anybody, p.static)
+	p.get("/portal/static/{hash}/{name}", anybody, func(w http.ResponseWriter, r *http.Request, _ *session) error { return pages.ServeAsset(w, r) })
 	p.get("/portal/", anybody, p.nowhere)
 	if cfg.Off {
 		return p, nil
@@ -119,22 +113,8 @@ func newPortal(cfg Config) (*portal, error) {
 	return p, nil
 }
 
-// handler adds to the routes what holds for all: answers are pages, and nothing is changed from another origin.
 func (p *portal) handler() http.Handler {
-	protection := http.NewCrossOriginProtection()
-	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p.fail(w, r, nil, errOtherOrigin)
-	}))
-	guarded := protection.Handler(p.mux)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		header := w.Header()
-		header.Set("Content-Security-Policy", p.policy)
-		header.Set("X-Content-Type-Options", "nosniff")
-		header.Set("Referrer-Policy", "no-referrer")
-		header.Set("Cache-Control", "no-store")
-		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-		guarded.ServeHTTP(w, r)
-	})
+	return pages.Guard(p.mux, p.policy, func(w http.ResponseWriter, r *http.Request) { p.fail(w, r, nil, pages.ErrOtherOrigin) })
 }
 
 // handle answers one request. s is nil where nobody needs to be signed in. An error becomes a page that says it.
@@ -155,11 +135,11 @@ func (p *portal) route(method, pattern string, who access, h handle) {
 		if err == nil {
 			defer end()
 			r = r.WithContext(audit.As(r.Context(), actor(w, r, s)))
-			err = checkText(r.URL.Query())
+			err = pages.CheckText(r.URL.Query())
 		}
 		if err == nil {
 			if r.Method == http.MethodPost {
-				err = parseForm(r)
+				err = pages.ParseForm(r)
 			} else {
 				ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
 				defer cancel()
@@ -203,10 +183,10 @@ func actor(w http.ResponseWriter, r *http.Request, s *session) audit.Actor {
 // nowhere is where no page is. Who is signed in keeps the navigation.
 func (p *portal) nowhere(w http.ResponseWriter, r *http.Request, _ *session) error {
 	if p.Off {
-		return errNoPage
+		return pages.ErrNoPage
 	}
 	s, _ := p.session(w, r) // nil, unless somebody is
-	p.fail(w, r, s, errNoPage)
+	p.fail(w, r, s, pages.ErrNoPage)
 	return nil
 }
 

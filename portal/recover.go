@@ -9,6 +9,7 @@ import (
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/internal/pages"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -101,7 +102,7 @@ func (p *portal) showMissed(w http.ResponseWriter, r *http.Request, s *session, 
 		failed = err
 	}
 	if failed != nil {
-		f, status, ok := formOf(r, failed)
+		f, status, ok := pages.FormOf(r, failed)
 		if !ok {
 			return failed
 		}

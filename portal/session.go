@@ -3,17 +3,16 @@ package portal
 import (
 	"context"
 	"errors"
-	"mime"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
 	"github.com/mathub/webhooks/internal/bots"
+	"github.com/mathub/webhooks/internal/pages"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/web"
 )
@@ -27,11 +26,7 @@ const (
 	liveHeader = "Mathub-Live"
 )
 
-var (
-	errViewOnly    = &problem.Error{Kind: problem.Forbidden, Detail: "You can look at everything here, and change nothing. Ask for a link of the role manage."}
-	errOtherOrigin = &problem.Error{Kind: problem.Forbidden, Detail: "This request came from another site. Nothing was changed."}
-	errNoPage      = &problem.Error{Kind: problem.NotFound, Detail: "There is no such page."}
-)
+var errViewOnly = &problem.Error{Kind: problem.Forbidden, Detail: "You can look at everything here, and change nothing. Ask for a link of the role manage."}
 
 // session is who asks.
 type session struct {
@@ -110,41 +105,6 @@ func sendTo(w http.ResponseWriter, r *http.Request, path string) {
 
 // done ends an action: path shows message, a key of messages.
 func done(w http.ResponseWriter, r *http.Request, path, message string) error {
-	sendTo(w, r, withQuery(path, "done="+url.QueryEscape(message)))
-	return nil
-}
-
-// withQuery is a path with a further part of its query.
-func withQuery(path, part string) string {
-	if strings.Contains(path, "?") {
-		return path + "&" + part
-	}
-	return path + "?" + part
-}
-
-// parseForm reads the form of an action.
-func parseForm(r *http.Request) error {
-	if mime, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); r.ContentLength != 0 && (err != nil || mime != "application/x-www-form-urlencoded") {
-		return &problem.Error{Kind: problem.UnsupportedMediaType, Detail: "Send the form as application/x-www-form-urlencoded."}
-	}
-	var tooLarge *http.MaxBytesError
-	switch err := r.ParseForm(); {
-	case errors.As(err, &tooLarge):
-		return &problem.Error{Kind: problem.TooLarge, Detail: "The form is too large."}
-	case err != nil:
-		return &problem.Error{Kind: problem.Malformed, Detail: "The form cannot be read."}
-	}
-	return checkText(r.PostForm)
-}
-
-// checkText refuses what is no text, in a form or a query: Postgres takes none. That it takes no NUL, a field says itself.
-func checkText(values url.Values) error {
-	for name, all := range values {
-		for _, text := range append(all, name) {
-			if !utf8.ValidString(text) {
-				return &problem.Error{Kind: problem.Malformed, Detail: "The request has a value that is not text in UTF-8."}
-			}
-		}
-	}
+	sendTo(w, r, pages.WithQuery(path, "done="+url.QueryEscape(message)))
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/delivery"
+	"github.com/mathub/webhooks/internal/pages"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/web"
 	"github.com/mathub/webhooks/webhook"
@@ -74,7 +75,7 @@ func (p *portal) showSettings(w http.ResponseWriter, r *http.Request, s *session
 
 // badSettings shows the form again with what is wrong with it.
 func (p *portal) badSettings(w http.ResponseWriter, r *http.Request, s *session, err error) error {
-	f, status, ok := formOf(r, err)
+	f, status, ok := pages.FormOf(r, err)
 	if !ok {
 		return err
 	}
@@ -105,7 +106,7 @@ func (p *portal) setNotify(w http.ResponseWriter, r *http.Request, s *session) e
 func (p *portal) testNotify(w http.ResponseWriter, r *http.Request, s *session) error {
 	result, err := p.Webhooks.TestNotification(r.Context(), s.BotID)
 	if err != nil {
-		setRetryAfter(w, problem.Of(err))
+		pages.SetRetryAfter(w, problem.Of(err))
 		return p.badSettings(w, r, s, err)
 	}
 	tested := testedNotify{Class: "ok", What: fmt.Sprintf("The test notification arrived: your endpoint answered HTTP %d.", result.StatusCode)}

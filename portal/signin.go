@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/mathub/webhooks/internal/bots"
+	"github.com/mathub/webhooks/internal/pages"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/web"
 )
@@ -47,7 +48,7 @@ func (p *portal) open(w http.ResponseWriter, r *http.Request, _ *session) error 
 func (p *portal) signIn(w http.ResponseWriter, r *http.Request, _ *session) error {
 	cookie, to, err := p.newSession(r)
 	if err != nil {
-		f, status, ok := formOf(r, err)
+		f, status, ok := pages.FormOf(r, err)
 		if !ok {
 			return err
 		}
@@ -55,7 +56,7 @@ func (p *portal) signIn(w http.ResponseWriter, r *http.Request, _ *session) erro
 		if r.PostForm.Has("code") {
 			name = "open"
 		}
-		setRetryAfter(w, problem.Of(err))
+		pages.SetRetryAfter(w, problem.Of(err))
 		f.Values = url.Values{} // neither is shown again
 		return p.show(w, r, nil, name, page{Title: "Sign in", Narrow: true, Status: status, Form: f, Data: signInPage{Next: next(r.PostForm.Get("next"))}})
 	}
@@ -68,7 +69,7 @@ func (p *portal) signIn(w http.ResponseWriter, r *http.Request, _ *session) erro
 	if to == "" {
 		to = firstPage
 	}
-	sendTo(w, r, withQuery(to, "signed-in=1"))
+	sendTo(w, r, pages.WithQuery(to, "signed-in=1"))
 	return nil
 }
 

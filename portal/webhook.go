@@ -9,6 +9,7 @@ import (
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/internal/pages"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/subscriptions"
 	"github.com/mathub/webhooks/webhook"
@@ -136,7 +137,7 @@ func (p *portal) testWebhook(w http.ResponseWriter, r *http.Request, s *session)
 	}
 	sent, err := p.Webhooks.SendTest(r.Context(), row, webhook.EventType(r.PostForm.Get("eventType")))
 	if err != nil {
-		f, status, ok := formOf(r, err)
+		f, status, ok := pages.FormOf(r, err)
 		if !ok {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/pages"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/subscriptions"
 	"github.com/mathub/webhooks/internal/web"
@@ -109,7 +110,7 @@ func (p *portal) createWebhook(w http.ResponseWriter, r *http.Request, s *sessio
 
 // showAgain shows the form with what is wrong with it.
 func (p *portal) showAgain(w http.ResponseWriter, r *http.Request, s *session, v *webhookView, err error) error {
-	f, status, ok := formOf(r, err)
+	f, status, ok := pages.FormOf(r, err)
 	if !ok {
 		return err
 	}
@@ -219,7 +220,7 @@ func (p *portal) rotateSecret(w http.ResponseWriter, r *http.Request, s *session
 		changed, _, err = p.Webhooks.Update(r.Context(), row, in)
 	}
 	if err != nil {
-		f, status, ok := formOf(r, err)
+		f, status, ok := pages.FormOf(r, err)
 		if !ok {
 			return err
 		}

@@ -1,10 +1,10 @@
-package portal
+package pages
 
 import "strings"
 
-// policy is the Content-Security-Policy of every page: nothing but its own files, no inline script or style, and in frames
+// Policy is the Content-Security-Policy of every page: nothing but its own files, no inline script or style, and in frames
 // of nobody but those origins.
-func policy(embed []string) string {
+func Policy(embed []string) string {
 	ancestors := "'none'"
 	if len(embed) > 0 {
 		ancestors = strings.Join(embed, " ")

@@ -1,4 +1,4 @@
-package portal
+package pages
 
 import (
 	"compress/gzip"
@@ -9,15 +9,17 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"sync"
 
+	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/web"
 )
 
 //go:embed static
 var staticFiles embed.FS
 
-// assets are the static files by name.
-type assets map[string]asset
+// ErrNoPage is for an address that leads nowhere.
+var ErrNoPage = &problem.Error{Kind: problem.NotFound, Detail: "There is no such page."}
 
 type asset struct {
 	hash, contentType string
@@ -27,8 +29,9 @@ type asset struct {
 // hashLength of SHA-256's digits tell versions of a file apart.
 const hashLength = 16
 
-func newAssets() (assets, error) {
-	files := assets{}
+// assets are the static files by name, made once in a process.
+var assets = sync.OnceValue(func() map[string]asset {
+	files := map[string]asset{}
 	err := fs.WalkDir(staticFiles, "static", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -41,18 +44,21 @@ func newAssets() (assets, error) {
 		files[path.Base(name)] = asset{hex.EncodeToString(sum[:])[:hashLength], mime.TypeByExtension(path.Ext(name)), content, web.Gzip(content, gzip.BestCompression)}
 		return nil
 	})
-	return files, err
-}
+	if err != nil {
+		panic(err) // they are embedded
+	}
+	return files
+})
 
-// path is where a file is served, below the portal.
-func (a assets) path(name string) string { return "/static/" + a[name].hash + "/" + name }
+// AssetPath is where a static file is served, below the base of the pages.
+func AssetPath(name string) string { return "/static/" + assets()[name].hash + "/" + name }
 
-// static serves a file, for ever where its address says its content. Another version's page, as during an upgrade, gets
-// this version's file.
-func (p *portal) static(w http.ResponseWriter, r *http.Request, _ *session) error {
-	file, found := p.assets[r.PathValue("name")]
+// ServeAsset serves the static file of the path's {hash} and {name}, for ever where its address says its content. Another
+// version's page, as during an upgrade, gets this version's file.
+func ServeAsset(w http.ResponseWriter, r *http.Request) error {
+	file, found := assets()[r.PathValue("name")]
 	if !found {
-		return errNoPage
+		return ErrNoPage
 	}
 	header := w.Header()
 	if r.PathValue("hash") == file.hash {
