@@ -31,7 +31,7 @@ func (s *server) ListBots(c *gin.Context, _ ListBotsParams) {
 			return reply{}, err
 		}
 		filter := ops.BotFilter{
-			Search: q.values.Get("search"), After: q.values.Get("after"), Limit: q.integer("limit", 1, ops.MaxListed, ops.DefaultListed),
+			Search: q.values.Get("search"), After: q.values.Get("after"), Limit: q.integer("limit", ops.MaxListed, ops.DefaultListed),
 		}
 		if state := q.oneOf("state", string(ops.Active), string(ops.Suspended)); state != "" {
 			isActive := state == string(ops.Active)

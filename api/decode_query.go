@@ -60,15 +60,15 @@ func (q *query) boolean(name string) *bool {
 	return &b
 }
 
-// integer reads a number from least to most, or returns otherwise when there is none.
-func (q *query) integer(name string, least, most, otherwise int) int {
+// integer reads a number from 1 to most, or returns otherwise when there is none.
+func (q *query) integer(name string, most, otherwise int) int {
 	text, given := q.text(name)
 	if !given {
 		return otherwise
 	}
 	n, err := strconv.Atoi(text)
-	if err != nil || n < least || n > most {
-		q.Add(name, fmt.Sprintf("must be an integer from %d to %d", least, most))
+	if err != nil || n < 1 || n > most {
+		q.Add(name, fmt.Sprintf("must be an integer from 1 to %d", most))
 		return most
 	}
 	return n

@@ -82,7 +82,7 @@ func readEventFilter(c *gin.Context, id string) (f history.EventFilter, query ur
 	if !webhook.ValidID(id) {
 		q.Add("id", "must be 1 to 128 of the characters A-Z a-z 0-9 _ -")
 	}
-	f.Limit = q.integer("limit", 1, maxEventWebhooks, maxEventWebhooks)
+	f.Limit = q.integer("limit", maxEventWebhooks, maxEventWebhooks)
 	if text, given := q.text("outcome"); given {
 		if !slices.Contains(outcomes, text) {
 			q.Add("outcome", "must be delivered, failed or waiting")

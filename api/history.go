@@ -74,7 +74,7 @@ func (s *server) readFilter(c *gin.Context, webhookIDs []uuid.UUID) (f history.F
 	}
 	f = history.Filter{
 		Success: q.boolean("success"), EventType: q.eventType("eventType"), Failure: q.failure(), Before: history.Newest,
-		Limit: q.integer("limit", 1, webhook.MaxDeliveriesListed, webhook.MaxDeliveriesListed),
+		Limit: q.integer("limit", webhook.MaxDeliveriesListed, webhook.MaxDeliveriesListed),
 	}
 	f.Trigger = q.oneOf("trigger", triggers...)
 	if text, given := q.text("eventId"); given {

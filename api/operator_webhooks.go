@@ -19,7 +19,7 @@ func (s *server) ListWebhooksOfAny(c *gin.Context, _ ListWebhooksOfAnyParams) {
 		if err != nil {
 			return reply{}, err
 		}
-		limit := q.integer("limit", 1, ops.MaxListed, ops.DefaultListed)
+		limit := q.integer("limit", ops.MaxListed, ops.DefaultListed)
 		for _, name := range slices.Sorted(maps.Keys(q.values)) { // the service takes an empty text for none
 			if text, given := q.text(name); given && text == "" {
 				q.Add(name, "must not be empty; leave it out")

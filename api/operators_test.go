@@ -110,7 +110,7 @@ func TestALeakedKeysBotIsFound(t *testing.T) {
 	require.NotContains(t, log.Take(), made.Key[:11])
 
 	// Who of the operator's side made a key is not for the bot.
-	request, err := http.NewRequestWithContext(t.Context(), "POST", a.url+internalPath+"bots/"+bot+"/keys", strings.NewReader("{}"))
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, a.url+internalPath+"bots/"+bot+"/keys", strings.NewReader("{}"))
 	require.NoError(t, err)
 	request.Header.Set("Authorization", "Bearer "+serviceToken)
 	request.Header.Set("Content-Type", "application/json")

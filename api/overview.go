@@ -15,7 +15,7 @@ func (s *server) GetLate(c *gin.Context, _ GetLateParams) {
 		if err != nil {
 			return reply{}, err
 		}
-		minutes := q.integer("minutes", 1, int(ops.MaxLate/time.Minute), int(ops.DefaultLate/time.Minute))
+		minutes := q.integer("minutes", int(ops.MaxLate/time.Minute), int(ops.DefaultLate/time.Minute))
 		if err := q.Err(); err != nil {
 			return reply{}, err
 		}

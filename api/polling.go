@@ -80,7 +80,7 @@ func readPoll(c *gin.Context) (poll, error) {
 	if err != nil {
 		return poll{}, err
 	}
-	p := poll{after: fromOldest, limit: q.integer("limit", 1, maxPollLimit, pollLimit)}
+	p := poll{after: fromOldest, limit: q.integer("limit", maxPollLimit, pollLimit)}
 	if after, given := q.text("after"); given && after == latest {
 		p.after = fromNow
 	} else if given {

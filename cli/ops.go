@@ -42,14 +42,6 @@ type pageFlags struct {
 	After string `help:"List what follows this place, which the previous page printed."`
 }
 
-// Validate refuses what is no number of rows.
-func (f pageFlags) Validate() error {
-	if f.Limit < 1 {
-		return errors.New("--limit must be at least 1")
-	}
-	return nil
-}
-
 const (
 	// mostOnPage is how many rows the API answers with at most.
 	mostOnPage = 100
@@ -59,6 +51,9 @@ const (
 
 // gather reads pages until it has as many rows as are asked for: the API may answer with short ones. raw is the API's JSON.
 func gather[T any](f pageFlags, list func(after string, limit int) (*mathub.Response[[]T], error)) (rows []T, raw []byte, next string, err error) {
+	if f.Limit < 1 {
+		return nil, nil, "", usageError{errors.New("--limit must be at least 1")}
+	}
 	var items []json.RawMessage
 	next = f.After
 	for range mostCalls {
@@ -103,13 +98,17 @@ func (f confirmFlags) confirm(what, id string) error {
 	if f.Yes {
 		return nil
 	}
+	none := usageError{fmt.Errorf("deleting %s cannot be undone; give --yes", what)}
 	if info, err := os.Stdin.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
-		return usageError{fmt.Errorf("deleting %s cannot be undone; give --yes", what)}
+		return none
 	}
 	fmt.Fprintf(os.Stderr, "This deletes %s for good. Type %s to go on: ", what, id)
 	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
-	if strings.TrimSpace(answer) != id {
-		return errors.Join(errors.New("nothing was deleted"), err)
+	switch {
+	case err != nil: // such as of /dev/null
+		return none
+	case strings.TrimSpace(answer) != id:
+		return errors.New("nothing was deleted")
 	}
 	return nil
 }

@@ -64,6 +64,10 @@ func opsRun(t *testing.T, args string, answers ...string) (calls []string, print
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
+		if answer == "" {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
 		w.Header().Set("Link", `</x?before=y>; rel="next"`)
 		_, _ = io.WriteString(w, answer)
 	}))

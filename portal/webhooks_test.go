@@ -210,3 +210,15 @@ func TestWebhooks_WhatAnotherSees(t *testing.T) {
 	require.Equal(t, http.StatusForbidden, viewer.post(list, hookForm()).status)
 	require.Contains(t, viewer.get(hook).body, "Active", "and it is as it was")
 }
+
+// TestWebhook_AnOperatorsNoteIsShown to whom it is for.
+func TestWebhook_AnOperatorsNoteIsShown(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	id, _ := s.bot()
+	b := s.signIn(id, bots.Manage)
+	hook := b.subscribe(hookForm())
+	_, err := s.pool.Exec(t.Context(), "UPDATE webhooks SET is_active = false, disabled_at = now(), disabled_reason = 'operator', disabled_note = 'Floods <us>.' WHERE id = $1", hook[len(list)+1:])
+	require.NoError(t, err)
+	require.Contains(t, b.get(hook).body, "It says: “<bdi>Floods &lt;us&gt;.</bdi>”.")
+}

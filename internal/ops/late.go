@@ -17,9 +17,10 @@ import (
 )
 
 const (
-	// DefaultLate is from when on something is late unless told, and MaxLate the most that can be asked for.
+	// DefaultLate is from when on something is late unless told.
 	DefaultLate = 5 * time.Minute
-	MaxLate     = 7 * 24 * time.Hour
+	// MaxLate is the most that can be asked for.
+	MaxLate = 7 * 24 * time.Hour
 	// maxLateListed is how many queues and workflows are listed.
 	maxLateListed = 50
 	// mostLatePages is how many pages of queues are looked at for them.

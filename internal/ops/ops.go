@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	// MaxListed is how many bots or webhooks one call lists, and DefaultListed how many unless told.
-	MaxListed     = 100
+	// MaxListed is how many bots or webhooks one call lists.
+	MaxListed = 100
+	// DefaultListed is how many unless told.
 	DefaultListed = 50
 	// mostRead is how many rows one call reads to find those that are wanted, and readAtOnce how many in one statement.
 	mostRead   = 10_000

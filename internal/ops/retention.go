@@ -31,7 +31,7 @@ func (s *Service) retention(ctx context.Context, now time.Time) (Finding, error)
 		return f, nil
 	case err != nil:
 		f.noTemporal()
-		return f, nil //nolint:nilerr // that is the finding
+		return f, nil
 	}
 	f.Summary = "Expired events are removed each hour"
 	if why := stopped(schedule, now); why != "" {
