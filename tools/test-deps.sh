@@ -34,7 +34,7 @@ on_path() (
 
 # The checks print the program that is to be kept, or fail. A Python or Node may be a script that chooses one: what it
 # has chosen is kept.
-check_python3() { "$1" -c 'import flask, sys; print(sys.executable)'; }
+check_python3() { "$1" -c 'import ensurepip, flask, sys; print(sys.executable)'; }
 check_node() {
 	"$1" -e 'const [a, b] = process.versions.node.split("."); if (a < 20 || (a == 20 && b < 3)) process.exit(1); console.log(process.execPath)'
 }
@@ -88,7 +88,7 @@ look() {
 	keep node "$node_by_npm" || lacks "Node 20.3 or newer" nodejs
 	keep npm || lacks npm npm
 	chromium || lacks "Chromium or Chrome" chromium
-	keep python3 "$venv/bin/python3" || lacks "Python 3 with Flask" python3 python3-flask
+	keep python3 "$venv/bin/python3" || lacks "Python 3 with venv and Flask" python3 python3-venv python3-flask
 }
 
 # chromium keeps the browser, which has several names.

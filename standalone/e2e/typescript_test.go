@@ -174,27 +174,39 @@ func (p *npmPackage) page(t *testing.T, stack *testkit.Stack, bot *testkit.Bot) 
 				p.receives(t, stack, program, ports[b.name])
 				return
 			}
-			stdout, stderr, stop := p.tm.start(t, testkit.Tool(t, "node"), program)
-			defer stop()
-			for began := time.Now(); !strings.Contains(stdout.String(), b.prints+b.until); {
-				require.Less(t, time.Since(began), time.Minute, "%s\n%s", stdout.String(), stderr.String())
-				if b.until != "" {
-					bot.Emit(t, testkit.Event{Type: post, Data: []byte(`{"postId":"p1"}`)})
-				}
-				time.Sleep(100 * time.Millisecond) // before it looks again
-			}
+			pagePrints(t, bot, p.tm, b, testkit.Tool(t, "node"), program)
 		})
 	}
 }
 
-// receives sees real deliveries taken, a verification answered, and forged and replayed requests refused.
-func (p *npmPackage) receives(t *testing.T, stack *testkit.Stack, program string, port int) {
-	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	command := []string{program}
-	if source, err := os.ReadFile(program); err == nil && strings.Contains(string(source), "export default") {
-		command = []string{filepath.Join(p.source, "test", "serve.mjs"), program, strconv.Itoa(port)}
+// pagePrints runs a program of a package's page until it has printed what its block says.
+func pagePrints(t *testing.T, bot *testkit.Bot, tm *terminal, b block, command ...string) {
+	t.Helper()
+	stdout, stderr, stop := tm.start(t, command[0], command[1:]...)
+	defer stop()
+	for began := time.Now(); !strings.Contains(stdout.String(), b.prints+b.until); {
+		require.Less(t, time.Since(began), time.Minute, "%s\n%s", stdout.String(), stderr.String())
+		if b.until != "" {
+			bot.Emit(t, testkit.Event{Type: post, Data: []byte(`{"postId":"p1"}`)})
+		}
+		time.Sleep(100 * time.Millisecond) // before it looks again
 	}
-	stdout, stderr, stop := p.tm.start(t, testkit.Tool(t, "node"), command...)
+}
+
+// receives runs a program that receives, or that exports a handler of the Fetch API.
+func (p *npmPackage) receives(t *testing.T, stack *testkit.Stack, program string, port int) {
+	command := []string{testkit.Tool(t, "node"), program}
+	if source, err := os.ReadFile(program); err == nil && strings.Contains(string(source), "export default") {
+		command = []string{command[0], filepath.Join(p.source, "test", "serve.mjs"), program, strconv.Itoa(port)}
+	}
+	pageReceives(t, stack, p.tm, port, command...)
+}
+
+// pageReceives sees real deliveries taken by a program of a package's page, a verification answered, and forged and replayed requests
+// refused.
+func pageReceives(t *testing.T, stack *testkit.Stack, tm *terminal, port int, command ...string) {
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	stdout, stderr, stop := tm.start(t, command[0], command[1:]...)
 	defer stop()
 	require.Eventually(t, func() bool {
 		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr)

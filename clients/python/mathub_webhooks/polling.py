@@ -1,0 +1,95 @@
+"""Reads a bot's events."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import random
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import Iterator, List, NamedTuple, Optional, Sequence
+
+from .catalog import MathubEvent
+
+_SLACK = 20  # seconds beyond what a call waits for events
+_FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_ASKED = 0.1, 10.0, 3600.0
+
+
+class MathubError(Exception):
+    """An error that the API answered: its HTTP status, and why."""
+
+    def __init__(self, status: int, detail: str):
+        super().__init__(f"HTTP {status}: {detail}")
+        self.status, self.detail = status, detail
+
+
+class Page(NamedTuple):
+    """Some events, and the cursor behind them. Keep it once the events are processed."""
+
+    events: List[MathubEvent]
+    cursor: str
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_args, **_kwargs):  # type: ignore[no-untyped-def]
+        return None  # a key goes to no other host
+
+
+_opener = urllib.request.build_opener(_NoRedirect)
+
+
+def poll(url: str, key: str, *, after: Optional[str] = None, types: Sequence[str] = (), limit: int = 100, wait: int = 20) -> Iterator[Page]:
+    """Yields a bot's events in their order, page by page, and waits for further ones, for ever.
+
+    url is the API's, such as https://webhooks.example.org; after the cursor that you kept, or "latest"; wait 1 to 30 seconds. While the
+    API is away or busy, it tries again. A MathubError of status 401 is for the key, of 410 for a cursor that is too old.
+    """
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+        raise ValueError("url must be an http or https URL")
+    if not key:
+        raise ValueError("the key is empty")
+    if not 1 <= wait <= 30:
+        raise ValueError("wait must be 1 to 30 seconds")
+    while True:
+        query = {"limit": str(limit), "wait": f"{wait}s"}
+        if after is not None:
+            query["after"] = after
+        if types:
+            query["types"] = ",".join(types)
+        page = _patiently(f"{url.rstrip('/')}/api/bot/v1/events?{urllib.parse.urlencode(query)}", key, wait + _SLACK)
+        moved, after = page.cursor != after, page.cursor
+        if moved:
+            yield page
+
+
+def _patiently(url: str, key: str, timeout: float) -> Page:
+    pause = _FIRST_PAUSE
+    while True:
+        asked = 0.0
+        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})
+        try:
+            with _opener.open(request, timeout=timeout) as response:
+                answer = json.load(response)
+                return Page(answer["events"], answer["cursor"])
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code != 429 and error.code < 500:
+                    raise MathubError(error.code, _detail(error)) from None
+                asked = _seconds(error.headers.get("Retry-After"))
+        except (OSError, http.client.HTTPException):
+            pass  # no answer: it restarts, or the network is away
+        time.sleep(max(random.uniform(pause / 2, pause), asked))
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _detail(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.load(error)["detail"])
+    except (ValueError, KeyError, TypeError, OSError):
+        return "The answer is not from the API."
+
+
+def _seconds(retry_after: Optional[str]) -> float:
+    return min(float(retry_after), _LONGEST_ASKED) if retry_after and retry_after.isdecimal() else 0.0

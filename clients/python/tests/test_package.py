@@ -1,0 +1,104 @@
+import base64
+import hashlib
+import hmac
+import http.server
+import json
+import threading
+import time
+import unittest
+
+from mathub_webhooks import MathubError, VerificationError, poll, receive, sign, verify
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+BODY = '{"event":"post.created","timestamp":"2025-03-20T10:30:00.000Z","data":{"body":"größer ≥"}}'.encode()
+
+
+class Signatures(unittest.TestCase):
+    def test_genuine(self):
+        headers = sign(BODY, SECRET, event_id="evt_1")
+        for form in (headers, list(headers.items()), {name.upper(): value for name, value in headers.items()}):
+            self.assertEqual(verify(BODY, form, SECRET), {**json.loads(BODY), "id": "evt_1"})
+        self.assertEqual(verify(BODY, headers, ["old", SECRET], signature="body")["id"], "evt_1")
+        key = base64.b64decode(SECRET[6:])
+        signed = f"evt_1.{headers['webhook-timestamp']}.".encode() + BODY
+        self.assertEqual(headers["webhook-signature"], "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode())
+        self.assertEqual(headers["x-mathub-signature"], hmac.new(SECRET.encode(), BODY, hashlib.sha256).hexdigest())
+        for secret in ("whsec_AA==", "pässwörd", "whsec_!!", "whsec_", "whsec_AA"):
+            verify(BODY, sign(BODY, secret), secret)
+
+    def test_forged(self):
+        headers = sign(BODY, SECRET, event_id="evt_1")
+        for change in (
+            {"webhook-id": "evt_2"}, {"webhook-id": ""}, {"webhook-id": "evt.1"}, {"webhook-id": "evt_1\n"}, {"Webhook-Id": "evt_2"},
+            {"webhook-timestamp": str(int(time.time()) + 100)}, {"webhook-timestamp": ""}, {"webhook-timestamp": "now"}, {"webhook-timestamp": "٣"},
+            {"webhook-signature": ""}, {"webhook-signature": "v1,é"}, {"webhook-signature": headers["webhook-signature"][3:]},
+        ):
+            with self.assertRaises(VerificationError, msg=change):
+                verify(BODY, {**headers, **change}, SECRET)
+        for wrong in (BODY + b" ", b""):
+            self.assertRaises(VerificationError, verify, wrong, headers, SECRET)
+        self.assertRaises(VerificationError, verify, BODY, headers, "another")
+        self.assertRaises(VerificationError, verify, BODY, {}, SECRET)
+        self.assertRaises(VerificationError, verify, BODY, {"x-mathub-signature": headers["x-mathub-signature"]}, SECRET)
+        for off in (-310, 310):
+            self.assertRaises(VerificationError, verify, BODY, sign(BODY, SECRET, timestamp=int(time.time()) + off), SECRET)
+        verify(BODY, sign(BODY, SECRET, timestamp=int(time.time()) - 310), SECRET, tolerance=400)
+        for text in (b"", b"null", b'{"event":1,"data":{}}', b'{"event":"x"}', b'{"event":"x","data":{"a":"\xff"}}'):
+            self.assertRaises(VerificationError, verify, text, sign(text, SECRET), SECRET)
+
+    def test_mistakes(self):
+        for secret in ("", [], [""], None):
+            self.assertRaises(ValueError, verify, BODY, sign(BODY, SECRET), secret)
+        self.assertRaises(TypeError, verify, BODY.decode(), sign(BODY, SECRET), SECRET)
+        self.assertRaises(ValueError, verify, BODY, sign(BODY, SECRET), SECRET, signature="both")
+
+    def test_receive(self):
+        seen = []
+        self.assertEqual(receive(BODY, sign(BODY, SECRET, event_id="e"), SECRET, seen.append), (204, ""))
+        self.assertEqual(receive(BODY, {}, SECRET, seen.append).status, 401)
+        asks = b'{"event":"webhook.verify","timestamp":"t","data":{"nonce":"n0nce"}}'
+        self.assertEqual(receive(asks, sign(asks, SECRET), SECRET, seen.append), (200, "n0nce"))
+        self.assertEqual([event["id"] for event in seen], ["e"])
+
+
+class Polling(unittest.TestCase):
+    def test_goes_on_through_trouble(self):
+        page = lambda events, cursor: (200, {"events": events, "cursor": cursor, "hasMore": False})
+        answers = [page([], "10"), None, (503, {}), page([], "10"), page([{"id": "e1"}], "11"), (410, {"detail": "Gone."})]
+        asked = []
+
+        class Api(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                answer = answers[len(asked)]
+                asked.append(self.path)
+                if answer is None:
+                    return self.connection.close()
+                self.send_response(answer[0])
+                self.send_header("Retry-After", "0")
+                self.end_headers()
+                self.wfile.write(json.dumps(answer[1]).encode())
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.HTTPServer(("127.0.0.1", 0), Api)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        pages = []
+        with self.assertRaises(MathubError) as raised:
+            for events, cursor in poll(f"http://127.0.0.1:{server.server_port}/", "bot_k", after="latest", types=["mention"], wait=7):
+                pages.append((events, cursor))
+        self.assertEqual((raised.exception.status, raised.exception.detail), (410, "Gone."))
+        self.assertEqual(pages, [([], "10"), ([{"id": "e1"}], "11")])
+        self.assertEqual(asked[0], "/api/bot/v1/events?limit=100&wait=7s&after=latest&types=mention")
+        self.assertEqual(len(asked), 6)
+
+    def test_what_cannot_work(self):
+        for url, key in (("ftp://localhost", "k"), ("http://127.0.0.1:1", "")):
+            self.assertRaises(ValueError, next, poll(url, key))
+        self.assertRaises(ValueError, next, poll("http://127.0.0.1:1", "k", wait=0))
+
+
+if __name__ == "__main__":
+    unittest.main()
