@@ -32,6 +32,32 @@ func (q *Queries) AddIncidentWebhooks(ctx context.Context, db DBTX, incidentID u
 	return result.RowsAffected(), nil
 }
 
+const busyOfIncident = `-- name: BusyOfIncident :one
+SELECT count(*)
+FROM incident_webhooks x
+JOIN recoveries r ON r.id = x.recovery_id
+JOIN webhooks w ON w.id = r.webhook_id
+WHERE x.incident_id = $1 AND x.state = 'recovering' AND r.state = 'running'
+  AND NOT EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin))
+  AND (NOT r.looked_through OR coalesce(w.resume_at, '-infinity') <= now() AND EXISTS (
+      SELECT FROM queue q WHERE q.recovery_id = r.id AND q.due_at < now() + make_interval(secs => $2::float8)
+  ))
+`
+
+type BusyOfIncidentParams struct {
+	IncidentID   uuid.UUID
+	AheadSeconds float64
+}
+
+// How many of an incident's recoveries have something to do: to look through events, or to send within @ahead_seconds. One that
+// only waits, for a retry, the end of a failing webhook's rest or of a pause, takes no other's place.
+func (q *Queries) BusyOfIncident(ctx context.Context, db DBTX, arg BusyOfIncidentParams) (int64, error) {
+	row := db.QueryRow(ctx, busyOfIncident, arg.IncidentID, arg.AheadSeconds)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const claimIncidentWebhook = `-- name: ClaimIncidentWebhook :one
 SELECT x.webhook_id
 FROM incident_webhooks x
@@ -174,6 +200,7 @@ FROM waiting b
 CROSS JOIN LATERAL (
     SELECT e.webhook_id, e.bot_id, e.generation, e.turn FROM incident_webhooks e
     WHERE e.incident_id = $1 AND e.state = 'enabled' AND e.bot_id = b.bot_id
+      AND NOT EXISTS (SELECT FROM webhooks w CROSS JOIN LATERAL pauses_of(w.bot_id, w.origin) WHERE w.id = e.webhook_id)
     ORDER BY e.turn LIMIT 1
 ) AS x
 WHERE b.bot_id NOT IN (SELECT w.bot_id FROM recoveries r JOIN webhooks w ON w.id = r.webhook_id WHERE r.state = 'running')
@@ -192,7 +219,8 @@ type IncidentToRecoverRow struct {
 	Generation int32
 }
 
-// The next of each bot of which no webhook is being recovered: a loose scan of the index, from bot to bot.
+// The next of each bot of which no webhook is being recovered: a loose scan of the index, from bot to bot. What a pause covers
+// waits for its end.
 func (q *Queries) IncidentToRecover(ctx context.Context, db DBTX, arg IncidentToRecoverParams) ([]IncidentToRecoverRow, error) {
 	rows, err := db.Query(ctx, incidentToRecover, arg.IncidentID, arg.Most)
 	if err != nil {
@@ -395,9 +423,11 @@ func (q *Queries) PlanIncident(ctx context.Context, db DBTX, arg PlanIncidentPar
 }
 
 const recoveringOfIncident = `-- name: RecoveringOfIncident :many
-SELECT webhook_id FROM incident_webhooks WHERE incident_id = $1 AND state = 'recovering'
+SELECT x.webhook_id FROM incident_webhooks x JOIN recoveries r ON r.id = x.recovery_id
+WHERE x.incident_id = $1 AND x.state = 'recovering' AND r.state = 'running'
 `
 
+// The webhooks whose recovery, by this incident, is running.
 func (q *Queries) RecoveringOfIncident(ctx context.Context, db DBTX, incidentID uuid.UUID) ([]uuid.UUID, error) {
 	rows, err := db.Query(ctx, recoveringOfIncident, incidentID)
 	if err != nil {

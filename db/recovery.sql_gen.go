@@ -436,6 +436,8 @@ FROM recoveries r
 JOIN webhooks w ON w.id = r.webhook_id
 WHERE r.state = 'running' AND r.updated_at < now() - make_interval(secs => $1::float8)
   AND NOT EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin))
+  AND NOT (r.looked_through AND EXISTS (SELECT FROM queue q WHERE q.recovery_id = r.id))
+ORDER BY r.updated_at
 LIMIT 100
 `
 
@@ -446,7 +448,7 @@ type StalledRecoveriesRow struct {
 }
 
 // Recoveries that run and have not moved for so many seconds: their workflow may never have started. Those of webhooks that are
-// paused do not move.
+// paused do not move. One that has planned all has nothing to do before that was attempted, which may take as long as the retries.
 func (q *Queries) StalledRecoveries(ctx context.Context, db DBTX, seconds float64) ([]StalledRecoveriesRow, error) {
 	rows, err := db.Query(ctx, stalledRecoveries, seconds)
 	if err != nil {

@@ -137,10 +137,12 @@ DELETE FROM queue WHERE recovery_id = @recovery_id;
 
 -- name: StalledRecoveries :many
 -- Recoveries that run and have not moved for so many seconds: their workflow may never have started. Those of webhooks that are
--- paused do not move.
+-- paused do not move. One that has planned all has nothing to do before that was attempted, which may take as long as the retries.
 SELECT r.webhook_id, w.bot_id, w.origin
 FROM recoveries r
 JOIN webhooks w ON w.id = r.webhook_id
 WHERE r.state = 'running' AND r.updated_at < now() - make_interval(secs => @seconds::float8)
   AND NOT EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin))
+  AND NOT (r.looked_through AND EXISTS (SELECT FROM queue q WHERE q.recovery_id = r.id))
+ORDER BY r.updated_at
 LIMIT 100;

@@ -19,7 +19,8 @@ const (
 	// incidentPage is how many webhooks one step of an incident enables. A step is made each second at most: a hundred thousand
 	// are enabled within 35 minutes.
 	incidentPage = 50
-	// incidentRecoveries is how many recoveries of an incident run at once. Each looks through events, 2,000 a statement.
+	// incidentRecoveries is how many recoveries of an incident are busy at once. Each looks through events, 2,000 a statement.
+	// Those that only wait, as for a retry, are not counted: one event that a receiver never takes waits for hours.
 	incidentRecoveries = 30
 	// incidentRest is between two steps, and pausedRest between two steps of a paused incident whose recoveries run on.
 	incidentRest = time.Second

@@ -77,11 +77,11 @@ func (r incidentRun) enableOne(ctx context.Context, tx pgx.Tx, note func(audit.C
 // recover begins recoveries of webhooks that are enabled: one at a time of each bot, as a bot may have many for one receiver.
 func (r incidentRun) recover(ctx context.Context) (begun []Webhook, err error) {
 	queries := db.New()
-	running, err := queries.RecoveringOfIncident(ctx, r.Pool, r.id)
-	if err != nil || len(running) >= incidentRecoveries {
+	busy, err := queries.BusyOfIncident(ctx, r.Pool, db.BusyOfIncidentParams{IncidentID: r.id, AheadSeconds: recoveryAhead.Seconds()})
+	if err != nil || busy >= incidentRecoveries {
 		return nil, err
 	}
-	rows, err := queries.IncidentToRecover(ctx, r.Pool, db.IncidentToRecoverParams{IncidentID: r.id, Most: int32(incidentRecoveries - len(running))})
+	rows, err := queries.IncidentToRecover(ctx, r.Pool, db.IncidentToRecoverParams{IncidentID: r.id, Most: incidentRecoveries - int32(busy)})
 	if err != nil {
 		return nil, err
 	}

@@ -203,6 +203,54 @@ func TestQueue_RecoverIncident(t *testing.T) {
 		require.Equal(t, 1, o.finish(t, id).Recovered)
 	})
 
+	t.Run("RecoveriesThatOnlyWaitTakeNoPlace", func(t *testing.T) {
+		t.Parallel()
+		for name, hold := range map[string]string{
+			"a retry is planned":     "UPDATE queue SET due_at = now() + interval '1 hour' WHERE webhook_id = ANY ($1)",
+			"the webhook rests":      "UPDATE webhooks SET resume_at = now() + interval '1 hour' WHERE id = ANY ($1)",
+			"an operator has paused": "INSERT INTO pauses (scope, value, reason) SELECT 'bot', bot_id, 'a reason' FROM webhooks WHERE id = ANY ($1)",
+		} {
+			o := newOutage(t)
+			var held []uuid.UUID
+			for i := range incidentRecoveries {
+				held = append(held, o.disable(t, fmt.Sprintf("a-%02d", i), "timeout", "timeout", 10*time.Minute))
+			}
+			execute(t, o.pool, "UPDATE webhooks SET events = '{post.created}', created_at = now() - interval '1 day'")
+			addEvent(t, o.pool, "missed", 5*time.Minute)
+			id := o.start(t, lastHour())
+			require.Equal(t, incidentRecoveries, o.step(t, id).Recovering)
+			for _, webhook := range held {
+				_, err := o.RecoverPage(t.Context(), webhook) // the rest of the span
+				require.NoError(t, err)
+			}
+			execute(t, o.pool, "UPDATE recoveries SET looked_through = true")
+			other := o.disable(t, "b", "timeout", "timeout", 10*time.Minute)
+			execute(t, o.pool, "INSERT INTO incident_webhooks (incident_id, webhook_id, bot_id, generation, turn) VALUES ($1, $2, 'b', 0, 1)", id, other)
+			require.Equal(t, incidentRecoveries, o.step(t, id).Recovering, "%s: all are busy", name)
+			require.Zero(t, count(t, o.pool, "recoveries WHERE webhook_id = $1", other))
+			execute(t, o.pool, hold, held)
+			o.step(t, id)
+			require.Equal(t, 1, count(t, o.pool, "recoveries WHERE webhook_id = $1", other), name)
+		}
+	})
+
+	t.Run("WhatIsPausedWaitsForItsEnd", func(t *testing.T) {
+		t.Parallel()
+		o := newOutage(t)
+		o.disable(t, "paused", "timeout", "timeout", 10*time.Minute)
+		o.disable(t, "other", "timeout", "timeout", 10*time.Minute)
+		begin1(t, o.pool, PauseHost, "paused.example")
+		id := o.start(t, lastHour())
+		for range 3 {
+			o.step(t, id)
+		}
+		step := o.step(t, id)
+		require.Equal(t, []int{2, 0, 1}, []int{step.Enabled, step.Recovering, step.Recovered})
+		require.Equal(t, incidentRest, step.Wait)
+		end1(t, o.pool, PauseHost, "paused.example")
+		require.Equal(t, 2, o.finish(t, id).Recovered)
+	})
+
 	t.Run("RecoveriesThatStopAreFailed", func(t *testing.T) {
 		t.Parallel()
 		o := newOutage(t)
@@ -336,6 +384,21 @@ func TestQueue_SetIncidentState(t *testing.T) {
 		stalled, err = o.StalledIncidents(t.Context())
 		require.NoError(t, err)
 		require.Empty(t, stalled)
+	})
+
+	t.Run("CancelLeavesAnOwnersRecovery", func(t *testing.T) {
+		t.Parallel()
+		o := newOutage(t)
+		webhook := o.disable(t, "bot", "timeout", "timeout", 10*time.Minute)
+		id := o.start(t, lastHour())
+		o.step(t, id)
+		_, err := o.RecoverPage(t.Context(), webhook) // the incident's is completed, which it has yet to see
+		require.NoError(t, err)
+		require.Equal(t, RecoveryCompleted, latest(t, o.pool, webhook).State)
+		startRecovery(t, o.Queue, lastDay(webhook))
+		set(t, o, id, IncidentCancelled)
+		require.Equal(t, 1, o.step(t, id).Recovered)
+		require.Equal(t, RecoveryRunning, latest(t, o.pool, webhook).State)
 	})
 
 	t.Run("APauseWaitsForTheChangeInProgress", func(t *testing.T) {

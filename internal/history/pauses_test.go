@@ -246,6 +246,37 @@ func TestQueue_Overdue_PausedRecoveries(t *testing.T) {
 	require.Zero(t, stalled())
 }
 
+// TestQueue_Overdue_WaitingRecoveries: a recovery that has planned all, and waits for retries, is not begun anew, however long
+// they take, and keeps none that is from being found.
+func TestQueue_Overdue_WaitingRecoveries(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	queue := &Queue{Pool: pool}
+	start := func(bot string) uuid.UUID {
+		id := addWebhookOf(t, pool, bot, "https://example.com")
+		_, err := queue.StartRecovery(t.Context(), Span{WebhookID: id, Since: time.Now(), Until: time.Now()})
+		require.NoError(t, err)
+		return id
+	}
+	for i := range 100 {
+		start(fmt.Sprint(i))
+	}
+	execute(t, pool, `INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at, recovery_id)
+		SELECT webhook_id, 'e', 2, 2, 'recover', now() + interval '8 hours', id FROM recoveries`)
+	execute(t, pool, "UPDATE recoveries SET looked_through = true, updated_at = now() - interval '2 minutes'")
+	fresh := start("fresh")
+	execute(t, pool, "UPDATE recoveries SET updated_at = now() - interval '1 minute' WHERE webhook_id = $1", fresh)
+	_, recovering, err := queue.Overdue(t.Context())
+	require.NoError(t, err)
+	require.Len(t, recovering, 1)
+	require.Equal(t, fresh, recovering[0].WebhookID)
+	execute(t, pool, "DELETE FROM queue")
+	execute(t, pool, "UPDATE queue_sweeps SET began_at = '-infinity', upto = '00000000-0000-0000-0000-000000000000'")
+	_, recovering, err = queue.Overdue(t.Context())
+	require.NoError(t, err)
+	require.Len(t, recovering, 100, "all was attempted, and nobody has ended them")
+}
+
 // TestQueue_Overdue_InParts: however many queues are overdue or paused, a sweep finds and looks at some, and the next ones at
 // once those after them. The end of a pause begins with the first.
 func TestQueue_Overdue_InParts(t *testing.T) {

@@ -250,13 +250,14 @@ func TestQueue_Rest(t *testing.T) {
 func TestQueue_Overdue_EachStepByItself(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		table   string
+		lacking string
+		change  string
 		overdue int
 		stalled int
 	}{
-		"allowances": {"allowances", 1, 1},
-		"recoveries": {"recoveries", 1, 0},
-		"queue":      {"queue", 0, 1},
+		"allowances": {"allowances", "ALTER TABLE allowances RENAME TO elsewhere", 1, 1},
+		"recoveries": {"recoveries", "ALTER TABLE recoveries RENAME TO elsewhere", 1, 0},
+		"queue":      {"due_at", "ALTER TABLE queue RENAME due_at TO elsewhere", 0, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -267,9 +268,9 @@ func TestQueue_Overdue_EachStepByItself(t *testing.T) {
 			_, err := queue.StartRecovery(t.Context(), Span{WebhookID: id, Since: time.Now(), Until: time.Now()})
 			require.NoError(t, err)
 			execute(t, pool, "UPDATE recoveries SET updated_at = now() - interval '1 minute'")
-			execute(t, pool, "ALTER TABLE "+c.table+" RENAME TO elsewhere")
+			execute(t, pool, c.change)
 			overdue, stalled, err := queue.Overdue(t.Context())
-			require.ErrorContains(t, err, c.table)
+			require.ErrorContains(t, err, c.lacking)
 			require.Len(t, overdue, c.overdue)
 			require.Len(t, stalled, c.stalled)
 		})

@@ -27,6 +27,8 @@ const (
 	recoveryStint = 2 * time.Second
 	// recoveryAhead is how far ahead of its rate a recovery plans, so that its webhook's queue stays short.
 	recoveryAhead = 60 * time.Second
+	// recoveryIdle is after how long without an attempt a recovery that has planned all looks that seldom too.
+	recoveryIdle = 10 * time.Second
 	// directTime is how long after acceptance an event's direct attempt has ended and is recorded. A younger event may look
 	// missed although it is in flight, and would be sent twice.
 	directTime = webhook.AttemptTimeout + 2*time.Second
@@ -192,6 +194,9 @@ func (q *Queue) recoverPage(ctx context.Context, webhookID uuid.UUID) (planned i
 		return 0, false, step, queries.EndRecoveries(ctx, q.Pool, db.EndRecoveriesParams{State: RecoveryCompleted, WebhookIds: []uuid.UUID{webhookID}})
 	case r.LookedThrough:
 		step.Wait = time.Second
+		if time.Since(r.UpdatedAt) > recoveryIdle { // it waits for retries
+			step.Wait = recoveryIdle
+		}
 		return 0, false, step, nil
 	case ahead > recoveryAhead:
 		step.Wait = ahead - recoveryAhead/2
