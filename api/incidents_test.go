@@ -141,6 +141,8 @@ func TestIncidentsThatMakeNoSenseAreRefused(t *testing.T) {
 		"a future since":       {`{"disabledSince":"` + ago(-time.Hour) + `"}`, "disabledSince", "future"},
 		"a future until":       {`{"disabledSince":"` + since + `","disabledUntil":"` + ago(-time.Hour) + `"}`, "disabledUntil", "future"},
 		"an error in capitals": {`{"disabledSince":"` + since + `","errors":["timeout","TIMEOUT"]}`, "errors[1]", "http_5xx, http_other"},
+		"NUL in an error":      {`{"disabledSince":"` + since + `","errors":["dns: \u0000"]}`, "errors[0]", `"HTTP 503"`},
+		"a long error":         {`{"disabledSince":"` + since + `","errors":["dns: ` + strings.Repeat("x", 200) + `"]}`, "errors[0]", `"HTTP 503"`},
 		"a status of success":  {`{"disabledSince":"` + since + `","errors":["HTTP 200"]}`, "errors[0]", `"HTTP 503"`},
 		"no errors":            {`{"disabledSince":"` + since + `","errors":[]}`, "errors", "1 to 20"},
 		"many errors":          {`{"disabledSince":"` + since + `","errors":["` + strings.Join(many(21, "dns: "), `","`) + `"]}`, "errors", "1 to 20"},

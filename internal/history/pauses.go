@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -108,13 +107,10 @@ func (s *Pauses) Begin(ctx context.Context, scope PauseScope, value, reason stri
 	faults := &problem.Faults{}
 	value = checkScope(scope, value, faults)
 	reason = strings.TrimSpace(reason)
-	switch n := utf8.RuneCountInString(reason); {
-	case n == 0:
+	if reason == "" {
 		faults.Add("reason", "is required: the owners of the webhooks read it")
-	case n > maxReason:
-		faults.Add("reason", "must have at most 200 characters")
-	case strings.ContainsFunc(reason, func(c rune) bool { return c < ' ' || c == 0x7f || c == utf8.RuneError }):
-		faults.Add("reason", "must be one line of text")
+	} else {
+		faults.Check(webhook.CheckName("reason", reason, maxReason))
 	}
 	if err := faults.Err(); err != nil {
 		return p, err

@@ -175,6 +175,9 @@ func TestPauses_Invalid(t *testing.T) {
 		"no reason":         {PauseAll, "", "  ", []string{"reason"}},
 		"a long reason":     {PauseAll, "", strings.Repeat("é", 201), []string{"reason"}},
 		"two lines":         {PauseAll, "", "a\nb", []string{"reason"}},
+		"a line separator":  {PauseAll, "", "a\u2028b", []string{"reason"}},
+		"a terminal escape": {PauseAll, "", "a\u009b31m", []string{"reason"}},
+		"turned text":       {PauseAll, "", "a\u202eb", []string{"reason"}},
 		"several at once":   {PauseBot, "", "", []string{"value", "reason"}},
 		"the longest there": {PauseAll, "", strings.Repeat("é", 200), nil},
 	} {

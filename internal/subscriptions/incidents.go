@@ -82,7 +82,7 @@ func checkErrors(asked []string, faults *problem.Faults) []string {
 		return nil
 	}
 	for i, text := range asked {
-		if !slices.Contains(egress.Classes, text) && egress.ClassOf(text) == "" {
+		if !history.ValidError(text) || !slices.Contains(egress.Classes, text) && egress.ClassOf(text) == "" {
 			faults.Add(fmt.Sprintf("errors[%d]", i), "must be a class ("+strings.Join(egress.Classes, ", ")+
 				`) or an error as the history shows it, such as "timeout", "dns: no such host" or "HTTP 503"`)
 		}
