@@ -24,7 +24,8 @@ var floors = [][]string{
 	{""},
 	{"internal/app"},
 	{"api", "worker", "cli"},
-	{"portal", "internal/ops"},
+	{"portal", "operators"},
+	{"internal/ops"},
 	{"internal/subscriptions", "internal/bots"},
 	{"workflows"},
 	{"activities"},
@@ -93,14 +94,16 @@ func floorOf(pkg string) int {
 	return found
 }
 
-// TestHandlersHoldNoSQL: the handlers of API and portal call services, so that what comes beside it shares their rules and statements.
+// TestHandlersHoldNoSQL: the handlers of API, portal and operators' pages call services, so that what comes beside it shares their rules and statements.
 func TestHandlersHoldNoSQL(t *testing.T) {
 	files, err := filepath.Glob("api/*.go")
 	require.NoError(t, err)
-	pages, err := filepath.Glob("portal/*.go")
-	require.NoError(t, err)
-	require.NotEmpty(t, pages)
-	files = append(files, pages...)
+	for _, folder := range []string{"portal", "operators"} {
+		pages, err := filepath.Glob(folder + "/*.go")
+		require.NoError(t, err)
+		require.NotEmpty(t, pages)
+		files = append(files, pages...)
+	}
 	require.NotEmpty(t, files)
 	statement := regexp.MustCompile(`db\.(New|WithTx)\(|(ool|tx|conn)\.(Query|QueryRow|Exec|SendBatch)\(`)
 	for _, file := range files {

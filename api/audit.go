@@ -10,26 +10,10 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
-const (
-	// operatorHeader is where a trusted proxy names whom it has signed in, as oauth2-proxy and its like do.
-	operatorHeader = "X-Forwarded-User"
-	// maxOperator bounds such a name.
-	maxOperator = 200
-)
-
 // actAs says in the request's context who makes its changes.
 func (s *server) actAs(c *gin.Context, by audit.Actor) {
 	by.Client, by.Request = c.ClientIP(), c.Writer.Header().Get(requestIDHeader)
 	c.Request = c.Request.WithContext(audit.As(c.Request.Context(), by))
-}
-
-// operator is whom a trusted proxy names; empty: nobody.
-func (s *server) operator(c *gin.Context) string {
-	given := c.Request.Header.Values(operatorHeader)
-	if len(given) != 1 || len(given[0]) > maxOperator || !s.fromProxy(c) {
-		return ""
-	}
-	return readable(given[0])
 }
 
 // ListAudit serves GET /audit of the bot API.

@@ -20,6 +20,7 @@ import (
 	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/listen"
 	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/internal/web"
 )
 
 // What a request of a bot carries on: whose key it has, and which.
@@ -48,7 +49,7 @@ func (s *server) authenticate(c *gin.Context) {
 			fail(c, s.log, unauthorizedf("The service token is not valid."))
 			return
 		}
-		s.actAs(c, audit.Actor{Kind: audit.Service, Name: s.operator(c)})
+		s.actAs(c, audit.Actor{Kind: audit.Service, Name: web.OperatorOf(c.Request, s.cfg.TrustedProxies)})
 	}
 }
 

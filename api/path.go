@@ -1,12 +1,12 @@
 package api
 
 import (
-	"net/netip"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/mathub/webhooks/internal/web"
 )
 
 // written is the request's path as it is written, which routes go by: a proxy's rule that looks at that, such as one that
@@ -37,8 +37,5 @@ func (s *server) prefix(c *gin.Context) string {
 
 // fromProxy says whether the request comes from one of the trusted proxies.
 func (s *server) fromProxy(c *gin.Context) bool {
-	peer, err := netip.ParseAddrPort(c.Request.RemoteAddr)
-	return err == nil && slices.ContainsFunc(s.cfg.TrustedProxies, func(proxy netip.Prefix) bool {
-		return proxy.Contains(peer.Addr().Unmap().WithZone(""))
-	})
+	return web.FromProxy(c.Request, s.cfg.TrustedProxies)
 }

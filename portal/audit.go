@@ -2,7 +2,6 @@ package portal
 
 import (
 	"cmp"
-	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/audit"
+	"github.com/mathub/webhooks/internal/pages"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/web"
 )
@@ -32,7 +32,7 @@ type auditEntry struct {
 	Who    string
 	Via    []auditSubject // the portal session that did it, and the link and the key that opened that
 	Of     auditSubject
-	Fields []auditField
+	Fields []pages.ChangedField
 }
 
 // auditSubject is what a change is about, or by.
@@ -41,9 +41,6 @@ type auditSubject struct {
 	ID         string // empty: the bot's own, or all of a kind
 	Link       string // its page, while there is one
 }
-
-// auditField is a field that a change is about.
-type auditField struct{ Name, Before, After string }
 
 func (p *portal) auditLog(w http.ResponseWriter, r *http.Request, s *session) error {
 	var before uuid.UUID
@@ -86,18 +83,7 @@ func (p *portal) auditEntry(r *http.Request, e audit.Entry, webhooks []db.Webhoo
 	if i := slices.IndexFunc(webhooks, func(w db.Webhook) bool { return w.ID.String() == e.Subject }); i >= 0 {
 		entry.Of.Name, entry.Of.Link = p.nameOf(webhooks[i]).Name, prefix(r)+webhookPath(webhooks[i])
 	}
-	names := make([]string, 0, len(e.After)+len(e.Before))
-	for _, fields := range []audit.Fields{e.Before, e.After} {
-		for name := range fields {
-			if !slices.Contains(names, name) {
-				names = append(names, name)
-			}
-		}
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		entry.Fields = append(entry.Fields, auditField{name, inWords(e.Before, name), inWords(e.After, name)})
-	}
+	entry.Fields = pages.ChangedFields(e.Before, e.After)
 	return entry
 }
 
@@ -112,7 +98,7 @@ func subjectOf(e audit.Entry) auditSubject {
 		return of
 	}
 	for _, field := range []string{"name", "label", "prefix", "origin"} {
-		of.Name = cmp.Or(of.Name, inWords(e.After, field), inWords(e.Before, field))
+		of.Name = cmp.Or(of.Name, pages.InWords(e.After, field), pages.InWords(e.Before, field))
 	}
 	if noun == "recovery" || noun == "retries" {
 		of.Kind = "webhook"
@@ -134,20 +120,4 @@ func who(a audit.Actor) string {
 		return "the service, by itself"
 	}
 	return "Mathub"
-}
-
-// inWords is a field's value; empty where there is none.
-func inWords(fields audit.Fields, name string) string {
-	value, ok := fields[name]
-	if !ok || value == nil {
-		return ""
-	}
-	if text, is := value.(string); is {
-		return text
-	}
-	text, err := json.Marshal(value)
-	if err != nil { // it came from JSON
-		return ""
-	}
-	return string(text)
 }

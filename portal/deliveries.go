@@ -251,12 +251,7 @@ func timeOf(query url.Values, name string, faults *problem.Faults) *time.Time {
 	if text == "" {
 		return nil
 	}
-	for _, layout := range []string{"2006-01-02T15:04", "2006-01-02T15:04:05"} {
-		if t, err := time.Parse(layout, text); err == nil {
-			return &t
-		}
-	}
-	t, err := webhook.ParseTime(text)
+	t, err := pages.ParseTime(text)
 	if err != nil {
 		faults.Add(name, "must be a time, such as 2025-03-20T10:30")
 		return nil

@@ -32,6 +32,9 @@ func (s *apiService) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.startOperators(); err != nil {
+		return err
+	}
 	s.serving.Go(func() {
 		if err := listen.Run(ctx, s.log, servers...); err != nil {
 			s.failed <- err

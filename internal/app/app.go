@@ -47,6 +47,7 @@ type process struct {
 	traces     *telemetry.Traces      // of tracing; nil: none are sent
 	metrics    *telemetry.Metrics     // of admin; nil: none are kept
 	readiness  api.Readiness          // answered by admin, set by apiService
+	operators  operatorPages          // served by admin, set by apiService
 	pool       *pgxpool.Pool          // of postgres
 	writes     *db.WriteCheck         // of postgres
 	temporal   client.Client          // of temporalService

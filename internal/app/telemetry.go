@@ -23,7 +23,7 @@ func (s *tracing) Start(ctx context.Context) (err error) {
 // Stop implements Service.
 func (s *tracing) Stop() { s.traces.Close() }
 
-// admin serves health, metrics and profiles at MATHUB_ADMIN_ADDR, from before anything else works.
+// admin serves health, metrics, profiles and the operators' pages at MATHUB_ADMIN_ADDR, from before anything else works.
 type admin struct {
 	*process
 	stop func()
@@ -41,8 +41,8 @@ func (s *admin) Start(ctx context.Context) (err error) {
 	if s.metrics, err = telemetry.NewMetrics(s.version, s.log); err != nil {
 		return err
 	}
-	handler := refuseDeliveries(s.readiness.Beside(s.withCodec(telemetry.Admin(s.metrics))))
-	s.stop, err = listen.Admin(ctx, s.log, "MATHUB_ADMIN_ADDR", addr, handler)
+	handler := refuseDeliveries(s.readiness.Beside(s.operators.beside(s.withCodec(telemetry.Admin(s.metrics)))))
+	s.stop, err = listen.Admin(ctx, s.log, "MATHUB_ADMIN_ADDR", addr, listen.KnownHosts(handler, s.settings.AdminHosts...))
 	return err
 }
 

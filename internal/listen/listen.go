@@ -155,9 +155,6 @@ func Admin(ctx context.Context, log *slog.Logger, variable, addr string, handler
 	if err != nil {
 		return nil, err
 	}
-	if tcp, ok := listener.Addr().(*net.TCPAddr); ok && tcp.IP.IsLoopback() {
-		handler = LocalHosts(handler)
-	}
 	server := &http.Server{
 		Handler: handler, ReadTimeout: requestTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),

@@ -291,24 +291,18 @@ func TestOnlyLoopbackNamesAreServed(t *testing.T) {
 	}
 }
 
-// TestTheAdminListenerOnLoopbackChecksTheHost, and one that others are to reach does not: monitoring has its own names for it.
-func TestTheAdminListenerOnLoopbackChecksTheHost(t *testing.T) {
+// TestKnownHosts: what others are to reach answers to each of its addresses, and to names that it knows.
+func TestKnownHosts(t *testing.T) {
 	t.Parallel()
-	for host, status := range map[string]int{"127.0.0.1": http.StatusMisdirectedRequest, "0.0.0.0": http.StatusOK} {
-		probe, err := new(net.ListenConfig).Listen(t.Context(), "tcp", host+":0")
-		require.NoError(t, err)
-		_, port, err := net.SplitHostPort(probe.Addr().String())
-		require.NoError(t, err)
-		require.NoError(t, probe.Close())
-		stop, err := listen.Admin(t.Context(), slog.New(slog.DiscardHandler), "MATHUB_ADMIN_ADDR", net.JoinHostPort(host, port), handler())
-		require.NoError(t, err)
-		t.Cleanup(stop)
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+net.JoinHostPort("127.0.0.1", port), http.NoBody)
-		require.NoError(t, err)
-		request.Host = "evil.example"
-		answer, err := http.DefaultClient.Do(request)
-		require.NoError(t, err)
-		require.NoError(t, answer.Body.Close())
-		require.Equal(t, status, answer.StatusCode, host)
+	server := listen.KnownHosts(handler(), "Ops.example.org")
+	for host, status := range map[string]int{
+		"localhost:6060": 200, "127.0.0.1:6060": 200, "10.1.2.3:6060": 200, "10.1.2.3": 200, "[fd00::1]:6060": 200, "ops.example.org": 200, "OPS.example.org.:443": 200,
+		"evil.example": 421, "evil.example:6060": 421, "10.1.2.3.evil.example": 421, "x.ops.example.org": 421, "2130706433": 421, "api": 421, "": 421,
+	} {
+		request := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
+		request.Host = host
+		answer := httptest.NewRecorder()
+		server.ServeHTTP(answer, request)
+		require.Equal(t, status, answer.Code, "%q", host)
 	}
 }

@@ -89,3 +89,12 @@ func dueAt(t time.Time) *time.Time {
 	}
 	return &t
 }
+
+// Webhook completes one that was read.
+func (s *Service) Webhook(ctx context.Context, w db.Webhook) (Webhook, error) {
+	page, err := s.page(ctx, []db.Webhook{w})
+	if err != nil {
+		return Webhook{}, err
+	}
+	return page[0], nil
+}

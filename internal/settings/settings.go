@@ -116,7 +116,8 @@ type Elsewhere struct {
 
 // Admin is the listener of operators.
 type Admin struct {
-	AdminAddr string `env:"MATHUB_ADMIN_ADDR" help:"Where health, metrics and profiles are served, such as 127.0.0.1:6060. Keep it private. Empty: off."`
+	AdminAddr  string   `env:"MATHUB_ADMIN_ADDR" help:"Where health, metrics, profiles and the operators' pages (/ops) are served, such as 127.0.0.1:6060. It has no login: keep it private. Empty: off."`
+	AdminHosts []string `name:"admin-hosts" env:"MATHUB_ADMIN_HOSTS" help:"Host names that MATHUB_ADMIN_ADDR answers to besides localhost and IP addresses, such as that of a proxy."`
 }
 
 // Policy is what the API promises to bots and the workers keep.

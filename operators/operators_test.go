@@ -1,0 +1,239 @@
+package operators_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/internal/bots"
+	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/internal/subscriptions"
+	"github.com/mathub/webhooks/operators"
+)
+
+func TestOverview(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	hook, _, _ := b.bot("euler")
+	b.execute("UPDATE webhooks SET is_active = false, disabled_at = now(), disabled_reason = 'failures' WHERE id = $1", hook)
+	page := b.page("/ops")
+	for _, want := range []string{"Webhooks disabled by failures within 24 hours: 1", `href="/ops/webhooks/` + hook.String(), `href="/ops/webhooks?disabledReason=failures"`, "http://ui.example"} {
+		require.Contains(t, page, want)
+	}
+	require.Contains(t, b.page("/ops/"), "What is wrong now")
+}
+
+func TestBots(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	_, key, _ := b.bot("euler")
+	b.bot("noether")
+	require.NotContains(t, b.page("/ops/bots?search=EUL"), "noether")
+	require.Equal(t, http.StatusUnprocessableEntity, b.get("/ops/bots?search="+strings.Repeat("x", 201)).status)
+
+	require.Contains(t, b.page("/ops/bots/euler/suspend"), "Suspend Bot euler?")
+	page := b.act("/ops/bots/euler/suspend", url.Values{"suspendedReason": {"It floods <b>us</b>."}})
+	require.Contains(t, page, "It floods &lt;b&gt;us&lt;/b&gt;.")
+	require.Contains(t, b.page("/ops/bots?state=suspended"), "euler")
+	require.NotContains(t, b.page("/ops/bots?state=active"), "euler")
+	page = b.act("/ops/bots/euler/resume", nil)
+	require.Contains(t, page, "The bot is active again.")
+
+	require.Contains(t, b.page("/ops/bots/euler/keys/"+key.ID.String()+"/revoke"), "Revoke the key laptop?")
+	page = b.act("/ops/bots/euler/keys/"+key.ID.String()+"/revoke", nil)
+	require.NotContains(t, page, key.Prefix)
+
+	wrong := b.do(http.MethodPost, "/ops/bots/euler/delete", url.Values{"confirm": {"noether"}})
+	require.Equal(t, http.StatusUnprocessableEntity, wrong.status)
+	b.act("/ops/bots/euler/delete", url.Values{"confirm": {"euler"}})
+	require.Equal(t, http.StatusNotFound, b.get("/ops/bots/euler").status)
+	require.Contains(t, b.page("/ops/audit"), "bot.deleted")
+}
+
+func TestWebhooks(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	hook, _, _ := b.bot("euler")
+	other, _, _ := b.bot("noether")
+	b.event("p1", hook)
+	path := "/ops/webhooks/" + hook.String()
+	for query, found := range map[string]bool{"state=active": true, "host=euler.example": true, "botId=euler": true, "sort=waiting": true, "state=disabled": false, "errorClass=timeout": false, "host=else.example": false} {
+		require.Equal(t, found, strings.Contains(b.page("/ops/webhooks?"+query), path), query)
+	}
+	require.Equal(t, http.StatusUnprocessableEntity, b.get("/ops/webhooks?state=x").status)
+	require.Contains(t, b.page("/ops/late"), path)
+
+	page := b.page(path)
+	require.Contains(t, page, "http://ui.example/namespaces/default/workflows/webhook-"+hook.String())
+	require.Contains(t, page, "Retry now")
+	require.Contains(t, b.act(path+"/retry-now", nil), "What waits is attempted now")
+	require.Contains(t, b.page(path+"/disable"), "Disable the webhook at euler.example?")
+	require.Contains(t, b.act(path+"/disable", url.Values{"disabledNote": {"It leaks."}}), "It leaks.")
+	require.Equal(t, http.StatusConflict, b.do(http.MethodPost, path+"/recover", nil).status, "it is disabled")
+	page = b.act(path+"/enable", url.Values{"then": {"recover"}})
+	require.Contains(t, page, "it missed ")
+	require.Contains(t, b.act(path+"/recover", nil), "Cancel the recovery")
+	require.Contains(t, b.act(path+"/recover/cancel", nil), "The recovery was cancelled.")
+	require.Equal(t, http.StatusUnprocessableEntity, b.do(http.MethodPost, path+"/delete", url.Values{"confirm": {"noether.example"}}).status)
+	b.act(path+"/delete", url.Values{"confirm": {"euler.example"}})
+	require.Equal(t, http.StatusNotFound, b.get(path).status)
+	require.Contains(t, b.page("/ops/webhooks"), other.String())
+}
+
+func TestEvents(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	hook, _, _ := b.bot("euler")
+	b.event("p1", hook)
+	got := b.get("/ops/events?id=p1")
+	require.Equal(t, "/ops/events/p1", got.header.Get("Location"))
+	page := b.page("/ops/events/p1")
+	for _, want := range []string{"/ops/webhooks/" + hook.String() + "?eventId=p1", "Waiting", "event-p1", "&lt;script&gt;"} {
+		require.Contains(t, page, want)
+	}
+	require.NotContains(t, b.page("/ops/events/p1?outcome=delivered"), hook.String())
+	require.Contains(t, b.page("/ops/webhooks/"+hook.String()+"?eventId=p1"), "Last deliveries of <bdi>p1</bdi>")
+	require.Equal(t, http.StatusNotFound, b.get("/ops/events/p2").status)
+	require.Equal(t, http.StatusUnprocessableEntity, b.get("/ops/events?id=a+b").status)
+}
+
+func TestIncidents(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	hook, _, _ := b.bot("euler")
+	b.execute("UPDATE webhooks SET is_active = false, disabled_at = now() - interval '1 min', disabled_reason = 'failures' WHERE id = $1", hook)
+	span := url.Values{"disabledSince": {time.Now().UTC().Add(-time.Hour).Format("2006-01-02T15:04:05")}}
+	page := b.page("/ops/incidents/plan?" + span.Encode())
+	require.Contains(t, page, "Enable and recover 1 webhook<")
+	require.Equal(t, http.StatusUnprocessableEntity, b.get("/ops/incidents/plan").status)
+	require.Equal(t, http.StatusUnprocessableEntity, b.get("/ops/incidents/plan?disabledSince=x").status)
+	list, _, err := b.cfg.Webhooks.Incidents(t.Context(), uuid.Nil)
+	require.NoError(t, err)
+	require.Empty(t, list, "it was only counted")
+
+	require.Contains(t, b.act("/ops/incidents", span), "Running")
+	list, _, err = b.cfg.Webhooks.Incidents(t.Context(), uuid.Nil)
+	require.NoError(t, err)
+	path := "/ops/incidents/" + list[0].ID.String()
+	require.Contains(t, b.page("/ops/incidents"), path)
+	require.Contains(t, b.act(path+"/pause", nil), "Paused")
+	require.Contains(t, b.act(path+"/resume", nil), "Running")
+	require.Contains(t, b.page(path+"/cancel"), "This is final.")
+	require.Contains(t, b.act(path+"/cancel", nil), "Cancelled")
+	require.Equal(t, http.StatusConflict, b.do(http.MethodPost, path+"/resume", nil).status)
+}
+
+func TestPauses(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	hook, _, _ := b.bot("euler")
+	require.Contains(t, b.page("/ops/pauses?scope=host&value=euler.example"), `value="euler.example"`)
+	require.Equal(t, http.StatusUnprocessableEntity, b.do(http.MethodPost, "/ops/pauses", url.Values{"scope": {"host"}, "value": {"euler.example"}}).status, "the reason is missing")
+	of := url.Values{"scope": {"host"}, "value": {"euler.example"}, "reason": {"it moves"}}
+	require.Contains(t, b.act("/ops/pauses", of), "it moves")
+	require.Contains(t, b.page("/ops/webhooks/"+hook.String()), "it moves")
+	require.Contains(t, b.act("/ops/pauses/end", of), "Nothing is paused.")
+
+	all := url.Values{"scope": {"all"}, "reason": {"uplink"}}
+	asked := b.do(http.MethodPost, "/ops/pauses", all)
+	require.Equal(t, http.StatusOK, asked.status)
+	require.Contains(t, asked.body, "Pause all deliveries?")
+	require.Contains(t, b.page("/ops/pauses"), "Nothing is paused.")
+	all.Set("sure", "yes")
+	require.Contains(t, b.act("/ops/pauses", all), "uplink")
+}
+
+// TestWhoItWas: a trusted proxy names the operator, else the address does.
+func TestWhoItWas(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	b.bot("euler")
+	require.Equal(t, http.StatusSeeOther, b.do(http.MethodPost, "/ops/bots/euler/suspend", nil, "X-Forwarded-User", "emmy").status)
+	require.Equal(t, http.StatusSeeOther, b.do(http.MethodPost, "/ops/bots/euler/resume", nil).status)
+	page := b.page("/ops/audit?botId=euler")
+	require.Contains(t, page, "operator emmy")
+	require.Contains(t, page, "operator 127.0.0.1")
+}
+
+// TestEveryRoute: nothing is changed or shown by another site's page, under another name, or in a frame; and no page has a
+// secret or a URL that may hold a token.
+func TestEveryRoute(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	hook, key, secret := b.bot("euler")
+	b.event("p1", hook)
+	notify := "https://notify.example/" + token
+	_, err := b.cfg.Bots.Update(t.Context(), "euler", bots.Change{NotifyChange: bots.NotifyChange{SetURL: true, URL: &notify}})
+	require.NoError(t, err)
+	since := time.Now().Add(-time.Hour)
+	incident, err := b.cfg.Webhooks.RecoverIncident(t.Context(), subscriptions.IncidentInput{DisabledSince: &since}, false, &problem.Faults{})
+	require.NoError(t, err)
+	routes, err := operators.Routes(b.cfg)
+	require.NoError(t, err)
+	for _, route := range routes {
+		method, path, _ := strings.Cut(route, " ")
+		id := "euler"
+		switch {
+		case strings.HasPrefix(path, "/ops/webhooks"):
+			id = hook.String()
+		case strings.HasPrefix(path, "/ops/events"):
+			id = "p1"
+		case strings.HasPrefix(path, "/ops/incidents"):
+			id = incident.ID.String()
+		}
+		path = strings.NewReplacer("{$}", "", "{id}", id, "{key}", key.ID.String(), "{session}", uuid.NewString(), "{hash}", "0", "{name}", "portal.css").Replace(path)
+		require.Equal(t, http.StatusMisdirectedRequest, b.do(method, path, nil, "Host", "evil.example").status, route)
+		if method == http.MethodPost {
+			require.Equal(t, http.StatusForbidden, b.do(method, path, nil, "Sec-Fetch-Site", "cross-site").status, route)
+			require.Equal(t, http.StatusForbidden, b.do(method, path, nil, "Sec-Fetch-Site", "", "Origin", "http://evil.example").status, route)
+			continue
+		}
+		got := b.do(method, path, nil, "Host", "ops.example.org")
+		policy := got.header.Get("Content-Security-Policy")
+		require.Contains(t, policy, "frame-ancestors 'none'", route)
+		require.Contains(t, policy, "require-trusted-types-for 'script'", route)
+		for _, hidden := range []string{token, secret, "whsec_", "MfKQ9r8"} {
+			require.NotContains(t, got.body, hidden, route)
+		}
+		if path != "/ops/" || !strings.Contains(route, "{") {
+			require.Less(t, got.status, 500, "%s: %s", route, got.body)
+		}
+	}
+	got, err := b.cfg.Bots.Get(t.Context(), "euler")
+	require.NoError(t, err)
+	require.True(t, got.IsActive, "nothing was changed")
+}
+
+// TestTextOfStrangersStaysText: names, errors and notes are neither markup nor do they look like other text.
+func TestTextOfStrangersStaysText(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	hook, _, _ := b.bot("euler")
+	b.execute(`UPDATE bots SET name = E'<img src=x onerror=alert(1)>gnp\u202eexe'`)
+	b.execute(`UPDATE webhooks SET name = E'"><script>alert(1)</script>a\u200bb', is_active = false, disabled_at = now(), disabled_reason = 'operator', disabled_note = E'x\u2066y<b>'`)
+	for _, path := range []string{"/ops/bots", "/ops/bots/euler", "/ops/bots/euler/suspend", "/ops/webhooks", "/ops/webhooks/" + hook.String(), "/ops/audit"} {
+		page := b.page(path)
+		for _, raw := range []string{"<img", "<script>alert", "\u202e", "\u2066"} {
+			require.NotContains(t, page, raw, path)
+		}
+	}
+	require.Contains(t, b.page("/ops/bots/euler"), "gnp⟨U+202E⟩exe")
+	require.Contains(t, b.page("/ops/webhooks/"+hook.String()), "a⟨U+200B⟩b")
+}
+
+func TestTheme(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	for back, to := range map[string]string{"/ops/bots?search=x": "/ops/bots?search=x", "https://evil.example/ops": "/ops", "//evil.example/ops/x": "/ops", "/opsx": "/ops", "/ops/\\evil": "/ops", "": "/ops"} {
+		got := b.do(http.MethodPost, "/ops/theme", url.Values{"theme": {"dark"}, "back": {back}})
+		require.Equal(t, to, got.header.Get("Location"), back)
+		require.Contains(t, got.header.Get("Set-Cookie"), "mathub-theme=dark")
+	}
+	require.Contains(t, b.do(http.MethodGet, "/ops", nil, "Cookie", "mathub-theme=dark").body, `data-theme="dark"`)
+	require.Equal(t, http.StatusBadRequest, b.do(http.MethodPost, "/ops/theme", url.Values{"theme": {"pink"}}).status)
+}
