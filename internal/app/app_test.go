@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -86,6 +87,29 @@ func TestDeliveriesAreRefusedByOurOwnListeners(t *testing.T) {
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, r)
 		require.Equal(t, status, w.Code)
+	}
+}
+
+// TestTheAdminListenerChecksTheHost, of pages, metrics and profiles alike: a stranger's page whose name leads here reads nothing.
+func TestTheAdminListenerChecksTheHost(t *testing.T) {
+	probe, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := probe.Addr().String()
+	require.NoError(t, probe.Close())
+	common := settings.Common{Admin: settings.Admin{AdminAddr: addr, AdminHosts: []string{"ops.example.org"}}}
+	s := &admin{process: &process{settings: settings.Process{Common: common}, log: slog.New(slog.DiscardHandler)}}
+	require.NoError(t, s.Start(t.Context()))
+	defer s.Stop()
+	for path, known := range map[string]int{"/ops": http.StatusServiceUnavailable, "/metrics": http.StatusOK, "/debug/pprof/cmdline": http.StatusOK, "/healthz": http.StatusOK} {
+		for host, status := range map[string]int{addr: known, "ops.example.org": known, "evil.example": http.StatusMisdirectedRequest} {
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+path, http.NoBody)
+			require.NoError(t, err)
+			request.Host = host
+			answer, err := http.DefaultClient.Do(request)
+			require.NoError(t, err)
+			require.NoError(t, answer.Body.Close())
+			require.Equal(t, status, answer.StatusCode, "%s of %s", path, host)
+		}
 	}
 }
 
