@@ -48,9 +48,8 @@ func TestRemover_RemoveExpired(t *testing.T) {
 	// Of the oldest event of all, one delivery was made again yesterday: its history is kept as a whole.
 	execute(t, r.Pool, "UPDATE deliveries SET attempted_at = now() - interval '1 day' WHERE id = (SELECT id FROM deliveries WHERE event_id = 'e50000' LIMIT 1)")
 	// One of the oldest deliveries is being removed by someone else, who is not waited for.
-	other, err := r.Pool.Begin(t.Context())
-	require.NoError(t, err)
-	_, err = other.Exec(t.Context(), "SELECT id FROM deliveries WHERE event_id = 'e49999' LIMIT 1 FOR UPDATE")
+	other := begin(t, r.Pool)
+	_, err := other.Exec(t.Context(), "SELECT id FROM deliveries WHERE event_id = 'e49999' LIMIT 1 FOR UPDATE")
 	require.NoError(t, err)
 
 	before := time.Now().Add(-30 * 24 * time.Hour)
