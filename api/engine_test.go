@@ -340,7 +340,7 @@ func TestUnregisteredAttributesAreNoFault(t *testing.T) {
 	}
 }
 
-func TestReadyWhenBothAnswer(t *testing.T) {
+func TestReadyWhenPostgresAnswers(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, temporaltest.New(t), nil)
 	require.Equal(t, "{\"status\":\"ok\"}\n", string(a.do("GET", "/readyz", "", nil).body))

@@ -3,19 +3,14 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"net/http"
 	"sync/atomic"
 	"time"
 
-	"go.temporal.io/sdk/client"
-
-	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/egress"
 )
 
-// readyTimeout is what everything that a process stands on has to answer in, together.
+// readyTimeout is how long all that a process stands on has to answer.
 const readyTimeout = 2 * time.Second
 
 // healthy is Health's status.
@@ -24,19 +19,6 @@ const healthy = "ok"
 // accessTimeout is how long /readyz waits for a check of outbound access, of which it only tells: probes wait for a
 // second. A check that takes longer is known to the next call.
 const accessTimeout = 100 * time.Millisecond
-
-// Ready makes a write to Postgres and a round trip through Temporal that reads Temporal's own database, since its server
-// can report itself healthy when that is gone (temporalio/temporal issue 11691). It returns which of them is away, with
-// the reasons in the error.
-func Ready(ctx context.Context, writes *db.WriteCheck, temporal client.Client) (away []string, err error) {
-	if pingErr := writes.Check(ctx); pingErr != nil {
-		away, err = append(away, "Postgres"), fmt.Errorf("Postgres: %w", pingErr) //nolint:staticcheck // a name
-	}
-	if pingErr := pingTemporal(ctx, temporal); pingErr != nil {
-		away, err = append(away, "Temporal"), errors.Join(err, fmt.Errorf("Temporal: %w", pingErr)) //nolint:staticcheck // a name
-	}
-	return away, err
-}
 
 // healthWith is the health of a process that delivers; access is nil for one that does not.
 func healthWith(ctx context.Context, access func(context.Context) egress.Access) Health {
@@ -56,7 +38,8 @@ func healthWith(ctx context.Context, access func(context.Context) egress.Access)
 	return Health{Status: healthy, OutboundAccess: &outbound}
 }
 
-// Readiness answers GET /healthz and /readyz on the admin listener: a worker without an API has no other.
+// Readiness answers GET /healthz and /readyz on the admin listener. There /readyz asks for all that the process stands on;
+// that of the API asks for Postgres alone, as most of its calls need nothing else.
 type Readiness struct {
 	checks atomic.Pointer[readinessChecks]
 }

@@ -1670,7 +1670,7 @@ type ServerInterface interface {
 	// OpenAPI This document.
 	// (GET /openapi.json)
 	OpenAPI(c *gin.Context)
-	// Readyz Whether Postgres and Temporal answer within 2 s.
+	// Readyz Whether Postgres answers within 2 s, so that requests can be sent here. Without Temporal, calls that need it answer 503.
 	// (GET /readyz)
 	Readyz(c *gin.Context)
 }

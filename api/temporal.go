@@ -8,8 +8,9 @@ import (
 	"go.temporal.io/sdk/client"
 )
 
-// pingTemporal asks for a workflow that does not exist: the answer comes from Temporal's own database.
-func pingTemporal(ctx context.Context, c client.Client) error {
+// PingTemporal makes a round trip through Temporal that reads its own database, by asking for a workflow that does not exist:
+// its server can report itself healthy when the database is gone (temporalio/temporal issue 11691).
+func PingTemporal(ctx context.Context, c client.Client) error {
 	_, err := c.DescribeWorkflowExecution(ctx, "ping", "")
 	var none *serviceerror.NotFound
 	if errors.As(err, &none) {

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"sync"
 
@@ -24,7 +23,9 @@ func (*apiService) Name() string { return "API" }
 
 // Start implements Service. What fails later ends the process.
 func (s *apiService) Start(ctx context.Context) error {
-	s.readiness.When(s.ready, s.access)
+	checks := s.checks()
+	s.readiness.When(checks.run, s.access)
+	checks.measure(s.metrics.Meter(), s.settings.API != nil)
 	if s.settings.API == nil {
 		return nil
 	}
@@ -45,14 +46,6 @@ func (s *apiService) Start(ctx context.Context) error {
 
 // Stop implements Service: it serves until the end of Start's context.
 func (s *apiService) Stop() { s.serving.Wait() }
-
-func (s *apiService) ready(ctx context.Context) error {
-	_, err := api.Ready(ctx, s.writes, s.temporal)
-	if s.polling != nil {
-		err = errors.Join(err, s.polling(ctx))
-	}
-	return err
-}
 
 func (s *apiService) servers(ctx context.Context) ([]listen.Server, error) {
 	f, cfg := s.settings.API, s.config(ctx)
