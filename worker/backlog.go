@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -80,23 +79,32 @@ type count[T any] struct {
 	log  *slog.Logger
 	what string
 
-	mu    sync.Mutex
+	// Of the scrapes, of which there is one at a time.
 	at    time.Time
 	value T
 	ok    bool
 }
 
+// get reads in a goroutine, and waits for it no longer than backlogTimeout: a call to Temporal that makes its SDK's
+// instruments waits for the scrape to end.
 func (c *count[T]) get(ctx context.Context) (T, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.at.IsZero() || time.Since(c.at) > backlogAge {
 		ctx, cancel := context.WithTimeout(ctx, backlogTimeout)
 		defer cancel()
-		value, err := c.read(ctx)
-		if err != nil {
-			c.log.Warn("could not read a gauge", "of", c.what, "error", err)
+		done := make(chan count[T], 1)
+		go func() {
+			value, err := c.read(ctx)
+			if err != nil {
+				c.log.Warn("could not read a gauge", "of", c.what, "error", err)
+			}
+			done <- count[T]{value: value, ok: err == nil}
+		}()
+		var read count[T]
+		select {
+		case read = <-done:
+		case <-ctx.Done():
 		}
-		c.value, c.ok, c.at = value, err == nil, time.Now()
+		c.value, c.ok, c.at = read.value, read.ok, time.Now()
 	}
 	return c.value, c.ok
 }

@@ -25,7 +25,7 @@ func (*apiService) Name() string { return "API" }
 func (s *apiService) Start(ctx context.Context) error {
 	checks := s.checks()
 	s.readiness.When(checks.run, s.access)
-	checks.measure(s.metrics.Meter(), s.settings.API != nil)
+	s.serving.Go(func() { checks.keep(ctx, s.metrics.Meter(), s.settings.API != nil) })
 	if s.settings.API == nil {
 		return nil
 	}

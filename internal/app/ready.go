@@ -5,17 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/mathub/webhooks/api"
+	"github.com/mathub/webhooks/internal/pause"
 	"github.com/mathub/webhooks/internal/telemetry/instrument"
 )
 
-// measuredWithin bounds what a scrape waits for the checks.
-const measuredWithin = 2 * time.Second
+// The checks that the gauge mathub_ready shows are made so often, and each is given so long.
+const (
+	checkInterval = 5 * time.Second
+	checkTimeout  = 2 * time.Second
+)
 
 // check asks for something that the process stands on.
 type check struct {
@@ -60,16 +65,20 @@ func (c checks) results(ctx context.Context) []error {
 	return results
 }
 
-// measure shows the checks on m, and that the process serves the API. A nil m shows nothing.
-func (c checks) measure(m metric.Meter, serves bool) {
+// keep asks again and again until ctx ends, and shows on m what it found, and that the process serves the API. A nil m shows
+// nothing. A scrape only reads what is known: asking Temporal makes instruments, which waits for the scrape that waits for it.
+func (c checks) keep(ctx context.Context, m metric.Meter, serves bool) {
 	if m == nil {
 		return
 	}
-	ready := instrument.Gauge(m, "mathub_ready", "1 while this process has what it needs, by part: postgres, temporal, worker (it is given tasks), api (it serves).")
-	instrument.Observe(m, func(ctx context.Context, o metric.Observer) {
-		ctx, cancel := context.WithTimeout(ctx, measuredWithin)
-		defer cancel()
-		for i, err := range c.results(ctx) {
+	ready := instrument.Gauge(m, "mathub_ready", "1 while this process has what it needs, by part: postgres, temporal, worker (it is given tasks), api (it serves). At most 7 s old.")
+	var known atomic.Pointer[[]error]
+	instrument.Observe(m, func(_ context.Context, o metric.Observer) {
+		results := known.Load()
+		if results == nil {
+			return
+		}
+		for i, err := range *results {
 			works := int64(1)
 			if err != nil {
 				works = 0
@@ -80,4 +89,13 @@ func (c checks) measure(m metric.Meter, serves bool) {
 			o.ObserveInt64(ready, 1, metric.WithAttributes(attribute.String("part", "api")))
 		}
 	}, ready)
+	for {
+		asking, cancel := context.WithTimeout(ctx, checkTimeout)
+		results := c.results(asking)
+		cancel()
+		known.Store(&results)
+		if !pause.For(ctx, checkInterval) {
+			return
+		}
+	}
 }

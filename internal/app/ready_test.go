@@ -30,7 +30,9 @@ func TestChecksAreMeasured(t *testing.T) {
 	}
 	for _, serves := range []bool{false, true} {
 		reader := sdkmetric.NewManualReader()
-		all.measure(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)).Meter("test"), serves)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel() // it asks once
+		all.keep(ctx, sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)).Meter("test"), serves)
 		var read metricdata.ResourceMetrics
 		require.NoError(t, reader.Collect(t.Context(), &read))
 		found := map[string]int64{}
