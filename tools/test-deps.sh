@@ -45,6 +45,8 @@ check_bash() { "$1" --version >&2 && echo "$1"; }
 check_zsh() { "$1" --version >&2 && echo "$1"; }
 check_psql() { "$1" --version >&2 && echo "$1"; }
 check_pgbouncer() { "$1" --version >&2 && echo "$1"; }
+check_promtool() { "$1" --version >&2 && echo "$1"; }
+check_prometheus() { "$1" --version >&2 && echo "$1"; }
 check_chromium() { "$1" --version 2>/dev/null | grep -q -E 'Chrom(e|ium)' && echo "$1"; }
 check_ps() { "$1" -A -o pid= >&2 && echo "$1"; }
 
@@ -85,6 +87,8 @@ look() {
 	keep ps || lacks ps procps
 	keep psql || lacks psql postgresql-client
 	keep pgbouncer /usr/sbin/pgbouncer || keep pgbouncer "$tools/pgbouncer.deb/run" || lacks PgBouncer pgbouncer
+	# Debian's package would start a server: it is unpacked below.
+	{ keep promtool "$tools/prometheus.deb/usr/bin/promtool" && keep prometheus "$tools/prometheus.deb/usr/bin/prometheus"; } || lacks "Prometheus with promtool"
 	keep node "$node_by_npm" || lacks "Node 20.3 or newer" nodejs
 	keep npm || lacks npm npm
 	chromium || lacks "Chromium or Chrome" chromium
@@ -107,12 +111,26 @@ lacks() {
 	packages="${packages:+$packages }$*"
 }
 
+# unpack PACKAGE… gets packages of Debian without installing them, as any user, into bin/tools/FIRST.deb.
+unpack() {
+	command -v apt-get >/dev/null && command -v dpkg >/dev/null || return 1
+	rm -rf "$tools/$1.deb"
+	mkdir -p "$tools/$1.deb/lists/partial"
+	(
+		cd "$tools/$1.deb"
+		own="-o Dir::State::Lists=$PWD/lists -o Dir::Cache=$PWD -o Debug::NoLocking=true -o APT::Sandbox::User=$(id -un)"
+		# shellcheck disable=SC2086 # options and packages, one a word
+		apt-get $own -qq update && apt-get $own -qq download "$@" && for package in *.deb; do dpkg -x "$package" .; done
+		rm -rf lists ./*.deb ./*.bin
+	) >"$tools/apt.log" 2>&1
+}
+
 look
 if [ "$only" = packages ]; then
 	echo "$packages"
 	exit
 fi
-if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+if [ -n "$packages" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
 	echo "installing Debian's $packages"
 	export DEBIAN_FRONTEND=noninteractive
 	# shellcheck disable=SC2086 # a list of packages
@@ -136,22 +154,20 @@ case "$missing" in *Flask*)
 	;;
 esac
 case "$missing" in *PgBouncer*) # Debian's, without installing it
-	if command -v apt-get >/dev/null && command -v dpkg >/dev/null; then
-		rm -rf "$tools/pgbouncer.deb"
-		mkdir "$tools/pgbouncer.deb"
+	# shellcheck disable=SC2046 # names of packages
+	if unpack pgbouncer $(apt-cache depends pgbouncer | sed -n 's/.*Depends: \(libevent[^ ]*\|libc-ares[^ ]*\).*/\1/p'); then
 		(
 			cd "$tools/pgbouncer.deb"
-			apt-get download -qq pgbouncer $(apt-cache depends pgbouncer | sed -n 's/.*Depends: \(libevent[^ ]*\|libc-ares[^ ]*\).*/\1/p')
-			for package in *.deb; do dpkg -x "$package" .; done
 			printf '#!/bin/sh\nLD_LIBRARY_PATH="%s" exec "%s" "$@"\n' "$(dirname "$PWD"/usr/lib/*/libevent-*)" "$PWD/usr/sbin/pgbouncer" >run
 			chmod +x run
 		) >&2 || true
 	fi
 	;;
 esac
+case "$missing" in *Prometheus*) unpack prometheus || echo "apt-get could not: see $tools/apt.log" >&2 ;; esac
 [ -z "$missing" ] || look
 if [ -n "$missing" ]; then
-	echo "the tests need $missing: install it (Debian: apt-get install $packages) and run make test-deps again" >&2
+	echo "the tests need $missing: install it${packages:+ (Debian: apt-get install $packages)} and run make test-deps again" >&2
 	exit 1
 fi
 [ "$only" = compiler ] && exit

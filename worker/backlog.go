@@ -31,10 +31,12 @@ func MeasureBacklog(m metric.Meter, pool *pgxpool.Pool, log *slog.Logger) {
 	}
 	rows := instrument.Gauge(m, "mathub_queue_rows", "Deliveries in webhooks' queues, of the whole installation, counted up to 100,000. At most 30 s old.")
 	webhooks := instrument.Gauge(m, "mathub_webhooks", "Webhooks of the whole installation, by state: direct, queued or disabled. At most 30 s old.")
+	bots := instrument.Gauge(m, "mathub_bots", "Bots with webhooks, of the whole installation, by state: failing (a webhook of it does, or was disabled by failures within the hour) or healthy. At most 30 s old.")
 	fuses := instrument.Gauge(m, "mathub_fuses_blown", "Failure classes whose fuse has blown: they disable no webhook. At most 30 s old.")
 	paused := instrument.Gauge(m, "mathub_deliveries_paused", "Pauses of operators, by what they cover: all, bot or host. At most 30 s old.")
 	ofAll, ofBots, ofHosts := instrument.With(attribute.String("scope", "all")), instrument.With(attribute.String("scope", "bot")), instrument.With(attribute.String("scope", "host"))
 	direct, queued, disabled := instrument.With(attribute.String("state", "direct")), instrument.With(attribute.String("state", "queued")), instrument.With(attribute.String("state", "disabled"))
+	failing, healthy := instrument.With(attribute.String("state", "failing")), instrument.With(attribute.String("state", "healthy"))
 	states := &count[db.WebhookStatesRow]{log: log, what: "webhooks", read: func(ctx context.Context) (db.WebhookStatesRow, error) {
 		return db.New().WebhookStates(ctx, pool)
 	}}
@@ -52,9 +54,11 @@ func MeasureBacklog(m metric.Meter, pool *pgxpool.Pool, log *slog.Logger) {
 			o.ObserveInt64(webhooks, s.Direct, direct)
 			o.ObserveInt64(webhooks, s.Queued, queued)
 			o.ObserveInt64(webhooks, s.Disabled, disabled)
+			o.ObserveInt64(bots, s.BotsFailing, failing)
+			o.ObserveInt64(bots, s.BotsHealthy, healthy)
 			o.ObserveInt64(fuses, s.FusesBlown)
 		}
-	}, rows, webhooks, fuses, paused)
+	}, rows, webhooks, bots, fuses, paused)
 }
 
 // MeasureStuck measures on m the events whose workflows no worker seems to take. A nil m measures nothing.
