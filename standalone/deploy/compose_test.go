@@ -4,6 +4,7 @@ package deploy_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net"
 	"net/url"
@@ -20,6 +21,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
 
 	"github.com/mathub/webhooks/standalone/datadir"
 	"github.com/mathub/webhooks/standalone/freeport"
@@ -38,13 +40,14 @@ func loadCompose(ctx context.Context, content []byte, env map[string]string) (*t
 		WorkingDir:  filepath.Dir(composePath),
 		ConfigFiles: []types.ConfigFile{{Filename: composePath, Content: content}},
 		Environment: env,
-	})
+	}, func(o *loader.Options) { o.Profiles = []string{"*"} })
 }
 
 // passwords are what .env has for the roles of Postgres, by the head of the file.
 func passwords() map[string]string {
 	return map[string]string{
 		"POSTGRES_PASSWORD": datadir.Token(), "OWNER_PASSWORD": datadir.Token(), "APP_PASSWORD": datadir.Token(), "TEMPORAL_PASSWORD": datadir.Token(),
+		"GRAFANA_PASSWORD": datadir.Token(),
 	}
 }
 
@@ -150,7 +153,7 @@ func TestComposeHasNoPasswordOfItsOwn(t *testing.T) {
 	env := passwords()
 	env["MATHUB_SERVICE_TOKEN"], env["MATHUB_KEYSET"] = datadir.Token(), datadir.Token()
 	needs := map[string][]string{
-		"postgres": {"POSTGRES_PASSWORD"}, "roles": slices.Collect(maps.Keys(passwords())),
+		"postgres": {"POSTGRES_PASSWORD"}, "roles": {"POSTGRES_PASSWORD", "OWNER_PASSWORD", "APP_PASSWORD", "TEMPORAL_PASSWORD"}, "grafana": {"GRAFANA_PASSWORD"},
 		"migrate": {"OWNER_PASSWORD"}, "schema": {"TEMPORAL_PASSWORD"}, "temporal": {"TEMPORAL_PASSWORD"},
 		"api": {"APP_PASSWORD", "MATHUB_SERVICE_TOKEN", "MATHUB_KEYSET"}, "worker": {"APP_PASSWORD", "MATHUB_KEYSET"},
 	}
@@ -334,4 +337,60 @@ func TestComposeNamesVariablesThatTheProgramKnows(t *testing.T) {
 		require.NotEmpty(t, project.Services[name].Environment)
 		requireKnown(t, help, name, slices.Collect(maps.Keys(project.Services[name].Environment)))
 	}
+}
+
+// TestComposeMonitors: the profile has Prometheus with our rules scrape every process, and Grafana with our dashboard ask it.
+func TestComposeMonitors(t *testing.T) {
+	t.Parallel()
+	project := compose(t, nil)
+	for name, service := range project.Services {
+		monitors := name == "prometheus" || name == "grafana"
+		require.Equal(t, monitors, slices.Equal(service.Profiles, []string{"monitoring"}), name)
+	}
+	prometheus, grafana := project.Services["prometheus"], project.Services["grafana"]
+	dir := t.TempDir() // as the container has its files
+	for _, config := range prometheus.Configs {
+		raw, err := os.ReadFile(project.Configs[config.Source].File)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, filepath.Base(config.Target)), raw, 0o600))
+	}
+	out, err := exec.CommandContext(t.Context(), testkit.Tool(t, "promtool"), "check", "config", filepath.Join(dir, "prometheus.yml")).CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.Contains(t, string(out), "SUCCESS: 1 rule files found")
+	var scrapes struct {
+		Jobs []struct {
+			Name    string `yaml:"job_name"`
+			Targets []struct {
+				Names []string
+				Port  int
+			} `yaml:"dns_sd_configs"`
+		} `yaml:"scrape_configs"`
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "prometheus.yml"))
+	require.NoError(t, err)
+	require.NoError(t, yaml.Unmarshal(raw, &scrapes))
+	require.Len(t, scrapes.Jobs, 1)
+	for _, target := range scrapes.Jobs[0].Targets {
+		require.Equal(t, []string{"api", "worker"}, target.Names)
+		for _, name := range target.Names {
+			require.Equal(t, fmt.Sprintf("0.0.0.0:%d", target.Port), *project.Services[name].Environment["MATHUB_ADMIN_ADDR"])
+		}
+	}
+
+	files := map[string]types.ConfigObjConfig{}
+	for _, config := range grafana.Configs {
+		files[config.Target] = project.Configs[config.Source]
+	}
+	require.Contains(t, files["/etc/grafana/provisioning/datasources/mathub.yaml"].Content, `url: "http://prometheus:9090"`)
+	var dashboards struct {
+		Providers []struct{ Options struct{ Path string } }
+	}
+	require.NoError(t, yaml.Unmarshal([]byte(files["/etc/grafana/provisioning/dashboards/mathub.yaml"].Content), &dashboards))
+	require.Contains(t, files, dashboards.Providers[0].Options.Path+"/mathub-webhooks.json")
+}
+
+// TestComposeHasConnectionsForItsProcesses: an API, four workers and Temporal.
+func TestComposeHasConnectionsForItsProcesses(t *testing.T) {
+	t.Parallel()
+	require.Contains(t, []string(compose(t, nil).Services["postgres"].Command), "max_connections=300")
 }

@@ -17,7 +17,7 @@ const digest = `@sha256:[0-9a-f]{64}`
 // byDigest are images that change their content under the same tag, exact those whose tag is a full version.
 var (
 	byDigest = regexp.MustCompile(`^[a-z][a-z0-9./-]*:[a-z0-9.-]+` + digest + `$`)
-	exact    = regexp.MustCompile(`^temporalio/[a-z-]+:\d+\.\d+\.\d+(` + digest + `)?$`)
+	exact    = regexp.MustCompile(`^(?:temporalio/[a-z-]+|prom/prometheus|grafana/grafana):v?\d+\.\d+\.\d+(` + digest + `)?$`)
 )
 
 // imagesOf are the images that a file names for Docker, without those that are built here.
@@ -34,12 +34,12 @@ func imagesOf(t *testing.T, path string) (images []string) {
 	return images
 }
 
-// TestImagesArePinned: what runs tomorrow is what ran when it was tried. Temporal never releases a version twice; the
-// others' owners put fixes under the same tag.
+// TestImagesArePinned: what runs tomorrow is what ran when it was tried. Temporal, Prometheus and Grafana release no
+// version twice; the others' owners put fixes under the same tag.
 func TestImagesArePinned(t *testing.T) {
 	t.Parallel()
 	images := append(imagesOf(t, composePath), imagesOf(t, "../../Dockerfile")...)
-	require.Len(t, images, 8)
+	require.Len(t, images, 10)
 	for _, image := range images {
 		require.True(t, byDigest.MatchString(image) || exact.MatchString(image), "%s: run make pin-images", image)
 		require.NotContains(t, image, ":latest")
@@ -94,7 +94,7 @@ func TestPinImages(t *testing.T) {
 			pins := regexp.MustCompile(digest)
 			require.Equal(t, pins.ReplaceAllString(original[name], ""), pins.ReplaceAllString(read(name), ""))
 		}
-		require.Len(t, tags, 6)
+		require.Len(t, tags, 8)
 	}
 	before := read("docker-compose.yml") + read("Dockerfile")
 	for _, docker := range []string{"exit 1", "echo 'no such image'", `case "$*" in *temporalio/ui*) exit 1;; *) printf 'sha256:%064d\n' 3;; esac`} {

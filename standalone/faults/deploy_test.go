@@ -1,13 +1,8 @@
 package faults_test
 
 import (
-	"encoding/json"
-	"errors"
-	"io/fs"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -64,42 +59,12 @@ func TestRollingDeploy(t *testing.T) {
 // nextVersion builds the product with a compatible change of its workflow code.
 func nextVersion(t *testing.T) string {
 	t.Helper()
-	rest := func(before string) func(string) string {
-		return func(source string) string {
-			require.Equal(t, 1, strings.Count(source, before), "the code is not what this test changes any more")
-			return strings.Replace(source, before, `	if workflow.GetVersion(ctx, "rest", workflow.DefaultVersion, 1) == 1 {
+	const rest = `	if workflow.GetVersion(ctx, "rest", workflow.DefaultVersion, 1) == 1 {
 		_ = workflow.Sleep(ctx, 10_000_000)
 	}
-`+before, 1)
-		}
-	}
-	return changedBuild(t, map[string]func(string) string{
-		"workflows/fan_out.go":       rest("	f.updateDetails(ctx)\n	return err\n"),
-		"workflows/webhook_queue.go": rest("	if r.BusyFor > 0 {\n"),
+`
+	return testkit.BuildChanged(t, map[string]func(string) string{
+		"workflows/fan_out.go":       testkit.Insert(t, rest, "	f.updateDetails(ctx)\n	return err\n"),
+		"workflows/webhook_queue.go": testkit.Insert(t, rest, "	if r.BusyFor > 0 {\n"),
 	})
-}
-
-// changedBuild builds the product with changes of its files, by their paths, without touching the source tree. A file that is
-// not there is empty.
-func changedBuild(t *testing.T, changes map[string]func(source string) string) string {
-	t.Helper()
-	root, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/mathub/webhooks").Output()
-	require.NoError(t, err)
-	overlay := map[string]map[string]string{"Replace": {}}
-	dir := t.TempDir()
-	for path, change := range changes {
-		file := filepath.Join(strings.TrimSpace(string(root)), path)
-		source, err := os.ReadFile(file)
-		if !errors.Is(err, fs.ErrNotExist) {
-			require.NoError(t, err)
-		}
-		changed := filepath.Join(dir, filepath.Base(path))
-		require.NoError(t, os.WriteFile(changed, []byte(change(string(source))), 0o600))
-		overlay["Replace"][file] = changed
-	}
-	encoded, err := json.Marshal(overlay)
-	require.NoError(t, err)
-	file := filepath.Join(dir, "overlay.json")
-	require.NoError(t, os.WriteFile(file, encoded, 0o600))
-	return testkit.Build(t, "-overlay="+file)
 }

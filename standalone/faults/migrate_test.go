@@ -69,7 +69,7 @@ func TestMigratingUnderRunningProcesses(t *testing.T) {
 // nextMigration builds the product with one migration more, as docs/migrations.md asks for it.
 func nextMigration(t *testing.T) string {
 	t.Helper()
-	return changedBuild(t, map[string]func(string) string{"db/migrations/00002_next.sql": func(string) string {
+	return testkit.BuildChanged(t, map[string]func(string) string{"db/migrations/00002_next.sql": func(string) string {
 		return `-- +goose NO TRANSACTION
 
 -- +goose Up

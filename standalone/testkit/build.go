@@ -1,6 +1,9 @@
 package testkit
 
 import (
+	"encoding/json"
+	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -50,6 +53,45 @@ func Build(t testing.TB, flags ...string) string {
 	}
 	builds.of[key] = path
 	return path
+}
+
+// BuildChanged builds the product with changes of its files, by their paths, without touching the source tree. A file that is
+// not there is empty.
+func BuildChanged(t testing.TB, changes map[string]func(source string) string) string {
+	t.Helper()
+	overlay := map[string]map[string]string{"Replace": {}}
+	dir := t.TempDir()
+	write := func(name string, content []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for path, change := range changes {
+		file := filepath.Join(Root(t), path)
+		source, err := os.ReadFile(file)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		overlay["Replace"][file] = write(filepath.Base(path), []byte(change(string(source))))
+	}
+	encoded, err := json.Marshal(overlay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Build(t, "-overlay="+write("overlay.json", encoded))
+}
+
+// Insert is a change for BuildChanged: more code before a piece of code that is there once.
+func Insert(t testing.TB, more, before string) func(source string) string {
+	return func(source string) string {
+		t.Helper()
+		if strings.Count(source, before) != 1 {
+			t.Fatalf("the code is not what this test changes any more: %q", before)
+		}
+		return strings.Replace(source, before, more+before, 1)
+	}
 }
 
 var findRoot = sync.OnceValues(func() (string, error) {
