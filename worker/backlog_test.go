@@ -35,7 +35,7 @@ func TestAScrapeEndsWhateverItReadsMakesOfInstruments(t *testing.T) {
 	select {
 	case err := <-scraped:
 		require.NoError(t, err)
-	case <-time.After(10 * backlogTimeout):
+	case <-time.After(10 * backlogTimeout): // a deadlock gives no signal
 		t.Fatal("the scrape waits for what waits for it")
 	}
 }
