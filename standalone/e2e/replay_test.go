@@ -55,7 +55,7 @@ func TestReplayBeforeADeploy(t *testing.T) {
 		assert.Zero(c, code, "%+v", of)
 		assert.Equal(c, 1, of["WebhookQueue"].Open)
 		assert.Positive(c, of["DeliverEvent"].Closed+of["DeliverEvents"].Closed)
-		assert.Len(c, of, 10, "each type, also one that was never run")
+		assert.Contains(c, of, "VerifyEndpoint", "also a type that was never run")
 	}, time.Minute, time.Second)
 
 	of, _ := replay(t, "--open", "0", "--closed", "1")
