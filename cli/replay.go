@@ -23,6 +23,8 @@ import (
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/codec"
 	"github.com/mathub/webhooks/workflows"
 )
 
@@ -35,6 +37,8 @@ type Replay struct {
 	Closed  int           `default:"20" help:"Closed workflows of each type to replay, the newest first."`
 	Timeout time.Duration `default:"10m" help:"When to give up."`
 	JSON    bool          `help:"Print JSON."`
+
+	CodecKeyset string `env:"MATHUB_CODEC_KEYSET" help:"The keys that encrypt what Temporal keeps of events."`
 }
 
 // Validate is kong's way of asking.
@@ -71,23 +75,26 @@ func (c *Replay) Run(ctx context.Context, program Program) error {
 		return err
 	}
 	options.Logger = temporallog.NewStructuredLogger(slog.New(slog.DiscardHandler)) // what it would log is in the report
+	if c.CodecKeyset != "" {
+		keyset, err := db.ParseKeyset(c.CodecKeyset)
+		if err != nil {
+			return fmt.Errorf("MATHUB_CODEC_KEYSET: %w", err)
+		}
+		options.DataConverter = codec.New(keyset).Converter()
+	}
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
+	replayer, err := newReplayer(options)
+	if err != nil {
+		return err
+	}
 	temporal, err := client.DialContext(ctx, options)
 	if err != nil {
 		return fmt.Errorf("Temporal at %s: %w", options.HostPort, err) //nolint:staticcheck // a name
 	}
 	defer temporal.Close()
-	replayer, err := worker.NewWorkflowReplayerWithOptions(worker.WorkflowReplayerOptions{DataConverter: options.DataConverter, FailureConverter: options.FailureConverter})
-	if err != nil {
-		return err
-	}
-	registered := workflows.Registered()
-	for name, run := range registered {
-		replayer.RegisterWorkflowWithOptions(run, workflow.RegisterOptions{Name: name})
-	}
 	var report []replayed
-	for _, name := range slices.Sorted(maps.Keys(registered)) {
+	for _, name := range slices.Sorted(maps.Keys(workflows.Registered())) {
 		of := replayed{Type: name, Failures: []replayFailure{}}
 		err := c.replayType(ctx, temporal, options.Namespace, replayer, &of)
 		report = append(report, of)
@@ -102,6 +109,18 @@ func (c *Replay) Run(ctx context.Context, program Program) error {
 		return errors.New("this version cannot go on with what has been begun: do not deploy it; see docs/upgrades.md")
 	}
 	return nil
+}
+
+// newReplayer has this program's workflows.
+func newReplayer(options client.Options) (worker.WorkflowReplayer, error) {
+	replayer, err := worker.NewWorkflowReplayerWithOptions(worker.WorkflowReplayerOptions{DataConverter: options.DataConverter, FailureConverter: options.FailureConverter})
+	if err != nil {
+		return nil, err
+	}
+	for name, run := range workflows.Registered() {
+		replayer.RegisterWorkflowWithOptions(run, workflow.RegisterOptions{Name: name})
+	}
+	return replayer, nil
 }
 
 // replayType replays the newest workflows of a type, running and closed.

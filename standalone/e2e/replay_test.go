@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,14 +16,17 @@ import (
 	"github.com/mathub/webhooks/standalone/testkit"
 )
 
-// TestReplayBeforeADeploy: this version goes on with what it has begun itself, and one whose workflows do one step more
+// TestReplayBeforeADeploy: this version goes on with what it has begun itself, and one whose queues do one step more
 // without GetVersion does not, which the command says by type and id, and by its exit code.
 func TestReplayBeforeADeploy(t *testing.T) {
 	t.Parallel()
 	next := testkit.BuildChanged(t, map[string]func(string) string{
-		"workflows/webhook_queue.go": testkit.Insert(t, "	_ = workflow.Sleep(ctx, 10_000_000)\n", "	if r.BusyFor > 0 {\n"),
+		"workflows/webhook_queue.go": testkit.Insert(t, "	_ = workflow.UpsertMemo(ctx, map[string]any{\"changed\": true})\n", "	state, err := q.look(ctx)\n	for round"),
 	})
-	stack := testkit.Start(t, testkit.Options{})
+	made, err := exec.CommandContext(t.Context(), testkit.Build(t), "keyset", "new").Output()
+	require.NoError(t, err)
+	keyset := strings.TrimSpace(string(made)) // what Temporal keeps is sealed
+	stack := testkit.Start(t, testkit.Options{Env: map[string]string{"MATHUB_CODEC_KEYSET": keyset}})
 	receiver := testkit.NewReceiver(t)
 	receiver.Answer("/failing", testkit.Status(http.StatusServiceUnavailable))
 	bot := stack.API().CreateBot(t, "replayed")
@@ -33,7 +38,7 @@ func TestReplayBeforeADeploy(t *testing.T) {
 	receiver.Await(t, "/ok", 3)
 	bot.AwaitDeliveries(t, failing.ID, 2)
 	tm := openTerminal(t, stack, bot)
-	tm.env = append(tm.env, "TEMPORAL_ADDRESS="+stack.TemporalAddr())
+	tm.env = append(tm.env, "TEMPORAL_ADDRESS="+stack.TemporalAddr(), "MATHUB_CODEC_KEYSET="+keyset)
 
 	type report struct {
 		Type         string
