@@ -157,7 +157,7 @@ func (c *Replay) replayType(ctx context.Context, temporal client.Client, namespa
 func newest(ctx context.Context, temporal client.Client, namespace, query string, most int) (all []*workflowpb.WorkflowExecutionInfo, err error) {
 	request := &workflowservice.ListWorkflowExecutionsRequest{Namespace: namespace, Query: query}
 	for len(all) < most {
-		request.PageSize = int32(min(most-len(all), 1000)) //nolint:gosec // at most 1000
+		request.PageSize = int32(min(most-len(all), 1000))
 		page, err := temporal.ListWorkflow(ctx, request)
 		if err != nil {
 			return nil, err

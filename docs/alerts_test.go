@@ -9,9 +9,9 @@ import (
 )
 
 var (
-	runbook   = regexp.MustCompile(`runbook_url: https://github\.com/mathub/webhooks/blob/main/docs/operations\.md#([a-z]+)\n?`)
-	severity  = regexp.MustCompile(`severity: (critical|warning|info)\}`)
-	section   = regexp.MustCompile(`(?m)^### (Mathub\w+)$`)
+	runbook  = regexp.MustCompile(`runbook_url: https://github\.com/mathub/webhooks/blob/main/docs/operations\.md#([a-z]+)\n?`)
+	severity = regexp.MustCompile(`severity: (critical|warning|info)\}`)
+	section  = regexp.MustCompile(`(?m)^### (Mathub\w+)$`)
 )
 
 // TestEveryAlertLeadsToItsRunbook: a section of operations.md, with commands; and no section is of an alert that is gone.
