@@ -103,7 +103,7 @@ func startPrometheus(t *testing.T, targets []string) watching {
 	p := watching{addr: freeAddr(t)}
 	log, err := os.Create(filepath.Join(dir, "log"))
 	require.NoError(t, err)
-	cmd := exec.Command(testkit.Tool(t, "prometheus"), //nolint:noctx // it ends with the test
+	cmd := exec.Command(testkit.Tool(t, "prometheus"),
 		"--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+p.addr)
 	cmd.Stdout, cmd.Stderr = log, log
 	process, err := supervise.Start("prometheus", cmd, supervise.Options{})

@@ -70,7 +70,7 @@ func BuildChanged(t testing.TB, changes map[string]func(source string) string) s
 	}
 	for path, change := range changes {
 		file := filepath.Join(Root(t), path)
-		source, err := os.ReadFile(file)
+		source, err := os.ReadFile(file) //nolint:gosec // a test's file
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Fatal(err)
 		}
