@@ -85,6 +85,7 @@ func (s *stack) appEnvironment(env []string) []string {
 	env = supervise.WithDefaults(env, map[string]string{
 		"MATHUB_ADDR":          s.Addr,
 		"MATHUB_INTERNAL_ADDR": s.InternalAddr,
+		"MATHUB_ADMIN_ADDR":    s.AdminAddr,
 		"MATHUB_SERVICE_TOKEN": s.data.Credentials.ServiceToken,
 		"MATHUB_KEYSET":        s.data.Credentials.Keyset,
 		"MATHUB_TEMPORAL_UI":   webui.Settings{Port: s.UIPort}.URL(),

@@ -22,6 +22,7 @@ Ready after {{.Seconds}}. Ctrl-C stops everything. The next start continues with
   Service API    {{.Service}}/api/internal/v1
   Docs           {{.API}}/docs
   Portal         {{.Portal}}
+  Operators      {{.Operators}}
   Temporal UI    {{.UI}}
   Bot key        {{.Key}}
   Service token  {{.Token}}
@@ -80,6 +81,7 @@ func (s *stack) banner(ctx context.Context) string {
 		"API":        s.baseURL(),
 		"Service":    s.serviceURL(),
 		"Portal":     s.portalLink(ctx),
+		"Operators":  urlOf(s.AdminAddr) + "/ops",
 		"UI":         webui.Settings{Port: s.UIPort}.URL(),
 		"Key":        s.data.Credentials.BotKey,
 		"Token":      s.serviceToken(),

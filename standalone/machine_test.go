@@ -21,7 +21,7 @@ import (
 // machine is where one standalone program at a time runs: a data folder and ports.
 type machine struct {
 	dir                  string // current folder, which only its owner can enter, like /root
-	api, temporal, webUI int
+	api, temporal, webUI, admin int
 	app                  string
 	temporary            string // TMPDIR
 	asBefore             bool   // it is not told where to listen
@@ -47,7 +47,7 @@ func (m *machine) start(t *testing.T, args ...string) *run {
 	r.cmd.Env = append(os.Environ(), beMain+"=1", "TMPDIR="+m.temporary)
 	if !m.asBefore {
 		r.cmd.Env = append(r.cmd.Env, fmt.Sprintf("MATHUB_ADDR=127.0.0.1:%d", m.api),
-			fmt.Sprintf("MATHUB_TEMPORAL_PORT=%d", m.temporal), fmt.Sprintf("MATHUB_UI_PORT=%d", m.webUI))
+			fmt.Sprintf("MATHUB_ADMIN_ADDR=127.0.0.1:%d", m.admin), fmt.Sprintf("MATHUB_TEMPORAL_PORT=%d", m.temporal), fmt.Sprintf("MATHUB_UI_PORT=%d", m.webUI))
 	}
 	out, err := os.CreateTemp(t.TempDir(), "stdout-*")
 	require.NoError(t, err)

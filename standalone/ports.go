@@ -50,7 +50,7 @@ func (s *stack) listeners() ([]listener, error) {
 		{"the Temporal Web UI", "MATHUB_UI_PORT", "", s.UIPort},
 	}
 	for _, api := range []struct{ what, variable, addr string }{
-		{"the service API", "MATHUB_INTERNAL_ADDR", s.InternalAddr}, {"the API", "MATHUB_ADDR", s.Addr},
+		{"the operators' pages", "MATHUB_ADMIN_ADDR", s.AdminAddr}, {"the service API", "MATHUB_INTERNAL_ADDR", s.InternalAddr}, {"the API", "MATHUB_ADDR", s.Addr},
 	} {
 		if api.addr == "" {
 			continue

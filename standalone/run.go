@@ -22,6 +22,7 @@ type runCommand struct {
 	TemporalPort int      `env:"MATHUB_TEMPORAL_PORT" help:"Port of the Temporal server. Default: as at the last start, at first 7233."`
 	UIPort       int      `env:"MATHUB_UI_PORT" help:"Port of Temporal's Web UI. Default: as at the last start, at first 8233."`
 	UIHosts      []string `name:"ui-hosts" env:"MATHUB_UI_HOSTS" help:"Host names that Temporal's Web UI answers to besides localhost, such as that of a proxy."`
+	AdminAddr    string   `env:"MATHUB_ADMIN_ADDR" help:"Where the operators' pages, metrics and profiles are served. Default: as at the last start, at first 127.0.0.1:6060 or a free port."`
 	PostgresPort int      `env:"MATHUB_POSTGRES_PORT" help:"Port of Postgres. Default: a free one, which is kept."`
 	App          string   `type:"path" help:"The mathub-webhooks program. Default: the one beside this program."`
 }
@@ -72,6 +73,13 @@ func (c *runCommand) settleAddresses(last datadir.State) {
 	c.Addr = cmp.Or(c.Addr, last.Addr, "127.0.0.1:8080")
 	c.TemporalPort = cmp.Or(c.TemporalPort, last.TemporalPort, 7233)
 	c.UIPort = cmp.Or(c.UIPort, last.UIPort, 8233)
+	if c.AdminAddr = cmp.Or(c.AdminAddr, last.AdminAddr); c.AdminAddr == "" {
+		admin := listener{host: "127.0.0.1:", port: 6060}
+		if admin.check(admin.port) != nil {
+			admin.port = admin.free(map[int]bool{c.TemporalPort: true, c.UIPort: true, c.PostgresPort: true})
+		}
+		c.AdminAddr = admin.setting(admin.port)
+	}
 }
 
 // interrupts returns a context that the first Ctrl-C or SIGTERM ends, and one that the second ends.

@@ -46,6 +46,7 @@ func (s *stack) start(ctx context.Context) error {
 	if err := s.checkPorts(); err != nil {
 		return err
 	}
+	s.data.State.AdminAddr = s.AdminAddr
 	s.data.State.Addr, s.data.State.TemporalPort, s.data.State.UIPort = s.Addr, s.TemporalPort, s.UIPort
 	if err := s.data.Save(); err != nil {
 		return err

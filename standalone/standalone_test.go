@@ -42,7 +42,7 @@ func newMachine(t *testing.T) *machine {
 	m := &machine{dir: filepath.Join(t.TempDir(), "home"), app: filepath.Join(t.TempDir(), "mathub-webhooks")}
 	require.NoError(t, os.Mkdir(m.dir, 0o700))
 	require.NoError(t, os.Symlink(testkit.Build(t), m.app))
-	for _, port := range []*int{&m.api, &m.temporal, &m.webUI} {
+	for _, port := range []*int{&m.api, &m.temporal, &m.webUI, &m.admin} {
 		var err error
 		*port, err = freeport.Find()
 		require.NoError(t, err)
