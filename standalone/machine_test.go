@@ -20,11 +20,11 @@ import (
 
 // machine is where one standalone program at a time runs: a data folder and ports.
 type machine struct {
-	dir                  string // current folder, which only its owner can enter, like /root
+	dir                         string // current folder, which only its owner can enter, like /root
 	api, temporal, webUI, admin int
-	app                  string
-	temporary            string // TMPDIR
-	asBefore             bool   // it is not told where to listen
+	app                         string
+	temporary                   string // TMPDIR
+	asBefore                    bool   // it is not told where to listen
 }
 
 // run is a started standalone program.

@@ -38,7 +38,7 @@ type Credentials struct {
 
 // State is what has to be the same at the next start.
 type State struct {
-	Addr         string `json:"addr,omitempty"` // of the API
+	Addr         string `json:"addr,omitempty"`      // of the API
 	AdminAddr    string `json:"adminAddr,omitempty"` // of operators' pages
 	TemporalPort int    `json:"temporalPort,omitempty"`
 	UIPort       int    `json:"uiPort,omitempty"`
