@@ -176,8 +176,10 @@ func (s *site) planIncident(w http.ResponseWriter, r *http.Request) error {
 		return s.showIncidents(w, r, form, status)
 	}
 	data := planPage{s.viewOf(planned), []field{
-		{"disabledSince", webhook.FormatTime(planned.DisabledSince)}, {"disabledUntil", webhook.FormatTime(planned.DisabledUntil)},
-		{"errors", strings.Join(planned.Errors, ",")}, {"botIds", strings.Join(planned.BotIds, ",")},
+		{"disabledSince", webhook.FormatTime(planned.DisabledSince)},
+		{"disabledUntil", webhook.FormatTime(planned.DisabledUntil)},
+		{"errors", strings.Join(planned.Errors, ",")},
+		{"botIds", strings.Join(planned.BotIds, ",")},
 	}}
 	return s.show(w, r, "plan", pages.Page{Title: "Undo this incident?", Nav: "incidents", Data: data})
 }

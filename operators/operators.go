@@ -207,7 +207,7 @@ func done(w http.ResponseWriter, r *http.Request, path, message string) error {
 }
 
 func (s *site) setTheme(w http.ResponseWriter, r *http.Request) error {
-	if err := pages.SetTheme(w, r, http.Cookie{Path: Root, SameSite: http.SameSiteStrictMode}); err != nil {
+	if err := pages.SetTheme(w, r, http.Cookie{Path: Root, SameSite: http.SameSiteStrictMode}); err != nil { //nolint:gosec // the listener may have no TLS; no secret
 		return err
 	}
 	back := r.PostForm.Get("back")

@@ -12,7 +12,7 @@ func (p *portal) themeRoutes() {
 }
 
 func (p *portal) setTheme(w http.ResponseWriter, r *http.Request, _ *session) error {
-	if err := pages.SetTheme(w, r, *p.cookie(r, "", "")); err != nil { //nolint:gosec // SetTheme sets HttpOnly
+	if err := pages.SetTheme(w, r, *p.cookie(r, "", "")); err != nil {
 		return err
 	}
 	back := r.PostForm.Get("back")

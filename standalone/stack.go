@@ -178,6 +178,9 @@ func (s *stack) startUI(ctx context.Context) error {
 		return err
 	}
 	settings := webui.Settings{Port: s.UIPort, TemporalAddr: s.temporalSettings().Addr(), Hosts: s.UIHosts}
+	if os.Getenv("MATHUB_CODEC_KEYSET") != "" {
+		settings.Codec = urlOf(s.AdminAddr) + "/codec"
+	}
 	s.ui = s.keep(&supervise.Supervisor{
 		Name:       "Temporal Web UI",
 		Command:    func() (*exec.Cmd, error) { return settings.Command(log, webUIName) },

@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	// ThemeCookie keeps the reader's theme, for ThemeTime.
+	// ThemeCookie keeps the reader's theme, for themeTime.
 	ThemeCookie = "mathub-theme"
-	ThemeTime   = 365 * 24 * time.Hour
+	themeTime   = 365 * 24 * time.Hour
 )
 
 var themes = []string{"system", "light", "dark"}
@@ -25,13 +25,13 @@ func Theme(r *http.Request) string {
 }
 
 // SetTheme keeps the theme of a form. cookie says which attributes a cookie of these pages has.
-func SetTheme(w http.ResponseWriter, r *http.Request, cookie http.Cookie) error {
+func SetTheme(w http.ResponseWriter, r *http.Request, cookie http.Cookie) error { //nolint:gosec // it sets HttpOnly, and its callers the rest
 	chosen := r.PostForm.Get("theme")
 	if !slices.Contains(themes, chosen) {
 		return &problem.Error{Kind: problem.Malformed, Detail: "The theme is system, light or dark."}
 	}
 	cookie.Name, cookie.Value = ThemeCookie, chosen
-	cookie.MaxAge, cookie.HttpOnly = int(ThemeTime.Seconds()), true
+	cookie.MaxAge, cookie.HttpOnly = int(themeTime.Seconds()), true
 	http.SetCookie(w, &cookie)
 	return nil
 }
