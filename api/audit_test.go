@@ -63,7 +63,7 @@ func TestListAudit(t *testing.T) {
 // TestOperatorsAreNamedByTrustedProxies, and not to bots.
 func TestOperatorsAreNamedByTrustedProxies(t *testing.T) {
 	t.Parallel()
-	for _, trusted := range []bool{true, false} {
+	for _, trusted := range []bool{true, false} { // else by themselves
 		a := newAPI(t, nil, func(c *api.Config) {
 			if trusted {
 				c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
@@ -75,6 +75,7 @@ func TestOperatorsAreNamedByTrustedProxies(t *testing.T) {
 		request.Header.Set("Authorization", "Bearer "+serviceToken)
 		request.Header.Set("Content-Type", "application/json")
 		request.Header.Set("X-Forwarded-User", "emmy")
+		request.Header.Set("X-Mathub-Operator", "noether")
 		require.Equal(t, http.StatusOK, a.send(request).status)
 		var entries []mathub.AuditEntry
 		a.do("GET", serviceAudit+"?botId="+bot, serviceToken, nil).into(t, &entries)
@@ -82,9 +83,11 @@ func TestOperatorsAreNamedByTrustedProxies(t *testing.T) {
 		if trusted {
 			require.Equal(t, "emmy", *entries[0].Actor.Name)
 		} else {
-			require.Nil(t, entries[0].Actor.Name)
+			require.Equal(t, "noether", *entries[0].Actor.Name)
 		}
 		a.do("PATCH", "/api/internal/v1/bots/"+bot, serviceToken, `{"isActive":true}`)
+		a.do("GET", serviceAudit+"?botId="+bot, serviceToken, nil).into(t, &entries)
+		require.Nil(t, entries[0].Actor.Name, "nobody is named")
 		var seen []mathub.AuditEntry
 		a.do("GET", auditPath, key, nil).into(t, &seen)
 		require.Equal(t, mathub.Actor{Kind: "service"}, seen[1].Actor)

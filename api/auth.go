@@ -49,7 +49,7 @@ func (s *server) authenticate(c *gin.Context) {
 			fail(c, s.log, unauthorizedf("The service token is not valid."))
 			return
 		}
-		s.actAs(c, audit.Actor{Kind: audit.Service, Name: web.OperatorOf(c.Request, s.cfg.TrustedProxies)})
+		s.actAs(c, audit.Actor{Kind: audit.Service, Name: web.CallerOf(c.Request, s.cfg.TrustedProxies)})
 	}
 }
 

@@ -54,7 +54,7 @@ func (f ServiceFlags) Validate() error {
 }
 
 func (f ServiceFlags) client() (*mathub.Service, error) {
-	return usage(mathub.NewService(f.API.String(), f.ServiceToken))
+	return usage(mathub.NewService(f.API.String(), f.ServiceToken, mathub.WithOperator(userName())))
 }
 
 // usage makes a client's error one of the command line, which named the URL and the key.

@@ -13,7 +13,7 @@ import (
 // envVariables are what the product's commands need to work on what runs here: as clients, and on the installation.
 var envVariables = []string{
 	"MATHUB_SERVICE_TOKEN", "MATHUB_KEYSET", "MATHUB_DATABASE_URL", "MATHUB_TEMPORAL_UI",
-	"TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "TEMPORAL_CONFIG_FILE",
+	"MATHUB_EGRESS_ALLOW", "MATHUB_EGRESS_ALLOW_HTTP", "TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "TEMPORAL_CONFIG_FILE",
 }
 
 // writeEnv writes the file that a shell sources: bash, zsh or fish.

@@ -40,6 +40,9 @@ type Option func(*caller)
 // WithHTTPClient has calls made by client. Without this option it is one with a timeout of 45 s.
 func WithHTTPClient(client *http.Client) Option { return func(c *caller) { c.http = client } }
 
+// WithOperator names who makes the calls of a Service: the audit log says so.
+func WithOperator(name string) Option { return func(c *caller) { c.operator = name } }
+
 // New is a client of the bot API at an http or https URL such as https://webhooks.example.org.
 func New(baseURL, key string, options ...Option) (*Client, error) {
 	c, err := newCaller(baseURL, key, options)
@@ -131,9 +134,10 @@ func (p *Problem) Error() string {
 
 // caller makes the calls. None of its errors holds the token.
 type caller struct {
-	base  *url.URL
-	token string
-	http  *http.Client
+	base     *url.URL
+	token    string
+	http     *http.Client
+	operator string
 }
 
 func newCaller(baseURL, token string, options []Option) (caller, error) {
@@ -197,6 +201,9 @@ func (c caller) request(ctx context.Context, method, path string, query url.Valu
 		return nil, withoutURL(err)
 	}
 	request.Header.Set("Authorization", "Bearer "+c.token)
+	if c.operator != "" {
+		request.Header.Set("X-Mathub-Operator", c.operator)
+	}
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}

@@ -115,7 +115,7 @@ func (s *Service) failing(ctx context.Context, _ time.Time) (Finding, error) {
 	f.Summary = "Active webhooks that fail: " + f.number()
 	top, _, err := s.ListWebhooks(ctx, WebhookFilter{State: string(Failing), Limit: topListed})
 	for _, w := range top {
-		f.Items = append(f.Items, itemOf(w, fmt.Sprintf("%d failures in a row", w.FailureCount)))
+		f.Items = append(f.Items, itemOf(w, inARow(int(w.FailureCount))))
 	}
 	return f, err
 }
@@ -265,4 +265,11 @@ func (s *Service) recoveries(ctx context.Context, _ time.Time) (Finding, error) 
 		})
 	}
 	return f, err
+}
+
+func inARow(failures int) string {
+	if failures == 1 {
+		return "1 failure"
+	}
+	return fmt.Sprintf("%d failures in a row", failures)
 }
