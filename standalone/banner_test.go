@@ -14,8 +14,8 @@ func TestTheBannerNamesPauses(t *testing.T) {
 		pauses []string
 		want   string
 	}{
-		"none": {nil, "  Logs           /logs\n\nTry it."},
-		"two":  {[]string{"deliveries of all", "deliveries of bot b"}, "  Logs           /logs\n  Paused         deliveries of all\n  Paused         deliveries of bot b\n\nTry it."},
+		"none": {nil, "  Logs           /logs\n\nIn another terminal"},
+		"two":  {[]string{"deliveries of all", "deliveries of bot b"}, "  Logs           /logs\n  Paused         deliveries of all\n  Paused         deliveries of bot b\n\nIn another terminal"},
 	} {
 		var b strings.Builder
 		require.NoError(t, banner.Execute(&b, map[string]any{"API": "a", "Service": "a", "Logs": "/logs", "Pauses": c.pauses}))

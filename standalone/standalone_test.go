@@ -146,7 +146,7 @@ func requireEnvWorks(t *testing.T, m *machine, r *run) {
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 	require.Contains(t, r.output(), "source .data/env")
 	for _, shell := range []string{"bash", "zsh"} {
-		script := "set -e; source .data/env; mathub-webhooks webhooks list; mathub-webhooks bot keys demo; mathub-webhooks fuse list; mathub-webhooks ops audit; mathub-webhooks trigger post.created; mathub-webhooks doctor --help >/dev/null; mathub-webhooks portal"
+		script := "set -e; source .data/env; mathub-webhooks webhooks list; mathub-webhooks ops bots list; mathub-webhooks bot portal demo; mathub-webhooks fuse list; mathub-webhooks ops audit; mathub-webhooks trigger post.created; mathub-webhooks doctor --help >/dev/null; mathub-webhooks portal"
 		cmd := exec.Command(testkit.Tool(t, shell), "-c", script)
 		cmd.Dir, cmd.Env = m.dir, []string{"PATH=/usr/local/bin:/usr/bin:/bin"}
 		printed, err := cmd.CombinedOutput()

@@ -140,8 +140,8 @@ func slowReceivers(t *testing.T, bots int) {
 	synctest.Wait()
 	inFlight, waiting := g.load()
 	room := groupRoom - inFlight - waiting
-	require.GreaterOrEqual(t, room, (groupRoom-inFlight)/(bots+1)-bots, "the next bot has room")
-	require.Less(t, room, (groupRoom-inFlight)/(bots+1)+bots, "those who are slow have the rest")
+	// Nearly the same for each: in which order they come decides the rest.
+	require.InEpsilon(t, (groupRoom-inFlight)/(bots+1), room, 0.05, "the next bot has room, and those who are slow have the rest")
 	all.Wait()
 	close(left)
 	for after := range left {
