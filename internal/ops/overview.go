@@ -115,7 +115,7 @@ func (s *Service) failing(ctx context.Context, _ time.Time) (Finding, error) {
 	f.Summary = "Active webhooks that fail: " + f.number()
 	top, _, err := s.ListWebhooks(ctx, WebhookFilter{State: string(Failing), Limit: topListed})
 	for _, w := range top {
-		f.Items = append(f.Items, itemOf(w, inARow(int(w.FailureCount))))
+		f.Items = append(f.Items, itemOf(w, inARow(w.FailureCount)))
 	}
 	return f, err
 }
