@@ -123,7 +123,7 @@ func (o operation) shellPath() string {
 func (o operation) variable(parameter string) string {
 	if parameter == "id" {
 		before, _, _ := strings.Cut(o.Path, "/{id}")
-		parameter = strings.TrimSuffix(before[strings.LastIndex(before, "/")+1:], "s") + "Id"
+		parameter = singular(before[strings.LastIndex(before, "/")+1:]) + "Id"
 	}
 	var b strings.Builder
 	for _, r := range parameter {
@@ -133,6 +133,14 @@ func (o operation) variable(parameter string) string {
 		b.WriteRune(unicode.ToUpper(r))
 	}
 	return b.String()
+}
+
+// singular is one of what a path's part names: webhook of webhooks, recovery of recoveries.
+func singular(many string) string {
+	if one, is := strings.CutSuffix(many, "ies"); is {
+		return one + "y"
+	}
+	return strings.TrimSuffix(many, "s")
 }
 
 // setup sets every variable that a call's line has.

@@ -113,10 +113,11 @@ func (n node) Type() string {
 
 // Examples are a body's, each as indented JSON, or as it stands where it is a text.
 func (n node) Examples() (all []string) {
-	for _, e := range append([]node{n.At("example")}, n.At("examples").Each()...) {
-		if inner := e.At("value"); inner.value != nil {
-			e = inner
-		}
+	found := []node{n.At("example")}
+	for _, named := range n.At("examples").Each() {
+		found = append(found, named.At("value"))
+	}
+	for _, e := range found {
 		if e.value == nil {
 			continue
 		}

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -31,12 +32,16 @@ func TestReference_CallsWorkAsPasted(t *testing.T) {
 	require.Len(t, setup, 1)
 	require.Greater(t, len(calls), 25)
 
+	incident := openIncident(t, stack, receiver.URL("/incident"))
 	for _, shell := range []string{"bash", "zsh"} {
 		t.Run(shell, func(t *testing.T) {
-			bot := api.CreateBot(t, "reference")
-			terminal := openTerminal(t, stack, bot)
+			terminal := openTerminal(t, stack, api.CreateBot(t, "reference"))
 			for _, call := range calls {
-				script := filledIn(t, setup[0], api, bot, receiver.URL("/"))
+				bot := api.CreateBot(t, "reference") // a call may delete it
+				script := filledIn(t, setup[0], api, bot, receiver.URL("/"), incident)
+				if strings.Contains(call, "/pauses?scope=$SCOPE") { // it ends what there is
+					pauseAll(t, api)
+				}
 				// Of the answer, its status.
 				cmd := terminal.command(t.Context(), testkit.Tool(t, shell), "-c", `curl() { command curl -sS -o /dev/null -w '%{http_code}' "$@"; }`+"\n"+script+"\n"+call)
 				printed, err := cmd.CombinedOutput()
@@ -52,7 +57,7 @@ func TestReference_CallsWorkAsPasted(t *testing.T) {
 }
 
 // filledIn is the page's first block with what the reader is to set.
-func filledIn(t *testing.T, setup string, api *testkit.API, bot *testkit.Bot, url string) string {
+func filledIn(t *testing.T, setup string, api *testkit.API, bot *testkit.Bot, url, incident string) string {
 	t.Helper()
 	hook := bot.CreateWebhook(t, url, "", post)
 	delivery := bot.Test(t, hook.ID)
@@ -60,6 +65,9 @@ func filledIn(t *testing.T, setup string, api *testkit.API, bot *testkit.Bot, ur
 	bot.AwaitRecovery(t, hook.ID)
 	event := bot.Emit(t, testkit.Event{Type: post})
 	bot.AwaitDeliveries(t, hook.ID, 2)
+	told, err := api.Do(t.Context(), http.MethodPatch, "/api/bot/v1/bot", bot.Key, map[string]string{"notifyUrl": url})
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, told.Status, string(told.Body))
 	service, err := mathub.NewService(api.URL, api.ServiceToken)
 	require.NoError(t, err)
 	key, err := service.CreateKey(t.Context(), bot.ID, nil)
@@ -69,7 +77,7 @@ func filledIn(t *testing.T, setup string, api *testkit.API, bot *testkit.Bot, ur
 	for name, value := range map[string]string{
 		"MATHUB_API": api.URL, "MATHUB_BOT_KEY": bot.Key, "MATHUB_SERVICE_TOKEN": api.ServiceToken, "WEBHOOK_URL": url,
 		"WEBHOOK_ID": hook.ID, "DELIVERY_ID": delivery.ID, "EVENT_ID": event.ID, "BOT_ID": bot.ID, "KEY_ID": key.Value.ID,
-		"OWN_KEY_ID": ownKey.Value.ID, "SESSION_ID": session(t, api, service, bot),
+		"OWN_KEY_ID": ownKey.Value.ID, "SESSION_ID": session(t, api, service, bot), "RECOVERY_ID": incident, "SCOPE": "all",
 	} {
 		line := regexp.MustCompile(`(?m)^export ` + name + `=.*$`)
 		require.Regexp(t, line, setup, name)
@@ -77,6 +85,32 @@ func filledIn(t *testing.T, setup string, api *testkit.API, bot *testkit.Bot, ur
 	}
 	require.NotContains(t, setup, "…", "a variable that the test does not set")
 	return setup
+}
+
+func pauseAll(t *testing.T, api *testkit.API) {
+	t.Helper()
+	service, err := mathub.NewService(api.URL, api.ServiceToken)
+	require.NoError(t, err)
+	_, err = service.PauseDeliveries(t.Context(), mathub.NewPause{Scope: "all", Reason: "the reference is tried"})
+	require.NoError(t, err)
+}
+
+// openIncident is the id of an incident that goes on until the deliveries of its bot are no longer paused.
+func openIncident(t *testing.T, stack *testkit.Stack, url string) string {
+	t.Helper()
+	bot := stack.API().CreateBot(t, "incident")
+	hook := bot.CreateWebhook(t, url, "", post)
+	service, err := mathub.NewService(stack.API().URL, stack.API().ServiceToken)
+	require.NoError(t, err)
+	_, err = service.PauseDeliveries(t.Context(), mathub.NewPause{Scope: "bot", Value: bot.ID, Reason: "the reference is tried"})
+	require.NoError(t, err)
+	_, err = stack.Database(t).Exec(t.Context(), `UPDATE webhooks SET is_active = false, failure_count = 10, failure_class = 'timeout', disabled_reason = 'failures', disabled_at = now()
+		WHERE id = $1`, hook.ID)
+	require.NoError(t, err)
+	incident, err := service.RecoverIncident(t.Context(), mathub.NewIncident{DisabledSince: time.Now().Add(-time.Minute), BotIDs: []string{bot.ID}})
+	require.NoError(t, err)
+	require.NotNil(t, incident.Value.ID)
+	return *incident.Value.ID
 }
 
 // session is the id of one that is signed in to the bot's portal.
