@@ -125,8 +125,8 @@ func TestTheServiceAPIIsWhereStrangersAreNot(t *testing.T) {
 		}
 	}
 	for _, part := range []*testAPI{public, backend} {
-		for path, status := range map[string]int{"/healthz": http.StatusOK, "/readyz": http.StatusServiceUnavailable, "/openapi.json": http.StatusOK, "/docs": http.StatusOK} {
-			require.Equal(t, status, part.do("GET", path, "", nil).status, path) // Temporal is nowhere
+		for _, path := range []string{"/healthz", "/readyz", "/openapi.json", "/docs"} {
+			require.Equal(t, http.StatusOK, part.do("GET", path, "", nil).status, path) // though Temporal is nowhere
 		}
 	}
 }
