@@ -167,22 +167,13 @@ var fromOpenAPI = sync.OnceValues(func() (c contract, err error) {
 })
 
 func newServer(cfg Config) (*server, error) {
-	if cfg.MaxWebhooksPerBot == 0 {
-		cfg.MaxWebhooksPerBot = webhook.MaxWebhooksPerBot
-	}
 	made, err := fromOpenAPI()
 	if err != nil {
 		return nil, err
 	}
-	events := db.NewEventReader(cfg.Pool)
+	services, events := cfg.Services(), db.NewEventReader(cfg.Pool)
 	s := &server{
-		cfg: cfg, docs: made.docs, log: cfg.Logger, bots: &bots.Service{Pool: cfg.Pool, Keyset: cfg.Keyset, URLRules: cfg.URLRules, Log: cfg.Logger},
-		audit:   &audit.Reader{Pool: cfg.Pool},
-		history: &history.Reader{Pool: cfg.Pool},
-		webhooks: &subscriptions.Service{
-			Pool: cfg.Pool, Temporal: cfg.Temporal, Attributes: cfg.Attributes, Keyset: cfg.Keyset, URLRules: cfg.URLRules,
-			MaxWebhooksPerBot: cfg.MaxWebhooksPerBot, Verification: cfg.Verification, Retention: cfg.Retention, Logger: cfg.Logger,
-		},
+		cfg: cfg, docs: made.docs, log: cfg.Logger, ops: services.Ops, bots: services.Bots, audit: services.Audit, history: services.History, webhooks: services.Webhooks,
 		writes: db.NewWriteCheck(cfg.Pool), fairUse: newFairUse(cfg.RateLimit), wrongKeys: newLimiters(wrongKeysPerMinute, manyLimiters),
 		calls: newAtOnce(maxCallsPerBot),
 		large: newRoom(maxLargeBytes), largeOfBot: newAtOnce(maxLargePerBot), largeOwn: newRoom(maxLargeBytes),
@@ -194,10 +185,6 @@ func newServer(cfg Config) (*server, error) {
 		Starts: cfg.EmitStarts, Group: cfg.EmitGroup, Options: emitOptions(&cfg),
 		Lookup: s.lookUp, Started: s.emitted.started, Progress: cfg.Progress,
 	})
-	s.ops = &ops.Service{
-		Pool: cfg.Pool, Temporal: cfg.Temporal, Bots: s.bots, UI: ops.UI{URL: cfg.TemporalUI, Namespace: cfg.Namespace},
-		Retention: cfg.Retention, OutboundAccess: cfg.OutboundAccess,
-	}
 	s.keyUse = &bots.KeyUse{Service: s.bots}
 	s.portal, err = portal.New(portal.Config{
 		Options: cfg.Portal, Bots: s.bots, Webhooks: s.webhooks, History: s.history, Audit: s.audit, Limits: portalLimits{s}, Logger: cfg.Logger, Version: cfg.Version,

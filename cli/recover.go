@@ -77,10 +77,6 @@ func (f recoverFlags) state(ctx context.Context, api recoveries, id string) (*ma
 }
 
 func printRecovery(w io.Writer, r mathub.Recovery) error {
-	lastError := "-"
-	if r.LastError != nil {
-		lastError = *r.LastError
-	}
-	_, err := fmt.Fprintf(w, "STATE\tFOUND\tDELIVERED\tFAILED\tREMAINING\tLAST ERROR\n%s\t%d\t%d\t%d\t%d\t%s\n", r.State, r.Found, r.Delivered, r.Failed, r.Remaining, lastError)
+	_, err := fmt.Fprintf(w, "STATE\tFOUND\tDELIVERED\tFAILED\tREMAINING\tLAST ERROR\n%s\t%d\t%d\t%d\t%d\t%s\n", r.State, r.Found, r.Delivered, r.Failed, r.Remaining, orDash(r.LastError))
 	return err
 }

@@ -23,7 +23,6 @@ import (
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
-	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/codec"
 	"github.com/mathub/webhooks/workflows"
 )
@@ -75,13 +74,11 @@ func (c *Replay) Run(ctx context.Context, program Program) error {
 		return err
 	}
 	options.Logger = temporallog.NewStructuredLogger(slog.New(slog.DiscardHandler)) // what it would log is in the report
-	if c.CodecKeyset != "" {
-		keyset, err := db.ParseKeyset(c.CodecKeyset)
-		if err != nil {
-			return fmt.Errorf("MATHUB_CODEC_KEYSET: %w", err)
-		}
-		options.DataConverter = codec.New(keyset).Converter()
+	sealed, err := codec.Parse(c.CodecKeyset)
+	if err != nil {
+		return err
 	}
+	options.DataConverter = sealed.Converter()
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	replayer, err := newReplayer(options)

@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"sync"
 
-	"go.temporal.io/sdk/converter"
-
 	"github.com/mathub/webhooks/api"
 	"github.com/mathub/webhooks/internal/listen"
 	"github.com/mathub/webhooks/portal"
@@ -29,11 +27,12 @@ func (s *apiService) Start(ctx context.Context) error {
 	if s.settings.API == nil {
 		return nil
 	}
-	servers, err := s.servers(ctx)
+	cfg := s.config(ctx)
+	servers, err := s.servers(cfg)
 	if err != nil {
 		return err
 	}
-	if err := s.startOperators(); err != nil {
+	if err := s.startOperators(&cfg); err != nil {
 		return err
 	}
 	s.serving.Go(func() {
@@ -47,8 +46,8 @@ func (s *apiService) Start(ctx context.Context) error {
 // Stop implements Service: it serves until the end of Start's context.
 func (s *apiService) Stop() { s.serving.Wait() }
 
-func (s *apiService) servers(ctx context.Context) ([]listen.Server, error) {
-	f, cfg := s.settings.API, s.config(ctx)
+func (s *apiService) servers(cfg api.Config) ([]listen.Server, error) {
+	f := s.settings.API
 	public := listen.Server{Name: "API", Variable: "MATHUB_ADDR", Addr: f.Addr, Trusted: f.TrustedProxies}
 	if f.InternalAddr == "" {
 		handler, err := api.New(cfg)
@@ -63,12 +62,8 @@ func (s *apiService) servers(ctx context.Context) ([]listen.Server, error) {
 
 func (s *apiService) config(ctx context.Context) api.Config {
 	f := s.settings.API
-	var converter converter.DataConverter
-	if s.codec != nil {
-		converter = s.codec.Converter()
-	}
 	return api.Config{
-		Converter:         converter,
+		Converter:         s.codec.Converter(),
 		Pool:              s.pool,
 		Temporal:          s.temporal,
 		Attributes:        s.attributes,

@@ -78,12 +78,8 @@ func (p *process) check(ctx context.Context) (err error) {
 	if p.keyset, err = db.ParseKeyset(p.settings.Keyset); err != nil {
 		return fmt.Errorf("MATHUB_KEYSET: %w", err)
 	}
-	if p.settings.CodecKeyset != "" {
-		keyset, err := db.ParseKeyset(p.settings.CodecKeyset)
-		if err != nil {
-			return fmt.Errorf("MATHUB_CODEC_KEYSET: %w", err)
-		}
-		p.codec = codec.New(keyset)
+	if p.codec, err = codec.Parse(p.settings.CodecKeyset); err != nil {
+		return err
 	}
 	if err := db.CheckURL(p.settings.DatabaseURL); err != nil {
 		return fmt.Errorf("MATHUB_DATABASE_URL: %w", err)

@@ -4,11 +4,7 @@ import (
 	"net/http"
 	"sync/atomic"
 
-	"github.com/mathub/webhooks/internal/audit"
-	"github.com/mathub/webhooks/internal/bots"
-	"github.com/mathub/webhooks/internal/history"
-	"github.com/mathub/webhooks/internal/ops"
-	"github.com/mathub/webhooks/internal/subscriptions"
+	"github.com/mathub/webhooks/api"
 	"github.com/mathub/webhooks/operators"
 )
 
@@ -32,22 +28,12 @@ func (p *operatorPages) beside(next http.Handler) http.Handler {
 	return mux
 }
 
-// startOperators makes the pages of a process that serves the API.
-func (s *apiService) startOperators() error {
-	f := s.settings.API
-	ofBots := &bots.Service{Pool: s.pool, Keyset: s.keyset, URLRules: s.settings.Rules(), Log: s.log}
+// startOperators makes the pages of a process that serves the API, on the API's services.
+func (s *apiService) startOperators(cfg *api.Config) error {
+	services := cfg.Services()
 	handler, err := operators.New(operators.Config{
-		Ops: &ops.Service{
-			Pool: s.pool, Temporal: s.temporal, Bots: ofBots, UI: ops.UI{URL: f.TemporalUI, Namespace: s.namespace},
-			Retention: s.settings.Retention, OutboundAccess: s.access,
-		},
-		Bots: ofBots,
-		Webhooks: &subscriptions.Service{
-			Pool: s.pool, Temporal: s.temporal, Attributes: s.attributes, Keyset: s.keyset, URLRules: s.settings.Rules(),
-			MaxWebhooksPerBot: f.MaxWebhooksPerBot, Verification: s.settings.VerifyEndpoints, Retention: s.settings.Retention, Logger: s.log,
-		},
-		History: &history.Reader{Pool: s.pool}, Audit: &audit.Reader{Pool: s.pool},
-		Logger: s.log, Version: s.version, TrustedProxies: f.TrustedProxies,
+		Ops: services.Ops, Bots: services.Bots, Webhooks: services.Webhooks, History: services.History, Audit: services.Audit,
+		Logger: s.log, Version: s.version, TrustedProxies: cfg.TrustedProxies,
 	})
 	if err != nil {
 		return err

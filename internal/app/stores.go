@@ -63,9 +63,7 @@ func (s *temporalService) Start(ctx context.Context) error {
 		return err
 	}
 	options.Logger = temporallog.NewStructuredLogger(s.log)
-	if s.codec != nil {
-		options.DataConverter = s.codec.Converter()
-	}
+	options.DataConverter = s.codec.Converter()
 	options.MetricsHandler = s.metrics.Temporal()
 	if options.Interceptors, err = s.traces.Temporal(); err != nil {
 		return err

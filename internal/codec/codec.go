@@ -21,11 +21,26 @@ const Encoding = "binary/mathub-sealed"
 // sealed passes as it is: histories of before, and what other SDKs emit.
 type Codec struct{ keyset *db.Keyset }
 
+// Parse reads the value of MATHUB_CODEC_KEYSET. An empty one is nil: nothing is sealed.
+func Parse(text string) (*Codec, error) {
+	if text == "" {
+		return nil, nil //nolint:nilnil // as its comment says
+	}
+	keyset, err := db.ParseKeyset(text)
+	if err != nil {
+		return nil, fmt.Errorf("MATHUB_CODEC_KEYSET: %w", err)
+	}
+	return New(keyset), nil
+}
+
 // New returns the codec of a keyset.
 func New(keyset *db.Keyset) *Codec { return &Codec{keyset} }
 
-// Converter converts values as Temporal's SDKs do, and seals them.
+// Converter converts values as Temporal's SDKs do, and seals them. That of a nil *Codec is nil: the SDK's default.
 func (c *Codec) Converter() converter.DataConverter {
+	if c == nil {
+		return nil
+	}
 	return converter.NewCodecDataConverter(converter.GetDefaultDataConverter(), c)
 }
 

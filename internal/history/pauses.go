@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -71,11 +72,15 @@ type Pauses struct {
 // List returns the pauses that last, oldest first.
 func (s *Pauses) List(ctx context.Context) ([]Pause, error) {
 	rows, err := db.New().ListPauses(ctx, s.Pool)
+	return pausesOf(rows), err
+}
+
+func pausesOf(rows []db.Pause) []Pause {
 	list := make([]Pause, len(rows))
 	for i, row := range rows {
 		list[i] = pauseOf(row)
 	}
-	return list, err
+	return list
 }
 
 func pauseOf(row db.Pause) Pause {
@@ -95,11 +100,7 @@ func (s *Pauses) Covering(ctx context.Context, webhookIDs []uuid.UUID) (map[uuid
 // OfBot returns the pauses that cover any of a bot's webhooks, oldest first.
 func (s *Pauses) OfBot(ctx context.Context, botID string) ([]Pause, error) {
 	rows, err := db.New().PausesOfBot(ctx, s.Pool, botID)
-	list := make([]Pause, len(rows))
-	for i, row := range rows {
-		list[i] = pauseOf(row)
-	}
-	return list, err
+	return pausesOf(rows), err
 }
 
 // Begin begins a pause, or gives the one that there is another reason. A bot that does not exist is not found.
@@ -121,11 +122,7 @@ func (s *Pauses) Begin(ctx context.Context, scope PauseScope, value, reason stri
 			return err
 		}
 		by := audit.By(ctx)
-		who := by.Name
-		if who == "" {
-			who = string(by.Kind)
-		}
-		row, err := db.New().SetPause(ctx, tx, db.SetPauseParams{Scope: string(scope), Value: value, Reason: reason, CreatedBy: who})
+		row, err := db.New().SetPause(ctx, tx, db.SetPauseParams{Scope: string(scope), Value: value, Reason: reason, CreatedBy: cmp.Or(by.Name, string(by.Kind))})
 		if db.IsForeignKeyViolation(err) {
 			return &problem.Error{Kind: problem.NotFound, Detail: "No bot has this id."}
 		}

@@ -43,10 +43,7 @@ func (p Process) ownServices() ([]egress.Destination, error) {
 	if err != nil {
 		return nil, err
 	}
-	parts := p.Elsewhere
-	if p.API != nil {
-		parts = Elsewhere{Addr: p.API.Addr, InternalAddr: p.API.InternalAddr, TemporalUI: p.API.TemporalUI}
-	}
+	parts := p.parts()
 	places := map[string][]string{
 		"MATHUB_ADDR":          {parts.Addr},
 		"MATHUB_INTERNAL_ADDR": {parts.InternalAddr},

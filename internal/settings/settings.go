@@ -126,13 +126,17 @@ type Policy struct {
 	Retention       webhook.Retention    `env:"MATHUB_RETENTION" default:"${retention}" help:"How long events and deliveries are kept, such as 30d or 720h. 0: no limit."`
 }
 
+// parts are where the API and Temporal's Web UI are, whichever process serves the API.
+func (p Process) parts() Elsewhere {
+	if p.API == nil {
+		return p.Elsewhere
+	}
+	return Elsewhere{Addr: p.API.Addr, InternalAddr: p.API.InternalAddr, TemporalUI: p.API.TemporalUI}
+}
+
 // UIOrigin is the origin of Temporal's Web UI as a browser names it, or empty where it is not known.
 func (p Process) UIOrigin() string {
-	page := p.Elsewhere.TemporalUI
-	if p.API != nil {
-		page = p.API.TemporalUI
-	}
-	u, err := url.Parse(page)
+	u, err := url.Parse(p.parts().TemporalUI)
 	if err != nil || u.Host == "" {
 		return ""
 	}
