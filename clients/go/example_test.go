@@ -1,11 +1,15 @@
 package mathub_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"time"
 
 	mathub "github.com/mathub/webhooks/clients/go"
 )
@@ -32,4 +36,34 @@ func Example() {
 		}
 		fmt.Println(delivery.AttemptedAt, delivery.EventType, *delivery.Error)
 	}
+}
+
+// A bot's endpoint: the handler verifies what comes, and the function gets the typed event.
+func ExampleReceiver_Handler() {
+	const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+	receiver, err := mathub.NewReceiver(secret)
+	if err != nil {
+		log.Fatal(err)
+	}
+	endpoint := receiver.Handler(func(_ context.Context, event mathub.Received) error {
+		if post, ok := event.Data.(mathub.PostCreatedData); ok {
+			fmt.Println(event.ID, post.Body)
+		}
+		return nil
+	})
+
+	// The test of such an endpoint signs what Mathub would send.
+	body := []byte(`{"event":"post.created","timestamp":"2025-03-20T10:30:00.000Z","data":{"postId":"pst_1","body":"QED"}}`)
+	for _, id := range []string{"evt_1", "evt_2"} {
+		request := httptest.NewRequest(http.MethodPost, "/mathub", bytes.NewReader(body))
+		request.Header = mathub.Sign(body, secret, "evt_1", time.Now())
+		request.Header.Set("webhook-id", id) // "evt_2" is not what was signed
+		answer := httptest.NewRecorder()
+		endpoint.ServeHTTP(answer, request)
+		fmt.Println(answer.Code)
+	}
+	// Output:
+	// evt_1 QED
+	// 204
+	// 401
 }

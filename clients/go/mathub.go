@@ -1,7 +1,8 @@
-// Package mathub is a client of Mathub Webhooks' REST APIs. [Client] has the calls of the bot API, [Service] those of the
-// service API; both are generated from api/openapi.yaml.
+// Package mathub receives, polls for and emits Mathub's events, with the standard library and one package of types.
 //
-// A backend that emits events uses package emit instead: it repeats a call until the event is accepted.
+// [Receiver] verifies what is sent to a webhook and serves it over net/http. [Client] has the calls of the bot API, and [Client.Poll];
+// [Service] those of the service API, and [Service.Emit], which repeats a call until the event is accepted. The calls are generated from
+// api/openapi.yaml, the types of events from the catalog. To emit through Temporal or an outbox, use package emit.
 package mathub
 
 import (
@@ -155,6 +156,12 @@ func newCaller(baseURL, token string, options []Option) (caller, error) {
 	return c, nil
 }
 
+// noAnswerError says that it is not known whether a call was done.
+type noAnswerError struct{ error }
+
+// Unwrap is why no answer came.
+func (e noAnswerError) Unwrap() error { return e.error }
+
 // call sends body as JSON unless it is nil, and decodes the answer. The error is a *Problem where the API refused.
 func call[T any](ctx context.Context, c caller, method, path string, query url.Values, body any) (*Response[T], error) {
 	request, err := c.request(ctx, method, path, query, body)
@@ -163,12 +170,12 @@ func call[T any](ctx context.Context, c caller, method, path string, query url.V
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("the API at %s does not answer: %w", c.base.Redacted(), withoutURL(err))
+		return nil, noAnswerError{fmt.Errorf("the API at %s does not answer: %w", c.base.Redacted(), withoutURL(err))}
 	}
 	defer response.Body.Close() //nolint:errcheck // read to its end
 	raw, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
-		return nil, fmt.Errorf("the API's answer is incomplete: %w", withoutURL(err))
+		return nil, noAnswerError{fmt.Errorf("the API's answer is incomplete: %w", withoutURL(err))}
 	}
 	if response.StatusCode >= http.StatusMultipleChoices {
 		return nil, problemOf(response, raw)

@@ -1,0 +1,82 @@
+// Gentypes writes the types of events' data for the Go client from the catalog.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"go/format"
+	"os"
+	"strings"
+
+	"github.com/mathub/webhooks/webhook"
+)
+
+const head = `// Code generated from webhook/catalog.go by "make generate". DO NOT EDIT.
+
+package mathub
+
+import "encoding/json"
+
+`
+
+func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: gentypes FILE")
+		os.Exit(2)
+	}
+	source, err := types(webhook.Catalog())
+	if err == nil {
+		err = os.WriteFile(os.Args[1], source, 0o644) //nolint:gosec // a source file
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "gentypes:", err)
+		os.Exit(1)
+	}
+}
+
+// types is the catalog as Go.
+func types(catalog []webhook.EventSpec) ([]byte, error) {
+	var structs, methods, cases strings.Builder
+	for _, spec := range catalog {
+		name := goName(string(spec.Type))
+		fmt.Fprintf(&structs, "// %sData is the data of %s. %s\ntype %sData struct {\n", name, spec.Type, spec.Description, name)
+		for _, field := range spec.Fields {
+			fmt.Fprintf(&structs, "%s %s `json:%q` // %s\n", goName(field.Name), kind(field.Example), field.Name, field.Description)
+		}
+		structs.WriteString("}\n\n")
+		fmt.Fprintf(&cases, "case %q: return dataOf[%sData](raw)\n", spec.Type, name)
+		if spec.Audience != webhook.Direct {
+			fmt.Fprintf(&methods, "// EventType is %s.\nfunc (%sData) EventType() EventType { return %s }\n\n", spec.Type, name, name)
+		}
+	}
+	return format.Source([]byte(head + structs.String() + methods.String() +
+		"// typed is the data of an event of that type: a struct, or raw where the type is not known.\n" +
+		"func typed(eventType string, raw json.RawMessage) any {\nswitch eventType {\n" + cases.String() + "}\nreturn raw\n}\n"))
+}
+
+// goName is such as PostCreated of post.created, or ThreadID of threadId.
+func goName(name string) string {
+	var b strings.Builder
+	for word := range strings.FieldsFuncSeq(name, func(r rune) bool { return r == '.' || r == '_' }) {
+		b.WriteString(strings.ToUpper(word[:1]) + word[1:])
+	}
+	if trimmed, ok := strings.CutSuffix(b.String(), "Id"); ok {
+		return trimmed + "ID"
+	}
+	return b.String()
+}
+
+// kind is the type of which a JSON value is an example.
+func kind(example string) string {
+	var value any
+	_ = json.Unmarshal([]byte(example), &value) // the catalog's tests say that it is valid
+	switch value.(type) {
+	case string:
+		return "string"
+	case float64:
+		return "int"
+	case bool:
+		return "bool"
+	}
+	return "json.RawMessage"
+}
