@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -160,6 +162,28 @@ func (m *members) boolean(field string) *bool {
 		return nil
 	}
 	return &b
+}
+
+// textsByName reads an object of strings, of which null is nil. It is nil where there is none.
+func (m *members) textsByName(field string) map[string]*string {
+	raw, ok := m.given(field)
+	if !ok {
+		return nil
+	}
+	var values map[string]json.RawMessage
+	if json.Unmarshal(raw, &values) != nil {
+		m.Add(field, "must be an object")
+		return nil
+	}
+	texts := make(map[string]*string, len(values))
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		var text *string
+		if json.Unmarshal(values[name], &text) != nil {
+			m.Add(field+"."+name, "must be a string, or null")
+		}
+		texts[name] = text
+	}
+	return texts
 }
 
 // maxEvents bounds the list before repetitions are dropped.

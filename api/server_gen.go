@@ -124,6 +124,13 @@ type BotDetail struct {
 	DisabledByFailures int `json:"disabledByFailures"`
 }
 
+// CustomHeaders Headers of its own that each delivery of the webhook carries, values by name, for example for a gateway in front of the
+// endpoint. At most 10. A name is one of RFC 9110, of at most 100 bytes, and case does not matter; those that HTTP or the
+// delivery sets are refused: `Host`, `User-Agent`, `Content-*`, `X-Mathub-*`, `Webhook-*`, `Connection` and its like. A
+// value has at most 1024 bytes without control characters. In a change, names that are absent stay as they are, and null
+// removes one. Values are never returned.
+type CustomHeaders map[string]*string
+
 // Delivery One POST of one event to one webhook.
 type Delivery struct {
 	// ID The X-Mathub-Delivery header.
@@ -714,6 +721,13 @@ type NewWebhook struct {
 	// the Standard Webhooks libraries: `whsec_` and the padded standard base64 of 24 to 64 random bytes, for example from
 	// `echo whsec_$(openssl rand -base64 32)`. Anyone with one signed delivery can test guesses of a weak secret.
 	Secret *Secret `json:"secret,omitempty"`
+
+	// Headers Headers of its own that each delivery of the webhook carries, values by name, for example for a gateway in front of the
+	// endpoint. At most 10. A name is one of RFC 9110, of at most 100 bytes, and case does not matter; those that HTTP or the
+	// delivery sets are refused: `Host`, `User-Agent`, `Content-*`, `X-Mathub-*`, `Webhook-*`, `Connection` and its like. A
+	// value has at most 1024 bytes without control characters. In a change, names that are absent stay as they are, and null
+	// removes one. Values are never returned.
+	Headers *CustomHeaders `json:"headers,omitempty"`
 }
 
 // NotificationTest defines model for NotificationTest.
@@ -1052,6 +1066,9 @@ type Webhook struct {
 	FailureCount int  `json:"failureCount"`
 	HasSecret    bool `json:"hasSecret"`
 
+	// HeaderNames The names of the webhook's own headers, in order. Their values are never returned.
+	HeaderNames []string `json:"headerNames"`
+
 	// Verified Whether the endpoint has answered a `webhook.verify` event with its nonce since the URL last changed. The rate of deliveries to an unverified endpoint is limited.
 	Verified bool `json:"verified"`
 
@@ -1103,6 +1120,13 @@ type WebhookChange struct {
 	// that time `webhook-signature` holds a signature of each; `X-Mathub-Signature` is the new secret's. Default: the
 	// previous secret stops signing at once.
 	SecretOverlap *string `json:"secretOverlap,omitempty"`
+
+	// Headers Headers of its own that each delivery of the webhook carries, values by name, for example for a gateway in front of the
+	// endpoint. At most 10. A name is one of RFC 9110, of at most 100 bytes, and case does not matter; those that HTTP or the
+	// delivery sets are refused: `Host`, `User-Agent`, `Content-*`, `X-Mathub-*`, `Webhook-*`, `Connection` and its like. A
+	// value has at most 1024 bytes without control characters. In a change, names that are absent stay as they are, and null
+	// removes one. Values are never returned.
+	Headers *CustomHeaders `json:"headers,omitempty"`
 }
 
 // WebhookDetail defines model for WebhookDetail.

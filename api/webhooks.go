@@ -130,7 +130,7 @@ func (s *server) readWebhook(c *gin.Context, isNew bool) (in subscriptions.Input
 	if err != nil {
 		return in, err
 	}
-	fields := []string{"url", "name", "events", "secret"}
+	fields := []string{"url", "name", "events", "secret", "headers"}
 	if !isNew {
 		fields = append(fields, "isActive", "secretOverlap")
 	}
@@ -153,6 +153,7 @@ func (s *server) readWebhook(c *gin.Context, isNew bool) (in subscriptions.Input
 		in.SetSecret, in.Secret = true, &secret
 	}
 	in.SecretOverlap = m.duration("secretOverlap", time.Second, subscriptions.MaxSecretOverlap)
+	in.Headers = m.textsByName("headers")
 	if m.Any() { // name the other faults too; Create and Update find them otherwise
 		m.CheckOthers(in.Check(s.cfg.URLRules, isNew))
 	}
@@ -187,7 +188,7 @@ func (s *server) view(w db.Webhook, paused map[uuid.UUID]history.Pause) (Webhook
 	}
 	view := Webhook{
 		ID: w.ID, BotID: w.BotID, Name: w.Name, URL: url, Events: w.Events, IsActive: w.IsActive, FailureCount: int(w.FailureCount),
-		HasSecret: w.Secret != nil, Verified: w.VerifiedAt != nil, VerifiedAt: (*timestamp)(w.VerifiedAt), CreatedAt: timestamp(w.CreatedAt), UpdatedAt: timestamp(w.UpdatedAt),
+		HasSecret: w.Secret != nil, HeaderNames: w.HeaderNames, Verified: w.VerifiedAt != nil, VerifiedAt: (*timestamp)(w.VerifiedAt), CreatedAt: timestamp(w.CreatedAt), UpdatedAt: timestamp(w.UpdatedAt),
 	}
 	if w.PreviousSecretUntil != nil && w.PreviousSecretUntil.After(time.Now()) {
 		view.SecretOverlapUntil = (*timestamp)(w.PreviousSecretUntil)

@@ -2,11 +2,11 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"os"
-	"reflect"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -105,9 +105,14 @@ type webhooksCreateCommand struct {
 	Events   []string `required:"" help:"The event types to subscribe to, separated by commas."`
 	Secret   string   `xor:"secret" env:"MATHUB_WEBHOOK_SECRET" help:"The secret that signs deliveries. Default: a new one, which is printed once."`
 	NoSecret bool     `xor:"secret" help:"Leave deliveries unsigned."`
+	Header   []string `sep:"none" placeholder:"NAME:VALUE" help:"A header that each delivery carries, such as \"Authorization: Bearer …\". May be repeated."`
 }
 
 func (c *webhooksCreateCommand) Run(ctx context.Context) error {
+	headers, err := headersOf(c.Header, nil)
+	if err != nil {
+		return err
+	}
 	api, err := c.client()
 	if err != nil {
 		return err
@@ -116,7 +121,7 @@ func (c *webhooksCreateCommand) Run(ctx context.Context) error {
 	if isNew {
 		c.Secret = webhook.NewSecret()
 	}
-	answer, err := api.CreateWebhook(ctx, mathub.NewWebhook{URL: c.URL, Name: c.Name, Events: eventTypes(c.Events), Secret: c.Secret})
+	answer, err := api.CreateWebhook(ctx, mathub.NewWebhook{URL: c.URL, Name: c.Name, Events: eventTypes(c.Events), Secret: c.Secret, Headers: headers})
 	if err != nil {
 		return err
 	}
@@ -152,6 +157,7 @@ func (c *webhooksGetCommand) Run(ctx context.Context) error {
 			{"State", stateOf(h)},
 			{"Failures", fmt.Sprintf("%d of %d in a row", h.FailureCount, webhook.MaxFailures)},
 			{"Signed", yes(h.HasSecret)},
+			{"Own headers", cmp.Or(strings.Join(h.HeaderNames, ", "), "-")},
 			{"Verified", yes(h.Verified)},
 			{"Last", last(h.LastDelivery)},
 			{"Last error", last(h.LastError)},
@@ -201,52 +207,6 @@ func eventTypes(names []string) (types mathub.EventTypes) {
 // webhookArg names a webhook.
 type webhookArg struct {
 	ID string `arg:"" name:"webhook" help:"The webhook's id, as \"webhooks list\" shows it."`
-}
-
-type webhooksUpdateCommand struct {
-	BotFlags
-	outputFlags
-	webhookArg
-	URL           string   `help:"A new URL."`
-	Name          string   `xor:"name" help:"A new name."`
-	NoName        bool     `xor:"name" help:"Remove the name."`
-	Events        []string `help:"The new list of event types."`
-	Secret        string   `xor:"secret" help:"A new secret."`
-	SecretOverlap string   `help:"With --secret: how long the previous secret signs too, such as 24h."`
-	NoSecret      bool     `xor:"secret" help:"Remove the secret."`
-	Enable        bool     `xor:"active" help:"Enable the webhook, with a failure count of 0."`
-	Disable       bool     `xor:"active" help:"Disable the webhook."`
-}
-
-func (c *webhooksUpdateCommand) Run(ctx context.Context) error {
-	change := mathub.WebhookChange{URL: c.URL, Events: eventTypes(c.Events), SecretOverlap: c.SecretOverlap}
-	if c.Secret != "" {
-		change.Secret.Set(c.Secret)
-	}
-	if c.Name != "" {
-		change.Name.Set(c.Name)
-	}
-	if c.NoName {
-		change.Name.SetNull()
-	}
-	if c.NoSecret {
-		change.Secret.SetNull()
-	}
-	if c.Enable || c.Disable {
-		change.IsActive = &c.Enable
-	}
-	if reflect.ValueOf(change).IsZero() {
-		return usageError{fmt.Errorf("nothing to change; give --url, --name, --no-name, --events, --secret, --no-secret, --enable or --disable")}
-	}
-	api, err := c.client()
-	if err != nil {
-		return err
-	}
-	answer, err := api.UpdateWebhook(ctx, c.ID, change)
-	if err != nil {
-		return err
-	}
-	return c.webhooks(answer.Body, answer.Value)
 }
 
 type webhooksDeleteCommand struct {

@@ -13,7 +13,7 @@ import (
 // resealPage is how many webhooks or bots are read at once to be sealed again.
 const resealPage = 100
 
-// Reseal seals the URLs and secrets that an older key has sealed with the newest, those of webhooks and the notify URLs and
+// Reseal seals the URLs, secrets and headers that an older key has sealed with the newest, those of webhooks and the notify URLs and
 // secrets of bots, and forgets secrets whose overlap is over. It returns how many webhooks and bots it changed. What is
 // replaced meanwhile is left alone. The error is an ErrDoesNotOpen where no key opens some, which are left as they are.
 func Reseal(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset) (changed int, err error) {
@@ -111,6 +111,9 @@ func Unopened(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset, most int3
 				_, openErr = keyset.Open(w.ID, sealed)
 			}
 		}
+		if openErr == nil {
+			_, openErr = keyset.OpenHeaders(w.ID, w.Headers)
+		}
 		if openErr != nil {
 			unopened++
 		}
@@ -119,14 +122,15 @@ func Unopened(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset, most int3
 }
 
 func (k *Keyset) resealWebhook(w ListSealedOtherwiseRow) (ResealParams, error) {
-	anew := ResealParams{ID: w.ID, OldURL: w.URL, OldSecret: w.Secret, OldPreviousSecret: w.PreviousSecret}
-	var urlErr, secretErr, previousErr error
+	anew := ResealParams{ID: w.ID, OldURL: w.URL, OldSecret: w.Secret, OldPreviousSecret: w.PreviousSecret, OldHeaders: w.Headers}
+	var urlErr, secretErr, previousErr, headersErr error
 	anew.URL, urlErr = k.reseal(w.URL, urlContext(w.ID))
 	anew.Secret, secretErr = k.reseal(w.Secret, w.ID[:])
+	anew.Headers, headersErr = k.reseal(w.Headers, headersContext(w.ID))
 	if !w.IsOver {
 		anew.PreviousSecret, previousErr = k.reseal(w.PreviousSecret, w.ID[:])
 	}
-	return anew, errors.Join(urlErr, secretErr, previousErr)
+	return anew, errors.Join(urlErr, secretErr, previousErr, headersErr)
 }
 
 func (k *Keyset) reseal(sealed, context []byte) ([]byte, error) {

@@ -83,22 +83,29 @@ func store(t *testing.T, pool *pgxpool.Pool, keyset *db.Keyset, secret, previous
 	require.NoError(t, err)
 	url, err := keyset.SealURL(id, hookURL)
 	require.NoError(t, err)
+	headers, err := keyset.SealHeaders(id, hookHeaders)
+	require.NoError(t, err)
 	_, err = pool.Exec(t.Context(), `
-		INSERT INTO webhooks (id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until)
-		VALUES ($1, 'bot', $5, 'https://example.com', '{mention}', $2, $3, CASE WHEN $3::bytea IS NOT NULL THEN now() + $4::interval END)`,
-		id, seal(secret), seal(previous), fmt.Sprintf("%d seconds", int(until.Seconds())), url)
+		INSERT INTO webhooks (id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, headers)
+		VALUES ($1, 'bot', $5, 'https://example.com', '{mention}', $2, $3, CASE WHEN $3::bytea IS NOT NULL THEN now() + $4::interval END, $6)`,
+		id, seal(secret), seal(previous), fmt.Sprintf("%d seconds", int(until.Seconds())), url, headers)
 	require.NoError(t, err)
 	return id
 }
 
 const hookURL = "https://example.com/token"
 
-// secrets are what a keyset opens of a webhook's two secrets; it opens its URL too.
+var hookHeaders = map[string]string{"Authorization": "Bearer token"}
+
+// secrets are what a keyset opens of a webhook's two secrets; it opens its URL and its own headers too.
 func secrets(t *testing.T, pool *pgxpool.Pool, keyset *db.Keyset, id uuid.UUID) (opened [2]string) {
 	t.Helper()
 	var sealed [2][]byte
-	var sealedURL []byte
-	require.NoError(t, pool.QueryRow(t.Context(), "SELECT url, secret, previous_secret FROM webhooks WHERE id = $1", id).Scan(&sealedURL, &sealed[0], &sealed[1]))
+	var sealedURL, sealedHeaders []byte
+	require.NoError(t, pool.QueryRow(t.Context(), "SELECT url, headers, secret, previous_secret FROM webhooks WHERE id = $1", id).Scan(&sealedURL, &sealedHeaders, &sealed[0], &sealed[1]))
+	headers, err := keyset.OpenHeaders(id, sealedHeaders)
+	require.NoError(t, err)
+	require.Equal(t, hookHeaders, headers)
 	url, err := keyset.OpenURL(id, sealedURL)
 	require.NoError(t, err)
 	require.Equal(t, hookURL, url)

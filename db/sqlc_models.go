@@ -298,6 +298,8 @@ type Webhook struct {
 	Secret              []byte
 	PreviousSecret      []byte
 	PreviousSecretUntil *time.Time
+	Headers             []byte
+	HeaderNames         []string
 	VerifiedAt          *time.Time
 	URLVersion          int32
 	IsActive            bool

@@ -69,19 +69,21 @@ func (q *Queries) CountWebhooks(ctx context.Context, db DBTX, botID string) (int
 
 const createWebhook = `-- name: CreateWebhook :one
 
-INSERT INTO webhooks (id, bot_id, url, origin, name, events, secret, suspended)
-VALUES ($1, $2, $3, $4, $5, $6, $7, coalesce((SELECT NOT is_active FROM bots WHERE id = $2), false))
-RETURNING id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at
+INSERT INTO webhooks (id, bot_id, url, origin, name, events, secret, headers, header_names, suspended)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce((SELECT NOT is_active FROM bots WHERE id = $2), false))
+RETURNING id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, headers, header_names, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at
 `
 
 type CreateWebhookParams struct {
-	ID     uuid.UUID
-	BotID  string
-	URL    []byte
-	Origin string
-	Name   *string
-	Events []string
-	Secret []byte
+	ID          uuid.UUID
+	BotID       string
+	URL         []byte
+	Origin      string
+	Name        *string
+	Events      []string
+	Secret      []byte
+	Headers     []byte
+	HeaderNames []string
 }
 
 // The bot's id is in every WHERE: another bot's webhook is as if it did not exist.
@@ -94,6 +96,8 @@ func (q *Queries) CreateWebhook(ctx context.Context, db DBTX, arg CreateWebhookP
 		arg.Name,
 		arg.Events,
 		arg.Secret,
+		arg.Headers,
+		arg.HeaderNames,
 	)
 	var i Webhook
 	err := row.Scan(
@@ -106,6 +110,8 @@ func (q *Queries) CreateWebhook(ctx context.Context, db DBTX, arg CreateWebhookP
 		&i.Secret,
 		&i.PreviousSecret,
 		&i.PreviousSecretUntil,
+		&i.Headers,
+		&i.HeaderNames,
 		&i.VerifiedAt,
 		&i.URLVersion,
 		&i.IsActive,
@@ -146,7 +152,7 @@ func (q *Queries) DeleteWebhook(ctx context.Context, db DBTX, arg DeleteWebhookP
 }
 
 const getWebhook = `-- name: GetWebhook :one
-SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = $1 AND bot_id = $2
+SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, headers, header_names, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = $1 AND bot_id = $2
 `
 
 type GetWebhookParams struct {
@@ -167,6 +173,8 @@ func (q *Queries) GetWebhook(ctx context.Context, db DBTX, arg GetWebhookParams)
 		&i.Secret,
 		&i.PreviousSecret,
 		&i.PreviousSecretUntil,
+		&i.Headers,
+		&i.HeaderNames,
 		&i.VerifiedAt,
 		&i.URLVersion,
 		&i.IsActive,
@@ -190,12 +198,13 @@ func (q *Queries) GetWebhook(ctx context.Context, db DBTX, arg GetWebhookParams)
 }
 
 const listSealedOtherwise = `-- name: ListSealedOtherwise :many
-SELECT id, url, secret, previous_secret, coalesce(previous_secret_until <= now(), false)::boolean AS is_over
+SELECT id, url, secret, previous_secret, headers, coalesce(previous_secret_until <= now(), false)::boolean AS is_over
 FROM webhooks
 WHERE id > $1
   AND (substring(url FROM 1 FOR 5) <> $2::bytea
        OR substring(secret FROM 1 FOR 5) <> $2::bytea
        OR substring(previous_secret FROM 1 FOR 5) <> $2::bytea
+       OR substring(headers FROM 1 FOR 5) <> $2::bytea
        OR previous_secret_until <= now())
 ORDER BY id
 LIMIT $3
@@ -212,10 +221,12 @@ type ListSealedOtherwiseRow struct {
 	URL            []byte
 	Secret         []byte
 	PreviousSecret []byte
+	Headers        []byte
 	IsOver         bool
 }
 
-// Webhooks with a URL or a secret that another key than that of the prefix has sealed, or with one whose overlap is over.
+// Webhooks with a URL, a secret or headers that another key than that of the prefix has sealed, or with a secret whose overlap
+// is over.
 func (q *Queries) ListSealedOtherwise(ctx context.Context, db DBTX, arg ListSealedOtherwiseParams) ([]ListSealedOtherwiseRow, error) {
 	rows, err := db.Query(ctx, listSealedOtherwise, arg.After, arg.KeyPrefix, arg.PageSize)
 	if err != nil {
@@ -230,6 +241,7 @@ func (q *Queries) ListSealedOtherwise(ctx context.Context, db DBTX, arg ListSeal
 			&i.URL,
 			&i.Secret,
 			&i.PreviousSecret,
+			&i.Headers,
 			&i.IsOver,
 		); err != nil {
 			return nil, err
@@ -243,7 +255,7 @@ func (q *Queries) ListSealedOtherwise(ctx context.Context, db DBTX, arg ListSeal
 }
 
 const listWebhooks = `-- name: ListWebhooks :many
-SELECT w.id, w.bot_id, w.url, w.origin, w.name, w.events, w.secret, w.previous_secret, w.previous_secret_until, w.verified_at, w.url_version, w.is_active, w.suspended, w.queued, w.failure_count, w.early_failures, w.generation, w.failure_run, w.failure_class, w.resume_at, w.enabled_at, w.disabled_at, w.disabled_reason, w.disabled_by, w.disabled_note, w.created_at, w.updated_at
+SELECT w.id, w.bot_id, w.url, w.origin, w.name, w.events, w.secret, w.previous_secret, w.previous_secret_until, w.headers, w.header_names, w.verified_at, w.url_version, w.is_active, w.suspended, w.queued, w.failure_count, w.early_failures, w.generation, w.failure_run, w.failure_class, w.resume_at, w.enabled_at, w.disabled_at, w.disabled_reason, w.disabled_by, w.disabled_note, w.created_at, w.updated_at
 FROM webhooks w
 WHERE w.bot_id = $1
   AND ($2::uuid IS NULL OR (w.created_at, w.id) > (SELECT l.created_at, l.id FROM webhooks l WHERE l.id = $2::uuid))
@@ -277,6 +289,8 @@ func (q *Queries) ListWebhooks(ctx context.Context, db DBTX, arg ListWebhooksPar
 			&i.Secret,
 			&i.PreviousSecret,
 			&i.PreviousSecretUntil,
+			&i.Headers,
+			&i.HeaderNames,
 			&i.VerifiedAt,
 			&i.URLVersion,
 			&i.IsActive,
@@ -311,33 +325,39 @@ UPDATE webhooks
 SET url                   = $1,
     secret                = $2::bytea,
     previous_secret       = $3::bytea,
+    headers               = $4::bytea,
     previous_secret_until = CASE WHEN $3::bytea IS NULL THEN NULL ELSE previous_secret_until END
-WHERE id = $4
-  AND url = $5
-  AND secret IS NOT DISTINCT FROM $6::bytea
-  AND previous_secret IS NOT DISTINCT FROM $7::bytea
+WHERE id = $5
+  AND url = $6
+  AND secret IS NOT DISTINCT FROM $7::bytea
+  AND previous_secret IS NOT DISTINCT FROM $8::bytea
+  AND headers IS NOT DISTINCT FROM $9::bytea
 `
 
 type ResealParams struct {
 	URL               []byte
 	Secret            []byte
 	PreviousSecret    []byte
+	Headers           []byte
 	ID                uuid.UUID
 	OldURL            []byte
 	OldSecret         []byte
 	OldPreviousSecret []byte
+	OldHeaders        []byte
 }
 
-// Changes nothing when the URL or the secrets were changed meanwhile.
+// Changes nothing when any of them was changed meanwhile.
 func (q *Queries) Reseal(ctx context.Context, db DBTX, arg ResealParams) (int64, error) {
 	result, err := db.Exec(ctx, reseal,
 		arg.URL,
 		arg.Secret,
 		arg.PreviousSecret,
+		arg.Headers,
 		arg.ID,
 		arg.OldURL,
 		arg.OldSecret,
 		arg.OldPreviousSecret,
+		arg.OldHeaders,
 	)
 	if err != nil {
 		return 0, err
@@ -382,27 +402,29 @@ SET url           = coalesce($1::bytea, url),
         WHEN NOT $6::boolean THEN previous_secret_until
         WHEN $8::float > 0 AND secret IS NOT NULL THEN now() + make_interval(secs => $8::float)
     END,
-    is_active     = coalesce($9::boolean, is_active),
-    failure_count = CASE WHEN $9::boolean THEN 0 ELSE failure_count END,
-    early_failures = CASE WHEN $9::boolean THEN 0 ELSE early_failures END,
-    resume_at     = CASE WHEN $9::boolean THEN NULL ELSE resume_at END,
-    generation    = CASE WHEN $9::boolean THEN generation + 1 ELSE generation END,
-    enabled_at    = CASE WHEN NOT is_active AND $9::boolean THEN now() ELSE enabled_at END,
-    disabled_at   = CASE WHEN is_active AND NOT $9::boolean THEN now() ELSE disabled_at END,
+    headers       = CASE WHEN $9::boolean THEN $10::bytea ELSE headers END,
+    header_names  = CASE WHEN $9::boolean THEN $11::text[] ELSE header_names END,
+    is_active     = coalesce($12::boolean, is_active),
+    failure_count = CASE WHEN $12::boolean THEN 0 ELSE failure_count END,
+    early_failures = CASE WHEN $12::boolean THEN 0 ELSE early_failures END,
+    resume_at     = CASE WHEN $12::boolean THEN NULL ELSE resume_at END,
+    generation    = CASE WHEN $12::boolean THEN generation + 1 ELSE generation END,
+    enabled_at    = CASE WHEN NOT is_active AND $12::boolean THEN now() ELSE enabled_at END,
+    disabled_at   = CASE WHEN is_active AND NOT $12::boolean THEN now() ELSE disabled_at END,
     disabled_reason = CASE
-        WHEN $9::boolean THEN NULL
-        WHEN is_active AND NOT $9::boolean THEN $10::text
+        WHEN $12::boolean THEN NULL
+        WHEN is_active AND NOT $12::boolean THEN $13::text
         ELSE disabled_reason
     END,
-    disabled_by   = CASE WHEN $9::boolean THEN NULL ELSE disabled_by END,
+    disabled_by   = CASE WHEN $12::boolean THEN NULL ELSE disabled_by END,
     disabled_note = CASE
-        WHEN $9::boolean THEN NULL
-        WHEN NOT $9::boolean THEN coalesce($11::text, CASE WHEN NOT is_active THEN disabled_note END)
+        WHEN $12::boolean THEN NULL
+        WHEN NOT $12::boolean THEN coalesce($14::text, CASE WHEN NOT is_active THEN disabled_note END)
         ELSE disabled_note
     END,
     updated_at    = now()
-WHERE id = $12 AND bot_id = $13
-RETURNING id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at
+WHERE id = $15 AND bot_id = $16
+RETURNING id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, headers, header_names, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at
 `
 
 type UpdateWebhookParams struct {
@@ -414,6 +436,9 @@ type UpdateWebhookParams struct {
 	SetSecret      bool
 	Secret         []byte
 	OverlapSeconds float64
+	SetHeaders     bool
+	Headers        []byte
+	HeaderNames    []string
 	IsActive       *bool
 	DisabledReason string
 	DisabledNote   *string
@@ -433,6 +458,9 @@ func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookP
 		arg.SetSecret,
 		arg.Secret,
 		arg.OverlapSeconds,
+		arg.SetHeaders,
+		arg.Headers,
+		arg.HeaderNames,
 		arg.IsActive,
 		arg.DisabledReason,
 		arg.DisabledNote,
@@ -450,6 +478,8 @@ func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookP
 		&i.Secret,
 		&i.PreviousSecret,
 		&i.PreviousSecretUntil,
+		&i.Headers,
+		&i.HeaderNames,
 		&i.VerifiedAt,
 		&i.URLVersion,
 		&i.IsActive,
@@ -498,7 +528,7 @@ func (q *Queries) WebhookIDs(ctx context.Context, db DBTX, botID string) ([]uuid
 }
 
 const webhookOfAny = `-- name: WebhookOfAny :one
-SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = $1
+SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, headers, header_names, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = $1
 `
 
 // For operators, who may name any bot's.
@@ -515,6 +545,8 @@ func (q *Queries) WebhookOfAny(ctx context.Context, db DBTX, id uuid.UUID) (Webh
 		&i.Secret,
 		&i.PreviousSecret,
 		&i.PreviousSecretUntil,
+		&i.Headers,
+		&i.HeaderNames,
 		&i.VerifiedAt,
 		&i.URLVersion,
 		&i.IsActive,

@@ -48,7 +48,7 @@ func (s *site) deliver(hook, event, payload, response, errorText string) string 
 	s.execute("INSERT INTO events (id, type, payload, run_id, accepted_at) VALUES ($1, 'post.created', $2, 'run', now() - interval '1 minute') ON CONFLICT DO NOTHING", event, []byte(payload))
 	id := uuid.NewString()
 	exchange := history.EncodeExchange(
-		webhook.Headers(webhook.Delivery{Version: "test", Type: webhook.PostCreated, EventID: event, ID: uuid.MustParse(id), At: time.Now()}), "https://example.com/hook?token=t",
+		history.Sent{Header: webhook.Headers(webhook.Delivery{Version: "test", Type: webhook.PostCreated, EventID: event, ID: uuid.MustParse(id), At: time.Now()}), URL: "https://example.com/hook?token=t"},
 		egress.Response{Header: http.Header{"Server": {"<b>nginx</b>"}}, Duration: 7 * time.Millisecond, Timings: egress.Timings{DNS: time.Millisecond, Connect: time.Millisecond, TLS: 2 * time.Millisecond, FirstByte: 6 * time.Millisecond}},
 	)
 	s.execute(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, status_code, response_body, error, duration_ms, attempted_at, exchange)

@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -85,6 +86,41 @@ func readWebhook(f url.Values) subscriptions.Input {
 	return in
 }
 
+// readHeaders reads which of the webhook's own headers a form sets, one a line, and removes.
+func readHeaders(f url.Values) (map[string]*string, error) {
+	headers := map[string]*string{}
+	for _, name := range f["removeHeader"] {
+		headers[name] = nil
+	}
+	for line := range strings.Lines(f.Get("headers")) {
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		name, value, ok := webhook.ParseHeaderLine(line)
+		if !ok {
+			return nil, webhook.Invalid("headers", "must be lines of the form Name: value")
+		}
+		headers[name] = &value
+	}
+	return headers, nil
+}
+
+// headersAsField makes the faults of single headers those of the form's one field for them.
+func headersAsField(err error) error {
+	var wrong *webhook.InvalidError
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	var faults problem.Faults
+	for _, of := range wrong.Fields {
+		if name, single := strings.CutPrefix(of.Field, "headers."); single {
+			of.Field, of.Message = "headers", name+" "+of.Message
+		}
+		faults.Add(of.Field, of.Message)
+	}
+	return faults.Err()
+}
+
 func (p *portal) createWebhook(w http.ResponseWriter, r *http.Request, s *session) error {
 	in := readWebhook(r.PostForm)
 	secret, err := readSecret(r.PostForm)
@@ -92,6 +128,9 @@ func (p *portal) createWebhook(w http.ResponseWriter, r *http.Request, s *sessio
 		in.SetSecret, in.Secret = true, secret
 	}
 	var faults problem.Faults
+	var headersErr error
+	in.Headers, headersErr = readHeaders(r.PostForm)
+	faults.Check(headersErr)
 	faults.Check(in.Check(p.Webhooks.URLRules, true))
 	faults.Check(err)
 	if err = faults.Err(); err != nil {
@@ -110,11 +149,12 @@ func (p *portal) createWebhook(w http.ResponseWriter, r *http.Request, s *sessio
 
 // showAgain shows the form with what is wrong with it.
 func (p *portal) showAgain(w http.ResponseWriter, r *http.Request, s *session, v *webhookView, err error) error {
-	f, status, ok := pages.FormOf(r, err)
+	f, status, ok := pages.FormOf(r, headersAsField(err))
 	if !ok {
 		return err
 	}
 	f.Values.Del("secret") // it does not travel back
+	f.Values.Del("headers")
 	return p.showForm(w, r, s, v, f, status)
 }
 
@@ -174,7 +214,11 @@ func (p *portal) updateWebhook(w http.ResponseWriter, r *http.Request, s *sessio
 	if err != nil {
 		return err
 	}
-	if _, _, err = p.Webhooks.Update(r.Context(), row, readWebhook(r.PostForm)); err != nil {
+	in := readWebhook(r.PostForm)
+	if in.Headers, err = readHeaders(r.PostForm); err == nil {
+		_, _, err = p.Webhooks.Update(r.Context(), row, in)
+	}
+	if err != nil {
 		v := p.viewOf(row)
 		return p.showAgain(w, r, s, &v, err)
 	}

@@ -140,6 +140,37 @@ func TestWebhookForm_Faults(t *testing.T) {
 	require.Contains(t, html.UnescapeString(own.body), `"a\"b\u003cc\u003e"`, "as a literal of three languages")
 }
 
+// TestWebhookForm_OwnHeaders: they are set by lines and removed by ticks, their values are not shown again, and a fault names
+// the header at fault.
+func TestWebhookForm_OwnHeaders(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	id, _ := s.bot()
+	b := s.signIn(id, bots.Manage)
+	form := hookForm()
+	form.Set("headers", "Authorization: Bearer canary\r\n\r\nX-Tenant:canary\n")
+	hook := b.subscribe(form)
+	require.Contains(t, b.get(hook).body, `<span class="tag">Authorization</span><span class="tag">X-Tenant</span>`)
+	require.NotContains(t, b.get(hook).body+b.get(hook+"/edit").body, "canary")
+
+	form = hookForm()
+	form["removeHeader"] = []string{"Authorization"}
+	form.Set("headers", "X-Other: canary")
+	require.Equal(t, http.StatusSeeOther, b.post(hook+"/edit", form).status)
+	require.Contains(t, b.get(hook).body, `<span class="tag">X-Other</span><span class="tag">X-Tenant</span>`)
+
+	for lines, want := range map[string]string{"no colon": "must be lines of the form Name: value", "Host: canary": "Host is a header that HTTP or the delivery sets", "X-A:": "X-A must not be empty"} {
+		form := hookForm()
+		form.Set("headers", lines)
+		for _, path := range []string{hook + "/edit", list} {
+			got := b.post(path, form)
+			require.Equal(t, http.StatusUnprocessableEntity, got.status, lines)
+			require.Contains(t, got.body, want)
+			require.NotContains(t, got.body, "canary")
+		}
+	}
+}
+
 func TestWebhooks_SearchAndFilters(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil)

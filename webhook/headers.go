@@ -19,7 +19,8 @@ type Delivery struct {
 	// Secrets are the webhook's signing secrets, the current one first; further ones, in a rotation's overlap,
 	// sign webhook-signature only. Empty for an unsigned webhook. Empty strings are left out.
 	Secrets []string
-	Version string // of the product, for User-Agent
+	Custom  CustomHeaders // of the webhook itself, checked
+	Version string        // of the product, for User-Agent
 }
 
 // Headers returns every header of a delivery but those of HTTP itself. Names are in Go's canonical form; HTTP does
@@ -27,7 +28,7 @@ type Delivery struct {
 func Headers(d Delivery) http.Header {
 	// One backing array for the values: this runs once a delivery.
 	values := make([]string, 8)
-	h := make(http.Header, 8)
+	h := make(http.Header, 8+len(d.Custom))
 	set := func(i int, name, value string) {
 		values[i] = value
 		h[name] = values[i : i+1 : i+1]
@@ -53,6 +54,9 @@ func Headers(d Delivery) http.Header {
 	}
 	if standard.Len() > 0 {
 		set(7, "Webhook-Signature", standard.String())
+	}
+	for name, value := range d.Custom {
+		h[name] = []string{value}
 	}
 	return h
 }

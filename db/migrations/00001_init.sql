@@ -104,6 +104,9 @@ CREATE TABLE webhooks (
     -- The secret before it, sealed likewise, and until when it signs too: a rotation's overlap.
     previous_secret       bytea,
     previous_secret_until timestamptz,
+    -- The headers of its own that its deliveries carry, values by name, sealed likewise, and their names; NULL: none.
+    headers       bytea,
+    header_names  text[]      NOT NULL DEFAULT '{}',
     -- When the endpoint agreed to the webhook's deliveries; NULL: it has not. A change of the URL sets it to NULL and raises
     -- the version, so that an answer to what the URL before was asked verifies nothing.
     verified_at   timestamptz,

@@ -287,11 +287,11 @@ func (d *Deliverer) inputsOf(list []db.AddressEventsRow, now time.Time) []attemp
 		if s.Queued || d.mayNot(webhook.TriggerEvent, s.Verified) {
 			continue
 		}
-		url, secrets, err := d.open(s.ID, s.URL, s.Secret, s.PreviousSecret)
+		endpoint, err := d.open(s.ID, sealedEndpoint{s.URL, s.Secret, s.PreviousSecret, s.Headers})
 		if err != nil {
 			continue
 		}
-		inputs[i] = attemptInput{url: url, secrets: secrets, botID: s.BotID, generation: s.Generation, verified: s.Verified, readAt: now, acceptedAt: now}
+		inputs[i] = attemptInput{endpoint: endpoint, botID: s.BotID, generation: s.Generation, verified: s.Verified, readAt: now, acceptedAt: now}
 		if s.FailureCount > 0 {
 			inputs[i].failureRun = s.FailureRun
 		}

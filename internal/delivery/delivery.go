@@ -213,7 +213,7 @@ func (d *Deliverer) send(ctx context.Context, a Attempt, in attemptInput, turn *
 	failpoint.Here("admitted")
 	failpoint.Here("before-post")
 	header = webhook.Headers(webhook.Delivery{
-		Version: d.cfg.Version, Type: webhook.SentType(in.event.Type, in.event.Body), EventID: a.EventID, ID: a.ID(), At: time.Now(), Secrets: in.secrets, Body: in.event.Body,
+		Version: d.cfg.Version, Type: webhook.SentType(in.event.Type, in.event.Body), EventID: a.EventID, ID: a.ID(), At: time.Now(), Secrets: in.secrets, Custom: in.headers, Body: in.event.Body,
 	})
 	ctx, span := d.span(ctx, a, in)
 	d.traceParent(ctx, header)
@@ -267,11 +267,12 @@ func (d *Deliverer) leaveToQueue(ctx context.Context, a Attempt, fault error) (R
 
 // record has the outcome recorded, and with it the plan of the next attempt.
 func (d *Deliverer) record(ctx context.Context, a Attempt, in attemptInput, resp egress.Response, header map[string][]string) (history.Recorded, error) {
+	sent := history.Sent{Header: header, URL: in.url, Secrets: in.secrets, Custom: in.headers}
 	out := history.Attempt{
 		DeliveryID: a.ID(), WebhookID: a.WebhookID, EventID: a.EventID, Number: a.Number, Trigger: a.Trigger,
 		Generation: in.generation, FailureRun: in.failureRun,
-		Success: resp.Success(), StatusCode: resp.StatusCode, ResponseBody: history.HideSecrets(resp.Body, header, in.url, in.secrets), Error: resp.Error, Class: resp.Class(),
-		Duration: resp.Duration, StartedAt: resp.StartedAt, Exchange: history.EncodeExchange(header, in.url, resp),
+		Success: resp.Success(), StatusCode: resp.StatusCode, ResponseBody: history.HideSecrets(resp.Body, sent), Error: resp.Error, Class: resp.Class(),
+		Duration: resp.Duration, StartedAt: resp.StartedAt, Exchange: history.EncodeExchange(sent, resp),
 		Queued: a.row != nil || a.Trigger.Manual(), Step: a.step(),
 	}
 	if a.row != nil {

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/mathub/webhooks/webhook"
 )
 
 const (
@@ -18,11 +20,20 @@ const (
 	prefetchMost = 100_000
 )
 
+// endpoint is where a webhook's events are sent, in clear.
+type endpoint struct {
+	url     string
+	secrets []string // that sign, the present one first; none is empty
+	headers webhook.CustomHeaders
+}
+
+// sealedEndpoint is an endpoint as Postgres has it.
+type sealedEndpoint struct{ url, secret, previousSecret, headers []byte }
+
 // attemptInput is all that an attempt needs.
 type attemptInput struct {
-	event      storedEvent
-	url        string
-	secrets    []string
+	event storedEvent
+	endpoint
 	botID      string
 	generation int32
 	failureRun int32 // 0: the webhook has no run of failures

@@ -159,7 +159,7 @@ func (d *Deliverer) load(ctx context.Context, a Attempt) (in attemptInput, skipp
 	if skipped := d.whySkipped(a, in.event, target); skipped != "" {
 		return in, skipped, nil
 	}
-	if in.url, in.secrets, err = d.open(target.ID, target.URL, target.Secret, target.PreviousSecret); err != nil {
+	if in.endpoint, err = d.open(target.ID, sealedEndpoint{target.URL, target.Secret, target.PreviousSecret, target.Headers}); err != nil {
 		// An operator has to fix it, and the engine does not log why it calls an activity again.
 		d.cfg.Logger.Error("delivery waits: the keyset cannot decrypt its webhook", "event", a.EventID, "error", err)
 		return in, "", err
@@ -207,20 +207,23 @@ func (d *Deliverer) whySkipped(a Attempt, event storedEvent, target db.GetTarget
 	return ""
 }
 
-// open opens a webhook's URL, and the secrets that sign, the present one first; none is nil.
-func (d *Deliverer) open(webhookID uuid.UUID, sealedURL []byte, sealedSecrets ...[]byte) (url string, secrets []string, err error) {
-	if url, err = d.cfg.Keyset.OpenURL(webhookID, sealedURL); err != nil {
-		return "", nil, err
+// open decrypts a webhook's endpoint.
+func (d *Deliverer) open(webhookID uuid.UUID, sealed sealedEndpoint) (out endpoint, err error) {
+	if out.url, err = d.cfg.Keyset.OpenURL(webhookID, sealed.url); err != nil {
+		return endpoint{}, err
 	}
-	for _, s := range sealedSecrets {
+	for _, s := range [][]byte{sealed.secret, sealed.previousSecret} {
 		if s == nil {
 			continue
 		}
 		secret, err := d.cfg.Keyset.Open(webhookID, s)
 		if err != nil {
-			return "", nil, err
+			return endpoint{}, err
 		}
-		secrets = append(secrets, secret)
+		out.secrets = append(out.secrets, secret)
 	}
-	return url, secrets, nil
+	if out.headers, err = d.cfg.Keyset.OpenHeaders(webhookID, sealed.headers); err != nil {
+		return endpoint{}, err
+	}
+	return out, nil
 }

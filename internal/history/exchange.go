@@ -27,7 +27,7 @@ const (
 
 // Exchange is what the history keeps of a delivery's HTTP exchange beside the columns of its row.
 type Exchange struct {
-	// Request are the headers as they were sent, without those of HTTP itself and the signatures.
+	// Request are the headers as they were sent, without those of HTTP itself, the signatures and the values of the webhook's own.
 	Request http.Header
 	// Response are the receiver's headers, without what could be a credential; nil where no response came.
 	Response http.Header
@@ -67,13 +67,16 @@ var exchangeEncoders = sync.Pool{New: func() any {
 
 // EncodeExchange writes what the row does not tell otherwise: a version, the timings in microseconds, and the headers
 // as HPACK (RFC 7541) writes them, which HTTP's usual names cost a byte or two. hidden.go says what is left out.
-func EncodeExchange(request http.Header, url string, resp egress.Response) []byte {
+func EncodeExchange(sent Sent, resp egress.Response) []byte {
 	e := exchangeEncoders.Get().(*exchangeEncoder)
 	defer exchangeEncoders.Put(e)
 	e.out.Reset()
-	for name, values := range request {
+	for name, values := range sent.Header {
 		if slices.Contains(derived, name) || slices.Contains(signatureHeaders, name) {
 			continue
+		}
+		if _, custom := sent.Custom[name]; custom {
+			values = []string{hidden}
 		}
 		for _, value := range values {
 			e.field(name, value)
@@ -81,7 +84,7 @@ func EncodeExchange(request http.Header, url string, resp egress.Response) []byt
 	}
 	requestBytes := e.out.Len()
 	if resp.Header != nil {
-		e.response(resp.Header, append(signaturesOf(request), tokensOf(url)...))
+		e.response(resp.Header, sent.hidden())
 	}
 	fields := e.out.Bytes()
 

@@ -43,7 +43,7 @@ func TestDecodeExchange_AsItWas(t *testing.T) {
 	} {
 		header := webhook.Headers(c.sent)
 		header.Set("Traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
-		stored := EncodeExchange(header, "https://example.com/hook", c.resp)
+		stored := EncodeExchange(Sent{Header: header, URL: "https://example.com/hook"}, c.resp)
 		got, err := DecodeExchange(stored, webhook.Delivery{ID: c.sent.ID, EventID: c.sent.EventID, Type: c.sent.Type})
 		require.NoError(t, err, name)
 		header.Del("X-Mathub-Signature")
@@ -60,7 +60,7 @@ func TestDecodeExchange_AsItWas(t *testing.T) {
 func TestDecodeExchange_PhaseThatHappenedIsNeverZero(t *testing.T) {
 	t.Parallel()
 	d := sentDelivery()
-	got, err := DecodeExchange(EncodeExchange(webhook.Headers(d), "", egress.Response{Timings: egress.Timings{TLS: time.Nanosecond}, Duration: 1001 * time.Nanosecond}), d)
+	got, err := DecodeExchange(EncodeExchange(Sent{Header: webhook.Headers(d)}, egress.Response{Timings: egress.Timings{TLS: time.Nanosecond}, Duration: 1001 * time.Nanosecond}), d)
 	require.NoError(t, err)
 	require.Equal(t, egress.Timings{TLS: time.Microsecond}, got.Timings)
 	require.Equal(t, 2*time.Microsecond, got.Total, "rounded as its parts are")
@@ -70,7 +70,7 @@ func TestEncodeExchange_KeepsResponseHeadersWithinBounds(t *testing.T) {
 	t.Parallel()
 	d := sentDelivery()
 	kept := func(h http.Header) (count, size int) {
-		stored := EncodeExchange(webhook.Headers(d), "", egress.Response{Header: h})
+		stored := EncodeExchange(Sent{Header: webhook.Headers(d)}, egress.Response{Header: h})
 		got, err := DecodeExchange(stored, d)
 		require.NoError(t, err)
 		for name, values := range got.Response {
@@ -110,7 +110,7 @@ func TestEncodeExchange_KeepsNothingToTryOutOrReplay(t *testing.T) {
 		"Location": {"https://www.example.com/hooks/pathtoken/a%2Btoken%3D/?v=1&key=querytoken"}, "Refresh": {"0; url=/login?next=%2Fhooks%2Fa%252Btoken%253D%3Fkey%3Dquerytoken"},
 		"X-Echo": {hex, "got " + standard[1], "a+token="}, "Server": {"nginx"}, "Www-Authenticate": {`Basic realm="hooks"`},
 	}}
-	stored := EncodeExchange(request, url, resp)
+	stored := EncodeExchange(Sent{Header: request, URL: url}, resp)
 	got, err := DecodeExchange(stored, d)
 	require.NoError(t, err)
 	for _, secret := range []string{"canary", hex, strings.TrimPrefix(standard[0], "v1,"), strings.TrimPrefix(standard[1], "v1,"), "pathtoken", "querytoken", "a+token", "a%2Btoken", "a%252Btoken"} {
@@ -121,15 +121,28 @@ func TestEncodeExchange_KeepsNothingToTryOutOrReplay(t *testing.T) {
 		"X-Echo": {"***", "got v1,***", "***"}, "Server": {"nginx"}, "Www-Authenticate": {`Basic realm="hooks"`},
 	}, got.Response)
 
-	body := HideSecrets([]byte("got "+hex+" and "+standard[0]), request, url, nil)
+	body := HideSecrets([]byte("got "+hex+" and "+standard[0]), Sent{Header: request, URL: url})
 	require.Equal(t, "got "+strings.Repeat("*", 64)+" and v1,"+strings.Repeat("*", 44), string(body))
+}
+
+// TestEncodeExchange_NamesOwnHeadersOnly: of a webhook's own headers the history has the names; their values are nowhere, not
+// even where the receiver repeats them.
+func TestEncodeExchange_NamesOwnHeadersOnly(t *testing.T) {
+	t.Parallel()
+	d := sentDelivery("s")
+	d.Custom = webhook.CustomHeaders{"Authorization": "Bearer canary", "X-Tenant": "tenant-canary"}
+	resp := egress.Response{Header: http.Header{"X-Echo": {"Bearer canary", "canary of tenant-canary"}}}
+	got, err := DecodeExchange(EncodeExchange(Sent{Header: webhook.Headers(d), Custom: d.Custom}, resp), d)
+	require.NoError(t, err)
+	require.Equal(t, []string{"***", "***"}, []string{got.Request.Get("Authorization"), got.Request.Get("X-Tenant")})
+	require.NotContains(t, fmt.Sprint(got), "canary")
 }
 
 // TestHideSecrets: what a receiver that repeats all it knows is not kept, and the rest of its answer is.
 func TestHideSecrets(t *testing.T) {
 	t.Parallel()
 	const url = "https://example.com/in/path-token/longer%2Btoken%3d?key=query:token&v=1&both=tokens"
-	secrets := []string{"whsec_c2VjcmV0LW9mLXRoZS13ZWJob29r", "the secret before"}
+	sent := Sent{URL: url, Secrets: []string{"whsec_c2VjcmV0LW9mLXRoZS13ZWJob29r", "the secret before"}, Custom: webhook.CustomHeaders{"Authorization": "Bearer t0k-en", "X-Short": "short"}}
 	for answer, want := range map[string]string{
 		"no echo": "no echo",
 		"ok":      "ok",
@@ -141,19 +154,21 @@ func TestHideSecrets(t *testing.T) {
 		"MATHUB_SECRET=whsec_c2VjcmV0LW9mLXRoZS13ZWJob29r":               "MATHUB_SECRET=" + strings.Repeat("*", 34),
 		"key c2VjcmV0LW9mLXRoZS13ZWJob29r":                               "key " + strings.Repeat("*", 28),
 		"or the secret before":                                           "or *****************",
+		"wrong: Bearer t0k-en":                                           "wrong: *************",
+		"wrong token t0k-en, not short":                                  "wrong token ******, not short",
 	} {
-		require.Equal(t, want, string(HideSecrets([]byte(answer), http.Header{}, url, secrets)))
+		require.Equal(t, want, string(HideSecrets([]byte(answer), sent)))
 		require.Len(t, want, len(answer))
 	}
 }
 
 func BenchmarkHideSecrets(b *testing.B) {
-	request, secrets := webhook.Headers(sentDelivery("s")), []string{"whsec_c2VjcmV0LW9mLXRoZS13ZWJob29r"}
+	sent := Sent{Header: webhook.Headers(sentDelivery("s")), URL: "https://example.com/hooks/0123456789abcdef?key=0123456789abcdef", Secrets: []string{"whsec_c2VjcmV0LW9mLXRoZS13ZWJob29r"}}
 	for name, body := range map[string][]byte{"short": []byte("ok"), "usual": []byte(`{"status":"ok","id":"0123456789"}`), "longest": bytes.Repeat([]byte("<p>failed</p>"), 315)} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				HideSecrets(body, request, "https://example.com/hooks/0123456789abcdef?key=0123456789abcdef", secrets)
+				HideSecrets(body, sent)
 			}
 		})
 	}
@@ -164,7 +179,7 @@ func BenchmarkEncodeExchange(b *testing.B) {
 	b.ReportAllocs()
 	size := 0
 	for b.Loop() {
-		size = len(EncodeExchange(header, "https://hooks.example.com/mathub/incoming?token=0195b2f05a3e7c1d", resp))
+		size = len(EncodeExchange(Sent{Header: header, URL: "https://hooks.example.com/mathub/incoming?token=0195b2f05a3e7c1d"}, resp))
 	}
 	b.ReportMetric(float64(size), "bytes/row")
 }
@@ -192,12 +207,12 @@ func BenchmarkOddExchange(b *testing.B) {
 	body := bytes.Repeat([]byte("a+0"), webhook.MaxResponseBody/3)
 	b.Run("headers", func(b *testing.B) {
 		for b.Loop() {
-			EncodeExchange(request, url, resp)
+			EncodeExchange(Sent{Header: request, URL: url}, resp)
 		}
 	})
 	b.Run("body", func(b *testing.B) {
 		for b.Loop() {
-			HideSecrets(body, request, url, nil)
+			HideSecrets(body, Sent{Header: request, URL: url})
 		}
 	})
 }
@@ -210,9 +225,9 @@ func TestHideSecrets_ManyParts(t *testing.T) {
 	parts := strings.Split(path, "/")
 	require.Greater(t, len(parts), 200)
 	for _, answer := range []string{parts[0], parts[len(parts)-1], strings.ReplaceAll(parts[100], "%2b", "+")} {
-		require.Equal(t, "at "+strings.Repeat("*", len(answer))+"!", string(HideSecrets([]byte("at "+answer+"!"), http.Header{}, url, nil)))
+		require.Equal(t, "at "+strings.Repeat("*", len(answer))+"!", string(HideSecrets([]byte("at "+answer+"!"), Sent{URL: url})))
 		d := sentDelivery()
-		got, err := DecodeExchange(EncodeExchange(http.Header{}, url, egress.Response{Header: http.Header{"X-Echo": {"at " + answer + "!"}}}), d)
+		got, err := DecodeExchange(EncodeExchange(Sent{URL: url}, egress.Response{Header: http.Header{"X-Echo": {"at " + answer + "!"}}}), d)
 		require.NoError(t, err)
 		require.Equal(t, http.Header{"X-Echo": {"at ***!"}}, got.Response)
 	}
@@ -226,7 +241,7 @@ func TestEncodeExchange_OddExchangeIsCheap(t *testing.T) {
 	least := time.Hour
 	for tries := 0; least > 30*time.Millisecond && tries < 50; tries++ {
 		began := time.Now()
-		EncodeExchange(request, url, resp)
+		EncodeExchange(Sent{Header: request, URL: url}, resp)
 		least = min(least, time.Since(began))
 	}
 	require.LessOrEqual(t, least, 30*time.Millisecond)

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/mathub/webhooks/webhook"
 )
 
 // The history does not keep what a reader of the database could misuse: signatures, which together with the payload reveal a
@@ -92,21 +94,42 @@ func hide(values, texts []string, mask func(text string) string) {
 	}
 }
 
-// HideSecrets returns a response's body without what a receiver may repeat in it: the signatures of its request, its own
-// secrets, and the tokens of its URL. The body's length stays. A short body holds none of them, and costs nothing.
-func HideSecrets(body []byte, request http.Header, url string, secrets []string) []byte {
+// Sent is a request, and what of it the history must not keep.
+type Sent struct {
+	Header  http.Header
+	URL     string
+	Secrets []string
+	Custom  webhook.CustomHeaders
+}
+
+// HideSecrets returns a response's body without what a receiver may repeat in it: the signatures of its request, the tokens
+// of its URL, its own secrets, and the values of the webhook's own headers. The body's length stays. A short body holds none
+// of them, and costs nothing.
+func HideSecrets(body []byte, sent Sent) []byte {
 	if len(body) < minHidden {
 		return body
 	}
-	texts := append(signaturesOf(request), tokensOf(url)...)
-	for _, secret := range secrets {
-		for _, text := range []string{secret, strings.TrimPrefix(secret, "whsec_")} {
+	values := []string{string(body)}
+	hide(values, sent.hidden(), func(text string) string { return strings.Repeat("*", len(text)) })
+	return []byte(values[0])
+}
+
+// hidden are the texts that an answer must not show.
+func (s Sent) hidden() []string {
+	texts := append(signaturesOf(s.Header), tokensOf(s.URL)...)
+	add := func(forms ...string) {
+		for _, text := range forms {
 			if len(text) >= minHidden {
 				texts = append(texts, text)
 			}
 		}
 	}
-	values := []string{string(body)}
-	hide(values, texts, func(text string) string { return strings.Repeat("*", len(text)) })
-	return []byte(values[0])
+	for _, secret := range s.Secrets {
+		add(secret, strings.TrimPrefix(secret, "whsec_"))
+	}
+	for _, value := range s.Custom {
+		_, credential, _ := strings.Cut(value, " ") // as after "Bearer "
+		add(value, credential)
+	}
+	return texts
 }

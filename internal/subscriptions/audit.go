@@ -2,12 +2,14 @@ package subscriptions
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/audit"
 )
 
-// auditFields are what the audit log shows of a webhook: of its URL the origin, of its secret that there is one.
+// auditFields are what the audit log shows of a webhook: of its URL the origin, of its secret that there is one, of its own headers
+// the names.
 func auditFields(w db.Webhook) audit.Fields {
 	fields := audit.Fields{"name": nil, "origin": w.Origin, "events": w.Events, "isActive": w.IsActive, "hasSecret": w.Secret != nil}
 	if w.Name != nil { // a pointer would be logged as one
@@ -15,6 +17,9 @@ func auditFields(w db.Webhook) audit.Fields {
 	}
 	if w.DisabledNote != nil {
 		fields["disabledNote"] = *w.DisabledNote
+	}
+	if len(w.HeaderNames) > 0 {
+		fields["headers"] = w.HeaderNames
 	}
 	return fields
 }
@@ -35,6 +40,9 @@ func noteUpdate(note func(audit.Change) error, before, after db.Webhook, asked d
 	}
 	if asked.SetSecret && before.Secret != nil && after.Secret != nil && !bytes.Equal(before.Secret, after.Secret) {
 		was["secret"], is["secret"] = "before", "replaced"
+	}
+	if asked.SetHeaders && slices.Equal(before.HeaderNames, after.HeaderNames) {
+		was["headerValues"], is["headerValues"] = "before", "replaced"
 	}
 	if before.FailureCount != after.FailureCount {
 		was["failureCount"], is["failureCount"] = before.FailureCount, after.FailureCount

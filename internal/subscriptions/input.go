@@ -31,6 +31,8 @@ type Input struct {
 	Secret    *string // nil with SetSecret: no secret
 	// SecretOverlap is for how long the secret before signs too.
 	SecretOverlap time.Duration
+	// Headers are those of its own that change, by name; nil removes one. An empty map changes nothing.
+	Headers map[string]*string
 }
 
 // Check completes the URL's form, takes each event type once, and returns a *webhook.InvalidError that names every field
@@ -61,6 +63,9 @@ func (in *Input) Check(rules webhook.URLRules, isNew bool) error {
 		faults.Check(webhook.ValidateSecret(*in.Secret))
 	}
 	in.checkOverlap(&faults)
+	var err error
+	in.Headers, err = webhook.CheckCustomHeaders(in.Headers)
+	faults.Check(err)
 	return faults.Err()
 }
 
@@ -75,7 +80,7 @@ func (in *Input) checkOverlap(faults *problem.Faults) {
 }
 
 func (in *Input) nothing() bool {
-	return in.URL == nil && in.Events == nil && in.IsActive == nil && !in.SetSecret && !in.SetName
+	return in.URL == nil && in.Events == nil && in.IsActive == nil && !in.SetSecret && !in.SetName && len(in.Headers) == 0
 }
 
 // sealed is what an input says of a webhook's URL and secret, as it is stored; nil where it says nothing.

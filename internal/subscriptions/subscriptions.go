@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -93,6 +94,14 @@ func (s *Service) Create(ctx context.Context, botID string, in Input) (w db.Webh
 	if err != nil {
 		return w, nil, err
 	}
+	headers, err := webhook.CustomHeaders(nil).With(in.Headers)
+	if err != nil {
+		return w, nil, err
+	}
+	sealedHeaders, err := s.Keyset.SealHeaders(id, headers)
+	if err != nil {
+		return w, nil, err
+	}
 	q := db.New()
 	err = audit.Tx(ctx, s.Pool, s.Logger, func(tx pgx.Tx, note func(audit.Change) error) error {
 		// One at a time for each bot, so that two calls at once do not both take the last place.
@@ -108,6 +117,7 @@ func (s *Service) Create(ctx context.Context, botID string, in Input) (w db.Webh
 		}
 		w, err = q.CreateWebhook(ctx, tx, db.CreateWebhookParams{
 			ID: id, BotID: botID, URL: sealed.url, Origin: *sealed.origin, Name: in.Name, Events: in.Events, Secret: sealed.secret,
+			Headers: sealedHeaders, HeaderNames: headers.Names(),
 		})
 		if err != nil {
 			return err
@@ -177,8 +187,10 @@ func (s *Service) update(ctx context.Context, change db.UpdateWebhookParams, in 
 		if w, err = q.GetWebhook(ctx, tx, db.GetWebhookParams{ID: change.ID, BotID: change.BotID}); err != nil {
 			return problem.OrNotFound(err)
 		}
-		s.leaveOutEqual(&change, w, in)
-		if change.URL != nil || change.Events != nil || change.IsActive != nil || change.SetSecret || change.SetName {
+		if err := s.leaveOutEqual(&change, w, in); err != nil {
+			return err
+		}
+		if changes(change) {
 			before := w
 			if w, err = q.UpdateWebhook(ctx, tx, change); err != nil {
 				return err
@@ -221,7 +233,7 @@ func (s *Service) updatePlanned(ctx context.Context, tx pgx.Tx, change db.Update
 
 // leaveOutEqual takes out of a change what the webhook has already: an equal secret is no rotation, which would end the
 // overlap of the one before.
-func (s *Service) leaveOutEqual(change *db.UpdateWebhookParams, w db.Webhook, in Input) {
+func (s *Service) leaveOutEqual(change *db.UpdateWebhookParams, w db.Webhook, in Input) error {
 	if in.URL != nil {
 		// What no key opens any more is another.
 		if present, err := s.URL(w); err == nil && present == *in.URL {
@@ -242,6 +254,30 @@ func (s *Service) leaveOutEqual(change *db.UpdateWebhookParams, w db.Webhook, in
 		present, err := s.Keyset.Open(w.ID, w.Secret)
 		change.SetSecret = err != nil || present != *in.Secret
 	}
+	return s.changeHeaders(change, w, in.Headers)
+}
+
+func changes(c db.UpdateWebhookParams) bool {
+	return c.URL != nil || c.Events != nil || c.IsActive != nil || c.SetSecret || c.SetName || c.SetHeaders
+}
+
+// changeHeaders adds to a change what becomes of the webhook's own headers.
+func (s *Service) changeHeaders(change *db.UpdateWebhookParams, w db.Webhook, asked map[string]*string) error {
+	if len(asked) == 0 {
+		return nil
+	}
+	opened, err := s.Keyset.OpenHeaders(w.ID, w.Headers)
+	if err != nil {
+		return err
+	}
+	before := webhook.CustomHeaders(opened)
+	after, err := before.With(asked)
+	if err != nil || maps.Equal(before, after) {
+		return err
+	}
+	change.SetHeaders, change.HeaderNames = true, after.Names()
+	change.Headers, err = s.Keyset.SealHeaders(w.ID, after)
+	return err
 }
 
 func equal(a, b *string) bool { return a == b || a != nil && b != nil && *a == *b }

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/standalone/servers"
 	"github.com/mathub/webhooks/standalone/temporal"
 	"github.com/mathub/webhooks/standalone/testkit"
@@ -22,11 +23,12 @@ import (
 const weak = "s3cret"
 
 // echo sends an event to a webhook with a weak secret whose receiver answers with all that it was sent, and more: the
-// signatures in a header and in the body, the URL in a redirect and in the body with the secret, and cookie, which opens a session there.
+// signatures in a header and in the body, the URL in a redirect and in the body with the secret and the webhook's own header,
+// and cookie, which opens a session there.
 func echo(t *testing.T, receiver *testkit.Receiver, bot *testkit.Bot, urlToken, cookie string) {
 	t.Helper()
 	receiver.Answer("/echo", func(w http.ResponseWriter, r *http.Request) {
-		signatures := r.Header.Get("X-Mathub-Signature") + " " + r.Header.Get("Webhook-Signature")
+		signatures := r.Header.Get("X-Mathub-Signature") + " " + r.Header.Get("Webhook-Signature") + " " + r.Header.Get("Authorization")
 		w.Header().Set("Set-Cookie", "sid="+cookie)
 		w.Header().Set("Authorization", "Bearer "+cookie)
 		w.Header().Set("X-Openly", "known-header "+signatures)
@@ -35,6 +37,8 @@ func echo(t *testing.T, receiver *testkit.Receiver, bot *testkit.Bot, urlToken, 
 		_, _ = w.Write([]byte("known-body " + signatures + " " + r.URL.RequestURI() + " " + weak))
 	})
 	hook := bot.CreateWebhook(t, receiver.URL("/echo?token="+urlToken), weak, post)
+	credential := "Bearer " + cookie
+	bot.Patch(t, hook.ID, mathub.WebhookChange{Headers: mathub.CustomHeaders{"Authorization": &credential}})
 	sent := bot.Test(t, hook.ID)
 	require.Equal(t, http.StatusFound, *sent.StatusCode)
 	require.Contains(t, *sent.ResponseBody, "known-body ")

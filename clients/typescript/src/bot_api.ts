@@ -389,6 +389,8 @@ export interface WebhookDetail {
 	/** Failed deliveries in a row; the tenth disables the webhook. */
 	failureCount: number;
 	hasSecret: boolean;
+	/** The names of the webhook's own headers, in order. Their values are never returned. */
+	headerNames: string[];
 	/** Whether the endpoint has answered a `webhook.verify` event with its nonce since the URL last changed. The rate of deliveries to an unverified endpoint is limited. */
 	verified: boolean;
 	/** When the endpoint was last verified. */
@@ -422,6 +424,7 @@ export interface NewWebhook {
 	name?: string;
 	events: EventType[];
 	secret?: string;
+	headers?: Record<string, string | null>;
 }
 
 export interface Webhook {
@@ -436,6 +439,8 @@ export interface Webhook {
 	/** Failed deliveries in a row; the tenth disables the webhook. */
 	failureCount: number;
 	hasSecret: boolean;
+	/** The names of the webhook's own headers, in order. Their values are never returned. */
+	headerNames: string[];
 	/** Whether the endpoint has answered a `webhook.verify` event with its nonce since the URL last changed. The rate of deliveries to an unverified endpoint is limited. */
 	verified: boolean;
 	/** When the endpoint was last verified. */
@@ -470,6 +475,7 @@ export interface WebhookChange {
 	 * previous secret stops signing at once.
 	 */
 	secretOverlap?: string;
+	headers?: Record<string, string | null>;
 }
 
 export interface TestRequest {

@@ -1,0 +1,81 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+
+	mathub "github.com/mathub/webhooks/clients/go"
+	"github.com/mathub/webhooks/webhook"
+)
+
+type webhooksUpdateCommand struct {
+	BotFlags
+	outputFlags
+	webhookArg
+	URL           string   `help:"A new URL."`
+	Name          string   `xor:"name" help:"A new name."`
+	NoName        bool     `xor:"name" help:"Remove the name."`
+	Events        []string `help:"The new list of event types."`
+	Secret        string   `xor:"secret" help:"A new secret."`
+	SecretOverlap string   `help:"With --secret: how long the previous secret signs too, such as 24h."`
+	NoSecret      bool     `xor:"secret" help:"Remove the secret."`
+	Header        []string `sep:"none" placeholder:"NAME:VALUE" help:"A header that each delivery carries, new or with another value. May be repeated."`
+	RemoveHeader  []string `placeholder:"NAME" help:"A header that deliveries no longer carry. May be repeated."`
+	Enable        bool     `xor:"active" help:"Enable the webhook, with a failure count of 0."`
+	Disable       bool     `xor:"active" help:"Disable the webhook."`
+}
+
+func (c *webhooksUpdateCommand) Run(ctx context.Context) error {
+	headers, err := headersOf(c.Header, c.RemoveHeader)
+	if err != nil {
+		return err
+	}
+	change := mathub.WebhookChange{URL: c.URL, Events: eventTypes(c.Events), SecretOverlap: c.SecretOverlap, Headers: headers}
+	if c.Secret != "" {
+		change.Secret.Set(c.Secret)
+	}
+	if c.Name != "" {
+		change.Name.Set(c.Name)
+	}
+	if c.NoName {
+		change.Name.SetNull()
+	}
+	if c.NoSecret {
+		change.Secret.SetNull()
+	}
+	if c.Enable || c.Disable {
+		change.IsActive = &c.Enable
+	}
+	if reflect.ValueOf(change).IsZero() {
+		return usageError{fmt.Errorf("nothing to change; give --url, --name, --no-name, --events, --secret, --no-secret, --header, --remove-header, --enable or --disable")}
+	}
+	api, err := c.client()
+	if err != nil {
+		return err
+	}
+	answer, err := api.UpdateWebhook(ctx, c.ID, change)
+	if err != nil {
+		return err
+	}
+	return c.webhooks(answer.Body, answer.Value)
+}
+
+// headersOf are the headers that are to be set, each as "Name: value", and removed. It is nil for none.
+func headersOf(set, remove []string) (mathub.CustomHeaders, error) {
+	headers := mathub.CustomHeaders{}
+	for _, line := range set {
+		name, value, ok := webhook.ParseHeaderLine(line)
+		if !ok {
+			return nil, usageError{fmt.Errorf("--header needs \"Name: value\"")}
+		}
+		headers[name] = &value
+	}
+	for _, name := range remove {
+		headers[name] = nil
+	}
+	if len(headers) == 0 {
+		return nil, nil
+	}
+	return headers, nil
+}
