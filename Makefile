@@ -45,7 +45,7 @@ test-unit: bin/standalone ## Run the tests of the product's packages, where goro
 	bin/standalone with-servers -- sh -c '$(GO) test -timeout 20m $$($(GO) list ./... | grep -E $(SEQUENTIAL)) && \
 		$(GO) test -race -timeout 20m -parallel 4 $$($(GO) list ./... | grep -v -E $(SEQUENTIAL))'
 
-test-deps: ## Find what the tests need, or install it: Node, Python with Flask, PgBouncer, Chromium, curl, git, npm packages
+test-deps: ## Find what the tests need, or install it: Node, Python with Flask, FastAPI and Django, PgBouncer, nginx, Caddy, Chromium, curl, git, npm packages
 	@GO='$(GO)' tools/test-deps.sh
 
 # -count=1: what they test is a program that Go's test cache does not see. One target after the other, as some of them measure, and the

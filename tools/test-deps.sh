@@ -34,7 +34,7 @@ on_path() (
 
 # The checks print the program that is to be kept, or fail. A Python or Node may be a script that chooses one: what it
 # has chosen is kept.
-check_python3() { "$1" -c 'import ensurepip, flask, sys; print(sys.executable)'; }
+check_python3() { "$1" -c 'import ensurepip, flask, fastapi, uvicorn, django, sys; print(sys.executable)'; }
 check_node() {
 	"$1" -e 'const [a, b] = process.versions.node.split("."); if (a < 20 || (a == 20 && b < 3)) process.exit(1); console.log(process.execPath)'
 }
@@ -46,6 +46,8 @@ check_zsh() { "$1" --version >&2 && echo "$1"; }
 check_psql() { "$1" --version >&2 && echo "$1"; }
 check_pgbouncer() { "$1" --version >&2 && echo "$1"; }
 check_promtool() { "$1" --version >&2 && echo "$1"; }
+check_nginx() { "$1" -v 2>&1 | grep -q nginx/ && echo "$1"; }
+check_caddy() { "$1" version >&2 && echo "$1"; }
 check_prometheus() { "$1" --version >&2 && echo "$1"; }
 check_chromium() { "$1" --version 2>/dev/null | grep -q -E 'Chrom(e|ium)' && echo "$1"; }
 check_ps() { "$1" -A -o pid= >&2 && echo "$1"; }
@@ -87,12 +89,13 @@ look() {
 	keep ps || lacks ps procps
 	keep psql || lacks psql postgresql-client
 	keep pgbouncer /usr/sbin/pgbouncer || keep pgbouncer "$tools/pgbouncer.deb/run" || lacks PgBouncer pgbouncer
-	# Debian's package would start a server: it is unpacked below.
+	# Debian's packages would start servers: they are unpacked below.
+	{ keep nginx "$tools/nginx.deb/usr/sbin/nginx" && keep caddy "$tools/caddy.deb/usr/bin/caddy"; } || lacks "nginx and Caddy"
 	{ keep promtool "$tools/prometheus.deb/usr/bin/promtool" && keep prometheus "$tools/prometheus.deb/usr/bin/prometheus"; } || lacks "Prometheus with promtool"
 	keep node "$node_by_npm" || lacks "Node 20.3 or newer" nodejs
 	keep npm || lacks npm npm
 	chromium || lacks "Chromium or Chrome" chromium
-	keep python3 "$venv/bin/python3" || lacks "Python 3 with venv and Flask" python3 python3-venv python3-flask
+	keep python3 "$venv/bin/python3" || lacks "Python 3 with venv, Flask, FastAPI, uvicorn and Django" python3 python3-venv python3-flask python3-fastapi python3-uvicorn python3-django
 }
 
 # chromium keeps the browser, which has several names.
@@ -149,7 +152,7 @@ case "$missing" in *Node*)
 esac
 case "$missing" in *Flask*)
 	for python in $(on_path python3); do
-		"$python" -m venv "$venv" && "$venv/bin/python3" -m pip install --quiet flask && break
+		"$python" -m venv "$venv" && "$venv/bin/python3" -m pip install --quiet flask fastapi uvicorn django && break
 	done >/dev/null 2>&1 || true
 	;;
 esac
@@ -164,6 +167,7 @@ case "$missing" in *PgBouncer*) # Debian's, without installing it
 	fi
 	;;
 esac
+case "$missing" in *nginx*) unpack nginx && unpack caddy || echo "apt-get could not: see $tools/apt.log" >&2 ;; esac
 case "$missing" in *Prometheus*) unpack prometheus || echo "apt-get could not: see $tools/apt.log" >&2 ;; esac
 [ -z "$missing" ] || look
 if [ -n "$missing" ]; then

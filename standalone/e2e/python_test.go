@@ -1,8 +1,10 @@
 package e2e_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -12,6 +14,17 @@ import (
 	"github.com/mathub/webhooks/standalone/freeport"
 	"github.com/mathub/webhooks/standalone/testkit"
 )
+
+// djangoProject serves the module urls, as a project's wsgi.py does.
+const djangoProject = `
+import wsgiref.simple_server
+
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+
+settings.configure(ROOT_URLCONF="urls", SECRET_KEY="s", ALLOWED_HOSTS=["127.0.0.1"], MIDDLEWARE=["django.middleware.csrf.CsrfViewMiddleware"])
+wsgiref.simple_server.make_server("127.0.0.1", %d, get_wsgi_application()).serve_forever()
+`
 
 // TestPythonPackage builds the wheel, installs it in a fresh environment without an index, and runs what its page shows as it stands
 // there.
@@ -30,10 +43,15 @@ func TestPythonPackage(t *testing.T) {
 	require.Len(t, wheels, 1)
 	tm.output(t, python, append([]string{"-m", "pip", "install", wheels[0]}, offline...)...)
 	tm.output(t, python, "-m", "pip", "check", "--disable-pip-version-check")
-	flask := tm.output(t, system, "-c", "import flask, os; print(os.path.dirname(os.path.dirname(flask.__file__)))")
+	frameworks := tm.output(t, system, "-c", `import os, flask, fastapi, django
+print(os.pathsep.join(sorted({os.path.dirname(os.path.dirname(m.__file__)) for m in (flask, fastapi, django)})))`)
 	tm.env = append(tm.env, "MATHUB_SECRET="+examplesSecret, "PYTHONDONTWRITEBYTECODE=1")
 
 	t.Run("its own tests", func(t *testing.T) { tm.output(t, python, filepath.Join(source, "tests", "test_package.py")) })
+	t.Run("tests of its helpers", func(t *testing.T) {
+		beside := &terminal{env: append(tm.env[:len(tm.env):len(tm.env)], "PYTHONPATH="+frameworks)}
+		beside.output(t, python, filepath.Join(source, "tests", "test_frameworks.py"))
+	})
 	for _, b := range blocks(t, "clients/python/README.md") {
 		name, receives := strings.CutSuffix(b.name, ", receives")
 		t.Run("README "+name, func(t *testing.T) {
@@ -42,8 +60,12 @@ func TestPythonPackage(t *testing.T) {
 			program := filepath.Join(t.TempDir(), "program.py")
 			require.NoError(t, os.WriteFile(program, []byte(strings.ReplaceAll(b.text, "9000", strconv.Itoa(port))), 0o600))
 			its := &terminal{env: tm.env}
-			if name == "flask" { // what the page asks to install beside it
-				its.env = append(its.env[:len(its.env):len(its.env)], "PYTHONPATH="+flask)
+			if slices.Contains([]string{"flask", "fastapi", "django"}, name) { // what the page asks to install beside it
+				its.env = append(its.env[:len(its.env):len(its.env)], "PYTHONPATH="+frameworks)
+			}
+			if name == "django" { // its block is the module urls of a project
+				require.NoError(t, os.Rename(program, filepath.Join(filepath.Dir(program), "urls.py")))
+				require.NoError(t, os.WriteFile(program, []byte(fmt.Sprintf(djangoProject, port)), 0o600))
 			}
 			if receives {
 				pageReceives(t, stack, its, port, python, program)

@@ -20,6 +20,8 @@ Headers = Union[Mapping[str, str], Iterable[Tuple[str, str]]]
 _VALID_ID = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 _TIMESTAMP = re.compile(r"[0-9]{1,15}\Z")
 _PREFIX = "whsec_"
+LIMIT = 300 << 10  # of a body that a handler reads: events have at most 256 KiB, and their envelope
+TOO_LARGE = "the body is too large"
 
 
 class VerificationError(Exception):
@@ -91,14 +93,21 @@ def receive(body: bytes, headers: Headers, secret: Secret, handle: Callable[[Mat
     answer 500, and the event comes again later. Mathub waits 5 seconds, so store the event and do slow work afterwards. Drop repeats by
     the event's id.
     """
+    event, answer = _examine(body, headers, secret, signature=signature, tolerance=tolerance)
+    if event is not None:
+        handle(event)
+    return answer
+
+
+def _examine(body: bytes, headers: Headers, secret: Secret, **options: Any) -> Tuple[Optional[MathubEvent], Answer]:
+    """The event that is to be handled, if any, and the answer to its request once it is."""
     try:
-        event = verify(body, headers, secret, signature=signature, tolerance=tolerance)
+        event = verify(body, headers, secret, **options)
     except VerificationError as error:
-        return Answer(401, str(error))
+        return None, Answer(401, str(error))
     if event["event"] == "webhook.verify":
-        return Answer(200, event["data"]["nonce"])  # yes, this endpoint wants the webhook's deliveries
-    handle(event)
-    return Answer(204, "")
+        return None, Answer(200, event["data"]["nonce"])  # yes, this endpoint wants the webhook's deliveries
+    return event, Answer(204, "")
 
 
 def _standard(secret: str, event_id: str, timestamp: str, body: bytes) -> str:

@@ -1,13 +1,18 @@
+import ast
 import base64
 import hashlib
 import hmac
 import http.server
 import json
+import pathlib
+import socket
+import sys
 import threading
 import time
 import unittest
 
-from mathub_webhooks import MathubError, VerificationError, poll, receive, sign, verify
+import mathub_webhooks
+from mathub_webhooks import MathubError, VerificationError, http_handler, poll, receive, sign, verify
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY = '{"event":"post.created","timestamp":"2025-03-20T10:30:00.000Z","data":{"body":"größer ≥"}}'.encode()
@@ -59,6 +64,77 @@ class Signatures(unittest.TestCase):
         asks = b'{"event":"webhook.verify","timestamp":"t","data":{"nonce":"n0nce"}}'
         self.assertEqual(receive(asks, sign(asks, SECRET), SECRET, seen.append), (200, "n0nce"))
         self.assertEqual([event["id"] for event in seen], ["e"])
+
+
+class Server(unittest.TestCase):
+    def setUp(self):
+        self.seen, self.raises = [], None
+
+        def handle(event):
+            self.seen.append(event["id"])
+            if self.raises:
+                raise self.raises
+
+        handler = http_handler(["old", SECRET], handle, limit=1000)
+        handler.log_message = lambda *_: None
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.addCleanup(self.server.server_close)
+        self.addCleanup(self.server.shutdown)
+
+    def send(self, body, headers=None, framing=None):
+        headers = sign(BODY, SECRET, event_id="e") if headers is None else headers
+        framing = f"Content-Length: {len(body)}" if framing is None else framing
+        lines = ["POST /mathub HTTP/1.1", "Host: h", framing] + [f"{name.upper()}:{value}" for name, value in headers.items()]
+        with socket.create_connection(self.server.server_address, 10) as connection:
+            connection.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+            connection.shutdown(socket.SHUT_WR)
+            with connection.makefile("rb") as file:
+                head, _, text = file.read().partition(b"\r\n\r\n")
+        return int(head.split()[1]), text.decode()
+
+    def test_bodies(self):
+        chunked = "Transfer-Encoding: chunked"
+        chunks = lambda size, end=b"0\r\n\r\n": b"".join(b"%x;ext=1\r\n%s\r\n" % (len(BODY[i : i + size]), BODY[i : i + size]) for i in range(0, len(BODY), size)) + end
+        self.assertEqual(self.send(BODY), (204, ""))
+        for size in (1, 7, 1000):
+            self.assertEqual(self.send(chunks(size), framing=chunked), (204, ""))
+        self.assertEqual(self.send(chunks(7, b"0\r\nTrailer: x\r\n\r\n"), framing=chunked), (204, ""))
+        self.assertEqual(self.seen, ["e"] * 5)
+        self.assertEqual(self.send(BODY, framing="Content-Length: 1001")[0], 413)
+        self.assertEqual(self.send(b"3e9\r\n" + 1001 * b"a", framing=chunked)[0], 413)
+        for body, framing in (
+            (BODY, f"Content-Length: {len(BODY) + 1}"), (BODY, "Content-Length: -1"), (BODY, "Content-Length: x"), (BODY, "Transfer-Encoding: gzip"),
+            (b"-1\r\n", chunked), (b"\r\n", chunked), (b"5\r\nab", chunked), (b"2\r\nabc\r\n0\r\n\r\n", chunked), (b"1" * 2000, chunked),
+        ):
+            self.assertEqual(self.send(body, framing=framing)[0], 400, (body, framing))
+        self.assertEqual(len(self.seen), 5)
+
+    def test_answers(self):
+        self.assertEqual(self.send(BODY, {})[0], 401)
+        self.assertEqual(self.send(BODY, {**sign(BODY, SECRET, event_id="e"), "webhook-id": "another"})[0], 401)
+        asks = b'{"event":"webhook.verify","timestamp":"t","data":{"nonce":"n0nce"}}'
+        self.assertEqual(self.send(asks, sign(asks, SECRET)), (200, "n0nce"))
+        self.assertEqual(self.seen, [])
+        self.raises, real = OSError("away"), sys.stderr
+        sys.stderr = open("/dev/null", "w")
+        try:
+            self.assertEqual(self.send(BODY), (500, ""))
+        finally:
+            sys.stderr.close()
+            sys.stderr = real
+        self.assertRaises(ValueError, http_handler, "", print)
+
+
+class Source(unittest.TestCase):
+    def test_is_python_3_9(self):
+        files = list(pathlib.Path(mathub_webhooks.__file__).parent.glob("*.py"))
+        self.assertGreater(len(files), 5)
+        for file in files:
+            text = file.read_text("utf-8")
+            ast.parse(text, feature_version=(3, 9))
+            if file.name not in ("__init__.py", "catalog.py"):
+                self.assertIn("from __future__ import annotations", text, "annotations are not evaluated: X | Y is one of 3.10")
 
 
 class Polling(unittest.TestCase):
