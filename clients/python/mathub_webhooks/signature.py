@@ -148,7 +148,7 @@ def _by_name(headers: Headers) -> Dict[str, List[str]]:
     found: Dict[str, List[str]] = {}
     pairs = headers.items() if hasattr(headers, "items") else headers
     for name, value in cast("Iterable[Tuple[str, str]]", pairs):
-        found.setdefault(name.lower(), []).append(value)
+        found.setdefault(name.lower(), []).append(value.strip(" \t"))  # http.server leaves white space at the end (RFC 9110, section 5.5)
     return found
 
 

@@ -85,7 +85,7 @@ class Server(unittest.TestCase):
     def send(self, body, headers=None, framing=None):
         headers = sign(BODY, SECRET, event_id="e") if headers is None else headers
         framing = f"Content-Length: {len(body)}" if framing is None else framing
-        lines = ["POST /mathub HTTP/1.1", "Host: h", framing] + [f"{name.upper()}:{value}" for name, value in headers.items()]
+        lines = ["POST /mathub HTTP/1.1", "Host: h", framing] + [f"{name.upper()}:{value} \t" for name, value in headers.items()]
         with socket.create_connection(self.server.server_address, 10) as connection:
             connection.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
             connection.shutdown(socket.SHUT_WR)
