@@ -59,7 +59,7 @@ func TestAWebhooksOwnHeaders(t *testing.T) {
 	require.Equal(t, []string{"X-A"}, names(created, http.StatusCreated))
 	require.Equal(t, []string{}, patch(`{"headers":{"X-Tenant":null}}`))
 	var sealed []byte
-	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT headers FROM webhooks WHERE id = $1", uuid.MustParse(path[len(webhooksPath)+1:])).Scan(&sealed))
+	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT extras FROM webhooks WHERE id = $1", uuid.MustParse(path[len(webhooksPath)+1:])).Scan(&sealed))
 	require.Nil(t, sealed, "a webhook without any is as it was")
 }
 

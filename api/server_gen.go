@@ -544,6 +544,12 @@ type KeyInfo struct {
 	LastUsedAt *timestamp `json:"lastUsedAt"`
 }
 
+// KeyRotation defines model for KeyRotation.
+type KeyRotation struct {
+	// Overlap How long the key before signs too, from 0s to 168h, such as `24h` or `1h30m`. Default: 24h.
+	Overlap *string `json:"overlap,omitempty"`
+}
+
 // KeySearch defines model for KeySearch.
 type KeySearch struct {
 	// Key The key, or at least its first 6 characters.
@@ -1069,6 +1075,9 @@ type Webhook struct {
 	// HeaderNames The names of the webhook's own headers, in order. Their values are never returned.
 	HeaderNames []string `json:"headerNames"`
 
+	// PublicKeys The public keys of the `v1a` signatures that deliveries have now, the present one first: `whpk_` and base64. Empty when there is no key pair.
+	PublicKeys []string `json:"publicKeys"`
+
 	// Verified Whether the endpoint has answered a `webhook.verify` event with its nonce since the URL last changed. The rate of deliveries to an unverified endpoint is limited.
 	Verified bool `json:"verified"`
 
@@ -1455,6 +1464,9 @@ type RecoverWebhookJSONRequestBody = Span
 // RetryNowJSONRequestBody defines body for RetryNow for application/json ContentType.
 type RetryNowJSONRequestBody = RetryRequest
 
+// RotateSigningKeyJSONRequestBody defines body for RotateSigningKey for application/json ContentType.
+type RotateSigningKeyJSONRequestBody = KeyRotation
+
 // TestWebhookJSONRequestBody defines body for TestWebhook for application/json ContentType.
 type TestWebhookJSONRequestBody = TestRequest
 
@@ -1577,6 +1589,12 @@ type ServerInterface interface {
 	// RetryNow Attempt now what waits.
 	// (POST /api/bot/v1/webhooks/{id}/retry-now)
 	RetryNow(c *gin.Context, id WebhookID)
+	// RemoveSigningKey Remove the webhook's key pair.
+	// (DELETE /api/bot/v1/webhooks/{id}/signing-key)
+	RemoveSigningKey(c *gin.Context, id WebhookID)
+	// RotateSigningKey Give the webhook a key pair, or another one.
+	// (POST /api/bot/v1/webhooks/{id}/signing-key)
+	RotateSigningKey(c *gin.Context, id WebhookID)
 	// TestWebhook Send a test event now.
 	// (POST /api/bot/v1/webhooks/{id}/test)
 	TestWebhook(c *gin.Context, id WebhookID)
@@ -2534,6 +2552,56 @@ func (siw *ServerInterfaceWrapper) RetryNow(c *gin.Context) {
 	}
 
 	siw.Handler.RetryNow(c, id)
+}
+
+// RemoveSigningKey operation middleware
+func (siw *ServerInterfaceWrapper) RemoveSigningKey(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RemoveSigningKey(c, id)
+}
+
+// RotateSigningKey operation middleware
+func (siw *ServerInterfaceWrapper) RotateSigningKey(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RotateSigningKey(c, id)
 }
 
 // TestWebhook operation middleware
@@ -3598,6 +3666,8 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/recover", wrapper.RecoverWebhook)
 	router.GET(options.BaseURL+"/api/bot/v1/webhooks/:id/recoveries", wrapper.ListRecoveries)
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/retry-now", wrapper.RetryNow)
+	router.DELETE(options.BaseURL+"/api/bot/v1/webhooks/:id/signing-key", wrapper.RemoveSigningKey)
+	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/signing-key", wrapper.RotateSigningKey)
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/test", wrapper.TestWebhook)
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/verify", wrapper.VerifyWebhook)
 	router.GET(options.BaseURL+"/api/internal/v1/audit", wrapper.ListAuditOfAny)

@@ -124,6 +124,45 @@ func (s *server) DeleteWebhook(c *gin.Context, id WebhookID) {
 	})
 }
 
+// RotateSigningKey serves POST /webhooks/:id/signing-key.
+func (s *server) RotateSigningKey(c *gin.Context, id WebhookID) {
+	s.answer(c, func() (reply, error) {
+		before, err := s.owned(c, id)
+		if err != nil {
+			return reply{}, err
+		}
+		m, err := readOptionalMembers(c, "overlap")
+		if err != nil {
+			return reply{}, err
+		}
+		overlap := subscriptions.DefaultKeyOverlap
+		if _, given := m.given("overlap"); given {
+			overlap = m.duration("overlap", 0, subscriptions.MaxSecretOverlap)
+		}
+		if err := m.Err(); err != nil {
+			return reply{}, err
+		}
+		w, err := s.webhooks.RotateKey(c.Request.Context(), before, overlap)
+		if err != nil {
+			return reply{}, err
+		}
+		view, err := s.viewNow(c, w)
+		return ok(view), err
+	})
+}
+
+// RemoveSigningKey serves DELETE /webhooks/:id/signing-key.
+func (s *server) RemoveSigningKey(c *gin.Context, id WebhookID) {
+	s.answer(c, func() (reply, error) {
+		before, err := s.owned(c, id)
+		if err != nil {
+			return reply{}, err
+		}
+		_, err = s.webhooks.RemoveKey(c.Request.Context(), before)
+		return noContent(), err
+	})
+}
+
 // readWebhook reads what a request says of a webhook.
 func (s *server) readWebhook(c *gin.Context, isNew bool) (in subscriptions.Input, err error) {
 	raw, err := readJSON(c, webhook.MaxRequestBytes)
@@ -188,7 +227,7 @@ func (s *server) view(w db.Webhook, paused map[uuid.UUID]history.Pause) (Webhook
 	}
 	view := Webhook{
 		ID: w.ID, BotID: w.BotID, Name: w.Name, URL: url, Events: w.Events, IsActive: w.IsActive, FailureCount: int(w.FailureCount),
-		HasSecret: w.Secret != nil, HeaderNames: w.HeaderNames, Verified: w.VerifiedAt != nil, VerifiedAt: (*timestamp)(w.VerifiedAt), CreatedAt: timestamp(w.CreatedAt), UpdatedAt: timestamp(w.UpdatedAt),
+		HasSecret: w.Secret != nil, HeaderNames: w.HeaderNames, PublicKeys: subscriptions.PublicKeys(w), Verified: w.VerifiedAt != nil, VerifiedAt: (*timestamp)(w.VerifiedAt), CreatedAt: timestamp(w.CreatedAt), UpdatedAt: timestamp(w.UpdatedAt),
 	}
 	if w.PreviousSecretUntil != nil && w.PreviousSecretUntil.After(time.Now()) {
 		view.SecretOverlapUntil = (*timestamp)(w.PreviousSecretUntil)

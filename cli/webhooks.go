@@ -21,6 +21,7 @@ type Webhooks struct {
 	Get        webhooksGetCommand        `cmd:"" help:"Show a webhook, and how it has been doing for 24 hours."`
 	Create     webhooksCreateCommand     `cmd:"" help:"Subscribe an endpoint."`
 	Update     webhooksUpdateCommand     `cmd:"" help:"Change the given settings of a webhook."`
+	SigningKey webhooksSigningKeyCommand `cmd:"" help:"Give the webhook a key pair that signs beside its secret, or another one."`
 	Delete     webhooksDeleteCommand     `cmd:"" help:"Delete a webhook and its history."`
 	Test       webhooksTestCommand       `cmd:"" help:"Send a test event now. Fails if the delivery fails."`
 	Verify     webhooksVerifyCommand     `cmd:"" help:"Verify the endpoint now. Fails if it does not answer with the nonce."`
@@ -157,6 +158,7 @@ func (c *webhooksGetCommand) Run(ctx context.Context) error {
 			{"State", stateOf(h)},
 			{"Failures", fmt.Sprintf("%d of %d in a row", h.FailureCount, webhook.MaxFailures)},
 			{"Signed", yes(h.HasSecret)},
+			{"Public keys", cmp.Or(strings.Join(h.PublicKeys, ", "), "-")},
 			{"Own headers", cmp.Or(strings.Join(h.HeaderNames, ", "), "-")},
 			{"Verified", yes(h.Verified)},
 			{"Last", last(h.LastDelivery)},

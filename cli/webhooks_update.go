@@ -3,7 +3,9 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"reflect"
+	"strings"
 
 	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/webhook"
@@ -78,4 +80,31 @@ func headersOf(set, remove []string) (mathub.CustomHeaders, error) {
 		return nil, nil
 	}
 	return headers, nil
+}
+
+type webhooksSigningKeyCommand struct {
+	BotFlags
+	outputFlags
+	webhookArg
+	Overlap string `xor:"remove" help:"How long the key before signs too, such as 1h. Default: 24h."`
+	Remove  bool   `xor:"remove" help:"Remove the key pair."`
+}
+
+// Run prints the public keys, the present one first.
+func (c *webhooksSigningKeyCommand) Run(ctx context.Context) error {
+	api, err := c.client()
+	if err != nil {
+		return err
+	}
+	if c.Remove {
+		return api.RemoveSigningKey(ctx, c.ID)
+	}
+	answer, err := api.RotateSigningKey(ctx, c.ID, &mathub.KeyRotation{Overlap: c.Overlap})
+	if err != nil {
+		return err
+	}
+	return c.show(answer.Body, func(w io.Writer) error {
+		_, err := fmt.Fprintln(w, strings.Join(answer.Value.PublicKeys, "\n"))
+		return err
+	})
 }

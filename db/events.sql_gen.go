@@ -21,7 +21,7 @@ WITH asked AS (
     ) AS list
 ), subscribers AS MATERIALIZED (
     SELECT asked.n AS list, w.id, w.bot_id, w.origin, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-           w.headers, w.generation, w.failure_count, w.failure_run, w.queued AS was_queued, w.queued OR EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS queued,
+           w.extras, w.generation, w.failure_count, w.failure_run, w.queued AS was_queued, w.queued OR EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS queued,
            w.verified_at IS NOT NULL AS verified
     FROM asked
     CROSS JOIN LATERAL (
@@ -48,7 +48,7 @@ WITH asked AS (
          LIMIT (SELECT $6::integer))
     ) AS audience
     -- LIMIT: each is looked up by its id, however many Postgres expects.
-    CROSS JOIN LATERAL (SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, headers, header_names, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = audience.webhook_id LIMIT 1) AS w
+    CROSS JOIN LATERAL (SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = audience.webhook_id LIMIT 1) AS w
 ), enqueued AS (
     INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at)
     SELECT s.id, e.id, 1, 1, 'event', e.accepted_at
@@ -65,7 +65,7 @@ WITH asked AS (
 ), added AS (
     SELECT webhook_id, min(seq) AS seq, min(due_at) AS due_at FROM enqueued GROUP BY webhook_id
 )
-SELECT s.list::integer AS list, s.id, s.bot_id, s.origin, s.url, s.secret, s.previous_secret, s.headers, s.generation, s.failure_count, s.failure_run, s.queued::boolean AS queued, (s.queued AND NOT s.was_queued)::boolean AS turns, s.verified::boolean AS verified,
+SELECT s.list::integer AS list, s.id, s.bot_id, s.origin, s.url, s.secret, s.previous_secret, s.extras, s.generation, s.failure_count, s.failure_run, s.queued::boolean AS queued, (s.queued AND NOT s.was_queued)::boolean AS turns, s.verified::boolean AS verified,
        coalesce(q.seq, 0)::bigint AS seq, coalesce(q.due_at, 'epoch')::timestamptz AS due_at
 FROM subscribers s
 LEFT JOIN added q ON q.webhook_id = s.id
@@ -93,7 +93,7 @@ type AddressEventsRow struct {
 	URL            []byte
 	Secret         []byte
 	PreviousSecret []byte
-	Headers        []byte
+	Extras         []byte
 	Generation     int32
 	FailureCount   int32
 	FailureRun     int32
@@ -143,7 +143,7 @@ func (q *Queries) AddressEvents(ctx context.Context, db DBTX, arg AddressEventsP
 			&i.URL,
 			&i.Secret,
 			&i.PreviousSecret,
-			&i.Headers,
+			&i.Extras,
 			&i.Generation,
 			&i.FailureCount,
 			&i.FailureRun,
@@ -302,7 +302,7 @@ func (q *Queries) GetEvents(ctx context.Context, db DBTX, ids []string) ([]GetEv
 
 const getTarget = `-- name: GetTarget :one
 SELECT w.id, w.bot_id, w.origin, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-       w.headers, w.is_active, w.suspended, w.queued, w.failure_count, w.failure_run, w.generation, w.url_version, (w.verified_at IS NOT NULL)::boolean AS verified, coalesce(w.resume_at > now(), false)::boolean AS resting,
+       w.extras, w.is_active, w.suspended, w.queued, w.failure_count, w.failure_run, w.generation, w.url_version, (w.verified_at IS NOT NULL)::boolean AS verified, coalesce(w.resume_at > now(), false)::boolean AS resting,
        EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS paused,
        (w.events @> ARRAY[$1::text])::boolean AS subscribed
 FROM webhooks w
@@ -321,7 +321,7 @@ type GetTargetRow struct {
 	URL            []byte
 	Secret         []byte
 	PreviousSecret []byte
-	Headers        []byte
+	Extras         []byte
 	IsActive       bool
 	Suspended      bool
 	Queued         bool
@@ -346,7 +346,7 @@ func (q *Queries) GetTarget(ctx context.Context, db DBTX, arg GetTargetParams) (
 		&i.URL,
 		&i.Secret,
 		&i.PreviousSecret,
-		&i.Headers,
+		&i.Extras,
 		&i.IsActive,
 		&i.Suspended,
 		&i.Queued,

@@ -3,7 +3,6 @@ package db
 import (
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -15,7 +14,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/tink"
 )
 
-// Keyset seals the URLs, secrets and headers of webhooks and notices at rest: a Tink AEAD keyset, whose primary key seals and all of whose keys open.
+// Keyset seals the URLs, secrets, headers and keys of webhooks and notices at rest: a Tink AEAD keyset, whose primary key seals and all of whose keys open.
 type Keyset struct {
 	aead tink.AEAD
 	// prefix begins all that the primary key seals: Tink's version and the key's id.
@@ -173,37 +172,10 @@ func (k *Keyset) OpenURL(webhookID uuid.UUID, sealed []byte) (string, error) {
 	return string(url), nil
 }
 
-// SealHeaders is Seal for a webhook's own headers, values by name; nil for none.
-func (k *Keyset) SealHeaders(webhookID uuid.UUID, headers map[string]string) ([]byte, error) {
-	if len(headers) == 0 {
-		return nil, nil
-	}
-	text, err := json.Marshal(headers)
-	if err != nil {
-		return nil, fmt.Errorf("seal the headers of webhook %s: %w", webhookID, err)
-	}
-	return k.seal(string(text), headersContext(webhookID))
-}
-
-// OpenHeaders is Open for a webhook's own headers: none where nothing is sealed.
-func (k *Keyset) OpenHeaders(webhookID uuid.UUID, sealed []byte) (headers map[string]string, err error) {
-	if sealed == nil {
-		return nil, nil
-	}
-	text, err := k.aead.Decrypt(sealed, headersContext(webhookID))
-	if err == nil {
-		err = json.Unmarshal(text, &headers)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w the headers of webhook %s", ErrDoesNotOpen, webhookID)
-	}
-	return headers, nil
-}
-
-// urlContext and headersContext are others than a secret's, so that none opens as another.
+// urlContext and extrasContext are others than a secret's, so that none opens as another.
 func urlContext(webhookID uuid.UUID) []byte { return append([]byte("url "), webhookID[:]...) }
 
-func headersContext(webhookID uuid.UUID) []byte { return append([]byte("headers "), webhookID[:]...) }
+func extrasContext(webhookID uuid.UUID) []byte { return append([]byte("extras "), webhookID[:]...) }
 
 // SealNotify is Seal for a bot's notify secret.
 func (k *Keyset) SealNotify(botID, secret string) ([]byte, error) {

@@ -55,7 +55,7 @@ func (q *Queries) CountRunningRecoveries(ctx context.Context, db DBTX, most int3
 }
 
 const disabledBefore = `-- name: DisabledBefore :many
-SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, headers, header_names, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks
+SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks
 WHERE NOT is_active AND (disabled_at, id) < ($1::timestamptz, $2::uuid)
 ORDER BY disabled_at DESC, id DESC
 LIMIT $3
@@ -87,8 +87,11 @@ func (q *Queries) DisabledBefore(ctx context.Context, db DBTX, arg DisabledBefor
 			&i.Secret,
 			&i.PreviousSecret,
 			&i.PreviousSecretUntil,
-			&i.Headers,
+			&i.Extras,
 			&i.HeaderNames,
+			&i.PublicKey,
+			&i.PreviousPublicKey,
+			&i.PreviousKeyUntil,
 			&i.VerifiedAt,
 			&i.URLVersion,
 			&i.IsActive,
@@ -119,7 +122,7 @@ func (q *Queries) DisabledBefore(ctx context.Context, db DBTX, arg DisabledBefor
 }
 
 const disabledForBefore = `-- name: DisabledForBefore :many
-SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, headers, header_names, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks
+SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks
 WHERE NOT is_active AND disabled_reason = $1::text AND (disabled_at, id) < ($2::timestamptz, $3::uuid)
 ORDER BY disabled_at DESC, id DESC
 LIMIT $4
@@ -157,8 +160,11 @@ func (q *Queries) DisabledForBefore(ctx context.Context, db DBTX, arg DisabledFo
 			&i.Secret,
 			&i.PreviousSecret,
 			&i.PreviousSecretUntil,
-			&i.Headers,
+			&i.Extras,
 			&i.HeaderNames,
+			&i.PublicKey,
+			&i.PreviousPublicKey,
+			&i.PreviousKeyUntil,
 			&i.VerifiedAt,
 			&i.URLVersion,
 			&i.IsActive,
@@ -189,7 +195,7 @@ func (q *Queries) DisabledForBefore(ctx context.Context, db DBTX, arg DisabledFo
 }
 
 const queuedWebhooksAfter = `-- name: QueuedWebhooksAfter :many
-SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, headers, header_names, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE queued AND is_active AND id > $1 ORDER BY id LIMIT $2
+SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE queued AND is_active AND id > $1 ORDER BY id LIMIT $2
 `
 
 type QueuedWebhooksAfterParams struct {
@@ -217,8 +223,11 @@ func (q *Queries) QueuedWebhooksAfter(ctx context.Context, db DBTX, arg QueuedWe
 			&i.Secret,
 			&i.PreviousSecret,
 			&i.PreviousSecretUntil,
-			&i.Headers,
+			&i.Extras,
 			&i.HeaderNames,
+			&i.PublicKey,
+			&i.PreviousPublicKey,
+			&i.PreviousKeyUntil,
 			&i.VerifiedAt,
 			&i.URLVersion,
 			&i.IsActive,
@@ -349,7 +358,7 @@ func (q *Queries) RunningRecoveries(ctx context.Context, db DBTX, arg RunningRec
 }
 
 const suspendedWebhooksAfter = `-- name: SuspendedWebhooksAfter :many
-SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, headers, header_names, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE suspended AND id > $1 ORDER BY id LIMIT $2
+SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE suspended AND id > $1 ORDER BY id LIMIT $2
 `
 
 type SuspendedWebhooksAfterParams struct {
@@ -376,8 +385,11 @@ func (q *Queries) SuspendedWebhooksAfter(ctx context.Context, db DBTX, arg Suspe
 			&i.Secret,
 			&i.PreviousSecret,
 			&i.PreviousSecretUntil,
-			&i.Headers,
+			&i.Extras,
 			&i.HeaderNames,
+			&i.PublicKey,
+			&i.PreviousPublicKey,
+			&i.PreviousKeyUntil,
 			&i.VerifiedAt,
 			&i.URLVersion,
 			&i.IsActive,
@@ -455,7 +467,7 @@ func (q *Queries) WebhookTroubles(ctx context.Context, db DBTX, arg WebhookTroub
 
 const webhooksAfter = `-- name: WebhooksAfter :many
 
-SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, headers, header_names, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id > $1 ORDER BY id LIMIT $2
+SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id > $1 ORDER BY id LIMIT $2
 `
 
 type WebhooksAfterParams struct {
@@ -483,8 +495,11 @@ func (q *Queries) WebhooksAfter(ctx context.Context, db DBTX, arg WebhooksAfterP
 			&i.Secret,
 			&i.PreviousSecret,
 			&i.PreviousSecretUntil,
-			&i.Headers,
+			&i.Extras,
 			&i.HeaderNames,
+			&i.PublicKey,
+			&i.PreviousPublicKey,
+			&i.PreviousKeyUntil,
 			&i.VerifiedAt,
 			&i.URLVersion,
 			&i.IsActive,
@@ -515,7 +530,7 @@ func (q *Queries) WebhooksAfter(ctx context.Context, db DBTX, arg WebhooksAfterP
 }
 
 const webhooksAtHostAfter = `-- name: WebhooksAtHostAfter :many
-SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, headers, header_names, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE split_part(origin, '://', 2) = $1::text AND id > $2 ORDER BY id LIMIT $3
+SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE split_part(origin, '://', 2) = $1::text AND id > $2 ORDER BY id LIMIT $3
 `
 
 type WebhooksAtHostAfterParams struct {
@@ -543,8 +558,11 @@ func (q *Queries) WebhooksAtHostAfter(ctx context.Context, db DBTX, arg Webhooks
 			&i.Secret,
 			&i.PreviousSecret,
 			&i.PreviousSecretUntil,
-			&i.Headers,
+			&i.Extras,
 			&i.HeaderNames,
+			&i.PublicKey,
+			&i.PreviousPublicKey,
+			&i.PreviousKeyUntil,
 			&i.VerifiedAt,
 			&i.URLVersion,
 			&i.IsActive,
@@ -575,7 +593,7 @@ func (q *Queries) WebhooksAtHostAfter(ctx context.Context, db DBTX, arg Webhooks
 }
 
 const webhooksByID = `-- name: WebhooksByID :many
-SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, headers, header_names, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = ANY ($1::uuid[])
+SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = ANY ($1::uuid[])
 `
 
 func (q *Queries) WebhooksByID(ctx context.Context, db DBTX, ids []uuid.UUID) ([]Webhook, error) {
@@ -597,8 +615,11 @@ func (q *Queries) WebhooksByID(ctx context.Context, db DBTX, ids []uuid.UUID) ([
 			&i.Secret,
 			&i.PreviousSecret,
 			&i.PreviousSecretUntil,
-			&i.Headers,
+			&i.Extras,
 			&i.HeaderNames,
+			&i.PublicKey,
+			&i.PreviousPublicKey,
+			&i.PreviousKeyUntil,
 			&i.VerifiedAt,
 			&i.URLVersion,
 			&i.IsActive,
@@ -629,7 +650,7 @@ func (q *Queries) WebhooksByID(ctx context.Context, db DBTX, ids []uuid.UUID) ([
 }
 
 const webhooksOfBotAfter = `-- name: WebhooksOfBotAfter :many
-SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, headers, header_names, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE bot_id = $1 AND id > $2 ORDER BY id LIMIT $3
+SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE bot_id = $1 AND id > $2 ORDER BY id LIMIT $3
 `
 
 type WebhooksOfBotAfterParams struct {
@@ -657,8 +678,11 @@ func (q *Queries) WebhooksOfBotAfter(ctx context.Context, db DBTX, arg WebhooksO
 			&i.Secret,
 			&i.PreviousSecret,
 			&i.PreviousSecretUntil,
-			&i.Headers,
+			&i.Extras,
 			&i.HeaderNames,
+			&i.PublicKey,
+			&i.PreviousPublicKey,
+			&i.PreviousKeyUntil,
 			&i.VerifiedAt,
 			&i.URLVersion,
 			&i.IsActive,

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -13,8 +14,8 @@ import (
 // resealPage is how many webhooks or bots are read at once to be sealed again.
 const resealPage = 100
 
-// Reseal seals the URLs, secrets and headers that an older key has sealed with the newest, those of webhooks and the notify URLs and
-// secrets of bots, and forgets secrets whose overlap is over. It returns how many webhooks and bots it changed. What is
+// Reseal seals the URLs, secrets, headers and keys that an older key has sealed with the newest, those of webhooks and the notify URLs and
+// secrets of bots, and forgets secrets and keys whose overlap is over. It returns how many webhooks and bots it changed. What is
 // replaced meanwhile is left alone. The error is an ErrDoesNotOpen where no key opens some, which are left as they are.
 func Reseal(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset) (changed int, err error) {
 	webhooks, stuckWebhooks, err := resealWebhooks(ctx, pool, keyset)
@@ -112,7 +113,7 @@ func Unopened(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset, most int3
 			}
 		}
 		if openErr == nil {
-			_, openErr = keyset.OpenHeaders(w.ID, w.Headers)
+			_, openErr = keyset.OpenExtras(w.ID, w.Extras)
 		}
 		if openErr != nil {
 			unopened++
@@ -122,15 +123,28 @@ func Unopened(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset, most int3
 }
 
 func (k *Keyset) resealWebhook(w ListSealedOtherwiseRow) (ResealParams, error) {
-	anew := ResealParams{ID: w.ID, OldURL: w.URL, OldSecret: w.Secret, OldPreviousSecret: w.PreviousSecret, OldHeaders: w.Headers}
-	var urlErr, secretErr, previousErr, headersErr error
+	anew := ResealParams{ID: w.ID, OldURL: w.URL, OldSecret: w.Secret, OldPreviousSecret: w.PreviousSecret, OldExtras: w.Extras, KeyIsOver: w.KeyIsOver}
+	var urlErr, secretErr, previousErr, extrasErr error
 	anew.URL, urlErr = k.reseal(w.URL, urlContext(w.ID))
 	anew.Secret, secretErr = k.reseal(w.Secret, w.ID[:])
-	anew.Headers, headersErr = k.reseal(w.Headers, headersContext(w.ID))
+	anew.Extras, extrasErr = k.resealExtras(w)
 	if !w.IsOver {
 		anew.PreviousSecret, previousErr = k.reseal(w.PreviousSecret, w.ID[:])
 	}
-	return anew, errors.Join(urlErr, secretErr, previousErr, headersErr)
+	return anew, errors.Join(urlErr, secretErr, previousErr, extrasErr)
+}
+
+// resealExtras forgets a key whose overlap is over.
+func (k *Keyset) resealExtras(w ListSealedOtherwiseRow) ([]byte, error) {
+	if !w.KeyIsOver {
+		return k.reseal(w.Extras, extrasContext(w.ID))
+	}
+	x, err := k.OpenExtras(w.ID, w.Extras)
+	if err != nil {
+		return nil, err
+	}
+	x.PreviousKey, x.PreviousKeyUntil = nil, time.Time{}
+	return k.SealExtras(w.ID, x)
 }
 
 func (k *Keyset) reseal(sealed, context []byte) ([]byte, error) {

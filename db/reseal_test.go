@@ -83,12 +83,12 @@ func store(t *testing.T, pool *pgxpool.Pool, keyset *db.Keyset, secret, previous
 	require.NoError(t, err)
 	url, err := keyset.SealURL(id, hookURL)
 	require.NoError(t, err)
-	headers, err := keyset.SealHeaders(id, hookHeaders)
+	extras, err := keyset.SealExtras(id, db.Extras{Headers: hookHeaders})
 	require.NoError(t, err)
 	_, err = pool.Exec(t.Context(), `
-		INSERT INTO webhooks (id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, headers)
+		INSERT INTO webhooks (id, bot_id, url, origin, events, secret, previous_secret, previous_secret_until, extras)
 		VALUES ($1, 'bot', $5, 'https://example.com', '{mention}', $2, $3, CASE WHEN $3::bytea IS NOT NULL THEN now() + $4::interval END, $6)`,
-		id, seal(secret), seal(previous), fmt.Sprintf("%d seconds", int(until.Seconds())), url, headers)
+		id, seal(secret), seal(previous), fmt.Sprintf("%d seconds", int(until.Seconds())), url, extras)
 	require.NoError(t, err)
 	return id
 }
@@ -101,11 +101,11 @@ var hookHeaders = map[string]string{"Authorization": "Bearer token"}
 func secrets(t *testing.T, pool *pgxpool.Pool, keyset *db.Keyset, id uuid.UUID) (opened [2]string) {
 	t.Helper()
 	var sealed [2][]byte
-	var sealedURL, sealedHeaders []byte
-	require.NoError(t, pool.QueryRow(t.Context(), "SELECT url, headers, secret, previous_secret FROM webhooks WHERE id = $1", id).Scan(&sealedURL, &sealedHeaders, &sealed[0], &sealed[1]))
-	headers, err := keyset.OpenHeaders(id, sealedHeaders)
+	var sealedURL, sealedExtras []byte
+	require.NoError(t, pool.QueryRow(t.Context(), "SELECT url, extras, secret, previous_secret FROM webhooks WHERE id = $1", id).Scan(&sealedURL, &sealedExtras, &sealed[0], &sealed[1]))
+	extras, err := keyset.OpenExtras(id, sealedExtras)
 	require.NoError(t, err)
-	require.Equal(t, hookHeaders, headers)
+	require.Equal(t, hookHeaders, extras.Headers)
 	url, err := keyset.OpenURL(id, sealedURL)
 	require.NoError(t, err)
 	require.Equal(t, hookURL, url)

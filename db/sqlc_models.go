@@ -298,8 +298,11 @@ type Webhook struct {
 	Secret              []byte
 	PreviousSecret      []byte
 	PreviousSecretUntil *time.Time
-	Headers             []byte
+	Extras              []byte
 	HeaderNames         []string
+	PublicKey           *string
+	PreviousPublicKey   *string
+	PreviousKeyUntil    *time.Time
 	VerifiedAt          *time.Time
 	URLVersion          int32
 	IsActive            bool

@@ -7,6 +7,7 @@ package db
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -69,9 +70,9 @@ func (q *Queries) CountWebhooks(ctx context.Context, db DBTX, botID string) (int
 
 const createWebhook = `-- name: CreateWebhook :one
 
-INSERT INTO webhooks (id, bot_id, url, origin, name, events, secret, headers, header_names, suspended)
+INSERT INTO webhooks (id, bot_id, url, origin, name, events, secret, extras, header_names, suspended)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce((SELECT NOT is_active FROM bots WHERE id = $2), false))
-RETURNING id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, headers, header_names, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at
+RETURNING id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at
 `
 
 type CreateWebhookParams struct {
@@ -82,7 +83,7 @@ type CreateWebhookParams struct {
 	Name        *string
 	Events      []string
 	Secret      []byte
-	Headers     []byte
+	Extras      []byte
 	HeaderNames []string
 }
 
@@ -96,7 +97,7 @@ func (q *Queries) CreateWebhook(ctx context.Context, db DBTX, arg CreateWebhookP
 		arg.Name,
 		arg.Events,
 		arg.Secret,
-		arg.Headers,
+		arg.Extras,
 		arg.HeaderNames,
 	)
 	var i Webhook
@@ -110,8 +111,11 @@ func (q *Queries) CreateWebhook(ctx context.Context, db DBTX, arg CreateWebhookP
 		&i.Secret,
 		&i.PreviousSecret,
 		&i.PreviousSecretUntil,
-		&i.Headers,
+		&i.Extras,
 		&i.HeaderNames,
+		&i.PublicKey,
+		&i.PreviousPublicKey,
+		&i.PreviousKeyUntil,
 		&i.VerifiedAt,
 		&i.URLVersion,
 		&i.IsActive,
@@ -152,7 +156,7 @@ func (q *Queries) DeleteWebhook(ctx context.Context, db DBTX, arg DeleteWebhookP
 }
 
 const getWebhook = `-- name: GetWebhook :one
-SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, headers, header_names, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = $1 AND bot_id = $2
+SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = $1 AND bot_id = $2
 `
 
 type GetWebhookParams struct {
@@ -173,8 +177,11 @@ func (q *Queries) GetWebhook(ctx context.Context, db DBTX, arg GetWebhookParams)
 		&i.Secret,
 		&i.PreviousSecret,
 		&i.PreviousSecretUntil,
-		&i.Headers,
+		&i.Extras,
 		&i.HeaderNames,
+		&i.PublicKey,
+		&i.PreviousPublicKey,
+		&i.PreviousKeyUntil,
 		&i.VerifiedAt,
 		&i.URLVersion,
 		&i.IsActive,
@@ -198,14 +205,15 @@ func (q *Queries) GetWebhook(ctx context.Context, db DBTX, arg GetWebhookParams)
 }
 
 const listSealedOtherwise = `-- name: ListSealedOtherwise :many
-SELECT id, url, secret, previous_secret, headers, coalesce(previous_secret_until <= now(), false)::boolean AS is_over
+SELECT id, url, secret, previous_secret, extras, coalesce(previous_secret_until <= now(), false)::boolean AS is_over,
+       coalesce(previous_key_until <= now(), false)::boolean AS key_is_over
 FROM webhooks
 WHERE id > $1
   AND (substring(url FROM 1 FOR 5) <> $2::bytea
        OR substring(secret FROM 1 FOR 5) <> $2::bytea
        OR substring(previous_secret FROM 1 FOR 5) <> $2::bytea
-       OR substring(headers FROM 1 FOR 5) <> $2::bytea
-       OR previous_secret_until <= now())
+       OR substring(extras FROM 1 FOR 5) <> $2::bytea
+       OR previous_secret_until <= now() OR previous_key_until <= now())
 ORDER BY id
 LIMIT $3
 `
@@ -221,12 +229,12 @@ type ListSealedOtherwiseRow struct {
 	URL            []byte
 	Secret         []byte
 	PreviousSecret []byte
-	Headers        []byte
+	Extras         []byte
 	IsOver         bool
+	KeyIsOver      bool
 }
 
-// Webhooks with a URL, a secret or headers that another key than that of the prefix has sealed, or with a secret whose overlap
-// is over.
+// Webhooks with something that another key than that of the prefix has sealed, or with a secret or a key whose overlap is over.
 func (q *Queries) ListSealedOtherwise(ctx context.Context, db DBTX, arg ListSealedOtherwiseParams) ([]ListSealedOtherwiseRow, error) {
 	rows, err := db.Query(ctx, listSealedOtherwise, arg.After, arg.KeyPrefix, arg.PageSize)
 	if err != nil {
@@ -241,8 +249,9 @@ func (q *Queries) ListSealedOtherwise(ctx context.Context, db DBTX, arg ListSeal
 			&i.URL,
 			&i.Secret,
 			&i.PreviousSecret,
-			&i.Headers,
+			&i.Extras,
 			&i.IsOver,
+			&i.KeyIsOver,
 		); err != nil {
 			return nil, err
 		}
@@ -255,7 +264,7 @@ func (q *Queries) ListSealedOtherwise(ctx context.Context, db DBTX, arg ListSeal
 }
 
 const listWebhooks = `-- name: ListWebhooks :many
-SELECT w.id, w.bot_id, w.url, w.origin, w.name, w.events, w.secret, w.previous_secret, w.previous_secret_until, w.headers, w.header_names, w.verified_at, w.url_version, w.is_active, w.suspended, w.queued, w.failure_count, w.early_failures, w.generation, w.failure_run, w.failure_class, w.resume_at, w.enabled_at, w.disabled_at, w.disabled_reason, w.disabled_by, w.disabled_note, w.created_at, w.updated_at
+SELECT w.id, w.bot_id, w.url, w.origin, w.name, w.events, w.secret, w.previous_secret, w.previous_secret_until, w.extras, w.header_names, w.public_key, w.previous_public_key, w.previous_key_until, w.verified_at, w.url_version, w.is_active, w.suspended, w.queued, w.failure_count, w.early_failures, w.generation, w.failure_run, w.failure_class, w.resume_at, w.enabled_at, w.disabled_at, w.disabled_reason, w.disabled_by, w.disabled_note, w.created_at, w.updated_at
 FROM webhooks w
 WHERE w.bot_id = $1
   AND ($2::uuid IS NULL OR (w.created_at, w.id) > (SELECT l.created_at, l.id FROM webhooks l WHERE l.id = $2::uuid))
@@ -289,8 +298,11 @@ func (q *Queries) ListWebhooks(ctx context.Context, db DBTX, arg ListWebhooksPar
 			&i.Secret,
 			&i.PreviousSecret,
 			&i.PreviousSecretUntil,
-			&i.Headers,
+			&i.Extras,
 			&i.HeaderNames,
+			&i.PublicKey,
+			&i.PreviousPublicKey,
+			&i.PreviousKeyUntil,
 			&i.VerifiedAt,
 			&i.URLVersion,
 			&i.IsActive,
@@ -325,25 +337,28 @@ UPDATE webhooks
 SET url                   = $1,
     secret                = $2::bytea,
     previous_secret       = $3::bytea,
-    headers               = $4::bytea,
+    extras                = $4::bytea,
+    previous_public_key   = CASE WHEN NOT $5::boolean THEN previous_public_key END,
+    previous_key_until    = CASE WHEN NOT $5::boolean THEN previous_key_until END,
     previous_secret_until = CASE WHEN $3::bytea IS NULL THEN NULL ELSE previous_secret_until END
-WHERE id = $5
-  AND url = $6
-  AND secret IS NOT DISTINCT FROM $7::bytea
-  AND previous_secret IS NOT DISTINCT FROM $8::bytea
-  AND headers IS NOT DISTINCT FROM $9::bytea
+WHERE id = $6
+  AND url = $7
+  AND secret IS NOT DISTINCT FROM $8::bytea
+  AND previous_secret IS NOT DISTINCT FROM $9::bytea
+  AND extras IS NOT DISTINCT FROM $10::bytea
 `
 
 type ResealParams struct {
 	URL               []byte
 	Secret            []byte
 	PreviousSecret    []byte
-	Headers           []byte
+	Extras            []byte
+	KeyIsOver         bool
 	ID                uuid.UUID
 	OldURL            []byte
 	OldSecret         []byte
 	OldPreviousSecret []byte
-	OldHeaders        []byte
+	OldExtras         []byte
 }
 
 // Changes nothing when any of them was changed meanwhile.
@@ -352,12 +367,13 @@ func (q *Queries) Reseal(ctx context.Context, db DBTX, arg ResealParams) (int64,
 		arg.URL,
 		arg.Secret,
 		arg.PreviousSecret,
-		arg.Headers,
+		arg.Extras,
+		arg.KeyIsOver,
 		arg.ID,
 		arg.OldURL,
 		arg.OldSecret,
 		arg.OldPreviousSecret,
-		arg.OldHeaders,
+		arg.OldExtras,
 	)
 	if err != nil {
 		return 0, err
@@ -402,48 +418,54 @@ SET url           = coalesce($1::bytea, url),
         WHEN NOT $6::boolean THEN previous_secret_until
         WHEN $8::float > 0 AND secret IS NOT NULL THEN now() + make_interval(secs => $8::float)
     END,
-    headers       = CASE WHEN $9::boolean THEN $10::bytea ELSE headers END,
+    extras        = CASE WHEN $9::boolean THEN $10::bytea ELSE extras END,
     header_names  = CASE WHEN $9::boolean THEN $11::text[] ELSE header_names END,
-    is_active     = coalesce($12::boolean, is_active),
-    failure_count = CASE WHEN $12::boolean THEN 0 ELSE failure_count END,
-    early_failures = CASE WHEN $12::boolean THEN 0 ELSE early_failures END,
-    resume_at     = CASE WHEN $12::boolean THEN NULL ELSE resume_at END,
-    generation    = CASE WHEN $12::boolean THEN generation + 1 ELSE generation END,
-    enabled_at    = CASE WHEN NOT is_active AND $12::boolean THEN now() ELSE enabled_at END,
-    disabled_at   = CASE WHEN is_active AND NOT $12::boolean THEN now() ELSE disabled_at END,
+    public_key    = CASE WHEN $9::boolean THEN $12::text ELSE public_key END,
+    previous_public_key = CASE WHEN $9::boolean THEN $13::text ELSE previous_public_key END,
+    previous_key_until  = CASE WHEN $9::boolean THEN $14::timestamptz ELSE previous_key_until END,
+    is_active     = coalesce($15::boolean, is_active),
+    failure_count = CASE WHEN $15::boolean THEN 0 ELSE failure_count END,
+    early_failures = CASE WHEN $15::boolean THEN 0 ELSE early_failures END,
+    resume_at     = CASE WHEN $15::boolean THEN NULL ELSE resume_at END,
+    generation    = CASE WHEN $15::boolean THEN generation + 1 ELSE generation END,
+    enabled_at    = CASE WHEN NOT is_active AND $15::boolean THEN now() ELSE enabled_at END,
+    disabled_at   = CASE WHEN is_active AND NOT $15::boolean THEN now() ELSE disabled_at END,
     disabled_reason = CASE
-        WHEN $12::boolean THEN NULL
-        WHEN is_active AND NOT $12::boolean THEN $13::text
+        WHEN $15::boolean THEN NULL
+        WHEN is_active AND NOT $15::boolean THEN $16::text
         ELSE disabled_reason
     END,
-    disabled_by   = CASE WHEN $12::boolean THEN NULL ELSE disabled_by END,
+    disabled_by   = CASE WHEN $15::boolean THEN NULL ELSE disabled_by END,
     disabled_note = CASE
-        WHEN $12::boolean THEN NULL
-        WHEN NOT $12::boolean THEN coalesce($14::text, CASE WHEN NOT is_active THEN disabled_note END)
+        WHEN $15::boolean THEN NULL
+        WHEN NOT $15::boolean THEN coalesce($17::text, CASE WHEN NOT is_active THEN disabled_note END)
         ELSE disabled_note
     END,
     updated_at    = now()
-WHERE id = $15 AND bot_id = $16
-RETURNING id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, headers, header_names, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at
+WHERE id = $18 AND bot_id = $19
+RETURNING id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at
 `
 
 type UpdateWebhookParams struct {
-	URL            []byte
-	Origin         *string
-	SetName        bool
-	Name           *string
-	Events         []string
-	SetSecret      bool
-	Secret         []byte
-	OverlapSeconds float64
-	SetHeaders     bool
-	Headers        []byte
-	HeaderNames    []string
-	IsActive       *bool
-	DisabledReason string
-	DisabledNote   *string
-	ID             uuid.UUID
-	BotID          string
+	URL               []byte
+	Origin            *string
+	SetName           bool
+	Name              *string
+	Events            []string
+	SetSecret         bool
+	Secret            []byte
+	OverlapSeconds    float64
+	SetExtras         bool
+	Extras            []byte
+	HeaderNames       []string
+	PublicKey         *string
+	PreviousPublicKey *string
+	PreviousKeyUntil  *time.Time
+	IsActive          *bool
+	DisabledReason    string
+	DisabledNote      *string
+	ID                uuid.UUID
+	BotID             string
 }
 
 // Changes what is given; a URL that is given is another one, and not verified. Enabling raises the generation, so that failures which began before do not count. A new secret
@@ -458,9 +480,12 @@ func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookP
 		arg.SetSecret,
 		arg.Secret,
 		arg.OverlapSeconds,
-		arg.SetHeaders,
-		arg.Headers,
+		arg.SetExtras,
+		arg.Extras,
 		arg.HeaderNames,
+		arg.PublicKey,
+		arg.PreviousPublicKey,
+		arg.PreviousKeyUntil,
 		arg.IsActive,
 		arg.DisabledReason,
 		arg.DisabledNote,
@@ -478,8 +503,11 @@ func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookP
 		&i.Secret,
 		&i.PreviousSecret,
 		&i.PreviousSecretUntil,
-		&i.Headers,
+		&i.Extras,
 		&i.HeaderNames,
+		&i.PublicKey,
+		&i.PreviousPublicKey,
+		&i.PreviousKeyUntil,
 		&i.VerifiedAt,
 		&i.URLVersion,
 		&i.IsActive,
@@ -528,7 +556,7 @@ func (q *Queries) WebhookIDs(ctx context.Context, db DBTX, botID string) ([]uuid
 }
 
 const webhookOfAny = `-- name: WebhookOfAny :one
-SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, headers, header_names, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = $1
+SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = $1
 `
 
 // For operators, who may name any bot's.
@@ -545,8 +573,11 @@ func (q *Queries) WebhookOfAny(ctx context.Context, db DBTX, id uuid.UUID) (Webh
 		&i.Secret,
 		&i.PreviousSecret,
 		&i.PreviousSecretUntil,
-		&i.Headers,
+		&i.Extras,
 		&i.HeaderNames,
+		&i.PublicKey,
+		&i.PreviousPublicKey,
+		&i.PreviousKeyUntil,
 		&i.VerifiedAt,
 		&i.URLVersion,
 		&i.IsActive,

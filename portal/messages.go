@@ -8,6 +8,8 @@ var messages = map[string]string{
 	"webhook-changed":    "The changes are saved. The next attempt uses them.",
 	"webhook-deleted":    "The webhook was deleted.",
 	"secret-removed":     "The secret was removed. Deliveries are unsigned.",
+	"key-made":           "Deliveries have a signature of the new key pair. One before it signs too for 24 hours.",
+	"key-removed":        "The key pair was removed. Deliveries have no signature of it any more.",
 	"enabled":            "The webhook is enabled.",
 	"paused":             "The webhook is paused. It gets nothing until you enable it.",
 	"retried":            "What waits is attempted now, one at a time while the webhook fails.",

@@ -33,6 +33,8 @@ func (p *portal) webhookFormRoutes() {
 	p.post("/portal/webhooks/{id}/edit", managers, p.updateWebhook)
 	p.get("/portal/webhooks/{id}/rotate", managers, p.rotateForm)
 	p.post("/portal/webhooks/{id}/rotate", managers, p.rotateSecret)
+	p.post("/portal/webhooks/{id}/signing-key", managers, p.rotateKey)
+	p.post("/portal/webhooks/{id}/signing-key/remove", managers, p.removeKey)
 }
 
 // webhookForm is the page that creates or changes a webhook.
@@ -275,4 +277,26 @@ func (p *portal) rotateSecret(w http.ResponseWriter, r *http.Request, s *session
 		return done(w, r, webhookPath(row), "secret-removed")
 	}
 	return p.showSecret(w, r, s, secretPage{Webhook: p.viewOf(changed), Until: changed.PreviousSecretUntil}, in.Secret)
+}
+
+func (p *portal) rotateKey(w http.ResponseWriter, r *http.Request, s *session) error {
+	row, err := p.webhook(r, s)
+	if err != nil {
+		return err
+	}
+	if _, err := p.Webhooks.RotateKey(r.Context(), row, subscriptions.DefaultKeyOverlap); err != nil {
+		return err
+	}
+	return done(w, r, webhookPath(row), "key-made")
+}
+
+func (p *portal) removeKey(w http.ResponseWriter, r *http.Request, s *session) error {
+	row, err := p.webhook(r, s)
+	if err != nil {
+		return err
+	}
+	if _, err := p.Webhooks.RemoveKey(r.Context(), row); err != nil {
+		return err
+	}
+	return done(w, r, webhookPath(row), "key-removed")
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/internal/subscriptions"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -45,6 +46,9 @@ func (v webhookView) OwnName() string {
 
 // Where is its host and path, without https.
 func (v webhookView) Where() string { return shortURL(v.URL, v.Origin) }
+
+// PublicKeys are those of the signatures that its deliveries have now.
+func (v webhookView) PublicKeys() []string { return subscriptions.PublicKeys(v.Webhook) }
 
 // Host is what has to be typed to delete the webhook.
 func (v webhookView) Host() string { return webhook.HostOf(v.Origin) }

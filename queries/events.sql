@@ -52,7 +52,7 @@ WITH asked AS (
     ) AS list
 ), subscribers AS MATERIALIZED (
     SELECT asked.n AS list, w.id, w.bot_id, w.origin, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-           w.headers, w.generation, w.failure_count, w.failure_run, w.queued AS was_queued, w.queued OR EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS queued,
+           w.extras, w.generation, w.failure_count, w.failure_run, w.queued AS was_queued, w.queued OR EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS queued,
            w.verified_at IS NOT NULL AS verified
     FROM asked
     CROSS JOIN LATERAL (
@@ -96,7 +96,7 @@ WITH asked AS (
 ), added AS (
     SELECT webhook_id, min(seq) AS seq, min(due_at) AS due_at FROM enqueued GROUP BY webhook_id
 )
-SELECT s.list::integer AS list, s.id, s.bot_id, s.origin, s.url, s.secret, s.previous_secret, s.headers, s.generation, s.failure_count, s.failure_run, s.queued::boolean AS queued, (s.queued AND NOT s.was_queued)::boolean AS turns, s.verified::boolean AS verified,
+SELECT s.list::integer AS list, s.id, s.bot_id, s.origin, s.url, s.secret, s.previous_secret, s.extras, s.generation, s.failure_count, s.failure_run, s.queued::boolean AS queued, (s.queued AND NOT s.was_queued)::boolean AS turns, s.verified::boolean AS verified,
        coalesce(q.seq, 0)::bigint AS seq, coalesce(q.due_at, 'epoch')::timestamptz AS due_at
 FROM subscribers s
 LEFT JOIN added q ON q.webhook_id = s.id
@@ -137,7 +137,7 @@ ORDER BY numbered.webhook_id;
 -- name: GetTarget :one
 -- What a delivery to a webhook needs, read at the time of the attempt.
 SELECT w.id, w.bot_id, w.origin, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-       w.headers, w.is_active, w.suspended, w.queued, w.failure_count, w.failure_run, w.generation, w.url_version, (w.verified_at IS NOT NULL)::boolean AS verified, coalesce(w.resume_at > now(), false)::boolean AS resting,
+       w.extras, w.is_active, w.suspended, w.queued, w.failure_count, w.failure_run, w.generation, w.url_version, (w.verified_at IS NOT NULL)::boolean AS verified, coalesce(w.resume_at > now(), false)::boolean AS resting,
        EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS paused,
        (w.events @> ARRAY[@event_type::text])::boolean AS subscribed
 FROM webhooks w

@@ -1,8 +1,8 @@
 -- The bot's id is in every WHERE: another bot's webhook is as if it did not exist.
 
 -- name: CreateWebhook :one
-INSERT INTO webhooks (id, bot_id, url, origin, name, events, secret, headers, header_names, suspended)
-VALUES (@id, @bot_id, @url, @origin, sqlc.narg('name'), @events, @secret, sqlc.narg('headers'), @header_names, coalesce((SELECT NOT is_active FROM bots WHERE id = @bot_id), false))
+INSERT INTO webhooks (id, bot_id, url, origin, name, events, secret, extras, header_names, suspended)
+VALUES (@id, @bot_id, @url, @origin, sqlc.narg('name'), @events, @secret, sqlc.narg('extras'), @header_names, coalesce((SELECT NOT is_active FROM bots WHERE id = @bot_id), false))
 RETURNING *;
 
 -- name: CountWebhooks :one
@@ -61,8 +61,11 @@ SET url           = coalesce(sqlc.narg('url')::bytea, url),
         WHEN NOT @set_secret::boolean THEN previous_secret_until
         WHEN @overlap_seconds::float > 0 AND secret IS NOT NULL THEN now() + make_interval(secs => @overlap_seconds::float)
     END,
-    headers       = CASE WHEN @set_headers::boolean THEN sqlc.narg('headers')::bytea ELSE headers END,
-    header_names  = CASE WHEN @set_headers::boolean THEN @header_names::text[] ELSE header_names END,
+    extras        = CASE WHEN @set_extras::boolean THEN sqlc.narg('extras')::bytea ELSE extras END,
+    header_names  = CASE WHEN @set_extras::boolean THEN @header_names::text[] ELSE header_names END,
+    public_key    = CASE WHEN @set_extras::boolean THEN sqlc.narg('public_key')::text ELSE public_key END,
+    previous_public_key = CASE WHEN @set_extras::boolean THEN sqlc.narg('previous_public_key')::text ELSE previous_public_key END,
+    previous_key_until  = CASE WHEN @set_extras::boolean THEN sqlc.narg('previous_key_until')::timestamptz ELSE previous_key_until END,
     is_active     = coalesce(sqlc.narg('is_active')::boolean, is_active),
     failure_count = CASE WHEN sqlc.narg('is_active')::boolean THEN 0 ELSE failure_count END,
     early_failures = CASE WHEN sqlc.narg('is_active')::boolean THEN 0 ELSE early_failures END,
@@ -89,16 +92,16 @@ RETURNING *;
 DELETE FROM webhooks WHERE id = @id AND bot_id = @bot_id;
 
 -- name: ListSealedOtherwise :many
--- Webhooks with a URL, a secret or headers that another key than that of the prefix has sealed, or with a secret whose overlap
--- is over.
-SELECT id, url, secret, previous_secret, headers, coalesce(previous_secret_until <= now(), false)::boolean AS is_over
+-- Webhooks with something that another key than that of the prefix has sealed, or with a secret or a key whose overlap is over.
+SELECT id, url, secret, previous_secret, extras, coalesce(previous_secret_until <= now(), false)::boolean AS is_over,
+       coalesce(previous_key_until <= now(), false)::boolean AS key_is_over
 FROM webhooks
 WHERE id > @after
   AND (substring(url FROM 1 FOR 5) <> @key_prefix::bytea
        OR substring(secret FROM 1 FOR 5) <> @key_prefix::bytea
        OR substring(previous_secret FROM 1 FOR 5) <> @key_prefix::bytea
-       OR substring(headers FROM 1 FOR 5) <> @key_prefix::bytea
-       OR previous_secret_until <= now())
+       OR substring(extras FROM 1 FOR 5) <> @key_prefix::bytea
+       OR previous_secret_until <= now() OR previous_key_until <= now())
 ORDER BY id
 LIMIT @page_size;
 
@@ -108,10 +111,12 @@ UPDATE webhooks
 SET url                   = @url,
     secret                = sqlc.narg('secret')::bytea,
     previous_secret       = sqlc.narg('previous_secret')::bytea,
-    headers               = sqlc.narg('headers')::bytea,
+    extras                = sqlc.narg('extras')::bytea,
+    previous_public_key   = CASE WHEN NOT @key_is_over::boolean THEN previous_public_key END,
+    previous_key_until    = CASE WHEN NOT @key_is_over::boolean THEN previous_key_until END,
     previous_secret_until = CASE WHEN sqlc.narg('previous_secret')::bytea IS NULL THEN NULL ELSE previous_secret_until END
 WHERE id = @id
   AND url = @old_url
   AND secret IS NOT DISTINCT FROM sqlc.narg('old_secret')::bytea
   AND previous_secret IS NOT DISTINCT FROM sqlc.narg('old_previous_secret')::bytea
-  AND headers IS NOT DISTINCT FROM sqlc.narg('old_headers')::bytea;
+  AND extras IS NOT DISTINCT FROM sqlc.narg('old_extras')::bytea;

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"crypto/ed25519"
 	"net/http"
 	"strconv"
 	"strings"
@@ -19,6 +20,8 @@ type Delivery struct {
 	// Secrets are the webhook's signing secrets, the current one first; further ones, in a rotation's overlap,
 	// sign webhook-signature only. Empty for an unsigned webhook. Empty strings are left out.
 	Secrets []string
+	// Keys sign webhook-signature too.
+	Keys    []ed25519.PrivateKey
 	Custom  CustomHeaders // of the webhook itself, checked
 	Version string        // of the product, for User-Agent
 }
@@ -51,6 +54,12 @@ func Headers(d Delivery) http.Header {
 			standard.WriteByte(' ')
 		}
 		standard.WriteString(SignStandard(secret, d.EventID, d.At, d.Body))
+	}
+	for _, key := range d.Keys {
+		if standard.Len() > 0 {
+			standard.WriteByte(' ')
+		}
+		standard.WriteString(SignAsymmetric(key, d.EventID, d.At, d.Body))
 	}
 	if standard.Len() > 0 {
 		set(7, "Webhook-Signature", standard.String())

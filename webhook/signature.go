@@ -32,15 +32,19 @@ func Sign(secret string, body []byte) string {
 // keys it with the decoded bytes, any other with its UTF-8 bytes.
 func SignStandard(secret, id string, at time.Time, body []byte) string {
 	mac := hmac.New(sha256.New, standardKey(secret))
-	prefix := make([]byte, 0, MaxIDBytes+1+20+1)
-	prefix = append(prefix, id...)
-	prefix = append(prefix, '.')
-	prefix = strconv.AppendInt(prefix, at.Unix(), 10)
-	prefix = append(prefix, '.')
-	mac.Write(prefix)
+	mac.Write(signedPrefix(id, at, 0))
 	mac.Write(body)
 	var sum [sha256.Size]byte
 	return versionPrefix + base64.StdEncoding.EncodeToString(mac.Sum(sum[:0]))
+}
+
+// signedPrefix is what is signed before the body, with room for so many bytes more.
+func signedPrefix(id string, at time.Time, more int) []byte {
+	prefix := make([]byte, 0, MaxIDBytes+1+20+1+more)
+	prefix = append(prefix, id...)
+	prefix = append(prefix, '.')
+	prefix = strconv.AppendInt(prefix, at.Unix(), 10)
+	return append(prefix, '.')
 }
 
 // standardKey is the key of the Standard Webhooks signature. ValidateSecret keeps whsec_ secrets that do not decode
@@ -77,6 +81,8 @@ func ValidateSecret(s string) error {
 		return invalid("secret", "must not contain NUL")
 	case strings.TrimFunc(s, unseen) != s:
 		return invalid("secret", "must not begin or end with white space or an invisible character")
+	case strings.HasPrefix(s, publicKeyPrefix):
+		return invalid("secret", "must not be a public key: anyone could sign with it")
 	case strings.HasPrefix(s, versionPrefix+secretPrefix):
 		return invalid("secret", "must begin with whsec_, without the v1, before it")
 	}

@@ -601,6 +601,12 @@ type KeyInfo struct {
 	LastUsedAt *time.Time `json:"lastUsedAt"`
 }
 
+// KeyRotation defines model for KeyRotation.
+type KeyRotation struct {
+	// Overlap How long the key before signs too, from 0s to 168h, such as `24h` or `1h30m`. Default: 24h.
+	Overlap string `json:"overlap,omitempty,omitzero"`
+}
+
 // KeySearch defines model for KeySearch.
 type KeySearch struct {
 	// Key The key, or at least its first 6 characters.
@@ -1120,6 +1126,9 @@ type Webhook struct {
 	// HeaderNames The names of the webhook's own headers, in order. Their values are never returned.
 	HeaderNames []string `json:"headerNames"`
 
+	// PublicKeys The public keys of the `v1a` signatures that deliveries have now, the present one first: `whpk_` and base64. Empty when there is no key pair.
+	PublicKeys []string `json:"publicKeys"`
+
 	// Verified Whether the endpoint has answered a `webhook.verify` event with its nonce since the URL last changed. The rate of deliveries to an unverified endpoint is limited.
 	Verified bool `json:"verified"`
 
@@ -1199,6 +1208,9 @@ type WebhookDetail struct {
 
 	// HeaderNames The names of the webhook's own headers, in order. Their values are never returned.
 	HeaderNames []string `json:"headerNames"`
+
+	// PublicKeys The public keys of the `v1a` signatures that deliveries have now, the present one first: `whpk_` and base64. Empty when there is no key pair.
+	PublicKeys []string `json:"publicKeys"`
 
 	// Verified Whether the endpoint has answered a `webhook.verify` event with its nonce since the URL last changed. The rate of deliveries to an unverified endpoint is limited.
 	Verified bool `json:"verified"`
@@ -1710,6 +1722,17 @@ func (c *Client) ListRecoveries(ctx context.Context, id string) (*Response[[]Rec
 // RetryNow Attempt now what waits.
 func (c *Client) RetryNow(ctx context.Context, id string, body *RetryRequest) (*Response[Hurried], error) {
 	return call[Hurried](ctx, c.caller, http.MethodPost, fmt.Sprintf("/api/bot/v1/webhooks/%s/retry-now", url.PathEscape(id)), nil, unlessNil(body))
+}
+
+// RemoveSigningKey Remove the webhook's key pair.
+func (c *Client) RemoveSigningKey(ctx context.Context, id string) error {
+	_, err := call[struct{}](ctx, c.caller, http.MethodDelete, fmt.Sprintf("/api/bot/v1/webhooks/%s/signing-key", url.PathEscape(id)), nil, nil)
+	return err
+}
+
+// RotateSigningKey Give the webhook a key pair, or another one.
+func (c *Client) RotateSigningKey(ctx context.Context, id string, body *KeyRotation) (*Response[Webhook], error) {
+	return call[Webhook](ctx, c.caller, http.MethodPost, fmt.Sprintf("/api/bot/v1/webhooks/%s/signing-key", url.PathEscape(id)), nil, unlessNil(body))
 }
 
 // TestWebhook Send a test event now.

@@ -3,6 +3,7 @@ package mathub
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -26,7 +27,8 @@ const (
 	// defaultLimit bounds a body: events have at most 256 KiB, and their envelope.
 	defaultLimit = 300 << 10
 
-	secretPrefix = "whsec_"
+	secretPrefix    = "whsec_"
+	publicKeyPrefix = "whpk_"
 )
 
 var (
@@ -64,19 +66,31 @@ type Receiver struct {
 	Limit int64
 
 	secrets []string
+	keys    []ed25519.PublicKey
 }
 
-// NewReceiver is a receiver for a webhook's secret, or for several while it is changed: one that is right will do.
+// NewReceiver is a receiver for a webhook's secret, or a public key of it (whpk_…), or several while they are changed: one that is right will do.
 func NewReceiver(secrets ...string) (*Receiver, error) {
 	if len(secrets) == 0 {
 		return nil, errNoSecret
 	}
+	r := &Receiver{}
 	for _, secret := range secrets {
-		if secret == "" {
+		encoded, isKey := strings.CutPrefix(secret, publicKeyPrefix)
+		switch {
+		case secret == "":
 			return nil, errNoSecret
+		case isKey:
+			key, err := base64.StdEncoding.DecodeString(encoded)
+			if err != nil || len(key) != ed25519.PublicKeySize {
+				return nil, errors.New("a public key must be whpk_ and the base64 of 32 bytes")
+			}
+			r.keys = append(r.keys, key)
+		default:
+			r.secrets = append(r.secrets, secret)
 		}
 	}
-	return &Receiver{secrets: secrets}, nil
+	return r, nil
 }
 
 var errNoSecret = errors.New("the secret is empty: anyone could sign with it")
@@ -127,7 +141,7 @@ func (r *Receiver) verifyStandard(body []byte, header http.Header, id string) er
 	}
 	// There are several while a secret is changed, separated by spaces.
 	given := strings.Split(strings.Join(header.Values("webhook-signature"), " "), " ")
-	if !r.matches(given, func(secret string) string { return signStandard(secret, id, timestamp, body) }) {
+	if !r.matches(given, func(secret string) string { return signStandard(secret, id, timestamp, body) }) && !r.signedByKey(given, id, timestamp, body) {
 		return notGenuine("webhook-signature is missing or wrong")
 	}
 	return nil
@@ -154,6 +168,24 @@ func (r *Receiver) matches(given []string, sign func(secret string) string) bool
 		}
 	}
 	return found
+}
+
+// signedByKey says whether one of the signatures is of one of the key pairs.
+func (r *Receiver) signedByKey(given []string, id, timestamp string, body []byte) bool {
+	signed := append([]byte(id+"."+timestamp+"."), body...)
+	for _, entry := range given {
+		encoded, _ := strings.CutPrefix(entry, "v1a,")
+		signature, err := base64.StdEncoding.DecodeString(encoded)
+		if err != nil || encoded == entry {
+			continue
+		}
+		for _, key := range r.keys {
+			if ed25519.Verify(key, signed, signature) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Handler serves the requests of a webhook: it verifies a request and has its event handled. The answer is 204 once handle returns, 500 after its

@@ -2,6 +2,9 @@ package mathub_test
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
@@ -216,4 +219,32 @@ func brokenOff(t *testing.T, address string) int {
 	require.NoError(t, err)
 	require.Len(t, answer, 12)
 	return int(answer[9]-'0')*100 + int(answer[10]-'0')*10 + int(answer[11]-'0')
+}
+
+// TestVerify_PublicKey: a public key verifies what its private key has signed, and makes no signature right that anyone could
+// make with it as a secret.
+func TestVerify_PublicKey(t *testing.T) {
+	t.Parallel()
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	key := "whpk_" + base64.StdEncoding.EncodeToString(public)
+	body := []byte(`{"event":"post.created","timestamp":"2025-03-20T10:30:00.000Z","data":{}}`)
+	header := mathub.Sign(body, "shared", "evt_1", time.Now())
+	text := "evt_1." + header.Get("webhook-timestamp") + "." + string(body)
+	own := "v1a," + base64.StdEncoding.EncodeToString(ed25519.Sign(private, []byte(text)))
+	verify := func(signature string, secrets ...string) error {
+		h := header.Clone()
+		h.Set("webhook-signature", signature)
+		_, err := mathub.Verify(body, h, secrets...)
+		return err
+	}
+	for _, secrets := range [][]string{{key}, {"another", key}, {"shared"}} {
+		require.NoError(t, verify(header.Get("webhook-signature")+" "+own, secrets...))
+	}
+	forged := mathub.Sign(body, key, "evt_1", time.Now()).Get("webhook-signature")
+	for _, signature := range []string{"", "v1a,", "v1a,AAAA", header.Get("webhook-signature"), strings.Replace(own, "v1a,", "v1,", 1), forged, forged + " " + strings.Replace(forged, "v1,", "v1a,", 1)} {
+		require.ErrorIs(t, verify(signature, key), mathub.ErrNotGenuine, signature)
+	}
+	_, err = mathub.NewReceiver("whpk_AAAA")
+	require.ErrorContains(t, err, "32 bytes")
 }

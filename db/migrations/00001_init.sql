@@ -104,9 +104,14 @@ CREATE TABLE webhooks (
     -- The secret before it, sealed likewise, and until when it signs too: a rotation's overlap.
     previous_secret       bytea,
     previous_secret_until timestamptz,
-    -- The headers of its own that its deliveries carry, values by name, sealed likewise, and their names; NULL: none.
-    headers       bytea,
+    -- What few webhooks have, sealed likewise: headers of its own that its deliveries carry, and key pairs that sign beside the
+    -- secret, see db.Extras; NULL: neither. What of it may be shown: the headers' names, the public key, and in a rotation's
+    -- overlap the one before it and until when that signs too.
+    extras        bytea,
     header_names  text[]      NOT NULL DEFAULT '{}',
+    public_key            text,
+    previous_public_key   text,
+    previous_key_until    timestamptz,
     -- When the endpoint agreed to the webhook's deliveries; NULL: it has not. A change of the URL sets it to NULL and raises
     -- the version, so that an answer to what the URL before was asked verifies nothing.
     verified_at   timestamptz,

@@ -287,7 +287,7 @@ func (d *Deliverer) inputsOf(list []db.AddressEventsRow, now time.Time) []attemp
 		if s.Queued || d.mayNot(webhook.TriggerEvent, s.Verified) {
 			continue
 		}
-		endpoint, err := d.open(s.ID, sealedEndpoint{s.URL, s.Secret, s.PreviousSecret, s.Headers})
+		endpoint, err := d.open(s.ID, sealedEndpoint{s.URL, s.Secret, s.PreviousSecret, s.Extras})
 		if err != nil {
 			continue
 		}

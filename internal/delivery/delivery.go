@@ -213,7 +213,7 @@ func (d *Deliverer) send(ctx context.Context, a Attempt, in attemptInput, turn *
 	failpoint.Here("admitted")
 	failpoint.Here("before-post")
 	header = webhook.Headers(webhook.Delivery{
-		Version: d.cfg.Version, Type: webhook.SentType(in.event.Type, in.event.Body), EventID: a.EventID, ID: a.ID(), At: time.Now(), Secrets: in.secrets, Custom: in.headers, Body: in.event.Body,
+		Version: d.cfg.Version, Type: webhook.SentType(in.event.Type, in.event.Body), EventID: a.EventID, ID: a.ID(), At: time.Now(), Secrets: in.secrets, Keys: in.keys, Custom: in.headers, Body: in.event.Body,
 	})
 	ctx, span := d.span(ctx, a, in)
 	d.traceParent(ctx, header)

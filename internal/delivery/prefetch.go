@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"crypto/ed25519"
 	"sync"
 	"time"
 
@@ -25,10 +26,11 @@ type endpoint struct {
 	url     string
 	secrets []string // that sign, the present one first; none is empty
 	headers webhook.CustomHeaders
+	keys    []ed25519.PrivateKey // that sign too
 }
 
 // sealedEndpoint is an endpoint as Postgres has it.
-type sealedEndpoint struct{ url, secret, previousSecret, headers []byte }
+type sealedEndpoint struct{ url, secret, previousSecret, extras []byte }
 
 // attemptInput is all that an attempt needs.
 type attemptInput struct {

@@ -159,7 +159,7 @@ func (d *Deliverer) load(ctx context.Context, a Attempt) (in attemptInput, skipp
 	if skipped := d.whySkipped(a, in.event, target); skipped != "" {
 		return in, skipped, nil
 	}
-	if in.endpoint, err = d.open(target.ID, sealedEndpoint{target.URL, target.Secret, target.PreviousSecret, target.Headers}); err != nil {
+	if in.endpoint, err = d.open(target.ID, sealedEndpoint{target.URL, target.Secret, target.PreviousSecret, target.Extras}); err != nil {
 		// An operator has to fix it, and the engine does not log why it calls an activity again.
 		d.cfg.Logger.Error("delivery waits: the keyset cannot decrypt its webhook", "event", a.EventID, "error", err)
 		return in, "", err
@@ -222,8 +222,10 @@ func (d *Deliverer) open(webhookID uuid.UUID, sealed sealedEndpoint) (out endpoi
 		}
 		out.secrets = append(out.secrets, secret)
 	}
-	if out.headers, err = d.cfg.Keyset.OpenHeaders(webhookID, sealed.headers); err != nil {
+	extras, err := d.cfg.Keyset.OpenExtras(webhookID, sealed.extras)
+	if err != nil {
 		return endpoint{}, err
 	}
+	out.headers, out.keys = extras.Headers, extras.Keys(time.Now())
 	return out, nil
 }

@@ -38,7 +38,7 @@ func signaturesOf(request http.Header) (signatures []string) {
 	for _, name := range signatureHeaders {
 		for _, value := range request[name] {
 			for entry := range strings.FieldsSeq(value) {
-				signatures = append(signatures, strings.TrimPrefix(entry, "v1,"))
+				signatures = append(signatures, entry[strings.IndexByte(entry, ',')+1:])
 			}
 		}
 	}

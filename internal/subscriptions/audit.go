@@ -21,6 +21,9 @@ func auditFields(w db.Webhook) audit.Fields {
 	if len(w.HeaderNames) > 0 {
 		fields["headers"] = w.HeaderNames
 	}
+	if w.PublicKey != nil {
+		fields["publicKey"] = *w.PublicKey
+	}
 	return fields
 }
 
@@ -41,7 +44,7 @@ func noteUpdate(note func(audit.Change) error, before, after db.Webhook, asked d
 	if asked.SetSecret && before.Secret != nil && after.Secret != nil && !bytes.Equal(before.Secret, after.Secret) {
 		was["secret"], is["secret"] = "before", "replaced"
 	}
-	if asked.SetHeaders && slices.Equal(before.HeaderNames, after.HeaderNames) {
+	if asked.SetExtras && slices.Equal(before.HeaderNames, after.HeaderNames) && equal(before.PublicKey, after.PublicKey) {
 		was["headerValues"], is["headerValues"] = "before", "replaced"
 	}
 	if before.FailureCount != after.FailureCount {

@@ -33,7 +33,19 @@ type Input struct {
 	SecretOverlap time.Duration
 	// Headers are those of its own that change, by name; nil removes one. An empty map changes nothing.
 	Headers map[string]*string
+
+	key        keyChange
+	keyOverlap time.Duration // for how long the key before signs too
 }
+
+// keyChange is what becomes of a webhook's key pair.
+type keyChange int
+
+const (
+	keepKey keyChange = iota
+	newKey
+	removeKey
+)
 
 // Check completes the URL's form, takes each event type once, and returns a *webhook.InvalidError that names every field
 // that breaks a rule.
@@ -80,7 +92,7 @@ func (in *Input) checkOverlap(faults *problem.Faults) {
 }
 
 func (in *Input) nothing() bool {
-	return in.URL == nil && in.Events == nil && in.IsActive == nil && !in.SetSecret && !in.SetName && len(in.Headers) == 0
+	return in.URL == nil && in.Events == nil && in.IsActive == nil && !in.SetSecret && !in.SetName && len(in.Headers) == 0 && in.key == keepKey
 }
 
 // sealed is what an input says of a webhook's URL and secret, as it is stored; nil where it says nothing.

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"time"
 
@@ -98,7 +97,7 @@ func (s *Service) Create(ctx context.Context, botID string, in Input) (w db.Webh
 	if err != nil {
 		return w, nil, err
 	}
-	sealedHeaders, err := s.Keyset.SealHeaders(id, headers)
+	extras, err := s.Keyset.SealExtras(id, db.Extras{Headers: headers})
 	if err != nil {
 		return w, nil, err
 	}
@@ -117,7 +116,7 @@ func (s *Service) Create(ctx context.Context, botID string, in Input) (w db.Webh
 		}
 		w, err = q.CreateWebhook(ctx, tx, db.CreateWebhookParams{
 			ID: id, BotID: botID, URL: sealed.url, Origin: *sealed.origin, Name: in.Name, Events: in.Events, Secret: sealed.secret,
-			Headers: sealedHeaders, HeaderNames: headers.Names(),
+			Extras: extras, HeaderNames: headers.Names(),
 		})
 		if err != nil {
 			return err
@@ -254,30 +253,11 @@ func (s *Service) leaveOutEqual(change *db.UpdateWebhookParams, w db.Webhook, in
 		present, err := s.Keyset.Open(w.ID, w.Secret)
 		change.SetSecret = err != nil || present != *in.Secret
 	}
-	return s.changeHeaders(change, w, in.Headers)
+	return s.changeExtras(change, w, in)
 }
 
 func changes(c db.UpdateWebhookParams) bool {
-	return c.URL != nil || c.Events != nil || c.IsActive != nil || c.SetSecret || c.SetName || c.SetHeaders
-}
-
-// changeHeaders adds to a change what becomes of the webhook's own headers.
-func (s *Service) changeHeaders(change *db.UpdateWebhookParams, w db.Webhook, asked map[string]*string) error {
-	if len(asked) == 0 {
-		return nil
-	}
-	opened, err := s.Keyset.OpenHeaders(w.ID, w.Headers)
-	if err != nil {
-		return err
-	}
-	before := webhook.CustomHeaders(opened)
-	after, err := before.With(asked)
-	if err != nil || maps.Equal(before, after) {
-		return err
-	}
-	change.SetHeaders, change.HeaderNames = true, after.Names()
-	change.Headers, err = s.Keyset.SealHeaders(w.ID, after)
-	return err
+	return c.URL != nil || c.Events != nil || c.IsActive != nil || c.SetSecret || c.SetName || c.SetExtras
 }
 
 func equal(a, b *string) bool { return a == b || a != nil && b != nil && *a == *b }

@@ -22,6 +22,7 @@ _TIMESTAMP = re.compile(r"[0-9]{1,15}\Z")
 _PREFIX = "whsec_"
 LIMIT = 300 << 10  # of a body that a handler reads: events have at most 256 KiB, and their envelope
 TOO_LARGE = "the body is too large"
+_PUBLIC = "whpk_"
 
 
 class VerificationError(Exception):
@@ -32,7 +33,7 @@ def verify(body: bytes, headers: Headers, secret: Secret, *, signature: str = "s
     """Verifies a request to a webhook and returns its event, with its id.
 
     body is what came, byte for byte; headers are a mapping or pairs, names in any letter case. secret may be several while it is
-    changed. signature is "standard" (webhook-signature, which covers id, time and body, so that a request cannot be sent again later
+    changed, and a webhook's public key (whpk_…), which needs the package cryptography. signature is "standard" (webhook-signature, which covers id, time and body, so that a request cannot be sent again later
     or under another id) or "body" (X-Mathub-Signature, which covers the body alone). webhook-timestamp may be off by tolerance seconds.
     """
     if not isinstance(body, (bytes, bytearray, memoryview)):
@@ -45,6 +46,8 @@ def verify(body: bytes, headers: Headers, secret: Secret, *, signature: str = "s
         _verify_standard(body, found, event_id, secrets, tolerance)
     elif signature == "body":
         given = _single(found, "x-mathub-signature")
+        if any(one.startswith(_PUBLIC) for one in secrets):
+            raise ValueError('a public key verifies the "standard" signature only')
         if not _matches([given], [_plain(one, body) for one in secrets]):
             raise VerificationError("X-Mathub-Signature is missing or wrong")
     else:
@@ -61,13 +64,17 @@ def _verify_standard(body: bytes, found: Dict[str, List[str]], event_id: str, se
     if not abs(time.time() - int(timestamp)) <= tolerance:
         raise VerificationError(f"webhook-timestamp is more than {tolerance:g} s off: the request is sent again, or the clock is wrong")
     given = [one for value in found.get("webhook-signature", []) for one in value.split(" ")]
-    if not _matches(given, [_standard(one, event_id, timestamp, body) for one in secrets]):
+    shared = [_standard(one, event_id, timestamp, body) for one in secrets if not one.startswith(_PUBLIC)]
+    keys = [one for one in secrets if one.startswith(_PUBLIC)]
+    if not _matches(given, shared) and not _signed_by(keys, given, _signed(event_id, timestamp, body)):
         raise VerificationError("webhook-signature is missing or wrong")
 
 
 def sign(body: bytes, secret: str, *, event_id: Optional[str] = None, timestamp: Optional[int] = None) -> Dict[str, str]:
     """The headers of a body that Mathub would send: for the tests of a receiver."""
     (secret,) = _secrets(secret)
+    if secret.startswith(_PUBLIC):
+        raise ValueError("a public key cannot sign")
     event_id = str(uuid.uuid4()) if event_id is None else event_id
     at = str(int(time.time()) if timestamp is None else timestamp)
     return {
@@ -111,8 +118,35 @@ def _examine(body: bytes, headers: Headers, secret: Secret, **options: Any) -> T
 
 
 def _standard(secret: str, event_id: str, timestamp: str, body: bytes) -> str:
-    signed = f"{event_id}.{timestamp}.".encode() + body
+    signed = _signed(event_id, timestamp, body)
     return "v1," + base64.b64encode(hmac.new(_key(secret), signed, hashlib.sha256).digest()).decode()
+
+
+def _signed(event_id: str, timestamp: str, body: bytes) -> bytes:
+    return f"{event_id}.{timestamp}.".encode() + body
+
+
+def _signed_by(keys: Sequence[str], given: Sequence[str], signed: bytes) -> bool:
+    """Whether one of the signatures given is of one of the key pairs. Python's own library has no Ed25519."""
+    if not keys:
+        return False
+    try:
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    except ImportError:
+        raise ValueError("a public key needs the package cryptography: pip install cryptography") from None
+    for key in keys:
+        try:
+            public = Ed25519PublicKey.from_public_bytes(base64.b64decode(key[len(_PUBLIC) :], validate=True))
+        except (binascii.Error, ValueError):
+            raise ValueError("a public key must be whpk_ and the base64 of 32 bytes") from None
+        for one in given:
+            try:
+                if one.startswith("v1a,") and public.verify(base64.b64decode(one[4:], validate=True), signed) is None:
+                    return True
+            except (InvalidSignature, binascii.Error, ValueError):
+                continue
+    return False
 
 
 def _plain(secret: str, body: bytes) -> str:

@@ -51,6 +51,27 @@ class Signatures(unittest.TestCase):
         for text in (b"", b"null", b'{"event":1,"data":{}}', b'{"event":"x"}', b'{"event":"x","data":{"a":"\xff"}}'):
             self.assertRaises(VerificationError, verify, text, sign(text, SECRET), SECRET)
 
+    def test_public_key(self):
+        headers = sign(BODY, SECRET, event_id="evt_1")
+        signed = f"evt_1.{headers['webhook-timestamp']}.".encode() + BODY
+        try:
+            from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+            from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+        except ImportError:
+            with self.assertRaisesRegex(ValueError, "pip install cryptography"):
+                verify(BODY, headers, "whpk_" + base64.b64encode(bytes(32)).decode())
+        else:
+            private = Ed25519PrivateKey.generate()
+            key = "whpk_" + base64.b64encode(private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
+            own = "v1a," + base64.b64encode(private.sign(signed)).decode()
+            for secret in (key, ["another", key]):
+                verify(BODY, {**headers, "webhook-signature": headers["webhook-signature"] + " " + own}, secret)
+            for wrong in (headers["webhook-signature"], "v1a,", own[:-4], own.replace("v1a,", "v1,")):
+                self.assertRaises(VerificationError, verify, BODY, {**headers, "webhook-signature": wrong}, key)
+            self.assertRaises(ValueError, verify, BODY, headers, "whpk_AAAA")
+        self.assertRaises(ValueError, verify, BODY, headers, "whpk_AAAA", signature="body")
+        self.assertRaises(ValueError, sign, BODY, "whpk_AAAA")
+
     def test_mistakes(self):
         for secret in ("", [], [""], None):
             self.assertRaises(ValueError, verify, BODY, sign(BODY, SECRET), secret)

@@ -86,6 +86,24 @@ export abstract class BotAPI {
 	}
 
 	/**
+	 * Give the webhook a key pair, or another one.
+	 * From then on `webhook-signature` also has a `v1a` signature, of Ed25519 (Standard Webhooks), beside those of the secret.
+	 * Whoever verifies needs the public key alone (`publicKeys`), with which nobody can sign. The private key never leaves the
+	 * service. In a rotation the key before signs too for `overlap`.
+	 */
+	rotateSigningKey(id: string, body?: KeyRotation, options?: CallOptions): Promise<Webhook> {
+		return this.send({ method: "POST", path: `/api/bot/v1/webhooks/${encodeURIComponent(id)}/signing-key`, body }, options);
+	}
+
+	/**
+	 * Remove the webhook's key pair.
+	 * Deliveries have no `v1a` signature any more. Without a key pair this changes nothing.
+	 */
+	removeSigningKey(id: string, options?: CallOptions): Promise<void> {
+		return this.send({ method: "DELETE", path: `/api/bot/v1/webhooks/${encodeURIComponent(id)}/signing-key` }, options);
+	}
+
+	/**
 	 * Attempt now what waits.
 	 * Makes the webhook's planned attempts due now, those of one event with `eventId`, else the next 10,000. A failing
 	 * webhook still gets one at a time, and failures count. A disabled webhook answers 409: nothing waits for it.
@@ -391,6 +409,8 @@ export interface WebhookDetail {
 	hasSecret: boolean;
 	/** The names of the webhook's own headers, in order. Their values are never returned. */
 	headerNames: string[];
+	/** The public keys of the `v1a` signatures that deliveries have now, the present one first: `whpk_` and base64. Empty when there is no key pair. */
+	publicKeys: string[];
 	/** Whether the endpoint has answered a `webhook.verify` event with its nonce since the URL last changed. The rate of deliveries to an unverified endpoint is limited. */
 	verified: boolean;
 	/** When the endpoint was last verified. */
@@ -441,6 +461,8 @@ export interface Webhook {
 	hasSecret: boolean;
 	/** The names of the webhook's own headers, in order. Their values are never returned. */
 	headerNames: string[];
+	/** The public keys of the `v1a` signatures that deliveries have now, the present one first: `whpk_` and base64. Empty when there is no key pair. */
+	publicKeys: string[];
 	/** Whether the endpoint has answered a `webhook.verify` event with its nonce since the URL last changed. The rate of deliveries to an unverified endpoint is limited. */
 	verified: boolean;
 	/** When the endpoint was last verified. */
@@ -507,6 +529,11 @@ export interface Delivery {
 	durationMs: number;
 	attemptedAt: string;
 	trigger: string;
+}
+
+export interface KeyRotation {
+	/** How long the key before signs too, from 0s to 168h, such as `24h` or `1h30m`. Default: 24h. */
+	overlap?: string;
 }
 
 export interface RetryRequest {

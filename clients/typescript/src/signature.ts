@@ -7,7 +7,7 @@ export type Body = string | Uint8Array | ArrayBuffer;
 /** Headers in the form of the Fetch API, of Node, or of a plain object; names in any letter case. */
 export type HeadersLike = { forEach(each: (value: string, name: string) => void): void } | Record<string, string | readonly string[] | undefined>;
 
-/** A webhook's secret, or several while it is changed: one that is right will do. */
+/** A webhook's secret, or a public key of it (whpk_…), or several while they are changed: one that is right will do. */
 export type Secret = string | readonly string[];
 
 /** How signatures are verified. */
@@ -28,6 +28,7 @@ export class VerificationError extends Error {
 }
 
 const standardPrefix = "whsec_";
+const publicKeyPrefix = "whpk_";
 const defaultTolerance = 300;
 const utf8 = new TextEncoder();
 
@@ -62,24 +63,26 @@ async function verifyStandard(body: Uint8Array<ArrayBuffer>, headers: HeadersLik
 	}
 	// While a secret is changed, there are several, separated by spaces.
 	const signatures = values(headers, "webhook-signature").flatMap((value) => value.split(" "));
-	const given = signatures.filter((value) => value.startsWith("v1,")).map((value) => fromBase64(value.slice("v1,".length)));
+	const given = (version: string) => signatures.filter((value) => value.startsWith(version)).map((value) => fromBase64(value.slice(version.length)));
 	const signed = standardText(id, timestamp, body);
-	if (!(await matches(secrets.map(standardKey), given, signed))) throw new VerificationError("webhook-signature is missing or wrong");
+	const shared = await Promise.all(secrets.filter((one) => !isPublicKey(one)).map((one) => hmacKey(standardKey(one), "verify")));
+	const own = await Promise.all(secrets.filter(isPublicKey).map(ed25519Key));
+	if (!((await matches(shared, given("v1,"), signed)) || (await matches(own, given("v1a,"), signed)))) throw new VerificationError("webhook-signature is missing or wrong");
 }
 
 async function verifyBody(body: Uint8Array<ArrayBuffer>, headers: HeadersLike, secrets: readonly string[]): Promise<void> {
 	const given = fromHex(single(headers, "x-mathub-signature"));
-	const keys = secrets.map((secret) => utf8.encode(secret));
+	if (secrets.some(isPublicKey)) throw new TypeError('a public key verifies the "standard" signature only');
+	const keys = await Promise.all(secrets.map((secret) => hmacKey(utf8.encode(secret), "verify")));
 	if (!(await matches(keys, [given], body))) throw new VerificationError("X-Mathub-Signature is missing or wrong");
 }
 
 /** Says whether one of the signatures is that of one of the keys. Web Crypto compares in constant time. */
-async function matches(keys: Uint8Array<ArrayBuffer>[], signatures: (Uint8Array<ArrayBuffer> | undefined)[], signed: Uint8Array<ArrayBuffer>): Promise<boolean> {
+async function matches(keys: CryptoKey[], signatures: (Uint8Array<ArrayBuffer> | undefined)[], signed: Uint8Array<ArrayBuffer>): Promise<boolean> {
 	let found = false;
-	for (const bytes of keys) {
-		const key = await hmacKey(bytes, "verify");
+	for (const key of keys) {
 		for (const signature of signatures) {
-			if (signature !== undefined && (await crypto.subtle.verify("HMAC", key, signature, signed))) found = true;
+			if (signature !== undefined && (await crypto.subtle.verify(key.algorithm.name, key, signature, signed))) found = true;
 		}
 	}
 	return found;
@@ -92,6 +95,7 @@ async function matches(keys: Uint8Array<ArrayBuffer>[], signatures: (Uint8Array<
 export async function sign(body: Body, secret: string, { id = crypto.randomUUID(), timestamp = Math.floor(Date.now() / 1000) }: { id?: string; timestamp?: number } = {}): Promise<Record<string, string>> {
 	const bytes = bytesOf(body);
 	const [own] = secretsOf(secret) as [string];
+	if (isPublicKey(own)) throw new TypeError("a public key cannot sign");
 	const mac = async (key: Uint8Array<ArrayBuffer>, text: Uint8Array<ArrayBuffer>) =>
 		new Uint8Array(await crypto.subtle.sign("HMAC", await hmacKey(key, "sign"), text));
 	const standard = await mac(standardKey(own), standardText(id, String(timestamp), bytes));
@@ -107,6 +111,16 @@ export async function sign(body: Body, secret: string, { id = crypto.randomUUID(
 
 function hmacKey(bytes: Uint8Array<ArrayBuffer>, usage: "sign" | "verify"): Promise<CryptoKey> {
 	return crypto.subtle.importKey("raw", bytes, { name: "HMAC", hash: "SHA-256" }, false, [usage]);
+}
+
+function isPublicKey(secret: string): boolean {
+	return secret.startsWith(publicKeyPrefix);
+}
+
+async function ed25519Key(publicKey: string): Promise<CryptoKey> {
+	const bytes = fromBase64(publicKey.slice(publicKeyPrefix.length));
+	if (bytes?.length !== 32) throw new TypeError("a public key must be whpk_ and the base64 of 32 bytes");
+	return crypto.subtle.importKey("raw", bytes, { name: "Ed25519" }, false, ["verify"]);
 }
 
 function standardText(id: string, timestamp: string, body: Uint8Array): Uint8Array<ArrayBuffer> {

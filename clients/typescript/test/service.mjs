@@ -32,6 +32,21 @@ assert.equal((await mathub.verifyWebhook(webhook.id)).success, true);
 const tested = await mathub.testWebhook(webhook.id, { eventType: "mention" });
 assert.equal((await arrival(tested.eventId)).test, true);
 
+// With a key pair: Node's own cryptography verifies what a public key is to verify, beside the secret's signature.
+const { publicKeys: [publicKey] } = await mathub.rotateSigningKey(webhook.id);
+const byKey = [];
+const other = createServer(expressHandler(publicKey, (event) => void byKey.push(event.id))).listen(0, "127.0.0.1");
+await once(other, "listening");
+await mathub.updateWebhook(webhook.id, { url: `http://127.0.0.1:${other.address().port}/` });
+const signed = await mathub.testWebhook(webhook.id);
+assert.deepEqual([signed.success, byKey], [true, [signed.eventId]]);
+await mathub.removeSigningKey(webhook.id);
+assert.equal((await mathub.testWebhook(webhook.id)).statusCode, 401);
+await mathub.updateWebhook(webhook.id, { url: webhook.url });
+assert.equal((await mathub.verifyWebhook(webhook.id)).success, true);
+other.closeAllConnections();
+other.close();
+
 // Over HTTP.
 const data = { postId: "p1", body: "größer ≥", more: { n: [1, null] } };
 const unnamed = await emit(service, { event: "post.created", data });
@@ -109,7 +124,7 @@ assert.deepEqual([undiscoverable.type, undiscoverable.searchAttributes.MathubEve
 // What has happened to the webhook, in pages.
 const deliveries = [];
 for await (const delivery of mathub.deliveries(webhook.id, { limit: 3 })) deliveries.push(delivery);
-assert.ok(deliveries.length > 6 && deliveries.every((delivery) => delivery.success));
+assert.ok(deliveries.length > 6 && deliveries.every((delivery) => delivery.success || delivery.statusCode === 401));
 await mathub.deleteWebhook(webhook.id);
 await assert.rejects(mathub.getWebhook(webhook.id), { status: 404 });
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { createHmac } from "node:crypto";
+import { createHmac, generateKeyPairSync, sign as signWith } from "node:crypto";
 import { test } from "node:test";
 import { sign, VerificationError, verify } from "@mathub/webhooks";
 import { Webhook } from "standardwebhooks";
@@ -86,6 +86,25 @@ test("while a secret is changed, one signature of several is enough, and one sec
 	await verify(body, { ...by, "webhook-signature": [byOld["webhook-signature"], by["webhook-signature"]] }, secret);
 	await refused(by, {}, body, [old]);
 	await verify(body, by, [old, secret], { signature: "body" });
+});
+
+test("a public key verifies what its private key has signed, beside secrets or alone", async () => {
+	const { publicKey, privateKey } = generateKeyPairSync("ed25519");
+	const key = "whpk_" + publicKey.export({ format: "der", type: "spki" }).subarray(-32).toString("base64");
+	const headers = await sign(body, secret);
+	const signed = (of) => "v1a," + signWith(null, Buffer.from(`${headers["webhook-id"]}.${headers["webhook-timestamp"]}.${of}`), privateKey).toString("base64");
+	const both = { ...headers, "webhook-signature": headers["webhook-signature"] + " " + signed(body) };
+	for (const by of [key, secret, [key, "another"], ["another", key]]) assert.equal((await verify(body, both, by)).event, "post.created");
+	for (const signature of [signed(body + " "), "v1a,", "v1a,AAAA", headers["webhook-signature"], signed(body).replace("v1a,", "v1,")]) {
+		await refused({ ...headers, "webhook-signature": signature }, {}, body, key);
+	}
+	await refused({ ...both, "webhook-id": "another" }, {}, body, key);
+	// The key is public: no signature is right that anyone could make with it as a secret.
+	const forged = { ...headers, "webhook-signature": "v1," + createHmac("sha256", key).update(`${headers["webhook-id"]}.${headers["webhook-timestamp"]}.${body}`).digest("base64") };
+	await refused(forged, {}, body, key);
+	await assert.rejects(verify(body, both, key, { signature: "body" }), TypeError);
+	await assert.rejects(verify(body, both, "whpk_AAAA"), TypeError);
+	await assert.rejects(sign(body, key), TypeError);
 });
 
 test("a mistake of the caller's is no forgery", async () => {

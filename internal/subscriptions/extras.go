@@ -1,0 +1,88 @@
+package subscriptions
+
+import (
+	"context"
+	"crypto/ed25519"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// DefaultKeyOverlap is how long the key before a new one signs too, unless told otherwise.
+const DefaultKeyOverlap = 24 * time.Hour
+
+// RotateKey gives a webhook a key pair, or another: the one before signs too for the overlap, of at most MaxSecretOverlap.
+func (s *Service) RotateKey(ctx context.Context, before db.Webhook, overlap time.Duration) (db.Webhook, error) {
+	if overlap < 0 || overlap > MaxSecretOverlap {
+		return before, webhook.Invalid("overlap", fmt.Sprintf("must be a duration from 0s to %gh, such as 24h or 1h30m", MaxSecretOverlap.Hours()))
+	}
+	w, _, err := s.Update(ctx, before, Input{key: newKey, keyOverlap: overlap})
+	return w, err
+}
+
+// RemoveKey ends the signatures by a webhook's key pair. Without one it changes nothing.
+func (s *Service) RemoveKey(ctx context.Context, before db.Webhook) (db.Webhook, error) {
+	w, _, err := s.Update(ctx, before, Input{key: removeKey})
+	return w, err
+}
+
+// changeExtras adds to a change what becomes of the webhook's own headers and of its key pair.
+func (s *Service) changeExtras(change *db.UpdateWebhookParams, w db.Webhook, in Input) error {
+	if len(in.Headers) == 0 && in.key == keepKey {
+		return nil
+	}
+	before, err := s.Keyset.OpenExtras(w.ID, w.Extras)
+	if err != nil {
+		return err
+	}
+	after := before
+	if after.Headers, err = webhook.CustomHeaders(before.Headers).With(in.Headers); err != nil {
+		return err
+	}
+	switch in.key {
+	case newKey:
+		if after.Key, err = webhook.NewKey(); err != nil {
+			return err
+		}
+		after.PreviousKey, after.PreviousKeyUntil = nil, time.Time{}
+		if before.Key != nil && in.keyOverlap > 0 {
+			after.PreviousKey, after.PreviousKeyUntil = before.Key, time.Now().Add(in.keyOverlap)
+		}
+	case removeKey:
+		after.Key, after.PreviousKey, after.PreviousKeyUntil = nil, nil, time.Time{}
+	case keepKey:
+	}
+	if maps.Equal(before.Headers, after.Headers) && after.Key.Equal(before.Key) {
+		return nil
+	}
+	change.SetExtras, change.HeaderNames = true, webhook.CustomHeaders(after.Headers).Names()
+	change.PublicKey, change.PreviousPublicKey = publicKey(after.Key), publicKey(after.PreviousKey)
+	if after.PreviousKey != nil {
+		change.PreviousKeyUntil = &after.PreviousKeyUntil
+	}
+	change.Extras, err = s.Keyset.SealExtras(w.ID, after)
+	return err
+}
+
+func publicKey(key ed25519.PrivateKey) *string {
+	if key == nil {
+		return nil
+	}
+	text := webhook.PublicKey(key)
+	return &text
+}
+
+// PublicKeys are those whose signatures a webhook's deliveries have now, the present one first.
+func PublicKeys(w db.Webhook) []string {
+	keys := []string{}
+	if w.PublicKey != nil {
+		keys = append(keys, *w.PublicKey)
+	}
+	if w.PreviousPublicKey != nil && w.PreviousKeyUntil.After(time.Now()) {
+		keys = append(keys, *w.PreviousPublicKey)
+	}
+	return keys
+}
