@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"net"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/standalone/freeport"
@@ -53,7 +55,7 @@ func TestTypeScriptPackage(t *testing.T) {
 		p.node(t, program)
 	})
 	t.Run("on the real service", func(t *testing.T) { p.node(t, filepath.Join(p.source, "test", "service.mjs")) })
-	for _, other := range []string{"@types", "@temporalio", "express", "fastify"} { // what page and examples ask to install beside it
+	for _, other := range []string{"@types", "@temporalio", "express", "fastify", "pg"} { // what page and examples ask to install beside it
 		require.NoError(t, os.Symlink(filepath.Join(p.source, "node_modules", other), filepath.Join(p.dir, "node_modules", other)))
 	}
 	p.examples(t, stack)
@@ -70,6 +72,7 @@ func (p *npmPackage) examples(t *testing.T, stack *testkit.Stack) {
 		"emit.mjs":          func(t *testing.T, program string) { exampleEmits(t, stack, p.tm, node, program) },
 		"emit-batch.mjs":    func(t *testing.T, program string) { exampleEmitsSeveral(t, stack, p.tm, node, program) },
 		"emit-workflow.mjs": func(t *testing.T, program string) { exampleEmits(t, stack, p.tm, node, program) },
+		"outbox.mjs":        func(t *testing.T, program string) { p.stores(t, stack, program) },
 		"poll.mjs":          func(t *testing.T, program string) { p.polls(t, stack, program) },
 	} {
 		t.Run(file, func(t *testing.T) { run(t, filepath.Join(p.dir, file)) })
@@ -89,6 +92,34 @@ func (p *npmPackage) polls(t *testing.T, stack *testkit.Stack, program string) {
 	stdout, _, stop = polling.start(t, testkit.Tool(t, "node"), program)
 	defer stop()
 	stdout.await(t, away.ID)
+}
+
+// stores runs a program that writes an event in a transaction of its own database, and the relay. A transaction that is rolled back emits nothing.
+func (p *npmPackage) stores(t *testing.T, stack *testkit.Stack, program string) {
+	_, err := stack.Database(t).Exec(t.Context(), "CREATE DATABASE backend")
+	require.NoError(t, err)
+	tm := &terminal{env: append(p.tm.env, "MATHUB_OUTBOX_URL="+stack.Servers.DatabaseURL("backend"))}
+	backend, err := pgx.Connect(t.Context(), stack.Servers.DatabaseURL("backend"))
+	require.NoError(t, err)
+	defer backend.Close(context.Background()) //nolint:errcheck // the test is over
+	_, err = backend.Exec(t.Context(), stack.Run(t, "relay", "--print-schema")+"\n; CREATE TABLE posts (id text PRIMARY KEY, body text NOT NULL)")
+	require.NoError(t, err)
+	receiver := testkit.NewReceiver(t)
+	bot := stack.API().CreateBot(t, "subscribed")
+	bot.CreateWebhook(t, receiver.URL("/hook"), "", post)
+
+	node := testkit.Tool(t, "node")
+	require.Equal(t, "stored pst_1", tm.output(t, node, program))
+	again, err := tm.command(t.Context(), node, program).CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(again), "duplicate key", "the post is there already")
+	var rows int
+	require.NoError(t, backend.QueryRow(t.Context(), "SELECT count(*) FROM mathub_outbox").Scan(&rows))
+	require.Equal(t, 1, rows, "what is rolled back leaves no event")
+	tm.output(t, "mathub-webhooks", "relay", "--once")
+	got := receiver.Await(t, "/hook", 1)[0]
+	require.Equal(t, "post-created-pst_1", got.EventID())
+	require.Contains(t, string(got.Body), `"body":"The bound in (3) can be improved."`)
 }
 
 func fileSize(path string) int64 {

@@ -5,6 +5,7 @@ export { batches, emit, emitBatch, type EmitOptions, type Service } from "./emit
 export type * from "./events.js";
 export { type EventHandler, expressHandler, fastifyPlugin, fetchHandler, type HandlerOptions } from "./handlers.js";
 export { type Api, type FieldError, MathubError, NoAnswerError } from "./http.js";
+export { type OutboxClient, storeEvent } from "./outbox.js";
 export { poll, type PolledPage, type PollOptions } from "./poll.js";
 export { type Body, type HeadersLike, type Secret, sign, VerificationError, verify, type VerifyOptions } from "./signature.js";
 export { emitWorkflow, emitWorkflowBatch, type TemporalClient } from "./temporal.js";

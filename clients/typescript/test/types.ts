@@ -3,7 +3,8 @@ import type { Client } from "@temporalio/client";
 import express from "express";
 import fastify from "fastify";
 import type { IncomingMessage } from "node:http";
-import { emit, emitBatch, emitWorkflow, type EventOf, type EventType, expressHandler, fastifyPlugin, fetchHandler, type MathubEvent, Mathub, type NewEvent, poll, verify } from "@mathub/webhooks";
+import type { PoolClient } from "pg";
+import { emit, emitBatch, emitWorkflow, type EventOf, type EventType, expressHandler, fastifyPlugin, fetchHandler, type MathubEvent, Mathub, type NewEvent, poll, storeEvent, verify } from "@mathub/webhooks";
 
 const service = { url: "http://127.0.0.1:8080", token: "t" };
 
@@ -95,4 +96,10 @@ export function handlers(): unknown[] {
 	server.register(fastifyPlugin("s", handle, { limit: 1, signature: "body" }), { prefix: "/mathub" });
 	const serve: (request: Request) => Promise<Response> = fetchHandler("s", handle);
 	return [serve];
+}
+
+export async function inTransaction(client: PoolClient): Promise<string> {
+	// @ts-expect-error a targeted event names its bots
+	await storeEvent(client, { event: "mention", data: { postId: "p" } });
+	return storeEvent(client, { event: "post.created", data: { postId: "p" } });
 }
