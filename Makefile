@@ -23,8 +23,8 @@ bin/mathub-webhooks: FORCE
 	@$(GO) build -ldflags '$(LDFLAGS)' -o $@ .
 
 bin/standalone: FORCE
-	@test -e $@ || echo "Building the embedded Temporal server: the first time this takes a few minutes."
-	@cd standalone && $(GO) build -ldflags '$(LDFLAGS)' -o ../$@ .
+	@test -e $@ || echo "Building the embedded Temporal server: the first time this takes 5 to 10 minutes and 3 GB for Go's caches, later seconds."
+	@cd standalone && GO='$(GO)' ../tools/build.sh 1800 -ldflags '$(LDFLAGS)' -o ../$@ .
 
 .PHONY: FORCE
 FORCE:

@@ -6,6 +6,8 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:http";
 
 const [secret, port = process.env.PORT ?? "9000"] = process.argv.slice(2);
+const exit = (message) => (console.error(message), process.exit(1));
+if (!secret) exit("usage: node receiver.mjs SECRET [PORT]");
 // The key of a secret whsec_… is what the base64 says; any other is its own key.
 const key = secret.startsWith("whsec_") ? Buffer.from(secret.slice("whsec_".length), "base64") : Buffer.from(secret);
 const tolerance = 5 * 60; // seconds, either way
@@ -20,7 +22,7 @@ createServer(async (request, response) => {
   response.writeHead(ok ? 200 : 401).end(answer);
   // The work comes after the answer. In production, store the event before it, where it survives a crash.
   if (ok) setImmediate(work, request.headers["webhook-id"], body);
-}).listen(Number(port), "127.0.0.1");
+}).listen(Number(port), "127.0.0.1").on("error", ({ code }) => exit(`port ${port}: ${code}; give another as PORT or as the last argument`));
 
 function genuine(headers, body) {
   const { "webhook-id": id = "", "webhook-timestamp": timestamp = "", "webhook-signature": signatures = "" } = headers;

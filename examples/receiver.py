@@ -15,6 +15,8 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+if len(sys.argv) < 2:
+    sys.exit("usage: python3 receiver.py SECRET [PORT]")
 SECRET = sys.argv[1]
 # The key of a secret whsec_… is what the base64 says; any other is its own key.
 KEY = base64.b64decode(SECRET.removeprefix("whsec_")) if SECRET.startswith("whsec_") else SECRET.encode()
@@ -37,7 +39,7 @@ def genuine(headers, body):
 
 class Receiver(BaseHTTPRequestHandler):
     def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))  # the raw bytes: what was signed
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))  # the raw bytes: what was signed
         ok = genuine(self.headers, body)
         if ok:
             todo.put((self.headers["webhook-id"], body))  # the work comes after the answer
@@ -58,5 +60,9 @@ def work():
         print(event_id, event["event"], event["data"], flush=True)
 
 
+try:
+    server = ThreadingHTTPServer(("127.0.0.1", PORT), Receiver)
+except OSError as error:
+    sys.exit(f"port {PORT}: {error.strerror}; give another as PORT or as the last argument")
 threading.Thread(target=work, daemon=True).start()
-ThreadingHTTPServer(("127.0.0.1", PORT), Receiver).serve_forever()
+server.serve_forever()

@@ -42,6 +42,7 @@ check_npm() { PATH="$tools:$PATH" "$1" --version >&2 && echo "$1"; }
 check_git() { "$1" --version >&2 && echo "$1"; }
 check_curl() { "$1" --version >&2 && echo "$1"; }
 check_bash() { "$1" --version >&2 && echo "$1"; }
+check_fish() { "$1" --version >&2 && echo "$1"; }
 check_zsh() { "$1" --version >&2 && echo "$1"; }
 check_psql() { "$1" --version >&2 && echo "$1"; }
 check_pgbouncer() { "$1" --version >&2 && echo "$1"; }
@@ -86,6 +87,7 @@ look() {
 	keep curl || lacks curl curl
 	keep bash || lacks bash bash
 	keep zsh || lacks zsh zsh
+	keep fish || lacks fish fish
 	keep ps || lacks ps procps
 	keep psql || lacks psql postgresql-client
 	keep pgbouncer /usr/sbin/pgbouncer || keep pgbouncer "$tools/pgbouncer.deb/run" || lacks PgBouncer pgbouncer

@@ -43,7 +43,7 @@ func main() {
 	}
 	http.HandleFunc("POST /", receive(webhook))
 	server := &http.Server{Addr: "127.0.0.1:" + port, ReadTimeout: 10 * time.Second}
-	log.Fatal(server.ListenAndServe())
+	log.Fatalf("%v; give another port as PORT or as the last argument", server.ListenAndServe())
 }
 
 func receive(webhook *standardwebhooks.Webhook) http.HandlerFunc {

@@ -3,6 +3,8 @@ import { createServer } from "node:http";
 import { Webhook } from "standardwebhooks";
 
 const [secret, port = process.env.PORT ?? "9000"] = process.argv.slice(2);
+const exit = (message) => (console.error(message), process.exit(1));
+if (!secret) exit("usage: node standard.mjs whsec_… [PORT]");
 const webhook = new Webhook(secret);
 
 createServer(async (request, response) => {
@@ -20,7 +22,7 @@ createServer(async (request, response) => {
   response.writeHead(200).end(event.event === "webhook.verify" ? event.data.nonce : "");
   // The work comes after the answer. In production, store the event before it, where it survives a crash.
   setImmediate(work, request.headers["webhook-id"], event);
-}).listen(Number(port), "127.0.0.1");
+}).listen(Number(port), "127.0.0.1").on("error", ({ code }) => exit(`port ${port}: ${code}; give another as PORT or as the last argument`));
 
 const seen = new Set(); // in production: a unique key in the database, set in the transaction that does the work
 

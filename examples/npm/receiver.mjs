@@ -5,6 +5,8 @@ import { expressHandler } from "@mathub/webhooks";
 import express from "express";
 
 const [secret, port = process.env.PORT ?? "9000"] = process.argv.slice(2);
+const exit = (message) => (console.error(message), process.exit(1));
+if (!secret) exit("usage: node receiver.mjs whsec_… [PORT]");
 const seen = new Set(); // in production: a unique key in the database, set in the transaction that does the work
 
 const app = express();
@@ -19,4 +21,4 @@ app.post("/", expressHandler(secret, (event) => {
       console.log(event.id, event.event, JSON.stringify(event.data));
   }
 }));
-app.listen(Number(port), "127.0.0.1");
+app.listen(Number(port), "127.0.0.1").on("error", ({ code }) => exit(`port ${port}: ${code}; give another as PORT or as the last argument`));

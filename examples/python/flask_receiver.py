@@ -10,12 +10,15 @@ import hmac
 import json
 import os
 import queue
+import socket
 import sys
 import threading
 import time
 
 from flask import Flask, abort, request
 
+if len(sys.argv) < 2:
+    sys.exit("usage: python3 flask_receiver.py whsec_… [PORT]")
 KEY = base64.b64decode(sys.argv[1].removeprefix("whsec_"))  # the key is what the base64 says, not its letters
 PORT = int(sys.argv[2] if len(sys.argv) > 2 else os.environ.get("PORT", 9000))
 TOLERANCE = 5 * 60  # seconds, either way
@@ -52,5 +55,9 @@ def work():
         print(event_id, event["event"], event["data"], flush=True)
 
 
+try:
+    socket.create_server(("127.0.0.1", PORT)).close()
+except OSError as error:
+    sys.exit(f"port {PORT}: {error.strerror}; give another as PORT or as the last argument")
 threading.Thread(target=work, daemon=True).start()
 app.run("127.0.0.1", PORT)

@@ -78,7 +78,7 @@ func TestDocs(t *testing.T) {
 		ran[name] = true
 		shells := []string{"bash"}
 		if name == "README.md" || name == "docs/quick-start.md" { // what newcomers paste
-			shells = append(shells, "zsh")
+			shells = append(shells, "zsh", "fish")
 		}
 		for _, shell := range shells {
 			t.Run(name+" in "+shell, func(t *testing.T) {
@@ -154,6 +154,15 @@ func (p *page) printed(t *testing.T, since int) string {
 	return string(raw[since:])
 }
 
+// fishScript runs a block in fish, with the variables of the blocks before it.
+const fishScript = `test -e '%[1]s'; and source '%[1]s'
+%[2]s
+or exit 1
+for name in (set --names --export | string match --invert --regex '^(PWD|SHLVL|_)$')
+	echo set --global --export $name (string escape -- $$name)
+end > '%[1]s'
+`
+
 func (p *page) run(t *testing.T, b block) {
 	t.Helper()
 	if b.from != "" {
@@ -174,6 +183,9 @@ func (p *page) run(t *testing.T, b block) {
 	case "sh":
 		// What it assigns is exported, and so kept for the next block.
 		script := fmt.Sprintf("set -euo pipefail; set -a; [ ! -e '%[1]s' ] || . '%[1]s'\n%[2]s\nexport -p > '%[1]s'\n", p.state, text)
+		if p.shell == "fish" {
+			script = fmt.Sprintf(fishScript, p.state, text)
+		}
 		cmd = p.terminal.command(ctx, testkit.Tool(t, p.shell), "-c", script)
 	case "python":
 		cmd = p.terminal.command(ctx, testkit.Tool(t, "python3"), "-c", text)

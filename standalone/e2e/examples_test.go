@@ -3,16 +3,22 @@ package e2e_test
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/oapi-codegen/nullable"
 	"github.com/stretchr/testify/require"
 
+	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/standalone/freeport"
 	"github.com/mathub/webhooks/standalone/testkit"
 	"github.com/mathub/webhooks/webhook"
@@ -53,13 +59,20 @@ func TestExamples(t *testing.T) {
 	}{
 		{"receiver.py", []string{python, example(t, "receiver.py")}},
 		{"flask_receiver.py", []string{python, example(t, "python/flask_receiver.py")}},
-		{"standard.py", []string{python, example(t, "python/standard.py")}},
 		{"receiver.mjs", []string{node, example(t, "receiver.mjs")}},
 		{"standard.mjs", []string{node, example(t, "node/standard.mjs")}},
 		{"main.go", []string{receiver}},
 	} {
-		t.Run(r.name, func(t *testing.T) { exampleReceives(t, stack, tm, r.command) })
+		t.Run(r.name, func(t *testing.T) {
+			exampleReceives(t, stack, tm, r.command)
+			exampleNamesATakenPort(t, tm, r.command)
+		})
 	}
+	t.Run("the first receivers", func(t *testing.T) {
+		for _, command := range [][]string{{python, "testdata/first/receiver.py"}, {node, "testdata/first/receiver.mjs"}} {
+			firstReceiverVerifies(t, stack, tm, command)
+		}
+	})
 	t.Run("emit_batch.py", func(t *testing.T) {
 		exampleEmitsSeveral(t, stack, tm, python, example(t, "python/emit_batch.py"))
 	})
@@ -98,6 +111,122 @@ func exampleReceives(t *testing.T, stack *testkit.Stack, tm *terminal, command [
 	refusesForgeries(t, "http://"+addr+"/", listening.Await(t, "/", 1)[0])
 	require.NotContains(t, stdout.String(), "forged")
 	require.Equal(t, 1, strings.Count(stdout.String(), sent.ID), "the work is done once")
+}
+
+// TestMovingReceiver: a receiver during a move takes what Mathub sends, and what Svix, Convoy and Outpost send as their documentation says.
+func TestMovingReceiver(t *testing.T) {
+	t.Parallel()
+	stack := testkit.Start(t, testkit.Options{})
+	tm := openTerminal(t, stack, stack.API().CreateBot(t, "moving"))
+	const old = "whsec_b2xkLW9sZC1vbGQtb2xkLW9sZC1vbGQtb2xkLW9sZA=="
+	command := []string{testkit.Tool(t, "node"), example(t, "node/moving.mjs")}
+	exampleNamesATakenPort(t, tm, command, examplesSecret)
+	port, err := freeport.Find()
+	require.NoError(t, err)
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	stdout, stderr, stop := tm.start(t, command[0], command[1], examplesSecret, old, strconv.Itoa(port))
+	defer stop()
+	require.Eventually(t, func() bool {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr)
+		return err == nil && conn.Close() == nil
+	}, time.Minute, 20*time.Millisecond, "it does not listen: %s", stderr)
+
+	bot := stack.API().CreateBot(t, "moved")
+	hook := bot.CreateWebhook(t, "http://"+addr+"/", examplesSecret, post)
+	sent := bot.Emit(t, testkit.Event{ID: "both", Type: post, Data: []byte(`{"postId":"p1"}`)})
+	require.True(t, bot.AwaitDeliveries(t, hook.ID, 1)[0].Success)
+	require.True(t, bot.Verify(t, hook.ID).Success)
+	stdout.await(t, sent.ID)
+
+	now := strconv.FormatInt(time.Now().Unix(), 10)
+	stale := strconv.FormatInt(time.Now().Add(-6*time.Minute).Unix(), 10)
+	hexOf := func(text string) string {
+		mac := hmac.New(sha256.New, []byte(old))
+		mac.Write([]byte(text))
+		return hex.EncodeToString(mac.Sum(nil))
+	}
+	standard := func(prefix, id, secret string) map[string]string {
+		return map[string]string{prefix + "id": id, prefix + "timestamp": now, prefix + "signature": webhook.SignStandard(secret, id, time.Now(), []byte(`{"id":"`+id+`"}`))}
+	}
+	for name, c := range map[string]struct {
+		id      string
+		headers map[string]string
+		want    int
+	}{
+		"Svix":                        {"s1", standard("svix-", "s1", old), http.StatusOK},
+		"Svix without its name":       {"s2", standard("webhook-", "s2", old), http.StatusOK},
+		"Convoy":                      {"c1", map[string]string{"X-Convoy-Signature": "t=" + now + ",v1=" + hexOf(now+`,{"id":"c1"}`)}, http.StatusOK},
+		"Convoy, several":             {"c2", map[string]string{"X-Convoy-Signature": "t=" + now + ",v1=00,v1=" + hexOf(now+`,{"id":"c2"}`)}, http.StatusOK},
+		"Outpost":                     {"o1", map[string]string{"X-Outpost-Id": "o1", "X-Outpost-Signature": "t=" + now + ",v0=" + hexOf(now+`.{"id":"o1"}`)}, http.StatusOK},
+		"the same event by Svix":      {"both", standard("svix-", "both", old), http.StatusOK},
+		"Svix under another id":       {"forged", standard("svix-", "s1", old), http.StatusUnauthorized},
+		"the new secret for the old":  {"forged", standard("svix-", "forged", examplesSecret), http.StatusUnauthorized},
+		"Convoy's of six minutes ago": {"forged", map[string]string{"X-Convoy-Signature": "t=" + stale + ",v1=" + hexOf(stale+`,{"id":"forged"}`)}, http.StatusUnauthorized},
+		"Outpost's as Convoy's":       {"forged", map[string]string{"X-Convoy-Signature": "t=" + now + ",v1=" + hexOf(now+`.{"id":"forged"}`)}, http.StatusUnauthorized},
+		"no signature in it":          {"forged", map[string]string{"X-Outpost-Signature": "t=" + now}, http.StatusUnauthorized},
+		"unsigned":                    {"forged", nil, http.StatusUnauthorized},
+	} {
+		header := http.Header{}
+		for key, value := range c.headers {
+			header.Set(key, value)
+		}
+		status, _ := postTo(t, "http://"+addr+"/", header, []byte(`{"id":"`+c.id+`"}`))
+		require.Equal(t, c.want, status, name)
+	}
+	for _, id := range []string{"s1", "s2", "c1", "c2", "o1"} {
+		stdout.await(t, id+" ")
+	}
+	require.Equal(t, 1, strings.Count(stdout.String(), "both "), "the work is done once")
+	require.NotContains(t, stdout.String(), "forged")
+}
+
+// exampleNamesATakenPort: a receiver that cannot listen, or has no secret, ends with one line that says what to change.
+func exampleNamesATakenPort(t *testing.T, tm *terminal, command []string, more ...string) {
+	t.Helper()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer taken.Close() //nolint:errcheck // the test is over
+	ends := func(args ...string) string {
+		t.Helper()
+		cmd := tm.command(t.Context(), command[0], append(slices.Clone(command[1:]), args...)...)
+		out, err := cmd.CombinedOutput()
+		require.Error(t, err)
+		require.Equal(t, 1, cmd.ProcessState.ExitCode(), "%s", out)
+		require.Equal(t, 1, strings.Count(string(out), "\n"), "one line: %s", out)
+		return string(out)
+	}
+	_, port, err := net.SplitHostPort(taken.Addr().String())
+	require.NoError(t, err)
+	said := ends(append(more, examplesSecret, port)...)
+	require.Contains(t, said, port)
+	require.Contains(t, said, "as PORT or as the last argument")
+	require.Contains(t, ends(), "usage: ")
+}
+
+// firstReceiverVerifies: the receivers of the first version, unchanged, verify X-Mathub-Signature still.
+func firstReceiverVerifies(t *testing.T, stack *testkit.Stack, tm *terminal, command []string) {
+	for _, secret := range []string{examplesSecret, "a text, größer"} {
+		port, err := freeport.Find()
+		require.NoError(t, err)
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		stdout, stderr, stop := tm.start(t, command[0], append(slices.Clone(command[1:]), secret, strconv.Itoa(port))...)
+		require.Eventually(t, func() bool {
+			conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr)
+			return err == nil && conn.Close() == nil
+		}, time.Minute, 20*time.Millisecond, "it does not listen: %s", stderr)
+		bot := stack.API().CreateBot(t, "first")
+		hook := bot.CreateWebhook(t, "http://"+addr+"/", secret, post)
+		sent := bot.Emit(t, testkit.Event{Type: post, Data: []byte(`{"body":"größer ≥ \u003c","n":12345678901234567890}`)})
+		delivery := bot.AwaitDeliveries(t, hook.ID, 1)[0]
+		require.True(t, delivery.Success, "%s by %q: %v", command[1], secret, delivery)
+		require.Equal(t, http.StatusNoContent, *delivery.StatusCode)
+		stdout.await(t, sent.ID)
+		bot.Patch(t, hook.ID, mathub.WebhookChange{Secret: nullable.NewNullableWithValue("another")})
+		bot.Emit(t, testkit.Event{Type: post})
+		refused := bot.AwaitDeliveries(t, hook.ID, 2)[0]
+		require.Equal(t, http.StatusUnauthorized, *refused.StatusCode)
+		stop()
+	}
 }
 
 // refusesForgeries sends a captured request again to a receiver, which is to take it, and with what is not as it was signed.

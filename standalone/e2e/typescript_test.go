@@ -68,7 +68,10 @@ func (p *npmPackage) examples(t *testing.T, stack *testkit.Stack) {
 	require.NoError(t, os.CopyFS(p.dir, os.DirFS(example(t, "npm"))))
 	node := testkit.Tool(t, "node")
 	for file, run := range map[string]func(t *testing.T, program string){
-		"receiver.mjs":      func(t *testing.T, program string) { exampleReceives(t, stack, p.tm, []string{node, program}) },
+		"receiver.mjs": func(t *testing.T, program string) {
+			exampleReceives(t, stack, p.tm, []string{node, program})
+			exampleNamesATakenPort(t, p.tm, []string{node, program})
+		},
 		"emit.mjs":          func(t *testing.T, program string) { exampleEmits(t, stack, p.tm, node, program) },
 		"emit-batch.mjs":    func(t *testing.T, program string) { exampleEmitsSeveral(t, stack, p.tm, node, program) },
 		"emit-workflow.mjs": func(t *testing.T, program string) { exampleEmits(t, stack, p.tm, node, program) },
