@@ -179,7 +179,7 @@ fi
 [ "$only" = compiler ] && exit
 
 PATH="$tools:$PATH" # npm's programs look for Node
-for folder in clients/typescript examples/node standalone/e2e/testdata/clients/typescript standalone/portal/testdata; do
+for folder in clients/typescript examples/node standalone/e2e/testdata/clients/typescript standalone/e2e/testdata/runtimes standalone/portal/testdata; do
 	# npm writes this file at the end of an installation.
 	if [ ! -e "$folder/node_modules/.package-lock.json" ] || [ "$folder/package-lock.json" -nt "$folder/node_modules/.package-lock.json" ]; then
 		(cd "$folder" && npm ci --no-audit --no-fund --loglevel=error)

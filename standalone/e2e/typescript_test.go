@@ -54,6 +54,19 @@ func TestTypeScriptPackage(t *testing.T) {
 		require.NoError(t, os.WriteFile(program, []byte(commonJS), 0o600))
 		p.node(t, program)
 	})
+	for runtime, command := range map[string][]string{
+		"Node": {testkit.Tool(t, "node")},
+		"Deno": {runtimeOf(t, "deno"), "run", "--allow-env", "--allow-read", "--node-modules-dir=manual", "--no-remote"},
+		"Bun":  {runtimeOf(t, "bun")},
+	} {
+		t.Run("on "+runtime, func(t *testing.T) {
+			source, err := os.ReadFile(filepath.Join("testdata", "runtimes", "verify.mjs"))
+			require.NoError(t, err)
+			program := filepath.Join(p.dir, "verify-"+runtime+".mjs")
+			require.NoError(t, os.WriteFile(program, source, 0o600))
+			require.Equal(t, "verified", p.tm.output(t, command[0], append(command[1:], program)...))
+		})
+	}
 	t.Run("on the real service", func(t *testing.T) { p.node(t, filepath.Join(p.source, "test", "service.mjs")) })
 	for _, other := range []string{"@types", "@temporalio", "express", "fastify", "pg"} { // what page and examples ask to install beside it
 		require.NoError(t, os.Symlink(filepath.Join(p.source, "node_modules", other), filepath.Join(p.dir, "node_modules", other)))
@@ -148,6 +161,15 @@ func installPackage(t *testing.T, stack *testkit.Stack, bot *testkit.Bot) *npmPa
 	return p
 }
 
+// runtimeOf is a program that make test-deps has installed for these tests.
+func runtimeOf(t *testing.T, name string) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("testdata", "runtimes", "node_modules", ".bin", name))
+	require.NoError(t, err)
+	require.FileExists(t, path, "run make test-deps")
+	return path
+}
+
 var imports = regexp.MustCompile(`(?m)^(?:import|export)\b.* from "([^"]+)"`)
 
 // bringsNothing: no other package, and no module of Node.
@@ -192,6 +214,9 @@ func (p *npmPackage) page(t *testing.T, stack *testkit.Stack, bot *testkit.Bot) 
 		{"strict": true, "target": "es2022", "module": "nodenext", "skipLibCheck": true, "types": ["node"]}, "include": ["*.mts"]}`), 0o600))
 	ports := map[string]int{}
 	for _, b := range found {
+		if b.name == "main" {
+			require.LessOrEqual(t, strings.Count(b.text, "\n"), 20, "a backend that emits and a bot that receives are twenty lines")
+		}
 		port, err := freeport.Find()
 		require.NoError(t, err)
 		ports[b.name] = port
