@@ -114,7 +114,7 @@ func (p *npmPackage) polls(t *testing.T, stack *testkit.Stack, program string) {
 func (p *npmPackage) stores(t *testing.T, stack *testkit.Stack, program string) {
 	_, err := stack.Database(t).Exec(t.Context(), "CREATE DATABASE backend")
 	require.NoError(t, err)
-	tm := &terminal{env: append(p.tm.env, "MATHUB_OUTBOX_URL="+stack.Servers.DatabaseURL("backend"))}
+	tm := &terminal{env: append(p.tm.env, "MATHUB_OUTBOX_URL="+stack.Servers.DatabaseURL("backend"), "POST_ID=stored")}
 	backend, err := pgx.Connect(t.Context(), stack.Servers.DatabaseURL("backend"))
 	require.NoError(t, err)
 	defer backend.Close(context.Background()) //nolint:errcheck // the test is over
@@ -125,7 +125,7 @@ func (p *npmPackage) stores(t *testing.T, stack *testkit.Stack, program string) 
 	bot.CreateWebhook(t, receiver.URL("/hook"), "", post)
 
 	node := testkit.Tool(t, "node")
-	require.Equal(t, "stored pst_1", tm.output(t, node, program))
+	require.Equal(t, "stored stored", tm.output(t, node, program))
 	again, err := tm.command(t.Context(), node, program).CombinedOutput()
 	require.Error(t, err)
 	require.Contains(t, string(again), "duplicate key", "the post is there already")
@@ -134,7 +134,7 @@ func (p *npmPackage) stores(t *testing.T, stack *testkit.Stack, program string) 
 	require.Equal(t, 1, rows, "what is rolled back leaves no event")
 	tm.output(t, "mathub-webhooks", "relay", "--once")
 	got := receiver.Await(t, "/hook", 1)[0]
-	require.Equal(t, "post-created-pst_1", got.EventID())
+	require.Equal(t, "post-created-stored", got.EventID())
 	require.Contains(t, string(got.Body), `"body":"The bound in (3) can be improved."`)
 }
 
