@@ -4,18 +4,32 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/internal/ops"
 	"github.com/mathub/webhooks/webhook"
 )
 
 // ListPauses serves GET /pauses.
-func (s *server) ListPauses(c *gin.Context) {
+func (s *server) ListPauses(c *gin.Context, _ ListPausesParams) {
 	s.answer(c, func() (reply, error) {
-		pauses, err := s.webhooks.Pauses().List(c)
+		q, err := readQuery(c, "after", "limit")
+		if err != nil {
+			return reply{}, err
+		}
+		after, _ := q.text("after")
+		limit := q.integer("limit", ops.MaxListed, ops.DefaultListed)
+		if err := q.Err(); err != nil {
+			return reply{}, err
+		}
+		pauses, next, err := s.webhooks.Pauses().List(c, after, limit)
+		if err != nil {
+			return reply{}, err
+		}
+		s.linkAfter(c, q, next)
 		list := make([]Pause, len(pauses))
 		for i, p := range pauses {
 			list[i] = toPause(p)
 		}
-		return ok(list), err
+		return ok(list), nil
 	})
 }
 

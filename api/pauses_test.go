@@ -39,14 +39,24 @@ func TestPausesOverTheAPI(t *testing.T) {
 	call("PUT", "", `{"scope":"bot","value":"`+bot+`","reason":"four"}`, 200)
 	var list []mathub.Pause
 	call("GET", "", "", 200).into(t, &list)
-	require.Equal(t, []mathub.Pause{again, all}, list[:2])
+	require.Equal(t, []mathub.Pause{all, again}, []mathub.Pause{list[0], list[2]})
 	require.Len(t, list, 3)
+
+	first := call("GET", "?limit=2", "", 200)
+	require.Equal(t, `<`+pausesPath+`?after=bot%3A`+bot+`&limit=2>; rel="next"`, first.header.Get("Link"))
+	var rest []mathub.Pause
+	last := call("GET", "?limit=2&after=bot:"+bot, "", 200)
+	last.into(t, &rest)
+	require.Equal(t, []mathub.Pause{again}, rest)
+	require.Empty(t, last.header.Get("Link"))
 
 	for _, c := range []struct {
 		method, query, body string
 		status              int
 		field               string
 	}{
+		{"GET", "?limit=101", "", 422, "limit"},
+		{"GET", "?after=x", "", 422, "after"},
 		{"PUT", "", `{"reason":"r"}`, 422, "scope"},
 		{"PUT", "", `{"scope":"everything","reason":"r"}`, 422, "scope"},
 		{"PUT", "", `{"scope":1,"reason":"r"}`, 422, "scope"},

@@ -1410,6 +1410,15 @@ type ResumeDeliveriesParams struct {
 	Value *[]string `form:"value,omitempty" json:"value,omitempty"`
 }
 
+// ListPausesParams defines parameters for ListPauses.
+type ListPausesParams struct {
+	// After Where the list goes on, as the `Link` of the page before has it.
+	After *[]string `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit The size of the page.
+	Limit *[]string `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
 // ListIncidentsParams defines parameters for ListIncidents.
 type ListIncidentsParams struct {
 	// Before The id of an incident. The list begins after it, with older ones.
@@ -1661,9 +1670,9 @@ type ServerInterface interface {
 	// ResumeDeliveries End a pause.
 	// (DELETE /api/internal/v1/pauses)
 	ResumeDeliveries(c *gin.Context, params ResumeDeliveriesParams)
-	// ListPauses List the pauses, oldest first.
+	// ListPauses List the pauses, that of all first, then those of bots and of hosts, each by name.
 	// (GET /api/internal/v1/pauses)
-	ListPauses(c *gin.Context)
+	ListPauses(c *gin.Context, params ListPausesParams)
 	// PauseDeliveries Pause all deliveries, a bot's, or a host's.
 	// (PUT /api/internal/v1/pauses)
 	PauseDeliveries(c *gin.Context)
@@ -3190,6 +3199,28 @@ func (siw *ServerInterfaceWrapper) ResumeDeliveries(c *gin.Context) {
 // ListPauses operation middleware
 func (siw *ServerInterfaceWrapper) ListPauses(c *gin.Context) {
 
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListPausesParams
+
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", c.Request.URL.Query(), &params.After, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter after: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -3197,7 +3228,7 @@ func (siw *ServerInterfaceWrapper) ListPauses(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.ListPauses(c)
+	siw.Handler.ListPauses(c, params)
 }
 
 // PauseDeliveries operation middleware

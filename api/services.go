@@ -1,6 +1,8 @@
 package api
 
 import (
+	"time"
+
 	"github.com/mathub/webhooks/internal/audit"
 	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/history"
@@ -18,6 +20,9 @@ type Services struct {
 	Audit    *audit.Reader
 }
 
+// keepQueues is how old what lists show of queues may be: /ops asks for them several times a page, and operators look again.
+const keepQueues = 2 * time.Second
+
 // Services returns the services as they are configured.
 func (cfg *Config) Services() Services {
 	most := cfg.MaxWebhooksPerBot
@@ -28,7 +33,7 @@ func (cfg *Config) Services() Services {
 	return Services{
 		Ops: &ops.Service{
 			Pool: cfg.Pool, Temporal: cfg.Temporal, Bots: ofBots, UI: ops.UI{URL: cfg.TemporalUI, Namespace: cfg.Namespace},
-			Retention: cfg.Retention, OutboundAccess: cfg.OutboundAccess,
+			Retention: cfg.Retention, OutboundAccess: cfg.OutboundAccess, KeepQueues: keepQueues,
 		},
 		Bots: ofBots,
 		Webhooks: &subscriptions.Service{

@@ -59,8 +59,8 @@ func (d *Doctor) examinePostgres(ctx context.Context) []finding {
 	findings = append(findings, judgeSchema(db.CheckSchema(ctx, pool)))
 	findings = append(findings, judgePrivileges(privileges)...)
 
-	if list, err := (&history.Pauses{Pool: pool}).List(ctx); err == nil {
-		findings = append(findings, judgePauses(list)...)
+	if list, more, err := (&history.Pauses{Pool: pool}).List(ctx, "", mostPausesNamed); err == nil {
+		findings = append(findings, judgePauses(list, more != "")...)
 	}
 
 	begin := d.now()
@@ -106,13 +106,15 @@ func (d *Doctor) examineWrites(ctx context.Context, pool *pgxpool.Pool) (finding
 }
 
 // judgePauses says what operators have paused: who looks for what is wrong may not know.
-func judgePauses(list []history.Pause) (findings []finding) {
-	const most = 10
-	for i, p := range list {
-		if i == most {
-			return append(findings, note("pauses", "%d more; see `mathub-webhooks ops pauses list`", len(list)-most))
-		}
+// mostPausesNamed is how many pauses are named.
+const mostPausesNamed = 10
+
+func judgePauses(list []history.Pause, more bool) (findings []finding) {
+	for _, p := range list {
 		findings = append(findings, note("pauses", "%s are paused by %s since %s: %s", p.Of(), p.By, webhook.FormatTime(p.Since), p.Reason))
+	}
+	if more {
+		findings = append(findings, note("pauses", "there are others; see `mathub-webhooks ops pauses list`"))
 	}
 	return findings
 }

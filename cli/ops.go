@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -54,7 +53,7 @@ func gather[T any](f pageFlags, list func(after string, limit int) (*mathub.Resp
 	if f.Limit < 1 {
 		return nil, nil, "", usageError{errors.New("--limit must be at least 1")}
 	}
-	var items []json.RawMessage
+	items := []json.RawMessage{} // not null, where there are none
 	next = f.After
 	for range mostCalls {
 		page, err := list(next, min(mostOnPage, f.Limit-len(rows)))
@@ -70,15 +69,8 @@ func gather[T any](f pageFlags, list func(after string, limit int) (*mathub.Resp
 			break
 		}
 	}
-	return rows, append(append([]byte("["), bytes.Join(joined(items), []byte(","))...), ']'), next, nil
-}
-
-func joined(items []json.RawMessage) [][]byte {
-	parts := make([][]byte, len(items))
-	for i, item := range items {
-		parts[i] = item
-	}
-	return parts
+	raw, err = json.Marshal(items)
+	return rows, raw, next, err
 }
 
 // moreFollow says how a list goes on.

@@ -10,12 +10,13 @@ import (
 )
 
 type opsPauses struct {
-	List opsPausesList `cmd:"" help:"List the pauses, oldest first."`
+	List opsPausesList `cmd:"" help:"List the pauses: of all, of bots and of hosts."`
 }
 
 type opsPausesList struct {
 	ServiceFlags
 	outputFlags
+	pageFlags
 }
 
 // Run lists the pauses.
@@ -24,19 +25,22 @@ func (c *opsPausesList) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	list, err := api.ListPauses(ctx)
+	list, raw, next, err := gather(c.pageFlags, func(after string, limit int) (*mathub.Response[[]mathub.Pause], error) {
+		return api.ListPauses(ctx, &mathub.ListPausesParams{After: after, Limit: limit})
+	})
 	if err != nil {
 		return err
 	}
-	return c.pauses(list.Body, list.Value...)
+	return c.pauses(raw, next, list...)
 }
 
-func (f outputFlags) pauses(raw []byte, list ...mathub.Pause) error {
+func (f outputFlags) pauses(raw []byte, next string, list ...mathub.Pause) error {
 	return f.show(raw, func(w io.Writer) error {
 		fmt.Fprintln(w, "SCOPE\tVALUE\tSINCE\tBY\tREASON") //nolint:errcheck // Flush tells
 		for _, p := range list {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", p.Scope, orDash(p.Value), webhook.FormatTime(p.Since), p.By, p.Reason) //nolint:errcheck // Flush tells
 		}
+		moreFollow(w, next)
 		return nil
 	})
 }
@@ -63,7 +67,7 @@ func (f *pauseFlags) pause(ctx context.Context, scope, value string) error {
 	if err != nil {
 		return err
 	}
-	return f.pauses(p.Body, p.Value)
+	return f.pauses(p.Body, "", p.Value)
 }
 
 type (

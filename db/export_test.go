@@ -26,12 +26,13 @@ const (
 
 	WebhooksOfBotAfterSQL     = webhooksOfBotAfter
 	WebhooksAtHostAfterSQL    = webhooksAtHostAfter
-	QueuedWebhooksAfterSQL    = queuedWebhooksAfter
+	QueuedWebhooksSQL         = queuedWebhooks
 	SuspendedWebhooksAfterSQL = suspendedWebhooksAfter
 	DisabledBeforeSQL         = disabledBefore
 	DisabledForBeforeSQL      = disabledForBefore
 	CountDisabledSinceSQL     = countDisabledSince
 	QueuesSQL                 = queues
+	CountQueuesSQL            = countQueues
 	WebhookTroublesSQL        = webhookTroubles
 	BotsAfterSQL              = botsAfter
 	SuspendedBotsAfterSQL     = suspendedBotsAfter

@@ -33,26 +33,18 @@ func (q *Queries) AddIncidentWebhooks(ctx context.Context, db DBTX, incidentID u
 }
 
 const busyOfIncident = `-- name: BusyOfIncident :one
-SELECT count(*)
-FROM incident_webhooks x
-JOIN recoveries r ON r.id = x.recovery_id
-JOIN webhooks w ON w.id = r.webhook_id
-WHERE x.incident_id = $1 AND x.state = 'recovering' AND r.state = 'running'
-  AND NOT EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin))
-  AND (NOT r.looked_through OR coalesce(w.resume_at, '-infinity') <= now() AND EXISTS (
-      SELECT FROM queue q WHERE q.recovery_id = r.id AND q.due_at < now() + make_interval(secs => $2::float8)
-  ))
+SELECT count(*) FROM incident_webhooks x JOIN busy_recoveries($1) r ON r.id = x.recovery_id
+WHERE x.incident_id = $2 AND x.state = 'recovering'
 `
 
 type BusyOfIncidentParams struct {
-	IncidentID   uuid.UUID
 	AheadSeconds float64
+	IncidentID   uuid.UUID
 }
 
-// How many of an incident's recoveries have something to do: to look through events, or to send within @ahead_seconds. One that
-// only waits, for a retry, the end of a failing webhook's rest or of a pause, takes no other's place.
+// How many of an incident's recoveries have work.
 func (q *Queries) BusyOfIncident(ctx context.Context, db DBTX, arg BusyOfIncidentParams) (int64, error) {
-	row := db.QueryRow(ctx, busyOfIncident, arg.IncidentID, arg.AheadSeconds)
+	row := db.QueryRow(ctx, busyOfIncident, arg.AheadSeconds, arg.IncidentID)
 	var count int64
 	err := row.Scan(&count)
 	return count, err
@@ -112,13 +104,18 @@ func (q *Queries) CountIncident(ctx context.Context, db DBTX, incidentID uuid.UU
 }
 
 const endIncident = `-- name: EndIncident :execrows
-UPDATE incidents SET state = CASE state WHEN 'running' THEN 'completed' ELSE state END, ended_at = now(), updated_at = now()
-WHERE id = $1 AND ended_at IS NULL AND state IN ('running', 'cancelled')
+UPDATE incidents SET state = CASE state WHEN 'running' THEN 'completed' ELSE state END, ended_at = now(), updated_at = now(), outcome = $1
+WHERE id = $2 AND ended_at IS NULL AND state IN ('running', 'cancelled')
 `
 
+type EndIncidentParams struct {
+	Outcome []byte
+	ID      uuid.UUID
+}
+
 // A running one is completed.
-func (q *Queries) EndIncident(ctx context.Context, db DBTX, id uuid.UUID) (int64, error) {
-	result, err := db.Exec(ctx, endIncident, id)
+func (q *Queries) EndIncident(ctx context.Context, db DBTX, arg EndIncidentParams) (int64, error) {
+	result, err := db.Exec(ctx, endIncident, arg.Outcome, arg.ID)
 	if err != nil {
 		return 0, err
 	}
@@ -126,7 +123,7 @@ func (q *Queries) EndIncident(ctx context.Context, db DBTX, id uuid.UUID) (int64
 }
 
 const getIncident = `-- name: GetIncident :one
-SELECT id, disabled_since, disabled_until, errors, bot_ids, plan, state, actor_kind, actor_id, actor_name, client, request, created_at, updated_at, ended_at FROM incidents WHERE id = $1
+SELECT id, disabled_since, disabled_until, errors, bot_ids, plan, state, actor_kind, actor_id, actor_name, client, request, created_at, updated_at, ended_at, outcome FROM incidents WHERE id = $1
 `
 
 func (q *Queries) GetIncident(ctx context.Context, db DBTX, id uuid.UUID) (Incident, error) {
@@ -148,6 +145,7 @@ func (q *Queries) GetIncident(ctx context.Context, db DBTX, id uuid.UUID) (Incid
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.EndedAt,
+		&i.Outcome,
 	)
 	return i, err
 }
@@ -201,16 +199,18 @@ CROSS JOIN LATERAL (
     SELECT e.webhook_id, e.bot_id, e.generation, e.turn FROM incident_webhooks e
     WHERE e.incident_id = $1 AND e.state = 'enabled' AND e.bot_id = b.bot_id
       AND NOT EXISTS (SELECT FROM webhooks w CROSS JOIN LATERAL pauses_of(w.bot_id, w.origin) WHERE w.id = e.webhook_id)
+      AND NOT EXISTS (SELECT FROM recoveries r WHERE r.webhook_id = e.webhook_id AND r.state = 'running')
     ORDER BY e.turn LIMIT 1
 ) AS x
-WHERE b.bot_id NOT IN (SELECT w.bot_id FROM recoveries r JOIN webhooks w ON w.id = r.webhook_id WHERE r.state = 'running')
+WHERE b.bot_id NOT IN (SELECT w.bot_id FROM busy_recoveries($2) r JOIN webhooks w ON w.id = r.webhook_id)
 ORDER BY x.turn, x.bot_id
-LIMIT $2
+LIMIT $3
 `
 
 type IncidentToRecoverParams struct {
-	IncidentID uuid.UUID
-	Most       int32
+	IncidentID   uuid.UUID
+	AheadSeconds float64
+	Most         int32
 }
 
 type IncidentToRecoverRow struct {
@@ -219,10 +219,10 @@ type IncidentToRecoverRow struct {
 	Generation int32
 }
 
-// The next of each bot of which no webhook is being recovered: a loose scan of the index, from bot to bot. What a pause covers
-// waits for its end.
+// The next of each bot of which no recovery has work: a loose scan of the index, from bot to bot. What a pause covers waits for
+// its end, and a webhook whose recovery runs for that.
 func (q *Queries) IncidentToRecover(ctx context.Context, db DBTX, arg IncidentToRecoverParams) ([]IncidentToRecoverRow, error) {
-	rows, err := db.Query(ctx, incidentToRecover, arg.IncidentID, arg.Most)
+	rows, err := db.Query(ctx, incidentToRecover, arg.IncidentID, arg.AheadSeconds, arg.Most)
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +242,7 @@ func (q *Queries) IncidentToRecover(ctx context.Context, db DBTX, arg IncidentTo
 }
 
 const listIncidents = `-- name: ListIncidents :many
-SELECT id, disabled_since, disabled_until, errors, bot_ids, plan, state, actor_kind, actor_id, actor_name, client, request, created_at, updated_at, ended_at FROM incidents
+SELECT id, disabled_since, disabled_until, errors, bot_ids, plan, state, actor_kind, actor_id, actor_name, client, request, created_at, updated_at, ended_at, outcome FROM incidents
 WHERE $1::uuid IS NULL OR id < $1::uuid
 ORDER BY id DESC
 LIMIT $2
@@ -279,6 +279,7 @@ func (q *Queries) ListIncidents(ctx context.Context, db DBTX, arg ListIncidentsP
 			&i.CreatedAt,
 			&i.UpdatedAt,
 			&i.EndedAt,
+			&i.Outcome,
 		); err != nil {
 			return nil, err
 		}
@@ -291,7 +292,7 @@ func (q *Queries) ListIncidents(ctx context.Context, db DBTX, arg ListIncidentsP
 }
 
 const lockIncident = `-- name: LockIncident :one
-SELECT id, disabled_since, disabled_until, errors, bot_ids, plan, state, actor_kind, actor_id, actor_name, client, request, created_at, updated_at, ended_at FROM incidents WHERE id = $1 FOR UPDATE
+SELECT id, disabled_since, disabled_until, errors, bot_ids, plan, state, actor_kind, actor_id, actor_name, client, request, created_at, updated_at, ended_at, outcome FROM incidents WHERE id = $1 FOR UPDATE
 `
 
 func (q *Queries) LockIncident(ctx context.Context, db DBTX, id uuid.UUID) (Incident, error) {
@@ -313,6 +314,7 @@ func (q *Queries) LockIncident(ctx context.Context, db DBTX, id uuid.UUID) (Inci
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.EndedAt,
+		&i.Outcome,
 	)
 	return i, err
 }
@@ -459,7 +461,7 @@ func (q *Queries) RemoveIncidents(ctx context.Context, db DBTX, before *time.Tim
 }
 
 const setIncidentState = `-- name: SetIncidentState :one
-UPDATE incidents SET state = $1, updated_at = now() WHERE id = $2 RETURNING id, disabled_since, disabled_until, errors, bot_ids, plan, state, actor_kind, actor_id, actor_name, client, request, created_at, updated_at, ended_at
+UPDATE incidents SET state = $1, updated_at = now() WHERE id = $2 RETURNING id, disabled_since, disabled_until, errors, bot_ids, plan, state, actor_kind, actor_id, actor_name, client, request, created_at, updated_at, ended_at, outcome
 `
 
 type SetIncidentStateParams struct {
@@ -486,6 +488,7 @@ func (q *Queries) SetIncidentState(ctx context.Context, db DBTX, arg SetIncident
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.EndedAt,
+		&i.Outcome,
 	)
 	return i, err
 }
@@ -545,7 +548,7 @@ func (q *Queries) StalledIncidents(ctx context.Context, db DBTX, seconds float64
 const startIncident = `-- name: StartIncident :one
 INSERT INTO incidents (id, disabled_since, disabled_until, errors, bot_ids, plan, actor_kind, actor_id, actor_name, client, request)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-RETURNING id, disabled_since, disabled_until, errors, bot_ids, plan, state, actor_kind, actor_id, actor_name, client, request, created_at, updated_at, ended_at
+RETURNING id, disabled_since, disabled_until, errors, bot_ids, plan, state, actor_kind, actor_id, actor_name, client, request, created_at, updated_at, ended_at, outcome
 `
 
 type StartIncidentParams struct {
@@ -593,6 +596,7 @@ func (q *Queries) StartIncident(ctx context.Context, db DBTX, arg StartIncidentP
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.EndedAt,
+		&i.Outcome,
 	)
 	return i, err
 }

@@ -30,17 +30,36 @@ func (q *Queries) CountDisabledSince(ctx context.Context, db DBTX, arg CountDisa
 	return count, err
 }
 
-const countFailing = `-- name: CountFailing :one
-SELECT count(*) FROM (SELECT failure_count, suspended FROM webhooks WHERE queued AND is_active LIMIT $1) AS looked
-WHERE failure_count > 0 AND NOT suspended
+const countQueues = `-- name: CountQueues :many
+SELECT (SELECT count(*) FROM (SELECT FROM queue c WHERE c.webhook_id = w.id LIMIT $1::bigint) AS counted) AS waiting
+FROM unnest($2::uuid[]) WITH ORDINALITY AS w (id, n)
+ORDER BY w.n
 `
 
-// Of so many that are queued.
-func (q *Queries) CountFailing(ctx context.Context, db DBTX, most int32) (int64, error) {
-	row := db.QueryRow(ctx, countFailing, most)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
+type CountQueuesParams struct {
+	MostCounted int64
+	Ids         []uuid.UUID
+}
+
+// How many rows each queue has, @most_counted at most, in the order of the ids.
+func (q *Queries) CountQueues(ctx context.Context, db DBTX, arg CountQueuesParams) ([]int64, error) {
+	rows, err := db.Query(ctx, countQueues, arg.MostCounted, arg.Ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []int64{}
+	for rows.Next() {
+		var waiting int64
+		if err := rows.Scan(&waiting); err != nil {
+			return nil, err
+		}
+		items = append(items, waiting)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const countRunningRecoveries = `-- name: CountRunningRecoveries :one
@@ -194,58 +213,36 @@ func (q *Queries) DisabledForBefore(ctx context.Context, db DBTX, arg DisabledFo
 	return items, nil
 }
 
-const queuedWebhooksAfter = `-- name: QueuedWebhooksAfter :many
-SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE queued AND is_active AND id > $1 ORDER BY id LIMIT $2
+const queuedWebhooks = `-- name: QueuedWebhooks :many
+SELECT id, bot_id, origin, suspended, failure_count, failure_class FROM webhooks WHERE queued AND is_active LIMIT $1
 `
 
-type QueuedWebhooksAfterParams struct {
-	After uuid.UUID
-	Most  int32
+type QueuedWebhooksRow struct {
+	ID           uuid.UUID
+	BotID        string
+	Origin       string
+	Suspended    bool
+	FailureCount int32
+	FailureClass string
 }
 
-// Those that fail are among them.
-func (q *Queries) QueuedWebhooksAfter(ctx context.Context, db DBTX, arg QueuedWebhooksAfterParams) ([]Webhook, error) {
-	rows, err := db.Query(ctx, queuedWebhooksAfter, arg.After, arg.Most)
+// What so many of those that are queued are filtered and ordered by. Those that fail are among them.
+func (q *Queries) QueuedWebhooks(ctx context.Context, db DBTX, most int32) ([]QueuedWebhooksRow, error) {
+	rows, err := db.Query(ctx, queuedWebhooks, most)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []Webhook{}
+	items := []QueuedWebhooksRow{}
 	for rows.Next() {
-		var i Webhook
+		var i QueuedWebhooksRow
 		if err := rows.Scan(
 			&i.ID,
 			&i.BotID,
-			&i.URL,
 			&i.Origin,
-			&i.Name,
-			&i.Events,
-			&i.Secret,
-			&i.PreviousSecret,
-			&i.PreviousSecretUntil,
-			&i.Extras,
-			&i.HeaderNames,
-			&i.PublicKey,
-			&i.PreviousPublicKey,
-			&i.PreviousKeyUntil,
-			&i.VerifiedAt,
-			&i.URLVersion,
-			&i.IsActive,
 			&i.Suspended,
-			&i.Queued,
 			&i.FailureCount,
-			&i.EarlyFailures,
-			&i.Generation,
-			&i.FailureRun,
 			&i.FailureClass,
-			&i.ResumeAt,
-			&i.EnabledAt,
-			&i.DisabledAt,
-			&i.DisabledReason,
-			&i.DisabledBy,
-			&i.DisabledNote,
-			&i.CreatedAt,
-			&i.UpdatedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -263,30 +260,23 @@ WITH RECURSIVE queues AS (
     UNION ALL
     SELECT (SELECT q.webhook_id FROM queue q WHERE q.webhook_id > l.webhook_id ORDER BY q.webhook_id LIMIT 1), l.n + 1
     FROM queues l
-    WHERE l.webhook_id IS NOT NULL AND l.n < $2::integer
+    WHERE l.webhook_id IS NOT NULL AND l.n < $1::integer
 )
 SELECT l.webhook_id::uuid AS webhook_id,
-       coalesce((SELECT q.due_at FROM queue q WHERE q.webhook_id = l.webhook_id AND q.due_at > 'epoch' ORDER BY q.due_at LIMIT 1), 'epoch')::timestamptz AS oldest_due_at,
-       (SELECT count(*) FROM (SELECT FROM queue c WHERE c.webhook_id = l.webhook_id LIMIT $1::bigint) AS counted) AS waiting
+       coalesce((SELECT q.due_at FROM queue q WHERE q.webhook_id = l.webhook_id AND q.due_at > 'epoch' ORDER BY q.due_at LIMIT 1), 'epoch')::timestamptz AS oldest_due_at
 FROM queues l
 WHERE l.webhook_id IS NOT NULL
 `
 
-type QueuesParams struct {
-	MostCounted int64
-	Most        int32
-}
-
 type QueuesRow struct {
 	WebhookID   uuid.UUID
 	OldestDueAt time.Time
-	Waiting     int64
 }
 
 // A loose scan of the index, from webhook to webhook, of so many queues: when the oldest row is due, but for what was made due
-// at once, and, where they are wanted, how many rows there are, @most_counted at most.
-func (q *Queries) Queues(ctx context.Context, db DBTX, arg QueuesParams) ([]QueuesRow, error) {
-	rows, err := db.Query(ctx, queues, arg.MostCounted, arg.Most)
+// at once.
+func (q *Queries) Queues(ctx context.Context, db DBTX, most int32) ([]QueuesRow, error) {
+	rows, err := db.Query(ctx, queues, most)
 	if err != nil {
 		return nil, err
 	}
@@ -294,7 +284,7 @@ func (q *Queries) Queues(ctx context.Context, db DBTX, arg QueuesParams) ([]Queu
 	items := []QueuesRow{}
 	for rows.Next() {
 		var i QueuesRow
-		if err := rows.Scan(&i.WebhookID, &i.OldestDueAt, &i.Waiting); err != nil {
+		if err := rows.Scan(&i.WebhookID, &i.OldestDueAt); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -408,6 +398,53 @@ func (q *Queries) SuspendedWebhooksAfter(ctx context.Context, db DBTX, arg Suspe
 			&i.DisabledNote,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const webhookFilters = `-- name: WebhookFilters :many
+SELECT id, bot_id, origin, is_active, suspended, queued, failure_count, failure_class, disabled_reason FROM webhooks WHERE id = ANY ($1::uuid[])
+`
+
+type WebhookFiltersRow struct {
+	ID             uuid.UUID
+	BotID          string
+	Origin         string
+	IsActive       bool
+	Suspended      bool
+	Queued         bool
+	FailureCount   int32
+	FailureClass   string
+	DisabledReason *string
+}
+
+// What webhooks are filtered by.
+func (q *Queries) WebhookFilters(ctx context.Context, db DBTX, ids []uuid.UUID) ([]WebhookFiltersRow, error) {
+	rows, err := db.Query(ctx, webhookFilters, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []WebhookFiltersRow{}
+	for rows.Next() {
+		var i WebhookFiltersRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.BotID,
+			&i.Origin,
+			&i.IsActive,
+			&i.Suspended,
+			&i.Queued,
+			&i.FailureCount,
+			&i.FailureClass,
+			&i.DisabledReason,
 		); err != nil {
 			return nil, err
 		}

@@ -84,12 +84,19 @@ func (q *Queries) LastResumed(ctx context.Context, db DBTX) (time.Time, error) {
 
 const listPauses = `-- name: ListPauses :many
 
-SELECT scope, value, bot_id, reason, created_by, created_at FROM pauses ORDER BY created_at, scope, value
+SELECT scope, value, bot_id, reason, created_by, created_at FROM pauses WHERE (scope, value) > ($1::text, $2::text) ORDER BY scope, value LIMIT $3
 `
 
+type ListPausesParams struct {
+	AfterScope string
+	AfterValue string
+	Most       int32
+}
+
 // Pauses: internal/history/pauses.go. pauses_of, in the schema, says which cover a webhook.
-func (q *Queries) ListPauses(ctx context.Context, db DBTX) ([]Pause, error) {
-	rows, err := db.Query(ctx, listPauses)
+// In the order of their scopes and values, after one on.
+func (q *Queries) ListPauses(ctx context.Context, db DBTX, arg ListPausesParams) ([]Pause, error) {
+	rows, err := db.Query(ctx, listPauses, arg.AfterScope, arg.AfterValue, arg.Most)
 	if err != nil {
 		return nil, err
 	}

@@ -419,12 +419,23 @@ func (q *Queries) RemoveRecovered(ctx context.Context, db DBTX, recoveryID uuid.
 }
 
 const runningRecovery = `-- name: RunningRecovery :one
-SELECT r.webhook_id FROM recoveries r JOIN webhooks w ON w.id = r.webhook_id WHERE w.bot_id = $1 AND r.state = 'running' LIMIT 1
+SELECT b.webhook_id FROM (
+    SELECT r.webhook_id, 1 AS n FROM recoveries r WHERE r.webhook_id = $1 AND r.state = 'running'
+    UNION ALL
+    SELECT r.webhook_id, 2 FROM busy_recoveries($2) r JOIN webhooks w ON w.id = r.webhook_id WHERE w.bot_id = $3
+) AS b
+ORDER BY b.n LIMIT 1
 `
 
-// The webhook of a bot that is being recovered. The bot is locked.
-func (q *Queries) RunningRecovery(ctx context.Context, db DBTX, botID string) (uuid.UUID, error) {
-	row := db.QueryRow(ctx, runningRecovery, botID)
+type RunningRecoveryParams struct {
+	WebhookID    uuid.UUID
+	AheadSeconds float64
+	BotID        string
+}
+
+// What keeps a recovery of a webhook from beginning: its own that runs, or one of its bot that has work. The bot is locked.
+func (q *Queries) RunningRecovery(ctx context.Context, db DBTX, arg RunningRecoveryParams) (uuid.UUID, error) {
+	row := db.QueryRow(ctx, runningRecovery, arg.WebhookID, arg.AheadSeconds, arg.BotID)
 	var webhook_id uuid.UUID
 	err := row.Scan(&webhook_id)
 	return webhook_id, err

@@ -195,6 +195,7 @@ type Incident struct {
 	CreatedAt     time.Time
 	UpdatedAt     time.Time
 	EndedAt       *time.Time
+	Outcome       []byte
 }
 
 type IncidentWebhook struct {

@@ -10,10 +10,12 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/client"
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/db/dbtest"
@@ -41,14 +43,19 @@ type bed struct {
 
 func newBed(t testing.TB) *bed {
 	t.Helper()
+	return newBedOn(t, dbtest.New(t), temporaltest.New(t), 0)
+}
+
+func newBedOn(t testing.TB, pool *pgxpool.Pool, temporal client.Client, keep time.Duration) *bed {
+	t.Helper()
 	text, err := db.NewKeyset()
 	require.NoError(t, err)
 	keyset, err := db.ParseKeyset(text)
 	require.NoError(t, err)
-	pool, temporal, log := dbtest.New(t), temporaltest.New(t), slog.New(slog.DiscardHandler)
+	log := slog.New(slog.DiscardHandler)
 	ofBots := &bots.Service{Pool: pool, Keyset: keyset}
 	cfg := operators.Config{
-		Ops: &ops.Service{Pool: pool, Temporal: temporal, Bots: ofBots, UI: ops.UI{URL: "http://ui.example", Namespace: "default"}}, Bots: ofBots,
+		Ops: &ops.Service{Pool: pool, Temporal: temporal, Bots: ofBots, UI: ops.UI{URL: "http://ui.example", Namespace: "default"}, KeepQueues: keep}, Bots: ofBots,
 		Webhooks: &subscriptions.Service{Pool: pool, Temporal: temporal, Keyset: keyset, MaxWebhooksPerBot: 10, Retention: webhook.DefaultRetention, Logger: log},
 		History:  &history.Reader{Pool: pool}, Audit: &audit.Reader{Pool: pool}, Logger: log, Version: "test",
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")},

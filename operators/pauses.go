@@ -4,7 +4,9 @@ import (
 	"net/http"
 
 	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/internal/ops"
 	"github.com/mathub/webhooks/internal/pages"
+	"github.com/mathub/webhooks/internal/problem"
 )
 
 func (s *site) pausesRoutes() {
@@ -25,8 +27,13 @@ func (s *site) listPauses(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *site) pausesPage(r *http.Request) (pages.Page, error) {
-	list, err := s.Webhooks.Pauses().List(r.Context())
-	return pages.Page{Title: "Pauses", Nav: "pauses", Data: list}, err
+	query := r.URL.Query()
+	list, next, err := s.Webhooks.Pauses().List(r.Context(), query.Get("after"), ops.DefaultListed)
+	if problem.Is(err, problem.Invalid) { // a link that was changed by hand leads to the first page
+		query.Del("after")
+		list, next, err = s.Webhooks.Pauses().List(r.Context(), "", ops.DefaultListed)
+	}
+	return pages.Page{Title: "Pauses", Nav: "pauses", Data: pageOf(list, query, next)}, err
 }
 
 // pause asks once more before all deliveries are paused.

@@ -63,15 +63,15 @@ UPDATE incidents SET updated_at = now() WHERE id = @id;
 
 -- name: EndIncident :execrows
 -- A running one is completed.
-UPDATE incidents SET state = CASE state WHEN 'running' THEN 'completed' ELSE state END, ended_at = now(), updated_at = now()
+UPDATE incidents SET state = CASE state WHEN 'running' THEN 'completed' ELSE state END, ended_at = now(), updated_at = now(), outcome = @outcome
 WHERE id = @id AND ended_at IS NULL AND state IN ('running', 'cancelled');
 
 -- name: IncidentToEnable :many
 SELECT webhook_id, bot_id, generation FROM incident_webhooks WHERE incident_id = @incident_id AND state = 'found' ORDER BY turn LIMIT @most;
 
 -- name: IncidentToRecover :many
--- The next of each bot of which no webhook is being recovered: a loose scan of the index, from bot to bot. What a pause covers
--- waits for its end.
+-- The next of each bot of which no recovery has work: a loose scan of the index, from bot to bot. What a pause covers waits for
+-- its end, and a webhook whose recovery runs for that.
 WITH RECURSIVE waiting AS (
     (SELECT f.bot_id FROM incident_webhooks f WHERE f.incident_id = @incident_id AND f.state = 'enabled' ORDER BY f.bot_id LIMIT 1)
     UNION ALL
@@ -85,9 +85,10 @@ CROSS JOIN LATERAL (
     SELECT e.webhook_id, e.bot_id, e.generation, e.turn FROM incident_webhooks e
     WHERE e.incident_id = @incident_id AND e.state = 'enabled' AND e.bot_id = b.bot_id
       AND NOT EXISTS (SELECT FROM webhooks w CROSS JOIN LATERAL pauses_of(w.bot_id, w.origin) WHERE w.id = e.webhook_id)
+      AND NOT EXISTS (SELECT FROM recoveries r WHERE r.webhook_id = e.webhook_id AND r.state = 'running')
     ORDER BY e.turn LIMIT 1
 ) AS x
-WHERE b.bot_id NOT IN (SELECT w.bot_id FROM recoveries r JOIN webhooks w ON w.id = r.webhook_id WHERE r.state = 'running')
+WHERE b.bot_id NOT IN (SELECT w.bot_id FROM busy_recoveries(@ahead_seconds) r JOIN webhooks w ON w.id = r.webhook_id)
 ORDER BY x.turn, x.bot_id
 LIMIT @most;
 
@@ -127,17 +128,9 @@ SELECT x.webhook_id FROM incident_webhooks x JOIN recoveries r ON r.id = x.recov
 WHERE x.incident_id = @incident_id AND x.state = 'recovering' AND r.state = 'running';
 
 -- name: BusyOfIncident :one
--- How many of an incident's recoveries have something to do: to look through events, or to send within @ahead_seconds. One that
--- only waits, for a retry, the end of a failing webhook's rest or of a pause, takes no other's place.
-SELECT count(*)
-FROM incident_webhooks x
-JOIN recoveries r ON r.id = x.recovery_id
-JOIN webhooks w ON w.id = r.webhook_id
-WHERE x.incident_id = @incident_id AND x.state = 'recovering' AND r.state = 'running'
-  AND NOT EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin))
-  AND (NOT r.looked_through OR coalesce(w.resume_at, '-infinity') <= now() AND EXISTS (
-      SELECT FROM queue q WHERE q.recovery_id = r.id AND q.due_at < now() + make_interval(secs => @ahead_seconds::float8)
-  ));
+-- How many of an incident's recoveries have work.
+SELECT count(*) FROM incident_webhooks x JOIN busy_recoveries(@ahead_seconds) r ON r.id = x.recovery_id
+WHERE x.incident_id = @incident_id AND x.state = 'recovering';
 
 -- name: StalledIncidents :many
 -- Those that have something to do and have not moved for so many seconds: their workflow may never have started.

@@ -12,9 +12,13 @@ SELECT * FROM webhooks WHERE split_part(origin, '://', 2) = @host::text AND id >
 -- name: SuspendedWebhooksAfter :many
 SELECT * FROM webhooks WHERE suspended AND id > @after ORDER BY id LIMIT @most;
 
--- name: QueuedWebhooksAfter :many
--- Those that fail are among them.
-SELECT * FROM webhooks WHERE queued AND is_active AND id > @after ORDER BY id LIMIT @most;
+-- name: QueuedWebhooks :many
+-- What so many of those that are queued are filtered and ordered by. Those that fail are among them.
+SELECT id, bot_id, origin, suspended, failure_count, failure_class FROM webhooks WHERE queued AND is_active LIMIT @most;
+
+-- name: WebhookFilters :many
+-- What webhooks are filtered by.
+SELECT id, bot_id, origin, is_active, suspended, queued, failure_count, failure_class, disabled_reason FROM webhooks WHERE id = ANY (@ids::uuid[]);
 
 -- name: DisabledBefore :many
 -- Those that were disabled last, first.
@@ -38,14 +42,9 @@ SELECT count(*) FROM (
     SELECT FROM webhooks WHERE NOT is_active AND disabled_reason = 'failures' AND disabled_at >= @since::timestamptz LIMIT @most
 ) AS counted;
 
--- name: CountFailing :one
--- Of so many that are queued.
-SELECT count(*) FROM (SELECT failure_count, suspended FROM webhooks WHERE queued AND is_active LIMIT @most) AS looked
-WHERE failure_count > 0 AND NOT suspended;
-
 -- name: Queues :many
 -- A loose scan of the index, from webhook to webhook, of so many queues: when the oldest row is due, but for what was made due
--- at once, and, where they are wanted, how many rows there are, @most_counted at most.
+-- at once.
 WITH RECURSIVE queues AS (
     (SELECT webhook_id, 1 AS n FROM queue ORDER BY webhook_id LIMIT 1)
     UNION ALL
@@ -54,10 +53,15 @@ WITH RECURSIVE queues AS (
     WHERE l.webhook_id IS NOT NULL AND l.n < @most::integer
 )
 SELECT l.webhook_id::uuid AS webhook_id,
-       coalesce((SELECT q.due_at FROM queue q WHERE q.webhook_id = l.webhook_id AND q.due_at > 'epoch' ORDER BY q.due_at LIMIT 1), 'epoch')::timestamptz AS oldest_due_at,
-       (SELECT count(*) FROM (SELECT FROM queue c WHERE c.webhook_id = l.webhook_id LIMIT @most_counted::bigint) AS counted) AS waiting
+       coalesce((SELECT q.due_at FROM queue q WHERE q.webhook_id = l.webhook_id AND q.due_at > 'epoch' ORDER BY q.due_at LIMIT 1), 'epoch')::timestamptz AS oldest_due_at
 FROM queues l
 WHERE l.webhook_id IS NOT NULL;
+
+-- name: CountQueues :many
+-- How many rows each queue has, @most_counted at most, in the order of the ids.
+SELECT (SELECT count(*) FROM (SELECT FROM queue c WHERE c.webhook_id = w.id LIMIT @most_counted::bigint) AS counted) AS waiting
+FROM unnest(@ids::uuid[]) WITH ORDINALITY AS w (id, n)
+ORDER BY w.n;
 
 -- name: WebhookTroubles :many
 -- Of some webhooks, how their queues stand, and the error of the last failure that is kept.

@@ -1,7 +1,8 @@
 -- Pauses: internal/history/pauses.go. pauses_of, in the schema, says which cover a webhook.
 
 -- name: ListPauses :many
-SELECT * FROM pauses ORDER BY created_at, scope, value;
+-- In the order of their scopes and values, after one on.
+SELECT * FROM pauses WHERE (scope, value) > (@after_scope::text, @after_value::text) ORDER BY scope, value LIMIT @most;
 
 -- name: GetPause :one
 SELECT * FROM pauses WHERE scope = @scope AND value = @value;

@@ -31,8 +31,13 @@ SELECT coalesce((SELECT q.attempt FROM queue q WHERE q.event_id = @event_id AND 
 SELECT b.id FROM bots b JOIN webhooks w ON w.bot_id = b.id WHERE w.id = @id FOR NO KEY UPDATE OF b;
 
 -- name: RunningRecovery :one
--- The webhook of a bot that is being recovered. The bot is locked.
-SELECT r.webhook_id FROM recoveries r JOIN webhooks w ON w.id = r.webhook_id WHERE w.bot_id = @bot_id AND r.state = 'running' LIMIT 1;
+-- What keeps a recovery of a webhook from beginning: its own that runs, or one of its bot that has work. The bot is locked.
+SELECT b.webhook_id FROM (
+    SELECT r.webhook_id, 1 AS n FROM recoveries r WHERE r.webhook_id = @webhook_id AND r.state = 'running'
+    UNION ALL
+    SELECT r.webhook_id, 2 FROM busy_recoveries(@ahead_seconds) r JOIN webhooks w ON w.id = r.webhook_id WHERE w.bot_id = @bot_id
+) AS b
+ORDER BY b.n LIMIT 1;
 
 -- name: StartRecovery :one
 -- Fails with a unique violation while one of the webhook is running. What came before the webhook, it did not miss.

@@ -105,7 +105,7 @@ func (s *stack) pauses(ctx context.Context) (lines []string) {
 	if err != nil {
 		return nil
 	}
-	list, err := api.ListPauses(ctx)
+	list, err := api.ListPauses(ctx, nil)
 	if err != nil {
 		return nil
 	}

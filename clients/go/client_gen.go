@@ -1498,6 +1498,15 @@ type ResumeDeliveriesParams struct {
 	Value string `form:"value,omitempty" json:"value,omitempty,omitzero"`
 }
 
+// ListPausesParams defines parameters for ListPauses.
+type ListPausesParams struct {
+	// After Where the list goes on, as the `Link` of the page before has it.
+	After string `form:"after,omitempty" json:"after,omitempty,omitzero"`
+
+	// Limit The size of the page.
+	Limit int `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
 // ListIncidentsParams defines parameters for ListIncidents.
 type ListIncidentsParams struct {
 	// Before The id of an incident. The list begins after it, with older ones.
@@ -1877,9 +1886,14 @@ func (c *Service) ResumeDeliveries(ctx context.Context, params *ResumeDeliveries
 	return err
 }
 
-// ListPauses List the pauses, oldest first.
-func (c *Service) ListPauses(ctx context.Context) (*Response[[]Pause], error) {
-	return call[[]Pause](ctx, c.caller, http.MethodGet, "/api/internal/v1/pauses", nil, nil)
+// ListPauses List the pauses, that of all first, then those of bots and of hosts, each by name.
+func (c *Service) ListPauses(ctx context.Context, params *ListPausesParams) (*Response[[]Pause], error) {
+	query := url.Values{}
+	if params != nil {
+		setUnlessZero(query, "after", params.After)
+		setUnlessZero(query, "limit", params.Limit)
+	}
+	return call[[]Pause](ctx, c.caller, http.MethodGet, "/api/internal/v1/pauses", query, nil)
 }
 
 // PauseDeliveries Pause all deliveries, a bot's, or a host's.

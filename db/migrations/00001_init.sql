@@ -433,6 +433,17 @@ CREATE TABLE recoveries (
 CREATE UNIQUE INDEX recoveries_running ON recoveries (webhook_id) WHERE state = 'running';
 CREATE INDEX recoveries_webhook ON recoveries (webhook_id, created_at DESC);
 
+-- The recoveries that have work: to look through events, or to send within so many seconds. One that only waits, for a retry,
+-- the end of a failing webhook's rest or of a pause, keeps no other waiting: neither of its bot nor of its incident. Inlined, as
+-- pauses_of.
+CREATE FUNCTION busy_recoveries(ahead_seconds double precision) RETURNS SETOF recoveries LANGUAGE sql STABLE AS $$
+    SELECT r.* FROM recoveries r JOIN webhooks w ON w.id = r.webhook_id
+    WHERE r.state = 'running' AND NOT EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin))
+      AND (NOT r.looked_through OR coalesce(w.resume_at, '-infinity') <= now() AND EXISTS (
+          SELECT FROM queue q WHERE q.recovery_id = r.id AND q.due_at < now() + make_interval(secs => ahead_seconds)
+      ))
+$$;
+
 -- Incidents, in which a fault of ours disabled webhooks: one command enables and recovers all. internal/history/incident.go.
 CREATE TABLE incidents (
     id             uuid        PRIMARY KEY,
@@ -455,7 +466,9 @@ CREATE TABLE incidents (
     -- When its workflow last did something.
     updated_at     timestamptz NOT NULL DEFAULT now(),
     -- When it was completed, or its recoveries cancelled.
-    ended_at       timestamptz
+    ended_at       timestamptz,
+    -- JSON: what had become of its webhooks by then, so that a list of incidents counts none; NULL until it has ended.
+    outcome        bytea CHECK ((outcome IS NULL) = (ended_at IS NULL))
 );
 CREATE INDEX incidents_open ON incidents (id) WHERE ended_at IS NULL;
 
@@ -550,6 +563,7 @@ DROP TABLE fuses;
 DROP TABLE disabled_notices;
 DROP TABLE incident_webhooks;
 DROP TABLE incidents;
+DROP FUNCTION busy_recoveries;
 DROP TABLE recoveries;
 DROP FUNCTION pauses_of;
 DROP TABLE pauses;

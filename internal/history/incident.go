@@ -128,9 +128,14 @@ type IncidentReason struct {
 	Webhooks int    `json:"webhooks"`
 }
 
-// Progress reads how far an incident has come.
+// Progress reads how far an incident has come. Of one that has ended, nothing is counted again.
 func Progress(ctx context.Context, tx db.DBTX, i db.Incident) (IncidentProgress, error) {
 	p := IncidentProgress{State: i.State, Reasons: []IncidentReason{}}
+	if i.EndedAt != nil {
+		err := json.Unmarshal(i.Outcome, &p)
+		p.State = i.State
+		return p, err
+	}
 	rows, err := db.New().CountIncident(ctx, tx, i.ID)
 	for _, row := range rows {
 		n := int(row.Webhooks)
@@ -232,13 +237,24 @@ func (r incidentRun) conclude(ctx context.Context) (step IncidentStep, err error
 		step.Wait = incidentRest
 		return step, queries.TouchIncident(ctx, r.Pool, r.id)
 	}
-	n, err := queries.EndIncident(ctx, r.Pool, r.id)
+	return r.end(ctx, step)
+}
+
+// end ends an incident of which nothing is left to do.
+func (r incidentRun) end(ctx context.Context, step IncidentStep) (IncidentStep, error) {
+	outcome := step.IncidentProgress
+	if outcome.State == IncidentRunning {
+		outcome.State = IncidentCompleted
+	}
+	text, err := json.Marshal(outcome)
+	if err != nil {
+		return step, err
+	}
+	n, err := db.New().EndIncident(ctx, r.Pool, db.EndIncidentParams{ID: r.id, Outcome: text})
 	if err != nil || n == 0 { // it was paused just now
 		step.Wait = incidentRest
 		return step, err
 	}
-	if step.Ended = true; step.State == IncidentRunning {
-		step.State = IncidentCompleted
-	}
+	step.IncidentProgress, step.Ended = outcome, true
 	return step, nil
 }

@@ -74,14 +74,16 @@ func (r incidentRun) enableOne(ctx context.Context, tx pgx.Tx, note func(audit.C
 	return incidentMark{state: incidentEnabled}, note(enabledAgain(w.ID, w.BotID, audit.Fields{"incident": r.id}))
 }
 
-// recover begins recoveries of webhooks that are enabled: one at a time of each bot, as a bot may have many for one receiver.
+// recover begins recoveries of webhooks that are enabled: one with work at a time of each bot, as a bot may have many for one receiver.
 func (r incidentRun) recover(ctx context.Context) (begun []Webhook, err error) {
 	queries := db.New()
 	busy, err := queries.BusyOfIncident(ctx, r.Pool, db.BusyOfIncidentParams{IncidentID: r.id, AheadSeconds: recoveryAhead.Seconds()})
 	if err != nil || busy >= incidentRecoveries {
 		return nil, err
 	}
-	rows, err := queries.IncidentToRecover(ctx, r.Pool, db.IncidentToRecoverParams{IncidentID: r.id, Most: incidentRecoveries - int32(busy)})
+	rows, err := queries.IncidentToRecover(ctx, r.Pool, db.IncidentToRecoverParams{
+		IncidentID: r.id, AheadSeconds: recoveryAhead.Seconds(), Most: incidentRecoveries - int32(busy),
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -122,9 +124,9 @@ func (r incidentRun) recoverOne(ctx context.Context, tx pgx.Tx, note func(audit.
 	case w.VerifiedAt == nil && r.options.MustBeVerified:
 		return w, failed("endpoint not verified"), nil
 	}
-	if _, err = queries.RunningRecovery(ctx, tx, botID); !errors.Is(err, pgx.ErrNoRows) {
-		if err == nil {
-			err = errNotClaimed // its turn comes when the bot's other recovery has ended
+	if err = mayRecover(ctx, tx, w); err != nil {
+		if errors.As(err, new(RecoveryRunningError)) {
+			err = errNotClaimed // its turn comes when the other recovery has no work left
 		}
 		return w, mark, err
 	}

@@ -128,6 +128,12 @@ func TestQueue_RecoverIncident(t *testing.T) {
 		require.Equal(t, 130, count(t, o.pool, entries+" AND convert_from(after, 'utf8')::jsonb @> jsonb_build_object('isActive', true, 'incident', $2::text)", "webhook.enabled", id.String()))
 		require.Equal(t, 130, count(t, o.pool, entries, "recovery.started"))
 		require.Equal(t, done, o.step(t, id), "it may be repeated")
+		execute(t, o.pool, "DELETE FROM incident_webhooks")
+		i, err = db.New().GetIncident(t.Context(), o.pool, id)
+		require.NoError(t, err)
+		progress, err := Progress(t.Context(), o.pool, i)
+		require.NoError(t, err)
+		require.Equal(t, done.IncidentProgress, progress, "of one that has ended nothing is counted")
 	})
 
 	t.Run("RunsThirtyRecoveriesAtOnce", func(t *testing.T) {
@@ -231,6 +237,30 @@ func TestQueue_RecoverIncident(t *testing.T) {
 			o.step(t, id)
 			require.Equal(t, 1, count(t, o.pool, "recoveries WHERE webhook_id = $1", other), name)
 		}
+	})
+
+	t.Run("ABotsRecoveryThatOnlyWaitsHoldsUpNoneOfItsOthers", func(t *testing.T) {
+		t.Parallel()
+		o := newOutage(t)
+		own := addWebhookOf(t, o.pool, "a", "https://own.example/hook")
+		addEvent(t, o.pool, "missed", 5*time.Minute)
+		startRecovery(t, o.Queue, lastDay(own)) // its owner's
+		for !latest(t, o.pool, own).LookedThrough {
+			recoverPage(t, o.Queue, own)
+		}
+		// The one that was disabled first has its turn first.
+		again := o.disable(t, "a", "timeout", "timeout", 20*time.Minute)
+		other := o.disable(t, "a", "timeout", "timeout", 10*time.Minute)
+		id := o.start(t, lastHour())
+		require.Equal(t, []int{2, 0}, []int{o.step(t, id).Enabled, o.step(t, id).Recovering}, "the owner's has work")
+
+		execute(t, o.pool, "UPDATE queue SET due_at = now() + interval '1 hour' WHERE webhook_id = $1", own)
+		r, err := o.StartRecovery(t.Context(), lastDay(again)) // and another, that of a webhook of the incident
+		require.NoError(t, err)
+		execute(t, o.pool, "UPDATE recoveries SET looked_through = true WHERE id = $1", r.ID)
+		require.Equal(t, 1, o.step(t, id).Recovering)
+		require.Equal(t, 1, count(t, o.pool, "recoveries WHERE webhook_id = $1", other))
+		require.Equal(t, 1, count(t, o.pool, "recoveries WHERE webhook_id = $1", again))
 	})
 
 	t.Run("WhatIsPausedWaitsForItsEnd", func(t *testing.T) {

@@ -69,11 +69,23 @@ type Pauses struct {
 	Log  *slog.Logger
 }
 
-// List returns the pauses that last, oldest first.
-func (s *Pauses) List(ctx context.Context) ([]Pause, error) {
-	rows, err := db.New().ListPauses(ctx, s.Pool)
-	return pausesOf(rows), err
+// List returns so many of the pauses that last: all, bots, hosts, each by value. after is where the list goes on, as next was;
+// "": from the first, and to the last.
+func (s *Pauses) List(ctx context.Context, after string, most int) (list []Pause, next string, err error) {
+	scope, value, ok := strings.Cut(after, pauseSeparator)
+	if after != "" && !ok {
+		return nil, "", webhook.Invalid("after", "must be as the Link of the page before has it")
+	}
+	rows, err := db.New().ListPauses(ctx, s.Pool, db.ListPausesParams{AfterScope: scope, AfterValue: value, Most: int32(most) + 1})
+	if len(rows) > most {
+		rows = rows[:most]
+		next = rows[most-1].Scope + pauseSeparator + rows[most-1].Value
+	}
+	return pausesOf(rows), next, err
 }
+
+// pauseSeparator stands between a pause's scope and value where a list goes on.
+const pauseSeparator = ":"
 
 func pausesOf(rows []db.Pause) []Pause {
 	list := make([]Pause, len(rows))

@@ -43,7 +43,7 @@ const (
 	RecoveryStopped = "stopped"
 )
 
-// RecoveryRunningError says which webhook of the bot is being recovered already.
+// RecoveryRunningError says which webhook is being recovered already: the same, or another of the bot whose recovery has work.
 type RecoveryRunningError struct{ WebhookID uuid.UUID }
 
 func (e RecoveryRunningError) Error() string {
@@ -64,12 +64,11 @@ type Span struct {
 }
 
 // StartRecovery begins a recovery of what the webhook missed since it was made. Its workflow has to be started; should that
-// fail, the sweep starts it. It fails with ErrNotServed, and with a RecoveryRunningError while a webhook of the bot is being recovered: one at a time,
-// as a bot may have many for one receiver.
+// fail, the sweep starts it. It fails with ErrNotServed, and with a RecoveryRunningError while a recovery of the webhook runs, or
+// one of its bot has work: one at a time, as a bot may have many for one receiver.
 func (q *Queue) StartRecovery(ctx context.Context, s Span) (r db.Recovery, err error) {
-	queries := db.New()
 	err = audit.Tx(ctx, q.Pool, q.Log, func(tx pgx.Tx, note func(audit.Change) error) error {
-		botID, err := queries.LockOwner(ctx, tx, s.WebhookID)
+		botID, err := db.New().LockOwner(ctx, tx, s.WebhookID)
 		if err != nil {
 			return err
 		}
@@ -81,17 +80,26 @@ func (q *Queue) StartRecovery(ctx context.Context, s Span) (r db.Recovery, err e
 		if !w.IsActive || w.Suspended {
 			return ErrNotServed
 		}
-		running, err := queries.RunningRecovery(ctx, tx, botID)
-		if err == nil {
-			return RecoveryRunningError{running}
-		}
-		if !errors.Is(err, pgx.ErrNoRows) {
+		if err := mayRecover(ctx, tx, w); err != nil {
 			return err
 		}
 		r, err = beginRecovery(ctx, tx, note, botID, s)
 		return err
 	})
 	return r, err
+}
+
+// mayRecover says with a RecoveryRunningError what keeps a recovery of a webhook from beginning. The webhook and its bot are
+// locked.
+func mayRecover(ctx context.Context, tx pgx.Tx, w db.Webhook) error {
+	running, err := db.New().RunningRecovery(ctx, tx, db.RunningRecoveryParams{WebhookID: w.ID, BotID: w.BotID, AheadSeconds: recoveryAhead.Seconds()})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return RecoveryRunningError{running}
 }
 
 // beginRecovery stores and notes a recovery. The webhook is locked and served, and no recovery of it is running.

@@ -97,6 +97,39 @@ func TestQueue_StartRecovery(t *testing.T) {
 	require.Equal(t, 1, count(t, pool, "queue WHERE webhook_id = $1 AND event_id LIKE 'since%'", id))
 }
 
+// One event that a receiver never takes waits for hours: it keeps no other webhook of the bot from what it missed.
+func TestQueue_StartRecovery_BesideOneThatOnlyWaits(t *testing.T) {
+	t.Parallel()
+	for name, hold := range map[string]string{
+		"a retry is planned":     "UPDATE queue SET due_at = now() + interval '1 hour' WHERE webhook_id = $1",
+		"the webhook rests":      "UPDATE webhooks SET resume_at = now() + interval '1 hour' WHERE id = $1",
+		"an operator has paused": "INSERT INTO pauses (scope, value, reason) SELECT 'host', host_of(origin), 'a reason' FROM webhooks WHERE id = $1",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pool := dbtest.New(t)
+			queue := Queue{Pool: pool}
+			id, sibling := addWebhook(t, pool), addWebhookAt(t, pool, "https://sibling.example")
+			addEvents(t, pool, "missed", "post.created", 1, time.Hour)
+			r := startRecovery(t, queue, lastDay(id))
+			for !latest(t, pool, id).LookedThrough {
+				_, err := queue.StartRecovery(t.Context(), lastDay(sibling))
+				require.Equal(t, RecoveryRunningError{id}, err, "it looks through events")
+				recoverPage(t, queue, id)
+			}
+			_, err := queue.StartRecovery(t.Context(), lastDay(sibling))
+			require.Equal(t, RecoveryRunningError{id}, err, "it has something to send")
+
+			execute(t, pool, hold, id)
+			startRecovery(t, queue, lastDay(sibling))
+			_, err = queue.StartRecovery(t.Context(), lastDay(id))
+			require.Equal(t, RecoveryRunningError{id}, err, "of a webhook one runs at most")
+			require.Equal(t, r.ID, latest(t, pool, id).ID)
+			require.Equal(t, RecoveryRunning, latest(t, pool, id).State)
+		})
+	}
+}
+
 func TestQueue_RecoverPage(t *testing.T) {
 	t.Parallel()
 

@@ -3,7 +3,6 @@ package ops
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -138,10 +137,15 @@ func (s *Service) ListWebhooks(ctx context.Context, f WebhookFilter) (page []Web
 	}
 	var rows []db.Webhook
 	switch f.Sort {
-	case ByFailures:
-		rows, next, err = s.byFailures(ctx, &f)
-	case ByWaiting, ByOldest:
-		rows, next, err = s.byQueue(ctx, &f)
+	case ByFailures, ByWaiting, ByOldest:
+		places := s.byQueue
+		if f.Sort == ByFailures {
+			places = s.byFailures
+		}
+		var all []placed
+		if all, err = places(ctx, &f); err == nil {
+			rows, next, err = s.inPlace(ctx, &f, all)
+		}
 	default:
 		rows, next, err = s.inOrder(ctx, &f)
 	}
@@ -190,111 +194,4 @@ func (s *Service) read(ctx context.Context, f *WebhookFilter, at position, most 
 		return q.SuspendedWebhooksAfter(ctx, s.Pool, db.SuspendedWebhooksAfterParams{After: at.id, Most: most})
 	}
 	return q.WebhooksAfter(ctx, s.Pool, db.WebhooksAfterParams{After: at.id, Most: most})
-}
-
-// byFailures lists those that fail, most failures first. A webhook that fails is queued.
-func (s *Service) byFailures(ctx context.Context, f *WebhookFilter) (rows []db.Webhook, next string, err error) {
-	all, _, err := scan(mostRead, func(after *db.Webhook, most int32) ([]db.Webhook, error) {
-		id := uuid.Nil
-		if after != nil {
-			id = after.ID
-		}
-		return db.New().QueuedWebhooksAfter(ctx, s.Pool, db.QueuedWebhooksAfterParams{After: id, Most: most})
-	}, f.wants)
-	if err != nil {
-		return nil, "", err
-	}
-	place := func(w *db.Webhook) position { return position{-int64(w.FailureCount), w.ID} }
-	slices.SortFunc(all, func(a, b db.Webhook) int { return place(&a).compare(place(&b)) })
-	rows, last, err := scan(f.Limit, func(after *db.Webhook, most int32) ([]db.Webhook, error) {
-		at := f.after
-		if after != nil {
-			at = place(after)
-		} else if f.After == "" {
-			at = position{key: math.MinInt64}
-		}
-		rest, _ := slices.BinarySearchFunc(all, at, func(w db.Webhook, p position) int { return cmp.Or(place(&w).compare(p), -1) })
-		return all[rest:min(rest+int(most), len(all))], nil
-	}, func(*db.Webhook) bool { return true })
-	if last != nil {
-		next = place(last).String()
-	}
-	return rows, next, err
-}
-
-// queue is a webhook's place among the queues.
-type queue struct {
-	position
-	webhook *db.Webhook
-}
-
-// byQueue lists those with something in their queue.
-func (s *Service) byQueue(ctx context.Context, f *WebhookFilter) (rows []db.Webhook, next string, err error) {
-	all, err := s.queues(ctx, f.Sort)
-	if err != nil {
-		return nil, "", err
-	}
-	return s.ofQueues(ctx, f, all)
-}
-
-// ofQueues lists the webhooks of queues that are in order.
-func (s *Service) ofQueues(ctx context.Context, f *WebhookFilter, all []queue) (rows []db.Webhook, next string, err error) {
-	found, last, err := scan(f.Limit, func(after *queue, most int32) ([]queue, error) {
-		at := f.after
-		if after != nil {
-			at = after.position
-		} else if f.After == "" {
-			at = position{key: math.MinInt64}
-		}
-		rest, _ := slices.BinarySearchFunc(all, at, func(q queue, p position) int { return cmp.Or(q.compare(p), -1) })
-		return s.withQueues(ctx, all[rest:min(rest+int(most), len(all))])
-	}, func(q *queue) bool { return q.webhook != nil && f.wants(q.webhook) })
-	if last != nil {
-		next = last.String()
-	}
-	for _, q := range found {
-		rows = append(rows, *q.webhook)
-	}
-	return rows, next, err
-}
-
-// queues are the places of all queues, in order.
-func (s *Service) queues(ctx context.Context, sort string) ([]queue, error) {
-	counted := int64(mostCounted)
-	if sort == ByOldest {
-		counted = 0
-	}
-	rows, err := db.New().Queues(ctx, s.Pool, db.QueuesParams{Most: mostRead, MostCounted: counted})
-	if err != nil {
-		return nil, fmt.Errorf("read the queues: %w", err)
-	}
-	all := make([]queue, len(rows))
-	for i, row := range rows {
-		all[i].position = position{-row.Waiting, row.WebhookID}
-		if sort == ByOldest {
-			all[i].key = math.MaxInt64 // what was made due at once is not late
-			if at := dueAt(row.OldestDueAt); at != nil {
-				all[i].key = at.UnixMicro()
-			}
-		}
-	}
-	slices.SortFunc(all, func(a, b queue) int { return a.compare(b.position) })
-	return all, nil
-}
-
-// withQueues reads the webhooks of some queues. One that is gone stays nil.
-func (s *Service) withQueues(ctx context.Context, some []queue) ([]queue, error) {
-	ids := make([]uuid.UUID, len(some))
-	for i, q := range some {
-		ids[i] = q.id
-	}
-	rows, err := db.New().WebhooksByID(ctx, s.Pool, ids)
-	of := make(map[uuid.UUID]*db.Webhook, len(rows))
-	for i := range rows {
-		of[rows[i].ID] = &rows[i]
-	}
-	for i := range some {
-		some[i].webhook = of[some[i].id]
-	}
-	return some, err
 }

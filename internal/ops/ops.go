@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.temporal.io/sdk/client"
@@ -24,8 +25,9 @@ const (
 	// mostRead is how many rows one call reads to find those that are wanted, and readAtOnce how many in one statement.
 	mostRead   = 10_000
 	readAtOnce = 500
-	// mostCounted bounds counts that are shown.
-	mostCounted = 1000
+	// mostCounted bounds counts that are shown, and mostCountedInAll those by which the longest queues are found.
+	mostCounted      = 1000
+	mostCountedInAll = 500_000
 )
 
 // Service answers operators. Its errors are of package problem, of package webhook for invalid input, or of the database.
@@ -39,6 +41,10 @@ type Service struct {
 	Retention webhook.Retention
 	// OutboundAccess is what this process knows of its own; nil in a process that delivers nothing.
 	OutboundAccess func(context.Context) egress.Access
+	// KeepQueues is for how long what was read of all queues is shown again; 0: not at all.
+	KeepQueues time.Duration
+
+	allQueues queueList
 }
 
 // UI is Temporal's Web UI: its URL, empty where it is not known, and the namespace that it shows.

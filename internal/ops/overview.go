@@ -106,14 +106,14 @@ func (s *Service) disabled(ctx context.Context, now time.Time) (Finding, error) 
 
 func (s *Service) failing(ctx context.Context, _ time.Time) (Finding, error) {
 	f := Finding{Name: "failing", Command: "mathub-webhooks ops webhooks list --state failing"}
-	n, err := db.New().CountFailing(ctx, s.Pool, mostRead)
+	filter := WebhookFilter{State: string(Failing), Limit: topListed}
+	all, err := s.byFailures(ctx, &filter)
 	if err != nil {
 		return f, err
 	}
-	f.Count, f.IsWrong = int(n), n > 0
-	f.AtLeast = n >= mostRead
+	f.Count, f.AtLeast, f.IsWrong = len(all), len(all) >= mostRead, len(all) > 0
 	f.Summary = "Active webhooks that fail: " + f.number()
-	top, _, err := s.ListWebhooks(ctx, WebhookFilter{State: string(Failing), Limit: topListed})
+	top, err := s.top(ctx, &filter, all)
 	for _, w := range top {
 		f.Items = append(f.Items, itemOf(w, inARow(w.FailureCount)))
 	}
@@ -133,21 +133,27 @@ func (s *Service) late(ctx context.Context, now time.Time) (Finding, error) {
 
 func (s *Service) waiting(ctx context.Context, _ time.Time) (Finding, error) {
 	f := Finding{Name: "waiting", Command: "mathub-webhooks ops webhooks list --sort waiting"}
-	longest, err := s.queues(ctx, ByWaiting)
+	filter := WebhookFilter{Sort: ByWaiting, Limit: topListed}
+	longest, err := s.byQueue(ctx, &filter)
 	if err != nil {
 		return f, err
 	}
 	f.Count, f.AtLeast = len(longest), len(longest) >= mostRead
 	f.Summary = "Webhooks with deliveries in their queue: " + f.number()
-	rows, _, err := s.ofQueues(ctx, &WebhookFilter{Limit: topListed}, longest)
-	if err != nil {
-		return f, err
-	}
-	top, err := s.page(ctx, rows)
+	top, err := s.top(ctx, &filter, longest)
 	for _, w := range top {
 		f.Items = append(f.Items, itemOf(w, waiting(w)+" waiting"))
 	}
 	return f, err
+}
+
+// top are the first of those whose places are in order.
+func (s *Service) top(ctx context.Context, f *WebhookFilter, all []placed) ([]Webhook, error) {
+	rows, _, err := s.inPlace(ctx, f, all)
+	if err != nil {
+		return nil, err
+	}
+	return s.page(ctx, rows)
 }
 
 // waiting is how many deliveries wait, of which mostCounted are counted.
@@ -202,10 +208,14 @@ func (s *Service) suspended(ctx context.Context, _ time.Time) (Finding, error) {
 
 func (s *Service) pauses(ctx context.Context, _ time.Time) (Finding, error) {
 	f := Finding{Name: "paused", Command: "mathub-webhooks ops pauses list"}
-	list, err := (&history.Pauses{Pool: s.Pool}).List(ctx)
-	f.Count = len(list)
+	n, err := db.New().PausesByScope(ctx, s.Pool)
+	if err != nil {
+		return f, err
+	}
+	f.Count = int(n.OfAll + n.OfBots + n.OfHosts)
 	f.Summary = "Pauses of deliveries: " + f.number()
-	for _, p := range list[:min(topListed, len(list))] {
+	list, _, err := (&history.Pauses{Pool: s.Pool}).List(ctx, "", topListed)
+	for _, p := range list {
 		f.Items = append(f.Items, Item{Text: fmt.Sprintf("%s since %s: %s", p.Of(), webhook.FormatTime(p.Since), p.Reason)})
 	}
 	return f, err

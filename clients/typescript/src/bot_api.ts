@@ -169,7 +169,8 @@ export abstract class BotAPI {
 	 * successful delivery to it. That includes events missed while the webhook was disabled, and excludes those from before
 	 * it was created. Events go oldest first, one at a time, at most ten a second.
 	 *
-	 * A bot can run one recovery at a time; a second one answers 409. A recovery stops when the webhook is disabled again.
+	 * A bot can run one recovery at a time; a second one answers 409. One that only waits, for a retry or the end of a pause,
+	 * blocks no other webhook of the bot. A recovery stops when the webhook is disabled again.
 	 * Events are kept for the configured retention, 30 days by default. An earlier `since` answers 422.
 	 */
 	recoverWebhook(id: string, body?: Span, options?: CallOptions): Promise<Recovery> {
