@@ -11,14 +11,14 @@ import (
 func toBot(b bots.Bot) Bot {
 	return Bot{
 		ID: b.ID, Name: b.Name, IsActive: b.IsActive, SuspendedAt: (*timestamp)(b.SuspendedAt), SuspendedReason: b.SuspendedReason,
-		CreatedAt: timestamp(b.CreatedAt), NotifyURL: b.NotifyURL, NotifySecret: b.NotifySecret,
+		CreatedAt: timestamp(b.CreatedAt), NotifyURL: b.NotifyURL, Unreadable: orAbsent(b.Unreadable), NotifySecret: b.NotifySecret,
 	}
 }
 
 func toBotDetail(b ops.Bot) BotDetail {
 	return BotDetail{
 		ID: b.ID, Name: b.Name, IsActive: b.IsActive, SuspendedAt: (*timestamp)(b.SuspendedAt), SuspendedReason: b.SuspendedReason,
-		CreatedAt: timestamp(b.CreatedAt), NotifyURL: b.NotifyURL,
+		CreatedAt: timestamp(b.CreatedAt), NotifyURL: b.NotifyURL, Unreadable: orAbsent(b.Unreadable),
 		Webhooks: b.Webhooks, ActiveWebhooks: b.ActiveWebhooks, DisabledByFailures: b.DisabledByFailures,
 	}
 }

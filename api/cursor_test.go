@@ -10,7 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/api"
+	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/webhook"
 )
 
 // TestACursorThatIsNoneIsNamed, on every page there is: an id that leads to nothing of the bot's is none, either.
@@ -55,15 +57,53 @@ func TestWhatAnotherKeysetSealedIsUnavailable(t *testing.T) {
 	keyset, err := db.ParseKeyset(text)
 	require.NoError(t, err)
 	fresh := newAPI(t, nil, func(c *api.Config) { c.Pool, c.Keyset = a.pool, keyset })
-	for path, token := range map[string]string{
-		webhooksPath: key, webhooksPath + "/" + hook: key, "/api/internal/v1/webhooks/" + hook: serviceToken,
-	} {
+	for path, token := range map[string]string{webhooksPath + "/" + hook: key, "/api/internal/v1/webhooks/" + hook: serviceToken} {
 		got := fresh.do(http.MethodGet, path, token, nil)
 		require.Equal(t, http.StatusServiceUnavailable, got.status, path)
 		require.NotEmpty(t, got.header.Get("Retry-After"))
-		require.Contains(t, got.fault(t).Detail, "cannot be decrypted with this process's keyset")
+		require.Contains(t, got.fault(t).Detail, "The URL of webhook "+hook+" cannot be decrypted with this process's keyset")
 		require.Equal(t, http.StatusOK, a.do(http.MethodGet, path, token, nil).status, path)
 	}
 	require.Equal(t, http.StatusOK, fresh.do(http.MethodGet, webhooksPath+"?after="+hook, key, nil).status)
 	require.Equal(t, http.StatusOK, fresh.do(http.MethodGet, webhooksPath+"/"+hook+"/deliveries", key, nil).status)
+}
+
+// TestWhatDoesNotOpenHidesNothingElse: a webhook's URL or a bot's notification URL whose key is missing is shown as unreadable, in
+// lists and in what changes it, beside all others.
+func TestWhatDoesNotOpenHidesNothingElse(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	bot, key := a.bot()
+	other, _ := a.bot()
+	bad, good := a.hook(key), a.hook(key)
+	for _, id := range []string{bot, other} {
+		a.do(http.MethodPatch, internalPath+"bots/"+id, serviceToken, `{"notifyUrl":"https://example.com/notify"}`)
+	}
+	a.execute("UPDATE webhooks SET url = decode('0100000000ffff', 'hex') WHERE id = $1", bad)
+	a.execute("UPDATE bots SET notify_url = decode('0100000000ffff', 'hex') WHERE id = $1", bot)
+
+	var hooks []mathub.WebhookDetail
+	a.do(http.MethodGet, webhooksPath, key, nil).into(t, &hooks)
+	require.Equal(t, []any{bad, true, good, false}, []any{hooks[0].ID, hooks[0].Unreadable, hooks[1].ID, hooks[1].Unreadable})
+	require.Equal(t, "https://"+webhook.HostOf(hooks[1].URL), hooks[0].URL)
+	var changed, healed mathub.Webhook
+	a.do(http.MethodPatch, webhooksPath+"/"+bad, key, `{"name":"n"}`).into(t, &changed)
+	require.Equal(t, []any{"n", true}, []any{*changed.Name, changed.Unreadable}, "what is done is no error")
+	a.do(http.MethodPatch, webhooksPath+"/"+bad, key, `{"url":"`+hooks[1].URL+`/again"}`).into(t, &healed)
+	require.False(t, healed.Unreadable)
+
+	var list []mathub.BotDetail
+	a.do(http.MethodGet, internalPath+"bots", serviceToken, nil).into(t, &list)
+	unreadable := map[string]bool{}
+	for _, b := range list {
+		unreadable[b.ID] = b.Unreadable
+		require.Equal(t, b.Unreadable, b.NotifyURL == nil)
+	}
+	require.Equal(t, map[string]bool{bot: true, other: false}, unreadable)
+	for path, token := range map[string]string{internalPath + "bots/" + bot: serviceToken, "/api/bot/v1/bot": key} {
+		got := a.do(http.MethodGet, path, token, nil)
+		require.Equal(t, http.StatusOK, got.status, path)
+		require.Contains(t, string(got.body), `"unreadable":true`, path)
+	}
+	require.Contains(t, string(a.do(http.MethodPatch, internalPath+"bots/"+bot, serviceToken, `{"isActive":false}`).body), `"unreadable":true`)
 }

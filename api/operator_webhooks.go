@@ -59,11 +59,7 @@ func (s *server) GetWebhookOfAny(c *gin.Context, id WebhookID) {
 		if err != nil {
 			return reply{}, err
 		}
-		details, err := s.details(c, []db.Webhook{w})
-		if err != nil {
-			return reply{}, err
-		}
-		return ok(details[0]), nil
+		return s.detail(c, w)
 	})
 }
 

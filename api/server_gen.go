@@ -78,6 +78,9 @@ type Bot struct {
 	// NotifyURL The URL that is notified of disabled webhooks.
 	NotifyURL *string `json:"notifyUrl"`
 
+	// Unreadable True when `notifyUrl` is null because the stored URL cannot be decrypted with the service's keyset. Absent otherwise.
+	Unreadable *bool `json:"unreadable,omitempty"`
+
 	// NotifySecret The secret that signs notifications. Only in the answer to the call that sets `notifyUrl` without one; not shown again.
 	NotifySecret *string `json:"notifySecret,omitempty"`
 }
@@ -113,6 +116,9 @@ type BotDetail struct {
 	// CreatedAt RFC 3339, in UTC, with milliseconds.
 	CreatedAt Time    `json:"createdAt"`
 	NotifyURL *string `json:"notifyUrl"`
+
+	// Unreadable True when `notifyUrl` is null because the stored URL cannot be decrypted with the service's keyset. Absent otherwise.
+	Unreadable *bool `json:"unreadable,omitempty"`
 
 	// Webhooks Its webhooks, counted up to 1,000.
 	Webhooks int `json:"webhooks"`
@@ -1063,6 +1069,9 @@ type Webhook struct {
 	// Name What its owner calls it. Null when it has no name.
 	Name *string `json:"name"`
 	URL  string  `json:"url"`
+
+	// Unreadable True when the stored URL cannot be decrypted with the service's keyset; `url` is its origin then. Absent otherwise.
+	Unreadable *bool `json:"unreadable,omitempty"`
 
 	// Events Event types.
 	Events   []string `json:"events"`

@@ -107,13 +107,9 @@ func (s *server) details(ctx context.Context, webhooks []db.Webhook) ([]webhookD
 	}
 	details := make([]webhookDetail, len(webhooks))
 	for i, w := range webhooks {
-		view, err := s.view(w, paused)
-		if err != nil {
-			return nil, err
-		}
 		of := summaries[w.ID]
 		details[i] = webhookDetail{
-			Webhook: view, HistoryRemovedBefore: (*timestamp)(of.RemovedBefore), Stats: toStats(of),
+			Webhook: s.view(w, paused), HistoryRemovedBefore: (*timestamp)(of.RemovedBefore), Stats: toStats(of),
 			LastDelivery: toLast(of.LastDelivery), LastError: toLast(of.LastFailure),
 		}
 	}

@@ -83,11 +83,7 @@ func (s *server) GetWebhook(c *gin.Context, id WebhookID) {
 		if err != nil {
 			return reply{}, err
 		}
-		details, err := s.details(c, []db.Webhook{w})
-		if err != nil {
-			return reply{}, err
-		}
-		return ok(details[0]), nil
+		return s.detail(c, w)
 	})
 }
 
@@ -216,16 +212,17 @@ func (s *server) viewNow(ctx context.Context, w db.Webhook) (Webhook, error) {
 	if err != nil {
 		return Webhook{}, err
 	}
-	return s.view(w, paused)
+	return s.view(w, paused), nil
 }
 
-// view is a webhook as its owner sees it, given those that are paused.
-func (s *server) view(w db.Webhook, paused map[uuid.UUID]history.Pause) (Webhook, error) {
+// view is a webhook as its owner sees it, given those that are paused. A URL that does not open keeps nobody from the rest.
+func (s *server) view(w db.Webhook, paused map[uuid.UUID]history.Pause) Webhook {
 	url, err := s.webhooks.URL(w)
 	if err != nil {
-		return Webhook{}, err
+		url = w.Origin
 	}
 	view := Webhook{
+		Unreadable: orAbsent(err != nil),
 		ID: w.ID, BotID: w.BotID, Name: w.Name, URL: url, Events: w.Events, IsActive: w.IsActive, FailureCount: int(w.FailureCount),
 		HasSecret: w.Secret != nil, HeaderNames: w.HeaderNames, PublicKeys: subscriptions.PublicKeys(w), Verified: w.VerifiedAt != nil, VerifiedAt: (*timestamp)(w.VerifiedAt), CreatedAt: timestamp(w.CreatedAt), UpdatedAt: timestamp(w.UpdatedAt),
 	}
@@ -242,5 +239,25 @@ func (s *server) view(w db.Webhook, paused map[uuid.UUID]history.Pause) (Webhook
 			view.DisabledBy = &w.DisabledBy.UUID
 		}
 	}
-	return view, nil
+	return view
+}
+
+// orAbsent is nil for false.
+func orAbsent(is bool) *bool {
+	if !is {
+		return nil
+	}
+	return &is
+}
+
+// detail is one webhook with its statistics. One whose URL does not open is an error here, which another process may not have.
+func (s *server) detail(c *gin.Context, w db.Webhook) (reply, error) {
+	if _, err := s.webhooks.URL(w); err != nil {
+		return reply{}, err
+	}
+	details, err := s.details(c, []db.Webhook{w})
+	if err != nil {
+		return reply{}, err
+	}
+	return ok(details[0]), nil
 }

@@ -17,6 +17,8 @@ const (
 	oldestPostgres = 15
 	// sampledSecrets is how many webhooks' secrets are tried with the keyset.
 	sampledSecrets = 1000
+	// mostUnopenedNamed is how much of what does not open is named.
+	mostUnopenedNamed = 3
 
 	writableFix = "set MATHUB_DATABASE_URL to the primary server, or to all servers: postgres://user:password@a,b/mathub"
 	grantsFix   = "run db/roles.sql as the owner of the tables, and connect as its role mathub_app"
@@ -76,10 +78,11 @@ func (d *Doctor) examinePostgres(ctx context.Context) []finding {
 		switch fix := "set MATHUB_KEYSET to the keyset that encrypted them, from your password store"; {
 		case err != nil:
 			findings = append(findings, failed("URLs and secrets", grantsFix, "cannot be read: %s", err))
-		case unopened > 0:
-			findings = append(findings, failed("URLs and secrets", fix, "%d of %d checked cannot be decrypted with MATHUB_KEYSET", unopened, looked))
+		case len(unopened) > 0:
+			some := strings.Join(unopened[:min(mostUnopenedNamed, len(unopened))], ", ")
+			findings = append(findings, failed("URLs and secrets", fix, "%d of %d webhooks and bots checked cannot be decrypted with MATHUB_KEYSET, such as %s", len(unopened), looked, some))
 		default:
-			findings = append(findings, ok("URLs and secrets", "all %d checked can be decrypted", looked))
+			findings = append(findings, ok("URLs and secrets", "those of %d webhooks and bots checked can be decrypted", looked))
 		}
 	}
 	return findings

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"os/user"
 	"strings"
 
@@ -10,6 +9,7 @@ import (
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/audit"
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/settings"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -56,11 +56,7 @@ type fuseResetCommand struct {
 
 func (c *fuseResetCommand) Run(ctx context.Context) error {
 	return withPool(ctx, c.Database, func(ctx context.Context, pool *pgxpool.Pool) error {
-		n, err := db.New().ResetFuse(ctx, pool, c.Class)
-		if err == nil && n == 0 {
-			return fmt.Errorf("the fuse of %q is not blown; see \"fuse list\"", c.Class)
-		}
-		return err
+		return history.ResetFuse(ctx, pool, nil, c.Class)
 	})
 }
 

@@ -26,6 +26,11 @@ func (f outputFlags) showBots(raw []byte, next string, list ...mathub.BotDetail)
 			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", b.ID, b.Name, yes(b.IsActive), b.Webhooks, b.ActiveWebhooks, b.DisabledByFailures,
 				orNone(b.SuspendedAt), orDash(b.SuspendedReason))
 		}
+		for _, b := range list {
+			if b.Unreadable {
+				fmt.Fprintf(w, "\nUnreadable: no key of MATHUB_KEYSET decrypts the notification URL of %s\n", b.ID) //nolint:errcheck // Flush tells
+			}
+		}
 		moreFollow(w, next)
 		return nil
 	})

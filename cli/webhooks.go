@@ -57,6 +57,9 @@ func (f outputFlags) webhooks(raw []byte, list ...mathub.Webhook) error {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", h.ID, orDash(h.Name), yes(h.IsActive), h.FailureCount, yes(h.HasSecret), yes(h.Verified), strings.Join(h.Events, ","), h.URL) //nolint:errcheck // Flush tells
 		}
 		for _, h := range list {
+			if h.Unreadable {
+				fmt.Fprintf(w, "\nUnreadable: the service cannot decrypt the URL of %s; shown is its origin\n", h.ID) //nolint:errcheck // Flush tells
+			}
 			if h.Paused != nil {
 				fmt.Fprintf(w, "\nPaused by an operator since %s: %s (%s)\n", webhook.FormatTime(h.Paused.Since), h.Paused.Reason, h.ID) //nolint:errcheck // Flush tells
 			}

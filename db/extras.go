@@ -55,7 +55,7 @@ func (k *Keyset) OpenExtras(webhookID uuid.UUID, sealed []byte) (x Extras, err e
 		err = json.Unmarshal(text, &x)
 	}
 	if err != nil {
-		return Extras{}, fmt.Errorf("%w the headers and keys of webhook %s", ErrDoesNotOpen, webhookID)
+		return Extras{}, &UnreadableError{"the headers and keys of webhook " + webhookID.String()}
 	}
 	return x, nil
 }

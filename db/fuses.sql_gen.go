@@ -157,16 +157,29 @@ func (q *Queries) RemoveFuse(ctx context.Context, db DBTX, class string) error {
 	return err
 }
 
-const resetFuse = `-- name: ResetFuse :execrows
-UPDATE fuses SET reset_at = now() WHERE class = $1 AND reset_at IS NULL
+const resetFuse = `-- name: ResetFuse :many
+UPDATE fuses SET reset_at = now() WHERE class = $1 AND reset_at IS NULL RETURNING blown_at
 `
 
-func (q *Queries) ResetFuse(ctx context.Context, db DBTX, class string) (int64, error) {
-	result, err := db.Exec(ctx, resetFuse, class)
+// Since when it was blown; nothing: it is not.
+func (q *Queries) ResetFuse(ctx context.Context, db DBTX, class string) ([]time.Time, error) {
+	rows, err := db.Query(ctx, resetFuse, class)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return result.RowsAffected(), nil
+	defer rows.Close()
+	items := []time.Time{}
+	for rows.Next() {
+		var blown_at time.Time
+		if err := rows.Scan(&blown_at); err != nil {
+			return nil, err
+		}
+		items = append(items, blown_at)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const undoDisabling = `-- name: UndoDisabling :execrows

@@ -144,6 +144,14 @@ func ParseKeyset(s string) (*Keyset, error) {
 // ErrDoesNotOpen is in the errors of what was sealed by a key that the keyset does not have.
 var ErrDoesNotOpen = errors.New("MATHUB_KEYSET cannot decrypt")
 
+// UnreadableError is an ErrDoesNotOpen that names what does not open, such as "the URL of webhook …".
+type UnreadableError struct{ What string }
+
+func (e *UnreadableError) Error() string { return ErrDoesNotOpen.Error() + " " + e.What }
+
+// Unwrap returns ErrDoesNotOpen.
+func (*UnreadableError) Unwrap() error { return ErrDoesNotOpen }
+
 // Seal encrypts secret and binds it to the webhook, so that a sealed secret copied to another row does not open.
 func (k *Keyset) Seal(webhookID uuid.UUID, secret string) ([]byte, error) {
 	return k.seal(secret, webhookID[:])
@@ -153,7 +161,7 @@ func (k *Keyset) Seal(webhookID uuid.UUID, secret string) ([]byte, error) {
 func (k *Keyset) Open(webhookID uuid.UUID, sealed []byte) (string, error) {
 	secret, err := k.aead.Decrypt(sealed, webhookID[:])
 	if err != nil {
-		return "", fmt.Errorf("%w the secret of webhook %s", ErrDoesNotOpen, webhookID)
+		return "", &UnreadableError{"the secret of webhook " + webhookID.String()}
 	}
 	return string(secret), nil
 }
@@ -167,7 +175,7 @@ func (k *Keyset) SealURL(webhookID uuid.UUID, url string) ([]byte, error) {
 func (k *Keyset) OpenURL(webhookID uuid.UUID, sealed []byte) (string, error) {
 	url, err := k.aead.Decrypt(sealed, urlContext(webhookID))
 	if err != nil {
-		return "", fmt.Errorf("%w the URL of webhook %s", ErrDoesNotOpen, webhookID)
+		return "", &UnreadableError{"the URL of webhook " + webhookID.String()}
 	}
 	return string(url), nil
 }
@@ -186,7 +194,7 @@ func (k *Keyset) SealNotify(botID, secret string) ([]byte, error) {
 func (k *Keyset) OpenNotify(botID string, sealed []byte) (string, error) {
 	secret, err := k.aead.Decrypt(sealed, notifyContext(botID))
 	if err != nil {
-		return "", fmt.Errorf("%w the notify secret of bot %s", ErrDoesNotOpen, botID)
+		return "", &UnreadableError{"the notify secret of bot " + botID}
 	}
 	return string(secret), nil
 }
@@ -200,7 +208,7 @@ func (k *Keyset) SealNotifyURL(botID, url string) ([]byte, error) {
 func (k *Keyset) OpenNotifyURL(botID string, sealed []byte) (string, error) {
 	url, err := k.aead.Decrypt(sealed, notifyURLContext(botID))
 	if err != nil {
-		return "", fmt.Errorf("%w the notify URL of bot %s", ErrDoesNotOpen, botID)
+		return "", &UnreadableError{"the notify URL of bot " + botID}
 	}
 	return string(url), nil
 }

@@ -101,25 +101,33 @@ func SealedOtherwise(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset) (b
 	return len(bots) > 0, err
 }
 
-// Unopened tries the keyset on the URLs and secrets of the first webhooks, at most as many as most. It returns how many it
-// looked at, and of how many something does not open.
-func Unopened(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset, most int32) (unopened, looked int, err error) {
-	page, err := New().ListSealedOtherwise(ctx, pool, ListSealedOtherwiseParams{KeyPrefix: []byte{}, PageSize: most})
-	for _, w := range page {
-		_, openErr := keyset.OpenURL(w.ID, w.URL)
-		for _, sealed := range [][]byte{w.Secret, w.PreviousSecret} {
-			if sealed != nil && openErr == nil {
-				_, openErr = keyset.Open(w.ID, sealed)
-			}
-		}
-		if openErr == nil {
-			_, openErr = keyset.OpenExtras(w.ID, w.Extras)
-		}
-		if openErr != nil {
-			unopened++
+// Unopened tries the keyset on what the first webhooks and bots have sealed, of each at most as many as most. It returns what does
+// not open, such as "the URL of webhook …", and how many webhooks and bots it looked at.
+func Unopened(ctx context.Context, pool *pgxpool.Pool, keyset *Keyset, most int32) (unopened []string, looked int, err error) {
+	try := func(_ any, err error) {
+		if unreadable := new(UnreadableError); errors.As(err, &unreadable) {
+			unopened = append(unopened, unreadable.What)
 		}
 	}
-	return unopened, len(page), err
+	webhooks, err := New().ListSealedOtherwise(ctx, pool, ListSealedOtherwiseParams{KeyPrefix: []byte{}, PageSize: most})
+	for _, w := range webhooks {
+		try(keyset.OpenURL(w.ID, w.URL))
+		for _, sealed := range [][]byte{w.Secret, w.PreviousSecret} {
+			if sealed != nil {
+				try(keyset.Open(w.ID, sealed))
+			}
+		}
+		try(keyset.OpenExtras(w.ID, w.Extras))
+	}
+	if err != nil {
+		return unopened, len(webhooks), err
+	}
+	bots, err := New().ListNotifySealedOtherwise(ctx, pool, ListNotifySealedOtherwiseParams{KeyPrefix: []byte{}, PageSize: most})
+	for _, b := range bots {
+		try(keyset.OpenNotifyURL(b.ID, b.NotifyURL))
+		try(keyset.OpenNotify(b.ID, b.NotifySecret))
+	}
+	return unopened, len(webhooks) + len(bots), err
 }
 
 func (k *Keyset) resealWebhook(w ListSealedOtherwiseRow) (ResealParams, error) {

@@ -134,6 +134,18 @@ func TestSecretsAreSealedAnewWithTheNewestKey(t *testing.T) {
 	stranger, _ := newKeyset(t)
 	stuck := store(t, pool, stranger, "lost", "", 0)
 
+	theirs, err := stranger.SealNotifyURL("euler", "https://example.com/notify")
+	require.NoError(t, err)
+	ours, err := first.SealNotify("euler", "secret")
+	require.NoError(t, err)
+	_, err = pool.Exec(t.Context(), "INSERT INTO bots (id, name, notify_url, notify_secret) VALUES ('euler', 'Euler', $1, $2)", theirs, ours)
+	require.NoError(t, err)
+	unopened, _, err := db.Unopened(t.Context(), pool, first, 1000)
+	require.NoError(t, err)
+	require.Equal(t, []string{"the URL of webhook " + stuck.String(), "the secret of webhook " + stuck.String(), "the notify URL of bot euler"}, unopened)
+	_, err = pool.Exec(t.Context(), "DELETE FROM bots WHERE id = 'euler'")
+	require.NoError(t, err)
+
 	changed, err := db.Reseal(t.Context(), pool, first)
 	require.ErrorIs(t, err, db.ErrDoesNotOpen)
 	require.ErrorContains(t, err, "1 webhooks")

@@ -87,6 +87,7 @@ func newSite(cfg Config) (*site, error) {
 	s.eventsRoutes()
 	s.incidentsRoutes()
 	s.pausesRoutes()
+	s.fusesRoutes()
 	s.get("/ops/audit", s.auditLog)
 	return s, nil
 }
@@ -234,5 +235,6 @@ var messages = map[string]string{
 	"incident-started":  "The incident's recovery has started.",
 	"incident-changed":  "The incident's state is changed.",
 	"deliveries-paused": "The deliveries are paused.",
+	"fuse-reset":        "The fuse is reset. Failures of its class disable webhooks again.",
 	"pause-ended":       "The pause has ended. What waited is sent now.",
 }

@@ -186,7 +186,7 @@ func TestEveryRoute(t *testing.T) {
 		case strings.HasPrefix(path, "/ops/incidents"):
 			id = incident.ID.String()
 		}
-		path = strings.NewReplacer("{$}", "", "{id}", id, "{key}", key.ID.String(), "{session}", uuid.NewString(), "{hash}", "0", "{name}", "portal.css").Replace(path)
+		path = strings.NewReplacer("{$}", "", "{id}", id, "{key}", key.ID.String(), "{session}", uuid.NewString(), "{class}", "dns", "{hash}", "0", "{name}", "portal.css").Replace(path)
 		require.Equal(t, http.StatusMisdirectedRequest, b.do(method, path, nil, "Host", "evil.example").status, route)
 		if method == http.MethodPost {
 			require.Equal(t, http.StatusForbidden, b.do(method, path, nil, "Sec-Fetch-Site", "cross-site").status, route)
@@ -236,4 +236,33 @@ func TestTheme(t *testing.T) {
 	}
 	require.Contains(t, b.do(http.MethodGet, "/ops", nil, "Cookie", "mathub-theme=dark").body, `data-theme="dark"`)
 	require.Equal(t, http.StatusBadRequest, b.do(http.MethodPost, "/ops/theme", url.Values{"theme": {"pink"}}).status)
+}
+
+func TestAnUnreadableURLHidesNothing(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	hook, _, _ := b.bot("euler")
+	b.bot("noether")
+	b.execute("UPDATE webhooks SET url = decode('0100000000ffff', 'hex') WHERE id = $1", hook)
+	b.execute("UPDATE bots SET notify_url = decode('0100000000ffff', 'hex'), notify_secret = '' WHERE id = 'euler'")
+	list := b.page("/ops/bots")
+	require.Contains(t, list, "noether")
+	require.Equal(t, 1, strings.Count(list, "<strong>unreadable</strong>"))
+	require.Contains(t, b.page("/ops/bots/euler"), "<strong>unreadable</strong>")
+	for _, path := range []string{"/ops", "/ops/webhooks", "/ops/webhooks/" + hook.String(), "/ops/audit", "/ops/bots/euler/suspend"} {
+		b.page(path)
+	}
+	require.Contains(t, b.act("/ops/bots/euler/suspend", nil), "<strong>unreadable</strong>")
+}
+
+func TestFuses(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	b.execute("INSERT INTO fuses (class) VALUES ('dns')")
+	require.Contains(t, b.page("/ops"), `href="/ops/fuses/dns/reset"`)
+	require.Contains(t, b.page("/ops/fuses/dns/reset"), "Reset the fuse of dns?")
+	require.Contains(t, b.act("/ops/fuses/dns/reset", nil), "The fuse is reset.")
+	require.NotContains(t, b.page("/ops"), "/ops/fuses/")
+	require.Equal(t, http.StatusNotFound, b.do(http.MethodPost, "/ops/fuses/dns/reset", nil).status)
+	require.Contains(t, b.page("/ops/audit"), "fuse.reset")
 }

@@ -132,7 +132,7 @@ func (p *portal) deliveryPage(r *http.Request, hook db.Webhook, row db.GetDelive
 	data.Body, data.Answer = viewOf(row.Payload, data.Raw), viewOf(row.ResponseBody, data.Raw)
 	data.Answer.IsCut = len(row.ResponseBody) >= webhook.MaxResponseBody
 	if data.URL, err = p.Webhooks.URL(hook); err != nil {
-		return data, err
+		data.URL = hook.Origin // as in the list
 	}
 	if row.Exchange != nil {
 		x, err := history.DecodeExchange(row.Exchange, webhook.Delivery{ID: row.ID, EventID: row.EventID, Type: sent})

@@ -24,8 +24,9 @@ SELECT class, blown_at FROM fuses WHERE reset_at IS NULL ORDER BY class;
 -- Those that are blown, and those that were reset and not undone since.
 SELECT class, blown_at, reset_at FROM fuses ORDER BY class;
 
--- name: ResetFuse :execrows
-UPDATE fuses SET reset_at = now() WHERE class = @class AND reset_at IS NULL;
+-- name: ResetFuse :many
+-- Since when it was blown; nothing: it is not.
+UPDATE fuses SET reset_at = now() WHERE class = @class AND reset_at IS NULL RETURNING blown_at;
 
 -- name: RemoveFuse :exec
 -- Removes one that was reset and is undone. It stays for a minute: a transaction that began before the reset may yet commit

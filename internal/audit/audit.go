@@ -84,6 +84,7 @@ const (
 	SessionEnded      Action = "portal_session.ended"
 	DeliveriesPaused  Action = "deliveries.paused" // all, a bot's or a host's
 	DeliveriesResumed Action = "deliveries.resumed"
+	FuseReset         Action = "fuse.reset"
 )
 
 // Fields are the fields of a thing that a change is about, by their names in the API. None holds a secret: of a URL, which may

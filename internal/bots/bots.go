@@ -43,6 +43,8 @@ type Bot struct {
 	SuspendedReason *string
 	// NotifyURL is where its owner is notified of disabled webhooks; nil: nowhere.
 	NotifyURL *string
+	// Unreadable: it has a notification URL, which no key of the keyset opens.
+	Unreadable bool
 	// NotifySecret is one that was made by this very call, and is not shown again.
 	NotifySecret *string
 }
@@ -86,7 +88,7 @@ func (s *Service) Create(ctx context.Context, in New) (Bot, error) {
 	if err != nil {
 		return Bot{}, err
 	}
-	return s.bot(row, made)
+	return s.bot(row, made), nil
 }
 
 // Get reads the bot of that id.
@@ -95,7 +97,7 @@ func (s *Service) Get(ctx context.Context, id string) (Bot, error) {
 	if err != nil {
 		return Bot{}, err
 	}
-	return s.bot(row, nil)
+	return s.bot(row, nil), nil
 }
 
 // row reads the bot of that id, in either spelling of a UUID.
@@ -183,7 +185,7 @@ func (s *Service) Update(ctx context.Context, id string, change Change) (Bot, er
 	if err != nil {
 		return Bot{}, problem.Of(err)
 	}
-	return s.bot(row, made)
+	return s.bot(row, made), nil
 }
 
 // setActive suspends a bot or ends its suspension. What is planned for a suspended bot is removed, as it is for a disabled
@@ -261,20 +263,19 @@ func (s *Service) Delete(ctx context.Context, id string) error {
 }
 
 // Of is a row as the operator sees it.
-func (s *Service) Of(row db.Bot) (Bot, error) { return s.bot(row, nil) }
+func (s *Service) Of(row db.Bot) Bot { return s.bot(row, nil) }
 
-// bot is the same. made is a secret that had to be made.
-func (s *Service) bot(row db.Bot, made *string) (Bot, error) {
+// bot is the same. made is a secret that had to be made. What does not open hides no bot, in a list least of all.
+func (s *Service) bot(row db.Bot, made *string) Bot {
 	bot := Bot{
 		ID: row.ID, Name: row.Name, IsActive: row.IsActive, CreatedAt: row.CreatedAt,
 		SuspendedAt: row.SuspendedAt, SuspendedReason: row.SuspendedReason, NotifySecret: made,
 	}
 	if row.NotifyURL != nil && s.Keyset != nil {
 		url, err := s.Keyset.OpenNotifyURL(row.ID, row.NotifyURL)
-		if err != nil {
-			return Bot{}, err
+		if bot.Unreadable = err != nil; err == nil {
+			bot.NotifyURL = &url
 		}
-		bot.NotifyURL = &url
 	}
-	return bot, nil
+	return bot
 }

@@ -86,9 +86,7 @@ func (s *Service) ListBots(ctx context.Context, f BotFilter) (page []Bot, next s
 	}
 	listed := make([]bots.Bot, len(rows))
 	for i, row := range rows {
-		if listed[i], err = s.Bots.Of(row); err != nil {
-			return nil, "", err
-		}
+		listed[i] = s.Bots.Of(row)
 	}
 	page, err = s.withWebhooks(ctx, listed)
 	return page, next, err

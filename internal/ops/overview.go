@@ -54,6 +54,7 @@ type Item struct {
 	BotID, Host string
 	Text        string
 	URL         *string // of a workflow's page in Temporal's Web UI
+	Fuse        string  // the class of a blown fuse; "": it is about something else
 }
 
 // Overview asks all that can be wrong. That Temporal does not answer is a finding, too.
@@ -227,7 +228,7 @@ func (s *Service) fuses(ctx context.Context, _ time.Time) (Finding, error) {
 	f.Count, f.IsWrong = len(rows), len(rows) > 0
 	f.Summary = "Blown fuses, classes of failure that disable no webhook as they look like our own network's: " + f.number()
 	for _, fuse := range rows {
-		f.Items = append(f.Items, Item{Text: fuse.Class + " since " + webhook.FormatTime(fuse.BlownAt)})
+		f.Items = append(f.Items, Item{Fuse: fuse.Class, Text: fuse.Class + " since " + webhook.FormatTime(fuse.BlownAt)})
 	}
 	return f, err
 }

@@ -107,6 +107,7 @@ func Of(err error) *Error {
 	var known *Error
 	var input *webhook.InvalidError
 	var syntax *webhook.SyntaxError
+	var unreadable *db.UnreadableError
 	switch {
 	case errors.As(err, &known):
 		return known
@@ -122,8 +123,9 @@ func Of(err error) *Error {
 		return ErrNotFound
 	case errors.Is(err, context.DeadlineExceeded):
 		return &Error{Kind: Unavailable, Detail: "The database did not answer in time. A change may have been made: check, then try again.", Cause: err}
-	case errors.Is(err, db.ErrDoesNotOpen): // another process may have the key
-		return &Error{Kind: Unavailable, Detail: "A stored URL or secret cannot be decrypted with this process's keyset. Try again. If it keeps failing, the operator must restore the keyset.", Cause: err}
+	case errors.As(err, &unreadable): // another process may have the key
+		detail := unreadable.What + " cannot be decrypted with this process's keyset. Try again. If it keeps failing, the operator must restore the keyset."
+		return &Error{Kind: Unavailable, Detail: "T" + detail[1:], Cause: err}
 	case db.IsUnavailable(err):
 		return UnavailableFor("The database", err)
 	}

@@ -402,6 +402,8 @@ export interface WebhookDetail {
 	/** What its owner calls it. Null when it has no name. */
 	name: string | null;
 	url: string;
+	/** True when the stored URL cannot be decrypted with the service's keyset; `url` is its origin then. Absent otherwise. */
+	unreadable?: boolean;
 	/** Event types. */
 	events: string[];
 	isActive: boolean;
@@ -454,6 +456,8 @@ export interface Webhook {
 	/** What its owner calls it. Null when it has no name. */
 	name: string | null;
 	url: string;
+	/** True when the stored URL cannot be decrypted with the service's keyset; `url` is its origin then. Absent otherwise. */
+	unreadable?: boolean;
 	/** Event types. */
 	events: string[];
 	isActive: boolean;
@@ -669,6 +673,8 @@ export interface Bot {
 	createdAt: string;
 	/** The URL that is notified of disabled webhooks. */
 	notifyUrl: string | null;
+	/** True when `notifyUrl` is null because the stored URL cannot be decrypted with the service's keyset. Absent otherwise. */
+	unreadable?: boolean;
 	/** The secret that signs notifications. Only in the answer to the call that sets `notifyUrl` without one; not shown again. */
 	notifySecret?: string;
 }
