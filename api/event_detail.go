@@ -68,7 +68,7 @@ func (s *server) storedEvent(c *gin.Context, id string) (db.GetEventRow, error) 
 	case none && id == batchPath:
 		err = notAllowed(c, http.MethodPost)
 	case none:
-		err = &problem.Error{Kind: problem.NotFound, Detail: "The event does not exist, or it is accepted but not stored yet."}
+		err = &problem.Error{Kind: problem.NotFound, Detail: "The event does not exist, is no longer kept, or is accepted but not stored yet."}
 	}
 	return event, err
 }

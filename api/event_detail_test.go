@@ -258,7 +258,7 @@ func TestAnEventThatIsNotFoundOrAskedForWrongly(t *testing.T) {
 	a.accepted("e", "post.created", "{}")
 	got := a.do("GET", eventsPath+"/unknown", serviceToken, nil)
 	require.Equal(t, http.StatusNotFound, got.status)
-	require.Contains(t, got.fault(t).Detail, "does not exist, or it is accepted but not stored yet")
+	require.Contains(t, got.fault(t).Detail, "does not exist, is no longer kept, or is accepted but not stored yet")
 	require.Equal(t, http.StatusUnauthorized, a.do("GET", eventsPath+"/e", key, nil).status, "it is no bot's to ask")
 	require.Equal(t, http.StatusUnauthorized, a.do("GET", eventsPath+"/e", "", nil).status)
 	for path, fields := range map[string][]string{

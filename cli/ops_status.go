@@ -26,8 +26,12 @@ func (c *opsStatusCommand) Run(ctx context.Context) error {
 		return err
 	}
 	if err := c.show(found.Body, func(w io.Writer) error {
-		for _, f := range found.Value.Findings {
-			showFinding(w, f)
+		for _, wrong := range []bool{true, false} { // first what is to be looked at
+			for _, f := range found.Value.Findings {
+				if f.IsWrong == wrong {
+					showFinding(w, f)
+				}
+			}
 		}
 		return nil
 	}); err != nil {

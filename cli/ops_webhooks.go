@@ -26,7 +26,7 @@ type opsWebhooksList struct {
 	State          string `enum:",active,queued,failing,disabled,suspended" default:"" help:"List only webhooks in this state: active, queued, failing, disabled or suspended."`
 	DisabledReason string `enum:",failures,owner,operator" default:"" help:"List only webhooks that are disabled for this reason: failures, owner or operator."`
 	Bot            string `help:"List only webhooks of the bot with this id."`
-	Host           string `help:"List only webhooks at this host, with the port where the URL has one."`
+	Host           string `help:"List only webhooks at this host. Without a port: at any of its ports."`
 	ErrorClass     string `help:"List only webhooks whose last failure was of this class, such as timeout, dns or http_5xx."`
 	Sort           string `enum:",created,disabled,failures,waiting,oldest" default:"" help:"The order: created, disabled (last first), failures (most first), waiting (longest queue first) or oldest (oldest due delivery first). Default: as the state asks for."`
 }
@@ -102,7 +102,8 @@ func (c *opsWebhooksGet) Run(ctx context.Context) error {
 	}
 	h := found.Value
 	return c.webhooks(found.Body, mathub.Webhook{
-		ID: h.ID, IsActive: h.IsActive, FailureCount: h.FailureCount, HasSecret: h.HasSecret, Verified: h.Verified, Paused: h.Paused, Events: h.Events, URL: h.URL,
+		ID: h.ID, IsActive: h.IsActive, FailureCount: h.FailureCount, HasSecret: h.HasSecret, Verified: h.Verified, Paused: h.Paused, Events: h.Events, URL: h.URL, Unreadable: h.Unreadable,
+		Name: h.Name, DisabledAt: h.DisabledAt, DisabledReason: h.DisabledReason, DisabledNote: h.DisabledNote,
 	})
 }
 

@@ -60,6 +60,13 @@ func (f outputFlags) webhooks(raw []byte, list ...mathub.Webhook) error {
 			if h.Unreadable {
 				fmt.Fprintf(w, "\nUnreadable: the service cannot decrypt the URL of %s; shown is its origin\n", h.ID) //nolint:errcheck // Flush tells
 			}
+			if h.DisabledAt != nil {
+				why := orDash(h.DisabledReason)
+				if h.DisabledNote != "" {
+					why += ": " + h.DisabledNote
+				}
+				fmt.Fprintf(w, "\nDisabled since %s by %s (%s)\n", webhook.FormatTime(*h.DisabledAt), why, h.ID) //nolint:errcheck // Flush tells
+			}
 			if h.Paused != nil {
 				fmt.Fprintf(w, "\nPaused by an operator since %s: %s (%s)\n", webhook.FormatTime(h.Paused.Since), h.Paused.Reason, h.ID) //nolint:errcheck // Flush tells
 			}

@@ -567,7 +567,7 @@ func (q *Queries) WebhooksAfter(ctx context.Context, db DBTX, arg WebhooksAfterP
 }
 
 const webhooksAtHostAfter = `-- name: WebhooksAtHostAfter :many
-SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE split_part(origin, '://', 2) = $1::text AND id > $2 ORDER BY id LIMIT $3
+SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE host_of(origin) = $1::text AND id > $2 ORDER BY id LIMIT $3
 `
 
 type WebhooksAtHostAfterParams struct {

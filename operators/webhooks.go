@@ -77,7 +77,7 @@ func (h hookRow) Badge() badge {
 }
 
 // HostName is its host without a port, as pauses have it.
-func (h hookRow) HostName() string { return (&url.URL{Host: h.Host}).Hostname() }
+func (h hookRow) HostName() string { return webhook.Hostname(h.Host) }
 
 // webhookFilters are the fields of the filter's form.
 var webhookFilters = []string{"state", "disabledReason", "botId", "host", "errorClass", "sort"}

@@ -7,7 +7,7 @@ SELECT * FROM webhooks WHERE id > @after ORDER BY id LIMIT @most;
 SELECT * FROM webhooks WHERE bot_id = @bot_id AND id > @after ORDER BY id LIMIT @most;
 
 -- name: WebhooksAtHostAfter :many
-SELECT * FROM webhooks WHERE split_part(origin, '://', 2) = @host::text AND id > @after ORDER BY id LIMIT @most;
+SELECT * FROM webhooks WHERE host_of(origin) = @host::text AND id > @after ORDER BY id LIMIT @most;
 
 -- name: SuspendedWebhooksAfter :many
 SELECT * FROM webhooks WHERE suspended AND id > @after ORDER BY id LIMIT @most;

@@ -21,6 +21,14 @@ func HostOf(rawURL string) string {
 	return u.Host
 }
 
+// Hostname is a host without its port, and an IPv6 address without brackets: as pauses name it.
+func Hostname(host string) string {
+	if strings.Count(host, ":") > 1 && !strings.HasPrefix(host, "[") {
+		return host
+	}
+	return (&url.URL{Host: host}).Hostname()
+}
+
 // OriginOf is the scheme, host and port of an endpoint URL, by the same rule.
 func OriginOf(rawURL string) string {
 	u, err := url.Parse(rawURL)

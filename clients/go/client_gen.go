@@ -1536,7 +1536,7 @@ type ListWebhooksOfAnyParams struct {
 	// BotID Lists webhooks of this bot.
 	BotID string `form:"botId,omitempty" json:"botId,omitempty,omitzero"`
 
-	// Host Lists webhooks at this host, with the port where the URL has one.
+	// Host Lists webhooks at this host. Without a port: at any of its ports.
 	Host string `form:"host,omitempty" json:"host,omitempty,omitzero"`
 
 	// ErrorClass Lists webhooks whose last failure was of this class, such as `timeout`, `dns` or `http_5xx`.

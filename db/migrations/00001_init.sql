@@ -89,6 +89,12 @@ CREATE TABLE portal_sessions (
 CREATE INDEX portal_sessions_bot ON portal_sessions (bot_id, created_at DESC);
 CREATE INDEX portal_sessions_key ON portal_sessions (key_id) WHERE key_id IS NOT NULL;
 
+-- The host of an origin, without its port; an IPv6 address without brackets.
+CREATE FUNCTION host_of(origin text) RETURNS text LANGUAGE sql IMMUTABLE
+    RETURN CASE WHEN split_part(origin, '://', 2) LIKE '[%'
+        THEN split_part(substr(split_part(origin, '://', 2), 2), ']', 1)
+        ELSE split_part(split_part(origin, '://', 2), ':', 1) END;
+
 CREATE TABLE webhooks (
     id            uuid        PRIMARY KEY,
     bot_id        text        NOT NULL REFERENCES bots (id) ON DELETE CASCADE,
@@ -153,7 +159,7 @@ CREATE INDEX webhooks_disabled ON webhooks (disabled_at, id) WHERE NOT is_active
 CREATE INDEX webhooks_disabled_reason ON webhooks (disabled_reason, disabled_at, id) WHERE NOT is_active;
 CREATE INDEX webhooks_queued ON webhooks (id) WHERE queued AND is_active;
 CREATE INDEX webhooks_suspended ON webhooks (id) WHERE suspended;
-CREATE INDEX webhooks_host ON webhooks (split_part(origin, '://', 2), id);
+CREATE INDEX webhooks_host ON webhooks (host_of(origin), id);
 
 -- Who hears of an event of a type: a row for each active webhook of a bot that is not suspended, and event type, kept by the trigger below. An index on
 -- webhooks.events gives no order, so that a page of a large audience, or a small audience among many webhooks, would
@@ -375,12 +381,6 @@ CREATE TABLE queue_sweeps (
 );
 INSERT INTO queue_sweeps DEFAULT VALUES;
 
--- The host of an origin, without its port; an IPv6 address without brackets.
-CREATE FUNCTION host_of(origin text) RETURNS text LANGUAGE sql IMMUTABLE
-    RETURN CASE WHEN split_part(origin, '://', 2) LIKE '[%'
-        THEN split_part(substr(split_part(origin, '://', 2), 2), ']', 1)
-        ELSE split_part(split_part(origin, '://', 2), ':', 1) END;
-
 -- What operators have paused: no attempt is made at what it covers, and what is to be sent waits in the queues. The one place
 -- that says so: internal/history/pauses.go.
 CREATE TABLE pauses (
@@ -567,7 +567,6 @@ DROP FUNCTION busy_recoveries;
 DROP TABLE recoveries;
 DROP FUNCTION pauses_of;
 DROP TABLE pauses;
-DROP FUNCTION host_of;
 DROP TABLE queue_sweeps;
 DROP TABLE queue;
 DROP TABLE history_passes;
@@ -582,6 +581,7 @@ DROP TABLE events;
 DROP FUNCTION keep_event_log;
 DROP TABLE subscriptions;
 DROP TABLE webhooks;
+DROP FUNCTION host_of;
 DROP FUNCTION keep_subscriptions;
 DROP TABLE portal_sessions;
 DROP TABLE portal_links;

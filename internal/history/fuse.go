@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"net/url"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,13 +26,10 @@ const (
 	fuseShare = 5 // one in so many
 )
 
-// withoutPort is the host of a host and port: the ports of one host fail together.
-func withoutPort(host string) string { return (&url.URL{Host: host}).Hostname() }
-
 // disproves says whether a success at a host shows that a class of failure is over: that of an address says nothing of our
 // resolver.
 func disproves(class, host string) bool {
-	_, err := netip.ParseAddr(withoutPort(host))
+	_, err := netip.ParseAddr(webhook.Hostname(host))
 	return class != "dns" || err != nil
 }
 
@@ -53,14 +49,14 @@ func (r *Recorder) isHeld(ctx context.Context, s *batchState, class, host string
 	if err != nil {
 		return false, err
 	}
-	hosts := map[string]bool{withoutPort(host): true}
+	hosts := map[string]bool{webhook.Hostname(host): true}
 	for _, w := range before {
-		hosts[withoutPort(webhook.HostOf(w.Origin))] = true
+		hosts[webhook.Hostname(webhook.HostOf(w.Origin))] = true
 	}
 	count := len(before) + 1
 	for _, d := range s.out.disabled { // of this batch, and not written yet
 		if d.attempt.Class == class {
-			hosts[withoutPort(d.host)] = true
+			hosts[webhook.Hostname(d.host)] = true
 			count++
 		}
 	}

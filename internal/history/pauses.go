@@ -198,7 +198,11 @@ func checkScope(scope PauseScope, value string, faults *problem.Faults) string {
 		return webhook.CanonicalID(value)
 	case PauseHost:
 		host, ok := webhook.CanonicalHost(value)
-		if !ok {
+		switch bare, isHost := webhook.CanonicalHost(webhook.Hostname(value)); {
+		case ok:
+		case isHost:
+			faults.Add("value", "must not have a port: a pause covers all ports of "+bare)
+		default:
 			faults.Add("value", "must be a host name or an IP address, without a port")
 		}
 		return host

@@ -80,7 +80,7 @@ func TestPauses_Covering(t *testing.T) {
 	for _, url := range urls {
 		var host string
 		scan(t, pool, "SELECT host_of($1)", []any{url}, &host)
-		require.Equal(t, withoutPort(webhook.HostOf(url)), host, "Postgres names hosts as the fuse does")
+		require.Equal(t, webhook.Hostname(webhook.HostOf(url)), host, "Postgres names hosts as the fuse does")
 	}
 }
 

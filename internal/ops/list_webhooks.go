@@ -37,7 +37,7 @@ const (
 // WebhookFilter says which webhooks are wanted. An empty field asks for all.
 type WebhookFilter struct {
 	State, DisabledReason, BotID string
-	// Host is that of the URL, with the port where the URL has one.
+	// Host is that of the URL, of any port, or with the port that the URL names.
 	Host string
 	// ErrorClass is of the last failure.
 	ErrorClass string
@@ -120,13 +120,14 @@ func (f *WebhookFilter) wants(w *db.Webhook) bool {
 		reason = *w.DisabledReason
 	}
 	for _, is := range [][2]string{
-		{f.State, string(StateOf(w))}, {f.DisabledReason, reason}, {f.BotID, w.BotID}, {f.Host, webhook.HostOf(w.Origin)}, {f.ErrorClass, w.FailureClass},
+		{f.State, string(StateOf(w))}, {f.DisabledReason, reason}, {f.BotID, w.BotID}, {f.ErrorClass, w.FailureClass},
 	} {
 		if is[0] != "" && is[0] != is[1] {
 			return false
 		}
 	}
-	return true
+	host := webhook.HostOf(w.Origin)
+	return f.Host == "" || f.Host == host || f.Host == webhook.Hostname(host)
 }
 
 // ListWebhooks lists webhooks of any bot. next is the After of the next page; "": this is the last. A page may be short, and
@@ -189,7 +190,7 @@ func (s *Service) read(ctx context.Context, f *WebhookFilter, at position, most 
 	case f.BotID != "":
 		return q.WebhooksOfBotAfter(ctx, s.Pool, db.WebhooksOfBotAfterParams{BotID: f.BotID, After: at.id, Most: most})
 	case f.Host != "":
-		return q.WebhooksAtHostAfter(ctx, s.Pool, db.WebhooksAtHostAfterParams{Host: f.Host, After: at.id, Most: most})
+		return q.WebhooksAtHostAfter(ctx, s.Pool, db.WebhooksAtHostAfterParams{Host: webhook.Hostname(f.Host), After: at.id, Most: most})
 	case f.State == string(Suspended):
 		return q.SuspendedWebhooksAfter(ctx, s.Pool, db.SuspendedWebhooksAfterParams{After: at.id, Most: most})
 	}

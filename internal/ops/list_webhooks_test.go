@@ -55,7 +55,7 @@ func TestService_ListWebhooks(t *testing.T) {
 		"DisabledByAnOperator":    {WebhookFilter{DisabledReason: "operator"}, []int{9}},
 		"Suspended":               {WebhookFilter{State: "suspended"}, []int{8}},
 		"OfABot":                  {WebhookFilter{BotID: "b"}, []int{3, 4, 5}},
-		"AtAHost":                 {WebhookFilter{Host: "Two.Example"}, []int{3}},
+		"AtAHost":                 {WebhookFilter{Host: "Two.Example"}, []int{2, 3}},
 		"AtAHostWithAPort":        {WebhookFilter{Host: "two.example:8443"}, []int{2}},
 		"AtAHostOfABot":           {WebhookFilter{Host: "one.example", BotID: "a"}, []int{1, 6, 7, 9, 10}},
 		"OfNobody":                {WebhookFilter{BotID: "nobody"}, nil},
