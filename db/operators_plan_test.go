@@ -46,7 +46,7 @@ func TestOperatorsListsAreReadFromIndexes(t *testing.T) {
 		"DisabledToday":      {db.CountDisabledSinceSQL, "now() - interval '2500 s', 50", 1, 20},
 		"Queues":             {db.QueuesSQL, "10000", 20, 20 * 20},
 		"TenQueues":          {db.QueuesSQL, "10", 10, 10 * 20},
-		"CountQueues":        {db.CountQueuesSQL, "100, ARRAY[" + strings.Join(queued, ",") + "]", 20, 20 * 20},
+		"CountQueues":        {db.CountQueuesSQL, "100, ARRAY[" + strings.Join(queued, ",") + "]", 20, 20 * 40},
 		"Troubles":           {db.WebhookTroublesSQL, "100, ARRAY[" + strings.Join(queued, ",") + "]", 20, 20 * 40},
 		"Bots":               {db.BotsAfterSQL, "'b5', 50", 50, 60},
 		"SuspendedBots":      {db.SuspendedBotsAfterSQL, "'', 50", 20, 60},
