@@ -26,6 +26,7 @@ import (
 	"github.com/mathub/webhooks/internal/audit"
 	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/egress"
+	"github.com/mathub/webhooks/internal/eventschema"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/ops"
 	"github.com/mathub/webhooks/internal/problem"
@@ -82,6 +83,10 @@ type Config struct {
 
 	// Verification is what is asked of endpoints, by this process: see webhook.Verification.
 	Verification webhook.Verification
+
+	// Schemas, if not nil, hold emitted events against the schemas of their types; EnforceSchemas refuses those that do not fit.
+	Schemas        *eventschema.Checker
+	EnforceSchemas bool
 
 	// EmitStarts and EmitGroup are emit.BatcherOptions' Starts and Group.
 	EmitStarts, EmitGroup int

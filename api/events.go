@@ -37,7 +37,7 @@ func (s *server) EmitEvent(c *gin.Context) {
 		if err != nil {
 			return reply{}, err
 		}
-		receipts, err := s.emit(c, event)
+		receipts, err := s.emit(c, event, func(int) string { return "" })
 		if err != nil {
 			return reply{}, err
 		}
@@ -56,13 +56,18 @@ func (s *server) EmitEvents(c *gin.Context) {
 		if err != nil {
 			return reply{}, err
 		}
-		receipts, err := s.emit(c, events)
+		receipts, err := s.emit(c, events, func(i int) string { return fmt.Sprintf("events[%d].", i) })
 		return accepted(receipts), err
 	})
 }
 
-// emit has events accepted, all or none. An error names the ids to emit them again with.
-func (s *server) emit(c *gin.Context, events webhook.Batch) ([]Receipt, error) {
+// emit has events accepted, all or none. An error names the ids to emit them again with. place begins the names of an event's
+// fields.
+func (s *server) emit(c *gin.Context, events webhook.Batch, place func(i int) string) ([]Receipt, error) {
+	unfit, err := s.holdAgainstSchemas(events, place)
+	if err != nil {
+		return nil, err
+	}
 	events = events.Identify()
 	var ids []string
 	for _, e := range events.Events() {
@@ -85,6 +90,10 @@ func (s *server) emit(c *gin.Context, events webhook.Batch) ([]Receipt, error) {
 	receipts := make([]Receipt, len(accepted))
 	for i, r := range accepted {
 		receipts[i] = s.receipt(c, r)
+		if unfit != nil && unfit[i] != nil {
+			receipts[i].SchemaFaults = &unfit[i]
+			s.emitted.unfit(c)
+		}
 	}
 	return receipts, nil
 }

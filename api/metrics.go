@@ -49,6 +49,7 @@ func newRequestMetrics(m metric.Meter, routes gin.RoutesInfo) *requestMetrics {
 // emitMetrics count what is emitted, and what emitters seem to get wrong.
 type emitMetrics struct {
 	conflicts, unknownBots, events metric.Int64Counter
+	schemaFaults                   metric.Int64Counter
 	groups                         metric.Int64Histogram
 	alone, shared                  []metric.AddOption // of events
 }
@@ -59,12 +60,13 @@ func newEmitMetrics(m metric.Meter) *emitMetrics {
 		return nil
 	}
 	return &emitMetrics{
-		conflicts:   instrument.Counter(m, "mathub_emit_conflicts", "Events emitted with an id that was accepted before with other content."),
-		unknownBots: instrument.Counter(m, "mathub_emit_unknown_bots", "Events emitted that name at least one bot that does not exist."),
-		events:      instrument.Counter(m, "mathub_emit_events", "Events accepted over the API, by workflow: alone or shared."),
-		groups:      instrument.Sizes(m, "mathub_emit_group_size", "Events in each workflow that the API started.", 1, 2, 4, 8, 16, 32, 64, webhook.MaxBatchEvents),
-		alone:       []metric.AddOption{instrument.With(attribute.String("workflow", "alone"))},
-		shared:      []metric.AddOption{instrument.With(attribute.String("workflow", "shared"))},
+		conflicts:    instrument.Counter(m, "mathub_emit_conflicts", "Events emitted with an id that was accepted before with other content."),
+		unknownBots:  instrument.Counter(m, "mathub_emit_unknown_bots", "Events emitted that name at least one bot that does not exist."),
+		schemaFaults: instrument.Counter(m, "mathub_emit_schema_faults", "Events accepted whose data does not fit its schema, where MATHUB_SCHEMA is warn."),
+		events:       instrument.Counter(m, "mathub_emit_events", "Events accepted over the API, by workflow: alone or shared."),
+		groups:       instrument.Sizes(m, "mathub_emit_group_size", "Events in each workflow that the API started.", 1, 2, 4, 8, 16, 32, 64, webhook.MaxBatchEvents),
+		alone:        []metric.AddOption{instrument.With(attribute.String("workflow", "alone"))},
+		shared:       []metric.AddOption{instrument.With(attribute.String("workflow", "shared"))},
 	}
 }
 
@@ -90,6 +92,12 @@ func (x *emitMetrics) count(ctx context.Context, r emit.Receipt) {
 	}
 	if len(r.UnknownBotIDs) > 0 {
 		x.unknownBots.Add(ctx, 1)
+	}
+}
+
+func (x *emitMetrics) unfit(ctx context.Context) {
+	if x != nil {
+		x.schemaFaults.Add(ctx, 1)
 	}
 }
 

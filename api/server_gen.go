@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/gin-gonic/gin"
+	"github.com/mathub/webhooks/webhook"
 	"github.com/oapi-codegen/runtime"
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
@@ -919,6 +920,9 @@ type Receipt struct {
 
 	// UnknownBotIds The event's `botIds` that name no bot. Absent when there are none.
 	UnknownBotIds *[]string `json:"unknownBotIds,omitempty"`
+
+	// SchemaFaults What of the event's `data` does not fit its schema, the first ten; the event was accepted all the same. Absent when all fits, and where the operator has not switched the check on.
+	SchemaFaults *[]webhook.FieldError `json:"schemaFaults,omitempty"`
 }
 
 // Recovery defines model for Recovery.
@@ -1733,6 +1737,9 @@ type ServerInterface interface {
 	// Readyz Whether Postgres answers within 2 s, so that requests can be sent here. Without Temporal, calls that need it answer 503.
 	// (GET /readyz)
 	Readyz(c *gin.Context)
+	// GetSchema The JSON Schema of an event type's data.
+	// (GET /schemas/{type})
+	GetSchema(c *gin.Context, pType string)
 }
 
 // ServerInterfaceWrapper converts contexts to parameters.
@@ -3653,6 +3660,31 @@ func (siw *ServerInterfaceWrapper) Readyz(c *gin.Context) {
 	siw.Handler.Readyz(c)
 }
 
+// GetSchema operation middleware
+func (siw *ServerInterfaceWrapper) GetSchema(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "type" -------------
+	var pType string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "type", c.Param("type"), &pType, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter type: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetSchema(c, pType)
+}
+
 // GinServerOptions provides options for the Gin server.
 type GinServerOptions struct {
 	BaseURL      string
@@ -3748,4 +3780,5 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/healthz", wrapper.Healthz)
 	router.GET(options.BaseURL+"/openapi.json", wrapper.OpenAPI)
 	router.GET(options.BaseURL+"/readyz", wrapper.Readyz)
+	router.GET(options.BaseURL+"/schemas/:type", wrapper.GetSchema)
 }

@@ -185,6 +185,9 @@ func (e *emitter) warn(line int, r emit.Receipt) {
 		e.conflicts++
 		fmt.Fprintf(os.Stderr, "line %d: event %s was accepted before with other content; that content is delivered\n", line, r.ID)
 	}
+	for _, f := range r.SchemaFaults {
+		fmt.Fprintf(os.Stderr, "line %d: event %s: %s %s\n", line, r.ID, f.Field, f.Message)
+	}
 	if len(r.UnknownBotIDs) > 0 {
 		e.unknown++
 		fmt.Fprintf(os.Stderr, "line %d: event %s names bots that do not exist: %s\n", line, r.ID, strings.Join(r.UnknownBotIDs, ", "))

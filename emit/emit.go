@@ -50,6 +50,8 @@ type Receipt struct {
 	// UnknownBotIDs are the first 20 of the event's BotIDs that name no bot. Only the API and a Batcher with a Lookup know
 	// them, because they can ask the database. The same holds for a Conflict with an event accepted long ago.
 	UnknownBotIDs []string `json:"unknownBotIds,omitempty"`
+	// SchemaFaults say what of the event's data does not fit its schema. Only the API knows them, if its operator had it look.
+	SchemaFaults []webhook.FieldError `json:"schemaFaults,omitempty"`
 }
 
 // Option changes how events are emitted.

@@ -970,6 +970,9 @@ type Receipt struct {
 
 	// UnknownBotIDs The event's `botIds` that name no bot. Absent when there are none.
 	UnknownBotIDs []string `json:"unknownBotIds,omitempty,omitzero"`
+
+	// SchemaFaults What of the event's `data` does not fit its schema, the first ten; the event was accepted all the same. Absent when all fits, and where the operator has not switched the check on.
+	SchemaFaults []FieldError `json:"schemaFaults,omitempty,omitzero"`
 }
 
 // Recovery defines model for Recovery.
@@ -1988,4 +1991,9 @@ func (c *Service) RecoverWebhookOfAny(ctx context.Context, id string, body *Span
 // RetryNowOfAny Attempt now what waits for a webhook of any bot.
 func (c *Service) RetryNowOfAny(ctx context.Context, id string, body *RetryRequest) (*Response[Hurried], error) {
 	return call[Hurried](ctx, c.caller, http.MethodPost, fmt.Sprintf("/api/internal/v1/webhooks/%s/retry-now", url.PathEscape(id)), nil, unlessNil(body))
+}
+
+// GetSchema The JSON Schema of an event type's data.
+func (c *Client) GetSchema(ctx context.Context, pType string) (*Response[map[string]interface{}], error) {
+	return call[map[string]interface{}](ctx, c.caller, http.MethodGet, fmt.Sprintf("/schemas/%s", url.PathEscape(pType)), nil, nil)
 }

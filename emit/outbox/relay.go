@@ -280,6 +280,9 @@ func (r *Relay) finish(ctx context.Context, tx pgx.Tx, rows []row, outcomes []ou
 			done.Conflicts++
 			r.log().Warn("event id was accepted before with other content; that content is delivered", "seq", rows[i].Seq, "event", o.receipt.ID)
 		}
+		if len(o.receipt.SchemaFaults) > 0 {
+			r.log().Warn("the event's data does not fit its schema", "seq", rows[i].Seq, "event", o.receipt.ID, "faults", o.receipt.SchemaFaults)
+		}
 		if len(o.receipt.UnknownBotIDs) > 0 {
 			done.UnknownBots++
 			r.log().Warn("event names bots that do not exist", "seq", rows[i].Seq, "event", o.receipt.ID, "bots", o.receipt.UnknownBotIDs)

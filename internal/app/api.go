@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/mathub/webhooks/api"
+	"github.com/mathub/webhooks/internal/eventschema"
 	"github.com/mathub/webhooks/internal/listen"
 	"github.com/mathub/webhooks/portal"
 )
@@ -28,6 +29,12 @@ func (s *apiService) Start(ctx context.Context) error {
 		return nil
 	}
 	cfg := s.config(ctx)
+	if s.settings.API.Schema != eventschema.Off {
+		var err error
+		if cfg.Schemas, err = eventschema.NewChecker(); err != nil {
+			return err
+		}
+	}
 	servers, err := s.servers(cfg)
 	if err != nil {
 		return err
@@ -77,6 +84,7 @@ func (s *apiService) config(ctx context.Context) api.Config {
 		Progress:          s.progress,
 		Retention:         s.settings.Retention,
 		Verification:      s.settings.VerifyEndpoints,
+		EnforceSchemas:    f.Schema == eventschema.Enforce,
 		TrustedProxies:    f.TrustedProxies,
 		TemporalUI:        f.TemporalUI,
 		Namespace:         s.namespace,

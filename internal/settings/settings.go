@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 
+	"github.com/mathub/webhooks/internal/eventschema"
 	"github.com/mathub/webhooks/internal/telemetry"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -74,18 +75,19 @@ func (f Log) Logger() *slog.Logger {
 
 // API are the settings of a process that serves the API.
 type API struct {
-	Addr              string         `env:"MATHUB_ADDR" default:"127.0.0.1:8080" help:"Where the API listens."`
-	InternalAddr      string         `env:"MATHUB_INTERNAL_ADDR" help:"A separate address for the service API, such as 127.0.0.1:8081. Empty: it is at MATHUB_ADDR."`
-	ServiceToken      string         `env:"MATHUB_SERVICE_TOKEN" help:"The service API's bearer token. Empty: the service API is off."`
-	MaxWebhooksPerBot int            `env:"MATHUB_MAX_WEBHOOKS_PER_BOT" default:"${most}" help:"The most webhooks a bot can have."`
-	RateLimit         int            `env:"MATHUB_RATE_LIMIT" default:"600" help:"The most calls a minute a bot key can make to each process. 0: no limit."`
-	EmitStarts        int            `env:"MATHUB_EMIT_STARTS" default:"1" help:"The most workflows of emitted events to start at once. Events that arrive meanwhile share the next one."`
-	EmitGroup         int            `env:"MATHUB_EMIT_GROUP" default:"64" help:"The most events that share a workflow. 1: none do."`
-	TrustedProxies    []netip.Prefix `env:"MATHUB_TRUSTED_PROXIES" help:"CIDRs of the proxies in front of the API. Their X-Forwarded-For, X-Forwarded-Prefix and X-Forwarded-Proto are trusted."`
-	Portal            string         `env:"MATHUB_PORTAL" default:"on" enum:"on,off" help:"Whether bot developers have pages at /portal: on or off."`
-	PortalEmbed       []string       `env:"MATHUB_PORTAL_EMBED" help:"Origins whose pages may show the portal in a frame, such as https://mathub.example. Empty: none."`
-	PublicURL         string         `name:"public-url" env:"MATHUB_PUBLIC_URL" help:"The URL of the API and the portal as bot developers reach them, for links. Empty: that of the request which asks for a link."`
-	TemporalUI        string         `name:"temporal-ui" env:"MATHUB_TEMPORAL_UI" help:"The URL of Temporal's Web UI, such as http://127.0.0.1:8233, for links to workflows. Empty: no links."`
+	Addr              string           `env:"MATHUB_ADDR" default:"127.0.0.1:8080" help:"Where the API listens."`
+	InternalAddr      string           `env:"MATHUB_INTERNAL_ADDR" help:"A separate address for the service API, such as 127.0.0.1:8081. Empty: it is at MATHUB_ADDR."`
+	ServiceToken      string           `env:"MATHUB_SERVICE_TOKEN" help:"The service API's bearer token. Empty: the service API is off."`
+	MaxWebhooksPerBot int              `env:"MATHUB_MAX_WEBHOOKS_PER_BOT" default:"${most}" help:"The most webhooks a bot can have."`
+	RateLimit         int              `env:"MATHUB_RATE_LIMIT" default:"600" help:"The most calls a minute a bot key can make to each process. 0: no limit."`
+	EmitStarts        int              `env:"MATHUB_EMIT_STARTS" default:"1" help:"The most workflows of emitted events to start at once. Events that arrive meanwhile share the next one."`
+	EmitGroup         int              `env:"MATHUB_EMIT_GROUP" default:"64" help:"The most events that share a workflow. 1: none do."`
+	Schema            eventschema.Mode `env:"MATHUB_SCHEMA" default:"off" enum:"off,warn,enforce" help:"Whether the data of emitted events is held against the schema of its type. warn: the receipt says what does not fit. enforce: the event is refused."`
+	TrustedProxies    []netip.Prefix   `env:"MATHUB_TRUSTED_PROXIES" help:"CIDRs of the proxies in front of the API. Their X-Forwarded-For, X-Forwarded-Prefix and X-Forwarded-Proto are trusted."`
+	Portal            string           `env:"MATHUB_PORTAL" default:"on" enum:"on,off" help:"Whether bot developers have pages at /portal: on or off."`
+	PortalEmbed       []string         `env:"MATHUB_PORTAL_EMBED" help:"Origins whose pages may show the portal in a frame, such as https://mathub.example. Empty: none."`
+	PublicURL         string           `name:"public-url" env:"MATHUB_PUBLIC_URL" help:"The URL of the API and the portal as bot developers reach them, for links. Empty: that of the request which asks for a link."`
+	TemporalUI        string           `name:"temporal-ui" env:"MATHUB_TEMPORAL_UI" help:"The URL of Temporal's Web UI, such as http://127.0.0.1:8233, for links to workflows. Empty: no links."`
 }
 
 // Addrs are where the API listens, by the variable that says so.

@@ -77,4 +77,6 @@ export interface Receipt {
 	conflict?: boolean;
 	/** The first 20 of the event's botIds that are no bots. */
 	unknownBotIds?: string[];
+	/** What of data does not fit its schema, if the service's operator had it look. */
+	schemaFaults?: { field: string; message: string }[];
 }
