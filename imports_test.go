@@ -38,7 +38,7 @@ var floors = [][]string{
 	{"internal/egress", "internal/listen"},
 	{"internal/telemetry", "internal/searchattr"},
 	{"internal/codec"},
-	{"db", "internal/pgsession", "internal/failpoint", "internal/admission"},
+	{"db", "internal/pgsession", "internal/failpoint", "internal/admission", "internal/eventschema"},
 	{"webhook", "internal/telemetry/instrument", "clients/go", "internal/openfiles", "internal/pause", "docs"},
 }
 
