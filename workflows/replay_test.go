@@ -70,12 +70,10 @@ func everyAttribute(t *testing.T) *commonpb.SearchAttributes {
 	t.Helper()
 	fields := map[string]*commonpb.Payload{}
 	for name, kind := range searchattr.Wanted() {
-		value, err := converter.GetDefaultDataConverter().ToPayload([]string{"a"})
+		value, err := converter.GetDefaultDataConverter().ToPayload(map[enums.IndexedValueType]any{
+			enums.INDEXED_VALUE_TYPE_KEYWORD_LIST: []string{"a"}, enums.INDEXED_VALUE_TYPE_KEYWORD: "a", enums.INDEXED_VALUE_TYPE_BOOL: true,
+		}[kind])
 		require.NoError(t, err)
-		if kind == enums.INDEXED_VALUE_TYPE_BOOL {
-			value, err = converter.GetDefaultDataConverter().ToPayload(true)
-			require.NoError(t, err)
-		}
 		value.Metadata["type"] = []byte(kind.String())
 		fields[name] = value
 	}

@@ -40,6 +40,14 @@ func upsertFailed(ctx workflow.Context, attributes ...temporal.SearchAttributeUp
 	return workflow.UpsertTypedSearchAttributes(ctx, append(attributes, searchattr.Failed.ValueSet(true))...)
 }
 
+// outcomeOf is the outcome of deliveries that failed.
+func outcomeOf(gaveUp bool) temporal.SearchAttributeUpdate {
+	if gaveUp {
+		return searchattr.Outcome.ValueSet(searchattr.GaveUp)
+	}
+	return searchattr.Outcome.ValueSet(searchattr.Retrying)
+}
+
 // isTyped says whether a workflow was started with its events' types. It is only to be asked for an activity's input.
 func isTyped(ctx workflow.Context) bool {
 	return workflow.GetTypedSearchAttributes(ctx).ContainsKey(searchattr.EventType)
@@ -54,7 +62,7 @@ func (f *fanOut) upsertFailed(ctx workflow.Context) error {
 	for i, u := range f.failed {
 		webhooks[i], bots[i] = u.target.WebhookID.String(), u.target.BotID
 	}
-	return upsertFailed(ctx,
+	return upsertFailed(ctx, outcomeOf(f.sum.Failed > 0),
 		searchattr.EventType.ValueSet(searchattr.Types(f.events)),
 		searchattr.WebhookID.ValueSet(searchattr.Fitting(webhooks)), searchattr.BotID.ValueSet(searchattr.Fitting(bots)),
 	)

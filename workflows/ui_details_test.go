@@ -89,14 +89,16 @@ func TestAttributesAreWrittenOnFailureOnly(t *testing.T) {
 		result     delivery.Result
 		upserts    int
 		bare       bool // started without
+		outcome    string
 	}{
-		"delivered":                  {true, delivered(), 0, false},
-		"delivered, bare":            {true, delivered(), 1, true},
-		"skipped":                    {true, delivery.Result{Status: delivery.Skipped, Error: delivery.WebhookGone}, 0, false},
-		"queued":                     {true, delivery.Result{Status: delivery.Queued}, 0, false},
-		"failed":                     {true, failed(true), 1, false},
-		"failed, bare":               {true, failed(true), 2, true},
-		"failed, without attributes": {false, failed(false), 0, true},
+		"delivered":                  {true, delivered(), 0, false, ""},
+		"delivered, bare":            {true, delivered(), 1, true, ""},
+		"skipped":                    {true, delivery.Result{Status: delivery.Skipped, Error: delivery.WebhookGone}, 0, false, ""},
+		"queued":                     {true, delivery.Result{Status: delivery.Queued}, 0, false, ""},
+		"failed":                     {true, failed(true), 1, false, "retrying"},
+		"failed, bare":               {true, failed(true), 2, true, "retrying"},
+		"given up":                   {true, failed(false), 1, false, "gave up"},
+		"failed, without attributes": {false, failed(false), 0, true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			env := newEnv(t)
@@ -109,7 +111,7 @@ func TestAttributesAreWrittenOnFailureOnly(t *testing.T) {
 			env.OnActivity(act.Deliver, mock.Anything, mock.Anything).Return(c.result, nil)
 			upserts := 0
 			want := temporal.NewSearchAttributes(
-				searchattr.Failed.ValueSet(true), searchattr.EventType.ValueSet([]string{"post.created"}),
+				searchattr.Failed.ValueSet(true), searchattr.Outcome.ValueSet(c.outcome), searchattr.EventType.ValueSet([]string{"post.created"}),
 				searchattr.WebhookID.ValueSet([]string{to.WebhookID.String()}), searchattr.BotID.ValueSet([]string{"bot"}))
 			ofType := temporal.NewSearchAttributes(searchattr.EventType.ValueSet([]string{"post.created"}))
 			if !c.bare {

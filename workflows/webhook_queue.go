@@ -39,6 +39,8 @@ type QueueInput struct {
 	Window int `json:"window,omitempty"`
 	// Failed: a delivery has failed, and the workflow is found by it.
 	Failed bool `json:"failed,omitempty"`
+	// GaveUp: a delivery has been given up, likewise.
+	GaveUp bool `json:"gaveUp,omitempty"`
 }
 
 func (in QueueInput) check(workflowID string) error {
@@ -96,7 +98,7 @@ func WebhookQueue(ctx workflow.Context, in QueueInput) error {
 			state, err = q.look(ctx)
 		default:
 			failpoint.Here("continue-as-new")
-			return workflow.NewContinueAsNewError(ctx, WebhookQueue, QueueInput{Target: in.Target, Window: q.window, Failed: q.in.Failed})
+			return workflow.NewContinueAsNewError(ctx, WebhookQueue, QueueInput{Target: in.Target, Window: q.window, Failed: q.in.Failed, GaveUp: q.in.GaveUp})
 		}
 	}
 	return err
@@ -171,16 +173,23 @@ func (q *queueRun) attempt(ctx workflow.Context, rows []history.Row) (history.Qu
 		return q.sleep(ctx, r.BusyFor)
 	}
 	q.window = max(1, r.Window)
-	if r.Failed > 0 && r.Searchable && !q.in.Failed {
-		q.in.Failed = true
-		if err := upsertFailed(ctx, searchAttributesFor(t)...); err != nil {
-			return r.State, err
-		}
+	if err := q.upsertFailed(ctx, r); err != nil {
+		return r.State, err
 	}
 	if r.State.ResumeIn > 0 || q.hurry.Len() > 0 {
 		return q.look(ctx) // which waits out the rest of a failing webhook
 	}
 	return r.State, nil
+}
+
+// upsertFailed lets the queue be found once a round has had a failure, and once it has given a delivery up.
+func (q *queueRun) upsertFailed(ctx workflow.Context, r delivery.RoundResult) error {
+	failed, gaveUp := r.Failed > 0 && !q.in.Failed, r.GaveUp > 0 && !q.in.GaveUp
+	if !r.Searchable || !failed && !gaveUp {
+		return nil
+	}
+	q.in.Failed, q.in.GaveUp = true, q.in.GaveUp || gaveUp
+	return upsertFailed(ctx, append(searchAttributesFor(q.in.Target), outcomeOf(q.in.GaveUp))...)
 }
 
 // roundSummary names a round's attempts, such as "e1 attempt 2, e7 attempt 1 and 3 more".

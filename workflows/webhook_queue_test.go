@@ -55,22 +55,27 @@ func TestWebhookQueue_DoublesItsWindow(t *testing.T) {
 	require.Contains(t, detailsOf(t, env), "**Empty**")
 }
 
-// TestWebhookQueue_AFailureIsFound, once, and the pause is waited out in the activity that looks.
+// TestWebhookQueue_AFailureIsFound, once, and once more as one that was given up; the pause is waited out in the activity that
+// looks.
 func TestWebhookQueue_AFailureIsFound(t *testing.T) {
 	env, to := queueEnv(t)
-	upserts := 0
-	env.OnUpsertTypedSearchAttributes(temporal.NewSearchAttributes(
-		searchattr.Failed.ValueSet(true), searchattr.WebhookID.ValueSet([]string{to.WebhookID.String()}), searchattr.BotID.ValueSet([]string{to.BotID}),
-	)).Run(func(mock.Arguments) { upserts++ }).Return(nil).Once()
+	var outcomes []string
+	for _, outcome := range []string{searchattr.Retrying, searchattr.GaveUp} {
+		env.OnUpsertTypedSearchAttributes(temporal.NewSearchAttributes(
+			searchattr.Failed.ValueSet(true), searchattr.Outcome.ValueSet(outcome),
+			searchattr.WebhookID.ValueSet([]string{to.WebhookID.String()}), searchattr.BotID.ValueSet([]string{to.BotID}),
+		)).Run(func(mock.Arguments) { outcomes = append(outcomes, outcome) }).Return(nil)
+	}
 	due := history.QueueState{Active: true, Waiting: 2, Due: rows(1), FailureCount: 1}
 	paused := due
 	paused.ResumeIn = 500 * time.Millisecond
-	env.OnActivity(act.LookAtQueue, mock.Anything, mock.Anything).Return(due, nil).Times(3)
+	env.OnActivity(act.LookAtQueue, mock.Anything, mock.Anything).Return(due, nil).Times(5)
 	env.OnActivity(act.DeliverRound, mock.Anything, mock.Anything).Return(delivery.RoundResult{Made: 1, Failed: 1, State: paused, Searchable: true}, nil).Twice()
+	env.OnActivity(act.DeliverRound, mock.Anything, mock.Anything).Return(delivery.RoundResult{Made: 1, Failed: 1, GaveUp: 1, State: paused, Searchable: true}, nil).Twice()
 	env.OnActivity(act.DeliverRound, mock.Anything, mock.Anything).Return(delivery.RoundResult{Made: 1, State: history.QueueState{Active: true}}, nil).Once()
 	env.ExecuteWorkflow(WebhookQueue, QueueInput{Target: to})
 	require.NoError(t, env.GetWorkflowError())
-	require.Equal(t, 1, upserts)
+	require.Equal(t, []string{searchattr.Retrying, searchattr.GaveUp}, outcomes)
 }
 
 // TestWebhookQueue_SleepsUntilDue, or until a signal comes.

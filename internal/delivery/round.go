@@ -60,6 +60,8 @@ type RoundResult struct {
 	// Made are the attempts that were made, of which so many failed.
 	Made   int `json:"made"`
 	Failed int `json:"failed"`
+	// GaveUp are the failed ones of events that no other attempt follows.
+	GaveUp int `json:"gaveUp,omitempty"`
 	// Window is the one for the next round.
 	Window int                `json:"window"`
 	State  history.QueueState `json:"state"`
@@ -103,13 +105,16 @@ func (d *Deliverer) runWindow(ctx context.Context, round Round, sum *RoundResult
 		return err
 	}
 	results, err := d.runRows(ctx, round, target.FailureRun, paid)
-	for _, r := range results {
+	for i, r := range results {
 		switch r.Status {
 		case Delivered:
 			sum.Made++
 		case Failed:
 			sum.Made++
 			sum.Failed++
+			if !r.Retrying && !round.Rows[i].Trigger.Manual() {
+				sum.GaveUp++
+			}
 		case Skipped, Queued:
 		}
 	}

@@ -213,7 +213,7 @@ func TestHostileReceivers(t *testing.T) {
 			if h.waits {
 				require.GreaterOrEqual(t, took, timeout-10*time.Millisecond)
 			}
-			require.Equal(t, 1, r.Accepted(), "one delivery is one request")
+			require.Equal(t, 1, r.Used(), "one delivery is one request")
 			select {
 			case <-closed: // what still sends or waits has been cut off
 			case <-time.After(slack): // the most that it may take

@@ -124,7 +124,7 @@ func TestHTTP1IsTriedWithinTheSameTime(t *testing.T) {
 	require.Equal(t, "timeout", got.Error)
 	require.GreaterOrEqual(t, got.Duration, timeout-10*time.Millisecond)
 	require.Less(t, got.Duration, timeout+slack)
-	require.Equal(t, 2, r.Accepted())
+	require.Equal(t, 2, r.Used())
 	require.False(t, c.http1Only.has(strings.TrimSuffix(strings.TrimPrefix(r.URL, "https://"), "/hook")), "it has not answered there either")
 }
 

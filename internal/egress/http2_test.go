@@ -270,7 +270,7 @@ func TestHTTP2HostileReceivers(t *testing.T) {
 			require.True(t, strings.HasPrefix(string(got.Body), h.body))
 			require.LessOrEqual(t, len(got.Body), 4096)
 			require.Less(t, time.Since(started), timeout+slack)
-			require.Equal(t, 1, r.Accepted())
+			require.Equal(t, 1, r.Used())
 		})
 	}
 }

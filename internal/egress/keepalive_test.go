@@ -181,7 +181,7 @@ func TestReusedConnectionIsNotTriedAgainAfterATimeout(t *testing.T) {
 	require.True(t, post(t, c, r.URL).Success())
 	got := post(t, c, r.URL)
 	require.Equal(t, "timeout", got.Error)
-	require.Equal(t, 1, r.Accepted())
+	require.Equal(t, 1, r.Used())
 }
 
 // Both tries share the exchange's time.
@@ -205,7 +205,7 @@ func TestSecondTryIsWithinTheSameTime(t *testing.T) {
 	got := post(t, c, r.URL)
 	require.Equal(t, "timeout", got.Error)
 	require.Less(t, got.Duration, time.Second+timeout-100*time.Millisecond)
-	require.Equal(t, 2, r.Accepted())
+	require.Equal(t, 2, r.Used())
 }
 
 func TestClosedIdleConnectionsAreNoFailures(t *testing.T) {

@@ -74,9 +74,28 @@ type receiver struct {
 	URL      string
 	Port     uint16
 	accepted atomic.Int32
+	used     atomic.Int32
 }
 
 func (r *receiver) Accepted() int { return int(r.accepted.Load()) }
+
+// Used are the accepted connections over which something came: not those that only find out whether the receiver takes one.
+func (r *receiver) Used() int { return int(r.used.Load()) }
+
+// countedConn counts itself when something comes.
+type countedConn struct {
+	*net.TCPConn
+	used *atomic.Int32
+	once sync.Once
+}
+
+func (c *countedConn) Read(p []byte) (int, error) {
+	n, err := c.TCPConn.Read(p)
+	if n > 0 {
+		c.once.Do(func() { c.used.Add(1) })
+	}
+	return n, err
+}
 
 // listen starts a receiver whose connections are closed after the handler returns, or at the test's end.
 func listen(t testing.TB, address string, handle func(net.Conn)) *receiver {
@@ -90,11 +109,12 @@ func listen(t testing.TB, address string, handle func(net.Conn)) *receiver {
 	var handlers sync.WaitGroup
 	handlers.Go(func() {
 		for {
-			conn, err := l.Accept()
+			accepted, err := l.Accept()
 			if err != nil {
 				return
 			}
 			r.accepted.Add(1)
+			conn := net.Conn(&countedConn{TCPConn: accepted.(*net.TCPConn), used: &r.used})
 			mu.Lock()
 			open[conn] = struct{}{}
 			mu.Unlock()
@@ -178,7 +198,7 @@ func waitForClose(conn net.Conn, within time.Duration) bool {
 }
 
 func reset(conn net.Conn) {
-	_ = conn.(*net.TCPConn).SetLinger(0) // close sends RST
+	_ = conn.(interface{ SetLinger(seconds int) error }).SetLinger(0) // close sends RST
 	_ = conn.Close()
 }
 

@@ -25,10 +25,12 @@ var DefaultCheckHosts = []string{"example.com", "iana.org"}
 var ErrNoOutboundAccess = errors.New("egress: no outbound access")
 
 const (
-	// accessFresh is how long a finding about outbound access is relied on. After an outage begins, receivers can be
-	// blamed for this long: too short for the ten failures that disable a webhook.
+	// accessFresh is how long a finding is passed on to those who only want to know.
 	accessFresh = time.Second
-	// accessTimeout bounds a check. With an attempt's 5 s it stays below the 8 s of the activity that makes the attempt.
+	// accessRest is the least time between two checks of a part. A failure waits so long for a finding that is newer than it.
+	accessRest = 500 * time.Millisecond
+	// accessTimeout bounds a check. With an attempt's 5 s and a rest it stays below the 8 s of the activity that makes the
+	// attempt.
 	accessTimeout = 2 * time.Second
 	// accessGrace is how long after the start a failure is ours where nobody has answered yet and nobody can be asked.
 	accessGrace = 10 * time.Minute
@@ -63,19 +65,20 @@ type Access struct {
 // finds out whether others answer at that time.
 //
 //   - A name that does not resolve in time, or with a server failure, is the receiver's failing if any other name is
-//     answered, else ours. Names that resolved lately are asked for, and the check hosts, each with a random label before
-//     it: a resolver that has lost the internet still answers from its cache. "No such host" is an answer, and counts.
-//   - An address that is unreachable, or does not accept a connection in time, is the receiver's failing if another host
-//     has answered within the last second, or accepts or refuses a connection now; else ours. Receivers speak for
+//     answered afterwards, else ours. Names that resolved lately are asked for, and the check hosts, each with a random label
+//     before it: a resolver that has lost the internet still answers from its cache. "No such host" is an answer, and counts.
+//   - An address that is unreachable, or does not accept a connection in time, or over a connection to which no answer
+//     comes, is the receiver's failing if another host answers afterwards, or accepts or refuses a connection; else ours. One
+//     that took a connection and did not answer is asked, too: it hangs if it takes another. Receivers speak for
 //     addresses of their own scope only (public, private, loopback): one on this machine says nothing of the internet.
 //     Check hosts speak for all, so that an only receiver that is switched off is found out.
+//   - What began before the end of an outage was noticed is ours.
 //   - Both speak for one address family only, if that has worked in this process. If not, the other family speaks: a
 //     machine without IPv6 counts the failures of receivers that have nothing else.
 //   - Where nobody has ever answered and there are no check hosts to ask, a failure is ours for ten minutes after the
 //     start, then the receiver's. Where somebody is asked and nobody answers, it is ours for as long as that lasts.
 //
-// All else that a receiver does (it refuses, resets, hangs once connected, fails TLS, or answers) counts without a
-// check. So a receiver on loopback, which needs no DNS and no network, counts as ever.
+// All else that a receiver does (it refuses, resets, fails TLS, or answers) counts without a check. So a receiver on loopback, which needs no DNS and no network, counts as ever.
 type outbound struct {
 	hosts    []string
 	resolver *net.Resolver
@@ -96,6 +99,8 @@ var dnsPart = part{scope: "dns"}
 type finding struct {
 	witnesses          []string // names or addresses that answered, the latest first
 	workedAt, failedAt time.Time
+	restoredAt         time.Time // when it was first found to work after it had failed
+	checkedAt          time.Time // when the last check ended
 	cause              string
 }
 
@@ -138,8 +143,27 @@ func (o *outbound) resolved(name string) {
 func (o *outbound) answered(from netip.AddrPort) {
 	o.update(partOf(from), func(f *finding) {
 		f.remember(from.String())
-		f.workedAt = time.Now()
+		f.works()
 	})
+}
+
+func (f *finding) works() {
+	now := time.Now()
+	if f.failedAt.After(f.workedAt) {
+		f.restoredAt = now
+	}
+	f.workedAt = now
+}
+
+// state is what is known, since when, and why it fails.
+func (f finding) state() (state AccessState, at time.Time, cause string) {
+	switch {
+	case f.workedAt.IsZero() && f.failedAt.IsZero():
+		return AccessUnknown, time.Time{}, ""
+	case f.workedAt.After(f.failedAt):
+		return AccessOK, f.workedAt, ""
+	}
+	return AccessFailed, f.failedAt, f.cause
 }
 
 func (f *finding) remember(witness string) {
@@ -157,23 +181,19 @@ func (o *outbound) update(p part, change func(*finding)) {
 	change(o.parts[p])
 }
 
-// state returns what is known of the part, since when, and why it fails.
-func (o *outbound) state(p part) (state AccessState, at time.Time, cause string) {
+// known is what is known of the part.
+func (o *outbound) known(p part) finding {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	f := o.parts[p]
-	switch {
-	case f == nil, f.workedAt.IsZero() && f.failedAt.IsZero():
-		return AccessUnknown, time.Time{}, ""
-	case f.workedAt.After(f.failedAt):
-		return AccessOK, f.workedAt, ""
+	if f := o.parts[p]; f != nil {
+		return *f
 	}
-	return AccessFailed, f.failedAt, f.cause
+	return finding{}
 }
 
 // ours returns an error where the failure of an exchange is our own side's, or where ctx ended before that was known.
 func (o *outbound) ours(ctx context.Context, r Response, to netip.AddrPort) error {
-	p := dnsPart
+	p, also := dnsPart, ""
 	switch r.Class() {
 	case "dns":
 		if r.Error == noSuchHost {
@@ -181,28 +201,56 @@ func (o *outbound) ours(ctx context.Context, r Response, to netip.AddrPort) erro
 		}
 	case "unreachable", "connect_timeout":
 		p = o.towards(to)
+	case "timeout":
+		p, also = o.towards(to), to.String()
 	default:
 		return nil
 	}
-	state, at, _ := o.state(p)
-	if time.Since(at) > accessFresh {
-		select {
-		case <-o.check(p):
-		case <-ctx.Done():
-			return fmt.Errorf("egress: %w", context.Cause(ctx))
-		}
-		state, _, _ = o.state(p)
+	f, err := o.since(ctx, p, time.Now(), also)
+	if err != nil {
+		return err
 	}
-	if state == AccessFailed || state == AccessUnknown && time.Since(o.began) < accessGrace {
+	state, _, _ := f.state()
+	if state == AccessFailed || state == AccessUnknown && time.Since(o.began) < accessGrace || r.StartedAt.Before(f.restoredAt) {
 		return fmt.Errorf("%w: %s", ErrNoOutboundAccess, r.Error)
 	}
 	return nil
 }
 
-// check asks everybody who may know whether the part works, until one answers. There is one check of a part at a time.
-func (o *outbound) check(p part) <-chan singleflight.Result {
+// since is what is known of the part that was found out after a moment, also by asking one more host.
+func (o *outbound) since(ctx context.Context, p part, moment time.Time, also string) (finding, error) {
+	for asked := false; ; {
+		f := o.known(p)
+		if _, at, _ := f.state(); asked || at.After(moment) {
+			return f, nil
+		}
+		wait := time.NewTimer(accessRest - time.Since(f.checkedAt))
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+			wait.Stop()
+			return f, fmt.Errorf("egress: %w", context.Cause(ctx))
+		}
+		if _, at, _ := o.known(p).state(); at.After(moment) {
+			continue
+		}
+		select {
+		case <-o.check(p, also):
+			asked = true
+		case <-ctx.Done():
+			return f, fmt.Errorf("egress: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// check asks everybody who may know whether the part works, and one more where also is not empty, until one answers. There is
+// one check of a part at a time.
+func (o *outbound) check(p part, also string) <-chan singleflight.Result {
 	return o.checks.DoChan(p.scope+p.network, func() (any, error) {
 		asked := o.witnesses(p)
+		if also != "" && !slices.Contains(asked, also) {
+			asked = append(asked, also)
+		}
 		if len(asked) == 0 {
 			return nil, nil
 		}
@@ -219,8 +267,9 @@ func (o *outbound) check(p part) <-chan singleflight.Result {
 			}
 		}
 		o.update(p, func(f *finding) {
+			f.checkedAt = time.Now()
 			if err == nil {
-				f.workedAt = time.Now()
+				f.works()
 				return
 			}
 			f.failedAt = time.Now()
@@ -275,8 +324,8 @@ func (c *Client) OutboundAccess(ctx context.Context) (a Access) {
 	parts := []part{dnsPart, c.outbound.towards(netip.AddrPort{})}
 	var checks []<-chan singleflight.Result
 	for _, p := range parts {
-		if state, at, _ := c.outbound.state(p); state != AccessOK && time.Since(at) > accessFresh {
-			checks = append(checks, c.outbound.check(p))
+		if state, at, _ := c.outbound.known(p).state(); state != AccessOK && time.Since(at) > accessFresh {
+			checks = append(checks, c.outbound.check(p, ""))
 		}
 	}
 	for _, done := range checks {
@@ -287,7 +336,7 @@ func (c *Client) OutboundAccess(ctx context.Context) (a Access) {
 	}
 	var causes []string
 	for i, state := range []*AccessState{&a.DNS, &a.Network} {
-		s, at, cause := c.outbound.state(parts[i])
+		s, at, cause := c.outbound.known(parts[i]).state()
 		*state = s
 		if at.After(a.CheckedAt) {
 			a.CheckedAt = at

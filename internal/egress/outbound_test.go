@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -39,8 +40,8 @@ func requireOurs(t testing.TB, c *Client, url string) {
 	require.NotContains(t, err.Error(), "127.")
 }
 
-// fullBacklog listens and accepts nothing, so that further connections time out.
-func fullBacklog(t testing.TB) (url string) {
+// listenNarrowly listens with room for hardly any connection that is not accepted.
+func listenNarrowly(t testing.TB) (socket int, address string) {
 	t.Helper()
 	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
 	require.NoError(t, err)
@@ -49,16 +50,28 @@ func fullBacklog(t testing.TB) (url string) {
 	require.NoError(t, syscall.Listen(socket, 0))
 	name, err := syscall.Getsockname(socket)
 	require.NoError(t, err)
-	address := fmt.Sprintf("127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port)
+	return socket, fmt.Sprintf("127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port)
+}
+
+// fillBacklog makes connections until one times out, as do all after it.
+func fillBacklog(t testing.TB, address string) {
+	t.Helper()
 	for range 8 {
 		conn, err := net.DialTimeout("tcp", address, 200*time.Millisecond)
 		if err != nil {
-			return "http://" + address + "/"
+			return
 		}
 		t.Cleanup(func() { _ = conn.Close() })
 	}
 	require.Fail(t, "the backlog takes everything")
-	return ""
+}
+
+// fullBacklog listens and accepts nothing, so that further connections time out.
+func fullBacklog(t testing.TB) (url string) {
+	t.Helper()
+	_, address := listenNarrowly(t)
+	fillBacklog(t, address)
+	return "http://" + address + "/"
 }
 
 // Five healthy receivers were disabled within 11 s when the worker's own resolver died.
@@ -130,19 +143,19 @@ func TestUnreachableNetwork(t *testing.T) {
 	c := newClient(t, Options{CheckHosts: []string{unreachable}})
 	requireOurs(t, c, url)
 	require.True(t, post(t, c, r.URL).Success())
-	require.Equal(t, "network unreachable", post(t, c, url).Error, "another host has just answered")
+	require.Equal(t, "network unreachable", post(t, c, url).Error, "another host accepts a connection")
 
-	// Who answered before the outage is no evidence in it.
+	// Who answered before the outage, be it a moment before, is no evidence in it.
 	down := newClient(t, Options{CheckHosts: []string{unreachable}})
 	down.outbound.update(part{"loopback", "tcp4"}, func(f *finding) {
 		f.remember(unreachable + ":80")
-		f.workedAt = time.Now().Add(-2 * accessFresh)
+		f.works()
 	})
 	requireOurs(t, down, url)
 	down.outbound.update(part{"loopback", "tcp4"}, func(f *finding) {
 		f.remember(r.Listener.Addr().String())
-		f.failedAt = time.Now().Add(-2 * accessFresh)
 	})
+	requireOurs(t, down, url) // it began before the end of the outage was noticed
 	require.Equal(t, "network unreachable", post(t, down, url).Error, "another host accepts a connection")
 }
 
@@ -157,6 +170,54 @@ func TestConnectTimeout(t *testing.T) {
 	require.Equal(t, "connect timeout", got.Error)
 	require.Equal(t, "connect_timeout", got.Class())
 	require.InDelta(t, 300*time.Millisecond, got.Duration, float64(250*time.Millisecond))
+}
+
+// A connection that was there when the network went dies without a word. So does one to a receiver that hangs, which takes
+// another, though.
+func TestAConnectionThatDies(t *testing.T) {
+	t.Parallel()
+	for name, gone := range map[string]bool{"the receiver hangs": false, "the network is gone": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			socket, address := listenNarrowly(t)
+			go func() {
+				fd, _, err := syscall.Accept(socket)
+				if err != nil {
+					return
+				}
+				file := os.NewFile(uintptr(fd), "connection")
+				conn, err := net.FileConn(file)
+				_ = file.Close()
+				if err == nil {
+					answer(okResponse)(conn) // the first request only, and the connection stays
+				}
+			}()
+			c := newClient(t, Options{CheckHosts: []string{unreachable}, Timeout: 500 * time.Millisecond})
+			require.True(t, post(t, c, "http://"+address+"/").Success())
+			if gone {
+				fillBacklog(t, address)
+				requireOurs(t, c, "http://"+address+"/")
+				return
+			}
+			require.Equal(t, "timeout", post(t, c, "http://"+address+"/").Error)
+		})
+	}
+}
+
+// What began in an outage is ours although it fails after that.
+func TestWhatBeganInAnOutageIsOurs(t *testing.T) {
+	t.Parallel()
+	dns := startDNS(t, nil)
+	dns.Fail(silent)
+	c := newClient(t, Options{Resolver: dns.Resolver(), Timeout: 3 * time.Second})
+	late := make(chan error, 1)
+	go func() {
+		_, err := c.Post(context.Background(), "http://late.example.net/", nil, nil)
+		late <- err
+	}()
+	require.Eventually(t, func() bool { return c.OutboundAccess(t.Context()).DNS == AccessFailed }, 5*time.Second, 10*time.Millisecond)
+	dns.FailBut(nil, dnsAnswer{code: dnsmessage.RCodeNameError})
+	require.ErrorIs(t, <-late, ErrNoOutboundAccess)
 }
 
 // What needs no DNS and no network counts, also where there is none: on a machine by itself, or in an outage.
@@ -266,7 +327,7 @@ func TestManyFailuresAreOneCheck(t *testing.T) {
 		}
 	}
 	require.NotEmpty(t, checks)
-	require.LessOrEqual(t, len(checks), len(DefaultCheckHosts)*(1+int(time.Since(began)/accessFresh)))
+	require.LessOrEqual(t, len(checks), len(DefaultCheckHosts)*(1+int(time.Since(began)/accessRest)))
 }
 
 func TestACheckIsNoPartOfTheExchange(t *testing.T) {
@@ -280,7 +341,7 @@ func TestACheckIsNoPartOfTheExchange(t *testing.T) {
 	require.Less(t, r.Duration, time.Second)
 
 	dns.FailBut(broken, silent)
-	require.Eventually(t, func() bool { _, at, _ := c.outbound.state(dnsPart); return time.Since(at) > accessFresh }, 5*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { _, at, _ := c.outbound.known(dnsPart).state(); return time.Since(at) > accessRest }, 5*time.Second, 10*time.Millisecond)
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	began := time.Now()

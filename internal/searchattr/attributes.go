@@ -23,6 +23,16 @@ var (
 	BotID     = temporal.NewSearchAttributeKeyKeywordList("MathubBotId")
 	// Failed is true once a delivery that the workflow made, or was started for, has failed.
 	Failed = temporal.NewSearchAttributeKeyBool("MathubFailed")
+	// Outcome is the worst that deliveries of the workflow have come to, where one failed: see Retrying and GaveUp.
+	Outcome = temporal.NewSearchAttributeKeyKeyword("MathubOutcome")
+)
+
+// The values of Outcome.
+const (
+	// Retrying: each delivery that failed is attempted again.
+	Retrying = "retrying"
+	// GaveUp: one that failed is not, as its attempts are over or its webhook was disabled.
+	GaveUp = "gave up"
 )
 
 // wanted are the attributes as Temporal is to know them. Of those that it keeps in an SQL database, a namespace has 10
@@ -32,6 +42,7 @@ var wanted = map[string]enums.IndexedValueType{
 	WebhookID.GetName(): enums.INDEXED_VALUE_TYPE_KEYWORD_LIST,
 	BotID.GetName():     enums.INDEXED_VALUE_TYPE_KEYWORD_LIST,
 	Failed.GetName():    enums.INDEXED_VALUE_TYPE_BOOL,
+	Outcome.GetName():   enums.INDEXED_VALUE_TYPE_KEYWORD,
 }
 
 // Wanted are the attributes by name, and of which type Temporal is to know them.

@@ -51,12 +51,13 @@ func TestManyProcessesRegisterAtOnce(t *testing.T) {
 	for name, kind := range map[string]enums.IndexedValueType{
 		"MathubEventType": enums.INDEXED_VALUE_TYPE_KEYWORD_LIST, "MathubWebhookId": enums.INDEXED_VALUE_TYPE_KEYWORD_LIST,
 		"MathubBotId": enums.INDEXED_VALUE_TYPE_KEYWORD_LIST, "MathubFailed": enums.INDEXED_VALUE_TYPE_BOOL,
+		"MathubOutcome": enums.INDEXED_VALUE_TYPE_KEYWORD,
 	} {
 		require.Equal(t, kind, got[name], name)
 	}
 	described, err := c.WorkflowService().DescribeNamespace(t.Context(), &workflowservice.DescribeNamespaceRequest{Namespace: namespace})
 	require.NoError(t, err)
-	require.Len(t, described.GetConfig().GetCustomSearchAttributeAliases(), 4, "each once")
+	require.Len(t, described.GetConfig().GetCustomSearchAttributeAliases(), 5, "each once")
 
 	// A later start finds them, and does not wait.
 	began := time.Now()

@@ -44,6 +44,12 @@ type ledger struct {
 // newLedger makes so many webhooks, spread over three receivers.
 func newLedger(t *testing.T, stack *testkit.Stack, name string, hooks int) *ledger {
 	t.Helper()
+	return newLedgerBy(t, stack, name, hooks, func(_ int, receiver *testkit.Receiver) string { return receiver.URL("") })
+}
+
+// newLedgerBy is newLedger where a webhook's URL begins as way says.
+func newLedgerBy(t *testing.T, stack *testkit.Stack, name string, hooks int, way func(i int, receiver *testkit.Receiver) string) *ledger {
+	t.Helper()
 	l := &ledger{stack: stack, bot: stack.API().CreateBot(t, name), place: map[string]string{}, explained: map[string]int{}}
 	for range 3 {
 		l.receivers = append(l.receivers, testkit.NewReceiver(t))
@@ -52,7 +58,7 @@ func newLedger(t *testing.T, stack *testkit.Stack, name string, hooks int) *ledg
 		path := fmt.Sprintf("/%s/%d", name, i)
 		receiver := l.receivers[i%len(l.receivers)]
 		receiver.Answer(path, receiver.Slow(20*time.Millisecond, testkit.Status(http.StatusNoContent)))
-		hook := l.bot.CreateWebhook(t, receiver.URL(path), "s3cret", post)
+		hook := l.bot.CreateWebhook(t, way(i, receiver)+path, "s3cret", post)
 		l.hooks = append(l.hooks, hook)
 		l.place[hook.ID] = path
 	}
