@@ -39,6 +39,7 @@ type commands struct {
 	Emit        cli.Emit         `cmd:"" help:"Emit events from a file or the standard input, one a line."`
 	Ops         cli.Ops          `cmd:"" help:"Inspect events and manage webhooks, for operators."`
 	Relay       cli.Relay        `cmd:"" help:"Emit the events in a backend's outbox table."`
+	Resume      cli.Resume       `cmd:"" help:"After a restore: deliver the accepted events whose delivery it broke off."`
 	Replay      cli.Replay       `cmd:"" help:"Replay workflows of Temporal with this version's workflow code, before a deploy, and say which it cannot go on with."`
 	Doctor      cli.Doctor       `cmd:"" help:"Check settings, Postgres, Temporal and outbound access, and say how to fix what is wrong."`
 	Healthcheck cli.Healthcheck  `cmd:"" help:"Ask the process on this machine whether it is ready. For supervisors."`

@@ -229,6 +229,24 @@ func (q *Queries) CountAudience(ctx context.Context, db DBTX, arg CountAudienceP
 	return count, err
 }
 
+const disownEvent = `-- name: DisownEvent :execrows
+UPDATE events SET run_id = '' WHERE id = $1 AND run_id = $2
+`
+
+type DisownEventParams struct {
+	ID    string
+	RunID string
+}
+
+// Has an event belong to no run, so that the next one that accepts it delivers it.
+func (q *Queries) DisownEvent(ctx context.Context, db DBTX, arg DisownEventParams) (int64, error) {
+	result, err := db.Exec(ctx, disownEvent, arg.ID, arg.RunID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const getEvent = `-- name: GetEvent :one
 SELECT id, type, payload, bot_ids, run_id, coalesce(workflow_id, 'event-' || id)::text AS workflow_id, accepted_at FROM events WHERE id = $1
 `
@@ -493,6 +511,69 @@ WHERE w.id = free.id
 func (q *Queries) TurnQueued(ctx context.Context, db DBTX, ids []uuid.UUID) error {
 	_, err := db.Exec(ctx, turnQueued, ids)
 	return err
+}
+
+const unfinishedEvents = `-- name: UnfinishedEvents :many
+SELECT e.id, e.type, e.payload, e.bot_ids, e.run_id, coalesce(e.workflow_id, 'event-' || e.id)::text AS workflow_id, e.accepted_at
+FROM events e
+WHERE (e.accepted_at, e.id) > ($1::timestamptz, $2::text)
+  AND EXISTS (
+    SELECT FROM subscriptions s
+    JOIN webhooks w ON w.id = s.webhook_id
+    WHERE s.event_type = e.type
+      AND (e.bot_ids IS NULL OR s.bot_id = ANY (e.bot_ids))
+      AND w.created_at <= e.accepted_at
+      AND NOT EXISTS (SELECT FROM deliveries d WHERE d.event_id = e.id AND d.webhook_id = s.webhook_id)
+      AND NOT EXISTS (SELECT FROM queue q WHERE q.event_id = e.id AND q.webhook_id = s.webhook_id)
+  )
+ORDER BY e.accepted_at, e.id
+LIMIT $3
+`
+
+type UnfinishedEventsParams struct {
+	After   time.Time
+	AfterID string
+	Most    int32
+}
+
+type UnfinishedEventsRow struct {
+	ID         string
+	Type       string
+	Payload    []byte
+	BotIds     []string
+	RunID      string
+	WorkflowID string
+	AcceptedAt time.Time
+}
+
+// A page of the events, in the order of their acceptance, that an active webhook of their audience was neither sent nor is to be
+// sent: it was there when they were accepted.
+func (q *Queries) UnfinishedEvents(ctx context.Context, db DBTX, arg UnfinishedEventsParams) ([]UnfinishedEventsRow, error) {
+	rows, err := db.Query(ctx, unfinishedEvents, arg.After, arg.AfterID, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []UnfinishedEventsRow{}
+	for rows.Next() {
+		var i UnfinishedEventsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Type,
+			&i.Payload,
+			&i.BotIds,
+			&i.RunID,
+			&i.WorkflowID,
+			&i.AcceptedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const unknownBots = `-- name: UnknownBots :many

@@ -142,3 +142,25 @@ SELECT w.id, w.bot_id, w.origin, w.url, w.secret, (CASE WHEN w.previous_secret_u
        (w.events @> ARRAY[@event_type::text])::boolean AS subscribed
 FROM webhooks w
 WHERE w.id = @id;
+
+-- name: UnfinishedEvents :many
+-- A page of the events, in the order of their acceptance, that an active webhook of their audience was neither sent nor is to be
+-- sent: it was there when they were accepted.
+SELECT e.id, e.type, e.payload, e.bot_ids, e.run_id, coalesce(e.workflow_id, 'event-' || e.id)::text AS workflow_id, e.accepted_at
+FROM events e
+WHERE (e.accepted_at, e.id) > (@after::timestamptz, @after_id::text)
+  AND EXISTS (
+    SELECT FROM subscriptions s
+    JOIN webhooks w ON w.id = s.webhook_id
+    WHERE s.event_type = e.type
+      AND (e.bot_ids IS NULL OR s.bot_id = ANY (e.bot_ids))
+      AND w.created_at <= e.accepted_at
+      AND NOT EXISTS (SELECT FROM deliveries d WHERE d.event_id = e.id AND d.webhook_id = s.webhook_id)
+      AND NOT EXISTS (SELECT FROM queue q WHERE q.event_id = e.id AND q.webhook_id = s.webhook_id)
+  )
+ORDER BY e.accepted_at, e.id
+LIMIT @most;
+
+-- name: DisownEvent :execrows
+-- Has an event belong to no run, so that the next one that accepts it delivers it.
+UPDATE events SET run_id = '' WHERE id = @id AND run_id = @run_id;

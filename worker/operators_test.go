@@ -123,6 +123,7 @@ func TestOperatorsFindWhatFailedAndRetryIt(t *testing.T) {
 
 	s.finds(t, failedToday(failing), "event-e1")
 	s.finds(t, `MathubBotId = "bot" AND MathubFailed = true`, "event-e1")
+	s.finds(t, `MathubOutcome = "retrying"`, "event-e1")
 	s.finds(t, `MathubWebhookId = "`+failing.String()+`" AND ExecutionStatus = "Running"`, queue)
 	s.finds(t, `MathubEventType = "post.created"`, "event-e1")
 
@@ -170,8 +171,21 @@ func TestWhatFailsForGoodIsFoundByItsEvent(t *testing.T) {
 		s.finds(t, failedToday(id), "event-e1")
 	}
 	s.finds(t, `MathubEventType = "post.created" AND MathubFailed = true`, "event-e1")
+	s.finds(t, `MathubOutcome = "gave up"`, "event-e1")
 	s.finds(t, failedToday(taken))
 	s.keep(t, "event-e1", "deliver_event_lost")
+}
+
+// TestWhatAQueueGaveUpIsFound: the event's workflow ended long before.
+func TestWhatAQueueGaveUpIsFound(t *testing.T) {
+	t.Parallel()
+	s := newSearchableStack(t, webhook.Schedule{10 * time.Millisecond})
+	failing := s.subscribe(t, "/failing")
+	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
+	s.emit(t, "e1")
+	queue := workflows.QueueWorkflowID(failing)
+	s.finds(t, `WorkflowType = "WebhookQueue" AND MathubOutcome = "gave up"`, queue)
+	s.finds(t, `MathubWebhookId = "`+failing.String()+`" AND MathubOutcome = "retrying"`, "event-e1")
 }
 
 // TestEventsOfAnySDKAreFoundByTheirType, though they are started without search attributes, alone or together.

@@ -9,7 +9,6 @@ import (
 	temporallog "go.temporal.io/sdk/log"
 
 	"github.com/mathub/webhooks/db"
-	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/internal/settings"
 )
 
@@ -73,9 +72,13 @@ func (s *temporalService) Start(ctx context.Context) error {
 	if s.temporal, err = client.NewLazyClient(options); err != nil {
 		return err
 	}
-	s.namespace, s.attributes = options.Namespace, new(searchattr.Attributes)
+	var keep bool
+	s.namespace = options.Namespace
+	s.attributes, keep = s.settings.Attributes()
 	ctx, s.stop = context.WithCancel(ctx)
-	s.keeper.Go(func() { s.attributes.Keep(ctx, s.log, s.temporal, s.namespace) })
+	if keep {
+		s.keeper.Go(func() { s.attributes.Keep(ctx, s.log, s.temporal, s.namespace) })
+	}
 	return nil
 }
 

@@ -190,6 +190,9 @@ type owner struct{ workflowID, runID string }
 // that were asked for already: a group may repeat all of another.
 func (d *Deliverer) takeOver(ctx context.Context, event storedEvent, in EventsToAccept, ended map[owner]bool) (bool, error) {
 	by := owner{event.WorkflowID, event.RunID}
+	if by.runID == "" { // disowned after a restore, see ops.Resume
+		ended[by] = true
+	}
 	if _, asked := ended[by]; !asked {
 		has, err := d.cfg.HasEnded(ctx, by.workflowID, by.runID)
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/mathub/webhooks/internal/eventschema"
+	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/internal/telemetry"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -27,6 +28,7 @@ type Common struct {
 	Policy
 	Database
 	Encryption
+	Search
 	Egress
 	Log
 	Admin
@@ -42,6 +44,19 @@ type Encryption struct {
 	Keyset string `env:"MATHUB_KEYSET" required:"" help:"The keys that encrypt webhook URLs and secrets, from \"keyset new\"."`
 	// CodecKeyset seals what Temporal keeps; empty: nothing is sealed.
 	CodecKeyset string `env:"MATHUB_CODEC_KEYSET" help:"The keys that encrypt what Temporal keeps of events, from \"keyset new\". The same in every process. Default: none, not encrypted."`
+}
+
+// Search says how Temporal's lists find the product's workflows.
+type Search struct {
+	SearchAttributes string `env:"MATHUB_SEARCH_ATTRIBUTES" default:"register" enum:"register,exist,none" help:"Temporal's search attributes. register: made where they are missing. exist: they are there, and Temporal is not asked, as Temporal Cloud permits no worker. none: they are not used."`
+}
+
+// Attributes are the search attributes, and whether they are to be kept registered.
+func (f Search) Attributes() (a *searchattr.Attributes, keep bool) {
+	if f.SearchAttributes == "exist" {
+		return searchattr.Assume(), false
+	}
+	return new(searchattr.Attributes), f.SearchAttributes == "register"
 }
 
 // URLs say which URLs a webhook, or a notice to a bot's owner, may have.

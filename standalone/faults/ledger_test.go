@@ -215,7 +215,7 @@ func (l *ledger) settle(t *testing.T, patience time.Duration) (repeats int) {
 		l.explainMissing(t)
 	}
 	require.Equal(t, wanted, succeeded, "successful deliveries recorded, of %d events to %d webhooks; %d failed", len(l.accepted), len(l.hooks), failed)
-	require.Zero(t, failed, "our own side's fault is not the receiver's failure")
+	require.Zero(t, failed, "our own side's fault is not the receiver's failure: %s", l.blamed(t))
 	require.Equal(t, []int{wanted, wanted}, []int{rows, pairs}, "one row an event and webhook")
 
 	var events int
@@ -249,6 +249,16 @@ func (l *ledger) settle(t *testing.T, patience time.Duration) (repeats int) {
 	require.NoError(t, db.QueryRow(t.Context(), "SELECT count(*) FROM webhooks WHERE bot_id = $1 AND NOT (is_active AND failure_count = 0)", l.bot.ID).Scan(&wrong))
 	require.Zero(t, wrong, "webhooks with a failure on their account")
 	return repeats
+}
+
+// blamed are the errors of failed attempts, and how often and when each came.
+func (l *ledger) blamed(t *testing.T) (errors string) {
+	t.Helper()
+	require.NoError(t, l.stack.Database(t).QueryRow(t.Context(), `
+		SELECT coalesce(string_agg(line, '; '), '') FROM (
+			SELECT format('%s: %s from %s to %s', error, count(*), min(attempted_at)::time, max(attempted_at)::time) AS line
+			FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id WHERE w.bot_id = $1 AND NOT d.success GROUP BY error) AS errors`, l.bot.ID).Scan(&errors))
+	return errors
 }
 
 // explainMissing says where accepted events are that have not been delivered to all.

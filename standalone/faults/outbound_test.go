@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -48,11 +49,15 @@ func TestOurWayOutIsGone(t *testing.T) {
 			stop := l.stream(t, time.Second)
 			l.flows(t, 2*hooks)
 			before := w.ownFaults()
+			t.Logf("it begins at %s", time.Now().UTC().Format(time.TimeOnly))
+			end := sync.OnceFunc(fault.endsNow)
+			defer end()
 			fault.begin()
 			began := time.Now()
 			w.isTold(before, fault.logged)
 			time.Sleep(time.Until(began.Add(away))) // the length of the outage
-			fault.endsNow()
+			end()
+			t.Logf("it is over at %s", time.Now().UTC().Format(time.TimeOnly))
 			l.flows(t, 2*hooks)
 			stop()
 			ended := time.Now()
@@ -160,12 +165,9 @@ func (w *wayOut) closeFiles() {
 func (w *wayOut) openFiles() { limitFiles(w.t, w.worker.Process().PID(), w.files) }
 
 // isTold waits until operators can know of it: by the metric of the alerts, the log and, of DNS, the gauge and /readyz.
-func (w *wayOut) isTold(before float64, logged string) {
+func (w *wayOut) isTold(before float64, says string) {
 	w.t.Helper()
-	require.Eventually(w.t, func() bool { return w.ownFaults() > before }, 30*time.Second, 100*time.Millisecond, "the outage is not felt")
-	log, err := os.ReadFile(w.worker.LogPath())
-	require.NoError(w.t, err)
-	require.Contains(w.t, string(log), logged)
+	require.Eventually(w.t, func() bool { return w.ownFaults() > before && strings.Contains(w.logged(), says) }, 30*time.Second, 100*time.Millisecond, "the outage is not felt")
 	if w.resolver.state.Load() == answering {
 		return
 	}
@@ -181,6 +183,13 @@ func (w *wayOut) isTold(before float64, logged string) {
 	require.NoError(w.t, json.Unmarshal(body, &health))
 	require.Equal(w.t, "failed", health.OutboundAccess.DNS, string(body))
 	require.NotEmpty(w.t, health.OutboundAccess.Cause)
+}
+
+func (w *wayOut) logged() string {
+	w.t.Helper()
+	log, err := os.ReadFile(w.worker.LogPath())
+	require.NoError(w.t, err)
+	return string(log)
 }
 
 // ownFaults are the attempts that our own side kept from being made.

@@ -68,8 +68,9 @@ func (r *road) lead(from net.Conn) {
 	}
 	defer to.Close() //nolint:errcheck // as above
 	go func() {
-		_, _ = io.Copy(from, to)
-		_ = from.Close()
+		if _, _ = io.Copy(from, to); r.closures.Load() == began { // else nobody hears of it
+			_ = from.Close()
+		}
 	}()
 	for buffer := make([]byte, 64<<10); ; {
 		n, err := from.Read(buffer)
