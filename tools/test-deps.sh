@@ -45,6 +45,8 @@ check_bash() { "$1" --version >&2 && echo "$1"; }
 check_fish() { "$1" --version >&2 && echo "$1"; }
 check_zsh() { "$1" --version >&2 && echo "$1"; }
 check_psql() { "$1" --version >&2 && echo "$1"; }
+check_pg_dump() { "$1" --version >&2 && echo "$1"; }
+check_pg_restore() { "$1" --version >&2 && echo "$1"; }
 check_pgbouncer() { "$1" --version >&2 && echo "$1"; }
 check_promtool() { "$1" --version >&2 && echo "$1"; }
 check_nginx() { "$1" -v 2>&1 | grep -q nginx/ && echo "$1"; }
@@ -89,7 +91,7 @@ look() {
 	keep zsh || lacks zsh zsh
 	keep fish || lacks fish fish
 	keep ps || lacks ps procps
-	keep psql || lacks psql postgresql-client
+	{ keep psql && keep pg_dump && keep pg_restore; } || lacks "psql, pg_dump and pg_restore" postgresql-client
 	keep pgbouncer /usr/sbin/pgbouncer || keep pgbouncer "$tools/pgbouncer.deb/run" || lacks PgBouncer pgbouncer
 	# Debian's packages would start servers: they are unpacked below.
 	{ keep nginx "$tools/nginx.deb/usr/sbin/nginx" && keep caddy "$tools/caddy.deb/usr/bin/caddy"; } || lacks "nginx and Caddy"
