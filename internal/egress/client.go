@@ -119,7 +119,7 @@ func New(o Options) *Client {
 		heartbeat: processHeartbeat(),
 	}
 	dial := net.Dialer{ControlContext: c.guard.control, Resolver: o.Resolver}
-	c.outbound = &outbound{hosts: o.CheckHosts, resolver: o.Resolver, connect: dial.DialContext, began: time.Now(), parts: map[part]*finding{}}
+	c.outbound = &outbound{hosts: o.CheckHosts, resolver: o.Resolver, connect: dial.DialContext, timeout: o.Timeout, began: time.Now(), parts: map[part]*finding{}}
 	c.any = c.transports(o, "h2", "http/1.1")
 	c.http1 = c.transports(o, "http/1.1")
 	c.withoutRoots = o.RootCAs == nil && !hasSystemRoots()

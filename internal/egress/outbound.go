@@ -72,7 +72,8 @@ type Access struct {
 //     that took a connection and did not answer is asked, too: it hangs if it takes another. Receivers speak for
 //     addresses of their own scope only (public, private, loopback): one on this machine says nothing of the internet.
 //     Check hosts speak for all, so that an only receiver that is switched off is found out.
-//   - What began before the end of an outage was noticed is ours.
+//   - What began before the end of an outage was noticed is ours, and so is what began within an attempt's time after it: Go's
+//     resolver has lookups of one name share an answer, also one that was asked for during the outage.
 //   - Both speak for one address family only, if that has worked in this process. If not, the other family speaks: a
 //     machine without IPv6 counts the failures of receivers that have nothing else.
 //   - Where nobody has ever answered and there are no check hosts to ask, a failure is ours for ten minutes after the
@@ -83,6 +84,7 @@ type outbound struct {
 	hosts    []string
 	resolver *net.Resolver
 	connect  func(ctx context.Context, network, address string) (net.Conn, error)
+	timeout  time.Duration // of an attempt
 	began    time.Time
 	checks   singleflight.Group
 
@@ -211,7 +213,7 @@ func (o *outbound) ours(ctx context.Context, r Response, to netip.AddrPort) erro
 		return err
 	}
 	state, _, _ := f.state()
-	if state == AccessFailed || state == AccessUnknown && time.Since(o.began) < accessGrace || r.StartedAt.Before(f.restoredAt) {
+	if state == AccessFailed || state == AccessUnknown && time.Since(o.began) < accessGrace || r.StartedAt.Before(f.restoredAt.Add(o.timeout)) {
 		return fmt.Errorf("%w: %s", ErrNoOutboundAccess, r.Error)
 	}
 	return nil
