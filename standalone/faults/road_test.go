@@ -20,8 +20,9 @@ type road struct {
 	to       string
 	closures atomic.Int64 // odd while it is closed
 
-	mu     sync.Mutex
-	opened chan struct{} // closed while the road is open
+	mu      sync.Mutex
+	opened  chan struct{} // closed while the road is open
+	dropped []net.Conn
 }
 
 func newRoad(t *testing.T, to string) *road {
@@ -31,7 +32,14 @@ func newRoad(t *testing.T, to string) *road {
 	r := &road{listener: listener, to: to, opened: make(chan struct{})}
 	close(r.opened)
 	go r.accept()
-	t.Cleanup(func() { _ = listener.Close() })
+	t.Cleanup(func() {
+		_ = listener.Close()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for _, conn := range r.dropped {
+			_ = conn.Close()
+		}
+	})
 	return r
 }
 
@@ -53,9 +61,16 @@ func (r *road) accept() {
 			go r.lead(conn)
 		default:
 			<-opened
-			_ = conn.Close()
+			r.drop(conn)
 		}
 	}
+}
+
+// drop keeps a connection, over which nothing comes.
+func (r *road) drop(conn net.Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dropped = append(r.dropped, conn)
 }
 
 // lead is a connection's course.
@@ -120,7 +135,7 @@ func (r *road) open(t *testing.T) {
 		if err != nil {
 			break
 		}
-		_ = conn.Close()
+		r.drop(conn)
 	}
 	require.NoError(t, r.listener.SetDeadline(time.Time{}))
 	r.backlog(t, 1024)
