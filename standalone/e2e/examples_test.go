@@ -278,6 +278,7 @@ func exampleEmits(t *testing.T, stack *testkit.Stack, tm *terminal, command ...s
 	receiver := testkit.NewReceiver(t)
 	bot := stack.API().CreateBot(t, "subscribed")
 	hook := bot.CreateWebhook(t, receiver.URL("/hook"), "", post)
+	awaitSearchable(t, stack)
 	id := "from-" + strings.TrimSuffix(filepath.Base(command[1]), filepath.Ext(command[1]))
 	emitting := &terminal{env: append(tm.env, "EVENT_ID="+id)}
 	require.Equal(t, "accepted "+id, emitting.output(t, command[0], command[1:]...))
@@ -285,6 +286,7 @@ func exampleEmits(t *testing.T, stack *testkit.Stack, tm *terminal, command ...s
 	bot.AwaitDeliveries(t, hook.ID, 1)
 	require.Equal(t, "accepted before "+id, emitting.output(t, command[0], command[1:]...))
 	require.Len(t, receiver.Requests("/hook"), 1)
+	foundByType(t, stack, post, id)
 }
 
 // exampleEmitsSeveral runs an emitter of several events, twice, and then with one more: each is delivered once.
@@ -292,6 +294,7 @@ func exampleEmitsSeveral(t *testing.T, stack *testkit.Stack, tm *terminal, comma
 	receiver := testkit.NewReceiver(t)
 	bot := stack.API().CreateBot(t, "subscribed")
 	hook := bot.CreateWebhook(t, receiver.URL("/hook"), "", post)
+	awaitSearchable(t, stack)
 	of := filepath.Base(command[1])
 	of = strings.ReplaceAll(of, ".", "-")
 	emit := func(ids ...string) string {
@@ -306,6 +309,7 @@ func exampleEmitsSeveral(t *testing.T, stack *testkit.Stack, tm *terminal, comma
 	receiver.Await(t, "/hook", 3)
 	bot.AwaitDeliveries(t, hook.ID, 3)
 	require.ElementsMatch(t, []string{a, b, c}, eventIDs(receiver.Requests("/hook")))
+	foundByType(t, stack, post, a, b, c)
 }
 
 func eventIDs(requests []testkit.Request) (ids []string) {
