@@ -209,6 +209,13 @@ type IncidentWebhook struct {
 	RecoveryID uuid.NullUUID
 }
 
+type Outage struct {
+	Worker string
+	Cause  string
+	Since  time.Time
+	SeenAt time.Time
+}
+
 type Pause struct {
 	Scope     string
 	Value     string

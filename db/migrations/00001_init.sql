@@ -540,6 +540,14 @@ CREATE TABLE fuses (
     reset_at timestamptz
 );
 
+-- Workers whose outbound access fails, as each says while it does: internal/ops/outages.go.
+CREATE TABLE outages (
+    worker  text        PRIMARY KEY,
+    cause   text        NOT NULL,
+    since   timestamptz NOT NULL DEFAULT now(),
+    seen_at timestamptz NOT NULL DEFAULT now()
+);
+
 -- What bots have sent to endpoints that have not agreed to it: internal/allowance. A row's loss, as after a crash of
 -- Postgres, gives a bot its burst again, so that no write of it need reach the disk.
 CREATE UNLOGGED TABLE allowances (
@@ -559,6 +567,7 @@ CREATE UNLOGGED TABLE allowances (
 SET LOCAL lock_timeout = '1s';
 DROP TABLE allowances;
 DROP TABLE audit_log;
+DROP TABLE outages;
 DROP TABLE fuses;
 DROP TABLE disabled_notices;
 DROP TABLE incident_webhooks;

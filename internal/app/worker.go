@@ -3,6 +3,8 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/internal/ops"
 	"github.com/mathub/webhooks/internal/pause"
 	"github.com/mathub/webhooks/worker"
 	"github.com/mathub/webhooks/workflows"
@@ -90,7 +93,17 @@ func (s *upkeep) Start(ctx context.Context) error {
 	s.running.Go(func() { budget.Run(ctx) })
 	s.running.Go(func() { s.scheduleRemoval(ctx) })
 	s.running.Go(func() { s.hourly(ctx) })
+	s.running.Go(func() { ops.ReportOutages(ctx, s.pool, s.log, processName(), s.access) })
 	return nil
+}
+
+// processName tells processes apart, as Temporal's SDK does.
+func processName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%d@%s", os.Getpid(), host)
 }
 
 // Stop implements Service: all of it ends with Start's context.

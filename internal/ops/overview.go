@@ -237,10 +237,27 @@ func (s *Service) fuses(ctx context.Context, _ time.Time) (Finding, error) {
 const accessTimeout = time.Second
 
 func (s *Service) outbound(ctx context.Context, _ time.Time) (Finding, error) {
-	f := Finding{Name: "outbound", Summary: "Outbound access works, as far as this process knows", Command: "mathub-webhooks doctor"}
+	f := Finding{Name: "outbound", Summary: "Outbound access works, as far as workers know", Command: "mathub-webhooks doctor"}
+	outages, err := db.New().RecentOutages(ctx, s.Pool, db.RecentOutagesParams{WithinSeconds: reportKept.Seconds(), Most: topListed})
+	if err != nil {
+		return f, err
+	}
+	for _, o := range outages {
+		f.Items = append(f.Items, Item{Text: fmt.Sprintf("worker %s since %s: %s", o.Worker, webhook.FormatTime(o.Since), o.Cause)})
+	}
+	if len(outages) == 0 { // this process may just have found out
+		f.Items = s.ownOutbound(ctx)
+	}
+	if f.Count = len(f.Items); f.Count > 0 {
+		f.IsWrong, f.Summary = true, "Our own outbound access fails; deliveries wait, and no failure counts"
+	}
+	return f, nil
+}
+
+// ownOutbound is what fails of this process's outbound access.
+func (s *Service) ownOutbound(ctx context.Context) (items []Item) {
 	if s.OutboundAccess == nil {
-		f.Summary = "This process delivers nothing; ask a worker's /readyz for its outbound access"
-		return f, nil
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, accessTimeout)
 	defer cancel()
@@ -250,14 +267,10 @@ func (s *Service) outbound(ctx context.Context, _ time.Time) (Finding, error) {
 		state egress.AccessState
 	}{{"DNS", known.DNS}, {"network", known.Network}} {
 		if part.state == egress.AccessFailed {
-			f.Count++
-			f.Items = append(f.Items, Item{Text: part.name + " failed: " + known.Cause})
+			items = append(items, Item{Text: part.name + " failed: " + known.Cause})
 		}
 	}
-	if f.IsWrong = f.Count > 0; f.IsWrong {
-		f.Summary = "Our own outbound access fails; deliveries wait, and no failure counts"
-	}
-	return f, nil
+	return items
 }
 
 func (s *Service) recoveries(ctx context.Context, _ time.Time) (Finding, error) {

@@ -3,6 +3,8 @@ package ops
 import (
 	"context"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -84,6 +86,37 @@ func TestService_Overview(t *testing.T) {
 		require.Equal(t, f.Name != "retention", f.Command != "", name)
 	}
 	require.Contains(t, of["suspended"].Items[0].Text, ": leaked")
+}
+
+// TestService_Overview_OutagesOfWorkers: a process that delivers nothing knows from the workers, for as long as they say so.
+func TestService_Overview_OutagesOfWorkers(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	b.Temporal = temporaltest.New(t)
+	outbound := func() Finding { return found(t, b.overview())["outbound"] }
+	require.False(t, outbound().IsWrong)
+	var fails atomic.Bool
+	fails.Store(true)
+	ctx, stop := context.WithCancel(t.Context())
+	var reporting sync.WaitGroup
+	reporting.Go(func() {
+		ReportOutages(ctx, b.Service.Pool, slog.New(slog.DiscardHandler), "7@host", func(context.Context) egress.Access {
+			if fails.Load() {
+				return egress.Access{DNS: egress.AccessFailed, Network: egress.AccessOK, Cause: "dns: timeout"}
+			}
+			return egress.Access{DNS: egress.AccessOK, Network: egress.AccessOK}
+		})
+	})
+	defer reporting.Wait()
+	defer stop()
+	require.Eventually(t, func() bool { return outbound().IsWrong }, 30*time.Second, 50*time.Millisecond)
+	require.Contains(t, outbound().Items[0].Text, "worker 7@host since ")
+	require.Contains(t, outbound().Items[0].Text, ": dns: timeout")
+	fails.Store(false)
+	require.Eventually(t, func() bool { return !outbound().IsWrong }, 30*time.Second, 50*time.Millisecond)
+
+	b.execute("INSERT INTO outages (worker, cause, seen_at) VALUES ('dead', 'dns: timeout', now() - interval '1 minute')")
+	require.False(t, outbound().IsWrong, "what a dead worker said is over")
 }
 
 func TestService_Overview_TemporalIsAway(t *testing.T) {

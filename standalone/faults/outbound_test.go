@@ -96,6 +96,7 @@ func newWayOut(t *testing.T) *wayOut {
 	})
 	w.worker = w.stack.NewApp(t, testkit.App{Args: []string{"worker"}, Env: map[string]string{"MATHUB_ADMIN_ADDR": freeAddr(t)}})
 	w.worker.Start(t)
+	w.stack.SetEnv("MATHUB_API", w.stack.API().URL)
 	return w
 }
 
@@ -164,7 +165,7 @@ func (w *wayOut) closeFiles() {
 
 func (w *wayOut) openFiles() { limitFiles(w.t, w.worker.Process().PID(), w.files) }
 
-// isTold waits until operators can know of it: by the metric of the alerts, the log and, of DNS, the gauge and /readyz.
+// isTold waits until operators can know of it: by the metric of the alerts, the log and, of DNS, the gauge, /readyz and "ops status".
 func (w *wayOut) isTold(before float64, says string) {
 	w.t.Helper()
 	require.Eventually(w.t, func() bool { return w.ownFaults() > before && strings.Contains(w.logged(), says) }, 30*time.Second, 100*time.Millisecond, "the outage is not felt")
@@ -183,6 +184,10 @@ func (w *wayOut) isTold(before float64, says string) {
 	require.NoError(w.t, json.Unmarshal(body, &health))
 	require.Equal(w.t, "failed", health.OutboundAccess.DNS, string(body))
 	require.NotEmpty(w.t, health.OutboundAccess.Cause)
+	require.Eventually(w.t, func() bool { // the API's process delivers nothing, and knows it from the worker
+		status, _ := w.stack.TryRun(w.t, "ops", "status")
+		return strings.Contains(status, "Our own outbound access fails")
+	}, 30*time.Second, time.Second, "ops status says nothing of it")
 }
 
 func (w *wayOut) logged() string {
