@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -173,64 +172,6 @@ func TestConnectTimeout(t *testing.T) {
 	require.Equal(t, "connect timeout", got.Error)
 	require.Equal(t, "connect_timeout", got.Class())
 	require.InDelta(t, 300*time.Millisecond, got.Duration, float64(250*time.Millisecond))
-}
-
-// A connection that was there when the network went dies without a word. So does one to a receiver that hangs, which takes
-// another, though.
-func TestAConnectionThatDies(t *testing.T) {
-	t.Parallel()
-	for name, gone := range map[string]bool{"the receiver hangs": false, "the network is gone": true} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			socket, address := listenNarrowly(t)
-			if !gone {
-				require.NoError(t, syscall.Listen(socket, 16))
-			}
-			ended := make(chan struct{})
-			defer close(ended)
-			go func() {
-				fd, _, err := syscall.Accept(socket)
-				if err != nil {
-					return
-				}
-				file := os.NewFile(uintptr(fd), "connection")
-				conn, err := net.FileConn(file)
-				_ = file.Close()
-				if err == nil {
-					answer(okResponse)(conn) // the first request only
-					<-ended
-					_ = conn.Close()
-				}
-			}()
-			c := newClient(t, Options{CheckHosts: []string{unreachable}, Timeout: 500 * time.Millisecond})
-			require.True(t, post(t, c, "http://"+address+"/").Success())
-			if gone {
-				fillBacklog(t, address)
-				requireOurs(t, c, "http://"+address+"/")
-				return
-			}
-			require.Equal(t, "timeout", post(t, c, "http://"+address+"/").Error)
-		})
-	}
-}
-
-// What began in an outage is ours although it fails after that, and so is what may share its lookup.
-func TestWhatBeganInAnOutageIsOurs(t *testing.T) {
-	t.Parallel()
-	dns := startDNS(t, nil)
-	dns.Fail(silent)
-	c := newClient(t, Options{Resolver: dns.Resolver(), Timeout: 3 * time.Second})
-	late := make(chan error, 1)
-	go func() {
-		_, err := c.Post(context.Background(), "http://late.example.net/", nil, nil)
-		late <- err
-	}()
-	require.Eventually(t, func() bool { return c.OutboundAccess(t.Context()).DNS == AccessFailed }, 5*time.Second, 10*time.Millisecond)
-	dns.FailBut(map[string]dnsAnswer{"late.example.net": servfail, "another.example.net": servfail}, dnsAnswer{code: dnsmessage.RCodeNameError})
-	require.Eventually(t, func() bool { return c.OutboundAccess(t.Context()).DNS == AccessOK }, 5*time.Second, 10*time.Millisecond)
-	_, err := c.Post(context.Background(), "http://another.example.net/", nil, nil)
-	require.ErrorIs(t, err, ErrNoOutboundAccess)
-	require.ErrorIs(t, <-late, ErrNoOutboundAccess)
 }
 
 // What needs no DNS and no network counts, also where there is none: on a machine by itself, or in an outage.
