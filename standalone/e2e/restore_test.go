@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -141,15 +142,15 @@ func (b *backup) paste(t *testing.T, stack *testkit.Stack, number int) string {
 	require.NotNil(t, section)
 	found := shellBlock.FindAllSubmatch(section[1], -1)
 	require.Len(t, found, 3)
+	command := strings.ReplaceAll(string(found[number][1]), "2025-03-20T10:00:00Z", b.began.Add(-time.Hour).UTC().Format(time.RFC3339))
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, testkit.Tool(t, "bash"), "-euo", "pipefail", "-c", string(found[number][1])) //nolint:gosec // the docs' commands
+	cmd := exec.CommandContext(ctx, testkit.Tool(t, "bash"), "-euo", "pipefail", "-c", command) //nolint:gosec // the docs' commands
 	cmd.Dir = b.folder
 	cmd.Env = append(programsOn(t),
-		"MATHUB_DATABASE_URL="+stack.DatabaseURL(), "TEMPORAL_ADDRESS="+stack.TemporalAddr(),
-		"SINCE="+b.began.Add(-time.Hour).UTC().Format(time.RFC3339))
+		"MATHUB_DATABASE_URL="+stack.DatabaseURL(), "TEMPORAL_ADDRESS="+stack.TemporalAddr())
 	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, "%s: %s", found[number][1], out)
+	require.NoError(t, err, "%s: %s", command, out)
 	return string(out)
 }
 
