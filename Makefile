@@ -4,6 +4,7 @@ GO     ?= go
 TOOL    = $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME ?= 30s
+GORELEASER ?= $(GO) run github.com/goreleaser/goreleaser/v2@v2.16.0
 VULNDB  ?= https://vuln.go.dev
 FUZZ     = ./webhook:FuzzParseEvent ./webhook:FuzzParseBatch ./webhook:FuzzURLRules ./webhook:FuzzCheckSubscription ./api:FuzzCreate ./api:FuzzPatch ./api:FuzzEmit
 LDFLAGS = -X main.version=$(VERSION)
@@ -112,8 +113,9 @@ sbom: ## Write what the binaries are made of, in CycloneDX's form, into bin/
 pin-images: ## Pin the images of docker-compose.yml and the Dockerfile by digest (needs docker and internet)
 	@tools/pin-images.sh
 
-release-snapshot: ## Make what a release would hold, into dist/, without publishing it (needs goreleaser)
-	goreleaser release --snapshot --clean --skip=ko
+release-snapshot: ## Make what a release would hold, into dist/, without publishing it, and check it
+	$(GORELEASER) release --snapshot --clean --skip=ko
+	@tools/check-release.sh
 
 tidy: ## Tidy the modules
 	$(GO) mod tidy
