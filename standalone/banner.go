@@ -43,9 +43,9 @@ Try it. A receiver that prints what it gets, in a second terminal:
 
 Subscribe it, emit an event and see the delivery, in a third:
 
-  API={{.API}} KEY={{.Key}} TOKEN={{.Token}}
+  export API={{.API}} KEY={{.Key}} TOKEN={{.Token}}
 
-  WEBHOOK=$(curl -s "$API/api/bot/v1/webhooks" -H "Authorization: Bearer $KEY" \
+  export WEBHOOK=$(curl -s "$API/api/bot/v1/webhooks" -H "Authorization: Bearer $KEY" \
     -H 'Content-Type: application/json' \
     -d '{"url": "http://127.0.0.1:9000/", "events": ["post.created"], "secret": "{{.Secret}}"}' |
     tee /dev/stderr | grep -o '"id": *"[^"]*"' | cut -d'"' -f4)
