@@ -171,7 +171,7 @@ func TestWhatFailsForGoodIsFoundByItsEvent(t *testing.T) {
 		s.finds(t, failedToday(id), "event-e1")
 	}
 	s.finds(t, `MathubEventType = "post.created" AND MathubFailed = true`, "event-e1")
-	s.finds(t, `MathubOutcome = "gave up"`, "event-e1")
+	s.finds(t, `MathubOutcome = "gave-up"`, "event-e1")
 	s.finds(t, failedToday(taken))
 	s.keep(t, "event-e1", "deliver_event_lost")
 }
@@ -184,7 +184,7 @@ func TestWhatAQueueGaveUpIsFound(t *testing.T) {
 	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
 	s.emit(t, "e1")
 	queue := workflows.QueueWorkflowID(failing)
-	s.finds(t, `WorkflowType = "WebhookQueue" AND MathubOutcome = "gave up"`, queue)
+	s.finds(t, `WorkflowType = "WebhookQueue" AND MathubOutcome = "gave-up"`, queue)
 	s.finds(t, `MathubWebhookId = "`+failing.String()+`" AND MathubOutcome = "retrying"`, "event-e1")
 }
 

@@ -97,7 +97,7 @@ func TestAttributesAreWrittenOnFailureOnly(t *testing.T) {
 		"queued":                     {true, delivery.Result{Status: delivery.Queued}, 0, false, ""},
 		"failed":                     {true, failed(true), 1, false, "retrying"},
 		"failed, bare":               {true, failed(true), 2, true, "retrying"},
-		"given up":                   {true, failed(false), 1, false, "gave up"},
+		"given up":                   {true, failed(false), 1, false, "gave-up"},
 		"failed, without attributes": {false, failed(false), 0, true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

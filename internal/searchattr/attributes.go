@@ -27,12 +27,12 @@ var (
 	Outcome = temporal.NewSearchAttributeKeyKeyword("MathubOutcome")
 )
 
-// The values of Outcome.
+// The values of Outcome: of one word, as Temporal's UI takes a value apart at its spaces.
 const (
 	// Retrying: each delivery that failed is attempted again.
 	Retrying = "retrying"
 	// GaveUp: one that failed is not, as its attempts are over or its webhook was disabled.
-	GaveUp = "gave up"
+	GaveUp = "gave-up"
 )
 
 // wanted are the attributes as Temporal is to know them. Of those that it keeps in an SQL database, a namespace has 10

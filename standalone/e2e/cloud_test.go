@@ -62,7 +62,7 @@ func TestTemporalCloud(t *testing.T) {
 	stack.APIOf(app).Emit(t, testkit.Event{ID: "after", Type: post, BotIDs: []string{bot.ID}})
 	receiver.Await(t, "/well", 2)
 	require.Eventually(t, func() bool {
-		found, err := stack.Temporal(t).ListWorkflow(t.Context(), &workflowservice.ListWorkflowExecutionsRequest{Query: `MathubEventType = "post.created" AND MathubOutcome = "gave up"`})
+		found, err := stack.Temporal(t).ListWorkflow(t.Context(), &workflowservice.ListWorkflowExecutionsRequest{Query: `MathubEventType = "post.created" AND MathubOutcome = "gave-up"`})
 		return err == nil && len(found.GetExecutions()) == 1 && found.GetExecutions()[0].GetExecution().GetWorkflowId() == "event-after"
 	}, time.Minute, 100*time.Millisecond)
 	require.Equal(t, refused, cloud.refusals(), "nobody is asked")

@@ -38,7 +38,7 @@ func TestTemporalUIFindsWhatWasGivenUp(t *testing.T) {
 	s.bot.Emit(t, testkit.Event{ID: "given-up", Type: "post.created"})
 	s.bot.Emit(t, testkit.Event{ID: "arrived", Type: "wiki.edited"})
 	require.Eventually(t, func() bool {
-		found, err := s.stack.Temporal(t).CountWorkflow(t.Context(), &workflowservice.CountWorkflowExecutionsRequest{Query: `MathubOutcome = "gave up"`})
+		found, err := s.stack.Temporal(t).CountWorkflow(t.Context(), &workflowservice.CountWorkflowExecutionsRequest{Query: `MathubOutcome = "gave-up"`})
 		return err == nil && found.GetCount() > 0
 	}, time.Minute, 100*time.Millisecond)
 
@@ -56,7 +56,7 @@ func TestTemporalUIFindsWhatWasGivenUp(t *testing.T) {
 	for _, link := range links {
 		b.Go(link[1])
 		b.AwaitText("event-given-up")
-		b.AwaitText("gave up")
+		b.AwaitText("gave-up")
 		require.NotContains(t, b.Text("body"), "event-arrived", link[1])
 	}
 	if folder := os.Getenv("MATHUB_PICTURES"); folder != "" {
