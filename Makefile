@@ -10,7 +10,7 @@ FUZZ     = ./webhook:FuzzParseEvent ./webhook:FuzzParseBatch ./webhook:FuzzURLRu
 LDFLAGS = -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-quick test-unit test-e2e test-portal test-faults test-deps fresh soak fuzz bench profile generate check-generated check-api lint fmt vuln sbom pin-images release-snapshot tidy clean
+.PHONY: help run build test test-quick test-unit test-e2e test-portal pictures test-faults test-deps fresh soak fuzz bench profile generate check-generated check-api lint fmt vuln sbom pin-images release-snapshot tidy clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ test-e2e: build test-deps ## Run the end-to-end tests: the product's processes, 
 
 test-portal: build test-deps ## Run the portal's tests in a real browser; MATHUB_SHOTS=folder keeps pictures
 	cd standalone && $(GO) test -count=1 -timeout 10m ./portal
+
+pictures: build test-deps ## Make the docs' pictures of the portal and of the operators' pages again
+	cd standalone && MATHUB_PICTURES=$(CURDIR)/docs/images $(GO) test -count=1 -run 'TestPictures|TestOperatorsPages' ./portal
 
 test-faults: build test-deps ## Run the fault tests: what is killed, cut off or hangs loses nothing
 	cd standalone && $(GO) test -count=1 -timeout 25m -parallel 4 ./faults

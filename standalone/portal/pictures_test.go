@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -13,8 +14,8 @@ import (
 	"github.com/mathub/webhooks/standalone/testkit"
 )
 
-// TestPictures goes from a new webhook to its deliveries and events, and looks at each page. With MATHUB_PICTURES, a folder, it
-// makes the docs' pictures: MATHUB_PICTURES=$PWD/docs/images go test -run TestPictures ./portal.
+// TestPictures goes from a new webhook to its deliveries and events, and looks at each page. "make pictures" makes the docs'
+// pictures so.
 func TestPictures(t *testing.T) {
 	s := newSite(t)
 	s.receiver.Answer("/staging", testkit.Content(http.StatusServiceUnavailable, "upstream is away"))
@@ -33,7 +34,7 @@ func TestPictures(t *testing.T) {
 	b.AwaitText("The webhook was created")
 	require.Regexp(t, `^whsec_[A-Za-z0-9+/=]{44}$`, b.Text("#secret-value"))
 	b.Check("created")
-	b.picture("secret", 1280, "light")
+	b.picture("portal-secret", 1280, "light")
 	b.Submit("form[action$='/test'] button")
 	b.AwaitText("The test arrived")
 
@@ -53,22 +54,32 @@ func TestPictures(t *testing.T) {
 	} {
 		b.Go(p.path)
 		b.AwaitText(p.shows)
-		b.picture(p.name, 1280, "light")
+		b.picture("portal-"+p.name, 1280, "light")
 	}
 	b.Go("/portal/webhooks")
-	b.picture("phone", 390, "dark")
+	b.picture("portal-phone", 390, "dark")
 }
 
-// picture keeps what the page shows, for the docs.
+// picture checks that the page is built as on the picture of that name in docs/images: the same headings, columns and choices, which
+// stand in a text beside it. With MATHUB_PICTURES, a folder, it keeps both instead.
 func (b *tab) picture(name string, width int64, scheme string) {
 	b.t.Helper()
+	outline := varying.ReplaceAllString(eval[string](b, `[...document.querySelectorAll("h1, h2, th, dt, nav a, label, .btn, button")]
+		.map(e => e.tagName.toLowerCase() + " " + e.textContent.trim().replace(/\s+/g, " ")).sort().filter((line, i, all) => line !== all[i-1]).join("\n") + "\n"`), "#")
 	folder := os.Getenv("MATHUB_PICTURES")
 	if folder == "" {
+		kept, err := os.ReadFile("../../docs/images/" + name + ".txt")
+		require.NoError(b.t, err)
+		require.Equal(b.t, string(kept), outline, "the picture %s shows another page; make pictures", name)
 		return
 	}
+	require.NoError(b.t, os.WriteFile(filepath.Join(folder, name+".txt"), []byte(outline), 0o600))
 	b.Size(width)
 	b.Scheme(scheme)
-	require.NoError(b.t, os.WriteFile(filepath.Join(folder, "portal-"+name+".png"), do(b, chromedp.FullScreenshot(100)), 0o600))
+	require.NoError(b.t, os.WriteFile(filepath.Join(folder, name+".png"), do(b, chromedp.FullScreenshot(100)), 0o600))
 	b.Size(1280)
 	b.Scheme("light")
 }
+
+// varying is what differs from one run to the next: ids, ports, times and counts.
+var varying = regexp.MustCompile(`[0-9][0-9a-f.:-]*`)
