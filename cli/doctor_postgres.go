@@ -74,18 +74,23 @@ func (d *Doctor) examinePostgres(ctx context.Context) []finding {
 		findings = append(findings, judgeClock("Postgres", theirs, begin, end))
 	}
 	if keyset, err := db.ParseKeyset(d.Keyset); err == nil && len(privileges.Tables) > 0 {
-		unopened, looked, err := db.Unopened(ctx, pool, keyset, sampledSecrets)
-		switch fix := "set MATHUB_KEYSET to the keyset that encrypted them, from your password store"; {
-		case err != nil:
-			findings = append(findings, failed("URLs and secrets", grantsFix, "cannot be read: %s", err))
-		case len(unopened) > 0:
-			some := strings.Join(unopened[:min(mostUnopenedNamed, len(unopened))], ", ")
-			findings = append(findings, failed("URLs and secrets", fix, "%d of %d webhooks and bots checked cannot be decrypted with MATHUB_KEYSET, such as %s", len(unopened), looked, some))
-		default:
-			findings = append(findings, ok("URLs and secrets", "those of %d webhooks and bots checked can be decrypted", looked))
-		}
+		findings = append(findings, examineSealed(ctx, pool, keyset))
 	}
 	return findings
+}
+
+// examineSealed tries the keyset on what is stored.
+func examineSealed(ctx context.Context, pool *pgxpool.Pool, keyset *db.Keyset) finding {
+	unopened, looked, err := db.Unopened(ctx, pool, keyset, sampledSecrets)
+	switch fix := "set MATHUB_KEYSET to the keyset that encrypted them, from your password store"; {
+	case err != nil:
+		return failed("URLs and secrets", grantsFix, "cannot be read: %s", err)
+	case len(unopened) > 0:
+		some := strings.Join(unopened[:min(mostUnopenedNamed, len(unopened))], ", ")
+		return failed("URLs and secrets", fix, "%d of %d webhooks and bots checked cannot be decrypted with MATHUB_KEYSET, such as %s", len(unopened), looked, some)
+	default:
+		return ok("URLs and secrets", "those of %d webhooks and bots checked can be decrypted", looked)
+	}
 }
 
 // examineWrites looks at what a failover changes, and at what stands before Postgres.
