@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	mathub "github.com/mathub/webhooks/clients/go"
+	"github.com/mathub/webhooks/db/dbtest"
 )
 
 // mixedHistory fills the histories of some webhooks in turn: attempt n is n minutes after begin, at webhook n % len(hooks).
@@ -110,7 +111,7 @@ func TestWhatAWebhookMissedIsCounted(t *testing.T) {
 	s.execute("INSERT INTO events (id, type, payload, run_id, accepted_at) VALUES ('other', 'mention', '{}', 'run', now() - interval '1 minute')")
 	for i, c := range []string{"true, 200, NULL", "false, 503, 'HTTP 503'", "false, NULL, 'timeout'"} {
 		s.execute(fmt.Sprintf(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, status_code, error, duration_ms, attempted_at)
-			SELECT gen_random_uuid(), $1, 'e' || n, 1, %s, 1, now() FROM generate_series(1, 100) n WHERE n %% 10 = $2`, c), id, i)
+			SELECT %s, $1, id, 1, %s, 1, now() FROM events e, generate_series(1, 100) n WHERE id = 'e' || n AND n %% 10 = $2`, dbtest.DeliveryID("accepted_at"), c), id, i)
 	}
 	m := missed("")
 	require.Equal(t, []any{90, false, 50}, []any{m.Count, m.AtLeast, len(m.Events)})

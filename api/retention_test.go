@@ -27,8 +27,10 @@ func TestWhatIsNotKeptIsSaidClearly(t *testing.T) {
 		require.Equal(t, http.StatusNotFound, got.status)
 		require.Contains(t, string(got.body), "kept for 30d")
 	}
-	// One that the history still shows, as its event was sent to somebody yesterday, can be sent again.
-	a.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at) VALUES (gen_random_uuid(), gen_random_uuid(), 'e', 1, true, 1, now() - interval '1 day')")
+	// One that was accepted within the retention can be sent again; when it was last sent makes no difference.
+	a.execute("UPDATE deliveries SET attempted_at = now() - interval '1 day'")
+	require.Equal(t, http.StatusNotFound, a.do("POST", webhooksPath+"/"+hook+"/deliveries/"+old+"/redeliver", key, nil).status)
+	a.execute("UPDATE events SET accepted_at = now() - interval '29 days'")
 	require.Equal(t, http.StatusServiceUnavailable, a.do("POST", webhooksPath+"/"+hook+"/deliveries/"+old+"/redeliver", key, nil).status, "nobody runs a Temporal server")
 	got := a.do("POST", webhooksPath+"/"+hook+"/recover", key, fmt.Sprintf(`{"since":%q}`, webhook.FormatTime(time.Now().Add(-31*24*time.Hour))))
 	require.Equal(t, http.StatusUnprocessableEntity, got.status)

@@ -206,7 +206,7 @@ func (s *session) forward(ctx context.Context, e mathub.PolledEvent) *forwarded 
 		return &forwarded{Error: cause(err).Error()}
 	}
 	request.Header = webhook.Headers(webhook.Delivery{
-		ID: webhook.DeliveryID(e.ID, s.id, 1), EventID: e.ID, Type: eventType, At: began, Body: body, Secrets: []string{s.Secret}, Version: "listen",
+		ID: webhook.AttemptKey(e.ID, s.id, 1), EventID: e.ID, Type: eventType, At: began, Body: body, Secrets: []string{s.Secret}, Version: "listen",
 	})
 	response, err := s.client.Do(request)
 	result := &forwarded{}

@@ -118,6 +118,9 @@ func IDOrNull(id uuid.UUID) uuid.NullUUID { return uuid.NullUUID{UUID: id, Valid
 // IsUniqueViolation says whether err is Postgres's refusal of a duplicate (SQLSTATE 23505).
 func IsUniqueViolation(err error) bool { return hasCode(err, "23505") }
 
+// IsLocked says whether err is Postgres's when a lock did not come free in the time of lock_timeout (SQLSTATE 55P03).
+func IsLocked(err error) bool { return hasCode(err, "55P03") }
+
 // IsForeignKeyViolation says whether err is Postgres's refusal of a row whose bot or webhook has just been deleted (SQLSTATE
 // 23503).
 func IsForeignKeyViolation(err error) bool { return hasCode(err, "23503") }

@@ -56,9 +56,10 @@ FROM (
     SELECT d.id, d.seq, d.webhook_id, d.event_id, d.attempt, d.trigger, d.success, d.status_code, d.response_body, d.error, d.duration_ms, d.attempted_at, d.exchange, e.type AS event_type, e.payload,
            sum(octet_length(e.payload) + coalesce(octet_length(d.response_body), 0)) OVER (ORDER BY d.seq DESC) AS bytes,
            row_number() OVER (ORDER BY d.seq DESC) AS n
-    FROM deliveries d
+    FROM unnest($1::uuid[]) AS u (id)
+    CROSS JOIN LATERAL (SELECT id, seq, webhook_id, event_id, attempt, trigger, success, status_code, response_body, error, duration_ms, attempted_at, exchange FROM deliveries WHERE id = u.id LIMIT 1) AS d
     JOIN events e ON e.id = d.event_id
-    WHERE d.id = ANY ($1::uuid[]) AND d.webhook_id = ANY ($2::uuid[])
+    WHERE d.webhook_id = ANY ($2::uuid[])
 ) AS s
 WHERE s.n = 1 OR s.bytes <= $3::bigint
 ORDER BY s.seq DESC
@@ -153,19 +154,20 @@ WITH looked_at AS MATERIALIZED (
 ), cut AS MATERIALIZED (
     SELECT coalesce(max(c.seq), 0) AS seq FROM looked_at c WHERE c.n = $8::bigint
 ), marked AS (
-    SELECT l.id, l.seq, l.webhook_id, l.event_id, l.attempt, l.trigger, l.success, l.status_code, l.error, l.duration_ms, l.attempted_at, l.n, l.seq = cut.seq AS is_last,
-           (coalesce(l.success = $6::boolean, true)
+    SELECT l.id, l.seq, l.webhook_id, l.event_id, l.attempt, l.trigger, l.success, l.status_code, l.error, l.duration_ms, l.attempted_at, l.n, l.seq = cut.seq AS is_last, e.type AS event_type,
+           (e.type IS NOT NULL AND coalesce(l.success = $6::boolean, true)
                AND ($9::text = '' OR l.trigger::text = $9::text)
                AND ($10::text = '' OR coalesce(l.error = $10::text OR split_part(l.error, ':', 1) = $10::text, false))
                AND CASE $11::integer WHEN 0 THEN true WHEN -1 THEN l.status_code IS NULL ELSE coalesce(l.status_code / 100 = $11::integer, false) END
                AND l.attempted_at BETWEEN $12::timestamptz AND $13::timestamptz
-               AND coalesce($14::text IS NULL OR (SELECT e.type FROM events e WHERE e.id = l.event_id) = $14::text, false))::boolean AS wanted
+               AND ($14::text IS NULL OR e.type = $14::text))::boolean AS wanted
     FROM looked_at l
     CROSS JOIN cut
+    LEFT JOIN LATERAL (SELECT k.type FROM events k WHERE k.id = l.event_id LIMIT 1) AS e ON true
     WHERE l.seq >= cut.seq
 )
 SELECT m.id, m.seq::bigint AS seq, m.webhook_id, m.event_id, m.attempt, m.trigger, m.success, m.status_code, m.error, m.duration_ms, m.attempted_at,
-       m.wanted::boolean AS wanted, m.is_last::boolean AS is_last, coalesce((SELECT e.type FROM events e WHERE e.id = m.event_id), '')::text AS event_type
+       m.wanted::boolean AS wanted, m.is_last::boolean AS is_last, coalesce(m.event_type, '')::text AS event_type
 FROM marked m
 WHERE m.wanted OR m.is_last
 ORDER BY m.seq DESC
@@ -208,7 +210,7 @@ type PageOfDeliveriesRow struct {
 
 // Looks at the deliveries of some webhooks, of each those recorded from from_seq to before @before and before_seq, at most
 // @most_each, newest first. Returns those that are wanted and, wanted or not, the last one (is_last) of which it is known that
-// none is left out before it, where there may be more. ” and NULL want any; @status_class -1 wants no status at all. The three
+// none is left out before it, where there may be more. What is left of an event that is no longer kept is not wanted. ” and NULL want any; @status_class -1 wants no status at all. The three
 // branches are for the index of the failures and that of an event.
 func (q *Queries) PageOfDeliveries(ctx context.Context, db DBTX, arg PageOfDeliveriesParams) ([]PageOfDeliveriesRow, error) {
 	rows, err := db.Query(ctx, pageOfDeliveries,

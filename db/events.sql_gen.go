@@ -57,8 +57,7 @@ WITH asked AS (
         SELECT unnest((SELECT $7::text[])) AS id, unnest((SELECT $8::integer[])) AS list, unnest((SELECT $9::integer[])) AS n
     ) AS addressed ON addressed.list = s.list
     CROSS JOIN LATERAL (SELECT id, type, payload, bot_ids, run_id, workflow_id, accepted_at, position FROM events WHERE id = addressed.id AND run_id = $10 LIMIT 1) AS e
-    -- A subquery with LIMIT is not made a join, however many Postgres expects: each pair is looked up.
-    WHERE s.queued AND (SELECT true FROM deliveries d WHERE d.event_id = e.id AND d.webhook_id = s.id LIMIT 1) IS NULL
+    WHERE s.queued
     ORDER BY addressed.n
     ON CONFLICT (event_id, webhook_id) DO NOTHING
     RETURNING webhook_id, seq, due_at
@@ -109,8 +108,8 @@ type AddressEventsRow struct {
 // TestTheAudienceIsReadFromIndexes.
 // A page of the webhooks that events go to, in the order of their ids, from after @after on. Events of one type, and for the
 // same bots, share a list of them, which is read once. In the same statement, each event gets a row in the queue of each of
-// its webhooks that is queued, unless that has the event already or another run owns the event. seq and due_at are of the
-// first new row of a webhook; seq is 0 where there is none.
+// its webhooks that is queued, unless another run owns the event. seq and due_at are of the first new row of a webhook; seq is 0
+// where there is none. A row of what was sent already, as where this is repeated, goes before it is sent: the queue looks.
 // A webhook that a pause covers is as good as queued; turns: it is to become so.
 //
 // Arrays stand in subqueries, so that Postgres does not see how long they are: one plan is the best for all, and planning again
@@ -389,7 +388,7 @@ FROM (
 ) AS e
 ORDER BY e.id
 ON CONFLICT (id) DO NOTHING
-RETURNING id
+RETURNING id, accepted_at
 `
 
 type InsertEventsParams struct {
@@ -402,10 +401,15 @@ type InsertEventsParams struct {
 	Places     []int32
 }
 
-// Stores events, each a little later than the one before, and returns the ids of those that were not there. bots is what an
+type InsertEventsRow struct {
+	ID         string
+	AcceptedAt time.Time
+}
+
+// Stores events, each a little later than the one before, and returns those that were not there, with when they were accepted. bots is what an
 // array of text looks like as text, empty for every bot. In the order of their ids, so that no two statements wait for each
 // other in a circle.
-func (q *Queries) InsertEvents(ctx context.Context, db DBTX, arg InsertEventsParams) ([]string, error) {
+func (q *Queries) InsertEvents(ctx context.Context, db DBTX, arg InsertEventsParams) ([]InsertEventsRow, error) {
 	rows, err := db.Query(ctx, insertEvents,
 		arg.RunID,
 		arg.WorkflowID,
@@ -419,13 +423,13 @@ func (q *Queries) InsertEvents(ctx context.Context, db DBTX, arg InsertEventsPar
 		return nil, err
 	}
 	defer rows.Close()
-	items := []string{}
+	items := []InsertEventsRow{}
 	for rows.Next() {
-		var id string
-		if err := rows.Scan(&id); err != nil {
+		var i InsertEventsRow
+		if err := rows.Scan(&i.ID, &i.AcceptedAt); err != nil {
 			return nil, err
 		}
-		items = append(items, id)
+		items = append(items, i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

@@ -2,27 +2,27 @@ package db
 
 // The text of queries, for tests that ask Postgres how it carries them out.
 const (
-	AddressEventsSQL      = addressEvents
-	InsertEventsSQL       = insertEvents
-	InsertSuccessesSQL    = insertSuccesses
-	PageOfDeliveriesSQL   = pageOfDeliveries
-	SeqsOfSpanSQL         = seqsOfSpan
-	StatsOfSQL            = statsOf
-	WebhookSummariesSQL   = webhookSummaries
-	ListExpiredSQL        = listExpired
-	RemoveDeliveriesOfSQL = removeDeliveriesOf
-	RemoveEventsSQL       = removeEvents
-	ReadEventsSQL         = readEvents
-	EventLogStateSQL      = eventLogState
-	TakeDueSQL            = takeDue
-	QueueStateSQL         = queueState
-	SetDirectSQL          = setDirect
-	UnwokenSQL            = unwoken
-	OverdueQueuesSQL      = overdueQueues
-	ListMissedSQL         = listMissed
-	GetTargetSQL          = getTarget
-	CountEventWebhooksSQL = countEventWebhooks
-	ListEventWebhooksSQL  = listEventWebhooks
+	AddressEventsSQL       = addressEvents
+	InsertEventsSQL        = insertEvents
+	InsertSuccessesSQL     = insertSuccesses
+	PageOfDeliveriesSQL    = pageOfDeliveries
+	SeqsOfSpanSQL          = seqsOfSpan
+	StatsOfSQL             = statsOf
+	WebhookSummariesSQL    = webhookSummaries
+	ListExpiredSQL         = listExpired
+	RemoveDeliveriesOfSQL  = removeDeliveriesOf
+	RemoveExpiredEventsSQL = removeExpiredEvents
+	ReadEventsSQL          = readEvents
+	EventLogStateSQL       = eventLogState
+	TakeDueSQL             = takeDue
+	QueueStateSQL          = queueState
+	SetDirectSQL           = setDirect
+	UnwokenSQL             = unwoken
+	OverdueQueuesSQL       = overdueQueues
+	ListMissedSQL          = listMissed
+	GetTargetSQL           = getTarget
+	CountEventWebhooksSQL  = countEventWebhooks
+	ListEventWebhooksSQL   = listEventWebhooks
 
 	WebhooksOfBotAfterSQL     = webhooksOfBotAfter
 	WebhooksAtHostAfterSQL    = webhooksAtHostAfter

@@ -102,11 +102,10 @@ func migrate(ctx context.Context, url string, change func(*goose.Provider) ([]*g
 				names = append(names, r.Source.Path)
 			}
 		}
-		var pg *pgconn.PgError
 		switch {
 		case err == nil:
 			return names, nil
-		case !errors.As(err, &pg) || pg.Code != "55P03" || time.Now().After(deadline): // lock not available
+		case !IsLocked(err) || time.Now().After(deadline):
 			return names, fmt.Errorf("migrate: %w", err)
 		}
 		if !pause.For(ctx, time.Second) {

@@ -41,10 +41,10 @@ func (q *Queries) LookUpEvents(ctx context.Context, pool *pgxpool.Pool, ids, bot
 }
 
 // AcceptEvents is InsertEvents and AddressEvents.
-func (q *Queries) AcceptEvents(ctx context.Context, pool *pgxpool.Pool, e InsertEventsParams, a AddressEventsParams) (inserted []string, subscribers []AddressEventsRow, err error) {
+func (q *Queries) AcceptEvents(ctx context.Context, pool *pgxpool.Pool, e InsertEventsParams, a AddressEventsParams) (inserted []InsertEventsRow, subscribers []AddressEventsRow, err error) {
 	b := new(pgx.Batch)
 	b.Queue(insertEvents, e.RunID, e.WorkflowID, e.Ids, e.Types, e.Payloads, e.Bots, e.Places).Query(func(answer pgx.Rows) (err error) {
-		inserted, err = pgx.CollectRows(answer, pgx.RowTo[string])
+		inserted, err = pgx.CollectRows(answer, pgx.RowToStructByPos[InsertEventsRow])
 		return err
 	})
 	b.Queue(addressEvents, a.After, a.Upto, a.Lists, a.ListTypes, a.ListBots, a.PageSize, a.EventIds, a.EventLists, a.EventPlaces, a.RunID).Query(func(answer pgx.Rows) (err error) {

@@ -48,7 +48,7 @@ func (p plan) blocks() int { return p.Hit + p.Read }
 
 // rowsOf is how many rows it read of a table.
 func (p plan) rowsOf(table string) (n float64) {
-	if p.Relation == table {
+	if p.Relation == table || table == "deliveries" && strings.HasPrefix(p.Relation, "deliveries_") { // a partition
 		n = p.Rows * p.Loops
 	}
 	for _, child := range p.Plans {
@@ -189,7 +189,7 @@ func TestARecoverysPageIsBounded(t *testing.T) {
 		`INSERT INTO events (id, type, payload, run_id, accepted_at)
 			SELECT 'e' || n, CASE n / 25000 WHEN 0 THEN 'other' WHEN 1 THEN 'taken' ELSE 'missed' END, '{}', 'run', '2025-03-20'::timestamptz + n * interval '1 s' FROM generate_series(0, 99999) n`,
 		`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at)
-			SELECT gen_random_uuid(), '`+id+`', id, 1, type = 'taken', 1, accepted_at FROM events WHERE type <> 'other'`,
+			SELECT `+dbtest.DeliveryID("accepted_at")+`, '`+id+`', id, 1, type = 'taken', 1, accepted_at FROM events WHERE type <> 'other'`,
 		"VACUUM ANALYZE events, deliveries, queue, webhooks",
 	)
 	prepare(t, conn, "missed", db.ListMissedSQL)
@@ -226,9 +226,9 @@ func TestWhatIsOverAgeIsFoundByIndexes(t *testing.T) {
 		blocks               int
 	}{
 		// 100 events, each with three deliveries: 1,000 blocks or so of 3,000 in all tables.
-		{"expired", db.ListExpiredSQL, "now() - interval '30 days', true, '0001-01-01', '', 100", 1500},
+		{"expired", db.ListExpiredSQL, "true, now() - interval '30 days', '0001-01-01', '', 100", 1500},
 		{"deliveries", db.RemoveDeliveriesOfSQL, ids + ", 1000", 500},
-		{"events", db.RemoveEventsSQL, ids, 200},
+		{"events", db.RemoveExpiredEventsSQL, ids, 200},
 	} {
 		prepare(t, conn, c.name, c.sql)
 		eachMode(t, conn, func(mode string) {
@@ -280,7 +280,7 @@ func TestAnEventsWebhooksAreReadFromIndexes(t *testing.T) {
 			p := explain(t, conn, fmt.Sprintf(c.execute, mostRead))
 			require.InDelta(t, c.rows, p.Rows, 0.1, "%s, %s", c.execute, mode)
 			require.NotContains(t, p.text, `"Seq Scan"`, "%s, %s", c.execute, mode)
-			require.LessOrEqual(t, p.rowsOf("deliveries"), c.mostRead, "%s, %s: %s", c.execute, mode, p.text)
+			require.LessOrEqual(t, p.rowsOf("deliveries"), c.mostRead+3, "%s, %s: %s", c.execute, mode, p.text) // one more of each partition
 			require.LessOrEqual(t, p.rowsOf("queue"), c.mostRead, "%s, %s: %s", c.execute, mode, p.text)
 			require.LessOrEqual(t, p.rowsOf("webhooks"), 2*c.mostRead, "%s, %s: %s", c.execute, mode, p.text)
 			require.LessOrEqual(t, p.blocks(), c.most, "%s, %s: %s", c.execute, mode, p.text)

@@ -12,8 +12,25 @@ import (
 	"github.com/google/uuid"
 )
 
+const deliveryOfAttempt = `-- name: DeliveryOfAttempt :one
+SELECT id FROM deliveries WHERE event_id = $1 AND webhook_id = $2 AND attempt = $3
+`
+
+type DeliveryOfAttemptParams struct {
+	EventID   string
+	WebhookID uuid.UUID
+	Attempt   int32
+}
+
+func (q *Queries) DeliveryOfAttempt(ctx context.Context, db DBTX, arg DeliveryOfAttemptParams) (uuid.UUID, error) {
+	row := db.QueryRow(ctx, deliveryOfAttempt, arg.EventID, arg.WebhookID, arg.Attempt)
+	var id uuid.UUID
+	err := row.Scan(&id)
+	return id, err
+}
+
 const existingDeliveries = `-- name: ExistingDeliveries :many
-SELECT id FROM deliveries WHERE id = ANY ($1::uuid[])
+SELECT d.id FROM unnest($1::uuid[]) AS u (id) CROSS JOIN LATERAL (SELECT id FROM deliveries WHERE id = u.id LIMIT 1) AS d
 `
 
 func (q *Queries) ExistingDeliveries(ctx context.Context, db DBTX, ids []uuid.UUID) ([]uuid.UUID, error) {
@@ -201,8 +218,14 @@ const recordedDelivery = `-- name: RecordedDelivery :one
 SELECT d.success, d.status_code, d.error, q.due_at AS next_attempt_at
 FROM deliveries d
 LEFT JOIN queue q ON q.event_id = d.event_id AND q.webhook_id = d.webhook_id
-WHERE d.id = $1
+WHERE d.event_id = $1 AND d.webhook_id = $2 AND d.attempt = $3
 `
+
+type RecordedDeliveryParams struct {
+	EventID   string
+	WebhookID uuid.UUID
+	Attempt   int32
+}
 
 type RecordedDeliveryRow struct {
 	Success       bool
@@ -212,8 +235,8 @@ type RecordedDeliveryRow struct {
 }
 
 // A recorded attempt, and what is planned after it.
-func (q *Queries) RecordedDelivery(ctx context.Context, db DBTX, id uuid.UUID) (RecordedDeliveryRow, error) {
-	row := db.QueryRow(ctx, recordedDelivery, id)
+func (q *Queries) RecordedDelivery(ctx context.Context, db DBTX, arg RecordedDeliveryParams) (RecordedDeliveryRow, error) {
+	row := db.QueryRow(ctx, recordedDelivery, arg.EventID, arg.WebhookID, arg.Attempt)
 	var i RecordedDeliveryRow
 	err := row.Scan(
 		&i.Success,
@@ -227,13 +250,18 @@ func (q *Queries) RecordedDelivery(ctx context.Context, db DBTX, id uuid.UUID) (
 const servedOf = `-- name: ServedOf :many
 SELECT p.event_id::text AS event_id, p.webhook_id::uuid AS webhook_id
 FROM (SELECT unnest($1::text[]) AS event_id, unnest($2::uuid[]) AS webhook_id) AS p
-WHERE (SELECT true FROM deliveries d WHERE d.event_id = p.event_id AND d.webhook_id = p.webhook_id LIMIT 1)
+WHERE (SELECT true FROM deliveries d
+       WHERE d.event_id = p.event_id AND d.webhook_id = p.webhook_id
+         AND d.id >= $3::uuid AND d.id <= $4::uuid
+       LIMIT 1)
    OR (SELECT true FROM queue q WHERE q.event_id = p.event_id AND q.webhook_id = p.webhook_id)
 `
 
 type ServedOfParams struct {
 	EventIds   []string
 	WebhookIds []uuid.UUID
+	FirstID    uuid.UUID
+	LastID     uuid.UUID
 }
 
 type ServedOfRow struct {
@@ -241,9 +269,14 @@ type ServedOfRow struct {
 	WebhookID uuid.UUID
 }
 
-// Of some pairs of event and webhook, those that were sent or are planned.
+// Of some pairs of event and webhook, those that were sent or are planned. Their deliveries have ids from @first_id to @last_id.
 func (q *Queries) ServedOf(ctx context.Context, db DBTX, arg ServedOfParams) ([]ServedOfRow, error) {
-	rows, err := db.Query(ctx, servedOf, arg.EventIds, arg.WebhookIds)
+	rows, err := db.Query(ctx, servedOf,
+		arg.EventIds,
+		arg.WebhookIds,
+		arg.FirstID,
+		arg.LastID,
+	)
 	if err != nil {
 		return nil, err
 	}

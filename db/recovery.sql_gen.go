@@ -136,23 +136,25 @@ func (q *Queries) LatestRecovery(ctx context.Context, db DBTX, webhookID uuid.UU
 
 const listMissed = `-- name: ListMissed :many
 SELECT e.id, e.type, e.accepted_at, e.n, e.missed, e.was_active,
-       (SELECT coalesce(max(d.attempt), 0) + 1 FROM deliveries d WHERE d.webhook_id = $1 AND d.event_id = e.id)::integer AS attempt
+       (SELECT coalesce(max(d.attempt), 0) + 1 FROM deliveries d
+        WHERE d.webhook_id = $1 AND d.event_id = e.id AND d.id >= e.first AND d.id < e.beyond)::integer AS attempt
 FROM (
-    SELECT p.id, p.type, p.accepted_at, (p.accepted_at >= w.enabled_at)::boolean AS was_active, row_number() OVER (ORDER BY p.accepted_at, p.id) AS n, count(*) OVER () AS total,
+    SELECT p.id, p.type, p.accepted_at, p.first, p.beyond, (p.accepted_at >= w.enabled_at)::boolean AS was_active, row_number() OVER (ORDER BY p.accepted_at, p.id) AS n, count(*) OVER () AS total,
            (p.type = ANY (w.events) AND (p.bot_ids IS NULL OR w.bot_id = ANY (p.bot_ids))
                AND ($2::text = '' OR p.type = $2::text)
-               AND (SELECT d.id FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = p.id AND d.success LIMIT 1) IS NULL
+               AND (SELECT d.id FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = p.id AND d.id >= p.first AND d.id < p.beyond AND d.success LIMIT 1) IS NULL
                AND (SELECT q.seq FROM queue q WHERE q.webhook_id = w.id AND q.event_id = p.id LIMIT 1) IS NULL
                AND ($3::text = '' AND $4::integer = 0 OR (
                    SELECT d.id FROM deliveries d
-                   WHERE d.webhook_id = w.id AND d.event_id = p.id
+                   WHERE d.webhook_id = w.id AND d.event_id = p.id AND d.id >= p.first AND d.id < p.beyond
                      AND ($3::text = '' OR d.error = $3::text OR split_part(d.error, ':', 1) = $3::text)
                      AND CASE $4::integer WHEN 0 THEN true WHEN -1 THEN d.status_code IS NULL ELSE d.status_code / 100 = $4::integer END
                    LIMIT 1) IS NOT NULL))::boolean AS missed
     FROM (
-        SELECT c.id, c.type, c.bot_ids, c.accepted_at
+        SELECT c.id, c.type, c.bot_ids, c.accepted_at, first_delivery(c.accepted_at) AS first, first_delivery(c.accepted_at + interval '1 second') AS beyond
         FROM events c
         WHERE c.accepted_at >= $5 AND c.accepted_at <= $6
+          AND c.accepted_at >= (SELECT x.before FROM history_dropped x)
           AND (c.accepted_at, c.id) > ($5::timestamptz, $7::text)
         ORDER BY c.accepted_at, c.id
         LIMIT $8
@@ -186,7 +188,7 @@ type ListMissedRow struct {
 
 // Looks through the @most_read events of a span that follow a place, oldest first: the last one, and those that match the
 // webhook's present subscription and what is wanted, were never taken by it and are not planned, each with the number of its
-// next attempt.
+// next attempt. Those of which deliveries were dropped are not looked at.
 // Scalar subqueries, as of NOT EXISTS Postgres may make one scan of all deliveries: see TestARecoverysPageIsBounded.
 func (q *Queries) ListMissed(ctx context.Context, db DBTX, arg ListMissedParams) ([]ListMissedRow, error) {
 	rows, err := db.Query(ctx, listMissed,
@@ -334,26 +336,22 @@ func (q *Queries) LockRecovery(ctx context.Context, db DBTX, arg LockRecoveryPar
 const nextAttempt = `-- name: NextAttempt :one
 
 WITH asked AS (
-    SELECT d.event_id, d.webhook_id FROM deliveries d WHERE d.id = $3 AND d.webhook_id = $4
+    SELECT d.event_id, d.webhook_id FROM deliveries d WHERE d.id = $2 AND d.webhook_id = $3
 ), own AS (
-    SELECT o.attempt, o.attempted_at
+    SELECT o.attempt
     FROM deliveries o
     WHERE o.event_id = (SELECT event_id FROM asked) AND o.webhook_id = (SELECT webhook_id FROM asked)
-    LIMIT $5
+    LIMIT $4
 )
 SELECT asked.event_id, (SELECT count(*) FROM own) AS attempts,
        coalesce((SELECT q.attempt FROM queue q WHERE q.event_id = asked.event_id AND q.webhook_id = asked.webhook_id),
                 (SELECT max(own.attempt) + 1 FROM own))::integer AS attempt,
-       ((SELECT max(own.attempted_at) FROM own) >= $1::timestamptz
-           OR coalesce((SELECT e.accepted_at >= $1 FROM events e WHERE e.id = asked.event_id), false)
-           OR coalesce((SELECT bool_or(l.attempted_at >= $1)
-                        FROM (SELECT o.attempted_at FROM deliveries o WHERE o.event_id = asked.event_id LIMIT $2) AS l), false))::boolean AS is_kept
+       coalesce((SELECT e.accepted_at >= $1::timestamptz FROM events e WHERE e.id = asked.event_id), false)::boolean AS is_kept
 FROM asked
 `
 
 type NextAttemptParams struct {
 	Since        time.Time
-	MostRead     int32
 	ID           uuid.UUID
 	WebhookID    uuid.UUID
 	MostAttempts int32
@@ -368,12 +366,10 @@ type NextAttemptRow struct {
 
 // Recoveries: internal/history/recovery.go.
 // What a redelivery needs: the event of a delivery, how often it was sent to the webhook, counted up to @most_attempts, the
-// number of the attempt after the last, and whether the event was accepted, or sent to anyone, since @since: @most_read
-// deliveries are looked at for that.
+// number of the attempt after the last, and whether the event was accepted since @since.
 func (q *Queries) NextAttempt(ctx context.Context, db DBTX, arg NextAttemptParams) (NextAttemptRow, error) {
 	row := db.QueryRow(ctx, nextAttempt,
 		arg.Since,
-		arg.MostRead,
 		arg.ID,
 		arg.WebhookID,
 		arg.MostAttempts,

@@ -10,21 +10,33 @@ import (
 	"time"
 )
 
+const dropPartition = `-- name: DropPartition :one
+SELECT coalesce(drop_partition($1), '')::text AS name
+`
+
+// Drops the oldest partition of deliveries, if all of its events were accepted before a time. ”: it has younger ones. It fails
+// with SQLSTATE 55P03 where others read or write for longer than a moment.
+func (q *Queries) DropPartition(ctx context.Context, db DBTX, before time.Time) (string, error) {
+	row := db.QueryRow(ctx, dropPartition, before)
+	var name string
+	err := row.Scan(&name)
+	return name, err
+}
+
 const listExpired = `-- name: ListExpired :many
 
 SELECT e.id, e.accepted_at,
-       (coalesce((SELECT true FROM deliveries d WHERE d.event_id = e.id AND d.attempted_at >= $1 LIMIT 1), false)
-           OR $2::boolean AND coalesce((SELECT true FROM queue q WHERE q.event_id = e.id LIMIT 1), false))::boolean AS is_used
+       ($1::boolean AND coalesce((SELECT true FROM queue q WHERE q.event_id = e.id LIMIT 1), false))::boolean AS is_used
 FROM events e
-WHERE e.accepted_at < $1
+WHERE e.accepted_at < $2
   AND (e.accepted_at, e.id) > ($3::timestamptz, $4::text)
 ORDER BY e.accepted_at, e.id
 LIMIT $5
 `
 
 type ListExpiredParams struct {
-	Before     time.Time
 	KeepQueued bool
+	Before     time.Time
 	AfterTime  time.Time
 	AfterID    string
 	PageSize   int32
@@ -36,15 +48,13 @@ type ListExpiredRow struct {
 	IsUsed     bool
 }
 
-// Removing what is expired: internal/history/retention.go says in which order and why. The deliveries of each event are looked
-// up by scalar subqueries, as of EXISTS Postgres may make one scan of all deliveries: see
-// TestWhatIsOverAgeIsFoundByIndexes.
-// A page of the events accepted before a time, oldest first. is_used: a later delivery holds the event back, or, with
-// @keep_queued, an attempt that is planned.
+// Removing what is expired: internal/history/retention.go says in which order and why.
+// A page of the events accepted before a time, oldest first. is_used: with @keep_queued, an attempt that is planned holds the
+// event back. By a scalar subquery, as of EXISTS Postgres may make one scan of all: see TestWhatIsOverAgeIsFoundByIndexes.
 func (q *Queries) ListExpired(ctx context.Context, db DBTX, arg ListExpiredParams) ([]ListExpiredRow, error) {
 	rows, err := db.Query(ctx, listExpired,
-		arg.Before,
 		arg.KeepQueued,
+		arg.Before,
 		arg.AfterTime,
 		arg.AfterID,
 		arg.PageSize,
@@ -67,25 +77,35 @@ func (q *Queries) ListExpired(ctx context.Context, db DBTX, arg ListExpiredParam
 	return items, nil
 }
 
+const makePartitions = `-- name: MakePartitions :exec
+SELECT make_partitions()
+`
+
+// Makes the partitions of deliveries that are missing.
+func (q *Queries) MakePartitions(ctx context.Context, db DBTX) error {
+	_, err := db.Exec(ctx, makePartitions)
+	return err
+}
+
 const removeDeliveriesOf = `-- name: RemoveDeliveriesOf :one
 WITH removed AS (
-    DELETE FROM deliveries
+    DELETE FROM deliveries_default
     WHERE id IN (
-        SELECT d.id FROM deliveries d WHERE d.event_id = ANY ($1::text[]) LIMIT $2 FOR UPDATE SKIP LOCKED
+        SELECT d.id FROM deliveries_default d WHERE d.event_id = ANY ($1::text[]) LIMIT $2 FOR UPDATE SKIP LOCKED
     )
-    RETURNING webhook_id, seq, delivery_bytes(response_body, exchange) AS bytes
+    RETURNING webhook_id, span_of(id) AS span, seq, delivery_bytes(response_body, exchange) AS bytes
 ), locked AS MATERIALIZED (
     SELECT u.webhook_id, u.counted_upto FROM history_usage u WHERE u.webhook_id IN (SELECT r.webhook_id FROM removed r) ORDER BY u.webhook_id FOR UPDATE
 ), changed AS (
-    UPDATE history_usage u
-    SET deliveries = greatest(u.deliveries - s.deliveries, 0), bytes = greatest(u.bytes - s.bytes, 0)
+    UPDATE history_sizes h
+    SET deliveries = greatest(h.deliveries - s.deliveries, 0), bytes = greatest(h.bytes - s.bytes, 0)
     FROM (
-        SELECT r.webhook_id, count(*) AS deliveries, sum(r.bytes) AS bytes
+        SELECT r.webhook_id, r.span, count(*) AS deliveries, sum(r.bytes) AS bytes
         FROM removed r
         JOIN locked l ON l.webhook_id = r.webhook_id AND r.seq <= l.counted_upto
-        GROUP BY r.webhook_id
+        GROUP BY r.webhook_id, r.span
     ) AS s
-    WHERE u.webhook_id = s.webhook_id
+    WHERE h.webhook_id = s.webhook_id AND h.span = s.span
 )
 SELECT count(*)::bigint FROM removed
 `
@@ -95,7 +115,7 @@ type RemoveDeliveriesOfParams struct {
 	Most     int32
 }
 
-// Some of the deliveries of events. A webhook's deletion may be removing the same rows in another order: it is not waited
+// Some of the deliveries of events that no partition is dropped with. A webhook's deletion may be removing the same rows in another order: it is not waited
 // for, so that neither waits for the other in a circle.
 // They count no longer against their bots' budgets.
 func (q *Queries) RemoveDeliveriesOf(ctx context.Context, db DBTX, arg RemoveDeliveriesOfParams) (int64, error) {
@@ -113,6 +133,20 @@ WHERE e.id = ANY ($1::text[]) AND (SELECT d.id FROM deliveries d WHERE d.event_i
 // Events that have no deliveries.
 func (q *Queries) RemoveEvents(ctx context.Context, db DBTX, ids []string) (int64, error) {
 	result, err := db.Exec(ctx, removeEvents, ids)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const removeExpiredEvents = `-- name: RemoveExpiredEvents :execrows
+DELETE FROM events e
+WHERE e.id = ANY ($1::text[]) AND (SELECT d.id FROM deliveries_default d WHERE d.event_id = e.id LIMIT 1) IS NULL
+`
+
+// Events that have no deliveries but those that are dropped with a partition.
+func (q *Queries) RemoveExpiredEvents(ctx context.Context, db DBTX, ids []string) (int64, error) {
+	result, err := db.Exec(ctx, removeExpiredEvents, ids)
 	if err != nil {
 		return 0, err
 	}

@@ -106,6 +106,22 @@ type Bot struct {
 	SuspendedReason *string
 }
 
+type DeliveriesDefault struct {
+	ID           uuid.UUID
+	Seq          *int64
+	WebhookID    uuid.UUID
+	EventID      string
+	Attempt      int32
+	Trigger      DeliveryTrigger
+	Success      bool
+	StatusCode   *int32
+	ResponseBody []byte
+	Error        *string
+	DurationMs   int32
+	AttemptedAt  time.Time
+	Exchange     []byte
+}
+
 type Delivery struct {
 	ID           uuid.UUID
 	Seq          *int64
@@ -163,17 +179,27 @@ type Fuse struct {
 	ResetAt *time.Time
 }
 
+type HistoryDropped struct {
+	OnlyRow bool
+	Before  time.Time
+}
+
 type HistoryPass struct {
 	OnlyRow   bool
 	Pass      int64
 	RenewedAt time.Time
 }
 
+type HistorySize struct {
+	WebhookID  uuid.UUID
+	Span       int32
+	Deliveries int64
+	Bytes      int64
+}
+
 type HistoryUsage struct {
 	WebhookID     uuid.UUID
 	CountedUpto   int64
-	Deliveries    int64
-	Bytes         int64
 	StrippedUpto  int64
 	RemovedUpto   int64
 	RemovedBefore *time.Time

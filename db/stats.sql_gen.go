@@ -124,21 +124,21 @@ func (q *Queries) StatsOf(ctx context.Context, db DBTX, arg StatsOfParams) ([]St
 
 const tallyDeliveries = `-- name: TallyDeliveries :many
 
-SELECT d.webhook_id, date_trunc('minute', d.attempted_at)::timestamptz AS minute,
+SELECT d.webhook_id, span_of(d.id)::integer AS span, date_trunc('minute', d.attempted_at)::timestamptz AS minute,
        coalesce((SELECT e.type FROM events e WHERE e.id = d.event_id), '')::text AS event_type,
        d.success, coalesce(d.error, '')::text AS error, coalesce(d.status_code, 0)::integer AS status_code,
        (($1::integer[])[width_bucket(d.duration_ms, $1)])::integer AS least_ms,
        count(*) AS deliveries, sum(delivery_bytes(d.response_body, d.exchange))::bigint AS bytes, max(d.seq)::bigint AS upto
 FROM unnest($2::uuid[]) AS w (id)
 CROSS JOIN LATERAL (
-    SELECT o.webhook_id, o.seq, o.event_id, o.success, o.error, o.status_code, o.duration_ms, o.attempted_at, o.response_body, o.exchange
+    SELECT o.id, o.webhook_id, o.seq, o.event_id, o.success, o.error, o.status_code, o.duration_ms, o.attempted_at, o.response_body, o.exchange
     FROM deliveries o
     WHERE o.webhook_id = w.id AND o.seq > coalesce((SELECT u.counted_upto FROM history_usage u WHERE u.webhook_id = w.id), 0)
       AND o.seq <= $3::bigint
     ORDER BY o.seq
     LIMIT $4
 ) AS d
-GROUP BY 1, 2, 3, 4, 5, 6, 7
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 `
 
 type TallyDeliveriesParams struct {
@@ -150,6 +150,7 @@ type TallyDeliveriesParams struct {
 
 type TallyDeliveriesRow struct {
 	WebhookID  uuid.UUID
+	Span       int32
 	Minute     time.Time
 	EventType  string
 	Success    bool
@@ -180,6 +181,7 @@ func (q *Queries) TallyDeliveries(ctx context.Context, db DBTX, arg TallyDeliver
 		var i TallyDeliveriesRow
 		if err := rows.Scan(
 			&i.WebhookID,
+			&i.Span,
 			&i.Minute,
 			&i.EventType,
 			&i.Success,
@@ -209,7 +211,7 @@ SELECT w.id::uuid AS id,
            WHERE d.webhook_id = w.id
            ORDER BY d.seq DESC
            LIMIT 1
-       ) AS l)::jsonb AS last_delivery,
+       ) AS l WHERE l."eventType" IS NOT NULL)::jsonb AS last_delivery,
        (SELECT to_jsonb(l) FROM (
            SELECT d.id, d.event_id AS "eventId", (SELECT e.type FROM events e WHERE e.id = d.event_id) AS "eventType", d.attempt, d.success,
                   d.status_code AS "statusCode", d.error, d.duration_ms AS "durationMs", d.attempted_at AS "attemptedAt"
@@ -217,7 +219,7 @@ SELECT w.id::uuid AS id,
            WHERE d.webhook_id = w.id AND NOT d.success
            ORDER BY d.seq DESC
            LIMIT 1
-       ) AS l)::jsonb AS last_failure,
+       ) AS l WHERE l."eventType" IS NOT NULL)::jsonb AS last_failure,
        ARRAY(SELECT s.start FROM delivery_stats s
              WHERE s.webhook_id = w.id AND s.step = 3600 AND s.start >= $1 ORDER BY s.start)::timestamptz[] AS counted_starts,
        ARRAY(SELECT s.tally FROM delivery_stats s
@@ -256,7 +258,7 @@ type WebhookSummariesRow struct {
 	RemovedBefore *time.Time
 }
 
-// Of each of some webhooks its last delivery, its last failure, until when deliveries were removed for its bot's budget, and what its deliveries since @since, the start of an hour,
+// Of each of some webhooks its last delivery and its last failure, unless their events are no longer kept, until when deliveries were removed for its bot's budget, and what its deliveries since @since, the start of an hour,
 // come to: by hours, and the @most_read oldest that are not counted yet.
 func (q *Queries) WebhookSummaries(ctx context.Context, db DBTX, arg WebhookSummariesParams) ([]WebhookSummariesRow, error) {
 	rows, err := db.Query(ctx, webhookSummaries,

@@ -1,7 +1,7 @@
 -- name: PageOfDeliveries :many
 -- Looks at the deliveries of some webhooks, of each those recorded from from_seq to before @before and before_seq, at most
 -- @most_each, newest first. Returns those that are wanted and, wanted or not, the last one (is_last) of which it is known that
--- none is left out before it, where there may be more. '' and NULL want any; @status_class -1 wants no status at all. The three
+-- none is left out before it, where there may be more. What is left of an event that is no longer kept is not wanted. '' and NULL want any; @status_class -1 wants no status at all. The three
 -- branches are for the index of the failures and that of an event.
 WITH looked_at AS MATERIALIZED (
     SELECT d.*, row_number() OVER (PARTITION BY d.webhook_id ORDER BY d.seq DESC) AS n
@@ -31,19 +31,20 @@ WITH looked_at AS MATERIALIZED (
 ), cut AS MATERIALIZED (
     SELECT coalesce(max(c.seq), 0) AS seq FROM looked_at c WHERE c.n = @most_each::bigint
 ), marked AS (
-    SELECT l.*, l.seq = cut.seq AS is_last,
-           (coalesce(l.success = sqlc.narg('success')::boolean, true)
+    SELECT l.*, l.seq = cut.seq AS is_last, e.type AS event_type,
+           (e.type IS NOT NULL AND coalesce(l.success = sqlc.narg('success')::boolean, true)
                AND (@trigger::text = '' OR l.trigger::text = @trigger::text)
                AND (@error::text = '' OR coalesce(l.error = @error::text OR split_part(l.error, ':', 1) = @error::text, false))
                AND CASE @status_class::integer WHEN 0 THEN true WHEN -1 THEN l.status_code IS NULL ELSE coalesce(l.status_code / 100 = @status_class::integer, false) END
                AND l.attempted_at BETWEEN @since::timestamptz AND @until::timestamptz
-               AND coalesce(sqlc.narg('event_type')::text IS NULL OR (SELECT e.type FROM events e WHERE e.id = l.event_id) = sqlc.narg('event_type')::text, false))::boolean AS wanted
+               AND (sqlc.narg('event_type')::text IS NULL OR e.type = sqlc.narg('event_type')::text))::boolean AS wanted
     FROM looked_at l
     CROSS JOIN cut
+    LEFT JOIN LATERAL (SELECT k.type FROM events k WHERE k.id = l.event_id LIMIT 1) AS e ON true
     WHERE l.seq >= cut.seq
 )
 SELECT m.id, m.seq::bigint AS seq, m.webhook_id, m.event_id, m.attempt, m.trigger, m.success, m.status_code, m.error, m.duration_ms, m.attempted_at,
-       m.wanted::boolean AS wanted, m.is_last::boolean AS is_last, coalesce((SELECT e.type FROM events e WHERE e.id = m.event_id), '')::text AS event_type
+       m.wanted::boolean AS wanted, m.is_last::boolean AS is_last, coalesce(m.event_type, '')::text AS event_type
 FROM marked m
 WHERE m.wanted OR m.is_last
 ORDER BY m.seq DESC
@@ -64,9 +65,10 @@ FROM (
     SELECT d.*, e.type AS event_type, e.payload,
            sum(octet_length(e.payload) + coalesce(octet_length(d.response_body), 0)) OVER (ORDER BY d.seq DESC) AS bytes,
            row_number() OVER (ORDER BY d.seq DESC) AS n
-    FROM deliveries d
+    FROM unnest(@ids::uuid[]) AS u (id)
+    CROSS JOIN LATERAL (SELECT * FROM deliveries WHERE id = u.id LIMIT 1) AS d
     JOIN events e ON e.id = d.event_id
-    WHERE d.id = ANY (@ids::uuid[]) AND d.webhook_id = ANY (@webhook_ids::uuid[])
+    WHERE d.webhook_id = ANY (@webhook_ids::uuid[])
 ) AS s
 WHERE s.n = 1 OR s.bytes <= @bytes::bigint
 ORDER BY s.seq DESC;

@@ -6,7 +6,7 @@
 WITH matched AS MATERIALIZED (
     SELECT w.id, w.bot_id, split_part(w.origin, '//', 2) AS host, w.failure_class AS class, coalesce(d.error, '') AS error
     FROM webhooks w
-    LEFT JOIN deliveries d ON d.id = w.disabled_by
+    LEFT JOIN LATERAL (SELECT error FROM deliveries WHERE id = w.disabled_by LIMIT 1) AS d ON true
     WHERE NOT w.is_active AND NOT w.suspended AND w.disabled_reason = 'failures'
       AND w.disabled_at BETWEEN @disabled_since AND @disabled_until
       AND (cardinality(@errors::text[]) = 0 OR w.failure_class = ANY (@errors::text[]) OR d.error = ANY (@errors::text[]))
@@ -33,7 +33,7 @@ INSERT INTO incident_webhooks (incident_id, webhook_id, bot_id, generation, turn
 SELECT i.id, w.id, w.bot_id, w.generation, row_number() OVER (PARTITION BY w.bot_id ORDER BY w.disabled_at, w.id)
 FROM incidents i
 JOIN webhooks w ON w.disabled_at BETWEEN i.disabled_since AND i.disabled_until
-LEFT JOIN deliveries d ON d.id = w.disabled_by
+LEFT JOIN LATERAL (SELECT error FROM deliveries WHERE id = w.disabled_by LIMIT 1) AS d ON true
 WHERE i.id = @incident_id AND NOT w.is_active AND NOT w.suspended AND w.disabled_reason = 'failures'
   AND (cardinality(i.errors) = 0 OR w.failure_class = ANY (i.errors) OR d.error = ANY (i.errors))
   AND (cardinality(i.bot_ids) = 0 OR w.bot_id = ANY (i.bot_ids));

@@ -30,7 +30,7 @@ FROM webhooks
 WHERE id = ANY (@ids::uuid[]);
 
 -- name: ExistingDeliveries :many
-SELECT id FROM deliveries WHERE id = ANY (@ids::uuid[]);
+SELECT d.id FROM unnest(@ids::uuid[]) AS u (id) CROSS JOIN LATERAL (SELECT id FROM deliveries WHERE id = u.id LIMIT 1) AS d;
 
 -- name: InsertSuccesses :many
 -- The successes that change nothing about their webhook, which is nearly all of them; the ids of those are returned.
@@ -108,13 +108,19 @@ ON CONFLICT (webhook_id, generation) DO NOTHING;
 SELECT d.success, d.status_code, d.error, q.due_at AS next_attempt_at
 FROM deliveries d
 LEFT JOIN queue q ON q.event_id = d.event_id AND q.webhook_id = d.webhook_id
-WHERE d.id = @id;
+WHERE d.event_id = @event_id AND d.webhook_id = @webhook_id AND d.attempt = @attempt;
+
+-- name: DeliveryOfAttempt :one
+SELECT id FROM deliveries WHERE event_id = @event_id AND webhook_id = @webhook_id AND attempt = @attempt;
 
 -- name: ServedOf :many
--- Of some pairs of event and webhook, those that were sent or are planned.
+-- Of some pairs of event and webhook, those that were sent or are planned. Their deliveries have ids from @first_id to @last_id.
 SELECT p.event_id::text AS event_id, p.webhook_id::uuid AS webhook_id
 FROM (SELECT unnest(@event_ids::text[]) AS event_id, unnest(@webhook_ids::uuid[]) AS webhook_id) AS p
-WHERE (SELECT true FROM deliveries d WHERE d.event_id = p.event_id AND d.webhook_id = p.webhook_id LIMIT 1)
+WHERE (SELECT true FROM deliveries d
+       WHERE d.event_id = p.event_id AND d.webhook_id = p.webhook_id
+         AND d.id >= @first_id::uuid AND d.id <= @last_id::uuid
+       LIMIT 1)
    OR (SELECT true FROM queue q WHERE q.event_id = p.event_id AND q.webhook_id = p.webhook_id);
 
 -- name: WasTaken :one

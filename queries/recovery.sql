@@ -2,12 +2,11 @@
 
 -- name: NextAttempt :one
 -- What a redelivery needs: the event of a delivery, how often it was sent to the webhook, counted up to @most_attempts, the
--- number of the attempt after the last, and whether the event was accepted, or sent to anyone, since @since: @most_read
--- deliveries are looked at for that.
+-- number of the attempt after the last, and whether the event was accepted since @since.
 WITH asked AS (
     SELECT d.event_id, d.webhook_id FROM deliveries d WHERE d.id = @id AND d.webhook_id = @webhook_id
 ), own AS (
-    SELECT o.attempt, o.attempted_at
+    SELECT o.attempt
     FROM deliveries o
     WHERE o.event_id = (SELECT event_id FROM asked) AND o.webhook_id = (SELECT webhook_id FROM asked)
     LIMIT @most_attempts
@@ -15,10 +14,7 @@ WITH asked AS (
 SELECT asked.event_id, (SELECT count(*) FROM own) AS attempts,
        coalesce((SELECT q.attempt FROM queue q WHERE q.event_id = asked.event_id AND q.webhook_id = asked.webhook_id),
                 (SELECT max(own.attempt) + 1 FROM own))::integer AS attempt,
-       ((SELECT max(own.attempted_at) FROM own) >= @since::timestamptz
-           OR coalesce((SELECT e.accepted_at >= @since FROM events e WHERE e.id = asked.event_id), false)
-           OR coalesce((SELECT bool_or(l.attempted_at >= @since)
-                        FROM (SELECT o.attempted_at FROM deliveries o WHERE o.event_id = asked.event_id LIMIT @most_read) AS l), false))::boolean AS is_kept
+       coalesce((SELECT e.accepted_at >= @since::timestamptz FROM events e WHERE e.id = asked.event_id), false)::boolean AS is_kept
 FROM asked;
 
 -- name: NextNumber :one
@@ -90,26 +86,28 @@ FOR UPDATE;
 -- name: ListMissed :many
 -- Looks through the @most_read events of a span that follow a place, oldest first: the last one, and those that match the
 -- webhook's present subscription and what is wanted, were never taken by it and are not planned, each with the number of its
--- next attempt.
+-- next attempt. Those of which deliveries were dropped are not looked at.
 -- Scalar subqueries, as of NOT EXISTS Postgres may make one scan of all deliveries: see TestARecoverysPageIsBounded.
 SELECT e.id, e.type, e.accepted_at, e.n, e.missed, e.was_active,
-       (SELECT coalesce(max(d.attempt), 0) + 1 FROM deliveries d WHERE d.webhook_id = @webhook_id AND d.event_id = e.id)::integer AS attempt
+       (SELECT coalesce(max(d.attempt), 0) + 1 FROM deliveries d
+        WHERE d.webhook_id = @webhook_id AND d.event_id = e.id AND d.id >= e.first AND d.id < e.beyond)::integer AS attempt
 FROM (
-    SELECT p.id, p.type, p.accepted_at, (p.accepted_at >= w.enabled_at)::boolean AS was_active, row_number() OVER (ORDER BY p.accepted_at, p.id) AS n, count(*) OVER () AS total,
+    SELECT p.id, p.type, p.accepted_at, p.first, p.beyond, (p.accepted_at >= w.enabled_at)::boolean AS was_active, row_number() OVER (ORDER BY p.accepted_at, p.id) AS n, count(*) OVER () AS total,
            (p.type = ANY (w.events) AND (p.bot_ids IS NULL OR w.bot_id = ANY (p.bot_ids))
                AND (@event_type::text = '' OR p.type = @event_type::text)
-               AND (SELECT d.id FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = p.id AND d.success LIMIT 1) IS NULL
+               AND (SELECT d.id FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = p.id AND d.id >= p.first AND d.id < p.beyond AND d.success LIMIT 1) IS NULL
                AND (SELECT q.seq FROM queue q WHERE q.webhook_id = w.id AND q.event_id = p.id LIMIT 1) IS NULL
                AND (@error::text = '' AND @status_class::integer = 0 OR (
                    SELECT d.id FROM deliveries d
-                   WHERE d.webhook_id = w.id AND d.event_id = p.id
+                   WHERE d.webhook_id = w.id AND d.event_id = p.id AND d.id >= p.first AND d.id < p.beyond
                      AND (@error::text = '' OR d.error = @error::text OR split_part(d.error, ':', 1) = @error::text)
                      AND CASE @status_class::integer WHEN 0 THEN true WHEN -1 THEN d.status_code IS NULL ELSE d.status_code / 100 = @status_class::integer END
                    LIMIT 1) IS NOT NULL))::boolean AS missed
     FROM (
-        SELECT c.id, c.type, c.bot_ids, c.accepted_at
+        SELECT c.id, c.type, c.bot_ids, c.accepted_at, first_delivery(c.accepted_at) AS first, first_delivery(c.accepted_at + interval '1 second') AS beyond
         FROM events c
         WHERE c.accepted_at >= @after_time AND c.accepted_at <= @upto
+          AND c.accepted_at >= (SELECT x.before FROM history_dropped x)
           AND (c.accepted_at, c.id) > (@after_time::timestamptz, @after_id::text)
         ORDER BY c.accepted_at, c.id
         LIMIT @most_read

@@ -3,21 +3,21 @@
 -- name: TallyDeliveries :many
 -- Of each of some webhooks the @most_read oldest deliveries that are not counted yet, up to a seq, grouped. @bounds are the
 -- least durations in ms of the classes in which durations are counted. The type is empty where the event is gone.
-SELECT d.webhook_id, date_trunc('minute', d.attempted_at)::timestamptz AS minute,
+SELECT d.webhook_id, span_of(d.id)::integer AS span, date_trunc('minute', d.attempted_at)::timestamptz AS minute,
        coalesce((SELECT e.type FROM events e WHERE e.id = d.event_id), '')::text AS event_type,
        d.success, coalesce(d.error, '')::text AS error, coalesce(d.status_code, 0)::integer AS status_code,
        ((@bounds::integer[])[width_bucket(d.duration_ms, @bounds)])::integer AS least_ms,
        count(*) AS deliveries, sum(delivery_bytes(d.response_body, d.exchange))::bigint AS bytes, max(d.seq)::bigint AS upto
 FROM unnest(@webhook_ids::uuid[]) AS w (id)
 CROSS JOIN LATERAL (
-    SELECT o.webhook_id, o.seq, o.event_id, o.success, o.error, o.status_code, o.duration_ms, o.attempted_at, o.response_body, o.exchange
+    SELECT o.id, o.webhook_id, o.seq, o.event_id, o.success, o.error, o.status_code, o.duration_ms, o.attempted_at, o.response_body, o.exchange
     FROM deliveries o
     WHERE o.webhook_id = w.id AND o.seq > coalesce((SELECT u.counted_upto FROM history_usage u WHERE u.webhook_id = w.id), 0)
       AND o.seq <= @upto::bigint
     ORDER BY o.seq
     LIMIT @most_read
 ) AS d
-GROUP BY 1, 2, 3, 4, 5, 6, 7;
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8;
 
 -- name: StatsAt :many
 -- The rows that are to be added to. Only a pass over the budgets writes them, and there is one.
@@ -45,7 +45,7 @@ FROM delivery_stats s
 WHERE s.webhook_id = ANY (@webhook_ids::uuid[]) AND s.step = @step AND s.start >= @since AND s.start < @until;
 
 -- name: WebhookSummaries :many
--- Of each of some webhooks its last delivery, its last failure, until when deliveries were removed for its bot's budget, and what its deliveries since @since, the start of an hour,
+-- Of each of some webhooks its last delivery and its last failure, unless their events are no longer kept, until when deliveries were removed for its bot's budget, and what its deliveries since @since, the start of an hour,
 -- come to: by hours, and the @most_read oldest that are not counted yet.
 SELECT w.id::uuid AS id,
        (SELECT to_jsonb(l) FROM (
@@ -55,7 +55,7 @@ SELECT w.id::uuid AS id,
            WHERE d.webhook_id = w.id
            ORDER BY d.seq DESC
            LIMIT 1
-       ) AS l)::jsonb AS last_delivery,
+       ) AS l WHERE l."eventType" IS NOT NULL)::jsonb AS last_delivery,
        (SELECT to_jsonb(l) FROM (
            SELECT d.id, d.event_id AS "eventId", (SELECT e.type FROM events e WHERE e.id = d.event_id) AS "eventType", d.attempt, d.success,
                   d.status_code AS "statusCode", d.error, d.duration_ms AS "durationMs", d.attempted_at AS "attemptedAt"
@@ -63,7 +63,7 @@ SELECT w.id::uuid AS id,
            WHERE d.webhook_id = w.id AND NOT d.success
            ORDER BY d.seq DESC
            LIMIT 1
-       ) AS l)::jsonb AS last_failure,
+       ) AS l WHERE l."eventType" IS NOT NULL)::jsonb AS last_failure,
        ARRAY(SELECT s.start FROM delivery_stats s
              WHERE s.webhook_id = w.id AND s.step = 3600 AND s.start >= @since ORDER BY s.start)::timestamptz[] AS counted_starts,
        ARRAY(SELECT s.tally FROM delivery_stats s

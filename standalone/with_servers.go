@@ -21,6 +21,7 @@ const commandGrace = 30 * time.Second
 
 type withServersCommand struct {
 	NoTemporal bool `help:"Start Postgres alone."`
+	Durable    bool `help:"Have Postgres write to the disk, as on real data, for what is measured."`
 
 	Command []string `arg:"" passthrough:"" help:"What to run, such as: -- go test ./..."`
 }
@@ -53,7 +54,7 @@ func (c *withServersCommand) Run() (err error) {
 		}
 	}()
 	begin := time.Now()
-	private, err := servers.Start(ctx, servers.Options{Dir: dir, NoTemporal: c.NoTemporal, TemporalArgs: []string{temporalServerName}})
+	private, err := servers.Start(ctx, servers.Options{Dir: dir, Durable: c.Durable, NoTemporal: c.NoTemporal, TemporalArgs: []string{temporalServerName}})
 	close(started)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {

@@ -1,8 +1,11 @@
 package webhook
 
 import (
+	"encoding/binary"
+	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -37,18 +40,28 @@ func CanonicalID(id string) string {
 
 const idMessage = "must be 1 to 128 of the characters A-Z a-z 0-9 _ -"
 
-// deliveryNamespace is a random UUID under which delivery ids are derived (RFC 9562, section 6.5). It must never
+// attemptNamespace is a random UUID under which attempts' keys are derived (RFC 9562, section 6.5). It must never
 // change: repeated recordings of one delivery are recognised by their id.
-var deliveryNamespace = uuid.MustParse("5b1d2f7e-9c44-4a0e-8f1b-62d7c0a9e3f4")
+var attemptNamespace = uuid.MustParse("5b1d2f7e-9c44-4a0e-8f1b-62d7c0a9e3f4")
 
-// DeliveryID derives the id of one attempt (1, 2, …) at delivering an event to a webhook, always the same for the
-// same three. It is a UUIDv5 of the name "<event id>/<webhook id>/<attempt>".
-func DeliveryID(eventID string, webhookID uuid.UUID, attempt int) uuid.UUID {
+// DeliveryID is the id of the delivery that an attempt makes, always the same for the same attempt. It is a UUIDv8 (RFC 9562,
+// section 5.8): the first 32 bits are the second in which Postgres accepted the event, the others the attempt's key. So what is
+// recorded together lies together in the index of ids, and an id leads to its partition.
+func DeliveryID(acceptedAt time.Time, attemptKey uuid.UUID) uuid.UUID {
+	id := attemptKey
+	binary.BigEndian.PutUint32(id[:4], uint32(min(max(acceptedAt.Unix(), 0), math.MaxUint32))) //nolint:gosec // bounded
+	id[6] = id[6]&0x0f | 0x80
+	return id
+}
+
+// AttemptKey names one attempt (1, 2, …) at delivering an event to a webhook, always the same for the same three. It is a UUIDv5
+// of the name "<event id>/<webhook id>/<attempt>".
+func AttemptKey(eventID string, webhookID uuid.UUID, attempt int) uuid.UUID {
 	name := make([]byte, 0, MaxIDBytes+1+36+1+20)
 	name = append(name, eventID...)
 	name = append(name, '/')
 	name = append(name, webhookID.String()...)
 	name = append(name, '/')
 	name = strconv.AppendInt(name, int64(attempt), 10)
-	return uuid.NewSHA1(deliveryNamespace, name)
+	return uuid.NewSHA1(attemptNamespace, name)
 }

@@ -183,7 +183,7 @@ func TestAQueueGoesOnWhoeverHasItsID(t *testing.T) {
 		require.NoError(t, workflows.WakeQueue(t.Context(), s.client, nil, s.target(id)), "nothing is wrong, says Temporal")
 		_, err = s.pool.Exec(t.Context(), "UPDATE queue_sweeps SET began_at = '-infinity'") // the next sweep begins at once
 		require.NoError(t, err)
-		s.awaitDelivery(t, webhook.DeliveryID(event, id, 1))
+		s.awaitDelivery(t, delivery.First(event, id))
 		require.Equal(t, 1, s.count("/"+kind, event))
 		var ended *temporal.TerminatedError
 		require.ErrorAs(t, run.Get(t.Context(), nil), &ended)

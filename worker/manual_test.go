@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
 )
@@ -19,11 +20,12 @@ func TestAVerificationAnswersWithItsDelivery(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, webhook.DefaultSchedule)
 	id := s.subscribe(t, "/")
-	deliveryID, queued, err := workflows.StartVerification(t.Context(), s.client, s.attributes, s.target(id))
+	made, queued, err := workflows.StartVerification(t.Context(), s.client, s.attributes, s.target(id))
 	require.NoError(t, err)
 	require.False(t, queued)
-	var eventID, eventType string
-	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT event_id, e.type FROM deliveries d JOIN events e ON e.id = d.event_id WHERE d.id = $1", deliveryID).Scan(&eventID, &eventType))
+	s.awaitDelivery(t, made)
+	eventID, eventType := made.EventID, ""
+	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT type FROM events WHERE id = $1", eventID).Scan(&eventType))
 	require.Equal(t, string(webhook.Verify), eventType)
 	require.Equal(t, 1, s.count("/", eventID))
 	s.keep(t, "verify-"+eventID, "verify_endpoint")
@@ -33,13 +35,12 @@ func TestATestEventAnswersWithItsDelivery(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, webhook.DefaultSchedule)
 	id := s.subscribe(t, "/")
-	deliveryID, queued, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(id), "")
+	made, queued, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(id), "")
 	require.NoError(t, err)
 	require.False(t, queued)
-	var eventID string
-	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT event_id FROM deliveries WHERE id = $1", deliveryID).Scan(&eventID))
-	require.Equal(t, 1, s.count("/", eventID))
-	s.keep(t, "test-"+eventID, "send_test")
+	s.awaitDelivery(t, made)
+	require.Equal(t, 1, s.count("/", made.EventID))
+	s.keep(t, "test-"+made.EventID, "send_test")
 
 	_, _, err = workflows.StartTest(t.Context(), s.client, s.attributes, s.target(uuid.New()), "")
 	require.ErrorIs(t, err, workflows.ErrWebhookGone)
@@ -54,9 +55,9 @@ func TestARedeliveryIsTheNextAttempt(t *testing.T) {
 	var all sync.WaitGroup
 	for range 5 { // at once, they are one
 		all.Go(func() {
-			deliveryID, queued, err := workflows.StartRedelivery(context.Background(), s.client, s.attributes, s.target(id), "e1", 2)
-			if err != nil || queued || deliveryID != webhook.DeliveryID("e1", id, 2) {
-				t.Errorf("%v, %v", deliveryID, err)
+			made, queued, err := workflows.StartRedelivery(context.Background(), s.client, s.attributes, s.target(id), "e1", 2)
+			if err != nil || queued || made != (delivery.Attempt{EventID: "e1", WebhookID: id, Number: 2, Trigger: webhook.TriggerRedeliver}) {
+				t.Errorf("%v, %v", made, err)
 			}
 		})
 	}
@@ -73,14 +74,14 @@ func TestARedeliveryOfWhatIsPlannedIsTheNextAttempt(t *testing.T) {
 	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
 	s.emit(t, "e1")
 	require.Equal(t, 1, result[workflows.Summary](t, s.client, "event-e1").Retrying)
-	deliveryID, queued, err := workflows.StartRedelivery(t.Context(), s.client, s.attributes, s.target(id), "e1", 2)
+	made, queued, err := workflows.StartRedelivery(t.Context(), s.client, s.attributes, s.target(id), "e1", 2)
 	require.NoError(t, err)
 	require.True(t, queued, "the webhook fails")
-	s.awaitDelivery(t, deliveryID)
+	s.awaitDelivery(t, made)
 	require.Equal(t, "queued, 2 failures, 1 rows", s.state(t, id))
 	s.answer(nil)
 	require.NoError(t, workflows.RetryNow(t.Context(), s.client, s.attributes, s.target(id), "e1"))
-	s.awaitDelivery(t, webhook.DeliveryID("e1", id, 3))
+	s.awaitDelivery(t, delivery.Attempt{EventID: "e1", WebhookID: id, Number: 3})
 	require.Equal(t, 3, s.count("/", "e1"))
 	require.Eventually(t, func() bool { return s.state(t, id) == "direct, 0 failures, 0 rows" }, 10*time.Second, 20*time.Millisecond)
 }
@@ -94,13 +95,13 @@ func TestManualDeliveriesWorkOnADisabledWebhook(t *testing.T) {
 	result[workflows.Summary](t, s.client, "event-e1")
 	_, err := s.pool.Exec(t.Context(), "UPDATE webhooks SET is_active = false, failure_count = 10, queued = true")
 	require.NoError(t, err)
-	deliveryID, queued, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(id), "")
+	made, queued, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(id), "")
 	require.NoError(t, err)
 	require.True(t, queued)
-	s.awaitDelivery(t, deliveryID)
-	deliveryID, _, err = workflows.StartRedelivery(t.Context(), s.client, s.attributes, s.target(id), "e1", 2)
+	s.awaitDelivery(t, made)
+	made, _, err = workflows.StartRedelivery(t.Context(), s.client, s.attributes, s.target(id), "e1", 2)
 	require.NoError(t, err)
-	s.awaitDelivery(t, deliveryID)
+	s.awaitDelivery(t, made)
 	var active bool
 	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT is_active FROM webhooks").Scan(&active))
 	require.False(t, active)

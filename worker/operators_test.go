@@ -128,11 +128,10 @@ func TestOperatorsFindWhatFailedAndRetryIt(t *testing.T) {
 	s.finds(t, `MathubEventType = "post.created"`, "event-e1")
 
 	// A round that fails, as of a test and a redelivery, is the queue's failure.
-	testID, _, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(failing), "")
+	made, _, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(failing), "")
 	require.NoError(t, err)
-	s.awaitDelivery(t, testID)
-	var event string
-	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT event_id FROM deliveries WHERE id = $1", testID).Scan(&event))
+	s.awaitDelivery(t, made)
+	event := made.EventID
 	s.finds(t, failedToday(failing), "event-e1", queue)
 	_, _, err = workflows.StartTest(t.Context(), s.client, s.attributes, s.target(ids[0]), "")
 	require.NoError(t, err)

@@ -152,11 +152,11 @@ func (s *stack) state(t *testing.T, id uuid.UUID) string {
 }
 
 // awaitDelivery waits until a delivery that a queue makes is in the history.
-func (s *stack) awaitDelivery(t *testing.T, id uuid.UUID) {
+func (s *stack) awaitDelivery(t *testing.T, a delivery.Attempt) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		var made bool
-		err := s.pool.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM deliveries WHERE id = $1)", id).Scan(&made)
+		err := s.pool.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM deliveries WHERE event_id = $1 AND webhook_id = $2 AND attempt = $3)", a.EventID, a.WebhookID, a.Number).Scan(&made)
 		return err == nil && made
 	}, 20*time.Second, 20*time.Millisecond)
 }

@@ -203,9 +203,9 @@ func TestAnOwnerIsToldOfEachDisablingOnce(t *testing.T) {
 	_, err = s.pool.Exec(t.Context(), "UPDATE bots SET notify_url = $1, notify_secret = $2", sealedURL, sealed)
 	require.NoError(t, err)
 	for i := range webhook.MaxFailures {
-		deliveryID, _, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(id), "")
+		made, _, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(id), "")
 		require.NoError(t, err, i)
-		s.awaitDelivery(t, deliveryID)
+		s.awaitDelivery(t, made)
 	}
 	notice := webhook.Disabling{WebhookID: id}.NoticeID()
 	require.Eventually(t, func() bool { return s.count("/owner", notice) == 2 }, 10*time.Second, 10*time.Millisecond)
@@ -258,7 +258,7 @@ func TestTheScheduleRemovesWhatIsOverAge(t *testing.T) {
 	}
 	for _, statement := range []string{
 		"UPDATE events SET accepted_at = now() - interval '31 days' WHERE id = 'old'",
-		"UPDATE deliveries SET attempted_at = now() - interval '31 days' WHERE event_id = 'old'",
+		"UPDATE deliveries SET id = overlay(id::text placing left(first_delivery(now() - interval '31 days')::text, 8) from 1 for 8)::uuid WHERE event_id = 'old'",
 	} {
 		_, err := s.pool.Exec(t.Context(), statement)
 		require.NoError(t, err)

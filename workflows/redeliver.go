@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/google/uuid"
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/workflow"
@@ -29,12 +28,12 @@ func redeliveryWorkflowID(a delivery.Attempt) string {
 }
 
 // StartRedelivery runs Redeliver and returns as StartTest does. Two calls at once for the same attempt are one.
-func StartRedelivery(ctx context.Context, c client.Client, a *searchattr.Attributes, t delivery.Target, eventID string, attempt int) (deliveryID uuid.UUID, queued bool, err error) {
+func StartRedelivery(ctx context.Context, c client.Client, a *searchattr.Attributes, t delivery.Target, eventID string, attempt int) (made delivery.Attempt, queued bool, err error) {
 	in := delivery.Attempt{EventID: eventID, WebhookID: t.WebhookID, Number: attempt, Trigger: webhook.TriggerRedeliver}
 	queued, err = runManually(ctx, c, a, client.StartWorkflowOptions{
 		ID:                       redeliveryWorkflowID(in),
 		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
 		StaticSummary:            fmt.Sprintf("event %s again to %s", eventID, targetLabel(t)),
 	}, searchAttributesFor(t), Redeliver, in)
-	return in.ID(), queued, err
+	return in, queued, err
 }

@@ -43,9 +43,10 @@ func (in RemovalInput) check(string) error {
 
 // Removed is what a removal came to.
 type Removed struct {
-	Before     time.Time `json:"before,omitzero"` // of what was accepted before, all but what has later deliveries
+	Before     time.Time `json:"before,omitzero"` // of what was accepted before, all but what waits for the end of a pause
 	Events     int       `json:"events"`
 	Deliveries int       `json:"deliveries"`
+	Partitions int       `json:"partitions,omitempty"`
 }
 
 // RemoveExpired removes events over the configured retention's age, with their deliveries, step by step.
@@ -59,7 +60,7 @@ func RemoveExpired(ctx workflow.Context, in RemovalInput) (Removed, error) {
 		step.Events += in.Done.Events
 		step.Deliveries += in.Done.Deliveries
 		if in.Done = step; step.Done {
-			return Removed{Before: step.Before, Events: step.Events, Deliveries: step.Deliveries}, nil
+			return Removed{Before: step.Before, Events: step.Events, Deliveries: step.Deliveries, Partitions: step.Partitions}, nil
 		}
 		if err := workflow.Sleep(ctx, removalPause); err != nil {
 			return Removed{}, err

@@ -106,19 +106,19 @@ func manualActivity(ctx workflow.Context, summary string) workflow.Context {
 	})
 }
 
-// StartTest runs SendTest and returns the id of the resulting delivery. It is then in the history, or queued says that the
+// StartTest runs SendTest and returns the attempt that it makes. It is then in the history, or queued says that the
 // webhook's queue makes it, before all that is due. It fails with ErrWebhookGone, or with what kept Temporal from running
 // it before ctx ended.
-func StartTest(ctx context.Context, c client.Client, a *searchattr.Attributes, t delivery.Target, eventType webhook.EventType) (deliveryID uuid.UUID, queued bool, err error) {
+func StartTest(ctx context.Context, c client.Client, a *searchattr.Attributes, t delivery.Target, eventType webhook.EventType) (made delivery.Attempt, queued bool, err error) {
 	return startOwnEvent(ctx, c, a, t, testPrefix, "test event to ", webhook.Test, SendTest, TestInput{WebhookID: t.WebhookID, EventType: eventType})
 }
 
 // startOwnEvent runs a workflow that sends an event of its own to one webhook.
-func startOwnEvent(ctx context.Context, c client.Client, a *searchattr.Attributes, t delivery.Target, prefix, summary string, kind webhook.EventType, run, input any) (deliveryID uuid.UUID, queued bool, err error) {
+func startOwnEvent(ctx context.Context, c client.Client, a *searchattr.Attributes, t delivery.Target, prefix, summary string, kind webhook.EventType, run, input any) (made delivery.Attempt, queued bool, err error) {
 	id := webhook.NewID()
 	queued, err = runManually(ctx, c, a, client.StartWorkflowOptions{ID: prefix + id, StaticSummary: summary + targetLabel(t)},
 		append(searchAttributesFor(t), searchattr.EventType.ValueSet([]string{string(kind)})), run, input)
-	return webhook.DeliveryID(id, t.WebhookID, 1), queued, err
+	return delivery.Attempt{EventID: id, WebhookID: t.WebhookID, Number: 1}, queued, err
 }
 
 // runManually runs a workflow whose result is one delivery's, to its end.

@@ -21,6 +21,6 @@ func VerifyEndpoint(ctx workflow.Context, webhookID uuid.UUID) (delivery.Result,
 }
 
 // StartVerification runs VerifyEndpoint and returns as StartTest does.
-func StartVerification(ctx context.Context, c client.Client, a *searchattr.Attributes, t delivery.Target) (deliveryID uuid.UUID, queued bool, err error) {
+func StartVerification(ctx context.Context, c client.Client, a *searchattr.Attributes, t delivery.Target) (made delivery.Attempt, queued bool, err error) {
 	return startOwnEvent(ctx, c, a, t, verifyPrefix, "verification of ", webhook.Verify, VerifyEndpoint, t.WebhookID)
 }

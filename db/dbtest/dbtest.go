@@ -89,6 +89,11 @@ func AddWebhooks(t testing.TB, pool *pgxpool.Pool, keyset *db.Keyset, events []s
 	require.NoError(t, err)
 }
 
+// DeliveryID is SQL for a new id of a delivery of an event that was accepted at a time, which is SQL too.
+func DeliveryID(acceptedAt string) string {
+	return "overlay(gen_random_uuid()::text placing left(first_delivery(" + acceptedAt + ")::text, 8) from 1 for 8)::uuid"
+}
+
 func execute(url, sql string) error {
 	ctx := context.Background()
 	conn, err := pgx.Connect(ctx, url)

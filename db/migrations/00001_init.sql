@@ -258,8 +258,12 @@ CREATE TYPE delivery_trigger AS ENUM ('event', 'retry', 'redeliver', 'recover', 
 -- A row an attempt. There are no foreign keys to webhooks and events: each would lock the referred row at
 -- every delivery. Instead a recording takes the webhook's advisory lock and leaves out webhooks that are gone,
 -- and deleting a webhook takes the same lock and removes its history.
+--
+-- The table is partitioned by the time of the event's acceptance, with which ids begin: a partition holds what is of the events
+-- of five days, and is dropped when these are no longer kept (docs/decisions/partitions.md).
 CREATE TABLE deliveries (
-    -- Derived from event, webhook and attempt, so that a repeated recording changes nothing.
+    -- Derived from event, webhook and attempt, so that a repeated recording changes nothing. Its first 32 bits are the second
+    -- in which the event was accepted: see webhook.DeliveryID.
     id            uuid        PRIMARY KEY,
     -- The order of recording: taken under the webhook's lock.
     seq           bigint      GENERATED ALWAYS AS IDENTITY,
@@ -275,12 +279,104 @@ CREATE TABLE deliveries (
     attempted_at  timestamptz NOT NULL,
     -- The HTTP exchange: headers and timings, as internal/history/exchange.go writes them.
     exchange      bytea
-);
+) PARTITION BY RANGE (id);
 CREATE INDEX deliveries_history ON deliveries (webhook_id, seq DESC);
 -- A webhook's failures, which are few, among any number of successes, which do not pay for it.
 CREATE INDEX deliveries_failed ON deliveries (webhook_id, seq DESC) WHERE NOT success;
 -- The deliveries of an event, of all webhooks or of one: retention removes them with their event.
 CREATE INDEX deliveries_of_event ON deliveries (event_id, webhook_id);
+
+-- What no other partition is for: it is never refused, and removed row by row.
+CREATE TABLE deliveries_default PARTITION OF deliveries DEFAULT;
+
+-- The least id of a delivery of an event that was accepted at a time.
+CREATE FUNCTION first_delivery(accepted_at timestamptz) RETURNS uuid LANGUAGE sql IMMUTABLE
+    RETURN (lpad(to_hex(least(greatest(floor(extract(epoch FROM accepted_at - '1970-01-01 00:00:00+00'::timestamptz)), 0), 4294967295)::bigint), 8, '0')
+        || '000000000000000000000000')::uuid;
+
+-- The partitions' grid: the number of the five days in which a delivery's event was accepted, and when they begin.
+CREATE FUNCTION span_of(delivery_id uuid) RETURNS integer LANGUAGE sql IMMUTABLE
+    RETURN (('x' || left(delivery_id::text, 8))::bit(32)::bigint / 432000)::integer;
+CREATE FUNCTION span_start(span integer) RETURNS timestamptz LANGUAGE sql IMMUTABLE
+    RETURN '1970-01-01 00:00:00+00'::timestamptz + span * interval '120 hours';
+
+-- What the partition of a span is called: by its first day.
+CREATE FUNCTION partition_of(span integer) RETURNS text LANGUAGE sql STABLE
+    RETURN 'deliveries_' || to_char(span_start(span) AT TIME ZONE 'UTC', 'YYYYMMDD');
+
+-- Makes the partitions of the present span and of the next one, where they are missing, and returns how many it made. One
+-- process does so at a time. It waits 50 ms at most for those who read, and they for it: what it could not make, the next call
+-- does. A span of which the default partition has rows gets none.
+-- +goose StatementBegin
+CREATE FUNCTION make_partitions() RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '50ms' AS $$
+DECLARE
+    present integer := span_of(first_delivery(clock_timestamp()));
+    made    integer := 0;
+BEGIN
+    IF NOT has_table_privilege(session_user, 'deliveries', 'INSERT') THEN
+        RAISE insufficient_privilege USING MESSAGE = 'make_partitions needs INSERT on deliveries';
+    END IF;
+    IF NOT pg_try_advisory_xact_lock(hashtextextended('make_partitions', 0)) THEN
+        RETURN 0;
+    END IF;
+    FOR span IN present .. present + 1 LOOP
+        CONTINUE WHEN to_regclass(partition_of(span)) IS NOT NULL;
+        BEGIN
+            EXECUTE format('CREATE TABLE %I (LIKE deliveries INCLUDING DEFAULTS)', partition_of(span));
+            EXECUTE format('ALTER TABLE deliveries ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+                partition_of(span), first_delivery(span_start(span)), first_delivery(span_start(span + 1)));
+            made := made + 1;
+        EXCEPTION WHEN lock_not_available OR check_violation THEN
+            NULL;
+        END;
+    END LOOP;
+    RETURN made;
+END;
+$$;
+-- +goose StatementEnd
+
+-- One row: partitions were dropped of the events accepted before a time. Nobody knows any more to whom these were delivered.
+CREATE TABLE history_dropped (
+    only_row boolean     PRIMARY KEY DEFAULT true CHECK (only_row),
+    before   timestamptz NOT NULL DEFAULT '-infinity'
+);
+INSERT INTO history_dropped DEFAULT VALUES;
+
+-- Drops the oldest partition, with what is counted of it, if all of its events were accepted before a time. It returns its name;
+-- NULL: there is none. It waits 50 ms at most for those who read or write, and they for it, and fails where they take longer.
+-- +goose StatementBegin
+CREATE FUNCTION drop_partition(before timestamptz) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '50ms' AS $$
+DECLARE
+    oldest text := (
+        SELECT min(c.relname) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'deliveries'::regclass AND c.relname ~ '^deliveries_[0-9]{8}$'
+    );
+    its    integer := span_of(first_delivery((substr(oldest, 12) || ' 00:00:00+00')::timestamptz));
+BEGIN
+    IF NOT has_table_privilege(session_user, 'deliveries', 'DELETE') THEN
+        RAISE insufficient_privilege USING MESSAGE = 'drop_partition needs DELETE on deliveries';
+    END IF;
+    IF oldest IS NULL OR span_start(its + 1) > before THEN
+        RETURN NULL;
+    END IF;
+    DELETE FROM history_sizes WHERE span = its;
+    UPDATE history_dropped d SET before = greatest(d.before, span_start(its + 1));
+    EXECUTE format('ALTER TABLE deliveries DETACH PARTITION %I', oldest);
+    EXECUTE format('DROP TABLE %I', oldest);
+    RETURN oldest;
+END;
+$$;
+-- +goose StatementEnd
+
+-- Whoever serves may call both, with the rights of the tables' owner, and in the schema of these tables alone.
+-- +goose StatementBegin
+DO $$
+BEGIN
+    EXECUTE format('ALTER FUNCTION make_partitions() SET search_path = %I, pg_temp', current_schema());
+    EXECUTE format('ALTER FUNCTION drop_partition(timestamptz) SET search_path = %I, pg_temp', current_schema());
+END $$;
+-- +goose StatementEnd
+SELECT make_partitions();
 
 -- The seq from which on a webhook's attempts were made since a time, found by halving: no delivery pays for an index of times.
 -- Rows are in the order of their recording, some seconds after the attempt: whoever asks allows for that.
@@ -312,13 +408,21 @@ CREATE TABLE history_usage (
     webhook_id   uuid   PRIMARY KEY,
     -- Up to which seq deliveries are counted.
     counted_upto bigint NOT NULL DEFAULT 0,
-    deliveries   bigint NOT NULL DEFAULT 0,
-    bytes        bigint NOT NULL DEFAULT 0,
     -- Up to which seq successes have lost their response and exchange, and their rows.
     stripped_upto bigint NOT NULL DEFAULT 0,
     removed_upto  bigint NOT NULL DEFAULT 0,
     -- When the latest attempt was made whose row was removed; NULL: none was.
     removed_before timestamptz
+);
+
+-- How many deliveries are counted, and their bytes, by the partitions' grid: what is dropped with a partition is known without
+-- reading it. Whoever changes a webhook's rows holds that of history_usage.
+CREATE TABLE history_sizes (
+    webhook_id uuid    NOT NULL,
+    span       integer NOT NULL,
+    deliveries bigint  NOT NULL,
+    bytes      bigint  NOT NULL,
+    PRIMARY KEY (webhook_id, span)
 );
 
 -- What a delivery takes in bytes: about 500 for its row and its places in indexes, and what it holds.
@@ -581,9 +685,17 @@ DROP TABLE queue;
 DROP TABLE history_passes;
 DROP TABLE delivery_stats;
 DROP FUNCTION delivery_bytes;
+DROP TABLE history_sizes;
 DROP TABLE history_usage;
 DROP FUNCTION seq_since;
+DROP FUNCTION drop_partition;
+DROP TABLE history_dropped;
+DROP FUNCTION make_partitions;
+DROP FUNCTION partition_of;
 DROP TABLE deliveries;
+DROP FUNCTION span_start;
+DROP FUNCTION span_of;
+DROP FUNCTION first_delivery;
 DROP TYPE delivery_trigger;
 DROP TABLE event_log;
 DROP TABLE events;

@@ -58,6 +58,9 @@ func (s *workerService) Start(ctx context.Context) error {
 		return err
 	}
 	progress.Behind = s.worker.Behind
+	if err := history.MakePartitions(ctx, s.pool, s.settings.Retention); err != nil { // else deliveries are kept outside of partitions
+		s.log.Warn("history has no partitions yet; retrying", "error", err)
+	}
 	if err := await(ctx, s.log, "Temporal", s.worker.Start); err != nil {
 		return err
 	}
@@ -87,7 +90,7 @@ func (*upkeep) Name() string { return "upkeep" }
 // Start implements Service.
 func (s *upkeep) Start(ctx context.Context) error {
 	budget := &history.Budget{
-		Pool: s.pool, Bytes: s.settings.Worker.HistoryBudget << 20, Deliveries: s.settings.Worker.HistoryRows, Log: s.log,
+		Pool: s.pool, Bytes: s.settings.Worker.HistoryBudget << 20, Deliveries: s.settings.Worker.HistoryRows, Retention: s.settings.Retention, Log: s.log,
 	}
 	s.running.Go(func() { s.reseal(ctx) })
 	s.running.Go(func() { budget.Run(ctx) })

@@ -54,8 +54,8 @@ type storedEvent struct {
 	RunID  string
 	// WorkflowID is set where the event was read from Postgres.
 	WorkflowID string
-	// AcceptedAt is by Temporal's clock, or by Postgres's.
-	AcceptedAt time.Time
+	// AcceptedAt is by Temporal's clock, or by Postgres's; StoredAt is by Postgres's, as the event's row has it.
+	AcceptedAt, StoredAt time.Time
 }
 
 // acceptance is an event on its way to be accepted.
@@ -88,13 +88,9 @@ func (d *Deliverer) Accept(ctx context.Context, in EventsToAccept) (Audience, er
 	}
 	failpoint.Here("accepted")
 	d.wakeQueued(ctx, subscribers)
-	if len(inserted) == len(all) {
-		for _, a := range all {
-			a.fresh = true
-			d.metrics.accepted(ctx, a.event.Type)
-		}
-	} else {
-		takenOver, err := d.known(ctx, in, all, inserted)
+	d.markFresh(ctx, all, inserted)
+	if len(inserted) < len(all) {
+		takenOver, err := d.known(ctx, in, all)
 		if err != nil {
 			return Audience{}, err
 		}
@@ -133,17 +129,24 @@ func textArray(ids []string) string {
 	return `{"` + strings.Join(ids, `","`) + `"}`
 }
 
-// known finds out about the events that were stored before: this run owns them, takes them over, or they are duplicates.
-func (d *Deliverer) known(ctx context.Context, in EventsToAccept, all []*acceptance, inserted []string) (takenOver bool, err error) {
-	fresh := make(map[string]bool, len(inserted))
-	for _, id := range inserted {
-		fresh[id] = true
+// markFresh marks the events that were not there before.
+func (d *Deliverer) markFresh(ctx context.Context, all []*acceptance, inserted []db.InsertEventsRow) {
+	stored := make(map[string]time.Time, len(inserted))
+	for _, row := range inserted {
+		stored[row.ID] = row.AcceptedAt
 	}
+	for _, a := range all {
+		if a.event.StoredAt, a.fresh = stored[a.event.ID]; a.fresh {
+			d.metrics.accepted(ctx, a.event.Type)
+		}
+	}
+}
+
+// known finds out about the events that were stored before: this run owns them, takes them over, or they are duplicates.
+func (d *Deliverer) known(ctx context.Context, in EventsToAccept, all []*acceptance) (takenOver bool, err error) {
 	var ids []string
 	for _, a := range all {
-		if a.fresh = fresh[a.event.ID]; a.fresh {
-			d.metrics.accepted(ctx, a.event.Type)
-		} else {
+		if !a.fresh {
 			ids = append(ids, a.event.ID)
 		}
 	}
@@ -222,5 +225,5 @@ func (d *Deliverer) stored(ctx context.Context, eventID string) (storedEvent, er
 }
 
 func ofRow(row db.GetEventRow) storedEvent {
-	return storedEvent{ID: row.ID, Type: webhook.EventType(row.Type), Body: row.Payload, BotIDs: row.BotIds, RunID: row.RunID, WorkflowID: row.WorkflowID, AcceptedAt: row.AcceptedAt}
+	return storedEvent{ID: row.ID, Type: webhook.EventType(row.Type), Body: row.Payload, BotIDs: row.BotIds, RunID: row.RunID, WorkflowID: row.WorkflowID, AcceptedAt: row.AcceptedAt, StoredAt: row.AcceptedAt}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -69,15 +70,19 @@ func TestDeliverer_Accept(t *testing.T) {
 		require.Equal(t, e.ID, r.planned(t, queued)[0].EventID)
 		require.Empty(t, r.taken())
 
-		// A repeat adds nothing, also when the queue has sent it meanwhile.
+		// A repeat adds nothing; where the queue has sent it meanwhile, it finds that.
 		again := r.accept(t, e, "run")
 		require.Equal(t, a, again)
 		require.Len(t, r.planned(t, queued), 2)
 		r.execute(t, "DELETE FROM queue WHERE event_id = $1", e.ID)
 		for _, w := range []uuid.UUID{queued, other} {
-			r.execute(t, "INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at) VALUES (gen_random_uuid(), $1, $2, 1, true, 1, now())", w, e.ID)
+			r.execute(t, "INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at) VALUES ($1, $2, $3, 1, true, 1, now())", r.deliveryID(t, First(e.ID, w)), w, e.ID)
 		}
 		r.accept(t, e, "run")
+		rows = r.planned(t, queued)
+		require.Len(t, rows, 2)
+		row := &rows[slices.IndexFunc(rows, func(r row) bool { return r.EventID == e.ID })].Row
+		require.Equal(t, Result{Status: Delivered}, r.mustRun(t, Attempt{EventID: e.ID, WebhookID: queued, Number: 1, Trigger: webhook.TriggerEvent, row: row}))
 		require.Len(t, r.planned(t, queued), 1)
 	})
 

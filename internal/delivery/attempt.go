@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -21,6 +22,8 @@ type Attempt struct {
 	row *history.Row
 	// failureRun is the webhook's run of failures when the round began that row is of, 0 for none.
 	failureRun int32
+	// acceptedAt is when Postgres accepted the event: with it the attempt's delivery has an id.
+	acceptedAt time.Time
 	// paid is whom the round has taken an allowance for.
 	paid allowance.Key
 }
@@ -34,8 +37,16 @@ func queued(webhookID uuid.UUID, row history.Row) Attempt {
 	return Attempt{EventID: row.EventID, WebhookID: webhookID, Number: row.Attempt, Trigger: row.Trigger, row: &row}
 }
 
-// ID is the delivery's: the same whenever the attempt is repeated.
-func (a Attempt) ID() uuid.UUID { return webhook.DeliveryID(a.EventID, a.WebhookID, a.Number) }
+// key names the attempt, the same whenever it is repeated.
+func (a Attempt) key() uuid.UUID { return webhook.AttemptKey(a.EventID, a.WebhookID, a.Number) }
+
+// deliveryID is the id of the delivery that the attempt makes, once prepare has read the event.
+func (a Attempt) deliveryID() uuid.UUID { return webhook.DeliveryID(a.acceptedAt, a.key()) }
+
+// String says which attempt it is, in errors.
+func (a Attempt) String() string {
+	return fmt.Sprintf("%d of event %s at webhook %s", a.Number, a.EventID, a.WebhookID)
+}
 
 // check finds what no attempt of ours has, so that one that was asked for by hand harms nothing.
 func (a Attempt) check() error {

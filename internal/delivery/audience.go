@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -273,7 +274,7 @@ func (d *Deliverer) handAll(all []*acceptance, byList map[int][]db.AddressEvents
 		}
 		for i, in := range inputs[a.list] {
 			if in.event = a.event; in.url != "" {
-				d.prefetch.put(First(a.event.ID, byList[a.list][i].ID).ID(), in)
+				d.prefetch.put(First(a.event.ID, byList[a.list][i].ID).key(), in)
 			}
 		}
 	}
@@ -301,8 +302,14 @@ func (d *Deliverer) inputsOf(list []db.AddressEventsRow, now time.Time) []attemp
 
 // withoutServed leaves out the targets that were sent an event already, or in whose queue it stands.
 func (d *Deliverer) withoutServed(ctx context.Context, events []*acceptance, targets []Target) error {
-	var pairs db.ServedOfParams
+	pairs := db.ServedOfParams{FirstID: uuid.Max}
 	for _, a := range events {
+		if first := webhook.DeliveryID(a.event.StoredAt, uuid.Nil); bytes.Compare(first[:], pairs.FirstID[:]) < 0 {
+			pairs.FirstID = first
+		}
+		if last := webhook.DeliveryID(a.event.StoredAt, uuid.Max); bytes.Compare(last[:], pairs.LastID[:]) > 0 {
+			pairs.LastID = last
+		}
 		for _, n := range a.Targets {
 			pairs.EventIds, pairs.WebhookIds = append(pairs.EventIds, a.event.ID), append(pairs.WebhookIds, targets[n].WebhookID)
 		}

@@ -124,7 +124,7 @@ func (d *Deliverer) Run(ctx context.Context, a Attempt) (Result, error) {
 	if err := a.check(); err != nil {
 		return Result{}, err
 	}
-	return d.attempts.do(ctx, a.ID(), func() (Result, error) {
+	return d.attempts.do(ctx, a.key(), func() (Result, error) {
 		r, err := d.run(d.carried(ctx), a)
 		d.metrics.ended(d.base, r, err)
 		return r, err
@@ -137,6 +137,7 @@ func (d *Deliverer) run(ctx context.Context, a Attempt) (Result, error) {
 	if done != nil || err != nil {
 		return orZero(done), err
 	}
+	a.acceptedAt = in.event.StoredAt
 	permit, ok := d.admit(ctx, a, in)
 	if !ok {
 		return d.leaveToQueue(ctx, a, ctx.Err())
@@ -198,7 +199,7 @@ func (d *Deliverer) Behind() bool { return d.lag.behind() }
 func (d *Deliverer) exchange(ctx context.Context, a Attempt, in *attemptInput) (resp egress.Response, header map[string][]string, done *Result, err error) {
 	turn, err := d.cfg.Egress.Turn(ctx, in.url)
 	if err != nil {
-		return resp, nil, nil, fmt.Errorf("delivery %s was not attempted: %w", a.ID(), err)
+		return resp, nil, nil, fmt.Errorf("attempt %v was not made: %w", a, err)
 	}
 	defer turn.Release()
 	if *in, done, err = d.renew(ctx, a, *in); done != nil || err != nil {
@@ -213,14 +214,14 @@ func (d *Deliverer) send(ctx context.Context, a Attempt, in attemptInput, turn *
 	failpoint.Here("admitted")
 	failpoint.Here("before-post")
 	header = webhook.Headers(webhook.Delivery{
-		Version: d.cfg.Version, Type: webhook.SentType(in.event.Type, in.event.Body), EventID: a.EventID, ID: a.ID(), At: time.Now(), Secrets: in.secrets, Keys: in.keys, Custom: in.headers, Body: in.event.Body,
+		Version: d.cfg.Version, Type: webhook.SentType(in.event.Type, in.event.Body), EventID: a.EventID, ID: a.deliveryID(), At: time.Now(), Secrets: in.secrets, Keys: in.keys, Custom: in.headers, Body: in.event.Body,
 	})
 	ctx, span := d.span(ctx, a, in)
 	d.traceParent(ctx, header)
 	resp, err = turn.Post(ctx, header, in.event.Body)
 	d.endSpan(span, resp, err)
 	if err != nil {
-		return resp, nil, fmt.Errorf("delivery %s was not attempted: %w", a.ID(), err)
+		return resp, nil, fmt.Errorf("attempt %v was not made: %w", a, err)
 	}
 	failpoint.Here("after-post")
 	if a.Trigger == webhook.TriggerVerify && resp.Success() && !webhook.Agrees(in.event.Body, resp.Body) {
@@ -248,7 +249,7 @@ func (d *Deliverer) leaveToQueue(ctx context.Context, a Attempt, fault error) (R
 		WebhookID: a.WebhookID, EventID: a.EventID, Number: a.Number, Step: a.step(), Trigger: a.Trigger, Delay: delay,
 	})
 	if err != nil {
-		return Result{}, fmt.Errorf("queue delivery %s: %w", a.ID(), err)
+		return Result{}, fmt.Errorf("queue attempt %v: %w", a, err)
 	}
 	failpoint.Here("queued")
 	if fault == nil {
@@ -269,7 +270,7 @@ func (d *Deliverer) leaveToQueue(ctx context.Context, a Attempt, fault error) (R
 func (d *Deliverer) record(ctx context.Context, a Attempt, in attemptInput, resp egress.Response, header map[string][]string) (history.Recorded, error) {
 	sent := history.Sent{Header: header, URL: in.url, Secrets: in.secrets, Custom: in.headers}
 	out := history.Attempt{
-		DeliveryID: a.ID(), WebhookID: a.WebhookID, EventID: a.EventID, Number: a.Number, Trigger: a.Trigger,
+		DeliveryID: a.deliveryID(), WebhookID: a.WebhookID, EventID: a.EventID, Number: a.Number, Trigger: a.Trigger,
 		Generation: in.generation, FailureRun: in.failureRun,
 		Success: resp.Success(), StatusCode: resp.StatusCode, ResponseBody: history.HideSecrets(resp.Body, sent), Error: resp.Error, Class: resp.Class(),
 		Duration: resp.Duration, StartedAt: resp.StartedAt, Exchange: history.EncodeExchange(sent, resp),
@@ -286,7 +287,7 @@ func (d *Deliverer) record(ctx context.Context, a Attempt, in attemptInput, resp
 	}
 	after, err := d.recorder.Record(ctx, out)
 	if err != nil {
-		return after, fmt.Errorf("delivery %s was made but not recorded: %w", a.ID(), err)
+		return after, fmt.Errorf("attempt %v was made but not recorded: %w", a, err)
 	}
 	d.report(ctx, a, in, resp)
 	return after, nil

@@ -37,7 +37,7 @@ func TestDeliverer_Run(t *testing.T) {
 		require.Equal(t, string(e.Body()), string(sent.body))
 		require.Equal(t, webhook.Sign("whsec_c2VjcmV0", sent.body), sent.header.Get("X-Mathub-Signature"))
 		require.Equal(t, e.ID, sent.header.Get("webhook-id"))
-		require.Equal(t, webhook.DeliveryID(e.ID, id, 1).String(), sent.header.Get("X-Mathub-Delivery"))
+		require.Equal(t, r.deliveryID(t, First(e.ID, id)).String(), sent.header.Get("X-Mathub-Delivery"))
 
 		for _, process := range []*rig{r, newRigOn(t, r.pool)} {
 			require.Equal(t, result, process.mustRun(t, First(e.ID, id)))

@@ -244,12 +244,19 @@ func (r *rig) plan(t testing.TB, id uuid.UUID, eventID string, trigger webhook.T
 	return history.Row{EventID: eventID, Attempt: 1, Step: 1, Trigger: trigger}
 }
 
+// deliveryID is the id that an attempt at a stored event has.
+func (r *rig) deliveryID(t testing.TB, a Attempt) uuid.UUID {
+	t.Helper()
+	require.NoError(t, r.pool.QueryRow(t.Context(), "SELECT accepted_at FROM events WHERE id = $1", a.EventID).Scan(&a.acceptedAt))
+	return a.deliveryID()
+}
+
 // sentBefore records so many attempts that were taken.
 func (r *rig) sentBefore(t testing.TB, id uuid.UUID, eventID string, attempts int) {
 	t.Helper()
 	for n := range attempts {
 		r.execute(t, "INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at) VALUES ($1, $2, $3, $4, true, 1, now())",
-			webhook.DeliveryID(eventID, id, n+1), id, eventID, n+1)
+			r.deliveryID(t, Attempt{EventID: eventID, WebhookID: id, Number: n + 1}), id, eventID, n+1)
 	}
 }
 

@@ -52,9 +52,9 @@ func TestDeliverer_BehindByMoreThanAPrefetchLasts(t *testing.T) {
 	id := r.subscribe(t, to.url, "")
 	first := First(r.accepted(t).ID, id)
 	r.prefetch.mu.Lock()
-	in, held := r.prefetch.inputs[first.ID()]
+	in, held := r.prefetch.inputs[first.key()]
 	in.readAt, in.acceptedAt = in.readAt.Add(-2*inputFresh), in.acceptedAt.Add(-2*inputFresh)
-	r.prefetch.inputs[first.ID()] = in
+	r.prefetch.inputs[first.key()] = in
 	r.prefetch.mu.Unlock()
 	require.True(t, held)
 	r.accepted(t) // which keeps what is late

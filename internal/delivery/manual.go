@@ -118,7 +118,7 @@ func (d *Deliverer) checkNumber(ctx context.Context, a Attempt) error {
 	next, err := d.queries.NextNumber(ctx, d.cfg.Pool, db.NextNumberParams{EventID: a.EventID, WebhookID: a.WebhookID})
 	switch {
 	case err != nil:
-		return fmt.Errorf("read the attempts of %s: %w", a.ID(), err)
+		return fmt.Errorf("read what precedes attempt %v: %w", a, err)
 	case next == 0:
 		return webhook.Invalid("eventId", "must be that of an event which was sent to the webhook before")
 	case a.Number > int(next):
@@ -137,7 +137,7 @@ func (d *Deliverer) routeManual(ctx context.Context, a Attempt) (Route, error) {
 	}
 	_, _, planned, err := d.queue.Planned(ctx, a.WebhookID, a.EventID)
 	if err != nil {
-		return Route{}, fmt.Errorf("read the planned attempt of %s: %w", a.ID(), err)
+		return Route{}, fmt.Errorf("read what is planned of attempt %v: %w", a, err)
 	}
 	if target.IsActive && !target.Queued && target.FailureCount == 0 && !planned {
 		return Route{Attempt: a, Searchable: d.cfg.Attributes.Known()}, nil
@@ -174,7 +174,7 @@ func (d *Deliverer) manualTarget(ctx context.Context, a Attempt) (target db.GetT
 func (d *Deliverer) queueManual(ctx context.Context, a Attempt, target Target) (Route, error) {
 	after, err := d.recorder.Enqueue(ctx, history.Plan{WebhookID: a.WebhookID, EventID: a.EventID, Number: a.Number, Trigger: a.Trigger, Delay: beforeAll})
 	if err != nil {
-		return Route{}, fmt.Errorf("queue delivery %s: %w", a.ID(), err)
+		return Route{}, fmt.Errorf("queue attempt %v: %w", a, err)
 	}
 	switch {
 	case after.Gone:

@@ -83,7 +83,7 @@ func (d *Deliverer) notify(ctx context.Context, n Notice, row db.GetNoticeRow) (
 	if err != nil {
 		return Result{}, err
 	}
-	r, resp, err := d.postNotice(ctx, url, secret, about.Event(), webhook.DeliveryID(about.NoticeID(), n.WebhookID, n.Attempt))
+	r, resp, err := d.postNotice(ctx, url, secret, about.Event(), webhook.AttemptKey(about.NoticeID(), n.WebhookID, n.Attempt))
 	if err != nil || r.Status == Delivered {
 		return r, err
 	}
@@ -152,6 +152,6 @@ func (d *Deliverer) SendTestNotice(ctx context.Context, n NoticeTest) (Result, e
 		}
 	}
 	e := webhook.DisabledTest(bot.ID, n.EventID, n.At)
-	r, _, err := d.postNotice(ctx, url, secret, e, webhook.DeliveryID(e.ID, uuid.Nil, 1))
+	r, _, err := d.postNotice(ctx, url, secret, e, webhook.AttemptKey(e.ID, uuid.Nil, 1))
 	return r, err
 }

@@ -50,7 +50,7 @@ func TestDeliverer_NotifyOwner(t *testing.T) {
 	require.Equal(t, string(got[0].body), string(got[1].body))
 	require.Equal(t, d.NoticeID(), got[1].header.Get("webhook-id"))
 	require.Equal(t, "webhook.disabled", got[1].header.Get("X-Mathub-Event"))
-	require.Equal(t, webhook.DeliveryID(d.NoticeID(), d.WebhookID, 2).String(), got[1].header.Get("X-Mathub-Delivery"))
+	require.Equal(t, webhook.AttemptKey(d.NoticeID(), d.WebhookID, 2).String(), got[1].header.Get("X-Mathub-Delivery"))
 	require.Equal(t, webhook.Sign("s3cret", got[1].body), got[1].header.Get("X-Mathub-Signature"))
 	require.NotEmpty(t, got[1].header.Get("webhook-signature"))
 	var sent struct {

@@ -18,7 +18,7 @@ import (
 // prepare finds out whether the attempt is to be made at all, and reads what it needs. done is not nil when nothing is to
 // be sent. A queue's attempt becomes what its row in Postgres says.
 func (d *Deliverer) prepare(ctx context.Context, a *Attempt) (in attemptInput, done *Result, err error) {
-	in, prefetched := d.prefetch.take(a.ID())
+	in, prefetched := d.prefetch.take(a.key())
 	if !prefetched {
 		acceptedAt := in.acceptedAt
 		if done, err = d.alreadyDone(ctx, a); done != nil || err != nil {
@@ -76,7 +76,7 @@ func (d *Deliverer) alreadyDone(ctx context.Context, a *Attempt) (*Result, error
 	planned, _, isPlanned, err := d.queue.Planned(ctx, a.WebhookID, a.EventID)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("read the planned attempt of %s: %w", a.ID(), err)
+		return nil, fmt.Errorf("read what is planned of attempt %v: %w", *a, err)
 	case a.row == nil && isPlanned:
 		return &Result{Status: Queued}, nil
 	case a.row != nil && (!isPlanned || planned.Attempt != a.Number):
@@ -92,12 +92,12 @@ func (d *Deliverer) alreadyDone(ctx context.Context, a *Attempt) (*Result, error
 
 // recordedBefore answers for an attempt that is in the history.
 func (d *Deliverer) recordedBefore(ctx context.Context, a Attempt) (*Result, error) {
-	row, err := d.queries.RecordedDelivery(ctx, d.cfg.Pool, a.ID())
+	row, err := d.queries.RecordedDelivery(ctx, d.cfg.Pool, db.RecordedDeliveryParams{EventID: a.EventID, WebhookID: a.WebhookID, Attempt: int32(a.Number)})
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, nil //nolint:nilnil // it is not
 	case err != nil:
-		return nil, fmt.Errorf("read delivery %s: %w", a.ID(), err)
+		return nil, fmt.Errorf("read attempt %v: %w", a, err)
 	case a.row != nil: // by an attempt that was in progress when the row was added: nothing else removes it
 		return recordedResult(row), d.queue.Remove(ctx, a.WebhookID, *a.row)
 	}

@@ -65,7 +65,11 @@ func (d *Deliverer) queueDelay(ctx context.Context, a Attempt, in attemptInput, 
 }
 
 func (a Attempt) logged() []any {
-	return []any{"event", a.EventID, "webhook", a.WebhookID, "delivery", a.ID(), "attempt", a.Number}
+	args := []any{"event", a.EventID, "webhook", a.WebhookID, "attempt", a.Number}
+	if a.acceptedAt.IsZero() { // nothing was sent yet
+		return args
+	}
+	return append(args, "delivery", a.deliveryID())
 }
 
 // ownFault logs an attempt that our own side could not make.
@@ -103,7 +107,7 @@ func (d *Deliverer) span(ctx context.Context, a Attempt, in attemptInput) (conte
 	}
 	return d.cfg.Tracer.Start(ctx, "POST", trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
 		attribute.String("http.request.method", "POST"), attribute.String("mathub.event.id", a.EventID), attribute.String("mathub.event.type", string(in.event.Type)),
-		attribute.String("mathub.webhook.id", a.WebhookID.String()), attribute.String("mathub.delivery.id", a.ID().String()), attribute.Int("mathub.attempt", a.Number),
+		attribute.String("mathub.webhook.id", a.WebhookID.String()), attribute.String("mathub.delivery.id", a.deliveryID().String()), attribute.Int("mathub.attempt", a.Number),
 	))
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/pause"
+	"github.com/mathub/webhooks/webhook"
 )
 
 // What a bot's history may take, and how it is held to that.
@@ -26,6 +27,9 @@ const (
 	// passRest is for how long no pass has done anything when the next begins, in all processes together, and lookEvery how
 	// often a process asks whether it is its turn.
 	passRest, lookEvery = 15 * time.Second, 10 * time.Second
+	// lookBack is how old the events are of which a pass looks for new deliveries: it need not look into all partitions for each
+	// webhook. One in passesToLookBack looks for those of older events too, each ten minutes or so.
+	lookBack, passesToLookBack = 3 * 24 * time.Hour, 20
 	// leftTime is about how long a pass removes what deleted webhooks have left, minutesTime how long it removes statistics by
 	// the minute, and trimTime how long it makes room: none takes another's.
 	leftTime, minutesTime, trimTime = 8 * time.Second, 2 * time.Second, 15 * time.Second
@@ -44,7 +48,9 @@ type Budget struct {
 	Pool *pgxpool.Pool
 	// Bytes and Deliveries are a bot's; 0 is any number.
 	Bytes, Deliveries int64
-	Log               *slog.Logger
+	// Retention is how long everything is kept. What is kept for ever (0) needs no new partitions, as these are made to be dropped.
+	Retention webhook.Retention
+	Log       *slog.Logger
 }
 
 // Run makes passes until ctx ends.
@@ -73,8 +79,12 @@ func (b *Budget) pass(ctx context.Context, idle time.Duration) error {
 	if err != nil {
 		return fmt.Errorf("begin a pass: %w", err)
 	}
-	p := &pass{b, number}
+	p := &pass{Budget: b, number: number}
+	if idle > 0 && number%passesToLookBack != 0 {
+		p.since = time.Now().Add(-lookBack)
+	}
 	err = errors.Join(
+		MakePartitions(ctx, b.Pool, b.Retention),
 		describe(p.removeLeft(ctx, time.Now().Add(leftTime)), "remove the history of deleted webhooks"),
 		describe(p.count(ctx), "count deliveries"),
 		describe(p.removeMinutes(ctx, time.Now().Add(minutesTime)), "remove old statistics"),
@@ -90,6 +100,8 @@ func (b *Budget) pass(ctx context.Context, idle time.Duration) error {
 type pass struct {
 	*Budget
 	number int64
+	// since is from when on events were accepted whose deliveries are looked for; zero: ever.
+	since time.Time
 }
 
 // errSuperseded: another pass has begun, as this one did nothing for long.
@@ -162,7 +174,7 @@ func (p *pass) count(ctx context.Context) error {
 		var page []db.WebhooksToCountRow
 		var more bool
 		err := p.step(ctx, func(q *db.Queries, tx pgx.Tx) (err error) {
-			page, err = q.WebhooksToCount(ctx, tx, db.WebhooksToCountParams{After: after, PageSize: countedAtOnce, Upto: upto})
+			page, err = q.WebhooksToCount(ctx, tx, db.WebhooksToCountParams{After: after, PageSize: countedAtOnce, Upto: upto, Since: p.since})
 			if err != nil {
 				return err
 			}

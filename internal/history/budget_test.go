@@ -18,12 +18,13 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
-// addHistory gives a webhook n deliveries of size bytes each beside their rows; every tenth is a failure.
+// addHistory gives a webhook n deliveries of size bytes each beside their rows; every tenth is a failure, every second stands
+// outside of partitions.
 func addHistory(t testing.TB, pool *pgxpool.Pool, hook uuid.UUID, n, size int) {
 	t.Helper()
 	execute(t, pool, "INSERT INTO events (id, type, payload, run_id) VALUES ($1, 'post.created', '{}', 'r') ON CONFLICT DO NOTHING", "of-"+hook.String())
 	execute(t, pool, `INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, response_body, exchange, duration_ms, attempted_at)
-		SELECT gen_random_uuid(), $1, $2, n, n % 10 <> 0, decode(repeat('00', $3::integer - 1), 'hex'), '\x01', 1, now() - interval '1 hour' + n * interval '1 millisecond'
+		SELECT `+dbtest.DeliveryID("now() - n % 2 * interval '31 days'")+`, $1, $2, n, n % 10 <> 0, decode(repeat('00', $3::integer - 1), 'hex'), '\x01', 1, now() - interval '1 hour' + n * interval '1 millisecond'
 		FROM generate_series(1, $4::integer) n ORDER BY n`, hook, "of-"+hook.String(), size, n)
 }
 
@@ -39,10 +40,13 @@ func keptOf(t testing.TB, pool *pgxpool.Pool, hook uuid.UUID) (k kept) {
 // usage is what is counted of a webhook, and what it should be.
 func requireCounted(t testing.TB, pool *pgxpool.Pool) {
 	t.Helper()
-	rows, err := pool.Query(t.Context(), `SELECT u.webhook_id, u.deliveries, u.bytes, d.deliveries, d.bytes
-		FROM history_usage u
-		CROSS JOIN LATERAL (SELECT count(*) AS deliveries, coalesce(sum(delivery_bytes(response_body, exchange)), 0) AS bytes FROM deliveries WHERE webhook_id = u.webhook_id) AS d
-		WHERE (u.deliveries, u.bytes) IS DISTINCT FROM (d.deliveries, d.bytes)`)
+	rows, err := pool.Query(t.Context(), `SELECT webhook_id, span, h.deliveries, h.bytes, d.deliveries, d.bytes
+		FROM (SELECT * FROM history_sizes WHERE deliveries > 0) AS h
+		FULL JOIN (
+			SELECT webhook_id, span_of(id) AS span, count(*) AS deliveries, sum(delivery_bytes(response_body, exchange)) AS bytes
+			FROM deliveries WHERE webhook_id IN (SELECT webhook_id FROM history_usage) GROUP BY 1, 2
+		) AS d USING (webhook_id, span)
+		WHERE (h.deliveries, h.bytes) IS DISTINCT FROM (d.deliveries, d.bytes)`)
 	require.NoError(t, err)
 	defer rows.Close()
 	for rows.Next() {
@@ -161,9 +165,12 @@ func TestBudget_Pass_Retention(t *testing.T) {
 	for i, hook := range hooks {
 		addHistory(t, r.Pool, hook, 100*(i+1), 100)
 	}
+	const outside = "UPDATE deliveries SET id = overlay(id::text placing left(first_delivery(now() - interval '31 days')::text, 8) from 1 for 8)::uuid"
+	execute(t, r.Pool, outside)
 	b := &Budget{Pool: r.Pool, Bytes: 1 << 30, Log: slog.New(slog.DiscardHandler)}
 	require.NoError(t, b.Pass(t.Context()))
 	addHistory(t, r.Pool, hooks[0], 7, 100) // not counted yet
+	execute(t, r.Pool, outside)
 	execute(t, r.Pool, "UPDATE events SET accepted_at = now() - interval '31 days'")
 	execute(t, r.Pool, "UPDATE deliveries SET attempted_at = now() - interval '31 days'")
 	addHistory(t, r.Pool, hooks[1], 20, 100)
@@ -204,7 +211,7 @@ func TestBudget_Pass_LateCommit(t *testing.T) {
 	require.NoError(t, late.Commit(t.Context()))
 	require.NoError(t, b.Pass(t.Context()))
 	requireCounted(t, pool)
-	require.Equal(t, 6, count(t, pool, "history_usage u, generate_series(1, u.deliveries) n"))
+	require.Equal(t, 6, count(t, pool, "history_sizes s, generate_series(1, s.deliveries) n"))
 }
 
 // TestBudget_Pass_AtOnce: passes of several processes neither count twice nor remove what is within the budget.
@@ -243,7 +250,7 @@ func TestBudget_Pass_InTurn(t *testing.T) {
 	require.Equal(t, 1, made())
 	execute(t, pool, "UPDATE history_passes SET renewed_at = now() - interval '14 seconds'")
 	require.Equal(t, 1, made())
-	first := &pass{b, 1}
+	first := &pass{Budget: b, number: 1}
 	require.NoError(t, first.step(t.Context(), func(*db.Queries, pgx.Tx) error { return nil }))
 	execute(t, pool, "UPDATE history_passes SET renewed_at = renewed_at - interval '16 seconds'")
 	require.Equal(t, 2, made())
@@ -284,4 +291,21 @@ func TestBudget_Pass_SaysWhatItRemoved(t *testing.T) {
 	execute(t, pool, "UPDATE history_usage SET removed_upto = 0")
 	require.NoError(t, b.Pass(t.Context()))
 	require.Contains(t, log.String(), "over its budget")
+}
+
+// TestBudget_Pass_LooksBack: deliveries of old events alone, as of a recovery, are counted by a pass now and then.
+func TestBudget_Pass_LooksBack(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	hook := addWebhook(t, pool)
+	execute(t, pool, `INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at)
+		VALUES (`+dbtest.DeliveryID("now() - interval '20 days'")+`, $1, 'old', 1, true, 1, now())`, hook)
+	b := &Budget{Pool: pool, Log: slog.New(slog.DiscardHandler)}
+	for number, counted := range map[int]int{passesToLookBack + 1: 0, passesToLookBack: 1} {
+		execute(t, pool, "UPDATE history_passes SET pass = $1::bigint - 1, renewed_at = '-infinity'", number)
+		execute(t, pool, "DELETE FROM history_usage")
+		execute(t, pool, "DELETE FROM history_sizes")
+		require.NoError(t, b.pass(t.Context(), passRest))
+		require.Equal(t, counted, count(t, pool, "history_sizes"), number)
+	}
 }

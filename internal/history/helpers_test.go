@@ -94,7 +94,7 @@ func count(t require.TestingT, pool *pgxpool.Pool, sql string, args ...any) (n i
 func outcome(webhookID uuid.UUID, success bool) Attempt {
 	event := webhook.NewID()
 	a := Attempt{
-		DeliveryID: webhook.DeliveryID(event, webhookID, 1), WebhookID: webhookID, EventID: event, Number: 1, Trigger: webhook.TriggerEvent, Step: 1,
+		DeliveryID: webhook.DeliveryID(time.Now(), webhook.AttemptKey(event, webhookID, 1)), WebhookID: webhookID, EventID: event, Number: 1, Trigger: webhook.TriggerEvent, Step: 1,
 		Success: success, StatusCode: 200, ResponseBody: []byte("ok"), Duration: time.Millisecond, StartedAt: time.Now(),
 	}
 	if !success {
@@ -103,11 +103,20 @@ func outcome(webhookID uuid.UUID, success bool) Attempt {
 	return a
 }
 
+// of is the same outcome of an attempt at a stored event.
+func (a Attempt) of(t testing.TB, pool *pgxpool.Pool, eventID string, number int) Attempt {
+	t.Helper()
+	var acceptedAt time.Time
+	scan(t, pool, "SELECT accepted_at FROM events WHERE id = $1", []any{eventID}, &acceptedAt)
+	a.EventID, a.Number, a.DeliveryID = eventID, number, webhook.DeliveryID(acceptedAt, webhook.AttemptKey(eventID, a.WebhookID, number))
+	return a
+}
+
 // again is the next attempt at the same event, made by the webhook's queue.
 func again(a Attempt, success bool) Attempt {
 	next := outcome(a.WebhookID, success)
 	next.EventID, next.Number, next.Step, next.Trigger, next.Queued = a.EventID, a.Number+1, a.Step+1, webhook.TriggerRetry, true
-	next.DeliveryID = webhook.DeliveryID(a.EventID, a.WebhookID, next.Number)
+	next.DeliveryID = webhook.DeliveryID(time.Now(), webhook.AttemptKey(a.EventID, a.WebhookID, next.Number))
 	return next
 }
 

@@ -5,8 +5,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/db/dbtest"
 )
 
 func TestReader_PlanIncident(t *testing.T) {
@@ -68,7 +69,8 @@ func TestReader_PlanIncident_Missed(t *testing.T) {
 	addEvent(t, o.pool, "before", 15*time.Minute)
 	for i := range 2 {
 		id := o.disable(t, fmt.Sprintf("bot-%d", i), "timeout", "timeout", 10*time.Minute)
-		execute(t, o.pool, `INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at) VALUES ($1, $2, 'missed-0', 1, true, 1, now())`, uuid.New(), id)
+		execute(t, o.pool, `INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at)
+			SELECT `+dbtest.DeliveryID("accepted_at")+`, $1, id, 1, true, 1, now() FROM events WHERE id = 'missed-0'`, id)
 	}
 	plan, err := o.reader().PlanIncident(t.Context(), lastHour(), time.Time{})
 	require.NoError(t, err)

@@ -31,11 +31,20 @@ func (r *Reader) Delivery(ctx context.Context, webhookID, id uuid.UUID) (db.GetD
 	return rows[0], nil
 }
 
+// Attempt reads the delivery that an attempt at an event made.
+func (r *Reader) Attempt(ctx context.Context, webhookID uuid.UUID, eventID string, number int) (db.GetDeliveriesRow, error) {
+	id, err := db.New().DeliveryOfAttempt(ctx, r.Pool, db.DeliveryOfAttemptParams{EventID: eventID, WebhookID: webhookID, Attempt: int32(number)})
+	if err != nil {
+		return db.GetDeliveriesRow{}, problem.OrNotFound(err)
+	}
+	return r.Delivery(ctx, webhookID, id)
+}
+
 // NextAttempt is the event of a delivery and the number of its next attempt, and whether the event is kept for longer than a
 // moment, by how long events are kept.
 func (r *Reader) NextAttempt(ctx context.Context, webhookID, deliveryID uuid.UUID, kept webhook.Retention) (db.NextAttemptRow, error) {
 	row, err := db.New().NextAttempt(ctx, r.Pool, db.NextAttemptParams{
-		ID: deliveryID, WebhookID: webhookID, Since: kept.Since(time.Now()), MostRead: webhook.MaxDeliveriesRead, MostAttempts: MaxAttempts,
+		ID: deliveryID, WebhookID: webhookID, Since: kept.Since(time.Now()), MostAttempts: MaxAttempts,
 	})
 	return row, problem.OrNotFound(err)
 }

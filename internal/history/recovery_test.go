@@ -151,8 +151,7 @@ func TestQueue_RecoverPage(t *testing.T) {
 		for event, success := range map[string]bool{"taken": true, "failed": false} {
 			addEvents(t, pool, event, "post.created", 1, time.Hour)
 			a := outcome(id, success)
-			a.EventID, a.Number = event+"-1", 1
-			record(t, r, a)
+			record(t, r, a.of(t, pool, event+"-1", 1))
 		}
 		recovery := startRecovery(t, queue, lastDay(id))
 		step := recoverPage(t, queue, id)
@@ -174,9 +173,8 @@ func TestQueue_RecoverPage(t *testing.T) {
 				continue
 			}
 			a := prepared(t, pool, id, i > 0)
-			a.EventID, a.Number, a.Trigger, a.Queued, a.RecoveryID = row.EventID, row.Attempt, webhook.TriggerRecover, true, recovery.ID
-			a.DeliveryID = webhook.DeliveryID(a.EventID, id, a.Number)
-			record(t, r, a)
+			a.Trigger, a.Queued, a.RecoveryID = webhook.TriggerRecover, true, recovery.ID
+			record(t, r, a.of(t, pool, row.EventID, row.Attempt))
 		}
 		want := RecoveryStep{Ended: true, State: RecoveryCompleted, Found: 5, Delivered: 4, Failed: 1, LastError: "HTTP 500"}
 		require.Equal(t, want, recoverPage(t, queue, id))

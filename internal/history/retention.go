@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/pause"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -24,6 +25,9 @@ const (
 	// removalRest is the least rest after a statement; it rests as long as the statement took, so that it uses half of one
 	// connection.
 	removalRest = 5 * time.Millisecond
+	// dropTries is how often a partition's lock is asked for, dropRest how long after: somebody may be reading for long, and
+	// while it is asked for, 50 ms, others wait.
+	dropTries, dropRest = 3, 300 * time.Millisecond
 )
 
 // Remover removes what is expired.
@@ -51,17 +55,20 @@ type RemovalInput struct {
 // Removal is how far a removal has come, and what it has removed.
 type Removal struct {
 	// Before is the time that it goes up to; zero: all is kept for ever.
-	Before     time.Time `json:"before,omitzero"`
-	After      Expired   `json:"after"`
-	Events     int       `json:"events"`
-	Deliveries int       `json:"deliveries"`
-	Done       bool      `json:"done,omitempty"`
+	Before time.Time `json:"before,omitzero"`
+	After  Expired   `json:"after"`
+	Events int       `json:"events"`
+	// Deliveries are those that went one by one, Partitions what went with all that was in it.
+	Deliveries int  `json:"deliveries"`
+	Partitions int  `json:"partitions,omitempty"`
+	Done       bool `json:"done,omitempty"`
 }
 
-// RemoveExpired removes events with all their deliveries, oldest first, for about two seconds. An event is kept while any
-// of its deliveries is: the history shows what was sent. It takes no lock that a delivery needs, waits for none, and
-// leaves for the next time what others are removing. However it is started, it removes nothing that the configured
-// retention keeps, and nothing that may still be attempted, as also what waits for the end of a pause.
+// RemoveExpired removes events, oldest first, for about two seconds. What is left of their deliveries nobody sees any more, and
+// goes with its partition, once all events of that are expired; what stands in no partition of its own goes with the event. It
+// waits for no lock but a moment for that of a partition, and leaves for the next time what others are removing. However it is
+// started, it removes nothing that the configured retention keeps, and nothing that may still be attempted, as also what waits
+// for the end of a pause.
 func (r *Remover) RemoveExpired(ctx context.Context, in RemovalInput) (Removal, error) {
 	before := r.before(in.Before)
 	q, done := db.New(), Removal{Before: before, After: in.After}
@@ -90,6 +97,9 @@ func (r *Remover) RemoveExpired(ctx context.Context, in RemovalInput) (Removal, 
 			return done, err
 		}
 		if len(page) < removalPage {
+			if done.Partitions, err = r.dropPartitions(ctx, before); err != nil {
+				return done, fmt.Errorf("drop expired deliveries: %w", err)
+			}
 			if err := r.removeStats(ctx, before, until); err != nil {
 				return done, fmt.Errorf("remove expired statistics: %w", err)
 			}
@@ -103,6 +113,32 @@ func (r *Remover) RemoveExpired(ctx context.Context, in RemovalInput) (Removal, 
 		done.After = Expired{AcceptedAt: last.AcceptedAt, EventID: last.ID}
 	}
 	return done, nil
+}
+
+// dropPartitions drops the partitions of which all events were accepted before a time. One that somebody reads for long is left
+// for the next time.
+func (r *Remover) dropPartitions(ctx context.Context, before time.Time) (dropped int, err error) {
+	for tries := 0; tries < dropTries; {
+		name, err := db.New().DropPartition(ctx, r.Pool, before)
+		switch {
+		case db.IsLocked(err):
+			tries++
+			pause.For(ctx, dropRest)
+		case err != nil || name == "":
+			return dropped, err
+		default:
+			dropped++
+		}
+	}
+	return dropped, nil
+}
+
+// MakePartitions makes the partitions that the history will need in the next five days, unless everything is kept for ever.
+func MakePartitions(ctx context.Context, pool *pgxpool.Pool, kept webhook.Retention) error {
+	if kept == 0 {
+		return nil
+	}
+	return describe(db.New().MakePartitions(ctx, pool), "make partitions of the history")
 }
 
 // before is the time that a removal may go up to, at most what is asked for; zero: there is nothing to remove.
@@ -137,7 +173,7 @@ func (r *Remover) removeEvents(ctx context.Context, ids []string, until time.Tim
 	if err := q.RemoveQueuedOf(ctx, r.Pool, ids); err != nil {
 		return false, fmt.Errorf("remove planned attempts of expired events: %w", err)
 	}
-	events, err := q.RemoveEvents(ctx, r.Pool, ids)
+	events, err := q.RemoveExpiredEvents(ctx, r.Pool, ids)
 	if err != nil {
 		return false, fmt.Errorf("remove expired events: %w", err)
 	}

@@ -31,6 +31,19 @@ type statKey struct {
 	start   time.Time
 }
 
+// sizeKey names a row of history_sizes.
+type sizeKey struct {
+	webhook uuid.UUID
+	span    int32
+}
+
+func rowAt[K comparable](rows map[K]*db.TallyDeliveriesRow, key K) *db.TallyDeliveriesRow {
+	if rows[key] == nil {
+		rows[key] = &db.TallyDeliveriesRow{}
+	}
+	return rows[key]
+}
+
 // countPage counts the new deliveries of some webhooks, up to a seq, and adds them to what their deliveries come to. more:
 // one of them has others. The watermark moves in the same transaction, so that each delivery is counted once.
 func countPage(ctx context.Context, q *db.Queries, tx pgx.Tx, ids []uuid.UUID, upto int64) (more bool, err error) {
@@ -44,17 +57,14 @@ func countPage(ctx context.Context, q *db.Queries, tx pgx.Tx, ids []uuid.UUID, u
 	if err != nil {
 		return false, err
 	}
-	counted, tallies := map[uuid.UUID]*db.TallyDeliveriesRow{}, map[statKey]*Tally{}
+	counted, uptos, tallies := map[sizeKey]*db.TallyDeliveriesRow{}, map[uuid.UUID]*db.TallyDeliveriesRow{}, map[statKey]*Tally{}
 	for _, group := range groups {
-		sum := counted[group.WebhookID]
-		if sum == nil {
-			sum = &db.TallyDeliveriesRow{}
-			counted[group.WebhookID] = sum
-		}
-		sum.Deliveries += group.Deliveries
-		sum.Bytes += group.Bytes
-		sum.Upto = max(sum.Upto, group.Upto)
-		more = more || sum.Deliveries >= countedOfEach
+		size, all := rowAt(counted, sizeKey{group.WebhookID, group.Span}), rowAt(uptos, group.WebhookID)
+		size.Deliveries += group.Deliveries
+		size.Bytes += group.Bytes
+		all.Deliveries += group.Deliveries
+		all.Upto = max(all.Upto, group.Upto)
+		more = more || all.Deliveries >= countedOfEach
 		tally := tallyOf(group)
 		for _, step := range statSteps {
 			key := statKey{group.WebhookID, int32(step.Seconds()), group.Minute.UTC().Truncate(step)}
@@ -68,9 +78,9 @@ func countPage(ctx context.Context, q *db.Queries, tx pgx.Tx, ids []uuid.UUID, u
 		return false, err
 	}
 	var count db.CountHistoryParams
-	for id, sum := range counted {
-		count.WebhookIds, count.Uptos = append(count.WebhookIds, id), append(count.Uptos, sum.Upto)
-		count.Deliveries, count.Bytes = append(count.Deliveries, sum.Deliveries), append(count.Bytes, sum.Bytes)
+	for key, size := range counted {
+		count.WebhookIds, count.Spans, count.Uptos = append(count.WebhookIds, key.webhook), append(count.Spans, key.span), append(count.Uptos, uptos[key.webhook].Upto)
+		count.Deliveries, count.Bytes = append(count.Deliveries, size.Deliveries), append(count.Bytes, size.Bytes)
 	}
 	return more, q.CountHistory(ctx, tx, count)
 }

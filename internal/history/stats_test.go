@@ -125,7 +125,7 @@ func TestRollUp_Interrupted(t *testing.T) {
 	b := &Budget{Pool: pool, Log: slog.New(slog.DiscardHandler)}
 	addDeliveries(t, pool, hook, 200, 3)
 	execute(t, pool, `CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$no$$; END'`)
-	for _, table := range []string{"delivery_stats", "history_usage"} {
+	for _, table := range []string{"delivery_stats", "history_usage", "history_sizes"} {
 		execute(t, pool, "CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON "+table+" FOR EACH STATEMENT EXECUTE FUNCTION fail()")
 		require.Error(t, b.Pass(t.Context()))
 		requireTallied(t, pool, hook)
@@ -158,7 +158,7 @@ func TestRollUp_ManyAtOnce(t *testing.T) {
 	addDeliveries(t, pool, hook, 2*countedOfEach+10, 10)
 	require.NoError(t, (&Budget{Pool: pool, Log: slog.New(slog.DiscardHandler)}).Pass(t.Context()))
 	requireCounted(t, pool)
-	require.Equal(t, 2*countedOfEach+10, count(t, pool, "history_usage u, generate_series(1, u.deliveries)"))
+	require.Equal(t, 2*countedOfEach+10, count(t, pool, "history_sizes s, generate_series(1, s.deliveries)"))
 	requireTallied(t, pool, hook)
 }
 

@@ -73,7 +73,7 @@ func (s *Service) SendTest(ctx context.Context, w db.Webhook, eventType webhook.
 	if err := webhook.CheckTestType(eventType); err != nil {
 		return db.GetDeliveriesRow{}, err
 	}
-	return s.send(ctx, w, func(ctx context.Context) (uuid.UUID, bool, error) {
+	return s.send(ctx, w, func(ctx context.Context) (delivery.Attempt, bool, error) {
 		return workflows.StartTest(ctx, s.Temporal, s.Attributes, TargetOf(w), eventType)
 	})
 }
@@ -111,7 +111,7 @@ func (s *Service) TestNotification(ctx context.Context, botID string) (delivery.
 
 // Verify asks the endpoint of w whether it wants deliveries and returns the delivery.
 func (s *Service) Verify(ctx context.Context, w db.Webhook) (db.GetDeliveriesRow, error) {
-	return s.send(ctx, w, func(ctx context.Context) (uuid.UUID, bool, error) {
+	return s.send(ctx, w, func(ctx context.Context) (delivery.Attempt, bool, error) {
 		return workflows.StartVerification(ctx, s.Temporal, s.Attributes, TargetOf(w))
 	})
 }
@@ -127,7 +127,7 @@ func (s *Service) Redeliver(ctx context.Context, w db.Webhook, deliveryID uuid.U
 	case next.Attempts >= history.MaxAttempts:
 		return db.GetDeliveriesRow{}, &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("This event has had %d attempts at the webhook, the most allowed.", history.MaxAttempts)}
 	}
-	return s.send(ctx, w, func(ctx context.Context) (uuid.UUID, bool, error) {
+	return s.send(ctx, w, func(ctx context.Context) (delivery.Attempt, bool, error) {
 		return workflows.StartRedelivery(ctx, s.Temporal, s.Attributes, TargetOf(w), next.EventID, int(next.Attempt))
 	})
 }
@@ -185,12 +185,12 @@ func (s *Service) notKept() error {
 	if s.Retention == 0 {
 		return problem.ErrNotFound
 	}
-	return &problem.Error{Kind: problem.NotFound, Detail: fmt.Sprintf("Delivery not found. Deliveries are kept for %v after the last one of their event.", s.Retention)}
+	return &problem.Error{Kind: problem.NotFound, Detail: fmt.Sprintf("Delivery not found. Deliveries are kept for %v after the acceptance of their event.", s.Retention)}
 }
 
 // send returns the delivery that start makes, or has the webhook's queue make. It is seen to its end, and counts until then,
 // also when ctx is cancelled: else whoever hangs up could have any number in progress.
-func (s *Service) send(ctx context.Context, w db.Webhook, start func(context.Context) (deliveryID uuid.UUID, queued bool, err error)) (row db.GetDeliveriesRow, err error) {
+func (s *Service) send(ctx context.Context, w db.Webhook, start func(context.Context) (made delivery.Attempt, queued bool, err error)) (row db.GetDeliveriesRow, err error) {
 	if err := s.checkPaused(ctx, w); err != nil {
 		return row, err
 	}
@@ -201,17 +201,17 @@ func (s *Service) send(ctx context.Context, w db.Webhook, start func(context.Con
 	defer end()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTimeout)
 	defer cancel()
-	deliveryID, queued, err := start(ctx)
+	made, queued, err := start(ctx)
 	if err != nil {
 		return row, s.notSent(err)
 	}
-	row, err = s.history().Delivery(ctx, w.ID, deliveryID)
+	row, err = s.history().Attempt(ctx, w.ID, made.EventID, made.Number)
 	for queued && problem.Of(err).Kind == problem.NotFound {
 		select {
 		case <-time.After(queuedEvery):
-			row, err = s.history().Delivery(ctx, w.ID, deliveryID)
+			row, err = s.history().Attempt(ctx, w.ID, made.EventID, made.Number)
 		case <-ctx.Done():
-			return row, &problem.Error{Kind: problem.Unavailable, Detail: fmt.Sprintf("The delivery waits in the webhook's queue and is sent soon. Look for delivery %s in the history.", deliveryID)}
+			return row, &problem.Error{Kind: problem.Unavailable, Detail: fmt.Sprintf("The delivery waits in the webhook's queue and is sent soon. Look for event %s in the history.", made.EventID)}
 		}
 	}
 	return row, err // not found: the webhook was deleted in this very moment, with its history

@@ -294,7 +294,7 @@ type riverExchange struct {
 
 func (w *riverWorker) Work(ctx context.Context, job *river.Job[riverDelivery]) error {
 	var url, secret string
-	d := webhook.Delivery{ID: webhook.DeliveryID(job.Args.EventID, job.Args.WebhookID, job.Attempt), EventID: job.Args.EventID}
+	d := webhook.Delivery{ID: webhook.AttemptKey(job.Args.EventID, job.Args.WebhookID, job.Attempt), EventID: job.Args.EventID}
 	err := w.pool.QueryRow(ctx, "SELECT e.type, e.payload, w.url, w.secret FROM events e, webhooks w WHERE e.id = $1 AND w.id = $2 AND w.is_active",
 		job.Args.EventID, job.Args.WebhookID).Scan(&d.Type, &d.Body, &url, &secret)
 	if errors.Is(err, pgx.ErrNoRows) {

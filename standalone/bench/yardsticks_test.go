@@ -276,7 +276,7 @@ func (y *yardsticks) Post(ctx context.Context, e naiveEvent, target naiveTarget)
 		return naiveOutcome{}, err
 	}
 	request.Header = webhook.Headers(webhook.Delivery{
-		ID: webhook.DeliveryID(e.ID, target.WebhookID, 1), EventID: e.ID, Type: webhook.EventType(e.Type), At: at, Body: e.Body, Secrets: []string{"s3cret"},
+		ID: webhook.AttemptKey(e.ID, target.WebhookID, 1), EventID: e.ID, Type: webhook.EventType(e.Type), At: at, Body: e.Body, Secrets: []string{"s3cret"},
 	})
 	response, err := y.http.Do(request)
 	if err != nil {
@@ -294,7 +294,7 @@ func (y *yardsticks) Record(ctx context.Context, e naiveEvent, outcomes []naiveO
 	ids, webhooks := make([]uuid.UUID, len(outcomes)), make([]uuid.UUID, len(outcomes))
 	codes, durations, times := make([]int32, len(outcomes)), make([]int32, len(outcomes)), make([]time.Time, len(outcomes))
 	for i, o := range outcomes {
-		ids[i], webhooks[i] = webhook.DeliveryID(e.ID, o.WebhookID, 1), o.WebhookID
+		ids[i], webhooks[i] = webhook.AttemptKey(e.ID, o.WebhookID, 1), o.WebhookID
 		codes[i], durations[i], times[i] = int32(o.StatusCode), int32(o.Duration.Milliseconds()), o.At
 	}
 	_, err := y.pool.Exec(ctx, `

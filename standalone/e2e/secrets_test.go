@@ -240,7 +240,7 @@ func dump(t *testing.T, stack *testkit.Stack) map[string][]byte {
 		conn, err := pgx.Connect(t.Context(), stack.Servers.DatabaseURL(database))
 		require.NoError(t, err)
 		defer func() { require.NoError(t, conn.Close(t.Context())) }()
-		rows, err := conn.Query(t.Context(), "SELECT relname FROM pg_class WHERE relkind IN ('r', 'm') AND relnamespace = 'public'::regnamespace")
+		rows, err := conn.Query(t.Context(), "SELECT relname FROM pg_class WHERE relkind IN ('r', 'm', 'p') AND NOT relispartition AND relnamespace = 'public'::regnamespace")
 		require.NoError(t, err)
 		tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		require.NoError(t, err)

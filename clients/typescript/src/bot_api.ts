@@ -157,7 +157,7 @@ export abstract class BotAPI {
 	 * Send a delivery's event again, now.
 	 * Answers 200 with the new delivery, the next attempt at the same event, even if it failed. Works on a disabled webhook
 	 * too. It counts as any delivery does and is never retried. A removed delivery answers 404. Deliveries are removed after
-	 * the configured retention, 30 days by default, counted from the event's acceptance or its last delivery.
+	 * the configured retention, 30 days by default, counted from the event's acceptance.
 	 */
 	redeliverDelivery(id: string, deliveryId: string, options?: CallOptions): Promise<Delivery> {
 		return this.send({ method: "POST", path: `/api/bot/v1/webhooks/${encodeURIComponent(id)}/deliveries/${encodeURIComponent(deliveryId)}/redeliver` }, options);
