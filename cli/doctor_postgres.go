@@ -87,7 +87,7 @@ func examineSealed(ctx context.Context, pool *pgxpool.Pool, keyset *db.Keyset) f
 		return failed("URLs and secrets", grantsFix, "cannot be read: %s", err)
 	case len(unopened) > 0:
 		some := strings.Join(unopened[:min(mostUnopenedNamed, len(unopened))], ", ")
-		return failed("URLs and secrets", fix, "%d of %d webhooks and bots checked cannot be decrypted with MATHUB_KEYSET, such as %s", len(unopened), looked, some)
+		return failed("URLs and secrets", fix, "%d of what %d webhooks and bots have sealed cannot be decrypted with MATHUB_KEYSET, such as %s", len(unopened), looked, some)
 	default:
 		return ok("URLs and secrets", "those of %d webhooks and bots checked can be decrypted", looked)
 	}
