@@ -46,7 +46,9 @@ func (s *site) execute(sql string, args ...any) {
 func (s *site) deliver(hook, event, payload, response, errorText string) string {
 	s.t.Helper()
 	s.execute("INSERT INTO events (id, type, payload, run_id, accepted_at) VALUES ($1, 'post.created', $2, 'run', now() - interval '1 minute') ON CONFLICT DO NOTHING", event, []byte(payload))
-	id := uuid.NewString()
+	var acceptedAt time.Time
+	require.NoError(s.t, s.pool.QueryRow(s.t.Context(), "SELECT accepted_at FROM events WHERE id = $1", event).Scan(&acceptedAt))
+	id := webhook.DeliveryID(acceptedAt, uuid.New()).String()
 	exchange := history.EncodeExchange(
 		history.Sent{Header: webhook.Headers(webhook.Delivery{Version: "test", Type: webhook.PostCreated, EventID: event, ID: uuid.MustParse(id), At: time.Now()}), URL: "https://example.com/hook?token=t"},
 		egress.Response{Header: http.Header{"Server": {"<b>nginx</b>"}}, Duration: 7 * time.Millisecond, Timings: egress.Timings{DNS: time.Millisecond, Connect: time.Millisecond, TLS: 2 * time.Millisecond, FirstByte: 6 * time.Millisecond}},

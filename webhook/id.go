@@ -49,7 +49,7 @@ var attemptNamespace = uuid.MustParse("5b1d2f7e-9c44-4a0e-8f1b-62d7c0a9e3f4")
 // recorded together lies together in the index of ids, and an id leads to its partition.
 func DeliveryID(acceptedAt time.Time, attemptKey uuid.UUID) uuid.UUID {
 	id := attemptKey
-	binary.BigEndian.PutUint32(id[:4], uint32(min(max(acceptedAt.Unix(), 0), math.MaxUint32))) //nolint:gosec // bounded
+	binary.BigEndian.PutUint32(id[:4], uint32(min(max(acceptedAt.Unix(), 0), math.MaxUint32)))
 	id[6] = id[6]&0x0f | 0x80
 	return id
 }

@@ -247,7 +247,7 @@ func load(t *testing.T, stack *testkit.Stack, webhooks, deliveries int) {
 			SELECT 'load-' || n, 'wiki.edited', convert_to(repeat('x', 400), 'UTF8'), n::text, now() - make_interval(secs => n)
 			FROM generate_series(0, $2 / 10) n WHERE $1 > 0`,
 		`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, status_code, duration_ms, attempted_at)
-			SELECT md5('delivery' || n)::uuid, md5('webhook' || n % $1)::uuid, 'load-' || n / 10, 1, true, 204, 20, now() - make_interval(secs => n)
+			SELECT overlay(md5('delivery' || n) placing left(first_delivery(now() - make_interval(secs => n / 10))::text, 8) from 1 for 8)::uuid, md5('webhook' || n % $1)::uuid, 'load-' || n / 10, 1, true, 204, 20, now() - make_interval(secs => n)
 			FROM generate_series(0, $2 - 1) n`,
 	} {
 		_, err := db.Exec(t.Context(), statement, webhooks, deliveries)
