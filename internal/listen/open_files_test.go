@@ -32,6 +32,11 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	// A listener then holds fewer, and less fills it.
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 2048, Max: 2048}); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
 
@@ -86,7 +91,7 @@ func TestNobodyIsKeptOutWithFewFiles(t *testing.T) {
 				logged <- string(all)
 			}()
 			for _, addr := range addrs {
-				for range 1100 {
+				for range 600 {
 					_, err := io.WriteString(dial(t, "127.0.0.3", addr), "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
 					require.NoError(t, err)
 				}
