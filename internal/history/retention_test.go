@@ -34,23 +34,21 @@ func TestRemover_RemoveExpired(t *testing.T) {
 	r := newRemover(t)
 	recorder, _ := newTestRecorder(t, r.Pool)
 	hook := addWebhook(t, r.Pool)
-	// 50,000 events of 60 days, four deliveries each, of webhooks that have long gone.
-	for _, statement := range []string{
-		`INSERT INTO events (id, type, payload, run_id, accepted_at)
-			SELECT 'e' || n, 'post.created', '{}', 'r', now() - n * interval '104 seconds' FROM generate_series(1, 50000) n`,
-		`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at)
-			SELECT ` + dbtest.DeliveryID("now() - n * interval '104 seconds'") + `, md5((w * 1000 + n % 1000)::text)::uuid, 'e' || n, 1, true, 1, now() - n * interval '104 seconds' + interval '1 second'
-			FROM generate_series(1, 50000) n, generate_series(1, 4) w`,
-		"VACUUM ANALYZE events, deliveries",
-	} {
-		execute(t, r.Pool, statement)
-	}
+	// 50,000 events of 60 days, four deliveries each, of webhooks that have long gone. All times are from one clock's reading:
+	// none comes by the time that the statements take to be between an event and its deliveries.
+	now := time.Now()
+	before := now.Add(-30 * 24 * time.Hour)
+	execute(t, r.Pool, `INSERT INTO events (id, type, payload, run_id, accepted_at)
+		SELECT 'e' || n, 'post.created', '{}', 'r', $1::timestamptz - n * interval '104 seconds' FROM generate_series(1, 50000) n`, now)
+	execute(t, r.Pool, `INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at)
+		SELECT `+dbtest.DeliveryID("$1::timestamptz - n * interval '104 seconds'")+`, md5((w * 1000 + n % 1000)::text)::uuid, 'e' || n, 1, true, 1, $1::timestamptz - n * interval '104 seconds' + interval '1 second'
+		FROM generate_series(1, 50000) n, generate_series(1, 4) w`, now)
+	execute(t, r.Pool, "VACUUM ANALYZE events, deliveries")
 	// One of the oldest deliveries is being removed by someone else, who is not waited for.
 	other := begin(t, r.Pool)
 	_, err := other.Exec(t.Context(), "SELECT id FROM deliveries WHERE event_id = 'e49999' LIMIT 1 FOR UPDATE")
 	require.NoError(t, err)
 
-	before := time.Now().Add(-30 * 24 * time.Hour)
 	const young = `SELECT (SELECT count(*) FROM events WHERE accepted_at >= $1), (SELECT count(*) FROM deliveries WHERE attempted_at >= $1)`
 	const old = `SELECT (SELECT count(*) FROM events WHERE accepted_at < $1), (SELECT count(*) FROM deliveries WHERE attempted_at < $1)`
 	count := func(query string) (events, deliveries int) {
@@ -80,9 +78,9 @@ func TestRemover_RemoveExpired(t *testing.T) {
 			time.Sleep(2 * time.Millisecond) // the rate of the recordings
 		}
 	}
-	now := make(chan struct{})
-	close(now)
-	alone := measure(now, 300)
+	atOnce := make(chan struct{})
+	close(atOnce)
+	alone := measure(atOnce, 300)
 	ended := make(chan struct{})
 	var removed Removal
 	go func() {
@@ -92,7 +90,7 @@ func TestRemover_RemoveExpired(t *testing.T) {
 	meanwhile := measure(ended, 0)
 	t.Logf("recording alone: median %v, of %d; while %d events and %d deliveries were removed: median %v, 99th of a hundred %v, longest %v, of %d",
 		alone[len(alone)/2], len(alone), removed.Events, removed.Deliveries, meanwhile[len(meanwhile)/2], meanwhile[len(meanwhile)*99/100], meanwhile[len(meanwhile)-1], len(meanwhile))
-	require.Less(t, meanwhile[len(meanwhile)-1], 2*time.Second, "something waited for the removal")
+	require.Greater(t, len(meanwhile), 20, "something waited for the removal, which is of hundreds of statements")
 
 	require.Equal(t, oldEvents-1, removed.Events)
 	require.Equal(t, oldDeliveries-1, removed.Deliveries, "all but the one that another holds")

@@ -36,6 +36,9 @@ type Options struct {
 	Temporal temporal.Settings
 	// NoTemporal starts Postgres alone.
 	NoTemporal bool
+	// Template is a folder that the function Template made, of which the servers get a copy instead of making all they need;
+	// "": none. Temporal's settings that are fixed with the first start, such as HistoryShards, are then the template's.
+	Template string
 	// TemporalArgs are the arguments with which this executable becomes the Temporal server, see temporal.RunChild.
 	TemporalArgs []string
 }
@@ -88,14 +91,35 @@ func Start(ctx context.Context, options Options) (_ *Servers, err error) {
 	return s, nil
 }
 
+// Template makes what servers hold before anyone has used them, in options.Dir, and returns the folder for Options.Template.
+func Template(ctx context.Context, options Options) (folder string, err error) {
+	s, err := Start(ctx, options)
+	if err != nil {
+		return "", err
+	}
+	s.Temporal.Kill() // what it keeps is in Postgres
+	err = errors.Join(s.StopPostgres(ctx, postgres.StopSignal), s.Stop())
+	return filepath.Join(options.Dir, postgresFolder), err
+}
+
+// postgresFolder is the data's, in Options.Dir.
+const postgresFolder = "postgres"
+
 func (s *Servers) firstPostgres(ctx context.Context) (err error) {
+	folder := filepath.Join(s.options.Dir, postgresFolder)
+	if s.options.Template != "" {
+		// With the owner, who is another where root runs this.
+		if out, err := exec.CommandContext(ctx, "cp", "-a", s.options.Template, folder).CombinedOutput(); err != nil { //nolint:gosec // the caller's folders
+			return fmt.Errorf("copy the template: %w: %s", err, out)
+		}
+	}
 	for range attempts {
 		var port int
 		if port, err = freeport.Find(); err != nil {
 			return err
 		}
 		s.cluster, err = postgres.Prepare(ctx, postgres.Config{
-			Dir:       filepath.Join(s.options.Dir, "postgres"),
+			Dir:       folder,
 			Port:      port,
 			Password:  "throw-away", // on loopback, with nothing in it
 			Log:       s.postgresLog,

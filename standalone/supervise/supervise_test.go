@@ -21,6 +21,9 @@ func shell(script string) *exec.Cmd { return exec.Command("sh", "-c", script) }
 
 func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
 
+// patience bounds what takes a moment on a machine with time for it. What would not happen by itself takes a minute.
+const patience = 30 * time.Second
+
 func TestStopEndsWhatTheChildStarted(t *testing.T) {
 	for name, c := range map[string]struct {
 		script string
@@ -39,7 +42,7 @@ func TestStopEndsWhatTheChildStarted(t *testing.T) {
 				raw, err := os.ReadFile(file)
 				grandchild, _ = strconv.Atoi(strings.TrimSpace(string(raw)))
 				return err == nil && grandchild > 0
-			}, 5*time.Second, 10*time.Millisecond)
+			}, patience, 10*time.Millisecond)
 			require.True(t, p.Alive())
 			require.Empty(t, p.Ended())
 
@@ -51,7 +54,7 @@ func TestStopEndsWhatTheChildStarted(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, "exit status 0", p.Ended())
 			}
-			require.Eventually(t, func() bool { return !alive(grandchild) }, 2*time.Second, 10*time.Millisecond)
+			require.Eventually(t, func() bool { return !alive(grandchild) }, patience, 10*time.Millisecond)
 			require.NoError(t, p.Stop(t.Context(), syscall.SIGTERM, time.Second), "a second time is no error")
 		})
 	}
@@ -84,12 +87,12 @@ func TestChildOfAKilledParentEnds(t *testing.T) {
 		raw, err := os.ReadFile(file)
 		child, _ = strconv.Atoi(string(raw))
 		return err == nil && child > 0
-	}, 5*time.Second, 10*time.Millisecond)
+	}, patience, 10*time.Millisecond)
 	time.Sleep(300 * time.Millisecond) // for the runtime to end idle threads
 	require.True(t, alive(child))
 	require.NoError(t, parent.Process.Kill())
 	_ = parent.Wait()
-	require.Eventually(t, func() bool { return !alive(child) }, 2*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return !alive(child) }, patience, 10*time.Millisecond)
 }
 
 // said collects what a supervisor says.
@@ -127,7 +130,7 @@ func TestSupervisor(t *testing.T) {
 		require.NoError(t, k.Start(t.Context()))
 		first := k.Process()
 		require.NoError(t, first.Signal(syscall.SIGKILL))
-		require.Eventually(t, func() bool { return s.has("child is back") }, 5*time.Second, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return s.has("child is back") }, patience, 10*time.Millisecond)
 		require.True(t, s.has("child ended (signal: killed): starting it again"))
 		second := k.Process()
 		require.NotEqual(t, first.PID(), second.PID())
@@ -150,7 +153,7 @@ func TestSupervisor(t *testing.T) {
 			return "too late to matter"
 		}
 		require.NoError(t, k.Start(t.Context()))
-		require.Eventually(t, func() bool { return s.has("child is back") }, 5*time.Second, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return s.has("child is back") }, patience, 10*time.Millisecond)
 		require.True(t, s.has("child ended (it looks ill): starting it again"))
 		require.NoError(t, k.Stop(t.Context()))
 		require.Equal(t, 2, watched)
@@ -168,7 +171,7 @@ func TestSupervisor(t *testing.T) {
 		}
 		require.NoError(t, k.Start(t.Context()))
 		require.NoError(t, k.Process().Signal(syscall.SIGKILL))
-		require.Eventually(t, func() bool { return s.has("child is back") }, 5*time.Second, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return s.has("child is back") }, patience, 10*time.Millisecond)
 		require.True(t, s.has("child ended (deaf): starting it again"))
 		require.NoError(t, k.Stop(t.Context()))
 	})
@@ -183,13 +186,17 @@ func TestSupervisor(t *testing.T) {
 	})
 	t.Run("stops in the middle of a wait", func(t *testing.T) {
 		t.Parallel()
-		s := &said{}
-		k := newSupervisor(s)
-		require.NoError(t, k.Start(t.Context()))
-		require.NoError(t, k.Process().Signal(syscall.SIGKILL))
-		require.Eventually(t, func() bool { return s.has("child ended") }, 5*time.Second, time.Millisecond)
-		began := time.Now()
-		require.NoError(t, k.Stop(t.Context()))
-		require.Less(t, time.Since(began), firstBackoff)
+		least := time.Hour // of several: a busy machine adds to a time, and takes none away
+		for tries := 0; least >= firstBackoff/2 && tries < 10; tries++ {
+			s := &said{}
+			k := newSupervisor(s)
+			require.NoError(t, k.Start(t.Context()))
+			require.NoError(t, k.Process().Signal(syscall.SIGKILL))
+			require.Eventually(t, func() bool { return s.has("child ended") }, patience, time.Millisecond)
+			began := time.Now()
+			require.NoError(t, k.Stop(t.Context()))
+			least = min(least, time.Since(began))
+		}
+		require.Less(t, least, firstBackoff/2)
 	})
 }

@@ -16,13 +16,15 @@ import (
 
 var quiet = slog.New(slog.DiscardHandler)
 
+// kept is this process's folder for what its tests share; Main removes it.
+var kept = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "mathub-testkit-*") })
+
 // builds are the product's programs that this test's process made.
-var builds programs
+var builds = programs{of: map[string]string{}}
 
 type programs struct {
-	mu  sync.Mutex
-	dir string
-	of  map[string]string // by the flags of the build
+	mu sync.Mutex
+	of map[string]string // by the flags of the build
 }
 
 // Build builds the product with the given flags of go build, such as "-tags=failpoints", once, and returns the
@@ -38,14 +40,11 @@ func Build(t testing.TB, flags ...string) string {
 	if path, ok := builds.of[key]; ok {
 		return path
 	}
-	if builds.dir == "" {
-		dir, err := os.MkdirTemp("", "mathub-e2e-*")
-		if err != nil {
-			t.Fatal(err)
-		}
-		builds.dir, builds.of = dir, map[string]string{}
+	dir, err := kept()
+	if err != nil {
+		t.Fatal(err)
 	}
-	path := filepath.Join(builds.dir, "mathub-webhooks-"+strconv.Itoa(len(builds.of)))
+	path := filepath.Join(dir, "mathub-webhooks-"+strconv.Itoa(len(builds.of)))
 	cmd := exec.CommandContext(t.Context(), "go", append(append([]string{"build", "-o", path}, flags...), ".")...) //nolint:gosec // a test's flags
 	cmd.Dir = Root(t)
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -107,10 +106,4 @@ func Root(t testing.TB) string {
 		t.Fatalf("find the product's module: %v", err)
 	}
 	return dir
-}
-
-func (p *programs) remove() {
-	if p.dir != "" {
-		_ = os.RemoveAll(p.dir)
-	}
 }

@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,7 +48,9 @@ func Main(m *testing.M) {
 		return
 	}
 	code := m.Run()
-	builds.remove()
+	if dir, err := kept(); err == nil {
+		_ = os.RemoveAll(dir)
+	}
 	os.Exit(code)
 }
 
@@ -99,6 +102,9 @@ func Start(t testing.TB, options Options) *Stack {
 	})
 	options.Servers.Dir = s.dir
 	var err error
+	if options.Servers.Template, err = template(options.Servers); err != nil {
+		t.Fatalf("make the template of Postgres and Temporal: %v", err)
+	}
 	if s.Servers, err = servers.Start(ctx, options.Servers); err != nil {
 		t.Fatalf("start Postgres and Temporal: %v", err)
 	}
@@ -119,6 +125,28 @@ func Start(t testing.TB, options Options) *Stack {
 	s.startApps(ctx, t, options.Apps)
 	return s
 }
+
+// starts counts this process's stacks.
+var starts atomic.Int32
+
+// template is what a stack's servers are copied from. The first stack of a process makes all by itself, as it may be the only
+// one.
+func template(options servers.Options) (folder string, err error) {
+	if starts.Add(1) == 1 || options.Temporal.HistoryShards != 0 || options.Temporal.StockConfig {
+		return "", nil
+	}
+	return makeTemplate()
+}
+
+var makeTemplate = sync.OnceValues(func() (folder string, err error) {
+	dir, err := kept()
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return servers.Template(ctx, servers.Options{Dir: dir})
+})
 
 // connect makes the ways to the database and to Temporal, each at its first use; the test's end closes them.
 func (s *Stack) connect(t testing.TB) {
