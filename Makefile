@@ -10,7 +10,7 @@ FUZZ     = ./webhook:FuzzParseEvent ./webhook:FuzzParseBatch ./webhook:FuzzURLRu
 LDFLAGS = -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-quick test-unit test-e2e test-portal pictures test-faults test-deps fresh soak fuzz bench profile generate check-generated check-api lint fmt vuln sbom pin-images release-snapshot tidy clean
+.PHONY: help run build test test-quick test-unit test-system test-e2e test-portal pictures test-faults test-deps fresh soak fuzz bench profile generate check-generated check-api lint fmt vuln sbom pin-images release-snapshot tidy clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,47 +30,56 @@ bin/standalone: FORCE
 .PHONY: FORCE
 FORCE:
 
-test: test-unit test-e2e test-portal test-faults ## Run every test, on Postgres and Temporal servers started for them
+test: test-unit test-system test-faults ## Run every test, on Postgres and Temporal servers started for them: under ten minutes on 2 cores
+
+# Without what debuggers read, which most of the time of linking a test goes into, and without vet, which make lint runs.
+GOTEST = $(GO) test -ldflags=-w -vet=off
 
 # Those that need no Temporal server.
 QUICK = $$($(GO) list ./... | grep -v -E '/(api|emit|outbox|worker|app|searchattr)$$')
 
 test-quick: bin/standalone ## Run the tests that need no Temporal server and take no long time: under a minute
-	bin/standalone with-servers --no-temporal -- $(GO) test -short $(QUICK)
+	bin/standalone with-servers --no-temporal -- $(GOTEST) -short -p 4 $(QUICK)
 
 # Where no goroutines meet, the race detector finds nothing, and makes a computation five times as slow.
-SEQUENTIAL = "/(webhooks|webhook|workflows|cli|docs|clients/go|admission|settings|simulation)$$"
+SEQUENTIAL = "/(webhooks|webhook|workflows|cli|docs|clients/go|gentypes|portal|operators|admission|codec|openfiles|ops|pages|problem|settings|simulation)$$"
 
+# The packages that take longest come first, and several at once, as most of them wait.
 test-unit: bin/standalone ## Run the tests of the product's packages, where goroutines meet with the race detector
 	@GO='$(GO)' tools/test-deps.sh compiler
-	bin/standalone with-servers -- sh -c '$(GO) test -timeout 20m $$($(GO) list ./... | grep -E $(SEQUENTIAL)) && \
-		$(GO) test -race -timeout 20m -parallel 4 $$($(GO) list ./... | grep -v -E $(SEQUENTIAL))'
+	bin/standalone with-servers -- sh -c '$(GOTEST) -timeout 20m -p 3 $$($(GO) list ./... | grep -E $(SEQUENTIAL)) && \
+		$(GOTEST) -race -timeout 20m -p 3 -parallel 4 ./worker ./api $$($(GO) list ./... | grep -v -E $(SEQUENTIAL) | grep -v -E "/(worker|api)$$")'
 
 test-deps: ## Find what the tests need, or install it: Node, Python with Flask, FastAPI and Django, PgBouncer, nginx, Caddy, Chromium, curl, git, npm packages
 	@GO='$(GO)' tools/test-deps.sh
 
-# -count=1: what they test is a program that Go's test cache does not see. One target after the other, as some of them measure, and the
-# faults last.
+# -count=1: what they test is a program that Go's test cache does not see. Much of their time they wait: for a restart, a retry,
+# a browser. So several run at once; the faults run alone, as some of them measure.
+SYSTEM = cd standalone && MATHUB_TEST_BINARY=$(CURDIR)/bin/mathub-webhooks $(GOTEST) -count=1 -parallel 6
+
+test-system: build test-deps ## Run test-e2e and test-portal side by side
+	$(SYSTEM) -timeout 20m -p 3 ./e2e ./portal $$($(GO) list ./... | grep -v -E '/(e2e|portal|faults)$$')
+
 test-e2e: build test-deps ## Run the end-to-end tests: the product's processes, its examples and docs
-	cd standalone && $(GO) test -count=1 -timeout 20m -parallel 4 $$($(GO) list ./... | grep -v -E '/(faults|portal)$$')
+	$(SYSTEM) -timeout 20m -p 2 ./e2e $$($(GO) list ./... | grep -v -E '/(e2e|portal|faults)$$')
 
 test-portal: build test-deps ## Run the portal's tests in a real browser; MATHUB_SHOTS=folder keeps pictures
-	cd standalone && $(GO) test -count=1 -timeout 10m ./portal
+	$(SYSTEM) -timeout 10m ./portal
 
 pictures: build test-deps ## Make the docs' pictures of the portal and of the operators' pages again
 	cd standalone && MATHUB_PICTURES=$(CURDIR)/docs/images $(GO) test -count=1 -run 'TestPictures|TestOperatorsPages' ./portal
 
 test-faults: build test-deps ## Run the fault tests: what is killed, cut off or hangs loses nothing
-	cd standalone && $(GO) test -count=1 -timeout 25m -parallel 4 ./faults
+	$(SYSTEM) -timeout 25m ./faults
 
 fresh: ## Do make run and make test on a minimal Debian in a folder, as a new user and as root (needs root, an hour)
 	@tools/fresh.sh
 
-soak: build ## Break it for about an hour: the long forms of the simulation, of the pages' speed and of the fault tests
+soak: build ## Break it for about an hour: the long forms of the simulation, of incidents, of the pages' speed and of the fault tests
 	MATHUB_SOAK=1 $(GO) test -count=1 -timeout 3h ./internal/simulation
 	MATHUB_SOAK=1 bin/standalone with-servers --no-temporal -- $(GO) test -count=1 -timeout 1h -v -run TestEveryPageIsFast ./portal
 	MATHUB_SOAK=1 bin/standalone with-servers -- $(GO) test -count=1 -timeout 1h -v -run TestEveryPageIsFast ./operators
-	MATHUB_SOAK=1 bin/standalone with-servers -- $(GO) test -count=1 -timeout 1h -run TestNaughty ./api
+	MATHUB_SOAK=1 bin/standalone with-servers -- $(GO) test -count=1 -timeout 1h -run 'TestNaughty|TestManyWebhooksOfAnIncident' ./api ./worker
 	cd standalone && MATHUB_SOAK=1 $(GO) test -count=1 -timeout 3h -parallel 4 -v ./faults
 
 fuzz: bin/standalone ## Fuzz every target for FUZZTIME, 30s each unless told

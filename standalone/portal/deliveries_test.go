@@ -16,6 +16,7 @@ import (
 
 // TestDeliveries_PayloadsAreText: whatever an event holds, its page shows it, and is a page like any other.
 func TestDeliveries_PayloadsAreText(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.receiver.Answer("/page", testkit.Content(http.StatusOK, "<script>document.title='owned'</script>\u202e\x00"+strings.Repeat("<p>", 2000)))
 	hook := s.bot.CreateWebhook(t, s.receiver.URL("/page"), "", "post.created")
@@ -49,8 +50,10 @@ func (b *tab) copied(label string) string {
 
 // TestDeliveries_FromAFailureToItsRecovery goes the way of who looks for what went wrong, with JavaScript and without.
 func TestDeliveries_FromAFailureToItsRecovery(t *testing.T) {
+	t.Parallel()
 	for name, o := range map[string]tabOptions{"script": {}, "no script": {NoScript: true}, "touch": {Touch: true}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newSite(t)
 			_, bad, _ := s.fill()
 			path := "/portal/webhooks/" + bad.ID

@@ -15,6 +15,7 @@ import (
 // TestLongNames: whatever a bot, a webhook, a key, a label and a URL are called, as long as each may be and without a space to
 // break at, no page is scrolled sideways.
 func TestLongNames(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.bot = s.api.CreateBot(t, strings.Repeat("B", 200))
 	long := s.receiver.URL("/" + strings.Repeat("u", 2048-len(s.receiver.URL("/"))))

@@ -15,6 +15,7 @@ import (
 
 // TestTheModule: what it adds to a page. The focus comes back from a dialog to where it was.
 func TestTheModule(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.fill()
 	b := s.signedIn(t, "manage", tabOptions{})
@@ -39,6 +40,7 @@ const focused = `(document.activeElement.getAttribute("href") ?? document.active
 
 // TestADialogKeepsTheFocus: it goes in, where it stays, and Escape gives it back to what asked. Nothing was sent.
 func TestADialogKeepsTheFocus(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	ok, _, _ := s.fill()
 	delivery := s.bot.AwaitDeliveries(t, ok.ID, 1)[0]
@@ -69,6 +71,7 @@ func TestADialogKeepsTheFocus(t *testing.T) {
 
 // TestNewRowsWaitForTheirReader: who is further down, or in the list, is offered them; who is at its top sees them.
 func TestNewRowsWaitForTheirReader(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	ok := s.bot.CreateWebhook(t, s.receiver.URL("/ok"), "", "post.created")
 	emitted := 0
@@ -109,6 +112,7 @@ func TestNewRowsWaitForTheirReader(t *testing.T) {
 
 // TestWhatIsShownAnewKeepsTheFocus: it stays at the same link or button, in each part of a page that renews itself.
 func TestWhatIsShownAnewKeepsTheFocus(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.receiver.Answer("/moody", testkit.Content(http.StatusInternalServerError, "no"))
 	hook := s.bot.CreateWebhook(t, s.receiver.URL("/moody"), "", "post.created")
@@ -137,6 +141,7 @@ func TestWhatIsShownAnewKeepsTheFocus(t *testing.T) {
 
 // TestADisabledWebhook: each of its pages says what it missed or offers, under one name, to enable and recover.
 func TestADisabledWebhook(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	hook := s.bot.CreateWebhook(t, s.receiver.URL("/ok"), "", "post.created")
 	s.bot.SetActive(t, hook.ID, false)
@@ -167,6 +172,7 @@ func TestADisabledWebhook(t *testing.T) {
 
 // TestANotificationIsTried from the settings, which say what the receiver answered.
 func TestANotificationIsTried(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	b := s.signedIn(t, "manage", tabOptions{})
 	b.Go("/portal/settings")

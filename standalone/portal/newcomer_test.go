@@ -22,6 +22,7 @@ type hand interface {
 // TestNewcomer goes the whole way of who has never seen the product, from a link to the recovery of what was missed: once
 // with keys only, once with a finger on a phone.
 func TestNewcomer(t *testing.T) {
+	t.Parallel()
 	s := newSiteWith(t, testkit.Options{Env: map[string]string{"MATHUB_RETRY_SCHEDULE": "200ms"}})
 	for name, with := range map[string]struct {
 		options tabOptions
@@ -31,6 +32,7 @@ func TestNewcomer(t *testing.T) {
 		"touch":    {tabOptions{Touch: true}, func(b *tab) hand { return finger{b} }},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			own := &site{t, s.stack, s.api, s.api.CreateBot(t, name), testkit.NewReceiver(t)}
 			b := newTab(t, s.api.URL, with.options)
 			n := &newcomer{own, b, with.hand(b), ""}

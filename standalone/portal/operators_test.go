@@ -13,6 +13,7 @@ import (
 // TestOperatorsPages: axe-core finds nothing on any, light and dark, wide and narrow, and none is scrolled sideways. At most two
 // clicks lead to what the docs promise. A bot is suspended, and a host paused and resumed, by keyboard.
 func TestOperatorsPages(t *testing.T) {
+	t.Parallel()
 	port, err := freeport.Find()
 	require.NoError(t, err)
 	admin := fmt.Sprintf("127.0.0.1:%d", port)

@@ -50,6 +50,7 @@ func getRoutes(t *testing.T) (patterns []string) {
 // TestEveryPage: axe-core finds nothing on any, light and dark, and none is scrolled sideways; each works for both roles,
 // with JavaScript and without; no payload is more than text.
 func TestEveryPage(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	ok, bad, event := s.fill()
 	s.bot.Emit(t, testkit.Event{Type: "post.created", Data: []byte(`{"postId":"` + strings.Repeat("0123456789abcdef", 16<<10-100) + `"}`)})

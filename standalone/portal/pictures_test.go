@@ -17,6 +17,7 @@ import (
 // TestPictures goes from a new webhook to its deliveries and events, and looks at each page. "make pictures" makes the docs'
 // pictures so.
 func TestPictures(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.receiver.Answer("/staging", testkit.Content(http.StatusServiceUnavailable, "upstream is away"))
 	staging := s.bot.CreateWebhook(t, s.receiver.URL("/staging"), "", "wiki.edited")

@@ -9,6 +9,7 @@ import (
 
 // TestALinkOpensThePortalOnce: when its button is pressed, with its code out of sight by then.
 func TestALinkOpensThePortalOnce(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	link := s.link("manage")
 	path := strings.TrimPrefix(link, s.api.URL)

@@ -21,15 +21,20 @@ type site struct {
 	receiver *testkit.Receiver
 }
 
-// newSite starts the product.
+// newSite is a new bot of the product that the tests share.
 func newSite(t testing.TB) *site {
 	t.Helper()
-	return newSiteWith(t, testkit.Options{})
+	return newSiteOn(t, testkit.Shared(t))
 }
 
+// newSiteWith starts a product of the test's own.
 func newSiteWith(t testing.TB, options testkit.Options) *site {
 	t.Helper()
-	stack := testkit.Start(t, options)
+	return newSiteOn(t, testkit.Start(t, options))
+}
+
+func newSiteOn(t testing.TB, stack *testkit.Stack) *site {
+	t.Helper()
 	return &site{t, stack, stack.API(), stack.API().CreateBot(t, "euler"), testkit.NewReceiver(t)}
 }
 

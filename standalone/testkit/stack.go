@@ -48,6 +48,9 @@ func Main(m *testing.M) {
 		return
 	}
 	code := m.Run()
+	if shared.life.end() && code == 0 {
+		code = 1
+	}
 	if dir, err := kept(); err == nil {
 		_ = os.RemoveAll(dir)
 	}
