@@ -36,7 +36,7 @@ test: test-unit test-system test-faults ## Run every test, on Postgres and Tempo
 GOTEST = $(GO) test -ldflags=-w -vet=off
 
 # Those that need no Temporal server.
-QUICK = $$($(GO) list ./... | grep -v -E '/(api|emit|outbox|worker|app|searchattr)$$')
+QUICK = $$($(GO) list ./... | grep -v -E '/(api|emit|outbox|worker|app|searchattr|ops|operators)$$')
 
 test-quick: bin/standalone ## Run the tests that need no Temporal server and take no long time: under a minute
 	bin/standalone with-servers --no-temporal -- $(GOTEST) -short -p 4 $(QUICK)

@@ -45,8 +45,11 @@ func TestSchedules(t *testing.T) {
 		return
 	}
 	n, parts := uint64(2000), uint64(runtime.GOMAXPROCS(0))
-	if os.Getenv("MATHUB_SOAK") != "" {
+	switch {
+	case os.Getenv("MATHUB_SOAK") != "":
 		n = 100_000
+	case testing.Short():
+		n = 300
 	}
 	for part := range parts {
 		t.Run(fmt.Sprint(part), func(t *testing.T) {

@@ -43,7 +43,7 @@ func TestStrangersAndBotsAtTheirWorst(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	s.attack(ctx)
-	span := either(10*time.Second, 120*time.Second)
+	span := either(6*time.Second, 120*time.Second)
 	var reads, emits times
 	var measured sync.WaitGroup
 	measured.Go(func() { reads = timesOf(t, 120*time.Millisecond, span, s.read) })
