@@ -30,7 +30,7 @@ bin/standalone: FORCE
 .PHONY: FORCE
 FORCE:
 
-test: test-unit test-system test-faults ## Run every test, on Postgres and Temporal servers started for them: under ten minutes on 2 cores
+test: test-unit test-system test-faults ## Run every test, on Postgres and Temporal servers started for them
 
 # Without what debuggers read, which most of the time of linking a test goes into, and without vet, which make lint runs.
 GOTEST = $(GO) test -ldflags=-w -vet=off
@@ -38,7 +38,7 @@ GOTEST = $(GO) test -ldflags=-w -vet=off
 # Those that need no Temporal server.
 QUICK = $$($(GO) list ./... | grep -v -E '/(api|emit|outbox|worker|app|searchattr|ops|operators)$$')
 
-test-quick: bin/standalone ## Run the tests that need no Temporal server and take no long time: under a minute
+test-quick: bin/standalone ## Run the tests that need no Temporal server and take no long time
 	bin/standalone with-servers --no-temporal -- $(GOTEST) -short -p 4 $(QUICK)
 
 # Where no goroutines meet, the race detector finds nothing, and makes a computation five times as slow.
