@@ -55,7 +55,7 @@ test-deps: ## Find what the tests need, or install it: Node, Python with Flask, 
 
 # -count=1: what they test is a program that Go's test cache does not see. Much of their time they wait: for a restart, a retry,
 # a browser. So several run at once; the faults run alone, as some of them measure.
-SYSTEM = cd standalone && MATHUB_TEST_BINARY=$(CURDIR)/bin/mathub-webhooks $(GOTEST) -count=1 -parallel 6
+SYSTEM = cd standalone && TESTKIT_BINARY=$(CURDIR)/bin/mathub-webhooks $(GOTEST) -count=1 -parallel 6
 
 test-system: build test-deps ## Run test-e2e and test-portal side by side
 	$(SYSTEM) -timeout 20m -p 3 ./e2e ./portal $$($(GO) list ./... | grep -v -E '/(e2e|portal|faults)$$')

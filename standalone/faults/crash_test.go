@@ -29,9 +29,9 @@ func TestKilledAtANamedPlace(t *testing.T) {
 		pause         time.Duration
 		hits          int // of a place until the kill
 	}{
-		{hooks: 1, events: either(100, 500), pause: 10 * time.Millisecond, hits: either(15, 30)},
-		{hooks: 10, events: either(100, 500), pause: 20 * time.Millisecond, hits: either(50, 100)},
-		{hooks: 300, events: either(10, 500), pause: 100 * time.Millisecond, hits: either(200, 400)},
+		{hooks: 1, events: either(200, 500), pause: 10 * time.Millisecond, hits: 30},
+		{hooks: 10, events: either(200, 500), pause: 20 * time.Millisecond, hits: 100},
+		{hooks: 300, events: either(20, 500), pause: 100 * time.Millisecond, hits: 400},
 	} {
 		t.Run(fmt.Sprintf("%d webhooks an event", c.hooks), func(t *testing.T) {
 			t.Parallel()

@@ -28,10 +28,10 @@ type programs struct {
 }
 
 // Build builds the product with the given flags of go build, such as "-tags=failpoints", once, and returns the
-// program. MATHUB_TEST_BINARY names one to be taken as it is where no flags are given.
+// program. TESTKIT_BINARY names one to be taken as it is where no flags are given.
 func Build(t testing.TB, flags ...string) string {
 	t.Helper()
-	if given := os.Getenv("MATHUB_TEST_BINARY"); given != "" && len(flags) == 0 {
+	if given := os.Getenv("TESTKIT_BINARY"); given != "" && len(flags) == 0 {
 		return given
 	}
 	builds.mu.Lock()
