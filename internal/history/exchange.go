@@ -84,7 +84,7 @@ func EncodeExchange(sent Sent, resp egress.Response) []byte {
 	}
 	requestBytes := e.out.Len()
 	if resp.Header != nil {
-		e.response(resp.Header, sent.hidden())
+		e.response(resp.Header, sent)
 	}
 	fields := e.out.Bytes()
 
@@ -105,8 +105,8 @@ func EncodeExchange(sent Sent, resp egress.Response) []byte {
 }
 
 // response writes the headers ordered by name, because net/http keeps no other order. It leaves out what does not fit, and
-// hides texts in the rest.
-func (e *exchangeEncoder) response(header http.Header, texts []string) {
+// hides in the rest what an answer must not show.
+func (e *exchangeEncoder) response(header http.Header, sent Sent) {
 	var names, values []string
 	size := 0
 	for _, name := range slices.Sorted(maps.Keys(header)) {
@@ -123,7 +123,7 @@ func (e *exchangeEncoder) response(header http.Header, texts []string) {
 			}
 		}
 	}
-	hide(values, texts, func(string) string { return hidden })
+	hide(values, sent.hidden(values), func(string) string { return hidden })
 	for i, name := range names {
 		e.field(name, values[i])
 	}

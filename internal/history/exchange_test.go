@@ -2,6 +2,7 @@ package history
 
 import (
 	"bytes"
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"strings"
@@ -160,6 +161,22 @@ func TestHideSecrets(t *testing.T) {
 		require.Equal(t, want, string(HideSecrets([]byte(answer), sent)))
 		require.Len(t, want, len(answer))
 	}
+}
+
+// TestHideSecrets_AsTheAnswerSpellsThem: in JSON, a URL or HTML, decoded as a server reads them, or cut off.
+func TestHideSecrets_AsTheAnswerSpellsThem(t *testing.T) {
+	t.Parallel()
+	const bearer, quoted = "abc/def+ghi==", `a"b\c<d>&e`
+	basic := base64.StdEncoding.EncodeToString([]byte("account:pass word"))
+	sent := Sent{Secrets: []string{"whsec_abcd/efg+h=="}, Custom: webhook.CustomHeaders{"Authorization": "Bearer " + bearer, "X-Quoted": quoted, "X-Basic": "Basic " + basic}}
+	for _, answer := range []string{
+		`abc\/def+ghi==`, "abc%2Fdef%2Bghi%3D%3D", `whsec_abcd\/efg+h==`, "abcd%2Fefg%2Bh%3D%3D",
+		`a\"b\\c<d>&e`, `a&#34;b\c&lt;d&gt;&amp;e`, basic, "account:pass word", "pass word", "pass+word",
+		bearer[:minHidden], "Bearer " + bearer[:5], basic[:len(basic)-1],
+	} {
+		require.Equal(t, "got "+strings.Repeat("*", len(answer)), string(HideSecrets([]byte("got "+answer), sent)), answer)
+	}
+	require.Equal(t, "got abc/d", string(HideSecrets([]byte("got abc/d"), sent)), "too short to be of use")
 }
 
 func BenchmarkHideSecrets(b *testing.B) {

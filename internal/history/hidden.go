@@ -2,6 +2,8 @@ package history
 
 import (
 	"cmp"
+	"encoding/base64"
+	"html"
 	"net/http"
 	"net/url"
 	"slices"
@@ -20,7 +22,7 @@ const hidden = "***"
 const minHidden = 6
 
 // usualTexts is how many texts are looked for one after the other.
-const usualTexts = 20
+const usualTexts = 64
 
 // signatureHeaders are the request's headers that are not kept.
 var signatureHeaders = []string{"X-Mathub-Signature", "Webhook-Signature"}
@@ -110,26 +112,59 @@ func HideSecrets(body []byte, sent Sent) []byte {
 		return body
 	}
 	values := []string{string(body)}
-	hide(values, sent.hidden(), func(text string) string { return strings.Repeat("*", len(text)) })
-	return []byte(values[0])
+	texts := sent.hidden(values)
+	hide(values, texts, func(text string) string { return strings.Repeat("*", len(text)) })
+	return []byte(hideBegun(values[0], texts))
 }
 
-// hidden are the texts that an answer must not show.
-func (s Sent) hidden() []string {
-	texts := append(signaturesOf(s.Header), tokensOf(s.URL)...)
-	add := func(forms ...string) {
-		for _, text := range forms {
-			if len(text) >= minHidden {
-				texts = append(texts, text)
+// hideBegun masks the beginning of a text at the body's end: of a long answer only its beginning is read.
+func hideBegun(body string, texts []string) string {
+	for _, text := range texts {
+		for at := max(0, len(body)-len(text)+1); at <= len(body)-minHidden; at++ {
+			next := strings.Index(body[at:], text[:min(len(text), minHidden)])
+			if next < 0 {
+				break
+			}
+			if at += next; strings.HasPrefix(text, body[at:]) {
+				return body[:at] + strings.Repeat("*", len(body)-at)
 			}
 		}
 	}
+	return body
+}
+
+// spellings are a text as a URL, JSON (with / escaped or not) and HTML spell it.
+func spellings(text string) []string {
+	inJSON := strings.ReplaceAll(strings.ReplaceAll(text, `\`, `\\`), `"`, `\"`)
+	all := []string{url.QueryEscape(text), url.PathEscape(text), inJSON, strings.ReplaceAll(inJSON, "/", `\/`), html.EscapeString(text)}
+	return slices.DeleteFunc(all, func(form string) bool { return form == text })
+}
+
+// hidden are the texts that an answer must not show. They are spelled in other ways only where one of its values may be.
+func (s Sent) hidden(values []string) []string {
+	spelled := slices.ContainsFunc(values, func(value string) bool { return strings.ContainsAny(value, `%\&+`) })
+	texts := tokensOf(s.URL)
+	add := func(plain ...string) {
+		for _, text := range plain {
+			if len(text) < minHidden {
+				continue
+			}
+			if texts = append(texts, text); spelled {
+				texts = append(texts, spellings(text)...)
+			}
+		}
+	}
+	add(signaturesOf(s.Header)...)
 	for _, secret := range s.Secrets {
 		add(secret, strings.TrimPrefix(secret, "whsec_"))
 	}
 	for _, value := range s.Custom {
-		_, credential, _ := strings.Cut(value, " ") // as after "Bearer "
+		scheme, credential, _ := strings.Cut(value, " ") // as after "Bearer "
 		add(value, credential)
+		if pair, err := base64.StdEncoding.DecodeString(credential); err == nil && strings.EqualFold(scheme, "Basic") {
+			_, password, _ := strings.Cut(string(pair), ":")
+			add(string(pair), password)
+		}
 	}
 	return texts
 }
