@@ -8,6 +8,7 @@ import { createServer } from "node:http";
 const [secret, port = process.env.PORT ?? "9000"] = process.argv.slice(2);
 const exit = (message) => (console.error(message), process.exit(1));
 if (!secret) exit("usage: node receiver.mjs SECRET [PORT]");
+if (secret.includes("whpk_")) exit("that is a public key: anyone could sign with it as a secret");
 // The key of a secret whsec_… is what the base64 says; any other is its own key.
 const key = secret.startsWith("whsec_") ? Buffer.from(secret.slice("whsec_".length), "base64") : Buffer.from(secret);
 const tolerance = 5 * 60; // seconds, either way

@@ -18,6 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 if len(sys.argv) < 2:
     sys.exit("usage: python3 receiver.py SECRET [PORT]")
 SECRET = sys.argv[1]
+if "whpk_" in SECRET:
+    sys.exit("that is a public key: anyone could sign with it as a secret")
 # The key of a secret whsec_… is what the base64 says; any other is its own key.
 KEY = base64.b64decode(SECRET.removeprefix("whsec_")) if SECRET.startswith("whsec_") else SECRET.encode()
 PORT = int(sys.argv[2] if len(sys.argv) > 2 else os.environ.get("PORT", 9000))

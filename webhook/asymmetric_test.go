@@ -35,5 +35,7 @@ func TestSignAsymmetric(t *testing.T) {
 
 	d.Secrets = []string{"s"}
 	require.Equal(t, webhook.SignStandard("s", d.EventID, d.At, d.Body)+" v1a,"+signature, webhook.Headers(d).Get("Webhook-Signature"))
-	require.ErrorContains(t, webhook.ValidateSecret(webhook.PublicKey(key)), "public key")
+	for _, before := range []string{"", `"`, "v1a,"} {
+		require.ErrorContains(t, webhook.ValidateSecret(before+webhook.PublicKey(key)), "public key")
+	}
 }

@@ -81,8 +81,8 @@ func ValidateSecret(s string) error {
 		return invalid("secret", "must not contain NUL")
 	case strings.TrimFunc(s, unseen) != s:
 		return invalid("secret", "must not begin or end with white space or an invisible character")
-	case strings.HasPrefix(s, publicKeyPrefix):
-		return invalid("secret", "must not be a public key: anyone could sign with it")
+	case strings.Contains(s, publicKeyPrefix):
+		return invalid("secret", "must not hold a public key: anyone could sign with it")
 	case strings.HasPrefix(s, versionPrefix+secretPrefix):
 		return invalid("secret", "must begin with whsec_, without the v1, before it")
 	}

@@ -86,6 +86,8 @@ func NewReceiver(secrets ...string) (*Receiver, error) {
 				return nil, errors.New("a public key must be whpk_ and the base64 of 32 bytes")
 			}
 			r.keys = append(r.keys, key)
+		case strings.Contains(secret, publicKeyPrefix): // as a secret, it would be one that everybody knows
+			return nil, errors.New("a public key must begin with whpk_: remove what stands before it, such as a quote or a space")
 		default:
 			r.secrets = append(r.secrets, secret)
 		}

@@ -245,6 +245,10 @@ func TestVerify_PublicKey(t *testing.T) {
 	for _, signature := range []string{"", "v1a,", "v1a,AAAA", header.Get("webhook-signature"), strings.Replace(own, "v1a,", "v1,", 1), forged, forged + " " + strings.Replace(forged, "v1,", "v1a,", 1)} {
 		require.ErrorIs(t, verify(signature, key), mathub.ErrNotGenuine, signature)
 	}
+	for _, before := range []string{" ", `"`, "\ufeff", "v1a,", "\n"} { // a secret that everybody knows
+		_, err = mathub.NewReceiver(before + key)
+		require.ErrorContains(t, err, "must begin with whpk_")
+	}
 	_, err = mathub.NewReceiver("whpk_AAAA")
 	require.ErrorContains(t, err, "32 bytes")
 }

@@ -175,6 +175,8 @@ def _secrets(secret: Secret) -> Sequence[str]:
     secrets = [secret] if isinstance(secret, str) else list(secret or ())
     if not secrets or not all(isinstance(one, str) and one for one in secrets):
         raise ValueError("the secret is empty: anyone could sign with it")
+    if any(one.rfind(_PUBLIC) > 0 for one in secrets):  # as a secret, it would be one that everybody knows
+        raise ValueError("a public key must begin with whpk_: remove what stands before it, such as a quote or a space")
     return secrets
 
 

@@ -71,6 +71,8 @@ class Signatures(unittest.TestCase):
             self.assertRaises(ValueError, verify, BODY, headers, "whpk_AAAA")
         self.assertRaises(ValueError, verify, BODY, headers, "whpk_AAAA", signature="body")
         self.assertRaises(ValueError, sign, BODY, "whpk_AAAA")
+        for altered in (" %s", '"%s"', "\ufeff%s", "v1a,%s", "whpk_%s"):  # a secret that everybody knows
+            self.assertRaisesRegex(ValueError, "must begin", verify, BODY, headers, altered % ("whpk_" + base64.b64encode(bytes(32)).decode()))
 
     def test_mistakes(self):
         for secret in ("", [], [""], None):

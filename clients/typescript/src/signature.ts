@@ -143,6 +143,8 @@ export function secretsOf(secret: Secret): readonly string[] {
 	if (!Array.isArray(secrets) || secrets.length === 0 || secrets.some((one) => typeof one !== "string" || one === "")) {
 		throw new TypeError("the secret is empty: anyone could sign with it");
 	}
+	// As a secret, it would be one that everybody knows.
+	if (secrets.some((one) => one.lastIndexOf(publicKeyPrefix) > 0)) throw new TypeError("a public key must begin with whpk_: remove what stands before it, such as a quote or a space");
 	return secrets;
 }
 

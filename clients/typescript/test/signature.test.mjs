@@ -104,6 +104,7 @@ test("a public key verifies what its private key has signed, beside secrets or a
 	await refused(forged, {}, body, key);
 	await assert.rejects(verify(body, both, key, { signature: "body" }), TypeError);
 	await assert.rejects(verify(body, both, "whpk_AAAA"), TypeError);
+	for (const before of [" ", '"', "\ufeff", "v1a,", "\n"]) await assert.rejects(verify(body, both, before + key), /must begin with whpk_/, "a secret that everybody knows");
 	await assert.rejects(sign(body, key), TypeError);
 });
 
