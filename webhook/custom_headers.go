@@ -60,6 +60,7 @@ func CheckCustomHeaders(change map[string]*string) (map[string]*string, error) {
 }
 
 func wrongHeaderName(name, form string) string {
+	form = http.CanonicalHeaderKey(strings.ReplaceAll(form, "_", "-")) // what CGI and WSGI make of both is one
 	switch {
 	case !httpguts.ValidHeaderFieldName(name):
 		return "must be a name of a header: letters, digits and !#$%&'*+-.^_`|~ (RFC 9110)"

@@ -33,6 +33,7 @@ func TestCheckCustomHeaders(t *testing.T) {
 		"Host", "host", "Content-Length", "content-type", "CONTENT-ENCODING", "X-Mathub-Signature", "x-mathub-anything", "webhook-id", "Webhook-Signature", "Connection",
 		"keep-alive", "Proxy-Authorization", "proxy-connection", "TE", "Trailer", "transfer-encoding", "Upgrade", "HTTP2-Settings", "Expect", "User-Agent", "Accept-Encoding",
 		"Idempotency-Key", "X-Idempotency-Key", "traceparent", "tracestate", "baggage",
+		"X_Mathub_Event", "webhook_id", "CONTENT_LENGTH", "Transfer_Encoding",
 	} {
 		_, err := webhook.CheckCustomHeaders(map[string]*string{name: text("v")})
 		require.ErrorContains(t, err, "headers."+name+": is a header that HTTP or the delivery sets")
