@@ -63,6 +63,24 @@ func TestAWebhooksOwnHeaders(t *testing.T) {
 	require.Nil(t, sealed, "a webhook without any is as it was")
 }
 
+// TestTheAuditLogSaysWhichHeadersChanged: also where one gets another value and another is added, and not what stays.
+func TestTheAuditLogSaysWhichHeadersChanged(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	_, key := a.bot()
+	path := webhooksPath + "/" + a.hook(key)
+	for _, change := range []struct {
+		headers  string
+		replaced bool
+	}{{`{"X-A":"1"}`, false}, {`{"X-A":"2","X-B":"1"}`, true}, {`{"X-A":"2","X-B":null}`, false}, {`{"X-A":"3"}`, true}, {`{"X-A":null,"X-C":"1"}`, false}} {
+		require.Equal(t, http.StatusOK, a.do("PATCH", path, key, `{"headers":`+change.headers+`}`).status)
+		var log []struct{ After map[string]any }
+		a.do("GET", "/api/bot/v1/audit", key, nil).into(t, &log)
+		_, replaced := log[0].After["headerValues"]
+		require.Equal(t, change.replaced, replaced, change.headers)
+	}
+}
+
 func TestHeadersThatCannotBeAreRefused(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, nil, nil)

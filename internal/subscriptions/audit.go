@@ -27,8 +27,8 @@ func auditFields(w db.Webhook) audit.Fields {
 	return fields
 }
 
-// noteUpdate notes what an update changed, by the webhook before and after it.
-func noteUpdate(note func(audit.Change) error, before, after db.Webhook, asked db.UpdateWebhookParams) error {
+// noteUpdate notes what an update changed, by the webhook before and after it. headers are those of its own that changed.
+func noteUpdate(note func(audit.Change) error, before, after db.Webhook, asked db.UpdateWebhookParams, headers map[string]*string) error {
 	change := audit.Change{Action: audit.WebhookUpdated, BotID: after.BotID, Subject: after.ID.String()}
 	switch {
 	case before.IsActive && !after.IsActive:
@@ -44,7 +44,7 @@ func noteUpdate(note func(audit.Change) error, before, after db.Webhook, asked d
 	if asked.SetSecret && before.Secret != nil && after.Secret != nil && !bytes.Equal(before.Secret, after.Secret) {
 		was["secret"], is["secret"] = "before", "replaced"
 	}
-	if asked.SetExtras && slices.Equal(before.HeaderNames, after.HeaderNames) && equal(before.PublicKey, after.PublicKey) {
+	if slices.ContainsFunc(before.HeaderNames, func(name string) bool { return headers[name] != nil }) {
 		was["headerValues"], is["headerValues"] = "before", "replaced"
 	}
 	if before.FailureCount != after.FailureCount {

@@ -38,6 +38,10 @@ func (s *Service) changeExtras(change *db.UpdateWebhookParams, w db.Webhook, in 
 	if err != nil {
 		return err
 	}
+	maps.DeleteFunc(in.Headers, func(name string, value *string) bool { // which the webhook has already
+		present, has := before.Headers[name]
+		return has && value != nil && *value == present
+	})
 	after := before
 	if after.Headers, err = webhook.CustomHeaders(before.Headers).With(in.Headers); err != nil {
 		return err

@@ -194,7 +194,7 @@ func (s *Service) update(ctx context.Context, change db.UpdateWebhookParams, in 
 			if w, err = q.UpdateWebhook(ctx, tx, change); err != nil {
 				return err
 			}
-			if err := noteUpdate(note, before, w, change); err != nil {
+			if err := noteUpdate(note, before, w, change, in.Headers); err != nil {
 				return err
 			}
 			if err := s.updatePlanned(ctx, tx, change, w); err != nil {
