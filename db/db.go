@@ -125,6 +125,9 @@ func IsLocked(err error) bool { return hasCode(err, "55P03") }
 // 23503).
 func IsForeignKeyViolation(err error) bool { return hasCode(err, "23503") }
 
+// IsNoText says whether err is Postgres's refusal of what is not UTF-8, or has a NUL (SQLSTATE 22021).
+func IsNoText(err error) bool { return hasCode(err, "22021") }
+
 func hasCode(err error, code string) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && pg.Code == code

@@ -266,3 +266,15 @@ func TestFuses(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, b.do(http.MethodPost, "/ops/fuses/dns/reset", nil).status)
 	require.Contains(t, b.page("/ops/audit"), "fuse.reset")
 }
+
+// TestWhatIsNoText is the visitor's mistake, wherever an address has it.
+func TestWhatIsNoText(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	for _, path := range []string{"/ops/pauses?after=bot:%00", "/ops/webhooks?host=%00"} {
+		require.Equal(t, http.StatusBadRequest, b.do(http.MethodGet, path, nil).status, path)
+	}
+	for _, class := range []string{"%00", "%ff"} {
+		require.Equal(t, http.StatusBadRequest, b.do(http.MethodPost, "/ops/fuses/"+class+"/reset", nil).status, class)
+	}
+}

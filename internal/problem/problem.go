@@ -119,6 +119,8 @@ func Of(err error) *Error {
 			e.Fields = []webhook.FieldError{{Field: syntax.Field, Message: syntax.Message}}
 		}
 		return e
+	case db.IsNoText(err):
+		return &Error{Kind: Malformed, Detail: "The request has what is no text: text must be UTF-8 without NUL.", Cause: err}
 	case db.IsForeignKeyViolation(err): // it was deleted since it was read
 		return ErrNotFound
 	case errors.Is(err, context.DeadlineExceeded):
