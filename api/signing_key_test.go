@@ -72,6 +72,9 @@ func TestAKeyPairSignsBesideTheSecret(t *testing.T) {
 
 	second := rotate(`{"overlap":"1h"}`)
 	require.Equal(t, first[0], second[1])
+	for _, again := range []any{nil, `{"overlap":"1h"}`} {
+		require.Equal(t, http.StatusConflict, s.do("POST", path+"/signing-key", key, again).status, "repeated, it would take the first from receivers")
+	}
 	test()
 	require.Equal(t, second, s.signers(t, second...))
 	third := rotate(`{"overlap":"0s"}`)

@@ -8,13 +8,15 @@ import (
 	"time"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/webhook"
 )
 
 // DefaultKeyOverlap is how long the key before a new one signs too, unless told otherwise.
 const DefaultKeyOverlap = 24 * time.Hour
 
-// RotateKey gives a webhook a key pair, or another: the one before signs too for the overlap, of at most MaxSecretOverlap.
+// RotateKey gives a webhook a key pair, or another: the one before signs too for the overlap, of at most MaxSecretOverlap. While
+// one does so already, only an overlap of 0 ends it: a call that is repeated must not take away the key that receivers have.
 func (s *Service) RotateKey(ctx context.Context, before db.Webhook, overlap time.Duration) (db.Webhook, error) {
 	if overlap < 0 || overlap > MaxSecretOverlap {
 		return before, webhook.Invalid("overlap", fmt.Sprintf("must be a duration from 0s to %gh, such as 24h or 1h30m", MaxSecretOverlap.Hours()))
@@ -48,6 +50,10 @@ func (s *Service) changeExtras(change *db.UpdateWebhookParams, w db.Webhook, in 
 	}
 	switch in.key {
 	case newKey:
+		if in.keyOverlap > 0 && len(before.Keys(time.Now())) > 1 {
+			return &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf(
+				"The key before signs until %s. Rotate then, or with an overlap of 0s, which ends it at once.", webhook.FormatTime(before.PreviousKeyUntil))}
+		}
 		if after.Key, err = webhook.NewKey(); err != nil {
 			return err
 		}

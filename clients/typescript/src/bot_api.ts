@@ -89,7 +89,8 @@ export abstract class BotAPI {
 	 * Give the webhook a key pair, or another one.
 	 * From then on `webhook-signature` also has a `v1a` signature, of Ed25519 (Standard Webhooks), beside those of the secret.
 	 * Whoever verifies needs the public key alone (`publicKeys`), with which nobody can sign. The private key never leaves the
-	 * service. In a rotation the key before signs too for `overlap`.
+	 * service. In a rotation the key before signs too for `overlap`; until then, another rotation is a 409 unless its `overlap` is
+	 * `0s`, so that a repeated call takes no key from receivers.
 	 */
 	rotateSigningKey(id: string, body?: KeyRotation, options?: CallOptions): Promise<Webhook> {
 		return this.send({ method: "POST", path: `/api/bot/v1/webhooks/${encodeURIComponent(id)}/signing-key`, body }, options);
