@@ -71,9 +71,15 @@ func headersOf(set, remove []string) (mathub.CustomHeaders, error) {
 		if !ok {
 			return nil, usageError{fmt.Errorf("--header needs \"Name: value\"")}
 		}
+		if _, twice := headers[name]; twice {
+			return nil, usageError{fmt.Errorf("--header has %s twice", name)}
+		}
 		headers[name] = &value
 	}
 	for _, name := range remove {
+		if _, set := headers[name]; set {
+			return nil, usageError{fmt.Errorf("--header sets %s, which --remove-header removes", name)}
+		}
 		headers[name] = nil
 	}
 	if len(headers) == 0 {

@@ -102,6 +102,9 @@ func readHeaders(f url.Values) (map[string]*string, error) {
 		if !ok {
 			return nil, webhook.Invalid("headers", "must be lines of the form Name: value")
 		}
+		if _, twice := headers[name]; twice {
+			return nil, webhook.Invalid("headers", webhook.Shorten(name)+" is given twice")
+		}
 		headers[name] = &value
 	}
 	return headers, nil

@@ -159,7 +159,7 @@ func TestWebhookForm_OwnHeaders(t *testing.T) {
 	require.Equal(t, http.StatusSeeOther, b.post(hook+"/edit", form).status)
 	require.Contains(t, b.get(hook).body, `<span class="tag">X-Other</span><span class="tag">X-Tenant</span>`)
 
-	for lines, want := range map[string]string{"no colon": "must be lines of the form Name: value", "Host: canary": "Host is a header that HTTP or the delivery sets", "X-A:": "X-A must not be empty"} {
+	for lines, want := range map[string]string{"no colon": "must be lines of the form Name: value", "Host: canary": "Host is a header that HTTP or the delivery sets", "X-A:": "X-A must not be empty", "X-A: canary\nX-A: 2": "X-A is given twice"} {
 		form := hookForm()
 		form.Set("headers", lines)
 		for _, path := range []string{hook + "/edit", list} {
