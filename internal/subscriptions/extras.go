@@ -48,22 +48,8 @@ func (s *Service) changeExtras(change *db.UpdateWebhookParams, w db.Webhook, in 
 	if after.Headers, err = webhook.CustomHeaders(before.Headers).With(in.Headers); err != nil {
 		return err
 	}
-	switch in.key {
-	case newKey:
-		if in.keyOverlap > 0 && len(before.Keys(time.Now())) > 1 {
-			return &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf(
-				"The key before signs until %s. Rotate then, or with an overlap of 0s, which ends it at once.", webhook.FormatTime(before.PreviousKeyUntil))}
-		}
-		if after.Key, err = webhook.NewKey(); err != nil {
-			return err
-		}
-		after.PreviousKey, after.PreviousKeyUntil = nil, time.Time{}
-		if before.Key != nil && in.keyOverlap > 0 {
-			after.PreviousKey, after.PreviousKeyUntil = before.Key, time.Now().Add(in.keyOverlap)
-		}
-	case removeKey:
-		after.Key, after.PreviousKey, after.PreviousKeyUntil = nil, nil, time.Time{}
-	case keepKey:
+	if err := changeKey(&after, in); err != nil {
+		return err
 	}
 	if maps.Equal(before.Headers, after.Headers) && after.Key.Equal(before.Key) {
 		return nil
@@ -75,6 +61,30 @@ func (s *Service) changeExtras(change *db.UpdateWebhookParams, w db.Webhook, in 
 	}
 	change.Extras, err = s.Keyset.SealExtras(w.ID, after)
 	return err
+}
+
+// changeKey makes, replaces or removes the key pair, as is asked.
+func changeKey(x *db.Extras, in Input) error {
+	switch in.key {
+	case newKey:
+		if in.keyOverlap > 0 && len(x.Keys(time.Now())) > 1 {
+			return &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf(
+				"The key before signs until %s. Rotate then, or with an overlap of 0s, which ends it at once.", webhook.FormatTime(x.PreviousKeyUntil))}
+		}
+		made, err := webhook.NewKey()
+		if err != nil {
+			return err
+		}
+		replaced := x.Key
+		x.Key, x.PreviousKey, x.PreviousKeyUntil = made, nil, time.Time{}
+		if replaced != nil && in.keyOverlap > 0 {
+			x.PreviousKey, x.PreviousKeyUntil = replaced, time.Now().Add(in.keyOverlap)
+		}
+	case removeKey:
+		x.Key, x.PreviousKey, x.PreviousKeyUntil = nil, nil, time.Time{}
+	case keepKey:
+	}
+	return nil
 }
 
 func publicKey(key ed25519.PrivateKey) *string {
