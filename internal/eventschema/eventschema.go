@@ -29,7 +29,9 @@ const (
 const maxFaults = 10
 
 // Checker holds events against the schemas. It is safe for concurrent use.
-type Checker struct{ schemas map[webhook.EventType]*jsonschema.Schema }
+type Checker struct {
+	schemas map[webhook.EventType]*jsonschema.Schema
+}
 
 // NewChecker makes one of the catalog.
 func NewChecker() (*Checker, error) {
