@@ -100,7 +100,7 @@ func startCloud(t *testing.T, stack *testkit.Stack) *cloud {
 	require.NoError(t, err)
 	workflowservice.RegisterWorkflowServiceServer(server, passOn)
 	operatorservice.RegisterOperatorServiceServer(server, c)
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not wait
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	c.addr = listener.Addr().String()
 	go func() { _ = server.Serve(listener) }()

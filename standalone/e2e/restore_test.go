@@ -145,7 +145,7 @@ func (b *backup) paste(t *testing.T, stack *testkit.Stack, number int) string {
 	command := strings.ReplaceAll(string(found[number][1]), "2025-03-20T10:00:00Z", b.began.Add(-time.Hour).UTC().Format(time.RFC3339))
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, testkit.Tool(t, "bash"), "-euo", "pipefail", "-c", command) //nolint:gosec // the docs' commands
+	cmd := exec.CommandContext(ctx, testkit.Tool(t, "bash"), "-euo", "pipefail", "-c", command)
 	cmd.Dir = b.folder
 	cmd.Env = append(programsOn(t),
 		"MATHUB_DATABASE_URL="+stack.DatabaseURL(), "TEMPORAL_ADDRESS="+stack.TemporalAddr())

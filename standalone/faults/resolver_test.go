@@ -33,11 +33,11 @@ const (
 
 func startResolver(t *testing.T) *resolver {
 	t.Helper()
-	udp, err := net.ListenPacket("udp", "127.0.0.1:0") //nolint:noctx // it does not wait
+	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = udp.Close() })
 	r := &resolver{addr: udp.LocalAddr().String()}
-	tcp, err := net.Listen("tcp", r.addr) //nolint:noctx // it does not wait
+	tcp, err := net.Listen("tcp", r.addr)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = tcp.Close() })
 	go func() {
@@ -74,7 +74,7 @@ func (r *resolver) serve(conn net.Conn) {
 		return
 	}
 	r.answer(query, func(reply []byte) {
-		_, _ = conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(reply))), reply...)) //nolint:gosec // a few bytes
+		_, _ = conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(reply))), reply...))
 	})
 }
 

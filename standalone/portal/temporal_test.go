@@ -73,7 +73,7 @@ func startUI(t *testing.T, stack *testkit.Stack) string {
 	encoded, err := json.Marshal(settings)
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, filepath.Join(testkit.Root(t), "bin", "standalone"), "temporal-web-ui") //nolint:gosec // make build has built it
+	cmd := exec.CommandContext(ctx, filepath.Join(testkit.Root(t), "bin", "standalone"), "temporal-web-ui")
 	cmd.Env = append(os.Environ(), "MATHUB_STANDALONE_WEBUI="+string(encoded))
 	cmd.Stderr = t.Output()
 	require.NoError(t, cmd.Start())
