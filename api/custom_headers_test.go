@@ -114,3 +114,29 @@ func eleven(t *testing.T) string {
 	require.NoError(t, err)
 	return string(text)
 }
+
+// TestHeadersThatNoKeyOpensAreReplaced by a change that says all of them, with the key pair that was beside them; until then a
+// call that needs them says at once what does not open.
+func TestHeadersThatNoKeyOpensAreReplaced(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	_, key := s.bot()
+	path := webhooksPath + "/" + s.subscribe(key, "")
+	require.Equal(t, http.StatusOK, s.do("PATCH", path, key, `{"headers":{"X-A":"1","X-B":"2"}}`).status)
+	require.Equal(t, http.StatusOK, s.do("POST", path+"/signing-key", key, nil).status)
+	s.execute("UPDATE webhooks SET extras = decode('0100000000ffff', 'hex')")
+	for _, call := range [][3]string{
+		{"POST", path + "/test"}, {"POST", path + "/signing-key"}, {"DELETE", path + "/signing-key"}, {"PATCH", path, `{"headers":{"X-A":"3"}}`},
+	} {
+		got := s.do(call[0], call[1], key, call[2])
+		require.Equal(t, http.StatusServiceUnavailable, got.status, "%v", call)
+		require.Contains(t, got.fault(t).Detail, "The headers and keys of webhook", "%v", call)
+	}
+	got := s.do("PATCH", path, key, `{"headers":{"X-A":"3","X-B":null}}`)
+	require.Equal(t, http.StatusOK, got.status, "%s", got.body)
+	require.Contains(t, string(got.body), `"headerNames":["X-A"],"publicKeys":[]`)
+	require.Equal(t, http.StatusOK, s.do("POST", path+"/test", key, nil).status)
+	sent := s.requests()
+	require.Equal(t, "3", sent[len(sent)-1].header.Get("X-A"))
+	require.Equal(t, http.StatusOK, s.do("POST", path+"/signing-key", key, nil).status)
+}

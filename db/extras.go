@@ -59,3 +59,17 @@ func (k *Keyset) OpenExtras(webhookID uuid.UUID, sealed []byte) (x Extras, err e
 	}
 	return x, nil
 }
+
+// OpenAll tries to decrypt all that a delivery to the webhook needs. The error names what does not open.
+func (k *Keyset) OpenAll(w Webhook) error {
+	_, err := k.OpenURL(w.ID, w.URL)
+	for _, sealed := range [][]byte{w.Secret, w.PreviousSecret} {
+		if err == nil && sealed != nil {
+			_, err = k.Open(w.ID, sealed)
+		}
+	}
+	if err == nil {
+		_, err = k.OpenExtras(w.ID, w.Extras)
+	}
+	return err
+}

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/mathub/webhooks/db"
@@ -37,8 +38,8 @@ func (s *Service) changeExtras(change *db.UpdateWebhookParams, w db.Webhook, in 
 		return nil
 	}
 	before, err := s.Keyset.OpenExtras(w.ID, w.Extras)
-	if err != nil {
-		return err
+	if err != nil && !saysAll(in, w) {
+		return err // and before is empty otherwise: what no key opens is gone
 	}
 	maps.DeleteFunc(in.Headers, func(name string, value *string) bool { // which the webhook has already
 		present, has := before.Headers[name]
@@ -51,7 +52,7 @@ func (s *Service) changeExtras(change *db.UpdateWebhookParams, w db.Webhook, in 
 	if err := changeKey(&after, in); err != nil {
 		return err
 	}
-	if maps.Equal(before.Headers, after.Headers) && after.Key.Equal(before.Key) {
+	if err == nil && maps.Equal(before.Headers, after.Headers) && after.Key.Equal(before.Key) {
 		return nil
 	}
 	change.SetExtras, change.HeaderNames = true, webhook.CustomHeaders(after.Headers).Names()
@@ -61,6 +62,14 @@ func (s *Service) changeExtras(change *db.UpdateWebhookParams, w db.Webhook, in 
 	}
 	change.Extras, err = s.Keyset.SealExtras(w.ID, after)
 	return err
+}
+
+// saysAll reports whether a change says of each of the webhook's own headers what becomes of it.
+func saysAll(in Input, w db.Webhook) bool {
+	return !slices.ContainsFunc(w.HeaderNames, func(name string) bool {
+		_, said := in.Headers[name]
+		return !said
+	})
 }
 
 // changeKey makes, replaces or removes the key pair, as is asked.

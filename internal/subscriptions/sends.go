@@ -194,6 +194,9 @@ func (s *Service) send(ctx context.Context, w db.Webhook, start func(context.Con
 	if err := s.checkPaused(ctx, w); err != nil {
 		return row, err
 	}
+	if err := s.Keyset.OpenAll(w); err != nil { // which the workers would wait for
+		return row, err
+	}
 	end, err := s.sends.begin(w.BotID, w.ID)
 	if err != nil {
 		return row, err
