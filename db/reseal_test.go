@@ -142,7 +142,7 @@ func TestSecretsAreSealedAnewWithTheNewestKey(t *testing.T) {
 	require.NoError(t, err)
 	unopened, _, err := db.Unopened(t.Context(), pool, first, 1000)
 	require.NoError(t, err)
-	require.Equal(t, []string{"the URL of webhook " + stuck.String(), "the secret of webhook " + stuck.String(), "the notify URL of bot euler"}, unopened)
+	require.Equal(t, []string{"the URL of webhook " + stuck.String(), "the secret of webhook " + stuck.String(), "the headers and keys of webhook " + stuck.String(), "the notify URL of bot euler"}, unopened)
 	_, err = pool.Exec(t.Context(), "DELETE FROM bots WHERE id = 'euler'")
 	require.NoError(t, err)
 
