@@ -77,7 +77,7 @@ func filledIn(t *testing.T, setup string, api *testkit.API, bot *testkit.Bot, ur
 	for name, value := range map[string]string{
 		"MATHUB_API": api.URL, "MATHUB_BOT_KEY": bot.Key, "MATHUB_SERVICE_TOKEN": api.ServiceToken, "WEBHOOK_URL": url,
 		"WEBHOOK_ID": hook.ID, "DELIVERY_ID": delivery.ID, "EVENT_ID": event.ID, "BOT_ID": bot.ID, "KEY_ID": key.Value.ID,
-		"OWN_KEY_ID": ownKey.Value.ID, "SESSION_ID": session(t, api, service, bot), "RECOVERY_ID": incident, "SCOPE": "all",
+		"OWN_KEY_ID": ownKey.Value.ID, "SESSION_ID": session(t, api, service, bot), "RECOVERY_ID": incident, "SCOPE": "all", "TYPE": post,
 	} {
 		line := regexp.MustCompile(`(?m)^export ` + name + `=.*$`)
 		require.Regexp(t, line, setup, name)
