@@ -55,22 +55,22 @@ test-deps: ## Find what the tests need, or install it: Node, Python with Flask, 
 
 # -count=1: what they test is a program that Go's test cache does not see. Much of their time they wait: for a restart, a retry,
 # a browser. So several run at once; the faults run alone, as some of them measure.
-SYSTEM = cd standalone && TESTKIT_BINARY=$(CURDIR)/bin/mathub-webhooks $(GOTEST) -count=1 -parallel 6
+SYSTEM = cd standalone && TESTKIT_BINARY=$(CURDIR)/bin/mathub-webhooks $(GOTEST) -count=1
 
 test-system: build test-deps ## Run test-e2e and test-portal side by side
-	$(SYSTEM) -timeout 20m -p 3 ./e2e ./portal $$($(GO) list ./... | grep -v -E '/(e2e|portal|faults)$$')
+	$(SYSTEM) -timeout 20m -p 2 -parallel 5 ./e2e ./portal $$($(GO) list ./... | grep -v -E '/(e2e|portal|faults)$$')
 
 test-e2e: build test-deps ## Run the end-to-end tests: the product's processes, its examples and docs
-	$(SYSTEM) -timeout 20m -p 2 ./e2e $$($(GO) list ./... | grep -v -E '/(e2e|portal|faults)$$')
+	$(SYSTEM) -timeout 20m -p 2 -parallel 5 ./e2e $$($(GO) list ./... | grep -v -E '/(e2e|portal|faults)$$')
 
 test-portal: build test-deps ## Run the portal's tests in a real browser; MATHUB_SHOTS=folder keeps pictures
-	$(SYSTEM) -timeout 10m ./portal
+	$(SYSTEM) -timeout 10m -parallel 5 ./portal
 
 pictures: build test-deps ## Make the docs' pictures of the portal and of the operators' pages again
 	cd standalone && MATHUB_PICTURES=$(CURDIR)/docs/images $(GO) test -count=1 -run 'TestPictures|TestOperatorsPages' ./portal
 
 test-faults: build test-deps ## Run the fault tests: what is killed, cut off or hangs loses nothing
-	$(SYSTEM) -timeout 25m ./faults
+	$(SYSTEM) -timeout 25m -parallel 6 ./faults
 
 fresh: ## Do make run and make test on a minimal Debian in a folder, as a new user and as root (needs root, an hour)
 	@tools/fresh.sh

@@ -50,7 +50,9 @@ func TestNobodyIsFloodedThroughTheService(t *testing.T) {
 	}
 	require.Equal(t, "", hooks[0].DuplicateOf)
 	var sent int
-	for round := 0; time.Since(began) < 25*time.Second; round++ {
+	// Until what it may send in ten seconds has been sent, which a busy machine takes longer for.
+	for round := 0; int(server.third.Load()) <= burst+perSecond*10; round++ {
+		require.Less(t, time.Since(began), 2*time.Minute, "what it may send it sends")
 		sent++
 		api.Emit(t, testkit.Event{ID: fmt.Sprintf("e%d", sent), Type: post, BotIDs: []string{bot.ID, honest.ID}})
 		i := round % webhooks
@@ -69,8 +71,7 @@ func TestNobodyIsFloodedThroughTheService(t *testing.T) {
 		server.withinRate(t, burst, perSecond, began)
 	}
 	server.withinRate(t, burst, perSecond, began)
-	require.Greater(t, int(server.third.Load()), burst+perSecond*10, "what it may send it sends")
-	require.Eventually(t, func() bool { return int(server.honest.Load()) >= sent }, 10*time.Second, 20*time.Millisecond, "others are not slowed")
+	require.Eventually(t, func() bool { return int(server.honest.Load()) >= sent }, 30*time.Second, 20*time.Millisecond, "others are not slowed")
 	for _, hook := range bot.Webhooks(t) {
 		require.True(t, hook.IsActive)
 		require.Zero(t, hook.FailureCount, "a refusal is no failure")

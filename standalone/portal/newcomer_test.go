@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/require"
@@ -121,7 +122,7 @@ func (n *newcomer) recovers() {
 	require.Contains(n.t, n.tab.Text("main"), "12 events missed")
 	n.hand.follow("form[method=post][action$=recover] button")
 	n.tab.AwaitText("12 of 12") // without a reload
-	require.NotContains(n.t, n.tab.Text("main"), "Cancel the recovery")
+	require.Eventually(n.t, func() bool { return !strings.Contains(n.tab.Text("main"), "Cancel the recovery") }, patience, 50*time.Millisecond)
 	n.verified(before + 1 + missed)
 	arrived := map[string]bool{}
 	for _, r := range n.receiver.Requests(newcomersPath)[before+1:] {
