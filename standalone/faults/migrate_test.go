@@ -76,11 +76,11 @@ func nextMigration(t *testing.T) string {
 SET lock_timeout = '1s';
 ALTER TABLE webhooks ADD COLUMN next_column text;
 RESET lock_timeout;
-DROP INDEX CONCURRENTLY IF EXISTS deliveries_next;
-CREATE INDEX CONCURRENTLY deliveries_next ON deliveries (attempted_at);
+DROP INDEX CONCURRENTLY IF EXISTS events_next;
+CREATE INDEX CONCURRENTLY events_next ON events (type);
 
 -- +goose Down
-DROP INDEX CONCURRENTLY IF EXISTS deliveries_next;
+DROP INDEX CONCURRENTLY IF EXISTS events_next;
 SET lock_timeout = '1s';
 ALTER TABLE webhooks DROP COLUMN next_column;
 RESET lock_timeout;
