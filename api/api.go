@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
@@ -65,6 +66,8 @@ type Config struct {
 	MaxWebhooksPerBot int
 	// RateLimit is the most calls a minute of a bot key. 0: no limit.
 	RateLimit int
+	// Now is the clock of the limits of calls. It defaults to time.Now.
+	Now func() time.Time
 	// Retention is how long events and deliveries are kept. 0: no limit.
 	Retention webhook.Retention
 	// TrustedProxies are believed in their X-Forwarded-For, X-Forwarded-Prefix and X-Forwarded-Proto. Empty: no proxy is.
@@ -176,10 +179,13 @@ func newServer(cfg Config) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	services, events := cfg.Services(), db.NewEventReader(cfg.Pool)
 	s := &server{
 		cfg: cfg, docs: made.docs, log: cfg.Logger, ops: services.Ops, bots: services.Bots, audit: services.Audit, history: services.History, webhooks: services.Webhooks,
-		writes: db.NewWriteCheck(cfg.Pool), fairUse: newFairUse(cfg.RateLimit), wrongKeys: newLimiters(wrongKeysPerMinute, manyLimiters),
+		writes: db.NewWriteCheck(cfg.Pool), fairUse: newFairUse(cfg.RateLimit, cfg.Now), wrongKeys: newLimiters(wrongKeysPerMinute, manyLimiters, cfg.Now),
 		calls: newAtOnce(maxCallsPerBot),
 		large: newRoom(maxLargeBytes), largeOfBot: newAtOnce(maxLargePerBot), largeOwn: newRoom(maxLargeBytes),
 		events: events, waiting: newWaiting(events, cfg.Stopping), document: made.document,

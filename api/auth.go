@@ -114,8 +114,8 @@ func (s *server) findKey(ctx context.Context, client, token string) (key db.BotB
 
 // limitWrong looks up a secret by its hash, and counts a wrong one for the client's address.
 func (s *server) limitWrong(ctx context.Context, client string, hash []byte, what string, lookUp func() error) error {
-	now := time.Now()
-	wrong := s.wrongKeys.of(client, now)
+	now := s.wrongKeys.now()
+	wrong := s.wrongKeys.of(client)
 	counted := wrong.AllowN(now, 1) // beforehand, so that many at once are as many as one after the other
 	if !counted && !s.fairUse.knows(hash) && !s.lists(ctx, hash) {
 		return tooManyFor((1-wrong.TokensAt(now))/float64(wrong.Limit()), "Too many wrong "+what+" from this address.")
@@ -125,7 +125,7 @@ func (s *server) limitWrong(ctx context.Context, client string, hash []byte, wha
 		s.fairUse.forget(hash)
 		s.listed.forget(hash)
 	} else if counted {
-		wrong.AllowN(time.Now(), -1) // back: it was not wrong
+		wrong.AllowN(s.wrongKeys.now(), -1) // back: it was not wrong
 	}
 	return err
 }

@@ -28,6 +28,7 @@ import (
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/db/dbtest"
 	"github.com/mathub/webhooks/internal/bots"
+	"github.com/mathub/webhooks/internal/testutil"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -60,6 +61,7 @@ type testAPI struct {
 	url    string
 	pool   *pgxpool.Pool
 	keyset *db.Keyset
+	clock  *testutil.Clock // of the limits: it stands, so they are exact however slow the machine is
 }
 
 // newAPI serves the API on a real listener, a real Postgres, and the given Temporal client; nil is one whose server
@@ -76,10 +78,11 @@ func newAPI(t testing.TB, temporal client.Client, change func(*api.Config)) *tes
 	require.NoError(t, err)
 	keyset, err := db.ParseKeyset(text)
 	require.NoError(t, err)
+	clock := testutil.NewClock()
 	cfg := api.Config{
 		Pool: dbtest.New(t), Temporal: temporal, Keyset: keyset, ServiceToken: serviceToken, Version: "test",
 		URLRules: webhook.URLRules{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowHTTP: true},
-		Logger:   slog.New(slog.DiscardHandler),
+		Logger:   slog.New(slog.DiscardHandler), Now: clock.Now,
 	}
 	if change != nil {
 		change(&cfg)
@@ -94,7 +97,7 @@ func newAPI(t testing.TB, temporal client.Client, change func(*api.Config)) *tes
 	}
 	server.Start()
 	t.Cleanup(server.Close)
-	return &testAPI{t: t, url: server.URL, pool: cfg.Pool, keyset: keyset}
+	return &testAPI{t: t, url: server.URL, pool: cfg.Pool, keyset: keyset, clock: clock}
 }
 
 type answer struct {

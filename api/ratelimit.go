@@ -25,6 +25,7 @@ type limiters struct {
 	perSecond rate.Limit
 	burst     int
 	most      int // shared is for those beyond
+	now       func() time.Time
 
 	mu     sync.Mutex
 	each   map[string]*rate.Limiter
@@ -32,12 +33,16 @@ type limiters struct {
 	swept  time.Time
 }
 
-func newLimiters(perMinute, most int) *limiters {
+func newLimiters(perMinute, most int, now func() time.Time) *limiters {
 	perSecond, burst := rate.Limit(float64(perMinute)/60), perMinute
-	return &limiters{perSecond: perSecond, burst: burst, most: most, each: map[string]*rate.Limiter{}, shared: rate.NewLimiter(100*perSecond, 100*burst)}
+	return &limiters{
+		perSecond: perSecond, burst: burst, most: most, now: now,
+		each: map[string]*rate.Limiter{}, shared: rate.NewLimiter(100*perSecond, 100*burst),
+	}
 }
 
-func (l *limiters) of(key string, now time.Time) *rate.Limiter {
+func (l *limiters) of(key string) *rate.Limiter {
+	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	limiter, known := l.each[key]
@@ -73,10 +78,14 @@ type fairUse struct {
 	perMinute int       // 0: no limit
 	keys      *limiters // by the key's hash, of valid keys: as many as there are
 	sent      *limiters // likewise
+	now       func() time.Time
 }
 
-func newFairUse(perMinute int) *fairUse {
-	f := &fairUse{perMinute: perMinute, keys: newLimiters(perMinute, math.MaxInt), sent: newLimiters(60*kibPerSecond, math.MaxInt)}
+func newFairUse(perMinute int, now func() time.Time) *fairUse {
+	f := &fairUse{
+		perMinute: perMinute, now: now,
+		keys: newLimiters(perMinute, math.MaxInt, now), sent: newLimiters(60*kibPerSecond, math.MaxInt, now),
+	}
 	f.sent.burst = kibAtOnce
 	if perMinute == 0 {
 		f.keys.perSecond = rate.Inf
@@ -104,8 +113,8 @@ func (f *fairUse) forget(keyHash []byte) {
 // take counts a call and tells its caller where the key stands, in the headers of the IETF's draft
 // (draft-ietf-httpapi-ratelimit-headers-06): calls in a minute, calls left, and seconds until all are back.
 func (f *fairUse) take(c *gin.Context, keyHash []byte) error {
-	now := time.Now()
-	limiter := f.keys.of(string(keyHash), now)
+	now := f.now()
+	limiter := f.keys.of(string(keyHash))
 	if f.perMinute == 0 {
 		return nil
 	}
@@ -118,7 +127,7 @@ func (f *fairUse) take(c *gin.Context, keyHash []byte) error {
 	if !allowed {
 		return tooManyFor((1-left)/perSecond, "Rate limit of this key reached: "+strconv.Itoa(f.perMinute)+" calls a minute.")
 	}
-	sent := f.sent.of(string(keyHash), now)
+	sent := f.sent.of(string(keyHash))
 	if debt := -sent.TokensAt(now); debt > 0 {
 		return tooManyFor(debt/kibPerSecond, "Answer limit of this key reached: 1 MiB a second, with bursts of 8 MiB.")
 	}
@@ -135,7 +144,7 @@ func tooManyFor(s float64, why string) error {
 // charge counts an answer. It may leave the key in debt, for as long as time takes to give that back.
 func (f *fairUse) charge(c *gin.Context, bytes int) {
 	if sent, limited := c.Value(sentContextKey).(*rate.Limiter); limited {
-		sent.ReserveN(time.Now(), min(bytes>>10, kibAtOnce))
+		sent.ReserveN(f.now(), min(bytes>>10, kibAtOnce))
 	}
 }
 

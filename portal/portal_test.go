@@ -21,6 +21,7 @@ import (
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/db/dbtest"
 	"github.com/mathub/webhooks/internal/bots"
+	"github.com/mathub/webhooks/internal/testutil"
 )
 
 const serviceToken = "service-token"
@@ -43,7 +44,8 @@ func newSite(t testing.TB, change func(*api.Config)) *site {
 	keyset, err := db.ParseKeyset(text)
 	require.NoError(t, err)
 	cfg := api.Config{
-		Pool: dbtest.New(t), Temporal: temporal, Keyset: keyset, ServiceToken: serviceToken, Version: "test", Logger: slog.New(slog.DiscardHandler),
+		Pool: dbtest.New(t), Temporal: temporal, Keyset: keyset, ServiceToken: serviceToken, Version: "test",
+		Logger: slog.New(slog.DiscardHandler), Now: testutil.NewClock().Now,
 	}
 	if change != nil {
 		change(&cfg)
