@@ -51,6 +51,13 @@ func TestMain(m *testing.M) {
 // slack is what a busy machine may add to a time. What would go wrong without a limit takes much longer.
 const slack = 2 * time.Second
 
+// requireFiveSeconds: an attempt took as long as it may, body included.
+func requireFiveSeconds(t testing.TB, r Response) {
+	t.Helper()
+	require.GreaterOrEqual(t, r.Duration, 5*time.Second-time.Millisecond)
+	require.Less(t, r.Duration, 5*time.Second+slack)
+}
+
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 
 // newClient makes a client that may go to loopback.

