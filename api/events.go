@@ -92,7 +92,7 @@ func (s *server) emit(c *gin.Context, events webhook.Batch, place func(i int) st
 		receipts[i] = s.receipt(c, r)
 		if unfit != nil && unfit[i] != nil {
 			receipts[i].SchemaFaults = &unfit[i]
-			s.emitted.unfit(c)
+			s.emitted.unfit(c, r)
 		}
 	}
 	return receipts, nil

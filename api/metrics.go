@@ -95,8 +95,9 @@ func (x *emitMetrics) count(ctx context.Context, r emit.Receipt) {
 	}
 }
 
-func (x *emitMetrics) unfit(ctx context.Context) {
-	if x != nil {
+// unfit counts an event whose data does not fit its schema; one that was accepted before is not counted again.
+func (x *emitMetrics) unfit(ctx context.Context, r emit.Receipt) {
+	if x != nil && !r.Duplicate {
 		x.schemaFaults.Add(ctx, 1)
 	}
 }

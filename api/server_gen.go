@@ -364,6 +364,15 @@ type FindingItem struct {
 	URL *string `json:"url"`
 }
 
+// Fuse defines model for Fuse.
+type Fuse struct {
+	// Class The class of the failures, such as `dns` or `connect_timeout`.
+	Class string `json:"class"`
+
+	// BlownAt RFC 3339, in UTC, with milliseconds.
+	BlownAt Time `json:"blownAt"`
+}
+
 // HeaderField defines model for HeaderField.
 type HeaderField struct {
 	Name  string `json:"name"`
@@ -1671,6 +1680,12 @@ type ServerInterface interface {
 	// GetEvent Get an event, its workflow, and its outcome at each webhook.
 	// (GET /api/internal/v1/events/{id})
 	GetEvent(c *gin.Context, id EventID, params GetEventParams)
+	// ListFuses List the fuses that have blown, by failure class.
+	// (GET /api/internal/v1/fuses)
+	ListFuses(c *gin.Context)
+	// ResetFuse Reset the fuse of a failure class. Failures of the class can then disable webhooks again.
+	// (DELETE /api/internal/v1/fuses/{class})
+	ResetFuse(c *gin.Context, class string)
 	// FindKeys Find the bot of a leaked key.
 	// (POST /api/internal/v1/keys/find)
 	FindKeys(c *gin.Context)
@@ -3124,6 +3139,44 @@ func (siw *ServerInterfaceWrapper) GetEvent(c *gin.Context) {
 	siw.Handler.GetEvent(c, id, params)
 }
 
+// ListFuses operation middleware
+func (siw *ServerInterfaceWrapper) ListFuses(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListFuses(c)
+}
+
+// ResetFuse operation middleware
+func (siw *ServerInterfaceWrapper) ResetFuse(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "class" -------------
+	var class string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "class", c.Param("class"), &class, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter class: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ResetFuse(c, class)
+}
+
 // FindKeys operation middleware
 func (siw *ServerInterfaceWrapper) FindKeys(c *gin.Context) {
 
@@ -3758,6 +3811,8 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/internal/v1/events", wrapper.EmitEvent)
 	router.GET(options.BaseURL+"/api/internal/v1/events/:id", wrapper.GetEvent)
 	router.POST(options.BaseURL+"/api/internal/v1/events/batch", wrapper.EmitEvents)
+	router.GET(options.BaseURL+"/api/internal/v1/fuses", wrapper.ListFuses)
+	router.DELETE(options.BaseURL+"/api/internal/v1/fuses/:class", wrapper.ResetFuse)
 	router.POST(options.BaseURL+"/api/internal/v1/keys/find", wrapper.FindKeys)
 	router.GET(options.BaseURL+"/api/internal/v1/late", wrapper.GetLate)
 	router.GET(options.BaseURL+"/api/internal/v1/overview", wrapper.GetOverview)

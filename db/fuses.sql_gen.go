@@ -22,6 +22,18 @@ func (q *Queries) BlowFuse(ctx context.Context, db DBTX, class string) error {
 	return err
 }
 
+const blownSince = `-- name: BlownSince :one
+SELECT blown_at FROM fuses WHERE class = $1 AND reset_at IS NULL
+`
+
+// No row: it is not blown.
+func (q *Queries) BlownSince(ctx context.Context, db DBTX, class string) (time.Time, error) {
+	row := db.QueryRow(ctx, blownSince, class)
+	var blown_at time.Time
+	err := row.Scan(&blown_at)
+	return blown_at, err
+}
+
 const countActiveWebhooks = `-- name: CountActiveWebhooks :one
 SELECT count(*) FROM webhooks WHERE is_active
 `

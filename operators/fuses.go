@@ -5,6 +5,7 @@ import (
 	"net/url"
 
 	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/webhook"
 )
 
 func (s *site) fusesRoutes() {
@@ -14,10 +15,14 @@ func (s *site) fusesRoutes() {
 
 func (s *site) resetFuseForm(w http.ResponseWriter, r *http.Request) error {
 	class := r.PathValue("class")
+	since, err := history.BlownSince(r.Context(), s.Ops.Pool, class)
+	if err != nil {
+		return err
+	}
 	return s.confirm(w, r, "Reset the fuse of "+class+"?", confirmation{
 		Back: Root, BackText: "What is wrong now", Action: Root + "/fuses/" + url.PathEscape(class) + "/reset", Button: "Reset the fuse", Danger: true,
 		Text: []string{
-			"While it is blown, failures of this class disable no webhook, as they look like our own network's. It ends by itself with the first success of a webhook that failed so.",
+			"It blew at " + webhook.FormatTime(since) + ". While it is blown, failures of this class disable no webhook, as they look like our own network's. It ends by itself with the first success of a webhook that failed so.",
 			"Reset it only when you know that the receivers are at fault. From then on, ten failures in a row disable a webhook again.",
 		},
 	})

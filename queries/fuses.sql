@@ -3,6 +3,10 @@
 -- name: IsFuseBlown :one
 SELECT EXISTS (SELECT FROM fuses WHERE class = @class AND reset_at IS NULL);
 
+-- name: BlownSince :one
+-- No row: it is not blown.
+SELECT blown_at FROM fuses WHERE class = @class AND reset_at IS NULL;
+
 -- name: DisabledByClass :many
 -- The webhooks that one class of failure has disabled in a span, and that are disabled still. @until NULL: up to now.
 SELECT id, bot_id, origin, disabled_at FROM webhooks

@@ -429,6 +429,15 @@ type FindingItem struct {
 	URL *string `json:"url"`
 }
 
+// Fuse defines model for Fuse.
+type Fuse struct {
+	// Class The class of the failures, such as `dns` or `connect_timeout`.
+	Class string `json:"class"`
+
+	// BlownAt RFC 3339, in UTC, with milliseconds.
+	BlownAt Time `json:"blownAt"`
+}
+
 // HeaderField defines model for HeaderField.
 type HeaderField struct {
 	Name  string `json:"name"`
@@ -1869,6 +1878,17 @@ func (c *Service) GetEvent(ctx context.Context, id string, params *GetEventParam
 		setUnlessZero(query, "limit", params.Limit)
 	}
 	return call[EventDetail](ctx, c.caller, http.MethodGet, fmt.Sprintf("/api/internal/v1/events/%s", url.PathEscape(id)), query, nil)
+}
+
+// ListFuses List the fuses that have blown, by failure class.
+func (c *Service) ListFuses(ctx context.Context) (*Response[[]Fuse], error) {
+	return call[[]Fuse](ctx, c.caller, http.MethodGet, "/api/internal/v1/fuses", nil, nil)
+}
+
+// ResetFuse Reset the fuse of a failure class. Failures of the class can then disable webhooks again.
+func (c *Service) ResetFuse(ctx context.Context, class string) error {
+	_, err := call[struct{}](ctx, c.caller, http.MethodDelete, fmt.Sprintf("/api/internal/v1/fuses/%s", url.PathEscape(class)), nil, nil)
+	return err
 }
 
 // FindKeys Find the bot of a leaked key.

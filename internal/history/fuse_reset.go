@@ -2,8 +2,10 @@ package history
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -23,8 +25,21 @@ func ResetFuse(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger, class 
 			return err
 		}
 		if len(blownAt) == 0 {
-			return &problem.Error{Kind: problem.NotFound, Detail: fmt.Sprintf("The fuse of %q is not blown.", class)}
+			return notBlown(class)
 		}
 		return note(audit.Change{Action: audit.FuseReset, Subject: class, Before: audit.Fields{"blownAt": webhook.FormatTime(blownAt[0])}})
 	})
+}
+
+// BlownSince is when the fuse of a class of failure blew. One that is not blown is not found.
+func BlownSince(ctx context.Context, pool *pgxpool.Pool, class string) (time.Time, error) {
+	at, err := db.New().BlownSince(ctx, pool, class)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return at, notBlown(class)
+	}
+	return at, err
+}
+
+func notBlown(class string) error {
+	return &problem.Error{Kind: problem.NotFound, Detail: fmt.Sprintf("The fuse of %q is not blown.", class)}
 }

@@ -42,6 +42,10 @@ func TestReference_CallsWorkAsPasted(t *testing.T) {
 				if strings.Contains(call, "/pauses?scope=$SCOPE") { // it ends what there is
 					pauseAll(t, api)
 				}
+				if strings.Contains(call, "/fuses/$CLASS") {
+					_, err := stack.Database(t).Exec(t.Context(), "INSERT INTO fuses (class) VALUES ('reference') ON CONFLICT (class) DO UPDATE SET reset_at = NULL")
+					require.NoError(t, err)
+				}
 				// Of the answer, its status.
 				cmd := terminal.command(t.Context(), testkit.Tool(t, shell), "-c", `curl() { command curl -sS -o /dev/null -w '%{http_code}' "$@"; }`+"\n"+script+"\n"+call)
 				printed, err := cmd.CombinedOutput()
@@ -77,7 +81,7 @@ func filledIn(t *testing.T, setup string, api *testkit.API, bot *testkit.Bot, ur
 	for name, value := range map[string]string{
 		"MATHUB_API": api.URL, "MATHUB_BOT_KEY": bot.Key, "MATHUB_SERVICE_TOKEN": api.ServiceToken, "WEBHOOK_URL": url,
 		"WEBHOOK_ID": hook.ID, "DELIVERY_ID": delivery.ID, "EVENT_ID": event.ID, "BOT_ID": bot.ID, "KEY_ID": key.Value.ID,
-		"OWN_KEY_ID": ownKey.Value.ID, "SESSION_ID": session(t, api, service, bot), "RECOVERY_ID": incident, "SCOPE": "all", "TYPE": post,
+		"OWN_KEY_ID": ownKey.Value.ID, "SESSION_ID": session(t, api, service, bot), "RECOVERY_ID": incident, "SCOPE": "all", "TYPE": post, "CLASS": "reference",
 	} {
 		line := regexp.MustCompile(`(?m)^export ` + name + `=.*$`)
 		require.Regexp(t, line, setup, name)
