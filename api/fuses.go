@@ -3,14 +3,13 @@ package api
 import (
 	"github.com/gin-gonic/gin"
 
-	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/history"
 )
 
 // ListFuses serves GET /fuses.
 func (s *server) ListFuses(c *gin.Context) {
 	s.answer(c, func() (reply, error) {
-		blown, err := db.New().ListFuses(c, s.cfg.Pool)
+		blown, err := history.BlownFuses(c, s.cfg.Pool)
 		if err != nil {
 			return reply{}, err
 		}

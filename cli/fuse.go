@@ -27,7 +27,7 @@ type fuseListCommand struct {
 
 func (c *fuseListCommand) Run(ctx context.Context) error {
 	return withPool(ctx, c.Database, func(ctx context.Context, pool *pgxpool.Pool) error {
-		fuses, err := db.New().ListFuses(ctx, pool)
+		fuses, err := history.BlownFuses(ctx, pool)
 		if err != nil {
 			return err
 		}

@@ -16,6 +16,11 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
+// BlownFuses are the fuses that have blown, by class.
+func BlownFuses(ctx context.Context, pool *pgxpool.Pool) ([]db.ListFusesRow, error) {
+	return db.New().ListFuses(ctx, pool)
+}
+
 // ResetFuse resets the blown fuse of a class of failure, which can then disable webhooks again. One that is not blown is not
 // found. log has a line for it; nil: none.
 func ResetFuse(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger, class string) error {

@@ -224,7 +224,7 @@ func (s *Service) pauses(ctx context.Context, _ time.Time) (Finding, error) {
 
 func (s *Service) fuses(ctx context.Context, _ time.Time) (Finding, error) {
 	f := Finding{Name: "fuses", Command: "mathub-webhooks fuse reset CLASS"}
-	rows, err := db.New().ListFuses(ctx, s.Pool)
+	rows, err := history.BlownFuses(ctx, s.Pool)
 	f.Count, f.IsWrong = len(rows), len(rows) > 0
 	f.Summary = "Blown fuses, classes of failure that disable no webhook as they look like our own network's: " + f.number()
 	for _, fuse := range rows {
