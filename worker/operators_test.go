@@ -49,7 +49,7 @@ func (s *stack) finds(t *testing.T, query string, ids ...string) {
 }
 
 func poll(done func() bool) bool {
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) { // before it looks again
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) { // before it looks again
 		if done() {
 			return true
 		}
@@ -60,11 +60,32 @@ func poll(done func() bool) bool {
 // details are what the Web UI shows of a workflow under User Metadata.
 func (s *stack) details(t *testing.T, workflowID string) string {
 	t.Helper()
-	answer, err := s.client.QueryWorkflow(t.Context(), workflowID, "", "__temporal_workflow_metadata")
+	details, err := s.readDetails(t, workflowID)
 	require.NoError(t, err)
+	return details
+}
+
+func (s *stack) readDetails(t *testing.T, workflowID string) (string, error) {
+	answer, err := s.client.QueryWorkflow(t.Context(), workflowID, "", "__temporal_workflow_metadata")
+	if err != nil {
+		return "", err
+	}
 	var metadata sdkpb.WorkflowMetadata
-	require.NoError(t, answer.Get(&metadata))
-	return metadata.GetCurrentDetails()
+	err = answer.Get(&metadata)
+	return metadata.GetCurrentDetails(), err
+}
+
+// awaitDetails waits until the workflow, which may not be there yet, has these among its details.
+func (s *stack) awaitDetails(t *testing.T, workflowID, part string) {
+	t.Helper()
+	var details string
+	var err error
+	if !poll(func() bool {
+		details, err = s.readDetails(t, workflowID)
+		return strings.Contains(details, part)
+	}) {
+		require.Contains(t, details, part, "%v", err)
+	}
 }
 
 func (s *stack) summary(t *testing.T, workflowID string) string {
@@ -113,7 +134,7 @@ func TestOperatorsFindWhatFailedAndRetryIt(t *testing.T) {
 	require.Contains(t, s.details(t, "event-e1"), "post.created · post p1\n\n3 webhooks: 2 delivered, 1 retrying\n")
 	require.Contains(t, s.details(t, "event-e1"), "/workflows/"+queue+") | `"+host+"` | `HTTP 503, retrying` |")
 
-	require.True(t, poll(func() bool { return strings.Contains(s.details(t, queue), "The next attempt is due at **20") }))
+	s.awaitDetails(t, queue, "The next attempt is due at **20")
 	require.Equal(t, "queue of "+host+" "+failing.String(), s.summary(t, queue))
 	details := s.details(t, queue)
 	require.Contains(t, details, "- Waiting: 1\n- Failures in a row: 1 of 10\n- Last error: `HTTP 503`\n")
@@ -236,9 +257,7 @@ func TestARecoveryShowsHowFarItIs(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, workflows.StartRecover(t.Context(), s.client, s.attributes, s.target(id)))
 	recovery := "recover-" + id.String()
-	require.True(t, poll(func() bool {
-		return strings.Contains(s.details(t, recovery), "**running**: of 1 missed events found so far, 0 delivered, 0 failed, 1 remain.")
-	}), s.details(t, recovery))
+	s.awaitDetails(t, recovery, "**running**: of 1 missed events found so far, 0 delivered, 0 failed, 1 remain.")
 	close(release)
 	require.Equal(t, 1, result[history.RecoveryStep](t, s.client, recovery).Failed)
 	require.Contains(t, s.details(t, recovery), "**completed**: of 1 missed events found so far, 0 delivered, 1 failed, 0 remain.\n\nLast error: `HTTP 502`")

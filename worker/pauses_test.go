@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -27,7 +26,7 @@ func TestPaused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			const events = 50
-			schedule := webhook.Schedule{3 * time.Second, time.Second, time.Second, time.Second}
+			schedule := webhook.Schedule{6 * time.Second, time.Second, time.Second, time.Second}
 			s := newStack(t, schedule)
 			var mu sync.Mutex
 			order := map[string][]string{}
@@ -49,6 +48,8 @@ func TestPaused(t *testing.T) {
 			require.Eventually(t, func() bool {
 				return s.state(t, failing) == "queued, 1 failures, 1 rows" && s.state(t, healthy) == "direct, 0 failures, 0 rows"
 			}, 20*time.Second, 10*time.Millisecond)
+			id := workflows.QueueWorkflowID(failing)
+			s.awaitDetails(t, id, "The next attempt is due at") // it runs before the pause, which starts none
 
 			pauses := &history.Pauses{Pool: s.pool}
 			_, err := pauses.Begin(t.Context(), of.scope, of.value, "an outage of ours")
@@ -64,9 +65,8 @@ func TestPaused(t *testing.T) {
 					s.startWorker(t, schedule)
 				}
 			}
-			id := workflows.QueueWorkflowID(failing)
 			// Its workflow wakes for the retry, and finds the pause.
-			require.Eventually(t, func() bool { return strings.HasPrefix(s.details(t, id), "**Paused** by `system` since ") }, 20*time.Second, 20*time.Millisecond)
+			s.awaitDetails(t, id, "**Paused** by `system` since ")
 			require.Contains(t, s.details(t, id), "an outage of ours")
 			require.Equal(t, []string{"before"}, arrived("/takes"))
 			require.Equal(t, []string{"before"}, arrived("/fails"))
