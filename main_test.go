@@ -46,6 +46,7 @@ func TestAWorkerKnowsItsOwnServices(t *testing.T) {
 		"MATHUB_EGRESS_DENY":                 "api:8080,10.1.0.0/16:6060,:9090",
 		"MATHUB_EGRESS_ALLOW_PORTS":          "9200,6379",
 		"MATHUB_EGRESS_NAT64":                "64:ff9b::/96",
+		"MATHUB_EGRESS_PROXY":                "socks5://u:hunter2@proxy:1080",
 		"TEMPORAL_ADDRESS":                   "dns:///temporal:7233",
 		"OTEL_EXPORTER_OTLP_ENDPOINT":        "http://collector:4318",
 		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "",
@@ -73,7 +74,8 @@ func TestAWorkerKnowsItsOwnServices(t *testing.T) {
 				denied = append(denied, string(text))
 			}
 			require.ElementsMatch(t, append(apart, "api:8080", "10.1.0.0/16:6060", ":9090", ":8080", "10.0.0.1:8081", "127.0.0.1:6060",
-				"db1:5433", "10.9.8.7:6543", "[fd00::5]:5432", "temporal:7233", "temporal-ui.example.com:443", "collector:4318"), denied)
+				"db1:5433", "10.9.8.7:6543", "[fd00::5]:5432", "temporal:7233", "temporal-ui.example.com:443", "collector:4318", "proxy:1080"), denied)
+			require.Equal(t, "socks5://proxy:1080", options.Proxy.String())
 			require.Equal(t, []uint16{9200, 6379}, process.Rules().AllowPorts)
 			require.Len(t, process.Rules().NAT64, 1)
 		})

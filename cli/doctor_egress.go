@@ -30,16 +30,19 @@ var neverReceivers = []struct {
 
 func (d *Doctor) examineEgress(ctx context.Context, program Program, environ []string) []finding {
 	allowed, allow := judgeAllowList(d.EgressAllow)
-	findings := []finding{judgeProxies(environ), allow}
+	var options egress.Options
+	if program.EgressOptions != nil {
+		options, _ = program.EgressOptions() // what is wrong with them is said by the check of the settings
+	}
+	findings := append(judgeProxies(options.Proxy, environ), allow)
+	if options.ClientCertificate != nil {
+		findings = append(findings, judgeClientCertificate(options.ClientCertificate.Subject(), d.now(), options.ClientCertificate.NotAfter()))
+	}
 	allowHTTP := slices.Contains([]string{"true", "1", "yes"}, strings.ToLower(d.EgressAllowHTTP))
 	if allowHTTP {
 		findings = append(findings, warning("http receivers", "unset MATHUB_EGRESS_ALLOW_HTTP if receivers are on the internet", "allowed: events can be read and changed in transit"))
 	} else {
 		findings = append(findings, ok("http receivers", "refused"))
-	}
-	var options egress.Options
-	if program.EgressOptions != nil {
-		options, _ = program.EgressOptions() // what is wrong with them is said by the check of the settings
 	}
 	options.Allow, options.AllowHTTP, options.CheckHosts = allowed, allowHTTP, d.EgressCheck
 	out := egress.New(options)
@@ -61,14 +64,23 @@ func judgeOutboundAccess(a egress.Access) finding {
 	case a.DNS == egress.AccessFailed:
 		return warning(check, "give this process a DNS resolver for the internet: check /etc/resolv.conf, UDP and TCP port 53"+fix, "DNS lookups fail: %s", a.Cause)
 	case a.Network == egress.AccessFailed:
-		return warning(check, "allow outbound TCP 443 in firewalls and network policies"+fix, "connections fail: %s", a.Cause)
+		return warning(check, "allow outbound TCP 443 in firewalls and network policies, and look at the proxy if there is one"+fix, "connections fail: %s", a.Cause)
 	case a.DNS == egress.AccessUnknown && a.Network == egress.AccessUnknown:
 		return note(check, "not checked: MATHUB_EGRESS_CHECK is empty")
 	}
 	return ok(check, "DNS %s, network %s", a.DNS, a.Network)
 }
 
-func judgeProxies(environ []string) finding {
+// judgeProxies says which proxy is used, without its user and password, and which variables are not.
+func judgeProxies(proxy *egress.Proxy, environ []string) []finding {
+	used := ok("proxy", "none: deliveries connect directly")
+	if proxy != nil {
+		login := "without a user"
+		if proxy.HasUser() {
+			login = "with a user and password"
+		}
+		used = ok("proxy", "deliveries go through %s, %s", proxy, login)
+	}
 	var set []string
 	for _, entry := range environ {
 		name, value, _ := strings.Cut(entry, "=")
@@ -78,9 +90,25 @@ func judgeProxies(environ []string) finding {
 	}
 	if len(set) > 0 {
 		slices.Sort(set)
-		return note("proxies", "%s set but not used: deliveries connect directly, because the address check needs the receiver's address", strings.Join(set, ", "))
+		return []finding{used, note("proxy variables", "%s set but not used: deliveries go through the proxy of MATHUB_EGRESS_PROXY only", strings.Join(set, ", "))}
 	}
-	return ok("proxies", "none")
+	return []finding{used}
+}
+
+// expiresSoon is how long before a certificate's end the doctor warns.
+const expiresSoon = 30 * 24 * time.Hour
+
+func judgeClientCertificate(subject string, now, notAfter time.Time) finding {
+	const check = "client certificate"
+	const fix = "write a new one to the file of MATHUB_EGRESS_CLIENT_CERT; processes read it without a restart"
+	left, until := notAfter.Sub(now), notAfter.UTC().Format(time.RFC3339)
+	switch {
+	case left <= 0:
+		return failed(check, fix, "%s expired at %s: receivers that ask for it get nothing, and are not blamed", subject, until)
+	case left < expiresSoon:
+		return warning(check, fix, "%s expires at %s, in %d days", subject, until, int(left.Hours()/24))
+	}
+	return ok(check, "%s, until %s", subject, until)
 }
 
 // judgeAllowList returns the networks that can be read, too; what cannot be is said by the check of the settings.

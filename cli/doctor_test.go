@@ -75,3 +75,24 @@ func TestPausesAreNamed(t *testing.T) {
 	require.Len(t, many, 2)
 	require.Contains(t, many[1].Detail, "others")
 }
+
+func TestJudgeProxies(t *testing.T) {
+	proxy, err := egress.ParseProxy("http://u:hunter2@proxy:3128")
+	require.NoError(t, err)
+	require.Equal(t, []finding{ok("proxy", "deliveries go through http://proxy:3128, with a user and password")}, judgeProxies(proxy, nil))
+	found := judgeProxies(nil, []string{"https_proxy=http://u:hunter2@other:1", "NO_PROXY=x"})
+	require.Len(t, found, 2)
+	require.Equal(t, ok("proxy", "none: deliveries connect directly"), found[0])
+	require.Equal(t, statusNote, found[1].Status)
+	require.NotContains(t, found[1].Detail, "hunter2")
+}
+
+func TestJudgeClientCertificate(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for left, want := range map[time.Duration]string{0: statusFailed, -time.Hour: statusFailed, time.Hour: statusWarning, 29 * 24 * time.Hour: statusWarning, 31 * 24 * time.Hour: statusOK} {
+		found := judgeClientCertificate("CN=mathub", now, now.Add(left))
+		require.Equal(t, want, found.Status, left)
+		require.Contains(t, found.Detail, "CN=mathub")
+		require.Contains(t, found.Detail, now.Add(left).Format(time.RFC3339))
+	}
+}

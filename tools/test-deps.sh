@@ -51,6 +51,8 @@ check_pgbouncer() { "$1" --version >&2 && echo "$1"; }
 check_promtool() { "$1" --version >&2 && echo "$1"; }
 check_nginx() { "$1" -v 2>&1 | grep -q nginx/ && echo "$1"; }
 check_caddy() { "$1" version >&2 && echo "$1"; }
+check_tinyproxy() { "$1" -v | grep -q '^tinyproxy ' && echo "$1"; }
+check_microsocks() { [ -x "$1" ] && "$1" -h 2>&1 | grep -q '^MicroSocks ' && echo "$1"; }
 check_prometheus() { "$1" --version >&2 && echo "$1"; }
 check_chromium() { "$1" --version 2>/dev/null | grep -q -E 'Chrom(e|ium)' && echo "$1"; }
 check_ps() { "$1" -A -o pid= >&2 && echo "$1"; }
@@ -95,6 +97,7 @@ look() {
 	keep pgbouncer /usr/sbin/pgbouncer || keep pgbouncer "$tools/pgbouncer.deb/run" || lacks PgBouncer pgbouncer
 	# Debian's packages would start servers: they are unpacked below.
 	{ keep nginx "$tools/nginx.deb/usr/sbin/nginx" && keep caddy "$tools/caddy.deb/usr/bin/caddy"; } || lacks "nginx and Caddy"
+	{ keep tinyproxy "$tools/tinyproxy-bin.deb/usr/bin/tinyproxy" && keep microsocks "$tools/microsocks.deb/usr/bin/microsocks"; } || lacks "tinyproxy and microsocks"
 	{ keep promtool "$tools/prometheus.deb/usr/bin/promtool" && keep prometheus "$tools/prometheus.deb/usr/bin/prometheus"; } || lacks "Prometheus with promtool"
 	keep node "$node_by_npm" || lacks "Node 20.3 or newer" nodejs
 	keep npm || lacks npm npm
@@ -172,6 +175,7 @@ case "$missing" in *PgBouncer*) # Debian's, without installing it
 	;;
 esac
 case "$missing" in *nginx*) unpack nginx && unpack caddy || echo "apt-get could not: see $tools/apt.log" >&2 ;; esac
+case "$missing" in *tinyproxy*) unpack tinyproxy-bin && unpack microsocks || echo "apt-get could not: see $tools/apt.log" >&2 ;; esac
 case "$missing" in *Prometheus*) unpack prometheus || echo "apt-get could not: see $tools/apt.log" >&2 ;; esac
 [ -z "$missing" ] || look
 if [ -n "$missing" ]; then

@@ -13,8 +13,8 @@ var Classes = []string{"blocked", "connect_timeout", "connection", "dns", "http_
 const invalidResponse = "invalid response"
 
 var classOf = map[string]string{
-	"timeout": "timeout", connectTimeout: "connect_timeout", "connection refused": "connection", "connection reset": "connection", "connection closed": "connection",
-	"host unreachable": "unreachable", "network unreachable": "unreachable",
+	"timeout": "timeout", connectTimeout: "connect_timeout", connectionRefused: "connection", "connection reset": "connection", "connection closed": "connection",
+	hostUnreachable: "unreachable", networkUnreachable: "unreachable",
 	"response headers too large": "response", invalidResponse: "response",
 }
 
@@ -64,13 +64,19 @@ func CouldBeOurs(class string) bool {
 // or answered 408. Any other status, and any immediate refusal, is the receiver's.
 func (r Response) couldComeOfPause() bool {
 	switch r.Error {
-	case "", "connection refused", noSuchHost:
+	case "", connectionRefused, noSuchHost:
 		return false
 	}
 	if strings.HasPrefix(r.Error, "HTTP ") {
 		return r.StatusCode == http.StatusRequestTimeout
 	}
 	return r.Class() != "blocked"
+}
+
+// brokeOff reports whether the connection ended, or stood still, before the answer was whole: what a proxy between may have done.
+func (r Response) brokeOff() bool {
+	class := classOf[r.Error]
+	return class == "timeout" || class == "connection" && r.Error != connectionRefused
 }
 
 func statusClass(code int) string {

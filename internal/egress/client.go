@@ -66,6 +66,11 @@ type Options struct {
 	// lookup of a name below theirs and a connection to port 443, over which nothing is sent. Empty: only other receivers are
 	// tested. The program's default is DefaultCheckHosts.
 	CheckHosts []string
+	// Proxy is what all connections to receivers and check hosts go through. Names are resolved and judged here; it is asked for
+	// an address. Nil means none: connections are made directly, whatever HTTP_PROXY says.
+	Proxy *Proxy
+	// ClientCertificate is for receivers that ask for one. Nil means none.
+	ClientCertificate *ClientCertificate
 	// Meter measures the client, see docs/observability.md. Nil measures nothing.
 	Meter metric.Meter
 }
@@ -81,8 +86,11 @@ type Client struct {
 	slots     chan struct{}
 	hosts     hostSlots
 	outbound  *outbound
-	heartbeat *heartbeat
-	blocks    *blocks
+	tunnels   *tunnels // nil: without a proxy
+	// clientCertificate is for receivers that ask for one; nil: none.
+	clientCertificate *ClientCertificate
+	heartbeat         *heartbeat
+	blocks            *blocks
 	// withoutRoots: no receiver's certificate can lead to an authority, as this machine knows of none.
 	withoutRoots bool
 }
@@ -117,9 +125,18 @@ func New(o Options) *Client {
 		slots:     make(chan struct{}, o.MaxInFlight),
 		hosts:     hostSlots{limit: o.MaxInFlightPerHost},
 		heartbeat: processHeartbeat(),
+
+		clientCertificate: o.ClientCertificate,
 	}
 	dial := net.Dialer{ControlContext: c.guard.control, Resolver: o.Resolver}
 	c.outbound = &outbound{hosts: o.CheckHosts, resolver: o.Resolver, connect: dial.DialContext, timeout: o.Timeout, began: time.Now(), parts: map[part]*finding{}}
+	if o.Proxy != nil {
+		c.tunnels = &tunnels{proxy: o.Proxy, guard: &c.guard, resolver: o.Resolver, roots: o.RootCAs}
+		c.outbound.proxied = true
+		c.outbound.connect = func(ctx context.Context, network, address string) (net.Conn, error) {
+			return c.tunnels.dial(ctx, ctx, nil, network, address)
+		}
+	}
 	c.any = c.transports(o, "h2", "http/1.1")
 	c.http1 = c.transports(o, "http/1.1")
 	c.withoutRoots = o.RootCAs == nil && !hasSystemRoots()
@@ -138,15 +155,13 @@ func (c *Client) transport(o Options, protocols []string) *http.Transport {
 		guard:    &c.guard,
 		resolver: o.Resolver,
 		outbound: c.outbound,
-		tls: &tls.Config{
-			MinVersion:         tls.VersionTLS12,
-			RootCAs:            o.RootCAs,
-			NextProtos:         protocols,
-			ClientSessionCache: tls.NewLRUClientSessionCache(o.MaxIdleConns),
-		},
+		tunnels:  c.tunnels,
+		tls:      &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs, NextProtos: protocols},
+		own:      o.ClientCertificate,
+		sessions: sessions{size: o.MaxIdleConns},
 	}
 	return &http.Transport{
-		Proxy:                  nil, // never from the environment: a proxy would connect where the guard cannot see
+		Proxy:                  nil, // never from the environment; Options.Proxy is the dialer's business, behind the guard
 		DialContext:            d.DialContext,
 		DialTLSContext:         d.DialTLSContext,
 		ForceAttemptHTTP2:      true, // a dialer of one's own switches it off otherwise
@@ -246,8 +261,8 @@ func (t *Turn) Release() {
 // Response with an Error. A fault of our own side is an error, and must not count against the receiver:
 //   - ctx is done;
 //   - this machine is out of sockets (errors.Is syscall.EMFILE, ENFILE, EADDRNOTAVAIL or ENOBUFS) or memory (ENOMEM);
-//   - its resolver or network is down (ErrNoOutboundAccess; the check may take 2 s after the exchange);
-//   - it has no certificate authorities;
+//   - its resolver, network or proxy is down (ErrNoOutboundAccess; the check may take 2 s after the exchange);
+//   - it has no certificate authorities, or its client certificate has expired;
 //   - this process did not run for a part of the exchange (ErrPaused).
 //
 // The error contains no part of the URL. The caller must not change header until Post returns. Idempotency-Key is not sent,

@@ -3,6 +3,7 @@ package egress
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -29,11 +30,14 @@ type exchange struct {
 	context.Context
 	began     time.Time
 	resolving atomic.Bool                    // a name is being looked up
+	atProxy   atomic.Bool                    // the proxy is being connected to, and was not asked for the receiver yet
 	connected atomic.Bool                    // net/http has a connection for the request
 	reused    atomic.Bool                    // the connection had served before
 	to        atomic.Pointer[netip.AddrPort] // where it is connected to, or was tried last
 	// certificateAsked says that the receiver wanted a client certificate in a handshake.
 	certificateAsked atomic.Bool
+	// certificateGiven is what it got.
+	certificateGiven atomic.Pointer[tls.Certificate]
 	phases
 }
 
@@ -56,6 +60,9 @@ func (c *Client) exchange(ctx context.Context, u *url.URL, header http.Header, b
 	ended := time.Now()
 	r.StartedAt, r.Duration = e.began, ended.Sub(e.began)
 	if err != nil {
+		if errors.As(err, new(*proxyError)) {
+			c.outbound.lookAgain()
+		}
 		return Response{}, err
 	}
 	if r.couldComeOfPause() {
@@ -67,7 +74,7 @@ func (c *Client) exchange(ctx context.Context, u *url.URL, header http.Header, b
 	if tried := e.to.Load(); tried != nil {
 		to = *tried
 	}
-	if r.StatusCode != 0 {
+	if r.StatusCode != 0 && !(c.outbound.proxied && r.brokeOff()) {
 		c.outbound.answered(to)
 		return r, nil
 	}

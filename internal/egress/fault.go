@@ -28,16 +28,26 @@ func (e *exchange) fault(err error) (receivers string, ours error) {
 			return "timeout", nil
 		case e.resolving.Load():
 			return "dns: timeout", nil
+		case e.atProxy.Load():
+			return "", &proxyError{cause: "timeout"}
 		case e.connect.ended(): // and the TLS handshake was not
 			return "timeout", nil
 		}
 		return connectTimeout, nil
 	}
-	receivers, ours = faultOf(err)
-	return e.clientCertificate(receivers), ours
+	if receivers, ours = faultOf(err); ours == nil {
+		receivers, ours = e.clientCertificate(receivers)
+	}
+	return receivers, ours
 }
 
 func faultOf(err error) (receivers string, ours error) {
+	if proxy := (*proxyError)(nil); errors.As(err, &proxy) {
+		return "", proxy
+	}
+	if told := (*tunnelFault)(nil); errors.As(err, &told) {
+		return told.text, nil
+	}
 	for _, unknown := range []error{errUnknownInterfaces, errUnknownName} {
 		if errors.Is(err, unknown) {
 			return "", unknown // err itself holds the receiver's address
@@ -53,7 +63,7 @@ func faultOf(err error) (receivers string, ours error) {
 	for _, errno := range ownFaults {
 		if errors.Is(err, errno) {
 			if errno == syscall.EADDRNOTAVAIL && !routable(err, connectUDP) {
-				return "network unreachable", nil
+				return networkUnreachable, nil
 			}
 			return "", fmt.Errorf("egress: this machine is out of sockets or memory: %w", errno)
 		}
@@ -109,25 +119,28 @@ var errnoFaults = []struct {
 	errno syscall.Errno
 	text  string
 }{
-	{syscall.ECONNREFUSED, "connection refused"},
+	{syscall.ECONNREFUSED, connectionRefused},
 	{syscall.ECONNRESET, "connection reset"},
 	{syscall.ECONNABORTED, "connection reset"},
 	{syscall.EPIPE, "connection closed"},
 	{syscall.ETIMEDOUT, "timeout"},
-	{syscall.EHOSTUNREACH, "host unreachable"},
-	{syscall.EHOSTDOWN, "host unreachable"},
-	{syscall.ENETUNREACH, "network unreachable"},
-	{syscall.ENETDOWN, "network unreachable"},
-	{syscall.EPERM, "network unreachable"},
-	{syscall.EACCES, "network unreachable"},
-	{syscall.EINVAL, "network unreachable"},
-	{syscall.EAFNOSUPPORT, "network unreachable"},
+	{syscall.EHOSTUNREACH, hostUnreachable},
+	{syscall.EHOSTDOWN, hostUnreachable},
+	{syscall.ENETUNREACH, networkUnreachable},
+	{syscall.ENETDOWN, networkUnreachable},
+	{syscall.EPERM, networkUnreachable},
+	{syscall.EACCES, networkUnreachable},
+	{syscall.EINVAL, networkUnreachable},
+	{syscall.EAFNOSUPPORT, networkUnreachable},
 }
 
 // Texts that others than describe ask for.
 const (
-	noSuchHost     = "dns: no such host"
-	connectTimeout = "connect timeout"
+	noSuchHost         = "dns: no such host"
+	connectTimeout     = "connect timeout"
+	connectionRefused  = "connection refused"
+	hostUnreachable    = "host unreachable"
+	networkUnreachable = "network unreachable"
 )
 
 func describe(err error) string {

@@ -76,7 +76,10 @@ type dialer struct {
 	guard    *guard
 	resolver *net.Resolver
 	outbound *outbound
+	tunnels  *tunnels // nil: without a proxy
 	tls      *tls.Config
+	own      *ClientCertificate // nil: none
+	sessions sessions
 }
 
 // DialContext connects on behalf of an exchange, and gives up when that ends.
@@ -86,18 +89,8 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 	if !ok {
 		return nil, errBlocked
 	}
-	dial := net.Dialer{
-		ControlContext: func(ctx context.Context, network, address string, c syscall.RawConn) error {
-			if to, err := netip.ParseAddrPort(address); err == nil {
-				e.to.Store(&to)
-			}
-			return d.guard.control(ctx, network, address, c)
-		},
-		Resolver:  d.resolver,
-		KeepAlive: -1, // an exchange has its own end, and idle connections are closed after 30 s
-	}
 	began, connecting, name := time.Now(), time.Time{}, ""
-	conn, err := dial.DialContext(httptrace.WithClientTrace(e.Context, &httptrace.ClientTrace{
+	conn, err := d.connect(e, httptrace.WithClientTrace(e.Context, &httptrace.ClientTrace{
 		DNSStart: func(info httptrace.DNSStartInfo) {
 			name = info.Host
 			e.resolving.Store(true)
@@ -122,6 +115,24 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 	return conn, nil
 }
 
+// connect makes the connection, through the proxy if there is one. The lookup has a context of its own, for its trace.
+func (d *dialer) connect(e *exchange, lookup context.Context, network, address string) (net.Conn, error) {
+	if d.tunnels != nil {
+		return d.tunnels.dial(e, lookup, e, network, address)
+	}
+	dial := net.Dialer{
+		ControlContext: func(ctx context.Context, network, address string, c syscall.RawConn) error {
+			if to, err := netip.ParseAddrPort(address); err == nil {
+				e.to.Store(&to)
+			}
+			return d.guard.control(ctx, network, address, c)
+		},
+		Resolver:  d.resolver,
+		KeepAlive: -1, // an exchange has its own end, and idle connections are closed after 30 s
+	}
+	return dial.DialContext(lookup, network, address)
+}
+
 // DialTLSContext connects and shakes hands on behalf of an exchange, and gives up when that ends. Left to net/http, a
 // handshake that hangs would hold its socket for as long as the receiver likes.
 func (d *dialer) DialTLSContext(ctx context.Context, network, address string) (net.Conn, error) {
@@ -137,9 +148,15 @@ func (d *dialer) DialTLSContext(ctx context.Context, network, address string) (n
 	e, began := ctx.Value(exchangeKey{}).(*exchange), time.Now()
 	config := d.tls.Clone()
 	config.ServerName = strings.TrimSuffix(host, ".")
-	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	own := d.own.current()
+	config.ClientSessionCache = d.sessions.of(own)
+	config.GetClientCertificate = func(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		e.certificateAsked.Store(true)
-		return &tls.Certificate{}, nil // there is none
+		if own != nil && asked.SupportsCertificate(own) == nil {
+			e.certificateGiven.Store(own)
+			return own, nil
+		}
+		return &tls.Certificate{}, nil // there is none, or none of an authority that the receiver names
 	}
 	conn := tls.Client(raw, config)
 	if err := conn.HandshakeContext(e); err != nil {

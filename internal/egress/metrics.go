@@ -25,9 +25,13 @@ func (c *Client) measured(m metric.Meter) {
 		address: instrument.With(attribute.String("reason", "address")),
 		scheme:  instrument.With(attribute.String("reason", "scheme")),
 	}
+	if own := c.clientCertificate; own != nil {
+		expiry := instrument.Gauge(m, "mathub_egress_client_certificate_expiry_timestamp_seconds", "When the client certificate for receivers expires, as a Unix time.")
+		instrument.Observe(m, func(_ context.Context, o metric.Observer) { o.ObserveInt64(expiry, own.NotAfter().Unix()) }, expiry)
+	}
 	underWay := instrument.Gauge(m, "mathub_egress_exchanges", "HTTP exchanges with receivers in flight.")
 	limit := instrument.Gauge(m, "mathub_egress_exchanges_limit", "The most exchanges in flight at once. More wait.")
-	access := instrument.Gauge(m, "mathub_outbound_access", "0 while the DNS resolver or the network of this process is known to be down, else 1.")
+	access := instrument.Gauge(m, "mathub_outbound_access", "0 while the DNS resolver, the network or the proxy of this process is known to be down, else 1.")
 	instrument.Observe(m, func(ctx context.Context, o metric.Observer) {
 		// What is not known to work is checked for the next reader; this one does not wait.
 		ctx, cancel := context.WithCancel(ctx)

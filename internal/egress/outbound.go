@@ -21,7 +21,7 @@ import (
 // DefaultCheckHosts are hosts that IANA runs for everybody, see Options.CheckHosts.
 var DefaultCheckHosts = []string{"example.com", "iana.org"}
 
-// ErrNoOutboundAccess is what Post returns when an attempt failed because our own resolver or network is down.
+// ErrNoOutboundAccess is what Post returns when an attempt failed because our own resolver, network or proxy is down.
 var ErrNoOutboundAccess = errors.New("egress: no outbound access")
 
 const (
@@ -76,6 +76,9 @@ type Access struct {
 //     resolver has lookups of one name share an answer, also one that was asked for during the outage.
 //   - Both speak for one address family only, if that has worked in this process. If not, the other family speaks: a
 //     machine without IPv6 counts the failures of receivers that have nothing else.
+//   - Through a proxy, its own faults are never the receiver's. One that says that it cannot reach an address is asked once more,
+//     and if it still cannot, others speak, as above. A connection that ends before the answer is whole may have been ended by
+//     the proxy, so others speak there, too.
 //   - Where nobody has ever answered and there are no check hosts to ask, a failure is ours for ten minutes after the
 //     start, then the receiver's. Where somebody is asked and nobody answers, it is ours for as long as that lasts.
 //
@@ -84,6 +87,7 @@ type outbound struct {
 	hosts    []string
 	resolver *net.Resolver
 	connect  func(ctx context.Context, network, address string) (net.Conn, error)
+	proxied  bool          // connect goes through a proxy
 	timeout  time.Duration // of an attempt
 	began    time.Time
 	checks   singleflight.Group
@@ -195,28 +199,60 @@ func (o *outbound) known(p part) finding {
 
 // ours returns an error where the failure of an exchange is our own side's, or where ctx ended before that was known.
 func (o *outbound) ours(ctx context.Context, r Response, to netip.AddrPort) error {
-	p, also := dnsPart, ""
-	switch r.Class() {
-	case "dns":
-		if r.Error == noSuchHost {
-			return nil
-		}
-	case "unreachable", "connect_timeout":
-		p = o.towards(to)
-	case "timeout":
-		p, also = o.towards(to), to.String()
-	default:
+	p, also := o.suspects(r, to)
+	if p == (part{}) {
 		return nil
+	}
+	var reached <-chan bool
+	if o.proxied && r.Class() == "unreachable" {
+		reached = o.reach(p, to)
 	}
 	f, err := o.since(ctx, p, time.Now(), also)
 	if err != nil {
 		return err
+	}
+	if reached != nil && <-reached {
+		return fmt.Errorf("%w: the proxy reaches the receiver now: %s", ErrNoOutboundAccess, r.Error)
 	}
 	state, _, _ := f.state()
 	if state == AccessFailed || state == AccessUnknown && time.Since(o.began) < accessGrace || r.StartedAt.Before(f.restoredAt.Add(o.timeout)) {
 		return fmt.Errorf("%w: %s", ErrNoOutboundAccess, r.Error)
 	}
 	return nil
+}
+
+// suspects is what of our own side may have made an exchange fail, the zero part for nothing, and who may be asked beside others.
+func (o *outbound) suspects(r Response, to netip.AddrPort) (p part, also string) {
+	switch class := r.Class(); {
+	case class == "dns" && r.Error != noSuchHost:
+		return dnsPart, ""
+	case class == "unreachable", class == "connect_timeout":
+		return o.towards(to), ""
+	case class == "timeout", o.proxied && r.brokeOff():
+		return o.towards(to), to.String()
+	}
+	return part{}, ""
+}
+
+// reach asks the proxy once more for a receiver that it did not reach. It may have been in trouble itself, which it says in
+// the same words.
+func (o *outbound) reach(p part, to netip.AddrPort) <-chan bool {
+	reached := make(chan bool, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), accessTimeout)
+		defer cancel()
+		reached <- o.ask(ctx, p, to.String()) == nil
+	}()
+	return reached
+}
+
+// lookAgain begins a check of the network, unless one was made just now: a proxy has failed, and that a host answered lately says
+// nothing any more.
+func (o *outbound) lookAgain() {
+	p := o.towards(netip.AddrPort{})
+	if time.Since(o.known(p).checkedAt) > accessRest {
+		o.check(p, "")
+	}
 }
 
 // since is what is known of the part that was found out after a moment, also by asking one more host.
@@ -310,7 +346,8 @@ func (o *outbound) ask(ctx context.Context, p part, witness string) error {
 		return err
 	}
 	conn, err := o.connect(ctx, p.network, witness)
-	if errors.Is(err, syscall.ECONNREFUSED) {
+	told := (*tunnelFault)(nil)
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &told) && told.text == connectionRefused {
 		return nil
 	}
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -25,6 +26,7 @@ const (
 	tlsTooOld           = "tls: protocol version too old"
 	tlsNoCipher         = "tls: no common cipher suite, or no certificate for host"
 	tlsWantsClient      = "tls: client certificate wanted"
+	tlsRefusesClient    = "tls: client certificate refused"
 	tlsUnknownHost      = "tls: host name unknown to the receiver"
 	tlsNoProtocol       = "tls: no common application protocol"
 	tlsInternal         = "tls: internal error of the receiver"
@@ -120,12 +122,28 @@ func recordFault(header [5]byte) string {
 	return tlsFailed
 }
 
+// certificateAlerts are what a receiver says that does not take a client certificate, by crypto/tls's words for it.
+var certificateAlerts = []string{
+	"bad certificate", "unsupported certificate", "revoked certificate", "expired certificate", "unknown certificate",
+	"unknown certificate authority", "access denied", "certificate required",
+}
+
 // clientCertificate corrects the fault of an exchange whose connection ended, before any answer, after the receiver had
-// asked for a client certificate and got none. In TLS 1.3 the handshake is over for the client then; and what it sees is
-// anything from an alert of any kind to a reset.
-func (e *exchange) clientCertificate(fault string) string {
-	if fault != "" && fault != "timeout" && e.certificateAsked.Load() && !e.firstByte.ended() {
-		return tlsWantsClient
+// asked for a client certificate. In TLS 1.3 the handshake is over for the client then; and what it sees, where there was no
+// certificate, is anything from an alert of any kind to a reset.
+func (e *exchange) clientCertificate(fault string) (receivers string, ours error) {
+	if fault == "" || fault == "timeout" || !e.certificateAsked.Load() || e.firstByte.ended() {
+		return fault, nil
 	}
-	return fault
+	given := e.certificateGiven.Load()
+	if given == nil {
+		return tlsWantsClient, nil
+	}
+	if now := time.Now(); now.After(given.Leaf.NotAfter) || now.Before(given.Leaf.NotBefore) {
+		return "", errClientCertificate
+	}
+	if alert, ok := strings.CutPrefix(fault, tlsRefused); ok && slices.Contains(certificateAlerts, alert) || fault == tlsWantsClient {
+		return tlsRefusesClient, nil
+	}
+	return fault, nil
 }

@@ -36,12 +36,14 @@ type authority struct {
 	key         *ecdsa.PrivateKey
 }
 
-func newAuthority(t testing.TB) *authority {
+func newAuthority(t testing.TB) *authority { return newAuthorityNamed(t, "test authority") }
+
+func newAuthorityNamed(t testing.TB, name string) *authority {
 	t.Helper()
 	a := &authority{key: newKey(t)}
 	a.certificate = a.sign(t, &x509.Certificate{
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), Subject: pkix.Name{CommonName: "test authority"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), Subject: pkix.Name{CommonName: name},
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 	}, a.key, nil)
 	return a

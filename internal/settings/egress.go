@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -20,7 +21,11 @@ import (
 type Egress struct {
 	URLs
 	EgressDeny  []egress.Destination `env:"MATHUB_EGRESS_DENY" help:"Destinations that webhooks must not point to, even in allowed networks: addresses, networks or names, with or without a port; :8080 is that port of this machine. This process's listeners, Postgres and Temporal are always denied."`
-	EgressCheck []string             `env:"MATHUB_EGRESS_CHECK" default:"${checkhosts}" help:"Hosts that test outbound access, by DNS and TCP port 443, when a receiver's name or network fails. Empty: only other receivers."`
+	EgressProxy string               `env:"MATHUB_EGRESS_PROXY" help:"The proxy that deliveries go through, for fixed addresses: http://user:password@host:port (CONNECT), https:// or socks5://. Empty: none. HTTP_PROXY is not used."`
+	// EgressClientCert and EgressClientKey are files, so that they can be replaced while processes run.
+	EgressClientCert string   `env:"MATHUB_EGRESS_CLIENT_CERT" help:"A PEM file with the client certificate, and its chain, for receivers that ask for one. Read again when it changes. Empty: none."`
+	EgressClientKey  string   `env:"MATHUB_EGRESS_CLIENT_KEY" help:"A PEM file with the client certificate's key. Empty: it is in MATHUB_EGRESS_CLIENT_CERT."`
+	EgressCheck      []string `env:"MATHUB_EGRESS_CHECK" default:"${checkhosts}" help:"Hosts that test outbound access, by DNS and TCP port 443, when a receiver's name or network fails. Empty: only other receivers."`
 }
 
 // EgressOptions are how deliveries are sent.
@@ -32,8 +37,40 @@ func (p Process) EgressOptions() (o egress.Options, err error) {
 	if err := webhook.CheckNAT64(o.NAT64); err != nil {
 		return o, fmt.Errorf("MATHUB_EGRESS_NAT64: %w", err)
 	}
+	if o.Proxy, err = p.proxy(); err != nil {
+		return o, err
+	}
+	if o.ClientCertificate, err = p.clientCertificate(); err != nil {
+		return o, err
+	}
 	o.Deny, err = p.ownServices()
 	return o, err
+}
+
+func (f Egress) proxy() (*egress.Proxy, error) {
+	if f.EgressProxy == "" {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	proxy, err := egress.ParseProxy(f.EgressProxy)
+	if err != nil {
+		return nil, fmt.Errorf("MATHUB_EGRESS_PROXY %w", err) // without its value, which may hold a password
+	}
+	return proxy, nil
+}
+
+// clientCertificate reads it in processes that deliver: others need not have the files.
+func (p Process) clientCertificate() (*egress.ClientCertificate, error) {
+	switch {
+	case p.EgressClientCert == "" && p.EgressClientKey != "":
+		return nil, errors.New("MATHUB_EGRESS_CLIENT_KEY is set without MATHUB_EGRESS_CLIENT_CERT; set both, or only MATHUB_EGRESS_CLIENT_CERT if its file has the key too")
+	case p.EgressClientCert == "" || p.Worker == nil:
+		return nil, nil //nolint:nilnil // there is none
+	}
+	certificate, err := egress.LoadClientCertificate(p.EgressClientCert, p.EgressClientKey, p.Logger())
+	if err != nil {
+		return nil, fmt.Errorf("MATHUB_EGRESS_CLIENT_CERT or MATHUB_EGRESS_CLIENT_KEY: %w; must be PEM files with a certificate and its unencrypted key", err)
+	}
+	return certificate, nil
 }
 
 // ownServices are where no webhook may lead, even if the network it is in is allowed: what the settings name of this
@@ -54,6 +91,11 @@ func (p Process) ownServices() ([]egress.Destination, error) {
 	}
 	for _, collector := range []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"} {
 		places[collector] = []string{placeOf(os.Getenv(collector))}
+	}
+	if proxy, err := p.proxy(); err != nil {
+		return nil, err
+	} else if proxy != nil {
+		places["MATHUB_EGRESS_PROXY"] = []string{proxy.Address()}
 	}
 	denied := slices.Clone(p.EgressDeny)
 	for setting, of := range places {

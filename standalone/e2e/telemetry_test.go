@@ -79,7 +79,7 @@ func TestDocsDashboardAndAlertsNameWhatExists(t *testing.T) {
 			slices.Sort(labels[name])
 			require.Equal(t, strings.Join(labels[name], ", "), string(row[3]), name)
 		} else {
-			require.Contains(t, []string{"mathub_deliveries_queued_total", "mathub_deliveries_skipped_total", "mathub_delivery_errors_total", "mathub_emit_conflicts_total", "mathub_emit_schema_faults_total", "mathub_emit_unknown_bots_total", "mathub_recorder_errors_total"}, name)
+			require.Contains(t, []string{"mathub_deliveries_queued_total", "mathub_deliveries_skipped_total", "mathub_delivery_errors_total", "mathub_egress_client_certificate_expiry_timestamp_seconds", "mathub_emit_conflicts_total", "mathub_emit_schema_faults_total", "mathub_emit_unknown_bots_total", "mathub_recorder_errors_total"}, name)
 		}
 	}
 	for name := range metrics {

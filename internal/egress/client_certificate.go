@@ -1,0 +1,140 @@
+package egress
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"time"
+)
+
+// errClientCertificate is the fault of an exchange with a receiver that asked for our client certificate.
+var errClientCertificate = errors.New("egress: our client certificate has expired, or is not valid yet")
+
+// certificateFresh is how long a client certificate is used before its files are looked at again.
+const certificateFresh = time.Second
+
+// ClientCertificate is what receivers get that ask for a client certificate. It is read again once its files have changed; while
+// they cannot be read, the last one stays. A nil one is none. It is safe for concurrent use.
+type ClientCertificate struct {
+	certFile, keyFile string
+	log               *slog.Logger
+	now               func() time.Time
+
+	mu       sync.Mutex
+	latest   *tls.Certificate // guarded by mu, as what follows
+	lookedAt time.Time        // when the files were last looked at
+	files    []fs.FileInfo    // as they were when latest was read
+	failing  string           // why they cannot be read now
+}
+
+// LoadClientCertificate reads a certificate with its chain, and its key, both PEM. An empty keyFile means that the key is in
+// certFile. What is said of later changes goes to the log. An error names the file.
+func LoadClientCertificate(certFile, keyFile string, log *slog.Logger) (*ClientCertificate, error) {
+	if keyFile == "" {
+		keyFile = certFile
+	}
+	c := &ClientCertificate{certFile: certFile, keyFile: keyFile, log: log, now: time.Now}
+	if err := c.read(); err != nil {
+		return nil, err
+	}
+	c.lookedAt = c.now()
+	return c, nil
+}
+
+// Subject is the certificate's, in the form of RFC 2253.
+func (c *ClientCertificate) Subject() string { return c.current().Leaf.Subject.String() }
+
+// NotAfter is when the certificate expires.
+func (c *ClientCertificate) NotAfter() time.Time { return c.current().Leaf.NotAfter }
+
+// current returns the certificate of the files, as they were at most certificateFresh ago; nil of a nil one.
+func (c *ClientCertificate) current() *tls.Certificate {
+	if c == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now := c.now(); now.Sub(c.lookedAt) >= certificateFresh {
+		c.lookedAt = now
+		c.look()
+	}
+	return c.latest
+}
+
+// look reads the files if they have changed. A pair that is just being replaced does not fit: it is read again.
+func (c *ClientCertificate) look() {
+	files, err := c.stat()
+	if err == nil && slices.EqualFunc(files, c.files, sameFile) {
+		c.failing = ""
+		return
+	}
+	if err == nil {
+		err = c.read()
+	}
+	switch {
+	case err == nil:
+		c.failing = ""
+		c.log.Info("read a new client certificate", "expires", c.latest.Leaf.NotAfter.UTC())
+	case err.Error() != c.failing:
+		c.failing = err.Error()
+		c.log.Error("could not read the new client certificate; the last one stays in use", "error", err)
+	}
+}
+
+func (c *ClientCertificate) stat() ([]fs.FileInfo, error) {
+	certificate, err := os.Stat(c.certFile)
+	if err != nil {
+		return nil, err
+	}
+	key, err := os.Stat(c.keyFile)
+	return []fs.FileInfo{certificate, key}, err
+}
+
+func sameFile(a, b fs.FileInfo) bool {
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
+}
+
+func (c *ClientCertificate) read() error {
+	files, err := c.stat() // before they are read: what changes meanwhile is read again
+	if err != nil {
+		return err
+	}
+	certificate, err := os.ReadFile(c.certFile)
+	if err != nil {
+		return err
+	}
+	key, err := os.ReadFile(c.keyFile)
+	if err != nil {
+		return err
+	}
+	pair, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		return fmt.Errorf("%s and its key: %w", c.certFile, err)
+	}
+	c.files = files
+	c.latest = &pair
+	return nil
+}
+
+// sessions resume TLS connections. Those of a former client certificate are forgotten: a resumed session has the identity of
+// its first handshake.
+type sessions struct {
+	size  int
+	mu    sync.Mutex
+	owner *tls.Certificate // the certificate whose sessions they are, or nil; guarded by mu, as cache
+	cache tls.ClientSessionCache
+}
+
+func (s *sessions) of(own *tls.Certificate) tls.ClientSessionCache {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cache == nil || s.owner != own {
+		s.owner, s.cache = own, tls.NewLRUClientSessionCache(s.size)
+	}
+	return s.cache
+}

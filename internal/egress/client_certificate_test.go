@@ -1,0 +1,202 @@
+package egress
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/internal/testutil"
+)
+
+// clientFiles are the files of a client certificate.
+type clientFiles struct{ certificate, key string }
+
+// write makes a certificate of the name and writes it.
+func (f clientFiles) write(t testing.TB, a *authority, name string, change func(*x509.Certificate)) {
+	t.Helper()
+	issued := a.issue(t, func(c *x509.Certificate) {
+		c.Subject, c.ExtKeyUsage, c.IPAddresses, c.DNSNames = pkix.Name{CommonName: name}, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, nil, nil
+		if change != nil {
+			change(c)
+		}
+	})
+	key, err := x509.MarshalPKCS8PrivateKey(issued.PrivateKey)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(f.key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), 0o600))
+	require.NoError(t, os.WriteFile(f.certificate, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: issued.Certificate[0]}), 0o600))
+}
+
+func newClientFiles(t testing.TB) clientFiles {
+	dir := t.TempDir()
+	return clientFiles{filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")}
+}
+
+func (f clientFiles) load(t testing.TB, clock *testutil.Clock, log *testutil.Buffer) *ClientCertificate {
+	t.Helper()
+	c, err := LoadClientCertificate(f.certificate, f.key, slog.New(slog.NewTextHandler(log, nil)))
+	require.NoError(t, err)
+	c.now = clock.Now
+	c.lookedAt = clock.Now()
+	return c
+}
+
+// seen answers, closes the connection, and says whose certificate it was given: "" for none.
+func seen(names chan<- string) func(*tls.Conn) {
+	return func(conn *tls.Conn) {
+		name := ""
+		if given := conn.ConnectionState().PeerCertificates; len(given) > 0 {
+			name = given[0].Subject.CommonName
+		}
+		names <- name
+		answer("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")(conn)
+	}
+}
+
+// Receivers that ask get it; others do not.
+func TestClientCertificateForWhoAsks(t *testing.T) {
+	t.Parallel()
+	trusted, ours := newAuthority(t), newAuthorityNamed(t, "our authority")
+	files := newClientFiles(t)
+	files.write(t, ours, "mathub", nil)
+	own := files.load(t, testutil.NewClock(), &testutil.Buffer{})
+	require.Equal(t, "CN=mathub", own.Subject())
+	require.WithinDuration(t, time.Now().Add(time.Hour), own.NotAfter(), time.Minute)
+	server := []tls.Certificate{trusted.issue(t, nil)}
+	for name, c := range map[string]struct {
+		config *tls.Config
+		given  string
+	}{
+		"asks for none":           {&tls.Config{}, ""},
+		"requires one":            {&tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ours.pool()}, "mathub"},
+		"requires one, TLS 1.2":   {&tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ours.pool(), MaxVersion: tls.VersionTLS12}, "mathub"},
+		"takes any":               {&tls.Config{ClientAuth: tls.RequestClientCert}, "mathub"},
+		"takes one of another":    {&tls.Config{ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: trusted.pool()}, ""},
+		"requires one of another": {&tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: trusted.pool()}, tlsWantsClient},
+		"refuses what it asks for": {&tls.Config{ClientAuth: tls.RequireAnyClientCert, VerifyPeerCertificate: func([][]byte, [][]*x509.Certificate) error {
+			return &tls.CertificateVerificationError{Err: os.ErrPermission}
+		}}, tlsRefusesClient},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			names := make(chan string, 1)
+			c.config.Certificates = server
+			r := listenTLS(t, c.config, seen(names))
+			got := post(t, newClient(t, Options{RootCAs: trusted.pool(), ClientCertificate: own}), r.URL)
+			if got.Success() {
+				require.Equal(t, c.given, <-names)
+				return
+			}
+			require.Equal(t, c.given, got.Error)
+		})
+	}
+}
+
+// A new certificate is taken without a restart, on every connection that is made from then on; a broken one is not.
+func TestClientCertificateRotation(t *testing.T) {
+	t.Parallel()
+	trusted, ours := newAuthority(t), newAuthority(t)
+	files, clock, log := newClientFiles(t), testutil.NewClock(), &testutil.Buffer{}
+	files.write(t, ours, "first", nil)
+	own := files.load(t, clock, log)
+	names := make(chan string, 1)
+	r := listenTLS(t, &tls.Config{Certificates: []tls.Certificate{trusted.issue(t, nil)}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ours.pool()}, seen(names))
+	c := newClient(t, Options{RootCAs: trusted.pool(), ClientCertificate: own})
+	requireGiven := func(want string) {
+		t.Helper()
+		for range 2 { // the second could resume the first one's session
+			got := post(t, c, r.URL)
+			require.True(t, got.Success(), got.Error)
+			require.Equal(t, want, <-names)
+		}
+	}
+	requireGiven("first")
+	files.write(t, ours, "second", nil)
+	requireGiven("first")
+	clock.Advance(certificateFresh)
+	requireGiven("second")
+	require.Contains(t, log.Take(), "read a new client certificate")
+
+	good, err := os.ReadFile(files.key)
+	require.NoError(t, err)
+	for name, spoil := range map[string]func() error{
+		"another key": func() error {
+			clientFiles{filepath.Join(t.TempDir(), "x"), files.key}.write(t, ours, "other", nil)
+			return nil
+		},
+		"no key": func() error { return os.Remove(files.key) },
+		"no PEM": func() error { return os.WriteFile(files.key, []byte("-----BEGIN"), 0o600) },
+	} {
+		require.NoError(t, spoil(), name)
+		clock.Advance(certificateFresh)
+		requireGiven("second")
+		require.Contains(t, log.Take(), "the last one stays in use", name)
+		clock.Advance(certificateFresh)
+		requireGiven("second")
+		require.Empty(t, log.Take(), "it is said once")
+	}
+	require.NoError(t, os.WriteFile(files.key, good, 0o600))
+	clock.Advance(certificateFresh)
+	requireGiven("second")
+
+	// As Kubernetes does: the files are links, and their target changes.
+	link, next := newClientFiles(t), newClientFiles(t)
+	files.write(t, ours, "third", nil)
+	next.write(t, ours, "fourth", nil)
+	require.NoError(t, os.Symlink(files.certificate, link.certificate))
+	require.NoError(t, os.Symlink(files.key, link.key))
+	c = newClient(t, Options{RootCAs: trusted.pool(), ClientCertificate: link.load(t, clock, log)})
+	requireGiven("third")
+	require.NoError(t, os.Remove(link.certificate))
+	require.NoError(t, os.Symlink(next.certificate, link.certificate))
+	clock.Advance(certificateFresh)
+	requireGiven("third") // the key is still the old one
+	require.NoError(t, os.Remove(link.key))
+	require.NoError(t, os.Symlink(next.key, link.key))
+	clock.Advance(certificateFresh)
+	requireGiven("fourth")
+}
+
+// A receiver that refuses a certificate that has expired is not to blame.
+func TestAnExpiredClientCertificateIsOurFailing(t *testing.T) {
+	t.Parallel()
+	trusted, ours := newAuthority(t), newAuthority(t)
+	files := newClientFiles(t)
+	files.write(t, ours, "old", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
+	c := newClient(t, Options{RootCAs: trusted.pool(), ClientCertificate: files.load(t, testutil.NewClock(), &testutil.Buffer{})})
+	server := []tls.Certificate{trusted.issue(t, nil)}
+	asks := listenTLS(t, &tls.Config{Certificates: server, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ours.pool()}, answerTLS)
+	_, err := c.Post(t.Context(), asks.URL, nil, nil)
+	require.ErrorIs(t, err, errClientCertificate)
+	other := listenTLS(t, &tls.Config{Certificates: server}, answerTLS)
+	require.True(t, post(t, c, other.URL).Success())
+}
+
+func TestLoadClientCertificate(t *testing.T) {
+	t.Parallel()
+	a, files := newAuthority(t), newClientFiles(t)
+	files.write(t, a, "x", nil)
+	certificate, err := os.ReadFile(files.certificate)
+	require.NoError(t, err)
+	key, err := os.ReadFile(files.key)
+	require.NoError(t, err)
+	both := filepath.Join(t.TempDir(), "both.pem")
+	require.NoError(t, os.WriteFile(both, append(key, certificate...), 0o600))
+	c, err := LoadClientCertificate(both, "", slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	require.Equal(t, "CN=x", c.Subject())
+
+	for name, of := range map[string][2]string{"no file": {both + "x", ""}, "no key": {files.certificate, ""}, "no certificate": {files.key, files.key}, "no key file": {files.certificate, both + "x"}} {
+		_, err := LoadClientCertificate(of[0], of[1], slog.New(slog.DiscardHandler))
+		require.Error(t, err, name)
+		require.NotContains(t, err.Error(), "PRIVATE KEY", name)
+		require.Contains(t, err.Error(), os.TempDir(), name, "it names a file")
+	}
+}
