@@ -186,6 +186,17 @@ func (m *members) textsByName(field string) map[string]*string {
 	return texts
 }
 
+// filter reads a webhook's filter. null, as an empty one, is none; given says that the member is there.
+func (m *members) filter() (f webhook.Filter, given bool) {
+	raw, given := m.values["filter"]
+	if !given {
+		return nil, false
+	}
+	f, err := webhook.ParseFilter(raw)
+	m.Check(err)
+	return f, true
+}
+
 // maxEvents bounds the list before repetitions are dropped.
 const maxEvents = 100
 

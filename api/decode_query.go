@@ -25,6 +25,11 @@ type query struct {
 
 // readQuery takes the named parameters, each at most once, and faults every other.
 func readQuery(c *gin.Context, known ...string) (*query, error) {
+	return readRepeated(c, nil, known...)
+}
+
+// readRepeated is readQuery with further parameters that may be repeated.
+func readRepeated(c *gin.Context, repeated []string, known ...string) (*query, error) {
 	values, err := url.ParseQuery(c.Request.URL.RawQuery)
 	if err != nil {
 		return nil, &problem.Error{Kind: problem.Malformed, Detail: "The query is not correctly percent-encoded."}
@@ -32,17 +37,24 @@ func readQuery(c *gin.Context, known ...string) (*query, error) {
 	q := &query{values: values}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		switch {
+		case slices.Contains(repeated, name):
+			if slices.ContainsFunc(values[name], notText) {
+				q.Add(name, "must be text in UTF-8 without NUL")
+				delete(values, name)
+			}
 		case !slices.Contains(known, name):
-			q.Add(readable(name), "is not a parameter of this call; allowed: "+strings.Join(known, ", "))
+			q.Add(readable(name), "is not a parameter of this call; allowed: "+strings.Join(append(slices.Clone(known), repeated...), ", "))
 		case len(values[name]) > 1:
 			q.Add(name, "must be given only once")
-		case !utf8.ValidString(values[name][0]) || strings.ContainsRune(values[name][0], 0):
+		case notText(values[name][0]):
 			q.Add(name, "must be text in UTF-8 without NUL")
 			delete(values, name) // it has its fault
 		}
 	}
 	return q, nil
 }
+
+func notText(s string) bool { return !utf8.ValidString(s) || strings.ContainsRune(s, 0) }
 
 func (q *query) text(name string) (string, bool) {
 	return q.values.Get(name), len(q.values[name]) == 1

@@ -37,6 +37,7 @@ type poll struct {
 	after   int64 // from where on; -1: from the oldest on, -2: from now on
 	limit   int
 	types   []string // nil: all
+	filter  webhook.Filter
 	wait    time.Duration
 	matches []string // entity tags
 }
@@ -76,7 +77,7 @@ func (s *server) PollEvents(c *gin.Context, _ PollEventsParams) {
 }
 
 func readPoll(c *gin.Context) (poll, error) {
-	q, err := readQuery(c, "after", "limit", "types", "wait")
+	q, err := readRepeated(c, filterFields, "after", "limit", "types", "wait")
 	if err != nil {
 		return poll{}, err
 	}
@@ -93,6 +94,7 @@ func readPoll(c *gin.Context) (poll, error) {
 	if list, given := q.text("types"); given {
 		p.types = q.typeList("types", list)
 	}
+	p.filter = q.filter(p.types)
 	if wait, given := q.text("wait"); given {
 		d, err := time.ParseDuration(wait)
 		if err != nil || d < 0 || d > maxPollWait {
@@ -125,6 +127,45 @@ func (q *query) typeList(field, list string) []string {
 		types[i] = string(t)
 	}
 	return types
+}
+
+// filterFields are the parameters that filter events: the fields of all event types.
+var filterFields = func() (names []string) {
+	for _, f := range webhook.FilterFields(webhook.Subscribable()) {
+		names = append(names, f.Name)
+	}
+	return names
+}()
+
+// filter reads the values that fields of the types are to have. Nil types are all.
+func (q *query) filter(names []string) webhook.Filter {
+	types := webhook.Subscribable()
+	if names != nil {
+		types = nil
+		for _, name := range names {
+			types = append(types, webhook.EventType(name))
+		}
+	}
+	texts := map[string][]string{}
+	for _, name := range filterFields {
+		if values := q.values[name]; len(values) > 0 {
+			texts[name] = values
+		}
+	}
+	if len(texts) == 0 || len(types) == 0 { // the types are at fault
+		return nil
+	}
+	f, err := webhook.TextFilter(texts, types)
+	if err == nil {
+		f, err = f.Check(types)
+	}
+	var input *webhook.InvalidError
+	if errors.As(err, &input) {
+		for _, fault := range input.Fields {
+			q.Add(strings.TrimPrefix(fault.Field, "filter."), fault.Message)
+		}
+	}
+	return f
 }
 
 func (p poll) has(tag string) bool {
@@ -171,7 +212,7 @@ func (s *server) poll(c *gin.Context, p poll, deadline time.Time) (eventPage, er
 	}
 	from, waited := after, false
 	for {
-		read, err := s.pageOf(c.Request.Context(), state, db.LogQuery{BotID: botID(c), Types: p.types, After: from, Limit: p.limit})
+		read, err := s.pageOf(c.Request.Context(), state, db.LogQuery{BotID: botID(c), Types: p.types, Filter: p.filter, After: from, Limit: p.limit})
 		if err != nil {
 			return eventPage{}, err
 		}

@@ -334,6 +334,39 @@ type EventWorkflow struct {
 	URL *string `json:"url"`
 }
 
+// Filter Which events of its types the webhook gets, by fields at the top level of their `data`: an event passes whose data has, in
+// each named field, one of the field's values. An event without such a field does not pass, nor does one of a type that has
+// no such field. Strings are compared exactly, with their case; the string "true" is not true. Integers have 64 bits and
+// are compared as numbers: 7 is 7.0.
+//
+// At most 10 fields of the subscribed event types, 1 to 100 values a field, 256 bytes a string, and 8192 bytes of JSON in
+// all. Tests, verifications and redeliveries are not filtered.
+type Filter = webhook.Filter
+
+// FilterPreview defines model for FilterPreview.
+type FilterPreview struct {
+	// Events How many events were looked at: the last of these types that concern the bot, at most 100.
+	Events int `json:"events"`
+
+	// Matching How many of them pass the filter.
+	Matching int `json:"matching"`
+}
+
+// FilterTrial defines model for FilterTrial.
+type FilterTrial struct {
+	// Events Duplicates are dropped.
+	Events EventTypes `json:"events"`
+
+	// Filter Which events of its types the webhook gets, by fields at the top level of their `data`: an event passes whose data has, in
+	// each named field, one of the field's values. An event without such a field does not pass, nor does one of a type that has
+	// no such field. Strings are compared exactly, with their case; the string "true" is not true. Integers have 64 bits and
+	// are compared as numbers: 7 is 7.0.
+	//
+	// At most 10 fields of the subscribed event types, 1 to 100 values a field, 256 bytes a string, and 8192 bytes of JSON in
+	// all. Tests, verifications and redeliveries are not filtered.
+	Filter Filter `json:"filter"`
+}
+
 // Finding defines model for Finding.
 type Finding struct {
 	Name string `json:"name"`
@@ -739,6 +772,15 @@ type NewWebhook struct {
 	// Events Duplicates are dropped.
 	Events EventTypes `json:"events"`
 
+	// Filter Which events of its types the webhook gets, by fields at the top level of their `data`: an event passes whose data has, in
+	// each named field, one of the field's values. An event without such a field does not pass, nor does one of a type that has
+	// no such field. Strings are compared exactly, with their case; the string "true" is not true. Integers have 64 bits and
+	// are compared as numbers: 7 is 7.0.
+	//
+	// At most 10 fields of the subscribed event types, 1 to 100 values a field, 256 bytes a string, and 8192 bytes of JSON in
+	// all. Tests, verifications and redeliveries are not filtered.
+	Filter *Filter `json:"filter,omitempty"`
+
 	// Secret The key of the signatures. It is never returned. At most 256 bytes, without white space at either end. Use the form of
 	// the Standard Webhooks libraries: `whsec_` and the padded standard base64 of 24 to 64 random bytes, for example from
 	// `echo whsec_$(openssl rand -base64 32)`. Anyone with one signed delivery can test guesses of a weak secret.
@@ -1087,8 +1129,11 @@ type Webhook struct {
 	Unreadable *bool `json:"unreadable,omitempty"`
 
 	// Events Event types.
-	Events   []string `json:"events"`
-	IsActive bool     `json:"isActive"`
+	Events []string `json:"events"`
+
+	// Filter Which events of these types it gets. Null when all.
+	Filter   *webhook.Filter `json:"filter"`
+	IsActive bool            `json:"isActive"`
 
 	// FailureCount Failed deliveries in a row; the tenth disables the webhook.
 	FailureCount int  `json:"failureCount"`
@@ -1128,7 +1173,7 @@ type Webhook struct {
 	// SecretOverlapUntil Until when the previous secret signs too. Absent when it does not.
 	SecretOverlapUntil *timestamp `json:"secretOverlapUntil,omitempty"`
 
-	// DuplicateOf In the answer to a call that sets `url` or `events`: the bot's oldest other webhook with the same URL and a common event type. The endpoint receives common events from both. Absent when there is none.
+	// DuplicateOf In the answer to a call that sets `url`, `events` or `filter`: the bot's oldest other webhook with the same URL and a common event type, whose filter lets common events pass. The endpoint receives these from both. Absent when there is none.
 	DuplicateOf *openapi_types.UUID `json:"duplicateOf,omitempty"`
 }
 
@@ -1143,9 +1188,13 @@ type WebhookChange struct {
 	Name *WebhookName `json:"name,omitempty"`
 
 	// Events Duplicates are dropped.
-	Events   *EventTypes `json:"events,omitempty"`
-	IsActive *bool       `json:"isActive,omitempty"`
-	Secret   *Secret     `json:"secret,omitempty"`
+	Events *EventTypes `json:"events,omitempty"`
+
+	// Filter The whole new filter; null and `{}` remove it. It holds for events accepted afterwards. A change of `events` after
+	// which the filter has a field that none of the event types has is refused.
+	Filter   *Filter `json:"filter,omitempty"`
+	IsActive *bool   `json:"isActive,omitempty"`
+	Secret   *Secret `json:"secret,omitempty"`
 
 	// SecretOverlap With a new `secret`: how long the previous secret signs too, from 1s to 168h, such as `24h` or `1h30m`. During
 	// that time `webhook-signature` holds a signature of each; `X-Mathub-Signature` is the new secret's. Default: the
@@ -1305,6 +1354,51 @@ type PollEventsParams struct {
 
 	// Wait How long to wait for an event when there is none, at most `30s`. Default: not at all.
 	Wait *[]string `form:"wait,omitempty" json:"wait,omitempty"`
+
+	// ThreadID Only events whose data has this `threadId`. May be repeated: any of the values will do.
+	ThreadID *[]string `form:"threadId,omitempty" json:"threadId,omitempty"`
+
+	// ProjectSlug Only events whose data has this `projectSlug`. May be repeated: any of the values will do.
+	ProjectSlug *[]string `form:"projectSlug,omitempty" json:"projectSlug,omitempty"`
+
+	// Title Only events whose data has this `title`. May be repeated: any of the values will do.
+	Title *[]string `form:"title,omitempty" json:"title,omitempty"`
+
+	// AuthorID Only events whose data has this `authorId`. May be repeated: any of the values will do.
+	AuthorID *[]string `form:"authorId,omitempty" json:"authorId,omitempty"`
+
+	// PostID Only events whose data has this `postId`. May be repeated: any of the values will do.
+	PostID *[]string `form:"postId,omitempty" json:"postId,omitempty"`
+
+	// Body Only events whose data has this `body`. May be repeated: any of the values will do.
+	Body *[]string `form:"body,omitempty" json:"body,omitempty"`
+
+	// EffortID Only events whose data has this `effortId`. May be repeated: any of the values will do.
+	EffortID *[]string `form:"effortId,omitempty" json:"effortId,omitempty"`
+
+	// OldStatus Only events whose data has this `oldStatus`. May be repeated: any of the values will do.
+	OldStatus *[]string `form:"oldStatus,omitempty" json:"oldStatus,omitempty"`
+
+	// NewStatus Only events whose data has this `newStatus`. May be repeated: any of the values will do.
+	NewStatus *[]string `form:"newStatus,omitempty" json:"newStatus,omitempty"`
+
+	// PageSlug Only events whose data has this `pageSlug`. May be repeated: any of the values will do.
+	PageSlug *[]string `form:"pageSlug,omitempty" json:"pageSlug,omitempty"`
+
+	// EditorID Only events whose data has this `editorId`. May be repeated: any of the values will do.
+	EditorID *[]string `form:"editorId,omitempty" json:"editorId,omitempty"`
+
+	// RequestedBy Only events whose data has this `requestedBy`. May be repeated: any of the values will do.
+	RequestedBy *[]string `form:"requestedBy,omitempty" json:"requestedBy,omitempty"`
+
+	// ReviewID Only events whose data has this `reviewId`. May be repeated: any of the values will do.
+	ReviewID *[]string `form:"reviewId,omitempty" json:"reviewId,omitempty"`
+
+	// ReviewerID Only events whose data has this `reviewerId`. May be repeated: any of the values will do.
+	ReviewerID *[]string `form:"reviewerId,omitempty" json:"reviewerId,omitempty"`
+
+	// Verdict Only events whose data has this `verdict`. May be repeated: any of the values will do.
+	Verdict *[]string `form:"verdict,omitempty" json:"verdict,omitempty"`
 }
 
 // GetStatsParams defines parameters for GetStats.
@@ -1477,6 +1571,9 @@ type ListWebhooksOfAnyParams struct {
 // UpdateOwnBotJSONRequestBody defines body for UpdateOwnBot for application/json ContentType.
 type UpdateOwnBotJSONRequestBody = NotifyChange
 
+// PreviewFilterJSONRequestBody defines body for PreviewFilter for application/json ContentType.
+type PreviewFilterJSONRequestBody = FilterTrial
+
 // CreateOwnKeyJSONRequestBody defines body for CreateOwnKey for application/json ContentType.
 type CreateOwnKeyJSONRequestBody = NewKey
 
@@ -1563,6 +1660,9 @@ type ServerInterface interface {
 	// PollEvents Read the bot's events in a fixed order, from a cursor.
 	// (GET /api/bot/v1/events)
 	PollEvents(c *gin.Context, params PollEventsParams)
+	// PreviewFilter Try a filter on the bot's last events.
+	// (POST /api/bot/v1/filter-preview)
+	PreviewFilter(c *gin.Context)
 	// ListOwnKeys List the bot's keys, oldest first. There are at most 100.
 	// (GET /api/bot/v1/keys)
 	ListOwnKeys(c *gin.Context)
@@ -1985,6 +2085,126 @@ func (siw *ServerInterfaceWrapper) PollEvents(c *gin.Context) {
 		return
 	}
 
+	// ------------- Optional query parameter "threadId" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "threadId", c.Request.URL.Query(), &params.ThreadID, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter threadId: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "projectSlug" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "projectSlug", c.Request.URL.Query(), &params.ProjectSlug, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter projectSlug: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "title" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "title", c.Request.URL.Query(), &params.Title, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter title: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "authorId" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "authorId", c.Request.URL.Query(), &params.AuthorID, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter authorId: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "postId" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "postId", c.Request.URL.Query(), &params.PostID, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter postId: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "body" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "body", c.Request.URL.Query(), &params.Body, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter body: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "effortId" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "effortId", c.Request.URL.Query(), &params.EffortID, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter effortId: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "oldStatus" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "oldStatus", c.Request.URL.Query(), &params.OldStatus, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter oldStatus: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "newStatus" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "newStatus", c.Request.URL.Query(), &params.NewStatus, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter newStatus: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "pageSlug" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "pageSlug", c.Request.URL.Query(), &params.PageSlug, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter pageSlug: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "editorId" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "editorId", c.Request.URL.Query(), &params.EditorID, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter editorId: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "requestedBy" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "requestedBy", c.Request.URL.Query(), &params.RequestedBy, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter requestedBy: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "reviewId" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "reviewId", c.Request.URL.Query(), &params.ReviewID, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter reviewId: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "reviewerId" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "reviewerId", c.Request.URL.Query(), &params.ReviewerID, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter reviewerId: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "verdict" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "verdict", c.Request.URL.Query(), &params.Verdict, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter verdict: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -1993,6 +2213,19 @@ func (siw *ServerInterfaceWrapper) PollEvents(c *gin.Context) {
 	}
 
 	siw.Handler.PollEvents(c, params)
+}
+
+// PreviewFilter operation middleware
+func (siw *ServerInterfaceWrapper) PreviewFilter(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.PreviewFilter(c)
 }
 
 // ListOwnKeys operation middleware
@@ -3772,6 +4005,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/bot/v1/deliveries", wrapper.ListAllDeliveries)
 	router.GET(options.BaseURL+"/api/bot/v1/event-types", wrapper.ListEventTypes)
 	router.GET(options.BaseURL+"/api/bot/v1/events", wrapper.PollEvents)
+	router.POST(options.BaseURL+"/api/bot/v1/filter-preview", wrapper.PreviewFilter)
 	router.GET(options.BaseURL+"/api/bot/v1/keys", wrapper.ListOwnKeys)
 	router.POST(options.BaseURL+"/api/bot/v1/keys", wrapper.CreateOwnKey)
 	router.DELETE(options.BaseURL+"/api/bot/v1/keys/:ownKeyId", wrapper.DeleteOwnKey)

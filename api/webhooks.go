@@ -159,13 +159,41 @@ func (s *server) RemoveSigningKey(c *gin.Context, id WebhookID) {
 	})
 }
 
+// PreviewFilter serves POST /filter-preview.
+func (s *server) PreviewFilter(c *gin.Context) {
+	s.answer(c, func() (reply, error) {
+		raw, err := readJSON(c, webhook.MaxRequestBytes)
+		if err != nil {
+			return reply{}, err
+		}
+		values, err := webhook.ParseObject(raw, "events", "filter")
+		if err != nil {
+			return reply{}, err
+		}
+		m := &members{values: values}
+		events := m.eventTypes("events")
+		if events == nil && !m.Any() {
+			m.Add("events", "is required")
+		}
+		filter, given := m.filter()
+		if !given {
+			m.Add("filter", "is required")
+		}
+		if err := m.Err(); err != nil {
+			return reply{}, err
+		}
+		p, err := s.webhooks.Preview(c.Request.Context(), botID(c), events, filter)
+		return ok(FilterPreview{Events: p.Events, Matching: p.Matching}), err
+	})
+}
+
 // readWebhook reads what a request says of a webhook.
 func (s *server) readWebhook(c *gin.Context, isNew bool) (in subscriptions.Input, err error) {
 	raw, err := readJSON(c, webhook.MaxRequestBytes)
 	if err != nil {
 		return in, err
 	}
-	fields := []string{"url", "name", "events", "secret", "headers"}
+	fields := []string{"url", "name", "events", "filter", "secret", "headers"}
 	if !isNew {
 		fields = append(fields, "isActive", "secretOverlap")
 	}
@@ -182,6 +210,7 @@ func (s *server) readWebhook(c *gin.Context, isNew bool) (in subscriptions.Input
 		in.SetName, in.Name = true, &name
 	}
 	in.Events = m.eventTypes("events")
+	in.Filter, in.SetFilter = m.filter()
 	in.IsActive = m.boolean("isActive")
 	in.SetSecret = m.isNull("secret")
 	if secret, given := m.text("secret", false); given {
@@ -225,6 +254,9 @@ func (s *server) view(w db.Webhook, paused map[uuid.UUID]history.Pause) Webhook 
 		Unreadable: orAbsent(err != nil),
 		ID:         w.ID, BotID: w.BotID, Name: w.Name, URL: url, Events: w.Events, IsActive: w.IsActive, FailureCount: int(w.FailureCount),
 		HasSecret: w.Secret != nil, HeaderNames: w.HeaderNames, PublicKeys: subscriptions.PublicKeys(w), Verified: w.VerifiedAt != nil, VerifiedAt: (*timestamp)(w.VerifiedAt), CreatedAt: timestamp(w.CreatedAt), UpdatedAt: timestamp(w.UpdatedAt),
+	}
+	if filter := subscriptions.FilterOf(w); len(filter) > 0 {
+		view.Filter = &filter
 	}
 	if w.PreviousSecretUntil != nil && w.PreviousSecretUntil.After(time.Now()) {
 		view.SecretOverlapUntil = (*timestamp)(w.PreviousSecretUntil)

@@ -14,10 +14,11 @@ import (
 type Events struct {
 	BotFlags
 	outputFlags
-	After string   `help:"Continue after this cursor, which the page before printed; \"latest\" for events from now on. Default: the oldest event that is kept."`
-	Types []string `help:"Event types, separated by commas. Default: all."`
-	Limit int      `help:"How many to list, from 1 to 500. Default: 100."`
-	Wait  string   `help:"How long to wait for an event when there is none, at most 30s. Default: not at all."`
+	After  string   `help:"Continue after this cursor, which the page before printed; \"latest\" for events from now on. Default: the oldest event that is kept."`
+	Types  []string `help:"Event types, separated by commas. Default: all."`
+	Filter []string `sep:"none" placeholder:"FIELD=VALUE,…" help:"Only events whose data has one of these values in the field. May be repeated: all must match."`
+	Limit  int      `help:"How many to list, from 1 to 500. Default: 100."`
+	Wait   string   `help:"How long to wait for an event when there is none, at most 30s. Default: not at all."`
 }
 
 // Run lists a page of events, and the cursor that leads to the next.
@@ -26,7 +27,11 @@ func (c *Events) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	page, err := api.PollEvents(ctx, &mathub.PollEventsParams{After: c.After, Types: strings.Join(c.Types, ","), Limit: c.Limit, Wait: c.Wait})
+	params := &mathub.PollEventsParams{After: c.After, Types: strings.Join(c.Types, ","), Limit: c.Limit, Wait: c.Wait}
+	if err := setFilter(params, c.Filter); err != nil {
+		return err
+	}
+	page, err := api.PollEvents(ctx, params)
 	if err != nil {
 		return err
 	}

@@ -40,6 +40,7 @@ type Listen struct {
 	outputFlags
 	Forward string   `help:"The URL that events are sent to, such as http://localhost:3000/hook. Any URL that this machine can reach."`
 	Events  []string `help:"Event types, separated by commas. Default: all."`
+	Filter  []string `sep:"none" placeholder:"FIELD=VALUE,…" help:"Only events whose data has one of these values in the field. May be repeated: all must match."`
 	Secret  string   `env:"MATHUB_WEBHOOK_SECRET" help:"The secret that signs forwarded events. Default: a new one, which is printed."`
 }
 
@@ -74,6 +75,9 @@ func (c *Listen) Run(ctx context.Context) error {
 	backoff := leastBackoff
 	for ctx.Err() == nil {
 		params := mathub.PollEventsParams{After: cursor, Types: strings.Join(c.Events, ",")}
+		if err := setFilter(&params, c.Filter); err != nil {
+			return err
+		}
 		if cursor == "latest" {
 			params.Limit = 1
 		} else {

@@ -114,6 +114,7 @@ type webhooksCreateCommand struct {
 	URL      string   `arg:"" help:"The endpoint's URL."`
 	Name     string   `help:"A name for you, of at most 100 characters."`
 	Events   []string `required:"" help:"The event types to subscribe to, separated by commas."`
+	Filter   []string `sep:"none" placeholder:"FIELD=VALUE,…" help:"Only events whose data has one of these values in the field, such as projectSlug=number-theory,topology. May be repeated: all must match."`
 	Secret   string   `xor:"secret" env:"MATHUB_WEBHOOK_SECRET" help:"The secret that signs deliveries. Default: a new one, which is printed once."`
 	NoSecret bool     `xor:"secret" help:"Leave deliveries unsigned."`
 	Header   []string `sep:"none" placeholder:"NAME:VALUE" help:"A header that each delivery carries, such as \"Authorization: Bearer …\". May be repeated."`
@@ -121,6 +122,10 @@ type webhooksCreateCommand struct {
 
 func (c *webhooksCreateCommand) Run(ctx context.Context) error {
 	headers, err := headersOf(c.Header, nil)
+	if err != nil {
+		return err
+	}
+	filter, err := filterOf(c.Filter)
 	if err != nil {
 		return err
 	}
@@ -132,7 +137,7 @@ func (c *webhooksCreateCommand) Run(ctx context.Context) error {
 	if isNew {
 		c.Secret = webhook.NewSecret()
 	}
-	answer, err := api.CreateWebhook(ctx, mathub.NewWebhook{URL: c.URL, Name: c.Name, Events: eventTypes(c.Events), Secret: c.Secret, Headers: headers})
+	answer, err := api.CreateWebhook(ctx, mathub.NewWebhook{URL: c.URL, Name: c.Name, Events: eventTypes(c.Events), Filter: filter, Secret: c.Secret, Headers: headers})
 	if err != nil {
 		return err
 	}
@@ -165,6 +170,7 @@ func (c *webhooksGetCommand) Run(ctx context.Context) error {
 			{"Name", orDash(h.Name)},
 			{"URL", h.URL},
 			{"Events", strings.Join(h.Events, ", ")},
+			{"Filter", filterText(h.Filter)},
 			{"State", stateOf(h)},
 			{"Failures", fmt.Sprintf("%d of %d in a row", h.FailureCount, webhook.MaxFailures)},
 			{"Signed", yes(h.HasSecret)},

@@ -19,6 +19,8 @@ type webhooksUpdateCommand struct {
 	Name          string   `xor:"name" help:"A new name."`
 	NoName        bool     `xor:"name" help:"Remove the name."`
 	Events        []string `help:"The new list of event types."`
+	Filter        []string `xor:"filter" sep:"none" placeholder:"FIELD=VALUE,…" help:"The new filter: only events whose data has one of these values in the field. May be repeated: all must match."`
+	NoFilter      bool     `xor:"filter" help:"Remove the filter."`
 	Secret        string   `xor:"secret" help:"A new secret."`
 	SecretOverlap string   `help:"With --secret: how long the previous secret signs too, such as 24h."`
 	NoSecret      bool     `xor:"secret" help:"Remove the secret."`
@@ -34,6 +36,16 @@ func (c *webhooksUpdateCommand) Run(ctx context.Context) error {
 		return err
 	}
 	change := mathub.WebhookChange{URL: c.URL, Events: eventTypes(c.Events), SecretOverlap: c.SecretOverlap, Headers: headers}
+	filter, err := filterOf(c.Filter)
+	if err != nil {
+		return err
+	}
+	if filter != nil {
+		change.Filter.Set(filter)
+	}
+	if c.NoFilter {
+		change.Filter.SetNull()
+	}
 	if c.Secret != "" {
 		change.Secret.Set(c.Secret)
 	}
@@ -50,7 +62,7 @@ func (c *webhooksUpdateCommand) Run(ctx context.Context) error {
 		change.IsActive = &c.Enable
 	}
 	if reflect.ValueOf(change).IsZero() {
-		return usageError{fmt.Errorf("nothing to change; give --url, --name, --no-name, --events, --secret, --no-secret, --header, --remove-header, --enable or --disable")}
+		return usageError{fmt.Errorf("nothing to change; give --url, --name, --no-name, --events, --filter, --no-filter, --secret, --no-secret, --header, --remove-header, --enable or --disable")}
 	}
 	api, err := c.client()
 	if err != nil {

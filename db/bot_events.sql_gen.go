@@ -85,6 +85,52 @@ func (q *Queries) EventsAtWebhooks(ctx context.Context, db DBTX, arg EventsAtWeb
 	return items, nil
 }
 
+const lastBotEvents = `-- name: LastBotEvents :many
+SELECT looked_at.id
+FROM (
+    SELECT e.id, e.type, e.bot_ids, e.accepted_at
+    FROM events e
+    ORDER BY e.accepted_at DESC, e.id DESC
+    LIMIT $1::bigint
+) AS looked_at
+WHERE looked_at.type = ANY ($2::text[]) AND coalesce(looked_at.bot_ids @> ARRAY[$3::text], true)
+ORDER BY looked_at.accepted_at DESC, looked_at.id DESC
+LIMIT $4
+`
+
+type LastBotEventsParams struct {
+	MostRead int64
+	Types    []string
+	BotID    string
+	Most     int32
+}
+
+// The last @most events of some types that concern a bot, newest first, of the last @most_read events, whosesoever they are.
+func (q *Queries) LastBotEvents(ctx context.Context, db DBTX, arg LastBotEventsParams) ([]string, error) {
+	rows, err := db.Query(ctx, lastBotEvents,
+		arg.MostRead,
+		arg.Types,
+		arg.BotID,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const pageOfBotEvents = `-- name: PageOfBotEvents :many
 
 SELECT looked_at.id, looked_at.type, looked_at.accepted_at, looked_at.bytes, looked_at.to_all, looked_at.n, looked_at.wanted
@@ -149,6 +195,49 @@ func (q *Queries) PageOfBotEvents(ctx context.Context, db DBTX, arg PageOfBotEve
 			&i.N,
 			&i.Wanted,
 		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const payloads = `-- name: Payloads :many
+SELECT p.n::bigint AS n, p.payload
+FROM (
+    SELECT asked.n, e.payload, sum(octet_length(e.payload)) OVER (ORDER BY asked.n) AS bytes, row_number() OVER (ORDER BY asked.n) AS place
+    FROM unnest($1::text[]) WITH ORDINALITY AS asked (id, n)
+    JOIN events e ON e.id = asked.id
+) AS p
+WHERE p.place = 1 OR p.bytes <= $2::bigint
+ORDER BY p.n
+`
+
+type PayloadsParams struct {
+	Ids   []string
+	Bytes int64
+}
+
+type PayloadsRow struct {
+	N       int64
+	Payload []byte
+}
+
+// What the first of some events say, each with its place among them, from 1: as many as have @bytes together, or one. What is no
+// longer kept is left out.
+func (q *Queries) Payloads(ctx context.Context, db DBTX, arg PayloadsParams) ([]PayloadsRow, error) {
+	rows, err := db.Query(ctx, payloads, arg.Ids, arg.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []PayloadsRow{}
+	for rows.Next() {
+		var i PayloadsRow
+		if err := rows.Scan(&i.N, &i.Payload); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

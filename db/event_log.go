@@ -8,6 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/mathub/webhooks/webhook"
 )
 
 const (
@@ -18,6 +20,10 @@ const (
 	// many such queries one page may take: a page costs the same whatever lies between a bot's events.
 	readAtOnce  = 5000
 	readQueries = 10
+
+	// filteredAtOnce is how many events one query reads for a filter, and filteredQueries how many such queries a page may take.
+	filteredAtOnce  = 1000
+	filteredQueries = 8
 
 	// pageBytes bounds a page's events, unless a single one is larger: with what is around them they have a MiB.
 	pageBytes = 1<<20 - 256
@@ -121,6 +127,8 @@ type LogQuery struct {
 	BotID string
 	// Types are the event types asked for; nil: all.
 	Types []string
+	// Filter says which of them are wanted; empty: all.
+	Filter webhook.Filter
 	// After is the position read up to.
 	After int64
 	// Limit is how many events a page may have.
@@ -140,6 +148,9 @@ type LogPage struct {
 // Page reads the events that concern a bot, up to what state says is there. It ends early after some tens of thousands of
 // events that do not concern the bot, and after a MiB of payloads.
 func (l *EventReader) Page(ctx context.Context, state LogState, q LogQuery) (LogPage, error) {
+	if len(q.Filter) > 0 {
+		return l.filteredPage(ctx, state, q)
+	}
 	page := LogPage{Upto: q.After}
 	for range readQueries {
 		upto := min(page.Upto+readAtOnce, state.Last)
@@ -160,6 +171,40 @@ func (l *EventReader) Page(ctx context.Context, state LogState, q LogQuery) (Log
 		}
 		page.Upto = upto
 		if len(page.Events) > 0 || upto >= state.Last {
+			break
+		}
+	}
+	page.More = page.Upto < state.Last || state.Behind
+	return page, nil
+}
+
+// filteredPage is Page with a filter, which has to read what events say: some MiB at most.
+func (l *EventReader) filteredPage(ctx context.Context, state LogState, q LogQuery) (LogPage, error) {
+	page := LogPage{Upto: q.After}
+	bytes := 0
+	for range filteredQueries {
+		upto := min(page.Upto+readAtOnce, state.Last)
+		rows, err := l.queries.ReadEvents(ctx, l.pool, ReadEventsParams{
+			After: page.Upto, Upto: upto, BotID: q.BotID, Types: q.Types, Most: filteredAtOnce, Bytes: pageBytes,
+		})
+		if err != nil {
+			return LogPage{}, fmt.Errorf("read events: %w", err)
+		}
+		for _, e := range rows {
+			if q.Filter.Match(webhook.FieldsOf(e.Payload)) {
+				size := len(e.Payload) + len(e.ID) + len(`{"id":"",},`)
+				if len(page.Events) == q.Limit || len(page.Events) > 0 && bytes+size > pageBytes {
+					page.More = true
+					return page, nil
+				}
+				page.Events, bytes = append(page.Events, e), bytes+size
+			}
+			page.Upto = e.Position
+		}
+		if len(rows) == 0 || len(rows) == int(rows[0].Matching) && len(rows) < filteredAtOnce { // no more before upto
+			page.Upto = upto
+		}
+		if page.Upto >= state.Last {
 			break
 		}
 	}

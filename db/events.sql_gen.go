@@ -21,7 +21,7 @@ WITH asked AS (
     ) AS list
 ), subscribers AS MATERIALIZED (
     SELECT asked.n AS list, w.id, w.bot_id, w.origin, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-           w.extras, w.generation, w.failure_count, w.failure_run, w.queued AS was_queued, w.queued OR EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS queued,
+           w.extras, w.filter, w.generation, w.failure_count, w.failure_run, w.queued AS was_queued, w.queued OR EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS queued,
            w.verified_at IS NOT NULL AS verified
     FROM asked
     CROSS JOIN LATERAL (
@@ -48,7 +48,7 @@ WITH asked AS (
          LIMIT (SELECT $6::integer))
     ) AS audience
     -- LIMIT: each is looked up by its id, however many Postgres expects.
-    CROSS JOIN LATERAL (SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = audience.webhook_id LIMIT 1) AS w
+    CROSS JOIN LATERAL (SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = audience.webhook_id LIMIT 1) AS w
 ), enqueued AS (
     INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at)
     SELECT s.id, e.id, 1, 1, 'event', e.accepted_at
@@ -57,14 +57,14 @@ WITH asked AS (
         SELECT unnest((SELECT $7::text[])) AS id, unnest((SELECT $8::integer[])) AS list, unnest((SELECT $9::integer[])) AS n
     ) AS addressed ON addressed.list = s.list
     CROSS JOIN LATERAL (SELECT id, type, payload, bot_ids, run_id, workflow_id, accepted_at, position FROM events WHERE id = addressed.id AND run_id = $10 LIMIT 1) AS e
-    WHERE s.queued
+    WHERE s.queued AND s.filter IS NULL
     ORDER BY addressed.n
     ON CONFLICT (event_id, webhook_id) DO NOTHING
     RETURNING webhook_id, seq, due_at
 ), added AS (
     SELECT webhook_id, min(seq) AS seq, min(due_at) AS due_at FROM enqueued GROUP BY webhook_id
 )
-SELECT s.list::integer AS list, s.id, s.bot_id, s.origin, s.url, s.secret, s.previous_secret, s.extras, s.generation, s.failure_count, s.failure_run, s.queued::boolean AS queued, (s.queued AND NOT s.was_queued)::boolean AS turns, s.verified::boolean AS verified,
+SELECT s.list::integer AS list, s.id, s.bot_id, s.origin, s.url, s.secret, s.previous_secret, s.extras, s.filter, s.generation, s.failure_count, s.failure_run, s.queued::boolean AS queued, (s.queued AND NOT s.was_queued)::boolean AS turns, s.verified::boolean AS verified,
        coalesce(q.seq, 0)::bigint AS seq, coalesce(q.due_at, 'epoch')::timestamptz AS due_at
 FROM subscribers s
 LEFT JOIN added q ON q.webhook_id = s.id
@@ -93,6 +93,7 @@ type AddressEventsRow struct {
 	Secret         []byte
 	PreviousSecret []byte
 	Extras         []byte
+	Filter         []byte
 	Generation     int32
 	FailureCount   int32
 	FailureRun     int32
@@ -110,7 +111,8 @@ type AddressEventsRow struct {
 // same bots, share a list of them, which is read once. In the same statement, each event gets a row in the queue of each of
 // its webhooks that is queued, unless another run owns the event. seq and due_at are of the first new row of a webhook; seq is 0
 // where there is none. A row of what was sent already, as where this is repeated, goes before it is sent: the queue looks.
-// A webhook that a pause covers is as good as queued; turns: it is to become so.
+// A webhook that a pause covers is as good as queued; turns: it is to become so. One with a filter gets no row here: whether it
+// gets the event, internal/delivery/filter.go decides.
 //
 // Arrays stand in subqueries, so that Postgres does not see how long they are: one plan is the best for all, and planning again
 // takes longer than the lookup.
@@ -143,6 +145,7 @@ func (q *Queries) AddressEvents(ctx context.Context, db DBTX, arg AddressEventsP
 			&i.Secret,
 			&i.PreviousSecret,
 			&i.Extras,
+			&i.Filter,
 			&i.Generation,
 			&i.FailureCount,
 			&i.FailureRun,
@@ -244,6 +247,49 @@ func (q *Queries) DisownEvent(ctx context.Context, db DBTX, arg DisownEventParam
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const enqueueMatching = `-- name: EnqueueMatching :many
+INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at)
+SELECT pair.webhook_id, e.id, 1, 1, 'event', e.accepted_at
+FROM (SELECT unnest($1::text[]) AS event_id, unnest($2::uuid[]) AS webhook_id) AS pair
+CROSS JOIN LATERAL (SELECT id, type, payload, bot_ids, run_id, workflow_id, accepted_at, position FROM events WHERE id = pair.event_id AND run_id = $3 LIMIT 1) AS e
+ORDER BY e.accepted_at, pair.webhook_id
+ON CONFLICT (event_id, webhook_id) DO NOTHING
+RETURNING webhook_id, seq, due_at
+`
+
+type EnqueueMatchingParams struct {
+	EventIds   []string
+	WebhookIds []uuid.UUID
+	RunID      string
+}
+
+type EnqueueMatchingRow struct {
+	WebhookID uuid.UUID
+	Seq       int64
+	DueAt     time.Time
+}
+
+// Gives pairs of an event and a webhook a row in the webhook's queue, as AddressEvents does where there is no filter.
+func (q *Queries) EnqueueMatching(ctx context.Context, db DBTX, arg EnqueueMatchingParams) ([]EnqueueMatchingRow, error) {
+	rows, err := db.Query(ctx, enqueueMatching, arg.EventIds, arg.WebhookIds, arg.RunID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []EnqueueMatchingRow{}
+	for rows.Next() {
+		var i EnqueueMatchingRow
+		if err := rows.Scan(&i.WebhookID, &i.Seq, &i.DueAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const getEvent = `-- name: GetEvent :one
@@ -518,18 +564,30 @@ func (q *Queries) TurnQueued(ctx context.Context, db DBTX, ids []uuid.UUID) erro
 }
 
 const unfinishedEvents = `-- name: UnfinishedEvents :many
-SELECT e.id, e.type, e.payload, e.bot_ids, e.run_id, coalesce(e.workflow_id, 'event-' || e.id)::text AS workflow_id, e.accepted_at
+SELECT e.id, e.type, e.payload, e.bot_ids, e.run_id, coalesce(e.workflow_id, 'event-' || e.id)::text AS workflow_id, e.accepted_at, l.filters
 FROM events e
+CROSS JOIN LATERAL (
+    SELECT (CASE WHEN EXISTS (
+        SELECT FROM subscriptions s
+        JOIN webhooks w ON w.id = s.webhook_id
+        WHERE s.event_type = e.type AND w.filter IS NULL
+          AND (e.bot_ids IS NULL OR s.bot_id = ANY (e.bot_ids))
+          AND w.created_at <= e.accepted_at
+          AND NOT EXISTS (SELECT FROM deliveries d WHERE d.event_id = e.id AND d.webhook_id = s.webhook_id)
+          AND NOT EXISTS (SELECT FROM queue q WHERE q.event_id = e.id AND q.webhook_id = s.webhook_id)
+    ) THEN '{}' ELSE (
+        SELECT array_agg(DISTINCT w.filter::text)
+        FROM subscriptions s
+        JOIN webhooks w ON w.id = s.webhook_id
+        WHERE s.event_type = e.type AND w.filter IS NOT NULL
+          AND (e.bot_ids IS NULL OR s.bot_id = ANY (e.bot_ids))
+          AND w.created_at <= e.accepted_at
+          AND NOT EXISTS (SELECT FROM deliveries d WHERE d.event_id = e.id AND d.webhook_id = s.webhook_id)
+          AND NOT EXISTS (SELECT FROM queue q WHERE q.event_id = e.id AND q.webhook_id = s.webhook_id)
+    ) END)::text[] AS filters
+) AS l
 WHERE (e.accepted_at, e.id) > ($1::timestamptz, $2::text)
-  AND EXISTS (
-    SELECT FROM subscriptions s
-    JOIN webhooks w ON w.id = s.webhook_id
-    WHERE s.event_type = e.type
-      AND (e.bot_ids IS NULL OR s.bot_id = ANY (e.bot_ids))
-      AND w.created_at <= e.accepted_at
-      AND NOT EXISTS (SELECT FROM deliveries d WHERE d.event_id = e.id AND d.webhook_id = s.webhook_id)
-      AND NOT EXISTS (SELECT FROM queue q WHERE q.event_id = e.id AND q.webhook_id = s.webhook_id)
-  )
+  AND l.filters IS NOT NULL
 ORDER BY e.accepted_at, e.id
 LIMIT $3
 `
@@ -548,10 +606,11 @@ type UnfinishedEventsRow struct {
 	RunID      string
 	WorkflowID string
 	AcceptedAt time.Time
+	Filters    []string
 }
 
 // A page of the events, in the order of their acceptance, that an active webhook of their audience was neither sent nor is to be
-// sent: it was there when they were accepted.
+// sent: it was there when they were accepted. filters: only webhooks with these filters, which may leave the event out.
 func (q *Queries) UnfinishedEvents(ctx context.Context, db DBTX, arg UnfinishedEventsParams) ([]UnfinishedEventsRow, error) {
 	rows, err := db.Query(ctx, unfinishedEvents, arg.After, arg.AfterID, arg.Most)
 	if err != nil {
@@ -569,6 +628,7 @@ func (q *Queries) UnfinishedEvents(ctx context.Context, db DBTX, arg UnfinishedE
 			&i.RunID,
 			&i.WorkflowID,
 			&i.AcceptedAt,
+			&i.Filters,
 		); err != nil {
 			return nil, err
 		}

@@ -92,9 +92,10 @@ func TestTheAudienceIsReadFromIndexes(t *testing.T) {
 	t.Parallel()
 	conn := planned(t,
 		"INSERT INTO bots (id, name) SELECT 'b' || n, 'bot' FROM generate_series(0, 999) n",
-		`INSERT INTO webhooks (id, bot_id, url, origin, events, queued)
+		`INSERT INTO webhooks (id, bot_id, url, origin, events, queued, filter)
 			SELECT gen_random_uuid(), 'b' || n % 1000, convert_to('https://example.com/' || n, 'UTF8'), 'https://example.com',
-				CASE WHEN n < 20 THEN '{rare}' WHEN n < 40 THEN '{troubled}' WHEN n < 10000 THEN '{common}' ELSE '{other,another}' END::text[], n BETWEEN 20 AND 39
+				CASE WHEN n < 20 THEN '{rare}' WHEN n < 40 THEN '{troubled}' WHEN n < 60 THEN '{narrow}' WHEN n < 10000 THEN '{common}' ELSE '{other,another}' END::text[], n BETWEEN 20 AND 59,
+				CASE WHEN n BETWEEN 40 AND 59 THEN '{"projectSlug":["a"]}'::jsonb END
 			FROM generate_series(0, 19999) n`,
 		"INSERT INTO events (id, type, payload, run_id) SELECT 'e' || n, 'common', '{}', 'run' FROM generate_series(1, 1000) n",
 		`INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at)
@@ -119,6 +120,7 @@ func TestTheAudienceIsReadFromIndexes(t *testing.T) {
 			{"a small audience", "rare", "", 251, "new", 20, 5},
 			{"a page of a large audience", "common", "", 20, "new", 20, 5},
 			{"nobody", "none", "", 251, "new", 0, 5},
+			{"those with filters, whose queues are left alone", "narrow", "", 251, "new", 20, 5},
 			{"two bots of a large audience", "common", "{b100,b101}", 251, "new", 20, 5},
 			{"nobody of a bot", "none", "{b100}", 251, "new", 0, 5},
 			// A row in a queue touches a dozen more; the queues fill 400 blocks.

@@ -329,6 +329,7 @@ type Webhook struct {
 	Origin              string
 	Name                *string
 	Events              []string
+	Filter              []byte
 	Secret              []byte
 	PreviousSecret      []byte
 	PreviousSecretUntil *time.Time

@@ -13,7 +13,7 @@ import (
 )
 
 const alikeWebhooks = `-- name: AlikeWebhooks :many
-SELECT id, url FROM webhooks
+SELECT id, url, filter FROM webhooks
 WHERE bot_id = $1 AND id <> $2 AND origin = $3 AND events && $4::text[]
 ORDER BY created_at, id
 LIMIT 1000
@@ -27,8 +27,9 @@ type AlikeWebhooksParams struct {
 }
 
 type AlikeWebhooksRow struct {
-	ID  uuid.UUID
-	URL []byte
+	ID     uuid.UUID
+	URL    []byte
+	Filter []byte
 }
 
 // The other webhooks of a bot at the same origin with an event type in common, oldest first.
@@ -46,7 +47,7 @@ func (q *Queries) AlikeWebhooks(ctx context.Context, db DBTX, arg AlikeWebhooksP
 	items := []AlikeWebhooksRow{}
 	for rows.Next() {
 		var i AlikeWebhooksRow
-		if err := rows.Scan(&i.ID, &i.URL); err != nil {
+		if err := rows.Scan(&i.ID, &i.URL, &i.Filter); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -70,9 +71,9 @@ func (q *Queries) CountWebhooks(ctx context.Context, db DBTX, botID string) (int
 
 const createWebhook = `-- name: CreateWebhook :one
 
-INSERT INTO webhooks (id, bot_id, url, origin, name, events, secret, extras, header_names, suspended)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce((SELECT NOT is_active FROM bots WHERE id = $2), false))
-RETURNING id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at
+INSERT INTO webhooks (id, bot_id, url, origin, name, events, filter, secret, extras, header_names, suspended)
+VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9, $10, coalesce((SELECT NOT is_active FROM bots WHERE id = $2), false))
+RETURNING id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at
 `
 
 type CreateWebhookParams struct {
@@ -82,6 +83,7 @@ type CreateWebhookParams struct {
 	Origin      string
 	Name        *string
 	Events      []string
+	Filter      []byte
 	Secret      []byte
 	Extras      []byte
 	HeaderNames []string
@@ -96,6 +98,7 @@ func (q *Queries) CreateWebhook(ctx context.Context, db DBTX, arg CreateWebhookP
 		arg.Origin,
 		arg.Name,
 		arg.Events,
+		arg.Filter,
 		arg.Secret,
 		arg.Extras,
 		arg.HeaderNames,
@@ -108,6 +111,7 @@ func (q *Queries) CreateWebhook(ctx context.Context, db DBTX, arg CreateWebhookP
 		&i.Origin,
 		&i.Name,
 		&i.Events,
+		&i.Filter,
 		&i.Secret,
 		&i.PreviousSecret,
 		&i.PreviousSecretUntil,
@@ -156,7 +160,7 @@ func (q *Queries) DeleteWebhook(ctx context.Context, db DBTX, arg DeleteWebhookP
 }
 
 const getWebhook = `-- name: GetWebhook :one
-SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = $1 AND bot_id = $2
+SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = $1 AND bot_id = $2
 `
 
 type GetWebhookParams struct {
@@ -174,6 +178,7 @@ func (q *Queries) GetWebhook(ctx context.Context, db DBTX, arg GetWebhookParams)
 		&i.Origin,
 		&i.Name,
 		&i.Events,
+		&i.Filter,
 		&i.Secret,
 		&i.PreviousSecret,
 		&i.PreviousSecretUntil,
@@ -264,7 +269,7 @@ func (q *Queries) ListSealedOtherwise(ctx context.Context, db DBTX, arg ListSeal
 }
 
 const listWebhooks = `-- name: ListWebhooks :many
-SELECT w.id, w.bot_id, w.url, w.origin, w.name, w.events, w.secret, w.previous_secret, w.previous_secret_until, w.extras, w.header_names, w.public_key, w.previous_public_key, w.previous_key_until, w.verified_at, w.url_version, w.is_active, w.suspended, w.queued, w.failure_count, w.early_failures, w.generation, w.failure_run, w.failure_class, w.resume_at, w.enabled_at, w.disabled_at, w.disabled_reason, w.disabled_by, w.disabled_note, w.created_at, w.updated_at
+SELECT w.id, w.bot_id, w.url, w.origin, w.name, w.events, w.filter, w.secret, w.previous_secret, w.previous_secret_until, w.extras, w.header_names, w.public_key, w.previous_public_key, w.previous_key_until, w.verified_at, w.url_version, w.is_active, w.suspended, w.queued, w.failure_count, w.early_failures, w.generation, w.failure_run, w.failure_class, w.resume_at, w.enabled_at, w.disabled_at, w.disabled_reason, w.disabled_by, w.disabled_note, w.created_at, w.updated_at
 FROM webhooks w
 WHERE w.bot_id = $1
   AND ($2::uuid IS NULL OR (w.created_at, w.id) > (SELECT l.created_at, l.id FROM webhooks l WHERE l.id = $2::uuid))
@@ -295,6 +300,7 @@ func (q *Queries) ListWebhooks(ctx context.Context, db DBTX, arg ListWebhooksPar
 			&i.Origin,
 			&i.Name,
 			&i.Events,
+			&i.Filter,
 			&i.Secret,
 			&i.PreviousSecret,
 			&i.PreviousSecretUntil,
@@ -409,41 +415,42 @@ SET url           = coalesce($1::bytea, url),
     url_version   = CASE WHEN $1::bytea IS NULL THEN url_version ELSE url_version + 1 END,
     name          = CASE WHEN $3::boolean THEN $4::text ELSE name END,
     events        = coalesce($5::text[], events),
-    secret        = CASE WHEN $6::boolean THEN $7::bytea ELSE secret END,
+    filter        = CASE WHEN $6::boolean THEN $7::jsonb ELSE filter END,
+    secret        = CASE WHEN $8::boolean THEN $9::bytea ELSE secret END,
     previous_secret = CASE
-        WHEN NOT $6::boolean THEN previous_secret
-        WHEN $8::float > 0 THEN secret
+        WHEN NOT $8::boolean THEN previous_secret
+        WHEN $10::float > 0 THEN secret
     END,
     previous_secret_until = CASE
-        WHEN NOT $6::boolean THEN previous_secret_until
-        WHEN $8::float > 0 AND secret IS NOT NULL THEN now() + make_interval(secs => $8::float)
+        WHEN NOT $8::boolean THEN previous_secret_until
+        WHEN $10::float > 0 AND secret IS NOT NULL THEN now() + make_interval(secs => $10::float)
     END,
-    extras        = CASE WHEN $9::boolean THEN $10::bytea ELSE extras END,
-    header_names  = CASE WHEN $9::boolean THEN $11::text[] ELSE header_names END,
-    public_key    = CASE WHEN $9::boolean THEN $12::text ELSE public_key END,
-    previous_public_key = CASE WHEN $9::boolean THEN $13::text ELSE previous_public_key END,
-    previous_key_until  = CASE WHEN $9::boolean THEN $14::timestamptz ELSE previous_key_until END,
-    is_active     = coalesce($15::boolean, is_active),
-    failure_count = CASE WHEN $15::boolean THEN 0 ELSE failure_count END,
-    early_failures = CASE WHEN $15::boolean THEN 0 ELSE early_failures END,
-    resume_at     = CASE WHEN $15::boolean THEN NULL ELSE resume_at END,
-    generation    = CASE WHEN $15::boolean THEN generation + 1 ELSE generation END,
-    enabled_at    = CASE WHEN NOT is_active AND $15::boolean THEN now() ELSE enabled_at END,
-    disabled_at   = CASE WHEN is_active AND NOT $15::boolean THEN now() ELSE disabled_at END,
+    extras        = CASE WHEN $11::boolean THEN $12::bytea ELSE extras END,
+    header_names  = CASE WHEN $11::boolean THEN $13::text[] ELSE header_names END,
+    public_key    = CASE WHEN $11::boolean THEN $14::text ELSE public_key END,
+    previous_public_key = CASE WHEN $11::boolean THEN $15::text ELSE previous_public_key END,
+    previous_key_until  = CASE WHEN $11::boolean THEN $16::timestamptz ELSE previous_key_until END,
+    is_active     = coalesce($17::boolean, is_active),
+    failure_count = CASE WHEN $17::boolean THEN 0 ELSE failure_count END,
+    early_failures = CASE WHEN $17::boolean THEN 0 ELSE early_failures END,
+    resume_at     = CASE WHEN $17::boolean THEN NULL ELSE resume_at END,
+    generation    = CASE WHEN $17::boolean THEN generation + 1 ELSE generation END,
+    enabled_at    = CASE WHEN NOT is_active AND $17::boolean THEN now() ELSE enabled_at END,
+    disabled_at   = CASE WHEN is_active AND NOT $17::boolean THEN now() ELSE disabled_at END,
     disabled_reason = CASE
-        WHEN $15::boolean THEN NULL
-        WHEN is_active AND NOT $15::boolean THEN $16::text
+        WHEN $17::boolean THEN NULL
+        WHEN is_active AND NOT $17::boolean THEN $18::text
         ELSE disabled_reason
     END,
-    disabled_by   = CASE WHEN $15::boolean THEN NULL ELSE disabled_by END,
+    disabled_by   = CASE WHEN $17::boolean THEN NULL ELSE disabled_by END,
     disabled_note = CASE
-        WHEN $15::boolean THEN NULL
-        WHEN NOT $15::boolean THEN coalesce($17::text, CASE WHEN NOT is_active THEN disabled_note END)
+        WHEN $17::boolean THEN NULL
+        WHEN NOT $17::boolean THEN coalesce($19::text, CASE WHEN NOT is_active THEN disabled_note END)
         ELSE disabled_note
     END,
     updated_at    = now()
-WHERE id = $18 AND bot_id = $19
-RETURNING id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at
+WHERE id = $20 AND bot_id = $21
+RETURNING id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at
 `
 
 type UpdateWebhookParams struct {
@@ -452,6 +459,8 @@ type UpdateWebhookParams struct {
 	SetName           bool
 	Name              *string
 	Events            []string
+	SetFilter         bool
+	Filter            []byte
 	SetSecret         bool
 	Secret            []byte
 	OverlapSeconds    float64
@@ -477,6 +486,8 @@ func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookP
 		arg.SetName,
 		arg.Name,
 		arg.Events,
+		arg.SetFilter,
+		arg.Filter,
 		arg.SetSecret,
 		arg.Secret,
 		arg.OverlapSeconds,
@@ -500,6 +511,7 @@ func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookP
 		&i.Origin,
 		&i.Name,
 		&i.Events,
+		&i.Filter,
 		&i.Secret,
 		&i.PreviousSecret,
 		&i.PreviousSecretUntil,
@@ -556,7 +568,7 @@ func (q *Queries) WebhookIDs(ctx context.Context, db DBTX, botID string) ([]uuid
 }
 
 const webhookOfAny = `-- name: WebhookOfAny :one
-SELECT id, bot_id, url, origin, name, events, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = $1
+SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = $1
 `
 
 // For operators, who may name any bot's.
@@ -570,6 +582,7 @@ func (q *Queries) WebhookOfAny(ctx context.Context, db DBTX, id uuid.UUID) (Webh
 		&i.Origin,
 		&i.Name,
 		&i.Events,
+		&i.Filter,
 		&i.Secret,
 		&i.PreviousSecret,
 		&i.PreviousSecretUntil,

@@ -62,6 +62,8 @@ func TestWebhooks(t *testing.T) {
 	other, _, _ := b.bot("noether")
 	b.event("p1", hook)
 	path := "/ops/webhooks/" + hook.String()
+	b.execute(`UPDATE webhooks SET filter = '{"projectSlug":["a","<b>"]}' WHERE id = $1`, hook)
+	require.Contains(t, b.page(path), "<code>projectSlug</code>: <bdi>a</bdi>, <bdi>&lt;b&gt;</bdi>")
 	for query, found := range map[string]bool{"state=active": true, "host=euler.example": true, "botId=euler": true, "sort=waiting": true, "state=disabled": false, "errorClass=timeout": false, "host=else.example": false} {
 		require.Equal(t, found, strings.Contains(b.page("/ops/webhooks?"+query), path), query)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/mathub/webhooks/internal/ops"
 	"github.com/mathub/webhooks/internal/pages"
 	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/internal/subscriptions"
 	"github.com/mathub/webhooks/internal/web"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
@@ -99,6 +100,7 @@ type webhookPage struct {
 	hookRow
 	BotName    string
 	Events     []string
+	Filter     webhook.Filter // empty: it gets every event of these types
 	Unverified bool
 	Paused     *history.Pause // that covers it; nil: none
 	Deliveries []db.PageOfDeliveriesRow
@@ -130,7 +132,7 @@ func (s *site) oneWebhook(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	data := webhookPage{hookRow: hookRow{detail}, Events: row.Events, Unverified: row.VerifiedAt == nil, EventID: r.URL.Query().Get("eventId")}
+	data := webhookPage{hookRow: hookRow{detail}, Events: row.Events, Filter: subscriptions.FilterOf(row), Unverified: row.VerifiedAt == nil, EventID: r.URL.Query().Get("eventId")}
 	bot, err := s.Bots.Get(r.Context(), row.BotID)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/pages"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/subscriptions"
@@ -41,6 +42,9 @@ func (p *portal) webhookFormRoutes() {
 type webhookForm struct {
 	Webhook   *webhookView // nil: a new one
 	Events    []eventChoice
+	Filter    []filterRow
+	Fields    []fieldGroup
+	Preview   *history.Preview // nil: none was asked for
 	NeedHTTPS bool
 }
 
@@ -62,15 +66,20 @@ func (p *portal) newWebhook(w http.ResponseWriter, r *http.Request, s *session) 
 
 // showForm shows the form of a new webhook, or of one that there is.
 func (p *portal) showForm(w http.ResponseWriter, r *http.Request, s *session, v *webhookView, f form, status int) error {
-	data := webhookForm{Webhook: v, NeedHTTPS: !p.Webhooks.URLRules.AllowHTTP}
+	return p.showFilled(w, r, s, v, f, status, nil)
+}
+
+// showFilled is showForm with what a preview of the filter says.
+func (p *portal) showFilled(w http.ResponseWriter, r *http.Request, s *session, v *webhookView, f form, status int, preview *history.Preview) error {
+	data := webhookForm{Webhook: v, Preview: preview, Filter: sentRows(f.Values), NeedHTTPS: !p.Webhooks.URLRules.AllowHTTP}
 	title, chosen := "Create a webhook", f.Values["events"]
 	if v != nil {
 		title = "Edit " + v.Title()
 		if f.Values == nil {
-			chosen = v.Events
+			chosen, data.Filter = v.Events, v.FilterRows()
 		}
 	}
-	data.Events = eventChoices(chosen)
+	data.Events, data.Fields, data.Filter = eventChoices(chosen), fieldGroups(chosen), withRoom(data.Filter)
 	return p.show(w, r, s, "webhook_form", page{Title: title, Nav: "webhooks", Narrow: true, Data: data, Form: f, Status: status})
 }
 
@@ -110,16 +119,18 @@ func readHeaders(f url.Values) (map[string]*string, error) {
 	return headers, nil
 }
 
-// headersAsField makes the faults of single headers those of the form's one field for them.
-func headersAsField(err error) error {
+// partsAsFields makes the faults of single headers, and of single fields of the filter, those of the form's one field for them.
+func partsAsFields(err error) error {
 	var wrong *webhook.InvalidError
 	if !errors.As(err, &wrong) {
 		return err
 	}
 	var faults problem.Faults
 	for _, of := range wrong.Fields {
-		if name, single := strings.CutPrefix(of.Field, "headers."); single {
-			of.Field, of.Message = "headers", name+" "+of.Message
+		for _, field := range []string{"headers", "filter"} {
+			if name, single := strings.CutPrefix(of.Field, field+"."); single {
+				of.Field, of.Message = field, name+" "+of.Message
+			}
 		}
 		faults.Add(of.Field, of.Message)
 	}
@@ -127,6 +138,9 @@ func headersAsField(err error) error {
 }
 
 func (p *portal) createWebhook(w http.ResponseWriter, r *http.Request, s *session) error {
+	if r.PostForm.Has("preview") {
+		return p.previewFilter(w, r, s, nil)
+	}
 	in := readWebhook(r.PostForm)
 	secret, err := readSecret(r.PostForm)
 	if err == nil {
@@ -136,6 +150,7 @@ func (p *portal) createWebhook(w http.ResponseWriter, r *http.Request, s *sessio
 	var headersErr error
 	in.Headers, headersErr = readHeaders(r.PostForm)
 	faults.Check(headersErr)
+	faults.Check(setFilter(&in, r.PostForm, nil))
 	faults.Check(in.Check(p.Webhooks.URLRules, true))
 	faults.Check(err)
 	if err = faults.Err(); err != nil {
@@ -154,13 +169,18 @@ func (p *portal) createWebhook(w http.ResponseWriter, r *http.Request, s *sessio
 
 // showAgain shows the form with what is wrong with it.
 func (p *portal) showAgain(w http.ResponseWriter, r *http.Request, s *session, v *webhookView, err error) error {
-	f, status, ok := pages.FormOf(r, headersAsField(err))
+	f, status, ok := pages.FormOf(r, partsAsFields(err))
 	if !ok {
 		return err
 	}
-	f.Values.Del("secret") // it does not travel back
+	return p.showForm(w, r, s, v, withoutSecrets(f), status)
+}
+
+// withoutSecrets takes out of a form what does not travel back.
+func withoutSecrets(f form) form {
+	f.Values.Del("secret")
 	f.Values.Del("headers")
-	return p.showForm(w, r, s, v, f, status)
+	return f
 }
 
 func (p *portal) showSecret(w http.ResponseWriter, r *http.Request, s *session, data secretPage, secret *string) error {
@@ -219,12 +239,18 @@ func (p *portal) updateWebhook(w http.ResponseWriter, r *http.Request, s *sessio
 	if err != nil {
 		return err
 	}
+	v := p.viewOf(row)
+	if r.PostForm.Has("preview") {
+		return p.previewFilter(w, r, s, &v)
+	}
 	in := readWebhook(r.PostForm)
 	if in.Headers, err = readHeaders(r.PostForm); err == nil {
+		err = setFilter(&in, r.PostForm, &v)
+	}
+	if err == nil {
 		_, _, err = p.Webhooks.Update(r.Context(), row, in)
 	}
 	if err != nil {
-		v := p.viewOf(row)
 		return p.showAgain(w, r, s, &v, err)
 	}
 	return done(w, r, webhookPath(row), "webhook-changed")

@@ -253,3 +253,74 @@ func TestWebhook_AnOperatorsNoteIsShown(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, b.get(hook).body, "It says: “<bdi>Floods &lt;us&gt;.</bdi>”.")
 }
+
+// TestWebhookForm_Filter: fields are chosen and values written one a line; it is tried before it is saved; and faults stand beside
+// it.
+func TestWebhookForm_Filter(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	id, _ := s.bot()
+	b := s.signIn(id, bots.Manage)
+	filter := func(fields, values []string) url.Values {
+		f := hookForm("events", "thread.created mention")
+		f["filterField"], f["filterValues"] = fields, values
+		return f
+	}
+	form := b.get(list + "/new").body
+	require.Equal(t, 3, strings.Count(form, `name="filterField"`))
+	require.Contains(t, form, `<option value="projectSlug">projectSlug (thread.created, effort.created, effort.status_changed, wiki.edited)</option>`)
+
+	s.execute(`INSERT INTO events (id, type, payload, run_id) SELECT 'e' || n, 'thread.created',
+		convert_to('{"event":"thread.created","timestamp":"2025-03-20T10:30:00.000Z","data":{"projectSlug":"p' || n || '"}}', 'UTF8'), 'run' FROM generate_series(1, 120) n`)
+	try := filter([]string{"projectSlug", "", ""}, []string{"p120\r\n p119 \r\n\r\nno, comma", "", ""})
+	try.Set("preview", "filter")
+	try.Set("kind", "own")
+	try.Set("secret", "canary")
+	try.Set("headers", "X-A: canary")
+	got := b.post(list, try)
+	require.Equal(t, http.StatusOK, got.status, got.body)
+	require.Contains(t, got.body, "Would have matched 2 of the last 100 events")
+	require.Contains(t, got.body, `<option value="projectSlug" selected>`)
+	require.Contains(t, got.body, "Fields of the chosen event types")
+	require.NotContains(t, got.body, "canary")
+	require.NotContains(t, b.get(list).body, "bots.example.org", "nothing is made")
+
+	hook := b.subscribe(filter([]string{"projectSlug", "authorId"}, []string{"number-theory\nno, comma", "u1"}))
+	require.Contains(t, b.get(hook).body, "<code>authorId</code>: <bdi>u1</bdi><br><code>projectSlug</code>: <bdi>number-theory</bdi>, <bdi>no, comma</bdi>")
+	edit := b.get(hook + "/edit").body
+	require.Contains(t, edit, ">number-theory\nno, comma</textarea>")
+	require.Equal(t, 3, strings.Count(edit, `name="filterField"`))
+	try = filter([]string{"projectSlug"}, []string{"p1"})
+	try.Set("preview", "filter")
+	require.Contains(t, b.post(hook+"/edit", try).body, "Would have matched 0 of the last 100 events", "the first came before these")
+
+	for want, c := range map[string][2]string{
+		"pageSlug is not a field of these event types": {"pageSlug", "x"},
+		"needs the field that the values are of":       {"", "x"},
+		"threadId needs a value":                       {"threadId", " \n"},
+		"threadId[0] must have at most 256 bytes":      {"threadId", strings.Repeat("x", 257)},
+	} {
+		for _, path := range []string{hook + "/edit", list} {
+			for _, more := range []string{"", "preview"} {
+				f := filter([]string{c[0]}, []string{c[1]})
+				f.Set(more, "filter")
+				got := b.post(path, f)
+				require.Equal(t, http.StatusUnprocessableEntity, got.status, want)
+				require.Contains(t, got.body, want)
+				require.Contains(t, got.body, `id="filter-error"`)
+			}
+		}
+	}
+	alone := filter([]string{"projectSlug"}, []string{"x"})
+	alone["events"] = []string{"mention"}
+	require.Contains(t, b.post(hook+"/edit", alone).body, "projectSlug is not a field of these event types")
+
+	// What a line cannot have stays, unless it is changed.
+	s.execute(`UPDATE webhooks SET filter = '{"title":["a\nb"," "]}'`)
+	require.Equal(t, http.StatusSeeOther, b.post(hook+"/edit", filter([]string{"title"}, []string{"a\r\nb\r\n "})).status)
+	var kept string
+	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT filter::text FROM webhooks").Scan(&kept))
+	require.JSONEq(t, `{"title":["a\nb"," "]}`, kept)
+	require.Equal(t, http.StatusSeeOther, b.post(hook+"/edit", filter(nil, nil)).status)
+	require.NotContains(t, b.get(hook).body, "<dt>Filter</dt>")
+}

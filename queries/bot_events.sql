@@ -17,6 +17,31 @@ WHERE looked_at.wanted OR looked_at.n = @most_read::bigint
 ORDER BY looked_at.accepted_at DESC, looked_at.id DESC
 LIMIT @most;
 
+-- name: LastBotEvents :many
+-- The last @most events of some types that concern a bot, newest first, of the last @most_read events, whosesoever they are.
+SELECT looked_at.id
+FROM (
+    SELECT e.id, e.type, e.bot_ids, e.accepted_at
+    FROM events e
+    ORDER BY e.accepted_at DESC, e.id DESC
+    LIMIT @most_read::bigint
+) AS looked_at
+WHERE looked_at.type = ANY (@types::text[]) AND coalesce(looked_at.bot_ids @> ARRAY[@bot_id::text], true)
+ORDER BY looked_at.accepted_at DESC, looked_at.id DESC
+LIMIT @most;
+
+-- name: Payloads :many
+-- What the first of some events say, each with its place among them, from 1: as many as have @bytes together, or one. What is no
+-- longer kept is left out.
+SELECT p.n::bigint AS n, p.payload
+FROM (
+    SELECT asked.n, e.payload, sum(octet_length(e.payload)) OVER (ORDER BY asked.n) AS bytes, row_number() OVER (ORDER BY asked.n) AS place
+    FROM unnest(@ids::text[]) WITH ORDINALITY AS asked (id, n)
+    JOIN events e ON e.id = asked.id
+) AS p
+WHERE p.place = 1 OR p.bytes <= @bytes::bigint
+ORDER BY p.n;
+
 -- name: EventsAtWebhooks :many
 -- What became of some events at some webhooks, where there was an attempt or one is planned.
 SELECT pair.event_id::text AS event_id, pair.webhook_id::uuid AS webhook_id, made.attempts, made.delivered::boolean AS delivered,

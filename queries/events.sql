@@ -41,7 +41,8 @@ UPDATE events SET run_id = @run_id, workflow_id = sqlc.narg('workflow_id')::text
 -- same bots, share a list of them, which is read once. In the same statement, each event gets a row in the queue of each of
 -- its webhooks that is queued, unless another run owns the event. seq and due_at are of the first new row of a webhook; seq is 0
 -- where there is none. A row of what was sent already, as where this is repeated, goes before it is sent: the queue looks.
--- A webhook that a pause covers is as good as queued; turns: it is to become so.
+-- A webhook that a pause covers is as good as queued; turns: it is to become so. One with a filter gets no row here: whether it
+-- gets the event, internal/delivery/filter.go decides.
 --
 -- Arrays stand in subqueries, so that Postgres does not see how long they are: one plan is the best for all, and planning again
 -- takes longer than the lookup.
@@ -52,7 +53,7 @@ WITH asked AS (
     ) AS list
 ), subscribers AS MATERIALIZED (
     SELECT asked.n AS list, w.id, w.bot_id, w.origin, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-           w.extras, w.generation, w.failure_count, w.failure_run, w.queued AS was_queued, w.queued OR EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS queued,
+           w.extras, w.filter, w.generation, w.failure_count, w.failure_run, w.queued AS was_queued, w.queued OR EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS queued,
            w.verified_at IS NOT NULL AS verified
     FROM asked
     CROSS JOIN LATERAL (
@@ -88,18 +89,28 @@ WITH asked AS (
         SELECT unnest((SELECT @event_ids::text[])) AS id, unnest((SELECT @event_lists::integer[])) AS list, unnest((SELECT @event_places::integer[])) AS n
     ) AS addressed ON addressed.list = s.list
     CROSS JOIN LATERAL (SELECT * FROM events WHERE id = addressed.id AND run_id = @run_id LIMIT 1) AS e
-    WHERE s.queued
+    WHERE s.queued AND s.filter IS NULL
     ORDER BY addressed.n
     ON CONFLICT (event_id, webhook_id) DO NOTHING
     RETURNING webhook_id, seq, due_at
 ), added AS (
     SELECT webhook_id, min(seq) AS seq, min(due_at) AS due_at FROM enqueued GROUP BY webhook_id
 )
-SELECT s.list::integer AS list, s.id, s.bot_id, s.origin, s.url, s.secret, s.previous_secret, s.extras, s.generation, s.failure_count, s.failure_run, s.queued::boolean AS queued, (s.queued AND NOT s.was_queued)::boolean AS turns, s.verified::boolean AS verified,
+SELECT s.list::integer AS list, s.id, s.bot_id, s.origin, s.url, s.secret, s.previous_secret, s.extras, s.filter, s.generation, s.failure_count, s.failure_run, s.queued::boolean AS queued, (s.queued AND NOT s.was_queued)::boolean AS turns, s.verified::boolean AS verified,
        coalesce(q.seq, 0)::bigint AS seq, coalesce(q.due_at, 'epoch')::timestamptz AS due_at
 FROM subscribers s
 LEFT JOIN added q ON q.webhook_id = s.id
 ORDER BY s.list, s.id;
+
+-- name: EnqueueMatching :many
+-- Gives pairs of an event and a webhook a row in the webhook's queue, as AddressEvents does where there is no filter.
+INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at)
+SELECT pair.webhook_id, e.id, 1, 1, 'event', e.accepted_at
+FROM (SELECT unnest(@event_ids::text[]) AS event_id, unnest(@webhook_ids::uuid[]) AS webhook_id) AS pair
+CROSS JOIN LATERAL (SELECT * FROM events WHERE id = pair.event_id AND run_id = @run_id LIMIT 1) AS e
+ORDER BY e.accepted_at, pair.webhook_id
+ON CONFLICT (event_id, webhook_id) DO NOTHING
+RETURNING webhook_id, seq, due_at;
 
 -- name: TurnQueued :exec
 -- A webhook that another transaction holds is not waited for: that changes it, or the next event does.
@@ -144,19 +155,31 @@ WHERE w.id = @id;
 
 -- name: UnfinishedEvents :many
 -- A page of the events, in the order of their acceptance, that an active webhook of their audience was neither sent nor is to be
--- sent: it was there when they were accepted.
-SELECT e.id, e.type, e.payload, e.bot_ids, e.run_id, coalesce(e.workflow_id, 'event-' || e.id)::text AS workflow_id, e.accepted_at
+-- sent: it was there when they were accepted. filters: only webhooks with these filters, which may leave the event out.
+SELECT e.id, e.type, e.payload, e.bot_ids, e.run_id, coalesce(e.workflow_id, 'event-' || e.id)::text AS workflow_id, e.accepted_at, l.filters
 FROM events e
+CROSS JOIN LATERAL (
+    SELECT (CASE WHEN EXISTS (
+        SELECT FROM subscriptions s
+        JOIN webhooks w ON w.id = s.webhook_id
+        WHERE s.event_type = e.type AND w.filter IS NULL
+          AND (e.bot_ids IS NULL OR s.bot_id = ANY (e.bot_ids))
+          AND w.created_at <= e.accepted_at
+          AND NOT EXISTS (SELECT FROM deliveries d WHERE d.event_id = e.id AND d.webhook_id = s.webhook_id)
+          AND NOT EXISTS (SELECT FROM queue q WHERE q.event_id = e.id AND q.webhook_id = s.webhook_id)
+    ) THEN '{}' ELSE (
+        SELECT array_agg(DISTINCT w.filter::text)
+        FROM subscriptions s
+        JOIN webhooks w ON w.id = s.webhook_id
+        WHERE s.event_type = e.type AND w.filter IS NOT NULL
+          AND (e.bot_ids IS NULL OR s.bot_id = ANY (e.bot_ids))
+          AND w.created_at <= e.accepted_at
+          AND NOT EXISTS (SELECT FROM deliveries d WHERE d.event_id = e.id AND d.webhook_id = s.webhook_id)
+          AND NOT EXISTS (SELECT FROM queue q WHERE q.event_id = e.id AND q.webhook_id = s.webhook_id)
+    ) END)::text[] AS filters
+) AS l
 WHERE (e.accepted_at, e.id) > (@after::timestamptz, @after_id::text)
-  AND EXISTS (
-    SELECT FROM subscriptions s
-    JOIN webhooks w ON w.id = s.webhook_id
-    WHERE s.event_type = e.type
-      AND (e.bot_ids IS NULL OR s.bot_id = ANY (e.bot_ids))
-      AND w.created_at <= e.accepted_at
-      AND NOT EXISTS (SELECT FROM deliveries d WHERE d.event_id = e.id AND d.webhook_id = s.webhook_id)
-      AND NOT EXISTS (SELECT FROM queue q WHERE q.event_id = e.id AND q.webhook_id = s.webhook_id)
-  )
+  AND l.filters IS NOT NULL
 ORDER BY e.accepted_at, e.id
 LIMIT @most;
 

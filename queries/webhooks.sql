@@ -1,8 +1,8 @@
 -- The bot's id is in every WHERE: another bot's webhook is as if it did not exist.
 
 -- name: CreateWebhook :one
-INSERT INTO webhooks (id, bot_id, url, origin, name, events, secret, extras, header_names, suspended)
-VALUES (@id, @bot_id, @url, @origin, sqlc.narg('name'), @events, @secret, sqlc.narg('extras'), @header_names, coalesce((SELECT NOT is_active FROM bots WHERE id = @bot_id), false))
+INSERT INTO webhooks (id, bot_id, url, origin, name, events, filter, secret, extras, header_names, suspended)
+VALUES (@id, @bot_id, @url, @origin, sqlc.narg('name'), @events, sqlc.narg('filter')::jsonb, @secret, sqlc.narg('extras'), @header_names, coalesce((SELECT NOT is_active FROM bots WHERE id = @bot_id), false))
 RETURNING *;
 
 -- name: CountWebhooks :one
@@ -19,7 +19,7 @@ LIMIT @most;
 
 -- name: AlikeWebhooks :many
 -- The other webhooks of a bot at the same origin with an event type in common, oldest first.
-SELECT id, url FROM webhooks
+SELECT id, url, filter FROM webhooks
 WHERE bot_id = @bot_id AND id <> @id AND origin = @origin AND events && @events::text[]
 ORDER BY created_at, id
 LIMIT 1000;
@@ -52,6 +52,7 @@ SET url           = coalesce(sqlc.narg('url')::bytea, url),
     url_version   = CASE WHEN sqlc.narg('url')::bytea IS NULL THEN url_version ELSE url_version + 1 END,
     name          = CASE WHEN @set_name::boolean THEN sqlc.narg('name')::text ELSE name END,
     events        = coalesce(sqlc.narg('events')::text[], events),
+    filter        = CASE WHEN @set_filter::boolean THEN sqlc.narg('filter')::jsonb ELSE filter END,
     secret        = CASE WHEN @set_secret::boolean THEN sqlc.narg('secret')::bytea ELSE secret END,
     previous_secret = CASE
         WHEN NOT @set_secret::boolean THEN previous_secret

@@ -399,6 +399,39 @@ type EventWorkflow struct {
 	URL *string `json:"url"`
 }
 
+// Filter Which events of its types the webhook gets, by fields at the top level of their `data`: an event passes whose data has, in
+// each named field, one of the field's values. An event without such a field does not pass, nor does one of a type that has
+// no such field. Strings are compared exactly, with their case; the string "true" is not true. Integers have 64 bits and
+// are compared as numbers: 7 is 7.0.
+//
+// At most 10 fields of the subscribed event types, 1 to 100 values a field, 256 bytes a string, and 8192 bytes of JSON in
+// all. Tests, verifications and redeliveries are not filtered.
+type Filter = map[string][]any
+
+// FilterPreview defines model for FilterPreview.
+type FilterPreview struct {
+	// Events How many events were looked at: the last of these types that concern the bot, at most 100.
+	Events int `json:"events"`
+
+	// Matching How many of them pass the filter.
+	Matching int `json:"matching"`
+}
+
+// FilterTrial defines model for FilterTrial.
+type FilterTrial struct {
+	// Events Duplicates are dropped.
+	Events EventTypes `json:"events"`
+
+	// Filter Which events of its types the webhook gets, by fields at the top level of their `data`: an event passes whose data has, in
+	// each named field, one of the field's values. An event without such a field does not pass, nor does one of a type that has
+	// no such field. Strings are compared exactly, with their case; the string "true" is not true. Integers have 64 bits and
+	// are compared as numbers: 7 is 7.0.
+	//
+	// At most 10 fields of the subscribed event types, 1 to 100 values a field, 256 bytes a string, and 8192 bytes of JSON in
+	// all. Tests, verifications and redeliveries are not filtered.
+	Filter Filter `json:"filter"`
+}
+
 // Finding defines model for Finding.
 type Finding struct {
 	Name string `json:"name"`
@@ -795,6 +828,15 @@ type NewWebhook struct {
 	// Events Duplicates are dropped.
 	Events EventTypes `json:"events"`
 
+	// Filter Which events of its types the webhook gets, by fields at the top level of their `data`: an event passes whose data has, in
+	// each named field, one of the field's values. An event without such a field does not pass, nor does one of a type that has
+	// no such field. Strings are compared exactly, with their case; the string "true" is not true. Integers have 64 bits and
+	// are compared as numbers: 7 is 7.0.
+	//
+	// At most 10 fields of the subscribed event types, 1 to 100 values a field, 256 bytes a string, and 8192 bytes of JSON in
+	// all. Tests, verifications and redeliveries are not filtered.
+	Filter Filter `json:"filter,omitempty,omitzero"`
+
 	// Secret The key of the signatures. It is never returned. At most 256 bytes, without white space at either end. Use the form of
 	// the Standard Webhooks libraries: `whsec_` and the padded standard base64 of 24 to 64 random bytes, for example from
 	// `echo whsec_$(openssl rand -base64 32)`. Anyone with one signed delivery can test guesses of a weak secret.
@@ -1137,8 +1179,11 @@ type Webhook struct {
 	Unreadable bool `json:"unreadable,omitempty,omitzero"`
 
 	// Events Event types.
-	Events   []string `json:"events"`
-	IsActive bool     `json:"isActive"`
+	Events []string `json:"events"`
+
+	// Filter Which events of these types it gets. Null when all.
+	Filter   Filter `json:"filter"`
+	IsActive bool   `json:"isActive"`
 
 	// FailureCount Failed deliveries in a row; the tenth disables the webhook.
 	FailureCount int  `json:"failureCount"`
@@ -1178,7 +1223,7 @@ type Webhook struct {
 	// SecretOverlapUntil Until when the previous secret signs too. Absent when it does not.
 	SecretOverlapUntil time.Time `json:"secretOverlapUntil,omitempty,omitzero"`
 
-	// DuplicateOf In the answer to a call that sets `url` or `events`: the bot's oldest other webhook with the same URL and a common event type. The endpoint receives common events from both. Absent when there is none.
+	// DuplicateOf In the answer to a call that sets `url`, `events` or `filter`: the bot's oldest other webhook with the same URL and a common event type, whose filter lets common events pass. The endpoint receives these from both. Absent when there is none.
 	DuplicateOf string `json:"duplicateOf,omitempty,omitzero"`
 }
 
@@ -1193,7 +1238,11 @@ type WebhookChange struct {
 	Name nullable.Nullable[string] `json:"name,omitempty,omitzero"`
 
 	// Events Duplicates are dropped.
-	Events   EventTypes                `json:"events,omitempty,omitzero"`
+	Events EventTypes `json:"events,omitempty,omitzero"`
+
+	// Filter The whole new filter; null and `{}` remove it. It holds for events accepted afterwards. A change of `events` after
+	// which the filter has a field that none of the event types has is refused.
+	Filter   nullable.Nullable[Filter] `json:"filter,omitempty,omitzero"`
 	IsActive *bool                     `json:"isActive,omitempty"`
 	Secret   nullable.Nullable[string] `json:"secret,omitempty,omitzero"`
 
@@ -1223,8 +1272,11 @@ type WebhookDetail struct {
 	Unreadable bool `json:"unreadable,omitempty,omitzero"`
 
 	// Events Event types.
-	Events   []string `json:"events"`
-	IsActive bool     `json:"isActive"`
+	Events []string `json:"events"`
+
+	// Filter Which events of these types it gets. Null when all.
+	Filter   Filter `json:"filter"`
+	IsActive bool   `json:"isActive"`
 
 	// FailureCount Failed deliveries in a row; the tenth disables the webhook.
 	FailureCount int  `json:"failureCount"`
@@ -1267,7 +1319,7 @@ type WebhookDetail struct {
 	// HistoryRemovedBefore Some deliveries before this time were removed because the bot's history exceeded its budget. A recovery cannot go back further. Absent when nothing was removed.
 	HistoryRemovedBefore time.Time `json:"historyRemovedBefore,omitempty,omitzero"`
 
-	// DuplicateOf In the answer to a call that sets `url` or `events`: the bot's oldest other webhook with the same URL and a common event type. The endpoint receives common events from both. Absent when there is none.
+	// DuplicateOf In the answer to a call that sets `url`, `events` or `filter`: the bot's oldest other webhook with the same URL and a common event type, whose filter lets common events pass. The endpoint receives these from both. Absent when there is none.
 	DuplicateOf string `json:"duplicateOf,omitempty,omitzero"`
 
 	// Stats Statistics of the present hour and the 23 hours before it, in UTC.
@@ -1395,6 +1447,51 @@ type PollEventsParams struct {
 
 	// Wait How long to wait for an event when there is none, at most `30s`. Default: not at all.
 	Wait string `form:"wait,omitempty" json:"wait,omitempty,omitzero"`
+
+	// ThreadID Only events whose data has this `threadId`. May be repeated: any of the values will do.
+	ThreadID []string `form:"threadId,omitempty" json:"threadId,omitempty,omitzero"`
+
+	// ProjectSlug Only events whose data has this `projectSlug`. May be repeated: any of the values will do.
+	ProjectSlug []string `form:"projectSlug,omitempty" json:"projectSlug,omitempty,omitzero"`
+
+	// Title Only events whose data has this `title`. May be repeated: any of the values will do.
+	Title []string `form:"title,omitempty" json:"title,omitempty,omitzero"`
+
+	// AuthorID Only events whose data has this `authorId`. May be repeated: any of the values will do.
+	AuthorID []string `form:"authorId,omitempty" json:"authorId,omitempty,omitzero"`
+
+	// PostID Only events whose data has this `postId`. May be repeated: any of the values will do.
+	PostID []string `form:"postId,omitempty" json:"postId,omitempty,omitzero"`
+
+	// Body Only events whose data has this `body`. May be repeated: any of the values will do.
+	Body []string `form:"body,omitempty" json:"body,omitempty,omitzero"`
+
+	// EffortID Only events whose data has this `effortId`. May be repeated: any of the values will do.
+	EffortID []string `form:"effortId,omitempty" json:"effortId,omitempty,omitzero"`
+
+	// OldStatus Only events whose data has this `oldStatus`. May be repeated: any of the values will do.
+	OldStatus []string `form:"oldStatus,omitempty" json:"oldStatus,omitempty,omitzero"`
+
+	// NewStatus Only events whose data has this `newStatus`. May be repeated: any of the values will do.
+	NewStatus []string `form:"newStatus,omitempty" json:"newStatus,omitempty,omitzero"`
+
+	// PageSlug Only events whose data has this `pageSlug`. May be repeated: any of the values will do.
+	PageSlug []string `form:"pageSlug,omitempty" json:"pageSlug,omitempty,omitzero"`
+
+	// EditorID Only events whose data has this `editorId`. May be repeated: any of the values will do.
+	EditorID []string `form:"editorId,omitempty" json:"editorId,omitempty,omitzero"`
+
+	// RequestedBy Only events whose data has this `requestedBy`. May be repeated: any of the values will do.
+	RequestedBy []string `form:"requestedBy,omitempty" json:"requestedBy,omitempty,omitzero"`
+
+	// ReviewID Only events whose data has this `reviewId`. May be repeated: any of the values will do.
+	ReviewID []string `form:"reviewId,omitempty" json:"reviewId,omitempty,omitzero"`
+
+	// ReviewerID Only events whose data has this `reviewerId`. May be repeated: any of the values will do.
+	ReviewerID []string `form:"reviewerId,omitempty" json:"reviewerId,omitempty,omitzero"`
+
+	// Verdict Only events whose data has this `verdict`. May be repeated: any of the values will do.
+	Verdict []string `form:"verdict,omitempty" json:"verdict,omitempty,omitzero"`
 }
 
 // GetStatsParams defines parameters for GetStats.
@@ -1621,8 +1718,28 @@ func (c *Client) PollEvents(ctx context.Context, params *PollEventsParams) (*Res
 		setUnlessZero(query, "limit", params.Limit)
 		setUnlessZero(query, "types", params.Types)
 		setUnlessZero(query, "wait", params.Wait)
+		setUnlessZero(query, "threadId", params.ThreadID)
+		setUnlessZero(query, "projectSlug", params.ProjectSlug)
+		setUnlessZero(query, "title", params.Title)
+		setUnlessZero(query, "authorId", params.AuthorID)
+		setUnlessZero(query, "postId", params.PostID)
+		setUnlessZero(query, "body", params.Body)
+		setUnlessZero(query, "effortId", params.EffortID)
+		setUnlessZero(query, "oldStatus", params.OldStatus)
+		setUnlessZero(query, "newStatus", params.NewStatus)
+		setUnlessZero(query, "pageSlug", params.PageSlug)
+		setUnlessZero(query, "editorId", params.EditorID)
+		setUnlessZero(query, "requestedBy", params.RequestedBy)
+		setUnlessZero(query, "reviewId", params.ReviewID)
+		setUnlessZero(query, "reviewerId", params.ReviewerID)
+		setUnlessZero(query, "verdict", params.Verdict)
 	}
 	return call[EventPage](ctx, c.caller, http.MethodGet, "/api/bot/v1/events", query, nil)
+}
+
+// PreviewFilter Try a filter on the bot's last events.
+func (c *Client) PreviewFilter(ctx context.Context, body FilterTrial) (*Response[FilterPreview], error) {
+	return call[FilterPreview](ctx, c.caller, http.MethodPost, "/api/bot/v1/filter-preview", nil, body)
 }
 
 // ListOwnKeys List the bot's keys, oldest first. There are at most 100.

@@ -16,6 +16,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -240,9 +241,12 @@ func withoutURL(err error) error {
 }
 
 // setUnlessZero sets a parameter that is given: the zero value is one that is left out.
-func setUnlessZero[T comparable](query url.Values, name string, value T) {
-	var zero T
-	if value != zero {
+func setUnlessZero(query url.Values, name string, value any) {
+	if list, repeated := value.([]string); repeated {
+		for _, item := range list {
+			query.Add(name, item)
+		}
+	} else if !reflect.ValueOf(value).IsZero() {
 		query.Set(name, fmt.Sprint(value))
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"reflect"
 	"strings"
 	"time"
 )
@@ -22,6 +23,8 @@ type PollOptions struct {
 	After string
 	// Types are the event types to read. Default: all.
 	Types []EventType
+	// Filter says which of them to read: by a field of the events' data, the values of which any will do. Default: all.
+	Filter map[string][]string
 	// Limit is the most events of a page, 1 to 500. Default: 100.
 	Limit int
 	// Wait is how long a call waits for an event: 1 to 30 whole seconds. Default: 20 s.
@@ -77,7 +80,25 @@ func (o PollOptions) params() (*PollEventsParams, error) {
 	for i, t := range o.Types {
 		types[i] = string(t)
 	}
-	return &PollEventsParams{After: o.After, Limit: o.Limit, Types: strings.Join(types, ","), Wait: fmt.Sprintf("%ds", wait/time.Second)}, nil
+	params := &PollEventsParams{After: o.After, Limit: o.Limit, Types: strings.Join(types, ","), Wait: fmt.Sprintf("%ds", wait/time.Second)}
+	return params, params.SetFilter(o.Filter)
+}
+
+// SetFilter has a call read only events whose data has, in each named field, one of the field's values. The error names a field
+// that no event type has.
+func (p *PollEventsParams) SetFilter(filter map[string][]string) error {
+	params := reflect.ValueOf(p).Elem()
+	for name, values := range filter {
+		field := params.FieldByNameFunc(func(field string) bool {
+			f, _ := params.Type().FieldByName(field)
+			return f.Type == reflect.TypeFor[[]string]() && f.Tag.Get("form") == name+",omitempty"
+		})
+		if !field.IsValid() {
+			return fmt.Errorf("filter: %s is not a field of any event type", name)
+		}
+		field.Set(reflect.ValueOf(values))
+	}
+	return nil
 }
 
 func pageOf(page EventPage) Page {

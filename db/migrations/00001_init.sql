@@ -105,6 +105,8 @@ CREATE TABLE webhooks (
     -- What its owner calls it; NULL: nothing.
     name          text,
     events        text[]      NOT NULL,
+    -- Which events of these types it gets, as webhook.Filter has it; NULL: all.
+    filter        jsonb       CHECK (jsonb_typeof(filter) = 'object' AND filter <> '{}'),
     -- The secret, sealed with the keyset and bound to this webhook's id; NULL when there is none.
     secret        bytea,
     -- The secret before it, sealed likewise, and until when it signs too: a rotation's overlap.

@@ -63,6 +63,9 @@ type acceptance struct {
 	event storedEvent
 	list  int  // of subscribers, which it shares with events of the same type and for the same bots
 	fresh bool // it was not there before, so that nothing of it was sent
+	// rows are the places, in a list that is filtered, of those that get it, and fields what their filters ask for.
+	rows   []int
+	fields webhook.DataFields
 	EventAudience
 }
 
@@ -82,6 +85,7 @@ func (d *Deliverer) Accept(ctx context.Context, in EventsToAccept) (Audience, er
 	}
 	rows.RunID, rows.WorkflowID = in.RunID, unusual(in.WorkflowID, in.Events[0].ID)
 	page := Page{Upto: uuid.Max}
+	shareLists(all)
 	inserted, subscribers, err := d.queries.AcceptEvents(ctx, d.cfg.Pool, rows, addressed(all, page, PageSize+1))
 	if err != nil {
 		return Audience{}, fmt.Errorf("accept %s: %w", eventNames(in.Events), err)
@@ -95,6 +99,7 @@ func (d *Deliverer) Accept(ctx context.Context, in EventsToAccept) (Audience, er
 			return Audience{}, err
 		}
 		if takenOver {
+			shareLists(all)
 			if subscribers, err = d.queries.AddressEvents(ctx, d.cfg.Pool, addressed(all, page, PageSize+1)); err != nil {
 				return Audience{}, fmt.Errorf("find the subscribers of %s: %w", eventNames(in.Events), err)
 			}

@@ -240,7 +240,7 @@ func TestDeliverer_Accept(t *testing.T) {
 		r.execute(t, `INSERT INTO subscriptions (webhook_id, event_type, bot_id)
 			SELECT ('00000000-0000-0000-0000-' || lpad(to_hex(n), 12, '0'))::uuid, 'post.created', 'bot-' || n % 2 FROM generate_series(1, $1::int) n`, audience)
 		for _, bots := range [][]string{nil, {"bot-1"}} {
-			pages, err := r.pages(t.Context(), storedEvent{ID: "e", Type: webhook.PostCreated, BotIDs: bots}, MaxPages)
+			pages, err := r.pages(t.Context(), storedEvent{ID: "e", Type: webhook.PostCreated, BotIDs: bots}, MaxPages, PageSize)
 			require.NoError(t, err)
 			require.LessOrEqual(t, len(pages), MaxPages)
 			require.Greater(t, len(pages), MaxPages/2, "and no fewer than it takes")

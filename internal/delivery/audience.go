@@ -71,20 +71,29 @@ type Page struct {
 	Upto  uuid.UUID `json:"upto"`
 }
 
-// addressed asks for the subscribers of events, those of one type and for the same bots together.
-func addressed(events []*acceptance, p Page, most int32) db.AddressEventsParams {
-	asked := db.AddressEventsParams{After: p.After, Upto: p.Upto, PageSize: most}
+// shareLists gives events of one type and for the same bots one list of subscribers.
+func shareLists(events []*acceptance) {
 	lists := map[[2]string]int{}
-	for i, a := range events {
+	for _, a := range events {
 		key := [2]string{string(a.event.Type), textArray(a.event.BotIDs)}
 		n, ok := lists[key]
 		if !ok {
 			n = len(lists)
 			lists[key] = n
-			asked.Lists, asked.ListTypes, asked.ListBots = append(asked.Lists, int32(n)), append(asked.ListTypes, key[0]), append(asked.ListBots, key[1])
 		}
 		a.list = n
-		asked.EventIds, asked.EventLists, asked.EventPlaces = append(asked.EventIds, a.event.ID), append(asked.EventLists, int32(n)), append(asked.EventPlaces, int32(i))
+	}
+}
+
+// addressed asks for the subscribers of events, list by list.
+func addressed(events []*acceptance, p Page, most int32) db.AddressEventsParams {
+	asked := db.AddressEventsParams{After: p.After, Upto: p.Upto, PageSize: most}
+	for i, a := range events {
+		n := int32(a.list)
+		if !slices.Contains(asked.Lists, n) {
+			asked.Lists, asked.ListTypes, asked.ListBots = append(asked.Lists, n), append(asked.ListTypes, string(a.event.Type)), append(asked.ListBots, textArray(a.event.BotIDs))
+		}
+		asked.EventIds, asked.EventLists, asked.EventPlaces = append(asked.EventIds, a.event.ID), append(asked.EventLists, n), append(asked.EventPlaces, int32(i))
 		asked.RunID = a.event.RunID
 	}
 	return asked
@@ -106,30 +115,29 @@ func (d *Deliverer) AddressPart(ctx context.Context, in PartOfAudience) (Audienc
 		return Audience{}, err
 	}
 	one := &acceptance{event: event}
-	subscribers, err := d.queries.AddressEvents(ctx, d.cfg.Pool, addressed([]*acceptance{one}, in.Page, StepSize))
+	list, last, err := d.addressPart(ctx, one, in.Page)
 	if err != nil {
-		return Audience{}, fmt.Errorf("find the subscribers of event %s: %w", in.EventID, err)
+		return Audience{}, err
 	}
-	d.wakeQueued(ctx, subscribers)
 	var out Audience
-	out.place(one, subscribers)
+	out.place(one, list)
 	if err = d.withoutServed(ctx, []*acceptance{one}, out.Targets); err != nil {
 		return Audience{}, err
 	}
 	out.Events, out.Searchable = []EventAudience{one.EventAudience}, d.cfg.Attributes.Known()
-	if len(subscribers) == StepSize {
-		out.More, out.Last = true, subscribers[StepSize-1].ID
+	if last != nil {
+		out.More, out.Last = true, *last
 	}
 	return out, nil
 }
 
-// pages splits an event's audience into so many pages at most.
-func (d *Deliverer) pages(ctx context.Context, e storedEvent, most int64) ([]Page, error) {
+// pages splits an event's audience into so many pages at most, each of so many subscribers at least.
+func (d *Deliverer) pages(ctx context.Context, e storedEvent, most, least int64) ([]Page, error) {
 	count, err := d.queries.CountAudience(ctx, d.cfg.Pool, db.CountAudienceParams{EventType: string(e.Type), BotIds: e.BotIDs})
 	if err != nil {
 		return nil, fmt.Errorf("count the subscribers of event %s: %w", e.ID, err)
 	}
-	size := max(PageSize, (count+most-2)/max(1, most-1))
+	size := max(least, (count+most-2)/max(1, most-1))
 	ends, err := d.queries.AudiencePages(ctx, d.cfg.Pool, db.AudiencePagesParams{EventType: string(e.Type), BotIds: e.BotIDs, PageSize: size})
 	if err != nil {
 		return nil, fmt.Errorf("page the subscribers of event %s: %w", e.ID, err)
@@ -146,35 +154,29 @@ func (d *Deliverer) pages(ctx context.Context, e storedEvent, most int64) ([]Pag
 // audience gives each event its webhooks, pages the large lists of them, and hands what the first attempts need over to Run.
 func (d *Deliverer) audience(ctx context.Context, all []*acceptance, subscribers []db.AddressEventsRow, of int) (Audience, error) {
 	out := Audience{Searchable: d.cfg.Attributes.Known()}
-	byList := map[int][]db.AddressEventsRow{}
-	for _, s := range subscribers {
-		byList[int(s.List)] = append(byList[int(s.List)], s)
+	lists := listsOf(all, subscribers)
+	if err := d.applyFilters(ctx, all, lists); err != nil {
+		return out, err
 	}
 	var paged, repeated []*acceptance
-	placed := map[int]*acceptance{} // an event of each list that has its place in out
 	for _, a := range all {
-		list := byList[a.list]
-		same := placed[a.list]
-		switch {
+		switch list := lists[a.list]; {
 		case a.Duplicate:
 			continue
-		case len(list) > PageSize || same == nil && len(out.Targets)+len(list) > maxTargets:
+		case !out.fits(a, list):
 			paged = append(paged, a)
 			continue
-		case same == nil:
-			out.place(a, list)
-			placed[a.list] = a
 		default:
-			a.Targets, a.Queued = slices.Clone(same.Targets), same.Queued
+			out.place(a, list)
 		}
 		if !a.fresh {
 			repeated = append(repeated, a)
 		}
 	}
-	if err := d.pageAll(ctx, paged, MaxPages/max(1, of, len(paged))); err != nil {
+	if err := d.pageAll(ctx, paged, lists, MaxPages/max(1, of, len(paged))); err != nil {
 		return out, err
 	}
-	d.handAll(all, byList, placed)
+	d.handAll(all, lists)
 	if err := d.withoutServed(ctx, repeated, out.Targets); err != nil {
 		return out, err
 	}
@@ -207,25 +209,51 @@ func (d *Deliverer) findUnknownBots(ctx context.Context, all []*acceptance) erro
 	return nil
 }
 
-// place gives an event its webhooks, which have no place in Targets yet.
-func (out *Audience) place(a *acceptance, list []db.AddressEventsRow) {
-	for _, s := range list {
+// fits says that an event's webhooks need no pages, and that there is room for them in Targets.
+func (out *Audience) fits(a *acceptance, list *subscriberList) bool {
+	rows := list.of(a)
+	if len(rows) > PageSize || list.cut {
+		return false
+	}
+	lacking := 0
+	for _, i := range rows {
+		if !list.rows[i].Queued && (list.targets == nil || list.targets[i] < 0) {
+			lacking++
+		}
+	}
+	return lacking == 0 || len(out.Targets)+lacking <= maxTargets
+}
+
+// place gives an event its webhooks, those that have no place in Targets one.
+func (out *Audience) place(a *acceptance, list *subscriberList) {
+	for len(list.targets) < len(list.rows) {
+		list.targets = append(list.targets, -1)
+	}
+	for _, i := range list.of(a) {
+		s := &list.rows[i]
 		if s.Queued {
 			a.Queued++
 			continue
 		}
-		a.Targets = append(a.Targets, len(out.Targets))
-		out.Targets = append(out.Targets, Target{WebhookID: s.ID, BotID: s.BotID, Host: webhook.HostOf(s.Origin)})
+		if list.targets[i] < 0 {
+			list.targets[i] = len(out.Targets)
+			out.Targets = append(out.Targets, Target{WebhookID: s.ID, BotID: s.BotID, Host: webhook.HostOf(s.Origin)})
+		}
+		a.Targets = append(a.Targets, list.targets[i])
 	}
 }
 
 // pageAll pages the audiences of events, in so many pages each at most.
-func (d *Deliverer) pageAll(ctx context.Context, events []*acceptance, most int) (err error) {
+func (d *Deliverer) pageAll(ctx context.Context, events []*acceptance, lists map[int]*subscriberList, most int) (err error) {
 	byList := map[int][]Page{}
 	for _, a := range events {
 		pages, ok := byList[a.list]
 		if !ok {
-			if pages, err = d.pages(ctx, a.event, int64(most)); err != nil {
+			least := PageSize
+			if list := lists[a.list]; list.filtered { // about as many get the event
+				least = min(maxSparse, PageSize*list.looked/max(1, min(len(a.rows), list.looked)))
+			}
+			if pages, err = d.pages(ctx, a.event, int64(most), int64(least)); err != nil {
 				return err
 			}
 			byList[a.list] = pages
@@ -262,19 +290,21 @@ func (d *Deliverer) wakeQueued(ctx context.Context, subscribers []db.AddressEven
 }
 
 // handAll puts what the first attempts at new events need into the prefetch.
-func (d *Deliverer) handAll(all []*acceptance, byList map[int][]db.AddressEventsRow, placed map[int]*acceptance) {
+func (d *Deliverer) handAll(all []*acceptance, lists map[int]*subscriberList) {
 	now := time.Now()
 	inputs := map[int][]attemptInput{}
-	for list := range placed {
-		inputs[list] = d.inputsOf(byList[list], now)
-	}
 	for _, a := range all {
 		if !a.fresh || a.Pages != nil {
 			continue
 		}
-		for i, in := range inputs[a.list] {
+		list := lists[a.list]
+		if _, read := inputs[a.list]; !read {
+			inputs[a.list] = d.inputsOf(list.rows, now)
+		}
+		for _, i := range list.of(a) {
+			in := inputs[a.list][i]
 			if in.event = a.event; in.url != "" {
-				d.prefetch.put(First(a.event.ID, byList[a.list][i].ID).key(), in)
+				d.prefetch.put(First(a.event.ID, list.rows[i].ID).key(), in)
 			}
 		}
 	}

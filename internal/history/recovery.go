@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -23,7 +24,9 @@ const (
 	RecoveryRate = 10
 	// missedPage is how many events one statement looks through, and recoveryStint how long one RecoverPage goes on, so
 	// that its workflow records how far it has come.
-	missedPage    = 2000
+	missedPage = 2000
+	// filteredPage is missedPage where a filter has to look at what the events say.
+	filteredPage  = 250
 	recoveryStint = 2 * time.Second
 	// recoveryAhead is how far ahead of its rate a recovery plans, so that its webhook's queue stays short.
 	recoveryAhead = 60 * time.Second
@@ -227,17 +230,28 @@ func stepOf(r db.Recovery, remaining int) RecoveryStep {
 // planMissed plans the events of the span's next page, RecoveryRate a second, starting after ahead. It reads the page before
 // it takes a lock, which delays nobody. Before each attempt it is checked whether the event was delivered meanwhile.
 func (q *Queue) planMissed(ctx context.Context, r db.Recovery, ahead time.Duration) (planned int, err error) {
+	filter, err := filterOf(ctx, q.Pool, r.WebhookID)
+	if err != nil {
+		return 0, err
+	}
+	most := int32(missedPage)
+	if filter != nil {
+		most = filteredPage
+	}
 	page, err := db.New().ListMissed(ctx, q.Pool, db.ListMissedParams{
 		WebhookID: r.WebhookID, EventType: r.EventType, Error: r.Error, StatusClass: r.StatusClass,
-		Upto: r.Upto, AfterTime: r.AfterTime, AfterID: r.AfterID, MostRead: missedPage,
+		Upto: r.Upto, AfterTime: r.AfterTime, AfterID: r.AfterID, MostRead: most,
 	})
 	if err != nil {
+		return 0, err
+	}
+	if _, err := leaveOut(ctx, q.Pool, filter, page, math.MaxInt64); err != nil {
 		return 0, err
 	}
 	place := db.AdvanceRecoveryParams{ID: r.ID, AfterTime: r.Since, BeginAt: r.Since, Upto: r.BeginAt, LookedThrough: !r.BeginAt.After(r.Since)}
 	var rows db.EnqueueParams
 	for _, e := range page {
-		if e.N == missedPage { // it may not be the last
+		if e.N == int64(most) { // it may not be the last
 			place = db.AdvanceRecoveryParams{ID: r.ID, AfterTime: e.AcceptedAt, AfterID: e.ID, BeginAt: r.BeginAt, Upto: r.Upto}
 		}
 		if !e.Missed {
@@ -305,10 +319,21 @@ func (r *Reader) missed(ctx context.Context, s Span, most, looked int) (Missed, 
 		WebhookID: s.WebhookID, EventType: s.EventType, Error: s.Error, StatusClass: int32(s.Status),
 		AfterTime: s.Since, Upto: s.Until, MostRead: int32(looked),
 	})
+	if err != nil {
+		return Missed{}, err
+	}
+	filter, err := filterOf(ctx, r.Pool, s.WebhookID)
+	if err != nil {
+		return Missed{}, err
+	}
+	judged, err := leaveOut(ctx, r.Pool, filter, rows, mostJudged)
 	m := Missed{Until: s.Until}
-	for _, e := range rows {
-		if int(e.N) == looked {
+	for i, e := range rows {
+		if int(e.N) == looked || i+1 == judged && judged < len(rows) {
 			m.More, m.Until = true, e.AcceptedAt
+		}
+		if i >= judged {
+			break
 		}
 		if !e.Missed {
 			continue

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -45,6 +46,9 @@ func (r Resume) Run(ctx context.Context, since time.Time) (n Resumed, err error)
 			return n, fmt.Errorf("read the unfinished events: %w", err)
 		}
 		for _, e := range events {
+			if !isWanted(e) {
+				continue
+			}
 			if err := r.resume(ctx, e, &n); err != nil {
 				return n, fmt.Errorf("event %s: %w", e.ID, err)
 			}
@@ -55,6 +59,18 @@ func (r Resume) Run(ctx context.Context, since time.Time) (n Resumed, err error)
 		last := events[len(events)-1]
 		page.After, page.AfterID = last.AcceptedAt, last.ID
 	}
+}
+
+// isWanted says that one of the webhooks that lack an event is to get it.
+func isWanted(e db.UnfinishedEventsRow) bool {
+	if len(e.Filters) == 0 { // one has none
+		return true
+	}
+	fields := webhook.FieldsOf(e.Payload)
+	return slices.ContainsFunc(e.Filters, func(text string) bool {
+		filter, err := webhook.StoredFilter([]byte(text))
+		return err != nil || filter.Match(fields)
+	})
 }
 
 func (r Resume) resume(ctx context.Context, e db.UnfinishedEventsRow, n *Resumed) error {

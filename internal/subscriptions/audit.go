@@ -21,6 +21,9 @@ func auditFields(w db.Webhook) audit.Fields {
 	if len(w.HeaderNames) > 0 {
 		fields["headers"] = w.HeaderNames
 	}
+	if filter := FilterOf(w); len(filter) > 0 {
+		fields["filter"] = filter
+	}
 	if w.PublicKey != nil {
 		fields["publicKey"] = *w.PublicKey
 	}

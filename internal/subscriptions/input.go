@@ -26,7 +26,9 @@ type Input struct {
 	SetName   bool
 	Name      *string  // nil with SetName: no name
 	Events    []string // nil: not said
-	IsActive  *bool    // nil: not said; a new webhook is active
+	SetFilter bool
+	Filter    webhook.Filter // empty with SetFilter: no filter
+	IsActive  *bool          // nil: not said; a new webhook is active
 	SetSecret bool
 	Secret    *string // nil with SetSecret: no secret
 	// SecretOverlap is for how long the secret before signs too.
@@ -34,6 +36,7 @@ type Input struct {
 	// Headers are those of its own that change, by name; nil removes one. An empty map changes nothing.
 	Headers map[string]*string
 
+	present    []string // the webhook's event types, where Events says nothing
 	key        keyChange
 	keyOverlap time.Duration // for how long the key before signs too
 }
@@ -68,6 +71,7 @@ func (in *Input) Check(rules webhook.URLRules, isNew bool) error {
 	} else if isNew {
 		faults.Add("events", "is required")
 	}
+	in.checkFilter(&faults)
 	if in.Name != nil {
 		faults.Check(webhook.CheckName("name", *in.Name, MaxNameLength))
 	}
@@ -81,6 +85,20 @@ func (in *Input) Check(rules webhook.URLRules, isNew bool) error {
 	return faults.Err()
 }
 
+// checkFilter holds a filter against the event types, where these are known and valid.
+func (in *Input) checkFilter(faults *problem.Faults) {
+	types := in.present
+	if in.Events != nil {
+		types = in.Events
+	}
+	if len(types) == 0 {
+		return
+	}
+	var err error
+	in.Filter, err = in.Filter.Check(typesOf(types))
+	faults.Check(err)
+}
+
 func (in *Input) checkOverlap(faults *problem.Faults) {
 	switch {
 	case in.SecretOverlap == 0:
@@ -92,7 +110,7 @@ func (in *Input) checkOverlap(faults *problem.Faults) {
 }
 
 func (in *Input) nothing() bool {
-	return in.URL == nil && in.Events == nil && in.IsActive == nil && !in.SetSecret && !in.SetName && len(in.Headers) == 0 && in.key == keepKey
+	return in.URL == nil && in.Events == nil && !in.SetFilter && in.IsActive == nil && !in.SetSecret && !in.SetName && len(in.Headers) == 0 && in.key == keepKey
 }
 
 // sealed is what an input says of a webhook's URL and secret, as it is stored; nil where it says nothing.

@@ -115,7 +115,7 @@ func (s *Service) Create(ctx context.Context, botID string, in Input) (w db.Webh
 			return &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("A bot can have at most %d webhooks.", s.MaxWebhooksPerBot)}
 		}
 		w, err = q.CreateWebhook(ctx, tx, db.CreateWebhookParams{
-			ID: id, BotID: botID, URL: sealed.url, Origin: *sealed.origin, Name: in.Name, Events: in.Events, Secret: sealed.secret,
+			ID: id, BotID: botID, URL: sealed.url, Origin: *sealed.origin, Name: in.Name, Events: in.Events, Filter: in.Filter.JSON(), Secret: sealed.secret,
 			Extras: extras, HeaderNames: headers.Names(),
 		})
 		if err != nil {
@@ -139,6 +139,7 @@ func (s *Service) Create(ctx context.Context, botID string, in Input) (w db.Webh
 // Update changes a bot's webhook. It removes planned deliveries that the webhook no longer subscribes to, and verifies a new
 // endpoint. It is idempotent.
 func (s *Service) Update(ctx context.Context, before db.Webhook, in Input) (w db.Webhook, duplicateOf *uuid.UUID, err error) {
+	in.present = before.Events
 	if err := in.Check(s.URLRules, false); err != nil {
 		return w, nil, err
 	}
@@ -186,6 +187,9 @@ func (s *Service) update(ctx context.Context, change db.UpdateWebhookParams, in 
 		if w, err = q.GetWebhook(ctx, tx, db.GetWebhookParams{ID: change.ID, BotID: change.BotID}); err != nil {
 			return problem.OrNotFound(err)
 		}
+		if err := changeFilter(&change, w, in); err != nil {
+			return err
+		}
 		if err := s.leaveOutEqual(&change, w, in); err != nil {
 			return err
 		}
@@ -201,7 +205,7 @@ func (s *Service) update(ctx context.Context, change db.UpdateWebhookParams, in 
 				return err
 			}
 		}
-		if in.URL != nil || in.Events != nil {
+		if in.URL != nil || in.Events != nil || in.SetFilter {
 			duplicateOf, err = s.duplicateOf(ctx, tx, w)
 		}
 		return err
@@ -257,7 +261,7 @@ func (s *Service) leaveOutEqual(change *db.UpdateWebhookParams, w db.Webhook, in
 }
 
 func changes(c db.UpdateWebhookParams) bool {
-	return c.URL != nil || c.Events != nil || c.IsActive != nil || c.SetSecret || c.SetName || c.SetExtras
+	return c.URL != nil || c.Events != nil || c.IsActive != nil || c.SetSecret || c.SetName || c.SetExtras || c.SetFilter
 }
 
 func equal(a, b *string) bool { return a == b || a != nil && b != nil && *a == *b }
@@ -272,7 +276,11 @@ func (s *Service) duplicateOf(ctx context.Context, tx pgx.Tx, w db.Webhook) (*uu
 	if err != nil {
 		return nil, nil //nolint:nilerr,nilnil // one that no key opens any more is like no other
 	}
+	filter := FilterOf(w)
 	for _, other := range alike {
+		if !filter.Overlaps(FilterOf(db.Webhook{Filter: other.Filter})) {
+			continue
+		}
 		if same, err := s.Keyset.OpenURL(other.ID, other.URL); err == nil && same == url {
 			return &other.ID, nil
 		}

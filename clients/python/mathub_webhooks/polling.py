@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import Iterator, List, NamedTuple, Optional, Sequence
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 from .catalog import MathubEvent
 
@@ -40,10 +40,20 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 _opener = urllib.request.build_opener(_NoRedirect)
 
 
-def poll(url: str, key: str, *, after: Optional[str] = None, types: Sequence[str] = (), limit: int = 100, wait: int = 20) -> Iterator[Page]:
+def poll(
+    url: str,
+    key: str,
+    *,
+    after: Optional[str] = None,
+    types: Sequence[str] = (),
+    filter: Optional[Mapping[str, Sequence[str]]] = None,
+    limit: int = 100,
+    wait: int = 20,
+) -> Iterator[Page]:
     """Yields a bot's events in their order, page by page, and waits for further ones, for ever.
 
-    url is the API's, such as https://webhooks.example.org; after the cursor that you kept, or "latest"; wait 1 to 30 seconds. While the
+    url is the API's, such as https://webhooks.example.org; after the cursor that you kept, or "latest"; filter, by fields of the events'
+    data, the values of which any will do, such as {"projectSlug": ["number-theory"]}; wait 1 to 30 seconds. While the
     API is away or busy, it tries again. A MathubError of status 401 is for the key, of 410 for a cursor that is too old.
     """
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
@@ -53,12 +63,12 @@ def poll(url: str, key: str, *, after: Optional[str] = None, types: Sequence[str
     if not 1 <= wait <= 30:
         raise ValueError("wait must be 1 to 30 seconds")
     while True:
-        query = {"limit": str(limit), "wait": f"{wait}s"}
+        query: Dict[str, object] = {**(filter or {}), "limit": str(limit), "wait": f"{wait}s"}
         if after is not None:
             query["after"] = after
         if types:
             query["types"] = ",".join(types)
-        page = _patiently(f"{url.rstrip('/')}/api/bot/v1/events?{urllib.parse.urlencode(query)}", key, wait + _SLACK)
+        page = _patiently(f"{url.rstrip('/')}/api/bot/v1/events?{urllib.parse.urlencode(query, doseq=True)}", key, wait + _SLACK)
         moved, after = page.cursor != after, page.cursor
         if moved:
             yield page

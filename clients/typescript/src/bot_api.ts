@@ -166,8 +166,8 @@ export abstract class BotAPI {
 
 	/**
 	 * Deliver what the webhook missed.
-	 * Delivers every event accepted from `since` to `until` that matches the webhook's current subscription and has no
-	 * successful delivery to it. That includes events missed while the webhook was disabled, and excludes those from before
+	 * Delivers every event accepted from `since` to `until` that matches the webhook's current subscription and filter, and has
+	 * no successful delivery to it. That includes events missed while the webhook was disabled, and excludes those from before
 	 * it was created. Events go oldest first, one at a time, at most ten a second.
 	 *
 	 * A bot can run one recovery at a time; a second one answers 409. One that only waits, for a retry or the end of a pause,
@@ -213,6 +213,15 @@ export abstract class BotAPI {
 	}
 
 	/**
+	 * Try a filter on the bot's last events.
+	 * Counts the last 100 events of some types that concern the bot, and those of them that a webhook with the filter would have
+	 * got. It looks through the last 20,000 events of all bots. It changes nothing.
+	 */
+	previewFilter(body: FilterTrial, options?: CallOptions): Promise<FilterPreview> {
+		return this.send({ method: "POST", path: `/api/bot/v1/filter-preview`, body }, options);
+	}
+
+	/**
 	 * Read the bot's events in a fixed order, from a cursor.
 	 * Returns the events that go to every bot and those whose audience includes the bot, whatever its webhooks subscribe to.
 	 * `test` events are left out.
@@ -224,6 +233,9 @@ export abstract class BotAPI {
 	 *
 	 * With the `ETag` of the last answer in `If-None-Match`, a call waits until the answer differs, or answers 304 when the
 	 * time is over.
+	 *
+	 * A field of the events' data as a parameter filters them as a webhook's `filter` does: `?projectSlug=a&projectSlug=b`.
+	 * It must be a field of one of the `types`.
 	 */
 	pollEvents(query: PollEventsQuery = {}, options?: CallOptions): Promise<EventPage> {
 		return this.send({ method: "GET", path: `/api/bot/v1/events`, query }, options);
@@ -389,6 +401,36 @@ export interface PollEventsQuery {
 	types?: string;
 	/** How long to wait for an event when there is none, at most `30s`. Default: not at all. */
 	wait?: string;
+	/** Only events whose data has this `threadId`. May be repeated: any of the values will do. */
+	threadId?: string[];
+	/** Only events whose data has this `projectSlug`. May be repeated: any of the values will do. */
+	projectSlug?: string[];
+	/** Only events whose data has this `title`. May be repeated: any of the values will do. */
+	title?: string[];
+	/** Only events whose data has this `authorId`. May be repeated: any of the values will do. */
+	authorId?: string[];
+	/** Only events whose data has this `postId`. May be repeated: any of the values will do. */
+	postId?: string[];
+	/** Only events whose data has this `body`. May be repeated: any of the values will do. */
+	body?: string[];
+	/** Only events whose data has this `effortId`. May be repeated: any of the values will do. */
+	effortId?: string[];
+	/** Only events whose data has this `oldStatus`. May be repeated: any of the values will do. */
+	oldStatus?: string[];
+	/** Only events whose data has this `newStatus`. May be repeated: any of the values will do. */
+	newStatus?: string[];
+	/** Only events whose data has this `pageSlug`. May be repeated: any of the values will do. */
+	pageSlug?: string[];
+	/** Only events whose data has this `editorId`. May be repeated: any of the values will do. */
+	editorId?: string[];
+	/** Only events whose data has this `requestedBy`. May be repeated: any of the values will do. */
+	requestedBy?: string[];
+	/** Only events whose data has this `reviewId`. May be repeated: any of the values will do. */
+	reviewId?: string[];
+	/** Only events whose data has this `reviewerId`. May be repeated: any of the values will do. */
+	reviewerId?: string[];
+	/** Only events whose data has this `verdict`. May be repeated: any of the values will do. */
+	verdict?: string[];
 }
 
 /** What listAudit can be asked for. */
@@ -407,6 +449,8 @@ export interface WebhookDetail {
 	unreadable?: boolean;
 	/** Event types. */
 	events: string[];
+	/** Which events of these types it gets. Null when all. */
+	filter: Record<string, (string | boolean | number)[]> | null;
 	isActive: boolean;
 	/** Failed deliveries in a row; the tenth disables the webhook. */
 	failureCount: number;
@@ -434,7 +478,7 @@ export interface WebhookDetail {
 	secretOverlapUntil?: string;
 	/** Some deliveries before this time were removed because the bot's history exceeded its budget. A recovery cannot go back further. Absent when nothing was removed. */
 	historyRemovedBefore?: string;
-	/** In the answer to a call that sets `url` or `events`: the bot's oldest other webhook with the same URL and a common event type. The endpoint receives common events from both. Absent when there is none. */
+	/** In the answer to a call that sets `url`, `events` or `filter`: the bot's oldest other webhook with the same URL and a common event type, whose filter lets common events pass. The endpoint receives these from both. Absent when there is none. */
 	duplicateOf?: string;
 	stats: Stats;
 	/** The delivery recorded last. Null when none is kept. */
@@ -447,6 +491,7 @@ export interface NewWebhook {
 	url: string;
 	name?: string;
 	events: EventType[];
+	filter?: Record<string, (string | boolean | number)[]>;
 	secret?: string;
 	headers?: Record<string, string | null>;
 }
@@ -461,6 +506,8 @@ export interface Webhook {
 	unreadable?: boolean;
 	/** Event types. */
 	events: string[];
+	/** Which events of these types it gets. Null when all. */
+	filter: Record<string, (string | boolean | number)[]> | null;
 	isActive: boolean;
 	/** Failed deliveries in a row; the tenth disables the webhook. */
 	failureCount: number;
@@ -486,7 +533,7 @@ export interface Webhook {
 	updatedAt: string;
 	/** Until when the previous secret signs too. Absent when it does not. */
 	secretOverlapUntil?: string;
-	/** In the answer to a call that sets `url` or `events`: the bot's oldest other webhook with the same URL and a common event type. The endpoint receives common events from both. Absent when there is none. */
+	/** In the answer to a call that sets `url`, `events` or `filter`: the bot's oldest other webhook with the same URL and a common event type, whose filter lets common events pass. The endpoint receives these from both. Absent when there is none. */
 	duplicateOf?: string;
 }
 
@@ -495,6 +542,11 @@ export interface WebhookChange {
 	/** Null removes the name. */
 	name?: string | null;
 	events?: EventType[];
+	/**
+	 * The whole new filter; null and `{}` remove it. It holds for events accepted afterwards. A change of `events` after
+	 * which the filter has a field that none of the event types has is refused.
+	 */
+	filter?: Record<string, (string | boolean | number)[]> | null;
 	isActive?: boolean;
 	secret?: string | null;
 	/**
@@ -652,6 +704,18 @@ export interface DeliveryStats {
 	bucket: string;
 	/** All buckets of the span, oldest first, empty ones too. */
 	buckets: StatsBucket[];
+}
+
+export interface FilterTrial {
+	events: EventType[];
+	filter: Record<string, (string | boolean | number)[]>;
+}
+
+export interface FilterPreview {
+	/** How many events were looked at: the last of these types that concern the bot, at most 100. */
+	events: number;
+	/** How many of them pass the filter. */
+	matching: number;
 }
 
 export interface EventPage {

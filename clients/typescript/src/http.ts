@@ -101,7 +101,8 @@ function address(url: string, path: string, query: object = {}): URL {
 	if (at.protocol !== "http:" && at.protocol !== "https:") throw new TypeError("url must be an http or https URL");
 	at.pathname = at.pathname.replace(/\/$/, "") + path;
 	for (const [name, value] of Object.entries(query)) {
-		if (value !== undefined && value !== null) at.searchParams.set(name, String(value));
+		if (Array.isArray(value)) for (const item of value) at.searchParams.append(name, String(item));
+		else if (value !== undefined && value !== null) at.searchParams.set(name, String(value));
 	}
 	return at;
 }

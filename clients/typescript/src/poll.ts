@@ -10,6 +10,8 @@ export interface PollOptions extends Api {
 	after?: string | undefined;
 	/** The event types to read. Default: all. */
 	types?: readonly EventType[];
+	/** Which of them to read: by a field of the events' data, the values of which any will do. Default: all. */
+	filter?: Record<string, readonly (string | number | boolean)[]>;
 	/** The most events of a page, 1 to 500. Default: 100. */
 	limit?: number;
 	/** How long a call waits for an event, 1 to 30 whole seconds. Default: 20. */
@@ -34,11 +36,11 @@ const slack = 20_000; // beyond what a call waits for events
  * too old: go on without `after`, or with "latest".
  */
 export async function* poll(options: PollOptions): AsyncGenerator<PolledPage, void, undefined> {
-	const { key: token, types, limit, wait = 20, signal } = options;
+	const { key: token, types, filter, limit, wait = 20, signal } = options;
 	if (!token) throw new TypeError("the key is empty");
 	if (!(Number.isInteger(wait) && wait >= 1 && wait <= 30)) throw new RangeError("wait must be 1 to 30 seconds");
 	for (let after = options.after; ; ) {
-		const query = { after, limit, types: types?.join(","), wait: `${wait}s` };
+		const query = { ...filter, after, limit, types: types?.join(","), wait: `${wait}s` };
 		let page: EventPage;
 		try {
 			if (signal?.aborted) return;

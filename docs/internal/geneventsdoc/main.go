@@ -17,7 +17,8 @@ const head = `<!-- Generated from webhook/catalog.go by "make generate": do not 
 
 Every delivery is a signed ` + "`POST`" + ` ([verifying-signatures.md](verifying-signatures.md)) with the body ` + "`{event, timestamp, data}`" + `.
 ` + "`timestamp`" + ` says when the event happened, in RFC 3339 with milliseconds, UTC. Fields of ` + "`data`" + ` may be missing, and others may be added: ignore
-unknown ones. An emitter can limit an event to the bots in ` + "`botIds`" + `.
+unknown ones. An emitter can limit an event to the bots in ` + "`botIds`" + `. A webhook's [filter](webhooks.md#filters), and polling, can ask for values of any
+field that is text, a boolean or an integer.
 `
 
 // exampleTime is the timestamp of the examples, as in the API's reference.
