@@ -10,7 +10,7 @@ FUZZ     = ./webhook:FuzzParseEvent ./webhook:FuzzParseBatch ./webhook:FuzzURLRu
 LDFLAGS = -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-quick test-unit test-system test-e2e test-portal pictures test-faults test-deps fresh soak fuzz bench profile generate check-generated check-api lint fmt vuln sbom pin-images release-snapshot tidy clean
+.PHONY: help run build test test-quick test-unit test-race test-system test-e2e test-portal pictures test-faults test-deps fresh soak fuzz bench profile generate check-generated check-api lint fmt vuln sbom pin-images release-snapshot tidy clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,14 +41,16 @@ QUICK = $$($(GO) list ./... | grep -v -E '/(api|emit|outbox|worker|app|searchatt
 test-quick: bin/standalone ## Run the tests that need no Temporal server and take no long time
 	bin/standalone with-servers --no-temporal -- $(GOTEST) -short -p 4 $(QUICK)
 
+# The packages that take longest come first, and several at once, as most of them wait.
+test-unit: bin/standalone ## Run the tests of the product's packages
+	bin/standalone with-servers -- sh -c '$(GOTEST) -timeout 20m -p 3 -parallel 4 ./worker ./api ./internal/history $$($(GO) list ./... | grep -v -E "/(worker|api|history)$$")'
+
 # Where no goroutines meet, the race detector finds nothing, and makes a computation five times as slow.
 SEQUENTIAL = "/(webhooks|webhook|workflows|cli|docs|clients/go|gentypes|portal|operators|admission|codec|openfiles|ops|pages|problem|settings|simulation)$$"
 
-# The packages that take longest come first, and several at once, as most of them wait.
-test-unit: bin/standalone ## Run the tests of the product's packages, where goroutines meet with the race detector
+test-race: bin/standalone ## Run the tests of the packages where goroutines meet, with the race detector, as CI does
 	@GO='$(GO)' tools/test-deps.sh compiler
-	bin/standalone with-servers -- sh -c '$(GOTEST) -timeout 20m -p 3 $$($(GO) list ./... | grep -E $(SEQUENTIAL)) && \
-		$(GOTEST) -race -timeout 20m -p 3 -parallel 4 ./worker ./api $$($(GO) list ./... | grep -v -E $(SEQUENTIAL) | grep -v -E "/(worker|api)$$")'
+	bin/standalone with-servers -- sh -c '$(GOTEST) -race -timeout 20m -p 3 -parallel 4 ./worker ./api $$($(GO) list ./... | grep -v -E $(SEQUENTIAL) | grep -v -E "/(worker|api)$$")'
 
 test-deps: ## Find what the tests need, or install it: Node, Python with Flask, FastAPI and Django, PgBouncer, nginx, Caddy, Chromium, curl, git, npm packages
 	@GO='$(GO)' tools/test-deps.sh
