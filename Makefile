@@ -10,13 +10,16 @@ FUZZ     = ./webhook:FuzzParseEvent ./webhook:FuzzParseBatch ./webhook:FuzzURLRu
 LDFLAGS = -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-quick test-unit test-race test-system test-e2e test-portal pictures test-faults test-deps fresh soak fuzz bench profile generate check-generated check-api lint fmt vuln sbom pin-images release-snapshot tidy clean
+.PHONY: help run cluster build test test-quick test-unit test-race test-system test-e2e test-portal pictures test-faults test-deps fresh soak fuzz bench profile generate check-generated check-api lint fmt vuln sbom pin-images release-snapshot tidy clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## Run everything: private Postgres, Temporal, its Web UI, API and worker; Ctrl-C stops
 	@exec bin/standalone
+
+cluster: build ## Run everything as on several machines, each of which can fail by itself; Ctrl-C stops (needs root on Linux, HAProxy)
+	@exec bin/standalone cluster $(addprefix --haproxy ,$(wildcard bin/tools/haproxy))
 
 build: bin/mathub-webhooks bin/standalone ## Build the binaries into bin/
 
@@ -52,7 +55,7 @@ test-race: bin/standalone ## Run the tests of the packages where goroutines meet
 	@GO='$(GO)' tools/test-deps.sh compiler
 	bin/standalone with-servers -- sh -c '$(GOTEST) -race -timeout 20m -p 3 -parallel 4 ./worker ./api $$($(GO) list ./... | grep -v -E $(SEQUENTIAL) | grep -v -E "/(worker|api)$$")'
 
-test-deps: ## Find what the tests need, or install it: Node, Python with Flask, FastAPI and Django, PgBouncer, nginx, Caddy, Chromium, curl, git, npm packages
+test-deps: ## Find what the tests need, or install it: Node, Python with Flask, FastAPI and Django, PgBouncer, nginx, Caddy, Chromium, HAProxy, curl, git, npm packages
 	@GO='$(GO)' tools/test-deps.sh
 
 # -count=1: what they test is a program that Go's test cache does not see. Much of their time they wait: for a restart, a retry,

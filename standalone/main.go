@@ -25,6 +25,7 @@ const webUIName = "temporal-web-ui"
 type commands struct {
 	Run         runCommand         `cmd:"" default:"withargs" help:"Run everything until Ctrl-C (the default)."`
 	Receiver    receiverCommand    `cmd:"" help:"Receive webhooks: print each delivery and check its signatures."`
+	Cluster     clusterCommand     `cmd:"" help:"Run everything as on several machines: hosts in network namespaces, each of which can fail by itself. Needs root on Linux."`
 	WithServers withServersCommand `cmd:"" help:"Run a command, such as tests, with a private, throw-away Postgres and Temporal server."`
 
 	TemporalServer temporalServerCommand `cmd:"" name:"temporal-server" hidden:""`

@@ -50,6 +50,7 @@ check_pg_restore() { "$1" --version >&2 && echo "$1"; }
 check_pgbouncer() { "$1" --version >&2 && echo "$1"; }
 check_promtool() { "$1" --version >&2 && echo "$1"; }
 check_nginx() { "$1" -v 2>&1 | grep -q nginx/ && echo "$1"; }
+check_haproxy() { "$1" -v >&2 && echo "$1"; }
 check_caddy() { "$1" version >&2 && echo "$1"; }
 check_tinyproxy() { "$1" -v | grep -q '^tinyproxy ' && echo "$1"; }
 check_microsocks() { [ -x "$1" ] && "$1" -h 2>&1 | grep -q '^MicroSocks ' && echo "$1"; }
@@ -97,6 +98,8 @@ look() {
 	keep pgbouncer /usr/sbin/pgbouncer || keep pgbouncer "$tools/pgbouncer.deb/run" || lacks PgBouncer pgbouncer
 	# Debian's packages would start servers: they are unpacked below.
 	{ keep nginx "$tools/nginx.deb/usr/sbin/nginx" && keep caddy "$tools/caddy.deb/usr/bin/caddy"; } || lacks "nginx and Caddy"
+	# For the cluster, which only Linux has.
+	[ "$(uname -s)" != Linux ] || keep haproxy /usr/sbin/haproxy || keep haproxy "$tools/haproxy.deb/run" || lacks HAProxy
 	{ keep tinyproxy "$tools/tinyproxy-bin.deb/usr/bin/tinyproxy" && keep microsocks "$tools/microsocks.deb/usr/bin/microsocks"; } || lacks "tinyproxy and microsocks"
 	{ keep promtool "$tools/prometheus.deb/usr/bin/promtool" && keep prometheus "$tools/prometheus.deb/usr/bin/prometheus"; } || lacks "Prometheus with promtool"
 	keep node "$node_by_npm" || lacks "Node 20.3 or newer" nodejs
@@ -163,17 +166,20 @@ case "$missing" in *Flask*)
 	done >/dev/null 2>&1 || true
 	;;
 esac
-case "$missing" in *PgBouncer*) # Debian's, without installing it
+# with_libraries PACKAGE LIBRARIES unpacks a package of /usr/sbin with those of its libraries whose names fit, and makes PACKAGE.deb/run,
+# which runs it with them.
+with_libraries() {
 	# shellcheck disable=SC2046 # names of packages
-	if unpack pgbouncer $(apt-cache depends pgbouncer | sed -n 's/.*Depends: \(libevent[^ ]*\|libc-ares[^ ]*\).*/\1/p'); then
-		(
-			cd "$tools/pgbouncer.deb"
-			printf '#!/bin/sh\nLD_LIBRARY_PATH="%s" exec "%s" "$@"\n' "$(dirname "$PWD"/usr/lib/*/libevent-*)" "$PWD/usr/sbin/pgbouncer" >run
-			chmod +x run
-		) >&2 || true
-	fi
-	;;
-esac
+	unpack "$1" $(apt-cache depends --recurse --important "$1" | sed -n "s/.*Depends: \($2\)$/\1/p" | sort -u) || return 1
+	(
+		cd "$tools/$1.deb"
+		printf '#!/bin/sh\nLD_LIBRARY_PATH="%s" exec "%s" "$@"\n' "$(echo "$PWD"/usr/lib/*-linux-*)" "$PWD/usr/sbin/$1" >run
+		chmod +x run
+	) >&2
+}
+# Debian's, without installing them.
+case "$missing" in *PgBouncer*) with_libraries pgbouncer 'libevent[^ ]*\|libc-ares[^ ]*' || true ;; esac
+case "$missing" in *HAProxy*) with_libraries haproxy 'liblua5[^ ]*\|libopentracing[^ ]*\|libpcre2-8[^ ]*' || true ;; esac
 case "$missing" in *nginx*) unpack nginx && unpack caddy || echo "apt-get could not: see $tools/apt.log" >&2 ;; esac
 case "$missing" in *tinyproxy*) unpack tinyproxy-bin && unpack microsocks || echo "apt-get could not: see $tools/apt.log" >&2 ;; esac
 case "$missing" in *Prometheus*) unpack prometheus || echo "apt-get could not: see $tools/apt.log" >&2 ;; esac

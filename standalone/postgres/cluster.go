@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,9 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/mathub/webhooks/standalone/supervise"
@@ -39,8 +38,17 @@ const (
 type Config struct {
 	// Dir is the cluster's folder, made if it is missing; its parent must exist.
 	Dir string
-	// Port on 127.0.0.1.
+	// Host is the IP address on which the server listens; 127.0.0.1 when empty.
+	Host string
+	// Port on Host.
 	Port int
+	// Networks are those from which clients and standbys may connect beside this machine, such as 10.44.0.0/16. They are set when
+	// the cluster is made.
+	Networks []string
+	// Thread starts the server's programs, see supervise.Options; any thread when nil. The caller starts the server itself.
+	Thread *supervise.Thread
+	// Dial connects to the server; from this process's network when nil.
+	Dial pgconn.DialFunc
 	// Password of User. It is set when the cluster is made and must be the same ever after.
 	Password string
 	// Log gets what the server and its programs write.
@@ -64,6 +72,8 @@ func (c Config) say(format string, args ...any) {
 		c.Say(fmt.Sprintf(format, args...))
 	}
 }
+
+func (c Config) host() string { return cmp.Or(c.Host, "127.0.0.1") }
 
 // Cluster is a cluster that is ready to be started.
 type Cluster struct {
@@ -120,7 +130,7 @@ func (c *Cluster) URL(database string) string {
 	u := url.URL{
 		Scheme:   "postgres",
 		User:     url.UserPassword(User, c.config.Password),
-		Host:     net.JoinHostPort("127.0.0.1", strconv.Itoa(c.config.Port)),
+		Host:     net.JoinHostPort(c.config.host(), strconv.Itoa(c.config.Port)),
 		Path:     "/" + database,
 		RawQuery: "sslmode=disable",
 	}
@@ -203,6 +213,9 @@ func (c *Cluster) initialise(ctx context.Context) error {
 	if err := c.run(cmd); err != nil {
 		return err
 	}
+	if err := c.admitNetworks(making); err != nil {
+		return err
+	}
 	// An empty folder may be in the way, which os.Rename replaces only if it is asked as rename(2) is.
 	if err := os.Remove(c.config.Dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -210,10 +223,29 @@ func (c *Cluster) initialise(ctx context.Context) error {
 	return os.Rename(making, c.config.Dir)
 }
 
+// admitNetworks lets clients and standbys of the configured networks in, with the password.
+func (c *Cluster) admitNetworks(dir string) error {
+	if len(c.config.Networks) == 0 {
+		return nil
+	}
+	file, err := os.OpenFile(filepath.Join(dir, "pg_hba.conf"), os.O_APPEND|os.O_WRONLY, 0) //nolint:gosec // just made
+	if err != nil {
+		return err
+	}
+	for _, network := range c.config.Networks {
+		for _, database := range []string{"all", "replication"} {
+			if _, err := fmt.Fprintf(file, "host %s all %s scram-sha-256\n", database, network); err != nil {
+				return errors.Join(err, file.Close())
+			}
+		}
+	}
+	return file.Close()
+}
+
 // settings are what the server starts with. They are given again at each start, so that a new version's take effect.
 func (c *Cluster) settings() map[string]string {
 	s := map[string]string{ //nolint:gosec // no credentials among them
-		"listen_addresses":    "127.0.0.1",
+		"listen_addresses":    c.config.host(),
 		"port":                strconv.Itoa(c.config.Port),
 		"password_encryption": "scram-sha-256",
 
@@ -279,7 +311,15 @@ func (c *Cluster) command(ctx context.Context, program string) *exec.Cmd {
 }
 
 func (c *Cluster) run(cmd *exec.Cmd) error {
-	if err := cmd.Run(); err != nil {
+	start := cmd.Start
+	if c.config.Thread != nil {
+		start = func() error { return c.config.Thread.Do(cmd.Start) }
+	}
+	err := start()
+	if err == nil {
+		err = cmd.Wait()
+	}
+	if err != nil {
 		return fmt.Errorf("%s: %w: see %s", filepath.Base(cmd.Path), err, c.config.Log.Name())
 	}
 	return nil
@@ -309,54 +349,4 @@ func (c *Cluster) stopLeftOver(ctx context.Context) error {
 		return nil
 	}
 	return c.Control(ctx, "stop", "--mode", "immediate", "--wait", "--timeout", "30")
-}
-
-// AwaitReady waits until the server takes connections, which after a crash is when it has replayed its log. It gives
-// up when ended is closed.
-func (c *Cluster) AwaitReady(ctx context.Context, ended <-chan struct{}) error {
-	for {
-		err := c.Ping(ctx)
-		if err == nil {
-			return nil
-		}
-		var refused *pgconn.PgError
-		if errors.As(err, &refused) && refused.Code == invalidPassword {
-			return fmt.Errorf("the cluster in %s was made with another password than the one kept beside it", c.config.Dir)
-		}
-		select {
-		case <-ended:
-			return supervise.ErrEnded
-		case <-ctx.Done():
-			return fmt.Errorf("Postgres did not come up: %w", err) //nolint:staticcheck // a name
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
-// Ping connects to the running server and leaves again, within 2 s.
-func (c *Cluster) Ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	conn, err := pgx.Connect(ctx, c.URL("postgres"))
-	if err != nil {
-		return err
-	}
-	return conn.Close(ctx)
-}
-
-// CreateDatabases makes those of the databases that are missing, on a running server.
-func (c *Cluster) CreateDatabases(ctx context.Context, names ...string) error {
-	conn, err := pgx.Connect(ctx, c.URL("postgres"))
-	if err != nil {
-		return err
-	}
-	defer conn.Close(ctx) //nolint:errcheck // done with it
-	for _, name := range names {
-		_, err := conn.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
-		var known *pgconn.PgError
-		if err != nil && (!errors.As(err, &known) || known.Code != duplicateDatabase) {
-			return fmt.Errorf("create database %s: %w", name, err)
-		}
-	}
-	return nil
 }

@@ -3,7 +3,10 @@ package postgres
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"strconv"
 )
 
 // PrepareStandby copies a running primary's cluster to config.Dir, which must not exist. The server that is started on it
@@ -21,8 +24,14 @@ func PrepareStandby(ctx context.Context, config Config, primary *Cluster) (*Clus
 		return nil, err
 	}
 	cmd := c.command(ctx, "pg_basebackup")
-	cmd.Args = append(cmd.Args, "--pgdata", c.user.lend(cmd, c.dir), "--dbname", primary.URL("postgres"), "--checkpoint=fast", "--write-recovery-conf")
+	cmd.Args = append(cmd.Args, "--pgdata", c.user.lend(cmd, c.dir), "--dbname", primary.URL("postgres"), "--checkpoint=fast", "--write-recovery-conf",
+		"--no-sync") // a copy that a crash of the machine spoils is made again
 	if err := c.run(cmd); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	// It says that the primary has the socket in its own folder; of the same port, the copy would not start.
+	lock := filepath.Join(config.Dir, ".s.PGSQL."+strconv.Itoa(primary.config.Port)+".lock")
+	if err := os.Remove(lock); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil

@@ -25,6 +25,8 @@ type Process struct {
 type Options struct {
 	// OrphanSignal is what the child gets when this process is gone; SIGKILL when zero. Linux only.
 	OrphanSignal syscall.Signal
+	// Thread starts the child, which is then in the thread's namespaces; any thread when nil.
+	Thread *Thread
 	// ShareGroup leaves the child in this process's group: it gets the terminal's signals and may read from it.
 	ShareGroup bool
 }
@@ -38,7 +40,7 @@ func Start(name string, cmd *exec.Cmd, options Options) (*Process, error) {
 	if options.OrphanSignal == 0 {
 		options.OrphanSignal = syscall.SIGKILL
 	}
-	if err := startTied(cmd, options.OrphanSignal); err != nil {
+	if err := startTied(cmd, options.Thread, options.OrphanSignal); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	p := &Process{Name: name, pid: cmd.Process.Pid, shared: options.ShareGroup, done: make(chan struct{})}

@@ -89,6 +89,19 @@ func (k *Supervisor) Stop(ctx context.Context) error {
 	return nil
 }
 
+// Kill ends the keeping and the child, with its group, at once, as a crash would. A Supervisor that never started has nothing to
+// kill.
+func (k *Supervisor) Kill() {
+	if k.stop == nil {
+		return
+	}
+	k.stop()
+	<-k.kept
+	if p := k.Process(); p != nil {
+		p.Kill()
+	}
+}
+
 func (k *Supervisor) start(ctx context.Context) error {
 	cmd, err := k.Command()
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	sdklog "go.temporal.io/sdk/log"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/mathub/webhooks/standalone/supervise"
@@ -47,9 +48,11 @@ type Probe struct {
 	count     int
 }
 
-// NewProbe returns a probe of the server at addr. It connects when first used.
-func NewProbe(addr string) (*Probe, error) {
-	c, err := client.NewLazyClient(client.Options{HostPort: addr, Namespace: Namespace, Logger: sdklog.NewStructuredLogger(quiet)})
+// NewProbe returns a probe of the server at addr. It connects when first used, by the options.
+func NewProbe(addr string, dial ...grpc.DialOption) (*Probe, error) {
+	c, err := client.NewLazyClient(client.Options{
+		HostPort: addr, Namespace: Namespace, Logger: sdklog.NewStructuredLogger(quiet), ConnectionOptions: client.ConnectionOptions{DialOptions: dial},
+	})
 	if err != nil {
 		return nil, fmt.Errorf("Temporal's client: %w", err) //nolint:staticcheck // a name
 	}
@@ -148,9 +151,9 @@ func (p *Probe) runWorkflow(ctx context.Context) error {
 	}
 }
 
-// AwaitReady waits until the server works, ctx ends, or its process, whose end closes ended, does.
-func AwaitReady(ctx context.Context, addr string, ended <-chan struct{}) error {
-	probe, err := NewProbe(addr)
+// AwaitReady waits until the server works, ctx ends, or its process, whose end closes ended, does. It connects by the options.
+func AwaitReady(ctx context.Context, addr string, ended <-chan struct{}, dial ...grpc.DialOption) error {
+	probe, err := NewProbe(addr, dial...)
 	if err != nil {
 		return err
 	}

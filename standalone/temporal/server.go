@@ -1,15 +1,14 @@
 package temporal
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"math"
-	"net"
 	"os"
 	"os/signal"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -22,16 +21,12 @@ import (
 	"go.temporal.io/server/common/config"
 	"go.temporal.io/server/common/dynamicconfig"
 	"go.temporal.io/server/common/log"
-	"go.temporal.io/server/common/membership/static"
 	"go.temporal.io/server/common/metrics"
 	"go.temporal.io/server/common/persistence/sql/sqlplugin/postgresql"
-	"go.temporal.io/server/common/primitives"
 	"go.temporal.io/server/temporal"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"google.golang.org/protobuf/types/known/durationpb"
-
-	"github.com/mathub/webhooks/standalone/freeport"
 )
 
 // DefaultHistoryShards is what a new cluster gets: each shard writes by itself, one transaction at a time, so that it takes several to keep a
@@ -68,31 +63,28 @@ func Run(ctx context.Context, settings Settings) error {
 	if err != nil {
 		return err
 	}
-	stores := cfg.Persistence.DataStores
-	if err := migrateAll(*stores["main"].SQL, *stores["visibility"].SQL, settings.StockConfig, logger); err != nil {
-		return err
+	if settings.SchemaOnly || !settings.isMember() {
+		stores := cfg.Persistence.DataStores
+		if err := migrateAll(*stores[mainStore].SQL, *stores[visibilityStore].SQL, settings.StockConfig, logger); err != nil || settings.SchemaOnly {
+			return err
+		}
 	}
-	hosts := map[primitives.ServiceName]static.Hosts{}
-	for name, service := range cfg.Services {
-		hosts[primitives.ServiceName(name)] = static.SingleLocalHost(net.JoinHostPort("127.0.0.1", strconv.Itoa(service.RPC.GRPCPort)))
-	}
-	server, err := temporal.NewServer(
+	server, err := temporal.NewServer(append(settings.membership(cfg),
 		temporal.WithConfig(cfg),
-		temporal.ForServices(temporal.DefaultServices),
-		// One process has no members to gossip with; a restart then neither waits for nor believes in its forerunner.
-		temporal.WithStaticHosts(hosts),
 		temporal.WithLogger(logger),
 		temporal.WithAuthorizer(authorization.NewNoopAuthorizer()),
 		temporal.WithDynamicConfigClient(settings.dynamicConfig()),
-	)
+	)...)
 	if err != nil {
 		return fmt.Errorf("Temporal: %w", err) //nolint:staticcheck // a name
 	}
 	if err := server.Start(); err != nil {
 		return fmt.Errorf("start Temporal: %w", err)
 	}
-	if err := registerNamespaces(ctx, settings.Addr()); err != nil && ctx.Err() == nil {
-		return errors.Join(err, server.Stop())
+	if frontend := settings.frontend(); frontend != "" {
+		if err := registerNamespaces(ctx, frontend); err != nil && ctx.Err() == nil {
+			return errors.Join(err, server.Stop())
+		}
 	}
 	<-ctx.Done()
 	return server.Stop()
@@ -113,7 +105,7 @@ func (s Settings) config() (*config.Config, error) {
 	}
 	cfg := &config.Config{
 		Global: config.Global{
-			Membership: config.Membership{MaxJoinDuration: startTimeout, BroadcastAddress: "127.0.0.1"},
+			Membership: config.Membership{MaxJoinDuration: startTimeout, BroadcastAddress: cmp.Or(s.Host, "127.0.0.1")},
 			PProf:      config.PProf{Port: s.ProfilePort, Host: "127.0.0.1"},
 		},
 		Persistence: config.Persistence{
@@ -132,7 +124,7 @@ func (s Settings) config() (*config.Config, error) {
 		},
 		DCRedirectionPolicy: config.DCRedirectionPolicy{Policy: "noop"},
 		Services:            services,
-		PublicClient:        config.PublicClient{HostPort: s.Addr()},
+		PublicClient:        s.publicClient(),
 		Archival: config.Archival{
 			History:    config.HistoryArchival{State: "disabled"},
 			Visibility: config.VisibilityArchival{State: "disabled"},
@@ -182,26 +174,6 @@ func (s Settings) stores() (map[string]config.DataStore, error) {
 		main.FaultInjection = faults(s.FaultRate)
 	}
 	return map[string]config.DataStore{mainStore: main, visibilityStore: database(VisibilityDatabase, visibilityConnections)}, nil
-}
-
-// services are the four, of which only the frontend listens on a port that others know.
-func (s Settings) services() (map[string]config.Service, error) {
-	ports := s.ServicePorts
-	if ports == nil {
-		var err error
-		if ports, err = FindServicePorts(); err != nil {
-			return nil, err
-		}
-	}
-	services := map[string]config.Service{}
-	for _, name := range temporal.DefaultServices {
-		port := s.Port
-		if name != string(primitives.FrontendService) {
-			port, ports = ports[0], ports[1:]
-		}
-		services[name] = config.Service{RPC: config.RPC{GRPCPort: port, BindOnIP: "127.0.0.1"}}
-	}
-	return services, nil
 }
 
 // faults are Temporal's own default faults, each at rate.
@@ -284,16 +256,4 @@ func registerNamespaces(ctx context.Context, addr string) error {
 		}
 	}
 	return nil
-}
-
-// FindServicePorts finds free ports for the services beside the frontend.
-func FindServicePorts() ([]int, error) {
-	ports := make([]int, len(temporal.DefaultServices)-1)
-	for i := range ports {
-		var err error
-		if ports[i], err = freeport.Find(); err != nil {
-			return nil, err
-		}
-	}
-	return ports, nil
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -37,7 +38,19 @@ const (
 type Settings struct {
 	// PostgresURL names the Postgres server and its user; the databases are Database and VisibilityDatabase.
 	PostgresURL string
-	// Port of the frontend on 127.0.0.1.
+	// PostgresHosts are the servers of PostgresURL where there are several, each as host:port: the one that takes writes is used.
+	PostgresHosts []string
+	// Host is the IP address of this process where the server is several processes, each with some of the services, which find
+	// each other by Temporal's own membership. They listen there, on Temporal's usual ports. Empty: all services are in this
+	// process, on 127.0.0.1.
+	Host string
+	// Services are those of this process, by Temporal's names, where Host is set.
+	Services []string
+	// FrontendAddr is where clients find the frontends where Host is set, such as a load balancer's host and port.
+	FrontendAddr string
+	// SchemaOnly makes the tables, or brings them up to date, and ends. Where Host is set, nothing else does.
+	SchemaOnly bool
+	// Port of the frontend on 127.0.0.1, where Host is empty.
 	Port int
 	// ServicePorts are those of the other services there, see FindServicePorts; free ones when nil.
 	ServicePorts []int
@@ -63,7 +76,15 @@ type Settings struct {
 const settingsVariable = "MATHUB_STANDALONE_TEMPORAL"
 
 // Addr is where clients find the server.
-func (s Settings) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)) }
+func (s Settings) Addr() string {
+	if s.isMember() {
+		return s.FrontendAddr
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port))
+}
+
+// isMember says whether the server is several processes, of which this is one.
+func (s Settings) isMember() bool { return s.Host != "" }
 
 // Command is the server as a child process: this program, started with args, which must call RunChild then. log gets
 // its output.
@@ -110,6 +131,10 @@ func (s Settings) postgres() (addr, user, password string, attributes map[string
 		return "", "", "", nil, errors.New("Temporal's Postgres URL must name user, password, host and port") //nolint:staticcheck // a name
 	}
 	password, _ = u.User.Password()
+	if len(s.PostgresHosts) > 0 {
+		attributes = map[string]string{"target_session_attrs": "read-write", "connect_timeout": "3"}
+		return strings.Join(s.PostgresHosts, ","), u.User.Username(), password, attributes, nil
+	}
 	if socket := u.Query().Get("host"); socket != "" {
 		attributes = map[string]string{"host": socket}
 	}
