@@ -59,7 +59,8 @@ func TestBackupAndRestore(t *testing.T) {
 	}()
 	b.receiver.Await(t, "/slow", 20)
 	stopping.Store(true)
-	accepted := append(append(before, lost...), <-flowed...) // each before the dump begins, some not delivered yet
+	accepted := append(append(before, lost...), <-flowed...)
+	b.stored(t, old, accepted) // each before the dump begins, some not delivered yet
 	b.dump(t, old)
 	b.stop(t, old)
 	require.NoError(t, old.Servers.StopTemporal(t.Context()))
@@ -180,6 +181,15 @@ func (b *backup) restore(t *testing.T, stack *testkit.Stack) {
 func (b *backup) resume(t *testing.T, stack *testkit.Stack) string {
 	t.Helper()
 	return b.paste(t, stack, 2)
+}
+
+// stored waits until these events are in the product's database.
+func (b *backup) stored(t *testing.T, stack *testkit.Stack, events []string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		var n int
+		return stack.Database(t).QueryRow(t.Context(), "SELECT count(*) FROM events WHERE id = ANY ($1)", events).Scan(&n) == nil && n == len(events)
+	}, time.Minute, 10*time.Millisecond)
 }
 
 // recorded waits until so many deliveries are in the history.
