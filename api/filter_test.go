@@ -10,7 +10,10 @@ import (
 	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/enums/v1"
 
 	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/webhook"
@@ -74,6 +77,49 @@ func TestAWebhooksFilter(t *testing.T) {
 	require.Equal(t, http.StatusOK, test.status, "a test is not filtered: %s", test.body)
 	audit := s.do("GET", "/api/bot/v1/audit", key, nil)
 	require.Contains(t, string(audit.body), `"after":{"filter":{"threadId":["t3"]}}`)
+}
+
+// TestThreeOfAThousandWebhooksMatch: an event is sent to these, and of the others nothing is written.
+func TestThreeOfAThousandWebhooksMatch(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	bot, _ := s.bot()
+	rows := new(pgx.Batch)
+	var want []string
+	for n := range 1000 {
+		id := uuid.Must(uuid.NewV7())
+		sealed, err := s.keyset.SealURL(id, s.receiver)
+		require.NoError(t, err)
+		filter := fmt.Sprintf(`{"threadId":["t%d"]}`, n)
+		if n%400 == 111 {
+			filter = fmt.Sprintf(`{"threadId":["t%d","t"],"authorId":["u"]}`, n)
+			want = append(want, id.String())
+		}
+		rows.Queue("INSERT INTO webhooks (id, bot_id, url, origin, events, filter) VALUES ($1, $2, $3, $4, '{post.created}', $5)", id, bot, sealed, s.receiver, []byte(filter))
+	}
+	require.NoError(t, s.pool.SendBatch(t.Context(), rows).Close())
+	emitted := s.emit(`{"event":"post.created","data":{"postId":"p","threadId":"t","authorId":"u"}}`)
+	var detail mathub.EventDetail
+	require.Eventually(t, func() bool {
+		got := s.do("GET", eventsPath+"/"+emitted.ID, serviceToken, nil)
+		return got.status == http.StatusOK && json.Unmarshal(got.body, &detail) == nil && detail.Audience.Delivered == 3
+	}, 30*time.Second, 10*time.Millisecond)
+	require.Equal(t, mathub.EventAudience{Webhooks: 3, Delivered: 3}, detail.Audience)
+	var got []string
+	for _, w := range detail.Webhooks {
+		got = append(got, w.WebhookID)
+	}
+	require.ElementsMatch(t, want, got)
+	require.Len(t, s.requests(), 3)
+	var deliveries, queued int
+	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT (SELECT count(*) FROM deliveries), (SELECT count(*) FROM queue)").Scan(&deliveries, &queued))
+	require.Equal(t, []int{3, 0}, []int{deliveries, queued})
+	history := s.temporal.GetWorkflowHistory(t.Context(), emitted.WorkflowID, "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	for history.HasNext() {
+		e, err := history.Next()
+		require.NoError(t, err)
+		require.Nil(t, e.GetStartChildWorkflowExecutionInitiatedEventAttributes(), "no page")
+	}
 }
 
 // TestFiltersThatCannotBeAreRefused: each fault names its field; and nothing of the change is done.

@@ -23,7 +23,7 @@ const (
 
 	// filteredAtOnce is how many events one query reads for a filter, and filteredQueries how many such queries a page may take.
 	filteredAtOnce  = 1000
-	filteredQueries = 8
+	filteredQueries = 4
 
 	// pageBytes bounds a page's events, unless a single one is larger: with what is around them they have a MiB.
 	pageBytes = 1<<20 - 256

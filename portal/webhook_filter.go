@@ -118,6 +118,9 @@ func fieldGroups(chosen []string) []fieldGroup {
 	known := webhook.FilterFields(typesOf(chosen))
 	of := fieldGroup{Label: "Fields of the chosen event types"}
 	others := fieldGroup{Label: "Fields of other event types"}
+	if len(known) == 0 { // nothing is chosen yet
+		others.Label = "Fields"
+	}
 	for _, f := range webhook.FilterFields(webhook.Subscribable()) {
 		if n := slices.IndexFunc(known, func(k webhook.FilterField) bool { return k.Name == f.Name }); n >= 0 {
 			of.Fields = append(of.Fields, optionOf(known[n]))

@@ -156,7 +156,7 @@ func TestPoll_GoesOnThroughTrouble(t *testing.T) {
 	require.NoError(t, err)
 	var pages []mathub.Page
 	var last error
-	for page, err := range bot.Poll(t.Context(), mathub.PollOptions{After: "latest", Types: []mathub.EventType{mathub.Mention, mathub.PostCreated}, Wait: 7 * time.Second}) {
+	for page, err := range bot.Poll(t.Context(), mathub.PollOptions{After: "latest", Types: []mathub.EventType{mathub.Mention, mathub.PostCreated}, Filter: map[string][]string{"threadId": {"t 1", "t2"}}, Wait: 7 * time.Second}) {
 		if last = err; err == nil {
 			pages = append(pages, page)
 		}
@@ -168,8 +168,8 @@ func TestPoll_GoesOnThroughTrouble(t *testing.T) {
 	require.Equal(t, mathub.PostCreatedData{Body: "QED"}, pages[1].Events[0].Data)
 	require.Equal(t, "11", pages[1].Cursor)
 	require.Len(t, asked(), 6)
-	require.Equal(t, "/api/bot/v1/events?after=latest&types=mention%2Cpost.created&wait=7s", asked()[0].target)
-	require.Equal(t, "/api/bot/v1/events?after=11&types=mention%2Cpost.created&wait=7s", asked()[5].target)
+	require.Equal(t, "/api/bot/v1/events?after=latest&threadId=t+1&threadId=t2&types=mention%2Cpost.created&wait=7s", asked()[0].target)
+	require.Equal(t, "/api/bot/v1/events?after=11&threadId=t+1&threadId=t2&types=mention%2Cpost.created&wait=7s", asked()[5].target)
 }
 
 func TestPoll_EndsWithItsContext(t *testing.T) {
@@ -184,5 +184,8 @@ func TestPoll_EndsWithItsContext(t *testing.T) {
 	}
 	for _, err := range bot.Poll(t.Context(), mathub.PollOptions{Wait: 31 * time.Second}) {
 		require.ErrorContains(t, err, "Wait must be 1 to 30 whole seconds")
+	}
+	for _, err := range bot.Poll(t.Context(), mathub.PollOptions{Filter: map[string][]string{"limit": {"1"}}}) {
+		require.ErrorContains(t, err, "limit is not a field of any event type")
 	}
 }

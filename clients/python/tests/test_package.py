@@ -186,11 +186,11 @@ class Polling(unittest.TestCase):
         self.addCleanup(server.shutdown)
         pages = []
         with self.assertRaises(MathubError) as raised:
-            for events, cursor in poll(f"http://127.0.0.1:{server.server_port}/", "bot_k", after="latest", types=["mention"], wait=7):
+            for events, cursor in poll(f"http://127.0.0.1:{server.server_port}/", "bot_k", after="latest", types=["mention"], filter={"threadId": ["t 1", "t2"]}, wait=7):
                 pages.append((events, cursor))
         self.assertEqual((raised.exception.status, raised.exception.detail), (410, "Gone."))
         self.assertEqual(pages, [([], "10"), ([{"id": "e1"}], "11")])
-        self.assertEqual(asked[0], "/api/bot/v1/events?limit=100&wait=7s&after=latest&types=mention")
+        self.assertEqual(asked[0], "/api/bot/v1/events?threadId=t+1&threadId=t2&limit=100&wait=7s&after=latest&types=mention")
         self.assertEqual(len(asked), 6)
 
     def test_what_cannot_work(self):

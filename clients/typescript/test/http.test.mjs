@@ -170,10 +170,10 @@ test("poll reads on from the cursor, through trouble, and yields what moves it",
 	const { url, requests } = await api(t, page([], "10"), "cut", busy(), page([], "10"), page([one], "11"), { status: 410, body: { detail: "Gone." } });
 	const pages = [];
 	const reading = async () => {
-		for await (const page of poll({ url, key: "bot_k", after: "latest", types: ["post.created", "mention"], wait: 7 })) pages.push(page);
+		for await (const page of poll({ url, key: "bot_k", after: "latest", types: ["post.created", "mention"], filter: { threadId: ["t 1", "t2"] }, wait: 7 })) pages.push(page);
 	};
 	await assert.rejects(reading(), { status: 410 });
 	assert.deepEqual(pages, [{ events: [], cursor: "10" }, { events: [one], cursor: "11" }]);
 	assert.deepEqual(requests.map(({ url }) => new URL(url, "http://x").searchParams.get("after")), ["latest", "10", "10", "10", "10", "11"]);
-	assert.equal(requests[0].url, "/api/bot/v1/events?after=latest&types=post.created%2Cmention&wait=7s");
+	assert.equal(requests[0].url, "/api/bot/v1/events?threadId=t+1&threadId=t2&after=latest&types=post.created%2Cmention&wait=7s");
 });
