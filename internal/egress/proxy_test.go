@@ -247,6 +247,26 @@ func TestAMomentsTroubleOfTheProxyIsOurs(t *testing.T) {
 	require.True(t, post(t, client, other.URL).Success())
 }
 
+// Which address it was is remembered: the last one says nothing of it.
+func TestAMomentsTroubleAtOneOfSeveralAddresses(t *testing.T) {
+	t.Parallel()
+	proxy := startTestProxy(t, "http", nil)
+	dns := startDNS(t, map[string]dnsAnswer{"both.example.com": {a: [][]string{{"127.0.0.1"}}, aaaa: [][]string{{"::1"}}}})
+	client := newClient(t, proxy.Options(t, Options{CheckHosts: []string{}, Resolver: dns.Resolver()}))
+	healthy, other := listen(t, "127.0.0.1:0", serve(okResponse)), listen(t, "127.0.0.1:0", serve(okResponse))
+	require.True(t, post(t, client, healthy.URL).Success())
+	var refused atomic.Bool
+	proxy.Say(func(to string) int {
+		if strings.HasPrefix(to, "[") || to == other.Addr().String() && refused.CompareAndSwap(false, true) {
+			return 503
+		}
+		return 0
+	})
+	url := fmt.Sprintf("http://both.example.com:%d/", other.Port)
+	requireOurs(t, client, url)
+	require.True(t, post(t, client, url).Success())
+}
+
 // A connection that ends before the answer is whole is the receiver's failing, unless the proxy has ended it.
 func TestATunnelThatBreaks(t *testing.T) {
 	t.Parallel()

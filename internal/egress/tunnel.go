@@ -31,6 +31,7 @@ func (t *tunnels) dial(ctx, lookup context.Context, e *exchange, network, addres
 		return nil, err
 	}
 	var first error
+	var at netip.AddrPort // of the first error
 	for i, to := range addresses {
 		conn, err := t.try(ctx, e, to, len(addresses)-i)
 		if err == nil {
@@ -39,7 +40,12 @@ func (t *tunnels) dial(ctx, lookup context.Context, e *exchange, network, addres
 		if ctx.Err() != nil || !errors.As(err, new(*tunnelFault)) && !errors.Is(err, errBlocked) {
 			return nil, err
 		}
-		first = cmp.Or(first, err)
+		if first == nil {
+			first, at = err, to
+		}
+	}
+	if e != nil && at.IsValid() {
+		e.to.Store(&at) // which is asked for once more
 	}
 	return nil, first
 }
