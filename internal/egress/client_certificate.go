@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
+	"net/http"
 	"os"
 	"slices"
 	"sync"
@@ -119,6 +121,28 @@ func (c *ClientCertificate) read() error {
 	c.files = files
 	c.latest = &pair
 	return nil
+}
+
+// isCurrent reports whether a certificate is valid now.
+func isCurrent(c *tls.Certificate) bool {
+	now := time.Now()
+	return !now.After(c.Leaf.NotAfter) && !now.Before(c.Leaf.NotBefore)
+}
+
+// certifiedConn is what a TLS connection runs over. It remembers the client certificate of the handshake.
+type certifiedConn struct {
+	net.Conn
+	given *tls.Certificate // nil: none; written in the handshake only
+}
+
+// certificateStatuses are how receivers refuse a client certificate over HTTP, after the handshake. nginx answers 400, and has 495
+// and 496 for it.
+var certificateStatuses = []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, 495, 496}
+
+// blamesCertificate reports whether a status may be about our client certificate, as that is not valid now.
+func (e *exchange) blamesCertificate(status int) bool {
+	given := e.certificateGiven.Load()
+	return given != nil && !isCurrent(given) && slices.Contains(certificateStatuses, status)
 }
 
 // sessions resume TLS connections. Those of a former client certificate are forgotten: a resumed session has the identity of

@@ -5,9 +5,11 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -199,4 +201,41 @@ func TestLoadClientCertificate(t *testing.T) {
 		require.NotContains(t, err.Error(), "PRIVATE KEY", name)
 		require.Contains(t, err.Error(), os.TempDir(), name, "it names a file")
 	}
+}
+
+// nginx, and what reads the certificate behind a proxy, refuse one over HTTP: on a new connection, a kept one and a resumed session.
+func TestAnExpiredClientCertificateThatHTTPRefuses(t *testing.T) {
+	t.Parallel()
+	trusted, ours := newAuthority(t), newAuthority(t)
+	expired, good := newClientFiles(t), newClientFiles(t)
+	expired.write(t, ours, "old", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
+	good.write(t, ours, "new", nil)
+	var status atomic.Int32
+	answer := func(conn *tls.Conn) {
+		serve(fmt.Sprintf("HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n", status.Load()))(conn)
+	}
+	server := []tls.Certificate{trusted.issue(t, nil)}
+	asks := listenTLS(t, &tls.Config{Certificates: server, ClientAuth: tls.RequestClientCert}, answer)
+	other := listenTLS(t, &tls.Config{Certificates: server}, answer)
+	load := func(files clientFiles) *Client {
+		return newClient(t, Options{RootCAs: trusted.pool(), ClientCertificate: files.load(t, testutil.NewClock(), &testutil.Buffer{})})
+	}
+	for _, refusal := range []int32{400, 401, 403, 495, 496} {
+		status.Store(refusal)
+		c := load(expired)
+		for range 2 { // the second on the same connection
+			r, err := c.Post(t.Context(), asks.URL, nil, nil)
+			require.ErrorIs(t, err, errClientCertificate)
+			require.Equal(t, Response{}, r)
+		}
+		c.Close()
+		_, err := c.Post(t.Context(), asks.URL, nil, nil)
+		require.ErrorIs(t, err, errClientCertificate, "no session is resumed")
+		require.Equal(t, int(refusal), post(t, c, other.URL).StatusCode, "who does not ask is answerable for what it says")
+		require.Equal(t, int(refusal), post(t, load(good), asks.URL).StatusCode)
+	}
+	status.Store(500)
+	require.Equal(t, 500, post(t, load(expired), asks.URL).StatusCode)
+	status.Store(204)
+	require.True(t, post(t, load(expired), asks.URL).Success())
 }

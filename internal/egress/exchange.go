@@ -36,7 +36,7 @@ type exchange struct {
 	to        atomic.Pointer[netip.AddrPort] // where it is connected to, or was tried last
 	// certificateAsked says that the receiver wanted a client certificate in a handshake.
 	certificateAsked atomic.Bool
-	// certificateGiven is what it got.
+	// certificateGiven is what it got, also in the handshake of a connection that is kept.
 	certificateGiven atomic.Pointer[tls.Certificate]
 	phases
 }
@@ -127,6 +127,11 @@ func (e *exchange) mayRepeat(err error) bool {
 func (e *exchange) gotConn(info httptrace.GotConnInfo) {
 	e.connected.Store(true)
 	e.reused.Store(info.Reused)
+	if secure, ok := info.Conn.(*tls.Conn); ok {
+		if certified, ok := secure.NetConn().(*certifiedConn); ok {
+			e.certificateGiven.Store(certified.given)
+		}
+	}
 	if peer, ok := info.Conn.RemoteAddr().(*net.TCPAddr); ok {
 		at := peer.AddrPort()
 		to := netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
@@ -182,6 +187,9 @@ func (c *Client) read(e *exchange, cancel context.CancelFunc, response *http.Res
 		cancel() // what is left of the body is not wanted, and not waited for: the connection is dropped
 	}
 	_ = response.Body.Close() // says nothing that reading has not said
+	if ours == nil && e.blamesCertificate(response.StatusCode) {
+		ours = errClientCertificate
+	}
 	if ours != nil {
 		return Response{}, ours
 	}

@@ -146,19 +146,23 @@ func (d *dialer) DialTLSContext(ctx context.Context, network, address string) (n
 		return nil, err
 	}
 	e, began := ctx.Value(exchangeKey{}).(*exchange), time.Now()
+	certified := &certifiedConn{Conn: raw}
 	config := d.tls.Clone()
 	config.ServerName = strings.TrimSuffix(host, ".")
 	own := d.own.current()
-	config.ClientSessionCache = d.sessions.of(own)
+	if own == nil || isCurrent(own) { // else no session hides that a receiver asks for it
+		config.ClientSessionCache = d.sessions.of(own)
+	}
 	config.GetClientCertificate = func(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		e.certificateAsked.Store(true)
 		if own != nil && asked.SupportsCertificate(own) == nil {
 			e.certificateGiven.Store(own)
+			certified.given = own
 			return own, nil
 		}
 		return &tls.Certificate{}, nil // there is none, or none of an authority that the receiver names
 	}
-	conn := tls.Client(raw, config)
+	conn := tls.Client(certified, config)
 	if err := conn.HandshakeContext(e); err != nil {
 		_ = raw.Close()
 		return nil, err

@@ -139,7 +139,7 @@ func (e *exchange) clientCertificate(fault string) (receivers string, ours error
 	if given == nil {
 		return tlsWantsClient, nil
 	}
-	if now := time.Now(); now.After(given.Leaf.NotAfter) || now.Before(given.Leaf.NotBefore) {
+	if !isCurrent(given) {
 		return "", errClientCertificate
 	}
 	if alert, ok := strings.CutPrefix(fault, tlsRefused); ok && slices.Contains(certificateAlerts, alert) || fault == tlsWantsClient {
