@@ -12,7 +12,7 @@ import (
 
 const (
 	// maxLooked is how many subscribers are looked through for the few whose filters let an event pass, before its audience is
-	// split into pages: some 200 ms.
+	// split into pages: some 300 ms.
 	maxLooked = 20_000
 	// lookedAtOnce is how many of them one statement reads.
 	lookedAtOnce = 1000
