@@ -84,6 +84,33 @@ func (s *server) retryNow(c *gin.Context, id string, find findWebhook) {
 	})
 }
 
+// ListWaiting serves GET /webhooks/:id/waiting.
+func (s *server) ListWaiting(c *gin.Context, id WebhookID) { s.listWaiting(c, id, s.owned) }
+
+// ListWaitingOfAny serves the same of the service API.
+func (s *server) ListWaitingOfAny(c *gin.Context, id WebhookID) { s.listWaiting(c, id, s.anyWebhook) }
+
+func (s *server) listWaiting(c *gin.Context, id string, find findWebhook) {
+	s.answer(c, func() (reply, error) {
+		w, err := find(c, id)
+		if err != nil {
+			return reply{}, err
+		}
+		waiting, err := s.webhooks.Waiting(c.Request.Context(), w)
+		if err != nil {
+			return reply{}, err
+		}
+		list := make([]WaitingDelivery, len(waiting))
+		for i, d := range waiting {
+			list[i] = WaitingDelivery{
+				Position: d.Position, EventID: d.EventID, EventType: d.EventType, AcceptedAt: timestamp(d.AcceptedAt), Attempt: d.Attempt, Trigger: string(d.Trigger),
+				NextAttemptAt: (*timestamp)(d.NextAttemptAt),
+			}
+		}
+		return ok(list), nil
+	})
+}
+
 // sent answers with a delivery that was just made.
 func sent(row db.GetDeliveriesRow, err error) (reply, error) {
 	if err != nil {

@@ -792,6 +792,10 @@ type NewWebhook struct {
 	// value has at most 1024 bytes without control characters. In a change, names that are absent stay as they are, and null
 	// removes one. Values are never returned.
 	Headers *CustomHeaders `json:"headers,omitempty"`
+
+	// Ordered Whether deliveries are made one at a time, in the order of acceptance: each begins only after the one before was
+	// taken, or given up after its last retry. Default: false.
+	Ordered *bool `json:"ordered,omitempty"`
 }
 
 // NotificationTest defines model for NotificationTest.
@@ -1116,6 +1120,26 @@ type Timings struct {
 // Trigger What caused the attempt. `event`: the event was emitted. `retry`: the retry schedule. `redeliver`: a redelivery call. `recover`: a recovery. `test`: a test call. `verify`: a verification. More values may follow.
 type Trigger = string
 
+// WaitingDelivery defines model for WaitingDelivery.
+type WaitingDelivery struct {
+	// Position Its place in the order in which deliveries are sent.
+	Position  int    `json:"position"`
+	EventID   string `json:"eventId"`
+	EventType string `json:"eventType"`
+
+	// AcceptedAt RFC 3339, in UTC, with milliseconds.
+	AcceptedAt Time `json:"acceptedAt"`
+
+	// Attempt The number of the next attempt.
+	Attempt int `json:"attempt"`
+
+	// Trigger What causes the attempt, as in the history.
+	Trigger string `json:"trigger"`
+
+	// NextAttemptAt When the attempt is due. A past time means now. Null: it waits for those before it, as the webhook is `ordered`.
+	NextAttemptAt *timestamp `json:"nextAttemptAt"`
+}
+
 // Webhook defines model for Webhook.
 type Webhook struct {
 	ID    openapi_types.UUID `json:"id"`
@@ -1134,6 +1158,9 @@ type Webhook struct {
 	// Filter Which events of these types it gets. Null when all.
 	Filter   *webhook.Filter `json:"filter"`
 	IsActive bool            `json:"isActive"`
+
+	// Ordered Whether its deliveries are made one at a time, in the order of acceptance.
+	Ordered bool `json:"ordered"`
 
 	// FailureCount Failed deliveries in a row; the tenth disables the webhook.
 	FailureCount int  `json:"failureCount"`
@@ -1207,6 +1234,10 @@ type WebhookChange struct {
 	// value has at most 1024 bytes without control characters. In a change, names that are absent stay as they are, and null
 	// removes one. Values are never returned.
 	Headers *CustomHeaders `json:"headers,omitempty"`
+
+	// Ordered As for a new webhook. One that becomes ordered rests for ten seconds, in which deliveries end that have begun. While
+	// more than 10,000 deliveries wait, true answers 409.
+	Ordered *bool `json:"ordered,omitempty"`
 }
 
 // WebhookDetail defines model for WebhookDetail.
@@ -1732,6 +1763,9 @@ type ServerInterface interface {
 	// VerifyWebhook Verify the endpoint now.
 	// (POST /api/bot/v1/webhooks/{id}/verify)
 	VerifyWebhook(c *gin.Context, id WebhookID)
+	// ListWaiting List what waits for a webhook, in the order in which it is sent.
+	// (GET /api/bot/v1/webhooks/{id}/waiting)
+	ListWaiting(c *gin.Context, id WebhookID)
 	// ListAuditOfAny List who changed what, newest first.
 	// (GET /api/internal/v1/audit)
 	ListAuditOfAny(c *gin.Context, params ListAuditOfAnyParams)
@@ -1840,6 +1874,9 @@ type ServerInterface interface {
 	// RetryNowOfAny Attempt now what waits for a webhook of any bot.
 	// (POST /api/internal/v1/webhooks/{id}/retry-now)
 	RetryNowOfAny(c *gin.Context, id WebhookID)
+	// ListWaitingOfAny List what waits for a webhook of any bot.
+	// (GET /api/internal/v1/webhooks/{id}/waiting)
+	ListWaitingOfAny(c *gin.Context, id WebhookID)
 	// Docs This document as an HTML page without scripts.
 	// (GET /docs)
 	Docs(c *gin.Context)
@@ -2927,6 +2964,31 @@ func (siw *ServerInterfaceWrapper) VerifyWebhook(c *gin.Context) {
 	siw.Handler.VerifyWebhook(c, id)
 }
 
+// ListWaiting operation middleware
+func (siw *ServerInterfaceWrapper) ListWaiting(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListWaiting(c, id)
+}
+
 // ListAuditOfAny operation middleware
 func (siw *ServerInterfaceWrapper) ListAuditOfAny(c *gin.Context) {
 
@@ -3894,6 +3956,31 @@ func (siw *ServerInterfaceWrapper) RetryNowOfAny(c *gin.Context) {
 	siw.Handler.RetryNowOfAny(c, id)
 }
 
+// ListWaitingOfAny operation middleware
+func (siw *ServerInterfaceWrapper) ListWaitingOfAny(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListWaitingOfAny(c, id)
+}
+
 // Docs operation middleware
 func (siw *ServerInterfaceWrapper) Docs(c *gin.Context) {
 
@@ -4029,6 +4116,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/signing-key", wrapper.RotateSigningKey)
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/test", wrapper.TestWebhook)
 	router.POST(options.BaseURL+"/api/bot/v1/webhooks/:id/verify", wrapper.VerifyWebhook)
+	router.GET(options.BaseURL+"/api/bot/v1/webhooks/:id/waiting", wrapper.ListWaiting)
 	router.GET(options.BaseURL+"/api/internal/v1/audit", wrapper.ListAuditOfAny)
 	router.GET(options.BaseURL+"/api/internal/v1/bots", wrapper.ListBots)
 	router.POST(options.BaseURL+"/api/internal/v1/bots", wrapper.CreateBot)
@@ -4065,6 +4153,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/internal/v1/webhooks/:id/recover", wrapper.GetRecoveryOfAny)
 	router.POST(options.BaseURL+"/api/internal/v1/webhooks/:id/recover", wrapper.RecoverWebhookOfAny)
 	router.POST(options.BaseURL+"/api/internal/v1/webhooks/:id/retry-now", wrapper.RetryNowOfAny)
+	router.GET(options.BaseURL+"/api/internal/v1/webhooks/:id/waiting", wrapper.ListWaitingOfAny)
 	router.GET(options.BaseURL+"/docs", wrapper.Docs)
 	router.GET(options.BaseURL+"/healthz", wrapper.Healthz)
 	router.GET(options.BaseURL+"/openapi.json", wrapper.OpenAPI)

@@ -193,7 +193,7 @@ func (s *server) readWebhook(c *gin.Context, isNew bool) (in subscriptions.Input
 	if err != nil {
 		return in, err
 	}
-	fields := []string{"url", "name", "events", "filter", "secret", "headers"}
+	fields := []string{"url", "name", "events", "filter", "secret", "headers", "ordered"}
 	if !isNew {
 		fields = append(fields, "isActive", "secretOverlap")
 	}
@@ -212,6 +212,7 @@ func (s *server) readWebhook(c *gin.Context, isNew bool) (in subscriptions.Input
 	in.Events = m.eventTypes("events")
 	in.Filter, in.SetFilter = m.filter()
 	in.IsActive = m.boolean("isActive")
+	in.Ordered = m.boolean("ordered")
 	in.SetSecret = m.isNull("secret")
 	if secret, given := m.text("secret", false); given {
 		in.SetSecret, in.Secret = true, &secret
@@ -252,7 +253,7 @@ func (s *server) view(w db.Webhook, paused map[uuid.UUID]history.Pause) Webhook 
 	}
 	view := Webhook{
 		Unreadable: orAbsent(err != nil),
-		ID:         w.ID, BotID: w.BotID, Name: w.Name, URL: url, Events: w.Events, IsActive: w.IsActive, FailureCount: int(w.FailureCount),
+		ID:         w.ID, BotID: w.BotID, Name: w.Name, URL: url, Events: w.Events, IsActive: w.IsActive, Ordered: w.Ordered, FailureCount: int(w.FailureCount),
 		HasSecret: w.Secret != nil, HeaderNames: w.HeaderNames, PublicKeys: subscriptions.PublicKeys(w), Verified: w.VerifiedAt != nil, VerifiedAt: (*timestamp)(w.VerifiedAt), CreatedAt: timestamp(w.CreatedAt), UpdatedAt: timestamp(w.UpdatedAt),
 	}
 	if filter := subscriptions.FilterOf(w); len(filter) > 0 {

@@ -9,13 +9,15 @@ import (
 )
 
 const (
-	foundBot  = `{"id":"euler","name":"Euler","isActive":false,"suspendedAt":"2025-03-20T10:30:00.000Z","suspendedReason":"Leaked.","createdAt":"2025-03-20T10:00:00.000Z","notifyUrl":null,"webhooks":3,"activeWebhooks":2,"disabledByFailures":1}`
-	foundHook = `{"id":"w1","botId":"euler","host":"a.example","name":null,"state":"disabled","failureCount":10,"waiting":0,"oldestDueAt":null,"lastError":"timeout","errorClass":"timeout","disabledAt":"2025-03-20T10:30:00.000Z","disabledReason":"operator","disabledNote":"Floods.","createdAt":"2025-03-20T10:00:00.000Z"}`
-	foundKey  = `{"id":"k1","botId":"euler","name":"laptop","prefix":"bot_x7KqAb","createdAt":"2025-03-20T10:00:00.000Z","createdBy":{"kind":"portal","name":"Ada"},"lastUsedAt":null}`
-	shownBot  = "BOT    NAME   ACTIVE  WEBHOOKS  ACTIVE WEBHOOKS  DISABLED BY FAILURES  SUSPENDED                 REASON\neuler  Euler  no      3         2                1                     2025-03-20T10:30:00.000Z  Leaked.\n"
-	shownHook = "WEBHOOK  BOT    HOST       STATE     FAILURES  WAITING  OLDEST DUE  LAST ERROR  DISABLED                  BY\nw1       euler  a.example  disabled  10        0        -           timeout     2025-03-20T10:30:00.000Z  operator: Floods.\n"
-	shownKey  = "KEY  BOT    NAME    BEGINS      CREATED                   BY          LAST USED\nk1   euler  laptop  bot_x7KqAb  2025-03-20T10:00:00.000Z  portal Ada  -\n"
-	recovery  = `{"state":"running","found":120,"delivered":79,"failed":1,"remaining":40,"lookedThrough":true,"lastError":null,"since":"2025-03-19T10:30:00.000Z","until":"2025-03-20T10:30:00.000Z","eventType":null,"error":null,"statusClass":null,"startedAt":"2025-03-20T10:30:00.000Z","endedAt":null}`
+	foundBot     = `{"id":"euler","name":"Euler","isActive":false,"suspendedAt":"2025-03-20T10:30:00.000Z","suspendedReason":"Leaked.","createdAt":"2025-03-20T10:00:00.000Z","notifyUrl":null,"webhooks":3,"activeWebhooks":2,"disabledByFailures":1}`
+	foundHook    = `{"id":"w1","botId":"euler","host":"a.example","name":null,"state":"disabled","failureCount":10,"waiting":0,"oldestDueAt":null,"lastError":"timeout","errorClass":"timeout","disabledAt":"2025-03-20T10:30:00.000Z","disabledReason":"operator","disabledNote":"Floods.","createdAt":"2025-03-20T10:00:00.000Z"}`
+	foundKey     = `{"id":"k1","botId":"euler","name":"laptop","prefix":"bot_x7KqAb","createdAt":"2025-03-20T10:00:00.000Z","createdBy":{"kind":"portal","name":"Ada"},"lastUsedAt":null}`
+	shownBot     = "BOT    NAME   ACTIVE  WEBHOOKS  ACTIVE WEBHOOKS  DISABLED BY FAILURES  SUSPENDED                 REASON\neuler  Euler  no      3         2                1                     2025-03-20T10:30:00.000Z  Leaked.\n"
+	shownHook    = "WEBHOOK  BOT    HOST       STATE     FAILURES  WAITING  OLDEST DUE  LAST ERROR  DISABLED                  BY\nw1       euler  a.example  disabled  10        0        -           timeout     2025-03-20T10:30:00.000Z  operator: Floods.\n"
+	shownKey     = "KEY  BOT    NAME    BEGINS      CREATED                   BY          LAST USED\nk1   euler  laptop  bot_x7KqAb  2025-03-20T10:00:00.000Z  portal Ada  -\n"
+	waitingRows  = `{"position":1,"eventId":"e1","eventType":"mention","acceptedAt":"2025-03-20T10:30:00.000Z","attempt":2,"trigger":"retry","nextAttemptAt":"2025-03-20T10:31:00.000Z"},{"position":2,"eventId":"e2","eventType":"mention","acceptedAt":"2025-03-20T10:30:01.000Z","attempt":1,"trigger":"event","nextAttemptAt":null}`
+	shownWaiting = "POSITION  EVENT  TYPE     ACCEPTED                  ATTEMPT  TRIGGER  NEXT ATTEMPT\n1         e1     mention  2025-03-20T10:30:00.000Z  2        retry    2025-03-20T10:31:00.000Z\n2         e2     mention  2025-03-20T10:30:01.000Z  1        event    after those before it\n"
+	recovery     = `{"state":"running","found":120,"delivered":79,"failed":1,"remaining":40,"lookedThrough":true,"lastError":null,"since":"2025-03-19T10:30:00.000Z","until":"2025-03-20T10:30:00.000Z","eventType":null,"error":null,"statusClass":null,"startedAt":"2025-03-20T10:30:00.000Z","endedAt":null}`
 )
 
 // TestOpsCommandsCallTheServiceAPI, each once, and show what it answers.
@@ -36,6 +38,7 @@ func TestOpsCommandsCallTheServiceAPI(t *testing.T) {
 		"webhooks list --disabled-reason failures --limit 1": {"GET " + path + "webhooks?disabledReason=failures&limit=1", "[" + foundHook + "]", shownHook + "\nMore follow: --after y\n"},
 		"webhooks list --bot b --host h --error-class dns --sort oldest --limit 1 --json": {"GET " + path + "webhooks?botId=b&errorClass=dns&host=h&limit=1&sort=oldest", "[" + foundHook + "]", "[" + foundHook + "]\n"},
 		"webhooks delete w1 --yes":                         {"DELETE " + path + "webhooks/w1", "", ""},
+		"webhooks waiting w1":                              {"GET " + path + "webhooks/w1/waiting", "[" + waitingRows + "]", shownWaiting},
 		"webhooks retry-now w1 --event e1":                 {"POST " + path + `webhooks/w1/retry-now {"eventId":"e1"}`, `{"attempts":3}`, "ATTEMPTS\n3\n"},
 		"webhooks recover w1 --since 2025-03-20T10:30:00Z": {"POST " + path + `webhooks/w1/recover {"since":"2025-03-20T10:30:00Z"}`, recovery, "STATE    FOUND  DELIVERED  FAILED  REMAINING  LAST ERROR\nrunning  120    79         1       40         -\n"},
 		"webhooks recover w1 --status --json":              {"GET " + path + "webhooks/w1/recover", recovery, recovery + "\n"},

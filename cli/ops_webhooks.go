@@ -16,6 +16,7 @@ type opsWebhooks struct {
 	Disable  opsWebhooksDisable  `cmd:"" help:"Disable a webhook. Its owner can enable it again."`
 	Delete   opsWebhooksDelete   `cmd:"" help:"Delete a webhook and its history."`
 	Recover  opsWebhooksRecover  `cmd:"" help:"Deliver the events that a webhook missed."`
+	Waiting  opsWebhooksWaiting  `cmd:"" help:"List what waits for a webhook, in the order in which it is sent."`
 	RetryNow opsWebhooksRetryNow `cmd:"" help:"Attempt now what waits for a webhook."`
 }
 
@@ -158,6 +159,20 @@ func (c *opsWebhooksRecover) Run(ctx context.Context) error {
 		return err
 	}
 	return c.run(ctx, c.outputFlags, recoveries{api.RecoverWebhookOfAny, api.GetRecoveryOfAny, api.CancelRecoveryOfAny}, c.ID)
+}
+
+type opsWebhooksWaiting struct {
+	opsWebhook
+	outputFlags
+}
+
+// Run lists what waits.
+func (c *opsWebhooksWaiting) Run(ctx context.Context) error {
+	api, err := c.client()
+	if err != nil {
+		return err
+	}
+	return c.waiting(api.ListWaitingOfAny(ctx, c.ID))
 }
 
 type opsWebhooksRetryNow struct {

@@ -28,6 +28,7 @@ type Webhooks struct {
 	Deliveries webhooksDeliveriesCommand `cmd:"" help:"List deliveries of a webhook, or of all, newest first."`
 	Delivery   webhooksDeliveryCommand   `cmd:"" help:"Show a delivery: payload, answer, headers, timings and next attempt."`
 	Redeliver  webhooksRedeliverCommand  `cmd:"" help:"Send a delivery's event again, now. Fails if the delivery fails."`
+	Waiting    webhooksWaitingCommand    `cmd:"" help:"List what waits, in the order in which it is sent."`
 	RetryNow   webhooksRetryNowCommand   `cmd:"" help:"Attempt now what waits."`
 	Missed     webhooksMissedCommand     `cmd:"" help:"Count and list the events that the webhook missed."`
 	Recover    webhooksRecoverCommand    `cmd:"" help:"Deliver the events that the webhook missed."`
@@ -118,6 +119,7 @@ type webhooksCreateCommand struct {
 	Secret   string   `xor:"secret" env:"MATHUB_WEBHOOK_SECRET" help:"The secret that signs deliveries. Default: a new one, which is printed once."`
 	NoSecret bool     `xor:"secret" help:"Leave deliveries unsigned."`
 	Header   []string `sep:"none" placeholder:"NAME:VALUE" help:"A header that each delivery carries, such as \"Authorization: Bearer …\". May be repeated."`
+	Ordered  bool     `help:"Make deliveries one at a time, in the order of acceptance."`
 }
 
 func (c *webhooksCreateCommand) Run(ctx context.Context) error {
@@ -137,7 +139,7 @@ func (c *webhooksCreateCommand) Run(ctx context.Context) error {
 	if isNew {
 		c.Secret = webhook.NewSecret()
 	}
-	answer, err := api.CreateWebhook(ctx, mathub.NewWebhook{URL: c.URL, Name: c.Name, Events: eventTypes(c.Events), Filter: filter, Secret: c.Secret, Headers: headers})
+	answer, err := api.CreateWebhook(ctx, mathub.NewWebhook{URL: c.URL, Name: c.Name, Events: eventTypes(c.Events), Filter: filter, Secret: c.Secret, Headers: headers, Ordered: c.Ordered})
 	if err != nil {
 		return err
 	}
@@ -173,6 +175,7 @@ func (c *webhooksGetCommand) Run(ctx context.Context) error {
 			{"Filter", filterText(h.Filter)},
 			{"State", stateOf(h)},
 			{"Failures", fmt.Sprintf("%d of %d in a row", h.FailureCount, webhook.MaxFailures)},
+			{"Ordered", yes(h.Ordered)},
 			{"Signed", yes(h.HasSecret)},
 			{"Public keys", cmp.Or(strings.Join(h.PublicKeys, ", "), "-")},
 			{"Own headers", cmp.Or(strings.Join(h.HeaderNames, ", "), "-")},
@@ -319,6 +322,38 @@ func (c *webhooksRedeliverCommand) Run(ctx context.Context) error {
 		return err
 	}
 	return c.delivered(api.RedeliverDelivery(ctx, c.ID, c.Delivery))
+}
+
+type webhooksWaitingCommand struct {
+	BotFlags
+	outputFlags
+	webhookArg
+}
+
+func (c *webhooksWaitingCommand) Run(ctx context.Context) error {
+	api, err := c.client()
+	if err != nil {
+		return err
+	}
+	return c.waiting(api.ListWaiting(ctx, c.ID))
+}
+
+// waiting shows what waits for a webhook.
+func (f outputFlags) waiting(answer *mathub.Response[[]mathub.WaitingDelivery], err error) error {
+	if err != nil {
+		return err
+	}
+	return f.show(answer.Body, func(w io.Writer) error {
+		fmt.Fprintln(w, "POSITION\tEVENT\tTYPE\tACCEPTED\tATTEMPT\tTRIGGER\tNEXT ATTEMPT") //nolint:errcheck // Flush tells
+		for _, d := range answer.Value {
+			next := "after those before it"
+			if d.NextAttemptAt != nil {
+				next = webhook.FormatTime(*d.NextAttemptAt)
+			}
+			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%s\t%s\n", d.Position, d.EventID, d.EventType, webhook.FormatTime(d.AcceptedAt), d.Attempt, d.Trigger, next) //nolint:errcheck // Flush tells
+		}
+		return nil
+	})
 }
 
 type webhooksRetryNowCommand struct {

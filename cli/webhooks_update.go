@@ -26,6 +26,8 @@ type webhooksUpdateCommand struct {
 	NoSecret      bool     `xor:"secret" help:"Remove the secret."`
 	Header        []string `sep:"none" placeholder:"NAME:VALUE" help:"A header that each delivery carries, new or with another value. May be repeated."`
 	RemoveHeader  []string `placeholder:"NAME" help:"A header that deliveries no longer carry. May be repeated."`
+	Ordered       bool     `xor:"ordered" help:"Make deliveries one at a time, in the order of acceptance."`
+	NotOrdered    bool     `xor:"ordered" help:"Make deliveries as they come."`
 	Enable        bool     `xor:"active" help:"Enable the webhook, with a failure count of 0."`
 	Disable       bool     `xor:"active" help:"Disable the webhook."`
 }
@@ -61,8 +63,11 @@ func (c *webhooksUpdateCommand) Run(ctx context.Context) error {
 	if c.Enable || c.Disable {
 		change.IsActive = &c.Enable
 	}
+	if c.Ordered || c.NotOrdered {
+		change.Ordered = &c.Ordered
+	}
 	if reflect.ValueOf(change).IsZero() {
-		return usageError{fmt.Errorf("nothing to change; give --url, --name, --no-name, --events, --filter, --no-filter, --secret, --no-secret, --header, --remove-header, --enable or --disable")}
+		return usageError{fmt.Errorf("nothing to change; give --url, --name, --no-name, --events, --filter, --no-filter, --secret, --no-secret, --header, --remove-header, --ordered, --not-ordered, --enable or --disable")}
 	}
 	api, err := c.client()
 	if err != nil {

@@ -22,7 +22,7 @@ WITH asked AS (
 ), subscribers AS MATERIALIZED (
     SELECT asked.n AS list, w.id, w.bot_id, w.origin, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
            w.extras, w.filter, w.generation, w.failure_count, w.failure_run, w.queued AS was_queued, w.queued OR EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS queued,
-           w.verified_at IS NOT NULL AS verified
+           w.ordered, w.verified_at IS NOT NULL AS verified
     FROM asked
     CROSS JOIN LATERAL (
         (SELECT s.webhook_id
@@ -48,23 +48,54 @@ WITH asked AS (
          LIMIT (SELECT $6::integer))
     ) AS audience
     -- LIMIT: each is looked up by its id, however many Postgres expects.
-    CROSS JOIN LATERAL (SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = audience.webhook_id LIMIT 1) AS w
+    CROSS JOIN LATERAL (SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = audience.webhook_id LIMIT 1) AS w
+), longer AS MATERIALIZED (
+    SELECT list FROM subscribers WHERE (SELECT $7::boolean) GROUP BY list HAVING count(*) >= (SELECT $6::integer)
+), beyond AS MATERIALIZED (
+    SELECT longer.list, r.webhook_id AS id
+    FROM longer
+    JOIN asked ON asked.n = longer.list
+    CROSS JOIN LATERAL (
+        SELECT s.webhook_id
+        FROM subscriptions s
+        WHERE asked.bot_ids IS NULL AND s.ordered AND s.event_type = asked.event_type
+        UNION ALL
+        SELECT s.webhook_id
+        FROM (SELECT DISTINCT unnest(asked.bot_ids) AS id) AS bot
+        JOIN subscriptions s ON s.bot_id = bot.id AND s.event_type = asked.event_type AND s.ordered
+    ) AS r
+    WHERE NOT EXISTS (SELECT FROM subscribers p WHERE p.list = longer.list AND p.id = r.webhook_id)
+), places AS MATERIALIZED (
+    SELECT unnest(o.ids)::uuid AS webhook_id, unnest(lock_order(o.ids))::timestamptz AS last_due_at
+    FROM (
+        SELECT array_agg(DISTINCT i.id) AS ids
+        FROM (SELECT id FROM subscribers WHERE ordered UNION ALL SELECT id FROM beyond) AS i
+    ) AS o
 ), enqueued AS (
     INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at)
-    SELECT s.id, e.id, 1, 1, 'event', e.accepted_at
-    FROM subscribers s
+    SELECT s.id, e.id, 1, 1, 'event', greatest(e.accepted_at, p.last_due_at + (addressed.n + 1) * interval '1 microsecond')
+    FROM (
+        SELECT list, id, ordered FROM subscribers WHERE queued AND (filter IS NULL OR ordered)
+        UNION ALL
+        SELECT list, id, true FROM beyond
+    ) AS s
+    LEFT JOIN places p ON p.webhook_id = s.id
     JOIN (
-        SELECT unnest((SELECT $7::text[])) AS id, unnest((SELECT $8::integer[])) AS list, unnest((SELECT $9::integer[])) AS n
+        SELECT unnest((SELECT $8::text[])) AS id, unnest((SELECT $9::integer[])) AS list, unnest((SELECT $10::integer[])) AS n
     ) AS addressed ON addressed.list = s.list
-    CROSS JOIN LATERAL (SELECT id, type, payload, bot_ids, run_id, workflow_id, accepted_at, position FROM events WHERE id = addressed.id AND run_id = $10 LIMIT 1) AS e
-    WHERE s.queued AND s.filter IS NULL
+    CROSS JOIN LATERAL (SELECT id, type, payload, bot_ids, run_id, workflow_id, accepted_at, position FROM events WHERE id = addressed.id AND run_id = $11 LIMIT 1) AS e
+    WHERE NOT s.ordered OR NOT EXISTS (
+        SELECT FROM deliveries d
+        WHERE d.event_id = e.id AND d.webhook_id = s.id
+          AND d.id >= first_delivery(e.accepted_at) AND d.id < first_delivery(e.accepted_at + interval '1 second')
+    )
     ORDER BY addressed.n
     ON CONFLICT (event_id, webhook_id) DO NOTHING
     RETURNING webhook_id, seq, due_at
 ), added AS (
     SELECT webhook_id, min(seq) AS seq, min(due_at) AS due_at FROM enqueued GROUP BY webhook_id
 )
-SELECT s.list::integer AS list, s.id, s.bot_id, s.origin, s.url, s.secret, s.previous_secret, s.extras, s.filter, s.generation, s.failure_count, s.failure_run, s.queued::boolean AS queued, (s.queued AND NOT s.was_queued)::boolean AS turns, s.verified::boolean AS verified,
+SELECT s.list::integer AS list, s.id, s.bot_id, s.origin, s.url, s.secret, s.previous_secret, s.extras, s.filter, s.generation, s.failure_count, s.failure_run, s.queued::boolean AS queued, s.ordered::boolean AS ordered, (s.queued AND NOT s.was_queued)::boolean AS turns, s.verified::boolean AS verified,
        coalesce(q.seq, 0)::bigint AS seq, coalesce(q.due_at, 'epoch')::timestamptz AS due_at
 FROM subscribers s
 LEFT JOIN added q ON q.webhook_id = s.id
@@ -78,6 +109,7 @@ type AddressEventsParams struct {
 	ListTypes   []string
 	ListBots    []string
 	PageSize    int32
+	Whole       bool
 	EventIds    []string
 	EventLists  []int32
 	EventPlaces []int32
@@ -98,6 +130,7 @@ type AddressEventsRow struct {
 	FailureCount   int32
 	FailureRun     int32
 	Queued         bool
+	Ordered        bool
 	Turns          bool
 	Verified       bool
 	Seq            int64
@@ -112,7 +145,11 @@ type AddressEventsRow struct {
 // its webhooks that is queued, unless another run owns the event. seq and due_at are of the first new row of a webhook; seq is 0
 // where there is none. A row of what was sent already, as where this is repeated, goes before it is sent: the queue looks.
 // A webhook that a pause covers is as good as queued; turns: it is to become so. One with a filter gets no row here: whether it
-// gets the event, internal/delivery/filter.go decides.
+// gets the event, internal/delivery/filter.go decides. If it is ordered, that is decided when its turn comes.
+//
+// The rows of an ordered webhook are added under lock_order, each due after those before it. So that no event overtakes another
+// in a list that is longer than a page, @whole has all ordered webhooks of the list get their rows in this statement: those beyond the page
+// are not returned, see OrderedRows. What such a webhook was sent already gets no row.
 //
 // Arrays stand in subqueries, so that Postgres does not see how long they are: one plan is the best for all, and planning again
 // takes longer than the lookup.
@@ -124,6 +161,7 @@ func (q *Queries) AddressEvents(ctx context.Context, db DBTX, arg AddressEventsP
 		arg.ListTypes,
 		arg.ListBots,
 		arg.PageSize,
+		arg.Whole,
 		arg.EventIds,
 		arg.EventLists,
 		arg.EventPlaces,
@@ -150,6 +188,7 @@ func (q *Queries) AddressEvents(ctx context.Context, db DBTX, arg AddressEventsP
 			&i.FailureCount,
 			&i.FailureRun,
 			&i.Queued,
+			&i.Ordered,
 			&i.Turns,
 			&i.Verified,
 			&i.Seq,
@@ -365,7 +404,7 @@ func (q *Queries) GetEvents(ctx context.Context, db DBTX, ids []string) ([]GetEv
 
 const getTarget = `-- name: GetTarget :one
 SELECT w.id, w.bot_id, w.origin, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-       w.extras, w.is_active, w.suspended, w.queued, w.failure_count, w.failure_run, w.generation, w.url_version, (w.verified_at IS NOT NULL)::boolean AS verified, coalesce(w.resume_at > now(), false)::boolean AS resting,
+       w.extras, (CASE WHEN w.ordered THEN w.filter END)::jsonb AS ordered_filter, w.is_active, w.suspended, w.queued, w.ordered, w.failure_count, w.failure_run, w.generation, w.url_version, (w.verified_at IS NOT NULL)::boolean AS verified, coalesce(greatest(w.resume_at, w.ordered_from) > now(), false)::boolean AS resting,
        EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS paused,
        (w.events @> ARRAY[$1::text])::boolean AS subscribed
 FROM webhooks w
@@ -385,9 +424,11 @@ type GetTargetRow struct {
 	Secret         []byte
 	PreviousSecret []byte
 	Extras         []byte
+	OrderedFilter  []byte
 	IsActive       bool
 	Suspended      bool
 	Queued         bool
+	Ordered        bool
 	FailureCount   int32
 	FailureRun     int32
 	Generation     int32
@@ -410,9 +451,11 @@ func (q *Queries) GetTarget(ctx context.Context, db DBTX, arg GetTargetParams) (
 		&i.Secret,
 		&i.PreviousSecret,
 		&i.Extras,
+		&i.OrderedFilter,
 		&i.IsActive,
 		&i.Suspended,
 		&i.Queued,
+		&i.Ordered,
 		&i.FailureCount,
 		&i.FailureRun,
 		&i.Generation,
@@ -473,6 +516,49 @@ func (q *Queries) InsertEvents(ctx context.Context, db DBTX, arg InsertEventsPar
 	for rows.Next() {
 		var i InsertEventsRow
 		if err := rows.Scan(&i.ID, &i.AcceptedAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const orderedRows = `-- name: OrderedRows :many
+SELECT DISTINCT ON (q.webhook_id) q.webhook_id, q.seq, q.due_at, w.bot_id, w.origin
+FROM queue q
+JOIN webhooks w ON w.id = q.webhook_id AND w.ordered
+WHERE q.event_id = ANY ($1::text[])
+ORDER BY q.webhook_id, q.seq
+`
+
+type OrderedRowsRow struct {
+	WebhookID uuid.UUID
+	Seq       int64
+	DueAt     time.Time
+	BotID     string
+	Origin    string
+}
+
+// Of some events, the rows in the queues of ordered webhooks: the first of each.
+func (q *Queries) OrderedRows(ctx context.Context, db DBTX, eventIds []string) ([]OrderedRowsRow, error) {
+	rows, err := db.Query(ctx, orderedRows, eventIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []OrderedRowsRow{}
+	for rows.Next() {
+		var i OrderedRowsRow
+		if err := rows.Scan(
+			&i.WebhookID,
+			&i.Seq,
+			&i.DueAt,
+			&i.BotID,
+			&i.Origin,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -74,7 +74,7 @@ func (q *Queries) CountRunningRecoveries(ctx context.Context, db DBTX, most int3
 }
 
 const disabledBefore = `-- name: DisabledBefore :many
-SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks
+SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks
 WHERE NOT is_active AND (disabled_at, id) < ($1::timestamptz, $2::uuid)
 ORDER BY disabled_at DESC, id DESC
 LIMIT $3
@@ -117,6 +117,8 @@ func (q *Queries) DisabledBefore(ctx context.Context, db DBTX, arg DisabledBefor
 			&i.IsActive,
 			&i.Suspended,
 			&i.Queued,
+			&i.Ordered,
+			&i.OrderedFrom,
 			&i.FailureCount,
 			&i.EarlyFailures,
 			&i.Generation,
@@ -142,7 +144,7 @@ func (q *Queries) DisabledBefore(ctx context.Context, db DBTX, arg DisabledBefor
 }
 
 const disabledForBefore = `-- name: DisabledForBefore :many
-SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks
+SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks
 WHERE NOT is_active AND disabled_reason = $1::text AND (disabled_at, id) < ($2::timestamptz, $3::uuid)
 ORDER BY disabled_at DESC, id DESC
 LIMIT $4
@@ -191,6 +193,8 @@ func (q *Queries) DisabledForBefore(ctx context.Context, db DBTX, arg DisabledFo
 			&i.IsActive,
 			&i.Suspended,
 			&i.Queued,
+			&i.Ordered,
+			&i.OrderedFrom,
 			&i.FailureCount,
 			&i.EarlyFailures,
 			&i.Generation,
@@ -265,7 +269,7 @@ WITH RECURSIVE queues AS (
     WHERE l.webhook_id IS NOT NULL AND l.n < $1::integer
 )
 SELECT l.webhook_id::uuid AS webhook_id,
-       coalesce((SELECT q.due_at FROM queue q WHERE q.webhook_id = l.webhook_id AND q.due_at > 'epoch' ORDER BY q.due_at LIMIT 1), 'epoch')::timestamptz AS oldest_due_at
+       coalesce((SELECT greatest(q.due_at, (SELECT h.resume_at FROM webhooks h WHERE h.id = l.webhook_id AND h.ordered)) FROM queue q WHERE q.webhook_id = l.webhook_id AND q.due_at > 'epoch' ORDER BY q.due_at LIMIT 1), 'epoch')::timestamptz AS oldest_due_at
 FROM queues l
 WHERE l.webhook_id IS NOT NULL
 `
@@ -276,7 +280,7 @@ type QueuesRow struct {
 }
 
 // A loose scan of the index, from webhook to webhook, of so many queues: when the oldest row is due, but for what was made due
-// at once.
+// at once. An ordered webhook's is due when that rests no more.
 func (q *Queries) Queues(ctx context.Context, db DBTX, most int32) ([]QueuesRow, error) {
 	rows, err := db.Query(ctx, queues, most)
 	if err != nil {
@@ -350,7 +354,7 @@ func (q *Queries) RunningRecoveries(ctx context.Context, db DBTX, arg RunningRec
 }
 
 const suspendedWebhooksAfter = `-- name: SuspendedWebhooksAfter :many
-SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE suspended AND id > $1 ORDER BY id LIMIT $2
+SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE suspended AND id > $1 ORDER BY id LIMIT $2
 `
 
 type SuspendedWebhooksAfterParams struct {
@@ -388,6 +392,8 @@ func (q *Queries) SuspendedWebhooksAfter(ctx context.Context, db DBTX, arg Suspe
 			&i.IsActive,
 			&i.Suspended,
 			&i.Queued,
+			&i.Ordered,
+			&i.OrderedFrom,
 			&i.FailureCount,
 			&i.EarlyFailures,
 			&i.Generation,
@@ -462,7 +468,7 @@ func (q *Queries) WebhookFilters(ctx context.Context, db DBTX, ids []uuid.UUID) 
 const webhookTroubles = `-- name: WebhookTroubles :many
 SELECT w.id::uuid AS id,
        (SELECT count(*) FROM (SELECT FROM queue c WHERE c.webhook_id = w.id LIMIT $1::bigint) AS counted) AS waiting,
-       coalesce((SELECT q.due_at FROM queue q WHERE q.webhook_id = w.id AND q.due_at > 'epoch' ORDER BY q.due_at LIMIT 1), 'epoch')::timestamptz AS oldest_due_at,
+       coalesce((SELECT greatest(q.due_at, (SELECT h.resume_at FROM webhooks h WHERE h.id = w.id AND h.ordered)) FROM queue q WHERE q.webhook_id = w.id AND q.due_at > 'epoch' ORDER BY q.due_at LIMIT 1), 'epoch')::timestamptz AS oldest_due_at,
        (SELECT d.error FROM deliveries d WHERE d.webhook_id = w.id AND NOT d.success ORDER BY d.seq DESC LIMIT 1) AS last_error
 FROM unnest($2::uuid[]) AS w (id)
 `
@@ -507,7 +513,7 @@ func (q *Queries) WebhookTroubles(ctx context.Context, db DBTX, arg WebhookTroub
 
 const webhooksAfter = `-- name: WebhooksAfter :many
 
-SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id > $1 ORDER BY id LIMIT $2
+SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id > $1 ORDER BY id LIMIT $2
 `
 
 type WebhooksAfterParams struct {
@@ -546,6 +552,8 @@ func (q *Queries) WebhooksAfter(ctx context.Context, db DBTX, arg WebhooksAfterP
 			&i.IsActive,
 			&i.Suspended,
 			&i.Queued,
+			&i.Ordered,
+			&i.OrderedFrom,
 			&i.FailureCount,
 			&i.EarlyFailures,
 			&i.Generation,
@@ -571,7 +579,7 @@ func (q *Queries) WebhooksAfter(ctx context.Context, db DBTX, arg WebhooksAfterP
 }
 
 const webhooksAtHostAfter = `-- name: WebhooksAtHostAfter :many
-SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE host_of(origin) = $1::text AND id > $2 ORDER BY id LIMIT $3
+SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE host_of(origin) = $1::text AND id > $2 ORDER BY id LIMIT $3
 `
 
 type WebhooksAtHostAfterParams struct {
@@ -610,6 +618,8 @@ func (q *Queries) WebhooksAtHostAfter(ctx context.Context, db DBTX, arg Webhooks
 			&i.IsActive,
 			&i.Suspended,
 			&i.Queued,
+			&i.Ordered,
+			&i.OrderedFrom,
 			&i.FailureCount,
 			&i.EarlyFailures,
 			&i.Generation,
@@ -635,7 +645,7 @@ func (q *Queries) WebhooksAtHostAfter(ctx context.Context, db DBTX, arg Webhooks
 }
 
 const webhooksByID = `-- name: WebhooksByID :many
-SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = ANY ($1::uuid[])
+SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = ANY ($1::uuid[])
 `
 
 func (q *Queries) WebhooksByID(ctx context.Context, db DBTX, ids []uuid.UUID) ([]Webhook, error) {
@@ -668,6 +678,8 @@ func (q *Queries) WebhooksByID(ctx context.Context, db DBTX, ids []uuid.UUID) ([
 			&i.IsActive,
 			&i.Suspended,
 			&i.Queued,
+			&i.Ordered,
+			&i.OrderedFrom,
 			&i.FailureCount,
 			&i.EarlyFailures,
 			&i.Generation,
@@ -693,7 +705,7 @@ func (q *Queries) WebhooksByID(ctx context.Context, db DBTX, ids []uuid.UUID) ([
 }
 
 const webhooksOfBotAfter = `-- name: WebhooksOfBotAfter :many
-SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE bot_id = $1 AND id > $2 ORDER BY id LIMIT $3
+SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE bot_id = $1 AND id > $2 ORDER BY id LIMIT $3
 `
 
 type WebhooksOfBotAfterParams struct {
@@ -732,6 +744,8 @@ func (q *Queries) WebhooksOfBotAfter(ctx context.Context, db DBTX, arg WebhooksO
 			&i.IsActive,
 			&i.Suspended,
 			&i.Queued,
+			&i.Ordered,
+			&i.OrderedFrom,
 			&i.FailureCount,
 			&i.EarlyFailures,
 			&i.Generation,

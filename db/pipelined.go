@@ -47,7 +47,7 @@ func (q *Queries) AcceptEvents(ctx context.Context, pool *pgxpool.Pool, e Insert
 		inserted, err = pgx.CollectRows(answer, pgx.RowToStructByPos[InsertEventsRow])
 		return err
 	})
-	b.Queue(addressEvents, a.After, a.Upto, a.Lists, a.ListTypes, a.ListBots, a.PageSize, a.EventIds, a.EventLists, a.EventPlaces, a.RunID).Query(func(answer pgx.Rows) (err error) {
+	b.Queue(addressEvents, a.After, a.Upto, a.Lists, a.ListTypes, a.ListBots, a.PageSize, a.Whole, a.EventIds, a.EventLists, a.EventPlaces, a.RunID).Query(func(answer pgx.Rows) (err error) {
 		subscribers, err = pgx.CollectRows(answer, pgx.RowToStructByPos[AddressEventsRow])
 		return err
 	})

@@ -70,6 +70,42 @@ func (q *Queries) ClearUnsubscribed(ctx context.Context, db DBTX, arg ClearUnsub
 	return err
 }
 
+const countQueue = `-- name: CountQueue :one
+SELECT count(*) FROM (SELECT FROM queue WHERE webhook_id = $1 LIMIT $2) AS counted
+`
+
+type CountQueueParams struct {
+	WebhookID uuid.UUID
+	Most      int32
+}
+
+func (q *Queries) CountQueue(ctx context.Context, db DBTX, arg CountQueueParams) (int64, error) {
+	row := db.QueryRow(ctx, countQueue, arg.WebhookID, arg.Most)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const delayHead = `-- name: DelayHead :exec
+UPDATE queue q SET due_at = $1
+WHERE q.webhook_id = $2 AND q.event_id = (
+    SELECT h.event_id FROM queue h
+    WHERE h.webhook_id = $2 AND h.trigger NOT IN ('test', 'redeliver', 'verify')
+    ORDER BY h.due_at, h.seq LIMIT 1
+)
+`
+
+type DelayHeadParams struct {
+	DueAt     time.Time
+	WebhookID uuid.UUID
+}
+
+// Has the first row of a webhook due later: the webhook is ordered no more, so that a retry holds up no other.
+func (q *Queries) DelayHead(ctx context.Context, db DBTX, arg DelayHeadParams) error {
+	_, err := db.Exec(ctx, delayHead, arg.DueAt, arg.WebhookID)
+	return err
+}
+
 const deleteQueue = `-- name: DeleteQueue :exec
 DELETE FROM queue WHERE webhook_id = $1
 `
@@ -110,7 +146,7 @@ INSERT INTO queue AS q (webhook_id, event_id, attempt, step, trigger, due_at, re
 SELECT r.webhook_id, r.event_id, r.attempt, r.step, r.trigger::delivery_trigger,
        CASE
            WHEN r.delay_seconds < 0 THEN 'epoch'
-           WHEN r.delay_seconds = 0 AND r.trigger = 'event' THEN coalesce((SELECT e.accepted_at FROM events e WHERE e.id = r.event_id), now())
+           WHEN w.ordered AND r.trigger NOT IN ('test', 'redeliver', 'verify') OR r.delay_seconds = 0 AND r.trigger = 'event' THEN coalesce((SELECT e.accepted_at FROM events e WHERE e.id = r.event_id), now())
            ELSE now() + make_interval(secs => r.delay_seconds)
        END AS due_at,
        NULLIF(r.recovery_id, '00000000-0000-0000-0000-000000000000')
@@ -119,8 +155,10 @@ FROM (
            unnest($4::integer[]) AS step, unnest($5::text[]) AS trigger, unnest($6::float8[]) AS delay_seconds,
            unnest($7::uuid[]) AS recovery_id, generate_series(1, cardinality($1::uuid[])) AS n
 ) AS r
+LEFT JOIN LATERAL (SELECT ordered FROM webhooks WHERE id = r.webhook_id LIMIT 1) AS w ON true
 ORDER BY due_at, r.n
-ON CONFLICT (event_id, webhook_id) DO UPDATE SET due_at = least(q.due_at, excluded.due_at)
+ON CONFLICT (event_id, webhook_id) DO UPDATE
+SET due_at = CASE WHEN (SELECT o.ordered FROM webhooks o WHERE o.id = q.webhook_id) THEN q.due_at ELSE least(q.due_at, excluded.due_at) END
 RETURNING q.webhook_id, q.seq, q.due_at, q.attempt
 `
 
@@ -144,7 +182,7 @@ type EnqueueRow struct {
 // The queues of webhooks: internal/history/queue.go.
 // Plans attempts. An event's first attempt without a delay is due since the event was accepted, so that order is kept; a
 // delay below 0 is due before all else. A pair of event and webhook that has a row keeps it, with the earlier of the two
-// times.
+// times. An ordered webhook's are due since the event was accepted, whatever the delay, and rows that are there keep their place.
 func (q *Queries) Enqueue(ctx context.Context, db DBTX, arg EnqueueParams) ([]EnqueueRow, error) {
 	rows, err := db.Query(ctx, enqueue,
 		arg.WebhookIds,
@@ -176,6 +214,30 @@ func (q *Queries) Enqueue(ctx context.Context, db DBTX, arg EnqueueParams) ([]En
 		return nil, err
 	}
 	return items, nil
+}
+
+const headOf = `-- name: HeadOf :one
+SELECT q.event_id, q.attempt
+FROM webhooks w
+CROSS JOIN LATERAL (
+    SELECT h.event_id, h.attempt FROM queue h
+    WHERE h.webhook_id = w.id AND h.trigger NOT IN ('test', 'redeliver', 'verify')
+    ORDER BY h.due_at, h.seq LIMIT 1
+) AS q
+WHERE w.id = $1 AND w.ordered
+`
+
+type HeadOfRow struct {
+	EventID string
+	Attempt int32
+}
+
+// The event of an ordered webhook's first row, and the number of its next attempt; no row: the webhook is not ordered, or nothing waits.
+func (q *Queries) HeadOf(ctx context.Context, db DBTX, webhookID uuid.UUID) (HeadOfRow, error) {
+	row := db.QueryRow(ctx, headOf, webhookID)
+	var i HeadOfRow
+	err := row.Scan(&i.EventID, &i.Attempt)
+	return i, err
 }
 
 const hurry = `-- name: Hurry :execrows
@@ -216,6 +278,83 @@ func (q *Queries) IsUrgent(ctx context.Context, db DBTX, webhookID uuid.UUID) (b
 	return exists, err
 }
 
+const listWaiting = `-- name: ListWaiting :many
+SELECT w.event_id, e.type, e.accepted_at, w.attempt, w.trigger, w.due_at
+FROM (
+    (SELECT m.event_id, m.attempt, m.trigger, m.due_at, m.seq, 1 AS class
+     FROM queue m
+     WHERE m.webhook_id = $1 AND m.trigger IN ('test', 'redeliver', 'verify')
+     ORDER BY m.due_at, m.seq
+     LIMIT $2)
+    UNION ALL
+    (SELECT q.event_id, q.attempt, q.trigger, q.due_at, q.seq, 2 AS class
+     FROM queue q
+     WHERE q.webhook_id = $1 AND q.trigger NOT IN ('test', 'redeliver', 'verify')
+     ORDER BY q.due_at, q.seq
+     LIMIT $2)
+) AS w
+CROSS JOIN LATERAL (SELECT type, accepted_at FROM events WHERE id = w.event_id LIMIT 1) AS e
+ORDER BY w.class, w.due_at, w.seq
+LIMIT $2
+`
+
+type ListWaitingParams struct {
+	WebhookID uuid.UUID
+	Most      int32
+}
+
+type ListWaitingRow struct {
+	EventID    string
+	Type       string
+	AcceptedAt time.Time
+	Attempt    int32
+	Trigger    DeliveryTrigger
+	DueAt      time.Time
+}
+
+// What waits for a webhook, in the order in which it is sent: the first @most.
+func (q *Queries) ListWaiting(ctx context.Context, db DBTX, arg ListWaitingParams) ([]ListWaitingRow, error) {
+	rows, err := db.Query(ctx, listWaiting, arg.WebhookID, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListWaitingRow{}
+	for rows.Next() {
+		var i ListWaitingRow
+		if err := rows.Scan(
+			&i.EventID,
+			&i.Type,
+			&i.AcceptedAt,
+			&i.Attempt,
+			&i.Trigger,
+			&i.DueAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const orderQueue = `-- name: OrderQueue :execrows
+UPDATE queue q SET due_at = e.accepted_at
+FROM events e
+WHERE q.webhook_id = $1 AND e.id = q.event_id AND q.trigger NOT IN ('test', 'redeliver', 'verify')
+`
+
+// Has a webhook's rows due since their events were accepted: it is ordered from now on.
+func (q *Queries) OrderQueue(ctx context.Context, db DBTX, webhookID uuid.UUID) (int64, error) {
+	result, err := db.Exec(ctx, orderQueue, webhookID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const overdueQueues = `-- name: OverdueQueues :many
 WITH RECURSIVE queues AS (
     (SELECT q.webhook_id, 1 AS n FROM queue q WHERE q.webhook_id > $4 ORDER BY q.webhook_id LIMIT 1)
@@ -226,9 +365,9 @@ WITH RECURSIVE queues AS (
 )
 SELECT l.webhook_id::uuid AS webhook_id, l.n::integer AS n, coalesce(w.bot_id, '')::text AS bot_id, coalesce(w.origin, '')::text AS origin, o.is_overdue::boolean AS is_overdue
 FROM queues l
-LEFT JOIN LATERAL (SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = l.webhook_id LIMIT 1) AS w ON true
+LEFT JOIN LATERAL (SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = l.webhook_id LIMIT 1) AS w ON true
 CROSS JOIN LATERAL (
-    SELECT coalesce(w.resume_at, '-infinity') <= now()
+    SELECT coalesce(greatest(w.resume_at, w.ordered_from), '-infinity') <= now()
        AND (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = l.webhook_id)
            < greatest(now() - make_interval(secs => $1::float8), (SELECT least(resumed_at, now()) FROM queue_sweeps))
        AND NOT EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS is_overdue
@@ -288,8 +427,13 @@ func (q *Queries) OverdueQueues(ctx context.Context, db DBTX, arg OverdueQueuesP
 }
 
 const postpone = `-- name: Postpone :exec
+WITH resting AS (
+    UPDATE webhooks w SET resume_at = greatest(w.resume_at, now() + make_interval(secs => $1::float8))
+    WHERE w.id = $3 AND w.ordered AND NOT $5::boolean
+    RETURNING w.id
+)
 UPDATE queue SET due_at = now() + make_interval(secs => $1::float8)
-WHERE event_id = $2 AND webhook_id = $3 AND attempt = $4
+WHERE event_id = $2 AND webhook_id = $3 AND attempt = $4 AND NOT EXISTS (SELECT FROM resting)
 `
 
 type PostponeParams struct {
@@ -297,29 +441,32 @@ type PostponeParams struct {
 	EventID      string
 	WebhookID    uuid.UUID
 	Attempt      int32
+	Manual       bool
 }
 
-// Puts off an attempt that our own side could not make.
+// Puts off an attempt that our own side could not make. An ordered webhook's keeps its place, and the webhook rests.
 func (q *Queries) Postpone(ctx context.Context, db DBTX, arg PostponeParams) error {
 	_, err := db.Exec(ctx, postpone,
 		arg.DelaySeconds,
 		arg.EventID,
 		arg.WebhookID,
 		arg.Attempt,
+		arg.Manual,
 	)
 	return err
 }
 
 const queueState = `-- name: QueueState :one
-SELECT w.bot_id, w.origin, w.is_active, w.queued, w.failure_count, EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS paused,
+SELECT w.bot_id, w.origin, w.is_active, w.queued, w.ordered, w.failure_count, EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS paused,
        (SELECT count(*) FROM (SELECT FROM queue c WHERE c.webhook_id = w.id LIMIT $1) AS counted) AS waiting,
        greatest(0, extract(epoch FROM (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = w.id) - now()))::float8 AS next_in,
        EXISTS (SELECT FROM queue p WHERE p.webhook_id = w.id) AS planned,
-       coalesce(greatest(0, extract(epoch FROM CASE WHEN w.resume_at > now() THEN least(w.resume_at, (
+       coalesce(greatest(0, extract(epoch FROM CASE WHEN greatest(w.resume_at, w.ordered_from) > now() THEN least(greatest(w.resume_at, w.ordered_from), (
            SELECT min(m.due_at) FROM queue m
            WHERE m.webhook_id = w.id AND m.trigger IN ('test', 'redeliver', 'verify') AND m.due_at > now()
        )) END - now())), 0)::float8 AS resume_in,
-       coalesce((SELECT f.error FROM deliveries f WHERE f.webhook_id = w.id AND NOT f.success AND f.trigger <> 'verify' AND w.failure_count > 0 ORDER BY f.seq DESC LIMIT 1), '')::text AS last_error
+       coalesce((SELECT f.error FROM deliveries f WHERE f.webhook_id = w.id AND NOT f.success AND f.trigger <> 'verify' AND w.failure_count > 0 ORDER BY f.seq DESC LIMIT 1), '')::text AS last_error,
+       coalesce((SELECT r.after_time FROM recoveries r WHERE w.ordered AND r.webhook_id = w.id AND r.state = 'running' AND NOT r.looked_through), 'epoch')::timestamptz AS ordered_upto
 FROM webhooks w
 WHERE w.id = $2
 `
@@ -334,6 +481,7 @@ type QueueStateRow struct {
 	Origin       string
 	IsActive     bool
 	Queued       bool
+	Ordered      bool
 	FailureCount int32
 	Paused       bool
 	Waiting      int64
@@ -341,10 +489,13 @@ type QueueStateRow struct {
 	Planned      bool
 	ResumeIn     float64
 	LastError    string
+	OrderedUpto  time.Time
 }
 
 // A webhook, and how its queue stands. waiting counts @most_counted rows at most. Delays are in seconds from now, 0 for
 // what is due; next_in is NULL where nothing is planned. A rest lasts until the next attempt that a person asked for.
+// ordered_upto is up to where an ordered webhook's running recovery has looked: what was accepted later waits for what that may
+// yet find. 1970: for nothing.
 func (q *Queries) QueueState(ctx context.Context, db DBTX, arg QueueStateParams) (QueueStateRow, error) {
 	row := db.QueryRow(ctx, queueState, arg.MostCounted, arg.ID)
 	var i QueueStateRow
@@ -353,6 +504,7 @@ func (q *Queries) QueueState(ctx context.Context, db DBTX, arg QueueStateParams)
 		&i.Origin,
 		&i.IsActive,
 		&i.Queued,
+		&i.Ordered,
 		&i.FailureCount,
 		&i.Paused,
 		&i.Waiting,
@@ -360,6 +512,7 @@ func (q *Queries) QueueState(ctx context.Context, db DBTX, arg QueueStateParams)
 		&i.Planned,
 		&i.ResumeIn,
 		&i.LastError,
+		&i.OrderedUpto,
 	)
 	return i, err
 }
@@ -439,7 +592,7 @@ func (q *Queries) RestQueue(ctx context.Context, db DBTX, arg RestQueueParams) e
 
 const setDirect = `-- name: SetDirect :execrows
 UPDATE webhooks w SET queued = false
-WHERE w.id = $1 AND w.queued AND w.failure_count = 0
+WHERE w.id = $1 AND w.queued AND NOT w.ordered AND w.failure_count = 0
   AND NOT EXISTS (SELECT FROM queue q WHERE q.webhook_id = w.id AND q.due_at <= statement_timestamp())
 `
 
@@ -473,7 +626,7 @@ FROM (
     UNION ALL
     (SELECT q.event_id, q.attempt, q.step, q.trigger, q.recovery_id, q.due_at, q.seq, 2 AS class
      FROM queue q
-     WHERE q.webhook_id = $1 AND q.due_at <= now() AND q.trigger NOT IN ('test', 'redeliver', 'verify')
+     WHERE q.webhook_id = $1 AND q.due_at <= now() AND q.due_at <= $3::timestamptz AND q.trigger NOT IN ('test', 'redeliver', 'verify')
      ORDER BY q.due_at, q.seq
      LIMIT $2)
 ) AS due
@@ -484,6 +637,7 @@ LIMIT $2
 type TakeDueParams struct {
 	WebhookID uuid.UUID
 	Most      int32
+	Upto      time.Time
 }
 
 type TakeDueRow struct {
@@ -494,9 +648,9 @@ type TakeDueRow struct {
 	RecoveryID uuid.NullUUID
 }
 
-// What is due, oldest first, after what a person asked for, also where that was put off.
+// What is due, oldest first, after what a person asked for, also where that was put off. Of the others, what is due by @upto.
 func (q *Queries) TakeDue(ctx context.Context, db DBTX, arg TakeDueParams) ([]TakeDueRow, error) {
-	rows, err := db.Query(ctx, takeDue, arg.WebhookID, arg.Most)
+	rows, err := db.Query(ctx, takeDue, arg.WebhookID, arg.Most, arg.Upto)
 	if err != nil {
 		return nil, err
 	}

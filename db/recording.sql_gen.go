@@ -303,7 +303,10 @@ WITH changed AS (
         failure_run    = u.failure_run,
         failure_class  = u.class,
         queued         = u.queued,
-        resume_at      = now() + make_interval(secs => u.rest_seconds),
+        resume_at      = CASE
+            WHEN w.ordered THEN greatest(w.resume_at, now() + make_interval(secs => u.rest_seconds))
+            ELSE now() + make_interval(secs => u.rest_seconds)
+        END,
         is_active      = w.is_active AND NOT u.disable,
         disabled_at     = CASE WHEN u.disable THEN now() ELSE w.disabled_at END,
         disabled_reason = CASE WHEN u.disable THEN 'failures' ELSE w.disabled_reason END,
@@ -383,7 +386,7 @@ func (q *Queries) WasTaken(ctx context.Context, db DBTX, arg WasTakenParams) (bo
 }
 
 const webhookHealth = `-- name: WebhookHealth :many
-SELECT id, bot_id, origin, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class
+SELECT id, bot_id, origin, is_active, suspended, queued, ordered, failure_count, early_failures, generation, failure_run, failure_class
 FROM webhooks
 WHERE id = ANY ($1::uuid[])
 `
@@ -395,6 +398,7 @@ type WebhookHealthRow struct {
 	IsActive      bool
 	Suspended     bool
 	Queued        bool
+	Ordered       bool
 	FailureCount  int32
 	EarlyFailures int32
 	Generation    int32
@@ -418,6 +422,7 @@ func (q *Queries) WebhookHealth(ctx context.Context, db DBTX, ids []uuid.UUID) (
 			&i.IsActive,
 			&i.Suspended,
 			&i.Queued,
+			&i.Ordered,
 			&i.FailureCount,
 			&i.EarlyFailures,
 			&i.Generation,

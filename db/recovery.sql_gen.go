@@ -481,7 +481,7 @@ INSERT INTO recoveries (id, webhook_id, since, until, event_type, error, status_
 SELECT $1, w.id, s.since, s.until, $2, $3, $4, s.begin_at, s.until, s.begin_at
 FROM webhooks w
 CROSS JOIN LATERAL (
-    SELECT span.since, span.until, CASE WHEN w.disabled_at BETWEEN span.since AND span.until THEN w.disabled_at ELSE span.since END AS begin_at
+    SELECT span.since, span.until, CASE WHEN NOT w.ordered AND w.disabled_at BETWEEN span.since AND span.until THEN w.disabled_at ELSE span.since END AS begin_at
     FROM (SELECT greatest($5::timestamptz, w.created_at) AS since, greatest($6::timestamptz, w.created_at) AS until) AS span
 ) AS s
 WHERE w.id = $7
@@ -498,7 +498,8 @@ type StartRecoveryParams struct {
 	WebhookID   uuid.UUID
 }
 
-// Fails with a unique violation while one of the webhook is running. What came before the webhook, it did not miss.
+// Fails with a unique violation while one of the webhook is running. What came before the webhook, it did not miss. An ordered
+// webhook's goes through the span once, oldest first.
 func (q *Queries) StartRecovery(ctx context.Context, db DBTX, arg StartRecoveryParams) (Recovery, error) {
 	row := db.QueryRow(ctx, startRecovery,
 		arg.ID,

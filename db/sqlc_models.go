@@ -320,6 +320,7 @@ type Subscription struct {
 	WebhookID uuid.UUID
 	EventType string
 	BotID     string
+	Ordered   bool
 }
 
 type Webhook struct {
@@ -343,6 +344,8 @@ type Webhook struct {
 	IsActive            bool
 	Suspended           bool
 	Queued              bool
+	Ordered             bool
+	OrderedFrom         *time.Time
 	FailureCount        int32
 	EarlyFailures       int32
 	Generation          int32

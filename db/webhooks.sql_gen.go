@@ -71,9 +71,9 @@ func (q *Queries) CountWebhooks(ctx context.Context, db DBTX, botID string) (int
 
 const createWebhook = `-- name: CreateWebhook :one
 
-INSERT INTO webhooks (id, bot_id, url, origin, name, events, filter, secret, extras, header_names, suspended)
-VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9, $10, coalesce((SELECT NOT is_active FROM bots WHERE id = $2), false))
-RETURNING id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at
+INSERT INTO webhooks (id, bot_id, url, origin, name, events, filter, secret, extras, header_names, ordered, queued, suspended)
+VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9, $10, $11, $11, coalesce((SELECT NOT is_active FROM bots WHERE id = $2), false))
+RETURNING id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at
 `
 
 type CreateWebhookParams struct {
@@ -87,6 +87,7 @@ type CreateWebhookParams struct {
 	Secret      []byte
 	Extras      []byte
 	HeaderNames []string
+	Ordered     bool
 }
 
 // The bot's id is in every WHERE: another bot's webhook is as if it did not exist.
@@ -102,6 +103,7 @@ func (q *Queries) CreateWebhook(ctx context.Context, db DBTX, arg CreateWebhookP
 		arg.Secret,
 		arg.Extras,
 		arg.HeaderNames,
+		arg.Ordered,
 	)
 	var i Webhook
 	err := row.Scan(
@@ -125,6 +127,8 @@ func (q *Queries) CreateWebhook(ctx context.Context, db DBTX, arg CreateWebhookP
 		&i.IsActive,
 		&i.Suspended,
 		&i.Queued,
+		&i.Ordered,
+		&i.OrderedFrom,
 		&i.FailureCount,
 		&i.EarlyFailures,
 		&i.Generation,
@@ -160,7 +164,7 @@ func (q *Queries) DeleteWebhook(ctx context.Context, db DBTX, arg DeleteWebhookP
 }
 
 const getWebhook = `-- name: GetWebhook :one
-SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = $1 AND bot_id = $2
+SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = $1 AND bot_id = $2
 `
 
 type GetWebhookParams struct {
@@ -192,6 +196,8 @@ func (q *Queries) GetWebhook(ctx context.Context, db DBTX, arg GetWebhookParams)
 		&i.IsActive,
 		&i.Suspended,
 		&i.Queued,
+		&i.Ordered,
+		&i.OrderedFrom,
 		&i.FailureCount,
 		&i.EarlyFailures,
 		&i.Generation,
@@ -269,7 +275,7 @@ func (q *Queries) ListSealedOtherwise(ctx context.Context, db DBTX, arg ListSeal
 }
 
 const listWebhooks = `-- name: ListWebhooks :many
-SELECT w.id, w.bot_id, w.url, w.origin, w.name, w.events, w.filter, w.secret, w.previous_secret, w.previous_secret_until, w.extras, w.header_names, w.public_key, w.previous_public_key, w.previous_key_until, w.verified_at, w.url_version, w.is_active, w.suspended, w.queued, w.failure_count, w.early_failures, w.generation, w.failure_run, w.failure_class, w.resume_at, w.enabled_at, w.disabled_at, w.disabled_reason, w.disabled_by, w.disabled_note, w.created_at, w.updated_at
+SELECT w.id, w.bot_id, w.url, w.origin, w.name, w.events, w.filter, w.secret, w.previous_secret, w.previous_secret_until, w.extras, w.header_names, w.public_key, w.previous_public_key, w.previous_key_until, w.verified_at, w.url_version, w.is_active, w.suspended, w.queued, w.ordered, w.ordered_from, w.failure_count, w.early_failures, w.generation, w.failure_run, w.failure_class, w.resume_at, w.enabled_at, w.disabled_at, w.disabled_reason, w.disabled_by, w.disabled_note, w.created_at, w.updated_at
 FROM webhooks w
 WHERE w.bot_id = $1
   AND ($2::uuid IS NULL OR (w.created_at, w.id) > (SELECT l.created_at, l.id FROM webhooks l WHERE l.id = $2::uuid))
@@ -314,6 +320,8 @@ func (q *Queries) ListWebhooks(ctx context.Context, db DBTX, arg ListWebhooksPar
 			&i.IsActive,
 			&i.Suspended,
 			&i.Queued,
+			&i.Ordered,
+			&i.OrderedFrom,
 			&i.FailureCount,
 			&i.EarlyFailures,
 			&i.Generation,
@@ -433,24 +441,34 @@ SET url           = coalesce($1::bytea, url),
     is_active     = coalesce($17::boolean, is_active),
     failure_count = CASE WHEN $17::boolean THEN 0 ELSE failure_count END,
     early_failures = CASE WHEN $17::boolean THEN 0 ELSE early_failures END,
-    resume_at     = CASE WHEN $17::boolean THEN NULL ELSE resume_at END,
+    ordered       = coalesce($18::boolean, ordered),
+    queued        = queued OR coalesce($18::boolean, false),
+    ordered_from  = CASE
+        WHEN $18::boolean AND NOT ordered THEN now() + make_interval(secs => $19::float)
+        WHEN NOT $18::boolean THEN NULL
+        ELSE ordered_from
+    END,
+    resume_at     = CASE
+        WHEN $17::boolean OR NOT $18::boolean THEN NULL
+        ELSE resume_at
+    END,
     generation    = CASE WHEN $17::boolean THEN generation + 1 ELSE generation END,
     enabled_at    = CASE WHEN NOT is_active AND $17::boolean THEN now() ELSE enabled_at END,
     disabled_at   = CASE WHEN is_active AND NOT $17::boolean THEN now() ELSE disabled_at END,
     disabled_reason = CASE
         WHEN $17::boolean THEN NULL
-        WHEN is_active AND NOT $17::boolean THEN $18::text
+        WHEN is_active AND NOT $17::boolean THEN $20::text
         ELSE disabled_reason
     END,
     disabled_by   = CASE WHEN $17::boolean THEN NULL ELSE disabled_by END,
     disabled_note = CASE
         WHEN $17::boolean THEN NULL
-        WHEN NOT $17::boolean THEN coalesce($19::text, CASE WHEN NOT is_active THEN disabled_note END)
+        WHEN NOT $17::boolean THEN coalesce($21::text, CASE WHEN NOT is_active THEN disabled_note END)
         ELSE disabled_note
     END,
     updated_at    = now()
-WHERE id = $20 AND bot_id = $21
-RETURNING id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at
+WHERE id = $22 AND bot_id = $23
+RETURNING id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at
 `
 
 type UpdateWebhookParams struct {
@@ -471,6 +489,8 @@ type UpdateWebhookParams struct {
 	PreviousPublicKey *string
 	PreviousKeyUntil  *time.Time
 	IsActive          *bool
+	Ordered           *bool
+	SettleSeconds     float64
 	DisabledReason    string
 	DisabledNote      *string
 	ID                uuid.UUID
@@ -478,7 +498,8 @@ type UpdateWebhookParams struct {
 }
 
 // Changes what is given; a URL that is given is another one, and not verified. Enabling raises the generation, so that failures which began before do not count. A new secret
-// ends the overlap of the one before, or begins one.
+// ends the overlap of the one before, or begins one. A webhook that becomes ordered begins once the attempts have ended that began
+// before.
 func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookParams) (Webhook, error) {
 	row := db.QueryRow(ctx, updateWebhook,
 		arg.URL,
@@ -498,6 +519,8 @@ func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookP
 		arg.PreviousPublicKey,
 		arg.PreviousKeyUntil,
 		arg.IsActive,
+		arg.Ordered,
+		arg.SettleSeconds,
 		arg.DisabledReason,
 		arg.DisabledNote,
 		arg.ID,
@@ -525,6 +548,8 @@ func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookP
 		&i.IsActive,
 		&i.Suspended,
 		&i.Queued,
+		&i.Ordered,
+		&i.OrderedFrom,
 		&i.FailureCount,
 		&i.EarlyFailures,
 		&i.Generation,
@@ -568,7 +593,7 @@ func (q *Queries) WebhookIDs(ctx context.Context, db DBTX, botID string) ([]uuid
 }
 
 const webhookOfAny = `-- name: WebhookOfAny :one
-SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = $1
+SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = $1
 `
 
 // For operators, who may name any bot's.
@@ -596,6 +621,8 @@ func (q *Queries) WebhookOfAny(ctx context.Context, db DBTX, id uuid.UUID) (Webh
 		&i.IsActive,
 		&i.Suspended,
 		&i.Queued,
+		&i.Ordered,
+		&i.OrderedFrom,
 		&i.FailureCount,
 		&i.EarlyFailures,
 		&i.Generation,

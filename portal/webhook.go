@@ -18,6 +18,9 @@ import (
 // recentShown is how many deliveries the page of a webhook shows.
 const recentShown = 5
 
+// waitingShown is how many waiting deliveries it shows.
+const waitingShown = 10
+
 func (p *portal) webhookRoutes() {
 	p.get("/portal/webhooks/{id}", viewers, p.oneWebhook)
 	p.get("/portal/webhooks/{id}/test", managers, p.testForm)
@@ -35,6 +38,8 @@ type webhookPage struct {
 	webhookView
 	Charts *charts
 	Recent []db.PageOfDeliveriesRow
+	// Waits is what waits for it, the first waitingShown.
+	Waits []history.WaitingDelivery
 	// Missed is what it has missed while it is disabled; nil: it is not, or nobody knows since when.
 	Missed *history.Missed
 	// DisabledBy is the delivery whose failure disabled it; nil: it was not failures, or the delivery is not kept.
@@ -63,6 +68,11 @@ func (p *portal) oneWebhook(w http.ResponseWriter, r *http.Request, s *session) 
 	if err != nil {
 		return err
 	}
+	waits, err := p.Webhooks.Waiting(r.Context(), row)
+	if err != nil {
+		return err
+	}
+	data.Waits = waits[:min(waitingShown, len(waits))]
 	if data.Charts, err = p.charts(r, row); err != nil {
 		return err
 	}

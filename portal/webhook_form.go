@@ -46,6 +46,7 @@ type webhookForm struct {
 	Fields    []fieldGroup
 	Preview   *history.Preview // nil: none was asked for
 	NeedHTTPS bool
+	Ordered   bool
 }
 
 // secretPage shows a secret once.
@@ -80,6 +81,9 @@ func (p *portal) showFilled(w http.ResponseWriter, r *http.Request, s *session, 
 		}
 	}
 	data.Events, data.Fields, data.Filter = eventChoices(chosen), fieldGroups(chosen), withRoom(data.Filter)
+	if data.Ordered = f.Values.Get("ordered") != ""; v != nil && f.Values == nil {
+		data.Ordered = v.Ordered
+	}
 	return p.show(w, r, s, "webhook_form", page{Title: title, Nav: "webhooks", Narrow: true, Data: data, Form: f, Status: status})
 }
 
@@ -90,7 +94,8 @@ func readWebhook(f url.Values) subscriptions.Input {
 	if events == nil {
 		events = []string{}
 	}
-	in := subscriptions.Input{URL: &address, Events: events, SetName: true}
+	ordered := f.Get("ordered") != ""
+	in := subscriptions.Input{URL: &address, Events: events, SetName: true, Ordered: &ordered}
 	if name := strings.TrimSpace(f.Get("name")); name != "" {
 		in.Name = &name
 	}

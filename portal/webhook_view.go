@@ -105,6 +105,11 @@ func (p *portal) viewWith(w db.Webhook, work history.Work) webhookView {
 	return v
 }
 
+// isQueued says whether deliveries go through the queue. An ordered webhook's always do, which is worth a word while some wait.
+func isQueued(w db.Webhook, work history.Work) bool {
+	return w.Queued && (!w.Ordered || work.Waiting > 0)
+}
+
 func stateOf(w db.Webhook, work history.Work) (key string, b badge) {
 	switch {
 	case !w.IsActive && w.DisabledReason != nil && *w.DisabledReason == "owner":
@@ -119,9 +124,9 @@ func stateOf(w db.Webhook, work history.Work) (key string, b badge) {
 		return stateFailing, badge{"wait", fmt.Sprintf("Failing, %d of %d", w.FailureCount, webhook.MaxFailures)}
 	case work.Recovering:
 		return stateQueued, badge{"info", fmt.Sprintf("Recovering, %d %%", 100*work.Done/max(work.Found, 1))}
-	case w.Queued && work.Waiting >= history.MostWaiting:
+	case isQueued(w, work) && work.Waiting >= history.MostWaiting:
 		return stateQueued, badge{"wait", fmt.Sprintf("Queued, over %d wait", history.MostWaiting-1)}
-	case w.Queued:
+	case isQueued(w, work):
 		return stateQueued, badge{"wait", fmt.Sprintf("Queued, %d wait", work.Waiting)}
 	}
 	return stateActive, badge{"ok", "Active"}

@@ -42,7 +42,11 @@ UPDATE events SET run_id = @run_id, workflow_id = sqlc.narg('workflow_id')::text
 -- its webhooks that is queued, unless another run owns the event. seq and due_at are of the first new row of a webhook; seq is 0
 -- where there is none. A row of what was sent already, as where this is repeated, goes before it is sent: the queue looks.
 -- A webhook that a pause covers is as good as queued; turns: it is to become so. One with a filter gets no row here: whether it
--- gets the event, internal/delivery/filter.go decides.
+-- gets the event, internal/delivery/filter.go decides. If it is ordered, that is decided when its turn comes.
+--
+-- The rows of an ordered webhook are added under lock_order, each due after those before it. So that no event overtakes another
+-- in a list that is longer than a page, @whole has all ordered webhooks of the list get their rows in this statement: those beyond the page
+-- are not returned, see OrderedRows. What such a webhook was sent already gets no row.
 --
 -- Arrays stand in subqueries, so that Postgres does not see how long they are: one plan is the best for all, and planning again
 -- takes longer than the lookup.
@@ -54,7 +58,7 @@ WITH asked AS (
 ), subscribers AS MATERIALIZED (
     SELECT asked.n AS list, w.id, w.bot_id, w.origin, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
            w.extras, w.filter, w.generation, w.failure_count, w.failure_run, w.queued AS was_queued, w.queued OR EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS queued,
-           w.verified_at IS NOT NULL AS verified
+           w.ordered, w.verified_at IS NOT NULL AS verified
     FROM asked
     CROSS JOIN LATERAL (
         (SELECT s.webhook_id
@@ -81,22 +85,53 @@ WITH asked AS (
     ) AS audience
     -- LIMIT: each is looked up by its id, however many Postgres expects.
     CROSS JOIN LATERAL (SELECT * FROM webhooks WHERE id = audience.webhook_id LIMIT 1) AS w
+), longer AS MATERIALIZED (
+    SELECT list FROM subscribers WHERE (SELECT @whole::boolean) GROUP BY list HAVING count(*) >= (SELECT @page_size::integer)
+), beyond AS MATERIALIZED (
+    SELECT longer.list, r.webhook_id AS id
+    FROM longer
+    JOIN asked ON asked.n = longer.list
+    CROSS JOIN LATERAL (
+        SELECT s.webhook_id
+        FROM subscriptions s
+        WHERE asked.bot_ids IS NULL AND s.ordered AND s.event_type = asked.event_type
+        UNION ALL
+        SELECT s.webhook_id
+        FROM (SELECT DISTINCT unnest(asked.bot_ids) AS id) AS bot
+        JOIN subscriptions s ON s.bot_id = bot.id AND s.event_type = asked.event_type AND s.ordered
+    ) AS r
+    WHERE NOT EXISTS (SELECT FROM subscribers p WHERE p.list = longer.list AND p.id = r.webhook_id)
+), places AS MATERIALIZED (
+    SELECT unnest(o.ids)::uuid AS webhook_id, unnest(lock_order(o.ids))::timestamptz AS last_due_at
+    FROM (
+        SELECT array_agg(DISTINCT i.id) AS ids
+        FROM (SELECT id FROM subscribers WHERE ordered UNION ALL SELECT id FROM beyond) AS i
+    ) AS o
 ), enqueued AS (
     INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at)
-    SELECT s.id, e.id, 1, 1, 'event', e.accepted_at
-    FROM subscribers s
+    SELECT s.id, e.id, 1, 1, 'event', greatest(e.accepted_at, p.last_due_at + (addressed.n + 1) * interval '1 microsecond')
+    FROM (
+        SELECT list, id, ordered FROM subscribers WHERE queued AND (filter IS NULL OR ordered)
+        UNION ALL
+        SELECT list, id, true FROM beyond
+    ) AS s
+    LEFT JOIN places p ON p.webhook_id = s.id
     JOIN (
         SELECT unnest((SELECT @event_ids::text[])) AS id, unnest((SELECT @event_lists::integer[])) AS list, unnest((SELECT @event_places::integer[])) AS n
     ) AS addressed ON addressed.list = s.list
     CROSS JOIN LATERAL (SELECT * FROM events WHERE id = addressed.id AND run_id = @run_id LIMIT 1) AS e
-    WHERE s.queued AND s.filter IS NULL
+    WHERE NOT s.ordered OR NOT EXISTS (
+        SELECT FROM deliveries d
+        WHERE d.event_id = e.id AND d.webhook_id = s.id
+          AND d.id >= first_delivery(e.accepted_at) AND d.id < first_delivery(e.accepted_at + interval '1 second')
+    )
     ORDER BY addressed.n
     ON CONFLICT (event_id, webhook_id) DO NOTHING
     RETURNING webhook_id, seq, due_at
 ), added AS (
     SELECT webhook_id, min(seq) AS seq, min(due_at) AS due_at FROM enqueued GROUP BY webhook_id
 )
-SELECT s.list::integer AS list, s.id, s.bot_id, s.origin, s.url, s.secret, s.previous_secret, s.extras, s.filter, s.generation, s.failure_count, s.failure_run, s.queued::boolean AS queued, (s.queued AND NOT s.was_queued)::boolean AS turns, s.verified::boolean AS verified,
+SELECT s.list::integer AS list, s.id, s.bot_id, s.origin, s.url, s.secret, s.previous_secret, s.extras, s.filter, s.generation, s.failure_count, s.failure_run, s.queued::boolean AS queued, s.ordered::boolean AS ordered, (s.queued AND NOT s.was_queued)::boolean AS turns, s.verified::boolean AS verified,
        coalesce(q.seq, 0)::bigint AS seq, coalesce(q.due_at, 'epoch')::timestamptz AS due_at
 FROM subscribers s
 LEFT JOIN added q ON q.webhook_id = s.id
@@ -111,6 +146,14 @@ CROSS JOIN LATERAL (SELECT * FROM events WHERE id = pair.event_id AND run_id = @
 ORDER BY e.accepted_at, pair.webhook_id
 ON CONFLICT (event_id, webhook_id) DO NOTHING
 RETURNING webhook_id, seq, due_at;
+
+-- name: OrderedRows :many
+-- Of some events, the rows in the queues of ordered webhooks: the first of each.
+SELECT DISTINCT ON (q.webhook_id) q.webhook_id, q.seq, q.due_at, w.bot_id, w.origin
+FROM queue q
+JOIN webhooks w ON w.id = q.webhook_id AND w.ordered
+WHERE q.event_id = ANY (@event_ids::text[])
+ORDER BY q.webhook_id, q.seq;
 
 -- name: TurnQueued :exec
 -- A webhook that another transaction holds is not waited for: that changes it, or the next event does.
@@ -147,7 +190,7 @@ ORDER BY numbered.webhook_id;
 -- name: GetTarget :one
 -- What a delivery to a webhook needs, read at the time of the attempt.
 SELECT w.id, w.bot_id, w.origin, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-       w.extras, w.is_active, w.suspended, w.queued, w.failure_count, w.failure_run, w.generation, w.url_version, (w.verified_at IS NOT NULL)::boolean AS verified, coalesce(w.resume_at > now(), false)::boolean AS resting,
+       w.extras, (CASE WHEN w.ordered THEN w.filter END)::jsonb AS ordered_filter, w.is_active, w.suspended, w.queued, w.ordered, w.failure_count, w.failure_run, w.generation, w.url_version, (w.verified_at IS NOT NULL)::boolean AS verified, coalesce(greatest(w.resume_at, w.ordered_from) > now(), false)::boolean AS resting,
        EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS paused,
        (w.events @> ARRAY[@event_type::text])::boolean AS subscribed
 FROM webhooks w

@@ -44,7 +44,7 @@ SELECT count(*) FROM (
 
 -- name: Queues :many
 -- A loose scan of the index, from webhook to webhook, of so many queues: when the oldest row is due, but for what was made due
--- at once.
+-- at once. An ordered webhook's is due when that rests no more.
 WITH RECURSIVE queues AS (
     (SELECT webhook_id, 1 AS n FROM queue ORDER BY webhook_id LIMIT 1)
     UNION ALL
@@ -53,7 +53,7 @@ WITH RECURSIVE queues AS (
     WHERE l.webhook_id IS NOT NULL AND l.n < @most::integer
 )
 SELECT l.webhook_id::uuid AS webhook_id,
-       coalesce((SELECT q.due_at FROM queue q WHERE q.webhook_id = l.webhook_id AND q.due_at > 'epoch' ORDER BY q.due_at LIMIT 1), 'epoch')::timestamptz AS oldest_due_at
+       coalesce((SELECT greatest(q.due_at, (SELECT h.resume_at FROM webhooks h WHERE h.id = l.webhook_id AND h.ordered)) FROM queue q WHERE q.webhook_id = l.webhook_id AND q.due_at > 'epoch' ORDER BY q.due_at LIMIT 1), 'epoch')::timestamptz AS oldest_due_at
 FROM queues l
 WHERE l.webhook_id IS NOT NULL;
 
@@ -67,7 +67,7 @@ ORDER BY w.n;
 -- Of some webhooks, how their queues stand, and the error of the last failure that is kept.
 SELECT w.id::uuid AS id,
        (SELECT count(*) FROM (SELECT FROM queue c WHERE c.webhook_id = w.id LIMIT @most_counted::bigint) AS counted) AS waiting,
-       coalesce((SELECT q.due_at FROM queue q WHERE q.webhook_id = w.id AND q.due_at > 'epoch' ORDER BY q.due_at LIMIT 1), 'epoch')::timestamptz AS oldest_due_at,
+       coalesce((SELECT greatest(q.due_at, (SELECT h.resume_at FROM webhooks h WHERE h.id = w.id AND h.ordered)) FROM queue q WHERE q.webhook_id = w.id AND q.due_at > 'epoch' ORDER BY q.due_at LIMIT 1), 'epoch')::timestamptz AS oldest_due_at,
        (SELECT d.error FROM deliveries d WHERE d.webhook_id = w.id AND NOT d.success ORDER BY d.seq DESC LIMIT 1) AS last_error
 FROM unnest(@ids::uuid[]) AS w (id);
 

@@ -3,12 +3,12 @@
 -- name: Enqueue :many
 -- Plans attempts. An event's first attempt without a delay is due since the event was accepted, so that order is kept; a
 -- delay below 0 is due before all else. A pair of event and webhook that has a row keeps it, with the earlier of the two
--- times.
+-- times. An ordered webhook's are due since the event was accepted, whatever the delay, and rows that are there keep their place.
 INSERT INTO queue AS q (webhook_id, event_id, attempt, step, trigger, due_at, recovery_id)
 SELECT r.webhook_id, r.event_id, r.attempt, r.step, r.trigger::delivery_trigger,
        CASE
            WHEN r.delay_seconds < 0 THEN 'epoch'
-           WHEN r.delay_seconds = 0 AND r.trigger = 'event' THEN coalesce((SELECT e.accepted_at FROM events e WHERE e.id = r.event_id), now())
+           WHEN w.ordered AND r.trigger NOT IN ('test', 'redeliver', 'verify') OR r.delay_seconds = 0 AND r.trigger = 'event' THEN coalesce((SELECT e.accepted_at FROM events e WHERE e.id = r.event_id), now())
            ELSE now() + make_interval(secs => r.delay_seconds)
        END AS due_at,
        NULLIF(r.recovery_id, '00000000-0000-0000-0000-000000000000')
@@ -17,8 +17,10 @@ FROM (
            unnest(@steps::integer[]) AS step, unnest(@triggers::text[]) AS trigger, unnest(@delays_seconds::float8[]) AS delay_seconds,
            unnest(@recovery_ids::uuid[]) AS recovery_id, generate_series(1, cardinality(@webhook_ids::uuid[])) AS n
 ) AS r
+LEFT JOIN LATERAL (SELECT ordered FROM webhooks WHERE id = r.webhook_id LIMIT 1) AS w ON true
 ORDER BY due_at, r.n
-ON CONFLICT (event_id, webhook_id) DO UPDATE SET due_at = least(q.due_at, excluded.due_at)
+ON CONFLICT (event_id, webhook_id) DO UPDATE
+SET due_at = CASE WHEN (SELECT o.ordered FROM webhooks o WHERE o.id = q.webhook_id) THEN q.due_at ELSE least(q.due_at, excluded.due_at) END
 RETURNING q.webhook_id, q.seq, q.due_at, q.attempt;
 
 -- name: Unwoken :many
@@ -66,20 +68,23 @@ DELETE FROM queue WHERE webhook_id = @webhook_id;
 -- name: QueueState :one
 -- A webhook, and how its queue stands. waiting counts @most_counted rows at most. Delays are in seconds from now, 0 for
 -- what is due; next_in is NULL where nothing is planned. A rest lasts until the next attempt that a person asked for.
-SELECT w.bot_id, w.origin, w.is_active, w.queued, w.failure_count, EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS paused,
+-- ordered_upto is up to where an ordered webhook's running recovery has looked: what was accepted later waits for what that may
+-- yet find. 1970: for nothing.
+SELECT w.bot_id, w.origin, w.is_active, w.queued, w.ordered, w.failure_count, EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS paused,
        (SELECT count(*) FROM (SELECT FROM queue c WHERE c.webhook_id = w.id LIMIT @most_counted) AS counted) AS waiting,
        greatest(0, extract(epoch FROM (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = w.id) - now()))::float8 AS next_in,
        EXISTS (SELECT FROM queue p WHERE p.webhook_id = w.id) AS planned,
-       coalesce(greatest(0, extract(epoch FROM CASE WHEN w.resume_at > now() THEN least(w.resume_at, (
+       coalesce(greatest(0, extract(epoch FROM CASE WHEN greatest(w.resume_at, w.ordered_from) > now() THEN least(greatest(w.resume_at, w.ordered_from), (
            SELECT min(m.due_at) FROM queue m
            WHERE m.webhook_id = w.id AND m.trigger IN ('test', 'redeliver', 'verify') AND m.due_at > now()
        )) END - now())), 0)::float8 AS resume_in,
-       coalesce((SELECT f.error FROM deliveries f WHERE f.webhook_id = w.id AND NOT f.success AND f.trigger <> 'verify' AND w.failure_count > 0 ORDER BY f.seq DESC LIMIT 1), '')::text AS last_error
+       coalesce((SELECT f.error FROM deliveries f WHERE f.webhook_id = w.id AND NOT f.success AND f.trigger <> 'verify' AND w.failure_count > 0 ORDER BY f.seq DESC LIMIT 1), '')::text AS last_error,
+       coalesce((SELECT r.after_time FROM recoveries r WHERE w.ordered AND r.webhook_id = w.id AND r.state = 'running' AND NOT r.looked_through), 'epoch')::timestamptz AS ordered_upto
 FROM webhooks w
 WHERE w.id = @id;
 
 -- name: TakeDue :many
--- What is due, oldest first, after what a person asked for, also where that was put off.
+-- What is due, oldest first, after what a person asked for, also where that was put off. Of the others, what is due by @upto.
 SELECT due.event_id, due.attempt, due.step, due.trigger, due.recovery_id
 FROM (
     (SELECT m.event_id, m.attempt, m.step, m.trigger, m.recovery_id, m.due_at, m.seq, 1 AS class
@@ -90,11 +95,31 @@ FROM (
     UNION ALL
     (SELECT q.event_id, q.attempt, q.step, q.trigger, q.recovery_id, q.due_at, q.seq, 2 AS class
      FROM queue q
-     WHERE q.webhook_id = @webhook_id AND q.due_at <= now() AND q.trigger NOT IN ('test', 'redeliver', 'verify')
+     WHERE q.webhook_id = @webhook_id AND q.due_at <= now() AND q.due_at <= @upto::timestamptz AND q.trigger NOT IN ('test', 'redeliver', 'verify')
      ORDER BY q.due_at, q.seq
      LIMIT @most)
 ) AS due
 ORDER BY due.class, due.due_at, due.seq
+LIMIT @most;
+
+-- name: ListWaiting :many
+-- What waits for a webhook, in the order in which it is sent: the first @most.
+SELECT w.event_id, e.type, e.accepted_at, w.attempt, w.trigger, w.due_at
+FROM (
+    (SELECT m.event_id, m.attempt, m.trigger, m.due_at, m.seq, 1 AS class
+     FROM queue m
+     WHERE m.webhook_id = @webhook_id AND m.trigger IN ('test', 'redeliver', 'verify')
+     ORDER BY m.due_at, m.seq
+     LIMIT @most)
+    UNION ALL
+    (SELECT q.event_id, q.attempt, q.trigger, q.due_at, q.seq, 2 AS class
+     FROM queue q
+     WHERE q.webhook_id = @webhook_id AND q.trigger NOT IN ('test', 'redeliver', 'verify')
+     ORDER BY q.due_at, q.seq
+     LIMIT @most)
+) AS w
+CROSS JOIN LATERAL (SELECT type, accepted_at FROM events WHERE id = w.event_id LIMIT 1) AS e
+ORDER BY w.class, w.due_at, w.seq
 LIMIT @most;
 
 -- name: IsUrgent :one
@@ -104,9 +129,43 @@ SELECT EXISTS (SELECT FROM queue WHERE webhook_id = @webhook_id AND due_at = 'ep
 SELECT attempt, step, trigger, recovery_id, due_at FROM queue WHERE event_id = @event_id AND webhook_id = @webhook_id;
 
 -- name: Postpone :exec
--- Puts off an attempt that our own side could not make.
+-- Puts off an attempt that our own side could not make. An ordered webhook's keeps its place, and the webhook rests.
+WITH resting AS (
+    UPDATE webhooks w SET resume_at = greatest(w.resume_at, now() + make_interval(secs => @delay_seconds::float8))
+    WHERE w.id = @webhook_id AND w.ordered AND NOT @manual::boolean
+    RETURNING w.id
+)
 UPDATE queue SET due_at = now() + make_interval(secs => @delay_seconds::float8)
-WHERE event_id = @event_id AND webhook_id = @webhook_id AND attempt = @attempt;
+WHERE event_id = @event_id AND webhook_id = @webhook_id AND attempt = @attempt AND NOT EXISTS (SELECT FROM resting);
+
+-- name: OrderQueue :execrows
+-- Has a webhook's rows due since their events were accepted: it is ordered from now on.
+UPDATE queue q SET due_at = e.accepted_at
+FROM events e
+WHERE q.webhook_id = @webhook_id AND e.id = q.event_id AND q.trigger NOT IN ('test', 'redeliver', 'verify');
+
+-- name: DelayHead :exec
+-- Has the first row of a webhook due later: the webhook is ordered no more, so that a retry holds up no other.
+UPDATE queue q SET due_at = @due_at
+WHERE q.webhook_id = @webhook_id AND q.event_id = (
+    SELECT h.event_id FROM queue h
+    WHERE h.webhook_id = @webhook_id AND h.trigger NOT IN ('test', 'redeliver', 'verify')
+    ORDER BY h.due_at, h.seq LIMIT 1
+);
+
+-- name: CountQueue :one
+SELECT count(*) FROM (SELECT FROM queue WHERE webhook_id = @webhook_id LIMIT @most) AS counted;
+
+-- name: HeadOf :one
+-- The event of an ordered webhook's first row, and the number of its next attempt; no row: the webhook is not ordered, or nothing waits.
+SELECT q.event_id, q.attempt
+FROM webhooks w
+CROSS JOIN LATERAL (
+    SELECT h.event_id, h.attempt FROM queue h
+    WHERE h.webhook_id = w.id AND h.trigger NOT IN ('test', 'redeliver', 'verify')
+    ORDER BY h.due_at, h.seq LIMIT 1
+) AS q
+WHERE w.id = @webhook_id AND w.ordered;
 
 -- name: Hurry :execrows
 -- Makes what is planned due now: of one event, or of all, but @most at once. What was hurried before stays.
@@ -130,7 +189,7 @@ UPDATE webhooks SET resume_at = greatest(resume_at, now() + make_interval(secs =
 -- name: SetDirect :execrows
 -- Under the webhook's lock. now() would be the time before the wait for it.
 UPDATE webhooks w SET queued = false
-WHERE w.id = @id AND w.queued AND w.failure_count = 0
+WHERE w.id = @id AND w.queued AND NOT w.ordered AND w.failure_count = 0
   AND NOT EXISTS (SELECT FROM queue q WHERE q.webhook_id = w.id AND q.due_at <= statement_timestamp());
 
 -- name: BeginSweep :one
@@ -162,7 +221,7 @@ FROM queues l
 -- A subquery with LIMIT is not made a join, however many Postgres expects.
 LEFT JOIN LATERAL (SELECT * FROM webhooks WHERE id = l.webhook_id LIMIT 1) AS w ON true
 CROSS JOIN LATERAL (
-    SELECT coalesce(w.resume_at, '-infinity') <= now()
+    SELECT coalesce(greatest(w.resume_at, w.ordered_from), '-infinity') <= now()
        AND (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = l.webhook_id)
            < greatest(now() - make_interval(secs => @seconds::float8), (SELECT least(resumed_at, now()) FROM queue_sweeps))
        AND NOT EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS is_overdue

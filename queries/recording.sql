@@ -25,7 +25,7 @@ ORDER BY w.id
 FOR NO KEY UPDATE;
 
 -- name: WebhookHealth :many
-SELECT id, bot_id, origin, is_active, suspended, queued, failure_count, early_failures, generation, failure_run, failure_class
+SELECT id, bot_id, origin, is_active, suspended, queued, ordered, failure_count, early_failures, generation, failure_run, failure_class
 FROM webhooks
 WHERE id = ANY (@ids::uuid[]);
 
@@ -79,7 +79,10 @@ WITH changed AS (
         failure_run    = u.failure_run,
         failure_class  = u.class,
         queued         = u.queued,
-        resume_at      = now() + make_interval(secs => u.rest_seconds),
+        resume_at      = CASE
+            WHEN w.ordered THEN greatest(w.resume_at, now() + make_interval(secs => u.rest_seconds))
+            ELSE now() + make_interval(secs => u.rest_seconds)
+        END,
         is_active      = w.is_active AND NOT u.disable,
         disabled_at     = CASE WHEN u.disable THEN now() ELSE w.disabled_at END,
         disabled_reason = CASE WHEN u.disable THEN 'failures' ELSE w.disabled_reason END,

@@ -36,12 +36,13 @@ SELECT b.webhook_id FROM (
 ORDER BY b.n LIMIT 1;
 
 -- name: StartRecovery :one
--- Fails with a unique violation while one of the webhook is running. What came before the webhook, it did not miss.
+-- Fails with a unique violation while one of the webhook is running. What came before the webhook, it did not miss. An ordered
+-- webhook's goes through the span once, oldest first.
 INSERT INTO recoveries (id, webhook_id, since, until, event_type, error, status_class, begin_at, upto, after_time)
 SELECT @id, w.id, s.since, s.until, @event_type, @error, @status_class, s.begin_at, s.until, s.begin_at
 FROM webhooks w
 CROSS JOIN LATERAL (
-    SELECT span.since, span.until, CASE WHEN w.disabled_at BETWEEN span.since AND span.until THEN w.disabled_at ELSE span.since END AS begin_at
+    SELECT span.since, span.until, CASE WHEN NOT w.ordered AND w.disabled_at BETWEEN span.since AND span.until THEN w.disabled_at ELSE span.since END AS begin_at
     FROM (SELECT greatest(@since::timestamptz, w.created_at) AS since, greatest(@until::timestamptz, w.created_at) AS until) AS span
 ) AS s
 WHERE w.id = @webhook_id

@@ -1,8 +1,8 @@
 -- The bot's id is in every WHERE: another bot's webhook is as if it did not exist.
 
 -- name: CreateWebhook :one
-INSERT INTO webhooks (id, bot_id, url, origin, name, events, filter, secret, extras, header_names, suspended)
-VALUES (@id, @bot_id, @url, @origin, sqlc.narg('name'), @events, sqlc.narg('filter')::jsonb, @secret, sqlc.narg('extras'), @header_names, coalesce((SELECT NOT is_active FROM bots WHERE id = @bot_id), false))
+INSERT INTO webhooks (id, bot_id, url, origin, name, events, filter, secret, extras, header_names, ordered, queued, suspended)
+VALUES (@id, @bot_id, @url, @origin, sqlc.narg('name'), @events, sqlc.narg('filter')::jsonb, @secret, sqlc.narg('extras'), @header_names, @ordered, @ordered, coalesce((SELECT NOT is_active FROM bots WHERE id = @bot_id), false))
 RETURNING *;
 
 -- name: CountWebhooks :one
@@ -44,7 +44,8 @@ RETURNING EXISTS (SELECT FROM queue q WHERE q.webhook_id = w.id AND q.due_at <= 
 
 -- name: UpdateWebhook :one
 -- Changes what is given; a URL that is given is another one, and not verified. Enabling raises the generation, so that failures which began before do not count. A new secret
--- ends the overlap of the one before, or begins one.
+-- ends the overlap of the one before, or begins one. A webhook that becomes ordered begins once the attempts have ended that began
+-- before.
 UPDATE webhooks
 SET url           = coalesce(sqlc.narg('url')::bytea, url),
     origin        = coalesce(sqlc.narg('origin')::text, origin),
@@ -70,7 +71,17 @@ SET url           = coalesce(sqlc.narg('url')::bytea, url),
     is_active     = coalesce(sqlc.narg('is_active')::boolean, is_active),
     failure_count = CASE WHEN sqlc.narg('is_active')::boolean THEN 0 ELSE failure_count END,
     early_failures = CASE WHEN sqlc.narg('is_active')::boolean THEN 0 ELSE early_failures END,
-    resume_at     = CASE WHEN sqlc.narg('is_active')::boolean THEN NULL ELSE resume_at END,
+    ordered       = coalesce(sqlc.narg('ordered')::boolean, ordered),
+    queued        = queued OR coalesce(sqlc.narg('ordered')::boolean, false),
+    ordered_from  = CASE
+        WHEN sqlc.narg('ordered')::boolean AND NOT ordered THEN now() + make_interval(secs => @settle_seconds::float)
+        WHEN NOT sqlc.narg('ordered')::boolean THEN NULL
+        ELSE ordered_from
+    END,
+    resume_at     = CASE
+        WHEN sqlc.narg('is_active')::boolean OR NOT sqlc.narg('ordered')::boolean THEN NULL
+        ELSE resume_at
+    END,
     generation    = CASE WHEN sqlc.narg('is_active')::boolean THEN generation + 1 ELSE generation END,
     enabled_at    = CASE WHEN NOT is_active AND sqlc.narg('is_active')::boolean THEN now() ELSE enabled_at END,
     disabled_at   = CASE WHEN is_active AND NOT sqlc.narg('is_active')::boolean THEN now() ELSE disabled_at END,

@@ -33,6 +33,9 @@ var ErrNotVerified = errors.New("the endpoint is not verified")
 // ErrPaused says that an operator has stopped deliveries.
 var ErrPaused = errors.New("deliveries are paused")
 
+// ErrInOrder says that an ordered webhook's event waits for those before it.
+var ErrInOrder = errors.New("the event waits for those before it")
+
 // RateLimitedError says that the bot has sent as much to an endpoint that is not verified as it may.
 type RateLimitedError struct {
 	RetryIn time.Duration
@@ -154,6 +157,8 @@ func notMade(r delivery.Result) error {
 		return ErrNotVerified
 	case delivery.Paused:
 		return ErrPaused
+	case delivery.InOrder:
+		return ErrInOrder
 	case delivery.NoticesUnwanted:
 		return ErrNoNotifyURL
 	case delivery.RateLimited:

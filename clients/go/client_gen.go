@@ -848,6 +848,10 @@ type NewWebhook struct {
 	// value has at most 1024 bytes without control characters. In a change, names that are absent stay as they are, and null
 	// removes one. Values are never returned.
 	Headers CustomHeaders `json:"headers,omitempty,omitzero"`
+
+	// Ordered Whether deliveries are made one at a time, in the order of acceptance: each begins only after the one before was
+	// taken, or given up after its last retry. Default: false.
+	Ordered bool `json:"ordered,omitempty,omitzero"`
 }
 
 // NotificationTest defines model for NotificationTest.
@@ -1166,6 +1170,26 @@ type Timings struct {
 // Trigger What caused the attempt. `event`: the event was emitted. `retry`: the retry schedule. `redeliver`: a redelivery call. `recover`: a recovery. `test`: a test call. `verify`: a verification. More values may follow.
 type Trigger = string
 
+// WaitingDelivery defines model for WaitingDelivery.
+type WaitingDelivery struct {
+	// Position Its place in the order in which deliveries are sent.
+	Position  int    `json:"position"`
+	EventID   string `json:"eventId"`
+	EventType string `json:"eventType"`
+
+	// AcceptedAt RFC 3339, in UTC, with milliseconds.
+	AcceptedAt Time `json:"acceptedAt"`
+
+	// Attempt The number of the next attempt.
+	Attempt int `json:"attempt"`
+
+	// Trigger What causes the attempt, as in the history.
+	Trigger string `json:"trigger"`
+
+	// NextAttemptAt When the attempt is due. A past time means now. Null: it waits for those before it, as the webhook is `ordered`.
+	NextAttemptAt *time.Time `json:"nextAttemptAt"`
+}
+
 // Webhook defines model for Webhook.
 type Webhook struct {
 	ID    string `json:"id"`
@@ -1184,6 +1208,9 @@ type Webhook struct {
 	// Filter Which events of these types it gets. Null when all.
 	Filter   Filter `json:"filter"`
 	IsActive bool   `json:"isActive"`
+
+	// Ordered Whether its deliveries are made one at a time, in the order of acceptance.
+	Ordered bool `json:"ordered"`
 
 	// FailureCount Failed deliveries in a row; the tenth disables the webhook.
 	FailureCount int  `json:"failureCount"`
@@ -1257,6 +1284,10 @@ type WebhookChange struct {
 	// value has at most 1024 bytes without control characters. In a change, names that are absent stay as they are, and null
 	// removes one. Values are never returned.
 	Headers CustomHeaders `json:"headers,omitempty,omitzero"`
+
+	// Ordered As for a new webhook. One that becomes ordered rests for ten seconds, in which deliveries end that have begun. While
+	// more than 10,000 deliveries wait, true answers 409.
+	Ordered *bool `json:"ordered,omitempty"`
 }
 
 // WebhookDetail defines model for WebhookDetail.
@@ -1277,6 +1308,9 @@ type WebhookDetail struct {
 	// Filter Which events of these types it gets. Null when all.
 	Filter   Filter `json:"filter"`
 	IsActive bool   `json:"isActive"`
+
+	// Ordered Whether its deliveries are made one at a time, in the order of acceptance.
+	Ordered bool `json:"ordered"`
 
 	// FailureCount Failed deliveries in a row; the tenth disables the webhook.
 	FailureCount int  `json:"failureCount"`
@@ -1895,6 +1929,11 @@ func (c *Client) VerifyWebhook(ctx context.Context, id string) (*Response[Delive
 	return call[Delivery](ctx, c.caller, http.MethodPost, fmt.Sprintf("/api/bot/v1/webhooks/%s/verify", url.PathEscape(id)), nil, nil)
 }
 
+// ListWaiting List what waits for a webhook, in the order in which it is sent.
+func (c *Client) ListWaiting(ctx context.Context, id string) (*Response[[]WaitingDelivery], error) {
+	return call[[]WaitingDelivery](ctx, c.caller, http.MethodGet, fmt.Sprintf("/api/bot/v1/webhooks/%s/waiting", url.PathEscape(id)), nil, nil)
+}
+
 // ListAuditOfAny List who changed what, newest first.
 func (c *Service) ListAuditOfAny(ctx context.Context, params *ListAuditOfAnyParams) (*Response[[]AuditEntry], error) {
 	query := url.Values{}
@@ -2128,6 +2167,11 @@ func (c *Service) RecoverWebhookOfAny(ctx context.Context, id string, body *Span
 // RetryNowOfAny Attempt now what waits for a webhook of any bot.
 func (c *Service) RetryNowOfAny(ctx context.Context, id string, body *RetryRequest) (*Response[Hurried], error) {
 	return call[Hurried](ctx, c.caller, http.MethodPost, fmt.Sprintf("/api/internal/v1/webhooks/%s/retry-now", url.PathEscape(id)), nil, unlessNil(body))
+}
+
+// ListWaitingOfAny List what waits for a webhook of any bot.
+func (c *Service) ListWaitingOfAny(ctx context.Context, id string) (*Response[[]WaitingDelivery], error) {
+	return call[[]WaitingDelivery](ctx, c.caller, http.MethodGet, fmt.Sprintf("/api/internal/v1/webhooks/%s/waiting", url.PathEscape(id)), nil, nil)
 }
 
 // GetSchema The JSON Schema of an event type's data.

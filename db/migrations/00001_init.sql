@@ -129,6 +129,10 @@ CREATE TABLE webhooks (
     suspended     boolean     NOT NULL DEFAULT false,
     -- The mode: queued, its deliveries are rows of the table queue; else direct, an event's own workflow sends them.
     queued        boolean     NOT NULL DEFAULT false,
+    -- Its deliveries are made one at a time, in the order of acceptance (docs/decisions/order.md): it stays queued.
+    ordered       boolean     NOT NULL DEFAULT false,
+    -- Of one that has become ordered: from when on, as direct attempts may have begun before.
+    ordered_from  timestamptz,
     -- How far the run of failures on top of the webhook's history counts, since it was last enabled.
     failure_count integer     NOT NULL DEFAULT 0,
     -- Of failure_count: failures of attempts that began before the run's first failure was recorded.
@@ -140,7 +144,7 @@ CREATE TABLE webhooks (
     failure_run   integer     NOT NULL DEFAULT 0,
     -- The class of the last failure's error, as egress names it; of a webhook that failures disabled, of the one that did.
     failure_class text        NOT NULL DEFAULT '',
-    -- When a webhook with a run of failures may be attempted again.
+    -- When a webhook with a run of failures may be attempted again; of one that is ordered, also when its head may be.
     resume_at     timestamptz,
     -- When it was made, or last enabled, or its suspension ended.
     enabled_at      timestamptz NOT NULL DEFAULT now(),
@@ -152,7 +156,8 @@ CREATE TABLE webhooks (
     -- What the operator who disabled it said about that; NULL: nothing.
     disabled_note   text,
     created_at    timestamptz NOT NULL DEFAULT now(),
-    updated_at    timestamptz NOT NULL DEFAULT now()
+    updated_at    timestamptz NOT NULL DEFAULT now(),
+    CHECK (queued OR NOT ordered)
 );
 CREATE INDEX webhooks_bot_id ON webhooks (bot_id, id);
 -- For operators' lists. No attempt changes a column of these but one that disables the webhook, or turns it queued or direct:
@@ -170,19 +175,22 @@ CREATE TABLE subscriptions (
     webhook_id uuid NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
     event_type text NOT NULL,
     bot_id     text NOT NULL,
+    ordered    boolean NOT NULL DEFAULT false, -- the webhook is
     PRIMARY KEY (webhook_id, event_type)
 );
 CREATE INDEX subscriptions_type ON subscriptions (event_type, webhook_id) INCLUDE (bot_id);
 CREATE INDEX subscriptions_bot ON subscriptions (bot_id, event_type, webhook_id);
+-- The ordered ones, which a large audience finds at once: others' rows do not pay for it.
+CREATE INDEX subscriptions_ordered ON subscriptions (event_type, webhook_id) INCLUDE (bot_id) WHERE ordered;
 
 -- +goose StatementBegin
 CREATE FUNCTION keep_subscriptions() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     DELETE FROM subscriptions WHERE webhook_id = NEW.id AND NOT (NEW.is_active AND NOT NEW.suspended AND event_type = ANY (NEW.events));
     IF NEW.is_active AND NOT NEW.suspended THEN
-        INSERT INTO subscriptions (webhook_id, event_type, bot_id)
-        SELECT DISTINCT NEW.id, unnest(NEW.events), NEW.bot_id
-        ON CONFLICT (webhook_id, event_type) DO UPDATE SET bot_id = excluded.bot_id;
+        INSERT INTO subscriptions (webhook_id, event_type, bot_id, ordered)
+        SELECT DISTINCT NEW.id, unnest(NEW.events), NEW.bot_id, NEW.ordered
+        ON CONFLICT (webhook_id, event_type) DO UPDATE SET bot_id = excluded.bot_id, ordered = excluded.ordered;
     END IF;
     RETURN NULL;
 END;
@@ -190,8 +198,8 @@ $$;
 -- +goose StatementEnd
 CREATE TRIGGER webhooks_created AFTER INSERT ON webhooks
     FOR EACH ROW EXECUTE FUNCTION keep_subscriptions();
-CREATE TRIGGER webhooks_changed AFTER UPDATE OF events, is_active, suspended, bot_id ON webhooks
-    FOR EACH ROW WHEN (OLD.is_active <> NEW.is_active OR OLD.suspended <> NEW.suspended OR OLD.events <> NEW.events OR OLD.bot_id <> NEW.bot_id) EXECUTE FUNCTION keep_subscriptions();
+CREATE TRIGGER webhooks_changed AFTER UPDATE OF events, is_active, suspended, bot_id, ordered ON webhooks
+    FOR EACH ROW WHEN (OLD.is_active <> NEW.is_active OR OLD.suspended <> NEW.suspended OR OLD.events <> NEW.events OR OLD.bot_id <> NEW.bot_id OR OLD.ordered <> NEW.ordered) EXECUTE FUNCTION keep_subscriptions();
 
 -- An accepted event, its payload once, as the very bytes that are sent.
 -- bytea, never jsonb: jsonb changes bytes and refuses \u0000.
@@ -465,7 +473,8 @@ CREATE TABLE queue (
     -- The attempt's place in the retry schedule; 0: it has none, and a failure is not attempted again.
     step        integer     NOT NULL,
     trigger     delivery_trigger NOT NULL,
-    -- When it is due. What a person asked for is due since 1970, and so goes before all else.
+    -- When it is due. What a person asked for is due since 1970, and so goes before all else. An ordered webhook's rows are due
+    -- since their events were accepted, also after failures: it is the webhook that waits for a retry, until resume_at.
     due_at      timestamptz NOT NULL,
     -- The recovery that inserted it.
     recovery_id uuid,
@@ -476,6 +485,23 @@ CREATE INDEX queue_due ON queue (webhook_id, due_at, seq);
 CREATE INDEX queue_manual ON queue (webhook_id, due_at, seq) WHERE trigger IN ('test', 'redeliver', 'verify');
 -- What a recovery has planned: others' rows do not pay for it.
 CREATE INDEX queue_of_recovery ON queue (recovery_id) WHERE recovery_id IS NOT NULL;
+
+-- When the last rows of some ordered webhooks are due, in their order, and the lock under which others are added. It lasts until
+-- the transaction ends, so that who adds rows later sees these: each statement in here sees what was committed before it began.
+-- It is one of 64 locks, as Postgres has room for few. NULL: none are asked for.
+-- +goose StatementBegin
+CREATE FUNCTION lock_order(webhook_ids uuid[]) RETURNS timestamptz[] LANGUAGE plpgsql VOLATILE STRICT AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('lock_order'), l.n)
+    FROM (SELECT DISTINCT hashtext(u.id::text) & 63 AS n FROM unnest(webhook_ids) AS u (id) ORDER BY 1) AS l;
+    RETURN ARRAY(
+        SELECT (SELECT q.due_at FROM queue q WHERE q.webhook_id = u.id AND q.trigger NOT IN ('test', 'redeliver', 'verify') ORDER BY q.due_at DESC LIMIT 1)
+        FROM unnest(webhook_ids) WITH ORDINALITY AS u (id, n)
+        ORDER BY u.n
+    );
+END;
+$$;
+-- +goose StatementEnd
 
 -- When the last sweep for queues that nobody woke began, whichever process made it, and up to which webhook it looked.
 CREATE TABLE queue_sweeps (
@@ -683,6 +709,7 @@ DROP TABLE recoveries;
 DROP FUNCTION pauses_of;
 DROP TABLE pauses;
 DROP TABLE queue_sweeps;
+DROP FUNCTION lock_order;
 DROP TABLE queue;
 DROP TABLE history_passes;
 DROP TABLE delivery_stats;

@@ -86,12 +86,14 @@ func (d *Deliverer) Accept(ctx context.Context, in EventsToAccept) (Audience, er
 	rows.RunID, rows.WorkflowID = in.RunID, unusual(in.WorkflowID, in.Events[0].ID)
 	page := Page{Upto: uuid.Max}
 	shareLists(all)
-	inserted, subscribers, err := d.queries.AcceptEvents(ctx, d.cfg.Pool, rows, addressed(all, page, PageSize+1))
+	inserted, subscribers, err := d.queries.AcceptEvents(ctx, d.cfg.Pool, rows, addressed(all, page, PageSize+1, true))
 	if err != nil {
 		return Audience{}, fmt.Errorf("accept %s: %w", eventNames(in.Events), err)
 	}
 	failpoint.Here("accepted")
-	d.wakeQueued(ctx, subscribers)
+	if err := d.wakeAddressed(ctx, all, subscribers); err != nil {
+		return Audience{}, err
+	}
 	d.markFresh(ctx, all, inserted)
 	if len(inserted) < len(all) {
 		takenOver, err := d.known(ctx, in, all)
@@ -100,10 +102,12 @@ func (d *Deliverer) Accept(ctx context.Context, in EventsToAccept) (Audience, er
 		}
 		if takenOver {
 			shareLists(all)
-			if subscribers, err = d.queries.AddressEvents(ctx, d.cfg.Pool, addressed(all, page, PageSize+1)); err != nil {
+			if subscribers, err = d.queries.AddressEvents(ctx, d.cfg.Pool, addressed(all, page, PageSize+1, true)); err != nil {
 				return Audience{}, fmt.Errorf("find the subscribers of %s: %w", eventNames(in.Events), err)
 			}
-			d.wakeQueued(ctx, subscribers)
+			if err := d.wakeAddressed(ctx, all, subscribers); err != nil {
+				return Audience{}, err
+			}
 		}
 	}
 	audience, err := d.audience(ctx, all, subscribers, in.Of)

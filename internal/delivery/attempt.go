@@ -24,6 +24,8 @@ type Attempt struct {
 	failureRun int32
 	// acceptedAt is when Postgres accepted the event: with it the attempt's delivery has an id.
 	acceptedAt time.Time
+	// until is when another worker may be given an ordered webhook's round: the POST has to end before it. Zero: there is no bound.
+	until time.Time
 	// paid is whom the round has taken an allowance for.
 	paid allowance.Key
 }
@@ -98,11 +100,14 @@ const (
 	WebhookGone     = "webhook deleted"
 	WebhookDisabled = "webhook disabled"
 	NotSubscribed   = "webhook no longer subscribed to the event"
+	FilteredOut     = "left out by the webhook's filter"
 	AlreadyTaken    = "webhook has taken the event already"
 	NotPlanned      = "no longer planned"
 	BotSuspended    = "bot suspended"
 	NotAddressed    = "event is not for the webhook's bot"
 	NotVerified     = "endpoint not verified"
+	// InOrder says that an ordered webhook's event waits for others, which go first.
+	InOrder = "waits for the events before it"
 	// Paused says that an operator has stopped deliveries.
 	Paused = "deliveries paused"
 	// RateLimited says that the bot has sent as much to an endpoint that is not verified as it may; Result.RetryIn says when it

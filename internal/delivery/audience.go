@@ -85,9 +85,10 @@ func shareLists(events []*acceptance) {
 	}
 }
 
-// addressed asks for the subscribers of events, list by list.
-func addressed(events []*acceptance, p Page, most int32) db.AddressEventsParams {
-	asked := db.AddressEventsParams{After: p.After, Upto: p.Upto, PageSize: most}
+// addressed asks for the subscribers of events, list by list. whole: events get their places at all ordered webhooks of the list,
+// also beyond the page.
+func addressed(events []*acceptance, p Page, most int32, whole bool) db.AddressEventsParams {
+	asked := db.AddressEventsParams{After: p.After, Upto: p.Upto, PageSize: most, Whole: whole}
 	for i, a := range events {
 		n := int32(a.list)
 		if !slices.Contains(asked.Lists, n) {
@@ -287,6 +288,36 @@ func (d *Deliverer) wakeQueued(ctx context.Context, subscribers []db.AddressEven
 		failpoint.Here("queued")
 		d.recorder.WakeQueues(ctx, added, webhooks)
 	}
+}
+
+// wakeAddressed wakes the queues that the lookup has added to: those of subscribers, and of ordered webhooks beyond a full page.
+func (d *Deliverer) wakeAddressed(ctx context.Context, all []*acceptance, subscribers []db.AddressEventsRow) error {
+	d.wakeQueued(ctx, subscribers)
+	read := map[int]int{}
+	for _, s := range subscribers {
+		read[int(s.List)]++
+	}
+	var ids []string
+	for _, a := range all {
+		if read[a.list] > PageSize {
+			ids = append(ids, a.event.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	rows, err := d.queries.OrderedRows(ctx, d.cfg.Pool, ids)
+	if err != nil {
+		return fmt.Errorf("look up ordered webhooks: %w", err)
+	}
+	var added db.UnwokenParams
+	webhooks := make(map[uuid.UUID]history.Webhook, len(rows))
+	for _, row := range rows {
+		added.WebhookIds, added.Seqs, added.DueAts = append(added.WebhookIds, row.WebhookID), append(added.Seqs, row.Seq), append(added.DueAts, row.DueAt)
+		webhooks[row.WebhookID] = history.Webhook{WebhookID: row.WebhookID, BotID: row.BotID, Host: webhook.HostOf(row.Origin)}
+	}
+	d.recorder.WakeQueues(ctx, added, webhooks)
+	return nil
 }
 
 // handAll puts what the first attempts at new events need into the prefetch.

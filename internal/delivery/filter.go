@@ -138,7 +138,7 @@ func (d *Deliverer) filterList(ctx context.Context, events []*acceptance, list *
 		}
 		rest := Page{After: rows[len(rows)-1].ID, Upto: uuid.Max}
 		most = lookedAtOnce
-		if rows, err = d.queries.AddressEvents(ctx, d.cfg.Pool, addressed(events, rest, int32(most))); err != nil {
+		if rows, err = d.queries.AddressEvents(ctx, d.cfg.Pool, addressed(events, rest, int32(most), false)); err != nil {
 			return fmt.Errorf("find more subscribers of event %s: %w", events[0].event.ID, err)
 		}
 		d.wakeQueued(ctx, rows)
@@ -164,7 +164,7 @@ func (d *Deliverer) enqueueMatching(ctx context.Context, events []*acceptance, l
 			continue
 		}
 		for _, i := range a.rows {
-			if s := &list.rows[i]; s.Filter != nil && s.Queued {
+			if s := &list.rows[i]; s.Filter != nil && s.Queued && !s.Ordered {
 				pairs.EventIds, pairs.WebhookIds = append(pairs.EventIds, a.event.ID), append(pairs.WebhookIds, s.ID)
 			}
 		}
@@ -193,12 +193,22 @@ func (d *Deliverer) enqueueMatching(ctx context.Context, events []*acceptance, l
 	return nil
 }
 
+// passes says whether an event passes the filter of an ordered webhook, now that it is first. What was attempted, or was planned by a
+// recovery, was found to pass before.
+func passes(a Attempt, event storedEvent, orderedFilter []byte) bool {
+	if orderedFilter == nil || a.Number > 1 || a.Trigger != webhook.TriggerEvent {
+		return true
+	}
+	filter, err := webhook.StoredFilter(orderedFilter)
+	return err != nil || filter.Match(webhook.FieldsOf(event.Body)) // as take has it
+}
+
 // addressPart reads the subscribers of a part of an event's audience that get it: up to StepSize, and some at least, unless there
 // are none among maxLooked. last is the last that was looked at, where there may be more.
 func (d *Deliverer) addressPart(ctx context.Context, one *acceptance, p Page) (list *subscriberList, last *uuid.UUID, err error) {
 	list = &subscriberList{}
 	for most := StepSize; ; most = StepSize / 2 {
-		rows, err := d.queries.AddressEvents(ctx, d.cfg.Pool, addressed([]*acceptance{one}, p, int32(most)))
+		rows, err := d.queries.AddressEvents(ctx, d.cfg.Pool, addressed([]*acceptance{one}, p, int32(most), false))
 		if err != nil {
 			return nil, nil, fmt.Errorf("find the subscribers of event %s: %w", one.event.ID, err)
 		}

@@ -135,13 +135,22 @@ func (d *Deliverer) routeManual(ctx context.Context, a Attempt) (Route, error) {
 	if ended != nil || err != nil {
 		return Route{Ended: ended}, err
 	}
-	_, _, planned, err := d.queue.Planned(ctx, a.WebhookID, a.EventID)
+	row, _, planned, err := d.queue.Planned(ctx, a.WebhookID, a.EventID)
 	if err != nil {
 		return Route{}, fmt.Errorf("read what is planned of attempt %v: %w", a, err)
+	}
+	to := Target{WebhookID: a.WebhookID, BotID: target.BotID, Host: webhook.HostOf(target.Origin)}
+	if planned && target.Ordered && row.Attempt == a.Number && !row.Trigger.Manual() {
+		return d.hurryHead(ctx, a, to)
 	}
 	if target.IsActive && !target.Queued && target.FailureCount == 0 && !planned {
 		return Route{Attempt: a, Searchable: d.cfg.Attributes.Known()}, nil
 	}
+	return d.queueOrEnd(ctx, a, to, planned)
+}
+
+// queueOrEnd gives an attempt that a person asked for to the queue, unless it is recorded, or is not the next one.
+func (d *Deliverer) queueOrEnd(ctx context.Context, a Attempt, to Target, planned bool) (Route, error) {
 	if recorded, err := d.recordedBefore(ctx, a); recorded != nil || err != nil { // by an earlier run of this activity
 		return Route{Ended: recorded}, err
 	}
@@ -150,7 +159,21 @@ func (d *Deliverer) routeManual(ctx context.Context, a Attempt) (Route, error) {
 			return Route{}, err
 		}
 	}
-	return d.queueManual(ctx, a, Target{WebhookID: a.WebhookID, BotID: target.BotID, Host: webhook.HostOf(target.Origin)})
+	return d.queueManual(ctx, a, to)
+}
+
+// hurryHead has an ordered webhook's queue make its next attempt now, if that is the one that a person asks for. Any other waits for
+// those before it.
+func (d *Deliverer) hurryHead(ctx context.Context, a Attempt, target Target) (Route, error) {
+	n, err := d.queue.Hurry(ctx, a.WebhookID, a.EventID)
+	if err != nil {
+		return Route{}, err
+	}
+	if n == 0 {
+		return Route{Ended: &Result{Status: Skipped, Error: InOrder}}, nil
+	}
+	d.Wake(target)
+	return Route{Attempt: a, Queued: true}, nil
 }
 
 // manualTarget reads the webhook of an attempt that a person asked for. ended is not nil where nothing may be sent to it.

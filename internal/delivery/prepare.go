@@ -199,6 +199,8 @@ func (d *Deliverer) whySkipped(a Attempt, event storedEvent, target db.GetTarget
 		return WebhookDisabled
 	case !manual && !target.Subscribed:
 		return NotSubscribed
+	case !passes(a, event, target.OrderedFilter):
+		return FilteredOut
 	case target.Paused && (manual || a.row != nil): // what else is direct, goes to the queue
 		return Paused
 	case d.mayNot(a.Trigger, target.Verified):

@@ -35,7 +35,7 @@ type QueueStep struct {
 }
 
 // NextStep is the rule of the queue: what is due is sent, oldest first, as much as the window allows, or one while the
-// webhook fails. Only what a person asked for does not wait until the rest of a failing webhook is over. What an operator has
+// webhook fails or is ordered. Only what a person asked for does not wait until the rest of a failing webhook is over. What an operator has
 // paused, nothing is sent of.
 func NextStep(s history.QueueState, window int) QueueStep {
 	switch {
@@ -47,7 +47,7 @@ func NextStep(s history.QueueState, window int) QueueStep {
 		return QueueStep{Kind: AwaitTime, Wait: pausedSleep}
 	case s.ResumeIn > 0 && !s.Due[0].Trigger.Manual():
 		return QueueStep{Kind: AwaitTime, Wait: max(s.ResumeIn, shortestSleep)}
-	case s.FailureCount > 0:
+	case s.FailureCount > 0, s.Ordered:
 		window = 1
 	}
 	return QueueStep{Kind: AttemptRows, Rows: s.Due[:min(window, len(s.Due))]}

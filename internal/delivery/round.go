@@ -30,7 +30,7 @@ const (
 	restStep = 500 * time.Millisecond
 )
 
-// Round is one step of a webhook's queue: attempts that are due, at most a window's worth. While all of them are taken and
+// Round is one step of a webhook's queue: attempts that are due, at most a window's worth. While all of them are taken, or left out by a filter, and
 // as many more are due, it goes on with those, as a workflow's step costs the engine far more than the attempts do.
 type Round struct {
 	WebhookID uuid.UUID     `json:"webhookId"`
@@ -38,6 +38,8 @@ type Round struct {
 	Rows      []history.Row `json:"rows"`
 	// Window is how many attempts may be in flight at once.
 	Window int `json:"window"`
+
+	justRead bool // Rows are from a moment ago
 }
 
 // check finds what no queue's workflow asks for. What its rows say is held against those in Postgres.
@@ -65,6 +67,8 @@ type RoundResult struct {
 	// Window is the one for the next round.
 	Window int                `json:"window"`
 	State  history.QueueState `json:"state"`
+
+	leftOut int // rows that the webhook's filter left out
 	// Searchable is as Audience has it.
 	Searchable bool `json:"searchable,omitempty"`
 }
@@ -82,15 +86,15 @@ func (d *Deliverer) RunRound(ctx context.Context, round Round) (RoundResult, err
 	defer d.rounds.end(round.BotID)
 	sum := RoundResult{Window: max(1, round.Window), Searchable: d.cfg.Attributes.Known()}
 	for until := time.Now().Add(roundStint); ; {
-		made, full := sum.Made, len(round.Rows) >= sum.Window
+		before, full := sum.Made+sum.leftOut, len(round.Rows) >= sum.Window
 		if err := d.runWindow(ctx, round, &sum); err != nil {
 			return sum, err
 		}
-		step, taken := NextStep(sum.State, sum.Window), sum.Failed == 0 && sum.Made-made == len(round.Rows)
+		step, taken := NextStep(sum.State, sum.Window), sum.Failed == 0 && sum.Made+sum.leftOut-before == len(round.Rows)
 		if !full || !taken || sum.State.FailureCount > 0 || step.Kind != AttemptRows || time.Now().After(until) {
 			return sum, nil
 		}
-		round.Rows = step.Rows
+		round.Rows, round.justRead = step.Rows, true
 	}
 }
 
@@ -104,7 +108,7 @@ func (d *Deliverer) runWindow(ctx context.Context, round Round, sum *RoundResult
 	if err != nil {
 		return err
 	}
-	results, err := d.runRows(ctx, round, target.FailureRun, paid)
+	results, err := d.runRows(ctx, round, target, paid)
 	for i, r := range results {
 		switch r.Status {
 		case Delivered:
@@ -116,12 +120,17 @@ func (d *Deliverer) runWindow(ctx context.Context, round Round, sum *RoundResult
 				sum.GaveUp++
 			}
 		case Skipped, Queued:
+			if r.Error == FilteredOut {
+				sum.leftOut++
+			}
 		}
 	}
 	if err != nil {
 		return err
 	}
-	sum.Window = NextWindow(sum.Window, len(round.Rows), sum.Failed)
+	if sum.Window = NextWindow(sum.Window, len(round.Rows), sum.Failed); target.Ordered {
+		sum.Window = 1
+	}
 	sum.State, err = d.queue.Look(ctx, round.WebhookID, sum.Window)
 	return err
 }
@@ -144,6 +153,13 @@ func (d *Deliverer) narrow(ctx context.Context, round Round) (Round, db.GetTarge
 	case target.FailureCount == 0:
 		target.FailureRun = 0
 	}
+	if target.Ordered && !round.justRead {
+		s, err := d.queue.Look(ctx, round.WebhookID, 1) // what came meanwhile may go first
+		if err != nil {
+			return round, target, err
+		}
+		round.Rows = s.Due
+	}
 	round, err = d.rest(ctx, round, target)
 	urgent := len(round.Rows) > 0 && round.Rows[0].Trigger.Manual()
 	switch {
@@ -156,12 +172,15 @@ func (d *Deliverer) narrow(ctx context.Context, round Round) (Round, db.GetTarge
 }
 
 // runRows starts the attempts in order and waits for all.
-func (d *Deliverer) runRows(ctx context.Context, round Round, failureRun int32, paid allowance.Key) ([]Result, error) {
+func (d *Deliverer) runRows(ctx context.Context, round Round, target db.GetTargetRow, paid allowance.Key) ([]Result, error) {
 	results, faults := make([]Result, len(round.Rows)), make([]error, len(round.Rows))
 	var all sync.WaitGroup
 	for i, row := range round.Rows {
 		a := queued(round.WebhookID, row)
-		a.failureRun, a.paid = failureRun, paid
+		a.failureRun, a.paid = target.FailureRun, paid
+		if target.Ordered {
+			a.until, _ = ctx.Deadline()
+		}
 		all.Go(func() { results[i], faults[i] = d.runRow(ctx, a) })
 	}
 	all.Wait()

@@ -24,6 +24,10 @@ const (
 	MostCounted = 1000
 	// mostHurried bounds one statement's changes.
 	mostHurried = 10_000
+	// recoveryLook is when an ordered queue looks again that has nothing to send before what a recovery may yet find.
+	recoveryLook = 2 * time.Second
+	// unlimited is beyond what is ever due.
+	unlimited = 100 * 365 * 24 * time.Hour
 	// mostSwept is how many webhooks' queues one sweep looks at, and mostOverdue how many it finds: as many as a process wakes
 	// until it may sweep again. What is left, the next sweep begins with, at once.
 	mostSwept, mostOverdue = 10_000, 250
@@ -59,6 +63,8 @@ type QueueState struct {
 	BotID  string `json:"botId,omitempty"`
 	Host   string `json:"host,omitempty"`
 	Active bool   `json:"active,omitempty"`
+	// Ordered: the webhook's deliveries are made one at a time, in the order of acceptance.
+	Ordered bool `json:"ordered,omitempty"`
 	// FailureCount is the webhook's failures in a row, LastError the error of the last one.
 	FailureCount int    `json:"failureCount,omitempty"`
 	LastError    string `json:"lastError,omitempty"`
@@ -75,13 +81,13 @@ type QueueState struct {
 }
 
 // Look reads how a webhook's queue stands, with at most `most` rows that are due. A webhook that has nothing due and no
-// run of failures turns direct.
+// run of failures turns direct, unless it is ordered.
 func (q *Queue) Look(ctx context.Context, webhookID uuid.UUID, most int) (QueueState, error) {
-	s, isQueued, err := q.read(ctx, webhookID, most)
+	s, canTurn, err := q.read(ctx, webhookID, most)
 	if err != nil {
 		return s, fmt.Errorf("look at the queue of webhook %s: %w", webhookID, err)
 	}
-	if isQueued && s.FailureCount == 0 && len(s.Due) == 0 {
+	if canTurn && s.FailureCount == 0 && len(s.Due) == 0 {
 		if err := q.setDirect(ctx, webhookID); err != nil {
 			return s, fmt.Errorf("turn webhook %s direct: %w", webhookID, err)
 		}
@@ -93,7 +99,7 @@ func (q *Queue) Look(ctx context.Context, webhookID uuid.UUID, most int) (QueueS
 	return s, nil
 }
 
-func (q *Queue) read(ctx context.Context, webhookID uuid.UUID, most int) (s QueueState, isQueued bool, err error) {
+func (q *Queue) read(ctx context.Context, webhookID uuid.UUID, most int) (s QueueState, canTurn bool, err error) {
 	queries := db.New()
 	w, err := queries.QueueState(ctx, q.Pool, db.QueueStateParams{ID: webhookID, MostCounted: MostCounted})
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -103,7 +109,7 @@ func (q *Queue) read(ctx context.Context, webhookID uuid.UUID, most int) (s Queu
 		return s, false, err
 	}
 	s = QueueState{
-		BotID: w.BotID, Host: webhook.HostOf(w.Origin), Active: w.IsActive, FailureCount: int(w.FailureCount), LastError: w.LastError,
+		BotID: w.BotID, Host: webhook.HostOf(w.Origin), Active: w.IsActive, Ordered: w.Ordered, FailureCount: int(w.FailureCount), LastError: w.LastError,
 		Waiting: int(w.Waiting), NextIn: seconds(w.NextIn), ResumeIn: seconds(w.ResumeIn),
 	}
 	if w.Paused {
@@ -115,13 +121,20 @@ func (q *Queue) read(ctx context.Context, webhookID uuid.UUID, most int) (s Queu
 			s.Paused = &p
 		}
 	}
-	due, err := queries.TakeDue(ctx, q.Pool, db.TakeDueParams{WebhookID: webhookID, Most: int32(most)})
+	recovers, upto := w.OrderedUpto.Unix() > 0, time.Now().Add(unlimited)
+	if recovers {
+		upto = w.OrderedUpto
+	}
+	due, err := queries.TakeDue(ctx, q.Pool, db.TakeDueParams{WebhookID: webhookID, Most: int32(most), Upto: upto})
 	for _, row := range due {
 		s.Due = append(s.Due, Row{
 			EventID: row.EventID, Attempt: int(row.Attempt), Step: int(row.Step), Trigger: webhook.Trigger(row.Trigger), RecoveryID: row.RecoveryID.UUID,
 		})
 	}
-	return s, w.Queued, err
+	if recovers && len(s.Due) == 0 {
+		s.NextIn = max(s.NextIn, recoveryLook) // what is due waits for what the recovery finds
+	}
+	return s, w.Queued && !w.Ordered, err
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
@@ -171,9 +184,9 @@ func (q *Queue) Remove(ctx context.Context, webhookID uuid.UUID, row Row) error 
 	})
 }
 
-// Postpone puts off the planned attempt of a row, which our own side could not make.
+// Postpone puts off the planned attempt of a row, which our own side could not make. An ordered webhook rests instead.
 func (q *Queue) Postpone(ctx context.Context, webhookID uuid.UUID, row Row, d time.Duration) error {
-	return db.New().Postpone(ctx, q.Pool, db.PostponeParams{DelaySeconds: d.Seconds(), EventID: row.EventID, WebhookID: webhookID, Attempt: int32(row.Attempt)})
+	return db.New().Postpone(ctx, q.Pool, db.PostponeParams{DelaySeconds: d.Seconds(), EventID: row.EventID, WebhookID: webhookID, Attempt: int32(row.Attempt), Manual: row.Trigger.Manual()})
 }
 
 // Rest has the queue of a webhook rest whose endpoint has not agreed, for at least d from now.
@@ -182,9 +195,19 @@ func (q *Queue) Rest(ctx context.Context, webhookID uuid.UUID, d time.Duration) 
 }
 
 // Hurry makes what is planned for a webhook due at once, of one event or, where eventID is empty, of all, and ends the
-// rest of a failing webhook. It returns how many attempts it made due, the next 10,000 at most. The queue has to be woken.
+// rest of a failing webhook. It returns how many attempts it made due, the next 10,000 at most. The queue has to be woken. Of an
+// ordered webhook, the head alone is made due.
 func (q *Queue) Hurry(ctx context.Context, webhookID uuid.UUID, eventID string) (int, error) {
 	queries := db.New()
+	head, ordered, err := q.Head(ctx, webhookID)
+	switch {
+	case err != nil:
+		return 0, err
+	case ordered && eventID != "" && eventID != head:
+		return 0, nil
+	case ordered:
+		return 1, describe(queries.EndRest(ctx, q.Pool, webhookID), "end the rest of a webhook")
+	}
 	n, err := queries.Hurry(ctx, q.Pool, db.HurryParams{WebhookID: webhookID, EventID: eventID, Most: mostHurried})
 	if err != nil {
 		return 0, fmt.Errorf("make the queue of webhook %s due now: %w", webhookID, err)
@@ -193,6 +216,15 @@ func (q *Queue) Hurry(ctx context.Context, webhookID uuid.UUID, eventID string) 
 		return 0, fmt.Errorf("end the rest of webhook %s: %w", webhookID, err)
 	}
 	return int(n), nil
+}
+
+// Head is the event that an ordered webhook is sent next; false: the webhook is not ordered, or nothing waits.
+func (q *Queue) Head(ctx context.Context, webhookID uuid.UUID) (eventID string, waits bool, err error) {
+	head, err := db.New().HeadOf(ctx, q.Pool, webhookID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", false, nil
+	}
+	return head.EventID, err == nil, describe(err, "look for the head of a queue")
 }
 
 // StalledIncidents are those whose workflows may not have started. Any process may ask, and each does.

@@ -41,6 +41,8 @@ type batchState struct {
 	last     map[uuid.UUID]Attempt // that changed the webhook's health
 	known    map[uuid.UUID]bool    // deliveries that are in the history
 	fuses    map[string]bool       // by class: the fuse is blown
+	// retryIn is when the heads of ordered webhooks are attempted again, for which their queues wait.
+	retryIn map[uuid.UUID]time.Duration
 
 	rows      db.InsertDeliveriesParams
 	attempted db.RemoveAttemptedParams
@@ -122,7 +124,7 @@ func (r *Recorder) lock(ctx context.Context, tx pgx.Tx, batch []*recording) (*ba
 func newBatchState(tx pgx.Tx, healths []db.WebhookHealthRow, recorded []uuid.UUID) *batchState {
 	s := &batchState{
 		tx: tx, webhooks: map[uuid.UUID]db.WebhookHealthRow{}, before: map[uuid.UUID]Health{}, last: map[uuid.UUID]Attempt{},
-		known: make(map[uuid.UUID]bool, len(recorded)), fuses: map[string]bool{}, plans: map[planKey]*recording{}, out: &batchOutcome{planners: map[uuid.UUID]Webhook{}},
+		known: make(map[uuid.UUID]bool, len(recorded)), fuses: map[string]bool{}, retryIn: map[uuid.UUID]time.Duration{}, plans: map[planKey]*recording{}, out: &batchOutcome{planners: map[uuid.UUID]Webhook{}},
 	}
 	for _, w := range healths {
 		s.webhooks[w.ID] = w
@@ -170,6 +172,9 @@ func (r *Recorder) tally(ctx context.Context, s *batchState, rec *recording) err
 		return nil
 	}
 	rec.after.Planned = true
+	if rec.plan == nil && s.webhooks[id].Ordered {
+		s.retryIn[id] = max(s.retryIn[id], plan.Delay)
+	}
 	key := planKey{id, plan.EventID}
 	if s.plans[key] == nil {
 		s.plans[key] = &recording{attempt: rec.attempt, plan: plan}
@@ -256,7 +261,7 @@ func one(is bool) int32 {
 func (r *Recorder) updateHealth(ctx context.Context, s *batchState) (err error) {
 	var u db.UpdateHealthParams
 	for id, now := range s.after {
-		if now == s.before[id] {
+		if now == s.before[id] && s.retryIn[id] == 0 {
 			continue
 		}
 		last := s.last[id]
@@ -265,7 +270,7 @@ func (r *Recorder) updateHealth(ctx context.Context, s *batchState) (err error) 
 		u.EarlyFailures = append(u.EarlyFailures, now.EarlyFailures)
 		u.FailureRuns = append(u.FailureRuns, now.FailureRun)
 		u.Queueds = append(u.Queueds, now.Queued)
-		u.RestsSeconds = append(u.RestsSeconds, now.Rest().Seconds())
+		u.RestsSeconds = append(u.RestsSeconds, max(now.Rest(), s.retryIn[id]).Seconds())
 		u.Disables = append(u.Disables, s.before[id].Active && !now.Active)
 		u.DeliveryIds = append(u.DeliveryIds, last.DeliveryID)
 		u.Classes = append(u.Classes, now.FailureClass)
@@ -358,26 +363,6 @@ func (r *Recorder) countRecovered(ctx context.Context, s *batchState) error {
 		}
 	}
 	return r.queries.CountRecovered(ctx, s.tx, sums)
-}
-
-// StopWebhooks removes what is planned for webhooks that are disabled now, and ends their recoveries for the reason given.
-// The webhooks' locks are held.
-func StopWebhooks(ctx context.Context, tx pgx.Tx, ids []uuid.UUID, why string) error {
-	q := db.New()
-	if err := q.ClearQueues(ctx, tx, ids); err != nil {
-		return err
-	}
-	return q.EndRecoveries(ctx, tx, db.EndRecoveriesParams{State: RecoveryStopped, LastError: &why, WebhookIds: ids})
-}
-
-// SuspendWebhooks removes all that is planned for webhooks, and ends their recoveries: their bot is suspended. The
-// webhooks' locks are held.
-func SuspendWebhooks(ctx context.Context, tx pgx.Tx, ids []uuid.UUID) error {
-	q, why := db.New(), "bot suspended"
-	if err := q.ClearAllQueues(ctx, tx, ids); err != nil {
-		return err
-	}
-	return q.EndRecoveries(ctx, tx, db.EndRecoveriesParams{State: RecoveryStopped, LastError: &why, WebhookIds: ids})
 }
 
 // report logs and counts what a batch came to, and has notices handed over.

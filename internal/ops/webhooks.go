@@ -18,7 +18,7 @@ const (
 	Disabled  State = "disabled"
 	Suspended State = "suspended" // its bot is
 	Failing   State = "failing"   // its last attempt failed
-	Queued    State = "queued"    // it fails not, and its deliveries wait in its queue
+	Queued    State = "queued"    // it fails not, and its deliveries wait in its queue; one that is ordered may have none
 	Active    State = "active"
 )
 

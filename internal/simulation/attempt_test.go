@@ -274,7 +274,11 @@ func (w *worker) leaveToQueue(a attempt, fault bool, f func(delivery.Result)) {
 		return
 	case a.row != nil:
 		w.query(func() {
-			if r := w.s.store.rows[pair{a.ev, a.h}]; r != nil && r.attempt == a.number {
+			switch r := w.s.store.rows[pair{a.ev, a.h}]; {
+			case r == nil || r.attempt != a.number:
+			case a.h.ordered && !a.row.Trigger.Manual() && !w.s.is(postponedMoves):
+				a.h.resumeAt = max(a.h.resumeAt, w.s.now+delay)
+			default:
 				r.due = w.s.now + delay
 			}
 			f(delivery.Result{Status: delivery.Queued})

@@ -41,6 +41,7 @@ type hookCheck struct {
 	touched  bool // somebody changed it, or asked it for something
 	exempt   bool // from what a short trouble must not do
 	firstBad time.Duration
+	order    orderCheck
 }
 
 // post is one POST.
@@ -54,6 +55,8 @@ type post struct {
 	enabled  int
 	begun    time.Duration
 	recorded bool
+	manual   bool // a person asked for it
+	ordered  bool // the webhook was
 	lost     bool // its worker crashed before it was recorded
 }
 
@@ -66,7 +69,7 @@ func (s *sim) fail(format string, args ...any) {
 
 // postBegins checks that a POST may be made.
 func (s *sim) postBegins(w *worker, a attempt, in input) *post {
-	h, p := a.h, &post{ev: a.ev, h: a.h, w: w, number: a.number, readAt: in.readStep, enabled: in.enabled, begun: s.now}
+	h, p := a.h, &post{ev: a.ev, h: a.h, w: w, number: a.number, readAt: in.readStep, enabled: in.enabled, begun: s.now, manual: a.trigger.Manual(), ordered: a.h.ordered}
 	if h.check.runBegan > 0 && in.readStep > h.check.runBegan {
 		p.run = h.check.run
 	}
@@ -95,6 +98,7 @@ func (s *sim) postBegins(w *worker, a attempt, in input) *post {
 		s.fail("%s is sent to webhook %d, which is disabled", a.ev.id, h.n)
 	}
 	s.checkPrompt(a)
+	s.checkOrder(a)
 	known.posts = append(known.posts, p)
 	h.check.flying = append(h.check.flying, p)
 	h.check.posts++
@@ -176,6 +180,7 @@ func (s *sim) checkCount(h *hook) {
 func (s *sim) checkDisabling(h *hook) {
 	h.check.off[typeA], h.check.off[typeB] = s.now, s.now
 	h.check.offStep = s.done
+	h.forgetOrder()
 	if h.health.FailureCount < webhook.MaxFailures {
 		s.fail("webhook %d is disabled after %d failures", h.n, h.health.FailureCount)
 	}
@@ -251,6 +256,9 @@ func (s *sim) watch() {
 func (s *sim) checkAttended(h *hook) {
 	for _, r := range h.queue {
 		since := max(r.due, r.changed, h.check.attended)
+		if h.ordered {
+			since = max(since, h.resumeAt, h.from)
+		}
 		within := attendedWithin
 		if s.checks.lastFault >= min(r.changed, h.check.attended)-time.Second {
 			within = foundWithin // the queue may not have been seen to since

@@ -175,55 +175,75 @@ func (w *worker) accept(r *eventRun, f func(duplicate bool, targets []*hook)) {
 func (w *worker) address(r *eventRun, ev *event, repeated bool, f func(duplicate bool, targets []*hook)) {
 	s := w.s
 	type subscriber struct {
-		h      *hook
-		in     input
-		served bool
+		h       *hook
+		in      input
+		served  bool
+		ordered bool
 	}
 	var subscribers []subscriber // as the statement's snapshot shows them
 	for _, h := range s.store.hooks {
 		if h.subscribes(ev.kind) {
-			subscribers = append(subscribers, subscriber{h, s.read(h), s.store.pair(ev, h).last > 0})
+			subscribers = append(subscribers, subscriber{h, s.read(h), s.store.pair(ev, h).last > 0, h.ordered})
 		}
 	}
 	snapshot := s.now
-	s.store.seq += len(subscribers)
-	first := s.store.seq
-	w.after(s.between(0, 2*time.Millisecond), func() { // the commit
-		if !repeated {
-			s.commitEvent(ev)
-			for _, x := range subscribers {
-				s.checks.accepted = append(s.checks.accepted, acceptance{pair{ev, x.h}, snapshot, !x.in.queued})
+	inOrder := slices.ContainsFunc(subscribers, func(x subscriber) bool { return x.ordered })
+	w.lockOrder(inOrder, func(release func()) {
+		due := map[*hook]time.Duration{}
+		for _, x := range subscribers {
+			if due[x.h] = ev.acceptedAt; x.ordered {
+				due[x.h] = s.placeOf(ev, x.h)
 			}
 		}
-		if ev.owner != r.n {
-			f(true, nil)
-			return
-		}
-		var rows []*row
-		var targets []*hook
-		for i, x := range subscribers {
-			if !x.in.queued {
-				targets = append(targets, x.h)
-				if !repeated {
-					w.prefetch[deliveryKey{ev, x.h, 1}] = x.in
+		s.store.seq += len(subscribers)
+		first := s.store.seq
+		w.after(s.between(0, 2*time.Millisecond), func() { // the commit
+			release()
+			if !repeated {
+				s.commitEvent(ev)
+				for _, x := range subscribers {
+					s.checks.accepted = append(s.checks.accepted, acceptance{pair{ev, x.h}, snapshot, !x.in.queued})
 				}
-				continue
 			}
-			if !x.served && s.store.rows[pair{ev, x.h}] == nil && !x.h.deleted {
-				rows = append(rows, s.insert(&row{ev: ev, h: x.h, seq: first - i, attempt: 1, step: 1, trigger: webhook.TriggerEvent, due: ev.acceptedAt}))
+			if ev.owner != r.n {
+				f(true, nil)
+				return
 			}
-		}
-		w.after(s.between(0, time.Millisecond), func() {
-			w.wakeQueues(rows, func() {
-				if !repeated || len(targets) == 0 || s.is(servedNotLeftOut) {
-					f(false, targets)
-					return
+			var rows []*row
+			var targets []*hook
+			for i, x := range subscribers {
+				if !x.in.queued {
+					targets = append(targets, x.h)
+					if !repeated {
+						w.prefetch[deliveryKey{ev, x.h, 1}] = x.in
+					}
+					continue
 				}
-				w.query(func() { // DeliveredOf
-					f(false, slices.DeleteFunc(targets, func(h *hook) bool {
-						return s.store.pair(ev, h).last > 0 || s.store.rows[pair{ev, h}] != nil
-					}))
-				})
+				if !x.served && s.store.rows[pair{ev, x.h}] == nil && !x.h.deleted {
+					rows = append(rows, s.insert(&row{ev: ev, h: x.h, seq: first - i, attempt: 1, step: 1, trigger: webhook.TriggerEvent, due: due[x.h]}))
+					if x.ordered && x.h.ordered && !repeated && x.h.health.Active && x.in.enabled == x.h.check.enabled {
+						x.h.check.order.accepted = append(x.h.check.order.accepted, ev)
+					}
+				}
+			}
+			w.afterAddress(ev, repeated, rows, targets, f)
+		})
+	})
+}
+
+// afterAddress wakes the queues that got rows, and leaves out of the targets what is served already.
+func (w *worker) afterAddress(ev *event, repeated bool, rows []*row, targets []*hook, f func(duplicate bool, targets []*hook)) {
+	s := w.s
+	w.after(s.between(0, time.Millisecond), func() {
+		w.wakeQueues(rows, func() {
+			if !repeated || len(targets) == 0 || s.is(servedNotLeftOut) {
+				f(false, targets)
+				return
+			}
+			w.query(func() { // DeliveredOf
+				f(false, slices.DeleteFunc(targets, func(h *hook) bool {
+					return s.store.pair(ev, h).last > 0 || s.store.rows[pair{ev, h}] != nil
+				}))
 			})
 		})
 	})

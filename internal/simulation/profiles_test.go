@@ -26,7 +26,7 @@ func (d *draft) chance(p float64) bool { return d.rnd.Float64() < p }
 type profile func(*draft)
 
 // profiles are all kinds, each as often as it stands here.
-var profiles = []profile{storm, storm, storm, people, backlog, restart, restart, forGood}
+var profiles = []profile{storm, storm, storm, people, backlog, restart, restart, forGood, inOrder, inOrder}
 
 func draw(rnd *rand.Rand, kinds []profile) *plan {
 	d := &draft{plan: &plan{
@@ -141,6 +141,44 @@ func backlog(d *draft) {
 	}
 }
 
+// inOrder is ordered webhooks with everything at once: troubles, crashes, recoveries and people.
+func inOrder(d *draft) {
+	d.name = "in order"
+	d.workers = 1 + d.rnd.IntN(4)
+	d.end = d.between(30*time.Second, 120*time.Second)
+	d.schedule = []webhook.Schedule{{}, {time.Second}, {2 * time.Second, 5 * time.Second}, {5 * time.Second, 30 * time.Second, time.Minute}}[d.rnd.IntN(4)]
+	for range 1 + d.rnd.IntN(3) {
+		d.hooks = append(d.hooks, hookPlan{events: []uint8{typeA, typeA | typeB}[d.rnd.IntN(2)], ordered: d.chance(0.7), receiver: d.anyReceiver()})
+	}
+	for range 1 + d.rnd.IntN(4) {
+		for at, n := d.between(0, d.end), 2+d.rnd.IntN(12); n > 0; n-- { // many at the same time
+			d.emit(at + d.between(0, 20*time.Millisecond))
+		}
+	}
+	for range d.rnd.IntN(20) {
+		d.emit(d.between(0, d.end))
+	}
+	for range d.rnd.IntN(6) {
+		d.operate(d.between(0, d.end))
+	}
+	for range d.rnd.IntN(3) {
+		d.switchOrder(d.between(0, d.end))
+	}
+	d.trouble(2500)
+}
+
+// switchOrder has a webhook become ordered, while events come, and perhaps not ordered again.
+func (d *draft) switchOrder(at time.Duration) {
+	n := d.rnd.IntN(len(d.hooks))
+	for range 1 + d.rnd.IntN(8) {
+		d.emit(at + d.between(-time.Second, time.Second))
+	}
+	d.add(at, fmt.Sprintf("order webhook %d", n), func(s *sim) { s.setOrdered(s.store.hooks[n], true) })
+	if d.chance(0.3) {
+		d.add(at+d.between(0, 40*time.Second), fmt.Sprintf("order webhook %d no more", n), func(s *sim) { s.setOrdered(s.store.hooks[n], false) })
+	}
+}
+
 // restart is webhooks with short troubles far apart, and events all the time.
 func restart(d *draft) {
 	d.name = "restart"
@@ -224,7 +262,7 @@ func eventID(n int) string { return fmt.Sprintf("e%03d", n) }
 // emit adds an event, which may be emitted twice.
 func (d *draft) emit(at time.Duration) {
 	ev := &event{id: eventID(d.events), kind: typeA}
-	isFew := d.name == "storm" || d.name == "people"
+	isFew := d.name == "storm" || d.name == "people" || d.name == "in order"
 	if isFew && d.chance(0.3) {
 		ev.kind = typeB
 	}

@@ -267,6 +267,18 @@ func (q *queueRun) startRound(rows []history.Row) {
 // hurry is history.Queue.Hurry: two statements.
 func (w *worker) hurry(h *hook, ev *event, f func()) {
 	w.query(func() {
+		head := w.s.head(h)
+		if h.ordered && head != nil && !w.s.is(hurryJumps) {
+			if ev != nil && ev != head.ev {
+				f()
+				return
+			}
+			w.query(func() {
+				h.resumeAt = 0
+				f()
+			})
+			return
+		}
 		for _, r := range h.queue {
 			if ev == nil || r.ev == ev {
 				r.due, r.changed = longAgo, w.s.now

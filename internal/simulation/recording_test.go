@@ -85,6 +85,7 @@ func (s *sim) fastSuccess(rec *recording) bool {
 // record is Recorder.record, a transaction. It returns the rows that may have to be woken.
 func (s *sim) record(batch []*recording) (unwoken []*row) {
 	before, last, disabled := map[*hook]history.Health{}, map[*hook]bool{}, []*hook{}
+	retryIn := map[*hook]time.Duration{}
 	plans, order, own := map[pair]*recording{}, []pair{}, map[*hook]bool{}
 	for _, rec := range batch {
 		h := rec.h
@@ -116,6 +117,9 @@ func (s *sim) record(batch []*recording) (unwoken []*row) {
 			continue
 		}
 		rec.after.planned = true
+		if h.ordered && rec.plan == nil && !s.is(headIsDelayed) {
+			retryIn[h] = max(retryIn[h], next.delay)
+		}
 		key := pair{rec.ev, h}
 		if plans[key] == nil {
 			plans[key], order = rec, append(order, key)
@@ -125,8 +129,11 @@ func (s *sim) record(batch []*recording) (unwoken []*row) {
 		}
 	}
 	for h, was := range before {
-		if h.health != was {
-			h.resumeAt = s.now + s.restOf(h.health)
+		switch until := s.now + max(retryIn[h], s.restOf(h.health)); {
+		case h.ordered && (h.health != was || retryIn[h] > 0):
+			h.resumeAt = max(h.resumeAt, until)
+		case h.health != was:
+			h.resumeAt = until
 		}
 	}
 	for _, rec := range batch {

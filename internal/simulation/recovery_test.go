@@ -59,11 +59,12 @@ func (s *sim) recover(h *hook, since time.Duration) {
 		return
 	}
 	r := &recovery{id: id(len(s.store.recoveries) + 1), h: h, since: since, upto: s.now, beginAt: since, state: history.RecoveryRunning, created: s.now, updated: s.now}
-	if h.disabled >= since && h.disabled > 0 {
+	if h.disabled >= since && h.disabled > 0 && !h.ordered {
 		r.beginAt = h.disabled
 	}
 	r.afterTime = r.beginAt
 	s.store.recoveries = append(s.store.recoveries, r)
+	s.noteMissed(r)
 	s.logf("webhook %d is recovered from %.3fs on", h.n, since.Seconds())
 	if s.chance(s.plan.lostWakes) {
 		s.checks.lastFault = s.now

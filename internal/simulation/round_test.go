@@ -9,14 +9,19 @@ import (
 
 // runRound is Deliverer.RunRound: window after window, while all is taken and as much more is due.
 func (w *worker) runRound(h *hook, rows []history.Row, sum *delivery.RoundResult, until time.Duration, f func()) {
+	w.runRoundFrom(h, rows, false, sum, until, f)
+}
+
+// runRoundFrom goes on with a round; justRead: its rows are from a moment ago.
+func (w *worker) runRoundFrom(h *hook, rows []history.Row, justRead bool, sum *delivery.RoundResult, until time.Duration, f func()) {
 	made, full := sum.Made, len(rows) >= sum.Window
-	w.runWindow(h, rows, sum, func() {
+	w.runWindow(h, rows, justRead, sum, func() {
 		next, taken := w.s.nextStep(sum.State, sum.Window), sum.Failed == 0 && sum.Made-made == len(rows)
 		if !full || !taken || sum.State.FailureCount > 0 || next.Kind != delivery.AttemptRows || w.s.now > until {
 			f()
 			return
 		}
-		w.runRound(h, next.Rows, sum, until, f)
+		w.runRoundFrom(h, next.Rows, true, sum, until, f)
 	})
 }
 
@@ -32,8 +37,18 @@ func (s *sim) nextStep(state history.QueueState, window int) delivery.QueueStep 
 }
 
 // runWindow is Deliverer.runWindow, after it has narrowed the round.
-func (w *worker) runWindow(h *hook, rows []history.Row, sum *delivery.RoundResult, f func()) {
+func (w *worker) runWindow(h *hook, rows []history.Row, justRead bool, sum *delivery.RoundResult, f func()) {
 	s := w.s
+	if h.ordered && !justRead && !s.is(roundNotReadAgain) {
+		w.lookOnce(h, 1, func(q history.QueueState) {
+			if len(q.Due) == 0 {
+				w.lookAfter(h, 0, sum, f)
+				return
+			}
+			w.runWindow(h, q.Due, true, sum, f)
+		})
+		return
+	}
 	if s.is(runReadByRow) {
 		w.attemptRows(h, rows, nil, sum, f)
 		return
@@ -42,7 +57,7 @@ func (w *worker) runWindow(h *hook, rows []history.Row, sum *delivery.RoundResul
 		in := s.read(h)
 		q, _ := s.queueState(h)
 		switch {
-		case q.FailureCount == 0 || h.deleted:
+		case h.deleted, q.FailureCount == 0 && (q.ResumeIn <= 0 || !h.ordered || rows[0].Trigger.Manual()):
 			w.attemptRows(h, rows, &in, sum, f)
 		case q.ResumeIn > 0 && !rows[0].Trigger.Manual():
 			w.lookAfter(h, 0, sum, f)
@@ -77,7 +92,9 @@ func (w *worker) attemptRows(h *hook, rows []history.Row, in *input, sum *delive
 
 // lookAfter looks at the queue after a window's attempts.
 func (w *worker) lookAfter(h *hook, rows int, sum *delivery.RoundResult, f func()) {
-	sum.Window = delivery.NextWindow(sum.Window, rows, sum.Failed)
+	if sum.Window = delivery.NextWindow(sum.Window, rows, sum.Failed); h.ordered && !w.s.is(wideInOrder) {
+		sum.Window = 1
+	}
 	w.lookOnce(h, sum.Window, func(q history.QueueState) {
 		sum.State = q
 		f()
@@ -135,6 +152,9 @@ func (w *worker) read(h *hook, most int, f func(q history.QueueState, queued boo
 		w.query(func() {
 			for _, r := range w.s.due(h, most) {
 				q.Due = append(q.Due, r.taken())
+			}
+			if _, recovers := w.s.orderedUpto(h); recovers && len(q.Due) == 0 {
+				q.NextIn = max(q.NextIn, recoveryLook)
 			}
 			f(q, queued)
 		})

@@ -36,6 +36,17 @@ const (
 	restByCount            // the rests go by all failures, not by those that were known
 	redeliveryEndsSchedule // a redelivery is made beside the planned retry, and ends the schedule by failing
 	recoveryTakesInFlight  // a recovery sends at once what is in flight
+
+	// Of ordered webhooks.
+	orderNotLocked     // rows are added without a lock
+	headIsDelayed      // a retry is a row that is due later, as of others
+	orderedTurnsDirect // with nothing due, it turns direct
+	wideInOrder        // its window grows
+	recoveryNotAwaited // what is newer does not wait for what a recovery finds
+	orderNotSettled    // it begins at once when it becomes ordered
+	hurryJumps         // an attempt that a person hurries goes before all
+	postponedMoves     // what our own side could not attempt is due later
+	roundNotReadAgain  // a round begins with what was first when the queue was read
 )
 
 // TestEachRuleIsNeeded takes rules out, one after another, and requires that some schedule shows it soon. Where two rules
@@ -73,6 +84,15 @@ func TestEachRuleIsNeeded(t *testing.T) {
 		"rests by known failures":               {restByCount, restart},
 		"redelivery keeps the schedule":         {redeliveryEndsSchedule, people},
 		"recovery leaves what is in flight":     {recoveryTakesInFlight, people},
+		"order by a lock":                       {orderNotLocked, inOrder},
+		"a retry holds up the others":           {headIsDelayed, inOrder},
+		"ordered stays queued":                  {orderedTurnsDirect, inOrder},
+		"ordered is one at a time":              {wideInOrder, inOrder},
+		"recovery goes first":                   {recoveryNotAwaited, inOrder},
+		"order begins when all has ended":       {orderNotSettled, inOrder},
+		"nothing jumps the order":               {hurryJumps, inOrder},
+		"own faults keep the place":             {postponedMoves, inOrder},
+		"a round reads what is first":           {roundNotReadAgain, inOrder},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

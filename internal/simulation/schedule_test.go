@@ -33,6 +33,7 @@ type plan struct {
 
 type hookPlan struct {
 	events   uint8
+	ordered  bool
 	receiver receiver
 }
 
@@ -48,7 +49,7 @@ func (p *plan) String() string {
 	fmt.Fprintf(&b, "%s: %d workers, schedule %v, trouble until %v, crashes at steps %v, wakes lost %.0f %%, tasks lost %.0f %%, slow statements %.0f %%, own faults %.0f %%, tasks up to %v late, %d rounds a run, %d events a page\n",
 		p.name, p.workers, p.schedule, p.end, p.crashes, 100*p.lostWakes, 100*p.lostTasks, 100*p.slowDatabase, 100*p.ownFaults, p.engineLag, p.queueRounds, p.missedPage)
 	for i, h := range p.hooks {
-		fmt.Fprintf(&b, "webhook %d: types %b, answers in %v to %v, %v, never takes %d events\n", i, h.events, h.receiver.least, h.receiver.most, h.receiver.spans, len(h.receiver.poison))
+		fmt.Fprintf(&b, "webhook %d: types %b, ordered %v, answers in %v to %v, %v, never takes %d events\n", i, h.events, h.ordered, h.receiver.least, h.receiver.most, h.receiver.spans, len(h.receiver.poison))
 	}
 	for _, a := range p.acts {
 		fmt.Fprintf(&b, "%10.4fs  %s\n", a.at.Seconds(), a.what)
@@ -79,6 +80,7 @@ func (s *sim) disable(h *hook) {
 		h.disabled, h.check.offStep = s.now, s.done
 	}
 	h.health.Active = false
+	h.forgetOrder()
 	s.stopWebhook(h)
 }
 
@@ -90,9 +92,14 @@ func (s *sim) enable(h *hook) {
 		h.check.off[typeA], h.check.off[typeB] = s.now, s.now
 	}
 	h.check.touched = true
+	h.forgetOrder()
 	h.health.Active = true
 	h.health.FailureCount, h.health.EarlyFailures = 0, 0
 	h.health.Generation++
+	if h.ordered && h.resumeAt > s.now {
+		h.check.attended = s.now
+		s.signal(h, true)
+	}
 	h.resumeAt = 0
 	h.check.enabled++
 	h.check.log, h.check.runBegan = nil, 0
@@ -131,7 +138,7 @@ func newSim(p *plan, rnd *rand.Rand, broken rule) *sim {
 	s.checks.lastFault = longAgo
 	s.engine.manual = map[deliveryKey]bool{}
 	for i, x := range p.hooks {
-		h := &hook{n: i, id: id(i + 1), bot: fmt.Sprintf("bot%d", i%2), events: x.events, health: history.Health{Active: true}, receiver: x.receiver}
+		h := &hook{n: i, id: id(i + 1), bot: fmt.Sprintf("bot%d", i%2), events: x.events, ordered: x.ordered, health: history.Health{Active: true, Queued: x.ordered}, receiver: x.receiver}
 		h.check.off, h.check.leftAt = map[uint8]time.Duration{typeA: longAgo, typeB: longAgo}, map[*worker]time.Duration{}
 		for _, kind := range []uint8{typeA, typeB} {
 			if h.events&kind == 0 {

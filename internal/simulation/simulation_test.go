@@ -12,7 +12,7 @@ import (
 
 var (
 	seed   = flag.Uint64("seed", 0, "run the schedule of this seed only, and print it")
-	kind   = flag.String("kind", "", "of this kind only: storm, people, backlog, restart or forGood")
+	kind   = flag.String("kind", "", "of this kind only: storm, people, backlog, restart, forGood or inOrder")
 	broken = flag.Uint64("broken", 0, "the rules to take out of it")
 )
 
@@ -33,7 +33,7 @@ func try(seed uint64, kinds []profile, broken rule, verbose bool) (violation, lo
 
 func TestSchedules(t *testing.T) {
 	kinds := profiles
-	if only := map[string]profile{"storm": storm, "people": people, "backlog": backlog, "restart": restart, "forGood": forGood}[*kind]; only != nil {
+	if only := map[string]profile{"storm": storm, "people": people, "backlog": backlog, "restart": restart, "forGood": forGood, "inOrder": inOrder}[*kind]; only != nil {
 		kinds = []profile{only}
 	}
 	if *seed > 0 {

@@ -23,6 +23,7 @@ type store struct {
 	recoveries []*recovery
 	seq        int
 	sweptAt    time.Duration
+	orderLock  *insertion // who adds rows of ordered webhooks; nil: nobody
 }
 
 // The event types of the simulation: two to subscribe to, and that of tests.
@@ -39,6 +40,8 @@ type hook struct {
 	bot      string
 	health   history.Health
 	events   uint8
+	ordered  bool
+	from     time.Duration // from when on it is ordered
 	resumeAt time.Duration
 	deleted  bool
 	disabled time.Duration // when last
@@ -76,6 +79,7 @@ type pairState struct {
 	final     bool // the last attempt had no next by the schedule
 	posts     []*post
 	asked     bool // a person asked for the event
+	recovered bool // a recovery has sent it
 	cancelled bool // a person cancelled its recovery
 	faulted   bool // our own side could not attempt it once
 }
@@ -151,11 +155,13 @@ func (s *sim) enqueue(p planned) *row {
 	switch {
 	case p.delay < 0:
 		due = longAgo
+	case p.h.ordered && !p.trigger.Manual() && !s.is(headIsDelayed):
+		due = p.ev.acceptedAt
 	case p.delay == 0 && p.trigger == webhook.TriggerEvent:
 		due = p.ev.acceptedAt
 	}
 	if r := s.store.rows[pair{p.ev, p.h}]; r != nil {
-		if due < r.due {
+		if due < r.due && !p.h.ordered {
 			r.due, r.changed = due, s.now
 		}
 		return r
@@ -213,16 +219,28 @@ func (s *sim) unwoken(rows []*row) bool {
 	return false
 }
 
-// due returns the rows of a webhook that are due, oldest first: TakeDue.
+// due returns the rows of a webhook that are due, oldest first: TakeDue. What an ordered one's recovery may yet find goes first.
 func (s *sim) due(h *hook, most int) []*row {
 	var due []*row
+	upto, recovers := s.orderedUpto(h)
 	for _, r := range h.queue {
-		if r.due <= s.now {
+		if r.due <= s.now && (!recovers || r.trigger.Manual() || r.due <= upto) {
 			due = append(due, r)
 		}
 	}
-	slices.SortFunc(due, func(a, b *row) int { return cmp.Or(cmp.Compare(a.due, b.due), a.seq-b.seq) })
+	slices.SortFunc(due, func(a, b *row) int { return cmp.Or(isLater(a, b), cmp.Compare(a.due, b.due), a.seq-b.seq) })
 	return due[:min(most, len(due))]
+}
+
+// isLater puts what a person asked for first.
+func isLater(a, b *row) int {
+	switch {
+	case a.trigger.Manual() == b.trigger.Manual():
+		return 0
+	case a.trigger.Manual():
+		return -1
+	}
+	return 1
 }
 
 func (r *row) taken() history.Row {
@@ -235,19 +253,19 @@ func (r *row) taken() history.Row {
 
 // queueState is QueueState: all of a history.QueueState but what is due, and whether the webhook is queued.
 func (s *sim) queueState(h *hook) (q history.QueueState, queued bool) {
-	q = history.QueueState{BotID: h.bot, Active: h.health.Active, FailureCount: int(h.health.FailureCount), Waiting: len(h.queue)}
+	q = history.QueueState{BotID: h.bot, Active: h.health.Active, Ordered: h.ordered && !s.is(wideInOrder), FailureCount: int(h.health.FailureCount), Waiting: len(h.queue)}
 	for i, r := range h.queue {
 		if in := max(0, r.due-s.now); i == 0 || in < q.NextIn {
 			q.NextIn = in
 		}
 	}
-	q.ResumeIn = max(0, h.resumeAt-s.now)
-	return q, h.health.Queued
+	q.ResumeIn = max(0, h.resumeAt-s.now, h.from-s.now)
+	return q, h.health.Queued && (!h.ordered || s.is(orderedTurnsDirect))
 }
 
 // setDirect is SetDirect, under the webhook's lock.
 func (s *sim) setDirect(h *hook) {
-	if h.health.FailureCount > 0 && !s.is(directWhileFailing) || !h.health.Queued {
+	if h.health.FailureCount > 0 && !s.is(directWhileFailing) || !h.health.Queued || h.ordered && !s.is(orderedTurnsDirect) {
 		return
 	}
 	if len(s.due(h, 1)) > 0 && !s.is(directWithRowsDue) {

@@ -18,6 +18,9 @@ func auditFields(w db.Webhook) audit.Fields {
 	if w.DisabledNote != nil {
 		fields["disabledNote"] = *w.DisabledNote
 	}
+	if w.Ordered {
+		fields["ordered"] = true
+	}
 	if len(w.HeaderNames) > 0 {
 		fields["headers"] = w.HeaderNames
 	}

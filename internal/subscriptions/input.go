@@ -29,6 +29,7 @@ type Input struct {
 	SetFilter bool
 	Filter    webhook.Filter // empty with SetFilter: no filter
 	IsActive  *bool          // nil: not said; a new webhook is active
+	Ordered   *bool          // nil: not said; a new webhook is not ordered
 	SetSecret bool
 	Secret    *string // nil with SetSecret: no secret
 	// SecretOverlap is for how long the secret before signs too.
@@ -110,7 +111,7 @@ func (in *Input) checkOverlap(faults *problem.Faults) {
 }
 
 func (in *Input) nothing() bool {
-	return in.URL == nil && in.Events == nil && !in.SetFilter && in.IsActive == nil && !in.SetSecret && !in.SetName && len(in.Headers) == 0 && in.key == keepKey
+	return in.URL == nil && in.Events == nil && !in.SetFilter && in.IsActive == nil && in.Ordered == nil && !in.SetSecret && !in.SetName && len(in.Headers) == 0 && in.key == keepKey
 }
 
 // sealed is what an input says of a webhook's URL and secret, as it is stored; nil where it says nothing.

@@ -146,7 +146,7 @@ func (s *Service) RetryNow(ctx context.Context, w db.Webhook, eventID string) (i
 	}
 	n, err := s.queue().Hurry(ctx, w.ID, webhook.CanonicalID(eventID))
 	if err != nil || n == 0 {
-		return n, err
+		return n, errors.Join(err, s.checkInOrder(ctx, w, webhook.CanonicalID(eventID)))
 	}
 	if err := audit.Record(ctx, s.Pool, s.Logger, audit.Change{
 		Action: audit.RetriesHurried, BotID: w.BotID, Subject: w.ID.String(), After: audit.Fields{"attempts": n},
@@ -154,13 +154,28 @@ func (s *Service) RetryNow(ctx context.Context, w db.Webhook, eventID string) (i
 		return n, err
 	}
 	// The rows are due: what Temporal does not take now, the next sweep does.
-	ctx, cancel := context.WithTimeout(ctx, wakeTimeout)
-	defer cancel()
-	if err := workflows.WakeQueue(ctx, s.Temporal, s.Attributes, TargetOf(w)); err != nil {
-		s.Logger.Warn("could not wake a webhook's queue; the next sweep does", "webhook", w.ID, "error", err)
-	}
+	s.wakeSoon(ctx, w)
 	return n, nil
 }
+
+// Waiting lists what waits for w, in the order in which it is sent.
+func (s *Service) Waiting(ctx context.Context, w db.Webhook) ([]history.WaitingDelivery, error) {
+	return s.queue().Waiting(ctx, w)
+}
+
+// checkInOrder refuses to attempt an event now that waits for those before it.
+func (s *Service) checkInOrder(ctx context.Context, w db.Webhook, eventID string) error {
+	if !w.Ordered || eventID == "" {
+		return nil
+	}
+	if _, _, planned, err := s.queue().Planned(ctx, w.ID, eventID); err != nil || !planned {
+		return err
+	}
+	return errInOrder
+}
+
+// errInOrder answers for an event of an ordered webhook that cannot go before others.
+var errInOrder = &problem.Error{Kind: problem.Conflict, Detail: "The webhook is ordered, and this event waits for those before it. Retry the first of them, or all, which is the same."}
 
 // NextAttempt is an event's next attempt at a webhook.
 type NextAttempt struct {
@@ -249,6 +264,8 @@ func (s *Service) notSent(err error) error {
 		return problem.ErrSuspended
 	case errors.Is(err, workflows.ErrPaused): // since it was checked
 		return &problem.Error{Kind: problem.Conflict, Detail: "Deliveries of this webhook are paused by an operator."}
+	case errors.Is(err, workflows.ErrInOrder):
+		return errInOrder
 	case errors.Is(err, workflows.ErrEventGone):
 		return s.notKept()
 	}

@@ -116,7 +116,7 @@ func (s *Service) Create(ctx context.Context, botID string, in Input) (w db.Webh
 		}
 		w, err = q.CreateWebhook(ctx, tx, db.CreateWebhookParams{
 			ID: id, BotID: botID, URL: sealed.url, Origin: *sealed.origin, Name: in.Name, Events: in.Events, Filter: in.Filter.JSON(), Secret: sealed.secret,
-			Extras: extras, HeaderNames: headers.Names(),
+			Extras: extras, HeaderNames: headers.Names(), Ordered: in.Ordered != nil && *in.Ordered,
 		})
 		if err != nil {
 			return err
@@ -132,7 +132,9 @@ func (s *Service) Create(ctx context.Context, botID string, in Input) (w db.Webh
 	if err != nil {
 		return w, nil, err
 	}
-	s.verifySoon(ctx, w)
+	if s.Verification.AtOnce() {
+		s.wakeSoon(ctx, w)
+	}
 	return w, duplicateOf, nil
 }
 
@@ -152,7 +154,7 @@ func (s *Service) Update(ctx context.Context, before db.Webhook, in Input) (w db
 	}
 	return s.update(ctx, db.UpdateWebhookParams{
 		ID: before.ID, BotID: before.BotID, URL: sealed.url, Origin: sealed.origin, SetName: in.SetName, Name: in.Name, Events: in.Events, SetSecret: in.SetSecret,
-		Secret: sealed.secret, OverlapSeconds: in.SecretOverlap.Seconds(), IsActive: in.IsActive, DisabledReason: "owner",
+		Secret: sealed.secret, OverlapSeconds: in.SecretOverlap.Seconds(), IsActive: in.IsActive, Ordered: in.Ordered, DisabledReason: "owner",
 	}, in)
 }
 
@@ -180,6 +182,7 @@ func (s *Service) SetActive(ctx context.Context, before db.Webhook, active bool,
 // update makes a change; in is the same in clear.
 func (s *Service) update(ctx context.Context, change db.UpdateWebhookParams, in Input) (w db.Webhook, duplicateOf *uuid.UUID, err error) {
 	q := db.New()
+	change.SettleSeconds = history.OrderSettles.Seconds()
 	err = audit.Tx(ctx, s.Pool, s.Logger, func(tx pgx.Tx, note func(audit.Change) error) error {
 		if err := db.LockWebhook(ctx, tx, change.ID); err != nil {
 			return err
@@ -201,7 +204,7 @@ func (s *Service) update(ctx context.Context, change db.UpdateWebhookParams, in 
 			if err := noteUpdate(note, before, w, change, in.Headers); err != nil {
 				return err
 			}
-			if err := s.updatePlanned(ctx, tx, change, w); err != nil {
+			if err := s.updatePlanned(ctx, tx, change, before, w); err != nil {
 				return err
 			}
 		}
@@ -210,14 +213,28 @@ func (s *Service) update(ctx context.Context, change db.UpdateWebhookParams, in 
 		}
 		return err
 	})
-	if err == nil && change.URL != nil {
-		s.verifySoon(ctx, w)
+	if err == nil {
+		s.wakeChanged(ctx, change, w)
 	}
 	return w, duplicateOf, err
 }
 
-// updatePlanned removes what a changed webhook no longer gets, and plans that another endpoint is asked.
-func (s *Service) updatePlanned(ctx context.Context, tx pgx.Tx, change db.UpdateWebhookParams, w db.Webhook) error {
+// wakeChanged wakes the queue of a webhook that a change gives something to do: a verification, another order, or, of one that is
+// ordered, a retry that it waited for.
+func (s *Service) wakeChanged(ctx context.Context, change db.UpdateWebhookParams, w db.Webhook) {
+	retries := w.Ordered && change.IsActive != nil && *change.IsActive
+	if change.URL != nil && s.Verification.AtOnce() || change.Ordered != nil || retries {
+		s.wakeSoon(ctx, w)
+	}
+}
+
+// updatePlanned removes what a changed webhook no longer gets, orders what waits, and plans that another endpoint is asked.
+func (s *Service) updatePlanned(ctx context.Context, tx pgx.Tx, change db.UpdateWebhookParams, before, w db.Webhook) error {
+	if change.Ordered != nil {
+		if err := history.SetOrdered(ctx, tx, before, w.Ordered); err != nil {
+			return err
+		}
+	}
 	if change.Events != nil {
 		if err := db.New().ClearUnsubscribed(ctx, tx, db.ClearUnsubscribedParams{WebhookID: w.ID, MostRead: webhook.MaxDeliveriesRead}); err != nil {
 			return err
@@ -250,6 +267,7 @@ func (s *Service) leaveOutEqual(change *db.UpdateWebhookParams, w db.Webhook, in
 	if change.IsActive != nil && !*change.IsActive && !w.IsActive && (change.DisabledNote == nil || equal(change.DisabledNote, w.DisabledNote)) {
 		change.IsActive = nil
 	}
+	change.Ordered = unlessEqual(change.Ordered, w.Ordered)
 	switch {
 	case in.Secret == nil:
 		change.SetSecret = change.SetSecret && w.Secret != nil
@@ -260,8 +278,16 @@ func (s *Service) leaveOutEqual(change *db.UpdateWebhookParams, w db.Webhook, in
 	return s.changeExtras(change, w, in)
 }
 
+// unlessEqual is what is asked for; nil: it is so.
+func unlessEqual(asked *bool, is bool) *bool {
+	if asked == nil || *asked == is {
+		return nil
+	}
+	return asked
+}
+
 func changes(c db.UpdateWebhookParams) bool {
-	return c.URL != nil || c.Events != nil || c.IsActive != nil || c.SetSecret || c.SetName || c.SetExtras || c.SetFilter
+	return c.URL != nil || c.Events != nil || c.IsActive != nil || c.Ordered != nil || c.SetSecret || c.SetName || c.SetExtras || c.SetFilter
 }
 
 func equal(a, b *string) bool { return a == b || a != nil && b != nil && *a == *b }
@@ -288,16 +314,12 @@ func (s *Service) duplicateOf(ctx context.Context, tx pgx.Tx, w db.Webhook) (*uu
 	return nil, nil //nolint:nilnil // there is none
 }
 
-// verifySoon has the webhook's queue send the verification that is planned. What Temporal does not take now, the next sweep
-// does.
-func (s *Service) verifySoon(ctx context.Context, w db.Webhook) {
-	if !s.Verification.AtOnce() {
-		return
-	}
+// wakeSoon has the webhook's queue look at what is planned. What Temporal does not take now, the next sweep does.
+func (s *Service) wakeSoon(ctx context.Context, w db.Webhook) {
 	ctx, cancel := context.WithTimeout(ctx, wakeTimeout)
 	defer cancel()
 	if err := workflows.WakeQueue(ctx, s.Temporal, s.Attributes, TargetOf(w)); err != nil {
-		s.Logger.Warn("could not start the verification of an endpoint; the next sweep does", "webhook", w.ID, "error", err)
+		s.Logger.Warn("could not wake a webhook's queue; the next sweep does", "webhook", w.ID, "error", err)
 	}
 }
 

@@ -107,10 +107,20 @@ export abstract class BotAPI {
 	/**
 	 * Attempt now what waits.
 	 * Makes the webhook's planned attempts due now, those of one event with `eventId`, else the next 10,000. A failing
-	 * webhook still gets one at a time, and failures count. A disabled webhook answers 409: nothing waits for it.
+	 * webhook still gets one at a time, and failures count. A disabled webhook answers 409: nothing waits for it. Of an
+	 * `ordered` webhook, only the first that waits can be attempted now: with another `eventId` it answers 409.
 	 */
 	retryNow(id: string, body?: RetryRequest, options?: CallOptions): Promise<Hurried> {
 		return this.send({ method: "POST", path: `/api/bot/v1/webhooks/${encodeURIComponent(id)}/retry-now`, body }, options);
+	}
+
+	/**
+	 * List what waits for a webhook, in the order in which it is sent.
+	 * What is sent at once is not listed: of a healthy webhook that is not `ordered`, nothing waits. Of an `ordered` webhook,
+	 * the first waits for its time, and all others for those before them.
+	 */
+	listWaiting(id: string, options?: CallOptions): Promise<WaitingDelivery[]> {
+		return this.send({ method: "GET", path: `/api/bot/v1/webhooks/${encodeURIComponent(id)}/waiting` }, options);
 	}
 
 	/**
@@ -452,6 +462,8 @@ export interface WebhookDetail {
 	/** Which events of these types it gets. Null when all. */
 	filter: Record<string, (string | boolean | number)[]> | null;
 	isActive: boolean;
+	/** Whether its deliveries are made one at a time, in the order of acceptance. */
+	ordered: boolean;
 	/** Failed deliveries in a row; the tenth disables the webhook. */
 	failureCount: number;
 	hasSecret: boolean;
@@ -494,6 +506,11 @@ export interface NewWebhook {
 	filter?: Record<string, (string | boolean | number)[]>;
 	secret?: string;
 	headers?: Record<string, string | null>;
+	/**
+	 * Whether deliveries are made one at a time, in the order of acceptance: each begins only after the one before was
+	 * taken, or given up after its last retry. Default: false.
+	 */
+	ordered?: boolean;
 }
 
 export interface Webhook {
@@ -509,6 +526,8 @@ export interface Webhook {
 	/** Which events of these types it gets. Null when all. */
 	filter: Record<string, (string | boolean | number)[]> | null;
 	isActive: boolean;
+	/** Whether its deliveries are made one at a time, in the order of acceptance. */
+	ordered: boolean;
 	/** Failed deliveries in a row; the tenth disables the webhook. */
 	failureCount: number;
 	hasSecret: boolean;
@@ -556,6 +575,11 @@ export interface WebhookChange {
 	 */
 	secretOverlap?: string;
 	headers?: Record<string, string | null>;
+	/**
+	 * As for a new webhook. One that becomes ordered rests for ten seconds, in which deliveries end that have begun. While
+	 * more than 10,000 deliveries wait, true answers 409.
+	 */
+	ordered?: boolean;
 }
 
 export interface TestRequest {
@@ -602,6 +626,20 @@ export interface RetryRequest {
 export interface Hurried {
 	/** The attempts that were made due; 0 when nothing waited. */
 	attempts: number;
+}
+
+export interface WaitingDelivery {
+	/** Its place in the order in which deliveries are sent. */
+	position: number;
+	eventId: string;
+	eventType: string;
+	acceptedAt: string;
+	/** The number of the next attempt. */
+	attempt: number;
+	/** What causes the attempt, as in the history. */
+	trigger: string;
+	/** When the attempt is due. A past time means now. Null: it waits for those before it, as the webhook is `ordered`. */
+	nextAttemptAt: string | null;
 }
 
 /** A delivery in full. */

@@ -1,0 +1,42 @@
+package history
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/problem"
+)
+
+const (
+	// OrderSettles is how long a webhook rests that becomes ordered: until the direct attempts have ended that began before.
+	OrderSettles = directTime + 3*time.Second
+	// MostOrdered is how many waiting deliveries are put in order when a webhook becomes ordered.
+	MostOrdered = 10_000
+)
+
+// SetOrdered puts the waiting deliveries of a webhook in the order of acceptance, or, when it is ordered no more, has a retry of the
+// head hold up no other. It fails with a problem.Conflict where more than MostOrdered wait. before is the webhook before the change,
+// whose lock is held. Its queue has to be woken.
+func SetOrdered(ctx context.Context, tx pgx.Tx, before db.Webhook, ordered bool) error {
+	queries := db.New()
+	if !ordered {
+		if before.ResumeAt == nil || !before.ResumeAt.After(time.Now()) {
+			return nil
+		}
+		return queries.DelayHead(ctx, tx, db.DelayHeadParams{DueAt: *before.ResumeAt, WebhookID: before.ID})
+	}
+	waiting, err := queries.CountQueue(ctx, tx, db.CountQueueParams{WebhookID: before.ID, Most: MostOrdered + 1})
+	if err != nil {
+		return err
+	}
+	if waiting > MostOrdered {
+		return &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf(
+			"More than %d deliveries wait for this webhook. Set ordered once fewer do, or disable the webhook, which removes them, and recover them afterwards.", MostOrdered)}
+	}
+	_, err = queries.OrderQueue(ctx, tx, before.ID)
+	return err
+}

@@ -1,0 +1,142 @@
+package history
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/db/dbtest"
+	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/webhook"
+)
+
+// TestARecoveryGoesBeforeWhatIsNewer: what an ordered webhook missed is sent first, oldest first, also what it missed before it was
+// disabled, and nothing newer until the recovery has found all.
+func TestARecoveryGoesBeforeWhatIsNewer(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	queue := Queue{Pool: pool}
+	id := addWebhook(t, pool)
+	execute(t, pool, "UPDATE webhooks SET queued = true, ordered = true, disabled_at = now() - interval '1 hour', enabled_at = now() WHERE id = $1", id)
+	addEvents(t, pool, "given-up", "post.created", 2, 2*time.Hour)
+	addEvents(t, pool, "missed", "post.created", 700, 30*time.Minute)
+	addEvents(t, pool, "newer", "post.created", 1, 0)
+	addRow(t, pool, id, "newer-1", webhook.TriggerEvent, 0)
+	due := func() []string {
+		s, err := queue.Look(t.Context(), id, 1)
+		require.NoError(t, err)
+		if len(s.Due) == 0 {
+			require.GreaterOrEqual(t, s.NextIn, time.Second, "it does not turn in a circle")
+			return nil
+		}
+		return []string{s.Due[0].EventID}
+	}
+	require.Equal(t, []string{"newer-1"}, due())
+	startRecovery(t, queue, Span{WebhookID: id, Since: time.Now().Add(-24 * time.Hour), Until: time.Now().Add(-time.Minute)})
+	require.Empty(t, due(), "it waits for what the recovery finds")
+	recoverPage(t, queue, id)
+	for _, event := range []string{"given-up-1", "given-up-2", "missed-1", "missed-2"} {
+		require.Equal(t, []string{event}, due())
+		execute(t, pool, "DELETE FROM queue WHERE webhook_id = $1 AND event_id = $2", id, event)
+	}
+	require.Equal(t, 698+1, count(t, pool, "queue WHERE webhook_id = $1", id))
+	execute(t, pool, "DELETE FROM queue WHERE webhook_id = $1 AND trigger = 'recover'", id)
+	require.Equal(t, []string{"newer-1"}, due(), "once all is found")
+
+	execute(t, pool, "UPDATE recoveries SET looked_through = false, after_time = since")
+	require.Empty(t, due())
+	require.NoError(t, queue.CancelRecovery(t.Context(), id))
+	require.Equal(t, []string{"newer-1"}, due())
+}
+
+// setOrdered is the change of a webhook.
+func setOrdered(t testing.TB, q Queue, id uuid.UUID, ordered bool) error {
+	t.Helper()
+	return db.WithTx(t.Context(), q.Pool, func(tx pgx.Tx) error {
+		before, err := db.New().WebhookOfAny(t.Context(), tx, id)
+		require.NoError(t, err)
+		_, err = db.New().UpdateWebhook(t.Context(), tx, db.UpdateWebhookParams{ID: id, BotID: "bot", Ordered: &ordered, SettleSeconds: OrderSettles.Seconds()})
+		require.NoError(t, err)
+		return SetOrdered(t.Context(), tx, before, ordered)
+	})
+}
+
+func TestSetOrdered(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	queue := Queue{Pool: pool}
+	id := addWebhook(t, pool)
+	for n, due := range []time.Duration{time.Hour, -time.Minute, 2 * time.Hour} {
+		event := fmt.Sprintf("e%d", n)
+		addEvent(t, pool, event, time.Hour-time.Duration(n)*time.Second)
+		addRow(t, pool, id, event, webhook.TriggerRetry, due)
+	}
+	look := func() QueueState {
+		s, err := queue.Look(t.Context(), id, 3)
+		require.NoError(t, err)
+		return s
+	}
+	require.NoError(t, setOrdered(t, queue, id, true))
+	s := look()
+	require.True(t, s.Ordered)
+	require.Len(t, s.Due, 3, "the retries' times are over")
+	require.Equal(t, []string{"e0", "e1", "e2"}, []string{s.Due[0].EventID, s.Due[1].EventID, s.Due[2].EventID})
+	require.InDelta(t, OrderSettles, s.ResumeIn, float64(5*time.Second), "direct attempts may have begun before")
+	_, err := queue.Hurry(t.Context(), id, "")
+	require.NoError(t, err)
+	require.InDelta(t, OrderSettles, look().ResumeIn, float64(5*time.Second), "which nobody can hurry")
+
+	execute(t, pool, "UPDATE webhooks SET ordered_from = NULL, resume_at = now() + interval '1 hour' WHERE id = $1", id)
+	require.InDelta(t, time.Hour, look().ResumeIn, float64(time.Minute))
+	require.NoError(t, setOrdered(t, queue, id, false))
+	s = look()
+	require.Zero(t, s.ResumeIn)
+	require.Len(t, s.Due, 2, "a retry holds up no other")
+	require.Equal(t, "e1", s.Due[0].EventID)
+
+	addEvents(t, pool, "many", "post.created", MostOrdered, time.Minute)
+	execute(t, pool, "INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at) SELECT $1, id, 1, 1, 'event', accepted_at FROM events WHERE id LIKE 'many%'", id)
+	require.True(t, problem.Is(setOrdered(t, queue, id, true), problem.Conflict))
+	require.Zero(t, count(t, pool, "webhooks WHERE ordered"), "nothing is half done")
+}
+
+func TestQueue_Waiting(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	queue := Queue{Pool: pool}
+	id := addWebhook(t, pool)
+	addEvents(t, pool, "e", "post.created", 3, time.Minute)
+	for n := range 3 {
+		addRow(t, pool, id, fmt.Sprintf("e-%d", n+1), webhook.TriggerEvent, time.Duration(n-3)*time.Minute)
+	}
+	waiting := func() (events []string, next []bool) {
+		w, err := db.New().WebhookOfAny(t.Context(), pool, id)
+		require.NoError(t, err)
+		list, err := queue.Waiting(t.Context(), w)
+		require.NoError(t, err)
+		for i, d := range list {
+			require.Equal(t, i+1, d.Position)
+			events, next = append(events, d.EventID), append(next, d.NextAttemptAt != nil)
+		}
+		return events, next
+	}
+	events, next := waiting()
+	require.Equal(t, []string{"e-1", "e-2", "e-3"}, events)
+	require.Equal(t, []bool{true, true, true}, next)
+
+	execute(t, pool, "UPDATE webhooks SET queued = true, ordered = true WHERE id = $1", id)
+	addEvent(t, pool, "again", time.Hour)
+	addRow(t, pool, id, "again", webhook.TriggerRedeliver, 0)
+	events, next = waiting()
+	require.Equal(t, []string{"again", "e-1", "e-2", "e-3"}, events)
+	require.Equal(t, []bool{true, true, false, false}, next, "the others wait for the head")
+
+	execute(t, pool, "UPDATE webhooks SET is_active = false WHERE id = $1", id)
+	events, _ = waiting()
+	require.Equal(t, []string{"again"}, events)
+}
