@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/mathub/webhooks/standalone/scratch"
 	"github.com/mathub/webhooks/standalone/servers"
 	"github.com/mathub/webhooks/standalone/supervise"
 )
@@ -37,11 +38,11 @@ func (c *withServersCommand) Run() (err error) {
 	}
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	dir, err := os.MkdirTemp("", "mathub-servers-*")
+	dir, remove, err := c.dataDir()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer func() { err = errors.Join(err, remove()) }()
 
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
@@ -83,6 +84,15 @@ func (c *withServersCommand) Run() (err error) {
 		return err
 	}
 	return wait(process, private, signals)
+}
+
+// dataDir makes a folder for the servers' data, and returns what removes it.
+func (c *withServersCommand) dataDir() (dir string, remove func() error, err error) {
+	if !c.Durable {
+		return scratch.Make()
+	}
+	dir, err = os.MkdirTemp("", "mathub-servers-*")
+	return dir, func() error { return os.RemoveAll(dir) }, err
 }
 
 // wait passes signals on to the command and returns how it ended, as an exit status.

@@ -31,6 +31,7 @@ import (
 	sdklog "go.temporal.io/sdk/log"
 
 	"github.com/mathub/webhooks/standalone/datadir"
+	"github.com/mathub/webhooks/standalone/scratch"
 	"github.com/mathub/webhooks/standalone/servers"
 	"github.com/mathub/webhooks/standalone/temporal"
 )
@@ -54,6 +55,7 @@ func Main(m *testing.M) {
 	if dir, err := kept(); err == nil {
 		_ = os.RemoveAll(dir)
 	}
+	_ = removeTemplate()
 	os.Exit(code)
 }
 
@@ -94,7 +96,7 @@ func Start(t testing.TB, options Options) *Stack {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
-	s := &Stack{dir: t.TempDir(), binary: options.Binary, env: map[string]string{}, serviceToken: datadir.Token()}
+	s := &Stack{dir: dataDir(t, options.Servers), binary: options.Binary, env: map[string]string{}, serviceToken: datadir.Token()}
 	if s.binary == "" {
 		s.binary = Build(t)
 	}
@@ -129,6 +131,24 @@ func Start(t testing.TB, options Options) *Stack {
 	return s
 }
 
+// dataDir is where a stack keeps its data and logs: in memory, unless Postgres is to write to a disk.
+func dataDir(t testing.TB, options servers.Options) string {
+	t.Helper()
+	if options.Durable {
+		return t.TempDir()
+	}
+	dir, remove, err := scratch.Make()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := remove(); err != nil {
+			t.Errorf("remove the stack's data: %v", err)
+		}
+	})
+	return dir
+}
+
 // starts counts this process's stacks.
 var starts atomic.Int32
 
@@ -141,11 +161,15 @@ func template(options servers.Options) (folder string, err error) {
 	return makeTemplate()
 }
 
+// removeTemplate removes what makeTemplate made.
+var removeTemplate = func() error { return nil }
+
 var makeTemplate = sync.OnceValues(func() (folder string, err error) {
-	dir, err := kept()
+	dir, remove, err := scratch.Make()
 	if err != nil {
 		return "", err
 	}
+	removeTemplate = remove
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	return servers.Template(ctx, servers.Options{Dir: dir})
