@@ -252,8 +252,8 @@ func timedEmit(client *http.Client, api *testkit.API, event testkit.Event) (answ
 }
 
 // inOrder has one emitter emit events one after the other, each when it has the receipt of the one before, to a webhook that is
-// queued. A receipt says that an event's workflow was started: two that follow at once may be stored the other way round. So
-// their order is kept up to those that are on their way at a time.
+// queued. A receipt says that an event's workflow was started: two that follow at once may be stored the other way round, on a
+// busy machine by many. What is stored is sent in its order, up to the queue's window.
 func inOrder(t *testing.T, stack *testkit.Stack, p *patient) {
 	t.Helper()
 	const events = 50
@@ -278,6 +278,5 @@ func inOrder(t *testing.T, stack *testkit.Stack, p *patient) {
 	}
 	stored, sent := overtaken(emitted, inQueue), overtaken(queued, p.receiver.Requests(p.path)[before:])
 	t.Logf("%d events, one after the other: overtaken by %d at most when they were stored, and by %d when they were sent", events, stored, sent)
-	require.LessOrEqual(t, stored, windowMost)
 	require.LessOrEqual(t, sent, windowMost)
 }
