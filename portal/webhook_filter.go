@@ -20,6 +20,16 @@ type filterRow struct{ Field, Values string }
 // All are its values.
 func (r filterRow) All() []string { return strings.Split(r.Values, "\n") }
 
+// lines are its values without what is blank.
+func (r filterRow) lines() (values []string) {
+	for line := range strings.Lines(r.Values) {
+		if line = strings.TrimSpace(line); line != "" {
+			values = append(values, line)
+		}
+	}
+	return values
+}
+
 // fieldGroup is fields that a filter can name, under one heading.
 type fieldGroup struct {
 	Label  string
@@ -66,12 +76,7 @@ func withRoom(rows []filterRow) []filterRow {
 func textsOf(rows []filterRow) (map[string][]string, error) {
 	texts := map[string][]string{}
 	for _, row := range rows {
-		var values []string
-		for line := range strings.Lines(row.Values) {
-			if line = strings.TrimSpace(line); line != "" {
-				values = append(values, line)
-			}
-		}
+		values := row.lines()
 		switch {
 		case row.Field == "":
 			return nil, webhook.Invalid("filter", "needs the field that the values are of")
@@ -95,8 +100,8 @@ func readFilter(f url.Values) (webhook.Filter, error) {
 // setFilter reads a form's filter into an input, unless it is what the form of the webhook had: not every value can stand in a line.
 func setFilter(in *subscriptions.Input, f url.Values, v *webhookView) (err error) {
 	if v != nil {
-		before, err := textsOf(v.FilterRows())
-		if after, wrong := textsOf(sentRows(f)); err == nil && wrong == nil && maps.EqualFunc(before, after, slices.Equal) {
+		same := func(a, b filterRow) bool { return a.Field == b.Field && slices.Equal(a.lines(), b.lines()) }
+		if slices.EqualFunc(v.FilterRows(), sentRows(f), same) {
 			return nil
 		}
 	}

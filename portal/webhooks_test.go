@@ -321,6 +321,10 @@ func TestWebhookForm_Filter(t *testing.T) {
 	var kept string
 	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT filter::text FROM webhooks").Scan(&kept))
 	require.JSONEq(t, `{"title":["a\nb"," "]}`, kept)
+	s.execute(`UPDATE webhooks SET filter = '{"title":[""]}'`)
+	require.Equal(t, http.StatusSeeOther, b.post(hook+"/edit", filter([]string{"title", ""}, []string{"", ""})).status, "nor does it keep the rest from being changed")
+	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT filter::text FROM webhooks").Scan(&kept))
+	require.JSONEq(t, `{"title":[""]}`, kept)
 	require.Equal(t, http.StatusSeeOther, b.post(hook+"/edit", filter(nil, nil)).status)
 	require.NotContains(t, b.get(hook).body, "<dt>Filter</dt>")
 }

@@ -188,4 +188,7 @@ func TestPoll_EndsWithItsContext(t *testing.T) {
 	for _, err := range bot.Poll(t.Context(), mathub.PollOptions{Filter: map[string][]string{"limit": {"1"}}}) {
 		require.ErrorContains(t, err, "limit is not a field of any event type")
 	}
+	for _, err := range bot.Poll(t.Context(), mathub.PollOptions{Filter: map[string][]string{"threadId": {}}}) {
+		require.ErrorContains(t, err, "threadId needs a value")
+	}
 }

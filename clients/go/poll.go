@@ -85,7 +85,7 @@ func (o PollOptions) params() (*PollEventsParams, error) {
 }
 
 // SetFilter has a call read only events whose data has, in each named field, one of the field's values. The error names a field
-// that no event type has.
+// that no event type has, or that has no values.
 func (p *PollEventsParams) SetFilter(filter map[string][]string) error {
 	params := reflect.ValueOf(p).Elem()
 	for name, values := range filter {
@@ -95,6 +95,9 @@ func (p *PollEventsParams) SetFilter(filter map[string][]string) error {
 		})
 		if !field.IsValid() {
 			return fmt.Errorf("filter: %s is not a field of any event type", name)
+		}
+		if len(values) == 0 { // which would let every event pass
+			return fmt.Errorf("filter: %s needs a value", name)
 		}
 		field.Set(reflect.ValueOf(values))
 	}

@@ -62,6 +62,11 @@ def poll(
         raise ValueError("the key is empty")
     if not 1 <= wait <= 30:
         raise ValueError("wait must be 1 to 30 seconds")
+    for name, values in (filter or {}).items():
+        if name in ("after", "limit", "types", "wait"):
+            raise ValueError(f"filter: {name} is not a field of any event type")
+        if isinstance(values, str) or not values:  # no value would let every event pass
+            raise ValueError(f"filter: {name} needs a list of values")
     while True:
         query: Dict[str, object] = {**(filter or {}), "limit": str(limit), "wait": f"{wait}s"}
         if after is not None:

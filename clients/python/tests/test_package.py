@@ -197,6 +197,9 @@ class Polling(unittest.TestCase):
         for url, key in (("ftp://localhost", "k"), ("http://127.0.0.1:1", "")):
             self.assertRaises(ValueError, next, poll(url, key))
         self.assertRaises(ValueError, next, poll("http://127.0.0.1:1", "k", wait=0))
+        for field, values in (("threadId", []), ("threadId", ""), ("types", ["mention"])):
+            with self.assertRaisesRegex(ValueError, f"filter: {field} "):
+                next(poll("http://127.0.0.1:1", "k", filter={field: values}))
 
 
 if __name__ == "__main__":

@@ -39,6 +39,10 @@ export async function* poll(options: PollOptions): AsyncGenerator<PolledPage, vo
 	const { key: token, types, filter, limit, wait = 20, signal } = options;
 	if (!token) throw new TypeError("the key is empty");
 	if (!(Number.isInteger(wait) && wait >= 1 && wait <= 30)) throw new RangeError("wait must be 1 to 30 seconds");
+	for (const [name, values] of Object.entries(filter ?? {})) {
+		if (["after", "limit", "types", "wait"].includes(name)) throw new TypeError(`filter: ${name} is not a field of any event type`);
+		if (!Array.isArray(values) || values.length === 0) throw new TypeError(`filter: ${name} needs an array of values`); // none would let every event pass
+	}
 	for (let after = options.after; ; ) {
 		const query = { ...filter, after, limit, types: types?.join(","), wait: `${wait}s` };
 		let page: EventPage;

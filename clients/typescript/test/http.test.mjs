@@ -84,6 +84,9 @@ test("what cannot work is an error at once", async () => {
 	await assert.rejects(emit({ url: "http://127.0.0.1:1", token: "a\nb" }, event), TypeError);
 	await assert.rejects(poll({ url: "http://127.0.0.1:1", key: "" }).next(), TypeError);
 	await assert.rejects(poll({ url: "http://127.0.0.1:1", key: "k", wait: 0 }).next(), RangeError);
+	for (const [field, values] of [["threadId", []], ["threadId", "t1"], ["types", ["mention"]]]) {
+		await assert.rejects(poll({ url: "http://127.0.0.1:1", key: "k", filter: { [field]: values } }).next(), { name: "TypeError", message: new RegExp(`^filter: ${field} `) });
+	}
 	assert.throws(() => new Mathub({ url: "http://127.0.0.1:1", key: "" }), TypeError);
 });
 
