@@ -60,12 +60,7 @@ func (c *webhooksUpdateCommand) Run(ctx context.Context) error {
 	if c.NoSecret {
 		change.Secret.SetNull()
 	}
-	if c.Enable || c.Disable {
-		change.IsActive = &c.Enable
-	}
-	if c.Ordered || c.NotOrdered {
-		change.Ordered = &c.Ordered
-	}
+	change.IsActive, change.Ordered = eitherOf(&c.Enable, c.Disable), eitherOf(&c.Ordered, c.NotOrdered)
 	if reflect.ValueOf(change).IsZero() {
 		return usageError{fmt.Errorf("nothing to change; give --url, --name, --no-name, --events, --filter, --no-filter, --secret, --no-secret, --header, --remove-header, --ordered, --not-ordered, --enable or --disable")}
 	}
@@ -78,6 +73,14 @@ func (c *webhooksUpdateCommand) Run(ctx context.Context) error {
 		return err
 	}
 	return c.webhooks(answer.Body, answer.Value)
+}
+
+// eitherOf is what one of two flags says: set, or its opposite; nil: neither is given.
+func eitherOf(set *bool, unset bool) *bool {
+	if !*set && !unset {
+		return nil
+	}
+	return set
 }
 
 // headersOf are the headers that are to be set, each as "Name: value", and removed. It is nil for none.
