@@ -22,7 +22,7 @@ WITH asked AS (
 ), subscribers AS MATERIALIZED (
     SELECT asked.n AS list, w.id, w.bot_id, w.origin, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
            w.extras, w.filter, w.generation, w.failure_count, w.failure_run, w.queued AS was_queued, w.queued OR EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS queued,
-           w.ordered, w.verified_at IS NOT NULL AS verified
+           w.ordered, w.ordered_from, w.verified_at IS NOT NULL AS verified
     FROM asked
     CROSS JOIN LATERAL (
         (SELECT s.webhook_id
@@ -75,20 +75,16 @@ WITH asked AS (
     INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at)
     SELECT s.id, e.id, 1, 1, 'event', greatest(e.accepted_at, p.last_due_at + (addressed.n + 1) * interval '1 microsecond')
     FROM (
-        SELECT list, id, ordered FROM subscribers WHERE queued AND (filter IS NULL OR ordered)
+        SELECT list, id, ordered, ordered_from FROM subscribers WHERE queued AND (filter IS NULL OR ordered)
         UNION ALL
-        SELECT list, id, true FROM beyond
+        SELECT list, id, true, NULL FROM beyond
     ) AS s
     LEFT JOIN places p ON p.webhook_id = s.id
     JOIN (
         SELECT unnest((SELECT $8::text[])) AS id, unnest((SELECT $9::integer[])) AS list, unnest((SELECT $10::integer[])) AS n
     ) AS addressed ON addressed.list = s.list
     CROSS JOIN LATERAL (SELECT id, type, payload, bot_ids, run_id, workflow_id, accepted_at, position FROM events WHERE id = addressed.id AND run_id = $11 LIMIT 1) AS e
-    WHERE NOT s.ordered OR NOT EXISTS (
-        SELECT FROM deliveries d
-        WHERE d.event_id = e.id AND d.webhook_id = s.id
-          AND d.id >= first_delivery(e.accepted_at) AND d.id < first_delivery(e.accepted_at + interval '1 second')
-    )
+    WHERE NOT s.ordered OR (SELECT $7::boolean) OR s.ordered_from > e.accepted_at
     ORDER BY addressed.n
     ON CONFLICT (event_id, webhook_id) DO NOTHING
     RETURNING webhook_id, seq, due_at
@@ -149,7 +145,7 @@ type AddressEventsRow struct {
 //
 // The rows of an ordered webhook are added under lock_order, each due after those before it. So that no event overtakes another
 // in a list that is longer than a page, @whole has all ordered webhooks of the list get their rows in this statement: those beyond the page
-// are not returned, see OrderedRows. What such a webhook was sent already gets no row.
+// are not returned, see OrderedRows. A later part of the list adds none, but for webhooks that have become ordered since.
 //
 // Arrays stand in subqueries, so that Postgres does not see how long they are: one plan is the best for all, and planning again
 // takes longer than the lookup.
