@@ -1163,8 +1163,11 @@ type Webhook struct {
 	Ordered bool `json:"ordered"`
 
 	// FailureCount Failed deliveries in a row; the tenth disables the webhook.
-	FailureCount int  `json:"failureCount"`
-	HasSecret    bool `json:"hasSecret"`
+	FailureCount int `json:"failureCount"`
+
+	// FailingSince When the first of the failed deliveries in a row was recorded. Null when the last delivery was successful.
+	FailingSince *timestamp `json:"failingSince"`
+	HasSecret    bool       `json:"hasSecret"`
 
 	// HeaderNames The names of the webhook's own headers, in order. Their values are never returned.
 	HeaderNames []string `json:"headerNames"`

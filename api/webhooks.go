@@ -253,7 +253,7 @@ func (s *server) view(w db.Webhook, paused map[uuid.UUID]history.Pause) Webhook 
 	}
 	view := Webhook{
 		Unreadable: orAbsent(err != nil),
-		ID:         w.ID, BotID: w.BotID, Name: w.Name, URL: url, Events: w.Events, IsActive: w.IsActive, Ordered: w.Ordered, FailureCount: int(w.FailureCount),
+		ID:         w.ID, BotID: w.BotID, Name: w.Name, URL: url, Events: w.Events, IsActive: w.IsActive, Ordered: w.Ordered, FailureCount: int(w.FailureCount), FailingSince: (*timestamp)(w.FailingSince),
 		HasSecret: w.Secret != nil, HeaderNames: w.HeaderNames, PublicKeys: subscriptions.PublicKeys(w), Verified: w.VerifiedAt != nil, VerifiedAt: (*timestamp)(w.VerifiedAt), CreatedAt: timestamp(w.CreatedAt), UpdatedAt: timestamp(w.UpdatedAt),
 	}
 	if filter := subscriptions.FilterOf(w); len(filter) > 0 {

@@ -113,15 +113,17 @@ func TestEnablingResets(t *testing.T) {
 	_, key := a.bot()
 	id := a.hook(key)
 	delivery := uuid.NewString()
-	a.execute("UPDATE webhooks SET is_active = false, failure_count = 10, disabled_at = now(), disabled_reason = 'failures', disabled_by = $2, resume_at = now() + interval '1 h' WHERE id = $1", id, delivery)
+	a.execute("UPDATE webhooks SET is_active = false, failure_count = 10, disabled_at = now(), disabled_reason = 'failures', disabled_by = $2, resume_at = now() + interval '1 h', failing_since = '2025-03-20T10:30:00Z' WHERE id = $1", id, delivery)
 	var w map[string]any
 	a.do("GET", webhooksPath+"/"+id, key, nil).into(t, &w)
 	require.NotNil(t, w["disabledAt"])
+	require.Equal(t, "2025-03-20T10:30:00.000Z", w["failingSince"])
 	require.Equal(t, []any{"failures", delivery}, []any{w["disabledReason"], w["disabledBy"]})
 	for range 2 {
 		a.do("PATCH", webhooksPath+"/"+id, key, `{"isActive":true}`).into(t, &w)
 		require.Equal(t, true, w["isActive"])
 		require.Equal(t, 0.0, w["failureCount"])
+		require.Nil(t, w["failingSince"])
 		require.Equal(t, []any{nil, nil, nil}, []any{w["disabledAt"], w["disabledReason"], w["disabledBy"]})
 	}
 	var waits bool

@@ -48,7 +48,7 @@ WITH asked AS (
          LIMIT (SELECT $6::integer))
     ) AS audience
     -- LIMIT: each is looked up by its id, however many Postgres expects.
-    CROSS JOIN LATERAL (SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = audience.webhook_id LIMIT 1) AS w
+    CROSS JOIN LATERAL (SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = audience.webhook_id LIMIT 1) AS w
 ), longer AS MATERIALIZED (
     SELECT list FROM subscribers WHERE (SELECT $7::boolean) GROUP BY list HAVING count(*) >= (SELECT $6::integer)
 ), beyond AS MATERIALIZED (

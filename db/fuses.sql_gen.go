@@ -13,10 +13,11 @@ import (
 )
 
 const blowFuse = `-- name: BlowFuse :exec
+WITH noted AS (UPDATE failing_passes SET fuse_at = now())
 INSERT INTO fuses (class) VALUES ($1) ON CONFLICT (class) DO UPDATE SET reset_at = NULL
 `
 
-// One that was reset, and is not undone yet, blows again with what it has to undo.
+// One that was reset, and is not undone yet, blows again with what it has to undo. For a day, no webhook is said to be failing.
 func (q *Queries) BlowFuse(ctx context.Context, db DBTX, class string) error {
 	_, err := db.Exec(ctx, blowFuse, class)
 	return err
@@ -195,7 +196,7 @@ func (q *Queries) ResetFuse(ctx context.Context, db DBTX, class string) ([]time.
 }
 
 const undoDisabling = `-- name: UndoDisabling :execrows
-UPDATE webhooks SET is_active = true, queued = true, failure_count = 0, early_failures = 0, resume_at = NULL, enabled_at = now(),
+UPDATE webhooks SET is_active = true, queued = true, failure_count = 0, early_failures = 0, resume_at = NULL, failing_since = NULL, enabled_at = now(),
     disabled_reason = NULL, disabled_by = NULL, updated_at = now(), generation = generation + 1
 WHERE id = $1 AND NOT is_active AND NOT suspended AND disabled_reason = 'failures'
 `

@@ -145,17 +145,6 @@ type DeliveryStat struct {
 	Tally     []byte
 }
 
-type DisabledNotice struct {
-	WebhookID    uuid.UUID
-	Generation   int32
-	Host         string
-	FailureCount int32
-	DisabledAt   time.Time
-	EventID      string
-	LastError    string
-	StartedAt    *time.Time
-}
-
 type Event struct {
 	ID         string
 	Type       string
@@ -171,6 +160,20 @@ type EventLog struct {
 	OnlyRow bool
 	Last    int64
 	Removed int64
+}
+
+type FailingPass struct {
+	Single   bool
+	PassedAt time.Time
+	FuseAt   time.Time
+}
+
+type FailingWebhook struct {
+	WebhookID   uuid.UUID
+	Number      int32
+	NoticedAt   time.Time
+	EndedAt     *time.Time
+	RecoveredAt *time.Time
 }
 
 type Fuse struct {
@@ -233,6 +236,22 @@ type IncidentWebhook struct {
 	State      string
 	Reason     string
 	RecoveryID uuid.NullUUID
+}
+
+type Notice struct {
+	WebhookID    uuid.UUID
+	Generation   int32
+	Host         string
+	FailureCount int32
+	NoticedAt    time.Time
+	EventID      string
+	LastError    string
+	StartedAt    *time.Time
+	Kind         string
+	Reason       string
+	Since        time.Time
+	Delivered    int64
+	Failed       int64
 }
 
 type Outage struct {
@@ -352,6 +371,8 @@ type Webhook struct {
 	FailureRun          int32
 	FailureClass        string
 	ResumeAt            *time.Time
+	FailingSince        *time.Time
+	FailedAt            *time.Time
 	EnabledAt           time.Time
 	DisabledAt          *time.Time
 	DisabledReason      *string

@@ -181,7 +181,7 @@ func TestWebhooks_SearchAndFilters(t *testing.T) {
 	failing := b.subscribe(hookForm("name", "Gamma", "url", "https://three.example.org/"))
 	broken := b.subscribe(hookForm("name", "Delta", "url", "https://four.example.org/"))
 	b.post(paused+"/disable", nil)
-	_, err := s.pool.Exec(t.Context(), "UPDATE webhooks SET failure_count = 3 WHERE id = $1", failing[len(list)+1:])
+	_, err := s.pool.Exec(t.Context(), "UPDATE webhooks SET failure_count = 3, failing_since = now() - interval '2 days' WHERE id = $1", failing[len(list)+1:])
 	require.NoError(t, err)
 	_, err = s.pool.Exec(t.Context(), "UPDATE webhooks SET failure_count = 10, is_active = false, disabled_at = now(), disabled_reason = 'failures' WHERE id = $1", broken[len(list)+1:])
 	require.NoError(t, err)
@@ -206,6 +206,7 @@ func TestWebhooks_SearchAndFilters(t *testing.T) {
 	require.Empty(t, names("type=wiki.edited&state=active"))
 	body := b.get(list).body
 	require.Contains(t, body, "Failing, 3 of 10")
+	require.Contains(t, b.get(failing).body, "3 deliveries in a row failed since <time")
 	require.Contains(t, body, `<b>Delta</b> was disabled`, "a banner")
 	require.Equal(t, broken+"/recover?done=enabled", b.post(broken+"/enable", url.Values{"then": {"recover"}}).header.Get("Location"))
 }

@@ -17,7 +17,8 @@ WHERE NOT is_active AND NOT suspended AND disabled_reason = 'failures' AND failu
 SELECT count(*) FROM webhooks WHERE is_active;
 
 -- name: BlowFuse :exec
--- One that was reset, and is not undone yet, blows again with what it has to undo.
+-- One that was reset, and is not undone yet, blows again with what it has to undo. For a day, no webhook is said to be failing.
+WITH noted AS (UPDATE failing_passes SET fuse_at = now())
 INSERT INTO fuses (class) VALUES (@class) ON CONFLICT (class) DO UPDATE SET reset_at = NULL;
 
 -- name: ListFuses :many
@@ -39,6 +40,6 @@ DELETE FROM fuses WHERE class = @class AND reset_at < now() - interval '1 minute
 
 -- name: UndoDisabling :execrows
 -- Enables a webhook again that failures disabled, as if they had not. It is locked.
-UPDATE webhooks SET is_active = true, queued = true, failure_count = 0, early_failures = 0, resume_at = NULL, enabled_at = now(),
+UPDATE webhooks SET is_active = true, queued = true, failure_count = 0, early_failures = 0, resume_at = NULL, failing_since = NULL, enabled_at = now(),
     disabled_reason = NULL, disabled_by = NULL, updated_at = now(), generation = generation + 1
 WHERE id = @id AND NOT is_active AND NOT suspended AND disabled_reason = 'failures';

@@ -78,6 +78,12 @@ WITH changed AS (
         early_failures = u.early_failures,
         failure_run    = u.failure_run,
         failure_class  = u.class,
+        failing_since  = CASE
+            WHEN u.failure_count = 0 THEN NULL
+            WHEN w.failing_since IS NULL OR u.failure_run <> w.failure_run THEN now()
+            ELSE w.failing_since
+        END,
+        failed_at      = CASE WHEN u.failure_count > 0 THEN now() ELSE w.failed_at END,
         queued         = u.queued,
         resume_at      = CASE
             WHEN w.ordered THEN greatest(w.resume_at, now() + make_interval(secs => u.rest_seconds))
@@ -99,12 +105,12 @@ WITH changed AS (
     WHERE w.id = u.id
     RETURNING w.id, w.generation, w.bot_id, w.failure_count, w.disabled_at, u.disable, u.event_id, u.error, u.host
 )
-INSERT INTO disabled_notices (webhook_id, generation, host, failure_count, disabled_at, event_id, last_error)
+INSERT INTO notices (webhook_id, generation, host, failure_count, noticed_at, event_id, last_error)
 SELECT c.id, c.generation, c.host, c.failure_count, c.disabled_at, c.event_id, c.error
 FROM changed c
 JOIN bots b ON b.id = c.bot_id AND b.notify_url IS NOT NULL
 WHERE c.disable
-ON CONFLICT (webhook_id, generation) DO NOTHING;
+ON CONFLICT (webhook_id, kind, generation) DO NOTHING;
 
 -- name: RecordedDelivery :one
 -- A recorded attempt, and what is planned after it.

@@ -82,6 +82,7 @@ SET url           = coalesce(sqlc.narg('url')::bytea, url),
         WHEN sqlc.narg('is_active')::boolean OR NOT sqlc.narg('ordered')::boolean THEN NULL
         ELSE resume_at
     END,
+    failing_since = CASE WHEN sqlc.narg('is_active')::boolean THEN NULL ELSE failing_since END,
     generation    = CASE WHEN sqlc.narg('is_active')::boolean THEN generation + 1 ELSE generation END,
     enabled_at    = CASE WHEN NOT is_active AND sqlc.narg('is_active')::boolean THEN now() ELSE enabled_at END,
     disabled_at   = CASE WHEN is_active AND NOT sqlc.narg('is_active')::boolean THEN now() ELSE disabled_at END,

@@ -25,6 +25,9 @@ const (
 	// Disabled tells the owner of a bot, at its notify URL, that failures disabled a webhook. It can be neither subscribed
 	// to nor emitted.
 	Disabled EventType = "webhook.disabled"
+	// Failing and Recovered tell the owner, there too, that an active webhook fails, and that it no longer does.
+	Failing   EventType = "webhook.failing"
+	Recovered EventType = "webhook.recovered"
 	// Verify asks an endpoint whether it wants a webhook's deliveries. It can be neither subscribed to nor emitted.
 	Verify EventType = "webhook.verify"
 )
@@ -152,6 +155,26 @@ var catalog = []EventSpec{
 		{"eventId", "The event of that delivery.", `"0195b2ef-91c4-7a52-b0d3-6d0f5a7e8c19"`},
 		{"enable", "The call of the bot API that enables it again.", `{"method":"PATCH","path":"/api/bot/v1/webhooks/0195b2f0-5a3e-7c1d-8f00-3b6d2a9c4e71","body":{"isActive":true}}`},
 		{"recover", "The call of the bot API that then delivers what it missed.", `{"method":"POST","path":"/api/bot/v1/webhooks/0195b2f0-5a3e-7c1d-8f00-3b6d2a9c4e71/recover"}`},
+	}},
+	{Failing, Direct, "An active webhook has failed for a day, or most of a day's deliveries did. Sent to the bot's notify URL; it cannot be subscribed to.", []Field{
+		{"webhookId", "The webhook's id.", `"0195b2f0-5a3e-7c1d-8f00-3b6d2a9c4e71"`},
+		{"botId", "The id of the bot that owns the webhook.", `"bot-lemma"`},
+		{"host", "The host of the webhook's URL.", `"bots.example.org"`},
+		{"reason", "`failures_in_a_row`: each attempt of a day or more failed; `success_rate`: more than half of at least 20 attempts of a day did.", `"failures_in_a_row"`},
+		{"since", "When the failures in a row began, or when the day did.", `"2025-03-19T10:20:00.000Z"`},
+		{"failureCount", "Failed deliveries in a row; the tenth disables the webhook.", `7`},
+		{"delivered", "Attempts of the last day that were delivered.", `0`},
+		{"failed", "Attempts of the last day that failed.", `7`},
+		{"lastError", "Why the last of them failed.", `"HTTP 503"`},
+		{"eventId", "The event of that delivery.", `"0195b2ef-91c4-7a52-b0d3-6d0f5a7e8c19"`},
+	}},
+	{Recovered, Direct, "A webhook that was failing works again. Sent to the bot's notify URL; it cannot be subscribed to.", []Field{
+		{"webhookId", "The webhook's id.", `"0195b2f0-5a3e-7c1d-8f00-3b6d2a9c4e71"`},
+		{"botId", "The id of the bot that owns the webhook.", `"bot-lemma"`},
+		{"host", "The host of the webhook's URL.", `"bots.example.org"`},
+		{"failingAt", "When it was found to be failing.", `"2025-03-20T10:30:00.000Z"`},
+		{"delivered", "Attempts of this hour and the one before that were delivered.", `12`},
+		{"failed", "Attempts of this hour and the one before that failed.", `1`},
 	}},
 }
 

@@ -24,6 +24,8 @@ review.submitted targeted effortId,reviewId,reviewerId,verdict
 test direct webhookId,botId,message
 webhook.verify direct webhookId,botId,nonce
 webhook.disabled direct webhookId,botId,host,failureCount,disabledAt,lastError,eventId,enable,recover
+webhook.failing direct webhookId,botId,host,reason,since,failureCount,delivered,failed,lastError,eventId
+webhook.recovered direct webhookId,botId,host,failingAt,delivered,failed
 `
 
 func TestCatalogIsTheContracts(t *testing.T) {
@@ -66,6 +68,8 @@ func TestSubscribable(t *testing.T) {
 	require.Len(t, types, 8)
 	require.NotContains(t, types, webhook.Test)
 	require.NotContains(t, types, webhook.Disabled)
+	require.NotContains(t, types, webhook.Failing)
+	require.NotContains(t, types, webhook.Recovered)
 }
 
 func TestCheckSubscription(t *testing.T) {

@@ -23,6 +23,8 @@ var concerns = map[EventType][]concern{
 	Test:                {{"webhook", "webhookId"}},
 	Verify:              {{"webhook", "webhookId"}},
 	Disabled:            {{"webhook", "webhookId"}},
+	Failing:             {{"webhook", "webhookId"}},
+	Recovered:           {{"webhook", "webhookId"}},
 }
 
 // maxNameBytes is how much of a thing's id a summary shows: a UUID and a prefix. With it, a summary stays far under the

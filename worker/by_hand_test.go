@@ -162,6 +162,7 @@ func TestALeaseIsNotBrokenByHand(t *testing.T) {
 	requireRefused(t, s.byHand(t, "", "WebhookQueue", workflows.QueueInput{Target: target}), "workflow id")
 	requireRefused(t, s.byHand(t, "", "Recover", target), "workflow id")
 	requireRefused(t, s.byHand(t, "", "NotifyDisabled", workflows.NoticeInput{WebhookID: id, BotID: "bot"}), "workflow id")
+	requireRefused(t, s.byHand(t, "", "NotifyDisabled", workflows.NoticeInput{Kind: "other", WebhookID: id, BotID: "bot"}), "kind")
 	requireRefused(t, s.byHand(t, workflows.QueueWorkflowID(id), "WebhookQueue", workflows.QueueInput{Target: s.targetOf(id, "another")}), "botId")
 	requireRefused(t, s.byHand(t, workflows.QueueWorkflowID(id), "WebhookQueue", workflows.QueueInput{Target: target, Window: 1 << 30}), "window")
 	requireRefused(t, s.byHand(t, "", "DeliverBatch", workflows.BatchInput{EventID: "none", Page: delivery.Page{Upto: uuid.Max}}), "eventId")
@@ -238,8 +239,8 @@ func TestANoticeSaysWhatPostgresKnows(t *testing.T) {
 	_, err = s.pool.Exec(t.Context(), "UPDATE bots SET notify_url = $1, notify_secret = $2", url, sealed)
 	require.NoError(t, err)
 	forged := map[string]any{"webhookId": id, "generation": 3, "botId": "bot", "host": "evil.example", "failureCount": 10, "lastError": "Click https://evil.example", "eventId": "e"}
-	require.NoError(t, s.byHand(t, webhook.Disabling{WebhookID: id, Generation: 3}.NoticeID(), "NotifyDisabled", forged))
-	require.Equal(t, delivery.NoticeGone, result[delivery.Result](t, s.client, webhook.Disabling{WebhookID: id, Generation: 3}.NoticeID()).Error)
+	require.NoError(t, s.byHand(t, webhook.Notice{Kind: webhook.NoticeDisabled, WebhookID: id, Generation: 3}.NoticeID(), "NotifyDisabled", forged))
+	require.Equal(t, delivery.NoticeGone, result[delivery.Result](t, s.client, webhook.Notice{Kind: webhook.NoticeDisabled, WebhookID: id, Generation: 3}.NoticeID()).Error)
 	require.Empty(t, s.all())
 }
 

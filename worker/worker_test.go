@@ -207,25 +207,33 @@ func TestAnOwnerIsToldOfEachDisablingOnce(t *testing.T) {
 		require.NoError(t, err, i)
 		s.awaitDelivery(t, made)
 	}
-	notice := webhook.Disabling{WebhookID: id}.NoticeID()
+	notice := webhook.Notice{Kind: webhook.NoticeDisabled, WebhookID: id}.NoticeID()
 	require.Eventually(t, func() bool { return s.count("/owner", notice) == 2 }, 10*time.Second, 10*time.Millisecond)
 	require.Equal(t, delivery.Result{Status: delivery.Delivered, StatusCode: 200}, result[delivery.Result](t, s.client, notice))
 	s.keep(t, notice, "notify_disabled")
 	left := func() (n int) {
-		require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT count(*) FROM disabled_notices WHERE started_at IS NULL").Scan(&n))
+		require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT count(*) FROM notices WHERE started_at IS NULL").Scan(&n))
 		return n
 	}
 	require.Eventually(t, func() bool { return left() == 0 }, 10*time.Second, 10*time.Millisecond)
 
 	// One whose workflow was started, by a process that died before it could say so.
-	_, err = s.pool.Exec(t.Context(), "INSERT INTO disabled_notices VALUES ($1, 0, 'localhost', 10, now(), 'e', 'HTTP 503'), ($1, 7, 'localhost', 10, now(), 'e', 'HTTP 503')", id)
+	_, err = s.pool.Exec(t.Context(), "INSERT INTO notices VALUES ($1, 0, 'localhost', 10, now(), 'e', 'HTTP 503'), ($1, 7, 'localhost', 10, now(), 'e', 'HTTP 503')", id)
 	require.NoError(t, err)
 	s.startWorker(t, webhook.Schedule{200 * time.Millisecond})
 	require.Eventually(t, func() bool { return left() == 0 }, 10*time.Second, 10*time.Millisecond)
-	other := webhook.Disabling{WebhookID: id, Generation: 7}.NoticeID()
+	other := webhook.Notice{Kind: webhook.NoticeDisabled, WebhookID: id, Generation: 7}.NoticeID()
 	result[delivery.Result](t, s.client, other)
 	require.Equal(t, 2, s.count("/owner", notice), "notified already")
 	require.Equal(t, 2, s.count("/owner", other))
+
+	// A failing webhook's, by the same workflow.
+	_, err = s.pool.Exec(t.Context(), "INSERT INTO notices (webhook_id, kind, generation, host, failure_count, noticed_at, event_id, last_error) VALUES ($1, 'failing', 1, 'localhost', 7, now(), 'e', 'HTTP 503')", id)
+	require.NoError(t, err)
+	s.startWorker(t, webhook.Schedule{200 * time.Millisecond})
+	failing := webhook.Notice{Kind: webhook.NoticeFailing, WebhookID: id, Generation: 1}.NoticeID()
+	require.Eventually(t, func() bool { return left() == 0 }, 10*time.Second, 10*time.Millisecond)
+	require.Equal(t, delivery.Delivered, result[delivery.Result](t, s.client, failing).Status)
 
 	// One whose workflow an operator terminated before the owner took it.
 	s.answer(func(w http.ResponseWriter, r *http.Request) {
@@ -234,9 +242,9 @@ func TestAnOwnerIsToldOfEachDisablingOnce(t *testing.T) {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 	})
-	_, err = s.pool.Exec(t.Context(), "INSERT INTO disabled_notices VALUES ($1, 8, 'localhost', 10, now(), 'e', 'HTTP 503')", id)
+	_, err = s.pool.Exec(t.Context(), "INSERT INTO notices VALUES ($1, 8, 'localhost', 10, now(), 'e', 'HTTP 503')", id)
 	require.NoError(t, err)
-	terminated := webhook.Disabling{WebhookID: id, Generation: 8}
+	terminated := webhook.Notice{Kind: webhook.NoticeDisabled, WebhookID: id, Generation: 8}
 	start := func() { require.NoError(t, workflows.StartNotice(t.Context(), s.client, terminated)) }
 	start()
 	require.Eventually(t, func() bool { return s.count("/owner", terminated.NoticeID()) == 1 }, 10*time.Second, 10*time.Millisecond)

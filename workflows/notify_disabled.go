@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -18,21 +19,24 @@ import (
 
 // NoticeInput names a notice. What it says, and where it goes to, is in Postgres.
 type NoticeInput struct {
-	WebhookID  uuid.UUID `json:"webhookId"`
-	Generation int       `json:"generation"` // the webhook's
-	BotID      string    `json:"botId"`      // for the fairness of the task queue
+	Kind       webhook.NoticeKind `json:"kind,omitempty"` // empty: that the webhook was disabled
+	WebhookID  uuid.UUID          `json:"webhookId"`
+	Generation int                `json:"generation"` // see webhook.Notice
+	BotID      string             `json:"botId"`      // for the fairness of the task queue
 }
 
 func (in NoticeInput) check(workflowID string) error {
 	switch {
 	case in.WebhookID == uuid.Nil:
 		return webhook.Invalid("webhookId", "is required")
+	case in.Kind != "" && !in.Kind.Valid():
+		return webhook.Invalid("kind", "must be disabled, failing or recovered")
 	case in.Generation < 0 || in.Generation > math.MaxInt32:
 		return webhook.Invalid("generation", "must be a webhook's")
 	case len(in.BotID) > webhook.MaxIDBytes:
 		return webhook.Invalid("botId", "must be a bot's id")
 	}
-	return checkID(workflowID, webhook.Disabling{WebhookID: in.WebhookID, Generation: in.Generation}.NoticeID())
+	return checkID(workflowID, webhook.Notice{Kind: cmp.Or(in.Kind, webhook.NoticeDisabled), WebhookID: in.WebhookID, Generation: in.Generation}.NoticeID())
 }
 
 // NoticeStatus is the answer to a NotifyDisabled's StatusQuery.
@@ -42,7 +46,7 @@ type NoticeStatus struct {
 	LastError     string     `json:"lastError"`
 }
 
-// NotifyDisabled notifies a bot's owner that failures disabled a webhook, until the owner's endpoint takes it or the retry
+// NotifyDisabled notifies a bot's owner that failures disabled a webhook, or that it fails or has recovered, until the owner's endpoint takes it or the retry
 // schedule ends. It answers StatusQuery and takes RetryNowSignal. Its result is that of the last attempt.
 func NotifyDisabled(ctx workflow.Context, in NoticeInput) (delivery.Result, error) {
 	status := NoticeStatus{Attempt: 1}
@@ -55,7 +59,7 @@ func NotifyDisabled(ctx workflow.Context, in NoticeInput) (delivery.Result, erro
 	options := slowActivity(ctx, in.BotID, in.WebhookID.String())
 	for {
 		var r delivery.Result
-		err := workflow.ExecuteActivity(options, act.NotifyOwner, delivery.Notice{WebhookID: in.WebhookID, Generation: in.Generation, Attempt: status.Attempt}).Get(ctx, &r)
+		err := workflow.ExecuteActivity(options, act.NotifyOwner, delivery.Notice{Kind: in.Kind, WebhookID: in.WebhookID, Generation: in.Generation, Attempt: status.Attempt}).Get(ctx, &r)
 		if err != nil || r.RetryIn == 0 {
 			return r, err
 		}
@@ -71,13 +75,13 @@ func NotifyDisabled(ctx workflow.Context, in NoticeInput) (delivery.Result, erro
 	}
 }
 
-// StartNotice starts NotifyDisabled. For a disabling that has been handed over before it does nothing, for as long as
+// StartNotice starts NotifyDisabled. For a notice that has been handed over before it does nothing, for as long as
 // Temporal remembers, unless the workflow ended before its work was done: terminated, cancelled, failed or timed out.
-func StartNotice(ctx context.Context, c client.Client, d webhook.Disabling) error {
+func StartNotice(ctx context.Context, c client.Client, d webhook.Notice) error {
 	_, err := c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID: d.NoticeID(), TaskQueue: TaskQueue, StaticSummary: targetLabel(delivery.Target{WebhookID: d.WebhookID, BotID: d.BotID, Host: d.Host}),
 		WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY, WorkflowExecutionErrorWhenAlreadyStarted: true,
-	}, NotifyDisabled, NoticeInput{WebhookID: d.WebhookID, Generation: d.Generation, BotID: d.BotID})
+	}, NotifyDisabled, NoticeInput{Kind: d.Kind, WebhookID: d.WebhookID, Generation: d.Generation, BotID: d.BotID})
 	if temporal.IsWorkflowExecutionAlreadyStartedError(err) {
 		return nil
 	}

@@ -1213,8 +1213,11 @@ type Webhook struct {
 	Ordered bool `json:"ordered"`
 
 	// FailureCount Failed deliveries in a row; the tenth disables the webhook.
-	FailureCount int  `json:"failureCount"`
-	HasSecret    bool `json:"hasSecret"`
+	FailureCount int `json:"failureCount"`
+
+	// FailingSince When the first of the failed deliveries in a row was recorded. Null when the last delivery was successful.
+	FailingSince *time.Time `json:"failingSince"`
+	HasSecret    bool       `json:"hasSecret"`
 
 	// HeaderNames The names of the webhook's own headers, in order. Their values are never returned.
 	HeaderNames []string `json:"headerNames"`
@@ -1313,8 +1316,11 @@ type WebhookDetail struct {
 	Ordered bool `json:"ordered"`
 
 	// FailureCount Failed deliveries in a row; the tenth disables the webhook.
-	FailureCount int  `json:"failureCount"`
-	HasSecret    bool `json:"hasSecret"`
+	FailureCount int `json:"failureCount"`
+
+	// FailingSince When the first of the failed deliveries in a row was recorded. Null when the last delivery was successful.
+	FailingSince *time.Time `json:"failingSince"`
+	HasSecret    bool       `json:"hasSecret"`
 
 	// HeaderNames The names of the webhook's own headers, in order. Their values are never returned.
 	HeaderNames []string `json:"headerNames"`

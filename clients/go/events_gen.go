@@ -95,6 +95,30 @@ type WebhookDisabledData struct {
 	Recover      json.RawMessage `json:"recover"`      // The call of the bot API that then delivers what it missed.
 }
 
+// WebhookFailingData is the data of webhook.failing. An active webhook has failed for a day, or most of a day's deliveries did. Sent to the bot's notify URL; it cannot be subscribed to.
+type WebhookFailingData struct {
+	WebhookID    string `json:"webhookId"`    // The webhook's id.
+	BotID        string `json:"botId"`        // The id of the bot that owns the webhook.
+	Host         string `json:"host"`         // The host of the webhook's URL.
+	Reason       string `json:"reason"`       // `failures_in_a_row`: each attempt of a day or more failed; `success_rate`: more than half of at least 20 attempts of a day did.
+	Since        string `json:"since"`        // When the failures in a row began, or when the day did.
+	FailureCount int    `json:"failureCount"` // Failed deliveries in a row; the tenth disables the webhook.
+	Delivered    int    `json:"delivered"`    // Attempts of the last day that were delivered.
+	Failed       int    `json:"failed"`       // Attempts of the last day that failed.
+	LastError    string `json:"lastError"`    // Why the last of them failed.
+	EventID      string `json:"eventId"`      // The event of that delivery.
+}
+
+// WebhookRecoveredData is the data of webhook.recovered. A webhook that was failing works again. Sent to the bot's notify URL; it cannot be subscribed to.
+type WebhookRecoveredData struct {
+	WebhookID string `json:"webhookId"` // The webhook's id.
+	BotID     string `json:"botId"`     // The id of the bot that owns the webhook.
+	Host      string `json:"host"`      // The host of the webhook's URL.
+	FailingAt string `json:"failingAt"` // When it was found to be failing.
+	Delivered int    `json:"delivered"` // Attempts of this hour and the one before that were delivered.
+	Failed    int    `json:"failed"`    // Attempts of this hour and the one before that failed.
+}
+
 // EventType is thread.created.
 func (ThreadCreatedData) EventType() EventType { return ThreadCreated }
 
@@ -144,6 +168,10 @@ func typed(eventType string, raw json.RawMessage) any {
 		return dataOf[WebhookVerifyData](raw)
 	case "webhook.disabled":
 		return dataOf[WebhookDisabledData](raw)
+	case "webhook.failing":
+		return dataOf[WebhookFailingData](raw)
+	case "webhook.recovered":
+		return dataOf[WebhookRecoveredData](raw)
 	}
 	return raw
 }

@@ -146,6 +146,9 @@ CREATE TABLE webhooks (
     failure_class text        NOT NULL DEFAULT '',
     -- When a webhook with a run of failures may be attempted again; of one that is ordered, also when its head may be.
     resume_at     timestamptz,
+    -- When the first failure of its run was recorded, NULL without a run; and when a failure that counts was last recorded.
+    failing_since timestamptz,
+    failed_at     timestamptz,
     -- When it was made, or last enabled, or its suspension ended.
     enabled_at      timestamptz NOT NULL DEFAULT now(),
     -- When it was last disabled, or suspended while it was active; kept after it is enabled again, as what it missed since then can be recovered.
@@ -627,19 +630,47 @@ CREATE INDEX incident_webhooks_recovering ON incident_webhooks (incident_id) WHE
 
 -- The disablings that an owner has yet to be notified of: written in the transaction that disables, and removed when the
 -- notice was taken, or is attempted no more.
-CREATE TABLE disabled_notices (
+CREATE TABLE notices (
     webhook_id    uuid        NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
-    -- The webhook's, which each enabling raises: failures disable a webhook once in a generation.
+    -- Of a disabling the webhook's, which each enabling raises: failures disable a webhook once in a generation. Else the number of
+    -- failing_webhooks.
     generation    integer     NOT NULL,
     host          text        NOT NULL,
     failure_count integer     NOT NULL,
-    disabled_at   timestamptz NOT NULL,
+    -- When it was disabled, or found failing or recovered.
+    noticed_at    timestamptz NOT NULL,
     event_id      text        NOT NULL,
     last_error    text        NOT NULL,
     -- When a workflow was last started that sees to the notice, or found to.
     started_at    timestamptz,
-    PRIMARY KEY (webhook_id, generation)
+    kind          text        NOT NULL DEFAULT 'disabled' CHECK (kind IN ('disabled', 'failing', 'recovered')),
+    -- Of the two others, see webhook.Notice.
+    reason        text        NOT NULL DEFAULT '',
+    since         timestamptz NOT NULL DEFAULT now(),
+    delivered     bigint      NOT NULL DEFAULT 0,
+    failed        bigint      NOT NULL DEFAULT 0,
+    PRIMARY KEY (webhook_id, kind, generation)
 );
+
+-- The webhooks whose owners were last notified that they fail: internal/history/failing.go.
+CREATE TABLE failing_webhooks (
+    webhook_id   uuid        PRIMARY KEY REFERENCES webhooks (id) ON DELETE CASCADE,
+    -- Counts the times that it was found failing.
+    number       integer     NOT NULL,
+    noticed_at   timestamptz NOT NULL,
+    -- When it was found to work again, or to be disabled; NULL: it fails.
+    ended_at     timestamptz,
+    -- When its owner was last notified that it works again.
+    recovered_at timestamptz
+);
+
+-- When failing webhooks were last looked for, by whichever process, and when a fuse was last blown. One row.
+CREATE TABLE failing_passes (
+    single    boolean     PRIMARY KEY DEFAULT true CHECK (single),
+    passed_at timestamptz NOT NULL DEFAULT '-infinity',
+    fuse_at   timestamptz NOT NULL DEFAULT '-infinity'
+);
+INSERT INTO failing_passes DEFAULT VALUES;
 
 -- Who changed what: internal/audit. No foreign keys, as an entry outlives what it is about.
 CREATE TABLE audit_log (
@@ -702,7 +733,9 @@ DROP TABLE allowances;
 DROP TABLE audit_log;
 DROP TABLE outages;
 DROP TABLE fuses;
-DROP TABLE disabled_notices;
+DROP TABLE failing_passes;
+DROP TABLE failing_webhooks;
+DROP TABLE notices;
 DROP TABLE incident_webhooks;
 DROP TABLE incidents;
 DROP FUNCTION busy_recoveries;

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,17 +24,20 @@ const (
 	NoticesUnwanted = "the bot has no notify URL any more"
 )
 
-// Notice is one attempt to tell a bot's owner that a webhook was disabled. It names what Postgres knows.
+// Notice is one attempt to tell a bot's owner that a webhook was disabled, fails or has recovered. It names what Postgres knows.
 type Notice struct {
-	WebhookID  uuid.UUID `json:"webhookId"`
-	Generation int       `json:"generation"` // the webhook's
-	Attempt    int       `json:"attempt"`    // 1 for the first
+	Kind       webhook.NoticeKind `json:"kind,omitempty"` // empty: that it was disabled
+	WebhookID  uuid.UUID          `json:"webhookId"`
+	Generation int                `json:"generation"` // see webhook.Notice
+	Attempt    int                `json:"attempt"`    // 1 for the first
 }
 
 func (n Notice) check() error {
 	switch {
 	case n.WebhookID == uuid.Nil:
 		return webhook.Invalid("webhookId", "is required")
+	case !n.Kind.Valid():
+		return webhook.Invalid("kind", "must be disabled, failing or recovered")
 	case n.Generation < 0 || n.Generation > math.MaxInt32:
 		return webhook.Invalid("generation", "must be 0 or more, and no larger than a webhook's can be")
 	case n.Attempt < 1 || n.Attempt > maxNoticeAttempts:
@@ -48,10 +52,11 @@ const maxNoticeAttempts = 1000
 // NotifyOwner makes the attempt, to the bot's present notify URL and signed with its present secret. It counts for and
 // against nothing. An error means that our own side failed.
 func (d *Deliverer) NotifyOwner(ctx context.Context, n Notice) (Result, error) {
+	n.Kind = cmp.Or(n.Kind, webhook.NoticeDisabled)
 	if err := n.check(); err != nil {
 		return Result{}, err
 	}
-	row, err := d.queries.GetNotice(ctx, d.cfg.Pool, db.GetNoticeParams{WebhookID: n.WebhookID, Generation: int32(n.Generation)})
+	row, err := d.queries.GetNotice(ctx, d.cfg.Pool, db.GetNoticeParams{Kind: string(n.Kind), WebhookID: n.WebhookID, Generation: int32(n.Generation)})
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return Result{Status: Skipped, Error: NoticeGone}, nil
@@ -60,7 +65,7 @@ func (d *Deliverer) NotifyOwner(ctx context.Context, n Notice) (Result, error) {
 	}
 	r, err := d.notify(ctx, n, row)
 	if err == nil && r.RetryIn == 0 {
-		if err := d.queries.DeleteNotice(ctx, d.cfg.Pool, db.DeleteNoticeParams{WebhookID: n.WebhookID, Generation: int32(n.Generation)}); err != nil {
+		if err := d.queries.DeleteNotice(ctx, d.cfg.Pool, db.DeleteNoticeParams{Kind: string(n.Kind), WebhookID: n.WebhookID, Generation: int32(n.Generation)}); err != nil {
 			d.cfg.Logger.Warn("could not remove a notification that has ended", "webhook", n.WebhookID, "error", err) // and costs a row
 		}
 	}
@@ -75,9 +80,10 @@ func (d *Deliverer) notify(ctx context.Context, n Notice, row db.GetNoticeRow) (
 	case row.NotifyURL == nil:
 		return Result{Status: Skipped, Error: NoticesUnwanted}, nil
 	}
-	about := webhook.Disabling{
-		WebhookID: n.WebhookID, Generation: n.Generation, BotID: row.BotID, Host: row.Host, FailureCount: int(row.FailureCount),
-		DisabledAt: row.DisabledAt.UTC(), LastError: row.LastError, EventID: row.EventID,
+	about := webhook.Notice{
+		Kind: n.Kind, WebhookID: n.WebhookID, Generation: n.Generation, BotID: row.BotID, Host: row.Host, FailureCount: int(row.FailureCount),
+		At: row.NoticedAt.UTC(), LastError: row.LastError, EventID: row.EventID,
+		Reason: row.Reason, Since: row.Since.UTC(), Delivered: row.Delivered, Failed: row.Failed,
 	}
 	url, secret, err := d.openNotify(row.BotID, row.NotifyURL, row.NotifySecret)
 	if err != nil {

@@ -14,20 +14,20 @@ import (
 func TestDeliverer_NotifyOwner(t *testing.T) {
 	t.Parallel()
 	r, to := newRig(t), newReceiver(t, 200)
-	d := webhook.Disabling{WebhookID: r.subscribe(t, to.url, ""), Generation: 1}
+	d := webhook.Notice{Kind: webhook.NoticeDisabled, WebhookID: r.subscribe(t, to.url, ""), Generation: 1}
 	notify := func(attempt int) Result {
 		result, err := r.NotifyOwner(t.Context(), Notice{WebhookID: d.WebhookID, Generation: 1, Attempt: attempt})
 		require.NoError(t, err)
 		return result
 	}
 	waits := func() {
-		r.execute(t, `INSERT INTO disabled_notices (webhook_id, generation, host, failure_count, disabled_at, event_id, last_error)
+		r.execute(t, `INSERT INTO notices (webhook_id, generation, host, failure_count, noticed_at, event_id, last_error)
 			VALUES ($1, 1, 'example.com', 10, '2025-03-20T10:30:00Z', 'e1', 'HTTP 500') ON CONFLICT DO NOTHING`, d.WebhookID)
 	}
 	require.Equal(t, Result{Status: Skipped, Error: NoticeGone}, notify(1), "what a workflow says that was started by hand is not sent")
 	waits()
 	require.Equal(t, Result{Status: Skipped, Error: NoticesUnwanted}, notify(1))
-	require.Zero(t, r.count(t, "disabled_notices"), "it has ended")
+	require.Zero(t, r.count(t, "notices"), "it has ended")
 	sealed, err := r.keyset.SealNotify("bot", "s3cret")
 	require.NoError(t, err)
 	sealURL := func(url string) []byte {
@@ -44,7 +44,7 @@ func TestDeliverer_NotifyOwner(t *testing.T) {
 		waits()
 		require.Equal(t, Result{Status: Delivered, StatusCode: 200}, notify(attempt+1))
 	}
-	require.Zero(t, r.count(t, "disabled_notices"), "it was taken")
+	require.Zero(t, r.count(t, "notices"), "it was taken")
 	got := to.requests()
 	require.Len(t, got, 2)
 	require.Equal(t, string(got[0].body), string(got[1].body))
@@ -64,9 +64,9 @@ func TestDeliverer_NotifyOwner(t *testing.T) {
 	blocked := notify(1)
 	require.Equal(t, Failed, blocked.Status, "the egress guard stands before it too")
 	require.InDelta(t, webhook.DefaultSchedule[0], blocked.RetryIn, 0.2*float64(webhook.DefaultSchedule[0]))
-	require.Equal(t, 1, r.count(t, "disabled_notices"), "it is attempted again")
+	require.Equal(t, 1, r.count(t, "notices"), "it is attempted again")
 	require.Zero(t, notify(len(webhook.DefaultSchedule)+1).RetryIn)
-	require.Zero(t, r.count(t, "disabled_notices"), "it is attempted no more")
+	require.Zero(t, r.count(t, "notices"), "it is attempted no more")
 	require.Zero(t, r.count(t, "deliveries"), "it counts for nothing")
 }
 
@@ -119,5 +119,37 @@ func TestDeliverer_SendTestNotice(t *testing.T) {
 	blocked := test("bot")
 	require.Equal(t, Failed, blocked.Status)
 	require.Contains(t, blocked.Error, "blocked")
-	require.Zero(t, r.count(t, "deliveries")+r.count(t, "disabled_notices"), "it counts for nothing")
+	require.Zero(t, r.count(t, "deliveries")+r.count(t, "notices"), "it counts for nothing")
+}
+
+// TestDeliverer_NotifyOwner_Failing: that a webhook fails, and that it has recovered, are notices of their own.
+func TestDeliverer_NotifyOwner_Failing(t *testing.T) {
+	t.Parallel()
+	r, to := newRig(t), newReceiver(t, 200)
+	id := r.subscribe(t, to.url, "")
+	sealed, err := r.keyset.SealNotify("bot", "s3cret")
+	require.NoError(t, err)
+	sealedURL, err := r.keyset.SealNotifyURL("bot", to.url)
+	require.NoError(t, err)
+	r.execute(t, "UPDATE bots SET notify_url = $1, notify_secret = $2", sealedURL, sealed)
+	r.execute(t, `INSERT INTO notices (webhook_id, kind, generation, host, failure_count, noticed_at, event_id, last_error, reason, since, delivered, failed)
+		VALUES ($1, 'failing', 3, 'example.com', 7, '2025-03-20T10:30:00Z', 'e1', 'HTTP 500', 'failures_in_a_row', '2025-03-19T10:20:00Z', 1, 8),
+		       ($1, 'recovered', 3, 'example.com', 0, '2025-03-20T11:30:00Z', '', '', '', '2025-03-20T10:30:00Z', 12, 1)`, id)
+	for i, kind := range []webhook.NoticeKind{webhook.NoticeFailing, webhook.NoticeRecovered} {
+		for _, want := range []Result{{Status: Delivered, StatusCode: 200}, {Status: Skipped, Error: NoticeGone}} {
+			result, err := r.NotifyOwner(t.Context(), Notice{Kind: kind, WebhookID: id, Generation: 3, Attempt: 1})
+			require.NoError(t, err)
+			require.Equal(t, want, result)
+		}
+		got := to.requests()[i]
+		require.Equal(t, "webhook."+string(kind), got.header.Get("X-Mathub-Event"))
+		require.Equal(t, webhook.Notice{Kind: kind, WebhookID: id, Generation: 3}.NoticeID(), got.header.Get("webhook-id"))
+		require.Equal(t, webhook.Sign("s3cret", got.body), got.header.Get("X-Mathub-Signature"))
+	}
+	requests := to.requests()
+	require.Len(t, requests, 2)
+	require.Contains(t, string(requests[0].body), `"reason":"failures_in_a_row","since":"2025-03-19T10:20:00.000Z","failureCount":7,"delivered":1,"failed":8,"lastError":"HTTP 500","eventId":"e1"}`)
+	require.Contains(t, string(requests[1].body), `"failingAt":"2025-03-20T10:30:00.000Z","delivered":12,"failed":1}`)
+	_, err = r.NotifyOwner(t.Context(), Notice{Kind: "other", WebhookID: id, Generation: 3, Attempt: 1})
+	require.ErrorContains(t, err, "kind")
 }

@@ -24,9 +24,9 @@ const (
 	noticesPage = 100
 )
 
-// Notices starts the workflows that notify owners of disabled webhooks. The transaction that disables a webhook writes a row
-// to the outbox disabled_notices, so a crash loses none. The row is marked when start has started a workflow, and stays until
-// the notification is delivered or given up; until then start is called again from time to time.
+// Notices starts the workflows that notify owners of webhooks that were disabled, fail or have recovered. The transaction that disables
+// a webhook, or finds it so, writes a row to the outbox notices, so a crash loses none. The row is marked when start has started a
+// workflow, and stays until the notification is delivered or given up; until then start is called again from time to time.
 type Notices struct {
 	pool *pgxpool.Pool
 	log  *slog.Logger
@@ -38,14 +38,17 @@ func (r *Recorder) Notices() *Notices {
 	return &Notices{pool: r.pool, log: r.log, wake: r.noticed}
 }
 
-// Run hands over what is in the outbox, at once when this process has disabled a webhook and every minute, until ctx
-// ends. start may be called more than once for the same notice, also by several processes, and must do nothing while a workflow
+// Run hands over what is in the outbox, at once when this process has disabled a webhook and every minute, after
+// it has looked for failing webhooks, until ctx ends. start may be called more than once for the same notice, also by several processes, and must do nothing while a workflow
 // sees to it.
-func (n *Notices) Run(ctx context.Context, start func(context.Context, webhook.Disabling) error) {
+func (n *Notices) Run(ctx context.Context, start func(context.Context, webhook.Notice) error) {
 	for {
 		wait := noticesEvery
+		if err := n.lookForFailing(ctx); err != nil && ctx.Err() == nil {
+			n.log.Warn("could not look for failing webhooks; retrying", "error", err)
+		}
 		if err := n.handOver(ctx, start); err != nil && ctx.Err() == nil {
-			n.log.Warn("could not start notifications of disabled webhooks; retrying", "error", err)
+			n.log.Warn("could not start notifications of webhooks; retrying", "error", err)
 			wait = noticesAgain
 		}
 		select {
@@ -57,7 +60,7 @@ func (n *Notices) Run(ctx context.Context, start func(context.Context, webhook.D
 	}
 }
 
-func (n *Notices) handOver(ctx context.Context, start func(context.Context, webhook.Disabling) error) error {
+func (n *Notices) handOver(ctx context.Context, start func(context.Context, webhook.Notice) error) error {
 	q := db.New()
 	for {
 		page, err := q.ListNotices(ctx, n.pool, db.ListNoticesParams{Seconds: noticesLost.Seconds(), PageSize: noticesPage})
@@ -65,12 +68,12 @@ func (n *Notices) handOver(ctx context.Context, start func(context.Context, webh
 			return fmt.Errorf("read the outbox: %w", err)
 		}
 		for _, row := range page {
-			d := webhook.Disabling{WebhookID: row.WebhookID, Generation: int(row.Generation), BotID: row.BotID, Host: row.Host}
+			d := webhook.Notice{Kind: webhook.NoticeKind(row.Kind), WebhookID: row.WebhookID, Generation: int(row.Generation), BotID: row.BotID, Host: row.Host}
 			if err := start(ctx, d); err != nil {
 				return fmt.Errorf("start %s: %w", d.NoticeID(), err)
 			}
 			failpoint.Here("notice-started")
-			if err := q.NoticeStarted(ctx, n.pool, db.NoticeStartedParams{WebhookID: row.WebhookID, Generation: row.Generation}); err != nil {
+			if err := q.NoticeStarted(ctx, n.pool, db.NoticeStartedParams{WebhookID: row.WebhookID, Kind: row.Kind, Generation: row.Generation}); err != nil {
 				return fmt.Errorf("mark %s in the outbox: %w", d.NoticeID(), err)
 			}
 		}

@@ -43,10 +43,10 @@ func TestNotices_Run(t *testing.T) {
 	last := fail(1)
 	require.Len(t, r.noticed, 1, "it is handed over at once")
 	require.Len(t, notices(), 1)
-	require.Equal(t, db.ListNoticesRow{WebhookID: hook, Generation: 1, Host: "example.com", BotID: "bot"}, notices()[0])
-	n, err := db.New().GetNotice(t.Context(), pool, db.GetNoticeParams{WebhookID: hook, Generation: 1})
+	require.Equal(t, db.ListNoticesRow{WebhookID: hook, Kind: "disabled", Generation: 1, Host: "example.com", BotID: "bot"}, notices()[0])
+	n, err := db.New().GetNotice(t.Context(), pool, db.GetNoticeParams{WebhookID: hook, Kind: "disabled", Generation: 1})
 	require.NoError(t, err)
-	require.WithinDuration(t, time.Now(), n.DisabledAt, time.Minute)
+	require.WithinDuration(t, time.Now(), n.NoticedAt, time.Minute)
 	require.Equal(t, []any{"example.com", int32(webhook.MaxFailures), last.EventID, "HTTP 500"}, []any{n.Host, n.FailureCount, n.EventID, n.LastError})
 	record(t, r, last) // a repeated recording
 	fail(3)            // tests of the disabled webhook
@@ -61,8 +61,8 @@ func TestNotices_Run(t *testing.T) {
 
 	// Those that cannot be handed over stay; those that can are marked.
 	ctx, cancel := context.WithCancel(t.Context())
-	var started []webhook.Disabling
-	r.Notices().Run(ctx, func(_ context.Context, d webhook.Disabling) error {
+	var started []webhook.Notice
+	r.Notices().Run(ctx, func(_ context.Context, d webhook.Notice) error {
 		if started = append(started, d); len(started) == 2 {
 			cancel()
 			return context.Canceled
@@ -74,9 +74,9 @@ func TestNotices_Run(t *testing.T) {
 	require.Len(t, notices(), 1)
 
 	// One that is still there long after is handed over again, as its workflow may have been terminated.
-	execute(t, pool, "UPDATE disabled_notices SET started_at = now() - interval '9 minutes' WHERE generation = 1")
+	execute(t, pool, "UPDATE notices SET started_at = now() - interval '9 minutes' WHERE generation = 1")
 	require.Len(t, notices(), 1)
-	execute(t, pool, "UPDATE disabled_notices SET started_at = now() - interval '11 minutes' WHERE generation = 1")
+	execute(t, pool, "UPDATE notices SET started_at = now() - interval '11 minutes' WHERE generation = 1")
 	require.Len(t, notices(), 2)
 	execute(t, pool, "DELETE FROM webhooks")
 	require.Empty(t, notices(), "of a deleted webhook there is nothing to say")

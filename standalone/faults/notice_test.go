@@ -49,7 +49,7 @@ func TestAnOwnerIsToldOnceWhateverCrashes(t *testing.T) {
 		require.Contains(t, worker.Process().Ended(), "killed")
 		require.False(t, bot.Webhook(t, hook.ID).IsActive, "what is committed stays")
 		var waiting int
-		require.NoError(t, stack.Database(t).QueryRow(t.Context(), "SELECT count(*) FROM disabled_notices").Scan(&waiting))
+		require.NoError(t, stack.Database(t).QueryRow(t.Context(), "SELECT count(*) FROM notices").Scan(&waiting))
 		require.Equal(t, 1, waiting, "and so does what is to be told")
 		require.Empty(t, receiver.Requests(owner))
 
@@ -101,7 +101,7 @@ func TestAnOwnerIsToldOnceWhateverCrashes(t *testing.T) {
 		require.NotEqual(t, first.EventID(), second.EventID())
 		finished(t, stack, time.Minute)
 		require.Len(t, receiver.Requests(owner), 2)
-		require.NoError(t, stack.Database(t).QueryRow(t.Context(), "SELECT count(*) FROM disabled_notices").Scan(&waiting))
+		require.NoError(t, stack.Database(t).QueryRow(t.Context(), "SELECT count(*) FROM notices").Scan(&waiting))
 		require.Zero(t, waiting)
 		worker.Stop(t)
 	}

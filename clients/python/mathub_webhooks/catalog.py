@@ -189,6 +189,46 @@ class WebhookDisabled(_Received):
     data: WebhookDisabledData
 
 
+class WebhookFailingData(TypedDict):
+    webhookId: str  # The webhook's id.
+    botId: str  # The id of the bot that owns the webhook.
+    host: str  # The host of the webhook's URL.
+    reason: str  # `failures_in_a_row`: each attempt of a day or more failed; `success_rate`: more than half of at least 20 attempts of a day did.
+    since: str  # When the failures in a row began, or when the day did.
+    failureCount: int  # Failed deliveries in a row; the tenth disables the webhook.
+    delivered: int  # Attempts of the last day that were delivered.
+    failed: int  # Attempts of the last day that failed.
+    lastError: str  # Why the last of them failed.
+    eventId: str  # The event of that delivery.
+
+
+class WebhookFailing(_Received):
+    """An active webhook has failed for a day, or most of a day's deliveries did. Sent to the bot's notify URL; it cannot be subscribed to."""
+
+    id: str
+    event: Literal["webhook.failing"]
+    timestamp: str
+    data: WebhookFailingData
+
+
+class WebhookRecoveredData(TypedDict):
+    webhookId: str  # The webhook's id.
+    botId: str  # The id of the bot that owns the webhook.
+    host: str  # The host of the webhook's URL.
+    failingAt: str  # When it was found to be failing.
+    delivered: int  # Attempts of this hour and the one before that were delivered.
+    failed: int  # Attempts of this hour and the one before that failed.
+
+
+class WebhookRecovered(_Received):
+    """A webhook that was failing works again. Sent to the bot's notify URL; it cannot be subscribed to."""
+
+    id: str
+    event: Literal["webhook.recovered"]
+    timestamp: str
+    data: WebhookRecoveredData
+
+
 MathubEvent = Union[
     ThreadCreated,
     PostCreated,
@@ -201,4 +241,6 @@ MathubEvent = Union[
     Test,
     WebhookVerify,
     WebhookDisabled,
+    WebhookFailing,
+    WebhookRecovered,
 ]

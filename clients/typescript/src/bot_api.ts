@@ -466,6 +466,8 @@ export interface WebhookDetail {
 	ordered: boolean;
 	/** Failed deliveries in a row; the tenth disables the webhook. */
 	failureCount: number;
+	/** When the first of the failed deliveries in a row was recorded. Null when the last delivery was successful. */
+	failingSince: string | null;
 	hasSecret: boolean;
 	/** The names of the webhook's own headers, in order. Their values are never returned. */
 	headerNames: string[];
@@ -530,6 +532,8 @@ export interface Webhook {
 	ordered: boolean;
 	/** Failed deliveries in a row; the tenth disables the webhook. */
 	failureCount: number;
+	/** When the first of the failed deliveries in a row was recorded. Null when the last delivery was successful. */
+	failingSince: string | null;
 	hasSecret: boolean;
 	/** The names of the webhook's own headers, in order. Their values are never returned. */
 	headerNames: string[];

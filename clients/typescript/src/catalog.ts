@@ -129,6 +129,44 @@ export interface EventData {
 		/** The call of the bot API that then delivers what it missed. */
 		recover: { method: string; path: string };
 	};
+	/** An active webhook has failed for a day, or most of a day's deliveries did. Sent to the bot's notify URL; it cannot be subscribed to. */
+	"webhook.failing": {
+		/** The webhook's id. */
+		webhookId: string;
+		/** The id of the bot that owns the webhook. */
+		botId: string;
+		/** The host of the webhook's URL. */
+		host: string;
+		/** `failures_in_a_row`: each attempt of a day or more failed; `success_rate`: more than half of at least 20 attempts of a day did. */
+		reason: string;
+		/** When the failures in a row began, or when the day did. */
+		since: string;
+		/** Failed deliveries in a row; the tenth disables the webhook. */
+		failureCount: number;
+		/** Attempts of the last day that were delivered. */
+		delivered: number;
+		/** Attempts of the last day that failed. */
+		failed: number;
+		/** Why the last of them failed. */
+		lastError: string;
+		/** The event of that delivery. */
+		eventId: string;
+	};
+	/** A webhook that was failing works again. Sent to the bot's notify URL; it cannot be subscribed to. */
+	"webhook.recovered": {
+		/** The webhook's id. */
+		webhookId: string;
+		/** The id of the bot that owns the webhook. */
+		botId: string;
+		/** The host of the webhook's URL. */
+		host: string;
+		/** When it was found to be failing. */
+		failingAt: string;
+		/** Attempts of this hour and the one before that were delivered. */
+		delivered: number;
+		/** Attempts of this hour and the one before that failed. */
+		failed: number;
+	};
 }
 
 /** Events of these types go to every subscribed webhook. */
@@ -138,4 +176,4 @@ export const broadcastEventTypes = ["thread.created", "post.created", "effort.cr
 export const targetedEventTypes = ["mention", "review.requested", "review.submitted"] as const;
 
 /** Events of these types go to one address, which did not subscribe to them. They cannot be emitted. */
-export const directEventTypes = ["test", "webhook.verify", "webhook.disabled"] as const;
+export const directEventTypes = ["test", "webhook.verify", "webhook.disabled", "webhook.failing", "webhook.recovered"] as const;

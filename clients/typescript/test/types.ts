@@ -42,6 +42,8 @@ export function unknown(event: MathubEvent): unknown {
 		case "test":
 		case "webhook.verify":
 		case "webhook.disabled":
+		case "webhook.failing":
+		case "webhook.recovered":
 			return event.timestamp;
 		default: {
 			const type: string = event.event;
