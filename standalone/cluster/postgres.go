@@ -83,7 +83,17 @@ func (c *Cluster) postgresConfig(s *Server) postgres.Config {
 		Log:      c.logs[s.Name],
 		Thread:   s.Thread,
 		Dial:     c.Outside.DialContext,
+		Settings: serverSettings,
 	}
+}
+
+// serverSettings are docker-compose.yml's.
+var serverSettings = map[string]string{
+	"max_connections":         "300",
+	"tcp_keepalives_idle":     "5",
+	"tcp_keepalives_interval": "5",
+	"tcp_keepalives_count":    "2",
+	"tcp_user_timeout":        "15s",
 }
 
 // makeRoles makes the roles and Temporal's databases, as docker-compose.yml's service "roles" does.

@@ -55,7 +55,13 @@ func (c *Cluster) startProduct(ctx context.Context) (err error) {
 	if err := startAll(ctx, c.APIs, c.Workers); err != nil {
 		return err
 	}
-	return c.isReady(c.ServiceURL()+"/readyz")(ctx, nil)
+	// The load balancer finds out by itself.
+	for _, url := range []string{c.URL(), c.ServiceURL()} {
+		if err := c.isReady(url+"/readyz")(ctx, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Environment is what the product's processes get: "api" or "worker". It is docker-compose.yml's, with this network's addresses and

@@ -1,8 +1,10 @@
 package cluster
 
 import (
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,7 +21,10 @@ func TestSettingsAreComposes(t *testing.T) {
 	raw, err := os.ReadFile("../../docker-compose.yml")
 	require.NoError(t, err)
 	var compose struct {
-		Services map[string]struct{ Environment map[string]string }
+		Services map[string]struct {
+			Environment map[string]string
+			Command     []string
+		}
 	}
 	require.NoError(t, yaml.Unmarshal(raw, &compose))
 
@@ -45,6 +50,12 @@ func TestSettingsAreComposes(t *testing.T) {
 			}
 		}
 	}
+	given := []string{"postgres"}
+	for _, name := range slices.Sorted(maps.Keys(serverSettings)) {
+		given = append(given, "-c", name+"="+serverSettings[name])
+	}
+	require.ElementsMatch(t, compose.Services["postgres"].Command, given)
+
 	shards, err := strconv.Atoi(compose.Services["temporal"].Environment["NUM_HISTORY_SHARDS"])
 	require.NoError(t, err)
 	require.Equal(t, int32(shards), Usual.HistoryShards)

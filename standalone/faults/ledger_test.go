@@ -35,8 +35,9 @@ type ledger struct {
 	place     map[string]string // the receiver's path by webhook id
 
 	mu       sync.Mutex
-	emitted  int      // events, accepted or about to be
-	accepted []string // event ids
+	emitted  int                  // events, accepted or about to be
+	accepted []string             // event ids
+	at       map[string]time.Time // when each event was first emitted
 	// explained counts, by webhook and event, how often a POST was cut off between sending and recording.
 	explained map[string]int
 }
@@ -50,9 +51,16 @@ func newLedger(t *testing.T, stack *testkit.Stack, name string, hooks int) *ledg
 // newLedgerBy is newLedger where a webhook's URL begins as way says.
 func newLedgerBy(t *testing.T, stack *testkit.Stack, name string, hooks int, way func(i int, receiver *testkit.Receiver) string) *ledger {
 	t.Helper()
-	l := &ledger{stack: stack, bot: stack.API().CreateBot(t, name), place: map[string]string{}, explained: map[string]int{}}
-	for range 3 {
-		l.receivers = append(l.receivers, testkit.NewReceiver(t))
+	receivers := []*testkit.Receiver{testkit.NewReceiver(t), testkit.NewReceiver(t), testkit.NewReceiver(t)}
+	return newLedgerAt(t, stack, name, hooks, receivers, way)
+}
+
+// newLedgerAt is newLedgerBy with receivers of the caller's.
+func newLedgerAt(t *testing.T, stack *testkit.Stack, name string, hooks int, receivers []*testkit.Receiver, way func(i int, receiver *testkit.Receiver) string) *ledger {
+	t.Helper()
+	l := &ledger{
+		stack: stack, bot: stack.API().CreateBot(t, name), receivers: receivers,
+		place: map[string]string{}, at: map[string]time.Time{}, explained: map[string]int{},
 	}
 	for i := range hooks {
 		path := fmt.Sprintf("/%s/%d", name, i)
@@ -137,6 +145,9 @@ func (l *ledger) flows(t *testing.T, n int) {
 }
 
 func (l *ledger) emitOne(id string, api *testkit.API) error {
+	l.mu.Lock()
+	l.at[id] = time.Now()
+	l.mu.Unlock()
 	err := emitPatiently(api, testkit.Event{ID: id, Type: post, BotIDs: []string{l.bot.ID}})
 	if err == nil {
 		l.mu.Lock()

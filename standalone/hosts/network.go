@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// mtu is Ethernet's: a link loses the packets that a real one would.
-const mtu = 1500
+// mtu is that of jumbo frames, as in many data centres: each packet costs this process two system calls.
+const mtu = 9000
 
 // Link is what befalls the packets from one host to another. Those of the other direction have a link of their own. The zero
 // Link does nothing to them.

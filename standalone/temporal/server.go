@@ -200,6 +200,8 @@ func (s Settings) dynamicConfig() dynamicconfig.StaticClient {
 		dynamicconfig.MatchingNumTaskqueueReadPartitions.Key():  partitions,
 		dynamicconfig.MatchingNumTaskqueueWritePartitions.Key(): partitions,
 		dynamicconfig.EnableEagerWorkflowStart.Key():            true,
+		// A worker that stops gives back what it was about to get; else that waits for its timeout of ten seconds.
+		dynamicconfig.EnableCancelWorkerPollsOnShutdown.Key(): true,
 	}
 	if !s.StockConfig {
 		maps.Copy(values, dynamicconfig.StaticClient{
@@ -220,6 +222,10 @@ func (s Settings) dynamicConfig() dynamicconfig.StaticClient {
 			dynamicconfig.HistoryCacheTTL.Key():                  "30s",
 			dynamicconfig.EventsHostLevelCacheMaxSizeBytes.Key(): 16 << 20,
 		})
+	}
+	if s.isMember() {
+		values[dynamicconfig.EnableInternodeServerKeepAlive.Key()] = true // see keepAlive
+		values[dynamicconfig.EnableInternodeClientKeepAlive.Key()] = true
 	}
 	for key, value := range s.DynamicConfig {
 		if number, ok := value.(float64); ok && number == math.Trunc(number) {

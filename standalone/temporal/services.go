@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"time"
 
 	"go.temporal.io/server/common/config"
 	"go.temporal.io/server/common/membership/static"
@@ -75,6 +76,7 @@ func (s Settings) services() (map[string]config.Service, error) {
 	if s.isMember() {
 		for name, rpc := range usualPorts {
 			rpc.BindOnIP = s.Host
+			rpc.KeepAliveServerConfig, rpc.ClientConnectionConfig = keepAlive()
 			services[name] = config.Service{RPC: rpc}
 		}
 		for _, name := range s.Services {
@@ -99,6 +101,15 @@ func (s Settings) services() (map[string]config.Service, error) {
 		services[name] = config.Service{RPC: config.RPC{GRPCPort: port, BindOnIP: "127.0.0.1"}}
 	}
 	return services, nil
+}
+
+// keepAlive has the services notice within 15 s that a host is gone which does not say so. By default they notice nothing: requests go on
+// into a connection on which nobody answers, and into the old one when the host is back.
+func keepAlive() (config.KeepAliveServerConfig, config.ClientConnectionConfig) {
+	every, limit, least, idleToo := 10*time.Second, 5*time.Second, 5*time.Second, true
+	policy := &config.KeepAliveServerEnforcementPolicy{MinTime: &least, PermitWithoutStream: &idleToo}
+	client := &config.KeepAliveClientParameters{Time: &every, Timeout: &limit, PermitWithoutStream: &idleToo}
+	return config.KeepAliveServerConfig{KeepAliveEnforcementPolicy: policy}, config.ClientConnectionConfig{KeepAliveClientConfig: client}
 }
 
 // FindServicePorts finds free ports for the services beside the frontend.

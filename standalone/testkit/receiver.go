@@ -36,8 +36,9 @@ type Answer = http.HandlerFunc
 // Receiver is an HTTP server that records what it gets. It answers 204 unless configured otherwise, and webhook.verify events, which
 // it does not record, with their nonce.
 type Receiver struct {
-	addr  string
-	ended chan struct{} // closed when the receiver closes: hanging answers end
+	addr   string
+	listen func(addr string) (net.Listener, error)
+	ended  chan struct{} // closed when the receiver closes: hanging answers end
 
 	mu       sync.Mutex
 	server   *httptest.Server     // nil while connections are refused
@@ -49,12 +50,9 @@ type Receiver struct {
 // NewReceiver starts a receiver on a free loopback port. The test's end ends it.
 func NewReceiver(t testing.TB) *Receiver {
 	t.Helper()
-	r := &Receiver{
-		ended:    make(chan struct{}),
-		requests: map[string][]Request{},
-		changed:  make(chan struct{}),
-		answers:  map[string][]Answer{},
-	}
+	r := newReceiver(func(addr string) (net.Listener, error) {
+		return net.Listen("tcp4", addr) //nolint:noctx // it does not wait
+	})
 	for tries := 1; ; tries++ {
 		port, err := freeport.Find() // outgoing connections cannot take it while the receiver refuses
 		if err != nil {
@@ -70,6 +68,28 @@ func NewReceiver(t testing.TB) *Receiver {
 	}
 	t.Cleanup(r.Close)
 	return r
+}
+
+// NewReceiverAt starts a receiver at an address that listen listens on, such as another host's. The test's end ends it.
+func NewReceiverAt(t testing.TB, addr string, listen func(addr string) (net.Listener, error)) *Receiver {
+	t.Helper()
+	r := newReceiver(listen)
+	r.addr = addr
+	if err := r.Reopen(); err != nil {
+		t.Fatalf("start a receiver: %v", err)
+	}
+	t.Cleanup(r.Close)
+	return r
+}
+
+func newReceiver(listen func(addr string) (net.Listener, error)) *Receiver {
+	return &Receiver{
+		listen:   listen,
+		ended:    make(chan struct{}),
+		requests: map[string][]Request{},
+		changed:  make(chan struct{}),
+		answers:  map[string][]Answer{},
+	}
 }
 
 // Close ends the receiver: connections to it are refused from then on. What it recorded stays.
@@ -101,7 +121,7 @@ func (r *Receiver) Refuse() {
 
 // Reopen listens again, on the same port, after Refuse.
 func (r *Receiver) Reopen() error {
-	listener, err := net.Listen("tcp4", r.addr) //nolint:noctx // it does not wait
+	listener, err := r.listen(r.addr)
 	if err != nil {
 		return err
 	}

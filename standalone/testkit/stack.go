@@ -84,6 +84,7 @@ type Stack struct {
 	dir          string
 	binary       string
 	databaseURL  string // empty: on Servers
+	attached     *Attached
 	env          map[string]string
 	serviceToken string
 	database     func() (*pgxpool.Pool, error)
@@ -183,6 +184,9 @@ func (s *Stack) connect(t testing.TB) {
 			return nil, err
 		}
 		config.ConnConfig.ConnectTimeout = 3 * time.Second // a host that hangs is passed over, in pgx's pool after two minutes
+		if s.attached != nil {
+			config.ConnConfig.DialFunc = s.attached.Dial
+		}
 		pool, err := pgxpool.NewWithConfig(context.Background(), config)
 		if err == nil {
 			t.Cleanup(pool.Close)
@@ -190,7 +194,11 @@ func (s *Stack) connect(t testing.TB) {
 		return pool, err
 	})
 	s.temporal = sync.OnceValues(func() (client.Client, error) {
-		c, err := client.NewLazyClient(client.Options{HostPort: s.TemporalAddr(), Logger: sdklog.NewStructuredLogger(quiet)})
+		options := client.Options{HostPort: s.TemporalAddr(), Logger: sdklog.NewStructuredLogger(quiet)}
+		if s.attached != nil {
+			options.ConnectionOptions.DialOptions = s.attached.dialOptions()
+		}
+		c, err := client.NewLazyClient(options)
 		if err == nil {
 			t.Cleanup(c.Close)
 		}
@@ -248,7 +256,12 @@ func (s *Stack) SetDatabase(url string) {
 }
 
 // TemporalAddr is the host and port of Temporal's frontend.
-func (s *Stack) TemporalAddr() string { return s.Servers.TemporalAddr() }
+func (s *Stack) TemporalAddr() string {
+	if s.attached != nil {
+		return s.attached.TemporalAddr
+	}
+	return s.Servers.TemporalAddr()
+}
 
 // Database is a pool on the product's database.
 func (s *Stack) Database(t testing.TB) *pgxpool.Pool {
@@ -278,6 +291,9 @@ func (s *Stack) Env(name string) string { return s.env[name] }
 
 // API is a client of the first app that serves the API.
 func (s *Stack) API() *API {
+	if s.attached != nil {
+		return s.attached.API
+	}
 	for _, app := range s.Apps {
 		if app.ServesAPI() {
 			return s.APIOf(app)
@@ -340,9 +356,12 @@ func (s *Stack) environment(own map[string]string) []string {
 	return env
 }
 
-func (s *Stack) logTails() string {
+func (s *Stack) logTails() string { return LogTails(s.dir) }
+
+// LogTails are the ends of the logs in a folder.
+func LogTails(dir string) string {
 	const lines = 40
-	paths, _ := filepath.Glob(filepath.Join(s.dir, "*.log")) // errs only on a malformed pattern
+	paths, _ := filepath.Glob(filepath.Join(dir, "*.log")) // errs only on a malformed pattern
 	var b strings.Builder
 	for _, path := range paths {
 		raw, err := os.ReadFile(path) //nolint:gosec // the test's own folder
