@@ -48,7 +48,7 @@ WITH asked AS (
          LIMIT (SELECT $6::integer))
     ) AS audience
     -- LIMIT: each is looked up by its id, however many Postgres expects.
-    CROSS JOIN LATERAL (SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = audience.webhook_id LIMIT 1) AS w
+    CROSS JOIN LATERAL (SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, ordered_until, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = audience.webhook_id LIMIT 1) AS w
 ), longer AS MATERIALIZED (
     SELECT list FROM subscribers WHERE (SELECT $7::boolean) GROUP BY list HAVING count(*) >= (SELECT $6::integer)
 ), beyond AS MATERIALIZED (
@@ -400,7 +400,7 @@ func (q *Queries) GetEvents(ctx context.Context, db DBTX, ids []string) ([]GetEv
 
 const getTarget = `-- name: GetTarget :one
 SELECT w.id, w.bot_id, w.origin, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-       w.extras, (CASE WHEN w.ordered THEN w.filter END)::jsonb AS ordered_filter, w.is_active, w.suspended, w.queued, w.ordered, w.failure_count, w.failure_run, w.generation, w.url_version, (w.verified_at IS NOT NULL)::boolean AS verified, coalesce(greatest(w.resume_at, w.ordered_from) > now(), false)::boolean AS resting,
+       w.extras, (CASE WHEN w.ordered OR w.ordered_until IS NOT NULL THEN w.filter END)::jsonb AS ordered_filter, w.ordered_until, w.is_active, w.suspended, w.queued, w.ordered, w.failure_count, w.failure_run, w.generation, w.url_version, (w.verified_at IS NOT NULL)::boolean AS verified, coalesce(greatest(w.resume_at, w.ordered_from) > now(), false)::boolean AS resting,
        EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS paused,
        (w.events @> ARRAY[$1::text])::boolean AS subscribed
 FROM webhooks w
@@ -421,6 +421,7 @@ type GetTargetRow struct {
 	PreviousSecret []byte
 	Extras         []byte
 	OrderedFilter  []byte
+	OrderedUntil   *time.Time
 	IsActive       bool
 	Suspended      bool
 	Queued         bool
@@ -448,6 +449,7 @@ func (q *Queries) GetTarget(ctx context.Context, db DBTX, arg GetTargetParams) (
 		&i.PreviousSecret,
 		&i.Extras,
 		&i.OrderedFilter,
+		&i.OrderedUntil,
 		&i.IsActive,
 		&i.Suspended,
 		&i.Queued,

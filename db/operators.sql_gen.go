@@ -74,7 +74,7 @@ func (q *Queries) CountRunningRecoveries(ctx context.Context, db DBTX, most int3
 }
 
 const disabledBefore = `-- name: DisabledBefore :many
-SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks
+SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, ordered_until, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks
 WHERE NOT is_active AND (disabled_at, id) < ($1::timestamptz, $2::uuid)
 ORDER BY disabled_at DESC, id DESC
 LIMIT $3
@@ -119,6 +119,7 @@ func (q *Queries) DisabledBefore(ctx context.Context, db DBTX, arg DisabledBefor
 			&i.Queued,
 			&i.Ordered,
 			&i.OrderedFrom,
+			&i.OrderedUntil,
 			&i.FailureCount,
 			&i.EarlyFailures,
 			&i.Generation,
@@ -146,7 +147,7 @@ func (q *Queries) DisabledBefore(ctx context.Context, db DBTX, arg DisabledBefor
 }
 
 const disabledForBefore = `-- name: DisabledForBefore :many
-SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks
+SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, ordered_until, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks
 WHERE NOT is_active AND disabled_reason = $1::text AND (disabled_at, id) < ($2::timestamptz, $3::uuid)
 ORDER BY disabled_at DESC, id DESC
 LIMIT $4
@@ -197,6 +198,7 @@ func (q *Queries) DisabledForBefore(ctx context.Context, db DBTX, arg DisabledFo
 			&i.Queued,
 			&i.Ordered,
 			&i.OrderedFrom,
+			&i.OrderedUntil,
 			&i.FailureCount,
 			&i.EarlyFailures,
 			&i.Generation,
@@ -358,7 +360,7 @@ func (q *Queries) RunningRecoveries(ctx context.Context, db DBTX, arg RunningRec
 }
 
 const suspendedWebhooksAfter = `-- name: SuspendedWebhooksAfter :many
-SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE suspended AND id > $1 ORDER BY id LIMIT $2
+SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, ordered_until, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE suspended AND id > $1 ORDER BY id LIMIT $2
 `
 
 type SuspendedWebhooksAfterParams struct {
@@ -398,6 +400,7 @@ func (q *Queries) SuspendedWebhooksAfter(ctx context.Context, db DBTX, arg Suspe
 			&i.Queued,
 			&i.Ordered,
 			&i.OrderedFrom,
+			&i.OrderedUntil,
 			&i.FailureCount,
 			&i.EarlyFailures,
 			&i.Generation,
@@ -519,7 +522,7 @@ func (q *Queries) WebhookTroubles(ctx context.Context, db DBTX, arg WebhookTroub
 
 const webhooksAfter = `-- name: WebhooksAfter :many
 
-SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id > $1 ORDER BY id LIMIT $2
+SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, ordered_until, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id > $1 ORDER BY id LIMIT $2
 `
 
 type WebhooksAfterParams struct {
@@ -560,6 +563,7 @@ func (q *Queries) WebhooksAfter(ctx context.Context, db DBTX, arg WebhooksAfterP
 			&i.Queued,
 			&i.Ordered,
 			&i.OrderedFrom,
+			&i.OrderedUntil,
 			&i.FailureCount,
 			&i.EarlyFailures,
 			&i.Generation,
@@ -587,7 +591,7 @@ func (q *Queries) WebhooksAfter(ctx context.Context, db DBTX, arg WebhooksAfterP
 }
 
 const webhooksAtHostAfter = `-- name: WebhooksAtHostAfter :many
-SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE host_of(origin) = $1::text AND id > $2 ORDER BY id LIMIT $3
+SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, ordered_until, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE host_of(origin) = $1::text AND id > $2 ORDER BY id LIMIT $3
 `
 
 type WebhooksAtHostAfterParams struct {
@@ -628,6 +632,7 @@ func (q *Queries) WebhooksAtHostAfter(ctx context.Context, db DBTX, arg Webhooks
 			&i.Queued,
 			&i.Ordered,
 			&i.OrderedFrom,
+			&i.OrderedUntil,
 			&i.FailureCount,
 			&i.EarlyFailures,
 			&i.Generation,
@@ -655,7 +660,7 @@ func (q *Queries) WebhooksAtHostAfter(ctx context.Context, db DBTX, arg Webhooks
 }
 
 const webhooksByID = `-- name: WebhooksByID :many
-SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = ANY ($1::uuid[])
+SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, ordered_until, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = ANY ($1::uuid[])
 `
 
 func (q *Queries) WebhooksByID(ctx context.Context, db DBTX, ids []uuid.UUID) ([]Webhook, error) {
@@ -690,6 +695,7 @@ func (q *Queries) WebhooksByID(ctx context.Context, db DBTX, ids []uuid.UUID) ([
 			&i.Queued,
 			&i.Ordered,
 			&i.OrderedFrom,
+			&i.OrderedUntil,
 			&i.FailureCount,
 			&i.EarlyFailures,
 			&i.Generation,
@@ -717,7 +723,7 @@ func (q *Queries) WebhooksByID(ctx context.Context, db DBTX, ids []uuid.UUID) ([
 }
 
 const webhooksOfBotAfter = `-- name: WebhooksOfBotAfter :many
-SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE bot_id = $1 AND id > $2 ORDER BY id LIMIT $3
+SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, ordered_until, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE bot_id = $1 AND id > $2 ORDER BY id LIMIT $3
 `
 
 type WebhooksOfBotAfterParams struct {
@@ -758,6 +764,7 @@ func (q *Queries) WebhooksOfBotAfter(ctx context.Context, db DBTX, arg WebhooksO
 			&i.Queued,
 			&i.Ordered,
 			&i.OrderedFrom,
+			&i.OrderedUntil,
 			&i.FailureCount,
 			&i.EarlyFailures,
 			&i.Generation,

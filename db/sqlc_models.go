@@ -365,6 +365,7 @@ type Webhook struct {
 	Queued              bool
 	Ordered             bool
 	OrderedFrom         *time.Time
+	OrderedUntil        *time.Time
 	FailureCount        int32
 	EarlyFailures       int32
 	Generation          int32

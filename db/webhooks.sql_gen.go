@@ -73,7 +73,7 @@ const createWebhook = `-- name: CreateWebhook :one
 
 INSERT INTO webhooks (id, bot_id, url, origin, name, events, filter, secret, extras, header_names, ordered, queued, suspended)
 VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9, $10, $11, $11, coalesce((SELECT NOT is_active FROM bots WHERE id = $2), false))
-RETURNING id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at
+RETURNING id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, ordered_until, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at
 `
 
 type CreateWebhookParams struct {
@@ -129,6 +129,7 @@ func (q *Queries) CreateWebhook(ctx context.Context, db DBTX, arg CreateWebhookP
 		&i.Queued,
 		&i.Ordered,
 		&i.OrderedFrom,
+		&i.OrderedUntil,
 		&i.FailureCount,
 		&i.EarlyFailures,
 		&i.Generation,
@@ -166,7 +167,7 @@ func (q *Queries) DeleteWebhook(ctx context.Context, db DBTX, arg DeleteWebhookP
 }
 
 const getWebhook = `-- name: GetWebhook :one
-SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = $1 AND bot_id = $2
+SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, ordered_until, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = $1 AND bot_id = $2
 `
 
 type GetWebhookParams struct {
@@ -200,6 +201,7 @@ func (q *Queries) GetWebhook(ctx context.Context, db DBTX, arg GetWebhookParams)
 		&i.Queued,
 		&i.Ordered,
 		&i.OrderedFrom,
+		&i.OrderedUntil,
 		&i.FailureCount,
 		&i.EarlyFailures,
 		&i.Generation,
@@ -279,7 +281,7 @@ func (q *Queries) ListSealedOtherwise(ctx context.Context, db DBTX, arg ListSeal
 }
 
 const listWebhooks = `-- name: ListWebhooks :many
-SELECT w.id, w.bot_id, w.url, w.origin, w.name, w.events, w.filter, w.secret, w.previous_secret, w.previous_secret_until, w.extras, w.header_names, w.public_key, w.previous_public_key, w.previous_key_until, w.verified_at, w.url_version, w.is_active, w.suspended, w.queued, w.ordered, w.ordered_from, w.failure_count, w.early_failures, w.generation, w.failure_run, w.failure_class, w.resume_at, w.failing_since, w.failed_at, w.enabled_at, w.disabled_at, w.disabled_reason, w.disabled_by, w.disabled_note, w.created_at, w.updated_at
+SELECT w.id, w.bot_id, w.url, w.origin, w.name, w.events, w.filter, w.secret, w.previous_secret, w.previous_secret_until, w.extras, w.header_names, w.public_key, w.previous_public_key, w.previous_key_until, w.verified_at, w.url_version, w.is_active, w.suspended, w.queued, w.ordered, w.ordered_from, w.ordered_until, w.failure_count, w.early_failures, w.generation, w.failure_run, w.failure_class, w.resume_at, w.failing_since, w.failed_at, w.enabled_at, w.disabled_at, w.disabled_reason, w.disabled_by, w.disabled_note, w.created_at, w.updated_at
 FROM webhooks w
 WHERE w.bot_id = $1
   AND ($2::uuid IS NULL OR (w.created_at, w.id) > (SELECT l.created_at, l.id FROM webhooks l WHERE l.id = $2::uuid))
@@ -326,6 +328,7 @@ func (q *Queries) ListWebhooks(ctx context.Context, db DBTX, arg ListWebhooksPar
 			&i.Queued,
 			&i.Ordered,
 			&i.OrderedFrom,
+			&i.OrderedUntil,
 			&i.FailureCount,
 			&i.EarlyFailures,
 			&i.Generation,
@@ -454,6 +457,11 @@ SET url           = coalesce($1::bytea, url),
         WHEN NOT $18::boolean THEN NULL
         ELSE ordered_from
     END,
+    ordered_until = CASE
+        WHEN $18::boolean THEN NULL
+        WHEN ordered AND NOT $18::boolean THEN now() + make_interval(secs => $19::float)
+        ELSE ordered_until
+    END,
     resume_at     = CASE
         WHEN $17::boolean OR NOT $18::boolean THEN NULL
         ELSE resume_at
@@ -475,7 +483,7 @@ SET url           = coalesce($1::bytea, url),
     END,
     updated_at    = now()
 WHERE id = $22 AND bot_id = $23
-RETURNING id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at
+RETURNING id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, ordered_until, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at
 `
 
 type UpdateWebhookParams struct {
@@ -557,6 +565,7 @@ func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookP
 		&i.Queued,
 		&i.Ordered,
 		&i.OrderedFrom,
+		&i.OrderedUntil,
 		&i.FailureCount,
 		&i.EarlyFailures,
 		&i.Generation,
@@ -602,7 +611,7 @@ func (q *Queries) WebhookIDs(ctx context.Context, db DBTX, botID string) ([]uuid
 }
 
 const webhookOfAny = `-- name: WebhookOfAny :one
-SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = $1
+SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, ordered_until, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = $1
 `
 
 // For operators, who may name any bot's.
@@ -632,6 +641,7 @@ func (q *Queries) WebhookOfAny(ctx context.Context, db DBTX, id uuid.UUID) (Webh
 		&i.Queued,
 		&i.Ordered,
 		&i.OrderedFrom,
+		&i.OrderedUntil,
 		&i.FailureCount,
 		&i.EarlyFailures,
 		&i.Generation,

@@ -186,7 +186,7 @@ ORDER BY numbered.webhook_id;
 -- name: GetTarget :one
 -- What a delivery to a webhook needs, read at the time of the attempt.
 SELECT w.id, w.bot_id, w.origin, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-       w.extras, (CASE WHEN w.ordered THEN w.filter END)::jsonb AS ordered_filter, w.is_active, w.suspended, w.queued, w.ordered, w.failure_count, w.failure_run, w.generation, w.url_version, (w.verified_at IS NOT NULL)::boolean AS verified, coalesce(greatest(w.resume_at, w.ordered_from) > now(), false)::boolean AS resting,
+       w.extras, (CASE WHEN w.ordered OR w.ordered_until IS NOT NULL THEN w.filter END)::jsonb AS ordered_filter, w.ordered_until, w.is_active, w.suspended, w.queued, w.ordered, w.failure_count, w.failure_run, w.generation, w.url_version, (w.verified_at IS NOT NULL)::boolean AS verified, coalesce(greatest(w.resume_at, w.ordered_from) > now(), false)::boolean AS resting,
        EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS paused,
        (w.events @> ARRAY[@event_type::text])::boolean AS subscribed
 FROM webhooks w

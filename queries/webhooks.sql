@@ -78,6 +78,11 @@ SET url           = coalesce(sqlc.narg('url')::bytea, url),
         WHEN NOT sqlc.narg('ordered')::boolean THEN NULL
         ELSE ordered_from
     END,
+    ordered_until = CASE
+        WHEN sqlc.narg('ordered')::boolean THEN NULL
+        WHEN ordered AND NOT sqlc.narg('ordered')::boolean THEN now() + make_interval(secs => @settle_seconds::float)
+        ELSE ordered_until
+    END,
     resume_at     = CASE
         WHEN sqlc.narg('is_active')::boolean OR NOT sqlc.narg('ordered')::boolean THEN NULL
         ELSE resume_at

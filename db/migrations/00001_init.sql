@@ -133,6 +133,8 @@ CREATE TABLE webhooks (
     ordered       boolean     NOT NULL DEFAULT false,
     -- Of one that has become ordered: from when on, as direct attempts may have begun before.
     ordered_from  timestamptz,
+    -- Of one that is ordered no more: what was accepted until then may stand in its queue although its filter leaves it out.
+    ordered_until timestamptz,
     -- How far the run of failures on top of the webhook's history counts, since it was last enabled.
     failure_count integer     NOT NULL DEFAULT 0,
     -- Of failure_count: failures of attempts that began before the run's first failure was recorded.

@@ -193,13 +193,16 @@ func (d *Deliverer) enqueueMatching(ctx context.Context, events []*acceptance, l
 	return nil
 }
 
-// passes says whether an event passes the filter of an ordered webhook, now that it is first. What was attempted, or was planned by a
-// recovery, was found to pass before.
-func passes(a Attempt, event storedEvent, orderedFilter []byte) bool {
-	if orderedFilter == nil || a.Number > 1 || a.Trigger != webhook.TriggerEvent {
+// passes says whether an event passes the filter of an ordered webhook, now that it is first, or of one that was ordered when the
+// event was accepted. What was attempted, or was planned by a recovery, was found to pass before.
+func passes(a Attempt, event storedEvent, target db.GetTargetRow) bool {
+	if target.OrderedFilter == nil || a.Number > 1 || a.Trigger != webhook.TriggerEvent {
 		return true
 	}
-	filter, err := webhook.StoredFilter(orderedFilter)
+	if target.OrderedUntil != nil && event.StoredAt.After(*target.OrderedUntil) {
+		return true
+	}
+	filter, err := webhook.StoredFilter(target.OrderedFilter)
 	return err != nil || filter.Match(webhook.FieldsOf(event.Body)) // as take has it
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -263,4 +264,30 @@ func TestAFilterKeepsTheOrder(t *testing.T) {
 	require.Equal(t, 3, r.next(t, id).Made, "what is left out ends no round")
 	require.Equal(t, want, eventsOf(to.requests()))
 	require.Empty(t, r.planned(t, id))
+}
+
+// TestAFilterHoldsWhenTheOrderEnds: what waits of an ordered webhook, and its filter leaves out, is not sent once it is ordered no more.
+func TestAFilterHoldsWhenTheOrderEnds(t *testing.T) {
+	t.Parallel()
+	r, to := newRig(t), newReceiver(t, 200)
+	id := r.subscribe(t, to.url, "")
+	r.set(t, id, ordered+`, filter = '{"postId": ["p1"]}'`)
+	leftOut := anEvent()
+	leftOut.Data = []byte(`{"postId":"p2"}`)
+	r.accept(t, leftOut, "run")
+	want := []string{r.accepted(t).ID}
+	no := false
+	_, err := db.New().UpdateWebhook(t.Context(), r.pool, db.UpdateWebhookParams{ID: id, BotID: "bot", Ordered: &no, SettleSeconds: history.OrderSettles.Seconds()})
+	require.NoError(t, err)
+	require.Len(t, r.planned(t, id), 2)
+	require.Equal(t, 1, r.next(t, id).Made)
+	require.Equal(t, want, eventsOf(to.requests()))
+	require.Empty(t, r.planned(t, id))
+
+	// What is accepted later was held against the filter then, and stays.
+	r.set(t, id, "queued = true, ordered_until = now() - interval '1 minute'")
+	want = append(want, r.accepted(t).ID)
+	r.set(t, id, `filter = '{"postId": ["p3"]}'`)
+	require.Equal(t, 1, r.next(t, id).Made)
+	require.Equal(t, want, eventsOf(to.requests()))
 }

@@ -199,7 +199,7 @@ func (d *Deliverer) whySkipped(a Attempt, event storedEvent, target db.GetTarget
 		return WebhookDisabled
 	case !manual && !target.Subscribed:
 		return NotSubscribed
-	case !passes(a, event, target.OrderedFilter):
+	case !passes(a, event, target):
 		return FilteredOut
 	case target.Paused && (manual || a.row != nil): // what else is direct, goes to the queue
 		return Paused
