@@ -102,7 +102,9 @@ type webhookPage struct {
 	Events     []string
 	Filter     webhook.Filter // empty: it gets every event of these types
 	Unverified bool
-	Paused     *history.Pause // that covers it; nil: none
+	Paused     *history.Pause            // that covers it; nil: none
+	Waits      []history.WaitingDelivery // what waits for it, the first history.MostListed
+	Ordered    bool
 	Deliveries []db.PageOfDeliveriesRow
 	EventID    string                // whose deliveries are listed; empty: of any
 	Recovery   *db.LatestRecoveryRow // the last one; nil: there was none
@@ -132,7 +134,7 @@ func (s *site) oneWebhook(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	data := webhookPage{hookRow: hookRow{detail}, Events: row.Events, Filter: subscriptions.FilterOf(row), Unverified: row.VerifiedAt == nil, EventID: r.URL.Query().Get("eventId")}
+	data := webhookPage{hookRow: hookRow{detail}, Events: row.Events, Filter: subscriptions.FilterOf(row), Unverified: row.VerifiedAt == nil, Ordered: row.Ordered, EventID: r.URL.Query().Get("eventId")}
 	bot, err := s.Bots.Get(r.Context(), row.BotID)
 	if err != nil {
 		return err
@@ -144,6 +146,9 @@ func (s *site) oneWebhook(w http.ResponseWriter, r *http.Request) error {
 	}
 	if p, is := paused[row.ID]; is {
 		data.Paused = &p
+	}
+	if data.Waits, err = s.Webhooks.Waiting(r.Context(), row); err != nil {
+		return err
 	}
 	data.Deliveries, _, err = s.History.List(r.Context(), []uuid.UUID{row.ID}, history.Filter{Before: history.Newest, Limit: deliveriesShown, EventID: webhook.CanonicalID(data.EventID)})
 	if err != nil {

@@ -28,6 +28,7 @@ func walksOf(bot, event string) map[string]walk {
 		"whom failures disabled":        {"/ops", []string{"#disabled .btn"}, "main"},
 		"what is late":                  {"/ops", []string{".head a[href='/ops/late']"}, "main"},
 		"the longest queues":            {"/ops", []string{"#waiting .btn"}, firstHook},
+		"what waits for a webhook":      {"/ops", []string{"#waiting li a"}, "#waits table.rows"},
 		"what became of an event":       {"/ops/events?id=" + event, nil, "main table.rows"},
 		"find a bot":                    {"/ops", []string{"nav a[href='/ops/bots']"}, "#search"},
 		"whose webhooks are at a host":  {"/ops/webhooks?host=127.0.0.1", nil, firstHook},
