@@ -207,6 +207,8 @@ func TestWebhooks_SearchAndFilters(t *testing.T) {
 	body := b.get(list).body
 	require.Contains(t, body, "Failing, 3 of 10")
 	require.Contains(t, b.get(failing).body, "3 deliveries in a row failed since <time")
+	s.execute("UPDATE webhooks SET failure_count = 1 WHERE failure_count = 3")
+	require.Contains(t, b.get(failing).body, "The last delivery failed at <time")
 	require.Contains(t, body, `<b>Delta</b> was disabled`, "a banner")
 	require.Equal(t, broken+"/recover?done=enabled", b.post(broken+"/enable", url.Values{"then": {"recover"}}).header.Get("Location"))
 }
