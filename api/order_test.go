@@ -53,6 +53,19 @@ func TestAnOrderedWebhook(t *testing.T) {
 	}
 	require.Equal(t, []string{want[0], want[0], want[1], want[2]}, sent)
 	require.Contains(t, string(s.do("GET", "/api/bot/v1/audit", key, nil).body), `"after":{"ordered":true}`)
+
+	// What waits behind an event that is not wanted any more does not wait for its retry.
+	require.Equal(t, http.StatusOK, s.do("PATCH", path, key, `{"events":["post.created","thread.created"]}`).status)
+	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+	s.emit(`{"event":"post.created","data":{}}`)
+	require.Eventually(t, func() bool { list := s.waiting(path, key); return len(list) == 1 && list[0].Attempt == 2 }, 20*time.Second, 20*time.Millisecond)
+	next := s.emit(`{"event":"thread.created","data":{}}`).ID
+	require.Eventually(t, func() bool { return len(s.waiting(path, key)) == 2 }, 20*time.Second, 20*time.Millisecond)
+	s.answer(nil)
+	require.Equal(t, http.StatusOK, s.do("PATCH", path, key, `{"events":["thread.created"]}`).status)
+	require.Eventually(t, func() bool { return len(s.waiting(path, key)) == 0 }, 20*time.Second, 20*time.Millisecond)
+	requests := s.requests()
+	require.Equal(t, next, requests[len(requests)-1].header.Get("webhook-id"))
 }
 
 func (s *system) waiting(path, key string) (list []mathub.WaitingDelivery) {

@@ -124,6 +124,23 @@ func (q *Queries) EndRest(ctx context.Context, db DBTX, id uuid.UUID) error {
 	return err
 }
 
+const endRestsForHeads = `-- name: EndRestsForHeads :exec
+UPDATE webhooks SET resume_at = now() + make_interval(secs => $1::float8)
+WHERE id = ANY ($2::uuid[]) AND ordered AND resume_at > now() + make_interval(secs => $1::float8)
+`
+
+type EndRestsForHeadsParams struct {
+	Seconds float64
+	Ids     []uuid.UUID
+}
+
+// The heads of these webhooks' queues were removed: an ordered one does not wait for that retry any more, and rests as a failing
+// webhook does.
+func (q *Queries) EndRestsForHeads(ctx context.Context, db DBTX, arg EndRestsForHeadsParams) error {
+	_, err := db.Exec(ctx, endRestsForHeads, arg.Seconds, arg.Ids)
+	return err
+}
+
 const endSweep = `-- name: EndSweep :exec
 UPDATE queue_sweeps SET upto = $1, began_at = CASE WHEN $2::boolean THEN '-infinity' ELSE began_at END WHERE began_at = $3
 `

@@ -182,6 +182,12 @@ WHERE q.event_id = w.event_id AND q.webhook_id = w.webhook_id;
 -- name: EndRest :exec
 UPDATE webhooks SET resume_at = NULL WHERE id = @id AND resume_at > now();
 
+-- name: EndRestsForHeads :exec
+-- The heads of these webhooks' queues were removed: an ordered one does not wait for that retry any more, and rests as a failing
+-- webhook does.
+UPDATE webhooks SET resume_at = now() + make_interval(secs => @seconds::float8)
+WHERE id = ANY (@ids::uuid[]) AND ordered AND resume_at > now() + make_interval(secs => @seconds::float8);
+
 -- name: RestQueue :exec
 -- Of a webhook whose endpoint has not agreed. Once it does, the rest is over. A longer one, as after a failure, stays.
 UPDATE webhooks SET resume_at = greatest(resume_at, now() + make_interval(secs => @seconds::float8)) WHERE id = @id AND verified_at IS NULL;

@@ -127,6 +127,25 @@ func TestRenew_Paused(t *testing.T) {
 	require.Equal(t, row, r.planned(t, id)[0].Row, "it stands where it stood")
 }
 
+// TestRenew_NotVerified: an attempt of the queue that has waited for its turn until its webhook had another URL stays planned, as what
+// comes after it does.
+func TestRenew_NotVerified(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *Config) { c.Verification = webhook.VerificationRequire })
+	id := r.subscribe(t, "https://127.0.0.1/hook", "")
+	r.set(t, id, "verified_at = now()")
+	e := r.storedElsewhere(t)
+	row := r.plan(t, id, e.ID, webhook.TriggerRetry, 0)
+	before, skipped, err := r.load(t.Context(), queued(id, row))
+	require.NoError(t, err)
+	require.Empty(t, skipped)
+	before.readAt = before.readAt.Add(-inputFresh)
+	r.move(t, id, "https://127.0.0.1/elsewhere")
+	_, done, err := r.renew(t.Context(), queued(id, row), before)
+	require.NoError(t, err)
+	require.Equal(t, &Result{Status: Queued}, done)
+}
+
 // TestRunRound_Paused: a round makes no attempt at a paused webhook, not even what a person asked for, and leaves everything
 // as it was: rows, counts, modes. Once the pause is over it goes on.
 func TestRunRound_Paused(t *testing.T) {

@@ -27,7 +27,7 @@ func (d *Deliverer) prepare(ctx context.Context, a *Attempt) (in attemptInput, d
 		var skipped string
 		in, skipped, err = d.load(ctx, *a)
 		switch {
-		case err == nil && a.row != nil && (skipped == Paused || skipped == NotVerified && !a.Trigger.Manual()):
+		case err == nil && keepsPlace(*a, skipped):
 			return in, &Result{Status: Queued}, nil // in its place
 		case err != nil || skipped != "":
 			return in, &Result{Status: Skipped, Error: skipped}, err
@@ -41,6 +41,11 @@ func (d *Deliverer) prepare(ctx context.Context, a *Attempt) (in attemptInput, d
 	return in, nil, nil
 }
 
+// keepsPlace says whether an attempt of the queue, skipped for a reason, is to be made once that is over.
+func keepsPlace(a Attempt, skipped string) bool {
+	return a.row != nil && (skipped == Paused || skipped == NotVerified && !a.Trigger.Manual())
+}
+
 // renew reads again what the attempt needs, where that has become old while it waited. done is not nil when nothing is to be
 // sent any more, or not from here: to another URL the webhook's queue sends.
 func (d *Deliverer) renew(ctx context.Context, a Attempt, before attemptInput) (in attemptInput, done *Result, err error) {
@@ -51,7 +56,7 @@ func (d *Deliverer) renew(ctx context.Context, a Attempt, before attemptInput) (
 	switch {
 	case err != nil:
 		return in, nil, err
-	case skipped == Paused && a.row != nil:
+	case keepsPlace(a, skipped):
 		return in, &Result{Status: Queued}, nil // in its place
 	case skipped != "":
 		return in, &Result{Status: Skipped, Error: skipped}, nil

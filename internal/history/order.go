@@ -2,9 +2,11 @@ package history
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/mathub/webhooks/db"
@@ -17,6 +19,36 @@ const (
 	// MostOrdered is how many waiting deliveries are put in order when a webhook becomes ordered.
 	MostOrdered = 10_000
 )
+
+// RemovePlanned has remove take rows out of a webhook's queue. If the head is among them, an ordered webhook does not wait for its
+// retry any more. The webhook's lock is held. Its queue has to be woken, or the next sweep does.
+func RemovePlanned(ctx context.Context, tx pgx.Tx, webhookID uuid.UUID, remove func() error) error {
+	before, err := headOf(ctx, tx, webhookID)
+	if err != nil {
+		return err
+	}
+	if err := remove(); err != nil || before == nil {
+		return err
+	}
+	after, err := headOf(ctx, tx, webhookID)
+	if err != nil || after != nil && after.EventID == before.EventID {
+		return err
+	}
+	return endRestsForHeads(ctx, tx, webhookID)
+}
+
+func endRestsForHeads(ctx context.Context, tx pgx.Tx, ids ...uuid.UUID) error {
+	return db.New().EndRestsForHeads(ctx, tx, db.EndRestsForHeadsParams{Seconds: firstRests[len(firstRests)-1].Seconds(), Ids: ids})
+}
+
+// headOf is the first row of an ordered webhook's queue. Nil: the webhook is not ordered, or nothing waits.
+func headOf(ctx context.Context, tx db.DBTX, webhookID uuid.UUID) (*db.HeadOfRow, error) {
+	head, err := db.New().HeadOf(ctx, tx, webhookID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	return &head, describe(err, "look for the head of a queue")
+}
 
 // SetOrdered puts the waiting deliveries of a webhook in the order of acceptance, or, when it is ordered no more, has a retry of the
 // head hold up no other. It fails with a problem.Conflict where more than MostOrdered wait. before is the webhook before the change,

@@ -54,6 +54,60 @@ func TestARecoveryGoesBeforeWhatIsNewer(t *testing.T) {
 	require.Equal(t, []string{"newer-1"}, due())
 }
 
+// TestNobodyWaitsForAHeadThatIsGone: an ordered webhook rests until its head is attempted again. Without the head, what follows does
+// not wait for that.
+func TestNobodyWaitsForAHeadThatIsGone(t *testing.T) {
+	t.Parallel()
+	remove := func(t *testing.T, q Queue, id uuid.UUID, trigger webhook.Trigger) {
+		require.NoError(t, db.WithTx(t.Context(), q.Pool, func(tx pgx.Tx) error {
+			return RemovePlanned(t.Context(), tx, id, func() error {
+				_, err := tx.Exec(t.Context(), "DELETE FROM queue WHERE webhook_id = $1 AND trigger = $2", id, trigger)
+				return err
+			})
+		}))
+	}
+	for name, c := range map[string]struct {
+		remove func(t *testing.T, q Queue, id uuid.UUID)
+		head   string
+		rests  bool
+	}{
+		"removed":        {func(t *testing.T, q Queue, id uuid.UUID) { remove(t, q, id, webhook.TriggerRecover) }, "next", false},
+		"another":        {func(t *testing.T, q Queue, id uuid.UUID) { remove(t, q, id, webhook.TriggerEvent) }, "head", true},
+		"recovery ended": {func(t *testing.T, q Queue, id uuid.UUID) { require.NoError(t, q.CancelRecovery(t.Context(), id)) }, "next", false},
+		"suspended": {func(t *testing.T, q Queue, id uuid.UUID) {
+			require.NoError(t, db.WithTx(t.Context(), q.Pool, func(tx pgx.Tx) error { return SuspendWebhooks(t.Context(), tx, []uuid.UUID{id}) }))
+			addEvent(t, q.Pool, "later", 0)
+			addRow(t, q.Pool, id, "later", webhook.TriggerEvent, 0)
+		}, "later", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pool := dbtest.New(t)
+			queue := Queue{Pool: pool}
+			id := addWebhook(t, pool)
+			execute(t, pool, "UPDATE webhooks SET queued = true, ordered = true, failure_count = 1, resume_at = now() + interval '10 hours' WHERE id = $1", id)
+			addEvent(t, pool, "head", time.Hour)
+			addEvent(t, pool, "next", time.Minute)
+			addRow(t, pool, id, "head", webhook.TriggerRecover, -time.Hour)
+			addRow(t, pool, id, "next", webhook.TriggerEvent, -time.Minute)
+			recovery := startRecovery(t, queue, Span{WebhookID: id, Since: time.Now().Add(-3 * time.Hour), Until: time.Now().Add(-2 * time.Hour)})
+			execute(t, pool, "UPDATE queue SET recovery_id = $1 WHERE event_id = 'head'", recovery.ID)
+			execute(t, pool, "UPDATE recoveries SET looked_through = true")
+
+			c.remove(t, queue, id)
+			s, err := queue.Look(t.Context(), id, 1)
+			require.NoError(t, err)
+			require.Len(t, s.Due, 1)
+			require.Equal(t, c.head, s.Due[0].EventID)
+			if c.rests {
+				require.Greater(t, s.ResumeIn, time.Hour)
+			} else {
+				require.Less(t, s.ResumeIn, 5*time.Second)
+			}
+		})
+	}
+}
+
 // setOrdered is the change of a webhook.
 func setOrdered(t testing.TB, q Queue, id uuid.UUID, ordered bool) error {
 	t.Helper()

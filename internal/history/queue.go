@@ -220,11 +220,11 @@ func (q *Queue) Hurry(ctx context.Context, webhookID uuid.UUID, eventID string) 
 
 // Head is the event that an ordered webhook is sent next; false: the webhook is not ordered, or nothing waits.
 func (q *Queue) Head(ctx context.Context, webhookID uuid.UUID) (eventID string, waits bool, err error) {
-	head, err := db.New().HeadOf(ctx, q.Pool, webhookID)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return "", false, nil
+	head, err := headOf(ctx, q.Pool, webhookID)
+	if err != nil || head == nil {
+		return "", false, err
 	}
-	return head.EventID, err == nil, describe(err, "look for the head of a queue")
+	return head.EventID, true, nil
 }
 
 // StalledIncidents are those whose workflows may not have started. Any process may ask, and each does.

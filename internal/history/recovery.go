@@ -131,7 +131,10 @@ func (q *Queue) CancelRecovery(ctx context.Context, webhookID uuid.UUID) error {
 		if err != nil || r.Recovery.State != RecoveryRunning {
 			return err
 		}
-		if _, err := queries.RemoveRecovered(ctx, tx, uuid.NullUUID{UUID: r.Recovery.ID, Valid: true}); err != nil {
+		if err := RemovePlanned(ctx, tx, webhookID, func() error {
+			_, err := queries.RemoveRecovered(ctx, tx, uuid.NullUUID{UUID: r.Recovery.ID, Valid: true})
+			return err
+		}); err != nil {
 			return err
 		}
 		w, err := queries.WebhookOfAny(ctx, tx, webhookID)

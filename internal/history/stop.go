@@ -26,5 +26,8 @@ func SuspendWebhooks(ctx context.Context, tx pgx.Tx, ids []uuid.UUID) error {
 	if err := q.ClearAllQueues(ctx, tx, ids); err != nil {
 		return err
 	}
+	if err := endRestsForHeads(ctx, tx, ids...); err != nil {
+		return err
+	}
 	return q.EndRecoveries(ctx, tx, db.EndRecoveriesParams{State: RecoveryStopped, LastError: &why, WebhookIds: ids})
 }

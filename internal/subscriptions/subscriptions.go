@@ -220,9 +220,9 @@ func (s *Service) update(ctx context.Context, change db.UpdateWebhookParams, in 
 }
 
 // wakeChanged wakes the queue of a webhook that a change gives something to do: a verification, another order, or, of one that is
-// ordered, a retry that it waited for.
+// ordered, a retry that it waited for, or what waited behind an event that it does not get any more.
 func (s *Service) wakeChanged(ctx context.Context, change db.UpdateWebhookParams, w db.Webhook) {
-	retries := w.Ordered && change.IsActive != nil && *change.IsActive
+	retries := w.Ordered && (change.IsActive != nil && *change.IsActive || change.Events != nil)
 	if change.URL != nil && s.Verification.AtOnce() || change.Ordered != nil || retries {
 		s.wakeSoon(ctx, w)
 	}
@@ -236,7 +236,9 @@ func (s *Service) updatePlanned(ctx context.Context, tx pgx.Tx, change db.Update
 		}
 	}
 	if change.Events != nil {
-		if err := db.New().ClearUnsubscribed(ctx, tx, db.ClearUnsubscribedParams{WebhookID: w.ID, MostRead: webhook.MaxDeliveriesRead}); err != nil {
+		if err := history.RemovePlanned(ctx, tx, w.ID, func() error {
+			return db.New().ClearUnsubscribed(ctx, tx, db.ClearUnsubscribedParams{WebhookID: w.ID, MostRead: webhook.MaxDeliveriesRead})
+		}); err != nil {
 			return err
 		}
 	}
