@@ -15,10 +15,10 @@ import (
 const beginFailingPass = `-- name: BeginFailingPass :execrows
 UPDATE failing_passes
 SET passed_at = now(), fuse_at = CASE WHEN EXISTS (SELECT FROM fuses) THEN now() ELSE fuse_at END
-WHERE passed_at < now() - make_interval(secs => $1::float8)
+WHERE passed_at NOT BETWEEN now() - make_interval(secs => $1::float8) AND now() + make_interval(secs => $1::float8)
 `
 
-// 0: a pass was made less than so many seconds ago. The row is locked until the transaction's end, so that one pass is made at a
+// 0: a pass was made less than so many seconds ago, by a clock that was not ahead. The row is locked until the transaction's end, so that one pass is made at a
 // time. A fuse's row stays until what it held is undone.
 func (q *Queries) BeginFailingPass(ctx context.Context, db DBTX, everySeconds float64) (int64, error) {
 	result, err := db.Exec(ctx, beginFailingPass, everySeconds)
@@ -45,7 +45,11 @@ func (q *Queries) DeleteNotice(ctx context.Context, db DBTX, arg DeleteNoticePar
 
 const getNotice = `-- name: GetNotice :one
 SELECT n.host, n.failure_count, n.noticed_at, n.event_id, n.last_error, n.reason, n.since, n.delivered, n.failed, w.bot_id,
-       b.notify_url, b.notify_secret, b.is_active
+       b.notify_url, b.notify_secret, b.is_active,
+       (n.kind <> 'disabled' AND (NOT w.is_active OR EXISTS (
+           SELECT FROM failing_webhooks f
+           WHERE f.webhook_id = n.webhook_id AND (f.number > n.generation OR n.kind = 'failing' AND f.ended_at IS NOT NULL)
+       )))::boolean AS is_over
 FROM notices n
 JOIN webhooks w ON w.id = n.webhook_id
 JOIN bots b ON b.id = w.bot_id
@@ -72,9 +76,10 @@ type GetNoticeRow struct {
 	NotifyURL    []byte
 	NotifySecret []byte
 	IsActive     bool
+	IsOver       bool
 }
 
-// What a notice says, and where it goes to at present.
+// What a notice says, and where it goes to at present. is_over: that a webhook fails, or works again, is not so any more.
 func (q *Queries) GetNotice(ctx context.Context, db DBTX, arg GetNoticeParams) (GetNoticeRow, error) {
 	row := db.QueryRow(ctx, getNotice, arg.WebhookID, arg.Kind, arg.Generation)
 	var i GetNoticeRow
@@ -92,6 +97,7 @@ func (q *Queries) GetNotice(ctx context.Context, db DBTX, arg GetNoticeParams) (
 		&i.NotifyURL,
 		&i.NotifySecret,
 		&i.IsActive,
+		&i.IsOver,
 	)
 	return i, err
 }
@@ -151,7 +157,7 @@ func (q *Queries) ListNotices(ctx context.Context, db DBTX, arg ListNoticesParam
 const noticeFailing = `-- name: NoticeFailing :execrows
 WITH found AS (
     SELECT w.id, host_of(w.origin) AS host, w.failure_count, coalesce(f.number, 0) + 1 AS number, d.delivered, d.failed,
-           w.failing_since <= now() - interval '1 day' AS in_a_row, w.failing_since,
+           coalesce(w.failing_since <= now() - interval '1 day' AND w.enabled_at <= now() - interval '1 day', false) AS in_a_row, w.failing_since,
            coalesce(e.event_id, '') AS event_id, coalesce(e.error, '') AS error
     FROM webhooks w
     JOIN bots b ON b.id = w.bot_id AND b.is_active AND b.notify_url IS NOT NULL
@@ -159,16 +165,16 @@ WITH found AS (
     CROSS JOIN LATERAL (
         SELECT coalesce(sum((s.tally ->> 'delivered')::bigint), 0)::bigint AS delivered, coalesce(sum((s.tally ->> 'failed')::bigint), 0)::bigint AS failed
         FROM delivery_stats s
-        WHERE s.webhook_id = w.id AND s.step = 3600 AND s.start > now() - interval '1 day'
+        WHERE s.webhook_id = w.id AND s.step = 3600 AND s.start > greatest(now() - interval '1 day', w.enabled_at)
     ) AS d
     LEFT JOIN LATERAL (
         SELECT o.event_id, o.error FROM deliveries o
         WHERE o.webhook_id = w.id AND NOT o.success AND o.trigger <> 'verify'
         ORDER BY o.seq DESC LIMIT 1
     ) AS e ON true
-    WHERE w.is_active AND NOT w.suspended AND w.failed_at > now() - interval '1 day'
+    WHERE w.is_active AND NOT w.suspended AND w.failed_at > greatest(now() - interval '1 day', w.enabled_at)
       AND (f.webhook_id IS NULL OR f.ended_at IS NOT NULL AND f.noticed_at <= now() - interval '1 day')
-      AND (w.failing_since <= now() - interval '1 day' OR d.delivered + d.failed >= $3::integer AND d.delivered < d.failed)
+      AND (w.failing_since <= now() - interval '1 day' AND w.enabled_at <= now() - interval '1 day' OR d.delivered + d.failed >= $3::integer AND d.delivered < d.failed)
       AND (SELECT p.fuse_at < now() - interval '1 day' FROM failing_passes p)
       AND NOT EXISTS (SELECT FROM outages o WHERE o.seen_at > now() - interval '1 minute')
       AND NOT EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin))
@@ -197,7 +203,7 @@ type NoticeFailingParams struct {
 }
 
 // Finds active webhooks whose run of failures began a day ago, or of whose attempts of a day, of @least_attempts or more, most failed,
-// unless their owners heard so within a day; and writes a notice of each. Nothing while a fault of ours may be the cause: a
+// unless their owners heard so within a day; and writes a notice of each. What was before a webhook was last enabled does not count. Nothing while a fault of ours may be the cause: a
 // fuse was there within a day, a worker has no outbound access, the webhook is paused or of an incident of the last day.
 func (q *Queries) NoticeFailing(ctx context.Context, db DBTX, arg NoticeFailingParams) (int64, error) {
 	result, err := db.Exec(ctx, noticeFailing,
@@ -215,7 +221,7 @@ func (q *Queries) NoticeFailing(ctx context.Context, db DBTX, arg NoticeFailingP
 const noticeRecovered = `-- name: NoticeRecovered :execrows
 WITH ended AS (
     SELECT f.webhook_id, f.number, f.noticed_at, host_of(w.origin) AS host, h.delivered, h.failed,
-           w.is_active AND b.notify_url IS NOT NULL AND coalesce(f.recovered_at <= now() - interval '1 day', true) AS is_told
+           w.is_active AND b.notify_url IS NOT NULL AS is_told
     FROM failing_webhooks f
     JOIN webhooks w ON w.id = f.webhook_id
     JOIN bots b ON b.id = w.bot_id
@@ -224,7 +230,8 @@ WITH ended AS (
         FROM delivery_stats s
         WHERE s.webhook_id = w.id AND s.step = 3600 AND s.start >= date_trunc('hour', now() - interval '1 hour')
     ) AS h
-    WHERE f.ended_at IS NULL AND (NOT w.is_active OR w.failure_count = 0 AND h.delivered > 0 AND h.delivered >= h.failed)
+    WHERE f.ended_at IS NULL AND (NOT w.is_active OR w.failure_count = 0 AND h.delivered > 0 AND h.delivered >= h.failed
+           AND coalesce(f.recovered_at <= now() - interval '1 day', true))
     ORDER BY f.webhook_id
     LIMIT $1
 ), marked AS (
@@ -241,7 +248,8 @@ ON CONFLICT (webhook_id, kind, generation) DO NOTHING
 `
 
 // Finds failing webhooks that work: without a run of failures, and with at least as many delivered as failed attempts in this hour and
-// the one before; and writes a notice of each, at most one a day. Of one that was disabled, its owner is notified otherwise.
+// the one before; and writes a notice of each, at most one a day: one that its owner heard so of within a day is failing until then.
+// Of one that was disabled, its owner is notified otherwise.
 func (q *Queries) NoticeRecovered(ctx context.Context, db DBTX, most int32) (int64, error) {
 	result, err := db.Exec(ctx, noticeRecovered, most)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 )
 
 const beginSweep = `-- name: BeginSweep :one
-UPDATE queue_sweeps SET began_at = now() WHERE began_at < now() - make_interval(secs => $1::float8) RETURNING began_at, upto
+UPDATE queue_sweeps SET began_at = now() WHERE began_at NOT BETWEEN now() - make_interval(secs => $1::float8) AND now() + make_interval(secs => $1::float8) RETURNING began_at, upto
 `
 
 type BeginSweepRow struct {
@@ -21,7 +21,7 @@ type BeginSweepRow struct {
 	Upto    uuid.UUID
 }
 
-// One process in so many seconds, and at once after a pause has ended or where the sweep before has left some. It goes on
+// One process in so many seconds, or where the clock was ahead, and at once after a pause has ended or where the sweep before has left some. It goes on
 // after the webhook that it returns.
 func (q *Queries) BeginSweep(ctx context.Context, db DBTX, seconds float64) (BeginSweepRow, error) {
 	row := db.QueryRow(ctx, beginSweep, seconds)

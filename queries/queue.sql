@@ -199,9 +199,9 @@ WHERE w.id = @id AND w.queued AND NOT w.ordered AND w.failure_count = 0
   AND NOT EXISTS (SELECT FROM queue q WHERE q.webhook_id = w.id AND q.due_at <= statement_timestamp());
 
 -- name: BeginSweep :one
--- One process in so many seconds, and at once after a pause has ended or where the sweep before has left some. It goes on
+-- One process in so many seconds, or where the clock was ahead, and at once after a pause has ended or where the sweep before has left some. It goes on
 -- after the webhook that it returns.
-UPDATE queue_sweeps SET began_at = now() WHERE began_at < now() - make_interval(secs => @seconds::float8) RETURNING began_at, upto;
+UPDATE queue_sweeps SET began_at = now() WHERE began_at NOT BETWEEN now() - make_interval(secs => @seconds::float8) AND now() + make_interval(secs => @seconds::float8) RETURNING began_at, upto;
 
 -- name: EndSweep :exec
 -- Keeps up to which webhook a sweep looked, unless another is to begin anyway; more: there are others.

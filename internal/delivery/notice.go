@@ -22,6 +22,7 @@ import (
 const (
 	NoticeGone      = "no such notice waits"
 	NoticesUnwanted = "the bot has no notify URL any more"
+	NoticeOver      = "it is not so any more"
 )
 
 // Notice is one attempt to tell a bot's owner that a webhook was disabled, fails or has recovered. It names what Postgres knows.
@@ -79,6 +80,8 @@ func (d *Deliverer) notify(ctx context.Context, n Notice, row db.GetNoticeRow) (
 		return Result{Status: Skipped, Error: BotSuspended}, nil
 	case row.NotifyURL == nil:
 		return Result{Status: Skipped, Error: NoticesUnwanted}, nil
+	case row.IsOver:
+		return Result{Status: Skipped, Error: NoticeOver}, nil
 	}
 	about := webhook.Notice{
 		Kind: n.Kind, WebhookID: n.WebhookID, Generation: n.Generation, BotID: row.BotID, Host: row.Host, FailureCount: int(row.FailureCount),

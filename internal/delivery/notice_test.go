@@ -70,6 +70,39 @@ func TestDeliverer_NotifyOwner(t *testing.T) {
 	require.Zero(t, r.count(t, "deliveries"), "it counts for nothing")
 }
 
+// TestDeliverer_NotifyOwner_Over: an owner whose endpoint was away is not told of what has changed since: that a webhook fails that
+// has recovered, or that it has recovered when it fails again or is disabled.
+func TestDeliverer_NotifyOwner_Over(t *testing.T) {
+	t.Parallel()
+	r, to := newRig(t), newReceiver(t, 503)
+	id := r.subscribe(t, to.url, "")
+	sealed, err := r.keyset.SealNotify("bot", "s3cret")
+	require.NoError(t, err)
+	url, err := r.keyset.SealNotifyURL("bot", to.url)
+	require.NoError(t, err)
+	r.execute(t, "UPDATE bots SET notify_url = $1, notify_secret = $2", url, sealed)
+	r.execute(t, "INSERT INTO failing_webhooks (webhook_id, number, noticed_at) VALUES ($1, 1, now())", id)
+	notify := func(kind webhook.NoticeKind) Result {
+		r.execute(t, "INSERT INTO notices (webhook_id, kind, generation, host, failure_count, noticed_at, event_id, last_error) VALUES ($1, $2, 1, 'example.com', 7, now(), 'e1', 'HTTP 500') ON CONFLICT DO NOTHING", id, kind)
+		result, err := r.NotifyOwner(t.Context(), Notice{Kind: kind, WebhookID: id, Generation: 1, Attempt: 1})
+		require.NoError(t, err)
+		require.Equal(t, result.RetryIn > 0, r.count(t, "notices WHERE kind = $1", kind) == 1)
+		return result
+	}
+	over := Result{Status: Skipped, Error: NoticeOver}
+	require.Equal(t, Failed, notify(webhook.NoticeFailing).Status)
+	r.execute(t, "UPDATE failing_webhooks SET ended_at = now()")
+	require.Equal(t, over, notify(webhook.NoticeFailing))
+	require.Equal(t, Failed, notify(webhook.NoticeRecovered).Status)
+	r.execute(t, "UPDATE failing_webhooks SET number = 2, ended_at = NULL")
+	require.Equal(t, over, notify(webhook.NoticeRecovered))
+	r.execute(t, "UPDATE failing_webhooks SET number = 1, ended_at = now()")
+	r.set(t, id, "is_active = false")
+	require.Equal(t, over, notify(webhook.NoticeRecovered))
+	require.Equal(t, Failed, notify(webhook.NoticeDisabled).Status)
+	require.Len(t, to.requests(), 3)
+}
+
 // TestDeliverer_SendTestNotice: a test is signed, says that it is one, is sent by the rules of egress at the rate of unverified
 // endpoints, and counts for nothing.
 func TestDeliverer_SendTestNotice(t *testing.T) {

@@ -31,7 +31,7 @@ func newFailingRig(t *testing.T) failingRig {
 // fails adds a webhook whose run of failures began so long ago.
 func (f failingRig) fails(t *testing.T, since time.Duration) uuid.UUID {
 	id := addWebhook(t, f.pool)
-	execute(t, f.pool, "UPDATE webhooks SET queued = true, failure_count = 7, failing_since = now() - make_interval(secs => $2), failed_at = now() - interval '5 hours' WHERE id = $1", id, since.Seconds())
+	execute(t, f.pool, "UPDATE webhooks SET queued = true, failure_count = 7, failing_since = now() - make_interval(secs => $2), failed_at = now() - interval '5 hours', enabled_at = now() - interval '30 days' WHERE id = $1", id, since.Seconds())
 	return id
 }
 
@@ -97,20 +97,30 @@ func TestNotices_Failing(t *testing.T) {
 	execute(t, f.pool, "UPDATE webhooks SET failure_count = 7, failing_since = now() - interval '2 days', failed_at = now() WHERE id = $1", id)
 	require.Len(t, f.pass(t, id), 3, "it was noticed two days ago")
 	execute(t, f.pool, "UPDATE webhooks SET failure_count = 0, failing_since = NULL WHERE id = $1", id)
-	require.Len(t, f.pass(t, id), 3, "it recovered today already")
+	require.Len(t, f.pass(t, id), 3, "its owner heard today already that it recovered")
 	execute(t, f.pool, "UPDATE webhooks SET failure_count = 7, failing_since = now() - interval '2 days' WHERE id = $1", id)
-	require.Len(t, f.pass(t, id), 3, "it was noticed today already")
+	require.Len(t, f.pass(t, id), 3, "and today that it fails")
 	f.later(t)
-	require.Len(t, f.pass(t, id), 4)
+	require.Len(t, f.pass(t, id), 3, "which is what its owner knows")
+	execute(t, f.pool, "UPDATE webhooks SET failure_count = 0, failing_since = NULL WHERE id = $1", id)
+	require.Equal(t, []string{"failing", "recovered", "failing", "recovered"}, f.pass(t, id), "it is said a day later")
+	execute(t, f.pool, "UPDATE webhooks SET failure_count = 7, failing_since = now() - interval '2 days', failed_at = now() WHERE id = $1", id)
+	f.later(t)
+	require.Len(t, f.pass(t, id), 5)
 	execute(t, f.pool, "UPDATE webhooks SET is_active = false WHERE id = $1", id)
 	f.later(t)
-	require.Len(t, f.pass(t, id), 4, "of a disabled webhook its owner is notified otherwise")
+	require.Len(t, f.pass(t, id), 5, "of a disabled webhook its owner is notified otherwise")
 	require.Equal(t, 1, count(t, f.pool, "failing_webhooks WHERE ended_at IS NOT NULL"))
 
 	require.NoError(t, f.lookForFailing(t.Context()))
 	execute(t, f.pool, "UPDATE webhooks SET is_active = true WHERE id = $1", id)
 	require.NoError(t, f.lookForFailing(t.Context()), "less than five minutes later")
-	require.Equal(t, 4, count(t, f.pool, "notices"))
+	require.Equal(t, 5, count(t, f.pool, "notices"))
+	execute(t, f.pool, "UPDATE failing_passes SET passed_at = now() + interval '1 year'")
+	execute(t, f.pool, "UPDATE webhooks SET failing_since = now() - interval '2 days', failed_at = now() WHERE id = $1", id)
+	f.later(t)
+	require.NoError(t, f.lookForFailing(t.Context()))
+	require.Equal(t, 6, count(t, f.pool, "notices"), "a clock that was ahead stops nothing")
 }
 
 // TestNotices_Failing_SuccessRate: half of at least twenty attempts of a day.
@@ -130,6 +140,23 @@ func TestNotices_Failing_SuccessRate(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []any{"success_rate", int64(9), int64(11)}, []any{n.Reason, n.Delivered, n.Failed})
 	require.WithinDuration(t, time.Now().Add(-24*time.Hour), n.Since, time.Minute)
+}
+
+// TestNotices_Failing_Enabled: of a webhook that was enabled again, nothing from before counts.
+func TestNotices_Failing_Enabled(t *testing.T) {
+	t.Parallel()
+	f := newFailingRig(t)
+	id := f.fails(t, 48*time.Hour)
+	f.attempts(t, id, 6*time.Hour, 0, 30)
+	execute(t, f.pool, "UPDATE webhooks SET enabled_at = now() - interval '4 hours' WHERE id = $1", id)
+	require.Empty(t, f.pass(t, id), "no attempt failed since")
+	execute(t, f.pool, "UPDATE webhooks SET failed_at = now() WHERE id = $1", id)
+	require.Empty(t, f.pass(t, id), "one did")
+	f.attempts(t, id, 2*time.Hour, 0, 20)
+	require.Equal(t, []string{"failing"}, f.pass(t, id))
+	n, err := db.New().GetNotice(t.Context(), f.pool, db.GetNoticeParams{WebhookID: id, Kind: "failing", Generation: 1})
+	require.NoError(t, err)
+	require.Equal(t, []any{"success_rate", int64(20)}, []any{n.Reason, n.Failed})
 }
 
 // TestNotices_Failing_Ours: nothing that may be our own fault, or that its owner or an operator wants, is noticed.

@@ -328,5 +328,8 @@ func TestQueue_Overdue(t *testing.T) {
 	execute(t, pool, "UPDATE queue_sweeps SET began_at = now() - interval '31 seconds'")
 	require.True(t, again())
 	require.False(t, again())
+	execute(t, pool, "UPDATE queue_sweeps SET began_at = now() + interval '1 hour'")
+	require.True(t, again(), "the clock was ahead")
+	require.False(t, again())
 	require.LessOrEqual(t, sweepEvery+overdueAfter, 45*time.Second, "with the process's own interval, how late a crash makes a delivery")
 }
