@@ -228,6 +228,8 @@ func TestAnOwnerIsToldOfEachDisablingOnce(t *testing.T) {
 	require.Equal(t, 2, s.count("/owner", other))
 
 	// A failing webhook's, by the same workflow.
+	_, err = s.pool.Exec(t.Context(), "UPDATE webhooks SET is_active = true WHERE id = $1", id)
+	require.NoError(t, err)
 	_, err = s.pool.Exec(t.Context(), "INSERT INTO notices (webhook_id, kind, generation, host, failure_count, noticed_at, event_id, last_error) VALUES ($1, 'failing', 1, 'localhost', 7, now(), 'e', 'HTTP 503')", id)
 	require.NoError(t, err)
 	s.startWorker(t, webhook.Schedule{200 * time.Millisecond})
