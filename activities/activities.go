@@ -124,6 +124,7 @@ func (a *Activities) LookAtQueue(ctx context.Context, in LookInput) (history.Que
 
 // DeliverRound makes the attempts of one round of a webhook's queue.
 func (a *Activities) DeliverRound(ctx context.Context, r delivery.Round) (delivery.RoundResult, error) {
+	r.Stopping = activity.GetWorkerStopChannel(ctx)
 	return final(a.deliverer.RunRound(ctx, r))
 }
 

@@ -26,6 +26,8 @@ type Attempt struct {
 	acceptedAt time.Time
 	// until is when another worker may be given an ordered webhook's round: the POST has to end before it. Zero: there is no bound.
 	until time.Time
+	// stopping is closed when this worker stops, and another is given an ordered webhook's round. Nil: it is not waited for.
+	stopping <-chan struct{}
 	// paid is whom the round has taken an allowance for.
 	paid allowance.Key
 }

@@ -205,7 +205,7 @@ func (d *Deliverer) exchange(ctx context.Context, a Attempt, in *attemptInput) (
 	if *in, done, err = d.renew(ctx, a, *in); done != nil || err != nil {
 		return resp, nil, done, err
 	}
-	if !a.until.IsZero() && time.Until(a.until) < webhook.AttemptTimeout {
+	if !a.until.IsZero() && time.Until(a.until) < webhook.AttemptTimeout || isClosed(a.stopping) {
 		return resp, nil, &Result{Status: Queued}, nil // in its place
 	}
 	resp, header, err = d.send(ctx, a, *in, turn)

@@ -209,6 +209,36 @@ func TestARoundOfBefore(t *testing.T) {
 	require.Equal(t, []string{older.ID, e.ID}, eventsOf(to.requests()))
 }
 
+// TestAStoppingWorkerBeginsNothing: another worker is given the round as soon as it stops, and must not meet a POST that began later.
+func TestAStoppingWorkerBeginsNothing(t *testing.T) {
+	t.Parallel()
+	r, to := newRig(t), newReceiver(t, 200)
+	id := r.subscribe(t, to.url, "")
+	r.set(t, id, ordered)
+	want := []string{r.accepted(t).ID, r.accepted(t).ID, r.accepted(t).ID}
+	stopping := make(chan struct{})
+	begin := func() <-chan RoundResult {
+		ended := make(chan RoundResult, 1)
+		go func() {
+			result, err := r.RunRound(context.Background(), Round{WebhookID: id, BotID: "bot", Rows: []history.Row{{EventID: want[0], Attempt: 1, Step: 1, Trigger: webhook.TriggerEvent}}, Window: 1, Stopping: stopping})
+			if err != nil {
+				t.Error(err)
+			}
+			ended <- result
+		}()
+		return ended
+	}
+	_, release := to.held(t)
+	ended := begin()
+	to.arrived(t, 1)
+	close(stopping)
+	release()
+	require.Equal(t, 1, (<-ended).Made)
+	require.Zero(t, (<-begin()).Made, "a round that it was given in the last moment")
+	require.Equal(t, 2, r.next(t, id).Made)
+	require.Equal(t, want, eventsOf(to.requests()))
+}
+
 // TestALongAudienceIsInOrder: of an audience that is paged, ordered webhooks have their rows before the pages are made.
 func TestALongAudienceIsInOrder(t *testing.T) {
 	t.Parallel()

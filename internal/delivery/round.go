@@ -39,6 +39,9 @@ type Round struct {
 	// Window is how many attempts may be in flight at once.
 	Window int `json:"window"`
 
+	// Stopping is closed when the worker stops: no further attempts begin. Nil: it never is.
+	Stopping <-chan struct{} `json:"-"`
+
 	justRead bool // Rows are from a moment ago
 }
 
@@ -91,10 +94,20 @@ func (d *Deliverer) RunRound(ctx context.Context, round Round) (RoundResult, err
 			return sum, err
 		}
 		step, taken := NextStep(sum.State, sum.Window), sum.Failed == 0 && sum.Made+sum.leftOut-before == len(round.Rows)
-		if !full || !taken || sum.State.FailureCount > 0 || step.Kind != AttemptRows || time.Now().After(until) {
+		if !full || !taken || sum.State.FailureCount > 0 || step.Kind != AttemptRows || time.Now().After(until) || isClosed(round.Stopping) {
 			return sum, nil
 		}
 		round.Rows, round.justRead = step.Rows, true
+	}
+}
+
+// isClosed reports whether a channel on which nothing is sent is closed. Nil never is.
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -180,6 +193,7 @@ func (d *Deliverer) runRows(ctx context.Context, round Round, target db.GetTarge
 		a.failureRun, a.paid = target.FailureRun, paid
 		if target.Ordered {
 			a.until, _ = ctx.Deadline()
+			a.stopping = round.Stopping
 		}
 		all.Go(func() { results[i], faults[i] = d.runRow(ctx, a) })
 	}
