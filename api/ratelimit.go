@@ -42,14 +42,13 @@ func newLimiters(perMinute, most int, now func() time.Time) *limiters {
 }
 
 func (l *limiters) of(key string) *rate.Limiter {
-	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	limiter, known := l.each[key]
 	if known {
 		return limiter
 	}
-	if len(l.each) >= manyLimiters && now.Sub(l.swept) >= time.Second {
+	if now := l.now(); len(l.each) >= manyLimiters && now.Sub(l.swept) >= time.Second {
 		l.swept = now
 		for other, limiter := range l.each {
 			if limiter.TokensAt(now) >= float64(l.burst) { // as good as new
@@ -78,13 +77,12 @@ type fairUse struct {
 	perMinute int       // 0: no limit
 	keys      *limiters // by the key's hash, of valid keys: as many as there are
 	sent      *limiters // likewise
-	now       func() time.Time
 }
 
 func newFairUse(perMinute int, now func() time.Time) *fairUse {
 	f := &fairUse{
-		perMinute: perMinute, now: now,
-		keys: newLimiters(perMinute, math.MaxInt, now), sent: newLimiters(60*kibPerSecond, math.MaxInt, now),
+		perMinute: perMinute,
+		keys:      newLimiters(perMinute, math.MaxInt, now), sent: newLimiters(60*kibPerSecond, math.MaxInt, now),
 	}
 	f.sent.burst = kibAtOnce
 	if perMinute == 0 {
@@ -113,7 +111,7 @@ func (f *fairUse) forget(keyHash []byte) {
 // take counts a call and tells its caller where the key stands, in the headers of the IETF's draft
 // (draft-ietf-httpapi-ratelimit-headers-06): calls in a minute, calls left, and seconds until all are back.
 func (f *fairUse) take(c *gin.Context, keyHash []byte) error {
-	now := f.now()
+	now := f.keys.now()
 	limiter := f.keys.of(string(keyHash))
 	if f.perMinute == 0 {
 		return nil
@@ -144,7 +142,7 @@ func tooManyFor(s float64, why string) error {
 // charge counts an answer. It may leave the key in debt, for as long as time takes to give that back.
 func (f *fairUse) charge(c *gin.Context, bytes int) {
 	if sent, limited := c.Value(sentContextKey).(*rate.Limiter); limited {
-		sent.ReserveN(f.now(), min(bytes>>10, kibAtOnce))
+		sent.ReserveN(f.sent.now(), min(bytes>>10, kibAtOnce))
 	}
 }
 

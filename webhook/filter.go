@@ -191,7 +191,7 @@ func (f Filter) Check(types []EventType) (Filter, error) {
 	var faults InvalidError
 	checked := make(Filter, len(f))
 	for _, name := range slices.Sorted(maps.Keys(f)) {
-		n := slices.IndexFunc(known, func(k FilterField) bool { return k.Name == name })
+		n := fieldAt(known, name)
 		if n < 0 {
 			faults.add(filterField(name), unknownFilterField(known))
 			continue
@@ -244,6 +244,11 @@ type FilterField struct {
 	kinds []valueKind
 }
 
+// fieldAt is the place of the field with a name; -1: there is none.
+func fieldAt(fields []FilterField, name string) int {
+	return slices.IndexFunc(fields, func(f FilterField) bool { return f.Name == name })
+}
+
 // FilterFields are the fields of event types that a filter can name: strings, booleans and integers, in the catalog's order.
 func FilterFields(types []EventType) []FilterField {
 	return filterFields(slices.DeleteFunc(Catalog(), func(s EventSpec) bool { return !slices.Contains(types, s.Type) }))
@@ -256,7 +261,7 @@ func filterFields(specs []EventSpec) (fields []FilterField) {
 			if kind != stringKind && kind != booleanKind && kind != integerKind {
 				continue
 			}
-			n := slices.IndexFunc(fields, func(k FilterField) bool { return k.Name == f.Name })
+			n := fieldAt(fields, f.Name)
 			if n < 0 {
 				n, fields = len(fields), append(fields, FilterField{Name: f.Name, Description: f.Description})
 			}
@@ -324,7 +329,7 @@ func TextFilter(texts map[string][]string, types []EventType) (Filter, error) {
 	f := make(Filter, len(texts))
 	for _, name := range slices.Sorted(maps.Keys(texts)) {
 		field := FilterField{Name: name, kinds: []valueKind{stringKind}}
-		if n := slices.IndexFunc(known, func(k FilterField) bool { return k.Name == name }); n >= 0 {
+		if n := fieldAt(known, name); n >= 0 {
 			field = known[n]
 		}
 		f[name] = []FilterValue{}
