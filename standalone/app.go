@@ -166,21 +166,7 @@ func (s *stack) awaitApp(ctx context.Context, ended <-chan struct{}) error {
 }
 
 func (s *stack) askReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.baseURL()+"/readyz", http.NoBody)
-	if err != nil {
-		return err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close() //nolint:errcheck // nothing is read
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("/readyz answers %s", response.Status)
-	}
-	return nil
+	return supervise.AskOK(ctx, http.DefaultClient, s.baseURL()+"/readyz")
 }
 
 // urlOf is where this machine reaches a listener, also if that listens on every address.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/http"
 	"os"
 	"os/exec"
 	"slices"
@@ -158,21 +157,7 @@ func (c *Cluster) complete(ctx context.Context, h *hosts.Host, name string, cmd 
 func (c *Cluster) isReady(url string) func(context.Context, <-chan struct{}) error {
 	return func(ctx context.Context, ended <-chan struct{}) error {
 		return supervise.AwaitReady(ctx, ended, 50*time.Millisecond, "it did not become ready", func(ctx context.Context) error {
-			ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-			defer cancel()
-			request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
-			if err != nil {
-				return err
-			}
-			response, err := c.Client.Do(request)
-			if err != nil {
-				return err
-			}
-			defer response.Body.Close() //nolint:errcheck // nothing is read
-			if response.StatusCode != http.StatusOK {
-				return fmt.Errorf("%s answers %s", url, response.Status)
-			}
-			return nil
+			return supervise.AskOK(ctx, c.Client, url)
 		})
 	}
 }

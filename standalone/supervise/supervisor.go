@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os/exec"
 	"sync"
 	"syscall"
@@ -209,6 +211,26 @@ func AwaitReady(ctx context.Context, ended <-chan struct{}, every time.Duration,
 		case <-time.After(every):
 		}
 	}
+}
+
+// AskOK returns nil when a GET of the URL is answered with 200 within 5 s, and else the answer.
+func AskOK(ctx context.Context, client *http.Client, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close() //nolint:errcheck // it was read
+	body, _ := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s: %s", url, response.Status, body)
+	}
+	return nil
 }
 
 // ErrEnded is what Ready returns for a child that ended before it worked.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -185,20 +184,7 @@ func (a *App) awaitReady(ctx context.Context) error {
 }
 
 func (a *App) readyz(ctx context.Context) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, a.URL()+"/readyz", http.NoBody)
-	if err != nil {
-		return err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close() //nolint:errcheck // read to its end
-	body, _ := io.ReadAll(response.Body)
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("/readyz answers %s: %s", response.Status, body)
-	}
-	return nil
+	return supervise.AskOK(ctx, http.DefaultClient, a.URL()+"/readyz")
 }
 
 // pollers returns nil when this process asks Temporal for workflow tasks, which is how a worker without an API shows
