@@ -221,18 +221,12 @@ func (n *names) get(name string) (nameAddresses, bool) {
 	return known, found
 }
 
-// refresh asks for the addresses of each family by itself, as one may be answered alone. Those of a family that is not answered,
-// or that is said to be none, stay as they were: a resolver's trouble opens nothing that is denied.
+// refresh asks for the addresses of each family. Those of a family that is not answered, or that is said to be none, stay as
+// they were: a resolver's trouble opens nothing that is denied.
 func (n *names) refresh(name string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), namesTimeout)
 	defer cancel()
-	var found [2][]netip.Addr
-	var faults [2]error
-	var asked sync.WaitGroup
-	for i, family := range []string{"ip4", "ip6"} {
-		asked.Go(func() { found[i], faults[i] = n.resolver.LookupNetIP(ctx, family, name) })
-	}
-	asked.Wait()
+	found, faults := lookUpFamilies(ctx, n.resolver, name)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	next := nameAddresses{at: time.Now()}
@@ -256,14 +250,5 @@ func (n *names) refresh(name string) error {
 		}
 	}
 	n.known[name] = next
-	return err
-}
-
-// realFault is err, unless it says that a name has no address of a family.
-func realFault(err error) error {
-	dns, address := (*net.DNSError)(nil), (*net.AddrError)(nil)
-	if errors.As(err, &dns) && dns.IsNotFound || errors.As(err, &address) {
-		return nil
-	}
 	return err
 }

@@ -23,6 +23,7 @@ type dnsAnswer struct {
 	silent  bool
 	garbage bool
 	cname   string
+	only    dnsmessage.Type // which type's lookups the code and the silence are for, at once; 0: all, after the delay
 }
 
 type dnsServer struct {
@@ -70,9 +71,9 @@ func startDNS(t testing.TB, names map[string]dnsAnswer) *dnsServer {
 	return s
 }
 
-// Resolver asks this server only.
+// Resolver asks this server only, and otherwise does as the one that is used where none is given.
 func (s *dnsServer) Resolver() *net.Resolver {
-	return &net.Resolver{PreferGo: true, StrictErrors: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "udp", s.conn.LocalAddr().String())
 	}}
@@ -126,6 +127,13 @@ func (s *dnsServer) reply(query []byte) ([]byte, time.Duration) {
 		if s.others != nil {
 			known = *s.others
 		}
+	}
+	switch known.only {
+	case 0:
+	case question.Type:
+		known.delay = 0
+	default:
+		known.code, known.silent = dnsmessage.RCodeSuccess, false
 	}
 	switch {
 	case known.silent:
@@ -193,6 +201,9 @@ func TestDNSFailures(t *testing.T) {
 		"slow.example.com":     {a: [][]string{{"127.0.0.1"}}, delay: 2 * time.Second},
 		"garbage.example.com":  {garbage: true},
 		"loop.example.com":     {cname: "loop.example.com"},
+		"half.example.com":     {code: dnsmessage.RCodeServerFailure, only: dnsmessage.TypeA, delay: 50 * time.Millisecond},
+		"other.example.com":    {code: dnsmessage.RCodeServerFailure, only: dnsmessage.TypeAAAA, delay: 50 * time.Millisecond},
+		"dropped.example.com":  {silent: true, only: dnsmessage.TypeA},
 	})
 	c := newClient(t, Options{Resolver: dns.Resolver(), Timeout: 500 * time.Millisecond})
 	for name, want := range map[string]string{
@@ -204,6 +215,9 @@ func TestDNSFailures(t *testing.T) {
 		"slow.example.com":     "dns: timeout",
 		"garbage.example.com":  "dns: timeout",
 		"loop.example.com":     "dns: no such host",
+		"half.example.com":     "dns: server failure",
+		"other.example.com":    "dns: server failure",
+		"dropped.example.com":  "dns: timeout",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -244,6 +258,8 @@ func TestDNSSucceeds(t *testing.T) {
 		"two.example.com":   {a: [][]string{{"127.0.0.3", "127.0.0.1"}}},
 		"cname.example.com": {a: [][]string{{"127.0.0.1"}}, cname: "a.example.com"},
 		"slow.example.com":  {a: [][]string{{"127.0.0.1"}}, delay: 50 * time.Millisecond},
+		"again.example.com": {a: [][]string{{}, {"127.0.0.1"}}}, // none, until it is asked again
+		"no6.example.com":   {a: [][]string{{"127.0.0.1"}}, code: dnsmessage.RCodeServerFailure, only: dnsmessage.TypeAAAA},
 	})
 	c := newClient(t, Options{Resolver: dns.Resolver()})
 	for name := range dns.names {

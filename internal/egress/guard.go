@@ -130,7 +130,11 @@ func (d *dialer) connect(e *exchange, lookup context.Context, network, address s
 		Resolver:  d.resolver,
 		KeepAlive: -1, // an exchange has its own end, and idle connections are closed after 30 s
 	}
-	return dial.DialContext(lookup, network, address)
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	return confirmed(lookup, d.resolver, host, func() (net.Conn, error) { return dial.DialContext(lookup, network, address) })
 }
 
 // DialTLSContext connects and shakes hands on behalf of an exchange, and gives up when that ends. Left to net/http, a

@@ -71,3 +71,15 @@ func TestWhatBeganInAnOutageIsOurs(t *testing.T) {
 	require.ErrorIs(t, err, ErrNoOutboundAccess)
 	require.ErrorIs(t, <-late, ErrNoOutboundAccess)
 }
+
+// A resolver that has lost its way may still answer for one of the two address families, as "none" is in its cache.
+func TestHalfAnAnswerInAnOutageIsOurs(t *testing.T) {
+	t.Parallel()
+	noIPv4 := dnsAnswer{code: dnsmessage.RCodeServerFailure, only: dnsmessage.TypeA, delay: 50 * time.Millisecond}
+	dns := startDNS(t, nil)
+	dns.FailBut(map[string]dnsAnswer{"half.example.net": noIPv4}, servfail)
+	requireOurs(t, newClient(t, Options{Resolver: dns.Resolver()}), "http://half.example.net/")
+	proxy, err := ParseProxy("http://127.0.0.1:1")
+	require.NoError(t, err)
+	requireOurs(t, newClient(t, Options{Resolver: dns.Resolver(), Proxy: proxy}), "http://half.example.net/")
+}

@@ -340,7 +340,7 @@ func (o *outbound) witnesses(p part) (asked []string) {
 func (o *outbound) ask(ctx context.Context, p part, witness string) error {
 	if p == dnsPart {
 		_, err := o.resolver.LookupNetIP(ctx, "ip4", fmt.Sprintf("mathub-%08x.%s.", rand.Uint32(), witness))
-		if dns := (*net.DNSError)(nil); errors.As(err, &dns) && dns.IsNotFound {
+		if isNotFound(err) {
 			return nil
 		}
 		return err

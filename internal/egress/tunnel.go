@@ -59,7 +59,9 @@ func (t *tunnels) resolve(ctx context.Context, network, address string) ([]netip
 	if err != nil {
 		return nil, errBlocked
 	}
-	ips, err := t.resolver.LookupNetIP(ctx, "ip"+strings.TrimPrefix(network, "tcp"), host)
+	ips, err := confirmed(ctx, t.resolver, host, func() ([]netip.Addr, error) {
+		return t.resolver.LookupNetIP(ctx, "ip"+strings.TrimPrefix(network, "tcp"), host)
+	})
 	if err != nil {
 		return nil, err
 	}
