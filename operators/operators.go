@@ -83,6 +83,7 @@ func newSite(cfg Config) (*site, error) {
 	s.get("/ops/", func(http.ResponseWriter, *http.Request) error { return pages.ErrNoPage })
 	s.post("/ops/theme", s.setTheme)
 	s.botsRoutes()
+	s.keysRoutes()
 	s.webhooksRoutes()
 	s.eventsRoutes()
 	s.incidentsRoutes()

@@ -44,6 +44,16 @@ func TestBots(t *testing.T) {
 	page = b.act("/ops/bots/euler/resume", nil)
 	require.Contains(t, page, "The bot is active again.")
 
+	require.Contains(t, b.page("/ops/bots"), `href="/ops/keys"`)
+	found := b.do(http.MethodPost, "/ops/keys", url.Values{"key": {key.Prefix}}).body
+	require.Contains(t, found, `href="/ops/bots/euler/keys/`+key.ID.String()+`/revoke"`)
+	require.Contains(t, found, `<a href="/ops/bots/euler">euler</a>`)
+	require.Contains(t, b.do(http.MethodPost, "/ops/keys", url.Values{"key": {"bot_none99"}}).body, "No bot has such a key")
+	refused := b.do(http.MethodPost, "/ops/keys", url.Values{"key": {"hunter2"}})
+	require.Equal(t, http.StatusUnprocessableEntity, refused.status)
+	require.Contains(t, refused.body, "must be a key, or its first")
+	require.NotContains(t, refused.body, "hunter2", "a page repeats no key")
+
 	require.Contains(t, b.page("/ops/bots/euler/keys/"+key.ID.String()+"/revoke"), "Revoke the key laptop?")
 	page = b.act("/ops/bots/euler/keys/"+key.ID.String()+"/revoke", nil)
 	require.NotContains(t, page, key.Prefix)

@@ -35,7 +35,7 @@ func walksOf(bot, event string) map[string]walk {
 		"stop a bot that floods":        {search, []string{firstHook}, "a[href^='/ops/pauses?scope=bot']"},
 		"suspend a bot":                 {search, []string{firstHook}, "a[href$='/suspend']"},
 		"delete a bot":                  {search, []string{firstHook}, "a[href$='/delete']"},
-		"the bot of a leaked key":       {search, []string{firstHook}, "a[href$='/revoke']"},
+		"the bot of a leaked key":       {"/ops", []string{"nav a[href='/ops/bots']", ".head a[href='/ops/keys']"}, "#key"},
 		"enable or disable a webhook":   {"/ops", []string{"#failing .btn", firstHook}, "a[href$='/disable']"},
 		"deliver what a webhook missed": {"/ops", []string{"#failing li a"}, "a[href$='/recover']"},
 		"attempt now what waits":        {"/ops", []string{"#waiting li a"}, "form[action$='/retry-now'] button"},
