@@ -152,7 +152,7 @@ func TestDeliverer_Run(t *testing.T) {
 		rows := r.planned(t, id)
 		require.Len(t, rows, 1)
 		require.Equal(t, []int{1, 1}, []int{rows[0].Attempt, rows[0].Step})
-		require.InDelta(t, ownFaultDelay, rows[0].DueIn, float64(ownFaultDelay)*0.2+float64(2*time.Second))
+		require.InDelta(t, ownFaultDelay, rows[0].DueIn, float64(ownFaultDelay)*0.2+float64(3500*time.Millisecond))
 		require.Equal(t, []uuid.UUID{id}, r.taken())
 		inFlight, _ := r.gate.load()
 		require.Zero(t, inFlight)

@@ -181,7 +181,7 @@ func TestOwnFaultsKeepThePlace(t *testing.T) {
 	first, second := r.accepted(t).ID, r.accepted(t).ID
 	result := r.next(t, id)
 	require.Zero(t, result.Made)
-	require.InDelta(t, 5*time.Second, result.State.ResumeIn, float64(2*time.Second))
+	require.InDelta(t, 5*time.Second, result.State.ResumeIn, float64(4*time.Second))
 	planned := r.planned(t, id)
 	require.Equal(t, []string{first, second}, []string{planned[0].EventID, planned[1].EventID})
 }

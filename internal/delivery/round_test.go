@@ -205,7 +205,7 @@ func TestDeliverer_RunRound(t *testing.T) {
 		rows := r.planned(t, id)
 		require.Len(t, rows, 1)
 		require.Equal(t, row, rows[0].Row)
-		require.InDelta(t, ownFaultDelay, rows[0].DueIn, float64(ownFaultDelay)*0.2+float64(2*time.Second))
+		require.InDelta(t, ownFaultDelay, rows[0].DueIn, float64(ownFaultDelay)*0.2+float64(3500*time.Millisecond))
 		require.Zero(t, r.deliveries(t, id))
 		require.Zero(t, r.failures(t, id))
 	})

@@ -95,7 +95,7 @@ func TestDeliverer_UnverifiedRate(t *testing.T) {
 				continue
 			}
 			require.Equal(t, []any{Skipped, RateLimited}, []any{route.Ended.Status, route.Ended.Error})
-			require.InDelta(t, 10, route.Ended.RetryIn.Seconds(), 1)
+			require.InDelta(t, 10, route.Ended.RetryIn.Seconds(), 5)
 		}
 		// Also where it is found out late, and where the webhook's queue would send it.
 		e := r.storedElsewhere(t)

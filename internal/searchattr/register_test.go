@@ -64,7 +64,7 @@ func TestManyProcessesRegisterAtOnce(t *testing.T) {
 	var later searchattr.Attributes
 	require.NoError(t, later.Register(t.Context(), c, namespace))
 	require.True(t, later.Known())
-	require.Less(t, time.Since(began), 3*time.Second)
+	require.Less(t, time.Since(began), 10*time.Second)
 }
 
 func TestAnAttributeOfAnotherTypeIsNotUsed(t *testing.T) {
