@@ -103,7 +103,7 @@ func TestThreeOfAThousandWebhooksMatch(t *testing.T) {
 	require.Eventually(t, func() bool {
 		got := s.do("GET", eventsPath+"/"+emitted.ID, serviceToken, nil)
 		return got.status == http.StatusOK && json.Unmarshal(got.body, &detail) == nil && detail.Audience.Delivered == 3
-	}, 30*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	require.Equal(t, mathub.EventAudience{Webhooks: 3, Delivered: 3}, detail.Audience)
 	var got []string
 	for _, w := range detail.Webhooks {

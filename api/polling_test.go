@@ -173,7 +173,7 @@ func TestAPollWaitsForWhatConcernsIt(t *testing.T) {
 	for range 2 {
 		<-done
 	}
-	require.Less(t, time.Since(began), 3*time.Second, "told promptly")
+	require.Less(t, time.Since(began), 10*time.Second, "told promptly")
 }
 
 // TestWaitingHoldsNoConnection: as many wait as would use up the pool, and all else goes on. What a bot may is bounded.
@@ -204,7 +204,7 @@ func TestWaitingHoldsNoConnection(t *testing.T) {
 		return got.status == http.StatusTooManyRequests && got.header.Get("Retry-After") != ""
 	}, 10*time.Second, 50*time.Millisecond, "an eleventh of one bot does not wait")
 	require.Empty(t, a.poll(keys[0], "").Events, "without wait it is answered")
-	require.Eventually(t, func() bool { return a.pool.Stat().AcquiredConns() == 0 }, 5*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return a.pool.Stat().AcquiredConns() == 0 }, time.Minute, 10*time.Millisecond)
 	a.accepted("one", "post.created", `{}`)
 	all.Wait()
 }
@@ -256,7 +256,7 @@ func TestWaitingEndsWithTheProcessAndWithTheClient(t *testing.T) {
 	time.AfterFunc(300*time.Millisecond, func() { close(stopping) })
 	began = time.Now()
 	require.Empty(t, a.poll(key, "wait=20s").Events)
-	require.Less(t, time.Since(began), 3*time.Second)
+	require.Less(t, time.Since(began), 10*time.Second)
 }
 
 func TestARevokedKeyReadsNothingMore(t *testing.T) {

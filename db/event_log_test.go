@@ -97,7 +97,7 @@ func TestAnEventCommittedLongAfterItsInsertionIsRead(t *testing.T) {
 	require.Eventually(t, func() bool {
 		ids, upto = read(t, log, upto, 10)
 		return len(ids) > 0
-	}, 15*time.Second, 100*time.Millisecond)
+	}, time.Minute, 100*time.Millisecond)
 	require.Equal(t, []string{"late"}, ids)
 }
 

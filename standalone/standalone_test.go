@@ -108,7 +108,7 @@ func TestFirstHour(t *testing.T) {
 			types = append(types, e.Type.Name)
 		}
 		require.ElementsMatch(c, []string{"DeliverEvent", "WebhookQueue"}, types)
-	}, 10*time.Second, 50*time.Millisecond)
+	}, time.Minute, 50*time.Millisecond)
 	page, err := http.Get(ui)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusOK, page.StatusCode)

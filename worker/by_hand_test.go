@@ -209,7 +209,7 @@ func TestAQueueGoesOnThoughItsHistoryDoesNotReplay(t *testing.T) {
 	require.Eventually(t, func() bool {
 		described, err := s.client.DescribeWorkflowExecution(t.Context(), run.GetID(), "")
 		return err == nil && described.GetWorkflowExecutionInfo().GetHistoryLength() > 8 // the second timer has been started
-	}, 20*time.Second, 20*time.Millisecond)
+	}, time.Minute, 20*time.Millisecond)
 	another.Stop()
 
 	start(t, s, nil)

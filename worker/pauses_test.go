@@ -47,7 +47,7 @@ func TestPaused(t *testing.T) {
 			s.emit(t, "before")
 			require.Eventually(t, func() bool {
 				return s.state(t, failing) == "queued, 1 failures, 1 rows" && s.state(t, healthy) == "direct, 0 failures, 0 rows"
-			}, 20*time.Second, 10*time.Millisecond)
+			}, time.Minute, 10*time.Millisecond)
 			id := workflows.QueueWorkflowID(failing)
 			s.awaitDetails(t, id, "The next attempt is due at") // it runs before the pause, which starts none
 
@@ -76,13 +76,13 @@ func TestPaused(t *testing.T) {
 			require.NoError(t, pauses.End(t.Context(), of.scope, of.value))
 			s.emit(t, "after")
 			all := append(append([]string{"before"}, accepted...), "after")
-			require.Eventually(t, func() bool { return len(arrived("/takes")) >= len(all) && len(arrived("/fails")) >= len(all)+3 }, 30*time.Second, 20*time.Millisecond)
+			require.Eventually(t, func() bool { return len(arrived("/takes")) >= len(all) && len(arrived("/fails")) >= len(all)+3 }, time.Minute, 20*time.Millisecond)
 			requireOrder(t, all, arrived("/takes"))
 			firsts := map[string]bool{}
 			first := slices.DeleteFunc(arrived("/fails"), func(id string) bool { was := firsts[id]; firsts[id] = true; return was })
 			requireOrder(t, all, first)
 			for _, of := range []uuid.UUID{healthy, failing} {
-				require.Eventually(t, func() bool { return s.state(t, of) == "direct, 0 failures, 0 rows" }, 20*time.Second, 20*time.Millisecond)
+				require.Eventually(t, func() bool { return s.state(t, of) == "direct, 0 failures, 0 rows" }, time.Minute, 20*time.Millisecond)
 			}
 		})
 	}

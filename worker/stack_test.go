@@ -158,7 +158,7 @@ func (s *stack) awaitDelivery(t *testing.T, a delivery.Attempt) {
 		var made bool
 		err := s.pool.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM deliveries WHERE event_id = $1 AND webhook_id = $2 AND attempt = $3)", a.EventID, a.WebhookID, a.Number).Scan(&made)
 		return err == nil && made
-	}, 20*time.Second, 20*time.Millisecond)
+	}, time.Minute, 20*time.Millisecond)
 }
 
 func (s *stack) answer(f func(w http.ResponseWriter, r *http.Request)) {

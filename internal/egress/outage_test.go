@@ -64,9 +64,9 @@ func TestWhatBeganInAnOutageIsOurs(t *testing.T) {
 		_, err := c.Post(context.Background(), "http://late.example.net/", nil, nil)
 		late <- err
 	}()
-	require.Eventually(t, func() bool { return c.OutboundAccess(t.Context()).DNS == AccessFailed }, 5*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return c.OutboundAccess(t.Context()).DNS == AccessFailed }, time.Minute, 10*time.Millisecond)
 	dns.FailBut(map[string]dnsAnswer{"late.example.net": servfail, "another.example.net": servfail}, dnsAnswer{code: dnsmessage.RCodeNameError})
-	require.Eventually(t, func() bool { return c.OutboundAccess(t.Context()).DNS == AccessOK }, 5*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return c.OutboundAccess(t.Context()).DNS == AccessOK }, time.Minute, 10*time.Millisecond)
 	_, err := c.Post(context.Background(), "http://another.example.net/", nil, nil)
 	require.ErrorIs(t, err, ErrNoOutboundAccess)
 	require.ErrorIs(t, <-late, ErrNoOutboundAccess)

@@ -158,7 +158,7 @@ func TestUnreachableNetwork(t *testing.T) {
 	require.Eventually(t, func() bool {
 		r, err := down.Post(t.Context(), url, nil, nil)
 		return err == nil && r.Error == "network unreachable"
-	}, 10*time.Second, 10*time.Millisecond, "another host accepts a connection")
+	}, time.Minute, 10*time.Millisecond, "another host accepts a connection")
 }
 
 func TestConnectTimeout(t *testing.T) {
@@ -296,7 +296,7 @@ func TestACheckIsNoPartOfTheExchange(t *testing.T) {
 	require.Less(t, r.Duration, time.Second)
 
 	dns.FailBut(broken, silent)
-	require.Eventually(t, func() bool { _, at, _ := c.outbound.known(dnsPart).state(); return time.Since(at) > accessRest }, 5*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { _, at, _ := c.outbound.known(dnsPart).state(); return time.Since(at) > accessRest }, time.Minute, 10*time.Millisecond)
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	began := time.Now()
@@ -330,7 +330,7 @@ func TestOutboundAccess(t *testing.T) {
 	require.Zero(t, accessGauge(t, reader))
 
 	dns.FailBut(map[string]dnsAnswer{"check.example.com": here}, dnsAnswer{code: dnsmessage.RCodeNameError})
-	require.Eventually(t, func() bool { return accessGauge(t, reader) == 1 }, 5*time.Second, 10*time.Millisecond, "it is looked at again")
+	require.Eventually(t, func() bool { return accessGauge(t, reader) == 1 }, time.Minute, 10*time.Millisecond, "it is looked at again")
 	a = c.OutboundAccess(t.Context())
 	require.Equal(t, Access{DNS: AccessOK, Network: AccessOK, CheckedAt: a.CheckedAt}, a)
 	asked := len(dns.Asked())

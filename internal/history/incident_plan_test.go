@@ -112,7 +112,7 @@ func TestAPlanOfAHundredThousand(t *testing.T) { //nolint:paralleltest // it mea
 		took := time.Since(began)
 		require.NoError(t, err)
 		require.Equal(t, []bool{texts == nil, true}, []bool{plan.Webhooks == all, plan.Webhooks >= all/3})
-		require.Less(t, took, 5*time.Second, "%v", texts) // a third of a second, where nothing else runs
+		require.Less(t, took, 15*time.Second, "%v", texts) // a third of a second, where nothing else runs
 		t.Logf("%v: %v", texts, took)
 	}
 	began := time.Now()

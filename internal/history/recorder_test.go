@@ -105,7 +105,7 @@ func TestRecorder_Record(t *testing.T) {
 			after, _ := r.Record(context.Background(), a)
 			recorded <- after
 		}()
-		require.Eventually(t, func() bool { return count(t, pool, "commits WHERE last_value >= 3") == 1 }, 10*time.Second, 5*time.Millisecond)
+		require.Eventually(t, func() bool { return count(t, pool, "commits WHERE last_value >= 3") == 1 }, time.Minute, 5*time.Millisecond)
 		require.Empty(t, historyOf(t, pool, id))
 		require.Empty(t, queueOf(t, pool, id))
 		require.Zero(t, stateOf(t, pool, id).FailureCount)

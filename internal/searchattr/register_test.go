@@ -40,7 +40,7 @@ func TestManyProcessesRegisterAtOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range processes {
 		all.Go(func() {
-			require.Eventually(t, func() bool { return processes[i].Register(t.Context(), c, namespace) == nil }, 30*time.Second, time.Second)
+			require.Eventually(t, func() bool { return processes[i].Register(t.Context(), c, namespace) == nil }, time.Minute, time.Second)
 		})
 	}
 	all.Wait()
@@ -74,7 +74,7 @@ func TestAnAttributeOfAnotherTypeIsNotUsed(t *testing.T) {
 		Namespace: namespace, SearchAttributes: map[string]enums.IndexedValueType{"MathubFailed": enums.INDEXED_VALUE_TYPE_KEYWORD},
 	})
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return registered(t, c, namespace)["MathubFailed"] != 0 }, 10*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return registered(t, c, namespace)["MathubFailed"] != 0 }, time.Minute, 50*time.Millisecond)
 	var a searchattr.Attributes
 	require.ErrorContains(t, a.Register(t.Context(), c, namespace), "MathubFailed has another type")
 	require.False(t, a.Known())

@@ -40,11 +40,12 @@ func TestMain(m *testing.M) {
 }
 
 var (
-	full     = os.Getenv("MATHUB_BENCH") != ""
-	rounds   = flag.Int("rounds", 3, "how often everything is measured")
-	jsonPath = flag.String("figures", "", "file for the figures as JSON")
-	svgPath  = flag.String("plot", "", "file for a plot of them as SVG")
-	profiles = flag.String("profiles", "", "folder for TestProfile's profiles")
+	full          = os.Getenv("MATHUB_BENCH") != ""
+	rounds        = flag.Int("rounds", 3, "how often everything is measured")
+	jsonPath      = flag.String("figures", "", "file for the figures as JSON")
+	svgPath       = flag.String("plot", "", "file for a plot of them as SVG")
+	profiles      = flag.String("profiles", "", "folder for TestProfile's profiles")
+	profiledBurst = flag.String("burst", bursts[0].name, "which burst TestProfile looks at, such as \"batches of 100\"")
 )
 
 // measures skips a test that `make test` does without: TestMeasure's short form uses the same harness.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,8 +23,8 @@ import (
 	"github.com/mathub/webhooks/standalone/testkit"
 )
 
-// TestProfile shows where processor time goes while events at one webhook each come in over HTTP: the product and
-// Temporal by function, Postgres by statement. With -profiles, the profiles are kept for `go tool pprof`.
+// TestProfile shows where processor time goes during bursts of the kind that -burst names: the product and Temporal by
+// function, Postgres by statement. With -profiles, the profiles are kept for `go tool pprof`.
 func TestProfile(t *testing.T) {
 	measures(t)
 	dir := *profiles
@@ -38,8 +39,12 @@ func TestProfile(t *testing.T) {
 	stack := start(t, servers.Options{Temporal: temporal.Settings{ProfilePort: ofTemporal}}, testkit.App{
 		Args: []string{"serve"}, Env: map[string]string{"MATHUB_ADMIN_ADDR": fmt.Sprintf("127.0.0.1:%d", ofApp)},
 	})
-	a := newAudience(t, newProduct(t, stack), 1)
-	a.burst(t, sized(1000), a.emit) // warms up
+	of := slices.IndexFunc(bursts, func(b burst) bool { return b.name == *profiledBurst })
+	require.GreaterOrEqual(t, of, 0, "-burst: there is no %q", *profiledBurst)
+	b := bursts[of]
+	a := newAudience(t, newProduct(t, stack), b.webhooks)
+	emit := func(ctx context.Context) error { return b.emit(a, ctx) }
+	a.burst(t, sized(b.calls), emit) // warms up
 	watch(t, stack)
 
 	seconds := max(1, sized(20))
@@ -53,7 +58,7 @@ func TestProfile(t *testing.T) {
 		measured.Store(true)
 	}()
 	for !measured.Load() {
-		a.burst(t, sized(1000), a.emit)
+		a.burst(t, sized(b.calls), emit)
 	}
 	require.NoError(t, profiled.Wait())
 	a.check(t)

@@ -258,7 +258,7 @@ func (n native) awaitHealthy(t *testing.T, binary string) {
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		out, err := n.cmd(t.Context(), binary, n.check).CombinedOutput()
 		assert.NoError(c, err, "%s: %s", n.name, out)
-	}, 30*time.Second, 100*time.Millisecond)
+	}, time.Minute, 100*time.Millisecond)
 }
 
 // TestWhatComposeStartsDelivers starts the product's services with the commands and the environment of the compose

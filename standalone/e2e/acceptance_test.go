@@ -325,7 +325,7 @@ func shortOutage(t *testing.T, stack *testkit.Stack) {
 			}
 		}
 		return delivered >= 10-failed // what failed is attempted again half a minute later
-	}, 40*time.Second, 200*time.Millisecond)
+	}, time.Minute, 200*time.Millisecond)
 	require.LessOrEqual(t, failed, 5)
 	require.True(t, bot.Webhook(t, hook.ID).IsActive)
 }
@@ -354,7 +354,7 @@ func examplesVerifySignatures(t *testing.T, stack *testkit.Stack) {
 				_ = c.Close()
 			}
 			return err == nil
-		}, 20*time.Second, 50*time.Millisecond)
+		}, time.Minute, 50*time.Millisecond)
 		good := bot.CreateWebhook(t, url, "s3cret", post)
 		require.True(t, bot.Test(t, good.ID).Success, name)
 		line, err := bufio.NewReader(out).ReadString('\n')

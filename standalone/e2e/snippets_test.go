@@ -91,7 +91,7 @@ func runSnippet(t *testing.T, snippet snippets.Snippet) string {
 			_ = conn.Close()
 		}
 		return err == nil
-	}, 30*time.Second, 20*time.Millisecond)
+	}, time.Minute, 20*time.Millisecond)
 	return "http://" + address + "/"
 }
 

@@ -266,7 +266,7 @@ func inOrder(t *testing.T, stack *testkit.Stack, p *patient) {
 	for n := range events {
 		emitted = append(emitted, stack.API().Emit(t, testkit.Event{ID: fmt.Sprintf("order-%d", n), Type: post, BotIDs: []string{p.bot.ID}}).ID)
 	}
-	require.True(t, until(10*time.Second, func() bool {
+	require.True(t, until(time.Minute, func() bool {
 		err := stack.Database(t).QueryRow(t.Context(), "SELECT array_agg(event_id ORDER BY due_at, seq) FROM queue WHERE webhook_id = $1", p.hook.ID).Scan(&queued)
 		return err == nil && len(queued) == events
 	}), "%d of %d events stand in the queue", len(queued), events)

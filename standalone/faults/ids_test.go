@@ -138,7 +138,7 @@ func newAudience(t *testing.T, stack *testkit.Stack, bots, each int) *audience {
 func (a *audience) await(t *testing.T, eventID string) {
 	t.Helper()
 	var got int
-	reached := until(30*time.Second, func() bool {
+	reached := until(time.Minute, func() bool {
 		got = 0
 		for _, path := range a.hooks {
 			got += min(1, eventIDs(a.receiver.Requests(path))[eventID])

@@ -150,7 +150,7 @@ func newBadLink(t *testing.T, proxies *toxiproxy.ApiServer, name, upstream, hell
 // see waits until a probe finds the link as it should be.
 func (l *badLink) see(t *testing.T, what string, is func(took time.Duration, err error) bool) {
 	t.Helper()
-	require.Eventually(t, func() bool { return is(l.probe()) }, 30*time.Second, 10*time.Millisecond, "the link is not %s", what)
+	require.Eventually(t, func() bool { return is(l.probe()) }, time.Minute, 10*time.Millisecond, "the link is not %s", what)
 }
 
 // probe says how long the server's answer takes on a new connection.

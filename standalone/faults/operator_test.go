@@ -76,7 +76,7 @@ func TestAnEventsWorkflowIsEnded(t *testing.T) {
 		e.partly(t)
 		e.terminate(t)
 		// The attempt in flight is brought to its end, and fails.
-		require.True(t, until(20*time.Second, func() bool { failed, _ := attempts(t, stack, e.slow().hook.ID); return failed > 0 }), "the attempt is not recorded")
+		require.True(t, until(time.Minute, func() bool { failed, _ := attempts(t, stack, e.slow().hook.ID); return failed > 0 }), "the attempt is not recorded")
 		e.heal()
 		e.emit(t)
 		e.settle(t, 2)
@@ -137,7 +137,7 @@ func (e *endedWorkflow) start(t *testing.T, limit time.Duration) {
 func (e *endedWorkflow) partly(t *testing.T) {
 	t.Helper()
 	e.slow().receiver.Await(t, e.slow().path, 1)
-	require.True(t, until(20*time.Second, func() bool { return recorded(t, e.stack, e.id) == 2 }), "%d of 2 deliveries are recorded", recorded(t, e.stack, e.id))
+	require.True(t, until(time.Minute, func() bool { return recorded(t, e.stack, e.id) == 2 }), "%d of 2 deliveries are recorded", recorded(t, e.stack, e.id))
 }
 
 func (e *endedWorkflow) terminate(t *testing.T) {
@@ -148,7 +148,7 @@ func (e *endedWorkflow) terminate(t *testing.T) {
 
 func (e *endedWorkflow) awaitStatus(t *testing.T, status enums.WorkflowExecutionStatus) {
 	t.Helper()
-	require.True(t, until(30*time.Second, func() bool {
+	require.True(t, until(time.Minute, func() bool {
 		w, err := e.stack.Temporal(t).DescribeWorkflowExecution(context.WithoutCancel(t.Context()), emit.WorkflowID(e.id), "")
 		return err == nil && w.GetWorkflowExecutionInfo().GetStatus() == status
 	}), "the workflow does not become %v", status)

@@ -44,7 +44,7 @@ func TestPostgresIsStopped(t *testing.T) {
 // refusesWhatItCannotKeep: what is not accepted is said so, and nothing of it is half done.
 func refusesWhatItCannotKeep(t *testing.T, stack *testkit.Stack, l *ledger) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	answer, err := stack.API().Do(ctx, http.MethodPost, "/api/internal/v1/events", stack.API().ServiceToken,
 		testkit.Event{Type: post, Data: []byte(`{}`), BotIDs: []string{l.bot.ID + "-nobody"}})

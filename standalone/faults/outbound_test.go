@@ -176,11 +176,11 @@ func (w *wayOut) openFiles() { limitFiles(w.t, w.worker.Process().PID(), w.files
 // isTold waits until operators can know of it: by the metric of the alerts, the log and, of DNS, the gauge, /readyz and "ops status".
 func (w *wayOut) isTold(before float64, says string) {
 	w.t.Helper()
-	require.Eventually(w.t, func() bool { return strings.Contains(w.logged(), says) }, 30*time.Second, 100*time.Millisecond, "the outage is not felt")
+	require.Eventually(w.t, func() bool { return strings.Contains(w.logged(), says) }, time.Minute, 100*time.Millisecond, "the outage is not felt")
 	if says == noFiles { // nor can it be asked for its metrics
 		return
 	}
-	require.Eventually(w.t, func() bool { return w.ownFaults() > before }, 30*time.Second, 100*time.Millisecond, "the outage is not counted")
+	require.Eventually(w.t, func() bool { return w.ownFaults() > before }, time.Minute, 100*time.Millisecond, "the outage is not counted")
 	if w.resolver.state.Load() == answering {
 		return
 	}

@@ -73,7 +73,7 @@ func nextAttemptAt(t *testing.T, stack *testkit.Stack, p *patient, deliveryID st
 func planned(t *testing.T, stack *testkit.Stack, p *patient, d testkit.Delivery) time.Time {
 	t.Helper()
 	var at *time.Time
-	require.True(t, until(5*time.Second, func() bool { at = nextAttemptAt(t, stack, p, d.ID); return at != nil }), "no attempt is planned")
+	require.True(t, until(time.Minute, func() bool { at = nextAttemptAt(t, stack, p, d.ID); return at != nil }), "no attempt is planned")
 	return *at
 }
 
@@ -192,7 +192,7 @@ func endQueue(t *testing.T, stack *testkit.Stack, p *patient) {
 		return w.GetWorkflowExecutionInfo().GetStatus(), err
 	}
 	var err error
-	require.True(t, until(5*time.Second, func() bool {
+	require.True(t, until(time.Minute, func() bool {
 		var status enums.WorkflowExecutionStatus
 		status, err = describe()
 		return err == nil && status == enums.WORKFLOW_EXECUTION_STATUS_RUNNING

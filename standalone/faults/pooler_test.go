@@ -92,6 +92,6 @@ server_round_robin = 1
 			_ = conn.Close()
 		}
 		return err == nil
-	}, 20*time.Second, 20*time.Millisecond, "PgBouncer does not listen")
+	}, time.Minute, 20*time.Millisecond, "PgBouncer does not listen")
 	return fmt.Sprintf("postgres://%s@%s/%s?sslmode=disable", postgres.User, addr, servers.MainDatabase)
 }
