@@ -39,11 +39,11 @@ var floors = [][]string{
 	{"internal/telemetry", "internal/searchattr"},
 	{"internal/codec"},
 	{"db", "internal/pgsession", "internal/failpoint", "internal/admission", "internal/eventschema"},
-	{"webhook", "internal/telemetry/instrument", "clients/go", "internal/openfiles", "internal/pause", "docs"},
+	{"webhook", "internal/telemetry/instrument", "clients/go", "internal/openfiles", "internal/sleep", "docs"},
 }
 
 // leaves import nothing of ours.
-var leaves = []string{"webhook", "clients/go", "internal/admission", "internal/failpoint", "internal/openfiles", "internal/pause", "internal/telemetry/instrument", "internal/pgsession"}
+var leaves = []string{"webhook", "clients/go", "internal/admission", "internal/failpoint", "internal/openfiles", "internal/sleep", "internal/telemetry/instrument", "internal/pgsession"}
 
 // TestImportsRunOneWay holds the product's packages to the arrows that docs/architecture.md draws.
 func TestImportsRunOneWay(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 	"github.com/google/uuid"
 
 	mathub "github.com/mathub/webhooks/clients/go"
-	"github.com/mathub/webhooks/internal/pause"
+	"github.com/mathub/webhooks/internal/sleep"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -90,7 +90,7 @@ func (c *Listen) Run(ctx context.Context) error {
 				return err
 			}
 			backoff = min(2*backoff, mostBackoff)
-			pause.For(ctx, wait)
+			sleep.For(ctx, wait)
 			continue
 		}
 		if cursor == "latest" {

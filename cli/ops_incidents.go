@@ -8,7 +8,7 @@ import (
 	"time"
 
 	mathub "github.com/mathub/webhooks/clients/go"
-	"github.com/mathub/webhooks/internal/pause"
+	"github.com/mathub/webhooks/internal/sleep"
 )
 
 // opsIncidents undoes what an incident of ours did, over the service API.
@@ -89,7 +89,7 @@ func (w waitFlag) follow(ctx context.Context, api *mathub.Service, f outputFlags
 			last = now
 			fmt.Fprintln(os.Stderr, now)
 		}
-		if !pause.For(ctx, time.Second) {
+		if !sleep.For(ctx, time.Second) {
 			return fmt.Errorf("the incident goes on; see mathub-webhooks ops incidents get %s: %w", id, ctx.Err())
 		}
 		next, err := api.GetIncident(ctx, id)

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	mathub "github.com/mathub/webhooks/clients/go"
-	"github.com/mathub/webhooks/internal/pause"
+	"github.com/mathub/webhooks/internal/sleep"
 )
 
 type webhooksRecoverCommand struct {
@@ -50,7 +50,7 @@ func (f recoverFlags) run(ctx context.Context, out outputFlags, api recoveries, 
 	}
 	answer, err := f.state(ctx, api, id)
 	for err == nil && f.Wait && answer.Value.State == "running" {
-		if !pause.For(ctx, time.Second) {
+		if !sleep.For(ctx, time.Second) {
 			return ctx.Err()
 		}
 		answer, err = api.get(ctx, id)

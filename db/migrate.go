@@ -16,8 +16,8 @@ import (
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 
-	"github.com/mathub/webhooks/internal/pause"
 	"github.com/mathub/webhooks/internal/pgsession"
+	"github.com/mathub/webhooks/internal/sleep"
 )
 
 //go:embed migrations/*.sql
@@ -108,7 +108,7 @@ func migrate(ctx context.Context, url string, change func(*goose.Provider) ([]*g
 		case !IsLocked(err) || time.Now().After(deadline):
 			return names, fmt.Errorf("migrate: %w", err)
 		}
-		if !pause.For(ctx, time.Second) {
+		if !sleep.For(ctx, time.Second) {
 			return names, fmt.Errorf("migrate: %w", err)
 		}
 	}
@@ -179,7 +179,7 @@ func takeTurn(ctx context.Context, url string) (done func(), err error) {
 			done()
 			return nil, fmt.Errorf("another process has been migrating for %s", turnPatience)
 		}
-		if !pause.For(ctx, time.Second) {
+		if !sleep.For(ctx, time.Second) {
 			done()
 			return nil, ctx.Err()
 		}

@@ -15,8 +15,8 @@ import (
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/internal/failpoint"
 	"github.com/mathub/webhooks/internal/history"
-	"github.com/mathub/webhooks/internal/pause"
 	"github.com/mathub/webhooks/internal/searchattr"
+	"github.com/mathub/webhooks/internal/sleep"
 	"github.com/mathub/webhooks/workflows"
 )
 
@@ -130,7 +130,7 @@ func (w *waker) wakeLoop(ctx context.Context) {
 		if err := w.wake(ctx, t); err != nil && ctx.Err() == nil {
 			w.log.Warn("could not start a webhook's queue; retrying", "webhook", t.WebhookID, "error", err)
 			w.Wake(t)
-			pause.For(ctx, wakeAgain)
+			sleep.For(ctx, wakeAgain)
 		}
 	}
 }
@@ -145,7 +145,7 @@ func (w *waker) wake(ctx context.Context, t delivery.Target) error {
 // sweepLoop finds what a crash left: queues that nobody woke, recoveries and incidents that never began, webhooks that a blown
 // fuse has yet to enable again.
 func (w *waker) sweepLoop(ctx context.Context, queue *history.Queue, recorder *history.Recorder) {
-	for pause.For(ctx, sweepInterval) {
+	for sleep.For(ctx, sweepInterval) {
 		overdue, recovering, err := queue.Overdue(ctx)
 		w.free(ctx, overdue)
 		for _, t := range overdue {

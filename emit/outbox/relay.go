@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mathub/webhooks/emit"
-	"github.com/mathub/webhooks/internal/pause"
 	"github.com/mathub/webhooks/internal/pgsession"
+	"github.com/mathub/webhooks/internal/sleep"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -76,7 +76,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		}
 		wait := pauseAfter(failures, err)
 		r.log().Warn("emitting from the outbox failed; retrying", "in", wait.Round(time.Millisecond), "error", err)
-		pause.For(ctx, wait)
+		sleep.For(ctx, wait)
 	}
 	return nil //nolint:nilerr // ctx has ended, which is no error
 }
@@ -183,7 +183,7 @@ func (r *Relay) transaction(ctx context.Context, conn *pgx.Conn) (done Counts, m
 	finish, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() {
-		pause.For(finish, stopGrace)
+		sleep.For(finish, stopGrace)
 		cancel()
 	})()
 	taking, cancelTaking := context.WithTimeout(ctx, answerTimeout)

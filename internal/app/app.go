@@ -18,9 +18,9 @@ import (
 	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/internal/listen"
 	"github.com/mathub/webhooks/internal/openfiles"
-	"github.com/mathub/webhooks/internal/pause"
 	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/internal/settings"
+	"github.com/mathub/webhooks/internal/sleep"
 	"github.com/mathub/webhooks/internal/telemetry"
 )
 
@@ -145,7 +145,7 @@ func await(ctx context.Context, log *slog.Logger, what string, f func() error) e
 			return err
 		}
 		log.Warn("waiting for "+what, "error", err)
-		if !pause.For(ctx, time.Second) {
+		if !sleep.For(ctx, time.Second) {
 			return err
 		}
 	}

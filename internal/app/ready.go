@@ -12,7 +12,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/mathub/webhooks/api"
-	"github.com/mathub/webhooks/internal/pause"
+	"github.com/mathub/webhooks/internal/sleep"
 	"github.com/mathub/webhooks/internal/telemetry/instrument"
 )
 
@@ -94,7 +94,7 @@ func (c checks) keep(ctx context.Context, m metric.Meter, serves bool) {
 		results := c.results(asking)
 		cancel()
 		known.Store(&results)
-		if !pause.For(ctx, checkInterval) {
+		if !sleep.For(ctx, checkInterval) {
 			return
 		}
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/ops"
-	"github.com/mathub/webhooks/internal/pause"
+	"github.com/mathub/webhooks/internal/sleep"
 	"github.com/mathub/webhooks/worker"
 	"github.com/mathub/webhooks/workflows"
 )
@@ -127,7 +127,7 @@ func (s *upkeep) reseal(ctx context.Context) {
 				wait = time.Minute
 			}
 		}
-		if !pause.For(ctx, wait) {
+		if !sleep.For(ctx, wait) {
 			return
 		}
 	}
@@ -144,7 +144,7 @@ func (s *upkeep) hourly(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			s.log.Warn("could not remove expired portal sessions or audit entries; retrying in an hour", "error", err)
 		}
-		if !pause.For(ctx, time.Hour) {
+		if !sleep.For(ctx, time.Hour) {
 			return
 		}
 	}
@@ -158,7 +158,7 @@ func (s *upkeep) scheduleRemoval(ctx context.Context) {
 			return
 		}
 		s.log.Warn("could not set the retention schedule; retrying", "error", err)
-		if !pause.For(ctx, time.Minute) {
+		if !sleep.For(ctx, time.Minute) {
 			return
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/mathub/webhooks/db"
-	"github.com/mathub/webhooks/internal/pause"
+	"github.com/mathub/webhooks/internal/sleep"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -59,7 +59,7 @@ func (b *Budget) Run(ctx context.Context) {
 		if err := b.pass(ctx, passRest); err != nil && ctx.Err() == nil {
 			b.Log.Warn("could not hold histories to their budgets; retrying", "error", err)
 		}
-		if !pause.For(ctx, lookEvery) {
+		if !sleep.For(ctx, lookEvery) {
 			return
 		}
 	}
@@ -215,7 +215,7 @@ func (p *pass) settled(ctx context.Context) (seq int64, err error) {
 		if time.Now().After(until) {
 			return 0, fmt.Errorf("%d transactions that write to the history have been open for %s", len(open), settleTime)
 		}
-		if !pause.For(ctx, settlePoll) {
+		if !sleep.For(ctx, settlePoll) {
 			return 0, ctx.Err()
 		}
 		var still []string

@@ -20,7 +20,7 @@ import (
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/failpoint"
-	"github.com/mathub/webhooks/internal/pause"
+	"github.com/mathub/webhooks/internal/sleep"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -217,7 +217,7 @@ func (r *Recorder) flush(batch []*recording) {
 		}
 		r.metrics.failed(r.ctx)
 		r.log.Warn("could not record deliveries; retrying", "count", len(batch), "error", err)
-		pause.For(r.ctx, backoff)
+		sleep.For(r.ctx, backoff)
 	}
 }
 

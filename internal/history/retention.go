@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/mathub/webhooks/db"
-	"github.com/mathub/webhooks/internal/pause"
+	"github.com/mathub/webhooks/internal/sleep"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -123,7 +123,7 @@ func (r *Remover) dropPartitions(ctx context.Context, before time.Time) (dropped
 		switch {
 		case db.IsLocked(err):
 			tries++
-			pause.For(ctx, dropRest)
+			sleep.For(ctx, dropRest)
 		case err != nil || name == "":
 			return dropped, err
 		default:

@@ -9,7 +9,7 @@ import (
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/egress"
-	"github.com/mathub/webhooks/internal/pause"
+	"github.com/mathub/webhooks/internal/sleep"
 )
 
 const (
@@ -23,7 +23,7 @@ const (
 // it works, it asks nothing of Postgres.
 func ReportOutages(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger, worker string, access func(context.Context) egress.Access) {
 	reported := false
-	for pause.For(ctx, reportEvery) {
+	for sleep.For(ctx, reportEvery) {
 		known := access(ctx)
 		fails := known.DNS == egress.AccessFailed || known.Network == egress.AccessFailed
 		var err error

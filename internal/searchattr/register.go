@@ -12,7 +12,7 @@ import (
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 
-	"github.com/mathub/webhooks/internal/pause"
+	"github.com/mathub/webhooks/internal/sleep"
 )
 
 const (
@@ -46,7 +46,7 @@ func (a *Attributes) Keep(ctx context.Context, log *slog.Logger, c client.Client
 			warned = true
 			log.Warn("search attributes are missing, so workflows cannot be found by webhook, bot and failure; register them as in docs/operations.md", "namespace", namespace, "error", err)
 		}
-		if !pause.For(ctx, wait) {
+		if !sleep.For(ctx, wait) {
 			return
 		}
 	}
@@ -114,7 +114,7 @@ func awaitRegistered(ctx context.Context, c client.Client, namespace string) err
 		if len(missing) > 0 {
 			wait = 100 * time.Millisecond
 		}
-		if !pause.For(ctx, wait) {
+		if !sleep.For(ctx, wait) {
 			return ctx.Err()
 		}
 		if len(missing) == 0 {

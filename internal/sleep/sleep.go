@@ -1,12 +1,12 @@
-// Package pause is the one way to wait for a time.
-package pause
+// Package sleep is the one way to wait for a time.
+package sleep
 
 import (
 	"context"
 	"time"
 )
 
-// For waits for d, or until ctx ends. It returns whether the pause lasted: false when ctx ended first.
+// For waits for d, or until ctx ends. It returns whether d passed: false when ctx ended first.
 func For(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
