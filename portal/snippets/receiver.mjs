@@ -5,6 +5,8 @@ import { createServer } from "node:http";
 const secret = {{.Secret}};
 const key = secret.startsWith("whsec_") ? Buffer.from(secret.slice(6), "base64") : Buffer.from(secret);
 
+const port = Number(process.env.PORT ?? 9000);
+
 function genuine(headers, body) {
   const { "webhook-id": id = "", "webhook-timestamp": time = "", "webhook-signature": signatures = "" } = headers;
   if (!/^\d+$/.test(time) || Math.abs(Date.now() / 1000 - Number(time)) > 300) return false; // a replay, or a wrong clock
@@ -21,4 +23,7 @@ createServer(async (request, response) => {
   const answer = event.event === "webhook.verify" ? event.data.nonce : ""; // this endpoint wants the deliveries
   response.writeHead(ok ? 200 : 401).end(answer);
   console.log(request.headers["webhook-id"], ok ? event : "wrong signature");
-}).listen(Number(process.env.PORT ?? 9000), "127.0.0.1");
+}).listen(port, "127.0.0.1", () => console.log(`listening on http://127.0.0.1:${port}/`)).on("error", ({ code }) => {
+  console.error(`port ${port}: ${code}; give another as PORT`);
+  process.exit(1);
+});

@@ -25,4 +25,10 @@ class Receiver(BaseHTTPRequestHandler):
             self.wfile.write(event["data"]["nonce"].encode())  # this endpoint wants the deliveries
         print(self.headers["webhook-id"], event or "wrong signature", flush=True)
 
-ThreadingHTTPServer(("127.0.0.1", int(os.environ.get("PORT", 9000))), Receiver).serve_forever()
+port = int(os.environ.get("PORT", 9000))
+try:
+    server = ThreadingHTTPServer(("127.0.0.1", port), Receiver)
+except OSError as error:
+    raise SystemExit(f"port {port}: {error.strerror}; give another as PORT")
+print(f"listening on http://127.0.0.1:{port}/", flush=True)
+server.serve_forever()

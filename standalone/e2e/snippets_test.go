@@ -1,9 +1,10 @@
 package e2e_test
 
 import (
+	"bufio"
 	"context"
+	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -27,7 +28,11 @@ func TestPortalSnippets_Verify(t *testing.T) {
 	for form, secret := range map[string]string{"whsec": webhook.NewSecret(), "text": `a "quoted" \ secret, é`} {
 		for _, snippet := range snippets.With(secret) {
 			t.Run(snippet.Language+" "+form, func(t *testing.T) {
-				url := runSnippet(t, snippet)
+				url, again := runSnippet(t, snippet)
+				said, err := again().CombinedOutput()
+				require.Error(t, err, "its port is taken")
+				require.Contains(t, string(said), "PORT")
+				require.LessOrEqual(t, strings.Count(strings.TrimSpace(string(said)), "\n"), 0, "%s", said)
 				genuine := webhook.Delivery{
 					EventID: "evt_1", Type: webhook.Verify, Secrets: []string{secret}, At: time.Now(),
 					Body: []byte(`{"event":"webhook.verify","data":{"nonce":"n0nce"}}`),
@@ -56,8 +61,8 @@ func TestPortalSnippets_Verify(t *testing.T) {
 	}
 }
 
-// runSnippet runs a receiver as its first line says, and returns its URL once it listens.
-func runSnippet(t *testing.T, snippet snippets.Snippet) string {
+// runSnippet runs a receiver as its first line says, and returns its URL once it says that it listens; again runs another there.
+func runSnippet(t *testing.T, snippet snippets.Snippet) (url string, again func() *exec.Cmd) {
 	t.Helper()
 	first, _, _ := strings.Cut(strings.TrimLeft(snippet.Code, "#/ "), "\n")
 	name, command, found := strings.Cut(first, ": ")
@@ -77,22 +82,26 @@ func runSnippet(t *testing.T, snippet snippets.Snippet) string {
 	port, err := freeport.Find()
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, append(os.Environ(), "PORT="+strconv.Itoa(port)), t.Output(), t.Output()
+	again = func() *exec.Cmd {
+		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "PORT="+strconv.Itoa(port))
+		return cmd
+	}
+	cmd := again()
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	cmd.Stderr = t.Output()
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
 		stop()
 		_ = cmd.Wait()
 	})
-	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	require.Eventually(t, func() bool {
-		conn, err := net.Dial("tcp", address)
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil
-	}, time.Minute, 20*time.Millisecond)
-	return "http://" + address + "/"
+	said := bufio.NewScanner(out)
+	require.True(t, said.Scan(), "it says nothing")
+	url = fmt.Sprintf("http://127.0.0.1:%d/", port)
+	require.Equal(t, "listening on "+url, said.Text())
+	go func() { _, _ = io.Copy(io.Discard, out) }()
+	return url, again
 }
 
 func postTo(t *testing.T, url string, headers http.Header, body []byte) (status int, answer string) {
