@@ -21,7 +21,7 @@ func TestOperatorsPages(t *testing.T) {
 	_, bad, event := s.fill()
 	b := newTab(t, "http://"+admin, tabOptions{})
 	for _, path := range []string{
-		"/ops", "/ops/late", "/ops/bots", "/ops/bots/" + s.bot.ID, "/ops/bots/" + s.bot.ID + "/suspend", "/ops/bots/" + s.bot.ID + "/delete",
+		"/ops", "/ops/late", "/ops/bots", "/ops/keys", "/ops/bots/" + s.bot.ID, "/ops/bots/" + s.bot.ID + "/suspend", "/ops/bots/" + s.bot.ID + "/delete",
 		"/ops/webhooks", "/ops/webhooks/" + bad.ID, "/ops/webhooks/" + bad.ID + "/disable", "/ops/events", "/ops/events/" + event,
 		"/ops/incidents", "/ops/incidents/plan?disabledSince=2025-03-20T10:00", "/ops/pauses", "/ops/audit", "/ops/nowhere",
 	} {
@@ -40,6 +40,11 @@ func TestOperatorsPages(t *testing.T) {
 	k.write("#suspendedReason", "It floods its own receiver.")
 	k.follow("main form .danger")
 	b.AwaitText("The bot is suspended.")
+	b.Go("/ops/keys")
+	k.write("#key", s.bot.Key[:12])
+	k.follow("main form .primary")
+	b.Await("a[href='/ops/bots/" + s.bot.ID + "']")
+	b.Check("operators, a key that is found")
 	b.Go("/ops/pauses")
 	k.write("#value", "bots.example.org")
 	k.write("#reason", "The owner asked us to wait.")
