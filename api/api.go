@@ -124,7 +124,6 @@ type server struct {
 	batcher    *emit.Batcher
 	waiting    *waiting
 	document   document
-	docs       docsFiles
 	portal     http.Handler
 	isSplit    bool // the service API has a listener of its own, which has no portal
 	metrics    *requestMetrics
@@ -157,38 +156,24 @@ func NewSplit(cfg Config) (public, backend http.Handler, err error) {
 	return public, backend, err
 }
 
-// contract is what is served of openapi.yaml, and the documentation beside it.
-type contract struct {
-	document document
-	docs     docsFiles
-}
-
-// fromOpenAPI makes the contract once in a process, as all servers serve the same.
-var fromOpenAPI = sync.OnceValues(func() (c contract, err error) {
-	if c.document, err = newDocument(openAPI); err != nil {
-		return c, fmt.Errorf("openapi.yaml: %w", err)
-	}
-	if c.docs, err = newDocs(openAPI); err != nil {
-		return c, fmt.Errorf("the documentation: %w", err)
-	}
-	return c, nil
-})
+// servedDocument makes the document once in a process, as all servers serve the same.
+var servedDocument = sync.OnceValues(func() (document, error) { return newDocument(openAPI) })
 
 func newServer(cfg Config) (*server, error) {
-	made, err := fromOpenAPI()
+	served, err := servedDocument()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("openapi.yaml: %w", err)
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
 	services, events := cfg.Services(), db.NewEventReader(cfg.Pool)
 	s := &server{
-		cfg: cfg, docs: made.docs, log: cfg.Logger, ops: services.Ops, bots: services.Bots, audit: services.Audit, history: services.History, webhooks: services.Webhooks,
+		cfg: cfg, log: cfg.Logger, ops: services.Ops, bots: services.Bots, audit: services.Audit, history: services.History, webhooks: services.Webhooks,
 		writes: db.NewWriteCheck(cfg.Pool), fairUse: newFairUse(cfg.RateLimit, cfg.Now), wrongKeys: newLimiters(wrongKeysPerMinute, manyLimiters, cfg.Now),
 		calls: newAtOnce(maxCallsPerBot),
 		large: newRoom(maxLargeBytes), largeOfBot: newAtOnce(maxLargePerBot), largeOwn: newRoom(maxLargeBytes),
-		events: events, waiting: newWaiting(events, cfg.Stopping), document: made.document,
+		events: events, waiting: newWaiting(events, cfg.Stopping), document: served,
 		emitted: newEmitMetrics(cfg.Meter), inProgress: inProgress{of: map[netip.Prefix]int{}},
 	}
 

@@ -222,6 +222,7 @@ func TestUnreadAnswersTakeBoundedMemory(t *testing.T) {
 func TestStrangersShareTheContract(t *testing.T) {
 	a := newAPI(t, nil, func(c *api.Config) { c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
 	for path, prefix := range map[string]string{"/openapi.json": "X-Forwarded-Prefix: /p%d\r\n", "/docs": "X-Unknown: %d\r\n"} {
+		require.Equal(t, http.StatusOK, a.do("GET", path, "", nil).status, "it is made when it is first asked for")
 		before := heap()
 		for i := range 200 {
 			require.Equal(t, http.StatusOK, a.slowReader(path, "", fmt.Sprintf(prefix, i)))

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 
 	"github.com/gin-gonic/gin"
 
@@ -21,7 +22,7 @@ import (
 	"github.com/mathub/webhooks/internal/web"
 )
 
-// The reference and the guides are pages without scripts, made by this program at its start, of openapi.yaml and docs/*.md:
+// The reference and the guides are pages without scripts, made by this program, of openapi.yaml and docs/*.md:
 // the renderers there are weigh a megabyte and more, and want styles and workers that a strict policy forbids.
 var (
 	//go:embed docs.tmpl.html
@@ -42,6 +43,9 @@ type docsFile struct {
 	cached         bool // for good: its name changes with its content
 }
 
+// madeDocs makes the documentation when it is first asked for, as that takes a tenth of a second.
+var madeDocs = sync.OnceValues(func() (docsFiles, error) { return newDocs(openAPI) })
+
 // Docs serves the API reference.
 func (s *server) Docs(c *gin.Context) { s.sendDocs(c, "") }
 
@@ -56,7 +60,12 @@ func (s *server) guides(c *gin.Context) {
 }
 
 func (s *server) sendDocs(c *gin.Context, name string) {
-	file, found := s.docs[name]
+	files, err := madeDocs()
+	if err != nil {
+		fail(c, s.log, fmt.Errorf("make the documentation: %w", err))
+		return
+	}
+	file, found := files[name]
 	if !found {
 		fail(c, s.log, problem.ErrNotFound)
 		return

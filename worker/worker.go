@@ -48,6 +48,7 @@ type Worker struct {
 	waker      *waker
 	client     client.Client
 	identity   string
+	version    string // the program's
 	// cancel ends the handing over of notices and the waking of queues, which background waits for.
 	cancel     context.CancelFunc
 	background sync.WaitGroup
@@ -59,7 +60,7 @@ func New(c client.Client, cfg delivery.Config) (*Worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("this machine's name: %w", err)
 	}
-	w := &Worker{client: c, waker: newWaker(c, cfg.Attributes, cfg.Logger), remover: &history.Remover{Pool: cfg.Pool, Retention: cfg.Retention, Schedule: cfg.Schedule}}
+	w := &Worker{client: c, version: cfg.Version, waker: newWaker(c, cfg.Attributes, cfg.Logger), remover: &history.Remover{Pool: cfg.Pool, Retention: cfg.Retention, Schedule: cfg.Schedule}}
 	w.identity = fmt.Sprintf("%d@%s", os.Getpid(), host)
 	cfg.Wake = w.waker.Wake
 	cfg.HasEnded = func(ctx context.Context, workflowID, runID string) (bool, error) {
@@ -75,6 +76,9 @@ func New(c client.Client, cfg delivery.Config) (*Worker, error) {
 // Start starts polling. It may be called again after an error.
 func (w *Worker) Start() error {
 	c := w.client
+	if w.version != "" {
+		worker.SetBinaryChecksum(w.version) // else the SDK reads the whole program for a sum of it
+	}
 	fast := worker.New(c, workflows.TaskQueue, worker.Options{
 		Identity:                                w.identity,
 		LocalActivityWorkerOnly:                 true,

@@ -312,7 +312,7 @@ func start(t *testing.T, options servers.Options, apps ...testkit.App) *testkit.
 		options.Postgres = map[string]string{}
 	}
 	options.Postgres["shared_preload_libraries"] = "pg_stat_statements"
-	stack := testkit.Start(t, testkit.Options{Apps: apps, Servers: options, Env: map[string]string{"MATHUB_LOG_LEVEL": "warn"}})
+	stack := testkit.Start(t, testkit.Options{Apps: apps, Servers: options, OnDisk: true, Env: map[string]string{"MATHUB_LOG_LEVEL": "warn"}})
 	track(t, stack, "none")
 	return stack
 }

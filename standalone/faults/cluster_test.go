@@ -77,7 +77,7 @@ func startUnderTest(t *testing.T) *underTest {
 	t.Helper()
 	roles, err := os.ReadFile(filepath.Join(testkit.Root(t), "db", "roles.sql"))
 	require.NoError(t, err)
-	dir := t.TempDir()
+	dir := testkit.Scratch(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	began := time.Now()

@@ -87,7 +87,7 @@ type pair struct {
 
 func startPair(t *testing.T) *pair {
 	t.Helper()
-	dir := t.TempDir()
+	dir := testkit.Scratch(t)
 	log, err := os.Create(filepath.Join(dir, "pair.log"))
 	require.NoError(t, err)
 	p := &pair{}

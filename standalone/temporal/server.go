@@ -16,10 +16,12 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	sdklog "go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/worker"
 	"go.temporal.io/server/common/authorization"
 	"go.temporal.io/server/common/cluster"
 	"go.temporal.io/server/common/config"
 	"go.temporal.io/server/common/dynamicconfig"
+	"go.temporal.io/server/common/headers"
 	"go.temporal.io/server/common/log"
 	"go.temporal.io/server/common/metrics"
 	"go.temporal.io/server/common/persistence/sql/sqlplugin/postgresql"
@@ -69,6 +71,7 @@ func Run(ctx context.Context, settings Settings) error {
 			return err
 		}
 	}
+	worker.SetBinaryChecksum(headers.ServerVersion) // else the SDK of the server's own workers reads the whole program for a sum of it
 	server, err := temporal.NewServer(append(settings.membership(cfg),
 		temporal.WithConfig(cfg),
 		temporal.WithLogger(logger),

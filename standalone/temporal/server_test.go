@@ -23,6 +23,7 @@ import (
 	"github.com/mathub/webhooks/standalone/freeport"
 	"github.com/mathub/webhooks/standalone/servers"
 	"github.com/mathub/webhooks/standalone/temporal"
+	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 func TestMain(m *testing.M) {
@@ -40,7 +41,7 @@ func start(t *testing.T, settings temporal.Settings) *servers.Servers {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	s, err := servers.Start(ctx, servers.Options{Dir: t.TempDir(), Temporal: settings})
+	s, err := servers.Start(ctx, servers.Options{Dir: testkit.Scratch(t), Temporal: settings})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Stop()) })
 	return s

@@ -70,6 +70,9 @@ type Options struct {
 	Binary string
 	// Servers change Postgres and Temporal; Dir and TemporalArgs are set by Start.
 	Servers servers.Options
+	// OnDisk keeps the servers' data on a disk, for what is measured. Elsewhere it is in memory, which a killed process's data
+	// survives as well.
+	OnDisk bool
 	// Prepare, if any, is called once Postgres and Temporal run, before the database is migrated.
 	Prepare func(*Stack)
 }
@@ -97,7 +100,7 @@ func Start(t testing.TB, options Options) *Stack {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
-	s := &Stack{dir: dataDir(t, options.Servers), binary: options.Binary, env: map[string]string{}, serviceToken: datadir.Token()}
+	s := &Stack{dir: dataDir(t, options.OnDisk), binary: options.Binary, env: map[string]string{}, serviceToken: datadir.Token()}
 	if s.binary == "" {
 		s.binary = Build(t)
 	}
@@ -132,19 +135,25 @@ func Start(t testing.TB, options Options) *Stack {
 	return s
 }
 
-// dataDir is where a stack keeps its data and logs: in memory, unless Postgres is to write to a disk.
-func dataDir(t testing.TB, options servers.Options) string {
+// dataDir is where a stack keeps its data and logs.
+func dataDir(t testing.TB, onDisk bool) string {
 	t.Helper()
-	if options.Durable {
+	if onDisk {
 		return t.TempDir()
 	}
+	return Scratch(t)
+}
+
+// Scratch is a folder until the test's end, in memory where the machine has room: see scratch.Make.
+func Scratch(t testing.TB) string {
+	t.Helper()
 	dir, remove, err := scratch.Make()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		if err := remove(); err != nil {
-			t.Errorf("remove the stack's data: %v", err)
+			t.Errorf("remove %s: %v", dir, err)
 		}
 	})
 	return dir
