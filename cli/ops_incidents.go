@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"time"
 
 	mathub "github.com/mathub/webhooks/clients/go"
-	"github.com/mathub/webhooks/internal/sleep"
 )
 
 // opsIncidents undoes what an incident of ours did, over the service API.
@@ -83,21 +80,15 @@ func (c *opsIncidentsRecover) Run(ctx context.Context) error {
 
 // follow shows an incident: with --wait, once it has ended.
 func (w waitFlag) follow(ctx context.Context, api *mathub.Service, f outputFlags, i *mathub.Response[mathub.Incident]) (err error) {
-	last, id := "", *i.Value.ID
-	for w.Wait && i.Value.EndedAt == nil {
-		if now := incidentProgress(i.Value); now != last {
-			last = now
-			fmt.Fprintln(os.Stderr, now)
-		}
-		if !sleep.For(ctx, time.Second) {
+	if w.Wait {
+		id := *i.Value.ID
+		i, err = await(ctx, i, func(i mathub.Incident) bool { return i.EndedAt != nil }, incidentProgress,
+			func(ctx context.Context) (*mathub.Response[mathub.Incident], error) { return api.GetIncident(ctx, id) })
+		if err != nil && ctx.Err() != nil {
 			return fmt.Errorf("the incident goes on; see mathub-webhooks ops incidents get %s: %w", id, ctx.Err())
 		}
-		next, err := api.GetIncident(ctx, id)
-		if refused := new(mathub.Problem); errors.As(err, &refused) && refused.Status < 500 {
+		if err != nil {
 			return err
-		}
-		if err == nil { // else the API is away: ask again
-			i = next
 		}
 	}
 	if err := f.incident(i.Body, i.Value); err != nil {

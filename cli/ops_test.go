@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/alecthomas/kong"
@@ -96,4 +97,14 @@ func TestWhatCannotBeUndoneIsConfirmed(t *testing.T) {
 func TestAKeyThatIsNotFoundIsAnError(t *testing.T) {
 	_, _, err := opsRun(t, "keys find bot_x7Kq", "[]")
 	require.EqualError(t, err, "no key begins so, or the key was revoked")
+}
+
+func TestACommandWaitsForTheEndOfARecovery(t *testing.T) {
+	completed := strings.Replace(recovery, "running", "completed", 1)
+	calls, printed, err := opsRun(t, "webhooks recover w1 --wait", recovery, "away", recovery, completed)
+	require.ErrorIs(t, err, errFailed, "one delivery failed")
+	require.Len(t, calls, 4)
+	require.Contains(t, printed, "completed  120")
+	_, _, err = opsRun(t, "webhooks recover w1 --status --wait", strings.Replace(completed, `"failed":1`, `"failed":0`, 1))
+	require.NoError(t, err)
 }

@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"time"
 
 	mathub "github.com/mathub/webhooks/clients/go"
-	"github.com/mathub/webhooks/internal/sleep"
 )
 
 type webhooksRecoverCommand struct {
@@ -49,11 +47,12 @@ func (f recoverFlags) run(ctx context.Context, out outputFlags, api recoveries, 
 		return api.cancel(ctx, id)
 	}
 	answer, err := f.state(ctx, api, id)
-	for err == nil && f.Wait && answer.Value.State == "running" {
-		if !sleep.For(ctx, time.Second) {
-			return ctx.Err()
+	if err == nil && f.Wait {
+		answer, err = await(ctx, answer, func(r mathub.Recovery) bool { return r.State != "running" }, recoveryProgress,
+			func(ctx context.Context) (*mathub.Response[mathub.Recovery], error) { return api.get(ctx, id) })
+		if err != nil && ctx.Err() != nil {
+			return fmt.Errorf("the recovery goes on; --status shows how far it has come: %w", ctx.Err())
 		}
-		answer, err = api.get(ctx, id)
 	}
 	if err != nil {
 		return err
@@ -74,6 +73,10 @@ func (f recoverFlags) state(ctx context.Context, api recoveries, id string) (*ma
 		return api.get(ctx, id)
 	}
 	return api.start(ctx, id, &mathub.Span{Since: f.Since.Time, Until: f.Until.Time, EventType: f.Type, Error: f.Error, StatusClass: f.StatusClass})
+}
+
+func recoveryProgress(r mathub.Recovery) string {
+	return fmt.Sprintf("%s: %d found, %d delivered, %d failed, %d remaining", r.State, r.Found, r.Delivered, r.Failed, r.Remaining)
 }
 
 func printRecovery(w io.Writer, r mathub.Recovery) error {
