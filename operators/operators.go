@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -213,7 +212,7 @@ func (s *site) setTheme(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	back := r.PostForm.Get("back")
-	if at, err := url.Parse(back); err != nil || at.Host != "" || at.Scheme != "" || at.Path != Root && !strings.HasPrefix(at.Path, Root+"/") || strings.ContainsAny(back, "\\\r\n") {
+	if !web.IsPathBelow(back, Root) {
 		back = Root
 	}
 	http.Redirect(w, r, back, http.StatusSeeOther) //nolint:gosec // a path below Root

@@ -241,7 +241,7 @@ func TestTextOfStrangersStaysText(t *testing.T) {
 func TestTheme(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	for back, to := range map[string]string{"/ops/bots?search=x": "/ops/bots?search=x", "https://evil.example/ops": "/ops", "//evil.example/ops/x": "/ops", "/opsx": "/ops", "/ops/\\evil": "/ops", "": "/ops"} {
+	for back, to := range map[string]string{"/ops/bots?search=x": "/ops/bots?search=x", "https://evil.example/ops": "/ops", "//evil.example/ops/x": "/ops", "/opsx": "/ops", "/ops/\\evil": "/ops", "/ops/../portal/": "/ops", "/ops/bots/": "/ops/bots/", "": "/ops"} {
 		got := b.do(http.MethodPost, "/ops/theme", url.Values{"theme": {"dark"}, "back": {back}})
 		require.Equal(t, to, got.header.Get("Location"), back)
 		require.Contains(t, got.header.Get("Set-Cookie"), "mathub-theme=dark")

@@ -7,8 +7,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net/url"
-	"path"
 	"strings"
 	"time"
 
@@ -18,6 +16,7 @@ import (
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/audit"
 	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/internal/web"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -130,11 +129,7 @@ func IsCode(s string) bool {
 
 // IsPortalPath says whether a path is a page below /portal, of this service and as it is written.
 func IsPortalPath(s string) bool {
-	u, err := url.Parse(s)
-	if err != nil || len(s) > maxNext || u.Scheme != "" || u.Host != "" || u.User != nil || u.Fragment != "" || strings.ContainsAny(s, "\\\t\r\n") {
-		return false
-	}
-	return strings.HasPrefix(s, portalPath) && (u.Path == portalPath || path.Clean(u.Path) == strings.TrimSuffix(u.Path, "/") && strings.HasPrefix(path.Clean(u.Path), portalPath))
+	return len(s) <= maxNext && strings.HasPrefix(s, portalPath) && web.IsPathBelow(s, portalPath)
 }
 
 // check names what is wrong with a link.
