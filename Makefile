@@ -82,6 +82,7 @@ fresh: ## Do make run and make test on a minimal Debian in a folder, as a new us
 
 soak: build ## Break it for about an hour: the long forms of the simulation, of incidents, of the pages' speed and of the fault tests
 	MATHUB_SOAK=1 $(GO) test -count=1 -timeout 3h ./internal/simulation
+	cd standalone && MATHUB_SOAK=1 $(GO) test -count=1 -timeout 1h -v ./linearizable
 	MATHUB_SOAK=1 bin/standalone with-servers --no-temporal -- $(GO) test -count=1 -timeout 1h -v -run TestEveryPageIsFast ./portal
 	MATHUB_SOAK=1 bin/standalone with-servers -- $(GO) test -count=1 -timeout 1h -v -run TestEveryPageIsFast ./operators
 	MATHUB_SOAK=1 bin/standalone with-servers -- $(GO) test -count=1 -timeout 1h -run 'TestNaughty|TestManyWebhooksOfAnIncident' ./api ./worker

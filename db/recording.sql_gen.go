@@ -322,15 +322,15 @@ WITH changed AS (
         SELECT unnest($1::uuid[]) AS id, unnest($2::integer[]) AS failure_count,
                unnest($3::integer[]) AS early_failures, unnest($4::integer[]) AS failure_run,
                unnest($5::boolean[]) AS queued, unnest($6::float8[]) AS rest_seconds,
-               unnest($7::boolean[]) AS disable, unnest($8::uuid[]) AS delivery_id,
-               unnest($9::text[]) AS class, unnest($10::text[]) AS event_id, unnest($11::text[]) AS error,
-               unnest($12::text[]) AS host
+               unnest($7::boolean[]) AS disable, unnest($8::uuid[]) AS delivery_id, unnest($9::integer[]) AS failures,
+               unnest($10::text[]) AS class, unnest($11::text[]) AS event_id, unnest($12::text[]) AS error,
+               unnest($13::text[]) AS host
     ) AS u
     WHERE w.id = u.id
-    RETURNING w.id, w.generation, w.bot_id, w.failure_count, w.disabled_at, u.disable, u.event_id, u.error, u.host
+    RETURNING w.id, w.generation, w.bot_id, u.failures, w.disabled_at, u.disable, u.event_id, u.error, u.host
 )
 INSERT INTO notices (webhook_id, generation, host, failure_count, noticed_at, event_id, last_error)
-SELECT c.id, c.generation, c.host, c.failure_count, c.disabled_at, c.event_id, c.error
+SELECT c.id, c.generation, c.host, c.failures, c.disabled_at, c.event_id, c.error
 FROM changed c
 JOIN bots b ON b.id = c.bot_id AND b.notify_url IS NOT NULL
 WHERE c.disable
@@ -346,6 +346,7 @@ type UpdateHealthParams struct {
 	RestsSeconds  []float64
 	Disables      []bool
 	DeliveryIds   []uuid.UUID
+	Failures      []int32
 	Classes       []string
 	EventIds      []string
 	Errors        []string
@@ -363,6 +364,7 @@ func (q *Queries) UpdateHealth(ctx context.Context, db DBTX, arg UpdateHealthPar
 		arg.RestsSeconds,
 		arg.Disables,
 		arg.DeliveryIds,
+		arg.Failures,
 		arg.Classes,
 		arg.EventIds,
 		arg.Errors,

@@ -98,15 +98,15 @@ WITH changed AS (
         SELECT unnest(@ids::uuid[]) AS id, unnest(@failure_counts::integer[]) AS failure_count,
                unnest(@early_failures::integer[]) AS early_failures, unnest(@failure_runs::integer[]) AS failure_run,
                unnest(@queueds::boolean[]) AS queued, unnest(@rests_seconds::float8[]) AS rest_seconds,
-               unnest(@disables::boolean[]) AS disable, unnest(@delivery_ids::uuid[]) AS delivery_id,
+               unnest(@disables::boolean[]) AS disable, unnest(@delivery_ids::uuid[]) AS delivery_id, unnest(@failures::integer[]) AS failures,
                unnest(@classes::text[]) AS class, unnest(@event_ids::text[]) AS event_id, unnest(@errors::text[]) AS error,
                unnest(@hosts::text[]) AS host
     ) AS u
     WHERE w.id = u.id
-    RETURNING w.id, w.generation, w.bot_id, w.failure_count, w.disabled_at, u.disable, u.event_id, u.error, u.host
+    RETURNING w.id, w.generation, w.bot_id, u.failures, w.disabled_at, u.disable, u.event_id, u.error, u.host
 )
 INSERT INTO notices (webhook_id, generation, host, failure_count, noticed_at, event_id, last_error)
-SELECT c.id, c.generation, c.host, c.failure_count, c.disabled_at, c.event_id, c.error
+SELECT c.id, c.generation, c.host, c.failures, c.disabled_at, c.event_id, c.error
 FROM changed c
 JOIN bots b ON b.id = c.bot_id AND b.notify_url IS NOT NULL
 WHERE c.disable

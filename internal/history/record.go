@@ -38,9 +38,9 @@ type batchState struct {
 	webhooks map[uuid.UUID]db.WebhookHealthRow
 	before   map[uuid.UUID]Health
 	after    map[uuid.UUID]Health
-	last     map[uuid.UUID]Attempt // that changed the webhook's health
-	known    map[uuid.UUID]bool    // deliveries that are in the history
-	fuses    map[string]bool       // by class: the fuse is blown
+	disabled map[uuid.UUID]disabled
+	known    map[uuid.UUID]bool // deliveries that are in the history
+	fuses    map[string]bool    // by class: the fuse is blown
 	// retryIn is when the heads of ordered webhooks are attempted again, for which their queues wait.
 	retryIn map[uuid.UUID]time.Duration
 
@@ -123,7 +123,7 @@ func (r *Recorder) lock(ctx context.Context, tx pgx.Tx, batch []*recording) (*ba
 
 func newBatchState(tx pgx.Tx, healths []db.WebhookHealthRow, recorded []uuid.UUID) *batchState {
 	s := &batchState{
-		tx: tx, webhooks: map[uuid.UUID]db.WebhookHealthRow{}, before: map[uuid.UUID]Health{}, last: map[uuid.UUID]Attempt{},
+		tx: tx, webhooks: map[uuid.UUID]db.WebhookHealthRow{}, before: map[uuid.UUID]Health{}, disabled: map[uuid.UUID]disabled{},
 		known: make(map[uuid.UUID]bool, len(recorded)), fuses: map[string]bool{}, retryIn: map[uuid.UUID]time.Duration{}, plans: map[planKey]*recording{}, out: &batchOutcome{planners: map[uuid.UUID]Webhook{}},
 	}
 	for _, w := range healths {
@@ -201,12 +201,10 @@ func (r *Recorder) tallyAttempt(ctx context.Context, s *batchState, a Attempt, w
 		}
 	}
 	s.after[a.WebhookID] = now
-	if now != was {
-		s.last[a.WebhookID] = a
-	}
 	if was.Active && !now.Active {
 		w := s.webhooks[a.WebhookID]
-		s.out.disabled = append(s.out.disabled, disabled{attempt: a, botID: w.BotID, host: webhook.HostOf(w.Origin), failures: now.FailureCount})
+		d := disabled{attempt: a, botID: w.BotID, host: webhook.HostOf(w.Origin), failures: now.FailureCount}
+		s.disabled[a.WebhookID], s.out.disabled = d, append(s.out.disabled, d)
 	}
 	s.addRow(a)
 	return nil
@@ -264,17 +262,18 @@ func (r *Recorder) updateHealth(ctx context.Context, s *batchState) (err error) 
 		if now == s.before[id] && s.retryIn[id] == 0 {
 			continue
 		}
-		last := s.last[id]
+		d, disables := s.disabled[id] // later attempts of the batch may count as well
 		u.Ids = append(u.Ids, id)
 		u.FailureCounts = append(u.FailureCounts, now.FailureCount)
 		u.EarlyFailures = append(u.EarlyFailures, now.EarlyFailures)
 		u.FailureRuns = append(u.FailureRuns, now.FailureRun)
 		u.Queueds = append(u.Queueds, now.Queued)
 		u.RestsSeconds = append(u.RestsSeconds, max(now.Rest(), s.retryIn[id]).Seconds())
-		u.Disables = append(u.Disables, s.before[id].Active && !now.Active)
-		u.DeliveryIds = append(u.DeliveryIds, last.DeliveryID)
+		u.Disables = append(u.Disables, disables)
+		u.DeliveryIds = append(u.DeliveryIds, d.attempt.DeliveryID)
+		u.Failures = append(u.Failures, d.failures)
 		u.Classes = append(u.Classes, now.FailureClass)
-		u.EventIds, u.Errors = append(u.EventIds, last.EventID), append(u.Errors, last.Error)
+		u.EventIds, u.Errors = append(u.EventIds, d.attempt.EventID), append(u.Errors, d.attempt.Error)
 		u.Hosts = append(u.Hosts, webhook.HostOf(s.webhooks[id].Origin))
 	}
 	if len(u.Ids) > 0 {

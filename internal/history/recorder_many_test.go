@@ -82,6 +82,27 @@ func TestRecorder_RecordMany(t *testing.T) {
 		require.Equal(t, []any{6, 2, "HTTP 500"}, []any{delivered, failed, lastError})
 	})
 
+	t.Run("AttemptThatDisablesIsNamed", func(t *testing.T) {
+		t.Parallel()
+		pool := dbtest.New(t)
+		r, _ := newTestRecorder(t, pool)
+		id := addWebhook(t, pool)
+		execute(t, pool, "UPDATE bots SET notify_url = 'sealed'")
+		execute(t, pool, "UPDATE webhooks SET failure_count = 9, failure_run = 1")
+		tenth, later, success := prepared(t, pool, id, false), prepared(t, pool, id, false), outcome(id, true)
+		later.Error = "timeout"
+		var batch []*recording
+		for _, a := range []Attempt{tenth, later, success} {
+			batch = append(batch, &recording{attempt: a, done: make(chan struct{})})
+		}
+		r.flush(batch)
+		require.Equal(t, tenth.DeliveryID, stateOf(t, pool, id).DisabledBy.UUID)
+		var event, lastError string
+		var failures int
+		scan(t, pool, "SELECT event_id, last_error, failure_count FROM notices", nil, &event, &lastError, &failures)
+		require.Equal(t, []any{tenth.EventID, "HTTP 500", 10}, []any{event, lastError, failures}, "whatever comes after it in its batch")
+	})
+
 	t.Run("RefusedRowDoesNotHoldUpOthers", func(t *testing.T) {
 		t.Parallel()
 		pool := dbtest.New(t)

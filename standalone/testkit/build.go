@@ -58,6 +58,12 @@ func Build(t testing.TB, flags ...string) string {
 // not there is empty.
 func BuildChanged(t testing.TB, changes map[string]func(source string) string) string {
 	t.Helper()
+	return Build(t, "-overlay="+Overlay(t, changes))
+}
+
+// Overlay writes what go's flag -overlay takes, for BuildChanged's changes.
+func Overlay(t testing.TB, changes map[string]func(source string) string) (path string) {
+	t.Helper()
 	overlay := map[string]map[string]string{"Replace": {}}
 	dir := t.TempDir()
 	write := func(name string, content []byte) string {
@@ -79,17 +85,22 @@ func BuildChanged(t testing.TB, changes map[string]func(source string) string) s
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Build(t, "-overlay="+write("overlay.json", encoded))
+	return write("overlay.json", encoded)
 }
 
 // Insert is a change for BuildChanged: more code before a piece of code that is there once.
 func Insert(t testing.TB, more, before string) func(source string) string {
+	return Replace(t, before, more+before)
+}
+
+// Replace is a change for BuildChanged: other code instead of a piece of code that is there once.
+func Replace(t testing.TB, before, after string) func(source string) string {
 	return func(source string) string {
 		t.Helper()
 		if strings.Count(source, before) != 1 {
 			t.Fatalf("the code is not what this test changes any more: %q", before)
 		}
-		return strings.Replace(source, before, more+before, 1)
+		return strings.Replace(source, before, after, 1)
 	}
 }
 
