@@ -204,6 +204,7 @@ func TestDNSFailures(t *testing.T) {
 		"half.example.com":     {code: dnsmessage.RCodeServerFailure, only: dnsmessage.TypeA, delay: 50 * time.Millisecond},
 		"other.example.com":    {code: dnsmessage.RCodeServerFailure, only: dnsmessage.TypeAAAA, delay: 50 * time.Millisecond},
 		"dropped.example.com":  {silent: true, only: dnsmessage.TypeA},
+		"moody.example.com":    {a: [][]string{{}, {"127.0.0.1"}, {}}},
 	})
 	c := newClient(t, Options{Resolver: dns.Resolver(), Timeout: 500 * time.Millisecond})
 	for name, want := range map[string]string{
@@ -218,6 +219,7 @@ func TestDNSFailures(t *testing.T) {
 		"half.example.com":     "dns: server failure",
 		"other.example.com":    "dns: server failure",
 		"dropped.example.com":  "dns: timeout",
+		"moody.example.com":    "dns: server failure",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -134,7 +134,7 @@ func (d *dialer) connect(e *exchange, lookup context.Context, network, address s
 	if err != nil {
 		return nil, err
 	}
-	return confirmed(lookup, d.resolver, host, func() (net.Conn, error) { return dial.DialContext(lookup, network, address) })
+	return confirmed(e, d.resolver, host, func() (net.Conn, error) { return dial.DialContext(lookup, network, address) })
 }
 
 // DialTLSContext connects and shakes hands on behalf of an exchange, and gives up when that ends. Left to net/http, a

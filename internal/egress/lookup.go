@@ -11,7 +11,7 @@ import (
 
 // confirmed calls do, which looks up a name, and believes "no such host" only where it holds for each address family. Go asks
 // for both and passes on one of two failures: of a resolver that fails to answer for IPv4 and has "none" for IPv6 it says "no
-// such host" too, for which a receiver is blamed without a check.
+// such host" too, for which a receiver is blamed without a check. Both families are asked at once: ctx has no trace that minds.
 func confirmed[T any](ctx context.Context, r *net.Resolver, name string, do func() (T, error)) (T, error) {
 	result, err := do()
 	if !isNotFound(err) {
@@ -19,7 +19,10 @@ func confirmed[T any](ctx context.Context, r *net.Resolver, name string, do func
 	}
 	found, faults := lookUpFamilies(ctx, r, name)
 	if len(found[0])+len(found[1]) > 0 {
-		return do()
+		if result, err = do(); isNotFound(err) { // a resolver that contradicts itself
+			err = &net.DNSError{Err: "contradictory answers", Name: name, IsTemporary: true}
+		}
+		return result, err
 	}
 	return result, cmp.Or(realFault(faults[0]), realFault(faults[1]), err)
 }

@@ -26,7 +26,7 @@ const maxProxyHead = 32 << 10
 // reaches, IPv4 first: fixed addresses that receivers know mostly are IPv4. A lookup has a context of its own, for its trace. e
 // is the exchange that asks, nil for a check.
 func (t *tunnels) dial(ctx, lookup context.Context, e *exchange, network, address string) (net.Conn, error) {
-	addresses, err := t.resolve(lookup, network, address)
+	addresses, err := t.resolve(ctx, lookup, network, address)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +50,7 @@ func (t *tunnels) dial(ctx, lookup context.Context, e *exchange, network, addres
 	return nil, first
 }
 
-func (t *tunnels) resolve(ctx context.Context, network, address string) ([]netip.AddrPort, error) {
+func (t *tunnels) resolve(ctx, lookup context.Context, network, address string) ([]netip.AddrPort, error) {
 	host, text, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ func (t *tunnels) resolve(ctx context.Context, network, address string) ([]netip
 		return nil, errBlocked
 	}
 	ips, err := confirmed(ctx, t.resolver, host, func() ([]netip.Addr, error) {
-		return t.resolver.LookupNetIP(ctx, "ip"+strings.TrimPrefix(network, "tcp"), host)
+		return t.resolver.LookupNetIP(lookup, "ip"+strings.TrimPrefix(network, "tcp"), host)
 	})
 	if err != nil {
 		return nil, err
