@@ -166,6 +166,23 @@ func (q *Queries) InsertSuccesses(ctx context.Context, db DBTX, arg InsertSucces
 	return items, nil
 }
 
+const isUnsubscribed = `-- name: IsUnsubscribed :one
+SELECT EXISTS (SELECT FROM webhooks w JOIN events e ON e.id = $1 WHERE w.id = $2 AND NOT e.type = ANY (w.events))
+`
+
+type IsUnsubscribedParams struct {
+	EventID   string
+	WebhookID uuid.UUID
+}
+
+// Whether a webhook no longer gets events of an event's type.
+func (q *Queries) IsUnsubscribed(ctx context.Context, db DBTX, arg IsUnsubscribedParams) (bool, error) {
+	row := db.QueryRow(ctx, isUnsubscribed, arg.EventID, arg.WebhookID)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
 const lockChangingWebhooks = `-- name: LockChangingWebhooks :exec
 SELECT w.id
 FROM webhooks w

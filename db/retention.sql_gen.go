@@ -8,6 +8,8 @@ package db
 import (
 	"context"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 const dropPartition = `-- name: DropPartition :one
@@ -87,6 +89,31 @@ func (q *Queries) MakePartitions(ctx context.Context, db DBTX) error {
 	return err
 }
 
+const orderedQueuesOf = `-- name: OrderedQueuesOf :many
+SELECT DISTINCT q.webhook_id FROM queue q JOIN webhooks w ON w.id = q.webhook_id AND w.ordered WHERE q.event_id = ANY ($1::text[])
+`
+
+// The ordered webhooks in whose queues some events stand.
+func (q *Queries) OrderedQueuesOf(ctx context.Context, db DBTX, eventIds []string) ([]uuid.UUID, error) {
+	rows, err := db.Query(ctx, orderedQueuesOf, eventIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []uuid.UUID{}
+	for rows.Next() {
+		var webhook_id uuid.UUID
+		if err := rows.Scan(&webhook_id); err != nil {
+			return nil, err
+		}
+		items = append(items, webhook_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const removeDeliveriesOf = `-- name: RemoveDeliveriesOf :one
 WITH removed AS (
     DELETE FROM deliveries_default
@@ -151,6 +178,20 @@ func (q *Queries) RemoveExpiredEvents(ctx context.Context, db DBTX, ids []string
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const removeQueuedAt = `-- name: RemoveQueuedAt :exec
+DELETE FROM queue WHERE webhook_id = $1 AND event_id = ANY ($2::text[])
+`
+
+type RemoveQueuedAtParams struct {
+	WebhookID uuid.UUID
+	EventIds  []string
+}
+
+func (q *Queries) RemoveQueuedAt(ctx context.Context, db DBTX, arg RemoveQueuedAtParams) error {
+	_, err := db.Exec(ctx, removeQueuedAt, arg.WebhookID, arg.EventIds)
+	return err
 }
 
 const removeQueuedOf = `-- name: RemoveQueuedOf :exec

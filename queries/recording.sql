@@ -29,6 +29,10 @@ SELECT id, bot_id, origin, is_active, suspended, queued, ordered, failure_count,
 FROM webhooks
 WHERE id = ANY (@ids::uuid[]);
 
+-- name: IsUnsubscribed :one
+-- Whether a webhook no longer gets events of an event's type.
+SELECT EXISTS (SELECT FROM webhooks w JOIN events e ON e.id = @event_id WHERE w.id = @webhook_id AND NOT e.type = ANY (w.events));
+
 -- name: ExistingDeliveries :many
 SELECT d.id FROM unnest(@ids::uuid[]) AS u (id) CROSS JOIN LATERAL (SELECT id FROM deliveries WHERE id = u.id LIMIT 1) AS d;
 

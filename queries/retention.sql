@@ -36,6 +36,13 @@ WITH removed AS (
 )
 SELECT count(*)::bigint FROM removed;
 
+-- name: OrderedQueuesOf :many
+-- The ordered webhooks in whose queues some events stand.
+SELECT DISTINCT q.webhook_id FROM queue q JOIN webhooks w ON w.id = q.webhook_id AND w.ordered WHERE q.event_id = ANY (@event_ids::text[]);
+
+-- name: RemoveQueuedAt :exec
+DELETE FROM queue WHERE webhook_id = @webhook_id AND event_id = ANY (@event_ids::text[]);
+
 -- name: RemoveQueuedOf :exec
 -- What is planned of events: at their age it would not be sent any more.
 DELETE FROM queue WHERE event_id = ANY (@event_ids::text[]);

@@ -79,6 +79,10 @@ func TestNobodyWaitsForAHeadThatIsGone(t *testing.T) {
 			addEvent(t, q.Pool, "later", 0)
 			addRow(t, q.Pool, id, "later", webhook.TriggerEvent, 0)
 		}, "later", false},
+		"expired": {func(t *testing.T, q Queue, id uuid.UUID) {
+			execute(t, q.Pool, "UPDATE events SET accepted_at = now() - interval '30 days' WHERE id = 'head'")
+			(&Remover{Pool: q.Pool, Retention: webhook.Retention(29 * 24 * time.Hour)}).remove(t, time.Time{})
+		}, "next", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -106,6 +110,41 @@ func TestNobodyWaitsForAHeadThatIsGone(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestNobodyWaitsForTheRetryOfWhatIsUnsubscribed: an event of an ordered webhook that is in flight while its type is unsubscribed, and
+// fails, holds up no other.
+func TestNobodyWaitsForTheRetryOfWhatIsUnsubscribed(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	recorder, _ := newTestRecorder(t, pool)
+	queue := Queue{Pool: pool}
+	id := addWebhook(t, pool)
+	execute(t, pool, "UPDATE webhooks SET queued = true, ordered = true WHERE id = $1", id)
+	for _, event := range []string{"first", "second"} {
+		addEvent(t, pool, event, time.Hour)
+		addRow(t, pool, id, event, webhook.TriggerEvent, -time.Hour)
+	}
+	fail := func(event string) (Recorded, QueueState) {
+		a := prepared(t, pool, id, false).of(t, pool, event, 1)
+		a.Queued, a.RetryIn = true, 10*time.Hour
+		after := record(t, recorder, a)
+		s, err := queue.Look(t.Context(), id, 1)
+		require.NoError(t, err)
+		return after, s
+	}
+	execute(t, pool, "UPDATE webhooks SET events = '{thread.created}' WHERE id = $1", id)
+	execute(t, pool, "DELETE FROM queue WHERE event_id = 'first'") // as ClearUnsubscribed does
+	after, s := fail("first")
+	require.False(t, after.Planned)
+	require.Equal(t, 1, s.Waiting)
+	require.Less(t, s.ResumeIn, 5*time.Second)
+
+	execute(t, pool, "UPDATE webhooks SET events = '{post.created}' WHERE id = $1", id)
+	after, s = fail("second")
+	require.True(t, after.Planned)
+	require.Equal(t, "second", s.Due[0].EventID)
+	require.Greater(t, s.ResumeIn, time.Hour)
 }
 
 // setOrdered is the change of a webhook.

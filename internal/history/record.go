@@ -171,10 +171,13 @@ func (r *Recorder) tally(ctx context.Context, s *batchState, rec *recording) err
 	if plan == nil || rec.after.Suspended || !now.Active && !plan.Trigger.Manual() {
 		return nil
 	}
-	rec.after.Planned = true
 	if rec.plan == nil && s.webhooks[id].Ordered {
+		if gone, err := r.queries.IsUnsubscribed(ctx, s.tx, db.IsUnsubscribedParams{EventID: plan.EventID, WebhookID: id}); gone || err != nil {
+			return err // others would wait for a retry that is not made
+		}
 		s.retryIn[id] = max(s.retryIn[id], plan.Delay)
 	}
+	rec.after.Planned = true
 	key := planKey{id, plan.EventID}
 	if s.plans[key] == nil {
 		s.plans[key] = &recording{attempt: rec.attempt, plan: plan}

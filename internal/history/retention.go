@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/mathub/webhooks/db"
@@ -66,7 +67,7 @@ type Removal struct {
 
 // RemoveExpired removes events, oldest first, for about two seconds. What is left of their deliveries nobody sees any more, and
 // goes with its partition, once all events of that are expired; what stands in no partition of its own goes with the event. It
-// waits for no lock but a moment for that of a partition, and leaves for the next time what others are removing. However it is
+// waits for no lock but a moment for that of a partition or of an ordered webhook, and leaves for the next time what others are removing. However it is
 // started, it removes nothing that the configured retention keeps, and nothing that may still be attempted, as also what waits
 // for the end of a pause.
 func (r *Remover) RemoveExpired(ctx context.Context, in RemovalInput) (Removal, error) {
@@ -170,7 +171,7 @@ func (r *Remover) removeEvents(ctx context.Context, ids []string, until time.Tim
 		done.Deliveries += int(rows)
 		rest(began)
 	}
-	if err := q.RemoveQueuedOf(ctx, r.Pool, ids); err != nil {
+	if err := r.removeQueued(ctx, ids); err != nil {
 		return false, fmt.Errorf("remove planned attempts of expired events: %w", err)
 	}
 	events, err := q.RemoveExpiredEvents(ctx, r.Pool, ids)
@@ -179,4 +180,27 @@ func (r *Remover) removeEvents(ctx context.Context, ids []string, until time.Tim
 	}
 	done.Events += int(events)
 	return true, nil
+}
+
+// removeQueued removes what is planned of events. Ordered webhooks do not wait for the retry of a head that is removed.
+func (r *Remover) removeQueued(ctx context.Context, ids []string) error {
+	q := db.New()
+	ordered, err := q.OrderedQueuesOf(ctx, r.Pool, ids)
+	if err != nil {
+		return err
+	}
+	for _, id := range ordered {
+		err := db.WithTx(ctx, r.Pool, func(tx pgx.Tx) error {
+			if err := db.LockWebhook(ctx, tx, id); err != nil {
+				return err
+			}
+			return RemovePlanned(ctx, tx, id, func() error {
+				return q.RemoveQueuedAt(ctx, tx, db.RemoveQueuedAtParams{WebhookID: id, EventIds: ids})
+			})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return q.RemoveQueuedOf(ctx, r.Pool, ids)
 }

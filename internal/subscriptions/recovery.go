@@ -102,5 +102,11 @@ func (s *Service) Recoveries(ctx context.Context, w db.Webhook) ([]db.ListRecove
 
 // CancelRecovery ends the recovery of w that is running.
 func (s *Service) CancelRecovery(ctx context.Context, w db.Webhook) error {
-	return problem.OrNotFound(s.queue().CancelRecovery(ctx, w.ID))
+	if err := s.queue().CancelRecovery(ctx, w.ID); err != nil {
+		return problem.OrNotFound(err)
+	}
+	if w.Ordered { // its queue may have waited for the retry of what is removed
+		s.wakeSoon(ctx, w)
+	}
+	return nil
 }
