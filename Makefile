@@ -3,14 +3,14 @@
 GO     ?= go
 TOOL    = $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-FUZZTIME ?= 30s
+FUZZTIME ?= 15s
+FUZZ_INPUTS ?= 1000000
 GORELEASER ?= $(GO) run github.com/goreleaser/goreleaser/v2@v2.16.0
 VULNDB  ?= https://vuln.go.dev
-FUZZ     = ./webhook:FuzzParseEvent ./webhook:FuzzParseBatch ./webhook:FuzzURLRules ./webhook:FuzzCheckSubscription ./api:FuzzCreate ./api:FuzzPatch ./api:FuzzEmit
 LDFLAGS = -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run cluster build test test-quick test-unit test-race test-system test-e2e test-portal pictures test-faults test-deps fresh soak fuzz bench profile generate check-generated check-api lint fmt vuln sbom pin-images release-snapshot tidy clean
+.PHONY: help run cluster build test test-quick test-unit test-race test-system test-e2e test-portal pictures test-faults test-deps fresh soak fuzz fuzz-numbered bench profile generate check-generated check-api lint fmt vuln sbom pin-images release-snapshot tidy clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,13 +86,14 @@ soak: build ## Break it for about an hour: the long forms of the simulation, of 
 	MATHUB_SOAK=1 bin/standalone with-servers --no-temporal -- $(GO) test -count=1 -timeout 1h -v -run TestEveryPageIsFast ./portal
 	MATHUB_SOAK=1 bin/standalone with-servers -- $(GO) test -count=1 -timeout 1h -v -run TestEveryPageIsFast ./operators
 	MATHUB_SOAK=1 bin/standalone with-servers -- $(GO) test -count=1 -timeout 1h -run 'TestNaughty|TestManyWebhooksOfAnIncident' ./api ./worker
+	bin/standalone with-servers -- env GO='$(GO)' tools/fuzz-numbered.sh 50000
 	cd standalone && MATHUB_SOAK=1 $(GO) test -count=1 -timeout 3h -parallel 4 -v ./faults
 
-fuzz: bin/standalone ## Fuzz every target for FUZZTIME, 30s each unless told
-	@set -e; for target in $(FUZZ); do \
-		echo "$$target, $(FUZZTIME)"; \
-		bin/standalone with-servers -- $(GO) test -timeout 0 -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime $(FUZZTIME) $${target%:*}; \
-	done
+fuzz: bin/standalone ## Fuzz every target for FUZZTIME, 15s each unless told
+	bin/standalone with-servers -- env GO='$(GO)' tools/fuzz.sh $(FUZZTIME)
+
+fuzz-numbered: bin/standalone ## Fuzz each target that needs servers with FUZZ_INPUTS inputs, a million unless told; FUZZ_FROM goes on at an input
+	bin/standalone with-servers -- env GO='$(GO)' MATHUB_FUZZ_FROM=$(FUZZ_FROM) tools/fuzz-numbered.sh $(FUZZ_INPUTS)
 
 bench: build ## Measure the product beside its yardsticks, for an hour, and draw docs/bench.svg
 	cd standalone && MATHUB_BENCH=1 $(GO) test -count=1 -timeout 1h -v -run TestMeasure ./bench -figures $(CURDIR)/docs/bench.json -plot $(CURDIR)/docs/bench.svg

@@ -4,15 +4,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/sdk/client"
-
-	"github.com/mathub/webhooks/workflows/temporaltest"
 )
 
 func must(t testing.TB, id string) uuid.UUID {
@@ -166,47 +162,4 @@ func TestInvalidEventsAreRefusedAtTheDoor(t *testing.T) {
 		require.Equal(t, http.StatusUnprocessableEntity, got.status, "%s: %s", c.body, got.body)
 		require.Equal(t, []string{c.field}, got.fields(t), c.body)
 	}
-}
-
-// fuzz sends any body at all through a door: never a 5xx, always an answer of the contract.
-func fuzz(f *testing.F, temporal client.Client, door func(a *testAPI) (method, path, token string)) {
-	for body := range malformedBodies {
-		f.Add(body)
-	}
-	for _, c := range invalidFields {
-		f.Add(c.body)
-	}
-	for _, text := range slices.Concat(jsonTaken, jsonRefused) {
-		f.Add(`{"event":"post.created","data":{"x":` + text + `}}`)
-	}
-	f.Add(`{"url":"https://example.com","events":["mention"],"secret":"s"}`)
-	f.Add(`{"secret":"s","secretOverlap":"24h","isActive":true}`)
-	f.Add(`{"id":"x","event":"post.created","timestamp":"2025-03-20T10:30:00Z","data":{"a":1e400},"botIds":["b"]}`)
-	a := newAPI(f, temporal, nil)
-	method, path, token := door(a)
-	f.Fuzz(func(t *testing.T, body string) {
-		at := *a
-		at.t = t
-		if got := at.do(method, path, token, body); got.status >= 500 {
-			t.Fatalf("%q: %d %s", body, got.status, got.body)
-		}
-	})
-}
-
-func FuzzCreate(f *testing.F) {
-	fuzz(f, nil, func(a *testAPI) (string, string, string) {
-		_, key := a.bot()
-		return "POST", webhooksPath, key
-	})
-}
-
-func FuzzPatch(f *testing.F) {
-	fuzz(f, nil, func(a *testAPI) (string, string, string) {
-		_, key := a.bot()
-		return "PATCH", webhooksPath + "/" + a.hook(key), key
-	})
-}
-
-func FuzzEmit(f *testing.F) {
-	fuzz(f, temporaltest.New(f), func(*testAPI) (string, string, string) { return "POST", eventsPath, serviceToken })
 }

@@ -40,12 +40,12 @@ type system struct {
 	respond http.HandlerFunc
 }
 
-func newSystem(t *testing.T) *system {
+func newSystem(t testing.TB) *system {
 	t.Helper()
 	return newSystemWith(t, nil)
 }
 
-func newSystemWith(t *testing.T, schedule webhook.Schedule) *system {
+func newSystemWith(t testing.TB, schedule webhook.Schedule) *system {
 	t.Helper()
 	temporal := temporaltest.New(t)
 	// The namespace has no search attributes, and the API believes that it has: everything works all the same.

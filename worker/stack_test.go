@@ -57,21 +57,21 @@ type stack struct {
 
 // newStack is a stack whose namespace has no search attributes, as it takes seconds to make them; but what is recorded
 // has them.
-func newStack(t *testing.T, schedule webhook.Schedule) *stack {
+func newStack(t testing.TB, schedule webhook.Schedule) *stack {
 	if *record != "" {
 		return newSearchableStack(t, schedule)
 	}
 	return start(t, &stack{client: temporaltest.New(t)}, schedule)
 }
 
-func newSearchableStack(t *testing.T, schedule webhook.Schedule) *stack {
+func newSearchableStack(t testing.TB, schedule webhook.Schedule) *stack {
 	c, namespace := temporaltest.NewNamespace(t)
 	attributes := new(searchattr.Attributes)
 	require.NoError(t, attributes.Register(t.Context(), c, namespace))
 	return start(t, &stack{client: c, attributes: attributes}, schedule)
 }
 
-func start(t *testing.T, s *stack, schedule webhook.Schedule) *stack {
+func start(t testing.TB, s *stack, schedule webhook.Schedule) *stack {
 	s.pool, s.received = dbtest.New(t), map[string]int{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -94,7 +94,7 @@ func start(t *testing.T, s *stack, schedule webhook.Schedule) *stack {
 }
 
 // startWorker starts a worker, beside those that run.
-func (s *stack) startWorker(t *testing.T, schedule webhook.Schedule) {
+func (s *stack) startWorker(t testing.TB, schedule webhook.Schedule) {
 	t.Helper()
 	egressClient := egress.New(egress.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowHTTP: true})
 	t.Cleanup(egressClient.Close)
