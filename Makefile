@@ -10,7 +10,7 @@ VULNDB  ?= https://vuln.go.dev
 LDFLAGS = -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run cluster build test test-quick test-unit test-race test-system test-e2e test-portal pictures test-faults test-deps fresh soak fuzz fuzz-numbered bench profile generate check-generated check-api lint fmt vuln sbom pin-images release-snapshot tidy clean
+.PHONY: help run cluster build test test-quick test-unit test-race test-system test-e2e test-portal pictures test-faults test-bench test-deps fresh soak fuzz fuzz-numbered bench profile generate check-generated check-api lint fmt vuln sbom pin-images release-snapshot tidy clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ bin/standalone: FORCE
 .PHONY: FORCE
 FORCE:
 
-test: test-unit test-system test-faults ## Run every test, on Postgres and Temporal servers started for them
+test: test-unit test-system ## Run every test, on Postgres and Temporal servers started for them
 
 # Without what debuggers read, which most of the time of linking a test goes into, and without vet, which make lint runs.
 GOTEST = $(GO) test -ldflags=-w -vet=off
@@ -59,20 +59,24 @@ test-deps: ## Find what the tests need, or install it: Node, Python with Flask, 
 	@GO='$(GO)' tools/test-deps.sh
 
 # -count=1: what they test is a program that Go's test cache does not see. Much of their time they wait: for a restart, a retry,
-# a browser. So several run at once; the faults run alone, as some of them measure.
+# a browser. So several run at once. In the short form no test measures what others running beside it would change.
 SYSTEM = cd standalone && TESTKIT_BINARY=$(CURDIR)/bin/mathub-webhooks $(GOTEST) -count=1
 
-test-system: build test-deps ## Run test-e2e and test-portal side by side
-	$(SYSTEM) -timeout 20m -p 2 -parallel 5 ./e2e ./portal $$($(GO) list ./... | grep -v -E '/(e2e|portal|faults)$$')
+# The faults take as long as all the others together, which run beside them.
+test-system: build test-deps ## Run test-faults beside test-e2e and test-portal
+	$(SYSTEM) -timeout 25m -p 2 -parallel 5 ./faults ./e2e ./portal $$($(GO) list ./... | grep -v -E '/(e2e|portal|faults|bench)$$')
 
 test-e2e: build test-deps ## Run the end-to-end tests: the product's processes, its examples and docs
-	$(SYSTEM) -timeout 20m -p 2 -parallel 5 ./e2e $$($(GO) list ./... | grep -v -E '/(e2e|portal|faults)$$')
+	$(SYSTEM) -timeout 20m -p 2 -parallel 5 ./e2e $$($(GO) list ./... | grep -v -E '/(e2e|portal|faults|bench)$$')
 
 test-portal: build test-deps ## Run the portal's tests in a real browser; MATHUB_SHOTS=folder keeps pictures
 	$(SYSTEM) -timeout 10m -parallel 5 ./portal
 
 pictures: build test-deps ## Make the docs' pictures of the portal and of the operators' pages again
 	cd standalone && MATHUB_PICTURES=$(CURDIR)/docs/images $(GO) test -count=1 -run 'TestPictures|TestOperatorsPages' ./portal
+
+test-bench: build ## Run the short form of what make bench measures, which shows that it works
+	$(SYSTEM) -timeout 10m ./bench
 
 test-faults: build test-deps ## Run the fault tests: what is killed, cut off or hangs loses nothing
 	$(SYSTEM) -timeout 25m -parallel 6 ./faults

@@ -33,13 +33,8 @@ const (
 
 func startResolver(t *testing.T) *resolver {
 	t.Helper()
-	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = udp.Close() })
+	udp, tcp := listenBoth(t)
 	r := &resolver{addr: udp.LocalAddr().String()}
-	tcp, err := net.Listen("tcp", r.addr)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = tcp.Close() })
 	go func() {
 		for buffer := make([]byte, 1500); ; {
 			n, from, err := udp.ReadFrom(buffer)
@@ -60,6 +55,26 @@ func startResolver(t *testing.T) *resolver {
 		}
 	}()
 	return r
+}
+
+// listenBoth listens on one port, for UDP and for TCP, until the test's end.
+func listenBoth(t *testing.T) (udp net.PacketConn, tcp net.Listener) {
+	t.Helper()
+	for range 20 { // what is free for one may not be for the other
+		var err error
+		udp, err = net.ListenPacket("udp", "127.0.0.1:0")
+		require.NoError(t, err)
+		if tcp, err = net.Listen("tcp", udp.LocalAddr().String()); err == nil {
+			t.Cleanup(func() {
+				_ = udp.Close()
+				_ = tcp.Close()
+			})
+			return udp, tcp
+		}
+		require.NoError(t, udp.Close())
+	}
+	t.Fatal("no port is free for both UDP and TCP")
+	return nil, nil
 }
 
 // serve answers one query over TCP.

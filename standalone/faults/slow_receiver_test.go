@@ -110,6 +110,7 @@ func (s *slowReceiver) settledRate(requests []testkit.Request) float64 {
 // TestABurstStaysDirect emits thousands of events at once to one webhook whose receiver answers in milliseconds: none of
 // them ever stands in the webhook's queue, and each arrives once.
 func TestABurstStaysDirect(t *testing.T) {
+	share(t)
 	const atOnce = 100
 	burst := either(1000, 3000)
 	stack := testkit.Start(t, testkit.Options{})

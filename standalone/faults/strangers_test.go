@@ -38,6 +38,7 @@ const (
 // at once. Meanwhile another bot reads, and the backend emits on the listener of its own: every call is answered, in the long
 // form soon.
 func TestStrangersAndBotsAtTheirWorst(t *testing.T) {
+	share(t)
 	s := &siege{t: t, statuses: map[string]int{}}
 	s.prepare()
 	ctx, cancel := context.WithCancel(t.Context())

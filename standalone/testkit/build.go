@@ -28,7 +28,7 @@ type programs struct {
 }
 
 // Build builds the product with the given flags of go build, such as "-tags=failpoints", once, and returns the
-// program. TESTKIT_BINARY names one to be taken as it is where no flags are given.
+// program, without what debuggers read. TESTKIT_BINARY names one to be taken as it is where no flags are given.
 func Build(t testing.TB, flags ...string) string {
 	t.Helper()
 	if given := os.Getenv("TESTKIT_BINARY"); given != "" && len(flags) == 0 {
@@ -45,7 +45,7 @@ func Build(t testing.TB, flags ...string) string {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "mathub-webhooks-"+strconv.Itoa(len(builds.of)))
-	cmd := exec.CommandContext(t.Context(), "go", append(append([]string{"build", "-o", path}, flags...), ".")...) //nolint:gosec // a test's flags
+	cmd := exec.CommandContext(t.Context(), "go", append(append([]string{"build", "-ldflags=-w", "-o", path}, flags...), ".")...) //nolint:gosec // a test's flags
 	cmd.Dir = Root(t)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build the product: %v\n%s", err, out)
