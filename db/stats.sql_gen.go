@@ -128,17 +128,18 @@ SELECT d.webhook_id, span_of(d.id)::integer AS span, date_trunc('minute', d.atte
        coalesce((SELECT e.type FROM events e WHERE e.id = d.event_id), '')::text AS event_type,
        d.success, coalesce(d.error, '')::text AS error, coalesce(d.status_code, 0)::integer AS status_code,
        (($1::integer[])[width_bucket(d.duration_ms, $1)])::integer AS least_ms,
+       (d.trigger = 'verify')::boolean AS is_verification,
        count(*) AS deliveries, sum(delivery_bytes(d.response_body, d.exchange))::bigint AS bytes, max(d.seq)::bigint AS upto
 FROM unnest($2::uuid[]) AS w (id)
 CROSS JOIN LATERAL (
-    SELECT o.id, o.webhook_id, o.seq, o.event_id, o.success, o.error, o.status_code, o.duration_ms, o.attempted_at, o.response_body, o.exchange
+    SELECT o.id, o.webhook_id, o.seq, o.event_id, o.trigger, o.success, o.error, o.status_code, o.duration_ms, o.attempted_at, o.response_body, o.exchange
     FROM deliveries o
     WHERE o.webhook_id = w.id AND o.seq > coalesce((SELECT u.counted_upto FROM history_usage u WHERE u.webhook_id = w.id), 0)
       AND o.seq <= $3::bigint
     ORDER BY o.seq
     LIMIT $4
 ) AS d
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
 `
 
 type TallyDeliveriesParams struct {
@@ -149,17 +150,18 @@ type TallyDeliveriesParams struct {
 }
 
 type TallyDeliveriesRow struct {
-	WebhookID  uuid.UUID
-	Span       int32
-	Minute     time.Time
-	EventType  string
-	Success    bool
-	Error      string
-	StatusCode int32
-	LeastMs    int32
-	Deliveries int64
-	Bytes      int64
-	Upto       int64
+	WebhookID      uuid.UUID
+	Span           int32
+	Minute         time.Time
+	EventType      string
+	Success        bool
+	Error          string
+	StatusCode     int32
+	LeastMs        int32
+	IsVerification bool
+	Deliveries     int64
+	Bytes          int64
+	Upto           int64
 }
 
 // What deliveries come to: internal/history/rollup.go fills the table, internal/history/stats.go reads it.
@@ -188,6 +190,7 @@ func (q *Queries) TallyDeliveries(ctx context.Context, db DBTX, arg TallyDeliver
 			&i.Error,
 			&i.StatusCode,
 			&i.LeastMs,
+			&i.IsVerification,
 			&i.Deliveries,
 			&i.Bytes,
 			&i.Upto,

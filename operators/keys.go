@@ -2,6 +2,7 @@ package operators
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/pages"
@@ -28,7 +29,7 @@ func (s *site) findKeysForm(w http.ResponseWriter, r *http.Request) error {
 
 // findKeys answers with what it finds, as a key stands in no address. The page does not repeat it.
 func (s *site) findKeys(w http.ResponseWriter, r *http.Request) error {
-	keys, err := s.Bots.FindKeys(r.Context(), r.PostForm.Get("key"))
+	keys, err := s.Bots.FindKeys(r.Context(), strings.TrimSpace(r.PostForm.Get("key"))) // as it was copied
 	if err != nil {
 		return s.again(w, r, "keys", findKeysPage(foundKeys{}), err)
 	}

@@ -45,7 +45,7 @@ func TestBots(t *testing.T) {
 	require.Contains(t, page, "The bot is active again.")
 
 	require.Contains(t, b.page("/ops/bots"), `href="/ops/keys"`)
-	found := b.do(http.MethodPost, "/ops/keys", url.Values{"key": {key.Prefix}}).body
+	found := b.do(http.MethodPost, "/ops/keys", url.Values{"key": {" " + key.Prefix + "\t"}}).body
 	require.Contains(t, found, `href="/ops/bots/euler/keys/`+key.ID.String()+`/revoke"`)
 	require.Contains(t, found, `<a href="/ops/bots/euler">euler</a>`)
 	require.Contains(t, b.do(http.MethodPost, "/ops/keys", url.Values{"key": {"bot_none99"}}).body, "No bot has such a key")

@@ -38,7 +38,7 @@ WHERE passed_at NOT BETWEEN now() - make_interval(secs => @every_seconds::float8
 
 -- name: NoticeFailing :execrows
 -- Finds active webhooks whose run of failures began a day ago, or of whose attempts of a day, of @least_attempts or more, most failed,
--- unless their owners heard so within a day; and writes a notice of each. What was before a webhook was last enabled does not count. Nothing while a fault of ours may be the cause: a
+-- unless their owners heard so within a day; and writes a notice of each. Verifications are no attempts here. What was before a webhook was last enabled does not count. Nothing while a fault of ours may be the cause: a
 -- fuse was there within a day, a worker has no outbound access, the webhook is paused or of an incident of the last day.
 WITH found AS (
     SELECT w.id, host_of(w.origin) AS host, w.failure_count, coalesce(f.number, 0) + 1 AS number, d.delivered, d.failed,
@@ -48,7 +48,8 @@ WITH found AS (
     JOIN bots b ON b.id = w.bot_id AND b.is_active AND b.notify_url IS NOT NULL
     LEFT JOIN failing_webhooks f ON f.webhook_id = w.id
     CROSS JOIN LATERAL (
-        SELECT coalesce(sum((s.tally ->> 'delivered')::bigint), 0)::bigint AS delivered, coalesce(sum((s.tally ->> 'failed')::bigint), 0)::bigint AS failed
+        SELECT (coalesce(sum((s.tally ->> 'delivered')::bigint), 0) - coalesce(sum((s.tally ->> 'verified')::bigint), 0))::bigint AS delivered,
+               (coalesce(sum((s.tally ->> 'failed')::bigint), 0) - coalesce(sum((s.tally ->> 'notVerified')::bigint), 0))::bigint AS failed
         FROM delivery_stats s
         WHERE s.webhook_id = w.id AND s.step = 3600 AND s.start > greatest(now() - interval '1 day', w.enabled_at)
     ) AS d
@@ -90,7 +91,8 @@ WITH ended AS (
     JOIN webhooks w ON w.id = f.webhook_id
     JOIN bots b ON b.id = w.bot_id
     CROSS JOIN LATERAL (
-        SELECT coalesce(sum((s.tally ->> 'delivered')::bigint), 0)::bigint AS delivered, coalesce(sum((s.tally ->> 'failed')::bigint), 0)::bigint AS failed
+        SELECT (coalesce(sum((s.tally ->> 'delivered')::bigint), 0) - coalesce(sum((s.tally ->> 'verified')::bigint), 0))::bigint AS delivered,
+               (coalesce(sum((s.tally ->> 'failed')::bigint), 0) - coalesce(sum((s.tally ->> 'notVerified')::bigint), 0))::bigint AS failed
         FROM delivery_stats s
         WHERE s.webhook_id = w.id AND s.step = 3600 AND s.start >= date_trunc('hour', now() - interval '1 hour')
     ) AS h

@@ -7,17 +7,18 @@ SELECT d.webhook_id, span_of(d.id)::integer AS span, date_trunc('minute', d.atte
        coalesce((SELECT e.type FROM events e WHERE e.id = d.event_id), '')::text AS event_type,
        d.success, coalesce(d.error, '')::text AS error, coalesce(d.status_code, 0)::integer AS status_code,
        ((@bounds::integer[])[width_bucket(d.duration_ms, @bounds)])::integer AS least_ms,
+       (d.trigger = 'verify')::boolean AS is_verification,
        count(*) AS deliveries, sum(delivery_bytes(d.response_body, d.exchange))::bigint AS bytes, max(d.seq)::bigint AS upto
 FROM unnest(@webhook_ids::uuid[]) AS w (id)
 CROSS JOIN LATERAL (
-    SELECT o.id, o.webhook_id, o.seq, o.event_id, o.success, o.error, o.status_code, o.duration_ms, o.attempted_at, o.response_body, o.exchange
+    SELECT o.id, o.webhook_id, o.seq, o.event_id, o.trigger, o.success, o.error, o.status_code, o.duration_ms, o.attempted_at, o.response_body, o.exchange
     FROM deliveries o
     WHERE o.webhook_id = w.id AND o.seq > coalesce((SELECT u.counted_upto FROM history_usage u WHERE u.webhook_id = w.id), 0)
       AND o.seq <= @upto::bigint
     ORDER BY o.seq
     LIMIT @most_read
 ) AS d
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8;
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9;
 
 -- name: StatsAt :many
 -- The rows that are to be added to. Only a pass over the budgets writes them, and there is one.

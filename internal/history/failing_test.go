@@ -1,6 +1,7 @@
 package history
 
 import (
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -140,6 +141,34 @@ func TestNotices_Failing_SuccessRate(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []any{"success_rate", int64(9), int64(11)}, []any{n.Reason, n.Delivered, n.Failed})
 	require.WithinDuration(t, time.Now().Add(-24*time.Hour), n.Since, time.Minute)
+}
+
+// TestNotices_Failing_Verifications: an endpoint that does not know of verifications fails at none of its deliveries, and one that agrees
+// takes none.
+func TestNotices_Failing_Verifications(t *testing.T) {
+	t.Parallel()
+	f := newFailingRig(t)
+	id := f.fails(t, time.Hour)
+	deliver := func(trigger string, success bool, n int) {
+		execute(t, f.pool, `INSERT INTO deliveries (id, webhook_id, event_id, attempt, trigger, success, error, duration_ms, attempted_at)
+			SELECT gen_random_uuid(), $1, 'e', n, $2::text::delivery_trigger, $3::boolean, CASE WHEN NOT $3::boolean THEN 'HTTP 503' END, 1, now() FROM generate_series(1, $4::integer) n`, id, trigger, success, n)
+		require.NoError(t, (&Budget{Pool: f.pool, Log: slog.New(slog.DiscardHandler)}).Pass(t.Context()))
+	}
+	deliver("verify", false, 30)
+	deliver("event", true, 10)
+	deliver("event", false, 9)
+	require.Empty(t, f.pass(t, id), "9 of 19 failed")
+	deliver("event", false, 2)
+	require.Equal(t, []string{"failing"}, f.pass(t, id))
+	n, err := db.New().GetNotice(t.Context(), f.pool, db.GetNoticeParams{WebhookID: id, Kind: "failing", Generation: 1})
+	require.NoError(t, err)
+	require.Equal(t, []int64{10, 11}, []int64{n.Delivered, n.Failed})
+
+	execute(t, f.pool, "UPDATE webhooks SET failure_count = 0, failing_since = NULL WHERE id = $1", id)
+	deliver("verify", true, 5)
+	require.Len(t, f.pass(t, id), 1, "more failed than were delivered")
+	deliver("event", true, 1)
+	require.Len(t, f.pass(t, id), 2)
 }
 
 // TestNotices_Failing_Enabled: of a webhook that was enabled again, nothing from before counts.

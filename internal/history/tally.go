@@ -13,6 +13,9 @@ import (
 type Tally struct {
 	Delivered int `json:"delivered,omitempty"`
 	Failed    int `json:"failed,omitempty"`
+	// Verified and NotVerified are those of them that were verifications, which say nothing of how deliveries fare.
+	Verified    int `json:"verified,omitempty"`
+	NotVerified int `json:"notVerified,omitempty"`
 	// ByError counts failures by the class of their error, one of egress.Classes.
 	ByError map[string]int `json:"byError,omitempty"`
 	// ByType counts deliveries by the type of their event.
@@ -60,6 +63,8 @@ func (t *Tally) Percentile(fraction float64) int {
 func (t *Tally) Add(other *Tally) {
 	t.Delivered += other.Delivered
 	t.Failed += other.Failed
+	t.Verified += other.Verified
+	t.NotVerified += other.NotVerified
 	addCounts(&t.ByError, other.ByError)
 	addCounts(&t.ByType, other.ByType)
 	addCounts(&t.Durations, other.Durations)
@@ -81,11 +86,15 @@ func tallyOf(row db.TallyDeliveriesRow) *Tally {
 	if row.EventType != "" {
 		t.ByType = map[string]int{row.EventType: n}
 	}
+	verifications := 0
+	if row.IsVerification {
+		verifications = n
+	}
 	if row.Success {
-		t.Delivered = n
+		t.Delivered, t.Verified = n, verifications
 		return t
 	}
-	t.Failed = n
+	t.Failed, t.NotVerified = n, verifications
 	class := egress.Response{Error: row.Error, StatusCode: int(row.StatusCode)}.Class()
 	if class == "" {
 		class = "other"
