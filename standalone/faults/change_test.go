@@ -44,7 +44,7 @@ func TestWebhooksChangeWhileDeliveriesAreUnderWay(t *testing.T) {
 			time.Sleep(15 * time.Millisecond) // the rate of the emits
 			all.Go(func() {
 				id := uuid.NewString()
-				if err := emitPatiently(stack.API(), testkit.Event{ID: id, Type: post, BotIDs: []string{bot.ID}}); err != nil {
+				if err := emitPatiently(t.Context(), stack.API(), testkit.Event{ID: id, Type: post, BotIDs: []string{bot.ID}}); err != nil {
 					t.Error(err)
 					return
 				}

@@ -146,7 +146,7 @@ func (u *underTest) repaired() { u.since, u.back = time.Now(), time.Time{} }
 
 func (u *underTest) workerDies(l *ledger) {
 	u.Workers[0].PowerOff()
-	l.crashed(u.t)
+	l.crashed(u.t, "dead host")
 	u.last()
 	require.NoError(u.t, u.Workers[0].PowerOn(u.soon()))
 }
@@ -159,7 +159,7 @@ func (u *underTest) workerIsSlow(*ledger) {
 
 func (u *underTest) workerIsCutOff(l *ledger) {
 	u.Network.SetAround(u.Workers[0].Host, hosts.Link{Cut: true})
-	l.crashed(u.t) // what it has sent and cannot record, another worker sends again
+	l.crashed(u.t, "cut link") // what it has sent and cannot record, another worker sends again
 	u.last()
 }
 

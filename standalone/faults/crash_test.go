@@ -20,18 +20,22 @@ var durable = servers.Options{Durable: true}
 // apart runs API and worker as two processes.
 func apart() []testkit.App { return []testkit.App{{Args: []string{"api"}}, {Args: []string{"worker"}}} }
 
+// perKill is how many events are emitted for each kill.
+var perKill = either(30, 120)
+
 // TestKilledAtANamedPlace kills the worker at each place between which a crash makes a difference, while events flow,
 // and replaces it.
 func TestKilledAtANamedPlace(t *testing.T) {
 	binary := testkit.Build(t, "-tags=failpoints")
 	for _, c := range []struct {
-		hooks, events int
+		hooks, events int // events for each kill
 		pause         time.Duration
 		hits          int // of a place until the kill
+		share         int // of a thousand kills
 	}{
-		{hooks: 1, events: either(200, 500), pause: 10 * time.Millisecond, hits: 30},
-		{hooks: 10, events: either(200, 500), pause: 20 * time.Millisecond, hits: 100},
-		{hooks: 300, events: either(20, 500), pause: 100 * time.Millisecond, hits: 400},
+		{hooks: 1, events: perKill, pause: 10 * time.Millisecond, hits: 30, share: 280},
+		{hooks: 10, events: perKill, pause: 20 * time.Millisecond, hits: 100, share: 56},
+		{hooks: 300, events: either(3, 72), pause: 100 * time.Millisecond, hits: 400, share: 7},
 	} {
 		t.Run(fmt.Sprintf("%d webhooks an event", c.hooks), func(t *testing.T) {
 			t.Parallel()
@@ -39,11 +43,7 @@ func TestKilledAtANamedPlace(t *testing.T) {
 				Args: []string{"api"}, Env: map[string]string{"MATHUB_MAX_WEBHOOKS_PER_BOT": "1000"},
 			}}})
 			worker := stack.NewApp(t, testkit.App{Args: []string{"worker"}})
-			l := newLedger(t, stack, "named", c.hooks)
-			places := []struct {
-				name string
-				hits int // until the kill
-			}{
+			places := []place{
 				// Events that come in while the worker is away share workflows, so that these are few.
 				{"accepted", min(5, max(1, c.hits/c.hooks))},
 				{"before-post", c.hits},
@@ -53,35 +53,50 @@ func TestKilledAtANamedPlace(t *testing.T) {
 				{"after-commit", 5},
 				{"before-completion", min(5, max(1, c.hits/c.hooks))}, // one for all of an event's
 			}
-			var emitted []func()
-			for _, place := range places {
-				emitted = append(emitted, l.emit(t, c.events/len(places)+1, c.pause))
-				delete(worker.Env, "MATHUB_FAILPOINT")
-				if place.name == "during-post" {
-					worker.Launch(t)
-					killDuringPost(l, worker, place.hits)
-				} else {
-					worker.Env["MATHUB_FAILPOINT"] = fmt.Sprintf("%s:%d", place.name, place.hits)
-					worker.Launch(t)
+			rounds(t, shareOf(c.share)/len(places), func(t *testing.T, round int) {
+				l := newLedger(t, stack, fmt.Sprintf("named-%d", round), c.hooks)
+				var emitted []func()
+				for _, at := range places {
+					if round > 1 {
+						at.hits = 1 + rand.IntN(at.hits)
+					}
+					emitted = append(emitted, l.emit(t, c.events, c.pause))
+					killedAt(t, l, worker, at)
 				}
-				select {
-				case <-worker.Process().Done():
-				case <-time.After(90 * time.Second): // the most that it may take
-					t.Fatalf("the worker never came to %s", place.name)
+				worker.Start(t)
+				for _, wait := range emitted {
+					wait()
 				}
-				require.Contains(t, worker.Process().Ended(), "killed", place.name)
-				l.crashed(t)
-			}
-			delete(worker.Env, "MATHUB_FAILPOINT")
-			worker.Start(t)
-			for _, wait := range emitted {
-				wait()
-			}
-			repeats := l.settle(t, 2*time.Minute)
-			finished(t, stack, time.Minute)
-			t.Logf("%d events to %d webhooks, 7 kills: %d repeats, %d explained by a POST not yet recorded", len(l.accepted), c.hooks, repeats, len(l.explained))
+				repeats := l.settle(t, 2*time.Minute)
+				finished(t, stack, time.Minute)
+				worker.Stop(t)
+				t.Logf("%d events to %d webhooks, %d kills: %d repeats; %v", len(l.accepted), c.hooks, len(places), repeats, l.cuts)
+			})
 		})
 	}
+}
+
+// diesWithin is how long a worker may take to come to a place, on a machine that is busy too.
+const diesWithin = 5 * time.Minute
+
+// killedAt starts the worker and has it die at a place.
+func killedAt(t *testing.T, l *ledger, worker *testkit.App, at place) {
+	t.Helper()
+	if at.name == "during-post" {
+		worker.Launch(t)
+		killDuringPost(l, worker, at.hits)
+	} else {
+		worker.Env["MATHUB_FAILPOINT"] = at.String()
+		worker.Launch(t)
+		delete(worker.Env, "MATHUB_FAILPOINT")
+	}
+	select {
+	case <-worker.Process().Done():
+	case <-time.After(diesWithin): // the most that it may take
+		t.Fatalf("the worker never came to %v", at)
+	}
+	require.Contains(t, worker.Process().Ended(), "killed", at.name)
+	l.crashed(t, "kill at "+at.name)
 }
 
 // killDuringPost kills the worker while its n-th request from now on is at a receiver, unanswered.
@@ -99,46 +114,64 @@ func killDuringPost(l *ledger, worker *testkit.App, n int) {
 	}
 }
 
+// killedRounds runs rounds of so many kills each, the last of which may have fewer, and each with accounts of its own.
+func killedRounds(t *testing.T, short, thousand int, f func(t *testing.T, round, kills int)) {
+	const most = 40 // kills of a round
+	all := max(short, shareOf(thousand))
+	rounds(t, (all+most-1)/most, func(t *testing.T, round int) {
+		f(t, round, either(short, min(most, all-(round-1)*most)))
+	})
+}
+
 // TestKilledAtRandom kills the worker again and again while events flow.
 func TestKilledAtRandom(t *testing.T) {
 	t.Parallel()
-	kills := either(6, 200)
 	stack := testkit.Start(t, testkit.Options{Servers: durable, Apps: apart()})
 	worker := stack.Apps[1]
-	l := newLedger(t, stack, "random", 3)
-	stop := l.stream(t, 30*time.Millisecond)
-	for range kills {
-		l.flows(t, 1+rand.IntN(90))
-		worker.Kill()
-		l.crashed(t)
-		worker.Start(t)
-	}
-	stop()
-	repeats := l.settle(t, 2*time.Minute)
-	finished(t, stack, time.Minute)
-	t.Logf("%d events to 3 webhooks, %d kills: %d repeats", len(l.accepted), kills, repeats)
+	killedRounds(t, 6, 460, func(t *testing.T, round, kills int) {
+		l := newLedger(t, stack, fmt.Sprintf("random-%d", round), 3)
+		var emitted []func()
+		for range kills {
+			emitted = append(emitted, l.emit(t, perKill, 10*time.Millisecond))
+			l.flows(t, 1+rand.IntN(perKill))
+			worker.Kill()
+			l.crashed(t, "kill")
+			worker.Start(t)
+		}
+		l.settled(t, emitted, kills)
+	})
 }
 
 // TestTheAPIIsKilledBetweenAcceptingAndAnswering kills the process that accepts, which runs workers too, again and
 // again. Clients that got no answer emit again with the same id.
 func TestTheAPIIsKilledBetweenAcceptingAndAnswering(t *testing.T) {
 	t.Parallel()
-	kills := either(4, 100)
 	stack := testkit.Start(t, testkit.Options{Servers: durable, Apps: []testkit.App{{Args: []string{"serve"}}, {Args: []string{"api"}}}})
 	serve, api := stack.Apps[0], stack.Apps[1]
-	l := newLedger(t, stack, "api", 3)
-	stop := l.stream(t, 10*time.Millisecond, stack.APIOf(serve), stack.APIOf(api))
-	for i := range kills {
-		l.flows(t, 1+rand.IntN(150))
-		victim := stack.Apps[i%2]
-		victim.Kill()
-		if victim == serve {
-			l.crashed(t)
+	killedRounds(t, 4, 112, func(t *testing.T, round, kills int) {
+		l := newLedger(t, stack, fmt.Sprintf("api-%d", round), 3)
+		var emitted []func()
+		for i := range kills {
+			emitted = append(emitted, l.emit(t, perKill, 10*time.Millisecond, stack.APIOf(serve), stack.APIOf(api)))
+			l.flows(t, 1+rand.IntN(perKill))
+			victim := stack.Apps[i%2]
+			victim.Kill()
+			if victim == serve {
+				l.crashed(t, "kill")
+			}
+			victim.Start(t)
 		}
-		victim.Start(t)
+		l.settled(t, emitted, kills)
+	})
+}
+
+// settled settles the accounts of kills once all is emitted.
+func (l *ledger) settled(t *testing.T, emitted []func(), kills int) {
+	t.Helper()
+	for _, wait := range emitted {
+		wait()
 	}
-	stop()
 	repeats := l.settle(t, 2*time.Minute)
-	finished(t, stack, time.Minute)
-	t.Logf("%d events to 3 webhooks, %d kills: %d repeats", len(l.accepted), kills, repeats)
+	finished(t, l.stack, time.Minute)
+	t.Logf("%d events to %d webhooks, %d kills: %d repeats; %v", len(l.accepted), len(l.hooks), kills, repeats, l.cuts)
 }

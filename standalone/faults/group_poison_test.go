@@ -66,7 +66,7 @@ func emitBurst(t *testing.T, api *testkit.API, events []testkit.Event) {
 	var all sync.WaitGroup
 	for _, e := range events {
 		all.Go(func() {
-			if err := emitPatiently(api, e); err != nil {
+			if err := emitPatiently(t.Context(), api, e); err != nil {
 				t.Errorf("emit %s: %v", e.ID, err)
 			}
 		})

@@ -3,8 +3,10 @@ package faults_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -38,8 +40,7 @@ type ledger struct {
 	emitted  int                  // events, accepted or about to be
 	accepted []string             // event ids
 	at       map[string]time.Time // when each event was first emitted
-	// explained counts, by webhook and event, how often a POST was cut off between sending and recording.
-	explained map[string]int
+	cuts     cuts                 // by webhook and event
 }
 
 // newLedger makes so many webhooks, spread over three receivers.
@@ -60,7 +61,7 @@ func newLedgerAt(t *testing.T, stack *testkit.Stack, name string, hooks int, rec
 	t.Helper()
 	l := &ledger{
 		stack: stack, bot: stack.API().CreateBot(t, name), receivers: receivers,
-		place: map[string]string{}, at: map[string]time.Time{}, explained: map[string]int{},
+		place: map[string]string{}, at: map[string]time.Time{}, cuts: newCuts(),
 	}
 	for i := range hooks {
 		path := fmt.Sprintf("/%s/%d", name, i)
@@ -107,7 +108,7 @@ func (l *ledger) emitWhile(t *testing.T, goOn func(n int) bool, pause time.Durat
 		all.Go(func() {
 			for n := range ids {
 				id := fmt.Sprintf("%s-%d", l.bot.ID, n)
-				if err := l.emitOne(id, apis[n%len(apis)]); err != nil {
+				if err := l.emitOne(t.Context(), id, apis[n%len(apis)]); err != nil && t.Context().Err() == nil {
 					t.Errorf("emit %s: %v", id, err)
 				}
 			}
@@ -115,11 +116,12 @@ func (l *ledger) emitWhile(t *testing.T, goOn func(n int) bool, pause time.Durat
 	}
 	all.Go(func() {
 		defer close(ids)
-		for n := 0; goOn(n); n++ {
+		for n := 0; goOn(n) && t.Context().Err() == nil; n++ {
 			ids <- l.next()
 			time.Sleep(pause) // the rate of the emits
 		}
 	})
+	t.Cleanup(all.Wait) // a test that fails does not wait by itself
 	return all.Wait
 }
 
@@ -144,11 +146,11 @@ func (l *ledger) flows(t *testing.T, n int) {
 	require.Eventually(t, func() bool { return count() >= before+n }, 2*time.Minute, 5*time.Millisecond, "the load does not flow")
 }
 
-func (l *ledger) emitOne(id string, api *testkit.API) error {
+func (l *ledger) emitOne(ctx context.Context, id string, api *testkit.API) error {
 	l.mu.Lock()
 	l.at[id] = time.Now()
 	l.mu.Unlock()
-	err := emitPatiently(api, testkit.Event{ID: id, Type: post, BotIDs: []string{l.bot.ID}})
+	err := emitPatiently(ctx, api, testkit.Event{ID: id, Type: post, BotIDs: []string{l.bot.ID}})
 	if err == nil {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -158,12 +160,12 @@ func (l *ledger) emitOne(id string, api *testkit.API) error {
 }
 
 // emitPatiently emits an event that has an id of its own again and again until it is accepted, as the contract asks.
-func emitPatiently(api *testkit.API, event testkit.Event) error {
+func emitPatiently(ctx context.Context, api *testkit.API, event testkit.Event) error {
 	for deadline := time.Now().Add(emitPatience); ; time.Sleep(50 * time.Millisecond) { // before it emits again
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		_, err := api.TryEmit(ctx, event)
+		soon, cancel := context.WithTimeout(ctx, 5*time.Second)
+		_, err := api.TryEmit(soon, event)
 		cancel()
-		if err == nil || time.Now().After(deadline) {
+		if err == nil || ctx.Err() != nil || time.Now().After(deadline) {
 			return err
 		}
 	}
@@ -173,9 +175,10 @@ func emitPatiently(api *testkit.API, event testkit.Event) error {
 func key(webhookID, eventID string) string { return webhookID + " " + eventID }
 
 // crashed notes, after a worker's death, which POSTs were in progress or not yet recorded: these may be repeated, once
-// each, and no others.
-func (l *ledger) crashed(t *testing.T) {
+// each, and no others. by says what the death was, such as "kill".
+func (l *ledger) crashed(t *testing.T, by string) {
 	t.Helper()
+	died := time.Now()
 	time.Sleep(200 * time.Millisecond) // what the dead process has sent is still on its way to the receivers
 	sent := map[string]bool{}
 	for i, hook := range l.hooks {
@@ -192,11 +195,7 @@ func (l *ledger) crashed(t *testing.T) {
 		delete(sent, key(webhookID, eventID))
 	}
 	require.NoError(t, rows.Err())
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for k := range sent {
-		l.explained[k]++
-	}
+	l.cuts.note(by, died, slices.Collect(maps.Keys(sent))...)
 }
 
 // settle waits until everything is delivered, or for patience until more is, and checks that nothing was lost, doubled
@@ -242,17 +241,16 @@ func (l *ledger) settle(t *testing.T, patience time.Duration) (repeats int) {
 		recorded[id] = true
 	}
 	require.NoError(t, all.Err())
+	clear(l.cuts.repeated)
 	for i, hook := range l.hooks {
-		times := map[string]int{}
+		times := map[string][]time.Time{}
 		for _, r := range l.requests(i) {
-			times[r.EventID()]++
+			times[r.EventID()] = append(times[r.EventID()], r.At)
 			require.True(t, recorded[r.Header.Get("X-Mathub-Delivery")], "what arrived is in the history")
 		}
 		for _, id := range l.accepted {
-			require.NotZero(t, times[id], "event %s never came to webhook %d", id, i)
-			again := times[id] - 1
-			require.LessOrEqual(t, again, l.explained[key(hook.ID, id)], "event %s came to webhook %d %d times, which no crash explains", id, i, times[id])
-			repeats += again
+			require.NotEmpty(t, times[id], "event %s never came to webhook %d", id, i)
+			repeats += l.cuts.explain(t, key(hook.ID, id), times[id])
 		}
 		require.Len(t, times, len(l.accepted), "nothing came that was not accepted")
 	}

@@ -2,6 +2,7 @@ package faults_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"regexp"
@@ -133,4 +134,41 @@ func TestTemporalsPersistenceFails(t *testing.T) {
 	finished(t, stack, 2*time.Minute)
 	survived(t, stack)
 	t.Logf("%d events to 3 webhooks, %d persistence errors: no repeats", events, injected)
+}
+
+// TestServersAreRestarted restarts Postgres, each time as after a crash, and Temporal, in order and by force in turn, again and again
+// under load: no event is lost or repeated, and nothing has to be restarted with them but what
+// restartTemporalUnlessItWorks says.
+func TestServersAreRestarted(t *testing.T) {
+	if !soak {
+		t.Skip("long form only; TestPostgresIsStopped and TestTemporalIsStopped are the short ones")
+	}
+	t.Parallel()
+	stack := testkit.Start(t, testkit.Options{Servers: durable, Apps: apart()})
+	const most = 10 // restarts of a round
+	done := 0
+	rounds(t, (*restarts+most-1)/most, func(t *testing.T, round int) {
+		l := newLedger(t, stack, fmt.Sprintf("restarts-%d", round), 3)
+		stop := l.stream(t, 20*time.Millisecond)
+		for range min(most, *restarts-done) {
+			done++
+			l.flows(t, 100)
+			require.NoError(t, stack.Servers.StopPostgres(t.Context(), syscall.SIGQUIT))
+			require.NoError(t, stack.Servers.StartPostgres(t.Context()))
+			restartTemporalUnlessItWorks(t, stack)
+			l.flows(t, 100)
+			if done%2 == 0 {
+				require.NoError(t, stack.Servers.StopTemporal(t.Context()))
+			} else {
+				stack.Servers.Temporal.Kill()
+			}
+			require.NoError(t, stack.Servers.StartTemporal(t.Context()))
+		}
+		l.flows(t, 100)
+		stop()
+		require.Zero(t, l.settle(t, 2*time.Minute), "repeats without a crash")
+		t.Logf("%d events to 3 webhooks, %d restarts of Postgres and of Temporal so far: no repeat", len(l.accepted), done)
+	})
+	finished(t, stack, time.Minute)
+	survived(t, stack)
 }

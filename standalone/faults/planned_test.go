@@ -167,7 +167,7 @@ func queueOutlivesItsWorkflow(t *testing.T, stack *testkit.Stack) (judge func(t 
 		id := fmt.Sprintf("incoming-%d", n)
 		ids = append(ids, id)
 		all.Go(func() {
-			if err := emitPatiently(stack.API(), testkit.Event{ID: id, Type: post, BotIDs: []string{p.bot.ID}}); err != nil {
+			if err := emitPatiently(t.Context(), stack.API(), testkit.Event{ID: id, Type: post, BotIDs: []string{p.bot.ID}}); err != nil {
 				t.Errorf("emit %s: %v", id, err)
 			}
 		})

@@ -126,7 +126,7 @@ func TestABurstStaysDirect(t *testing.T) {
 	for range atOnce {
 		all.Go(func() {
 			for id := range ids {
-				if err := emitPatiently(stack.API(), testkit.Event{ID: id, Type: post, BotIDs: []string{p.bot.ID}}); err != nil {
+				if err := emitPatiently(t.Context(), stack.API(), testkit.Event{ID: id, Type: post, BotIDs: []string{p.bot.ID}}); err != nil {
 					t.Errorf("emit %s: %v", id, err)
 				}
 			}
@@ -172,7 +172,7 @@ func TestABurstWaitsForItsReceiver(t *testing.T) {
 	began := time.Now()
 	for n := range burst {
 		all.Go(func() {
-			if err := emitPatiently(stack.API(), testkit.Event{ID: fmt.Sprintf("waits-%d", n), Type: post, BotIDs: []string{p.bot.ID}}); err != nil {
+			if err := emitPatiently(t.Context(), stack.API(), testkit.Event{ID: fmt.Sprintf("waits-%d", n), Type: post, BotIDs: []string{p.bot.ID}}); err != nil {
 				t.Errorf("emit: %v", err)
 			}
 		})

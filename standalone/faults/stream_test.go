@@ -31,7 +31,7 @@ func steadily(ctx context.Context, t *testing.T, api *testkit.API, prefix string
 		id := fmt.Sprintf("%s-%d", prefix, n)
 		s.emitting(id)
 		all.Go(func() {
-			if err := emitPatiently(api, testkit.Event{ID: id, Type: post, BotIDs: bots}); err != nil {
+			if err := emitPatiently(t.Context(), api, testkit.Event{ID: id, Type: post, BotIDs: bots}); err != nil {
 				t.Errorf("emit %s: %v", id, err)
 			}
 		})
