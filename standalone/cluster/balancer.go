@@ -34,7 +34,7 @@ func findBalancer(given string) (string, error) {
 func (c *Cluster) addBalancer() (err error) {
 	c.Balancer, err = c.node("balancer", balancer, func(h *hosts.Host) program {
 		return program{
-			command: func(log *os.File) (*exec.Cmd, error) {
+			command: func(_ *Node, log *os.File) (*exec.Cmd, error) {
 				cmd := exec.Command(c.options.HAProxy, "-db", "-f", c.balancerFile()) //nolint:gosec,noctx // its supervisor ends it
 				cmd.Stdout, cmd.Stderr = log, log
 				return cmd, nil

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"time"
 
@@ -19,6 +20,10 @@ type Node struct {
 	*hosts.Host
 	// LogPath is the file with what the program wrote, in all of its lives.
 	LogPath string
+	// Before is what a shell does before it becomes the program at its next start, such as "ulimit -n 256".
+	Before string
+	// Binary is the product in place of Options.Binary from its next start on, where the product runs.
+	Binary string
 
 	network    *hosts.Network
 	supervisor *supervise.Supervisor
@@ -26,7 +31,7 @@ type Node struct {
 
 // program is what runs on a node.
 type program struct {
-	command func(log *os.File) (*exec.Cmd, error)
+	command func(n *Node, log *os.File) (*exec.Cmd, error)
 	ready   func(ctx context.Context, ended <-chan struct{}) error
 	stop    syscall.Signal
 	grace   time.Duration
@@ -75,8 +80,16 @@ func (c *Cluster) node(name string, address netip.Addr, of func(*hosts.Host) pro
 	p := of(host)
 	n := &Node{Host: host, LogPath: log.Name(), network: c.Network}
 	n.supervisor = &supervise.Supervisor{
-		Name:       name,
-		Command:    func() (*exec.Cmd, error) { return p.command(log) },
+		Name: name,
+		Command: func() (*exec.Cmd, error) {
+			cmd, err := p.command(n, log)
+			if err == nil && n.Before != "" {
+				itself := strings.Replace(cmd.Path, "/proc/self/", fmt.Sprintf("/proc/%d/", os.Getpid()), 1) // to the shell, self is the shell
+				cmd.Args = append([]string{"sh", "-c", n.Before + ` && exec "$0" "$@"`, itself}, cmd.Args[1:]...)
+				cmd.Path = "/bin/sh"
+			}
+			return cmd, err
+		},
 		Options:    supervise.Options{Thread: host.Thread, OrphanSignal: p.orphan},
 		Ready:      p.ready,
 		StopSignal: p.stop,

@@ -30,6 +30,7 @@ type Server struct {
 
 	cluster *postgres.Cluster // nil while the host has no data
 	copies  int               // how often it has got data
+	data    string            // the folder
 }
 
 // addPostgres adds the two hosts.
@@ -38,7 +39,7 @@ func (c *Cluster) addPostgres() error {
 		s := &Server{}
 		node, err := c.node(fmt.Sprintf("postgres-%d", i+1), address(postgresHosts, i+1), func(*hosts.Host) program {
 			return program{
-				command: func(*os.File) (*exec.Cmd, error) { return s.cluster.Command(), nil },
+				command: func(*Node, *os.File) (*exec.Cmd, error) { return s.cluster.Command(), nil },
 				ready:   func(ctx context.Context, ended <-chan struct{}) error { return s.cluster.AwaitReady(ctx, ended) },
 				stop:    postgres.StopSignal,
 				grace:   postgresGrace,
@@ -74,8 +75,9 @@ func (c *Cluster) startPostgres(ctx context.Context) (err error) {
 
 func (c *Cluster) postgresConfig(s *Server) postgres.Config {
 	s.copies++
+	s.data = filepath.Join(c.options.Dir, fmt.Sprintf("%s.data-%d", s.Name, s.copies))
 	return postgres.Config{
-		Dir:      filepath.Join(c.options.Dir, fmt.Sprintf("%s.data-%d", s.Name, s.copies)),
+		Dir:      s.data,
 		Host:     s.Address.String(),
 		Port:     postgresPort,
 		Networks: []string{network.String()},

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -24,8 +25,8 @@ func (c *Cluster) addProduct() (err error) {
 	of := func(subcommand string, port int) func(*hosts.Host) program {
 		return func(h *hosts.Host) program {
 			return program{
-				command: func(log *os.File) (*exec.Cmd, error) {
-					cmd := c.product(c.Environment(subcommand), subcommand)
+				command: func(n *Node, log *os.File) (*exec.Cmd, error) {
+					cmd := product(cmp.Or(n.Binary, c.options.Binary), c.Environment(subcommand), subcommand)
 					cmd.Stdout, cmd.Stderr = log, log
 					return cmd, nil
 				},
@@ -47,8 +48,7 @@ func (c *Cluster) startProduct(ctx context.Context) (err error) {
 	if c.keyset, err = c.Run(ctx, "keyset", "new"); err != nil {
 		return err
 	}
-	owner := []string{"MATHUB_DATABASE_URL=" + c.databaseURL("mathub_owner", c.passwords.owner)}
-	if _, err := c.run(ctx, owner, "migrate"); err != nil {
+	if _, err := c.Migrate(ctx, c.options.Binary); err != nil {
 		return err
 	}
 	if err := startAll(ctx, c.APIs, c.Workers); err != nil {
@@ -103,20 +103,25 @@ func (c *Cluster) Environment(subcommand string) []string {
 }
 
 // product is one of its subcommands.
-func (c *Cluster) product(environment []string, args ...string) *exec.Cmd {
-	cmd := exec.Command(c.options.Binary, args...) //nolint:gosec,noctx // the product; ended by its supervisor, or quick
+func product(binary string, environment []string, args ...string) *exec.Cmd {
+	cmd := exec.Command(binary, args...) //nolint:gosec,noctx // the product; ended by its supervisor, or quick
 	cmd.Env = environment
 	return cmd
 }
 
 // Run runs a subcommand of the product outside of the cluster, as an operator, and returns what it prints on stdout, trimmed.
 func (c *Cluster) Run(ctx context.Context, args ...string) (string, error) {
-	return c.run(ctx, nil, args...)
+	return c.run(ctx, product(c.options.Binary, c.Environment("api"), args...))
 }
 
-func (c *Cluster) run(ctx context.Context, variables []string, args ...string) (string, error) {
-	cmd := c.product(append(c.Environment("api"), variables...), args...)
-	name := "mathub-webhooks " + strings.Join(args, " ")
+// Migrate runs the subcommand migrate of a build of the product, as the schema's owner.
+func (c *Cluster) Migrate(ctx context.Context, binary string, args ...string) (string, error) {
+	owner := "MATHUB_DATABASE_URL=" + c.databaseURL("mathub_owner", c.passwords.owner)
+	return c.run(ctx, product(binary, append(c.Environment("api"), owner), append([]string{"migrate"}, args...)...))
+}
+
+func (c *Cluster) run(ctx context.Context, cmd *exec.Cmd) (string, error) {
+	name := "mathub-webhooks " + strings.Join(cmd.Args[1:], " ")
 	out, err := os.CreateTemp(c.options.Dir, "answer-*")
 	if err != nil {
 		return "", err

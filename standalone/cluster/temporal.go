@@ -34,7 +34,7 @@ func (c *Cluster) addTemporal() (err error) {
 	} {
 		*kind.nodes, err = c.nodesOf(kind.many, "temporal-"+kind.service, kind.first, func(h *hosts.Host) program {
 			return program{
-				command: func(log *os.File) (*exec.Cmd, error) {
+				command: func(_ *Node, log *os.File) (*exec.Cmd, error) {
 					return c.temporalSettings(h, kind.service).Command(log, c.options.TemporalArgs...)
 				},
 				ready: c.listens(h, kind.port),

@@ -59,12 +59,17 @@ func TestRollingDeploy(t *testing.T) {
 // nextVersion builds the product with a compatible change of its workflow code.
 func nextVersion(t *testing.T) string {
 	t.Helper()
+	return testkit.BuildChanged(t, changedWorkflows(t))
+}
+
+func changedWorkflows(t *testing.T) testkit.Changes {
+	t.Helper()
 	const rest = `	if workflow.GetVersion(ctx, "rest", workflow.DefaultVersion, 1) == 1 {
 		_ = workflow.Sleep(ctx, 10_000_000)
 	}
 `
-	return testkit.BuildChanged(t, map[string]func(string) string{
+	return testkit.Changes{
 		"workflows/fan_out.go":       testkit.Insert(t, rest, "	f.updateDetails(ctx)\n	return err\n"),
 		"workflows/webhook_queue.go": testkit.Insert(t, rest, "	if r.BusyFor > 0 {\n"),
-	})
+	}
 }

@@ -69,8 +69,11 @@ func TestMigratingUnderRunningProcesses(t *testing.T) {
 // nextMigration builds the product with one migration more, as docs/migrations.md asks for it.
 func nextMigration(t *testing.T) string {
 	t.Helper()
-	return testkit.BuildChanged(t, map[string]func(string) string{"db/migrations/00002_next.sql": func(string) string {
-		return `-- +goose NO TRANSACTION
+	return testkit.BuildChanged(t, changedSchema)
+}
+
+var changedSchema = testkit.Changes{"db/migrations/00002_next.sql": func(string) string {
+	return `-- +goose NO TRANSACTION
 
 -- +goose Up
 SET lock_timeout = '1s';
@@ -85,5 +88,4 @@ SET lock_timeout = '1s';
 ALTER TABLE webhooks DROP COLUMN next_column;
 RESET lock_timeout;
 `
-	}})
-}
+}}

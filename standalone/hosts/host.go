@@ -23,6 +23,7 @@ type Host struct {
 	namespace *os.File
 	tun       *os.File
 	reading   sync.WaitGroup
+	disks     map[string]bool                      // those of SetDisk, by their folders
 	wires     atomic.Pointer[map[netip.Addr]*wire] // by destination; what is missing is a link that does nothing
 }
 

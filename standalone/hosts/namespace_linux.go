@@ -23,8 +23,11 @@ func Possible() error {
 // enterNamespace makes the host's namespace, thread and interface.
 func (h *Host) enterNamespace(bits int) (err error) {
 	h.Thread, err = supervise.NewThread(func() error {
-		if err := unix.Unshare(unix.CLONE_NEWNET | unix.CLONE_NEWUTS); err != nil {
-			return fmt.Errorf("a network namespace, which needs the capability CAP_SYS_ADMIN: %w", err)
+		if err := unix.Unshare(unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWNS); err != nil {
+			return fmt.Errorf("namespaces, which need the capability CAP_SYS_ADMIN: %w", err)
+		}
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return fmt.Errorf("mounts of the host's own: %w", err)
 		}
 		if err := unix.Sethostname([]byte(h.Name)); err != nil {
 			return fmt.Errorf("the host's name: %w", err)

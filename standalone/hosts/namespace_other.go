@@ -6,6 +6,10 @@ import "errors"
 
 var errLinux = errors.New("hosts are network namespaces, which only Linux has")
 
-func possible() error                    { return errLinux }
+// Possible says why this user cannot make hosts on this system.
+func Possible() error                    { return errLinux }
 func (h *Host) enterNamespace(int) error { return errLinux }
 func (h *Host) enter() error             { return errLinux }
+
+// SetDisk is only for Linux.
+func (h *Host) SetDisk(string, int64) error { return errLinux }

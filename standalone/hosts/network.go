@@ -99,6 +99,15 @@ func (n *Network) Set(from, to *Host, link Link) {
 	from.wires.Store(&links)
 }
 
+// Sent is how many bytes a host has sent to another since the link between them was first set, with what was lost.
+func (n *Network) Sent(from, to *Host) uint64 {
+	w := from.links()[to.Address]
+	if w == nil {
+		return 0
+	}
+	return w.queue.carried.Load()
+}
+
 // SetBoth sets the links of both directions.
 func (n *Network) SetBoth(a, b *Host, link Link) {
 	n.Set(a, b, link)

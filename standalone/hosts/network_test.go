@@ -8,7 +8,9 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -195,6 +197,34 @@ func TestLink_Rate(t *testing.T) {
 	began := time.Now()
 	require.NoError(t, echo(conn, patience, make([]byte, 1<<19)))
 	require.GreaterOrEqual(t, time.Since(began), 500*time.Millisecond)
+}
+
+func TestNetwork_Sent(t *testing.T) {
+	t.Parallel()
+	network, a, b := pair(t)
+	conn := dial(t, a, b)
+	require.Zero(t, network.Sent(a, b), "no link was set")
+	network.Set(a, b, hosts.Link{})
+	require.NoError(t, echo(conn, patience, make([]byte, 1<<20)))
+	require.InEpsilon(t, 1<<20, network.Sent(a, b), 0.05, "with the headers")
+	require.Zero(t, network.Sent(b, a), "the other direction has a link of its own")
+}
+
+// TestHost_SetDisk: a host's disk is its own, and full when it is.
+func TestHost_SetDisk(t *testing.T) {
+	t.Parallel()
+	_, a, b := pair(t)
+	folder := t.TempDir()
+	file := filepath.Join(folder, "file")
+	require.NoError(t, a.SetDisk(folder, 1<<20))
+	write := func() error {
+		return a.Thread.Do(func() error { return os.WriteFile(file, make([]byte, 2<<20), 0o600) })
+	}
+	require.ErrorIs(t, write(), syscall.ENOSPC)
+	require.NoError(t, a.SetDisk(folder, 4<<20))
+	require.NoError(t, write())
+	require.NoFileExists(t, file, "this process sees nothing of it")
+	require.ErrorIs(t, b.Thread.Do(func() error { _, err := os.Stat(file); return err }), os.ErrNotExist)
 }
 
 func TestNetworkRefuses(t *testing.T) {

@@ -3,6 +3,7 @@ package hosts
 import (
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,6 +23,7 @@ func (w *wire) with(link Link) *wire { return &wire{link: link, to: w.to, queue:
 // carry delivers a packet, now or later, or loses it. The packet is the caller's again when carry returns.
 func (w *wire) carry(packet []byte) {
 	link := w.link
+	w.queue.carried.Add(uint64(len(packet)))
 	switch {
 	case link.Cut, link.Loss > 0 && rand.Float64() < link.Loss:
 	case link.Delay == 0 && link.Rate == 0 && w.queue.empty():
@@ -35,8 +37,9 @@ func (w *wire) carry(packet []byte) {
 type queue struct {
 	mu      sync.Mutex
 	packets []delayed
-	busy    time.Time // until when a bounded rate takes the wire
-	moving  bool      // a goroutine delivers them
+	busy    time.Time     // until when a bounded rate takes the wire
+	moving  bool          // a goroutine delivers them
+	carried atomic.Uint64 // bytes
 }
 
 type delayed struct {

@@ -9,8 +9,12 @@ import (
 	"strconv"
 )
 
-// PrepareStandby copies a running primary's cluster to config.Dir, which must not exist. The server that is started on it
-// follows the primary until it is promoted: Control(ctx, "promote").
+// slot is the replication slot of a primary's one standby. Without it, the primary removes log that a standby that is behind still needs,
+// and synchronous commits then wait for good.
+const slot = "standby"
+
+// PrepareStandby copies a running primary's cluster, which must have no other standby, to config.Dir, which must not exist. The server that is
+// started on it follows the primary until it is promoted: Control(ctx, "promote").
 func PrepareStandby(ctx context.Context, config Config, primary *Cluster) (*Cluster, error) {
 	c := &Cluster{config: config, user: primary.user, programs: primary.programs}
 	if err := os.Mkdir(config.Dir, 0o700); err != nil {
@@ -25,6 +29,7 @@ func PrepareStandby(ctx context.Context, config Config, primary *Cluster) (*Clus
 	}
 	cmd := c.command(ctx, "pg_basebackup")
 	cmd.Args = append(cmd.Args, "--pgdata", c.user.lend(cmd, c.dir), "--dbname", primary.URL("postgres"), "--checkpoint=fast", "--write-recovery-conf",
+		"--create-slot", "--slot", slot,
 		"--no-sync") // a copy that a crash of the machine spoils is made again
 	if err := c.run(cmd); err != nil {
 		return nil, errors.Join(err, c.Close())

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,15 +55,17 @@ func Build(t testing.TB, flags ...string) string {
 	return path
 }
 
-// BuildChanged builds the product with changes of its files, by their paths, without touching the source tree. A file that is
-// not there is empty.
-func BuildChanged(t testing.TB, changes map[string]func(source string) string) string {
+// Changes make another source of each of the product's files, by their paths. A file that is not there is empty.
+type Changes map[string]func(source string) string
+
+// BuildChanged builds the product with changes, without touching the source tree.
+func BuildChanged(t testing.TB, changes ...Changes) string {
 	t.Helper()
-	return Build(t, "-overlay="+Overlay(t, changes))
+	return Build(t, "-overlay="+Overlay(t, changes...))
 }
 
 // Overlay writes what go's flag -overlay takes, for BuildChanged's changes.
-func Overlay(t testing.TB, changes map[string]func(source string) string) (path string) {
+func Overlay(t testing.TB, changes ...Changes) (path string) {
 	t.Helper()
 	overlay := map[string]map[string]string{"Replace": {}}
 	dir := t.TempDir()
@@ -73,7 +76,11 @@ func Overlay(t testing.TB, changes map[string]func(source string) string) (path 
 		}
 		return path
 	}
-	for path, change := range changes {
+	all := Changes{}
+	for _, some := range changes {
+		maps.Copy(all, some)
+	}
+	for path, change := range all {
 		file := filepath.Join(Root(t), path)
 		source, err := os.ReadFile(file) //nolint:gosec // a test's file
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
