@@ -3,7 +3,7 @@
 GO     ?= go
 TOOL    = $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-FUZZTIME ?= 15s
+FUZZTIME ?=
 FUZZ_INPUTS ?= 1000000
 GORELEASER ?= $(GO) run github.com/goreleaser/goreleaser/v2@v2.16.0
 VULNDB  ?= https://vuln.go.dev
@@ -93,8 +93,8 @@ soak: build ## Break it for up to three hours: the long forms of the simulation,
 	bin/standalone with-servers -- env GO='$(GO)' tools/fuzz-numbered.sh 50000
 	cd standalone && MATHUB_SOAK=1 $(GO) test -count=1 -timeout 3h -parallel 4 -v ./faults
 
-fuzz: bin/standalone ## Fuzz every target for FUZZTIME, 15s each unless told
-	bin/standalone with-servers -- env GO='$(GO)' tools/fuzz.sh $(FUZZTIME)
+fuzz: bin/standalone ## Fuzz every target for FUZZTIME; unless told 8s each, or 25s with servers
+	bin/standalone with-servers -- env GO='$(GO)' tools/fuzz.sh '$(FUZZTIME)'
 
 fuzz-numbered: bin/standalone ## Fuzz each target that needs servers with FUZZ_INPUTS inputs, a million unless told; FUZZ_FROM goes on at an input
 	bin/standalone with-servers -- env GO='$(GO)' MATHUB_FUZZ_FROM=$(FUZZ_FROM) tools/fuzz-numbered.sh $(FUZZ_INPUTS)

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Fuzzes every target for a time each, with the servers that it is started with. Go minimizes each input that finds new code for up
-# to a minute, in which it tries no other: by default most of a short run went into that. So a minimization gets a few tries only.
+# Fuzzes every target for a time each ('': 8 s, or 25 s for those that need the servers that it is started with).
+# Go minimizes each input that finds new code for up to a minute, in which it tries no other: most of a short run went into that. So a
+# minimization gets a few tries only.
 #
 #   tools/fuzz.sh TIME [PACKAGE:TARGET...]
 set -eu
@@ -11,8 +12,9 @@ shift
 [ $# -gt 0 ] || set -- ./webhook:FuzzParseEvent ./webhook:FuzzParseBatch ./webhook:FuzzURLRules ./webhook:FuzzCheckSubscription ./webhook:FuzzFilter \
 	./api:FuzzBotAPI ./api:FuzzServiceAPI ./api:FuzzPortal ./operators:FuzzPages ./worker:FuzzWorkflows ./internal/history:FuzzQueue
 for target; do
-	echo "$target, $time"
-	tries=10x
-	case $target in ./webhook:*) tries=100x ;; esac
-	$GO test -timeout 0 -run '^$' -fuzz "^${target#*:}\$" -fuzztime "$time" -fuzzminimizetime $tries "${target%:*}"
+	tries=10x for=25s
+	case $target in ./webhook:*) tries=100x for=8s ;; esac
+	for=${time:-$for}
+	echo "$target, $for"
+	$GO test -timeout 0 -run '^$' -fuzz "^${target#*:}\$" -fuzztime "$for" -fuzzminimizetime $tries "${target%:*}"
 done
