@@ -67,7 +67,7 @@ func TestAWebhooksFilter(t *testing.T) {
 	require.Equal(t, `null`, filterOf(t, s.do("PATCH", path, key, `{"filter":{}}`), http.StatusOK))
 	emit(`"t4"`)
 	require.Equal(t, []string{"t1", "t3", "t4"}, bodies(3))
-	require.Len(t, s.deliveries(key, path[len(webhooksPath)+1:]), 3)
+	require.Eventually(t, func() bool { return len(s.deliveries(key, path[len(webhooksPath)+1:])) == 3 }, time.Minute, 10*time.Millisecond, "once they are recorded")
 
 	require.Equal(t, `{"threadId":["t4"]}`, filterOf(t, s.do("PATCH", path, key, `{"filter":{"threadId":["t4"]}}`), http.StatusOK))
 	var missed mathub.Missed

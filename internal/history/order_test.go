@@ -79,7 +79,7 @@ func TestNobodyWaitsForAHeadThatIsGone(t *testing.T) {
 			addEvent(t, q.Pool, "later", 0)
 			addRow(t, q.Pool, id, "later", webhook.TriggerEvent, 0)
 		}, "later", false},
-		"expired": {func(t *testing.T, q Queue, id uuid.UUID) {
+		"expired": {func(t *testing.T, q Queue, _ uuid.UUID) {
 			execute(t, q.Pool, "UPDATE events SET accepted_at = now() - interval '30 days' WHERE id = 'head'")
 			(&Remover{Pool: q.Pool, Retention: webhook.Retention(29 * 24 * time.Hour)}).remove(t, time.Time{})
 		}, "next", false},

@@ -171,11 +171,8 @@ func (r *Recorder) tally(ctx context.Context, s *batchState, rec *recording) err
 	if plan == nil || rec.after.Suspended || !now.Active && !plan.Trigger.Manual() {
 		return nil
 	}
-	if rec.plan == nil && s.webhooks[id].Ordered {
-		if gone, err := r.queries.IsUnsubscribed(ctx, s.tx, db.IsUnsubscribedParams{EventID: plan.EventID, WebhookID: id}); gone || err != nil {
-			return err // others would wait for a retry that is not made
-		}
-		s.retryIn[id] = max(s.retryIn[id], plan.Delay)
+	if wanted, err := r.retryHead(ctx, s, rec, plan); !wanted || err != nil {
+		return err
 	}
 	rec.after.Planned = true
 	key := planKey{id, plan.EventID}
@@ -187,6 +184,20 @@ func (r *Recorder) tally(ctx context.Context, s *batchState, rec *recording) err
 		s.after[id] = now
 	}
 	return nil
+}
+
+// retryHead has the queue of an ordered webhook wait for the retry of its head; false: it is not to be made, as the event was
+// unsubscribed in flight. Other plans are.
+func (r *Recorder) retryHead(ctx context.Context, s *batchState, rec *recording, plan *Plan) (wanted bool, err error) {
+	if rec.plan != nil || !s.webhooks[plan.WebhookID].Ordered {
+		return true, nil
+	}
+	gone, err := r.queries.IsUnsubscribed(ctx, s.tx, db.IsUnsubscribedParams{EventID: plan.EventID, WebhookID: plan.WebhookID})
+	if gone || err != nil {
+		return false, err
+	}
+	s.retryIn[plan.WebhookID] = max(s.retryIn[plan.WebhookID], plan.Delay)
+	return true, nil
 }
 
 func (r *Recorder) tallyAttempt(ctx context.Context, s *batchState, a Attempt, was Health) error {
