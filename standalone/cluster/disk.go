@@ -66,7 +66,7 @@ func (s *Server) moveWAL(ctx context.Context) error {
 		}
 	}
 	err = filepath.WalkDir(walFolder, func(path string, _ os.DirEntry, err error) error {
-		return errors.Join(err, os.Chown(path, int(owner.Uid), int(owner.Gid)))
+		return errors.Join(err, os.Chown(path, int(owner.Uid), int(owner.Gid))) //nolint:gosec // a folder of our own
 	})
 	return errors.Join(err, os.Chmod(walFolder, 0o700), os.RemoveAll(wal), os.Symlink(walFolder, wal)) //nolint:gosec // a folder
 }

@@ -40,7 +40,7 @@ func (u *underTest) linksAreNarrow(*ledger) {
 		if l.from == l.to {
 			continue
 		}
-		rate := int(u.Network.Sent(l.from, l.to)-sent) / measured / 2 //nolint:gosec // some megabytes
+		rate := int(u.Network.Sent(l.from, l.to)-sent) / measured / 2
 		busiest, total = max(busiest, rate), total+rate
 		u.Network.Set(l.from, l.to, hosts.Link{Rate: max(rate, 4<<10)})
 	}

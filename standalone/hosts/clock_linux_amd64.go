@@ -169,13 +169,13 @@ func clockPatches(image []byte, apart time.Duration) (patches []patch, err error
 		if entry == 0 {
 			return nil, fmt.Errorf("the vDSO has no %s", fake.name)
 		}
-		code := binary.LittleEndian.AppendUint64(bytes.Clone(fake.code), uint64(apart/time.Second)) //nolint:gosec // two's complement is meant
+		code := binary.LittleEndian.AppendUint64(bytes.Clone(fake.code), uint64(apart/time.Second))
 		end -= len(code)
 		isFree := len(bytes.Trim(image[end:end+len(code)], "\x00")) == 0
 		if !isFree && !bytes.Equal(image[end:end+len(fake.code)], fake.code) {
 			return nil, errors.New("the vDSO leaves no room")
 		}
-		leap := binary.LittleEndian.AppendUint32([]byte{jump}, uint32(end-entry-5)) //nolint:gosec // within a page or two
+		leap := binary.LittleEndian.AppendUint32([]byte{jump}, uint32(end-entry-5))
 		patches = append(patches, patch{end, code}, patch{entry, leap})
 	}
 	return patches, nil
@@ -197,7 +197,7 @@ func readVDSO(pid int, memory *os.File) (start uint64, image []byte, err error) 
 			return 0, nil, err
 		}
 		image = make([]byte, end-start)
-		_, err := memory.ReadAt(image, int64(start)) //nolint:gosec // an address of user space
+		_, err := memory.ReadAt(image, int64(start))
 		return start, image, err
 	}
 	return 0, nil, errors.New("it has no vDSO")
@@ -250,7 +250,7 @@ func threadsAt(pid int, start uint64, size int) (stopped, inside bool, err error
 		if err != nil {
 			return false, false, nil //nolint:nilerr // it is looked at again
 		}
-		inside = inside || at >= start && at < start+uint64(size) //nolint:gosec // a size
+		inside = inside || at >= start && at < start+uint64(size)
 	}
 	return len(threads) > 0, inside, nil
 }
