@@ -64,7 +64,7 @@ SYSTEM = cd standalone && TESTKIT_BINARY=$(CURDIR)/bin/mathub-webhooks $(GOTEST)
 
 # The faults take as long as all the others together, which run beside them.
 test-system: build test-deps ## Run test-faults beside test-e2e and test-portal
-	$(SYSTEM) -timeout 25m -p 2 -parallel 5 ./faults ./e2e ./portal $$($(GO) list ./... | grep -v -E '/(e2e|portal|faults|bench)$$')
+	$(SYSTEM) -timeout 25m -p 2 -parallel 6 ./faults ./e2e ./portal $$($(GO) list ./... | grep -v -E '/(e2e|portal|faults|bench)$$')
 
 test-e2e: build test-deps ## Run the end-to-end tests: the product's processes, its examples and docs
 	$(SYSTEM) -timeout 20m -p 2 -parallel 5 ./e2e $$($(GO) list ./... | grep -v -E '/(e2e|portal|faults|bench)$$')
@@ -93,8 +93,8 @@ soak: build ## Break it for up to three hours: the long forms of the simulation,
 	bin/standalone with-servers -- env GO='$(GO)' tools/fuzz-numbered.sh 50000
 	cd standalone && MATHUB_SOAK=1 $(GO) test -count=1 -timeout 3h -parallel 4 -v ./faults
 
-fuzz: bin/standalone ## Fuzz every target for FUZZTIME; unless told 8s each, or 25s with servers
-	bin/standalone with-servers -- env GO='$(GO)' tools/fuzz.sh '$(FUZZTIME)'
+fuzz: bin/standalone ## Fuzz every target, or those of the package FUZZ, for FUZZTIME; unless told 8s each, or 25s with servers
+	bin/standalone with-servers -- env GO='$(GO)' tools/fuzz.sh '$(FUZZTIME)' $(FUZZ)
 
 fuzz-numbered: bin/standalone ## Fuzz each target that needs servers with FUZZ_INPUTS inputs, a million unless told; FUZZ_FROM goes on at an input
 	bin/standalone with-servers -- env GO='$(GO)' MATHUB_FUZZ_FROM=$(FUZZ_FROM) tools/fuzz-numbered.sh $(FUZZ_INPUTS)

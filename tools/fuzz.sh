@@ -3,15 +3,15 @@
 # Go minimizes each input that finds new code for up to a minute, in which it tries no other: most of a short run went into that. So a
 # minimization gets a few tries only.
 #
-#   tools/fuzz.sh TIME [PACKAGE:TARGET...]
+#   tools/fuzz.sh TIME [PACKAGE[:TARGET]]
 set -eu
 cd "$(dirname "$0")/.."
 GO=${GO:-go}
-time=$1
-shift
-[ $# -gt 0 ] || set -- ./webhook:FuzzParseEvent ./webhook:FuzzParseBatch ./webhook:FuzzURLRules ./webhook:FuzzCheckSubscription ./webhook:FuzzFilter \
+time=$1 wanted=${2:-}
+set -- ./webhook:FuzzParseEvent ./webhook:FuzzParseBatch ./webhook:FuzzURLRules ./webhook:FuzzCheckSubscription ./webhook:FuzzFilter \
 	./api:FuzzBotAPI ./api:FuzzServiceAPI ./api:FuzzPortal ./operators:FuzzPages ./worker:FuzzWorkflows ./internal/history:FuzzQueue
 for target; do
+	case $target in "$wanted"*) ;; *) continue ;; esac
 	tries=10x for=25s
 	case $target in ./webhook:*) tries=100x for=8s ;; esac
 	for=${time:-$for}
