@@ -42,7 +42,7 @@ GOTEST = $(GO) test -ldflags=-w -vet=off
 QUICK = $$($(GO) list ./... | grep -v -E '/(api|emit|outbox|worker|app|searchattr|ops|operators)$$')
 
 test-quick: bin/standalone ## Run the tests that need no Temporal server and take no long time
-	bin/standalone with-servers --no-temporal -- $(GOTEST) -short -p 4 $(QUICK)
+	bin/standalone with-servers --no-temporal -- $(GOTEST) -short -p 4 -parallel 8 $(QUICK)
 
 # The packages that take longest come first, and several at once, as most of them wait.
 test-unit: bin/standalone ## Run the tests of the product's packages

@@ -70,6 +70,9 @@ func eachMode(t *testing.T, conn *pgxpool.Conn, f func(mode string)) {
 // planned is a connection to a database in which the statements were carried out.
 func planned(t *testing.T, statements ...string) *pgxpool.Conn {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("filling its tables takes seconds: make test runs it")
+	}
 	conn, err := dbtest.New(t).Acquire(t.Context())
 	require.NoError(t, err)
 	t.Cleanup(conn.Release)
