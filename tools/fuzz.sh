@@ -10,11 +10,13 @@ GO=${GO:-go}
 time=$1 wanted=${2:-}
 set -- ./webhook:FuzzParseEvent ./webhook:FuzzParseBatch ./webhook:FuzzURLRules ./webhook:FuzzCheckSubscription ./webhook:FuzzFilter \
 	./api:FuzzBotAPI ./api:FuzzServiceAPI ./api:FuzzPortal ./operators:FuzzPages ./worker:FuzzWorkflows ./internal/history:FuzzQueue
+found=
 for target; do
 	case $target in "$wanted"*) ;; *) continue ;; esac
-	tries=10x for=25s
+	found=1 tries=10x for=25s
 	case $target in ./webhook:*) tries=100x for=8s ;; esac
 	for=${time:-$for}
 	echo "$target, $for"
 	$GO test -timeout 0 -run '^$' -fuzz "^${target#*:}\$" -fuzztime "$for" -fuzzminimizetime $tries "${target%:*}"
 done
+[ -n "$found" ] || { echo "no fuzz target begins with $wanted" >&2; exit 1; }
