@@ -7,7 +7,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/internal/testutil/fuzzing"
 	"github.com/mathub/webhooks/internal/testutil/fuzzworld"
 )
 
@@ -31,10 +30,5 @@ func FuzzPortal(f *testing.F) { newFuzzPortal(f).Fuzz(f) }
 // TestNumberedInputsOfThePortal is FuzzPortal's long form, as TestNumberedInputs is of the API's.
 func TestNumberedInputsOfThePortal(t *testing.T) {
 	t.Parallel()
-	corpus := fuzzing.KeepCorpus("FuzzPortal")
-	fuzzing.Numbered(t, 300, func(t *testing.T) func(n uint64) int {
-		site := newFuzzPortal(t)
-		site.Corpus = corpus
-		return func(n uint64) int { return site.Numbered(t, n) }
-	})
+	fuzzworld.Numbered(t, "FuzzPortal", 300, newFuzzPortal)
 }

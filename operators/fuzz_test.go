@@ -7,7 +7,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mathub/webhooks/internal/testutil/fuzzing"
 	"github.com/mathub/webhooks/internal/testutil/fuzzworld"
 )
 
@@ -28,10 +27,5 @@ func FuzzPages(f *testing.F) { newFuzzPages(f).Fuzz(f) }
 // TestNumberedInputs is FuzzPages' long form: see fuzzing.Numbered.
 func TestNumberedInputs(t *testing.T) {
 	t.Parallel()
-	corpus := fuzzing.KeepCorpus("FuzzPages")
-	fuzzing.Numbered(t, 200, func(t *testing.T) func(n uint64) int {
-		site := newFuzzPages(t)
-		site.Corpus = corpus
-		return func(n uint64) int { return site.Numbered(t, n) }
-	})
+	fuzzworld.Numbered(t, "FuzzPages", 200, newFuzzPages)
 }

@@ -28,14 +28,7 @@ func TestDeliverer_NotifyOwner(t *testing.T) {
 	waits()
 	require.Equal(t, Result{Status: Skipped, Error: NoticesUnwanted}, notify(1))
 	require.Zero(t, r.count(t, "notices"), "it has ended")
-	sealed, err := r.keyset.SealNotify("bot", "s3cret")
-	require.NoError(t, err)
-	sealURL := func(url string) []byte {
-		sealed, err := r.keyset.SealNotifyURL("bot", url)
-		require.NoError(t, err)
-		return sealed
-	}
-	r.execute(t, "UPDATE bots SET notify_url = $1, notify_secret = $2", sealURL(to.url), sealed)
+	r.notifyAt(t, to.url)
 	r.execute(t, "UPDATE bots SET is_active = false")
 	waits()
 	require.Equal(t, Result{Status: Skipped, Error: BotSuspended}, notify(1))
@@ -59,7 +52,7 @@ func TestDeliverer_NotifyOwner(t *testing.T) {
 	require.NoError(t, json.Unmarshal(got[0].body, &sent))
 	require.Equal(t, "e1", sent.Data.EventID)
 
-	r.execute(t, "UPDATE bots SET notify_url = $1", sealURL("http://10.0.0.1/"))
+	r.notifyAt(t, "http://10.0.0.1/")
 	waits()
 	blocked := notify(1)
 	require.Equal(t, Failed, blocked.Status, "the egress guard stands before it too")
@@ -70,17 +63,23 @@ func TestDeliverer_NotifyOwner(t *testing.T) {
 	require.Zero(t, r.count(t, "deliveries"), "it counts for nothing")
 }
 
+// notifyAt has the bot's owner be notified at a URL.
+func (r *rig) notifyAt(t *testing.T, url string) {
+	t.Helper()
+	secret, err := r.keyset.SealNotify("bot", "s3cret")
+	require.NoError(t, err)
+	sealed, err := r.keyset.SealNotifyURL("bot", url)
+	require.NoError(t, err)
+	r.execute(t, "UPDATE bots SET notify_url = $1, notify_secret = $2", sealed, secret)
+}
+
 // TestDeliverer_NotifyOwner_Over: an owner whose endpoint was away is not told of what has changed since: that a webhook fails that
 // has recovered, or that it has recovered when it fails again or is disabled.
 func TestDeliverer_NotifyOwner_Over(t *testing.T) {
 	t.Parallel()
 	r, to := newRig(t), newReceiver(t, 503)
 	id := r.subscribe(t, to.url, "")
-	sealed, err := r.keyset.SealNotify("bot", "s3cret")
-	require.NoError(t, err)
-	url, err := r.keyset.SealNotifyURL("bot", to.url)
-	require.NoError(t, err)
-	r.execute(t, "UPDATE bots SET notify_url = $1, notify_secret = $2", url, sealed)
+	r.notifyAt(t, to.url)
 	r.execute(t, "INSERT INTO failing_webhooks (webhook_id, number, noticed_at) VALUES ($1, 1, now())", id)
 	notify := func(kind webhook.NoticeKind) Result {
 		r.execute(t, "INSERT INTO notices (webhook_id, kind, generation, host, failure_count, noticed_at, event_id, last_error) VALUES ($1, $2, 1, 'example.com', 7, now(), 'e1', 'HTTP 500') ON CONFLICT DO NOTHING", id, kind)
@@ -118,14 +117,7 @@ func TestDeliverer_SendTestNotice(t *testing.T) {
 	unwanted := Result{Status: Skipped, Error: NoticesUnwanted}
 	require.Equal(t, unwanted, test("bot"))
 	require.Equal(t, unwanted, test("no-such-bot"))
-	notify := func(url string) {
-		sealed, err := r.keyset.SealNotify("bot", "s3cret")
-		require.NoError(t, err)
-		sealedURL, err := r.keyset.SealNotifyURL("bot", url)
-		require.NoError(t, err)
-		r.execute(t, "UPDATE bots SET notify_url = $1, notify_secret = $2", sealedURL, sealed)
-	}
-	notify(to.url)
+	r.notifyAt(t, to.url)
 	r.execute(t, "UPDATE bots SET is_active = false")
 	require.Equal(t, Result{Status: Skipped, Error: BotSuspended}, test("bot"))
 	r.execute(t, "UPDATE bots SET is_active = true")
@@ -148,7 +140,7 @@ func TestDeliverer_SendTestNotice(t *testing.T) {
 	require.True(t, sent.Test)
 	require.Equal(t, "bot", sent.Data.BotID)
 
-	notify("http://10.0.0.1/")
+	r.notifyAt(t, "http://10.0.0.1/")
 	blocked := test("bot")
 	require.Equal(t, Failed, blocked.Status)
 	require.Contains(t, blocked.Error, "blocked")
@@ -160,11 +152,7 @@ func TestDeliverer_NotifyOwner_Failing(t *testing.T) {
 	t.Parallel()
 	r, to := newRig(t), newReceiver(t, 200)
 	id := r.subscribe(t, to.url, "")
-	sealed, err := r.keyset.SealNotify("bot", "s3cret")
-	require.NoError(t, err)
-	sealedURL, err := r.keyset.SealNotifyURL("bot", to.url)
-	require.NoError(t, err)
-	r.execute(t, "UPDATE bots SET notify_url = $1, notify_secret = $2", sealedURL, sealed)
+	r.notifyAt(t, to.url)
 	r.execute(t, `INSERT INTO notices (webhook_id, kind, generation, host, failure_count, noticed_at, event_id, last_error, reason, since, delivered, failed)
 		VALUES ($1, 'failing', 3, 'example.com', 7, '2025-03-20T10:30:00Z', 'e1', 'HTTP 500', 'failures_in_a_row', '2025-03-19T10:20:00Z', 1, 8),
 		       ($1, 'recovered', 3, 'example.com', 0, '2025-03-20T11:30:00Z', '', '', '', '2025-03-20T10:30:00Z', 12, 1)`, id)
@@ -183,6 +171,6 @@ func TestDeliverer_NotifyOwner_Failing(t *testing.T) {
 	require.Len(t, requests, 2)
 	require.Contains(t, string(requests[0].body), `"reason":"failures_in_a_row","since":"2025-03-19T10:20:00.000Z","failureCount":7,"delivered":1,"failed":8,"lastError":"HTTP 500","eventId":"e1"}`)
 	require.Contains(t, string(requests[1].body), `"failingAt":"2025-03-20T10:30:00.000Z","delivered":12,"failed":1}`)
-	_, err = r.NotifyOwner(t.Context(), Notice{Kind: "other", WebhookID: id, Generation: 3, Attempt: 1})
+	_, err := r.NotifyOwner(t.Context(), Notice{Kind: "other", WebhookID: id, Generation: 3, Attempt: 1})
 	require.ErrorContains(t, err, "kind")
 }

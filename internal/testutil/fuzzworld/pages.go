@@ -129,8 +129,8 @@ type Site struct {
 	Actions []Action
 	// Sign adds what says who asks.
 	Sign func(req *http.Request)
-	// Corpus keeps inputs; nil: none is kept.
-	Corpus *fuzzing.Corpus
+	// corpus keeps inputs; nil: none is kept.
+	corpus *fuzzing.Corpus
 }
 
 // NewSite finds what can be reached from the first page.
@@ -158,8 +158,8 @@ func (s *Site) Fuzz(f *testing.F) {
 	})
 }
 
-// Numbered runs the n-th input of the long form.
-func (s *Site) Numbered(t testing.TB, n uint64) (status int) {
+// numbered runs the n-th input of the long form.
+func (s *Site) numbered(t testing.TB, n uint64) (status int) {
 	t.Helper()
 	all := uint64(len(s.Actions))
 	seed := n / all // the first are as the forms are
@@ -167,6 +167,17 @@ func (s *Site) Numbered(t testing.TB, n uint64) (status int) {
 		seed = n
 	}
 	return s.run(t, s.Actions[n%all], seed, "", "")
+}
+
+// Numbered is the long form of a fuzz target of pages, each world's from site: see fuzzing.Numbered. Inputs are kept for the target.
+func Numbered(t *testing.T, target string, otherwise uint64, site func(testing.TB) *Site) {
+	t.Helper()
+	corpus := fuzzing.KeepCorpus(target)
+	fuzzing.Numbered(t, otherwise, func(t *testing.T) func(n uint64) int {
+		s := site(t)
+		s.corpus = corpus
+		return func(n uint64) int { return s.numbered(t, n) }
+	})
 }
 
 // find returns the action of a name, or, as mutated names are no action's, any of them.
@@ -186,7 +197,7 @@ func (s *Site) find(name string) Action {
 func (s *Site) run(t testing.TB, of Action, seed uint64, path, given string) (status int) {
 	t.Helper()
 	a := s.changed(of, seed, path, given)
-	defer func() { s.Corpus.Offer(t, of.name(), uint64(0), path, a.Values.Encode()) }()
+	defer func() { s.corpus.Offer(t, of.name(), uint64(0), path, a.Values.Encode()) }()
 	for try := 0; ; try++ {
 		s.Restore(t, false)
 		req, err := s.request(t.Context(), a)
