@@ -128,6 +128,29 @@ func (a *API) CreateBot(t testing.TB, name string) *Bot {
 	return &Bot{ID: bot.ID, Key: succeeded(t, key, err).Key, api: a}
 }
 
+// PauseBot lets a bot's deliveries wait in the queues until ResumeBot. Those begun within the next 2 s may still be sent.
+func (a *API) PauseBot(t testing.TB, botID string) {
+	t.Helper()
+	service, err := a.service()
+	if err != nil {
+		t.Fatal(err)
+	}
+	paused, err := service.PauseDeliveries(t.Context(), mathub.NewPause{Scope: "bot", Value: botID, Reason: "A test asked for it."})
+	succeeded(t, paused, err)
+}
+
+// ResumeBot ends what PauseBot began.
+func (a *API) ResumeBot(t testing.TB, botID string) {
+	t.Helper()
+	service, err := a.service()
+	if err == nil {
+		err = service.ResumeDeliveries(t.Context(), &mathub.ResumeDeliveriesParams{Scope: "bot", Value: botID})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Emit emits an event, which must be accepted.
 func (a *API) Emit(t testing.TB, e Event) Receipt {
 	t.Helper()
