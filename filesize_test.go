@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,6 +20,25 @@ import (
 
 // maxLines bounds a file that people write, tests included: one that holds more is about more than one thing.
 const maxLines = 400
+
+// maxBytes bounds what is kept of a file in each clone, for good: the largest are the API's document and pictures.
+const maxBytes = 1 << 20
+
+// TestNoBuildIsKept: a binary, or a core, was added to a commit with the rest.
+func TestNoBuildIsKept(t *testing.T) {
+	listed, err := exec.CommandContext(t.Context(), "git", "ls-files", "-z").Output()
+	require.NoError(t, err)
+	files := strings.Split(strings.TrimSuffix(string(listed), "\x00"), "\x00")
+	require.Greater(t, len(files), 1000)
+	for _, file := range files {
+		info, err := os.Lstat(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it is removed, and that is not committed yet
+		}
+		require.NoError(t, err)
+		require.LessOrEqual(t, info.Size(), int64(maxBytes), "%s: git rm --cached it", file)
+	}
+}
 
 // TestFilesAreShort looks at both modules and the examples; .golangci.yml bounds the functions.
 func TestFilesAreShort(t *testing.T) {
