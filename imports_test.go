@@ -115,3 +115,24 @@ func TestHandlersHoldNoSQL(t *testing.T) {
 		assert.Empty(t, statement.FindAllString(string(source), -1), file)
 	}
 }
+
+// TestTheArchitectureNamesEveryPackage: a newcomer finds each in the table of docs/architecture.md.
+func TestTheArchitectureNamesEveryPackage(t *testing.T) {
+	page, err := os.ReadFile("docs/architecture.md")
+	require.NoError(t, err)
+	_, table, found := strings.Cut(string(page), "\n## The packages\n")
+	require.True(t, found)
+	inner, err := filepath.Glob("internal/*")
+	require.NoError(t, err)
+	outer, err := filepath.Glob("*")
+	require.NoError(t, err)
+	seen := 0
+	for _, folder := range append(inner, outer...) {
+		if source, err := filepath.Glob(folder + "/*.go"); err != nil || len(source) == 0 || folder == "docs" {
+			continue
+		}
+		seen++
+		assert.Contains(t, table, "`"+folder+"`", "docs/architecture.md names each package")
+	}
+	require.Greater(t, seen, 30)
+}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/alecthomas/kong"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/internal/egress"
@@ -31,6 +32,38 @@ func TestREADMENamesEverySetting(t *testing.T) {
 		}
 	}
 	require.ElementsMatch(t, known, documented)
+}
+
+// TestREADMENamesEveryCommand holds the README's table of commands against the program, both ways.
+func TestREADMENamesEveryCommand(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	_, section, found := strings.Cut(string(readme), "\n## Commands\n")
+	require.True(t, found)
+	section, _, _ = strings.Cut(section, "\n## ")
+	program := newParser(new(commands)).Model.Node
+	var named []*kong.Node
+	for _, line := range strings.Split(section, "\n")[3:] {
+		cell, _, _ := strings.Cut(strings.TrimPrefix(line, "| "), " | ")
+		for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cell, -1) {
+			node, whole := program, true
+			for _, word := range strings.Fields(m[1]) {
+				child := slices.IndexFunc(node.Children, func(n *kong.Node) bool { return n.Name == word })
+				if child < 0 {
+					whole = word != "…"
+					break
+				}
+				node = node.Children[child]
+			}
+			runs := len(node.Children) == 0 || node.DefaultCmd != nil
+			require.True(t, node != program && (runs || !whole), "%s is no command", m[1])
+			named = append(named, node)
+		}
+	}
+	for _, command := range program.Children {
+		of := func(n *kong.Node) bool { return n == command || n.Parent == command }
+		require.True(t, command.Hidden || slices.ContainsFunc(named, of), "the README does not name %s", command.Name)
+	}
 }
 
 // A worker sends nothing to what its settings name: its own listeners, the API, Postgres, Temporal, its Web UI, the

@@ -24,7 +24,7 @@ type Ops struct {
 
 	Keys opsKeys `cmd:"" help:"List, find and revoke keys of bots."`
 
-	Webhooks opsWebhooks `cmd:"" help:"List, show, enable, disable, delete, recover and hurry webhooks of any bot."`
+	Webhooks opsWebhooks `cmd:"" help:"List, show, enable, disable, delete, recover and retry webhooks of any bot."`
 
 	Incidents opsIncidents `cmd:"" help:"Undo what an incident of ours did: enable the webhooks that it disabled, and deliver what they missed."`
 
