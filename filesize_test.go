@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 )
@@ -37,6 +38,25 @@ func TestNoBuildIsKept(t *testing.T) {
 		}
 		require.NoError(t, err)
 		require.LessOrEqual(t, info.Size(), int64(maxBytes), "%s: git rm --cached it", file)
+	}
+}
+
+// maxWidth bounds a line of SQL, in characters.
+const maxWidth = 140
+
+// TestSQLIsNarrow: a column that was added at a line's end is seen in a diff, and beside the code that reads it.
+func TestSQLIsNarrow(t *testing.T) {
+	queries, err := filepath.Glob("queries/*.sql")
+	require.NoError(t, err)
+	migrations, err := filepath.Glob("db/migrations/*.sql")
+	require.NoError(t, err)
+	require.NotEmpty(t, migrations)
+	for _, file := range append(queries, migrations...) {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for n, line := range strings.Split(string(text), "\n") {
+			require.LessOrEqual(t, utf8.RuneCountInString(line), maxWidth, "%s:%d", file, n+1)
+		}
 	}
 }
 

@@ -12,7 +12,9 @@ import (
 )
 
 const botByKey = `-- name: BotByKey :one
-SELECT k.id, k.bot_id, k.name, k.prefix, b.is_active, b.suspended_reason FROM api_keys k JOIN bots b ON b.id = k.bot_id WHERE k.key_hash = $1
+SELECT k.id, k.bot_id, k.name, k.prefix, b.is_active, b.suspended_reason
+FROM api_keys k JOIN bots b ON b.id = k.bot_id
+WHERE k.key_hash = $1
 `
 
 type BotByKeyRow struct {

@@ -76,7 +76,8 @@ const listAuditOfBot = `-- name: ListAuditOfBot :many
 SELECT id, at, bot_id, action, subject, before, after, actor_kind, actor_id, actor_name, actor_key_id, actor_link_id, client, request
 FROM audit_log a
 WHERE a.bot_id = $1
-  AND ($2::uuid IS NULL OR (a.at, a.id) < (SELECT b.at, b.id FROM audit_log b WHERE b.id = $2::uuid))
+  AND ($2::uuid IS NULL
+      OR (a.at, a.id) < (SELECT b.at, b.id FROM audit_log b WHERE b.id = $2::uuid))
 ORDER BY a.at DESC, a.id DESC
 LIMIT $3
 `
@@ -142,8 +143,10 @@ func (q *Queries) RemoveAudit(ctx context.Context, db DBTX, arg RemoveAuditParam
 
 const writeAudit = `-- name: WriteAudit :exec
 
-INSERT INTO audit_log (id, bot_id, action, subject, before, after, actor_kind, actor_id, actor_name, actor_key_id, actor_link_id, client, request)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+INSERT INTO audit_log (id, bot_id, action, subject, before, after, actor_kind, actor_id, actor_name, actor_key_id, actor_link_id,
+    client, request)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
+    $11, $12, $13)
 `
 
 type WriteAuditParams struct {

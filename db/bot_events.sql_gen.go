@@ -137,7 +137,8 @@ SELECT looked_at.id, looked_at.type, looked_at.accepted_at, looked_at.bytes, loo
 FROM (
     SELECT e.id, e.type, e.accepted_at, octet_length(e.payload) AS bytes, (e.bot_ids IS NULL)::boolean AS to_all,
            row_number() OVER (ORDER BY e.accepted_at DESC, e.id DESC) AS n,
-           (e.type NOT IN ('test', 'webhook.verify') AND coalesce(e.bot_ids @> ARRAY[$1::text], true) AND $2::text IN ('', e.type))::boolean AS wanted
+           (e.type NOT IN ('test', 'webhook.verify') AND coalesce(e.bot_ids @> ARRAY[$1::text], true)
+               AND $2::text IN ('', e.type))::boolean AS wanted
     FROM events e
     WHERE (e.accepted_at, e.id) < ($3::timestamptz, $4::text)
     ORDER BY e.accepted_at DESC, e.id DESC

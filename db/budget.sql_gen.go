@@ -216,11 +216,14 @@ WITH page AS MATERIALIZED (
     ORDER BY d.seq
     LIMIT $2
 ), rows AS MATERIALIZED (
-    SELECT d.id FROM page p CROSS JOIN LATERAL (SELECT o.id FROM deliveries o WHERE o.id = p.id FOR UPDATE SKIP LOCKED LIMIT 1) AS d WHERE p.success = $1::boolean
+    SELECT d.id
+    FROM page p CROSS JOIN LATERAL (SELECT o.id FROM deliveries o WHERE o.id = p.id FOR UPDATE SKIP LOCKED LIMIT 1) AS d
+    WHERE p.success = $1::boolean
 ), removed AS (
     DELETE FROM deliveries d USING rows WHERE d.id = rows.id RETURNING d.id, d.event_id
 ), sums AS (
-    SELECT p.webhook_id, span_of(p.id) AS span, max(p.seq) AS upto, count(r.id) AS deliveries, coalesce(sum(p.bytes) FILTER (WHERE r.id IS NOT NULL), 0) AS bytes,
+    SELECT p.webhook_id, span_of(p.id) AS span, max(p.seq) AS upto, count(r.id) AS deliveries,
+           coalesce(sum(p.bytes) FILTER (WHERE r.id IS NOT NULL), 0) AS bytes,
            max(p.attempted_at) FILTER (WHERE r.id IS NOT NULL) AS before
     FROM page p
     LEFT JOIN removed r ON r.id = p.id
@@ -243,7 +246,8 @@ WITH page AS MATERIALIZED (
 )
 SELECT (SELECT count(*) FROM page)::integer AS looked_at, coalesce((SELECT sum(s.deliveries) FROM sums s), 0)::bigint AS deliveries,
        coalesce((SELECT sum(s.bytes) FROM sums s), 0)::bigint AS bytes,
-       coalesce((SELECT array_agg(DISTINCT e.id) FROM removed r JOIN events e ON e.id = r.event_id AND e.type = 'test'), '{}')::text[] AS tests
+       coalesce((SELECT array_agg(DISTINCT e.id) FROM removed r JOIN events e ON e.id = r.event_id AND e.type = 'test'),
+           '{}')::text[] AS tests
 `
 
 type RemoveOldestParams struct {
@@ -301,11 +305,14 @@ WITH page AS MATERIALIZED (
     ORDER BY d.seq
     LIMIT $1
 ), rows AS MATERIALIZED (
-    SELECT d.id FROM page p CROSS JOIN LATERAL (SELECT o.id FROM deliveries o WHERE o.id = p.id FOR UPDATE SKIP LOCKED LIMIT 1) AS d WHERE p.success AND p.bytes > 0
+    SELECT d.id
+    FROM page p CROSS JOIN LATERAL (SELECT o.id FROM deliveries o WHERE o.id = p.id FOR UPDATE SKIP LOCKED LIMIT 1) AS d
+    WHERE p.success AND p.bytes > 0
 ), stripped AS (
     UPDATE deliveries d SET response_body = NULL, exchange = NULL FROM rows WHERE d.id = rows.id RETURNING d.id
 ), sums AS (
-    SELECT p.webhook_id, span_of(p.id) AS span, max(p.seq) AS upto, coalesce(sum(p.bytes) FILTER (WHERE p.id IN (SELECT s.id FROM stripped s)), 0) AS bytes
+    SELECT p.webhook_id, span_of(p.id) AS span, max(p.seq) AS upto,
+           coalesce(sum(p.bytes) FILTER (WHERE p.id IN (SELECT s.id FROM stripped s)), 0) AS bytes
     FROM page p
     GROUP BY p.webhook_id, span_of(p.id)
 ), locked AS MATERIALIZED (
@@ -370,8 +377,8 @@ type WebhooksToCountRow struct {
 	HasNew bool
 }
 
-// A page of the webhooks, and of which there are deliveries, up to a seq, of events accepted since @since, that are not counted. By
-// scalar subqueries, as of EXISTS or a join Postgres may make one scan of all.
+// A page of the webhooks, and of which there are deliveries, up to a seq, of events accepted since @since, that are not
+// counted. By scalar subqueries, as of EXISTS or a join Postgres may make one scan of all.
 func (q *Queries) WebhooksToCount(ctx context.Context, db DBTX, arg WebhooksToCountParams) ([]WebhooksToCountRow, error) {
 	rows, err := db.Query(ctx, webhooksToCount,
 		arg.Upto,

@@ -128,26 +128,31 @@ func (q *Queries) GetDeliveries(ctx context.Context, db DBTX, arg GetDeliveriesP
 const pageOfDeliveries = `-- name: PageOfDeliveries :many
 WITH looked_at AS MATERIALIZED (
     SELECT d.id, d.seq, d.webhook_id, d.event_id, d.attempt, d.trigger, d.success, d.status_code, d.error, d.duration_ms, d.attempted_at, row_number() OVER (PARTITION BY d.webhook_id ORDER BY d.seq DESC) AS n
-    FROM (SELECT unnest($2::uuid[]) AS id, unnest($3::bigint[]) AS from_seq, unnest($4::bigint[]) AS before_seq) AS h
+    FROM (SELECT unnest($2::uuid[]) AS id, unnest($3::bigint[]) AS from_seq,
+        unnest($4::bigint[]) AS before_seq) AS h
     CROSS JOIN LATERAL (
-        (SELECT o.id, o.seq, o.webhook_id, o.event_id, o.attempt, o.trigger, o.success, o.status_code, o.error, o.duration_ms, o.attempted_at
+        (SELECT o.id, o.seq, o.webhook_id, o.event_id, o.attempt, o.trigger, o.success, o.status_code, o.error, o.duration_ms,
+                o.attempted_at
          FROM deliveries o
          WHERE $5::text = '' AND coalesce($6::boolean, true)
            AND o.webhook_id = h.id AND o.seq >= h.from_seq AND o.seq < least(h.before_seq, $7::bigint)
          ORDER BY o.seq DESC
          LIMIT $8::bigint)
         UNION ALL
-        (SELECT o.id, o.seq, o.webhook_id, o.event_id, o.attempt, o.trigger, o.success, o.status_code, o.error, o.duration_ms, o.attempted_at
+        (SELECT o.id, o.seq, o.webhook_id, o.event_id, o.attempt, o.trigger, o.success, o.status_code, o.error, o.duration_ms,
+                o.attempted_at
          FROM deliveries o
          WHERE $5::text = '' AND NOT $6::boolean AND NOT o.success
            AND o.webhook_id = h.id AND o.seq >= h.from_seq AND o.seq < least(h.before_seq, $7::bigint)
          ORDER BY o.seq DESC
          LIMIT $8::bigint)
         UNION ALL
-        (SELECT o.id, o.seq, o.webhook_id, o.event_id, o.attempt, o.trigger, o.success, o.status_code, o.error, o.duration_ms, o.attempted_at
+        (SELECT o.id, o.seq, o.webhook_id, o.event_id, o.attempt, o.trigger, o.success, o.status_code, o.error, o.duration_ms,
+                o.attempted_at
          FROM deliveries o
          WHERE $5::text <> '' AND o.event_id = $5::text
-           AND o.webhook_id = h.id AND o.seq + 0 >= h.from_seq AND o.seq + 0 < least(h.before_seq, $7::bigint) -- + 0: not by the webhook's index
+           -- + 0: not by the webhook's index
+           AND o.webhook_id = h.id AND o.seq + 0 >= h.from_seq AND o.seq + 0 < least(h.before_seq, $7::bigint)
          ORDER BY o.seq + 0 DESC
          LIMIT $8::bigint)
     ) AS d
@@ -158,7 +163,8 @@ WITH looked_at AS MATERIALIZED (
            (e.type IS NOT NULL AND coalesce(l.success = $6::boolean, true)
                AND ($9::text = '' OR l.trigger::text = $9::text)
                AND ($10::text = '' OR coalesce(l.error = $10::text OR split_part(l.error, ':', 1) = $10::text, false))
-               AND CASE $11::integer WHEN 0 THEN true WHEN -1 THEN l.status_code IS NULL ELSE coalesce(l.status_code / 100 = $11::integer, false) END
+               AND CASE $11::integer WHEN 0 THEN true WHEN -1 THEN l.status_code IS NULL
+                   ELSE coalesce(l.status_code / 100 = $11::integer, false) END
                AND l.attempted_at BETWEEN $12::timestamptz AND $13::timestamptz
                AND ($14::text IS NULL OR e.type = $14::text))::boolean AS wanted
     FROM looked_at l
@@ -166,7 +172,8 @@ WITH looked_at AS MATERIALIZED (
     LEFT JOIN LATERAL (SELECT k.type FROM events k WHERE k.id = l.event_id LIMIT 1) AS e ON true
     WHERE l.seq >= cut.seq
 )
-SELECT m.id, m.seq::bigint AS seq, m.webhook_id, m.event_id, m.attempt, m.trigger, m.success, m.status_code, m.error, m.duration_ms, m.attempted_at,
+SELECT m.id, m.seq::bigint AS seq, m.webhook_id, m.event_id, m.attempt, m.trigger, m.success, m.status_code, m.error,
+       m.duration_ms, m.attempted_at,
        m.wanted::boolean AS wanted, m.is_last::boolean AS is_last, coalesce(m.event_type, '')::text AS event_type
 FROM marked m
 WHERE m.wanted OR m.is_last
@@ -209,9 +216,10 @@ type PageOfDeliveriesRow struct {
 }
 
 // Looks at the deliveries of some webhooks, of each those recorded from from_seq to before @before and before_seq, at most
-// @most_each, newest first. Returns those that are wanted and, wanted or not, the last one (is_last) of which it is known that
-// none is left out before it, where there may be more. What is left of an event that is no longer kept is not wanted. ” and NULL want any; @status_class -1 wants no status at all. The three
-// branches are for the index of the failures and that of an event.
+// @most_each, newest first. Returns those that are wanted and, wanted or not, the last one (is_last) of which it is known
+// that none is left out before it, where there may be more. What is left of an event that is no longer kept is not wanted.
+// ” and NULL want any; @status_class -1 wants no status at all. The three branches are for the index of the failures and
+// that of an event.
 func (q *Queries) PageOfDeliveries(ctx context.Context, db DBTX, arg PageOfDeliveriesParams) ([]PageOfDeliveriesRow, error) {
 	rows, err := db.Query(ctx, pageOfDeliveries,
 		arg.Most,

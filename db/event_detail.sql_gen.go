@@ -36,11 +36,13 @@ WITH attempts AS MATERIALIZED (
     ORDER BY c.webhook_id
     LIMIT 1
 ), known AS MATERIALIZED (
-    SELECT coalesce(a.webhook_id, p.webhook_id) AS webhook_id, coalesce(a.delivered, false) AS delivered, a.delivered IS NOT NULL AS attempted, p.trigger
+    SELECT coalesce(a.webhook_id, p.webhook_id) AS webhook_id, coalesce(a.delivered, false) AS delivered,
+           a.delivered IS NOT NULL AS attempted, p.trigger
     FROM (SELECT webhook_id, bool_or(success) AS delivered FROM attempts GROUP BY webhook_id) AS a
     FULL JOIN planned p ON p.webhook_id = a.webhook_id
 ), upto AS MATERIALIZED (
-    SELECT coalesce((SELECT k.webhook_id FROM known k WHERE k.webhook_id < cut.webhook_id ORDER BY k.webhook_id DESC LIMIT 1), cut.webhook_id) AS webhook_id
+    SELECT coalesce((SELECT k.webhook_id FROM known k WHERE k.webhook_id < cut.webhook_id ORDER BY k.webhook_id DESC LIMIT 1),
+        cut.webhook_id) AS webhook_id
     FROM cut
 )
 SELECT count(*) FILTER (WHERE k.delivered) AS delivered,
@@ -111,7 +113,8 @@ WITH attempts AS MATERIALIZED (
     ORDER BY c.webhook_id
     LIMIT 1
 ), known AS MATERIALIZED (
-    SELECT coalesce(a.webhook_id, p.webhook_id) AS webhook_id, coalesce(a.attempts, 0) AS attempts, coalesce(a.delivered, false) AS delivered,
+    SELECT coalesce(a.webhook_id, p.webhook_id) AS webhook_id, coalesce(a.attempts, 0) AS attempts,
+           coalesce(a.delivered, false) AS delivered,
            a.status_code, a.error, a.attempted_at, p.trigger, p.due_at
     FROM (
         SELECT DISTINCT ON (l.webhook_id) l.webhook_id, l.status_code, l.error, l.attempted_at,
@@ -122,7 +125,8 @@ WITH attempts AS MATERIALIZED (
     ) AS a
     FULL JOIN planned p ON p.webhook_id = a.webhook_id
 ), upto AS MATERIALIZED (
-    SELECT coalesce((SELECT k.webhook_id FROM known k WHERE k.webhook_id < cut.webhook_id ORDER BY k.webhook_id DESC LIMIT 1), cut.webhook_id) AS webhook_id
+    SELECT coalesce((SELECT k.webhook_id FROM known k WHERE k.webhook_id < cut.webhook_id ORDER BY k.webhook_id DESC LIMIT 1),
+        cut.webhook_id) AS webhook_id
     FROM cut
 ), judged AS (
     SELECT k.webhook_id, k.attempts, k.delivered, k.status_code, k.error, k.attempted_at, k.trigger, k.due_at, w.bot_id, w.origin, w.is_active, w.resume_at, coalesce(w.is_planned, false) AS is_planned,

@@ -17,11 +17,14 @@ const addressEvents = `-- name: AddressEvents :many
 WITH asked AS (
     SELECT list.n, list.event_type, NULLIF(list.bots, '')::text[] AS bot_ids, $1::uuid AS after, $2::uuid AS upto
     FROM (
-        SELECT unnest((SELECT $3::integer[])) AS n, unnest((SELECT $4::text[])) AS event_type, unnest((SELECT $5::text[])) AS bots
+        SELECT unnest((SELECT $3::integer[])) AS n, unnest((SELECT $4::text[])) AS event_type,
+               unnest((SELECT $5::text[])) AS bots
     ) AS list
 ), subscribers AS MATERIALIZED (
-    SELECT asked.n AS list, w.id, w.bot_id, w.origin, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-           w.extras, w.filter, w.generation, w.failure_count, w.failure_run, w.queued AS was_queued, w.queued OR EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS queued,
+    SELECT asked.n AS list, w.id, w.bot_id, w.origin, w.url, w.secret,
+           (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
+           w.extras, w.filter, w.generation, w.failure_count, w.failure_run, w.queued AS was_queued,
+           w.queued OR EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS queued,
            w.ordered, w.ordered_from, w.verified_at IS NOT NULL AS verified
     FROM asked
     CROSS JOIN LATERAL (
@@ -81,7 +84,8 @@ WITH asked AS (
     ) AS s
     LEFT JOIN places p ON p.webhook_id = s.id
     JOIN (
-        SELECT unnest((SELECT $8::text[])) AS id, unnest((SELECT $9::integer[])) AS list, unnest((SELECT $10::integer[])) AS n
+        SELECT unnest((SELECT $8::text[])) AS id, unnest((SELECT $9::integer[])) AS list,
+               unnest((SELECT $10::integer[])) AS n
     ) AS addressed ON addressed.list = s.list
     CROSS JOIN LATERAL (SELECT id, type, payload, bot_ids, run_id, workflow_id, accepted_at, position FROM events WHERE id = addressed.id AND run_id = $11 LIMIT 1) AS e
     WHERE NOT s.ordered OR (SELECT $7::boolean) OR s.ordered_from > e.accepted_at
@@ -91,7 +95,9 @@ WITH asked AS (
 ), added AS (
     SELECT webhook_id, min(seq) AS seq, min(due_at) AS due_at FROM enqueued GROUP BY webhook_id
 )
-SELECT s.list::integer AS list, s.id, s.bot_id, s.origin, s.url, s.secret, s.previous_secret, s.extras, s.filter, s.generation, s.failure_count, s.failure_run, s.queued::boolean AS queued, s.ordered::boolean AS ordered, (s.queued AND NOT s.was_queued)::boolean AS turns, s.verified::boolean AS verified,
+SELECT s.list::integer AS list, s.id, s.bot_id, s.origin, s.url, s.secret, s.previous_secret, s.extras, s.filter, s.generation,
+       s.failure_count, s.failure_run, s.queued::boolean AS queued, s.ordered::boolean AS ordered,
+       (s.queued AND NOT s.was_queued)::boolean AS turns, s.verified::boolean AS verified,
        coalesce(q.seq, 0)::bigint AS seq, coalesce(q.due_at, 'epoch')::timestamptz AS due_at
 FROM subscribers s
 LEFT JOIN added q ON q.webhook_id = s.id
@@ -138,17 +144,18 @@ type AddressEventsRow struct {
 // TestTheAudienceIsReadFromIndexes.
 // A page of the webhooks that events go to, in the order of their ids, from after @after on. Events of one type, and for the
 // same bots, share a list of them, which is read once. In the same statement, each event gets a row in the queue of each of
-// its webhooks that is queued, unless another run owns the event. seq and due_at are of the first new row of a webhook; seq is 0
-// where there is none. A row of what was sent already, as where this is repeated, goes before it is sent: the queue looks.
-// A webhook that a pause covers is as good as queued; turns: it is to become so. One with a filter gets no row here: whether it
-// gets the event, internal/delivery/filter.go decides. If it is ordered, that is decided when its turn comes.
+// its webhooks that is queued, unless another run owns the event. seq and due_at are of the first new row of a webhook; seq
+// is 0 where there is none. A row of what was sent already, as where this is repeated, goes before it is sent: the queue
+// looks. A webhook that a pause covers is as good as queued; turns: it is to become so. One with a filter gets no row here:
+// whether it gets the event, internal/delivery/filter.go decides. If it is ordered, that is decided when its turn comes.
 //
-// The rows of an ordered webhook are added under lock_order, each due after those before it. So that no event overtakes another
-// in a list that is longer than a page, @whole has all ordered webhooks of the list get their rows in this statement: those beyond the page
-// are not returned, see OrderedRows. A later part of the list adds none, but for webhooks that have become ordered since.
+// The rows of an ordered webhook are added under lock_order, each due after those before it. So that no event overtakes
+// another in a list that is longer than a page, @whole has all ordered webhooks of the list get their rows in this
+// statement: those beyond the page are not returned, see OrderedRows. A later part of the list adds none, but for webhooks
+// that have become ordered since.
 //
-// Arrays stand in subqueries, so that Postgres does not see how long they are: one plan is the best for all, and planning again
-// takes longer than the lookup.
+// Arrays stand in subqueries, so that Postgres does not see how long they are: one plan is the best for all, and planning
+// again takes longer than the lookup.
 func (q *Queries) AddressEvents(ctx context.Context, db DBTX, arg AddressEventsParams) ([]AddressEventsRow, error) {
 	rows, err := db.Query(ctx, addressEvents,
 		arg.After,
@@ -328,7 +335,9 @@ func (q *Queries) EnqueueMatching(ctx context.Context, db DBTX, arg EnqueueMatch
 }
 
 const getEvent = `-- name: GetEvent :one
-SELECT id, type, payload, bot_ids, run_id, coalesce(workflow_id, 'event-' || id)::text AS workflow_id, accepted_at FROM events WHERE id = $1
+SELECT id, type, payload, bot_ids, run_id, coalesce(workflow_id, 'event-' || id)::text AS workflow_id, accepted_at
+FROM events
+WHERE id = $1
 `
 
 type GetEventRow struct {
@@ -357,7 +366,9 @@ func (q *Queries) GetEvent(ctx context.Context, db DBTX, id string) (GetEventRow
 }
 
 const getEvents = `-- name: GetEvents :many
-SELECT id, type, payload, bot_ids, run_id, coalesce(workflow_id, 'event-' || id)::text AS workflow_id, accepted_at FROM events WHERE id = ANY ($1::text[])
+SELECT id, type, payload, bot_ids, run_id, coalesce(workflow_id, 'event-' || id)::text AS workflow_id, accepted_at
+FROM events
+WHERE id = ANY ($1::text[])
 `
 
 type GetEventsRow struct {
@@ -399,8 +410,12 @@ func (q *Queries) GetEvents(ctx context.Context, db DBTX, ids []string) ([]GetEv
 }
 
 const getTarget = `-- name: GetTarget :one
-SELECT w.id, w.bot_id, w.origin, w.url, w.secret, (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
-       w.extras, (CASE WHEN w.ordered OR w.ordered_until IS NOT NULL THEN w.filter END)::jsonb AS ordered_filter, w.ordered_until, w.is_active, w.suspended, w.queued, w.ordered, w.failure_count, w.failure_run, w.generation, w.url_version, (w.verified_at IS NOT NULL)::boolean AS verified, coalesce(greatest(w.resume_at, w.ordered_from) > now(), false)::boolean AS resting,
+SELECT w.id, w.bot_id, w.origin, w.url, w.secret,
+       (CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END)::bytea AS previous_secret,
+       w.extras, (CASE WHEN w.ordered OR w.ordered_until IS NOT NULL THEN w.filter END)::jsonb AS ordered_filter, w.ordered_until,
+       w.is_active, w.suspended, w.queued, w.ordered, w.failure_count, w.failure_run, w.generation, w.url_version,
+       (w.verified_at IS NOT NULL)::boolean AS verified,
+       coalesce(greatest(w.resume_at, w.ordered_from) > now(), false)::boolean AS resting,
        EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS paused,
        (w.events @> ARRAY[$1::text])::boolean AS subscribed
 FROM webhooks w
@@ -493,9 +508,9 @@ type InsertEventsRow struct {
 	AcceptedAt time.Time
 }
 
-// Stores events, each a little later than the one before, and returns those that were not there, with when they were accepted. bots is what an
-// array of text looks like as text, empty for every bot. In the order of their ids, so that no two statements wait for each
-// other in a circle.
+// Stores events, each a little later than the one before, and returns those that were not there, with when they were
+// accepted. bots is what an array of text looks like as text, empty for every bot. In the order of their ids, so that no two
+// statements wait for each other in a circle.
 func (q *Queries) InsertEvents(ctx context.Context, db DBTX, arg InsertEventsParams) ([]InsertEventsRow, error) {
 	rows, err := db.Query(ctx, insertEvents,
 		arg.RunID,
@@ -648,7 +663,8 @@ func (q *Queries) TurnQueued(ctx context.Context, db DBTX, ids []uuid.UUID) erro
 }
 
 const unfinishedEvents = `-- name: UnfinishedEvents :many
-SELECT e.id, e.type, e.payload, e.bot_ids, e.run_id, coalesce(e.workflow_id, 'event-' || e.id)::text AS workflow_id, e.accepted_at, l.filters
+SELECT e.id, e.type, e.payload, e.bot_ids, e.run_id, coalesce(e.workflow_id, 'event-' || e.id)::text AS workflow_id,
+       e.accepted_at, l.filters
 FROM events e
 CROSS JOIN LATERAL (
     SELECT (CASE WHEN EXISTS (

@@ -196,7 +196,8 @@ func (q *Queries) ResetFuse(ctx context.Context, db DBTX, class string) ([]time.
 }
 
 const undoDisabling = `-- name: UndoDisabling :execrows
-UPDATE webhooks SET is_active = true, queued = true, failure_count = 0, early_failures = 0, resume_at = NULL, failing_since = NULL, enabled_at = now(),
+UPDATE webhooks SET is_active = true, queued = true, failure_count = 0, early_failures = 0, resume_at = NULL,
+    failing_since = NULL, enabled_at = now(),
     disabled_reason = NULL, disabled_by = NULL, updated_at = now(), generation = generation + 1
 WHERE id = $1 AND NOT is_active AND NOT suspended AND disabled_reason = 'failures'
 `

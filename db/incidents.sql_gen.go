@@ -73,7 +73,8 @@ func (q *Queries) ClaimIncidentWebhook(ctx context.Context, db DBTX, arg ClaimIn
 }
 
 const countIncident = `-- name: CountIncident :many
-SELECT state, reason, count(*) AS webhooks FROM incident_webhooks WHERE incident_id = $1 GROUP BY state, reason ORDER BY webhooks DESC, state, reason
+SELECT state, reason, count(*) AS webhooks FROM incident_webhooks WHERE incident_id = $1 GROUP BY state, reason
+ORDER BY webhooks DESC, state, reason
 `
 
 type CountIncidentRow struct {
@@ -104,7 +105,8 @@ func (q *Queries) CountIncident(ctx context.Context, db DBTX, incidentID uuid.UU
 }
 
 const endIncident = `-- name: EndIncident :execrows
-UPDATE incidents SET state = CASE state WHEN 'running' THEN 'completed' ELSE state END, ended_at = now(), updated_at = now(), outcome = $1
+UPDATE incidents SET state = CASE state WHEN 'running' THEN 'completed' ELSE state END, ended_at = now(), updated_at = now(),
+    outcome = $1
 WHERE id = $2 AND ended_at IS NULL AND state IN ('running', 'cancelled')
 `
 
@@ -189,7 +191,8 @@ const incidentToRecover = `-- name: IncidentToRecover :many
 WITH RECURSIVE waiting AS (
     (SELECT f.bot_id FROM incident_webhooks f WHERE f.incident_id = $1 AND f.state = 'enabled' ORDER BY f.bot_id LIMIT 1)
     UNION ALL
-    SELECT (SELECT n.bot_id FROM incident_webhooks n WHERE n.incident_id = $1 AND n.state = 'enabled' AND n.bot_id > l.bot_id ORDER BY n.bot_id LIMIT 1)
+    SELECT (SELECT n.bot_id FROM incident_webhooks n WHERE n.incident_id = $1 AND n.state = 'enabled'
+        AND n.bot_id > l.bot_id ORDER BY n.bot_id LIMIT 1)
     FROM waiting l
     WHERE l.bot_id IS NOT NULL
 )
@@ -358,7 +361,8 @@ SELECT m.class, m.error, count(*) AS webhooks, count(*) OVER () AS kinds,
        (SELECT count(*) FROM matched) AS all_webhooks,
        (SELECT count(*) FROM (SELECT DISTINCT b.bot_id FROM matched b) AS bots) AS bots,
        (SELECT count(*) FROM (SELECT DISTINCT h.host FROM matched h) AS hosts) AS hosts,
-       (SELECT array_agg(s.id) FROM (SELECT r.id FROM matched r ORDER BY hashtextextended(r.id::text, 0) LIMIT $1) AS s)::uuid[] AS sample
+       (SELECT array_agg(s.id)
+        FROM (SELECT r.id FROM matched r ORDER BY hashtextextended(r.id::text, 0) LIMIT $1) AS s)::uuid[] AS sample
 FROM matched m
 GROUP BY m.class, m.error
 ORDER BY webhooks DESC, m.class, m.error

@@ -18,8 +18,8 @@ SET passed_at = now(), fuse_at = CASE WHEN EXISTS (SELECT FROM fuses) THEN now()
 WHERE passed_at NOT BETWEEN now() - make_interval(secs => $1::float8) AND now() + make_interval(secs => $1::float8)
 `
 
-// 0: a pass was made less than so many seconds ago, by a clock that was not ahead. The row is locked until the transaction's end, so that one pass is made at a
-// time. A fuse's row stays until what it held is undone.
+// 0: a pass was made less than so many seconds ago, by a clock that was not ahead. The row is locked until the transaction's
+// end, so that one pass is made at a time. A fuse's row stays until what it held is undone.
 func (q *Queries) BeginFailingPass(ctx context.Context, db DBTX, everySeconds float64) (int64, error) {
 	result, err := db.Exec(ctx, beginFailingPass, everySeconds)
 	if err != nil {
@@ -157,14 +157,17 @@ func (q *Queries) ListNotices(ctx context.Context, db DBTX, arg ListNoticesParam
 const noticeFailing = `-- name: NoticeFailing :execrows
 WITH found AS (
     SELECT w.id, host_of(w.origin) AS host, w.failure_count, coalesce(f.number, 0) + 1 AS number, d.delivered, d.failed,
-           coalesce(w.failing_since <= now() - interval '1 day' AND w.enabled_at <= now() - interval '1 day', false) AS in_a_row, w.failing_since,
+           coalesce(w.failing_since <= now() - interval '1 day' AND w.enabled_at <= now() - interval '1 day', false) AS in_a_row,
+           w.failing_since,
            coalesce(e.event_id, '') AS event_id, coalesce(e.error, '') AS error
     FROM webhooks w
     JOIN bots b ON b.id = w.bot_id AND b.is_active AND b.notify_url IS NOT NULL
     LEFT JOIN failing_webhooks f ON f.webhook_id = w.id
     CROSS JOIN LATERAL (
-        SELECT (coalesce(sum((s.tally ->> 'delivered')::bigint), 0) - coalesce(sum((s.tally ->> 'verified')::bigint), 0))::bigint AS delivered,
-               (coalesce(sum((s.tally ->> 'failed')::bigint), 0) - coalesce(sum((s.tally ->> 'notVerified')::bigint), 0))::bigint AS failed
+        SELECT (coalesce(sum((s.tally ->> 'delivered')::bigint), 0)
+                   - coalesce(sum((s.tally ->> 'verified')::bigint), 0))::bigint AS delivered,
+               (coalesce(sum((s.tally ->> 'failed')::bigint), 0)
+                   - coalesce(sum((s.tally ->> 'notVerified')::bigint), 0))::bigint AS failed
         FROM delivery_stats s
         WHERE s.webhook_id = w.id AND s.step = 3600 AND s.start > greatest(now() - interval '1 day', w.enabled_at)
     ) AS d
@@ -175,7 +178,8 @@ WITH found AS (
     ) AS e ON true
     WHERE w.is_active AND NOT w.suspended AND w.failed_at > greatest(now() - interval '1 day', w.enabled_at)
       AND (f.webhook_id IS NULL OR f.ended_at IS NOT NULL AND f.noticed_at <= now() - interval '1 day')
-      AND (w.failing_since <= now() - interval '1 day' AND w.enabled_at <= now() - interval '1 day' OR d.delivered + d.failed >= $3::integer AND d.delivered < d.failed)
+      AND (w.failing_since <= now() - interval '1 day' AND w.enabled_at <= now() - interval '1 day'
+          OR d.delivered + d.failed >= $3::integer AND d.delivered < d.failed)
       AND (SELECT p.fuse_at < now() - interval '1 day' FROM failing_passes p)
       AND NOT EXISTS (SELECT FROM outages o WHERE o.seen_at > now() - interval '1 minute')
       AND NOT EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin))
@@ -203,9 +207,10 @@ type NoticeFailingParams struct {
 	Most          int32
 }
 
-// Finds active webhooks whose run of failures began a day ago, or of whose attempts of a day, of @least_attempts or more, most failed,
-// unless their owners heard so within a day; and writes a notice of each. Verifications are no attempts here. What was before a webhook was last enabled does not count. Nothing while a fault of ours may be the cause: a
-// fuse was there within a day, a worker has no outbound access, the webhook is paused or of an incident of the last day.
+// Finds active webhooks whose run of failures began a day ago, or of whose attempts of a day, of @least_attempts or more,
+// most failed, unless their owners heard so within a day; and writes a notice of each. Verifications are no attempts here.
+// What was before a webhook was last enabled does not count. Nothing while a fault of ours may be the cause: a fuse was
+// there within a day, a worker has no outbound access, the webhook is paused or of an incident of the last day.
 func (q *Queries) NoticeFailing(ctx context.Context, db DBTX, arg NoticeFailingParams) (int64, error) {
 	result, err := db.Exec(ctx, noticeFailing,
 		arg.InARow,
@@ -227,8 +232,10 @@ WITH ended AS (
     JOIN webhooks w ON w.id = f.webhook_id
     JOIN bots b ON b.id = w.bot_id
     CROSS JOIN LATERAL (
-        SELECT (coalesce(sum((s.tally ->> 'delivered')::bigint), 0) - coalesce(sum((s.tally ->> 'verified')::bigint), 0))::bigint AS delivered,
-               (coalesce(sum((s.tally ->> 'failed')::bigint), 0) - coalesce(sum((s.tally ->> 'notVerified')::bigint), 0))::bigint AS failed
+        SELECT (coalesce(sum((s.tally ->> 'delivered')::bigint), 0)
+                   - coalesce(sum((s.tally ->> 'verified')::bigint), 0))::bigint AS delivered,
+               (coalesce(sum((s.tally ->> 'failed')::bigint), 0)
+                   - coalesce(sum((s.tally ->> 'notVerified')::bigint), 0))::bigint AS failed
         FROM delivery_stats s
         WHERE s.webhook_id = w.id AND s.step = 3600 AND s.start >= date_trunc('hour', now() - interval '1 hour')
     ) AS h
@@ -249,9 +256,9 @@ WHERE is_told
 ON CONFLICT (webhook_id, kind, generation) DO NOTHING
 `
 
-// Finds failing webhooks that work: without a run of failures, and with at least as many delivered as failed attempts in this hour and
-// the one before; and writes a notice of each, at most one a day: one that its owner heard so of within a day is failing until then.
-// Of one that was disabled, its owner is notified otherwise.
+// Finds failing webhooks that work: without a run of failures, and with at least as many delivered as failed attempts in
+// this hour and the one before; and writes a notice of each, at most one a day: one that its owner heard so of within a day
+// is failing until then. Of one that was disabled, its owner is notified otherwise.
 func (q *Queries) NoticeRecovered(ctx context.Context, db DBTX, most int32) (int64, error) {
 	result, err := db.Exec(ctx, noticeRecovered, most)
 	if err != nil {

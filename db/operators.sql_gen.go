@@ -275,7 +275,9 @@ WITH RECURSIVE queues AS (
     WHERE l.webhook_id IS NOT NULL AND l.n < $1::integer
 )
 SELECT l.webhook_id::uuid AS webhook_id,
-       coalesce((SELECT greatest(q.due_at, (SELECT h.resume_at FROM webhooks h WHERE h.id = l.webhook_id AND h.ordered)) FROM queue q WHERE q.webhook_id = l.webhook_id AND q.due_at > 'epoch' ORDER BY q.due_at LIMIT 1), 'epoch')::timestamptz AS oldest_due_at
+       coalesce((SELECT greatest(q.due_at, (SELECT h.resume_at FROM webhooks h WHERE h.id = l.webhook_id AND h.ordered))
+           FROM queue q WHERE q.webhook_id = l.webhook_id AND q.due_at > 'epoch' ORDER BY q.due_at LIMIT 1),
+           'epoch')::timestamptz AS oldest_due_at
 FROM queues l
 WHERE l.webhook_id IS NOT NULL
 `
@@ -428,7 +430,9 @@ func (q *Queries) SuspendedWebhooksAfter(ctx context.Context, db DBTX, arg Suspe
 }
 
 const webhookFilters = `-- name: WebhookFilters :many
-SELECT id, bot_id, origin, is_active, suspended, queued, failure_count, failure_class, disabled_reason FROM webhooks WHERE id = ANY ($1::uuid[])
+SELECT id, bot_id, origin, is_active, suspended, queued, failure_count, failure_class, disabled_reason
+FROM webhooks
+WHERE id = ANY ($1::uuid[])
 `
 
 type WebhookFiltersRow struct {
@@ -477,7 +481,9 @@ func (q *Queries) WebhookFilters(ctx context.Context, db DBTX, ids []uuid.UUID) 
 const webhookTroubles = `-- name: WebhookTroubles :many
 SELECT w.id::uuid AS id,
        (SELECT count(*) FROM (SELECT FROM queue c WHERE c.webhook_id = w.id LIMIT $1::bigint) AS counted) AS waiting,
-       coalesce((SELECT greatest(q.due_at, (SELECT h.resume_at FROM webhooks h WHERE h.id = w.id AND h.ordered)) FROM queue q WHERE q.webhook_id = w.id AND q.due_at > 'epoch' ORDER BY q.due_at LIMIT 1), 'epoch')::timestamptz AS oldest_due_at,
+       coalesce((SELECT greatest(q.due_at, (SELECT h.resume_at FROM webhooks h WHERE h.id = w.id AND h.ordered))
+           FROM queue q WHERE q.webhook_id = w.id AND q.due_at > 'epoch' ORDER BY q.due_at LIMIT 1),
+           'epoch')::timestamptz AS oldest_due_at,
        (SELECT d.error FROM deliveries d WHERE d.webhook_id = w.id AND NOT d.success ORDER BY d.seq DESC LIMIT 1) AS last_error
 FROM unnest($2::uuid[]) AS w (id)
 `

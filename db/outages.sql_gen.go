@@ -21,7 +21,10 @@ func (q *Queries) EndOutage(ctx context.Context, db DBTX, worker string) error {
 }
 
 const recentOutages = `-- name: RecentOutages :many
-SELECT worker, cause, since FROM outages WHERE seen_at > now() - make_interval(secs => $1::float8) ORDER BY since, worker LIMIT $2
+SELECT worker, cause, since FROM outages
+WHERE seen_at > now() - make_interval(secs => $1::float8)
+ORDER BY since, worker
+LIMIT $2
 `
 
 type RecentOutagesParams struct {

@@ -59,7 +59,8 @@ func (q *Queries) GetPause(ctx context.Context, db DBTX, arg GetPauseParams) (Pa
 }
 
 const keepsQueued = `-- name: KeepsQueued :one
-SELECT (EXISTS (SELECT FROM pauses) OR EXISTS (SELECT FROM queue_sweeps WHERE resumed_at > now() - make_interval(secs => $1::float8)))::boolean AS keeps
+SELECT (EXISTS (SELECT FROM pauses)
+    OR EXISTS (SELECT FROM queue_sweeps WHERE resumed_at > now() - make_interval(secs => $1::float8)))::boolean AS keeps
 `
 
 // Whether what stands in the queues is kept beyond the retention: deliveries are paused, or were in the last @seconds.
@@ -167,7 +168,8 @@ func (q *Queries) PausedWebhooks(ctx context.Context, db DBTX, ids []uuid.UUID) 
 }
 
 const pausesByScope = `-- name: PausesByScope :one
-SELECT count(*) FILTER (WHERE scope = 'all') AS of_all, count(*) FILTER (WHERE scope = 'bot') AS of_bots, count(*) FILTER (WHERE scope = 'host') AS of_hosts
+SELECT count(*) FILTER (WHERE scope = 'all') AS of_all, count(*) FILTER (WHERE scope = 'bot') AS of_bots,
+       count(*) FILTER (WHERE scope = 'host') AS of_hosts
 FROM pauses
 `
 
@@ -186,7 +188,8 @@ func (q *Queries) PausesByScope(ctx context.Context, db DBTX) (PausesByScopeRow,
 
 const pausesOfBot = `-- name: PausesOfBot :many
 SELECT p.scope, p.value, p.bot_id, p.reason, p.created_by, p.created_at FROM pauses p
-WHERE EXISTS (SELECT FROM webhooks w CROSS JOIN LATERAL pauses_of(w.bot_id, w.origin) AS c WHERE w.bot_id = $1 AND c.scope = p.scope AND c.value = p.value)
+WHERE EXISTS (SELECT FROM webhooks w CROSS JOIN LATERAL pauses_of(w.bot_id, w.origin) AS c
+    WHERE w.bot_id = $1 AND c.scope = p.scope AND c.value = p.value)
 ORDER BY p.created_at, p.scope, p.value
 `
 

@@ -173,7 +173,8 @@ func (q *Queries) ListPortalSessions(ctx context.Context, db DBTX, arg ListPorta
 }
 
 const portalSession = `-- name: PortalSession :one
-SELECT s.id, s.token_hash, s.bot_id, s.role, s.label, s.key_id, s.link_id, s.created_at, s.last_used_at, b.name, b.is_active, b.suspended_reason, coalesce(k.name, '')::text AS key_name, coalesce(k.prefix, '')::text AS key_prefix
+SELECT s.id, s.token_hash, s.bot_id, s.role, s.label, s.key_id, s.link_id, s.created_at, s.last_used_at, b.name, b.is_active, b.suspended_reason, coalesce(k.name, '')::text AS key_name,
+       coalesce(k.prefix, '')::text AS key_prefix
 FROM portal_sessions s JOIN bots b ON b.id = s.bot_id LEFT JOIN api_keys k ON k.id = s.key_id
 WHERE s.token_hash = $1 AND s.created_at > $2 AND s.last_used_at > $3
 `

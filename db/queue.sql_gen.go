@@ -13,7 +13,9 @@ import (
 )
 
 const beginSweep = `-- name: BeginSweep :one
-UPDATE queue_sweeps SET began_at = now() WHERE began_at NOT BETWEEN now() - make_interval(secs => $1::float8) AND now() + make_interval(secs => $1::float8) RETURNING began_at, upto
+UPDATE queue_sweeps SET began_at = now()
+WHERE began_at NOT BETWEEN now() - make_interval(secs => $1::float8) AND now() + make_interval(secs => $1::float8)
+RETURNING began_at, upto
 `
 
 type BeginSweepRow struct {
@@ -21,8 +23,8 @@ type BeginSweepRow struct {
 	Upto    uuid.UUID
 }
 
-// One process in so many seconds, or where the clock was ahead, and at once after a pause has ended or where the sweep before has left some. It goes on
-// after the webhook that it returns.
+// One process in so many seconds, or where the clock was ahead, and at once after a pause has ended or where the sweep
+// before has left some. It goes on after the webhook that it returns.
 func (q *Queries) BeginSweep(ctx context.Context, db DBTX, seconds float64) (BeginSweepRow, error) {
 	row := db.QueryRow(ctx, beginSweep, seconds)
 	var i BeginSweepRow
@@ -163,7 +165,8 @@ INSERT INTO queue AS q (webhook_id, event_id, attempt, step, trigger, due_at, re
 SELECT r.webhook_id, r.event_id, r.attempt, r.step, r.trigger::delivery_trigger,
        CASE
            WHEN r.delay_seconds < 0 THEN 'epoch'
-           WHEN w.ordered AND r.trigger NOT IN ('test', 'redeliver', 'verify') OR r.delay_seconds = 0 AND r.trigger = 'event' THEN coalesce((SELECT e.accepted_at FROM events e WHERE e.id = r.event_id), now())
+           WHEN w.ordered AND r.trigger NOT IN ('test', 'redeliver', 'verify') OR r.delay_seconds = 0 AND r.trigger = 'event'
+               THEN coalesce((SELECT e.accepted_at FROM events e WHERE e.id = r.event_id), now())
            ELSE now() + make_interval(secs => r.delay_seconds)
        END AS due_at,
        NULLIF(r.recovery_id, '00000000-0000-0000-0000-000000000000')
@@ -249,7 +252,8 @@ type HeadOfRow struct {
 	Attempt int32
 }
 
-// The event of an ordered webhook's first row, and the number of its next attempt; no row: the webhook is not ordered, or nothing waits.
+// The event of an ordered webhook's first row, and the number of its next attempt; no row: the webhook is not ordered, or
+// nothing waits.
 func (q *Queries) HeadOf(ctx context.Context, db DBTX, webhookID uuid.UUID) (HeadOfRow, error) {
 	row := db.QueryRow(ctx, headOf, webhookID)
 	var i HeadOfRow
@@ -380,7 +384,8 @@ WITH RECURSIVE queues AS (
     FROM queues l
     WHERE l.webhook_id IS NOT NULL AND l.n < $2::integer
 )
-SELECT l.webhook_id::uuid AS webhook_id, l.n::integer AS n, coalesce(w.bot_id, '')::text AS bot_id, coalesce(w.origin, '')::text AS origin, o.is_overdue::boolean AS is_overdue
+SELECT l.webhook_id::uuid AS webhook_id, l.n::integer AS n, coalesce(w.bot_id, '')::text AS bot_id,
+       coalesce(w.origin, '')::text AS origin, o.is_overdue::boolean AS is_overdue
 FROM queues l
 LEFT JOIN LATERAL (SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, ordered_until, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = l.webhook_id LIMIT 1) AS w ON true
 CROSS JOIN LATERAL (
@@ -478,12 +483,16 @@ SELECT w.bot_id, w.origin, w.is_active, w.queued, w.ordered, w.failure_count, EX
        (SELECT count(*) FROM (SELECT FROM queue c WHERE c.webhook_id = w.id LIMIT $1) AS counted) AS waiting,
        greatest(0, extract(epoch FROM (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = w.id) - now()))::float8 AS next_in,
        EXISTS (SELECT FROM queue p WHERE p.webhook_id = w.id) AS planned,
-       coalesce(greatest(0, extract(epoch FROM CASE WHEN greatest(w.resume_at, w.ordered_from) > now() THEN least(greatest(w.resume_at, w.ordered_from), (
-           SELECT min(m.due_at) FROM queue m
-           WHERE m.webhook_id = w.id AND m.trigger IN ('test', 'redeliver', 'verify') AND m.due_at > now()
-       )) END - now())), 0)::float8 AS resume_in,
-       coalesce((SELECT f.error FROM deliveries f WHERE f.webhook_id = w.id AND NOT f.success AND f.trigger <> 'verify' AND w.failure_count > 0 ORDER BY f.seq DESC LIMIT 1), '')::text AS last_error,
-       coalesce((SELECT r.after_time FROM recoveries r WHERE w.ordered AND r.webhook_id = w.id AND r.state = 'running' AND NOT r.looked_through), 'epoch')::timestamptz AS ordered_upto
+       coalesce(greatest(0, extract(epoch FROM CASE
+           WHEN greatest(w.resume_at, w.ordered_from) > now() THEN least(greatest(w.resume_at, w.ordered_from), (
+               SELECT min(m.due_at) FROM queue m
+               WHERE m.webhook_id = w.id AND m.trigger IN ('test', 'redeliver', 'verify') AND m.due_at > now()
+           ))
+       END - now())), 0)::float8 AS resume_in,
+       coalesce((SELECT f.error FROM deliveries f WHERE f.webhook_id = w.id AND NOT f.success AND f.trigger <> 'verify'
+           AND w.failure_count > 0 ORDER BY f.seq DESC LIMIT 1), '')::text AS last_error,
+       coalesce((SELECT r.after_time FROM recoveries r WHERE w.ordered AND r.webhook_id = w.id AND r.state = 'running'
+           AND NOT r.looked_through), 'epoch')::timestamptz AS ordered_upto
 FROM webhooks w
 WHERE w.id = $2
 `
@@ -566,7 +575,8 @@ func (q *Queries) QueuedAttempt(ctx context.Context, db DBTX, arg QueuedAttemptP
 
 const removeAttempted = `-- name: RemoveAttempted :exec
 DELETE FROM queue q
-USING (SELECT unnest($1::uuid[]) AS webhook_id, unnest($2::text[]) AS event_id, unnest($3::integer[]) AS attempt) AS a
+USING (SELECT unnest($1::uuid[]) AS webhook_id, unnest($2::text[]) AS event_id,
+    unnest($3::integer[]) AS attempt) AS a
 WHERE q.event_id = a.event_id AND q.webhook_id = a.webhook_id AND q.attempt <= a.attempt
 `
 
@@ -643,7 +653,8 @@ FROM (
     UNION ALL
     (SELECT q.event_id, q.attempt, q.step, q.trigger, q.recovery_id, q.due_at, q.seq, 2 AS class
      FROM queue q
-     WHERE q.webhook_id = $1 AND q.due_at <= now() AND q.due_at <= $3::timestamptz AND q.trigger NOT IN ('test', 'redeliver', 'verify')
+     WHERE q.webhook_id = $1 AND q.due_at <= now() AND q.due_at <= $3::timestamptz
+       AND q.trigger NOT IN ('test', 'redeliver', 'verify')
      ORDER BY q.due_at, q.seq
      LIMIT $2)
 ) AS due

@@ -54,8 +54,10 @@ func (q *Queries) ExistingDeliveries(ctx context.Context, db DBTX, ids []uuid.UU
 }
 
 const insertDeliveries = `-- name: InsertDeliveries :exec
-INSERT INTO deliveries (id, webhook_id, event_id, attempt, trigger, success, status_code, response_body, error, duration_ms, attempted_at, exchange)
-SELECT d.id, d.webhook_id, d.event_id, d.attempt, d.trigger::delivery_trigger, d.success, NULLIF(d.status_code, 0), d.response_body, NULLIF(d.error, ''), d.duration_ms, d.attempted_at, d.exchange
+INSERT INTO deliveries (id, webhook_id, event_id, attempt, trigger, success, status_code, response_body, error, duration_ms,
+    attempted_at, exchange)
+SELECT d.id, d.webhook_id, d.event_id, d.attempt, d.trigger::delivery_trigger, d.success, NULLIF(d.status_code, 0),
+       d.response_body, NULLIF(d.error, ''), d.duration_ms, d.attempted_at, d.exchange
 FROM (
     SELECT unnest($1::uuid[]) AS id, unnest($2::uuid[]) AS webhook_id, unnest($3::text[]) AS event_id,
            unnest($4::integer[]) AS attempt, unnest($5::text[]) AS trigger,
@@ -339,7 +341,8 @@ WITH changed AS (
         SELECT unnest($1::uuid[]) AS id, unnest($2::integer[]) AS failure_count,
                unnest($3::integer[]) AS early_failures, unnest($4::integer[]) AS failure_run,
                unnest($5::boolean[]) AS queued, unnest($6::float8[]) AS rest_seconds,
-               unnest($7::boolean[]) AS disable, unnest($8::uuid[]) AS delivery_id, unnest($9::integer[]) AS failures,
+               unnest($7::boolean[]) AS disable, unnest($8::uuid[]) AS delivery_id,
+               unnest($9::integer[]) AS failures,
                unnest($10::text[]) AS class, unnest($11::text[]) AS event_id, unnest($12::text[]) AS error,
                unnest($13::text[]) AS host
     ) AS u

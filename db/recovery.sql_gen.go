@@ -44,8 +44,10 @@ func (q *Queries) AdvanceRecovery(ctx context.Context, db DBTX, arg AdvanceRecov
 
 const countRecovered = `-- name: CountRecovered :exec
 UPDATE recoveries r
-SET delivered = r.delivered + u.delivered, failed = r.failed + u.failed, last_error = coalesce(NULLIF(u.error, ''), r.last_error), updated_at = now()
-FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::integer[]) AS delivered, unnest($3::integer[]) AS failed, unnest($4::text[]) AS error) AS u
+SET delivered = r.delivered + u.delivered, failed = r.failed + u.failed,
+    last_error = coalesce(NULLIF(u.error, ''), r.last_error), updated_at = now()
+FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::integer[]) AS delivered, unnest($3::integer[]) AS failed,
+    unnest($4::text[]) AS error) AS u
 WHERE r.id = u.id
 `
 
@@ -139,19 +141,23 @@ SELECT e.id, e.type, e.accepted_at, e.n, e.missed, e.was_active,
        (SELECT coalesce(max(d.attempt), 0) + 1 FROM deliveries d
         WHERE d.webhook_id = $1 AND d.event_id = e.id AND d.id >= e.first AND d.id < e.beyond)::integer AS attempt
 FROM (
-    SELECT p.id, p.type, p.accepted_at, p.first, p.beyond, (p.accepted_at >= w.enabled_at)::boolean AS was_active, row_number() OVER (ORDER BY p.accepted_at, p.id) AS n, count(*) OVER () AS total,
+    SELECT p.id, p.type, p.accepted_at, p.first, p.beyond, (p.accepted_at >= w.enabled_at)::boolean AS was_active,
+           row_number() OVER (ORDER BY p.accepted_at, p.id) AS n, count(*) OVER () AS total,
            (p.type = ANY (w.events) AND (p.bot_ids IS NULL OR w.bot_id = ANY (p.bot_ids))
                AND ($2::text = '' OR p.type = $2::text)
-               AND (SELECT d.id FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = p.id AND d.id >= p.first AND d.id < p.beyond AND d.success LIMIT 1) IS NULL
+               AND (SELECT d.id FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = p.id AND d.id >= p.first
+                   AND d.id < p.beyond AND d.success LIMIT 1) IS NULL
                AND (SELECT q.seq FROM queue q WHERE q.webhook_id = w.id AND q.event_id = p.id LIMIT 1) IS NULL
                AND ($3::text = '' AND $4::integer = 0 OR (
                    SELECT d.id FROM deliveries d
                    WHERE d.webhook_id = w.id AND d.event_id = p.id AND d.id >= p.first AND d.id < p.beyond
                      AND ($3::text = '' OR d.error = $3::text OR split_part(d.error, ':', 1) = $3::text)
-                     AND CASE $4::integer WHEN 0 THEN true WHEN -1 THEN d.status_code IS NULL ELSE d.status_code / 100 = $4::integer END
+                     AND CASE $4::integer WHEN 0 THEN true WHEN -1 THEN d.status_code IS NULL
+                         ELSE d.status_code / 100 = $4::integer END
                    LIMIT 1) IS NOT NULL))::boolean AS missed
     FROM (
-        SELECT c.id, c.type, c.bot_ids, c.accepted_at, first_delivery(c.accepted_at) AS first, first_delivery(c.accepted_at + interval '1 second') AS beyond
+        SELECT c.id, c.type, c.bot_ids, c.accepted_at, first_delivery(c.accepted_at) AS first,
+               first_delivery(c.accepted_at + interval '1 second') AS beyond
         FROM events c
         WHERE c.accepted_at >= $5 AND c.accepted_at <= $6
           AND c.accepted_at >= (SELECT x.before FROM history_dropped x)
@@ -386,7 +392,8 @@ func (q *Queries) NextAttempt(ctx context.Context, db DBTX, arg NextAttemptParam
 
 const nextNumber = `-- name: NextNumber :one
 SELECT coalesce((SELECT q.attempt FROM queue q WHERE q.event_id = $1 AND q.webhook_id = $2),
-                (SELECT max(d.attempt) + 1 FROM deliveries d WHERE d.event_id = $1 AND d.webhook_id = $2), 0)::integer AS attempt
+                (SELECT max(d.attempt) + 1 FROM deliveries d WHERE d.event_id = $1 AND d.webhook_id = $2),
+                0)::integer AS attempt
 `
 
 type NextNumberParams struct {
@@ -454,8 +461,9 @@ type StalledRecoveriesRow struct {
 	Origin    string
 }
 
-// Recoveries that run and have not moved for so many seconds: their workflow may never have started. Those of webhooks that are
-// paused do not move. One that has planned all has nothing to do before that was attempted, which may take as long as the retries.
+// Recoveries that run and have not moved for so many seconds: their workflow may never have started. Those of webhooks that
+// are paused do not move. One that has planned all has nothing to do before that was attempted, which may take as long as
+// the retries.
 func (q *Queries) StalledRecoveries(ctx context.Context, db DBTX, seconds float64) ([]StalledRecoveriesRow, error) {
 	rows, err := db.Query(ctx, stalledRecoveries, seconds)
 	if err != nil {
@@ -481,7 +489,8 @@ INSERT INTO recoveries (id, webhook_id, since, until, event_type, error, status_
 SELECT $1, w.id, s.since, s.until, $2, $3, $4, s.begin_at, s.until, s.begin_at
 FROM webhooks w
 CROSS JOIN LATERAL (
-    SELECT span.since, span.until, CASE WHEN NOT w.ordered AND w.disabled_at BETWEEN span.since AND span.until THEN w.disabled_at ELSE span.since END AS begin_at
+    SELECT span.since, span.until,
+           CASE WHEN NOT w.ordered AND w.disabled_at BETWEEN span.since AND span.until THEN w.disabled_at ELSE span.since END AS begin_at
     FROM (SELECT greatest($5::timestamptz, w.created_at) AS since, greatest($6::timestamptz, w.created_at) AS until) AS span
 ) AS s
 WHERE w.id = $7

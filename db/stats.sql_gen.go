@@ -23,7 +23,8 @@ func (q *Queries) ForgetStats(ctx context.Context, db DBTX, webhookID uuid.UUID)
 
 const removeStats = `-- name: RemoveStats :execrows
 DELETE FROM delivery_stats
-WHERE ctid IN (SELECT s.ctid FROM delivery_stats s WHERE s.step = $1 AND s.start < $2 ORDER BY s.start LIMIT $3 FOR UPDATE SKIP LOCKED)
+WHERE ctid IN (SELECT s.ctid FROM delivery_stats s WHERE s.step = $1 AND s.start < $2 ORDER BY s.start
+    LIMIT $3 FOR UPDATE SKIP LOCKED)
 `
 
 type RemoveStatsParams struct {
@@ -132,7 +133,8 @@ SELECT d.webhook_id, span_of(d.id)::integer AS span, date_trunc('minute', d.atte
        count(*) AS deliveries, sum(delivery_bytes(d.response_body, d.exchange))::bigint AS bytes, max(d.seq)::bigint AS upto
 FROM unnest($2::uuid[]) AS w (id)
 CROSS JOIN LATERAL (
-    SELECT o.id, o.webhook_id, o.seq, o.event_id, o.trigger, o.success, o.error, o.status_code, o.duration_ms, o.attempted_at, o.response_body, o.exchange
+    SELECT o.id, o.webhook_id, o.seq, o.event_id, o.trigger, o.success, o.error, o.status_code, o.duration_ms, o.attempted_at,
+           o.response_body, o.exchange
     FROM deliveries o
     WHERE o.webhook_id = w.id AND o.seq > coalesce((SELECT u.counted_upto FROM history_usage u WHERE u.webhook_id = w.id), 0)
       AND o.seq <= $3::bigint
@@ -228,7 +230,8 @@ SELECT w.id::uuid AS id,
        ARRAY(SELECT s.tally FROM delivery_stats s
              WHERE s.webhook_id = w.id AND s.step = 3600 AND s.start >= $1 ORDER BY s.start)::jsonb[] AS counted,
        (SELECT coalesce(jsonb_agg(r), '[]') FROM (
-           SELECT date_trunc('minute', d.attempted_at) AS minute, d.success, ($2::integer[])[width_bucket(d.duration_ms, $2)] AS ms, count(*) AS n
+           SELECT date_trunc('minute', d.attempted_at) AS minute, d.success,
+                  ($2::integer[])[width_bucket(d.duration_ms, $2)] AS ms, count(*) AS n
            FROM (
                SELECT o.attempted_at, o.success, o.duration_ms
                FROM deliveries o
@@ -261,8 +264,9 @@ type WebhookSummariesRow struct {
 	RemovedBefore *time.Time
 }
 
-// Of each of some webhooks its last delivery and its last failure, unless their events are no longer kept, until when deliveries were removed for its bot's budget, and what its deliveries since @since, the start of an hour,
-// come to: by hours, and the @most_read oldest that are not counted yet.
+// Of each of some webhooks its last delivery and its last failure, unless their events are no longer kept, until when
+// deliveries were removed for its bot's budget, and what its deliveries since @since, the start of an hour, come to: by
+// hours, and the @most_read oldest that are not counted yet.
 func (q *Queries) WebhookSummaries(ctx context.Context, db DBTX, arg WebhookSummariesParams) ([]WebhookSummariesRow, error) {
 	rows, err := db.Query(ctx, webhookSummaries,
 		arg.Since,
@@ -299,7 +303,8 @@ func (q *Queries) WebhookSummaries(ctx context.Context, db DBTX, arg WebhookSumm
 const writeStats = `-- name: WriteStats :exec
 INSERT INTO delivery_stats (webhook_id, step, start, tally)
 SELECT k.webhook_id, k.step, k.start, k.tally::jsonb
-FROM (SELECT unnest($1::uuid[]) AS webhook_id, unnest($2::integer[]) AS step, unnest($3::timestamptz[]) AS start, unnest($4::text[]) AS tally) AS k
+FROM (SELECT unnest($1::uuid[]) AS webhook_id, unnest($2::integer[]) AS step,
+    unnest($3::timestamptz[]) AS start, unnest($4::text[]) AS tally) AS k
 ON CONFLICT (webhook_id, step, start) DO UPDATE SET tally = excluded.tally
 `
 

@@ -14,7 +14,8 @@ import (
 const webhooksAtWork = `-- name: WebhooksAtWork :many
 SELECT w.id::uuid AS id,
        (SELECT count(*) FROM (SELECT FROM queue q WHERE q.webhook_id = w.id LIMIT $1::bigint) AS counted) AS waiting,
-       (r.id IS NOT NULL)::boolean AS recovering, coalesce(r.found, 0)::integer AS found, coalesce(r.delivered + r.failed, 0)::integer AS done
+       (r.id IS NOT NULL)::boolean AS recovering, coalesce(r.found, 0)::integer AS found,
+       coalesce(r.delivered + r.failed, 0)::integer AS done
 FROM unnest($2::uuid[]) AS w (id)
 LEFT JOIN recoveries r ON r.webhook_id = w.id AND r.state = 'running'
 `

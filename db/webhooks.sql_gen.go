@@ -72,7 +72,8 @@ func (q *Queries) CountWebhooks(ctx context.Context, db DBTX, botID string) (int
 const createWebhook = `-- name: CreateWebhook :one
 
 INSERT INTO webhooks (id, bot_id, url, origin, name, events, filter, secret, extras, header_names, ordered, queued, suspended)
-VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9, $10, $11, $11, coalesce((SELECT NOT is_active FROM bots WHERE id = $2), false))
+VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9,
+    $10, $11, $11, coalesce((SELECT NOT is_active FROM bots WHERE id = $2), false))
 RETURNING id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, ordered_until, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at
 `
 
@@ -284,7 +285,8 @@ const listWebhooks = `-- name: ListWebhooks :many
 SELECT w.id, w.bot_id, w.url, w.origin, w.name, w.events, w.filter, w.secret, w.previous_secret, w.previous_secret_until, w.extras, w.header_names, w.public_key, w.previous_public_key, w.previous_key_until, w.verified_at, w.url_version, w.is_active, w.suspended, w.queued, w.ordered, w.ordered_from, w.ordered_until, w.failure_count, w.early_failures, w.generation, w.failure_run, w.failure_class, w.resume_at, w.failing_since, w.failed_at, w.enabled_at, w.disabled_at, w.disabled_reason, w.disabled_by, w.disabled_note, w.created_at, w.updated_at
 FROM webhooks w
 WHERE w.bot_id = $1
-  AND ($2::uuid IS NULL OR (w.created_at, w.id) > (SELECT l.created_at, l.id FROM webhooks l WHERE l.id = $2::uuid))
+  AND ($2::uuid IS NULL
+      OR (w.created_at, w.id) > (SELECT l.created_at, l.id FROM webhooks l WHERE l.id = $2::uuid))
 ORDER BY w.created_at, w.id
 LIMIT $3
 `
@@ -478,7 +480,8 @@ SET url           = coalesce($1::bytea, url),
     disabled_by   = CASE WHEN $17::boolean THEN NULL ELSE disabled_by END,
     disabled_note = CASE
         WHEN $17::boolean THEN NULL
-        WHEN NOT $17::boolean THEN coalesce($21::text, CASE WHEN NOT is_active THEN disabled_note END)
+        WHEN NOT $17::boolean
+            THEN coalesce($21::text, CASE WHEN NOT is_active THEN disabled_note END)
         ELSE disabled_note
     END,
     updated_at    = now()
@@ -512,9 +515,9 @@ type UpdateWebhookParams struct {
 	BotID             string
 }
 
-// Changes what is given; a URL that is given is another one, and not verified. Enabling raises the generation, so that failures which began before do not count. A new secret
-// ends the overlap of the one before, or begins one. A webhook that becomes ordered begins once the attempts have ended that began
-// before.
+// Changes what is given; a URL that is given is another one, and not verified. Enabling raises the generation, so that
+// failures which began before do not count. A new secret ends the overlap of the one before, or begins one. A webhook that
+// becomes ordered begins once the attempts have ended that began before.
 func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookParams) (Webhook, error) {
 	row := db.QueryRow(ctx, updateWebhook,
 		arg.URL,

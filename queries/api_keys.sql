@@ -7,7 +7,9 @@ RETURNING *;
 SELECT count(*) FROM api_keys WHERE bot_id = @bot_id;
 
 -- name: BotByKey :one
-SELECT k.id, k.bot_id, k.name, k.prefix, b.is_active, b.suspended_reason FROM api_keys k JOIN bots b ON b.id = k.bot_id WHERE k.key_hash = @key_hash;
+SELECT k.id, k.bot_id, k.name, k.prefix, b.is_active, b.suspended_reason
+FROM api_keys k JOIN bots b ON b.id = k.bot_id
+WHERE k.key_hash = @key_hash;
 
 -- name: SecretHashes :many
 SELECT key_hash FROM api_keys

@@ -1,8 +1,10 @@
 -- Who changed what: internal/audit.
 
 -- name: WriteAudit :exec
-INSERT INTO audit_log (id, bot_id, action, subject, before, after, actor_kind, actor_id, actor_name, actor_key_id, actor_link_id, client, request)
-VALUES (@id, @bot_id, @action, @subject, @before, @after, @actor_kind, @actor_id, @actor_name, sqlc.narg('actor_key_id'), sqlc.narg('actor_link_id'), @client, @request);
+INSERT INTO audit_log (id, bot_id, action, subject, before, after, actor_kind, actor_id, actor_name, actor_key_id, actor_link_id,
+    client, request)
+VALUES (@id, @bot_id, @action, @subject, @before, @after, @actor_kind, @actor_id, @actor_name, sqlc.narg('actor_key_id'),
+    sqlc.narg('actor_link_id'), @client, @request);
 
 -- name: ListAudit :many
 -- Newest first, before the entry @before_id or from the newest on.
@@ -17,7 +19,8 @@ LIMIT @most;
 SELECT *
 FROM audit_log a
 WHERE a.bot_id = @bot_id
-  AND (sqlc.narg('before_id')::uuid IS NULL OR (a.at, a.id) < (SELECT b.at, b.id FROM audit_log b WHERE b.id = sqlc.narg('before_id')::uuid))
+  AND (sqlc.narg('before_id')::uuid IS NULL
+      OR (a.at, a.id) < (SELECT b.at, b.id FROM audit_log b WHERE b.id = sqlc.narg('before_id')::uuid))
 ORDER BY a.at DESC, a.id DESC
 LIMIT @most;
 

@@ -19,8 +19,8 @@ SELECT coalesce(pg_sequence_last_value('deliveries_seq_seq'), 0)::bigint AS seq,
        has_sequence_privilege('deliveries_seq_seq', 'USAGE, SELECT')::boolean AS may_read;
 
 -- name: WebhooksToCount :many
--- A page of the webhooks, and of which there are deliveries, up to a seq, of events accepted since @since, that are not counted. By
--- scalar subqueries, as of EXISTS or a join Postgres may make one scan of all.
+-- A page of the webhooks, and of which there are deliveries, up to a seq, of events accepted since @since, that are not
+-- counted. By scalar subqueries, as of EXISTS or a join Postgres may make one scan of all.
 SELECT w.id, coalesce((
            SELECT true
            FROM deliveries d
@@ -77,11 +77,14 @@ WITH page AS MATERIALIZED (
     ORDER BY d.seq
     LIMIT @page_size
 ), rows AS MATERIALIZED (
-    SELECT d.id FROM page p CROSS JOIN LATERAL (SELECT o.id FROM deliveries o WHERE o.id = p.id FOR UPDATE SKIP LOCKED LIMIT 1) AS d WHERE p.success AND p.bytes > 0
+    SELECT d.id
+    FROM page p CROSS JOIN LATERAL (SELECT o.id FROM deliveries o WHERE o.id = p.id FOR UPDATE SKIP LOCKED LIMIT 1) AS d
+    WHERE p.success AND p.bytes > 0
 ), stripped AS (
     UPDATE deliveries d SET response_body = NULL, exchange = NULL FROM rows WHERE d.id = rows.id RETURNING d.id
 ), sums AS (
-    SELECT p.webhook_id, span_of(p.id) AS span, max(p.seq) AS upto, coalesce(sum(p.bytes) FILTER (WHERE p.id IN (SELECT s.id FROM stripped s)), 0) AS bytes
+    SELECT p.webhook_id, span_of(p.id) AS span, max(p.seq) AS upto,
+           coalesce(sum(p.bytes) FILTER (WHERE p.id IN (SELECT s.id FROM stripped s)), 0) AS bytes
     FROM page p
     GROUP BY p.webhook_id, span_of(p.id)
 ), locked AS MATERIALIZED (
@@ -124,11 +127,14 @@ WITH page AS MATERIALIZED (
     ORDER BY d.seq
     LIMIT @page_size
 ), rows AS MATERIALIZED (
-    SELECT d.id FROM page p CROSS JOIN LATERAL (SELECT o.id FROM deliveries o WHERE o.id = p.id FOR UPDATE SKIP LOCKED LIMIT 1) AS d WHERE p.success = @success::boolean
+    SELECT d.id
+    FROM page p CROSS JOIN LATERAL (SELECT o.id FROM deliveries o WHERE o.id = p.id FOR UPDATE SKIP LOCKED LIMIT 1) AS d
+    WHERE p.success = @success::boolean
 ), removed AS (
     DELETE FROM deliveries d USING rows WHERE d.id = rows.id RETURNING d.id, d.event_id
 ), sums AS (
-    SELECT p.webhook_id, span_of(p.id) AS span, max(p.seq) AS upto, count(r.id) AS deliveries, coalesce(sum(p.bytes) FILTER (WHERE r.id IS NOT NULL), 0) AS bytes,
+    SELECT p.webhook_id, span_of(p.id) AS span, max(p.seq) AS upto, count(r.id) AS deliveries,
+           coalesce(sum(p.bytes) FILTER (WHERE r.id IS NOT NULL), 0) AS bytes,
            max(p.attempted_at) FILTER (WHERE r.id IS NOT NULL) AS before
     FROM page p
     LEFT JOIN removed r ON r.id = p.id
@@ -151,7 +157,8 @@ WITH page AS MATERIALIZED (
 )
 SELECT (SELECT count(*) FROM page)::integer AS looked_at, coalesce((SELECT sum(s.deliveries) FROM sums s), 0)::bigint AS deliveries,
        coalesce((SELECT sum(s.bytes) FROM sums s), 0)::bigint AS bytes,
-       coalesce((SELECT array_agg(DISTINCT e.id) FROM removed r JOIN events e ON e.id = r.event_id AND e.type = 'test'), '{}')::text[] AS tests;
+       coalesce((SELECT array_agg(DISTINCT e.id) FROM removed r JOIN events e ON e.id = r.event_id AND e.type = 'test'),
+           '{}')::text[] AS tests;
 
 -- name: HistoryRemovedBefore :one
 SELECT removed_before FROM history_usage WHERE webhook_id = @webhook_id;

@@ -40,6 +40,7 @@ DELETE FROM fuses WHERE class = @class AND reset_at < now() - interval '1 minute
 
 -- name: UndoDisabling :execrows
 -- Enables a webhook again that failures disabled, as if they had not. It is locked.
-UPDATE webhooks SET is_active = true, queued = true, failure_count = 0, early_failures = 0, resume_at = NULL, failing_since = NULL, enabled_at = now(),
+UPDATE webhooks SET is_active = true, queued = true, failure_count = 0, early_failures = 0, resume_at = NULL,
+    failing_since = NULL, enabled_at = now(),
     disabled_reason = NULL, disabled_by = NULL, updated_at = now(), generation = generation + 1
 WHERE id = @id AND NOT is_active AND NOT suspended AND disabled_reason = 'failures';

@@ -16,7 +16,8 @@ SELECT m.class, m.error, count(*) AS webhooks, count(*) OVER () AS kinds,
        (SELECT count(*) FROM matched) AS all_webhooks,
        (SELECT count(*) FROM (SELECT DISTINCT b.bot_id FROM matched b) AS bots) AS bots,
        (SELECT count(*) FROM (SELECT DISTINCT h.host FROM matched h) AS hosts) AS hosts,
-       (SELECT array_agg(s.id) FROM (SELECT r.id FROM matched r ORDER BY hashtextextended(r.id::text, 0) LIMIT @sample) AS s)::uuid[] AS sample
+       (SELECT array_agg(s.id)
+        FROM (SELECT r.id FROM matched r ORDER BY hashtextextended(r.id::text, 0) LIMIT @sample) AS s)::uuid[] AS sample
 FROM matched m
 GROUP BY m.class, m.error
 ORDER BY webhooks DESC, m.class, m.error
@@ -50,7 +51,8 @@ LIMIT @most;
 
 -- name: CountIncident :many
 -- How many of an incident's webhooks are in each state, for each reason.
-SELECT state, reason, count(*) AS webhooks FROM incident_webhooks WHERE incident_id = @incident_id GROUP BY state, reason ORDER BY webhooks DESC, state, reason;
+SELECT state, reason, count(*) AS webhooks FROM incident_webhooks WHERE incident_id = @incident_id GROUP BY state, reason
+ORDER BY webhooks DESC, state, reason;
 
 -- name: LockIncident :one
 SELECT * FROM incidents WHERE id = @id FOR UPDATE;
@@ -63,7 +65,8 @@ UPDATE incidents SET updated_at = now() WHERE id = @id;
 
 -- name: EndIncident :execrows
 -- A running one is completed.
-UPDATE incidents SET state = CASE state WHEN 'running' THEN 'completed' ELSE state END, ended_at = now(), updated_at = now(), outcome = @outcome
+UPDATE incidents SET state = CASE state WHEN 'running' THEN 'completed' ELSE state END, ended_at = now(), updated_at = now(),
+    outcome = @outcome
 WHERE id = @id AND ended_at IS NULL AND state IN ('running', 'cancelled');
 
 -- name: IncidentToEnable :many
@@ -75,7 +78,8 @@ SELECT webhook_id, bot_id, generation FROM incident_webhooks WHERE incident_id =
 WITH RECURSIVE waiting AS (
     (SELECT f.bot_id FROM incident_webhooks f WHERE f.incident_id = @incident_id AND f.state = 'enabled' ORDER BY f.bot_id LIMIT 1)
     UNION ALL
-    SELECT (SELECT n.bot_id FROM incident_webhooks n WHERE n.incident_id = @incident_id AND n.state = 'enabled' AND n.bot_id > l.bot_id ORDER BY n.bot_id LIMIT 1)
+    SELECT (SELECT n.bot_id FROM incident_webhooks n WHERE n.incident_id = @incident_id AND n.state = 'enabled'
+        AND n.bot_id > l.bot_id ORDER BY n.bot_id LIMIT 1)
     FROM waiting l
     WHERE l.bot_id IS NOT NULL
 )

@@ -18,7 +18,9 @@ SELECT id, bot_id, origin, suspended, failure_count, failure_class FROM webhooks
 
 -- name: WebhookFilters :many
 -- What webhooks are filtered by.
-SELECT id, bot_id, origin, is_active, suspended, queued, failure_count, failure_class, disabled_reason FROM webhooks WHERE id = ANY (@ids::uuid[]);
+SELECT id, bot_id, origin, is_active, suspended, queued, failure_count, failure_class, disabled_reason
+FROM webhooks
+WHERE id = ANY (@ids::uuid[]);
 
 -- name: DisabledBefore :many
 -- Those that were disabled last, first.
@@ -53,7 +55,9 @@ WITH RECURSIVE queues AS (
     WHERE l.webhook_id IS NOT NULL AND l.n < @most::integer
 )
 SELECT l.webhook_id::uuid AS webhook_id,
-       coalesce((SELECT greatest(q.due_at, (SELECT h.resume_at FROM webhooks h WHERE h.id = l.webhook_id AND h.ordered)) FROM queue q WHERE q.webhook_id = l.webhook_id AND q.due_at > 'epoch' ORDER BY q.due_at LIMIT 1), 'epoch')::timestamptz AS oldest_due_at
+       coalesce((SELECT greatest(q.due_at, (SELECT h.resume_at FROM webhooks h WHERE h.id = l.webhook_id AND h.ordered))
+           FROM queue q WHERE q.webhook_id = l.webhook_id AND q.due_at > 'epoch' ORDER BY q.due_at LIMIT 1),
+           'epoch')::timestamptz AS oldest_due_at
 FROM queues l
 WHERE l.webhook_id IS NOT NULL;
 
@@ -67,7 +71,9 @@ ORDER BY w.n;
 -- Of some webhooks, how their queues stand, and the error of the last failure that is kept.
 SELECT w.id::uuid AS id,
        (SELECT count(*) FROM (SELECT FROM queue c WHERE c.webhook_id = w.id LIMIT @most_counted::bigint) AS counted) AS waiting,
-       coalesce((SELECT greatest(q.due_at, (SELECT h.resume_at FROM webhooks h WHERE h.id = w.id AND h.ordered)) FROM queue q WHERE q.webhook_id = w.id AND q.due_at > 'epoch' ORDER BY q.due_at LIMIT 1), 'epoch')::timestamptz AS oldest_due_at,
+       coalesce((SELECT greatest(q.due_at, (SELECT h.resume_at FROM webhooks h WHERE h.id = w.id AND h.ordered))
+           FROM queue q WHERE q.webhook_id = w.id AND q.due_at > 'epoch' ORDER BY q.due_at LIMIT 1),
+           'epoch')::timestamptz AS oldest_due_at,
        (SELECT d.error FROM deliveries d WHERE d.webhook_id = w.id AND NOT d.success ORDER BY d.seq DESC LIMIT 1) AS last_error
 FROM unnest(@ids::uuid[]) AS w (id);
 

@@ -9,4 +9,7 @@ ON CONFLICT (worker) DO UPDATE SET cause = @cause, seen_at = now();
 DELETE FROM outages WHERE worker = @worker OR seen_at < now() - interval '1 hour';
 
 -- name: RecentOutages :many
-SELECT worker, cause, since FROM outages WHERE seen_at > now() - make_interval(secs => @within_seconds::float8) ORDER BY since, worker LIMIT @most;
+SELECT worker, cause, since FROM outages
+WHERE seen_at > now() - make_interval(secs => @within_seconds::float8)
+ORDER BY since, worker
+LIMIT @most;

@@ -26,7 +26,8 @@ WHERE w.id = ANY (@ids::uuid[]) AND EXISTS (SELECT FROM pauses);
 -- name: PausesOfBot :many
 -- The pauses that cover any of a bot's webhooks.
 SELECT p.* FROM pauses p
-WHERE EXISTS (SELECT FROM webhooks w CROSS JOIN LATERAL pauses_of(w.bot_id, w.origin) AS c WHERE w.bot_id = @bot_id AND c.scope = p.scope AND c.value = p.value)
+WHERE EXISTS (SELECT FROM webhooks w CROSS JOIN LATERAL pauses_of(w.bot_id, w.origin) AS c
+    WHERE w.bot_id = @bot_id AND c.scope = p.scope AND c.value = p.value)
 ORDER BY p.created_at, p.scope, p.value;
 
 -- name: LastResumed :one
@@ -34,9 +35,11 @@ ORDER BY p.created_at, p.scope, p.value;
 SELECT greatest(resumed_at, 'epoch')::timestamptz AS at FROM queue_sweeps;
 
 -- name: PausesByScope :one
-SELECT count(*) FILTER (WHERE scope = 'all') AS of_all, count(*) FILTER (WHERE scope = 'bot') AS of_bots, count(*) FILTER (WHERE scope = 'host') AS of_hosts
+SELECT count(*) FILTER (WHERE scope = 'all') AS of_all, count(*) FILTER (WHERE scope = 'bot') AS of_bots,
+       count(*) FILTER (WHERE scope = 'host') AS of_hosts
 FROM pauses;
 
 -- name: KeepsQueued :one
 -- Whether what stands in the queues is kept beyond the retention: deliveries are paused, or were in the last @seconds.
-SELECT (EXISTS (SELECT FROM pauses) OR EXISTS (SELECT FROM queue_sweeps WHERE resumed_at > now() - make_interval(secs => @seconds::float8)))::boolean AS keeps;
+SELECT (EXISTS (SELECT FROM pauses)
+    OR EXISTS (SELECT FROM queue_sweeps WHERE resumed_at > now() - make_interval(secs => @seconds::float8)))::boolean AS keeps;

@@ -24,7 +24,8 @@ DELETE FROM portal_sessions WHERE id IN (
 );
 
 -- name: PortalSession :one
-SELECT sqlc.embed(s), b.name, b.is_active, b.suspended_reason, coalesce(k.name, '')::text AS key_name, coalesce(k.prefix, '')::text AS key_prefix
+SELECT sqlc.embed(s), b.name, b.is_active, b.suspended_reason, coalesce(k.name, '')::text AS key_name,
+       coalesce(k.prefix, '')::text AS key_prefix
 FROM portal_sessions s JOIN bots b ON b.id = s.bot_id LEFT JOIN api_keys k ON k.id = s.key_id
 WHERE s.token_hash = @token_hash AND s.created_at > @created_after AND s.last_used_at > @used_after;
 

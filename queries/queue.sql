@@ -8,7 +8,8 @@ INSERT INTO queue AS q (webhook_id, event_id, attempt, step, trigger, due_at, re
 SELECT r.webhook_id, r.event_id, r.attempt, r.step, r.trigger::delivery_trigger,
        CASE
            WHEN r.delay_seconds < 0 THEN 'epoch'
-           WHEN w.ordered AND r.trigger NOT IN ('test', 'redeliver', 'verify') OR r.delay_seconds = 0 AND r.trigger = 'event' THEN coalesce((SELECT e.accepted_at FROM events e WHERE e.id = r.event_id), now())
+           WHEN w.ordered AND r.trigger NOT IN ('test', 'redeliver', 'verify') OR r.delay_seconds = 0 AND r.trigger = 'event'
+               THEN coalesce((SELECT e.accepted_at FROM events e WHERE e.id = r.event_id), now())
            ELSE now() + make_interval(secs => r.delay_seconds)
        END AS due_at,
        NULLIF(r.recovery_id, '00000000-0000-0000-0000-000000000000')
@@ -38,7 +39,8 @@ WHERE NOT EXISTS (
 -- name: RemoveAttempted :exec
 -- Removes the rows of attempts that were made: a row with a later attempt is another's plan.
 DELETE FROM queue q
-USING (SELECT unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@event_ids::text[]) AS event_id, unnest(@attempts::integer[]) AS attempt) AS a
+USING (SELECT unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@event_ids::text[]) AS event_id,
+    unnest(@attempts::integer[]) AS attempt) AS a
 WHERE q.event_id = a.event_id AND q.webhook_id = a.webhook_id AND q.attempt <= a.attempt;
 
 -- name: ClearQueues :exec
@@ -74,12 +76,16 @@ SELECT w.bot_id, w.origin, w.is_active, w.queued, w.ordered, w.failure_count, EX
        (SELECT count(*) FROM (SELECT FROM queue c WHERE c.webhook_id = w.id LIMIT @most_counted) AS counted) AS waiting,
        greatest(0, extract(epoch FROM (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = w.id) - now()))::float8 AS next_in,
        EXISTS (SELECT FROM queue p WHERE p.webhook_id = w.id) AS planned,
-       coalesce(greatest(0, extract(epoch FROM CASE WHEN greatest(w.resume_at, w.ordered_from) > now() THEN least(greatest(w.resume_at, w.ordered_from), (
-           SELECT min(m.due_at) FROM queue m
-           WHERE m.webhook_id = w.id AND m.trigger IN ('test', 'redeliver', 'verify') AND m.due_at > now()
-       )) END - now())), 0)::float8 AS resume_in,
-       coalesce((SELECT f.error FROM deliveries f WHERE f.webhook_id = w.id AND NOT f.success AND f.trigger <> 'verify' AND w.failure_count > 0 ORDER BY f.seq DESC LIMIT 1), '')::text AS last_error,
-       coalesce((SELECT r.after_time FROM recoveries r WHERE w.ordered AND r.webhook_id = w.id AND r.state = 'running' AND NOT r.looked_through), 'epoch')::timestamptz AS ordered_upto
+       coalesce(greatest(0, extract(epoch FROM CASE
+           WHEN greatest(w.resume_at, w.ordered_from) > now() THEN least(greatest(w.resume_at, w.ordered_from), (
+               SELECT min(m.due_at) FROM queue m
+               WHERE m.webhook_id = w.id AND m.trigger IN ('test', 'redeliver', 'verify') AND m.due_at > now()
+           ))
+       END - now())), 0)::float8 AS resume_in,
+       coalesce((SELECT f.error FROM deliveries f WHERE f.webhook_id = w.id AND NOT f.success AND f.trigger <> 'verify'
+           AND w.failure_count > 0 ORDER BY f.seq DESC LIMIT 1), '')::text AS last_error,
+       coalesce((SELECT r.after_time FROM recoveries r WHERE w.ordered AND r.webhook_id = w.id AND r.state = 'running'
+           AND NOT r.looked_through), 'epoch')::timestamptz AS ordered_upto
 FROM webhooks w
 WHERE w.id = @id;
 
@@ -95,7 +101,8 @@ FROM (
     UNION ALL
     (SELECT q.event_id, q.attempt, q.step, q.trigger, q.recovery_id, q.due_at, q.seq, 2 AS class
      FROM queue q
-     WHERE q.webhook_id = @webhook_id AND q.due_at <= now() AND q.due_at <= @upto::timestamptz AND q.trigger NOT IN ('test', 'redeliver', 'verify')
+     WHERE q.webhook_id = @webhook_id AND q.due_at <= now() AND q.due_at <= @upto::timestamptz
+       AND q.trigger NOT IN ('test', 'redeliver', 'verify')
      ORDER BY q.due_at, q.seq
      LIMIT @most)
 ) AS due
@@ -157,7 +164,8 @@ WHERE q.webhook_id = @webhook_id AND q.event_id = (
 SELECT count(*) FROM (SELECT FROM queue WHERE webhook_id = @webhook_id LIMIT @most) AS counted;
 
 -- name: HeadOf :one
--- The event of an ordered webhook's first row, and the number of its next attempt; no row: the webhook is not ordered, or nothing waits.
+-- The event of an ordered webhook's first row, and the number of its next attempt; no row: the webhook is not ordered, or
+-- nothing waits.
 SELECT q.event_id, q.attempt
 FROM webhooks w
 CROSS JOIN LATERAL (
@@ -199,9 +207,11 @@ WHERE w.id = @id AND w.queued AND NOT w.ordered AND w.failure_count = 0
   AND NOT EXISTS (SELECT FROM queue q WHERE q.webhook_id = w.id AND q.due_at <= statement_timestamp());
 
 -- name: BeginSweep :one
--- One process in so many seconds, or where the clock was ahead, and at once after a pause has ended or where the sweep before has left some. It goes on
--- after the webhook that it returns.
-UPDATE queue_sweeps SET began_at = now() WHERE began_at NOT BETWEEN now() - make_interval(secs => @seconds::float8) AND now() + make_interval(secs => @seconds::float8) RETURNING began_at, upto;
+-- One process in so many seconds, or where the clock was ahead, and at once after a pause has ended or where the sweep
+-- before has left some. It goes on after the webhook that it returns.
+UPDATE queue_sweeps SET began_at = now()
+WHERE began_at NOT BETWEEN now() - make_interval(secs => @seconds::float8) AND now() + make_interval(secs => @seconds::float8)
+RETURNING began_at, upto;
 
 -- name: EndSweep :exec
 -- Keeps up to which webhook a sweep looked, unless another is to begin anyway; more: there are others.
@@ -222,7 +232,8 @@ WITH RECURSIVE queues AS (
     FROM queues l
     WHERE l.webhook_id IS NOT NULL AND l.n < @most_read::integer
 )
-SELECT l.webhook_id::uuid AS webhook_id, l.n::integer AS n, coalesce(w.bot_id, '')::text AS bot_id, coalesce(w.origin, '')::text AS origin, o.is_overdue::boolean AS is_overdue
+SELECT l.webhook_id::uuid AS webhook_id, l.n::integer AS n, coalesce(w.bot_id, '')::text AS bot_id,
+       coalesce(w.origin, '')::text AS origin, o.is_overdue::boolean AS is_overdue
 FROM queues l
 -- A subquery with LIMIT is not made a join, however many Postgres expects.
 LEFT JOIN LATERAL (SELECT * FROM webhooks WHERE id = l.webhook_id LIMIT 1) AS w ON true

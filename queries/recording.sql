@@ -61,8 +61,10 @@ ON CONFLICT (id) DO NOTHING
 RETURNING id;
 
 -- name: InsertDeliveries :exec
-INSERT INTO deliveries (id, webhook_id, event_id, attempt, trigger, success, status_code, response_body, error, duration_ms, attempted_at, exchange)
-SELECT d.id, d.webhook_id, d.event_id, d.attempt, d.trigger::delivery_trigger, d.success, NULLIF(d.status_code, 0), d.response_body, NULLIF(d.error, ''), d.duration_ms, d.attempted_at, d.exchange
+INSERT INTO deliveries (id, webhook_id, event_id, attempt, trigger, success, status_code, response_body, error, duration_ms,
+    attempted_at, exchange)
+SELECT d.id, d.webhook_id, d.event_id, d.attempt, d.trigger::delivery_trigger, d.success, NULLIF(d.status_code, 0),
+       d.response_body, NULLIF(d.error, ''), d.duration_ms, d.attempted_at, d.exchange
 FROM (
     SELECT unnest(@ids::uuid[]) AS id, unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@event_ids::text[]) AS event_id,
            unnest(@attempts::integer[]) AS attempt, unnest(@triggers::text[]) AS trigger,
@@ -102,7 +104,8 @@ WITH changed AS (
         SELECT unnest(@ids::uuid[]) AS id, unnest(@failure_counts::integer[]) AS failure_count,
                unnest(@early_failures::integer[]) AS early_failures, unnest(@failure_runs::integer[]) AS failure_run,
                unnest(@queueds::boolean[]) AS queued, unnest(@rests_seconds::float8[]) AS rest_seconds,
-               unnest(@disables::boolean[]) AS disable, unnest(@delivery_ids::uuid[]) AS delivery_id, unnest(@failures::integer[]) AS failures,
+               unnest(@disables::boolean[]) AS disable, unnest(@delivery_ids::uuid[]) AS delivery_id,
+               unnest(@failures::integer[]) AS failures,
                unnest(@classes::text[]) AS class, unnest(@event_ids::text[]) AS event_id, unnest(@errors::text[]) AS error,
                unnest(@hosts::text[]) AS host
     ) AS u

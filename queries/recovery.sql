@@ -20,7 +20,8 @@ FROM asked;
 -- name: NextNumber :one
 -- The number of the next attempt at delivering an event to a webhook; 0: it was never sent there, nor is it planned.
 SELECT coalesce((SELECT q.attempt FROM queue q WHERE q.event_id = @event_id AND q.webhook_id = @webhook_id),
-                (SELECT max(d.attempt) + 1 FROM deliveries d WHERE d.event_id = @event_id AND d.webhook_id = @webhook_id), 0)::integer AS attempt;
+                (SELECT max(d.attempt) + 1 FROM deliveries d WHERE d.event_id = @event_id AND d.webhook_id = @webhook_id),
+                0)::integer AS attempt;
 
 -- name: LockOwner :one
 -- Locks a webhook's bot, as LockBot does.
@@ -42,7 +43,8 @@ INSERT INTO recoveries (id, webhook_id, since, until, event_type, error, status_
 SELECT @id, w.id, s.since, s.until, @event_type, @error, @status_class, s.begin_at, s.until, s.begin_at
 FROM webhooks w
 CROSS JOIN LATERAL (
-    SELECT span.since, span.until, CASE WHEN NOT w.ordered AND w.disabled_at BETWEEN span.since AND span.until THEN w.disabled_at ELSE span.since END AS begin_at
+    SELECT span.since, span.until,
+           CASE WHEN NOT w.ordered AND w.disabled_at BETWEEN span.since AND span.until THEN w.disabled_at ELSE span.since END AS begin_at
     FROM (SELECT greatest(@since::timestamptz, w.created_at) AS since, greatest(@until::timestamptz, w.created_at) AS until) AS span
 ) AS s
 WHERE w.id = @webhook_id
@@ -93,19 +95,23 @@ SELECT e.id, e.type, e.accepted_at, e.n, e.missed, e.was_active,
        (SELECT coalesce(max(d.attempt), 0) + 1 FROM deliveries d
         WHERE d.webhook_id = @webhook_id AND d.event_id = e.id AND d.id >= e.first AND d.id < e.beyond)::integer AS attempt
 FROM (
-    SELECT p.id, p.type, p.accepted_at, p.first, p.beyond, (p.accepted_at >= w.enabled_at)::boolean AS was_active, row_number() OVER (ORDER BY p.accepted_at, p.id) AS n, count(*) OVER () AS total,
+    SELECT p.id, p.type, p.accepted_at, p.first, p.beyond, (p.accepted_at >= w.enabled_at)::boolean AS was_active,
+           row_number() OVER (ORDER BY p.accepted_at, p.id) AS n, count(*) OVER () AS total,
            (p.type = ANY (w.events) AND (p.bot_ids IS NULL OR w.bot_id = ANY (p.bot_ids))
                AND (@event_type::text = '' OR p.type = @event_type::text)
-               AND (SELECT d.id FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = p.id AND d.id >= p.first AND d.id < p.beyond AND d.success LIMIT 1) IS NULL
+               AND (SELECT d.id FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = p.id AND d.id >= p.first
+                   AND d.id < p.beyond AND d.success LIMIT 1) IS NULL
                AND (SELECT q.seq FROM queue q WHERE q.webhook_id = w.id AND q.event_id = p.id LIMIT 1) IS NULL
                AND (@error::text = '' AND @status_class::integer = 0 OR (
                    SELECT d.id FROM deliveries d
                    WHERE d.webhook_id = w.id AND d.event_id = p.id AND d.id >= p.first AND d.id < p.beyond
                      AND (@error::text = '' OR d.error = @error::text OR split_part(d.error, ':', 1) = @error::text)
-                     AND CASE @status_class::integer WHEN 0 THEN true WHEN -1 THEN d.status_code IS NULL ELSE d.status_code / 100 = @status_class::integer END
+                     AND CASE @status_class::integer WHEN 0 THEN true WHEN -1 THEN d.status_code IS NULL
+                         ELSE d.status_code / 100 = @status_class::integer END
                    LIMIT 1) IS NOT NULL))::boolean AS missed
     FROM (
-        SELECT c.id, c.type, c.bot_ids, c.accepted_at, first_delivery(c.accepted_at) AS first, first_delivery(c.accepted_at + interval '1 second') AS beyond
+        SELECT c.id, c.type, c.bot_ids, c.accepted_at, first_delivery(c.accepted_at) AS first,
+               first_delivery(c.accepted_at + interval '1 second') AS beyond
         FROM events c
         WHERE c.accepted_at >= @after_time AND c.accepted_at <= @upto
           AND c.accepted_at >= (SELECT x.before FROM history_dropped x)
@@ -127,8 +133,10 @@ WHERE id = @id;
 -- name: CountRecovered :exec
 -- Counts attempts that recoveries asked for; a failed one is attempted again by the schedule, as any other.
 UPDATE recoveries r
-SET delivered = r.delivered + u.delivered, failed = r.failed + u.failed, last_error = coalesce(NULLIF(u.error, ''), r.last_error), updated_at = now()
-FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@delivered::integer[]) AS delivered, unnest(@failed::integer[]) AS failed, unnest(@errors::text[]) AS error) AS u
+SET delivered = r.delivered + u.delivered, failed = r.failed + u.failed,
+    last_error = coalesce(NULLIF(u.error, ''), r.last_error), updated_at = now()
+FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@delivered::integer[]) AS delivered, unnest(@failed::integer[]) AS failed,
+    unnest(@errors::text[]) AS error) AS u
 WHERE r.id = u.id;
 
 -- name: EndRecoveries :exec
@@ -140,8 +148,9 @@ WHERE webhook_id = ANY (@webhook_ids::uuid[]) AND state = 'running';
 DELETE FROM queue WHERE recovery_id = @recovery_id;
 
 -- name: StalledRecoveries :many
--- Recoveries that run and have not moved for so many seconds: their workflow may never have started. Those of webhooks that are
--- paused do not move. One that has planned all has nothing to do before that was attempted, which may take as long as the retries.
+-- Recoveries that run and have not moved for so many seconds: their workflow may never have started. Those of webhooks that
+-- are paused do not move. One that has planned all has nothing to do before that was attempted, which may take as long as
+-- the retries.
 SELECT r.webhook_id, w.bot_id, w.origin
 FROM recoveries r
 JOIN webhooks w ON w.id = r.webhook_id

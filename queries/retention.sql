@@ -12,9 +12,9 @@ ORDER BY e.accepted_at, e.id
 LIMIT @page_size;
 
 -- name: RemoveDeliveriesOf :one
--- Some of the deliveries of events that no partition is dropped with. A webhook's deletion may be removing the same rows in another order: it is not waited
--- for, so that neither waits for the other in a circle.
--- They count no longer against their bots' budgets.
+-- Some of the deliveries of events that no partition is dropped with. A webhook's deletion may be removing the same rows in
+-- another order: it is not waited for, so that neither waits for the other in a circle. They count no longer against their
+-- bots' budgets.
 WITH removed AS (
     DELETE FROM deliveries_default
     WHERE id IN (
@@ -22,7 +22,8 @@ WITH removed AS (
     )
     RETURNING webhook_id, span_of(id) AS span, seq, delivery_bytes(response_body, exchange) AS bytes
 ), locked AS MATERIALIZED (
-    SELECT u.webhook_id, u.counted_upto FROM history_usage u WHERE u.webhook_id IN (SELECT r.webhook_id FROM removed r) ORDER BY u.webhook_id FOR UPDATE
+    SELECT u.webhook_id, u.counted_upto FROM history_usage u WHERE u.webhook_id IN (SELECT r.webhook_id FROM removed r)
+    ORDER BY u.webhook_id FOR UPDATE
 ), changed AS (
     UPDATE history_sizes h
     SET deliveries = greatest(h.deliveries - s.deliveries, 0), bytes = greatest(h.bytes - s.bytes, 0)

@@ -11,7 +11,8 @@ SELECT d.webhook_id, span_of(d.id)::integer AS span, date_trunc('minute', d.atte
        count(*) AS deliveries, sum(delivery_bytes(d.response_body, d.exchange))::bigint AS bytes, max(d.seq)::bigint AS upto
 FROM unnest(@webhook_ids::uuid[]) AS w (id)
 CROSS JOIN LATERAL (
-    SELECT o.id, o.webhook_id, o.seq, o.event_id, o.trigger, o.success, o.error, o.status_code, o.duration_ms, o.attempted_at, o.response_body, o.exchange
+    SELECT o.id, o.webhook_id, o.seq, o.event_id, o.trigger, o.success, o.error, o.status_code, o.duration_ms, o.attempted_at,
+           o.response_body, o.exchange
     FROM deliveries o
     WHERE o.webhook_id = w.id AND o.seq > coalesce((SELECT u.counted_upto FROM history_usage u WHERE u.webhook_id = w.id), 0)
       AND o.seq <= @upto::bigint
@@ -29,13 +30,15 @@ JOIN delivery_stats s ON s.webhook_id = k.webhook_id AND s.step = k.step AND s.s
 -- name: WriteStats :exec
 INSERT INTO delivery_stats (webhook_id, step, start, tally)
 SELECT k.webhook_id, k.step, k.start, k.tally::jsonb
-FROM (SELECT unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@steps::integer[]) AS step, unnest(@starts::timestamptz[]) AS start, unnest(@tallies::text[]) AS tally) AS k
+FROM (SELECT unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@steps::integer[]) AS step,
+    unnest(@starts::timestamptz[]) AS start, unnest(@tallies::text[]) AS tally) AS k
 ON CONFLICT (webhook_id, step, start) DO UPDATE SET tally = excluded.tally;
 
 -- name: RemoveStats :execrows
 -- Rows of a step that began before a time.
 DELETE FROM delivery_stats
-WHERE ctid IN (SELECT s.ctid FROM delivery_stats s WHERE s.step = @step AND s.start < @before ORDER BY s.start LIMIT @most FOR UPDATE SKIP LOCKED);
+WHERE ctid IN (SELECT s.ctid FROM delivery_stats s WHERE s.step = @step AND s.start < @before ORDER BY s.start
+    LIMIT @most FOR UPDATE SKIP LOCKED);
 
 -- name: ForgetStats :exec
 DELETE FROM delivery_stats WHERE webhook_id = @webhook_id;
@@ -46,8 +49,9 @@ FROM delivery_stats s
 WHERE s.webhook_id = ANY (@webhook_ids::uuid[]) AND s.step = @step AND s.start >= @since AND s.start < @until;
 
 -- name: WebhookSummaries :many
--- Of each of some webhooks its last delivery and its last failure, unless their events are no longer kept, until when deliveries were removed for its bot's budget, and what its deliveries since @since, the start of an hour,
--- come to: by hours, and the @most_read oldest that are not counted yet.
+-- Of each of some webhooks its last delivery and its last failure, unless their events are no longer kept, until when
+-- deliveries were removed for its bot's budget, and what its deliveries since @since, the start of an hour, come to: by
+-- hours, and the @most_read oldest that are not counted yet.
 SELECT w.id::uuid AS id,
        (SELECT to_jsonb(l) FROM (
            SELECT d.id, d.event_id AS "eventId", (SELECT e.type FROM events e WHERE e.id = d.event_id) AS "eventType", d.attempt, d.success,
@@ -70,7 +74,8 @@ SELECT w.id::uuid AS id,
        ARRAY(SELECT s.tally FROM delivery_stats s
              WHERE s.webhook_id = w.id AND s.step = 3600 AND s.start >= @since ORDER BY s.start)::jsonb[] AS counted,
        (SELECT coalesce(jsonb_agg(r), '[]') FROM (
-           SELECT date_trunc('minute', d.attempted_at) AS minute, d.success, (@bounds::integer[])[width_bucket(d.duration_ms, @bounds)] AS ms, count(*) AS n
+           SELECT date_trunc('minute', d.attempted_at) AS minute, d.success,
+                  (@bounds::integer[])[width_bucket(d.duration_ms, @bounds)] AS ms, count(*) AS n
            FROM (
                SELECT o.attempted_at, o.success, o.duration_ms
                FROM deliveries o

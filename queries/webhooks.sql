@@ -2,7 +2,8 @@
 
 -- name: CreateWebhook :one
 INSERT INTO webhooks (id, bot_id, url, origin, name, events, filter, secret, extras, header_names, ordered, queued, suspended)
-VALUES (@id, @bot_id, @url, @origin, sqlc.narg('name'), @events, sqlc.narg('filter')::jsonb, @secret, sqlc.narg('extras'), @header_names, @ordered, @ordered, coalesce((SELECT NOT is_active FROM bots WHERE id = @bot_id), false))
+VALUES (@id, @bot_id, @url, @origin, sqlc.narg('name'), @events, sqlc.narg('filter')::jsonb, @secret, sqlc.narg('extras'),
+    @header_names, @ordered, @ordered, coalesce((SELECT NOT is_active FROM bots WHERE id = @bot_id), false))
 RETURNING *;
 
 -- name: CountWebhooks :one
@@ -13,7 +14,8 @@ SELECT count(*) FROM webhooks WHERE bot_id = @bot_id;
 SELECT w.*
 FROM webhooks w
 WHERE w.bot_id = @bot_id
-  AND (sqlc.narg('after')::uuid IS NULL OR (w.created_at, w.id) > (SELECT l.created_at, l.id FROM webhooks l WHERE l.id = sqlc.narg('after')::uuid))
+  AND (sqlc.narg('after')::uuid IS NULL
+      OR (w.created_at, w.id) > (SELECT l.created_at, l.id FROM webhooks l WHERE l.id = sqlc.narg('after')::uuid))
 ORDER BY w.created_at, w.id
 LIMIT @most;
 
@@ -43,9 +45,9 @@ WHERE w.id = @id AND w.url_version = @url_version
 RETURNING EXISTS (SELECT FROM queue q WHERE q.webhook_id = w.id AND q.due_at <= now()) AS waits;
 
 -- name: UpdateWebhook :one
--- Changes what is given; a URL that is given is another one, and not verified. Enabling raises the generation, so that failures which began before do not count. A new secret
--- ends the overlap of the one before, or begins one. A webhook that becomes ordered begins once the attempts have ended that began
--- before.
+-- Changes what is given; a URL that is given is another one, and not verified. Enabling raises the generation, so that
+-- failures which began before do not count. A new secret ends the overlap of the one before, or begins one. A webhook that
+-- becomes ordered begins once the attempts have ended that began before.
 UPDATE webhooks
 SET url           = coalesce(sqlc.narg('url')::bytea, url),
     origin        = coalesce(sqlc.narg('origin')::text, origin),
@@ -99,7 +101,8 @@ SET url           = coalesce(sqlc.narg('url')::bytea, url),
     disabled_by   = CASE WHEN sqlc.narg('is_active')::boolean THEN NULL ELSE disabled_by END,
     disabled_note = CASE
         WHEN sqlc.narg('is_active')::boolean THEN NULL
-        WHEN NOT sqlc.narg('is_active')::boolean THEN coalesce(sqlc.narg('disabled_note')::text, CASE WHEN NOT is_active THEN disabled_note END)
+        WHEN NOT sqlc.narg('is_active')::boolean
+            THEN coalesce(sqlc.narg('disabled_note')::text, CASE WHEN NOT is_active THEN disabled_note END)
         ELSE disabled_note
     END,
     updated_at    = now()

@@ -153,7 +153,8 @@ CREATE TABLE webhooks (
     failed_at     timestamptz,
     -- When it was made, or last enabled, or its suspension ended.
     enabled_at      timestamptz NOT NULL DEFAULT now(),
-    -- When it was last disabled, or suspended while it was active; kept after it is enabled again, as what it missed since then can be recovered.
+    -- When it was last disabled, or suspended while it was active; kept after it is enabled again, as what it missed since
+    -- then can be recovered.
     disabled_at     timestamptz,
     -- Why, and, of failures, the delivery that did it. NULL while the webhook is active.
     disabled_reason text      CHECK (disabled_reason IN ('failures', 'owner', 'operator')),
@@ -173,9 +174,9 @@ CREATE INDEX webhooks_queued ON webhooks (id) WHERE queued AND is_active;
 CREATE INDEX webhooks_suspended ON webhooks (id) WHERE suspended;
 CREATE INDEX webhooks_host ON webhooks (host_of(origin), id);
 
--- Who hears of an event of a type: a row for each active webhook of a bot that is not suspended, and event type, kept by the trigger below. An index on
--- webhooks.events gives no order, so that a page of a large audience, or a small audience among many webhooks, would
--- cost the reading of all.
+-- Who gets an event of a type: a row for each active webhook of a bot that is not suspended, and event type, kept by the
+-- trigger below. An index on webhooks.events gives no order, so that a page of a large audience, or a small audience among
+-- many webhooks, would cost the reading of all.
 CREATE TABLE subscriptions (
     webhook_id uuid NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
     event_type text NOT NULL,
@@ -205,7 +206,9 @@ $$;
 CREATE TRIGGER webhooks_created AFTER INSERT ON webhooks
     FOR EACH ROW EXECUTE FUNCTION keep_subscriptions();
 CREATE TRIGGER webhooks_changed AFTER UPDATE OF events, is_active, suspended, bot_id, ordered ON webhooks
-    FOR EACH ROW WHEN (OLD.is_active <> NEW.is_active OR OLD.suspended <> NEW.suspended OR OLD.events <> NEW.events OR OLD.bot_id <> NEW.bot_id OR OLD.ordered <> NEW.ordered) EXECUTE FUNCTION keep_subscriptions();
+    FOR EACH ROW WHEN (OLD.is_active <> NEW.is_active OR OLD.suspended <> NEW.suspended OR OLD.events <> NEW.events
+        OR OLD.bot_id <> NEW.bot_id OR OLD.ordered <> NEW.ordered)
+    EXECUTE FUNCTION keep_subscriptions();
 
 -- An accepted event, its payload once, as the very bytes that are sent.
 -- bytea, never jsonb: jsonb changes bytes and refuses \u0000.
@@ -307,7 +310,8 @@ CREATE TABLE deliveries_default PARTITION OF deliveries DEFAULT;
 
 -- The least id of a delivery of an event that was accepted at a time.
 CREATE FUNCTION first_delivery(accepted_at timestamptz) RETURNS uuid LANGUAGE sql IMMUTABLE
-    RETURN (lpad(to_hex(least(greatest(floor(extract(epoch FROM accepted_at - '1970-01-01 00:00:00+00'::timestamptz)), 0), 4294967295)::bigint), 8, '0')
+    RETURN (lpad(to_hex(least(greatest(floor(extract(epoch FROM accepted_at - '1970-01-01 00:00:00+00'::timestamptz)), 0),
+        4294967295)::bigint), 8, '0')
         || '000000000000000000000000')::uuid;
 
 -- The partitions' grid: the number of the five days in which a delivery's event was accepted, and when they begin.
@@ -406,7 +410,10 @@ DECLARE
 BEGIN
     WHILE low < high LOOP
         middle := (low + high) / 2;
-        SELECT d.seq, d.attempted_at INTO probed FROM deliveries d WHERE d.webhook_id = of_webhook AND d.seq <= middle ORDER BY d.seq DESC LIMIT 1;
+        SELECT d.seq, d.attempted_at INTO probed FROM deliveries d
+        WHERE d.webhook_id = of_webhook AND d.seq <= middle
+        ORDER BY d.seq DESC
+        LIMIT 1;
         IF probed.attempted_at < since THEN
             low := middle + 1;
         ELSE
@@ -501,7 +508,8 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('lock_order'), l.n)
     FROM (SELECT DISTINCT hashtext(u.id::text) & 63 AS n FROM unnest(webhook_ids) AS u (id) ORDER BY 1) AS l;
     RETURN ARRAY(
-        SELECT (SELECT q.due_at FROM queue q WHERE q.webhook_id = u.id AND q.trigger NOT IN ('test', 'redeliver', 'verify') ORDER BY q.due_at DESC LIMIT 1)
+        SELECT (SELECT q.due_at FROM queue q WHERE q.webhook_id = u.id AND q.trigger NOT IN ('test', 'redeliver', 'verify')
+            ORDER BY q.due_at DESC LIMIT 1)
         FROM unnest(webhook_ids) WITH ORDINALITY AS u (id, n)
         ORDER BY u.n
     );
