@@ -111,7 +111,7 @@ generate: ## Make the generated code again: SQL queries, API server and client, 
 	$(GO) generate ./...
 
 check-generated: generate ## Prove that the generated code is current
-	@git diff --exit-code -- db api clients docs/events.md && test -z "$$(git status --porcelain -- db api clients docs/events.md)" || { echo "generated code is out of date: run make generate and commit it"; exit 1; }
+	@git diff --exit-code -- db api clients emit docs/events.md && test -z "$$(git status --porcelain -- db api clients emit docs/events.md)" || { echo "generated code is out of date: run make generate and commit it"; exit 1; }
 
 check-api: ## Prove that the API's document breaks nothing that the last release promised
 	@GO='$(GO)' tools/check-api.sh

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/internal/egress"
+	"github.com/mathub/webhooks/webhook"
 )
 
 // TestREADMENamesEverySetting holds the README's table of settings against the flags, both ways.
@@ -32,6 +33,18 @@ func TestREADMENamesEverySetting(t *testing.T) {
 		}
 	}
 	require.ElementsMatch(t, known, documented)
+}
+
+// TestREADMENamesEveryEvent: the README's table of events has those of the catalog.
+func TestREADMENamesEveryEvent(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	_, section, found := strings.Cut(string(readme), "\n## Events\n")
+	require.True(t, found)
+	section, _, _ = strings.Cut(section, "\n## ")
+	for _, spec := range webhook.Catalog() {
+		require.Contains(t, section, "`"+string(spec.Type)+"`")
+	}
 }
 
 // TestREADMENamesEveryCommand holds the README's table of commands against the program, both ways.

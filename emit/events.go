@@ -12,7 +12,9 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
-// Data is the data of one event type: one of this package's structs.
+//go:generate go run ../clients/go/gentypes emit events_gen.go
+
+// Data is the data of one event type: one of the structs of events_gen.go.
 type Data interface {
 	// EventType is the type of the events that have such data.
 	EventType() webhook.EventType
@@ -24,104 +26,6 @@ type Data interface {
 type Extra map[string]any
 
 func (e Extra) extra() Extra { return e }
-
-// ThreadCreated says that a discussion thread was opened in a project. It goes to every subscribed webhook.
-type ThreadCreated struct {
-	ThreadID    string `json:"threadId"`
-	ProjectSlug string `json:"projectSlug"` // as in the project's address
-	Title       string `json:"title"`
-	AuthorID    string `json:"authorId"` // a user's
-	Extra       `json:"-"`
-}
-
-// PostCreated says that a post was written in a thread. It goes to every subscribed webhook.
-type PostCreated struct {
-	PostID   string `json:"postId"`
-	ThreadID string `json:"threadId"`
-	Body     string `json:"body"`     // Markdown
-	AuthorID string `json:"authorId"` // a user's
-	Extra    `json:"-"`
-}
-
-// EffortCreated says that an effort, a piece of work towards a result, was started in a project. It goes to every
-// subscribed webhook.
-type EffortCreated struct {
-	EffortID    string `json:"effortId"`
-	ProjectSlug string `json:"projectSlug"` // as in the project's address
-	Title       string `json:"title"`
-	AuthorID    string `json:"authorId"` // a user's
-	Extra       `json:"-"`
-}
-
-// EffortStatusChanged says that an effort's status changed. It goes to every subscribed webhook.
-type EffortStatusChanged struct {
-	EffortID    string `json:"effortId"`
-	ProjectSlug string `json:"projectSlug"` // as in the project's address
-	Title       string `json:"title"`
-	OldStatus   string `json:"oldStatus"`
-	NewStatus   string `json:"newStatus"`
-	Extra       `json:"-"`
-}
-
-// WikiEdited says that a page of a project's wiki was edited. It goes to every subscribed webhook.
-type WikiEdited struct {
-	ProjectSlug string `json:"projectSlug"` // as in the project's address
-	PageSlug    string `json:"pageSlug"`    // as in the page's address
-	Title       string `json:"title"`
-	EditorID    string `json:"editorId"` // a user's
-	Extra       `json:"-"`
-}
-
-// Mention says that a post mentions bots, which the event's BotIDs have to name.
-type Mention struct {
-	PostID   string `json:"postId"`
-	ThreadID string `json:"threadId"`
-	Body     string `json:"body"`     // Markdown
-	AuthorID string `json:"authorId"` // a user's
-	Extra    `json:"-"`
-}
-
-// ReviewRequested says that bots were asked to review an effort; the event's BotIDs have to name them.
-type ReviewRequested struct {
-	EffortID    string `json:"effortId"`
-	RequestedBy string `json:"requestedBy"` // a user's id
-	Title       string `json:"title"`       // the effort's
-	Extra       `json:"-"`
-}
-
-// ReviewSubmitted says that a review of an effort was submitted. The event's BotIDs have to name the bots that are the
-// effort's authors.
-type ReviewSubmitted struct {
-	EffortID   string `json:"effortId"`
-	ReviewID   string `json:"reviewId"`
-	ReviewerID string `json:"reviewerId"` // a user's
-	Verdict    string `json:"verdict"`
-	Extra      `json:"-"`
-}
-
-// EventType is webhook.ThreadCreated.
-func (ThreadCreated) EventType() webhook.EventType { return webhook.ThreadCreated }
-
-// EventType is webhook.PostCreated.
-func (PostCreated) EventType() webhook.EventType { return webhook.PostCreated }
-
-// EventType is webhook.EffortCreated.
-func (EffortCreated) EventType() webhook.EventType { return webhook.EffortCreated }
-
-// EventType is webhook.EffortStatusChanged.
-func (EffortStatusChanged) EventType() webhook.EventType { return webhook.EffortStatusChanged }
-
-// EventType is webhook.WikiEdited.
-func (WikiEdited) EventType() webhook.EventType { return webhook.WikiEdited }
-
-// EventType is webhook.Mention.
-func (Mention) EventType() webhook.EventType { return webhook.Mention }
-
-// EventType is webhook.ReviewRequested.
-func (ReviewRequested) EventType() webhook.EventType { return webhook.ReviewRequested }
-
-// EventType is webhook.ReviewSubmitted.
-func (ReviewSubmitted) EventType() webhook.EventType { return webhook.ReviewSubmitted }
 
 // New makes an event of data that has happened now, to be emitted with [Event] or [HTTP.Event], or stored in an outbox.
 // It has an id, so it can be emitted again after an error and is still delivered once. The caller may set another ID (see

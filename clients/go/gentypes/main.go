@@ -1,4 +1,4 @@
-// Gentypes writes the types of events' data for the Go client from the catalog.
+// Gentypes writes the types of events' data from the catalog: of the Go client, or of package emit.
 package main
 
 import (
@@ -19,14 +19,24 @@ import "encoding/json"
 
 `
 
+const emitHead = `// Code generated from webhook/catalog.go by "make generate". DO NOT EDIT.
+
+package emit
+
+import "github.com/mathub/webhooks/webhook"
+
+`
+
+var writers = map[string]func([]webhook.EventSpec) ([]byte, error){"mathub": types, "emit": emitTypes}
+
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: gentypes FILE")
+	if len(os.Args) != 3 || writers[os.Args[1]] == nil {
+		fmt.Fprintln(os.Stderr, "usage: gentypes mathub|emit FILE")
 		os.Exit(2)
 	}
-	source, err := types(webhook.Catalog())
+	source, err := writers[os.Args[1]](webhook.Catalog())
 	if err == nil {
-		err = os.WriteFile(os.Args[1], source, 0o644) //nolint:gosec // a source file
+		err = os.WriteFile(os.Args[2], source, 0o644) //nolint:gosec // a source file
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "gentypes:", err)
@@ -52,6 +62,28 @@ func types(catalog []webhook.EventSpec) ([]byte, error) {
 	return format.Source([]byte(head + structs.String() + methods.String() +
 		"// typed is the data of an event of that type: a struct, or raw where the type is not known.\n" +
 		"func typed(eventType string, raw json.RawMessage) any {\nswitch eventType {\n" + cases.String() + "}\nreturn raw\n}\n"))
+}
+
+// emitTypes is what of the catalog can be emitted, as the structs of package emit.
+func emitTypes(catalog []webhook.EventSpec) ([]byte, error) {
+	goesTo := map[webhook.Audience]string{
+		webhook.Broadcast: "It goes to every subscribed webhook.",
+		webhook.Targeted:  "The event's BotIDs have to name the bots.",
+	}
+	var structs, methods strings.Builder
+	for _, spec := range catalog {
+		if spec.Audience == webhook.Direct {
+			continue
+		}
+		name := goName(string(spec.Type))
+		fmt.Fprintf(&structs, "// %s is the data of %s. %s %s\ntype %s struct {\n", name, spec.Type, spec.Description, goesTo[spec.Audience], name)
+		for _, field := range spec.Fields {
+			fmt.Fprintf(&structs, "%s %s `json:%q` // %s\n", goName(field.Name), kind(field.Example), field.Name, field.Description)
+		}
+		structs.WriteString("Extra `json:\"-\"`\n}\n\n")
+		fmt.Fprintf(&methods, "\n// EventType is webhook.%s.\nfunc (%s) EventType() webhook.EventType { return webhook.%s }\n", name, name, name)
+	}
+	return format.Source([]byte(emitHead + strings.TrimSuffix(structs.String(), "\n") + methods.String()))
 }
 
 // goName is such as PostCreated of post.created, or ThreadID of threadId.
