@@ -7,6 +7,9 @@ FUZZTIME ?=
 FUZZ_INPUTS ?= 1000000
 GORELEASER ?= $(GO) run github.com/goreleaser/goreleaser/v2@v2.16.0
 VULNDB  ?= https://vuln.go.dev
+# How many of the tests that start servers run at once: of each package, and packages.
+PARALLEL ?= 8
+PACKAGES ?= 3
 LDFLAGS = -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
@@ -64,13 +67,13 @@ SYSTEM = cd standalone && TESTKIT_BINARY=$(CURDIR)/bin/mathub-webhooks $(GOTEST)
 
 # The faults take as long as all the others together, which run beside them.
 test-system: build test-deps ## Run test-faults beside test-e2e and test-portal
-	$(SYSTEM) -timeout 25m -p 2 -parallel 6 ./faults ./e2e ./portal $$($(GO) list ./... | grep -v -E '/(e2e|portal|faults|bench)$$')
+	$(SYSTEM) -timeout 25m -p $(PACKAGES) -parallel $(PARALLEL) ./faults ./e2e ./portal $$($(GO) list ./... | grep -v -E '/(e2e|portal|faults|bench)$$')
 
 test-e2e: build test-deps ## Run the end-to-end tests: the product's processes, its examples and docs
-	$(SYSTEM) -timeout 20m -p 2 -parallel 5 ./e2e $$($(GO) list ./... | grep -v -E '/(e2e|portal|faults|bench)$$')
+	$(SYSTEM) -timeout 20m -p $(PACKAGES) -parallel $(PARALLEL) ./e2e $$($(GO) list ./... | grep -v -E '/(e2e|portal|faults|bench)$$')
 
 test-portal: build test-deps ## Run the portal's tests in a real browser; MATHUB_SHOTS=folder keeps pictures
-	$(SYSTEM) -timeout 10m -parallel 5 ./portal
+	$(SYSTEM) -timeout 10m -parallel $(PARALLEL) ./portal
 
 pictures: build test-deps ## Make the docs' pictures of the portal and of the operators' pages again
 	cd standalone && MATHUB_PICTURES=$(CURDIR)/docs/images $(GO) test -count=1 -run 'TestPictures|TestOperatorsPages' ./portal
@@ -79,7 +82,7 @@ test-bench: build ## Run the short form of what make bench measures, which shows
 	$(SYSTEM) -timeout 10m ./bench
 
 test-faults: build test-deps ## Run the fault tests: what is killed, cut off or hangs loses nothing
-	$(SYSTEM) -timeout 25m -parallel 6 ./faults
+	$(SYSTEM) -timeout 25m -parallel $(PARALLEL) ./faults
 
 fresh: ## Do make run and make test on a minimal Debian in a folder, as a new user and as root (needs root, an hour)
 	@tools/fresh.sh

@@ -92,6 +92,7 @@ func New(cfg Config) *Deliverer {
 		metrics:  newMetrics(cfg.Meter), reporter: newReporter(cfg.Logger),
 		gate: newGate(), limiter: allowance.New(cfg.Pool, cfg.Unverified), prefetch: newPrefetch(), rounds: newBotRounds(), group: make(chan struct{}, groupRoom),
 	}
+	d.lag.isScarce = new(processors).scarce
 	d.attempts.log, d.attempts.inFlight = cfg.Logger, map[uuid.UUID]*attemptRun{}
 	d.base, d.cancel = context.WithCancel(context.Background())
 	d.measureLoad(cfg.Meter)
@@ -180,10 +181,12 @@ func (d *Deliverer) admit(ctx context.Context, a Attempt, in attemptInput) (*per
 	if a.row != nil || a.Trigger.Manual() {
 		return nil, true
 	}
+	asked := time.Since(in.acceptedAt)
+	p, ok := d.gate.enter(ctx, a.WebhookID, in.botID)
 	if !in.acceptedAt.IsZero() {
-		d.lag.sample(in.botID, time.Since(in.acceptedAt)) // not later: how soon a place comes free, its bot's receivers decide
+		d.lag.sample(in.botID, asked, time.Since(in.acceptedAt))
 	}
-	return d.gate.enter(ctx, a.WebhookID, in.botID)
+	return p, ok
 }
 
 func (d *Deliverer) begun(eventID string) {

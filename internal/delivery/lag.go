@@ -6,19 +6,24 @@ import (
 )
 
 const (
-	// lagTarget is how late after its acceptance an attempt may ask for its place before no more is to be taken in.
+	// lagTarget is how late after its acceptance an attempt may come, by our own fault, before no more is to be taken in.
 	lagTarget = 300 * time.Millisecond
 	// lagInterval is over how long lag is looked at.
 	lagInterval = 200 * time.Millisecond
 )
 
-// lag finds out whether this process has more to deliver than it can: whether attempts come late to where they wait for their
-// places, on average, with most of the bots. Until then they have waited for nothing but this process. With fewer bots it is a
-// burst to them, which is to keep no other bot's events out.
+// lag finds out whether this process has more to deliver than it can: whether attempts come late, on average, with most of the
+// bots. With fewer bots it is a burst to them, which is to keep no other bot's events out. Until an attempt asks for its place,
+// it has waited for nothing but this process. How soon a place comes free, its bot's receivers decide, unless this process's
+// processors are scarce.
 type lag struct {
-	mu   sync.Mutex
-	last [2]map[string]delays // by bot, of the interval before, and of this one
-	ends time.Time            // of this interval
+	// isScarce says whether processors were scarce since it was last called. Nil: they never are.
+	isScarce func() bool
+
+	mu     sync.Mutex
+	last   [2]map[string]delays // by bot, of the interval before, and of this one
+	ends   time.Time            // of this interval
+	scarce bool                 // processors were, in the interval before
 }
 
 type delays struct {
@@ -28,11 +33,15 @@ type delays struct {
 
 func (d delays) plus(o delays) delays { return delays{d.sum + o.sum, d.n + o.n} }
 
-// sample adds how long after its acceptance an attempt asks for its place.
-func (l *lag) sample(botID string, delay time.Duration) {
+// sample adds how long after its acceptance an attempt asked for its place, and when it got one or gave up.
+func (l *lag) sample(botID string, asked, began time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.turn(time.Now())
+	delay := asked
+	if l.scarce {
+		delay = began
+	}
 	l.last[1][botID] = l.last[1][botID].plus(delays{delay, 1})
 }
 
@@ -47,6 +56,7 @@ func (l *lag) turn(now time.Time) {
 		l.last[0], l.ends = nil, now.Add(lagInterval)
 	}
 	l.last[1] = map[string]delays{}
+	l.scarce = l.isScarce != nil && l.isScarce()
 }
 
 // behind says that attempts begin late.

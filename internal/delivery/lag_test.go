@@ -29,11 +29,11 @@ func TestLag_Behind(t *testing.T) {
 				var l lag
 				for i := range c.late {
 					for range 100 { // however many its attempts are
-						l.sample(fmt.Sprint("late", i), 10*lagTarget)
+						l.sample(fmt.Sprint("late", i), 10*lagTarget, 20*lagTarget)
 					}
 				}
 				for i := range c.prompt {
-					l.sample(fmt.Sprint("prompt", i), lagTarget/10)
+					l.sample(fmt.Sprint("prompt", i), lagTarget/10, 10*lagTarget)
 				}
 				require.Equal(t, c.behind, l.behind())
 				time.Sleep(lagInterval)
@@ -43,6 +43,22 @@ func TestLag_Behind(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestLag_PlacesAreWaitedFor: where processors are scarce, it is our own fault how late a place comes free.
+func TestLag_PlacesAreWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		scarce := true
+		l := lag{isScarce: func() bool { return scarce }}
+		l.sample("bot", 0, 2*lagTarget)
+		require.True(t, l.behind())
+		time.Sleep(lagInterval)
+		scarce = false
+		require.True(t, l.behind(), "of the interval before")
+		time.Sleep(lagInterval)
+		l.sample("bot", 0, 2*lagTarget)
+		require.False(t, l.behind(), "its receivers are slow")
+	})
 }
 
 // A delivery that begins so late that it has to read Postgres again counts more than any.
@@ -92,6 +108,7 @@ func TestDeliverer_BehindIsNotWhatReceiversAreWaitedFor(t *testing.T) {
 					}
 					all.Wait()
 					require.False(t, behind)
+					time.Sleep(2 * lagInterval) // then what was is past
 					all.Go(func() { deliver(0, lagTarget+1) })
 					synctest.Wait()
 					require.True(t, d.Behind())

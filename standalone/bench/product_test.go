@@ -90,6 +90,13 @@ func (a *audience) retire(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// everQueued is how many deliveries anyone has tried to insert into the table queue: a sequence numbers them.
+func (a *audience) everQueued(t *testing.T) (rows int64) {
+	t.Helper()
+	require.NoError(t, a.db.QueryRow(t.Context(), "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM queue_seq_seq").Scan(&rows))
+	return rows
+}
+
 // nextEvent is one that has not been emitted.
 func (a *audience) nextEvent() testkit.Event {
 	return testkit.Event{ID: a.nextID(), Type: eventType, Data: data()}
