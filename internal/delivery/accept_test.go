@@ -258,7 +258,11 @@ func TestDeliverer_AddressPart(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.execute(t, "INSERT INTO bots (id, name) VALUES ('bot', 'bot')")
-	r.execute(t, `INSERT INTO webhooks (id, bot_id, url, origin, events) SELECT gen_random_uuid(), 'bot', 'https://example.com', 'https://example.com', '{post.created}' FROM generate_series(1, $1)`, 2*StepSize+17)
+	r.execute(t, `INSERT INTO webhooks (id, bot_id, url, origin, events) SELECT gen_random_uuid(), 'bot', 'https://example.com', 'https://example.com', '{post.created}' FROM generate_series(1, $1)`, 2*StepSize+14)
+	to := newReceiver(t, 200)
+	hook := r.subscribe(t, to.url, "")
+	r.subscribe(t, to.url, "")
+	r.subscribe(t, to.url, "")
 	e := anEvent()
 	r.accept(t, e, "run")
 	seen := map[uuid.UUID]bool{}
@@ -277,7 +281,16 @@ func TestDeliverer_AddressPart(t *testing.T) {
 		in.Page.After = part.Last
 	}
 	require.Len(t, seen, 2*StepSize+17)
+	require.Len(t, r.prefetch.inputs, 3, "the attempts need not read what was read")
 
-	_, err := r.AddressPart(t.Context(), PartOfAudience{EventID: "unknown", Page: Page{Upto: uuid.Max}})
+	require.Equal(t, Delivered, r.mustRun(t, First(e.ID, hook)).Status)
+	clear(r.prefetch.inputs)
+	in.Page.After = uuid.Nil
+	part, err := r.AddressPart(t.Context(), in)
+	require.NoError(t, err)
+	require.Len(t, part.Events[0].Targets, StepSize-1)
+	require.Empty(t, r.prefetch.inputs, "of a step that was begun before, each attempt finds out whether it was made")
+
+	_, err = r.AddressPart(t.Context(), PartOfAudience{EventID: "unknown", Page: Page{Upto: uuid.Max}})
 	require.Error(t, err, fmt.Sprint(in))
 }

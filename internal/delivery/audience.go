@@ -122,8 +122,12 @@ func (d *Deliverer) AddressPart(ctx context.Context, in PartOfAudience) (Audienc
 	}
 	var out Audience
 	out.place(one, list)
+	placed := len(one.Targets)
 	if err = d.withoutServed(ctx, []*acceptance{one}, out.Targets); err != nil {
 		return Audience{}, err
+	}
+	if one.fresh = len(one.Targets) == placed; one.fresh { // else each attempt finds out whether it has been made
+		d.handAll([]*acceptance{one}, map[int]*subscriberList{one.list: list})
 	}
 	out.Events, out.Searchable = []EventAudience{one.EventAudience}, d.cfg.Attributes.Known()
 	if last != nil {
