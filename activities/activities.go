@@ -128,15 +128,15 @@ func (a *Activities) DeliverRound(ctx context.Context, r delivery.Round) (delive
 	return final(a.deliverer.RunRound(ctx, r))
 }
 
-// HurryInput asks to make what is planned due at once: of one event or, where it is empty, of all.
-type HurryInput struct {
+// RetryNowInput asks to make what is planned due at once: of one event or, where it is empty, of all.
+type RetryNowInput struct {
 	WebhookID uuid.UUID
 	EventID   string
 }
 
-// HurryQueue makes what is planned for a webhook due at once.
-func (a *Activities) HurryQueue(ctx context.Context, in HurryInput) error {
-	_, err := a.queue.Hurry(ctx, in.WebhookID, in.EventID)
+// HurryQueue makes what is planned for a webhook due at once. Recorded histories have its name.
+func (a *Activities) HurryQueue(ctx context.Context, in RetryNowInput) error {
+	_, err := a.queue.RetryNow(ctx, in.WebhookID, in.EventID)
 	return err
 }
 

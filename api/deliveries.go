@@ -80,7 +80,7 @@ func (s *server) retryNow(c *gin.Context, id string, find findWebhook) {
 		if err != nil {
 			return reply{}, err
 		}
-		return accepted(Hurried{Attempts: n}), nil
+		return accepted(RetryResult{Attempts: n}), nil
 	})
 }
 

@@ -122,8 +122,8 @@ func TestALeakedKeysBotIsFound(t *testing.T) {
 	require.NotContains(t, own, "ada")
 }
 
-// TestOperatorsRecoverAndHurryWebhooksOfAnyBot, and see what is late and what is wrong.
-func TestOperatorsRecoverAndHurryWebhooksOfAnyBot(t *testing.T) {
+// TestOperatorsRecoverAndRetryWebhooksOfAnyBot, and see what is late and what is wrong.
+func TestOperatorsRecoverAndRetryWebhooksOfAnyBot(t *testing.T) {
 	t.Parallel()
 	s := newSystemWith(t, []time.Duration{time.Hour})
 	_, key := s.bot()

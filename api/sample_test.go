@@ -80,7 +80,7 @@ func TestWhatWaitsIsAttemptedNow(t *testing.T) {
 	_, key := s.bot()
 	id := s.subscribe(key, "")
 	path := webhooksPath + "/" + id + "/retry-now"
-	retry := func(body any) (n mathub.Hurried) {
+	retry := func(body any) (n mathub.RetryResult) {
 		got := s.do("POST", path, key, body)
 		require.Equal(t, http.StatusAccepted, got.status, "%s", got.body)
 		got.into(t, &n)

@@ -427,12 +427,6 @@ type HourCount struct {
 	Failed    int `json:"failed"`
 }
 
-// Hurried defines model for Hurried.
-type Hurried struct {
-	// Attempts The attempts that were made due; 0 when nothing waited.
-	Attempts int `json:"attempts"`
-}
-
 // Incident The recovery of an incident, in which a fault of ours disabled webhooks.
 type Incident struct {
 	// ID Null of a dry run.
@@ -1025,6 +1019,12 @@ type Recovery struct {
 type RetryRequest struct {
 	// EventID The event whose attempt is made due. Default: all that wait.
 	EventID *string `json:"eventId,omitempty"`
+}
+
+// RetryResult defines model for RetryResult.
+type RetryResult struct {
+	// Attempts The attempts that were made due; 0 when nothing waited.
+	Attempts int `json:"attempts"`
 }
 
 // Secret The key of the signatures. It is never returned. At most 256 bytes, without white space at either end. Use the form of

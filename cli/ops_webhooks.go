@@ -187,5 +187,5 @@ func (c *opsWebhooksRetryNow) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.hurried(api.RetryNowOfAny(ctx, c.ID, &mathub.RetryRequest{EventID: c.Event}))
+	return c.retryNow(api.RetryNowOfAny(ctx, c.ID, &mathub.RetryRequest{EventID: c.Event}))
 }

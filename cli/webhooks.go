@@ -373,11 +373,11 @@ func (c *webhooksRetryNowCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.hurried(api.RetryNow(ctx, c.ID, &mathub.RetryRequest{EventID: c.Event}))
+	return c.retryNow(api.RetryNow(ctx, c.ID, &mathub.RetryRequest{EventID: c.Event}))
 }
 
-// hurried shows how many attempts were made due.
-func (f outputFlags) hurried(answer *mathub.Response[mathub.Hurried], err error) error {
+// retryNow shows how many attempts were made due.
+func (f outputFlags) retryNow(answer *mathub.Response[mathub.RetryResult], err error) error {
 	if err != nil {
 		return err
 	}

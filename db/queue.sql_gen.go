@@ -261,33 +261,6 @@ func (q *Queries) HeadOf(ctx context.Context, db DBTX, webhookID uuid.UUID) (Hea
 	return i, err
 }
 
-const hurry = `-- name: Hurry :execrows
-UPDATE queue q SET due_at = 'epoch'
-FROM (
-    SELECT h.event_id, h.webhook_id FROM queue h
-    WHERE h.webhook_id = $1 AND h.due_at > 'epoch' AND ($2::text = '' OR h.event_id = $2::text)
-    ORDER BY h.due_at, h.seq
-    LIMIT $3
-    FOR UPDATE
-) AS w
-WHERE q.event_id = w.event_id AND q.webhook_id = w.webhook_id
-`
-
-type HurryParams struct {
-	WebhookID uuid.UUID
-	EventID   string
-	Most      int32
-}
-
-// Makes what is planned due now: of one event, or of all, but @most at once. What was hurried before stays.
-func (q *Queries) Hurry(ctx context.Context, db DBTX, arg HurryParams) (int64, error) {
-	result, err := db.Exec(ctx, hurry, arg.WebhookID, arg.EventID, arg.Most)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
-}
-
 const isUrgent = `-- name: IsUrgent :one
 SELECT EXISTS (SELECT FROM queue WHERE webhook_id = $1 AND due_at = 'epoch')
 `
@@ -615,6 +588,33 @@ type RestQueueParams struct {
 func (q *Queries) RestQueue(ctx context.Context, db DBTX, arg RestQueueParams) error {
 	_, err := db.Exec(ctx, restQueue, arg.Seconds, arg.ID)
 	return err
+}
+
+const retryNow = `-- name: RetryNow :execrows
+UPDATE queue q SET due_at = 'epoch'
+FROM (
+    SELECT h.event_id, h.webhook_id FROM queue h
+    WHERE h.webhook_id = $1 AND h.due_at > 'epoch' AND ($2::text = '' OR h.event_id = $2::text)
+    ORDER BY h.due_at, h.seq
+    LIMIT $3
+    FOR UPDATE
+) AS w
+WHERE q.event_id = w.event_id AND q.webhook_id = w.webhook_id
+`
+
+type RetryNowParams struct {
+	WebhookID uuid.UUID
+	EventID   string
+	Most      int32
+}
+
+// Makes what is planned due now: of one event, or of all, but @most at once. What was made due before stays.
+func (q *Queries) RetryNow(ctx context.Context, db DBTX, arg RetryNowParams) (int64, error) {
+	result, err := db.Exec(ctx, retryNow, arg.WebhookID, arg.EventID, arg.Most)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const setDirect = `-- name: SetDirect :execrows

@@ -175,8 +175,8 @@ CROSS JOIN LATERAL (
 ) AS q
 WHERE w.id = @webhook_id AND w.ordered;
 
--- name: Hurry :execrows
--- Makes what is planned due now: of one event, or of all, but @most at once. What was hurried before stays.
+-- name: RetryNow :execrows
+-- Makes what is planned due now: of one event, or of all, but @most at once. What was made due before stays.
 UPDATE queue q SET due_at = 'epoch'
 FROM (
     SELECT h.event_id, h.webhook_id FROM queue h

@@ -105,15 +105,15 @@ func WebhookQueue(ctx workflow.Context, in QueueInput) error {
 }
 
 type queueRun struct {
-	in          QueueInput
-	window      int
-	status      QueueStatus
-	wake, hurry workflow.ReceiveChannel
+	in             QueueInput
+	window         int
+	status         QueueStatus
+	wake, retryNow workflow.ReceiveChannel
 }
 
 func (q *queueRun) listen(ctx workflow.Context) error {
 	q.wake = workflow.GetSignalChannelWithOptions(ctx, WakeSignal, workflow.SignalChannelOptions{Description: "look at the queue; no input"})
-	q.hurry = workflow.GetSignalChannelWithOptions(ctx, RetryNowSignal, workflow.SignalChannelOptions{Description: "attempt now what is planned; input: an event's id, or none for all"})
+	q.retryNow = workflow.GetSignalChannelWithOptions(ctx, RetryNowSignal, workflow.SignalChannelOptions{Description: "attempt now what is planned; input: an event's id, or none for all"})
 	described := workflow.QueryHandlerOptions{Description: "how many wait, when the next attempt is due, and why the last failed"}
 	if err := workflow.SetQueryHandlerWithOptions(ctx, StatusQuery, func() (QueueStatus, error) { return q.status, nil }, described); err != nil {
 		return err
@@ -132,7 +132,7 @@ func (q *queueRun) signalled() bool {
 	for q.wake.ReceiveAsync(nil) {
 		woken = true
 	}
-	return woken || q.hurry.Len() > 0
+	return woken || q.retryNow.Len() > 0
 }
 
 // look reads how the queue stands, after it has done what retry-now signals ask for.
@@ -140,8 +140,8 @@ func (q *queueRun) look(ctx workflow.Context) (s history.QueueState, err error) 
 	var eventID string
 	for q.wake.ReceiveAsync(nil) {
 	}
-	for q.hurry.ReceiveAsync(&eventID) {
-		in := activities.HurryInput{WebhookID: q.in.Target.WebhookID, EventID: eventID}
+	for q.retryNow.ReceiveAsync(&eventID) {
+		in := activities.RetryNowInput{WebhookID: q.in.Target.WebhookID, EventID: eventID}
 		if err := workflow.ExecuteLocalActivity(databaseActivity(ctx, "attempt now what is planned"), act.HurryQueue, in).Get(ctx, nil); err != nil {
 			return s, err
 		}
@@ -155,7 +155,7 @@ func (q *queueRun) look(ctx workflow.Context) (s history.QueueState, err error) 
 // sleep waits for a signal, at most for d, and looks at the queue.
 func (q *queueRun) sleep(ctx workflow.Context, d time.Duration) (history.QueueState, error) {
 	wait := workflow.AwaitOptions{Timeout: d, TimerOptions: workflow.TimerOptions{Summary: "until the next attempt"}}
-	if _, err := workflow.AwaitWithOptions(ctx, wait, func() bool { return q.wake.Len() > 0 || q.hurry.Len() > 0 }); err != nil {
+	if _, err := workflow.AwaitWithOptions(ctx, wait, func() bool { return q.wake.Len() > 0 || q.retryNow.Len() > 0 }); err != nil {
 		return history.QueueState{}, err
 	}
 	return q.look(ctx)
@@ -176,7 +176,7 @@ func (q *queueRun) attempt(ctx workflow.Context, rows []history.Row) (history.Qu
 	if err := q.upsertFailed(ctx, r); err != nil {
 		return r.State, err
 	}
-	if r.State.ResumeIn > 0 || q.hurry.Len() > 0 {
+	if r.State.ResumeIn > 0 || q.retryNow.Len() > 0 {
 		return q.look(ctx) // which waits out the rest of a failing webhook
 	}
 	return r.State, nil

@@ -100,7 +100,7 @@ func TestWebhookQueue_SleepsUntilDue(t *testing.T) {
 			env.OnActivity(act.LookAtQueue, mock.Anything, mock.Anything).Return(due, nil)
 			if c.signal == RetryNowSignal {
 				event, _ := c.input.(string)
-				env.OnActivity(act.HurryQueue, mock.Anything, activities.HurryInput{WebhookID: to.WebhookID, EventID: event}).Return(nil).Once()
+				env.OnActivity(act.HurryQueue, mock.Anything, activities.RetryNowInput{WebhookID: to.WebhookID, EventID: event}).Return(nil).Once()
 			}
 			if name == "a busy bot's round" {
 				env.OnActivity(act.DeliverRound, mock.Anything, mock.Anything).Return(delivery.RoundResult{BusyFor: 5 * time.Second}, nil).Once()

@@ -483,12 +483,6 @@ type HourCount struct {
 	Failed    int `json:"failed"`
 }
 
-// Hurried defines model for Hurried.
-type Hurried struct {
-	// Attempts The attempts that were made due; 0 when nothing waited.
-	Attempts int `json:"attempts"`
-}
-
 // Incident The recovery of an incident, in which a fault of ours disabled webhooks.
 type Incident struct {
 	// ID Null of a dry run.
@@ -1075,6 +1069,12 @@ type Recovery struct {
 type RetryRequest struct {
 	// EventID The event whose attempt is made due. Default: all that wait.
 	EventID string `json:"eventId,omitempty,omitzero"`
+}
+
+// RetryResult defines model for RetryResult.
+type RetryResult struct {
+	// Attempts The attempts that were made due; 0 when nothing waited.
+	Attempts int `json:"attempts"`
 }
 
 // Secret The key of the signatures. It is never returned. At most 256 bytes, without white space at either end. Use the form of
@@ -1910,8 +1910,8 @@ func (c *Client) ListRecoveries(ctx context.Context, id string) (*Response[[]Rec
 }
 
 // RetryNow Attempt now what waits.
-func (c *Client) RetryNow(ctx context.Context, id string, body *RetryRequest) (*Response[Hurried], error) {
-	return call[Hurried](ctx, c.caller, http.MethodPost, fmt.Sprintf("/api/bot/v1/webhooks/%s/retry-now", url.PathEscape(id)), nil, unlessNil(body))
+func (c *Client) RetryNow(ctx context.Context, id string, body *RetryRequest) (*Response[RetryResult], error) {
+	return call[RetryResult](ctx, c.caller, http.MethodPost, fmt.Sprintf("/api/bot/v1/webhooks/%s/retry-now", url.PathEscape(id)), nil, unlessNil(body))
 }
 
 // RemoveSigningKey Remove the webhook's key pair.
@@ -2171,8 +2171,8 @@ func (c *Service) RecoverWebhookOfAny(ctx context.Context, id string, body *Span
 }
 
 // RetryNowOfAny Attempt now what waits for a webhook of any bot.
-func (c *Service) RetryNowOfAny(ctx context.Context, id string, body *RetryRequest) (*Response[Hurried], error) {
-	return call[Hurried](ctx, c.caller, http.MethodPost, fmt.Sprintf("/api/internal/v1/webhooks/%s/retry-now", url.PathEscape(id)), nil, unlessNil(body))
+func (c *Service) RetryNowOfAny(ctx context.Context, id string, body *RetryRequest) (*Response[RetryResult], error) {
+	return call[RetryResult](ctx, c.caller, http.MethodPost, fmt.Sprintf("/api/internal/v1/webhooks/%s/retry-now", url.PathEscape(id)), nil, unlessNil(body))
 }
 
 // ListWaitingOfAny List what waits for a webhook of any bot.

@@ -78,7 +78,7 @@ const (
 	BotDeleted        Action = "bot.deleted"
 	KeyCreated        Action = "key.created"
 	KeyRevoked        Action = "key.revoked"
-	RetriesHurried    Action = "retries.hurried" // what waited was made due
+	RetriesRequested  Action = "retries.requested" // what waited was made due
 	LinkCreated       Action = "portal_link.created"
 	SessionStarted    Action = "portal_session.started"
 	SessionEnded      Action = "portal_session.ended"

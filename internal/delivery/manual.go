@@ -141,7 +141,7 @@ func (d *Deliverer) routeManual(ctx context.Context, a Attempt) (Route, error) {
 	}
 	to := Target{WebhookID: a.WebhookID, BotID: target.BotID, Host: webhook.HostOf(target.Origin)}
 	if planned && target.Ordered && row.Attempt == a.Number && !row.Trigger.Manual() {
-		return d.hurryHead(ctx, a, to)
+		return d.retryHeadNow(ctx, a, to)
 	}
 	if target.IsActive && !target.Queued && target.FailureCount == 0 && !planned {
 		return Route{Attempt: a, Searchable: d.cfg.Attributes.Known()}, nil
@@ -162,10 +162,10 @@ func (d *Deliverer) queueOrEnd(ctx context.Context, a Attempt, to Target, planne
 	return d.queueManual(ctx, a, to)
 }
 
-// hurryHead has an ordered webhook's queue make its next attempt now, if that is the one that a person asks for. Any other waits for
+// retryHeadNow has an ordered webhook's queue make its next attempt now, if that is the one that a person asks for. Any other waits for
 // those before it.
-func (d *Deliverer) hurryHead(ctx context.Context, a Attempt, target Target) (Route, error) {
-	n, err := d.queue.Hurry(ctx, a.WebhookID, a.EventID)
+func (d *Deliverer) retryHeadNow(ctx context.Context, a Attempt, target Target) (Route, error) {
+	n, err := d.queue.RetryNow(ctx, a.WebhookID, a.EventID)
 	if err != nil {
 		return Route{}, err
 	}

@@ -130,9 +130,9 @@ func TestARetryHoldsUpTheOthers(t *testing.T) {
 		require.Greater(t, result.State.ResumeIn, 20*time.Second, "status %d", status)
 	}
 
-	// What waits behind the first cannot be hurried, nor sent again.
+	// What waits behind the first can be neither retried now nor sent again.
 	for _, event := range []string{second, third} {
-		n, err := r.Queue().Hurry(t.Context(), id, event)
+		n, err := r.Queue().RetryNow(t.Context(), id, event)
 		require.NoError(t, err)
 		require.Zero(t, n)
 		route, err := r.PrepareRedelivery(t.Context(), Attempt{EventID: event, WebhookID: id, Number: 1})

@@ -180,9 +180,9 @@ func TestSetOrdered(t *testing.T) {
 	require.Len(t, s.Due, 3, "the retries' times are over")
 	require.Equal(t, []string{"e0", "e1", "e2"}, []string{s.Due[0].EventID, s.Due[1].EventID, s.Due[2].EventID})
 	require.InDelta(t, OrderSettles, s.ResumeIn, float64(5*time.Second), "direct attempts may have begun before")
-	_, err := queue.Hurry(t.Context(), id, "")
+	_, err := queue.RetryNow(t.Context(), id, "")
 	require.NoError(t, err)
-	require.InDelta(t, OrderSettles, look().ResumeIn, float64(5*time.Second), "which nobody can hurry")
+	require.InDelta(t, OrderSettles, look().ResumeIn, float64(5*time.Second), "which nobody can shorten")
 
 	execute(t, pool, "UPDATE webhooks SET ordered_from = NULL, resume_at = now() + interval '1 hour' WHERE id = $1", id)
 	require.InDelta(t, time.Hour, look().ResumeIn, float64(time.Minute))

@@ -22,8 +22,8 @@ const (
 	overdueAfter = 10 * time.Second
 	// MostCounted bounds how many rows are counted to say how many wait.
 	MostCounted = 1000
-	// mostHurried bounds one statement's changes.
-	mostHurried = 10_000
+	// mostRetriedNow bounds one statement's changes.
+	mostRetriedNow = 10_000
 	// recoveryLook is when an ordered queue looks again that has nothing to send before what a recovery may yet find.
 	recoveryLook = 2 * time.Second
 	// unlimited is beyond what is ever due.
@@ -194,10 +194,10 @@ func (q *Queue) Rest(ctx context.Context, webhookID uuid.UUID, d time.Duration) 
 	return db.New().RestQueue(ctx, q.Pool, db.RestQueueParams{ID: webhookID, Seconds: d.Seconds()})
 }
 
-// Hurry makes what is planned for a webhook due at once, of one event or, where eventID is empty, of all, and ends the
+// RetryNow makes what is planned for a webhook due at once, of one event or, where eventID is empty, of all, and ends the
 // rest of a failing webhook. It returns how many attempts it made due, the next 10,000 at most. The queue has to be woken. Of an
 // ordered webhook, the head alone is made due.
-func (q *Queue) Hurry(ctx context.Context, webhookID uuid.UUID, eventID string) (int, error) {
+func (q *Queue) RetryNow(ctx context.Context, webhookID uuid.UUID, eventID string) (int, error) {
 	queries := db.New()
 	head, ordered, err := q.Head(ctx, webhookID)
 	switch {
@@ -208,7 +208,7 @@ func (q *Queue) Hurry(ctx context.Context, webhookID uuid.UUID, eventID string) 
 	case ordered:
 		return 1, describe(queries.EndRest(ctx, q.Pool, webhookID), "end the rest of a webhook")
 	}
-	n, err := queries.Hurry(ctx, q.Pool, db.HurryParams{WebhookID: webhookID, EventID: eventID, Most: mostHurried})
+	n, err := queries.RetryNow(ctx, q.Pool, db.RetryNowParams{WebhookID: webhookID, EventID: eventID, Most: mostRetriedNow})
 	if err != nil {
 		return 0, fmt.Errorf("make the queue of webhook %s due now: %w", webhookID, err)
 	}

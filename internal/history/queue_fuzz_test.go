@@ -139,7 +139,7 @@ func (m *queueModel) step(t testing.TB, what, how byte) {
 			}
 		}
 	case "hurry":
-		_, err := m.queue.Hurry(ctx, m.webhook, event)
+		_, err := m.queue.RetryNow(ctx, m.webhook, event)
 		require.NoError(t, err)
 		if m.planned[event] > 0 {
 			m.due[event] = true

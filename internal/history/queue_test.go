@@ -200,7 +200,7 @@ func TestQueue_Planned(t *testing.T) {
 	require.False(t, is)
 }
 
-func TestQueue_Hurry(t *testing.T) {
+func TestQueue_RetryNow(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
 	queue := Queue{Pool: pool}
@@ -210,15 +210,15 @@ func TestQueue_Hurry(t *testing.T) {
 		addRow(t, pool, w, "second", webhook.TriggerRetry, time.Hour)
 	}
 	execute(t, pool, "UPDATE webhooks SET resume_at = now() + interval '1 minute'")
-	n, err := queue.Hurry(t.Context(), id, "second")
+	n, err := queue.RetryNow(t.Context(), id, "second")
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	require.Equal(t, []string{"second", "first"}, eventsOf(queueOf(t, pool, id)))
 	require.Equal(t, 1, count(t, pool, "queue WHERE due_at <= now()"))
-	require.Zero(t, stateOf(t, pool, id).ResumeIn, "whoever hurries it does not wait")
-	n, err = queue.Hurry(t.Context(), id, "")
+	require.Zero(t, stateOf(t, pool, id).ResumeIn, "a retry that is asked for does not wait")
+	n, err = queue.RetryNow(t.Context(), id, "")
 	require.NoError(t, err)
-	require.Equal(t, 1, n, "what was hurried before is due already")
+	require.Equal(t, 1, n, "what was asked for before is due already")
 	require.Equal(t, 2, count(t, pool, "queue WHERE due_at <= now()"))
 	require.NotZero(t, stateOf(t, pool, other).ResumeIn)
 }

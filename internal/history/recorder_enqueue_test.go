@@ -58,7 +58,7 @@ func TestRecorder_Enqueue(t *testing.T) {
 		enqueue(t, r, Plan{WebhookID: id, EventID: "e", Number: 1, Trigger: webhook.TriggerRedeliver, Delay: -1})
 		rows := queueOf(t, pool, id)
 		require.Len(t, rows, 1)
-		require.Equal(t, []any{1, "event"}, []any{rows[0].Step, rows[0].Trigger}, "it is hurried, and stays what it was")
+		require.Equal(t, []any{1, "event"}, []any{rows[0].Step, rows[0].Trigger}, "it is made due, and stays what it was")
 		require.Negative(t, rows[0].DueIn)
 	})
 

@@ -264,7 +264,7 @@ func (q *queueRun) startRound(rows []history.Row) {
 	s.dispatch(t)
 }
 
-// hurry is history.Queue.Hurry: two statements.
+// hurry is history.Queue.RetryNow: two statements.
 func (w *worker) hurry(h *hook, ev *event, f func()) {
 	w.query(func() {
 		head := w.s.head(h)

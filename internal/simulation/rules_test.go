@@ -44,7 +44,7 @@ const (
 	wideInOrder        // its window grows
 	recoveryNotAwaited // what is newer does not wait for what a recovery finds
 	orderNotSettled    // it begins at once when it becomes ordered
-	hurryJumps         // an attempt that a person hurries goes before all
+	hurryJumps         // an attempt that a person asks for goes before all
 	postponedMoves     // what our own side could not attempt is due later
 	roundNotReadAgain  // a round begins with what was first when the queue was read
 )

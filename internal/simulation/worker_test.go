@@ -99,7 +99,7 @@ func (w *worker) route(a attempt, direct func(attempt), ended func()) {
 		isDirect, routed := h.health.Active && !h.health.Queued && h.health.FailureCount == 0, s.done
 		w.query(func() {
 			if r := s.store.rows[pair{a.ev, h}]; r != nil && h.ordered && !r.trigger.Manual() {
-				w.hurry(h, a.ev, func() { // hurryHead
+				w.hurry(h, a.ev, func() { // retryHeadNow
 					w.askToWake(h)
 					ended()
 				})

@@ -144,12 +144,12 @@ func (s *Service) RetryNow(ctx context.Context, w db.Webhook, eventID string) (i
 	if err := s.checkPaused(ctx, w); err != nil {
 		return 0, err
 	}
-	n, err := s.queue().Hurry(ctx, w.ID, webhook.CanonicalID(eventID))
+	n, err := s.queue().RetryNow(ctx, w.ID, webhook.CanonicalID(eventID))
 	if err != nil || n == 0 {
 		return n, errors.Join(err, s.checkInOrder(ctx, w, webhook.CanonicalID(eventID)))
 	}
 	if err := audit.Record(ctx, s.Pool, s.Logger, audit.Change{
-		Action: audit.RetriesHurried, BotID: w.BotID, Subject: w.ID.String(), After: audit.Fields{"attempts": n},
+		Action: audit.RetriesRequested, BotID: w.BotID, Subject: w.ID.String(), After: audit.Fields{"attempts": n},
 	}); err != nil {
 		return n, err
 	}

@@ -110,7 +110,7 @@ export abstract class BotAPI {
 	 * webhook still gets one at a time, and failures count. A disabled webhook answers 409: nothing waits for it. Of an
 	 * `ordered` webhook, only the first that waits can be attempted now: with another `eventId` it answers 409.
 	 */
-	retryNow(id: string, body?: RetryRequest, options?: CallOptions): Promise<Hurried> {
+	retryNow(id: string, body?: RetryRequest, options?: CallOptions): Promise<RetryResult> {
 		return this.send({ method: "POST", path: `/api/bot/v1/webhooks/${encodeURIComponent(id)}/retry-now`, body }, options);
 	}
 
@@ -627,7 +627,7 @@ export interface RetryRequest {
 	eventId?: string;
 }
 
-export interface Hurried {
+export interface RetryResult {
 	/** The attempts that were made due; 0 when nothing waited. */
 	attempts: number;
 }
