@@ -173,7 +173,7 @@ func box(x, y, width, height float64) string {
 	return fmt.Sprintf("M%.1f %.1fh%.1fv%.1fh-%.1fz", x, y, width, height, width)
 }
 
-// line goes from bar to bar, and is interrupted by those without deliveries.
+// line goes from bar to bar, and is interrupted by those without deliveries. A bar alone is a short line, which is seen.
 func line(bars []bar, value func(bar) int, most int) string {
 	var path strings.Builder
 	width := float64(chartWidth) / float64(len(bars))
@@ -184,10 +184,12 @@ func line(bars []bar, value func(bar) int, most int) string {
 			continue
 		}
 		y := chartHeight - 2 - float64(value(b))/float64(max(most, 1))*(chartHeight-4)
-		fmt.Fprintf(&path, "%s%.1f %.1f", command, (float64(i)+0.5)*width, y)
-		if command == "M" {
-			path.WriteString("h.01") // one by itself is a dot
+		x := (float64(i) + 0.5) * width
+		if alone := command == "M" && (i+1 == len(bars) || bars[i+1].Total() == 0); alone {
+			fmt.Fprintf(&path, "M%.1f %.1fh%.1f", x-width/4, y, width/2)
+			continue
 		}
+		fmt.Fprintf(&path, "%s%.1f %.1f", command, x, y)
 		command = "L"
 	}
 	return path.String()

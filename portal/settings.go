@@ -126,7 +126,7 @@ func (p *portal) rotateNotify(w http.ResponseWriter, r *http.Request, s *session
 	if _, err := p.Bots.Update(r.Context(), s.BotID, bots.Change{NotifyChange: bots.NotifyChange{Secret: &secret}}); err != nil {
 		return p.badSettings(w, r, s, err)
 	}
-	return p.showOnce(w, r, s, shownOnce{"Notification secret", secret, "It signs notifications from now on. The one before signs none."})
+	return p.showOnce(w, r, s, shownOnce{"Notification secret", secret, "It signs notifications from now on. The previous one signs none."})
 }
 
 func (p *portal) addKey(w http.ResponseWriter, r *http.Request, s *session) error {

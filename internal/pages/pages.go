@@ -15,6 +15,7 @@ import (
 	"math"
 	"net/http"
 	"path"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -60,9 +61,10 @@ type Set map[string]*template.Template
 // templates/parts and the shared ones.
 func NewSet(files fs.FS) (Set, error) {
 	functions := template.FuncMap{
-		"asset": AssetPath,
-		"time":  timeElement,
-		"list":  func(items ...any) []any { return items },
+		"asset":   AssetPath,
+		"time":    timeElement,
+		"moments": moments,
+		"list":    func(items ...any) []any { return items },
 	}
 	layout, err := template.New("layout.html").Funcs(functions).ParseFS(templateFiles, "templates/*.html")
 	if err != nil {
@@ -112,6 +114,26 @@ func timeElement(t any) template.HTML {
 	}
 	text := template.HTMLEscapeString(webhook.FormatTime(at))
 	return template.HTML(`<time datetime="` + text + `" title="` + text + `">` + at.UTC().Format("2006-01-02 15:04:05") + ` UTC</time>`) //nolint:gosec // digits
+}
+
+// momentText is a time as the API writes it.
+var momentText = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z`)
+
+// moments is a text with its times as timeElement has them, for text that the command line shows too.
+func moments(text string) template.HTML {
+	var b strings.Builder
+	from := 0
+	for _, place := range momentText.FindAllStringIndex(text, -1) {
+		at, err := time.Parse(time.RFC3339, text[place[0]:place[1]])
+		if err != nil {
+			continue // such as of a 13th month, which someone wrote as a reason
+		}
+		b.WriteString(template.HTMLEscapeString(text[from:place[0]]))
+		b.WriteString(string(timeElement(at)))
+		from = place[1]
+	}
+	b.WriteString(template.HTMLEscapeString(text[from:]))
+	return template.HTML(b.String()) //nolint:gosec // each part is escaped
 }
 
 // Show renders a page whole, so that an error leaves none half. status defaults to 200.
