@@ -39,7 +39,7 @@ func (a *Activities) Register(r worker.ActivityRegistry) {
 	r.RegisterActivityWithOptions(a, activity.RegisterOptions{SkipInvalidStructFunctions: true})
 }
 
-// AcceptEvents stores events and finds whom they go to, see delivery.Deliverer.Accept. What is wrong with one of several that
+// AcceptEvents stores events and finds their webhooks, see delivery.Deliverer.Accept. What is wrong with one of several that
 // is not Postgres's being away is an error of type NotTogether: accepted one by one, none harms another.
 func (a *Activities) AcceptEvents(ctx context.Context, in delivery.EventsToAccept) (out delivery.Audience, err error) {
 	if len(in.Events) <= 1 {

@@ -99,7 +99,7 @@ type Config struct {
 	// Portal is what the operator says about the portal.
 	Portal portal.Options
 
-	// OutboundAccess is told by /readyz; nil in a process that delivers nothing.
+	// OutboundAccess is shown by /readyz; nil in a process that delivers nothing.
 	OutboundAccess func(context.Context) egress.Access
 }
 

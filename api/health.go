@@ -50,8 +50,8 @@ type readinessChecks struct {
 }
 
 // When makes /readyz answer 200 from now on whenever ready, which gets 2 s, returns nil, and 503 with the error when it
-// does not. Until then the process is starting, and /readyz says so. What access returns is told, and is no condition; it
-// is nil in a process that delivers nothing.
+// does not. Until then the process is starting, and /readyz says so. /readyz also shows what access returns, which does not
+// change the status; access is nil in a process that delivers nothing.
 func (r *Readiness) When(ready func(context.Context) error, access func(context.Context) egress.Access) {
 	r.checks.Store(&readinessChecks{ready, access})
 }

@@ -21,7 +21,7 @@ const (
 	// lookTimeout bounds a look at a database that does not answer.
 	lookTimeout = 5 * time.Second
 
-	// audiencesAtOnce is how many new events are held against those who wait. Of more, everyone is told.
+	// audiencesAtOnce is how many new events are compared with the calls that wait. With more, all of them are woken.
 	audiencesAtOnce = 500
 
 	// maxWaitingPerBot bounds the calls of a bot that wait; it needs one.
@@ -45,7 +45,7 @@ type waiter struct {
 func (w *waiter) wake() {
 	select {
 	case w.woken <- struct{}{}:
-	default: // it was told already
+	default: // it was woken already
 	}
 }
 
@@ -64,7 +64,7 @@ type waiting struct {
 	calls   map[*waiter]struct{}
 	ofBot   map[string]int
 	looking bool
-	seen    int64 // up to where those who wait were told
+	seen    int64 // the position up to which waiting calls were woken
 }
 
 func newWaiting(events *db.EventReader, stopping <-chan struct{}) *waiting {
@@ -116,7 +116,7 @@ func (a *waiting) enter(w *waiter) error {
 	}
 	a.calls[w] = struct{}{}
 	a.ofBot[w.botID]++
-	if w.after < a.seen { // it read before the others were told
+	if w.after < a.seen { // it read before the others were woken
 		w.wake()
 	}
 	return nil

@@ -87,8 +87,8 @@ func (s *server) answer(c *gin.Context, handle func() (reply, error)) {
 // more memory than there is room, and no bot takes more than its share of it. When the room is full, the new answer gets the
 // place of one that has been sent for largeGrace.
 //
-// Who made a change is told in any case what it came to. Mathub's backend has a room of its own. What anybody is answered
-// without a key is small, or memory that all share: strangers take no room.
+// A change is answered in any case. Mathub's backend has a room of its own. Answers without a key are small, or memory that
+// all share: strangers take no room.
 func (s *server) beginLarge(c *gin.Context, n int64) (end func(), err error) {
 	controller := http.NewResponseController(c.Writer)
 	_ = controller.SetWriteDeadline(time.Now().Add(largeTime)) // or the server's holds

@@ -69,7 +69,7 @@ func withPool(ctx context.Context, f settings.Database, do func(context.Context,
 	return do(audit.As(ctx, audit.Actor{Kind: audit.Operator, Name: userName()}), pool)
 }
 
-// userName is whom the system says runs the command; empty where it does not know.
+// userName is the system's user that runs the command; empty where that is unknown.
 func userName() string {
 	if u, err := user.Current(); err == nil {
 		return u.Username

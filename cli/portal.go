@@ -18,7 +18,7 @@ import (
 type linkFlags struct {
 	View  bool   `help:"A link that can change nothing."`
 	Next  string `help:"The page that it leads to, such as /portal/deliveries."`
-	Label string `help:"Whom it is for. Lists of sessions show it."`
+	Label string `help:"The person it is for. Lists of sessions show it."`
 	JSON  bool   `help:"Print JSON."`
 }
 

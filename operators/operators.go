@@ -142,7 +142,7 @@ func (s *site) admit(w http.ResponseWriter, r *http.Request, request string, h h
 	return h(w, r.WithContext(ctx))
 }
 
-// actor is who makes the changes of a request: whom a trusted proxy names, else the client's address.
+// actor makes the changes of a request: the user that a trusted proxy names, else the client's address.
 func (s *site) actor(r *http.Request, request string) audit.Actor {
 	by := audit.Actor{Kind: audit.Operator, Client: clientOf(r), Request: request}
 	if by.Name = web.OperatorOf(r, s.TrustedProxies); by.Name == "" {

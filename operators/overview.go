@@ -12,7 +12,7 @@ import (
 type overviewPage struct {
 	At     time.Time
 	Wrong  []finding // what is to be looked at
-	Others []finding // what is only told
+	Others []finding // what is not wrong
 	UI     string    // Temporal's Web UI; empty: it is not known where that is
 }
 

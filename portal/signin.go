@@ -12,7 +12,7 @@ import (
 	"github.com/mathub/webhooks/internal/web"
 )
 
-// firstPage is where a sign-in leads unless told.
+// firstPage is where a sign-in leads by default.
 const firstPage = "/portal/webhooks"
 
 func (p *portal) signInRoutes() {

@@ -32,7 +32,7 @@ const (
 	Verify EventType = "webhook.verify"
 )
 
-// Audience says whom an event type concerns.
+// Audience says which webhooks get the events of a type.
 type Audience int
 
 const (

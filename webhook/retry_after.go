@@ -12,7 +12,7 @@ const maxRetryAfterValues = 16
 
 // ParseRetryAfter reads a Retry-After header: seconds or an HTTP date (RFC 9110, section 10.2.3), and beyond that what
 // receivers send and mean: seconds with a fraction, which is rounded up; dates of another zone; several values, of which
-// the longest counts. What is none of it, in the past or negative is 0; more than MaxRetryAfter is that.
+// the longest counts. It is 0 for a time in the past, a negative number and anything else, and at most MaxRetryAfter.
 func ParseRetryAfter(value string, now time.Time) (longest time.Duration) {
 	parts := strings.SplitN(value, ",", 2*maxRetryAfterValues)
 	for i, part := range parts {

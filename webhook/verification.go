@@ -60,9 +60,9 @@ func Agrees(verification, answer []byte) bool {
 	return json.Unmarshal([]byte(text), &object) == nil && json.Unmarshal(object.Nonce, &nonce) == nil && nonce == asked
 }
 
-// PartyOf is whom a delivery goes to: of an endpoint URL that URLRules.Check has returned, the domain that somebody has
-// registered (example.com, example.co.uk, someone.github.io: https://publicsuffix.org), or the address, and the port, the
-// scheme's where it names none. Whoever has a domain can have any number of names below it lead to one host.
+// PartyOf is the receiving party of an endpoint URL that URLRules.Check has returned: the registered domain (example.com,
+// example.co.uk, someone.github.io: https://publicsuffix.org) or the address, and the port, by default the scheme's. The
+// owner of a domain can have any number of names below it lead to one host.
 func PartyOf(endpoint string) string {
 	u, err := url.Parse(endpoint)
 	if err != nil {

@@ -55,7 +55,7 @@ type Relay struct {
 	// AtOnce is how many calls of Emit may be in progress at once. With 1, the default, a single relay emits in the order of
 	// insertion. Up to 10 get full batches.
 	AtOnce int
-	// Logger hears of trouble; slog.Default() when nil.
+	// Logger logs failures; slog.Default() when nil.
 	Logger *slog.Logger
 }
 
@@ -305,7 +305,7 @@ func connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("outbox database: %w", err)
 	}
-	// Through a pooler nothing would be heard, as the session that listens may be anyone's: rows wait for the next look.
+	// Through a pooler no notification would arrive, as the session that listens may be anyone's: rows wait for the next look.
 	pooled, err := pgsession.IsPooled(ctx, conn.PgConn())
 	if err == nil && !pooled {
 		_, err = conn.Exec(ctx, "LISTEN mathub_outbox")

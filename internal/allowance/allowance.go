@@ -30,7 +30,7 @@ const (
 	shortestWait = 20 * time.Millisecond
 )
 
-// Key is whom a bot sends to: an endpoint's host and port.
+// Key is the receiving party of a bot's deliveries: an endpoint's host and port.
 type Key struct{ BotID, Endpoint string }
 
 // Limiter grants what may be sent. It is safe for concurrent use.

@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	// PortalLinkTime is how long a link works unless told, and at most.
+	// PortalLinkTime is how long a link works: the default, and the most.
 	PortalLinkTime = 10 * time.Minute
 	// PortalSessionTime is how long a session lasts.
 	PortalSessionTime = 12 * time.Hour
@@ -50,7 +50,7 @@ const (
 // PortalLink is a link to be made.
 type PortalLink struct {
 	Role  Role
-	Label string // whom it is for; may be empty
+	Label string // the person it is for; may be empty
 	// Next is the page that it leads to, a path below /portal; empty: the first.
 	Next string
 	// Lasts is for how long it works; 0: PortalLinkTime.
@@ -82,7 +82,7 @@ func sessionOf(s db.PortalSession, botName, keyName, keyPrefix string) PortalSes
 	return session
 }
 
-// Who is whom its link was for or else what opened the session.
+// Who is the label of its link, or else what opened the session.
 func (s PortalSession) Who() string {
 	if s.Label != "" {
 		return s.Label

@@ -1,4 +1,4 @@
-// Package delivery makes delivery attempts: it accepts events and finds whom they go to, sends what is direct, and sends
+// Package delivery makes delivery attempts: it accepts events and finds their webhooks, sends what is direct, and sends
 // what stands in a webhook's queue.
 package delivery
 

@@ -60,8 +60,8 @@ func (d *Deliverer) allow(ctx context.Context, a Attempt, in attemptInput) (wait
 	return 0, nil
 }
 
-// notAllowed is for an attempt that allow gave nothing for, or could not ask for: the webhook's queue makes it, and a person is
-// told when to come again.
+// notAllowed is for an attempt that allow gave nothing for, or could not ask for: the webhook's queue makes it, and a
+// person's call is answered with the time to wait.
 func (d *Deliverer) notAllowed(ctx context.Context, a Attempt, wait time.Duration, err error) (Result, error) {
 	switch {
 	case err != nil:

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// DefaultLate is from when on something is late unless told.
+	// DefaultLate is after how long something is late, by default.
 	DefaultLate = 5 * time.Minute
 	// MaxLate is the most that can be asked for.
 	MaxLate = 7 * 24 * time.Hour

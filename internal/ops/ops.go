@@ -20,7 +20,7 @@ import (
 const (
 	// MaxListed is how many bots or webhooks one call lists.
 	MaxListed = 100
-	// DefaultListed is how many unless told.
+	// DefaultListed is how many are listed by default.
 	DefaultListed = 50
 	// mostRead is how many rows one call reads to find those that are wanted, and readAtOnce how many in one statement.
 	mostRead   = 10_000

@@ -39,7 +39,7 @@ func (o Overview) IsWrong() bool {
 // Finding is what one question came to.
 type Finding struct {
 	Name    string // such as disabled
-	IsWrong bool   // else it is only told
+	IsWrong bool   // else it is for information
 	Count   int
 	AtLeast bool // there may be more than Count
 	Summary string

@@ -30,7 +30,7 @@ type Resume struct {
 // Resumed counts events.
 type Resumed struct {
 	// Unfinished are those that a webhook of their audience was neither sent nor is to be sent. A workflow that Temporal runs
-	// delivers Running of them. Started of them are delivered anew, to the webhooks that lack them.
+	// delivers Running of them. Started of them are delivered again, to the webhooks that lack them.
 	Unfinished, Running, Started int
 }
 

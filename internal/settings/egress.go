@@ -132,7 +132,7 @@ func postgresPlaces(databaseURL string) (places []string) {
 	return slices.Compact(places)
 }
 
-// placeOf is the host and port of a URL; "" of what is none.
+// placeOf is the host and port of a URL; "" where the text is not a URL.
 func placeOf(rawURL string) string {
 	u, err := url.Parse(rawURL)
 	if err != nil || u.Host == "" {

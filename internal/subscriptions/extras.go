@@ -13,7 +13,7 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
-// DefaultKeyOverlap is how long the key before a new one signs too, unless told otherwise.
+// DefaultKeyOverlap is how long the previous key also signs, by default.
 const DefaultKeyOverlap = 24 * time.Hour
 
 // RotateKey gives a webhook a key pair, or another: the one before signs too for the overlap, of at most MaxSecretOverlap. While

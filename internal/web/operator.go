@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	// operatorHeader is where a trusted proxy names whom it has signed in, as oauth2-proxy and its like do.
+	// operatorHeader is where a trusted proxy, such as oauth2-proxy, names the user that it has signed in.
 	operatorHeader = "X-Forwarded-User"
-	// callerHeader is where who has the service token says who uses it, as the command line does.
+	// callerHeader is where a caller with the service token names its user, as the command line does.
 	callerHeader = "X-Mathub-Operator"
-	// maxOperator bounds such a name.
+	// maxOperator bounds such a name, in bytes.
 	maxOperator = 200
 )
 
-// OperatorOf is whom a trusted proxy says that it has signed in; empty: nobody.
+// OperatorOf is the user that a trusted proxy has signed in; empty: none.
 func OperatorOf(r *http.Request, proxies []netip.Prefix) string {
 	if !FromProxy(r, proxies) {
 		return ""
@@ -25,7 +25,8 @@ func OperatorOf(r *http.Request, proxies []netip.Prefix) string {
 	return named(r, operatorHeader)
 }
 
-// CallerOf is who uses the service token, as whoever has it says; empty: nobody is named. A trusted proxy knows better.
+// CallerOf is the user behind a call with the service token: the one that a trusted proxy names, else the one that the caller
+// names; empty: none.
 func CallerOf(r *http.Request, proxies []netip.Prefix) string {
 	return cmp.Or(OperatorOf(r, proxies), named(r, callerHeader))
 }

@@ -24,7 +24,7 @@ field that is text, a boolean or an integer.
 // exampleTime is the timestamp of the examples, as in the API's reference.
 const exampleTime = "2025-03-20T10:30:00.000Z"
 
-// audiences say whom the events of an audience reach.
+// audiences say which webhooks the events of an audience reach.
 var audiences = map[webhook.Audience]string{
 	webhook.Broadcast: "every subscribed webhook",
 	webhook.Targeted:  "the subscribed webhooks of the bots concerned",
