@@ -109,7 +109,7 @@ bench: build ## Measure the product beside its yardsticks, for an hour, and draw
 profile: build ## Show where processor time goes while events come in; keeps the profiles in bin/profiles
 	cd standalone && MATHUB_BENCH=1 $(GO) test -count=1 -timeout 10m -v -run TestProfile ./bench -profiles $(CURDIR)/bin/profiles
 
-generate: ## Make the generated code again: SQL queries, API server and client, docs of events
+generate: ## Make the generated code again: SQL queries, API server and client, types and docs of events
 	$(TOOL) sqlc generate
 	$(GO) generate ./...
 

@@ -52,7 +52,7 @@ func TestImportsRunOneWay(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if entry.IsDir() && slices.Contains([]string{"standalone", "examples", "docs", "tools", "bin", "testdata", ".git", ".data", "simulation", "dbtest", "testutil", "orderdoc", "gentypes", "temporaltest", "node_modules"}, entry.Name()) {
+		if entry.IsDir() && slices.Contains([]string{"standalone", "examples", "docs", "tools", "bin", "testdata", ".git", ".data", "simulation", "dbtest", "testutil", "orderdoc", "catalogdoc", "gentypes", "temporaltest", "node_modules"}, entry.Name()) {
 			return filepath.SkipDir
 		}
 		if entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {

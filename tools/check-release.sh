@@ -11,7 +11,7 @@ die() {
 for system in linux_amd64 linux_arm64 darwin_amd64 darwin_arm64; do
 	set -- mathub-webhooks_*_"$system".tar.gz
 	[ $# = 1 ] && [ -f "$1" ] || die "no archive for $system"
-	for file in mathub-webhooks LICENSE README.md CHANGELOG.md docs/README.md deploy/kubernetes/; do
+	for file in mathub-webhooks LICENSE README.md CHANGELOG.md docs/README.md docs/decisions/order.md deploy/kubernetes/; do
 		tar -tzf "$1" | grep -q "^$file" || die "$1 has no $file"
 	done
 	grep -q " $1\$" checksums.txt || die "checksums.txt has no $1"
