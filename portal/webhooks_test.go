@@ -76,9 +76,9 @@ func TestWebhooks_FromEmptyToDeleted(t *testing.T) {
 
 	rotated := b.post(hook+"/rotate", url.Values{"kind": {"generated"}, "overlap": {"24h"}})
 	require.Equal(t, http.StatusOK, rotated.status, rotated.body)
-	require.Contains(t, rotated.body, "signs too until")
+	require.Contains(t, rotated.body, "also signs until")
 	require.NotContains(t, html.UnescapeString(rotated.body), secret)
-	require.Contains(t, b.get(hook).body, "signs too until")
+	require.Contains(t, b.get(hook).body, "also signs until")
 
 	wrong := b.post(hook+"/delete", url.Values{"host": {"example.org"}})
 	require.Equal(t, http.StatusUnprocessableEntity, wrong.status)
