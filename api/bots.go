@@ -31,11 +31,8 @@ func (s *server) ListBots(c *gin.Context, _ ListBotsParams) {
 			return reply{}, err
 		}
 		filter := ops.BotFilter{
-			Search: q.values.Get("search"), After: q.values.Get("after"), Limit: q.integer("limit", ops.MaxListed, ops.DefaultListed),
-		}
-		if state := q.oneOf("state", string(ops.Active), string(ops.Suspended)); state != "" {
-			isActive := state == string(ops.Active)
-			filter.IsActive = &isActive
+			Search: q.values.Get("search"), State: q.oneOf("state", ops.BotStates...), After: q.values.Get("after"),
+			Limit: q.integer("limit", ops.MaxListed, ops.DefaultListed),
 		}
 		if err := q.Err(); err != nil {
 			return reply{}, err

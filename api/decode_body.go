@@ -144,10 +144,8 @@ func (m *members) duration(field string, least, most time.Duration) time.Duratio
 	if !given {
 		return 0
 	}
-	d, err := time.ParseDuration(s)
-	if err != nil || d < least || d > most {
-		m.Add(field, fmt.Sprintf("must be a duration from %gs to %gh, such as 24h or 1h30m", least.Seconds(), most.Hours()))
-	}
+	d, err := webhook.ParseDuration(field, s, least, most)
+	m.Check(err)
 	return d
 }
 

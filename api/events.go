@@ -191,6 +191,9 @@ func notAcknowledged(eventIDs []string, err error) error {
 	if errors.As(err, &before) {
 		known = problem.Of(before.error)
 		known.EventIDs = eventIDs
+		if known.Kind == problem.Unavailable {
+			known.Detail = "The database does not answer; nothing was accepted. Emit again with the same ids."
+		}
 		return known
 	}
 	if err = problem.OfTemporal(err); errors.As(err, &known) && known.Kind == problem.Unavailable {

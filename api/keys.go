@@ -16,7 +16,7 @@ func (s *server) CreateOwnKey(c *gin.Context) { s.createKey(c, botID(c)) }
 
 func (s *server) createKey(c *gin.Context, ofBot string) {
 	s.answer(c, func() (reply, error) {
-		m, err := optionalMembers(c, "name")
+		m, err := readOptionalMembers(c, "name")
 		if err != nil {
 			return reply{}, err
 		}
@@ -32,16 +32,6 @@ func (s *server) createKey(c *gin.Context, ofBot string) {
 			ID: key.ID, BotID: key.BotID, Name: key.Name, Prefix: key.Prefix, Key: secret, CreatedAt: timestamp(key.CreatedAt),
 		}), nil
 	})
-}
-
-// optionalMembers reads an object; no body is as good as an empty one.
-func optionalMembers(c *gin.Context, known ...string) (*members, error) {
-	m := &members{}
-	raw, err := readOptionalJSON(c, webhook.MaxRequestBytes)
-	if err == nil && raw != nil {
-		m.values, err = webhook.ParseObject(raw, known...)
-	}
-	return m, err
 }
 
 // ListKeys serves GET /bots/:id/keys.

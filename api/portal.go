@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
@@ -43,11 +42,11 @@ func (s *server) createPortalLink(c *gin.Context, ofBot string, key uuid.UUID) {
 		if s.isSplit && key == uuid.Nil && s.cfg.PublicURL == "" {
 			return reply{}, &problem.Error{Kind: problem.Conflict, Detail: "Set MATHUB_PUBLIC_URL: this listener does not know where bot developers reach the portal."}
 		}
-		m, err := optionalMembers(c, "role", "ttl", "next", "label")
+		m, err := readOptionalMembers(c, "role", "ttl", "next", "label")
 		if err != nil {
 			return reply{}, err
 		}
-		link := bots.PortalLink{Role: bots.Manage, KeyID: key, Lasts: m.duration("ttl", time.Second, bots.PortalLinkTime)}
+		link := bots.PortalLink{Role: bots.Manage, KeyID: key, Lasts: m.duration("ttl", bots.MinPortalLinkTime, bots.PortalLinkTime)}
 		if role, given := m.text("role", false); given {
 			link.Role = bots.Role(role)
 		}

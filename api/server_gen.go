@@ -76,7 +76,7 @@ type Bot struct {
 	// CreatedAt RFC 3339, in UTC, with milliseconds.
 	CreatedAt Time `json:"createdAt"`
 
-	// NotifyURL The URL that is notified of disabled webhooks.
+	// NotifyURL The URL that is notified of webhooks that fail.
 	NotifyURL *string `json:"notifyUrl"`
 
 	// Unreadable True when `notifyUrl` is null because the stored URL cannot be decrypted with the service's keyset. Absent otherwise.
@@ -1679,7 +1679,7 @@ type ServerInterface interface {
 	// GetOwnBot Get the bot that the key belongs to.
 	// (GET /api/bot/v1/bot)
 	GetOwnBot(c *gin.Context)
-	// UpdateOwnBot Change where the bot's owner is notified of disabled webhooks.
+	// UpdateOwnBot Change where the bot's owner is notified of webhooks that fail.
 	// (PATCH /api/bot/v1/bot)
 	UpdateOwnBot(c *gin.Context)
 	// TestNotification Send a test notification now.

@@ -217,7 +217,7 @@ func (s *server) readWebhook(c *gin.Context, isNew bool) (in subscriptions.Input
 	if secret, given := m.text("secret", false); given {
 		in.SetSecret, in.Secret = true, &secret
 	}
-	in.SecretOverlap = m.duration("secretOverlap", time.Second, subscriptions.MaxSecretOverlap)
+	in.SecretOverlap = m.duration("secretOverlap", subscriptions.MinSecretOverlap, subscriptions.MaxSecretOverlap)
 	in.Headers = m.textsByName("headers")
 	if m.Any() { // name the other faults too; Create and Update find them otherwise
 		m.CheckOthers(in.Check(s.cfg.URLRules, isNew))

@@ -30,9 +30,9 @@ type botCreateCommand struct {
 	notifyFlags
 }
 
-// notifyFlags say where a bot's owner is notified of disabled webhooks.
+// notifyFlags say where a bot's owner is notified of webhooks that fail.
 type notifyFlags struct {
-	NotifyURL    *string `name:"notify-url" help:"The URL that is notified when failures disable a webhook. Empty: none."`
+	NotifyURL    *string `name:"notify-url" help:"The URL that is notified when a webhook fails or failures disable it. Empty: none."`
 	NotifySecret *string `env:"MATHUB_NOTIFY_SECRET" help:"The secret that signs notifications. Generated and printed if missing."`
 	Keyset       string  `env:"MATHUB_KEYSET" help:"The keys that encrypt URLs and secrets. Required with a URL or a secret."`
 	settings.URLs
@@ -55,7 +55,7 @@ func (f *notifyFlags) service(pool *pgxpool.Pool) (*bots.Service, error) {
 	}
 	var err error
 	if s.Keyset, err = db.ParseKeyset(f.Keyset); err != nil {
-		return nil, fmt.Errorf("MATHUB_KEYSET: %w", err)
+		return nil, usageError{fmt.Errorf("MATHUB_KEYSET: %w", err)}
 	}
 	return s, nil
 }
@@ -94,7 +94,7 @@ type botSetCommand struct {
 func (c *botSetCommand) Run(ctx context.Context) error {
 	change := bots.Change{NotifyChange: c.change()}
 	if !change.SetURL && change.Secret == nil {
-		return errors.New("give --notify-url or --notify-secret")
+		return usageError{errors.New("give --notify-url or --notify-secret")}
 	}
 	return withPool(ctx, c.Database, func(ctx context.Context, pool *pgxpool.Pool) error {
 		service, err := c.service(pool)

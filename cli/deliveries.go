@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -61,7 +60,38 @@ func (c *webhooksDeliveriesCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.deliveries(answer.Body, answer.Value...)
+	return c.show(answer.Body, func(w io.Writer) error {
+		listDeliveries(w, answer.Value)
+		if before := answer.Next(); before != "" {
+			fmt.Fprintf(w, "\nOlder ones follow: --before %s\n", before) //nolint:errcheck // Flush tells
+		}
+		return nil
+	})
+}
+
+// listDeliveries writes deliveries as a table.
+func listDeliveries(w io.Writer, list []mathub.Delivery) {
+	fmt.Fprintln(w, "ATTEMPTED\tOK\tOUTCOME\tMS\tATTEMPT\tTRIGGER\tEVENT\tEVENT ID\tDELIVERY") //nolint:errcheck // Flush tells
+	for _, d := range list {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n", webhook.FormatTime(d.AttemptedAt), yes(d.Success), outcomeOf(d.Success, d.Error, d.StatusCode), d.DurationMS, d.Attempt, d.Trigger, d.EventType, d.EventID, d.ID) //nolint:errcheck // Flush tells
+	}
+}
+
+// delivered shows the one delivery a call made, and fails if that did.
+func (f outputFlags) delivered(answer *mathub.Response[mathub.Delivery], err error) error {
+	if err != nil {
+		return err
+	}
+	if err := f.show(answer.Body, func(w io.Writer) error {
+		listDeliveries(w, []mathub.Delivery{answer.Value})
+		return nil
+	}); err != nil {
+		return err
+	}
+	if !answer.Value.Success {
+		return errFailed
+	}
+	return nil
 }
 
 type webhooksDeliveryCommand struct {
@@ -158,13 +188,12 @@ func visibleLines(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// indented is JSON for a person, or what it is where it is none.
+// indented is JSON for a person, or as it came where that cannot be.
 func indented(raw json.RawMessage) []byte {
-	var b bytes.Buffer
-	if json.Indent(&b, raw, "", "  ") != nil {
-		return raw
+	if text, ok := webhook.Indented(raw); ok {
+		return text
 	}
-	return b.Bytes()
+	return raw
 }
 
 type webhooksMissedCommand struct {

@@ -113,10 +113,10 @@ func (d *Doctor) examineWrites(ctx context.Context, pool *pgxpool.Pool) (finding
 	return findings
 }
 
-// judgePauses says what operators have paused: who looks for what is wrong may not know.
 // mostPausesNamed is how many pauses are named.
 const mostPausesNamed = 10
 
+// judgePauses says what operators have paused: who looks for what is wrong may not know.
 func judgePauses(list []history.Pause, more bool) (findings []finding) {
 	for _, p := range list {
 		findings = append(findings, note("pauses", "%s are paused by %s since %s: %s", p.Of(), p.By, webhook.FormatTime(p.Since), p.Reason))

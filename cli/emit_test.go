@@ -166,6 +166,7 @@ func TestWhatTheServiceRefusesIsNamedByItsLine(t *testing.T) {
 	s, c := newBatchService(t)
 	s.refuses = func(n int, w http.ResponseWriter) bool {
 		if n == 2 {
+			w.Header().Set("Content-Type", "application/problem+json")
 			w.WriteHeader(http.StatusUnprocessableEntity)
 			_, _ = io.WriteString(w, `{"detail":"The request is invalid; see errors.","errors":[{"field":"events[3].data","message":"is new here"},{"field":"events","message":"and more"}]}`)
 		}

@@ -35,7 +35,7 @@ type keysetRotateCommand struct {
 func (c *keysetRotateCommand) Run() error {
 	keyset, err := db.RotateKeyset(c.Keyset, c.Later)
 	if err != nil {
-		return err
+		return usageError{err}
 	}
 	fmt.Println(keyset)
 	return nil
@@ -49,7 +49,7 @@ type keysetPruneCommand struct {
 func (c *keysetPruneCommand) Run(ctx context.Context) error {
 	keyset, err := db.ParseKeyset(c.Keyset)
 	if err != nil {
-		return fmt.Errorf("MATHUB_KEYSET: %w", err)
+		return usageError{fmt.Errorf("MATHUB_KEYSET: %w", err)}
 	}
 	pool, err := db.Open(ctx, c.DatabaseURL)
 	if err != nil {

@@ -70,7 +70,7 @@ type migrateDownCommand struct {
 
 func (c *migrateDownCommand) Run(ctx context.Context) error {
 	if !c.Yes {
-		return errors.New("this loses the data of the last migration, and programs that need it fail: see `migrate status`, deploy the previous version, then add --yes")
+		return usageError{errors.New("this loses the data of the last migration, and programs that need it fail: see `migrate status`, deploy the previous version, then add --yes")}
 	}
 	name, err := db.MigrateDown(ctx, c.DatabaseURL)
 	if err != nil {

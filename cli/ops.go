@@ -2,11 +2,13 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	mathub "github.com/mathub/webhooks/clients/go"
@@ -53,7 +55,7 @@ func gather[T any](f pageFlags, list func(after string, limit int) (*mathub.Resp
 	if f.Limit < 1 {
 		return nil, nil, "", usageError{errors.New("--limit must be at least 1")}
 	}
-	items := []json.RawMessage{} // not null, where there are none
+	var items [][]byte // as they came
 	next = f.After
 	for range mostCalls {
 		page, err := list(next, min(mostOnPage, f.Limit-len(rows)))
@@ -64,13 +66,15 @@ func gather[T any](f pageFlags, list func(after string, limit int) (*mathub.Resp
 		if err := json.Unmarshal(page.Body, &more); err != nil {
 			return nil, nil, "", err
 		}
-		rows, items = append(rows, page.Value...), append(items, more...)
+		for _, item := range more {
+			items = append(items, item)
+		}
+		rows = append(rows, page.Value...)
 		if next = page.Next(); next == "" || len(rows) >= f.Limit {
 			break
 		}
 	}
-	raw, err = json.Marshal(items)
-	return rows, raw, next, err
+	return rows, slices.Concat([]byte("["), bytes.Join(items, []byte(",")), []byte("]")), next, nil
 }
 
 // moreFollow says how a list goes on.

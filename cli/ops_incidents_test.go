@@ -56,6 +56,12 @@ func incident(state string, failed, ended string) string {
 // opsRun parses a command line of ops and runs it against an API that gives these answers, one a call, the last for ever.
 func opsRun(t *testing.T, args string, answers ...string) (calls []string, printed string, err error) {
 	t.Helper()
+	return run(t, new(Ops), strings.Fields(args), answers...)
+}
+
+// run is the same of any commands. An answer that begins with "last" has no next page.
+func run(t *testing.T, commands any, args []string, answers ...string) (calls []string, printed string, err error) {
+	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		calls = append(calls, strings.TrimSpace(r.Method+" "+r.URL.String()+" "+string(body)))
@@ -68,15 +74,19 @@ func opsRun(t *testing.T, args string, answers ...string) (calls []string, print
 			w.WriteHeader(http.StatusNoContent)
 			return
 		}
-		w.Header().Set("Link", `</x?before=y>; rel="next"`)
+		answer, isLast := strings.CutPrefix(answer, "last ")
+		if !isLast {
+			w.Header().Set("Link", `</x?before=y>; rel="next"`)
+		}
 		_, _ = io.WriteString(w, answer)
 	}))
 	defer server.Close()
 	t.Setenv("MATHUB_API", server.URL)
 	t.Setenv("MATHUB_SERVICE_TOKEN", "service-token")
-	parser, err := kong.New(new(Ops))
+	t.Setenv("MATHUB_BOT_KEY", "bot_key")
+	parser, err := kong.New(commands)
 	require.NoError(t, err)
-	command, err := parser.Parse(strings.Fields(args))
+	command, err := parser.Parse(args)
 	if err != nil {
 		return nil, "", err
 	}

@@ -101,11 +101,7 @@ func (c *opsWebhooksGet) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h := found.Value
-	return c.webhooks(found.Body, mathub.Webhook{
-		ID: h.ID, IsActive: h.IsActive, FailureCount: h.FailureCount, HasSecret: h.HasSecret, Verified: h.Verified, Paused: h.Paused, Events: h.Events, URL: h.URL, Unreadable: h.Unreadable,
-		Name: h.Name, DisabledAt: h.DisabledAt, DisabledReason: h.DisabledReason, DisabledNote: h.DisabledNote,
-	})
+	return c.webhooks(found.Body, briefly(found.Value)...)
 }
 
 type opsWebhooksEnable struct {

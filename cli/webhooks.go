@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"math"
+	"net/http"
 	"os"
 	"strconv"
 	"strings"
@@ -68,6 +71,9 @@ func (f outputFlags) webhooks(raw []byte, list ...mathub.Webhook) error {
 				}
 				fmt.Fprintf(w, "\nDisabled since %s by %s (%s)\n", webhook.FormatTime(*h.DisabledAt), why, h.ID) //nolint:errcheck // Flush tells
 			}
+			if h.DuplicateOf != "" {
+				fmt.Fprintf(w, "\nThe endpoint gets some of these events twice: %s has the same URL (%s)\n", h.DuplicateOf, h.ID) //nolint:errcheck // Flush tells
+			}
 			if h.Paused != nil {
 				fmt.Fprintf(w, "\nPaused by an operator since %s: %s (%s)\n", webhook.FormatTime(h.Paused.Since), h.Paused.Reason, h.ID) //nolint:errcheck // Flush tells
 			}
@@ -76,11 +82,14 @@ func (f outputFlags) webhooks(raw []byte, list ...mathub.Webhook) error {
 	})
 }
 
-// listed are the webhooks of a list, without how they have been doing.
-func listed(details []mathub.WebhookDetail) []mathub.Webhook {
+// briefly are webhooks as tables show them, without how they have been doing.
+func briefly(details ...mathub.WebhookDetail) []mathub.Webhook {
 	list := make([]mathub.Webhook, len(details))
 	for i, d := range details {
-		list[i] = mathub.Webhook{ID: d.ID, Name: d.Name, IsActive: d.IsActive, FailureCount: d.FailureCount, HasSecret: d.HasSecret, Verified: d.Verified, Paused: d.Paused, Events: d.Events, URL: d.URL}
+		list[i] = mathub.Webhook{
+			ID: d.ID, Name: d.Name, IsActive: d.IsActive, FailureCount: d.FailureCount, HasSecret: d.HasSecret, Verified: d.Verified, Paused: d.Paused, Events: d.Events, URL: d.URL,
+			Unreadable: d.Unreadable, DisabledAt: d.DisabledAt, DisabledReason: d.DisabledReason, DisabledNote: d.DisabledNote,
+		}
 	}
 	return list
 }
@@ -102,11 +111,13 @@ func (c *webhooksListCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	answer, err := api.ListWebhooks(ctx, nil)
+	list, raw, _, err := gather(pageFlags{Limit: math.MaxInt}, func(after string, _ int) (*mathub.Response[[]mathub.WebhookDetail], error) {
+		return api.ListWebhooks(ctx, &mathub.ListWebhooksParams{After: after})
+	})
 	if err != nil {
 		return err
 	}
-	return c.webhooks(answer.Body, listed(answer.Value)...)
+	return c.webhooks(raw, briefly(list...)...)
 }
 
 type webhooksCreateCommand struct {
@@ -140,11 +151,15 @@ func (c *webhooksCreateCommand) Run(ctx context.Context) error {
 		c.Secret = webhook.NewSecret()
 	}
 	answer, err := api.CreateWebhook(ctx, mathub.NewWebhook{URL: c.URL, Name: c.Name, Events: eventTypes(c.Events), Filter: filter, Secret: c.Secret, Headers: headers, Ordered: c.Ordered})
+	refused := new(mathub.Problem)
+	switch {
+	case err == nil && isNew:
+		fmt.Fprintln(os.Stderr, "Secret, shown this once: "+c.Secret)
+	case err != nil && isNew && (!errors.As(err, &refused) || refused.Status >= http.StatusInternalServerError):
+		fmt.Fprintln(os.Stderr, "Look whether it was created all the same: \"webhooks list\". Its secret then is "+c.Secret)
+	}
 	if err != nil {
 		return err
-	}
-	if isNew {
-		fmt.Fprintln(os.Stderr, "Secret, shown this once: "+c.Secret)
 	}
 	return c.webhooks(answer.Body, answer.Value)
 }
@@ -254,30 +269,6 @@ func outcomeOf(success bool, problem *string, status *int) string {
 		return "delivered"
 	}
 	return "failed"
-}
-
-func (f outputFlags) deliveries(raw []byte, list ...mathub.Delivery) error {
-	return f.show(raw, func(w io.Writer) error {
-		fmt.Fprintln(w, "ATTEMPTED\tOK\tOUTCOME\tMS\tATTEMPT\tTRIGGER\tEVENT\tEVENT ID\tDELIVERY") //nolint:errcheck // Flush tells
-		for _, d := range list {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n", webhook.FormatTime(d.AttemptedAt), yes(d.Success), outcomeOf(d.Success, d.Error, d.StatusCode), d.DurationMS, d.Attempt, d.Trigger, d.EventType, d.EventID, d.ID) //nolint:errcheck // Flush tells
-		}
-		return nil
-	})
-}
-
-// delivered shows the one delivery a call made, and fails if that did.
-func (f outputFlags) delivered(answer *mathub.Response[mathub.Delivery], err error) error {
-	if err != nil {
-		return err
-	}
-	if err := f.deliveries(answer.Body, answer.Value); err != nil {
-		return err
-	}
-	if !answer.Value.Success {
-		return errFailed
-	}
-	return nil
 }
 
 type webhooksTestCommand struct {

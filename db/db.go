@@ -148,3 +148,17 @@ func IsUnavailable(err error) bool {
 	}
 	return pgconn.SafeToRetry(err)
 }
+
+// IsUntouched says of what IsUnavailable is true of whether it is known that nothing was changed: no statement was sent, or Postgres
+// has refused it. A connection that is lost while Postgres commits tells nothing, nor does a session that is ended then.
+func IsUntouched(err error) bool {
+	var connect *pgconn.ConnectError
+	var pg *pgconn.PgError
+	switch {
+	case errors.As(err, &connect), errors.Is(err, puddle.ErrClosedPool), pgconn.SafeToRetry(err):
+		return true
+	case errors.As(err, &pg):
+		return strings.HasPrefix(pg.Code, "53") || pg.Code == "25006"
+	}
+	return false
+}

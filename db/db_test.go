@@ -125,11 +125,13 @@ func TestUnavailabilityIsToldFromRefusal(t *testing.T) {
 	t.Parallel()
 	_, err := db.Open(t.Context(), "postgres://u@127.0.0.1:1/x")
 	require.True(t, db.IsUnavailable(err))
+	require.True(t, db.IsUntouched(err))
 	pool := dbtest.New(t)
 	_, err = pool.Exec(t.Context(), "SELECT 1/0")
 	require.False(t, db.IsUnavailable(err))
 	_, err = pool.Exec(t.Context(), "SELECT pg_terminate_backend(pg_backend_pid())")
 	require.True(t, db.IsUnavailable(err), "%v", err)
+	require.False(t, db.IsUntouched(err), "it was in a statement")
 	require.False(t, db.IsUnavailable(pgx.ErrNoRows))
 }
 

@@ -2,18 +2,21 @@ package emit
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"mime"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/mathub/webhooks/internal/sleep"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -34,7 +37,7 @@ type HTTP struct {
 	URL string
 	// Token is the service token.
 	Token string
-	// Client makes the requests; http.DefaultClient when nil.
+	// Client makes the requests, and follows no redirect; http.DefaultClient when nil.
 	Client *http.Client
 }
 
@@ -42,7 +45,7 @@ type HTTP struct {
 type RefusedError struct {
 	// Status is the HTTP status.
 	Status int
-	// Detail says why, in the service's words.
+	// Detail says why, in the service's words; empty where the answer is another's, such as a proxy's.
 	Detail string
 	// Fields are what the service found wrong with the events.
 	Fields []webhook.FieldError
@@ -64,7 +67,8 @@ func (e *RefusedError) Error() string {
 }
 
 // IsInvalid says whether err, of [Event] or of HTTP, means that the event is invalid and must not be emitted again: a
-// *webhook.InvalidError, or an answer of 400, 413, 415 or 422. Any other error, such as a wrong token, may pass.
+// *webhook.InvalidError, an answer of the service of 400, 415 or 422, or anyone's of 413. Any other error, such as a wrong token or a
+// proxy's 400, may pass.
 func IsInvalid(err error) bool {
 	var invalid *webhook.InvalidError
 	var refused *RefusedError
@@ -73,7 +77,9 @@ func IsInvalid(err error) bool {
 		return true
 	case errors.As(err, &refused):
 		switch refused.Status {
-		case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
+		case http.StatusBadRequest, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
+			return refused.Detail != ""
+		case http.StatusRequestEntityTooLarge: // a proxy before the service may take less than the service
 			return true
 		}
 	}
@@ -181,11 +187,7 @@ func (h *HTTP) patiently(ctx context.Context, em emission) ([]Receipt, error) {
 		if errors.As(err, &refused) {
 			wait = max(wait, refused.RetryAfter)
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !sleep.For(ctx, wait) {
 			return nil, fmt.Errorf("emit %s: %w; the last answer: %w", em.name, context.Cause(ctx), err)
 		}
 	}
@@ -224,10 +226,8 @@ func (h *HTTP) request(ctx context.Context, em emission) ([]Receipt, error) {
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Authorization", "Bearer "+h.Token)
-	client := h.Client
-	if client == nil {
-		client = http.DefaultClient
-	}
+	client := *cmp.Or(h.Client, http.DefaultClient)
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // the POST would become a GET
 	response, err := client.Do(request)
 	if err != nil {
 		return nil, fmt.Errorf("emit %s: %w", em.name, err)
@@ -238,6 +238,9 @@ func (h *HTTP) request(ctx context.Context, em emission) ([]Receipt, error) {
 		return nil, fmt.Errorf("emit %s: %w", em.name, err)
 	}
 	if response.StatusCode != http.StatusAccepted {
+		if to, err := response.Location(); err == nil {
+			return nil, fmt.Errorf("emit %s: %w: the URL redirects to %s://%s, which is not followed", em.name, refusal(response, answer), to.Scheme, to.Host)
+		}
 		return nil, fmt.Errorf("emit %s: %w", em.name, refusal(response, answer))
 	}
 	receipts, err := em.receipts(answer)
@@ -252,7 +255,10 @@ func refusal(response *http.Response, answer []byte) *RefusedError {
 		Detail string               `json:"detail"`
 		Errors []webhook.FieldError `json:"errors"`
 	}
-	_ = json.Unmarshal(answer, &problem) // a proxy's page tells no more than its status
+	// What a proxy answers tells no more than its status.
+	if kind, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type")); kind == "application/problem+json" {
+		_ = json.Unmarshal(answer, &problem)
+	}
 	return &RefusedError{
 		Status: response.StatusCode, Detail: problem.Detail, Fields: problem.Errors,
 		RetryAfter: webhook.ParseRetryAfter(response.Header.Get("Retry-After"), time.Now()),

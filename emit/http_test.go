@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -36,6 +37,9 @@ func refuse(status int, retryAfter, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		if retryAfter != "" {
 			w.Header().Set("Retry-After", retryAfter)
+		}
+		if strings.HasPrefix(body, "{") {
+			w.Header().Set("Content-Type", "application/problem+json")
 		}
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, body)
@@ -142,6 +146,40 @@ func TestHTTPDoesNotTryAgainWhatCannotPass(t *testing.T) {
 	require.ErrorContains(t, err, "not from the service")
 	require.False(t, emit.IsInvalid(errors.Join(err)))
 	require.Len(t, s.bodies, 1, "Try tries once")
+}
+
+// TestHTTPTakesNoProxysAnswerForTheServices: what stands before the service, or in its place, knows nothing of the event. Only what
+// it says is too large for it is.
+func TestHTTPTakesNoProxysAnswerForTheServices(t *testing.T) {
+	t.Parallel()
+	for status, invalid := range map[int]bool{400: false, 413: true, 415: false, 422: false} {
+		_, door := newService(t, refuse(status, "", "<h1>Client sent an HTTP request to an HTTPS server.</h1>"))
+		_, err := door.Try(t.Context(), event(t))
+		require.ErrorContains(t, err, "HTTP ")
+		require.Equal(t, invalid, emit.IsInvalid(err), "%d", status)
+	}
+}
+
+// TestHTTPFollowsNoRedirect: the POST would become a GET, which emits nothing.
+func TestHTTPFollowsNoRedirect(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		accept(w, r)
+	}))
+	t.Cleanup(elsewhere.Close)
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		_, door := newService(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", elsewhere.URL+"/api/internal/v1/events?token=t")
+			w.WriteHeader(status)
+		})
+		door.Client = elsewhere.Client() // which would follow
+		_, err := door.Event(t.Context(), event(t))
+		require.ErrorContains(t, err, "redirects to "+elsewhere.URL+", which is not followed")
+		require.False(t, emit.IsInvalid(err))
+	}
+	require.Zero(t, asked)
 }
 
 // acceptAll answers with two receipts.

@@ -61,15 +61,10 @@ func pageOf[R any](rows []R, query url.Values, next string, filters ...string) l
 
 func (s *site) listBots(w http.ResponseWriter, r *http.Request) error {
 	query := r.URL.Query()
-	filter := ops.BotFilter{Search: query.Get("search"), After: query.Get("after")}
-	if state := query.Get("state"); state != "" {
-		active := state == "active"
-		filter.IsActive = &active
-	}
 	with := pages.Page{Title: "Bots", Nav: "bots", Form: pages.Form{Values: query}}
-	rows, next, err := s.Ops.ListBots(r.Context(), filter)
+	rows, next, err := s.Ops.ListBots(r.Context(), ops.BotFilter{Search: query.Get("search"), State: query.Get("state"), After: query.Get("after")})
 	data := pageOf(rows, query, next, "search", "state")
-	data.States = []string{"active", "suspended"}
+	data.States = ops.BotStates
 	with.Data = data
 	return s.listed(w, r, "bots", with, err)
 }

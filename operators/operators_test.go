@@ -41,6 +41,7 @@ func TestBots(t *testing.T) {
 	require.Contains(t, page, "It floods &lt;b&gt;us&lt;/b&gt;.")
 	require.Contains(t, b.page("/ops/bots?state=suspended"), "euler")
 	require.NotContains(t, b.page("/ops/bots?state=active"), "euler")
+	require.Contains(t, b.get("/ops/bots?state=asleep").body, "must be one of: active, suspended")
 	page = b.act("/ops/bots/euler/resume", nil)
 	require.Contains(t, page, "The bot is active again.")
 
@@ -167,8 +168,10 @@ func TestWhoItWas(t *testing.T) {
 	b.bot("euler")
 	require.Equal(t, http.StatusSeeOther, b.do(http.MethodPost, "/ops/bots/euler/suspend", nil, "X-Forwarded-User", "emmy").status)
 	require.Equal(t, http.StatusSeeOther, b.do(http.MethodPost, "/ops/bots/euler/resume", nil).status)
+	require.Equal(t, http.StatusSeeOther, b.do(http.MethodPost, "/ops/bots/euler/suspend", nil, "X-Forwarded-User", "no\u009b2Jether\u202e").status)
 	page := b.page("/ops/audit?botId=euler")
 	require.Contains(t, page, "operator emmy")
+	require.Contains(t, page, "operator no\ufffd2Jether\ufffd", "nothing that commands a terminal")
 	require.Contains(t, page, "operator 127.0.0.1")
 }
 

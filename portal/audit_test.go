@@ -108,8 +108,12 @@ func TestASuspendedBotsLinkIsKept(t *testing.T) {
 	code, _, err := s.bots.CreatePortalLink(t.Context(), id, bots.PortalLink{Role: bots.Manage})
 	require.NoError(t, err)
 	suspend := func(suspended bool) {
-		active := !suspended
-		_, err := s.bots.Update(t.Context(), id, bots.Change{IsActive: &active})
+		active, reason := !suspended, "leaked its key"
+		change := bots.Change{IsActive: &active}
+		if suspended {
+			change.SuspendedReason = &reason
+		}
+		_, err := s.bots.Update(t.Context(), id, change)
 		require.NoError(t, err)
 	}
 	suspend(true)
@@ -121,6 +125,7 @@ func TestASuspendedBotsLinkIsKept(t *testing.T) {
 	refused := b.get("/portal/webhooks")
 	require.Equal(t, http.StatusForbidden, refused.status)
 	require.Contains(t, refused.body, "Sign out")
+	require.Contains(t, refused.body, "leaked its key")
 	require.Equal(t, "/portal/?done=signed-out", b.post("/portal/sign-out", nil).header.Get("Location"))
 	require.Equal(t, http.StatusUnauthorized, b.get("/portal/webhooks").status)
 	suspend(false)

@@ -282,3 +282,21 @@ func TestRecover_CountsBeforeItStarts(t *testing.T) {
 	require.Contains(t, shown(b.get(path).body), "The webhook is disabled.")
 	require.Equal(t, http.StatusConflict, b.post(path, form).status)
 }
+
+// TestBodiesOfManyBracketsMakeNoLongPage: indented, 4 KiB of them would be 8 MB.
+func TestBodiesOfManyBracketsMakeNoLongPage(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	id, key := s.bot()
+	hook := s.hook(key, "Deep")
+	b := s.signIn(id, bots.View)
+	answer := strings.Repeat("[", webhook.MaxResponseBody/2) + strings.Repeat("]", webhook.MaxResponseBody/2)
+	payload := `{"event":"post.created","timestamp":"2025-03-20T10:30:00.000Z","data":{"a":` + strings.Repeat("[", 90) + strings.Repeat("1,", 100_000) + "1" + strings.Repeat("]", 90) + "}}"
+	delivery := s.deliver(hook, "e1", payload, answer, "HTTP 500")
+	got := b.get("/portal/webhooks/" + hook + "/deliveries/" + delivery)
+	require.Equal(t, http.StatusOK, got.status)
+	require.Contains(t, got.body, answer)
+	require.Contains(t, got.body, "cut at 4 KiB, too deep to indent")
+	require.Less(t, len(got.body), 1<<20)
+	require.Less(t, len(b.get("/portal/events/e1").body), 1<<20)
+}

@@ -1,7 +1,6 @@
 package portal
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -71,8 +70,8 @@ type header struct{ Name, Value string }
 type bodyView struct {
 	Text   string
 	Bytes  int
-	IsJSON bool
 	IsCut  bool // it is only the first part
+	IsDeep bool // indented, it would be too long, so that it stands as it came
 }
 
 // timing is a bar: from and how long, in thousandths of the whole.
@@ -200,10 +199,10 @@ func (p *portal) attemptNow(w http.ResponseWriter, r *http.Request, s *session) 
 // viewOf is a body as text, JSON indented unless it is to be raw. Digits, escapes and the order of members stay.
 func viewOf(body []byte, raw bool) bodyView {
 	v := bodyView{Text: string(body), Bytes: len(body)}
-	var pretty bytes.Buffer
-	if json.Indent(&pretty, body, "", "  ") == nil {
-		if v.IsJSON = true; !raw {
-			v.Text = pretty.String()
+	if !raw && json.Valid(body) {
+		pretty, ok := webhook.Indented(body)
+		if v.IsDeep = !ok; ok {
+			v.Text = string(pretty)
 		}
 	}
 	if !utf8.ValidString(v.Text) {

@@ -4,7 +4,6 @@ package portal
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -161,7 +160,7 @@ func (p *portal) admit(w http.ResponseWriter, r *http.Request, who access) (s *s
 	if who == anybody {
 		return nil, end, nil
 	}
-	if s, err = p.session(w, r); err != nil && (who != leavers || !errors.Is(err, problem.ErrSuspended)) {
+	if s, err = p.session(w, r); err != nil && (who != leavers || !problem.Is(err, problem.Forbidden)) {
 		return s, end, err
 	}
 	if who == managers && s.Role != bots.Manage {

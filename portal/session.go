@@ -36,7 +36,8 @@ type session struct {
 // CanManage is for templates: whether actions are shown.
 func (s *session) CanManage() bool { return s.Role == bots.Manage }
 
-// session is the request's; bots.ErrNoSession: there is none. With problem.ErrSuspended there is one, which may only end.
+// session is the request's; bots.ErrNoSession: there is none. With one of kind problem.Forbidden there is one, of a suspended bot, which may only
+// end.
 func (p *portal) session(w http.ResponseWriter, r *http.Request) (*session, error) {
 	cookie, err := r.Cookie(cookieName(r))
 	if err != nil {

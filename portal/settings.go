@@ -82,7 +82,7 @@ func (p *portal) badSettings(w http.ResponseWriter, r *http.Request, s *session,
 	return p.showSettings(w, r, s, settingsPage{}, f, status)
 }
 
-// setNotify sets where the bot's owner is notified of disabled webhooks. A secret that had to be made is shown once.
+// setNotify sets where the bot's owner is notified of webhooks that fail. A secret that had to be made is shown once.
 func (p *portal) setNotify(w http.ResponseWriter, r *http.Request, s *session) error {
 	if !r.PostForm.Has("notifyUrl") {
 		return p.badSettings(w, r, s, webhook.Invalid("notifyUrl", "is required; an empty one removes the URL"))
@@ -99,7 +99,7 @@ func (p *portal) setNotify(w http.ResponseWriter, r *http.Request, s *session) e
 	if bot.NotifySecret == nil {
 		return done(w, r, settingsPath, "notify-changed")
 	}
-	return p.showOnce(w, r, s, shownOnce{"Notification secret", *bot.NotifySecret, "It signs notifications of disabled webhooks."})
+	return p.showOnce(w, r, s, shownOnce{"Notification secret", *bot.NotifySecret, "It signs notifications of webhooks that fail."})
 }
 
 // testNotify sends a test notification, and says what the receiver answered.

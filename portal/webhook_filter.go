@@ -20,9 +20,9 @@ type filterRow struct{ Field, Values string }
 // All are its values.
 func (r filterRow) All() []string { return strings.Split(r.Values, "\n") }
 
-// lines are its values without what is blank.
+// lines are its values without what is blank. A browser takes a carriage return for the end of a line, too.
 func (r filterRow) lines() (values []string) {
-	for line := range strings.Lines(r.Values) {
+	for line := range strings.FieldsFuncSeq(r.Values, func(c rune) bool { return c == '\n' || c == '\r' }) {
 		if line = strings.TrimSpace(line); line != "" {
 			values = append(values, line)
 		}

@@ -294,6 +294,8 @@ func (p *portal) rotateSecret(w http.ResponseWriter, r *http.Request, s *session
 		if in.SecretOverlap, err = time.ParseDuration(r.PostForm.Get("overlap")); err != nil {
 			faults.Add("overlap", "must be chosen")
 		}
+		// A page that is loaded again sends its form once more, and makes another secret.
+		in.IfNoOverlap = in.SecretOverlap > 0 && r.PostForm.Get("kind") != secretOwn
 	}
 	changed := row
 	if err = faults.Err(); err == nil {

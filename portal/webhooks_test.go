@@ -78,6 +78,10 @@ func TestWebhooks_FromEmptyToDeleted(t *testing.T) {
 	require.Equal(t, http.StatusOK, rotated.status, rotated.body)
 	require.Contains(t, rotated.body, "also signs until")
 	require.NotContains(t, html.UnescapeString(rotated.body), secret)
+	again := b.post(hook+"/rotate", url.Values{"kind": {"generated"}, "overlap": {"24h"}})
+	require.Equal(t, http.StatusUnprocessableEntity, again.status, "as a page does that is loaded again: the first secret goes on signing")
+	require.Contains(t, again.body, `id="secretOverlap-error"`)
+	require.Contains(t, again.body, "the secret before the present one signs until")
 	require.Contains(t, b.get(hook).body, "also signs until")
 
 	wrong := b.post(hook+"/delete", url.Values{"host": {"example.org"}})
@@ -319,11 +323,12 @@ func TestWebhookForm_Filter(t *testing.T) {
 	require.Contains(t, b.post(hook+"/edit", alone).body, "projectSlug is not a field of these event types")
 
 	// What a line cannot have stays, unless it is changed.
-	s.execute(`UPDATE webhooks SET filter = '{"title":["a\nb"," "]}'`)
-	require.Equal(t, http.StatusSeeOther, b.post(hook+"/edit", filter([]string{"title"}, []string{"a\r\nb\r\n "})).status)
+	s.execute(`UPDATE webhooks SET filter = '{"title":["a\nb"," ","c\rd","so\u00adft"]}'`)
+	require.Contains(t, b.get(hook+"/edit").body, "\nso\u00adft</textarea>", "what is sent back has no mark in it")
+	require.Equal(t, http.StatusSeeOther, b.post(hook+"/edit", filter([]string{"title"}, []string{"a\r\nb\r\n \r\nc\r\nd\r\nso\u00adft"})).status)
 	var kept string
 	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT filter::text FROM webhooks").Scan(&kept))
-	require.JSONEq(t, `{"title":["a\nb"," "]}`, kept)
+	require.JSONEq(t, `{"title":["a\nb"," ","c\rd","so\u00adft"]}`, kept)
 	s.execute(`UPDATE webhooks SET filter = '{"title":[""]}'`)
 	require.Equal(t, http.StatusSeeOther, b.post(hook+"/edit", filter([]string{"title", ""}, []string{"", ""})).status, "nor does it keep the rest from being changed")
 	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT filter::text FROM webhooks").Scan(&kept))

@@ -141,6 +141,45 @@ func syntaxError(err error) error {
 	return fault
 }
 
+// maxIndented bounds JSON that is indented for people, in bytes. Brackets within brackets grow by the square of what they are.
+const maxIndented = 1 << 20
+
+// Indented is JSON with a line for each value, for people to read; false where raw is no JSON, or would be longer than 1 MiB.
+func Indented(raw []byte) ([]byte, bool) {
+	var b bytes.Buffer
+	if mostIndented(raw) > maxIndented || json.Indent(&b, raw, "", indent) != nil {
+		return nil, false
+	}
+	return b.Bytes(), true
+}
+
+const indent = "  "
+
+// mostIndented is how many bytes JSON has at most once it is indented.
+func mostIndented(raw []byte) int {
+	n, depth, inString := len(raw), 0, false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '{' || c == '[':
+			depth++
+			n += 1 + depth*len(indent)
+		case c == '}' || c == ']':
+			depth = max(depth-1, 0)
+			n += 1 + depth*len(indent)
+		case c == ',':
+			n += 1 + depth*len(indent)
+		case c == ':':
+			n++
+		}
+	}
+	return n
+}
+
 // Shorten bounds how much of the input an error quotes.
 func Shorten(s string) string {
 	const limit = 64

@@ -2,6 +2,7 @@ package webhook_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -21,4 +22,24 @@ func TestParseObject(t *testing.T) {
 	require.Empty(t, members)
 
 	require.EqualError(t, func() error { _, err := webhook.ParseObject([]byte(`{"a":}`), "a"); return err }(), "malformed JSON: not valid JSON at byte 5")
+}
+
+func TestIndented(t *testing.T) {
+	for raw, want := range map[string]string{
+		`{"a":[1.50,{}],"b":"[{,:\\\"]"}`: "{\n  \"a\": [\n    1.50,\n    {}\n  ],\n  \"b\": \"[{,:\\\\\\\"]\"\n}",
+		`[]`:                              "[]",
+	} {
+		got, ok := webhook.Indented([]byte(raw))
+		require.True(t, ok)
+		require.Equal(t, want, string(got))
+	}
+	_, ok := webhook.Indented([]byte("{"))
+	require.False(t, ok)
+	for depth, fits := range map[int]bool{700: true, 2048: false} { // their lines have twice the square of the depth
+		got, ok := webhook.Indented([]byte(strings.Repeat("[", depth) + strings.Repeat("]", depth)))
+		require.Equal(t, fits, ok, depth)
+		require.LessOrEqual(t, len(got), 1<<20)
+	}
+	_, ok = webhook.Indented([]byte("[[[[[[[[" + strings.Repeat("1,", 100_000) + "1]]]]]]]]"))
+	require.False(t, ok, "wide at the eighth level")
 }

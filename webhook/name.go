@@ -10,15 +10,20 @@ import (
 // joiners are of no width, and are part of how some scripts and emoji are written.
 const joiners = "\u200c\u200d"
 
-// unseen are characters that nobody sees: white space, control characters, and those of no width.
-func unseen(r rune) bool { return unicode.IsSpace(r) || unicode.In(r, unicode.Cc, unicode.Cf) }
+// invisible says that a character shows nothing, or acts: control and format characters, fillers, and braille's blank.
+func invisible(r rune) bool {
+	return r == '\u2800' || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point)
+}
 
-// CheckName checks a name that people give: at most so many characters, as the API's document counts, none of which is a
-// control or format character. In a terminal or a list, those would act, be invisible, or turn around the text that the name
-// stands in. Only joiners may stand between other characters. The error is an *InvalidError on the field.
+// unseen are characters that nobody sees: white space, and invisible ones.
+func unseen(r rune) bool { return unicode.IsSpace(r) || invisible(r) }
+
+// CheckName checks a name that people give: at most so many characters, as the API's document counts, none of which is
+// invisible. In a terminal or a list, those would act, show nothing, or turn around the text that the name stands in. Only
+// joiners may stand between other characters. The error is an *InvalidError on the field.
 func CheckName(field, name string, most int) error {
 	clean := strings.Trim(name, joiners) == name && !strings.ContainsFunc(name, func(r rune) bool {
-		return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) && !strings.ContainsRune(joiners, r)
+		return invisible(r) && !strings.ContainsRune(joiners, r)
 	})
 	switch {
 	case !utf8.ValidString(name) || !clean:

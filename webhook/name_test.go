@@ -16,7 +16,7 @@ func TestCheckName(t *testing.T) {
 	}
 	for _, name := range []string{
 		"", " ", "\u3000", "a\x00b", "a\nb", "\x1b[31mred", "a\u009bb", "\x7f", "a\u2028b", "a\u2029b", "a\xff", strings.Repeat("é", 21),
-		"a\u202eb", "\u2066a\u2069", "a\u200fb", "\u061ca", "a\u200b", "a\u2060b", "\ufeffa", "a\u00adb", "a\U000e0041", "\u200d", "a\u200c", "\u200da",
+		"a\u202eb", "\u2066a\u2069", "a\u200fb", "\u061ca", "a\u200b", "a\u2060b", "\ufeffa", "a\u00adb", "a\U000e0041", "\u3164", "a\u034fb", "\uffa0a", "\u2800", "\u200d", "a\u200c", "\u200da",
 	} {
 		require.Equal(t, []string{"label"}, fieldsOf(t, webhook.CheckName("label", name, 20)), "%q", name)
 		if name != "" {

@@ -88,7 +88,7 @@ type Bot struct {
 	// CreatedAt RFC 3339, in UTC, with milliseconds.
 	CreatedAt Time `json:"createdAt"`
 
-	// NotifyURL The URL that is notified of disabled webhooks.
+	// NotifyURL The URL that is notified of webhooks that fail.
 	NotifyURL *string `json:"notifyUrl"`
 
 	// Unreadable True when `notifyUrl` is null because the stored URL cannot be decrypted with the service's keyset. Absent otherwise.
@@ -1715,7 +1715,7 @@ func (c *Client) GetOwnBot(ctx context.Context) (*Response[Bot], error) {
 	return call[Bot](ctx, c.caller, http.MethodGet, "/api/bot/v1/bot", nil, nil)
 }
 
-// UpdateOwnBot Change where the bot's owner is notified of disabled webhooks.
+// UpdateOwnBot Change where the bot's owner is notified of webhooks that fail.
 func (c *Client) UpdateOwnBot(ctx context.Context, body NotifyChange) (*Response[Bot], error) {
 	return call[Bot](ctx, c.caller, http.MethodPatch, "/api/bot/v1/bot", nil, body)
 }

@@ -39,7 +39,7 @@ type Service struct{ caller }
 // Option changes how calls are made.
 type Option func(*caller)
 
-// WithHTTPClient has calls made by client. Without this option it is one with a timeout of 45 s.
+// WithHTTPClient has calls made by client, except that no redirect is followed. Without this option it is one with a timeout of 45 s.
 func WithHTTPClient(client *http.Client) Option { return func(c *caller) { c.http = client } }
 
 // WithOperator names who makes the calls of a Service: the audit log says so.
@@ -154,6 +154,9 @@ func newCaller(baseURL, token string, options []Option) (caller, error) {
 	for _, option := range options {
 		option(&c)
 	}
+	own := *c.http
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // a PATCH or DELETE would become a GET
+	c.http = &own
 	return c, nil
 }
 
@@ -223,6 +226,9 @@ func problemOf(response *http.Response, raw []byte) *Problem {
 	mediaType, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type")) // else it is no problem of the API's
 	if mediaType != "application/problem+json" || json.Unmarshal(raw, p) != nil || p.Detail == "" {
 		p.Detail = "the answer is not from the API."
+		if to, err := response.Location(); err == nil {
+			p.Detail = "the server redirects to " + to.Scheme + "://" + to.Host + ", which is not followed. Use the API's own URL."
+		}
 	}
 	p.Status = response.StatusCode
 	if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil {

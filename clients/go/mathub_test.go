@@ -159,6 +159,25 @@ func TestClient_NoAnswerOfTheAPI(t *testing.T) {
 	}
 }
 
+// TestClient_FollowsNoRedirect: a PATCH or DELETE would become a GET, whose answer looks like success.
+func TestClient_FollowsNoRedirect(t *testing.T) {
+	t.Parallel()
+	elsewhere, last := answering(t, http.StatusOK, nil, `{"id":"w","isActive":true}`)
+	url, _ := answering(t, http.StatusMovedPermanently, map[string]string{"Location": elsewhere + "/moved?token=t"}, "")
+	for _, options := range [][]mathub.Option{nil, {mathub.WithHTTPClient(http.DefaultClient)}} {
+		client, err := mathub.New(url, "bot_1", options...)
+		require.NoError(t, err)
+		no := false
+		_, err = client.UpdateWebhook(t.Context(), "w", mathub.WebhookChange{IsActive: &no})
+		require.ErrorContains(t, err, "301 Moved Permanently: the server redirects to "+elsewhere+", which is not followed.")
+		require.ErrorContains(t, client.DeleteWebhook(t.Context(), "w"), "is not followed")
+		_, err = client.GetWebhook(t.Context(), "w")
+		require.ErrorContains(t, err, "is not followed")
+	}
+	require.Empty(t, *last, "nobody has asked there")
+	require.Nil(t, http.DefaultClient.CheckRedirect, "the caller's client is the caller's")
+}
+
 func TestNew_RefusesWhatNoAPICanBeAt(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{"", "localhost:8080", "ftp://example.org", "http://", "http://a b"} {

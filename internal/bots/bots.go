@@ -41,7 +41,7 @@ type Bot struct {
 	// SuspendedAt and SuspendedReason are of a suspended bot. The reason is nil where the operator gave none.
 	SuspendedAt     *time.Time
 	SuspendedReason *string
-	// NotifyURL is where its owner is notified of disabled webhooks; nil: nowhere.
+	// NotifyURL is where its owner is notified of webhooks that fail; nil: nowhere.
 	NotifyURL *string
 	// Unreadable: it has a notification URL, which no key of the keyset opens.
 	Unreadable bool

@@ -3,8 +3,10 @@ package bots_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/db"
@@ -221,6 +223,16 @@ func TestService_FindKeys(t *testing.T) {
 	keys, err = s.FindKeys(t.Context(), secret)
 	require.NoError(t, err)
 	require.Empty(t, keys, "a revoked key is nobody's, whatever begins alike")
+	_, err = pool.Exec(t.Context(), `INSERT INTO api_keys (id, bot_id, key_hash, name, prefix)
+		SELECT gen_random_uuid(), 'euler', sha256(n::text::bytea), '', 'bot_many' || lpad(n::text, 2, '0') FROM generate_series(0, 99) AS n`)
+	require.NoError(t, err)
+	keys, err = s.FindKeys(t.Context(), "bot_many")
+	require.NoError(t, err)
+	require.Len(t, keys, 100)
+	_, err = pool.Exec(t.Context(), "INSERT INTO api_keys (id, bot_id, key_hash, name, prefix) VALUES (gen_random_uuid(), 'euler', sha256('x'), '', 'bot_many__')")
+	require.NoError(t, err)
+	_, err = s.FindKeys(t.Context(), "bot_many")
+	require.EqualError(t, err, "invalid key: must have more of the key, up to its first 10 characters: more than 100 keys begin so")
 	for _, wrong := range []string{"", "bot_", "bot_x", "key_abc", "bot_a%", "bot_a\x00b", secret + "x"} {
 		_, err := s.FindKeys(t.Context(), wrong)
 		require.ErrorContains(t, err, "key: ", "%q", wrong)
@@ -228,4 +240,37 @@ func TestService_FindKeys(t *testing.T) {
 			require.NotContains(t, err.Error(), wrong)
 		}
 	}
+}
+
+// TestACommitThatIsNotAnswered may be done all the same: nobody is told that it was not.
+func TestACommitThatIsNotAnswered(t *testing.T) {
+	pool := dbtest.New(t)
+	s := &bots.Service{Pool: pool}
+	_, err := pool.Exec(t.Context(), `
+		CREATE FUNCTION commit_slowly() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); RETURN NULL; END';
+		CREATE CONSTRAINT TRIGGER commit_slowly AFTER INSERT ON bots DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION commit_slowly()`)
+	require.NoError(t, err)
+	failed := make(chan error, 1)
+	go func() {
+		_, err := s.Create(t.Context(), bots.New{Name: "euler"})
+		failed <- err
+	}()
+	require.Eventually(t, func() bool {
+		var ended int
+		err := pool.QueryRow(t.Context(), "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query = 'commit' AND wait_event = 'PgSleep'").Scan(&ended)
+		return err == nil && ended == 1
+	}, time.Minute, 10*time.Millisecond)
+	e := problem.Of(<-failed)
+	require.Equal(t, problem.Unavailable, e.Kind)
+	require.Equal(t, "The database did not answer in time. A change may have been made: check, then try again.", e.Detail)
+	_, err = (&bots.Service{Pool: closedPool(t)}).Get(t.Context(), "euler")
+	require.Equal(t, "The database does not answer; nothing was done. Try again.", problem.Of(err).Detail)
+}
+
+// closedPool leads to a port where nothing listens.
+func closedPool(t *testing.T) *pgxpool.Pool {
+	pool, err := pgxpool.New(t.Context(), "postgres://u@127.0.0.1:1/x")
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	return pool
 }

@@ -122,7 +122,8 @@ const (
 )
 
 // FindKeys finds keys of any bot by what is known of a leaked one: the whole key, or how it begins, of which the first ten
-// characters are compared. A whole key that is none, or no more, is not found, whatever begins alike. No error holds the text.
+// characters are compared. A whole key that is none, or no more, is not found, whatever begins alike. A beginning of more than 100
+// keys finds none of them. No error holds the text.
 func (s *Service) FindKeys(ctx context.Context, text string) (keys []Key, err error) {
 	var rows []db.ApiKey
 	switch {
@@ -132,7 +133,10 @@ func (s *Service) FindKeys(ctx context.Context, text string) (keys []Key, err er
 		return nil, webhook.Invalid("key", fmt.Sprintf("must be a key, or its first %d characters or more, such as bot_x7Kq", minKeyBeginning))
 	default:
 		beginning := text[:min(len(text), keyPrefixShown)]
-		rows, err = db.New().KeysByPrefix(ctx, s.Pool, db.KeysByPrefixParams{Beginning: beginning, Most: maxKeysFound})
+		rows, err = db.New().KeysByPrefix(ctx, s.Pool, db.KeysByPrefixParams{Beginning: beginning, Most: maxKeysFound + 1})
+		if len(rows) > maxKeysFound {
+			return nil, webhook.Invalid("key", fmt.Sprintf("must have more of the key, up to its first %d characters: more than %d keys begin so", keyPrefixShown, maxKeysFound))
+		}
 	}
 	return keysOf(rows), err
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -23,6 +22,8 @@ import (
 const (
 	// PortalLinkTime is how long a link works: the default, and the most.
 	PortalLinkTime = 10 * time.Minute
+	// MinPortalLinkTime is the least.
+	MinPortalLinkTime = time.Second
 	// PortalSessionTime is how long a session lasts.
 	PortalSessionTime = 12 * time.Hour
 	// PortalIdleTime is how long one lasts that is not used.
@@ -142,8 +143,8 @@ func (l *PortalLink) check() error {
 	if l.Next != "" && !IsPortalPath(l.Next) {
 		faults.Add("next", "must be a path below /portal, such as /portal/deliveries")
 	}
-	if l.Lasts < 0 || l.Lasts > PortalLinkTime {
-		faults.Add("ttl", fmt.Sprintf("must be from 1 to %d seconds", int(PortalLinkTime.Seconds())))
+	if l.Lasts != 0 {
+		faults.Check(webhook.CheckDuration("ttl", l.Lasts, MinPortalLinkTime, PortalLinkTime))
 	}
 	return faults.Err()
 }
@@ -188,8 +189,8 @@ func PortalLinkURL(service, code string) string {
 	return strings.TrimSuffix(service, "/") + portalPath + "open#" + code
 }
 
-// OpenPortalLink uses up a link, but not that of a suspended bot, which answers problem.ErrSuspended. cookie is what the new session is known by, and is not shown again; next is the page that
-// the link leads to, if any.
+// OpenPortalLink uses up a link, but not that of a suspended bot, which answers problem.ErrSuspended. cookie is what the new session
+// is known by, and is not shown again; next is the page that the link leads to, if any.
 func (s *Service) OpenPortalLink(ctx context.Context, code string) (cookie, next string, err error) {
 	if !IsCode(code) {
 		return "", "", ErrWrongCode

@@ -3,6 +3,7 @@ package ops
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -22,12 +23,15 @@ type Bot struct {
 type BotFilter struct {
 	// Search is a part of an id or name, in either case; "": all.
 	Search string
-	// IsActive, if not nil, asks for bots that are active, or that are suspended.
-	IsActive *bool
+	// State is one of BotStates; "": any.
+	State string
 	// After is the id after which the page begins.
 	After string
 	Limit int // 0: DefaultListed
 }
+
+// BotStates are what bots can be asked for.
+var BotStates = []string{string(Active), string(Suspended)}
 
 // maxSearch bounds what is searched for, in characters.
 const maxSearch = 200
@@ -36,6 +40,9 @@ func (f *BotFilter) check() error {
 	faults := &problem.Faults{}
 	if utf8.RuneCountInString(f.Search) > maxSearch {
 		faults.Add("search", fmt.Sprintf("must have at most %d characters", maxSearch))
+	}
+	if f.State != "" && !slices.Contains(BotStates, f.State) {
+		faults.Add("state", "must be one of: "+strings.Join(BotStates, ", "))
 	}
 	if f.After != "" && !webhook.ValidID(f.After) {
 		faults.Add("after", "must be the id of a bot")
@@ -54,7 +61,7 @@ func checkLimit(limit *int, faults *problem.Faults) {
 }
 
 func (f *BotFilter) wants(b *db.Bot) bool {
-	if f.IsActive != nil && *f.IsActive != b.IsActive {
+	if f.State != "" && (f.State == string(Active)) != b.IsActive {
 		return false
 	}
 	search := strings.ToLower(f.Search)
@@ -73,7 +80,7 @@ func (s *Service) ListBots(ctx context.Context, f BotFilter) (page []Bot, next s
 		if after != nil {
 			id = after.ID
 		}
-		if f.IsActive != nil && !*f.IsActive {
+		if f.State == string(Suspended) {
 			return q.SuspendedBotsAfter(ctx, s.Pool, db.SuspendedBotsAfterParams{After: id, Most: most})
 		}
 		return q.BotsAfter(ctx, s.Pool, db.BotsAfterParams{After: id, Most: most})

@@ -19,7 +19,7 @@ func TestService_ListBots(t *testing.T) {
 	b.hook(1, "lemma", "one.example", "")
 	b.hook(2, "lemma", "one.example", fmt.Sprintf(disabled, 1, "failures"))
 	b.hook(3, "lemma", "one.example", fmt.Sprintf(disabled, 1, "owner"))
-	off, on, why := false, true, "leaked its key"
+	off, why := false, "leaked its key"
 	_, err := b.Bots.Update(b.ctx(), "noether", bots.Change{IsActive: &off, SuspendedReason: &why})
 	require.NoError(t, err)
 	for name, c := range map[string]struct {
@@ -31,8 +31,8 @@ func TestService_ListBots(t *testing.T) {
 		"ByAPartOfAnID":  {BotFilter{Search: "ULE"}, []string{"euler"}},
 		"NoPattern":      {BotFilter{Search: "0_p"}, []string{"100_percent"}},
 		"NoWildcard":     {BotFilter{Search: "%"}, nil},
-		"Suspended":      {BotFilter{IsActive: &off}, []string{"noether"}},
-		"Active":         {BotFilter{IsActive: &on}, []string{"100_percent", "euler", "lemma"}},
+		"Suspended":      {BotFilter{State: "suspended"}, []string{"noether"}},
+		"Active":         {BotFilter{State: "active"}, []string{"100_percent", "euler", "lemma"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
@@ -59,7 +59,8 @@ func TestService_ListBots(t *testing.T) {
 	require.NotNil(t, noether.SuspendedAt)
 	_, err = b.Bot(t.Context(), "nobody")
 	require.Equal(t, problem.NotFound, problem.Of(err).Kind)
-	_, _, err = b.ListBots(t.Context(), BotFilter{After: "no id!", Limit: -1})
+	_, _, err = b.ListBots(t.Context(), BotFilter{State: "asleep", After: "no id!", Limit: -1})
+	require.ErrorContains(t, err, "state: must be one of: active, suspended")
 	require.ErrorContains(t, err, "after: ")
 	require.ErrorContains(t, err, "limit: ")
 }

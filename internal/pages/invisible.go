@@ -27,14 +27,14 @@ func isInvisible(before, r, after rune) bool {
 }
 
 // markInvisible puts marks such as ⟨U+202E⟩ in the place of a page's invisible characters, wherever they come from. In a pre,
-// a mark tells the module what to copy. Attributes stay as they are: none is shown but in a field, where it is edited. page
-// comes from html/template, so that it has no < or > but those of tags.
+// a mark tells the module what to copy. Attributes and the text of a textarea stay as they are: who sends a field back must not
+// send marks. page comes from html/template, so that it has no < or > but those of tags.
 func markInvisible(page []byte) []byte {
 	if !bytes.ContainsFunc(page, func(r rune) bool { return isInvisible(0, r, 0) }) {
 		return page
 	}
 	marked := make([]byte, 0, len(page)+len(page)/8)
-	var inTag, inPre bool
+	var inTag, inPre, inField bool
 	before := rune(0)
 	for i := 0; i < len(page); {
 		r, size := utf8.DecodeRune(page[i:])
@@ -43,9 +43,10 @@ func markInvisible(page []byte) []byte {
 		case r == '<':
 			inTag = true
 			inPre = bytes.HasPrefix(rest, []byte("pre")) || inPre && !bytes.HasPrefix(rest, []byte("/pre>"))
+			inField = bytes.HasPrefix(rest, []byte("textarea")) || inField && !bytes.HasPrefix(rest, []byte("/textarea>"))
 		case r == '>':
 			inTag = false
-		case !inTag && isInvisible(before, r, after):
+		case !inTag && !inField && isInvisible(before, r, after):
 			mark := fmt.Sprintf("⟨U+%04X⟩", r)
 			if inPre {
 				mark = fmt.Sprintf(`<span class="odd" data-char="%d">%s</span>`, r, mark)

@@ -12,7 +12,7 @@ import (
 // sign or to a word stays.
 func TestMarkInvisible(t *testing.T) {
 	t.Parallel()
-	page := template.Must(template.New("").Parse(`<p title="{{.}}">{{.}}</p><pre tabindex="0"><code>{{.}}</code></pre><select><option value="{{.}}">{{.}}</option></select>`))
+	page := template.Must(template.New("").Parse(`<p title="{{.}}">{{.}}</p><pre tabindex="0"><code>{{.}}</code></pre><select><option value="{{.}}">{{.}}</option></select><textarea rows="2">{{.}}</textarea>`))
 	for text, want := range map[string]string{
 		"plain\ttext\r\nof two lines <b>": "", "naïve שלום مرحبا 中文": "", "❤️ 1️⃣ 👨‍👩‍👧 می\u200cخواهم": "", "\u00a0 \u3000": "",
 		"gnp\u202eexe": "gnp⟨U+202E⟩exe", "\u2066a\u2069": "⟨U+2066⟩a⟨U+2069⟩", "a\u200bb": "a⟨U+200B⟩b", "a\u200db": "a⟨U+200D⟩b", "\ufeff{}": "⟨U+FEFF⟩{}", "so\u00adft": "so⟨U+00AD⟩ft",
@@ -33,5 +33,6 @@ func TestMarkInvisible(t *testing.T) {
 		require.Contains(t, shown, `<span class="odd" data-char="`)
 		require.Contains(t, rest, ">"+template.HTMLEscapeString(want)+"</option>", "an option has no elements in it")
 		require.Contains(t, rest, `value="`+template.HTMLEscapeString(text)+`"`, "a form sends what it was given")
+		require.Contains(t, rest, `<textarea rows="2">`+template.HTMLEscapeString(text)+`</textarea>`, "this too")
 	}
 }

@@ -88,9 +88,14 @@ func Is(err error, kind Kind) bool {
 	return errors.As(err, &known) && known.Kind == kind
 }
 
-// UnavailableFor says what does not answer.
+// UnavailableFor says what does not answer, where it is known that nothing was done.
 func UnavailableFor(what string, cause error) *Error {
 	return &Error{Kind: Unavailable, Detail: what + " does not answer; nothing was done. Try again.", Cause: cause}
+}
+
+// UnansweredBy says what has not answered, where what was asked of it may be done all the same.
+func UnansweredBy(what string, cause error) *Error {
+	return &Error{Kind: Unavailable, Detail: what + " did not answer in time. A change may have been made: check, then try again.", Cause: cause}
 }
 
 // listed are the fields of an error, and a line about those that it does not name.
@@ -124,12 +129,14 @@ func Of(err error) *Error {
 	case db.IsForeignKeyViolation(err): // it was deleted since it was read
 		return ErrNotFound
 	case errors.Is(err, context.DeadlineExceeded):
-		return &Error{Kind: Unavailable, Detail: "The database did not answer in time. A change may have been made: check, then try again.", Cause: err}
+		return UnansweredBy("The database", err)
 	case errors.As(err, &unreadable): // another process may have the key
 		detail := unreadable.What + " cannot be decrypted with this process's keyset. Try again. If it keeps failing, the operator must restore the keyset."
 		return &Error{Kind: Unavailable, Detail: "T" + detail[1:], Cause: err}
-	case db.IsUnavailable(err):
+	case db.IsUnavailable(err) && db.IsUntouched(err):
 		return UnavailableFor("The database", err)
+	case db.IsUnavailable(err):
+		return UnansweredBy("The database", err)
 	}
 	return &Error{Kind: Internal, Detail: "Internal error.", Cause: err}
 }

@@ -19,8 +19,8 @@ const DefaultKeyOverlap = 24 * time.Hour
 // RotateKey gives a webhook a key pair, or another: the one before signs too for the overlap, of at most MaxSecretOverlap. While
 // one does so already, only an overlap of 0 ends it: a call that is repeated must not take away the key that receivers have.
 func (s *Service) RotateKey(ctx context.Context, before db.Webhook, overlap time.Duration) (db.Webhook, error) {
-	if overlap < 0 || overlap > MaxSecretOverlap {
-		return before, webhook.Invalid("overlap", fmt.Sprintf("must be a duration from 0s to %gh, such as 24h or 1h30m", MaxSecretOverlap.Hours()))
+	if err := webhook.CheckDuration("overlap", overlap, 0, MaxSecretOverlap); err != nil {
+		return before, err
 	}
 	w, _, err := s.Update(ctx, before, Input{key: newKey, keyOverlap: overlap})
 	return w, err

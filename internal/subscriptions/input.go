@@ -1,11 +1,11 @@
 package subscriptions
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -17,8 +17,8 @@ const MaxSecretOverlap = 7 * 24 * time.Hour
 // MaxNameLength bounds a webhook's name, in characters.
 const MaxNameLength = 100
 
-// minSecretOverlap is the least that is no mistake of units.
-const minSecretOverlap = time.Second
+// MinSecretOverlap is the least that is no mistake of units.
+const MinSecretOverlap = time.Second
 
 // Input is what is asked of a webhook: all of a new one, or what is to change.
 type Input struct {
@@ -34,6 +34,9 @@ type Input struct {
 	Secret    *string // nil with SetSecret: no secret
 	// SecretOverlap is for how long the secret before signs too.
 	SecretOverlap time.Duration
+	// IfNoOverlap refuses another secret while the one before the present one signs too: that would end, and receivers may have
+	// no other.
+	IfNoOverlap bool
 	// Headers are those of its own that change, by name; nil removes one. An empty map changes nothing.
 	Headers map[string]*string
 
@@ -101,13 +104,21 @@ func (in *Input) checkFilter(faults *problem.Faults) {
 }
 
 func (in *Input) checkOverlap(faults *problem.Faults) {
-	switch {
-	case in.SecretOverlap == 0:
-	case in.SecretOverlap < minSecretOverlap || in.SecretOverlap > MaxSecretOverlap:
-		faults.Add("secretOverlap", fmt.Sprintf("must be a duration from %gs to %gh, such as 24h or 1h30m", minSecretOverlap.Seconds(), MaxSecretOverlap.Hours()))
-	case in.Secret == nil:
+	if in.SecretOverlap == 0 {
+		return
+	}
+	err := webhook.CheckDuration("secretOverlap", in.SecretOverlap, MinSecretOverlap, MaxSecretOverlap)
+	if faults.Check(err); err == nil && in.Secret == nil {
 		faults.Add("secretOverlap", "requires a new secret")
 	}
+}
+
+// checkNoOverlap refuses what IfNoOverlap does.
+func (in *Input) checkNoOverlap(w db.Webhook) error {
+	if !in.IfNoOverlap || w.PreviousSecretUntil == nil || !w.PreviousSecretUntil.After(time.Now()) {
+		return nil
+	}
+	return webhook.Invalid("secretOverlap", "must be none, as the secret before the present one signs until "+webhook.FormatTime(*w.PreviousSecretUntil)+" and would end now; rotate then")
 }
 
 func (in *Input) nothing() bool {

@@ -270,14 +270,24 @@ func (s *Service) leaveOutEqual(change *db.UpdateWebhookParams, w db.Webhook, in
 		change.IsActive = nil
 	}
 	change.Ordered = unlessEqual(change.Ordered, w.Ordered)
+	if err := s.leaveOutSecret(change, w, in); err != nil {
+		return err
+	}
+	return s.changeExtras(change, w, in)
+}
+
+// leaveOutSecret is leaveOutEqual for the secret.
+func (s *Service) leaveOutSecret(change *db.UpdateWebhookParams, w db.Webhook, in Input) error {
 	switch {
 	case in.Secret == nil:
 		change.SetSecret = change.SetSecret && w.Secret != nil
 	case w.Secret != nil:
 		present, err := s.Keyset.Open(w.ID, w.Secret)
-		change.SetSecret = err != nil || present != *in.Secret
+		if change.SetSecret = err != nil || present != *in.Secret; change.SetSecret {
+			return in.checkNoOverlap(w)
+		}
 	}
-	return s.changeExtras(change, w, in)
+	return nil
 }
 
 // unlessEqual is what is asked for; nil: it is so.

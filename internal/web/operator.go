@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 const (
@@ -36,7 +37,12 @@ func named(r *http.Request, header string) string {
 	if len(given) != 1 || len(given[0]) > maxOperator {
 		return ""
 	}
-	return strings.ToValidUTF8(given[0], "\uFFFD")
+	return strings.Map(func(r rune) rune { // a log, a page and a terminal show it
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, strings.ToValidUTF8(given[0], "\uFFFD"))
 }
 
 // FromProxy says whether a request comes from one of the proxies.

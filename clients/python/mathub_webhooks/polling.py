@@ -93,6 +93,8 @@ def _patiently(url: str, key: str, timeout: float) -> Page:
                 if error.code != 429 and error.code < 500:
                     raise MathubError(error.code, _detail(error)) from None
                 asked = _seconds(error.headers.get("Retry-After"))
+        except http.client.InvalidURL:
+            raise ValueError("url must be an http or https URL") from None
         except (OSError, http.client.HTTPException):
             pass  # no answer: it restarts, or the network is away
         time.sleep(max(random.uniform(pause / 2, pause), asked))

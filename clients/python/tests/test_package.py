@@ -194,7 +194,7 @@ class Polling(unittest.TestCase):
         self.assertEqual(len(asked), 6)
 
     def test_what_cannot_work(self):
-        for url, key in (("ftp://localhost", "k"), ("http://127.0.0.1:1", "")):
+        for url, key in (("ftp://localhost", "k"), ("http://127.0.0.1:port", "k"), ("http://127.0.0.1:1", "")):
             self.assertRaises(ValueError, next, poll(url, key))
         self.assertRaises(ValueError, next, poll("http://127.0.0.1:1", "k", wait=0))
         for field, values in (("threadId", []), ("threadId", ""), ("types", ["mention"])):

@@ -257,7 +257,7 @@ export abstract class BotAPI {
 	}
 
 	/**
-	 * Change where the bot's owner is notified of disabled webhooks.
+	 * Change where the bot's owner is notified of webhooks that fail.
 	 * `notifyUrl: null` removes the URL and its secret. A URL that is set without a `notifySecret`, where there is none, gets a new secret, which is shown only in this answer.
 	 */
 	updateOwnBot(body: NotifyChange, options?: CallOptions): Promise<Bot> {
@@ -778,7 +778,7 @@ export interface Bot {
 	/** Why, if the operator said so. Absent otherwise. */
 	suspendedReason?: string;
 	createdAt: string;
-	/** The URL that is notified of disabled webhooks. */
+	/** The URL that is notified of webhooks that fail. */
 	notifyUrl: string | null;
 	/** True when `notifyUrl` is null because the stored URL cannot be decrypted with the service's keyset. Absent otherwise. */
 	unreadable?: boolean;
