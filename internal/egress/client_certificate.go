@@ -11,14 +11,19 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // errClientCertificate is the fault of an exchange with a receiver that asked for our client certificate.
 var errClientCertificate = errors.New("egress: our client certificate has expired, or is not valid yet")
 
-// certificateFresh is how long a client certificate is used before its files are looked at again.
-const certificateFresh = time.Second
+const (
+	// certificateFresh is how long a client certificate is used before its files are looked at again.
+	certificateFresh = time.Second
+	// certificateWait is how long a connection waits for that: files on a network's disk may take for ever.
+	certificateWait = time.Second
+)
 
 // ClientCertificate is what receivers get that ask for a client certificate. It is read again once its files have changed; while
 // they cannot be read, the last one stays. A nil one is none. It is safe for concurrent use.
@@ -27,11 +32,15 @@ type ClientCertificate struct {
 	log               *slog.Logger
 	now               func() time.Time
 
+	latest atomic.Pointer[tls.Certificate]
+
 	mu       sync.Mutex
-	latest   *tls.Certificate // guarded by mu, as what follows
-	lookedAt time.Time        // when the files were last looked at
-	files    []fs.FileInfo    // as they were when latest was read
-	failing  string           // why they cannot be read now
+	lookedAt time.Time     // when the files were last looked at; guarded by mu
+	looking  chan struct{} // closed at the end of the look that is in progress; nil: none is; guarded by mu
+
+	// Of the one look that is in progress.
+	files   []fs.FileInfo // as they were when latest was read
+	failing string        // why they cannot be read now
 }
 
 // LoadClientCertificate reads a certificate with its chain, and its key, both PEM. An empty keyFile means that the key is in
@@ -54,18 +63,43 @@ func (c *ClientCertificate) Subject() string { return c.current().Leaf.Subject.S
 // NotAfter is when the certificate expires.
 func (c *ClientCertificate) NotAfter() time.Time { return c.current().Leaf.NotAfter }
 
-// current returns the certificate of the files, as they were at most certificateFresh ago; nil of a nil one.
+// current returns the certificate of the files, as they were at most certificateFresh ago or, where they cannot be read soon, before;
+// nil of a nil one.
 func (c *ClientCertificate) current() *tls.Certificate {
 	if c == nil {
 		return nil
 	}
+	if looking := c.begin(); looking != nil {
+		patience := time.NewTimer(certificateWait)
+		defer patience.Stop()
+		select {
+		case <-looking:
+		case <-patience.C:
+		}
+	}
+	return c.latest.Load()
+}
+
+// begin has the files looked at, if it is time, and returns a channel that is closed when that has ended. Nil: there is nothing to wait
+// for.
+func (c *ClientCertificate) begin() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if now := c.now(); now.Sub(c.lookedAt) >= certificateFresh {
-		c.lookedAt = now
-		c.look()
+	now := c.now()
+	if c.looking == nil && now.Sub(c.lookedAt) >= certificateFresh {
+		c.lookedAt, c.looking = now, make(chan struct{})
+		go func() {
+			c.look()
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			close(c.looking)
+			c.looking = nil
+		}()
 	}
-	return c.latest
+	if now.Sub(c.lookedAt) > certificateWait {
+		return nil
+	}
+	return c.looking
 }
 
 // look reads the files if they have changed. A pair that is just being replaced does not fit: it is read again.
@@ -81,7 +115,7 @@ func (c *ClientCertificate) look() {
 	switch {
 	case err == nil:
 		c.failing = ""
-		c.log.Info("read a new client certificate", "expires", c.latest.Leaf.NotAfter.UTC())
+		c.log.Info("read a new client certificate", "expires", c.latest.Load().Leaf.NotAfter.UTC())
 	case err.Error() != c.failing:
 		c.failing = err.Error()
 		c.log.Error("could not read the new client certificate; the last one stays in use", "error", err)
@@ -119,7 +153,7 @@ func (c *ClientCertificate) read() error {
 		return fmt.Errorf("%s and its key: %w", c.certFile, err)
 	}
 	c.files = files
-	c.latest = &pair
+	c.latest.Store(&pair)
 	return nil
 }
 

@@ -194,6 +194,7 @@ func addrOfName(hex string) netip.Addr {
 func TestDNSFailures(t *testing.T) {
 	t.Parallel()
 	dns := startDNS(t, map[string]dnsAnswer{
+		"example.com":          {a: [][]string{{"127.0.0.1"}}}, // a check host
 		"servfail.example.com": {code: dnsmessage.RCodeServerFailure},
 		"refused.example.com":  {code: dnsmessage.RCodeRefused},
 		"nodata.example.com":   {},

@@ -30,6 +30,7 @@ type exchange struct {
 	context.Context
 	began     time.Time
 	resolving atomic.Bool                    // a name is being looked up
+	name      atomic.Pointer[string]         // that was looked up last
 	atProxy   atomic.Bool                    // the proxy is being connected to, and was not asked for the receiver yet
 	connected atomic.Bool                    // net/http has a connection for the request
 	reused    atomic.Bool                    // the connection had served before
@@ -78,7 +79,11 @@ func (c *Client) exchange(ctx context.Context, u *url.URL, header http.Header, b
 		c.outbound.answered(to)
 		return r, nil
 	}
-	return r, c.outbound.ours(ctx, r, to)
+	name := ""
+	if asked := e.name.Load(); asked != nil {
+		name = *asked
+	}
+	return r, c.outbound.ours(ctx, r, to, name)
 }
 
 func (c *Client) roundTrip(e *exchange, cancel context.CancelFunc, u *url.URL, header http.Header, body []byte) (Response, error) {

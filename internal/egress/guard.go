@@ -93,6 +93,7 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 	conn, err := d.connect(e, httptrace.WithClientTrace(e.Context, &httptrace.ClientTrace{
 		DNSStart: func(info httptrace.DNSStartInfo) {
 			name = info.Host
+			e.name.Store(&info.Host)
 			e.resolving.Store(true)
 		},
 		DNSDone: func(info httptrace.DNSDoneInfo) {

@@ -4,6 +4,7 @@ package egress
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"syscall"
@@ -70,6 +71,65 @@ func TestWhatBeganInAnOutageIsOurs(t *testing.T) {
 	_, err := c.Post(context.Background(), "http://another.example.net/", nil, nil)
 	require.ErrorIs(t, err, ErrNoOutboundAccess)
 	require.ErrorIs(t, <-late, ErrNoOutboundAccess)
+}
+
+// A resolver, or a firewall before it, that answers for IPv4 addresses only: receivers that have others alone cannot be found, and
+// where it is silent none can, as both answers are waited for.
+func TestAResolverWithoutIPv6AnswersIsOurFailing(t *testing.T) {
+	t.Parallel()
+	r := listen(t, "127.0.0.1:0", serve(okResponse))
+	for name, fails := range map[string]dnsAnswer{
+		"server failure": {code: dnsmessage.RCodeServerFailure, only: dnsmessage.TypeAAAA},
+		"silent":         {silent: true, only: dnsmessage.TypeAAAA},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			both := fails
+			both.a = here.a
+			dns := startDNS(t, map[string]dnsAnswer{"good.example.com": here})
+			c := newClient(t, Options{Resolver: dns.Resolver(), Timeout: 500 * time.Millisecond})
+			url := fmt.Sprintf("http://good.example.com:%d/", r.Port)
+			require.True(t, post(t, c, url).Success())
+			dns.FailBut(map[string]dnsAnswer{"good.example.com": both}, fails)
+			requireOurs(t, c, "http://six.example.net/")
+			require.Equal(t, AccessFailed, c.OutboundAccess(t.Context()).DNS)
+			if both.silent {
+				c.Close()
+				requireOurs(t, c, url)
+			} else {
+				require.True(t, post(t, c, url).Success())
+			}
+			dns.FailBut(map[string]dnsAnswer{"six.example.net": fails}, dnsAnswer{code: dnsmessage.RCodeNameError})
+			require.Eventually(t, func() bool { return c.OutboundAccess(t.Context()).DNS == AccessOK }, time.Minute, 10*time.Millisecond)
+			require.Eventually(t, func() bool {
+				got, err := c.Post(t.Context(), "http://six.example.net/", nil, nil)
+				return err == nil && got.Class() == "dns"
+			}, time.Minute, 10*time.Millisecond, "others are answered for, so that it is the receiver's")
+		})
+	}
+}
+
+// A resolver that knows of no name at all, as one that allows only some, is ours.
+func TestAResolverThatKnowsOfNothingIsOurFailing(t *testing.T) {
+	t.Parallel()
+	nothing := dnsAnswer{code: dnsmessage.RCodeNameError}
+	dns := startDNS(t, nil)
+	c := newClient(t, Options{Resolver: dns.Resolver()})
+	requireOurs(t, c, "http://nobody.example.net/")
+	require.Equal(t, AccessFailed, c.OutboundAccess(t.Context()).DNS)
+	dns.FailBut(map[string]dnsAnswer{"iana.org": here}, nothing)
+	require.Eventually(t, func() bool { return c.OutboundAccess(t.Context()).DNS == AccessOK }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool {
+		got, err := c.Post(t.Context(), "http://nobody.example.net/", nil, nil)
+		return err == nil && got.Error == noSuchHost
+	}, time.Minute, 10*time.Millisecond, "what began before the outage's end is ours too")
+
+	// One that resolved lately speaks for the resolver, also where the check hosts do not exist.
+	r := listen(t, "127.0.0.1:0", serve(okResponse))
+	dns = startDNS(t, map[string]dnsAnswer{"good.example.net": here})
+	c = newClient(t, Options{Resolver: dns.Resolver()})
+	require.True(t, post(t, c, fmt.Sprintf("http://good.example.net:%d/", r.Port)).Success())
+	require.Equal(t, noSuchHost, post(t, c, "http://nobody.example.net/").Error)
 }
 
 // A resolver that has lost its way may still answer for one of the two address families, as "none" is in its cache.

@@ -41,32 +41,15 @@ const (
 	maxWitnessName = 200
 )
 
-// AccessState is what is known of a part of outbound access.
-type AccessState string
-
-// The states of a part of outbound access.
-const (
-	AccessOK      AccessState = "ok"
-	AccessFailed  AccessState = "failed"
-	AccessUnknown AccessState = "unknown" // nobody has answered, and nobody was asked
-)
-
-// Access is what is known of outbound access.
-type Access struct {
-	// DNS is about looking up names, Network about connecting to public addresses.
-	DNS, Network AccessState
-	// Cause says what fails, such as "dns: timeout"; it is empty where nothing does.
-	Cause string
-	// CheckedAt is when the newest of this was found out; zero if never.
-	CheckedAt time.Time
-}
-
 // outbound tells a failing of the receiver from one of our own resolver or network: when a name or an address fails, it
 // finds out whether others answer at that time.
 //
 //   - A name that does not resolve in time, or with a server failure, is the receiver's failing if any other name is
 //     answered afterwards, else ours. Names that resolved lately are asked for, and the check hosts, each with a random label
 //     before it: a resolver that has lost the internet still answers from its cache. "No such host" is an answer, and counts.
+//     If the name's IPv4 addresses are answered for by then, its IPv6 addresses were not: others have to be answered for those, too.
+//   - A name that does not exist is the receiver's failing, unless none of the check hosts and of the names that resolved lately exists
+//     either: then it is the resolver that knows of nothing. Without a check host by name, nobody is asked.
 //   - An address that is unreachable, or does not accept a connection in time, or over a connection to which no answer
 //     comes, is the receiver's failing if another host answers afterwards, or accepts or refuses a connection; else ours. One
 //     that took a connection and did not answer is asked, too: it hangs if it takes another. Receivers speak for
@@ -99,7 +82,9 @@ type outbound struct {
 // part is what works or fails as one: DNS, or the network towards one scope and family.
 type part struct{ scope, network string }
 
-var dnsPart = part{scope: "dns"}
+// dnsPart is about looking up IPv4 addresses, dns6Part about IPv6 addresses, and namePart about finding names that exist. Their witnesses
+// are the same.
+var dnsPart, dns6Part, namePart = part{scope: "dns", network: "ip4"}, part{scope: "dns", network: "ip6"}, part{scope: "dns", network: "ip"}
 
 // finding is what is known of a part. outbound.mu guards it.
 type finding struct {
@@ -197,22 +182,38 @@ func (o *outbound) known(p part) finding {
 	return finding{}
 }
 
-// ours returns an error where the failure of an exchange is our own side's, or where ctx ended before that was known.
-func (o *outbound) ours(ctx context.Context, r Response, to netip.AddrPort) error {
+// ours returns an error where the failure of an exchange is our own side's, or where ctx ended before that was known. name is what
+// was looked up for it.
+func (o *outbound) ours(ctx context.Context, r Response, to netip.AddrPort, name string) error {
 	p, also := o.suspects(r, to)
 	if p == (part{}) {
 		return nil
 	}
-	var reached <-chan bool
+	var reached, answered <-chan bool
 	if o.proxied && r.Class() == "unreachable" {
 		reached = o.reach(p, to)
 	}
-	f, err := o.since(ctx, p, time.Now(), also)
-	if err != nil {
+	if p == dnsPart && name != "" {
+		answered = o.answeredForIPv4(name)
+	}
+	moment := time.Now()
+	if err := o.oursBy(ctx, p, r, moment, also); err != nil {
 		return err
 	}
 	if reached != nil && <-reached {
 		return fmt.Errorf("%w: the proxy reaches the receiver now: %s", ErrNoOutboundAccess, r.Error)
+	}
+	if answered != nil && <-answered {
+		return o.oursBy(ctx, dns6Part, r, moment, "")
+	}
+	return nil
+}
+
+// oursBy returns an error where a part of our own side made an exchange fail, by what is found out about it after a moment.
+func (o *outbound) oursBy(ctx context.Context, p part, r Response, moment time.Time, also string) error {
+	f, err := o.since(ctx, p, moment, also)
+	if err != nil {
+		return err
 	}
 	state, _, _ := f.state()
 	if state == AccessFailed || state == AccessUnknown && time.Since(o.began) < accessGrace || r.StartedAt.Before(f.restoredAt.Add(o.timeout)) {
@@ -221,17 +222,41 @@ func (o *outbound) ours(ctx context.Context, r Response, to netip.AddrPort) erro
 	return nil
 }
 
+// answeredForIPv4 looks up a name's IPv4 addresses once more, after a lookup that failed. If that is answered, be it that there are
+// none, it was for the IPv6 addresses that it failed, about which others are asked.
+func (o *outbound) answeredForIPv4(name string) <-chan bool {
+	answered := make(chan bool, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), accessTimeout)
+		defer cancel()
+		_, err := o.resolver.LookupNetIP(ctx, dnsPart.network, name)
+		is := realFault(err) == nil
+		if is {
+			o.begin(dns6Part)
+		}
+		answered <- is
+	}()
+	return answered
+}
+
 // suspects is what of our own side may have made an exchange fail, the zero part for nothing, and who may be asked beside others.
 func (o *outbound) suspects(r Response, to netip.AddrPort) (p part, also string) {
 	switch class := r.Class(); {
 	case class == "dns" && r.Error != noSuchHost:
 		return dnsPart, ""
+	case class == "dns" && o.namesHosts():
+		return namePart, ""
 	case class == "unreachable", class == "connect_timeout":
 		return o.towards(to), ""
 	case class == "timeout", o.proxied && r.brokeOff():
 		return o.towards(to), to.String()
 	}
 	return part{}, ""
+}
+
+// namesHosts says that one of the check hosts at least is a name.
+func (o *outbound) namesHosts() bool {
+	return slices.ContainsFunc(o.hosts, func(host string) bool { _, err := netip.ParseAddr(host); return err != nil })
 }
 
 // reach asks the proxy once more for a receiver that it did not reach. It may have been in trouble itself, which it says in
@@ -249,7 +274,11 @@ func (o *outbound) reach(p part, to netip.AddrPort) <-chan bool {
 // lookAgain begins a check of the network, unless one was made just now: a proxy has failed, and that a host answered lately says
 // nothing any more.
 func (o *outbound) lookAgain() {
-	p := o.towards(netip.AddrPort{})
+	o.begin(o.towards(netip.AddrPort{}))
+}
+
+// begin begins a check of a part, unless one was made just now.
+func (o *outbound) begin(p part) {
 	if time.Since(o.known(p).checkedAt) > accessRest {
 		o.check(p, "")
 	}
@@ -323,11 +352,15 @@ func (o *outbound) check(p part, also string) <-chan singleflight.Result {
 func (o *outbound) witnesses(p part) (asked []string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if f := o.parts[p]; f != nil {
+	known := p
+	if p.scope == dnsPart.scope {
+		known = dnsPart
+	}
+	if f := o.parts[known]; f != nil {
 		asked = slices.Clone(f.witnesses)
 	}
 	for _, host := range o.hosts {
-		if p != dnsPart {
+		if p.scope != dnsPart.scope {
 			asked = append(asked, net.JoinHostPort(host, "443"))
 		} else if _, err := netip.ParseAddr(host); err != nil {
 			asked = append(asked, strings.TrimSuffix(host, "."))
@@ -338,8 +371,12 @@ func (o *outbound) witnesses(p part) (asked []string) {
 
 // ask returns nil where the witness answers in any way.
 func (o *outbound) ask(ctx context.Context, p part, witness string) error {
-	if p == dnsPart {
-		_, err := o.resolver.LookupNetIP(ctx, "ip4", fmt.Sprintf("mathub-%08x.%s.", rand.Uint32(), witness))
+	if p == namePart {
+		_, err := o.resolver.LookupNetIP(ctx, p.network, witness+".")
+		return err
+	}
+	if p.scope == dnsPart.scope {
+		_, err := o.resolver.LookupNetIP(ctx, p.network, fmt.Sprintf("mathub-%08x.%s.", rand.Uint32(), witness))
 		if isNotFound(err) {
 			return nil
 		}
@@ -354,36 +391,4 @@ func (o *outbound) ask(ctx context.Context, p part, witness string) error {
 		return err
 	}
 	return conn.Close()
-}
-
-// OutboundAccess returns what is known of outbound access. What is unknown or failed is checked again, for up to 2 s; when
-// ctx ends before that, the check goes on, and its result is known to the next call. Nobody is asked about what worked
-// last.
-func (c *Client) OutboundAccess(ctx context.Context) (a Access) {
-	parts := []part{dnsPart, c.outbound.towards(netip.AddrPort{})}
-	var checks []<-chan singleflight.Result
-	for _, p := range parts {
-		if state, at, _ := c.outbound.known(p).state(); state != AccessOK && time.Since(at) > accessFresh {
-			checks = append(checks, c.outbound.check(p, ""))
-		}
-	}
-	for _, done := range checks {
-		select {
-		case <-done:
-		case <-ctx.Done():
-		}
-	}
-	var causes []string
-	for i, state := range []*AccessState{&a.DNS, &a.Network} {
-		s, at, cause := c.outbound.known(parts[i]).state()
-		*state = s
-		if at.After(a.CheckedAt) {
-			a.CheckedAt = at
-		}
-		if cause != "" && !slices.Contains(causes, cause) {
-			causes = append(causes, cause)
-		}
-	}
-	a.Cause = strings.Join(causes, ", ")
-	return a
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,8 @@ import (
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/mathub/webhooks/internal/testutil"
 )
 
 // unreachable is the broadcast address of loopback, to which TCP has no route.
@@ -303,6 +306,37 @@ func TestACheckIsNoPartOfTheExchange(t *testing.T) {
 	_, err := c.Post(ctx, "http://broken.example.net/", nil, nil)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Less(t, time.Since(began), accessTimeout)
+}
+
+// Files on a disk that hangs hold up no connection: the certificate of before is given.
+func TestClientCertificateOnADiskThatHangs(t *testing.T) {
+	t.Parallel()
+	files, clock := newClientFiles(t), testutil.NewClock()
+	files.write(t, newAuthority(t), "first", nil)
+	own := files.load(t, clock, &testutil.Buffer{})
+	require.NoError(t, os.Remove(files.certificate))
+	require.NoError(t, syscall.Mkfifo(files.certificate, 0o600)) // reading it waits for a writer
+	clock.Advance(certificateFresh)
+	given := make(chan string)
+	for range 3 {
+		go func() { given <- own.Subject() }()
+	}
+	for range 3 {
+		select {
+		case subject := <-given:
+			require.Equal(t, "CN=first", subject)
+		case <-time.After(time.Minute): // it would for ever
+			require.Fail(t, "it waits for the disk")
+		}
+	}
+	writer, err := os.OpenFile(files.certificate, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	require.NoError(t, writer.Close())
+	require.Eventually(t, func() bool {
+		own.mu.Lock()
+		defer own.mu.Unlock()
+		return own.looking == nil
+	}, time.Minute, time.Millisecond)
 }
 
 func accessGauge(t testing.TB, reader *sdkmetric.ManualReader) int64 {

@@ -1,0 +1,68 @@
+package egress
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+)
+
+// AccessState is what is known of a part of outbound access.
+type AccessState string
+
+// The states of a part of outbound access.
+const (
+	AccessOK      AccessState = "ok"
+	AccessFailed  AccessState = "failed"
+	AccessUnknown AccessState = "unknown" // nobody has answered, and nobody was asked
+)
+
+// Access is what is known of outbound access.
+type Access struct {
+	// DNS is about looking up names, Network about connecting to public addresses.
+	DNS, Network AccessState
+	// Cause says what fails, such as "dns: timeout"; it is empty where nothing does.
+	Cause string
+	// CheckedAt is when the newest of this was found out; zero if never.
+	CheckedAt time.Time
+}
+
+// OutboundAccess returns what is known of outbound access. What is unknown or failed is checked again, for up to 2 s; when
+// ctx ends before that, the check goes on, and its result is known to the next call. Nobody is asked about what worked
+// last.
+func (c *Client) OutboundAccess(ctx context.Context) (a Access) {
+	parts := []part{dnsPart, c.outbound.towards(netip.AddrPort{})}
+	for _, p := range []part{namePart, dns6Part, dnsPart} {
+		if state, _, _ := c.outbound.known(p).state(); state == AccessFailed {
+			parts[0] = p
+		}
+	}
+	var checks []<-chan singleflight.Result
+	for _, p := range parts {
+		if state, at, _ := c.outbound.known(p).state(); state != AccessOK && time.Since(at) > accessFresh {
+			checks = append(checks, c.outbound.check(p, ""))
+		}
+	}
+	for _, done := range checks {
+		select {
+		case <-done:
+		case <-ctx.Done():
+		}
+	}
+	var causes []string
+	for i, state := range []*AccessState{&a.DNS, &a.Network} {
+		s, at, cause := c.outbound.known(parts[i]).state()
+		*state = s
+		if at.After(a.CheckedAt) {
+			a.CheckedAt = at
+		}
+		if cause != "" && !slices.Contains(causes, cause) {
+			causes = append(causes, cause)
+		}
+	}
+	a.Cause = strings.Join(causes, ", ")
+	return a
+}
