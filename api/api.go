@@ -101,6 +101,8 @@ type Config struct {
 
 	// OutboundAccess is shown by /readyz; nil in a process that delivers nothing.
 	OutboundAccess func(context.Context) egress.Access
+	// ClockOffset is by how much Postgres's clock is ahead of this process's, likewise.
+	ClockOffset func() time.Duration
 }
 
 type server struct {
@@ -305,7 +307,7 @@ func (s *server) Readyz(c *gin.Context) {
 		if err := s.writes.Check(ctx); err != nil {
 			return reply{}, problem.UnavailableFor("Postgres", err)
 		}
-		return ok(healthWith(ctx, s.cfg.OutboundAccess)), nil
+		return ok(healthWith(ctx, s.cfg.OutboundAccess, s.cfg.ClockOffset)), nil
 	})
 }
 

@@ -20,8 +20,8 @@ const healthy = "ok"
 // second. A check that takes longer is known to the next call.
 const accessTimeout = 100 * time.Millisecond
 
-// healthWith is the health of a process that delivers; access is nil for one that does not.
-func healthWith(ctx context.Context, access func(context.Context) egress.Access) Health {
+// healthWith is the health of a process that delivers; access is nil for one that does not, as offset, which may be.
+func healthWith(ctx context.Context, access func(context.Context) egress.Access, offset func() time.Duration) Health {
 	if access == nil {
 		return Health{Status: healthy}
 	}
@@ -35,7 +35,12 @@ func healthWith(ctx context.Context, access func(context.Context) egress.Access)
 	if !known.CheckedAt.IsZero() {
 		outbound.CheckedAt = (*timestamp)(&known.CheckedAt)
 	}
-	return Health{Status: healthy, OutboundAccess: &outbound}
+	health := Health{Status: healthy, OutboundAccess: &outbound}
+	if offset != nil {
+		seconds := offset().Round(time.Millisecond).Seconds()
+		health.ClockOffsetSeconds = &seconds
+	}
+	return health
 }
 
 // Readiness answers GET /healthz and /readyz on the admin listener. There /readyz asks for all that the process stands on;
@@ -47,13 +52,14 @@ type Readiness struct {
 type readinessChecks struct {
 	ready  func(context.Context) error
 	access func(context.Context) egress.Access
+	offset func() time.Duration
 }
 
 // When makes /readyz answer 200 from now on whenever ready, which gets 2 s, returns nil, and 503 with the error when it
-// does not. Until then the process is starting, and /readyz says so. /readyz also shows what access returns, which does not
-// change the status; access is nil in a process that delivers nothing.
-func (r *Readiness) When(ready func(context.Context) error, access func(context.Context) egress.Access) {
-	r.checks.Store(&readinessChecks{ready, access})
+// does not. Until then the process is starting, and /readyz says so. /readyz also shows what access and offset, see
+// Config.ClockOffset, return, which does not change the status; both are nil in a process that delivers nothing.
+func (r *Readiness) When(ready func(context.Context) error, access func(context.Context) egress.Access, offset func() time.Duration) {
+	r.checks.Store(&readinessChecks{ready, access, offset})
 }
 
 // Beside returns next with the two paths before it.
@@ -73,7 +79,7 @@ func (r *Readiness) Beside(next http.Handler) http.Handler {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
-		well(w, healthWith(ctx, checks.access))
+		well(w, healthWith(ctx, checks.access, checks.offset))
 	})
 	return mux
 }

@@ -35,22 +35,22 @@ func TestReadyzTellsOfOutboundAccess(t *testing.T) {
 		handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz", http.NoBody))
 		return w.Code, w.Body.String()
 	}
-	readiness.When(func(context.Context) error { return nil }, client.OutboundAccess)
+	readiness.When(func(context.Context) error { return nil }, client.OutboundAccess, func() time.Duration { return -10*time.Minute + 1800*time.Microsecond })
 	require.Eventually(t, func() bool {
 		code, body := readyz()
 		require.Equal(t, http.StatusOK, code)
-		return body != `{"status":"ok","outboundAccess":{"dns":"unknown","network":"unknown"}}`+"\n"
+		return body != `{"status":"ok","outboundAccess":{"dns":"unknown","network":"unknown"},"clockOffsetSeconds":-599.998}`+"\n"
 	}, time.Minute, 10*time.Millisecond)
 	client.OutboundAccess(t.Context())
 	code, body := readyz()
 	require.Equal(t, http.StatusOK, code)
-	require.Regexp(t, `^{"status":"ok","outboundAccess":{"dns":"failed","network":"failed","cause":"dns: server failure","checkedAt":"20[^"]+Z"}}\n$`, body)
+	require.Regexp(t, `^{"status":"ok","outboundAccess":{"dns":"failed","network":"failed","cause":"dns: server failure","checkedAt":"20[^"]+Z"},"clockOffsetSeconds":-599.998}\n$`, body)
 
-	readiness.When(func(context.Context) error { return errors.New("Postgres: away") }, client.OutboundAccess)
+	readiness.When(func(context.Context) error { return errors.New("Postgres: away") }, client.OutboundAccess, nil)
 	code, body = readyz()
 	require.Equal(t, http.StatusServiceUnavailable, code)
 	require.Equal(t, "Postgres: away\n", body)
-	readiness.When(func(context.Context) error { return nil }, nil)
+	readiness.When(func(context.Context) error { return nil }, nil, nil)
 	_, body = readyz()
 	require.Equal(t, "{\"status\":\"ok\"}\n", body)
 }

@@ -66,6 +66,16 @@ func TestAnOrderedWebhook(t *testing.T) {
 	require.Eventually(t, func() bool { return len(s.waiting(path, key)) == 0 }, time.Minute, 20*time.Millisecond)
 	requests := s.requests()
 	require.Equal(t, next, requests[len(requests)-1].header.Get("webhook-id"))
+
+	// A retry is made at once where it is sent to another URL.
+	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+	s.emit(`{"event":"thread.created","data":{}}`)
+	require.Eventually(t, func() bool { list := s.waiting(path, key); return len(list) == 1 && list[0].Attempt == 2 }, time.Minute, 20*time.Millisecond)
+	s.answer(nil)
+	var w mathub.WebhookDetail
+	s.do("GET", path, key, nil).into(t, &w)
+	require.Equal(t, http.StatusOK, s.do("PATCH", path, key, map[string]string{"url": w.URL + "?another"}).status)
+	require.Eventually(t, func() bool { return len(s.waiting(path, key)) == 0 }, time.Minute, 20*time.Millisecond)
 }
 
 func (s *system) waiting(path, key string) (list []mathub.WaitingDelivery) {

@@ -419,6 +419,9 @@ type Health struct {
 
 	// OutboundAccess Whether this process can resolve names and connect to the internet. Only in /readyz of a process that runs workers. The process is ready without it. An attempt that fails for lack of it is repeated and not counted.
 	OutboundAccess *OutboundAccess `json:"outboundAccess,omitempty"`
+
+	// ClockOffsetSeconds By how many seconds Postgres's clock, by which deliveries are signed, is ahead of this process's. Only in /readyz of a process that runs workers.
+	ClockOffsetSeconds *float64 `json:"clockOffsetSeconds,omitempty"`
 }
 
 // HourCount defines model for HourCount.

@@ -66,7 +66,7 @@ func (d *Doctor) examinePostgres(ctx context.Context) []finding {
 	}
 
 	begin := d.now()
-	theirs, err := db.Clock(ctx, pool)
+	theirs, err := db.ReadClock(ctx, pool)
 	end := d.now()
 	if err != nil {
 		findings = append(findings, failed("clock of Postgres", fix, "%s", err))

@@ -20,6 +20,7 @@ const (
 	UnwokenSQL             = unwoken
 	OverdueQueuesSQL       = overdueQueues
 	ListMissedSQL          = listMissed
+	RecordedDeliverySQL    = recordedDelivery
 	GetTargetSQL           = getTarget
 	CountEventWebhooksSQL  = countEventWebhooks
 	ListEventWebhooksSQL   = listEventWebhooks

@@ -222,6 +222,17 @@ func TestARecoverysPageIsBounded(t *testing.T) {
 			require.LessOrEqual(t, p.blocks(), 2000*10, "%s, %s: %s", c.name, mode, p.text)
 		}
 	})
+
+	// Before each of its attempts it is looked up whether that was recorded.
+	prepare(t, conn, "recorded", db.RecordedDeliverySQL)
+	eachMode(t, conn, func(mode string) {
+		for event, rows := range map[string]int{"e60000": 1, "e100": 0, "none": 0} {
+			p := explain(t, conn, fmt.Sprintf("recorded ('%s', '%s', 1)", event, id))
+			require.InDelta(t, rows, p.Rows, 0.1, "%s, %s: %s", event, mode, p.text)
+			require.LessOrEqual(t, p.rowsOf("deliveries"), 3.0, "%s, %s: %s", event, mode, p.text)
+			require.LessOrEqual(t, p.blocks(), 30, "%s, %s: %s", event, mode, p.text)
+		}
+	})
 }
 
 // TestWhatIsOverAgeIsFoundByIndexes: a step of a removal reads what it removes, however much is kept; whether Postgres

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -56,12 +55,6 @@ func ReadPrivileges(ctx context.Context, pool *pgxpool.Pool) (p Privileges, err 
 		return t, err
 	})
 	return p, err
-}
-
-// Clock reads Postgres's clock.
-func Clock(ctx context.Context, pool *pgxpool.Pool) (now time.Time, err error) {
-	err = pool.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&now)
-	return now, err
 }
 
 // IsForbidden says whether err is Postgres's refusal of what the role may not do (SQLSTATE 42501).

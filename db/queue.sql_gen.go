@@ -362,9 +362,11 @@ SELECT l.webhook_id::uuid AS webhook_id, l.n::integer AS n, coalesce(w.bot_id, '
 FROM queues l
 LEFT JOIN LATERAL (SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, ordered_until, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = l.webhook_id LIMIT 1) AS w ON true
 CROSS JOIN LATERAL (
-    SELECT coalesce(greatest(w.resume_at, w.ordered_from), '-infinity') <= now()
-       AND (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = l.webhook_id)
-           < greatest(now() - make_interval(secs => $1::float8), (SELECT least(resumed_at, now()) FROM queue_sweeps))
+    SELECT coalesce((CASE WHEN coalesce(greatest(w.resume_at, w.ordered_from), '-infinity') <= now()
+               THEN (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = l.webhook_id)
+               ELSE (SELECT min(m.due_at) FROM queue m
+                     WHERE m.webhook_id = l.webhook_id AND m.trigger IN ('test', 'redeliver', 'verify'))
+           END) < greatest(now() - make_interval(secs => $1::float8), (SELECT least(resumed_at, now()) FROM queue_sweeps)), false)
        AND NOT EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS is_overdue
 ) AS o
 WHERE l.webhook_id IS NOT NULL AND (o.is_overdue OR l.n = $2::integer)
@@ -388,7 +390,8 @@ type OverdueQueuesRow struct {
 
 // Looks at the queues of the next @most_read webhooks after @after, in the order of their ids: a loose scan of the index, from
 // webhook to webhook. Returns the first @most that have rows which have been due for so many seconds, or since before a pause
-// ended, and that no pause covers; and the last one that it looked at, whatever it has.
+// ended, and that no pause covers; and the last one that it looked at, whatever it has. While a webhook rests, what a person asked
+// for alone is overdue.
 // A subquery with LIMIT is not made a join, however many Postgres expects.
 func (q *Queries) OverdueQueues(ctx context.Context, db DBTX, arg OverdueQueuesParams) ([]OverdueQueuesRow, error) {
 	rows, err := db.Query(ctx, overdueQueues,

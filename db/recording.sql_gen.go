@@ -13,7 +13,7 @@ import (
 )
 
 const deliveryOfAttempt = `-- name: DeliveryOfAttempt :one
-SELECT id FROM deliveries WHERE event_id = $1 AND webhook_id = $2 AND attempt = $3
+SELECT d.id FROM deliveries_of($1, $2) AS d WHERE d.attempt = $3::integer
 `
 
 type DeliveryOfAttemptParams struct {
@@ -235,9 +235,9 @@ func (q *Queries) LockWebhooks(ctx context.Context, db DBTX, arg LockWebhooksPar
 
 const recordedDelivery = `-- name: RecordedDelivery :one
 SELECT d.success, d.status_code, d.error, q.due_at AS next_attempt_at
-FROM deliveries d
+FROM deliveries_of($1, $2) AS d
 LEFT JOIN queue q ON q.event_id = d.event_id AND q.webhook_id = d.webhook_id
-WHERE d.event_id = $1 AND d.webhook_id = $2 AND d.attempt = $3
+WHERE d.attempt = $3::integer
 `
 
 type RecordedDeliveryParams struct {
@@ -397,7 +397,7 @@ func (q *Queries) UpdateHealth(ctx context.Context, db DBTX, arg UpdateHealthPar
 }
 
 const wasTaken = `-- name: WasTaken :one
-SELECT EXISTS (SELECT FROM deliveries WHERE event_id = $1 AND webhook_id = $2 AND success)
+SELECT EXISTS (SELECT FROM deliveries_of($1, $2) AS d WHERE d.success)
 `
 
 type WasTakenParams struct {

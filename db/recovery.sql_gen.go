@@ -42,6 +42,16 @@ func (q *Queries) AdvanceRecovery(ctx context.Context, db DBTX, arg AdvanceRecov
 	return err
 }
 
+const completeRecovery = `-- name: CompleteRecovery :exec
+UPDATE recoveries SET state = 'completed', ended_at = now(), updated_at = now() WHERE id = $1 AND state = 'running'
+`
+
+// Of a recovery that all was attempted of: not of one that has begun since.
+func (q *Queries) CompleteRecovery(ctx context.Context, db DBTX, id uuid.UUID) error {
+	_, err := db.Exec(ctx, completeRecovery, id)
+	return err
+}
+
 const countRecovered = `-- name: CountRecovered :exec
 UPDATE recoveries r
 SET delivered = r.delivered + u.delivered, failed = r.failed + u.failed,
@@ -87,12 +97,13 @@ func (q *Queries) EndRecoveries(ctx context.Context, db DBTX, arg EndRecoveriesP
 }
 
 const latestRecovery = `-- name: LatestRecovery :one
-SELECT r.id, r.webhook_id, r.since, r.until, r.event_type, r.error, r.status_class, r.state, r.begin_at, r.upto, r.after_time, r.after_id, r.looked_through, r.found, r.delivered, r.failed, r.last_error, r.created_at, r.updated_at, r.ended_at, (CASE
+SELECT r.id, r.webhook_id, r.since, r.until, r.event_type, r.error, r.status_class, r.state, r.begin_at, r.upto, r.after_time, r.after_id, r.looked_through, r.found, r.delivered, r.failed, r.last_error, r.created_at, r.updated_at, r.ended_at, w.ordered, now()::timestamptz AS now, (CASE
     WHEN r.state = 'completed' THEN 0
     WHEN r.state = 'running' AND c.planned < 10000 THEN c.planned
     ELSE r.found - r.delivered - r.failed
 END)::bigint AS remaining
 FROM recoveries r
+JOIN webhooks w ON w.id = r.webhook_id
 CROSS JOIN LATERAL (
     SELECT count(*) AS planned FROM (SELECT FROM queue q WHERE r.state = 'running' AND q.recovery_id = r.id LIMIT 10000) AS p
 ) AS c
@@ -103,10 +114,12 @@ LIMIT 1
 
 type LatestRecoveryRow struct {
 	Recovery  Recovery
+	Ordered   bool
+	Now       time.Time
 	Remaining int64
 }
 
-// Of what is planned, 10,000 are counted at most.
+// Of what is planned, 10,000 are counted at most. ordered: the webhook is. now is by the clock by which recoveries have their times.
 func (q *Queries) LatestRecovery(ctx context.Context, db DBTX, webhookID uuid.UUID) (LatestRecoveryRow, error) {
 	row := db.QueryRow(ctx, latestRecovery, webhookID)
 	var i LatestRecoveryRow
@@ -131,6 +144,8 @@ func (q *Queries) LatestRecovery(ctx context.Context, db DBTX, webhookID uuid.UU
 		&i.Recovery.CreatedAt,
 		&i.Recovery.UpdatedAt,
 		&i.Recovery.EndedAt,
+		&i.Ordered,
+		&i.Now,
 		&i.Remaining,
 	)
 	return i, err
@@ -392,7 +407,7 @@ func (q *Queries) NextAttempt(ctx context.Context, db DBTX, arg NextAttemptParam
 
 const nextNumber = `-- name: NextNumber :one
 SELECT coalesce((SELECT q.attempt FROM queue q WHERE q.event_id = $1 AND q.webhook_id = $2),
-                (SELECT max(d.attempt) + 1 FROM deliveries d WHERE d.event_id = $1 AND d.webhook_id = $2),
+                (SELECT max(d.attempt) + 1 FROM deliveries_of($1, $2) AS d),
                 0)::integer AS attempt
 `
 
@@ -450,7 +465,8 @@ FROM recoveries r
 JOIN webhooks w ON w.id = r.webhook_id
 WHERE r.state = 'running' AND r.updated_at < now() - make_interval(secs => $1::float8)
   AND NOT EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin))
-  AND NOT (r.looked_through AND EXISTS (SELECT FROM queue q WHERE q.recovery_id = r.id))
+  AND NOT ((r.looked_through OR w.ordered AND coalesce(w.resume_at > now(), false))
+           AND EXISTS (SELECT FROM queue q WHERE q.recovery_id = r.id))
 ORDER BY r.updated_at
 LIMIT 100
 `
@@ -463,7 +479,7 @@ type StalledRecoveriesRow struct {
 
 // Recoveries that run and have not moved for so many seconds: their workflow may never have started. Those of webhooks that
 // are paused do not move. One that has planned all has nothing to do before that was attempted, which may take as long as
-// the retries.
+// the retries; that of an ordered webhook which waits for a retry neither.
 func (q *Queries) StalledRecoveries(ctx context.Context, db DBTX, seconds float64) ([]StalledRecoveriesRow, error) {
 	rows, err := db.Query(ctx, stalledRecoveries, seconds)
 	if err != nil {

@@ -466,6 +466,7 @@ SET url           = coalesce($1::bytea, url),
     END,
     resume_at     = CASE
         WHEN $17::boolean OR NOT $18::boolean THEN NULL
+        WHEN ordered AND $1::bytea IS NOT NULL THEN NULL
         ELSE resume_at
     END,
     failing_since = CASE WHEN $17::boolean THEN NULL ELSE failing_since END,
@@ -515,9 +516,9 @@ type UpdateWebhookParams struct {
 	BotID             string
 }
 
-// Changes what is given; a URL that is given is another one, and not verified. Enabling raises the generation, so that
-// failures which began before do not count. A new secret ends the overlap of the one before, or begins one. A webhook that
-// becomes ordered begins once the attempts have ended that began before.
+// Changes what is given; a URL that is given is another one, and not verified: an ordered webhook's retry is due there at once.
+// Enabling raises the generation, so that failures which began before do not count. A new secret ends the overlap of the one
+// before, or begins one. A webhook that becomes ordered begins once the attempts have ended that began before.
 func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookParams) (Webhook, error) {
 	row := db.QueryRow(ctx, updateWebhook,
 		arg.URL,

@@ -224,7 +224,8 @@ UPDATE queue_sweeps SET began_at = '-infinity', upto = '00000000-0000-0000-0000-
 -- name: OverdueQueues :many
 -- Looks at the queues of the next @most_read webhooks after @after, in the order of their ids: a loose scan of the index, from
 -- webhook to webhook. Returns the first @most that have rows which have been due for so many seconds, or since before a pause
--- ended, and that no pause covers; and the last one that it looked at, whatever it has.
+-- ended, and that no pause covers; and the last one that it looked at, whatever it has. While a webhook rests, what a person asked
+-- for alone is overdue.
 WITH RECURSIVE queues AS (
     (SELECT q.webhook_id, 1 AS n FROM queue q WHERE q.webhook_id > @after ORDER BY q.webhook_id LIMIT 1)
     UNION ALL
@@ -238,9 +239,11 @@ FROM queues l
 -- A subquery with LIMIT is not made a join, however many Postgres expects.
 LEFT JOIN LATERAL (SELECT * FROM webhooks WHERE id = l.webhook_id LIMIT 1) AS w ON true
 CROSS JOIN LATERAL (
-    SELECT coalesce(greatest(w.resume_at, w.ordered_from), '-infinity') <= now()
-       AND (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = l.webhook_id)
-           < greatest(now() - make_interval(secs => @seconds::float8), (SELECT least(resumed_at, now()) FROM queue_sweeps))
+    SELECT coalesce((CASE WHEN coalesce(greatest(w.resume_at, w.ordered_from), '-infinity') <= now()
+               THEN (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = l.webhook_id)
+               ELSE (SELECT min(m.due_at) FROM queue m
+                     WHERE m.webhook_id = l.webhook_id AND m.trigger IN ('test', 'redeliver', 'verify'))
+           END) < greatest(now() - make_interval(secs => @seconds::float8), (SELECT least(resumed_at, now()) FROM queue_sweeps)), false)
        AND NOT EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS is_overdue
 ) AS o
 WHERE l.webhook_id IS NOT NULL AND (o.is_overdue OR l.n = @most_read::integer)

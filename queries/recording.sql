@@ -122,12 +122,12 @@ ON CONFLICT (webhook_id, kind, generation) DO NOTHING;
 -- name: RecordedDelivery :one
 -- A recorded attempt, and what is planned after it.
 SELECT d.success, d.status_code, d.error, q.due_at AS next_attempt_at
-FROM deliveries d
+FROM deliveries_of(@event_id, @webhook_id) AS d
 LEFT JOIN queue q ON q.event_id = d.event_id AND q.webhook_id = d.webhook_id
-WHERE d.event_id = @event_id AND d.webhook_id = @webhook_id AND d.attempt = @attempt;
+WHERE d.attempt = @attempt::integer;
 
 -- name: DeliveryOfAttempt :one
-SELECT id FROM deliveries WHERE event_id = @event_id AND webhook_id = @webhook_id AND attempt = @attempt;
+SELECT d.id FROM deliveries_of(@event_id, @webhook_id) AS d WHERE d.attempt = @attempt::integer;
 
 -- name: ServedOf :many
 -- Of some pairs of event and webhook, those that were sent or are planned. Their deliveries have ids from @first_id to @last_id.
@@ -141,4 +141,4 @@ WHERE (SELECT true FROM deliveries d
 
 -- name: WasTaken :one
 -- Whether a webhook has taken an event.
-SELECT EXISTS (SELECT FROM deliveries WHERE event_id = @event_id AND webhook_id = @webhook_id AND success);
+SELECT EXISTS (SELECT FROM deliveries_of(@event_id, @webhook_id) AS d WHERE d.success);

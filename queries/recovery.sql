@@ -20,7 +20,7 @@ FROM asked;
 -- name: NextNumber :one
 -- The number of the next attempt at delivering an event to a webhook; 0: it was never sent there, nor is it planned.
 SELECT coalesce((SELECT q.attempt FROM queue q WHERE q.event_id = @event_id AND q.webhook_id = @webhook_id),
-                (SELECT max(d.attempt) + 1 FROM deliveries d WHERE d.event_id = @event_id AND d.webhook_id = @webhook_id),
+                (SELECT max(d.attempt) + 1 FROM deliveries_of(@event_id, @webhook_id) AS d),
                 0)::integer AS attempt;
 
 -- name: LockOwner :one
@@ -51,13 +51,14 @@ WHERE w.id = @webhook_id
 RETURNING *;
 
 -- name: LatestRecovery :one
--- Of what is planned, 10,000 are counted at most.
-SELECT sqlc.embed(r), (CASE
+-- Of what is planned, 10,000 are counted at most. ordered: the webhook is. now is by the clock by which recoveries have their times.
+SELECT sqlc.embed(r), w.ordered, now()::timestamptz AS now, (CASE
     WHEN r.state = 'completed' THEN 0
     WHEN r.state = 'running' AND c.planned < 10000 THEN c.planned
     ELSE r.found - r.delivered - r.failed
 END)::bigint AS remaining
 FROM recoveries r
+JOIN webhooks w ON w.id = r.webhook_id
 CROSS JOIN LATERAL (
     SELECT count(*) AS planned FROM (SELECT FROM queue q WHERE r.state = 'running' AND q.recovery_id = r.id LIMIT 10000) AS p
 ) AS c
@@ -144,18 +145,23 @@ WHERE r.id = u.id;
 UPDATE recoveries SET state = @state, ended_at = now(), updated_at = now(), last_error = coalesce(sqlc.narg('last_error')::text, last_error)
 WHERE webhook_id = ANY (@webhook_ids::uuid[]) AND state = 'running';
 
+-- name: CompleteRecovery :exec
+-- Of a recovery that all was attempted of: not of one that has begun since.
+UPDATE recoveries SET state = 'completed', ended_at = now(), updated_at = now() WHERE id = @id AND state = 'running';
+
 -- name: RemoveRecovered :execrows
 DELETE FROM queue WHERE recovery_id = @recovery_id;
 
 -- name: StalledRecoveries :many
 -- Recoveries that run and have not moved for so many seconds: their workflow may never have started. Those of webhooks that
 -- are paused do not move. One that has planned all has nothing to do before that was attempted, which may take as long as
--- the retries.
+-- the retries; that of an ordered webhook which waits for a retry neither.
 SELECT r.webhook_id, w.bot_id, w.origin
 FROM recoveries r
 JOIN webhooks w ON w.id = r.webhook_id
 WHERE r.state = 'running' AND r.updated_at < now() - make_interval(secs => @seconds::float8)
   AND NOT EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin))
-  AND NOT (r.looked_through AND EXISTS (SELECT FROM queue q WHERE q.recovery_id = r.id))
+  AND NOT ((r.looked_through OR w.ordered AND coalesce(w.resume_at > now(), false))
+           AND EXISTS (SELECT FROM queue q WHERE q.recovery_id = r.id))
 ORDER BY r.updated_at
 LIMIT 100;

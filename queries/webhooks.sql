@@ -45,9 +45,9 @@ WHERE w.id = @id AND w.url_version = @url_version
 RETURNING EXISTS (SELECT FROM queue q WHERE q.webhook_id = w.id AND q.due_at <= now()) AS waits;
 
 -- name: UpdateWebhook :one
--- Changes what is given; a URL that is given is another one, and not verified. Enabling raises the generation, so that
--- failures which began before do not count. A new secret ends the overlap of the one before, or begins one. A webhook that
--- becomes ordered begins once the attempts have ended that began before.
+-- Changes what is given; a URL that is given is another one, and not verified: an ordered webhook's retry is due there at once.
+-- Enabling raises the generation, so that failures which began before do not count. A new secret ends the overlap of the one
+-- before, or begins one. A webhook that becomes ordered begins once the attempts have ended that began before.
 UPDATE webhooks
 SET url           = coalesce(sqlc.narg('url')::bytea, url),
     origin        = coalesce(sqlc.narg('origin')::text, origin),
@@ -87,6 +87,7 @@ SET url           = coalesce(sqlc.narg('url')::bytea, url),
     END,
     resume_at     = CASE
         WHEN sqlc.narg('is_active')::boolean OR NOT sqlc.narg('ordered')::boolean THEN NULL
+        WHEN ordered AND sqlc.narg('url')::bytea IS NOT NULL THEN NULL
         ELSE resume_at
     END,
     failing_since = CASE WHEN sqlc.narg('is_active')::boolean THEN NULL ELSE failing_since END,

@@ -29,7 +29,8 @@ const (
 	StatusQuery = "status"
 )
 
-// queueRounds is after how many rounds a WebhookQueue continues as a new run, so that its history stays short.
+// queueRounds is after how many rounds a WebhookQueue continues as a new run, so that its history stays short. Many signals without a
+// round make a long history too: of that, Temporal tells.
 const queueRounds = 100
 
 // QueueInput is a webhook whose queue is to be sent.
@@ -93,7 +94,7 @@ func WebhookQueue(ctx workflow.Context, in QueueInput) error {
 			state, err = q.look(ctx)
 		}
 		switch {
-		case round < queueRounds || err != nil:
+		case round < queueRounds && !workflow.GetInfo(ctx).GetContinueAsNewSuggested() || err != nil:
 		case q.signalled(): // state may be older than what the signal is about
 			state, err = q.look(ctx)
 		default:

@@ -172,6 +172,19 @@ func TestWebhookQueue_ContinuesAsNew(t *testing.T) {
 	require.Equal(t, QueueInput{Target: to, Window: delivery.LargestWindow}, in)
 }
 
+// TestWebhookQueue_ContinuesAsNewAfterManySignals: each is looked into, and none of them makes a round.
+func TestWebhookQueue_ContinuesAsNewAfterManySignals(t *testing.T) {
+	env, to := queueEnv(t)
+	env.OnActivity(act.LookAtQueue, mock.Anything, mock.Anything).Return(history.QueueState{Active: true, Waiting: 1, NextIn: time.Hour}, nil).Twice()
+	env.RegisterDelayedCallback(func() {
+		env.SetContinueAsNewSuggested(true) // as Temporal does of a history of some thousand events
+		env.SignalWorkflow(WakeSignal, nil)
+	}, time.Minute)
+	env.ExecuteWorkflow(WebhookQueue, QueueInput{Target: to})
+	var again *workflow.ContinueAsNewError
+	require.ErrorAs(t, env.GetWorkflowError(), &again)
+}
+
 func TestRoundSummary(t *testing.T) {
 	require.Equal(t, "e1 attempt 1", roundSummary(rows(1)))
 	require.Equal(t, "e1 attempt 1, e2 attempt 1 and 3 more", roundSummary(rows(5)))

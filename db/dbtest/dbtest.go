@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -64,6 +65,23 @@ func NewURL(t testing.TB) string {
 	target, err := withDatabase(admin, name)
 	require.NoError(t, err)
 	return target
+}
+
+// SetClock has the clock of a test's database differ from this machine's from now on. Defaults of columns keep to the machine's.
+func SetClock(t testing.TB, pool *pgxpool.Pool, ahead time.Duration) {
+	t.Helper()
+	var functions string
+	for _, name := range []string{"clock_timestamp", "now"} {
+		functions += fmt.Sprintf("CREATE OR REPLACE FUNCTION other_clock.%s() RETURNS timestamptz LANGUAGE sql STABLE AS $$ SELECT pg_catalog.%s() + interval '%d seconds' $$; ",
+			name, name, int(ahead.Seconds()))
+	}
+	_, err := pool.Exec(t.Context(), "CREATE SCHEMA IF NOT EXISTS other_clock; "+functions)
+	require.NoError(t, err)
+	var database string
+	require.NoError(t, pool.QueryRow(t.Context(), "SELECT current_database()").Scan(&database))
+	_, err = pool.Exec(t.Context(), "ALTER DATABASE "+database+" SET search_path = other_clock, pg_catalog, public")
+	require.NoError(t, err)
+	pool.Reset()
 }
 
 // Webhook is one that AddWebhooks inserts.

@@ -320,6 +320,16 @@ CREATE FUNCTION span_of(delivery_id uuid) RETURNS integer LANGUAGE sql IMMUTABLE
 CREATE FUNCTION span_start(span integer) RETURNS timestamptz LANGUAGE sql IMMUTABLE
     RETURN '1970-01-01 00:00:00+00'::timestamptz + span * interval '120 hours';
 
+-- What an event was sent to a webhook: deliveries with ids of the second of its acceptance. An event that is no longer kept may leave
+-- others behind, until their partition is dropped; if its id is emitted again, that is another event. Inlined, as pauses_of.
+CREATE FUNCTION deliveries_of(of_event text, of_webhook uuid) RETURNS SETOF deliveries LANGUAGE sql STABLE AS $$
+    SELECT d.*
+    FROM events e
+    JOIN deliveries d ON d.event_id = e.id AND d.webhook_id = of_webhook
+        AND d.id >= first_delivery(e.accepted_at) AND d.id < first_delivery(e.accepted_at + interval '1 second')
+    WHERE e.id = of_event
+$$;
+
 -- What the partition of a span is called: by its first day.
 CREATE FUNCTION partition_of(span integer) RETURNS text LANGUAGE sql STABLE
     RETURN 'deliveries_' || to_char(span_start(span) AT TIME ZONE 'UTC', 'YYYYMMDD');
@@ -765,6 +775,7 @@ DROP FUNCTION drop_partition;
 DROP TABLE history_dropped;
 DROP FUNCTION make_partitions;
 DROP FUNCTION partition_of;
+DROP FUNCTION deliveries_of;
 DROP TABLE deliveries;
 DROP FUNCTION span_start;
 DROP FUNCTION span_of;

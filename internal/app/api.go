@@ -23,7 +23,7 @@ func (*apiService) Name() string { return "API" }
 // Start implements Service. What fails later ends the process.
 func (s *apiService) Start(ctx context.Context) error {
 	checks := s.checks()
-	s.readiness.When(checks.run, s.access)
+	s.readiness.When(checks.run, s.access, s.clockOffset())
 	s.serving.Go(func() { checks.keep(ctx, s.metrics.Meter(), s.settings.API != nil) })
 	if s.settings.API == nil {
 		return nil
@@ -94,6 +94,7 @@ func (s *apiService) config(ctx context.Context) api.Config {
 		Meter:             s.metrics.Meter(),
 		Tracer:            s.traces.Tracer(),
 		OutboundAccess:    s.access,
+		ClockOffset:       s.clockOffset(),
 		Portal:            portal.Options{Off: f.Portal == "off", Embed: f.PortalEmbed},
 		PublicURL:         f.PublicURL,
 	}

@@ -55,6 +55,7 @@ type process struct {
 	attributes *searchattr.Attributes // of temporalService
 	// Of workerService; nil in a process that delivers nothing.
 	access   func(context.Context) egress.Access
+	clock    *db.Clock
 	progress *emit.Progress
 	polling  func(context.Context) error
 }

@@ -24,7 +24,8 @@ import (
 // workerService delivers.
 type workerService struct {
 	*process
-	worker *worker.Worker
+	worker  *worker.Worker
+	running sync.WaitGroup // what ends with Start's context
 }
 
 // Name implements Service.
@@ -36,11 +37,18 @@ func (s *workerService) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	options.Meter = s.metrics.Meter()
+	clock := db.NewClock(s.pool, s.log, s.metrics.Meter())
+	if err := clock.Read(ctx); err != nil {
+		s.log.Warn("could not read Postgres's clock; retrying", "error", err)
+	}
+	s.running.Go(func() { clock.Run(ctx) })
+	s.clock = clock
+	options.Meter, options.Now = s.metrics.Meter(), clock.Now
 	outbound, progress := egress.New(options), emit.NewProgress()
 	s.worker, err = worker.New(s.temporal, delivery.Config{
 		Pool:           s.pool,
 		Egress:         outbound,
+		Clock:          clock,
 		Keyset:         s.keyset,
 		Schedule:       s.settings.Worker.RetrySchedule,
 		Retention:      s.settings.Retention,
@@ -71,11 +79,20 @@ func (s *workerService) Start(ctx context.Context) error {
 	return nil
 }
 
+// clockOffset tells by how much Postgres's clock is ahead; nil in a process that delivers nothing.
+func (p *process) clockOffset() func() time.Duration {
+	if p.clock == nil {
+		return nil
+	}
+	return p.clock.Offset
+}
+
 // Stop implements Service.
 func (s *workerService) Stop() {
 	if s.worker != nil {
 		s.worker.Stop()
 	}
+	s.running.Wait()
 }
 
 // upkeep keeps what is stored within its limits, and sealed with the newest key.
@@ -139,7 +156,7 @@ func (s *upkeep) hourly(ctx context.Context) {
 	for {
 		err := service.RemoveExpiredPortal(ctx)
 		if kept > 0 {
-			err = errors.Join(err, audit.Remove(ctx, s.pool, kept.Since(time.Now())))
+			err = errors.Join(err, audit.Remove(ctx, s.pool, kept.Since(s.clock.Now())))
 		}
 		if err != nil && ctx.Err() == nil {
 			s.log.Warn("could not remove expired portal sessions or audit entries; retrying in an hour", "error", err)

@@ -25,13 +25,22 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
-// ownFaultDelay is when an attempt is made that our own side could not make.
-const ownFaultDelay = 5 * time.Second
+const (
+	// ownFaultDelay is when an attempt is made that our own side could not make.
+	ownFaultDelay = 5 * time.Second
+	// clockFaultDelay is when one is made again that was refused while our clocks disagreed: it came to the receiver.
+	clockFaultDelay = time.Minute
+)
+
+// errClocks is the fault of an attempt that a receiver refused, perhaps for the time that it was signed with.
+var errClocks = errors.New("our clocks disagree, so that its refusal may be about the time")
 
 // Config is what a Deliverer needs. All is required but what says otherwise.
 type Config struct {
 	Pool   *pgxpool.Pool
 	Egress *egress.Client
+	// Clock is the time that deliveries are signed with. Nil means this machine's.
+	Clock  *db.Clock
 	Keyset *db.Keyset
 	// Schedule is the retry schedule. Empty means one attempt.
 	Schedule webhook.Schedule
@@ -220,11 +229,14 @@ func (d *Deliverer) send(ctx context.Context, a Attempt, in attemptInput, turn *
 	failpoint.Here("admitted")
 	failpoint.Here("before-post")
 	header = webhook.Headers(webhook.Delivery{
-		Version: d.cfg.Version, Type: webhook.SentType(in.event.Type, in.event.Body), EventID: a.EventID, ID: a.deliveryID(), At: time.Now(), Secrets: in.secrets, Keys: in.keys, Custom: in.headers, Body: in.event.Body,
+		Version: d.cfg.Version, Type: webhook.SentType(in.event.Type, in.event.Body), EventID: a.EventID, ID: a.deliveryID(), At: d.cfg.Clock.Now(), Secrets: in.secrets, Keys: in.keys, Custom: in.headers, Body: in.event.Body,
 	})
 	ctx, span := d.span(ctx, a, in)
 	d.traceParent(ctx, header)
 	resp, err = turn.Post(ctx, header, in.event.Body)
+	if err == nil && !a.Trigger.Manual() && resp.CouldComeOfClock(len(in.secrets)+len(in.keys) > 0) && d.cfg.Clock.InDoubt() {
+		err = fmt.Errorf("%w: %s", errClocks, resp.Error)
+	}
 	d.endSpan(span, resp, err)
 	if err != nil {
 		return resp, nil, fmt.Errorf("attempt %v was not made: %w", a, err)
@@ -246,7 +258,10 @@ func (d *Deliverer) leaveToQueue(ctx context.Context, a Attempt, fault error) (R
 	case fault != nil:
 		d.metrics.ownFault(ctx)
 		d.reporter.ownFault(ctx, a, fault)
-		delay = time.Duration(float64(ownFaultDelay) * (0.8 + 0.4*rand.Float64()))
+		if delay = ownFaultDelay; errors.Is(fault, errClocks) {
+			delay = clockFaultDelay
+		}
+		delay = time.Duration(float64(delay) * (0.8 + 0.4*rand.Float64()))
 	}
 	if a.row != nil {
 		return Result{Status: Queued}, d.queue.Postpone(ctx, a.WebhookID, *a.row, delay)
@@ -279,7 +294,7 @@ func (d *Deliverer) record(ctx context.Context, a Attempt, in attemptInput, resp
 		DeliveryID: a.deliveryID(), WebhookID: a.WebhookID, EventID: a.EventID, Number: a.Number, Trigger: a.Trigger,
 		Generation: in.generation, FailureRun: in.failureRun,
 		Success: resp.Success(), StatusCode: resp.StatusCode, ResponseBody: history.HideSecrets(resp.Body, sent), Error: resp.Error, Class: resp.Class(),
-		Duration: resp.Duration, StartedAt: resp.StartedAt, Exchange: history.EncodeExchange(sent, resp),
+		Duration: resp.Duration, StartedAt: d.cfg.Clock.At(resp.StartedAt), Exchange: history.EncodeExchange(sent, resp),
 		Queued: a.row != nil || a.Trigger.Manual(), Step: a.step(),
 	}
 	if a.row != nil {

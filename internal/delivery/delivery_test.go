@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -18,7 +19,10 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/db/dbtest"
 	"github.com/mathub/webhooks/internal/admission"
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -204,19 +208,96 @@ func TestDeliverer_Run(t *testing.T) {
 		require.Equal(t, 1, r.deliveries(t, id))
 	})
 
+	// The other's deliveries go with their partition, up to five days after it.
+	t.Run("AnIDThatIsUsedAgainIsAnotherEvent", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 200)
+		id := r.subscribe(t, to.url, "")
+		direct, queued := r.storedElsewhere(t), r.storedElsewhere(t)
+		ago := time.Now().Add(-31 * 24 * time.Hour)
+		for _, e := range []webhook.Event{direct, queued} {
+			r.execute(t, "INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at) VALUES ($1, $2, $3, 1, true, 1, $4)",
+				webhook.DeliveryID(ago, First(e.ID, id).key()), id, e.ID, ago)
+		}
+		require.Equal(t, Result{Status: Delivered, StatusCode: 200}, r.mustRun(t, First(direct.ID, id)))
+		require.Len(t, to.requests(), 1)
+		require.Equal(t, Result{Status: Delivered, StatusCode: 200}, r.mustRun(t, First(direct.ID, id)))
+		require.Len(t, to.requests(), 1)
+
+		row := r.plan(t, id, queued.ID, webhook.TriggerRecover, 0)
+		sum, err := r.RunRound(t.Context(), Round{WebhookID: id, BotID: "bot", Window: 1, Rows: []history.Row{row}})
+		require.NoError(t, err)
+		require.Equal(t, 1, sum.Made)
+		require.Len(t, to.requests(), 2)
+		require.Empty(t, r.planned(t, id))
+	})
+
 	t.Run("SecretThatDoesNotOpenIsOurFault", func(t *testing.T) {
 		t.Parallel()
 		var logged bytes.Buffer
 		r, to := newRig(t, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&logged, nil)) }), newReceiver(t, 200)
 		id := r.subscribe(t, to.url, "")
 		r.set(t, id, "secret = 'sealed with another keyset'")
-		_, err := r.Run(t.Context(), First(r.accepted(t).ID, id))
-		require.ErrorContains(t, err, "MATHUB_KEYSET")
+		e := r.accepted(t)
+		for range 2 { // the second after a crash
+			require.Equal(t, Result{Status: Queued}, r.mustRun(t, First(e.ID, id)), "what the event has for others goes on")
+		}
 		require.Contains(t, logged.String(), "MATHUB_KEYSET", "the operator learns of it")
 		require.Contains(t, logged.String(), id.String())
+		r.execute(t, "UPDATE queue SET due_at = now()")
+		round := Round{WebhookID: id, BotID: "bot", Window: 1, Rows: rowsOf(r.planned(t, id))}
+		_, err := r.RunRound(t.Context(), round)
+		require.ErrorContains(t, err, "MATHUB_KEYSET")
 		require.Empty(t, to.requests(), "never unsigned")
 		require.Zero(t, r.failures(t, id))
+		r.set(t, id, "secret = NULL")
+		sum, err := r.RunRound(t.Context(), round)
+		require.NoError(t, err)
+		require.Equal(t, 1, sum.Made)
+		require.Len(t, to.requests(), 1)
 	})
+}
+
+// TestDeliverer_Clock: what this machine's clock shows is neither signed nor held against anyone.
+func TestDeliverer_Clock(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	clock := db.NewClock(pool, slog.New(slog.DiscardHandler), nil)
+	set := func(ahead time.Duration) {
+		dbtest.SetClock(t, pool, ahead)
+		require.NoError(t, clock.Read(t.Context()))
+	}
+	kept := func(c *Config) { c.Clock, c.Retention = clock, webhook.DefaultRetention }
+	r, to := newRigOn(t, pool, kept), newReceiver(t, 401)
+	signed, open := r.subscribe(t, to.url, "secret"), r.subscribe(t, to.url, "")
+	for _, ahead := range []time.Duration{10 * time.Minute, -40 * 24 * time.Hour} {
+		set(ahead)
+		e := r.accepted(t)
+		require.Equal(t, Result{Status: Queued}, r.mustRun(t, First(e.ID, signed)), "nobody knows whether the refusal is about the time")
+		requests := to.requests()
+		at, err := strconv.ParseInt(requests[len(requests)-1].header.Get("Webhook-Timestamp"), 10, 64)
+		require.NoError(t, err)
+		require.WithinDuration(t, time.Now().Add(ahead), time.Unix(at, 0), 10*time.Second)
+		require.Zero(t, r.failures(t, signed))
+		rows := r.planned(t, signed)
+		require.InDelta(t, clockFaultDelay, rows[len(rows)-1].DueIn, float64(clockFaultDelay)*0.2+float64(5*time.Second), "the receiver is not asked all the time")
+		r.execute(t, "DELETE FROM queue")
+	}
+	fresh := r.storedElsewhere(t)
+	r.execute(t, "UPDATE events SET accepted_at = now() WHERE id = $1", fresh.ID)
+	require.Equal(t, Failed, r.mustRun(t, First(fresh.ID, open)).Status, "it is kept, and it is not about a signature")
+	r.execute(t, "DELETE FROM queue")
+	var attemptedAt time.Time
+	require.NoError(t, pool.QueryRow(t.Context(), "SELECT attempted_at FROM deliveries").Scan(&attemptedAt))
+	require.WithinDuration(t, time.Now().Add(-40*24*time.Hour), attemptedAt, 10*time.Second)
+	to.status.Store(404)
+	require.Equal(t, Failed, r.mustRun(t, First(r.accepted(t).ID, signed)).Status, "nor is this")
+
+	// Once they agree, refusals count.
+	set(0)
+	to.status.Store(401)
+	r.execute(t, "UPDATE webhooks SET queued = false, failure_count = 0, resume_at = NULL")
+	require.Equal(t, Failed, r.mustRun(t, First(r.accepted(t).ID, signed)).Status)
 }
 
 // panickingTracer panics when a POST is to begin.

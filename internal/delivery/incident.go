@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"context"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -14,7 +13,7 @@ import (
 // are started by the sweep.
 func (d *Deliverer) RecoverIncident(ctx context.Context, id uuid.UUID) (history.IncidentStep, error) {
 	step, begun, err := d.queue.RecoverIncident(ctx, id, history.IncidentOptions{
-		Kept: d.cfg.Retention.Since(time.Now().UTC()), MustBeVerified: d.cfg.Verification == webhook.VerificationRequire,
+		Kept: d.cfg.Retention.Since(d.cfg.Clock.Now().UTC()), MustBeVerified: d.cfg.Verification == webhook.VerificationRequire,
 	})
 	for _, w := range begun {
 		if err := d.cfg.StartRecovery(ctx, Target(w)); err != nil {

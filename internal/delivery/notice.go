@@ -117,7 +117,7 @@ func (d *Deliverer) openNotify(botID string, sealedURL, sealedSecret []byte) (ur
 func (d *Deliverer) postNotice(ctx context.Context, url, secret string, e webhook.Event, id uuid.UUID) (Result, egress.Response, error) {
 	body := e.Body()
 	resp, err := d.cfg.Egress.Post(ctx, url, webhook.Headers(webhook.Delivery{
-		Version: d.cfg.Version, Type: e.Type, EventID: e.ID, ID: id, At: time.Now(), Secrets: []string{secret}, Body: body,
+		Version: d.cfg.Version, Type: e.Type, EventID: e.ID, ID: id, At: d.cfg.Clock.Now(), Secrets: []string{secret}, Body: body,
 	}), body)
 	switch {
 	case err != nil:

@@ -27,6 +27,9 @@ func (d *Deliverer) prepare(ctx context.Context, a *Attempt) (in attemptInput, d
 		var skipped string
 		in, skipped, err = d.load(ctx, *a)
 		switch {
+		case a.row == nil && !a.Trigger.Manual() && errors.Is(err, db.ErrDoesNotOpen):
+			r, err := d.leaveToQueue(ctx, *a, err) // where it holds up no other webhook's delivery, and no other event
+			return in, &r, err
 		case err == nil && keepsPlace(*a, skipped):
 			return in, &Result{Status: Queued}, nil // in its place
 		case err != nil || skipped != "":
@@ -149,7 +152,7 @@ func (d *Deliverer) load(ctx context.Context, a Attempt) (in attemptInput, skipp
 	if err != nil {
 		return in, "", err
 	}
-	if !a.Trigger.Manual() && in.event.AcceptedAt.Before(d.cfg.Retention.Since(time.Now())) {
+	if !a.Trigger.Manual() && in.event.AcceptedAt.Before(d.cfg.Retention.Since(d.cfg.Clock.Now())) {
 		if kept, err := d.isKept(ctx, a); err != nil || !kept {
 			return in, EventGone, err // or its row would outlive it
 		}
@@ -233,6 +236,6 @@ func (d *Deliverer) open(webhookID uuid.UUID, sealed sealedEndpoint) (out endpoi
 	if err != nil {
 		return endpoint{}, err
 	}
-	out.headers, out.keys = extras.Headers, extras.Keys(time.Now())
+	out.headers, out.keys = extras.Headers, extras.Keys(d.cfg.Clock.Now())
 	return out, nil
 }

@@ -37,7 +37,7 @@ func newReporter(log *slog.Logger) *reporter {
 
 // report measures and logs an attempt that was made and recorded.
 func (d *Deliverer) report(ctx context.Context, a Attempt, in attemptInput, r egress.Response) {
-	d.metrics.delivery(ctx, in.event.Type, r, d.queueDelay(ctx, a, in, r.StartedAt))
+	d.metrics.delivery(ctx, in.event.Type, r, d.queueDelay(ctx, a, in, d.cfg.Clock.At(r.StartedAt)))
 	switch log := d.reporter.log; {
 	case !r.Success():
 		d.reporter.limited(ctx, slog.LevelInfo, "delivery failed", append(a.logged(), "type", in.event.Type, "error", r.Error, "duration", r.Duration)...)

@@ -2,6 +2,7 @@ package egress
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -57,6 +58,15 @@ func CouldBeOurs(class string) bool {
 		return true
 	}
 	return false
+}
+
+// refusals are the statuses by which receivers say that they do not take a signature or its time; 500 those whose check throws.
+var refusals = []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusUnprocessableEntity, http.StatusInternalServerError}
+
+// CouldComeOfClock reports whether a failure may be about the time, of which our own clock may have a wrong idea: that of a
+// signature, or the one that the receiver's certificate was held against.
+func (r Response) CouldComeOfClock(signed bool) bool {
+	return signed && slices.Contains(refusals, r.StatusCode) || r.Error == tlsExpired || r.Error == tlsNotYetValid
 }
 
 // couldComeOfPause reports whether this process may have caused the failure by not running: its own timeout ended although the

@@ -40,3 +40,23 @@ func TestCouldBeOurs(t *testing.T) {
 	}
 	require.Equal(t, []string{"connect_timeout", "dns", "tls", "unreachable"}, ours)
 }
+
+func TestCouldComeOfClock(t *testing.T) {
+	for _, c := range []struct {
+		r              Response
+		signed, wanted bool
+	}{
+		{Response{StatusCode: 401, Error: "HTTP 401"}, true, true},
+		{Response{StatusCode: 401, Error: "HTTP 401"}, false, false},
+		{Response{StatusCode: 500, Error: "HTTP 500"}, true, true},
+		{Response{StatusCode: 404, Error: "HTTP 404"}, true, false},
+		{Response{StatusCode: 503, Error: "HTTP 503"}, true, false},
+		{Response{StatusCode: 204}, true, false},
+		{Response{Error: "timeout"}, true, false},
+		{Response{Error: tlsExpired}, false, true},
+		{Response{Error: tlsNotYetValid}, true, true},
+		{Response{Error: tlsUnknownAuthority}, true, false},
+	} {
+		require.Equal(t, c.wanted, c.r.CouldComeOfClock(c.signed), "%+v", c)
+	}
+}

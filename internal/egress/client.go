@@ -59,6 +59,8 @@ type Options struct {
 	MaxIdleConns int
 	// RootCAs are the authorities that receivers' certificates must lead to. Nil means the system's.
 	RootCAs *x509.CertPool
+	// Now is the time that receivers' certificates are held against. Nil means this machine's.
+	Now func() time.Time
 	// Resolver looks up names. Nil means Go's own resolver with the machine's configuration, not the C library's: that
 	// takes a thread for each lookup, cannot be cut off, and calls a lack of files "no such host".
 	Resolver *net.Resolver
@@ -156,7 +158,7 @@ func (c *Client) transport(o Options, protocols []string) *http.Transport {
 		resolver: o.Resolver,
 		outbound: c.outbound,
 		tunnels:  c.tunnels,
-		tls:      &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs, NextProtos: protocols},
+		tls:      &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs, NextProtos: protocols, Time: o.Now},
 		own:      o.ClientCertificate,
 		sessions: sessions{size: o.MaxIdleConns},
 	}

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 )
 
 // errNoRoots: an image without ca-certificates, or a bundle that cannot be read.
@@ -23,6 +22,8 @@ func hasSystemRoots() bool {
 // The causes of a failed TLS handshake; certificateFault has more.
 const (
 	tlsUnknownAuthority = "tls: unknown authority"
+	tlsExpired          = "tls: certificate expired"
+	tlsNotYetValid      = "tls: certificate not yet valid"
 	tlsTooOld           = "tls: protocol version too old"
 	tlsNoCipher         = "tls: no common cipher suite, or no certificate for host"
 	tlsWantsClient      = "tls: client certificate wanted"
@@ -97,10 +98,10 @@ func certificateFault(err error) string {
 	)
 	switch {
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		if invalid.Cert != nil && time.Now().Before(invalid.Cert.NotBefore) {
-			return "tls: certificate not yet valid"
+		if strings.Contains(invalid.Detail, " is before ") { // crypto/x509's words for it
+			return tlsNotYetValid
 		}
-		return "tls: certificate expired"
+		return tlsExpired
 	case errors.As(err, &authority):
 		return tlsUnknownAuthority
 	case errors.As(err, &hostname):

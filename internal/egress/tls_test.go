@@ -244,3 +244,14 @@ func TestHTTPOnATLSPort(t *testing.T) {
 	got := post(t, newClient(t, Options{}), "http"+strings.TrimPrefix(r.URL, "https"))
 	require.Contains(t, []string{"invalid response", "connection closed", "connection reset"}, got.Error)
 }
+
+func TestCertificatesAreHeldAgainstTheTimeThatIsGiven(t *testing.T) {
+	t.Parallel()
+	trusted := newAuthority(t)
+	r := listenTLS(t, &tls.Config{Certificates: []tls.Certificate{trusted.issue(t, nil)}}, answerTLS)
+	const years = 10 * 365 * 24 * time.Hour
+	for want, ahead := range map[string]time.Duration{"": 0, tlsExpired: years, tlsNotYetValid: -years} {
+		c := newClient(t, Options{RootCAs: trusted.pool(), Now: func() time.Time { return time.Now().Add(ahead) }})
+		require.Equal(t, want, post(t, c, r.URL).Error)
+	}
+}

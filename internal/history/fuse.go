@@ -44,7 +44,11 @@ func (r *Recorder) isHeld(ctx context.Context, s *batchState, class, host string
 		s.fuses[class] = held
 		return held, err
 	}
-	since := time.Now().Add(-fuseSpan)
+	now, err := db.ReadClock(ctx, s.tx) // by which disabled_at is
+	if err != nil {
+		return false, err
+	}
+	since := now.Add(-fuseSpan)
 	before, err := r.queries.DisabledByClass(ctx, s.tx, db.DisabledByClassParams{Class: class, Since: &since})
 	if err != nil {
 		return false, err

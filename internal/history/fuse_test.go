@@ -83,6 +83,20 @@ func TestRecorder_Fuse(t *testing.T) {
 		require.False(t, b.fail(t, 10, theirs), "another class disables as ever")
 	})
 
+	t.Run("BlowsByPostgresClock", func(t *testing.T) {
+		t.Parallel()
+		b := newFuseBox(t, 10, 10)
+		dbtest.SetClock(t, b.pool, -10*time.Minute)
+		disabled := 0
+		for i := range 5 {
+			if !b.fail(t, i, ours) {
+				disabled++
+			}
+		}
+		require.Equal(t, 4, disabled)
+		require.Equal(t, 1, b.blown(t), "whatever this process's clock shows")
+	})
+
 	t.Run("EnablesAgainWhatItDisabledBefore", func(t *testing.T) {
 		t.Parallel()
 		b := newFuseBox(t, 20, 20)

@@ -44,8 +44,20 @@ func TestARecoveryGoesBeforeWhatIsNewer(t *testing.T) {
 		require.Equal(t, []string{event}, due())
 		execute(t, pool, "DELETE FROM queue WHERE webhook_id = $1 AND event_id = $2", id, event)
 	}
-	require.Equal(t, 698+1, count(t, pool, "queue WHERE webhook_id = $1", id))
-	execute(t, pool, "DELETE FROM queue WHERE webhook_id = $1 AND trigger = 'recover'", id)
+	require.Equal(t, 6+1, count(t, pool, "queue WHERE webhook_id = $1", id), "a second's worth is planned")
+	execute(t, pool, "UPDATE recoveries SET created_at = created_at - interval '10 minutes'") // or it would be ahead of its rate
+	sent := func() { execute(t, pool, "DELETE FROM queue WHERE webhook_id = $1 AND trigger = 'recover'", id) }
+	for !latest(t, pool, id).LookedThrough {
+		sent()
+		require.Empty(t, due(), "it waits for what the recovery finds")
+		step := recoverPage(t, queue, id)
+		require.LessOrEqual(t, step.Remaining, RecoveryRate)
+		if step = recoverPage(t, queue, id); step.Remaining == RecoveryRate { // until that is sent, no more is planned
+			require.Equal(t, []any{false, time.Second}, []any{step.Planned, step.Wait})
+		}
+	}
+	require.EqualValues(t, 702, latest(t, pool, id).Found)
+	sent()
 	require.Equal(t, []string{"newer-1"}, due(), "once all is found")
 
 	execute(t, pool, "UPDATE recoveries SET looked_through = false, after_time = since")

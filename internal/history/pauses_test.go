@@ -283,11 +283,17 @@ func TestQueue_Overdue_WaitingRecoveries(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, recovering, 1)
 	require.Equal(t, fresh, recovering[0].WebhookID)
+	again := func() []Webhook {
+		execute(t, pool, "UPDATE queue_sweeps SET began_at = '-infinity', upto = '00000000-0000-0000-0000-000000000000'")
+		_, recovering, err := queue.Overdue(t.Context())
+		require.NoError(t, err)
+		return recovering
+	}
+	execute(t, pool, "UPDATE webhooks SET queued = true, ordered = true, resume_at = now() + interval '8 hours'")
+	execute(t, pool, "UPDATE recoveries SET looked_through = false")
+	require.Len(t, again(), 1, "an ordered webhook that rests keeps its recovery waiting")
 	execute(t, pool, "DELETE FROM queue")
-	execute(t, pool, "UPDATE queue_sweeps SET began_at = '-infinity', upto = '00000000-0000-0000-0000-000000000000'")
-	_, recovering, err = queue.Overdue(t.Context())
-	require.NoError(t, err)
-	require.Len(t, recovering, 100, "all was attempted, and nobody has ended them")
+	require.Len(t, again(), 100, "all was attempted, and nobody has ended them")
 }
 
 // TestQueue_Overdue_InParts: however many queues are overdue or paused, a sweep finds and looks at some, and the next ones at

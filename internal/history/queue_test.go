@@ -277,6 +277,24 @@ func TestQueue_Overdue_EachStepByItself(t *testing.T) {
 	}
 }
 
+// TestQueue_Overdue_Resting: a resting webhook's queue is not woken but for what a person asked for, whose wake a crash has lost.
+func TestQueue_Overdue_Resting(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	queue := Queue{Pool: pool}
+	rests, asked, later := addWebhook(t, pool), addWebhook(t, pool), addWebhook(t, pool)
+	execute(t, pool, "UPDATE webhooks SET queued = true, ordered = true, resume_at = now() + interval '10 hours'")
+	for _, id := range []uuid.UUID{rests, asked, later} {
+		addRow(t, pool, id, "head", webhook.TriggerRetry, -time.Minute)
+	}
+	addRow(t, pool, asked, "test", webhook.TriggerTest, -time.Minute)
+	addRow(t, pool, later, "test", webhook.TriggerTest, time.Minute)
+	overdue, _, err := queue.Overdue(t.Context())
+	require.NoError(t, err)
+	require.Len(t, overdue, 1)
+	require.Equal(t, asked, overdue[0].WebhookID)
+}
+
 func TestQueue_Overdue(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)

@@ -25,7 +25,7 @@ const (
 	// missedPage is how many events one statement looks through, and recoveryStint how long one RecoverPage goes on, so
 	// that its workflow records how far it has come.
 	missedPage = 2000
-	// filteredPage is missedPage where a filter has to look at what the events say.
+	// filteredPage is missedPage where a filter has to look at what the events say, and where few of a page are planned.
 	filteredPage  = 250
 	recoveryStint = 2 * time.Second
 	// recoveryAhead is how far ahead of its rate a recovery plans, so that its webhook's queue stays short.
@@ -198,17 +198,17 @@ func (q *Queue) recoverPage(ctx context.Context, webhookID uuid.UUID) (planned i
 		return 0, false, step, err
 	}
 	step = stepOf(r, int(latest.Remaining))
-	ahead := time.Until(r.CreatedAt.Add(time.Duration(r.Found) * time.Second / RecoveryRate))
+	ahead := r.CreatedAt.Add(time.Duration(r.Found) * time.Second / RecoveryRate).Sub(latest.Now)
 	switch {
 	case r.State != RecoveryRunning:
 		step.Ended = true
 		return 0, false, step, nil
 	case r.LookedThrough && latest.Remaining == 0:
 		step.Ended, step.State = true, RecoveryCompleted
-		return 0, false, step, queries.EndRecoveries(ctx, q.Pool, db.EndRecoveriesParams{State: RecoveryCompleted, WebhookIds: []uuid.UUID{webhookID}})
-	case r.LookedThrough:
+		return 0, false, step, queries.CompleteRecovery(ctx, q.Pool, r.ID)
+	case r.LookedThrough, latest.Ordered && latest.Remaining >= RecoveryRate:
 		step.Wait = time.Second
-		if time.Since(r.UpdatedAt) > recoveryIdle { // it waits for retries
+		if latest.Now.Sub(r.UpdatedAt) > recoveryIdle { // it waits for retries
 			step.Wait = recoveryIdle
 		}
 		return 0, false, step, nil
@@ -216,7 +216,7 @@ func (q *Queue) recoverPage(ctx context.Context, webhookID uuid.UUID) (planned i
 		step.Wait = ahead - recoveryAhead/2
 		return 0, false, step, nil
 	}
-	planned, err = q.planMissed(ctx, r, max(0, ahead))
+	planned, err = q.planMissed(ctx, latest, max(0, ahead))
 	step.Found += planned
 	step.Remaining += planned
 	return planned, err == nil, step, err
@@ -231,15 +231,20 @@ func stepOf(r db.Recovery, remaining int) RecoveryStep {
 }
 
 // planMissed plans the events of the span's next page, RecoveryRate a second, starting after ahead. It reads the page before
-// it takes a lock, which delays nobody. Before each attempt it is checked whether the event was delivered meanwhile.
-func (q *Queue) planMissed(ctx context.Context, r db.Recovery, ahead time.Duration) (planned int, err error) {
+// it takes a lock, which delays nobody. Before each attempt it is checked whether the event was delivered meanwhile. Of an ordered
+// webhook, whose rows are due at once, it plans no more than a second's.
+func (q *Queue) planMissed(ctx context.Context, latest db.LatestRecoveryRow, ahead time.Duration) (planned int, err error) {
+	r := latest.Recovery
 	filter, err := filterOf(ctx, q.Pool, r.WebhookID)
 	if err != nil {
 		return 0, err
 	}
-	most := int32(missedPage)
+	most, quota := int32(missedPage), math.MaxInt
 	if filter != nil {
 		most = filteredPage
+	}
+	if latest.Ordered {
+		most, quota = filteredPage, RecoveryRate
 	}
 	page, err := db.New().ListMissed(ctx, q.Pool, db.ListMissedParams{
 		WebhookID: r.WebhookID, EventType: r.EventType, Error: r.Error, StatusClass: r.StatusClass,
@@ -262,12 +267,16 @@ func (q *Queue) planMissed(ctx context.Context, r db.Recovery, ahead time.Durati
 		}
 		delay := ahead + time.Duration(len(rows.EventIds)/RecoveryRate)*time.Second
 		if e.WasActive {
-			delay = max(delay, time.Until(e.AcceptedAt.Add(directTime)))
+			delay = max(delay, e.AcceptedAt.Add(directTime).Sub(latest.Now))
 		}
 		addPlan(&rows, Plan{
 			WebhookID: r.WebhookID, EventID: e.ID, Number: int(e.Attempt), Step: 1, Trigger: webhook.TriggerRecover,
 			Delay: delay, RecoveryID: r.ID,
 		})
+		if len(rows.EventIds) == quota { // the next step goes on from here
+			place = db.AdvanceRecoveryParams{ID: r.ID, AfterTime: e.AcceptedAt, AfterID: e.ID, BeginAt: r.BeginAt, Upto: r.Upto}
+			break
+		}
 	}
 	place.Found = int32(len(rows.EventIds))
 	return q.advance(ctx, r, place, rows)

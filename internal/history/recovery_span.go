@@ -19,7 +19,11 @@ func RecoverySpan(ctx context.Context, tx db.DBTX, w db.Webhook, kept time.Time)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return span, nil, err
 	}
-	span = missedSpan(w, time.Now().UTC())
+	now, err := db.ReadClock(ctx, tx)
+	if err != nil {
+		return span, nil, err
+	}
+	span = missedSpan(w, now.UTC())
 	if span.Since.Before(kept) {
 		span.Since = kept
 	}

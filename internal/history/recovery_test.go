@@ -280,7 +280,7 @@ func TestQueue_RecoverPage(t *testing.T) {
 		var all sync.WaitGroup
 		for range 4 {
 			all.Go(func() {
-				n, err := queue.planMissed(context.Background(), r, 0)
+				n, err := queue.planMissed(context.Background(), db.LatestRecoveryRow{Recovery: r, Now: time.Now()}, 0)
 				if err != nil {
 					t.Error(err)
 				}
@@ -307,7 +307,7 @@ func TestQueue_RecoverPage(t *testing.T) {
 		}
 		require.Empty(t, queueOf(t, pool, id))
 		require.Equal(t, RecoveryStep{Ended: true, State: RecoveryStopped, Found: 3, Remaining: 3, LastError: "webhook disabled"}, recoverPage(t, queue, id))
-		n, err := queue.planMissed(t.Context(), before, 0) // by one who read it while it ran
+		n, err := queue.planMissed(t.Context(), db.LatestRecoveryRow{Recovery: before, Now: time.Now()}, 0) // by one who read it while it ran
 		require.NoError(t, err)
 		require.Zero(t, n)
 		require.Empty(t, queueOf(t, pool, id))
@@ -341,7 +341,7 @@ func TestQueue_CancelRecovery(t *testing.T) {
 	ended := *latest(t, pool, id).EndedAt
 	require.NoError(t, queue.CancelRecovery(t.Context(), id))
 	require.Equal(t, ended, *latest(t, pool, id).EndedAt)
-	n, err := queue.planMissed(t.Context(), r, 0)
+	n, err := queue.planMissed(t.Context(), db.LatestRecoveryRow{Recovery: r, Now: time.Now()}, 0)
 	require.NoError(t, err)
 	require.Zero(t, n)
 }

@@ -71,7 +71,10 @@ type Removal struct {
 // started, it removes nothing that the configured retention keeps, and nothing that may still be attempted, as also what waits
 // for the end of a pause.
 func (r *Remover) RemoveExpired(ctx context.Context, in RemovalInput) (Removal, error) {
-	before := r.before(in.Before)
+	before, err := r.before(ctx, in.Before)
+	if err != nil {
+		return Removal{}, err
+	}
 	q, done := db.New(), Removal{Before: before, After: in.After}
 	if before.IsZero() {
 		done.Done = true
@@ -142,16 +145,21 @@ func MakePartitions(ctx context.Context, pool *pgxpool.Pool, kept webhook.Retent
 	return describe(db.New().MakePartitions(ctx, pool), "make partitions of the history")
 }
 
-// before is the time that a removal may go up to, at most what is asked for; zero: there is nothing to remove.
-func (r *Remover) before(asked time.Time) time.Time {
+// before is the time that a removal may go up to, at most what is asked for; zero: there is nothing to remove. It is by Postgres's
+// clock, as the times of acceptance are: a process whose clock is ahead would remove what is kept.
+func (r *Remover) before(ctx context.Context, asked time.Time) (time.Time, error) {
 	if r.Retention == 0 {
-		return time.Time{}
+		return time.Time{}, nil
 	}
-	latest := time.Now().UTC().Add(-max(time.Duration(r.Retention)+removalGrace, r.Schedule.Longest()))
+	now, err := db.ReadClock(ctx, r.Pool)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read the clock: %w", err)
+	}
+	latest := now.UTC().Add(-max(time.Duration(r.Retention)+removalGrace, r.Schedule.Longest()))
 	if asked.IsZero() || asked.After(latest) {
-		return latest
+		return latest, nil
 	}
-	return asked
+	return asked, nil
 }
 
 // removeEvents removes events with all that is kept of them. complete: it came to that before a time.

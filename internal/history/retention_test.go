@@ -28,6 +28,18 @@ func (r *Remover) remove(t testing.TB, before time.Time) (all Removal) {
 	return all
 }
 
+// TestRemover_RemoveExpired_ByPostgresClock: a process whose clock is 40 days ahead removes nothing that is kept.
+func TestRemover_RemoveExpired_ByPostgresClock(t *testing.T) {
+	t.Parallel()
+	r := newRemover(t)
+	dbtest.SetClock(t, r.Pool, -40*24*time.Hour)
+	addEvent(t, r.Pool, "kept", 24*time.Hour)
+	addEvent(t, r.Pool, "expired", 31*24*time.Hour)
+	require.Equal(t, 1, r.remove(t, time.Time{}).Events)
+	require.Equal(t, 1, count(t, r.Pool, "events WHERE id = 'kept'"))
+	require.Zero(t, r.remove(t, time.Now()).Events, "nor what is asked for by its clock")
+}
+
 // TestRemover_RemoveExpired: only what is expired is removed, while deliveries go on as quickly as before.
 func TestRemover_RemoveExpired(t *testing.T) {
 	t.Parallel()

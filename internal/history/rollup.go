@@ -115,7 +115,11 @@ func addStats(ctx context.Context, q *db.Queries, tx pgx.Tx, tallies map[statKey
 
 // removeMinutes removes what is known to the minute and need not be any more, for about so long.
 func (p *pass) removeMinutes(ctx context.Context, until time.Time) error {
-	before := time.Now().Add(-MinutesKept - hourStep) // so that a span of MinutesKept may begin at a full hour
+	now, err := db.ReadClock(ctx, p.Pool)
+	if err != nil {
+		return err
+	}
+	before := now.Add(-MinutesKept - hourStep) // so that a span of MinutesKept may begin at a full hour
 	for more := true; more && time.Now().Before(until); {
 		err := p.step(ctx, func(q *db.Queries, tx pgx.Tx) error {
 			n, err := q.RemoveStats(ctx, tx, db.RemoveStatsParams{Step: int32(minuteStep.Seconds()), Before: before, Most: removedStats})

@@ -76,7 +76,7 @@ func saysAll(in Input, w db.Webhook) bool {
 func changeKey(x *db.Extras, in Input) error {
 	switch in.key {
 	case newKey:
-		if in.keyOverlap > 0 && len(x.Keys(time.Now())) > 1 {
+		if in.keyOverlap > 0 && len(x.Keys(in.now)) > 1 {
 			return &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf(
 				"The key before signs until %s. Rotate then, or with an overlap of 0s, which ends it at once.", webhook.FormatTime(x.PreviousKeyUntil))}
 		}
@@ -87,7 +87,7 @@ func changeKey(x *db.Extras, in Input) error {
 		replaced := x.Key
 		x.Key, x.PreviousKey, x.PreviousKeyUntil = made, nil, time.Time{}
 		if replaced != nil && in.keyOverlap > 0 {
-			x.PreviousKey, x.PreviousKeyUntil = replaced, time.Now().Add(in.keyOverlap)
+			x.PreviousKey, x.PreviousKeyUntil = replaced, in.now.Add(in.keyOverlap)
 		}
 	case removeKey:
 		x.Key, x.PreviousKey, x.PreviousKeyUntil = nil, nil, time.Time{}

@@ -43,6 +43,7 @@ type Input struct {
 	present    []string // the webhook's event types, where Events says nothing
 	key        keyChange
 	keyOverlap time.Duration // for how long the key before signs too
+	now        time.Time     // by Postgres's clock, as workers have it; of a new key
 }
 
 // keyChange is what becomes of a webhook's key pair.

@@ -190,6 +190,11 @@ func (s *Service) update(ctx context.Context, change db.UpdateWebhookParams, in 
 		if w, err = q.GetWebhook(ctx, tx, db.GetWebhookParams{ID: change.ID, BotID: change.BotID}); err != nil {
 			return problem.OrNotFound(err)
 		}
+		if in.key == newKey {
+			if in.now, err = db.ReadClock(ctx, tx); err != nil {
+				return err
+			}
+		}
 		if err := changeFilter(&change, w, in); err != nil {
 			return err
 		}
@@ -220,9 +225,9 @@ func (s *Service) update(ctx context.Context, change db.UpdateWebhookParams, in 
 }
 
 // wakeChanged wakes the queue of a webhook that a change gives something to do: a verification, another order, or, of one that is
-// ordered, a retry that it waited for, or what waited behind an event that it does not get any more.
+// ordered, a retry that it waited for, be it at another URL, or what waited behind an event that it does not get any more.
 func (s *Service) wakeChanged(ctx context.Context, change db.UpdateWebhookParams, w db.Webhook) {
-	retries := w.Ordered && (change.IsActive != nil && *change.IsActive || change.Events != nil)
+	retries := w.Ordered && (change.IsActive != nil && *change.IsActive || change.Events != nil || change.URL != nil)
 	if change.URL != nil && s.Verification.AtOnce() || change.Ordered != nil || retries {
 		s.wakeSoon(ctx, w)
 	}

@@ -30,6 +30,11 @@ func Gauge(m metric.Meter, name, help string) metric.Int64ObservableGauge {
 	return must(m.Int64ObservableGauge(name, metric.WithDescription(help)))
 }
 
+// GaugeSeconds is a number of seconds that is read when somebody looks, see Observe.
+func GaugeSeconds(m metric.Meter, name, help string) metric.Float64ObservableGauge {
+	return must(m.Float64ObservableGauge(name, metric.WithDescription(help), metric.WithUnit("s")))
+}
+
 // CounterRead is a count that is kept elsewhere, and read when somebody looks.
 func CounterRead(m metric.Meter, name, help string) metric.Int64ObservableCounter {
 	return must(m.Int64ObservableCounter(name, metric.WithDescription(help)))
