@@ -248,7 +248,7 @@ func (b *tab) Check(name string) {
 		b.accessible(name + ", " + scheme)
 		for _, width := range []int64{1280, 1024, 768, 640, 390, 360} {
 			b.Size(width)
-			b.fits(fmt.Sprintf("%s, %s, %d px", name, scheme, width))
+			b.fits(width, fmt.Sprintf("%s, %s, %d px", name, scheme, width))
 			b.shoot(fmt.Sprintf("%s-%s-%d", name, scheme, width))
 			if width == 390 {
 				b.accessible(fmt.Sprintf("%s, %s, %d px", name, scheme, width))
@@ -271,9 +271,10 @@ func (b *tab) accessible(what string) {
 	}
 }
 
-func (b *tab) fits(what string) {
+// fits looks at the width that Size has set: innerWidth on a phone is that of what is too wide.
+func (b *tab) fits(width int64, what string) {
 	b.t.Helper()
-	wide := eval[[]string](b, `document.documentElement.scrollWidth <= innerWidth ? [] : [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest("pre, .hidden, .skip")).slice(0, 5).map(e => e.outerHTML.slice(0, 200)).concat("scrollWidth " + document.documentElement.scrollWidth)`)
+	wide := eval[[]string](b, `(width => document.documentElement.scrollWidth <= width ? [] : [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > width + 1 && !e.closest("pre, .hidden, .skip")).slice(0, 5).map(e => e.outerHTML.slice(0, 200)).concat("scrollWidth " + document.documentElement.scrollWidth)`+fmt.Sprintf(")(%d)", width))
 	require.Empty(b.t, wide, "%s is scrolled sideways", what)
 }
 

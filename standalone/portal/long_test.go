@@ -45,7 +45,7 @@ func TestLongNames(t *testing.T) {
 			b.Go(path)
 			for _, width := range []int64{1280, 900, 360} {
 				b.Size(width)
-				b.fits(fmt.Sprintf("%s, %d px", path, width))
+				b.fits(width, fmt.Sprintf("%s, %d px", path, width))
 				b.shoot(fmt.Sprintf("long-%s-%d", pattern, width))
 			}
 		}
@@ -56,7 +56,7 @@ func TestLongNames(t *testing.T) {
 		b.Go(path)
 		for _, width := range []int64{1280, 360} {
 			b.Size(width)
-			b.fits(fmt.Sprintf("%s, disabled, %d px", path, width))
+			b.fits(width, fmt.Sprintf("%s, disabled, %d px", path, width))
 		}
 	}
 }

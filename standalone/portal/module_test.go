@@ -166,7 +166,7 @@ func TestADisabledWebhook(t *testing.T) {
 	require.Contains(t, b.Text("form[action$=recover] .primary"), "Recover all 3")
 	for _, width := range []int64{1280, 360} {
 		b.Size(width)
-		b.fits(fmt.Sprintf("recover, %d px", width))
+		b.fits(width, fmt.Sprintf("recover, %d px", width))
 	}
 }
 

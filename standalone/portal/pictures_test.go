@@ -83,4 +83,4 @@ func (b *tab) picture(name string, width int64, scheme string) {
 }
 
 // varying is what differs from one run to the next: ids, ports, times and counts.
-var varying = regexp.MustCompile(`[0-9][0-9a-f.:-]*`)
+var varying = regexp.MustCompile(`[0-9][0-9a-f.:-]*( [AP]M)?`)
