@@ -13,7 +13,7 @@ PACKAGES ?= 3
 LDFLAGS = -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run cluster build test test-quick test-unit test-race test-system test-e2e test-portal pictures test-faults test-bench test-deps fresh soak fuzz fuzz-numbered bench profile generate check-generated check-api lint fmt vuln sbom pin-images release-snapshot tidy clean
+.PHONY: help run cluster build test test-quick test-unit test-race test-system test-e2e test-portal pictures test-faults test-bench test-deps fresh soak fuzz fuzz-numbered bench scale profile generate check-generated check-api lint fmt vuln sbom pin-images release-snapshot tidy clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,7 +78,7 @@ test-portal: build test-deps ## Run the portal's tests in a real browser; MATHUB
 pictures: build test-deps ## Make the docs' pictures of the portal and of the operators' pages again
 	cd standalone && MATHUB_PICTURES=$(CURDIR)/docs/images $(GO) test -count=1 -run 'TestPictures|TestOperatorsPages' ./portal
 
-test-bench: build ## Run the short form of what make bench measures, which shows that it works
+test-bench: build test-deps ## Run the short form of what make bench measures, which shows that it works
 	$(SYSTEM) -timeout 10m ./bench
 
 test-faults: build test-deps ## Run the fault tests: what is killed, cut off or hangs loses nothing
@@ -105,6 +105,9 @@ fuzz-numbered: bin/standalone ## Fuzz each target that needs servers with FUZZ_I
 bench: build ## Measure the product beside its yardsticks, for an hour, and draw docs/bench.svg
 	cd standalone && MATHUB_BENCH=1 $(GO) test -count=1 -timeout 1h -v -run TestMeasure ./bench -figures $(CURDIR)/docs/bench.json -plot $(CURDIR)/docs/bench.svg
 	cd standalone && MATHUB_BENCH=1 $(GO) test -count=1 -timeout 1h -v -run 'TestScale|TestMemory|TestOverload' ./bench
+
+scale: build test-deps ## Measure what a process of each kind carries, and two and three of them, on the layout of several machines (needs root on Linux)
+	cd standalone && MATHUB_BENCH=1 $(GO) test -count=1 -timeout 1h -v -run TestClusterScale ./bench
 
 profile: build ## Show where processor time goes while events come in; keeps the profiles in bin/profiles
 	cd standalone && MATHUB_BENCH=1 $(GO) test -count=1 -timeout 10m -v -run TestProfile ./bench -profiles $(CURDIR)/bin/profiles

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -37,14 +38,23 @@ type counter struct {
 	arrivals sync.Map // event id -> time.Time
 }
 
-func newCounter(t *testing.T) *counter {
+// newCounter makes one that listens on loopback, or where listen says.
+func newCounter(t *testing.T, listen func() (net.Listener, error)) *counter {
+	t.Helper()
 	c := &counter{}
-	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		now := time.Now()
 		_, _ = io.Copy(io.Discard, r.Body)
 		c.arrivals.LoadOrStore(r.Header.Get("Webhook-Id"), now)
 		c.count.Add(1)
 	}))
+	if listen != nil {
+		require.NoError(t, server.Listener.Close())
+		var err error
+		server.Listener, err = listen()
+		require.NoError(t, err)
+	}
+	server.Start()
 	t.Cleanup(server.Close)
 	c.url = server.URL
 	return c
@@ -77,7 +87,7 @@ var audiences atomic.Int64
 
 func newAudience(t *testing.T, s *system, webhooks int) *audience {
 	t.Helper()
-	a := &audience{counter: newCounter(t), system: s, webhooks: webhooks, prefix: fmt.Sprintf("a%d", audiences.Add(1))}
+	a := &audience{counter: newCounter(t, s.listen), system: s, webhooks: webhooks, prefix: fmt.Sprintf("a%d", audiences.Add(1))}
 	s.insert(t, a)
 	_, err := a.db.Exec(t.Context(), "ANALYZE webhooks")
 	require.NoError(t, err)
@@ -108,8 +118,11 @@ func (a *audience) nextID() string { return fmt.Sprintf("%s-%d", a.prefix, a.eve
 func (a *audience) emit(ctx context.Context) error { return a.post(ctx, eventsPath, a.nextEvent()) }
 
 // emitBatch emits as many events in one call as a call may hold.
-func (a *audience) emitBatch(ctx context.Context) error {
-	events := make([]testkit.Event, batch)
+func (a *audience) emitBatch(ctx context.Context) error { return a.emitEvents(ctx, batch) }
+
+// emitEvents emits n events in one call.
+func (a *audience) emitEvents(ctx context.Context, n int) error {
+	events := make([]testkit.Event, n)
 	for i := range events {
 		events[i] = a.nextEvent()
 	}
@@ -118,11 +131,14 @@ func (a *audience) emitBatch(ctx context.Context) error {
 
 // startWorkflow emits an event by a plain Temporal client, c.
 func (a *audience) startWorkflow(c client.Client) func(context.Context) error {
-	return func(ctx context.Context) error {
-		options := client.StartWorkflowOptions{ID: emit.WorkflowID(a.nextID()), TaskQueue: emit.TaskQueue}
-		_, err := c.ExecuteWorkflow(ctx, options, "DeliverEvent", map[string]any{"event": eventType, "data": data()})
-		return err
-	}
+	return func(ctx context.Context) error { return startEvent(ctx, c, a.nextID()) }
+}
+
+// startEvent emits an event with an id by a plain Temporal client. It may be repeated.
+func startEvent(ctx context.Context, c client.Client, id string) error {
+	options := client.StartWorkflowOptions{ID: emit.WorkflowID(id), TaskQueue: emit.TaskQueue}
+	_, err := c.ExecuteWorkflow(ctx, options, "DeliverEvent", map[string]any{"event": eventType, "data": data()})
+	return err
 }
 
 // burst makes so many calls of emit as fast as they are taken, and returns the deliveries per second until the last

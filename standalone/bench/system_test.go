@@ -37,6 +37,8 @@ type system struct {
 	pids map[string]int
 	// urlColumn of its webhooks tells whose they are, as each audience has a server of its own.
 	urlColumn string
+	// listen is where receivers listen; nil: on loopback.
+	listen func() (net.Listener, error)
 	// insert makes an audience's webhooks.
 	insert func(t *testing.T, a *audience)
 	// turnedAway counts the calls that were answered with 503 and made again.

@@ -79,23 +79,28 @@ func (s *system) processorTime(t *testing.T) map[string]time.Duration {
 	for process, pid := range s.pids {
 		used[process] = processTime(pid, false)
 	}
-	for _, pid := range s.postgres(t) {
-		used["Postgres"] += processTime(pid, false)
-	}
-	// What ended ones took stands with their parent.
-	used["Postgres"] += processTime(s.stack.Servers.Postgres.PID(), true) - processTime(s.stack.Servers.Postgres.PID(), false)
+	used["Postgres"] = familyTime(t, s.stack.Servers.Postgres.PID())
 	return used
 }
 
-// postgres are the processes of Postgres: a process a connection, and some more, under one parent.
-func (s *system) postgres(t *testing.T) []int {
+// familyTime is what a process and its children have used up, with those that have ended.
+func familyTime(t *testing.T, parent int) (used time.Duration) {
 	t.Helper()
-	postmaster := s.stack.Servers.Postgres.PID()
-	pids := []int{postmaster}
+	for _, pid := range family(t, parent) {
+		used += processTime(pid, false)
+	}
+	// What ended ones took stands with their parent.
+	return used + processTime(parent, true) - processTime(parent, false)
+}
+
+// family are a process and its children: Postgres has a process a connection, and some more, under one parent.
+func family(t *testing.T, parent int) []int {
+	t.Helper()
+	pids := []int{parent}
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	require.NoError(t, err)
 	for _, path := range stats {
-		if pid, err := strconv.Atoi(strings.Split(path, "/")[2]); err == nil && parentOf(pid) == postmaster {
+		if pid, err := strconv.Atoi(strings.Split(path, "/")[2]); err == nil && parentOf(pid) == parent {
 			pids = append(pids, pid)
 		}
 	}
@@ -110,8 +115,15 @@ func (s *system) memory(t *testing.T) map[string]float64 {
 	for process, pid := range s.pids {
 		held[process] = kibibytes(t, pid, "status", "VmRSS") / 1024
 	}
-	for _, pid := range s.postgres(t) {
-		held["Postgres"] += kibibytes(t, pid, "smaps_rollup", "Pss") / 1024
+	held["Postgres"] = familyMemory(t, s.stack.Servers.Postgres.PID())
+	return held
+}
+
+// familyMemory is what a process and its children hold resident, in MiB.
+func familyMemory(t *testing.T, parent int) (held float64) {
+	t.Helper()
+	for _, pid := range family(t, parent) {
+		held += kibibytes(t, pid, "smaps_rollup", "Pss") / 1024
 	}
 	return held
 }

@@ -147,7 +147,7 @@ func (e *engine) paced(t *testing.T, perSecond, n int) []time.Duration {
 func (y *yardsticks) subscribe(t *testing.T, webhooks int) (c *counter, eventType string) {
 	t.Helper()
 	y.runs++
-	c, eventType = newCounter(t), fmt.Sprintf("bench.%d", y.runs)
+	c, eventType = newCounter(t, nil), fmt.Sprintf("bench.%d", y.runs)
 	_, err := y.pool.Exec(t.Context(), "INSERT INTO webhooks SELECT gen_random_uuid(), $1, ARRAY[$2] FROM generate_series(1, $3::int)", c.url, eventType, webhooks)
 	require.NoError(t, err)
 	return c, eventType
