@@ -134,7 +134,7 @@ func TestWhatAWebhookMissedIsCounted(t *testing.T) {
 	require.Eventually(t, func() bool {
 		s.do("GET", path+"/recover", key, nil).into(t, &r)
 		return r.State == "completed"
-	}, time.Minute, 50*time.Millisecond)
+	}, 3*time.Minute, 50*time.Millisecond)
 	require.Equal(t, []int{10, 10, 0}, []int{r.Found, r.Delivered, r.Failed})
 	require.Equal(t, []any{"5xx", "post.created", true}, []any{*r.StatusClass, *r.EventType, r.Error == nil})
 	require.Equal(t, 80, missed("").Count)

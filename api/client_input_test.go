@@ -355,7 +355,7 @@ func TestTheDeepestEventIsReadByEveryParser(t *testing.T) {
 	require.Eventually(t, func() bool {
 		list = s.deliveries(key, id)
 		return len(list) == 1
-	}, time.Minute, 20*time.Millisecond)
+	}, 3*time.Minute, 20*time.Millisecond)
 	require.Equal(t, 98, depth(t, []byte(s.requests()[0].body)))
 	deepest := 0
 	for _, got := range []answer{

@@ -44,7 +44,7 @@ func TestTwoProcessesSayWhatConflicts(t *testing.T) {
 		Namespace: namespace, WorkflowExecution: &commonpb.WorkflowExecution{WorkflowId: "event-e1"},
 	})
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return !emit(one, 1).Duplicate }, time.Minute, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return !emit(one, 1).Duplicate }, 3*time.Minute, 50*time.Millisecond)
 }
 
 // TestWhatPostgresHasLostIsAcceptedAgain, though Temporal knows a workflow of it that is completed: the database was restored to a

@@ -60,7 +60,7 @@ func TestWhatIsBeingDeletedIsNotFound(t *testing.T) {
 				var waiting int
 				err := a.pool.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query NOT LIKE '%TouchKey%'").Scan(&waiting)
 				return err == nil && waiting == 1
-			}, 10*time.Second, 5*time.Millisecond)
+			}, 3*time.Minute, 5*time.Millisecond)
 			require.NoError(t, tx.Commit(t.Context()))
 			got := <-result
 			require.Equal(t, http.StatusNotFound, got.status, "%s", got.body)

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -20,6 +19,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	mathub "github.com/mathub/webhooks/clients/go"
+	"github.com/mathub/webhooks/internal/testutil"
 	"github.com/mathub/webhooks/workflows/temporaltest"
 )
 
@@ -82,10 +82,7 @@ func TestATestEventIsSentNowAndAnsweredWithItsDelivery(t *testing.T) {
 	require.Equal(t, 1, s.webhook(key, id).FailureCount)
 
 	// No one is there.
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, listener.Close())
-	nowhere := s.subscribe(key, "http://"+listener.Addr().String())
+	nowhere := s.subscribe(key, "http://"+testutil.ClosedPort(t))
 	d = s.test(key, nowhere)
 	require.False(t, d.Success)
 	require.Equal(t, "connection refused", *d.Error)
@@ -141,7 +138,7 @@ func TestAnEmittedEventArrivesToTheDigit(t *testing.T) {
 	r := s.emit(`{"event":"post.created","timestamp":"2025-03-20T10:30:00Z","data":` + data + `}`)
 	require.False(t, r.Duplicate)
 	require.NotEmpty(t, r.ID)
-	require.Eventually(t, func() bool { return len(s.deliveries(key, id)) == 1 }, time.Minute, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return len(s.deliveries(key, id)) == 1 }, 3*time.Minute, 20*time.Millisecond)
 	d := s.deliveries(key, id)[0]
 	want := `{"event":"post.created","timestamp":"2025-03-20T10:30:00.000Z","data":` + data + `}`
 	require.Equal(t, want, s.requests()[0].body)
@@ -151,7 +148,7 @@ func TestAnEmittedEventArrivesToTheDigit(t *testing.T) {
 	// At the limit of size.
 	frame := `{"id":"largest","event":"post.created","data":{"x":""}}`
 	s.emit(strings.Replace(frame, `""`, `"`+strings.Repeat("x", 256<<10-len(frame))+`"`, 1))
-	require.Eventually(t, func() bool { return len(s.deliveries(key, id)) == 2 }, time.Minute, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return len(s.deliveries(key, id)) == 2 }, 3*time.Minute, 20*time.Millisecond)
 }
 
 // emitPatiently emits again while the machine is too busy; for any goroutine.
@@ -208,7 +205,7 @@ func TestAnEventIDIsAcceptedOnce(t *testing.T) {
 	}
 	all.Wait()
 	require.Equal(t, int32(1), first.Load())
-	require.Eventually(t, func() bool { return len(s.deliveries(key, id)) >= 2 }, time.Minute, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return len(s.deliveries(key, id)) >= 2 }, 3*time.Minute, 20*time.Millisecond)
 	time.Sleep(200 * time.Millisecond) // for a third delivery, which must not come
 	byID := map[string]int{}
 	for _, d := range s.deliveries(key, id) {
@@ -231,7 +228,7 @@ func TestOnlyTheNamedBotsHearOfAMention(t *testing.T) {
 	}
 	hears, deaf := subscribe(namedKey), subscribe(otherKey)
 	s.emit(fmt.Sprintf(`{"event":"mention","data":{},"botIds":[%q,"nobody"]}`, named))
-	require.Eventually(t, func() bool { return len(s.deliveries(namedKey, hears)) == 1 }, time.Minute, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return len(s.deliveries(namedKey, hears)) == 1 }, 3*time.Minute, 20*time.Millisecond)
 	require.Empty(t, s.deliveries(otherKey, deaf))
 }
 
@@ -242,7 +239,7 @@ func TestADeliveryIsSentOnceMore(t *testing.T) {
 	_, strangerKey := s.bot()
 	id, another := s.subscribe(key, ""), s.subscribe(key, s.receiver+"/another")
 	s.emit(`{"id":"e","event":"post.created","data":{"n":1.0}}`)
-	require.Eventually(t, func() bool { return len(s.deliveries(key, id)) == 1 && len(s.deliveries(key, another)) == 1 }, time.Minute, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return len(s.deliveries(key, id)) == 1 && len(s.deliveries(key, another)) == 1 }, 3*time.Minute, 20*time.Millisecond)
 	old := s.deliveries(key, id)[0]
 	path := func(webhook, delivery string) string {
 		return webhooksPath + "/" + webhook + "/deliveries/" + delivery + "/redeliver"
@@ -307,7 +304,7 @@ func TestARecoveryIsBegunFollowedAndRefusedThroughTheAPI(t *testing.T) {
 		got := s.do("GET", path, key, nil)
 		got.into(t, &p)
 		return p.State == "completed"
-	}, time.Minute, 50*time.Millisecond)
+	}, 3*time.Minute, 50*time.Millisecond)
 	require.Equal(t, progress{State: "completed", Found: 3, Delivered: 3}, p)
 	require.Len(t, s.requests(), 3)
 	require.Equal(t, http.StatusNoContent, s.do("DELETE", path, key, nil).status, "it has ended already")

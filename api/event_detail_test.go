@@ -289,7 +289,7 @@ func TestAnEmittedEventIsFound(t *testing.T) {
 	require.Eventually(t, func() bool { // successes are recorded together
 		e = s.event(r.ID, "")
 		return e.Audience.Delivered == 1
-	}, 10*time.Second, 20*time.Millisecond)
+	}, 3*time.Minute, 20*time.Millisecond)
 	require.Equal(t, []any{r.WorkflowID, run.GetWorkflowExecutionInfo().GetExecution().GetRunId()}, []any{e.Workflow.ID, e.Workflow.RunID})
 	require.Equal(t, s.requests()[0].body, string(e.Payload))
 	require.Len(t, e.Webhooks, 1)

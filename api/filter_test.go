@@ -47,7 +47,7 @@ func TestAWebhooksFilter(t *testing.T) {
 			var stored int
 			require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT count(*) FROM events WHERE type <> 'test'").Scan(&stored))
 			return stored == emitted && len(s.requests()) >= n
-		}, 30*time.Second, 10*time.Millisecond)
+		}, 3*time.Minute, 10*time.Millisecond)
 		require.Len(t, s.requests(), n)
 		for _, r := range s.requests() {
 			var body struct{ Data struct{ ThreadID string } }
@@ -67,7 +67,7 @@ func TestAWebhooksFilter(t *testing.T) {
 	require.Equal(t, `null`, filterOf(t, s.do("PATCH", path, key, `{"filter":{}}`), http.StatusOK))
 	emit(`"t4"`)
 	require.Equal(t, []string{"t1", "t3", "t4"}, bodies(3))
-	require.Eventually(t, func() bool { return len(s.deliveries(key, path[len(webhooksPath)+1:])) == 3 }, time.Minute, 10*time.Millisecond, "once they are recorded")
+	require.Eventually(t, func() bool { return len(s.deliveries(key, path[len(webhooksPath)+1:])) == 3 }, 3*time.Minute, 10*time.Millisecond, "once they are recorded")
 
 	require.Equal(t, `{"threadId":["t4"]}`, filterOf(t, s.do("PATCH", path, key, `{"filter":{"threadId":["t4"]}}`), http.StatusOK))
 	var missed mathub.Missed
@@ -103,7 +103,7 @@ func TestThreeOfAThousandWebhooksMatch(t *testing.T) {
 	require.Eventually(t, func() bool {
 		got := s.do("GET", eventsPath+"/"+emitted.ID, serviceToken, nil)
 		return got.status == http.StatusOK && json.Unmarshal(got.body, &detail) == nil && detail.Audience.Delivered == 3
-	}, time.Minute, 10*time.Millisecond)
+	}, 3*time.Minute, 10*time.Millisecond)
 	require.Equal(t, mathub.EventAudience{Webhooks: 3, Delivered: 3}, detail.Audience)
 	var got []string
 	for _, w := range detail.Webhooks {

@@ -72,7 +72,7 @@ func TestTheLongestWaitEndsAsAtItsEnd(t *testing.T) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		return len(a.calls) == 1
-	}, time.Minute, time.Millisecond)
+	}, 3*time.Minute, time.Millisecond)
 	for i := 1; i < maxWaiting; i++ {
 		bot := fmt.Sprint(i)
 		if i == 1 {

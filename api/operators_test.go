@@ -131,7 +131,7 @@ func TestOperatorsRecoverAndRetryWebhooksOfAnyBot(t *testing.T) {
 	service := func(method, path string, body any) answer { return s.do(method, internalPath+path, serviceToken, body) }
 	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	s.emit(`{"event":"post.created","data":{"n":1}}`)
-	require.Eventually(t, func() bool { return len(s.planned(hook)) == 1 }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return len(s.planned(hook)) == 1 }, 3*time.Minute, 10*time.Millisecond)
 	var failing []mathub.OperatorWebhook
 	service("GET", "webhooks?state=failing&errorClass=http_5xx", nil).into(t, &failing)
 	require.Len(t, failing, 1)
@@ -158,11 +158,11 @@ func TestOperatorsRecoverAndRetryWebhooksOfAnyBot(t *testing.T) {
 
 	s.answer(nil)
 	require.Equal(t, http.StatusAccepted, service("POST", "webhooks/"+hook+"/retry-now", nil).status)
-	require.Eventually(t, func() bool { return s.deliveries(key, hook)[0].Success }, time.Minute, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return s.deliveries(key, hook)[0].Success }, 3*time.Minute, 50*time.Millisecond)
 	require.Equal(t, http.StatusAccepted, service("POST", "webhooks/"+hook+"/recover", nil).status)
 	require.Eventually(t, func() bool {
 		return strings.Contains(string(service("GET", "webhooks/"+hook+"/recover", nil).body), `"state":"completed"`)
-	}, time.Minute, 50*time.Millisecond)
+	}, 3*time.Minute, 50*time.Millisecond)
 	require.Equal(t, http.StatusNoContent, service("DELETE", "webhooks/"+hook+"/recover", nil).status)
 	require.Contains(t, string(service("GET", "audit", nil).body), `"recovery.started"`)
 }

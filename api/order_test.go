@@ -29,9 +29,9 @@ func TestAnOrderedWebhook(t *testing.T) {
 	var want []string
 	for range 3 {
 		want = append(want, s.emit(`{"event":"post.created","data":{}}`).ID)
-		require.Eventually(t, func() bool { return len(s.waiting(path, key)) == len(want) }, time.Minute, 20*time.Millisecond)
+		require.Eventually(t, func() bool { return len(s.waiting(path, key)) == len(want) }, 3*time.Minute, 20*time.Millisecond)
 	}
-	require.Eventually(t, func() bool { return s.waiting(path, key)[0].Attempt == 2 }, time.Minute, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return s.waiting(path, key)[0].Attempt == 2 }, 3*time.Minute, 20*time.Millisecond)
 	list := s.waiting(path, key)
 	for i, d := range list {
 		require.Equal(t, []any{i + 1, want[i]}, []any{d.Position, d.EventID})
@@ -46,7 +46,7 @@ func TestAnOrderedWebhook(t *testing.T) {
 	require.Len(t, s.deliveries(key, id), 1)
 	s.answer(nil)
 	require.Equal(t, http.StatusAccepted, s.do("POST", path+"/retry-now", key, map[string]string{"eventId": want[0]}).status)
-	require.Eventually(t, func() bool { return len(s.waiting(path, key)) == 0 }, time.Minute, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return len(s.waiting(path, key)) == 0 }, 3*time.Minute, 20*time.Millisecond)
 	var sent []string
 	for _, r := range s.requests() {
 		sent = append(sent, r.header.Get("webhook-id"))
@@ -58,12 +58,12 @@ func TestAnOrderedWebhook(t *testing.T) {
 	require.Equal(t, http.StatusOK, s.do("PATCH", path, key, `{"events":["post.created","thread.created"]}`).status)
 	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	s.emit(`{"event":"post.created","data":{}}`)
-	require.Eventually(t, func() bool { list := s.waiting(path, key); return len(list) == 1 && list[0].Attempt == 2 }, time.Minute, 20*time.Millisecond)
+	require.Eventually(t, func() bool { list := s.waiting(path, key); return len(list) == 1 && list[0].Attempt == 2 }, 3*time.Minute, 20*time.Millisecond)
 	next := s.emit(`{"event":"thread.created","data":{}}`).ID
-	require.Eventually(t, func() bool { return len(s.waiting(path, key)) == 2 }, time.Minute, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return len(s.waiting(path, key)) == 2 }, 3*time.Minute, 20*time.Millisecond)
 	s.answer(nil)
 	require.Equal(t, http.StatusOK, s.do("PATCH", path, key, `{"events":["thread.created"]}`).status)
-	require.Eventually(t, func() bool { return len(s.waiting(path, key)) == 0 }, time.Minute, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return len(s.waiting(path, key)) == 0 }, 3*time.Minute, 20*time.Millisecond)
 	requests := s.requests()
 	require.Equal(t, next, requests[len(requests)-1].header.Get("webhook-id"))
 

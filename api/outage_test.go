@@ -140,8 +140,8 @@ func TestTemporalGoesAway(t *testing.T) {
 	}
 }
 
-// patience is how soon an outage is answered.
-const patience = 12 * time.Second
+// patience is how soon an outage is answered, on a busy machine too. Temporal's client would go on trying for a minute.
+const patience = 30 * time.Second
 
 func TestPostgresIsAway(t *testing.T) {
 	t.Parallel()
@@ -205,7 +205,7 @@ func TestWhatStandsBehindIsAway(t *testing.T) {
 	began := time.Now()
 	got = a.do("POST", "/api/internal/v1/events", serviceToken, `{"event":"post.created","data":{}}`)
 	require.Equal(t, http.StatusServiceUnavailable, got.status)
-	require.Less(t, time.Since(began), 20*time.Second)
+	require.Less(t, time.Since(began), patience)
 	require.Equal(t, http.StatusOK, a.do("GET", "/healthz", "", nil).status)
 
 	a.pool.Close()

@@ -119,10 +119,10 @@ func TestWhatOwnersMayDoWhileDeliveriesArePaused(t *testing.T) {
 	require.NotNil(t, list[0].Paused)
 	second := s.subscribe(key, s.receiver+"/second")
 	s.emit(`{"event":"post.created","data":{"n":1}}`)
-	require.Eventually(t, func() bool { return len(s.planned(hook)) == 1 && len(s.planned(second)) > 0 }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return len(s.planned(hook)) == 1 && len(s.planned(second)) > 0 }, 3*time.Minute, 10*time.Millisecond)
 	require.Len(t, s.requests(), before)
 
 	require.Equal(t, http.StatusNoContent, s.do("DELETE", pausesPath+"?scope=host&value=127.0.0.1", serviceToken, nil).status)
-	require.Eventually(t, func() bool { return len(s.deliveries(key, hook)) == 2 && len(s.deliveries(key, second)) > 0 }, time.Minute, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return len(s.deliveries(key, hook)) == 2 && len(s.deliveries(key, second)) > 0 }, 3*time.Minute, 50*time.Millisecond)
 	require.Nil(t, s.webhook(key, hook).Paused)
 }

@@ -27,7 +27,7 @@ func TestADeliverySaysWhenTheNextAttemptIsDue(t *testing.T) {
 			d = s.detail(key, id, list[0].ID)
 		}
 		return d.NextAttempt != nil
-	}, time.Minute, 50*time.Millisecond)
+	}, 3*time.Minute, 50*time.Millisecond)
 	require.Equal(t, 2, *d.NextAttempt)
 	require.WithinDuration(t, began.Add(time.Hour), *d.NextAttemptAt, 15*time.Minute)
 	require.Len(t, d.RequestHeaders, 6)
@@ -35,11 +35,11 @@ func TestADeliverySaysWhenTheNextAttemptIsDue(t *testing.T) {
 	s.answer(nil)
 	require.Eventually(t, func() bool { // the queue is woken a moment after the failure is recorded
 		return s.temporal.SignalWorkflow(t.Context(), workflows.QueueWorkflowID(must(t, id)), "", workflows.RetryNowSignal, event.ID) == nil
-	}, 20*time.Second, 50*time.Millisecond)
+	}, 3*time.Minute, 50*time.Millisecond)
 	require.Eventually(t, func() bool {
 		after := s.detail(key, id, d.ID)
 		return after.NextAttempt == nil && after.NextAttemptAt == nil
-	}, time.Minute, 50*time.Millisecond, "none after the end")
+	}, 3*time.Minute, 50*time.Millisecond, "none after the end")
 }
 
 // TestTheNextAttemptIsThatOfTheQueue: it needs no Temporal.

@@ -99,7 +99,7 @@ func TestABotSeesItself(t *testing.T) {
 	require.Len(t, list(), 2)
 	require.Equal(t, "laptop", list()[1].Name)
 	require.Nil(t, list()[1].LastUsedAt)
-	require.Eventually(t, func() bool { return list()[0].LastUsedAt != nil }, time.Minute, 20*time.Millisecond, "written beside the calls")
+	require.Eventually(t, func() bool { return list()[0].LastUsedAt != nil }, 3*time.Minute, 20*time.Millisecond, "written beside the calls")
 
 	require.Equal(t, http.StatusNotFound, a.do("DELETE", "/api/bot/v1/keys/"+made.ID, others, nil).status)
 	require.Equal(t, http.StatusOK, a.do("GET", "/api/bot/v1/bot", made.Key, nil).status)

@@ -20,7 +20,7 @@ func TestBothSecretsSignDuringARotation(t *testing.T) {
 	// signers are those of the secrets whose entry webhook-signature has, in their order.
 	signers := func(secrets ...string) (found []string) {
 		t.Helper()
-		require.Equal(t, http.StatusOK, s.do("POST", path+"/test", key, nil).status)
+		require.Equal(t, http.StatusOK, s.tested(key, id).status)
 		sent := s.requests()
 		last := sent[len(sent)-1]
 		seconds, err := time.ParseDuration(last.header.Get("Webhook-Timestamp") + "s")

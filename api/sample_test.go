@@ -69,7 +69,7 @@ func TestAFailedSampleIsNotMissed(t *testing.T) {
 	require.Eventually(t, func() bool {
 		s.do("GET", webhooksPath+"/"+id+"/recover", key, nil).into(t, &r)
 		return r.State == "completed"
-	}, time.Minute, 50*time.Millisecond)
+	}, 3*time.Minute, 50*time.Millisecond)
 	require.Zero(t, r.Found)
 	require.Len(t, s.deliveries(key, id), 1)
 }
@@ -89,16 +89,16 @@ func TestWhatWaitsIsAttemptedNow(t *testing.T) {
 	require.Zero(t, retry(nil).Attempts, "nothing waits")
 	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	first := s.emit(`{"event":"post.created","data":{}}`)
-	require.Eventually(t, func() bool { return len(s.deliveries(key, id)) == 1 }, time.Minute, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return len(s.deliveries(key, id)) == 1 }, 3*time.Minute, 50*time.Millisecond)
 	s.emit(`{"event":"post.created","data":{}}`)
-	require.Eventually(t, func() bool { return len(s.deliveries(key, id)) == 2 }, time.Minute, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return len(s.deliveries(key, id)) == 2 }, 3*time.Minute, 50*time.Millisecond)
 	s.answer(nil)
 	require.Zero(t, retry(`{"eventId":"another"}`).Attempts)
 	require.Equal(t, 1, retry(map[string]any{"eventId": first.ID}).Attempts)
-	require.Eventually(t, func() bool { return s.deliveries(key, id)[0].Success }, time.Minute, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return s.deliveries(key, id)[0].Success }, 3*time.Minute, 50*time.Millisecond)
 	require.Equal(t, first.ID, s.deliveries(key, id)[0].EventID)
 	require.Equal(t, 1, retry(`{}`).Attempts)
-	require.Eventually(t, func() bool { return len(s.deliveries(key, id)) == 4 }, time.Minute, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return len(s.deliveries(key, id)) == 4 }, 3*time.Minute, 50*time.Millisecond)
 	require.Equal(t, "retry", s.deliveries(key, id)[0].Trigger)
 
 	require.Equal(t, []string{"eventId"}, s.do("POST", path, key, `{"eventId":"a b"}`).fields(t))

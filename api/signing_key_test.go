@@ -84,7 +84,7 @@ func TestAKeyPairSignsBesideTheSecret(t *testing.T) {
 
 	// When its overlap is over, the key before signs no more, is not shown, and is forgotten.
 	rotate(`{"overlap":"1s"}`)
-	require.Eventually(t, func() bool { return len(keys(s.do("GET", path, key, nil))) == 1 }, time.Minute, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return len(keys(s.do("GET", path, key, nil))) == 1 }, 3*time.Minute, 50*time.Millisecond)
 	test()
 	fourth := keys(s.do("GET", path, key, nil))
 	require.Equal(t, fourth, s.signers(t, append(third, fourth...)...))

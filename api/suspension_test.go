@@ -25,7 +25,7 @@ func TestASuspendedBotIsSentNothingAndItsKeysAreRefused(t *testing.T) {
 	require.Equal(t, http.StatusOK, s.do("PATCH", webhooksPath+"/"+paused, key, `{"isActive":false}`).status)
 	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	waits := s.emit(`{"event":"post.created","data":{"n":1}}`)
-	require.Eventually(t, func() bool { return len(s.planned(hook)) == 1 }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return len(s.planned(hook)) == 1 }, 3*time.Minute, 10*time.Millisecond)
 	s.answer(nil)
 
 	patch := func(body string) (got answer) {
@@ -48,7 +48,7 @@ func TestASuspendedBotIsSentNothingAndItsKeysAreRefused(t *testing.T) {
 	require.Equal(t, http.StatusUnauthorized, s.do("GET", webhooksPath, "bot_none", nil).status)
 	require.Empty(t, s.planned(hook))
 	s.emit(`{"event":"post.created","data":{"n":2}}`)
-	require.Eventually(t, func() bool { return len(s.deliveries(other, bystander)) == 2 }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return len(s.deliveries(other, bystander)) == 2 }, 3*time.Minute, 10*time.Millisecond)
 	var path []string
 	for _, r := range s.requests()[before:] {
 		path = append(path, r.header.Get("X-Mathub-Event"))
@@ -59,7 +59,7 @@ func TestASuspendedBotIsSentNothingAndItsKeysAreRefused(t *testing.T) {
 	require.Empty(t, s.deliveries(key, hook)[1:], "nothing comes by itself")
 	require.False(t, s.webhook(key, paused).IsActive, "what its owner paused stays so")
 	require.Equal(t, http.StatusAccepted, s.do("POST", webhooksPath+"/"+hook+"/recover", key, nil).status)
-	require.Eventually(t, func() bool { return len(s.deliveries(key, hook)) == 3 }, time.Minute, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return len(s.deliveries(key, hook)) == 3 }, 3*time.Minute, 50*time.Millisecond)
 	delivered := map[string]bool{}
 	for _, d := range s.deliveries(key, hook)[:2] {
 		delivered[d.EventID] = d.Success
@@ -86,7 +86,7 @@ func TestACallThatWaitsForEventsEndsWithItsBotsSuspension(t *testing.T) {
 			a := newAPI(t, nil, nil)
 			bot, key := a.bot()
 			answered := make(chan answer, 1)
-			go func() { answered <- a.do("GET", "/api/bot/v1/events?after=latest&wait=5s", key, nil) }()
+			go func() { answered <- a.do("GET", "/api/bot/v1/events?after=latest&wait=20s", key, nil) }()
 			time.Sleep(500 * time.Millisecond) // that it waits cannot be seen; should it not wait yet, the answer is the same
 			c.end(a, bot)
 			a.accepted("e1", "post.created", "{}")
@@ -229,7 +229,7 @@ func TestReceiptsSayWhatIsWrong(t *testing.T) {
 			var n int
 			require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT count(*) FROM events WHERE id = $1", id).Scan(&n))
 			return n == 1
-		}, time.Minute, 10*time.Millisecond)
+		}, 3*time.Minute, 10*time.Millisecond)
 	}
 	stored("m1")
 	stored("m2")

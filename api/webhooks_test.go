@@ -205,7 +205,7 @@ func TestAChangeWaitsForRecordings(t *testing.T) {
 				var waits bool
 				err := a.pool.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))").Scan(&waits)
 				return err == nil && waits
-			}, time.Minute, 5*time.Millisecond)
+			}, 3*time.Minute, 5*time.Millisecond)
 			_, err = recording.Exec(t.Context(), "INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at) VALUES ($1, 'e', 2, 2, 'retry', now())", id)
 			require.NoError(t, err)
 			require.NoError(t, recording.Commit(t.Context()))

@@ -94,12 +94,12 @@ func TestAServerThatHangsIsNoticed(t *testing.T) {
 			_, err = pool.Exec(context.Background(), write)
 			require.Error(t, err)
 			require.True(t, db.IsUnavailable(err), "%v", err)
-			require.Less(t, time.Since(began), 15*time.Second, "some 5 s, on a machine with time for it")
+			require.Less(t, time.Since(began), time.Minute, "some 5 s, on a machine with time for it")
 			if !standby {
 				first.thaw()
 			}
 			require.Eventually(t, func() bool { _, err := pool.Exec(context.Background(), write); return err == nil },
-				15*time.Second, 20*time.Millisecond, "it works again")
+				time.Minute, 20*time.Millisecond, "it works again")
 		})
 	}
 }

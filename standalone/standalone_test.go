@@ -71,7 +71,7 @@ func TestFirstHour(t *testing.T) {
 	secret := regexp.MustCompile(`receiver --secret (whsec_\S+)`).FindStringSubmatch(first.output())
 	require.NotNil(t, secret, first.output())
 	receiver := m.start(t, "receiver", "--secret", secret[1], "--port", strconv.Itoa(port))
-	receiver.await("Waiting for webhooks", 1, 10*time.Second)
+	receiver.await("Waiting for webhooks", 1, patience)
 	_, commands, ok := strings.Cut(first.output(), "in a third:\n")
 	require.True(t, ok)
 	commands = strings.ReplaceAll(commands, "127.0.0.1:9000", fmt.Sprintf("127.0.0.1:%d", port))
@@ -82,8 +82,8 @@ func TestFirstHour(t *testing.T) {
 	shell.Stdout = &answers
 	require.NoError(t, shell.Run(), answers.String())
 	require.Contains(t, answers.String(), `"workflowId":"event-`)
-	receiver.await(`"body":"Hello"`, 1, 10*time.Second)
-	receiver.await("✓", 4, 10*time.Second) // two signatures each, of the verification and the event
+	receiver.await(`"body":"Hello"`, 1, patience)
+	receiver.await("✓", 4, patience) // two signatures each, of the verification and the event
 	require.NotContains(t, receiver.output(), "✗")
 
 	key, token, ui := first.line("Bot key"), first.line("Service token"), first.line("Temporal UI")
@@ -92,7 +92,7 @@ func TestFirstHour(t *testing.T) {
 		var status int
 		status, hooks = m.get(t, "/api/bot/v1/webhooks", key)
 		return status == http.StatusOK && strings.Contains(hooks, `"deliveries24h":2`)
-	}, 10*time.Second, 50*time.Millisecond)
+	}, patience, 50*time.Millisecond)
 	var listed struct {
 		Executions []struct{ Type struct{ Name string } }
 	}
@@ -116,8 +116,8 @@ func TestFirstHour(t *testing.T) {
 
 	family := descendants(t, first.cmd.Process.Pid)
 	require.NoError(t, first.cmd.Process.Signal(os.Interrupt))
-	require.Equal(t, 0, first.awaitEnd(20*time.Second), first.problems())
-	requireGone(t, family, time.Second)
+	require.Equal(t, 0, first.awaitEnd(patience), first.problems())
+	requireGone(t, family, patience)
 	m.requirePortsFree(t)
 
 	m.asBefore = true // where it listens
@@ -185,36 +185,36 @@ func TestTroubleIsMended(t *testing.T) {
 		receiver.AwaitWithin(t, "/hook", arrived, time.Until(deadline))
 	}
 	kill := func(text string, sig syscall.Signal) { require.NoError(t, syscall.Kill(r.child(text), sig)) }
-	works(time.Minute)
+	works(patience)
 
 	kill(temporalServerName, syscall.SIGKILL)
-	r.await("Temporal server ended (signal: killed)", 1, time.Minute)
-	r.await("Temporal server is back", 1, time.Minute)
-	works(time.Minute)
+	r.await("Temporal server ended (signal: killed)", 1, patience)
+	r.await("Temporal server is back", 1, patience)
+	works(patience)
 
 	kill(" serve", syscall.SIGKILL)
-	r.await("API and worker is back", 1, time.Minute)
+	r.await("API and worker is back", 1, patience)
 	kill(webUIName, syscall.SIGKILL)
-	r.await("Temporal Web UI is back", 1, time.Minute)
+	r.await("Temporal Web UI is back", 1, patience)
 
 	// What pg_ctl stop -m immediate sends.
 	kill("postgres -D", syscall.SIGQUIT)
-	r.await("Postgres is back", 1, time.Minute)
-	works(time.Minute)
+	r.await("Postgres is back", 1, patience)
+	works(patience)
 
 	// It hangs: only asking it finds out.
 	kill(temporalServerName, syscall.SIGSTOP)
-	r.await("Temporal server ended (it has not worked for 1", 1, time.Minute)
-	r.await("Temporal server is back", 2, time.Minute)
-	works(time.Minute)
+	r.await("Temporal server ended (it has not worked for 1", 1, patience)
+	r.await("Temporal server is back", 2, patience)
+	works(patience)
 
 	family := descendants(t, r.cmd.Process.Pid)
 	require.NoError(t, r.cmd.Process.Kill())
-	r.awaitEnd(10 * time.Second)
-	requireGone(t, family, time.Minute)
+	r.awaitEnd(patience)
+	requireGone(t, family, patience)
 	r = m.start(t)
 	r.awaitReady()
-	works(time.Minute)
+	works(patience)
 }
 
 // TestOneLineSaysWhatToDo: what is wrong from the start is said in a line, and nothing is left running.
@@ -245,7 +245,7 @@ func TestOneLineSaysWhatToDo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := m.start(t, c.args...)
-			require.Equal(t, 1, r.awaitEnd(10*time.Second))
+			require.Equal(t, 1, r.awaitEnd(patience))
 			require.Equal(t, 1, strings.Count(r.problems(), "\n"), r.problems())
 			for _, text := range c.wanted {
 				require.Contains(t, r.problems(), text)
@@ -254,7 +254,7 @@ func TestOneLineSaysWhatToDo(t *testing.T) {
 	}
 	t.Run("several ports", func(t *testing.T) {
 		r := m.start(t, "--addr", "127.0.0.1:"+taken, "--ui-port", taken)
-		require.Equal(t, 1, r.awaitEnd(10*time.Second))
+		require.Equal(t, 1, r.awaitEnd(patience))
 		require.Equal(t, 1, strings.Count(r.problems(), "\n"), r.problems())
 		require.Contains(t, r.problems(), "the API cannot listen on 127.0.0.1:"+taken)
 		require.Contains(t, r.problems(), "the Temporal Web UI cannot listen on port "+taken)
@@ -274,25 +274,25 @@ func TestOneLineSaysWhatToDo(t *testing.T) {
 		slow := filepath.Join(m.dir, "slow")
 		require.NoError(t, os.WriteFile(slow, []byte("#!/bin/sh\nexec sleep 60\n"), 0o755))
 		holder := m.start(t, "--app", slow)
-		holder.await("Postgres…", 1, 10*time.Second)
+		holder.await("Postgres…", 1, patience)
 		r := m.start(t)
-		require.Equal(t, 1, r.awaitEnd(10*time.Second))
+		require.Equal(t, 1, r.awaitEnd(patience))
 		require.Equal(t, 1, strings.Count(r.problems(), "\n"), r.problems())
 		require.Contains(t, r.problems(), fmt.Sprintf("in use by process %d", holder.cmd.Process.Pid))
 		require.Contains(t, r.problems(), "MATHUB_DATA_DIR")
 
 		// Ctrl-C in the middle of a start.
-		holder.await("API and worker…", 1, 60*time.Second)
+		holder.await("API and worker…", 1, patience)
 		family := descendants(t, holder.cmd.Process.Pid)
 		require.NoError(t, holder.cmd.Process.Signal(os.Interrupt))
-		require.Equal(t, 0, holder.awaitEnd(20*time.Second), holder.problems())
-		requireGone(t, family, time.Second)
+		require.Equal(t, 0, holder.awaitEnd(patience), holder.problems())
+		requireGone(t, family, patience)
 	})
 	t.Run("broken product", func(t *testing.T) {
 		broken := filepath.Join(m.dir, "broken")
 		require.NoError(t, os.WriteFile(broken, []byte("#!/bin/sh\necho out of cheese >&2\nexit 7\n"), 0o755))
 		r := m.start(t, "--app", broken)
-		require.Equal(t, 1, r.awaitEnd(60*time.Second))
+		require.Equal(t, 1, r.awaitEnd(patience))
 		require.Contains(t, r.problems(), "exit status 7")
 		require.Contains(t, r.problems(), "out of cheese")
 		m.requirePortsFree(t)
@@ -311,13 +311,13 @@ func TestSecondInterruptForces(t *testing.T) {
 	r.awaitReady()
 	family := descendants(t, r.cmd.Process.Pid)
 	require.NoError(t, r.cmd.Process.Signal(os.Interrupt))
-	r.await("Stopping", 1, 5*time.Second)
+	r.await("Stopping", 1, patience)
 	time.Sleep(500 * time.Millisecond) // for its end, which must not come yet
 	require.NoError(t, r.cmd.Process.Signal(syscall.Signal(0)), "it waits for its children")
 	require.NoError(t, r.cmd.Process.Signal(os.Interrupt))
-	require.Equal(t, 1, r.awaitEnd(3*time.Second))
+	require.Equal(t, 1, r.awaitEnd(8*time.Second)) // it would wait for longer
 	require.Contains(t, r.problems(), "was killed before it had stopped")
-	requireGone(t, family, 3*time.Second)
+	requireGone(t, family, patience)
 }
 
 // TestWithServers runs commands with servers of their own, of which nothing stays.
@@ -335,7 +335,7 @@ func TestWithServers(t *testing.T) {
 		seen := filepath.Join(m.dir, "seen")
 		r := m.start(t, "with-servers", "--", "sh", "-c",
 			`echo "$MATHUB_TEST_DATABASE_URL $TEMPORAL_ADDRESS"; while ! [ -e "$0" ]; do sleep 0.05; done; exit 42`, seen)
-		r.await("\n", 1, 60*time.Second)
+		r.await("\n", 1, patience)
 		database, address, ok := strings.Cut(strings.TrimSpace(r.output()), " ")
 		require.True(t, ok, r.output())
 		conn, err := pgx.Connect(t.Context(), database)
@@ -350,21 +350,21 @@ func TestWithServers(t *testing.T) {
 		require.NoError(t, err)
 		c.Close()
 		require.NoError(t, os.WriteFile(seen, nil, 0o600))
-		require.Equal(t, 42, r.awaitEnd(20*time.Second), r.problems())
+		require.Equal(t, 42, r.awaitEnd(patience), r.problems())
 		requireNothingStays(t)
 	})
 	t.Run("terminated", func(t *testing.T) {
 		r := m.start(t, "with-servers", "--", "sh", "-c", `echo running; sleep 60 & wait`)
-		r.await("running", 1, 60*time.Second)
+		r.await("running", 1, patience)
 		family := descendants(t, r.cmd.Process.Pid)
 		require.NoError(t, r.cmd.Process.Signal(syscall.SIGTERM))
-		require.Equal(t, 128+15, r.awaitEnd(10*time.Second), r.problems())
-		requireGone(t, family, time.Second)
+		require.Equal(t, 128+15, r.awaitEnd(patience), r.problems())
+		requireGone(t, family, patience)
 		requireNothingStays(t)
 	})
 	t.Run("no such command", func(t *testing.T) {
 		r := m.start(t, "with-servers", "--", "no-such-command")
-		require.Equal(t, 1, r.awaitEnd(60*time.Second))
+		require.Equal(t, 1, r.awaitEnd(patience))
 		require.Contains(t, r.problems(), "no-such-command")
 		requireNothingStays(t)
 	})

@@ -29,7 +29,7 @@ func (s *stack) byHand(t *testing.T, id, workflow string, input ...any) error {
 		id = "by-hand-" + uuid.NewString()
 	}
 	run, err := s.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{
-		ID: id, TaskQueue: workflows.TaskQueue, WorkflowRunTimeout: 30 * time.Second,
+		ID: id, TaskQueue: workflows.TaskQueue, WorkflowExecutionTimeout: 5 * time.Minute,
 		RetryPolicy: &temporal.RetryPolicy{InitialInterval: time.Hour}, // so that a failure that is not for good is none
 	}, workflow, input...)
 	require.NoError(t, err)
@@ -209,7 +209,7 @@ func TestAQueueGoesOnThoughItsHistoryDoesNotReplay(t *testing.T) {
 	require.Eventually(t, func() bool {
 		described, err := s.client.DescribeWorkflowExecution(t.Context(), run.GetID(), "")
 		return err == nil && described.GetWorkflowExecutionInfo().GetHistoryLength() > 8 // the second timer has been started
-	}, time.Minute, 20*time.Millisecond)
+	}, 3*time.Minute, 20*time.Millisecond)
 	another.Stop()
 
 	start(t, s, nil)
@@ -222,7 +222,7 @@ func TestAQueueGoesOnThoughItsHistoryDoesNotReplay(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := s.pool.Exec(t.Context(), "UPDATE queue_sweeps SET began_at = '-infinity'") // the next sweep begins at once
 		return err == nil && s.count("/stuck", "e1") == 1
-	}, time.Minute, time.Second)
+	}, 3*time.Minute, time.Second)
 	var ended *temporal.TerminatedError
 	require.ErrorAs(t, run.Get(t.Context(), nil), &ended)
 }

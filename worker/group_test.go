@@ -63,7 +63,7 @@ func TestEventsShareAWorkflow(t *testing.T) {
 			require.Equal(t, 1, s.count(fmt.Sprintf("/%d", i), id))
 		}
 	}
-	require.Eventually(t, func() bool { return s.count("/queued", "e2") == 1 && s.count("/queued", "e3") == 1 }, time.Minute, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return s.count("/queued", "e2") == 1 && s.count("/queued", "e3") == 1 }, 3*time.Minute, 20*time.Millisecond)
 	var owner string
 	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT workflow_id FROM events WHERE id = 'e3'").Scan(&owner))
 	require.Equal(t, workflowID, owner)
@@ -145,7 +145,7 @@ func TestAPoisonousEventHarmsNoOther(t *testing.T) {
 	require.NoError(t, err)
 	receipts, err := emit.Events(t.Context(), s.client, posts("e1", "poison", "e2"))
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return s.count("/", "e1") == 1 && s.count("/", "e2") == 1 }, time.Minute, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return s.count("/", "e1") == 1 && s.count("/", "e2") == 1 }, 3*time.Minute, 20*time.Millisecond)
 	_, err = s.pool.Exec(t.Context(), "ALTER TABLE events DROP CONSTRAINT poison")
 	require.NoError(t, err)
 	require.Equal(t, workflows.Summary{Events: 3, Webhooks: 3, Counts: delivery.Counts{Delivered: 3}}, s.counted(t, receipts[0].WorkflowID))
@@ -194,7 +194,7 @@ func TestManyGroupsWithOneIDDeliverItOnce(t *testing.T) {
 		var n int
 		err := s.pool.QueryRow(t.Context(), "SELECT count(*) FROM deliveries").Scan(&n)
 		return err == nil && n == 101
-	}, time.Minute, 20*time.Millisecond)
+	}, 3*time.Minute, 20*time.Millisecond)
 	require.Equal(t, 1, s.count("/", "same"))
 	for p := range 4 {
 		for i := range 25 {

@@ -121,7 +121,7 @@ func TestManyWebhooksOfAnIncident(t *testing.T) {
 	require.Zero(t, s.enabled(t, s.byUs), "a dry run changes nothing")
 
 	id := s.recover(t, false).ID
-	s.reaches(t, id, time.Minute, func(p history.IncidentProgress) bool { return p.Recovered > 20 })
+	s.reaches(t, id, 3*time.Minute, func(p history.IncidentProgress) bool { return p.Recovered > 20 })
 	s.stopWorkers()
 	between := s.progress(t, id)
 	require.Equal(t, history.IncidentRunning, between.State)
@@ -142,11 +142,11 @@ func TestAnIncidentIsPausedAndResumed(t *testing.T) {
 	_, err = held.Exec(t.Context(), "LOCK TABLE queue IN EXCLUSIVE MODE")
 	require.NoError(t, err)
 	id := s.recover(t, false).ID
-	s.reaches(t, id, time.Minute, func(p history.IncidentProgress) bool { return p.Recovering == 12 })
+	s.reaches(t, id, 3*time.Minute, func(p history.IncidentProgress) bool { return p.Recovering == 12 })
 	s.set(t, id, history.IncidentPaused)
 	enabled := s.enabled(t, s.byUs)
 	require.NoError(t, held.Commit(t.Context()))
-	s.reaches(t, id, time.Minute, func(p history.IncidentProgress) bool { return p.Recovering == 0 })
+	s.reaches(t, id, 3*time.Minute, func(p history.IncidentProgress) bool { return p.Recovering == 0 })
 	p := s.progress(t, id)
 	require.Equal(t, []any{history.IncidentPaused, 12, enabled}, []any{p.State, p.Recovered, s.enabled(t, s.byUs)})
 	workflow := workflows.IncidentWorkflowID(id)
@@ -180,9 +180,9 @@ func TestAnIncidentIsCancelled(t *testing.T) {
 			s.answer(func(http.ResponseWriter, *http.Request) { <-release })
 			t.Cleanup(func() { close(release) })
 			id := s.recover(t, false).ID
-			s.reaches(t, id, time.Minute, func(p history.IncidentProgress) bool { return p.Recovering == 2 })
+			s.reaches(t, id, 3*time.Minute, func(p history.IncidentProgress) bool { return p.Recovering == 2 })
 			cancel(s, id)
-			s.reaches(t, id, time.Minute, func(p history.IncidentProgress) bool {
+			s.reaches(t, id, 3*time.Minute, func(p history.IncidentProgress) bool {
 				return p.State == history.IncidentCancelled && p.Recovering == 0
 			})
 			p := s.progress(t, id)
@@ -201,6 +201,6 @@ func TestAnIncidentThatNobodyStartedIsStarted(t *testing.T) {
 	require.NoError(t, err)
 	_, err = s.pool.Exec(t.Context(), "UPDATE incidents SET updated_at = now() - interval '1 minute'")
 	require.NoError(t, err)
-	s.reaches(t, i.ID, time.Minute, func(p history.IncidentProgress) bool { return p.State == history.IncidentCompleted })
+	s.reaches(t, i.ID, 3*time.Minute, func(p history.IncidentProgress) bool { return p.State == history.IncidentCompleted })
 	s.requireAllGotAllOnce(t)
 }

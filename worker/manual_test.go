@@ -83,7 +83,7 @@ func TestARedeliveryOfWhatIsPlannedIsTheNextAttempt(t *testing.T) {
 	require.NoError(t, workflows.RetryNow(t.Context(), s.client, s.attributes, s.target(id), "e1"))
 	s.awaitDelivery(t, delivery.Attempt{EventID: "e1", WebhookID: id, Number: 3})
 	require.Equal(t, 3, s.count("/", "e1"))
-	require.Eventually(t, func() bool { return s.state(t, id) == "direct, 0 failures, 0 rows" }, time.Minute, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return s.state(t, id) == "direct, 0 failures, 0 rows" }, 3*time.Minute, 20*time.Millisecond)
 }
 
 // TestManualDeliveriesWorkOnADisabledWebhook, one at a time, and enable nothing.

@@ -247,18 +247,17 @@ func TestARecoveryShowsHowFarItIs(t *testing.T) {
 	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
 	s.emit(t, "e1")
 	result[workflows.Summary](t, s.client, "event-e1")
-	release := make(chan struct{})
-	s.answer(func(w http.ResponseWriter, _ *http.Request) {
-		<-release
-		w.WriteHeader(http.StatusBadGateway)
-	})
+	s.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
+	pauses := &history.Pauses{Pool: s.pool}
+	_, err := pauses.Begin(t.Context(), history.PauseBot, "bot", "until its details were read")
+	require.NoError(t, err)
 	queue := history.Queue{Pool: s.pool}
-	_, err := queue.StartRecovery(t.Context(), history.Span{WebhookID: id, Since: time.Now().Add(-time.Minute), Until: time.Now()})
+	_, err = queue.StartRecovery(t.Context(), history.Span{WebhookID: id, Since: time.Now().Add(-time.Minute), Until: time.Now()})
 	require.NoError(t, err)
 	require.NoError(t, workflows.StartRecover(t.Context(), s.client, s.attributes, s.target(id)))
 	recovery := "recover-" + id.String()
 	s.awaitDetails(t, recovery, "**running**: of 1 missed events found so far, 0 delivered, 0 failed, 1 remain.")
-	close(release)
+	require.NoError(t, pauses.End(t.Context(), history.PauseBot, "bot"))
 	require.Equal(t, 1, result[history.RecoveryStep](t, s.client, recovery).Failed)
 	require.Contains(t, s.details(t, recovery), "**completed**: of 1 missed events found so far, 0 delivered, 1 failed, 0 remain.\n\nLast error: `HTTP 502`")
 	s.keep(t, recovery, "recover_failed")

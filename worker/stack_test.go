@@ -158,7 +158,7 @@ func (s *stack) awaitDelivery(t *testing.T, a delivery.Attempt) {
 		var made bool
 		err := s.pool.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM deliveries WHERE event_id = $1 AND webhook_id = $2 AND attempt = $3)", a.EventID, a.WebhookID, a.Number).Scan(&made)
 		return err == nil && made
-	}, time.Minute, 20*time.Millisecond)
+	}, 3*time.Minute, 20*time.Millisecond)
 }
 
 func (s *stack) answer(f func(w http.ResponseWriter, r *http.Request)) {
@@ -169,7 +169,7 @@ func (s *stack) answer(f func(w http.ResponseWriter, r *http.Request)) {
 
 func result[T any](t *testing.T, c client.Client, workflowID string) (v T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	require.NoError(t, c.GetWorkflow(ctx, workflowID, "").Get(ctx, &v))
 	return v

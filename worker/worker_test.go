@@ -83,13 +83,13 @@ func TestAFailureIsAttemptedAgainUntilTaken(t *testing.T) {
 	s.emit(t, "e1")
 	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: 1, Counts: delivery.Counts{Retrying: 1}}, s.counted(t, "event-e1"))
 	queue := workflows.QueueWorkflowID(id)
-	require.Eventually(t, func() bool { return s.count("/", "e1") == 2 }, time.Minute, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return s.count("/", "e1") == 2 }, 3*time.Minute, 20*time.Millisecond)
 
 	var status workflows.QueueStatus
 	require.Eventually(t, func() bool {
 		answer, err := s.client.QueryWorkflow(t.Context(), queue, "", workflows.StatusQuery)
 		return err == nil && answer.Get(&status) == nil && status.NextAttemptAt != nil && status.FailureCount == 2
-	}, time.Minute, 50*time.Millisecond)
+	}, 3*time.Minute, 50*time.Millisecond)
 	require.Equal(t, "HTTP 503", status.LastError)
 	require.Equal(t, 1, status.Waiting)
 	require.InDelta(t, time.Hour, time.Until(*status.NextAttemptAt), float64(15*time.Minute))
@@ -128,7 +128,7 @@ func TestAFailingWebhooksEventsGoThroughItsQueue(t *testing.T) {
 	s.emit(t, "e2")
 	require.Equal(t, workflows.Summary{EventID: "e2", Webhooks: 1, Counts: delivery.Counts{Queued: 1}}, s.counted(t, "event-e2"))
 	s.keep(t, "event-e2", "deliver_event_queued")
-	require.Eventually(t, func() bool { return s.state(t, id) == "direct, 0 failures, 0 rows" }, time.Minute, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return s.state(t, id) == "direct, 0 failures, 0 rows" }, 3*time.Minute, 20*time.Millisecond)
 	require.Equal(t, 1, s.count("/", "e2"))
 	s.emit(t, "e3")
 	require.Equal(t, workflows.Summary{EventID: "e3", Webhooks: 1, Counts: delivery.Counts{Delivered: 1}}, s.counted(t, "event-e3"), "it is direct again")
@@ -208,20 +208,20 @@ func TestAnOwnerIsToldOfEachDisablingOnce(t *testing.T) {
 		s.awaitDelivery(t, made)
 	}
 	notice := webhook.Notice{Kind: webhook.NoticeDisabled, WebhookID: id}.NoticeID()
-	require.Eventually(t, func() bool { return s.count("/owner", notice) == 2 }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return s.count("/owner", notice) == 2 }, 3*time.Minute, 10*time.Millisecond)
 	require.Equal(t, delivery.Result{Status: delivery.Delivered, StatusCode: 200}, result[delivery.Result](t, s.client, notice))
 	s.keep(t, notice, "notify_disabled")
 	left := func() (n int) {
 		require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT count(*) FROM notices WHERE started_at IS NULL").Scan(&n))
 		return n
 	}
-	require.Eventually(t, func() bool { return left() == 0 }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return left() == 0 }, 3*time.Minute, 10*time.Millisecond)
 
 	// One whose workflow was started, by a process that died before it could say so.
 	_, err = s.pool.Exec(t.Context(), "INSERT INTO notices VALUES ($1, 0, 'localhost', 10, now(), 'e', 'HTTP 503'), ($1, 7, 'localhost', 10, now(), 'e', 'HTTP 503')", id)
 	require.NoError(t, err)
 	s.startWorker(t, webhook.Schedule{200 * time.Millisecond})
-	require.Eventually(t, func() bool { return left() == 0 }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return left() == 0 }, 3*time.Minute, 10*time.Millisecond)
 	other := webhook.Notice{Kind: webhook.NoticeDisabled, WebhookID: id, Generation: 7}.NoticeID()
 	result[delivery.Result](t, s.client, other)
 	require.Equal(t, 2, s.count("/owner", notice), "notified already")
@@ -234,7 +234,7 @@ func TestAnOwnerIsToldOfEachDisablingOnce(t *testing.T) {
 	require.NoError(t, err)
 	s.startWorker(t, webhook.Schedule{200 * time.Millisecond})
 	failing := webhook.Notice{Kind: webhook.NoticeFailing, WebhookID: id, Generation: 1}.NoticeID()
-	require.Eventually(t, func() bool { return left() == 0 }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return left() == 0 }, 3*time.Minute, 10*time.Millisecond)
 	require.Equal(t, delivery.Delivered, result[delivery.Result](t, s.client, failing).Status)
 
 	// One whose workflow an operator terminated before the owner took it.
@@ -249,7 +249,7 @@ func TestAnOwnerIsToldOfEachDisablingOnce(t *testing.T) {
 	terminated := webhook.Notice{Kind: webhook.NoticeDisabled, WebhookID: id, Generation: 8}
 	start := func() { require.NoError(t, workflows.StartNotice(t.Context(), s.client, terminated)) }
 	start()
-	require.Eventually(t, func() bool { return s.count("/owner", terminated.NoticeID()) == 1 }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return s.count("/owner", terminated.NoticeID()) == 1 }, 3*time.Minute, 10*time.Millisecond)
 	start() // which does nothing to one that runs
 	require.NoError(t, s.client.TerminateWorkflow(t.Context(), terminated.NoticeID(), "", "by hand"))
 	start()
@@ -293,7 +293,7 @@ func TestTheScheduleRemovesWhatIsOverAge(t *testing.T) {
 		}
 		id = described.Info.RecentActions[0].StartWorkflowResult.WorkflowID
 		return true
-	}, time.Minute, 50*time.Millisecond)
+	}, 3*time.Minute, 50*time.Millisecond)
 	removed := result[workflows.Removed](t, s.client, id)
 	require.Equal(t, [2]int{1, 1}, [2]int{removed.Events, removed.Deliveries})
 	require.WithinDuration(t, time.Now().Add(-721*time.Hour), removed.Before, time.Minute)

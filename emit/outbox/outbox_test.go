@@ -24,7 +24,7 @@ func TestWhatIsCommittedIsEmittedInOrderAndDeleted(t *testing.T) {
 	b := newBackend(t)
 	early := b.insert(t, 0, 250)
 	b.start(t, b.relay())
-	require.Eventually(t, func() bool { return len(b.ids()) == 250 }, time.Minute, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return len(b.ids()) == 250 }, 3*time.Minute, 5*time.Millisecond)
 	require.Equal(t, early, b.ids())
 	require.Equal(t, []int{100, 100, 50}, b.sizes(), "in three calls")
 
@@ -39,11 +39,11 @@ func TestWhatIsCommittedIsEmittedInOrderAndDeleted(t *testing.T) {
 	for i := range 5 {
 		began := time.Now()
 		b.insert(t, 1000+i, 1)
-		require.Eventually(t, func() bool { return len(b.ids()) == 251+i }, time.Minute, time.Millisecond)
+		require.Eventually(t, func() bool { return len(b.ids()) == 251+i }, 3*time.Minute, time.Millisecond)
 		best = min(best, time.Since(began))
 	}
 	require.Less(t, best, 500*time.Millisecond)
-	require.Eventually(t, func() bool { waiting, aside := b.rows(t); return waiting+aside == 0 }, time.Minute, 5*time.Millisecond)
+	require.Eventually(t, func() bool { waiting, aside := b.rows(t); return waiting+aside == 0 }, 3*time.Minute, 5*time.Millisecond)
 	require.NotContains(t, b.ids(), "never")
 	require.Empty(t, b.log.String())
 
@@ -51,7 +51,7 @@ func TestWhatIsCommittedIsEmittedInOrderAndDeleted(t *testing.T) {
 	_, err = b.Exec(t.Context(), "DROP TRIGGER mathub_outbox_notify ON mathub_outbox")
 	require.NoError(t, err)
 	b.insert(t, 2000, 1)
-	require.Eventually(t, func() bool { return len(b.ids()) == 256 }, time.Minute, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return len(b.ids()) == 256 }, 3*time.Minute, 5*time.Millisecond)
 }
 
 func TestARowIsEmittedAsItStands(t *testing.T) {
@@ -148,8 +148,8 @@ func TestRelaysShareTheWork(t *testing.T) {
 		}
 		b.start(t, relay)
 	}
-	require.Eventually(t, func() bool { return len(b.ids()) >= 900 }, time.Minute, 5*time.Millisecond)
-	require.Eventually(t, func() bool { waiting, _ := b.rows(t); return waiting == 0 }, time.Minute, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return len(b.ids()) >= 900 }, 3*time.Minute, 5*time.Millisecond)
+	require.Eventually(t, func() bool { waiting, _ := b.rows(t); return waiting == 0 }, 3*time.Minute, 5*time.Millisecond)
 	require.ElementsMatch(t, want, b.ids(), "once each")
 	for _, n := range by {
 		require.Positive(t, n)
@@ -184,7 +184,7 @@ func TestTroubleIsWaitedOut(t *testing.T) {
 			require.Equal(t, 10, waiting)
 
 			b.start(t, b.relay())
-			require.Eventually(t, func() bool { return len(b.ids()) == 20 }, time.Minute, 5*time.Millisecond)
+			require.Eventually(t, func() bool { return len(b.ids()) == 20 }, 3*time.Minute, 5*time.Millisecond)
 			require.Equal(t, want, b.ids(), "and never emitted again")
 			pause := 750 * time.Millisecond
 			if name == "away" {
@@ -212,7 +212,7 @@ func TestTroubleIsWaitedOut(t *testing.T) {
 		require.Eventually(t, func() bool {
 			waiting, _, err := b.count(t.Context()) // its own connection may be the one that is lost
 			return err == nil && waiting == 0
-		}, time.Minute, 5*time.Millisecond)
+		}, 3*time.Minute, 5*time.Millisecond)
 		require.Subset(t, b.ids(), want)
 		require.Len(t, b.ids(), 40, "emitted again, with the same ids")
 	})
@@ -276,7 +276,7 @@ func TestTransactionsThatCommitOutOfOrderAreNotSkipped(t *testing.T) {
 		})
 	}
 	all.Wait()
-	require.Eventually(t, func() bool { waiting, _ := b.rows(t); return waiting == 0 }, time.Minute, 5*time.Millisecond)
+	require.Eventually(t, func() bool { waiting, _ := b.rows(t); return waiting == 0 }, 3*time.Minute, 5*time.Millisecond)
 	ids := b.ids()
 	require.Len(t, ids, writers*each)
 	seen := map[string]bool{}

@@ -45,7 +45,7 @@ func TestLimiter_TakeOne(t *testing.T) {
 		all.Wait()
 		most := float64(rate.Burst) + rate.PerSecond*time.Since(began).Seconds() + 1
 		require.LessOrEqual(t, float64(granted.Load()), most)
-		require.Greater(t, float64(granted.Load()), most/2, "what is free is granted")
+		require.GreaterOrEqual(t, int(granted.Load()), rate.Burst, "what is free is granted")
 	})
 
 	t.Run("WaitIsEnough", func(t *testing.T) {
@@ -117,6 +117,7 @@ func TestLimiter_TakeForQueue(t *testing.T) {
 	rate := webhook.Rate{Burst: 40, PerSecond: 100}
 	l, other := New(pool, rate), New(pool, rate)
 
+	began := time.Now()
 	granted, wait, err := l.TakeForQueue(t.Context(), key, 32)
 	require.NoError(t, err)
 	require.Equal(t, 32, granted)
@@ -124,11 +125,11 @@ func TestLimiter_TakeForQueue(t *testing.T) {
 	granted, _, err = l.TakeForQueue(t.Context(), key, 32)
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, granted, 8, "as many as there are")
-	require.Less(t, granted, 32)
+	require.LessOrEqual(t, float64(granted), 8+1+rate.PerSecond*time.Since(began).Seconds())
 
 	// The turns of those that are refused follow each other, also in another process, so that what each wants has come free.
 	var last time.Duration // the least that the turn before may be: a call says it some time after it has begun
-	began := time.Now()
+	began = time.Now()
 	for i := range 20 {
 		from := l
 		if i%2 == 1 {
@@ -141,7 +142,7 @@ func TestLimiter_TakeForQueue(t *testing.T) {
 		last = asked + wait
 	}
 	require.Greater(t, last, 3*time.Second)
-	require.Less(t, last, 6*time.Second)
+	require.Less(t, last, 6*time.Second+time.Since(began))
 
 	// But none is told to come in a week.
 	for range 400 {

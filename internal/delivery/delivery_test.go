@@ -332,7 +332,7 @@ func TestDeliverer_Close(t *testing.T) {
 		require.Eventually(t, func() bool {
 			_, err := r.Run(t.Context(), First("another", id))
 			return err == errClosed //nolint:errorlint // the very value
-		}, time.Minute, time.Millisecond, "it takes no more")
+		}, 3*time.Minute, time.Millisecond, "it takes no more")
 		release()
 		require.Equal(t, Delivered, (<-ended).Status)
 		<-closed

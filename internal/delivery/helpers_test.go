@@ -342,5 +342,5 @@ func (r *receiver) requests() []received {
 // arrived returns once it has got so many requests.
 func (r *receiver) arrived(t testing.TB, n int32) {
 	t.Helper()
-	require.Eventually(t, func() bool { return r.hits.Load() >= n }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return r.hits.Load() >= n }, 3*time.Minute, time.Millisecond)
 }

@@ -70,7 +70,7 @@ func TestOrderIsThatOfTheCommits(t *testing.T) {
 	go func() { addressed <- older.address(context.Background()) }()
 	require.Eventually(t, func() bool {
 		return r.count(t, "pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())") == 1
-	}, time.Minute, time.Millisecond, "one adds rows at a time")
+	}, 3*time.Minute, time.Millisecond, "one adds rows at a time")
 	require.NoError(t, newer.Commit(t.Context()))
 	require.NoError(t, <-addressed)
 	require.NoError(t, older.Commit(t.Context()))

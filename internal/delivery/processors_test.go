@@ -55,7 +55,7 @@ func TestProcessors_Scarce(t *testing.T) {
 			}
 		})
 	}
-	require.Eventually(t, p.scarce, time.Minute, 50*time.Millisecond)
+	require.Eventually(t, p.scarce, 3*time.Minute, 50*time.Millisecond)
 	close(end)
 	computing.Wait()
 }

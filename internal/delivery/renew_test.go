@@ -50,7 +50,7 @@ func TestDeliverer_ChangedWhileItWaited(t *testing.T) {
 			first := r.start(First(event.ID, before))
 			to.arrived(t, 1)
 			second := r.start(First(event.ID, id))
-			require.Eventually(t, func() bool { inFlight, _ := r.gate.load(); return inFlight == 2 }, time.Minute, time.Millisecond)
+			require.Eventually(t, func() bool { inFlight, _ := r.gate.load(); return inFlight == 2 }, 3*time.Minute, time.Millisecond)
 			c.change(t, r, id, elsewhere.url)
 			time.Sleep(inputFresh) // real time: so that what was read before is old
 			release()

@@ -268,34 +268,34 @@ func TestDeliverer_Look(t *testing.T) {
 		r.plan(t, id, "e", webhook.TriggerEvent, due)
 		return id
 	}
-	look := func(t *testing.T, id uuid.UUID) (history.QueueState, time.Duration) {
-		began := time.Now()
+	look := func(t *testing.T, id uuid.UUID) history.QueueState {
 		s, err := r.Look(t.Context(), id, 1)
 		require.NoError(t, err)
-		return s, time.Since(began)
+		return s
 	}
 	t.Run("WaitsOutAPause", func(t *testing.T) {
 		t.Parallel()
-		s, took := look(t, add(t, "500 ms", -time.Second))
+		began := time.Now()
+		s := look(t, add(t, "500 ms", -time.Second))
 		require.Zero(t, s.ResumeIn)
 		require.Len(t, s.Due, 1)
-		require.Greater(t, took, 300*time.Millisecond)
+		require.GreaterOrEqual(t, time.Since(began), 500*time.Millisecond)
 	})
 	t.Run("DoesNotWaitForALongOne", func(t *testing.T) {
 		t.Parallel()
-		s, _ := look(t, add(t, "30 s", -time.Second))
+		s := look(t, add(t, "30 s", -time.Second))
 		require.Greater(t, s.ResumeIn, 20*time.Second)
 	})
 	t.Run("NorWithNothingDue", func(t *testing.T) {
 		t.Parallel()
-		s, _ := look(t, add(t, "3 s", time.Hour))
+		s := look(t, add(t, "3 s", time.Hour))
 		require.NotZero(t, s.ResumeIn)
 	})
 	t.Run("NorForAPersonsAttempt", func(t *testing.T) {
 		t.Parallel()
 		id := add(t, "3 s", time.Hour)
 		r.plan(t, id, "a test", webhook.TriggerTest, -time.Hour)
-		s, _ := look(t, id)
+		s := look(t, id)
 		require.NotZero(t, s.ResumeIn)
 		require.Len(t, s.Due, 1)
 	})

@@ -90,7 +90,7 @@ func TestDeliverer_RunOrQueue(t *testing.T) {
 		for _, a := range attempts[admission.FirstWindow:] {
 			go run(a, waiters)
 		}
-		require.Eventually(t, func() bool { _, waiting := r.gate.load(); return waiting+len(waiters) == 10 }, time.Minute, time.Millisecond)
+		require.Eventually(t, func() bool { _, waiting := r.gate.load(); return waiting+len(waiters) == 10 }, 3*time.Minute, time.Millisecond)
 		hold <- struct{}{}
 		require.Equal(t, Failed, (<-inFlight).Status)
 		_, waiting := r.gate.load()

@@ -79,7 +79,7 @@ func TestDeliverer_UnverifiedRate(t *testing.T) {
 			require.LessOrEqual(t, float64(to.hits.Load()), 6+4*time.Since(began).Seconds())
 		}
 		require.True(t, paused || time.Since(began) > 1500*time.Millisecond, "the queue rests meanwhile, unless this machine does for as long")
-		require.Less(t, time.Since(began), 10*time.Second)
+		require.Less(t, time.Since(began), time.Minute)
 		require.Zero(t, r.count(t, "queue"))
 	})
 

@@ -199,7 +199,7 @@ func TestDNSFailures(t *testing.T) {
 		"refused.example.com":  {code: dnsmessage.RCodeRefused},
 		"nodata.example.com":   {},
 		"silent.example.com":   {silent: true},
-		"slow.example.com":     {a: [][]string{{"127.0.0.1"}}, delay: 2 * time.Second},
+		"slow.example.com":     {a: [][]string{{"127.0.0.1"}}, delay: 6 * time.Second},
 		"garbage.example.com":  {garbage: true},
 		"loop.example.com":     {cname: "loop.example.com"},
 		"half.example.com":     {code: dnsmessage.RCodeServerFailure, only: dnsmessage.TypeA, delay: 50 * time.Millisecond},

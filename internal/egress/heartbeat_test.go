@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/internal/testutil"
 )
 
 func TestHeartbeatMeasuresLostTime(t *testing.T) {
@@ -51,8 +53,6 @@ func TestTheProcessHasAHeartbeat(t *testing.T) {
 // time-out, a connection or an answer that is broken off, 408. What else it says, it says whatever we did.
 func TestAPauseIsOurFailing(t *testing.T) {
 	t.Parallel()
-	gone := listen(t, "127.0.0.1:0", nil)
-	require.NoError(t, gone.Close())
 	for want, c := range map[string]struct {
 		ours   bool
 		url    string
@@ -63,7 +63,7 @@ func TestAPauseIsOurFailing(t *testing.T) {
 		"connection closed":   {ours: true, handle: answer("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nx")},
 		"HTTP 408":            {ours: true, handle: answer("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")},
 		"HTTP 503":            {handle: answer("HTTP/1.1 503 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")},
-		"connection refused":  {url: gone.URL},
+		"connection refused":  {url: "http://" + testutil.ClosedPort(t)},
 		"":                    {handle: answer("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")},
 		"dns: no such host":   {url: "http://nobody.example.com/"},
 		"blocked: https only": {url: "ftp://127.0.0.1/"},

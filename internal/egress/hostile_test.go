@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mathub/webhooks/internal/testutil"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -265,9 +266,7 @@ func TestReceiversThatDoNotRead(t *testing.T) {
 	})
 	t.Run("refuses", func(t *testing.T) {
 		t.Parallel()
-		r := listen(t, "127.0.0.1:0", nil)
-		_ = r.Close()
-		require.Equal(t, "connection refused", post(t, c, r.URL).Error)
+		require.Equal(t, "connection refused", post(t, c, "http://"+testutil.ClosedPort(t)).Error)
 	})
 }
 

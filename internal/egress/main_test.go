@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 }
 
 // slack is what a busy machine may add to a time. What would go wrong without a limit takes much longer.
-const slack = 2 * time.Second
+const slack = 4 * time.Second
 
 // requireFiveSeconds: an attempt took as long as it may, body included.
 func requireFiveSeconds(t testing.TB, r Response) {
@@ -209,9 +209,14 @@ func reset(conn net.Conn) {
 	_ = conn.Close()
 }
 
+// post makes an exchange. One during which this process did not run, as on a busy machine, is made again, as the product does.
 func post(t testing.TB, c *Client, url string) Response {
 	t.Helper()
-	r, err := c.Post(context.Background(), url, http.Header{"Content-Type": {"application/json"}}, []byte(`{"a":1}`))
-	require.NoError(t, err)
-	return r
+	for deadline := time.Now().Add(3 * time.Minute); ; {
+		r, err := c.Post(context.Background(), url, http.Header{"Content-Type": {"application/json"}}, []byte(`{"a":1}`))
+		if !errors.Is(err, ErrPaused) || time.Now().After(deadline) {
+			require.NoError(t, err)
+			return r
+		}
+	}
 }

@@ -182,10 +182,8 @@ func TestConnectTimeout(t *testing.T) {
 func TestWhatAReceiverDoesCountsWithoutOutboundAccess(t *testing.T) {
 	t.Parallel()
 	dns := startDNS(t, nil)
-	gone := listen(t, "127.0.0.1:0", nil)
-	require.NoError(t, gone.Close())
 	for want, url := range map[string]string{
-		"connection refused":                  gone.URL,
+		"connection refused":                  "http://" + testutil.ClosedPort(t),
 		"connection reset":                    listen(t, "127.0.0.1:0", func(conn net.Conn) { reset(conn) }).URL,
 		"timeout":                             listen(t, "127.0.0.1:0", func(conn net.Conn) { waitForClose(conn, time.Minute) }).URL,
 		"HTTP 503":                            listen(t, "127.0.0.1:0", answer("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")).URL,

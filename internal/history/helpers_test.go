@@ -210,5 +210,5 @@ func waitsForLock(t testing.TB, pool *pgxpool.Pool, sessions int) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		return count(t, pool, "pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())") == sessions
-	}, time.Minute, 5*time.Millisecond)
+	}, 3*time.Minute, 5*time.Millisecond)
 }

@@ -44,7 +44,7 @@ func TestService_Overview(t *testing.T) {
 	b.Retention = webhook.DefaultRetention
 	require.NoError(t, workflows.ScheduleRemoval(t.Context(), b.Temporal, b.Retention))
 	// The schedules of a new namespace answer once the server has a worker for it.
-	require.Eventually(t, func() bool { return !b.overview().IsWrong() }, time.Minute, 100*time.Millisecond)
+	require.Eventually(t, func() bool { return !b.overview().IsWrong() }, 3*time.Minute, 100*time.Millisecond)
 
 	b.Service.Pool = trouble(t).Pool
 	b.execute("UPDATE bots SET is_active = false, suspended_at = now(), suspended_reason = 'leaked' WHERE id = 's'")
@@ -109,11 +109,11 @@ func TestService_Overview_OutagesOfWorkers(t *testing.T) {
 	})
 	defer reporting.Wait()
 	defer stop()
-	require.Eventually(t, func() bool { return outbound().IsWrong }, time.Minute, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return outbound().IsWrong }, 3*time.Minute, 50*time.Millisecond)
 	require.Contains(t, outbound().Items[0].Text, "worker 7@host since ")
 	require.Contains(t, outbound().Items[0].Text, ": dns: timeout")
 	fails.Store(false)
-	require.Eventually(t, func() bool { return !outbound().IsWrong }, time.Minute, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return !outbound().IsWrong }, 3*time.Minute, 50*time.Millisecond)
 
 	b.execute("INSERT INTO outages (worker, cause, seen_at) VALUES ('dead', 'dns: timeout', now() - interval '1 minute')")
 	require.False(t, outbound().IsWrong, "what a dead worker said is over")
@@ -142,7 +142,7 @@ func TestService_Overview_Retention(t *testing.T) {
 	b.Retention = webhook.DefaultRetention
 	require.Contains(t, retention().Summary, "is missing")
 	require.NoError(t, workflows.ScheduleRemoval(t.Context(), b.Temporal, b.Retention))
-	require.Eventually(t, func() bool { return !retention().IsWrong }, time.Minute, 100*time.Millisecond)
+	require.Eventually(t, func() bool { return !retention().IsWrong }, 3*time.Minute, 100*time.Millisecond)
 	require.NoError(t, b.Temporal.ScheduleClient().GetHandle(t.Context(), workflows.RetentionSchedule).Pause(t.Context(), client.SchedulePauseOptions{}))
 	require.Contains(t, retention().Summary, "paused")
 
@@ -175,7 +175,7 @@ func TestService_Late(t *testing.T) {
 	require.Eventually(t, func() bool {
 		running, _, err = b.lateWorkflows(t.Context(), later, 10)
 		return err == nil && len(running) == 2
-	}, time.Minute, 50*time.Millisecond)
+	}, 3*time.Minute, 50*time.Millisecond)
 	events := map[string]string{}
 	for _, w := range running {
 		events[w.ID] = w.EventID

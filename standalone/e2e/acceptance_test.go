@@ -180,12 +180,12 @@ func manyWebhooks(t *testing.T, stack *testkit.Stack) {
 	bot := stack.API().CreateBot(t, "thousand")
 	bot.CreateWebhooks(t, audience, func(i int) string { return receiver.URL(fmt.Sprintf("/%d", i)) }, post)
 	event := bot.Emit(t, testkit.Event{Type: post})
-	require.Eventually(t, func() bool { return receiver.Count() >= audience }, time.Minute, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return receiver.Count() >= audience }, 3*time.Minute, 50*time.Millisecond)
 	var rows int
 	require.Eventually(t, func() bool {
 		err := stack.Database(t).QueryRow(t.Context(), "SELECT count(*) FROM deliveries WHERE event_id = $1 AND success", event.ID).Scan(&rows)
 		return err == nil && rows >= audience
-	}, time.Minute, 50*time.Millisecond)
+	}, 3*time.Minute, 50*time.Millisecond)
 	require.Equal(t, audience, rows)
 	require.Equal(t, audience, receiver.Count())
 	for i := range audience {
@@ -325,7 +325,7 @@ func shortOutage(t *testing.T, stack *testkit.Stack) {
 			}
 		}
 		return delivered >= 10-failed // what failed is attempted again half a minute later
-	}, time.Minute, 200*time.Millisecond)
+	}, 3*time.Minute, 200*time.Millisecond)
 	require.LessOrEqual(t, failed, 5)
 	require.True(t, bot.Webhook(t, hook.ID).IsActive)
 }
@@ -354,7 +354,7 @@ func examplesVerifySignatures(t *testing.T, stack *testkit.Stack) {
 				_ = c.Close()
 			}
 			return err == nil
-		}, time.Minute, 50*time.Millisecond)
+		}, 3*time.Minute, 50*time.Millisecond)
 		good := bot.CreateWebhook(t, url, "s3cret", post)
 		require.True(t, bot.Test(t, good.ID).Success, name)
 		line, err := bufio.NewReader(out).ReadString('\n')

@@ -73,7 +73,8 @@ func whatHappened(t *testing.T, stack *testkit.Stack) {
 
 	does("webhooks", "update", hook, "--disable")
 	require.Regexp(t, `(?m)^State +disabled at 20\S+ by owner$`, does("webhooks", "get", hook))
-	bot.Emit(t, testkit.Event{Type: post, ID: "missed"})
+	accepted := bot.Emit(t, testkit.Event{Type: post, ID: "missed"})
+	require.NoError(t, stack.Temporal(t).GetWorkflow(t.Context(), accepted.WorkflowID, "").Get(t.Context(), nil))
 	require.Regexp(t, ` missed +\{`, does("events"))
 	missed := does("webhooks", "missed", hook, "--since", "1h")
 	require.Contains(t, missed, "2 events missed, accepted from ")

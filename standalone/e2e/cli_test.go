@@ -76,7 +76,7 @@ type lines struct{ testutil.Buffer }
 
 func (l *lines) await(t *testing.T, text string) {
 	t.Helper()
-	require.Eventually(t, func() bool { return strings.Contains(l.String(), text) }, time.Minute, 20*time.Millisecond, "%q was not printed", text)
+	require.Eventually(t, func() bool { return strings.Contains(l.String(), text) }, 3*time.Minute, 20*time.Millisecond, "%q was not printed", text)
 }
 
 // start starts a program that is interrupted, as by Ctrl-C, with stop, which returns its exit code.
@@ -89,7 +89,7 @@ func (tm *terminal) start(t *testing.T, name string, args ...string) (stdout, st
 	require.NoError(t, cmd.Start(), "%s is needed", name)
 	stop = sync.OnceValue(func() int {
 		_ = cmd.Process.Signal(syscall.SIGINT)
-		kill := time.AfterFunc(10*time.Second, cancel)
+		kill := time.AfterFunc(time.Minute, cancel)
 		defer kill.Stop()
 		_ = cmd.Wait()
 		return cmd.ProcessState.ExitCode()
@@ -118,7 +118,8 @@ func listenForwards(t *testing.T, stack *testkit.Stack) {
 	receiver := testkit.NewReceiver(t)
 	bot := stack.API().CreateBot(t, "listening")
 	tm := openTerminal(t, stack, bot)
-	bot.Emit(t, testkit.Event{Type: post, ID: "before"})
+	before := bot.Emit(t, testkit.Event{Type: post, ID: "before"})
+	require.NoError(t, stack.Temporal(t).GetWorkflow(t.Context(), before.WorkflowID, "").Get(t.Context(), nil)) // it is stored
 	stdout, stderr, stop := tm.start(t, "mathub-webhooks", "listen", "--forward", receiver.URL("/hook"), "--events", post)
 	stderr.await(t, "Ready")
 	secret := regexp.MustCompile(`whsec_\S+`).FindString(stderr.String())

@@ -50,7 +50,7 @@ func TestTemporalCloud(t *testing.T) {
 	app := serve("register")
 	stack.APIOf(app).Emit(t, testkit.Event{ID: "before", Type: post, BotIDs: []string{bot.ID}})
 	receiver.Await(t, "/well", 1)
-	require.Eventually(t, func() bool { return strings.Count(logOf(t, app), "search attributes are missing") == 1 }, time.Minute, 50*time.Millisecond, "it is said once, and all else works")
+	require.Eventually(t, func() bool { return strings.Count(logOf(t, app), "search attributes are missing") == 1 }, 3*time.Minute, 50*time.Millisecond, "it is said once, and all else works")
 	app.Stop(t)
 	require.Positive(t, cloud.refusals())
 
@@ -64,7 +64,7 @@ func TestTemporalCloud(t *testing.T) {
 	require.Eventually(t, func() bool {
 		found, err := stack.Temporal(t).ListWorkflow(t.Context(), &workflowservice.ListWorkflowExecutionsRequest{Query: `MathubEventType = "post.created" AND MathubOutcome = "gave-up"`})
 		return err == nil && len(found.GetExecutions()) == 1 && found.GetExecutions()[0].GetExecution().GetWorkflowId() == "event-after"
-	}, time.Minute, 100*time.Millisecond)
+	}, 3*time.Minute, 100*time.Millisecond)
 	require.Equal(t, refused, cloud.refusals(), "nobody is asked")
 	require.NotContains(t, logOf(t, app), "search attributes are missing")
 }

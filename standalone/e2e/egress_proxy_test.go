@@ -70,7 +70,7 @@ func TestDeliveriesThroughRealProxies(t *testing.T) {
 	for range 3 {
 		emit()
 	}
-	require.Eventually(t, func() bool { return ownFaults(t, admin) >= 3 }, time.Minute, 100*time.Millisecond)
+	require.Eventually(t, func() bool { return ownFaults(t, admin) >= 3 }, 3*time.Minute, 100*time.Millisecond)
 	require.Len(t, bot.Deliveries(t, plain.ID), 1, "what was not made is not recorded")
 	tinyproxy.start(t)
 	requireAll()
@@ -173,5 +173,5 @@ func awaitListener(t *testing.T, address string) {
 	require.Eventually(t, func() bool {
 		conn, err := net.Dial("tcp", address)
 		return err == nil && conn.Close() == nil
-	}, time.Minute, 20*time.Millisecond, "nobody listens at %s", address)
+	}, 3*time.Minute, 20*time.Millisecond, "nobody listens at %s", address)
 }

@@ -90,7 +90,7 @@ func exampleReceives(t *testing.T, stack *testkit.Stack, tm *terminal, command [
 			return false
 		}
 		return conn.Close() == nil
-	}, time.Minute, 20*time.Millisecond, "it does not listen")
+	}, 3*time.Minute, 20*time.Millisecond, "it does not listen")
 	defer func() {
 		if t.Failed() {
 			t.Log(stderr.String())
@@ -129,7 +129,7 @@ func TestMovingReceiver(t *testing.T) {
 	require.Eventually(t, func() bool {
 		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr)
 		return err == nil && conn.Close() == nil
-	}, time.Minute, 20*time.Millisecond, "it does not listen: %s", stderr)
+	}, 3*time.Minute, 20*time.Millisecond, "it does not listen: %s", stderr)
 
 	bot := stack.API().CreateBot(t, "moved")
 	hook := bot.CreateWebhook(t, "http://"+addr+"/", examplesSecret, post)
@@ -213,7 +213,7 @@ func firstReceiverVerifies(t *testing.T, stack *testkit.Stack, tm *terminal, com
 		require.Eventually(t, func() bool {
 			conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr)
 			return err == nil && conn.Close() == nil
-		}, time.Minute, 20*time.Millisecond, "it does not listen: %s", stderr)
+		}, 3*time.Minute, 20*time.Millisecond, "it does not listen: %s", stderr)
 		bot := stack.API().CreateBot(t, "first")
 		hook := bot.CreateWebhook(t, "http://"+addr+"/", secret, post)
 		sent := bot.Emit(t, testkit.Event{Type: post, Data: []byte(`{"body":"größer ≥ \u003c","n":12345678901234567890}`)})

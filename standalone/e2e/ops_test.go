@@ -38,7 +38,7 @@ func TestOperatorsFindAnEvent(t *testing.T) {
 	require.Eventually(t, func() bool {
 		stdout, _, code := tm.run(t, "ops", "event", receipt.ID, "--json")
 		return code == 0 && json.Unmarshal([]byte(stdout), &found) == nil && found.Audience.Delivered == 1 && found.Audience.Waiting == 1
-	}, time.Minute, 100*time.Millisecond)
+	}, 3*time.Minute, 100*time.Millisecond)
 	require.Equal(t, 2, found.Audience.Webhooks, "a disabled webhook is not in the audience")
 	require.Equal(t, string(receiver.Requests("/healthy")[0].Body), string(found.Payload))
 	outcomes := map[string]string{}

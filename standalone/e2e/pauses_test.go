@@ -57,7 +57,7 @@ func TestDeliveriesArePaused(t *testing.T) {
 		require.NoError(t, stack.Database(t).QueryRow(t.Context(), "SELECT count(*) FROM queue WHERE webhook_id IN ($1, $2)", healthy.ID, failing.ID).Scan(&n))
 		return n
 	}
-	require.Eventually(t, func() bool { return waiting() == 2*events+1 }, time.Minute, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return waiting() == 2*events+1 }, 3*time.Minute, 50*time.Millisecond)
 	require.Len(t, receiver.Requests("/takes"), 1)
 	require.Len(t, receiver.Requests("/fails"), 1)
 	require.Equal(t, 1, bot.Webhook(t, failing.ID).FailureCount)
@@ -73,6 +73,6 @@ func TestDeliveriesArePaused(t *testing.T) {
 		}
 		require.ElementsMatch(t, ids, arrived[requests-len(ids):], path)
 	}
-	require.Eventually(t, func() bool { return waiting() == 0 }, time.Minute, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return waiting() == 0 }, 3*time.Minute, 50*time.Millisecond)
 	run(0, "SCOPE", "ops", "pauses", "list")
 }

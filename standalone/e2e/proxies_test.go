@@ -122,7 +122,7 @@ func startOrigins(t *testing.T, stack *testkit.Stack, bot *testkit.Bot) ([]origi
 		require.Eventually(t, func() bool {
 			conn, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(o.port)))
 			return err == nil && conn.Close() == nil
-		}, time.Minute, 20*time.Millisecond, "%s does not listen", o.name)
+		}, 3*time.Minute, 20*time.Millisecond, "%s does not listen", o.name)
 	}
 	return all, prints
 }
@@ -139,7 +139,7 @@ func (p *printed) await(t *testing.T, line string) {
 			}
 		}
 		return false
-	}, time.Minute, 20*time.Millisecond, line)
+	}, 3*time.Minute, 20*time.Millisecond, line)
 }
 
 // serveGo serves the Go package's handler, and returns what it has handled.
@@ -226,7 +226,7 @@ func startProxy(t *testing.T, a *authority, configuration string, command func(f
 	require.Eventually(t, func() bool {
 		conn, err := tls.Dial("tcp", address, &tls.Config{RootCAs: a.pool})
 		return err == nil && conn.Close() == nil
-	}, time.Minute, 20*time.Millisecond, "%s does not listen: %s", args[0], stderr)
+	}, 3*time.Minute, 20*time.Millisecond, "%s does not listen: %s", args[0], stderr)
 	return "https://" + address
 }
 

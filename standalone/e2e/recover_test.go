@@ -180,7 +180,7 @@ func recoveryIsCancelled(t *testing.T, stack *testkit.Stack) {
 	require.Equal(t, "cancelled", done.State)
 	require.Less(t, done.Delivered, 50)
 	require.Equal(t, done.Found, done.Delivered+done.Failed+done.Remaining)
-	require.Eventually(t, func() bool { return bot.AwaitRecovery(t, hook.ID).Delivered == receiver.Count() }, time.Minute, 50*time.Millisecond, "what was in flight was brought to its end and counted")
+	require.Eventually(t, func() bool { return bot.AwaitRecovery(t, hook.ID).Delivered == receiver.Count() }, 3*time.Minute, 50*time.Millisecond, "what was in flight was brought to its end and counted")
 }
 
 // awaitEvents waits until the events have been accepted and their webhooks looked up: while that is in progress, a webhook

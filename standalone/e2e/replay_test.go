@@ -61,7 +61,7 @@ func TestReplayBeforeADeploy(t *testing.T) {
 		assert.Equal(c, 1, of["WebhookQueue"].Open)
 		assert.Positive(c, of["DeliverEvent"].Closed+of["DeliverEvents"].Closed)
 		assert.Contains(c, of, "VerifyEndpoint", "also a type that was never run")
-	}, time.Minute, time.Second)
+	}, 3*time.Minute, time.Second)
 
 	of, _ := replay(t, "--open", "0", "--closed", "1")
 	require.Zero(t, of["WebhookQueue"].Open)

@@ -45,7 +45,8 @@ func TestBackupAndRestore(t *testing.T) {
 	require.Equal(t, map[string]int{before[0]: 1, lost[0]: 2}, b.times("/quick"))
 
 	// Under load, with deliveries in progress and one that waits for a retry.
-	b.receiver.Answer("/failing", testkit.Status(http.StatusServiceUnavailable))
+	// So slowly that it is not disabled before it is well again, however long a dump takes.
+	b.receiver.Answer("/failing", b.receiver.Slow(4*time.Second, testkit.Status(http.StatusServiceUnavailable)))
 	b.bot.CreateWebhook(t, b.receiver.URL("/failing"), "", post)
 	var stopping atomic.Bool
 	flowed := make(chan []string, 1)
@@ -83,7 +84,7 @@ func TestBackupAndRestore(t *testing.T) {
 				}
 			}
 			return true
-		}, time.Minute, 50*time.Millisecond, "%s has not got all", path)
+		}, 3*time.Minute, 50*time.Millisecond, "%s has not got all", path)
 	}
 	require.Contains(t, b.resume(t, fresh), "0 were started", "all are delivered")
 	for delivery := range known {
@@ -189,7 +190,7 @@ func (b *backup) stored(t *testing.T, stack *testkit.Stack, events []string) {
 	require.Eventually(t, func() bool {
 		var n int
 		return stack.Database(t).QueryRow(t.Context(), "SELECT count(*) FROM events WHERE id = ANY ($1)", events).Scan(&n) == nil && n == len(events)
-	}, time.Minute, 10*time.Millisecond)
+	}, 3*time.Minute, 10*time.Millisecond)
 }
 
 // recorded waits until so many deliveries are in the history.
@@ -198,7 +199,7 @@ func (b *backup) recorded(t *testing.T, stack *testkit.Stack, count int) {
 	require.Eventually(t, func() bool {
 		var n int
 		return stack.Database(t).QueryRow(t.Context(), "SELECT count(*) FROM deliveries WHERE success").Scan(&n) == nil && n == count
-	}, time.Minute, 20*time.Millisecond)
+	}, 3*time.Minute, 20*time.Millisecond)
 }
 
 // known are the ids of the deliveries that the restored database knows as sent.

@@ -48,7 +48,7 @@ func TestSIGTERMFinishesWhatIsUnderWay(t *testing.T) {
 			}
 		}
 		return true
-	}, time.Minute, time.Second)
+	}, 3*time.Minute, time.Second)
 	require.Equal(t, events+1, receiver.Count(), "nothing was sent twice")
 }
 

@@ -59,7 +59,7 @@ func TestWhatTemporalKeepsIsSealed(t *testing.T) {
 	bot.SetActive(t, failing.ID, false)
 	bot.SetActive(t, failing.ID, true)
 	bot.Recover(t, failing.ID, &mathub.Span{Since: failing.CreatedAt})
-	require.Eventually(t, func() bool { return len(receiver.Requests("/failing")) > 5 }, time.Minute, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return len(receiver.Requests("/failing")) > 5 }, 3*time.Minute, 50*time.Millisecond)
 
 	kept := dump(t, stack)
 	require.True(t, found(kept["mathub.events"], mark), "it finds what is there")
@@ -99,6 +99,6 @@ func TestWhatTemporalKeepsIsSealed(t *testing.T) {
 		require.NotEmpty(t, run.GetRunID())
 		require.Eventually(t, func() bool {
 			return len(receiver.Requests("/hook")) == 6
-		}, time.Minute, 50*time.Millisecond, "it is delivered")
+		}, 3*time.Minute, 50*time.Millisecond, "it is delivered")
 	})
 }

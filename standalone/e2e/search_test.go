@@ -54,7 +54,7 @@ func relayed(t *testing.T, stack *testkit.Stack, tm *terminal, id string) {
 	_, err = backend.Exec(t.Context(), "INSERT INTO mathub_outbox (id, event, data) VALUES ($1, 'wiki.edited', '{}')", id)
 	require.NoError(t, err)
 	(&terminal{env: append(tm.env, "MATHUB_OUTBOX_URL="+url)}).relay(t)
-	require.Eventually(t, func() bool { return workflowOf(t, stack, id) != "" }, time.Minute, 50*time.Millisecond, "it is relayed")
+	require.Eventually(t, func() bool { return workflowOf(t, stack, id) != "" }, 3*time.Minute, 50*time.Millisecond, "it is relayed")
 }
 
 // awaitSearchable waits until the product has registered the search attributes.
@@ -70,7 +70,7 @@ func awaitSearchable(t *testing.T, stack *testkit.Stack) {
 			time.Sleep(200 * time.Millisecond) // the lists lag behind
 		}
 		return false
-	}, time.Minute, time.Millisecond)
+	}, 3*time.Minute, time.Millisecond)
 }
 
 // foundByType waits until the list of Temporal finds the workflow of each event by a type.
@@ -80,7 +80,7 @@ func foundByType(t *testing.T, stack *testkit.Stack, eventType string, eventIDs 
 		require.Eventually(t, func() bool {
 			workflow := workflowOf(t, stack, id)
 			return workflow != "" && isFoundByType(t, stack, eventType, workflow)
-		}, time.Minute, 50*time.Millisecond, "event %s is not found by its type", id)
+		}, 3*time.Minute, 50*time.Millisecond, "event %s is not found by its type", id)
 	}
 }
 

@@ -136,7 +136,7 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 		if step == "prune" {
 			require.Eventually(t, func() bool {
 				return bytes.Contains(readAll(t, stack.Apps[0].LogPath()), []byte("encrypted URLs and secrets with the newest key"))
-			}, time.Minute, 50*time.Millisecond)
+			}, 3*time.Minute, 50*time.Millisecond)
 		}
 		keyset = stack.Run(t, "keyset", step)
 		secrets = append(secrets, keyset)

@@ -88,14 +88,15 @@ func TestEveryPieceCanBeLostAndComesBack(t *testing.T) {
 // TestReceiver tries the ways of answering.
 func TestReceiver(t *testing.T) {
 	receiver := testkit.NewReceiver(t)
-	post := func(path string) (*http.Response, error) {
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	postWithin := func(limit time.Duration, path string) (*http.Response, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
 		t.Cleanup(cancel)
 		request, err := http.NewRequestWithContext(ctx, http.MethodPost, receiver.URL(path), http.NoBody)
 		require.NoError(t, err)
 		client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 		return client.Do(request)
 	}
+	post := func(path string) (*http.Response, error) { return postWithin(time.Minute, path) }
 	status := func(path string) int {
 		t.Helper()
 		response, err := post(path)
@@ -109,7 +110,7 @@ func TestReceiver(t *testing.T) {
 	receiver.Answer("/elsewhere", testkit.Redirect(302, receiver.URL("/plain")))
 	require.Equal(t, 302, status("/elsewhere"))
 	receiver.Answer("/hang", receiver.Hang())
-	_, err := post("/hang")
+	_, err := postWithin(time.Second, "/hang")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	receiver.Answer("/broken", testkit.BreakOff())
 	_, err = post("/broken")

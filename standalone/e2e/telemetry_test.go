@@ -66,7 +66,7 @@ func TestDocsDashboardAndAlertsNameWhatExists(t *testing.T) {
 			}
 		}
 		return strings.Contains(text, "mathub_webhooks_disabled_total 1\n") && strings.Contains(text, `reason="address"`)
-	}, time.Minute, time.Second)
+	}, 3*time.Minute, time.Second)
 
 	docs := readAll(t, "../../docs/observability.md")
 	written := map[string]bool{}

@@ -100,7 +100,7 @@ func TestATraceLeadsFromTheBackendToTheReceiver(t *testing.T) {
 		var root string
 		names, root = c.lineage(id, sent)
 		return root == caller
-	}, time.Minute, 100*time.Millisecond, "%v", &names)
+	}, 3*time.Minute, 100*time.Millisecond, "%v", &names)
 	require.Equal(t, []string{
 		"POST", "RunActivity:Deliver", "StartActivity:Deliver", "RunWorkflow:DeliverEvent", "StartWorkflow:DeliverEvent", "POST /api/internal/v1/events",
 	}, names)

@@ -100,7 +100,7 @@ func (p *npmPackage) polls(t *testing.T, stack *testkit.Stack, program string) {
 	bot, cursor := stack.API().CreateBot(t, "polling"), filepath.Join(t.TempDir(), "cursor")
 	polling := &terminal{env: append(p.tm.env, "MATHUB_BOT_KEY="+bot.Key, "CURSOR_FILE="+cursor)}
 	stdout, _, stop := polling.start(t, testkit.Tool(t, "node"), program)
-	require.Eventually(t, func() bool { return fileSize(cursor) > 0 }, time.Minute, 20*time.Millisecond, "it keeps where it begins")
+	require.Eventually(t, func() bool { return fileSize(cursor) > 0 }, 3*time.Minute, 20*time.Millisecond, "it keeps where it begins")
 	first := bot.Emit(t, testkit.Event{Type: post, Data: []byte(`{"postId":"p1"}`)})
 	stdout.await(t, first.ID)
 	stop()
@@ -270,7 +270,7 @@ func pageReceives(t *testing.T, stack *testkit.Stack, tm *terminal, port int, co
 	require.Eventually(t, func() bool {
 		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr)
 		return err == nil && conn.Close() == nil
-	}, time.Minute, 20*time.Millisecond, "it does not listen: %s", stderr)
+	}, 3*time.Minute, 20*time.Millisecond, "it does not listen: %s", stderr)
 	url := "http://" + addr + "/mathub"
 	bot, listening := stack.API().CreateBot(t, "receiving"), testkit.NewReceiver(t)
 	hook := bot.CreateWebhook(t, url, examplesSecret, post)

@@ -46,7 +46,7 @@ func TestAnOutageIsNoticedWithinAMinute(t *testing.T) {
 	p := startPrometheus(t, admins)
 	p.awaitScraped(t, len(admins))
 	l.flows(t, 100)
-	require.Eventually(t, func() bool { return p.query(t, `max(mathub_bots{state="failing"})`) == "1" }, time.Minute, time.Second)
+	require.Eventually(t, func() bool { return p.query(t, `max(mathub_bots{state="failing"})`) == "1" }, slack*time.Minute, time.Second)
 	require.Empty(t, p.firing(t), "for one bot")
 
 	require.NoError(t, stack.Servers.StopTemporal(t.Context()))
@@ -55,7 +55,7 @@ func TestAnOutageIsNoticedWithinAMinute(t *testing.T) {
 	require.Equal(t, http.StatusOK, status(t, stack.API().URL+"/readyz"), "a load balancer keeps the API")
 	require.Equal(t, http.StatusServiceUnavailable, status(t, "http://"+admins[0]+"/readyz"))
 	require.NoError(t, stack.Servers.StartTemporal(t.Context()))
-	require.Eventually(t, func() bool { return !slices.Contains(p.firing(t), "MathubTemporalAway") }, time.Minute, time.Second)
+	require.Eventually(t, func() bool { return !slices.Contains(p.firing(t), "MathubTemporalAway") }, slack*time.Minute, time.Second)
 
 	stack.Apps[1].Process().Kill()
 	p.awaitFiring(t, "MathubNoWorker")
@@ -148,9 +148,9 @@ func (p watching) awaitScraped(t *testing.T, processes int) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		return p.query(t, `sum(up{job="mathub-webhooks"})`) == fmt.Sprint(processes) && p.query(t, `sum(mathub_ready)`) != ""
-	}, time.Minute, 500*time.Millisecond)
+	}, slack*time.Minute, 500*time.Millisecond)
 	// An alert of the time before all was seen is over.
-	require.Eventually(t, func() bool { return len(p.firing(t)) == 0 }, time.Minute, 500*time.Millisecond)
+	require.Eventually(t, func() bool { return len(p.firing(t)) == 0 }, slack*time.Minute, 500*time.Millisecond)
 }
 
 // firing are the alerts that fire.
@@ -173,10 +173,10 @@ func (p watching) firing(t *testing.T) (names []string) {
 	return names
 }
 
-// awaitFiring returns when the alert fires, within a minute.
+// awaitFiring returns when the alert fires, within a minute, on a busy machine four.
 func (p watching) awaitFiring(t *testing.T, name string) {
 	t.Helper()
 	began := time.Now()
-	require.Eventually(t, func() bool { return slices.Contains(p.firing(t), name) }, time.Minute, 500*time.Millisecond, name)
+	require.Eventually(t, func() bool { return slices.Contains(p.firing(t), name) }, slack*time.Minute, 500*time.Millisecond, name)
 	t.Logf("%s after %v", name, time.Since(began).Round(time.Second))
 }

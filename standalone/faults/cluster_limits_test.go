@@ -65,7 +65,7 @@ func (u *underTest) clocksAreApart(l *ledger) {
 	}
 	set(apart)
 	defer set(0)
-	l.crashed(u.t, "clock set") // Temporal takes what is under way for late, and has another worker do it
+	l.crashedAmong(u.t, "clock set") // Temporal takes what is under way for late, and has another worker do it
 	var now time.Time
 	require.NoError(u.t, u.stack.Database(u.t).QueryRow(u.t.Context(), "SELECT clock_timestamp()").Scan(&now))
 	require.InDelta(u.t, apart.Seconds(), time.Until(now).Seconds(), 10, "Postgres's clock")

@@ -154,7 +154,7 @@ func (u *underTest) repaired() { u.since, u.back = time.Now(), time.Time{} }
 
 func (u *underTest) workerDies(l *ledger) {
 	u.Workers[0].PowerOff()
-	l.crashed(u.t, "dead host")
+	l.crashedAmong(u.t, "dead host")
 	u.last()
 	require.NoError(u.t, u.Workers[0].PowerOn(u.soon()))
 }
@@ -167,7 +167,7 @@ func (u *underTest) workerIsSlow(*ledger) {
 
 func (u *underTest) workerIsCutOff(l *ledger) {
 	u.Network.SetAround(u.Workers[0].Host, hosts.Link{Cut: true})
-	l.crashed(u.t, "cut link") // what it has sent and cannot record, another worker sends again
+	l.crashedAmong(u.t, "cut link") // what it has sent and cannot record, another worker sends again
 	u.last()
 }
 

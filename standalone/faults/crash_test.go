@@ -60,8 +60,10 @@ func TestKilledAtANamedPlace(t *testing.T) {
 					if round > 1 {
 						at.hits = 1 + rand.IntN(at.hits)
 					}
-					emitted = append(emitted, l.emit(t, c.events, c.pause))
+					dead := make(chan struct{})
+					emitted = append(emitted, l.emitUntil(t, dead, c.events, c.pause))
 					killedAt(t, l, worker, at)
+					close(dead)
 				}
 				worker.Start(t)
 				for _, wait := range emitted {
@@ -74,6 +76,22 @@ func TestKilledAtANamedPlace(t *testing.T) {
 			})
 		})
 	}
+}
+
+// emitUntil emits so many events, one each pause, and then one each twenty until something has happened: events that come in while
+// a worker starts share workflows, and their deliveries transactions, on a slow machine all of them.
+func (l *ledger) emitUntil(t *testing.T, happened <-chan struct{}, events int, pause time.Duration) (wait func()) {
+	return l.emitWhile(t, func(n int) bool {
+		if n < events {
+			return true
+		}
+		select {
+		case <-happened:
+			return false
+		case <-time.After(20 * pause): // the rate of the emits
+			return true
+		}
+	}, pause)
 }
 
 // diesWithin is how long a worker may take to come to a place, on a machine that is busy too.
@@ -132,8 +150,9 @@ func TestKilledAtRandom(t *testing.T) {
 		l := newLedger(t, stack, fmt.Sprintf("random-%d", round), 3)
 		var emitted []func()
 		for range kills {
+			before := l.count()
 			emitted = append(emitted, l.emit(t, perKill, 10*time.Millisecond))
-			l.flows(t, 1+rand.IntN(perKill))
+			l.flowsTo(t, before+1+rand.IntN(perKill))
 			worker.Kill()
 			l.crashed(t, "kill")
 			worker.Start(t)
@@ -152,8 +171,9 @@ func TestTheAPIIsKilledBetweenAcceptingAndAnswering(t *testing.T) {
 		l := newLedger(t, stack, fmt.Sprintf("api-%d", round), 3)
 		var emitted []func()
 		for i := range kills {
+			before := l.count()
 			emitted = append(emitted, l.emit(t, perKill, 10*time.Millisecond, stack.APIOf(serve), stack.APIOf(api)))
-			l.flows(t, 1+rand.IntN(perKill))
+			l.flowsTo(t, before+1+rand.IntN(perKill))
 			victim := stack.Apps[i%2]
 			victim.Kill()
 			if victim == serve {

@@ -20,14 +20,14 @@ func TestRollingDeploy(t *testing.T) {
 	stack := testkit.Start(t, testkit.Options{
 		Servers: durable,
 		Apps:    []testkit.App{{Args: []string{"api"}}, {Args: []string{"worker"}}, {Args: []string{"worker"}}},
-		Env:     map[string]string{"MATHUB_RETRY_SCHEDULE": "2s,2s,2s,2s,2s,2s,2s,2s,2s"},
+		Env:     map[string]string{"MATHUB_RETRY_SCHEDULE": "2s,2s,2s,1h"},
 	})
 	l := newLedger(t, stack, "deploy", 5)
 	for i, hook := range l.hooks { // long enough that each replacement meets many in progress
 		receiver := l.receivers[i%len(l.receivers)]
 		receiver.Answer(l.place[hook.ID], receiver.Slow(500*time.Millisecond, testkit.Status(http.StatusNoContent)))
 	}
-	// Retries that live through the whole deploy.
+	// Retries that live through the whole deploy, however long it takes: the last is due when it is asked for.
 	receiver := testkit.NewReceiver(t)
 	receiver.Answer("/", testkit.Status(http.StatusServiceUnavailable))
 	bot := stack.API().CreateBot(t, "retried")
@@ -43,9 +43,14 @@ func TestRollingDeploy(t *testing.T) {
 		worker.Start(t)
 	}
 	l.flows(t, 250)
-	receiver.Answer("/", testkit.Status(http.StatusNoContent))
 	stop()
 	require.Zero(t, l.settle(t, time.Minute), "a deploy sent something twice")
+	receiver.Await(t, "/", 4)
+	bot.AwaitDeliveries(t, hook.ID, 4)
+	receiver.Answer("/", testkit.Status(http.StatusNoContent))
+	retryNow, err := stack.API().Do(t.Context(), http.MethodPost, "/api/bot/v1/webhooks/"+hook.ID+"/retry-now", bot.Key, map[string]any{})
+	require.NoError(t, err)
+	require.Less(t, retryNow.Status, http.StatusMultipleChoices, "%s", retryNow.Body)
 	finished(t, stack, time.Minute)
 	require.Equal(t, retried.ID, bot.Deliveries(t, hook.ID)[0].EventID)
 	require.True(t, bot.Deliveries(t, hook.ID)[0].Success)

@@ -56,7 +56,7 @@ func TestHalfOfAGroupsWebhooksAreInTrouble(t *testing.T) {
 
 	emitted, began := groupIDs("together"), time.Now()
 	for _, p := range []*patient{hanging, resetting, slow} {
-		arrived := until(90*time.Second, func() bool { return len(p.well()) == len(emitted) })
+		arrived := reaches(90*time.Second, len(emitted), func() int { return len(p.well()) })
 		failed, taken := attempts(t, stack, p.hook.ID)
 		t.Logf("%s: %d POSTs, %d failures, %d of %d events taken after %v", p.path, len(p.receiver.Requests(p.path)), failed, taken, len(emitted), time.Since(began).Round(time.Millisecond))
 		require.True(t, arrived, "%s has taken %d of %d events", p.path, len(p.well()), len(emitted))
@@ -146,13 +146,13 @@ func botsOf(patients []*patient) (ids []string) {
 }
 
 // TestASecondOfManyEmits offers 5,000 events, in the short form 2,000, within a second, each by a call of its own on as many connections as may be: each
-// is answered soon, be it by a 503 that says when to try again. Those that are refused are emitted again. In the end each event
+// is answered, in the long form soon, be it by a 503 that says when to try again. Those that are refused are emitted again. In the end each event
 // has arrived once, and is known by its id.
 func TestASecondOfManyEmits(t *testing.T) {
 	const connections = 1900 // the API holds 2,000
 	events := either(2000, 5000)
 	share(t)
-	answeredWithin := either(10*time.Second, 2500*time.Millisecond)
+	const answeredWithin = 2500 * time.Millisecond // p99, in the long form
 	stack := testkit.Start(t, testkit.Options{})
 	p := newPatient(t, stack, "second")
 	c := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxConnsPerHost: connections, MaxIdleConnsPerHost: connections}}
@@ -185,13 +185,15 @@ func TestASecondOfManyEmits(t *testing.T) {
 		}
 	}
 	require.Empty(t, faults)
-	require.True(t, until(time.Minute, func() bool { return len(p.well()) == events }), "%d of %d events have arrived", len(p.well()), events)
+	require.True(t, reaches(time.Minute, events, func() int { return len(p.well()) }), "%d of %d events have arrived", len(p.well()), events)
 	arrived := time.Since(began)
 	slices.Sort(took)
 	t.Logf("%d events offered within %v: %d were refused at first, %d calls in all, answered within p50 %v, p99 %v, at most %v; all accepted after %v, all arrived after %v",
 		events, offered.Round(time.Millisecond), refused, tries, took[len(took)/2].Round(time.Millisecond), took[len(took)*99/100].Round(time.Millisecond),
 		took[len(took)-1].Round(time.Millisecond), accepted.Round(time.Millisecond), arrived.Round(time.Millisecond))
-	require.Less(t, took[len(took)*99/100], answeredWithin)
+	if soak {
+		require.Less(t, took[len(took)*99/100], answeredWithin)
+	}
 	finished(t, stack, time.Minute)
 	for id, times := range eventIDs(p.receiver.Requests(p.path)) {
 		require.Equal(t, 1, times, "event %s", id)
@@ -263,7 +265,7 @@ func inOrder(t *testing.T, stack *testkit.Stack, p *patient) {
 	for n := range events {
 		emitted = append(emitted, stack.API().Emit(t, testkit.Event{ID: fmt.Sprintf("order-%d", n), Type: post, BotIDs: []string{p.bot.ID}}).ID)
 	}
-	require.True(t, until(time.Minute, func() bool {
+	require.True(t, until(slack*time.Minute, func() bool {
 		var queued []string
 		err := stack.Database(t).QueryRow(t.Context(), "SELECT array_agg(event_id ORDER BY due_at, seq) FROM queue WHERE webhook_id = $1", p.hook.ID).Scan(&queued)
 		stored = nil

@@ -40,8 +40,9 @@ func TestEventsOfAGroup(t *testing.T) {
 	survived(t, stack)
 }
 
-// atOnce is how long what nothing stands in the way of may take, on a busy machine.
-const atOnce = 10 * time.Second
+// atOnce is how long what nothing stands in the way of may take until more of it comes, on a busy machine: what something does stand
+// in the way of never comes.
+const atOnce = time.Minute
 
 // eventsTo are n events to a bot; the n-th's id is what id makes of n.
 func eventsTo(botID string, n int, id func(n int) string) []testkit.Event {
@@ -76,8 +77,7 @@ func emitBurst(t *testing.T, api *testkit.API, events []testkit.Event) {
 
 func emitBatch(t *testing.T, api *testkit.API, events []testkit.Event) []testkit.Receipt {
 	t.Helper()
-	receipts, err := api.TryEmitBatch(t.Context(), events)
-	require.NoError(t, err)
+	receipts := api.EmitBatch(t, events)
 	require.Len(t, receipts, len(events))
 	for i, r := range receipts {
 		require.Equal(t, events[i].ID, r.ID)
@@ -85,20 +85,17 @@ func emitBatch(t *testing.T, api *testkit.API, events []testkit.Event) []testkit
 	return receipts
 }
 
-// arriveOnce waits until the patient has taken the events, and checks that each came once.
-func (p *patient) arriveOnce(t *testing.T, within time.Duration, ids ...string) {
+// arriveOnce waits until the patient has taken the events, or for patience until it has taken another, and checks that each came once.
+func (p *patient) arriveOnce(t *testing.T, patience time.Duration, ids ...string) {
 	t.Helper()
-	var missing []string
 	began := time.Now()
-	arrived := until(within, func() bool {
-		taken := p.well()
-		missing = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return taken[id] > 0 })
-		return len(missing) == 0
-	})
-	require.True(t, arrived, "%d of %d events have not come to %s within %v, such as %v", len(missing), len(ids), p.path, within, missing[:min(5, len(missing))])
+	arrived := reaches(patience, len(ids), func() int { return len(ids) - len(p.missing(ids)) })
+	missing := p.missing(ids)
+	require.True(t, arrived, "%d of %d events have not come to %s, nothing for %v, such as %v", len(missing), len(ids), p.path, patience, missing[:min(5, len(missing))])
 	t.Logf("%d events came to %s within %v", len(ids), p.path, time.Since(began).Round(time.Millisecond))
+	stalled := stalls(t, p.stack)
 	for id, times := range p.well() {
-		require.Equal(t, 1, times, "event %s to %s", id, p.path)
+		require.Equal(t, 1, times-min(times-1, stalled[key(p.hook.ID, id)]), "event %s to %s", id, p.path)
 	}
 }
 
@@ -123,7 +120,7 @@ func oneCannotBeStored(t *testing.T, stack *testkit.Stack) {
 	require.Len(t, p.well(), len(well), "what cannot be stored is not sent")
 	_, err = stack.Database(t).Exec(t.Context(), "ALTER TABLE events DROP CONSTRAINT poison")
 	require.NoError(t, err)
-	p.arriveOnce(t, 2*atOnce, ill...)
+	p.arriveOnce(t, atOnce, ill...)
 }
 
 // oneIsOfAnUnknownType: a newer emitter's, started by a plain Temporal client. The others are known from then on.
@@ -176,7 +173,7 @@ func oneCannotBeSigned(t *testing.T, stack *testkit.Stack) {
 	emitBurst(t, stack.API(), after)
 	well.arriveOnce(t, atOnce, idsOf(after)...)
 	ill.bot.Patch(t, ill.hook.ID, mathub.WebhookChange{Secret: nullable.NewNullableWithValue("another")})
-	ill.arriveOnce(t, 2*atOnce, both...)
+	ill.arriveOnce(t, atOnce, both...)
 	for _, r := range ill.receiver.Requests(ill.path) {
 		require.True(t, signedWith(r, "another"))
 	}
@@ -214,7 +211,7 @@ func twoTakeTheSame(t *testing.T, stack *testkit.Stack) {
 	}
 	all.Wait()
 	t.Logf("accepted within %v", time.Since(began).Round(time.Millisecond))
-	p.arriveOnce(t, 3*atOnce, idsOf(events)...)
+	p.arriveOnce(t, atOnce, idsOf(events)...)
 	finished(t, stack, time.Minute)
 	t.Logf("all workflows had ended after %v", time.Since(began).Round(time.Millisecond))
 	p.arriveOnce(t, 0, idsOf(events)...)
@@ -291,7 +288,7 @@ func largeAmongSmall(t *testing.T, stack *testkit.Stack) {
 		}
 		return n
 	}
-	require.True(t, until(time.Minute, func() bool { return reached() == audience-3 }), "%d of %d webhooks got all %d events", reached(), audience-3, len(toAll))
+	require.True(t, until(slack*time.Minute, func() bool { return reached() == audience-3 }), "%d of %d webhooks got all %d events", reached(), audience-3, len(toAll))
 	finished(t, stack, time.Minute)
 	all := receiver.All()
 	for path, requests := range all {
@@ -324,5 +321,5 @@ func longLists(t *testing.T, stack *testkit.Stack) {
 		}
 	}
 	emitBurst(t, stack.API(), events)
-	p.arriveOnce(t, 3*atOnce, idsOf(events)...)
+	p.arriveOnce(t, atOnce, idsOf(events)...)
 }

@@ -14,7 +14,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/api/enums/v1"
-	"go.temporal.io/api/workflowservice/v1"
 
 	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/standalone/testkit"
@@ -40,7 +39,7 @@ type ledger struct {
 	emitted  int                  // events, accepted or about to be
 	accepted []string             // event ids
 	at       map[string]time.Time // when each event was first emitted
-	cuts     cuts                 // by webhook and event
+	cuts     *cuts                // by webhook and event
 }
 
 // newLedger makes so many webhooks, spread over three receivers.
@@ -133,17 +132,24 @@ func (l *ledger) next() int {
 	return l.emitted
 }
 
+// count is how many requests have come to the receivers.
+func (l *ledger) count() (all int) {
+	for _, r := range l.receivers {
+		all += r.Count()
+	}
+	return all
+}
+
 // flows waits until n more requests have come to the receivers: the load is there, and what comes next meets it.
 func (l *ledger) flows(t *testing.T, n int) {
 	t.Helper()
-	count := func() (all int) {
-		for _, r := range l.receivers {
-			all += r.Count()
-		}
-		return all
-	}
-	before := count()
-	require.Eventually(t, func() bool { return count() >= before+n }, 2*time.Minute, 5*time.Millisecond, "the load does not flow")
+	l.flowsTo(t, l.count()+n)
+}
+
+// flowsTo waits until so many requests have come to the receivers in all.
+func (l *ledger) flowsTo(t *testing.T, n int) {
+	t.Helper()
+	require.Eventually(t, func() bool { return l.count() >= n }, slack*time.Minute, 5*time.Millisecond, "the load does not flow")
 }
 
 func (l *ledger) emitOne(ctx context.Context, id string, api *testkit.API) error {
@@ -174,12 +180,28 @@ func emitPatiently(ctx context.Context, api *testkit.API, event testkit.Event) e
 // key names an event's delivery to a webhook.
 func key(webhookID, eventID string) string { return webhookID + " " + eventID }
 
-// crashed notes, after a worker's death, which POSTs were in progress or not yet recorded: these may be repeated, once
+// crashed notes, after the death of the only worker, which POSTs were in progress or not yet recorded: these may be repeated, once
 // each, and no others. by says what the death was, such as "kill".
 func (l *ledger) crashed(t *testing.T, by string) {
 	t.Helper()
 	died := time.Now()
-	time.Sleep(200 * time.Millisecond) // what the dead process has sent is still on its way to the receivers
+	for _, r := range l.receivers { // what the dead process has sent is still on its way to them
+		r.AwaitSendersGone(t)
+	}
+	l.cutOff(t, by, died)
+}
+
+// crashedAmong is crashed where other workers live. What the dead one had in progress, Temporal gives to another after ten seconds.
+func (l *ledger) crashedAmong(t *testing.T, by string) {
+	t.Helper()
+	died := time.Now()
+	time.Sleep(2 * time.Second) // what was sent is still on its way to the receivers
+	l.cutOff(t, by, died)
+}
+
+// cutOff notes what a crash has cut off, of what has come.
+func (l *ledger) cutOff(t *testing.T, by string, died time.Time) {
+	t.Helper()
 	sent := map[string]bool{}
 	for i, hook := range l.hooks {
 		for _, r := range l.requests(i) {
@@ -242,6 +264,7 @@ func (l *ledger) settle(t *testing.T, patience time.Duration) (repeats int) {
 	}
 	require.NoError(t, all.Err())
 	clear(l.cuts.repeated)
+	l.cuts.stalled = stalls(t, l.stack)
 	for i, hook := range l.hooks {
 		times := map[string][]time.Time{}
 		for _, r := range l.requests(i) {
@@ -298,27 +321,22 @@ func (l *ledger) explainMissing(t *testing.T) {
 }
 
 // finished waits until Temporal runs no workflow any more, or for patience until fewer: what a crash left behind has
-// been brought to its end. Temporal's lists lag behind by up to half a second, so that they are asked twice.
+// been brought to its end.
 func finished(t *testing.T, stack *testkit.Stack, patience time.Duration) {
 	t.Helper()
-	fewest, deadline, again := int64(math.MaxInt64), time.Now().Add(patience), false
-	for ; ; time.Sleep(200 * time.Millisecond) { // before it looks again
-		open, err := stack.Temporal(t).CountWorkflow(t.Context(), &workflowservice.CountWorkflowExecutionsRequest{Query: "ExecutionStatus = 'Running'"})
-		if err == nil && open.GetCount() == 0 {
-			if again {
-				return
-			}
-			again = true
-			time.Sleep(time.Second) // more than by which the lists lag behind
-			continue
+	patience *= slack
+	fewest, deadline := math.MaxInt, time.Now().Add(patience)
+	for ; ; time.Sleep(100 * time.Millisecond) { // before it looks again
+		running, err := stack.Running(t.Context())
+		if err == nil && running == 0 {
+			return
 		}
-		again = false
-		if err == nil && open.GetCount() < fewest {
-			fewest, deadline = open.GetCount(), time.Now().Add(patience)
+		if err == nil && running < fewest {
+			fewest, deadline = running, time.Now().Add(patience)
 		}
 		if time.Now().After(deadline) {
 			require.NoError(t, err)
-			t.Fatalf("%d workflows still run", open.GetCount())
+			t.Fatalf("%d workflows still run", running)
 		}
 	}
 }

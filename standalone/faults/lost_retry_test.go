@@ -29,7 +29,7 @@ func TestACrashAfterAFailureLosesNoRetry(t *testing.T) {
 	for round := range either(1, 10) {
 		c.run(t, fmt.Sprintf("killed-%d", round), "", func(id string) {
 			enough := 10 + rand.IntN(50)
-			require.True(t, until(time.Minute, func() bool { return recorded(t, stack, id) >= enough }), "%d failures are recorded", recorded(t, stack, id))
+			require.True(t, until(slack*time.Minute, func() bool { return recorded(t, stack, id) >= enough }), "%d failures are recorded", recorded(t, stack, id))
 			for _, worker := range stack.Apps[1:] {
 				c.ends.Go(worker.Kill)
 			}

@@ -28,7 +28,8 @@ const hangs = 5 * time.Second
 func TestNeighbours(t *testing.T) {
 	t.Parallel()
 	n := newNeighbours(t)
-	require.Less(t, n.measure(t, "beside", n.hanging(t, 4, 5)), hangs, "a healthy webhook waits for none that hangs")
+	// Who waits for one that hangs waits for five seconds beyond what the machine takes.
+	require.Less(t, n.measure(t, "beside", n.hanging(t, 4, 5)), hangs+slack*n.alone, "a healthy webhook waits for none that hangs")
 	n.judged(t)
 }
 
@@ -70,14 +71,15 @@ type neighbours struct {
 	good  *testkit.Receiver
 	bot   *testkit.Bot
 	bad   []*testkit.Bot
-	turns int // of measuring
+	turns int           // of measuring
+	alone time.Duration // the healthy webhook's p99 before the others were there
 }
 
 func newNeighbours(t *testing.T) *neighbours {
 	stack := testkit.Start(t, testkit.Options{Env: map[string]string{"MATHUB_MAX_WEBHOOKS_PER_BOT": "1000"}})
 	n := &neighbours{stack: stack, good: testkit.NewReceiver(t), bot: stack.API().CreateBot(t, "healthy")}
 	n.bot.CreateWebhook(t, n.good.URL("/"), "", post)
-	n.measure(t, "warming up", nil)
+	n.alone = n.measure(t, "warming up", nil)
 	return n
 }
 
@@ -113,15 +115,15 @@ func (n *neighbours) measure(t *testing.T, what string, alsoTo []string) time.Du
 	before := len(n.good.Requests("/"))
 	for i := range perSecond * seconds {
 		<-tick.C
+		id := fmt.Sprintf("%d-%d", n.turns, i)
 		all.Go(func() {
-			id := fmt.Sprintf("%d-%d", n.turns, i)
 			mu.Lock()
 			emitted[id] = time.Now()
 			mu.Unlock()
-			n.stack.API().Emit(t, testkit.Event{ID: id, Type: post, BotIDs: []string{n.bot.ID}})
+			n.emit(t, testkit.Event{ID: id, Type: post, BotIDs: []string{n.bot.ID}})
 		})
 		if len(alsoTo) > 0 {
-			all.Go(func() { n.stack.API().Emit(t, testkit.Event{Type: post, BotIDs: alsoTo}) })
+			all.Go(func() { n.emit(t, testkit.Event{ID: id + "-beside", Type: post, BotIDs: alsoTo}) })
 		}
 	}
 	all.Wait()
@@ -139,6 +141,12 @@ func (n *neighbours) measure(t *testing.T, what string, alsoTo []string) time.Du
 	p50, p99 := took[len(took)/2], took[len(took)*99/100]
 	t.Logf("%s: p50 %v, p99 %v; the worst of each second, in ms:%s", what, p50, p99, line.String())
 	return p99
+}
+
+func (n *neighbours) emit(t *testing.T, event testkit.Event) {
+	if err := emitPatiently(t.Context(), n.stack.API(), event); err != nil {
+		t.Errorf("emit %s: %v", event.ID, err)
+	}
 }
 
 // judged checks that only what the receivers did was held against them.

@@ -140,7 +140,8 @@ const (
 
 func newBadLink(t *testing.T, proxies *toxiproxy.ApiServer, name, upstream, hello string) *badLink {
 	t.Helper()
-	l := &badLink{proxy: toxiproxy.NewProxy(proxies, name, "127.0.0.1:0", upstream), hello: []byte(hello)}
+	// Not on a port that an outgoing connection may take while the proxy is stopped.
+	l := &badLink{proxy: toxiproxy.NewProxy(proxies, name, freeAddr(t), upstream), hello: []byte(hello)}
 	require.NoError(t, l.proxy.Start())
 	t.Cleanup(l.proxy.Stop)
 	l.see(t, "healthy", healthy)

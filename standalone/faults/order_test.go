@@ -77,7 +77,7 @@ func TestKilledInOrder(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				if !until(time.Minute, func() bool { return tableCount(t, stack, "events WHERE id = $1", event) == 1 }) {
+				if !until(slack*time.Minute, func() bool { return tableCount(t, stack, "events WHERE id = $1", event) == 1 }) {
 					t.Errorf("%s is not accepted", event)
 					return
 				}
@@ -86,13 +86,13 @@ func TestKilledInOrder(t *testing.T) {
 	}
 	for i := range kills {
 		at := len(record.seen())
-		require.True(t, until(time.Minute, func() bool { return len(record.seen()) > at+20 }), "nothing is delivered")
+		require.True(t, until(slack*time.Minute, func() bool { return len(record.seen()) > at+20 }), "nothing is delivered")
 		victim := stack.Apps[1+i%2]
 		victim.Kill()
 		victim.Start(t)
 	}
 	emitters.Wait()
-	require.True(t, until(2*time.Minute, func() bool {
+	require.True(t, until(slack*2*time.Minute, func() bool {
 		return tableCount(t, stack, "deliveries WHERE success") == 2*(each-each/50) && tableCount(t, stack, "queue") == 0
 	}), "%d deliveries, %d wait", tableCount(t, stack, "deliveries WHERE success"), tableCount(t, stack, "queue"))
 	repeats := checkOrder(t, record.seen())

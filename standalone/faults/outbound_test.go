@@ -57,6 +57,7 @@ func TestOurWayOutIsGone(t *testing.T) {
 			t.Logf("it begins at %s", time.Now().UTC().Format(time.TimeOnly))
 			end := sync.OnceFunc(fault.endsNow)
 			defer end()
+			w.read = len(w.logged())
 			fault.begin()
 			began := time.Now()
 			w.isTold(before, fault.logged)
@@ -94,6 +95,7 @@ type wayOut struct {
 	worker   *testkit.App
 	noRoute  string // the worker has no route while this file is there
 	files    uint64
+	read     int // of the worker's log, before the outage
 }
 
 func newWayOut(t *testing.T) *wayOut {
@@ -177,11 +179,18 @@ func (w *wayOut) openFiles() { limitFiles(w.t, w.worker.Process().PID(), w.files
 // isTold waits until operators can know of it: by the metric of the alerts, the log and, of DNS, the gauge, /readyz and "ops status".
 func (w *wayOut) isTold(before float64, says string) {
 	w.t.Helper()
-	require.Eventually(w.t, func() bool { return strings.Contains(w.logged(), says) }, time.Minute, 100*time.Millisecond, "the outage is not felt")
+	require.Eventually(w.t, func() bool {
+		for line := range strings.Lines(w.logged()[w.read:]) { // since it began
+			if strings.Contains(line, "by a fault of our own") && strings.Contains(line, says) {
+				return true
+			}
+		}
+		return false
+	}, slack*time.Minute, 100*time.Millisecond, "the outage is not felt")
 	if says == noFiles { // nor can it be asked for its metrics
 		return
 	}
-	require.Eventually(w.t, func() bool { return w.ownFaults() > before }, time.Minute, 100*time.Millisecond, "the outage is not counted")
+	require.Eventually(w.t, func() bool { return w.ownFaults() > before }, slack*time.Minute, 100*time.Millisecond, "the outage is not counted")
 	if w.resolver.state.Load() == answering {
 		return
 	}
@@ -200,7 +209,7 @@ func (w *wayOut) isTold(before float64, says string) {
 	require.Eventually(w.t, func() bool { // the API's process delivers nothing, and knows it from the worker
 		status, _ := w.stack.TryRun(w.t, "ops", "status")
 		return strings.Contains(status, "Our own outbound access fails")
-	}, 30*time.Second, time.Second, "ops status says nothing of it")
+	}, slack*30*time.Second, time.Second, "ops status says nothing of it")
 }
 
 func (w *wayOut) logged() string {

@@ -61,11 +61,11 @@ func panicsAt(t *testing.T, stack *testkit.Stack, place string) {
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		defer cancel()
-		until(time.Minute, func() bool { return !worker.Process().Alive() || panics() >= panicsAPlace })
+		until(slack*time.Minute, func() bool { return !worker.Process().Alive() || panics() >= panicsAPlace })
 	}()
 	began := time.Now()
 	during := steadily(ctx, t, stack.API(), place+"-during", 40, p.bot.ID)
-	all := until(time.Minute, func() bool { return !worker.Process().Alive() || during.missing(p.well()) == nil })
+	all := until(slack*time.Minute, func() bool { return !worker.Process().Alive() || during.missing(p.well()) == nil })
 	t.Logf("%d panics at %s, %d events meanwhile: %d POSTs, %d taken within %v", panics(), place, len(during.ids), p.receiver.Count(), len(p.well()), time.Since(began).Round(100*time.Millisecond))
 	require.True(t, worker.Process().Alive(), "the worker has ended: %s", worker.Process().Ended())
 	require.GreaterOrEqual(t, panics(), panicsAPlace, "panics at %s", place)
@@ -78,7 +78,7 @@ func panicsAt(t *testing.T, stack *testkit.Stack, place string) {
 	probe := steadily(after, t, stack.API(), place+"-after", 10, p.bot.ID)
 	p.arrives(t, probe.ids...)
 	for _, gauge := range []string{"mathub_direct_in_flight", "mathub_direct_waiting", "mathub_queue_rounds"} {
-		require.True(t, until(time.Minute, func() bool { return measured(t, admin, gauge) == "0" }), "%s is %s", gauge, measured(t, admin, gauge))
+		require.True(t, until(slack*time.Minute, func() bool { return measured(t, admin, gauge) == "0" }), "%s is %s", gauge, measured(t, admin, gauge))
 	}
 	failed, _ := attempts(t, stack, p.hook.ID)
 	require.Zero(t, failed, "a panic of ours is not the receiver's failure")

@@ -58,7 +58,7 @@ type queueLedger struct {
 
 	mu   sync.Mutex
 	seen map[string]bool // events whose first attempt has come
-	cuts cuts            // by delivery
+	cuts *cuts           // by delivery
 }
 
 // event is the id of the n-th.
@@ -91,7 +91,7 @@ func (q *queueLedger) feed(t *testing.T, worker *testkit.App, most int) {
 		id := q.event(len(q.events))
 		q.events = append(q.events, id)
 		require.NoError(t, emitPatiently(t.Context(), q.stack.API(), testkit.Event{ID: id, Type: post, BotIDs: []string{q.bot.ID}}))
-		for deadline := time.Now().Add(time.Minute); len(q.events) > 1 && !q.taken(t, id); time.Sleep(20 * time.Millisecond) { // before it looks again
+		for deadline := time.Now().Add(slack * time.Minute); len(q.events) > 1 && !q.taken(t, id); time.Sleep(20 * time.Millisecond) { // before it looks again
 			select {
 			case <-worker.Process().Done():
 				return
@@ -125,7 +125,7 @@ func (q *queueLedger) recorded(t *testing.T) map[string]bool {
 func (q *queueLedger) crashed(t *testing.T, by string) {
 	t.Helper()
 	died := time.Now()
-	time.Sleep(200 * time.Millisecond) // what the dead process has sent is still on its way to the receiver
+	q.receiver.AwaitSendersGone(t) // what the dead process has sent is still on its way
 	recorded := q.recorded(t)
 	for _, r := range q.receiver.Requests("/") {
 		if id := r.Header.Get("X-Mathub-Delivery"); !recorded[id] {
@@ -143,7 +143,7 @@ func (q *queueLedger) settle(t *testing.T) (repeats int) {
 		err := q.stack.Database(t).QueryRow(t.Context(), `SELECT count(*) FROM unnest($1::text[]) AS e (id)
 			WHERE NOT EXISTS (SELECT FROM deliveries d WHERE d.event_id = e.id AND d.success)`, q.events).Scan(&left)
 		return err == nil && left == 1
-	}, 2*time.Minute, 100*time.Millisecond, "all but one are taken")
+	}, slack*2*time.Minute, 100*time.Millisecond, "all but one are taken")
 	came := map[string][]time.Time{}
 	for _, r := range q.receiver.Requests("/") {
 		id := r.Header.Get("X-Mathub-Delivery")
@@ -154,6 +154,7 @@ func (q *queueLedger) settle(t *testing.T) (repeats int) {
 		recorded = q.recorded(t)
 		return !slices.ContainsFunc(slices.Collect(maps.Keys(came)), func(id string) bool { return !recorded[id] })
 	}, time.Minute, 100*time.Millisecond, "what came is in the history")
+	q.cuts.stalled = stalls(t, q.stack)
 	for id, times := range came {
 		repeats += q.cuts.explain(t, id, times)
 	}

@@ -109,6 +109,22 @@ func until(limit time.Duration, condition func() bool) bool {
 	}
 }
 
+// reaches waits until a number has come to a goal, or for patience until it has grown, and says whether it came there.
+func reaches(patience time.Duration, goal int, number func() int) bool {
+	most, deadline := 0, time.Now().Add(patience)
+	for ; ; time.Sleep(50 * time.Millisecond) { // before it looks again
+		n := number()
+		switch {
+		case n >= goal:
+			return true
+		case n > most:
+			most, deadline = n, time.Now().Add(patience)
+		case time.Now().After(deadline):
+			return false
+		}
+	}
+}
+
 // eventIDs counts the requests of each event.
 func eventIDs(requests []testkit.Request) map[string]int {
 	times := map[string]int{}

@@ -64,9 +64,11 @@ func acceptedFor(t *testing.T, stack *testkit.Stack, botID string) (ids []string
 // numbers them, and numbers are used up also by what is rolled back or removed.
 func everQueued(t *testing.T, stack *testkit.Stack) (rows int) {
 	t.Helper()
-	require.NoError(t, stack.Database(t).QueryRow(t.Context(), "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM queue_seq_seq").Scan(&rows))
+	require.NoError(t, stack.Database(t).QueryRow(t.Context(), everQueuedSQL).Scan(&rows))
 	return rows
 }
+
+const everQueuedSQL = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM queue_seq_seq"
 
 // insertDelivered inserts so many events of the last hour that went to the webhook at the first attempt.
 func insertDelivered(t *testing.T, stack *testkit.Stack, hook testkit.Webhook, events int) {

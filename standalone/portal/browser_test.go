@@ -26,7 +26,7 @@ import (
 func TestMain(m *testing.M) { testkit.Main(m) }
 
 // patience bounds each thing that a test does in the browser.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // tab is a browser of its own: no other tab has its cookies. What the browser finds wrong with a page, such as a violation
 // of its Content-Security-Policy, fails the test at its end.

@@ -103,10 +103,10 @@ func TestClusterKeepsItsData(t *testing.T) {
 	_, err = pgx.Connect(t.Context(), "postgres://mathub:wrong@127.0.0.1:"+strconv.Itoa(c.config.Port)+"/mathub?sslmode=disable")
 	require.ErrorContains(t, err, "28P01", "the password counts")
 
-	require.NoError(t, p.Stop(t.Context(), syscall.SIGQUIT, 10*time.Second), "a crash, to Postgres")
+	require.NoError(t, p.Stop(t.Context(), syscall.SIGQUIT, time.Minute), "a crash, to Postgres")
 	p = start(t, c)
 	require.Equal(t, int32(42), query[int32](t, c, "SELECT n FROM kept"))
-	require.NoError(t, p.Stop(t.Context(), StopSignal, 10*time.Second))
+	require.NoError(t, p.Stop(t.Context(), StopSignal, time.Minute))
 	require.NoError(t, p.Wait(), "it stops in order")
 
 	c = prepare(t, dir)
@@ -121,7 +121,7 @@ func TestServerLeftBehindIsStopped(t *testing.T) {
 	c := prepare(t, dir)
 	select {
 	case <-left.Done():
-	case <-time.After(5 * time.Second): // the most that it may take
+	case <-time.After(time.Minute): // the most that it may take
 		t.Fatal("the server that was left behind still runs")
 	}
 	start(t, c)

@@ -27,10 +27,11 @@ const patience = 30 * time.Second
 func TestStopEndsWhatTheChildStarted(t *testing.T) {
 	for name, c := range map[string]struct {
 		script string
+		grace  time.Duration
 		killed bool
 	}{
-		"obedient": {script: "sleep 60 & echo $! >$0; trap 'exit 0' TERM; wait"},
-		"stubborn": {script: "trap '' TERM; sleep 60 & echo $! >$0; while :; do sleep 0.05; done", killed: true},
+		"obedient": {script: "trap 'exit 0' TERM; sleep 60 & echo $! >$0; wait", grace: patience},
+		"stubborn": {script: "trap '' TERM; sleep 60 & echo $! >$0; while :; do sleep 0.05; done", grace: 300 * time.Millisecond, killed: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -46,7 +47,7 @@ func TestStopEndsWhatTheChildStarted(t *testing.T) {
 			require.True(t, p.Alive())
 			require.Empty(t, p.Ended())
 
-			err = p.Stop(t.Context(), syscall.SIGTERM, 300*time.Millisecond)
+			err = p.Stop(t.Context(), syscall.SIGTERM, c.grace)
 			if c.killed {
 				require.ErrorContains(t, err, "was killed")
 				require.Equal(t, "signal: killed", p.Ended())
@@ -119,7 +120,7 @@ func TestSupervisor(t *testing.T) {
 	t.Parallel()
 	newSupervisor := func(s *said) *Supervisor {
 		return &Supervisor{
-			Name: "child", Say: s.say, Ready: ready, StopSignal: syscall.SIGTERM, Grace: time.Second,
+			Name: "child", Say: s.say, Ready: ready, StopSignal: syscall.SIGTERM, Grace: patience,
 			Command: func() (*exec.Cmd, error) { return shell("sleep 60"), nil },
 		}
 	}

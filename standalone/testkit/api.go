@@ -151,64 +151,6 @@ func (a *API) ResumeBot(t testing.TB, botID string) {
 	}
 }
 
-// Emit emits an event, which must be accepted.
-func (a *API) Emit(t testing.TB, e Event) Receipt {
-	t.Helper()
-	receipt, err := a.TryEmit(t.Context(), e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return receipt
-}
-
-// accepted makes a call that accepts events. One that is turned away for want of room, so that nothing of it was accepted,
-// is made again after the pause that the answer asks for, as the clients do.
-func accepted[T any](ctx context.Context, a *API, emit func(*mathub.Service) (*mathub.Response[T], error)) (receipts T, err error) {
-	service, err := a.service()
-	if err != nil {
-		return receipts, err
-	}
-	for {
-		answer, err := emit(service)
-		if err == nil {
-			return answer.Value, nil
-		}
-		var refused *mathub.Problem
-		if !errors.As(err, &refused) || refused.Status != http.StatusServiceUnavailable || !strings.Contains(refused.Detail, "Nothing was accepted") {
-			return receipts, err
-		}
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
-			return receipts, err
-		}
-	}
-}
-
-// TryEmit emits an event; the error says why it was not accepted, or that no answer came. It may be called by many
-// goroutines.
-func (a *API) TryEmit(ctx context.Context, e Event) (Receipt, error) {
-	e = withData(e)
-	return accepted(ctx, a, func(s *mathub.Service) (*mathub.Response[Receipt], error) { return s.EmitEvent(ctx, e) })
-}
-
-// TryEmitBatch emits up to 100 events, all or none, as TryEmit does one.
-func (a *API) TryEmitBatch(ctx context.Context, events []Event) ([]Receipt, error) {
-	batch := mathub.EventBatch{Events: make([]Event, len(events))}
-	for i, e := range events {
-		batch.Events[i] = withData(e)
-	}
-	return accepted(ctx, a, func(s *mathub.Service) (*mathub.Response[[]Receipt], error) { return s.EmitEvents(ctx, batch) })
-}
-
-// withData is an event whose data defaults to an empty object.
-func withData(e Event) Event {
-	if e.Data == nil {
-		e.Data = json.RawMessage("{}")
-	}
-	return e
-}
-
 // At is the same bot at another app's API.
 func (b *Bot) At(a *API) *Bot { return &Bot{ID: b.ID, Key: b.Key, api: a} }
 
@@ -326,13 +268,13 @@ func (b *Bot) Recover(t testing.TB, webhookID string, span *mathub.Span) Recover
 	return succeeded(t, answer, err)
 }
 
-// AwaitRecovery waits until a recovery has ended, for a minute at most since its last step; that Temporal is too busy to
+// AwaitRecovery waits until a recovery has ended, for awaitPatience at most since its last step; that Temporal is too busy to
 // say how far it has come is no failure of it.
 func (b *Bot) AwaitRecovery(t testing.TB, webhookID string) Recovery {
 	t.Helper()
 	client := b.client(t)
 	var last Recovery
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(awaitPatience); ; time.Sleep(100 * time.Millisecond) {
 		r := last
 		answer, err := client.GetRecovery(t.Context(), webhookID)
 		var refused *mathub.Problem
@@ -345,7 +287,7 @@ func (b *Bot) AwaitRecovery(t testing.TB, webhookID string) Recovery {
 			t.Fatalf("the recovery of webhook %s: %v", webhookID, err)
 		}
 		if r.Remaining != last.Remaining {
-			last, deadline = r, time.Now().Add(time.Minute)
+			last, deadline = r, time.Now().Add(awaitPatience)
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("the recovery of webhook %s stands still: %+v", webhookID, r)
@@ -360,7 +302,7 @@ func (b *Bot) Deliveries(t testing.TB, id string) []Delivery {
 	return succeeded(t, answer, err)
 }
 
-// AwaitDeliveries waits until a webhook's history has n deliveries, at most 50, and returns it. It waits for a minute.
+// AwaitDeliveries waits until a webhook's history has n deliveries, at most 50, and returns it. It waits for awaitPatience.
 func (b *Bot) AwaitDeliveries(t testing.TB, id string, n int) []Delivery {
 	t.Helper()
 	deadline := time.Now().Add(awaitPatience)

@@ -17,7 +17,7 @@ import (
 )
 
 // awaitPatience is how long Await waits.
-const awaitPatience = time.Minute
+const awaitPatience = 3 * time.Minute
 
 // Request is a request that a Receiver got.
 type Request struct {
@@ -43,8 +43,9 @@ type Receiver struct {
 	mu       sync.Mutex
 	server   *httptest.Server     // nil while connections are refused
 	requests map[string][]Request // by path
-	changed  chan struct{}        // closed and made again with each request
+	changed  chan struct{}        // closed and made again with each request, and with each connection's begin and end
 	answers  map[string][]Answer
+	open     map[net.Conn]bool // the connections that have not ended
 }
 
 // NewReceiver starts a receiver on a free loopback port. The test's end ends it.
@@ -89,6 +90,7 @@ func newReceiver(listen func(addr string) (net.Listener, error)) *Receiver {
 		requests: map[string][]Request{},
 		changed:  make(chan struct{}),
 		answers:  map[string][]Answer{},
+		open:     map[net.Conn]bool{},
 	}
 }
 
@@ -128,6 +130,7 @@ func (r *Receiver) Reopen() error {
 	server := httptest.NewUnstartedServer(r)
 	_ = server.Listener.Close() // one on a port of its choice
 	server.Listener = listener
+	server.Config.ConnState = r.track
 	server.Start()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -175,7 +178,7 @@ func (r *Receiver) Count() int {
 	return count
 }
 
-// Await waits until path has got n requests, for a minute, and returns them all. Fewer fail the test.
+// Await waits until path has got n requests, for awaitPatience, and returns them all. Fewer fail the test.
 func (r *Receiver) Await(t testing.TB, path string, n int) []Request {
 	t.Helper()
 	return r.AwaitWithin(t, path, n, awaitPatience)
@@ -217,8 +220,7 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	r.requests[path] = append(r.requests[path], Request{
 		Method: request.Method, Path: path, Header: request.Header.Clone(), Body: body.Bytes(), At: at,
 	})
-	close(r.changed)
-	r.changed = make(chan struct{})
+	r.change()
 	var answer Answer
 	switch answers := r.answers[path]; len(answers) {
 	case 0:
@@ -234,6 +236,12 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		return
 	}
 	answer(w, request)
+}
+
+// change tells all that wait. The caller holds mu.
+func (r *Receiver) change() {
+	close(r.changed)
+	r.changed = make(chan struct{})
 }
 
 // Status answers with a status and no body.

@@ -68,7 +68,7 @@ test("an invalid event, a wrong token and the end of the time end it", async (t)
 	await assert.rejects(emit({ url: other.url, token: "s3cret" }, event), (error) => error.status === 401 && !error.stack.includes("s3cret"));
 
 	const away = await api(t, { ...busy(), body: { detail: "Busy.", eventIds: ["e1"] } });
-	await assert.rejects(emit({ url: away.url, token: "t" }, event, { timeout: 300 }), (error) => error.status === 503 && error.eventIds[0] === "e1");
+	await assert.rejects(emit({ url: away.url, token: "t" }, event, { timeout: 3000 }), (error) => error.status === 503 && error.eventIds[0] === "e1");
 	assert.ok(away.requests.length > 1);
 	const long = await api(t, busy("", { "retry-after": "3600" }));
 	await assert.rejects(emit({ url: long.url, token: "t" }, event), { name: "MathubError", retryAfter: 3600 });
