@@ -8,8 +8,8 @@ FUZZ_INPUTS ?= 1000000
 GORELEASER ?= $(GO) run github.com/goreleaser/goreleaser/v2@v2.16.0
 VULNDB  ?= https://vuln.go.dev
 # How many of the tests that start servers run at once: of each package, and packages.
-PARALLEL ?= 8
-PACKAGES ?= 3
+PARALLEL ?= 6
+PACKAGES ?= 2
 LDFLAGS = -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
