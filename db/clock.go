@@ -32,8 +32,8 @@ func ReadClock(ctx context.Context, q DBTX) (now time.Time, err error) {
 }
 
 // Clock tells the time by Postgres's clock, which all processes share, as this machine's may be wrong. Between two readings it
-// counts by the monotonic clock, so that nobody who sets the machine's clock changes it. A nil one, and one that was not read yet, tells the machine's time.
-// It is safe for concurrent use.
+// counts by the monotonic clock, so that nobody who sets the machine's clock changes it. A nil one, and one that was not read yet, tells the
+// machine's time. It is safe for concurrent use.
 type Clock struct {
 	pool    *pgxpool.Pool
 	log     *slog.Logger

@@ -251,13 +251,14 @@ func fieldAt(fields []FilterField, name string) int {
 
 // FilterFields are the fields of event types that a filter can name: strings, booleans and integers, in the catalog's order.
 func FilterFields(types []EventType) []FilterField {
-	return filterFields(slices.DeleteFunc(Catalog(), func(s EventSpec) bool { return !slices.Contains(types, s.Type) }))
+	return FilterFieldsOf(slices.DeleteFunc(Catalog(), func(s EventSpec) bool { return !slices.Contains(types, s.Type) }))
 }
 
-func filterFields(specs []EventSpec) (fields []FilterField) {
+// FilterFieldsOf are the fields of such events that a filter can name.
+func FilterFieldsOf(specs []EventSpec) (fields []FilterField) {
 	for _, spec := range specs {
 		for _, f := range spec.Fields {
-			kind := valueKind(typeOf(f.Example))
+			kind := valueKind(f.Type())
 			if kind != stringKind && kind != booleanKind && kind != integerKind {
 				continue
 			}

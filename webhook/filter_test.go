@@ -134,7 +134,7 @@ func TestParseFilter_Faults(t *testing.T) {
 // TestFilter_OfTypedFields: which values a field can have, the catalog's example says.
 func TestFilter_OfTypedFields(t *testing.T) {
 	t.Parallel()
-	fields := filterFields([]EventSpec{
+	fields := FilterFieldsOf([]EventSpec{
 		{Type: "a", Fields: []Field{{"n", "A number.", `10`}, {"b", "A flag.", `true`}, {"both", "A text.", `"x"`}, {"list", "A list.", `[1]`}, {"object", "An object.", `{}`}}},
 		{Type: "b", Fields: []Field{{"both", "A number.", `1`}, {"n", "A number.", `1`}}},
 	})

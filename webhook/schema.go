@@ -37,7 +37,7 @@ func (s EventSpec) Schema() json.RawMessage {
 		Properties: make(map[string]propertySchema, len(s.Fields)), Examples: []json.RawMessage{s.ExampleData()},
 	}
 	for _, f := range s.Fields {
-		out.Properties[f.Name] = propertySchema{f.Description, typeOf(f.Example), []json.RawMessage{json.RawMessage(f.Example)}}
+		out.Properties[f.Name] = propertySchema{f.Description, f.Type(), []json.RawMessage{json.RawMessage(f.Example)}}
 	}
 	text, err := json.Marshal(out)
 	if err != nil {
@@ -46,9 +46,9 @@ func (s EventSpec) Schema() json.RawMessage {
 	return text
 }
 
-// typeOf is the type of a value in JSON Schema.
-func typeOf(value string) string {
-	switch jsontext.Value(value).Kind() {
+// Type is the field's type in JSON Schema, which its example shows.
+func (f Field) Type() string {
+	switch jsontext.Value(f.Example).Kind() {
 	case '"':
 		return "string"
 	case '0':

@@ -60,29 +60,23 @@ func draw(document string, catalog []webhook.EventSpec) (string, error) {
 	return document, nil
 }
 
+func subscribable(catalog []webhook.EventSpec) []webhook.EventSpec {
+	return slices.DeleteFunc(slices.Clone(catalog), func(s webhook.EventSpec) bool { return s.Audience == webhook.Direct })
+}
+
 func types(catalog []webhook.EventSpec) string {
 	var names []string
-	for _, spec := range catalog {
-		if spec.Audience != webhook.Direct {
-			names = append(names, string(spec.Type))
-		}
+	for _, spec := range subscribable(catalog) {
+		names = append(names, string(spec.Type))
 	}
 	return "      enum: [" + strings.Join(names, ", ") + "]\n"
 }
 
 func parameters(catalog []webhook.EventSpec) string {
 	var b strings.Builder
-	var seen []string
-	for _, spec := range catalog {
-		for _, field := range spec.Fields {
-			value := field.Example[0]
-			if spec.Audience == webhook.Direct || value == '{' || value == '[' || slices.Contains(seen, field.Name) {
-				continue // webhook.Filter takes none of the latter
-			}
-			seen = append(seen, field.Name)
-			fmt.Fprintf(&b, "        - { name: %s, in: query, description: \"Only events whose data has this `%s`. May be repeated: any of the values will do.\","+
-				" schema: { type: array, items: { type: string } } }\n", field.Name, field.Name)
-		}
+	for _, field := range webhook.FilterFieldsOf(subscribable(catalog)) {
+		fmt.Fprintf(&b, "        - { name: %s, in: query, description: \"Only events whose data has this `%s`. May be repeated: any of the values will do.\","+
+			" schema: { type: array, items: { type: string } } }\n", field.Name, field.Name)
 	}
 	return b.String()
 }
@@ -126,7 +120,7 @@ func webhooks(catalog []webhook.EventSpec) string {
                   properties:
 `, spec.Type)
 		for _, field := range spec.Fields {
-			fmt.Fprintf(&b, "                    %s: { %s, description: %q }\n", field.Name, kind(field.Example), field.Description)
+			fmt.Fprintf(&b, "                    %s: { %s, description: %q }\n", field.Name, kind(field), field.Description)
 		}
 		fmt.Fprintf(&b, "            example:\n              event: %s\n              timestamp: \"2025-03-20T10:30:00.000Z\"\n              data:\n", spec.Type)
 		for _, field := range spec.Fields {
@@ -146,22 +140,19 @@ func operation(t webhook.EventType) string {
 	return name
 }
 
-// kind is what a schema says of values of which a JSON value is an example.
-func kind(example string) string {
-	var value any
-	_ = json.Unmarshal([]byte(example), &value) // the catalog's tests say that it is valid
-	switch value := value.(type) {
-	case string:
-		if _, err := time.Parse(time.RFC3339, value); err == nil {
-			return "type: string, format: date-time"
-		}
-		return "type: string"
-	case float64:
-		return "type: integer"
-	case bool:
-		return "type: boolean"
-	case []any:
-		return "type: array"
+// kind is what a schema says of a field's values.
+func kind(field webhook.Field) string {
+	switch {
+	case isTime(field.Example):
+		return "type: string, format: date-time"
+	case field.Type() == "object":
+		return "type: object, additionalProperties: true"
 	}
-	return "type: object, additionalProperties: true"
+	return "type: " + field.Type()
+}
+
+// isTime says that a JSON value is a string with a time.
+func isTime(value string) bool {
+	var at time.Time // which reads RFC 3339
+	return value != "null" && json.Unmarshal([]byte(value), &at) == nil
 }

@@ -1,6 +1,7 @@
 package subscriptions
 
 import (
+	"context"
 	"time"
 
 	"github.com/google/uuid"
@@ -43,7 +44,7 @@ type Input struct {
 	present    []string // the webhook's event types, where Events says nothing
 	key        keyChange
 	keyOverlap time.Duration // for how long the key before signs too
-	now        time.Time     // by Postgres's clock, as workers have it; of a new key
+	now        time.Time     // by Postgres's clock, as workers have it; of a new key, and with IfNoOverlap
 }
 
 // keyChange is what becomes of a webhook's key pair.
@@ -114,9 +115,17 @@ func (in *Input) checkOverlap(faults *problem.Faults) {
 	}
 }
 
+// readClock sets now, where the input needs it.
+func (in *Input) readClock(ctx context.Context, tx db.DBTX) (err error) {
+	if in.key == newKey || in.IfNoOverlap {
+		in.now, err = db.ReadClock(ctx, tx)
+	}
+	return err
+}
+
 // checkNoOverlap refuses what IfNoOverlap does.
 func (in *Input) checkNoOverlap(w db.Webhook) error {
-	if !in.IfNoOverlap || w.PreviousSecretUntil == nil || !w.PreviousSecretUntil.After(time.Now()) {
+	if !in.IfNoOverlap || w.PreviousSecretUntil == nil || !w.PreviousSecretUntil.After(in.now) {
 		return nil
 	}
 	return webhook.Invalid("secretOverlap", "must be none, as the secret before the present one signs until "+webhook.FormatTime(*w.PreviousSecretUntil)+" and would end now; rotate then")

@@ -190,10 +190,8 @@ func (s *Service) update(ctx context.Context, change db.UpdateWebhookParams, in 
 		if w, err = q.GetWebhook(ctx, tx, db.GetWebhookParams{ID: change.ID, BotID: change.BotID}); err != nil {
 			return problem.OrNotFound(err)
 		}
-		if in.key == newKey {
-			if in.now, err = db.ReadClock(ctx, tx); err != nil {
-				return err
-			}
+		if err = in.readClock(ctx, tx); err != nil {
+			return err
 		}
 		if err := changeFilter(&change, w, in); err != nil {
 			return err

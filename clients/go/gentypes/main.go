@@ -2,7 +2,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"go/format"
 	"os"
@@ -51,7 +50,7 @@ func types(catalog []webhook.EventSpec) ([]byte, error) {
 		name := goName(string(spec.Type))
 		fmt.Fprintf(&structs, "// %sData is the data of %s. %s\ntype %sData struct {\n", name, spec.Type, spec.Description, name)
 		for _, field := range spec.Fields {
-			fmt.Fprintf(&structs, "%s %s `json:%q` // %s\n", goName(field.Name), kind(field.Example), field.Name, field.Description)
+			fmt.Fprintf(&structs, "%s %s `json:%q` // %s\n", goName(field.Name), kind(field), field.Name, field.Description)
 		}
 		structs.WriteString("}\n\n")
 		fmt.Fprintf(&cases, "case %q: return dataOf[%sData](raw)\n", spec.Type, name)
@@ -78,7 +77,7 @@ func emitTypes(catalog []webhook.EventSpec) ([]byte, error) {
 		name := goName(string(spec.Type))
 		fmt.Fprintf(&structs, "// %s is the data of %s. %s %s\ntype %s struct {\n", name, spec.Type, spec.Description, goesTo[spec.Audience], name)
 		for _, field := range spec.Fields {
-			fmt.Fprintf(&structs, "%s %s `json:%q` // %s\n", goName(field.Name), kind(field.Example), field.Name, field.Description)
+			fmt.Fprintf(&structs, "%s %s `json:%q` // %s\n", goName(field.Name), kind(field), field.Name, field.Description)
 		}
 		structs.WriteString("Extra `json:\"-\"`\n}\n\n")
 		fmt.Fprintf(&methods, "\n// EventType is webhook.%s.\nfunc (%s) EventType() webhook.EventType { return webhook.%s }\n", name, name, name)
@@ -98,16 +97,14 @@ func goName(name string) string {
 	return b.String()
 }
 
-// kind is the type of which a JSON value is an example.
-func kind(example string) string {
-	var value any
-	_ = json.Unmarshal([]byte(example), &value) // the catalog's tests say that it is valid
-	switch value.(type) {
-	case string:
+// kind is the type of a field's values.
+func kind(field webhook.Field) string {
+	switch field.Type() {
+	case "string":
 		return "string"
-	case float64:
+	case "integer":
 		return "int"
-	case bool:
+	case "boolean":
 		return "bool"
 	}
 	return "json.RawMessage"
