@@ -75,12 +75,21 @@ func (s *server) authenticateBot(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	hash := bots.HashKey(token)
+	known := s.fairUse.knows(hash)
+	if known { // what is beyond the key's rate costs no look-up
+		if err := s.fairUse.take(c, hash); err != nil {
+			return err
+		}
+	}
 	key, err := s.findKey(c.Request.Context(), clientOf(c), token)
 	if err != nil {
 		return err
 	}
-	if err := s.fairUse.take(c, bots.HashKey(token)); err != nil {
-		return err
+	if !known {
+		if err := s.fairUse.take(c, hash); err != nil {
+			return err
+		}
 	}
 	if !key.IsActive {
 		return problem.Suspended(key.SuspendedReason)

@@ -132,6 +132,9 @@ func TestAPollIsNotAnsweredTwiceTheSame(t *testing.T) {
 		require.Empty(t, got.body)
 	}
 	began := time.Now()
+	require.Equal(t, http.StatusNotModified, ask("wait=30s", "*").status, "no answer would differ")
+	require.Less(t, time.Since(began), 20*time.Second)
+	began = time.Now()
 	require.Equal(t, http.StatusNotModified, ask("wait=600ms", tag).status)
 	require.GreaterOrEqual(t, time.Since(began), 600*time.Millisecond, "it waited for another answer")
 	time.AfterFunc(300*time.Millisecond, func() { a.accepted("two", "post.created", `{}`) })
@@ -139,6 +142,19 @@ func TestAPollIsNotAnsweredTwiceTheSame(t *testing.T) {
 	require.Equal(t, http.StatusOK, changed.status)
 	require.NotEqual(t, tag, changed.header.Get("ETag"))
 	require.Contains(t, string(changed.body), `"two"`)
+
+	// Who names the tags that are to come does not have the page read for each event.
+	var from, position int64
+	_, err := fmt.Sscanf(changed.header.Get("ETag"), `"%d-%d-false"`, &from, &position)
+	require.NoError(t, err)
+	var tags []string
+	for i := range int64(100) {
+		tags = append(tags, fmt.Sprintf(`"%d-%d-false"`, from, position+i))
+	}
+	for i := range 4 {
+		a.accepted(fmt.Sprint("more", i), "post.created", `{}`)
+	}
+	require.Equal(t, http.StatusOK, ask("", strings.Join(tags, ", ")).status)
 }
 
 func TestAPollWaitsForWhatConcernsIt(t *testing.T) {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
@@ -136,6 +137,10 @@ func (l portalLimits) Know(code string) { l.s.listed.add(bots.HashKey(code)) }
 
 // BeginCall implements portal.Limits.
 func (l portalLimits) BeginCall(ctx context.Context, botID string) (func(), error) {
+	now := l.s.pages.now()
+	if limiter := l.s.pages.of(botID); !limiter.AllowN(now, 1) {
+		return func() {}, tooManyFor((1-limiter.TokensAt(now))/float64(limiter.Limit()), fmt.Sprintf("This bot has made %d requests to the portal within a minute, the most allowed.", l.s.cfg.RateLimit))
+	}
 	ctx, cancel := context.WithTimeout(ctx, callPatience)
 	defer cancel()
 	if !l.s.calls.begin(ctx, botID) {

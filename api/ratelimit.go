@@ -71,6 +71,15 @@ const (
 	kibAtOnce    = 8 << 10
 )
 
+// newUseLimits are of so many calls a minute of a key, or requests of a bot to the portal; 0: no limit.
+func newUseLimits(perMinute int, now func() time.Time) *limiters {
+	l := newLimiters(perMinute, math.MaxInt, now)
+	if perMinute == 0 {
+		l.perSecond = rate.Inf
+	}
+	return l
+}
+
 // fairUse limits the calls of each bot key, and what it is sent. A key may make a minute's worth at once, and then as many as
 // time gives back. It counts in this process alone.
 type fairUse struct {
@@ -82,12 +91,9 @@ type fairUse struct {
 func newFairUse(perMinute int, now func() time.Time) *fairUse {
 	f := &fairUse{
 		perMinute: perMinute,
-		keys:      newLimiters(perMinute, math.MaxInt, now), sent: newLimiters(60*kibPerSecond, math.MaxInt, now),
+		keys:      newUseLimits(perMinute, now), sent: newLimiters(60*kibPerSecond, math.MaxInt, now),
 	}
 	f.sent.burst = kibAtOnce
-	if perMinute == 0 {
-		f.keys.perSecond = rate.Inf
-	}
 	return f
 }
 

@@ -55,7 +55,7 @@ func TestAKeyIsHeldToItsRate(t *testing.T) {
 	t.Parallel()
 	const limit = 120
 	a := newAPI(t, nil, func(cfg *api.Config) { cfg.RateLimit = limit })
-	_, key := a.bot()
+	id, key := a.bot()
 	_, other := a.bot()
 	number := func(got answer, header string) int {
 		n, err := strconv.Atoi(got.header.Get(header))
@@ -94,6 +94,12 @@ func TestAKeyIsHeldToItsRate(t *testing.T) {
 
 	a.clock.Advance(time.Second)
 	require.Equal(t, http.StatusOK, list(key).status, "as Retry-After said")
+	require.Equal(t, http.StatusOK, list(key).status)
+
+	a.execute("DELETE FROM api_keys WHERE bot_id = $1", id)
+	require.Equal(t, http.StatusTooManyRequests, list(key).status, "what is beyond the rate is not looked up")
+	a.clock.Advance(time.Second)
+	require.Equal(t, http.StatusUnauthorized, list(key).status)
 }
 
 func TestTheServiceHasNoRate(t *testing.T) {

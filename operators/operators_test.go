@@ -50,6 +50,7 @@ func TestBots(t *testing.T) {
 	require.Contains(t, found, `href="/ops/bots/euler/keys/`+key.ID.String()+`/revoke"`)
 	require.Contains(t, found, `<a href="/ops/bots/euler">euler</a>`)
 	require.Contains(t, b.do(http.MethodPost, "/ops/keys", url.Values{"key": {"bot_none99"}}).body, "No bot has such a key")
+	require.Equal(t, http.StatusUnprocessableEntity, b.do(http.MethodPost, "/ops/keys", url.Values{"key": {"bot_" + strings.Repeat("A", 20) + "\n" + strings.Repeat("A", 22)}}).status, "a broken line")
 	refused := b.do(http.MethodPost, "/ops/keys", url.Values{"key": {"hunter2"}})
 	require.Equal(t, http.StatusUnprocessableEntity, refused.status)
 	require.Contains(t, refused.body, "must be a key, or its first")

@@ -297,6 +297,8 @@ func TestBodiesOfManyBracketsMakeNoLongPage(t *testing.T) {
 	require.Equal(t, http.StatusOK, got.status)
 	require.Contains(t, got.body, answer)
 	require.Contains(t, got.body, "cut at 4 KiB, too deep to indent")
+	require.Contains(t, got.body, "--data-binary @body.json</code>", "no comment: zsh gives its words to curl, as URLs")
+	require.Contains(t, got.body, "Copy the body into the file body.json first.")
 	require.Less(t, len(got.body), 1<<20)
 	require.Less(t, len(b.get("/portal/events/e1").body), 1<<20)
 }

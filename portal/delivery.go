@@ -247,6 +247,9 @@ func timingsOf(x history.Exchange) (bars []timing) {
 // mostInCommand is how large a body a command line can have.
 const mostInCommand = 100_000
 
+// CurlReadsFile says that the body is too long for a command line.
+func (d deliveryPage) CurlReadsFile() bool { return d.Body.Bytes > mostInCommand }
+
 // curlOf is the request as a command, without the signatures, which are not kept. One that was not kept has what all have.
 func curlOf(to string, request []header, body []byte) string {
 	var b strings.Builder
@@ -258,7 +261,7 @@ func curlOf(to string, request []header, body []byte) string {
 		b.WriteString(" \\\n  -H " + quote(h.Name+": "+h.Value))
 	}
 	if len(body) > mostInCommand {
-		b.WriteString(" \\\n  --data-binary @body.json  # copy the body into that file")
+		b.WriteString(" \\\n  --data-binary @body.json") // CurlReadsFile
 	} else {
 		b.WriteString(" \\\n  --data-raw " + quote(string(body)))
 	}

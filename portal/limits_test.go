@@ -5,10 +5,13 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mathub/webhooks/api"
 	"github.com/mathub/webhooks/internal/bots"
+	"github.com/mathub/webhooks/internal/testutil"
 )
 
 // TestWrongCodesAndKeysAreLimited: by address, and together with those of the API.
@@ -49,6 +52,36 @@ func TestMalformedCodesLockNothing(t *testing.T) {
 		require.Equal(t, http.StatusUnauthorized, b.do(http.MethodGet, "/portal/webhooks", nil, "Cookie", "mathub-portal=junk").status)
 	}
 	require.Equal(t, http.StatusUnauthorized, b.post("/portal/session", url.Values{"code": {strings.Repeat("A", 43)}}).status)
+	for n := range 44 { // base64 skips line breaks
+		key := "bot_" + strings.Repeat("A", 43-n) + strings.Repeat("\n", n) + "A"
+		require.Equal(t, http.StatusUnauthorized, b.post("/portal/session", url.Values{"key": {key[:46] + "A"}}).status, "%d", n)
+	}
+}
+
+// TestAKeySignsInSoOften as it may call, and so do its bot's pages.
+func TestAKeySignsInSoOften(t *testing.T) {
+	t.Parallel()
+	const limit = 20
+	clock := testutil.NewClock()
+	s := newSite(t, func(cfg *api.Config) { cfg.RateLimit, cfg.Now = limit, clock.Now })
+	id, key := s.bot()
+	otherID, _ := s.bot()
+	b, other := s.browser(), s.signIn(otherID, bots.Manage)
+	for range limit - 1 {
+		require.Equal(t, http.StatusSeeOther, b.post("/portal/session", url.Values{"key": {key}}).status)
+	}
+	require.Equal(t, http.StatusOK, b.get("/portal/webhooks").status)
+	for _, got := range []answer{b.post("/portal/session", url.Values{"key": {key}}), b.get("/portal/webhooks"), b.post("/portal/settings/keys", nil)} {
+		require.Equal(t, http.StatusTooManyRequests, got.status)
+		require.Contains(t, got.body, "20 requests to the portal within a minute")
+		require.NotEmpty(t, got.header.Get("Retry-After"))
+	}
+	require.Equal(t, http.StatusOK, other.get("/portal/webhooks").status, "another bot has its own")
+	var sessions, keys int
+	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT (SELECT count(*) FROM audit_log WHERE bot_id = $1 AND action = 'portal_session.started'), (SELECT count(*) FROM api_keys WHERE bot_id = $1)", id).Scan(&sessions, &keys))
+	require.Equal(t, []int{limit - 1, 1}, []int{sessions, keys})
+	clock.Advance(4 * time.Second)
+	require.Equal(t, http.StatusOK, b.get("/portal/webhooks").status, "as time gives back")
 }
 
 // TestWrongCookiesAreLimited as wrong keys are.

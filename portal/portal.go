@@ -36,7 +36,7 @@ type Limits interface {
 	CheckCode(ctx context.Context, client, code string, check func() error) error
 	// Know takes a code that was just made, so that it works from an address with too many wrong ones.
 	Know(code string)
-	// BeginCall counts a request of a bot until end is called.
+	// BeginCall counts a request of a bot: those of a minute, and those in progress until end is called.
 	BeginCall(ctx context.Context, botID string) (end func(), err error)
 }
 

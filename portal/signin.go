@@ -94,6 +94,11 @@ func (p *portal) newSession(r *http.Request) (cookie, to string, err error) {
 	if err != nil {
 		return "", "", err
 	}
+	end, err := p.Limits.BeginCall(ctx, botID) // else who has one key could have any number of sessions made at once
+	if err != nil {
+		return "", "", err
+	}
+	defer end()
 	cookie, err = p.Bots.OpenPortalWithKey(ctx, botID, keyID)
 	return cookie, next(r.PostForm.Get("next")), err
 }

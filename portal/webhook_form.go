@@ -47,6 +47,8 @@ type webhookForm struct {
 	Preview   *history.Preview // nil: none was asked for
 	NeedHTTPS bool
 	Ordered   bool
+	// Was is the webhook's version that the form was opened on; empty: a new one.
+	Was string
 }
 
 // secretPage shows a secret once.
@@ -75,7 +77,7 @@ func (p *portal) showFilled(w http.ResponseWriter, r *http.Request, s *session, 
 	data := webhookForm{Webhook: v, Preview: preview, Filter: sentRows(f.Values), NeedHTTPS: !p.Webhooks.URLRules.AllowHTTP}
 	title, chosen := "Create a webhook", f.Values["events"]
 	if v != nil {
-		title = "Edit " + v.Title()
+		title, data.Was = "Edit "+v.Title(), f.Value("was", v.Version())
 		if f.Values == nil {
 			chosen, data.Filter = v.Events, v.FilterRows()
 		}
@@ -239,6 +241,9 @@ func (p *portal) editWebhook(w http.ResponseWriter, r *http.Request, s *session)
 	return p.showForm(w, r, s, &v, form{}, http.StatusOK)
 }
 
+// errStaleForm keeps a form that was opened before another change from undoing that: it sends every field.
+var errStaleForm = &problem.Error{Kind: problem.Conflict, Detail: "The webhook was changed since you opened this form. Compare it with the webhook's page. If you save again, it becomes what this form says."}
+
 func (p *portal) updateWebhook(w http.ResponseWriter, r *http.Request, s *session) error {
 	row, err := p.webhook(r, s)
 	if err != nil {
@@ -247,6 +252,10 @@ func (p *portal) updateWebhook(w http.ResponseWriter, r *http.Request, s *sessio
 	v := p.viewOf(row)
 	if r.PostForm.Has("preview") {
 		return p.previewFilter(w, r, s, &v)
+	}
+	if was := r.PostForm.Get("was"); was != "" && was != v.Version() {
+		r.PostForm.Set("was", v.Version())
+		return p.showAgain(w, r, s, &v, errStaleForm)
 	}
 	in := readWebhook(r.PostForm)
 	if in.Headers, err = readHeaders(r.PostForm); err == nil {

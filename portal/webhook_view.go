@@ -1,6 +1,8 @@
 package portal
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -42,6 +44,12 @@ func (v webhookView) OwnName() string {
 		return ""
 	}
 	return *v.Name
+}
+
+// Version names what the form of the webhook changes.
+func (v webhookView) Version() string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %t", v.URL, v.OwnName(), v.Events, v.Filter, v.Ordered))
+	return hex.EncodeToString(sum[:8])
 }
 
 // Where is its host and path, without https.

@@ -217,6 +217,37 @@ func TestWebhooks_SearchAndFilters(t *testing.T) {
 	require.Equal(t, broken+"/recover?done=enabled", b.post(broken+"/enable", url.Values{"then": {"recover"}}).header.Get("Location"))
 }
 
+// TestWebhookForm_Stale: a form that was opened before another change does not undo that unasked, whatever it was.
+func TestWebhookForm_Stale(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	id, _ := s.bot()
+	b, other := s.signIn(id, bots.Manage), s.signIn(id, bots.Manage)
+	hook := b.subscribe(hookForm())
+	was := func(page answer) string {
+		return regexp.MustCompile(`name="was" value="([0-9a-f]{16})"`).FindStringSubmatch(page.body)[1]
+	}
+	for i, change := range []url.Values{
+		hookForm("url", "https://bots.example.org/new"), hookForm("name", "New"), hookForm("events", "post.created"), hookForm("ordered", "1"),
+		hookForm("filterField", "threadId", "filterValues", "t1"),
+	} {
+		opened := b.get(hook + "/edit")
+		changed := other.post(hook+"/edit", change)
+		require.Equal(t, http.StatusSeeOther, changed.status, "%d: %s", i, changed.body)
+		stale := hookForm("was", was(opened))
+		faulty := hookForm("was", was(opened), "url", "ftp://x")
+		stale.Set("preview", "filter")
+		require.Equal(t, was(opened), was(b.post(hook+"/edit", stale)), "a preview is of what the form was opened on")
+		stale.Del("preview")
+		refused := b.post(hook+"/edit", stale)
+		require.Equal(t, http.StatusConflict, refused.status, "%d", i)
+		require.Equal(t, http.StatusConflict, b.post(hook+"/edit", faulty).status, "%d", i)
+		require.Contains(t, refused.body, "was changed since you opened this form")
+		stale.Set("was", was(refused))
+		require.Equal(t, http.StatusSeeOther, b.post(hook+"/edit", stale).status, "saved again, it is meant")
+	}
+}
+
 // TestWebhooks_WhatAnotherSees: another bot's webhook is not there, on no route; the role view sees it, and no button, and
 // changes nothing.
 func TestWebhooks_WhatAnotherSees(t *testing.T) {

@@ -37,8 +37,8 @@ func IsKey(s string) bool {
 	if !ok || len(text) != base64.RawURLEncoding.EncodedLen(keyRandomBytes+crc32.Size) {
 		return false
 	}
-	key, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	return err == nil && crc32.ChecksumIEEE(key[:keyRandomBytes]) == binary.BigEndian.Uint32(key[keyRandomBytes:])
+	key, err := base64.RawURLEncoding.Strict().DecodeString(text) // which skips line breaks
+	return err == nil && len(key) == keyRandomBytes+crc32.Size && crc32.ChecksumIEEE(key[:keyRandomBytes]) == binary.BigEndian.Uint32(key[keyRandomBytes:])
 }
 
 // HashKey is what is stored of a key: its SHA-256, 32 bytes.
