@@ -24,7 +24,7 @@ type Event struct {
 	// Data is a JSON object, forwarded as it stands but for white space between tokens.
 	Data json.RawMessage `json:"data"`
 	// BotIDs names the audience: required for targeted events, narrowing for broadcast ones. Nil means every bot.
-	BotIDs []string `json:"botIds,omitempty"`
+	BotIDs []string `json:"botIds,omitzero"`
 
 	// isSample: the data is the catalog's, and the body says `"test":true`.
 	isSample bool
@@ -166,6 +166,8 @@ func (e Event) validate(checkData func(data jsontext.Value) string) error {
 		faults.add("data", "is required and "+mustBeObject)
 	} else if fault := checkData(jsontext.Value(e.Data)); fault != "" {
 		faults.add("data", fault)
+	} else if hasLongNumber(e.Data) {
+		faults.add("data", fmt.Sprintf("must not have a number of more than %d characters: common receivers refuse it", MaxNumberBytes))
 	}
 	e.validateAudience(&faults)
 	return faults.orNil()

@@ -88,6 +88,7 @@ func TestBodyIsByteExact(t *testing.T) {
 		"text of 200 KiB": `{"s":"` + text + `"}`,
 		"noncharacters":   "{\"s\":\"\ufffe\uffff\ufeff\ufffd\"}",
 		"empty":           `{}`,
+		"long numbers":    `{"a":-` + strings.Repeat("9", 999) + `,"b":0.` + strings.Repeat("1", 998) + `,"c":[` + strings.Repeat("1,", 600) + `1],"1` + strings.Repeat("1", 1000) + `":"` + strings.Repeat(`\"1`, 1000) + `"}`,
 		"literals":        `{"a":null,"b":true,"c":false,"d":[],"e":{},"f":[[],{}]}`,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -202,6 +203,7 @@ func TestParseEventNamesEveryFieldAtFault(t *testing.T) {
 		{"data array", `{"event":"post.created","data":[]}`, []string{"data"}},
 		{"data text", `{"event":"post.created","data":"{}"}`, []string{"data"}},
 		{"data number", `{"event":"post.created","data":1e400}`, []string{"data"}},
+		{"data with a long number", `{"event":"post.created","data":{"n":[-1` + strings.Repeat("0", 999) + `]}}`, []string{"data"}},
 		{"data boolean", `{"event":"post.created","data":true}`, []string{"data"}},
 		{"id number", `{"event":"post.created","data":{},"id":1}`, []string{"id"}},
 		{"id empty", `{"event":"post.created","data":{},"id":""}`, []string{"id"}},

@@ -116,6 +116,27 @@ func checkDepth(raw []byte, most int) error {
 	return nil
 }
 
+// hasLongNumber reports whether well-formed JSON has a number of more than MaxNumberBytes.
+func hasLongNumber(raw []byte) bool {
+	length, inString := 0, false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			length, inString = 0, !inString
+		case inString:
+		case '0' <= c && c <= '9', c == '-', c == '+', c == '.', c == 'e', c == 'E':
+			if length++; length > MaxNumberBytes {
+				return true
+			}
+		default:
+			length = 0
+		}
+	}
+	return false
+}
+
 // syntaxError translates jsontext's errors, whose texts may change and may quote the input.
 func syntaxError(err error) error {
 	if errors.Is(err, io.EOF) {

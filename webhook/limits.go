@@ -49,6 +49,10 @@ const (
 	// maxDataDepth is how deep its data may.
 	maxDataDepth = MaxJSONDepth - 1
 
+	// MaxNumberBytes bounds a number in an event's data. Common receivers refuse longer ones: Java's Jackson from 1,001 characters on,
+	// Python integers from 4,301 digits on.
+	MaxNumberBytes = 1000
+
 	// MaxIDBytes bounds ids of events and bots, which become headers, workflow ids and signed content.
 	MaxIDBytes = 128
 

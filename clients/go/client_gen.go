@@ -278,7 +278,7 @@ type Event struct {
 	Data json.RawMessage `json:"data"`
 
 	// BotIDs The audience. Required for mention, review.requested and review.submitted. Other types go to every bot by default.
-	BotIDs []string `json:"botIds,omitempty,omitzero"`
+	BotIDs []string `json:"botIds,omitzero"`
 }
 
 // EventAudience The number of webhooks by outcome.
@@ -767,10 +767,10 @@ type NewIncident struct {
 	// Errors The errors that disabled them, as the history shows them (`timeout`, `dns: no such host`, `HTTP 503`), or their
 	// classes: `blocked`, `connect_timeout`, `connection`, `dns`, `http_3xx`, `http_4xx`, `http_429`, `http_5xx`,
 	// `http_other`, `other`, `response`, `timeout`, `tls`, `unreachable`. Default: all.
-	Errors []string `json:"errors,omitempty,omitzero"`
+	Errors []string `json:"errors,omitzero"`
 
 	// BotIDs The bots whose webhooks they are. Default: all.
-	BotIDs []string `json:"botIds,omitempty,omitzero"`
+	BotIDs []string `json:"botIds,omitzero"`
 
 	// DryRun True only counts. Default: false.
 	DryRun bool `json:"dryRun,omitempty,omitzero"`
@@ -995,10 +995,10 @@ type Problem struct {
 	Title  string       `json:"title"`
 	Status int          `json:"status"`
 	Detail string       `json:"detail"`
-	Errors []FieldError `json:"errors,omitempty,omitzero"`
+	Errors []FieldError `json:"errors,omitzero"`
 
 	// EventIDs The events' ids. Emit again with the same ids; that delivers each event once.
-	EventIDs []string `json:"eventIds,omitempty,omitzero"`
+	EventIDs []string `json:"eventIds,omitzero"`
 
 	// RetryAfter How long to wait before the call is made again, by the Retry-After header; 0 where there is none.
 	RetryAfter time.Duration `json:"-"`
@@ -1018,10 +1018,10 @@ type Receipt struct {
 	Conflict bool `json:"conflict,omitempty,omitzero"`
 
 	// UnknownBotIDs The event's `botIds` that name no bot. Absent when there are none.
-	UnknownBotIDs []string `json:"unknownBotIds,omitempty,omitzero"`
+	UnknownBotIDs []string `json:"unknownBotIds,omitzero"`
 
 	// SchemaFaults What of the event's `data` does not fit its schema, the first ten; the event was accepted all the same. Absent when all fits, and where the operator has not switched the check on.
-	SchemaFaults []FieldError `json:"schemaFaults,omitempty,omitzero"`
+	SchemaFaults []FieldError `json:"schemaFaults,omitzero"`
 }
 
 // Recovery defines model for Recovery.

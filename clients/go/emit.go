@@ -31,7 +31,8 @@ const (
 type EventData interface{ EventType() EventType }
 
 // NewEvent is an event to emit. Derive id from what happened: an id is accepted once, so that the event can be emitted again after an error or a
-// crash. botIDs is the audience, which mention, review.requested and review.submitted require. For data with further fields, set
+// crash. botIDs is the audience, which mention, review.requested and review.submitted require; without any, other events go to every bot, so look
+// first whether a list of yours is empty. For data with further fields, set
 // the event's Data yourself.
 func NewEvent(id string, data EventData, botIDs ...string) Event {
 	var encoded bytes.Buffer

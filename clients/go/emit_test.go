@@ -77,6 +77,22 @@ func TestEmit_GoesOnThroughTrouble(t *testing.T) {
 	require.Contains(t, tries[0].body, "<x>", "as it is")
 }
 
+// TestEmit_AnEmptyAudienceIsNotEveryBot: it is sent as it is, and the service refuses it. So are the bots of an incident.
+func TestEmit_AnEmptyAudienceIsNotEveryBot(t *testing.T) {
+	t.Parallel()
+	event := mathub.NewEvent("e", mathub.ThreadCreatedData{}, []string{}...)
+	for name, encoded := range map[string]any{"the client's": event, "the product's": webhook.Event{Type: webhook.ThreadCreated, Data: []byte("{}"), BotIDs: []string{}}} {
+		raw, err := json.Marshal(encoded)
+		require.NoError(t, err)
+		_, err = webhook.ParseEvent(raw)
+		require.ErrorContains(t, err, "botIds", name)
+	}
+	incident, err := json.Marshal(mathub.NewIncident{BotIDs: []string{}})
+	require.NoError(t, err)
+	require.Contains(t, string(incident), `"botIds":[]`)
+	require.NotContains(t, string(incident), "errors", "nil is left out, which is for all")
+}
+
 func TestEmitBatch_GoesOnThroughTrouble(t *testing.T) {
 	t.Parallel()
 	url, asked := turns(t, exchangeAnswer{500, ""}, exchangeAnswer{202, `[{"id":"a","workflowId":"w"},{"id":"b","workflowId":"w"}]`})
@@ -168,7 +184,7 @@ func TestPoll_GoesOnThroughTrouble(t *testing.T) {
 	require.Equal(t, mathub.PostCreatedData{Body: "QED"}, pages[1].Events[0].Data)
 	require.Equal(t, "11", pages[1].Cursor)
 	require.Len(t, asked(), 6)
-	require.Equal(t, "/api/bot/v1/events?after=latest&threadId=t+1&threadId=t2&types=mention%2Cpost.created&wait=7s", asked()[0].target)
+	require.Equal(t, "/api/bot/v1/events?after=latest&threadId=t+1&threadId=t2&types=mention%2Cpost.created", asked()[0].target, "where it begins is known before it waits")
 	require.Equal(t, "/api/bot/v1/events?after=11&threadId=t+1&threadId=t2&types=mention%2Cpost.created&wait=7s", asked()[5].target)
 }
 

@@ -49,8 +49,12 @@ func (c *Client) Poll(ctx context.Context, o PollOptions) iter.Seq2[Page, error]
 			return
 		}
 		for {
+			asked := *params
+			if asked.After == "latest" { // which does not wait: what happened meanwhile would be lost with its answer
+				asked.Wait = ""
+			}
 			page, err := patiently(ctx, max(o.Wait, defaultWait)+slack, func(ctx context.Context) (*Response[EventPage], error) {
-				return c.PollEvents(ctx, params)
+				return c.PollEvents(ctx, &asked)
 			})
 			if ctx.Err() != nil {
 				return

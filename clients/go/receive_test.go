@@ -131,6 +131,17 @@ func TestVerify_WhileTheSecretIsChanged(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// TestVerify_TheFirstTenSignatures: who sends more makes no more work, and gets nowhere.
+func TestVerify_TheFirstTenSignatures(t *testing.T) {
+	header := mathub.Sign(signedBody, secret, "evt_1", time.Now())
+	own := header.Get("webhook-signature")
+	for others, genuine := range map[int]bool{9: true, 10: false} {
+		header.Set("webhook-signature", strings.Repeat("v1,AA== ", others)+own)
+		_, err := mathub.Verify(signedBody, header, secret)
+		require.Equal(t, genuine, err == nil, "after %d", others)
+	}
+}
+
 func TestVerify_NoSecret(t *testing.T) {
 	for _, by := range [][]string{nil, {""}, {secret, ""}} {
 		_, err := mathub.Verify(signedBody, mathub.Sign(signedBody, secret, "e", time.Now()), by...)

@@ -26,10 +26,9 @@ def fastapi_route(secret: Secret, handle: Callable[[MathubEvent], Any], *, limit
             return PlainTextResponse(TOO_LARGE, 413)
         event, answer = _examine(body, request.headers.items(), secret, **options)
         if event is not None:
-            if inspect.iscoroutinefunction(handle):
-                await handle(event)
-            else:
-                await run_in_threadpool(handle, event)
+            result = handle(event) if inspect.iscoroutinefunction(handle) else await run_in_threadpool(handle, event)
+            if inspect.isawaitable(result):  # also of an object that is called as one
+                await result
         return PlainTextResponse(answer.text, answer.status) if answer.text else Response(status_code=answer.status)
 
     return mathub_webhook

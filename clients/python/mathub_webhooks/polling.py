@@ -68,7 +68,9 @@ def poll(
         if isinstance(values, str) or not values:  # no value would let every event pass
             raise ValueError(f"filter: {name} needs a list of values")
     while True:
-        query: Dict[str, object] = {**(filter or {}), "limit": str(limit), "wait": f"{wait}s"}
+        query: Dict[str, object] = {**(filter or {}), "limit": str(limit)}
+        if after != "latest":  # which does not wait: what happened meanwhile would be lost with its answer
+            query["wait"] = f"{wait}s"
         if after is not None:
             query["after"] = after
         if types:

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import inspect
 import json
 import re
 import time
@@ -23,6 +24,7 @@ _PREFIX = "whsec_"
 LIMIT = 300 << 10  # of a body that a handler reads: events have at most 256 KiB, and their envelope
 TOO_LARGE = "the body is too large"
 _PUBLIC = "whpk_"
+_MOST_SIGNATURES = 10  # of a request: each costs work, whoever sends it
 
 
 class VerificationError(Exception):
@@ -63,7 +65,7 @@ def _verify_standard(body: bytes, found: Dict[str, List[str]], event_id: str, se
         raise VerificationError("webhook-timestamp is missing, or not a time in Unix seconds")
     if not abs(time.time() - int(timestamp)) <= tolerance:
         raise VerificationError(f"webhook-timestamp is more than {tolerance:g} s off: the request is sent again, or the clock is wrong")
-    given = [one for value in found.get("webhook-signature", []) for one in value.split(" ")]
+    given = [one for value in found.get("webhook-signature", []) for one in value.split(" ")][:_MOST_SIGNATURES]
     shared = [_standard(one, event_id, timestamp, body) for one in secrets if not one.startswith(_PUBLIC)]
     keys = [one for one in secrets if one.startswith(_PUBLIC)]
     if not _matches(given, shared) and not _signed_by(keys, given, _signed(event_id, timestamp, body)):
@@ -98,11 +100,11 @@ def receive(body: bytes, headers: Headers, secret: Secret, handle: Callable[[Mat
 
     401 if the request is not genuine; the nonce for a webhook.verify; else 204 once handle returns. What handle raises is raised:
     answer 500, and the event comes again later. Mathub waits 5 seconds, so store the event and do slow work afterwards. Drop repeats by
-    the event's id.
+    the event's id. handle must not be a coroutine function: nothing here would await it.
     """
     event, answer = _examine(body, headers, secret, signature=signature, tolerance=tolerance)
-    if event is not None:
-        handle(event)
+    if event is not None and inspect.isawaitable(handle(event)):
+        raise TypeError("handle is a coroutine function, which is not awaited here: the event was not handled")
     return answer
 
 

@@ -40,11 +40,17 @@ class FastAPIRoute(unittest.TestCase):
 
         self.assertEqual(self.post(handle), (204, b""))
         self.assertEqual(self.post(lambda event: seen.append("in a thread")), (204, b""))
+
+        class Handler:
+            async def __call__(self, event):
+                await handle(event)
+
+        self.assertEqual(self.post(Handler()), (204, b""))
         self.assertEqual(self.post(handle, headers={})[0], 401)
         self.assertEqual(self.post(handle, limit=len(BODY) - 1)[0], 413)
         asks = b'{"event":"webhook.verify","timestamp":"t","data":{"nonce":"n0nce"}}'
         self.assertEqual(self.post(handle, asks), (200, b"n0nce"))
-        self.assertEqual(seen, ["e", "in a thread"])
+        self.assertEqual(seen, ["e", "in a thread", "e"])
         self.assertRaises(ValueError, fastapi_route, "", handle)
 
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import unittest
+import warnings
 
 import mathub_webhooks
 from mathub_webhooks import MathubError, VerificationError, http_handler, poll, receive, sign, verify
@@ -51,6 +52,12 @@ class Signatures(unittest.TestCase):
         for text in (b"", b"null", b'{"event":1,"data":{}}', b'{"event":"x"}', b'{"event":"x","data":{"a":"\xff"}}'):
             self.assertRaises(VerificationError, verify, text, sign(text, SECRET), SECRET)
 
+    def test_first_ten_signatures(self):
+        headers = sign(BODY, SECRET)
+        after = lambda others: {**headers, "webhook-signature": "v1,AA== " * others + headers["webhook-signature"]}
+        verify(BODY, after(9), SECRET)
+        self.assertRaises(VerificationError, verify, BODY, after(10), SECRET)
+
     def test_public_key(self):
         headers = sign(BODY, SECRET, event_id="evt_1")
         signed = f"evt_1.{headers['webhook-timestamp']}.".encode() + BODY
@@ -87,6 +94,13 @@ class Signatures(unittest.TestCase):
         asks = b'{"event":"webhook.verify","timestamp":"t","data":{"nonce":"n0nce"}}'
         self.assertEqual(receive(asks, sign(asks, SECRET), SECRET, seen.append), (200, "n0nce"))
         self.assertEqual([event["id"] for event in seen], ["e"])
+
+        async def never_awaited(event):
+            seen.append(event)
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.assertRaisesRegex(TypeError, "coroutine", receive, BODY, sign(BODY, SECRET), SECRET, never_awaited)
 
 
 class Server(unittest.TestCase):
@@ -190,7 +204,8 @@ class Polling(unittest.TestCase):
                 pages.append((events, cursor))
         self.assertEqual((raised.exception.status, raised.exception.detail), (410, "Gone."))
         self.assertEqual(pages, [([], "10"), ([{"id": "e1"}], "11")])
-        self.assertEqual(asked[0], "/api/bot/v1/events?threadId=t+1&threadId=t2&limit=100&wait=7s&after=latest&types=mention")
+        self.assertEqual(asked[0], "/api/bot/v1/events?threadId=t+1&threadId=t2&limit=100&after=latest&types=mention", "where it begins is known before it waits")
+        self.assertTrue(all("&wait=7s&after=1" in path for path in asked[1:]), asked)
         self.assertEqual(len(asked), 6)
 
     def test_what_cannot_work(self):

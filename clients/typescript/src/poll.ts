@@ -44,7 +44,8 @@ export async function* poll(options: PollOptions): AsyncGenerator<PolledPage, vo
 		if (!Array.isArray(values) || values.length === 0) throw new TypeError(`filter: ${name} needs an array of values`); // none would let every event pass
 	}
 	for (let after = options.after; ; ) {
-		const query = { ...filter, after, limit, types: types?.join(","), wait: `${wait}s` };
+		// "latest" does not wait: what happened meanwhile would be lost with its answer.
+		const query = { ...filter, after, limit, types: types?.join(","), wait: after === "latest" ? undefined : `${wait}s` };
 		let page: EventPage;
 		try {
 			if (signal?.aborted) return;

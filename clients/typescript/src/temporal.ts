@@ -21,6 +21,9 @@ export interface StartOptions {
 
 const taskQueue = "mathub-webhooks";
 const single = "DeliverEvent";
+const maxEventBytes = 256 << 10;
+const maxBatchBytes = 1 << 20;
+const completionBytes = 256; // of id and timestamp, which an event may lack
 
 /**
  * Accepts an event for delivery by starting the workflow DeliverEvent: once it returns, the event is durable in Temporal and will
@@ -29,6 +32,7 @@ const single = "DeliverEvent";
  */
 export async function emitWorkflow(client: TemporalClient, event: NewEvent): Promise<Receipt> {
 	const complete = completed(event);
+	checkSize(complete, maxEventBytes + completionBytes, "an event has at most 256 KiB of JSON");
 	const workflowId = `event-${canonicalId(complete.id)}`;
 	const begin = (workflowIdReusePolicy: StartOptions["workflowIdReusePolicy"]) =>
 		start(client, single, { workflowId, taskQueue, workflowIdReusePolicy, args: [complete] }, [complete]);
@@ -53,6 +57,7 @@ export async function emitWorkflow(client: TemporalClient, event: NewEvent): Pro
 export async function emitWorkflowBatch(client: TemporalClient, events: readonly NewEvent[]): Promise<Receipt[]> {
 	if (events.length < 1 || events.length > 100) throw new RangeError("a batch has 1 to 100 events");
 	const all = events.map(completed);
+	checkSize(all, maxBatchBytes + all.length * completionBytes, "a batch has at most 1 MiB of JSON");
 	const workflowId = `events-${newId()}`;
 	await start(client, "DeliverEvents", { workflowId, taskQueue, workflowIdReusePolicy: "ALLOW_DUPLICATE_FAILED_ONLY", args: [all] }, all);
 	return all.map(({ id }) => ({ id: canonicalId(id), workflowId, duplicate: false }));
@@ -64,6 +69,11 @@ function completed(event: NewEvent): NewEvent & { id: string } {
 	if (!validId(complete.id)) throw new RangeError("id must be 1 to 128 of the characters A-Z a-z 0-9 _ -");
 	if (typeof event.data !== "object" || event.data === null || Array.isArray(event.data)) throw new TypeError("data must be an object");
 	return complete;
+}
+
+/** Throws for what is too large: its workflow would only fail. */
+function checkSize(content: unknown, most: number, message: string): void {
+	if (new TextEncoder().encode(JSON.stringify(content)).length > most) throw new RangeError(message);
 }
 
 /** Starts the workflow of events. False: one of that id is there. */

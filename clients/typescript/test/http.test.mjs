@@ -178,5 +178,6 @@ test("poll reads on from the cursor, through trouble, and yields what moves it",
 	await assert.rejects(reading(), { status: 410 });
 	assert.deepEqual(pages, [{ events: [], cursor: "10" }, { events: [one], cursor: "11" }]);
 	assert.deepEqual(requests.map(({ url }) => new URL(url, "http://x").searchParams.get("after")), ["latest", "10", "10", "10", "10", "11"]);
-	assert.equal(requests[0].url, "/api/bot/v1/events?threadId=t+1&threadId=t2&after=latest&types=post.created%2Cmention&wait=7s");
+	assert.equal(requests[0].url, "/api/bot/v1/events?threadId=t+1&threadId=t2&after=latest&types=post.created%2Cmention", "where it begins is known before it waits");
+	assert.ok(requests.slice(1).every(({ url }) => url.endsWith("&wait=7s")));
 });

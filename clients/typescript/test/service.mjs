@@ -97,6 +97,9 @@ assert.equal((await emitWorkflow(client, { ...corrected, botIds: [botId] })).dup
 await arrival(corrected.id);
 await assert.rejects(emitWorkflow(client, { ...byWorkflow, id: "no id" }), RangeError);
 await assert.rejects(emitWorkflow(client, { ...byWorkflow, data: [] }), TypeError);
+const large = { event: "post.created", data: { body: "ü".repeat(100_000) } };
+await assert.rejects(emitWorkflow(client, { ...large, data: { body: "ü".repeat(132_000) } }), RangeError);
+await assert.rejects(emitWorkflowBatch(client, Array(6).fill(large)), RangeError);
 
 // A workflow of another kind has the event's id.
 const taken = await client.workflow.start("Another", { taskQueue: "another", workflowId: "event-taken" });
