@@ -4,6 +4,7 @@
 // another webhook-id, or later, is refused.
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:http";
+import { buffer } from "node:stream/consumers";
 
 const [secret, port = process.env.PORT ?? "9000"] = process.argv.slice(2);
 const exit = (message) => (console.error(message), process.exit(1));
@@ -14,9 +15,8 @@ const key = secret.startsWith("whsec_") ? Buffer.from(secret.slice("whsec_".leng
 const tolerance = 5 * 60; // seconds, either way
 
 createServer(async (request, response) => {
-  const chunks = [];
-  for await (const chunk of request) chunks.push(chunk);
-  const body = Buffer.concat(chunks); // the raw bytes: what was signed
+  const body = await buffer(request).catch(() => undefined); // the raw bytes: what was signed
+  if (body === undefined) return; // its sender hung up
   const ok = genuine(request.headers, body);
   // A webhook.verify is answered with its nonce: yes, this endpoint wants the webhook's deliveries.
   const answer = ok && request.headers["x-mathub-event"] === "webhook.verify" ? JSON.parse(body).data.nonce : "";

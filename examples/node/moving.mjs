@@ -2,6 +2,7 @@
 // npm ci, then node moving.mjs whsec_… OLD_SECRET [PORT]
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:http";
+import { buffer } from "node:stream/consumers";
 import { Webhook } from "standardwebhooks";
 
 const [secret, oldSecret, port = process.env.PORT ?? "9000"] = process.argv.slice(2);
@@ -9,9 +10,8 @@ const exit = (message) => (console.error(message), process.exit(1));
 if (!oldSecret) exit("usage: node moving.mjs whsec_… OLD_SECRET [PORT]");
 
 createServer(async (request, response) => {
-  const chunks = [];
-  for await (const chunk of request) chunks.push(chunk);
-  const body = Buffer.concat(chunks); // the raw bytes: what was signed
+  const body = await buffer(request).catch(() => undefined); // the raw bytes: what was signed
+  if (body === undefined) return; // its sender hung up
   let id;
   try {
     id = verify(body, request.headers);

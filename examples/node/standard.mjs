@@ -1,5 +1,6 @@
 // A receiver that verifies with the Standard Webhooks library: npm ci, then node standard.mjs whsec_… [PORT]
 import { createServer } from "node:http";
+import { buffer } from "node:stream/consumers";
 import { Webhook } from "standardwebhooks";
 
 const [secret, port = process.env.PORT ?? "9000"] = process.argv.slice(2);
@@ -8,9 +9,8 @@ if (!secret) exit("usage: node standard.mjs whsec_… [PORT]");
 const webhook = new Webhook(secret);
 
 createServer(async (request, response) => {
-  const chunks = [];
-  for await (const chunk of request) chunks.push(chunk);
-  const body = Buffer.concat(chunks); // the raw bytes: what was signed
+  const body = await buffer(request).catch(() => undefined); // the raw bytes: what was signed
+  if (body === undefined) return; // its sender hung up
   let event;
   try {
     event = webhook.verify(body, request.headers); // throws also where webhook-timestamp is 5 minutes off

@@ -1,6 +1,7 @@
 // receiver.mjs: node receiver.mjs
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:http";
+import { buffer } from "node:stream/consumers";
 
 const secret = {{.Secret}};
 const key = secret.startsWith("whsec_") ? Buffer.from(secret.slice(6), "base64") : Buffer.from(secret);
@@ -15,9 +16,8 @@ function genuine(headers, body) {
 }
 
 createServer(async (request, response) => {
-  const chunks = [];
-  for await (const chunk of request) chunks.push(chunk);
-  const body = Buffer.concat(chunks); // verify the raw bytes
+  const body = await buffer(request).catch(() => undefined); // verify the raw bytes
+  if (body === undefined) return; // its sender hung up
   const ok = genuine(request.headers, body);
   const event = ok ? JSON.parse(body) : {};
   const answer = event.event === "webhook.verify" ? event.data.nonce : ""; // this endpoint wants the deliveries

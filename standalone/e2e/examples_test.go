@@ -6,6 +6,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"io"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -97,6 +98,7 @@ func exampleReceives(t *testing.T, stack *testkit.Stack, tm *terminal, command [
 		}
 		stop()
 	}()
+	hangUp(t, addr)
 	bot, listening := stack.API().CreateBot(t, "receiving"), testkit.NewReceiver(t)
 	hook := bot.CreateWebhook(t, "http://"+addr+"/", examplesSecret, post)
 	bot.CreateWebhook(t, listening.URL("/"), examplesSecret, post) // what is sent, as someone who listens in has it
@@ -111,6 +113,16 @@ func exampleReceives(t *testing.T, stack *testkit.Stack, tm *terminal, command [
 	refusesForgeries(t, "http://"+addr+"/", listening.Await(t, "/", 1)[0])
 	require.NotContains(t, stdout.String(), "forged")
 	require.Equal(t, 1, strings.Count(stdout.String(), sent.ID), "the work is done once")
+}
+
+// hangUp is what any stranger can do to a receiver: half a request, and no more.
+func hangUp(t *testing.T, addr string) {
+	t.Helper()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr)
+	require.NoError(t, err)
+	_, err = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nhalf")
+	require.NoError(t, err)
+	require.NoError(t, conn.Close())
 }
 
 // TestMovingReceiver: a receiver during a move takes what Mathub sends, and what Svix, Convoy and Outpost send as their documentation says.
@@ -131,6 +143,7 @@ func TestMovingReceiver(t *testing.T) {
 		return err == nil && conn.Close() == nil
 	}, 3*time.Minute, 20*time.Millisecond, "it does not listen: %s", stderr)
 
+	hangUp(t, addr)
 	bot := stack.API().CreateBot(t, "moved")
 	hook := bot.CreateWebhook(t, "http://"+addr+"/", examplesSecret, post)
 	sent := bot.Emit(t, testkit.Event{ID: "both", Type: post, Data: []byte(`{"postId":"p1"}`)})
