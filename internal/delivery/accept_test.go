@@ -179,7 +179,7 @@ func TestDeliverer_Accept(t *testing.T) {
 		t.Parallel()
 		r := newRig(t)
 		r.execute(t, "INSERT INTO bots (id, name) SELECT 'bot-' || n, 'bot' FROM generate_series(0, 9) n")
-		const audience = 2*PageSize + 17
+		const audience = StepSize + 17
 		const add = `INSERT INTO webhooks (id, bot_id, url, origin, events, queued) SELECT gen_random_uuid(), 'bot-' || n % 10, 'https://example.com', 'https://example.com', '{post.created}', n % 5 = 0 FROM generate_series(1, $1) n`
 		r.execute(t, add, PageSize)
 		a := r.accept(t, anEvent(), "run")
@@ -190,13 +190,13 @@ func TestDeliverer_Accept(t *testing.T) {
 		r.taken()
 		e := anEvent()
 		pages := r.accept(t, e, "run").Pages
-		require.Len(t, pages, 3)
+		require.Len(t, pages, 2)
 		seen, queued := map[uuid.UUID]bool{}, 0
 		for _, page := range pages {
 			part, err := r.AddressPart(t.Context(), PartOfAudience{EventID: e.ID, Page: page})
 			require.NoError(t, err)
 			require.False(t, part.More)
-			require.LessOrEqual(t, len(part.Targets)+part.Events[0].Queued, PageSize)
+			require.LessOrEqual(t, len(part.Targets)+part.Events[0].Queued, StepSize)
 			queued += part.Events[0].Queued
 			for _, target := range part.Targets {
 				require.False(t, seen[target.WebhookID])
@@ -215,7 +215,7 @@ func TestDeliverer_Accept(t *testing.T) {
 	t.Run("EventsAcceptedOneByOneShareThePages", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t)
-		const audience, events = 20 * PageSize, 100
+		const audience, events = 20 * StepSize, 100
 		r.execute(t, "INSERT INTO bots (id, name) VALUES ('bot', 'bot')")
 		r.execute(t, `INSERT INTO webhooks (id, bot_id, url, origin, events) SELECT gen_random_uuid(), 'bot', 'https://example.com', 'https://example.com', '{post.created}' FROM generate_series(1, $1::int) n`, audience)
 		for _, of := range []int{0, events} {
@@ -224,7 +224,7 @@ func TestDeliverer_Accept(t *testing.T) {
 			a, err := r.Accept(t.Context(), in)
 			require.NoError(t, err)
 			if of == 0 {
-				require.Len(t, a.Events[0].Pages, audience/PageSize+1)
+				require.Len(t, a.Events[0].Pages, audience/StepSize+1)
 			} else {
 				require.LessOrEqual(t, len(a.Events[0].Pages), MaxPages/events, "or Temporal refuses so many children, for ever")
 			}

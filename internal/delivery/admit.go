@@ -134,6 +134,13 @@ func (g *gate) load() (inFlight, waiting int) {
 	return g.windows.Load()
 }
 
+// waitingOf is how many deliveries of a bot wait.
+func (g *gate) waitingOf(botID string) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.windows.Waiting(botID)
+}
+
 func wake(tickets []*admission.Ticket) {
 	for _, t := range tickets {
 		close(t.Woken)

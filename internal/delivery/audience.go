@@ -25,7 +25,7 @@ const (
 	MaxPages = 1000
 	// maxTargets is how many webhooks a workflow's history names. A list of subscribers for which there is no room is paged.
 	maxTargets = 4 * PageSize
-	// StepSize is how many webhooks of a page are delivered to in one step.
+	// StepSize is how many webhooks of a page are delivered to in one step, and how many each page has at least.
 	StepSize = 500
 )
 
@@ -254,9 +254,9 @@ func (d *Deliverer) pageAll(ctx context.Context, events []*acceptance, lists map
 	for _, a := range events {
 		pages, ok := byList[a.list]
 		if !ok {
-			least := PageSize
+			least := StepSize
 			if list := lists[a.list]; list.filtered { // about as many get the event
-				least = min(maxSparse, PageSize*list.looked/max(1, min(len(a.rows), list.looked)))
+				least = min(maxSparse, StepSize*list.looked/max(1, min(len(a.rows), list.looked)))
 			}
 			if pages, err = d.pages(ctx, a.event, int64(most), int64(least)); err != nil {
 				return err

@@ -101,7 +101,7 @@ func New(cfg Config) *Deliverer {
 		metrics:  newMetrics(cfg.Meter), reporter: newReporter(cfg.Logger),
 		gate: newGate(), limiter: allowance.New(cfg.Pool, cfg.Unverified), prefetch: newPrefetch(), rounds: newBotRounds(), group: make(chan struct{}, groupRoom),
 	}
-	d.lag.isScarce = new(processors).scarce
+	d.lag.isScarce, d.lag.waiting = new(processors).scarce, d.gate.waitingOf
 	d.attempts.log, d.attempts.inFlight = cfg.Logger, map[uuid.UUID]*attemptRun{}
 	d.base, d.cancel = context.WithCancel(context.Background())
 	d.measureLoad(cfg.Meter)
@@ -193,7 +193,7 @@ func (d *Deliverer) admit(ctx context.Context, a Attempt, in attemptInput) (*per
 	asked := time.Since(in.acceptedAt)
 	p, ok := d.gate.enter(ctx, a.WebhookID, in.botID)
 	if !in.acceptedAt.IsZero() {
-		d.lag.sample(in.botID, asked, time.Since(in.acceptedAt))
+		d.lag.sample(in.botID, asked)
 	}
 	return p, ok
 }

@@ -17,7 +17,7 @@ const (
 	// lookedAtOnce is how many of them one statement reads.
 	lookedAtOnce = 1000
 	// maxSparse bounds the subscribers of a page of which few get the event.
-	maxSparse = 20 * PageSize
+	maxSparse = 10 * StepSize
 )
 
 // subscriberList is the subscribers that events of one type and for the same bots share. Where one of them has a filter, it is
@@ -221,7 +221,7 @@ func (d *Deliverer) addressPart(ctx context.Context, one *acceptance, p Page) (l
 		} else {
 			list.rows = rows
 		}
-		more := len(rows) == most
+		more := len(rows) == most && rows[most-1].ID != p.Upto
 		if more && len(list.rows) < StepSize/2 && list.looked < maxLooked {
 			p.After = rows[len(rows)-1].ID
 			continue

@@ -15,10 +15,13 @@ const (
 // lag finds out whether this process has more to deliver than it can: whether attempts come late, on average, with most of the
 // bots. With fewer bots it is a burst to them, which is to keep no other bot's events out. Until an attempt asks for its place,
 // it has waited for nothing but this process. How soon a place comes free, its bot's receivers decide, unless this process's
-// processors are scarce.
+// processors are scarce: then those that wait are late by as long as they will wait at the present pace. How long others have
+// waited says nothing of that: it stays high when few are left.
 type lag struct {
 	// isScarce says whether processors were scarce since it was last called. Nil: they never are.
 	isScarce func() bool
+	// waiting is how many deliveries of a bot wait for places.
+	waiting func(botID string) int
 
 	mu     sync.Mutex
 	last   [2]map[string]delays // by bot, of the interval before, and of this one
@@ -26,23 +29,20 @@ type lag struct {
 	scarce bool                 // processors were, in the interval before
 }
 
+// delays are those of the attempts of some time.
 type delays struct {
 	sum time.Duration
-	n   time.Duration
+	n   time.Duration // how many attempts
 }
 
 func (d delays) plus(o delays) delays { return delays{d.sum + o.sum, d.n + o.n} }
 
-// sample adds how long after its acceptance an attempt asked for its place, and when it got one or gave up.
-func (l *lag) sample(botID string, asked, began time.Duration) {
+// sample adds how long after its acceptance an attempt asked for its place. It has got one since, or has given up.
+func (l *lag) sample(botID string, asked time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.turn(time.Now())
-	delay := asked
-	if l.scarce {
-		delay = began
-	}
-	l.last[1][botID] = l.last[1][botID].plus(delays{delay, 1})
+	l.last[1][botID] = l.last[1][botID].plus(delays{asked, 1})
 }
 
 // turn begins a new interval when this one is over.
@@ -63,19 +63,24 @@ func (l *lag) turn(now time.Time) {
 func (l *lag) behind() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.turn(time.Now())
+	now := time.Now()
+	l.turn(now)
+	span := lagInterval - l.ends.Sub(now)
+	if l.last[0] != nil {
+		span += lagInterval
+	}
 	bots, late := 0, 0
-	count := func(d delays) {
-		if bots++; d.sum > d.n*lagTarget {
+	count := func(botID string, d delays) {
+		if bots++; d.sum > d.n*lagTarget || l.scarce && time.Duration(l.waiting(botID))*span > d.n*lagTarget {
 			late++
 		}
 	}
 	for botID, d := range l.last[1] {
-		count(d.plus(l.last[0][botID]))
+		count(botID, d.plus(l.last[0][botID]))
 	}
 	for botID, d := range l.last[0] {
 		if _, counted := l.last[1][botID]; !counted {
-			count(d)
+			count(botID, d)
 		}
 	}
 	return 2*late > bots

@@ -29,11 +29,11 @@ func TestLag_Behind(t *testing.T) {
 				var l lag
 				for i := range c.late {
 					for range 100 { // however many its attempts are
-						l.sample(fmt.Sprint("late", i), 10*lagTarget, 20*lagTarget)
+						l.sample(fmt.Sprint("late", i), 10*lagTarget)
 					}
 				}
 				for i := range c.prompt {
-					l.sample(fmt.Sprint("prompt", i), lagTarget/10, 10*lagTarget)
+					l.sample(fmt.Sprint("prompt", i), lagTarget/10)
 				}
 				require.Equal(t, c.behind, l.behind())
 				time.Sleep(lagInterval)
@@ -47,18 +47,34 @@ func TestLag_Behind(t *testing.T) {
 
 // TestLag_PlacesAreWaitedFor: where processors are scarce, it is our own fault how late a place comes free.
 func TestLag_PlacesAreWaitedFor(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		scarce := true
-		l := lag{isScarce: func() bool { return scarce }}
-		l.sample("bot", 0, 2*lagTarget)
-		require.True(t, l.behind())
-		time.Sleep(lagInterval)
-		scarce = false
-		require.True(t, l.behind(), "of the interval before")
-		time.Sleep(lagInterval)
-		l.sample("bot", 0, 2*lagTarget)
-		require.False(t, l.behind(), "its receivers are slow")
-	})
+	for name, c := range map[string]struct {
+		scarce  bool
+		waiting int // when a hundred have got their places in each interval
+		behind  bool
+	}{
+		"Few":                  {true, 140, false},
+		"More":                 {true, 160, true},
+		"ItsReceiversAreSlow":  {false, 10_000, false},
+		"TheyHaveAllTheirTurn": {true, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				waiting := 0
+				l := lag{isScarce: func() bool { return c.scarce }, waiting: func(botID string) int {
+					require.Equal(t, "bot", botID)
+					return waiting
+				}}
+				for range 3 * 100 {
+					l.sample("bot", 0)
+					time.Sleep(lagInterval / 100)
+				}
+				waiting = c.waiting // lagTarget is one and a half intervals
+				require.Equal(t, c.behind, l.behind())
+				waiting = 0
+				require.False(t, l.behind(), "at once, when they have their places")
+			})
+		})
+	}
 }
 
 // A delivery that begins so late that it has to read Postgres again counts more than any.

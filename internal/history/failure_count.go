@@ -1,6 +1,7 @@
 package history
 
 import (
+	"math/rand/v2"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,6 +17,8 @@ const (
 	heldRest = 30 * time.Second
 	// laterRest follows what firstRests are for.
 	laterRest = time.Second
+	// restSpread is by how much, at random, a rest is longer at most, so that webhooks that fail together are tried apart.
+	restSpread = 250 * time.Millisecond
 )
 
 // firstRests are the rests before each of the first five attempts after a webhook's first failure, 13 s in all. It takes
@@ -100,7 +103,7 @@ func (h Health) After(a Attempt, held bool) Health {
 	return h
 }
 
-// Rest is how long the webhook is left alone after a failure.
+// Rest is how long the webhook is left alone after a failure, at least.
 func (h Health) Rest() time.Duration {
 	known := int(h.FailureCount - h.EarlyFailures)
 	switch {
@@ -112,4 +115,12 @@ func (h Health) Rest() time.Duration {
 		return firstRests[known]
 	}
 	return laterRest
+}
+
+// spread adds up to restSpread, at random, to a rest.
+func spread(rest time.Duration) time.Duration {
+	if rest == 0 {
+		return 0
+	}
+	return rest + rand.N(restSpread)
 }

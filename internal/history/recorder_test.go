@@ -2,6 +2,8 @@ package history
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -220,7 +222,7 @@ func TestRecorder_Record(t *testing.T) {
 			state := stateOf(t, pool, id)
 			want := state.Rest()
 			pause := state.ResumeIn
-			require.LessOrEqual(t, pause, want)
+			require.LessOrEqual(t, pause, want+restSpread)
 			require.Greater(t, pause, max(want-time.Since(began), 0)-10*time.Millisecond, "after failure %d", i)
 		}
 		record(t, r, prepared(t, pool, id, true))
@@ -229,6 +231,27 @@ func TestRecorder_Record(t *testing.T) {
 			record(t, r, prepared(t, pool, id, false))
 		}
 		require.Zero(t, stateOf(t, pool, id).ResumeIn, "a disabled webhook has nothing to wait for")
+	})
+
+	t.Run("WebhooksThatFailTogetherRestApart", func(t *testing.T) {
+		t.Parallel()
+		pool := dbtest.New(t)
+		r, _ := newTestRecorder(t, pool)
+		const webhooks = 20
+		ids := make([]uuid.UUID, webhooks)
+		for i := range ids {
+			ids[i] = addWebhook(t, pool)
+		}
+		var all sync.WaitGroup
+		for _, id := range ids {
+			all.Go(func() { record(t, r, prepared(t, pool, id, false)) })
+		}
+		all.Wait()
+		var rests []time.Duration
+		for _, id := range ids {
+			rests = append(rests, stateOf(t, pool, id).ResumeIn)
+		}
+		require.Greater(t, slices.Max(rests)-slices.Min(rests), restSpread/4)
 	})
 
 	t.Run("DeletedWebhookLeavesNoRow", func(t *testing.T) {

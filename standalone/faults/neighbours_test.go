@@ -13,11 +13,13 @@ import (
 	"github.com/mathub/webhooks/standalone/testkit"
 )
 
-// How many times its p99 alone a healthy webhook's p99 from emit to receipt may be: beside twenty others that hang, and
-// beside a thousand, which with the same events ask for 20,000 deliveries a second, many times what the machine can do.
 const (
-	besideTwenty   = 1.5
-	besideThousand = 5.0
+	// besideTwenty is how many times its p99 beside twenty others that answer at once a healthy webhook's p99 from emit to
+	// receipt may be beside twenty that hang.
+	besideTwenty = 1.5
+	// besideThousand is what it may be beside a thousand that hang. With the same events they ask for 20,000 deliveries a
+	// second, many times what the machine can do: so it is on time as in any overload.
+	besideThousand = 2 * time.Second
 )
 
 // hangs is how long an attempt at a receiver that hangs takes.
@@ -33,20 +35,22 @@ func TestNeighbours(t *testing.T) {
 	n.judged(t)
 }
 
-// TestNeighboursCostLittle feeds a healthy webhook alone and then beside twenty others that begin to hang, in turns. Other
-// programs on the machine only ever add to a time, to either: so each is judged by its best turn.
+// TestNeighboursCostLittle feeds a healthy webhook alone, beside twenty others that answer at once, and beside twenty that begin
+// to hang, in turns. What others cost because they are there is none of the hanging's. Other programs on the machine only ever
+// add to a time: so each is judged by its best turn.
 func TestNeighboursCostLittle(t *testing.T) {
 	if !soak {
 		t.Skip("make soak runs it")
 	}
 	n := newNeighbours(t)
-	alone, beside := time.Hour, time.Hour
-	for range 5 {
+	alone, well, hanging := time.Hour, time.Hour, time.Hour
+	for range 2 {
 		alone = min(alone, n.measure(t, "alone", nil))
-		beside = min(beside, n.measure(t, "beside", n.hanging(t, 4, 5)))
+		well = min(well, n.measure(t, "beside 20 that answer", n.answering(t, 4, 5)))
+		hanging = min(hanging, n.measure(t, "beside 20 that hang", n.hanging(t, 4, 5)))
 	}
-	t.Logf("p99 of emit to receipt: %v alone, %v beside 20 that hang: %.2f times", alone, beside, float64(beside)/float64(alone))
-	require.LessOrEqual(t, float64(beside), besideTwenty*float64(alone))
+	t.Logf("p99 of emit to receipt: %v alone, %v beside 20 that answer, %v beside 20 that hang: %.2f times", alone, well, hanging, float64(hanging)/float64(well))
+	require.LessOrEqual(t, float64(hanging), besideTwenty*float64(well))
 	n.judged(t)
 }
 
@@ -56,13 +60,12 @@ func TestAThousandHangingNeighbours(t *testing.T) {
 		t.Skip("make soak runs it")
 	}
 	n := newNeighbours(t)
-	alone, beside := time.Hour, time.Hour
+	n.measure(t, "alone", nil)
+	beside := time.Hour
 	for range 2 {
-		alone = min(alone, n.measure(t, "alone", nil))
 		beside = min(beside, n.measure(t, "beside", n.hanging(t, 1, 1000)))
 	}
-	t.Logf("p99 of emit to receipt: %v alone, %v beside 1,000 that hang: %.2f times", alone, beside, float64(beside)/float64(alone))
-	require.LessOrEqual(t, float64(beside), besideThousand*float64(alone))
+	require.LessOrEqual(t, beside, besideThousand)
 	n.judged(t)
 }
 
@@ -70,7 +73,6 @@ type neighbours struct {
 	stack *testkit.Stack
 	good  *testkit.Receiver
 	bot   *testkit.Bot
-	bad   []*testkit.Bot
 	turns int           // of measuring
 	alone time.Duration // the healthy webhook's p99 before the others were there
 }
@@ -86,15 +88,25 @@ func newNeighbours(t *testing.T) *neighbours {
 // hanging makes webhooks that never answer, of so many bots.
 func (n *neighbours) hanging(t *testing.T, bots, each int) (ids []string) {
 	t.Helper()
+	return n.others(t, bots, each, func(r *testkit.Receiver, path string) { r.Answer(path, r.Hang()) })
+}
+
+// answering makes webhooks that answer at once, of so many bots.
+func (n *neighbours) answering(t *testing.T, bots, each int) (ids []string) {
+	t.Helper()
+	return n.others(t, bots, each, func(*testkit.Receiver, string) {})
+}
+
+func (n *neighbours) others(t *testing.T, bots, each int, prepare func(r *testkit.Receiver, path string)) (ids []string) {
+	t.Helper()
 	receiver := testkit.NewReceiver(t)
 	for i := range bots {
-		bot := n.stack.API().CreateBot(t, fmt.Sprintf("bad %d", i))
+		bot := n.stack.API().CreateBot(t, fmt.Sprintf("other %d", i))
 		for j := range each {
 			path := fmt.Sprintf("/%d/%d", i, j)
-			receiver.Answer(path, receiver.Hang())
+			prepare(receiver, path)
 			bot.CreateWebhook(t, receiver.URL(path), "", post)
 		}
-		n.bad = append(n.bad, bot)
 		ids = append(ids, bot.ID)
 	}
 	return ids
@@ -155,7 +167,7 @@ func (n *neighbours) judged(t *testing.T) {
 	var unfair int
 	require.NoError(t, n.stack.Database(t).QueryRow(t.Context(), `
 		SELECT count(*) FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id
-		WHERE w.bot_id <> $1 AND NOT (d.error = 'timeout' AND d.duration_ms BETWEEN 4500 AND $2)`, n.bot.ID, either(8000, 5500)).Scan(&unfair))
+		WHERE w.bot_id <> $1 AND NOT d.success AND NOT (d.error = 'timeout' AND d.duration_ms BETWEEN 4500 AND $2)`, n.bot.ID, either(8000, 5500)).Scan(&unfair))
 	require.Zero(t, unfair, "a wait for a turn never counts as the receiver's")
 	var failed int
 	require.NoError(t, n.stack.Database(t).QueryRow(t.Context(),
