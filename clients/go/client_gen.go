@@ -1268,7 +1268,7 @@ type WebhookChange struct {
 	Name nullable.Nullable[string] `json:"name,omitempty,omitzero"`
 
 	// Events Duplicates are dropped.
-	Events EventTypes `json:"events,omitempty,omitzero"`
+	Events EventTypes `json:"events,omitzero"`
 
 	// Filter The whole new filter; null and `{}` remove it. It holds for events accepted afterwards. A change of `events` after
 	// which the filter has a field that none of the event types has is refused.

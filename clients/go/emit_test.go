@@ -91,6 +91,9 @@ func TestEmit_AnEmptyAudienceIsNotEveryBot(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(incident), `"botIds":[]`)
 	require.NotContains(t, string(incident), "errors", "nil is left out, which is for all")
+	change, err := json.Marshal(mathub.WebhookChange{Events: mathub.EventTypes{}})
+	require.NoError(t, err)
+	require.JSONEq(t, `{"events":[]}`, string(change))
 }
 
 func TestEmitBatch_GoesOnThroughTrouble(t *testing.T) {

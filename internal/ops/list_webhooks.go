@@ -86,14 +86,15 @@ func (f *WebhookFilter) check() error {
 	if f.DisabledReason != "" && f.State != "" && f.State != string(Disabled) {
 		faults.Add("disabledReason", "requires the state disabled")
 	}
+	checkLimit(&f.Limit, faults)
+	f.complete()
 	if f.After != "" {
 		var ok bool
-		if f.after, ok = parsePosition(f.After); !ok {
+		f.after, ok = parsePosition(f.After)
+		if !ok || f.Sort == ByDisabling && f.after.key < 0 { // a time, of which Postgres does not know the earliest
 			faults.Add("after", "must be as the Link of the page before has it")
 		}
 	}
-	checkLimit(&f.Limit, faults)
-	f.complete()
 	return faults.Err()
 }
 

@@ -134,4 +134,6 @@ func TestService_ListWebhooks_EveryFaultIsNamed(t *testing.T) {
 		fields = append(fields, f.Field)
 	}
 	require.ElementsMatch(t, []string{"state", "disabledReason", "disabledReason", "botId", "errorClass", "sort", "after", "limit"}, fields)
+	_, _, err = (&Service{}).ListWebhooks(t.Context(), WebhookFilter{Sort: ByDisabling, After: "-300000000000000000.0195b2f0-5a3e-7c1d-8f00-3b6d2a9c4e71"})
+	require.Equal(t, problem.Invalid, problem.Of(err).Kind, "it is no time of Postgres's")
 }
