@@ -16,6 +16,7 @@ import (
 
 // TestReference_CallsWorkAsPasted pastes every call of /docs into bash and into zsh, after the lines that set its variables.
 func TestReference_CallsWorkAsPasted(t *testing.T) {
+	t.Parallel()
 	stack := testkit.Start(t, testkit.Options{})
 	api, receiver := stack.API(), testkit.NewReceiver(t)
 	answer, err := api.Do(t.Context(), "GET", "/docs", "", nil)

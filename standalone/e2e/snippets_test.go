@@ -25,6 +25,7 @@ import (
 // TestPortalSnippets_Verify runs each receiver that the portal shows, with a secret of either form, and sends it what is
 // genuine and what is not.
 func TestPortalSnippets_Verify(t *testing.T) {
+	t.Parallel()
 	for form, secret := range map[string]string{"whsec": webhook.NewSecret(), "text": `a "quoted" \ secret, é`} {
 		for _, snippet := range snippets.With(secret) {
 			t.Run(snippet.Language+" "+form, func(t *testing.T) {

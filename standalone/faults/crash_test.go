@@ -26,6 +26,7 @@ var perKill = either(30, 120)
 // TestKilledAtANamedPlace kills the worker at each place between which a crash makes a difference, while events flow,
 // and replaces it.
 func TestKilledAtANamedPlace(t *testing.T) {
+	t.Parallel()
 	binary := testkit.Build(t, "-tags=failpoints")
 	for _, c := range []struct {
 		hooks, events int // events for each kill

@@ -44,6 +44,7 @@ type flow struct {
 // TestAReceiverRestarts takes receivers away for 2, 6 and 12 s, in every way, while events flow to them from several
 // workers: none is disabled, and each gets every event. Others go for good: they are disabled soon, and at small cost.
 func TestAReceiverRestarts(t *testing.T) {
+	share(t)
 	const s = time.Second
 	lengths := []time.Duration{2 * s, 6 * s, 12 * s}
 	type run struct {

@@ -26,6 +26,7 @@ var listLink = regexp.MustCompile(`http://127\.0\.0\.1:8233(/namespaces/default/
 // TestTemporalUIFindsWhatWasGivenUp opens the links of docs/operations.md in Temporal's real UI: each finds the event whose deliveries
 // were given up, and not the one that arrived; the outcome is a column. With MATHUB_PICTURES it makes the docs' picture.
 func TestTemporalUIFindsWhatWasGivenUp(t *testing.T) {
+	t.Parallel()
 	s := newSiteWith(t, testkit.Options{Env: map[string]string{"MATHUB_RETRY_SCHEDULE": ""}})
 	s.receiver.Answer("/failing", testkit.Status(http.StatusServiceUnavailable))
 	s.bot.CreateWebhook(t, s.receiver.URL("/well"), "", "post.created", "wiki.edited")
