@@ -63,7 +63,7 @@ test-deps: ## Find what the tests need, or install it: Node, Python with Flask, 
 
 # -count=1: what they test is a program that Go's test cache does not see. Much of their time they wait: for a restart, a retry,
 # a browser. So several run at once. In the short form no test measures what others running beside it would change.
-SYSTEM = cd standalone && TESTKIT_BINARY=$(CURDIR)/bin/mathub-webhooks $(GOTEST) -count=1
+SYSTEM = cd standalone && TESTKIT_BINARY=$(CURDIR)/bin/mathub-webhooks TESTKIT_STANDALONE=$(CURDIR)/bin/standalone $(GOTEST) -count=1
 
 # The faults take as long as all the others together, which run beside them.
 test-system: build test-deps ## Run test-faults beside test-e2e and test-portal

@@ -44,7 +44,7 @@ func (c *clusterCommand) Run() (err error) {
 	say := newTerminal(os.Stdout)
 	say.line("A cluster on hosts of its own, with its data and logs in %s", dir)
 	running, err := cluster.Start(ctx, cluster.Options{
-		Dir: dir, Layout: c.Layout, Binary: app.App, Roles: string(roles), HAProxy: c.HAProxy, TemporalArgs: []string{temporalServerName},
+		Dir: dir, Layout: c.Layout, Binary: app.App, Roles: string(roles), HAProxy: c.HAProxy,
 		Begin: func(step string) func() {
 			say.begin(step)
 			return say.ready

@@ -9,17 +9,14 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/mathub/webhooks/standalone/temporal"
+	"github.com/mathub/webhooks/standalone/temporal/server"
 	"github.com/mathub/webhooks/standalone/webui"
 )
 
 // version is set by the linker on a release: -ldflags "-X main.version=1.2.3".
 var version = "dev"
 
-// temporalServerName is the hidden subcommand with which this program starts itself as the Temporal server.
-const temporalServerName = "temporal-server"
-
-// webUIName is the hidden one for Temporal's Web UI.
+// webUIName is the hidden subcommand with which this program starts itself as Temporal's Web UI.
 const webUIName = "temporal-web-ui"
 
 type commands struct {
@@ -36,7 +33,7 @@ type commands struct {
 
 type temporalServerCommand struct{}
 
-func (*temporalServerCommand) Run() error { return temporal.RunChild() }
+func (*temporalServerCommand) Run() error { return server.RunChild() }
 
 type temporalWebUICommand struct{}
 

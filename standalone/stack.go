@@ -159,7 +159,7 @@ func (s *stack) startTemporal(ctx context.Context) error {
 	settings := s.temporalSettings()
 	s.temporal = s.keep(&supervise.Supervisor{
 		Name:    "Temporal server",
-		Command: func() (*exec.Cmd, error) { return settings.Command(log, temporalServerName) },
+		Command: func() (*exec.Cmd, error) { return settings.Command(log, "") },
 		Ready: func(ctx context.Context, ended <-chan struct{}) error {
 			ctx, cancel := context.WithTimeout(ctx, time.Minute)
 			defer cancel()

@@ -23,6 +23,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/mathub/webhooks/standalone/freeport"
+	"github.com/mathub/webhooks/standalone/temporal"
 	"github.com/mathub/webhooks/standalone/testkit"
 )
 
@@ -187,7 +188,7 @@ func TestTroubleIsMended(t *testing.T) {
 	kill := func(text string, sig syscall.Signal) { require.NoError(t, syscall.Kill(r.child(text), sig)) }
 	works(patience)
 
-	kill(temporalServerName, syscall.SIGKILL)
+	kill(temporal.Subcommand, syscall.SIGKILL)
 	r.await("Temporal server ended (signal: killed)", 1, patience)
 	r.await("Temporal server is back", 1, patience)
 	works(patience)
@@ -203,7 +204,7 @@ func TestTroubleIsMended(t *testing.T) {
 	works(patience)
 
 	// It hangs: only asking it finds out.
-	kill(temporalServerName, syscall.SIGSTOP)
+	kill(temporal.Subcommand, syscall.SIGSTOP)
 	r.await("Temporal server ended (it has not worked for 1", 1, patience)
 	r.await("Temporal server is back", 2, patience)
 	works(patience)

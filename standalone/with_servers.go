@@ -55,7 +55,7 @@ func (c *withServersCommand) Run() (err error) {
 		}
 	}()
 	begin := time.Now()
-	private, err := servers.Start(ctx, servers.Options{Dir: dir, Durable: c.Durable, NoTemporal: c.NoTemporal, TemporalArgs: []string{temporalServerName}})
+	private, err := servers.Start(ctx, servers.Options{Dir: dir, Durable: c.Durable, NoTemporal: c.NoTemporal})
 	close(started)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {

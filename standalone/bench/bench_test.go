@@ -323,7 +323,7 @@ func stock(t *testing.T) (perSecond float64) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	s, err := servers.Start(ctx, servers.Options{
-		Dir: t.TempDir(), Durable: true, Temporal: temporal.Settings{StockConfig: true, HistoryShards: 4},
+		Dir: t.TempDir(), Program: testkit.Standalone(t), Durable: true, Temporal: temporal.Settings{StockConfig: true, HistoryShards: 4},
 		Postgres: map[string]string{
 			"shared_buffers": "128MB", "max_wal_size": "1GB", "checkpoint_timeout": "5min", "random_page_cost": "4", "jit": "on",
 			"autovacuum_naptime": "1min", "autovacuum_vacuum_scale_factor": "0.2", "autovacuum_analyze_scale_factor": "0.1", "autovacuum_vacuum_cost_delay": "2ms",

@@ -164,7 +164,7 @@ func startScaled(t *testing.T, r *report) *scaled {
 	defer cancel()
 	began := time.Now()
 	c, err := cluster.Start(ctx, cluster.Options{
-		Dir: dir, Layout: layout, Binary: testkit.Build(t), Roles: string(roles), HAProxy: testkit.Tool(t, "haproxy"),
+		Dir: dir, Layout: layout, Binary: testkit.Build(t), Standalone: testkit.Standalone(t), Roles: string(roles), HAProxy: testkit.Tool(t, "haproxy"),
 		Env: map[string]string{"MATHUB_RATE_LIMIT": "0", "MATHUB_LOG_LEVEL": "warn"},
 		Say: func(line string) { t.Log(line) },
 	})

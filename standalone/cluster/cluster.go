@@ -30,8 +30,8 @@ type Options struct {
 	Roles string
 	// HAProxy is its program; found on PATH or in /usr/sbin when empty.
 	HAProxy string
-	// TemporalArgs are the arguments with which this executable becomes a Temporal service, see temporal.RunChild.
-	TemporalArgs []string
+	// Standalone is the standalone program, which becomes Temporal's services; this one when empty, see temporal.Settings.Command.
+	Standalone string
 	// Env are variables of the product's processes, over those of Cluster.Environment.
 	Env map[string]string
 	// Begin and Say tell people of each step of the start, and of programs that end and come back; may be nil.

@@ -35,7 +35,7 @@ func (c *Cluster) addTemporal() (err error) {
 		*kind.nodes, err = c.nodesOf(kind.many, "temporal-"+kind.service, kind.first, func(h *hosts.Host) program {
 			return program{
 				command: func(_ *Node, log *os.File) (*exec.Cmd, error) {
-					return c.temporalSettings(h, kind.service).Command(log, c.options.TemporalArgs...)
+					return c.temporalSettings(h, kind.service).Command(log, c.options.Standalone)
 				},
 				ready: c.listens(h, kind.port),
 				stop:  temporal.StopSignal,
@@ -68,7 +68,7 @@ func (c *Cluster) startTemporal(ctx context.Context) error {
 	settings := c.temporalSettings(c.Frontends[0].Host, temporal.Frontend)
 	settings.SchemaOnly = true
 	log := c.logs[c.Frontends[0].Name]
-	cmd, err := settings.Command(log, c.options.TemporalArgs...)
+	cmd, err := settings.Command(log, c.options.Standalone)
 	if err != nil {
 		return err
 	}

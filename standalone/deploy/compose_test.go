@@ -273,7 +273,7 @@ func TestWhatComposeStartsDelivers(t *testing.T) {
 	env["MATHUB_KEYSET"], env["MATHUB_SERVICE_TOKEN"] = strings.TrimSpace(string(keyset)), token
 	project := compose(t, env)
 
-	started, err := servers.Start(t.Context(), servers.Options{Dir: testkit.Scratch(t)})
+	started, err := servers.Start(t.Context(), servers.Options{Dir: testkit.Scratch(t), Program: testkit.Standalone(t)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, started.Stop()) })
 	service := func(name string) native {

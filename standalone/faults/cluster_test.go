@@ -92,7 +92,7 @@ func startUnderTest(t *testing.T) *underTest {
 	layout := cluster.Usual
 	layout.Workers = either(2, layout.Workers)
 	c, err := cluster.Start(ctx, cluster.Options{
-		Dir: dir, Layout: layout, Binary: testkit.Build(t), Roles: string(roles), HAProxy: testkit.Tool(t, "haproxy"),
+		Dir: dir, Layout: layout, Binary: testkit.Build(t), Standalone: testkit.Standalone(t), Roles: string(roles), HAProxy: testkit.Tool(t, "haproxy"),
 		Env: map[string]string{"MATHUB_RATE_LIMIT": "0"}, // tests ask often whether it has happened yet
 		Say: func(line string) { t.Log(time.Now().Format(time.TimeOnly), line) },
 	})

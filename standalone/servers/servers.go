@@ -39,8 +39,8 @@ type Options struct {
 	// Template is a folder that the function Template made, of which the servers get a copy instead of making all they need;
 	// "": none. Temporal's settings that are fixed with the first start, such as HistoryShards, are then the template's.
 	Template string
-	// TemporalArgs are the arguments with which this executable becomes the Temporal server, see temporal.RunChild.
-	TemporalArgs []string
+	// Program is the standalone program, which becomes the Temporal server; this one when empty, see temporal.Settings.Command.
+	Program string
 }
 
 // Servers are a Postgres and a Temporal server. Its methods are for one goroutine.
@@ -192,7 +192,7 @@ func (s *Servers) StartTemporal(ctx context.Context) error {
 func (s *Servers) SetTemporal(change func(*temporal.Settings)) { change(&s.options.Temporal) }
 
 func (s *Servers) temporalCommand() (*exec.Cmd, error) {
-	return s.options.Temporal.Command(s.temporalLog, s.options.TemporalArgs...)
+	return s.options.Temporal.Command(s.temporalLog, s.options.Program)
 }
 
 // StopTemporal stops Temporal in order.

@@ -9,13 +9,19 @@ import (
 )
 
 // Self is this program as a child with the given arguments, writing to log.
-func Self(log *os.File, args ...string) (*exec.Cmd, error) {
-	path, err := self()
-	if err != nil {
-		return nil, err
+func Self(log *os.File, args ...string) (*exec.Cmd, error) { return Program(log, "", args...) }
+
+// Program is a program as a child with the given arguments, writing to log; this one when path is empty.
+func Program(log *os.File, path string, args ...string) (cmd *exec.Cmd, err error) {
+	name := path
+	if path == "" {
+		name = os.Args[0]
+		if path, err = self(); err != nil {
+			return nil, err
+		}
 	}
-	cmd := exec.Command(path, args...) //nolint:gosec,noctx // this program; Process ends it
-	cmd.Args[0] = os.Args[0]
+	cmd = exec.Command(path, args...) //nolint:gosec,noctx // of ours; Process ends it
+	cmd.Args[0] = name
 	cmd.Stdout, cmd.Stderr = log, log
 	return cmd, nil
 }

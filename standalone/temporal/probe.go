@@ -25,10 +25,10 @@ import (
 )
 
 const (
-	// probeNamespace keeps the watchdog's workflows away from people's eyes.
-	probeNamespace = "mathub-watchdog"
-	// probeRetention is the least that Temporal allows.
-	probeRetention = time.Hour
+	// ProbeNamespace keeps the watchdog's workflows away from people's eyes.
+	ProbeNamespace = "mathub-watchdog"
+	// ProbeRetention is the least that Temporal allows.
+	ProbeRetention = time.Hour
 	probeQueue     = "probe"
 	// longPollTimeout is what Temporal's SDKs use.
 	longPollTimeout = 70 * time.Second
@@ -107,7 +107,7 @@ func (p *Probe) runWorkflow(ctx context.Context) error {
 	service, id := p.client.WorkflowService(), uuid.NewString()
 	queue := &taskqueuepb.TaskQueue{Name: probeQueue, Kind: enumspb.TASK_QUEUE_KIND_NORMAL}
 	_, err := service.StartWorkflowExecution(ctx, &workflowservice.StartWorkflowExecutionRequest{
-		Namespace:                probeNamespace,
+		Namespace:                ProbeNamespace,
 		WorkflowId:               id,
 		WorkflowType:             &commonpb.WorkflowType{Name: "Probe"},
 		TaskQueue:                queue,
@@ -124,7 +124,7 @@ func (p *Probe) runWorkflow(ctx context.Context) error {
 	defer context.AfterFunc(ctx, cancel)()
 	for {
 		task, err := service.PollWorkflowTaskQueue(longPoll, &workflowservice.PollWorkflowTaskQueueRequest{
-			Namespace: probeNamespace, TaskQueue: queue, Identity: "watchdog",
+			Namespace: ProbeNamespace, TaskQueue: queue, Identity: "watchdog",
 		})
 		if err != nil {
 			return fmt.Errorf("get a workflow's task: %w", err)
@@ -133,7 +133,7 @@ func (p *Probe) runWorkflow(ctx context.Context) error {
 			continue // a long poll that came to its end
 		}
 		_, err = service.RespondWorkflowTaskCompleted(ctx, &workflowservice.RespondWorkflowTaskCompletedRequest{
-			Namespace: probeNamespace, TaskToken: task.GetTaskToken(), Identity: "watchdog",
+			Namespace: ProbeNamespace, TaskToken: task.GetTaskToken(), Identity: "watchdog",
 			Commands: []*commandpb.Command{{
 				CommandType: enumspb.COMMAND_TYPE_COMPLETE_WORKFLOW_EXECUTION,
 				Attributes: &commandpb.Command_CompleteWorkflowExecutionCommandAttributes{

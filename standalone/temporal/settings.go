@@ -7,11 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"os"
 	"os/exec"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -20,6 +18,13 @@ import (
 
 // StopSignal asks the server to stop in order.
 const StopSignal = syscall.SIGTERM
+
+// Subcommand makes the standalone program the Temporal server.
+const Subcommand = "temporal-server"
+
+// DefaultHistoryShards is what a new cluster gets: each shard writes by itself, one transaction at a time, so that it takes several to keep a
+// machine's cores and its disk busy; each also costs some memory and idle work.
+const DefaultHistoryShards = 16
 
 const (
 	// Namespace is where everything of the product runs.
@@ -77,33 +82,33 @@ const settingsVariable = "MATHUB_STANDALONE_TEMPORAL"
 
 // Addr is where clients find the server.
 func (s Settings) Addr() string {
-	if s.isMember() {
+	if s.IsMember() {
 		return s.FrontendAddr
 	}
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port))
 }
 
-// isMember says whether the server is several processes, of which this is one.
-func (s Settings) isMember() bool { return s.Host != "" }
+// IsMember says whether the server is several processes, of which this is one.
+func (s Settings) IsMember() bool { return s.Host != "" }
 
-// Command is the server as a child process: this program, started with args, which must call RunChild then. log gets
-// its output.
-func (s Settings) Command(log *os.File, args ...string) (*exec.Cmd, error) {
+// Command is the server as a child process: the standalone program; this one, which must call server.RunChild then, when it is
+// empty. log gets its output.
+func (s Settings) Command(log *os.File, program string) (*exec.Cmd, error) {
 	encoded, err := json.Marshal(s)
 	if err != nil {
 		return nil, fmt.Errorf("Temporal's settings: %w", err) //nolint:staticcheck // a name
 	}
-	cmd, err := supervise.Self(log, args...)
+	cmd, err := supervise.Program(log, program, Subcommand)
 	if err != nil {
 		return nil, err
 	}
-	cmd.Env = supervise.WithDefaults(append(os.Environ(), settingsVariable+"="+string(encoded)), s.collector())
+	cmd.Env = supervise.WithDefaults(append(os.Environ(), settingsVariable+"="+string(encoded)), s.Collector())
 	return cmd, nil
 }
 
-// collector is how the server's garbage collector works: seldom, as long as there is memory. What it holds for good is some
+// Collector is how the server's garbage collector works: seldom, as long as there is memory. What it holds for good is some
 // 60 MiB, so that Go's own setting, to collect when that has doubled, spends 15 % of the server's time.
-func (s Settings) collector() map[string]string {
+func (s Settings) Collector() map[string]string {
 	if s.StockConfig {
 		return nil
 	}
@@ -113,8 +118,8 @@ func (s Settings) collector() map[string]string {
 // IsChild says whether this process was started by Command.
 func IsChild() bool { return os.Getenv(settingsVariable) != "" }
 
-// childSettings are the settings that Command gave to this process.
-func childSettings() (Settings, error) {
+// ChildSettings are the settings that Command gave to this process.
+func ChildSettings() (Settings, error) {
 	encoded, ok := os.LookupEnv(settingsVariable)
 	if !ok {
 		return Settings{}, errors.New("this command is started by the standalone program only")
@@ -122,21 +127,4 @@ func childSettings() (Settings, error) {
 	var s Settings
 	err := json.Unmarshal([]byte(encoded), &s)
 	return s, err
-}
-
-// postgres splits PostgresURL as Temporal wants it. attributes has the socket's folder as host, where the URL has one.
-func (s Settings) postgres() (addr, user, password string, attributes map[string]string, err error) {
-	u, err := url.Parse(s.PostgresURL)
-	if err != nil || u.User == nil || u.Port() == "" {
-		return "", "", "", nil, errors.New("Temporal's Postgres URL must name user, password, host and port") //nolint:staticcheck // a name
-	}
-	password, _ = u.User.Password()
-	if len(s.PostgresHosts) > 0 {
-		attributes = map[string]string{"target_session_attrs": "read-write", "connect_timeout": "3"}
-		return strings.Join(s.PostgresHosts, ","), u.User.Username(), password, attributes, nil
-	}
-	if socket := u.Query().Get("host"); socket != "" {
-		attributes = map[string]string{"host": socket}
-	}
-	return u.Host, u.User.Username(), password, attributes, nil
 }

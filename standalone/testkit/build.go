@@ -3,13 +3,13 @@ package testkit
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -25,7 +25,7 @@ var builds = programs{of: map[string]string{}}
 
 type programs struct {
 	mu sync.Mutex
-	of map[string]string // by the flags of the build
+	of map[string]string // by the folder and the flags of the build
 }
 
 // Build builds the product with the given flags of go build, such as "-tags=failpoints", once, and returns the
@@ -35,23 +35,38 @@ func Build(t testing.TB, flags ...string) string {
 	if given := os.Getenv("TESTKIT_BINARY"); given != "" && len(flags) == 0 {
 		return given
 	}
-	builds.mu.Lock()
-	defer builds.mu.Unlock()
-	key := strings.Join(flags, " ")
-	if path, ok := builds.of[key]; ok {
+	return builds.build(t, Root(t), flags...)
+}
+
+// Standalone builds the standalone program, once, which becomes the Temporal server. TESTKIT_STANDALONE names one to be taken as it
+// is.
+func Standalone(t testing.TB) string {
+	t.Helper()
+	if given := os.Getenv("TESTKIT_STANDALONE"); given != "" {
+		return given
+	}
+	return builds.build(t, filepath.Join(Root(t), "standalone"))
+}
+
+func (p *programs) build(t testing.TB, folder string, flags ...string) string {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key := strings.Join(append([]string{folder}, flags...), " ")
+	if path, ok := p.of[key]; ok {
 		return path
 	}
 	dir, err := kept()
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(dir, "mathub-webhooks-"+strconv.Itoa(len(builds.of)))
+	path := filepath.Join(dir, fmt.Sprintf("%s-%d", filepath.Base(folder), len(p.of)))
 	cmd := exec.CommandContext(t.Context(), "go", append(append([]string{"build", "-ldflags=-w", "-o", path}, flags...), ".")...) //nolint:gosec // a test's flags
-	cmd.Dir = Root(t)
+	cmd.Dir = folder
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build the product: %v\n%s", err, out)
 	}
-	builds.of[key] = path
+	p.of[key] = path
 	return path
 }
 

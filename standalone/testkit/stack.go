@@ -32,21 +32,13 @@ import (
 	"github.com/mathub/webhooks/standalone/datadir"
 	"github.com/mathub/webhooks/standalone/scratch"
 	"github.com/mathub/webhooks/standalone/servers"
-	"github.com/mathub/webhooks/standalone/temporal"
 )
 
 // patience bounds what normally takes a moment, and on a busy machine a multiple of it: a start, a migration.
 const patience = 3 * time.Minute
 
-// Main runs a package's tests: call it from TestMain. The test's program also is the Temporal server that it starts.
+// Main runs a package's tests: call it from TestMain.
 func Main(m *testing.M) {
-	if temporal.IsChild() {
-		if err := temporal.RunChild(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
 	code := m.Run()
 	if shared.life.end() && code == 0 {
 		code = 1
@@ -67,7 +59,7 @@ type Options struct {
 	Env map[string]string
 	// Binary is the product, such as one that Build made; the repository's as it is when empty.
 	Binary string
-	// Servers change Postgres and Temporal; Dir and TemporalArgs are set by Start.
+	// Servers change Postgres and Temporal; Dir and Program are set by Start.
 	Servers servers.Options
 	// OnDisk keeps the servers' data on a disk, for what is measured. Elsewhere it is in memory, which a killed process's data
 	// survives as well.
@@ -109,7 +101,7 @@ func Start(t testing.TB, options Options) *Stack {
 			t.Log(s.logTails())
 		}
 	})
-	options.Servers.Dir = s.dir
+	options.Servers.Dir, options.Servers.Program = s.dir, Standalone(t)
 	var err error
 	if options.Servers.Template, err = template(options.Servers); err != nil {
 		t.Fatalf("make the template of Postgres and Temporal: %v", err)
@@ -168,13 +160,21 @@ func template(options servers.Options) (folder string, err error) {
 	if starts.Add(1) == 1 || options.Temporal.HistoryShards != 0 || options.Temporal.StockConfig {
 		return "", nil
 	}
-	return makeTemplate()
+	sharedTemplate.once.Do(func() { sharedTemplate.folder, sharedTemplate.err = makeTemplate(options.Program) })
+	return sharedTemplate.folder, sharedTemplate.err
 }
 
 // removeTemplate removes what makeTemplate made.
 var removeTemplate = func() error { return nil }
 
-var makeTemplate = sync.OnceValues(func() (folder string, err error) {
+// sharedTemplate is what makeTemplate made.
+var sharedTemplate struct {
+	once   sync.Once
+	folder string
+	err    error
+}
+
+func makeTemplate(program string) (folder string, err error) {
 	dir, remove, err := scratch.Make()
 	if err != nil {
 		return "", err
@@ -182,8 +182,8 @@ var makeTemplate = sync.OnceValues(func() (folder string, err error) {
 	removeTemplate = remove
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	return servers.Template(ctx, servers.Options{Dir: dir})
-})
+	return servers.Template(ctx, servers.Options{Dir: dir, Program: program})
+}
 
 // setTestEnv sets what the product needs to run in a test.
 func (s *Stack) setTestEnv(t testing.TB) {

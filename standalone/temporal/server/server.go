@@ -1,14 +1,19 @@
-package temporal
+// Package server is the Temporal server's process, which package temporal starts. It stands apart because linking it takes several
+// times as long as linking all the rest.
+package server
 
 import (
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math"
+	"net/url"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -25,15 +30,13 @@ import (
 	"go.temporal.io/server/common/log"
 	"go.temporal.io/server/common/metrics"
 	"go.temporal.io/server/common/persistence/sql/sqlplugin/postgresql"
-	"go.temporal.io/server/temporal"
+	engine "go.temporal.io/server/temporal"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"google.golang.org/protobuf/types/known/durationpb"
-)
 
-// DefaultHistoryShards is what a new cluster gets: each shard writes by itself, one transaction at a time, so that it takes several to keep a
-// machine's cores and its disk busy; each also costs some memory and idle work.
-const DefaultHistoryShards = 16
+	"github.com/mathub/webhooks/standalone/temporal"
+)
 
 // slowTaskQueue is the product's workflows.SlowTaskQueue, which stands in a package that draws in the whole product.
 const slowTaskQueue = "mathub-webhooks-slow"
@@ -41,9 +44,12 @@ const slowTaskQueue = "mathub-webhooks-slow"
 // startTimeout bounds the wait for a database that is starting as well, and for the server's own start.
 const startTimeout = time.Minute
 
+// process is the server's.
+type process struct{ temporal.Settings }
+
 // RunChild is the server's process, from settings to end. It returns when SIGTERM or SIGINT has stopped it.
 func RunChild() error {
-	settings, err := childSettings()
+	settings, err := temporal.ChildSettings()
 	if err != nil {
 		return err
 	}
@@ -53,30 +59,31 @@ func RunChild() error {
 }
 
 // Run runs a server in this process until ctx ends. There can be one a process.
-func Run(ctx context.Context, settings Settings) error {
-	level := settings.LogLevel
+func Run(ctx context.Context, settings temporal.Settings) error {
+	p := process{settings}
+	level := p.LogLevel
 	if level == "" {
 		level = "warn"
 	}
 	// A line an error: each names the place that it comes from, and stacks would bury them.
 	noStacks := zap.AddStacktrace(zap.LevelEnablerFunc(func(zapcore.Level) bool { return false }))
 	logger := log.NewZapLogger(log.BuildZapLogger(log.Config{Level: level, Format: "console"}).WithOptions(noStacks))
-	cfg, err := settings.config()
+	cfg, err := p.config()
 	if err != nil {
 		return err
 	}
-	if settings.SchemaOnly || !settings.isMember() {
+	if p.SchemaOnly || !p.IsMember() {
 		stores := cfg.Persistence.DataStores
-		if err := migrateAll(*stores[mainStore].SQL, *stores[visibilityStore].SQL, settings.StockConfig, logger); err != nil || settings.SchemaOnly {
+		if err := migrateAll(*stores[mainStore].SQL, *stores[visibilityStore].SQL, p.StockConfig, logger); err != nil || p.SchemaOnly {
 			return err
 		}
 	}
 	worker.SetBinaryChecksum(headers.ServerVersion) // else the SDK of the server's own workers reads the whole program for a sum of it
-	server, err := temporal.NewServer(append(settings.membership(cfg),
-		temporal.WithConfig(cfg),
-		temporal.WithLogger(logger),
-		temporal.WithAuthorizer(authorization.NewNoopAuthorizer()),
-		temporal.WithDynamicConfigClient(settings.dynamicConfig()),
+	server, err := engine.NewServer(append(p.membership(cfg),
+		engine.WithConfig(cfg),
+		engine.WithLogger(logger),
+		engine.WithAuthorizer(authorization.NewNoopAuthorizer()),
+		engine.WithDynamicConfigClient(p.dynamicConfig()),
 	)...)
 	if err != nil {
 		return fmt.Errorf("Temporal: %w", err) //nolint:staticcheck // a name
@@ -84,7 +91,7 @@ func Run(ctx context.Context, settings Settings) error {
 	if err := server.Start(); err != nil {
 		return fmt.Errorf("start Temporal: %w", err)
 	}
-	if frontend := settings.frontend(); frontend != "" {
+	if frontend := p.frontend(); frontend != "" {
 		if err := registerNamespaces(ctx, frontend); err != nil && ctx.Err() == nil {
 			return errors.Join(err, server.Stop())
 		}
@@ -93,23 +100,23 @@ func Run(ctx context.Context, settings Settings) error {
 	return server.Stop()
 }
 
-func (s Settings) config() (*config.Config, error) {
-	stores, err := s.stores()
+func (p process) config() (*config.Config, error) {
+	stores, err := p.stores()
 	if err != nil {
 		return nil, err
 	}
-	services, err := s.services()
+	services, err := p.services()
 	if err != nil {
 		return nil, err
 	}
-	shards := s.HistoryShards
+	shards := p.HistoryShards
 	if shards == 0 {
-		shards = DefaultHistoryShards
+		shards = temporal.DefaultHistoryShards
 	}
 	cfg := &config.Config{
 		Global: config.Global{
-			Membership: config.Membership{MaxJoinDuration: startTimeout, BroadcastAddress: cmp.Or(s.Host, "127.0.0.1")},
-			PProf:      config.PProf{Port: s.ProfilePort, Host: "127.0.0.1"},
+			Membership: config.Membership{MaxJoinDuration: startTimeout, BroadcastAddress: cmp.Or(p.Host, "127.0.0.1")},
+			PProf:      config.PProf{Port: p.ProfilePort, Host: "127.0.0.1"},
 		},
 		Persistence: config.Persistence{
 			DefaultStore:     mainStore,
@@ -122,12 +129,12 @@ func (s Settings) config() (*config.Config, error) {
 			MasterClusterName:        "active",
 			CurrentClusterName:       "active",
 			ClusterInformation: map[string]cluster.ClusterInformation{
-				"active": {Enabled: true, InitialFailoverVersion: 1, RPCAddress: s.Addr()},
+				"active": {Enabled: true, InitialFailoverVersion: 1, RPCAddress: p.Addr()},
 			},
 		},
 		DCRedirectionPolicy: config.DCRedirectionPolicy{Policy: "noop"},
 		Services:            services,
-		PublicClient:        s.publicClient(),
+		PublicClient:        p.publicClient(),
 		Archival: config.Archival{
 			History:    config.HistoryArchival{State: "disabled"},
 			Visibility: config.VisibilityArchival{State: "disabled"},
@@ -137,9 +144,9 @@ func (s Settings) config() (*config.Config, error) {
 			Visibility: config.VisibilityArchivalNamespaceDefaults{State: "disabled"},
 		}},
 	}
-	if s.MetricsAddr != "" {
+	if p.MetricsAddr != "" {
 		cfg.Global.Metrics = &metrics.Config{Prometheus: &metrics.PrometheusConfig{
-			ListenAddress: s.MetricsAddr, HandlerPath: "/metrics",
+			ListenAddress: p.MetricsAddr, HandlerPath: "/metrics",
 		}}
 	}
 	return cfg, nil
@@ -148,13 +155,13 @@ func (s Settings) config() (*config.Config, error) {
 const mainStore, visibilityStore = "main", "visibility"
 
 // stores are the two databases, each with a pool for each of the four services.
-func (s Settings) stores() (map[string]config.DataStore, error) {
-	addr, user, password, attributes, err := s.postgres()
+func (p process) stores() (map[string]config.DataStore, error) {
+	addr, user, password, attributes, err := p.postgres()
 	if err != nil {
 		return nil, err
 	}
 	connections, visibilityConnections := 20, 4
-	if s.StockConfig {
+	if p.StockConfig {
 		connections, visibilityConnections = 20, 2 // as in Temporal's own development configuration
 	}
 	database := func(name string, connections int) config.DataStore {
@@ -172,11 +179,11 @@ func (s Settings) stores() (map[string]config.DataStore, error) {
 			ConnectAttributes: attributes,
 		}}
 	}
-	main := database(Database, connections)
-	if s.FaultRate > 0 {
-		main.FaultInjection = faults(s.FaultRate)
+	main := database(temporal.Database, connections)
+	if p.FaultRate > 0 {
+		main.FaultInjection = faults(p.FaultRate)
 	}
-	return map[string]config.DataStore{mainStore: main, visibilityStore: database(VisibilityDatabase, visibilityConnections)}, nil
+	return map[string]config.DataStore{mainStore: main, visibilityStore: database(temporal.VisibilityDatabase, visibilityConnections)}, nil
 }
 
 // faults are Temporal's own default faults, each at rate.
@@ -192,7 +199,7 @@ func faults(rate float64) *config.FaultInjection {
 	return injection
 }
 
-func (s Settings) dynamicConfig() dynamicconfig.StaticClient {
+func (p process) dynamicConfig() dynamicconfig.StaticClient {
 	partitions := []dynamicconfig.ConstrainedValue{
 		// Fairness holds within a partition.
 		{Constraints: dynamicconfig.Constraints{TaskQueueName: slowTaskQueue}, Value: 1},
@@ -206,7 +213,7 @@ func (s Settings) dynamicConfig() dynamicconfig.StaticClient {
 		// A worker that stops gives back what it was about to get; else that waits for its timeout of ten seconds.
 		dynamicconfig.EnableCancelWorkerPollsOnShutdown.Key(): true,
 	}
-	if !s.StockConfig {
+	if !p.StockConfig {
 		maps.Copy(values, dynamicconfig.StaticClient{
 			// Limits that protect a shared cluster from its tenants; here there is one tenant, and Postgres is the limit.
 			dynamicconfig.FrontendRPS.Key():                                  100_000,
@@ -226,11 +233,11 @@ func (s Settings) dynamicConfig() dynamicconfig.StaticClient {
 			dynamicconfig.EventsHostLevelCacheMaxSizeBytes.Key(): 16 << 20,
 		})
 	}
-	if s.isMember() {
+	if p.IsMember() {
 		values[dynamicconfig.EnableInternodeServerKeepAlive.Key()] = true // see keepAlive
 		values[dynamicconfig.EnableInternodeClientKeepAlive.Key()] = true
 	}
-	for key, value := range s.DynamicConfig {
+	for key, value := range p.DynamicConfig {
 		if number, ok := value.(float64); ok && number == math.Trunc(number) {
 			value = int(number) // as it was before it travelled as JSON: Temporal ignores a setting of another type
 		}
@@ -243,12 +250,12 @@ func (s Settings) dynamicConfig() dynamicconfig.StaticClient {
 func registerNamespaces(ctx context.Context, addr string) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	namespaces, err := client.NewNamespaceClient(client.Options{HostPort: addr, Logger: sdklog.NewStructuredLogger(quiet)})
+	namespaces, err := client.NewNamespaceClient(client.Options{HostPort: addr, Logger: sdklog.NewStructuredLogger(slog.New(slog.DiscardHandler))})
 	if err != nil {
 		return fmt.Errorf("Temporal's namespaces: %w", err) //nolint:staticcheck // a name
 	}
 	defer namespaces.Close()
-	for name, retention := range map[string]time.Duration{Namespace: Retention, probeNamespace: probeRetention} {
+	for name, retention := range map[string]time.Duration{temporal.Namespace: temporal.Retention, temporal.ProbeNamespace: temporal.ProbeRetention} {
 		for {
 			err := namespaces.Register(ctx, &workflowservice.RegisterNamespaceRequest{
 				Namespace: name, WorkflowExecutionRetentionPeriod: durationpb.New(retention),
@@ -265,4 +272,21 @@ func registerNamespaces(ctx context.Context, addr string) error {
 		}
 	}
 	return nil
+}
+
+// postgres splits PostgresURL as Temporal wants it. attributes has the socket's folder as host, where the URL has one.
+func (p process) postgres() (addr, user, password string, attributes map[string]string, err error) {
+	u, err := url.Parse(p.PostgresURL)
+	if err != nil || u.User == nil || u.Port() == "" {
+		return "", "", "", nil, errors.New("Temporal's Postgres URL must name user, password, host and port") //nolint:staticcheck // a name
+	}
+	password, _ = u.User.Password()
+	if len(p.PostgresHosts) > 0 {
+		attributes = map[string]string{"target_session_attrs": "read-write", "connect_timeout": "3"}
+		return strings.Join(p.PostgresHosts, ","), u.User.Username(), password, attributes, nil
+	}
+	if socket := u.Query().Get("host"); socket != "" {
+		attributes = map[string]string{"host": socket}
+	}
+	return u.Host, u.User.Username(), password, attributes, nil
 }

@@ -1,4 +1,4 @@
-package temporal_test
+package server_test
 
 import (
 	"context"
@@ -23,12 +23,13 @@ import (
 	"github.com/mathub/webhooks/standalone/freeport"
 	"github.com/mathub/webhooks/standalone/servers"
 	"github.com/mathub/webhooks/standalone/temporal"
+	"github.com/mathub/webhooks/standalone/temporal/server"
 	"github.com/mathub/webhooks/standalone/testkit"
 )
 
 func TestMain(m *testing.M) {
 	if temporal.IsChild() {
-		if err := temporal.RunChild(); err != nil {
+		if err := server.RunChild(); err != nil {
 			println(err.Error())
 			os.Exit(1)
 		}

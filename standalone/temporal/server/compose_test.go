@@ -1,4 +1,4 @@
-package temporal
+package server
 
 import (
 	"os"
@@ -13,7 +13,7 @@ import (
 // docker-compose.yml as well.
 func TestComposeRunsTemporalWithTheSameSettings(t *testing.T) {
 	t.Parallel()
-	raw, err := os.ReadFile("../../docker-compose.yml")
+	raw, err := os.ReadFile("../../../docker-compose.yml")
 	require.NoError(t, err)
 	var compose struct {
 		Services map[string]struct {
@@ -27,14 +27,14 @@ func TestComposeRunsTemporalWithTheSameSettings(t *testing.T) {
 	server := compose.Services["temporal"]
 	require.Len(t, server.Configs, 1)
 	require.Equal(t, server.Configs[0].Target, server.Environment["DYNAMIC_CONFIG_FILE_PATH"])
-	for name, value := range (Settings{}).collector() {
+	for name, value := range (process{}).Collector() {
 		require.Equal(t, value, server.Environment[name], name)
 	}
 	loaded := dynamicconfig.LoadYamlFile([]byte(compose.Configs[server.Configs[0].Source].Content))
 	require.NoError(t, loaded.Err())
 	require.Empty(t, loaded.Warnings)
 
-	wanted := Settings{}.dynamicConfig()
+	wanted := process{}.dynamicConfig()
 	require.Len(t, loaded.Map, len(wanted))
 	for key, value := range wanted {
 		constrained, ok := value.([]dynamicconfig.ConstrainedValue)
