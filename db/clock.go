@@ -31,6 +31,15 @@ func ReadClock(ctx context.Context, q DBTX) (now time.Time, err error) {
 	return now, err
 }
 
+// Earlier is the earlier of a time by Postgres's clock, read just now, and this machine's. What is expired by that may be removed for
+// good: where one of the clocks is wrong, nobody here knows which.
+func Earlier(postgres time.Time) time.Time {
+	if own := time.Now(); own.Before(postgres) {
+		return own
+	}
+	return postgres
+}
+
 // Clock tells the time by Postgres's clock, which all processes share, as this machine's may be wrong. Between two readings it
 // counts by the monotonic clock, so that nobody who sets the machine's clock changes it. A nil one, and one that was not read yet, tells the
 // machine's time. It is safe for concurrent use.

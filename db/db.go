@@ -100,9 +100,15 @@ func Pooled(ctx context.Context, pool *pgxpool.Pool) (pooled bool, err error) {
 	return pgsession.IsPooled(ctx, conn.Conn().PgConn())
 }
 
-// WithTx runs f in a transaction on pool: committed when f returns nil, else rolled back.
+// idleInTx is after how long without a statement Postgres ends a transaction. The locks of a process that stands still would hold up
+// all others.
+const idleInTx = 10 * time.Second
+
+// WithTx runs f in a transaction on pool: committed when f returns nil, else rolled back. f must not wait for anything but Postgres: a
+// transaction without a statement for 10 s fails.
 func WithTx(ctx context.Context, pool *pgxpool.Pool, f func(tx pgx.Tx) error) error {
-	return pgx.BeginFunc(ctx, pool, f)
+	begin := fmt.Sprintf("BEGIN; SET LOCAL idle_in_transaction_session_timeout = %d", idleInTx.Milliseconds())
+	return pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: begin}, f)
 }
 
 // LockWebhook takes the webhook's lock for the rest of the transaction and waits for it. Whoever records a
@@ -134,14 +140,15 @@ func hasCode(err error, code string) bool {
 }
 
 // IsUnavailable says whether err means that Postgres cannot be reached or does not serve now, so that the same may
-// succeed later: no connection, a lost one, a shutdown or start-up (SQLSTATE classes 08, 57P, 53), a read-only standby.
+// succeed later: no connection, a lost one, a shutdown or start-up (SQLSTATE classes 08, 57P, 53), a read-only standby, a transaction that
+// idleInTx has ended.
 func IsUnavailable(err error) bool {
 	var connect *pgconn.ConnectError
 	var pg *pgconn.PgError
 	var network net.Error
 	switch {
 	case errors.As(err, &pg):
-		return strings.HasPrefix(pg.Code, "08") || strings.HasPrefix(pg.Code, "57P") || strings.HasPrefix(pg.Code, "53") || pg.Code == "25006"
+		return strings.HasPrefix(pg.Code, "08") || strings.HasPrefix(pg.Code, "57P") || strings.HasPrefix(pg.Code, "53") || pg.Code == "25006" || pg.Code == "25P03"
 	case errors.As(err, &connect), errors.As(err, &network), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, pgconn.ErrConnClosed),
 		errors.Is(err, puddle.ErrClosedPool): // this process is stopping
 		return true
@@ -158,7 +165,7 @@ func IsUntouched(err error) bool {
 	case errors.As(err, &connect), errors.Is(err, puddle.ErrClosedPool), pgconn.SafeToRetry(err):
 		return true
 	case errors.As(err, &pg):
-		return strings.HasPrefix(pg.Code, "53") || pg.Code == "25006"
+		return strings.HasPrefix(pg.Code, "53") || pg.Code == "25006" || pg.Code == "25P03"
 	}
 	return false
 }

@@ -336,7 +336,7 @@ CREATE FUNCTION partition_of(span integer) RETURNS text LANGUAGE sql STABLE
 
 -- Makes the partitions of the present span and of the next one, where they are missing, and returns how many it made. One
 -- process does so at a time. It waits 50 ms at most for those who read, and they for it: what it could not make, the next call
--- does. A span of which the default partition has rows gets none.
+-- does. A span of which the default partition has rows gets none, and none gets one while the default partition is large.
 -- +goose StatementBegin
 CREATE FUNCTION make_partitions() RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '50ms' AS $$
 DECLARE
@@ -346,7 +346,9 @@ BEGIN
     IF NOT has_table_privilege(session_user, 'deliveries', 'INSERT') THEN
         RAISE insufficient_privilege USING MESSAGE = 'make_partitions needs INSERT on deliveries';
     END IF;
-    IF NOT pg_try_advisory_xact_lock(hashtextextended('make_partitions', 0)) THEN
+    -- Attaching a partition reads the default one under a lock that no recording gets past.
+    IF pg_relation_size('deliveries_default') > 64 * 1024 * 1024
+        OR NOT pg_try_advisory_xact_lock(hashtextextended('make_partitions', 0)) THEN
         RETURN 0;
     END IF;
     FOR span IN present .. present + 1 LOOP

@@ -156,7 +156,7 @@ func (s *upkeep) hourly(ctx context.Context) {
 	for {
 		err := service.RemoveExpiredPortal(ctx)
 		if kept > 0 {
-			err = errors.Join(err, audit.Remove(ctx, s.pool, kept.Since(s.clock.Now())))
+			err = errors.Join(err, audit.Remove(ctx, s.pool, kept.Since(db.Earlier(s.clock.Now()))))
 		}
 		if err != nil && ctx.Err() == nil {
 			s.log.Warn("could not remove expired portal sessions or audit entries; retrying in an hour", "error", err)

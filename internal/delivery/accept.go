@@ -86,6 +86,7 @@ func (d *Deliverer) Accept(ctx context.Context, in EventsToAccept) (Audience, er
 	rows.RunID, rows.WorkflowID = in.RunID, unusual(in.WorkflowID, in.Events[0].ID)
 	page := Page{Upto: uuid.Max}
 	shareLists(all)
+	readAt := time.Now()
 	inserted, subscribers, err := d.queries.AcceptEvents(ctx, d.cfg.Pool, rows, addressed(all, page, PageSize+1, true))
 	if err != nil {
 		return Audience{}, fmt.Errorf("accept %s: %w", eventNames(in.Events), err)
@@ -110,7 +111,7 @@ func (d *Deliverer) Accept(ctx context.Context, in EventsToAccept) (Audience, er
 			}
 		}
 	}
-	audience, err := d.audience(ctx, all, subscribers, in.Of)
+	audience, err := d.audience(ctx, all, subscribers, in.Of, readAt)
 	audience.Untyped = audience.Searchable && !in.Typed
 	return audience, err
 }

@@ -175,6 +175,23 @@ func TestDeliverer_Accept(t *testing.T) {
 		require.EqualValues(t, 1, asked.Load(), "a group may repeat a hundred of another's events")
 	})
 
+	t.Run("WhatItReadIsAsOldAsTheReading", func(t *testing.T) {
+		t.Parallel()
+		var asked time.Time // Temporal may take seconds to answer
+		r := newRig(t, func(c *Config) {
+			c.HasEnded = func(context.Context, string, string) (bool, error) {
+				asked = time.Now()
+				return false, nil
+			}
+		})
+		id, known, fresh := r.subscribe(t, "https://example.com", ""), r.accepted(t), anEvent()
+		_, err := r.Accept(t.Context(), toAccept("another", known, fresh))
+		require.NoError(t, err)
+		in, _ := r.prefetch.take(First(fresh.ID, id).key())
+		require.True(t, in.readAt.Before(asked), "%v, %v", in.readAt, asked)
+		require.False(t, in.readAt.IsZero())
+	})
+
 	t.Run("LargeAudienceIsPaged", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t)

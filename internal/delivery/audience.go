@@ -115,7 +115,7 @@ func (d *Deliverer) AddressPart(ctx context.Context, in PartOfAudience) (Audienc
 	if err != nil {
 		return Audience{}, err
 	}
-	one := &acceptance{event: event}
+	one, readAt := &acceptance{event: event}, time.Now()
 	list, last, err := d.addressPart(ctx, one, in.Page)
 	if err != nil {
 		return Audience{}, err
@@ -127,7 +127,7 @@ func (d *Deliverer) AddressPart(ctx context.Context, in PartOfAudience) (Audienc
 		return Audience{}, err
 	}
 	if one.fresh = len(one.Targets) == placed; one.fresh { // else each attempt finds out whether it has been made
-		d.handAll([]*acceptance{one}, map[int]*subscriberList{one.list: list})
+		d.handAll([]*acceptance{one}, map[int]*subscriberList{one.list: list}, readAt)
 	}
 	out.Events, out.Searchable = []EventAudience{one.EventAudience}, d.cfg.Attributes.Known()
 	if last != nil {
@@ -156,8 +156,9 @@ func (d *Deliverer) pages(ctx context.Context, e storedEvent, most, least int64)
 	return pages, nil
 }
 
-// audience gives each event its webhooks, pages the large lists of them, and hands what the first attempts need over to Run.
-func (d *Deliverer) audience(ctx context.Context, all []*acceptance, subscribers []db.AddressEventsRow, of int) (Audience, error) {
+// audience gives each event its webhooks, pages the large lists of them, and hands what the first attempts need over to Run. The
+// subscribers were read since readAt.
+func (d *Deliverer) audience(ctx context.Context, all []*acceptance, subscribers []db.AddressEventsRow, of int, readAt time.Time) (Audience, error) {
 	out := Audience{Searchable: d.cfg.Attributes.Known()}
 	lists := listsOf(all, subscribers)
 	if err := d.applyFilters(ctx, all, lists); err != nil {
@@ -181,7 +182,7 @@ func (d *Deliverer) audience(ctx context.Context, all []*acceptance, subscribers
 	if err := d.pageAll(ctx, paged, lists, MaxPages/max(1, of, len(paged))); err != nil {
 		return out, err
 	}
-	d.handAll(all, lists)
+	d.handAll(all, lists, readAt)
 	if err := d.withoutServed(ctx, repeated, out.Targets); err != nil {
 		return out, err
 	}
@@ -325,8 +326,7 @@ func (d *Deliverer) wakeAddressed(ctx context.Context, all []*acceptance, subscr
 }
 
 // handAll puts what the first attempts at new events need into the prefetch.
-func (d *Deliverer) handAll(all []*acceptance, lists map[int]*subscriberList) {
-	now := time.Now()
+func (d *Deliverer) handAll(all []*acceptance, lists map[int]*subscriberList, readAt time.Time) {
 	inputs := map[int][]attemptInput{}
 	for _, a := range all {
 		if !a.fresh || a.Pages != nil {
@@ -334,7 +334,7 @@ func (d *Deliverer) handAll(all []*acceptance, lists map[int]*subscriberList) {
 		}
 		list := lists[a.list]
 		if _, read := inputs[a.list]; !read {
-			inputs[a.list] = d.inputsOf(list.rows, now)
+			inputs[a.list] = d.inputsOf(list.rows, readAt)
 		}
 		for _, i := range list.of(a) {
 			in := inputs[a.list][i]
@@ -347,8 +347,8 @@ func (d *Deliverer) handAll(all []*acceptance, lists map[int]*subscriberList) {
 
 // inputsOf are what attempts at webhooks need, but for the event; zero where they need nothing, or Run has to find out what
 // is wrong.
-func (d *Deliverer) inputsOf(list []db.AddressEventsRow, now time.Time) []attemptInput {
-	inputs := make([]attemptInput, len(list))
+func (d *Deliverer) inputsOf(list []db.AddressEventsRow, readAt time.Time) []attemptInput {
+	inputs, now := make([]attemptInput, len(list)), time.Now()
 	for i, s := range list {
 		if s.Queued || d.mayNot(webhook.TriggerEvent, s.Verified) {
 			continue
@@ -357,7 +357,7 @@ func (d *Deliverer) inputsOf(list []db.AddressEventsRow, now time.Time) []attemp
 		if err != nil {
 			continue
 		}
-		inputs[i] = attemptInput{endpoint: endpoint, botID: s.BotID, generation: s.Generation, verified: s.Verified, readAt: now, acceptedAt: now}
+		inputs[i] = attemptInput{endpoint: endpoint, botID: s.BotID, generation: s.Generation, verified: s.Verified, readAt: readAt, acceptedAt: now}
 		if s.FailureCount > 0 {
 			inputs[i].failureRun = s.FailureRun
 		}

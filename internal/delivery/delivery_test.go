@@ -293,6 +293,10 @@ func TestDeliverer_Clock(t *testing.T) {
 	to.status.Store(404)
 	require.Equal(t, Failed, r.mustRun(t, First(r.accepted(t).ID, signed)).Status, "nor is this")
 
+	// A Postgres that is ahead makes nothing expired.
+	set(40 * 24 * time.Hour)
+	require.Equal(t, Queued, r.mustRun(t, First(r.storedElsewhere(t).ID, open)).Status)
+
 	// Once they agree, refusals count.
 	set(0)
 	to.status.Store(401)

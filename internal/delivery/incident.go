@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -13,7 +14,7 @@ import (
 // are started by the sweep.
 func (d *Deliverer) RecoverIncident(ctx context.Context, id uuid.UUID) (history.IncidentStep, error) {
 	step, begun, err := d.queue.RecoverIncident(ctx, id, history.IncidentOptions{
-		Kept: d.cfg.Retention.Since(d.cfg.Clock.Now().UTC()), MustBeVerified: d.cfg.Verification == webhook.VerificationRequire,
+		Kept: d.cfg.Retention.Since(db.Earlier(d.cfg.Clock.Now()).UTC()), MustBeVerified: d.cfg.Verification == webhook.VerificationRequire,
 	})
 	for _, w := range begun {
 		if err := d.cfg.StartRecovery(ctx, Target(w)); err != nil {

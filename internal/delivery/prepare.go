@@ -152,7 +152,7 @@ func (d *Deliverer) load(ctx context.Context, a Attempt) (in attemptInput, skipp
 	if err != nil {
 		return in, "", err
 	}
-	if !a.Trigger.Manual() && in.event.AcceptedAt.Before(d.cfg.Retention.Since(d.cfg.Clock.Now())) {
+	if !a.Trigger.Manual() && in.event.AcceptedAt.Before(d.cfg.Retention.Since(db.Earlier(d.cfg.Clock.Now()))) {
 		if kept, err := d.isKept(ctx, a); err != nil || !kept {
 			return in, EventGone, err // or its row would outlive it
 		}

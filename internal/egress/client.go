@@ -59,7 +59,8 @@ type Options struct {
 	MaxIdleConns int
 	// RootCAs are the authorities that receivers' certificates must lead to. Nil means the system's.
 	RootCAs *x509.CertPool
-	// Now is the time that receivers' certificates are held against. Nil means this machine's.
+	// Now is the time that receivers' certificates are held against, and from which a Retry-After with a date counts. Nil means
+	// this machine's.
 	Now func() time.Time
 	// Resolver looks up names. Nil means Go's own resolver with the machine's configuration, not the C library's: that
 	// takes a thread for each lookup, cannot be cut off, and calls a lack of files "no such host".
@@ -82,6 +83,7 @@ type Client struct {
 	guard     guard
 	allowHTTP bool
 	timeout   time.Duration
+	now       func() time.Time
 	any       transports
 	http1     transports // for receivers whose HTTP/2 asks for HTTP/1.1
 	http1Only http1Hosts
@@ -117,6 +119,9 @@ func New(o Options) *Client {
 	if o.MaxIdleConns <= 0 {
 		o.MaxIdleConns = o.MaxInFlight
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	if o.Resolver == nil {
 		o.Resolver = &net.Resolver{PreferGo: true}
 	}
@@ -124,6 +129,7 @@ func New(o Options) *Client {
 		guard:     newGuard(o),
 		allowHTTP: o.AllowHTTP,
 		timeout:   o.Timeout,
+		now:       o.Now,
 		slots:     make(chan struct{}, o.MaxInFlight),
 		hosts:     hostSlots{limit: o.MaxInFlightPerHost},
 		heartbeat: processHeartbeat(),

@@ -209,7 +209,7 @@ func (c *Client) read(e *exchange, cancel context.CancelFunc, response *http.Res
 		r.Error = "HTTP " + strconv.Itoa(r.StatusCode)
 	}
 	if r.StatusCode == http.StatusTooManyRequests || r.StatusCode == http.StatusServiceUnavailable {
-		r.RetryAfter = webhook.ParseRetryAfter(strings.Join(response.Header.Values("Retry-After"), ","), time.Now())
+		r.RetryAfter = webhook.ParseRetryAfter(strings.Join(response.Header.Values("Retry-After"), ","), c.now())
 	}
 	return r, nil
 }

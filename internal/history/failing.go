@@ -22,7 +22,7 @@ const (
 // agree on that in Postgres, so each is found once.
 func (n *Notices) lookForFailing(ctx context.Context) error {
 	q := db.New()
-	return pgx.BeginFunc(ctx, n.pool, func(tx pgx.Tx) error {
+	return db.WithTx(ctx, n.pool, func(tx pgx.Tx) error {
 		begun, err := q.BeginFailingPass(ctx, tx, failingEvery)
 		if err != nil || begun == 0 {
 			return err

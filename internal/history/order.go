@@ -56,7 +56,7 @@ func headOf(ctx context.Context, tx db.DBTX, webhookID uuid.UUID) (*db.HeadOfRow
 func SetOrdered(ctx context.Context, tx pgx.Tx, before db.Webhook, ordered bool) error {
 	queries := db.New()
 	if !ordered {
-		if before.ResumeAt == nil || !before.ResumeAt.After(time.Now()) {
+		if before.ResumeAt == nil {
 			return nil
 		}
 		return queries.DelayHead(ctx, tx, db.DelayHeadParams{DueAt: *before.ResumeAt, WebhookID: before.ID})

@@ -204,6 +204,13 @@ func TestSetOrdered(t *testing.T) {
 	require.Len(t, s.Due, 2, "a retry holds up no other")
 	require.Equal(t, "e1", s.Due[0].EventID)
 
+	require.NoError(t, setOrdered(t, queue, id, true))
+	execute(t, pool, "UPDATE webhooks SET ordered_from = NULL, resume_at = now() - interval '5 minutes' WHERE id = $1", id)
+	dbtest.SetClock(t, pool, -10*time.Minute)
+	require.NoError(t, setOrdered(t, queue, id, false))
+	require.Len(t, look().Due, 2, "by Postgres's clock, the retry is due in five minutes")
+	dbtest.SetClock(t, pool, 0)
+
 	addEvents(t, pool, "many", "post.created", MostOrdered, time.Minute)
 	execute(t, pool, "INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at) SELECT $1, id, 1, 1, 'event', accepted_at FROM events WHERE id LIKE 'many%'", id)
 	require.True(t, problem.Is(setOrdered(t, queue, id, true), problem.Conflict))

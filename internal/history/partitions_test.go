@@ -173,6 +173,12 @@ func TestPartitions_Made(t *testing.T) {
 	require.Equal(t, 2, count(t, pool, "deliveries WHERE webhook_id = $1", hook))
 
 	execute(t, pool, "TRUNCATE deliveries_default")
+	execute(t, pool, `INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at, response_body)
+		SELECT `+dbtest.DeliveryID("now() - interval '30 days'")+`, $1, 'e' || n, 1, true, 1, now(), convert_to(repeat(md5(n::text), 55), 'UTF8') FROM generate_series(1, 40000) n`, hook)
+	require.NoError(t, MakePartitions(t.Context(), pool, webhook.DefaultRetention))
+	require.Equal(t, made[1:], partitions(t, pool), "none is made beside so much, which nothing could be recorded beside")
+
+	execute(t, pool, "TRUNCATE deliveries_default")
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {

@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/db/dbtest"
 	"github.com/mathub/webhooks/internal/audit"
 	"github.com/mathub/webhooks/webhook"
@@ -64,6 +66,30 @@ func TestRecorder_Record(t *testing.T) {
 		// Nor does a failure of one disable it once more.
 		record(t, r, prepared(t, pool, id, false))
 		require.Equal(t, s.DisabledBy, stateOf(t, pool, id).DisabledBy)
+	})
+
+	t.Run("BesideAProcessThatStandsStill", func(t *testing.T) {
+		t.Parallel()
+		pool := dbtest.New(t)
+		r, _ := newTestRecorder(t, pool)
+		id, locked, ended := addWebhook(t, pool), make(chan struct{}), make(chan error, 1)
+		still, goOn := context.WithCancel(t.Context())
+		defer goOn()
+		go func() {
+			ended <- db.WithTx(t.Context(), pool, func(tx pgx.Tx) error {
+				err := db.LockWebhook(t.Context(), tx, id)
+				close(locked)
+				<-still.Done()
+				return err
+			})
+		}()
+		<-locked
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+		defer cancel()
+		_, err := r.Record(ctx, prepared(t, pool, id, false))
+		require.NoError(t, err, "its locks hold nobody up for long")
+		goOn()
+		require.Error(t, <-ended)
 	})
 
 	t.Run("SuccessEndsTheRun", func(t *testing.T) {

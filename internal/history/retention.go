@@ -145,8 +145,7 @@ func MakePartitions(ctx context.Context, pool *pgxpool.Pool, kept webhook.Retent
 	return describe(db.New().MakePartitions(ctx, pool), "make partitions of the history")
 }
 
-// before is the time that a removal may go up to, at most what is asked for; zero: there is nothing to remove. It is by Postgres's
-// clock, as the times of acceptance are: a process whose clock is ahead would remove what is kept.
+// before is the time that a removal may go up to, at most what is asked for; zero: there is nothing to remove.
 func (r *Remover) before(ctx context.Context, asked time.Time) (time.Time, error) {
 	if r.Retention == 0 {
 		return time.Time{}, nil
@@ -155,7 +154,7 @@ func (r *Remover) before(ctx context.Context, asked time.Time) (time.Time, error
 	if err != nil {
 		return time.Time{}, fmt.Errorf("read the clock: %w", err)
 	}
-	latest := now.UTC().Add(-max(time.Duration(r.Retention)+removalGrace, r.Schedule.Longest()))
+	latest := db.Earlier(now).UTC().Add(-max(time.Duration(r.Retention)+removalGrace, r.Schedule.Longest()))
 	if asked.IsZero() || asked.After(latest) {
 		return latest, nil
 	}

@@ -28,7 +28,8 @@ func (r *Remover) remove(t testing.TB, before time.Time) (all Removal) {
 	return all
 }
 
-// TestRemover_RemoveExpired_ByPostgresClock: a process whose clock is 40 days ahead removes nothing that is kept.
+// TestRemover_RemoveExpired_ByPostgresClock: a process whose clock is 40 days ahead removes nothing that is kept, nor does any while
+// Postgres's is, as of a standby that was promoted.
 func TestRemover_RemoveExpired_ByPostgresClock(t *testing.T) {
 	t.Parallel()
 	r := newRemover(t)
@@ -38,6 +39,9 @@ func TestRemover_RemoveExpired_ByPostgresClock(t *testing.T) {
 	require.Equal(t, 1, r.remove(t, time.Time{}).Events)
 	require.Equal(t, 1, count(t, r.Pool, "events WHERE id = 'kept'"))
 	require.Zero(t, r.remove(t, time.Now()).Events, "nor what is asked for by its clock")
+	execute(t, r.Pool, "UPDATE events SET accepted_at = $1", time.Now().Add(-24*time.Hour))
+	dbtest.SetClock(t, r.Pool, 40*24*time.Hour)
+	require.Zero(t, r.remove(t, time.Time{}).Events)
 }
 
 // TestRemover_RemoveExpired: only what is expired is removed, while deliveries go on as quickly as before.

@@ -119,7 +119,7 @@ func (p *pass) removeMinutes(ctx context.Context, until time.Time) error {
 	if err != nil {
 		return err
 	}
-	before := now.Add(-MinutesKept - hourStep) // so that a span of MinutesKept may begin at a full hour
+	before := db.Earlier(now).Add(-MinutesKept - hourStep) // so that a span of MinutesKept may begin at a full hour
 	for more := true; more && time.Now().Before(until); {
 		err := p.step(ctx, func(q *db.Queries, tx pgx.Tx) error {
 			n, err := q.RemoveStats(ctx, tx, db.RemoveStatsParams{Step: int32(minuteStep.Seconds()), Before: before, Most: removedStats})
