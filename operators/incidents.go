@@ -31,6 +31,9 @@ func (s *site) incidentsRoutes() {
 	s.post("/ops/incidents/{id}/cancel", s.setIncident(history.IncidentCancelled))
 }
 
+// planPath leads to what undoing an incident comes to.
+func planPath(of url.Values) string { return Root + "/incidents/plan?" + of.Encode() }
+
 func incidentPath(id uuid.UUID) string { return Root + "/incidents/" + id.String() }
 
 // incidentView is an incident as a page shows it.
@@ -77,6 +80,17 @@ func (v incidentView) Which() string {
 		return which + "; all bots"
 	}
 	return which + "; " + named(v.BotIds)
+}
+
+// Only leads to the plan for one of its errors alone; "": there is no other, or it has begun.
+func (v incidentView) Only(err string) string {
+	if v.State != subscriptions.IncidentPlanned || len(v.Plan.Errors) < 2 || err == "" || strings.Contains(err, ",") {
+		return ""
+	}
+	return planPath(url.Values{
+		"disabledSince": {webhook.FormatTime(v.DisabledSince)}, "disabledUntil": {webhook.FormatTime(v.DisabledUntil)},
+		"errors": {err}, "botIds": {strings.Join(v.BotIds, ",")},
+	})
 }
 
 // maxNamed is how many bots are named.

@@ -1,8 +1,10 @@
 package operators_test
 
 import (
+	"html"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -26,6 +28,9 @@ func TestOverview(t *testing.T) {
 		require.Contains(t, page, want)
 	}
 	require.Contains(t, b.page("/ops/"), "What is wrong now")
+	undo := regexp.MustCompile(`href="(/ops/incidents/plan[^"]+)"`).FindStringSubmatch(page)
+	require.NotNil(t, undo)
+	require.Contains(t, b.page(html.UnescapeString(undo[1])), "Enable and recover 1 webhook<")
 }
 
 func TestBots(t *testing.T) {
@@ -124,6 +129,7 @@ func TestIncidents(t *testing.T) {
 	span := url.Values{"disabledSince": {time.Now().UTC().Add(-time.Hour).Format("2006-01-02T15:04:05")}}
 	page := b.page("/ops/incidents/plan?" + span.Encode())
 	require.Contains(t, page, "Enable and recover 1 webhook<")
+	require.NotContains(t, page, "errors=", "there is only one error")
 	require.Equal(t, http.StatusUnprocessableEntity, b.get("/ops/incidents/plan").status)
 	require.Equal(t, http.StatusUnprocessableEntity, b.get("/ops/incidents/plan?disabledSince=x").status)
 	list, _, err := b.cfg.Webhooks.Incidents(t.Context(), uuid.Nil)
@@ -140,6 +146,25 @@ func TestIncidents(t *testing.T) {
 	require.Contains(t, b.page(path+"/cancel"), "This is final.")
 	require.Contains(t, b.act(path+"/cancel", nil), "Cancelled")
 	require.Equal(t, http.StatusConflict, b.do(http.MethodPost, path+"/resume", nil).status)
+}
+
+// TestAnIncidentOfOneError: of several errors, the plan leads to each alone.
+func TestAnIncidentOfOneError(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	for bot, cause := range map[string]string{"euler": "HTTP 503", "noether": "dns: no such host"} {
+		hook, _, _ := b.bot(bot)
+		delivery := uuid.New()
+		b.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, error, duration_ms, attempted_at) VALUES ($1, $2, 'e', 1, false, $3, 1, now())", delivery, hook, cause)
+		b.execute("UPDATE webhooks SET is_active = false, disabled_at = now(), disabled_reason = 'failures', disabled_by = $2 WHERE id = $1", hook, delivery)
+	}
+	page := b.page("/ops/incidents/plan?disabledSince=2025-03-20T10:00")
+	require.Contains(t, page, "Enable and recover 2 webhooks<")
+	only := regexp.MustCompile(`href="(/ops/incidents/plan[^"]+errors=dns[^"]+)"`).FindStringSubmatch(page)
+	require.NotNil(t, only, page)
+	page = b.page(html.UnescapeString(only[1]))
+	require.Contains(t, page, "Enable and recover 1 webhook<")
+	require.NotContains(t, page, "HTTP 503")
 }
 
 func TestPauses(t *testing.T) {

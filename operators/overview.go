@@ -2,35 +2,36 @@ package operators
 
 import (
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/mathub/webhooks/internal/ops"
 	"github.com/mathub/webhooks/internal/pages"
+	"github.com/mathub/webhooks/webhook"
 )
 
 // overviewPage is what is wrong now.
 type overviewPage struct {
-	At     time.Time
-	Wrong  []finding // what is to be looked at
-	Others []finding // what is not wrong
-	UI     string    // Temporal's Web UI; empty: it is not known where that is
+	At    time.Time
+	Wrong []finding // what is to be fixed
+	Look  []finding // what is not wrong, but may be of interest
+	Fine  []finding // of what there is none
+	UI    string    // Temporal's Web UI; empty: it is not known where that is
 }
 
 // finding is what one question came to, and where more of it is.
 type finding struct {
 	ops.Finding
 	Link, LinkText string
+	Undo           string // leads to undoing it, as an incident of ours; "": it cannot be
 }
 
 // State is its badge.
 func (f finding) State() badge {
-	switch {
-	case f.IsWrong:
+	if f.IsWrong {
 		return badge{"bad", "Wrong"}
-	case f.Count > 0:
-		return badge{"wait", "Look"}
 	}
-	return badge{"ok", "Fine"}
+	return badge{"wait", "Look"}
 }
 
 // badge is a state: its class, and its word.
@@ -57,11 +58,17 @@ func (s *site) overview(w http.ResponseWriter, r *http.Request) error {
 	data := overviewPage{At: found.At, UI: s.Ops.UI.URL}
 	for _, f := range found.Findings {
 		to := links[f.Name]
-		shown := finding{f, to[0], to[1]}
-		if f.IsWrong {
+		shown := finding{Finding: f, Link: to[0], LinkText: to[1]}
+		if f.Name == "disabled" && f.IsWrong {
+			shown.Undo = planPath(url.Values{"disabledSince": {webhook.FormatTime(found.At.Add(-ops.DisabledSpan))}})
+		}
+		switch {
+		case f.IsWrong:
 			data.Wrong = append(data.Wrong, shown)
-		} else {
-			data.Others = append(data.Others, shown)
+		case f.Count > 0:
+			data.Look = append(data.Look, shown)
+		default:
+			data.Fine = append(data.Fine, shown)
 		}
 	}
 	return s.show(w, r, "overview", pages.Page{Title: "What is wrong now", Nav: "", Data: data})

@@ -14,7 +14,7 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
-// The commands use nothing but a POSIX shell, curl and cut, and can be pasted as they are.
+// The commands can be pasted as they are.
 var banner = template.Must(template.New("banner").Parse(`
 Ready after {{.Seconds}}. Ctrl-C stops everything. The next start continues with the same data.
 
@@ -43,18 +43,10 @@ Try it. A receiver that prints what it gets, in a second terminal:
 
 Subscribe it, emit an event and see the delivery, in a third:
 
-  export API={{.API}} KEY={{.Key}} TOKEN={{.Token}}
-
-  export WEBHOOK=$(curl -s "$API/api/bot/v1/webhooks" -H "Authorization: Bearer $KEY" \
-    -H 'Content-Type: application/json' \
-    -d '{"url": "http://127.0.0.1:9000/", "events": ["post.created"], "secret": "{{.Secret}}"}' |
-    tee /dev/stderr | grep -o '"id": *"[^"]*"' | cut -d'"' -f4)
-
-  curl "{{if eq .API .Service}}$API{{else}}{{.Service}}{{end}}/api/internal/v1/events" -H "Authorization: Bearer $TOKEN" \
-    -H 'Content-Type: application/json' \
-    -d '{"event": "post.created", "data": {"postId": "p1", "threadId": "t1", "body": "Hello", "authorId": "a1"}}'
-
-  curl "$API/api/bot/v1/webhooks/$WEBHOOK/deliveries" -H "Authorization: Bearer $KEY"
+  source {{.Env}}
+  mathub-webhooks webhooks create http://127.0.0.1:9000/ --events post.created --secret {{.Secret}}
+  mathub-webhooks trigger post.created{{if ne .API .Service}} --api {{.Service}}{{end}}
+  mathub-webhooks webhooks deliveries
 
 `))
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -76,14 +75,12 @@ func TestFirstHour(t *testing.T) {
 	_, commands, ok := strings.Cut(first.output(), "in a third:\n")
 	require.True(t, ok)
 	commands = strings.ReplaceAll(commands, "127.0.0.1:9000", fmt.Sprintf("127.0.0.1:%d", port))
-	shell := exec.Command("sh", "-e", "-u")
-	shell.Env = append(os.Environ(), "PATH="+testkit.ToolsPath(t)) // for curl
-	shell.Stdin = strings.NewReader(strings.ReplaceAll(commands, "tee /dev/stderr", "cat"))
-	var answers bytes.Buffer
-	shell.Stdout = &answers
-	require.NoError(t, shell.Run(), answers.String())
-	require.Contains(t, answers.String(), `"workflowId":"event-`)
-	receiver.await(`"body":"Hello"`, 1, patience)
+	shell := exec.Command(testkit.Tool(t, "bash"), "-e", "-u")
+	shell.Dir, shell.Stdin = m.dir, strings.NewReader(commands)
+	answers, err := shell.CombinedOutput()
+	require.NoError(t, err, "%s", answers)
+	require.Contains(t, string(answers), "DELIVERY", "the history")
+	receiver.await(`"event":"post.created"`, 1, patience)
 	receiver.await("✓", 4, patience) // two signatures each, of the verification and the event
 	require.NotContains(t, receiver.output(), "✗")
 

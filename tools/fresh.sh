@@ -140,10 +140,9 @@ install() {
 	(who=none && on root "$on_root") || die "the packages $* could not be installed: $(tail -1 "$machine/tmp/apt.log")"
 }
 
-# block prints README's first block, with what make run printed in the place of its first line.
+# block prints README's lines for the first delivery.
 block() {
-	sed -n '/^<!-- test: first delivery/,/^```$/p' "$machine$home/mathub-webhooks/README.md" | sed -e '1,2d' -e '$d' |
-		sed "s|^API=.*TOKEN=….*|$(sed -n 's/^ *\(API=.* KEY=.* TOKEN=.*\)/\1/p' "$output")|"
+	sed -n '/^<!-- test: first delivery/,/^```$/p' "$machine$home/mathub-webhooks/README.md" | sed -e '1,2d' -e '$d'
 }
 
 # run_it runs make run until README's lines have given a delivery.
@@ -159,7 +158,7 @@ run_it() {
 		sleep 1
 	done
 	say "$who: ready after $(($(date +%s) - began)) s"
-	[ -z "$test" ] && [ "$who" = root ] && install curl python3
+	[ -z "$test" ] && [ "$who" = root ] && install python3
 	[ -z "$test" ] || { say "$who: make test-deps" && on "$who" make test-deps; }
 	say "$who: README's lines"
 	block >"$machine/tmp/lines"
@@ -167,7 +166,7 @@ run_it() {
 	cat >>"$machine/tmp/lines" <<'LINES'
 for i in $(seq 100); do
 	sleep 0.2
-	if curl -s $API/api/bot/v1/webhooks/$WEBHOOK/deliveries -H "Authorization: Bearer $KEY" | grep -q '"success":true'; then
+	if mathub-webhooks webhooks deliveries --json | grep -q '"eventType":"post.created".*"success":true'; then
 		kill %1
 		exit
 	fi

@@ -16,8 +16,8 @@ import (
 const (
 	// topListed is how many of each are named in the overview.
 	topListed = 5
-	// disabledSpan is for how long a disabled webhook is news.
-	disabledSpan = 24 * time.Hour
+	// DisabledSpan is for how long a disabled webhook is news.
+	DisabledSpan = 24 * time.Hour
 )
 
 // Overview is what is wrong now.
@@ -89,7 +89,7 @@ func (f *Finding) number() string {
 
 func (s *Service) disabled(ctx context.Context, now time.Time) (Finding, error) {
 	f := Finding{Name: "disabled", Command: "mathub-webhooks ops webhooks list --disabled-reason failures"}
-	since := now.Add(-disabledSpan)
+	since := now.Add(-DisabledSpan)
 	n, err := db.New().CountDisabledSince(ctx, s.Pool, db.CountDisabledSinceParams{Since: since, Most: mostCounted})
 	if err != nil {
 		return f, err

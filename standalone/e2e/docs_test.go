@@ -76,14 +76,17 @@ func TestDocs(t *testing.T) {
 			continue
 		}
 		ran[name] = true
-		shells := []string{"bash"}
-		if name == "README.md" || name == "docs/quick-start.md" { // what newcomers paste
+		shells, first := []string{"bash"}, name == "README.md" || name == "docs/quick-start.md"
+		if first { // what newcomers paste
 			shells = append(shells, "zsh", "fish")
 		}
 		for _, shell := range shells {
 			t.Run(name+" in "+shell, func(t *testing.T) {
 				p := openPage(t, stack)
 				p.shell = shell
+				if !first {
+					p.follow(stack.API())
+				}
 				if !slices.ContainsFunc(found, func(b block) bool { return strings.Contains(b.text, "WEBHOOK=") }) {
 					p.subscribe(t)
 				}
@@ -112,14 +115,19 @@ type page struct {
 	state    string   // the shell's variables after the last block
 }
 
+// follow sets what the pages that come after the quick start take from it.
+func (p *page) follow(api *testkit.API) {
+	p.terminal.env = append(p.terminal.env,
+		"API="+api.URL, "KEY="+p.bot.Key, "TOKEN="+api.ServiceToken,
+		"W="+api.URL+"/api/bot/v1/webhooks", "A=Authorization: Bearer "+p.bot.Key, "J=Content-Type: application/json")
+}
+
+// openPage is a page with no more set than .data/env sets.
 func openPage(t *testing.T, stack *testkit.Stack) *page {
 	t.Helper()
 	api := stack.API()
 	p := &page{bot: api.CreateBot(t, "docs"), receiver: testkit.NewReceiver(t), state: filepath.Join(t.TempDir(), "state")}
 	p.terminal = openTerminal(t, stack, p.bot)
-	p.terminal.env = append(p.terminal.env,
-		"API="+api.URL, "KEY="+p.bot.Key, "TOKEN="+api.ServiceToken,
-		"W="+api.URL+"/api/bot/v1/webhooks", "A=Authorization: Bearer "+p.bot.Key, "J=Content-Type: application/json")
 	for _, name := range []string{"MATHUB_DATABASE_URL", "MATHUB_KEYSET", "MATHUB_EGRESS_ALLOW", "MATHUB_EGRESS_ALLOW_HTTP"} { // for "bot set"
 		p.terminal.env = append(p.terminal.env, name+"="+stack.Env(name))
 	}

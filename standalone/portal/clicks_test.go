@@ -25,7 +25,7 @@ func walksOf(bot, event string) map[string]walk {
 	return map[string]walk{
 		"what is wrong now":             {"/ops", nil, "#failing.card"},
 		"who fails":                     {"/ops", []string{"#failing .btn"}, firstHook},
-		"whom failures disabled":        {"/ops", []string{"#disabled .btn"}, "main"},
+		"whom failures disabled":        {"/ops", []string{"#disabled a"}, "main"},
 		"what is late":                  {"/ops", []string{".head a[href='/ops/late']"}, "main"},
 		"the longest queues":            {"/ops", []string{"#waiting .btn"}, firstHook},
 		"what waits for a webhook":      {"/ops", []string{"#waiting li a"}, "#waits table.rows"},
