@@ -63,7 +63,7 @@ func (c *webhooksDeliveriesCommand) Run(ctx context.Context) error {
 	return c.show(answer.Body, func(w io.Writer) error {
 		listDeliveries(w, answer.Value)
 		if before := answer.Next(); before != "" {
-			fmt.Fprintf(w, "\nOlder ones follow: --before %s\n", before) //nolint:errcheck // Flush tells
+			fmt.Fprintf(w, "\nOlder ones follow: --before=%s\n", before) //nolint:errcheck // Flush tells
 		}
 		return nil
 	})

@@ -46,7 +46,7 @@ func (c *Events) Run(ctx context.Context) error {
 		if page.Value.HasMore {
 			more = "more follow"
 		}
-		fmt.Fprintf(w, "\n%d events, %s: --after %s\n", len(page.Value.Events), more, page.Value.Cursor) //nolint:errcheck // Flush tells
+		fmt.Fprintf(w, "\n%d events, %s: --after=%s\n", len(page.Value.Events), more, page.Value.Cursor) //nolint:errcheck // Flush tells
 		return nil
 	})
 }

@@ -80,7 +80,7 @@ func gather[T any](f pageFlags, list func(after string, limit int) (*mathub.Resp
 // moreFollow says how a list goes on.
 func moreFollow(w io.Writer, next string) {
 	if next != "" {
-		fmt.Fprintf(w, "\nMore follow: --after %s\n", next) //nolint:errcheck // Flush tells
+		fmt.Fprintf(w, "\nMore follow: --after=%s\n", next) //nolint:errcheck // Flush tells
 	}
 }
 

@@ -37,7 +37,7 @@ func (c *opsAuditCommand) Run(ctx context.Context) error {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", webhook.FormatTime(e.At), e.Action, e.BotID, orDash(e.Subject), actor(e.Actor), visible(after)) //nolint:errcheck // Flush tells
 		}
 		if n := len(found.Value); n > 0 && found.Next() != "" {
-			fmt.Fprintf(w, "\nOlder entries follow: --before %s\n", found.Value[n-1].ID) //nolint:errcheck // Flush tells
+			fmt.Fprintf(w, "\nOlder entries follow: --before=%s\n", found.Value[n-1].ID) //nolint:errcheck // Flush tells
 		}
 		return nil
 	})

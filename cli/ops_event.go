@@ -41,7 +41,7 @@ func (c *opsEventCommand) Run(ctx context.Context) error {
 		describeEvent(w, &found.Value)
 		listEventWebhooks(w, found.Value.Webhooks)
 		if after := found.Next(); after != "" {
-			fmt.Fprintf(w, "\nMore webhooks follow: --after %s\n", after) //nolint:errcheck // Flush tells
+			fmt.Fprintf(w, "\nMore webhooks follow: --after=%s\n", after) //nolint:errcheck // Flush tells
 		}
 		return nil
 	})

@@ -40,7 +40,7 @@ delivered  1         2025-03-20T10:30:00.041Z  HTTP 204  -                      
 failed     8         2025-03-21T10:30:00.041Z  HTTP 503  -                         no      b.example  bot-b  w2
 waiting    0         -                         -         2025-03-20T10:30:31.000Z  yes     c.example  bot-b  w3
 
-More webhooks follow: --after w3
+More webhooks follow: --after=w3
 `
 
 // opsEvent runs the command against an API that answers so, and returns what it was asked and what it printed.

@@ -84,7 +84,7 @@ func (f outputFlags) incidents(raw []byte, list []mathub.Incident, more bool) er
 			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\n", orDash(i.ID), i.State, orNone(i.StartedAt), i.Found, i.Enabled, i.Skipped, i.Recovering, i.Recovered, i.Failed)
 		}
 		if more {
-			fmt.Fprintf(w, "\nOlder incidents follow: --before %s\n", orDash(list[len(list)-1].ID)) //nolint:errcheck // Flush tells
+			fmt.Fprintf(w, "\nOlder incidents follow: --before=%s\n", orDash(list[len(list)-1].ID)) //nolint:errcheck // Flush tells
 		}
 		return nil
 	})

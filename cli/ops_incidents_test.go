@@ -129,7 +129,7 @@ func TestIncidentsArePlannedBegunAndChanged(t *testing.T) {
 			printed: `INCIDENT                              STATE      STARTED                   WEBHOOKS  ENABLED  SKIPPED  RECOVERING  RECOVERED  FAILED
 ` + incidentID + `  completed  2025-03-20T10:40:00.000Z  1000      998      2        0           900        3
 
-Older incidents follow: --before ` + incidentID + "\n",
+Older incidents follow: --before=` + incidentID + "\n",
 		},
 		"json": {args: "incidents get --json " + incidentID, call: "GET /api/internal/v1/recoveries/" + incidentID, answer: incident("paused", "0", "null"), printed: incident("paused", "0", "null") + "\n"},
 	} {

@@ -25,8 +25,8 @@ const (
 func TestOpsCommandsCallTheServiceAPI(t *testing.T) {
 	const path = "/api/internal/v1/"
 	for args, c := range map[string]struct{ call, answer, printed string }{
-		"bots list --limit 1 eul":                            {"GET " + path + "bots?limit=1&search=eul", "[" + foundBot + "]", shownBot + "\nMore follow: --after y\n"},
-		"bots list --suspended --after a --limit 1":          {"GET " + path + "bots?after=a&limit=1&state=suspended", "[" + foundBot + "]", shownBot + "\nMore follow: --after y\n"},
+		"bots list --limit 1 eul":                            {"GET " + path + "bots?limit=1&search=eul", "[" + foundBot + "]", shownBot + "\nMore follow: --after=y\n"},
+		"bots list --suspended --after a --limit 1":          {"GET " + path + "bots?after=a&limit=1&state=suspended", "[" + foundBot + "]", shownBot + "\nMore follow: --after=y\n"},
 		"bots list --limit 1 --json":                         {"GET " + path + "bots?limit=1", "[" + foundBot + "]", "[" + foundBot + "]\n"},
 		"bots get euler":                                     {"GET " + path + "bots/euler", foundBot, shownBot},
 		"bots suspend euler --reason Leaked.":                {"PATCH " + path + `bots/euler {"isActive":false,"suspendedReason":"Leaked."}`, foundBot, "BOT    NAME   ACTIVE  REASON\neuler  Euler  no      Leaked.\n"},
@@ -35,8 +35,8 @@ func TestOpsCommandsCallTheServiceAPI(t *testing.T) {
 		"keys list euler":                                    {"GET " + path + "bots/euler/keys", "[" + foundKey + "]", shownKey},
 		"keys find bot_x7Kq":                                 {"POST " + path + `keys/find {"key":"bot_x7Kq"}`, "[" + foundKey + "]", shownKey},
 		"keys revoke euler k1":                               {"DELETE " + path + "bots/euler/keys/k1", "", ""},
-		"webhooks list --state failing --limit 1":            {"GET " + path + "webhooks?limit=1&state=failing", "[" + foundHook + "]", shownHook + "\nMore follow: --after y\n"},
-		"webhooks list --disabled-reason failures --limit 1": {"GET " + path + "webhooks?disabledReason=failures&limit=1", "[" + foundHook + "]", shownHook + "\nMore follow: --after y\n"},
+		"webhooks list --state failing --limit 1":            {"GET " + path + "webhooks?limit=1&state=failing", "[" + foundHook + "]", shownHook + "\nMore follow: --after=y\n"},
+		"webhooks list --disabled-reason failures --limit 1": {"GET " + path + "webhooks?disabledReason=failures&limit=1", "[" + foundHook + "]", shownHook + "\nMore follow: --after=y\n"},
 		"webhooks list --bot b --host h --error-class dns --sort oldest --limit 1 --json": {"GET " + path + "webhooks?botId=b&errorClass=dns&host=h&limit=1&sort=oldest", "[" + foundHook + "]", "[" + foundHook + "]\n"},
 		"webhooks delete w1 --yes":                         {"DELETE " + path + "webhooks/w1", "", ""},
 		"webhooks waiting w1":                              {"GET " + path + "webhooks/w1/waiting", "[" + waitingRows + "]", shownWaiting},

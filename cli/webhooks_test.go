@@ -30,7 +30,7 @@ func TestWebhooksListIsWhole(t *testing.T) {
 func TestDeliveriesSayThatOlderOnesFollow(t *testing.T) {
 	_, printed, err := run(t, new(Webhooks), []string{"deliveries"}, "["+delivered+"]")
 	require.NoError(t, err)
-	require.Contains(t, printed, "\nOlder ones follow: --before y\n")
+	require.Contains(t, printed, "\nOlder ones follow: --before=y\n")
 	_, printed, err = run(t, new(Webhooks), []string{"deliveries", "w1"}, "last ["+delivered+"]")
 	require.NoError(t, err)
 	require.NotContains(t, printed, "Older")

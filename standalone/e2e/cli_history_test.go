@@ -65,8 +65,8 @@ func whatHappened(t *testing.T, stack *testkit.Stack) {
 	require.NotContains(t, one, "\x1b")
 
 	page := does("events", "--types", post, "--limit", "1")
-	require.Contains(t, page, "1 events, more follow: --after ")
-	_, cursor, _ := strings.Cut(strings.TrimSpace(page), "--after ")
+	require.Contains(t, page, "1 events, more follow: --after=")
+	_, cursor, _ := strings.Cut(strings.TrimSpace(page), "--after=")
 	page = does("events", "--after", cursor, "--wait", "10s")
 	require.Contains(t, page, " refused ")
 	require.NotContains(t, page, "\x1b")
