@@ -197,7 +197,13 @@ func (o *outbound) ours(ctx context.Context, r Response, to netip.AddrPort, name
 		answered = o.answeredForIPv4(name)
 	}
 	moment := time.Now()
-	if err := o.oursBy(ctx, p, r, moment, also); err != nil {
+	lookup := make(chan error, 1)
+	if r.Timings.DNS > maxLost { // a slow resolver leaves the receiver little time
+		go func() { lookup <- o.oursBy(ctx, dnsPart, r, moment, "") }()
+	} else {
+		lookup <- nil
+	}
+	if err := errors.Join(o.oursBy(ctx, p, r, moment, also), <-lookup); err != nil {
 		return err
 	}
 	if reached != nil && <-reached {

@@ -119,6 +119,29 @@ func TestDeadResolverWithACacheIsOurFailing(t *testing.T) {
 	requireOurs(t, c, "http://healthy.example.com/")
 }
 
+// A resolver that has just gone, or come back, may answer so late that it leaves the receiver hardly any time.
+func TestALateLookupIsNotTheReceiversTime(t *testing.T) {
+	t.Parallel()
+	const late = maxLost + 100*time.Millisecond
+	well := listen(t, "127.0.0.1:0", serve(okResponse))
+	slow := listen(t, "127.0.0.1:0", func(conn net.Conn) { waitForClose(conn, time.Minute) })
+	for name, at := range map[string]string{"timeout": slow.URL, "connect timeout": fullBacklog(t)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, port, ok := strings.Cut(at, "127.0.0.1:")
+			require.True(t, ok)
+			url := "http://late.example.com:" + port
+			names := map[string]dnsAnswer{"late.example.com": {a: here.a, delay: late}}
+			dns := startDNS(t, names)
+			c := newClient(t, Options{Resolver: dns.Resolver(), Timeout: late + 400*time.Millisecond})
+			require.True(t, post(t, c, well.URL).Success())
+			require.Equal(t, name, post(t, c, url).Error, "the resolver works: it is the receiver's zone that is slow")
+			dns.FailBut(names, servfail)
+			requireOurs(t, c, url)
+		})
+	}
+}
+
 func TestBrokenZoneIsTheReceiversFailing(t *testing.T) {
 	t.Parallel()
 	r := listen(t, "127.0.0.1:0", serve(okResponse))
