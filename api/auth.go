@@ -127,7 +127,7 @@ func (s *server) limitWrong(ctx context.Context, client string, hash []byte, wha
 	wrong := s.wrongKeys.of(client)
 	counted := wrong.AllowN(now, 1) // beforehand, so that many at once are as many as one after the other
 	if !counted && !s.fairUse.knows(hash) && !s.lists(ctx, hash) {
-		return tooManyFor((1-wrong.TokensAt(now))/float64(wrong.Limit()), "Too many wrong "+what+" from this address.")
+		return tooMany(wrong, now, "Too many wrong "+what+" from this address.")
 	}
 	err := lookUp()
 	if errors.Is(err, bots.ErrWrongKey) || errors.Is(err, bots.ErrWrongCode) || errors.Is(err, bots.ErrNoSession) {

@@ -139,7 +139,7 @@ func (l portalLimits) Know(code string) { l.s.listed.add(bots.HashKey(code)) }
 func (l portalLimits) BeginCall(ctx context.Context, botID string) (func(), error) {
 	now := l.s.pages.now()
 	if limiter := l.s.pages.of(botID); !limiter.AllowN(now, 1) {
-		return func() {}, tooManyFor((1-limiter.TokensAt(now))/float64(limiter.Limit()), fmt.Sprintf("This bot has made %d requests to the portal within a minute, the most allowed.", l.s.cfg.RateLimit))
+		return func() {}, tooMany(limiter, now, fmt.Sprintf("This bot has made %d requests to the portal within a minute, the most allowed.", l.s.cfg.RateLimit))
 	}
 	ctx, cancel := context.WithTimeout(ctx, callPatience)
 	defer cancel()

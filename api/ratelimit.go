@@ -124,12 +124,11 @@ func (f *fairUse) take(c *gin.Context, keyHash []byte) error {
 	}
 	allowed := limiter.AllowN(now, 1)
 	left := math.Max(0, limiter.TokensAt(now))
-	perSecond := float64(limiter.Limit())
 	c.Header("RateLimit-Limit", strconv.Itoa(f.perMinute))
 	c.Header("RateLimit-Remaining", strconv.Itoa(int(left)))
-	c.Header("RateLimit-Reset", seconds((float64(f.perMinute)-left)/perSecond))
+	c.Header("RateLimit-Reset", seconds((float64(f.perMinute)-left)/float64(limiter.Limit())))
 	if !allowed {
-		return tooManyFor((1-left)/perSecond, "Rate limit of this key reached: "+strconv.Itoa(f.perMinute)+" calls a minute.")
+		return tooMany(limiter, now, "Rate limit of this key reached: "+strconv.Itoa(f.perMinute)+" calls a minute.")
 	}
 	sent := f.sent.of(string(keyHash))
 	if debt := -sent.TokensAt(now); debt > 0 {
@@ -137,6 +136,11 @@ func (f *fairUse) take(c *gin.Context, keyHash []byte) error {
 	}
 	c.Set(sentContextKey, sent)
 	return nil
+}
+
+// tooMany refuses a call until the limiter allows the next.
+func tooMany(l *rate.Limiter, now time.Time, why string) error {
+	return tooManyFor((1-l.TokensAt(now))/float64(l.Limit()), why)
 }
 
 // tooManyFor refuses a call for so many seconds.

@@ -104,11 +104,12 @@ func Pooled(ctx context.Context, pool *pgxpool.Pool) (pooled bool, err error) {
 // all others.
 const idleInTx = 10 * time.Second
 
+var beginTx = pgx.TxOptions{BeginQuery: fmt.Sprintf("BEGIN; SET LOCAL idle_in_transaction_session_timeout = %d", idleInTx.Milliseconds())}
+
 // WithTx runs f in a transaction on pool: committed when f returns nil, else rolled back. f must not wait for anything but Postgres: a
 // transaction without a statement for 10 s fails.
 func WithTx(ctx context.Context, pool *pgxpool.Pool, f func(tx pgx.Tx) error) error {
-	begin := fmt.Sprintf("BEGIN; SET LOCAL idle_in_transaction_session_timeout = %d", idleInTx.Milliseconds())
-	return pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: begin}, f)
+	return pgx.BeginTxFunc(ctx, pool, beginTx, f)
 }
 
 // LockWebhook takes the webhook's lock for the rest of the transaction and waits for it. Whoever records a

@@ -1,10 +1,8 @@
 package worker_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
 	"testing"
 	"time"
 
@@ -13,7 +11,6 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/mathub/webhooks/db/dbtest"
-	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
@@ -128,28 +125,5 @@ func TestALargePartOfOneBotPassesAtOnce(t *testing.T) {
 	require.Equal(t, workflows.Summary{EventID: "e1", Webhooks: audience, Counts: delivery.Counts{Delivered: audience}}, s.counted(t, "event-e1"))
 	for i := range audience {
 		require.Equal(t, 1, s.count(fmt.Sprintf("/%d", i), "e1"))
-	}
-}
-
-// TestALargeAudienceWaitsForNoFirstAttempt of an event that shares its workflow: the receiver may hang.
-func TestALargeAudienceWaitsForNoFirstAttempt(t *testing.T) {
-	t.Parallel()
-	s := newStack(t, webhook.DefaultSchedule)
-	hooks := make([]dbtest.Webhook, delivery.PageSize+1)
-	for i := range hooks {
-		hooks[i] = dbtest.Webhook{BotID: "bot", URL: s.url + "/large"}
-	}
-	s.subscribe(t, "/large")
-	dbtest.AddWebhooks(t, s.pool, s.keyset, []string{"post.created"}, hooks)
-	dbtest.AddWebhooks(t, s.pool, s.keyset, []string{"wiki.edited"}, []dbtest.Webhook{{BotID: "bot", URL: s.url + "/small"}})
-	receipts, err := emit.Events(t.Context(), s.client, append(posts("large"), webhook.Event{ID: "small", Type: webhook.WikiEdited, Data: json.RawMessage(`{}`)}))
-	require.NoError(t, err)
-	id := receipts[0].WorkflowID
-	require.Equal(t, workflows.Summary{Events: 2, Webhooks: 1, Counts: delivery.Counts{Delivered: 1}, Batches: 1}, s.counted(t, id))
-	types := s.history(t, id)
-	lookup := slices.Index(types, enums.EVENT_TYPE_MARKER_RECORDED.String())
-	require.Less(t, slices.Index(types, enums.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED.String()), lookup+1+slices.Index(types[lookup+1:], enums.EVENT_TYPE_MARKER_RECORDED.String()), "%v", types)
-	for _, batch := range s.children(t, id) {
-		require.Equal(t, delivery.PageSize+2, result[workflows.Summary](t, s.client, batch).Delivered)
 	}
 }

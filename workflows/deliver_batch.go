@@ -64,7 +64,6 @@ func DeliverBatch(ctx workflow.Context, in BatchInput) (Summary, error) {
 		if err := workflow.ExecuteLocalActivity(databaseActivity(ctx, "look up the batch's webhooks"), act.AddressPart, ask).Get(ctx, &part); err != nil {
 			return f.sum, err
 		}
-		f.searchable = part.Searchable
 		err := f.deliver(ctx, f.events, part)
 		f.updateDetails(ctx)
 		if err != nil || !part.More {

@@ -99,12 +99,10 @@ func (f *fanOut) accept(ctx workflow.Context, events []webhook.Event, of int) er
 			f.sum.Duplicates = append(f.sum.Duplicates, event.ID)
 		}
 	}
-	f.searchable = audience.Searchable
-	// Batches first: whom first attempts wait for, such as a receiver that hangs, is none of theirs.
-	if err := f.startBatches(ctx, events, audience.Events); err != nil {
+	if err := f.deliver(ctx, events, audience); err != nil {
 		return err
 	}
-	return f.deliver(ctx, events, audience)
+	return f.startBatches(ctx, events, audience.Events)
 }
 
 // noteFaults keeps what the emitter seems to have got wrong.
@@ -141,6 +139,7 @@ const (
 // deliver makes the first attempts at the direct webhooks of an audience. What does not end there stands in the webhooks'
 // queues when it returns.
 func (f *fanOut) deliver(ctx workflow.Context, events []webhook.Event, audience delivery.Audience) error {
+	f.searchable = audience.Searchable
 	var attempts []first
 	for i, e := range audience.Events {
 		f.sum.Webhooks += len(e.Targets) + e.Queued

@@ -115,9 +115,6 @@ func (s Settings) Collector() map[string]string {
 	return map[string]string{"GOGC": "150", "GOMEMLIMIT": "640MiB"}
 }
 
-// IsChild says whether this process was started by Command.
-func IsChild() bool { return os.Getenv(settingsVariable) != "" }
-
 // ChildSettings are the settings that Command gave to this process.
 func ChildSettings() (Settings, error) {
 	encoded, ok := os.LookupEnv(settingsVariable)

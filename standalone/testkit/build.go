@@ -64,7 +64,7 @@ func (p *programs) build(t testing.TB, folder string, flags ...string) string {
 	cmd := exec.CommandContext(t.Context(), "go", append(append([]string{"build", "-ldflags=-w", "-o", path}, flags...), ".")...) //nolint:gosec // a test's flags
 	cmd.Dir = folder
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build the product: %v\n%s", err, out)
+		t.Fatalf("build %s: %v\n%s", folder, err, out)
 	}
 	p.of[key] = path
 	return path

@@ -28,7 +28,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if temporal.IsChild() {
+	if len(os.Args) > 1 && os.Args[1] == temporal.Subcommand {
 		if err := server.RunChild(); err != nil {
 			println(err.Error())
 			os.Exit(1)
