@@ -96,7 +96,7 @@ soak: build ## Break it for up to three hours: the long forms of the simulation,
 	bin/standalone with-servers -- env GO='$(GO)' tools/fuzz-numbered.sh 50000
 	cd standalone && MATHUB_SOAK=1 $(GO) test -count=1 -timeout 3h -parallel 4 -v ./faults
 
-fuzz: bin/standalone ## Fuzz every target, or those of the package FUZZ, for FUZZTIME; unless told 8s each, or 25s with servers
+fuzz: bin/standalone ## Fuzz every target, or those of the package FUZZ, for FUZZTIME; unless told 100,000 to 300,000 inputs each, or 25s with servers
 	bin/standalone with-servers -- env GO='$(GO)' tools/fuzz.sh '$(FUZZTIME)' $(FUZZ)
 
 fuzz-numbered: bin/standalone ## Fuzz each target that needs servers with FUZZ_INPUTS inputs, a million unless told; FUZZ_FROM goes on at an input
