@@ -336,27 +336,61 @@ CREATE FUNCTION partition_of(span integer) RETURNS text LANGUAGE sql STABLE
 
 -- Makes the partitions of the present span and of the next one, where they are missing, and returns how many it made. One
 -- process does so at a time. It waits 50 ms at most for those who read, and they for it: what it could not make, the next call
--- does. A span of which the default partition has rows gets none, and none gets one while the default partition is large.
+-- does. A span of which the default partition has rows gets none.
+--
+-- Attaching a partition reads the default one under a lock that no recording gets past. While that is large, a partition is made
+-- of the next span alone, by two calls: the first adds a constraint, the second reads the table beside recordings, which proves
+-- to Postgres that no row is of that span or later. As the constraint would refuse these, it stands only before the last day.
 -- +goose StatementBegin
 CREATE FUNCTION make_partitions() RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '50ms' AS $$
 DECLARE
     present integer := span_of(first_delivery(clock_timestamp()));
+    coming  integer := span_of(first_delivery(clock_timestamp() + interval '1 day')) + 1;
     made    integer := 0;
+    large   boolean := pg_relation_size('deliveries_default') > 64 * 1024 * 1024;
+    upto    integer := CASE WHEN large THEN coming ELSE present + 1 END;
+    wanted  text;
+    stands  text;
 BEGIN
     IF NOT has_table_privilege(session_user, 'deliveries', 'INSERT') THEN
         RAISE insufficient_privilege USING MESSAGE = 'make_partitions needs INSERT on deliveries';
     END IF;
-    -- Attaching a partition reads the default one under a lock that no recording gets past.
-    IF pg_relation_size('deliveries_default') > 64 * 1024 * 1024
-        OR NOT pg_try_advisory_xact_lock(hashtextextended('make_partitions', 0)) THEN
+    IF NOT pg_try_advisory_xact_lock(hashtextextended('make_partitions', 0)) THEN
         RETURN 0;
     END IF;
-    FOR span IN present .. present + 1 LOOP
+    IF large AND to_regclass(partition_of(coming)) IS NULL
+        AND (SELECT d.id FROM deliveries_default d ORDER BY d.id DESC LIMIT 1) < first_delivery(span_start(coming)) THEN
+        wanted := 'before_' || coming;
+    END IF;
+    stands := (SELECT conname FROM pg_constraint WHERE conrelid = 'deliveries_default'::regclass AND contype = 'c');
+    BEGIN
+        IF stands IS DISTINCT FROM wanted THEN
+            IF stands IS NOT NULL THEN
+                EXECUTE format('ALTER TABLE deliveries_default DROP CONSTRAINT %I', stands);
+            END IF;
+            IF wanted IS NOT NULL THEN
+                EXECUTE format('ALTER TABLE deliveries_default ADD CONSTRAINT %I CHECK (id < %L) NOT VALID',
+                    wanted, first_delivery(span_start(coming)));
+                RETURN 0;
+            END IF;
+        ELSIF wanted IS NOT NULL THEN
+            EXECUTE format('ALTER TABLE deliveries_default VALIDATE CONSTRAINT %I', wanted);
+        END IF;
+    EXCEPTION WHEN lock_not_available THEN
+        RETURN 0;
+    END;
+    IF large AND wanted IS NULL THEN
+        RETURN 0;
+    END IF;
+    FOR span IN CASE WHEN large THEN upto ELSE present END .. upto LOOP
         CONTINUE WHEN to_regclass(partition_of(span)) IS NOT NULL;
         BEGIN
             EXECUTE format('CREATE TABLE %I (LIKE deliveries INCLUDING DEFAULTS)', partition_of(span));
             EXECUTE format('ALTER TABLE deliveries ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
                 partition_of(span), first_delivery(span_start(span)), first_delivery(span_start(span + 1)));
+            IF wanted IS NOT NULL THEN
+                EXECUTE format('ALTER TABLE deliveries_default DROP CONSTRAINT %I', wanted);
+            END IF;
             made := made + 1;
         EXCEPTION WHEN lock_not_available OR check_violation THEN
             NULL;

@@ -21,6 +21,9 @@ import (
 	"github.com/mathub/webhooks/workflows"
 )
 
+// partitionsTime is how long a worker that starts makes partitions of the history; later passes do what is left.
+const partitionsTime = 5 * time.Second
+
 // workerService delivers.
 type workerService struct {
 	*process
@@ -66,9 +69,7 @@ func (s *workerService) Start(ctx context.Context) error {
 		return err
 	}
 	progress.Behind = s.worker.Behind
-	if err := history.MakePartitions(ctx, s.pool, s.settings.Retention); err != nil { // else deliveries are kept outside of partitions
-		s.log.Warn("history has no partitions yet; retrying", "error", err)
-	}
+	s.makePartitions(ctx)
 	if err := await(ctx, s.log, "Temporal", s.worker.Start); err != nil {
 		return err
 	}
@@ -77,6 +78,15 @@ func (s *workerService) Start(ctx context.Context) error {
 	s.access, s.progress, s.polling = outbound.OutboundAccess, progress, s.worker.Polling
 	s.log.Info("worker is running")
 	return nil
+}
+
+// makePartitions makes the history's partitions before the first delivery, unless that takes long, as beside a large default one.
+func (s *workerService) makePartitions(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, partitionsTime)
+	defer cancel()
+	if err := history.MakePartitions(ctx, s.pool, s.settings.Retention); err != nil {
+		s.log.Warn("history has no partitions yet; retrying", "error", err)
+	}
 }
 
 // clockOffset tells by how much Postgres's clock is ahead; nil in a process that delivers nothing.

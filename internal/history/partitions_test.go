@@ -173,12 +173,6 @@ func TestPartitions_Made(t *testing.T) {
 	require.Equal(t, 2, count(t, pool, "deliveries WHERE webhook_id = $1", hook))
 
 	execute(t, pool, "TRUNCATE deliveries_default")
-	execute(t, pool, `INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at, response_body)
-		SELECT `+dbtest.DeliveryID("now() - interval '30 days'")+`, $1, 'e' || n, 1, true, 1, now(), convert_to(repeat(md5(n::text), 55), 'UTF8') FROM generate_series(1, 40000) n`, hook)
-	require.NoError(t, MakePartitions(t.Context(), pool, webhook.DefaultRetention))
-	require.Equal(t, made[1:], partitions(t, pool), "none is made beside so much, which nothing could be recorded beside")
-
-	execute(t, pool, "TRUNCATE deliveries_default")
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
@@ -189,6 +183,48 @@ func TestPartitions_Made(t *testing.T) {
 	}
 	all.Wait()
 	require.Equal(t, made, partitions(t, pool))
+}
+
+// TestPartitions_MadeBesideALargeTable: a history that was kept for ever gets partitions too. No recording waits while Postgres reads
+// it, and none is refused.
+func TestPartitions_MadeBesideALargeTable(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	for _, name := range partitions(t, pool) {
+		execute(t, pool, "DROP TABLE "+name)
+	}
+	hook := addWebhook(t, pool)
+	recorder, _ := newTestRecorder(t, pool)
+	execute(t, pool, "ALTER TABLE deliveries_default SET (fillfactor = 10)")
+	execute(t, pool, `INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at, response_body)
+		SELECT `+dbtest.DeliveryID("now()")+`, $1, 'e' || n, 1, true, 1, now(), convert_to(repeat('x', 800), 'UTF8') FROM generate_series(1, 9000) n`, hook)
+	constraints := func() int {
+		return count(t, pool, "pg_constraint WHERE conrelid = 'deliveries_default'::regclass AND contype = 'c'")
+	}
+	require.NoError(t, MakePartitions(t.Context(), pool, webhook.DefaultRetention))
+	require.Equal(t, 1, constraints())
+	record(t, recorder, outcome(hook, true))
+
+	tx := begin(t, pool)
+	scans := func() (n int) {
+		require.NoError(t, tx.QueryRow(t.Context(), "SELECT pg_stat_get_xact_numscans('deliveries_default'::regclass)").Scan(&n))
+		return n
+	}
+	_, err := tx.Exec(t.Context(), "SELECT make_partitions()")
+	require.NoError(t, err)
+	require.Equal(t, 1, scans(), "to validate the constraint, not once more to attach the partition")
+	require.NoError(t, tx.Commit(t.Context()))
+	require.Len(t, partitions(t, pool), 1)
+	require.Zero(t, constraints(), "which would refuse what comes after the new partition")
+	execute(t, pool, `INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at)
+		SELECT `+dbtest.DeliveryID("span_start(span_of(first_delivery(now() + interval '1 day')) + n)")+`, $1, 'f' || n, 1, true, 1, now() FROM generate_series(0, 2) n`, hook)
+	require.Equal(t, 1, count(t, pool, partitions(t, pool)[0]))
+
+	execute(t, pool, "DROP TABLE "+partitions(t, pool)[0])
+	execute(t, pool, "ALTER TABLE deliveries_default ADD CONSTRAINT before_1 CHECK (id < first_delivery('infinity')) NOT VALID")
+	require.NoError(t, MakePartitions(t.Context(), pool, webhook.DefaultRetention))
+	require.Zero(t, constraints(), "what a process left that was killed goes, and none comes where rows are that it would refuse")
+	require.Empty(t, partitions(t, pool))
 }
 
 // TestPartitions_MadeBesideAReader: who reads for long holds up neither the maker nor anybody behind it.
