@@ -93,11 +93,10 @@ func WebhookQueue(ctx workflow.Context, in QueueInput) error {
 			}
 			state, err = q.look(ctx)
 		}
-		switch {
-		case round < queueRounds && !workflow.GetInfo(ctx).GetContinueAsNewSuggested() || err != nil:
-		case q.signalled(): // state may be older than what the signal is about
-			state, err = q.look(ctx)
-		default:
+		if err == nil && (round >= queueRounds || workflow.GetInfo(ctx).GetContinueAsNewSuggested()) {
+			if err := q.hurry(ctx); err != nil { // the new run would not get these signals; it looks at the queue by itself
+				return err
+			}
 			failpoint.Here("continue-as-new")
 			return workflow.NewContinueAsNewError(ctx, WebhookQueue, QueueInput{Target: in.Target, Window: q.window, Failed: q.in.Failed, GaveUp: q.in.GaveUp})
 		}
@@ -136,17 +135,25 @@ func (q *queueRun) signalled() bool {
 	return woken || q.retryNow.Len() > 0
 }
 
-// look reads how the queue stands, after it has done what retry-now signals ask for.
-func (q *queueRun) look(ctx workflow.Context) (s history.QueueState, err error) {
+// hurry does what retry-now signals ask for.
+func (q *queueRun) hurry(ctx workflow.Context) error {
 	var eventID string
-	for q.wake.ReceiveAsync(nil) {
-	}
 	for q.retryNow.ReceiveAsync(&eventID) {
 		in := activities.RetryNowInput{WebhookID: q.in.Target.WebhookID, EventID: eventID}
 		if err := workflow.ExecuteLocalActivity(databaseActivity(ctx, "attempt now what is planned"), act.HurryQueue, in).Get(ctx, nil); err != nil {
-			return s, err
+			return err
 		}
 		eventID = ""
+	}
+	return nil
+}
+
+// look reads how the queue stands, after it has done what retry-now signals ask for.
+func (q *queueRun) look(ctx workflow.Context) (s history.QueueState, err error) {
+	for q.wake.ReceiveAsync(nil) {
+	}
+	if err := q.hurry(ctx); err != nil {
+		return s, err
 	}
 	in := activities.LookInput{WebhookID: q.in.Target.WebhookID, BotID: q.in.Target.BotID, Most: q.window}
 	err = workflow.ExecuteLocalActivity(databaseActivity(ctx, "look at the queue"), act.LookAtQueue, in).Get(ctx, &s)

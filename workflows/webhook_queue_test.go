@@ -137,25 +137,36 @@ func TestWebhookQueue_LooksAgainBeforeItEnds(t *testing.T) {
 	require.NoError(t, env.GetWorkflowError())
 }
 
-// TestWebhookQueue_LooksAgainBeforeItContinues: what a signal is about may be younger than what the last round saw.
-func TestWebhookQueue_LooksAgainBeforeItContinues(t *testing.T) {
+// TestWebhookQueue_ContinuesAsNewThoughSignalled, in each round: the new run looks at the queue, and what was asked for is done before.
+func TestWebhookQueue_ContinuesAsNewThoughSignalled(t *testing.T) {
 	env, to := queueEnv(t)
 	state := history.QueueState{Active: true, Waiting: 1, Due: rows(1)}
-	looks := 0
+	rounds := 0
+	var hurried []string
 	env.OnActivity(act.LookAtQueue, mock.Anything, mock.Anything).Return(func(context.Context, activities.LookInput) (history.QueueState, error) {
-		if looks++; looks == 1 {
-			return state, nil
+		if rounds == queueRounds {
+			env.SignalWorkflow(RetryNowSignal, "e2")
 		}
-		return history.QueueState{Active: true}, nil
+		return state, nil
 	})
-	env.OnActivity(act.DeliverRound, mock.Anything, mock.Anything).Return(delivery.RoundResult{Made: 1, State: state}, nil).Times(queueRounds - 1)
+	env.OnActivity(act.HurryQueue, mock.Anything, mock.Anything).Return(func(_ context.Context, in activities.RetryNowInput) error {
+		hurried = append(hurried, in.EventID)
+		return nil
+	})
 	env.OnActivity(act.DeliverRound, mock.Anything, mock.Anything).Return(func(context.Context, delivery.Round) (delivery.RoundResult, error) {
+		if rounds++; rounds > queueRounds {
+			return delivery.RoundResult{}, temporal.NewNonRetryableApplicationError("no new run", "", nil)
+		}
 		env.SignalWorkflow(WakeSignal, nil)
-		return delivery.RoundResult{Made: 1, State: history.QueueState{Active: true}}, nil
-	}).Once()
+		if rounds == queueRounds {
+			env.SignalWorkflow(RetryNowSignal, "e1")
+		}
+		return delivery.RoundResult{Made: 1, State: state}, nil
+	})
 	env.ExecuteWorkflow(WebhookQueue, QueueInput{Target: to})
-	require.NoError(t, env.GetWorkflowError())
-	require.Equal(t, 2, looks)
+	var again *workflow.ContinueAsNewError
+	require.ErrorAs(t, env.GetWorkflowError(), &again)
+	require.Equal(t, []string{"e1", "e2"}, hurried)
 }
 
 // TestWebhookQueue_ContinuesAsNew with its window, after many rounds.
