@@ -104,12 +104,19 @@ func Pooled(ctx context.Context, pool *pgxpool.Pool) (pooled bool, err error) {
 // all others.
 const idleInTx = 10 * time.Second
 
-var beginTx = pgx.TxOptions{BeginQuery: fmt.Sprintf("BEGIN; SET LOCAL idle_in_transaction_session_timeout = %d", idleInTx.Milliseconds())}
+func begins(mode string) pgx.TxOptions {
+	return pgx.TxOptions{BeginQuery: fmt.Sprintf("BEGIN %s; SET LOCAL idle_in_transaction_session_timeout = %d", mode, idleInTx.Milliseconds())}
+}
 
 // WithTx runs f in a transaction on pool: committed when f returns nil, else rolled back. f must not wait for anything but Postgres: a
 // transaction without a statement for 10 s fails.
 func WithTx(ctx context.Context, pool *pgxpool.Pool, f func(tx pgx.Tx) error) error {
-	return pgx.BeginTxFunc(ctx, pool, beginTx, f)
+	return pgx.BeginTxFunc(ctx, pool, begins(""), f)
+}
+
+// WithSnapshot is WithTx of statements that only read, all as things stand at the first.
+func WithSnapshot(ctx context.Context, pool *pgxpool.Pool, f func(tx pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, pool, begins("ISOLATION LEVEL REPEATABLE READ READ ONLY"), f)
 }
 
 // LockWebhook takes the webhook's lock for the rest of the transaction and waits for it. Whoever records a

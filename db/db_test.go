@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/db"
@@ -119,6 +120,24 @@ func TestATransactionIsAllOrNothing(t *testing.T) {
 	require.ErrorIs(t, err, failed)
 	_, err = q.GetBot(t.Context(), pool, "b")
 	require.ErrorIs(t, err, pgx.ErrNoRows)
+}
+
+// TestTransactionsDoNotStandIdle: of a process that stands still, Postgres ends them, also those that only read.
+func TestTransactionsDoNotStandIdle(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	for mode, with := range map[string]func(context.Context, *pgxpool.Pool, func(pgx.Tx) error) error{
+		"read committed off": db.WithTx, "repeatable read on": db.WithSnapshot,
+	} {
+		require.NoError(t, with(t.Context(), pool, func(tx pgx.Tx) error {
+			var limit, got string
+			err := tx.QueryRow(t.Context(), `SELECT current_setting('idle_in_transaction_session_timeout'),
+				current_setting('transaction_isolation') || ' ' || current_setting('transaction_read_only')`).Scan(&limit, &got)
+			require.Equal(t, "10s", limit)
+			require.Equal(t, mode, got)
+			return err
+		}))
+	}
 }
 
 func TestUnavailabilityIsToldFromRefusal(t *testing.T) {

@@ -135,7 +135,7 @@ func (r *Reader) Buckets(ctx context.Context, q StatsQuery) ([]Bucket, error) {
 		}
 	}
 	// Of one moment, so that what is being counted is not left out, nor counted twice.
-	err := pgx.BeginTxFunc(ctx, r.Pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+	err := db.WithSnapshot(ctx, r.Pool, func(tx pgx.Tx) error {
 		counted, err := db.New().StatsOf(ctx, tx, db.StatsOfParams{WebhookIds: q.WebhookIDs, Step: int32(q.step().Seconds()), Since: q.From, Until: q.To})
 		if err != nil {
 			return err
