@@ -152,7 +152,11 @@ func (q *Queue) setDirect(ctx context.Context, webhookID uuid.UUID) error {
 
 // Planned reads the planned attempt at delivering an event to a webhook, and when it is due; false: there is none.
 func (q *Queue) Planned(ctx context.Context, webhookID uuid.UUID, eventID string) (row Row, dueAt time.Time, planned bool, err error) {
-	r, err := db.New().QueuedAttempt(ctx, q.Pool, db.QueuedAttemptParams{EventID: eventID, WebhookID: webhookID})
+	return plannedAttempt(ctx, q.Pool, webhookID, eventID)
+}
+
+func plannedAttempt(ctx context.Context, tx db.DBTX, webhookID uuid.UUID, eventID string) (row Row, dueAt time.Time, planned bool, err error) {
+	r, err := db.New().QueuedAttempt(ctx, tx, db.QueuedAttemptParams{EventID: eventID, WebhookID: webhookID})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Row{}, time.Time{}, false, nil
 	}

@@ -158,7 +158,7 @@ func (r *Recorder) tally(ctx context.Context, s *batchState, rec *recording) err
 	rec.after = Recorded{Active: was.Active, Suspended: s.webhooks[id].Suspended, FailureCount: int(was.FailureCount)}
 	if rec.plan == nil {
 		if s.known[rec.attempt.DeliveryID] { // and so is what was planned after it
-			return nil
+			return s.findPlan(ctx, rec)
 		}
 		s.known[rec.attempt.DeliveryID] = true
 		if err := r.tallyAttempt(ctx, s, rec.attempt, was); err != nil {

@@ -311,6 +311,16 @@ func (r *Recorder) successes(batch []*recording) (rest []*recording, err error) 
 	}), nil
 }
 
+// findPlan says of an attempt that is in the history whether another is planned.
+func (s *batchState) findPlan(ctx context.Context, rec *recording) (err error) {
+	a := rec.attempt
+	_, rec.after.Planned = s.plans[planKey{a.WebhookID, a.EventID}]
+	if !rec.after.Planned && !a.Success {
+		_, _, rec.after.Planned, err = plannedAttempt(ctx, s.tx, a.WebhookID, a.EventID)
+	}
+	return err
+}
+
 func complete(batch []*recording, err error) {
 	for _, rec := range batch {
 		rec.err = err

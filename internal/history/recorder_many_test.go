@@ -47,7 +47,7 @@ func TestRecorder_RecordMany(t *testing.T) {
 		for i := range 50 {
 			all.Go(func() {
 				after, err := []*Recorder{r, other}[i%2].Record(context.Background(), a)
-				if err != nil || after.FailureCount != 1 {
+				if err != nil || after.FailureCount != 1 || !after.Planned {
 					t.Errorf("recorded %+v, %v", after, err)
 				}
 			})
