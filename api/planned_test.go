@@ -73,3 +73,24 @@ func TestTheNextAttemptIsThatOfTheQueue(t *testing.T) {
 	a.execute("DELETE FROM queue WHERE webhook_id = $1", id)
 	require.Nil(t, detail().NextAttempt)
 }
+
+// TestRetryNowIsAllOrNothing: an error never comes after a part of it was done.
+func TestRetryNowIsAllOrNothing(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	_, key := a.bot()
+	id := a.hook(key)
+	a.historyOf(id, 1)
+	a.plan(id, "post.created", "retry")
+	a.execute("UPDATE webhooks SET resume_at = now() + interval '3 hours'")
+	var due time.Time
+	a.execute("ALTER TABLE audit_log RENAME TO gone")
+	path := webhooksPath + "/" + id
+	require.Equal(t, http.StatusInternalServerError, a.do("POST", path+"/retry-now", key, nil).status)
+	require.NoError(t, a.pool.QueryRow(t.Context(), "SELECT q.due_at FROM queue q JOIN webhooks w ON w.resume_at > now()").Scan(&due))
+	require.WithinDuration(t, time.Now().Add(time.Hour), due, time.Minute)
+	a.execute("ALTER TABLE gone RENAME TO audit_log")
+	require.Equal(t, http.StatusAccepted, a.do("POST", path+"/retry-now", key, nil).status)
+	require.NoError(t, a.pool.QueryRow(t.Context(), "SELECT due_at FROM queue").Scan(&due))
+	require.Zero(t, due.Unix())
+}

@@ -201,25 +201,28 @@ func (q *Queue) Rest(ctx context.Context, webhookID uuid.UUID, d time.Duration) 
 // RetryNow makes what is planned for a webhook due at once, of one event or, where eventID is empty, of all, and ends the
 // rest of a failing webhook. It returns how many attempts it made due, the next 10,000 at most. The queue has to be woken. Of an
 // ordered webhook, the head alone is made due.
-func (q *Queue) RetryNow(ctx context.Context, webhookID uuid.UUID, eventID string) (int, error) {
+func (q *Queue) RetryNow(ctx context.Context, webhookID uuid.UUID, eventID string) (n int, err error) {
+	return n, db.WithTx(ctx, q.Pool, func(tx pgx.Tx) error {
+		n, err = RetryNow(ctx, tx, webhookID, eventID)
+		return err
+	})
+}
+
+// RetryNow is Queue.RetryNow in a transaction, which locks the webhook before its queue, as recording does.
+func RetryNow(ctx context.Context, tx pgx.Tx, webhookID uuid.UUID, eventID string) (int, error) {
 	queries := db.New()
-	head, ordered, err := q.Head(ctx, webhookID)
-	switch {
-	case err != nil:
+	head, err := headOf(ctx, tx, webhookID)
+	if err != nil || head != nil && eventID != "" && eventID != head.EventID {
 		return 0, err
-	case ordered && eventID != "" && eventID != head:
-		return 0, nil
-	case ordered:
-		return 1, describe(queries.EndRest(ctx, q.Pool, webhookID), "end the rest of a webhook")
 	}
-	n, err := queries.RetryNow(ctx, q.Pool, db.RetryNowParams{WebhookID: webhookID, EventID: eventID, Most: mostRetriedNow})
-	if err != nil {
-		return 0, fmt.Errorf("make the queue of webhook %s due now: %w", webhookID, err)
-	}
-	if err := queries.EndRest(ctx, q.Pool, webhookID); err != nil {
+	if err := queries.EndRest(ctx, tx, webhookID); err != nil {
 		return 0, fmt.Errorf("end the rest of webhook %s: %w", webhookID, err)
 	}
-	return int(n), nil
+	if head != nil {
+		return 1, nil
+	}
+	n, err := queries.RetryNow(ctx, tx, db.RetryNowParams{WebhookID: webhookID, EventID: eventID, Most: mostRetriedNow})
+	return int(n), describe(err, "make a queue due now")
 }
 
 // Head is the event that an ordered webhook is sent next; false: the webhook is not ordered, or nothing waits.

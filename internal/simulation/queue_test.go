@@ -264,7 +264,7 @@ func (q *queueRun) startRound(rows []history.Row) {
 	s.dispatch(t)
 }
 
-// hurry is history.Queue.RetryNow: two statements.
+// hurry is history.RetryNow: one transaction.
 func (w *worker) hurry(h *hook, ev *event, f func()) {
 	w.query(func() {
 		head := w.s.head(h)
@@ -273,10 +273,8 @@ func (w *worker) hurry(h *hook, ev *event, f func()) {
 				f()
 				return
 			}
-			w.query(func() {
-				h.resumeAt = 0
-				f()
-			})
+			h.resumeAt = 0
+			f()
 			return
 		}
 		for _, r := range h.queue {
@@ -285,11 +283,9 @@ func (w *worker) hurry(h *hook, ev *event, f func()) {
 				w.s.store.pair(r.ev, h).asked = true
 			}
 		}
-		w.query(func() {
-			if h.resumeAt > w.s.now {
-				h.resumeAt = 0
-			}
-			f()
-		})
+		if h.resumeAt > w.s.now {
+			h.resumeAt = 0
+		}
+		f()
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/audit"
@@ -144,14 +145,18 @@ func (s *Service) RetryNow(ctx context.Context, w db.Webhook, eventID string) (i
 	if err := s.checkPaused(ctx, w); err != nil {
 		return 0, err
 	}
-	n, err := s.queue().RetryNow(ctx, w.ID, webhook.CanonicalID(eventID))
-	if err != nil || n == 0 {
-		return n, errors.Join(err, s.checkInOrder(ctx, w, webhook.CanonicalID(eventID)))
+	n, eventID := 0, webhook.CanonicalID(eventID)
+	err := audit.Tx(ctx, s.Pool, s.Logger, func(tx pgx.Tx, note func(audit.Change) error) (err error) {
+		if n, err = history.RetryNow(ctx, tx, w.ID, eventID); err != nil || n == 0 {
+			return err
+		}
+		return note(audit.Change{Action: audit.RetriesRequested, BotID: w.BotID, Subject: w.ID.String(), After: audit.Fields{"attempts": n}})
+	})
+	if err != nil {
+		return 0, err
 	}
-	if err := audit.Record(ctx, s.Pool, s.Logger, audit.Change{
-		Action: audit.RetriesRequested, BotID: w.BotID, Subject: w.ID.String(), After: audit.Fields{"attempts": n},
-	}); err != nil {
-		return n, err
+	if n == 0 {
+		return 0, s.checkInOrder(ctx, w, eventID)
 	}
 	// The rows are due: what Temporal does not take now, the next sweep does.
 	s.wakeSoon(ctx, w)
