@@ -3,6 +3,7 @@ package worker_test
 import (
 	"fmt"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -61,8 +62,7 @@ func TestALargeAudienceIsDeliveredInBatches(t *testing.T) {
 	dbtest.AddWebhooks(t, s.pool, s.keyset, []string{"post.created"}, hooks)
 	s.emit(t, "e1")
 	require.Equal(t, workflows.Summary{EventID: "e1", Batches: 2}, s.counted(t, "event-e1"))
-	batches := s.children(t, "event-e1")
-	require.Len(t, batches, 2)
+	batches := s.batches(t, "e1", 2)
 	delivered := 0
 	for _, id := range batches {
 		delivered += result[workflows.Summary](t, s.client, id).Delivered
@@ -79,15 +79,13 @@ func TestALargeAudienceIsDeliveredInBatches(t *testing.T) {
 	require.NoError(t, err)
 	s.emit(t, "e1")
 	result[workflows.Summary](t, s.client, "event-e1")
-	for _, id := range s.children(t, "event-e1") {
-		result[workflows.Summary](t, s.client, id)
-	}
+	s.batches(t, "e1", 4)
 	for i := range audience {
 		require.Equal(t, 2, s.count(fmt.Sprintf("/%d", i), "e1"))
 	}
 
 	// Another run that takes the event over finds other pages, as webhooks were added since: all of them are served.
-	more := make([]dbtest.Webhook, delivery.PageSize)
+	more := make([]dbtest.Webhook, delivery.StepSize)
 	for i := range more {
 		more[i] = dbtest.Webhook{BotID: "bot-0", URL: fmt.Sprintf("%s/more-%d", s.url, i)}
 	}
@@ -98,15 +96,51 @@ func TestALargeAudienceIsDeliveredInBatches(t *testing.T) {
 	_, err = s.pool.Exec(t.Context(), "UPDATE events SET workflow_id = 'ended', run_id = $1", ended.GetRunID())
 	require.NoError(t, err)
 	require.NoError(t, s.byHand(t, "events-again", "DeliverEvents", []any{map[string]any{"id": "e1", "event": "post.created", "data": map[string]any{}}}))
-	for _, id := range s.children(t, "events-again") {
-		result[workflows.Summary](t, s.client, id)
-	}
+	require.Greater(t, len(s.batches(t, "e1", 4+3)), 3)
 	for i := range more {
 		require.Equal(t, 1, s.count(fmt.Sprintf("/more-%d", i), "e1"))
 	}
 	for i := range audience {
 		require.Equal(t, 2, s.count(fmt.Sprintf("/%d", i), "e1"))
 	}
+}
+
+// TestALargeAudienceWaitsForNobody: another event of its group has a receiver that hangs.
+func TestALargeAudienceWaitsForNobody(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, webhook.DefaultSchedule)
+	_, err := s.pool.Exec(t.Context(), "INSERT INTO bots (id, name) SELECT 'bot-' || n, 'bot' FROM generate_series(0, 9) n")
+	require.NoError(t, err)
+	hooks := make([]dbtest.Webhook, delivery.PageSize+1)
+	for i := range hooks {
+		hooks[i] = dbtest.Webhook{BotID: fmt.Sprintf("bot-%d", i%10), URL: fmt.Sprintf("%s/%d", s.url, i)}
+	}
+	dbtest.AddWebhooks(t, s.pool, s.keyset, []string{"post.created"}, hooks)
+	s.subscribe(t, "/hangs")
+	asked, hung := make(chan struct{}, 1), make(chan struct{})
+	release := sync.OnceFunc(func() { close(hung) })
+	t.Cleanup(release)
+	s.answer(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/hangs" && r.Header.Get("webhook-id") == "small" {
+			asked <- struct{}{}
+			<-hung
+		}
+	})
+	_, err = s.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: "group", TaskQueue: workflows.TaskQueue}, "DeliverEvents", []any{
+		map[string]any{"id": "small", "event": "post.created", "data": map[string]any{}, "botIds": []string{"bot"}},
+		map[string]any{"id": "large", "event": "post.created", "data": map[string]any{}},
+	})
+	require.NoError(t, err)
+	<-asked
+	s.batches(t, "large", 1)
+	for i := range hooks {
+		require.Equal(t, 1, s.count(fmt.Sprintf("/%d", i), "large"))
+	}
+	var ended bool
+	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM deliveries WHERE event_id = 'small')").Scan(&ended))
+	require.False(t, ended)
+	release()
+	require.Equal(t, 1, s.counted(t, "group").Batches)
 }
 
 // TestALargePartOfOneBotPassesAtOnce, in its bot's share of places.

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -203,15 +204,17 @@ func (s *stack) keep(t *testing.T, workflowID, name string) {
 	require.NoError(t, os.WriteFile(filepath.Join(folder, name+".json"), append(text, '\n'), 0o600))
 }
 
-// children are the ids of the workflows that a workflow has begun, in their order.
-func (s *stack) children(t *testing.T, workflowID string) (ids []string) {
+// batches waits until so many runs of an event's batches have begun, and for the end of the last run of each, whose ids it
+// returns in order.
+func (s *stack) batches(t *testing.T, eventID string, runs int) []string {
 	t.Helper()
-	for it := s.client.GetWorkflowHistory(t.Context(), workflowID, "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); it.HasNext(); {
-		e, err := it.Next()
-		require.NoError(t, err)
-		if begun := e.GetStartChildWorkflowExecutionInitiatedEventAttributes(); begun != nil {
-			ids = append(ids, begun.GetWorkflowId())
-		}
+	query := fmt.Sprintf(`WorkflowType = 'DeliverBatch' AND WorkflowId STARTS_WITH 'batch-%s-'`, eventID)
+	require.True(t, poll(func() bool { return len(s.found(t, query)) >= runs }))
+	ids := s.found(t, query)
+	require.Len(t, ids, runs)
+	ids = slices.Compact(ids)
+	for _, id := range ids {
+		result[workflows.Summary](t, s.client, id)
 	}
 	return ids
 }

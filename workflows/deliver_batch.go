@@ -2,14 +2,16 @@ package workflows
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 
 	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/mathub/webhooks/activities"
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/webhook"
@@ -82,38 +84,32 @@ func batchWorkflowID(eventID string, n int, p delivery.Page) string {
 	return fmt.Sprintf("batch-%s-%d-%x", eventID, n, page[:4])
 }
 
-// startBatches hands the pages of events to workflows of their own and returns once they have started: an abandoned child
-// that has not started when its parent ends may never start.
-func (f *fanOut) startBatches(ctx workflow.Context, events []webhook.Event, audiences []delivery.EventAudience) error {
-	var started []workflow.Future
+// StartBatch starts the workflow of a part of a large audience, or leaves the one that runs.
+func StartBatch(ctx context.Context, c client.Client, a *searchattr.Attributes, b delivery.Batch) error {
+	attributes := temporal.NewSearchAttributes(searchattr.EventType.ValueSet([]string{string(b.EventType)}))
+	_, err := a.Start(ctx, c, attributes, client.StartWorkflowOptions{
+		ID: batchWorkflowID(b.EventID, b.Number, b.Page), TaskQueue: TaskQueue,
+		// A batch that is completed and begins again sends nothing twice that Postgres has recorded.
+		WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+		StaticSummary:         fmt.Sprintf("%s · batch %d of %d", b.Summary, b.Number, b.Of),
+	}, DeliverBatch, BatchInput{EventID: b.EventID, EventType: b.EventType, Summary: b.Summary, Page: b.Page})
+	return err
+}
+
+// startBatches hands the pages of events to workflows of their own. They are ended when those have started.
+func (f *fanOut) startBatches(ctx workflow.Context, events []webhook.Event, audiences []delivery.EventAudience) (ended []workflow.Future) {
 	for n, e := range events {
 		pages := audiences[n].Pages
-		if len(pages) > 0 && f.firstBatch == "" {
+		if len(pages) == 0 {
+			continue
+		}
+		if f.sum.Batches == 0 {
 			f.firstBatch = batchWorkflowID(e.ID, 1, pages[0])
 		}
-		for i, page := range pages {
-			options := workflow.ChildWorkflowOptions{
-				WorkflowID: batchWorkflowID(e.ID, i+1, page),
-				// A batch that is completed and begins again sends nothing twice that Postgres has recorded.
-				WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
-				ParentClosePolicy:     enums.PARENT_CLOSE_POLICY_ABANDON,
-				StaticSummary:         fmt.Sprintf("%s · batch %d of %d", e.Summary(), i+1, len(pages)),
-			}
-			if f.searchable {
-				options.TypedSearchAttributes = temporal.NewSearchAttributes(searchattr.EventType.ValueSet([]string{string(e.Type)}))
-			}
-			in := BatchInput{EventID: e.ID, EventType: e.Type, Summary: e.Summary(), Page: page}
-			child := workflow.ExecuteChildWorkflow(workflow.WithChildOptions(ctx, options), DeliverBatch, in)
-			started = append(started, child.GetChildWorkflowExecution())
-		}
+		f.sum.Batches += len(pages)
+		in := delivery.Batches{EventID: e.ID, EventType: e.Type, Summary: e.Summary(), Pages: pages}
+		options := localActivity(ctx, activities.GroupTimeout, fmt.Sprintf("start %s of event %s", plural(len(pages), "batch workflow"), e.ID))
+		ended = append(ended, workflow.ExecuteLocalActivity(options, act.StartBatches, in))
 	}
-	f.sum.Batches += len(started)
-	for _, s := range started {
-		err := s.Get(ctx, nil)
-		var already *temporal.ChildWorkflowExecutionAlreadyStartedError // from before a crash or a reset
-		if err != nil && !errors.As(err, &already) {
-			return err
-		}
-	}
-	return nil
+	return ended
 }

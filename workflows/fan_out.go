@@ -99,10 +99,16 @@ func (f *fanOut) accept(ctx workflow.Context, events []webhook.Event, of int) er
 			f.sum.Duplicates = append(f.sum.Duplicates, event.ID)
 		}
 	}
+	batches := f.startBatches(ctx, events, audience.Events)
 	if err := f.deliver(ctx, events, audience); err != nil {
 		return err
 	}
-	return f.startBatches(ctx, events, audience.Events)
+	for _, started := range batches {
+		if err := started.Get(ctx, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // noteFaults keeps what the emitter seems to have got wrong.

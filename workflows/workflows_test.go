@@ -18,6 +18,7 @@ import (
 
 	"github.com/mathub/webhooks/activities"
 	"github.com/mathub/webhooks/internal/delivery"
+	"github.com/mathub/webhooks/webhook"
 )
 
 const validEvent = `{"id":"e1","event":"post.created","timestamp":"2025-03-20T10:30:00Z","data":{"postId":"p1"}}`
@@ -184,10 +185,8 @@ func TestALargeAudienceIsBatched(t *testing.T) {
 	half := uuid.Must(uuid.NewV7())
 	pages := []delivery.Page{{Upto: half}, {After: half, Upto: uuid.Max}}
 	env.OnActivity(act.AcceptEvents, mock.Anything, mock.Anything).Return(delivery.Audience{Events: []delivery.EventAudience{{Pages: pages}}}, nil).Once()
-	for _, page := range pages {
-		env.OnWorkflow(DeliverBatch, mock.Anything, mock.MatchedBy(func(in BatchInput) bool { return in.EventID == "e1" && in.Page == page })).
-			Return(Summary{}, nil).Once()
-	}
+	env.OnActivity(act.StartBatches, mock.Anything, delivery.Batches{EventID: "e1", EventType: webhook.PostCreated, Summary: "post.created · post p1", Pages: pages}).Return(errors.New("no Temporal")).Times(2)
+	env.OnActivity(act.StartBatches, mock.Anything, mock.Anything).Return(nil).Once()
 	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
 	require.Equal(t, Summary{EventID: "e1", Batches: 2}, summaryOf(t, env))
 }

@@ -20,8 +20,8 @@ import (
 const (
 	// PageSize is how many webhooks one workflow delivers to without splitting its audience.
 	PageSize = 250
-	// MaxPages is how many pages, each a DeliverBatch workflow, a larger audience is split into: half of the 2,000 children
-	// that Temporal lets a workflow have (limit.numPendingChildExecutions.error).
+	// MaxPages is how many pages, each a DeliverBatch workflow, a larger audience, or those of a group together, are split
+	// into: some 90 KB of a workflow's history.
 	MaxPages = 1000
 	// maxTargets is how many webhooks a workflow's history names. A list of subscribers for which there is no room is paged.
 	maxTargets = 4 * PageSize

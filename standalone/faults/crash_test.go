@@ -36,7 +36,7 @@ func TestKilledAtANamedPlace(t *testing.T) {
 	}{
 		{hooks: 1, events: perKill, pause: 10 * time.Millisecond, hits: 30, share: 280},
 		{hooks: 10, events: perKill, pause: 20 * time.Millisecond, hits: 100, share: 56},
-		{hooks: 300, events: either(3, 72), pause: 100 * time.Millisecond, hits: 400, share: 7},
+		{hooks: 510, events: either(3, 42), pause: 100 * time.Millisecond, hits: 600, share: 8}, // two batches
 	} {
 		t.Run(fmt.Sprintf("%d webhooks an event", c.hooks), func(t *testing.T) {
 			t.Parallel()
@@ -53,6 +53,9 @@ func TestKilledAtANamedPlace(t *testing.T) {
 				{"before-commit", 5},
 				{"after-commit", 5},
 				{"before-completion", min(5, max(1, c.hits/c.hooks))}, // one for all of an event's
+			}
+			if c.hooks > 500 {
+				places = append(places, place{"batch-started", 2})
 			}
 			rounds(t, shareOf(c.share)/len(places), func(t *testing.T, round int) {
 				l := newLedger(t, stack, fmt.Sprintf("named-%d", round), c.hooks)
