@@ -128,6 +128,7 @@ func TestAWorkerKnowsItsOwnServices(t *testing.T) {
 	}
 	for variable, value := range map[string]string{
 		"MATHUB_EGRESS_DENY": "api:x", "MATHUB_EGRESS_NAT64": "64:ff9b::/95", "MATHUB_EGRESS_ALLOW_PORTS": "70000", "TEMPORAL_ADDRESS": "temporal:x",
+		"MATHUB_EGRESS_CHECK": "https://example.com",
 	} {
 		t.Run(variable, func(t *testing.T) {
 			t.Setenv(variable, value)

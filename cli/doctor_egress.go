@@ -44,7 +44,8 @@ func (d *Doctor) examineEgress(ctx context.Context, program Program, environ []s
 	} else {
 		findings = append(findings, ok("http receivers", "refused"))
 	}
-	options.Allow, options.AllowHTTP, options.CheckHosts = allowed, allowHTTP, d.EgressCheck
+	options.Allow, options.AllowHTTP = allowed, allowHTTP
+	options.CheckHosts, _ = egress.ParseCheckHosts(d.EgressCheck) // likewise
 	out := egress.New(options)
 	defer out.Close()
 	checking, cancel := context.WithTimeout(ctx, doctorPatience)

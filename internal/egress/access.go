@@ -2,12 +2,15 @@ package egress
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/singleflight"
+
+	"github.com/mathub/webhooks/webhook"
 )
 
 // AccessState is what is known of a part of outbound access.
@@ -28,6 +31,20 @@ type Access struct {
 	Cause string
 	// CheckedAt is when the newest of this was found out; zero if never.
 	CheckedAt time.Time
+}
+
+// ParseCheckHosts reads Options.CheckHosts. What is neither a name nor an address is refused: Go's resolver says "no such host" of
+// it without asking anybody, which would show that DNS works when it does not.
+func ParseCheckHosts(texts []string) ([]string, error) {
+	hosts := make([]string, len(texts))
+	for i, text := range texts {
+		host, ok := webhook.CanonicalHost(strings.TrimSpace(text))
+		if !ok || len(host) > maxWitnessName {
+			return nil, fmt.Errorf("%q is no host; must be names or IP addresses, without a scheme or a port, such as example.com,iana.org", text)
+		}
+		hosts[i] = host
+	}
+	return hosts, nil
 }
 
 // OutboundAccess returns what is known of outbound access. What is unknown or failed is checked again, for up to 2 s; when

@@ -34,7 +34,7 @@ type exchange struct {
 	atProxy   atomic.Bool                    // the proxy is being connected to, and was not asked for the receiver yet
 	connected atomic.Bool                    // net/http has a connection for the request
 	reused    atomic.Bool                    // the connection had served before
-	to        atomic.Pointer[netip.AddrPort] // where it is connected to, or was tried last
+	to        atomic.Pointer[netip.AddrPort] // where it is connected to, or was tried last, see tries
 	// certificateAsked says that the receiver wanted a client certificate in a handshake.
 	certificateAsked atomic.Bool
 	// certificateGiven is what it got, also in the handshake of a connection that is kept.
@@ -75,7 +75,9 @@ func (c *Client) exchange(ctx context.Context, u *url.URL, header http.Header, b
 	if tried := e.to.Load(); tried != nil {
 		to = *tried
 	}
-	if r.StatusCode != 0 && !(c.outbound.proxied && r.brokeOff()) {
+	// An answer that did not end in time may be one that the network has lost, and says nothing of now.
+	late := errors.Is(context.Cause(limited), errTimeout)
+	if r.StatusCode != 0 && !late && !(c.outbound.proxied && r.brokeOff()) {
 		c.outbound.answered(to)
 		return r, nil
 	}
@@ -122,6 +124,14 @@ func (c *Client) roundTrip(e *exchange, cancel context.CancelFunc, u *url.URL, h
 		return Response{Error: invalidResponse, Timings: e.timings()}, nil
 	}
 	return c.read(e, cancel, response)
+}
+
+// tries notes an address before it is connected to. A dial that was not needed, as a kept connection came free, may go on
+// beside the request: it says nothing of who answers.
+func (e *exchange) tries(to netip.AddrPort) {
+	if !e.connected.Load() {
+		e.to.Store(&to)
+	}
 }
 
 // mayRepeat reports whether the exchange failed before any answer, and has time left.

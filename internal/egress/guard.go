@@ -124,7 +124,7 @@ func (d *dialer) connect(e *exchange, lookup context.Context, network, address s
 	dial := net.Dialer{
 		ControlContext: func(ctx context.Context, network, address string, c syscall.RawConn) error {
 			if to, err := netip.ParseAddrPort(address); err == nil {
-				e.to.Store(&to)
+				e.tries(to)
 			}
 			return d.guard.control(ctx, network, address, c)
 		},

@@ -3,10 +3,15 @@
 package egress
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/netip"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -26,22 +31,7 @@ func TestAConnectionThatDies(t *testing.T) {
 			if !gone {
 				require.NoError(t, syscall.Listen(socket, 16))
 			}
-			ended := make(chan struct{})
-			defer close(ended)
-			go func() {
-				fd, _, err := syscall.Accept(socket)
-				if err != nil {
-					return
-				}
-				file := os.NewFile(uintptr(fd), "connection")
-				conn, err := net.FileConn(file)
-				_ = file.Close()
-				if err == nil {
-					answer(okResponse)(conn) // the first request only
-					<-ended
-					_ = conn.Close()
-				}
-			}()
+			answerOnce(t, socket, okResponse)
 			c := newClient(t, Options{CheckHosts: []string{unreachable}, Timeout: 500 * time.Millisecond})
 			require.True(t, post(t, c, "http://"+address+"/").Success())
 			if gone {
@@ -52,6 +42,101 @@ func TestAConnectionThatDies(t *testing.T) {
 			require.Equal(t, "timeout", post(t, c, "http://"+address+"/").Error)
 		})
 	}
+}
+
+// answerOnce accepts a connection, answers the first request on it, and then keeps it without a word.
+func answerOnce(t *testing.T, socket int, text string) {
+	t.Helper()
+	ended := make(chan struct{})
+	t.Cleanup(func() { close(ended) })
+	go func() {
+		fd, _, err := syscall.Accept(socket)
+		if err != nil {
+			return
+		}
+		file := os.NewFile(uintptr(fd), "connection")
+		conn, err := net.FileConn(file)
+		_ = file.Close()
+		if err == nil {
+			answer(text)(conn)
+			<-ended
+			_ = conn.Close()
+		}
+	}()
+}
+
+// An answer that stays half may be the network's doing too, whatever its status, and is no evidence that the network works.
+func TestAConnectionThatDiesAfterTheHeaders(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[string]string{"200 OK": "", "500 No": "HTTP 500"} {
+		t.Run(status, func(t *testing.T) {
+			t.Parallel()
+			socket, address := listenNarrowly(t)
+			answerOnce(t, socket, "HTTP/1.1 "+status+"\r\nContent-Length: 100\r\n\r\nhalf")
+			c := newClient(t, Options{CheckHosts: []string{unreachable}, Timeout: 500 * time.Millisecond})
+			c.outbound.connect = func(context.Context, string, string) (net.Conn, error) { return nil, syscall.ENETUNREACH }
+			if want == "" {
+				requireOurs(t, c, "http://"+address+"/")
+			} else {
+				require.Equal(t, want, post(t, c, "http://"+address+"/").Error)
+			}
+			require.NotEqual(t, AccessOK, c.OutboundAccess(t.Context()).Network)
+		})
+	}
+}
+
+// A dial that goes on beside a kept connection that came free may try an address at which nobody answers.
+func TestAnAddressThatWasOnlyTriedIsNoWitness(t *testing.T) {
+	t.Parallel()
+	release, dialled := make(chan struct{}), make(chan struct{})
+	arrived := make(chan struct{}, 2)
+	r := listen(t, "127.0.0.1:0", func(conn net.Conn) {
+		requests := bufio.NewReader(conn)
+		for {
+			if _, _, ok := readRequest(requests); !ok {
+				return
+			}
+			arrived <- struct{}{}
+			<-release
+			_, _ = io.WriteString(conn, okResponse)
+		}
+	})
+	other := listen(t, fmt.Sprintf("127.0.0.9:%d", r.Port), func(conn net.Conn) {
+		close(dialled)
+		waitForClose(conn, time.Minute)
+	})
+	dns := startDNS(t, map[string]dnsAnswer{"two.example.com": {a: [][]string{{"127.0.0.1"}, {"127.0.0.9"}}}})
+	var lookups atomic.Int32
+	asked, goOn := make(chan struct{}, 2), make(chan struct{})
+	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if lookups.Add(1) > 2 { // of the second connection; a lookup asks for two families
+			asked <- struct{}{}
+			<-goOn
+		}
+		return dns.Resolver().Dial(ctx, network, address)
+	}}
+	c := newClient(t, Options{Resolver: resolver})
+	ended := make(chan error, 2)
+	send := func() {
+		got, err := c.Post(context.Background(), fmt.Sprintf("http://two.example.com:%d/", r.Port), nil, nil)
+		if err == nil && !got.Success() {
+			err = errors.New(got.Error)
+		}
+		ended <- err
+	}
+	go send()
+	<-arrived
+	go send()
+	<-asked
+	release <- struct{}{} // the first connection comes free
+	require.NoError(t, <-ended)
+	<-arrived
+	close(goOn)
+	<-dialled
+	release <- struct{}{}
+	require.NoError(t, <-ended)
+	require.Zero(t, other.Used())
+	require.Equal(t, []string{fmt.Sprintf("127.0.0.1:%d", r.Port)}, c.outbound.known(partOf(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), r.Port))).witnesses)
 }
 
 // What began in an outage is ours although it fails after that, and so is what may share its lookup.

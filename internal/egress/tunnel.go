@@ -45,7 +45,7 @@ func (t *tunnels) dial(ctx, lookup context.Context, e *exchange, network, addres
 		}
 	}
 	if e != nil && at.IsValid() {
-		e.to.Store(&at) // which is asked for once more
+		e.tries(at) // which is asked for once more
 	}
 	return nil, first
 }
@@ -76,7 +76,7 @@ func (t *tunnels) resolve(ctx, lookup context.Context, network, address string) 
 // try connects to an address, of as many as are left.
 func (t *tunnels) try(ctx context.Context, e *exchange, to netip.AddrPort, left int) (net.Conn, error) {
 	if e != nil {
-		e.to.Store(&to)
+		e.tries(to)
 	}
 	if to.Addr().Zone() != "" {
 		return nil, errBlocked // the zones are this machine's, not the proxy's

@@ -32,7 +32,9 @@ type Egress struct {
 func (p Process) EgressOptions() (o egress.Options, err error) {
 	o = egress.Options{
 		Allow: p.EgressAllow, AllowHTTP: p.EgressAllowHTTP, AllowPorts: p.EgressAllowPorts, NAT64: p.EgressNAT64,
-		CheckHosts: p.EgressCheck,
+	}
+	if o.CheckHosts, err = egress.ParseCheckHosts(p.EgressCheck); err != nil {
+		return o, fmt.Errorf("MATHUB_EGRESS_CHECK: %w", err)
 	}
 	if err := webhook.CheckNAT64(o.NAT64); err != nil {
 		return o, fmt.Errorf("MATHUB_EGRESS_NAT64: %w", err)
