@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mathub/webhooks/emit"
@@ -128,20 +129,25 @@ func (r *Relay) config() (*pgx.ConnConfig, error) {
 func (r *Relay) log() *slog.Logger { return cmp.Or(r.Logger, slog.Default()) }
 
 // session emits over one connection until there is trouble or ctx ends, and says whether anything worked. The connection
-// also hears of new rows: what is notified during a batch is kept until it is waited for.
+// also hears of new rows. However many notifications come during a batch, they mean one look: kept one by one, as pgx does,
+// they would fill the memory of a relay that always has rows to emit.
 func (r *Relay) session(ctx context.Context, config *pgx.ConnConfig) (worked bool, err error) {
+	heard := false // since the rows were last looked for
+	config = config.Copy()
+	config.OnNotification = func(*pgconn.PgConn, *pgconn.Notification) { heard = true }
 	conn, err := connect(ctx, config)
 	if err != nil {
 		return false, err
 	}
 	defer closeConn(conn)
 	for ctx.Err() == nil {
+		heard = false
 		done, more, err := r.transaction(ctx, conn)
 		worked = worked || done.Accepted > 0 || err == nil
 		if err != nil {
 			return worked, err
 		}
-		if more {
+		if more || heard {
 			continue
 		}
 		wait, cancel := context.WithTimeout(ctx, pollInterval)
