@@ -47,7 +47,7 @@ func (q *Queries) CountActiveWebhooks(ctx context.Context, db DBTX) (int64, erro
 }
 
 const disabledByClass = `-- name: DisabledByClass :many
-SELECT id, bot_id, origin, disabled_at FROM webhooks
+SELECT id, bot_id, origin FROM webhooks
 WHERE NOT is_active AND NOT suspended AND disabled_reason = 'failures' AND failure_class = $1
   AND disabled_at >= $2 AND disabled_at <= coalesce($3::timestamptz, 'infinity')
 `
@@ -59,10 +59,9 @@ type DisabledByClassParams struct {
 }
 
 type DisabledByClassRow struct {
-	ID         uuid.UUID
-	BotID      string
-	Origin     string
-	DisabledAt *time.Time
+	ID     uuid.UUID
+	BotID  string
+	Origin string
 }
 
 // The webhooks that one class of failure has disabled in a span, and that are disabled still. @until NULL: up to now.
@@ -75,12 +74,7 @@ func (q *Queries) DisabledByClass(ctx context.Context, db DBTX, arg DisabledByCl
 	items := []DisabledByClassRow{}
 	for rows.Next() {
 		var i DisabledByClassRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.BotID,
-			&i.Origin,
-			&i.DisabledAt,
-		); err != nil {
+		if err := rows.Scan(&i.ID, &i.BotID, &i.Origin); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -153,7 +153,7 @@ func (q *Queries) GetIncident(ctx context.Context, db DBTX, id uuid.UUID) (Incid
 }
 
 const incidentToEnable = `-- name: IncidentToEnable :many
-SELECT webhook_id, bot_id, generation FROM incident_webhooks WHERE incident_id = $1 AND state = 'found' ORDER BY turn LIMIT $2
+SELECT webhook_id, generation FROM incident_webhooks WHERE incident_id = $1 AND state = 'found' ORDER BY turn LIMIT $2
 `
 
 type IncidentToEnableParams struct {
@@ -163,7 +163,6 @@ type IncidentToEnableParams struct {
 
 type IncidentToEnableRow struct {
 	WebhookID  uuid.UUID
-	BotID      string
 	Generation int32
 }
 
@@ -176,7 +175,7 @@ func (q *Queries) IncidentToEnable(ctx context.Context, db DBTX, arg IncidentToE
 	items := []IncidentToEnableRow{}
 	for rows.Next() {
 		var i IncidentToEnableRow
-		if err := rows.Scan(&i.WebhookID, &i.BotID, &i.Generation); err != nil {
+		if err := rows.Scan(&i.WebhookID, &i.Generation); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -196,10 +195,10 @@ WITH RECURSIVE waiting AS (
     FROM waiting l
     WHERE l.bot_id IS NOT NULL
 )
-SELECT x.webhook_id, x.bot_id, x.generation
+SELECT x.webhook_id
 FROM waiting b
 CROSS JOIN LATERAL (
-    SELECT e.webhook_id, e.bot_id, e.generation, e.turn FROM incident_webhooks e
+    SELECT e.webhook_id, e.bot_id, e.turn FROM incident_webhooks e
     WHERE e.incident_id = $1 AND e.state = 'enabled' AND e.bot_id = b.bot_id
       AND NOT EXISTS (SELECT FROM webhooks w CROSS JOIN LATERAL pauses_of(w.bot_id, w.origin) WHERE w.id = e.webhook_id)
       AND NOT EXISTS (SELECT FROM recoveries r WHERE r.webhook_id = e.webhook_id AND r.state = 'running')
@@ -216,27 +215,21 @@ type IncidentToRecoverParams struct {
 	Most         int32
 }
 
-type IncidentToRecoverRow struct {
-	WebhookID  uuid.UUID
-	BotID      string
-	Generation int32
-}
-
 // The next of each bot of which no recovery has work: a loose scan of the index, from bot to bot. What a pause covers waits for
 // its end, and a webhook whose recovery runs for that.
-func (q *Queries) IncidentToRecover(ctx context.Context, db DBTX, arg IncidentToRecoverParams) ([]IncidentToRecoverRow, error) {
+func (q *Queries) IncidentToRecover(ctx context.Context, db DBTX, arg IncidentToRecoverParams) ([]uuid.UUID, error) {
 	rows, err := db.Query(ctx, incidentToRecover, arg.IncidentID, arg.AheadSeconds, arg.Most)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []IncidentToRecoverRow{}
+	items := []uuid.UUID{}
 	for rows.Next() {
-		var i IncidentToRecoverRow
-		if err := rows.Scan(&i.WebhookID, &i.BotID, &i.Generation); err != nil {
+		var webhook_id uuid.UUID
+		if err := rows.Scan(&webhook_id); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, webhook_id)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

@@ -36,7 +36,7 @@ const clearAllQueues = `-- name: ClearAllQueues :exec
 DELETE FROM queue WHERE webhook_id = ANY ($1::uuid[])
 `
 
-// Removes all that is planned for webhooks: they are suspended.
+// Removes all that is planned for webhooks: they are suspended or deleted.
 func (q *Queries) ClearAllQueues(ctx context.Context, db DBTX, webhookIds []uuid.UUID) error {
 	_, err := db.Exec(ctx, clearAllQueues, webhookIds)
 	return err
@@ -108,15 +108,6 @@ func (q *Queries) DelayHead(ctx context.Context, db DBTX, arg DelayHeadParams) e
 	return err
 }
 
-const deleteQueue = `-- name: DeleteQueue :exec
-DELETE FROM queue WHERE webhook_id = $1
-`
-
-func (q *Queries) DeleteQueue(ctx context.Context, db DBTX, webhookID uuid.UUID) error {
-	_, err := db.Exec(ctx, deleteQueue, webhookID)
-	return err
-}
-
 const endRest = `-- name: EndRest :exec
 UPDATE webhooks SET resume_at = NULL WHERE id = $1 AND resume_at > now()
 `
@@ -179,7 +170,7 @@ LEFT JOIN LATERAL (SELECT ordered FROM webhooks WHERE id = r.webhook_id LIMIT 1)
 ORDER BY due_at, r.n
 ON CONFLICT (event_id, webhook_id) DO UPDATE
 SET due_at = CASE WHEN (SELECT o.ordered FROM webhooks o WHERE o.id = q.webhook_id) THEN q.due_at ELSE least(q.due_at, excluded.due_at) END
-RETURNING q.webhook_id, q.seq, q.due_at, q.attempt
+RETURNING q.webhook_id, q.seq, q.due_at
 `
 
 type EnqueueParams struct {
@@ -196,7 +187,6 @@ type EnqueueRow struct {
 	WebhookID uuid.UUID
 	Seq       int64
 	DueAt     time.Time
-	Attempt   int32
 }
 
 // The queues of webhooks: internal/history/queue.go.
@@ -220,12 +210,7 @@ func (q *Queries) Enqueue(ctx context.Context, db DBTX, arg EnqueueParams) ([]En
 	items := []EnqueueRow{}
 	for rows.Next() {
 		var i EnqueueRow
-		if err := rows.Scan(
-			&i.WebhookID,
-			&i.Seq,
-			&i.DueAt,
-			&i.Attempt,
-		); err != nil {
+		if err := rows.Scan(&i.WebhookID, &i.Seq, &i.DueAt); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -237,28 +222,22 @@ func (q *Queries) Enqueue(ctx context.Context, db DBTX, arg EnqueueParams) ([]En
 }
 
 const headOf = `-- name: HeadOf :one
-SELECT q.event_id, q.attempt
+SELECT q.event_id
 FROM webhooks w
 CROSS JOIN LATERAL (
-    SELECT h.event_id, h.attempt FROM queue h
+    SELECT h.event_id FROM queue h
     WHERE h.webhook_id = w.id AND h.trigger NOT IN ('test', 'redeliver', 'verify')
     ORDER BY h.due_at, h.seq LIMIT 1
 ) AS q
 WHERE w.id = $1 AND w.ordered
 `
 
-type HeadOfRow struct {
-	EventID string
-	Attempt int32
-}
-
-// The event of an ordered webhook's first row, and the number of its next attempt; no row: the webhook is not ordered, or
-// nothing waits.
-func (q *Queries) HeadOf(ctx context.Context, db DBTX, webhookID uuid.UUID) (HeadOfRow, error) {
+// The event of an ordered webhook's first row; no row: the webhook is not ordered, or nothing waits.
+func (q *Queries) HeadOf(ctx context.Context, db DBTX, webhookID uuid.UUID) (string, error) {
 	row := db.QueryRow(ctx, headOf, webhookID)
-	var i HeadOfRow
-	err := row.Scan(&i.EventID, &i.Attempt)
-	return i, err
+	var event_id string
+	err := row.Scan(&event_id)
+	return event_id, err
 }
 
 const isUrgent = `-- name: IsUrgent :one
@@ -458,7 +437,6 @@ const queueState = `-- name: QueueState :one
 SELECT w.bot_id, w.origin, w.is_active, w.queued, w.ordered, w.failure_count, EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS paused,
        (SELECT count(*) FROM (SELECT FROM queue c WHERE c.webhook_id = w.id LIMIT $1) AS counted) AS waiting,
        greatest(0, extract(epoch FROM (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = w.id) - now()))::float8 AS next_in,
-       EXISTS (SELECT FROM queue p WHERE p.webhook_id = w.id) AS planned,
        coalesce(greatest(0, extract(epoch FROM CASE
            WHEN greatest(w.resume_at, w.ordered_from) > now() THEN least(greatest(w.resume_at, w.ordered_from), (
                SELECT min(m.due_at) FROM queue m
@@ -488,14 +466,13 @@ type QueueStateRow struct {
 	Paused       bool
 	Waiting      int64
 	NextIn       float64
-	Planned      bool
 	ResumeIn     float64
 	LastError    string
 	OrderedUpto  time.Time
 }
 
 // A webhook, and how its queue stands. waiting counts @most_counted rows at most. Delays are in seconds from now, 0 for
-// what is due; next_in is NULL where nothing is planned. A rest lasts until the next attempt that a person asked for.
+// what is due. A rest lasts until the next attempt that a person asked for.
 // ordered_upto is up to where an ordered webhook's running recovery has looked: what was accepted later waits for what that may
 // yet find. 1970: for nothing.
 func (q *Queries) QueueState(ctx context.Context, db DBTX, arg QueueStateParams) (QueueStateRow, error) {
@@ -511,7 +488,6 @@ func (q *Queries) QueueState(ctx context.Context, db DBTX, arg QueueStateParams)
 		&i.Paused,
 		&i.Waiting,
 		&i.NextIn,
-		&i.Planned,
 		&i.ResumeIn,
 		&i.LastError,
 		&i.OrderedUpto,

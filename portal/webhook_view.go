@@ -132,8 +132,8 @@ func stateOf(w db.Webhook, work history.Work) (key string, b badge) {
 		return stateFailing, badge{"wait", fmt.Sprintf("Failing, %d of %d", w.FailureCount, webhook.MaxFailures)}
 	case work.Recovering:
 		return stateQueued, badge{"info", fmt.Sprintf("Recovering, %d %%", 100*work.Done/max(work.Found, 1))}
-	case isQueued(w, work) && work.Waiting >= history.MostWaiting:
-		return stateQueued, badge{"wait", fmt.Sprintf("Queued, over %d wait", history.MostWaiting-1)}
+	case isQueued(w, work) && work.Waiting >= history.MostCounted:
+		return stateQueued, badge{"wait", fmt.Sprintf("Queued, over %d wait", history.MostCounted-1)}
 	case isQueued(w, work):
 		return stateQueued, badge{"wait", fmt.Sprintf("Queued, %d wait", work.Waiting)}
 	}

@@ -9,7 +9,7 @@ SELECT blown_at FROM fuses WHERE class = @class AND reset_at IS NULL;
 
 -- name: DisabledByClass :many
 -- The webhooks that one class of failure has disabled in a span, and that are disabled still. @until NULL: up to now.
-SELECT id, bot_id, origin, disabled_at FROM webhooks
+SELECT id, bot_id, origin FROM webhooks
 WHERE NOT is_active AND NOT suspended AND disabled_reason = 'failures' AND failure_class = @class
   AND disabled_at >= @since AND disabled_at <= coalesce(sqlc.narg('until')::timestamptz, 'infinity');
 

@@ -70,7 +70,7 @@ UPDATE incidents SET state = CASE state WHEN 'running' THEN 'completed' ELSE sta
 WHERE id = @id AND ended_at IS NULL AND state IN ('running', 'cancelled');
 
 -- name: IncidentToEnable :many
-SELECT webhook_id, bot_id, generation FROM incident_webhooks WHERE incident_id = @incident_id AND state = 'found' ORDER BY turn LIMIT @most;
+SELECT webhook_id, generation FROM incident_webhooks WHERE incident_id = @incident_id AND state = 'found' ORDER BY turn LIMIT @most;
 
 -- name: IncidentToRecover :many
 -- The next of each bot of which no recovery has work: a loose scan of the index, from bot to bot. What a pause covers waits for
@@ -83,10 +83,10 @@ WITH RECURSIVE waiting AS (
     FROM waiting l
     WHERE l.bot_id IS NOT NULL
 )
-SELECT x.webhook_id, x.bot_id, x.generation
+SELECT x.webhook_id
 FROM waiting b
 CROSS JOIN LATERAL (
-    SELECT e.webhook_id, e.bot_id, e.generation, e.turn FROM incident_webhooks e
+    SELECT e.webhook_id, e.bot_id, e.turn FROM incident_webhooks e
     WHERE e.incident_id = @incident_id AND e.state = 'enabled' AND e.bot_id = b.bot_id
       AND NOT EXISTS (SELECT FROM webhooks w CROSS JOIN LATERAL pauses_of(w.bot_id, w.origin) WHERE w.id = e.webhook_id)
       AND NOT EXISTS (SELECT FROM recoveries r WHERE r.webhook_id = e.webhook_id AND r.state = 'running')

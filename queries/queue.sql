@@ -22,7 +22,7 @@ LEFT JOIN LATERAL (SELECT ordered FROM webhooks WHERE id = r.webhook_id LIMIT 1)
 ORDER BY due_at, r.n
 ON CONFLICT (event_id, webhook_id) DO UPDATE
 SET due_at = CASE WHEN (SELECT o.ordered FROM webhooks o WHERE o.id = q.webhook_id) THEN q.due_at ELSE least(q.due_at, excluded.due_at) END
-RETURNING q.webhook_id, q.seq, q.due_at, q.attempt;
+RETURNING q.webhook_id, q.seq, q.due_at;
 
 -- name: Unwoken :many
 -- Of some rows, the webhooks that need to be woken: nothing older, and due no later, wakes them already. Asked after the
@@ -48,7 +48,7 @@ WHERE q.event_id = a.event_id AND q.webhook_id = a.webhook_id AND q.attempt <= a
 DELETE FROM queue WHERE webhook_id = ANY (@webhook_ids::uuid[]) AND trigger NOT IN ('test', 'redeliver', 'verify');
 
 -- name: ClearAllQueues :exec
--- Removes all that is planned for webhooks: they are suspended.
+-- Removes all that is planned for webhooks: they are suspended or deleted.
 DELETE FROM queue WHERE webhook_id = ANY (@webhook_ids::uuid[]);
 
 -- name: ClearUnsubscribed :exec
@@ -64,18 +64,14 @@ WHERE q.webhook_id = @webhook_id AND w.id = q.webhook_id AND e.id = q.event_id
 -- Removes those that a webhook has yet to be sent.
 DELETE FROM queue WHERE webhook_id = @webhook_id AND trigger = 'verify';
 
--- name: DeleteQueue :exec
-DELETE FROM queue WHERE webhook_id = @webhook_id;
-
 -- name: QueueState :one
 -- A webhook, and how its queue stands. waiting counts @most_counted rows at most. Delays are in seconds from now, 0 for
--- what is due; next_in is NULL where nothing is planned. A rest lasts until the next attempt that a person asked for.
+-- what is due. A rest lasts until the next attempt that a person asked for.
 -- ordered_upto is up to where an ordered webhook's running recovery has looked: what was accepted later waits for what that may
 -- yet find. 1970: for nothing.
 SELECT w.bot_id, w.origin, w.is_active, w.queued, w.ordered, w.failure_count, EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS paused,
        (SELECT count(*) FROM (SELECT FROM queue c WHERE c.webhook_id = w.id LIMIT @most_counted) AS counted) AS waiting,
        greatest(0, extract(epoch FROM (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = w.id) - now()))::float8 AS next_in,
-       EXISTS (SELECT FROM queue p WHERE p.webhook_id = w.id) AS planned,
        coalesce(greatest(0, extract(epoch FROM CASE
            WHEN greatest(w.resume_at, w.ordered_from) > now() THEN least(greatest(w.resume_at, w.ordered_from), (
                SELECT min(m.due_at) FROM queue m
@@ -164,12 +160,11 @@ WHERE q.webhook_id = @webhook_id AND q.event_id = (
 SELECT count(*) FROM (SELECT FROM queue WHERE webhook_id = @webhook_id LIMIT @most) AS counted;
 
 -- name: HeadOf :one
--- The event of an ordered webhook's first row, and the number of its next attempt; no row: the webhook is not ordered, or
--- nothing waits.
-SELECT q.event_id, q.attempt
+-- The event of an ordered webhook's first row; no row: the webhook is not ordered, or nothing waits.
+SELECT q.event_id
 FROM webhooks w
 CROSS JOIN LATERAL (
-    SELECT h.event_id, h.attempt FROM queue h
+    SELECT h.event_id FROM queue h
     WHERE h.webhook_id = w.id AND h.trigger NOT IN ('test', 'redeliver', 'verify')
     ORDER BY h.due_at, h.seq LIMIT 1
 ) AS q

@@ -80,7 +80,7 @@ func TestARedeliveryOfWhatIsPlannedIsTheNextAttempt(t *testing.T) {
 	s.awaitDelivery(t, made)
 	require.Equal(t, "queued, 2 failures, 1 rows", s.state(t, id))
 	s.answer(nil)
-	require.NoError(t, workflows.RetryNow(t.Context(), s.client, s.attributes, s.target(id), "e1"))
+	require.NoError(t, s.client.SignalWorkflow(t.Context(), workflows.QueueWorkflowID(id), "", workflows.RetryNowSignal, "e1"))
 	s.awaitDelivery(t, delivery.Attempt{EventID: "e1", WebhookID: id, Number: 3})
 	require.Equal(t, 3, s.count("/", "e1"))
 	require.Eventually(t, func() bool { return s.state(t, id) == "direct, 0 failures, 0 rows" }, 3*time.Minute, 20*time.Millisecond)

@@ -225,18 +225,9 @@ func (q *queueRun) show(ctx workflow.Context, s history.QueueState, step deliver
 
 // WakeQueue has a webhook's queue looked at, and starts its workflow where none runs.
 func WakeQueue(ctx context.Context, c client.Client, a *searchattr.Attributes, t delivery.Target) error {
-	return signalQueue(ctx, c, a, t, WakeSignal, nil)
-}
-
-// RetryNow has what is planned for a webhook attempted at once: of one event or, where eventID is empty, of all.
-func RetryNow(ctx context.Context, c client.Client, a *searchattr.Attributes, t delivery.Target, eventID string) error {
-	return signalQueue(ctx, c, a, t, RetryNowSignal, eventID)
-}
-
-func signalQueue(ctx context.Context, c client.Client, a *searchattr.Attributes, t delivery.Target, signal string, input any) error {
 	id := QueueWorkflowID(t.WebhookID)
 	options := client.StartWorkflowOptions{ID: id, TaskQueue: TaskQueue, StaticSummary: "queue of " + targetLabel(t)}
-	err := a.SignalWithStart(ctx, c, temporal.NewSearchAttributes(searchAttributesFor(t)...), signal, input, options, WebhookQueue, QueueInput{Target: t})
+	err := a.SignalWithStart(ctx, c, temporal.NewSearchAttributes(searchAttributesFor(t)...), WakeSignal, nil, options, WebhookQueue, QueueInput{Target: t})
 	if err != nil {
 		return fmt.Errorf("wake %s: %w", id, err)
 	}

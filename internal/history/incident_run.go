@@ -81,17 +81,17 @@ func (r incidentRun) recover(ctx context.Context) (begun []Webhook, err error) {
 	if err != nil || busy >= incidentRecoveries {
 		return nil, err
 	}
-	rows, err := queries.IncidentToRecover(ctx, r.Pool, db.IncidentToRecoverParams{
+	webhooks, err := queries.IncidentToRecover(ctx, r.Pool, db.IncidentToRecoverParams{
 		IncidentID: r.id, AheadSeconds: recoveryAhead.Seconds(), Most: incidentRecoveries - int32(busy),
 	})
 	if err != nil {
 		return nil, err
 	}
-	for _, row := range rows {
+	for _, id := range webhooks {
 		var w db.Webhook
 		began := false
-		err := r.change(ctx, row.WebhookID, incidentEnabled, func(ctx context.Context, tx pgx.Tx, note func(audit.Change) error) (mark incidentMark, err error) {
-			w, mark, err = r.recoverOne(ctx, tx, note, row)
+		err := r.change(ctx, id, incidentEnabled, func(ctx context.Context, tx pgx.Tx, note func(audit.Change) error) (mark incidentMark, err error) {
+			w, mark, err = r.recoverOne(ctx, tx, note, id)
 			began = mark.state == incidentRecovering
 			return mark, err
 		})
@@ -106,11 +106,11 @@ func (r incidentRun) recover(ctx context.Context) (begun []Webhook, err error) {
 	return begun, nil
 }
 
-func (r incidentRun) recoverOne(ctx context.Context, tx pgx.Tx, note func(audit.Change) error, row db.IncidentToRecoverRow) (w db.Webhook, mark incidentMark, err error) {
+func (r incidentRun) recoverOne(ctx context.Context, tx pgx.Tx, note func(audit.Change) error, id uuid.UUID) (w db.Webhook, mark incidentMark, err error) {
 	queries := db.New()
-	botID, err := queries.LockOwner(ctx, tx, row.WebhookID)
+	botID, err := queries.LockOwner(ctx, tx, id)
 	if err == nil {
-		w, err = lockAndRead(ctx, tx, row.WebhookID)
+		w, err = lockAndRead(ctx, tx, id)
 	}
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):

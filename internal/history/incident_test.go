@@ -289,7 +289,7 @@ func TestQueue_RecoverIncident(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, o.CancelRecovery(t.Context(), a))
 		tx := begin(t, o.pool)
-		require.NoError(t, StopWebhooks(t.Context(), tx, []uuid.UUID{b}, "webhook disabled"))
+		require.NoError(t, StopWebhooks(t.Context(), tx, []uuid.UUID{b}))
 		require.NoError(t, tx.Commit(t.Context()))
 		done := o.finish(t, id)
 		require.Equal(t, []IncidentReason{{"failed", "recovery cancelled", 1}, {"failed", "webhook disabled", 1}}, done.Reasons)

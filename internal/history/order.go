@@ -27,11 +27,11 @@ func RemovePlanned(ctx context.Context, tx pgx.Tx, webhookID uuid.UUID, remove f
 	if err != nil {
 		return err
 	}
-	if err := remove(); err != nil || before == nil {
+	if err := remove(); err != nil || before == "" {
 		return err
 	}
 	after, err := headOf(ctx, tx, webhookID)
-	if err != nil || after != nil && after.EventID == before.EventID {
+	if err != nil || after == before {
 		return err
 	}
 	return endRestsForHeads(ctx, tx, webhookID)
@@ -41,13 +41,13 @@ func endRestsForHeads(ctx context.Context, tx pgx.Tx, ids ...uuid.UUID) error {
 	return db.New().EndRestsForHeads(ctx, tx, db.EndRestsForHeadsParams{Seconds: firstRests[len(firstRests)-1].Seconds(), Ids: ids})
 }
 
-// headOf is the first row of an ordered webhook's queue. Nil: the webhook is not ordered, or nothing waits.
-func headOf(ctx context.Context, tx db.DBTX, webhookID uuid.UUID) (*db.HeadOfRow, error) {
+// headOf is the event of the first row of an ordered webhook's queue; "": the webhook is not ordered, or nothing waits.
+func headOf(ctx context.Context, tx db.DBTX, webhookID uuid.UUID) (string, error) {
 	head, err := db.New().HeadOf(ctx, tx, webhookID)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil //nolint:nilnil // there is none
+		return "", nil
 	}
-	return &head, describe(err, "look for the head of a queue")
+	return head, describe(err, "look for the head of a queue")
 }
 
 // SetOrdered puts the waiting deliveries of a webhook in the order of acceptance, or, when it is ordered no more, has a retry of the

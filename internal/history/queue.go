@@ -61,7 +61,6 @@ type QueueState struct {
 	// Gone: the webhook was deleted, and its queue with it.
 	Gone   bool   `json:"gone,omitempty"`
 	BotID  string `json:"botId,omitempty"`
-	Host   string `json:"host,omitempty"`
 	Active bool   `json:"active,omitempty"`
 	// Ordered: the webhook's deliveries are made one at a time, in the order of acceptance.
 	Ordered bool `json:"ordered,omitempty"`
@@ -103,13 +102,13 @@ func (q *Queue) read(ctx context.Context, webhookID uuid.UUID, most int) (s Queu
 	queries := db.New()
 	w, err := queries.QueueState(ctx, q.Pool, db.QueueStateParams{ID: webhookID, MostCounted: MostCounted})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return QueueState{Gone: true}, false, queries.DeleteQueue(ctx, q.Pool, webhookID)
+		return QueueState{Gone: true}, false, queries.ClearAllQueues(ctx, q.Pool, []uuid.UUID{webhookID})
 	}
 	if err != nil {
 		return s, false, err
 	}
 	s = QueueState{
-		BotID: w.BotID, Host: webhook.HostOf(w.Origin), Active: w.IsActive, Ordered: w.Ordered, FailureCount: int(w.FailureCount), LastError: w.LastError,
+		BotID: w.BotID, Active: w.IsActive, Ordered: w.Ordered, FailureCount: int(w.FailureCount), LastError: w.LastError,
 		Waiting: int(w.Waiting), NextIn: seconds(w.NextIn), ResumeIn: seconds(w.ResumeIn),
 	}
 	if w.Paused {
@@ -202,36 +201,28 @@ func (q *Queue) Rest(ctx context.Context, webhookID uuid.UUID, d time.Duration) 
 // rest of a failing webhook. It returns how many attempts it made due, the next 10,000 at most. The queue has to be woken. Of an
 // ordered webhook, the head alone is made due.
 func (q *Queue) RetryNow(ctx context.Context, webhookID uuid.UUID, eventID string) (n int, err error) {
-	return n, db.WithTx(ctx, q.Pool, func(tx pgx.Tx) error {
+	err = db.WithTx(ctx, q.Pool, func(tx pgx.Tx) error {
 		n, err = RetryNow(ctx, tx, webhookID, eventID)
 		return err
 	})
+	return n, err
 }
 
 // RetryNow is Queue.RetryNow in a transaction, which locks the webhook before its queue, as recording does.
 func RetryNow(ctx context.Context, tx pgx.Tx, webhookID uuid.UUID, eventID string) (int, error) {
 	queries := db.New()
 	head, err := headOf(ctx, tx, webhookID)
-	if err != nil || head != nil && eventID != "" && eventID != head.EventID {
+	if err != nil || head != "" && eventID != "" && eventID != head {
 		return 0, err
 	}
 	if err := queries.EndRest(ctx, tx, webhookID); err != nil {
 		return 0, fmt.Errorf("end the rest of webhook %s: %w", webhookID, err)
 	}
-	if head != nil {
+	if head != "" {
 		return 1, nil
 	}
 	n, err := queries.RetryNow(ctx, tx, db.RetryNowParams{WebhookID: webhookID, EventID: eventID, Most: mostRetriedNow})
 	return int(n), describe(err, "make a queue due now")
-}
-
-// Head is the event that an ordered webhook is sent next; false: the webhook is not ordered, or nothing waits.
-func (q *Queue) Head(ctx context.Context, webhookID uuid.UUID) (eventID string, waits bool, err error) {
-	head, err := headOf(ctx, q.Pool, webhookID)
-	if err != nil || head == nil {
-		return "", false, err
-	}
-	return head.EventID, true, nil
 }
 
 // StalledIncidents are those whose workflows may not have started. Any process may ask, and each does.

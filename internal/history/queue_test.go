@@ -38,7 +38,7 @@ func TestQueue_Look(t *testing.T) {
 		require.LessOrEqual(t, s.ResumeIn, firstRests[0]+restSpread)
 		s.ResumeIn = 0
 		require.Equal(t, QueueState{
-			BotID: "bot", Host: "example.com", Active: true, FailureCount: 1, LastError: "HTTP 503", Waiting: 10,
+			BotID: "bot", Active: true, FailureCount: 1, LastError: "HTTP 503", Waiting: 10,
 			Due: []Row{{EventID: "due-0", Attempt: 1, Step: 1, Trigger: webhook.TriggerEvent}, {EventID: "due-1", Attempt: 1, Step: 1, Trigger: webhook.TriggerEvent}},
 		}, s)
 		execute(t, pool, "DELETE FROM queue WHERE webhook_id = $1 AND due_at < now()", id)

@@ -326,7 +326,7 @@ func (r *Recorder) updateQueues(ctx context.Context, s *batchState) error {
 	if err := audit.Write(ctx, s.tx, changes...); err != nil {
 		return err
 	}
-	return StopWebhooks(ctx, s.tx, ids, "webhook disabled")
+	return StopWebhooks(ctx, s.tx, ids)
 }
 
 func (r *Recorder) addPlans(ctx context.Context, s *batchState) error {

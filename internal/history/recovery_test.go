@@ -365,7 +365,7 @@ func TestQueue_StartRecovery_BesideADisabling(t *testing.T) {
 				if _, err := tx.Exec(t.Context(), "UPDATE webhooks SET is_active = false WHERE id = $1", id); err != nil {
 					return err
 				}
-				return StopWebhooks(t.Context(), tx, []uuid.UUID{id}, "webhook disabled")
+				return StopWebhooks(t.Context(), tx, []uuid.UUID{id})
 			}))
 		})
 		all.Go(func() {

@@ -9,10 +9,10 @@ import (
 	"github.com/mathub/webhooks/db"
 )
 
-// StopWebhooks removes what is planned for webhooks that are disabled now, and ends their recoveries for the reason given.
-// The webhooks' locks are held.
-func StopWebhooks(ctx context.Context, tx pgx.Tx, ids []uuid.UUID, why string) error {
-	q := db.New()
+// StopWebhooks removes what is planned for webhooks that are disabled now, and ends their recoveries. The webhooks' locks
+// are held.
+func StopWebhooks(ctx context.Context, tx pgx.Tx, ids []uuid.UUID) error {
+	q, why := db.New(), "webhook disabled"
 	if err := q.ClearQueues(ctx, tx, ids); err != nil {
 		return err
 	}

@@ -8,12 +8,9 @@ import (
 	"github.com/mathub/webhooks/db"
 )
 
-// MostWaiting is up to how many waiting deliveries of a webhook are counted.
-const MostWaiting = 1000
-
 // Work is what a webhook has before it.
 type Work struct {
-	// Waiting is how many of its deliveries wait, up to MostWaiting.
+	// Waiting is how many of its deliveries wait, up to MostCounted.
 	Waiting int
 	// Recovering says that a recovery is running, which is done with so many events of those that it has found.
 	Recovering  bool
@@ -24,7 +21,7 @@ type Work struct {
 
 // Work is what some webhooks have before them.
 func (r *Reader) Work(ctx context.Context, webhookIDs []uuid.UUID) (map[uuid.UUID]Work, error) {
-	rows, err := db.New().WebhooksAtWork(ctx, r.Pool, db.WebhooksAtWorkParams{WebhookIds: webhookIDs, MostCounted: MostWaiting})
+	rows, err := db.New().WebhooksAtWork(ctx, r.Pool, db.WebhooksAtWorkParams{WebhookIds: webhookIDs, MostCounted: MostCounted})
 	work := make(map[uuid.UUID]Work, len(rows))
 	for _, row := range rows {
 		work[row.ID] = Work{Waiting: int(row.Waiting), Recovering: row.Recovering, Done: int(row.Done), Found: int(row.Found)}

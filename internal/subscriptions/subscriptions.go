@@ -251,7 +251,7 @@ func (s *Service) updatePlanned(ctx context.Context, tx pgx.Tx, change db.Update
 		}
 	}
 	if !w.IsActive {
-		return history.StopWebhooks(ctx, tx, []uuid.UUID{w.ID}, "webhook disabled")
+		return history.StopWebhooks(ctx, tx, []uuid.UUID{w.ID})
 	}
 	return nil
 }
@@ -355,7 +355,7 @@ func (s *Service) Delete(ctx context.Context, w db.Webhook) error {
 		if err := note(audit.Change{Action: audit.WebhookDeleted, BotID: w.BotID, Subject: w.ID.String(), Before: auditFields(w)}); err != nil {
 			return err
 		}
-		if err := q.DeleteQueue(ctx, tx, w.ID); err != nil {
+		if err := q.ClearAllQueues(ctx, tx, []uuid.UUID{w.ID}); err != nil {
 			return err
 		}
 		n, err = q.DeleteDeliveries(ctx, tx, db.DeleteDeliveriesParams{WebhookID: w.ID, Most: deletedAtOnce})
