@@ -29,11 +29,7 @@ type routeOptions struct {
 	duration []metric.RecordOption
 }
 
-// newRequestMetrics returns nil where m is nil.
 func newRequestMetrics(m metric.Meter, routes gin.RoutesInfo) *requestMetrics {
-	if m == nil {
-		return nil
-	}
 	x := &requestMetrics{
 		count:    instrument.Counter(m, "mathub_api_requests", "API requests, by method, route and status class. cancelled: the client left first."),
 		duration: instrument.Seconds(m, "mathub_api_request_duration", "Duration of API requests, by method and route.", .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30),
@@ -54,11 +50,7 @@ type emitMetrics struct {
 	alone, shared                  []metric.AddOption // of events
 }
 
-// newEmitMetrics returns nil where m is nil.
 func newEmitMetrics(m metric.Meter) *emitMetrics {
-	if m == nil {
-		return nil
-	}
 	return &emitMetrics{
 		conflicts:    instrument.Counter(m, "mathub_emit_conflicts", "Events emitted with an id that was accepted before with other content."),
 		unknownBots:  instrument.Counter(m, "mathub_emit_unknown_bots", "Events emitted that name at least one bot that does not exist."),
@@ -72,9 +64,6 @@ func newEmitMetrics(m metric.Meter) *emitMetrics {
 
 // started counts the events of a workflow that was started.
 func (x *emitMetrics) started(events int) {
-	if x == nil {
-		return
-	}
 	options := x.shared
 	if events == 1 {
 		options = x.alone
@@ -84,9 +73,6 @@ func (x *emitMetrics) started(events int) {
 }
 
 func (x *emitMetrics) count(ctx context.Context, r emit.Receipt) {
-	if x == nil {
-		return
-	}
 	if r.Conflict {
 		x.conflicts.Add(ctx, 1)
 	}
@@ -97,7 +83,7 @@ func (x *emitMetrics) count(ctx context.Context, r emit.Receipt) {
 
 // unfit counts an event whose data does not fit its schema; one that was accepted before is not counted again.
 func (x *emitMetrics) unfit(ctx context.Context, r emit.Receipt) {
-	if x != nil && !r.Duplicate {
+	if !r.Duplicate {
 		x.schemaFaults.Add(ctx, 1)
 	}
 }
@@ -125,9 +111,6 @@ func (s *server) measure(c *gin.Context) {
 	}
 	endSpan(c, status)
 	x := s.metrics
-	if x == nil {
-		return
-	}
 	o, ok := x.routes[routeKey{c.Request.Method, c.FullPath()}]
 	if !ok {
 		o = x.nowhere

@@ -10,11 +10,8 @@ import (
 	"github.com/mathub/webhooks/internal/telemetry/instrument"
 )
 
-// Measure measures the pool on m, for as long as the process runs. A nil m measures nothing.
+// Measure measures the pool on m, for as long as the process runs.
 func Measure(m metric.Meter, pool *pgxpool.Pool) {
-	if m == nil {
-		return
-	}
 	connections := instrument.Gauge(m, "mathub_db_connections", "Connections to Postgres, by state: acquired (in use), idle or constructing.")
 	limit := instrument.Gauge(m, "mathub_db_connections_limit", "The most connections that the process opens.")
 	acquired := instrument.CounterRead(m, "mathub_db_acquires", "Connections taken from the pool.")

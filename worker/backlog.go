@@ -24,11 +24,8 @@ const (
 )
 
 // MeasureBacklog measures on m what waits in the whole installation: every worker shows the same. What cannot be counted
-// is left out. A nil m measures nothing.
+// is left out.
 func MeasureBacklog(m metric.Meter, pool *pgxpool.Pool, log *slog.Logger) {
-	if m == nil {
-		return
-	}
 	rows := instrument.Gauge(m, "mathub_queue_rows", "Deliveries in webhooks' queues, of the whole installation, counted up to 100,000. At most 30 s old.")
 	webhooks := instrument.Gauge(m, "mathub_webhooks", "Webhooks of the whole installation, by state: direct, queued or disabled. At most 30 s old.")
 	bots := instrument.Gauge(m, "mathub_bots", "Bots with webhooks, of the whole installation, by state: failing (a webhook of it does, or was disabled by failures within the hour) or healthy. At most 30 s old.")
@@ -61,11 +58,8 @@ func MeasureBacklog(m metric.Meter, pool *pgxpool.Pool, log *slog.Logger) {
 	}, rows, webhooks, bots, fuses, paused)
 }
 
-// MeasureStuck measures on m the events whose workflows no worker seems to take. A nil m measures nothing.
+// MeasureStuck measures on m the events whose workflows no worker seems to take.
 func MeasureStuck(m metric.Meter, c client.Client, log *slog.Logger) {
-	if m == nil {
-		return
-	}
 	stuck := instrument.Gauge(m, "mathub_events_stuck", "Workflows in the namespace that no worker seems to take: an event's that has run for more than 10 minutes, or one of an unknown type. At most 30 s old.")
 	counted := &count[int64]{log: log, what: "stuck events", read: func(ctx context.Context) (int64, error) {
 		return searchattr.Stuck(ctx, c, workflows.StuckQuery(time.Now()))

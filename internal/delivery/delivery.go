@@ -258,7 +258,7 @@ func (d *Deliverer) leaveToQueue(ctx context.Context, a Attempt, fault error) (R
 	case d.base.Err() != nil, fault != nil && a.row == nil && a.Trigger.Manual():
 		return Result{}, errors.Join(fault, d.base.Err())
 	case fault != nil:
-		d.metrics.ownFault(ctx)
+		d.metrics.ownFaults.Add(ctx, 1)
 		d.reporter.ownFault(ctx, a, fault)
 		if delay = ownFaultDelay; errors.Is(fault, errClocks) {
 			delay = clockFaultDelay

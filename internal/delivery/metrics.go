@@ -28,11 +28,7 @@ type typeOptions struct {
 	failed                         map[string][]metric.AddOption // by class
 }
 
-// newMetrics returns nil, whose methods do nothing, where m is nil.
 func newMetrics(m metric.Meter) *metrics {
-	if m == nil {
-		return nil
-	}
 	x := &metrics{
 		events:     instrument.Counter(m, "mathub_events", "Events, by type and outcome: accepted or duplicate."),
 		deliveries: instrument.Counter(m, "mathub_deliveries", "Recorded delivery attempts, by event type, outcome (delivered or failed) and kind of error."),
@@ -78,22 +74,15 @@ func (x *metrics) of(t webhook.EventType) typeOptions {
 }
 
 func (x *metrics) accepted(ctx context.Context, t webhook.EventType) {
-	if x != nil {
-		x.events.Add(ctx, 1, x.of(t).accepted...)
-	}
+	x.events.Add(ctx, 1, x.of(t).accepted...)
 }
 
 func (x *metrics) duplicate(ctx context.Context, t webhook.EventType) {
-	if x != nil {
-		x.events.Add(ctx, 1, x.of(t).duplicate...)
-	}
+	x.events.Add(ctx, 1, x.of(t).duplicate...)
 }
 
 // delivery counts an attempt that was made and recorded; delay is below 0 where it was not an event's first.
 func (x *metrics) delivery(ctx context.Context, t webhook.EventType, r egress.Response, delay time.Duration) {
-	if x == nil {
-		return
-	}
 	o := x.of(t)
 	if r.Success() {
 		x.deliveries.Add(ctx, 1, o.delivered...)
@@ -110,7 +99,6 @@ func (x *metrics) delivery(ctx context.Context, t webhook.EventType, r egress.Re
 // ended counts an attempt that came to no exchange.
 func (x *metrics) ended(ctx context.Context, r Result, err error) {
 	switch {
-	case x == nil:
 	case err != nil:
 		x.ownFaults.Add(ctx, 1)
 	case r.Status == Skipped:
@@ -120,17 +108,8 @@ func (x *metrics) ended(ctx context.Context, r Result, err error) {
 	}
 }
 
-func (x *metrics) ownFault(ctx context.Context) {
-	if x != nil {
-		x.ownFaults.Add(ctx, 1)
-	}
-}
-
 // measureLoad shows what is in flight and waits.
 func (d *Deliverer) measureLoad(m metric.Meter) {
-	if m == nil {
-		return
-	}
 	inFlight := instrument.Gauge(m, "mathub_direct_in_flight", "Deliveries in flight to webhooks in direct mode.")
 	waiting := instrument.Gauge(m, "mathub_direct_waiting", "Deliveries that wait for a permit of their webhook's window.")
 	rounds := instrument.Gauge(m, "mathub_queue_rounds", "Rounds of webhooks' queues in progress.")

@@ -52,7 +52,7 @@ const lateDelay = time.Second
 // queueDelay is how long an event waited for its first attempt at a webhook, since the last pause ended at the soonest; below 0
 // for other attempts.
 func (d *Deliverer) queueDelay(ctx context.Context, a Attempt, in attemptInput, begun time.Time) time.Duration {
-	if d.metrics == nil || a.Trigger != webhook.TriggerEvent || in.event.AcceptedAt.IsZero() {
+	if d.cfg.Meter == nil || a.Trigger != webhook.TriggerEvent || in.event.AcceptedAt.IsZero() {
 		return -1
 	}
 	delay := begun.Sub(in.event.AcceptedAt)

@@ -94,7 +94,7 @@ type Client struct {
 	// clientCertificate is for receivers that ask for one; nil: none.
 	clientCertificate *ClientCertificate
 	heartbeat         *heartbeat
-	blocks            *blocks
+	blocked           metric.Int64Counter
 	// withoutRoots: no receiver's certificate can lead to an authority, as this machine knows of none.
 	withoutRoots bool
 }
@@ -241,7 +241,7 @@ func (c *Client) Turn(ctx context.Context, rawURL string) (*Turn, error) {
 		return &Turn{refused: "invalid url"}, nil
 	}
 	if u.Scheme != "https" && (u.Scheme != "http" || !c.allowHTTP) {
-		c.blocks.add(ctx, byScheme)
+		c.countBlocked(ctx, "scheme")
 		return &Turn{refused: "blocked: https only"}, nil
 	}
 	host, err := c.hosts.acquire(ctx, u.Host)
@@ -284,7 +284,7 @@ func (t *Turn) Post(ctx context.Context, header http.Header, body []byte) (Respo
 		return Response{}, err
 	}
 	if r.Class() == "blocked" {
-		t.client.blocks.add(ctx, byAddress)
+		t.client.countBlocked(ctx, "address")
 	}
 	return r, nil
 }

@@ -9,22 +9,9 @@ import (
 	"github.com/mathub/webhooks/internal/telemetry/instrument"
 )
 
-// blocks counts refusals by the guard; a nil one counts nothing.
-type blocks struct {
-	count           metric.Int64Counter
-	address, scheme metric.MeasurementOption
-}
-
 // measured registers the client's metrics on m.
 func (c *Client) measured(m metric.Meter) {
-	if m == nil {
-		return
-	}
-	c.blocks = &blocks{
-		count:   instrument.Counter(m, "mathub_egress_blocked", "Exchanges refused before sending, by reason: address (not public) or scheme (not https)."),
-		address: instrument.With(attribute.String("reason", "address")),
-		scheme:  instrument.With(attribute.String("reason", "scheme")),
-	}
+	c.blocked = instrument.Counter(m, "mathub_egress_blocked", "Exchanges refused before sending, by reason: address (not public) or scheme (not https).")
 	if own := c.clientCertificate; own != nil {
 		expiry := instrument.Gauge(m, "mathub_egress_client_certificate_expiry_timestamp_seconds", "When the client certificate for receivers expires, as a Unix time.")
 		instrument.Observe(m, func(_ context.Context, o metric.Observer) { o.ObserveInt64(expiry, own.NotAfter().Unix()) }, expiry)
@@ -45,11 +32,7 @@ func (c *Client) measured(m metric.Meter) {
 	}, underWay, limit, access)
 }
 
-func (b *blocks) add(ctx context.Context, reason func(*blocks) metric.MeasurementOption) {
-	if b != nil {
-		b.count.Add(ctx, 1, reason(b))
-	}
+// countBlocked counts a refusal by the guard.
+func (c *Client) countBlocked(ctx context.Context, reason string) {
+	c.blocked.Add(ctx, 1, metric.WithAttributes(attribute.String("reason", reason)))
 }
-
-func byAddress(b *blocks) metric.MeasurementOption { return b.address }
-func byScheme(b *blocks) metric.MeasurementOption  { return b.scheme }

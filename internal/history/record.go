@@ -384,7 +384,7 @@ func (r *Recorder) report(done *batchOutcome) {
 		a := d.attempt
 		r.log.Warn("webhook disabled", "webhook", a.WebhookID, "bot", d.botID, "host", d.host, "event", a.EventID, "delivery", a.DeliveryID, "error", a.Error, "failures", d.failures)
 	}
-	r.metrics.disable(r.ctx, len(done.disabled))
+	r.metrics.disabled.Add(r.ctx, int64(len(done.disabled)))
 	for _, class := range done.blown {
 		r.log.Error("fuse blown: too many webhooks fail in one way, and none is disabled for it; check outbound access", "class", class)
 	}

@@ -41,7 +41,7 @@ type Recorder struct {
 	pool    *pgxpool.Pool
 	queries *db.Queries
 	log     *slog.Logger
-	metrics *recorderMetrics
+	metrics recorderMetrics
 	wake    func(Webhook)
 
 	mu      sync.Mutex
@@ -198,7 +198,8 @@ func (r *Recorder) flush(batch []*recording) {
 		batch, err = r.write(batch)
 		switch {
 		case err == nil:
-			r.metrics.batch(r.ctx, size, time.Since(began))
+			r.metrics.size.Record(r.ctx, int64(size))
+			r.metrics.duration.Record(r.ctx, time.Since(began).Seconds())
 			complete(batch, nil)
 			return
 		case r.ctx.Err() != nil:
@@ -215,7 +216,7 @@ func (r *Recorder) flush(batch []*recording) {
 			complete(batch, err)
 			return
 		}
-		r.metrics.failed(r.ctx)
+		r.metrics.errors.Add(r.ctx, 1)
 		r.log.Warn("could not record deliveries; retrying", "count", len(batch), "error", err)
 		sleep.For(r.ctx, backoff)
 	}
