@@ -279,9 +279,9 @@ func TestASuspendedBotIsSentNothing(t *testing.T) {
 	s.emit(t, "meanwhile")
 	require.Zero(t, result[workflows.Summary](t, s.client, "event-meanwhile").Webhooks)
 	_, _, err := workflows.StartTest(t.Context(), s.client, s.attributes, s.target(id), "")
-	require.ErrorIs(t, err, workflows.ErrBotSuspended)
+	require.ErrorIs(t, err, workflows.NotMadeError{Reason: delivery.BotSuspended})
 	_, _, err = workflows.StartRedelivery(t.Context(), s.client, s.attributes, s.target(id), "before", 2)
-	require.ErrorIs(t, err, workflows.ErrBotSuspended)
+	require.ErrorIs(t, err, workflows.NotMadeError{Reason: delivery.BotSuspended})
 	for _, trigger := range []string{"event", "retry", "redeliver", "recover", "test"} {
 		_, err := s.pool.Exec(t.Context(), "INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at) VALUES ($1, 'meanwhile', 1, 1, $2::text::delivery_trigger, now())", id, trigger)
 		require.NoError(t, err)

@@ -43,7 +43,7 @@ func TestATestEventAnswersWithItsDelivery(t *testing.T) {
 	s.keep(t, "test-"+made.EventID, "send_test")
 
 	_, _, err = workflows.StartTest(t.Context(), s.client, s.attributes, s.target(uuid.New()), "")
-	require.ErrorIs(t, err, workflows.ErrWebhookGone)
+	require.ErrorIs(t, err, workflows.NotMadeError{Reason: delivery.WebhookGone})
 }
 
 func TestARedeliveryIsTheNextAttempt(t *testing.T) {

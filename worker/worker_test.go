@@ -167,7 +167,7 @@ func TestANoticeIsTried(t *testing.T) {
 		return workflows.StartNoticeTest(t.Context(), s.client, s.attributes, "bot")
 	}
 	_, err := try()
-	require.ErrorIs(t, err, workflows.ErrNoNotifyURL)
+	require.ErrorIs(t, err, workflows.NotMadeError{Reason: delivery.NoticesUnwanted})
 	sealed, err := s.keyset.SealNotify("bot", "s3cret")
 	require.NoError(t, err)
 	url, err := s.keyset.SealNotifyURL("bot", s.url+"/owner")

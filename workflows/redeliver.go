@@ -30,10 +30,10 @@ func redeliveryWorkflowID(a delivery.Attempt) string {
 // StartRedelivery runs Redeliver and returns as StartTest does. Two calls at once for the same attempt are one.
 func StartRedelivery(ctx context.Context, c client.Client, a *searchattr.Attributes, t delivery.Target, eventID string, attempt int) (made delivery.Attempt, queued bool, err error) {
 	in := delivery.Attempt{EventID: eventID, WebhookID: t.WebhookID, Number: attempt, Trigger: webhook.TriggerRedeliver}
-	queued, err = runManually(ctx, c, a, client.StartWorkflowOptions{
+	r, err := runToEnd(ctx, c, a, client.StartWorkflowOptions{
 		ID:                       redeliveryWorkflowID(in),
 		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
 		StaticSummary:            fmt.Sprintf("event %s again to %s", eventID, targetLabel(t)),
 	}, searchAttributesFor(t), Redeliver, in)
-	return in, queued, err
+	return in, r.Status == delivery.Queued, err
 }

@@ -2,7 +2,6 @@ package workflows
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -18,32 +17,13 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
-// ErrWebhookGone says that the webhook was deleted before anything was sent to it.
-var ErrWebhookGone = errors.New("the webhook is gone")
-
-// ErrEventGone says that the event is no longer kept.
-var ErrEventGone = errors.New("the event is no longer kept")
-
-// ErrBotSuspended says that nothing is sent, as the webhook's bot is suspended.
-var ErrBotSuspended = errors.New("the bot is suspended")
-
-// ErrNotVerified says that the endpoint has not agreed, and gets nothing until it has.
-var ErrNotVerified = errors.New("the endpoint is not verified")
-
-// ErrPaused says that an operator has stopped deliveries.
-var ErrPaused = errors.New("deliveries are paused")
-
-// ErrInOrder says that an ordered webhook's event waits for those before it.
-var ErrInOrder = errors.New("the event waits for those before it")
-
-// RateLimitedError says that the bot has sent as much to an endpoint that is not verified as it may.
-type RateLimitedError struct {
+// NotMadeError says why an attempt was not made: one of delivery's reasons, and for delivery.RateLimited when it may be.
+type NotMadeError struct {
+	Reason  string
 	RetryIn time.Duration
 }
 
-func (e RateLimitedError) Error() string {
-	return fmt.Sprintf("%s; again in %v", delivery.RateLimited, e.RetryIn)
-}
+func (e NotMadeError) Error() string { return e.Reason }
 
 const (
 	testPrefix = "test-"
@@ -110,8 +90,8 @@ func manualActivity(ctx workflow.Context, summary string) workflow.Context {
 }
 
 // StartTest runs SendTest and returns the attempt that it makes. It is then in the history, or queued says that the
-// webhook's queue makes it, before all that is due. It fails with ErrWebhookGone, or with what kept Temporal from running
-// it before ctx ended.
+// webhook's queue makes it, before all that is due. It fails with a NotMadeError, or with what kept Temporal from running it
+// before ctx ended.
 func StartTest(ctx context.Context, c client.Client, a *searchattr.Attributes, t delivery.Target, eventType webhook.EventType) (made delivery.Attempt, queued bool, err error) {
 	return startOwnEvent(ctx, c, a, t, testPrefix, "test event to ", webhook.Test, SendTest, TestInput{WebhookID: t.WebhookID, EventType: eventType})
 }
@@ -119,22 +99,13 @@ func StartTest(ctx context.Context, c client.Client, a *searchattr.Attributes, t
 // startOwnEvent runs a workflow that sends an event of its own to one webhook.
 func startOwnEvent(ctx context.Context, c client.Client, a *searchattr.Attributes, t delivery.Target, prefix, summary string, kind webhook.EventType, run, input any) (made delivery.Attempt, queued bool, err error) {
 	id := webhook.NewID()
-	queued, err = runManually(ctx, c, a, client.StartWorkflowOptions{ID: prefix + id, StaticSummary: summary + targetLabel(t)},
+	r, err := runToEnd(ctx, c, a, client.StartWorkflowOptions{ID: prefix + id, StaticSummary: summary + targetLabel(t)},
 		append(searchAttributesFor(t), searchattr.EventType.ValueSet([]string{string(kind)})), run, input)
-	return delivery.Attempt{EventID: id, WebhookID: t.WebhookID, Number: 1}, queued, err
+	return delivery.Attempt{EventID: id, WebhookID: t.WebhookID, Number: 1}, r.Status == delivery.Queued, err
 }
 
-// runManually runs a workflow whose result is one delivery's, to its end.
-func runManually(ctx context.Context, c client.Client, a *searchattr.Attributes, options client.StartWorkflowOptions, attributes []temporal.SearchAttributeUpdate, run any, input any) (queued bool, err error) {
-	r, err := runToEnd(ctx, c, a, options, attributes, run, input)
-	if err == nil && r.Status == delivery.Skipped {
-		err = notMade(r)
-	}
-	return r.Status == delivery.Queued, err
-}
-
-// runToEnd runs a workflow that a person waits for, and returns its result.
-func runToEnd(ctx context.Context, c client.Client, a *searchattr.Attributes, options client.StartWorkflowOptions, attributes []temporal.SearchAttributeUpdate, run any, input any) (r delivery.Result, err error) {
+// runToEnd runs a workflow that a person waits for, and returns its result. One that skipped its delivery is a NotMadeError.
+func runToEnd(ctx context.Context, c client.Client, a *searchattr.Attributes, options client.StartWorkflowOptions, attributes []temporal.SearchAttributeUpdate, run, input any) (r delivery.Result, err error) {
 	options.TaskQueue, options.EnableEagerStart, options.WorkflowExecutionTimeout = TaskQueue, true, 2*manualTimeout
 	started, err := a.Start(ctx, c, temporal.NewSearchAttributes(attributes...), options, run, input)
 	if err != nil {
@@ -143,26 +114,8 @@ func runToEnd(ctx context.Context, c client.Client, a *searchattr.Attributes, op
 	if err := started.Get(ctx, &r); err != nil {
 		return r, fmt.Errorf("%s: %w", options.ID, err)
 	}
-	return r, nil
-}
-
-// notMade is why an attempt was not made.
-func notMade(r delivery.Result) error {
-	switch r.Error {
-	case delivery.EventGone:
-		return ErrEventGone
-	case delivery.BotSuspended:
-		return ErrBotSuspended
-	case delivery.NotVerified:
-		return ErrNotVerified
-	case delivery.Paused:
-		return ErrPaused
-	case delivery.InOrder:
-		return ErrInOrder
-	case delivery.NoticesUnwanted:
-		return ErrNoNotifyURL
-	case delivery.RateLimited:
-		return RateLimitedError{r.RetryIn}
+	if r.Status == delivery.Skipped {
+		return r, NotMadeError{r.Error, r.RetryIn}
 	}
-	return ErrWebhookGone
+	return r, nil
 }

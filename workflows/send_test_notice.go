@@ -2,7 +2,6 @@ package workflows
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -14,9 +13,6 @@ import (
 	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/webhook"
 )
-
-// ErrNoNotifyURL says that the bot has no URL for notices.
-var ErrNoNotifyURL = errors.New("the bot has no notify URL")
 
 const noticeTestPrefix = "notice-test-"
 
@@ -40,13 +36,8 @@ func SendTestNotice(ctx workflow.Context, botID string) (r delivery.Result, err 
 	return r, err
 }
 
-// StartNoticeTest runs SendTestNotice to its end. It fails with ErrNoNotifyURL, ErrBotSuspended or a RateLimitedError where nothing
-// was sent, or with what kept Temporal from running it before ctx ended.
+// StartNoticeTest runs SendTestNotice to its end. It fails as StartTest does.
 func StartNoticeTest(ctx context.Context, c client.Client, a *searchattr.Attributes, botID string) (delivery.Result, error) {
-	r, err := runToEnd(ctx, c, a, client.StartWorkflowOptions{ID: noticeTestPrefix + webhook.NewID(), StaticSummary: "test notice to " + botID},
+	return runToEnd(ctx, c, a, client.StartWorkflowOptions{ID: noticeTestPrefix + webhook.NewID(), StaticSummary: "test notice to " + botID},
 		[]temporal.SearchAttributeUpdate{searchattr.BotID.ValueSet([]string{botID})}, SendTestNotice, botID)
-	if err == nil && r.Status == delivery.Skipped {
-		err = notMade(r)
-	}
-	return r, err
 }

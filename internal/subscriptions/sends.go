@@ -98,12 +98,12 @@ func (s *Service) TestNotification(ctx context.Context, botID string) (delivery.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTimeout)
 	defer cancel()
 	r, err := workflows.StartNoticeTest(ctx, s.Temporal, s.Attributes, botID)
-	var limited workflows.RateLimitedError
-	switch {
-	case errors.Is(err, workflows.ErrNoNotifyURL):
+	var unmade workflows.NotMadeError
+	switch errors.As(err, &unmade); {
+	case unmade.Reason == delivery.NoticesUnwanted:
 		return r, errNoNotifyURL // it was removed meanwhile
-	case errors.As(err, &limited):
-		return r, &problem.Error{Kind: problem.TooManyRequests, Detail: "Limit of tests to this notification URL reached.", RetryAfter: limited.RetryIn}
+	case unmade.Reason == delivery.RateLimited:
+		return r, &problem.Error{Kind: problem.TooManyRequests, Detail: "Limit of tests to this notification URL reached.", RetryAfter: unmade.RetryIn}
 	case err != nil:
 		return r, s.notSent(err)
 	}
@@ -257,22 +257,23 @@ func (s *Service) Pauses() *history.Pauses { return &history.Pauses{Pool: s.Pool
 
 // notSent is what the caller learns of an attempt that was not made.
 func (s *Service) notSent(err error) error {
-	var limited workflows.RateLimitedError
-	switch {
-	case errors.As(err, &limited):
-		return &problem.Error{Kind: problem.TooManyRequests, Detail: "Delivery limit of this unverified endpoint reached. Verify the endpoint, or wait.", RetryAfter: limited.RetryIn}
-	case errors.Is(err, workflows.ErrNotVerified):
+	var unmade workflows.NotMadeError
+	if !errors.As(err, &unmade) {
+		return problem.OfTemporal(err)
+	}
+	switch unmade.Reason {
+	case delivery.RateLimited:
+		return &problem.Error{Kind: problem.TooManyRequests, Detail: "Delivery limit of this unverified endpoint reached. Verify the endpoint, or wait.", RetryAfter: unmade.RetryIn}
+	case delivery.NotVerified:
 		return ErrNotVerified
-	case errors.Is(err, workflows.ErrWebhookGone):
-		return problem.ErrNotFound
-	case errors.Is(err, workflows.ErrBotSuspended):
+	case delivery.BotSuspended:
 		return problem.ErrSuspended
-	case errors.Is(err, workflows.ErrPaused): // since it was checked
+	case delivery.Paused: // since it was checked
 		return &problem.Error{Kind: problem.Conflict, Detail: "Deliveries of this webhook are paused by an operator."}
-	case errors.Is(err, workflows.ErrInOrder):
+	case delivery.InOrder:
 		return errInOrder
-	case errors.Is(err, workflows.ErrEventGone):
+	case delivery.EventGone:
 		return s.notKept()
 	}
-	return problem.OfTemporal(err)
+	return problem.ErrNotFound // the webhook is gone
 }
