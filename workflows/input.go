@@ -46,7 +46,7 @@ func Registered() map[string]any {
 		"Redeliver":       checked(Redeliver, checkRedelivery),
 		"Recover":         checked(Recover, checkRecovery),
 		"RecoverIncident": checked(RecoverIncident, IncidentInput.check),
-		"NotifyDisabled":  checked(NotifyDisabled, NoticeInput.check),
+		"NotifyDisabled":  checked(NotifyDisabled, checkNotice),
 		"SendTestNotice":  checked(SendTestNotice, checkNoticeTest),
 		"RemoveExpired":   checked(RemoveExpired, RemovalInput.check),
 	}

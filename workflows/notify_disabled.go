@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math"
 	"time"
 
-	"github.com/google/uuid"
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
@@ -17,26 +15,12 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
-// NoticeInput names a notice. What it says, and where it goes to, is in Postgres.
-type NoticeInput struct {
-	Kind       webhook.NoticeKind `json:"kind,omitempty"` // empty: that the webhook was disabled
-	WebhookID  uuid.UUID          `json:"webhookId"`
-	Generation int                `json:"generation"` // see webhook.Notice
-	BotID      string             `json:"botId"`      // for the fairness of the task queue
-}
-
-func (in NoticeInput) check(workflowID string) error {
-	switch {
-	case in.WebhookID == uuid.Nil:
-		return webhook.Invalid("webhookId", "is required")
-	case in.Kind != "" && !in.Kind.Valid():
-		return webhook.Invalid("kind", "must be disabled, failing or recovered")
-	case in.Generation < 0 || in.Generation > math.MaxInt32:
-		return webhook.Invalid("generation", "must be a webhook's")
-	case len(in.BotID) > webhook.MaxIDBytes:
-		return webhook.Invalid("botId", "must be a bot's id")
+func checkNotice(n delivery.Notice, workflowID string) error {
+	n.Kind, n.Attempt = cmp.Or(n.Kind, webhook.NoticeDisabled), 1
+	if err := n.Check(); err != nil {
+		return err
 	}
-	return checkID(workflowID, webhook.Notice{Kind: cmp.Or(in.Kind, webhook.NoticeDisabled), WebhookID: in.WebhookID, Generation: in.Generation}.NoticeID())
+	return checkID(workflowID, webhook.Notice{Kind: n.Kind, WebhookID: n.WebhookID, Generation: n.Generation}.NoticeID())
 }
 
 // NoticeStatus is the answer to a NotifyDisabled's StatusQuery.
@@ -48,7 +32,7 @@ type NoticeStatus struct {
 
 // NotifyDisabled notifies a bot's owner that failures disabled a webhook, or that it fails or has recovered, until the owner's endpoint takes it or the retry
 // schedule ends. It answers StatusQuery and takes RetryNowSignal. Its result is that of the last attempt.
-func NotifyDisabled(ctx workflow.Context, in NoticeInput) (delivery.Result, error) {
+func NotifyDisabled(ctx workflow.Context, in delivery.Notice) (delivery.Result, error) {
 	status := NoticeStatus{Attempt: 1}
 	described := workflow.QueryHandlerOptions{Description: "when the next attempt is due, and why the last failed"}
 	if err := workflow.SetQueryHandlerWithOptions(ctx, StatusQuery, func() (NoticeStatus, error) { return status, nil }, described); err != nil {
@@ -59,7 +43,8 @@ func NotifyDisabled(ctx workflow.Context, in NoticeInput) (delivery.Result, erro
 	options := slowActivity(ctx, in.BotID, in.WebhookID.String())
 	for {
 		var r delivery.Result
-		err := workflow.ExecuteActivity(options, act.NotifyOwner, delivery.Notice{Kind: in.Kind, WebhookID: in.WebhookID, Generation: in.Generation, Attempt: status.Attempt}).Get(ctx, &r)
+		in.Attempt = status.Attempt
+		err := workflow.ExecuteActivity(options, act.NotifyOwner, in).Get(ctx, &r)
 		if err != nil || r.RetryIn == 0 {
 			return r, err
 		}
@@ -81,7 +66,7 @@ func StartNotice(ctx context.Context, c client.Client, d webhook.Notice) error {
 	_, err := c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID: d.NoticeID(), TaskQueue: TaskQueue, StaticSummary: targetLabel(delivery.Target{WebhookID: d.WebhookID, BotID: d.BotID, Host: d.Host}),
 		WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY, WorkflowExecutionErrorWhenAlreadyStarted: true,
-	}, NotifyDisabled, NoticeInput{Kind: d.Kind, WebhookID: d.WebhookID, Generation: d.Generation, BotID: d.BotID})
+	}, NotifyDisabled, delivery.Notice{Kind: d.Kind, WebhookID: d.WebhookID, Generation: d.Generation, BotID: d.BotID})
 	if temporal.IsWorkflowExecutionAlreadyStartedError(err) {
 		return nil
 	}

@@ -12,9 +12,9 @@ import (
 
 func TestANoticeIsAttemptedUntilTaken(t *testing.T) {
 	env := newEnv(t)
-	in := NoticeInput{WebhookID: target().WebhookID, Generation: 2, BotID: "bot"}
+	in := delivery.Notice{WebhookID: target().WebhookID, Generation: 2, BotID: "bot"}
 	for i, r := range []delivery.Result{failedNotice(time.Hour), failedNotice(10 * time.Hour), delivered()} {
-		env.OnActivity(act.NotifyOwner, mock.Anything, delivery.Notice{WebhookID: in.WebhookID, Generation: 2, Attempt: i + 1}).Return(r, nil).Once()
+		env.OnActivity(act.NotifyOwner, mock.Anything, delivery.Notice{WebhookID: in.WebhookID, Generation: 2, BotID: "bot", Attempt: i + 1}).Return(r, nil).Once()
 	}
 	began := env.Now()
 	env.RegisterDelayedCallback(func() {
@@ -38,7 +38,7 @@ func TestANoticeIsAttemptedUntilTaken(t *testing.T) {
 func TestANoticeEndsWithTheSchedule(t *testing.T) {
 	env := newEnv(t)
 	env.OnActivity(act.NotifyOwner, mock.Anything, mock.Anything).Return(failedNotice(0), nil).Once()
-	env.ExecuteWorkflow(NotifyDisabled, NoticeInput{BotID: "bot"})
+	env.ExecuteWorkflow(NotifyDisabled, delivery.Notice{BotID: "bot"})
 	require.NoError(t, env.GetWorkflowError())
 }
 

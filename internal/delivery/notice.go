@@ -25,15 +25,18 @@ const (
 	NoticeOver      = "it is not so any more"
 )
 
-// Notice is one attempt to tell a bot's owner that a webhook was disabled, fails or has recovered. It names what Postgres knows.
+// Notice is one attempt to tell a bot's owner that a webhook was disabled, fails or has recovered. What it says, and where it goes
+// to, is in Postgres.
 type Notice struct {
 	Kind       webhook.NoticeKind `json:"kind,omitempty"` // empty: that it was disabled
 	WebhookID  uuid.UUID          `json:"webhookId"`
-	Generation int                `json:"generation"` // see webhook.Notice
-	Attempt    int                `json:"attempt"`    // 1 for the first
+	Generation int                `json:"generation"`        // see webhook.Notice
+	BotID      string             `json:"botId"`             // for the fairness of the task queue
+	Attempt    int                `json:"attempt,omitempty"` // 1 for the first
 }
 
-func (n Notice) check() error {
+// Check finds what no notice of ours has.
+func (n Notice) Check() error {
 	switch {
 	case n.WebhookID == uuid.Nil:
 		return webhook.Invalid("webhookId", "is required")
@@ -41,6 +44,8 @@ func (n Notice) check() error {
 		return webhook.Invalid("kind", "must be disabled, failing or recovered")
 	case n.Generation < 0 || n.Generation > math.MaxInt32:
 		return webhook.Invalid("generation", "must be 0 or more, and no larger than a webhook's can be")
+	case len(n.BotID) > webhook.MaxIDBytes:
+		return webhook.Invalid("botId", "must be a bot's id")
 	case n.Attempt < 1 || n.Attempt > maxNoticeAttempts:
 		return webhook.Invalid("attempt", fmt.Sprintf("must be 1 to %d", maxNoticeAttempts))
 	}
@@ -54,7 +59,7 @@ const maxNoticeAttempts = 1000
 // against nothing. An error means that our own side failed.
 func (d *Deliverer) NotifyOwner(ctx context.Context, n Notice) (Result, error) {
 	n.Kind = cmp.Or(n.Kind, webhook.NoticeDisabled)
-	if err := n.check(); err != nil {
+	if err := n.Check(); err != nil {
 		return Result{}, err
 	}
 	row, err := d.queries.GetNotice(ctx, d.cfg.Pool, db.GetNoticeParams{Kind: string(n.Kind), WebhookID: n.WebhookID, Generation: int32(n.Generation)})
