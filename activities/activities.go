@@ -184,8 +184,8 @@ func (a *Activities) NotifyOwner(ctx context.Context, n delivery.Notice) (delive
 	return final(a.deliverer.NotifyOwner(ctx, n))
 }
 
-// RemoveExpired removes expired events for about two seconds.
-func (a *Activities) RemoveExpired(ctx context.Context, in history.RemovalInput) (history.Removal, error) {
+// RemoveExpired goes on with the removal of expired events for about two seconds.
+func (a *Activities) RemoveExpired(ctx context.Context, in history.Removal) (history.Removal, error) {
 	return a.remover.RemoveExpired(ctx, in)
 }
 

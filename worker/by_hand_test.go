@@ -254,8 +254,8 @@ func TestARemovalByHandKeepsWhatTheConfigurationKeeps(t *testing.T) {
 		map[string]any{"retention": "4d"},
 		map[string]any{"retention": "24h", "before": time.Now()},
 		map[string]any{"retention": 5},
-		map[string]any{"done": map[string]any{"before": time.Now().Add(time.Hour)}},
-		map[string]any{"done": map[string]any{"before": time.Now().AddDate(-100, 0, 0)}},
+		map[string]any{"before": time.Now().Add(time.Hour), "after": map[string]any{"eventId": "a"}},
+		map[string]any{"before": time.Now().AddDate(-100, 0, 0)},
 	} {
 		require.NoError(t, s.byHand(t, "", "RemoveExpired", input))
 	}

@@ -54,7 +54,7 @@ var fuzzKinds = map[string]struct {
 	"RecoverIncident": {workflows.IncidentWorkflowID(uuid.MustParse(fuzzworld.Incident)), []string{`{"incidentId":"` + fuzzworld.Incident + `"}`}},
 	"NotifyDisabled":  {webhook.Notice{Kind: webhook.NoticeDisabled, WebhookID: uuid.MustParse(fuzzworld.Hook), Generation: 1}.NoticeID(), []string{`{"kind":"disabled","webhookId":"` + fuzzworld.Hook + `","generation":1,"botId":"bot-lemma"}`}},
 	"SendTestNotice":  {"notice-test-NEW", []string{`"` + fuzzworld.Bot + `"`}},
-	"RemoveExpired":   {"", []string{`{}`, `{"done":{"before":"2025-03-20T10:30:00Z","events":1,"deliveries":2}}`}},
+	"RemoveExpired":   {"", []string{`{}`, `{"before":"2025-03-20T10:30:00Z","events":1,"deliveries":2}`}},
 }
 
 var fuzzNames = slices.Sorted(maps.Keys(fuzzKinds))

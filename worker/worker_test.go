@@ -19,6 +19,7 @@ import (
 
 	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/internal/delivery"
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
 )
@@ -294,7 +295,7 @@ func TestTheScheduleRemovesWhatIsOverAge(t *testing.T) {
 		id = described.Info.RecentActions[0].StartWorkflowResult.WorkflowID
 		return true
 	}, 3*time.Minute, 50*time.Millisecond)
-	removed := result[workflows.Removed](t, s.client, id)
+	removed := result[history.Removal](t, s.client, id)
 	require.Equal(t, [2]int{1, 1}, [2]int{removed.Events, removed.Deliveries})
 	require.WithinDuration(t, time.Now().Add(-721*time.Hour), removed.Before, time.Minute)
 	s.keep(t, id, "remove_expired")

@@ -48,7 +48,7 @@ func Registered() map[string]any {
 		"RecoverIncident": checked(RecoverIncident, IncidentInput.check),
 		"NotifyDisabled":  checked(NotifyDisabled, checkNotice),
 		"SendTestNotice":  checked(SendTestNotice, checkNoticeTest),
-		"RemoveExpired":   checked(RemoveExpired, RemovalInput.check),
+		"RemoveExpired":   checked(RemoveExpired, checkRemoval),
 	}
 }
 

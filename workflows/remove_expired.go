@@ -26,57 +26,31 @@ const (
 	// removalPause is between the activities, removalSteps how many of them one run makes, so that its history stays short.
 	removalPause = time.Second
 	removalSteps = 100
+	// removalTimeout is for a step, which takes about two seconds, or longer where Postgres has other things to do.
+	removalTimeout = time.Minute
 )
 
-// RemovalInput is a removal to begin, or, with Done, to go on with. How long everything is kept it does not say: the
-// worker's configuration does.
-type RemovalInput struct {
-	Done history.Removal `json:"done,omitzero"`
-}
-
-func (in RemovalInput) check(string) error {
-	if in.Done.Events < 0 || in.Done.Deliveries < 0 {
-		return webhook.Invalid("done", "must hold no negative number")
+func checkRemoval(in history.Removal, _ string) error {
+	if in.Events < 0 || in.Deliveries < 0 {
+		return webhook.Invalid("events", "must not be negative, and deliveries neither")
 	}
 	return nil
 }
 
-// Removed is what a removal came to.
-type Removed struct {
-	Before     time.Time `json:"before,omitzero"` // of what was accepted before, all but what waits for the end of a pause
-	Events     int       `json:"events"`
-	Deliveries int       `json:"deliveries"`
-	Partitions int       `json:"partitions,omitempty"`
-}
-
 // RemoveExpired removes events over the configured retention's age, with their deliveries, step by step.
-func RemoveExpired(ctx workflow.Context, in RemovalInput) (Removed, error) {
+func RemoveExpired(ctx workflow.Context, in history.Removal) (history.Removal, error) {
 	for range removalSteps {
 		var step history.Removal
-		err := workflow.ExecuteLocalActivity(removal(ctx), act.RemoveExpired, history.RemovalInput{Before: in.Done.Before, After: in.Done.After}).Get(ctx, &step)
-		if err != nil {
-			return Removed{}, err
+		err := workflow.ExecuteLocalActivity(localActivity(ctx, removalTimeout, "remove expired events and deliveries"), act.RemoveExpired, in).Get(ctx, &step)
+		if err != nil || step.Done {
+			return step, err
 		}
-		step.Events += in.Done.Events
-		step.Deliveries += in.Done.Deliveries
-		if in.Done = step; step.Done {
-			return Removed{Before: step.Before, Events: step.Events, Deliveries: step.Deliveries, Partitions: step.Partitions}, nil
-		}
+		in = step
 		if err := workflow.Sleep(ctx, removalPause); err != nil {
-			return Removed{}, err
+			return in, err
 		}
 	}
-	return Removed{}, workflow.NewContinueAsNewError(ctx, RemoveExpired, in)
-}
-
-// removal are the options of a step, which takes about two seconds, or longer where Postgres has other things to do.
-func removal(ctx workflow.Context) workflow.Context {
-	return workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
-		StartToCloseTimeout:    time.Minute,
-		ScheduleToCloseTimeout: unlimited,
-		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: time.Minute},
-		Summary:                "remove expired events and deliveries",
-	})
+	return in, workflow.NewContinueAsNewError(ctx, RemoveExpired, in)
 }
 
 // ScheduleRemoval has RemoveExpired started every hour, or, with a retention of 0, no more. A schedule that is there
@@ -91,7 +65,7 @@ func ScheduleRemoval(ctx context.Context, c client.Client, retention webhook.Ret
 	}
 	spec := client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: removeEvery}}, Jitter: removeJitter}
 	action := &client.ScheduleWorkflowAction{
-		ID: "remove-expired", Workflow: RemoveExpired, TaskQueue: TaskQueue, Args: []any{RemovalInput{}},
+		ID: "remove-expired", Workflow: RemoveExpired, TaskQueue: TaskQueue, Args: []any{history.Removal{}},
 		StaticSummary: "what is older than " + retention.String(),
 	}
 	const overlap = enums.SCHEDULE_OVERLAP_POLICY_SKIP

@@ -141,19 +141,15 @@ func (h *longHistory) remove(t *testing.T) {
 	before := time.Now().AddDate(0, 0, -30)
 	require.NoError(t, h.pool.QueryRow(t.Context(), "SELECT count(*) FROM events WHERE accepted_at < $1", before).Scan(&expired))
 	remover := &Remover{Pool: h.pool, Retention: webhook.Retention(29 * 24 * time.Hour), Schedule: webhook.DefaultSchedule}
-	var events, partitions int
-	began := time.Now()
-	for in := (RemovalInput{Before: before}); ; {
-		step, err := remover.RemoveExpired(t.Context(), in)
+	removed, began := Removal{Before: before}, time.Now()
+	for !removed.Done {
+		var err error
+		removed, err = remover.RemoveExpired(t.Context(), removed)
 		require.NoError(t, err)
-		events, partitions, in.After = events+step.Events, partitions+step.Partitions, step.After
-		if step.Done {
-			break
-		}
 	}
 	took := time.Since(began)
-	require.Equal(t, expired, events)
-	require.Positive(t, partitions)
+	require.Equal(t, expired, removed.Events)
+	require.Positive(t, removed.Partitions)
 	var name string
 	began = time.Now()
 	h.scan(t, fmt.Sprintf("SELECT drop_partition(now() - interval '%d days')", 24), &name)

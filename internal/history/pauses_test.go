@@ -344,7 +344,7 @@ func TestRetention_KeepsWhatIsPaused(t *testing.T) {
 	}
 	addRow(t, pool, id, "1", webhook.TriggerEvent, -time.Hour)
 	remove := func() []string {
-		_, err := (&Remover{Pool: pool, Retention: webhook.DefaultRetention}).RemoveExpired(t.Context(), RemovalInput{})
+		_, err := (&Remover{Pool: pool, Retention: webhook.DefaultRetention}).RemoveExpired(t.Context(), Removal{})
 		require.NoError(t, err)
 		rows, err := db.New().GetEvents(t.Context(), pool, []string{"0", "1", "2"})
 		require.NoError(t, err)

@@ -46,38 +46,32 @@ type Expired struct {
 	EventID    string    `json:"eventId"`
 }
 
-// RemovalInput asks to remove what was accepted, and last delivered, before a time, from after a place on. Without a time,
-// or with a later one than the retention allows, it is what the retention says.
-type RemovalInput struct {
-	Before time.Time `json:"before,omitzero"`
-	After  Expired   `json:"after"`
-}
-
-// Removal is how far a removal has come, and what it has removed.
+// Removal is how far a removal has come, and what it has removed. The zero value begins one.
 type Removal struct {
-	// Before is the time that it goes up to; zero: all is kept for ever.
+	// Before is the time that it goes up to: removed is what was accepted, and last delivered, before. Zero, or later than the
+	// retention allows: what that says; of a removal that is done, zero says that all is kept for ever.
 	Before time.Time `json:"before,omitzero"`
-	After  Expired   `json:"after"`
-	Events int       `json:"events"`
+	// After is the last event that was looked at.
+	After  Expired `json:"after,omitzero"`
+	Events int     `json:"events"`
 	// Deliveries are those that went one by one, Partitions what went with all that was in it.
 	Deliveries int  `json:"deliveries"`
 	Partitions int  `json:"partitions,omitempty"`
 	Done       bool `json:"done,omitempty"`
 }
 
-// RemoveExpired removes events, oldest first, for about two seconds. What is left of their deliveries nobody sees any more, and
+// RemoveExpired goes on with a removal for about two seconds: it removes events, oldest first. What is left of their deliveries nobody sees any more, and
 // goes with its partition, once all events of that are expired; what stands in no partition of its own goes with the event. It
 // waits for no lock but a moment for that of a partition or of an ordered webhook, and leaves for the next time what others are removing. However it is
 // started, it removes nothing that the configured retention keeps, and nothing that may still be attempted, as also what waits
 // for the end of a pause.
-func (r *Remover) RemoveExpired(ctx context.Context, in RemovalInput) (Removal, error) {
-	before, err := r.before(ctx, in.Before)
+func (r *Remover) RemoveExpired(ctx context.Context, done Removal) (Removal, error) {
+	before, err := r.before(ctx, done.Before)
 	if err != nil {
 		return Removal{}, err
 	}
-	q, done := db.New(), Removal{Before: before, After: in.After}
-	if before.IsZero() {
-		done.Done = true
+	q := db.New()
+	if done.Before, done.Done = before, before.IsZero(); done.Done {
 		return done, nil
 	}
 	for until := time.Now().Add(removalStint); time.Now().Before(until); {

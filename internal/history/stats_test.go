@@ -189,11 +189,11 @@ func TestRollUp_OutlivesBudgets(t *testing.T) {
 	require.Zero(t, count(t, pool, "delivery_stats WHERE step = 60"))
 	kept := count(t, pool, "delivery_stats")
 	remover := &Remover{Pool: pool, Retention: webhook.DefaultRetention}
-	_, err = remover.RemoveExpired(t.Context(), RemovalInput{})
+	_, err = remover.RemoveExpired(t.Context(), Removal{})
 	require.NoError(t, err)
 	require.Equal(t, kept, count(t, pool, "delivery_stats"))
 	execute(t, pool, "UPDATE delivery_stats SET start = start - interval '31 days'")
-	_, err = remover.RemoveExpired(t.Context(), RemovalInput{})
+	_, err = remover.RemoveExpired(t.Context(), Removal{})
 	require.NoError(t, err)
 	require.Zero(t, count(t, pool, "delivery_stats"))
 }
