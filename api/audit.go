@@ -5,7 +5,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/mathub/webhooks/internal/audit"
-	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/web"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -48,16 +47,13 @@ func (s *server) auditOf(c *gin.Context, q *query, bot string) (reply, error) {
 	if text, given := q.text("before"); given {
 		id, err := web.ParseID(text)
 		if before = id; err != nil {
-			q.Add("before", notAnEntry)
+			q.Add("before", "must be the id of an entry")
 		}
 	}
 	if err := q.Err(); err != nil {
 		return reply{}, err
 	}
 	entries, more, err := s.audit.List(c, bot, before)
-	if problem.Is(err, problem.NotFound) {
-		return reply{}, webhook.Invalid("before", notAnEntry)
-	}
 	if err != nil {
 		return reply{}, err
 	}
@@ -72,8 +68,6 @@ func (s *server) auditOf(c *gin.Context, q *query, bot string) (reply, error) {
 	}
 	return ok(list), nil
 }
-
-const notAnEntry = "must be the id of an entry that is still kept"
 
 // seenBy is an actor as a reader may see it: who of the operator's side it is, is not for the bot.
 func seenBy(by audit.Actor, forBot bool) audit.Actor {

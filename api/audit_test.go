@@ -51,11 +51,11 @@ func TestListAudit(t *testing.T) {
 	for _, e := range list(auditPath, otherKey) {
 		require.NotEqual(t, bot, e.BotID, "another bot's")
 	}
-	require.Equal(t, http.StatusUnprocessableEntity, a.do("GET", auditPath+"?before="+entries[0].ID, otherKey, nil).status)
+	require.Empty(t, list(auditPath+"?before="+entries[0].ID, otherKey))
 	require.Equal(t, actions(entries[1:]), actions(list(auditPath+"?before="+entries[0].ID, key)))
 	require.Equal(t, actions(entries), actions(list(serviceAudit+"?botId="+bot, serviceToken)))
 	require.Greater(t, len(list(serviceAudit, serviceToken)), len(entries), "of every bot")
-	for _, query := range []string{"?before=x", "?before=0195b2f0-5a3e-7c1d-8f00-3b6d2a9c4e71", "?botId=a%20b", "?limit=1"} {
+	for _, query := range []string{"?before=x", "?botId=a%20b", "?limit=1"} {
 		require.Equal(t, http.StatusUnprocessableEntity, a.do("GET", serviceAudit+query, serviceToken, nil).status, query)
 	}
 }

@@ -100,8 +100,7 @@ func TestTheListOfWebhooksHasAMiB(t *testing.T) {
 		require.Len(t, items, stored)
 		require.Equal(t, c.pages, pages)
 	}
-	_, other := a.bot()
-	for _, after := range []string{"", "nonsense", uuid.NewString(), a.hook(other)} {
+	for _, after := range []string{"", "nonsense"} {
 		got := a.do("GET", webhooksPath+"?after="+after, key, nil)
 		require.Equal(t, http.StatusUnprocessableEntity, got.status)
 		require.Equal(t, []string{"after"}, got.fields(t))

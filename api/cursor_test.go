@@ -15,7 +15,36 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
-// TestACursorThatIsNoneIsNamed, on every page there is: an id that leads to nothing of the bot's is none, either.
+// TestALinkLeadsOn, whatever is removed before it is followed.
+func TestALinkLeadsOn(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	_, key := a.bot()
+	hooks := []string{a.hook(key), a.hook(key), a.hook(key)}
+	a.historyOf(hooks[0], 3)
+	var webhooks []mathub.Webhook
+	a.execute("DELETE FROM webhooks WHERE id = $1", hooks[1])
+	a.do(http.MethodGet, webhooksPath+"?after="+hooks[1], key, nil).into(t, &webhooks)
+	require.Len(t, webhooks, 1)
+	require.Equal(t, hooks[2], webhooks[0].ID)
+
+	var deliveries []mathub.Delivery
+	first := a.do(http.MethodGet, webhooksPath+"/"+hooks[0]+"/deliveries?limit=1", key, nil)
+	first.into(t, &deliveries)
+	next, _, _ := strings.Cut(strings.TrimPrefix(first.header.Get("Link"), "<"), ">")
+	a.execute("DELETE FROM deliveries WHERE id = $1", deliveries[0].ID)
+	a.do(http.MethodGet, strings.TrimPrefix(next, a.url), key, nil).into(t, &deliveries)
+	require.Equal(t, 2, deliveries[0].Attempt)
+
+	var entries []mathub.AuditEntry
+	a.do(http.MethodGet, auditPath, key, nil).into(t, &entries)
+	last := entries[len(entries)-1].ID
+	a.execute("DELETE FROM audit_log WHERE id = $1", last)
+	a.do(http.MethodGet, auditPath+"?before="+last, key, nil).into(t, &entries)
+	require.Empty(t, entries)
+}
+
+// TestACursorThatIsNoneIsNamed, on every page there is.
 func TestACursorThatIsNoneIsNamed(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, nil, nil)
@@ -31,7 +60,7 @@ func TestACursorThatIsNoneIsNamed(t *testing.T) {
 		"/api/internal/v1/webhooks?botId=" + bot: {serviceToken, "after"},
 	} {
 		cursors := []string{"", "x", "-1", "\x00", "\xff\xfe", "99999999999999999999", "AYPn-x0=", strings.Repeat("A", 4000), uuid.NewString() + "x"}
-		if path != eventsPath+"/e1" { // where one leads to what comes after it, whatever it was of
+		if page.cursor == "before" || path == pollPath || strings.HasPrefix(path, internalPath+"webhooks") { // elsewhere one leads to what comes after it, whatever it was of
 			cursors = append(cursors, uuid.NewString(), others)
 		}
 		for _, cursor := range cursors {

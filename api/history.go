@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -57,10 +58,10 @@ func (s *server) deliveries(c *gin.Context, webhookIDs ...uuid.UUID) (reply, err
 	}
 	list, n := encodeList(deliveries)
 	if n < len(deliveries) {
-		page.Next = &deliveries[n-1].ID
+		page.Next = page.Deliveries[n-1].Seq
 	}
-	if page.Next != nil {
-		query.Set("before", page.Next.String())
+	if page.Next != 0 {
+		query.Set("before", strconv.FormatInt(page.Next, 10))
 		s.linkNext(c, query)
 	}
 	return ok(list), nil
@@ -90,13 +91,10 @@ func (s *server) readFilter(c *gin.Context, webhookIDs []uuid.UUID) (f history.F
 		f.Until = *until
 	}
 	if text, given := q.text("before"); given {
-		id, err := web.ParseID(text)
-		if err == nil {
-			f.Before, err = s.history.Seq(c, webhookIDs, id)
-		}
+		f.Before, err = s.history.ParsePlace(c, webhookIDs, text)
 		switch {
 		case problem.Is(err, problem.NotFound):
-			q.Add("before", "must be the id of a listed delivery that is still kept")
+			q.Add("before", "must be as the Link of the page before has it, or the id of a listed delivery that is still kept")
 		case err != nil:
 			return f, nil, err
 		}

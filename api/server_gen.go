@@ -1371,7 +1371,7 @@ type ListAllDeliveriesParams struct {
 	// Until Only attempts made at this time or earlier.
 	Until *FilterUntil `form:"until,omitempty" json:"until,omitempty"`
 
-	// Before The id of a delivery. The list begins after it, with older ones.
+	// Before The id of a delivery that is kept, or what the `Link` header has. The list begins after it, with older ones.
 	Before *Before `form:"before,omitempty" json:"before,omitempty"`
 
 	// Limit The size of the page.
@@ -1457,7 +1457,7 @@ type GetStatsParams struct {
 
 // ListWebhooksParams defines parameters for ListWebhooks.
 type ListWebhooksParams struct {
-	// After The id of one of the bot's webhooks. The list begins after it.
+	// After The id of a webhook, which may have been deleted. The list begins after it, with younger ones.
 	After *[]string `form:"after,omitempty" json:"after,omitempty"`
 }
 
@@ -1487,7 +1487,7 @@ type ListDeliveriesParams struct {
 	// Until Only attempts made at this time or earlier.
 	Until *FilterUntil `form:"until,omitempty" json:"until,omitempty"`
 
-	// Before The id of a delivery. The list begins after it, with older ones.
+	// Before The id of a delivery that is kept, or what the `Link` header has. The list begins after it, with older ones.
 	Before *Before `form:"before,omitempty" json:"before,omitempty"`
 
 	// Limit The size of the page.

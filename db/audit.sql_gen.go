@@ -12,17 +12,6 @@ import (
 	"github.com/google/uuid"
 )
 
-const botOfAudit = `-- name: BotOfAudit :one
-SELECT bot_id FROM audit_log WHERE id = $1
-`
-
-func (q *Queries) BotOfAudit(ctx context.Context, db DBTX, id uuid.UUID) (string, error) {
-	row := db.QueryRow(ctx, botOfAudit, id)
-	var bot_id string
-	err := row.Scan(&bot_id)
-	return bot_id, err
-}
-
 const listAudit = `-- name: ListAudit :many
 SELECT id, at, bot_id, action, subject, before, after, actor_kind, actor_id, actor_name, actor_key_id, actor_link_id, client, request
 FROM audit_log a
@@ -36,7 +25,7 @@ type ListAuditParams struct {
 	Most     int32
 }
 
-// Newest first, before the entry @before_id or from the newest on.
+// Newest first, before the entry @before_id or from the newest on. Nothing is older than an entry that is not kept any more.
 func (q *Queries) ListAudit(ctx context.Context, db DBTX, arg ListAuditParams) ([]AuditLog, error) {
 	rows, err := db.Query(ctx, listAudit, arg.BeforeID, arg.Most)
 	if err != nil {
@@ -77,7 +66,7 @@ SELECT id, at, bot_id, action, subject, before, after, actor_kind, actor_id, act
 FROM audit_log a
 WHERE a.bot_id = $1
   AND ($2::uuid IS NULL
-      OR (a.at, a.id) < (SELECT b.at, b.id FROM audit_log b WHERE b.id = $2::uuid))
+      OR (a.at, a.id) < (SELECT b.at, b.id FROM audit_log b WHERE b.id = $2::uuid AND b.bot_id = $1))
 ORDER BY a.at DESC, a.id DESC
 LIMIT $3
 `

@@ -50,7 +50,7 @@ func (q *Queries) DeliverySeq(ctx context.Context, db DBTX, arg DeliverySeqParam
 }
 
 const getDeliveries = `-- name: GetDeliveries :many
-SELECT s.id, s.webhook_id, s.event_id, s.event_type, s.payload, s.attempt, s.status_code, s.response_body,
+SELECT s.id, s.seq::bigint AS seq, s.webhook_id, s.event_id, s.event_type, s.payload, s.attempt, s.status_code, s.response_body,
        s.error, s.success, s.duration_ms, s.attempted_at, s.trigger, s.exchange
 FROM (
     SELECT d.id, d.seq, d.webhook_id, d.event_id, d.attempt, d.trigger, d.success, d.status_code, d.response_body, d.error, d.duration_ms, d.attempted_at, d.exchange, e.type AS event_type, e.payload,
@@ -73,6 +73,7 @@ type GetDeliveriesParams struct {
 
 type GetDeliveriesRow struct {
 	ID           uuid.UUID
+	Seq          int64
 	WebhookID    uuid.UUID
 	EventID      string
 	EventType    string
@@ -101,6 +102,7 @@ func (q *Queries) GetDeliveries(ctx context.Context, db DBTX, arg GetDeliveriesP
 		var i GetDeliveriesRow
 		if err := rows.Scan(
 			&i.ID,
+			&i.Seq,
 			&i.WebhookID,
 			&i.EventID,
 			&i.EventType,

@@ -5,11 +5,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/mathub/webhooks/internal/audit"
 	"github.com/mathub/webhooks/internal/pages"
-	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/web"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -32,9 +29,6 @@ func (s *site) auditLog(w http.ResponseWriter, r *http.Request) error {
 	}
 	before, _ := web.ParseID(query.Get("after")) // what is no entry is the newest
 	entries, more, err := s.Audit.List(r.Context(), bot, before)
-	if problem.Is(err, problem.NotFound) {
-		entries, more, err = s.Audit.List(r.Context(), bot, uuid.Nil)
-	}
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/audit"
 	"github.com/mathub/webhooks/internal/pages"
-	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/web"
 )
 
@@ -48,10 +47,6 @@ func (p *portal) auditLog(w http.ResponseWriter, r *http.Request, s *session) er
 		before, _ = web.ParseID(text) // what is no entry is the newest
 	}
 	entries, more, err := p.Audit.List(r.Context(), s.BotID, before)
-	if problem.Is(err, problem.NotFound) {
-		before = uuid.Nil
-		entries, more, err = p.Audit.List(r.Context(), s.BotID, before)
-	}
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,6 @@ import (
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/pages"
 	"github.com/mathub/webhooks/internal/problem"
-	"github.com/mathub/webhooks/internal/web"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -126,7 +125,7 @@ func (p *portal) listDeliveries(w http.ResponseWriter, r *http.Request, s *sessi
 	shown := page{Title: "Deliveries", Nav: "deliveries", Form: form{Values: query}}
 	filter, faults := filterOf(query)
 	if before := query.Get("before"); before != "" && !faults.Any() {
-		if filter.Before, err = p.seq(r, ids, before); err != nil {
+		if filter.Before, err = p.History.ParsePlace(r.Context(), ids, before); err != nil {
 			return err
 		}
 	}
@@ -139,7 +138,7 @@ func (p *portal) listDeliveries(w http.ResponseWriter, r *http.Request, s *sessi
 	if err != nil {
 		return err
 	}
-	seen := []any{next != nil}
+	seen := []any{next != 0}
 	for _, d := range rows {
 		seen = append(seen, d.ID)
 		data.Rows = append(data.Rows, deliveryRow{
@@ -155,22 +154,14 @@ func (p *portal) listDeliveries(w http.ResponseWriter, r *http.Request, s *sessi
 	return p.show(w, r, s, "deliveries", shown)
 }
 
-func (p *portal) seq(r *http.Request, ids []uuid.UUID, before string) (int64, error) {
-	id, err := web.ParseID(before)
-	if err != nil {
-		return 0, err
-	}
-	return p.History.Seq(r.Context(), ids, id)
-}
-
 // addLinks adds where the list leads: to other pages of it, and to a recovery of what matches.
-func (d *deliveriesPage) addLinks(query url.Values, hook *hookName, f history.Filter, next *uuid.UUID) {
+func (d *deliveriesPage) addLinks(query url.Values, hook *hookName, f history.Filter, next int64) {
 	if query.Get("before") != "" {
 		d.First = "?" + without(query, "before").Encode()
 	}
-	if next != nil {
+	if next != 0 {
 		older := without(query, "before")
-		older.Set("before", next.String())
+		older.Set("before", strconv.FormatInt(next, 10))
 		d.Older = "?" + older.Encode()
 	}
 	for name, values := range query {

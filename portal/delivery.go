@@ -159,7 +159,7 @@ func (p *portal) addTimeline(r *http.Request, hook db.Webhook, row db.GetDeliver
 			ID: a.ID, Number: int(a.Attempt), At: a.AttemptedAt, Outcome: outcomeOf(a.Success, a.Error), Ms: int(a.DurationMs), Trigger: string(a.Trigger), IsThis: a.ID == row.ID,
 		})
 	}
-	data.More = older != nil
+	data.More = older != 0
 	if data.Next, err = p.Webhooks.NextAttempt(r.Context(), hook, row.EventID); err == nil && data.Next != nil {
 		data.IsDue = !data.Next.At.After(time.Now())
 	}

@@ -7,7 +7,7 @@ VALUES (@id, @bot_id, @action, @subject, @before, @after, @actor_kind, @actor_id
     sqlc.narg('actor_link_id'), @client, @request);
 
 -- name: ListAudit :many
--- Newest first, before the entry @before_id or from the newest on.
+-- Newest first, before the entry @before_id or from the newest on. Nothing is older than an entry that is not kept any more.
 SELECT *
 FROM audit_log a
 WHERE sqlc.narg('before_id')::uuid IS NULL OR (a.at, a.id) < (SELECT b.at, b.id FROM audit_log b WHERE b.id = sqlc.narg('before_id')::uuid)
@@ -20,12 +20,9 @@ SELECT *
 FROM audit_log a
 WHERE a.bot_id = @bot_id
   AND (sqlc.narg('before_id')::uuid IS NULL
-      OR (a.at, a.id) < (SELECT b.at, b.id FROM audit_log b WHERE b.id = sqlc.narg('before_id')::uuid))
+      OR (a.at, a.id) < (SELECT b.at, b.id FROM audit_log b WHERE b.id = sqlc.narg('before_id')::uuid AND b.bot_id = @bot_id))
 ORDER BY a.at DESC, a.id DESC
 LIMIT @most;
-
--- name: BotOfAudit :one
-SELECT bot_id FROM audit_log WHERE id = @id;
 
 -- name: RemoveAudit :execrows
 DELETE FROM audit_log WHERE id IN (SELECT o.id FROM audit_log o WHERE o.at < @before ORDER BY o.at LIMIT @most);

@@ -67,7 +67,7 @@ ORDER BY h.n;
 -- name: GetDeliveries :many
 -- Of some deliveries of some webhooks, newest first, as many as have @bytes of payload and response, or one. What is large is
 -- read of those only.
-SELECT s.id, s.webhook_id, s.event_id, s.event_type, s.payload, s.attempt, s.status_code, s.response_body,
+SELECT s.id, s.seq::bigint AS seq, s.webhook_id, s.event_id, s.event_type, s.payload, s.attempt, s.status_code, s.response_body,
        s.error, s.success, s.duration_ms, s.attempted_at, s.trigger, s.exchange
 FROM (
     SELECT d.*, e.type AS event_type, e.payload,

@@ -9,16 +9,6 @@ RETURNING *;
 -- name: CountWebhooks :one
 SELECT count(*) FROM webhooks WHERE bot_id = @bot_id;
 
--- name: ListWebhooks :many
--- Those made after the webhook @after or, where it is NULL, from the first on.
-SELECT w.*
-FROM webhooks w
-WHERE w.bot_id = @bot_id
-  AND (sqlc.narg('after')::uuid IS NULL
-      OR (w.created_at, w.id) > (SELECT l.created_at, l.id FROM webhooks l WHERE l.id = sqlc.narg('after')::uuid))
-ORDER BY w.created_at, w.id
-LIMIT @most;
-
 -- name: AlikeWebhooks :many
 -- The other webhooks of a bot at the same origin with an event type in common, oldest first.
 SELECT id, url, filter FROM webhooks

@@ -1467,7 +1467,7 @@ type ListAllDeliveriesParams struct {
 	// Until Only attempts made at this time or earlier.
 	Until FilterUntil `form:"until,omitempty" json:"until,omitempty,omitzero"`
 
-	// Before The id of a delivery. The list begins after it, with older ones.
+	// Before The id of a delivery that is kept, or what the `Link` header has. The list begins after it, with older ones.
 	Before Before `form:"before,omitempty" json:"before,omitempty,omitzero"`
 
 	// Limit The size of the page.
@@ -1553,7 +1553,7 @@ type GetStatsParams struct {
 
 // ListWebhooksParams defines parameters for ListWebhooks.
 type ListWebhooksParams struct {
-	// After The id of one of the bot's webhooks. The list begins after it.
+	// After The id of a webhook, which may have been deleted. The list begins after it, with younger ones.
 	After string `form:"after,omitempty" json:"after,omitempty,omitzero"`
 }
 
@@ -1583,7 +1583,7 @@ type ListDeliveriesParams struct {
 	// Until Only attempts made at this time or earlier.
 	Until FilterUntil `form:"until,omitempty" json:"until,omitempty,omitzero"`
 
-	// Before The id of a delivery. The list begins after it, with older ones.
+	// Before The id of a delivery that is kept, or what the `Link` header has. The list begins after it, with older ones.
 	Before Before `form:"before,omitempty" json:"before,omitempty,omitzero"`
 
 	// Limit The size of the page.

@@ -3,15 +3,12 @@ package audit
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/mathub/webhooks/db"
-	"github.com/mathub/webhooks/internal/problem"
 )
 
 // MaxListed is how many entries one call lists.
@@ -29,18 +26,9 @@ type Entry struct {
 }
 
 // List returns up to MaxListed of a bot's entries, or of all bots' where botID is empty: newest first, from the one before
-// `before` on, or from the newest. more: there are older ones. An entry that is not there, or another bot's, is not found.
+// `before` on, or from the newest. more: there are older ones. Before an entry that is not there, or another bot's, there is none.
 func (r *Reader) List(ctx context.Context, botID string, before uuid.UUID) (entries []Entry, more bool, err error) {
 	q, from := db.New(), db.IDOrNull(before)
-	if from.Valid {
-		owner, err := q.BotOfAudit(ctx, r.Pool, before)
-		if errors.Is(err, pgx.ErrNoRows) || err == nil && botID != "" && owner != botID {
-			return nil, false, problem.ErrNotFound
-		}
-		if err != nil {
-			return nil, false, err
-		}
-	}
 	var rows []db.AuditLog
 	if botID == "" {
 		rows, err = q.ListAudit(ctx, r.Pool, db.ListAuditParams{BeforeID: from, Most: MaxListed + 1})

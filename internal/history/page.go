@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -80,9 +81,8 @@ type Filter struct {
 // Page is a part of the history.
 type Page struct {
 	Deliveries []db.GetDeliveriesRow // newest first
-	// Next is the delivery before which the next page begins: the last one shown, or the last one looked at. Nil: this is the
-	// last page.
-	Next *uuid.UUID
+	// Next is the Before of the next page: the seq of the last one shown, or of the last one looked at. 0: this is the last page.
+	Next int64
 }
 
 // Deliveries reads a page of some webhooks' deliveries, with payloads and responses of about maxBytes at most.
@@ -97,27 +97,27 @@ func (r *Reader) Deliveries(ctx context.Context, webhookIDs []uuid.UUID, f Filte
 	}
 	rows, err := db.New().GetDeliveries(ctx, r.Pool, db.GetDeliveriesParams{Ids: ids, WebhookIds: webhookIDs, Bytes: maxBytes})
 	if n := len(rows); n > 0 && rows[n-1].ID != ids[len(ids)-1] { // the others are too large for this page
-		next = &rows[n-1].ID
+		next = rows[n-1].Seq
 	}
 	return Page{Deliveries: rows, Next: next}, err
 }
 
-// List reads a page of some webhooks' deliveries without what is large, and the delivery before which the next page begins. It
+// List reads a page of some webhooks' deliveries without what is large, and the Before of the next page, or 0. It
 // looks at webhook.MaxDeliveriesRead deliveries at most, at first at as many as the page has: most filters find enough soon.
-func (r *Reader) List(ctx context.Context, webhookIDs []uuid.UUID, f Filter) (found []db.PageOfDeliveriesRow, next *uuid.UUID, err error) {
+func (r *Reader) List(ctx context.Context, webhookIDs []uuid.UUID, f Filter) (found []db.PageOfDeliveriesRow, next int64, err error) {
 	if len(webhookIDs) == 0 {
-		return nil, nil, nil
+		return nil, 0, nil
 	}
 	in, err := r.lookFor(ctx, webhookIDs, f)
 	if err != nil {
-		return nil, nil, err
+		return nil, 0, err
 	}
 	for left := webhook.MaxDeliveriesRead; ; {
 		in.Most = int32(f.Limit + 1 - len(found)) // one more, which says whether there is a next page
 		in.MostEach = max(1, min(in.MostEach, int64(left/len(webhookIDs))))
 		rows, err := db.New().PageOfDeliveries(ctx, r.Pool, in)
 		if err != nil {
-			return nil, nil, err
+			return nil, 0, err
 		}
 		for _, row := range rows {
 			if row.Wanted {
@@ -127,11 +127,11 @@ func (r *Reader) List(ctx context.Context, webhookIDs []uuid.UUID, f Filter) (fo
 		left -= int(in.MostEach) * len(webhookIDs)
 		switch n := len(rows); {
 		case len(found) > f.Limit:
-			return found[:f.Limit], &found[f.Limit-1].ID, nil
+			return found[:f.Limit], found[f.Limit-1].Seq, nil
 		case n == 0 || !rows[n-1].IsLast:
-			return found, nil, nil
+			return found, 0, nil
 		case left < len(webhookIDs):
-			return found, &rows[n-1].ID, nil
+			return found, rows[n-1].Seq, nil
 		default:
 			in.Before, in.MostEach = rows[n-1].Seq, 4*in.MostEach
 		}
@@ -166,8 +166,16 @@ func (r *Reader) lookFor(ctx context.Context, webhookIDs []uuid.UUID, f Filter) 
 	return in, err
 }
 
-// Seq is the place of a delivery of one of the webhooks in the history.
-func (r *Reader) Seq(ctx context.Context, webhookIDs []uuid.UUID, deliveryID uuid.UUID) (int64, error) {
-	seq, err := db.New().DeliverySeq(ctx, r.Pool, db.DeliverySeqParams{ID: deliveryID, WebhookIds: webhookIDs})
+// ParsePlace reads what a page's link has as the Before of the next, which leads on whatever is removed meanwhile, or finds the place
+// of a delivery of one of the webhooks by its id. Not found: it is neither, or the delivery is gone.
+func (r *Reader) ParsePlace(ctx context.Context, webhookIDs []uuid.UUID, text string) (int64, error) {
+	if seq, err := strconv.ParseInt(text, 10, 64); err == nil && seq > 0 {
+		return seq, nil
+	}
+	id, err := uuid.Parse(text)
+	if err != nil {
+		return 0, problem.ErrNotFound
+	}
+	seq, err := db.New().DeliverySeq(ctx, r.Pool, db.DeliverySeqParams{ID: id, WebhookIds: webhookIDs})
 	return seq, problem.OrNotFound(err)
 }

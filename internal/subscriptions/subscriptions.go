@@ -70,12 +70,10 @@ func (s *Service) GetOfAny(ctx context.Context, id uuid.UUID) (db.Webhook, error
 	return w, problem.OrNotFound(err)
 }
 
-// List returns up to MaxListed of a bot's webhooks after the one with that id, oldest first; more: there are others. after is
-// uuid.Nil for the first page.
+// List returns up to MaxListed of a bot's webhooks after the one with that id, which may have been deleted: oldest first, as ids are
+// in the order of their making. more: there are others. after is uuid.Nil for the first page.
 func (s *Service) List(ctx context.Context, botID string, after uuid.UUID) (rows []db.Webhook, more bool, err error) {
-	rows, err = db.New().ListWebhooks(ctx, s.Pool, db.ListWebhooksParams{
-		BotID: botID, After: db.IDOrNull(after), Most: MaxListed + 1,
-	})
+	rows, err = db.New().WebhooksOfBotAfter(ctx, s.Pool, db.WebhooksOfBotAfterParams{BotID: botID, After: after, Most: MaxListed + 1})
 	if len(rows) > MaxListed {
 		return rows[:MaxListed], true, err
 	}

@@ -319,7 +319,7 @@ export abstract class BotAPI {
 
 /** What listWebhooks can be asked for. */
 export interface ListWebhooksQuery {
-	/** The id of one of the bot's webhooks. The list begins after it. */
+	/** The id of a webhook, which may have been deleted. The list begins after it, with younger ones. */
 	after?: string;
 }
 
@@ -341,7 +341,7 @@ export interface ListDeliveriesQuery {
 	since?: string;
 	/** Only attempts made at this time or earlier. */
 	until?: string;
-	/** The id of a delivery. The list begins after it, with older ones. */
+	/** The id of a delivery that is kept, or what the `Link` header has. The list begins after it, with older ones. */
 	before?: string;
 	/** The size of the page. */
 	limit?: number;
@@ -365,7 +365,7 @@ export interface ListAllDeliveriesQuery {
 	since?: string;
 	/** Only attempts made at this time or earlier. */
 	until?: string;
-	/** The id of a delivery. The list begins after it, with older ones. */
+	/** The id of a delivery that is kept, or what the `Link` header has. The list begins after it, with older ones. */
 	before?: string;
 	/** The size of the page. */
 	limit?: number;
