@@ -80,12 +80,12 @@ func (q *Queries) ListExpired(ctx context.Context, db DBTX, arg ListExpiredParam
 }
 
 const makePartitions = `-- name: MakePartitions :exec
-SELECT make_partitions()
+SELECT make_partitions($1)
 `
 
-// Makes the partitions of deliveries that are missing.
-func (q *Queries) MakePartitions(ctx context.Context, db DBTX) error {
-	_, err := db.Exec(ctx, makePartitions)
+// Makes the partitions of deliveries that are missing, if they are wanted; else it removes what making them has left half done.
+func (q *Queries) MakePartitions(ctx context.Context, db DBTX, areWanted bool) error {
+	_, err := db.Exec(ctx, makePartitions, areWanted)
 	return err
 }
 

@@ -64,5 +64,5 @@ WHERE e.id = ANY (@ids::text[]) AND (SELECT d.id FROM deliveries d WHERE d.event
 SELECT coalesce(drop_partition(@before), '')::text AS name;
 
 -- name: MakePartitions :exec
--- Makes the partitions of deliveries that are missing.
-SELECT make_partitions();
+-- Makes the partitions of deliveries that are missing, if they are wanted; else it removes what making them has left half done.
+SELECT make_partitions(@are_wanted);

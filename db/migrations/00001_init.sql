@@ -341,8 +341,9 @@ CREATE FUNCTION partition_of(span integer) RETURNS text LANGUAGE sql STABLE
 -- Attaching a partition reads the default one under a lock that no recording gets past. While that is large, a partition is made
 -- of the next span alone, by two calls: the first adds a constraint, the second reads the table beside recordings, which proves
 -- to Postgres that no row is of that span or later. As the constraint would refuse these, it stands only before the last day.
+-- Who wants no partitions has it removed.
 -- +goose StatementBegin
-CREATE FUNCTION make_partitions() RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '50ms' AS $$
+CREATE FUNCTION make_partitions(are_wanted boolean) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '50ms' AS $$
 DECLARE
     present integer := span_of(first_delivery(clock_timestamp()));
     coming  integer := span_of(first_delivery(clock_timestamp() + interval '1 day')) + 1;
@@ -358,7 +359,7 @@ BEGIN
     IF NOT pg_try_advisory_xact_lock(hashtextextended('make_partitions', 0)) THEN
         RETURN 0;
     END IF;
-    IF large AND to_regclass(partition_of(coming)) IS NULL
+    IF are_wanted AND large AND to_regclass(partition_of(coming)) IS NULL
         AND (SELECT d.id FROM deliveries_default d ORDER BY d.id DESC LIMIT 1) < first_delivery(span_start(coming)) THEN
         wanted := 'before_' || coming;
     END IF;
@@ -379,7 +380,7 @@ BEGIN
     EXCEPTION WHEN lock_not_available THEN
         RETURN 0;
     END;
-    IF large AND wanted IS NULL THEN
+    IF NOT are_wanted OR large AND wanted IS NULL THEN
         RETURN 0;
     END IF;
     FOR span IN CASE WHEN large THEN upto ELSE present END .. upto LOOP
@@ -438,11 +439,11 @@ $$;
 -- +goose StatementBegin
 DO $$
 BEGIN
-    EXECUTE format('ALTER FUNCTION make_partitions() SET search_path = %I, pg_temp', current_schema());
+    EXECUTE format('ALTER FUNCTION make_partitions(boolean) SET search_path = %I, pg_temp', current_schema());
     EXECUTE format('ALTER FUNCTION drop_partition(timestamptz) SET search_path = %I, pg_temp', current_schema());
 END $$;
 -- +goose StatementEnd
-SELECT make_partitions();
+SELECT make_partitions(true);
 
 -- The seq from which on a webhook's attempts were made since a time, found by halving: no delivery pays for an index of times.
 -- Rows are in the order of their recording, some seconds after the attempt: whoever asks allows for that.

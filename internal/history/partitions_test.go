@@ -203,13 +203,16 @@ func TestPartitions_MadeBesideALargeTable(t *testing.T) {
 	require.NoError(t, MakePartitions(t.Context(), pool, webhook.DefaultRetention))
 	require.Equal(t, 1, constraints())
 	record(t, recorder, outcome(hook, true))
+	require.NoError(t, MakePartitions(t.Context(), pool, 0))
+	require.Zero(t, constraints(), "of a history that is kept for ever again, no recording would be taken after five days")
+	require.NoError(t, MakePartitions(t.Context(), pool, webhook.DefaultRetention))
 
 	tx := begin(t, pool)
 	scans := func() (n int) {
 		require.NoError(t, tx.QueryRow(t.Context(), "SELECT pg_stat_get_xact_numscans('deliveries_default'::regclass)").Scan(&n))
 		return n
 	}
-	_, err := tx.Exec(t.Context(), "SELECT make_partitions()")
+	_, err := tx.Exec(t.Context(), "SELECT make_partitions(true)")
 	require.NoError(t, err)
 	require.Equal(t, 1, scans(), "to validate the constraint, not once more to attach the partition")
 	require.NoError(t, tx.Commit(t.Context()))

@@ -131,12 +131,10 @@ func (r *Remover) dropPartitions(ctx context.Context, before time.Time) (dropped
 	return dropped, nil
 }
 
-// MakePartitions makes the partitions that the history will need in the next five days, unless everything is kept for ever.
+// MakePartitions makes the partitions that the history will need in the next five days. Where everything is kept for ever, it removes what
+// was left half done.
 func MakePartitions(ctx context.Context, pool *pgxpool.Pool, kept webhook.Retention) error {
-	if kept == 0 {
-		return nil
-	}
-	return describe(db.New().MakePartitions(ctx, pool), "make partitions of the history")
+	return describe(db.New().MakePartitions(ctx, pool, kept != 0), "make partitions of the history")
 }
 
 // before is the time that a removal may go up to, at most what is asked for; zero: there is nothing to remove.
