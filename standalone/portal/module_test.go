@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -67,6 +68,34 @@ func TestADialogKeepsTheFocus(t *testing.T) {
 	keyboard{b}.follow("dialog .primary")
 	b.AwaitText("Sent again, and delivered.")
 	require.Len(t, s.receiver.Requests("/ok"), 2)
+}
+
+// TestADialogOutlivesWhatIsShownAnew: what it asks about is still sent when the part of the page with its form has changed.
+func TestADialogOutlivesWhatIsShownAnew(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	hook := s.bot.CreateWebhook(t, s.receiver.URL("/ok"), "", "post.created")
+	s.bot.SetActive(t, hook.ID, false)
+	s.api.EmitBatch(t, slices.Repeat([]testkit.Event{{Type: "post.created", BotIDs: []string{s.bot.ID}, Data: json.RawMessage(`{}`)}}, 100))
+	b := s.signedIn(t, "manage", tabOptions{})
+	path := "/portal/webhooks/" + hook.ID
+	b.Go(path)
+	b.AwaitText("100 events missed.") // they are stored a moment after they are accepted
+	s.api.PauseBot(t, s.bot.ID)
+	s.bot.SetActive(t, hook.ID, true)
+	s.bot.Recover(t, hook.ID, nil)
+	b.Go(path + "/recover")
+	b.Click("form[action$=cancel] button")
+	b.Await("dialog[open]")
+	s.api.ResumeBot(t, s.bot.ID)
+	s.receiver.Await(t, "/ok", 1)
+	s.api.PauseBot(t, s.bot.ID) // so that there is still something to cancel
+	asked := `performance.getEntriesByType("resource").filter((one) => one.initiatorType === "xmlhttprequest").length`
+	before := eval[int](b, asked)
+	require.Eventually(t, func() bool { return eval[int](b, asked) >= before+2 }, patience, 50*time.Millisecond, "the page looks for what is new")
+	b.Submit("dialog .primary")
+	b.AwaitText("The recovery was cancelled.")
+	require.Equal(t, "cancelled", s.bot.AwaitRecovery(t, hook.ID).State)
 }
 
 // TestNewRowsWaitForTheirReader: who is further down, or in the list, is offered them; who is at its top sees them.

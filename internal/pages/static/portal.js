@@ -114,6 +114,7 @@ function ask(form, submitter) {
     box.close();
     form.dataset.asked = "yes";
     form.requestSubmit(submitter ?? undefined);
+    delete form.dataset.asked; // another press asks again, as after a stopped load
   });
   no.focus();
 }
@@ -134,7 +135,7 @@ function fetchPage(done) {
   request.setRequestHeader(liveHeader, "1");
   if (tag) request.setRequestHeader("If-None-Match", tag);
   request.addEventListener("loadend", () => {
-    if (request.status === 200 && request.responseXML) {
+    if (request.status === 200 && request.responseXML && !$("dialog[open]")) { // its form must stay in the page
       tag = request.getResponseHeader("ETag") ?? "";
       update(request.responseXML);
     }
