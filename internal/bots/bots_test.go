@@ -50,6 +50,19 @@ func TestService_Update(t *testing.T) {
 			require.Equal(t, problem.NotFound, problem.Of(err).Kind, id)
 		}
 	})
+	t.Run("WhatIsEqualIsNoChange", func(t *testing.T) {
+		same := bots.Change{NotifyChange: bots.NotifyChange{SetURL: true, URL: &url, Secret: made.NotifySecret}}
+		bot, err := whole.Update(t.Context(), made.ID, same)
+		require.NoError(t, err)
+		require.Equal(t, &url, bot.NotifyURL)
+		other := webhook.NewSecret()
+		_, err = whole.Update(t.Context(), made.ID, bots.Change{NotifyChange: bots.NotifyChange{Secret: &other}})
+		require.NoError(t, err)
+		entries, _, err := (&audit.Reader{Pool: pool}).List(t.Context(), made.ID, uuid.Nil)
+		require.NoError(t, err)
+		require.Equal(t, audit.Fields{"notifySecret": "replaced"}, entries[0].After)
+		require.Equal(t, audit.BotSuspended, entries[1].Action, "no entry says that what was equal was replaced")
+	})
 	t.Run("EveryFaultIsNamed", func(t *testing.T) {
 		http, secret := "http://10.0.0.1/", "with space "
 		_, err := whole.Update(t.Context(), made.ID, bots.Change{NotifyChange: bots.NotifyChange{SetURL: true, URL: &http, Secret: &secret}})

@@ -36,10 +36,8 @@ func (n *NotifyChange) check(rules webhook.URLRules, faults *problem.Faults) {
 
 // of is the change applied to a bot. made is a secret that had to be made.
 func (n *NotifyChange) of(bot db.Bot, keyset *db.Keyset) (changed db.Bot, made *string, err error) {
-	if n.SetURL && n.URL == nil {
-		bot.NotifyURL = nil
-	} else if n.SetURL {
-		if bot.NotifyURL, err = keyset.SealNotifyURL(bot.ID, *n.URL); err != nil {
+	if n.SetURL {
+		if bot.NotifyURL, err = resealed(bot.ID, bot.NotifyURL, n.URL, keyset.OpenNotifyURL, keyset.SealNotifyURL); err != nil {
 			return bot, nil, err
 		}
 	}
@@ -56,7 +54,20 @@ func (n *NotifyChange) of(bot db.Bot, keyset *db.Keyset) (changed db.Bot, made *
 		secret, made = &text, &text
 	}
 	if secret != nil {
-		bot.NotifySecret, err = keyset.SealNotify(bot.ID, *secret)
+		bot.NotifySecret, err = resealed(bot.ID, bot.NotifySecret, secret, keyset.OpenNotify, keyset.SealNotify)
 	}
 	return bot, made, err
+}
+
+// resealed is what is asked for, sealed; what is equal stays as it is, as nothing is replaced.
+func resealed(botID string, present []byte, asked *string, open func(string, []byte) (string, error), seal func(string, string) ([]byte, error)) ([]byte, error) {
+	if asked == nil {
+		return nil, nil
+	}
+	if present != nil {
+		if text, err := open(botID, present); err == nil && text == *asked {
+			return present, nil
+		}
+	}
+	return seal(botID, *asked)
 }
