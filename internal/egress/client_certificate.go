@@ -157,9 +157,8 @@ func (c *ClientCertificate) read() error {
 	return nil
 }
 
-// isCurrent reports whether a certificate is valid now.
-func isCurrent(c *tls.Certificate) bool {
-	now := time.Now()
+// isCurrent reports whether a certificate is valid at a time.
+func isCurrent(c *tls.Certificate, now time.Time) bool {
 	return !now.After(c.Leaf.NotAfter) && !now.Before(c.Leaf.NotBefore)
 }
 
@@ -176,7 +175,7 @@ var certificateStatuses = []int{http.StatusBadRequest, http.StatusUnauthorized, 
 // blamesCertificate reports whether a status may be about our client certificate, as that is not valid now.
 func (e *exchange) blamesCertificate(status int) bool {
 	given := e.certificateGiven.Load()
-	return given != nil && !isCurrent(given) && slices.Contains(certificateStatuses, status)
+	return given != nil && !isCurrent(given, e.now()) && slices.Contains(certificateStatuses, status)
 }
 
 // sessions resume TLS connections. Those of a former client certificate are forgotten: a resumed session has the identity of

@@ -181,6 +181,30 @@ func TestAnExpiredClientCertificateIsOurFailing(t *testing.T) {
 	require.True(t, post(t, c, other.URL).Success())
 }
 
+// Whether it has expired, the clock says that receivers' certificates are held against: this machine's may be wrong.
+func TestAClientCertificateExpiresByTheClientsClock(t *testing.T) {
+	t.Parallel()
+	trusted, ours := newAuthority(t), newAuthority(t)
+	server := []tls.Certificate{trusted.issue(t, nil)}
+	asks := listenTLS(t, &tls.Config{Certificates: server, ClientAuth: tls.RequestClientCert}, func(conn *tls.Conn) {
+		serve("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")(conn)
+	})
+	for name, ahead := range map[string]time.Duration{"expired": 2 * time.Minute, "valid": -2 * time.Minute} {
+		files := newClientFiles(t)
+		files.write(t, ours, name, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(ahead / 2) }) // by this machine's clock, the contrary
+		c := newClient(t, Options{
+			RootCAs: trusted.pool(), ClientCertificate: files.load(t, testutil.NewClock(), &testutil.Buffer{}), Now: func() time.Time { return time.Now().Add(ahead) },
+		})
+		r, err := c.Post(t.Context(), asks.URL, nil, nil)
+		if name == "expired" {
+			require.ErrorIs(t, err, errClientCertificate)
+		} else {
+			require.NoError(t, err)
+			require.Equal(t, 403, r.StatusCode)
+		}
+	}
+}
+
 func TestLoadClientCertificate(t *testing.T) {
 	t.Parallel()
 	a, files := newAuthority(t), newClientFiles(t)

@@ -29,6 +29,7 @@ type exchange struct {
 	// Context carries the exchange's end to the dialer, which net/http would let go on after it.
 	context.Context
 	began     time.Time
+	now       func() time.Time               // by which our client certificate is valid or not
 	resolving atomic.Bool                    // a name is being looked up
 	name      atomic.Pointer[string]         // that was looked up last
 	atProxy   atomic.Bool                    // the proxy is being connected to, and was not asked for the receiver yet
@@ -55,7 +56,7 @@ func (e *exchange) Value(key any) any {
 func (c *Client) exchange(ctx context.Context, u *url.URL, header http.Header, body []byte) (Response, error) {
 	limited, cancel := context.WithTimeoutCause(ctx, c.timeout, errTimeout)
 	defer cancel()
-	e := &exchange{Context: limited, began: time.Now()}
+	e := &exchange{Context: limited, began: time.Now(), now: c.now}
 	lostBefore := c.heartbeat.lost(instantOf(e.began))
 	r, err := c.roundTrip(e, cancel, u, header, body)
 	ended := time.Now()

@@ -155,7 +155,7 @@ func (d *dialer) DialTLSContext(ctx context.Context, network, address string) (n
 	config := d.tls.Clone()
 	config.ServerName = strings.TrimSuffix(host, ".")
 	own := d.own.current()
-	if own == nil || isCurrent(own) { // else no session hides that a receiver asks for it
+	if own == nil || isCurrent(own, e.now()) { // else no session hides that a receiver asks for it
 		config.ClientSessionCache = d.sessions.of(own)
 	}
 	config.GetClientCertificate = func(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {

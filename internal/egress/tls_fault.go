@@ -140,7 +140,7 @@ func (e *exchange) clientCertificate(fault string) (receivers string, ours error
 	if given == nil {
 		return tlsWantsClient, nil
 	}
-	if !isCurrent(given) {
+	if !isCurrent(given, e.now()) {
 		return "", errClientCertificate
 	}
 	if alert, ok := strings.CutPrefix(fault, tlsRefused); ok && slices.Contains(certificateAlerts, alert) || fault == tlsWantsClient {
