@@ -26,6 +26,9 @@ const (
 	// MaxWebhooksPerBot is the default for how many webhooks a bot may have; it bounds what one bot's fan-out costs.
 	MaxWebhooksPerBot = 50
 
+	// MostWebhooksPerBot is the most that an operator may set for it: the portal shows all webhooks of a bot at once.
+	MostWebhooksPerBot = 1000
+
 	// MaxKeysPerBot is how many keys a bot may have: far more than a rotation needs, and few enough to list all at once.
 	MaxKeysPerBot = 100
 

@@ -36,6 +36,7 @@ func TestWrongSettingsAreSaidBeforeAnythingBegins(t *testing.T) {
 		"one address":  {nobody, settings.API{Addr: "127.0.0.1:0", InternalAddr: "127.0.0.1:0", MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1}, "MATHUB_INTERNAL_ADDR"},
 		"service port": {nobody, settings.API{Addr: "127.0.0.1:0", InternalAddr: busy.Addr().String(), MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1}, "MATHUB_INTERNAL_ADDR"},
 		"no webhooks":  {nobody, settings.API{Addr: "127.0.0.1:0", MaxWebhooksPerBot: -3, EmitStarts: 1, EmitGroup: 1}, "MATHUB_MAX_WEBHOOKS_PER_BOT"},
+		"too many":     {nobody, settings.API{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1001, EmitStarts: 1, EmitGroup: 1}, "MATHUB_MAX_WEBHOOKS_PER_BOT is 1001; must be 1 to 1000"},
 		"no Web UI":    {nobody, settings.API{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1, TemporalUI: "127.0.0.1:8233"}, "MATHUB_TEMPORAL_UI"},
 		"no starts":    {nobody, settings.API{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1, EmitGroup: 1}, "MATHUB_EMIT_STARTS"},
 		"large groups": {nobody, settings.API{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1000}, "MATHUB_EMIT_GROUP"},

@@ -32,8 +32,8 @@ func (f *API) check() error {
 		return nil
 	}
 	switch {
-	case f.MaxWebhooksPerBot < 1:
-		return fmt.Errorf("MATHUB_MAX_WEBHOOKS_PER_BOT is %d; must be at least 1", f.MaxWebhooksPerBot)
+	case f.MaxWebhooksPerBot < 1 || f.MaxWebhooksPerBot > webhook.MostWebhooksPerBot:
+		return fmt.Errorf("MATHUB_MAX_WEBHOOKS_PER_BOT is %d; must be 1 to %d", f.MaxWebhooksPerBot, webhook.MostWebhooksPerBot)
 	case f.InternalAddr == f.Addr:
 		return fmt.Errorf("MATHUB_INTERNAL_ADDR is %q, the same as MATHUB_ADDR; must differ, or be empty", f.Addr)
 	case f.RateLimit < 0:

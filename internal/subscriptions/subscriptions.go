@@ -24,8 +24,8 @@ import (
 	"github.com/mathub/webhooks/workflows"
 )
 
-// MaxListed is how many webhooks one call lists.
-const MaxListed = 1000
+// MaxListed is how many webhooks one call lists: all that a bot may have.
+const MaxListed = webhook.MostWebhooksPerBot
 
 // deletedAtOnce is how many deliveries the deletion of a webhook waits for. Nobody can read the others, and workers remove
 // them.
