@@ -36,7 +36,7 @@ func fail(c *gin.Context, log *slog.Logger, err error) {
 		c.Abort() // nobody reads the answer
 		return
 	}
-	e := problem.Of(err)
+	e := problem.In(c, err)
 	status := web.Status(e.Kind)
 	c.Header("Cache-Control", "no-store")
 	if e.Cause != nil {

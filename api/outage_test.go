@@ -2,6 +2,8 @@ package api_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -9,10 +11,12 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
@@ -211,5 +215,48 @@ func TestWhatStandsBehindIsAway(t *testing.T) {
 	a.pool.Close()
 	for _, path := range []string{webhooksPath, webhooksPath + "/" + id} {
 		require.GreaterOrEqual(t, a.do("GET", path, key, nil).status, 500)
+	}
+}
+
+// TestNothingWasDoneIsSo, wherever in a request Postgres goes away: also after a change, while its answer is made.
+func TestNothingWasDoneIsSo(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	a.outage(1)
+	_, key := a.bot()
+	hook := a.hook(key)
+	var left atomic.Int64 // of the connections that can be made, one for each use
+	cfg := a.pool.Config()
+	cfg.AfterRelease = func(*pgx.Conn) bool { return false }
+	cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if left.Add(-1) < 0 {
+			return nil, errors.New("away")
+		}
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	cut := newAPI(t, nil, func(c *api.Config) { c.Pool, c.Keyset = pool, a.keyset })
+	changes := func() (n int) {
+		require.NoError(t, a.pool.QueryRow(t.Context(), "SELECT count(*) FROM audit_log").Scan(&n))
+		return n
+	}
+	for _, call := range []struct{ method, path, token, body string }{
+		{http.MethodPatch, webhooksPath + "/" + hook, key, `{"name":"%d"}`},
+		{http.MethodPost, webhooksPath + "/" + hook + "/signing-key", key, `{"overlap":"%dh"}`},
+		{http.MethodPost, recoveriesPath, serviceToken, `{"disabledSince":"` + ago(time.Hour) + `","errors":["timeout","HTTP 50%d"]}`},
+	} {
+		late := 0
+		for n, status := 0, http.StatusServiceUnavailable; status == http.StatusServiceUnavailable; n++ {
+			before := changes()
+			left.Store(int64(n))
+			got := cut.do(call.method, call.path, call.token, fmt.Sprintf(call.body, n))
+			if status = got.status; status == http.StatusServiceUnavailable && changes() > before {
+				late++
+				require.NotContains(t, string(got.body), "nothing was done", call.path)
+			}
+		}
+		require.Positive(t, late, call.path)
 	}
 }

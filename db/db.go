@@ -111,7 +111,24 @@ func begins(mode string) pgx.TxOptions {
 // WithTx runs f in a transaction on pool: committed when f returns nil, else rolled back. f must not wait for anything but Postgres: a
 // transaction without a statement for 10 s fails.
 func WithTx(ctx context.Context, pool *pgxpool.Pool, f func(tx pgx.Tx) error) error {
-	return pgx.BeginTxFunc(ctx, pool, begins(""), f)
+	err := pgx.BeginTxFunc(ctx, pool, begins(""), f)
+	if committed, tracked := ctx.Value(commitsKey{}).(*atomic.Bool); tracked && err == nil {
+		committed.Store(true)
+	}
+	return err
+}
+
+type commitsKey struct{}
+
+// TrackCommits returns a context of which HasCommitted knows.
+func TrackCommits(ctx context.Context) context.Context {
+	return context.WithValue(ctx, commitsKey{}, new(atomic.Bool))
+}
+
+// HasCommitted says whether WithTx has committed something in a context of TrackCommits.
+func HasCommitted(ctx context.Context) bool {
+	committed, tracked := ctx.Value(commitsKey{}).(*atomic.Bool)
+	return tracked && committed.Load()
 }
 
 // WithSnapshot is WithTx of statements that only read, all as things stand at the first.

@@ -179,7 +179,7 @@ func (s *site) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
 		return // nobody reads the answer
 	}
-	e := problem.Of(err)
+	e := problem.In(r.Context(), err)
 	if e.Cause != nil {
 		s.Logger.ErrorContext(r.Context(), "page failed", "request", w.Header().Get("X-Request-Id"), "method", r.Method, "route", r.Pattern, "error", e.Cause)
 	}

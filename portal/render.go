@@ -62,7 +62,7 @@ func (p *portal) fail(w http.ResponseWriter, r *http.Request, s *session, err er
 		p.askToSignIn(w, r)
 		return
 	}
-	e := problem.Of(err)
+	e := problem.In(r.Context(), err)
 	if e.Cause != nil {
 		p.Logger.ErrorContext(r.Context(), "page failed", "request", w.Header().Get("X-Request-Id"), "method", r.Method, "route", r.Pattern, "error", e.Cause)
 	}

@@ -44,8 +44,10 @@ type Actor struct {
 
 type actorKey struct{}
 
-// As returns a context whose changes are made by the actor.
-func As(ctx context.Context, a Actor) context.Context { return context.WithValue(ctx, actorKey{}, a) }
+// As returns a context whose changes are made by the actor, and of which db.HasCommitted knows.
+func As(ctx context.Context, a Actor) context.Context {
+	return db.TrackCommits(context.WithValue(ctx, actorKey{}, a))
+}
 
 // By is who makes changes in a context; the product itself where it does not say.
 func By(ctx context.Context) Actor {

@@ -46,6 +46,8 @@ type Error struct {
 	// RetryAfter is when to come again, of what is worth another try; 0: soon.
 	RetryAfter time.Duration
 	Cause      error // for the log only
+	// untouched is what did not answer, where nothing was done.
+	untouched string
 }
 
 // Error is the text for the command line.
@@ -90,7 +92,7 @@ func Is(err error, kind Kind) bool {
 
 // UnavailableFor says what does not answer, where it is known that nothing was done.
 func UnavailableFor(what string, cause error) *Error {
-	return &Error{Kind: Unavailable, Detail: what + " does not answer; nothing was done. Try again.", Cause: cause}
+	return &Error{Kind: Unavailable, Detail: what + " does not answer; nothing was done. Try again.", Cause: cause, untouched: what}
 }
 
 // UnansweredBy says what has not answered, where what was asked of it may be done all the same.
@@ -105,6 +107,15 @@ func listed(e *webhook.InvalidError) []webhook.FieldError {
 	}
 	more := fmt.Sprintf("has the first %d faults; there are %d more", len(e.Fields), e.More)
 	return append(slices.Clip(e.Fields), webhook.FieldError{Field: "errors", Message: more})
+}
+
+// In is Of of an error in a context of audit.As: it does not say that nothing was done after a transaction was committed.
+func In(ctx context.Context, err error) *Error {
+	e := Of(err)
+	if e.untouched != "" && db.HasCommitted(ctx) {
+		return UnansweredBy(e.untouched, e.Cause)
+	}
+	return e
 }
 
 // Of gives every error its kind: what is not expected is internal.
