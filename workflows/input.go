@@ -132,13 +132,9 @@ func checkMade(prefix string) func(webhookID uuid.UUID, workflowID string) error
 }
 
 func checkRedelivery(a delivery.Attempt, workflowID string) error {
-	switch {
-	case !webhook.ValidID(a.EventID):
-		return webhook.Invalid("eventId", "must be an event's id")
-	case a.WebhookID == uuid.Nil:
-		return webhook.Invalid("webhookId", "is required")
-	case a.Number < 1:
-		return webhook.Invalid("number", "must be that of the next attempt")
+	a.Trigger = webhook.TriggerRedeliver
+	if err := a.Check(); err != nil {
+		return err
 	}
 	return checkID(workflowID, redeliveryWorkflowID(a))
 }

@@ -52,8 +52,8 @@ func (a Attempt) String() string {
 	return fmt.Sprintf("%d of event %s at webhook %s", a.Number, a.EventID, a.WebhookID)
 }
 
-// check finds what no attempt of ours has, so that one that was asked for by hand harms nothing.
-func (a Attempt) check() error {
+// Check finds what no attempt of ours has, so that one that was asked for by hand harms nothing.
+func (a Attempt) Check() error {
 	switch {
 	case a.row != nil: // held against what is planned
 		return nil

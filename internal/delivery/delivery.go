@@ -133,7 +133,7 @@ func (d *Deliverer) Close(ctx context.Context) {
 // Run makes the attempt, or waits for the one already in flight. An error means that our own side failed: nothing was
 // recorded or counted, and calling again goes on with a POST already made.
 func (d *Deliverer) Run(ctx context.Context, a Attempt) (Result, error) {
-	if err := a.check(); err != nil {
+	if err := a.Check(); err != nil {
 		return Result{}, err
 	}
 	return d.attempts.do(ctx, a.key(), func() (Result, error) {
@@ -146,8 +146,11 @@ func (d *Deliverer) Run(ctx context.Context, a Attempt) (Result, error) {
 // run is an attempt's course: what it needs, its place, the exchange, the record, and what follows from it.
 func (d *Deliverer) run(ctx context.Context, a Attempt) (Result, error) {
 	in, done, err := d.prepare(ctx, &a)
-	if done != nil || err != nil {
-		return orZero(done), err
+	switch {
+	case err != nil:
+		return Result{}, err
+	case done != nil:
+		return *done, nil
 	}
 	a.acceptedAt = in.event.StoredAt
 	permit, ok := d.admit(ctx, a, in)
@@ -177,13 +180,6 @@ func (d *Deliverer) run(ctx context.Context, a Attempt) (Result, error) {
 		return Result{}, err
 	}
 	return d.plan(a, resp, after), nil
-}
-
-func orZero(r *Result) Result {
-	if r == nil {
-		return Result{}
-	}
-	return *r
 }
 
 // admit gives the attempt a place. false: none came in time. What the queue sends, which has a window of its own, and what a

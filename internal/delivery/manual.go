@@ -25,9 +25,6 @@ func (d *Deliverer) Deliver(ctx context.Context, a Attempt) (Result, error) {
 	return d.Run(ctx, a)
 }
 
-// Wake has a webhook's queue looked at.
-func (d *Deliverer) Wake(t Target) { d.cfg.Wake(t) }
-
 // WakeWebhook has the queue of a webhook looked at of which the id alone is known. One that is gone has none.
 func (d *Deliverer) WakeWebhook(ctx context.Context, webhookID uuid.UUID) error {
 	target, err := d.queries.GetTarget(ctx, d.cfg.Pool, db.GetTargetParams{ID: webhookID})
@@ -37,7 +34,7 @@ func (d *Deliverer) WakeWebhook(ctx context.Context, webhookID uuid.UUID) error 
 	if err != nil {
 		return fmt.Errorf("read webhook %s: %w", webhookID, err)
 	}
-	d.Wake(Target{WebhookID: webhookID, BotID: target.BotID, Host: webhook.HostOf(target.Origin)})
+	d.cfg.Wake(Target{WebhookID: webhookID, BotID: target.BotID, Host: webhook.HostOf(target.Origin)})
 	return nil
 }
 
@@ -72,18 +69,13 @@ func (d *Deliverer) PrepareTest(ctx context.Context, in TestEvent) (Route, error
 
 // prepareManual stores the event that is made for a webhook and says how it is sent.
 func (d *Deliverer) prepareManual(ctx context.Context, in TestEvent, trigger webhook.Trigger, eventFor func(botID string) webhook.Event) (Route, error) {
-	target, err := d.queries.GetTarget(ctx, d.cfg.Pool, db.GetTargetParams{ID: in.WebhookID})
-	if errors.Is(err, pgx.ErrNoRows) {
-		return Route{Ended: &Result{Status: Skipped, Error: WebhookGone}}, nil
-	}
-	if err != nil {
-		return Route{}, fmt.Errorf("read webhook %s: %w", in.WebhookID, err)
-	}
-	if target.Paused {
-		return Route{Ended: &Result{Status: Skipped, Error: Paused}}, nil
+	a := Attempt{EventID: webhook.CanonicalID(in.EventID), WebhookID: in.WebhookID, Number: 1, Trigger: trigger}
+	target, ended, err := d.manualTarget(ctx, a)
+	if ended != nil || err != nil {
+		return Route{Ended: ended}, err
 	}
 	e := eventFor(target.BotID)
-	e.ID = webhook.CanonicalID(in.EventID)
+	e.ID = a.EventID
 	inserted, err := d.queries.InsertEvents(ctx, d.cfg.Pool, db.InsertEventsParams{
 		Ids: []string{e.ID}, Types: []string{string(e.StoredType())}, Payloads: [][]byte{e.Body()}, Bots: []string{textArray([]string{target.BotID})}, Places: []int32{0},
 		RunID: in.RunID, WorkflowID: unusual(in.WorkflowID, e.ID),
@@ -100,16 +92,20 @@ func (d *Deliverer) prepareManual(ctx context.Context, in TestEvent, trigger web
 			return Route{}, webhook.Invalid("eventId", "must be that of no event yet")
 		}
 	}
-	return d.routeManual(ctx, Attempt{EventID: e.ID, WebhookID: in.WebhookID, Number: 1, Trigger: trigger})
+	return d.routeManual(ctx, a, target)
 }
 
 // PrepareRedelivery says how an event is sent once more.
 func (d *Deliverer) PrepareRedelivery(ctx context.Context, a Attempt) (Route, error) {
 	a.Trigger = webhook.TriggerRedeliver
-	if err := a.check(); err != nil {
+	if err := a.Check(); err != nil {
 		return Route{}, err
 	}
-	return d.routeManual(ctx, a)
+	target, ended, err := d.manualTarget(ctx, a)
+	if ended != nil || err != nil {
+		return Route{Ended: ended}, err
+	}
+	return d.routeManual(ctx, a, target)
 }
 
 // checkNumber refuses an attempt unless its number is the next one. So attempt numbers have no gaps, and an event cannot be
@@ -130,11 +126,7 @@ func (d *Deliverer) checkNumber(ctx context.Context, a Attempt) error {
 // routeManual says how an attempt that a person asked for is made: at once, or, where the webhook is queued, fails or is
 // disabled, by its queue, which makes one attempt at a time. What is planned already is made by the queue too, in its place
 // of the schedule: at once beside the queue, it could be sent twice, and would end the schedule by failing.
-func (d *Deliverer) routeManual(ctx context.Context, a Attempt) (Route, error) {
-	target, ended, err := d.manualTarget(ctx, a)
-	if ended != nil || err != nil {
-		return Route{Ended: ended}, err
-	}
+func (d *Deliverer) routeManual(ctx context.Context, a Attempt, target db.GetTargetRow) (Route, error) {
 	row, _, planned, err := d.queue.Planned(ctx, a.WebhookID, a.EventID)
 	if err != nil {
 		return Route{}, fmt.Errorf("read what is planned of attempt %v: %w", a, err)
@@ -172,7 +164,7 @@ func (d *Deliverer) retryHeadNow(ctx context.Context, a Attempt, target Target) 
 	if n == 0 {
 		return Route{Ended: &Result{Status: Skipped, Error: InOrder}}, nil
 	}
-	d.Wake(target)
+	d.cfg.Wake(target)
 	return Route{Attempt: a, Queued: true}, nil
 }
 
@@ -205,6 +197,6 @@ func (d *Deliverer) queueManual(ctx context.Context, a Attempt, target Target) (
 	case after.Suspended:
 		return Route{Ended: &Result{Status: Skipped, Error: BotSuspended}}, nil
 	}
-	d.Wake(target) // whatever wakes it already: a person waits
+	d.cfg.Wake(target) // whatever wakes it already: a person waits
 	return Route{Attempt: a, Queued: true}, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/allowance"
 	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/internal/sleep"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -228,11 +229,7 @@ func (d *Deliverer) Look(ctx context.Context, webhookID uuid.UUID, most int) (hi
 		if urgent, err := d.queue.IsUrgent(ctx, webhookID); err != nil || urgent {
 			break
 		}
-		timer := time.NewTimer(min(restStep, time.Until(end)))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !sleep.For(ctx, min(restStep, time.Until(end))) {
 			return s, ctx.Err()
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/mathub/webhooks/internal/allowance"
 	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/internal/history"
+	"github.com/mathub/webhooks/internal/sleep"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -110,11 +111,7 @@ func (d *Deliverer) allowPersons(ctx context.Context, round Round, to allowance.
 			round.Rows = nil
 			return round, d.queue.Postpone(ctx, round.WebhookID, row, max(wait, shortestBusy))
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !sleep.For(ctx, wait) {
 			return round, ctx.Err()
 		}
 	}
@@ -130,7 +127,7 @@ func (d *Deliverer) setVerified(ctx context.Context, a Attempt, in attemptInput,
 		return fmt.Errorf("store that webhook %s is verified: %w", a.WebhookID, err)
 	}
 	if waits && a.row == nil { // the queue itself looks again
-		d.Wake(Target{WebhookID: a.WebhookID, BotID: in.botID, Host: webhook.HostOf(in.url)})
+		d.cfg.Wake(Target{WebhookID: a.WebhookID, BotID: in.botID, Host: webhook.HostOf(in.url)})
 	}
 	return nil
 }

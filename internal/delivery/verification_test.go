@@ -96,15 +96,16 @@ func TestDeliverer_UnverifiedRate(t *testing.T) {
 			}
 			require.Equal(t, []any{Skipped, RateLimited}, []any{route.Ended.Status, route.Ended.Error})
 			require.InDelta(t, 10, route.Ended.RetryIn.Seconds(), 5)
+			require.Zero(t, r.count(t, "events WHERE id = 't1'"), "nothing is stored that is not sent")
 		}
 		// Also where it is found out late, and where the webhook's queue would send it.
 		e := r.storedElsewhere(t)
 		a := Attempt{EventID: e.ID, WebhookID: id, Number: 1, Trigger: webhook.TriggerTest}
 		require.Equal(t, RateLimited, r.mustRun(t, a).Error)
 		r.set(t, id, "queued = true")
-		route, err := r.routeManual(t.Context(), a)
+		_, ended, err := r.manualTarget(t.Context(), a)
 		require.NoError(t, err)
-		require.Equal(t, RateLimited, route.Ended.Error)
+		require.Equal(t, RateLimited, ended.Error)
 		require.Zero(t, r.count(t, "queue"))
 		require.EqualValues(t, 1, to.hits.Load())
 	})
