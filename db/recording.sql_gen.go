@@ -12,23 +12,6 @@ import (
 	"github.com/google/uuid"
 )
 
-const deliveryOfAttempt = `-- name: DeliveryOfAttempt :one
-SELECT d.id FROM deliveries_of($1, $2) AS d WHERE d.attempt = $3::integer
-`
-
-type DeliveryOfAttemptParams struct {
-	EventID   string
-	WebhookID uuid.UUID
-	Attempt   int32
-}
-
-func (q *Queries) DeliveryOfAttempt(ctx context.Context, db DBTX, arg DeliveryOfAttemptParams) (uuid.UUID, error) {
-	row := db.QueryRow(ctx, deliveryOfAttempt, arg.EventID, arg.WebhookID, arg.Attempt)
-	var id uuid.UUID
-	err := row.Scan(&id)
-	return id, err
-}
-
 const existingDeliveries = `-- name: ExistingDeliveries :many
 SELECT d.id FROM unnest($1::uuid[]) AS u (id) CROSS JOIN LATERAL (SELECT id FROM deliveries WHERE id = u.id LIMIT 1) AS d
 `
@@ -234,7 +217,7 @@ func (q *Queries) LockWebhooks(ctx context.Context, db DBTX, arg LockWebhooksPar
 }
 
 const recordedDelivery = `-- name: RecordedDelivery :one
-SELECT d.success, d.status_code, d.error, q.due_at AS next_attempt_at
+SELECT d.id, d.success, d.status_code, d.error, q.due_at AS next_attempt_at
 FROM deliveries_of($1, $2) AS d
 LEFT JOIN queue q ON q.event_id = d.event_id AND q.webhook_id = d.webhook_id
 WHERE d.attempt = $3::integer
@@ -247,6 +230,7 @@ type RecordedDeliveryParams struct {
 }
 
 type RecordedDeliveryRow struct {
+	ID            uuid.UUID
 	Success       bool
 	StatusCode    *int32
 	Error         *string
@@ -258,6 +242,7 @@ func (q *Queries) RecordedDelivery(ctx context.Context, db DBTX, arg RecordedDel
 	row := db.QueryRow(ctx, recordedDelivery, arg.EventID, arg.WebhookID, arg.Attempt)
 	var i RecordedDeliveryRow
 	err := row.Scan(
+		&i.ID,
 		&i.Success,
 		&i.StatusCode,
 		&i.Error,

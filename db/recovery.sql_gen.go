@@ -55,27 +55,26 @@ func (q *Queries) CompleteRecovery(ctx context.Context, db DBTX, id uuid.UUID) e
 const countRecovered = `-- name: CountRecovered :exec
 UPDATE recoveries r
 SET delivered = r.delivered + u.delivered, failed = r.failed + u.failed,
-    last_error = coalesce(NULLIF(u.error, ''), r.last_error), updated_at = now()
-FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::integer[]) AS delivered, unnest($3::integer[]) AS failed,
-    unnest($4::text[]) AS error) AS u
+    last_error = coalesce(u.error, r.last_error), updated_at = now()
+FROM (
+    SELECT a.id, count(*) FILTER (WHERE a.success) AS delivered, count(*) FILTER (WHERE NOT a.success) AS failed,
+           (array_agg(a.error ORDER BY a.n DESC) FILTER (WHERE a.error <> ''))[1] AS error
+    FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::boolean[]) AS success, unnest($3::text[]) AS error,
+        generate_series(1, cardinality($1::uuid[])) AS n) AS a
+    GROUP BY a.id
+) AS u
 WHERE r.id = u.id
 `
 
 type CountRecoveredParams struct {
 	Ids       []uuid.UUID
-	Delivered []int32
-	Failed    []int32
+	Successes []bool
 	Errors    []string
 }
 
 // Counts attempts that recoveries asked for; a failed one is attempted again by the schedule, as any other.
 func (q *Queries) CountRecovered(ctx context.Context, db DBTX, arg CountRecoveredParams) error {
-	_, err := db.Exec(ctx, countRecovered,
-		arg.Ids,
-		arg.Delivered,
-		arg.Failed,
-		arg.Errors,
-	)
+	_, err := db.Exec(ctx, countRecovered, arg.Ids, arg.Successes, arg.Errors)
 	return err
 }
 

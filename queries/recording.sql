@@ -121,13 +121,10 @@ ON CONFLICT (webhook_id, kind, generation) DO NOTHING;
 
 -- name: RecordedDelivery :one
 -- A recorded attempt, and what is planned after it.
-SELECT d.success, d.status_code, d.error, q.due_at AS next_attempt_at
+SELECT d.id, d.success, d.status_code, d.error, q.due_at AS next_attempt_at
 FROM deliveries_of(@event_id, @webhook_id) AS d
 LEFT JOIN queue q ON q.event_id = d.event_id AND q.webhook_id = d.webhook_id
 WHERE d.attempt = @attempt::integer;
-
--- name: DeliveryOfAttempt :one
-SELECT d.id FROM deliveries_of(@event_id, @webhook_id) AS d WHERE d.attempt = @attempt::integer;
 
 -- name: ServedOf :many
 -- Of some pairs of event and webhook, those that were sent or are planned. Their deliveries have ids from @first_id to @last_id.

@@ -135,9 +135,14 @@ WHERE id = @id;
 -- Counts attempts that recoveries asked for; a failed one is attempted again by the schedule, as any other.
 UPDATE recoveries r
 SET delivered = r.delivered + u.delivered, failed = r.failed + u.failed,
-    last_error = coalesce(NULLIF(u.error, ''), r.last_error), updated_at = now()
-FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@delivered::integer[]) AS delivered, unnest(@failed::integer[]) AS failed,
-    unnest(@errors::text[]) AS error) AS u
+    last_error = coalesce(u.error, r.last_error), updated_at = now()
+FROM (
+    SELECT a.id, count(*) FILTER (WHERE a.success) AS delivered, count(*) FILTER (WHERE NOT a.success) AS failed,
+           (array_agg(a.error ORDER BY a.n DESC) FILTER (WHERE a.error <> ''))[1] AS error
+    FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@successes::boolean[]) AS success, unnest(@errors::text[]) AS error,
+        generate_series(1, cardinality(@ids::uuid[])) AS n) AS a
+    GROUP BY a.id
+) AS u
 WHERE r.id = u.id;
 
 -- name: EndRecoveries :exec

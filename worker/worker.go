@@ -115,7 +115,7 @@ func (w *Worker) Start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	w.cancel = cancel
 	w.background.Go(func() {
-		w.deliverer.Recorder().Notices().Run(ctx, func(ctx context.Context, d webhook.Notice) error { return workflows.StartNotice(ctx, c, d) })
+		w.deliverer.Recorder().RunNotices(ctx, func(ctx context.Context, d webhook.Notice) error { return workflows.StartNotice(ctx, c, d) })
 	})
 	w.background.Go(func() { w.waker.Run(ctx, w.deliverer.Queue(), w.deliverer.Recorder()) })
 	return nil

@@ -20,17 +20,16 @@ const (
 
 // lookForFailing writes notices of webhooks that were found to fail, or to work again, unless a pass was made lately. Processes
 // agree on that in Postgres, so each is found once.
-func (n *Notices) lookForFailing(ctx context.Context) error {
-	q := db.New()
-	return db.WithTx(ctx, n.pool, func(tx pgx.Tx) error {
-		begun, err := q.BeginFailingPass(ctx, tx, failingEvery)
+func (r *Recorder) lookForFailing(ctx context.Context) error {
+	return db.WithTx(ctx, r.pool, func(tx pgx.Tx) error {
+		begun, err := r.queries.BeginFailingPass(ctx, tx, failingEvery)
 		if err != nil || begun == 0 {
 			return err
 		}
-		if _, err := q.NoticeRecovered(ctx, tx, failingPage); err != nil {
+		if _, err := r.queries.NoticeRecovered(ctx, tx, failingPage); err != nil {
 			return err
 		}
-		_, err = q.NoticeFailing(ctx, tx, db.NoticeFailingParams{
+		_, err = r.queries.NoticeFailing(ctx, tx, db.NoticeFailingParams{
 			LeastAttempts: failingAttempts, InARow: webhook.FailingInARow, Mostly: webhook.FailingMostly, Most: failingPage,
 		})
 		return err

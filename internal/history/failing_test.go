@@ -17,7 +17,7 @@ import (
 
 // failingRig looks for failing webhooks of a bot whose owner wants notices.
 type failingRig struct {
-	*Notices
+	*Recorder
 	pool *pgxpool.Pool
 }
 
@@ -26,7 +26,7 @@ func newFailingRig(t *testing.T) failingRig {
 	r, _ := newTestRecorder(t, pool)
 	addWebhook(t, pool)
 	execute(t, pool, "UPDATE bots SET notify_url = 'https://example.org/', notify_secret = 'x'")
-	return failingRig{r.Notices(), pool}
+	return failingRig{r, pool}
 }
 
 // fails adds a webhook whose run of failures began so long ago.

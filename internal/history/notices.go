@@ -3,10 +3,7 @@ package history
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/failpoint"
@@ -24,35 +21,24 @@ const (
 	noticesPage = 100
 )
 
-// Notices starts the workflows that notify owners of webhooks that were disabled, fail or have recovered. The transaction that disables
-// a webhook, or finds it so, writes a row to the outbox notices, so a crash loses none. The row is marked when start has started a
-// workflow, and stays until the notification is delivered or given up; until then start is called again from time to time.
-type Notices struct {
-	pool *pgxpool.Pool
-	log  *slog.Logger
-	wake <-chan struct{}
-}
-
-// Notices are those that the recorder writes.
-func (r *Recorder) Notices() *Notices {
-	return &Notices{pool: r.pool, log: r.log, wake: r.noticed}
-}
-
-// Run hands over what is in the outbox, at once when this process has disabled a webhook and every minute, after
-// it has looked for failing webhooks, until ctx ends. start may be called more than once for the same notice, also by several processes, and must do nothing while a workflow
-// sees to it.
-func (n *Notices) Run(ctx context.Context, start func(context.Context, webhook.Notice) error) {
+// RunNotices starts the workflows that notify owners of webhooks that were disabled, fail or have recovered: at once when this
+// process has disabled a webhook and every minute, after it has looked for failing webhooks, until ctx ends. The transaction that
+// disables a webhook, or finds it so, writes a row to the outbox notices, so a crash loses none. The row is marked when start has
+// started a workflow, and stays until the notification is delivered or given up; until then start is called again from time to
+// time. It may be called more than once for the same notice, also by several processes, and must do nothing while a workflow sees
+// to it.
+func (r *Recorder) RunNotices(ctx context.Context, start func(context.Context, webhook.Notice) error) {
 	for {
 		wait := noticesEvery
-		if err := n.lookForFailing(ctx); err != nil && ctx.Err() == nil {
-			n.log.Warn("could not look for failing webhooks; retrying", "error", err)
+		if err := r.lookForFailing(ctx); err != nil && ctx.Err() == nil {
+			r.log.Warn("could not look for failing webhooks; retrying", "error", err)
 		}
-		if err := n.handOver(ctx, start); err != nil && ctx.Err() == nil {
-			n.log.Warn("could not start notifications of webhooks; retrying", "error", err)
+		if err := r.handOverNotices(ctx, start); err != nil && ctx.Err() == nil {
+			r.log.Warn("could not start notifications of webhooks; retrying", "error", err)
 			wait = noticesAgain
 		}
 		select {
-		case <-n.wake:
+		case <-r.noticed:
 		case <-time.After(wait):
 		case <-ctx.Done():
 			return
@@ -60,10 +46,9 @@ func (n *Notices) Run(ctx context.Context, start func(context.Context, webhook.N
 	}
 }
 
-func (n *Notices) handOver(ctx context.Context, start func(context.Context, webhook.Notice) error) error {
-	q := db.New()
+func (r *Recorder) handOverNotices(ctx context.Context, start func(context.Context, webhook.Notice) error) error {
 	for {
-		page, err := q.ListNotices(ctx, n.pool, db.ListNoticesParams{Seconds: noticesLost.Seconds(), PageSize: noticesPage})
+		page, err := r.queries.ListNotices(ctx, r.pool, db.ListNoticesParams{Seconds: noticesLost.Seconds(), PageSize: noticesPage})
 		if err != nil {
 			return fmt.Errorf("read the outbox: %w", err)
 		}
@@ -73,7 +58,7 @@ func (n *Notices) handOver(ctx context.Context, start func(context.Context, webh
 				return fmt.Errorf("start %s: %w", d.NoticeID(), err)
 			}
 			failpoint.Here("notice-started")
-			if err := q.NoticeStarted(ctx, n.pool, db.NoticeStartedParams{WebhookID: row.WebhookID, Kind: row.Kind, Generation: row.Generation}); err != nil {
+			if err := r.queries.NoticeStarted(ctx, r.pool, db.NoticeStartedParams{WebhookID: row.WebhookID, Kind: row.Kind, Generation: row.Generation}); err != nil {
 				return fmt.Errorf("mark %s in the outbox: %w", d.NoticeID(), err)
 			}
 		}

@@ -62,7 +62,7 @@ func TestNotices_Run(t *testing.T) {
 	// Those that cannot be handed over stay; those that can are marked.
 	ctx, cancel := context.WithCancel(t.Context())
 	var started []webhook.Notice
-	r.Notices().Run(ctx, func(_ context.Context, d webhook.Notice) error {
+	r.RunNotices(ctx, func(_ context.Context, d webhook.Notice) error {
 		if started = append(started, d); len(started) == 2 {
 			cancel()
 			return context.Canceled

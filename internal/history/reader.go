@@ -33,11 +33,11 @@ func (r *Reader) Delivery(ctx context.Context, webhookID, id uuid.UUID) (db.GetD
 
 // Attempt reads the delivery that an attempt at an event made.
 func (r *Reader) Attempt(ctx context.Context, webhookID uuid.UUID, eventID string, number int) (db.GetDeliveriesRow, error) {
-	id, err := db.New().DeliveryOfAttempt(ctx, r.Pool, db.DeliveryOfAttemptParams{EventID: eventID, WebhookID: webhookID, Attempt: int32(number)})
+	row, err := db.New().RecordedDelivery(ctx, r.Pool, db.RecordedDeliveryParams{EventID: eventID, WebhookID: webhookID, Attempt: int32(number)})
 	if err != nil {
 		return db.GetDeliveriesRow{}, problem.OrNotFound(err)
 	}
-	return r.Delivery(ctx, webhookID, id)
+	return r.Delivery(ctx, webhookID, row.ID)
 }
 
 // NextAttempt is the event of a delivery and the number of its next attempt, and whether the event is kept for longer than a

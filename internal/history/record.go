@@ -3,7 +3,6 @@ package history
 import (
 	"context"
 	"maps"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -253,21 +252,13 @@ func (s *batchState) addRow(a Attempt) {
 	s.attempted.Attempts = append(s.attempted.Attempts, int32(a.Number))
 	if a.RecoveryID != uuid.Nil {
 		s.recovered.Ids = append(s.recovered.Ids, a.RecoveryID)
-		s.recovered.Delivered = append(s.recovered.Delivered, one(a.Success))
-		s.recovered.Failed = append(s.recovered.Failed, one(!a.Success))
+		s.recovered.Successes = append(s.recovered.Successes, a.Success)
 		s.recovered.Errors = append(s.recovered.Errors, a.Error)
 	}
 }
 
 // wholeMs rounds up: a delivery took no less than any part of it.
 func wholeMs(d time.Duration) int32 { return int32((d + time.Millisecond - 1) / time.Millisecond) }
-
-func one(is bool) int32 {
-	if is {
-		return 1
-	}
-	return 0
-}
 
 // updateHealth writes what has changed of the webhooks, and notices of those that are disabled.
 func (r *Recorder) updateHealth(ctx context.Context, s *batchState) (err error) {
@@ -307,7 +298,7 @@ func (r *Recorder) updateQueues(ctx context.Context, s *batchState) error {
 		return err
 	}
 	if len(s.recovered.Ids) > 0 {
-		if err := r.countRecovered(ctx, s); err != nil {
+		if err := r.queries.CountRecovered(ctx, s.tx, s.recovered); err != nil {
 			return err
 		}
 	}
@@ -358,24 +349,6 @@ func addPlan(rows *db.EnqueueParams, p Plan) {
 	rows.Attempts, rows.Steps = append(rows.Attempts, int32(p.Number)), append(rows.Steps, int32(p.Step))
 	rows.Triggers, rows.DelaysSeconds = append(rows.Triggers, string(p.Trigger)), append(rows.DelaysSeconds, p.Delay.Seconds())
 	rows.RecoveryIds = append(rows.RecoveryIds, p.RecoveryID)
-}
-
-// countRecovered adds the attempts to their recoveries' counts, each recovery once.
-func (r *Recorder) countRecovered(ctx context.Context, s *batchState) error {
-	var sums db.CountRecoveredParams
-	for i, id := range s.recovered.Ids {
-		n := slices.Index(sums.Ids, id)
-		if n < 0 {
-			n = len(sums.Ids)
-			sums.Ids, sums.Delivered, sums.Failed, sums.Errors = append(sums.Ids, id), append(sums.Delivered, 0), append(sums.Failed, 0), append(sums.Errors, "")
-		}
-		sums.Delivered[n] += s.recovered.Delivered[i]
-		sums.Failed[n] += s.recovered.Failed[i]
-		if e := s.recovered.Errors[i]; e != "" {
-			sums.Errors[n] = e
-		}
-	}
-	return r.queries.CountRecovered(ctx, s.tx, sums)
 }
 
 // report logs and counts what a batch came to, and has notices handed over.
