@@ -92,12 +92,11 @@ func (w *waker) next() (t delivery.Target, ok bool) {
 	if rest := w.byBot[bot][1:]; len(rest) > 0 {
 		w.byBot[bot] = rest
 		w.bots = append(w.bots, bot)
-		w.nudge()
 	} else {
 		delete(w.byBot, bot)
-		if len(w.bots) > 0 {
-			w.nudge()
-		}
+	}
+	if len(w.bots) > 0 {
+		w.nudge()
 	}
 	delete(w.waiting, t.WebhookID)
 	return t, true

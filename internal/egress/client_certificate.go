@@ -70,11 +70,9 @@ func (c *ClientCertificate) current() *tls.Certificate {
 		return nil
 	}
 	if looking := c.begin(); looking != nil {
-		patience := time.NewTimer(certificateWait)
-		defer patience.Stop()
 		select {
 		case <-looking:
-		case <-patience.C:
+		case <-time.After(certificateWait):
 		}
 	}
 	return c.latest.Load()

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/textproto"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -202,12 +203,7 @@ var closedTexts = []string{
 }
 
 func hasAny(text string, parts []string) bool {
-	for _, part := range parts {
-		if strings.Contains(text, part) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(text, part) })
 }
 
 // closedByPeer reports whether the error is what a connection gives that its peer has closed; [net.ErrClosed] comes of

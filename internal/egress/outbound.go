@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
+	"github.com/mathub/webhooks/internal/sleep"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -297,11 +298,7 @@ func (o *outbound) since(ctx context.Context, p part, moment time.Time, also str
 		if _, at, _ := f.state(); asked || at.After(moment) {
 			return f, nil
 		}
-		wait := time.NewTimer(accessRest - time.Since(f.checkedAt))
-		select {
-		case <-wait.C:
-		case <-ctx.Done():
-			wait.Stop()
+		if !sleep.For(ctx, accessRest-time.Since(f.checkedAt)) {
 			return f, fmt.Errorf("egress: %w", context.Cause(ctx))
 		}
 		if _, at, _ := o.known(p).state(); at.After(moment) {
