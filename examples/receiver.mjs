@@ -15,8 +15,10 @@ const key = secret.startsWith("whsec_") ? Buffer.from(secret.slice("whsec_".leng
 const tolerance = 5 * 60; // seconds, either way
 
 createServer(async (request, response) => {
+  let size = 0;
+  request.on("data", (part) => (size += part.length) > 300 << 10 && request.destroy()); // a stranger's: no event is so large
   const body = await buffer(request).catch(() => undefined); // the raw bytes: what was signed
-  if (body === undefined) return; // its sender hung up
+  if (body === undefined) return; // its sender hung up, or sends too much
   const ok = genuine(request.headers, body);
   // A webhook.verify is answered with its nonce: yes, this endpoint wants the webhook's deliveries.
   const answer = ok && request.headers["x-mathub-event"] === "webhook.verify" ? JSON.parse(body).data.nonce : "";

@@ -24,6 +24,7 @@ if "whpk_" in SECRET:
 KEY = base64.b64decode(SECRET.removeprefix("whsec_")) if SECRET.startswith("whsec_") else SECRET.encode()
 PORT = int(sys.argv[2] if len(sys.argv) > 2 else os.environ.get("PORT", 9000))
 TOLERANCE = 5 * 60  # seconds, either way
+LIMIT = 300 << 10  # bytes of a body: no event is so large
 
 todo = queue.Queue()  # in production: a table or a queue that survives a crash, written before the answer
 
@@ -41,7 +42,10 @@ def genuine(headers, body):
 
 class Receiver(BaseHTTPRequestHandler):
     def do_POST(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))  # the raw bytes: what was signed
+        length = int(self.headers.get("Content-Length", 0))
+        if not 0 <= length <= LIMIT:
+            return self.send_error(413)
+        body = self.rfile.read(length)  # the raw bytes: what was signed
         ok = genuine(self.headers, body)
         if ok:
             todo.put((self.headers["webhook-id"], body))  # the work comes after the answer

@@ -10,8 +10,10 @@ const exit = (message) => (console.error(message), process.exit(1));
 if (!oldSecret) exit("usage: node moving.mjs whsec_… OLD_SECRET [PORT]");
 
 createServer(async (request, response) => {
+  let size = 0;
+  request.on("data", (part) => (size += part.length) > 300 << 10 && request.destroy()); // a stranger's: no event is so large
   const body = await buffer(request).catch(() => undefined); // the raw bytes: what was signed
-  if (body === undefined) return; // its sender hung up
+  if (body === undefined) return; // its sender hung up, or sends too much
   let id;
   try {
     id = verify(body, request.headers);

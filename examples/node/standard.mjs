@@ -9,8 +9,10 @@ if (!secret) exit("usage: node standard.mjs whsec_… [PORT]");
 const webhook = new Webhook(secret);
 
 createServer(async (request, response) => {
+  let size = 0;
+  request.on("data", (part) => (size += part.length) > 300 << 10 && request.destroy()); // a stranger's: no event is so large
   const body = await buffer(request).catch(() => undefined); // the raw bytes: what was signed
-  if (body === undefined) return; // its sender hung up
+  if (body === undefined) return; // its sender hung up, or sends too much
   let event;
   try {
     event = webhook.verify(body, request.headers); // throws also where webhook-timestamp is 5 minutes off

@@ -22,13 +22,17 @@ if len(sys.argv) < 2:
 KEY = base64.b64decode(sys.argv[1].removeprefix("whsec_"))  # the key is what the base64 says, not its letters
 PORT = int(sys.argv[2] if len(sys.argv) > 2 else os.environ.get("PORT", 9000))
 TOLERANCE = 5 * 60  # seconds, either way
+LIMIT = 300 << 10  # bytes of a body: no event is so large
 
 app = Flask(__name__)
+app.config["MAX_CONTENT_LENGTH"] = LIMIT
 todo = queue.Queue()  # in production: a table or a queue that survives a crash, written before the answer
 
 
 @app.post("/")
 def receive():
+    if (request.content_length or 0) > LIMIT:
+        abort(413)  # for an old Flask, MAX_CONTENT_LENGTH is of forms only
     body = request.get_data()  # the raw bytes, not request.json: what was signed
     timestamp = request.headers.get("webhook-timestamp", "")
     if not timestamp.isdecimal() or abs(time.time() - int(timestamp)) > TOLERANCE:

@@ -16,8 +16,10 @@ function genuine(headers, body) {
 }
 
 createServer(async (request, response) => {
+  let size = 0;
+  request.on("data", (part) => (size += part.length) > 300 << 10 && request.destroy()); // a stranger's: no event is so large
   const body = await buffer(request).catch(() => undefined); // verify the raw bytes
-  if (body === undefined) return; // its sender hung up
+  if (body === undefined) return; // its sender hung up, or sends too much
   const ok = genuine(request.headers, body);
   const event = ok ? JSON.parse(body) : {};
   const answer = event.event === "webhook.verify" ? event.data.nonce : ""; // this endpoint wants the deliveries

@@ -16,7 +16,10 @@ def genuine(headers, body):
 
 class Receiver(BaseHTTPRequestHandler):
     def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))  # verify the raw bytes
+        length = int(self.headers["Content-Length"])
+        if not 0 <= length <= 300 << 10:
+            return self.send_error(413)  # a stranger's: no event is so large
+        body = self.rfile.read(length)  # verify the raw bytes
         ok = genuine(self.headers, body)
         event = json.loads(body) if ok else {}
         self.send_response(200 if ok else 401)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -99,6 +100,7 @@ func exampleReceives(t *testing.T, stack *testkit.Stack, tm *terminal, command [
 		stop()
 	}()
 	hangUp(t, addr)
+	floods(t, addr)
 	bot, listening := stack.API().CreateBot(t, "receiving"), testkit.NewReceiver(t)
 	hook := bot.CreateWebhook(t, "http://"+addr+"/", examplesSecret, post)
 	bot.CreateWebhook(t, listening.URL("/"), examplesSecret, post) // what is sent, as someone who listens in has it
@@ -125,6 +127,18 @@ func hangUp(t *testing.T, addr string) {
 	require.NoError(t, conn.Close())
 }
 
+// floods is what any stranger can do too: a body without an end, of which a receiver keeps only so much.
+func floods(t *testing.T, addr string) {
+	t.Helper()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr)
+	require.NoError(t, err)
+	defer conn.Close() //nolint:errcheck // the receiver may have closed it
+	_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000000\r\n\r\n"+strings.Repeat("x", 400<<10))
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(time.Minute)))
+	_, err = conn.Read(make([]byte, 1))
+	require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "it waits for more")
+}
+
 // TestMovingReceiver: a receiver during a move takes what Mathub sends, and what Svix, Convoy and Outpost send as their documentation says.
 func TestMovingReceiver(t *testing.T) {
 	t.Parallel()
@@ -144,6 +158,7 @@ func TestMovingReceiver(t *testing.T) {
 	}, 3*time.Minute, 20*time.Millisecond, "it does not listen: %s", stderr)
 
 	hangUp(t, addr)
+	floods(t, addr)
 	bot := stack.API().CreateBot(t, "moved")
 	hook := bot.CreateWebhook(t, "http://"+addr+"/", examplesSecret, post)
 	sent := bot.Emit(t, testkit.Event{ID: "both", Type: post, Data: []byte(`{"postId":"p1"}`)})

@@ -35,6 +35,7 @@ func TestPortalSnippets_Verify(t *testing.T) {
 				require.Contains(t, string(said), "PORT")
 				require.LessOrEqual(t, strings.Count(strings.TrimSpace(string(said)), "\n"), 0, "%s", said)
 				hangUp(t, strings.Trim(url, "htp:/"))
+				floods(t, strings.Trim(url, "htp:/"))
 				genuine := webhook.Delivery{
 					EventID: "evt_1", Type: webhook.Verify, Secrets: []string{secret}, At: time.Now(),
 					Body: []byte(`{"event":"webhook.verify","data":{"nonce":"n0nce"}}`),
