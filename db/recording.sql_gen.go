@@ -217,9 +217,11 @@ func (q *Queries) LockWebhooks(ctx context.Context, db DBTX, arg LockWebhooksPar
 }
 
 const recordedDelivery = `-- name: RecordedDelivery :one
-SELECT d.id, d.success, d.status_code, d.error, q.due_at AS next_attempt_at
+SELECT d.id, d.success, d.status_code, d.error, (q.due_at IS NOT NULL)::boolean AS planned,
+       (w.id IS NULL)::boolean AS gone, coalesce(w.suspended, false) AS suspended, coalesce(w.is_active, false) AS active
 FROM deliveries_of($1, $2) AS d
 LEFT JOIN queue q ON q.event_id = d.event_id AND q.webhook_id = d.webhook_id
+LEFT JOIN webhooks w ON w.id = d.webhook_id
 WHERE d.attempt = $3::integer
 `
 
@@ -230,14 +232,17 @@ type RecordedDeliveryParams struct {
 }
 
 type RecordedDeliveryRow struct {
-	ID            uuid.UUID
-	Success       bool
-	StatusCode    *int32
-	Error         *string
-	NextAttemptAt *time.Time
+	ID         uuid.UUID
+	Success    bool
+	StatusCode *int32
+	Error      *string
+	Planned    bool
+	Gone       bool
+	Suspended  bool
+	Active     bool
 }
 
-// A recorded attempt, and what is planned after it.
+// A recorded attempt, what is planned after it, and how its webhook is now; gone: it was deleted.
 func (q *Queries) RecordedDelivery(ctx context.Context, db DBTX, arg RecordedDeliveryParams) (RecordedDeliveryRow, error) {
 	row := db.QueryRow(ctx, recordedDelivery, arg.EventID, arg.WebhookID, arg.Attempt)
 	var i RecordedDeliveryRow
@@ -246,7 +251,10 @@ func (q *Queries) RecordedDelivery(ctx context.Context, db DBTX, arg RecordedDel
 		&i.Success,
 		&i.StatusCode,
 		&i.Error,
-		&i.NextAttemptAt,
+		&i.Planned,
+		&i.Gone,
+		&i.Suspended,
+		&i.Active,
 	)
 	return i, err
 }

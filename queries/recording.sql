@@ -120,10 +120,12 @@ WHERE c.disable
 ON CONFLICT (webhook_id, kind, generation) DO NOTHING;
 
 -- name: RecordedDelivery :one
--- A recorded attempt, and what is planned after it.
-SELECT d.id, d.success, d.status_code, d.error, q.due_at AS next_attempt_at
+-- A recorded attempt, what is planned after it, and how its webhook is now; gone: it was deleted.
+SELECT d.id, d.success, d.status_code, d.error, (q.due_at IS NOT NULL)::boolean AS planned,
+       (w.id IS NULL)::boolean AS gone, coalesce(w.suspended, false) AS suspended, coalesce(w.is_active, false) AS active
 FROM deliveries_of(@event_id, @webhook_id) AS d
 LEFT JOIN queue q ON q.event_id = d.event_id AND q.webhook_id = d.webhook_id
+LEFT JOIN webhooks w ON w.id = d.webhook_id
 WHERE d.attempt = @attempt::integer;
 
 -- name: ServedOf :many

@@ -320,7 +320,12 @@ func (d *Deliverer) plan(a Attempt, resp egress.Response, after history.Recorded
 	if a.Trigger != webhook.TriggerVerify { // which does not make the webhook queued
 		d.gate.leave(a.WebhookID)
 	}
-	r := Result{Status: Failed, StatusCode: resp.StatusCode, Error: resp.Error, Retrying: after.Planned}
+	return failed(a, resp.StatusCode, resp.Error, after)
+}
+
+// failed is the result of an attempt that failed, as things stand after it.
+func failed(a Attempt, status int, text string, after history.Recorded) Result {
+	r := Result{Status: Failed, StatusCode: status, Error: text, Retrying: after.Planned}
 	switch {
 	case a.Trigger.Manual() || r.Retrying:
 	case after.Gone:

@@ -107,9 +107,9 @@ func (d *Deliverer) recordedBefore(ctx context.Context, a Attempt) (*Result, err
 	case err != nil:
 		return nil, fmt.Errorf("read attempt %v: %w", a, err)
 	case a.row != nil: // by an attempt that was in progress when the row was added: nothing else removes it
-		return recordedResult(row), d.queue.Remove(ctx, a.WebhookID, *a.row)
+		return recordedResult(a, row), d.queue.Remove(ctx, a.WebhookID, *a.row)
 	}
-	return recordedResult(row), nil
+	return recordedResult(a, row), nil
 }
 
 // taken answers for an attempt at what the webhook has taken since the attempt was planned.
@@ -124,15 +124,16 @@ func (d *Deliverer) taken(ctx context.Context, a Attempt) (*Result, error) {
 	return nil, nil //nolint:nilnil // it is to be made
 }
 
-func recordedResult(row db.RecordedDeliveryRow) *Result {
+func recordedResult(a Attempt, row db.RecordedDeliveryRow) *Result {
 	if row.Success {
 		return &Result{Status: Delivered, StatusCode: code(row.StatusCode)}
 	}
-	r := &Result{Status: Failed, StatusCode: code(row.StatusCode), Retrying: row.NextAttemptAt != nil}
+	var text string
 	if row.Error != nil {
-		r.Error = *row.Error
+		text = *row.Error
 	}
-	return r
+	r := failed(a, code(row.StatusCode), text, history.Recorded{Planned: row.Planned, Gone: row.Gone, Suspended: row.Suspended, Active: row.Active})
+	return &r
 }
 
 func code(c *int32) int {
