@@ -315,8 +315,10 @@ func (r *Recorder) successes(batch []*recording) (rest []*recording, err error) 
 // findPlan says of an attempt that is in the history whether another is planned.
 func (s *batchState) findPlan(ctx context.Context, rec *recording) (err error) {
 	a := rec.attempt
-	_, rec.after.Planned = s.plans[planKey{a.WebhookID, a.EventID}]
-	if !rec.after.Planned && !a.Success {
+	if a.Success || !rec.after.Active || rec.after.Suspended { // what is planned is removed with the batch
+		return nil
+	}
+	if _, rec.after.Planned = s.plans[planKey{a.WebhookID, a.EventID}]; !rec.after.Planned {
 		_, _, rec.after.Planned, err = plannedAttempt(ctx, s.tx, a.WebhookID, a.EventID)
 	}
 	return err

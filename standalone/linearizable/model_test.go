@@ -38,7 +38,8 @@ type state struct {
 	Exists bool
 	view
 	Recovery string // of the latest: "", recoveryRunning or recoveryEnded
-	Recorded uint64 // a bit for each delivery
+	// Recorded and Retried have a bit for each delivery: it is in the history, and another attempt is planned.
+	Recorded, Retried uint64
 }
 
 type kind string
@@ -131,7 +132,7 @@ func (s state) apply(op operation) (result, state) {
 		return result{Found: s.Exists}, state{view: view{Suspended: s.Suspended}, Recorded: s.Recorded}
 	case suspend:
 		s.Suspended = true
-		return result{Found: true}, s.stopped()
+		return result{Found: true}, s.cleared()
 	case resume:
 		s.Suspended = false
 		return result{Found: true}, s
@@ -154,8 +155,9 @@ func (s state) record(a attempt) (result, state) {
 	if !s.Exists {
 		return result{Recorded: history.Recorded{Gone: true}}, s
 	}
-	isNew := s.Recorded&(1<<a.Number) == 0
-	s.Recorded |= 1 << a.Number
+	own := uint64(1) << a.Number
+	isNew := s.Recorded&own == 0
+	s.Recorded |= own
 	switch {
 	case !isNew:
 	case a.Success:
@@ -163,9 +165,12 @@ func (s state) record(a attempt) (result, state) {
 	case a.Generation == s.Generation:
 		s = s.fail(a)
 	}
+	if isNew && !a.Success && a.Retried && s.Active && !s.Suspended {
+		s.Retried |= own
+	}
 	return result{Recorded: history.Recorded{
 		Active: s.Active, Suspended: s.Suspended, FailureCount: int(s.Count),
-		Planned: isNew && !a.Success && a.Retried && s.Active && !s.Suspended,
+		Planned: !a.Success && s.Retried&own != 0,
 	}}, s
 }
 
@@ -184,7 +189,7 @@ func (s state) fail(a attempt) state {
 	}
 	if s.Active && s.Count >= disablesAt {
 		s.Active, s.Reason, s.DisabledBy = false, reasonFailures, a.Delivery
-		s = s.stopped()
+		s = s.cleared()
 	}
 	return s
 }
@@ -206,7 +211,7 @@ func (s state) change(c change) state {
 		s.Generation++
 	case c.Disable && s.Active:
 		s.Active, s.Reason, s.Note = false, c.By, c.Note
-		s = s.stopped()
+		s = s.cleared()
 	case c.Disable && c.Note != "":
 		s.Note = c.Note
 	}
@@ -224,6 +229,12 @@ func (s state) recover() (result, state) {
 	}
 	s.Recovery = recoveryRunning
 	return result{Recovery: "started"}, s
+}
+
+// cleared is stopped, with nothing planned.
+func (s state) cleared() state {
+	s.Retried = 0
+	return s.stopped()
 }
 
 // stopped ends the recovery that runs.
