@@ -124,6 +124,9 @@ func TestAWrongQueryIsRefused(t *testing.T) {
 		require.Equal(t, http.StatusUnprocessableEntity, got.status, query)
 		require.Equal(t, fields, got.fields(t), query)
 	}
+	for _, form := range []string{"%%7B%s%%7D", "urn:uuid:%s"} { // of a listed one, but not as ids are written
+		require.Equal(t, []string{"before"}, a.do("GET", webhooksPath+"/"+other+"/deliveries?before="+fmt.Sprintf(form, list[0].ID), key, nil).fields(t), form)
+	}
 	require.Equal(t, http.StatusBadRequest, a.do("GET", path+"limit=%zz", key, nil).status)
 	require.Contains(t, string(a.do("GET", path+"limit=0", key, nil).body), "from 1 to 50")
 	require.Contains(t, string(a.do("GET", path+"page=2", key, nil).body), "until, before, limit")

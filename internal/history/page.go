@@ -12,6 +12,7 @@ import (
 
 	"github.com/mathub/webhooks/db"
 	"github.com/mathub/webhooks/internal/problem"
+	"github.com/mathub/webhooks/internal/web"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -172,9 +173,9 @@ func (r *Reader) ParsePlace(ctx context.Context, webhookIDs []uuid.UUID, text st
 	if seq, err := strconv.ParseInt(text, 10, 64); err == nil && seq > 0 {
 		return seq, nil
 	}
-	id, err := uuid.Parse(text)
+	id, err := web.ParseID(text)
 	if err != nil {
-		return 0, problem.ErrNotFound
+		return 0, err
 	}
 	seq, err := db.New().DeliverySeq(ctx, r.Pool, db.DeliverySeqParams{ID: id, WebhookIds: webhookIDs})
 	return seq, problem.OrNotFound(err)
