@@ -69,8 +69,8 @@ func New(c client.Client, cfg delivery.Config) (*Worker, error) {
 	cfg.StartRecovery = func(ctx context.Context, t delivery.Target) error {
 		return workflows.StartRecover(ctx, c, cfg.Attributes, t)
 	}
-	cfg.StartBatch = func(ctx context.Context, b delivery.Batch) error {
-		return workflows.StartBatch(ctx, c, cfg.Attributes, b)
+	cfg.StartBatch = func(ctx context.Context, all delivery.Batches, n int) error {
+		return workflows.StartBatch(ctx, c, cfg.Attributes, all, n)
 	}
 	w.deliverer = delivery.New(cfg)
 	return w, nil

@@ -84,15 +84,16 @@ func batchWorkflowID(eventID string, n int, p delivery.Page) string {
 	return fmt.Sprintf("batch-%s-%d-%x", eventID, n, page[:4])
 }
 
-// StartBatch starts the workflow of a part of a large audience, or leaves the one that runs.
-func StartBatch(ctx context.Context, c client.Client, a *searchattr.Attributes, b delivery.Batch) error {
-	attributes := temporal.NewSearchAttributes(searchattr.EventType.ValueSet([]string{string(b.EventType)}))
+// StartBatch starts the workflow of all.Pages[n], or leaves the one that runs.
+func StartBatch(ctx context.Context, c client.Client, a *searchattr.Attributes, all delivery.Batches, n int) error {
+	in := BatchInput{EventID: all.EventID, EventType: all.EventType, Summary: all.Summary, Page: all.Pages[n]}
+	attributes := temporal.NewSearchAttributes(searchattr.EventType.ValueSet([]string{string(in.EventType)}))
 	_, err := a.Start(ctx, c, attributes, client.StartWorkflowOptions{
-		ID: batchWorkflowID(b.EventID, b.Number, b.Page), TaskQueue: TaskQueue,
+		ID: batchWorkflowID(in.EventID, n+1, in.Page), TaskQueue: TaskQueue,
 		// A batch that is completed and begins again sends nothing twice that Postgres has recorded.
 		WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
-		StaticSummary:         fmt.Sprintf("%s · batch %d of %d", b.Summary, b.Number, b.Of),
-	}, DeliverBatch, BatchInput{EventID: b.EventID, EventType: b.EventType, Summary: b.Summary, Page: b.Page})
+		StaticSummary:         fmt.Sprintf("%s · batch %d of %d", in.Summary, n+1, len(all.Pages)),
+	}, DeliverBatch, in)
 	return err
 }
 

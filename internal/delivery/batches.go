@@ -21,26 +21,16 @@ type Batches struct {
 	Pages     []Page
 }
 
-// Batch is one of them, the Number-th, counted from 1, of Of.
-type Batch struct {
-	EventID    string
-	EventType  webhook.EventType
-	Summary    string
-	Page       Page
-	Number, Of int
-}
-
 // StartBatches starts the workflows of an event's batches. After an error some may have been started: calling again starts
 // the others, and those that have ended since, which find nothing left to send.
 func (d *Deliverer) StartBatches(ctx context.Context, in Batches) error {
 	starts, ctx := errgroup.WithContext(ctx)
 	starts.SetLimit(startsAtOnce)
-	for i, page := range in.Pages {
+	for n := range in.Pages {
 		starts.Go(func() error {
 			defer failpoint.Here("batch-started")
-			b := Batch{in.EventID, in.EventType, in.Summary, page, i + 1, len(in.Pages)}
-			if err := d.cfg.StartBatch(ctx, b); err != nil {
-				return fmt.Errorf("start batch %d of %d of event %s: %w", b.Number, b.Of, b.EventID, err)
+			if err := d.cfg.StartBatch(ctx, in, n); err != nil {
+				return fmt.Errorf("start batch %d of %d of event %s: %w", n+1, len(in.Pages), in.EventID, err)
 			}
 			return nil
 		})

@@ -70,8 +70,8 @@ type Config struct {
 	HasEnded func(ctx context.Context, workflowID, runID string) (bool, error)
 	// StartRecovery starts the workflow of a webhook's recovery, which is stored.
 	StartRecovery func(ctx context.Context, t Target) error
-	// StartBatch starts the workflow of a part of a large audience, or leaves the one that runs.
-	StartBatch func(ctx context.Context, b Batch) error
+	// StartBatch starts the workflow of all.Pages[n], or leaves the one that runs.
+	StartBatch func(ctx context.Context, all Batches, n int) error
 }
 
 // Deliverer makes attempts. It is safe for concurrent use.
