@@ -87,7 +87,7 @@ WITH asked AS (
         SELECT unnest((SELECT $8::text[])) AS id, unnest((SELECT $9::integer[])) AS list,
                unnest((SELECT $10::integer[])) AS n
     ) AS addressed ON addressed.list = s.list
-    CROSS JOIN LATERAL (SELECT id, type, payload, bot_ids, run_id, workflow_id, accepted_at, position FROM events WHERE id = addressed.id AND run_id = $11 LIMIT 1) AS e
+    CROSS JOIN LATERAL (SELECT id, type, payload, bot_ids, run_id, workflow_id, accepted_at, position FROM events WHERE id = addressed.id AND $11 IN (run_id, '') LIMIT 1) AS e
     WHERE NOT s.ordered OR (SELECT $7::boolean) OR s.ordered_from > e.accepted_at
     ORDER BY addressed.n
     ON CONFLICT (event_id, webhook_id) DO NOTHING
@@ -144,10 +144,11 @@ type AddressEventsRow struct {
 // TestTheAudienceIsReadFromIndexes.
 // A page of the webhooks that events go to, in the order of their ids, from after @after on. Events of one type, and for the
 // same bots, share a list of them, which is read once. In the same statement, each event gets a row in the queue of each of
-// its webhooks that is queued, unless another run owns the event. seq and due_at are of the first new row of a webhook; seq
-// is 0 where there is none. A row of what was sent already, as where this is repeated, goes before it is sent: the queue
-// looks. A webhook that a pause covers is as good as queued; turns: it is to become so. One with a filter gets no row here:
-// whether it gets the event, internal/delivery/filter.go decides. If it is ordered, that is decided when its turn comes.
+// its webhooks that is queued, unless another run owns the event; an empty @run_id is any. seq and due_at are of the first
+// new row of a webhook; seq is 0 where there is none. A row of what was sent already, as where this is repeated, goes before
+// it is sent: the queue looks. A webhook that a pause covers is as good as queued; turns: it is to become so. One with a
+// filter gets no row here: whether it gets the event, internal/delivery/filter.go decides. If it is ordered, that is decided
+// when its turn comes.
 //
 // The rows of an ordered webhook are added under lock_order, each due after those before it. So that no event overtakes
 // another in a list that is longer than a page, @whole has all ordered webhooks of the list get their rows in this
@@ -295,7 +296,7 @@ const enqueueMatching = `-- name: EnqueueMatching :many
 INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at)
 SELECT pair.webhook_id, e.id, 1, 1, 'event', e.accepted_at
 FROM (SELECT unnest($1::text[]) AS event_id, unnest($2::uuid[]) AS webhook_id) AS pair
-CROSS JOIN LATERAL (SELECT id, type, payload, bot_ids, run_id, workflow_id, accepted_at, position FROM events WHERE id = pair.event_id AND run_id = $3 LIMIT 1) AS e
+CROSS JOIN LATERAL (SELECT id, type, payload, bot_ids, run_id, workflow_id, accepted_at, position FROM events WHERE id = pair.event_id AND $3 IN (run_id, '') LIMIT 1) AS e
 ORDER BY e.accepted_at, pair.webhook_id
 ON CONFLICT (event_id, webhook_id) DO NOTHING
 RETURNING webhook_id, seq, due_at

@@ -311,3 +311,20 @@ func TestDeliverer_AddressPart(t *testing.T) {
 	_, err = r.AddressPart(t.Context(), PartOfAudience{EventID: "unknown", Page: Page{Upto: uuid.Max}})
 	require.Error(t, err, fmt.Sprint(in))
 }
+
+// TestDeliverer_AddressPartWhileTheEventIsTakenOver: the run that takes it over leaves a batch that is in progress.
+func TestDeliverer_AddressPartWhileTheEventIsTakenOver(t *testing.T) {
+	t.Parallel()
+	var takeOver func()
+	r := newRig(t, func(c *Config) { c.Wake = func(Target) { takeOver() } })
+	e := r.accepted(t)
+	first, filtered := r.subscribe(t, "https://example.com", ""), r.subscribe(t, "https://example.com", "")
+	r.set(t, first, "queued = true")
+	r.set(t, filtered, `queued = true, filter = '{"postId":["p1"]}'`)
+	takeOver = func() { r.execute(t, "UPDATE events SET run_id = 'another' WHERE id = $1", e.ID) }
+	part, err := r.AddressPart(t.Context(), PartOfAudience{EventID: e.ID, Page: Page{Upto: uuid.Max}})
+	require.NoError(t, err)
+	require.Equal(t, 2, part.Events[0].Queued)
+	require.Len(t, r.planned(t, first), 1)
+	require.Len(t, r.planned(t, filtered), 1)
+}

@@ -115,6 +115,7 @@ func (d *Deliverer) AddressPart(ctx context.Context, in PartOfAudience) (Audienc
 	if err != nil {
 		return Audience{}, err
 	}
+	event.RunID = "" // whichever run owns it by then: one that takes it over leaves this batch to it
 	one, readAt := &acceptance{event: event}, time.Now()
 	list, last, err := d.addressPart(ctx, one, in.Page)
 	if err != nil {
