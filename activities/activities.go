@@ -81,10 +81,10 @@ func (a *Activities) AddressPart(ctx context.Context, in delivery.PartOfAudience
 	return final(a.deliverer.AddressPart(ctx, in))
 }
 
-// StartBatches starts the workflows of the parts of a large audience. They are no children of the workflow: a child begins
+// StartBatches goes on with starting the workflows of the parts of a large audience. They are no children of the workflow: a child begins
 // only when its parent's local activities, attempts at receivers that may hang, have ended.
-func (a *Activities) StartBatches(ctx context.Context, in delivery.Batches) error {
-	return a.deliverer.StartBatches(ctx, in)
+func (a *Activities) StartBatches(ctx context.Context, in delivery.Batches) (started int, err error) {
+	return final(a.deliverer.StartBatches(ctx, in))
 }
 
 // Deliver makes one direct attempt, recorded before it returns.

@@ -8,13 +8,16 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 
 	"github.com/mathub/webhooks/db/dbtest"
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/webhook"
 	"github.com/mathub/webhooks/workflows"
+	"github.com/mathub/webhooks/workflows/temporaltest"
 )
 
 // TestALargerAudienceSharesOneLineOfHistory, and who does not answer, or fails, goes on in lines of its own.
@@ -103,6 +106,32 @@ func TestALargeAudienceIsDeliveredInBatches(t *testing.T) {
 	for i := range audience {
 		require.Equal(t, 2, s.count(fmt.Sprintf("/%d", i), "e1"))
 	}
+}
+
+// TestAResetEventGoesToWhoeverLacksIt: an operator has ended a batch, and resets the event's workflow.
+func TestAResetEventGoesToWhoeverLacksIt(t *testing.T) {
+	t.Parallel()
+	c, namespace := temporaltest.NewNamespace(t)
+	s := start(t, &stack{client: c}, webhook.DefaultSchedule)
+	_, err := s.pool.Exec(t.Context(), "INSERT INTO bots (id, name) VALUES ('bot', 'bot')")
+	require.NoError(t, err)
+	hooks := make([]dbtest.Webhook, delivery.PageSize+1)
+	for i := range hooks {
+		hooks[i] = dbtest.Webhook{BotID: "bot", URL: fmt.Sprintf("%s/%d", s.url, i%2)}
+	}
+	dbtest.AddWebhooks(t, s.pool, s.keyset, []string{"post.created"}, hooks)
+	s.emit(t, "e1")
+	s.counted(t, "event-e1")
+	s.batches(t, "e1", 1)
+	_, err = s.pool.Exec(t.Context(), "DELETE FROM deliveries WHERE webhook_id IN (SELECT id FROM webhooks ORDER BY id LIMIT 1)") // as if it had been ended before
+	require.NoError(t, err)
+	_, err = c.ResetWorkflowExecution(t.Context(), &workflowservice.ResetWorkflowExecutionRequest{
+		Namespace: namespace, WorkflowExecution: &commonpb.WorkflowExecution{WorkflowId: "event-e1"}, Reason: "a batch was ended", WorkflowTaskFinishEventId: 4,
+	})
+	require.NoError(t, err)
+	s.counted(t, "event-e1")
+	s.batches(t, "e1", 2)
+	require.Equal(t, len(hooks)+1, s.count("/0", "e1")+s.count("/1", "e1"))
 }
 
 // TestALargeAudienceWaitsForNobody: another event of its group has a receiver that hangs.

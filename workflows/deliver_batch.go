@@ -97,20 +97,33 @@ func StartBatch(ctx context.Context, c client.Client, a *searchattr.Attributes, 
 	return err
 }
 
-// startBatches hands the pages of events to workflows of their own. They are ended when those have started.
-func (f *fanOut) startBatches(ctx workflow.Context, events []webhook.Event, audiences []delivery.EventAudience) (ended []workflow.Future) {
+// startBatches hands the pages of events to workflows of their own, and returns what waits until those have started.
+func (f *fanOut) startBatches(ctx workflow.Context, events []webhook.Event, audiences []delivery.EventAudience) (wait func() error) {
+	all := workflow.NewWaitGroup(ctx)
+	var fault error
 	for n, e := range events {
-		pages := audiences[n].Pages
-		if len(pages) == 0 {
+		in := delivery.Batches{EventID: e.ID, EventType: e.Type, Summary: e.Summary(), Pages: audiences[n].Pages}
+		if len(in.Pages) == 0 {
 			continue
 		}
 		if f.sum.Batches == 0 {
-			f.firstBatch = batchWorkflowID(e.ID, 1, pages[0])
+			f.firstBatch = batchWorkflowID(e.ID, 1, in.Pages[0])
 		}
-		f.sum.Batches += len(pages)
-		in := delivery.Batches{EventID: e.ID, EventType: e.Type, Summary: e.Summary(), Pages: pages}
-		options := localActivity(ctx, activities.GroupTimeout, fmt.Sprintf("start %s of event %s", plural(len(pages), "batch workflow"), e.ID))
-		ended = append(ended, workflow.ExecuteLocalActivity(options, act.StartBatches, in))
+		f.sum.Batches += len(in.Pages)
+		options := localActivity(ctx, activities.GroupTimeout, fmt.Sprintf("start %s of event %s", plural(len(in.Pages), "batch workflow"), e.ID))
+		all.Add(1)
+		workflow.Go(options, func(ctx workflow.Context) {
+			defer all.Done()
+			for in.Started < len(in.Pages) {
+				if err := workflow.ExecuteLocalActivity(ctx, act.StartBatches, in).Get(ctx, &in.Started); err != nil {
+					fault = err
+					return
+				}
+			}
+		})
 	}
-	return ended
+	return func() error {
+		all.Wait(ctx)
+		return fault
+	}
 }

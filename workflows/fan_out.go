@@ -103,12 +103,7 @@ func (f *fanOut) accept(ctx workflow.Context, events []webhook.Event, of int) er
 	if err := f.deliver(ctx, events, audience); err != nil {
 		return err
 	}
-	for _, started := range batches {
-		if err := started.Get(ctx, nil); err != nil {
-			return err
-		}
-	}
-	return nil
+	return batches()
 }
 
 // noteFaults keeps what the emitter seems to have got wrong.

@@ -185,8 +185,11 @@ func TestALargeAudienceIsBatched(t *testing.T) {
 	half := uuid.Must(uuid.NewV7())
 	pages := []delivery.Page{{Upto: half}, {After: half, Upto: uuid.Max}}
 	env.OnActivity(act.AcceptEvents, mock.Anything, mock.Anything).Return(delivery.Audience{Events: []delivery.EventAudience{{Pages: pages}}}, nil).Once()
-	env.OnActivity(act.StartBatches, mock.Anything, delivery.Batches{EventID: "e1", EventType: webhook.PostCreated, Summary: "post.created · post p1", Pages: pages}).Return(errors.New("no Temporal")).Times(2)
-	env.OnActivity(act.StartBatches, mock.Anything, mock.Anything).Return(nil).Once()
+	in := delivery.Batches{EventID: "e1", EventType: webhook.PostCreated, Summary: "post.created · post p1", Pages: pages}
+	env.OnActivity(act.StartBatches, mock.Anything, in).Return(0, errors.New("no Temporal")).Times(2)
+	env.OnActivity(act.StartBatches, mock.Anything, in).Return(1, nil).Once()
+	in.Started = 1
+	env.OnActivity(act.StartBatches, mock.Anything, in).Return(2, nil).Once()
 	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
 	require.Equal(t, Summary{EventID: "e1", Batches: 2}, summaryOf(t, env))
 }
