@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -26,6 +27,9 @@ var migrations embed.FS
 const (
 	// lockPatience is for how long a migration that gave up on a table's lock is tried again, see docs/migrations.md.
 	lockPatience = 2 * time.Minute
+	// serverPatience is for how long a server that cannot be reached, or is starting, is asked again: it may have been started
+	// beside this process.
+	serverPatience = 30 * time.Second
 	// turnPatience is for how long another process's migrations are waited for.
 	turnPatience = 5 * time.Minute
 	// migrationLock is the advisory lock of whoever migrates: the number is goose's own.
@@ -40,7 +44,8 @@ type Migration struct {
 }
 
 // Migrate brings the schema of the Postgres at url up to this binary's version and returns the names of the
-// migrations it applied, in order. Processes that migrate at once wait for each other.
+// migrations it applied, in order. Processes that migrate at once wait for each other. A server that cannot be reached is waited
+// for, half a minute.
 func Migrate(ctx context.Context, url string) (applied []string, err error) {
 	return migrate(ctx, url, func(p *goose.Provider) ([]*goose.MigrationResult, error) { return p.Up(ctx) })
 }
@@ -151,7 +156,7 @@ func takeTurn(ctx context.Context, url string) (done func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := pgx.ConnectConfig(ctx, cfg)
+	conn, err := connectPatiently(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -182,6 +187,22 @@ func takeTurn(ctx context.Context, url string) (done func(), err error) {
 		if !sleep.For(ctx, time.Second) {
 			done()
 			return nil, ctx.Err()
+		}
+	}
+}
+
+// connectPatiently connects, again and again for serverPatience while the server cannot be reached or is starting.
+func connectPatiently(ctx context.Context, cfg *pgx.ConnConfig) (*pgx.Conn, error) {
+	for began, warned := time.Now(), false; ; warned = true {
+		conn, err := pgx.ConnectConfig(ctx, cfg)
+		if err == nil || !IsUnavailable(err) || time.Since(began) > serverPatience {
+			return conn, err
+		}
+		if !warned {
+			slog.Warn("Postgres cannot be reached; trying again", "for", serverPatience, "error", err)
+		}
+		if !sleep.For(ctx, 200*time.Millisecond) {
+			return nil, err
 		}
 	}
 }

@@ -2,10 +2,15 @@ package db_test
 
 import (
 	"context"
+	"fmt"
+	"io"
+	"net"
 	"os"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/db"
@@ -98,4 +103,45 @@ func TestAMigrationDoesNotQueueForALock(t *testing.T) {
 	require.NoError(t, <-migrated)
 	_, err = pool.Exec(t.Context(), "SELECT FROM bots")
 	require.ErrorContains(t, err, "does not exist")
+}
+
+// TestMigrateWaitsForAServerThatComesUp: the first session is cut off, as one is whose server is starting.
+func TestMigrateWaitsForAServerThatComesUp(t *testing.T) {
+	t.Parallel()
+	target, err := pgx.ParseConfig(dbtest.NewURL(t))
+	require.NoError(t, err)
+	network, address := pgconn.NetworkAddress(target.Host, target.Port)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	go func() {
+		for first := true; ; first = false {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			if first {
+				_ = conn.Close()
+				continue
+			}
+			go forward(conn, network, address)
+		}
+	}()
+	_, err = db.Migrate(t.Context(), fmt.Sprintf("postgres://%s:%s@%s/%s?sslmode=disable", target.User, target.Password, listener.Addr(), target.Database))
+	require.NoError(t, err)
+}
+
+// forward copies between conn and what listens at address, until either ends.
+func forward(conn net.Conn, network, address string) {
+	server, err := net.Dial(network, address)
+	if err != nil {
+		_ = conn.Close()
+		return
+	}
+	for _, pair := range [][2]net.Conn{{conn, server}, {server, conn}} {
+		go func() {
+			_, _ = io.Copy(pair[0], pair[1])
+			_ = pair[0].Close()
+		}()
+	}
 }
