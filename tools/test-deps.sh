@@ -56,6 +56,7 @@ check_tinyproxy() { "$1" -v | grep -q '^tinyproxy ' && echo "$1"; }
 check_microsocks() { [ -x "$1" ] && "$1" -h 2>&1 | grep -q '^MicroSocks ' && echo "$1"; }
 check_prometheus() { "$1" --version >&2 && echo "$1"; }
 check_chromium() { "$1" --version 2>/dev/null | grep -q -E 'Chrom(e|ium)' && echo "$1"; }
+check_headless_shell() { check_chromium "$1"; }
 check_ps() { "$1" -A -o pid= >&2 && echo "$1"; }
 
 # keep NAME [PROGRAM] looks for a tool, unless what was kept still does, and fails where there is none: on PATH, where
@@ -104,11 +105,23 @@ look() {
 	{ keep promtool "$tools/prometheus.deb/usr/bin/promtool" && keep prometheus "$tools/prometheus.deb/usr/bin/prometheus"; } || lacks "Prometheus with promtool"
 	keep node "$node_by_npm" || lacks "Node 20.3 or newer" nodejs
 	keep npm || lacks npm npm
-	chromium || lacks "Chromium or Chrome" chromium
+	browser
 	keep python3 "$venv/bin/python3" || lacks "Python 3 with venv, Flask, FastAPI, uvicorn and Django" python3 python3-venv python3-flask python3-fastapi python3-uvicorn python3-django
 }
 
-# chromium keeps the browser, which has several names.
+# browser keeps the browser, which has several names. Debian's build without windows takes half the processor time of the others: it is
+# installed beside them too, where apt knows it.
+browser() {
+	keep headless_shell /usr/bin/chromium-headless-shell && cp "$tools/headless_shell" "$tools/chromium" && return
+	package=chromium
+	! apt-cache show chromium-headless-shell >/dev/null 2>&1 || package=chromium-headless-shell
+	if ! chromium; then
+		lacks "Chromium or Chrome" "$package"
+	elif [ "$package" != chromium ]; then
+		packages="${packages:+$packages }$package"
+	fi
+}
+
 chromium() {
 	keep chromium && return
 	for candidate in $(on_path chromium-browser) $(on_path google-chrome) $(on_path google-chrome-stable) $(on_path chrome) \
