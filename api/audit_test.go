@@ -11,6 +11,7 @@ import (
 
 	"github.com/mathub/webhooks/api"
 	mathub "github.com/mathub/webhooks/clients/go"
+	"github.com/mathub/webhooks/internal/audit"
 )
 
 const auditPath, serviceAudit = "/api/bot/v1/audit", "/api/internal/v1/audit"
@@ -122,6 +123,29 @@ func TestListAudit_Pages(t *testing.T) {
 		}
 	}
 	require.GreaterOrEqual(t, len(all), 61)
+}
+
+// TestABotsOwnEntriesAreBounded: what operators did stays, however many changes a bot makes, as do other bots' entries.
+func TestABotsOwnEntriesAreBounded(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	bot, key := a.bot()
+	hook := a.hook(key)
+	const insert = `INSERT INTO audit_log (id, at, bot_id, action, subject, actor_kind, actor_id, actor_name, client, request)
+		SELECT gen_random_uuid(), now() - interval '1 day' - n * interval '1 s', $1, 'webhook.updated', '', $2, '', '', '', '' FROM generate_series(1, $3) AS n`
+	a.execute(insert, bot, "key", audit.MaxKept-5)
+	a.execute(insert, bot, "system", 20)
+	a.execute(insert, bot, "operator", 7)
+	a.execute(insert, "another", "key", audit.MaxKept+1)
+	require.Equal(t, http.StatusOK, a.do("PATCH", webhooksPath+"/"+hook, key, `{"name":"x"}`).status)
+	var own, operators, others int
+	require.NoError(t, a.pool.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE bot_id = $1 AND actor_kind IN ('key', 'portal', 'system')),
+		count(*) FILTER (WHERE actor_kind = 'operator'), count(*) FILTER (WHERE bot_id = 'another') FROM audit_log`, bot).Scan(&own, &operators, &others))
+	require.Equal(t, []int{audit.MaxKept, 7, audit.MaxKept + 1}, []int{own, operators, others})
+	var entries []mathub.AuditEntry
+	a.do("GET", auditPath, key, nil).into(t, &entries)
+	require.Equal(t, "webhook.updated", entries[0].Action)
+	require.Equal(t, "key", entries[0].Actor.Kind)
 }
 
 func actions(entries []mathub.AuditEntry) (all []string) {

@@ -25,7 +25,7 @@ type ListAuditParams struct {
 	Most     int32
 }
 
-// Newest first, before the entry @before_id or from the newest on. Nothing is older than an entry that is not kept any more.
+// Newest first, before the entry @before_id or from the newest on. Before one that is not kept any more there is none.
 func (q *Queries) ListAudit(ctx context.Context, db DBTX, arg ListAuditParams) ([]AuditLog, error) {
 	rows, err := db.Query(ctx, listAudit, arg.BeforeID, arg.Most)
 	if err != nil {
@@ -128,6 +128,26 @@ func (q *Queries) RemoveAudit(ctx context.Context, db DBTX, arg RemoveAuditParam
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const trimAudit = `-- name: TrimAudit :exec
+DELETE FROM audit_log WHERE id IN (
+    SELECT o.id FROM audit_log o
+    WHERE o.bot_id = $1 AND o.actor_kind IN ('key', 'portal', 'system')
+    ORDER BY o.at DESC, o.id DESC
+    LIMIT 100 OFFSET $2
+)
+`
+
+type TrimAuditParams struct {
+	BotID string
+	Kept  int32
+}
+
+// Removes what a bot's keys, sessions and webhooks did before the last @kept entries of that: a hundred, as one comes at a time.
+func (q *Queries) TrimAudit(ctx context.Context, db DBTX, arg TrimAuditParams) error {
+	_, err := db.Exec(ctx, trimAudit, arg.BotID, arg.Kept)
+	return err
 }
 
 const writeAudit = `-- name: WriteAudit :exec

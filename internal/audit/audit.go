@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -170,8 +171,12 @@ func Tx(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger, f func(tx pgx
 			return Write(ctx, tx, c)
 		})
 	})
-	if err != nil || log == nil {
+	if err != nil {
 		return err
+	}
+	trim(ctx, pool, noted)
+	if log == nil {
+		return nil
 	}
 	for _, c := range noted {
 		by := c.by(ctx)
@@ -179,4 +184,23 @@ func Tx(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger, f func(tx pgx
 			"by", by.Kind, "actor", by.ID, "name", by.Name, "request", by.Request, "client", by.Client)
 	}
 	return nil
+}
+
+const (
+	// MaxKept is how many entries are kept of what a bot's keys, sessions and webhooks did: a bot fills no disk by changes. What
+	// operators did is kept beside it.
+	MaxKept = 10_000
+	// trimTimeout bounds what a change waits for the removal of entries; the next one removes what is left.
+	trimTimeout = time.Second
+)
+
+// trim removes the entries that changes of a bot's own are too many by. They are committed, whatever comes of it.
+func trim(ctx context.Context, pool *pgxpool.Pool, noted []Change) {
+	ctx, cancel := context.WithTimeout(ctx, trimTimeout)
+	defer cancel()
+	for _, c := range noted {
+		if kind := c.by(ctx).Kind; kind == Key || kind == Portal {
+			_ = db.New().TrimAudit(ctx, pool, db.TrimAuditParams{BotID: c.BotID, Kept: MaxKept})
+		}
+	}
 }

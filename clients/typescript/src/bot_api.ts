@@ -305,7 +305,7 @@ export abstract class BotAPI {
 	/**
 	 * List who changed what of the bot, newest first.
 	 * A page holds at most 50 entries. The `Link` header leads to the next page. Entries are kept for the configured time,
-	 * 400 days by default. None holds a secret: of a URL there is the origin.
+	 * 400 days by default, but of what a bot's keys, sessions and webhooks did the last 10,000. None holds a secret: of a URL there is the origin.
 	 */
 	listAudit(query: ListAuditQuery = {}, options?: CallOptions): Promise<Page<AuditEntry>> {
 		return this.send({ method: "GET", path: `/api/bot/v1/audit`, query }, options);
