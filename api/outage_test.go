@@ -225,19 +225,7 @@ func TestNothingWasDoneIsSo(t *testing.T) {
 	a.outage(1)
 	_, key := a.bot()
 	hook := a.hook(key)
-	var left atomic.Int64 // of the connections that can be made, one for each use
-	cfg := a.pool.Config()
-	cfg.AfterRelease = func(*pgx.Conn) bool { return false }
-	cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		if left.Add(-1) < 0 {
-			return nil, errors.New("away")
-		}
-		return new(net.Dialer).DialContext(ctx, network, addr)
-	}
-	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
-	cut := newAPI(t, nil, func(c *api.Config) { c.Pool, c.Keyset = pool, a.keyset })
+	cut, left := a.withConnections(nil)
 	changes := func() (n int) {
 		require.NoError(t, a.pool.QueryRow(t.Context(), "SELECT count(*) FROM audit_log").Scan(&n))
 		return n
@@ -258,5 +246,45 @@ func TestNothingWasDoneIsSo(t *testing.T) {
 			}
 		}
 		require.Positive(t, late, call.path)
+	}
+}
+
+// withConnections is the same API with a pool that can make so many connections as are left, one for each use.
+func (a *testAPI) withConnections(temporal client.Client) (cut *testAPI, left *atomic.Int64) {
+	a.t.Helper()
+	left = new(atomic.Int64)
+	cfg := a.pool.Config()
+	cfg.AfterRelease = func(*pgx.Conn) bool { return false }
+	cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if left.Add(-1) < 0 {
+			return nil, errors.New("away")
+		}
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}
+	pool, err := pgxpool.NewWithConfig(a.t.Context(), cfg)
+	require.NoError(a.t, err)
+	a.t.Cleanup(pool.Close)
+	return newAPI(a.t, temporal, func(c *api.Config) { c.Pool, c.Keyset = pool, a.keyset }), left
+}
+
+// TestNothingWasDoneIsSo_ByWorkers: what a worker has sent was done, though the API cannot read what came of it.
+func TestNothingWasDoneIsSo_ByWorkers(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	_, key := s.bot()
+	path := webhooksPath + "/" + s.subscribe(key, "")
+	cut, left := s.withConnections(s.temporal)
+	for _, action := range []string{"/test", "/verify"} {
+		late := 0
+		for n, status := 0, http.StatusServiceUnavailable; status == http.StatusServiceUnavailable; n++ {
+			before := len(s.requests())
+			left.Store(int64(n))
+			got := cut.do(http.MethodPost, path+action, key, nil)
+			if status = got.status; status == http.StatusServiceUnavailable && len(s.requests()) > before {
+				late++
+				require.NotContains(t, string(got.body), "nothing was done", action)
+			}
+		}
+		require.Positive(t, late, action)
 	}
 }

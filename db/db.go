@@ -112,8 +112,8 @@ func begins(mode string) pgx.TxOptions {
 // transaction without a statement for 10 s fails.
 func WithTx(ctx context.Context, pool *pgxpool.Pool, f func(tx pgx.Tx) error) error {
 	err := pgx.BeginTxFunc(ctx, pool, begins(""), f)
-	if committed, tracked := ctx.Value(commitsKey{}).(*atomic.Bool); tracked && err == nil {
-		committed.Store(true)
+	if err == nil {
+		NoteCommit(ctx)
 	}
 	return err
 }
@@ -125,7 +125,14 @@ func TrackCommits(ctx context.Context) context.Context {
 	return context.WithValue(ctx, commitsKey{}, new(atomic.Bool))
 }
 
-// HasCommitted says whether WithTx has committed something in a context of TrackCommits.
+// NoteCommit says of a context of TrackCommits that something was changed, as by another process.
+func NoteCommit(ctx context.Context) {
+	if committed, tracked := ctx.Value(commitsKey{}).(*atomic.Bool); tracked {
+		committed.Store(true)
+	}
+}
+
+// HasCommitted says whether WithTx has committed something in a context of TrackCommits, or NoteCommit was told so.
 func HasCommitted(ctx context.Context) bool {
 	committed, tracked := ctx.Value(commitsKey{}).(*atomic.Bool)
 	return tracked && committed.Load()

@@ -96,3 +96,11 @@ func TestManyNotificationsMeanOneLook(t *testing.T) {
 	require.Eventually(t, func() bool { return looked.beforeWait() > 0 }, time.Minute, 10*time.Millisecond)
 	require.Less(t, looked.beforeWait(), rows/10)
 }
+
+// What a proxy before the service asks for may be hours: it may answer again at once.
+func TestPauseAfter_ARetryAfterIsBounded(t *testing.T) {
+	t.Parallel()
+	for asked, want := range map[time.Duration]time.Duration{20 * time.Second: 20 * time.Second, 10 * time.Hour: time.Minute} {
+		require.Equal(t, want, pauseAfter(0, &emit.RefusedError{Status: 503, RetryAfter: asked}))
+	}
+}

@@ -36,6 +36,8 @@ const (
 	pollInterval = time.Second
 	// longestPause bounds the pause while Postgres or the service is away, which begins at a second.
 	longestPause = 30 * time.Second
+	// longestAsked bounds a pause that is asked for: a proxy before the service may say anything, and all events wait.
+	longestAsked = time.Minute
 	// stopGrace is what calls in progress get when the relay stops.
 	stopGrace = 5 * time.Second
 	// maxErrorBytes bounds what is kept of an error.
@@ -61,7 +63,8 @@ type Relay struct {
 }
 
 // Run emits rows until ctx ends, which is no error: calls in progress are brought to their end first, for 5 s at most.
-// Trouble with Postgres or the service is waited out, with pauses of up to 30 s. The error says what is wrong with URL.
+// Trouble with Postgres or the service is waited out, with pauses of up to 30 s, or of a minute where the service asks for it. The
+// error says what is wrong with URL.
 func (r *Relay) Run(ctx context.Context) error {
 	config, err := r.config()
 	if err != nil {
@@ -336,7 +339,7 @@ func pauseAfter(failures int, err error) time.Duration {
 	wait = wait*3/4 + rand.N(wait/4)
 	var refused *emit.RefusedError
 	if errors.As(err, &refused) {
-		wait = max(wait, refused.RetryAfter)
+		wait = max(wait, min(refused.RetryAfter, longestAsked))
 	}
 	return wait
 }

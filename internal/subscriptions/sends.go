@@ -107,6 +107,7 @@ func (s *Service) TestNotification(ctx context.Context, botID string) (delivery.
 	case err != nil:
 		return r, s.notSent(err)
 	}
+	db.NoteCommit(ctx) // by a worker
 	return r, nil
 }
 
@@ -228,6 +229,7 @@ func (s *Service) send(ctx context.Context, w db.Webhook, start func(context.Con
 	if err != nil {
 		return row, s.notSent(err)
 	}
+	db.NoteCommit(ctx) // by a worker
 	row, err = s.history().Attempt(ctx, w.ID, made.EventID, made.Number)
 	for queued && problem.Of(err).Kind == problem.NotFound {
 		select {
