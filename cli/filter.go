@@ -13,7 +13,7 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
-// filterTexts reads --filter: FIELD=VALUE,VALUE. A value with a comma stands in quotes, as in CSV. A field that is given again has
+// filterTexts reads --filter: FIELD=VALUE,VALUE. A value with a comma, or a space before it, stands in quotes, as in CSV. A field that is given again has
 // more values. It is nil for none.
 func filterTexts(flags []string) (map[string][]string, error) {
 	var texts map[string][]string
@@ -25,7 +25,7 @@ func filterTexts(flags []string) (map[string][]string, error) {
 		values := []string{""} // which CSV has no line for
 		if list != "" {
 			reader := csv.NewReader(strings.NewReader(list))
-			reader.LazyQuotes = true
+			reader.LazyQuotes, reader.TrimLeadingSpace = true, true
 			var err error
 			if values, err = reader.Read(); err != nil {
 				return nil, usageError{fmt.Errorf("--filter %s: %w", field, err)}

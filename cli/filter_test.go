@@ -20,6 +20,7 @@ func TestFilterOf(t *testing.T) {
 		{[]string{"projectSlug=number-theory,topology"}, `{"projectSlug":["number-theory","topology"]}`},
 		{[]string{"projectSlug=a", "threadId=t", "projectSlug=b"}, `{"projectSlug":["a","b"],"threadId":["t"]}`},
 		{[]string{`title="a, b",say "x",c=d`}, `{"title":["a, b","say \"x\"","c=d"]}`},
+		{[]string{`title=a, b, "c, d"," e"`}, `{"title":["a","b","c, d"," e"]}`},
 		{[]string{"title="}, `{"title":[""]}`},
 		{[]string{"unknown=true"}, `{"unknown":["true"]}`},
 	} {
@@ -33,6 +34,12 @@ func TestFilterOf(t *testing.T) {
 		_, err := filterOf([]string{flag})
 		require.ErrorContains(t, err, "--filter", flag)
 	}
+}
+
+func TestTypeList(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "post.created,mention", typeList([]string{"post.created", " mention"}))
+	require.Empty(t, typeList(nil))
 }
 
 func TestFilterText(t *testing.T) {

@@ -225,7 +225,7 @@ func (h *HTTP) request(ctx context.Context, em emission) ([]Receipt, error) {
 		return nil, fmt.Errorf("emit %s: %w", em.name, err)
 	}
 	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("Authorization", "Bearer "+h.Token)
+	request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(h.Token)) // a file ends with a line break
 	client := *cmp.Or(h.Client, http.DefaultClient)
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // the POST would become a GET
 	response, err := client.Do(request)

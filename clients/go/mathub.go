@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 const (
@@ -147,8 +148,12 @@ func newCaller(baseURL, token string, options []Option) (caller, error) {
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
 		return caller{}, errors.New("the API's URL must be an http or https URL")
 	}
-	if token == "" {
+	token = strings.TrimSpace(token) // a file ends with a line break
+	switch {
+	case token == "":
 		return caller{}, errors.New("the key or token is empty")
+	case strings.ContainsFunc(token, unicode.IsControl): // else each call would go unanswered
+		return caller{}, errors.New("the key or token has a line break or another control character in it")
 	}
 	c := caller{base: base, token: token, http: &http.Client{Timeout: defaultTimeout}}
 	for _, option := range options {

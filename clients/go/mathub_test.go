@@ -40,7 +40,7 @@ func answering(t *testing.T, status int, header map[string]string, body string) 
 func TestClient_SendsWhatIsSet(t *testing.T) {
 	t.Parallel()
 	url, last := answering(t, http.StatusOK, nil, `[]`)
-	client, err := mathub.New(url+"/prefix/", "bot_1")
+	client, err := mathub.New(url+"/prefix/", "bot_1\n") // as a file has it
 	require.NoError(t, err)
 	service, err := mathub.NewService(url, "token")
 	require.NoError(t, err)
@@ -188,6 +188,9 @@ func TestNew_RefusesWhatNoAPICanBeAt(t *testing.T) {
 	}
 	_, err := mathub.New("http://127.0.0.1:8080", "")
 	require.Error(t, err)
+	_, err = mathub.New("http://127.0.0.1:8080", "bot_k\ny")
+	require.ErrorContains(t, err, "line break")
+	require.NotContains(t, err.Error(), "bot_k")
 }
 
 func TestClient_FollowsPages(t *testing.T) {

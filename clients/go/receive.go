@@ -90,12 +90,17 @@ func NewReceiver(secrets ...string) (*Receiver, error) {
 			r.keys = append(r.keys, key)
 		case strings.Contains(secret, publicKeyPrefix): // as a secret, it would be one that everybody knows
 			return nil, errors.New("a public key must begin with whpk_: remove what stands before it, such as a quote or a space")
+		case strings.TrimSpace(secret) != secret:
+			return nil, errSpace
 		default:
 			r.secrets = append(r.secrets, secret)
 		}
 	}
 	return r, nil
 }
+
+// errSpace says at once what else each request would be refused for.
+var errSpace = errors.New("the secret begins or ends with white space, such as a file's last line break: no webhook has one like that")
 
 var errNoSecret = errors.New("the secret is empty: anyone could sign with it")
 

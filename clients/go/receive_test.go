@@ -150,6 +150,14 @@ func TestVerify_NoSecret(t *testing.T) {
 	}
 }
 
+func TestNewReceiver_ASecretWithWhiteSpaceAround(t *testing.T) {
+	for _, altered := range []string{secret + "\n", " " + secret, secret + "\r\n"} {
+		_, err := mathub.NewReceiver(altered)
+		require.ErrorContains(t, err, "white space")
+		require.NotContains(t, err.Error(), secret)
+	}
+}
+
 // TestReceived_Data: each type of the catalog has its struct, and what is not as documented is raw.
 func TestReceived_Data(t *testing.T) {
 	for _, spec := range webhook.Catalog() {

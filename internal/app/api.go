@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"net/http"
+	"strings"
 	"sync"
 
 	"github.com/mathub/webhooks/api"
@@ -75,7 +76,7 @@ func (s *apiService) config(ctx context.Context) api.Config {
 		Temporal:          s.temporal,
 		Attributes:        s.attributes,
 		Keyset:            s.keyset,
-		ServiceToken:      f.ServiceToken,
+		ServiceToken:      strings.TrimSpace(f.ServiceToken), // a file ends with a line break, which no header can have
 		URLRules:          s.settings.Rules(),
 		MaxWebhooksPerBot: f.MaxWebhooksPerBot,
 		RateLimit:         f.RateLimit,

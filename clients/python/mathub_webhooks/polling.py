@@ -58,8 +58,11 @@ def poll(
     """
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise ValueError("url must be an http or https URL")
+    key = key.strip()  # a file ends with a line break
     if not key:
         raise ValueError("the key is empty")
+    if not (key.isascii() and key.isprintable()):  # of which urllib's own error quotes the key
+        raise ValueError("the key has a character that no key has, such as a line break")
     if not 1 <= wait <= 30:
         raise ValueError("wait must be 1 to 30 seconds")
     for name, values in (filter or {}).items():

@@ -179,6 +179,8 @@ def _secrets(secret: Secret) -> Sequence[str]:
         raise ValueError("the secret is empty: anyone could sign with it")
     if any(one.rfind(_PUBLIC) > 0 for one in secrets):  # as a secret, it would be one that everybody knows
         raise ValueError("a public key must begin with whpk_: remove what stands before it, such as a quote or a space")
+    if any(one.strip() != one for one in secrets):  # else each request would be refused
+        raise ValueError("the secret begins or ends with white space, such as a file's last line break: no webhook has one like that")
     return secrets
 
 

@@ -84,6 +84,8 @@ class Signatures(unittest.TestCase):
     def test_mistakes(self):
         for secret in ("", [], [""], None):
             self.assertRaises(ValueError, verify, BODY, sign(BODY, SECRET), secret)
+        for altered in (SECRET + "\n", " " + SECRET):
+            self.assertRaisesRegex(ValueError, "white space", http_handler, altered, print)
         self.assertRaises(TypeError, verify, BODY.decode(), sign(BODY, SECRET), SECRET)
         self.assertRaises(ValueError, verify, BODY, sign(BODY, SECRET), SECRET, signature="both")
 
@@ -200,7 +202,7 @@ class Polling(unittest.TestCase):
         self.addCleanup(server.shutdown)
         pages = []
         with self.assertRaises(MathubError) as raised:
-            for events, cursor in poll(f"http://127.0.0.1:{server.server_port}/", "bot_k", after="latest", types=["mention"], filter={"threadId": ["t 1", "t2"]}, wait=7):
+            for events, cursor in poll(f"http://127.0.0.1:{server.server_port}/", "bot_k\n", after="latest", types=["mention"], filter={"threadId": ["t 1", "t2"]}, wait=7):
                 pages.append((events, cursor))
         self.assertEqual((raised.exception.status, raised.exception.detail), (410, "Gone."))
         self.assertEqual(pages, [([], "10"), ([{"id": "e1"}], "11")])
@@ -211,6 +213,10 @@ class Polling(unittest.TestCase):
     def test_what_cannot_work(self):
         for url, key in (("ftp://localhost", "k"), ("http://127.0.0.1:port", "k"), ("http://127.0.0.1:1", "")):
             self.assertRaises(ValueError, next, poll(url, key))
+        for key in ("bot_k\ny", "bot_k“"):
+            with self.assertRaises(ValueError) as raised:
+                next(poll("http://127.0.0.1:1", key))
+            self.assertNotIn("bot_k", str(raised.exception))
         self.assertRaises(ValueError, next, poll("http://127.0.0.1:1", "k", wait=0))
         for field, values in (("threadId", []), ("threadId", ""), ("types", ["mention"])):
             with self.assertRaisesRegex(ValueError, f"filter: {field} "):

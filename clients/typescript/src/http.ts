@@ -69,6 +69,8 @@ export interface ApiAnswer {
 
 /** Makes one request. The error is a MathubError where the API refuses, a NoAnswerError, or the reason of the signal. */
 export async function request(api: Api, { method, path, token, query, body, signal, timeout }: ApiRequest): Promise<ApiAnswer> {
+	// Of which the runtime's own error quotes the token.
+	if (/[^\x20-\x7e]/.test(token.trim())) throw new TypeError("the key or token has a character that none has, such as a line break");
 	const headers = new Headers({ authorization: `Bearer ${token}` });
 	if (body !== undefined) headers.set("content-type", "application/json");
 	const limit = AbortSignal.timeout(timeout);

@@ -146,6 +146,8 @@ export function secretsOf(secret: Secret): readonly string[] {
 	}
 	// As a secret, it would be one that everybody knows.
 	if (secrets.some((one) => one.lastIndexOf(publicKeyPrefix) > 0)) throw new TypeError("a public key must begin with whpk_: remove what stands before it, such as a quote or a space");
+	// Else each request would be refused.
+	if (secrets.some((one) => one.trim() !== one)) throw new TypeError("the secret begins or ends with white space, such as a file's last line break: no webhook has one like that");
 	return secrets;
 }
 

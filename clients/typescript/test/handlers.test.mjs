@@ -137,4 +137,5 @@ test("a body that was parsed is the developer's mistake, and said so", async (t)
 
 test("a handler without a secret is refused before it serves", () => {
 	for (const make of [fetchHandler, expressHandler, fastifyPlugin]) assert.throws(() => make("", () => {}), TypeError);
+	for (const make of [fetchHandler, expressHandler, fastifyPlugin]) assert.throws(() => make("s3cret\n", () => {}), /white space/);
 });
