@@ -106,9 +106,8 @@ JOIN webhooks w ON w.id = r.webhook_id
 CROSS JOIN LATERAL (
     SELECT count(*) AS planned FROM (SELECT FROM queue q WHERE r.state = 'running' AND q.recovery_id = r.id LIMIT 10000) AS p
 ) AS c
-WHERE r.webhook_id = $1
-ORDER BY r.created_at DESC
-LIMIT 1
+WHERE r.id = coalesce((SELECT o.id FROM recoveries o WHERE o.webhook_id = $1 AND o.state = 'running'),
+    (SELECT o.id FROM recoveries o WHERE o.webhook_id = $1 ORDER BY o.created_at DESC LIMIT 1))
 `
 
 type LatestRecoveryRow struct {
@@ -118,7 +117,7 @@ type LatestRecoveryRow struct {
 	Remaining int64
 }
 
-// Of what is planned, 10,000 are counted at most. ordered: the webhook is. now is by the clock by which recoveries have their times.
+// The one that runs, or else the last: a later one may have ended before, while this waited for the bot. Of what is planned, 10,000 are counted at most. ordered: the webhook is. now is by the clock by which recoveries have their times.
 func (q *Queries) LatestRecovery(ctx context.Context, db DBTX, webhookID uuid.UUID) (LatestRecoveryRow, error) {
 	row := db.QueryRow(ctx, latestRecovery, webhookID)
 	var i LatestRecoveryRow

@@ -51,7 +51,7 @@ WHERE w.id = @webhook_id
 RETURNING *;
 
 -- name: LatestRecovery :one
--- Of what is planned, 10,000 are counted at most. ordered: the webhook is. now is by the clock by which recoveries have their times.
+-- The one that runs, or else the last: a later one may have ended before, while this waited for the bot. Of what is planned, 10,000 are counted at most. ordered: the webhook is. now is by the clock by which recoveries have their times.
 SELECT sqlc.embed(r), w.ordered, now()::timestamptz AS now, (CASE
     WHEN r.state = 'completed' THEN 0
     WHEN r.state = 'running' AND c.planned < 10000 THEN c.planned
@@ -62,9 +62,8 @@ JOIN webhooks w ON w.id = r.webhook_id
 CROSS JOIN LATERAL (
     SELECT count(*) AS planned FROM (SELECT FROM queue q WHERE r.state = 'running' AND q.recovery_id = r.id LIMIT 10000) AS p
 ) AS c
-WHERE r.webhook_id = @webhook_id
-ORDER BY r.created_at DESC
-LIMIT 1;
+WHERE r.id = coalesce((SELECT o.id FROM recoveries o WHERE o.webhook_id = @webhook_id AND o.state = 'running'),
+    (SELECT o.id FROM recoveries o WHERE o.webhook_id = @webhook_id ORDER BY o.created_at DESC LIMIT 1));
 
 -- name: ListRecoveries :many
 SELECT sqlc.embed(r), (CASE

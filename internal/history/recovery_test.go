@@ -349,6 +349,19 @@ func TestQueue_CancelRecovery(t *testing.T) {
 }
 
 // TestQueue_StartRecovery_BesideADisabling: whichever comes first, no recovery runs at a webhook that is disabled.
+// TestQueue_CancelRecovery_BegunBefore: one that waited while another began and ended is the one that runs, though its time is earlier.
+func TestQueue_CancelRecovery_BegunBefore(t *testing.T) {
+	t.Parallel()
+	queue := Queue{Pool: dbtest.New(t)}
+	id := addWebhook(t, queue.Pool)
+	r := startRecovery(t, queue, lastDay(id))
+	execute(t, queue.Pool, "UPDATE recoveries SET state = 'completed', created_at = now() + interval '1 minute' WHERE id = $1", r.ID)
+	startRecovery(t, queue, lastDay(id))
+	require.NoError(t, queue.CancelRecovery(t.Context(), id))
+	startRecovery(t, queue, lastDay(id))
+	require.Equal(t, RecoveryCompleted, recoverPage(t, queue, id).State)
+}
+
 func TestQueue_StartRecovery_BesideADisabling(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
