@@ -194,6 +194,6 @@ func (a *Activities) RemoveExpired(ctx context.Context, in history.Removal) (his
 const (
 	AttemptTimeout = 8 * time.Second
 	RoundTimeout   = 20 * time.Second
-	// GroupTimeout is for a group, whose deliveries wait for places in a burst: to begin it again would look all of them up.
-	GroupTimeout = time.Minute
+	// GroupTimeout is for a group, which ends by itself, but for what it has begun: to begin that again would look all of it up.
+	GroupTimeout = 5 * time.Minute
 )

@@ -182,26 +182,36 @@ func (f *fanOut) deliverEach(ctx workflow.Context, attempts []first) error {
 }
 
 func (f *fanOut) deliverTogether(ctx workflow.Context, attempts []first) error {
-	var groups []workflow.Future
-	for from := 0; from < len(attempts); from += delivery.MaxGroup {
-		part := attempts[from:min(from+delivery.MaxGroup, len(attempts))]
-		group := delivery.Group{Deliveries: make([]delivery.Pair, len(part))}
-		for i, p := range part {
-			group.Deliveries[i] = p.pair()
-		}
-		options := localActivity(ctx, activities.GroupTimeout, fmt.Sprintf("%d first attempts", len(part)))
-		groups = append(groups, workflow.ExecuteLocalActivity(options, act.DeliverGroup, group))
+	type group struct {
+		from, upto int
+		ended      workflow.Future
 	}
-	for i, ended := range groups {
+	begin := func(from, upto int) group {
+		pairs := make([]delivery.Pair, 0, upto-from)
+		for _, p := range attempts[from:upto] {
+			pairs = append(pairs, p.pair())
+		}
+		options := localActivity(ctx, activities.GroupTimeout, fmt.Sprintf("%d first attempts", len(pairs)))
+		return group{from, upto, workflow.ExecuteLocalActivity(options, act.DeliverGroup, delivery.Group{Deliveries: pairs})}
+	}
+	var groups []group
+	for from := 0; from < len(attempts); from += delivery.MaxGroup {
+		groups = append(groups, begin(from, min(from+delivery.MaxGroup, len(attempts))))
+	}
+	for ; len(groups) > 0; groups = groups[1:] {
 		var r delivery.GroupResult
-		if err := ended.Get(ctx, &r); err != nil {
+		g := groups[0]
+		if err := g.ended.Get(ctx, &r); err != nil {
 			return err
 		}
 		f.sum.Counts = f.sum.Plus(r.Counts)
 		for _, e := range r.Ended {
-			f.recordUndelivered(attempts[i*delivery.MaxGroup+e.Delivery], e.Result)
+			f.recordUndelivered(attempts[g.from+e.Delivery], e.Result)
 		}
 		f.sum.NotListed += r.Total() - r.Delivered - len(r.Ended)
+		if r.Left > 0 {
+			groups = append(groups, begin(g.upto-r.Left, g.upto))
+		}
 	}
 	return nil
 }

@@ -225,10 +225,17 @@ func TestALargerAudienceIsAGroup(t *testing.T) {
 	env.OnActivity(act.AcceptEvents, mock.Anything, mock.Anything).Return(audienceOf(0, targets...), nil).Once()
 	env.OnActivity(act.DeliverGroup, mock.Anything, mock.Anything).Return(func(_ context.Context, g delivery.Group) (delivery.GroupResult, error) {
 		require.Len(t, g.Deliveries, len(targets))
-		return delivery.GroupResult{Counts: delivery.Counts{Delivered: len(targets) - 1, Queued: 1}, Ended: []delivery.Ended{{Delivery: 2, Result: delivery.Result{Status: delivery.Queued}}}}, nil
+		return delivery.GroupResult{Counts: delivery.Counts{Delivered: 2}, Left: 2}, nil // there was room for two
+	}).Once()
+	env.OnActivity(act.DeliverGroup, mock.Anything, mock.Anything).Return(func(_ context.Context, g delivery.Group) (delivery.GroupResult, error) {
+		require.Equal(t, []delivery.Pair{{EventID: "e1", WebhookID: targets[2].WebhookID}, {EventID: "e1", WebhookID: targets[3].WebhookID}}, g.Deliveries)
+		return delivery.GroupResult{Counts: delivery.Counts{Delivered: 1, Queued: 1}, Ended: []delivery.Ended{{Delivery: 1, Result: delivery.Result{Status: delivery.Queued}}}}, nil
 	}).Once()
 	env.ExecuteWorkflow(DeliverEvent, jsonInput(validEvent))
-	require.Equal(t, Summary{EventID: "e1", Webhooks: 4, Counts: delivery.Counts{Delivered: 3, Queued: 1}}, summaryOf(t, env))
+	require.Equal(t, Summary{
+		EventID: "e1", Webhooks: 4, Counts: delivery.Counts{Delivered: 3, Queued: 1},
+		NotDelivered: map[string]string{targets[3].WebhookID.String(): "waits in the webhook's queue"},
+	}, fullSummaryOf(t, env))
 }
 
 func TestSendTestTakesItsEventFromTheWorkflowsID(t *testing.T) {

@@ -89,6 +89,7 @@ type Deliverer struct {
 	attempts runOnce
 	rounds   *botRounds
 	group    chan struct{} // one for each delivery of a group in flight
+	stint    time.Duration // groupStint
 	starts   chan struct{} // one for each batch that is being started
 
 	// base outlives each activity: a POST that was begun is brought to its end and recorded, whoever waits for it.
@@ -103,7 +104,7 @@ func New(cfg Config) *Deliverer {
 		recorder: history.NewRecorder(cfg.Pool, cfg.Logger, cfg.Meter, func(w history.Webhook) { cfg.Wake(Target(w)) }),
 		metrics:  newMetrics(cfg.Meter), reporter: newReporter(cfg.Logger),
 		gate: newGate(), limiter: allowance.New(cfg.Pool, cfg.Unverified), prefetch: newPrefetch(), rounds: newBotRounds(), group: make(chan struct{}, groupRoom),
-		starts: make(chan struct{}, startsAtOnce),
+		stint: groupStint, starts: make(chan struct{}, startsAtOnce),
 	}
 	d.lag.isScarce, d.lag.waiting = new(processors).scarce, d.gate.waitingOf
 	d.attempts.log, d.attempts.inFlight = cfg.Logger, map[uuid.UUID]*attemptRun{}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -13,6 +14,9 @@ import (
 
 // groupRoom is how many deliveries of groups are in flight, or wait for a place, at once in a process.
 const groupRoom = 8000
+
+// groupStint is how long one call begins with deliveries of a group, so that they have ended well within its activity's time.
+const groupStint = 30 * time.Second
 
 // MaxGroup is how many deliveries share one local activity, and a line of a workflow's history, at most.
 const MaxGroup = 1000
@@ -31,6 +35,8 @@ type GroupResult struct {
 	Counts
 	// Ended are the first maxEnded of those that were not taken.
 	Ended []Ended `json:"ended,omitempty"`
+	// Left is how many of the deliveries, the last of them, are yet to be begun.
+	Left int `json:"left,omitempty"`
 }
 
 // Counts are numbers of deliveries: delivered, failed for good, failed with a retry planned, queued for the first attempt, or
@@ -79,7 +85,8 @@ func (c Counts) Total() int { return c.Delivered + c.Failed + c.Retrying + c.Que
 // RunGroup is Run for many deliveries at once: all attempts begin together, and none waits for another. In a workflow, each
 // pending activity costs the SDK work at every other's end, so that a hundred of them cost far more than their POSTs
 // (docs/performance.md). An error of one is the group's: calling again goes on with what is in flight, and repeats nothing
-// that is recorded.
+// that is recorded. What finds no room in time is left: where all groups began again, each after a minute, they would only
+// read what they have sent.
 func (d *Deliverer) RunGroup(ctx context.Context, g Group) (GroupResult, error) {
 	if len(g.Deliveries) > MaxGroup {
 		return GroupResult{}, webhook.Invalid("deliveries", fmt.Sprintf("must be at most %d", MaxGroup))
@@ -90,12 +97,14 @@ func (d *Deliverer) RunGroup(ctx context.Context, g Group) (GroupResult, error) 
 		err error
 	}
 	all := make(chan ended, len(g.Deliveries))
+	stint, cancel := context.WithTimeout(ctx, d.stint)
+	defer cancel()
+	begun := 0
 	for i, pair := range g.Deliveries {
-		select {
-		case d.group <- struct{}{}:
-		case <-ctx.Done():
-			return GroupResult{}, ctx.Err()
+		if !d.roomForOne(stint) {
+			break
 		}
+		begun++
 		go func() {
 			defer func() { <-d.group }()
 			r, err := d.Run(ctx, First(pair.EventID, pair.WebhookID))
@@ -105,9 +114,9 @@ func (d *Deliverer) RunGroup(ctx context.Context, g Group) (GroupResult, error) 
 			d.begun(pair.EventID)
 		}
 	}
-	var sum GroupResult
+	sum := GroupResult{Left: len(g.Deliveries) - begun}
 	var fault error
-	for range g.Deliveries {
+	for range begun {
 		e := <-all
 		if e.err != nil {
 			fault = e.err
@@ -120,4 +129,14 @@ func (d *Deliverer) RunGroup(ctx context.Context, g Group) (GroupResult, error) 
 	}
 	slices.SortFunc(sum.Ended, func(a, b Ended) int { return a.Delivery - b.Delivery })
 	return sum, fault
+}
+
+// roomForOne waits until a delivery of a group may begin. false: ctx ended before.
+func (d *Deliverer) roomForOne(ctx context.Context) bool {
+	select {
+	case d.group <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -52,6 +53,30 @@ func TestDeliverer_RunGroup(t *testing.T) {
 			require.EqualValues(t, 21, hits.Load())
 		}
 		require.Equal(t, 21, r.count(t, "deliveries"))
+	})
+
+	t.Run("LeavesWhatFindsNoRoom", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t), newReceiver(t, 200)
+		r.group, r.stint = make(chan struct{}, 1), time.Millisecond
+		e := r.accepted(t)
+		var group Group
+		for range 5 {
+			group.Deliveries = append(group.Deliveries, Pair{e.ID, r.subscribe(t, to.url, "")})
+		}
+		r.group <- struct{}{}
+		sum, err := r.RunGroup(t.Context(), group)
+		require.NoError(t, err)
+		require.Equal(t, GroupResult{Left: 5}, sum)
+		<-r.group
+		for total := 0; total < 5; { // each call goes on
+			sum, err = r.RunGroup(t.Context(), group)
+			require.NoError(t, err)
+			require.Equal(t, len(group.Deliveries), sum.Delivered+sum.Left)
+			total += sum.Delivered
+			group.Deliveries = group.Deliveries[sum.Delivered:]
+		}
+		require.Len(t, to.requests(), 5)
 	})
 
 	t.Run("ErrorOfOneIsTheGroups", func(t *testing.T) {
