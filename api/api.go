@@ -118,6 +118,7 @@ type server struct {
 	keyUse     *bots.KeyUse
 	wrongKeys  *limiters // by the client's address
 	pages      *limiters // of the portal, by the bot
+	changes    *limiters // likewise, of calls that may change something, with whatever key
 	listed     keyList
 	calls      *atOnce
 	large      *room   // of large answers that are being sent to bots
@@ -174,7 +175,7 @@ func newServer(cfg Config) (*server, error) {
 	s := &server{
 		cfg: cfg, log: cfg.Logger, ops: services.Ops, bots: services.Bots, audit: services.Audit, history: services.History, webhooks: services.Webhooks,
 		writes: db.NewWriteCheck(cfg.Pool), fairUse: newFairUse(cfg.RateLimit, cfg.Now), wrongKeys: newLimiters(wrongKeysPerMinute, manyLimiters, cfg.Now),
-		pages: newUseLimits(cfg.RateLimit, cfg.Now),
+		pages: newUseLimits(cfg.RateLimit, cfg.Now), changes: newUseLimits(cfg.RateLimit, cfg.Now),
 		calls: newAtOnce(maxCallsPerBot),
 		large: newRoom(maxLargeBytes), largeOfBot: newAtOnce(maxLargePerBot), largeOwn: newRoom(maxLargeBytes),
 		events: events, waiting: newWaiting(events, cfg.Stopping), document: served,

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -94,6 +95,9 @@ func (s *server) authenticateBot(c *gin.Context) error {
 	if !key.IsActive {
 		return problem.Suspended(key.SuspendedReason)
 	}
+	if err := s.takeChange(c, key.BotID); err != nil {
+		return err
+	}
 	if err := s.beginCall(c, key.BotID); err != nil {
 		return err
 	}
@@ -101,6 +105,15 @@ func (s *server) authenticateBot(c *gin.Context) error {
 	c.Set(botContextKey, key.BotID)
 	c.Set(keyContextKey, key.ID)
 	s.actAs(c, audit.Actor{Kind: audit.Key, ID: key.ID.String(), Name: bots.KeyLabel(key.Name, key.Prefix)})
+	return nil
+}
+
+// takeChange counts a call that may change something for the bot, which can make itself any number of keys.
+func (s *server) takeChange(c *gin.Context, botID string) error {
+	now := s.changes.now()
+	if limiter := s.changes.of(botID); c.Request.Method != http.MethodGet && !limiter.AllowN(now, 1) {
+		return tooMany(limiter, now, fmt.Sprintf("This bot has made %d calls that may change something within a minute, the most allowed over all its keys.", s.cfg.RateLimit))
+	}
 	return nil
 }
 

@@ -102,6 +102,39 @@ func TestAKeyIsHeldToItsRate(t *testing.T) {
 	require.Equal(t, http.StatusUnauthorized, list(key).status)
 }
 
+// TestABotIsHeldToARateOfChanges, however many keys it has made itself; each key reads on.
+func TestABotIsHeldToARateOfChanges(t *testing.T) {
+	t.Parallel()
+	const limit = 30
+	a := newAPI(t, nil, func(cfg *api.Config) { cfg.RateLimit = limit })
+	id, key := a.bot()
+	_, other := a.bot()
+	hook := webhooksPath + "/" + a.hook(key)
+	keys := []string{key}
+	for range 2 {
+		_, made, err := a.bots().CreateKey(t.Context(), id, "")
+		require.NoError(t, err)
+		keys = append(keys, made)
+	}
+	answered := map[int]int{}
+	var refused answer
+	for n := range limit {
+		got := a.do(http.MethodPatch, hook, keys[n%len(keys)], map[string]any{"name": fmt.Sprint(n)})
+		if answered[got.status]++; got.status != http.StatusOK {
+			refused = got
+		}
+	}
+	require.Equal(t, map[int]int{http.StatusOK: limit - 1, http.StatusTooManyRequests: 1}, answered, "one call made the webhook")
+	require.Contains(t, refused.fault(t).Detail, "over all its keys")
+	require.Equal(t, "2", refused.header.Get("Retry-After"))
+	for _, key := range keys {
+		require.Equal(t, http.StatusOK, a.do(http.MethodGet, hook, key, nil).status)
+	}
+	require.Equal(t, http.StatusCreated, a.do(http.MethodPost, "/api/bot/v1/keys", other, nil).status, "another bot has its own")
+	a.clock.Advance(2 * time.Second)
+	require.Equal(t, http.StatusOK, a.do(http.MethodPatch, hook, key, `{"name":"x"}`).status)
+}
+
 func TestTheServiceHasNoRate(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, nil, func(cfg *api.Config) { cfg.RateLimit = 1 })

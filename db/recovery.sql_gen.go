@@ -117,7 +117,8 @@ type LatestRecoveryRow struct {
 	Remaining int64
 }
 
-// The one that runs, or else the last: a later one may have ended before, while this waited for the bot. Of what is planned, 10,000 are counted at most. ordered: the webhook is. now is by the clock by which recoveries have their times.
+// The one that runs, or else the last: a later one may have ended before, while this waited for the bot.
+// Of what is planned, 10,000 are counted at most. ordered: the webhook is. now is by the clock by which recoveries have their times.
 func (q *Queries) LatestRecovery(ctx context.Context, db DBTX, webhookID uuid.UUID) (LatestRecoveryRow, error) {
 	row := db.QueryRow(ctx, latestRecovery, webhookID)
 	var i LatestRecoveryRow

@@ -94,7 +94,7 @@ type API struct {
 	InternalAddr      string           `env:"MATHUB_INTERNAL_ADDR" help:"A separate address for the service API, such as 127.0.0.1:8081. Empty: it is at MATHUB_ADDR."`
 	ServiceToken      string           `env:"MATHUB_SERVICE_TOKEN" help:"The service API's bearer token. Empty: the service API is off."`
 	MaxWebhooksPerBot int              `env:"MATHUB_MAX_WEBHOOKS_PER_BOT" default:"${most}" help:"The most webhooks a bot can have, up to 1000."`
-	RateLimit         int              `env:"MATHUB_RATE_LIMIT" default:"600" help:"The most calls a minute a bot key can make to each process, and a bot's requests to the portal. 0: no limit."`
+	RateLimit         int              `env:"MATHUB_RATE_LIMIT" default:"600" help:"The most calls a minute a bot key can make to each process, a bot's calls other than GET, and its requests to the portal. 0: no limit."`
 	EmitStarts        int              `env:"MATHUB_EMIT_STARTS" default:"1" help:"The most workflows of emitted events to start at once. Events that arrive meanwhile share the next one."`
 	EmitGroup         int              `env:"MATHUB_EMIT_GROUP" default:"64" help:"The most events that share a workflow. 1: none do."`
 	Schema            eventschema.Mode `env:"MATHUB_SCHEMA" default:"off" enum:"off,warn,enforce" help:"Whether the data of emitted events is held against the schema of its type. warn: the receipt says what does not fit. enforce: the event is refused."`
