@@ -130,6 +130,26 @@ func TestARowAtFaultIsSetAsideAndHoldsNothingUp(t *testing.T) {
 	require.Error(t, outbox.Insert(t.Context(), b, webhook.Event{Type: webhook.Mention, Data: []byte(`{}`)}), "Insert finds it out")
 }
 
+// What comes while it drains is left to the next: else it would never end where rows come faster than they are emitted.
+func TestRelay_Drain_EndsWithTheRowsThatWereThere(t *testing.T) {
+	t.Parallel()
+	b := newBackend(t)
+	there, later := b.insert(t, 0, 3), 1000
+	b.fails = func(webhook.Event) error {
+		if later < 1010 {
+			later++
+			b.insert(t, later, 1)
+		}
+		return nil
+	}
+	accepted, err := drained(b.relay().Drain(t.Context()))
+	require.NoError(t, err)
+	require.Equal(t, 3, accepted)
+	require.Equal(t, there, b.ids())
+	waiting, _ := b.rows(t)
+	require.Equal(t, 3, waiting)
+}
+
 // Each of three relays takes its part; none takes what another has.
 func TestRelaysShareTheWork(t *testing.T) {
 	t.Parallel()

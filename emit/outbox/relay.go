@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -98,8 +99,8 @@ func (c *Counts) add(o Counts) {
 	c.Accepted, c.Conflicts, c.UnknownBots, c.SetAside = c.Accepted+o.Accepted, c.Conflicts+o.Conflicts, c.UnknownBots+o.UnknownBots, c.SetAside+o.SetAside
 }
 
-// Drain emits the rows that are there now, and returns what became of them. The error is the first trouble met; rows that
-// were set aside are none.
+// Drain emits the rows that are there when it begins, and returns what became of them. The error is the first trouble met; rows
+// that were set aside are none.
 func (r *Relay) Drain(ctx context.Context) (sum Counts, err error) {
 	config, err := r.config()
 	if err != nil {
@@ -110,8 +111,14 @@ func (r *Relay) Drain(ctx context.Context) (sum Counts, err error) {
 		return sum, err
 	}
 	defer closeConn(conn)
+	asking, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	var last int64 // else it would never end where rows come faster than they are emitted
+	if err := conn.QueryRow(asking, "SELECT coalesce(max(seq), 0) FROM mathub_outbox").Scan(&last); err != nil {
+		return sum, err
+	}
 	for {
-		done, more, err := r.transaction(ctx, conn)
+		done, more, err := r.transaction(ctx, conn, last)
 		sum.add(done)
 		if err != nil || !more {
 			return sum, err
@@ -145,7 +152,7 @@ func (r *Relay) session(ctx context.Context, config *pgx.ConnConfig) (worked boo
 	defer closeConn(conn)
 	for ctx.Err() == nil {
 		heard = false
-		done, more, err := r.transaction(ctx, conn)
+		done, more, err := r.transaction(ctx, conn, math.MaxInt64)
 		worked = worked || done.Accepted > 0 || err == nil
 		if err != nil {
 			return worked, err
@@ -183,11 +190,11 @@ type outcome struct {
 	fault    error // the event's own
 }
 
-// transaction takes rows that no other relay has, emits them and commits what became of them. more says that it is worth
-// looking again at once. The error is trouble that made it stop early, what was accepted until then is committed.
+// transaction takes rows that no other relay has, up to the seq last, emits them and commits what became of them. more says that it is
+// worth looking again at once. The error is trouble that made it stop early, what was accepted until then is committed.
 //
 // A crash before the commit gives the rows back: they are emitted again, and known by their ids.
-func (r *Relay) transaction(ctx context.Context, conn *pgx.Conn) (done Counts, more bool, trouble error) {
+func (r *Relay) transaction(ctx context.Context, conn *pgx.Conn, last int64) (done Counts, more bool, trouble error) {
 	// What was begun is brought to its end though ctx ends.
 	finish, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -208,7 +215,7 @@ func (r *Relay) transaction(ctx context.Context, conn *pgx.Conn) (done Counts, m
 		defer done()
 		_ = tx.Rollback(ending)
 	}()
-	rows, err := take(taking, tx, min(max(1, r.AtOnce)*webhook.MaxBatchEvents, maxRows))
+	rows, err := take(taking, tx, last, min(max(1, r.AtOnce)*webhook.MaxBatchEvents, maxRows))
 	if err != nil || len(rows) == 0 {
 		return done, false, err
 	}
@@ -222,15 +229,15 @@ func (r *Relay) transaction(ctx context.Context, conn *pgx.Conn) (done Counts, m
 	return done, trouble == nil && ctx.Err() == nil, trouble
 }
 
-// take locks the oldest rows that nobody has locked, up to so many. Whatever a row holds, it can be read, be it to be found
-// at fault: an absurd time or size, or a null among the bots, must not hold up the others.
-func take(ctx context.Context, tx pgx.Tx, most int) ([]row, error) {
+// take locks the oldest rows that nobody has locked, up to the seq last and so many. Whatever a row holds, it can be read, be it
+// to be found at fault: an absurd time or size, or a null among the bots, must not hold up the others.
+func take(ctx context.Context, tx pgx.Tx, last int64, most int) ([]row, error) {
 	found, err := tx.Query(ctx, `
 		SELECT seq, id, event, left(data::text, $2),
 			coalesce(to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'infinity'),
 			CASE WHEN bot_ids IS NOT NULL THEN ARRAY(SELECT coalesce(bot, '') FROM unnest(bot_ids) AS bot) END
-		FROM mathub_outbox WHERE failed_at IS NULL ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED`,
-		most, webhook.MaxEventBytes+1)
+		FROM mathub_outbox WHERE failed_at IS NULL AND seq <= $3 ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED`,
+		most, webhook.MaxEventBytes+1, last)
 	if err != nil {
 		return nil, err
 	}
