@@ -15,13 +15,21 @@ type APIFlags struct {
 // Validate refuses what no API can be at.
 func (f APIFlags) Validate() error {
 	if f.API == nil || f.API.Scheme != "http" && f.API.Scheme != "https" || f.API.Host == "" {
-		return errors.New("--api (MATHUB_API) must be an http or https URL")
+		return errors.New("--api (MATHUB_API, MATHUB_SERVICE_API) must be an http or https URL")
 	}
 	if f.API.RawQuery != "" || f.API.ForceQuery || f.API.Fragment != "" {
-		return errors.New("--api (MATHUB_API) must be a URL without a query and a fragment")
+		return errors.New("--api (MATHUB_API, MATHUB_SERVICE_API) must be a URL without a query and a fragment")
 	}
 	return nil
 }
+
+// ServiceAPIFlags say where the service API is, which may have a listener of its own.
+type ServiceAPIFlags struct {
+	API *url.URL `name:"api" env:"MATHUB_SERVICE_API,MATHUB_API" default:"http://127.0.0.1:8080" help:"The service API's URL."`
+}
+
+// Validate refuses what no API can be at.
+func (f ServiceAPIFlags) Validate() error { return APIFlags(f).Validate() }
 
 // BotFlags say where the API is and hold a bot's key.
 type BotFlags struct {
@@ -39,9 +47,9 @@ func (f BotFlags) Validate() error {
 
 func (f BotFlags) client() (*mathub.Client, error) { return usage(mathub.New(f.API.String(), f.Key)) }
 
-// ServiceFlags say where the API is and hold the service token.
+// ServiceFlags say where the service API is and hold its token.
 type ServiceFlags struct {
-	APIFlags
+	ServiceAPIFlags
 	ServiceToken string `env:"MATHUB_SERVICE_TOKEN" required:"" help:"The service API's token. Prefer the environment to the command line."`
 }
 
@@ -50,7 +58,7 @@ func (f ServiceFlags) Validate() error {
 	if f.ServiceToken == "" {
 		return errors.New("--service-token (MATHUB_SERVICE_TOKEN) is empty")
 	}
-	return f.APIFlags.Validate()
+	return f.ServiceAPIFlags.Validate()
 }
 
 func (f ServiceFlags) client() (*mathub.Service, error) {

@@ -18,7 +18,7 @@ import (
 
 // Emit emits events that are written one on a line.
 type Emit struct {
-	APIFlags
+	ServiceAPIFlags
 	ServiceToken string        `env:"MATHUB_SERVICE_TOKEN" required:"" help:"The service API's token. Prefer the environment to the command line."`
 	File         string        `arg:"" help:"A file with one event a line, as JSON. - is the standard input."`
 	Timeout      time.Duration `default:"1m" help:"How long to retry each batch of up to 100 events."`

@@ -36,7 +36,7 @@ func newBatchService(t *testing.T) (*batchService, *Emit) {
 	t.Cleanup(server.Close)
 	at, err := url.Parse(server.URL)
 	require.NoError(t, err)
-	return s, &Emit{APIFlags: APIFlags{API: at}, ServiceToken: "t0ken", Timeout: 20 * time.Second}
+	return s, &Emit{ServiceAPIFlags: ServiceAPIFlags{API: at}, ServiceToken: "t0ken", Timeout: 20 * time.Second}
 }
 
 func (s *batchService) ServeHTTP(w http.ResponseWriter, r *http.Request) {

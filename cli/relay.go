@@ -13,7 +13,7 @@ import (
 
 // Relay emits what a backend has put into its outbox table.
 type Relay struct {
-	APIFlags
+	ServiceAPIFlags
 	OutboxURL    string `env:"MATHUB_OUTBOX_URL" help:"The backend's Postgres, with the outbox table."`
 	ServiceToken string `env:"MATHUB_SERVICE_TOKEN" help:"The service API's bearer token."`
 	AtOnce       int    `default:"1" help:"The most concurrent calls, of up to 100 events each. With 1, a single relay emits in insertion order."`

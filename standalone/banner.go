@@ -45,7 +45,7 @@ Subscribe it, emit an event and see the delivery, in a third:
 
   source {{.Env}}
   mathub-webhooks webhooks create http://127.0.0.1:9000/ --events post.created --secret {{.Secret}}
-  mathub-webhooks trigger post.created{{if ne .API .Service}} --api {{.Service}}{{end}}
+  mathub-webhooks trigger post.created
   mathub-webhooks webhooks deliveries
 
 `))

@@ -26,6 +26,7 @@ func (s *stack) writeEnv() error {
 	b.WriteString("# Source this file, and mathub-webhooks works on what make run started. It holds keys. Each start writes it anew.\n")
 	set := func(name, value string) { fmt.Fprintf(&b, "export %s=%s\n", name, quoted(value)) }
 	set("MATHUB_API", s.baseURL())
+	set("MATHUB_SERVICE_API", s.serviceURL())
 	set("MATHUB_BOT_KEY", s.data.Credentials.BotKey)
 	env := s.appEnvironment(os.Environ())
 	for _, name := range envVariables {

@@ -119,7 +119,9 @@ func TestFirstHour(t *testing.T) {
 	m.requirePortsFree(t)
 
 	m.asBefore = true // where it listens
-	second := m.start(t)
+	internal, err := freeport.Find()
+	require.NoError(t, err)
+	second := m.start(t, "--internal-addr", fmt.Sprintf("127.0.0.1:%d", internal))
 	second.awaitReady()
 	require.NotContains(t, second.output(), "First start")
 	require.Equal(t, key, second.line("Bot key"))
