@@ -17,6 +17,7 @@ import (
 	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/settings"
+	"github.com/mathub/webhooks/internal/settings/lists"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -56,7 +57,9 @@ func main() {
 	command, err := parser.Parse(os.Args[1:])
 	parser.FatalIfErrorf(err)
 	command.BindTo(ctx, (*context.Context)(nil))
-	command.FatalIfErrorf(command.Run())
+	err = command.Run()
+	cli.ExitIfSaid(err)
+	command.FatalIfErrorf(err)
 }
 
 func newParser(c *commands) *kong.Kong {
@@ -64,6 +67,7 @@ func newParser(c *commands) *kong.Kong {
 		kong.Name("mathub-webhooks"),
 		kong.Description("Mathub's webhook delivery service. Each flag can also be set by the environment variable beside it."),
 		flagDefaults(),
+		lists.Trimmed(),
 		kong.ShortUsageOnError(),
 		kong.Exit(cli.Exit),
 		kong.BindToProvider(program),

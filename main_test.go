@@ -1,7 +1,11 @@
 package main
 
 import (
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -140,6 +144,44 @@ func TestAWorkerKnowsItsOwnServices(t *testing.T) {
 			require.ErrorContains(t, err, value)
 		})
 	}
+}
+
+// TestOpsStatusSaysOnceWhatIsWrong, and no error besides. It starts this program as the command.
+func TestOpsStatusSaysOnceWhatIsWrong(t *testing.T) {
+	if os.Getenv("MATHUB_SERVICE_TOKEN") == t.Name() {
+		os.Args = []string{"mathub-webhooks", "ops", "status"}
+		main()
+	}
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"isWrong":true,"findings":[{"isWrong":true,"summary":"Two webhooks fail.","count":0,"items":[]}]}`)
+	}))
+	defer api.Close()
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), "MATHUB_API="+api.URL, "MATHUB_SERVICE_TOKEN="+t.Name())
+	printed, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	require.ErrorAs(t, err, &exit)
+	require.Equal(t, 3, exit.ExitCode())
+	require.Equal(t, "WRONG  Two webhooks fail.", strings.TrimSpace(string(printed)))
+}
+
+// A list of settings has blanks after its commas, as people write it.
+func TestListsAreTrimmed(t *testing.T) {
+	for name, value := range map[string]string{
+		"MATHUB_DATABASE_URL": "postgres://h/x", "MATHUB_KEYSET": "k",
+		"MATHUB_ADMIN_HOSTS": " ops.example, proxy.example ", "MATHUB_EGRESS_CHECK": "example.com, iana.org",
+		"MATHUB_EGRESS_ALLOW_PORTS": "9200, 6379", "MATHUB_TRUSTED_PROXIES": "10.0.0.0/8 ,192.0.2.1/32",
+	} {
+		t.Setenv(name, value)
+	}
+	var c commands
+	_, err := newParser(&c).Parse([]string{"serve"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"ops.example", "proxy.example"}, c.Serve.AdminHosts)
+	require.Equal(t, []string{"example.com", "iana.org"}, c.Serve.EgressCheck)
+	require.Equal(t, []uint16{9200, 6379}, c.Serve.EgressAllowPorts)
+	require.Len(t, c.Serve.TrustedProxies, 2)
 }
 
 // Every listener that a setting names is one that no webhook leads to.

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"os"
+	"strconv"
 )
 
 // exitUsage says that the command line is at fault, and exitWrong that "ops status" found something. 0 is success, and 1, as
@@ -15,16 +16,24 @@ const (
 // kongUsage is what kong exits with when it cannot parse the command line.
 const kongUsage = 80
 
-// errFailed ends a command whose output has said already what went wrong.
-var errFailed = errors.New("the delivery failed")
+// errFailed and errWrong end a command whose output has said already what is wrong.
+const (
+	errFailed = saidError(1)
+	errWrong  = saidError(exitWrong)
+)
 
-// errWrong ends a command whose output has said what is wrong.
-var errWrong = wrongError{errors.New("something is wrong")}
+// saidError is an exit code about which nothing more is to be said.
+type saidError int
 
-type wrongError struct{ error }
+func (e saidError) Error() string { return "exit status " + strconv.Itoa(int(e)) }
 
-// ExitCode is kong's way of asking.
-func (wrongError) ExitCode() int { return exitWrong }
+// ExitIfSaid ends the process if the command's output has said already what is wrong.
+func ExitIfSaid(err error) {
+	var said saidError
+	if errors.As(err, &said) {
+		os.Exit(int(said))
+	}
+}
 
 // usageError is a fault of the command line that is found after it was parsed.
 type usageError struct{ error }

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	mathub "github.com/mathub/webhooks/clients/go"
@@ -95,13 +94,10 @@ func (w waitFlag) follow(ctx context.Context, api *mathub.Service, f outputFlags
 		return err
 	}
 	if w.Wait && (i.Value.State != "completed" || i.Value.Failed > 0) {
-		return errIncident
+		return errFailed
 	}
 	return nil
 }
-
-// errIncident ends a command whose output has said already what went wrong.
-var errIncident = errors.New("not all webhooks were recovered")
 
 type opsIncidentsList struct {
 	ServiceFlags

@@ -162,8 +162,8 @@ func TestACommandWaitsForTheEndOfAnIncident(t *testing.T) {
 	require.Contains(t, printed, "State          completed\n")
 
 	_, _, err = opsRun(t, "incidents get --wait "+incidentID, incident("completed", "1", ended))
-	require.ErrorIs(t, err, errIncident)
+	require.ErrorIs(t, err, errFailed)
 	_, _, err = opsRun(t, "incidents get --wait "+incidentID, incident("running", "0", "null"), incident("cancelled", "0", ended))
-	require.ErrorIs(t, err, errIncident)
+	require.ErrorIs(t, err, errFailed)
 	require.False(t, errors.As(err, new(usageError)), "the exit code is 1")
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/mathub/webhooks/internal/settings/lists"
 	"github.com/mathub/webhooks/standalone/temporal/server"
 	"github.com/mathub/webhooks/standalone/webui"
 )
@@ -45,6 +46,7 @@ func main() {
 		kong.Name("standalone"),
 		kong.Description("Mathub Webhooks on one machine. Each flag can also be set by the environment variable beside it."),
 		kong.Vars{"version": version},
+		lists.Trimmed(),
 		kong.UsageOnError(),
 	)
 	err := parser.Run()

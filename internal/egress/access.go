@@ -38,7 +38,7 @@ type Access struct {
 func ParseCheckHosts(texts []string) ([]string, error) {
 	hosts := make([]string, len(texts))
 	for i, text := range texts {
-		host, ok := webhook.CanonicalHost(strings.TrimSpace(text))
+		host, ok := webhook.CanonicalHost(text)
 		if !ok || len(host) > maxWitnessName {
 			return nil, fmt.Errorf("%q is no host; must be names or IP addresses, without a scheme or a port, such as example.com,iana.org", text)
 		}
