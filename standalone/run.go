@@ -50,6 +50,7 @@ func (c *runCommand) Run() (err error) {
 
 	c.settleAddresses(data.State)
 	s := &stack{runCommand: c, data: data, say: newTerminal(os.Stdout)}
+	go boundLogs(ctx, data.Logs())
 	err = s.start(ctx)
 	if err == nil {
 		err = s.writeEnv()
