@@ -422,24 +422,29 @@ func (q *Queries) PlanIncident(ctx context.Context, db DBTX, arg PlanIncidentPar
 }
 
 const recoveringOfIncident = `-- name: RecoveringOfIncident :many
-SELECT x.webhook_id FROM incident_webhooks x JOIN recoveries r ON r.id = x.recovery_id
+SELECT r.webhook_id, r.id FROM incident_webhooks x JOIN recoveries r ON r.id = x.recovery_id
 WHERE x.incident_id = $1 AND x.state = 'recovering' AND r.state = 'running'
 `
 
-// The webhooks whose recovery, by this incident, is running.
-func (q *Queries) RecoveringOfIncident(ctx context.Context, db DBTX, incidentID uuid.UUID) ([]uuid.UUID, error) {
+type RecoveringOfIncidentRow struct {
+	WebhookID uuid.UUID
+	ID        uuid.UUID
+}
+
+// The recoveries by this incident that are running.
+func (q *Queries) RecoveringOfIncident(ctx context.Context, db DBTX, incidentID uuid.UUID) ([]RecoveringOfIncidentRow, error) {
 	rows, err := db.Query(ctx, recoveringOfIncident, incidentID)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []uuid.UUID{}
+	items := []RecoveringOfIncidentRow{}
 	for rows.Next() {
-		var webhook_id uuid.UUID
-		if err := rows.Scan(&webhook_id); err != nil {
+		var i RecoveringOfIncidentRow
+		if err := rows.Scan(&i.WebhookID, &i.ID); err != nil {
 			return nil, err
 		}
-		items = append(items, webhook_id)
+		items = append(items, i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

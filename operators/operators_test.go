@@ -156,7 +156,7 @@ func TestAnIncidentOfOneError(t *testing.T) {
 		hook, _, _ := b.bot(bot)
 		delivery := uuid.New()
 		b.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, error, duration_ms, attempted_at) VALUES ($1, $2, 'e', 1, false, $3, 1, now())", delivery, hook, cause)
-		b.execute("UPDATE webhooks SET is_active = false, disabled_at = now(), disabled_reason = 'failures', disabled_by = $2 WHERE id = $1", hook, delivery)
+		b.execute("UPDATE webhooks SET is_active = false, disabled_at = now() - interval '1 second', disabled_reason = 'failures', disabled_by = $2 WHERE id = $1", hook, delivery)
 	}
 	page := b.page("/ops/incidents/plan?disabledSince=2025-03-20T10:00")
 	require.Contains(t, page, "Enable and recover 2 webhooks<")

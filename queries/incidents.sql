@@ -127,8 +127,8 @@ FROM (
 WHERE x.incident_id = @incident_id AND x.webhook_id = e.webhook_id AND x.state = 'recovering';
 
 -- name: RecoveringOfIncident :many
--- The webhooks whose recovery, by this incident, is running.
-SELECT x.webhook_id FROM incident_webhooks x JOIN recoveries r ON r.id = x.recovery_id
+-- The recoveries by this incident that are running.
+SELECT r.webhook_id, r.id FROM incident_webhooks x JOIN recoveries r ON r.id = x.recovery_id
 WHERE x.incident_id = @incident_id AND x.state = 'recovering' AND r.state = 'running';
 
 -- name: BusyOfIncident :one

@@ -184,9 +184,9 @@ func (r incidentRun) mark(ctx context.Context, tx pgx.Tx, webhookID uuid.UUID, f
 // cancel ends the recoveries that run.
 func (r incidentRun) cancel(ctx context.Context) error {
 	running, err := db.New().RecoveringOfIncident(ctx, r.Pool, r.id)
-	for _, id := range running {
+	for _, recovery := range running {
 		if err == nil {
-			err = r.CancelRecovery(ctx, id)
+			err = r.cancelRecovery(ctx, recovery.WebhookID, recovery.ID)
 		}
 		if errors.Is(err, pgx.ErrNoRows) { // the webhook was deleted
 			err = nil

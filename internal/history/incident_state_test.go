@@ -86,8 +86,10 @@ func TestQueue_SetIncidentState(t *testing.T) {
 		o.step(t, id)
 		_, err := o.RecoverPage(t.Context(), webhook) // the incident's is completed, which it has yet to see
 		require.NoError(t, err)
-		require.Equal(t, RecoveryCompleted, latest(t, o.pool, webhook).State)
+		ended := latest(t, o.pool, webhook)
+		require.Equal(t, RecoveryCompleted, ended.State)
 		startRecovery(t, o.Queue, lastDay(webhook))
+		require.NoError(t, o.cancelRecovery(t.Context(), webhook, ended.ID), "as where it was looked up while it ran")
 		set(t, o, id, IncidentCancelled)
 		require.Equal(t, 1, o.step(t, id).Recovered)
 		require.Equal(t, RecoveryRunning, latest(t, o.pool, webhook).State)

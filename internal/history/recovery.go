@@ -122,13 +122,18 @@ func beginRecovery(ctx context.Context, tx pgx.Tx, note func(audit.Change) error
 
 // CancelRecovery ends the webhook's recovery, if one runs: what it has planned is removed, but for what is in progress.
 func (q *Queue) CancelRecovery(ctx context.Context, webhookID uuid.UUID) error {
+	return q.cancelRecovery(ctx, webhookID, uuid.Nil)
+}
+
+// cancelRecovery is CancelRecovery for only that recovery, unless it is uuid.Nil: another may have begun since it was looked up.
+func (q *Queue) cancelRecovery(ctx context.Context, webhookID, only uuid.UUID) error {
 	return audit.Tx(ctx, q.Pool, q.Log, func(tx pgx.Tx, note func(audit.Change) error) error {
 		queries := db.New()
 		if err := db.LockWebhook(ctx, tx, webhookID); err != nil {
 			return err
 		}
 		r, err := queries.LatestRecovery(ctx, tx, webhookID)
-		if err != nil || r.Recovery.State != RecoveryRunning {
+		if err != nil || r.Recovery.State != RecoveryRunning || only != uuid.Nil && only != r.Recovery.ID {
 			return err
 		}
 		if err := RemovePlanned(ctx, tx, webhookID, func() error {
