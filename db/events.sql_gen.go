@@ -211,7 +211,7 @@ func (q *Queries) AddressEvents(ctx context.Context, db DBTX, arg AddressEventsP
 const audiencePages = `-- name: AudiencePages :many
 SELECT numbered.webhook_id::uuid AS id
 FROM (
-    SELECT audience.webhook_id, row_number() OVER (ORDER BY audience.webhook_id) AS n
+    SELECT audience.webhook_id, row_number() OVER w AS n, lead(true) OVER w AS more
     FROM (
         SELECT s.webhook_id, s.bot_id FROM subscriptions s WHERE $1::text[] IS NULL AND s.event_type = $2
         UNION ALL
@@ -219,8 +219,9 @@ FROM (
         FROM (SELECT DISTINCT unnest($1::text[]) AS id) AS bot
         JOIN subscriptions s ON s.bot_id = bot.id AND s.event_type = $2
     ) AS audience
+    WINDOW w AS (ORDER BY audience.webhook_id)
 ) AS numbered
-WHERE numbered.n % $3::bigint = 0
+WHERE numbered.n % $3::bigint = 0 AND numbered.more
 ORDER BY numbered.webhook_id
 `
 
@@ -230,7 +231,7 @@ type AudiencePagesParams struct {
 	PageSize  int64
 }
 
-// The last webhook id of every full page of an event's audience.
+// The last webhook id of every full page of an event's audience that another follows.
 func (q *Queries) AudiencePages(ctx context.Context, db DBTX, arg AudiencePagesParams) ([]uuid.UUID, error) {
 	rows, err := db.Query(ctx, audiencePages, arg.BotIds, arg.EventType, arg.PageSize)
 	if err != nil {

@@ -180,10 +180,10 @@ FROM (
 ) AS audience;
 
 -- name: AudiencePages :many
--- The last webhook id of every full page of an event's audience.
+-- The last webhook id of every full page of an event's audience that another follows.
 SELECT numbered.webhook_id::uuid AS id
 FROM (
-    SELECT audience.webhook_id, row_number() OVER (ORDER BY audience.webhook_id) AS n
+    SELECT audience.webhook_id, row_number() OVER w AS n, lead(true) OVER w AS more
     FROM (
         SELECT s.webhook_id, s.bot_id FROM subscriptions s WHERE sqlc.narg('bot_ids')::text[] IS NULL AND s.event_type = @event_type
         UNION ALL
@@ -191,8 +191,9 @@ FROM (
         FROM (SELECT DISTINCT unnest(sqlc.narg('bot_ids')::text[]) AS id) AS bot
         JOIN subscriptions s ON s.bot_id = bot.id AND s.event_type = @event_type
     ) AS audience
+    WINDOW w AS (ORDER BY audience.webhook_id)
 ) AS numbered
-WHERE numbered.n % @page_size::bigint = 0
+WHERE numbered.n % @page_size::bigint = 0 AND numbered.more
 ORDER BY numbered.webhook_id;
 
 -- name: GetTarget :one

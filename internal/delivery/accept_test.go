@@ -241,7 +241,7 @@ func TestDeliverer_Accept(t *testing.T) {
 			a, err := r.Accept(t.Context(), in)
 			require.NoError(t, err)
 			if of == 0 {
-				require.Len(t, a.Events[0].Pages, audience/StepSize+1)
+				require.Len(t, a.Events[0].Pages, audience/StepSize)
 			} else {
 				require.LessOrEqual(t, len(a.Events[0].Pages), MaxPages/events, "or Temporal refuses so many children, for ever")
 			}
