@@ -394,7 +394,10 @@ SET url           = coalesce($1::bytea, url),
         ELSE resume_at
     END,
     failing_since = CASE WHEN $17::boolean THEN NULL ELSE failing_since END,
-    generation    = CASE WHEN $17::boolean THEN generation + 1 ELSE generation END,
+    generation    = CASE
+        WHEN $17::boolean OR is_active AND $1::bytea IS NOT NULL THEN generation + 1
+        ELSE generation
+    END,
     enabled_at    = CASE WHEN NOT is_active AND $17::boolean THEN now() ELSE enabled_at END,
     disabled_at   = CASE WHEN is_active AND NOT $17::boolean THEN now() ELSE disabled_at END,
     disabled_reason = CASE
@@ -441,8 +444,9 @@ type UpdateWebhookParams struct {
 }
 
 // Changes what is given; a URL that is given is another one, and not verified: an ordered webhook's retry is due there at once.
-// Enabling raises the generation, so that failures which began before do not count. A new secret ends the overlap of the one
-// before, or begins one. A webhook that becomes ordered begins once the attempts have ended that began before.
+// Enabling raises the generation, as does another URL of an active one, so that failures which began before do not count. A new
+// secret ends the overlap of the one before, or begins one. A webhook that becomes ordered begins once the attempts have ended that
+// began before.
 func (q *Queries) UpdateWebhook(ctx context.Context, db DBTX, arg UpdateWebhookParams) (Webhook, error) {
 	row := db.QueryRow(ctx, updateWebhook,
 		arg.URL,

@@ -36,8 +36,9 @@ RETURNING EXISTS (SELECT FROM queue q WHERE q.webhook_id = w.id AND q.due_at <= 
 
 -- name: UpdateWebhook :one
 -- Changes what is given; a URL that is given is another one, and not verified: an ordered webhook's retry is due there at once.
--- Enabling raises the generation, so that failures which began before do not count. A new secret ends the overlap of the one
--- before, or begins one. A webhook that becomes ordered begins once the attempts have ended that began before.
+-- Enabling raises the generation, as does another URL of an active one, so that failures which began before do not count. A new
+-- secret ends the overlap of the one before, or begins one. A webhook that becomes ordered begins once the attempts have ended that
+-- began before.
 UPDATE webhooks
 SET url           = coalesce(sqlc.narg('url')::bytea, url),
     origin        = coalesce(sqlc.narg('origin')::text, origin),
@@ -81,7 +82,10 @@ SET url           = coalesce(sqlc.narg('url')::bytea, url),
         ELSE resume_at
     END,
     failing_since = CASE WHEN sqlc.narg('is_active')::boolean THEN NULL ELSE failing_since END,
-    generation    = CASE WHEN sqlc.narg('is_active')::boolean THEN generation + 1 ELSE generation END,
+    generation    = CASE
+        WHEN sqlc.narg('is_active')::boolean OR is_active AND sqlc.narg('url')::bytea IS NOT NULL THEN generation + 1
+        ELSE generation
+    END,
     enabled_at    = CASE WHEN NOT is_active AND sqlc.narg('is_active')::boolean THEN now() ELSE enabled_at END,
     disabled_at   = CASE WHEN is_active AND NOT sqlc.narg('is_active')::boolean THEN now() ELSE disabled_at END,
     disabled_reason = CASE

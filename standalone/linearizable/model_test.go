@@ -195,9 +195,13 @@ func (s state) fail(a attempt) state {
 }
 
 func (s state) change(c change) state {
-	if c.URL != "" && c.URL != s.URL {
+	moved := c.URL != "" && c.URL != s.URL
+	if moved {
 		s.URL = c.URL
 		s.URLVersion++
+	}
+	if c.Enable || moved && s.Active {
+		s.Generation++
 	}
 	if c.Events != "" {
 		s.Events = c.Events
@@ -208,7 +212,6 @@ func (s state) change(c change) state {
 	switch {
 	case c.Enable:
 		s.Active, s.Count, s.Early, s.Reason, s.Note, s.DisabledBy = true, 0, 0, "", "", uuid.Nil
-		s.Generation++
 	case c.Disable && s.Active:
 		s.Active, s.Reason, s.Note = false, c.By, c.Note
 		s = s.cleared()

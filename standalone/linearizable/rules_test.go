@@ -30,7 +30,8 @@ type edit struct{ file, before, after string }
 // are taken out.
 var rules = map[string][]edit{
 	"what began before the webhook was enabled does not count": {{counting, "if a.Generation != h.Generation {", "if false {"}},
-	"enabling begins a generation":                             {{updates, "generation + 1 ELSE", "generation ELSE"}},
+	"enabling begins a generation":                             {{updates, "THEN generation + 1\n", "THEN generation\n"}},
+	"another URL begins a generation":                          {{updates, " OR is_active AND $1::bytea IS NOT NULL THEN generation", " THEN generation"}},
 	"enabling resets the count":                                {{updates, "THEN 0 ELSE failure_count END", "THEN failure_count ELSE failure_count END"}},
 	"a success resets the count":                               {{counting, "h.FailureCount, h.EarlyFailures = 0, 0", "h.EarlyFailures = 0"}},
 	"a success beside failures is not plain":                   {{records, "w.is_active AND w.failure_count = 0", "w.is_active"}},
