@@ -120,7 +120,7 @@ func (q *Queries) EndPortalSessions(ctx context.Context, db DBTX, botID string) 
 }
 
 const listPortalSessions = `-- name: ListPortalSessions :many
-SELECT s.id, s.token_hash, s.bot_id, s.role, s.label, s.key_id, s.link_id, s.created_at, s.last_used_at, b.name, coalesce(k.name, '')::text AS key_name, coalesce(k.prefix, '')::text AS key_prefix
+SELECT s.id, s.token_hash, s.bot_id, s.role, s.label, s.key_id, s.link_id, s.last_form, s.created_at, s.last_used_at, b.name, coalesce(k.name, '')::text AS key_name, coalesce(k.prefix, '')::text AS key_prefix
 FROM portal_sessions s JOIN bots b ON b.id = s.bot_id LEFT JOIN api_keys k ON k.id = s.key_id
 WHERE s.bot_id = $1 AND b.is_active AND s.created_at > $2 AND s.last_used_at > $3
 ORDER BY s.created_at DESC, s.id DESC
@@ -156,6 +156,7 @@ func (q *Queries) ListPortalSessions(ctx context.Context, db DBTX, arg ListPorta
 			&i.PortalSession.Label,
 			&i.PortalSession.KeyID,
 			&i.PortalSession.LinkID,
+			&i.PortalSession.LastForm,
 			&i.PortalSession.CreatedAt,
 			&i.PortalSession.LastUsedAt,
 			&i.Name,
@@ -173,7 +174,7 @@ func (q *Queries) ListPortalSessions(ctx context.Context, db DBTX, arg ListPorta
 }
 
 const portalSession = `-- name: PortalSession :one
-SELECT s.id, s.token_hash, s.bot_id, s.role, s.label, s.key_id, s.link_id, s.created_at, s.last_used_at, b.name, b.is_active, b.suspended_reason, coalesce(k.name, '')::text AS key_name,
+SELECT s.id, s.token_hash, s.bot_id, s.role, s.label, s.key_id, s.link_id, s.last_form, s.created_at, s.last_used_at, b.name, b.is_active, b.suspended_reason, coalesce(k.name, '')::text AS key_name,
        coalesce(k.prefix, '')::text AS key_prefix
 FROM portal_sessions s JOIN bots b ON b.id = s.bot_id LEFT JOIN api_keys k ON k.id = s.key_id
 WHERE s.token_hash = $1 AND s.created_at > $2 AND s.last_used_at > $3
@@ -205,6 +206,7 @@ func (q *Queries) PortalSession(ctx context.Context, db DBTX, arg PortalSessionP
 		&i.PortalSession.Label,
 		&i.PortalSession.KeyID,
 		&i.PortalSession.LinkID,
+		&i.PortalSession.LastForm,
 		&i.PortalSession.CreatedAt,
 		&i.PortalSession.LastUsedAt,
 		&i.Name,
@@ -229,6 +231,23 @@ type RemoveExpiredPortalParams struct {
 func (q *Queries) RemoveExpiredPortal(ctx context.Context, db DBTX, arg RemoveExpiredPortalParams) error {
 	_, err := db.Exec(ctx, removeExpiredPortal, arg.CreatedBefore, arg.UsedBefore)
 	return err
+}
+
+const takePortalForm = `-- name: TakePortalForm :execrows
+UPDATE portal_sessions SET last_form = $1::uuid WHERE id = $2 AND last_form IS DISTINCT FROM $1::uuid
+`
+
+type TakePortalFormParams struct {
+	Form uuid.UUID
+	ID   uuid.UUID
+}
+
+func (q *Queries) TakePortalForm(ctx context.Context, db DBTX, arg TakePortalFormParams) (int64, error) {
+	result, err := db.Exec(ctx, takePortalForm, arg.Form, arg.ID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const takePortalLink = `-- name: TakePortalLink :one

@@ -290,6 +290,7 @@ type PortalSession struct {
 	Label      string
 	KeyID      uuid.NullUUID
 	LinkID     uuid.NullUUID
+	LastForm   uuid.NullUUID
 	CreatedAt  time.Time
 	LastUsedAt time.Time
 }

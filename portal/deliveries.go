@@ -22,7 +22,7 @@ func (p *portal) deliveriesRoutes() {
 	p.get("/portal/deliveries", viewers, p.allDeliveries)
 	p.get("/portal/webhooks/{id}/deliveries", viewers, p.deliveriesOf)
 	p.get("/portal/webhooks/{id}/deliveries/{deliveryID}", viewers, p.delivery)
-	p.post("/portal/webhooks/{id}/deliveries/{deliveryID}/redeliver", managers, p.redeliver)
+	p.send("/portal/webhooks/{id}/deliveries/{deliveryID}/redeliver", p.redeliver)
 	p.post("/portal/webhooks/{id}/deliveries/{deliveryID}/attempt-now", managers, p.attemptNow)
 }
 

@@ -76,8 +76,12 @@ const (
 	managers        // whose role is not view
 )
 
-// readTimeout bounds a page that the database answers.
-const readTimeout = 5 * time.Second
+const (
+	// requestTimeout bounds a page or an action that the database answers.
+	requestTimeout = 5 * time.Second
+	// sendTimeout bounds an action that waits for a delivery, which takes 30 s at most.
+	sendTimeout = 40 * time.Second
+)
 
 // New returns the portal. It serves /, /portal and what is below; the API's shared middleware stands before it and sets
 // the request's web.Origin.
@@ -120,30 +124,34 @@ func (p *portal) handler() http.Handler {
 type handle func(w http.ResponseWriter, r *http.Request, s *session) error
 
 // get registers a page. A GET changes nothing.
-func (p *portal) get(pattern string, who access, h handle) { p.route(http.MethodGet, pattern, who, h) }
+func (p *portal) get(pattern string, who access, h handle) {
+	p.route(http.MethodGet, pattern, who, requestTimeout, h)
+}
 
 // post registers an action. Its form is parsed; it ends with done, or with a page that shows a secret once.
 func (p *portal) post(pattern string, who access, h handle) {
-	p.route(http.MethodPost, pattern, who, h)
+	p.route(http.MethodPost, pattern, who, requestTimeout, h)
 }
 
-func (p *portal) route(method, pattern string, who access, h handle) {
+// send registers an action that waits for a delivery.
+func (p *portal) send(pattern string, h handle) {
+	p.route(http.MethodPost, pattern, managers, sendTimeout, h)
+}
+
+func (p *portal) route(method, pattern string, who access, limit time.Duration, h handle) {
 	p.routes = append(p.routes, route{method, pattern, who})
 	p.mux.HandleFunc(method+" "+pattern, func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), limit)
+		defer cancel()
+		r = r.WithContext(ctx)
 		s, end, err := p.admit(w, r, who)
 		if err == nil {
 			defer end()
 			r = r.WithContext(audit.As(r.Context(), actor(w, r, s)))
 			err = pages.CheckText(r.URL.Query())
 		}
-		if err == nil {
-			if r.Method == http.MethodPost {
-				err = pages.ParseForm(r)
-			} else {
-				ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
-				defer cancel()
-				r = r.WithContext(ctx)
-			}
+		if err == nil && r.Method == http.MethodPost {
+			err = pages.ParseForm(r)
 		}
 		if err == nil {
 			err = h(w, r, s)

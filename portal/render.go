@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/google/uuid"
+
 	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/internal/pages"
@@ -27,6 +29,7 @@ type shown struct {
 	page
 	Session *session
 	Pauses  []history.Pause // of operators, that cover a webhook of the bot
+	Once    uuid.UUID       // what a form names that is sent once
 }
 
 // show renders a page.
@@ -37,7 +40,7 @@ func (p *portal) show(w http.ResponseWriter, r *http.Request, s *session, name s
 		with.Here = ""
 	}
 	with.Message = messages[r.URL.Query().Get("done")]
-	all := shown{page: with, Session: s}
+	all := shown{page: with, Session: s, Once: uuid.New()}
 	if s != nil {
 		var err error
 		if all.Pauses, err = p.Webhooks.Pauses().OfBot(r.Context(), s.BotID); err != nil {
@@ -45,6 +48,22 @@ func (p *portal) show(w http.ResponseWriter, r *http.Request, s *session, name s
 		}
 	}
 	return p.pages.Show(w, r, name, all, with.Status)
+}
+
+// errSentAgain answers a page that is loaded again, which sends its form once more.
+var errSentAgain = &problem.Error{Kind: problem.Conflict, Detail: "This form was sent before, and does nothing more. Open it anew to make another."}
+
+// once refuses a form that makes a thing each time, and was sent before.
+func (p *portal) once(r *http.Request, s *session) error {
+	form, err := uuid.Parse(r.PostForm.Get("once"))
+	if err != nil { // it does not come from a page of ours
+		return nil //nolint:nilerr // and is not sent by a browser's reload
+	}
+	isNew, err := p.Bots.TakePortalForm(r.Context(), s.ID, form)
+	if err == nil && !isNew {
+		err = errSentAgain
+	}
+	return err
 }
 
 // unchanged answers 304 to a page that asks whether what it shows is still so. parts name what the page is made of, such as

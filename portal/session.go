@@ -1,7 +1,6 @@
 package portal
 
 import (
-	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -43,8 +42,7 @@ func (p *portal) session(w http.ResponseWriter, r *http.Request) (*session, erro
 	if err != nil {
 		return nil, bots.ErrNoSession
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
-	defer cancel()
+	ctx := r.Context()
 	var found bots.PortalSession
 	err = p.Limits.CheckCode(ctx, web.OriginOf(r).Client, cookie.Value, func() (err error) {
 		found, err = p.Bots.PortalSession(ctx, cookie.Value, r.Header.Get(liveHeader) == "")

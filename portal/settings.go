@@ -20,7 +20,7 @@ const settingsPath = "/portal/settings"
 func (p *portal) settingsRoutes() {
 	p.get(settingsPath, viewers, p.settings)
 	p.post("/portal/settings/notify", managers, p.setNotify)
-	p.post("/portal/settings/notify-test", managers, p.testNotify)
+	p.send("/portal/settings/notify-test", p.testNotify)
 	p.post("/portal/settings/notify-secret", managers, p.rotateNotify)
 	p.post("/portal/settings/keys", managers, p.addKey)
 	p.post("/portal/settings/keys/{id}/revoke", managers, p.revokeKey)
@@ -122,6 +122,9 @@ func (p *portal) testNotify(w http.ResponseWriter, r *http.Request, s *session) 
 
 // rotateNotify makes a new secret for notifications.
 func (p *portal) rotateNotify(w http.ResponseWriter, r *http.Request, s *session) error {
+	if err := p.once(r, s); err != nil {
+		return err
+	}
 	secret := webhook.NewSecret()
 	if _, err := p.Bots.Update(r.Context(), s.BotID, bots.Change{NotifyChange: bots.NotifyChange{Secret: &secret}}); err != nil {
 		return p.badSettings(w, r, s, err)
@@ -130,6 +133,9 @@ func (p *portal) rotateNotify(w http.ResponseWriter, r *http.Request, s *session
 }
 
 func (p *portal) addKey(w http.ResponseWriter, r *http.Request, s *session) error {
+	if err := p.once(r, s); err != nil {
+		return err
+	}
 	_, secret, err := p.Bots.CreateKey(r.Context(), s.BotID, strings.TrimSpace(r.PostForm.Get("name")))
 	if err != nil {
 		return p.badSettings(w, r, s, err)

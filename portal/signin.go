@@ -1,7 +1,6 @@
 package portal
 
 import (
-	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -75,9 +74,7 @@ func (p *portal) signIn(w http.ResponseWriter, r *http.Request, _ *session) erro
 
 // newSession makes a session by the form's code or key, and says where it leads.
 func (p *portal) newSession(r *http.Request) (cookie, to string, err error) {
-	ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
-	defer cancel()
-	client := web.OriginOf(r).Client
+	ctx, client := r.Context(), web.OriginOf(r).Client
 	if r.PostForm.Has("code") {
 		// All of the link will do.
 		code := strings.TrimSpace(r.PostForm.Get("code"))

@@ -24,8 +24,8 @@ const waitingShown = 10
 func (p *portal) webhookRoutes() {
 	p.get("/portal/webhooks/{id}", viewers, p.oneWebhook)
 	p.get("/portal/webhooks/{id}/test", managers, p.testForm)
-	p.post("/portal/webhooks/{id}/test", managers, p.testWebhook)
-	p.post("/portal/webhooks/{id}/verify", managers, p.verifyWebhook)
+	p.send("/portal/webhooks/{id}/test", p.testWebhook)
+	p.send("/portal/webhooks/{id}/verify", p.verifyWebhook)
 	p.post("/portal/webhooks/{id}/enable", managers, p.enableWebhook)
 	p.post("/portal/webhooks/{id}/disable", managers, p.disableWebhook)
 	p.post("/portal/webhooks/{id}/retry-now", managers, p.retryNow)

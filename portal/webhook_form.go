@@ -163,6 +163,9 @@ func (p *portal) createWebhook(w http.ResponseWriter, r *http.Request, s *sessio
 	if err = faults.Err(); err != nil {
 		return p.showAgain(w, r, s, nil, err)
 	}
+	if err = p.once(r, s); err != nil {
+		return err
+	}
 	made, duplicateOf, err := p.Webhooks.Create(r.Context(), s.BotID, in)
 	if err != nil {
 		return p.showAgain(w, r, s, nil, err)
@@ -253,12 +256,19 @@ func (p *portal) updateWebhook(w http.ResponseWriter, r *http.Request, s *sessio
 	if r.PostForm.Has("preview") {
 		return p.previewFilter(w, r, s, &v)
 	}
-	if was := r.PostForm.Get("was"); was != "" && was != v.Version() {
-		r.PostForm.Set("was", v.Version())
-		return p.showAgain(w, r, s, &v, errStaleForm)
-	}
 	in := readWebhook(r.PostForm)
-	if in.Headers, err = readHeaders(r.PostForm); err == nil {
+	in.IfStill = func(row db.Webhook) error {
+		v = p.viewOf(row)
+		if was := r.PostForm.Get("was"); was != "" && was != v.Version() {
+			r.PostForm.Set("was", v.Version())
+			return errStaleForm
+		}
+		return nil
+	}
+	if err = in.IfStill(row); err == nil { // before the form is found faulty
+		in.Headers, err = readHeaders(r.PostForm)
+	}
+	if err == nil {
 		err = setFilter(&in, r.PostForm, &v)
 	}
 	if err == nil {
@@ -303,11 +313,13 @@ func (p *portal) rotateSecret(w http.ResponseWriter, r *http.Request, s *session
 		if in.SecretOverlap, err = time.ParseDuration(r.PostForm.Get("overlap")); err != nil {
 			faults.Add("overlap", "must be chosen")
 		}
-		// A page that is loaded again sends its form once more, and makes another secret.
 		in.IfNoOverlap = in.SecretOverlap > 0 && r.PostForm.Get("kind") != secretOwn
 	}
 	changed := row
 	if err = faults.Err(); err == nil {
+		err = p.once(r, s)
+	}
+	if err == nil {
 		changed, _, err = p.Webhooks.Update(r.Context(), row, in)
 	}
 	if err != nil {

@@ -79,7 +79,7 @@ func TestWebhooks_FromEmptyToDeleted(t *testing.T) {
 	require.Contains(t, rotated.body, "also signs until")
 	require.NotContains(t, html.UnescapeString(rotated.body), secret)
 	again := b.post(hook+"/rotate", url.Values{"kind": {"generated"}, "overlap": {"24h"}})
-	require.Equal(t, http.StatusUnprocessableEntity, again.status, "as a page does that is loaded again: the first secret goes on signing")
+	require.Equal(t, http.StatusUnprocessableEntity, again.status, "the first secret goes on signing")
 	require.Contains(t, again.body, `id="secretOverlap-error"`)
 	require.Contains(t, again.body, "the secret before the present one signs until")
 	require.Contains(t, b.get(hook).body, "also signs until")
@@ -215,37 +215,6 @@ func TestWebhooks_SearchAndFilters(t *testing.T) {
 	require.Contains(t, b.get(failing).body, "The last delivery failed at <time")
 	require.Contains(t, body, `<b>Delta</b> was disabled`, "a banner")
 	require.Equal(t, broken+"/recover?done=enabled", b.post(broken+"/enable", url.Values{"then": {"recover"}}).header.Get("Location"))
-}
-
-// TestWebhookForm_Stale: a form that was opened before another change does not undo that unasked, whatever it was.
-func TestWebhookForm_Stale(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, nil)
-	id, _ := s.bot()
-	b, other := s.signIn(id, bots.Manage), s.signIn(id, bots.Manage)
-	hook := b.subscribe(hookForm())
-	was := func(page answer) string {
-		return regexp.MustCompile(`name="was" value="([0-9a-f]{16})"`).FindStringSubmatch(page.body)[1]
-	}
-	for i, change := range []url.Values{
-		hookForm("url", "https://bots.example.org/new"), hookForm("name", "New"), hookForm("events", "post.created"), hookForm("ordered", "1"),
-		hookForm("filterField", "threadId", "filterValues", "t1"),
-	} {
-		opened := b.get(hook + "/edit")
-		changed := other.post(hook+"/edit", change)
-		require.Equal(t, http.StatusSeeOther, changed.status, "%d: %s", i, changed.body)
-		stale := hookForm("was", was(opened))
-		faulty := hookForm("was", was(opened), "url", "ftp://x")
-		stale.Set("preview", "filter")
-		require.Equal(t, was(opened), was(b.post(hook+"/edit", stale)), "a preview is of what the form was opened on")
-		stale.Del("preview")
-		refused := b.post(hook+"/edit", stale)
-		require.Equal(t, http.StatusConflict, refused.status, "%d", i)
-		require.Equal(t, http.StatusConflict, b.post(hook+"/edit", faulty).status, "%d", i)
-		require.Contains(t, refused.body, "was changed since you opened this form")
-		stale.Set("was", was(refused))
-		require.Equal(t, http.StatusSeeOther, b.post(hook+"/edit", stale).status, "saved again, it is meant")
-	}
 }
 
 // TestWebhooks_WhatAnotherSees: another bot's webhook is not there, on no route; the role view sees it, and no button, and

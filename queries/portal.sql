@@ -32,6 +32,9 @@ WHERE s.token_hash = @token_hash AND s.created_at > @created_after AND s.last_us
 -- name: TouchPortalSession :exec
 UPDATE portal_sessions SET last_used_at = now() WHERE id = @id;
 
+-- name: TakePortalForm :execrows
+UPDATE portal_sessions SET last_form = @form::uuid WHERE id = @id AND last_form IS DISTINCT FROM @form::uuid;
+
 -- name: ListPortalSessions :many
 SELECT sqlc.embed(s), b.name, coalesce(k.name, '')::text AS key_name, coalesce(k.prefix, '')::text AS key_prefix
 FROM portal_sessions s JOIN bots b ON b.id = s.bot_id LEFT JOIN api_keys k ON k.id = s.key_id

@@ -82,6 +82,8 @@ CREATE TABLE portal_sessions (
     key_id       uuid        REFERENCES api_keys (id) ON DELETE CASCADE,
     -- The link that opened it, which is gone since; NULL: a key did.
     link_id      uuid,
+    -- The last form that it sent of those that make a thing each time: one that is sent again makes nothing.
+    last_form    uuid,
     created_at   timestamptz NOT NULL DEFAULT now(),
     -- To the minute.
     last_used_at timestamptz NOT NULL DEFAULT now()
@@ -139,8 +141,8 @@ CREATE TABLE webhooks (
     failure_count integer     NOT NULL DEFAULT 0,
     -- Of failure_count: failures of attempts that began before the run's first failure was recorded.
     early_failures integer    NOT NULL DEFAULT 0,
-    -- Counts re-enablings. A delivery carries the generation it began under, and one of an earlier generation does not
-    -- count against the webhook: an integer needs no clocks to agree.
+    -- Counts re-enablings, and other URLs of an active webhook. A delivery carries the generation it began under, and one of an
+    -- earlier generation does not count against the webhook: an integer needs no clocks to agree.
     generation    integer     NOT NULL DEFAULT 0,
     -- Counts runs of failures. An attempt that carries the present run's number began after its first failure was known.
     failure_run   integer     NOT NULL DEFAULT 0,

@@ -286,6 +286,12 @@ func (s *Service) PortalSession(ctx context.Context, cookie string, used bool) (
 	return session, nil
 }
 
+// TakePortalForm says whether a form is another than the one before, of those for which a session asks it.
+func (s *Service) TakePortalForm(ctx context.Context, session, form uuid.UUID) (bool, error) {
+	n, err := db.New().TakePortalForm(ctx, s.Pool, db.TakePortalFormParams{ID: session, Form: form})
+	return n > 0, err
+}
+
 // PortalSessions are a bot's, newest first.
 func (s *Service) PortalSessions(ctx context.Context, botID string) ([]PortalSession, error) {
 	bot, err := s.row(ctx, botID)

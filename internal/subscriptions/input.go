@@ -38,6 +38,8 @@ type Input struct {
 	// IfNoOverlap refuses another secret while the one before the present one signs too: that would end, and receivers may have
 	// no other.
 	IfNoOverlap bool
+	// IfStill refuses a change of the webhook as it is when the change begins; nil: it is not asked.
+	IfStill func(db.Webhook) error
 	// Headers are those of its own that change, by name; nil removes one. An empty map changes nothing.
 	Headers map[string]*string
 
@@ -115,8 +117,14 @@ func (in *Input) checkOverlap(faults *problem.Faults) {
 	}
 }
 
-// readClock sets now, where the input needs it.
-func (in *Input) readClock(ctx context.Context, tx db.DBTX) (err error) {
+// begin asks IfStill, and sets now where the input needs it.
+func (in *Input) begin(ctx context.Context, tx db.DBTX, w db.Webhook) (err error) {
+	if in.IfStill != nil {
+		err = in.IfStill(w)
+	}
+	if err != nil {
+		return err
+	}
 	if in.key == newKey || in.IfNoOverlap {
 		in.now, err = db.ReadClock(ctx, tx)
 	}

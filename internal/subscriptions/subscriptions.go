@@ -188,7 +188,7 @@ func (s *Service) update(ctx context.Context, change db.UpdateWebhookParams, in 
 		if w, err = q.GetWebhook(ctx, tx, db.GetWebhookParams{ID: change.ID, BotID: change.BotID}); err != nil {
 			return problem.OrNotFound(err)
 		}
-		if err = in.readClock(ctx, tx); err != nil {
+		if err = in.begin(ctx, tx, w); err != nil {
 			return err
 		}
 		if err := changeFilter(&change, w, in); err != nil {
