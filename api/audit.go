@@ -53,7 +53,11 @@ func (s *server) auditOf(c *gin.Context, q *query, bot string) (reply, error) {
 	if err := q.Err(); err != nil {
 		return reply{}, err
 	}
-	entries, more, err := s.audit.List(c, bot, before)
+	list := s.audit.List
+	if botID(c) != "" {
+		list = s.audit.ListOwn
+	}
+	entries, more, err := list(c, bot, before)
 	if err != nil {
 		return reply{}, err
 	}
@@ -61,12 +65,12 @@ func (s *server) auditOf(c *gin.Context, q *query, bot string) (reply, error) {
 	for i, e := range entries {
 		views[i] = toAuditEntry(e, botID(c) != "")
 	}
-	list, n := encodeList(views)
+	answer, n := encodeList(views)
 	if n < len(views) || more {
 		q.values.Set("before", views[n-1].ID.String())
 		s.linkNext(c, q.values)
 	}
-	return ok(list), nil
+	return ok(answer), nil
 }
 
 // seenBy is an actor as a reader may see it: who of the operator's side it is, is not for the bot.

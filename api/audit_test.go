@@ -148,6 +148,22 @@ func TestABotsOwnEntriesAreBounded(t *testing.T) {
 	require.Equal(t, "key", entries[0].Actor.Kind)
 }
 
+// TestABotReadsNothingOfAnEarlierOne that had its id. An operator reads both.
+func TestABotReadsNothingOfAnEarlierOne(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, func(*api.Config) {})
+	bot, _ := a.bot()
+	require.Equal(t, http.StatusNoContent, a.do("DELETE", "/api/internal/v1/bots/"+bot, serviceToken, nil).status)
+	require.Equal(t, http.StatusCreated, a.do("POST", "/api/internal/v1/bots", serviceToken, map[string]any{"id": bot, "name": "again"}).status)
+	var key struct{ Key string }
+	a.do("POST", "/api/internal/v1/bots/"+bot+"/keys", serviceToken, map[string]any{}).into(t, &key)
+	var own, all []mathub.AuditEntry
+	a.do("GET", auditPath, key.Key, nil).into(t, &own)
+	require.Equal(t, []string{"key.created", "bot.created"}, actions(own))
+	a.do("GET", "/api/internal/v1/audit?botId="+bot, serviceToken, nil).into(t, &all)
+	require.Equal(t, []string{"key.created", "bot.created", "bot.deleted", "key.created", "bot.created"}, actions(all))
+}
+
 func actions(entries []mathub.AuditEntry) (all []string) {
 	for _, e := range entries {
 		all = append(all, e.Action)

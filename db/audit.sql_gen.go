@@ -65,21 +65,28 @@ const listAuditOfBot = `-- name: ListAuditOfBot :many
 SELECT id, at, bot_id, action, subject, before, after, actor_kind, actor_id, actor_name, actor_key_id, actor_link_id, client, request
 FROM audit_log a
 WHERE a.bot_id = $1
-  AND ($2::uuid IS NULL
-      OR (a.at, a.id) < (SELECT b.at, b.id FROM audit_log b WHERE b.id = $2::uuid AND b.bot_id = $1))
+  AND a.at >= coalesce((SELECT o.created_at FROM bots o WHERE $2::boolean AND o.id = $1), '-infinity')
+  AND ($3::uuid IS NULL
+      OR (a.at, a.id) < (SELECT b.at, b.id FROM audit_log b WHERE b.id = $3::uuid AND b.bot_id = $1))
 ORDER BY a.at DESC, a.id DESC
-LIMIT $3
+LIMIT $4
 `
 
 type ListAuditOfBotParams struct {
 	BotID    string
+	Own      bool
 	BeforeID uuid.NullUUID
 	Most     int32
 }
 
-// The same of one bot.
+// The same of one bot. own: as the bot may see it, without what is of an earlier bot that had the id.
 func (q *Queries) ListAuditOfBot(ctx context.Context, db DBTX, arg ListAuditOfBotParams) ([]AuditLog, error) {
-	rows, err := db.Query(ctx, listAuditOfBot, arg.BotID, arg.BeforeID, arg.Most)
+	rows, err := db.Query(ctx, listAuditOfBot,
+		arg.BotID,
+		arg.Own,
+		arg.BeforeID,
+		arg.Most,
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -46,7 +46,7 @@ func (p *portal) auditLog(w http.ResponseWriter, r *http.Request, s *session) er
 	if text := r.URL.Query().Get("before"); text != "" {
 		before, _ = web.ParseID(text) // what is no entry is the newest
 	}
-	entries, more, err := p.Audit.List(r.Context(), s.BotID, before)
+	entries, more, err := p.Audit.ListOwn(r.Context(), s.BotID, before)
 	if err != nil {
 		return err
 	}

@@ -15,10 +15,11 @@ ORDER BY a.at DESC, a.id DESC
 LIMIT @most;
 
 -- name: ListAuditOfBot :many
--- The same of one bot.
+-- The same of one bot. own: as the bot may see it, without what is of an earlier bot that had the id.
 SELECT *
 FROM audit_log a
 WHERE a.bot_id = @bot_id
+  AND a.at >= coalesce((SELECT o.created_at FROM bots o WHERE @own::boolean AND o.id = @bot_id), '-infinity')
   AND (sqlc.narg('before_id')::uuid IS NULL
       OR (a.at, a.id) < (SELECT b.at, b.id FROM audit_log b WHERE b.id = sqlc.narg('before_id')::uuid AND b.bot_id = @bot_id))
 ORDER BY a.at DESC, a.id DESC

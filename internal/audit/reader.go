@@ -28,12 +28,21 @@ type Entry struct {
 // List returns up to MaxListed of a bot's entries, or of all bots' where botID is empty: newest first, from the one before
 // `before` on, or from the newest. more: there are older ones. Before an entry that is not there, or another bot's, there is none.
 func (r *Reader) List(ctx context.Context, botID string, before uuid.UUID) (entries []Entry, more bool, err error) {
+	return r.list(ctx, botID, false, before)
+}
+
+// ListOwn is List as the bot itself may read it: without what was written of an earlier bot that had its id.
+func (r *Reader) ListOwn(ctx context.Context, botID string, before uuid.UUID) (entries []Entry, more bool, err error) {
+	return r.list(ctx, botID, true, before)
+}
+
+func (r *Reader) list(ctx context.Context, botID string, own bool, before uuid.UUID) (entries []Entry, more bool, err error) {
 	q, from := db.New(), db.IDOrNull(before)
 	var rows []db.AuditLog
 	if botID == "" {
 		rows, err = q.ListAudit(ctx, r.Pool, db.ListAuditParams{BeforeID: from, Most: MaxListed + 1})
 	} else {
-		rows, err = q.ListAuditOfBot(ctx, r.Pool, db.ListAuditOfBotParams{BotID: botID, BeforeID: from, Most: MaxListed + 1})
+		rows, err = q.ListAuditOfBot(ctx, r.Pool, db.ListAuditOfBotParams{BotID: botID, Own: own, BeforeID: from, Most: MaxListed + 1})
 	}
 	if err != nil {
 		return nil, false, err
