@@ -8,6 +8,7 @@ import base64
 import hashlib
 import hmac
 import json
+import logging
 import os
 import queue
 import socket
@@ -55,8 +56,11 @@ def work():
         if event_id in seen:
             continue  # the same webhook-id may come twice: do the work once
         seen.add(event_id)
-        event = json.loads(body)
-        print(event_id, event["event"], event["data"], flush=True)
+        try:
+            event = json.loads(body)
+            print(event_id, event["event"], event["data"], flush=True)
+        except Exception:  # the others' work goes on; in production, try this one again
+            logging.exception("event %s", event_id)
 
 
 try:
