@@ -559,3 +559,25 @@ func (q *Queries) StartRecovery(ctx context.Context, db DBTX, arg StartRecoveryP
 	)
 	return i, err
 }
+
+const trimRecoveries = `-- name: TrimRecoveries :exec
+DELETE FROM recoveries WHERE id IN (
+    SELECT r.id FROM recoveries r
+    WHERE r.webhook_id = $1 AND r.state <> 'running' AND r.created_at < now() - interval '1 day' AND r.created_at < (
+        SELECT o.created_at FROM recoveries o WHERE o.webhook_id = $1 ORDER BY o.created_at DESC LIMIT 1 OFFSET $2
+    )
+    ORDER BY r.created_at LIMIT 100
+)
+`
+
+type TrimRecoveriesParams struct {
+	WebhookID uuid.UUID
+	Others    int32
+}
+
+// Removes recoveries of a webhook that ended and that no list shows: those before the last @others and one. Within a day, their
+// incident has taken over how they ended.
+func (q *Queries) TrimRecoveries(ctx context.Context, db DBTX, arg TrimRecoveriesParams) error {
+	_, err := db.Exec(ctx, trimRecoveries, arg.WebhookID, arg.Others)
+	return err
+}

@@ -80,6 +80,17 @@ WHERE r.webhook_id = @webhook_id
 ORDER BY r.created_at DESC
 LIMIT @most;
 
+-- name: TrimRecoveries :exec
+-- Removes recoveries of a webhook that ended and that no list shows: those before the last @others and one. Within a day, their
+-- incident has taken over how they ended.
+DELETE FROM recoveries WHERE id IN (
+    SELECT r.id FROM recoveries r
+    WHERE r.webhook_id = @webhook_id AND r.state <> 'running' AND r.created_at < now() - interval '1 day' AND r.created_at < (
+        SELECT o.created_at FROM recoveries o WHERE o.webhook_id = @webhook_id ORDER BY o.created_at DESC LIMIT 1 OFFSET @others
+    )
+    ORDER BY r.created_at LIMIT 100
+);
+
 -- name: LockRecovery :one
 -- Locks a recovery that runs and has come as far as given. Both halves of the span end where the second begins, so that
 -- the place alone does not tell.

@@ -16,6 +16,8 @@ import (
 )
 
 const (
+	// MostRecoveries is how many recoveries of a webhook are listed; older ones go after a day.
+	MostRecoveries = 50
 	// MissedBefore is how long before it was disabled a webhook may have missed events: what failed until then is
 	// attempted again no more. The default schedule's retries take 18 h.
 	MissedBefore = 24 * time.Hour
@@ -111,6 +113,9 @@ func beginRecovery(ctx context.Context, tx pgx.Tx, note func(audit.Change) error
 		ID: uuid.Must(uuid.NewV7()), WebhookID: s.WebhookID, Since: s.Since, Until: s.Until,
 		EventType: s.EventType, Error: s.Error, StatusClass: int32(s.Status),
 	})
+	if err == nil {
+		err = db.New().TrimRecoveries(ctx, tx, db.TrimRecoveriesParams{WebhookID: s.WebhookID, Others: MostRecoveries - 1})
+	}
 	if err != nil {
 		return r, err
 	}

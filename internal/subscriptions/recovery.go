@@ -16,8 +16,6 @@ import (
 const (
 	// startTimeout bounds the wait for Temporal to start what the sweep would start as well.
 	startTimeout = 2 * time.Second
-	// maxRecoveriesListed is how many past recoveries of a webhook are listed.
-	maxRecoveriesListed = 50
 	// spanSlack is by how much a span may reach back over the retention, for clocks that differ and time that passes.
 	spanSlack = 5 * time.Minute
 )
@@ -97,7 +95,7 @@ func (s *Service) LatestRecovery(ctx context.Context, w db.Webhook) (db.LatestRe
 
 // Recoveries are the last recoveries of w, newest first, 50 at most.
 func (s *Service) Recoveries(ctx context.Context, w db.Webhook) ([]db.ListRecoveriesRow, error) {
-	return db.New().ListRecoveries(ctx, s.Pool, db.ListRecoveriesParams{WebhookID: w.ID, Most: maxRecoveriesListed})
+	return db.New().ListRecoveries(ctx, s.Pool, db.ListRecoveriesParams{WebhookID: w.ID, Most: history.MostRecoveries})
 }
 
 // CancelRecovery ends the recovery of w that is running.
