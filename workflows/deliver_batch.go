@@ -58,12 +58,14 @@ const batchSteps = 20
 
 // DeliverBatch delivers an accepted event to one page of a large audience, step by step.
 func DeliverBatch(ctx workflow.Context, in BatchInput) (Summary, error) {
-	f := &fanOut{events: []webhook.Event{{ID: in.EventID, Type: in.EventType}}, summary: in.Summary, sum: in.Sum}
+	f := &fanOut{events: []webhook.Event{{ID: in.EventID, Type: in.EventType}}, batch: true, summary: in.Summary, sum: in.Sum}
 	f.sum.EventID = in.EventID
 	for range batchSteps {
 		var part delivery.Audience
 		ask := delivery.PartOfAudience{EventID: in.EventID, Page: in.Page}
-		if err := workflow.ExecuteLocalActivity(databaseActivity(ctx, "look up the batch's webhooks"), act.AddressPart, ask).Get(ctx, &part); err != nil {
+		// Behind a thousand other batches each of its statements waits for a connection: it is not to begin again meanwhile.
+		lookup := localActivity(ctx, activities.GroupTimeout, "look up the batch's webhooks")
+		if err := workflow.ExecuteLocalActivity(lookup, act.AddressPart, ask).Get(ctx, &part); err != nil {
 			return f.sum, err
 		}
 		err := f.deliver(ctx, f.events, part)

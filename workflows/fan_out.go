@@ -43,6 +43,7 @@ type Summary struct {
 type fanOut struct {
 	events     []webhook.Event
 	group      bool   // they are several as a rule
+	batch      bool   // it is a part of a large audience
 	summary    string // what they are about, as operators see it
 	sum        Summary
 	searchable bool
@@ -192,7 +193,7 @@ func (f *fanOut) deliverTogether(ctx workflow.Context, attempts []first) error {
 			pairs = append(pairs, p.pair())
 		}
 		options := localActivity(ctx, activities.GroupTimeout, fmt.Sprintf("%d first attempts", len(pairs)))
-		return group{from, upto, workflow.ExecuteLocalActivity(options, act.DeliverGroup, delivery.Group{Deliveries: pairs})}
+		return group{from, upto, workflow.ExecuteLocalActivity(options, act.DeliverGroup, delivery.Group{Deliveries: pairs, Batch: f.batch})}
 	}
 	var groups []group
 	for from := 0; from < len(attempts); from += delivery.MaxGroup {

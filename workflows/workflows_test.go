@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/mock"
@@ -214,6 +215,19 @@ func TestABatchGoesOnStepByStep(t *testing.T) {
 	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(again.Input, &in))
 	require.Equal(t, delivery.Page{After: last, Upto: uuid.Max}, in.Page)
 	require.Equal(t, batchSteps*500, in.Sum.Queued)
+}
+
+// TestABatchWaitsForItsTurn: where so many look up their webhooks that none is done within an attempt's time, each is in the end.
+func TestABatchWaitsForItsTurn(t *testing.T) {
+	env := newEnv(t)
+	env.OnActivity(act.AddressPart, mock.Anything, mock.Anything).Return(func(ctx context.Context, _ delivery.PartOfAudience) (delivery.Audience, error) {
+		until, bounded := ctx.Deadline()
+		require.True(t, bounded)
+		require.Greater(t, time.Until(until), time.Minute)
+		return delivery.Audience{Events: []delivery.EventAudience{{}}}, nil
+	}).Once()
+	env.ExecuteWorkflow(DeliverBatch, BatchInput{EventID: "e1", Page: delivery.Page{Upto: uuid.Max}})
+	require.NoError(t, env.GetWorkflowError())
 }
 
 func TestALargerAudienceIsAGroup(t *testing.T) {

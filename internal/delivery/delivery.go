@@ -89,6 +89,7 @@ type Deliverer struct {
 	attempts runOnce
 	rounds   *botRounds
 	group    chan struct{} // one for each delivery of a group in flight
+	batch    chan struct{} // one for each that is of a large audience
 	stint    time.Duration // groupStint
 	starts   chan struct{} // one for each batch that is being started
 
@@ -104,7 +105,7 @@ func New(cfg Config) *Deliverer {
 		recorder: history.NewRecorder(cfg.Pool, cfg.Logger, cfg.Meter, func(w history.Webhook) { cfg.Wake(Target(w)) }),
 		metrics:  newMetrics(cfg.Meter), reporter: newReporter(cfg.Logger),
 		gate: newGate(), limiter: allowance.New(cfg.Pool, cfg.Unverified), prefetch: newPrefetch(), rounds: newBotRounds(), group: make(chan struct{}, groupRoom),
-		stint: groupStint, starts: make(chan struct{}, startsAtOnce),
+		batch: make(chan struct{}, batchRoom), stint: groupStint, starts: make(chan struct{}, startsAtOnce),
 	}
 	d.lag.isScarce, d.lag.waiting = new(processors).scarce, d.gate.waitingOf
 	d.attempts.log, d.attempts.inFlight = cfg.Logger, map[uuid.UUID]*attemptRun{}

@@ -15,6 +15,9 @@ import (
 // groupRoom is how many deliveries of groups are in flight, or wait for a place, at once in a process.
 const groupRoom = 8000
 
+// batchRoom is how many of them may be of large audiences, so that other events' do not wait for those in turn.
+const batchRoom = groupRoom / 2
+
 // groupStint is how long one call begins with deliveries of a group, so that they have ended well within its activity's time.
 const groupStint = 30 * time.Second
 
@@ -22,7 +25,11 @@ const groupStint = 30 * time.Second
 const MaxGroup = 1000
 
 // Group names first attempts: each event to each of its webhooks.
-type Group struct{ Deliveries []Pair }
+type Group struct {
+	Deliveries []Pair
+	// Batch: they are part of a large audience.
+	Batch bool `json:",omitempty"`
+}
 
 // Pair is an event and a webhook that it goes to.
 type Pair struct {
@@ -99,14 +106,17 @@ func (d *Deliverer) RunGroup(ctx context.Context, g Group) (GroupResult, error) 
 	all := make(chan ended, len(g.Deliveries))
 	stint, cancel := context.WithTimeout(ctx, d.stint)
 	defer cancel()
-	begun := 0
+	rooms, begun := []chan struct{}{d.group}, 0
+	if g.Batch {
+		rooms = []chan struct{}{d.batch, d.group}
+	}
 	for i, pair := range g.Deliveries {
-		if !d.roomForOne(stint) {
+		if !enter(stint, rooms) {
 			break
 		}
 		begun++
 		go func() {
-			defer func() { <-d.group }()
+			defer leave(rooms)
 			r, err := d.Run(ctx, First(pair.EventID, pair.WebhookID))
 			all <- ended{Ended{i, r}, err}
 		}()
@@ -131,12 +141,21 @@ func (d *Deliverer) RunGroup(ctx context.Context, g Group) (GroupResult, error) 
 	return sum, fault
 }
 
-// roomForOne waits until a delivery of a group may begin. false: ctx ended before.
-func (d *Deliverer) roomForOne(ctx context.Context) bool {
-	select {
-	case d.group <- struct{}{}:
-		return true
-	case <-ctx.Done():
-		return false
+// enter takes a place in each room. false: ctx ended before.
+func enter(ctx context.Context, rooms []chan struct{}) bool {
+	for i, room := range rooms {
+		select {
+		case room <- struct{}{}:
+		case <-ctx.Done():
+			leave(rooms[:i])
+			return false
+		}
+	}
+	return true
+}
+
+func leave(rooms []chan struct{}) {
+	for _, room := range rooms {
+		<-room
 	}
 }

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -79,13 +80,40 @@ func TestDeliverer_RunGroup(t *testing.T) {
 		require.Len(t, to.requests(), 5)
 	})
 
+	t.Run("ALargeAudienceLeavesRoom", func(t *testing.T) {
+		t.Parallel()
+		r, hangs, to := newRig(t), newReceiver(t, 200), newReceiver(t, 200)
+		r.group, r.batch, r.stint = make(chan struct{}, 4), make(chan struct{}, 2), time.Minute
+		_, release := hangs.held(t)
+		e := r.accepted(t)
+		large, small := Group{Batch: true}, Group{}
+		for range 5 {
+			large.Deliveries = append(large.Deliveries, Pair{e.ID, r.subscribe(t, hangs.url, "")})
+			small.Deliveries = append(small.Deliveries, Pair{e.ID, r.subscribe(t, to.url, "")})
+		}
+		ended := make(chan GroupResult)
+		go func() {
+			sum, _ := r.RunGroup(context.Background(), large)
+			ended <- sum
+		}()
+		require.Eventually(t, func() bool { return hangs.hits.Load() == 2 }, time.Minute, time.Millisecond)
+		sum, err := r.RunGroup(t.Context(), small)
+		require.NoError(t, err)
+		require.Equal(t, GroupResult{Counts: Counts{Delivered: 5}}, sum)
+		require.EqualValues(t, 2, hangs.hits.Load())
+		release()
+		require.Equal(t, 5, (<-ended).Total())
+		require.Empty(t, r.group)
+		require.Empty(t, r.batch)
+	})
+
 	t.Run("ErrorOfOneIsTheGroups", func(t *testing.T) {
 		t.Parallel()
 		r, to := newRig(t), newReceiver(t, 200)
 		well, ill := r.subscribe(t, to.url, ""), r.subscribe(t, to.url, "")
 		r.execute(t, "ALTER TABLE deliveries ADD CONSTRAINT ill CHECK (webhook_id <> '"+ill.String()+"')")
 		e := r.storedElsewhere(t)
-		group := Group{[]Pair{{e.ID, ill}, {e.ID, well}}}
+		group := Group{Deliveries: []Pair{{e.ID, ill}, {e.ID, well}}}
 		_, err := r.RunGroup(t.Context(), group)
 		require.ErrorContains(t, err, "not recorded")
 		require.Equal(t, 1, r.deliveries(t, well), "the others are delivered all the same")
@@ -103,7 +131,7 @@ func TestDeliverer_RunGroup(t *testing.T) {
 		well, sealed := r.subscribe(t, to.url, ""), r.subscribe(t, to.url, "")
 		r.set(t, sealed, "secret = 'sealed with another keyset'")
 		e := r.storedElsewhere(t)
-		sum, err := r.RunGroup(t.Context(), Group{[]Pair{{e.ID, sealed}, {e.ID, well}}})
+		sum, err := r.RunGroup(t.Context(), Group{Deliveries: []Pair{{e.ID, sealed}, {e.ID, well}}})
 		require.NoError(t, err)
 		require.Equal(t, GroupResult{Counts: Counts{Delivered: 1, Queued: 1}, Ended: []Ended{{0, Result{Status: Queued}}}}, sum)
 		require.Len(t, r.planned(t, sealed), 1)
