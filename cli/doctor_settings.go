@@ -20,6 +20,9 @@ var temporalVariables = []string{
 	"TEMPORAL_TLS_SERVER_NAME", "TEMPORAL_TLS_DISABLE_HOST_VERIFICATION",
 }
 
+// runVariables are those that only `make run` takes.
+var runVariables = []string{"MATHUB_DATA_DIR", "MATHUB_POSTGRES_PORT", "MATHUB_TEMPORAL_PORT", "MATHUB_UI_HOSTS", "MATHUB_UI_PORT"}
+
 func (d *Doctor) examineSettings(program Program, environ []string) []finding {
 	findings := make([]finding, 0, 5)
 	if err := program.CheckSettings(); err != nil {
@@ -81,7 +84,7 @@ func nameVariables(known, environ []string) finding {
 	var unknown []string
 	for _, entry := range environ {
 		name, _, _ := strings.Cut(entry, "=")
-		isOurs := strings.HasPrefix(name, "MATHUB_") && !slices.Contains(known, name)
+		isOurs := strings.HasPrefix(name, "MATHUB_") && !slices.Contains(known, name) && !slices.Contains(runVariables, name)
 		isTemporals := strings.HasPrefix(name, "TEMPORAL_") && !slices.Contains(temporalVariables, name) && !strings.HasPrefix(name, "TEMPORAL_GRPC_META_")
 		if isOurs || isTemporals {
 			unknown = append(unknown, name)

@@ -77,6 +77,7 @@ func TestDoctor(t *testing.T) {
 		"schedule":         {"MATHUB_RETRY_SCHEDULE=soon", "settings", "failed"},
 		"retention":        {"MATHUB_RETENTION=1d", "settings", "failed"},
 		"no webhooks":      {"MATHUB_MAX_WEBHOOKS_PER_BOT=0", "settings", "failed"},
+		"make run's":       {"MATHUB_UI_PORT=8233", "variables", "ok"},
 		"misspelt":         {"MATHUB_RETENTON=30d", "variables", "warning"},
 		"no keyset":        {"MATHUB_KEYSET=", "keyset", "failed"},
 		"broken keyset":    {"MATHUB_KEYSET=abc", "keyset", "failed"},

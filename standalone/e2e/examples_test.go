@@ -35,10 +35,10 @@ func example(t *testing.T, path string) string {
 	return full
 }
 
-// output runs a program to its end, for two minutes at most.
+// output runs a program to its end, for ten minutes at most: some compile a client on a machine that has nothing compiled yet.
 func (tm *terminal) output(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	out, err := tm.command(ctx, name, args...).CombinedOutput()
 	require.NoError(t, err, "%s %v: %s", name, args, out)

@@ -15,8 +15,9 @@ var shared struct {
 	life  *lasting
 }
 
-// Shared is a stack with the settings of Options's zero value for all tests of a package that ask for it. The first starts
-// it, and Main stops it. A test may do to it what users do, with bots of its own: it stops nothing, and changes nothing that
+// Shared is a stack for all tests of a package that ask for it. It has the settings of Options's zero value, but that retries come
+// only when they are asked for, as a test on a busy machine may take longer than the default schedule. The first test starts it, and
+// Main stops it. A test may do to it what users do, with bots of its own: it stops nothing, and changes nothing that
 // concerns others.
 func Shared(t testing.TB) *Stack {
 	t.Helper()
@@ -26,7 +27,7 @@ func Shared(t testing.TB) *Stack {
 		shared.life.end() // of one that did not start
 		shared.life = new(lasting)
 		shared.life.TB = t
-		shared.stack = Start(shared.life, Options{})
+		shared.stack = Start(shared.life, Options{Env: map[string]string{"MATHUB_RETRY_SCHEDULE": "5h,5h,5h"}})
 	}
 	t.Cleanup(func() {
 		if t.Failed() {

@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,8 +38,19 @@ import (
 // patience bounds what normally takes a moment, and on a busy machine a multiple of it: a start, a migration.
 const patience = 3 * time.Minute
 
-// Main runs a package's tests: call it from TestMain.
+// ours are the variables that say what tests do. All others of the product and of Temporal would change what is tested.
+var ours = []string{"MATHUB_SOAK", "MATHUB_BENCH", "MATHUB_SHOTS", "MATHUB_PICTURES"}
+
+// Main runs a package's tests, without whatever settings of the product the environment has: call it from TestMain.
 func Main(m *testing.M) {
+	for _, variable := range os.Environ() {
+		name, _, _ := strings.Cut(variable, "=")
+		if (strings.HasPrefix(name, "MATHUB_") || strings.HasPrefix(name, "TEMPORAL_")) && !slices.Contains(ours, name) {
+			if err := os.Unsetenv(name); err != nil {
+				panic(err)
+			}
+		}
+	}
 	code := m.Run()
 	if shared.life.end() && code == 0 {
 		code = 1
