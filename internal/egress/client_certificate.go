@@ -189,7 +189,31 @@ func (s *sessions) of(own *tls.Certificate) tls.ClientSessionCache {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cache == nil || s.owner != own {
-		s.owner, s.cache = own, tls.NewLRUClientSessionCache(s.size)
+		s.owner, s.cache = own, smallSessions{tls.NewLRUClientSessionCache(min(s.size, maxSessions))}
 	}
 	return s.cache
+}
+
+const (
+	// maxSessions is how many receivers' sessions are kept, and maxSessionBytes how large one is, with the receiver's certificates:
+	// common ones have 10 KiB. A stranger with a name for each connection and a chain of 256 KiB could fill the memory.
+	maxSessions     = 1024
+	maxSessionBytes = 16 << 10
+)
+
+// smallSessions keeps no session that is too large, nor what it was before.
+type smallSessions struct{ tls.ClientSessionCache }
+
+// Put implements tls.ClientSessionCache.
+func (c smallSessions) Put(key string, session *tls.ClientSessionState) {
+	if session != nil {
+		ticket, state, err := session.ResumptionState()
+		if err != nil {
+			return
+		}
+		if encoded, err := state.Bytes(); err != nil || len(ticket)+len(encoded) > maxSessionBytes {
+			session = nil
+		}
+	}
+	c.ClientSessionCache.Put(key, session)
 }
