@@ -164,7 +164,7 @@ func (c *Client) transport(o Options, protocols []string) *http.Transport {
 		resolver: o.Resolver,
 		outbound: c.outbound,
 		tunnels:  c.tunnels,
-		tls:      &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs, NextProtos: protocols, Time: o.Now},
+		tls:      &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs, NextProtos: protocols, Time: o.Now, VerifyConnection: checkChain},
 		own:      o.ClientCertificate,
 		sessions: sessions{size: o.MaxIdleConns},
 	}

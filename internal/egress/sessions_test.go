@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,6 +21,10 @@ func TestLargeSessionsAreNotKept(t *testing.T) {
 		}
 	})
 	large.Certificate = append(large.Certificate, more.Certificate[0])
+	huge := large
+	huge.Certificate = slices.Concat(large.Certificate, more.Certificate, more.Certificate, more.Certificate)
+	r := listenTLS(t, &tls.Config{Certificates: []tls.Certificate{huge}}, answerTLS)
+	require.Equal(t, "tls: more than 64 KiB of certificates", post(t, newClient(t, Options{RootCAs: trusted.pool()}), r.URL).Error)
 	for name, c := range map[string]struct {
 		certificate tls.Certificate
 		resumed     bool

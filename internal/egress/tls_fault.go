@@ -32,6 +32,7 @@ const (
 	tlsNoProtocol       = "tls: no common application protocol"
 	tlsInternal         = "tls: internal error of the receiver"
 	tlsPlainHTTP        = "tls: the receiver speaks plain HTTP"
+	tlsLargeChain       = "tls: more than 64 KiB of certificates"
 	tlsNone             = "tls: the receiver does not speak TLS"
 	tlsRefused          = "tls: refused by the receiver: " // and its alert
 	tlsFailed           = "tls: handshake failed"
@@ -55,6 +56,22 @@ var alertFaults = map[string]string{
 var localFaults = []struct{ text, fault string }{
 	{"server selected unsupported protocol version", tlsTooOld},
 	{"unconfigured cipher suite", tlsNoCipher},
+	{tlsLargeChain, tlsLargeChain},
+}
+
+// maxChainBytes bounds the certificates of a receiver, which each connection keeps: common ones have 6 KiB, and crypto/tls takes 256.
+const maxChainBytes = 64 << 10
+
+// checkChain is a tls.Config's VerifyConnection.
+func checkChain(state tls.ConnectionState) error {
+	size := 0
+	for _, c := range state.PeerCertificates {
+		size += len(c.Raw)
+	}
+	if size > maxChainBytes {
+		return errors.New(tlsLargeChain)
+	}
+	return nil
 }
 
 // tlsFault describes an error of the TLS handshake; it is empty for any other.
