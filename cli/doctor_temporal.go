@@ -155,6 +155,7 @@ func (x *temporalExam) pollers(ctx context.Context) (findings []finding) {
 		kind         enumspb.TaskQueueType
 	}{
 		{"workers", workflows.TaskQueue, enumspb.TASK_QUEUE_TYPE_WORKFLOW},
+		{"workers of large audiences", workflows.BatchTaskQueue, enumspb.TASK_QUEUE_TYPE_WORKFLOW},
 		{"workers of queues", workflows.SlowTaskQueue, enumspb.TASK_QUEUE_TYPE_ACTIVITY},
 	} {
 		described, err := x.client.WorkflowService().DescribeTaskQueue(ctx, &workflowservice.DescribeTaskQueueRequest{

@@ -66,6 +66,7 @@ func TestALargeAudienceIsDeliveredInBatches(t *testing.T) {
 	s.emit(t, "e1")
 	require.Equal(t, workflows.Summary{EventID: "e1", Batches: 2}, s.counted(t, "event-e1"))
 	batches := s.batches(t, "e1", 2)
+	require.Equal(t, batches, s.found(t, fmt.Sprintf("TaskQueue = '%s'", workflows.BatchTaskQueue)), "so that other events do not wait for a place among many")
 	delivered := 0
 	for _, id := range batches {
 		delivered += result[workflows.Summary](t, s.client, id).Delivered

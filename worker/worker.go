@@ -36,19 +36,22 @@ const (
 	// slowSlots is how many rounds of webhooks' queues are in progress at once. With fairness, a bot whose thousand webhooks
 	// hang leaves others theirs; delivery.RunRound bounds what one bot can have without.
 	slowSlots = 200
+	// batchSlots is how many parts of large audiences are delivered at once, each of delivery.StepSize webhooks at a time. Those
+	// of a few events would hold all of workflowSlots, and other events wait for minutes.
+	batchSlots = 64
 	// stopTimeout is what Stop gives the tasks in progress: a POST takes 5 s, its recording is quick.
 	stopTimeout = 5500 * time.Millisecond
 )
 
 // Worker runs the workflows, the direct deliveries and the queues on one client.
 type Worker struct {
-	fast, slow worker.Worker
-	deliverer  *delivery.Deliverer
-	remover    *history.Remover
-	waker      *waker
-	client     client.Client
-	identity   string
-	version    string // the program's
+	started   []worker.Worker
+	deliverer *delivery.Deliverer
+	remover   *history.Remover
+	waker     *waker
+	client    client.Client
+	identity  string
+	version   string // the program's
 	// cancel ends the handing over of notices and the waking of queues, which background waits for.
 	cancel     context.CancelFunc
 	background sync.WaitGroup
@@ -82,36 +85,26 @@ func (w *Worker) Start() error {
 	if w.version != "" {
 		worker.SetBinaryChecksum(w.version) // else the SDK reads the whole program for a sum of it
 	}
-	fast := worker.New(c, workflows.TaskQueue, worker.Options{
-		Identity:                                w.identity,
-		LocalActivityWorkerOnly:                 true,
-		MaxConcurrentLocalActivityExecutionSize: localSlots,
-		MaxConcurrentWorkflowTaskExecutionSize:  workflowSlots,
-		WorkerStopTimeout:                       stopTimeout,
-		Interceptors:                            interceptors(),
-		WorkflowTaskPollerBehavior: worker.NewPollerBehaviorAutoscaling(worker.PollerBehaviorAutoscalingOptions{
-			MinimumNumberOfPollers: fewestPollers, InitialNumberOfPollers: startPollers, MaximumNumberOfPollers: mostPollers,
+	workers := map[string]worker.Worker{
+		workflows.TaskQueue:      w.ofWorkflows(workflows.TaskQueue, workflowSlots, fewestPollers, startPollers, mostPollers),
+		workflows.BatchTaskQueue: w.ofWorkflows(workflows.BatchTaskQueue, batchSlots, 1, fewestPollers, startPollers),
+		workflows.SlowTaskQueue: worker.New(c, workflows.SlowTaskQueue, worker.Options{
+			Identity:                           w.identity,
+			DisableWorkflowWorker:              true,
+			MaxConcurrentActivityExecutionSize: slowSlots,
+			WorkerStopTimeout:                  stopTimeout,
+			Interceptors:                       interceptors(),
 		}),
-	})
-	slow := worker.New(c, workflows.SlowTaskQueue, worker.Options{
-		Identity:                           w.identity,
-		DisableWorkflowWorker:              true,
-		MaxConcurrentActivityExecutionSize: slowSlots,
-		WorkerStopTimeout:                  stopTimeout,
-		Interceptors:                       interceptors(),
-	})
-	workflows.Register(fast)
+	}
 	a := activities.New(w.deliverer, w.remover)
-	a.Register(fast)
-	a.Register(slow)
-	if err := fast.Start(); err != nil {
-		return fmt.Errorf("start worker on %s: %w", workflows.TaskQueue, err)
+	for queue, started := range workers {
+		a.Register(started)
+		if err := started.Start(); err != nil {
+			w.stopWorkers()
+			return fmt.Errorf("start worker on %s: %w", queue, err)
+		}
+		w.started = append(w.started, started)
 	}
-	if err := slow.Start(); err != nil {
-		fast.Stop()
-		return fmt.Errorf("start worker on %s: %w", workflows.SlowTaskQueue, err)
-	}
-	w.fast, w.slow = fast, slow
 	ctx, cancel := context.WithCancel(context.Background())
 	w.cancel = cancel
 	w.background.Go(func() {
@@ -121,14 +114,32 @@ func (w *Worker) Start() error {
 	return nil
 }
 
+// ofWorkflows is a worker that runs workflows, as many at once as it has slots.
+func (w *Worker) ofWorkflows(queue string, slots, fewest, initial, most int) worker.Worker {
+	made := worker.New(w.client, queue, worker.Options{
+		Identity:                                w.identity,
+		LocalActivityWorkerOnly:                 true,
+		MaxConcurrentLocalActivityExecutionSize: localSlots,
+		MaxConcurrentWorkflowTaskExecutionSize:  slots,
+		WorkerStopTimeout:                       stopTimeout,
+		Interceptors:                            interceptors(),
+		WorkflowTaskPollerBehavior: worker.NewPollerBehaviorAutoscaling(worker.PollerBehaviorAutoscalingOptions{
+			MinimumNumberOfPollers: fewest, InitialNumberOfPollers: initial, MaximumNumberOfPollers: most,
+		}),
+	})
+	workflows.Register(made)
+	return made
+}
+
 // Behind says that this worker has more to deliver than it can.
 func (w *Worker) Behind() bool { return w.deliverer.Behind() }
 
-// Polling returns nil when Temporal knows this worker as one that asks for the tasks of both queues. It forgets a worker
+// Polling returns nil when Temporal knows this worker as one that asks for the tasks of all queues. It forgets a worker
 // five minutes after its last request.
 func (w *Worker) Polling(ctx context.Context) error {
 	for queue, kind := range map[string]enumspb.TaskQueueType{
-		workflows.TaskQueue: enumspb.TASK_QUEUE_TYPE_WORKFLOW, workflows.SlowTaskQueue: enumspb.TASK_QUEUE_TYPE_ACTIVITY,
+		workflows.TaskQueue: enumspb.TASK_QUEUE_TYPE_WORKFLOW, workflows.BatchTaskQueue: enumspb.TASK_QUEUE_TYPE_WORKFLOW,
+		workflows.SlowTaskQueue: enumspb.TASK_QUEUE_TYPE_ACTIVITY,
 	} {
 		described, err := w.client.DescribeTaskQueue(ctx, queue, kind)
 		if err != nil {
@@ -147,15 +158,19 @@ func (w *Worker) Polling(ctx context.Context) error {
 func (w *Worker) Stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout+time.Second)
 	defer cancel()
-	if w.fast != nil {
-		var slow sync.WaitGroup
-		slow.Go(w.slow.Stop)
-		w.fast.Stop()
-		slow.Wait()
-	}
+	w.stopWorkers()
 	w.deliverer.Close(ctx)
 	if w.cancel != nil {
 		w.cancel()
 	}
 	w.background.Wait()
+}
+
+func (w *Worker) stopWorkers() {
+	var all sync.WaitGroup
+	for _, started := range w.started {
+		all.Go(started.Stop)
+	}
+	all.Wait()
+	w.started = nil
 }

@@ -91,7 +91,7 @@ func StartBatch(ctx context.Context, c client.Client, a *searchattr.Attributes, 
 	in := BatchInput{EventID: all.EventID, EventType: all.EventType, Summary: all.Summary, Page: all.Pages[n]}
 	attributes := temporal.NewSearchAttributes(searchattr.EventType.ValueSet([]string{string(in.EventType)}))
 	_, err := a.Start(ctx, c, attributes, client.StartWorkflowOptions{
-		ID: batchWorkflowID(in.EventID, n+1, in.Page), TaskQueue: TaskQueue,
+		ID: batchWorkflowID(in.EventID, n+1, in.Page), TaskQueue: BatchTaskQueue,
 		// A batch that is completed and begins again sends nothing twice that Postgres has recorded.
 		WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 		StaticSummary:         fmt.Sprintf("%s · batch %d of %d", in.Summary, n+1, len(all.Pages)),

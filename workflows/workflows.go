@@ -24,6 +24,8 @@ import (
 const (
 	// TaskQueue is where workflows, and with them their local activities, run.
 	TaskQueue = emit.TaskQueue
+	// BatchTaskQueue is where the parts of large audiences run, with worker slots of their own.
+	BatchTaskQueue = TaskQueue + "-batches"
 	// SlowTaskQueue is where the rounds of webhooks' queues run, with worker slots of their own. It is to have one
 	// partition, as several blur fairness.
 	SlowTaskQueue = "mathub-webhooks-slow"

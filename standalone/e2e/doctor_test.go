@@ -63,7 +63,7 @@ func TestDoctor(t *testing.T) {
 	require.Zero(t, code)
 	for _, check := range []string{
 		"settings", "variables", "keyset", "service token", "open files", "Postgres", "migrations", "Postgres privileges", "clock of Postgres", "URLs and secrets",
-		"Temporal", "Temporal namespace", "Temporal eager start", "Temporal search attributes", "workers", "workers of queues", "clock of Temporal", "outbound access", "probe",
+		"Temporal", "Temporal namespace", "Temporal eager start", "Temporal search attributes", "workers", "workers of large audiences", "workers of queues", "clock of Temporal", "outbound access", "probe",
 	} {
 		require.Equal(t, "ok", found[check].Status, "%s: %+v", check, found[check])
 	}
