@@ -189,7 +189,8 @@ func visible(data json.RawMessage) string {
 
 // line prints the event, its data to the digit, and what became of it.
 func (s *session) line(e mathub.PolledEvent, result *forwarded) {
-	encoder := json.NewEncoder(os.Stdout)
+	var line bytes.Buffer
+	encoder := json.NewEncoder(&line)
 	encoder.SetEscapeHTML(false)
 	_ = encoder.Encode(struct { // what came as JSON goes as JSON
 		ID        string          `json:"id"`
@@ -198,6 +199,7 @@ func (s *session) line(e mathub.PolledEvent, result *forwarded) {
 		Data      json.RawMessage `json:"data"`
 		Forwarded *forwarded      `json:"forwarded,omitempty"`
 	}{e.ID, e.Type, webhook.FormatTime(e.Timestamp), e.Data, result})
+	fmt.Print(visibleLines(line.String()))
 }
 
 // forward sends the event as a delivery is sent: the same bytes, the same headers.

@@ -2,9 +2,14 @@ package cli
 
 import (
 	"encoding/json"
+	"io"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	mathub "github.com/mathub/webhooks/clients/go"
 )
 
 func TestWhatStrangersWroteCommandsNoTerminal(t *testing.T) {
@@ -19,5 +24,31 @@ func TestWhatStrangersWroteCommandsNoTerminal(t *testing.T) {
 		got := visible(json.RawMessage(written))
 		require.Equal(t, shown, got)
 		require.JSONEq(t, written, got, "it says the same")
+	}
+}
+
+// TestJSONCommandsNoTerminal: it says what the API said, in JSON's own escapes.
+func TestJSONCommandsNoTerminal(t *testing.T) {
+	const written = "{\"body\":\"\u009b2J\u202e\"}"
+	reader, writer, err := os.Pipe()
+	require.NoError(t, err)
+	stdout := os.Stdout
+	os.Stdout = writer
+	err = outputFlags{JSON: true}.show([]byte("["+written+",\n\t"+written+"]\n"), nil) // what it prints fits into the pipe
+	(&session{}).line(mathub.PolledEvent{ID: "e1", Type: "post.created", Data: json.RawMessage(written)}, nil)
+	os.Stdout = stdout
+	require.NoError(t, err)
+	require.NoError(t, writer.Close())
+	out, err := io.ReadAll(reader)
+	require.NoError(t, err)
+	require.NotContains(t, string(out), "\u009b")
+	require.NotContains(t, string(out), "\u202e")
+	dec := json.NewDecoder(strings.NewReader(string(out)))
+	var list []map[string]string
+	require.NoError(t, dec.Decode(&list))
+	var event struct{ Data map[string]string }
+	require.NoError(t, dec.Decode(&event))
+	for _, data := range append(list, event.Data) {
+		require.Equal(t, "\u009b2J\u202e", data["body"])
 	}
 }

@@ -41,10 +41,10 @@ type outputFlags struct {
 	JSON bool `help:"Print the API's JSON."`
 }
 
-// show prints the API's answer as it came, for machines, or as a table.
+// show prints the API's answer for machines, but for characters that would command a terminal, or as a table.
 func (f outputFlags) show(raw []byte, table func(w io.Writer) error) error {
 	if f.JSON {
-		_, err := fmt.Println(string(bytes.TrimSpace(raw)))
+		_, err := fmt.Println(visibleLines(string(bytes.TrimSpace(raw))))
 		return err
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
