@@ -113,7 +113,7 @@ func TestMigrateWaitsForAServerThatComesUp(t *testing.T) {
 	network, address := pgconn.NetworkAddress(target.Host, target.Port)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer listener.Close()
+	defer listener.Close() //nolint:errcheck // the test is over
 	go func() {
 		for first := true; ; first = false {
 			conn, err := listener.Accept()

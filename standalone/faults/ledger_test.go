@@ -320,23 +320,35 @@ func (l *ledger) explainMissing(t *testing.T) {
 	require.NoError(t, rows.Err())
 }
 
-// finished waits until Temporal runs no workflow any more, or for patience until fewer: what a crash left behind has
-// been brought to its end.
+// finished waits until Temporal runs no workflow any more, and no queue has an attempt that is due soon, or for patience until fewer:
+// what a crash left behind has been brought to its end, and what a fault of our own kept from being made is made.
 func finished(t *testing.T, stack *testkit.Stack, patience time.Duration) {
 	t.Helper()
 	patience *= slack
 	fewest, deadline := math.MaxInt, time.Now().Add(patience)
 	for ; ; time.Sleep(100 * time.Millisecond) { // before it looks again
-		running, err := stack.Running(t.Context())
-		if err == nil && running == 0 {
+		left, err := stack.Running(t.Context())
+		if err == nil && left == 0 { // what has ended has left in the queues what it has left
+			left, err = dueSoon(t, stack)
+		}
+		if err == nil && left == 0 {
 			return
 		}
-		if err == nil && running < fewest {
-			fewest, deadline = running, time.Now().Add(patience)
+		if err == nil && left < fewest {
+			fewest, deadline = left, time.Now().Add(patience)
 		}
 		if time.Now().After(deadline) {
 			require.NoError(t, err)
-			t.Fatalf("%d workflows still run", running)
+			t.Fatalf("%d workflows still run, or attempts are due", left)
 		}
 	}
+}
+
+// dueSoon is how many attempts are due within seconds, as those are that a fault of our own kept from being made.
+func dueSoon(t *testing.T, stack *testkit.Stack) (rows int, err error) {
+	t.Helper()
+	err = stack.Database(t).QueryRow(t.Context(), `
+		SELECT count(*) FROM queue q JOIN webhooks w ON w.id = q.webhook_id
+		WHERE w.is_active AND NOT w.suspended AND q.due_at < now() + interval '10 s'`).Scan(&rows)
+	return rows, err
 }
