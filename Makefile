@@ -36,7 +36,9 @@ bin/standalone: FORCE
 .PHONY: FORCE
 FORCE:
 
-test: test-unit test-system ## Run every test, on Postgres and Temporal servers started for them
+test: build ## Run every test, on Postgres and Temporal servers started for them
+	@$(MAKE) -j 2 test-deps test-unit
+	@$(MAKE) test-system
 
 # Without what debuggers read, which most of the time of linking a test goes into, and without vet, which make lint runs.
 GOTEST = $(GO) test -ldflags=-w -vet=off
@@ -49,7 +51,7 @@ test-quick: bin/standalone ## Run the tests that need no Temporal server and tak
 
 # The packages that take longest come first, and several at once, as most of them wait.
 test-unit: bin/standalone ## Run the tests of the product's packages
-	bin/standalone with-servers -- $(GOTEST) -timeout 20m -p 3 -parallel 4 ./worker ./api ./internal/egress ./internal/history ./db ./...
+	bin/standalone with-servers -- $(GOTEST) -timeout 20m -p 4 -parallel 4 ./worker ./api ./internal/egress ./internal/history ./db ./...
 
 # Where no goroutines meet, the race detector finds nothing, and makes a computation five times as slow.
 SEQUENTIAL = "/(webhooks|webhook|workflows|cli|docs|clients/go|gentypes|portal|operators|admission|codec|openfiles|ops|pages|problem|settings|simulation)$$"
