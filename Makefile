@@ -36,7 +36,7 @@ bin/standalone: FORCE
 .PHONY: FORCE
 FORCE:
 
-test: build ## Run every test, on Postgres and Temporal servers started for them
+test: ## Run every test, on Postgres and Temporal servers started for them
 	@$(MAKE) -j 2 test-deps test-unit
 	@$(MAKE) test-system
 

@@ -182,6 +182,25 @@ func TestListsAreTrimmed(t *testing.T) {
 	require.Equal(t, []string{"example.com", "iana.org"}, c.Serve.EgressCheck)
 	require.Equal(t, []uint16{9200, 6379}, c.Serve.EgressAllowPorts)
 	require.Len(t, c.Serve.TrustedProxies, 2)
+
+	// And flags.
+	t.Setenv("MATHUB_BOT_KEY", "bot_k")
+	_, err = newParser(&c).Parse([]string{"events"})
+	require.NoError(t, err)
+	require.Empty(t, c.Events.Types)
+	for _, asked := range []struct {
+		args  []string
+		types *[]string
+	}{
+		{[]string{"events", "--types"}, &c.Events.Types},
+		{[]string{"listen", "--events"}, &c.Listen.Events},
+		{[]string{"webhooks", "create", "http://h", "--events"}, &c.Webhooks.Create.Events},
+		{[]string{"webhooks", "update", "id", "--events"}, &c.Webhooks.Update.Events},
+	} {
+		_, err := newParser(&c).Parse(append(asked.args, "post.created, mention"))
+		require.NoError(t, err)
+		require.Equal(t, []string{"post.created", "mention"}, *asked.types)
+	}
 }
 
 // Every listener that a setting names is one that no webhook leads to.

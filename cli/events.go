@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/webhook"
@@ -26,7 +27,7 @@ func (c *Events) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	params := &mathub.PollEventsParams{After: c.After, Types: typeList(c.Types), Limit: c.Limit, Wait: c.Wait}
+	params := &mathub.PollEventsParams{After: c.After, Types: strings.Join(c.Types, ","), Limit: c.Limit, Wait: c.Wait}
 	if err := setFilter(params, c.Filter); err != nil {
 		return err
 	}

@@ -36,12 +36,6 @@ func TestFilterOf(t *testing.T) {
 	}
 }
 
-func TestTypeList(t *testing.T) {
-	t.Parallel()
-	require.Equal(t, "post.created,mention", typeList([]string{"post.created", " mention"}))
-	require.Empty(t, typeList(nil))
-}
-
 func TestFilterText(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, "-", filterText(nil))

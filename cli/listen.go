@@ -74,7 +74,7 @@ func (c *Listen) Run(ctx context.Context) error {
 	cursor := "latest"
 	backoff := leastBackoff
 	for ctx.Err() == nil {
-		params := mathub.PollEventsParams{After: cursor, Types: typeList(c.Events)}
+		params := mathub.PollEventsParams{After: cursor, Types: strings.Join(c.Events, ",")}
 		if err := setFilter(&params, c.Filter); err != nil {
 			return err
 		}

@@ -233,21 +233,11 @@ func rate(s mathub.Stats) string {
 	return fmt.Sprintf("%d deliveries, %.1f %% taken", s.Deliveries24H, 100**s.SuccessRate24H)
 }
 
-// eventTypes are those of a list, where a person writes a space after a comma.
 func eventTypes(names []string) (types mathub.EventTypes) {
 	for _, name := range names {
-		types = append(types, mathub.EventType(strings.TrimSpace(name)))
+		types = append(types, mathub.EventType(name))
 	}
 	return types
-}
-
-// typeList is eventTypes as a query has them.
-func typeList(names []string) string {
-	list := make([]string, len(names))
-	for i, t := range eventTypes(names) {
-		list[i] = string(t)
-	}
-	return strings.Join(list, ",")
 }
 
 // webhookArg names a webhook.
