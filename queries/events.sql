@@ -49,10 +49,10 @@ UPDATE events SET run_id = @run_id, workflow_id = sqlc.narg('workflow_id')::text
 -- filter gets no row here: whether it gets the event, internal/delivery/filter.go decides. If it is ordered, that is decided
 -- when its turn comes.
 --
--- The rows of an ordered webhook are added under lock_order, each due after those before it. So that no event overtakes
--- another in a list that is longer than a page, @whole has all ordered webhooks of the list get their rows in this
--- statement: those beyond the page are not returned, see OrderedRows. A later part of the list adds none, but for webhooks
--- that have become ordered since.
+-- The rows of an ordered webhook are added under lock_order, each due after those before it, and in the transaction that
+-- stores the event: @whole has all ordered webhooks of the list get them, and those beyond the page are not returned, see
+-- OrderedRows. Whatever comes later, another part of the list or a repetition, adds none, but for webhooks that have become
+-- ordered since: a row that it added might follow what was accepted after it.
 --
 -- Arrays stand in subqueries, so that Postgres does not see how long they are: one plan is the best for all, and planning
 -- again takes longer than the lookup.
@@ -118,7 +118,8 @@ WITH asked AS (
     ) AS o
 ), enqueued AS (
     INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at)
-    SELECT s.id, e.id, 1, 1, 'event', greatest(e.accepted_at, p.last_due_at + (addressed.n + 1) * interval '1 microsecond')
+    SELECT s.id, e.id, 1, 1, 'event',
+           CASE WHEN e.accepted_at < now() THEN e.accepted_at ELSE greatest(e.accepted_at, p.last_due_at + (addressed.n + 1) * interval '1 microsecond') END
     FROM (
         SELECT list, id, ordered, ordered_from FROM subscribers WHERE queued AND (filter IS NULL OR ordered)
         UNION ALL
@@ -130,7 +131,7 @@ WITH asked AS (
                unnest((SELECT @event_places::integer[])) AS n
     ) AS addressed ON addressed.list = s.list
     CROSS JOIN LATERAL (SELECT * FROM events WHERE id = addressed.id AND @run_id IN (run_id, '') LIMIT 1) AS e
-    WHERE NOT s.ordered OR (SELECT @whole::boolean) OR s.ordered_from > e.accepted_at
+    WHERE NOT s.ordered OR (SELECT @whole::boolean) AND e.accepted_at >= now() OR s.ordered_from > e.accepted_at
     ORDER BY addressed.n
     ON CONFLICT (event_id, webhook_id) DO NOTHING
     RETURNING webhook_id, seq, due_at

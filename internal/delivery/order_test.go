@@ -274,6 +274,27 @@ func TestALongAudienceIsInOrder(t *testing.T) {
 	require.Empty(t, r.planned(t, id), "what was sent gets no row again")
 }
 
+// TestARepetitionKeepsTheOrder: what was accepted while an ordered webhook did not subscribe to it gets no row behind what was
+// accepted later. A recovery finds it, in its order. What was accepted before a webhook became ordered does.
+func TestARepetitionKeepsTheOrder(t *testing.T) {
+	t.Parallel()
+	r, to := newRig(t), newReceiver(t, 200)
+	id, direct := r.subscribe(t, to.url, ""), r.subscribe(t, to.url, "")
+	r.set(t, id, ordered+", is_active = false")
+	missed := r.accepted(t)
+	r.set(t, id, "is_active = true")
+	later := r.accepted(t)
+	r.set(t, direct, ordered+", ordered_from = now() + interval '1 minute'")
+	r.accept(t, missed, "run")
+	require.Equal(t, 1, r.next(t, id).Made)
+	require.Equal(t, []string{later.ID}, eventsOf(to.requests()))
+	require.Empty(t, r.planned(t, id))
+	r.accept(t, later, "run")
+	r.set(t, direct, "ordered_from = NULL")
+	require.Equal(t, 2, r.next(t, direct).Made)
+	require.Equal(t, []string{missed.ID, later.ID}, eventsOf(to.requests())[1:])
+}
+
 // TestAFilterKeepsTheOrder: what it leaves out takes its place in the order, and nothing is sent of it.
 func TestAFilterKeepsTheOrder(t *testing.T) {
 	t.Parallel()

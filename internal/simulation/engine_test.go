@@ -182,7 +182,8 @@ func (w *worker) address(r *eventRun, ev *event, repeated bool, f func(duplicate
 	}
 	var subscribers []subscriber // as the statement's snapshot shows them
 	for _, h := range s.store.hooks {
-		if h.subscribes(ev.kind) {
+		// A repetition adds no row of a webhook that was ordered before.
+		if h.subscribes(ev.kind) && !(repeated && h.ordered && h.from <= ev.acceptedAt) {
 			subscribers = append(subscribers, subscriber{h, s.read(h), s.store.pair(ev, h).last > 0, h.ordered})
 		}
 	}
@@ -191,7 +192,7 @@ func (w *worker) address(r *eventRun, ev *event, repeated bool, f func(duplicate
 	w.lockOrder(inOrder, func(release func()) {
 		due := map[*hook]time.Duration{}
 		for _, x := range subscribers {
-			if due[x.h] = ev.acceptedAt; x.ordered {
+			if due[x.h] = ev.acceptedAt; x.ordered && !repeated {
 				due[x.h] = s.placeOf(ev, x.h)
 			}
 		}
