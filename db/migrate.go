@@ -30,9 +30,6 @@ const (
 	// serverPatience is for how long a server that cannot be reached, or is starting, is asked again: it may have been started
 	// beside this process.
 	serverPatience = 30 * time.Second
-	// sessionPatience is for how long each host is waited for, unless the URL says otherwise: nobody waits behind a migration, and a
-	// machine that starts everything at once is busy.
-	sessionPatience = 15 * time.Second
 	// turnPatience is for how long another process's migrations are waited for.
 	turnPatience = 5 * time.Minute
 	// migrationLock is the advisory lock of whoever migrates: the number is goose's own.
@@ -129,9 +126,6 @@ func migrationConfig(url string) (*pgx.ConnConfig, error) {
 		return nil, fmt.Errorf("database URL: %w", err)
 	}
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
-	if cfg.ConnectTimeout == 0 {
-		cfg.ConnectTimeout = sessionPatience
-	}
 	pgsession.New(cfg)
 	return cfg, nil
 }

@@ -21,8 +21,8 @@ import (
 const (
 	appGrace      = 12 * time.Second
 	uiGrace       = 3 * time.Second
-	temporalGrace = 10 * time.Second
-	postgresGrace = 20 * time.Second
+	temporalGrace = 20 * time.Second
+	postgresGrace = time.Minute // it writes a checkpoint, and on a busy machine its processes take their time
 )
 
 // startPatience bounds each child's start. Only Postgres, which may have a log to replay, takes longer than seconds.

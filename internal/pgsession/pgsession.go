@@ -5,9 +5,11 @@ package pgsession
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -27,7 +29,8 @@ type Sessions struct {
 	// TurnedReadOnly, if any, is called when a server refuses to write, which its other sessions may not have noticed.
 	TurnedReadOnly func()
 
-	pooled atomic.Bool
+	dialTimeout time.Duration // 0: as long as the session may take
+	pooled      atomic.Bool
 
 	mu     sync.Mutex
 	open   map[*socket]struct{} // guarded by mu, as silent
@@ -39,7 +42,10 @@ type Sessions struct {
 func New(config *pgx.ConnConfig) *Sessions {
 	s := &Sessions{open: map[*socket]struct{}{}}
 	if config.ConnectTimeout == 0 {
-		config.ConnectTimeout = connectTimeout
+		config.ConnectTimeout, s.dialTimeout = soleTimeout, dialTimeout
+		if slices.ContainsFunc(config.Fallbacks, func(f *pgconn.FallbackConfig) bool { return f.Host != config.Host || f.Port != config.Port }) {
+			config.ConnectTimeout = hostTimeout
+		}
 	}
 	if config.DescriptionCacheCapacity == 0 {
 		config.DescriptionCacheCapacity = 512 // pgx's own default, needed behind a pooler

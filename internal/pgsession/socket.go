@@ -9,8 +9,12 @@ import (
 )
 
 const (
-	// connectTimeout bounds the attempt to connect to each host, unless the URL says otherwise.
-	connectTimeout = 3 * time.Second
+	// dialTimeout bounds the connection to an address, hostTimeout the session with each of several hosts, and soleTimeout that
+	// with an only one, unless the URL says otherwise. A kernel answers at once, however busy Postgres is. Of several hosts, another
+	// is asked soon; an only one may take its time.
+	dialTimeout = 3 * time.Second
+	hostTimeout = 3 * time.Second
+	soleTimeout = 10 * time.Second
 	// userTimeout is how long sent data may stay unacknowledged before the kernel gives the connection up.
 	userTimeout = 8 * time.Second
 )
@@ -41,7 +45,7 @@ func (c *socket) Close() error {
 }
 
 func (s *Sessions) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	dialer := net.Dialer{KeepAliveConfig: keepAlive, Control: limitUnacknowledged}
+	dialer := net.Dialer{Timeout: s.dialTimeout, KeepAliveConfig: keepAlive, Control: limitUnacknowledged}
 	conn, err := dialer.DialContext(ctx, network, addr)
 	if err != nil {
 		return nil, err

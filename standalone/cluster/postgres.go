@@ -21,7 +21,7 @@ import (
 const (
 	// database is the product's.
 	database      = "mathub"
-	postgresGrace = 20 * time.Second
+	postgresGrace = time.Minute
 )
 
 // Server is a host with a Postgres server.

@@ -5,6 +5,7 @@ package postgres
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -43,20 +45,23 @@ var folders = []string{
 }
 
 // find returns the newest programs that run for user, of the given major version unless that is 0, the search path
-// first where versions are equal. ok is false when there are none.
-func find(ctx context.Context, user account, major int) (found programs, ok bool) {
+// first where versions are equal. ok is false when there are none; broken has those that are there and do not run.
+func find(ctx context.Context, user account, major int) (found programs, ok bool, broken error) {
 	var candidates []programs
 	for _, dir := range candidateFolders() {
 		p, err := probe(ctx, user, dir)
-		if err == nil && p.major >= OldestMajor && (major == 0 || p.major == major) {
+		switch {
+		case err != nil:
+			broken = errors.Join(broken, err)
+		case p.major >= OldestMajor && (major == 0 || p.major == major):
 			candidates = append(candidates, p)
 		}
 	}
 	if len(candidates) == 0 {
-		return programs{}, false
+		return programs{}, false, broken
 	}
 	slices.SortStableFunc(candidates, func(a, b programs) int { return cmp.Compare(b.major, a.major) })
-	return candidates[0], true
+	return candidates[0], true, broken
 }
 
 func candidateFolders() []string {
@@ -85,9 +90,12 @@ func candidateFolders() []string {
 
 var versionPattern = regexp.MustCompile(`\(PostgreSQL\) ((\d+)\S*)`)
 
+// probePatience is for how long the programs of a folder may take to say their version, on a machine that is busy.
+const probePatience = time.Minute
+
 // probe runs the programs in dir as user, to see that they work and which version they are.
 func probe(ctx context.Context, user account, dir string) (programs, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeoutCause(ctx, probePatience, fmt.Errorf("did not say its version within %s", probePatience))
 	defer cancel()
 	p := programs{dir: dir}
 	for _, name := range []string{"pg_ctl", "initdb", "postgres"} {
@@ -96,7 +104,7 @@ func probe(ctx context.Context, user account, dir string) (programs, error) {
 		user.runs(cmd)
 		out, err := cmd.Output()
 		if err != nil {
-			return programs{}, fmt.Errorf("%s: %w", p.path(name), err)
+			return programs{}, fmt.Errorf("%s: %w", p.path(name), cmp.Or(context.Cause(ctx), err))
 		}
 		match := versionPattern.FindSubmatch(out)
 		if match == nil {
@@ -112,8 +120,9 @@ func probe(ctx context.Context, user account, dir string) (programs, error) {
 
 // locate finds the programs or, where the machine has none, fetches them.
 func locate(ctx context.Context, config Config, user account, major int) (programs, error) {
-	if p, ok := find(ctx, user, major); ok {
-		return p, nil
+	found, ok, broken := find(ctx, user, major)
+	if ok {
+		return found, nil
 	}
 	p, err := fetch(ctx, config, user, major)
 	if err == nil {
@@ -122,6 +131,9 @@ func locate(ctx context.Context, config Config, user account, major int) (progra
 	wanted := "Postgres"
 	if major != 0 {
 		wanted = fmt.Sprintf("Postgres %d, whose data is in %s,", major, config.Dir)
+	}
+	if broken != nil {
+		wanted += " does not run (" + strings.ReplaceAll(broken.Error(), "\n", "; ") + "), or"
 	}
 	return programs{}, fmt.Errorf("%s is not on this machine and could not be fetched (%w): install it (Debian: apt-get install postgresql; macOS: brew install postgresql) and start again", wanted, err)
 }

@@ -29,7 +29,7 @@ func TestFind(t *testing.T) {
 	folders = []string{filepath.Join(root, "lib", "*", "bin")}
 
 	t.Setenv("PATH", filepath.Join(root, "path"))
-	_, ok := find(t.Context(), account{}, 0)
+	_, ok, _ := find(t.Context(), account{}, 0)
 	require.False(t, ok, "there is none yet")
 
 	fifteen := pretend(t, filepath.Join(root, "lib", "15", "bin"), "15.18 (Debian 15.18-0+deb12u1)")
@@ -41,14 +41,15 @@ func TestFind(t *testing.T) {
 	require.NoError(t, os.Mkdir(filepath.Join(root, "path"), 0o755))
 	require.NoError(t, os.Symlink(filepath.Join(fifteen, "initdb"), filepath.Join(root, "path", "initdb")))
 
-	found, ok := find(t.Context(), account{}, 0)
+	found, ok, failed := find(t.Context(), account{}, 0)
 	require.True(t, ok)
+	require.ErrorContains(t, failed, "18", "it is there and does not run")
 	require.Equal(t, programs{dir: seventeen, version: "17.2", major: 17}, found, "the newest that works")
-	found, ok = find(t.Context(), account{}, 15)
+	found, ok, _ = find(t.Context(), account{}, 15)
 	require.True(t, ok)
 	require.Equal(t, programs{dir: fifteen, version: "15.18", major: 15}, found, "the one that a cluster needs")
 	for _, major := range []int{9, 16, 18} {
-		_, ok = find(t.Context(), account{}, major)
+		_, ok, _ = find(t.Context(), account{}, major)
 		require.False(t, ok, "version %d", major)
 	}
 }

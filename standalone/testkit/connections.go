@@ -45,7 +45,9 @@ func (s *Stack) pool(t testing.TB, url, name string) (*pgxpool.Pool, error) {
 	if name != "" {
 		config.ConnConfig.Database = name
 	}
-	config.ConnConfig.ConnectTimeout = 3 * time.Second // a host that hangs is passed over, in pgx's pool after two minutes
+	if len(config.ConnConfig.Fallbacks) > 0 {
+		config.ConnConfig.ConnectTimeout = 3 * time.Second // a host that hangs is passed over, in pgx's pool after two minutes
+	}
 	if s.attached != nil {
 		config.ConnConfig.DialFunc = s.attached.Dial
 	}
