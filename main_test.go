@@ -203,6 +203,29 @@ func TestListsAreTrimmed(t *testing.T) {
 	}
 }
 
+// The value of a variable is often what a file holds, with a line break at its end. The doctor reads what serve reads.
+func TestVariablesAreTrimmed(t *testing.T) {
+	for name, value := range map[string]string{
+		"MATHUB_DATABASE_URL": "postgres://h/x\n", "MATHUB_KEYSET": "k", "MATHUB_ADDR": " 127.0.0.1:80", "MATHUB_RATE_LIMIT": " 60 ",
+		"MATHUB_EGRESS_ALLOW": "10.1.2.0/24, 10.1.3.0/24\n", "MATHUB_BOT_KEY": "bot_k\n", "TEMPORAL_API_KEY": "t\n",
+	} {
+		t.Setenv(name, value)
+	}
+	var c commands
+	_, err := newParser(&c).Parse([]string{"serve"})
+	require.NoError(t, err)
+	require.Equal(t, "postgres://h/x", c.Serve.DatabaseURL)
+	require.Equal(t, "127.0.0.1:80", c.Serve.Addr)
+	require.Equal(t, 60, c.Serve.RateLimit)
+	require.Equal(t, "t", os.Getenv("TEMPORAL_API_KEY"))
+	for _, command := range []string{"doctor", "events"} {
+		_, err = newParser(&c).Parse([]string{command})
+		require.NoError(t, err)
+	}
+	require.Equal(t, []string{"10.1.2.0/24", "10.1.3.0/24"}, c.Doctor.EgressAllow)
+	require.Equal(t, "bot_k", c.Events.Key)
+}
+
 // Every listener that a setting names is one that no webhook leads to.
 func TestEveryListenerIsDenied(t *testing.T) {
 	var c commands

@@ -36,7 +36,7 @@ type Doctor struct {
 	Keyset          string   `env:"MATHUB_KEYSET" help:"The keys that encrypt webhook URLs and secrets."`
 	CodecKeyset     string   `env:"MATHUB_CODEC_KEYSET" help:"The keys that encrypt what Temporal keeps of events."`
 	ServiceToken    string   `env:"MATHUB_SERVICE_TOKEN" help:"The service API's bearer token."`
-	EgressAllow     string   `env:"MATHUB_EGRESS_ALLOW" help:"Private networks (CIDRs) that webhooks may point to."`
+	EgressAllow     []string `env:"MATHUB_EGRESS_ALLOW" help:"Private networks (CIDRs) that webhooks may point to."`
 	EgressAllowHTTP string   `name:"egress-allow-http" env:"MATHUB_EGRESS_ALLOW_HTTP" help:"Whether http:// webhook URLs are allowed."`
 	EgressCheck     []string `env:"MATHUB_EGRESS_CHECK" default:"${checkhosts}" help:"Hosts that test outbound access, by DNS and TCP port 443."`
 	Probe           *url.URL `help:"A URL of yours that receives a POST of {}, sent as deliveries are."`

@@ -113,10 +113,13 @@ func judgeClientCertificate(subject string, now, notAfter time.Time) finding {
 }
 
 // judgeAllowList returns the networks that can be read, too; what cannot be is said by the check of the settings.
-func judgeAllowList(list string) (allowed []netip.Prefix, _ finding) {
+func judgeAllowList(list []string) (allowed []netip.Prefix, _ finding) {
 	const check = "allowed networks"
 	var wide []string
-	for _, entry := range strings.FieldsFunc(list, func(c rune) bool { return c == ',' }) {
+	for _, entry := range list {
+		if entry == "" {
+			continue
+		}
 		network, err := netip.ParsePrefix(entry)
 		if err != nil {
 			return allowed, failed(check, "write networks such as 10.1.2.0/24, separated by commas", "MATHUB_EGRESS_ALLOW has an invalid entry: %q", entry)
@@ -140,7 +143,7 @@ func judgeAllowList(list string) (allowed []netip.Prefix, _ finding) {
 	case len(wide) > 0:
 		return allowed, warning(check, "put only the networks of receivers in MATHUB_EGRESS_ALLOW", "any bot can send requests there: %s", strings.Join(wide, ", "))
 	case len(allowed) > 0:
-		return allowed, ok(check, "%s and the public internet", list)
+		return allowed, ok(check, "%s and the public internet", strings.Join(list, ","))
 	}
 	return allowed, ok(check, "only the public internet")
 }

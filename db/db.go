@@ -75,7 +75,13 @@ func CheckURL(url string) error {
 	return err
 }
 
+// errNoURL: pgx would take the environment's server, or a socket's.
+var errNoURL = errors.New("database URL: is empty; must be such as postgres://user:password@host/mathub")
+
 func parse(url string) (*pgxpool.Config, error) {
+	if url == "" {
+		return nil, errNoURL
+	}
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, fmt.Errorf("database URL: %w", err)

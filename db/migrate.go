@@ -121,6 +121,9 @@ func migrate(ctx context.Context, url string, change func(*goose.Provider) ([]*g
 
 // migrationConfig is for sessions that migrate. They are made through a pooler as well: no statement stays prepared.
 func migrationConfig(url string) (*pgx.ConnConfig, error) {
+	if url == "" {
+		return nil, errNoURL
+	}
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {
 		return nil, fmt.Errorf("database URL: %w", err)

@@ -93,12 +93,11 @@ func (p *process) check(ctx context.Context) (err error) {
 	}
 	// A port in use is said before a worker has taken anything. The listener itself comes last: who connects before
 	// there is an answer is better refused.
-	for variable, addr := range p.settings.API.Addrs() {
-		if err := listen.Check(ctx, variable, addr); err != nil {
-			return err
-		}
+	addrs := p.settings.API.Addrs()
+	if p.settings.AdminAddr != "" {
+		addrs["MATHUB_ADMIN_ADDR"] = p.settings.AdminAddr
 	}
-	return nil
+	return listen.Check(ctx, addrs)
 }
 
 // services are the parts in the order in which they start.

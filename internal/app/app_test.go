@@ -24,6 +24,10 @@ func TestWrongSettingsAreSaidBeforeAnythingBegins(t *testing.T) {
 	defer func() { require.NoError(t, busy.Close()) }()
 	keyset, err := db.NewKeyset()
 	require.NoError(t, err)
+	other, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	free := other.Addr().String()
+	require.NoError(t, other.Close())
 	const nobody = "postgres://u:hunter2@127.0.0.1:1/x" // it would be waited for
 	for name, c := range map[string]struct {
 		url  string
@@ -35,6 +39,9 @@ func TestWrongSettingsAreSaidBeforeAnythingBegins(t *testing.T) {
 		"retention":    {nobody, settings.API{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1}, "MATHUB_RETENTION"},
 		"one address":  {nobody, settings.API{Addr: "127.0.0.1:0", InternalAddr: "127.0.0.1:0", MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1}, "MATHUB_INTERNAL_ADDR"},
 		"service port": {nobody, settings.API{Addr: "127.0.0.1:0", InternalAddr: busy.Addr().String(), MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1}, "MATHUB_INTERNAL_ADDR"},
+		"no address":   {nobody, settings.API{MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1}, "MATHUB_ADDR is empty"},
+		"admin's port": {nobody, settings.API{Addr: "127.0.0.1:0", InternalAddr: free, MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1}, "MATHUB_INTERNAL_ADDR: listen tcp " + free},
+		"no database":  {"", settings.API{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1, EmitStarts: 1, EmitGroup: 1}, "MATHUB_DATABASE_URL: database URL: is empty"},
 		"no webhooks":  {nobody, settings.API{Addr: "127.0.0.1:0", MaxWebhooksPerBot: -3, EmitStarts: 1, EmitGroup: 1}, "MATHUB_MAX_WEBHOOKS_PER_BOT"},
 		"too many":     {nobody, settings.API{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1001, EmitStarts: 1, EmitGroup: 1}, "MATHUB_MAX_WEBHOOKS_PER_BOT is 1001; must be 1 to 1000"},
 		"no Web UI":    {nobody, settings.API{Addr: "127.0.0.1:0", MaxWebhooksPerBot: 1, TemporalUI: "127.0.0.1:8233"}, "MATHUB_TEMPORAL_UI"},
@@ -48,6 +55,9 @@ func TestWrongSettingsAreSaidBeforeAnythingBegins(t *testing.T) {
 			worker := &settings.Worker{}
 			if name == "retention" {
 				common.Retention, worker.RetrySchedule = webhook.MinRetention, webhook.DefaultSchedule
+			}
+			if name == "admin's port" {
+				common.AdminAddr = free
 			}
 			err := Run(ctx, settings.Process{Common: common, API: &c.api, Worker: worker}, "test")
 			require.ErrorContains(t, err, c.want)

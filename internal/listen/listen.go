@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -47,13 +49,16 @@ type Server struct {
 	Trusted []netip.Prefix
 }
 
-// Check fails when addr cannot be listened on, and names the variable that it is from.
-func Check(ctx context.Context, variable, addr string) error {
-	listener, err := listenOn(ctx, variable, addr)
-	if err != nil {
-		return err
+// Check fails when one of the addresses cannot be listened on beside the others, and names the variable that it is from.
+func Check(ctx context.Context, addrs map[string]string) error {
+	for _, variable := range slices.Sorted(maps.Keys(addrs)) {
+		listener, err := listenOn(ctx, variable, addrs[variable])
+		if err != nil {
+			return err
+		}
+		defer listener.Close() //nolint:errcheck // it took nobody
 	}
-	return listener.Close()
+	return nil
 }
 
 // Run serves on all of them, once each has its port, until ctx ends; then it gives the requests in progress 3 s.

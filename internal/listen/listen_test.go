@@ -267,7 +267,7 @@ func TestAServerIsOfOnePortOrNone(t *testing.T) {
 	busy, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer func() { require.NoError(t, busy.Close()) }()
-	require.ErrorContains(t, listen.Check(t.Context(), "MATHUB_ADDR", busy.Addr().String()), "MATHUB_ADDR")
+	require.ErrorContains(t, listen.Check(t.Context(), map[string]string{"MATHUB_ADDR": busy.Addr().String()}), "MATHUB_ADDR")
 	err = listen.Run(t.Context(), slog.New(slog.DiscardHandler),
 		listen.Server{Addr: "127.0.0.1:0", Handler: handler()}, listen.Server{Variable: "OTHER", Addr: busy.Addr().String(), Handler: handler()})
 	require.ErrorContains(t, err, "OTHER")

@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/url"
@@ -34,6 +35,8 @@ func (f *API) check() error {
 	switch {
 	case f.MaxWebhooksPerBot < 1 || f.MaxWebhooksPerBot > webhook.MostWebhooksPerBot:
 		return fmt.Errorf("MATHUB_MAX_WEBHOOKS_PER_BOT is %d; must be 1 to %d", f.MaxWebhooksPerBot, webhook.MostWebhooksPerBot)
+	case f.Addr == "":
+		return errors.New("MATHUB_ADDR is empty; must be host:port, such as 127.0.0.1:8080")
 	case f.InternalAddr == f.Addr:
 		return fmt.Errorf("MATHUB_INTERNAL_ADDR is %q, the same as MATHUB_ADDR; must differ, or be empty", f.Addr)
 	case f.RateLimit < 0:
