@@ -25,7 +25,7 @@ func (s *server) GetLate(c *gin.Context, _ GetLateParams) {
 		}
 		late := Late{
 			Since: timestamp(found.Since), Queues: toOperatorWebhooks(found.Queues), MoreQueues: found.MoreQueues,
-			Workflows: make([]LateWorkflow, len(found.Workflows)), MoreWorkflows: found.MoreWorkflows,
+			Workflows: make([]LateWorkflow, len(found.Workflows)), MoreWorkflows: found.MoreWorkflows, TemporalAway: found.TemporalAway,
 		}
 		for i, w := range found.Workflows {
 			late.Workflows[i] = LateWorkflow{ID: w.ID, RunID: w.RunID, Type: w.Type, EventID: orNull(w.EventID), StartedAt: timestamp(w.StartedAt), URL: w.URL}

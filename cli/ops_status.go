@@ -88,7 +88,9 @@ func (c *opsLateCommand) Run(ctx context.Context) error {
 	}
 	late := found.Value
 	return c.show(found.Body, func(w io.Writer) error {
-		if len(late.Queues) == 0 && len(late.Workflows) == 0 {
+		if late.TemporalAway {
+			fmt.Fprintln(w, "Temporal does not answer: workflows are not known.") //nolint:errcheck // Flush tells
+		} else if len(late.Queues) == 0 && len(late.Workflows) == 0 {
 			_, err := fmt.Fprintln(w, "Nothing is late.")
 			return err
 		}

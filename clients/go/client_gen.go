@@ -690,6 +690,9 @@ type Late struct {
 
 	// MoreWorkflows There are others.
 	MoreWorkflows bool `json:"moreWorkflows"`
+
+	// TemporalAway Temporal does not answer, so that `workflows` is empty.
+	TemporalAway bool `json:"temporalAway"`
 }
 
 // LateWorkflow defines model for LateWorkflow.

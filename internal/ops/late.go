@@ -39,6 +39,8 @@ type Late struct {
 	// Workflows are workflows of events that still run, oldest first, and MoreWorkflows says that there are others.
 	Workflows     []Workflow
 	MoreWorkflows bool
+	// TemporalAway: it does not answer, so that the workflows are not known.
+	TemporalAway bool
 }
 
 // Workflow is a workflow of one event or several that runs.
@@ -60,7 +62,8 @@ func (s *Service) Late(ctx context.Context, age time.Duration) (Late, error) {
 		return Late{}, err
 	}
 	late.Workflows, late.MoreWorkflows, err = s.lateWorkflows(ctx, late.Since, maxLateListed)
-	return late, err
+	late.TemporalAway = err != nil // which is when one asks
+	return late, ctx.Err()
 }
 
 // lateQueues are the webhooks whose queues have something that was due before a time. What operators have paused is not late. Of

@@ -130,6 +130,9 @@ func TestService_Overview_TemporalIsAway(t *testing.T) {
 	of := found(t, b.overview())
 	require.True(t, of["slow"].IsWrong)
 	require.Equal(t, "Temporal does not answer", of["slow"].Summary)
+	late, err := b.Late(t.Context(), DefaultLate)
+	require.NoError(t, err)
+	require.True(t, late.TemporalAway)
 	require.True(t, of["retention"].IsWrong)
 }
 
