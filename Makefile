@@ -1,7 +1,7 @@
 # `make run` and `make test` are all that is needed; `make help` lists the rest.
 
 GO     ?= go
-TOOL    = $(GO) tool -modfile=$(CURDIR)/tools/go.mod
+TOOL    = $(GO) tool -modfile='$(CURDIR)/tools/go.mod'
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME ?=
 FUZZ_INPUTS ?= 1000000
@@ -65,7 +65,7 @@ test-deps: ## Find what the tests need, or install it: Node, Python with Flask, 
 
 # -count=1: what they test is a program that Go's test cache does not see. Much of their time they wait: for a restart, a retry,
 # a browser. So several run at once. In the short form no test measures what others running beside it would change.
-SYSTEM = cd standalone && TESTKIT_BINARY=$(CURDIR)/bin/mathub-webhooks TESTKIT_STANDALONE=$(CURDIR)/bin/standalone $(GOTEST) -count=1
+SYSTEM = cd standalone && TESTKIT_BINARY='$(CURDIR)/bin/mathub-webhooks' TESTKIT_STANDALONE='$(CURDIR)/bin/standalone' $(GOTEST) -count=1
 
 # The faults take as long as all the others together, which run beside them.
 test-system: build test-deps ## Run test-faults beside test-e2e and test-portal
@@ -78,7 +78,7 @@ test-portal: build test-deps ## Run the portal's tests in a real browser; MATHUB
 	$(SYSTEM) -timeout 10m -parallel $(PARALLEL) ./portal
 
 pictures: build test-deps ## Make the docs' pictures of the portal and of the operators' pages again
-	cd standalone && MATHUB_PICTURES=$(CURDIR)/docs/images $(GO) test -count=1 -run 'TestPictures|TestOperatorsPages' ./portal
+	cd standalone && MATHUB_PICTURES='$(CURDIR)/docs/images' $(GO) test -count=1 -run 'TestPictures|TestOperatorsPages' ./portal
 
 test-bench: build test-deps ## Run the short form of what make bench measures, which shows that it works
 	$(SYSTEM) -timeout 10m ./bench
@@ -105,14 +105,14 @@ fuzz-numbered: bin/standalone ## Fuzz each target that needs servers with FUZZ_I
 	bin/standalone with-servers -- env GO='$(GO)' MATHUB_FUZZ_FROM=$(FUZZ_FROM) tools/fuzz-numbered.sh $(FUZZ_INPUTS)
 
 bench: build ## Measure the product beside its yardsticks, for an hour, and draw docs/bench.svg
-	cd standalone && MATHUB_BENCH=1 $(GO) test -count=1 -timeout 1h -v -run TestMeasure ./bench -figures $(CURDIR)/docs/bench.json -plot $(CURDIR)/docs/bench.svg
+	cd standalone && MATHUB_BENCH=1 $(GO) test -count=1 -timeout 1h -v -run TestMeasure ./bench -figures '$(CURDIR)/docs/bench.json' -plot '$(CURDIR)/docs/bench.svg'
 	cd standalone && MATHUB_BENCH=1 $(GO) test -count=1 -timeout 1h -v -run 'TestScale|TestMemory|TestOverload' ./bench
 
 scale: build test-deps ## Measure what a process of each kind carries, and two and three of them, on the layout of several machines (needs root on Linux)
 	cd standalone && MATHUB_BENCH=1 $(GO) test -count=1 -timeout 1h -v -run TestClusterScale ./bench
 
 profile: build ## Show where processor time goes while events come in; keeps the profiles in bin/profiles
-	cd standalone && MATHUB_BENCH=1 $(GO) test -count=1 -timeout 10m -v -run TestProfile ./bench -profiles $(CURDIR)/bin/profiles
+	cd standalone && MATHUB_BENCH=1 $(GO) test -count=1 -timeout 10m -v -run TestProfile ./bench -profiles '$(CURDIR)/bin/profiles'
 
 generate: ## Make the generated code again: SQL queries, API server and client, types and docs of events
 	$(TOOL) sqlc generate

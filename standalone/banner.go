@@ -79,8 +79,8 @@ func (s *stack) banner(ctx context.Context) string {
 		"Token":      s.serviceToken(),
 		"Logs":       s.data.Logs(),
 		"Pauses":     s.pauses(ctx),
-		"Env":        s.envPath(),
-		"Standalone": standalone,
+		"Env":        word(s.envPath()),
+		"Standalone": word(standalone),
 		"Secret":     webhook.NewSecret(),
 	})
 	if err != nil {

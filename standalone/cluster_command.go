@@ -41,6 +41,7 @@ func (c *clusterCommand) Run() (err error) {
 	}
 	defer func() { err = errors.Join(err, remove()) }()
 
+	go boundLogs(ctx, dir)
 	say := newTerminal(os.Stdout)
 	say.line("A cluster on hosts of its own, with its data and logs in %s", dir)
 	running, err := cluster.Start(ctx, cluster.Options{

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -40,6 +41,16 @@ func (s *stack) writeEnv() error {
 	fmt.Fprintf(&b, "export PATH=%s:\"$PATH\"\n", quoted(filepath.Dir(program)))
 	return s.data.Write(datadir.EnvFile, []byte(b.String()))
 }
+
+// word is text as a person writes one word of a shell.
+func word(text string) string {
+	if plain.MatchString(text) {
+		return text
+	}
+	return quoted(text)
+}
+
+var plain = regexp.MustCompile(`^[A-Za-z0-9_./+:@%=-]+$`)
 
 // quoted is text as one word of a shell.
 func quoted(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }

@@ -31,8 +31,11 @@ func (s *stack) checkPorts() error {
 	}
 	for _, l := range listeners {
 		err := l.check(l.port)
-		if err == nil {
+		switch {
+		case err == nil:
 			continue
+		case !errors.Is(err, syscall.EADDRINUSE): // no other port helps
+			return fmt.Errorf("%s cannot listen on %s (%w): correct %s", l.what, l.at(l.port), cause(err), l.variable)
 		}
 		taken = append(taken, fmt.Sprintf("%s cannot listen on %s (%s)", l.what, l.at(l.port), cause(err)))
 		instead = append(instead, l.variable+"="+l.setting(l.free(proposed)))
@@ -57,7 +60,7 @@ func (s *stack) listeners() ([]listener, error) {
 		}
 		host, text, err := net.SplitHostPort(api.addr)
 		port, wrong := strconv.ParseUint(text, 10, 16)
-		if err != nil || wrong != nil {
+		if err != nil || wrong != nil || port == 0 {
 			return nil, fmt.Errorf("%s is %q; must be host:port, such as 127.0.0.1:8080", api.variable, api.addr)
 		}
 		all = append([]listener{{api.what, api.variable, net.JoinHostPort(host, ""), int(port)}}, all...)

@@ -42,7 +42,7 @@ func (c *runCommand) Run() (err error) {
 	if err := c.findApp(); err != nil {
 		return err
 	}
-	data, err := datadir.Open(c.DataDir)
+	data, err := datadir.Open(cmp.Or(c.DataDir, ".data"))
 	if err != nil {
 		return err
 	}

@@ -239,6 +239,8 @@ func TestOneLineSaysWhatToDo(t *testing.T) {
 		"UI's port":       {[]string{"--ui-port", taken}, []string{"port " + taken, "MATHUB_UI_PORT="}},
 		"Postgres's port": {[]string{"--postgres-port", taken}, []string{"port " + taken, "MATHUB_POSTGRES_PORT="}},
 		"no address":      {[]string{"--addr", "8080"}, []string{"MATHUB_ADDR is \"8080\""}},
+		"another's host":  {[]string{"--addr", "192.0.2.1:8080"}, []string{"the API cannot listen on 192.0.2.1:8080", "assign requested address", "correct MATHUB_ADDR"}},
+		"no port":         {[]string{"--ui-port", "99999"}, []string{"invalid port", "correct MATHUB_UI_PORT"}},
 		"data folder":     {[]string{"--data-dir", filepath.Join(file, "data")}, []string{"not a directory", "MATHUB_DATA_DIR"}},
 		"planted link":    {[]string{"--data-dir", planted}, []string{"lock is a symbolic link", "MATHUB_DATA_DIR"}},
 		"no product":      {[]string{"--app", filepath.Join(m.dir, "nothing")}, []string{"nothing is missing", "make build"}},

@@ -46,6 +46,7 @@ func (c *withServersCommand) Run() (err error) {
 
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
+	go boundLogs(ctx, dir)
 	started := make(chan struct{})
 	go func() {
 		select {

@@ -140,14 +140,19 @@ func (c *Cluster) URL(database string) string {
 // maxSocketPath is how long a socket's path may be: the field of sockaddr_un on Linux and macOS, see unix(7).
 const maxSocketPath = 103
 
-// LocalURL is URL for a client on this machine: by the server's socket, a quarter quicker than loopback, unless the socket's
-// path is too long for a client.
+// LocalURL is URL for a client on this machine: by the server's socket, a quarter quicker than loopback, where it has one.
 func (c *Cluster) LocalURL(database string) string {
 	dir, err := filepath.Abs(c.config.Dir)
-	if socket := filepath.Join(dir, ".s.PGSQL."+strconv.Itoa(c.config.Port)); err != nil || len(socket) > maxSocketPath {
+	if err != nil || !hasSocket(dir) {
 		return c.URL(database)
 	}
 	return c.URL(database) + "&host=" + url.QueryEscape(dir)
+}
+
+// hasSocket says whether a server has a socket in dir: not where its path is too long, or has a comma, which separates folders for
+// the server and hosts for clients.
+func hasSocket(dir string) bool {
+	return len(dir)+len("/.s.PGSQL.65535") <= maxSocketPath && !strings.Contains(dir, ",")
 }
 
 // clusterMajor is the major version of the cluster in dir, 0 when there is none.
@@ -284,7 +289,7 @@ func (c *Cluster) Command() *exec.Cmd {
 	cmd.Args = append(cmd.Args, "-D", dir)
 	settings := c.settings()
 	settings["unix_socket_directories"] = ""
-	if len(dir)+len("/.s.PGSQL.65535") <= maxSocketPath {
+	if hasSocket(dir) {
 		settings["unix_socket_directories"] = dir // which its owner alone can enter, and root
 	}
 	for _, name := range slices.Sorted(maps.Keys(settings)) {

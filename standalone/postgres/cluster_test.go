@@ -63,7 +63,7 @@ func query[T any](t *testing.T, c *Cluster, sql string) T {
 }
 
 // TestClientsOnThisMachineComeByTheSocket: also where the path to the cluster is closed to its own user; and by loopback where
-// the socket's path is too long for a client.
+// the socket's path is too long for a client, or has a comma, which clients and the server take for two paths.
 func TestClientsOnThisMachineComeByTheSocket(t *testing.T) {
 	bySocket := func(c *Cluster) (local bool) {
 		start(t, c)
@@ -78,6 +78,9 @@ func TestClientsOnThisMachineComeByTheSocket(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(short)) })
 	require.NoError(t, os.Chmod(short, 0o700))
 	require.True(t, bySocket(prepare(t, short)))
+	comma := filepath.Join(short, "Euler, L")
+	require.NoError(t, os.Mkdir(comma, 0o700))
+	require.False(t, bySocket(prepare(t, comma)))
 	long := filepath.Join(closedFolder(t), strings.Repeat("long", 25))
 	require.NoError(t, os.Mkdir(long, 0o700))
 	require.False(t, bySocket(prepare(t, long)))

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	embedded "github.com/fergusstrange/embedded-postgres"
@@ -64,6 +65,7 @@ func fetch(ctx context.Context, config Config, user account, major int) (program
 	if p, err := probe(ctx, user, bin); err == nil {
 		return p, nil
 	}
+	defer syscall.Umask(syscall.Umask(0o022)) // the other user runs them, whatever the umask is
 	config.say("none found on this machine, fetching Postgres %s (some 30 MB, once)", release)
 	if err := os.MkdirAll(cache, 0o755); err != nil { //nolint:gosec // programs, for the other user to run
 		return programs{}, err

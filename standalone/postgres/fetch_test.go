@@ -11,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -69,8 +70,15 @@ func TestFetch(t *testing.T) {
 	cache := filepath.Join(t.TempDir(), "cache")
 	config := Config{Cache: cache, Repository: repository, checksums: sumsWith(sumOf(archive))}
 
+	umask := syscall.Umask(0o077)
 	fetched, err := fetch(t.Context(), config, account{}, 0)
+	require.Equal(t, 0o077, syscall.Umask(umask))
 	require.NoError(t, err)
+	for _, path := range []string{cache, fetched.dir, fetched.path("initdb")} {
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		require.EqualValues(t, 0o005, info.Mode().Perm()&0o005, "another user runs what is in %s", path)
+	}
 	require.Equal(t, releaseMajor, fetched.major)
 	require.Equal(t, string(release), fetched.version+".0")
 
