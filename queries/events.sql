@@ -119,7 +119,8 @@ WITH asked AS (
 ), enqueued AS (
     INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at)
     SELECT s.id, e.id, 1, 1, 'event',
-           CASE WHEN e.accepted_at < now() THEN e.accepted_at ELSE greatest(e.accepted_at, p.last_due_at + (addressed.n + 1) * interval '1 microsecond') END
+           CASE WHEN e.accepted_at < now() THEN e.accepted_at
+               ELSE greatest(e.accepted_at, p.last_due_at + (addressed.n + 1) * interval '1 microsecond') END
     FROM (
         SELECT list, id, ordered, ordered_from FROM subscribers WHERE queued AND (filter IS NULL OR ordered)
         UNION ALL
