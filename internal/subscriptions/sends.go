@@ -236,7 +236,8 @@ func (s *Service) send(ctx context.Context, w db.Webhook, start func(context.Con
 		case <-time.After(queuedEvery):
 			row, err = s.history().Attempt(ctx, w.ID, made.EventID, made.Number)
 		case <-ctx.Done():
-			return row, &problem.Error{Kind: problem.Unavailable, Detail: fmt.Sprintf("The delivery waits in the webhook's queue and is sent soon. Look for event %s in the history.", made.EventID)}
+			// Nothing of ours is away, and another call would send it twice.
+			return row, &problem.Error{Kind: problem.Conflict, Detail: fmt.Sprintf("The delivery waits in the webhook's queue and is sent soon. Look for event %s in the history.", made.EventID)}
 		}
 	}
 	return row, err // not found: the webhook was deleted in this very moment, with its history
