@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -78,6 +79,9 @@ type opsLateCommand struct {
 
 // Run lists what is late.
 func (c *opsLateCommand) Run(ctx context.Context) error {
+	if c.Minutes < 1 { // which the client would leave out
+		return usageError{errors.New("--minutes must be at least 1")}
+	}
 	api, err := c.client()
 	if err != nil {
 		return err

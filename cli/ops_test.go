@@ -62,6 +62,8 @@ func TestOpsListsGoOnUntilTheyHaveWhatIsAskedFor(t *testing.T) {
 	require.Equal(t, "["+foundBot+","+foundBot+"]\n", printed)
 	_, _, err = opsRun(t, "bots list --limit 0", "[]")
 	require.ErrorContains(t, err, "--limit must be at least 1")
+	_, _, err = opsRun(t, "late --minutes 0", "[]")
+	require.ErrorContains(t, err, "--minutes must be at least 1")
 }
 
 func TestOpsStatusFailsIfSomethingIsWrong(t *testing.T) {
