@@ -141,7 +141,10 @@ func (s *stack) startPostgres(ctx context.Context) error {
 	if err := s.postgres.Start(ctx); err != nil {
 		return err
 	}
-	return s.cluster.CreateDatabases(ctx, "mathub", temporal.Database, temporal.VisibilityDatabase)
+	if err := s.cluster.CreateDatabases(ctx, "mathub", temporal.Database, temporal.VisibilityDatabase); err != nil {
+		return fmt.Errorf("%w. The end of %s:\n%s", err, log.Name(), logTail(log.Name())) // which says why, such as a full disk
+	}
+	return nil
 }
 
 func (s *stack) temporalSettings() temporal.Settings {
