@@ -9,6 +9,7 @@ import (
 	"maps"
 	"mime"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -53,6 +54,9 @@ func readBody(c *gin.Context, limit int64) ([]byte, error) {
 		var over *http.MaxBytesError
 		if errors.As(err, &over) {
 			return nil, bodyTooLarge(limit)
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) { // what an emitter sends again as it is
+			return nil, &problem.Error{Kind: problem.Late, Detail: fmt.Sprintf("The request body did not come within %g s.", bodyTimeout.Seconds())}
 		}
 		return nil, &problem.Error{Kind: problem.Malformed, Detail: "The request body could not be read completely."}
 	}

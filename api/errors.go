@@ -33,7 +33,8 @@ type details struct {
 // fail answers with err and ends the request.
 func fail(c *gin.Context, log *slog.Logger, err error) {
 	if errors.Is(err, context.Canceled) && c.Request.Context().Err() != nil {
-		c.Abort() // nobody reads the answer
+		c.Status(web.HungUp)
+		c.Abort()
 		return
 	}
 	e := problem.In(c, err)

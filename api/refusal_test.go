@@ -1,7 +1,9 @@
 package api_test
 
 import (
+	"bufio"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -9,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/api"
+	"github.com/mathub/webhooks/internal/web"
 )
 
 // TestARefusalIsSmall, whatever was sent: it is not charged, and takes no room.
@@ -62,4 +65,21 @@ func TestAQueryIsText(t *testing.T) {
 		require.Equal(t, http.StatusUnprocessableEntity, got.status, path)
 		require.Len(t, got.fields(t), 1, path)
 	}
+}
+
+// TestWhoHasEndedTheirSideGetsNoSuccess, but reads on: it looks like one that has left, and what it asked for was not done.
+func TestWhoHasEndedTheirSideGetsNoSuccess(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	_, key := a.bot()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(a.url, "http://"))
+	require.NoError(t, err)
+	_, err = fmt.Fprintf(conn, "GET %s?wait=30s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n", pollPath, key)
+	require.NoError(t, err)
+	require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+	got, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	require.Equal(t, web.HungUp, got.StatusCode)
+	require.NoError(t, got.Body.Close())
+	require.NoError(t, conn.Close())
 }

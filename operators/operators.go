@@ -177,7 +177,8 @@ func (s *site) show(w http.ResponseWriter, r *http.Request, name string, with pa
 // fail shows what is wrong.
 func (s *site) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
-		return // nobody reads the answer
+		w.WriteHeader(web.HungUp)
+		return
 	}
 	e := problem.In(r.Context(), err)
 	if e.Cause != nil {

@@ -75,7 +75,8 @@ func (p *portal) unchanged(w http.ResponseWriter, r *http.Request, s *session, p
 // fail shows what is wrong. Who is not signed in is asked to.
 func (p *portal) fail(w http.ResponseWriter, r *http.Request, s *session, err error) {
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
-		return // nobody reads the answer
+		w.WriteHeader(web.HungUp)
+		return
 	}
 	if errors.Is(err, bots.ErrNoSession) {
 		p.askToSignIn(w, r)

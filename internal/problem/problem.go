@@ -23,6 +23,7 @@ type Kind int
 const (
 	Internal Kind = iota // a fault of ours; its cause is for the log only
 	Malformed
+	Late // the request did not come in time
 	Unauthorized
 	Forbidden
 	NotFound

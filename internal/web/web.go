@@ -48,10 +48,15 @@ func (o Origin) URL(r *http.Request) string {
 	return scheme + "://" + r.Host + o.Prefix
 }
 
+// HungUp is the status for a client that has ended the connection, as nginx has it. One that has ended its own side only, and reads on,
+// must not take what it gets for a success.
+const HungUp = 499
+
 // statusOf maps kinds of problems to HTTP, the only place that does.
 var statusOf = map[problem.Kind]int{
 	problem.Internal:             http.StatusInternalServerError,
 	problem.Malformed:            http.StatusBadRequest,
+	problem.Late:                 http.StatusRequestTimeout,
 	problem.Unauthorized:         http.StatusUnauthorized,
 	problem.Forbidden:            http.StatusForbidden,
 	problem.NotFound:             http.StatusNotFound,
