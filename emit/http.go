@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/mathub/webhooks/internal/sleep"
 	"github.com/mathub/webhooks/webhook"
@@ -26,6 +27,8 @@ const (
 	// firstPause and longestPause bound the pauses between requests where the service names none.
 	firstPause   = 100 * time.Millisecond
 	longestPause = 10 * time.Second
+	// longestAsked bounds the pauses that it names, or a proxy before it: both may answer again at once.
+	longestAsked = time.Minute
 	// maxAnswer bounds what is read of an answer: 100 receipts of 20 unknown bots each, or a problem of at most 20 fields and
 	// 100 ids.
 	maxAnswer = 512 << 10
@@ -100,9 +103,9 @@ func Faults(err error) []webhook.FieldError {
 	return nil
 }
 
-// Event accepts e for delivery, as the package's Event does. It retries temporary failures (no answer, a 429, a 5xx) with
-// the same id after 0.1 s, 0.2 s and so on up to 10 s, or as Retry-After says, until ctx ends: give ctx a deadline. The error
-// is the last one, a *webhook.InvalidError or a *RefusedError.
+// Event accepts e for delivery, as the package's Event does. It retries temporary failures (no answer, a 408, 429 or 5xx) with
+// the same id after 0.1 s, 0.2 s and so on up to 10 s, or as Retry-After says, up to a minute, until ctx ends: give ctx a
+// deadline. The error is the last one, a *webhook.InvalidError or a *RefusedError.
 func (h *HTTP) Event(ctx context.Context, e webhook.Event) (Receipt, error) {
 	if err := e.Validate(); err != nil {
 		return Receipt{}, err
@@ -182,26 +185,34 @@ func (h *HTTP) patiently(ctx context.Context, em emission) ([]Receipt, error) {
 		if err == nil || !mayPass(err) {
 			return receipts, err
 		}
-		wait := pause/2 + rand.N(pause/2)
-		var refused *RefusedError
-		if errors.As(err, &refused) {
-			wait = max(wait, refused.RetryAfter)
-		}
-		if !sleep.For(ctx, wait) {
+		if !sleep.For(ctx, waitAfter(err, pause)) {
 			return nil, fmt.Errorf("emit %s: %w; the last answer: %w", em.name, context.Cause(ctx), err)
 		}
 	}
 }
 
+// waitAfter is a pause with jitter, or a longer one that the service asks for.
+func waitAfter(err error, pause time.Duration) time.Duration {
+	wait := pause/2 + rand.N(pause/2)
+	var refused *RefusedError
+	if errors.As(err, &refused) {
+		wait = max(wait, min(refused.RetryAfter, longestAsked))
+	}
+	return wait
+}
+
 func mayPass(err error) bool {
 	var refused *RefusedError
 	if errors.As(err, &refused) {
-		return refused.Status == http.StatusTooManyRequests || refused.Status >= http.StatusInternalServerError
+		return refused.Status == http.StatusRequestTimeout || refused.Status == http.StatusTooManyRequests || refused.Status >= http.StatusInternalServerError
 	}
-	return !errors.Is(err, errURL)
+	return !errors.Is(err, errURL) && !errors.Is(err, errToken)
 }
 
-var errURL = errors.New("the service's URL must be an http or https URL, such as https://webhooks.internal:8080")
+var (
+	errURL   = errors.New("the service's URL must be an http or https URL, such as https://webhooks.internal:8080")
+	errToken = errors.New("the service token has a line break or another control character in it")
+)
 
 // endpoint is where events are posted to.
 func (h *HTTP) endpoint(path string) (string, error) {
@@ -218,6 +229,10 @@ func (h *HTTP) request(ctx context.Context, em emission) ([]Receipt, error) {
 	if err != nil {
 		return nil, err
 	}
+	token := strings.TrimSpace(h.Token) // a file ends with a line break
+	if strings.ContainsFunc(token, unicode.IsControl) {
+		return nil, errToken // else each request would go unanswered
+	}
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, bytes.NewReader(em.body))
@@ -225,7 +240,7 @@ func (h *HTTP) request(ctx context.Context, em emission) ([]Receipt, error) {
 		return nil, fmt.Errorf("emit %s: %w", em.name, err)
 	}
 	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(h.Token)) // a file ends with a line break
+	request.Header.Set("Authorization", "Bearer "+token)
 	client := *cmp.Or(h.Client, http.DefaultClient)
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // the POST would become a GET
 	response, err := client.Do(request)

@@ -83,7 +83,7 @@ func event(t *testing.T) webhook.Event {
 
 func TestHTTPEmitsAgainWithTheSameIDUntilItIsAccepted(t *testing.T) {
 	t.Parallel()
-	s, door := newService(t, hangUp, refuse(503, "", "away"), refuse(500, "", ""), refuse(502, "", "<html>"), refuse(429, "1", ""), accept)
+	s, door := newService(t, hangUp, refuse(503, "", "away"), refuse(408, "", "slow"), refuse(502, "", "<html>"), refuse(429, "1", ""), accept)
 	e := event(t)
 	e.ID, e.Timestamp = "", "" // it gets one id, not one a request
 	receipt, err := door.Event(t.Context(), e)
@@ -140,9 +140,13 @@ func TestHTTPDoesNotTryAgainWhatCannotPass(t *testing.T) {
 		_, err := (&emit.HTTP{URL: url}).Event(t.Context(), event(t))
 		require.ErrorContains(t, err, "URL must be", url)
 	}
+	door.Token = "t0\nken"
+	_, err := door.Event(t.Context(), event(t))
+	require.ErrorContains(t, err, "the service token has a line break")
+	require.NotContains(t, err.Error(), "t0")
 
 	s, door = newService(t, refuse(202, "", "<html>"), accept)
-	_, err := door.Try(t.Context(), event(t))
+	_, err = door.Try(t.Context(), event(t))
 	require.ErrorContains(t, err, "not from the service")
 	require.False(t, emit.IsInvalid(errors.Join(err)))
 	require.Len(t, s.bodies, 1, "Try tries once")

@@ -24,7 +24,7 @@ const (
 	maxBatchEvents = 100
 	maxBatchBytes  = 1 << 20
 
-	firstPause, longestPause, longestAsked = 100 * time.Millisecond, 10 * time.Second, time.Hour
+	firstPause, longestPause, longestAsked = 100 * time.Millisecond, 10 * time.Second, time.Minute
 )
 
 // EventData is the data of an event that can be emitted: one of this package's structs, such as [PostCreatedData].
@@ -43,7 +43,7 @@ func NewEvent(id string, data EventData, botIDs ...string) Event {
 }
 
 // Emit accepts an event for delivery: once it returns, the event is durable and will be delivered at least once. While the service is away or busy (no
-// answer, 429, 5xx), it tries again with the same id, until ctx ends, or for a minute where ctx has no deadline. The error is a *[Problem], such as
+// answer, 408, 429, 5xx), it tries again with the same id, until ctx ends, or for a minute where ctx has no deadline. The error is a *[Problem], such as
 // of status 422 where the event is invalid, or says that no answer came. After either, the event may be emitted again with the id that you
 // gave it.
 func (c *Service) Emit(ctx context.Context, event Event) (Receipt, error) {
@@ -130,12 +130,7 @@ func patiently[T any](ctx context.Context, try time.Duration, call func(context.
 		if err == nil || !mayPass(err) {
 			return answer, err
 		}
-		wait := pause/2 + mathrand.N(pause/2)
-		var refused *Problem
-		if errors.As(err, &refused) {
-			wait = max(wait, min(refused.RetryAfter, longestAsked))
-		}
-		timer := time.NewTimer(wait)
+		timer := time.NewTimer(waitAfter(err, pause))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -145,10 +140,20 @@ func patiently[T any](ctx context.Context, try time.Duration, call func(context.
 	}
 }
 
+// waitAfter is a pause with jitter, or a longer one that the service asks for, or a proxy before it: both may answer again at once.
+func waitAfter(err error, pause time.Duration) time.Duration {
+	wait := pause/2 + mathrand.N(pause/2)
+	var refused *Problem
+	if errors.As(err, &refused) {
+		wait = max(wait, min(refused.RetryAfter, longestAsked))
+	}
+	return wait
+}
+
 func mayPass(err error) bool {
 	var refused *Problem
 	if errors.As(err, &refused) {
-		return refused.Status == http.StatusTooManyRequests || refused.Status >= http.StatusInternalServerError
+		return refused.Status == http.StatusRequestTimeout || refused.Status == http.StatusTooManyRequests || refused.Status >= http.StatusInternalServerError
 	}
 	return errors.As(err, &noAnswerError{})
 }

@@ -60,12 +60,12 @@ func newService(t *testing.T, url string) *mathub.Service {
 // TestEmit_GoesOnThroughTrouble: with the same bytes, so that the event is accepted once.
 func TestEmit_GoesOnThroughTrouble(t *testing.T) {
 	t.Parallel()
-	url, asked := turns(t, exchangeAnswer{0, ""}, exchangeAnswer{503, `{"detail":"Busy."}`}, exchangeAnswer{429, ""}, exchangeAnswer{202, `{"id":"e","workflowId":"w","duplicate":true}`})
+	url, asked := turns(t, exchangeAnswer{0, ""}, exchangeAnswer{503, `{"detail":"Busy."}`}, exchangeAnswer{408, ""}, exchangeAnswer{429, ""}, exchangeAnswer{202, `{"id":"e","workflowId":"w","duplicate":true}`})
 	receipt, err := newService(t, url).Emit(t.Context(), mathub.NewEvent("", mathub.MentionData{Body: "<x>"}, "bot-lemma"))
 	require.NoError(t, err)
 	require.Equal(t, mathub.Receipt{ID: "e", WorkflowID: "w", Duplicate: true}, receipt)
 	tries := asked()
-	require.Len(t, tries, 4)
+	require.Len(t, tries, 5)
 	for _, try := range tries {
 		require.Equal(t, tries[0], try)
 	}

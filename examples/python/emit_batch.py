@@ -30,7 +30,7 @@ def emit_batch(events, deadline):
                 return json.load(response)
         except urllib.error.HTTPError as error:
             trouble = f"HTTP {error.code}: {error.read().decode(errors='replace')}"
-            if error.code < 500 and error.code != 429:
+            if error.code < 500 and error.code not in (408, 429):
                 raise RuntimeError(trouble) from None  # an event is at fault, or the token: again would be in vain
             wait = max(wait, float(error.headers.get("Retry-After") or 0))
         except OSError as error:  # no answer

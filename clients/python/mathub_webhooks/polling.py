@@ -14,7 +14,7 @@ from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 from .catalog import MathubEvent
 
 _SLACK = 20  # seconds beyond what a call waits for events
-_FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_ASKED = 0.1, 10.0, 3600.0
+_FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_ASKED = 0.1, 10.0, 60.0
 
 
 class MathubError(Exception):

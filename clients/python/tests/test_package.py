@@ -14,6 +14,7 @@ import warnings
 
 import mathub_webhooks
 from mathub_webhooks import MathubError, VerificationError, http_handler, poll, receive, sign, verify
+from mathub_webhooks.polling import _seconds
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY = '{"event":"post.created","timestamp":"2025-03-20T10:30:00.000Z","data":{"body":"größer ≥"}}'.encode()
@@ -209,6 +210,9 @@ class Polling(unittest.TestCase):
         self.assertEqual(asked[0], "/api/bot/v1/events?threadId=t+1&threadId=t2&limit=100&after=latest&types=mention", "where it begins is known before it waits")
         self.assertTrue(all("&wait=7s&after=1" in path for path in asked[1:]), asked)
         self.assertEqual(len(asked), 6)
+
+    def test_comes_back_within_a_minute(self):
+        self.assertEqual([_seconds(asked) for asked in ("20", "3600", "soon", None)], [20, 60, 0, 0])
 
     def test_what_cannot_work(self):
         for url, key in (("ftp://localhost", "k"), ("http://127.0.0.1:port", "k"), ("http://127.0.0.1:1", "")):

@@ -23,7 +23,7 @@ const utf8 = new TextEncoder();
 
 /**
  * Accepts an event for delivery: once it returns, the event is durable and will be delivered at least once. While the service is
- * away or busy (no answer, 429, 5xx), it tries again with the same id. The error is a MathubError, such as of status 422 where
+ * away or busy (no answer, 408, 429, 5xx), it tries again with the same id. The error is a MathubError, such as of status 422 where
  * the event is invalid, or a NoAnswerError. After either, the event may be emitted again with the id that you gave it.
  */
 export async function emit(service: Service, event: NewEvent, options?: EmitOptions): Promise<Receipt> {

@@ -128,18 +128,18 @@ function seconds(retryAfter: string | null): number | undefined {
 	return Number.isFinite(wait) ? Math.max(0, wait) : undefined;
 }
 
-/** Says whether a try may succeed later: no answer, a 429 or a 5xx. */
+/** Says whether a try may succeed later: no answer, a 408, 429 or 5xx. */
 export function mayPass(error: unknown): boolean {
-	return error instanceof NoAnswerError || (error instanceof MathubError && (error.status === 429 || error.status >= 500));
+	return error instanceof NoAnswerError || (error instanceof MathubError && (error.status === 408 || error.status === 429 || error.status >= 500));
 }
 
 const firstPause = 100;
 const longestPause = 10_000;
-const longestAsked = 3_600_000; // a timer that is set for weeks goes off at once
+const longestAsked = 60_000; // by a proxy too, which may answer again at once
 
 /**
  * Tries until it succeeds, or until again says no; again learns the error, how many tries there were, and how long the pause
- * before the next would be, in milliseconds. Pauses get longer and are never shorter than Retry-After asks for.
+ * before the next would be, in milliseconds. Pauses get longer and are never shorter than Retry-After asks for, up to a minute.
  */
 export async function retry<T>(once: (tries: number) => Promise<T>, again: (error: unknown, tries: number, pause: number) => boolean, signal?: AbortSignal): Promise<T> {
 	for (let tries = 1; ; tries++) {
