@@ -76,6 +76,21 @@ func TestARowIsEmittedAsItStands(t *testing.T) {
 	require.WithinDuration(t, time.Now(), at, time.Minute)
 }
 
+// TestARowIsReadWhateverTheDatabasesEncoding: what a session of the backend's database has by default would be taken for invalid text.
+func TestARowIsReadWhateverTheDatabasesEncoding(t *testing.T) {
+	t.Parallel()
+	b := newBackend(t)
+	_, err := b.Exec(t.Context(), `
+		INSERT INTO mathub_outbox (id, event, data) VALUES ('e1', 'post.created', '{"body":"Erdős–Szekeres für n ≤ 17"}'), ('e2', 'post.created', '{"body":"für n"}');
+		DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || quote_ident(current_database()) || ' SET client_encoding = latin1'; END $$`)
+	require.NoError(t, err)
+	accepted, err := drained(b.relay().Drain(t.Context()))
+	require.NoError(t, err)
+	require.Equal(t, 2, accepted)
+	require.Equal(t, `{"body":"Erdős–Szekeres für n ≤ 17"}`, string(b.emitted[0].Data))
+	require.Equal(t, `{"body":"für n"}`, string(b.emitted[1].Data))
+}
+
 func TestARowAtFaultIsSetAsideAndHoldsNothingUp(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t)
@@ -97,6 +112,9 @@ func TestARowAtFaultIsSetAsideAndHoldsNothingUp(t *testing.T) {
 		"infinite":        `('p9', 'post.created', '{}', NULL, 'infinity')`,
 		"far away":        `('p10', 'post.created', '{}', NULL, '20000-01-01')`,
 		"huge":            `('p11', 'post.created', ('{"a":"' || repeat('x', 20000000) || '"}')::json, NULL, now())`,
+		"huge as it lies": `('p13', 'post.created', (SELECT '{"a":"' || string_agg(md5(n::text), '') || '"}' FROM generate_series(1, 20000) AS n)::json, NULL, now())`,
+		"huge id":         `(repeat('x', 20000000), 'post.created', '{}', NULL, now())`,
+		"huge audience":   `('p15', 'post.created', '{}', array_fill('b'::text, ARRAY[1000000]), now())`,
 		"refused by them": `('p12', 'post.created', '{"a":"new rule"}', NULL, now())`,
 	}
 	for name, values := range poison {

@@ -132,6 +132,7 @@ func (r *Relay) config() (*pgx.ConnConfig, error) {
 		return nil, fmt.Errorf("outbox URL: %w", err)
 	}
 	config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // which works through a pooler as well
+	config.RuntimeParams["client_encoding"] = "UTF8"             // whatever the backend's database has
 	pgsession.New(config)
 	return config, nil
 }
@@ -230,14 +231,15 @@ func (r *Relay) transaction(ctx context.Context, conn *pgx.Conn, last int64) (do
 }
 
 // take locks the oldest rows that nobody has locked, up to the seq last and so many. Whatever a row holds, it can be read, be it
-// to be found at fault: an absurd time or size, or a null among the bots, must not hold up the others.
+// to be found at fault: an absurd time or size, or a null among the bots, must not hold up the others. So of each column only
+// enough is read to find that out, and data that is too large as it lies on the disk is not even unpacked.
 func take(ctx context.Context, tx pgx.Tx, last int64, most int) ([]row, error) {
 	found, err := tx.Query(ctx, `
-		SELECT seq, id, event, left(data::text, $2),
+		SELECT seq, left(id, $4), left(event, $4), CASE WHEN pg_column_size(data) > 2 * $2 THEN repeat('x', $2) ELSE left(data::text, $2) END,
 			coalesce(to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'infinity'),
-			CASE WHEN bot_ids IS NOT NULL THEN ARRAY(SELECT coalesce(bot, '') FROM unnest(bot_ids) AS bot) END
+			CASE WHEN bot_ids IS NOT NULL THEN ARRAY(SELECT coalesce(left(bot, $4), '') FROM unnest(bot_ids) AS bot LIMIT $5) END
 		FROM mathub_outbox WHERE failed_at IS NULL AND seq <= $3 ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED`,
-		most, webhook.MaxEventBytes+1, last)
+		most, webhook.MaxEventBytes+1, last, webhook.MaxIDBytes+1, webhook.MaxBotIDs+1)
 	if err != nil {
 		return nil, err
 	}
