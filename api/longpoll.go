@@ -181,7 +181,7 @@ func (a *waiting) look() {
 		a.mu.Unlock()
 		last, fresh, err := a.since(seen)
 		a.mu.Lock()
-		a.seen = max(a.seen, last)
+		a.seen = last
 		for w := range a.calls {
 			// In an outage each meets the error by itself.
 			if err != nil || len(fresh) >= audiencesAtOnce && w.after < last || slices.ContainsFunc(fresh, w.wants) {
@@ -196,8 +196,11 @@ func (a *waiting) since(seen int64) (last int64, fresh []db.ReadAudiencesRow, er
 	ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
 	defer cancel()
 	state, err := a.events.State(ctx, 0)
-	if err != nil || state.Last <= seen {
+	switch {
+	case err != nil:
 		return seen, nil, err
+	case state.Last <= seen: // less where a failover has lost events
+		return state.Last, nil, nil
 	}
 	fresh, err = a.events.Audiences(ctx, seen, state.Last, audiencesAtOnce)
 	return state.Last, fresh, err

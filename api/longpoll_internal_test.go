@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/db/dbtest"
 )
 
 // TestABotThatDoesNotWaitMayAlways, however many others wait, and however many polls each has.
@@ -82,4 +85,15 @@ func TestTheLongestWaitEndsAsAtItsEnd(t *testing.T) {
 	}
 	require.NoError(t, a.enter(&waiter{botID: "new", early: make(chan struct{}), woken: make(chan struct{}, 1)}))
 	require.NoError(t, <-results)
+}
+
+// TestALogThatHasLostItsLastEventsIsWaitedForAsItIs: calls that are behind what was there would be woken again and again.
+func TestALogThatHasLostItsLastEventsIsWaitedForAsItIs(t *testing.T) {
+	t.Parallel()
+	events := db.NewEventReader(dbtest.New(t))
+	state, err := events.State(t.Context(), 0)
+	require.NoError(t, err)
+	last, _, err := newWaiting(events, nil).since(state.Last + 1)
+	require.NoError(t, err)
+	require.Equal(t, state.Last, last)
 }

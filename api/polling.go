@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -30,26 +29,17 @@ const (
 	catchUpLatest = 10 * time.Second
 
 	latest = "latest"
-
-	// maxTags is how many entity tags of a call are read. A call reads its page again for each that matches while it waits, and a
-	// reader can tell what the next ones will be.
-	maxTags = 4
 )
 
 // poll is what a call asks for.
 type poll struct {
-	after   int64 // from where on; -1: from the oldest on, -2: from now on
+	after   cursor // from where on: also from the oldest on, or from now on
 	limit   int
 	types   []string // nil: all
 	filter  webhook.Filter
 	wait    time.Duration
 	matches []string // entity tags
 }
-
-const (
-	fromOldest = -1
-	fromNow    = -2
-)
 
 // PollEvents serves GET /events.
 func (s *server) PollEvents(c *gin.Context, _ PollEventsParams) {
@@ -85,15 +75,14 @@ func readPoll(c *gin.Context) (poll, error) {
 	if err != nil {
 		return poll{}, err
 	}
-	p := poll{after: fromOldest, limit: q.integer("limit", maxPollLimit, pollLimit)}
+	p := poll{after: cursor{position: fromOldest}, limit: q.integer("limit", maxPollLimit, pollLimit)}
 	if after, given := q.text("after"); given && after == latest {
-		p.after = fromNow
+		p.after.position = fromNow
 	} else if given {
-		n, err := strconv.ParseInt(after, 10, 64)
-		if err != nil || strconv.FormatInt(n, 10) != after || n < 0 {
+		var valid bool
+		if p.after, valid = parseCursor(after); !valid {
 			q.Add("after", "must be a cursor of an earlier answer, or latest")
 		}
-		p.after = n
 	}
 	if list, given := q.text("types"); given {
 		p.types = q.typeList("types", list)
@@ -106,8 +95,7 @@ func readPoll(c *gin.Context) (poll, error) {
 		}
 		p.wait = d
 	}
-	tags := strings.SplitN(strings.Join(c.Request.Header.Values("If-None-Match"), ","), ",", maxTags+1)
-	for _, tag := range tags[:min(len(tags), maxTags)] {
+	for _, tag := range strings.Split(strings.Join(c.Request.Header.Values("If-None-Match"), ","), ",") {
 		p.matches = append(p.matches, strings.TrimPrefix(strings.TrimSpace(tag), "W/")) // RFC 9110 §13.1.2: compared weakly
 	}
 	return p, q.Err()
@@ -179,13 +167,13 @@ func (p poll) has(tag string) bool {
 
 // eventPage is an answer.
 type eventPage struct {
-	after, cursor int64
+	after, cursor cursor
 	events        []db.ReadEventsRow
 	more          bool
 }
 
 // tag names the answer among those to the same call: events never change, nor their positions.
-func (p eventPage) tag() string { return fmt.Sprintf(`"%d-%d-%t"`, p.after, p.cursor, p.more) }
+func (p eventPage) tag() string { return fmt.Sprintf(`"%s-%s-%t"`, p.after, p.cursor, p.more) }
 
 // size is about what the page takes as an answer, in bytes.
 func (p eventPage) size() (bytes int) {
@@ -196,7 +184,7 @@ func (p eventPage) size() (bytes int) {
 }
 
 func (p eventPage) view() EventPage {
-	view := EventPage{Events: make([]rawJSON, len(p.events)), Cursor: strconv.FormatInt(p.cursor, 10), HasMore: p.more}
+	view := EventPage{Events: make([]rawJSON, len(p.events)), Cursor: p.cursor.String(), HasMore: p.more}
 	for i, e := range p.events {
 		// The payload is an object with members: the id becomes its first. An id needs no escaping.
 		view.Events[i] = slices.Concat([]byte(`{"id":"`+e.ID+`",`), e.Payload[1:])
@@ -211,20 +199,20 @@ func (s *server) poll(c *gin.Context, p poll, deadline time.Time) (eventPage, er
 	if err != nil {
 		return eventPage{}, err
 	}
-	after, err := p.begin(state)
+	after, err := s.begin(c.Request.Context(), state, p.after)
 	if err != nil {
 		return eventPage{}, err
 	}
 	from, waited := after, false
 	for {
-		read, err := s.pageOf(c.Request.Context(), state, db.LogQuery{BotID: botID(c), Types: p.types, Filter: p.filter, After: from, Limit: p.limit})
+		page, err := s.pageOf(c, state, p, from)
 		if err != nil {
 			return eventPage{}, err
 		}
-		page := eventPage{after: after, cursor: read.Upto, events: read.Events, more: read.More}
+		page.after = after
 		settled := page.more || len(page.events) > 0 && !slices.Contains(p.matches, page.tag()) // what is * has no answer that differs
 		if !settled {
-			settled, err = s.await(c, waiter{botID: botID(c), types: p.types, after: read.Upto}, deadline)
+			settled, err = s.await(c, waiter{botID: botID(c), types: p.types, after: page.cursor.position}, deadline)
 			if err != nil {
 				return eventPage{}, err
 			}
@@ -240,9 +228,9 @@ func (s *server) poll(c *gin.Context, p poll, deadline time.Time) (eventPage, er
 			return page, nil
 		}
 		if len(page.events) == 0 {
-			from = read.Upto
+			from = page.cursor
 		}
-		if state, err = s.stateOf(c.Request.Context(), catchUp); err != nil {
+		if state, err = s.stateFrom(c.Request.Context(), from); err != nil {
 			return eventPage{}, err
 		}
 	}
@@ -250,35 +238,35 @@ func (s *server) poll(c *gin.Context, p poll, deadline time.Time) (eventPage, er
 
 func (s *server) logState(c *gin.Context, p poll) (db.LogState, error) {
 	patience := catchUp
-	if p.after == fromNow {
+	if p.after.position == fromNow {
 		patience = catchUpLatest
 	}
 	state, err := s.stateOf(c.Request.Context(), patience)
-	if err == nil && state.Behind && p.after == fromNow {
+	if err == nil && state.Behind && p.after.position == fromNow {
 		return state, &problem.Error{Kind: problem.Unavailable, Detail: "The event log is catching up. Try again in a few seconds."}
 	}
 	return state, err
 }
 
-// begin is the position from which on the poll reads.
-func (p poll) begin(state db.LogState) (int64, error) {
-	switch {
-	case p.after == fromOldest:
-		return state.Removed, nil
-	case p.after == fromNow:
-		return state.Last, nil
-	case p.after < state.Removed:
-		return 0, &problem.Error{Kind: problem.Gone, Detail: "Events after this cursor were removed. Call without after to read from the oldest event, or with after=latest."}
-	case p.after > state.Last:
-		return 0, &problem.Error{Kind: problem.Gone, Detail: "This cursor is beyond the last event: it is not from this service, or the database was restored to an earlier time. Call without after to read from the oldest event, or with after=latest."}
+// pageOf is what follows a cursor.
+func (s *server) pageOf(c *gin.Context, state db.LogState, p poll, from cursor) (eventPage, error) {
+	ctx, cancel := context.WithTimeout(c.Request.Context(), readTimeout)
+	defer cancel()
+	read, err := s.events.Page(ctx, state, db.LogQuery{BotID: botID(c), Types: p.types, Filter: p.filter, After: from.position, Limit: p.limit})
+	page := eventPage{cursor: from, events: read.Events, more: read.More}
+	if err == nil && read.Upto != from.position {
+		page.cursor, err = s.cursorAt(c.Request.Context(), read.Upto)
 	}
-	return p.after, nil
+	return page, err
 }
 
-func (s *server) pageOf(ctx context.Context, state db.LogState, q db.LogQuery) (db.LogPage, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	return s.events.Page(ctx, state, q)
+// stateFrom is stateOf for who reads on from a cursor.
+func (s *server) stateFrom(ctx context.Context, from cursor) (db.LogState, error) {
+	state, err := s.stateOf(ctx, catchUp)
+	if err != nil {
+		return state, err
+	}
+	return state, s.holds(ctx, state, from)
 }
 
 func (s *server) stateOf(ctx context.Context, patience time.Duration) (db.LogState, error) {

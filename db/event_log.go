@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -120,6 +121,21 @@ func (q *Queries) numberNext(ctx context.Context, pool *pgxpool.Pool, arg Number
 	b.Queue(lockEventLog)
 	b.Queue(numberEvents, arg.Ever, arg.Most)
 	return pool.SendBatch(ctx, b).Close()
+}
+
+// MarkLength is how many digits a mark has.
+const MarkLength = 6
+
+// Mark tells the event at a position from another that gets it in a restored database; "" where no event has the position.
+func (l *EventReader) Mark(ctx context.Context, position int64) (string, error) {
+	mark, err := l.queries.MarkOf(ctx, l.pool, position)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the log of events: %w", err)
+	}
+	return mark, nil
 }
 
 // LogQuery asks for a bot's events.

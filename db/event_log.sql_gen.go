@@ -43,6 +43,18 @@ func (q *Queries) LockEventLog(ctx context.Context, db DBTX) error {
 	return err
 }
 
+const markOf = `-- name: MarkOf :one
+SELECT to_char(accepted_at, 'US') AS mark FROM events WHERE position = $1::bigint
+`
+
+// What tells the event at a position from others that had it or may get it: within which microsecond of a second it was accepted.
+func (q *Queries) MarkOf(ctx context.Context, db DBTX, position int64) (string, error) {
+	row := db.QueryRow(ctx, markOf, position)
+	var mark string
+	err := row.Scan(&mark)
+	return mark, err
+}
+
 const numberEvents = `-- name: NumberEvents :execrows
 WITH unnumbered AS MATERIALIZED (
     SELECT id, accepted_at

@@ -347,7 +347,7 @@ func TestPagesAreReadFromTheIndex(t *testing.T) {
 	defer conn.Release()
 	_, err = conn.Exec(t.Context(), "VACUUM ANALYZE events")
 	require.NoError(t, err)
-	for name, sql := range map[string]string{"page": db.ReadEventsSQL, "state": db.EventLogStateSQL} {
+	for name, sql := range map[string]string{"page": db.ReadEventsSQL, "state": db.EventLogStateSQL, "mark": db.MarkOfSQL} {
 		_, err = conn.Conn().Prepare(t.Context(), name, sql)
 		require.NoError(t, err)
 	}
@@ -356,7 +356,7 @@ func TestPagesAreReadFromTheIndex(t *testing.T) {
 		require.NoError(t, err)
 		for _, execute := range []string{
 			fmt.Sprintf("page (%d, %d, 'bot', NULL, 51, 1000000)", state.Last-10000, state.Last-5000),
-			fmt.Sprintf("page (%d, %d, 'bot', '{mention}', 51, 1000000)", state.Last-10, state.Last), "state (true)", "state (false)",
+			fmt.Sprintf("page (%d, %d, 'bot', '{mention}', 51, 1000000)", state.Last-10, state.Last), "state (true)", "state (false)", fmt.Sprintf("mark (%d)", state.Last),
 		} {
 			rows, err := conn.Query(t.Context(), "EXPLAIN (ANALYZE, BUFFERS) EXECUTE "+execute, pgx.QueryExecModeSimpleProtocol)
 			require.NoError(t, err)

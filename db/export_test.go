@@ -14,6 +14,7 @@ const (
 	RemoveExpiredEventsSQL = removeExpiredEvents
 	ReadEventsSQL          = readEvents
 	EventLogStateSQL       = eventLogState
+	MarkOfSQL              = markOf
 	TakeDueSQL             = takeDue
 	QueueStateSQL          = queueState
 	SetDirectSQL           = setDirect

@@ -30,6 +30,10 @@ SET position = (SELECT last FROM log) - u.after_it
 FROM (SELECT id, row_number() OVER (ORDER BY accepted_at DESC, id DESC) - 1 AS after_it FROM unnumbered) AS u
 WHERE e.id = u.id;
 
+-- name: MarkOf :one
+-- What tells the event at a position from others that had it or may get it: within which microsecond of a second it was accepted.
+SELECT to_char(accepted_at, 'US') AS mark FROM events WHERE position = @position::bigint;
+
 -- name: ReadEvents :many
 -- The events of a span of positions that concern a bot, at most @most and, as JSON in a list, @bytes, or one; matching
 -- says how many there would be, up to @most.
