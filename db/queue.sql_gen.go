@@ -342,7 +342,8 @@ FROM queues l
 LEFT JOIN LATERAL (SELECT id, bot_id, url, origin, name, events, filter, secret, previous_secret, previous_secret_until, extras, header_names, public_key, previous_public_key, previous_key_until, verified_at, url_version, is_active, suspended, queued, ordered, ordered_from, ordered_until, failure_count, early_failures, generation, failure_run, failure_class, resume_at, failing_since, failed_at, enabled_at, disabled_at, disabled_reason, disabled_by, disabled_note, created_at, updated_at FROM webhooks WHERE id = l.webhook_id LIMIT 1) AS w ON true
 CROSS JOIN LATERAL (
     SELECT coalesce((CASE WHEN coalesce(greatest(w.resume_at, w.ordered_from), '-infinity') <= now()
-               THEN (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = l.webhook_id)
+               THEN (SELECT CASE WHEN w.ordered AND min(q.due_at) > now() THEN '-infinity' ELSE min(q.due_at) END
+                     FROM queue q WHERE q.webhook_id = l.webhook_id)
                ELSE (SELECT min(m.due_at) FROM queue m
                      WHERE m.webhook_id = l.webhook_id AND m.trigger IN ('test', 'redeliver', 'verify'))
            END) < greatest(now() - make_interval(secs => $1::float8), (SELECT least(resumed_at, now()) FROM queue_sweeps)), false)
@@ -370,7 +371,7 @@ type OverdueQueuesRow struct {
 // Looks at the queues of the next @most_read webhooks after @after, in the order of their ids: a loose scan of the index, from
 // webhook to webhook. Returns the first @most that have rows which have been due for so many seconds, or since before a pause
 // ended, and that no pause covers; and the last one that it looked at, whatever it has. While a webhook rests, what a person asked
-// for alone is overdue.
+// for alone is overdue. Of one that is ordered, what is due later is too: the clock has gone back.
 // A subquery with LIMIT is not made a join, however many Postgres expects.
 func (q *Queries) OverdueQueues(ctx context.Context, db DBTX, arg OverdueQueuesParams) ([]OverdueQueuesRow, error) {
 	rows, err := db.Query(ctx, overdueQueues,
@@ -632,7 +633,7 @@ FROM (
     UNION ALL
     (SELECT q.event_id, q.attempt, q.step, q.trigger, q.recovery_id, q.due_at, q.seq, 2 AS class
      FROM queue q
-     WHERE q.webhook_id = $1 AND q.due_at <= now() AND q.due_at <= $3::timestamptz
+     WHERE q.webhook_id = $1 AND q.due_at <= coalesce($3::timestamptz, now())
        AND q.trigger NOT IN ('test', 'redeliver', 'verify')
      ORDER BY q.due_at, q.seq
      LIMIT $2)
@@ -644,7 +645,7 @@ LIMIT $2
 type TakeDueParams struct {
 	WebhookID uuid.UUID
 	Most      int32
-	Upto      time.Time
+	Upto      *time.Time
 }
 
 type TakeDueRow struct {
@@ -655,7 +656,8 @@ type TakeDueRow struct {
 	RecoveryID uuid.NullUUID
 }
 
-// What is due, oldest first, after what a person asked for, also where that was put off. Of the others, what is due by @upto.
+// What is due, oldest first, after what a person asked for, also where that was put off. Of the others, what is due by upto; NULL:
+// by now.
 func (q *Queries) TakeDue(ctx context.Context, db DBTX, arg TakeDueParams) ([]TakeDueRow, error) {
 	rows, err := db.Query(ctx, takeDue, arg.WebhookID, arg.Most, arg.Upto)
 	if err != nil {

@@ -96,7 +96,7 @@ func (q *Queries) EndRecoveries(ctx context.Context, db DBTX, arg EndRecoveriesP
 }
 
 const latestRecovery = `-- name: LatestRecovery :one
-SELECT r.id, r.webhook_id, r.since, r.until, r.event_type, r.error, r.status_class, r.state, r.begin_at, r.upto, r.after_time, r.after_id, r.looked_through, r.found, r.delivered, r.failed, r.last_error, r.created_at, r.updated_at, r.ended_at, w.ordered, now()::timestamptz AS now, (CASE
+SELECT r.id, r.webhook_id, r.since, r.until, r.event_type, r.error, r.status_class, r.state, r.begin_at, r.upto, r.after_time, r.after_id, r.looked_through, r.found, r.delivered, r.failed, r.last_error, r.created_at, r.updated_at, r.ended_at, w.ordered, planned_enough(r.id, r.after_time)::boolean AS planned_enough, now()::timestamptz AS now, (CASE
     WHEN r.state = 'completed' THEN 0
     WHEN r.state = 'running' AND c.planned < 10000 THEN c.planned
     ELSE r.found - r.delivered - r.failed
@@ -111,10 +111,11 @@ WHERE r.id = coalesce((SELECT o.id FROM recoveries o WHERE o.webhook_id = $1 AND
 `
 
 type LatestRecoveryRow struct {
-	Recovery  Recovery
-	Ordered   bool
-	Now       time.Time
-	Remaining int64
+	Recovery      Recovery
+	Ordered       bool
+	PlannedEnough bool
+	Now           time.Time
+	Remaining     int64
 }
 
 // The one that runs, or else the last: a later one may have ended before, while this waited for the bot.
@@ -144,6 +145,7 @@ func (q *Queries) LatestRecovery(ctx context.Context, db DBTX, webhookID uuid.UU
 		&i.Recovery.UpdatedAt,
 		&i.Recovery.EndedAt,
 		&i.Ordered,
+		&i.PlannedEnough,
 		&i.Now,
 		&i.Remaining,
 	)

@@ -86,7 +86,8 @@ FROM webhooks w
 WHERE w.id = @id;
 
 -- name: TakeDue :many
--- What is due, oldest first, after what a person asked for, also where that was put off. Of the others, what is due by @upto.
+-- What is due, oldest first, after what a person asked for, also where that was put off. Of the others, what is due by upto; NULL:
+-- by now.
 SELECT due.event_id, due.attempt, due.step, due.trigger, due.recovery_id
 FROM (
     (SELECT m.event_id, m.attempt, m.step, m.trigger, m.recovery_id, m.due_at, m.seq, 1 AS class
@@ -97,7 +98,7 @@ FROM (
     UNION ALL
     (SELECT q.event_id, q.attempt, q.step, q.trigger, q.recovery_id, q.due_at, q.seq, 2 AS class
      FROM queue q
-     WHERE q.webhook_id = @webhook_id AND q.due_at <= now() AND q.due_at <= @upto::timestamptz
+     WHERE q.webhook_id = @webhook_id AND q.due_at <= coalesce(sqlc.narg('upto')::timestamptz, now())
        AND q.trigger NOT IN ('test', 'redeliver', 'verify')
      ORDER BY q.due_at, q.seq
      LIMIT @most)
@@ -220,7 +221,7 @@ UPDATE queue_sweeps SET began_at = '-infinity', upto = '00000000-0000-0000-0000-
 -- Looks at the queues of the next @most_read webhooks after @after, in the order of their ids: a loose scan of the index, from
 -- webhook to webhook. Returns the first @most that have rows which have been due for so many seconds, or since before a pause
 -- ended, and that no pause covers; and the last one that it looked at, whatever it has. While a webhook rests, what a person asked
--- for alone is overdue.
+-- for alone is overdue. Of one that is ordered, what is due later is too: the clock has gone back.
 WITH RECURSIVE queues AS (
     (SELECT q.webhook_id, 1 AS n FROM queue q WHERE q.webhook_id > @after ORDER BY q.webhook_id LIMIT 1)
     UNION ALL
@@ -235,7 +236,8 @@ FROM queues l
 LEFT JOIN LATERAL (SELECT * FROM webhooks WHERE id = l.webhook_id LIMIT 1) AS w ON true
 CROSS JOIN LATERAL (
     SELECT coalesce((CASE WHEN coalesce(greatest(w.resume_at, w.ordered_from), '-infinity') <= now()
-               THEN (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = l.webhook_id)
+               THEN (SELECT CASE WHEN w.ordered AND min(q.due_at) > now() THEN '-infinity' ELSE min(q.due_at) END
+                     FROM queue q WHERE q.webhook_id = l.webhook_id)
                ELSE (SELECT min(m.due_at) FROM queue m
                      WHERE m.webhook_id = l.webhook_id AND m.trigger IN ('test', 'redeliver', 'verify'))
            END) < greatest(now() - make_interval(secs => @seconds::float8), (SELECT least(resumed_at, now()) FROM queue_sweeps)), false)

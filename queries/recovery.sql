@@ -53,7 +53,7 @@ RETURNING *;
 -- name: LatestRecovery :one
 -- The one that runs, or else the last: a later one may have ended before, while this waited for the bot.
 -- Of what is planned, 10,000 are counted at most. ordered: the webhook is. now is by the clock by which recoveries have their times.
-SELECT sqlc.embed(r), w.ordered, now()::timestamptz AS now, (CASE
+SELECT sqlc.embed(r), w.ordered, planned_enough(r.id, r.after_time)::boolean AS planned_enough, now()::timestamptz AS now, (CASE
     WHEN r.state = 'completed' THEN 0
     WHEN r.state = 'running' AND c.planned < 10000 THEN c.planned
     ELSE r.found - r.delivered - r.failed

@@ -628,15 +628,25 @@ CREATE TABLE recoveries (
 CREATE UNIQUE INDEX recoveries_running ON recoveries (webhook_id) WHERE state = 'running';
 CREATE INDEX recoveries_webhook ON recoveries (webhook_id, created_at DESC);
 
+-- Whether a recovery has planned as many events as that of an ordered webhook does at once. Events after the place that it has come to
+-- wait until it has looked through all, and do not count: it may have planned them before the webhook became ordered.
+CREATE FUNCTION planned_enough(of_recovery uuid, place timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT count(*) = 10 FROM (SELECT FROM queue q WHERE q.recovery_id = of_recovery AND q.due_at <= place LIMIT 10) AS planned
+$$;
+
 -- The recoveries that have work: to look through events, or to send within so many seconds. One that only waits, for a retry,
 -- the end of a failing webhook's rest or of a pause, keeps no other waiting: neither of its bot nor of its incident. Inlined, as
 -- pauses_of.
 CREATE FUNCTION busy_recoveries(ahead_seconds double precision) RETURNS SETOF recoveries LANGUAGE sql STABLE AS $$
     SELECT r.* FROM recoveries r JOIN webhooks w ON w.id = r.webhook_id
     WHERE r.state = 'running' AND NOT EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin))
-      AND (NOT r.looked_through OR coalesce(w.resume_at, '-infinity') <= now() AND EXISTS (
-          SELECT FROM queue q WHERE q.recovery_id = r.id AND q.due_at < now() + make_interval(secs => ahead_seconds)
-      ))
+      AND CASE
+          WHEN coalesce(w.resume_at, '-infinity') > now()
+              THEN NOT r.looked_through AND NOT (w.ordered AND planned_enough(r.id, r.after_time))
+          ELSE NOT r.looked_through OR EXISTS (
+              SELECT FROM queue q WHERE q.recovery_id = r.id AND q.due_at < now() + make_interval(secs => ahead_seconds)
+          )
+      END
 $$;
 
 -- Incidents, in which a fault of ours disabled webhooks: one command enables and recovers all. internal/history/incident.go.
@@ -798,6 +808,7 @@ DROP TABLE notices;
 DROP TABLE incident_webhooks;
 DROP TABLE incidents;
 DROP FUNCTION busy_recoveries;
+DROP FUNCTION planned_enough;
 DROP TABLE recoveries;
 DROP FUNCTION pauses_of;
 DROP TABLE pauses;

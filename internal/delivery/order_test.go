@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/db/dbtest"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -340,5 +341,19 @@ func TestAFilterHoldsWhenTheOrderEnds(t *testing.T) {
 	want = append(want, r.accepted(t).ID)
 	r.set(t, id, `filter = '{"postId": ["p3"]}'`)
 	require.Equal(t, 1, r.next(t, id).Made)
+	require.Equal(t, want, eventsOf(to.requests()))
+}
+
+// TestOrderWhenTheClockGoesBack: due times say which comes first, and nothing waits until the time that the clock had shown.
+func TestOrderWhenTheClockGoesBack(t *testing.T) {
+	t.Parallel()
+	r, to := newRig(t), newReceiver(t, 200)
+	id := r.subscribe(t, to.url, "")
+	r.set(t, id, ordered)
+	dbtest.SetClock(t, r.pool, time.Hour)
+	first := r.accepted(t).ID
+	dbtest.SetClock(t, r.pool, 0)
+	want := []string{first, r.accepted(t).ID, r.accepted(t).ID}
+	require.Equal(t, 3, r.next(t, id).Made)
 	require.Equal(t, want, eventsOf(to.requests()))
 }

@@ -45,7 +45,6 @@ func TestARecoveryGoesBeforeWhatIsNewer(t *testing.T) {
 		execute(t, pool, "DELETE FROM queue WHERE webhook_id = $1 AND event_id = $2", id, event)
 	}
 	require.Equal(t, 6+1, count(t, pool, "queue WHERE webhook_id = $1", id), "a second's worth is planned")
-	execute(t, pool, "UPDATE recoveries SET created_at = created_at - interval '10 minutes'") // or it would be ahead of its rate
 	sent := func() { execute(t, pool, "DELETE FROM queue WHERE webhook_id = $1 AND trigger = 'recover'", id) }
 	for !latest(t, pool, id).LookedThrough {
 		sent()
@@ -251,4 +250,90 @@ func TestQueue_Waiting(t *testing.T) {
 	execute(t, pool, "UPDATE webhooks SET is_active = false WHERE id = $1", id)
 	events, _ = waiting()
 	require.Equal(t, []string{"again"}, events)
+}
+
+// TestARecoveryGoesOnWhenItsWebhookBecomesOrdered: what it had planned by then waits for what is older, and keeps it from planning nothing.
+func TestARecoveryGoesOnWhenItsWebhookBecomesOrdered(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	queue := Queue{Pool: pool}
+	id := addWebhook(t, pool)
+	execute(t, pool, "UPDATE webhooks SET disabled_at = now() - interval '1 hour', enabled_at = now() WHERE id = $1", id)
+	addEvents(t, pool, "older", "post.created", 2*RecoveryRate, 2*time.Hour)
+	addEvents(t, pool, "missed", "post.created", 2*RecoveryRate, 30*time.Minute)
+	startRecovery(t, queue, lastDay(id))
+	require.Equal(t, 2*RecoveryRate, recoverPage(t, queue, id).Found, "since it was disabled")
+	require.NoError(t, setOrdered(t, queue, id, true))
+	var want, sent []string
+	for _, prefix := range []string{"older", "missed"} {
+		for n := range 2 * RecoveryRate {
+			want = append(want, fmt.Sprintf("%s-%d", prefix, n+1))
+		}
+	}
+	for range 20 {
+		step := recoverPage(t, queue, id)
+		require.LessOrEqual(t, step.Found, len(want))
+		s, err := queue.Look(t.Context(), id, 32)
+		require.NoError(t, err)
+		for _, row := range s.Due {
+			sent = append(sent, row.EventID)
+			require.NoError(t, queue.Remove(t.Context(), id, row))
+		}
+	}
+	require.Equal(t, want, sent)
+	require.Equal(t, RecoveryCompleted, latest(t, pool, id).State)
+}
+
+// TestQueue_StartRecovery_BesideAnOrderedOneThatWaits: it plans no more while its webhook waits for a retry, and keeps no other waiting.
+func TestQueue_StartRecovery_BesideAnOrderedOneThatWaits(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	queue := Queue{Pool: pool}
+	id, sibling := addWebhook(t, pool), addWebhook(t, pool)
+	execute(t, pool, "UPDATE webhooks SET queued = true, ordered = true WHERE id = $1", id)
+	addEvents(t, pool, "missed", "post.created", 3*RecoveryRate, time.Hour)
+	startRecovery(t, queue, lastDay(id))
+	busy := func(why string) {
+		_, err := queue.StartRecovery(t.Context(), lastDay(sibling))
+		require.Equal(t, RecoveryRunningError{id}, err, why)
+	}
+	execute(t, pool, "UPDATE webhooks SET resume_at = now() + interval '1 hour' WHERE id = $1", id)
+	busy("it looks through events")
+	require.Equal(t, RecoveryRate, recoverPage(t, queue, id).Remaining)
+	require.False(t, latest(t, pool, id).LookedThrough)
+	execute(t, pool, "UPDATE webhooks SET resume_at = NULL WHERE id = $1", id)
+	busy("it has something to send")
+	execute(t, pool, "UPDATE webhooks SET resume_at = now() + interval '1 hour' WHERE id = $1", id)
+	startRecovery(t, queue, lastDay(sibling))
+}
+
+// TestAnOrderedRecoveryWhenTheClockWentBack: nothing of it waits until the time that the clock had shown.
+func TestAnOrderedRecoveryWhenTheClockWentBack(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	queue := Queue{Pool: pool}
+	id := addWebhook(t, pool)
+	execute(t, pool, "UPDATE webhooks SET queued = true, ordered = true WHERE id = $1", id)
+	addEvents(t, pool, "missed", "post.created", 1, time.Minute)
+	addEvent(t, pool, "newer", -time.Hour)
+	addRow(t, pool, id, "newer", webhook.TriggerEvent, time.Hour)
+	overdue, _, err := queue.Overdue(t.Context())
+	require.NoError(t, err)
+	require.Len(t, overdue, 1, "should nobody have woken it")
+	startRecovery(t, queue, lastDay(id))
+	execute(t, pool, "UPDATE recoveries SET created_at = created_at + interval '1 hour'")
+	s, err := queue.Look(t.Context(), id, 1)
+	require.NoError(t, err)
+	require.Equal(t, recoveryLook, s.NextIn)
+	require.Equal(t, 1, recoverPage(t, queue, id).Found)
+	for _, event := range []string{"missed-1", "newer"} {
+		for !latest(t, pool, id).LookedThrough {
+			recoverPage(t, queue, id)
+		}
+		s, err := queue.Look(t.Context(), id, 1)
+		require.NoError(t, err)
+		require.Len(t, s.Due, 1, event)
+		require.Equal(t, event, s.Due[0].EventID)
+		require.NoError(t, queue.Remove(t.Context(), id, s.Due[0]))
+	}
 }

@@ -120,9 +120,13 @@ func (q *Queue) read(ctx context.Context, webhookID uuid.UUID, most int) (s Queu
 			s.Paused = &p
 		}
 	}
-	recovers, upto := w.OrderedUpto.Unix() > 0, time.Now().Add(unlimited)
-	if recovers {
-		upto = w.OrderedUpto
+	var upto *time.Time
+	recovers, always := w.OrderedUpto.Unix() > 0, time.Now().Add(unlimited)
+	switch {
+	case recovers:
+		upto = &w.OrderedUpto
+	case w.Ordered: // its due times say which comes first, also where the clock has gone back
+		upto = &always
 	}
 	due, err := queries.TakeDue(ctx, q.Pool, db.TakeDueParams{WebhookID: webhookID, Most: int32(most), Upto: upto})
 	for _, row := range due {
@@ -131,7 +135,7 @@ func (q *Queue) read(ctx context.Context, webhookID uuid.UUID, most int) (s Queu
 		})
 	}
 	if recovers && len(s.Due) == 0 {
-		s.NextIn = max(s.NextIn, recoveryLook) // what is due waits for what the recovery finds
+		s.NextIn = recoveryLook // what is due waits for what the recovery finds
 	}
 	return s, w.Queued && !w.Ordered, err
 }

@@ -22,7 +22,7 @@ const (
 	// attempted again no more. The default schedule's retries take 18 h.
 	MissedBefore = 24 * time.Hour
 	// RecoveryRate is how many missed events a second a recovery delivers at most: the receiver has just been in trouble,
-	// and has new events to take as well.
+	// and has new events to take as well. That of an ordered webhook plans as many at once: planned_enough, in the schema.
 	RecoveryRate = 10
 	// missedPage is how many events one statement looks through, and recoveryStint how long one RecoverPage goes on, so
 	// that its workflow records how far it has come.
@@ -216,13 +216,13 @@ func (q *Queue) recoverPage(ctx context.Context, webhookID uuid.UUID) (planned i
 	case r.LookedThrough && latest.Remaining == 0:
 		step.Ended, step.State = true, RecoveryCompleted
 		return 0, false, step, queries.CompleteRecovery(ctx, q.Pool, r.ID)
-	case r.LookedThrough, latest.Ordered && latest.Remaining >= RecoveryRate:
+	case r.LookedThrough, latest.Ordered && latest.PlannedEnough:
 		step.Wait = time.Second
 		if latest.Now.Sub(r.UpdatedAt) > recoveryIdle { // it waits for retries
 			step.Wait = recoveryIdle
 		}
 		return 0, false, step, nil
-	case ahead > recoveryAhead:
+	case !latest.Ordered && ahead > recoveryAhead:
 		step.Wait = ahead - recoveryAhead/2
 		return 0, false, step, nil
 	}

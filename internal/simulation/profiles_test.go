@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -30,7 +31,7 @@ var profiles = []profile{storm, storm, storm, people, backlog, restart, restart,
 
 func draw(rnd *rand.Rand, kinds []profile) *plan {
 	d := &draft{plan: &plan{
-		queueRounds: 100, missedPage: 2000, engineLag: 15 * time.Millisecond,
+		queueRounds: 100, missedPage: 2000, quota: history.RecoveryRate, engineLag: 15 * time.Millisecond,
 		schedule: webhook.Schedule{30 * time.Second, 2 * time.Minute, 10 * time.Minute},
 	}, rnd: rnd}
 	kinds[rnd.IntN(len(kinds))](d)
@@ -66,6 +67,9 @@ func (d *draft) trouble(steps int) {
 	}
 	if d.chance(0.7) {
 		d.missedPage = 1 + d.rnd.IntN(8)
+	}
+	if d.chance(0.7) {
+		d.quota = 1 + d.rnd.IntN(4)
 	}
 }
 
@@ -173,10 +177,24 @@ func (d *draft) switchOrder(at time.Duration) {
 	for range 1 + d.rnd.IntN(8) {
 		d.emit(at + d.between(-time.Second, time.Second))
 	}
+	if d.chance(0.3) {
+		d.recoverMissed(n, at-d.between(time.Second, 6*time.Second))
+	}
 	d.add(at, fmt.Sprintf("order webhook %d", n), func(s *sim) { s.setOrdered(s.store.hooks[n], true) })
 	if d.chance(0.3) {
 		d.add(at+d.between(0, 40*time.Second), fmt.Sprintf("order webhook %d no more", n), func(s *sim) { s.setOrdered(s.store.hooks[n], false) })
 	}
+}
+
+// recoverMissed has a webhook miss events, and recovers it.
+func (d *draft) recoverMissed(n int, at time.Duration) {
+	off := at - d.between(2*time.Second, 10*time.Second)
+	d.add(off, fmt.Sprintf("disable webhook %d", n), func(s *sim) { s.disable(s.store.hooks[n]) })
+	for range 3 + d.rnd.IntN(8) {
+		d.emit(off + d.between(0, at-off))
+	}
+	d.add(at, fmt.Sprintf("enable webhook %d", n), func(s *sim) { s.enable(s.store.hooks[n]) })
+	d.recoverAt(n, at)
 }
 
 // restart is webhooks with short troubles far apart, and events all the time.

@@ -119,10 +119,13 @@ func (w *worker) recoverPages(h *hook, until time.Duration, f func(ended bool, p
 			f(true, 0, 0)
 			return
 		}
-		remaining := 0
+		remaining, inTurn := 0, 0 // inTurn is what planned_enough counts
 		for _, q := range h.queue {
 			if q.recovery == r {
 				remaining++
+				if q.due <= r.afterTime || s.is(recoveryCountsAll) {
+					inTurn++
+				}
 			}
 		}
 		ahead := r.created + time.Duration(r.found)*time.Second/history.RecoveryRate - s.now
@@ -134,9 +137,9 @@ func (w *worker) recoverPages(h *hook, until time.Duration, f func(ended bool, p
 				}
 				f(true, 0, 0)
 			})
-		case r.lookedThrough:
+		case r.lookedThrough, h.ordered && inTurn >= s.plan.quota:
 			f(false, 0, time.Second)
-		case ahead > recoveryAhead:
+		case !h.ordered && ahead > recoveryAhead:
 			f(false, 0, ahead-recoveryAhead/2)
 		default:
 			w.planMissed(*r, r, max(0, ahead), func(planned int) {
@@ -179,6 +182,11 @@ func (w *worker) planMissed(was recovery, r *recovery, ahead time.Duration, f fu
 				delay = max(delay, ev.acceptedAt+directTime-s.now)
 			}
 			rows = append(rows, planned{ev: ev, h: was.h, number: p.last + 1, step: 1, trigger: webhook.TriggerRecover, delay: delay, recovery: r})
+			if was.h.ordered && len(rows) == s.plan.quota {
+				place = was
+				place.afterTime, place.afterID = ev.acceptedAt, ev.id
+				break
+			}
 			if n == s.plan.missedPage {
 				break
 			}

@@ -43,6 +43,7 @@ const (
 	orderedTurnsDirect // with nothing due, it turns direct
 	wideInOrder        // its window grows
 	recoveryNotAwaited // what is newer does not wait for what a recovery finds
+	recoveryCountsAll  // a recovery waits for all that it has planned, also where that waits for it
 	orderNotSettled    // it begins at once when it becomes ordered
 	hurryJumps         // an attempt that a person asks for goes before all
 	postponedMoves     // what our own side could not attempt is due later
@@ -89,6 +90,7 @@ func TestEachRuleIsNeeded(t *testing.T) {
 		"ordered stays queued":                  {orderedTurnsDirect, inOrder},
 		"ordered is one at a time":              {wideInOrder, inOrder},
 		"recovery goes first":                   {recoveryNotAwaited, inOrder},
+		"a recovery does not wait for itself":   {recoveryCountsAll, inOrder},
 		"order begins when all has ended":       {orderNotSettled, inOrder},
 		"nothing jumps the order":               {hurryJumps, inOrder},
 		"own faults keep the place":             {postponedMoves, inOrder},

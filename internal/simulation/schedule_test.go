@@ -26,6 +26,7 @@ type plan struct {
 	engineLag     time.Duration // until a worker gets a task, at most
 	queueRounds   int
 	missedPage    int
+	quota         int   // of events that an ordered webhook's recovery plans at once
 	shortTroubles bool  // none is longer than 12 s, nor sooner than two minutes after the last
 	forGood       *span // of webhook 0
 	postsBefore   int   // it began
