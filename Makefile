@@ -89,7 +89,7 @@ test-faults: build test-deps ## Run the fault tests: what is killed, cut off or 
 fresh: ## Do make run and make test on a minimal Debian in a folder, as a new user and as root (needs root, an hour)
 	@tools/fresh.sh
 
-soak: build ## Break it for up to three hours: the long forms of the simulation, of counters, of incidents, of the pages' speed and of the fault tests
+soak: build test-deps ## Break it for up to three hours: the long forms of the simulation, of counters, of incidents, of the pages' speed and of the fault tests
 	MATHUB_SOAK=1 $(GO) test -count=1 -timeout 3h ./internal/simulation
 	cd standalone && MATHUB_SOAK=1 $(GO) test -count=1 -timeout 1h -v ./linearizable
 	MATHUB_SOAK=1 bin/standalone with-servers --no-temporal -- $(GO) test -count=1 -timeout 1h -v -run TestEveryPageIsFast ./portal

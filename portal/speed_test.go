@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/mathub/webhooks/db/dbtest"
 	"github.com/mathub/webhooks/internal/bots"
 	"github.com/mathub/webhooks/internal/history"
 )
@@ -41,14 +42,14 @@ func TestEveryPageIsFast(t *testing.T) {
 		SELECT 'e-' || n, CASE n % 3 WHEN 0 THEN 'mention' ELSE 'post.created' END, '{"event":"post.created","timestamp":"2025-03-20T10:30:00.000Z","data":{}}', 'r', now() - n * interval '30 days' / ($1::integer / 50)
 		FROM generate_series(0, $1::integer / 50 - 1) n`, deliveries)
 	s.execute(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, status_code, error, response_body, duration_ms, attempted_at)
-		SELECT gen_random_uuid(), ($2::uuid[])[1 + n % 50], 'e-' || n / 50, 1, n % 101 <> 0, CASE WHEN n % 101 <> 0 THEN 200 ELSE 503 END, CASE WHEN n % 101 = 0 THEN 'HTTP 503' END,
+		SELECT `+dbtest.DeliveryID("e.accepted_at")+`, ($2::uuid[])[1 + n % 50], e.id, 1, n % 101 <> 0, CASE WHEN n % 101 <> 0 THEN 200 ELSE 503 END, CASE WHEN n % 101 = 0 THEN 'HTTP 503' END,
 			'ok', 5 + n % 400, now() - n * interval '30 days' / $1::integer
-		FROM generate_series($1::integer - 1, 1000, -1) n`, deliveries, ids)
+		FROM generate_series($1::integer - 1, 1000, -1) n JOIN events e ON e.id = 'e-' || n / 50 ORDER BY n DESC`, deliveries, ids)
 	budget := &history.Budget{Pool: s.pool, Log: slog.New(slog.DiscardHandler)}
 	require.NoError(t, budget.Pass(t.Context()))
 	s.execute(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, status_code, duration_ms, attempted_at)
-		SELECT gen_random_uuid(), ($1::uuid[])[1 + n % 50], 'e-' || n / 50, 1, n % 101 <> 0, 200, 5 + n % 400, now()
-		FROM generate_series(0, 999) n`, ids) // not counted yet
+		SELECT `+dbtest.DeliveryID("e.accepted_at")+`, ($1::uuid[])[1 + n % 50], e.id, 1, n % 101 <> 0, 200, 5 + n % 400, now()
+		FROM generate_series(0, 999) n JOIN events e ON e.id = 'e-' || n / 50 ORDER BY n`, ids) // not counted yet
 	s.execute("UPDATE webhooks SET is_active = false, failure_count = 10, disabled_at = now() - interval '20 days', disabled_reason = 'failures' WHERE id = ANY ($1)", ids[1:4])
 	s.execute("VACUUM ANALYZE")
 	var delivery string

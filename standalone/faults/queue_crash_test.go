@@ -16,13 +16,14 @@ import (
 
 // TestKilledWhileAQueueIsAtWork kills the worker at each place of a queue's work between which a crash makes a difference,
 // and replaces it; the short form at three of them. The receiver fails every event's first attempt, so that each goes through
-// the queue, and one event for ever, so that the queue's workflow goes on, and continues as a new run.
+// the queue, and one event for ever, which waits for its last attempt, so that the queue's workflow goes on, and continues as a
+// new run.
 func TestKilledWhileAQueueIsAtWork(t *testing.T) {
 	t.Parallel()
 	stack := testkit.Start(t, testkit.Options{
 		Binary: testkit.Build(t, "-tags=failpoints"), Servers: durable, Apps: []testkit.App{{Args: []string{"api"}}},
 	})
-	worker := stack.NewApp(t, testkit.App{Args: []string{"worker"}, Env: map[string]string{"MATHUB_RETRY_SCHEDULE": "200ms,1s,1s,1s,1s"}})
+	worker := stack.NewApp(t, testkit.App{Args: []string{"worker"}, Env: map[string]string{"MATHUB_RETRY_SCHEDULE": "200ms,1s,1s,1s,1h"}})
 	places := either([]place{{"queued", 1}, {"before-wake", 2}, {"before-removal", 3}}, []place{
 		{"queued", 1}, {"before-wake", 2}, {"after-wake", 2}, {"after-post", 5}, {"before-commit", 4}, {"before-removal", 3}, {"after-commit", 4}, {"continue-as-new", 1},
 	})

@@ -28,7 +28,7 @@ const (
 // and tells how far it has come at any time, however much there is to look through.
 func TestARecoveryAmongManyDelivered(t *testing.T) {
 	share(t)
-	stack := testkit.Start(t, testkit.Options{})
+	stack := testkit.Start(t, testkit.Options{Env: map[string]string{"MATHUB_HISTORY_ROWS": "0"}}) // a budget would drop what is to be looked at
 	events := either(20_000, 5_000_000)
 	p := newPatient(t, stack, "recovered")
 	began := time.Now()

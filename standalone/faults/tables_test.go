@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/mathub/webhooks/db/dbtest"
 	"github.com/mathub/webhooks/standalone/testkit"
 )
 
@@ -74,7 +75,9 @@ const everQueuedSQL = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FRO
 func insertDelivered(t *testing.T, stack *testkit.Stack, hook testkit.Webhook, events int) {
 	t.Helper()
 	db := stack.Database(t)
-	_, err := db.Exec(t.Context(), `
+	_, err := db.Exec(t.Context(), "UPDATE webhooks SET created_at = now() - interval '2 hours' WHERE id = $1", hook.ID) // what came before, it did not miss
+	require.NoError(t, err)
+	_, err = db.Exec(t.Context(), `
 		INSERT INTO events (id, type, payload, bot_ids, run_id, accepted_at)
 		SELECT 'past-' || n, 'post.created', '{"event":"post.created","timestamp":"2026-01-01T00:00:00.000Z","data":{}}', ARRAY[$1::text], 'past',
 			now() - interval '1 hour' + n * interval '59 minutes' / $2::bigint
@@ -82,8 +85,7 @@ func insertDelivered(t *testing.T, stack *testkit.Stack, hook testkit.Webhook, e
 	require.NoError(t, err)
 	_, err = db.Exec(t.Context(), `
 		INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, status_code, duration_ms, attempted_at)
-		SELECT gen_random_uuid(), $1::uuid, 'past-' || n, 1, true, 204, 1, now() - interval '1 hour' + n * interval '59 minutes' / $2::bigint
-		FROM generate_series(1, $2::bigint) n`, hook.ID, events)
+		SELECT `+dbtest.DeliveryID("accepted_at")+`, $1::uuid, id, 1, true, 204, 1, accepted_at FROM events WHERE run_id = 'past' ORDER BY accepted_at`, hook.ID)
 	require.NoError(t, err)
 	_, err = db.Exec(t.Context(), "ANALYZE events, deliveries")
 	require.NoError(t, err)
