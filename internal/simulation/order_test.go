@@ -109,7 +109,9 @@ func (s *sim) noteMissed(r *recovery) {
 	c := &r.h.check.order
 	c.missed, c.since = nil, s.now
 	for _, ev := range s.store.events {
-		if ev.acceptedAt >= r.since && ev.acceptedAt <= r.upto && ev.kind&r.h.events != 0 && !s.store.pair(ev, r.h).success && s.store.rows[pair{ev, r.h}] == nil {
+		p := s.store.pair(ev, r.h)
+		isInFlight := slices.ContainsFunc(p.posts, func(o *post) bool { return !o.recorded && !o.lost }) // it is the attempt that the recovery plans
+		if ev.acceptedAt >= r.since && ev.acceptedAt <= r.upto && ev.kind&r.h.events != 0 && !p.success && !isInFlight && s.store.rows[pair{ev, r.h}] == nil {
 			c.missed = append(c.missed, ev)
 		}
 	}
