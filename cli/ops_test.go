@@ -43,7 +43,7 @@ func TestOpsCommandsCallTheServiceAPI(t *testing.T) {
 		"webhooks recover w1 --status --json":              {"GET " + path + "webhooks/w1/recover", recovery, recovery + "\n"},
 		"webhooks recover w1 --cancel":                     {"DELETE " + path + "webhooks/w1/recover", "", ""},
 		"late --minutes 15":                                {"GET " + path + "late?minutes=15", `{"since":"2025-03-20T10:30:00Z","queues":[],"moreQueues":false,"workflows":[],"moreWorkflows":false,"temporalAway":false}`, "Nothing is late.\n"},
-		"late":                                            {"GET " + path + "late?minutes=5", `{"since":"2025-03-20T10:30:00Z","queues":[],"moreQueues":false,"workflows":[],"moreWorkflows":false,"temporalAway":true}`, "Temporal does not answer: workflows are not known.\n"},
+		"late":                                             {"GET " + path + "late?minutes=5", `{"since":"2025-03-20T10:30:00Z","queues":[],"moreQueues":false,"workflows":[],"moreWorkflows":false,"temporalAway":true}`, "Temporal does not answer: workflows are not known.\n"},
 	} {
 		t.Run(args, func(t *testing.T) {
 			calls, printed, err := opsRun(t, args, c.answer)
