@@ -32,7 +32,8 @@ def emit_batch(events, deadline):
             trouble = f"HTTP {error.code}: {error.read().decode(errors='replace')}"
             if error.code < 500 and error.code not in (408, 429):
                 raise RuntimeError(trouble) from None  # an event is at fault, or the token: again would be in vain
-            wait = max(wait, float(error.headers.get("Retry-After") or 0))
+            after = error.headers.get("Retry-After") or ""
+            wait = max(wait, int(after) if after.isdigit() else 0)  # that of a proxy may be a date
         except OSError as error:  # no answer
             trouble = str(error)
         if time.monotonic() + wait > deadline:
