@@ -29,6 +29,9 @@ const (
 	catchUpLatest = 10 * time.Second
 
 	latest = "latest"
+
+	// maxTags is how many entity tags of a call are read. A call reads its page again for each that matches while it waits.
+	maxTags = 4
 )
 
 // poll is what a call asks for.
@@ -95,7 +98,8 @@ func readPoll(c *gin.Context) (poll, error) {
 		}
 		p.wait = d
 	}
-	for _, tag := range strings.Split(strings.Join(c.Request.Header.Values("If-None-Match"), ","), ",") {
+	tags := strings.SplitN(strings.Join(c.Request.Header.Values("If-None-Match"), ","), ",", maxTags+1)
+	for _, tag := range tags[:min(len(tags), maxTags)] {
 		p.matches = append(p.matches, strings.TrimPrefix(strings.TrimSpace(tag), "W/")) // RFC 9110 §13.1.2: compared weakly
 	}
 	return p, q.Err()

@@ -182,6 +182,11 @@ func TestAPollIsNotAnsweredTwiceTheSame(t *testing.T) {
 	require.Equal(t, http.StatusOK, changed.status)
 	require.NotEqual(t, tag, changed.header.Get("ETag"))
 	require.Contains(t, string(changed.body), `"two"`)
+
+	// Who names many tags does not have the page read for each event.
+	tag = changed.header.Get("ETag")
+	require.Equal(t, http.StatusNotModified, ask("", strings.Repeat(`"a", `, 3)+tag).status)
+	require.Equal(t, http.StatusOK, ask("", strings.Repeat(`"a", `, 4)+tag).status)
 }
 
 func TestAPollWaitsForWhatConcernsIt(t *testing.T) {
