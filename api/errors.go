@@ -1,8 +1,6 @@
 package api
 
 import (
-	"context"
-	"errors"
 	"log/slog"
 	"math"
 	"net/http"
@@ -32,7 +30,7 @@ type details struct {
 
 // fail answers with err and ends the request.
 func fail(c *gin.Context, log *slog.Logger, err error) {
-	if errors.Is(err, context.Canceled) && c.Request.Context().Err() != nil {
+	if web.HasHungUp(c.Request, err) {
 		c.Status(web.HungUp)
 		c.Abort()
 		return

@@ -6,7 +6,6 @@ package operators
 import (
 	"context"
 	"embed"
-	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -176,7 +175,7 @@ func (s *site) show(w http.ResponseWriter, r *http.Request, name string, with pa
 
 // fail shows what is wrong.
 func (s *site) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
+	if web.HasHungUp(r, err) {
 		w.WriteHeader(web.HungUp)
 		return
 	}

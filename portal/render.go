@@ -1,7 +1,6 @@
 package portal
 
 import (
-	"context"
 	"embed"
 	"errors"
 	"fmt"
@@ -74,7 +73,7 @@ func (p *portal) unchanged(w http.ResponseWriter, r *http.Request, s *session, p
 
 // fail shows what is wrong. Who is not signed in is asked to.
 func (p *portal) fail(w http.ResponseWriter, r *http.Request, s *session, err error) {
-	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
+	if web.HasHungUp(r, err) {
 		w.WriteHeader(web.HungUp)
 		return
 	}

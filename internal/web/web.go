@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -51,6 +52,11 @@ func (o Origin) URL(r *http.Request) string {
 // HungUp is the status for a client that has ended the connection, as nginx has it. One that has ended its own side only, and reads on,
 // must not take what it gets for a success.
 const HungUp = 499
+
+// HasHungUp says whether err comes of that end.
+func HasHungUp(r *http.Request, err error) bool {
+	return errors.Is(err, context.Canceled) && r.Context().Err() != nil
+}
 
 // statusOf maps kinds of problems to HTTP, the only place that does.
 var statusOf = map[problem.Kind]int{

@@ -67,11 +67,8 @@ func TestOurWayOutIsGone(t *testing.T) {
 			over := time.Now()
 			end()
 			t.Logf("it is over at %s", over.UTC().Format(time.TimeOnly))
-			for range 4 { // for as long as an attempt, or a lookup that it has joined, may have been held back
-				if fault.holdsBack {
-					time.Sleep(2 * time.Second) // what came before has been answered, and is not yet sent again
-					l.cutOff(t, "request that came as its time was over", over)
-				}
+			if fault.holdsBack {
+				l.heldBack(t, over)
 			}
 			require.Greater(t, w.ownFaults(), before)
 			l.flows(t, 2*hooks)
@@ -84,6 +81,15 @@ func TestOurWayOutIsGone(t *testing.T) {
 	w.t = t
 	finished(t, w.stack, time.Minute)
 	survived(t, w.stack)
+}
+
+// heldBack notes what comes as its time is over, for as long as an attempt, or a lookup that it has joined, may have been held back.
+func (l *ledger) heldBack(t *testing.T, over time.Time) {
+	t.Helper()
+	for range 4 {
+		time.Sleep(2 * time.Second) // what came before has been answered, and is not yet sent again
+		l.cutOff(t, "request that came as its time was over", over)
+	}
 }
 
 // noFiles is what the log says where a process may open no more.

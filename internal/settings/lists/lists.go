@@ -1,4 +1,4 @@
-// Package lists reads settings that are lists.
+// Package lists reads settings as people write them, above all those that are lists.
 package lists
 
 import (
