@@ -20,6 +20,7 @@ var ofErrors = map[string]advice{
 	"connection closed":            {"the receiver closed the connection before it answered", "Look at the receiver's log for a crash or a limit of time."},
 	"host unreachable":             {"there is no way to the receiver's address", "Check the address that the host's name resolves to."},
 	"network unreachable":          {"there is no way to the receiver's network", "Check the address that the host's name resolves to."},
+	"refused by the egress proxy":  {"our proxy does not let us connect to the receiver's address or port", "Use port 443, or ask us to allow yours."},
 	"dns:":                         {"the host's name could not be looked up", "Check the name in the URL, and its entries in DNS."},
 	"blocked: address not allowed": {"the host's name leads to an address that is not public", "Use a host whose addresses are public."},
 	"response headers too large":   {"the response had too many headers", "Send fewer or shorter headers."},

@@ -52,7 +52,7 @@ func ParseCheckHosts(texts []string) ([]string, error) {
 // last.
 func (c *Client) OutboundAccess(ctx context.Context) (a Access) {
 	parts := []part{dnsPart, c.outbound.towards(netip.AddrPort{})}
-	for _, p := range []part{namePart, dns6Part, dnsPart} {
+	for _, p := range []part{placePart, namePart, dns6Part, dnsPart} {
 		if state, _, _ := c.outbound.known(p).state(); state == AccessFailed {
 			parts[0] = p
 		}

@@ -15,7 +15,7 @@ const invalidResponse = "invalid response"
 
 var classOf = map[string]string{
 	"timeout": "timeout", connectTimeout: "connect_timeout", connectionRefused: "connection", "connection reset": "connection", "connection closed": "connection",
-	hostUnreachable: "unreachable", networkUnreachable: "unreachable",
+	hostUnreachable: "unreachable", networkUnreachable: "unreachable", proxyRefuses: "unreachable",
 	"response headers too large": "response", invalidResponse: "response",
 }
 
@@ -50,11 +50,11 @@ func ClassOf(text string) string {
 	return ""
 }
 
-// CouldBeOurs reports whether a failure of the class can come of our own side: of its resolver, network, clock or
-// authorities. What a receiver alone can do is none: answer with any status, refuse or reset a connection, or hang on one.
+// CouldBeOurs reports whether a failure of the class can come of our own side: of its resolver, network, clock, authorities, or
+// settings, such as a MATHUB_EGRESS_ALLOW that was lost. What a receiver alone can do is none: answer with any status, refuse or reset a connection, or hang on one.
 func CouldBeOurs(class string) bool {
 	switch class {
-	case "dns", "unreachable", "connect_timeout", "tls":
+	case "blocked", "dns", "unreachable", "connect_timeout", "tls":
 		return true
 	}
 	return false

@@ -38,7 +38,7 @@ func TestCouldBeOurs(t *testing.T) {
 			ours = append(ours, class)
 		}
 	}
-	require.Equal(t, []string{"connect_timeout", "dns", "tls", "unreachable"}, ours)
+	require.Equal(t, []string{"blocked", "connect_timeout", "dns", "tls", "unreachable"}, ours)
 }
 
 func TestCouldComeOfClock(t *testing.T) {

@@ -125,6 +125,7 @@ func New(o Options) *Client {
 	if o.Resolver == nil {
 		o.Resolver = &net.Resolver{PreferGo: true}
 	}
+	o.Resolver = bounded(o.Resolver)
 	c := &Client{
 		guard:     newGuard(o),
 		allowHTTP: o.AllowHTTP,
@@ -137,7 +138,7 @@ func New(o Options) *Client {
 		clientCertificate: o.ClientCertificate,
 	}
 	dial := net.Dialer{ControlContext: c.guard.control, Resolver: o.Resolver}
-	c.outbound = &outbound{hosts: o.CheckHosts, resolver: o.Resolver, connect: dial.DialContext, timeout: o.Timeout, began: time.Now(), parts: map[part]*finding{}}
+	c.outbound = &outbound{hosts: o.CheckHosts, resolver: o.Resolver, policy: c.guard.policy, connect: dial.DialContext, timeout: o.Timeout, began: time.Now(), parts: map[part]*finding{}}
 	if o.Proxy != nil {
 		c.tunnels = &tunnels{proxy: o.Proxy, guard: &c.guard, resolver: o.Resolver, roots: o.RootCAs}
 		c.outbound.proxied = true

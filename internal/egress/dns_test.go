@@ -2,7 +2,9 @@ package egress
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -296,4 +298,41 @@ func TestNamesAreNotCompletedBySearchLists(t *testing.T) {
 		require.Equal(t, "hooks.example.net", name)
 	}
 	require.NotEmpty(t, dns.Asked())
+}
+
+// An answer over TCP has up to 64 KiB.
+func TestLongAnswersAreNotTaken(t *testing.T) {
+	t.Parallel()
+	addresses := func(n int) dnsAnswer {
+		var all []string
+		for i := range n {
+			all = append(all, fmt.Sprintf("127.0.%d.%d", i/250, i%250+1))
+		}
+		return dnsAnswer{a: [][]string{all}}
+	}
+	dns := startDNS(t, map[string]dnsAnswer{"some.example.com": addresses(200), "thousands.example.com": addresses(4000)})
+	stream := listen(t, "127.0.0.1:0", func(conn net.Conn) {
+		for {
+			var size [2]byte
+			if _, err := io.ReadFull(conn, size[:]); err != nil {
+				return
+			}
+			query := make([]byte, binary.BigEndian.Uint16(size[:]))
+			if _, err := io.ReadFull(conn, query); err != nil {
+				return
+			}
+			reply, _ := dns.reply(query)
+			if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(reply))), reply...)); err != nil {
+				return
+			}
+		}
+	})
+	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", stream.Addr().String())
+	}}
+	receiver := listen(t, "127.0.0.1:0", serve(okResponse))
+	c := newClient(t, Options{Resolver: resolver, CheckHosts: []string{"some.example.com"}})
+	got := post(t, c, fmt.Sprintf("http://some.example.com:%d/", receiver.Port))
+	require.True(t, got.Success(), got.Error)
+	require.Equal(t, "dns: server failure", post(t, c, fmt.Sprintf("http://thousands.example.com:%d/", receiver.Port)).Error)
 }

@@ -142,6 +142,7 @@ const (
 	connectionRefused  = "connection refused"
 	hostUnreachable    = "host unreachable"
 	networkUnreachable = "network unreachable"
+	proxyRefuses       = "refused by the egress proxy"
 )
 
 func describe(err error) string {

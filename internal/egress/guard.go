@@ -8,6 +8,7 @@ import (
 	"net/http/httptrace"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -71,6 +72,9 @@ func (g *guard) check(ctx context.Context, to netip.AddrPort) error {
 	return nil
 }
 
+// maxAddresses is how many of a name's addresses an attempt connects to. A stranger's name may have thousands, of anybody.
+const maxAddresses = 16
+
 // dialer resolves a name and connects to the first of its addresses that the guard permits and that answers.
 type dialer struct {
 	guard    *guard
@@ -121,12 +125,20 @@ func (d *dialer) connect(e *exchange, lookup context.Context, network, address s
 	if d.tunnels != nil {
 		return d.tunnels.dial(e, lookup, e, network, address)
 	}
+	var tried atomic.Int32                   // addresses that were connected to
+	var first atomic.Pointer[netip.AddrPort] // of them
 	dial := net.Dialer{
 		ControlContext: func(ctx context.Context, network, address string, c syscall.RawConn) error {
-			if to, err := netip.ParseAddrPort(address); err == nil {
-				e.tries(to)
+			if err := d.guard.control(ctx, network, address, c); err != nil {
+				return err
 			}
-			return d.guard.control(ctx, network, address, c)
+			if tried.Add(1) > maxAddresses {
+				return errBlocked
+			}
+			to := netip.MustParseAddrPort(address)
+			first.CompareAndSwap(nil, &to)
+			e.tries(to)
+			return nil
 		},
 		Resolver:  d.resolver,
 		KeepAlive: -1, // an exchange has its own end, and idle connections are closed after 30 s
@@ -135,7 +147,12 @@ func (d *dialer) connect(e *exchange, lookup context.Context, network, address s
 	if err != nil {
 		return nil, err
 	}
-	return confirmed(e, d.resolver, host, func() (net.Conn, error) { return dial.DialContext(lookup, network, address) })
+	conn, err := confirmed(e, d.resolver, host, func() (net.Conn, error) { return dial.DialContext(lookup, network, address) })
+	if to := first.Load(); errors.Is(err, errBlocked) && to != nil {
+		tried.Store(0)
+		return dial.DialContext(lookup, network, to.String()) // that another address is refused does not say why this one failed
+	}
+	return conn, err
 }
 
 // DialTLSContext connects and shakes hands on behalf of an exchange, and gives up when that ends. Left to net/http, a

@@ -214,6 +214,47 @@ func TestMixedAnswers(t *testing.T) {
 	require.Positive(t, public.Accepted())
 }
 
+// That one of a receiver's addresses is refused does not make an outage of ours its failing.
+func TestARefusedAddressHidesNoOutage(t *testing.T) {
+	t.Parallel()
+	dns := startDNS(t, map[string]dnsAnswer{"direct.example.com": {a: [][]string{{unreachable}}, aaaa: [][]string{{"::1"}}}, "proxied.example.com": {a: [][]string{{"127.0.0.1"}}, aaaa: [][]string{{"::1"}}}})
+	direct := Options{Allow: mustPrefixes(unreachable + "/32"), Resolver: dns.Resolver(), CheckHosts: []string{unreachable}}
+	requireOurs(t, newClient(t, direct), "http://direct.example.com:8099/")
+
+	proxy := startTestProxy(t, "http", nil)
+	proxy.Say(func(string) int { return 503 })
+	proxied := proxy.Options(t, Options{Allow: mustPrefixes("::1/128"), Resolver: dns.Resolver(), CheckHosts: []string{"::1"}})
+	requireOurs(t, newClient(t, proxied), "http://proxied.example.com:8099/")
+}
+
+// Whoever owns a name can have it lead to thousands of addresses of others.
+func TestOfManyAddressesFewAreConnectedTo(t *testing.T) {
+	t.Parallel()
+	last := listen(t, "127.0.0.1:0", serve(okResponse))
+	var many []string
+	for i := range 2 * maxAddresses {
+		many = append(many, fmt.Sprintf("127.0.1.%d", i+1))
+	}
+	dns := startDNS(t, map[string]dnsAnswer{
+		"few.example.com":  {a: [][]string{append(many[:maxAddresses-1:maxAddresses-1], "127.0.0.1")}},
+		"many.example.com": {a: [][]string{append(many, "127.0.0.1")}},
+	})
+	proxy := startTestProxy(t, "socks5", nil)
+	proxy.Say(func(to string) int {
+		if to == last.Addr().String() {
+			return 0
+		}
+		return 4
+	})
+	direct := Options{Resolver: dns.Resolver()}
+	for want, o := range map[string]Options{"connection refused": direct, "host unreachable": proxy.Options(t, direct)} {
+		c := newClient(t, o)
+		got := post(t, c, fmt.Sprintf("http://few.example.com:%d/", last.Port))
+		require.True(t, got.Success(), got.Error)
+		require.Equal(t, want, post(t, c, fmt.Sprintf("http://many.example.com:%d/", last.Port)).Error)
+	}
+}
+
 func TestPortsOfOtherProtocolsAreRefused(t *testing.T) {
 	t.Parallel()
 	c := newClient(t, Options{})

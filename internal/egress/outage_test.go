@@ -217,6 +217,23 @@ func TestAResolverThatKnowsOfNothingIsOurFailing(t *testing.T) {
 	require.Equal(t, noSuchHost, post(t, c, "http://nobody.example.net/").Error)
 }
 
+// A router that has lost the internet may have all names lead to itself.
+func TestAResolverThatLeadsAstrayIsOurFailing(t *testing.T) {
+	t.Parallel()
+	astray := dnsAnswer{a: [][]string{{"10.0.0.1"}}}
+	dns := startDNS(t, nil)
+	dns.FailBut(nil, astray)
+	c := newClient(t, Options{Resolver: dns.Resolver()})
+	requireOurs(t, c, "http://healthy.example.net/")
+	require.Equal(t, AccessFailed, c.OutboundAccess(t.Context()).DNS)
+	dns.FailBut(map[string]dnsAnswer{"iana.org": here}, astray)
+	require.Eventually(t, func() bool { return c.OutboundAccess(t.Context()).DNS == AccessOK }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool {
+		got, err := c.Post(t.Context(), "http://inward.example.net/", nil, nil)
+		return err == nil && got.Error == "blocked: address not allowed"
+	}, time.Minute, 10*time.Millisecond)
+}
+
 // A resolver that has lost its way may still answer for one of the two address families, as "none" is in its cache.
 func TestHalfAnAnswerInAnOutageIsOurs(t *testing.T) {
 	t.Parallel()

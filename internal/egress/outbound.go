@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -51,6 +49,8 @@ const (
 //     If the name's IPv4 addresses are answered for by then, its IPv6 addresses were not: others have to be answered for those, too.
 //   - A name that does not exist is the receiver's failing, unless none of the check hosts and of the names that resolved lately exists
 //     either: then it is the resolver that knows of nothing. Without a check host by name, nobody is asked.
+//   - So is a name that leads to addresses that are not permitted, unless none of those leads to one that is: then it is the resolver that
+//     leads astray, as a router's does that has lost the internet.
 //   - An address that is unreachable, or does not accept a connection in time, or over a connection to which no answer
 //     comes, is the receiver's failing if another host answers afterwards, or accepts or refuses a connection; else ours. One
 //     that took a connection and did not answer is asked, too: it hangs if it takes another. Receivers speak for
@@ -60,8 +60,8 @@ const (
 //     resolver has lookups of one name share an answer, also one that was asked for during the outage.
 //   - Both speak for one address family only, if that has worked in this process. If not, the other family speaks: a
 //     machine without IPv6 counts the failures of receivers that have nothing else.
-//   - Through a proxy, its own faults are never the receiver's. One that says that it cannot reach an address is asked once more,
-//     and if it still cannot, others speak, as above. A connection that ends before the answer is whole may have been ended by
+//   - Through a proxy, its own faults are never the receiver's. One that says that it cannot reach an address, or may not,
+//     is asked once more, and if it still does, others speak, as above. A connection that ends before the answer is whole may have been ended by
 //     the proxy, so others speak there, too.
 //   - Where nobody has ever answered and there are no check hosts to ask, a failure is ours for ten minutes after the
 //     start, then the receiver's. Where somebody is asked and nobody answers, it is ours for as long as that lasts.
@@ -70,6 +70,7 @@ const (
 type outbound struct {
 	hosts    []string
 	resolver *net.Resolver
+	policy   webhook.AddressPolicy
 	connect  func(ctx context.Context, network, address string) (net.Conn, error)
 	proxied  bool          // connect goes through a proxy
 	timeout  time.Duration // of an attempt
@@ -83,9 +84,12 @@ type outbound struct {
 // part is what works or fails as one: DNS, or the network towards one scope and family.
 type part struct{ scope, network string }
 
-// dnsPart is about looking up IPv4 addresses, dns6Part about IPv6 addresses, and namePart about finding names that exist. Their witnesses
-// are the same.
-var dnsPart, dns6Part, namePart = part{scope: "dns", network: "ip4"}, part{scope: "dns", network: "ip6"}, part{scope: "dns", network: "ip"}
+// dnsPart is about looking up IPv4 addresses, dns6Part about IPv6 addresses, namePart about finding names that exist, and placePart about
+// names that lead to addresses that are permitted. Their witnesses are the same.
+var (
+	dnsPart, dns6Part   = part{scope: "dns", network: "ip4"}, part{scope: "dns", network: "ip6"}
+	namePart, placePart = part{scope: "dns", network: "names"}, part{scope: "dns", network: "places"}
+)
 
 // finding is what is known of a part. outbound.mu guards it.
 type finding struct {
@@ -186,7 +190,7 @@ func (o *outbound) known(p part) finding {
 // ours returns an error where the failure of an exchange is our own side's, or where ctx ended before that was known. name is what
 // was looked up for it.
 func (o *outbound) ours(ctx context.Context, r Response, to netip.AddrPort, name string) error {
-	p, also := o.suspects(r, to)
+	p, also := o.suspects(r, to, name)
 	if p == (part{}) {
 		return nil
 	}
@@ -229,53 +233,21 @@ func (o *outbound) oursBy(ctx context.Context, p part, r Response, moment time.T
 	return nil
 }
 
-// answeredForIPv4 looks up a name's IPv4 addresses once more, after a lookup that failed. If that is answered, be it that there are
-// none, it was for the IPv6 addresses that it failed, about which others are asked.
-func (o *outbound) answeredForIPv4(name string) <-chan bool {
-	answered := make(chan bool, 1)
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), accessTimeout)
-		defer cancel()
-		_, err := o.resolver.LookupNetIP(ctx, dnsPart.network, name)
-		is := realFault(err) == nil
-		if is {
-			o.begin(dns6Part)
-		}
-		answered <- is
-	}()
-	return answered
-}
-
 // suspects is what of our own side may have made an exchange fail, the zero part for nothing, and who may be asked beside others.
-func (o *outbound) suspects(r Response, to netip.AddrPort) (p part, also string) {
+func (o *outbound) suspects(r Response, to netip.AddrPort, name string) (p part, also string) {
 	switch class := r.Class(); {
 	case class == "dns" && r.Error != noSuchHost:
 		return dnsPart, ""
 	case class == "dns" && o.namesHosts():
 		return namePart, ""
+	case class == "blocked" && name != "" && name != "localhost" && o.namesHosts():
+		return placePart, ""
 	case class == "unreachable", class == "connect_timeout":
 		return o.towards(to), ""
 	case class == "timeout", o.proxied && r.brokeOff():
 		return o.towards(to), to.String()
 	}
 	return part{}, ""
-}
-
-// namesHosts says that one of the check hosts at least is a name.
-func (o *outbound) namesHosts() bool {
-	return slices.ContainsFunc(o.hosts, func(host string) bool { _, err := netip.ParseAddr(host); return err != nil })
-}
-
-// reach asks the proxy once more for a receiver that it did not reach. It may have been in trouble itself, which it says in
-// the same words.
-func (o *outbound) reach(p part, to netip.AddrPort) <-chan bool {
-	reached := make(chan bool, 1)
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), accessTimeout)
-		defer cancel()
-		reached <- o.ask(ctx, p, to.String()) == nil
-	}()
-	return reached
 }
 
 // lookAgain begins a check of the network, unless one was made just now: a proxy has failed, and that a host answered lately says
@@ -349,49 +321,4 @@ func (o *outbound) check(p part, also string) <-chan singleflight.Result {
 		})
 		return nil, nil
 	})
-}
-
-// witnesses are the names or addresses to ask about a part.
-func (o *outbound) witnesses(p part) (asked []string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	known := p
-	if p.scope == dnsPart.scope {
-		known = dnsPart
-	}
-	if f := o.parts[known]; f != nil {
-		asked = slices.Clone(f.witnesses)
-	}
-	for _, host := range o.hosts {
-		if p.scope != dnsPart.scope {
-			asked = append(asked, net.JoinHostPort(host, "443"))
-		} else if _, err := netip.ParseAddr(host); err != nil {
-			asked = append(asked, strings.TrimSuffix(host, "."))
-		}
-	}
-	return asked
-}
-
-// ask returns nil where the witness answers in any way.
-func (o *outbound) ask(ctx context.Context, p part, witness string) error {
-	if p == namePart {
-		_, err := o.resolver.LookupNetIP(ctx, p.network, witness+".")
-		return err
-	}
-	if p.scope == dnsPart.scope {
-		_, err := o.resolver.LookupNetIP(ctx, p.network, fmt.Sprintf("mathub-%08x.%s.", rand.Uint32(), witness))
-		if isNotFound(err) {
-			return nil
-		}
-		return err
-	}
-	conn, err := o.connect(ctx, p.network, witness)
-	told := (*tunnelFault)(nil)
-	if errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &told) && told.text == connectionRefused {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return conn.Close()
 }

@@ -101,7 +101,7 @@ func TestTheGuardStandsBeforeTheProxy(t *testing.T) {
 		"inward.example.com": {a: [][]string{{"127.0.0.1"}}}, "metadata.example.com": {a: [][]string{{"169.254.169.254"}}},
 		"mixed.example.com": {a: [][]string{{"10.0.0.1", "127.0.0.2"}}, aaaa: [][]string{{"::1"}}},
 	})
-	c := newClient(t, proxy.Options(t, Options{Resolver: dns.Resolver(), Allow: mustPrefixes("127.0.0.2/32"), Deny: destinations(t, "127.0.0.2:8098")}))
+	c := newClient(t, proxy.Options(t, Options{CheckHosts: []string{}, Resolver: dns.Resolver(), Allow: mustPrefixes("127.0.0.2/32"), Deny: destinations(t, "127.0.0.2:8098")}))
 	for _, url := range []string{"http://inward.example.com/", "http://metadata.example.com/", "http://10.0.0.1/", "http://[::ffff:10.0.0.1]/", "http://127.0.0.2:8098/", "http://[fe80::1]/"} {
 		require.Equal(t, "blocked: address not allowed", post(t, c, url).Error, url)
 	}
@@ -131,7 +131,7 @@ func TestFaultsOfTheProxyAreOurs(t *testing.T) {
 		"endless hints":                 {"http", flood("", "HTTP/1.1 103 Early Hints\r\n\r\n"), "invalid response|connection reset"},
 		"a head without an end":         {"http", func(conn net.Conn) { _, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nX: y\r\n"); _ = conn.Close() }, "connection closed|connection reset"},
 		"authentication required":       {"http", say("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"), "HTTP 407"},
-		"forbidden":                     {"http", say("HTTP/1.1 403 Filtered\r\n\r\n"), "HTTP 403"},
+		"forbidden":                     {"http", say("HTTP/1.1 403 Filtered\r\n\r\n"), "refused by the egress proxy"},
 		"a redirect":                    {"http", say("HTTP/1.1 302 Found\r\nLocation: /login\r\n\r\n"), "HTTP 302"},
 		"too many requests":             {"http", say("HTTP/1.1 429 Too Many Requests\r\n\r\n"), "HTTP 429"},
 		"cannot connect to anybody":     {"http", say("HTTP/1.1 503 Service Unavailable\r\n\r\n"), "host unreachable"},
@@ -145,8 +145,8 @@ func TestFaultsOfTheProxyAreOurs(t *testing.T) {
 		"a wrong password":              {"socks5", say("\x05\x02\x01\x01"), "it refuses the user or password"},
 		"SOCKS that hangs":              {"socks5", func(conn net.Conn) { waitForClose(conn, 10*time.Second) }, "timeout"},
 		"SOCKS that hangs later":        {"socks5", say(greeted), "connect timeout"},
-		"a general failure":             {"socks5", say(greeted + "\x05\x01\x00\x01\x00\x00\x00\x00\x00\x00"), "SOCKS reply 1"},
-		"a rule of its own":             {"socks5", say(greeted + "\x05\x02\x00\x01\x00\x00\x00\x00\x00\x00"), "SOCKS reply 2"},
+		"a general failure":             {"socks5", say(greeted + "\x05\x01\x00\x01\x00\x00\x00\x00\x00\x00"), "host unreachable"},
+		"a rule of its own":             {"socks5", say(greeted + "\x05\x02\x00\x01\x00\x00\x00\x00\x00\x00"), "refused by the egress proxy"},
 		"IPv4 that it does not know":    {"socks5", say(greeted + "\x05\x08\x00\x01\x00\x00\x00\x00\x00\x00"), "SOCKS reply 8"},
 		"a reply that has no meaning":   {"socks5", say(greeted + "\x05\xfe\x00\x01\x00\x00\x00\x00\x00\x00"), "SOCKS reply 254"},
 		"an address of an unknown kind": {"socks5", say(greeted + "\x05\x00\x00\x07"), "invalid response"},
@@ -193,10 +193,13 @@ func TestWhatAProxySaysOfAReceiver(t *testing.T) {
 		says   int
 		want   string
 	}{
+		{"http", 403, "refused by the egress proxy"},
 		{"http", 500, "host unreachable"},
 		{"http", 502, "host unreachable"},
 		{"http", 503, "host unreachable"},
 		{"http", 504, "host unreachable"},
+		{"socks5", 1, "host unreachable"},
+		{"socks5", 2, "refused by the egress proxy"},
 		{"socks5", 3, "network unreachable"},
 		{"socks5", 4, "host unreachable"},
 		{"socks5", 5, "connection refused"},

@@ -21,9 +21,11 @@ const (
 	socksNoIPv6         = 8 // address type not supported
 )
 
-// socksFaults are the replies that speak of the receiver, in the words of describe. Others speak of the proxy: 1 a general
-// failure, 2 a rule of its own, 7 a command that it does not know.
+// socksFaults are the replies that may speak of the receiver, in the words of describe: as in HTTP, 1 is a failure without a name,
+// and 2 a rule. Others speak of the proxy, as 7, a command that it does not know.
 var socksFaults = map[byte]string{
+	1: hostUnreachable,
+	2: proxyRefuses,
 	3: networkUnreachable,
 	4: hostUnreachable,
 	5: connectionRefused,

@@ -30,24 +30,32 @@ func (t *tunnels) dial(ctx, lookup context.Context, e *exchange, network, addres
 	if err != nil {
 		return nil, err
 	}
-	var first error
+	var refused, first error
 	var at netip.AddrPort // of the first error
+	asked := 0
 	for i, to := range addresses {
 		conn, err := t.try(ctx, e, to, len(addresses)-i)
-		if err == nil {
+		switch {
+		case err == nil:
 			return conn, nil
-		}
-		if ctx.Err() != nil || !errors.As(err, new(*tunnelFault)) && !errors.Is(err, errBlocked) {
+		case ctx.Err() != nil:
 			return nil, err
-		}
-		if first == nil {
+		case errors.Is(err, errBlocked):
+			refused = err
+			continue
+		case !errors.As(err, new(*tunnelFault)):
+			return nil, err
+		case first == nil:
 			first, at = err, to
+		}
+		if asked++; asked == maxAddresses {
+			break
 		}
 	}
 	if e != nil && at.IsValid() {
 		e.tries(at) // which is asked for once more
 	}
-	return nil, first
+	return nil, cmp.Or(first, refused)
 }
 
 func (t *tunnels) resolve(ctx, lookup context.Context, network, address string) ([]netip.AddrPort, error) {
@@ -179,10 +187,12 @@ func readHead(r *bufio.Reader) (status int, err error) {
 }
 
 // refusedByProxy is what a status means in place of a tunnel. A proxy answers 500, 502, 503 or 504 when it cannot connect to the
-// receiver, and when it is itself in trouble: outbound.ours finds out which. Any other, such as 403 or 407, is about the
-// proxy's own rules.
+// receiver, and when it is itself in trouble; 403 when a rule refuses the receiver's address or port, and when one refuses us:
+// outbound.ours finds out which. Any other, such as 407, is about us.
 func refusedByProxy(status int) error {
 	switch status {
+	case 403:
+		return &tunnelFault{proxyRefuses}
 	case 500, 502, 503, 504:
 		return &tunnelFault{hostUnreachable}
 	}
