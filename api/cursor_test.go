@@ -135,4 +135,10 @@ func TestWhatDoesNotOpenHidesNothingElse(t *testing.T) {
 		require.Contains(t, string(got.body), `"unreadable":true`, path)
 	}
 	require.Contains(t, string(a.do(http.MethodPatch, internalPath+"bots/"+bot, serviceToken, `{"isActive":false}`).body), `"unreadable":true`)
+
+	a.execute("UPDATE bots SET notify_secret = decode('0100000000ffff', 'hex') WHERE id = $1", other)
+	got := a.do(http.MethodPatch, internalPath+"bots/"+other, serviceToken, `{"notifyUrl":"https://example.com/other"}`)
+	require.Equal(t, http.StatusServiceUnavailable, got.status, "no notice would ever be sent there")
+	require.Contains(t, got.fault(t).Detail, "The notify secret of bot "+other)
+	require.Equal(t, http.StatusOK, a.do(http.MethodPatch, internalPath+"bots/"+other, serviceToken, `{"notifyUrl":"https://example.com/other","notifySecret":"given"}`).status)
 }

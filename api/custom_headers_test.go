@@ -139,4 +139,11 @@ func TestHeadersThatNoKeyOpensAreReplaced(t *testing.T) {
 	sent := s.requests()
 	require.Equal(t, "3", sent[len(sent)-1].header.Get("X-A"))
 	require.Equal(t, http.StatusOK, s.do("POST", path+"/signing-key", key, nil).status)
+
+	// So is removing all of them, and a key pair without headers.
+	for _, call := range [][3]string{{"PATCH", path, `{"headers":{"X-A":null}}`}, {"DELETE", path + "/signing-key"}} {
+		s.execute("UPDATE webhooks SET extras = decode('0100000000ffff', 'hex')")
+		require.Less(t, s.do(call[0], call[1], key, call[2]).status, 300, "%v", call)
+		require.Equal(t, http.StatusOK, s.do("POST", path+"/test", key, nil).status, "%v", call)
+	}
 }

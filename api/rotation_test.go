@@ -69,6 +69,13 @@ func TestBothSecretsSignDuringARotation(t *testing.T) {
 	sent := s.requests()
 	require.Empty(t, sent[len(sent)-1].header.Get("Webhook-Signature"))
 	require.Empty(t, until(s.do("PATCH", path, key, `{"secret":"third","secretOverlap":"1h"}`)), "there was none before")
+
+	s.execute("UPDATE webhooks SET secret = decode('0100000000ffff', 'hex')")
+	got := s.do("PATCH", path, key, `{"secret":"fourth","secretOverlap":"1h"}`)
+	require.Equal(t, http.StatusServiceUnavailable, got.status, "what no key opens cannot sign beside another: deliveries would wait for it")
+	require.Contains(t, got.fault(t).Detail, "The secret of webhook")
+	require.Empty(t, until(s.do("PATCH", path, key, `{"secret":"fourth"}`)))
+	require.Equal(t, []string{"fourth"}, signers(all...))
 }
 
 func TestSecretOverlapIsBoundedAndNeedsASecret(t *testing.T) {

@@ -53,6 +53,9 @@ func (n *NotifyChange) of(bot db.Bot, keyset *db.Keyset) (changed db.Bot, made *
 		text := webhook.NewSecret()
 		secret, made = &text, &text
 	}
+	if secret == nil && n.SetURL {
+		_, err = keyset.OpenNotify(bot.ID, bot.NotifySecret) // or nothing would ever be sent to the new URL
+	}
 	if secret != nil {
 		bot.NotifySecret, err = resealed(bot.ID, bot.NotifySecret, secret, keyset.OpenNotify, keyset.SealNotify)
 	}

@@ -37,25 +37,27 @@ func (s *Service) changeExtras(change *db.UpdateWebhookParams, w db.Webhook, in 
 	if len(in.Headers) == 0 && in.key == keepKey {
 		return nil
 	}
-	before, err := s.Keyset.OpenExtras(w.ID, w.Extras)
-	if err != nil && !saysAll(in, w) {
-		return err // and before is empty otherwise: what no key opens is gone
+	before, unreadable := s.Keyset.OpenExtras(w.ID, w.Extras)
+	if unreadable != nil && !saysAll(in, w) {
+		return unreadable // and before is empty otherwise: what no key opens is gone
 	}
 	maps.DeleteFunc(in.Headers, func(name string, value *string) bool { // which the webhook has already
 		present, has := before.Headers[name]
 		return has && value != nil && *value == present
 	})
-	after := before
-	if after.Headers, err = webhook.CustomHeaders(before.Headers).With(in.Headers); err != nil {
+	headers, err := webhook.CustomHeaders(before.Headers).With(in.Headers)
+	if err != nil {
 		return err
 	}
+	after := before
+	after.Headers = headers
 	if err := changeKey(&after, in); err != nil {
 		return err
 	}
-	if err == nil && maps.Equal(before.Headers, after.Headers) && after.Key.Equal(before.Key) {
+	if unreadable == nil && maps.Equal(before.Headers, headers) && after.Key.Equal(before.Key) {
 		return nil
 	}
-	change.SetExtras, change.HeaderNames = true, webhook.CustomHeaders(after.Headers).Names()
+	change.SetExtras, change.HeaderNames = true, headers.Names()
 	change.PublicKey, change.PreviousPublicKey = publicKey(after.Key), publicKey(after.PreviousKey)
 	if after.PreviousKey != nil {
 		change.PreviousKeyUntil = &after.PreviousKeyUntil

@@ -284,6 +284,9 @@ func (s *Service) leaveOutSecret(change *db.UpdateWebhookParams, w db.Webhook, i
 		change.SetSecret = change.SetSecret && w.Secret != nil
 	case w.Secret != nil:
 		present, err := s.Keyset.Open(w.ID, w.Secret)
+		if err != nil && in.SecretOverlap > 0 {
+			return err // it cannot sign any more, and what is to be signed by it waits
+		}
 		if change.SetSecret = err != nil || present != *in.Secret; change.SetSecret {
 			return in.checkNoOverlap(w)
 		}
