@@ -33,14 +33,18 @@ INSERT INTO allowances AS a (bot_id, endpoint, paid_until, turn, granted)
 SELECT bot_id, endpoint, now() + make_interval(secs => wanted / $5::float8), now(), wanted FROM asked ORDER BY bot_id, endpoint
 ON CONFLICT (bot_id, endpoint) DO UPDATE SET (granted, paid_until, turn) = (
     SELECT f.granted,
-           greatest(a.paid_until, now()) + make_interval(secs => f.granted / $5::float8),
+           f.paid_until + make_interval(secs => f.granted / $5::float8),
            CASE
                WHEN f.granted = excluded.granted THEN a.turn
                ELSE least(now() + interval '5 minutes', greatest(now() + interval '250 milliseconds',
                    greatest(a.turn, now()) + make_interval(secs => least(excluded.granted - f.granted, $4::integer / 2.0) / $5::float8)))
            END
-    -- The little that is added is for what floating-point numbers lose.
-    FROM (SELECT least(excluded.granted, greatest(0, floor(0.000001 + $4::integer - greatest(0, extract(epoch FROM a.paid_until - now())) * $5::float8)))::integer AS granted) AS f
+    -- The little that is added is for what floating-point numbers lose. More than the burst is owed only where the clock went back.
+    FROM (
+        SELECT p.paid_until, least(excluded.granted,
+                   greatest(0, floor(0.000001 + $4::integer - extract(epoch FROM p.paid_until - now()) * $5::float8)))::integer AS granted
+        FROM (SELECT least(greatest(a.paid_until, now()), now() + make_interval(secs => $4::integer / $5::float8)) AS paid_until) AS p
+    ) AS f
 )
 RETURNING a.bot_id, a.endpoint, a.granted,
           extract(epoch FROM a.paid_until - now())::float8, extract(epoch FROM a.turn - now())::float8`

@@ -94,9 +94,9 @@ func (l *Limiter) FreeIn(ctx context.Context, k Key) (time.Duration, error) {
 	return max(0, l.freeIn(paidFor)), err
 }
 
-// freeIn is when one is free where what was sent is paid for so many seconds from now.
+// freeIn is when one is free where what was sent is paid for so many seconds from now: of more than the burst, the clock went back.
 func (l *Limiter) freeIn(paidFor float64) time.Duration {
-	return seconds(paidFor - float64(l.rate.Burst-1)/l.rate.PerSecond)
+	return seconds(min(paidFor, float64(l.rate.Burst)/l.rate.PerSecond) - float64(l.rate.Burst-1)/l.rate.PerSecond)
 }
 
 func seconds(s float64) time.Duration {

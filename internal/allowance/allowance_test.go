@@ -73,6 +73,27 @@ func TestLimiter_TakeOne(t *testing.T) {
 		require.Zero(t, wait)
 	})
 
+	t.Run("TheClockWentBack", func(t *testing.T) {
+		t.Parallel()
+		pool := dbtest.New(t)
+		l := New(pool, webhook.Rate{Burst: 2, PerSecond: 20})
+		key := Key{"bot", "example.com:443"}
+		take := func() time.Duration {
+			t.Helper()
+			wait, err := l.TakeOne(t.Context(), key)
+			require.NoError(t, err)
+			return wait
+		}
+		require.Zero(t, take())
+		_, err := pool.Exec(t.Context(), "UPDATE allowances SET paid_until = paid_until + interval '1 hour', turn = turn + interval '1 hour'")
+		require.NoError(t, err)
+		freeIn, err := l.FreeIn(t.Context(), key)
+		require.NoError(t, err)
+		require.Less(t, freeIn, time.Second)
+		require.Less(t, take(), time.Second, "the hour is not waited for")
+		require.Eventually(t, func() bool { return take() == 0 }, time.Minute, 10*time.Millisecond)
+	})
+
 	t.Run("EachBotAndEndpointHasItsOwn", func(t *testing.T) {
 		t.Parallel()
 		pool := dbtest.New(t)
