@@ -170,8 +170,8 @@ func TestHideSecrets_AsTheAnswerSpellsThem(t *testing.T) {
 	basic := base64.StdEncoding.EncodeToString([]byte("account:pass word"))
 	sent := Sent{Secrets: []string{"whsec_abcd/efg+h=="}, Custom: webhook.CustomHeaders{"Authorization": "Bearer " + bearer, "X-Quoted": quoted, "X-Basic": "Basic " + basic}}
 	for _, answer := range []string{
-		`abc\/def+ghi==`, "abc%2Fdef%2Bghi%3D%3D", `whsec_abcd\/efg+h==`, "abcd%2Fefg%2Bh%3D%3D",
-		`a\"b\\c<d>&e`, `a&#34;b\c&lt;d&gt;&amp;e`, basic, "account:pass word", "pass word", "pass+word",
+		`abc\/def+ghi==`, `abc/def\u002Bghi==`, "abc%2Fdef%2Bghi%3D%3D", `whsec_abcd\/efg+h==`, "abcd%2Fefg%2Bh%3D%3D",
+		`a\"b\\c<d>&e`, `a\"b\\c\u003cd\u003e\u0026e`, `a\u0022b\\c\u003Cd\u003E\u0026e`, `a&#34;b\c&lt;d&gt;&amp;e`, basic, "account:pass word", "pass word", "pass+word",
 		bearer[:minHidden], "Bearer " + bearer[:5], basic[:len(basic)-1],
 	} {
 		require.Equal(t, "got "+strings.Repeat("*", len(answer)), string(HideSecrets([]byte("got "+answer), sent)), answer)

@@ -133,10 +133,20 @@ func hideBegun(body string, texts []string) string {
 	return body
 }
 
-// spellings are a text as a URL, JSON (with / escaped or not) and HTML spell it.
+// jsonEscapes is what writers of JSON escape beside \ and ": PHP; Go and Rails; .NET.
+var jsonEscapes = []*strings.Replacer{
+	strings.NewReplacer("/", `\/`),
+	strings.NewReplacer("<", `\u003c`, ">", `\u003e`, "&", `\u0026`),
+	strings.NewReplacer(`\"`, `\u0022`, "'", `\u0027`, "+", `\u002B`, "<", `\u003C`, ">", `\u003E`, "&", `\u0026`),
+}
+
+// spellings are a text as a URL, JSON and HTML spell it.
 func spellings(text string) []string {
 	inJSON := strings.ReplaceAll(strings.ReplaceAll(text, `\`, `\\`), `"`, `\"`)
-	all := []string{url.QueryEscape(text), url.PathEscape(text), inJSON, strings.ReplaceAll(inJSON, "/", `\/`), html.EscapeString(text)}
+	all := []string{url.QueryEscape(text), url.PathEscape(text), inJSON, html.EscapeString(text)}
+	for _, escapes := range jsonEscapes {
+		all = append(all, escapes.Replace(inJSON))
+	}
 	return slices.DeleteFunc(all, func(form string) bool { return form == text })
 }
 
