@@ -153,6 +153,8 @@ func TestABotReadsNothingOfAnEarlierOne(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, nil, func(*api.Config) {})
 	bot, _ := a.bot()
+	a.accepted("for-all", "post.created", `{}`)
+	a.accepted("the-earlier-ones", "mention", `{}`, bot)
 	require.Equal(t, http.StatusNoContent, a.do("DELETE", "/api/internal/v1/bots/"+bot, serviceToken, nil).status)
 	require.Equal(t, http.StatusCreated, a.do("POST", "/api/internal/v1/bots", serviceToken, map[string]any{"id": bot, "name": "again"}).status)
 	var key struct{ Key string }
@@ -160,6 +162,8 @@ func TestABotReadsNothingOfAnEarlierOne(t *testing.T) {
 	var own, all []mathub.AuditEntry
 	a.do("GET", auditPath, key.Key, nil).into(t, &own)
 	require.Equal(t, []string{"key.created", "bot.created"}, actions(own))
+	a.accepted("its-own", "mention", `{}`, bot)
+	require.Equal(t, []string{"for-all", "its-own"}, a.poll(key.Key, "").ids())
 	a.do("GET", "/api/internal/v1/audit?botId="+bot, serviceToken, nil).into(t, &all)
 	require.Equal(t, []string{"key.created", "bot.created", "bot.deleted", "key.created", "bot.created"}, actions(all))
 }

@@ -93,7 +93,8 @@ FROM (
     ORDER BY e.accepted_at DESC, e.id DESC
     LIMIT $1::bigint
 ) AS looked_at
-WHERE looked_at.type = ANY ($2::text[]) AND coalesce(looked_at.bot_ids @> ARRAY[$3::text], true)
+WHERE looked_at.type = ANY ($2::text[]) AND (looked_at.bot_ids IS NULL OR looked_at.bot_ids @> ARRAY[$3::text]
+  AND looked_at.accepted_at >= coalesce((SELECT b.created_at FROM bots b WHERE b.id = $3), '-infinity'))
 ORDER BY looked_at.accepted_at DESC, looked_at.id DESC
 LIMIT $4
 `
@@ -137,7 +138,8 @@ SELECT looked_at.id, looked_at.type, looked_at.accepted_at, looked_at.bytes, loo
 FROM (
     SELECT e.id, e.type, e.accepted_at, octet_length(e.payload) AS bytes, (e.bot_ids IS NULL)::boolean AS to_all,
            row_number() OVER (ORDER BY e.accepted_at DESC, e.id DESC) AS n,
-           (e.type NOT IN ('test', 'webhook.verify') AND coalesce(e.bot_ids @> ARRAY[$1::text], true)
+           (e.type NOT IN ('test', 'webhook.verify') AND (e.bot_ids IS NULL OR e.bot_ids @> ARRAY[$1::text]
+               AND e.accepted_at >= coalesce((SELECT b.created_at FROM bots b WHERE b.id = $1), '-infinity'))
                AND $2::text IN ('', e.type))::boolean AS wanted
     FROM events e
     WHERE (e.accepted_at, e.id) < ($3::timestamptz, $4::text)
@@ -168,7 +170,8 @@ type PageOfBotEventsRow struct {
 	Wanted     bool
 }
 
-// The events that concern a bot, for its owner.
+// The events that concern a bot, for its owner. What was for bots by name does not, if it was accepted before the bot was made: an
+// earlier one had its id.
 // The events accepted before @before_time and @before_id that concern a bot, newest first, and, wanted or not, the one numbered
 // @most_read: no more than so many are looked at. A type of ” is any.
 func (q *Queries) PageOfBotEvents(ctx context.Context, db DBTX, arg PageOfBotEventsParams) ([]PageOfBotEventsRow, error) {

@@ -139,7 +139,8 @@ FROM (
         FROM events
         WHERE position > $1::bigint AND position <= $2::bigint
           AND type NOT IN ('test', 'webhook.verify') -- they go to one webhook
-          AND (bot_ids IS NULL OR bot_ids @> ARRAY[$3::text])
+          AND (bot_ids IS NULL OR bot_ids @> ARRAY[$3::text]
+              AND accepted_at >= coalesce((SELECT b.created_at FROM bots b WHERE b.id = $3), '-infinity'))
           AND ($4::text[] IS NULL OR type = ANY ($4::text[]))
         ORDER BY position
         LIMIT $5
@@ -166,7 +167,7 @@ type ReadEventsRow struct {
 }
 
 // The events of a span of positions that concern a bot, at most @most and, as JSON in a list, @bytes, or one; matching
-// says how many there would be, up to @most.
+// says how many there would be, up to @most. What was for an earlier bot of its id alone does not concern it.
 func (q *Queries) ReadEvents(ctx context.Context, db DBTX, arg ReadEventsParams) ([]ReadEventsRow, error) {
 	rows, err := db.Query(ctx, readEvents,
 		arg.After,

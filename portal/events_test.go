@@ -47,6 +47,7 @@ func TestEvents_LogAndOneEvent(t *testing.T) {
 
 	s.accept("e-all", "post.created", `{"event":"post.created","data":{"body":"<script>alert(1)</script> \u0000 \u202e"}}`, 40)
 	s.accept("e-mine", "mention", `{"event":"mention","data":{}}`, 30, id)
+	s.accept("e-earlier", "mention", `{"event":"mention","data":{}}`, 90_000, id) // of another bot that had the id
 	s.accept("e-other", "mention", `{"event":"mention","data":{}}`, 20, otherID)
 	s.accept("e-test", "test", `{"event":"post.created","test":true,"data":{}}`, 10)
 	s.attempt(alpha, "e-all", 1, false)
@@ -59,6 +60,7 @@ func TestEvents_LogAndOneEvent(t *testing.T) {
 	body := b.get("/portal/events").body
 	require.Regexp(t, `(?s)e-mine.*none subscribed.*e-all.*Delivered</span> <span>Alpha.*Waiting</span> <span>Beta`, body)
 	require.NotContains(t, body, "e-other")
+	require.NotContains(t, body, "e-earlier")
 	require.NotContains(t, body, "e-test", "a test is for one webhook")
 	require.NotContains(t, b.get("/portal/events?type=mention").body, "e-all")
 
@@ -69,7 +71,7 @@ func TestEvents_LogAndOneEvent(t *testing.T) {
 	require.Contains(t, one, alpha+"/deliveries?eventId=e-all")
 	require.Contains(t, b.get("/portal/events/e-mine").body, "None of your webhooks")
 	require.Contains(t, b.get("/portal/events/e-test").body, "Beta", "who got a test sees it")
-	for _, hidden := range []string{"e-other", "no-such", "no%20id", strings.Repeat("e", 129)} {
+	for _, hidden := range []string{"e-other", "e-earlier", "no-such", "no%20id", strings.Repeat("e", 129)} {
 		require.Equal(t, http.StatusNotFound, b.get("/portal/events/"+hidden).status, hidden)
 	}
 	other := s.signIn(otherID, bots.Manage)

@@ -1,4 +1,5 @@
--- The events that concern a bot, for its owner.
+-- The events that concern a bot, for its owner. What was for bots by name does not, if it was accepted before the bot was made: an
+-- earlier one had its id.
 
 -- name: PageOfBotEvents :many
 -- The events accepted before @before_time and @before_id that concern a bot, newest first, and, wanted or not, the one numbered
@@ -7,7 +8,8 @@ SELECT looked_at.id, looked_at.type, looked_at.accepted_at, looked_at.bytes, loo
 FROM (
     SELECT e.id, e.type, e.accepted_at, octet_length(e.payload) AS bytes, (e.bot_ids IS NULL)::boolean AS to_all,
            row_number() OVER (ORDER BY e.accepted_at DESC, e.id DESC) AS n,
-           (e.type NOT IN ('test', 'webhook.verify') AND coalesce(e.bot_ids @> ARRAY[@bot_id::text], true)
+           (e.type NOT IN ('test', 'webhook.verify') AND (e.bot_ids IS NULL OR e.bot_ids @> ARRAY[@bot_id::text]
+               AND e.accepted_at >= coalesce((SELECT b.created_at FROM bots b WHERE b.id = @bot_id), '-infinity'))
                AND @event_type::text IN ('', e.type))::boolean AS wanted
     FROM events e
     WHERE (e.accepted_at, e.id) < (@before_time::timestamptz, @before_id::text)
@@ -27,7 +29,8 @@ FROM (
     ORDER BY e.accepted_at DESC, e.id DESC
     LIMIT @most_read::bigint
 ) AS looked_at
-WHERE looked_at.type = ANY (@types::text[]) AND coalesce(looked_at.bot_ids @> ARRAY[@bot_id::text], true)
+WHERE looked_at.type = ANY (@types::text[]) AND (looked_at.bot_ids IS NULL OR looked_at.bot_ids @> ARRAY[@bot_id::text]
+  AND looked_at.accepted_at >= coalesce((SELECT b.created_at FROM bots b WHERE b.id = @bot_id), '-infinity'))
 ORDER BY looked_at.accepted_at DESC, looked_at.id DESC
 LIMIT @most;
 

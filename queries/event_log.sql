@@ -36,7 +36,7 @@ SELECT to_char(accepted_at, 'US') AS mark FROM events WHERE position = @position
 
 -- name: ReadEvents :many
 -- The events of a span of positions that concern a bot, at most @most and, as JSON in a list, @bytes, or one; matching
--- says how many there would be, up to @most.
+-- says how many there would be, up to @most. What was for an earlier bot of its id alone does not concern it.
 SELECT e.id, e.payload, e.position::bigint AS position, e.matching
 FROM (
     SELECT m.id, m.payload, m.position, count(*) OVER () AS matching,
@@ -47,7 +47,8 @@ FROM (
         FROM events
         WHERE position > @after::bigint AND position <= @upto::bigint
           AND type NOT IN ('test', 'webhook.verify') -- they go to one webhook
-          AND (bot_ids IS NULL OR bot_ids @> ARRAY[@bot_id::text])
+          AND (bot_ids IS NULL OR bot_ids @> ARRAY[@bot_id::text]
+              AND accepted_at >= coalesce((SELECT b.created_at FROM bots b WHERE b.id = @bot_id), '-infinity'))
           AND (sqlc.narg('types')::text[] IS NULL OR type = ANY (sqlc.narg('types')::text[]))
         ORDER BY position
         LIMIT @most

@@ -74,9 +74,24 @@ func (r *Reader) BotEvent(ctx context.Context, botID, id string, webhookIDs []uu
 		return event, nil, err
 	}
 	taken = at[event.ID]
-	direct := event.Type == string(webhook.Test) || event.Type == string(webhook.Verify)
-	if concerns := !direct && (event.BotIds == nil || slices.Contains(event.BotIds, botID)); !concerns && len(taken) == 0 {
-		return db.GetEventRow{}, nil, problem.ErrNotFound
+	concerns, err := r.concerns(ctx, event, botID)
+	if err == nil && !concerns && len(taken) == 0 {
+		err = problem.ErrNotFound
+	}
+	if err != nil {
+		return db.GetEventRow{}, nil, err
 	}
 	return event, taken, nil
+}
+
+// concerns says whether a bot may read an event: of what names it, not what was for an earlier bot of its id.
+func (r *Reader) concerns(ctx context.Context, event db.GetEventRow, botID string) (bool, error) {
+	switch {
+	case event.Type == string(webhook.Test), event.Type == string(webhook.Verify):
+		return false, nil
+	case event.BotIds == nil || !slices.Contains(event.BotIds, botID):
+		return event.BotIds == nil, nil
+	}
+	bot, err := db.New().GetBot(ctx, r.Pool, botID)
+	return !event.AcceptedAt.Before(bot.CreatedAt), err
 }
