@@ -157,9 +157,10 @@ SELECT e.id, e.type, e.accepted_at, e.n, e.missed, e.was_active,
        (SELECT coalesce(max(d.attempt), 0) + 1 FROM deliveries d
         WHERE d.webhook_id = $1 AND d.event_id = e.id AND d.id >= e.first AND d.id < e.beyond)::integer AS attempt
 FROM (
-    SELECT p.id, p.type, p.accepted_at, p.first, p.beyond, (p.accepted_at >= w.enabled_at)::boolean AS was_active,
+    SELECT p.id, p.type, p.accepted_at, p.first, p.beyond, x.was_active::boolean AS was_active,
            row_number() OVER (ORDER BY p.accepted_at, p.id) AS n, count(*) OVER () AS total,
-           (p.type = ANY (w.events) AND (p.bot_ids IS NULL OR w.bot_id = ANY (p.bot_ids))
+           (p.type = ANY (w.events) AND NOT (x.was_active AND coalesce(p.accepted_at < u.removed_before, false))
+               AND (p.bot_ids IS NULL OR w.bot_id = ANY (p.bot_ids))
                AND ($2::text = '' OR p.type = $2::text)
                AND (SELECT d.id FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = p.id AND d.id >= p.first
                    AND d.id < p.beyond AND d.success LIMIT 1) IS NULL
@@ -182,6 +183,8 @@ FROM (
         LIMIT $8
     ) AS p
     JOIN webhooks w ON w.id = $1
+    LEFT JOIN history_usage u ON u.webhook_id = w.id
+    CROSS JOIN LATERAL (SELECT p.accepted_at >= w.enabled_at OR coalesce(p.accepted_at < w.disabled_at, false) AS was_active) AS x
 ) AS e
 WHERE e.missed OR e.n = e.total
 ORDER BY e.n
@@ -210,7 +213,8 @@ type ListMissedRow struct {
 
 // Looks through the @most_read events of a span that follow a place, oldest first: the last one, and those that match the
 // webhook's present subscription and what is wanted, were never taken by it and are not planned, each with the number of its
-// next attempt. Those of which deliveries were dropped are not looked at.
+// next attempt. Those of which deliveries were dropped are not looked at, and those of which deliveries may have been removed for the
+// bot's budget, also since the recovery began, are not taken for missed. was_active: when the event was accepted, the webhook was.
 // Scalar subqueries, as of NOT EXISTS Postgres may make one scan of all deliveries: see TestARecoverysPageIsBounded.
 func (q *Queries) ListMissed(ctx context.Context, db DBTX, arg ListMissedParams) ([]ListMissedRow, error) {
 	rows, err := db.Query(ctx, listMissed,

@@ -101,15 +101,17 @@ FOR UPDATE;
 -- name: ListMissed :many
 -- Looks through the @most_read events of a span that follow a place, oldest first: the last one, and those that match the
 -- webhook's present subscription and what is wanted, were never taken by it and are not planned, each with the number of its
--- next attempt. Those of which deliveries were dropped are not looked at.
+-- next attempt. Those of which deliveries were dropped are not looked at, and those of which deliveries may have been removed for the
+-- bot's budget, also since the recovery began, are not taken for missed. was_active: when the event was accepted, the webhook was.
 -- Scalar subqueries, as of NOT EXISTS Postgres may make one scan of all deliveries: see TestARecoverysPageIsBounded.
 SELECT e.id, e.type, e.accepted_at, e.n, e.missed, e.was_active,
        (SELECT coalesce(max(d.attempt), 0) + 1 FROM deliveries d
         WHERE d.webhook_id = @webhook_id AND d.event_id = e.id AND d.id >= e.first AND d.id < e.beyond)::integer AS attempt
 FROM (
-    SELECT p.id, p.type, p.accepted_at, p.first, p.beyond, (p.accepted_at >= w.enabled_at)::boolean AS was_active,
+    SELECT p.id, p.type, p.accepted_at, p.first, p.beyond, x.was_active::boolean AS was_active,
            row_number() OVER (ORDER BY p.accepted_at, p.id) AS n, count(*) OVER () AS total,
-           (p.type = ANY (w.events) AND (p.bot_ids IS NULL OR w.bot_id = ANY (p.bot_ids))
+           (p.type = ANY (w.events) AND NOT (x.was_active AND coalesce(p.accepted_at < u.removed_before, false))
+               AND (p.bot_ids IS NULL OR w.bot_id = ANY (p.bot_ids))
                AND (@event_type::text = '' OR p.type = @event_type::text)
                AND (SELECT d.id FROM deliveries d WHERE d.webhook_id = w.id AND d.event_id = p.id AND d.id >= p.first
                    AND d.id < p.beyond AND d.success LIMIT 1) IS NULL
@@ -132,6 +134,8 @@ FROM (
         LIMIT @most_read
     ) AS p
     JOIN webhooks w ON w.id = @webhook_id
+    LEFT JOIN history_usage u ON u.webhook_id = w.id
+    CROSS JOIN LATERAL (SELECT p.accepted_at >= w.enabled_at OR coalesce(p.accepted_at < w.disabled_at, false) AS was_active) AS x
 ) AS e
 WHERE e.missed OR e.n = e.total
 ORDER BY e.n;

@@ -50,10 +50,15 @@ func keepsPlace(a Attempt, skipped string) bool {
 }
 
 // renew reads again what the attempt needs, where that has become old while it waited. done is not nil when nothing is to be
-// sent any more, or not from here: to another URL the webhook's queue sends.
+// sent any more, or not from here: to another URL the webhook's queue sends, and what it has planned or another sent meanwhile.
 func (d *Deliverer) renew(ctx context.Context, a Attempt, before attemptInput) (in attemptInput, done *Result, err error) {
 	if time.Since(before.readAt) < inputFresh {
 		return before, nil, nil
+	}
+	if a.row != nil || !a.Trigger.Manual() {
+		if done, err := d.alreadyDone(ctx, &a); done != nil || err != nil {
+			return before, done, err
+		}
 	}
 	in, skipped, err := d.load(ctx, a)
 	switch {

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/internal/egress"
+	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -68,4 +69,37 @@ func TestDeliverer_ChangedWhileItWaited(t *testing.T) {
 			require.Equal(t, name == "another secret", sent[0].header.Get("X-Mathub-Signature") == webhook.Sign("n3w", sent[0].body))
 		})
 	}
+}
+
+// TestRenew_DoneMeanwhile: what a recovery has planned, another round has sent or somebody has cancelled, while an attempt waited for its
+// turn, is not sent.
+func TestRenew_DoneMeanwhile(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	id := r.subscribe(t, "https://127.0.0.1/hook", "")
+	first := First(r.storedElsewhere(t).ID, id)
+	before, _, err := r.load(t.Context(), first)
+	require.NoError(t, err)
+	before.readAt = before.readAt.Add(-inputFresh)
+	renew := func(a Attempt) *Result {
+		_, done, err := r.renew(t.Context(), a, before)
+		require.NoError(t, err)
+		return done
+	}
+	require.Nil(t, renew(first))
+
+	row := r.plan(t, id, first.EventID, webhook.TriggerRecover, 0)
+	require.Equal(t, &Result{Status: Queued}, renew(first))
+	require.Nil(t, renew(queued(id, row)))
+
+	first.acceptedAt = before.event.StoredAt
+	_, err = r.recorder.Record(t.Context(), history.Attempt{
+		DeliveryID: first.deliveryID(), WebhookID: id, EventID: first.EventID, Number: 1, Trigger: first.Trigger, Success: true, StatusCode: 200, StartedAt: time.Now(),
+	})
+	require.NoError(t, err)
+	require.Equal(t, &Result{Status: Delivered, StatusCode: 200}, renew(first))
+	require.Equal(t, &Result{Status: Delivered, StatusCode: 200}, renew(queued(id, row)))
+
+	r.execute(t, "DELETE FROM deliveries")
+	require.Equal(t, &Result{Status: Skipped, Error: NotPlanned}, renew(queued(id, row)))
 }

@@ -34,9 +34,11 @@ const (
 	recoveryAhead = 60 * time.Second
 	// recoveryIdle is after how long without an attempt a recovery that has planned all looks that seldom too.
 	recoveryIdle = 10 * time.Second
-	// directTime is how long after acceptance an event's direct attempt has ended and is recorded. A younger event may look
-	// missed although it is in flight, and would be sent twice.
-	directTime = webhook.AttemptTimeout + 2*time.Second
+	// directTime is how long after a row was planned a direct attempt has ended, and is recorded, that began without knowing of the
+	// row: its event looks missed meanwhile, and would be sent twice. directLatest is how long after acceptance a direct attempt may
+	// yet begin, as of a large audience behind others.
+	directTime   = webhook.AttemptTimeout + 2*time.Second
+	directLatest = 10 * time.Minute
 )
 
 // The states of a recovery.
@@ -276,8 +278,8 @@ func (q *Queue) planMissed(ctx context.Context, latest db.LatestRecoveryRow, ahe
 			continue
 		}
 		delay := ahead + time.Duration(len(rows.EventIds)/RecoveryRate)*time.Second
-		if e.WasActive {
-			delay = max(delay, e.AcceptedAt.Add(directTime).Sub(latest.Now))
+		if e.WasActive && e.Attempt == 1 && latest.Now.Sub(e.AcceptedAt) < directLatest {
+			delay = max(delay, directTime)
 		}
 		addPlan(&rows, Plan{
 			WebhookID: r.WebhookID, EventID: e.ID, Number: int(e.Attempt), Step: 1, Trigger: webhook.TriggerRecover,

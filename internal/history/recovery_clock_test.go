@@ -47,3 +47,16 @@ func TestQueue_RecoverPage_ByPostgresClock(t *testing.T) {
 	scan(t, pool, "SELECT extract(epoch FROM due_at - now())::float8 FROM queue", nil, &dueIn)
 	require.InDelta(t, directTime.Seconds(), dueIn, 60)
 }
+
+// TestQueue_CancelRecovery_BegunBefore: one that waited while another began and ended is the one that runs, though its time is earlier.
+func TestQueue_CancelRecovery_BegunBefore(t *testing.T) {
+	t.Parallel()
+	queue := Queue{Pool: dbtest.New(t)}
+	id := addWebhook(t, queue.Pool)
+	r := startRecovery(t, queue, lastDay(id))
+	execute(t, queue.Pool, "UPDATE recoveries SET state = 'completed', created_at = now() + interval '1 minute' WHERE id = $1", r.ID)
+	startRecovery(t, queue, lastDay(id))
+	require.NoError(t, queue.CancelRecovery(t.Context(), id))
+	startRecovery(t, queue, lastDay(id))
+	require.Equal(t, RecoveryCompleted, recoverPage(t, queue, id).State)
+}

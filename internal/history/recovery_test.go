@@ -187,13 +187,21 @@ func TestQueue_RecoverPage(t *testing.T) {
 		pool := dbtest.New(t)
 		queue := Queue{Pool: pool}
 		id := addWebhook(t, pool)
+		r, _ := newTestRecorder(t, pool)
+		execute(t, pool, "UPDATE webhooks SET disabled_at = now() - interval '20 seconds', enabled_at = now() - interval '10 seconds' WHERE id = $1", id)
 		addEvent(t, pool, "new", 0)
-		addEvent(t, pool, "old", time.Minute)
+		addEvent(t, pool, "late", time.Minute) // as of a large audience behind others
+		addEvent(t, pool, "missed", 15*time.Second)
+		addEvent(t, pool, "old", time.Hour)
+		addEvent(t, pool, "failed", 0)
+		record(t, r, outcome(id, false).of(t, pool, "failed", 1))
 		startRecovery(t, queue, lastDay(id))
 		began := time.Now()
-		require.Equal(t, 2, recoverPage(t, queue, id).Found)
+		for !latest(t, pool, id).LookedThrough {
+			recoverPage(t, queue, id)
+		}
 		planned := time.Now()
-		for event, due := range map[string]time.Duration{"old": 0, "new": directTime} {
+		for event, due := range map[string]time.Duration{"new": directTime, "late": directTime, "missed": 0, "old": 0, "failed": 0} {
 			_, at, is, err := queue.Planned(t.Context(), id, event)
 			require.NoError(t, err)
 			require.True(t, is)
@@ -349,19 +357,6 @@ func TestQueue_CancelRecovery(t *testing.T) {
 }
 
 // TestQueue_StartRecovery_BesideADisabling: whichever comes first, no recovery runs at a webhook that is disabled.
-// TestQueue_CancelRecovery_BegunBefore: one that waited while another began and ended is the one that runs, though its time is earlier.
-func TestQueue_CancelRecovery_BegunBefore(t *testing.T) {
-	t.Parallel()
-	queue := Queue{Pool: dbtest.New(t)}
-	id := addWebhook(t, queue.Pool)
-	r := startRecovery(t, queue, lastDay(id))
-	execute(t, queue.Pool, "UPDATE recoveries SET state = 'completed', created_at = now() + interval '1 minute' WHERE id = $1", r.ID)
-	startRecovery(t, queue, lastDay(id))
-	require.NoError(t, queue.CancelRecovery(t.Context(), id))
-	startRecovery(t, queue, lastDay(id))
-	require.Equal(t, RecoveryCompleted, recoverPage(t, queue, id).State)
-}
-
 func TestQueue_StartRecovery_BesideADisabling(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
