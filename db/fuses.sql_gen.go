@@ -48,7 +48,7 @@ func (q *Queries) CountActiveWebhooks(ctx context.Context, db DBTX) (int64, erro
 
 const disabledByClass = `-- name: DisabledByClass :many
 SELECT id, bot_id, origin FROM webhooks
-WHERE NOT is_active AND NOT suspended AND disabled_reason = 'failures' AND failure_class = $1
+WHERE NOT is_active AND disabled_reason = 'failures' AND failure_class = $1
   AND disabled_at >= $2 AND disabled_at <= coalesce($3::timestamptz, 'infinity')
 `
 
@@ -193,7 +193,7 @@ const undoDisabling = `-- name: UndoDisabling :execrows
 UPDATE webhooks SET is_active = true, queued = true, failure_count = 0, early_failures = 0, resume_at = NULL,
     failing_since = NULL, enabled_at = now(),
     disabled_reason = NULL, disabled_by = NULL, updated_at = now(), generation = generation + 1
-WHERE id = $1 AND NOT is_active AND NOT suspended AND disabled_reason = 'failures'
+WHERE id = $1 AND NOT is_active AND disabled_reason = 'failures'
 `
 
 // Enables a webhook again that failures disabled, as if they had not. It is locked.

@@ -10,7 +10,7 @@ SELECT blown_at FROM fuses WHERE class = @class AND reset_at IS NULL;
 -- name: DisabledByClass :many
 -- The webhooks that one class of failure has disabled in a span, and that are disabled still. @until NULL: up to now.
 SELECT id, bot_id, origin FROM webhooks
-WHERE NOT is_active AND NOT suspended AND disabled_reason = 'failures' AND failure_class = @class
+WHERE NOT is_active AND disabled_reason = 'failures' AND failure_class = @class
   AND disabled_at >= @since AND disabled_at <= coalesce(sqlc.narg('until')::timestamptz, 'infinity');
 
 -- name: CountActiveWebhooks :one
@@ -43,4 +43,4 @@ DELETE FROM fuses WHERE class = @class AND reset_at < now() - interval '1 minute
 UPDATE webhooks SET is_active = true, queued = true, failure_count = 0, early_failures = 0, resume_at = NULL,
     failing_since = NULL, enabled_at = now(),
     disabled_reason = NULL, disabled_by = NULL, updated_at = now(), generation = generation + 1
-WHERE id = @id AND NOT is_active AND NOT suspended AND disabled_reason = 'failures';
+WHERE id = @id AND NOT is_active AND disabled_reason = 'failures';

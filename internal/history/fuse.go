@@ -126,6 +126,9 @@ func (r *Recorder) undo(ctx context.Context, w db.DisabledByClassRow, class stri
 		if err := note(enabledAgain(w.ID, w.BotID, audit.Fields{"fuse": class})); err != nil {
 			return err
 		}
+		if stored.Suspended { // it gets nothing yet
+			return nil
+		}
 		span, _, err := RecoverySpan(ctx, tx, stored, time.Time{})
 		if err != nil {
 			return err

@@ -130,6 +130,21 @@ func TestRecorder_Fuse(t *testing.T) {
 		require.Zero(t, count(t, b.pool, "recoveries WHERE webhook_id = ANY ($1)", b.ids[10:12]))
 	})
 
+	t.Run("EnablesWhatIsSuspendedForAfterwards", func(t *testing.T) {
+		t.Parallel()
+		b := newFuseBox(t, 20, 20)
+		for i := range 4 {
+			require.False(t, b.fail(t, i, ours))
+		}
+		execute(t, b.pool, "UPDATE webhooks SET suspended = true WHERE id = $1", b.ids[0])
+		require.True(t, b.fail(t, 4, ours))
+		require.NoError(t, b.UndoFused(t.Context()))
+		require.True(t, stateOf(t, b.pool, b.ids[0]).Active, "no fault of ours is left once the suspension ends")
+		require.Zero(t, count(t, b.pool, "subscriptions WHERE webhook_id = $1", b.ids[0]))
+		require.Zero(t, count(t, b.pool, "recoveries WHERE webhook_id = $1", b.ids[0]))
+		require.Equal(t, 3, count(t, b.pool, "recoveries WHERE state = 'running'"))
+	})
+
 	t.Run("WhoeverEnablesAtTheSameTimeIsNotInTheWay", func(t *testing.T) {
 		t.Parallel()
 		b := newFuseBox(t, 20, 20)
