@@ -222,22 +222,27 @@ func (q *Queries) Enqueue(ctx context.Context, db DBTX, arg EnqueueParams) ([]En
 }
 
 const headOf = `-- name: HeadOf :one
-SELECT q.event_id
+SELECT q.event_id, q.step
 FROM webhooks w
 CROSS JOIN LATERAL (
-    SELECT h.event_id FROM queue h
+    SELECT h.event_id, h.step FROM queue h
     WHERE h.webhook_id = w.id AND h.trigger NOT IN ('test', 'redeliver', 'verify')
     ORDER BY h.due_at, h.seq LIMIT 1
 ) AS q
 WHERE w.id = $1 AND w.ordered
 `
 
-// The event of an ordered webhook's first row; no row: the webhook is not ordered, or nothing waits.
-func (q *Queries) HeadOf(ctx context.Context, db DBTX, webhookID uuid.UUID) (string, error) {
+type HeadOfRow struct {
+	EventID string
+	Step    int32
+}
+
+// The event of an ordered webhook's first row, and its step; no row: the webhook is not ordered, or nothing waits.
+func (q *Queries) HeadOf(ctx context.Context, db DBTX, webhookID uuid.UUID) (HeadOfRow, error) {
 	row := db.QueryRow(ctx, headOf, webhookID)
-	var event_id string
-	err := row.Scan(&event_id)
-	return event_id, err
+	var i HeadOfRow
+	err := row.Scan(&i.EventID, &i.Step)
+	return i, err
 }
 
 const isUrgent = `-- name: IsUrgent :one
@@ -689,9 +694,9 @@ SELECT DISTINCT r.webhook_id::uuid AS webhook_id
 FROM (SELECT unnest($1::uuid[]) AS webhook_id, unnest($2::bigint[]) AS seq, unnest($3::timestamptz[]) AS due_at) AS r
 WHERE NOT EXISTS (
     SELECT FROM queue q WHERE q.webhook_id = r.webhook_id AND q.due_at <= greatest(r.due_at, now()) AND q.seq < r.seq
-) AND NOT EXISTS (
+) AND (r.due_at > now() OR NOT EXISTS (
     SELECT FROM webhooks w CROSS JOIN LATERAL pauses_of(w.bot_id, w.origin) WHERE w.id = r.webhook_id
-)
+))
 `
 
 type UnwokenParams struct {
@@ -702,7 +707,7 @@ type UnwokenParams struct {
 
 // Of some rows, the webhooks that need to be woken: nothing older, and due no later, wakes them already. Asked after the
 // rows are committed: of rows that do not see each other the oldest wakes, and a queue that works on an older row looks
-// again when it has removed that. What a pause covers, the sweep wakes once that is over.
+// again when it has removed that. What is due while a pause covers it, the sweep wakes once that is over.
 func (q *Queries) Unwoken(ctx context.Context, db DBTX, arg UnwokenParams) ([]uuid.UUID, error) {
 	rows, err := db.Query(ctx, unwoken, arg.WebhookIds, arg.Seqs, arg.DueAts)
 	if err != nil {

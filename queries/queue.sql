@@ -27,14 +27,14 @@ RETURNING q.webhook_id, q.seq, q.due_at;
 -- name: Unwoken :many
 -- Of some rows, the webhooks that need to be woken: nothing older, and due no later, wakes them already. Asked after the
 -- rows are committed: of rows that do not see each other the oldest wakes, and a queue that works on an older row looks
--- again when it has removed that. What a pause covers, the sweep wakes once that is over.
+-- again when it has removed that. What is due while a pause covers it, the sweep wakes once that is over.
 SELECT DISTINCT r.webhook_id::uuid AS webhook_id
 FROM (SELECT unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@seqs::bigint[]) AS seq, unnest(@due_ats::timestamptz[]) AS due_at) AS r
 WHERE NOT EXISTS (
     SELECT FROM queue q WHERE q.webhook_id = r.webhook_id AND q.due_at <= greatest(r.due_at, now()) AND q.seq < r.seq
-) AND NOT EXISTS (
+) AND (r.due_at > now() OR NOT EXISTS (
     SELECT FROM webhooks w CROSS JOIN LATERAL pauses_of(w.bot_id, w.origin) WHERE w.id = r.webhook_id
-);
+));
 
 -- name: RemoveAttempted :exec
 -- Removes the rows of attempts that were made: a row with a later attempt is another's plan.
@@ -161,11 +161,11 @@ WHERE q.webhook_id = @webhook_id AND q.event_id = (
 SELECT count(*) FROM (SELECT FROM queue WHERE webhook_id = @webhook_id LIMIT @most) AS counted;
 
 -- name: HeadOf :one
--- The event of an ordered webhook's first row; no row: the webhook is not ordered, or nothing waits.
-SELECT q.event_id
+-- The event of an ordered webhook's first row, and its step; no row: the webhook is not ordered, or nothing waits.
+SELECT q.event_id, q.step
 FROM webhooks w
 CROSS JOIN LATERAL (
-    SELECT h.event_id FROM queue h
+    SELECT h.event_id, h.step FROM queue h
     WHERE h.webhook_id = w.id AND h.trigger NOT IN ('test', 'redeliver', 'verify')
     ORDER BY h.due_at, h.seq LIMIT 1
 ) AS q

@@ -21,17 +21,18 @@ const (
 )
 
 // RemovePlanned has remove take rows out of a webhook's queue. If the head is among them, an ordered webhook does not wait for its
-// retry any more. The webhook's lock is held. Its queue has to be woken, or the next sweep does.
+// retry any more; if that was not attempted yet, it is another's that the webhook waits for. The webhook's lock is held. Its queue has
+// to be woken, or the next sweep does.
 func RemovePlanned(ctx context.Context, tx pgx.Tx, webhookID uuid.UUID, remove func() error) error {
 	before, err := headOf(ctx, tx, webhookID)
 	if err != nil {
 		return err
 	}
-	if err := remove(); err != nil || before == "" {
+	if err := remove(); err != nil || before.Step <= 1 {
 		return err
 	}
 	after, err := headOf(ctx, tx, webhookID)
-	if err != nil || after == before {
+	if err != nil || after.EventID == before.EventID {
 		return err
 	}
 	return endRestsForHeads(ctx, tx, webhookID)
@@ -41,11 +42,11 @@ func endRestsForHeads(ctx context.Context, tx pgx.Tx, ids ...uuid.UUID) error {
 	return db.New().EndRestsForHeads(ctx, tx, db.EndRestsForHeadsParams{Seconds: firstRests[len(firstRests)-1].Seconds(), Ids: ids})
 }
 
-// headOf is the event of the first row of an ordered webhook's queue; "": the webhook is not ordered, or nothing waits.
-func headOf(ctx context.Context, tx db.DBTX, webhookID uuid.UUID) (string, error) {
+// headOf is the first row of an ordered webhook's queue; the zero value: the webhook is not ordered, or nothing waits.
+func headOf(ctx context.Context, tx db.DBTX, webhookID uuid.UUID) (db.HeadOfRow, error) {
 	head, err := db.New().HeadOf(ctx, tx, webhookID)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return "", nil
+		err = nil
 	}
 	return head, describe(err, "look for the head of a queue")
 }

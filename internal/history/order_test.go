@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"fmt"
 	"testing"
 	"time"
@@ -81,19 +82,21 @@ func TestNobodyWaitsForAHeadThatIsGone(t *testing.T) {
 		remove func(t *testing.T, q Queue, id uuid.UUID)
 		head   string
 		rests  bool
+		tried  string // the first that was attempted, if it is another than the head
 	}{
-		"removed":        {func(t *testing.T, q Queue, id uuid.UUID) { remove(t, q, id, webhook.TriggerRecover) }, "next", false},
-		"another":        {func(t *testing.T, q Queue, id uuid.UUID) { remove(t, q, id, webhook.TriggerEvent) }, "head", true},
-		"recovery ended": {func(t *testing.T, q Queue, id uuid.UUID) { require.NoError(t, q.CancelRecovery(t.Context(), id)) }, "next", false},
+		"removed":                         {func(t *testing.T, q Queue, id uuid.UUID) { remove(t, q, id, webhook.TriggerRecover) }, "next", false, ""},
+		"another":                         {func(t *testing.T, q Queue, id uuid.UUID) { remove(t, q, id, webhook.TriggerEvent) }, "head", true, ""},
+		"recovery ended":                  {func(t *testing.T, q Queue, id uuid.UUID) { require.NoError(t, q.CancelRecovery(t.Context(), id)) }, "next", false, ""},
+		"recovery ended before the first": {func(t *testing.T, q Queue, id uuid.UUID) { require.NoError(t, q.CancelRecovery(t.Context(), id)) }, "next", true, "next"},
 		"suspended": {func(t *testing.T, q Queue, id uuid.UUID) {
 			require.NoError(t, db.WithTx(t.Context(), q.Pool, func(tx pgx.Tx) error { return SuspendWebhooks(t.Context(), tx, []uuid.UUID{id}) }))
 			addEvent(t, q.Pool, "later", 0)
 			addRow(t, q.Pool, id, "later", webhook.TriggerEvent, 0)
-		}, "later", false},
+		}, "later", false, ""},
 		"expired": {func(t *testing.T, q Queue, _ uuid.UUID) {
 			execute(t, q.Pool, "UPDATE events SET accepted_at = now() - interval '30 days' WHERE id = 'head'")
 			(&Remover{Pool: q.Pool, Retention: webhook.Retention(29 * 24 * time.Hour)}).remove(t, time.Time{})
-		}, "next", false},
+		}, "next", false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -107,6 +110,7 @@ func TestNobodyWaitsForAHeadThatIsGone(t *testing.T) {
 			addRow(t, pool, id, "next", webhook.TriggerEvent, -time.Minute)
 			recovery := startRecovery(t, queue, Span{WebhookID: id, Since: time.Now().Add(-3 * time.Hour), Until: time.Now().Add(-2 * time.Hour)})
 			execute(t, pool, "UPDATE queue SET recovery_id = $1 WHERE event_id = 'head'", recovery.ID)
+			execute(t, pool, "UPDATE queue SET attempt = 2, step = 2 WHERE event_id = $1", cmp.Or(c.tried, "head"))
 			execute(t, pool, "UPDATE recoveries SET looked_through = true")
 
 			c.remove(t, queue, id)

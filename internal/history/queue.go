@@ -216,13 +216,13 @@ func (q *Queue) RetryNow(ctx context.Context, webhookID uuid.UUID, eventID strin
 func RetryNow(ctx context.Context, tx pgx.Tx, webhookID uuid.UUID, eventID string) (int, error) {
 	queries := db.New()
 	head, err := headOf(ctx, tx, webhookID)
-	if err != nil || head != "" && eventID != "" && eventID != head {
+	if err != nil || head.EventID != "" && eventID != "" && eventID != head.EventID {
 		return 0, err
 	}
 	if err := queries.EndRest(ctx, tx, webhookID); err != nil {
 		return 0, fmt.Errorf("end the rest of webhook %s: %w", webhookID, err)
 	}
-	if head != "" {
+	if head.EventID != "" {
 		return 1, nil
 	}
 	n, err := queries.RetryNow(ctx, tx, db.RetryNowParams{WebhookID: webhookID, EventID: eventID, Most: mostRetriedNow})

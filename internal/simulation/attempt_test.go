@@ -137,11 +137,20 @@ func (w *worker) load(a attempt, f func(delivery.Result)) {
 			case h.deleted:
 				skip(delivery.WebhookGone)
 				return
+			case h.suspended && !w.s.is(suspendedIsSent):
+				skip(delivery.BotSuspended)
+				return
 			case !manual && !h.health.Active:
 				skip(delivery.WebhookDisabled)
 				return
 			case !manual && h.events&a.ev.kind == 0:
 				skip(delivery.NotSubscribed)
+				return
+			case w.s.paused(h) && a.row != nil && !w.s.is(pausedIsSent):
+				f(delivery.Result{Status: delivery.Queued})
+				return
+			case w.s.paused(h) && manual && !w.s.is(pausedIsSent):
+				skip(delivery.Paused)
 				return
 			}
 			in := w.s.read(h)
@@ -162,7 +171,7 @@ func (w *worker) load(a attempt, f func(delivery.Result)) {
 
 // read is what GetTarget and AddressEvent read of a webhook.
 func (s *sim) read(h *hook) input {
-	in := input{generation: h.health.Generation, queued: h.health.Queued, readAt: s.now, readStep: s.done, enabled: h.check.enabled}
+	in := input{generation: h.health.Generation, queued: h.health.Queued || s.paused(h) && !s.is(pausedStaysDirect), readAt: s.now, readStep: s.done, enabled: h.check.enabled}
 	if h.health.FailureCount > 0 {
 		in.failureRun = h.health.FailureRun
 	}
@@ -291,7 +300,7 @@ func (w *worker) leaveToQueue(a attempt, fault bool, f func(delivery.Result)) {
 			w.leave(a.h)
 		}
 		r := delivery.Result{Status: delivery.Queued}
-		if after.gone || !after.active {
+		if after.gone || !after.active || a.h.suspended {
 			r.Status = delivery.Skipped
 		}
 		f(r)

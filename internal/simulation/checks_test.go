@@ -42,6 +42,9 @@ type hookCheck struct {
 	exempt   bool // from what a short trouble must not do
 	firstBad time.Duration
 	order    orderCheck
+
+	paused, suspended time.Duration // since when; 0: it is not
+	resumed           time.Duration // when its last pause ended
 }
 
 // post is one POST.
@@ -80,6 +83,8 @@ func (s *sim) postBegins(w *worker, a attempt, in input) *post {
 		case before.lost, known.asked: // a person may ask for what is in flight
 		case (a.trigger == webhook.TriggerRecover || known.cancelled) && s.checks.lastFault >= a.ev.committed:
 			// A crash has put off the direct attempt, and a recovery has come between.
+		case a.trigger == webhook.TriggerRecover && s.inSecondPage(h) && !h.wasActive(a.ev):
+			// Its page came late, when the webhook was active again: a recovery does not wait for what came before.
 		case before.number == a.number && before.recorded:
 			s.fail("%s attempt %d is sent to webhook %d again, although it was recorded", a.ev.id, a.number, h.n)
 		case !before.recorded:
@@ -97,6 +102,7 @@ func (s *sim) postBegins(w *worker, a attempt, in input) *post {
 	if !a.trigger.Manual() && !h.health.Active && in.readStep > h.check.offStep {
 		s.fail("%s is sent to webhook %d, which is disabled", a.ev.id, h.n)
 	}
+	s.checkStopped(a, in)
 	s.checkPrompt(a)
 	s.checkOrder(a)
 	known.posts = append(known.posts, p)
@@ -255,7 +261,10 @@ func (s *sim) watch() {
 
 func (s *sim) checkAttended(h *hook) {
 	for _, r := range h.queue {
-		since := max(r.due, r.changed, h.check.attended)
+		if s.paused(h) {
+			return
+		}
+		since := max(r.due, r.changed, h.check.attended, h.check.resumed)
 		if h.ordered {
 			since = max(since, h.resumeAt, h.from)
 		}

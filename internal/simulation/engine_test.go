@@ -13,7 +13,8 @@ type engine struct {
 	queues   []*queueRun   // by webhook
 	recovers []*recoverRun // by webhook
 	manual   map[deliveryKey]bool
-	open     int // event workflows that have not ended
+	batches  map[*event]bool // the DeliverBatch workflows that run
+	open     int             // event workflows that have not ended
 	runs     int
 }
 
@@ -99,8 +100,12 @@ func (s *sim) eventTask(r *eventRun) *task {
 		if s.chance(s.plan.lostTasks) && !s.resting() {
 			s.loseTask(r, w, t)
 		}
+		deliver := func(targets []*hook) {
+			s.startBatch(r.ev)
+			s.deliver(r.ev, w, targets, func() { s.endEvent(w, t) })
+		}
 		if r.accepted {
-			s.deliver(r, w, t, r.targets)
+			deliver(r.targets)
 			return
 		}
 		w.accept(r, func(duplicate bool, targets []*hook) {
@@ -111,7 +116,7 @@ func (s *sim) eventTask(r *eventRun) *task {
 			if s.chance(0.1) { // the history gets the result before the deliveries end, as after eight seconds
 				r.accepted, r.targets = true, targets
 			}
-			s.deliver(r, w, t, targets)
+			deliver(targets)
 		})
 	})
 }
@@ -125,18 +130,18 @@ func (s *sim) loseTask(r *eventRun, w *worker, t *task) {
 	s.outside(workflowTaskTimeout, func() { s.dispatch(again) })
 }
 
-func (s *sim) deliver(r *eventRun, w *worker, t *task, targets []*hook) {
+func (s *sim) deliver(ev *event, w *worker, targets []*hook, end func()) {
 	left := len(targets)
 	if left == 0 {
-		s.endEvent(w, t)
+		end()
 		return
 	}
 	for _, h := range targets {
-		a := attempt{ev: r.ev, h: h, number: 1, trigger: webhook.TriggerEvent}
+		a := attempt{ev: ev, h: h, number: 1, trigger: webhook.TriggerEvent}
 		w.after(s.between(0, time.Millisecond), func() {
 			w.run(a, func(delivery.Result) {
 				if left--; left == 0 {
-					s.endEvent(w, t)
+					end()
 				}
 			})
 		})
@@ -179,12 +184,13 @@ func (w *worker) address(r *eventRun, ev *event, repeated bool, f func(duplicate
 		in      input
 		served  bool
 		ordered bool
+		turns   bool
 	}
 	var subscribers []subscriber // as the statement's snapshot shows them
 	for _, h := range s.store.hooks {
 		// A repetition adds no row of a webhook that was ordered before.
 		if h.subscribes(ev.kind) && !(repeated && h.ordered && h.from <= ev.acceptedAt) {
-			subscribers = append(subscribers, subscriber{h, s.read(h), s.store.pair(ev, h).last > 0, h.ordered})
+			subscribers = append(subscribers, subscriber{h, s.read(h), s.store.pair(ev, h).last > 0, h.ordered, s.paused(h) && !h.health.Queued})
 		}
 	}
 	snapshot := s.now
@@ -203,7 +209,7 @@ func (w *worker) address(r *eventRun, ev *event, repeated bool, f func(duplicate
 			if !repeated {
 				s.commitEvent(ev)
 				for _, x := range subscribers {
-					s.checks.accepted = append(s.checks.accepted, acceptance{pair{ev, x.h}, snapshot, !x.in.queued})
+					s.checks.accepted = append(s.checks.accepted, acceptance{pair{ev, x.h}, snapshot, !x.in.queued && !s.inSecondPage(x.h)})
 				}
 			}
 			if ev.owner != r.n {
@@ -213,7 +219,10 @@ func (w *worker) address(r *eventRun, ev *event, repeated bool, f func(duplicate
 			var rows []*row
 			var targets []*hook
 			for i, x := range subscribers {
-				if !x.in.queued {
+				switch {
+				case s.inSecondPage(x.h) && !x.ordered:
+					continue
+				case !x.in.queued:
 					targets = append(targets, x.h)
 					if !repeated {
 						w.prefetch[deliveryKey{ev, x.h, 1}] = x.in
@@ -221,7 +230,7 @@ func (w *worker) address(r *eventRun, ev *event, repeated bool, f func(duplicate
 					continue
 				}
 				if !x.served && s.store.rows[pair{ev, x.h}] == nil && !x.h.deleted {
-					rows = append(rows, s.insert(&row{ev: ev, h: x.h, seq: first - i, attempt: 1, step: 1, trigger: webhook.TriggerEvent, due: due[x.h]}))
+					rows = append(rows, s.insert(&row{ev: ev, h: x.h, seq: first - i, attempt: 1, step: 1, trigger: webhook.TriggerEvent, due: due[x.h], turns: x.turns}))
 					if x.ordered && x.h.ordered && !repeated && x.h.health.Active && x.in.enabled == x.h.check.enabled {
 						x.h.check.order.accepted = append(x.h.check.order.accepted, ev)
 					}
@@ -235,7 +244,7 @@ func (w *worker) address(r *eventRun, ev *event, repeated bool, f func(duplicate
 // afterAddress wakes the queues that got rows, and leaves out of the targets what is served already.
 func (w *worker) afterAddress(ev *event, repeated bool, rows []*row, targets []*hook, f func(duplicate bool, targets []*hook)) {
 	s := w.s
-	w.after(s.between(0, time.Millisecond), func() {
+	w.turnQueued(rows, func() {
 		w.wakeQueues(rows, func() {
 			if !repeated || len(targets) == 0 || s.is(servedNotLeftOut) {
 				f(false, targets)

@@ -73,6 +73,13 @@ func (d *draft) trouble(steps int) {
 	}
 }
 
+// pages has audiences of two pages, of which the second comes late, as behind those of other events.
+func (d *draft) pages() {
+	if d.chance(0.3) {
+		d.page, d.batchLag = 1, d.between(time.Second, 40*time.Second)
+	}
+}
+
 // storm is everything at once, with few events.
 func storm(d *draft) {
 	d.name = "storm"
@@ -96,6 +103,7 @@ func storm(d *draft) {
 	for range d.rnd.IntN(8) {
 		d.operate(d.between(0, d.end))
 	}
+	d.pages()
 	d.trouble(2500)
 }
 
@@ -120,6 +128,7 @@ func people(d *draft) {
 	for range 3 + d.rnd.IntN(10) {
 		d.operate(d.between(0, d.end))
 	}
+	d.pages()
 	d.trouble(800)
 }
 
@@ -168,6 +177,7 @@ func inOrder(d *draft) {
 	for range d.rnd.IntN(3) {
 		d.switchOrder(d.between(0, d.end))
 	}
+	d.pages()
 	d.trouble(2500)
 }
 
@@ -315,7 +325,7 @@ func (d *draft) operate(at time.Duration) {
 			}
 		})
 	}
-	switch d.rnd.IntN(12) {
+	switch d.rnd.IntN(15) {
 	case 0, 1:
 		events := []uint8{typeA, typeB, typeA | typeB}[d.rnd.IntN(3)]
 		add(fmt.Sprintf("subscribe to %b:", events), func(s *sim, h *hook) { s.patchEvents(h, events) })
@@ -353,5 +363,14 @@ func (d *draft) operate(at time.Duration) {
 		})
 	case 10, 11:
 		add("redeliver to", func(s *sim, h *hook) { s.redeliver(h, pick) })
+	case 12, 13:
+		of := []string{anyPause, "bot0", "bot1", fmt.Sprintf("host%d", n)}[pick%4]
+		d.add(at, "pause "+of, func(s *sim) { s.pause(of) })
+		d.add(at+d.between(time.Second, 40*time.Second), "end the pause of "+of, func(s *sim) { s.resume(of) })
+	case 14:
+		bot := fmt.Sprintf("bot%d", n%2)
+		d.add(at, "suspend "+bot, func(s *sim) { s.suspend(bot) })
+		d.add(at+d.between(0, 20*time.Second), "end the suspension of "+bot, func(s *sim) { s.unsuspend(bot) })
+		d.recoverAt(n, at+d.between(0, 25*time.Second))
 	}
 }

@@ -166,7 +166,7 @@ func (w *worker) sweep() {
 		w.query(func() {
 			for _, h := range s.store.hooks {
 				for _, r := range h.queue {
-					if r.due < s.now-overdueAfter {
+					if !s.paused(h) && r.due < max(s.now-overdueAfter, s.store.resumedAt) {
 						s.logf("the sweep finds webhook %d", h.n)
 						w.askToWake(h)
 						break
@@ -175,7 +175,7 @@ func (w *worker) sweep() {
 			}
 			w.query(func() {
 				for _, r := range s.store.recoveries {
-					if r.state == history.RecoveryRunning && r.updated < s.now-sweepEvery {
+					if r.state == history.RecoveryRunning && r.updated < s.now-sweepEvery && !s.paused(r.h) {
 						w.after(s.between(2*time.Millisecond, 30*time.Millisecond), func() { s.startRecover(r.h) })
 					}
 				}

@@ -113,7 +113,7 @@ func (s *sim) record(batch []*recording) (unwoken []*row) {
 		}
 		rec.after.active = h.health.Active
 		next := rec.next()
-		if next == nil || !h.health.Active && !next.trigger.Manual() {
+		if next == nil || h.suspended || !h.health.Active && !next.trigger.Manual() {
 			continue
 		}
 		rec.after.planned = true

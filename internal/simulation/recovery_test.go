@@ -13,6 +13,7 @@ import (
 const (
 	recoveryAhead = 60 * time.Second
 	directTime    = webhook.AttemptTimeout + 2*time.Second
+	directLatest  = 10 * time.Minute
 )
 
 // recovery is a row of recoveries.
@@ -55,7 +56,7 @@ func (s *sim) latest(h *hook) *recovery {
 
 // recover is StartRecovery, and the start of its workflow unless that is lost.
 func (s *sim) recover(h *hook, since time.Duration) {
-	if h.deleted || !h.health.Active || s.running(h) != nil {
+	if h.deleted || h.suspended || !h.health.Active || s.running(h) != nil {
 		return
 	}
 	r := &recovery{id: id(len(s.store.recoveries) + 1), h: h, since: since, upto: s.now, beginAt: since, state: history.RecoveryRunning, created: s.now, updated: s.now}
@@ -178,8 +179,8 @@ func (w *worker) planMissed(was recovery, r *recovery, ahead time.Duration, f fu
 				continue
 			}
 			delay := ahead + time.Duration(len(rows)/history.RecoveryRate)*time.Second
-			if !s.is(recoveryTakesInFlight) {
-				delay = max(delay, ev.acceptedAt+directTime-s.now)
+			if !s.is(recoveryTakesInFlight) && was.h.wasActive(ev) && p.last == 0 && s.now-ev.acceptedAt < directLatest {
+				delay = max(delay, directTime)
 			}
 			rows = append(rows, planned{ev: ev, h: was.h, number: p.last + 1, step: 1, trigger: webhook.TriggerRecover, delay: delay, recovery: r})
 			if was.h.ordered && len(rows) == s.plan.quota {
@@ -208,6 +209,11 @@ func (w *worker) planMissed(was recovery, r *recovery, ahead time.Duration, f fu
 			f(len(rows))
 		})
 	})
+}
+
+// wasActive says whether a webhook was when an event was accepted.
+func (h *hook) wasActive(ev *event) bool {
+	return ev.acceptedAt >= h.enabledAt || h.disabled > 0 && ev.acceptedAt < h.disabled
 }
 
 // countRecovered is CountRecovered of one attempt.

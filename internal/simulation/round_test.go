@@ -57,6 +57,8 @@ func (w *worker) runWindow(h *hook, rows []history.Row, justRead bool, sum *deli
 		in := s.read(h)
 		q, _ := s.queueState(h)
 		switch {
+		case s.paused(h) && !s.is(pausedIsSent):
+			w.lookAfter(h, 0, sum, f)
 		case h.deleted, q.FailureCount == 0 && (q.ResumeIn <= 0 || !h.ordered || rows[0].Trigger.Manual()):
 			w.attemptRows(h, rows, &in, sum, f)
 		case q.ResumeIn > 0 && !rows[0].Trigger.Manual():
@@ -115,7 +117,7 @@ func (w *worker) rowEnded(h *hook, a attempt, r delivery.Result, f func()) {
 // look is Deliverer.Look: it waits out a short rest by itself.
 func (w *worker) look(h *hook, most int, f func(history.QueueState)) {
 	w.lookOnce(h, most, func(q history.QueueState) {
-		if q.Gone || len(q.Due) == 0 || q.Due[0].Trigger.Manual() || q.ResumeIn <= 0 || q.ResumeIn > restInHand {
+		if q.Gone || len(q.Due) == 0 || q.Due[0].Trigger.Manual() || q.ResumeIn <= 0 || q.ResumeIn > restInHand || q.Paused != nil {
 			f(q)
 			return
 		}

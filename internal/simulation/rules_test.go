@@ -48,6 +48,12 @@ const (
 	hurryJumps         // an attempt that a person asks for goes before all
 	postponedMoves     // what our own side could not attempt is due later
 	roundNotReadAgain  // a round begins with what was first when the queue was read
+
+	// Of pauses and suspensions.
+	pausedStaysDirect // an event for a paused webhook is direct
+	pausedIsSent      // who makes an attempt of a queue does not ask whether the webhook is paused
+	suspendedIsSent   // nor whether the webhook's bot is suspended
+	resumeWakesNobody // the end of a pause is no reason for a sweep
 )
 
 // TestEachRuleIsNeeded takes rules out, one after another, and requires that some schedule shows it soon. Where two rules
@@ -95,6 +101,10 @@ func TestEachRuleIsNeeded(t *testing.T) {
 		"nothing jumps the order":               {hurryJumps, inOrder},
 		"own faults keep the place":             {postponedMoves, inOrder},
 		"a round reads what is first":           {roundNotReadAgain, inOrder},
+		"a paused webhook is as good as queued": {pausedStaysDirect, storm},
+		"what is paused is not sent":            {pausedIsSent, storm},
+		"the end of a pause wakes":              {resumeWakesNobody, storm},
+		"what is suspended is not sent":         {suspendedIsSent, storm},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -24,6 +24,8 @@ type plan struct {
 	slowDatabase  float64
 	ownFaults     float64
 	engineLag     time.Duration // until a worker gets a task, at most
+	page          int           // from which webhook on audiences have a second page; 0: they have none
+	batchLag      time.Duration // until a worker gets that, at most
 	queueRounds   int
 	missedPage    int
 	quota         int   // of events that an ordered webhook's recovery plans at once
@@ -91,6 +93,7 @@ func (s *sim) enable(h *hook) {
 	}
 	if !h.health.Active {
 		h.check.off[typeA], h.check.off[typeB] = s.now, s.now
+		h.enabledAt = s.now
 	}
 	h.check.touched = true
 	h.forgetOrder()
@@ -137,7 +140,7 @@ func (s *sim) redeliver(h *hook, pick int) {
 func newSim(p *plan, rnd *rand.Rand, broken rule) *sim {
 	s := &sim{plan: *p, rnd: rnd, broken: broken, store: newStore(), crashes: p.crashes, emitting: len(p.acts)}
 	s.checks.lastFault = longAgo
-	s.engine.manual = map[deliveryKey]bool{}
+	s.engine.manual, s.engine.batches = map[deliveryKey]bool{}, map[*event]bool{}
 	for i, x := range p.hooks {
 		h := &hook{n: i, id: id(i + 1), bot: fmt.Sprintf("bot%d", i%2), events: x.events, ordered: x.ordered, health: history.Health{Active: true, Queued: x.ordered}, receiver: x.receiver}
 		h.check.off, h.check.leftAt = map[uint8]time.Duration{typeA: longAgo, typeB: longAgo}, map[*worker]time.Duration{}

@@ -13,6 +13,7 @@ import (
 var (
 	seed   = flag.Uint64("seed", 0, "run the schedule of this seed only, and print it")
 	kind   = flag.String("kind", "", "of this kind only: storm, people, backlog, restart, forGood or inOrder")
+	seeds  = flag.Uint64("seeds", 0, "run so many schedules")
 	broken = flag.Uint64("broken", 0, "the rules to take out of it")
 )
 
@@ -46,6 +47,8 @@ func TestSchedules(t *testing.T) {
 	}
 	n, parts := uint64(2000), uint64(runtime.GOMAXPROCS(0))
 	switch {
+	case *seeds > 0:
+		n = *seeds
 	case os.Getenv("MATHUB_SOAK") != "":
 		n = 100_000
 	case testing.Short():

@@ -23,7 +23,9 @@ type store struct {
 	recoveries []*recovery
 	seq        int
 	sweptAt    time.Duration
-	orderLock  *insertion // who adds rows of ordered webhooks; nil: nobody
+	orderLock  *insertion      // who adds rows of ordered webhooks; nil: nobody
+	pauses     map[string]bool // by the webhook's number, its bot, or "all"
+	resumedAt  time.Duration   // when a pause last ended
 }
 
 // The event types of the simulation: two to subscribe to, and that of tests.
@@ -35,17 +37,19 @@ const (
 
 // hook is a row of webhooks, and its receiver.
 type hook struct {
-	n        int
-	id       uuid.UUID
-	bot      string
-	health   history.Health
-	events   uint8
-	ordered  bool
-	from     time.Duration // from when on it is ordered
-	resumeAt time.Duration
-	deleted  bool
-	disabled time.Duration // when last
-	queue    []*row
+	n         int
+	id        uuid.UUID
+	bot       string
+	health    history.Health
+	events    uint8
+	ordered   bool
+	from      time.Duration // from when on it is ordered
+	resumeAt  time.Duration
+	deleted   bool
+	suspended bool          // its bot is
+	disabled  time.Duration // when last
+	enabledAt time.Duration
+	queue     []*row
 
 	receiver receiver
 	check    hookCheck
@@ -112,6 +116,7 @@ type row struct {
 	due      time.Duration
 	recovery *recovery
 	changed  time.Duration // when it was inserted, or became due sooner
+	turns    bool          // the webhook was direct, and paused
 }
 
 // longAgo is the due time of what goes before all else.
@@ -120,7 +125,7 @@ const longAgo = -time.Hour
 func newStore() store {
 	return store{
 		byID: map[string]*event{}, inserting: map[string]*insertion{}, pairs: map[pair]*pairState{},
-		deliveries: map[deliveryKey]*entry{}, rows: map[pair]*row{}, sweptAt: longAgo,
+		deliveries: map[deliveryKey]*entry{}, rows: map[pair]*row{}, sweptAt: longAgo, pauses: map[string]bool{},
 	}
 }
 
@@ -135,7 +140,7 @@ func (st *store) pair(ev *event, h *hook) *pairState {
 }
 
 func (h *hook) subscribes(kind uint8) bool {
-	return !h.deleted && h.health.Active && h.events&kind != 0
+	return !h.deleted && h.health.Active && !h.suspended && h.events&kind != 0
 }
 
 // planned is what Enqueue inserts.
@@ -209,6 +214,9 @@ func (s *sim) stopWebhook(h *hook) {
 // unwoken is Unwoken of rows of one webhook.
 func (s *sim) unwoken(rows []*row) bool {
 	for _, r := range rows {
+		if s.paused(r.h) && r.due <= s.now {
+			continue
+		}
 		others := slices.ContainsFunc(r.h.queue, func(q *row) bool {
 			return q.seq < r.seq && (q.due <= max(r.due, s.now) || s.is(anyOlderRowWakes))
 		})
@@ -260,6 +268,9 @@ func (s *sim) queueState(h *hook) (q history.QueueState, queued bool) {
 		}
 	}
 	q.ResumeIn = max(0, h.resumeAt-s.now, h.from-s.now)
+	if s.paused(h) {
+		q.Paused = &history.Pause{}
+	}
 	return q, h.health.Queued && (!h.ordered || s.is(orderedTurnsDirect))
 }
 

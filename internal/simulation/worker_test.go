@@ -92,7 +92,7 @@ func (w *worker) route(a attempt, direct func(attempt), ended func()) {
 	s := w.s
 	w.query(func() {
 		h := a.h
-		if h.deleted {
+		if h.deleted || h.suspended || s.paused(h) {
 			ended()
 			return
 		}
