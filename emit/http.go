@@ -153,7 +153,8 @@ func single(e webhook.Event) emission {
 	e = e.Identify()
 	return emission{path: "/api/internal/v1/events", body: e.JSON(), name: e.ID, receipts: func(answer []byte) ([]Receipt, error) {
 		receipts := make([]Receipt, 1)
-		return receipts, json.Unmarshal(answer, &receipts[0])
+		err := json.Unmarshal(answer, &receipts[0])
+		return receipts, cmp.Or(err, checkReceipts([]webhook.Event{e}, receipts))
 	}}
 }
 
@@ -164,11 +165,21 @@ func several(events []webhook.Event) emission {
 	return emission{path: "/api/internal/v1/events/batch", body: body, name: name, receipts: func(answer []byte) ([]Receipt, error) {
 		var receipts []Receipt
 		err := json.Unmarshal(answer, &receipts)
-		if err == nil && len(receipts) != len(events) {
-			err = fmt.Errorf("got %d receipts", len(receipts))
-		}
-		return receipts, err
+		return receipts, cmp.Or(err, checkReceipts(events, receipts))
 	}}
+}
+
+// checkReceipts holds receipts against their events: a proxy may answer anything.
+func checkReceipts(events []webhook.Event, receipts []Receipt) error {
+	if len(receipts) != len(events) {
+		return fmt.Errorf("got %d receipts", len(receipts))
+	}
+	for i, r := range receipts {
+		if r.ID != events[i].ID {
+			return fmt.Errorf("got a receipt of %q instead of %q", webhook.Shorten(r.ID), events[i].ID)
+		}
+	}
+	return nil
 }
 
 func first(receipts []Receipt, err error) (Receipt, error) {

@@ -1,9 +1,11 @@
 package emit_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -28,9 +30,12 @@ type service struct {
 	at      []time.Time
 }
 
-func accept(w http.ResponseWriter, _ *http.Request) {
+// accept answers with a receipt of the event that it is sent.
+func accept(w http.ResponseWriter, r *http.Request) {
+	var sent webhook.Event
+	_ = json.NewDecoder(r.Body).Decode(&sent) // what is no event gets a receipt of none
 	w.WriteHeader(http.StatusAccepted)
-	_, _ = io.WriteString(w, `{"id":"e1","workflowId":"event-e1","duplicate":true}`)
+	_, _ = fmt.Fprintf(w, `{"id":%q,"workflowId":"event-e1","duplicate":true}`, sent.ID)
 }
 
 func refuse(status int, retryAfter, body string) http.HandlerFunc {
@@ -72,6 +77,7 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.answers = s.answers[1:]
 	}
 	s.mu.Unlock()
+	r.Body = io.NopCloser(bytes.NewReader(body))
 	answer(w, r)
 }
 
@@ -88,12 +94,13 @@ func TestHTTPEmitsAgainWithTheSameIDUntilItIsAccepted(t *testing.T) {
 	e.ID, e.Timestamp = "", "" // it gets one id, not one a request
 	receipt, err := door.Event(t.Context(), e)
 	require.NoError(t, err)
-	require.Equal(t, emit.Receipt{ID: "e1", WorkflowID: "event-e1", Duplicate: true}, receipt)
+	require.True(t, webhook.ValidID(receipt.ID))
+	require.Equal(t, emit.Receipt{ID: receipt.ID, WorkflowID: "event-e1", Duplicate: true}, receipt)
 	require.Len(t, s.bodies, 6)
 	for _, body := range s.bodies {
 		require.Equal(t, s.bodies[0], body)
 	}
-	require.Contains(t, s.bodies[0], `"id":"`)
+	require.Contains(t, s.bodies[0], `"id":"`+receipt.ID)
 	require.GreaterOrEqual(t, s.at[5].Sub(s.at[4]), time.Second, "Retry-After is honoured")
 	require.Less(t, s.at[4].Sub(s.at[0]), 3*time.Second)
 }
@@ -150,6 +157,9 @@ func TestHTTPDoesNotTryAgainWhatCannotPass(t *testing.T) {
 	require.ErrorContains(t, err, "not from the service")
 	require.False(t, emit.IsInvalid(errors.Join(err)))
 	require.Len(t, s.bodies, 1, "Try tries once")
+	_, door = newService(t, refuse(202, "", `{"status":"ok"}`))
+	_, err = door.Try(t.Context(), event(t))
+	require.ErrorContains(t, err, `not from the service: got a receipt of ""`)
 }
 
 // TestHTTPTakesNoProxysAnswerForTheServices: what stands before the service, or in its place, knows nothing of the event. Only what
@@ -186,10 +196,12 @@ func TestHTTPFollowsNoRedirect(t *testing.T) {
 	require.Zero(t, asked)
 }
 
-// acceptAll answers with two receipts.
-func acceptAll(w http.ResponseWriter, _ *http.Request) {
+// acceptAll answers with receipts of the first two events that it is sent.
+func acceptAll(w http.ResponseWriter, r *http.Request) {
+	var sent struct{ Events [2]webhook.Event }
+	_ = json.NewDecoder(r.Body).Decode(&sent) // what is no event gets a receipt of none
 	w.WriteHeader(http.StatusAccepted)
-	_, _ = io.WriteString(w, `[{"id":"e1","workflowId":"events-1","duplicate":false},{"id":"e2","workflowId":"event-e2","duplicate":true}]`)
+	_, _ = fmt.Fprintf(w, `[{"id":%q,"workflowId":"events-1","duplicate":false},{"id":%q,"workflowId":"event-e2","duplicate":true}]`, sent.Events[0].ID, sent.Events[1].ID)
 }
 
 func events(t *testing.T, n int) []webhook.Event {
@@ -208,7 +220,6 @@ func TestHTTPEmitsSeveralAgainWithTheSameIDs(t *testing.T) {
 	given := slices.Clone(two)
 	receipts, err := door.Events(t.Context(), two)
 	require.NoError(t, err)
-	require.Equal(t, []emit.Receipt{{ID: "e1", WorkflowID: "events-1"}, {ID: "e2", WorkflowID: "event-e2", Duplicate: true}}, receipts)
 	require.Equal(t, given, two, "the caller's events are the caller's")
 	require.Len(t, s.bodies, 3)
 	for _, body := range s.bodies {
@@ -217,6 +228,7 @@ func TestHTTPEmitsSeveralAgainWithTheSameIDs(t *testing.T) {
 	require.GreaterOrEqual(t, s.at[2].Sub(s.at[1]), time.Second, "Retry-After is honoured")
 	sent, err := webhook.ParseBatch([]byte(s.bodies[0]))
 	require.NoError(t, err)
+	require.Equal(t, []emit.Receipt{{ID: sent[0].ID, WorkflowID: "events-1"}, {ID: two[1].ID, WorkflowID: "event-e2", Duplicate: true}}, receipts)
 	require.True(t, webhook.ValidID(sent[0].ID))
 	require.Equal(t, two[1].ID, sent[1].ID)
 	require.Equal(t, "2025-03-20T10:30:00.000Z", sent[1].Timestamp)
@@ -256,11 +268,12 @@ func TestHTTPDoesNotTrySeveralAgainInVain(t *testing.T) {
 func TestHTTPTriesSeveralOnce(t *testing.T) {
 	t.Parallel()
 	for want, answer := range map[string]http.HandlerFunc{
-		"HTTP 503":                              refuse(503, "1", ""),
-		"not from the service":                  accept, // one receipt that is no array
-		"from the service: got 2 receipts":      acceptAll,
-		"from the service: got 0 receipts":      refuse(202, "", "null"),
-		"from the service: invalid character '": refuse(202, "", "<html>"),
+		"HTTP 503":                                 refuse(503, "1", ""),
+		"not from the service":                     accept, // one receipt that is no array
+		"from the service: got 2 receipts":         acceptAll,
+		"from the service: got 0 receipts":         refuse(202, "", "null"),
+		"from the service: got a receipt of \"e\"": refuse(202, "", `[{"id":"e"},{"id":"e"},{"id":"e"}]`),
+		"from the service: invalid character '":    refuse(202, "", "<html>"),
 	} {
 		s, door := newServiceAt(t, "/batch", answer)
 		_, err := door.TryEvents(t.Context(), events(t, 3))

@@ -11,6 +11,7 @@ import (
 	"iter"
 	mathrand "math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -44,11 +45,14 @@ func NewEvent(id string, data EventData, botIDs ...string) Event {
 
 // Emit accepts an event for delivery: once it returns, the event is durable and will be delivered at least once. While the service is away or busy (no
 // answer, 408, 429, 5xx), it tries again with the same id, until ctx ends, or for a minute where ctx has no deadline. The error is a *[Problem], such as
-// of status 422 where the event is invalid, or says that no answer came. After either, the event may be emitted again with the id that you
-// gave it.
+// of status 422 where the event is invalid, or says that no answer came, or none of the service's. After any, the event may be emitted again
+// with the id that you gave it.
 func (c *Service) Emit(ctx context.Context, event Event) (Receipt, error) {
 	event = identified(event)
 	answer, err := emitting(ctx, func(ctx context.Context) (*Response[Receipt], error) { return c.EmitEvent(ctx, event) })
+	if err == nil {
+		err = c.checkReceipts([]Event{event}, []Receipt{answer.Value})
+	}
 	if err != nil {
 		return Receipt{}, fmt.Errorf("emit %s: %w", event.ID, err)
 	}
@@ -63,10 +67,21 @@ func (c *Service) EmitBatch(ctx context.Context, events []Event) ([]Receipt, err
 		batch.Events[i] = identified(event)
 	}
 	answer, err := emitting(ctx, func(ctx context.Context) (*Response[[]Receipt], error) { return c.EmitEvents(ctx, batch) })
+	if err == nil {
+		err = c.checkReceipts(batch.Events, answer.Value)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("emit %d events: %w", len(events), err)
 	}
 	return answer.Value, nil
+}
+
+// checkReceipts holds receipts against their events.
+func (c *Service) checkReceipts(events []Event, receipts []Receipt) error {
+	if !slices.EqualFunc(events, receipts, func(e Event, r Receipt) bool { return strings.EqualFold(e.ID, r.ID) }) { // a UUID may be in either case
+		return c.notTheAPI(errors.New("it answered with no receipts of the events"))
+	}
+	return nil
 }
 
 // Batches divides events into batches that EmitBatch takes. Events without an id get one. An id that stands twice begins another batch. An event

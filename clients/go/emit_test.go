@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -19,7 +20,8 @@ import (
 	"github.com/mathub/webhooks/webhook"
 )
 
-// turns is an API that gives its answers in turn, the last again and again. A status of 0 breaks the connection.
+// turns is an API that gives its answers in turn, the last again and again. A status of 0 breaks the connection. ID, in an answer, is
+// each id that was sent, in turn.
 func turns(t *testing.T, answers ...exchangeAnswer) (url string, asked func() []exchange) {
 	t.Helper()
 	requests := make(chan exchange, 1000)
@@ -34,6 +36,9 @@ func turns(t *testing.T, answers ...exchangeAnswer) (url string, asked func() []
 		w.Header().Set("Content-Type", "application/problem+json")
 		w.Header().Set("Retry-After", "0")
 		w.WriteHeader(answer.status)
+		for _, id := range sentID.FindAllSubmatch(raw, -1) {
+			answer.body = strings.Replace(answer.body, "ID", string(id[1]), 1)
+		}
 		_, _ = io.WriteString(w, answer.body)
 	}))
 	t.Cleanup(server.Close)
@@ -44,6 +49,8 @@ func turns(t *testing.T, answers ...exchangeAnswer) (url string, asked func() []
 		return seen
 	}
 }
+
+var sentID = regexp.MustCompile(`"id":"([^"]*)"`)
 
 type exchangeAnswer struct {
 	status int
@@ -60,10 +67,9 @@ func newService(t *testing.T, url string) *mathub.Service {
 // TestEmit_GoesOnThroughTrouble: with the same bytes, so that the event is accepted once.
 func TestEmit_GoesOnThroughTrouble(t *testing.T) {
 	t.Parallel()
-	url, asked := turns(t, exchangeAnswer{0, ""}, exchangeAnswer{503, `{"detail":"Busy."}`}, exchangeAnswer{408, ""}, exchangeAnswer{429, ""}, exchangeAnswer{202, `{"id":"e","workflowId":"w","duplicate":true}`})
+	url, asked := turns(t, exchangeAnswer{0, ""}, exchangeAnswer{503, `{"detail":"Busy."}`}, exchangeAnswer{408, ""}, exchangeAnswer{429, ""}, exchangeAnswer{202, `{"id":"ID","workflowId":"w","duplicate":true}`})
 	receipt, err := newService(t, url).Emit(t.Context(), mathub.NewEvent("", mathub.MentionData{Body: "<x>"}, "bot-lemma"))
 	require.NoError(t, err)
-	require.Equal(t, mathub.Receipt{ID: "e", WorkflowID: "w", Duplicate: true}, receipt)
 	tries := asked()
 	require.Len(t, tries, 5)
 	for _, try := range tries {
@@ -72,6 +78,7 @@ func TestEmit_GoesOnThroughTrouble(t *testing.T) {
 	event, err := webhook.ParseEvent([]byte(tries[0].body))
 	require.NoError(t, err, "the product takes it")
 	require.Equal(t, uuid.Version(7), uuid.MustParse(event.ID).Version())
+	require.Equal(t, mathub.Receipt{ID: event.ID, WorkflowID: "w", Duplicate: true}, receipt)
 	require.Equal(t, []string{"bot-lemma"}, event.BotIDs)
 	require.JSONEq(t, `{"postId":"","threadId":"","body":"<x>","authorId":""}`, string(event.Data))
 	require.Contains(t, tries[0].body, "<x>", "as it is")
@@ -98,7 +105,7 @@ func TestEmit_AnEmptyAudienceIsNotEveryBot(t *testing.T) {
 
 func TestEmitBatch_GoesOnThroughTrouble(t *testing.T) {
 	t.Parallel()
-	url, asked := turns(t, exchangeAnswer{500, ""}, exchangeAnswer{202, `[{"id":"a","workflowId":"w"},{"id":"b","workflowId":"w"}]`})
+	url, asked := turns(t, exchangeAnswer{500, ""}, exchangeAnswer{202, `[{"id":"ID","workflowId":"w"},{"id":"ID","workflowId":"w"}]`})
 	receipts, err := newService(t, url).EmitBatch(t.Context(), []mathub.Event{mathub.NewEvent("a", mathub.PostCreatedData{}), mathub.NewEvent("", mathub.PostCreatedData{})})
 	require.NoError(t, err)
 	require.Len(t, receipts, 2)
@@ -119,6 +126,24 @@ func TestEmit_EndsWhereTryingIsInVain(t *testing.T) {
 	_, err = newService(t, url).Emit(t.Context(), mathub.Event{ID: "e", Type: mathub.PostCreated, Data: json.RawMessage(`{`)})
 	require.ErrorContains(t, err, "emit e")
 	require.Len(t, asked(), 1, "what cannot be encoded is not sent")
+}
+
+// TestEmit_OnlyAReceiptIsSuccess: a proxy before the service, or what is in its place, may answer anything.
+func TestEmit_OnlyAReceiptIsSuccess(t *testing.T) {
+	t.Parallel()
+	event := mathub.NewEvent("a", mathub.PostCreatedData{})
+	for _, answer := range []exchangeAnswer{{204, ""}, {200, ""}, {200, "<html>"}, {200, "null"}, {200, "{}"}, {202, `{"id":"b"}`}, {202, "[]"}, {202, `[{"id":"b"}]`}, {202, `[{"id":"a"},{"id":"a"}]`}} {
+		url, asked := turns(t, answer)
+		_, err := newService(t, url).Emit(t.Context(), event)
+		require.ErrorContains(t, err, "is not the API", answer)
+		_, err = newService(t, url).EmitBatch(t.Context(), []mathub.Event{event})
+		require.ErrorContains(t, err, "is not the API", answer)
+		require.Len(t, asked(), 2)
+	}
+	url, _ := turns(t, exchangeAnswer{202, `{"id":"0195b2f0-5a3e-7c1d-8f00-3b6d2a9c4e71"}`})
+	event.ID = "0195B2F0-5A3E-7C1D-8F00-3B6D2A9C4E71"
+	_, err := newService(t, url).Emit(t.Context(), event)
+	require.NoError(t, err, "a UUID is the same in either case")
 }
 
 func TestEmit_EndsWithItsContext(t *testing.T) {
@@ -200,6 +225,15 @@ func TestPoll_EndsWithItsContext(t *testing.T) {
 	defer cancel()
 	for page, err := range bot.Poll(ctx, mathub.PollOptions{}) {
 		t.Fatal("it yields nothing", page, err)
+	}
+	for _, answer := range []exchangeAnswer{{204, ""}, {200, "{}"}} {
+		url, asked := turns(t, answer)
+		bot, err := mathub.New(url, "bot_k")
+		require.NoError(t, err)
+		for _, err := range bot.Poll(t.Context(), mathub.PollOptions{After: "10"}) {
+			require.ErrorContains(t, err, "is not the API")
+		}
+		require.Len(t, asked(), 1)
 	}
 	for _, err := range bot.Poll(t.Context(), mathub.PollOptions{Wait: 31 * time.Second}) {
 		require.ErrorContains(t, err, "Wait must be 1 to 30 whole seconds")

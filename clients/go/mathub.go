@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -72,12 +73,17 @@ type Response[T any] struct {
 	Header http.Header
 }
 
+var nextLink = regexp.MustCompile(`<([^>]*)>\s*;\s*rel="next"`)
+
 // Next is the cursor of a list's next page, which the Link header holds; empty: this page is the last. It is After or Before
 // of the call's parameters.
 func (r *Response[T]) Next() string {
-	link, rest, _ := strings.Cut(strings.TrimPrefix(r.Header.Get("Link"), "<"), ">")
-	next, err := url.Parse(link)
-	if err != nil || !strings.Contains(rest, `rel="next"`) {
+	link := nextLink.FindStringSubmatch(strings.Join(r.Header.Values("Link"), ",")) // a proxy may add others
+	if link == nil {
+		return ""
+	}
+	next, err := url.Parse(link[1])
+	if err != nil {
 		return ""
 	}
 	query := next.Query()
@@ -190,13 +196,18 @@ func call[T any](ctx context.Context, c caller, method, path string, query url.V
 		return nil, problemOf(response, raw)
 	}
 	answer := &Response[T]{Body: raw, Header: response.Header}
-	if response.StatusCode == http.StatusNoContent {
+	if _, none := any(answer.Value).(struct{}); none && response.StatusCode == http.StatusNoContent {
 		return answer, nil
 	}
 	if err := json.Unmarshal(raw, &answer.Value); err != nil {
-		return nil, fmt.Errorf("the server at %s is not the API: %w", c.base.Redacted(), err)
+		return nil, c.notTheAPI(err)
 	}
 	return answer, nil
+}
+
+// notTheAPI is for an answer of success that the API does not give: a proxy before it may give any.
+func (c caller) notTheAPI(why error) error {
+	return fmt.Errorf("the server at %s is not the API: %w", c.base.Redacted(), why)
 }
 
 func (c caller) request(ctx context.Context, method, path string, query url.Values, body any) (*http.Request, error) {

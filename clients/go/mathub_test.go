@@ -200,7 +200,8 @@ func TestClient_FollowsPages(t *testing.T) {
 		asked = append(asked, r.RequestURI)
 		switch r.URL.Query().Get("before") {
 		case "":
-			w.Header().Set("Link", `</api/bot/v1/webhooks/w/deliveries?eventType=mention&before=b>; rel="next"`)
+			w.Header().Add("Link", `</style.css>; rel="preload"`) // a proxy's
+			w.Header().Add("Link", `</api/bot/v1/webhooks/w/deliveries?eventType=mention&before=b>; rel="next"`)
 			_, _ = io.WriteString(w, `[{"id":"a"},{"id":"b"}]`)
 		case "b": // a page may be empty and have a next one
 			w.Header().Set("Link", `</api/bot/v1/webhooks/w/deliveries?eventType=mention&before=c>; rel="next"`)

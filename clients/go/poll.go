@@ -59,6 +59,9 @@ func (c *Client) Poll(ctx context.Context, o PollOptions) iter.Seq2[Page, error]
 			if ctx.Err() != nil {
 				return
 			}
+			if err == nil && page.Value.Cursor == "" {
+				err = c.notTheAPI(errors.New("it answered without a cursor"))
+			}
 			if err != nil {
 				yield(Page{}, err)
 				return

@@ -27,7 +27,10 @@ def emit_batch(events, deadline):
         wait = pause
         try:
             with urllib.request.urlopen(request, timeout=20) as response:
-                return json.load(response)
+                receipts = json.load(response)
+            if [receipt["id"] for receipt in receipts] != [event["id"] for event in events]:
+                raise RuntimeError("the answer is not the service's, but such as a proxy's")
+            return receipts
         except urllib.error.HTTPError as error:
             trouble = f"HTTP {error.code}: {error.read().decode(errors='replace')}"
             if error.code < 500 and error.code not in (408, 429):

@@ -14,6 +14,7 @@ from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 from .catalog import MathubEvent
 
 _SLACK = 20  # seconds beyond what a call waits for events
+_NOT_THE_API = "The answer is not from the API."
 _FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_ASKED = 0.1, 10.0, 60.0
 
 
@@ -91,11 +92,10 @@ def _patiently(url: str, key: str, timeout: float) -> Page:
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})
         try:
             with _opener.open(request, timeout=timeout) as response:
-                answer = json.load(response)
-                return Page(answer["events"], answer["cursor"])
+                return _page(response)
         except urllib.error.HTTPError as error:
             with error:
-                if error.code != 429 and error.code < 500:
+                if error.code not in (408, 429) and error.code < 500:
                     raise MathubError(error.code, _detail(error)) from None
                 asked = _seconds(error.headers.get("Retry-After"))
         except http.client.InvalidURL:
@@ -106,11 +106,19 @@ def _patiently(url: str, key: str, timeout: float) -> Page:
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
+def _page(response: http.client.HTTPResponse) -> Page:
+    try:
+        answer = json.load(response)
+        return Page(answer["events"], answer["cursor"])
+    except (ValueError, KeyError, TypeError):  # a proxy may answer anything
+        raise MathubError(response.status, _NOT_THE_API) from None
+
+
 def _detail(error: urllib.error.HTTPError) -> str:
     try:
         return str(json.load(error)["detail"])
     except (ValueError, KeyError, TypeError, OSError):
-        return "The answer is not from the API."
+        return _NOT_THE_API
 
 
 def _seconds(retry_after: Optional[str]) -> float:

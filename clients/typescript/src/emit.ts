@@ -1,5 +1,5 @@
 import type { NewEvent, Receipt } from "./events.js";
-import { type Api, mayPass, request, retry } from "./http.js";
+import { type Api, mayPass, notTheApi, request, retry } from "./http.js";
 import { canonicalId, newId } from "./id.js";
 
 /** The service API. */
@@ -24,10 +24,12 @@ const utf8 = new TextEncoder();
 /**
  * Accepts an event for delivery: once it returns, the event is durable and will be delivered at least once. While the service is
  * away or busy (no answer, 408, 429, 5xx), it tries again with the same id. The error is a MathubError, such as of status 422 where
- * the event is invalid, or a NoAnswerError. After either, the event may be emitted again with the id that you gave it.
+ * the event is invalid, a NoAnswerError, or a TypeError where the server is not the API. After any, the event may be emitted again with
+ * the id that you gave it.
  */
 export async function emit(service: Service, event: NewEvent, options?: EmitOptions): Promise<Receipt> {
-	return (await post(service, "/api/internal/v1/events", identified(event), options)) as Receipt;
+	const complete = identified(event);
+	return receiptsOf(service, [complete], [await post(service, "/api/internal/v1/events", complete, options)])[0] as Receipt;
 }
 
 /**
@@ -35,7 +37,15 @@ export async function emit(service: Service, event: NewEvent, options?: EmitOpti
  * may stand twice. For a longer list, see batches.
  */
 export async function emitBatch(service: Service, events: readonly NewEvent[], options?: EmitOptions): Promise<Receipt[]> {
-	return (await post(service, "/api/internal/v1/events/batch", { events: events.map(identified) }, options)) as Receipt[];
+	const complete = events.map(identified);
+	return receiptsOf(service, complete, await post(service, "/api/internal/v1/events/batch", { events: complete }, options));
+}
+
+/** What the service answered, if it is the receipts of these events. */
+function receiptsOf(service: Service, events: readonly { id: string }[], answer: unknown): Receipt[] {
+	const receipts = (Array.isArray(answer) ? answer : []) as (Receipt | null | undefined)[];
+	if (receipts.length !== events.length || events.some(({ id }, i) => receipts[i]?.id !== canonicalId(id))) throw notTheApi(service);
+	return receipts as Receipt[];
 }
 
 /** Divides a list of events into batches that emitBatch takes. Events without an id get one. An id that stands twice begins another batch. */

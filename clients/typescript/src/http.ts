@@ -70,20 +70,22 @@ export interface ApiAnswer {
 /** Makes one request. The error is a MathubError where the API refuses, a NoAnswerError, or the reason of the signal. */
 export async function request(api: Api, { method, path, token, query, body, signal, timeout }: ApiRequest): Promise<ApiAnswer> {
 	// Of which the runtime's own error quotes the token.
-	if (/[^\x20-\x7e]/.test(token.trim())) throw new TypeError("the key or token has a character that none has, such as a line break");
-	const headers = new Headers({ authorization: `Bearer ${token}` });
-	if (body !== undefined) headers.set("content-type", "application/json");
+	token = token.trim(); // a file ends with a line break
+	if (/[^\x20-\x7e]/.test(token)) throw new TypeError("the key or token has a character that none has, such as a line break");
+	const headers: Record<string, string> = { authorization: `Bearer ${token}` };
+	if (body !== undefined) headers["content-type"] = "application/json";
 	const limit = AbortSignal.timeout(timeout);
-	const asked = new Request(address(api.url, path, query), {
-		method,
-		headers,
-		body: body ?? null,
-		redirect: "manual", // a key goes to no other host
-		signal: signal ? AbortSignal.any([signal, limit]) : limit,
-	});
+	const { href } = address(api.url, path, query);
 	let response: Response, text: string;
 	try {
-		response = await (api.fetch ?? fetch)(asked);
+		// Not of a Request: another fetch, such as undici's, takes none that is the runtime's.
+		response = await (api.fetch ?? fetch)(href, {
+			method,
+			headers,
+			body: body ?? null,
+			redirect: "manual", // a key goes to no other host
+			signal: signal ? AbortSignal.any([signal, limit]) : limit,
+		});
 		text = await response.text();
 	} catch (error) {
 		if (signal?.aborted) throw signal.reason;
@@ -94,13 +96,19 @@ export async function request(api: Api, { method, path, token, query, body, sign
 	try {
 		return { headers: response.headers, body: JSON.parse(text) };
 	} catch {
-		throw new TypeError(`the server at ${new URL(api.url).origin} is not the API`);
+		throw notTheApi(api);
 	}
+}
+
+/** The error for an answer of 2xx that the API does not give: a proxy before it may give any. */
+export function notTheApi(api: Api): TypeError {
+	return new TypeError(`the server at ${new URL(api.url).origin} is not the API`);
 }
 
 function address(url: string, path: string, query: object = {}): URL {
 	const at = new URL(url);
 	if (at.protocol !== "http:" && at.protocol !== "https:") throw new TypeError("url must be an http or https URL");
+	if (at.username !== "" || at.password !== "") throw new TypeError("url must have no user name and no password"); // which fetch would quote
 	at.pathname = at.pathname.replace(/\/$/, "") + path;
 	for (const [name, value] of Object.entries(query)) {
 		if (Array.isArray(value)) for (const item of value) at.searchParams.append(name, String(item));

@@ -1,6 +1,6 @@
 import type { EventPage } from "./bot_api.js";
 import type { EventType, MathubEvent } from "./events.js";
-import { type Api, mayPass, request, retry } from "./http.js";
+import { type Api, mayPass, notTheApi, request, retry } from "./http.js";
 
 /** What to poll for. */
 export interface PollOptions extends Api {
@@ -55,6 +55,7 @@ export async function* poll(options: PollOptions): AsyncGenerator<PolledPage, vo
 				signal,
 			);
 			page = answer.body as EventPage;
+			if (typeof page?.cursor !== "string") throw notTheApi(options);
 		} catch (error) {
 			if (signal?.aborted) return;
 			throw error;

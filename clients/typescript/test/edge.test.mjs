@@ -38,8 +38,9 @@ test("receives and emits with what every runtime has, bytes of another realm inc
 	assert.deepEqual([await statusOf(headers), await statusOf({ ...headers, "webhook-id": "evt_2" }), seen], [204, 401, ["evt_1"]]);
 
 	let asked;
-	const service = { url: "https://webhooks.example.org/base/", token: "t", fetch: async (request) => {
-		asked = { url: request.url, event: await request.json() };
+	const service = { url: "https://webhooks.example.org/base/", token: "t", fetch: async (url, { body }) => {
+		assert.equal(typeof url, "string", "no Request, which only its own fetch takes");
+		asked = { url, event: JSON.parse(body) };
 		return Response.json({ id: asked.event.id, workflowId: "w", duplicate: false }, { status: 202 });
 	} };
 	const receipt = await emit(service, { event: "post.created", data: { postId: "p1" } });

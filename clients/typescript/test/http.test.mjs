@@ -5,10 +5,11 @@ import { test } from "node:test";
 import { batches, emit, emitBatch, Mathub, MathubError, NoAnswerError, poll } from "@mathub/webhooks";
 
 const event = { event: "post.created", data: { postId: "p1" } };
-const receipt = { id: "p1", workflowId: "event-p1", duplicate: false };
+const receipt = ({ id }) => ({ id, workflowId: "event-p1", duplicate: false });
+const accepted = (sent) => ({ status: 202, body: sent.events?.map(receipt) ?? receipt(sent) });
 const busy = (detail = "The service is busy.", headers = { "retry-after": "0" }, status = 503) => ({ status, headers, body: { status, detail } });
 
-/** An API that gives the answers in turn, the last one for ever. "cut" is none. */
+/** An API that gives the answers in turn, the last one for ever; a function makes one of what was sent. "cut" is none. */
 async function api(t, ...answers) {
 	const requests = [];
 	const server = createServer(async (request, response) => {
@@ -19,7 +20,7 @@ async function api(t, ...answers) {
 		requests.push({ method, url, headers, body, at: Date.now() });
 		if (answer === "cut") return request.socket.destroy();
 		if (answer === "hang") return;
-		const { status = 200, headers: more = {}, body: content } = answer;
+		const { status = 200, headers: more = {}, body: content } = typeof answer === "function" ? answer(JSON.parse(body)) : answer;
 		response.writeHead(status, { "content-type": "application/json", ...more }).end(content === undefined ? "" : JSON.stringify(content));
 	}).listen(0, "127.0.0.1");
 	t.after(() => server.closeAllConnections() || server.close());
@@ -28,8 +29,8 @@ async function api(t, ...answers) {
 }
 
 test("emit has one id over all tries, whatever comes between", async (t) => {
-	const { url, requests } = await api(t, "cut", busy(), busy("", {}, 408), busy("", { "retry-after": "0" }, 429), { status: 202, body: receipt });
-	assert.deepEqual(await emit({ url, token: "t" }, event), receipt);
+	const { url, requests } = await api(t, "cut", busy(), busy("", {}, 408), busy("", { "retry-after": "0" }, 429), accepted);
+	assert.deepEqual(await emit({ url, token: "t" }, event), receipt(JSON.parse(requests[0].body)));
 	assert.equal(requests.length, 5);
 	for (const { method, url, headers, body } of requests) {
 		assert.equal(`${method} ${url}`, "POST /api/internal/v1/events");
@@ -48,7 +49,7 @@ test("emit has one id over all tries, whatever comes between", async (t) => {
 test("emit waits as long as Retry-After says, in seconds or as a date", async (t) => {
 	for (const form of [() => "1", () => new Date(Date.now() + 2000).toUTCString()]) {
 		const value = form();
-		const { url, requests } = await api(t, busy("", { "retry-after": value }), { status: 202, body: receipt });
+		const { url, requests } = await api(t, busy("", { "retry-after": value }), accepted);
 		await emit({ url, token: "t" }, event);
 		assert.ok(requests[1].at - requests[0].at >= 900, `${value}: ${requests[1].at - requests[0].at} ms`);
 	}
@@ -77,10 +78,24 @@ test("an invalid event, a wrong token and the end of the time end it", async (t)
 	await assert.rejects(emit({ url: "http://127.0.0.1:1", token: "t" }, event, { timeout: 200 }), NoAnswerError);
 });
 
+test("only a receipt is success, and only a page: a proxy may answer anything", async (t) => {
+	const named = { ...event, id: "a" };
+	for (const answer of [{ status: 204 }, {}, { body: null }, { body: {} }, { body: { id: "b" } }, { body: [] }, { body: [null] }, { body: [{ id: "b" }] }, { body: [{ id: "a" }, { id: "a" }] }]) {
+		const { url, requests } = await api(t, answer);
+		await assert.rejects(emit({ url, token: "t" }, named), { name: "TypeError", message: /is not the API/ });
+		await assert.rejects(emitBatch({ url, token: "t" }, [named]), { name: "TypeError", message: /is not the API/ });
+		await assert.rejects(poll({ url, key: "k", after: "10" }).next(), { name: "TypeError", message: /is not the API/ });
+		assert.equal(requests.length, 3);
+	}
+	const { url } = await api(t, { status: 202, body: receipt({ id: "0195b2f0-5a3e-7c1d-8f00-3b6d2a9c4e71" }) });
+	await emit({ url, token: "t" }, { ...event, id: "0195B2F0-5A3E-7C1D-8F00-3B6D2A9C4E71" });
+});
+
 test("what cannot work is an error at once", async () => {
 	await assert.rejects(emit({ url: "ftp://localhost", token: "t" }, event), TypeError);
 	await assert.rejects(emit({ url: "localhost:8080", token: "t" }, event), TypeError);
 	await assert.rejects(emit({ url: "http://127.0.0.1:1", token: "" }, event), TypeError);
+	await assert.rejects(emit({ url: "http://user:pa55word@127.0.0.1:1", token: "t" }, event), (error) => error instanceof TypeError && !error.message.includes("pa55word"));
 	for (const token of ["t0ken\nb", "t0ken“"]) await assert.rejects(emit({ url: "http://127.0.0.1:1", token }, event), (error) => error instanceof TypeError && !error.message.includes("t0ken"));
 	await assert.rejects(poll({ url: "http://127.0.0.1:1", key: "" }).next(), TypeError);
 	await assert.rejects(poll({ url: "http://127.0.0.1:1", key: "k", wait: 0 }).next(), RangeError);
@@ -109,7 +124,7 @@ function abortSoon(reason) {
 }
 
 test("emitBatch sends all at once; batches divides what is too long", async (t) => {
-	const { url, requests } = await api(t, busy(), { status: 202, body: [receipt, receipt] });
+	const { url, requests } = await api(t, busy(), accepted);
 	assert.equal((await emitBatch({ url, token: "t" }, [{ ...event, id: "a" }, event])).length, 2);
 	assert.equal(requests[0].body, requests[1].body);
 	assert.equal(requests[0].url, "/api/internal/v1/events/batch");
