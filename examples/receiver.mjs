@@ -12,6 +12,7 @@ if (!secret) exit("usage: node receiver.mjs SECRET [PORT]");
 if (secret.includes("whpk_")) exit("that is a public key: anyone could sign with it as a secret");
 // The key of a secret whsec_… is what the base64 says; any other is its own key.
 const key = secret.startsWith("whsec_") ? Buffer.from(secret.slice("whsec_".length), "base64") : Buffer.from(secret);
+if (key.length === 0) exit("the secret is empty: anyone could sign with it");
 const tolerance = 5 * 60; // seconds, either way
 
 createServer(async (request, response) => {

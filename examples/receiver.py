@@ -23,6 +23,8 @@ if "whpk_" in SECRET:
     sys.exit("that is a public key: anyone could sign with it as a secret")
 # The key of a secret whsec_… is what the base64 says; any other is its own key.
 KEY = base64.b64decode(SECRET.removeprefix("whsec_")) if SECRET.startswith("whsec_") else SECRET.encode()
+if not KEY:
+    sys.exit("the secret is empty: anyone could sign with it")
 PORT = int(sys.argv[2] if len(sys.argv) > 2 else os.environ.get("PORT", 9000))
 TOLERANCE = 5 * 60  # seconds, either way
 LIMIT = 300 << 10  # bytes of a body: no event is so large
@@ -43,7 +45,9 @@ def genuine(headers, body):
 
 class Receiver(BaseHTTPRequestHandler):
     def do_POST(self):
-        length = int(self.headers.get("Content-Length", 0))
+        if "Content-Length" not in self.headers:
+            return self.send_error(411)  # a proxy's chunks, which http.server does not read; the package mathub-webhooks does
+        length = int(self.headers["Content-Length"])
         if not 0 <= length <= LIMIT:
             return self.send_error(413)
         body = self.rfile.read(length)  # the raw bytes: what was signed

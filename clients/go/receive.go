@@ -80,7 +80,7 @@ func NewReceiver(secrets ...string) (*Receiver, error) {
 	for _, secret := range secrets {
 		encoded, isKey := strings.CutPrefix(secret, publicKeyPrefix)
 		switch {
-		case secret == "":
+		case secret == "", secret == secretPrefix: // what anyone knows
 			return nil, errNoSecret
 		case isKey:
 			key, err := base64.StdEncoding.DecodeString(encoded)
@@ -92,6 +92,8 @@ func NewReceiver(secrets ...string) (*Receiver, error) {
 			return nil, errors.New("a public key must begin with whpk_: remove what stands before it, such as a quote or a space")
 		case strings.TrimSpace(secret) != secret:
 			return nil, errSpace
+		case strings.HasPrefix(secret, secretPrefix) && string(standardKey(secret)) == secret:
+			return nil, errCut
 		default:
 			r.secrets = append(r.secrets, secret)
 		}
@@ -101,6 +103,8 @@ func NewReceiver(secrets ...string) (*Receiver, error) {
 
 // errSpace says at once what else each request would be refused for.
 var errSpace = errors.New("the secret begins or ends with white space, such as a file's last line break: no webhook has one like that")
+
+var errCut = errors.New("the secret has no padded base64 after whsec_, as each webhook's has: its end may be missing, such as a =")
 
 var errNoSecret = errors.New("the secret is empty: anyone could sign with it")
 

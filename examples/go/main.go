@@ -12,6 +12,7 @@ import (
 	"log"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
@@ -29,7 +30,7 @@ type event struct {
 var todo = make(chan event, 1000)
 
 func main() {
-	if len(os.Args) < 2 {
+	if len(os.Args) < 2 || strings.TrimPrefix(os.Args[1], "whsec_") == "" { // anyone could sign with an empty secret
 		log.Fatal("usage: go run . whsec_… [PORT]")
 	}
 	secret, port := os.Args[1], cmp.Or(os.Getenv("PORT"), "9000")

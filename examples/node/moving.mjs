@@ -7,7 +7,7 @@ import { Webhook } from "standardwebhooks";
 
 const [secret, oldSecret, port = process.env.PORT ?? "9000"] = process.argv.slice(2);
 const exit = (message) => (console.error(message), process.exit(1));
-if (!oldSecret) exit("usage: node moving.mjs whsec_… OLD_SECRET [PORT]");
+if ([secret, oldSecret].some((one) => !one || one === "whsec_")) exit("usage: node moving.mjs whsec_… OLD_SECRET [PORT]");
 
 createServer(async (request, response) => {
   let size = 0;

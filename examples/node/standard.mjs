@@ -5,7 +5,7 @@ import { Webhook } from "standardwebhooks";
 
 const [secret, port = process.env.PORT ?? "9000"] = process.argv.slice(2);
 const exit = (message) => (console.error(message), process.exit(1));
-if (!secret) exit("usage: node standard.mjs whsec_… [PORT]");
+if (!secret || secret === "whsec_") exit("usage: node standard.mjs whsec_… [PORT]");
 const webhook = new Webhook(secret);
 
 createServer(async (request, response) => {

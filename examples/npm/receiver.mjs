@@ -6,7 +6,7 @@ import express from "express";
 
 const [secret, port = process.env.PORT ?? "9000"] = process.argv.slice(2);
 const exit = (message) => (console.error(message), process.exit(1));
-if (!secret) exit("usage: node receiver.mjs whsec_… [PORT]");
+if (!secret || secret === "whsec_") exit("usage: node receiver.mjs whsec_… [PORT]");
 const seen = new Set(); // in production: a unique key in the database, set in the transaction that does the work
 
 const app = express();

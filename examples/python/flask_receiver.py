@@ -21,6 +21,8 @@ from flask import Flask, abort, request
 if len(sys.argv) < 2:
     sys.exit("usage: python3 flask_receiver.py whsec_… [PORT]")
 KEY = base64.b64decode(sys.argv[1].removeprefix("whsec_"))  # the key is what the base64 says, not its letters
+if not KEY:
+    sys.exit("the secret is empty: anyone could sign with it")
 PORT = int(sys.argv[2] if len(sys.argv) > 2 else os.environ.get("PORT", 9000))
 TOLERANCE = 5 * 60  # seconds, either way
 LIMIT = 300 << 10  # bytes of a body: no event is so large

@@ -5,6 +5,7 @@ import { buffer } from "node:stream/consumers";
 
 const secret = {{.Secret}};
 const key = secret.startsWith("whsec_") ? Buffer.from(secret.slice(6), "base64") : Buffer.from(secret);
+if (key.length === 0) throw new Error("the secret is empty: anyone could sign with it");
 
 const port = Number(process.env.PORT ?? 9000);
 
@@ -24,7 +25,8 @@ createServer(async (request, response) => {
   const event = ok ? JSON.parse(body) : {};
   const answer = event.event === "webhook.verify" ? event.data.nonce : ""; // this endpoint wants the deliveries
   response.writeHead(ok ? 200 : 401).end(answer);
-  console.log(request.headers["webhook-id"], ok ? event : "wrong signature");
+  if (ok) console.log(request.headers["webhook-id"], event);
+  else console.log("wrong signature"); // a stranger's id may command a terminal
 }).listen(port, "127.0.0.1", () => console.log(`listening on http://127.0.0.1:${port}/`)).on("error", ({ code }) => {
   console.error(`port ${port}: ${code}; give another as PORT`);
   process.exit(1);

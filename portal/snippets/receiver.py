@@ -4,6 +4,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 SECRET = {{.Secret}}
 KEY = base64.b64decode(SECRET[6:]) if SECRET.startswith("whsec_") else SECRET.encode()
+if not KEY:
+    raise SystemExit("the secret is empty: anyone could sign with it")
 
 def genuine(headers, body):
     event_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
@@ -16,6 +18,8 @@ def genuine(headers, body):
 
 class Receiver(BaseHTTPRequestHandler):
     def do_POST(self):
+        if "Content-Length" not in self.headers:
+            return self.send_error(411)  # http.server reads no chunks, as some proxies send them
         length = int(self.headers["Content-Length"])
         if not 0 <= length <= 300 << 10:
             return self.send_error(413)  # a stranger's: no event is so large
@@ -26,7 +30,7 @@ class Receiver(BaseHTTPRequestHandler):
         self.end_headers()
         if event.get("event") == "webhook.verify":
             self.wfile.write(event["data"]["nonce"].encode())  # this endpoint wants the deliveries
-        print(self.headers["webhook-id"], event or "wrong signature", flush=True)
+        print(f"{self.headers['webhook-id']} {event}" if ok else "wrong signature", flush=True)  # a stranger's id may command a terminal
 
 port = int(os.environ.get("PORT", 9000))
 try:

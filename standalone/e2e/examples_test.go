@@ -114,7 +114,9 @@ func exampleReceives(t *testing.T, stack *testkit.Stack, tm *terminal, command [
 	require.True(t, asked.Success, "it answers with the nonce: %+v", asked)
 	require.True(t, bot.Webhook(t, hook.ID).Verified)
 
-	refusesForgeries(t, "http://"+addr+"/", listening.Await(t, "/", 1)[0])
+	captured := listening.Await(t, "/", 1)[0]
+	readsChunks(t, "http://"+addr+"/", captured.Header, captured.Body)
+	refusesForgeries(t, "http://"+addr+"/", captured)
 	require.NotContains(t, stdout.String(), "forged")
 	require.Equal(t, 1, strings.Count(stdout.String(), sent.ID), "the work is done once")
 }
@@ -127,6 +129,19 @@ func hangUp(t *testing.T, addr string) {
 	_, err = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nhalf")
 	require.NoError(t, err)
 	require.NoError(t, conn.Close())
+}
+
+// readsChunks sends a genuine body in chunks, as some proxies do: a receiver takes it, or says that it needs a length.
+func readsChunks(t *testing.T, url string, headers http.Header, body []byte) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader(body))
+	require.NoError(t, err)
+	request.Header, request.ContentLength = headers.Clone(), -1
+	request.Header.Del("Content-Length")
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Contains(t, []int{http.StatusOK, http.StatusNoContent, http.StatusLengthRequired}, response.StatusCode)
 }
 
 // floods is what any stranger can do too: a body without an end, of which a receiver keeps only so much.
@@ -231,6 +246,9 @@ func exampleNamesATakenPort(t *testing.T, tm *terminal, command []string, more .
 	require.Contains(t, said, port)
 	require.Contains(t, said, "as PORT or as the last argument")
 	require.Contains(t, ends(), "usage: ")
+	for _, none := range []string{"", "whsec_"} { // anyone could sign with it
+		require.Regexp(t, "usage: |the secret is empty", ends(append(more, none, port)...))
+	}
 }
 
 // firstReceiverVerifies: the receivers of the first version, unchanged, verify X-Mathub-Signature still.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -43,6 +44,7 @@ func TestPortalSnippets_Verify(t *testing.T) {
 				status, answer := postTo(t, url, webhook.Headers(genuine), genuine.Body)
 				require.Equal(t, http.StatusOK, status)
 				require.Equal(t, "n0nce", answer)
+				readsChunks(t, url, webhook.Headers(genuine), genuine.Body)
 
 				refused := func(name string, headers http.Header, body []byte) {
 					t.Helper()
@@ -64,8 +66,28 @@ func TestPortalSnippets_Verify(t *testing.T) {
 	}
 }
 
-// runSnippet runs a receiver as its first line says, and returns its URL once it says that it listens; again runs another there.
-func runSnippet(t *testing.T, snippet snippets.Snippet) (url string, again func() *exec.Cmd) {
+// TestPortalSnippets_NeedASecret: with an empty one, anyone could sign.
+func TestPortalSnippets_NeedASecret(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0") // so that one that takes it ends, too
+	require.NoError(t, err)
+	defer taken.Close() //nolint:errcheck // the test is over
+	_, port, err := net.SplitHostPort(taken.Addr().String())
+	require.NoError(t, err)
+	for _, snippet := range snippets.With("") {
+		command := snippetCommand(t, snippet)
+		for _, none := range []string{"", "whsec_"} {
+			cmd := command(t.Context())
+			cmd.Env = append(os.Environ(), "PORT="+port, "MATHUB_WEBHOOK_SECRET="+none)
+			said, err := cmd.CombinedOutput()
+			require.Error(t, err, snippet.Language)
+			require.Contains(t, string(said), "the secret is empty", snippet.Language)
+		}
+	}
+}
+
+// snippetCommand makes the commands that run a receiver as its first line says.
+func snippetCommand(t *testing.T, snippet snippets.Snippet) func(context.Context) *exec.Cmd {
 	t.Helper()
 	first, _, _ := strings.Cut(strings.TrimLeft(snippet.Code, "#/ "), "\n")
 	name, command, found := strings.Cut(first, ": ")
@@ -82,12 +104,23 @@ func runSnippet(t *testing.T, snippet snippets.Snippet) (url string, again func(
 	} else {
 		args[0] = testkit.Tool(t, args[0])
 	}
+	return func(ctx context.Context) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+		cmd.Dir = dir
+		return cmd
+	}
+}
+
+// runSnippet runs a receiver, and returns its URL once it says that it listens; again runs another there.
+func runSnippet(t *testing.T, snippet snippets.Snippet) (url string, again func() *exec.Cmd) {
+	t.Helper()
+	command := snippetCommand(t, snippet)
 	port, err := freeport.Find()
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(context.Background())
 	again = func() *exec.Cmd {
-		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-		cmd.Dir, cmd.Env = dir, append(os.Environ(), "PORT="+strconv.Itoa(port))
+		cmd := command(ctx)
+		cmd.Env = append(os.Environ(), "PORT="+strconv.Itoa(port))
 		return cmd
 	}
 	cmd := again()

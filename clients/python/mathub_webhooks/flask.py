@@ -24,6 +24,7 @@ def flask_view(secret: Secret, handle: Callable[[MathubEvent], Any], *, limit: i
         status, text = receive(body, list(flask.request.headers), secret, handle, **options)
         return flask.Response(text, status, mimetype="text/plain")
 
+    mathub_webhook.__name__ += f"_{id(mathub_webhook)}"  # by which Flask tells an app's views apart
     return mathub_webhook
 
 

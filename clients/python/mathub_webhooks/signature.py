@@ -175,12 +175,14 @@ def _matches(given: Sequence[str], expected: Sequence[str]) -> bool:
 
 def _secrets(secret: Secret) -> Sequence[str]:
     secrets = [secret] if isinstance(secret, str) else list(secret or ())
-    if not secrets or not all(isinstance(one, str) and one for one in secrets):
+    if not secrets or not all(isinstance(one, str) and one not in ("", _PREFIX) for one in secrets):
         raise ValueError("the secret is empty: anyone could sign with it")
     if any(one.rfind(_PUBLIC) > 0 for one in secrets):  # as a secret, it would be one that everybody knows
         raise ValueError("a public key must begin with whpk_: remove what stands before it, such as a quote or a space")
     if any(one.strip() != one for one in secrets):  # else each request would be refused
         raise ValueError("the secret begins or ends with white space, such as a file's last line break: no webhook has one like that")
+    if any(one.startswith(_PREFIX) and _key(one) == one.encode() for one in secrets):
+        raise ValueError("the secret has no padded base64 after whsec_, as each webhook's has: its end may be missing, such as a =")
     return secrets
 
 

@@ -4,9 +4,11 @@ import unittest
 import django.conf
 import django.test
 from fastapi import FastAPI
+from flask import Flask
 from mathub_webhooks import sign
 from mathub_webhooks.django import django_view
 from mathub_webhooks.fastapi import fastapi_route
+from mathub_webhooks.flask import flask_view
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY = b'{"event":"post.created","timestamp":"2025-03-20T10:30:00.000Z","data":{}}'
@@ -52,6 +54,17 @@ class FastAPIRoute(unittest.TestCase):
         self.assertEqual(self.post(handle, asks), (200, b"n0nce"))
         self.assertEqual(seen, ["e", "in a thread", "e"])
         self.assertRaises(ValueError, fastapi_route, "", handle)
+
+
+class FlaskView(unittest.TestCase):
+    def test_an_app_has_several(self):
+        app, seen = Flask(__name__), []
+        for secret in (SECRET, "another"):
+            app.post("/" + secret)(flask_view(secret, lambda event: seen.append(event["id"])))
+        for secret in (SECRET, "another"):
+            post = lambda by: app.test_client().post("/" + secret, data=BODY, headers=sign(BODY, by, event_id=secret)).status_code
+            self.assertEqual([post(secret), post("neither")], [204, 401])
+        self.assertEqual(seen, [SECRET, "another"])
 
 
 class DjangoView(unittest.TestCase):

@@ -141,13 +141,16 @@ function standardKey(secret: string): Uint8Array<ArrayBuffer> {
 /** The secrets, each of which is one. */
 export function secretsOf(secret: Secret): readonly string[] {
 	const secrets = typeof secret === "string" ? [secret] : secret;
-	if (!Array.isArray(secrets) || secrets.length === 0 || secrets.some((one) => typeof one !== "string" || one === "")) {
+	if (!Array.isArray(secrets) || secrets.length === 0 || secrets.some((one) => typeof one !== "string" || one === "" || one === standardPrefix)) {
 		throw new TypeError("the secret is empty: anyone could sign with it");
 	}
 	// As a secret, it would be one that everybody knows.
 	if (secrets.some((one) => one.lastIndexOf(publicKeyPrefix) > 0)) throw new TypeError("a public key must begin with whpk_: remove what stands before it, such as a quote or a space");
 	// Else each request would be refused.
 	if (secrets.some((one) => one.trim() !== one)) throw new TypeError("the secret begins or ends with white space, such as a file's last line break: no webhook has one like that");
+	if (secrets.some((one) => one.startsWith(standardPrefix) && fromBase64(one.slice(standardPrefix.length)) === undefined)) {
+		throw new TypeError("the secret has no padded base64 after whsec_, as each webhook's has: its end may be missing, such as a =");
+	}
 	return secrets;
 }
 

@@ -24,7 +24,7 @@ test("a genuine request is the typed event with its id, in every form of body an
 });
 
 test("signatures are those of Node's crypto and of the Standard Webhooks library, for every form of secret", async () => {
-	for (const one of [secret, "whsec_AA==", "my-secret-key-1234", "pässwörd", "whsec_!!", "whsec_", "whsec_AA"]) {
+	for (const one of [secret, "whsec_AA==", "my-secret-key-1234", "pässwörd"]) {
 		const headers = await sign(body, one);
 		assert.equal(headers["x-mathub-signature"], createHmac("sha256", one).update(body).digest("hex"));
 		const isBase64 = one === secret || one === "whsec_AA==";
@@ -117,7 +117,8 @@ test("a public key verifies what its private key has signed, beside secrets or a
 
 test("a mistake of the caller's is no forgery", async () => {
 	const headers = await sign(body, secret);
-	for (const none of ["", [], [secret, ""], undefined]) await assert.rejects(verify(body, headers, none), { name: "TypeError", message: /secret/ });
+	for (const none of ["", "whsec_", [], [secret, ""], undefined]) await assert.rejects(verify(body, headers, none), { name: "TypeError", message: /secret/ });
+	for (const cut of ["whsec_!!", "whsec_AA", "whsec_AA=", "whsec_A\nA==", "whsec__w=="]) await assert.rejects(verify(body, headers, cut), { name: "TypeError", message: /its end may be missing/ });
 	await assert.rejects(verify(JSON.parse(body), headers, secret), { name: "TypeError", message: /before it is parsed/ });
 	await assert.rejects(verify(body, headers, secret, { signature: "both" }), TypeError);
 });
