@@ -200,9 +200,11 @@ type webhooksMissedCommand struct {
 	BotFlags
 	outputFlags
 	webhookArg
-	Since moment `help:"Start: a time in RFC 3339, or how long ago, such as 24h. Default: as for recover."`
-	Until moment `help:"End. Default: now."`
-	Type  string `help:"Count only this event type."`
+	Since       moment `help:"Start: a time in RFC 3339, or how long ago, such as 24h. Default: as for recover."`
+	Until       moment `help:"End. Default: now."`
+	Type        string `help:"Count only this event type."`
+	Error       string `help:"Count only events of which an attempt failed so, such as timeout."`
+	StatusClass string `enum:",2xx,3xx,4xx,5xx,none" default:"" help:"Count only events of which an attempt was answered so: 2xx, 3xx, 4xx, 5xx, or none."`
 }
 
 // Run counts what a webhook missed, and lists the first of it: what recover would deliver.
@@ -211,7 +213,7 @@ func (c *webhooksMissedCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	found, err := api.GetMissed(ctx, c.ID, &mathub.GetMissedParams{Since: c.Since.text(), Until: c.Until.text(), EventType: c.Type})
+	found, err := api.GetMissed(ctx, c.ID, &mathub.GetMissedParams{Since: c.Since.text(), Until: c.Until.text(), EventType: c.Type, Error: c.Error, StatusClass: c.StatusClass})
 	if err != nil {
 		return err
 	}

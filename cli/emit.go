@@ -55,7 +55,7 @@ func (c *Emit) emit(ctx context.Context, input io.Reader, output io.Writer) erro
 	defer cancel()
 	lines := make(chan eventLine)
 	go readLines(ctx, input, lines)
-	e := emitter{Emit: c, door: &emit.HTTP{URL: c.API.String(), Token: c.ServiceToken}, output: output}
+	e := emitter{Emit: c, door: &emit.HTTP{URL: c.API, Token: c.ServiceToken}, output: output}
 	err := e.emitAll(ctx, lines)
 	if total := e.total(); err == nil {
 		err = total

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -34,9 +33,7 @@ func newBatchService(t *testing.T) (*batchService, *Emit) {
 	s := &batchService{seen: map[string]bool{}}
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
-	at, err := url.Parse(server.URL)
-	require.NoError(t, err)
-	return s, &Emit{ServiceAPIFlags: ServiceAPIFlags{API: at}, ServiceToken: "t0ken", Timeout: 20 * time.Second}
+	return s, &Emit{ServiceAPIFlags: ServiceAPIFlags{API: server.URL}, ServiceToken: "t0ken", Timeout: 20 * time.Second}
 }
 
 func (s *batchService) ServeHTTP(w http.ResponseWriter, r *http.Request) {

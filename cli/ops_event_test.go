@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -51,9 +50,7 @@ func opsEvent(t *testing.T, c opsEventCommand, answer http.HandlerFunc) (asked *
 		answer(w, r)
 	}))
 	defer server.Close()
-	c.API, err = url.Parse(server.URL)
-	require.NoError(t, err)
-	c.ServiceToken = "service-token"
+	c.API, c.ServiceToken = server.URL, "service-token"
 	reader, writer, err := os.Pipe()
 	require.NoError(t, err)
 	stdout := os.Stdout

@@ -35,7 +35,7 @@ func (c *Relay) Run(ctx context.Context) error {
 	case c.AtOnce < 1:
 		return usageError{fmt.Errorf("--at-once is %d; must be at least 1", c.AtOnce)}
 	}
-	door := &emit.HTTP{URL: c.API.String(), Token: c.ServiceToken}
+	door := &emit.HTTP{URL: c.API, Token: c.ServiceToken}
 	relay := &outbox.Relay{
 		URL: c.OutboxURL, Emit: door.TryEvents, AtOnce: c.AtOnce, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}

@@ -17,7 +17,7 @@ type Trigger struct {
 	ServiceFlags
 	outputFlags
 	Event string   `arg:"" help:"The event type, such as post.created."`
-	Data  *string  `help:"The event's data, a JSON object. Default: the catalog's sample."`
+	Data  string   `help:"The event's data, a JSON object. Default: the catalog's sample."`
 	Bot   []string `help:"The ids of the bots that receive it. Required for mention, review.requested and review.submitted."`
 	ID    string   `help:"The event's id. Default: a new one."`
 	Count int      `default:"1" help:"The number of events to emit, each with a new id, from 1 to 100."`
@@ -51,8 +51,8 @@ func (c *Trigger) event() (webhook.Event, error) {
 	e := webhook.Event{ID: c.ID, Type: webhook.EventType(c.Event), BotIDs: c.Bot}
 	spec, known := webhook.Spec(e.Type)
 	switch {
-	case c.Data != nil:
-		e.Data = json.RawMessage(*c.Data)
+	case c.Data != "":
+		e.Data = json.RawMessage(c.Data)
 	case known:
 		e.Data = spec.ExampleData()
 	default:

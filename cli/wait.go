@@ -28,9 +28,14 @@ func await[T any](ctx context.Context, now *mathub.Response[T], hasEnded func(T)
 		switch {
 		case err == nil:
 			now = next
-		case errors.As(err, &refused) && refused.Status < http.StatusInternalServerError && refused.Status != http.StatusTooManyRequests:
+		case errors.As(err, &refused) && !mayPass(refused):
 			return now, err
 		}
 	}
 	return now, nil
+}
+
+// mayPass says whether the same call may succeed later.
+func mayPass(refused *mathub.Problem) bool {
+	return refused.Status == http.StatusRequestTimeout || refused.Status == http.StatusTooManyRequests || refused.Status >= http.StatusInternalServerError
 }

@@ -127,8 +127,8 @@ type webhooksCreateCommand struct {
 	Name     string   `help:"A name for you, of at most 100 characters."`
 	Events   []string `required:"" help:"The event types to subscribe to, separated by commas."`
 	Filter   []string `sep:"none" placeholder:"FIELD=VALUE,…" help:"Only events whose data has one of these values in the field, such as projectSlug=number-theory,topology. May be repeated: all must match."`
-	Secret   string   `xor:"secret" env:"MATHUB_WEBHOOK_SECRET" help:"The secret that signs deliveries. Default: a new one, which is printed once."`
-	NoSecret bool     `xor:"secret" help:"Leave deliveries unsigned."`
+	Secret   string   `env:"MATHUB_WEBHOOK_SECRET" help:"The secret that signs deliveries. Default: a new one, which is printed once."`
+	NoSecret bool     `help:"Leave deliveries unsigned."`
 	Header   []string `sep:"none" placeholder:"NAME:VALUE" help:"A header that each delivery carries, such as \"Authorization: Bearer …\". May be repeated."`
 	Ordered  bool     `help:"Make deliveries one at a time, in the order of acceptance."`
 }
@@ -145,6 +145,12 @@ func (c *webhooksCreateCommand) Run(ctx context.Context) error {
 	api, err := c.client()
 	if err != nil {
 		return err
+	}
+	switch {
+	case c.NoSecret && c.Secret != os.Getenv("MATHUB_WEBHOOK_SECRET"): // which may be there for "listen"
+		return usageError{errors.New("--secret and --no-secret can't be used together")}
+	case c.NoSecret:
+		c.Secret = ""
 	}
 	isNew := c.Secret == "" && !c.NoSecret
 	if isNew {
@@ -206,14 +212,19 @@ func (c *webhooksGetCommand) Run(ctx context.Context) error {
 // stateOf says whether a webhook is active, and why not.
 func stateOf(h mathub.WebhookDetail) string {
 	switch {
+	case h.IsActive && h.Paused != nil:
+		return fmt.Sprintf("active, but paused by an operator since %s: %s", webhook.FormatTime(h.Paused.Since), h.Paused.Reason)
 	case h.IsActive:
 		return "active"
 	case h.DisabledReason == nil:
 		return "disabled"
 	}
 	text := fmt.Sprintf("disabled at %s by %s", orNone(h.DisabledAt), *h.DisabledReason)
-	if h.DisabledBy != nil {
+	switch {
+	case h.DisabledBy != nil:
 		text += ", the last of them delivery " + *h.DisabledBy
+	case h.DisabledNote != "":
+		text += ": " + h.DisabledNote
 	}
 	return text
 }

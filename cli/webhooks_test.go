@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/alecthomas/kong"
@@ -57,21 +58,59 @@ func TestCreateTellsTheSecretOfWhatMayHaveBeenCreated(t *testing.T) {
 	require.Regexp(t, `Its secret then is whsec_[A-Za-z0-9+/=]{44}`, string(text))
 }
 
-// TestAnEmptyFlagIsNone: a script's variable that is not set must not be taken for nothing to change, beside what else it asks for.
-func TestAnEmptyFlagIsNone(t *testing.T) {
-	for _, flag := range []string{"--url", "--name", "--secret", "--secret-overlap"} {
-		calls, _, err := run(t, new(Webhooks), []string{"update", "w1", "--enable", flag, ""}, ownHook)
-		require.EqualError(t, err, flag+" is empty")
-		require.Empty(t, calls)
-		isUsage(t, err)
-	}
-	type trigger struct {
-		Trigger Trigger `cmd:""`
-	}
-	calls, _, err := run(t, new(trigger), []string{"trigger", "post.created", "--data", ""}, "{}")
-	require.ErrorContains(t, err, "data: is required")
-	require.Empty(t, calls, "no sample is emitted in its place")
+// TestCreateWithoutASecret: the environment's does not matter then, which may be that of "listen".
+func TestCreateWithoutASecret(t *testing.T) {
+	t.Setenv("MATHUB_WEBHOOK_SECRET", "of listen")
+	create := []string{"create", "https://a.example", "--events", "mention", "--no-secret"}
+	calls, _, err := run(t, new(Webhooks), create, ownHook)
+	require.NoError(t, err)
+	require.NotContains(t, calls[0], "secret")
+	calls, _, err = run(t, new(Webhooks), append(create, "--secret", "s"), ownHook)
+	require.ErrorContains(t, err, "can't be used together")
+	require.Empty(t, calls)
 	isUsage(t, err)
+}
+
+func TestGetSaysWhyNothingIsSent(t *testing.T) {
+	for want, state := range map[string]string{
+		"active, but paused by an operator since 2025-03-20T10:30:00.000Z: Maintenance": `"isActive":true,"paused":{"since":"2025-03-20T10:30:00.000Z","reason":"Maintenance"}`,
+		"disabled at 2025-03-20T10:30:00.000Z by operator: A loop":                      `"isActive":false,"disabledAt":"2025-03-20T10:30:00.000Z","disabledReason":"operator","disabledNote":"A loop"`,
+	} {
+		_, printed, err := run(t, new(Webhooks), []string{"get", "w1"}, `{"id":"w1",`+state+`}`)
+		require.NoError(t, err)
+		require.Contains(t, printed, want)
+	}
+}
+
+// TestMissedCountsWhatRecoverWouldDeliver: by the same flags.
+func TestMissedCountsWhatRecoverWouldDeliver(t *testing.T) {
+	calls, _, err := run(t, new(Webhooks), []string{"missed", "w1", "--type", "mention", "--error", "timeout", "--status-class", "none"}, `{"count":0}`)
+	require.NoError(t, err)
+	require.Equal(t, []string{"GET /api/bot/v1/webhooks/w1/missed?error=timeout&eventType=mention&statusClass=none"}, calls)
+}
+
+// TestAnEmptyFlagIsNone: a script's variable that is not set must not be taken for a flag that is not given, which may ask for more.
+func TestAnEmptyFlagIsNone(t *testing.T) {
+	type all struct {
+		Trigger  Trigger  `cmd:""`
+		Listen   Listen   `cmd:""`
+		Ops      Ops      `cmd:""`
+		Webhooks Webhooks `cmd:""`
+	}
+	for _, line := range []string{
+		"webhooks update w1 --enable --url", "webhooks update w1 --enable --name", "webhooks update w1 --enable --secret", "webhooks update w1 --enable --secret-overlap",
+		"webhooks update w1 --enable --events", "webhooks update w1 --enable --remove-header", "webhooks create https://a.example --events mention --secret",
+		"webhooks retry-now w1 --event", "webhooks recover w1 --type", "webhooks recover w1 --status-class", "webhooks test w1 --event", "listen --events", "listen --forward",
+		"trigger post.created --data", "trigger post.created --id", "ops webhooks retry-now w1 --event", "ops webhooks disable w1 --note",
+	} {
+		args := strings.Fields(line)
+		calls, _, err := run(t, new(all), append(args, ""), ownHook)
+		require.ErrorContains(t, err, args[len(args)-1]+" is empty", line)
+		require.Empty(t, calls, line)
+		var code kong.ExitCoder
+		require.ErrorAs(t, err, &code)
+		require.Equal(t, kongUsage, code.ExitCode(), line)
+	}
 }
 
 // TestFaultsOfTheCommandLineAreSaidToBeSo by the exit code.

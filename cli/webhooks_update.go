@@ -15,14 +15,14 @@ type webhooksUpdateCommand struct {
 	BotFlags
 	outputFlags
 	webhookArg
-	URL           *string  `help:"A new URL."`
-	Name          *string  `xor:"name" help:"A new name."`
+	URL           string   `help:"A new URL."`
+	Name          string   `xor:"name" help:"A new name."`
 	NoName        bool     `xor:"name" help:"Remove the name."`
 	Events        []string `help:"The new list of event types."`
 	Filter        []string `xor:"filter" sep:"none" placeholder:"FIELD=VALUE,…" help:"The new filter: only events whose data has one of these values in the field. May be repeated: all must match."`
 	NoFilter      bool     `xor:"filter" help:"Remove the filter."`
-	Secret        *string  `xor:"secret" help:"A new secret."`
-	SecretOverlap *string  `help:"With --secret: how long the previous secret signs too, such as 24h."`
+	Secret        string   `xor:"secret" help:"A new secret."`
+	SecretOverlap string   `help:"With --secret: how long the previous secret signs too, such as 24h."`
 	NoSecret      bool     `xor:"secret" help:"Remove the secret."`
 	Header        []string `sep:"none" placeholder:"NAME:VALUE" help:"A header that each delivery carries, new or with another value. May be repeated."`
 	RemoveHeader  []string `placeholder:"NAME" help:"A header that deliveries no longer carry. May be repeated."`
@@ -37,24 +37,12 @@ func (c *webhooksUpdateCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	change := mathub.WebhookChange{Events: eventTypes(c.Events), Headers: headers}
-	for _, flag := range []struct {
-		name string
-		text *string
-		set  func(string)
-	}{
-		{"--url", c.URL, func(text string) { change.URL = text }},
-		{"--name", c.Name, change.Name.Set},
-		{"--secret", c.Secret, change.Secret.Set},
-		{"--secret-overlap", c.SecretOverlap, func(text string) { change.SecretOverlap = text }},
-	} {
-		switch {
-		case flag.text == nil:
-		case *flag.text == "": // as of a variable that is not set
-			return usageError{fmt.Errorf("%s is empty", flag.name)}
-		default:
-			flag.set(*flag.text)
-		}
+	change := mathub.WebhookChange{URL: c.URL, SecretOverlap: c.SecretOverlap, Events: eventTypes(c.Events), Headers: headers}
+	if c.Name != "" {
+		change.Name.Set(c.Name)
+	}
+	if c.Secret != "" {
+		change.Secret.Set(c.Secret)
 	}
 	filter, err := filterOf(c.Filter)
 	if err != nil {
