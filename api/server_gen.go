@@ -900,7 +900,7 @@ type Pause struct {
 	// Reason Shown to operators and to the owners of the webhooks.
 	Reason string `json:"reason"`
 
-	// By Who made it: a name where one is known, else the kind of caller, such as `service`.
+	// By Who made it, or gave it its reason later: a name where one is known, else the kind of caller, such as `service`.
 	By string `json:"by"`
 
 	// Since RFC 3339, in UTC, with milliseconds.

@@ -223,7 +223,8 @@ func (q *Queries) PausesOfBot(ctx context.Context, db DBTX, botID string) ([]Pau
 
 const setPause = `-- name: SetPause :one
 INSERT INTO pauses (scope, value, reason, created_by) VALUES ($1, $2, $3, $4)
-ON CONFLICT (scope, value) DO UPDATE SET reason = excluded.reason
+ON CONFLICT (scope, value) DO UPDATE SET reason = excluded.reason,
+    created_by = CASE pauses.reason WHEN excluded.reason THEN pauses.created_by ELSE excluded.created_by END
 RETURNING scope, value, bot_id, reason, created_by, created_at
 `
 
@@ -234,7 +235,7 @@ type SetPauseParams struct {
 	CreatedBy string
 }
 
-// One that there is gets the reason, and goes on.
+// One that there is gets the reason, and with another one who gives it, and goes on.
 func (q *Queries) SetPause(ctx context.Context, db DBTX, arg SetPauseParams) (Pause, error) {
 	row := db.QueryRow(ctx, setPause,
 		arg.Scope,

@@ -177,7 +177,7 @@ func TestDelivery_SaysWhatHappenedAndWhatIsNext(t *testing.T) {
 		require.Contains(t, text, part)
 	}
 	require.Contains(t, got.body, path+first+"/attempt-now")
-	require.Contains(t, html.UnescapeString(got.body), "curl -i -X POST 'https://example.com/hook?token=t'")
+	require.Contains(t, html.UnescapeString(got.body), "curl -g -i -X POST 'https://example.com/hook?token=t'")
 	require.Contains(t, html.UnescapeString(got.body), "--data-raw '"+post+"'")
 	require.NotContains(t, viewer.get(path+first).body, "<button class=\"btn primary\"")
 	require.NotContains(t, viewer.get(path+first).body, "attempt-now")

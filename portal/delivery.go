@@ -253,7 +253,7 @@ func (d deliveryPage) CurlReadsFile() bool { return d.Body.Bytes > mostInCommand
 // curlOf is the request as a command, without the signatures, which are not kept. One that was not kept has what all have.
 func curlOf(to string, request []header, body []byte) string {
 	var b strings.Builder
-	b.WriteString("curl -i -X POST " + quote(to))
+	b.WriteString("curl -g -i -X POST " + quote(to))
 	if len(request) == 0 {
 		request = []header{{"Content-Type", "application/json"}}
 	}

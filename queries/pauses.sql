@@ -8,9 +8,10 @@ SELECT * FROM pauses WHERE (scope, value) > (@after_scope::text, @after_value::t
 SELECT * FROM pauses WHERE scope = @scope AND value = @value;
 
 -- name: SetPause :one
--- One that there is gets the reason, and goes on.
+-- One that there is gets the reason, and with another one who gives it, and goes on.
 INSERT INTO pauses (scope, value, reason, created_by) VALUES (@scope, @value, @reason, @created_by)
-ON CONFLICT (scope, value) DO UPDATE SET reason = excluded.reason
+ON CONFLICT (scope, value) DO UPDATE SET reason = excluded.reason,
+    created_by = CASE pauses.reason WHEN excluded.reason THEN pauses.created_by ELSE excluded.created_by END
 RETURNING *;
 
 -- name: EndPause :one

@@ -16,7 +16,7 @@ import (
 )
 
 type runCommand struct {
-	DataDir      string   `env:"MATHUB_DATA_DIR" default:".data" help:"The directory of all data."`
+	DataDir      string   `env:"MATHUB_DATA_DIR" help:"The directory of all data. Default: .data."`
 	Addr         string   `env:"MATHUB_ADDR" help:"Where the API listens. Default: as at the last start, at first 127.0.0.1:8080."`
 	InternalAddr string   `env:"MATHUB_INTERNAL_ADDR" help:"A separate address for the service API. Empty: it is at MATHUB_ADDR."`
 	TemporalPort int      `env:"MATHUB_TEMPORAL_PORT" help:"Port of the Temporal server. Default: as at the last start, at first 7233."`

@@ -47,7 +47,7 @@ type Pause struct {
 	// Value is the bot's id, or the host; empty: all.
 	Value  string `json:"value,omitempty"`
 	Reason string `json:"reason"`
-	// By is who made it; empty: that is not known.
+	// By is who made it, or gave it its reason later; empty: that is not known.
 	By    string    `json:"by,omitempty"`
 	Since time.Time `json:"since"`
 }
