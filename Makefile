@@ -95,13 +95,13 @@ soak: build test-deps ## Break it for up to three hours: the long forms of the s
 	MATHUB_SOAK=1 bin/standalone with-servers --no-temporal -- $(GO) test -count=1 -timeout 1h -v -run TestEveryPageIsFast ./portal
 	MATHUB_SOAK=1 bin/standalone with-servers -- $(GO) test -count=1 -timeout 1h -v -run TestEveryPageIsFast ./operators
 	MATHUB_SOAK=1 bin/standalone with-servers -- $(GO) test -count=1 -timeout 1h -run 'TestNaughty|TestManyWebhooksOfAnIncident' ./api ./worker
-	bin/standalone with-servers -- env GO='$(GO)' tools/fuzz-numbered.sh 50000
+	bin/standalone with-servers -- env GO='$(GO)' tools/fuzz-numbered.sh 1000000
 	cd standalone && MATHUB_SOAK=1 $(GO) test -count=1 -timeout 3h -parallel 4 -v ./faults
 
 fuzz: bin/standalone ## Fuzz every target, or those of the package FUZZ, for FUZZTIME; unless told 100,000 to 300,000 inputs each, or 25s with servers
 	bin/standalone with-servers -- env GO='$(GO)' tools/fuzz.sh '$(FUZZTIME)' $(FUZZ)
 
-fuzz-numbered: bin/standalone ## Fuzz each target that needs servers with FUZZ_INPUTS inputs, a million unless told; FUZZ_FROM goes on at an input
+fuzz-numbered: bin/standalone ## Fuzz each API target with FUZZ_INPUTS inputs, a million unless told, and others with some of that; FUZZ_FROM goes on at an input
 	bin/standalone with-servers -- env GO='$(GO)' MATHUB_FUZZ_FROM=$(FUZZ_FROM) tools/fuzz-numbered.sh $(FUZZ_INPUTS)
 
 bench: build ## Measure the product beside its yardsticks, for an hour, and draw docs/bench.svg
