@@ -44,7 +44,7 @@ var parts = []struct {
 	draw  func([]webhook.EventSpec) string
 }{
 	{"the enum of EventType", regexp.MustCompile(`(?m)(^    EventType:\n.*\n.*\n)      enum: .*\n`), types},
-	{"the parameters of polling", regexp.MustCompile(`(?m)(^        - \{ name: wait, .*\n)(?:        - \{ name: \w+, in: query, description: "Only events whose data has .*\n)+`), parameters},
+	{"the parameters of polling", regexp.MustCompile(`(?m)(^        - \{ name: wait, .*\n)(?:        - \{ name: \w+, in: query, allowEmptyValue: true, description: "Only events whose data has .*\n)+`), parameters},
 	{"the webhooks", regexp.MustCompile(`(?m)(^webhooks:\n)(?:  .*\n)+`), webhooks},
 }
 
@@ -75,7 +75,7 @@ func types(catalog []webhook.EventSpec) string {
 func parameters(catalog []webhook.EventSpec) string {
 	var b strings.Builder
 	for _, field := range webhook.FilterFieldsOf(subscribable(catalog)) {
-		fmt.Fprintf(&b, "        - { name: %s, in: query, description: \"Only events whose data has this `%s`. May be repeated: any of the values will do.\","+
+		fmt.Fprintf(&b, "        - { name: %s, in: query, allowEmptyValue: true, description: \"Only events whose data has this `%s`. May be repeated: any of the values will do.\","+
 			" schema: { type: array, items: { type: string } } }\n", field.Name, field.Name)
 	}
 	return b.String()
