@@ -146,15 +146,9 @@ func (c *webhooksCreateCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case c.NoSecret && c.Secret != os.Getenv("MATHUB_WEBHOOK_SECRET"): // which may be there for "listen"
-		return usageError{errors.New("--secret and --no-secret can't be used together")}
-	case c.NoSecret:
-		c.Secret = ""
-	}
-	isNew := c.Secret == "" && !c.NoSecret
-	if isNew {
-		c.Secret = webhook.NewSecret()
+	isNew, err := c.chooseSecret()
+	if err != nil {
+		return err
 	}
 	answer, err := api.CreateWebhook(ctx, mathub.NewWebhook{URL: c.URL, Name: c.Name, Events: eventTypes(c.Events), Filter: filter, Secret: c.Secret, Headers: headers, Ordered: c.Ordered})
 	refused := new(mathub.Problem)
@@ -168,6 +162,19 @@ func (c *webhooksCreateCommand) Run(ctx context.Context) error {
 		return err
 	}
 	return c.webhooks(answer.Body, answer.Value)
+}
+
+// chooseSecret leaves in Secret what the webhook is to have; isNew: it was made here.
+func (c *webhooksCreateCommand) chooseSecret() (isNew bool, err error) {
+	switch {
+	case c.NoSecret && c.Secret != os.Getenv("MATHUB_WEBHOOK_SECRET"): // which may be there for "listen"
+		return false, usageError{errors.New("--secret and --no-secret can't be used together")}
+	case c.NoSecret:
+		c.Secret = ""
+	case c.Secret == "":
+		c.Secret, isNew = webhook.NewSecret(), true
+	}
+	return isNew, nil
 }
 
 type webhooksGetCommand struct {
