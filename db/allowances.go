@@ -39,11 +39,18 @@ ON CONFLICT (bot_id, endpoint) DO UPDATE SET (granted, paid_until, turn) = (
                ELSE least(now() + interval '5 minutes', greatest(now() + interval '250 milliseconds',
                    greatest(a.turn, now()) + make_interval(secs => least(excluded.granted - f.granted, $4::integer / 2.0) / $5::float8)))
            END
-    -- The little that is added is for what floating-point numbers lose. More than the burst is owed only where the clock went back.
+    -- The little that is added is for what floating-point numbers lose. Of what is owed far beyond the burst, the clock went back; a
+    -- statement that waited for the row has a now() that is up to its time limit older than what others wrote meanwhile.
     FROM (
         SELECT p.paid_until, least(excluded.granted,
                    greatest(0, floor(0.000001 + $4::integer - extract(epoch FROM p.paid_until - now()) * $5::float8)))::integer AS granted
-        FROM (SELECT least(greatest(a.paid_until, now()), now() + make_interval(secs => $4::integer / $5::float8)) AS paid_until) AS p
+        FROM (
+            SELECT CASE
+                WHEN a.paid_until > full_at + interval '5 seconds' THEN full_at
+                ELSE greatest(a.paid_until, now())
+            END AS paid_until
+            FROM (SELECT now() + make_interval(secs => $4::integer / $5::float8) AS full_at) AS b
+        ) AS p
     ) AS f
 )
 RETURNING a.bot_id, a.endpoint, a.granted,

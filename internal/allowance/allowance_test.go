@@ -94,6 +94,23 @@ func TestLimiter_TakeOne(t *testing.T) {
 		require.Eventually(t, func() bool { return take() == 0 }, time.Minute, 10*time.Millisecond)
 	})
 
+	// A statement that waits for the row finds what later ones have taken.
+	t.Run("WhatALaterOneTookIsOwed", func(t *testing.T) {
+		t.Parallel()
+		pool := dbtest.New(t)
+		l := New(pool, webhook.Rate{Burst: 2, PerSecond: 20})
+		key := Key{"bot", "example.com:443"}
+		_, err := l.TakeOne(t.Context(), key)
+		require.NoError(t, err)
+		var before, after time.Time
+		require.NoError(t, pool.QueryRow(t.Context(), "UPDATE allowances SET paid_until = now() + interval '2 s' RETURNING paid_until").Scan(&before))
+		wait, err := l.TakeOne(t.Context(), key)
+		require.NoError(t, err)
+		require.Positive(t, wait)
+		require.NoError(t, pool.QueryRow(t.Context(), "SELECT paid_until FROM allowances").Scan(&after))
+		require.Equal(t, before, after)
+	})
+
 	t.Run("EachBotAndEndpointHasItsOwn", func(t *testing.T) {
 		t.Parallel()
 		pool := dbtest.New(t)
