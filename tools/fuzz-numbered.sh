@@ -13,7 +13,7 @@ packages=${*:-./api ./operators ./worker ./internal/history}
 # numbered PACKAGE TEST SHARE
 numbered() {
 	case " $packages " in *" $1 "*) ;; *) return 0 ;; esac
-	MATHUB_FUZZ_WORKERS=${MATHUB_FUZZ_WORKERS:-2} MATHUB_FUZZ_FROM=${MATHUB_FUZZ_FROM:+$((MATHUB_FUZZ_FROM / $3))} \
+	MATHUB_FUZZ_WORKERS=${MATHUB_FUZZ_WORKERS:-4} MATHUB_FUZZ_FROM=${MATHUB_FUZZ_FROM:+$((MATHUB_FUZZ_FROM / $3))} \
 		MATHUB_FUZZ_INPUTS=$((inputs / $3)) ${GO:-go} test -count=1 -timeout 12h -v -run "^$2\$" "$1"
 }
 numbered ./api TestNumberedInputs 1
