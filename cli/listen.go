@@ -137,7 +137,7 @@ func (s *session) refused(ctx context.Context, err error, backoff time.Duration)
 		switch {
 		case no.Status == http.StatusGone:
 			return 0, fmt.Errorf("events were missed: %w", err)
-		case !mayPass(no):
+		case !no.Temporary():
 			return 0, err
 		}
 		backoff = max(backoff, min(no.RetryAfter, maxPause))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"time"
 
@@ -28,14 +27,9 @@ func await[T any](ctx context.Context, now *mathub.Response[T], hasEnded func(T)
 		switch {
 		case err == nil:
 			now = next
-		case errors.As(err, &refused) && !mayPass(refused):
+		case errors.As(err, &refused) && !refused.Temporary():
 			return now, err
 		}
 	}
 	return now, nil
-}
-
-// mayPass says whether the same call may succeed later.
-func mayPass(refused *mathub.Problem) bool {
-	return refused.Status == http.StatusRequestTimeout || refused.Status == http.StatusTooManyRequests || refused.Status >= http.StatusInternalServerError
 }

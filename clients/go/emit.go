@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"iter"
 	mathrand "math/rand/v2"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -168,7 +167,7 @@ func waitAfter(err error, pause time.Duration) time.Duration {
 func mayPass(err error) bool {
 	var refused *Problem
 	if errors.As(err, &refused) {
-		return refused.Status == http.StatusRequestTimeout || refused.Status == http.StatusTooManyRequests || refused.Status >= http.StatusInternalServerError
+		return refused.Temporary()
 	}
 	return errors.As(err, &noAnswerError{})
 }

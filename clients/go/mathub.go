@@ -141,6 +141,11 @@ func (p *Problem) Error() string {
 	return b.String()
 }
 
+// Temporary says whether the same call may succeed later: the status is 408, 429 or 5xx.
+func (p *Problem) Temporary() bool {
+	return p.Status == http.StatusRequestTimeout || p.Status == http.StatusTooManyRequests || p.Status >= http.StatusInternalServerError
+}
+
 // caller makes the calls. None of its errors holds the token.
 type caller struct {
 	base     *url.URL
