@@ -20,6 +20,14 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY = '{"event":"post.created","timestamp":"2025-03-20T10:30:00.000Z","data":{"body":"größer ≥"}}'.encode()
 
 
+def serving(test, handler):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    test.addCleanup(server.server_close)
+    test.addCleanup(server.shutdown)
+    return server
+
+
 class Signatures(unittest.TestCase):
     def test_genuine(self):
         headers = sign(BODY, SECRET, event_id="evt_1")
@@ -119,10 +127,7 @@ class Server(unittest.TestCase):
 
         handler = http_handler(["old", SECRET], handle, limit=1000)
         handler.log_message = lambda *_: None
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.addCleanup(self.server.server_close)
-        self.addCleanup(self.server.shutdown)
+        self.server = serving(self, handler)
 
     def send(self, body, headers=None, framing=None):
         headers = sign(BODY, SECRET, event_id="e") if headers is None else headers
@@ -199,13 +204,10 @@ class Polling(unittest.TestCase):
             def log_message(self, *_):
                 pass
 
-        server = http.server.HTTPServer(("127.0.0.1", 0), Api)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        self.addCleanup(server.server_close)
-        self.addCleanup(server.shutdown)
+        url = f"http://127.0.0.1:{serving(self, Api).server_port}"
         pages = []
         with self.assertRaises(MathubError) as raised:
-            for events, cursor in poll(f"http://127.0.0.1:{server.server_port}/", "bot_k\n", after="latest", types=["mention"], filter={"threadId": ["t 1", "t2"]}, wait=7):
+            for events, cursor in poll(url + "/", "bot_k\n", after="latest", types=["mention"], filter={"threadId": ["t 1", "t2"]}, wait=7):
                 pages.append((events, cursor))
         self.assertEqual((raised.exception.status, raised.exception.detail), (410, "Gone."))
         self.assertEqual(pages, [([], "10"), ([{"id": "e1"}], "11")])
@@ -225,12 +227,9 @@ class Polling(unittest.TestCase):
                 def log_message(self, *_):
                     pass
 
-            server = http.server.HTTPServer(("127.0.0.1", 0), Proxy)
-            threading.Thread(target=server.serve_forever, daemon=True).start()
-            self.addCleanup(server.server_close)
-            self.addCleanup(server.shutdown)
+            url = f"http://127.0.0.1:{serving(self, Proxy).server_port}"
             with self.assertRaises(MathubError) as raised:
-                next(poll(f"http://127.0.0.1:{server.server_port}", "bot_k"))
+                next(poll(url, "bot_k"))
             self.assertEqual(raised.exception.status, status)
             self.assertIn("not from the API", str(raised.exception))
 
