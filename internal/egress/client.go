@@ -93,6 +93,7 @@ type Client struct {
 	tunnels   *tunnels // nil: without a proxy
 	// clientCertificate is for receivers that ask for one; nil: none.
 	clientCertificate *ClientCertificate
+	connections       *connections // of all transports
 	heartbeat         *heartbeat
 	blocked           metric.Int64Counter
 	// withoutRoots: no receiver's certificate can lead to an authority, as this machine knows of none.
@@ -136,6 +137,7 @@ func New(o Options) *Client {
 		heartbeat: processHeartbeat(),
 
 		clientCertificate: o.ClientCertificate,
+		connections:       &connections{most: o.MaxIdleConns},
 	}
 	dial := net.Dialer{ControlContext: c.guard.control, Resolver: o.Resolver}
 	c.outbound = &outbound{hosts: o.CheckHosts, resolver: o.Resolver, policy: c.guard.policy, connect: dial.DialContext, timeout: o.Timeout, began: time.Now(), parts: map[part]*finding{}}
@@ -165,9 +167,11 @@ func (c *Client) transport(o Options, protocols []string) *http.Transport {
 		resolver: o.Resolver,
 		outbound: c.outbound,
 		tunnels:  c.tunnels,
-		tls:      &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs, NextProtos: protocols, Time: o.Now, VerifyConnection: checkChain},
+		tls:      &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs, NextProtos: protocols, Time: o.Now},
 		own:      o.ClientCertificate,
 		sessions: sessions{size: o.MaxIdleConns},
+
+		connections: c.connections,
 	}
 	return &http.Transport{
 		Proxy:                  nil, // never from the environment; Options.Proxy is the dialer's business, behind the guard

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -158,12 +157,6 @@ func (c *ClientCertificate) read() error {
 // isCurrent reports whether a certificate is valid at a time.
 func isCurrent(c *tls.Certificate, now time.Time) bool {
 	return !now.After(c.Leaf.NotAfter) && !now.Before(c.Leaf.NotBefore)
-}
-
-// certifiedConn is what a TLS connection runs over. It remembers the client certificate of the handshake.
-type certifiedConn struct {
-	net.Conn
-	given *tls.Certificate // nil: none; written in the handshake only
 }
 
 // certificateStatuses are how receivers refuse a client certificate over HTTP, after the handshake. nginx answers 400, and has 495

@@ -40,6 +40,7 @@ type exchange struct {
 	certificateAsked atomic.Bool
 	// certificateGiven is what it got, also in the handshake of a connection that is kept.
 	certificateGiven atomic.Pointer[tls.Certificate]
+	conn             atomic.Pointer[receiverConn] // that it has, over TLS
 	phases
 }
 
@@ -59,6 +60,7 @@ func (c *Client) exchange(ctx context.Context, u *url.URL, header http.Header, b
 	e := &exchange{Context: limited, began: time.Now(), now: c.now}
 	lostBefore := c.heartbeat.lost(instantOf(e.began))
 	r, err := c.roundTrip(e, cancel, u, header, body)
+	e.leave(nil)
 	ended := time.Now()
 	r.StartedAt, r.Duration = e.began, ended.Sub(e.began)
 	if err != nil {
@@ -144,14 +146,23 @@ func (e *exchange) gotConn(info httptrace.GotConnInfo) {
 	e.connected.Store(true)
 	e.reused.Store(info.Reused)
 	if secure, ok := info.Conn.(*tls.Conn); ok {
-		if certified, ok := secure.NetConn().(*certifiedConn); ok {
-			e.certificateGiven.Store(certified.given)
+		if conn, ok := secure.NetConn().(*receiverConn); ok {
+			e.certificateGiven.Store(conn.given)
+			conn.begin()
+			e.leave(conn)
 		}
 	}
 	if peer, ok := info.Conn.RemoteAddr().(*net.TCPAddr); ok {
 		at := peer.AddrPort()
 		to := netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 		e.to.Store(&to)
+	}
+}
+
+// leave ends the use of the connection before, for the next; nil: there is none.
+func (e *exchange) leave(next *receiverConn) {
+	if before := e.conn.Swap(next); before != nil {
+		before.end()
 	}
 }
 

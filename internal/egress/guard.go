@@ -84,6 +84,8 @@ type dialer struct {
 	tls      *tls.Config
 	own      *ClientCertificate // nil: none
 	sessions sessions
+
+	connections *connections
 }
 
 // DialContext connects on behalf of an exchange, and gives up when that ends.
@@ -168,29 +170,30 @@ func (d *dialer) DialTLSContext(ctx context.Context, network, address string) (n
 		return nil, err
 	}
 	e, began := ctx.Value(exchangeKey{}).(*exchange), time.Now()
-	certified := &certifiedConn{Conn: raw}
-	config := d.tls.Clone()
-	config.ServerName = strings.TrimSuffix(host, ".")
+	conn := d.connections.wrap(raw)
 	own := d.own.current()
+	receiver := receiverTLS{name: strings.TrimSuffix(host, "."), roots: d.tls.RootCAs, now: e.now}
 	if own == nil || isCurrent(own, e.now()) { // else no session hides that a receiver asks for it
-		config.ClientSessionCache = d.sessions.of(own)
+		receiver.ClientSessionCache = d.sessions.of(own)
 	}
+	config := d.tls.Clone()
+	receiver.configure(config)
 	config.GetClientCertificate = func(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		e.certificateAsked.Store(true)
 		if own != nil && asked.SupportsCertificate(own) == nil {
 			e.certificateGiven.Store(own)
-			certified.given = own
+			conn.given = own
 			return own, nil
 		}
 		return &tls.Certificate{}, nil // there is none, or none of an authority that the receiver names
 	}
-	conn := tls.Client(certified, config)
-	if err := conn.HandshakeContext(e); err != nil {
+	secure := tls.Client(conn, config)
+	if err := secure.HandshakeContext(e); err != nil {
 		_ = raw.Close()
 		return nil, err
 	}
 	e.tls.end(began)
-	return conn, nil
+	return secure, nil
 }
 
 // absolute makes a name a fully qualified one, so that the machine's DNS search list cannot complete it to a name of

@@ -59,21 +59,6 @@ var localFaults = []struct{ text, fault string }{
 	{tlsLargeChain, tlsLargeChain},
 }
 
-// maxChainBytes bounds the certificates of a receiver, which each connection keeps: common ones have 6 KiB, and crypto/tls takes 256.
-const maxChainBytes = 64 << 10
-
-// checkChain is a tls.Config's VerifyConnection.
-func checkChain(state tls.ConnectionState) error {
-	size := 0
-	for _, c := range state.PeerCertificates {
-		size += len(c.Raw)
-	}
-	if size > maxChainBytes {
-		return errors.New(tlsLargeChain)
-	}
-	return nil
-}
-
 // tlsFault describes an error of the TLS handshake; it is empty for any other.
 func tlsFault(err error) string {
 	if fault := certificateFault(err); fault != "" {
