@@ -216,6 +216,7 @@ func (s *server) router(p part) (http.Handler, error) {
 	// A gin.Context ends with its request. gin uses it again for another: what outlives a call, as a timer does, takes the
 	// request's own context.
 	router.ContextWithFallback = true
+	router.RemoteIPHeaders = []string{forwardedFor}
 	proxies := make([]string, len(s.cfg.TrustedProxies))
 	for i, proxy := range s.cfg.TrustedProxies {
 		proxies[i] = proxy.String()
@@ -223,7 +224,7 @@ func (s *server) router(p part) (http.Handler, error) {
 	if err := router.SetTrustedProxies(proxies); err != nil {
 		return nil, err
 	}
-	router.Use(s.measure, s.identify, s.bound, s.recover, s.share)
+	router.Use(withoutPorts, s.measure, s.identify, s.bound, s.recover, s.share)
 	if p != everything {
 		router.Use(func(c *gin.Context) {
 			if p.lacks(written(c)) {

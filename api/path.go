@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/netip"
 	"regexp"
 	"strings"
 
@@ -33,6 +34,23 @@ func (s *server) prefix(c *gin.Context) string {
 		return ""
 	}
 	return prefix
+}
+
+// forwardedFor is the one header that names clients. Proxies that do not know X-Real-IP pass on what a client says there.
+const forwardedFor = "X-Forwarded-For"
+
+// withoutPorts leaves of X-Forwarded-For the addresses, which gin reads: Azure's Application Gateway, IIS and AWS's load balancer can
+// write the client's port behind each.
+func withoutPorts(c *gin.Context) {
+	for i, value := range c.Request.Header.Values(forwardedFor) {
+		items := strings.Split(value, ",")
+		for n, item := range items {
+			if addr, err := netip.ParseAddrPort(strings.TrimSpace(item)); err == nil {
+				items[n] = addr.Addr().String()
+			}
+		}
+		c.Request.Header[forwardedFor][i] = strings.Join(items, ",")
+	}
 }
 
 // fromProxy says whether the request comes from one of the trusted proxies.

@@ -25,6 +25,8 @@ func TestOnlyTrustedProxiesNameTheClient(t *testing.T) {
 		"the proxy is trusted":           {[]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, []string{"203.0.113.7"}, "203.0.113.7"},
 		"what came to it is not":         {[]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, []string{"198.51.100.1, 203.0.113.7"}, "203.0.113.7"},
 		"a chain of proxies":             {[]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, []string{"203.0.113.7, 127.0.0.9"}, "203.0.113.7"},
+		"ports behind the addresses":     {[]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, []string{"198.51.100.1, 203.0.113.7:4711", "127.0.0.9:80"}, "203.0.113.7"},
+		"an IPv6 address and a port":     {[]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, []string{"[2001:db8::1]:4711"}, "2001:db8::1"},
 		"an address that is none":        {[]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, []string{"x\" level=ERROR"}, "127.0.0.1"},
 		"no header though it is trusted": {[]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, nil, "127.0.0.1"},
 	} {
@@ -39,6 +41,7 @@ func TestOnlyTrustedProxiesNameTheClient(t *testing.T) {
 			require.NoError(t, err)
 			request.Header.Set("Authorization", "Bearer wrong")
 			request.Header["X-Forwarded-For"] = c.forwarded
+			request.Header.Set("X-Real-IP", "198.51.100.2") // which anybody can send through a proxy that does not know it
 			require.Equal(t, http.StatusUnauthorized, a.send(request).status)
 			require.Contains(t, written.String(), "route=/api/bot/v1/webhooks client="+c.client+"\n")
 			require.NotContains(t, written.String(), "wrong")
