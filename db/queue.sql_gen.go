@@ -88,23 +88,19 @@ func (q *Queries) CountQueue(ctx context.Context, db DBTX, arg CountQueueParams)
 	return count, err
 }
 
-const delayHead = `-- name: DelayHead :exec
-UPDATE queue q SET due_at = $1
-WHERE q.webhook_id = $2 AND q.event_id = (
-    SELECT h.event_id FROM queue h
-    WHERE h.webhook_id = $2 AND h.trigger NOT IN ('test', 'redeliver', 'verify')
-    ORDER BY h.due_at, h.seq LIMIT 1
-)
+const delayRetried = `-- name: DelayRetried :exec
+UPDATE queue SET due_at = $1 WHERE webhook_id = $2 AND event_id = $3
 `
 
-type DelayHeadParams struct {
+type DelayRetriedParams struct {
 	DueAt     time.Time
 	WebhookID uuid.UUID
+	EventID   string
 }
 
-// Has the first row of a webhook due later: the webhook is ordered no more, so that a retry holds up no other.
-func (q *Queries) DelayHead(ctx context.Context, db DBTX, arg DelayHeadParams) error {
-	_, err := db.Exec(ctx, delayHead, arg.DueAt, arg.WebhookID)
+// Has a row of a webhook due later: the webhook is ordered no more, so that a retry holds up no other.
+func (q *Queries) DelayRetried(ctx context.Context, db DBTX, arg DelayRetriedParams) error {
+	_, err := db.Exec(ctx, delayRetried, arg.DueAt, arg.WebhookID, arg.EventID)
 	return err
 }
 
@@ -222,27 +218,22 @@ func (q *Queries) Enqueue(ctx context.Context, db DBTX, arg EnqueueParams) ([]En
 }
 
 const headOf = `-- name: HeadOf :one
-SELECT q.event_id, q.step
+SELECT q.event_id
 FROM webhooks w
 CROSS JOIN LATERAL (
-    SELECT h.event_id, h.step FROM queue h
+    SELECT h.event_id FROM queue h
     WHERE h.webhook_id = w.id AND h.trigger NOT IN ('test', 'redeliver', 'verify')
     ORDER BY h.due_at, h.seq LIMIT 1
 ) AS q
 WHERE w.id = $1 AND w.ordered
 `
 
-type HeadOfRow struct {
-	EventID string
-	Step    int32
-}
-
-// The event of an ordered webhook's first row, and its step; no row: the webhook is not ordered, or nothing waits.
-func (q *Queries) HeadOf(ctx context.Context, db DBTX, webhookID uuid.UUID) (HeadOfRow, error) {
+// The event of an ordered webhook's first row; no row: the webhook is not ordered, or nothing waits.
+func (q *Queries) HeadOf(ctx context.Context, db DBTX, webhookID uuid.UUID) (string, error) {
 	row := db.QueryRow(ctx, headOf, webhookID)
-	var i HeadOfRow
-	err := row.Scan(&i.EventID, &i.Step)
-	return i, err
+	var event_id string
+	err := row.Scan(&event_id)
+	return event_id, err
 }
 
 const isUrgent = `-- name: IsUrgent :one
@@ -573,6 +564,31 @@ type RestQueueParams struct {
 func (q *Queries) RestQueue(ctx context.Context, db DBTX, arg RestQueueParams) error {
 	_, err := db.Exec(ctx, restQueue, arg.Seconds, arg.ID)
 	return err
+}
+
+const retriedOf = `-- name: RetriedOf :one
+SELECT q.event_id
+FROM (
+    SELECT h.event_id, h.step, h.due_at, h.seq FROM queue h
+    WHERE h.webhook_id = $1 AND h.trigger NOT IN ('test', 'redeliver', 'verify')
+    ORDER BY h.due_at, h.seq LIMIT $2
+) AS q
+WHERE q.step > 1
+ORDER BY q.due_at, q.seq LIMIT 1
+`
+
+type RetriedOfParams struct {
+	WebhookID uuid.UUID
+	MostRead  int32
+}
+
+// The event for whose retry an ordered webhook rests: of its next @most_read rows, the first that was attempted before. A recovery may
+// have planned older ones since.
+func (q *Queries) RetriedOf(ctx context.Context, db DBTX, arg RetriedOfParams) (string, error) {
+	row := db.QueryRow(ctx, retriedOf, arg.WebhookID, arg.MostRead)
+	var event_id string
+	err := row.Scan(&event_id)
+	return event_id, err
 }
 
 const retryNow = `-- name: RetryNow :execrows

@@ -148,28 +148,35 @@ UPDATE queue q SET due_at = e.accepted_at
 FROM events e
 WHERE q.webhook_id = @webhook_id AND e.id = q.event_id AND q.trigger NOT IN ('test', 'redeliver', 'verify');
 
--- name: DelayHead :exec
--- Has the first row of a webhook due later: the webhook is ordered no more, so that a retry holds up no other.
-UPDATE queue q SET due_at = @due_at
-WHERE q.webhook_id = @webhook_id AND q.event_id = (
-    SELECT h.event_id FROM queue h
-    WHERE h.webhook_id = @webhook_id AND h.trigger NOT IN ('test', 'redeliver', 'verify')
-    ORDER BY h.due_at, h.seq LIMIT 1
-);
+-- name: DelayRetried :exec
+-- Has a row of a webhook due later: the webhook is ordered no more, so that a retry holds up no other.
+UPDATE queue SET due_at = @due_at WHERE webhook_id = @webhook_id AND event_id = @event_id;
 
 -- name: CountQueue :one
 SELECT count(*) FROM (SELECT FROM queue WHERE webhook_id = @webhook_id LIMIT @most) AS counted;
 
 -- name: HeadOf :one
--- The event of an ordered webhook's first row, and its step; no row: the webhook is not ordered, or nothing waits.
-SELECT q.event_id, q.step
+-- The event of an ordered webhook's first row; no row: the webhook is not ordered, or nothing waits.
+SELECT q.event_id
 FROM webhooks w
 CROSS JOIN LATERAL (
-    SELECT h.event_id, h.step FROM queue h
+    SELECT h.event_id FROM queue h
     WHERE h.webhook_id = w.id AND h.trigger NOT IN ('test', 'redeliver', 'verify')
     ORDER BY h.due_at, h.seq LIMIT 1
 ) AS q
 WHERE w.id = @webhook_id AND w.ordered;
+
+-- name: RetriedOf :one
+-- The event for whose retry an ordered webhook rests: of its next @most_read rows, the first that was attempted before. A recovery may
+-- have planned older ones since.
+SELECT q.event_id
+FROM (
+    SELECT h.event_id, h.step, h.due_at, h.seq FROM queue h
+    WHERE h.webhook_id = @webhook_id AND h.trigger NOT IN ('test', 'redeliver', 'verify')
+    ORDER BY h.due_at, h.seq LIMIT @most_read
+) AS q
+WHERE q.step > 1
+ORDER BY q.due_at, q.seq LIMIT 1;
 
 -- name: RetryNow :execrows
 -- Makes what is planned due now: of one event, or of all, but @most at once. What was made due before stays.

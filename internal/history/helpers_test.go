@@ -70,7 +70,7 @@ func addEvent(t testing.TB, pool *pgxpool.Pool, id string, age time.Duration) {
 
 func addRow(t testing.TB, pool *pgxpool.Pool, webhookID uuid.UUID, eventID string, trigger webhook.Trigger, due time.Duration) {
 	t.Helper()
-	execute(t, pool, "INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at) VALUES ($1, $2, 1, 1, $3::text::delivery_trigger, now() + make_interval(secs => $4))",
+	execute(t, pool, "INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at) VALUES ($1, $2, 1, CASE $3::text WHEN 'retry' THEN 2 ELSE 1 END, $3::text::delivery_trigger, now() + make_interval(secs => $4))",
 		webhookID, eventID, string(trigger), due.Seconds())
 }
 

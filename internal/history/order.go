@@ -20,47 +20,58 @@ const (
 	MostOrdered = 10_000
 )
 
-// RemovePlanned has remove take rows out of a webhook's queue. If the head is among them, an ordered webhook does not wait for its
-// retry any more; if that was not attempted yet, it is another's that the webhook waits for. The webhook's lock is held. Its queue has
-// to be woken, or the next sweep does.
+// RemovePlanned has remove take rows out of a webhook's queue. An ordered webhook does not wait any more for a retry that is among
+// them. The webhook's lock is held. Its queue has to be woken, or the next sweep does.
 func RemovePlanned(ctx context.Context, tx pgx.Tx, webhookID uuid.UUID, remove func() error) error {
-	before, err := headOf(ctx, tx, webhookID)
+	before, err := retriedOf(ctx, tx, webhookID)
 	if err != nil {
 		return err
 	}
-	if err := remove(); err != nil || before.Step <= 1 {
+	if err := remove(); err != nil || before == "" {
 		return err
 	}
-	after, err := headOf(ctx, tx, webhookID)
-	if err != nil || after.EventID == before.EventID {
+	after, err := retriedOf(ctx, tx, webhookID)
+	if err != nil || after == before {
 		return err
 	}
 	return endRestsForHeads(ctx, tx, webhookID)
+}
+
+// retriedOf is the event for whose retry a webhook rests if it is ordered; "": there is none.
+func retriedOf(ctx context.Context, tx pgx.Tx, webhookID uuid.UUID) (string, error) {
+	retried, err := db.New().RetriedOf(ctx, tx, db.RetriedOfParams{WebhookID: webhookID, MostRead: MostOrdered})
+	return retried, describe(noRows(err), "look for what an ordered webhook waits for")
 }
 
 func endRestsForHeads(ctx context.Context, tx pgx.Tx, ids ...uuid.UUID) error {
 	return db.New().EndRestsForHeads(ctx, tx, db.EndRestsForHeadsParams{Seconds: firstRests[len(firstRests)-1].Seconds(), Ids: ids})
 }
 
-// headOf is the first row of an ordered webhook's queue; the zero value: the webhook is not ordered, or nothing waits.
-func headOf(ctx context.Context, tx db.DBTX, webhookID uuid.UUID) (db.HeadOfRow, error) {
+// headOf is the event of the first row of an ordered webhook's queue; "": the webhook is not ordered, or nothing waits.
+func headOf(ctx context.Context, tx db.DBTX, webhookID uuid.UUID) (string, error) {
 	head, err := db.New().HeadOf(ctx, tx, webhookID)
-	if errors.Is(err, pgx.ErrNoRows) {
-		err = nil
-	}
-	return head, describe(err, "look for the head of a queue")
+	return head, describe(noRows(err), "look for the head of a queue")
 }
 
-// SetOrdered puts the waiting deliveries of a webhook in the order of acceptance, or, when it is ordered no more, has a retry of the
-// head hold up no other. It fails with a problem.Conflict where more than MostOrdered wait. before is the webhook before the change,
+// noRows is err, unless it says that there is no row.
+func noRows(err error) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	return err
+}
+
+// SetOrdered puts the waiting deliveries of a webhook in the order of acceptance, or, when it is ordered no more, has the retry that it
+// waited for hold up no other. It fails with a problem.Conflict where more than MostOrdered wait. before is the webhook before the change,
 // whose lock is held. Its queue has to be woken.
 func SetOrdered(ctx context.Context, tx pgx.Tx, before db.Webhook, ordered bool) error {
 	queries := db.New()
 	if !ordered {
-		if before.ResumeAt == nil {
-			return nil
+		retried, err := retriedOf(ctx, tx, before.ID)
+		if err != nil || retried == "" || before.ResumeAt == nil {
+			return err
 		}
-		return queries.DelayHead(ctx, tx, db.DelayHeadParams{DueAt: *before.ResumeAt, WebhookID: before.ID})
+		return queries.DelayRetried(ctx, tx, db.DelayRetriedParams{DueAt: *before.ResumeAt, WebhookID: before.ID, EventID: retried})
 	}
 	waiting, err := queries.CountQueue(ctx, tx, db.CountQueueParams{WebhookID: before.ID, Most: MostOrdered + 1})
 	if err != nil {

@@ -127,6 +127,50 @@ func TestNobodyWaitsForAHeadThatIsGone(t *testing.T) {
 	}
 }
 
+// TestARetryIsKnownBehindWhatARecoveryPlanned: an ordered webhook rests until an event is attempted again. What a recovery has planned
+// before that changes neither that nobody waits for the retry once it is removed, nor which row is due later once there is no order.
+func TestARetryIsKnownBehindWhatARecoveryPlanned(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(t *testing.T, q Queue, id uuid.UUID){
+		"removed": func(t *testing.T, q Queue, id uuid.UUID) {
+			require.NoError(t, db.WithTx(t.Context(), q.Pool, func(tx pgx.Tx) error {
+				return RemovePlanned(t.Context(), tx, id, func() error {
+					_, err := tx.Exec(t.Context(), "DELETE FROM queue WHERE event_id = 'retried'")
+					return err
+				})
+			}))
+		},
+		"both removed": func(t *testing.T, q Queue, id uuid.UUID) {
+			execute(t, q.Pool, "UPDATE events SET accepted_at = now() - interval '30 days' WHERE id IN ('missed', 'retried')")
+			(&Remover{Pool: q.Pool, Retention: webhook.Retention(29 * 24 * time.Hour)}).remove(t, time.Time{})
+		},
+		"ordered no more": func(t *testing.T, q Queue, id uuid.UUID) { require.NoError(t, setOrdered(t, q, id, false)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pool := dbtest.New(t)
+			queue := Queue{Pool: pool}
+			id := addWebhook(t, pool)
+			execute(t, pool, "UPDATE webhooks SET queued = true, ordered = true, failure_count = 1, resume_at = now() + interval '10 hours' WHERE id = $1", id)
+			for n, event := range []string{"missed", "retried", "newer"} {
+				ago := time.Hour - time.Duration(n)*time.Minute
+				addEvent(t, pool, event, ago)
+				addRow(t, pool, id, event, webhook.TriggerEvent, -ago)
+			}
+			execute(t, pool, "UPDATE queue SET attempt = 2, step = 2, trigger = 'retry' WHERE event_id = 'retried'")
+
+			change(t, queue, id)
+			s, err := queue.Look(t.Context(), id, 3)
+			require.NoError(t, err)
+			require.Less(t, s.ResumeIn, 5*time.Second)
+			for _, row := range s.Due {
+				require.NotEqual(t, "retried", row.EventID)
+			}
+			require.Len(t, s.Due, count(t, pool, "queue WHERE event_id <> 'retried'"))
+		})
+	}
+}
+
 // TestNobodyWaitsForTheRetryOfWhatIsUnsubscribed: an event of an ordered webhook that is in flight while its type is unsubscribed, and
 // fails, holds up no other.
 func TestNobodyWaitsForTheRetryOfWhatIsUnsubscribed(t *testing.T) {

@@ -216,13 +216,13 @@ func (q *Queue) RetryNow(ctx context.Context, webhookID uuid.UUID, eventID strin
 func RetryNow(ctx context.Context, tx pgx.Tx, webhookID uuid.UUID, eventID string) (int, error) {
 	queries := db.New()
 	head, err := headOf(ctx, tx, webhookID)
-	if err != nil || head.EventID != "" && eventID != "" && eventID != head.EventID {
+	if err != nil || head != "" && eventID != "" && eventID != head {
 		return 0, err
 	}
 	if err := queries.EndRest(ctx, tx, webhookID); err != nil {
 		return 0, fmt.Errorf("end the rest of webhook %s: %w", webhookID, err)
 	}
-	if head.EventID != "" {
+	if head != "" {
 		return 1, nil
 	}
 	n, err := queries.RetryNow(ctx, tx, db.RetryNowParams{WebhookID: webhookID, EventID: eventID, Most: mostRetriedNow})

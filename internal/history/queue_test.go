@@ -179,7 +179,7 @@ func TestQueue_Planned(t *testing.T) {
 	}
 	row, at, is := planned()
 	require.True(t, is)
-	require.Equal(t, Row{EventID: "e", Attempt: 1, Step: 1, Trigger: webhook.TriggerRetry}, row)
+	require.Equal(t, Row{EventID: "e", Attempt: 1, Step: 2, Trigger: webhook.TriggerRetry}, row)
 	require.WithinDuration(t, time.Now().Add(time.Minute), at, 10*time.Second)
 	_, _, is, err := queue.Planned(t.Context(), uuid.New(), "e")
 	require.NoError(t, err)

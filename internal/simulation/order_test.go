@@ -56,14 +56,29 @@ func (s *sim) placeOf(ev *event, h *hook) time.Duration {
 }
 
 // head is HeadOf.
-func (s *sim) head(h *hook) *row {
+func (s *sim) head(h *hook) *row { return s.first(h, 0) }
+
+// retried is RetriedOf.
+func (s *sim) retried(h *hook) *row { return s.first(h, 2) }
+
+// first is the first row of a webhook from a step of the schedule on.
+func (s *sim) first(h *hook, step int) *row {
 	var head *row
 	for _, r := range h.queue {
-		if !r.trigger.Manual() && (head == nil || r.due < head.due || r.due == head.due && r.seq < head.seq) {
+		if !r.trigger.Manual() && r.step >= step && (head == nil || r.due < head.due || r.due == head.due && r.seq < head.seq) {
 			head = r
 		}
 	}
 	return head
+}
+
+// removePlanned is history.RemovePlanned: an ordered webhook does not wait for a retry that is removed.
+func (s *sim) removePlanned(h *hook, f func(*row) bool) {
+	before := s.retried(h)
+	s.removeRows(h, f)
+	if rest := s.now + longestRest; h.ordered && s.retried(h) != before && h.resumeAt > rest {
+		h.resumeAt = rest
+	}
 }
 
 // orderedUpto is up to where an ordered webhook's recovery has looked.
@@ -82,8 +97,8 @@ func (s *sim) setOrdered(h *hook, ordered bool) {
 	h.ordered = ordered
 	h.forgetOrder()
 	if !ordered {
-		if head := s.head(h); head != nil && h.resumeAt > s.now {
-			head.due = h.resumeAt
+		if retried := s.retried(h); retried != nil && h.resumeAt > s.now {
+			retried.due = h.resumeAt
 		}
 		h.resumeAt, h.from, h.check.attended = 0, 0, s.now
 		s.signal(h, true)

@@ -228,7 +228,7 @@ func (s *sim) countRecovered(rec *recording) {
 // cancelRecovery is history.Queue.CancelRecovery.
 func (s *sim) cancelRecovery(h *hook) {
 	if r := s.running(h); r != nil {
-		s.removeRows(h, func(q *row) bool {
+		s.removePlanned(h, func(q *row) bool {
 			if q.recovery == r {
 				s.store.pair(q.ev, h).cancelled = true
 			}

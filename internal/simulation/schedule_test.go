@@ -69,9 +69,13 @@ func (s *sim) patchEvents(h *hook, events uint8) {
 		}
 	}
 	h.events = events
-	s.removeRows(h, func(r *row) bool { return r.ev.kind != typeTest && r.ev.kind&events == 0 })
+	s.removePlanned(h, func(r *row) bool { return r.ev.kind != typeTest && r.ev.kind&events == 0 })
 	if !h.health.Active {
 		s.stopWebhook(h)
+	}
+	if h.ordered {
+		h.check.attended = s.now
+		s.signal(h, true)
 	}
 }
 
