@@ -115,6 +115,9 @@ type page struct {
 	state    string   // the shell's variables after the last block
 }
 
+// listening waits for a receiver that is starting, as beside other work two seconds are not always enough.
+const listening = "curl -s -o /dev/null --retry 100 --retry-delay 1 --retry-connrefused"
+
 // follow sets what the pages that come after the quick start take from it.
 func (p *page) follow(api *testkit.API) {
 	p.terminal.env = append(p.terminal.env,
@@ -135,7 +138,7 @@ func openPage(t *testing.T, stack *testkit.Stack) *page {
 	require.NoError(t, err)
 	p.replaced = strings.NewReplacer(
 		"source .data/env", ": as it is set", // TestFirstHour sources it
-		`receiver.py "$SECRET"`, `receiver.py "$SECRET" `+strconv.Itoa(port),
+		`receiver.py "$SECRET" & sleep 2`, fmt.Sprintf(`receiver.py "$SECRET" %[1]d & %s 127.0.0.1:%[1]d`, port, listening),
 		"127.0.0.1:9000", "127.0.0.1:"+strconv.Itoa(port),
 		"http://localhost:3000/hook", p.receiver.URL("/hook"),
 		"https://bots.example.org/", p.receiver.URL("/"),
