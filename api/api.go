@@ -306,7 +306,7 @@ func (s *server) Healthz(c *gin.Context) {
 // itself: no load balancer is to take this process away then.
 func (s *server) Readyz(c *gin.Context) {
 	s.answer(c, func() (reply, error) {
-		ctx, cancel := context.WithTimeout(c.Request.Context(), readyTimeout)
+		ctx, cancel := toItsEnd(c.Request.Context(), readyTimeout)
 		defer cancel()
 		if err := s.writes.Check(ctx); err != nil {
 			return reply{}, problem.UnavailableFor("Postgres", err)

@@ -220,13 +220,13 @@ func (s *server) lists(ctx context.Context, hash []byte) bool {
 
 // keyStillValid refuses a key that was revoked, or whose bot was suspended, since the request came.
 func (s *server) keyStillValid(c *gin.Context) error {
-	ctx, cancel := context.WithTimeout(c.Request.Context(), readTimeout)
+	ctx, cancel := toItsEnd(c.Request.Context(), readTimeout)
 	defer cancel()
 	return s.bots.CheckKey(ctx, c.MustGet(keyContextKey).(uuid.UUID))
 }
 
 func (s *server) lookUpKey(ctx context.Context, hash []byte) (db.BotByKeyRow, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	ctx, cancel := toItsEnd(ctx, readTimeout)
 	defer cancel()
 	return s.bots.ByKey(ctx, hash)
 }

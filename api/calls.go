@@ -26,8 +26,9 @@ const (
 )
 
 const (
-	callContextKey = "call"
-	pollPath       = botPrefix + "events"
+	callContextKey   = "call"
+	clientContextKey = "client"
+	pollPath         = botPrefix + "events"
 )
 
 // atOnce counts what is in progress in this process, by bot.
@@ -110,13 +111,27 @@ var errTooManyCalls = &problem.Error{Kind: problem.TooManyRequests, Detail: fmt.
 
 // beginCall counts a call of a bot until bound has run it.
 func (s *server) beginCall(c *gin.Context, botID string) error {
-	ctx, cancel := context.WithTimeout(c.Request.Context(), callPatience)
+	ctx, cancel := context.WithTimeout(clientContext(c), callPatience)
 	defer cancel()
 	if !s.calls.begin(ctx, botID) {
 		return errTooManyCalls
 	}
 	c.Set(callContextKey, botID)
 	return nil
+}
+
+// toItsEnd is the context of what Postgres is asked for a call, which its client does not cut off by hanging up. That would end the
+// connection to Postgres, and another is dearer than the answer.
+func toItsEnd(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), limit)
+}
+
+// clientContext ends when the client hangs up, also where toItsEnd has replaced the request's context.
+func clientContext(c *gin.Context) context.Context {
+	if ctx, replaced := c.Value(clientContextKey).(context.Context); replaced {
+		return ctx
+	}
+	return c.Request.Context()
 }
 
 // bound gives a call its time, and ends what beginCall began, however the call ends. A call that waits, for an event or
@@ -130,7 +145,8 @@ func (s *server) bound(c *gin.Context) {
 	path := written(c)
 	isSend := strings.HasSuffix(path, "/test") || strings.HasSuffix(path, "/redeliver")
 	if strings.HasPrefix(path, botPrefix) && path != pollPath && !isSend || strings.HasPrefix(path, servicePrefix) && c.Request.Method == http.MethodGet {
-		ctx, cancel := context.WithTimeout(c.Request.Context(), readTimeout)
+		c.Set(clientContextKey, c.Request.Context())
+		ctx, cancel := toItsEnd(c.Request.Context(), readTimeout)
 		defer cancel()
 		c.Request = c.Request.WithContext(ctx)
 	}

@@ -41,7 +41,7 @@ func parseCursor(text string) (c cursor, valid bool) {
 
 // cursorAt is the cursor at a position.
 func (s *server) cursorAt(ctx context.Context, position int64) (cursor, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	ctx, cancel := toItsEnd(ctx, readTimeout)
 	defer cancel()
 	mark, err := s.events.Mark(ctx, position)
 	return cursor{position, mark}, err

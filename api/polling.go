@@ -254,7 +254,7 @@ func (s *server) logState(c *gin.Context, p poll) (db.LogState, error) {
 
 // pageOf is what follows a cursor.
 func (s *server) pageOf(c *gin.Context, state db.LogState, p poll, from cursor) (eventPage, error) {
-	ctx, cancel := context.WithTimeout(c.Request.Context(), readTimeout)
+	ctx, cancel := toItsEnd(c.Request.Context(), readTimeout)
 	defer cancel()
 	read, err := s.events.Page(ctx, state, db.LogQuery{BotID: botID(c), Types: p.types, Filter: p.filter, After: from.position, Limit: p.limit})
 	page := eventPage{cursor: from, events: read.Events, more: read.More}
@@ -274,7 +274,7 @@ func (s *server) stateFrom(ctx context.Context, from cursor) (db.LogState, error
 }
 
 func (s *server) stateOf(ctx context.Context, patience time.Duration) (db.LogState, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience+readTimeout)
+	ctx, cancel := toItsEnd(ctx, patience+readTimeout)
 	defer cancel()
 	return s.events.State(ctx, patience)
 }

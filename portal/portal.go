@@ -141,7 +141,8 @@ func (p *portal) send(pattern string, h handle) {
 func (p *portal) route(method, pattern string, who access, limit time.Duration, h handle) {
 	p.routes = append(p.routes, route{method, pattern, who})
 	p.mux.HandleFunc(method+" "+pattern, func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), limit)
+		// Who hangs up cuts nothing off: that would end a connection to Postgres, and another is dearer than the page.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), limit)
 		defer cancel()
 		r = r.WithContext(ctx)
 		s, end, err := p.admit(w, r, who)
