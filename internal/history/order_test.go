@@ -140,7 +140,7 @@ func TestARetryIsKnownBehindWhatARecoveryPlanned(t *testing.T) {
 				})
 			}))
 		},
-		"both removed": func(t *testing.T, q Queue, id uuid.UUID) {
+		"both removed": func(t *testing.T, q Queue, _ uuid.UUID) {
 			execute(t, q.Pool, "UPDATE events SET accepted_at = now() - interval '30 days' WHERE id IN ('missed', 'retried')")
 			(&Remover{Pool: q.Pool, Retention: webhook.Retention(29 * 24 * time.Hour)}).remove(t, time.Time{})
 		},
