@@ -33,47 +33,70 @@ func disproves(class, host string) bool {
 	return class != "dns" || err != nil
 }
 
+// fuseState is what a batch knows of the fuse of a class. It is read once, as it takes looks at all webhooks: a batch disables hundreds
+// in an outage, in which others' recordings must not wait for that.
+type fuseState struct {
+	held     bool            // it is blown
+	hosts    map[string]bool // of the webhooks that the class has disabled lately
+	disabled int             // how many these are, with those of the batch
+	before   int             // without those
+	active   int             // all that were active before the batch; 0: that was not counted yet
+}
+
 // isHeld says whether the fuse of a class of failure keeps it from disabling one webhook more, at a host, and blows it when
-// it must.
+// it must. One that it does not keep is disabled by the batch.
 func (r *Recorder) isHeld(ctx context.Context, s *batchState, class, host string) (bool, error) {
-	if held, known := s.fuses[class]; known && held {
-		return true, nil
+	f, err := r.fuse(ctx, s, class)
+	if err != nil || f.held {
+		return err == nil, err
+	}
+	f.hosts[webhook.Hostname(host)] = true
+	f.disabled++
+	if len(f.hosts) < fuseHosts {
+		return false, nil
+	}
+	if f.active == 0 {
+		active, err := r.queries.CountActiveWebhooks(ctx, s.tx)
+		if err != nil {
+			return false, err
+		}
+		f.active = int(active)
+	}
+	if fuseShare*f.disabled <= f.active+f.before {
+		return false, nil
+	}
+	f.held = true
+	s.out.blown = append(s.out.blown, class)
+	return true, r.queries.BlowFuse(ctx, s.tx, class)
+}
+
+// fuse reads how the fuse of a class stands, unless the batch knows.
+func (r *Recorder) fuse(ctx context.Context, s *batchState, class string) (*fuseState, error) {
+	if f := s.fuses[class]; f != nil {
+		return f, nil
 	}
 	held, err := r.queries.IsFuseBlown(ctx, s.tx, class)
-	if err != nil || held {
-		s.fuses[class] = held
-		return held, err
+	if err != nil {
+		return nil, err
+	}
+	f := &fuseState{held: held, hosts: map[string]bool{}}
+	if s.fuses[class] = f; held {
+		return f, nil
 	}
 	now, err := db.ReadClock(ctx, s.tx) // by which disabled_at is
 	if err != nil {
-		return false, err
+		return f, err
 	}
 	since := now.Add(-fuseSpan)
 	before, err := r.queries.DisabledByClass(ctx, s.tx, db.DisabledByClassParams{Class: class, Since: &since})
 	if err != nil {
-		return false, err
+		return f, err
 	}
-	hosts := map[string]bool{webhook.Hostname(host): true}
 	for _, w := range before {
-		hosts[webhook.Hostname(webhook.HostOf(w.Origin))] = true
+		f.hosts[webhook.Hostname(webhook.HostOf(w.Origin))] = true
 	}
-	count := len(before) + 1
-	for _, d := range s.out.disabled { // of this batch, and not written yet
-		if d.attempt.Class == class {
-			hosts[webhook.Hostname(d.host)] = true
-			count++
-		}
-	}
-	if len(hosts) < fuseHosts {
-		return false, nil
-	}
-	active, err := r.queries.CountActiveWebhooks(ctx, s.tx)
-	if err != nil || fuseShare*count <= int(active)+len(before) {
-		return false, err
-	}
-	s.fuses[class] = true
-	s.out.blown = append(s.out.blown, class)
-	return true, r.queries.BlowFuse(ctx, s.tx, class)
+	f.before, f.disabled = len(before), len(before)
+	return f, nil
 }
 
 // UndoFused enables the webhooks again that were disabled by a class of failure before its fuse blew, and starts to

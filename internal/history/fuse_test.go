@@ -1,11 +1,14 @@
 package history
 
 import (
+	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
@@ -320,4 +323,37 @@ func TestRecorder_Fuse(t *testing.T) {
 		require.NoError(t, b.UndoFused(t.Context()))
 		require.Zero(t, count(t, b.pool, "webhooks WHERE NOT is_active"))
 	})
+
+	t.Run("WhatABatchDisablesIsCountedOnce", func(t *testing.T) {
+		t.Parallel()
+		b := newFuseBox(t, 60, 60)
+		execute(t, b.pool, "UPDATE webhooks SET failure_count = 9, early_failures = 5, failure_run = 1, failing_since = now()")
+		var batch []*recording
+		for i := range 10 {
+			a := prepared(t, b.pool, b.ids[i], false)
+			a.Error, a.Class = ours, ours
+			batch = append(batch, &recording{attempt: a, done: make(chan struct{})})
+		}
+		looks := new(countingDB)
+		require.NoError(t, db.WithTx(t.Context(), b.pool, func(tx pgx.Tx) error {
+			looks.Tx = tx
+			_, err := b.Recorder.record(t.Context(), looks, batch)
+			return err
+		}))
+		require.Equal(t, 10, count(t, b.pool, "webhooks WHERE NOT is_active"))
+		require.Equal(t, 1, looks.n, "all webhooks are counted once, however many are disabled")
+	})
+}
+
+// countingDB counts how often all active webhooks are counted.
+type countingDB struct {
+	pgx.Tx
+	n int
+}
+
+func (c *countingDB) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	if strings.Contains(sql, "name: CountActiveWebhooks ") {
+		c.n++
+	}
+	return c.Tx.QueryRow(ctx, sql, args...)
 }

@@ -38,8 +38,8 @@ type batchState struct {
 	before   map[uuid.UUID]Health
 	after    map[uuid.UUID]Health
 	disabled map[uuid.UUID]disabled
-	known    map[uuid.UUID]bool // deliveries that are in the history
-	fuses    map[string]bool    // by class: the fuse is blown
+	known    map[uuid.UUID]bool    // deliveries that are in the history
+	fuses    map[string]*fuseState // by class
 	// retryIn is when the heads of ordered webhooks are attempted again, for which their queues wait.
 	retryIn map[uuid.UUID]time.Duration
 
@@ -123,7 +123,7 @@ func (r *Recorder) lock(ctx context.Context, tx pgx.Tx, batch []*recording) (*ba
 func newBatchState(tx pgx.Tx, healths []db.WebhookHealthRow, recorded []uuid.UUID) *batchState {
 	s := &batchState{
 		tx: tx, webhooks: map[uuid.UUID]db.WebhookHealthRow{}, before: map[uuid.UUID]Health{}, disabled: map[uuid.UUID]disabled{},
-		known: make(map[uuid.UUID]bool, len(recorded)), fuses: map[string]bool{}, retryIn: map[uuid.UUID]time.Duration{}, plans: map[planKey]*recording{}, out: &batchOutcome{planners: map[uuid.UUID]Webhook{}},
+		known: make(map[uuid.UUID]bool, len(recorded)), fuses: map[string]*fuseState{}, retryIn: map[uuid.UUID]time.Duration{}, plans: map[planKey]*recording{}, out: &batchOutcome{planners: map[uuid.UUID]Webhook{}},
 	}
 	for _, w := range healths {
 		s.webhooks[w.ID] = w
