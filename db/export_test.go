@@ -40,4 +40,5 @@ const (
 	SuspendedBotsAfterSQL     = suspendedBotsAfter
 	CountWebhooksOfBotsSQL    = countWebhooksOfBots
 	KeysByPrefixSQL           = keysByPrefix
+	IncidentToRecoverSQL      = incidentToRecover
 )

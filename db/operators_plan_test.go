@@ -62,6 +62,30 @@ func TestOperatorsListsAreReadFromIndexes(t *testing.T) {
 	}
 }
 
+// TestAnIncidentReadsThoseThatAreNextInTurn: what begins an incident's recoveries, each second, does not grow with its bots.
+func TestAnIncidentReadsThoseThatAreNextInTurn(t *testing.T) {
+	t.Parallel()
+	conn := planned(t,
+		"INSERT INTO bots (id, name) SELECT 'b' || n, 'bot' FROM generate_series(0, 9999) n",
+		`INSERT INTO webhooks (id, bot_id, url, origin, events)
+			SELECT md5(n::text)::uuid, 'b' || n % 10000, 'sealed', 'https://host' || n % 1000 || '.example', '{common}' FROM generate_series(0, 19999) n`,
+		`INSERT INTO incidents (id, disabled_since, disabled_until, errors, bot_ids, plan, actor_kind, actor_id, actor_name, client, request)
+			VALUES ('`+uuid.Max.String()+`', now(), now(), '{}', '{}', '{}', '', '', '', '', '')`,
+		`INSERT INTO incident_webhooks (incident_id, webhook_id, bot_id, generation, turn, state)
+			SELECT i.id, w.id, w.bot_id, 0, row_number() OVER (PARTITION BY w.bot_id), 'enabled' FROM webhooks w, incidents i`,
+		`INSERT INTO recoveries (id, webhook_id, since, until, begin_at, upto, after_time)
+			SELECT gen_random_uuid(), webhook_id, now(), now(), now(), now(), now() FROM incident_webhooks ORDER BY turn, bot_id LIMIT 20`,
+		"VACUUM ANALYZE bots, webhooks, incidents, incident_webhooks, recoveries",
+	)
+	prepare(t, conn, "next", db.IncidentToRecoverSQL)
+	eachMode(t, conn, func(mode string) {
+		p := explain(t, conn, fmt.Sprintf("next ('%s', 60, 10)", uuid.Max))
+		require.InDelta(t, 10, p.Rows, 0.1, "%s: %s", mode, p.text)
+		require.LessOrEqual(t, p.rowsOf("incident_webhooks"), 400.0, "%s: %s", mode, p.text)
+		require.LessOrEqual(t, p.blocks(), 4000, "%s: %s", mode, p.text)
+	})
+}
+
 // TestAFailureWritesNoIndexOfWebhooks: what an attempt changes of a webhook stands in no index, unless it turns it queued or
 // direct, or disables it.
 func TestAFailureWritesNoIndexOfWebhooks(t *testing.T) {

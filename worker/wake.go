@@ -108,7 +108,8 @@ func (w *waker) Run(ctx context.Context, queue *history.Queue, recorder *history
 	for range wakers {
 		all.Go(func() { w.wakeLoop(ctx) })
 	}
-	all.Go(func() { w.sweepLoop(ctx, queue, recorder) })
+	all.Go(func() { w.sweepLoop(ctx, queue) })
+	all.Go(func() { w.undoLoop(ctx, recorder) })
 	all.Wait()
 }
 
@@ -141,9 +142,8 @@ func (w *waker) wake(ctx context.Context, t delivery.Target) error {
 	return workflows.WakeQueue(ctx, w.client, w.attributes, t)
 }
 
-// sweepLoop finds what a crash left: queues that nobody woke, recoveries and incidents that never began, webhooks that a blown
-// fuse has yet to enable again.
-func (w *waker) sweepLoop(ctx context.Context, queue *history.Queue, recorder *history.Recorder) {
+// sweepLoop finds what a crash left: queues that nobody woke, recoveries and incidents that never began.
+func (w *waker) sweepLoop(ctx context.Context, queue *history.Queue) {
 	for sleep.For(ctx, sweepInterval) {
 		overdue, recovering, err := queue.Overdue(ctx)
 		w.free(ctx, overdue)
@@ -155,8 +155,17 @@ func (w *waker) sweepLoop(ctx context.Context, queue *history.Queue, recorder *h
 				w.log.Warn("could not start a recovery", "webhook", t.WebhookID, "error", err)
 			}
 		}
-		if err = errors.Join(err, recorder.UndoFused(ctx), w.wakeIncidents(ctx, queue)); err != nil && ctx.Err() == nil {
+		if err = errors.Join(err, w.wakeIncidents(ctx, queue)); err != nil && ctx.Err() == nil {
 			w.log.Warn("sweep failed", "error", err)
+		}
+	}
+}
+
+// undoLoop enables webhooks again that a blown fuse would have kept enabled: thousands take a minute, and sweeps do not wait for it.
+func (w *waker) undoLoop(ctx context.Context, recorder *history.Recorder) {
+	for sleep.For(ctx, sweepInterval) {
+		if err := recorder.UndoFused(ctx); err != nil && ctx.Err() == nil {
+			w.log.Warn("could not enable webhooks again that a fuse holds", "error", err)
 		}
 	}
 }

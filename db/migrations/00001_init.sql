@@ -694,7 +694,7 @@ CREATE TABLE incident_webhooks (
     PRIMARY KEY (incident_id, webhook_id)
 );
 CREATE INDEX incident_webhooks_found ON incident_webhooks (incident_id, turn) WHERE state = 'found';
-CREATE INDEX incident_webhooks_enabled ON incident_webhooks (incident_id, bot_id, turn) WHERE state = 'enabled';
+CREATE INDEX incident_webhooks_enabled ON incident_webhooks (incident_id, turn) WHERE state = 'enabled';
 CREATE INDEX incident_webhooks_recovering ON incident_webhooks (incident_id) WHERE state = 'recovering';
 
 -- The disablings that an owner has yet to be notified of: written in the transaction that disables, and removed when the
