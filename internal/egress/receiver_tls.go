@@ -30,7 +30,7 @@ type receiverTLS struct {
 // configure has crypto/tls leave the verification to verify, which else does the same.
 func (r *receiverTLS) configure(config *tls.Config) {
 	config.ServerName = r.name
-	config.InsecureSkipVerify = true // verify does not
+	config.InsecureSkipVerify = true // verify does that part
 	config.VerifyConnection = r.verify
 	if r.ClientSessionCache != nil {
 		config.ClientSessionCache = r
