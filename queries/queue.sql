@@ -27,14 +27,15 @@ RETURNING q.webhook_id, q.seq, q.due_at;
 -- name: Unwoken :many
 -- Of some rows, the webhooks that need to be woken: nothing older, and due no later, wakes them already. Asked after the
 -- rows are committed: of rows that do not see each other the oldest wakes, and a queue that works on an older row looks
--- again when it has removed that. What is due while a pause covers it, the sweep wakes once that is over.
+-- again when it has removed that. What is due while a pause covers it, the sweep wakes once that is over; what is due later, no other row
+-- wakes, as those may be gone by then.
 SELECT DISTINCT r.webhook_id::uuid AS webhook_id
 FROM (SELECT unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@seqs::bigint[]) AS seq, unnest(@due_ats::timestamptz[]) AS due_at) AS r
-WHERE NOT EXISTS (
-    SELECT FROM queue q WHERE q.webhook_id = r.webhook_id AND q.due_at <= greatest(r.due_at, now()) AND q.seq < r.seq
-) AND (r.due_at > now() OR NOT EXISTS (
+WHERE CASE WHEN EXISTS (
     SELECT FROM webhooks w CROSS JOIN LATERAL pauses_of(w.bot_id, w.origin) WHERE w.id = r.webhook_id
-));
+) THEN r.due_at > now() ELSE NOT EXISTS (
+    SELECT FROM queue q WHERE q.webhook_id = r.webhook_id AND q.due_at <= greatest(r.due_at, now()) AND q.seq < r.seq
+) END;
 
 -- name: RemoveAttempted :exec
 -- Removes the rows of attempts that were made: a row with a later attempt is another's plan.
@@ -66,12 +67,16 @@ DELETE FROM queue WHERE webhook_id = @webhook_id AND trigger = 'verify';
 
 -- name: QueueState :one
 -- A webhook, and how its queue stands. waiting counts @most_counted rows at most. Delays are in seconds from now, 0 for
--- what is due. A rest lasts until the next attempt that a person asked for.
+-- what is due; next_in is, of a paused webhook, that of the first row that is not due yet; 0: there is none. A rest lasts until the
+-- next attempt that a person asked for.
 -- ordered_upto is up to where an ordered webhook's running recovery has looked: what was accepted later waits for what that may
 -- yet find. 1970: for nothing.
-SELECT w.bot_id, w.origin, w.is_active, w.queued, w.ordered, w.failure_count, EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS paused,
+SELECT w.bot_id, w.origin, w.is_active, w.queued, w.ordered, w.failure_count, p.paused,
        (SELECT count(*) FROM (SELECT FROM queue c WHERE c.webhook_id = w.id LIMIT @most_counted) AS counted) AS waiting,
-       greatest(0, extract(epoch FROM (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = w.id) - now()))::float8 AS next_in,
+       coalesce(greatest(0, extract(epoch FROM CASE
+           WHEN p.paused THEN (SELECT min(l.due_at) FROM queue l WHERE l.webhook_id = w.id AND l.due_at > now())
+           ELSE (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = w.id)
+       END - now())), 0)::float8 AS next_in,
        coalesce(greatest(0, extract(epoch FROM CASE
            WHEN greatest(w.resume_at, w.ordered_from) > now() THEN least(greatest(w.resume_at, w.ordered_from), (
                SELECT min(m.due_at) FROM queue m
@@ -83,6 +88,7 @@ SELECT w.bot_id, w.origin, w.is_active, w.queued, w.ordered, w.failure_count, EX
        coalesce((SELECT r.after_time FROM recoveries r WHERE w.ordered AND r.webhook_id = w.id AND r.state = 'running'
            AND NOT r.looked_through), 'epoch')::timestamptz AS ordered_upto
 FROM webhooks w
+CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS paused) AS p
 WHERE w.id = @id;
 
 -- name: TakeDue :many

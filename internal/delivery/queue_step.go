@@ -11,7 +11,8 @@ const (
 	LargestWindow = 32
 	// shortestSleep keeps a queue from turning without end should clocks differ.
 	shortestSleep = 100 * time.Millisecond
-	// pausedSleep is how long a queue sleeps that an operator has paused: the sweep wakes it when the pause is over.
+	// pausedSleep is how long a queue sleeps at most that an operator has paused. When the pause is over, the sweep wakes those that have
+	// something due; what comes due later, or after a rest, has its time, as the pause may be over by then.
 	pausedSleep = time.Hour
 )
 
@@ -44,13 +45,23 @@ func NextStep(s history.QueueState, window int) QueueStep {
 	case len(s.Due) == 0:
 		return QueueStep{Kind: AwaitTime, Wait: max(s.NextIn, s.ResumeIn, shortestSleep)}
 	case s.Paused != nil:
-		return QueueStep{Kind: AwaitTime, Wait: pausedSleep}
+		return QueueStep{Kind: AwaitTime, Wait: max(soonest(pausedSleep, s.NextIn, s.ResumeIn), shortestSleep)}
 	case s.ResumeIn > 0 && !s.Due[0].Trigger.Manual():
 		return QueueStep{Kind: AwaitTime, Wait: max(s.ResumeIn, shortestSleep)}
 	case s.FailureCount > 0, s.Ordered:
 		window = 1
 	}
 	return QueueStep{Kind: AttemptRows, Rows: s.Due[:min(window, len(s.Due))]}
+}
+
+// soonest is the shortest of some waits; 0 is none.
+func soonest(wait time.Duration, others ...time.Duration) time.Duration {
+	for _, other := range others {
+		if other > 0 {
+			wait = min(wait, other)
+		}
+	}
+	return wait
 }
 
 // NextWindow is the window after a round: one after a failure, twice as large when all of a full round was taken.

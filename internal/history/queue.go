@@ -73,8 +73,8 @@ type QueueState struct {
 	Due []Row `json:"due,omitempty"`
 	// Paused: an operator has stopped deliveries, so that no attempt is made.
 	Paused *Pause `json:"paused,omitempty"`
-	// NextIn is the time until the next row is due. ResumeIn is the time until a resting queue is looked at again: that of a
-	// failing webhook or an unverified endpoint.
+	// NextIn is the time until the next row is due; of a paused webhook, the next of those that are not due yet. ResumeIn is the time
+	// until a resting queue is looked at again: that of a failing webhook or an unverified endpoint. 0: there is none.
 	NextIn   time.Duration `json:"nextIn,omitempty"`
 	ResumeIn time.Duration `json:"resumeIn,omitempty"`
 }

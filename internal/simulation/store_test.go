@@ -214,7 +214,10 @@ func (s *sim) stopWebhook(h *hook) {
 // unwoken is Unwoken of rows of one webhook.
 func (s *sim) unwoken(rows []*row) bool {
 	for _, r := range rows {
-		if s.paused(r.h) && r.due <= s.now {
+		if s.paused(r.h) {
+			if r.due > s.now {
+				return true
+			}
 			continue
 		}
 		others := slices.ContainsFunc(r.h.queue, func(q *row) bool {
@@ -262,15 +265,20 @@ func (r *row) taken() history.Row {
 // queueState is QueueState: all of a history.QueueState but what is due, and whether the webhook is queued.
 func (s *sim) queueState(h *hook) (q history.QueueState, queued bool) {
 	q = history.QueueState{BotID: h.bot, Active: h.health.Active, Ordered: h.ordered && !s.is(wideInOrder), FailureCount: int(h.health.FailureCount), Waiting: len(h.queue)}
-	for i, r := range h.queue {
-		if in := max(0, r.due-s.now); i == 0 || in < q.NextIn {
-			q.NextIn = in
-		}
-	}
-	q.ResumeIn = max(0, h.resumeAt-s.now, h.from-s.now)
 	if s.paused(h) {
 		q.Paused = &history.Pause{}
 	}
+	first := true
+	for _, r := range h.queue {
+		in := max(0, r.due-s.now)
+		if q.Paused != nil && in == 0 {
+			continue
+		}
+		if first || in < q.NextIn {
+			q.NextIn, first = in, false
+		}
+	}
+	q.ResumeIn = max(0, h.resumeAt-s.now, h.from-s.now)
 	return q, h.health.Queued && (!h.ordered || s.is(orderedTurnsDirect))
 }
 
