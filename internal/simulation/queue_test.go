@@ -267,6 +267,7 @@ func (q *queueRun) startRound(rows []history.Row) {
 // hurry is history.RetryNow: one transaction.
 func (w *worker) hurry(h *hook, ev *event, f func()) {
 	w.query(func() {
+		h.check.attended = w.s.now // the queue itself asks
 		head := w.s.head(h)
 		if h.ordered && head != nil && !w.s.is(hurryJumps) {
 			if ev != nil && ev != head.ev {
