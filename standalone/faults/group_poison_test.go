@@ -288,7 +288,7 @@ func largeAmongSmall(t *testing.T, stack *testkit.Stack) {
 		}
 		return n
 	}
-	require.True(t, until(slack*time.Minute, func() bool { return reached() == audience-3 }), "%d of %d webhooks got all %d events", reached(), audience-3, len(toAll))
+	require.True(t, reaches(slack*time.Minute, audience-3, reached), "%d of %d webhooks got all %d events", reached(), audience-3, len(toAll))
 	finished(t, stack, time.Minute)
 	all := receiver.All()
 	for path, requests := range all {
