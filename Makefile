@@ -50,7 +50,9 @@ test-quick: bin/standalone ## Run the tests that need no Temporal server and tak
 	bin/standalone with-servers --no-temporal -- $(GOTEST) -short -p 4 -parallel 8 $(QUICK)
 
 # The packages that take longest come first, and several at once, as most of them wait.
+# All is compiled before: beside a compiler on each core, Temporal takes many seconds for a start.
 test-unit: bin/standalone ## Run the tests of the product's packages
+	@$(GO) list -test -export ./... >/dev/null
 	bin/standalone with-servers -- $(GOTEST) -timeout 20m -p 4 -parallel 4 ./worker ./api ./internal/egress ./internal/history ./db ./...
 
 # Where no goroutines meet, the race detector finds nothing, and makes a computation five times as slow.
