@@ -208,7 +208,7 @@ func (s *server) lists(ctx context.Context, hash []byte) bool {
 		return known
 	}
 	_, _, _ = s.listed.reads.Do("", func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
+		ctx, cancel := toItsEnd(ctx, readTimeout)
 		defer cancel()
 		hashes, _ := s.bots.SecretHashes(ctx)
 		s.listed.set(hashes)

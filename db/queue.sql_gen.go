@@ -123,7 +123,7 @@ type EndRestsForHeadsParams struct {
 	Ids     []uuid.UUID
 }
 
-// The heads of these webhooks' queues were removed: an ordered one does not wait for that retry any more, and rests as a failing
+// The retries that these webhooks waited for were removed: an ordered one does not wait for that any more, and rests as a failing
 // webhook does.
 func (q *Queries) EndRestsForHeads(ctx context.Context, db DBTX, arg EndRestsForHeadsParams) error {
 	_, err := db.Exec(ctx, endRestsForHeads, arg.Seconds, arg.Ids)
@@ -714,9 +714,11 @@ const unwoken = `-- name: Unwoken :many
 SELECT DISTINCT r.webhook_id::uuid AS webhook_id
 FROM (SELECT unnest($1::uuid[]) AS webhook_id, unnest($2::bigint[]) AS seq, unnest($3::timestamptz[]) AS due_at) AS r
 WHERE CASE WHEN EXISTS (
-    SELECT FROM webhooks w CROSS JOIN LATERAL pauses_of(w.bot_id, w.origin) WHERE w.id = r.webhook_id
-) THEN r.due_at > now() ELSE NOT EXISTS (
     SELECT FROM queue q WHERE q.webhook_id = r.webhook_id AND q.due_at <= greatest(r.due_at, now()) AND q.seq < r.seq
+) THEN r.due_at > now() AND EXISTS (
+    SELECT FROM webhooks w CROSS JOIN LATERAL pauses_of(w.bot_id, w.origin) WHERE w.id = r.webhook_id
+) ELSE r.due_at > now() OR NOT EXISTS (
+    SELECT FROM webhooks w CROSS JOIN LATERAL pauses_of(w.bot_id, w.origin) WHERE w.id = r.webhook_id
 ) END
 `
 

@@ -32,9 +32,11 @@ RETURNING q.webhook_id, q.seq, q.due_at;
 SELECT DISTINCT r.webhook_id::uuid AS webhook_id
 FROM (SELECT unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@seqs::bigint[]) AS seq, unnest(@due_ats::timestamptz[]) AS due_at) AS r
 WHERE CASE WHEN EXISTS (
-    SELECT FROM webhooks w CROSS JOIN LATERAL pauses_of(w.bot_id, w.origin) WHERE w.id = r.webhook_id
-) THEN r.due_at > now() ELSE NOT EXISTS (
     SELECT FROM queue q WHERE q.webhook_id = r.webhook_id AND q.due_at <= greatest(r.due_at, now()) AND q.seq < r.seq
+) THEN r.due_at > now() AND EXISTS (
+    SELECT FROM webhooks w CROSS JOIN LATERAL pauses_of(w.bot_id, w.origin) WHERE w.id = r.webhook_id
+) ELSE r.due_at > now() OR NOT EXISTS (
+    SELECT FROM webhooks w CROSS JOIN LATERAL pauses_of(w.bot_id, w.origin) WHERE w.id = r.webhook_id
 ) END;
 
 -- name: RemoveAttempted :exec
@@ -200,7 +202,7 @@ WHERE q.event_id = w.event_id AND q.webhook_id = w.webhook_id;
 UPDATE webhooks SET resume_at = NULL WHERE id = @id AND resume_at > now();
 
 -- name: EndRestsForHeads :exec
--- The heads of these webhooks' queues were removed: an ordered one does not wait for that retry any more, and rests as a failing
+-- The retries that these webhooks waited for were removed: an ordered one does not wait for that any more, and rests as a failing
 -- webhook does.
 UPDATE webhooks SET resume_at = now() + make_interval(secs => @seconds::float8)
 WHERE id = ANY (@ids::uuid[]) AND ordered AND resume_at > now() + make_interval(secs => @seconds::float8);

@@ -23,6 +23,13 @@ const (
 // RemovePlanned has remove take rows out of a webhook's queue. An ordered webhook does not wait any more for a retry that is among
 // them. The webhook's lock is held. Its queue has to be woken, or the next sweep does.
 func RemovePlanned(ctx context.Context, tx pgx.Tx, webhookID uuid.UUID, remove func() error) error {
+	head, err := headOf(ctx, tx, webhookID)
+	if err != nil {
+		return err
+	}
+	if head == "" { // nothing waits for another, and the queue need not be looked through
+		return remove()
+	}
 	before, err := retriedOf(ctx, tx, webhookID)
 	if err != nil {
 		return err

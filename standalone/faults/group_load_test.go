@@ -218,14 +218,18 @@ type emitCall struct {
 	err     error
 }
 
-// emit emits until the event is accepted, when Retry-After says. In the short form, which other work may keep from writing its requests
-// within the API's five seconds, it also emits again what has no answer.
+// requestTime is what the API gives a client for its request (internal/listen).
+const requestTime = 5 * time.Second
+
+// emit emits until the event is accepted, when Retry-After says. In the short form, in which other work may keep both sides from running,
+// it also emits again what the API could not read within its time.
 func (c *emitCall) emit(client *http.Client, api *testkit.API, event testkit.Event) {
 	for deadline := time.Now().Add(2 * time.Minute); ; {
+		called := time.Now()
 		answer, took, err := timedEmit(client, api, event)
 		c.took = append(c.took, took)
 		switch {
-		case err != nil && (soak || time.Now().After(deadline)):
+		case err != nil && (soak || time.Since(called) < requestTime || time.Now().After(deadline)):
 			c.err = err
 			return
 		case err != nil:
