@@ -49,10 +49,12 @@ QUICK = $$($(GO) list ./... | grep -v -E '/(api|emit|outbox|worker|app|searchatt
 test-quick: bin/standalone ## Run the tests that need no Temporal server and take no long time
 	bin/standalone with-servers --no-temporal -- $(GOTEST) -short -p 4 -parallel 8 $(QUICK)
 
+# All tests are compiled before servers start: beside a compiler on each core, Temporal takes many seconds for a start.
+COMPILE = $(GO) list -test -export
+
 # The packages that take longest come first, and several at once, as most of them wait.
-# All is compiled before: beside a compiler on each core, Temporal takes many seconds for a start.
 test-unit: bin/standalone ## Run the tests of the product's packages
-	@$(GO) list -test -export ./... >/dev/null
+	@$(COMPILE) ./... >/dev/null
 	bin/standalone with-servers -- $(GOTEST) -timeout 20m -p 4 -parallel 4 ./worker ./api ./internal/egress ./internal/history ./db ./...
 
 # Where no goroutines meet, the race detector finds nothing, and makes a computation five times as slow.
@@ -60,6 +62,7 @@ SEQUENTIAL = "/(webhooks|webhook|workflows|cli|docs|clients/go|gentypes|portal|o
 
 test-race: bin/standalone ## Run the tests of the packages where goroutines meet, with the race detector, as CI does
 	@GO='$(GO)' tools/test-deps.sh compiler
+	@$(COMPILE) -race ./... >/dev/null
 	bin/standalone with-servers -- sh -c '$(GOTEST) -race -timeout 20m -p 3 -parallel 4 ./worker ./api $$($(GO) list ./... | grep -v -E $(SEQUENTIAL) | grep -v -E "/(worker|api)$$")'
 
 test-deps: ## Find what the tests need, or install it: Node, Python with Flask, FastAPI and Django, PgBouncer, nginx, Caddy, Chromium, HAProxy, curl, git, npm packages
@@ -71,6 +74,7 @@ SYSTEM = cd standalone && TESTKIT_BINARY='$(CURDIR)/bin/mathub-webhooks' TESTKIT
 
 # The faults take as long as all the others together, which run beside them.
 test-system: build test-deps ## Run test-faults beside test-e2e and test-portal
+	@cd standalone && $(COMPILE) ./... >/dev/null
 	$(SYSTEM) -timeout 25m -p $(PACKAGES) -parallel $(PARALLEL) ./faults ./e2e ./portal $$($(GO) list ./... | grep -v -E '/(e2e|portal|faults|bench)$$')
 
 test-e2e: build test-deps ## Run the end-to-end tests: the product's processes, its examples and docs
