@@ -38,6 +38,7 @@ type receiverConn struct {
 
 	// Guarded by among.mu.
 	exchanges int
+	begun     int           // exchanges, those that have ended too
 	place     *list.Element // in among.idle; nil: there is an exchange, or it is closed
 	closed    bool
 }
@@ -53,8 +54,16 @@ func (c *receiverConn) begin() {
 	c.among.mu.Lock()
 	defer c.among.mu.Unlock()
 	c.exchanges++
+	c.begun++
 	c.left.Add(exchangeBytes)
 	c.rest(false)
+}
+
+// shared reports whether several exchanges have used the connection.
+func (c *receiverConn) shared() bool {
+	c.among.mu.Lock()
+	defer c.among.mu.Unlock()
+	return c.begun > 1
 }
 
 // end is called when an exchange has ended. It closes the connection that is idle for longest, if there are too many. An exchange

@@ -3,6 +3,8 @@ package egress
 import (
 	"crypto/tls"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -68,4 +70,34 @@ func TestWhatComesWithoutAnExchangeIsBounded(t *testing.T) {
 	require.True(t, post(t, c, r.URL).Success())
 	require.Less(t, <-flooded, 2*idleBytes+(16<<20), "the sockets of both sides take some MiB")
 	require.True(t, post(t, c, r.URL).Success(), "on another connection")
+}
+
+// TestAnAnswerThatEndsAConnectionIsBlamedOnNobodyElse: headers beyond the limit have net/http end an HTTP/2 connection, with all that is
+// in flight on it. Several bots may have webhooks at one host, where one of them shapes the answers to its own.
+func TestAnAnswerThatEndsAConnectionIsBlamedOnNobodyElse(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	arrived, answered := make(chan bool, 2), make(chan bool)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/large" {
+			w.Header().Set("X-Large", strings.Repeat("b", 2*maxResponseHeaderBytes))
+			return
+		}
+		arrived <- true
+		<-answered
+	}))
+	server.EnableHTTP2 = true
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{a.issue(t, nil)}}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	c := newClient(t, Options{RootCAs: a.pool()})
+	other := make(chan Response, 1)
+	go func() { other <- post(t, c, server.URL) }()
+	<-arrived
+	require.Equal(t, invalidResponse, post(t, c, server.URL+"/large").Error)
+	close(answered)
+	got := <-other
+	require.True(t, got.Success(), got.Error)
+	require.Len(t, arrived, 1, "it is sent once more, over a connection of its own")
+	require.True(t, post(t, c, server.URL).Success())
 }

@@ -101,9 +101,10 @@ func (c *Client) roundTrip(e *exchange, cancel context.CancelFunc, u *url.URL, h
 		via = &c.http1
 	}
 	response, err := via.pooled.RoundTrip(newRequest(traced, u, header, body)) //nolint:bodyclose // read closes it
-	if e.mayRepeat(err) && e.reused.Load() && closedByPeer(err) && !asksForHTTP1(err) {
-		// The receiver had closed, or was just closing, a connection kept from before. That is no answer to this
-		// delivery, so it gets one on a new connection, within the same time.
+	if e.mayRepeat(err) && e.sharedConn() && connectionEnded(err) && !asksForHTTP1(err) {
+		// The receiver had closed, or was just closing, a connection kept from before, or the answer to another delivery
+		// has ended it. That is no answer to this delivery, so it gets one on a new connection, which nothing else uses,
+		// within the same time.
 		e.connected.Store(false)
 		response, err = via.fresh.RoundTrip(newRequest(traced, u, header, body)) //nolint:bodyclose // as above
 	}
@@ -157,6 +158,12 @@ func (e *exchange) gotConn(info httptrace.GotConnInfo) {
 		to := netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 		e.to.Store(&to)
 	}
+}
+
+// sharedConn reports whether the connection has served another exchange, before or at the same time.
+func (e *exchange) sharedConn() bool {
+	conn := e.conn.Load()
+	return e.reused.Load() || conn != nil && conn.shared()
 }
 
 // leave ends the use of the connection before, for the next; nil: there is none.

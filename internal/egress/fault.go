@@ -176,7 +176,7 @@ func describe(err error) string {
 		return "connection reset"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), hasAny(text, closedTexts):
 		return "connection closed"
-	case strings.Contains(text, "http2: "), strings.Contains(text, "connection error"):
+	case strings.Contains(text, "http2: "), strings.Contains(text, connectionErrorText):
 		return invalidResponse
 	}
 	return "request failed"
@@ -205,6 +205,15 @@ var closedTexts = []string{
 
 func hasAny(text string, parts []string) bool {
 	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(text, part) })
+}
+
+// connectionErrorText is net/http's word for an HTTP/2 connection that it has ended for what came over it, to all of its requests.
+const connectionErrorText = "connection error"
+
+// connectionEnded reports whether the error is that of a connection, be it closed by its peer or for what the peer sent, which another
+// request may have led to.
+func connectionEnded(err error) bool {
+	return closedByPeer(err) || strings.Contains(err.Error(), connectionErrorText)
 }
 
 // closedByPeer reports whether the error is what a connection gives that its peer has closed; [net.ErrClosed] comes of
