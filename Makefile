@@ -7,7 +7,7 @@ FUZZTIME ?=
 FUZZ_INPUTS ?= 1000000
 GORELEASER ?= $(GO) run github.com/goreleaser/goreleaser/v2@v2.16.0
 VULNDB  ?= https://vuln.go.dev
-# How many of the tests that start servers run at once: of each package, and packages.
+# How many of the tests that need servers run at once: of each package, and packages.
 PARALLEL ?= 6
 PACKAGES ?= 2
 LDFLAGS = -X main.version=$(VERSION)
@@ -52,10 +52,10 @@ test-quick: bin/standalone ## Run the tests that need no Temporal server and tak
 # All tests are compiled before servers start: beside a compiler on each core, Temporal takes many seconds for a start.
 COMPILE = $(GO) list -test -export
 
-# The packages that take longest come first, and several at once, as most of them wait.
+# The packages that take longest come first. More at once take no less time on two cores, and Temporal answers each later.
 test-unit: bin/standalone ## Run the tests of the product's packages
 	@$(COMPILE) ./... >/dev/null
-	bin/standalone with-servers -- $(GOTEST) -timeout 20m -p 4 -parallel 4 ./worker ./api ./internal/egress ./internal/history ./db ./...
+	bin/standalone with-servers -- $(GOTEST) -timeout 20m -p $(PACKAGES) -parallel $(PARALLEL) ./worker ./api ./internal/egress ./internal/history ./db ./...
 
 # Where no goroutines meet, the race detector finds nothing, and makes a computation five times as slow.
 SEQUENTIAL = "/(webhooks|webhook|workflows|cli|docs|clients/go|gentypes|portal|operators|admission|codec|openfiles|ops|pages|problem|settings|simulation)$$"
@@ -63,7 +63,7 @@ SEQUENTIAL = "/(webhooks|webhook|workflows|cli|docs|clients/go|gentypes|portal|o
 test-race: bin/standalone ## Run the tests of the packages where goroutines meet, with the race detector, as CI does
 	@GO='$(GO)' tools/test-deps.sh compiler
 	@$(COMPILE) -race ./... >/dev/null
-	bin/standalone with-servers -- sh -c '$(GOTEST) -race -timeout 20m -p 3 -parallel 4 ./worker ./api $$($(GO) list ./... | grep -v -E $(SEQUENTIAL) | grep -v -E "/(worker|api)$$")'
+	bin/standalone with-servers -- sh -c '$(GOTEST) -race -timeout 20m -p $(PACKAGES) -parallel $(PARALLEL) ./worker ./api $$($(GO) list ./... | grep -v -E $(SEQUENTIAL) | grep -v -E "/(worker|api)$$")'
 
 test-deps: ## Find what the tests need, or install it: Node, Python with Flask, FastAPI and Django, PgBouncer, nginx, Caddy, Chromium, HAProxy, curl, git, npm packages
 	@GO='$(GO)' tools/test-deps.sh
