@@ -211,9 +211,12 @@ func (d *Deliverer) Behind() bool { return d.lag.behind() }
 
 // exchange waits for the host's turn and sends what is to be sent by then. done is not nil where that is nothing.
 func (d *Deliverer) exchange(ctx context.Context, a Attempt, in *attemptInput) (resp egress.Response, header map[string][]string, done *Result, err error) {
-	turn, err := d.cfg.Egress.Turn(ctx, in.url)
-	if err != nil {
+	turn, err := d.turn(ctx, a, *in)
+	switch {
+	case err != nil:
 		return resp, nil, nil, fmt.Errorf("attempt %v was not made: %w", a, err)
+	case turn == nil:
+		return resp, nil, &Result{Status: Queued}, nil // in its place
 	}
 	defer turn.Release()
 	if *in, done, err = d.renew(ctx, a, *in); done != nil || err != nil {
@@ -224,6 +227,23 @@ func (d *Deliverer) exchange(ctx context.Context, a Attempt, in *attemptInput) (
 	}
 	resp, header, err = d.send(ctx, a, *in, turn)
 	return resp, header, nil, err
+}
+
+// roundPatience is how long an attempt of a round waits for its turn, so that the round ends in its activity's time.
+const roundPatience = webhook.AttemptTimeout
+
+// turn waits for a turn. Nil: of a round's attempt, it did not come soon.
+func (d *Deliverer) turn(ctx context.Context, a Attempt, in attemptInput) (*egress.Turn, error) {
+	if a.row == nil {
+		return d.cfg.Egress.Turn(ctx, in.botID, in.url)
+	}
+	soon, cancel := context.WithTimeout(ctx, roundPatience)
+	defer cancel()
+	turn, err := d.cfg.Egress.Turn(soon, in.botID, in.url)
+	if err != nil && ctx.Err() == nil {
+		return nil, nil //nolint:nilnil // it stays planned
+	}
+	return turn, err
 }
 
 // send makes the POST. An error means that our own side failed.

@@ -2,12 +2,14 @@ package delivery
 
 import (
 	"context"
+	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/mathub/webhooks/internal/egress"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -64,6 +66,28 @@ func TestDeliverer_RunRound(t *testing.T) {
 		result := r.round(t, Round{WebhookID: id, BotID: "bot", Rows: state.Due, Window: 32})
 		require.Equal(t, 8, result.Made)
 		require.Len(t, result.State.Due, 4)
+	})
+
+	t.Run("WhatGetsNoPlaceStaysPlanned", func(t *testing.T) {
+		t.Parallel()
+		r, to := newRig(t, func(cfg *Config) {
+			cfg.Egress = egress.New(egress.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowHTTP: true, MaxInFlight: 2, Timeout: time.Minute})
+			t.Cleanup(cfg.Egress.Close)
+		}), newReceiver(t, 200)
+		direct, id := r.subscribe(t, to.url, ""), r.subscribe(t, to.url, "")
+		r.set(t, id, "queued = true")
+		event := r.accepted(t)
+		_, release := to.held(t)
+		first := r.start(First(event.ID, direct)) // has the one place that the bot may have
+		to.arrived(t, 1)
+		began := time.Now()
+		result := r.round(t, Round{WebhookID: id, BotID: "bot", Rows: []history.Row{{EventID: event.ID, Attempt: 1, Step: 1, Trigger: webhook.TriggerEvent}}, Window: 1})
+		require.Zero(t, result.Made)
+		require.GreaterOrEqual(t, time.Since(began), roundPatience)
+		require.Equal(t, 1, r.count(t, "queue"))
+		release()
+		require.NoError(t, (<-first).err)
+		require.Equal(t, 1, r.round(t, Round{WebhookID: id, BotID: "bot", Rows: result.State.Due, Window: 1}).Made)
 	})
 
 	t.Run("AfterAFailureComesOne", func(t *testing.T) {

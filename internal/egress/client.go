@@ -87,8 +87,7 @@ type Client struct {
 	any       transports
 	http1     transports // for receivers whose HTTP/2 asks for HTTP/1.1
 	http1Only http1Hosts
-	slots     chan struct{}
-	hosts     hostSlots
+	places    *places
 	outbound  *outbound
 	tunnels   *tunnels // nil: without a proxy
 	// clientCertificate is for receivers that ask for one; nil: none.
@@ -132,8 +131,7 @@ func New(o Options) *Client {
 		allowHTTP: o.AllowHTTP,
 		timeout:   o.Timeout,
 		now:       o.Now,
-		slots:     make(chan struct{}, o.MaxInFlight),
-		hosts:     hostSlots{limit: o.MaxInFlightPerHost},
+		places:    newPlaces(o.MaxInFlight, o.MaxInFlightPerHost),
 		heartbeat: processHeartbeat(),
 
 		clientCertificate: o.ClientCertificate,
@@ -234,13 +232,14 @@ var ErrPaused = errors.New("egress: this process did not run")
 type Turn struct {
 	client  *Client
 	url     *url.URL
-	host    *hostSlot
+	lane    lane
 	refused string // why nothing may be sent to the URL; there is no place then
 }
 
-// Turn waits for a place for an exchange with the URL: see Options.MaxInFlight and MaxInFlightPerHost. It fails only when ctx
-// is done first. What is to be sent is best read after it, as it may have changed during the wait.
-func (c *Client) Turn(ctx context.Context, rawURL string) (*Turn, error) {
+// Turn waits for a place for an exchange of a bot with the URL: see Options.MaxInFlight and MaxInFlightPerHost. Of either, a bot gets
+// no more than it leaves free; "" is none, which gets any. It fails only when ctx is done first. What is to be sent is best read after
+// it, as it may have changed during the wait.
+func (c *Client) Turn(ctx context.Context, bot, rawURL string) (*Turn, error) {
 	u, ok := parseURL(rawURL)
 	if !ok {
 		return &Turn{refused: "invalid url"}, nil
@@ -249,24 +248,17 @@ func (c *Client) Turn(ctx context.Context, rawURL string) (*Turn, error) {
 		c.countBlocked(ctx, "scheme")
 		return &Turn{refused: "blocked: https only"}, nil
 	}
-	host, err := c.hosts.acquire(ctx, u.Host)
-	if err != nil {
-		return nil, fmt.Errorf("egress: waiting for the host's turn: %w", err)
+	l := lane{bot, u.Host}
+	if err := c.places.acquire(ctx, l); err != nil {
+		return nil, fmt.Errorf("egress: waiting for a place: %w", err)
 	}
-	select {
-	case c.slots <- struct{}{}:
-	case <-ctx.Done():
-		c.hosts.release(u.Host, host)
-		return nil, fmt.Errorf("egress: waiting for a slot: %w", context.Cause(ctx))
-	}
-	return &Turn{client: c, url: u, host: host}, nil
+	return &Turn{client: c, url: u, lane: l}, nil
 }
 
 // Release gives the place back.
 func (t *Turn) Release() {
-	if t.host != nil {
-		<-t.client.slots
-		t.client.hosts.release(t.url.Host, t.host)
+	if t.client != nil {
+		t.client.places.release(t.lane)
 	}
 }
 
@@ -294,9 +286,9 @@ func (t *Turn) Post(ctx context.Context, header http.Header, body []byte) (Respo
 	return r, nil
 }
 
-// Post waits for a turn and takes it: see Turn.
+// Post waits for a turn of no bot and takes it: see Turn.
 func (c *Client) Post(ctx context.Context, rawURL string, header http.Header, body []byte) (Response, error) {
-	turn, err := c.Turn(ctx, rawURL)
+	turn, err := c.Turn(ctx, "", rawURL)
 	if err != nil {
 		return Response{}, err
 	}

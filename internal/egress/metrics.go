@@ -27,8 +27,8 @@ func (c *Client) measured(m metric.Meter) {
 		if known := c.OutboundAccess(ctx); known.DNS == AccessFailed || known.Network == AccessFailed {
 			o.ObserveInt64(access, 0)
 		}
-		o.ObserveInt64(underWay, int64(len(c.slots)))
-		o.ObserveInt64(limit, int64(cap(c.slots)))
+		o.ObserveInt64(underWay, int64(c.places.inFlight()))
+		o.ObserveInt64(limit, int64(c.places.most))
 	}, underWay, limit, access)
 }
 

@@ -61,7 +61,7 @@ func TestInFlightIsBounded(t *testing.T) {
 			group.Wait()
 			require.Zero(t, failed.Load())
 			require.LessOrEqual(t, r.Accepted(), 4)
-			require.Empty(t, c.hosts.hosts, "nothing is kept of a host")
+			requireNoneTaken(t, c)
 		})
 	}
 }
@@ -112,7 +112,7 @@ func TestWaitEndsWithTheCaller(t *testing.T) {
 			first := <-done
 			require.True(t, first.Success())
 			require.True(t, post(t, c, r.URL).Success(), "no place was lost")
-			require.Empty(t, c.hosts.hosts)
+			requireNoneTaken(t, c)
 		})
 	}
 }
@@ -135,4 +135,59 @@ func TestHangingHostLeavesPlaces(t *testing.T) {
 	require.Equal(t, 4, silent.Accepted())
 	cancel()
 	group.Wait()
+}
+
+func requireNoneTaken(t *testing.T, c *Client) {
+	t.Helper()
+	require.Zero(t, c.places.inFlight())
+	require.Empty(t, c.places.ofBot)
+	require.Empty(t, c.places.ofHost)
+	require.Empty(t, c.places.ofLane)
+	require.Empty(t, c.places.waiting)
+	require.Zero(t, c.places.turns.Len())
+}
+
+// TestABotLeavesPlacesToOthers: whose receivers are slow, at however many hosts, has half of the places at most, and so at a host that it
+// shares with others.
+func TestABotLeavesPlacesToOthers(t *testing.T) {
+	t.Parallel()
+	for name, hosts := range map[string]int{"with many hosts": 8, "with one host": 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newClient(t, Options{MaxInFlight: 16 * hosts, MaxInFlightPerHost: 16})
+			var waiting []*atomic.Int32
+			var urls []string
+			var group sync.WaitGroup
+			inFlight := func() (n int) {
+				for _, w := range waiting {
+					n += int(w.Load())
+				}
+				return n
+			}
+			send := func(bot, url string) {
+				group.Go(func() {
+					turn, err := c.Turn(context.Background(), bot, url)
+					if err != nil {
+						return
+					}
+					defer turn.Release()
+					_, _ = turn.Post(context.Background(), nil, nil)
+				})
+			}
+			for range hosts {
+				r, w, open := gate(t)
+				defer group.Wait()
+				defer open()
+				waiting, urls = append(waiting, w), append(urls, r.URL)
+				for range 32 {
+					send("slow", r.URL)
+				}
+			}
+			require.Eventually(t, func() bool { return inFlight() == 8*hosts }, slack, time.Millisecond)
+			for _, bot := range []string{"a", "b"} {
+				send(bot, urls[0])
+			}
+			require.Eventually(t, func() bool { return inFlight() == 8*hosts+2 }, slack, time.Millisecond, "others wait for none of it")
+		})
+	}
 }
