@@ -80,6 +80,21 @@ func TestEvents_LogAndOneEvent(t *testing.T) {
 	require.NotContains(t, other.get("/portal/events").body, "Alpha")
 }
 
+// TestANonceIsShownOnceItWasSent: a bot can have a verification wait, and have whatever it may publish at another's endpoint answer it.
+func TestANonceIsShownOnceItWasSent(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	id, _ := s.bot()
+	b := s.signIn(id, bots.Manage)
+	hook := b.subscribe(hookForm("name", "Alpha"))
+	s.accept("e-verify", "webhook.verify", `{"event":"webhook.verify","data":{"nonce":"JBSWY3DPEHPK3PXP"}}`, 10, id)
+	_, err := s.pool.Exec(t.Context(), "INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at) VALUES ($1, 'e-verify', 1, 0, 'verify', now())", hook[len(list)+1:])
+	require.NoError(t, err)
+	require.Equal(t, http.StatusNotFound, b.get("/portal/events/e-verify").status)
+	s.attempt(hook, "e-verify", 1, false)
+	require.Contains(t, b.get("/portal/events/e-verify").body, "JBSWY3DPEHPK3PXP")
+}
+
 // TestEvents_Pages: each event is on one page, once, also where many were accepted at one moment.
 func TestEvents_Pages(t *testing.T) {
 	t.Parallel()

@@ -64,7 +64,8 @@ func (r *Reader) EventsAt(ctx context.Context, eventIDs []string, webhookIDs []u
 	return taken, err
 }
 
-// BotEvent reads an event that concerns a bot, or that one of its webhooks got: a test goes to one webhook. Another is not found.
+// BotEvent reads an event that concerns a bot, or that one of its webhooks got: a test goes to one webhook. Another is not found, nor is a
+// verification before it was attempted: who knows its nonce by then could publish it at an endpoint of somebody else.
 func (r *Reader) BotEvent(ctx context.Context, botID, id string, webhookIDs []uuid.UUID) (event db.GetEventRow, taken []db.EventsAtWebhooksRow, err error) {
 	if event, err = r.Event(ctx, id); err != nil {
 		return event, nil, err
@@ -74,6 +75,9 @@ func (r *Reader) BotEvent(ctx context.Context, botID, id string, webhookIDs []uu
 		return event, nil, err
 	}
 	taken = at[event.ID]
+	if event.Type == string(webhook.Verify) {
+		taken = slices.DeleteFunc(taken, func(row db.EventsAtWebhooksRow) bool { return row.Attempts == 0 })
+	}
 	concerns, err := r.concerns(ctx, event, botID)
 	if err == nil && !concerns && len(taken) == 0 {
 		err = problem.ErrNotFound
