@@ -35,6 +35,31 @@ func (q *Queries) BlownSince(ctx context.Context, db DBTX, class string) (time.T
 	return blown_at, err
 }
 
+const botsWithActiveWebhooks = `-- name: BotsWithActiveWebhooks :many
+SELECT DISTINCT bot_id FROM webhooks WHERE is_active LIMIT $1
+`
+
+// The first @most of them that are found.
+func (q *Queries) BotsWithActiveWebhooks(ctx context.Context, db DBTX, most int32) ([]string, error) {
+	rows, err := db.Query(ctx, botsWithActiveWebhooks, most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var bot_id string
+		if err := rows.Scan(&bot_id); err != nil {
+			return nil, err
+		}
+		items = append(items, bot_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const countActiveWebhooks = `-- name: CountActiveWebhooks :one
 SELECT count(*) FROM webhooks WHERE is_active
 `

@@ -16,6 +16,10 @@ WHERE NOT is_active AND disabled_reason = 'failures' AND failure_class = @class
 -- name: CountActiveWebhooks :one
 SELECT count(*) FROM webhooks WHERE is_active;
 
+-- name: BotsWithActiveWebhooks :many
+-- The first @most of them that are found.
+SELECT DISTINCT bot_id FROM webhooks WHERE is_active LIMIT @most;
+
 -- name: BlowFuse :exec
 -- One that was reset, and is not undone yet, blows again with what it has to undo. For a day, no webhook is said to be failing.
 WITH noted AS (UPDATE failing_passes SET fuse_at = now())

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,12 +18,13 @@ import (
 
 // The fuse keeps a fault of our own network, which looks to each receiver as if it were the receiver's, from disabling
 // webhooks in numbers. It blows for a class of failure that could be ours (egress.CouldBeOurs) when more than a fifth of
-// the active webhooks, at five hosts or more, would be disabled by it within five minutes. Then none is disabled by that
-// class, and those that were within the five minutes are enabled again and recovered. It is reset by the first success of
+// the active webhooks, at five hosts or more and of three bots or more (or all, where there are fewer: one bot may have whatever names it
+// likes), would be disabled by it within five minutes. Then none is disabled by that class, and those that were within the five minutes are enabled again and recovered. It is reset by the first success of
 // a webhook that failed so (dns: at a name), or by an operator.
 const (
 	fuseSpan  = 5 * time.Minute
 	fuseHosts = 5
+	fuseBots  = 3
 	fuseShare = 5 // one in so many
 )
 
@@ -38,36 +40,58 @@ func disproves(class, host string) bool {
 type fuseState struct {
 	held     bool            // it is blown
 	hosts    map[string]bool // of the webhooks that the class has disabled lately
+	bots     map[string]bool // likewise
 	disabled int             // how many these are, with those of the batch
 	before   int             // without those
 	active   int             // all that were active before the batch; 0: that was not counted yet
+	others   []string        // of the bots that have these, the first fuseBots
 }
 
-// isHeld says whether the fuse of a class of failure keeps it from disabling one webhook more, at a host, and blows it when
-// it must. One that it does not keep is disabled by the batch.
-func (r *Recorder) isHeld(ctx context.Context, s *batchState, class, host string) (bool, error) {
+// isHeld says whether the fuse of a class of failure keeps it from disabling one webhook more, and blows it when it must. One that it does
+// not keep is disabled by the batch.
+func (r *Recorder) isHeld(ctx context.Context, s *batchState, class string, w db.WebhookHealthRow) (bool, error) {
 	f, err := r.fuse(ctx, s, class)
 	if err != nil || f.held {
 		return err == nil, err
 	}
-	f.hosts[webhook.Hostname(host)] = true
+	f.add(w.BotID, w.Origin)
 	f.disabled++
 	if len(f.hosts) < fuseHosts {
 		return false, nil
 	}
-	if f.active == 0 {
-		active, err := r.queries.CountActiveWebhooks(ctx, s.tx)
-		if err != nil {
-			return false, err
-		}
-		f.active = int(active)
+	if err := r.countActive(ctx, s, f); err != nil {
+		return false, err
 	}
-	if fuseShare*f.disabled <= f.active+f.before {
+	if fuseShare*f.disabled <= f.active+f.before || !f.ofManyBots() {
 		return false, nil
 	}
 	f.held = true
 	s.out.blown = append(s.out.blown, class)
 	return true, r.queries.BlowFuse(ctx, s.tx, class)
+}
+
+func (f *fuseState) add(botID, origin string) {
+	f.hosts[webhook.Hostname(webhook.HostOf(origin))] = true
+	f.bots[botID] = true
+}
+
+// ofManyBots says whether the class has disabled webhooks of fuseBots bots, or of all that have any.
+func (f *fuseState) ofManyBots() bool {
+	return len(f.bots) >= fuseBots || !slices.ContainsFunc(f.others, func(botID string) bool { return !f.bots[botID] })
+}
+
+// countActive counts the active webhooks, unless the batch has.
+func (r *Recorder) countActive(ctx context.Context, s *batchState, f *fuseState) error {
+	if f.active > 0 {
+		return nil
+	}
+	active, err := r.queries.CountActiveWebhooks(ctx, s.tx)
+	if err != nil {
+		return err
+	}
+	f.active = int(active)
+	f.others, err = r.queries.BotsWithActiveWebhooks(ctx, s.tx, fuseBots)
+	return err
 }
 
 // fuse reads how the fuse of a class stands, unless the batch knows.
@@ -79,7 +103,7 @@ func (r *Recorder) fuse(ctx context.Context, s *batchState, class string) (*fuse
 	if err != nil {
 		return nil, err
 	}
-	f := &fuseState{held: held, hosts: map[string]bool{}}
+	f := &fuseState{held: held, hosts: map[string]bool{}, bots: map[string]bool{}}
 	if s.fuses[class] = f; held {
 		return f, nil
 	}
@@ -93,7 +117,7 @@ func (r *Recorder) fuse(ctx context.Context, s *batchState, class string) (*fuse
 		return f, err
 	}
 	for _, w := range before {
-		f.hosts[webhook.Hostname(webhook.HostOf(w.Origin))] = true
+		f.add(w.BotID, w.Origin)
 	}
 	f.before, f.disabled = len(before), len(before)
 	return f, nil

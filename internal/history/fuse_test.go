@@ -86,6 +86,21 @@ func TestRecorder_Fuse(t *testing.T) {
 		require.False(t, b.fail(t, 10, theirs), "another class disables as ever")
 	})
 
+	// One bot has any number of names at hand, and whatever share of a small installation its webhooks are.
+	t.Run("DoesNotBlowForOneBotAmongOthers", func(t *testing.T) {
+		t.Parallel()
+		b := newFuseBox(t, 10, 10)
+		for i := range 5 {
+			b.ids = append(b.ids, addWebhookOf(t, b.pool, fmt.Sprint("other", i), "https://other.example/"))
+		}
+		for i := range 11 {
+			require.False(t, b.fail(t, i, ours), "webhook %d", i)
+		}
+		require.Zero(t, b.blown(t), "two bots are not many")
+		require.True(t, b.fail(t, 11, ours))
+		require.Equal(t, 1, b.blown(t))
+	})
+
 	t.Run("BlowsByPostgresClock", func(t *testing.T) {
 		t.Parallel()
 		b := newFuseBox(t, 10, 10)

@@ -202,7 +202,7 @@ func (r *Recorder) retryHead(ctx context.Context, s *batchState, rec *recording,
 func (r *Recorder) tallyAttempt(ctx context.Context, s *batchState, a Attempt, was Health) error {
 	now := was.After(a, false)
 	if was.Active && !now.Active && egress.CouldBeOurs(a.Class) {
-		held, err := r.isHeld(ctx, s, a.Class, webhook.HostOf(s.webhooks[a.WebhookID].Origin))
+		held, err := r.isHeld(ctx, s, a.Class, s.webhooks[a.WebhookID])
 		if err != nil {
 			return err
 		}
