@@ -18,9 +18,10 @@ import (
 
 // The fuse keeps a fault of our own network, which looks to each receiver as if it were the receiver's, from disabling
 // webhooks in numbers. It blows for a class of failure that could be ours (egress.CouldBeOurs) when more than a fifth of
-// the active webhooks, at five hosts or more and of three bots or more (or all, where there are fewer: one bot may have whatever names it
-// likes), would be disabled by it within five minutes. Then none is disabled by that class, and those that were within the five minutes are enabled again and recovered. It is reset by the first success of
-// a webhook that failed so (dns: at a name), or by an operator.
+// the active webhooks would be disabled by it within five minutes, at five hosts or more, and of three bots or more (all,
+// where there are fewer): one bot has as many names as it likes. Then none is disabled by that class, and those that were
+// within the five minutes are enabled again and recovered. It is reset by the first success of a webhook that failed so
+// (dns: at a name), or by an operator.
 const (
 	fuseSpan  = 5 * time.Minute
 	fuseHosts = 5
