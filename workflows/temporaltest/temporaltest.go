@@ -3,6 +3,7 @@ package temporaltest
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
@@ -33,7 +35,10 @@ func NewNamespace(t testing.TB) (c client.Client, namespace string) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	options := client.Options{HostPort: address, Namespace: "test-" + uuid.NewString(), Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler))}
+	options := client.Options{
+		HostPort: address, Namespace: "test-" + uuid.NewString(), Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler)),
+		ConnectionOptions: client.ConnectionOptions{DialOptions: []grpc.DialOption{grpc.WithChainUnaryInterceptor(patiently)}},
+	}
 	namespaces, err := client.NewNamespaceClient(options)
 	require.NoError(t, err)
 	defer namespaces.Close()
@@ -52,4 +57,27 @@ func NewNamespace(t testing.TB) (c client.Client, namespace string) {
 		return err == nil
 	}, time.Minute, 50*time.Millisecond)
 	return c, options.Namespace
+}
+
+const (
+	// sdkPatience is what the SDK gives each call that is no poll.
+	sdkPatience = 10 * time.Second
+	// patience is for a machine on which more runs than the tests: the server takes longer then.
+	patience = 2 * time.Minute
+)
+
+// patiently makes a call that got the SDK's time with more of it. A caller's own, which is shorter, stays.
+func patiently(ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+	deadline, ok := ctx.Deadline()
+	if left := time.Until(deadline); !ok || left > sdkPatience || left < sdkPatience*9/10 {
+		return invoke(ctx, method, request, reply, conn, options...)
+	}
+	longer, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		if errors.Is(ctx.Err(), context.Canceled) {
+			cancel()
+		}
+	})()
+	return invoke(longer, method, request, reply, conn, options...)
 }
