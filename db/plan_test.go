@@ -374,6 +374,7 @@ func TestTheHistoryIsReadFromIndexes(t *testing.T) {
 			"a webhook's summary": {fmt.Sprintf("summaries (now() - interval '1 day', '{0,16}', 1000, '{%s}')", id), 1, 400},
 			"a month's days":      {fmt.Sprintf("stats ('{%s}', 86400, now() - interval '1 month', now())", id), 30, 50},
 		} {
+			explain(t, conn, c.execute) // the first of a function reads catalogs as well, so many blocks as are not cached
 			p := explain(t, conn, c.execute)
 			require.InDelta(t, c.rows, p.Rows, 0.1, name)
 			require.LessOrEqual(t, p.blocks(), c.most, "%s, %s: %s", name, mode, p.text)
