@@ -432,10 +432,16 @@ func (q *Queries) Postpone(ctx context.Context, db DBTX, arg PostponeParams) err
 
 const queueState = `-- name: QueueState :one
 SELECT w.bot_id, w.origin, w.is_active, w.queued, w.ordered, w.failure_count, p.paused,
-       (SELECT count(*) FROM (SELECT FROM queue c WHERE c.webhook_id = w.id LIMIT $1) AS counted) AS waiting,
+       (SELECT count(*) FROM (
+           SELECT FROM queue c WHERE c.webhook_id = w.id AND c.due_at >= $1::timestamptz
+           ORDER BY c.due_at, c.seq LIMIT $2
+       ) AS counted) AS waiting,
        coalesce(greatest(0, extract(epoch FROM CASE
            WHEN p.paused THEN (SELECT min(l.due_at) FROM queue l WHERE l.webhook_id = w.id AND l.due_at > now())
-           ELSE (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = w.id)
+           ELSE (
+               SELECT q.due_at FROM queue q WHERE q.webhook_id = w.id AND q.due_at >= $1::timestamptz
+               ORDER BY q.due_at, q.seq LIMIT 1
+           )
        END - now())), 0)::float8 AS next_in,
        coalesce(greatest(0, extract(epoch FROM CASE
            WHEN greatest(w.resume_at, w.ordered_from) > now() THEN least(greatest(w.resume_at, w.ordered_from), (
@@ -446,13 +452,15 @@ SELECT w.bot_id, w.origin, w.is_active, w.queued, w.ordered, w.failure_count, p.
        coalesce((SELECT f.error FROM deliveries f WHERE f.webhook_id = w.id AND NOT f.success AND f.trigger <> 'verify'
            AND w.failure_count > 0 ORDER BY f.seq DESC LIMIT 1), '')::text AS last_error,
        coalesce((SELECT r.after_time FROM recoveries r WHERE w.ordered AND r.webhook_id = w.id AND r.state = 'running'
-           AND NOT r.looked_through), 'epoch')::timestamptz AS ordered_upto
+           AND NOT r.looked_through), 'epoch')::timestamptz AS ordered_upto,
+       EXISTS (SELECT FROM recoveries v WHERE v.webhook_id = w.id AND v.state = 'running') AS recovers, now()::timestamptz AS now
 FROM webhooks w
 CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS paused) AS p
-WHERE w.id = $2
+WHERE w.id = $3
 `
 
 type QueueStateParams struct {
+	Since       time.Time
 	MostCounted int32
 	ID          uuid.UUID
 }
@@ -470,15 +478,18 @@ type QueueStateRow struct {
 	ResumeIn     float64
 	LastError    string
 	OrderedUpto  time.Time
+	Recovers     bool
+	Now          time.Time
 }
 
-// A webhook, and how its queue stands. waiting counts @most_counted rows at most. Delays are in seconds from now, 0 for
+// A webhook, and how its queue stands, of what is due since @since: see heads. Postgres takes the one index that has the order. waiting
+// counts @most_counted rows at most. Delays are in seconds from now, 0 for
 // what is due; next_in is, of a paused webhook, that of the first row that is not due yet; 0: there is none. A rest lasts until the
 // next attempt that a person asked for.
 // ordered_upto is up to where an ordered webhook's running recovery has looked: what was accepted later waits for what that may
 // yet find. 1970: for nothing.
 func (q *Queries) QueueState(ctx context.Context, db DBTX, arg QueueStateParams) (QueueStateRow, error) {
-	row := db.QueryRow(ctx, queueState, arg.MostCounted, arg.ID)
+	row := db.QueryRow(ctx, queueState, arg.Since, arg.MostCounted, arg.ID)
 	var i QueueStateRow
 	err := row.Scan(
 		&i.BotID,
@@ -493,6 +504,8 @@ func (q *Queries) QueueState(ctx context.Context, db DBTX, arg QueueStateParams)
 		&i.ResumeIn,
 		&i.LastError,
 		&i.OrderedUpto,
+		&i.Recovers,
+		&i.Now,
 	)
 	return i, err
 }
@@ -649,7 +662,7 @@ func (q *Queries) SweepSoon(ctx context.Context, db DBTX) error {
 }
 
 const takeDue = `-- name: TakeDue :many
-SELECT due.event_id, due.attempt, due.step, due.trigger, due.recovery_id
+SELECT due.event_id, due.attempt, due.step, due.trigger, due.recovery_id, due.due_at
 FROM (
     (SELECT m.event_id, m.attempt, m.step, m.trigger, m.recovery_id, m.due_at, m.seq, 1 AS class
      FROM queue m
@@ -659,7 +672,7 @@ FROM (
     UNION ALL
     (SELECT q.event_id, q.attempt, q.step, q.trigger, q.recovery_id, q.due_at, q.seq, 2 AS class
      FROM queue q
-     WHERE q.webhook_id = $1 AND q.due_at <= coalesce($3::timestamptz, now())
+     WHERE q.webhook_id = $1 AND q.due_at >= $3::timestamptz AND q.due_at <= coalesce($4::timestamptz, now())
        AND q.trigger NOT IN ('test', 'redeliver', 'verify')
      ORDER BY q.due_at, q.seq
      LIMIT $2)
@@ -671,6 +684,7 @@ LIMIT $2
 type TakeDueParams struct {
 	WebhookID uuid.UUID
 	Most      int32
+	Since     time.Time
 	Upto      *time.Time
 }
 
@@ -680,12 +694,18 @@ type TakeDueRow struct {
 	Step       int32
 	Trigger    DeliveryTrigger
 	RecoveryID uuid.NullUUID
+	DueAt      time.Time
 }
 
-// What is due, oldest first, after what a person asked for, also where that was put off. Of the others, what is due by upto; NULL:
-// by now.
+// What is due, oldest first, after what a person asked for, also where that was put off. Of the others, what is due since @since, and
+// by upto; NULL: by now.
 func (q *Queries) TakeDue(ctx context.Context, db DBTX, arg TakeDueParams) ([]TakeDueRow, error) {
-	rows, err := db.Query(ctx, takeDue, arg.WebhookID, arg.Most, arg.Upto)
+	rows, err := db.Query(ctx, takeDue,
+		arg.WebhookID,
+		arg.Most,
+		arg.Since,
+		arg.Upto,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -699,6 +719,7 @@ func (q *Queries) TakeDue(ctx context.Context, db DBTX, arg TakeDueParams) ([]Ta
 			&i.Step,
 			&i.Trigger,
 			&i.RecoveryID,
+			&i.DueAt,
 		); err != nil {
 			return nil, err
 		}
@@ -713,8 +734,11 @@ func (q *Queries) TakeDue(ctx context.Context, db DBTX, arg TakeDueParams) ([]Ta
 const unwoken = `-- name: Unwoken :many
 SELECT DISTINCT r.webhook_id::uuid AS webhook_id
 FROM (SELECT unnest($1::uuid[]) AS webhook_id, unnest($2::bigint[]) AS seq, unnest($3::timestamptz[]) AS due_at) AS r
-WHERE CASE WHEN EXISTS (
-    SELECT FROM queue q WHERE q.webhook_id = r.webhook_id AND q.due_at <= greatest(r.due_at, now()) AND q.seq < r.seq
+WHERE CASE WHEN (
+    SELECT true FROM queue q
+    WHERE q.webhook_id = r.webhook_id AND q.due_at >= least(r.due_at, now()) - interval '1 minute'
+      AND q.due_at <= greatest(r.due_at, now()) AND q.seq < r.seq
+    ORDER BY q.due_at, q.seq LIMIT 1
 ) THEN r.due_at > now() AND EXISTS (
     SELECT FROM webhooks w CROSS JOIN LATERAL pauses_of(w.bot_id, w.origin) WHERE w.id = r.webhook_id
 ) ELSE r.due_at > now() OR NOT EXISTS (
@@ -730,7 +754,9 @@ type UnwokenParams struct {
 
 // Of some rows, the webhooks that need to be woken: nothing older, and due no later, wakes them already. Asked after the
 // rows are committed: of rows that do not see each other the oldest wakes, and a queue that works on an older row looks
-// again when it has removed that. What is due while a pause covers it, the sweep wakes once that is over; what is due later, no other row
+// again when it has removed that. What has been due for a minute longer is not looked for: it might be rows that are gone, and that a
+// long transaction, such as a dump's, keeps in the index. What is due while a pause covers it, the sweep wakes once that is over; what
+// is due later, no other row
 // wakes, as those may be gone by then.
 func (q *Queries) Unwoken(ctx context.Context, db DBTX, arg UnwokenParams) ([]uuid.UUID, error) {
 	rows, err := db.Query(ctx, unwoken, arg.WebhookIds, arg.Seqs, arg.DueAts)

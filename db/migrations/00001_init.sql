@@ -550,14 +550,16 @@ CREATE INDEX queue_of_recovery ON queue (recovery_id) WHERE recovery_id IS NOT N
 
 -- When the last rows of some ordered webhooks are due, in their order, and the lock under which others are added. It lasts until
 -- the transaction ends, so that who adds rows later sees these: each statement in here sees what was committed before it began.
--- It is one of 64 locks, as Postgres has room for few. NULL: none are asked for.
+-- It is one of 64 locks, as Postgres has room for few. NULL: none are asked for. What was due before, no new row follows: it is not
+-- looked for, as it may be gone, and kept in the index by a long transaction, such as a dump's.
 -- +goose StatementBegin
 CREATE FUNCTION lock_order(webhook_ids uuid[]) RETURNS timestamptz[] LANGUAGE plpgsql VOLATILE STRICT AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('lock_order'), l.n)
     FROM (SELECT DISTINCT hashtext(u.id::text) & 63 AS n FROM unnest(webhook_ids) AS u (id) ORDER BY 1) AS l;
     RETURN ARRAY(
-        SELECT (SELECT q.due_at FROM queue q WHERE q.webhook_id = u.id AND q.trigger NOT IN ('test', 'redeliver', 'verify')
+        SELECT (SELECT q.due_at FROM queue q WHERE q.webhook_id = u.id AND q.due_at > now() - interval '1 second'
+                AND q.trigger NOT IN ('test', 'redeliver', 'verify')
             ORDER BY q.due_at DESC LIMIT 1)
         FROM unnest(webhook_ids) WITH ORDINALITY AS u (id, n)
         ORDER BY u.n

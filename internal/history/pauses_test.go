@@ -223,7 +223,7 @@ func TestPauses_Wakes(t *testing.T) {
 	paused, other := addWebhookAt(t, pool, "https://paused.example"), addWebhookAt(t, pool, "https://other.example")
 	begin1(t, pool, PauseHost, "paused.example")
 	for _, id := range []uuid.UUID{paused, other} {
-		addRow(t, pool, id, "old", webhook.TriggerEvent, -time.Hour)
+		addRow(t, pool, id, "old", webhook.TriggerEvent, -30*time.Second)
 		enqueue(t, r, Plan{WebhookID: id, EventID: "new", Number: 1, Step: 1, Trigger: webhook.TriggerEvent})
 	}
 	fresh := addWebhookAt(t, pool, "https://paused.example")
