@@ -432,16 +432,10 @@ func (q *Queries) Postpone(ctx context.Context, db DBTX, arg PostponeParams) err
 
 const queueState = `-- name: QueueState :one
 SELECT w.bot_id, w.origin, w.is_active, w.queued, w.ordered, w.failure_count, p.paused,
-       (SELECT count(*) FROM (
-           SELECT FROM queue c WHERE c.webhook_id = w.id AND c.due_at >= $1::timestamptz
-           ORDER BY c.due_at, c.seq LIMIT $2
-       ) AS counted) AS waiting,
+       (SELECT count(*) FROM (SELECT FROM queue c WHERE c.webhook_id = w.id LIMIT $1) AS counted) AS waiting,
        coalesce(greatest(0, extract(epoch FROM CASE
            WHEN p.paused THEN (SELECT min(l.due_at) FROM queue l WHERE l.webhook_id = w.id AND l.due_at > now())
-           ELSE (
-               SELECT q.due_at FROM queue q WHERE q.webhook_id = w.id AND q.due_at >= $1::timestamptz
-               ORDER BY q.due_at, q.seq LIMIT 1
-           )
+           ELSE (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = w.id)
        END - now())), 0)::float8 AS next_in,
        coalesce(greatest(0, extract(epoch FROM CASE
            WHEN greatest(w.resume_at, w.ordered_from) > now() THEN least(greatest(w.resume_at, w.ordered_from), (
@@ -452,15 +446,13 @@ SELECT w.bot_id, w.origin, w.is_active, w.queued, w.ordered, w.failure_count, p.
        coalesce((SELECT f.error FROM deliveries f WHERE f.webhook_id = w.id AND NOT f.success AND f.trigger <> 'verify'
            AND w.failure_count > 0 ORDER BY f.seq DESC LIMIT 1), '')::text AS last_error,
        coalesce((SELECT r.after_time FROM recoveries r WHERE w.ordered AND r.webhook_id = w.id AND r.state = 'running'
-           AND NOT r.looked_through), 'epoch')::timestamptz AS ordered_upto,
-       EXISTS (SELECT FROM recoveries v WHERE v.webhook_id = w.id AND v.state = 'running') AS recovers, now()::timestamptz AS now
+           AND NOT r.looked_through), 'epoch')::timestamptz AS ordered_upto
 FROM webhooks w
 CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS paused) AS p
-WHERE w.id = $3
+WHERE w.id = $2
 `
 
 type QueueStateParams struct {
-	Since       time.Time
 	MostCounted int32
 	ID          uuid.UUID
 }
@@ -478,18 +470,15 @@ type QueueStateRow struct {
 	ResumeIn     float64
 	LastError    string
 	OrderedUpto  time.Time
-	Recovers     bool
-	Now          time.Time
 }
 
-// A webhook, and how its queue stands, of what is due since @since: see heads. Postgres takes the one index that has the order. waiting
-// counts @most_counted rows at most. Delays are in seconds from now, 0 for
+// A webhook, and how its queue stands. waiting counts @most_counted rows at most. Delays are in seconds from now, 0 for
 // what is due; next_in is, of a paused webhook, that of the first row that is not due yet; 0: there is none. A rest lasts until the
 // next attempt that a person asked for.
 // ordered_upto is up to where an ordered webhook's running recovery has looked: what was accepted later waits for what that may
 // yet find. 1970: for nothing.
 func (q *Queries) QueueState(ctx context.Context, db DBTX, arg QueueStateParams) (QueueStateRow, error) {
-	row := db.QueryRow(ctx, queueState, arg.Since, arg.MostCounted, arg.ID)
+	row := db.QueryRow(ctx, queueState, arg.MostCounted, arg.ID)
 	var i QueueStateRow
 	err := row.Scan(
 		&i.BotID,
@@ -504,8 +493,6 @@ func (q *Queries) QueueState(ctx context.Context, db DBTX, arg QueueStateParams)
 		&i.ResumeIn,
 		&i.LastError,
 		&i.OrderedUpto,
-		&i.Recovers,
-		&i.Now,
 	)
 	return i, err
 }
@@ -662,7 +649,7 @@ func (q *Queries) SweepSoon(ctx context.Context, db DBTX) error {
 }
 
 const takeDue = `-- name: TakeDue :many
-SELECT due.event_id, due.attempt, due.step, due.trigger, due.recovery_id, due.due_at
+SELECT due.event_id, due.attempt, due.step, due.trigger, due.recovery_id
 FROM (
     (SELECT m.event_id, m.attempt, m.step, m.trigger, m.recovery_id, m.due_at, m.seq, 1 AS class
      FROM queue m
@@ -672,7 +659,7 @@ FROM (
     UNION ALL
     (SELECT q.event_id, q.attempt, q.step, q.trigger, q.recovery_id, q.due_at, q.seq, 2 AS class
      FROM queue q
-     WHERE q.webhook_id = $1 AND q.due_at >= $3::timestamptz AND q.due_at <= coalesce($4::timestamptz, now())
+     WHERE q.webhook_id = $1 AND q.due_at <= coalesce($3::timestamptz, now())
        AND q.trigger NOT IN ('test', 'redeliver', 'verify')
      ORDER BY q.due_at, q.seq
      LIMIT $2)
@@ -684,7 +671,6 @@ LIMIT $2
 type TakeDueParams struct {
 	WebhookID uuid.UUID
 	Most      int32
-	Since     time.Time
 	Upto      *time.Time
 }
 
@@ -694,18 +680,12 @@ type TakeDueRow struct {
 	Step       int32
 	Trigger    DeliveryTrigger
 	RecoveryID uuid.NullUUID
-	DueAt      time.Time
 }
 
-// What is due, oldest first, after what a person asked for, also where that was put off. Of the others, what is due since @since, and
-// by upto; NULL: by now.
+// What is due, oldest first, after what a person asked for, also where that was put off. Of the others, what is due by upto; NULL:
+// by now.
 func (q *Queries) TakeDue(ctx context.Context, db DBTX, arg TakeDueParams) ([]TakeDueRow, error) {
-	rows, err := db.Query(ctx, takeDue,
-		arg.WebhookID,
-		arg.Most,
-		arg.Since,
-		arg.Upto,
-	)
+	rows, err := db.Query(ctx, takeDue, arg.WebhookID, arg.Most, arg.Upto)
 	if err != nil {
 		return nil, err
 	}
@@ -719,7 +699,6 @@ func (q *Queries) TakeDue(ctx context.Context, db DBTX, arg TakeDueParams) ([]Ta
 			&i.Step,
 			&i.Trigger,
 			&i.RecoveryID,
-			&i.DueAt,
 		); err != nil {
 			return nil, err
 		}
@@ -754,10 +733,9 @@ type UnwokenParams struct {
 
 // Of some rows, the webhooks that need to be woken: nothing older, and due no later, wakes them already. Asked after the
 // rows are committed: of rows that do not see each other the oldest wakes, and a queue that works on an older row looks
-// again when it has removed that. What has been due for a minute longer is not looked for: it might be rows that are gone, and that a
-// long transaction, such as a dump's, keeps in the index. What is due while a pause covers it, the sweep wakes once that is over; what
-// is due later, no other row
-// wakes, as those may be gone by then.
+// again when it has removed that. What has been due for a minute longer is not looked for: a long transaction, such as a
+// dump's, keeps rows that are gone in the index. What is due while a pause covers it, the sweep wakes once that is over; what is due
+// later, no other row wakes, as those may be gone by then.
 func (q *Queries) Unwoken(ctx context.Context, db DBTX, arg UnwokenParams) ([]uuid.UUID, error) {
 	rows, err := db.Query(ctx, unwoken, arg.WebhookIds, arg.Seqs, arg.DueAts)
 	if err != nil {

@@ -27,10 +27,9 @@ RETURNING q.webhook_id, q.seq, q.due_at;
 -- name: Unwoken :many
 -- Of some rows, the webhooks that need to be woken: nothing older, and due no later, wakes them already. Asked after the
 -- rows are committed: of rows that do not see each other the oldest wakes, and a queue that works on an older row looks
--- again when it has removed that. What has been due for a minute longer is not looked for: it might be rows that are gone, and that a
--- long transaction, such as a dump's, keeps in the index. What is due while a pause covers it, the sweep wakes once that is over; what
--- is due later, no other row
--- wakes, as those may be gone by then.
+-- again when it has removed that. What has been due for a minute longer is not looked for: a long transaction, such as a
+-- dump's, keeps rows that are gone in the index. What is due while a pause covers it, the sweep wakes once that is over; what is due
+-- later, no other row wakes, as those may be gone by then.
 SELECT DISTINCT r.webhook_id::uuid AS webhook_id
 FROM (SELECT unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@seqs::bigint[]) AS seq, unnest(@due_ats::timestamptz[]) AS due_at) AS r
 WHERE CASE WHEN (
@@ -73,23 +72,16 @@ WHERE q.webhook_id = @webhook_id AND w.id = q.webhook_id AND e.id = q.event_id
 DELETE FROM queue WHERE webhook_id = @webhook_id AND trigger = 'verify';
 
 -- name: QueueState :one
--- A webhook, and how its queue stands, of what is due since @since: see heads. Postgres takes the one index that has the order. waiting
--- counts @most_counted rows at most. Delays are in seconds from now, 0 for
+-- A webhook, and how its queue stands. waiting counts @most_counted rows at most. Delays are in seconds from now, 0 for
 -- what is due; next_in is, of a paused webhook, that of the first row that is not due yet; 0: there is none. A rest lasts until the
 -- next attempt that a person asked for.
 -- ordered_upto is up to where an ordered webhook's running recovery has looked: what was accepted later waits for what that may
 -- yet find. 1970: for nothing.
 SELECT w.bot_id, w.origin, w.is_active, w.queued, w.ordered, w.failure_count, p.paused,
-       (SELECT count(*) FROM (
-           SELECT FROM queue c WHERE c.webhook_id = w.id AND c.due_at >= @since::timestamptz
-           ORDER BY c.due_at, c.seq LIMIT @most_counted
-       ) AS counted) AS waiting,
+       (SELECT count(*) FROM (SELECT FROM queue c WHERE c.webhook_id = w.id LIMIT @most_counted) AS counted) AS waiting,
        coalesce(greatest(0, extract(epoch FROM CASE
            WHEN p.paused THEN (SELECT min(l.due_at) FROM queue l WHERE l.webhook_id = w.id AND l.due_at > now())
-           ELSE (
-               SELECT q.due_at FROM queue q WHERE q.webhook_id = w.id AND q.due_at >= @since::timestamptz
-               ORDER BY q.due_at, q.seq LIMIT 1
-           )
+           ELSE (SELECT min(q.due_at) FROM queue q WHERE q.webhook_id = w.id)
        END - now())), 0)::float8 AS next_in,
        coalesce(greatest(0, extract(epoch FROM CASE
            WHEN greatest(w.resume_at, w.ordered_from) > now() THEN least(greatest(w.resume_at, w.ordered_from), (
@@ -100,16 +92,15 @@ SELECT w.bot_id, w.origin, w.is_active, w.queued, w.ordered, w.failure_count, p.
        coalesce((SELECT f.error FROM deliveries f WHERE f.webhook_id = w.id AND NOT f.success AND f.trigger <> 'verify'
            AND w.failure_count > 0 ORDER BY f.seq DESC LIMIT 1), '')::text AS last_error,
        coalesce((SELECT r.after_time FROM recoveries r WHERE w.ordered AND r.webhook_id = w.id AND r.state = 'running'
-           AND NOT r.looked_through), 'epoch')::timestamptz AS ordered_upto,
-       EXISTS (SELECT FROM recoveries v WHERE v.webhook_id = w.id AND v.state = 'running') AS recovers, now()::timestamptz AS now
+           AND NOT r.looked_through), 'epoch')::timestamptz AS ordered_upto
 FROM webhooks w
 CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM pauses_of(w.bot_id, w.origin)) AS paused) AS p
 WHERE w.id = @id;
 
 -- name: TakeDue :many
--- What is due, oldest first, after what a person asked for, also where that was put off. Of the others, what is due since @since, and
--- by upto; NULL: by now.
-SELECT due.event_id, due.attempt, due.step, due.trigger, due.recovery_id, due.due_at
+-- What is due, oldest first, after what a person asked for, also where that was put off. Of the others, what is due by upto; NULL:
+-- by now.
+SELECT due.event_id, due.attempt, due.step, due.trigger, due.recovery_id
 FROM (
     (SELECT m.event_id, m.attempt, m.step, m.trigger, m.recovery_id, m.due_at, m.seq, 1 AS class
      FROM queue m
@@ -119,7 +110,7 @@ FROM (
     UNION ALL
     (SELECT q.event_id, q.attempt, q.step, q.trigger, q.recovery_id, q.due_at, q.seq, 2 AS class
      FROM queue q
-     WHERE q.webhook_id = @webhook_id AND q.due_at >= @since::timestamptz AND q.due_at <= coalesce(sqlc.narg('upto')::timestamptz, now())
+     WHERE q.webhook_id = @webhook_id AND q.due_at <= coalesce(sqlc.narg('upto')::timestamptz, now())
        AND q.trigger NOT IN ('test', 'redeliver', 'verify')
      ORDER BY q.due_at, q.seq
      LIMIT @most)

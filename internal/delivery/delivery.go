@@ -101,7 +101,7 @@ type Deliverer struct {
 // New returns a Deliverer; Close stops it.
 func New(cfg Config) *Deliverer {
 	d := &Deliverer{
-		cfg: cfg, queries: db.New(), queue: history.NewQueue(cfg.Pool, cfg.Logger),
+		cfg: cfg, queries: db.New(), queue: &history.Queue{Pool: cfg.Pool, Log: cfg.Logger},
 		recorder: history.NewRecorder(cfg.Pool, cfg.Logger, cfg.Meter, func(w history.Webhook) { cfg.Wake(Target(w)) }),
 		metrics:  newMetrics(cfg.Meter), reporter: newReporter(cfg.Logger),
 		gate: newGate(), limiter: allowance.New(cfg.Pool, cfg.Unverified), prefetch: newPrefetch(), rounds: newBotRounds(), group: make(chan struct{}, groupRoom),

@@ -45,13 +45,6 @@ type Queue struct {
 	Pool *pgxpool.Pool
 	// Log has a line for each recovery that is begun or cancelled; nil: none.
 	Log *slog.Logger
-
-	heads *heads // nil: none are remembered
-}
-
-// NewQueue returns a Queue for who looks at queues again and again, and remembers where the slow ones begin.
-func NewQueue(pool *pgxpool.Pool, log *slog.Logger) *Queue {
-	return &Queue{Pool: pool, Log: log, heads: new(heads)}
 }
 
 // Row is a planned attempt.
@@ -98,7 +91,6 @@ func (q *Queue) Look(ctx context.Context, webhookID uuid.UUID, most int) (QueueS
 			return s, fmt.Errorf("turn webhook %s direct: %w", webhookID, err)
 		}
 		// What was added before it turned direct, and after the first look, is seen now.
-		q.heads.forget(webhookID)
 		if s, _, err = q.read(ctx, webhookID, most); err != nil {
 			return s, fmt.Errorf("look at the queue of webhook %s: %w", webhookID, err)
 		}
@@ -106,47 +98,14 @@ func (q *Queue) Look(ctx context.Context, webhookID uuid.UUID, most int) (QueueS
 	return s, nil
 }
 
-// read is a look that changes nothing, from the head that is known of the queue: what was added before that, the next one finds. None is
-// known to a webhook that rests, or is recovered: both may have had rows added there. canTurn: it turns direct if nothing is due.
 func (q *Queue) read(ctx context.Context, webhookID uuid.UUID, most int) (s QueueState, canTurn bool, err error) {
-	if known, isKnown := q.heads.of(webhookID); isKnown {
-		s, w, err := q.readSince(ctx, webhookID, most, known.dueAt)
-		switch {
-		case err != nil, s.Gone:
-			return s, false, err
-		case len(s.Due) > 0 && !w.Recovers && s.ResumeIn == 0:
-			return s, false, nil
-		case !w.Recovers && s.ResumeIn == 0: // it seems to be empty
-			s.Waiting = max(1, s.Waiting)
-			if again := max(time.Millisecond, time.Until(known.until)); s.NextIn == 0 || again < s.NextIn {
-				s.NextIn = again
-			}
-			return s, false, nil
-		}
-	}
-	began := time.Now()
-	s, w, err := q.readSince(ctx, webhookID, most, time.Time{})
-	if err == nil && !w.Recovers && s.ResumeIn == 0 {
-		q.heads.looked(webhookID, time.Since(began), w.first)
-	}
-	return s, w.Queued && !w.Ordered, err
-}
-
-// lookedAt is what readSince has read.
-type lookedAt struct {
-	db.QueueStateRow
-	first time.Time // when the first of the rows is due; now where there is none
-}
-
-// readSince reads how a queue stands, of what is due since a time.
-func (q *Queue) readSince(ctx context.Context, webhookID uuid.UUID, most int, since time.Time) (s QueueState, w lookedAt, err error) {
 	queries := db.New()
-	w.QueueStateRow, err = queries.QueueState(ctx, q.Pool, db.QueueStateParams{ID: webhookID, MostCounted: MostCounted, Since: since})
+	w, err := queries.QueueState(ctx, q.Pool, db.QueueStateParams{ID: webhookID, MostCounted: MostCounted})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return QueueState{Gone: true}, w, queries.ClearAllQueues(ctx, q.Pool, []uuid.UUID{webhookID})
+		return QueueState{Gone: true}, false, queries.ClearAllQueues(ctx, q.Pool, []uuid.UUID{webhookID})
 	}
 	if err != nil {
-		return s, w, err
+		return s, false, err
 	}
 	s = QueueState{
 		BotID: w.BotID, Active: w.IsActive, Ordered: w.Ordered, FailureCount: int(w.FailureCount), LastError: w.LastError,
@@ -155,7 +114,7 @@ func (q *Queue) readSince(ctx context.Context, webhookID uuid.UUID, most int, si
 	if w.Paused {
 		covering, err := (&Pauses{Pool: q.Pool}).Covering(ctx, []uuid.UUID{webhookID})
 		if err != nil {
-			return s, w, err
+			return s, false, err
 		}
 		if p, lasts := covering[webhookID]; lasts { // still
 			s.Paused = &p
@@ -169,20 +128,16 @@ func (q *Queue) readSince(ctx context.Context, webhookID uuid.UUID, most int, si
 	case w.Ordered: // its due times say which comes first, also where the clock has gone back
 		upto = &always
 	}
-	due, err := queries.TakeDue(ctx, q.Pool, db.TakeDueParams{WebhookID: webhookID, Most: int32(most), Upto: upto, Since: since})
-	w.first = w.Now
+	due, err := queries.TakeDue(ctx, q.Pool, db.TakeDueParams{WebhookID: webhookID, Most: int32(most), Upto: upto})
 	for _, row := range due {
 		s.Due = append(s.Due, Row{
 			EventID: row.EventID, Attempt: int(row.Attempt), Step: int(row.Step), Trigger: webhook.Trigger(row.Trigger), RecoveryID: row.RecoveryID.UUID,
 		})
-		if row.DueAt.Before(w.first) {
-			w.first = row.DueAt
-		}
 	}
 	if recovers && len(s.Due) == 0 {
 		s.NextIn = recoveryLook // what is due waits for what the recovery finds
 	}
-	return s, w, err
+	return s, w.Queued && !w.Ordered, err
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
@@ -254,7 +209,6 @@ func (q *Queue) RetryNow(ctx context.Context, webhookID uuid.UUID, eventID strin
 		n, err = RetryNow(ctx, tx, webhookID, eventID)
 		return err
 	})
-	q.heads.forget(webhookID)
 	return n, err
 }
 
