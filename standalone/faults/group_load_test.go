@@ -118,7 +118,7 @@ func groupsTo(t *testing.T, stack *testkit.Stack, prefix string, to, measured []
 		}
 		var emitting sync.WaitGroup
 		emitting.Go(func() {
-			if _, err := stack.API().TryEmitBatch(t.Context(), events[:100]); err != nil {
+			if _, err := stack.API().EmitPatiently(t.Context(), events[:100]...); err != nil {
 				t.Errorf("emit a batch: %v", err)
 			}
 		})

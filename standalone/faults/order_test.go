@@ -73,7 +73,7 @@ func TestKilledInOrder(t *testing.T) {
 		emitters.Go(func() {
 			for n := range each {
 				event := fmt.Sprintf("%s-%d", name, n)
-				if _, err := stack.API().TryEmit(t.Context(), testkit.Event{ID: event, Type: post, BotIDs: []string{bot.ID}}); err != nil {
+				if _, err := stack.API().EmitPatiently(t.Context(), testkit.Event{ID: event, Type: post, BotIDs: []string{bot.ID}}); err != nil {
 					t.Error(err)
 					return
 				}

@@ -39,8 +39,7 @@ func TestEachHandlerPanics(t *testing.T) {
 		l.accepted = append(l.accepted, toAll.ID)
 	}
 
-	group, err := stack.API().TryEmitBatch(t.Context(), []testkit.Event{{Type: post, BotIDs: bots[:1]}, {Type: post, BotIDs: bots[:1]}})
-	require.NoError(t, err)
+	group := stack.API().EmitBatch(t, []testkit.Event{{Type: post, BotIDs: bots[:1]}, {Type: post, BotIDs: bots[:1]}})
 	for _, receipt := range group {
 		large[0].accepted = append(large[0].accepted, receipt.ID)
 	}

@@ -244,7 +244,12 @@ func (s *siege) read(ctx context.Context) error {
 }
 
 func (s *siege) emit(ctx context.Context) error {
-	_, err := s.backend.TryEmit(ctx, testkit.Event{Type: post, BotIDs: []string{s.honest.ID}})
+	event := testkit.Event{Type: post, BotIDs: []string{s.honest.ID}}
+	if soak {
+		_, err := s.backend.TryEmit(ctx, event)
+		return err
+	}
+	_, err := s.backend.EmitPatiently(ctx, event)
 	return err
 }
 

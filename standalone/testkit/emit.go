@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
 
 	mathub "github.com/mathub/webhooks/clients/go"
 )
@@ -18,36 +19,42 @@ import (
 // Emit emits an event, which must be accepted.
 func (a *API) Emit(t testing.TB, e Event) Receipt {
 	t.Helper()
-	return emitted(t, []Event{e}, func(events []Event) ([]Receipt, error) {
-		receipt, err := a.TryEmit(t.Context(), events[0])
-		return []Receipt{receipt}, err
-	})[0]
+	receipts, err := a.EmitPatiently(t.Context(), e)
+	require.NoError(t, err)
+	return receipts[0]
 }
 
 // EmitBatch emits up to 100 events, which must be accepted.
 func (a *API) EmitBatch(t testing.TB, events []Event) []Receipt {
 	t.Helper()
-	return emitted(t, events, func(events []Event) ([]Receipt, error) { return a.TryEmitBatch(t.Context(), events) })
+	receipts, err := a.EmitPatiently(t.Context(), events...)
+	require.NoError(t, err)
+	return receipts
 }
 
-// emitted emits events until they are accepted: where a busy engine leaves open whether they are, the answer is 503, and asks for
-// the same ids again.
-func emitted(t testing.TB, events []Event, try func([]Event) ([]Receipt, error)) []Receipt {
-	t.Helper()
+// EmitPatiently emits an event, or up to 100 as a batch, until they are accepted: where a busy engine leaves open whether they are, the
+// answer is 503, and asks for the same ids again. The error is that of another answer, of none, or of the last after three minutes. It
+// may be called by many goroutines.
+func (a *API) EmitPatiently(ctx context.Context, events ...Event) ([]Receipt, error) {
 	events = slices.Clone(events)
 	for i, e := range events {
 		events[i] = complete(e)
 	}
 	for deadline := time.Now().Add(patience); ; time.Sleep(time.Second) { // as the answer asks for
-		receipts, err := try(events)
-		if err == nil {
-			return receipts
-		}
+		receipts, err := a.tryEmit(ctx, events)
 		var refused *mathub.Problem
-		if !errors.As(err, &refused) || refused.Status != http.StatusServiceUnavailable || time.Now().After(deadline) {
-			t.Fatal(err)
+		if err == nil || !errors.As(err, &refused) || refused.Status != http.StatusServiceUnavailable || time.Now().After(deadline) {
+			return receipts, err
 		}
 	}
+}
+
+func (a *API) tryEmit(ctx context.Context, events []Event) ([]Receipt, error) {
+	if len(events) > 1 {
+		return a.TryEmitBatch(ctx, events)
+	}
+	receipt, err := a.TryEmit(ctx, events[0])
+	return []Receipt{receipt}, err
 }
 
 // accepted makes a call that accepts events. One that is turned away for want of room, so that nothing of it was accepted,
