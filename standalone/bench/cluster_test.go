@@ -247,7 +247,7 @@ func (s *scaled) warmUp(step step) {
 			return m.kind == step.narrow && m.group.throttling(s.t).since(before[m]) < either(0.5, 0.1)
 		})
 		if !idle {
-			a.check(s.t)
+			a.checkRecorded(s.t)
 			a.retire(s.t)
 			return
 		}

@@ -200,7 +200,7 @@ func (s *scaled) measure(step step, load workload) {
 	}
 	s.table(name, used, usedAfter, took, parts)
 	s.valid(name, step, parts)
-	a.check(s.t)
+	a.checkRecorded(s.t)
 	work = s.postgresWork().since(work)
 	var workflows float64
 	require.NoError(s.t, a.db.QueryRow(s.t.Context(), "SELECT count(DISTINCT run_id) FROM events WHERE id LIKE $1", a.prefix+"-%").Scan(&workflows))
