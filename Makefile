@@ -53,10 +53,11 @@ test-quick: bin/standalone ## Run the tests that need no Temporal server and tak
 # All tests are compiled before servers start: beside a compiler on each core, Temporal takes many seconds for a start.
 COMPILE = $(GO) list -test -export
 
-# The packages that take longest come first. More at once take no less time on two cores, and Temporal answers each later.
+# The packages that take longest come first, and one that computes beside those that wait. More at once take no less time on two
+# cores, and Temporal answers each later.
 test-unit: bin/standalone ## Run the tests of the product's packages
 	@$(COMPILE) ./... >/dev/null
-	bin/standalone with-servers -- $(GOTEST) -timeout 20m -p $(PACKAGES) -parallel $(PARALLEL) ./worker ./api ./internal/egress ./internal/history ./db ./...
+	bin/standalone with-servers -- $(GOTEST) -timeout 20m -p $(PACKAGES) -parallel $(PARALLEL) ./worker ./api ./internal/egress ./internal/simulation ./internal/history ./db ./...
 
 # Where no goroutines meet, the race detector finds nothing, and makes a computation five times as slow.
 SEQUENTIAL = "/(webhooks|webhook|workflows|cli|docs|clients/go|gentypes|portal|operators|admission|codec|openfiles|ops|pages|problem|settings|simulation)$$"
