@@ -121,6 +121,7 @@ type server struct {
 	changes    *limiters // likewise, of calls that may change something, with whatever key
 	listed     keyList
 	calls      *atOnce
+	stats      *atOnce // calls that read many statistics
 	large      *room   // of large answers that are being sent to bots
 	largeOfBot *atOnce // how many of those are one bot's
 	largeOwn   *room   // and to Mathub's backend
@@ -176,7 +177,7 @@ func newServer(cfg Config) (*server, error) {
 		cfg: cfg, log: cfg.Logger, ops: services.Ops, bots: services.Bots, audit: services.Audit, history: services.History, webhooks: services.Webhooks,
 		writes: db.NewWriteCheck(cfg.Pool), fairUse: newFairUse(cfg.RateLimit, cfg.Now), wrongKeys: newLimiters(wrongKeysPerMinute, manyLimiters, cfg.Now),
 		pages: newUseLimits(cfg.RateLimit, cfg.Now), changes: newUseLimits(cfg.RateLimit, cfg.Now),
-		calls: newAtOnce(maxCallsPerBot),
+		calls: newAtOnce(maxCallsPerBot), stats: newAtOnce(1),
 		large: newRoom(maxLargeBytes), largeOfBot: newAtOnce(maxLargePerBot), largeOwn: newRoom(maxLargeBytes),
 		events: events, waiting: newWaiting(events, cfg.Stopping), document: served,
 		emitted: newEmitMetrics(cfg.Meter), inProgress: inProgress{of: map[netip.Prefix]int{}},

@@ -21,6 +21,11 @@ func (s *server) GetStats(c *gin.Context, _ GetStatsParams) {
 		if err != nil {
 			return reply{}, err
 		}
+		end, err := s.beginStats(c, query.Rows())
+		if err != nil {
+			return reply{}, err
+		}
+		defer end()
 		buckets, err := s.history.Buckets(c, query)
 		if err != nil {
 			return reply{}, err
@@ -31,6 +36,37 @@ func (s *server) GetStats(c *gin.Context, _ GetStatsParams) {
 		}
 		return ok(answer), nil
 	})
+}
+
+const (
+	// fewStats is how many rows of statistics a call reads that need not wait for its turn, as those of one webhook: some tens of ms.
+	fewStats = 6_000
+	// ofAll stands beside the bots' ids for the whole process.
+	ofAll = ""
+)
+
+var errStatsBusy = &problem.Error{Kind: problem.TooManyRequests, Detail: "Other calls for many statistics are in progress. Try again, or ask for one webhook, a shorter span, or longer buckets."}
+
+// beginStats waits for the turn of a call that reads so many rows of statistics, which lasts until end is called. One of a bot, and one
+// in the process, reads many at once: of 50 webhooks by the minute, a day takes the processors half a second, and memory.
+func (s *server) beginStats(c *gin.Context, rows int) (end func(), err error) {
+	if rows <= fewStats {
+		return func() {}, nil
+	}
+	ctx, cancel := context.WithTimeout(clientContext(c), callPatience)
+	defer cancel()
+	bot := botID(c)
+	if !s.stats.begin(ctx, bot) {
+		return nil, errStatsBusy
+	}
+	if !s.stats.begin(ctx, ofAll) {
+		s.stats.end(bot)
+		return nil, errStatsBusy
+	}
+	return func() {
+		s.stats.end(ofAll)
+		s.stats.end(bot)
+	}, nil
 }
 
 // readStats reads which counts are asked for.

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"testing"
@@ -79,6 +80,36 @@ func TestGetStats(t *testing.T) {
 	}
 	_, none := a.bot()
 	require.Equal(t, http.StatusOK, a.do("GET", statsPath, none, nil).status)
+}
+
+// TestManyStatisticsAreCountedInTurn: of 50 webhooks by the minute, a day takes half a second of a processor and some tens of MiB. A bot
+// that asks for that ten times at once, and two others, had everybody's calls and the backend's emits answered 503.
+func TestManyStatisticsAreCountedInTurn(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil, nil)
+	tx, err := a.pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	_, err = tx.Exec(t.Context(), "LOCK TABLE delivery_stats IN ACCESS EXCLUSIVE MODE")
+	require.NoError(t, err)
+	const of = 3
+	statuses := make(chan int, 2*of)
+	var key string
+	for range 2 {
+		_, key = a.bot()
+		for range 5 { // each of 1,440 minutes
+			a.hook(key)
+		}
+		for range of {
+			go func() { statuses <- a.do("GET", statsPath+"?bucket=15m", key, nil).status }()
+		}
+	}
+	for range 2*of - 1 {
+		require.Equal(t, http.StatusTooManyRequests, <-statuses, "one is counted")
+	}
+	require.NoError(t, tx.Commit(t.Context()))
+	require.Equal(t, http.StatusOK, <-statuses)
+	require.Equal(t, http.StatusOK, a.do("GET", statsPath+"?bucket=15m", key, nil).status, "the next one")
 }
 
 func TestGetStats_Faults(t *testing.T) {

@@ -22,6 +22,8 @@ const (
 	// restRead is how many deliveries that are not counted yet a call reads, and restOfEach how many of each webhook at least.
 	// A pass over the budgets counts them within half a minute.
 	restRead, restOfEach = 20_000, 200
+	// statsAtOnce is how many rows of delivery_stats one statement reads.
+	statsAtOnce = 5_000
 	// maxStatsAge is how far back statistics go, which keeps the arithmetic of times from overflowing.
 	maxStatsAge = 100 * 366 * dayStep
 )
@@ -136,16 +138,8 @@ func (r *Reader) Buckets(ctx context.Context, q StatsQuery) ([]Bucket, error) {
 	}
 	// Of one moment, so that what is being counted is not left out, nor counted twice.
 	err := db.WithSnapshot(ctx, r.Pool, func(tx pgx.Tx) error {
-		counted, err := db.New().StatsOf(ctx, tx, db.StatsOfParams{WebhookIds: q.WebhookIDs, Step: int32(q.step().Seconds()), Since: q.From, Until: q.To})
-		if err != nil {
+		if err := q.eachCounted(ctx, tx, add); err != nil {
 			return err
-		}
-		for _, row := range counted {
-			var tally Tally
-			if err := json.Unmarshal(row.Tally, &tally); err != nil {
-				return err
-			}
-			add(row.Start, &tally)
 		}
 		rest, err := db.New().TallyDeliveries(ctx, tx, db.TallyDeliveriesParams{
 			WebhookIds: q.WebhookIDs, Upto: math.MaxInt64, MostRead: restOf(len(q.WebhookIDs)), Bounds: durationBounds,
@@ -156,6 +150,34 @@ func (r *Reader) Buckets(ctx context.Context, q StatsQuery) ([]Bucket, error) {
 		return err
 	})
 	return buckets, err
+}
+
+// Rows is how many rows of delivery_stats the answer is made of at most.
+func (q *StatsQuery) Rows() int {
+	return len(q.WebhookIDs) * int(q.To.Sub(q.From)/q.step())
+}
+
+// eachCounted reads the rows of delivery_stats, some thousand at once, so that any number of them takes little memory.
+func (q *StatsQuery) eachCounted(ctx context.Context, tx db.DBTX, add func(at time.Time, tally *Tally)) error {
+	span := q.step() * time.Duration(max(statsAtOnce/max(len(q.WebhookIDs), 1), 1))
+	for since := q.From; since.Before(q.To); since = since.Add(span) {
+		until := since.Add(span)
+		if until.After(q.To) {
+			until = q.To
+		}
+		rows, err := db.New().StatsOf(ctx, tx, db.StatsOfParams{WebhookIds: q.WebhookIDs, Step: int32(q.step().Seconds()), Since: since, Until: until})
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			var tally Tally
+			if err := json.Unmarshal(row.Tally, &tally); err != nil {
+				return err
+			}
+			add(row.Start, &tally)
+		}
+	}
+	return nil
 }
 
 // restOf is how many deliveries that are not counted yet are read of each of so many webhooks.

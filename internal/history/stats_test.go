@@ -114,6 +114,11 @@ func TestReader_Buckets(t *testing.T) {
 		requireTallied(t, pool, one, two)
 	}
 	requireTallied(t, pool)
+	many := []uuid.UUID{one, two} // of which one statement reads some hours
+	for range 48 {
+		many = append(many, uuid.New())
+	}
+	requireTallied(t, pool, many...)
 }
 
 // TestRollUp_Interrupted: a pass that fails, or is made again, or by several processes at once, or with a commit that comes
