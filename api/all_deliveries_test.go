@@ -19,7 +19,7 @@ func (a *testAPI) mixedHistory(begin time.Time, n int, hooks ...string) {
 	a.t.Helper()
 	a.execute("INSERT INTO events (id, type, payload, run_id) SELECT 'e' || n, CASE WHEN n % 2 = 0 THEN 'post.created' ELSE 'mention' END, '{}', 'run' FROM generate_series(0, 9) n")
 	a.execute(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, trigger, success, status_code, error, response_body, duration_ms, attempted_at)
-		SELECT gen_random_uuid(), ($1::uuid[])[1 + n % cardinality($1::uuid[])], 'e' || n % 10, n, (ARRAY['event','retry','recover'])[1 + n % 3]::delivery_trigger, n % 5 = 0,
+		SELECT `+dbtest.DeliveryID("now()")+`, ($1::uuid[])[1 + n % cardinality($1::uuid[])], 'e' || n % 10, n, (ARRAY['event','retry','recover'])[1 + n % 3]::delivery_trigger, n % 5 = 0,
 			CASE n % 5 WHEN 0 THEN 204 WHEN 1 THEN 503 WHEN 2 THEN 404 END, CASE n % 5 WHEN 1 THEN 'HTTP 503' WHEN 2 THEN 'HTTP 404' WHEN 3 THEN 'timeout' WHEN 4 THEN 'tls: unknown authority' END,
 			NULL, n, $2::timestamptz + n * interval '1 minute'
 		FROM generate_series(1, $3::integer) n ORDER BY n`, hooks, begin, n)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mathub/webhooks/api"
 	mathub "github.com/mathub/webhooks/clients/go"
+	"github.com/mathub/webhooks/db/dbtest"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -65,7 +66,7 @@ func (a *testAPI) attempted(id, event, attempts string) {
 			*cause = "timeout"
 		}
 		a.execute(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, status_code, error, duration_ms, attempted_at)
-			VALUES (gen_random_uuid(), $1, $2, $3, $4, $5, $6, 1, now() - $7 * interval '1 minute')`,
+			VALUES (`+dbtest.DeliveryID("now()")+`, $1, $2, $3, $4, $5, $6, 1, now() - $7 * interval '1 minute')`,
 			id, event, i+1, cause == nil, status, cause, len(attempts)-1-i)
 	}
 }
@@ -213,7 +214,7 @@ func TestALargeAudienceIsReadInParts(t *testing.T) {
 	a.accepted("e", "post.created", "{}")
 	a.execute("INSERT INTO webhooks (id, bot_id, url, origin, events) SELECT md5(n::text)::uuid, $1, 'https://example.com', 'https://example.com', '{}' FROM generate_series(1, $2::integer) n", bot, more)
 	a.execute(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at)
-		SELECT gen_random_uuid(), id, 'e', 1, true, 1, now() FROM webhooks`)
+		SELECT ` + dbtest.DeliveryID("now()") + `, id, 'e', 1, true, 1, now() FROM webhooks`)
 	var last string
 	require.NoError(t, a.pool.QueryRow(t.Context(), "SELECT id::text FROM webhooks ORDER BY id DESC LIMIT 1").Scan(&last))
 	a.execute("UPDATE deliveries SET success = false WHERE webhook_id = $1", last)
@@ -225,7 +226,7 @@ func TestALargeAudienceIsReadInParts(t *testing.T) {
 	// A webhook that was sent the event more often than a page may read holds nothing up.
 	a.accepted("often", "post.created", "{}")
 	a.execute(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at)
-		SELECT gen_random_uuid(), id, 'often', n, false, 1, now() FROM (SELECT id FROM webhooks ORDER BY id LIMIT 3) AS w, generate_series(1, 3000) n`)
+		SELECT ` + dbtest.DeliveryID("now()") + `, id, 'often', n, false, 1, now() FROM (SELECT id FROM webhooks ORDER BY id LIMIT 3) AS w, generate_series(1, 3000) n`)
 	pages := a.pagesOf("often", "")
 	require.Len(t, slices.Concat(pages...), 3)
 	require.Equal(t, mathub.EventAudience{Webhooks: 3, Failed: 3}, a.event("often", "").Audience)

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	mathub "github.com/mathub/webhooks/clients/go"
+	"github.com/mathub/webhooks/db/dbtest"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -23,7 +24,7 @@ func (a *testAPI) historyOf(id string, n int) {
 		a.execute("INSERT INTO events (id, type, payload, run_id) VALUES ($1, $1, '{}', 'run') ON CONFLICT DO NOTHING", event)
 	}
 	a.execute(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, status_code, response_body, duration_ms, attempted_at)
-		SELECT gen_random_uuid(), $1, CASE WHEN n % 4 = 0 THEN 'test' ELSE 'post.created' END, n, n % 3 <> 0, 200, '', n, date_trunc('minute', now())
+		SELECT `+dbtest.DeliveryID("now()")+`, $1, CASE WHEN n % 4 = 0 THEN 'test' ELSE 'post.created' END, n, n % 3 <> 0, 200, '', n, date_trunc('minute', now())
 		FROM generate_series(1, $2::integer) n ORDER BY n`, id, n)
 }
 
@@ -98,7 +99,7 @@ func TestAFilterReadsNoMoreThanItMay(t *testing.T) {
 	id := a.hook(key)
 	a.historyOf(id, 1)
 	a.execute(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at)
-		SELECT gen_random_uuid(), $1, 'test', n, true, 1, now() FROM generate_series(2, $2::integer) n ORDER BY n`, id, 2*webhook.MaxDeliveriesRead+1)
+		SELECT `+dbtest.DeliveryID("now()")+`, $1, 'test', n, true, 1, now() FROM generate_series(2, $2::integer) n ORDER BY n`, id, 2*webhook.MaxDeliveriesRead+1)
 	require.Equal(t, [][]int{{}, {}, {1}}, a.follow(webhooksPath+"/"+id+"/deliveries?eventType=post.created", key))
 }
 

@@ -23,6 +23,7 @@ import (
 	"go.temporal.io/sdk/log"
 
 	"github.com/mathub/webhooks/api"
+	"github.com/mathub/webhooks/webhook"
 )
 
 // proxy forwards to an address until it is cut or stalled.
@@ -101,7 +102,7 @@ func TestTemporalGoesAway(t *testing.T) {
 			_, key := a.bot()
 			id := a.hook(key)
 			a.execute("INSERT INTO events (id, type, payload, run_id) VALUES ('known', 'post.created', '{}', 'run')")
-			delivery := uuid.NewString()
+			delivery := webhook.DeliveryID(time.Now(), uuid.New()).String()
 			a.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at) VALUES ($1, $2, 'known', 1, true, 1, now())", delivery, id)
 			goAway(p)
 

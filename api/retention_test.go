@@ -19,7 +19,7 @@ func TestWhatIsNotKeptIsSaidClearly(t *testing.T) {
 	a := newAPI(t, nil, func(c *api.Config) { c.Retention = webhook.DefaultRetention })
 	_, key := a.bot()
 	hook := a.hook(key)
-	old, removed := uuid.NewString(), uuid.NewString()
+	old, removed := webhook.DeliveryID(time.Now(), uuid.New()).String(), uuid.NewString()
 	a.execute("INSERT INTO events (id, type, payload, run_id, accepted_at) VALUES ('e', 'post.created', '{}', 'r', now() - interval '31 days')")
 	a.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at) VALUES ($1, $2, 'e', 1, true, 1, now() - interval '31 days')", old, hook)
 	for _, delivery := range []string{old, removed} {

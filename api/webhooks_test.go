@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/db/dbtest"
 )
 
 func TestWebhookLifecycle(t *testing.T) {
@@ -55,7 +56,7 @@ func TestWebhookLifecycle(t *testing.T) {
 	require.Len(t, list, 2)
 	require.Equal(t, []any{id, second}, []any{list[0]["id"], list[1]["id"]}, "oldest first")
 
-	a.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at) VALUES (gen_random_uuid(), $1, 'e', 1, true, 1, now())", id)
+	a.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at) VALUES ("+dbtest.DeliveryID("now()")+", $1, 'e', 1, true, 1, now())", id)
 	require.Equal(t, http.StatusNoContent, a.do("DELETE", webhooksPath+"/"+id, key, nil).status)
 	require.Equal(t, http.StatusNotFound, a.do("GET", webhooksPath+"/"+id, key, nil).status)
 	require.Equal(t, http.StatusNotFound, a.do("DELETE", webhooksPath+"/"+id, key, nil).status)

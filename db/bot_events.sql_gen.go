@@ -17,19 +17,20 @@ SELECT pair.event_id::text AS event_id, pair.webhook_id::uuid AS webhook_id, mad
        coalesce(last.id, '00000000-0000-0000-0000-000000000000')::uuid AS last_id, last.status_code, last.error,
        coalesce(last.attempted_at, 'epoch')::timestamptz AS attempted_at, q.due_at
 FROM (
-    SELECT ev.id AS event_id, w.id AS webhook_id
-    FROM unnest($1::text[]) AS ev (id)
-    CROSS JOIN unnest($2::uuid[]) AS w (id)
+    SELECT ev.id AS event_id, w.id AS webhook_id, first_delivery(ev.accepted_at) AS first
+    FROM events ev
+    CROSS JOIN unnest($1::uuid[]) AS w (id)
+    WHERE ev.id = ANY ($2::text[])
 ) AS pair
 CROSS JOIN LATERAL (
     SELECT count(*) AS attempts, coalesce(bool_or(d.success), false) AS delivered
     FROM deliveries d
-    WHERE d.event_id = pair.event_id AND d.webhook_id = pair.webhook_id
+    WHERE d.event_id = pair.event_id AND d.webhook_id = pair.webhook_id AND d.id >= pair.first
 ) AS made
 LEFT JOIN LATERAL (
     SELECT d.id, d.status_code, d.error, d.attempted_at
     FROM deliveries d
-    WHERE made.attempts > 0 AND d.event_id = pair.event_id AND d.webhook_id = pair.webhook_id
+    WHERE made.attempts > 0 AND d.event_id = pair.event_id AND d.webhook_id = pair.webhook_id AND d.id >= pair.first
     ORDER BY d.attempt DESC
     LIMIT 1
 ) AS last ON true
@@ -38,8 +39,8 @@ WHERE made.attempts > 0 OR q.event_id IS NOT NULL
 `
 
 type EventsAtWebhooksParams struct {
-	EventIds   []string
 	WebhookIds []uuid.UUID
+	EventIds   []string
 }
 
 type EventsAtWebhooksRow struct {
@@ -56,7 +57,7 @@ type EventsAtWebhooksRow struct {
 
 // What became of some events at some webhooks, where there was an attempt or one is planned.
 func (q *Queries) EventsAtWebhooks(ctx context.Context, db DBTX, arg EventsAtWebhooksParams) ([]EventsAtWebhooksRow, error) {
-	rows, err := db.Query(ctx, eventsAtWebhooks, arg.EventIds, arg.WebhookIds)
+	rows, err := db.Query(ctx, eventsAtWebhooks, arg.WebhookIds, arg.EventIds)
 	if err != nil {
 		return nil, err
 	}

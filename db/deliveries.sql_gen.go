@@ -58,7 +58,7 @@ FROM (
            row_number() OVER (ORDER BY d.seq DESC) AS n
     FROM unnest($1::uuid[]) AS u (id)
     CROSS JOIN LATERAL (SELECT id, seq, webhook_id, event_id, attempt, trigger, success, status_code, response_body, error, duration_ms, attempted_at, exchange FROM deliveries WHERE id = u.id LIMIT 1) AS d
-    JOIN events e ON e.id = d.event_id
+    JOIN events e ON e.id = d.event_id AND d.id >= first_delivery(e.accepted_at)
     WHERE d.webhook_id = ANY ($2::uuid[])
 ) AS s
 WHERE s.n = 1 OR s.bytes <= $3::bigint
@@ -171,7 +171,7 @@ WITH looked_at AS MATERIALIZED (
                AND ($14::text IS NULL OR e.type = $14::text))::boolean AS wanted
     FROM looked_at l
     CROSS JOIN cut
-    LEFT JOIN LATERAL (SELECT k.type FROM events k WHERE k.id = l.event_id LIMIT 1) AS e ON true
+    LEFT JOIN LATERAL (SELECT k.type FROM events k WHERE k.id = l.event_id AND l.id >= first_delivery(k.accepted_at) LIMIT 1) AS e ON true
     WHERE l.seq >= cut.seq
 )
 SELECT m.id, m.seq::bigint AS seq, m.webhook_id, m.event_id, m.attempt, m.trigger, m.success, m.status_code, m.error,

@@ -17,7 +17,7 @@ const countEventWebhooks = `-- name: CountEventWebhooks :one
 WITH attempts AS MATERIALIZED (
     SELECT d.webhook_id, d.success
     FROM deliveries d
-    WHERE d.event_id = $1
+    WHERE d.event_id = $1 AND d.id >= (SELECT first_delivery(e.accepted_at) FROM events e WHERE e.id = $1)
     ORDER BY d.webhook_id
     LIMIT (SELECT $2::integer)
 ), planned AS MATERIALIZED (
@@ -95,6 +95,7 @@ WITH attempts AS MATERIALIZED (
     SELECT d.webhook_id, d.attempt, d.success, d.status_code, d.error, d.attempted_at
     FROM deliveries d
     WHERE d.event_id = $2 AND d.webhook_id > $3
+      AND d.id >= (SELECT first_delivery(e.accepted_at) FROM events e WHERE e.id = $2)
     ORDER BY d.webhook_id
     LIMIT (SELECT $4::integer)
 ), planned AS MATERIALIZED (

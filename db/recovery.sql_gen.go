@@ -362,17 +362,17 @@ func (q *Queries) LockRecovery(ctx context.Context, db DBTX, arg LockRecoveryPar
 const nextAttempt = `-- name: NextAttempt :one
 
 WITH asked AS (
-    SELECT d.event_id, d.webhook_id FROM deliveries d WHERE d.id = $2 AND d.webhook_id = $3
+    SELECT d.id, d.event_id, d.webhook_id FROM deliveries d WHERE d.id = $2 AND d.webhook_id = $3
 ), own AS (
     SELECT o.attempt
-    FROM deliveries o
-    WHERE o.event_id = (SELECT event_id FROM asked) AND o.webhook_id = (SELECT webhook_id FROM asked)
+    FROM deliveries_of((SELECT event_id FROM asked), (SELECT webhook_id FROM asked)) AS o
     LIMIT $4
 )
 SELECT asked.event_id, (SELECT count(*) FROM own) AS attempts,
        coalesce((SELECT q.attempt FROM queue q WHERE q.event_id = asked.event_id AND q.webhook_id = asked.webhook_id),
-                (SELECT max(own.attempt) + 1 FROM own))::integer AS attempt,
-       coalesce((SELECT e.accepted_at >= $1::timestamptz FROM events e WHERE e.id = asked.event_id), false)::boolean AS is_kept
+                (SELECT max(own.attempt) + 1 FROM own), 1)::integer AS attempt,
+       coalesce((SELECT e.accepted_at >= $1::timestamptz FROM events e
+           WHERE e.id = asked.event_id AND asked.id >= first_delivery(e.accepted_at)), false)::boolean AS is_kept
 FROM asked
 `
 

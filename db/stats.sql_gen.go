@@ -210,16 +210,20 @@ func (q *Queries) TallyDeliveries(ctx context.Context, db DBTX, arg TallyDeliver
 const webhookSummaries = `-- name: WebhookSummaries :many
 SELECT w.id::uuid AS id,
        (SELECT to_jsonb(l) FROM (
-           SELECT d.id, d.event_id AS "eventId", (SELECT e.type FROM events e WHERE e.id = d.event_id) AS "eventType", d.attempt, d.success,
-                  d.status_code AS "statusCode", d.error, d.duration_ms AS "durationMs", d.attempted_at AS "attemptedAt"
+           SELECT d.id, d.event_id AS "eventId",
+                  (SELECT e.type FROM events e WHERE e.id = d.event_id AND d.id >= first_delivery(e.accepted_at)) AS "eventType",
+                  d.attempt, d.success, d.status_code AS "statusCode", d.error, d.duration_ms AS "durationMs",
+                  d.attempted_at AS "attemptedAt"
            FROM deliveries d
            WHERE d.webhook_id = w.id
            ORDER BY d.seq DESC
            LIMIT 1
        ) AS l WHERE l."eventType" IS NOT NULL)::jsonb AS last_delivery,
        (SELECT to_jsonb(l) FROM (
-           SELECT d.id, d.event_id AS "eventId", (SELECT e.type FROM events e WHERE e.id = d.event_id) AS "eventType", d.attempt, d.success,
-                  d.status_code AS "statusCode", d.error, d.duration_ms AS "durationMs", d.attempted_at AS "attemptedAt"
+           SELECT d.id, d.event_id AS "eventId",
+                  (SELECT e.type FROM events e WHERE e.id = d.event_id AND d.id >= first_delivery(e.accepted_at)) AS "eventType",
+                  d.attempt, d.success, d.status_code AS "statusCode", d.error, d.duration_ms AS "durationMs",
+                  d.attempted_at AS "attemptedAt"
            FROM deliveries d
            WHERE d.webhook_id = w.id AND NOT d.success
            ORDER BY d.seq DESC

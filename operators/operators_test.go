@@ -16,6 +16,7 @@ import (
 	"github.com/mathub/webhooks/internal/problem"
 	"github.com/mathub/webhooks/internal/subscriptions"
 	"github.com/mathub/webhooks/operators"
+	"github.com/mathub/webhooks/webhook"
 )
 
 func TestOverview(t *testing.T) {
@@ -154,7 +155,7 @@ func TestAnIncidentOfOneError(t *testing.T) {
 	b := newBed(t)
 	for bot, cause := range map[string]string{"euler": "HTTP 503", "noether": "dns: no such host"} {
 		hook, _, _ := b.bot(bot)
-		delivery := uuid.New()
+		delivery := webhook.DeliveryID(time.Now(), uuid.New())
 		b.execute("INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, error, duration_ms, attempted_at) VALUES ($1, $2, 'e', 1, false, $3, 1, now())", delivery, hook, cause)
 		b.execute("UPDATE webhooks SET is_active = false, disabled_at = now() - interval '1 second', disabled_reason = 'failures', disabled_by = $2 WHERE id = $1", hook, delivery)
 	}

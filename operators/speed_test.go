@@ -54,7 +54,7 @@ func TestEveryPageIsFast(t *testing.T) {
 		SELECT w.id, 'e-' || n, 2, 2, 'retry', now() + (n - 20) * interval '1 minute'
 		FROM (SELECT id, row_number() OVER () AS place FROM webhooks WHERE queued) w, generate_series(1, 1 + (w.place % 100)::integer) n`)
 	b.execute(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, error, duration_ms, attempted_at)
-		SELECT gen_random_uuid(), id, 'e', 1, false, 'timeout', 5000, now() FROM webhooks WHERE failure_count > 0`)
+		SELECT ` + dbtest.DeliveryID("now()") + `, id, 'e', 1, false, 'timeout', 5000, now() FROM webhooks WHERE failure_count > 0`)
 	b.incidents(50, 200*size)
 	b.execute("VACUUM ANALYZE")
 

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -31,7 +32,7 @@ func (s *site) attempt(hook, eventID string, attempt int, success bool) {
 	s.t.Helper()
 	_, err := s.pool.Exec(s.t.Context(), `INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, status_code, error, duration_ms, attempted_at)
 		VALUES ($1, $2, $3, $4, $5, CASE WHEN $5 THEN 204 ELSE 503 END, CASE WHEN $5 THEN NULL ELSE 'HTTP 503' END, 12, now())`,
-		uuid.New(), hook[len(list)+1:], eventID, attempt, success)
+		webhook.DeliveryID(time.Now(), uuid.New()), hook[len(list)+1:], eventID, attempt, success)
 	require.NoError(s.t, err)
 }
 

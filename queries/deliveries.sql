@@ -47,7 +47,7 @@ WITH looked_at AS MATERIALIZED (
                AND (sqlc.narg('event_type')::text IS NULL OR e.type = sqlc.narg('event_type')::text))::boolean AS wanted
     FROM looked_at l
     CROSS JOIN cut
-    LEFT JOIN LATERAL (SELECT k.type FROM events k WHERE k.id = l.event_id LIMIT 1) AS e ON true
+    LEFT JOIN LATERAL (SELECT k.type FROM events k WHERE k.id = l.event_id AND l.id >= first_delivery(k.accepted_at) LIMIT 1) AS e ON true
     WHERE l.seq >= cut.seq
 )
 SELECT m.id, m.seq::bigint AS seq, m.webhook_id, m.event_id, m.attempt, m.trigger, m.success, m.status_code, m.error,
@@ -75,7 +75,7 @@ FROM (
            row_number() OVER (ORDER BY d.seq DESC) AS n
     FROM unnest(@ids::uuid[]) AS u (id)
     CROSS JOIN LATERAL (SELECT * FROM deliveries WHERE id = u.id LIMIT 1) AS d
-    JOIN events e ON e.id = d.event_id
+    JOIN events e ON e.id = d.event_id AND d.id >= first_delivery(e.accepted_at)
     WHERE d.webhook_id = ANY (@webhook_ids::uuid[])
 ) AS s
 WHERE s.n = 1 OR s.bytes <= @bytes::bigint

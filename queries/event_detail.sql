@@ -9,7 +9,7 @@
 WITH attempts AS MATERIALIZED (
     SELECT d.webhook_id, d.success
     FROM deliveries d
-    WHERE d.event_id = @event_id
+    WHERE d.event_id = @event_id AND d.id >= (SELECT first_delivery(e.accepted_at) FROM events e WHERE e.id = @event_id)
     ORDER BY d.webhook_id
     LIMIT (SELECT @most_read::integer)
 ), planned AS MATERIALIZED (
@@ -58,6 +58,7 @@ WITH attempts AS MATERIALIZED (
     SELECT d.webhook_id, d.attempt, d.success, d.status_code, d.error, d.attempted_at
     FROM deliveries d
     WHERE d.event_id = @event_id AND d.webhook_id > @after
+      AND d.id >= (SELECT first_delivery(e.accepted_at) FROM events e WHERE e.id = @event_id)
     ORDER BY d.webhook_id
     LIMIT (SELECT @most_read::integer)
 ), planned AS MATERIALIZED (

@@ -224,7 +224,8 @@ CROSS JOIN LATERAL (
         WHERE s.event_type = e.type AND w.filter IS NULL
           AND (e.bot_ids IS NULL OR s.bot_id = ANY (e.bot_ids))
           AND w.created_at <= e.accepted_at
-          AND NOT EXISTS (SELECT FROM deliveries d WHERE d.event_id = e.id AND d.webhook_id = s.webhook_id)
+          AND NOT EXISTS (SELECT FROM deliveries d
+              WHERE d.event_id = e.id AND d.webhook_id = s.webhook_id AND d.id >= first_delivery(e.accepted_at))
           AND NOT EXISTS (SELECT FROM queue q WHERE q.event_id = e.id AND q.webhook_id = s.webhook_id)
     ) THEN '{}' ELSE (
         SELECT array_agg(DISTINCT w.filter::text)
@@ -233,7 +234,8 @@ CROSS JOIN LATERAL (
         WHERE s.event_type = e.type AND w.filter IS NOT NULL
           AND (e.bot_ids IS NULL OR s.bot_id = ANY (e.bot_ids))
           AND w.created_at <= e.accepted_at
-          AND NOT EXISTS (SELECT FROM deliveries d WHERE d.event_id = e.id AND d.webhook_id = s.webhook_id)
+          AND NOT EXISTS (SELECT FROM deliveries d
+              WHERE d.event_id = e.id AND d.webhook_id = s.webhook_id AND d.id >= first_delivery(e.accepted_at))
           AND NOT EXISTS (SELECT FROM queue q WHERE q.event_id = e.id AND q.webhook_id = s.webhook_id)
     ) END)::text[] AS filters
 ) AS l

@@ -4,17 +4,17 @@
 -- What a redelivery needs: the event of a delivery, how often it was sent to the webhook, counted up to @most_attempts, the
 -- number of the attempt after the last, and whether the event was accepted since @since.
 WITH asked AS (
-    SELECT d.event_id, d.webhook_id FROM deliveries d WHERE d.id = @id AND d.webhook_id = @webhook_id
+    SELECT d.id, d.event_id, d.webhook_id FROM deliveries d WHERE d.id = @id AND d.webhook_id = @webhook_id
 ), own AS (
     SELECT o.attempt
-    FROM deliveries o
-    WHERE o.event_id = (SELECT event_id FROM asked) AND o.webhook_id = (SELECT webhook_id FROM asked)
+    FROM deliveries_of((SELECT event_id FROM asked), (SELECT webhook_id FROM asked)) AS o
     LIMIT @most_attempts
 )
 SELECT asked.event_id, (SELECT count(*) FROM own) AS attempts,
        coalesce((SELECT q.attempt FROM queue q WHERE q.event_id = asked.event_id AND q.webhook_id = asked.webhook_id),
-                (SELECT max(own.attempt) + 1 FROM own))::integer AS attempt,
-       coalesce((SELECT e.accepted_at >= @since::timestamptz FROM events e WHERE e.id = asked.event_id), false)::boolean AS is_kept
+                (SELECT max(own.attempt) + 1 FROM own), 1)::integer AS attempt,
+       coalesce((SELECT e.accepted_at >= @since::timestamptz FROM events e
+           WHERE e.id = asked.event_id AND asked.id >= first_delivery(e.accepted_at)), false)::boolean AS is_kept
 FROM asked;
 
 -- name: NextNumber :one

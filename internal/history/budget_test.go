@@ -146,7 +146,7 @@ func TestBudget_Pass_TestEvents(t *testing.T) {
 	hook := addWebhook(t, pool)
 	execute(t, pool, `INSERT INTO events (id, type, payload, run_id, position) SELECT 'test-' || n, 'test', '{}', 'r', 9e18::bigint + n FROM generate_series(1, 1500) n`)
 	execute(t, pool, `INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at)
-		SELECT gen_random_uuid(), $1, 'test-' || greatest(n % 1501, 1), n, true, 1, now() FROM generate_series(1, 1501) n ORDER BY n`, hook)
+		SELECT `+dbtest.DeliveryID("now()")+`, $1, 'test-' || greatest(n % 1501, 1), n, true, 1, now() FROM generate_series(1, 1501) n ORDER BY n`, hook)
 	b := &Budget{Pool: pool, Deliveries: 600, Log: slog.New(slog.DiscardHandler)}
 	require.NoError(t, b.Pass(t.Context()))
 	var events int
@@ -204,7 +204,7 @@ func TestBudget_Pass_LateCommit(t *testing.T) {
 	b := &Budget{Pool: pool, Bytes: 1 << 30, Log: slog.New(slog.DiscardHandler)}
 	late := begin(t, pool)
 	_, err := late.Exec(t.Context(), `INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at)
-		VALUES (gen_random_uuid(), $1, 'late', 1, true, 1, now())`, hook)
+		VALUES (`+dbtest.DeliveryID("now()")+`, $1, 'late', 1, true, 1, now())`, hook)
 	require.NoError(t, err)
 	addHistory(t, pool, hook, 5, 100)
 	require.ErrorContains(t, b.Pass(t.Context()), "count deliveries")

@@ -25,7 +25,7 @@ func addDeliveries(t testing.TB, pool *pgxpool.Pool, hook uuid.UUID, n, hours in
 		execute(t, pool, "INSERT INTO events (id, type, payload, run_id) VALUES ($1, $1, '{}', 'r') ON CONFLICT DO NOTHING", kind)
 	}
 	execute(t, pool, `INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, status_code, error, duration_ms, attempted_at)
-		SELECT gen_random_uuid(), $1, CASE WHEN n % 3 = 0 THEN 'mention' ELSE 'post.created' END, n, n % 7 <> 0,
+		SELECT `+dbtest.DeliveryID("now()")+`, $1, CASE WHEN n % 3 = 0 THEN 'mention' ELSE 'post.created' END, n, n % 7 <> 0,
 			CASE WHEN n % 7 <> 0 THEN 200 WHEN n % 2 = 0 THEN 503 END,
 			CASE WHEN n % 7 <> 0 THEN NULL WHEN n % 2 = 0 THEN 'HTTP 503' WHEN n % 3 = 0 THEN 'timeout' WHEN n % 5 = 0 THEN 'tls: certificate expired' ELSE 'something else' END,
 			(n * 37) % 5000, now() - random() * $3::integer * interval '1 hour'
@@ -138,7 +138,7 @@ func TestRollUp_Interrupted(t *testing.T) {
 	}
 	late := begin(t, pool)
 	_, err := late.Exec(t.Context(), `INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at)
-		VALUES (gen_random_uuid(), $1, 'mention', 1, true, 1, now())`, hook)
+		VALUES (`+dbtest.DeliveryID("now()")+`, $1, 'mention', 1, true, 1, now())`, hook)
 	require.NoError(t, err)
 	addDeliveries(t, pool, hook, 50, 3)
 	require.Error(t, b.Pass(t.Context()))

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mathub/webhooks/db/dbtest"
 	"github.com/mathub/webhooks/internal/problem"
 )
 
@@ -27,7 +28,7 @@ func trouble(t *testing.T) *bed {
 	b.hook(9, "a", "one.example", fmt.Sprintf(disabled, 3, "operator")+", disabled_note = 'too many complaints'")
 	b.queue(b.hook(10, "a", "one.example", failures(3, "timeout")), 3, 200)
 	b.execute(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, error, duration_ms, attempted_at)
-		SELECT gen_random_uuid(), id, 'e', n, n = 1, CASE WHEN n > 1 THEN 'dns: ' || n END, 1, now() FROM webhooks, generate_series(1, 3) n WHERE failure_count = 7`)
+		SELECT ` + dbtest.DeliveryID("now()") + `, id, 'e', n, n = 1, CASE WHEN n > 1 THEN 'dns: ' || n END, 1, now() FROM webhooks, generate_series(1, 3) n WHERE failure_count = 7`)
 	return b
 }
 

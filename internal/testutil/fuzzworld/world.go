@@ -93,7 +93,7 @@ func (w *World) plan(t testing.TB, keyset *db.Keyset, receiver, hookSecret, noti
 	w.add("INSERT INTO portal_sessions (id, token_hash, bot_id, role) VALUES ($1, sha256('another'), $2, 'view'), (gen_random_uuid(), $3, $2, 'manage')", Session, Bot, bots.HashKey(w.Cookie))
 	w.add("INSERT INTO webhooks (id, bot_id, url, origin, name, events, secret) VALUES ($1, $2, $3, $4, 'Mentions', '{post.created,mention}', $5)",
 		id, Bot, sealed(keyset.SealURL(id, receiver+"/hook")), webhook.OriginOf(receiver), sealed(keyset.Seal(id, hookSecret)))
-	w.add(`INSERT INTO events (id, type, payload, run_id) VALUES ($1, 'post.created', '{"event":"post.created","timestamp":"2025-03-20T10:30:00.000Z","data":{"postId":"p1"}}', 'run')`, Event)
+	w.add(`INSERT INTO events (id, type, payload, run_id, accepted_at) VALUES ($1, 'post.created', '{"event":"post.created","timestamp":"2025-03-20T10:30:00.000Z","data":{"postId":"p1"}}', 'run', '2020-01-03 14:05:48Z')`, Event) // as the delivery's id says
 	w.add("INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, status_code, error, response_body, duration_ms, attempted_at) VALUES ($1, $2, $3, 1, false, 503, 'HTTP 503', 'away', 41, now())", Delivery, id, Event)
 	w.add("INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at) VALUES ($1, $2, 2, 2, 'retry', now() + interval '1 h')", id, Event)
 	w.add(`INSERT INTO incidents (id, disabled_since, disabled_until, errors, bot_ids, plan, actor_kind, actor_id, actor_name, client, request)
