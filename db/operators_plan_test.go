@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mathub/webhooks/db"
+	"github.com/mathub/webhooks/db/dbtest"
 )
 
 // TestOperatorsListsAreReadFromIndexes: what a page of an operator's list reads does not grow with the webhooks, bots and keys
@@ -25,7 +26,7 @@ func TestOperatorsListsAreReadFromIndexes(t *testing.T) {
 		`INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at)
 			SELECT md5(((n % 20) * 1000 + 1)::text)::uuid, 'e' || n, 1, 1, 'event', now() + (n - 50000) * interval '1 s' FROM generate_series(0, 99999) n`,
 		`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, error, duration_ms, attempted_at)
-			SELECT gen_random_uuid(), md5(((n % 20) * 1000 + 1)::text)::uuid, 'e' || n, 1, n > 20, CASE WHEN n <= 20 THEN 'timeout' END, 1, now() FROM generate_series(0, 49999) n`,
+			SELECT `+dbtest.DeliveryID("now()")+`, md5(((n % 20) * 1000 + 1)::text)::uuid, 'e' || n, 1, n > 20, CASE WHEN n <= 20 THEN 'timeout' END, 1, now() FROM generate_series(0, 49999) n`,
 		"VACUUM ANALYZE bots, api_keys, webhooks, queue, deliveries",
 	)
 	queued := make([]string, 20)

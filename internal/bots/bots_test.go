@@ -178,7 +178,7 @@ func TestService_Delete(t *testing.T) {
 	for _, sql := range []string{
 		"INSERT INTO webhooks (id, bot_id, url, origin, events) SELECT gen_random_uuid(), b.id, '', '', '{post.created}' FROM bots b, generate_series(1, 2)",
 		"INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at) SELECT id, 'e', 1, 1, 'event', now() FROM webhooks",
-		`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at) SELECT gen_random_uuid(), id, 'e', 1, true, 1, now() FROM webhooks`,
+		`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, duration_ms, attempted_at) SELECT ` + dbtest.DeliveryID("now()") + `, id, 'e', 1, true, 1, now() FROM webhooks`,
 		`INSERT INTO recoveries (id, webhook_id, since, until, begin_at, upto, after_time) SELECT gen_random_uuid(), id, now(), now(), now(), now(), now() FROM webhooks`,
 	} {
 		_, err := pool.Exec(t.Context(), sql)

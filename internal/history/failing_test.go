@@ -151,7 +151,7 @@ func TestNotices_Failing_Verifications(t *testing.T) {
 	id := f.fails(t, time.Hour)
 	deliver := func(trigger string, success bool, n int) {
 		execute(t, f.pool, `INSERT INTO deliveries (id, webhook_id, event_id, attempt, trigger, success, error, duration_ms, attempted_at)
-			SELECT gen_random_uuid(), $1, 'e', n, $2::text::delivery_trigger, $3::boolean, CASE WHEN NOT $3::boolean THEN 'HTTP 503' END, 1, now() FROM generate_series(1, $4::integer) n`, id, trigger, success, n)
+			SELECT `+dbtest.DeliveryID("now()")+`, $1, 'e', n, $2::text::delivery_trigger, $3::boolean, CASE WHEN NOT $3::boolean THEN 'HTTP 503' END, 1, now() FROM generate_series(1, $4::integer) n`, id, trigger, success, n)
 		require.NoError(t, (&Budget{Pool: f.pool, Log: slog.New(slog.DiscardHandler)}).Pass(t.Context()))
 	}
 	deliver("verify", false, 30)
