@@ -16,8 +16,8 @@ import (
 const (
 	// payloadBytes is how much of events' payloads one statement reads for a filter.
 	payloadBytes = 4 << 20
-	// mostJudged is how much a person waits for.
-	mostJudged = 32 << 20
+	// mostJudged is how much a person waits for. It takes a processor some 30 ms, as a bot may ask ten times at once.
+	mostJudged = 8 << 20
 	// previewed is how many events a preview is of, and previewLooked how many it looks at, whosesoever they are.
 	previewed     = 100
 	previewLooked = 20_000

@@ -201,7 +201,8 @@ export abstract class BotAPI {
 	/**
 	 * Count what a recovery would deliver.
 	 * Counts the events that `POST …/recover` with the same `since`, `until` and filters would find now, and lists the first
-	 * 50, oldest first. The count looks through 5,000 events of the span at most; `atLeast` says that there are more.
+	 * 50, oldest first. The count looks through 5,000 events of the span at most, and 8 MiB of what a filter judges; `atLeast` says that
+	 * there are more.
 	 */
 	getMissed(id: string, query: GetMissedQuery = {}, options?: CallOptions): Promise<Missed> {
 		return this.send({ method: "GET", path: `/api/bot/v1/webhooks/${encodeURIComponent(id)}/missed`, query }, options);
@@ -224,8 +225,8 @@ export abstract class BotAPI {
 
 	/**
 	 * Try a filter on the bot's last events.
-	 * Counts the last 100 events of some types that concern the bot, and those of them that a webhook with the filter would have
-	 * got. It looks through the last 20,000 events of all bots. It changes nothing.
+	 * Counts the last 100 events of some types that concern the bot, or as many as have 8 MiB, and those of them that a webhook with the
+	 * filter would have got. It looks through the last 20,000 events of all bots. It changes nothing.
 	 */
 	previewFilter(body: FilterTrial, options?: CallOptions): Promise<FilterPreview> {
 		return this.send({ method: "POST", path: `/api/bot/v1/filter-preview`, body }, options);
