@@ -22,7 +22,7 @@ import (
 func TestOurWayOutIsGone(t *testing.T) {
 	t.Parallel()
 	const hosts = 9
-	hooks := either(54, 108) // a multiple of the receivers and of the hosts
+	hooks := either(18, 108) // a multiple of the receivers and of the hosts
 	const noAccess = "no outbound access"
 	w := newWayOut(t)
 	away := either(6*time.Second, 5*time.Minute)
