@@ -25,6 +25,7 @@ import (
 	mathub "github.com/mathub/webhooks/clients/go"
 	"github.com/mathub/webhooks/standalone/freeport"
 	"github.com/mathub/webhooks/standalone/testkit"
+	"github.com/mathub/webhooks/webhook"
 )
 
 const post = "post.created"
@@ -216,7 +217,12 @@ func dataArrivesAsEmitted(t *testing.T, stack *testkit.Stack) {
 func targetedEvents(t *testing.T, stack *testkit.Stack) {
 	receiver := testkit.NewReceiver(t)
 	mine, other := stack.API().CreateBot(t, "mine"), stack.API().CreateBot(t, "other")
-	targeted := []string{"mention", "review.requested", "review.submitted"}
+	var targeted []string
+	for _, spec := range webhook.Catalog() {
+		if spec.Audience == webhook.Targeted {
+			targeted = append(targeted, string(spec.Type))
+		}
+	}
 	mine.CreateWebhook(t, receiver.URL("/mine"), "", targeted...)
 	paused := mine.CreateWebhook(t, receiver.URL("/paused"), "", targeted...)
 	mine.SetActive(t, paused.ID, false)
