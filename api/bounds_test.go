@@ -51,7 +51,7 @@ func (a *testAPI) fillHistory(hook, event string, n, payload int, response strin
 	a.t.Helper()
 	a.accepted(event, "post.created", `{"x":"`+strings.Repeat("x", payload)+`"}`)
 	a.execute(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, status_code, response_body, duration_ms, attempted_at)
-		SELECT `+dbtest.DeliveryID("now()")+`, $1, $2, n, true, 200, $3, 1, now() FROM generate_series(1, $4::integer) n ORDER BY n`, hook, event, []byte(response), n)
+		SELECT `+dbtest.DeliveryID("accepted_at")+`, $1, id, n, true, 200, $3, 1, now() FROM events, generate_series(1, $4::integer) n WHERE id = $2 ORDER BY n`, hook, event, []byte(response), n)
 }
 
 // TestAPageOfTheHistoryHasAMiB, however large payloads and responses are, and the pages together show all.

@@ -20,8 +20,8 @@ const statsPath = "/api/bot/v1/stats"
 // deliver records a delivery of a webhook so long ago.
 func (a *testAPI) deliver(hook, eventType string, ago time.Duration, ms int, failure string) (id string) {
 	a.t.Helper()
-	id = webhook.DeliveryID(time.Now(), uuid.New()).String()
 	a.execute("INSERT INTO events (id, type, payload, run_id) VALUES ($1, $1, '{}', 'run') ON CONFLICT DO NOTHING", eventType)
+	id = webhook.DeliveryID(time.Now(), uuid.New()).String()
 	a.execute(`INSERT INTO deliveries (id, webhook_id, event_id, attempt, success, error, duration_ms, attempted_at)
 		VALUES ($1, $2, $3, 1, $4 = '', NULLIF($4, ''), $5, now() - make_interval(secs => $6))`, id, hook, eventType, failure, ms, ago.Seconds())
 	return id
