@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
 
 	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/webhook"
@@ -93,7 +94,7 @@ func TestEvent_StartsACompletedWorkflowAgain(t *testing.T) {
 			e.there.Input = &commonpb.Payloads{Payloads: []*commonpb.Payload{{Data: fmt.Appendf(nil, `{"id":"e1","event":"post.created","timestamp":"2025-03-20T10:30:00.000Z","data":%s}`, data)}}}
 			receipt := make(chan emit.Receipt, 1)
 			go func() {
-				r, err := emit.Event(t.Context(), e, post("e1"))
+				r, err := emit.Event(t.Context(), e, post("e1"), emit.ConvertedBy(client.Options{}.DataConverter))
 				assert.NoError(t, err)
 				receipt <- r
 			}()

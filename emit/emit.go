@@ -70,8 +70,14 @@ func Searchable() Option { return SearchableBy(searchattr.Assume()) }
 func SearchableBy(a *searchattr.Attributes) Option { return func(o *options) { o.attributes = a } }
 
 // ConvertedBy tells the client's DataConverter, where that is not the SDK's default, as one that encrypts is. Without it a known
-// id is a duplicate all the same, but a Conflict is not seen.
-func ConvertedBy(c converter.DataConverter) Option { return func(o *options) { o.converter = c } }
+// id is a duplicate all the same, but a Conflict is not seen. Nil is the default.
+func ConvertedBy(c converter.DataConverter) Option {
+	return func(o *options) {
+		if c != nil {
+			o.converter = c
+		}
+	}
+}
 
 // Event accepts e for delivery: when it returns without an error, e is durable in Temporal and will be delivered to
 // its audience at least once. The id defaults to a UUIDv7 and the timestamp to now. To emit safely again after an error, set
