@@ -2,6 +2,7 @@
 package codec
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"github.com/rs/cors"
 	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/workflow"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/mathub/webhooks/db"
@@ -36,16 +38,51 @@ func Parse(text string) (*Codec, error) {
 // New returns the codec of a keyset.
 func New(keyset *db.Keyset) *Codec { return &Codec{keyset} }
 
-// Converter converts values as Temporal's SDKs do, and seals them. That of a nil *Codec is nil: the SDK's default.
+// Converter converts values as Temporal's SDKs do, and seals them. That of a nil *Codec seals nothing, and opens nothing.
 func (c *Codec) Converter() converter.DataConverter {
-	if c == nil {
-		return nil
-	}
-	return converter.NewCodecDataConverter(converter.GetDefaultDataConverter(), c)
+	return patient{converter.NewCodecDataConverter(converter.GetDefaultDataConverter(), c)}
 }
+
+// patient has a workflow wait whose payload this process cannot open, as one cannot that has yet to get the keys: it panics in the
+// workflow's code, and Temporal repeats the step until a process makes it. With an error the workflow would fail, and what it is to
+// deliver would be lost.
+type patient struct{ converter.DataConverter }
+
+// WithContext implements workflow.ContextAware: outside of workflows, an error is returned.
+func (p patient) WithContext(context.Context) converter.DataConverter { return p }
+
+// WithWorkflowContext implements workflow.ContextAware.
+func (p patient) WithWorkflowContext(workflow.Context) converter.DataConverter {
+	return inWorkflow(p)
+}
+
+type inWorkflow struct{ converter.DataConverter }
+
+// FromPayload implements converter.DataConverter.
+func (w inWorkflow) FromPayload(payload *commonpb.Payload, into any) error {
+	return orWait(w.DataConverter.FromPayload(payload, into))
+}
+
+// FromPayloads implements converter.DataConverter.
+func (w inWorkflow) FromPayloads(payloads *commonpb.Payloads, into ...any) error {
+	return orWait(w.DataConverter.FromPayloads(payloads, into...))
+}
+
+func orWait(err error) error {
+	if errors.Is(err, errSealed) {
+		panic(err)
+	}
+	return err
+}
+
+// errSealed is in the errors of what this process cannot open.
+var errSealed = errors.New("a sealed payload does not open")
 
 // Encode implements converter.PayloadCodec.
 func (c *Codec) Encode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error) {
+	if c == nil {
+		return payloads, nil
+	}
 	sealed := make([]*commonpb.Payload, len(payloads))
 	for i, p := range payloads {
 		plain, err := proto.Marshal(p)
@@ -69,9 +106,12 @@ func (c *Codec) Decode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error
 			opened[i] = p
 			continue
 		}
+		if c == nil {
+			return nil, fmt.Errorf("%w: this process has no MATHUB_CODEC_KEYSET", errSealed)
+		}
 		plain, err := c.keyset.OpenPayload(p.GetData())
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: %w", errSealed, err)
 		}
 		opened[i] = &commonpb.Payload{}
 		if err := proto.Unmarshal(plain, opened[i]); err != nil {

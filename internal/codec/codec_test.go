@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/workflow"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/mathub/webhooks/db"
@@ -27,6 +28,34 @@ func parsed(t *testing.T, text string) *codec.Codec {
 	keyset, err := db.ParseKeyset(text)
 	require.NoError(t, err)
 	return codec.New(keyset)
+}
+
+// TestCodec_InWorkflows: what does not open has a workflow's step repeated, and is an error for all others.
+func TestCodec_InWorkflows(t *testing.T) {
+	t.Parallel()
+	_, c := newKeyset(t)
+	_, other := newKeyset(t)
+	sealed, err := c.Converter().ToPayloads("QED")
+	require.NoError(t, err)
+	for want, convert := range map[string]converter.DataConverter{
+		"a sealed payload does not open: this process has no MATHUB_CODEC_KEYSET":                                              (*codec.Codec)(nil).Converter(),
+		"a sealed payload does not open: MATHUB_CODEC_KEYSET cannot decrypt a payload: it must hold every key that sealed one": other.Converter(),
+	} {
+		var text string
+		require.EqualError(t, convert.FromPayloads(sealed, &text), want)
+		require.EqualError(t, convert.(workflow.ContextAware).WithContext(t.Context()).FromPayloads(sealed, &text), want) //nolint:forcetypeassert // it panics
+		inWorkflow := convert.(workflow.ContextAware).WithWorkflowContext(nil)                                            //nolint:forcetypeassert // it panics
+		require.PanicsWithError(t, want, func() { _ = inWorkflow.FromPayloads(sealed, &text) })
+		require.PanicsWithError(t, want, func() { _ = inWorkflow.FromPayload(sealed.GetPayloads()[0], &text) })
+		var number int
+		plain, err := converter.GetDefaultDataConverter().ToPayload("no number")
+		require.NoError(t, err)
+		require.Error(t, inWorkflow.FromPayload(plain, &number), "any other fault is the workflow's own")
+		require.NoError(t, inWorkflow.FromPayload(plain, &text))
+	}
+	plain, err := (*codec.Codec)(nil).Converter().ToPayload("as ever")
+	require.NoError(t, err)
+	require.Equal(t, converter.MetadataEncodingJSON, string(plain.GetMetadata()[converter.MetadataEncoding]))
 }
 
 func TestCodec(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 
 	mathub "github.com/mathub/webhooks/clients/go"
@@ -18,6 +19,41 @@ import (
 	"github.com/mathub/webhooks/standalone/freeport"
 	"github.com/mathub/webhooks/standalone/testkit"
 )
+
+// TestWhatAWorkerCannotOpenWaits: an API may seal before each worker has the keys, as in a rolling deploy. What such a worker gets is
+// delivered once it, or another, can open it.
+func TestWhatAWorkerCannotOpenWaits(t *testing.T) {
+	t.Parallel()
+	stack := testkit.Start(t, testkit.Options{Apps: []testkit.App{{Args: []string{"api"}}, {Args: []string{"worker"}}}})
+	receiver := testkit.NewReceiver(t)
+	bot := stack.API().CreateBot(t, "sealed")
+	bot.CreateWebhook(t, receiver.URL("/hook"), "", post)
+	api, worker := stack.Apps[0], stack.Apps[1]
+	seal := func(app *testkit.App, keyset string) {
+		t.Helper()
+		app.Stop(t)
+		stack.SetEnv("MATHUB_CODEC_KEYSET", keyset)
+		app.Start(t)
+	}
+	keyset := stack.Run(t, "keyset", "new")
+	seal(api, keyset)
+	awaitFailedTask := func(id string) {
+		t.Helper()
+		require.Eventually(t, func() bool {
+			run, err := stack.Temporal(t).DescribeWorkflowExecution(t.Context(), emit.WorkflowID(id), "")
+			require.NoError(t, err)
+			require.Equal(t, enums.WORKFLOW_EXECUTION_STATUS_RUNNING, run.GetWorkflowExecutionInfo().GetStatus())
+			return run.GetPendingWorkflowTask().GetAttempt() > 1
+		}, time.Minute, 20*time.Millisecond)
+	}
+	bot.Emit(t, testkit.Event{Type: post, ID: "none", Data: json.RawMessage(`{}`)})
+	awaitFailedTask("none")
+	seal(worker, stack.Run(t, "keyset", "new"))
+	bot.Emit(t, testkit.Event{Type: post, ID: "other", Data: json.RawMessage(`{}`)})
+	awaitFailedTask("other")
+	seal(worker, keyset)
+	receiver.Await(t, "/hook", 2)
+}
 
 // TestWhatTemporalKeepsIsSealed: with MATHUB_CODEC_KEYSET nothing of an event's data stands in Temporal's databases, by whichever
 // workflow it goes, and the codec server opens it for the Web UI. Everything else works as without, also for what began
