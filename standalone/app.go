@@ -100,7 +100,7 @@ func (s *stack) appEnvironment(env []string) []string {
 		env = supervise.WithDefaults(env, map[string]string{"MATHUB_PUBLIC_URL": s.baseURL()})
 	}
 	return append(denyPorts(env, append([]int{s.UIPort}, s.servicePorts...)),
-		"MATHUB_DATABASE_URL="+s.cluster.LocalURL("mathub"),
+		"MATHUB_DATABASE_URL="+s.server.LocalURL("mathub"),
 		"TEMPORAL_ADDRESS="+s.temporalSettings().Addr(),
 		"TEMPORAL_NAMESPACE="+temporal.Namespace,
 		"TEMPORAL_CONFIG_FILE="+os.DevNull, // the user's own would speak of another server

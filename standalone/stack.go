@@ -34,7 +34,7 @@ type stack struct {
 	data *datadir.Dir
 	say  *terminal
 
-	cluster                     *postgres.Cluster
+	server                      *postgres.Server
 	postgres, temporal, ui, app *supervise.Supervisor
 	servicePorts                []int // of Temporal's services beside the frontend
 	logs                        []*os.File
@@ -106,7 +106,7 @@ func (s *stack) startPostgres(ctx context.Context) error {
 		port = s.data.State.PostgresPort
 	}
 	prepare := func(port int) error {
-		s.cluster, err = postgres.Prepare(ctx, postgres.Config{
+		s.server, err = postgres.Prepare(ctx, postgres.Config{
 			Dir:      s.data.Postgres(),
 			Port:     port,
 			Password: s.data.Credentials.PostgresPassword,
@@ -123,32 +123,32 @@ func (s *stack) startPostgres(ctx context.Context) error {
 		if port, err = freeport.Find(); err != nil {
 			return err
 		}
-		s.cluster.SetPort(port)
+		s.server.SetPort(port)
 	}
 	s.data.State.PostgresPort = port
 	if err := s.data.Save(); err != nil {
 		return err
 	}
-	s.say.version(s.cluster.Version())
+	s.say.version(s.server.Version())
 	s.postgres = s.keep(&supervise.Supervisor{
 		Name:       "Postgres",
-		Command:    func() (*exec.Cmd, error) { return s.cluster.Command(), nil },
+		Command:    func() (*exec.Cmd, error) { return s.server.Command(), nil },
 		Options:    supervise.Options{OrphanSignal: postgres.StopSignal},
-		Ready:      s.cluster.AwaitReady,
+		Ready:      s.server.AwaitReady,
 		StopSignal: postgres.StopSignal,
 		Grace:      postgresGrace,
 	})
 	if err := s.postgres.Start(ctx); err != nil {
 		return err
 	}
-	if err := s.cluster.CreateDatabases(ctx, "mathub", temporal.Database, temporal.VisibilityDatabase); err != nil {
+	if err := s.server.CreateDatabases(ctx, "mathub", temporal.Database, temporal.VisibilityDatabase); err != nil {
 		return fmt.Errorf("%w. The end of %s:\n%s", err, log.Name(), logTail(log.Name())) // which says why, such as a full disk
 	}
 	return nil
 }
 
 func (s *stack) temporalSettings() temporal.Settings {
-	return temporal.Settings{PostgresURL: s.cluster.LocalURL("postgres"), Port: s.TemporalPort, ServicePorts: s.servicePorts}
+	return temporal.Settings{PostgresURL: s.server.LocalURL("postgres"), Port: s.TemporalPort, ServicePorts: s.servicePorts}
 }
 
 func (s *stack) startTemporal(ctx context.Context) error {
@@ -168,7 +168,7 @@ func (s *stack) startTemporal(ctx context.Context) error {
 			defer cancel()
 			return temporal.AwaitReady(ctx, settings.Addr(), ended)
 		},
-		Watch:      temporal.Watchdog{Addr: settings.Addr(), Database: s.cluster.Ping}.Watch,
+		Watch:      temporal.Watchdog{Addr: settings.Addr(), Database: s.server.Ping}.Watch,
 		StopSignal: temporal.StopSignal,
 		Grace:      temporalGrace,
 	})
@@ -202,8 +202,8 @@ func (s *stack) stop(force context.Context) error {
 			errs = append(errs, k.Stop(force))
 		}
 	}
-	if s.cluster != nil {
-		errs = append(errs, s.cluster.Close())
+	if s.server != nil {
+		errs = append(errs, s.server.Close())
 	}
 	for _, log := range s.logs {
 		errs = append(errs, log.Close())

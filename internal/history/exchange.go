@@ -66,7 +66,7 @@ var exchangeEncoders = sync.Pool{New: func() any {
 }}
 
 // EncodeExchange writes what the row does not tell otherwise: a version, the timings in microseconds, and the headers
-// as HPACK (RFC 7541) writes them, which HTTP's usual names cost a byte or two. hidden.go says what is left out.
+// as HPACK (RFC 7541) writes them, which HTTP's usual names cost a byte or two. hide_secrets.go says what is left out.
 func EncodeExchange(sent Sent, resp egress.Response) []byte {
 	e := exchangeEncoders.Get().(*exchangeEncoder)
 	defer exchangeEncoders.Put(e)

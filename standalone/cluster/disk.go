@@ -37,7 +37,7 @@ func (s *Server) GrowWAL(bytes int64) error { return s.SetDisk(walFolder, bytes)
 
 // moveWAL copies the one segment that a server needs which was stopped in order, as the disk may have no room for more.
 func (s *Server) moveWAL(ctx context.Context) error {
-	control, err := exec.CommandContext(ctx, filepath.Join(s.cluster.Programs(), "pg_controldata"), s.data).Output() //nolint:gosec // Postgres's
+	control, err := exec.CommandContext(ctx, filepath.Join(s.postgres.Programs(), "pg_controldata"), s.data).Output() //nolint:gosec // Postgres's
 	if err != nil {
 		return fmt.Errorf("pg_controldata: %w", err)
 	}

@@ -28,9 +28,9 @@ const (
 type Server struct {
 	*Node
 
-	cluster *postgres.Cluster // nil while the host has no data
-	copies  int               // how often it has got data
-	data    string            // the folder
+	postgres *postgres.Server // nil while the host has no data
+	copies   int              // how often it has got data
+	data     string           // the folder
 }
 
 // addPostgres adds the two hosts.
@@ -39,8 +39,8 @@ func (c *Cluster) addPostgres() error {
 		s := &Server{}
 		node, err := c.node(fmt.Sprintf("postgres-%d", i+1), address(postgresHosts, i+1), func(*hosts.Host) program {
 			return program{
-				command: func(*Node, *os.File) (*exec.Cmd, error) { return s.cluster.Command(), nil },
-				ready:   func(ctx context.Context, ended <-chan struct{}) error { return s.cluster.AwaitReady(ctx, ended) },
+				command: func(*Node, *os.File) (*exec.Cmd, error) { return s.postgres.Command(), nil },
+				ready:   func(ctx context.Context, ended <-chan struct{}) error { return s.postgres.AwaitReady(ctx, ended) },
 				stop:    postgres.StopSignal,
 				grace:   postgresGrace,
 				orphan:  postgres.StopSignal,
@@ -58,13 +58,13 @@ func (c *Cluster) addPostgres() error {
 
 // startPostgres starts the primary with all roles and databases, and the standby.
 func (c *Cluster) startPostgres(ctx context.Context) (err error) {
-	if c.Primary.cluster, err = postgres.Prepare(ctx, c.postgresConfig(c.Primary)); err != nil {
+	if c.Primary.postgres, err = postgres.Prepare(ctx, c.postgresConfig(c.Primary)); err != nil {
 		return err
 	}
 	if err := c.Primary.Start(ctx); err != nil {
 		return err
 	}
-	if err := c.Primary.cluster.CreateDatabases(ctx, database); err != nil {
+	if err := c.Primary.postgres.CreateDatabases(ctx, database); err != nil {
 		return err
 	}
 	if err := c.makeRoles(ctx); err != nil {
@@ -100,7 +100,7 @@ var serverSettings = map[string]string{
 
 // makeRoles makes the roles and Temporal's databases, as docker-compose.yml's service "roles" does.
 func (c *Cluster) makeRoles(ctx context.Context) error {
-	conn, err := c.Primary.cluster.Connect(ctx, database)
+	conn, err := c.Primary.postgres.Connect(ctx, database)
 	if err != nil {
 		return err
 	}
@@ -126,12 +126,12 @@ func (c *Cluster) AddStandby(ctx context.Context) (err error) {
 	if standby == c.Primary {
 		standby = c.servers[1]
 	}
-	if standby.cluster != nil {
-		if err := standby.cluster.Close(); err != nil {
+	if standby.postgres != nil {
+		if err := standby.postgres.Close(); err != nil {
 			return err
 		}
 	}
-	if standby.cluster, err = postgres.PrepareStandby(ctx, c.postgresConfig(standby), c.Primary.cluster); err != nil {
+	if standby.postgres, err = postgres.PrepareStandby(ctx, c.postgresConfig(standby), c.Primary.postgres); err != nil {
 		return err
 	}
 	if err := standby.Start(ctx); err != nil {
@@ -143,7 +143,7 @@ func (c *Cluster) AddStandby(ctx context.Context) (err error) {
 
 // SetSynchronous says whether the primary's commits wait for the standby, and waits until it is so.
 func (c *Cluster) SetSynchronous(ctx context.Context, on bool) error {
-	conn, err := c.Primary.cluster.Connect(ctx, "postgres")
+	conn, err := c.Primary.postgres.Connect(ctx, "postgres")
 	if err != nil {
 		return err
 	}
@@ -178,7 +178,7 @@ func isSynchronous(ctx context.Context, conn *pgx.Conn, wanted bool) error {
 
 // Promote makes the standby the primary, which is then alone. The old primary must have ended.
 func (c *Cluster) Promote(ctx context.Context) error {
-	if err := c.Standby.cluster.Control(ctx, "promote", "--wait"); err != nil {
+	if err := c.Standby.postgres.Control(ctx, "promote", "--wait"); err != nil {
 		return err
 	}
 	c.Primary, c.Standby = c.Standby, nil
@@ -199,8 +199,8 @@ func (c *Cluster) DatabaseURL() string {
 func (c *Cluster) closePostgres() error {
 	var errs []error
 	for _, s := range c.servers {
-		if s != nil && s.cluster != nil {
-			errs = append(errs, s.cluster.Close())
+		if s != nil && s.postgres != nil {
+			errs = append(errs, s.postgres.Close())
 		}
 	}
 	return errors.Join(errs...)

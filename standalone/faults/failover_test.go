@@ -80,7 +80,7 @@ func doctor(t *testing.T, stack *testkit.Stack) (string, error) {
 
 // pair is a primary and its synchronous standby.
 type pair struct {
-	leader, follower *postgres.Cluster
+	leader, follower *postgres.Server
 	primary, standby *supervise.Process
 	ports            [2]int
 }
@@ -119,15 +119,15 @@ func startPair(t *testing.T) *pair {
 	return p
 }
 
-func run(t *testing.T, cluster *postgres.Cluster) *supervise.Process {
+func run(t *testing.T, server *postgres.Server) *supervise.Process {
 	t.Helper()
-	process, err := supervise.Start("Postgres", cluster.Command(), supervise.Options{OrphanSignal: postgres.StopSignal})
+	process, err := supervise.Start("Postgres", server.Command(), supervise.Options{OrphanSignal: postgres.StopSignal})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		process.Kill()
-		_ = cluster.Close()
+		_ = server.Close()
 	})
-	require.NoError(t, cluster.AwaitReady(t.Context(), process.Done()))
+	require.NoError(t, server.AwaitReady(t.Context(), process.Done()))
 	return process
 }
 

@@ -19,7 +19,7 @@ type account struct {
 }
 
 // chooseAccount returns this process's own user, or, as Postgres refuses to run as root, for root another one: the
-// owner of the cluster in dir where there is one, else postgres, else nobody.
+// owner of the data in dir where there is one, else postgres, else nobody.
 func chooseAccount(dir string) (account, error) {
 	if os.Geteuid() != 0 {
 		return account{}, nil

@@ -14,15 +14,15 @@ import (
 
 // AwaitReady waits until the server takes connections, which after a crash is when it has replayed its log. It gives
 // up when ended is closed.
-func (c *Cluster) AwaitReady(ctx context.Context, ended <-chan struct{}) error {
+func (p *Server) AwaitReady(ctx context.Context, ended <-chan struct{}) error {
 	for {
-		err := c.Ping(ctx)
+		err := p.Ping(ctx)
 		if err == nil {
 			return nil
 		}
 		var refused *pgconn.PgError
 		if errors.As(err, &refused) && refused.Code == invalidPassword {
-			return fmt.Errorf("the cluster in %s was made with another password than the one kept beside it", c.config.Dir)
+			return fmt.Errorf("the data in %s was made with another password than the one kept beside it", p.config.Dir)
 		}
 		select {
 		case <-ended:
@@ -35,10 +35,10 @@ func (c *Cluster) AwaitReady(ctx context.Context, ended <-chan struct{}) error {
 }
 
 // Ping connects to the running server and leaves again, within 2 s.
-func (c *Cluster) Ping(ctx context.Context) error {
+func (p *Server) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	conn, err := c.Connect(ctx, "postgres")
+	conn, err := p.Connect(ctx, "postgres")
 	if err != nil {
 		return err
 	}
@@ -46,20 +46,20 @@ func (c *Cluster) Ping(ctx context.Context) error {
 }
 
 // Connect connects to a database of the running server as User.
-func (c *Cluster) Connect(ctx context.Context, database string) (*pgx.Conn, error) {
-	config, err := pgx.ParseConfig(c.URL(database))
+func (p *Server) Connect(ctx context.Context, database string) (*pgx.Conn, error) {
+	config, err := pgx.ParseConfig(p.URL(database))
 	if err != nil {
 		return nil, err
 	}
-	if c.config.Dial != nil {
-		config.DialFunc = c.config.Dial
+	if p.config.Dial != nil {
+		config.DialFunc = p.config.Dial
 	}
 	return pgx.ConnectConfig(ctx, config)
 }
 
 // CreateDatabases makes those of the databases that are missing, on a running server.
-func (c *Cluster) CreateDatabases(ctx context.Context, names ...string) error {
-	conn, err := c.Connect(ctx, "postgres")
+func (p *Server) CreateDatabases(ctx context.Context, names ...string) error {
+	conn, err := p.Connect(ctx, "postgres")
 	if err != nil {
 		return err
 	}

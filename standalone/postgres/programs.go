@@ -1,4 +1,4 @@
-// Package postgres runs a private Postgres: it finds or fetches the programs, makes a cluster in a folder, and starts
+// Package postgres runs a private Postgres: it finds or fetches the programs, makes a data folder, and starts
 // and stops its server on a loopback port.
 package postgres
 

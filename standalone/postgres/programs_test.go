@@ -47,7 +47,7 @@ func TestFind(t *testing.T) {
 	require.Equal(t, programs{dir: seventeen, version: "17.2", major: 17}, found, "the newest that works")
 	found, ok, _ = find(t.Context(), account{}, 15)
 	require.True(t, ok)
-	require.Equal(t, programs{dir: fifteen, version: "15.18", major: 15}, found, "the one that a cluster needs")
+	require.Equal(t, programs{dir: fifteen, version: "15.18", major: 15}, found, "the one that the data needs")
 	for _, major := range []int{9, 16, 18} {
 		_, ok, _ = find(t.Context(), account{}, major)
 		require.False(t, ok, "version %d", major)

@@ -13,10 +13,10 @@ import (
 // and synchronous commits then wait for good.
 const slot = "standby"
 
-// PrepareStandby copies a running primary's cluster, which must have no other standby, to config.Dir, which must not exist. The server that is
+// PrepareStandby copies a running primary's data, which must have no other standby, to config.Dir, which must not exist. The server that is
 // started on it follows the primary until it is promoted: Control(ctx, "promote").
-func PrepareStandby(ctx context.Context, config Config, primary *Cluster) (*Cluster, error) {
-	c := &Cluster{config: config, user: primary.user, programs: primary.programs}
+func PrepareStandby(ctx context.Context, config Config, primary *Server) (*Server, error) {
+	c := &Server{config: config, user: primary.user, programs: primary.programs}
 	if err := os.Mkdir(config.Dir, 0o700); err != nil {
 		return nil, err
 	}

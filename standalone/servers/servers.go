@@ -48,7 +48,7 @@ type Servers struct {
 	Postgres, Temporal *supervise.Process
 
 	options     Options
-	cluster     *postgres.Cluster
+	server      *postgres.Server
 	postgresLog *os.File
 	temporalLog *os.File
 }
@@ -70,13 +70,13 @@ func Start(ctx context.Context, options Options) (_ *Servers, err error) {
 	if err = s.firstPostgres(ctx); err != nil {
 		return nil, err
 	}
-	if err = s.cluster.CreateDatabases(ctx, MainDatabase, temporal.Database, temporal.VisibilityDatabase); err != nil {
+	if err = s.server.CreateDatabases(ctx, MainDatabase, temporal.Database, temporal.VisibilityDatabase); err != nil {
 		return nil, err
 	}
 	if options.NoTemporal {
 		return s, nil
 	}
-	s.options.Temporal.PostgresURL = s.cluster.LocalURL("postgres")
+	s.options.Temporal.PostgresURL = s.server.LocalURL("postgres")
 	for range attempts {
 		if s.options.Temporal.Port, err = freeport.Find(); err != nil {
 			return nil, err
@@ -118,7 +118,7 @@ func (s *Servers) firstPostgres(ctx context.Context) (err error) {
 		if port, err = freeport.Find(); err != nil {
 			return err
 		}
-		s.cluster, err = postgres.Prepare(ctx, postgres.Config{
+		s.server, err = postgres.Prepare(ctx, postgres.Config{
 			Dir:       folder,
 			Port:      port,
 			Password:  "throw-away", // on loopback, with nothing in it
@@ -132,32 +132,29 @@ func (s *Servers) firstPostgres(ctx context.Context) (err error) {
 		if err = s.StartPostgres(ctx); err == nil || ctx.Err() != nil {
 			return err
 		}
-		err = errors.Join(err, s.cluster.Close())
-		s.cluster = nil
+		err = errors.Join(err, s.server.Close())
+		s.server = nil
 	}
 	return err
 }
 
 // LocalURL is DatabaseURL by the server's socket, where there is one: as `make run` has it.
-func (s *Servers) LocalURL(database string) string { return s.cluster.LocalURL(database) }
+func (s *Servers) LocalURL(database string) string { return s.server.LocalURL(database) }
 
 // DatabaseURL is how a superuser reaches a database.
-func (s *Servers) DatabaseURL(database string) string { return s.cluster.URL(database) }
+func (s *Servers) DatabaseURL(database string) string { return s.server.URL(database) }
 
 // TemporalAddr is the frontend's host and port.
 func (s *Servers) TemporalAddr() string { return s.options.Temporal.Addr() }
 
-// Cluster is the Postgres cluster, for its programs.
-func (s *Servers) Cluster() *postgres.Cluster { return s.cluster }
-
 // StartPostgres starts Postgres, after it was stopped or killed, and waits until it takes connections.
 func (s *Servers) StartPostgres(ctx context.Context) error {
-	process, err := supervise.Start("Postgres", s.cluster.Command(), supervise.Options{OrphanSignal: postgres.StopSignal})
+	process, err := supervise.Start("Postgres", s.server.Command(), supervise.Options{OrphanSignal: postgres.StopSignal})
 	if err != nil {
 		return err
 	}
 	s.Postgres = process
-	if err := s.cluster.AwaitReady(ctx, process.Done()); err != nil {
+	if err := s.server.AwaitReady(ctx, process.Done()); err != nil {
 		process.Kill()
 		return err
 	}
@@ -209,8 +206,8 @@ func (s *Servers) Stop() error {
 	if s.Postgres != nil {
 		errs = append(errs, s.StopPostgres(context.Background(), syscall.SIGQUIT))
 	}
-	if s.cluster != nil {
-		errs = append(errs, s.cluster.Close())
+	if s.server != nil {
+		errs = append(errs, s.server.Close())
 	}
 	for _, log := range []*os.File{s.postgresLog, s.temporalLog} {
 		if log != nil {

@@ -28,7 +28,7 @@ func closedFolder(t *testing.T) string {
 	return dir
 }
 
-func prepare(t *testing.T, dir string) *Cluster {
+func prepare(t *testing.T, dir string) *Server {
 	t.Helper()
 	port, err := freeport.Find()
 	require.NoError(t, err)
@@ -41,7 +41,7 @@ func prepare(t *testing.T, dir string) *Cluster {
 	return c
 }
 
-func start(t *testing.T, c *Cluster) *supervise.Process {
+func start(t *testing.T, c *Server) *supervise.Process {
 	t.Helper()
 	p, err := supervise.Start("Postgres", c.Command(), supervise.Options{})
 	require.NoError(t, err)
@@ -50,7 +50,7 @@ func start(t *testing.T, c *Cluster) *supervise.Process {
 	return p
 }
 
-func query[T any](t *testing.T, c *Cluster, sql string) T {
+func query[T any](t *testing.T, c *Server, sql string) T {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), c.URL("mathub"))
 	require.NoError(t, err)
@@ -62,10 +62,10 @@ func query[T any](t *testing.T, c *Cluster, sql string) T {
 	return v
 }
 
-// TestClientsOnThisMachineComeByTheSocket: also where the path to the cluster is closed to its own user; and by loopback where
+// TestClientsOnThisMachineComeByTheSocket: also where the path to the data is closed to its own user; and by loopback where
 // the socket's path is too long for a client, or has a comma, which clients and the server take for two paths.
 func TestClientsOnThisMachineComeByTheSocket(t *testing.T) {
-	bySocket := func(c *Cluster) (local bool) {
+	bySocket := func(c *Server) (local bool) {
 		start(t, c)
 		conn, err := pgx.Connect(t.Context(), c.LocalURL("postgres"))
 		require.NoError(t, err)
@@ -86,7 +86,7 @@ func TestClientsOnThisMachineComeByTheSocket(t *testing.T) {
 	require.False(t, bySocket(prepare(t, long)))
 }
 
-func TestClusterKeepsItsData(t *testing.T) {
+func TestDataIsKept(t *testing.T) {
 	dir := closedFolder(t)
 	c := prepare(t, dir)
 	p := start(t, c)
