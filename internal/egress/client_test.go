@@ -142,7 +142,7 @@ func TestProxiesOfTheEnvironmentAreNotUsed(t *testing.T) {
 	direct := listen(t, "127.0.0.1:0", serve(okResponse))
 	require.True(t, post(t, newClient(t, Options{}), direct.URL).Success())
 	// Loopback is exempt from proxies in net/http itself; a public name is not.
-	r := post(t, newClient(t, Options{Timeout: 100 * time.Millisecond, Resolver: startDNS(t, map[string]dnsAnswer{"iana.org": {a: [][]string{{"127.0.0.1"}}}}).Resolver()}), "http://example.com/")
+	r := post(t, newClient(t, Options{Timeout: 2 * time.Second, Resolver: startDNS(t, map[string]dnsAnswer{"iana.org": {a: [][]string{{"127.0.0.1"}}}}).Resolver()}), "http://example.com/")
 	require.Equal(t, "dns: no such host", r.Error)
 	require.Zero(t, proxy.Accepted())
 }
@@ -246,7 +246,7 @@ func TestErrorsHoldNoSecrets(t *testing.T) {
 	const canary = "s3cr3t-canary"
 	refused := listen(t, "127.0.0.1:0", nil)
 	_ = refused.Close()
-	c := newClient(t, Options{Timeout: 200 * time.Millisecond, Resolver: startDNS(t, map[string]dnsAnswer{"iana.org": {a: [][]string{{"127.0.0.1"}}}}).Resolver()})
+	c := newClient(t, Options{Timeout: 2 * time.Second, Resolver: startDNS(t, map[string]dnsAnswer{"iana.org": {a: [][]string{{"127.0.0.1"}}}}).Resolver()})
 	silent := listen(t, "127.0.0.1:0", func(conn net.Conn) { waitForClose(conn, 10*time.Second) })
 	garbage := listen(t, "127.0.0.1:0", answer("HTTP/1.1 OK "+canary+"\r\n\r\n"))
 	for _, url := range []string{refused.URL, silent.URL, garbage.URL, "https://" + canary + ".example.com", "ftp://x", "https://10.0.0.1", "%"} {

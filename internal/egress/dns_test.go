@@ -3,6 +3,7 @@ package egress
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -209,7 +210,7 @@ func TestDNSFailures(t *testing.T) {
 		"dropped.example.com":  {silent: true, only: dnsmessage.TypeA},
 		"moody.example.com":    {a: [][]string{{}, {"127.0.0.1"}, {}}},
 	})
-	c := newClient(t, Options{Resolver: dns.Resolver(), Timeout: 500 * time.Millisecond})
+	c := newClient(t, Options{Resolver: dns.Resolver(), Timeout: 2 * time.Second})
 	for name, want := range map[string]string{
 		"nxdomain.example.com": "dns: no such host",
 		"nodata.example.com":   "dns: no such host",
@@ -249,9 +250,17 @@ func TestNoConnectionIsMadeAfterTheEnd(t *testing.T) {
 func TestDNSFailureEndsInFiveSeconds(t *testing.T) {
 	t.Parallel()
 	dns := startDNS(t, map[string]dnsAnswer{"silent.example.com": {silent: true}})
-	r := post(t, newClient(t, Options{Resolver: dns.Resolver()}), "https://silent.example.com/")
-	require.Equal(t, "dns: timeout", r.Error)
-	requireFiveSeconds(t, r)
+	for deadline := time.Now().Add(3 * time.Minute); ; {
+		c := newClient(t, Options{Resolver: dns.Resolver()}) // one that has asked before may go on with that lookup
+		r, err := c.Post(t.Context(), "https://silent.example.com/", nil, nil)
+		if errors.Is(err, ErrPaused) && time.Now().Before(deadline) {
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, "dns: timeout", r.Error)
+		requireFiveSeconds(t, r)
+		return
+	}
 }
 
 func TestDNSSucceeds(t *testing.T) {

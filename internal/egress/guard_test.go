@@ -246,7 +246,7 @@ func TestOfManyAddressesFewAreConnectedTo(t *testing.T) {
 		}
 		return 4
 	})
-	direct := Options{Resolver: dns.Resolver()}
+	direct := Options{Resolver: dns.Resolver(), Timeout: time.Minute}
 	for want, o := range map[string]Options{"connection refused": direct, "host unreachable": proxy.Options(t, direct)} {
 		c := newClient(t, o)
 		got := post(t, c, fmt.Sprintf("http://few.example.com:%d/", last.Port))

@@ -72,7 +72,7 @@ func TestAPauseIsOurFailing(t *testing.T) {
 			t.Parallel()
 			c := c
 			for _, lost := range []time.Duration{maxLost - time.Millisecond, maxLost + time.Millisecond} {
-				client := newClient(t, Options{Timeout: 200 * time.Millisecond, Resolver: startDNS(t, map[string]dnsAnswer{"example.com": {a: [][]string{{"127.0.0.1"}}}}).Resolver()})
+				client := newClient(t, Options{Timeout: 2 * time.Second, Resolver: startDNS(t, map[string]dnsAnswer{"example.com": {a: [][]string{{"127.0.0.1"}}}}).Resolver()})
 				client.heartbeat = newHeartbeat(instantOf(time.Now().Add(time.Hour))) // the machine's own lateness is left out
 				url := c.url
 				if url == "" {

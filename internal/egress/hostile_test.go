@@ -181,12 +181,12 @@ func drip(start, then string) func(net.Conn) {
 
 func TestHostileReceivers(t *testing.T) {
 	t.Parallel()
-	const timeout = 600 * time.Millisecond
+	const timeout = 2 * time.Second
 	for _, h := range hostileReceivers {
 		t.Run(h.name, func(t *testing.T) {
 			t.Parallel()
 			c := newClient(t, Options{Timeout: timeout})
-			closed := make(chan bool, 1)
+			closed := make(chan bool, 100)
 			r := listen(t, "127.0.0.1:0", func(conn net.Conn) {
 				if _, _, ok := readRequest(bufio.NewReader(conn)); !ok {
 					return
@@ -224,7 +224,7 @@ func TestHostileReceivers(t *testing.T) {
 // The same on an error that a receiver gives before it has read anything of the request, and on none at all.
 func TestReceiversThatDoNotRead(t *testing.T) {
 	t.Parallel()
-	c := newClient(t, Options{Timeout: 500 * time.Millisecond})
+	c := newClient(t, Options{Timeout: 2 * time.Second})
 	body := bytes.Repeat([]byte("x"), 16<<20) // more than sockets buffer
 	deliver := func(t *testing.T, handle func(net.Conn)) Response {
 		r := listen(t, "127.0.0.1:0", handle)
@@ -234,7 +234,7 @@ func TestReceiversThatDoNotRead(t *testing.T) {
 	}
 	t.Run("silent", func(t *testing.T) {
 		t.Parallel()
-		got := deliver(t, func(net.Conn) { time.Sleep(time.Second) }) // longer than the exchange may take
+		got := deliver(t, func(net.Conn) { time.Sleep(4 * time.Second) }) // longer than the exchange may take
 		require.Equal(t, "timeout", got.Error)
 	})
 	t.Run("answers at once", func(t *testing.T) {

@@ -106,7 +106,7 @@ func TestHTTP1IsNotTriedAfterAnAnswer(t *testing.T) {
 // All of it is one attempt, with one time.
 func TestHTTP1IsTriedWithinTheSameTime(t *testing.T) {
 	t.Parallel()
-	const timeout = 700 * time.Millisecond
+	const timeout = 4 * time.Second
 	a := newAuthority(t)
 	config := &tls.Config{Certificates: []tls.Certificate{a.issue(t, nil)}, NextProtos: []string{"h2", "http/1.1"}}
 	r := listenTLS(t, config, func(conn *tls.Conn) {

@@ -175,7 +175,7 @@ func TestHTTP2StaleConnectionIsTriedOnceMore(t *testing.T) {
 
 func TestHTTP2HostileReceivers(t *testing.T) {
 	t.Parallel()
-	const timeout = 600 * time.Millisecond
+	const timeout = 2 * time.Second
 	a := newAuthority(t)
 	for _, h := range []struct {
 		name   string
@@ -278,7 +278,7 @@ func TestHTTP2HostileReceivers(t *testing.T) {
 // A connection whose peer has vanished is not given to one delivery after another.
 func TestHTTP2DeadConnectionIsDropped(t *testing.T) {
 	t.Parallel()
-	const timeout = 400 * time.Millisecond
+	const timeout = 2 * time.Second
 	a := newAuthority(t)
 	var connections atomic.Int32
 	config := &tls.Config{Certificates: []tls.Certificate{a.issue(t, nil)}, NextProtos: []string{"h2"}}

@@ -177,7 +177,7 @@ func TestReusedConnectionIsNotTriedAgainAfterATimeout(t *testing.T) {
 		_, _, _ = readRequest(in)
 		waitForClose(conn, 5*time.Second)
 	})
-	c := newClient(t, Options{Timeout: 300 * time.Millisecond})
+	c := newClient(t, Options{Timeout: 2 * time.Second})
 	require.True(t, post(t, c, r.URL).Success())
 	got := post(t, c, r.URL)
 	require.Equal(t, "timeout", got.Error)

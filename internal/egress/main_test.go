@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -84,6 +85,9 @@ type receiver struct {
 	used     atomic.Int32
 }
 
+// receivers are those of all tests, by their addresses.
+var receivers sync.Map
+
 func (r *receiver) Accepted() int { return int(r.accepted.Load()) }
 
 // Used are the accepted connections over which something came: not those that only find out whether the receiver takes one.
@@ -111,6 +115,7 @@ func listen(t testing.TB, address string, handle func(net.Conn)) *receiver {
 	require.NoError(t, err)
 	to := netip.MustParseAddrPort(l.Addr().String())
 	r := &receiver{Listener: l, URL: "http://" + l.Addr().String() + "/hook", Port: to.Port()}
+	receivers.Store(l.Addr().String(), r)
 	var mu sync.Mutex
 	open := map[net.Conn]struct{}{}
 	var handlers sync.WaitGroup
@@ -139,6 +144,7 @@ func listen(t testing.TB, address string, handle func(net.Conn)) *receiver {
 		}
 	})
 	t.Cleanup(func() {
+		receivers.Delete(l.Addr().String())
 		_ = l.Close()
 		mu.Lock()
 		for conn := range open {
@@ -209,14 +215,26 @@ func reset(conn net.Conn) {
 	_ = conn.Close()
 }
 
-// post makes an exchange. One during which this process did not run, as on a busy machine, is made again, as the product does.
+// post makes an exchange, which is not ours to fail.
 func post(t testing.TB, c *Client, url string) Response {
 	t.Helper()
+	r, err := tryPost(c, url)
+	require.NoError(t, err)
+	return r
+}
+
+// tryPost makes an exchange. One during which this process did not run, as on a busy machine, is made again, as the product does.
+func tryPost(c *Client, url string) (Response, error) {
 	for deadline := time.Now().Add(3 * time.Minute); ; {
 		r, err := c.Post(context.Background(), url, http.Header{"Content-Type": {"application/json"}}, []byte(`{"a":1}`))
 		if !errors.Is(err, ErrPaused) || time.Now().After(deadline) {
-			require.NoError(t, err)
-			return r
+			return r, err
+		}
+		_, address, _ := strings.Cut(url, "://")
+		address, _, _ = strings.Cut(address, "/")
+		if to, ok := receivers.Load(address); ok { // what came before does not count
+			to.(*receiver).accepted.Store(0)
+			to.(*receiver).used.Store(0)
 		}
 	}
 }

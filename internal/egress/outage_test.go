@@ -32,7 +32,7 @@ func TestAConnectionThatDies(t *testing.T) {
 				require.NoError(t, syscall.Listen(socket, 16))
 			}
 			answerOnce(t, socket, okResponse)
-			c := newClient(t, Options{CheckHosts: []string{unreachable}, Timeout: 500 * time.Millisecond})
+			c := newClient(t, Options{CheckHosts: []string{unreachable}, Timeout: 2 * time.Second})
 			require.True(t, post(t, c, "http://"+address+"/").Success())
 			if gone {
 				fillBacklog(t, address)
@@ -73,7 +73,7 @@ func TestAConnectionThatDiesAfterTheHeaders(t *testing.T) {
 			t.Parallel()
 			socket, address := listenNarrowly(t)
 			answerOnce(t, socket, "HTTP/1.1 "+status+"\r\nContent-Length: 100\r\n\r\nhalf")
-			c := newClient(t, Options{CheckHosts: []string{unreachable}, Timeout: 500 * time.Millisecond})
+			c := newClient(t, Options{CheckHosts: []string{unreachable}, Timeout: 2 * time.Second})
 			c.outbound.connect = func(context.Context, string, string) (net.Conn, error) { return nil, syscall.ENETUNREACH }
 			if want == "" {
 				requireOurs(t, c, "http://"+address+"/")
@@ -154,8 +154,11 @@ func TestWhatBeganInAnOutageIsOurs(t *testing.T) {
 	dns.FailBut(map[string]dnsAnswer{"late.example.net": servfail, "another.example.net": servfail}, dnsAnswer{code: dnsmessage.RCodeNameError})
 	require.Eventually(t, func() bool { return c.OutboundAccess(t.Context()).DNS == AccessOK }, time.Minute, 10*time.Millisecond)
 	_, err := c.Post(context.Background(), "http://another.example.net/", nil, nil)
-	require.ErrorIs(t, err, ErrNoOutboundAccess)
-	require.ErrorIs(t, <-late, ErrNoOutboundAccess)
+	for _, err := range []error{err, <-late} {
+		if !errors.Is(err, ErrPaused) { // as on a busy machine, which is ours too
+			require.ErrorIs(t, err, ErrNoOutboundAccess)
+		}
+	}
 }
 
 // A resolver, or a firewall before it, that answers for IPv4 addresses only: receivers that have others alone cannot be found, and
@@ -172,7 +175,7 @@ func TestAResolverWithoutIPv6AnswersIsOurFailing(t *testing.T) {
 			both := fails
 			both.a = here.a
 			dns := startDNS(t, map[string]dnsAnswer{"good.example.com": here})
-			c := newClient(t, Options{Resolver: dns.Resolver(), Timeout: 500 * time.Millisecond})
+			c := newClient(t, Options{Resolver: dns.Resolver(), Timeout: 2 * time.Second})
 			url := fmt.Sprintf("http://good.example.com:%d/", r.Port)
 			require.True(t, post(t, c, url).Success())
 			dns.FailBut(map[string]dnsAnswer{"good.example.com": both}, fails)

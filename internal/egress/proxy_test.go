@@ -159,7 +159,7 @@ func TestFaultsOfTheProxyAreOurs(t *testing.T) {
 				c.handle(conn)
 				waitForClose(conn, 10*time.Second)
 			})}
-			client := newClient(t, proxy.Options(t, Options{CheckHosts: []string{"127.0.0.1"}, Timeout: 500 * time.Millisecond}))
+			client := newClient(t, proxy.Options(t, Options{CheckHosts: []string{"127.0.0.1"}, Timeout: 2 * time.Second}))
 			requireProxysFault(t, client, "http://127.0.0.1:8099/", strings.Split(c.cause, "|")...)
 		})
 	}

@@ -69,7 +69,7 @@ func TestInFlightIsBounded(t *testing.T) {
 // Waiting for a place is not the receiver's time: the last in the queue waits for longer than an attempt may take.
 func TestWaitIsNoPartOfTheAttempt(t *testing.T) {
 	t.Parallel()
-	const timeout = 400 * time.Millisecond
+	const timeout = 2 * time.Second
 	silent := listen(t, "127.0.0.1:0", func(conn net.Conn) { waitForClose(conn, 10*time.Second) })
 	quick := listen(t, "127.0.0.1:0", serve(okResponse))
 	c := newClient(t, Options{MaxInFlight: 1, MaxInFlightPerHost: 10, Timeout: timeout})

@@ -197,7 +197,7 @@ func TestTLSByName(t *testing.T) {
 func TestTLSThatIsNone(t *testing.T) {
 	t.Parallel()
 	trusted := newAuthority(t)
-	const timeout = 500 * time.Millisecond
+	const timeout = 2 * time.Second
 	for _, c := range []struct {
 		name   string
 		handle func(net.Conn)
@@ -220,7 +220,7 @@ func TestTLSThatIsNone(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			cut := make(chan bool, 1)
+			cut := make(chan bool, 100)
 			r := listen(t, "127.0.0.1:0", func(conn net.Conn) {
 				hello := make([]byte, 4096)
 				_, _ = conn.Read(hello)
