@@ -320,6 +320,16 @@ func (q *Queries) ListRecoveries(ctx context.Context, db DBTX, arg ListRecoverie
 	return items, nil
 }
 
+const lockCounted = `-- name: LockCounted :exec
+SELECT id FROM recoveries WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
+`
+
+// Locks recoveries that are to be counted in, in the order of their ids: recordings at once may have several in common.
+func (q *Queries) LockCounted(ctx context.Context, db DBTX, ids []uuid.UUID) error {
+	_, err := db.Exec(ctx, lockCounted, ids)
+	return err
+}
+
 const lockOwner = `-- name: LockOwner :one
 SELECT b.id FROM bots b JOIN webhooks w ON w.bot_id = b.id WHERE w.id = $1 FOR NO KEY UPDATE OF b
 `

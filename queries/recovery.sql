@@ -146,6 +146,10 @@ SET after_time = @after_time, after_id = @after_id, begin_at = @begin_at, upto =
     found = found + @found::integer, updated_at = now()
 WHERE id = @id;
 
+-- name: LockCounted :exec
+-- Locks recoveries that are to be counted in, in the order of their ids: recordings at once may have several in common.
+SELECT id FROM recoveries WHERE id = ANY (@ids::uuid[]) ORDER BY id FOR NO KEY UPDATE;
+
 -- name: CountRecovered :exec
 -- Counts attempts that recoveries asked for; a failed one is attempted again by the schedule, as any other.
 UPDATE recoveries r

@@ -297,10 +297,8 @@ func (r *Recorder) updateQueues(ctx context.Context, s *batchState) error {
 	if err := r.addPlans(ctx, s); err != nil {
 		return err
 	}
-	if len(s.recovered.Ids) > 0 {
-		if err := r.queries.CountRecovered(ctx, s.tx, s.recovered); err != nil {
-			return err
-		}
+	if err := r.countRecovered(ctx, s); err != nil {
+		return err
 	}
 	if len(s.out.disabled) == 0 {
 		return nil
@@ -318,6 +316,17 @@ func (r *Recorder) updateQueues(ctx context.Context, s *batchState) error {
 		return err
 	}
 	return StopWebhooks(ctx, s.tx, ids)
+}
+
+// countRecovered counts the attempts that recoveries asked for.
+func (r *Recorder) countRecovered(ctx context.Context, s *batchState) error {
+	if len(s.recovered.Ids) == 0 {
+		return nil
+	}
+	if err := r.queries.LockCounted(ctx, s.tx, s.recovered.Ids); err != nil {
+		return err
+	}
+	return r.queries.CountRecovered(ctx, s.tx, s.recovered)
 }
 
 func (r *Recorder) addPlans(ctx context.Context, s *batchState) error {
