@@ -166,9 +166,10 @@ func TestALargeAudienceWaitsForNobody(t *testing.T) {
 	for i := range hooks {
 		require.Equal(t, 1, s.count(fmt.Sprintf("/%d", i), "large"))
 	}
-	var ended bool
-	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM deliveries WHERE event_id = 'small')").Scan(&ended))
-	require.False(t, ended)
+	var waited bool
+	require.NoError(t, s.pool.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM deliveries WHERE event_id = 'small'
+		AND attempted_at + duration_ms * interval '1 ms' < (SELECT min(attempted_at) FROM deliveries WHERE event_id = 'large'))`).Scan(&waited))
+	require.False(t, waited)
 	release()
 	require.Equal(t, 1, s.counted(t, "group").Batches)
 }
