@@ -45,6 +45,9 @@ const (
 
 // Worker runs the workflows, the direct deliveries and the queues on one client.
 type Worker struct {
+	// OnFatal is told why this worker is given no more tasks, for good: for minutes, Temporal has refused to give it any. It is set before Start.
+	OnFatal func(error)
+
 	started   []worker.Worker
 	deliverer *delivery.Deliverer
 	remover   *history.Remover
@@ -94,6 +97,7 @@ func (w *Worker) Start() error {
 			MaxConcurrentActivityExecutionSize: slowSlots,
 			WorkerStopTimeout:                  stopTimeout,
 			Interceptors:                       interceptors(),
+			OnFatalError:                       w.OnFatal,
 		}),
 	}
 	a := activities.New(w.deliverer, w.remover)
@@ -123,6 +127,7 @@ func (w *Worker) ofWorkflows(queue string, slots, fewest, initial, most int) wor
 		MaxConcurrentWorkflowTaskExecutionSize:  slots,
 		WorkerStopTimeout:                       stopTimeout,
 		Interceptors:                            interceptors(),
+		OnFatalError:                            w.OnFatal,
 		WorkflowTaskPollerBehavior: worker.NewPollerBehaviorAutoscaling(worker.PollerBehaviorAutoscalingOptions{
 			MinimumNumberOfPollers: fewest, InitialNumberOfPollers: initial, MaximumNumberOfPollers: most,
 		}),

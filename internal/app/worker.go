@@ -69,6 +69,7 @@ func (s *workerService) Start(ctx context.Context) error {
 		return err
 	}
 	progress.Behind = s.worker.Behind
+	s.worker.OnFatal = s.giveUp
 	s.makePartitions(ctx)
 	if err := await(ctx, s.log, "Temporal", s.worker.Start); err != nil {
 		return err
@@ -78,6 +79,15 @@ func (s *workerService) Start(ctx context.Context) error {
 	s.access, s.progress, s.polling = outbound.OutboundAccess, progress, s.worker.Polling
 	s.log.Info("worker is running")
 	return nil
+}
+
+// giveUp ends the process, so that another begins, as whoever runs it sees to: this one would take no task any more. The SDK gives up
+// two minutes after a namespace has gone, as while Temporal's database is made again.
+func (s *workerService) giveUp(err error) {
+	select {
+	case s.failed <- fmt.Errorf("worker: Temporal gives no tasks: %w", err):
+	default: // another of its pollers was first
+	}
 }
 
 // makePartitions makes the history's partitions before the first delivery, unless that takes long, as beside a large default one.
