@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/mathub/webhooks/internal/codec"
 	"github.com/mathub/webhooks/internal/history"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -54,7 +55,7 @@ func RemoveExpired(ctx workflow.Context, in history.Removal) (history.Removal, e
 }
 
 // ScheduleRemoval has RemoveExpired started every hour, or, with a retention of 0, no more. A schedule that is there
-// already takes its settings on; one that an operator has paused stays so.
+// already takes its settings on; one that an operator has paused stays so, unless its keys are gone.
 func ScheduleRemoval(ctx context.Context, c client.Client, retention webhook.Retention) error {
 	schedules := c.ScheduleClient()
 	if retention == 0 {
@@ -69,7 +70,8 @@ func ScheduleRemoval(ctx context.Context, c client.Client, retention webhook.Ret
 		StaticSummary: "what is older than " + retention.String(),
 	}
 	const overlap = enums.SCHEDULE_OVERLAP_POLICY_SKIP
-	_, err := schedules.Create(ctx, client.ScheduleOptions{ID: RetentionSchedule, Spec: spec, Action: action, Overlap: overlap, CatchupWindow: removeEvery})
+	options := client.ScheduleOptions{ID: RetentionSchedule, Spec: spec, Action: action, Overlap: overlap, CatchupWindow: removeEvery}
+	_, err := schedules.Create(ctx, options)
 	if errors.Is(err, temporal.ErrScheduleAlreadyRunning) {
 		err = schedules.GetHandle(ctx, RetentionSchedule).Update(ctx, client.ScheduleUpdateOptions{
 			DoUpdate: func(now client.ScheduleUpdateInput) (*client.ScheduleUpdate, error) {
@@ -79,6 +81,11 @@ func ScheduleRemoval(ctx context.Context, c client.Client, retention webhook.Ret
 				return &client.ScheduleUpdate{Schedule: &changed}, nil
 			},
 		})
+	}
+	if errors.Is(err, codec.ErrSealed) { // by a key that is gone: what it starts could not be read, either
+		if err = schedules.GetHandle(ctx, RetentionSchedule).Delete(ctx); err == nil || isNotFound(err) {
+			_, err = schedules.Create(ctx, options)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("set the schedule %s: %w", RetentionSchedule, err)

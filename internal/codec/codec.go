@@ -69,14 +69,14 @@ func (w inWorkflow) FromPayloads(payloads *commonpb.Payloads, into ...any) error
 }
 
 func orWait(err error) error {
-	if errors.Is(err, errSealed) {
+	if errors.Is(err, ErrSealed) {
 		panic(err)
 	}
 	return err
 }
 
-// errSealed is in the errors of what this process cannot open.
-var errSealed = errors.New("a sealed payload does not open")
+// ErrSealed is in the errors of what this process cannot open.
+var ErrSealed = errors.New("a sealed payload does not open")
 
 // Encode implements converter.PayloadCodec.
 func (c *Codec) Encode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error) {
@@ -107,11 +107,11 @@ func (c *Codec) Decode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error
 			continue
 		}
 		if c == nil {
-			return nil, fmt.Errorf("%w: this process has no MATHUB_CODEC_KEYSET", errSealed)
+			return nil, fmt.Errorf("%w: this process has no MATHUB_CODEC_KEYSET", ErrSealed)
 		}
 		plain, err := c.keyset.OpenPayload(p.GetData())
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", errSealed, err)
+			return nil, fmt.Errorf("%w: %w", ErrSealed, err)
 		}
 		opened[i] = &commonpb.Payload{}
 		if err := proto.Unmarshal(plain, opened[i]); err != nil {
