@@ -29,6 +29,10 @@ const (
 	TaskQueue         = "mathub-webhooks"
 )
 
+// MetadataChecked is in the metadata of a payload of events that the emitter has found valid. A worker that finds fault with them is of
+// another version than the emitter, and leaves them to a worker of its. Without it, what is invalid fails its workflow.
+const MetadataChecked = "mathub-checked"
+
 // WorkflowID is the id of the workflow that delivers an event by itself.
 func WorkflowID(eventID string) string { return "event-" + webhook.CanonicalID(eventID) }
 
@@ -179,7 +183,7 @@ func start(ctx context.Context, c client.Client, events []webhook.Event, reuse e
 		StaticSummary:                            webhook.BatchSummary(events),
 	}
 	payload := converter.NewRawValue(&commonpb.Payload{
-		Metadata: map[string][]byte{converter.MetadataEncoding: []byte(converter.MetadataEncodingJSON)},
+		Metadata: map[string][]byte{converter.MetadataEncoding: []byte(converter.MetadataEncodingJSON), MetadataChecked: nil},
 		Data:     input,
 	})
 	s := started{workflowID: workflowID}

@@ -19,7 +19,8 @@ import (
 const InvalidEventError = "InvalidEvent"
 
 // DeliverEvent accepts an event and delivers it to every subscribed webhook. Its input is one event as JSON,
-// `{id?, event, timestamp?, data, botIds?}`; anything else fails the workflow at once with an InvalidEventError.
+// `{id?, event, timestamp?, data, botIds?}`; anything else fails the workflow at once with an InvalidEventError, unless an emitter of
+// another version has found it valid (emit.MetadataChecked): that waits for a worker which does so too.
 // Without an id, the event's is what follows `event-` in the workflow's id, else a UUIDv7 made from the run's id;
 // without a timestamp, it is the time at which the workflow was started.
 //
@@ -28,7 +29,7 @@ func DeliverEvent(ctx workflow.Context, input converter.RawValue) (Summary, erro
 	info := workflow.GetInfo(ctx)
 	event, err := parseInput(info, input)
 	if err != nil {
-		return Summary{}, temporal.NewNonRetryableApplicationError(err.Error(), InvalidEventError, nil)
+		return Summary{}, refused(input, err.Error())
 	}
 	f := &fanOut{events: []webhook.Event{event}, sum: Summary{EventID: event.ID}}
 	err = f.run(ctx)
@@ -41,7 +42,11 @@ func DeliverEvent(ctx workflow.Context, input converter.RawValue) (Summary, erro
 func DeliverEvents(ctx workflow.Context, input converter.RawValue) (Summary, error) {
 	events, invalid, err := parseInputs(workflow.GetInfo(ctx), input)
 	if err != nil {
-		return Summary{}, temporal.NewNonRetryableApplicationError(err.Error(), InvalidEventError, nil)
+		return Summary{}, refused(input, err.Error())
+	}
+	var fault error
+	if len(invalid) > 0 {
+		fault = refused(input, fmt.Sprintf("%s; the other %d events were delivered", strings.Join(invalid, "; "), len(events)))
 	}
 	f := &fanOut{events: events, group: true, sum: Summary{Events: len(events)}}
 	if len(events) > 0 {
@@ -49,11 +54,16 @@ func DeliverEvents(ctx workflow.Context, input converter.RawValue) (Summary, err
 			return f.sum, err
 		}
 	}
-	if len(invalid) > 0 {
-		return f.sum, temporal.NewNonRetryableApplicationError(
-			fmt.Sprintf("%s; the other %d events were delivered", strings.Join(invalid, "; "), len(events)), InvalidEventError, nil)
+	return f.sum, fault
+}
+
+// refused is the workflow's error for input with a fault. Where the emitter found none, as a newer API in a deploy, the events are
+// accepted: it panics, and Temporal repeats the workflow's step until a worker makes it that finds none either.
+func refused(input converter.RawValue, fault string) error {
+	if _, checked := input.Payload().GetMetadata()[emit.MetadataChecked]; checked {
+		panic("an event of another version of the emitter: " + fault)
 	}
-	return f.sum, nil
+	return temporal.NewNonRetryableApplicationError(fault, InvalidEventError, nil)
 }
 
 // jsonOf is a workflow's input, which must be JSON.

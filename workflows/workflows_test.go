@@ -18,6 +18,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/mathub/webhooks/activities"
+	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/internal/delivery"
 	"github.com/mathub/webhooks/webhook"
 )
@@ -99,6 +100,25 @@ func TestInvalidEventFailsAtOnceAndNamesTheFault(t *testing.T) {
 			require.True(t, fault.NonRetryable())
 			require.Contains(t, fault.Message(), c.want)
 		})
+	}
+}
+
+// TestWhatTheEmitterFoundValidWaits for a worker of its version, as a new event type does in a deploy.
+func TestWhatTheEmitterFoundValidWaits(t *testing.T) {
+	for input, run := range map[string]any{
+		`{"event":"post.deleted","data":{}}`:                                      DeliverEvent,
+		`[{"event":"post.deleted","data":{}}]`:                                    DeliverEvents,
+		`[{"event":"post.created","data":{}},{"event":"post.deleted","data":{}}]`: DeliverEvents,
+		`{}`: DeliverEvents,
+	} {
+		value := jsonInput(input)
+		value.Payload().Metadata[emit.MetadataChecked] = nil
+		env := newEnv(t)
+		env.ExecuteWorkflow(run, value)
+		var panicked *temporal.PanicError
+		require.ErrorAs(t, env.GetWorkflowError(), &panicked, input)
+		require.ErrorContains(t, panicked, "another version of the emitter")
+		env.AssertNotCalled(t, "AcceptEvents", mock.Anything, mock.Anything)
 	}
 }
 

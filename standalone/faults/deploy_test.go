@@ -1,6 +1,7 @@
 package faults_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"os"
 	"strings"
@@ -8,7 +9,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/enums/v1"
 
+	"github.com/mathub/webhooks/emit"
 	"github.com/mathub/webhooks/standalone/testkit"
 )
 
@@ -35,6 +38,19 @@ func TestRollingDeploy(t *testing.T) {
 	retried := bot.Emit(t, testkit.Event{Type: post, BotIDs: []string{bot.ID}})
 	bot.AwaitDeliveries(t, hook.ID, 1)
 
+	// An event of a type that the workers do not know yet, as the API is the first to be replaced.
+	stack.Apps[0].Stop(t)
+	stack.Apps[0].Binary = next
+	stack.Apps[0].Start(t)
+	archived := bot.CreateWebhook(t, receiver.URL("/archived"), "", "post.archived")
+	bot.Emit(t, testkit.Event{Type: "post.archived", ID: "archived", Data: json.RawMessage(`{}`)})
+	require.Eventually(t, func() bool {
+		run, err := stack.Temporal(t).DescribeWorkflowExecution(t.Context(), emit.WorkflowID("archived"), "")
+		require.NoError(t, err)
+		require.Equal(t, enums.WORKFLOW_EXECUTION_STATUS_RUNNING, run.GetWorkflowExecutionInfo().GetStatus())
+		return run.GetPendingWorkflowTask().GetAttempt() > 1
+	}, time.Minute, 20*time.Millisecond)
+
 	stop := l.stream(t, 20*time.Millisecond)
 	for _, worker := range stack.Apps[1:] {
 		l.flows(t, 250)
@@ -45,6 +61,8 @@ func TestRollingDeploy(t *testing.T) {
 	l.flows(t, 250)
 	stop()
 	require.Zero(t, l.settle(t, time.Minute), "a deploy sent something twice")
+	receiver.Await(t, "/archived", 1)
+	bot.AwaitDeliveries(t, archived.ID, 1)
 	receiver.Await(t, "/", 4)
 	bot.AwaitDeliveries(t, hook.ID, 4)
 	receiver.Answer("/", testkit.Status(http.StatusNoContent))
@@ -61,7 +79,7 @@ func TestRollingDeploy(t *testing.T) {
 	}
 }
 
-// nextVersion builds the product with a compatible change of its workflow code.
+// nextVersion builds the product with a compatible change of its workflow code, and another event type.
 func nextVersion(t *testing.T) string {
 	t.Helper()
 	return testkit.BuildChanged(t, changedWorkflows(t))
@@ -74,6 +92,7 @@ func changedWorkflows(t *testing.T) testkit.Changes {
 	}
 `
 	return testkit.Changes{
+		"webhook/catalog.go":         testkit.Insert(t, "	{\"post.archived\", Broadcast, \"A post was archived.\", []Field{fieldPostID}},\n", "	{WikiEdited, Broadcast, "),
 		"workflows/fan_out.go":       testkit.Insert(t, rest, "	f.updateDetails(ctx)\n	return err\n"),
 		"workflows/webhook_queue.go": testkit.Insert(t, rest, "	if r.BusyFor > 0 {\n"),
 	}
