@@ -30,6 +30,9 @@ const (
 	// filteredPage is missedPage where a filter has to look at what the events say, and where few of a page are planned.
 	filteredPage  = 250
 	recoveryStint = 2 * time.Second
+	// acceptTime bounds the acceptance of an event. One that began before the end of a recovery's span, and while the webhook was
+	// disabled, is waited for: its event is found once it is committed.
+	acceptTime = 15 * time.Second
 	// recoveryAhead is how far ahead of its rate a recovery plans, so that its webhook's queue stays short.
 	recoveryAhead = 60 * time.Second
 	// recoveryIdle is after how long without an attempt a recovery that has planned all looks that seldom too.
@@ -227,6 +230,12 @@ func (q *Queue) recoverPage(ctx context.Context, webhookID uuid.UUID) (planned i
 	case !latest.Ordered && ahead > recoveryAhead:
 		step.Wait = ahead - recoveryAhead/2
 		return 0, false, step, nil
+	}
+	if latest.Now.Sub(r.CreatedAt) < acceptTime {
+		accepting, err := queries.Accepting(ctx, q.Pool, r.Until)
+		if accepting || err != nil {
+			return 0, false, step, err
+		}
 	}
 	planned, err = q.planMissed(ctx, latest, max(0, ahead))
 	step.Found += planned

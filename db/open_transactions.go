@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -21,4 +22,17 @@ func (q *Queries) DeliveryWriters(ctx context.Context, db DBTX) ([]string, error
 		return nil, err
 	}
 	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+const accepting = `
+SELECT EXISTS (
+    SELECT FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'relation' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND l.relation = 'events'::regclass AND l.mode = 'RowExclusiveLock' AND l.granted AND a.xact_start <= $1
+)`
+
+// Accepting says whether a transaction that writes to events has been open since before a time: what it accepts is of before that too.
+func (q *Queries) Accepting(ctx context.Context, db DBTX, before time.Time) (open bool, err error) {
+	err = db.QueryRow(ctx, accepting, before).Scan(&open)
+	return open, err
 }
