@@ -87,6 +87,11 @@ func (a *Activities) StartBatches(ctx context.Context, in delivery.Batches) (sta
 	return final(a.deliverer.StartBatches(ctx, in))
 }
 
+// StartKnown starts a workflow of the events of a group that this worker knows, where others wait for one of another version.
+func (a *Activities) StartKnown(ctx context.Context, in delivery.KnownEvents) error {
+	return a.deliverer.StartKnown(ctx, in)
+}
+
 // Deliver makes one direct attempt, recorded before it returns.
 func (a *Activities) Deliver(ctx context.Context, in delivery.Attempt) (delivery.Result, error) {
 	return final(a.deliverer.Deliver(ctx, in))

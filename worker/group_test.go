@@ -11,7 +11,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/mathub/webhooks/emit"
@@ -134,6 +137,29 @@ func TestAnyClientStartsAGroup(t *testing.T) {
 		require.Equal(t, workflows.InvalidEventError, fault.Type())
 		require.Contains(t, fault.Message(), c.want)
 	}
+}
+
+// TestAnEventThatWaitsForANewerWorkerHoldsUpNoOther: those of its group that this worker knows are delivered meanwhile, once.
+func TestAnEventThatWaitsForANewerWorkerHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, nil)
+	s.subscribe(t, "/")
+	input := converter.NewRawValue(&commonpb.Payload{
+		Metadata: map[string][]byte{converter.MetadataEncoding: []byte(converter.MetadataEncodingJSON), emit.MetadataChecked: nil},
+		Data:     []byte(`[{"id":"e1","event":"post.created","data":{}},{"id":"new","event":"post.deleted","data":{}},{"id":"e2","event":"post.created","data":{"n":1.10}}]`),
+	})
+	_, err := s.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: "events-1", TaskQueue: workflows.TaskQueue}, emit.GroupWorkflowType, input)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return s.count("/", "e1") == 1 && s.count("/", "e2") == 1 }, time.Minute, 20*time.Millisecond)
+	attempt := func() (n int32) {
+		run, err := s.client.DescribeWorkflowExecution(t.Context(), "events-1", "")
+		require.NoError(t, err)
+		require.Equal(t, enums.WORKFLOW_EXECUTION_STATUS_RUNNING, run.GetWorkflowExecutionInfo().GetStatus())
+		return run.GetPendingWorkflowTask().GetAttempt()
+	}
+	require.Eventually(t, func() bool { return attempt() > 2 }, time.Minute, 50*time.Millisecond)
+	require.Equal(t, workflows.Summary{Events: 2, Webhooks: 2, Counts: delivery.Counts{Delivered: 2}}, s.counted(t, "events-1-known"))
+	require.Equal(t, 1, s.count("/", "e1"))
 }
 
 // TestAPoisonousEventHarmsNoOther: Postgres refuses it, for as long as it does; the others are delivered at once.

@@ -78,6 +78,9 @@ func New(c client.Client, cfg delivery.Config) (*Worker, error) {
 	cfg.StartBatch = func(ctx context.Context, all delivery.Batches, n int) error {
 		return workflows.StartBatch(ctx, c, cfg.Attributes, all, n)
 	}
+	cfg.StartKnown = func(ctx context.Context, in delivery.KnownEvents) error {
+		return workflows.StartKnown(ctx, c, cfg.Attributes, in)
+	}
 	w.deliverer = delivery.New(cfg)
 	return w, nil
 }

@@ -1,16 +1,22 @@
 package workflows
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"strings"
 
 	"github.com/google/uuid"
+	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/mathub/webhooks/emit"
+	"github.com/mathub/webhooks/internal/delivery"
+	"github.com/mathub/webhooks/internal/searchattr"
 	"github.com/mathub/webhooks/webhook"
 )
 
@@ -38,7 +44,8 @@ func DeliverEvent(ctx workflow.Context, input converter.RawValue) (Summary, erro
 
 // DeliverEvents is DeliverEvent for 1 to webhook.MaxBatchEvents events, an array of them, which share the cost of a
 // workflow. Each is accepted, delivered and known by its id by itself. One that is invalid harms no other: when they are
-// delivered, the workflow fails with an InvalidEventError that names it.
+// delivered, the workflow fails with an InvalidEventError that names it. One that waits for a worker of another version holds up no
+// other: a workflow of their own delivers them.
 func DeliverEvents(ctx workflow.Context, input converter.RawValue) (Summary, error) {
 	events, invalid, err := parseInputs(workflow.GetInfo(ctx), input)
 	if err != nil {
@@ -46,6 +53,9 @@ func DeliverEvents(ctx workflow.Context, input converter.RawValue) (Summary, err
 	}
 	var fault error
 	if len(invalid) > 0 {
+		if isChecked(input) && len(events) > 0 {
+			startKnown(ctx, events)
+		}
 		fault = refused(input, fmt.Sprintf("%s; the other %d events were delivered", strings.Join(invalid, "; "), len(events)))
 	}
 	f := &fanOut{events: events, group: true, sum: Summary{Events: len(events)}}
@@ -60,10 +70,42 @@ func DeliverEvents(ctx workflow.Context, input converter.RawValue) (Summary, err
 // refused is the workflow's error for input with a fault. Where the emitter found none, as a newer API in a deploy, the events are
 // accepted: it panics, and Temporal repeats the workflow's step until a worker makes it that finds none either.
 func refused(input converter.RawValue, fault string) error {
-	if _, checked := input.Payload().GetMetadata()[emit.MetadataChecked]; checked {
+	if isChecked(input) {
 		panic("an event of another version of the emitter: " + fault)
 	}
 	return temporal.NewNonRetryableApplicationError(fault, InvalidEventError, nil)
+}
+
+// isChecked says that the emitter has found the input valid.
+func isChecked(input converter.RawValue) bool {
+	_, checked := input.Payload().GetMetadata()[emit.MetadataChecked]
+	return checked
+}
+
+// startKnown has those of a group's events delivered that this worker finds valid. It leaves nothing in the run's history, as the step
+// then fails: a worker that knows all of them finds these to be duplicates.
+func startKnown(ctx workflow.Context, events []webhook.Event) {
+	in := delivery.KnownEvents{WorkflowID: workflow.GetInfo(ctx).WorkflowExecution.ID, Events: events}
+	start := databaseActivity(ctx, "start a workflow of those that are known")
+	_ = workflow.ExecuteLocalActivity(start, act.StartKnown, in).Get(ctx, nil) // it is repeated with the step
+}
+
+// StartKnown starts the workflow of the known events of a group, unless that has been done.
+func StartKnown(ctx context.Context, c client.Client, a *searchattr.Attributes, in delivery.KnownEvents) error {
+	attributes := temporal.NewSearchAttributes(searchattr.EventType.ValueSet(searchattr.Types(in.Events)))
+	input := converter.NewRawValue(&commonpb.Payload{
+		Metadata: map[string][]byte{converter.MetadataEncoding: []byte(converter.MetadataEncodingJSON), emit.MetadataChecked: nil},
+		Data:     webhook.BatchJSON(in.Events),
+	})
+	_, err := a.Start(ctx, c, attributes, client.StartWorkflowOptions{
+		ID: in.WorkflowID + "-known", TaskQueue: TaskQueue, WorkflowExecutionErrorWhenAlreadyStarted: true,
+		WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY,
+		StaticSummary:         webhook.BatchSummary(in.Events),
+	}, DeliverEvents, input)
+	if temporal.IsWorkflowExecutionAlreadyStartedError(err) {
+		return nil
+	}
+	return err
 }
 
 // jsonOf is a workflow's input, which must be JSON.

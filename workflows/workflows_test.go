@@ -114,6 +114,12 @@ func TestWhatTheEmitterFoundValidWaits(t *testing.T) {
 		value := jsonInput(input)
 		value.Payload().Metadata[emit.MetadataChecked] = nil
 		env := newEnv(t)
+		if strings.Contains(input, "post.created") {
+			env.OnActivity(act.StartKnown, mock.Anything, mock.MatchedBy(func(in delivery.KnownEvents) bool {
+				return in.WorkflowID == "events-1" && len(in.Events) == 1 && in.Events[0].Type == webhook.PostCreated
+			})).Return(nil).Once()
+		}
+		env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: "events-1", TaskQueue: TaskQueue})
 		env.ExecuteWorkflow(run, value)
 		var panicked *temporal.PanicError
 		require.ErrorAs(t, env.GetWorkflowError(), &panicked, input)

@@ -46,6 +46,17 @@ func (in EventsToAccept) check() error {
 	return nil
 }
 
+// KnownEvents are those of a workflow's events that this worker finds valid, where the emitter, of another version, found all of them so.
+type KnownEvents struct {
+	WorkflowID string
+	Events     []webhook.Event
+}
+
+// StartKnown has known events delivered, by a workflow of their own.
+func (d *Deliverer) StartKnown(ctx context.Context, in KnownEvents) error {
+	return d.cfg.StartKnown(ctx, in)
+}
+
 type storedEvent struct {
 	ID     string
 	Type   webhook.EventType

@@ -72,6 +72,8 @@ type Config struct {
 	StartRecovery func(ctx context.Context, t Target) error
 	// StartBatch starts the workflow of all.Pages[n], or leaves the one that runs.
 	StartBatch func(ctx context.Context, all Batches, n int) error
+	// StartKnown starts the workflow of the known events of a group, or leaves it.
+	StartKnown func(ctx context.Context, in KnownEvents) error
 }
 
 // Deliverer makes attempts. It is safe for concurrent use.

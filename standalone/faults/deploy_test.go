@@ -38,7 +38,7 @@ func TestRollingDeploy(t *testing.T) {
 	retried := bot.Emit(t, testkit.Event{Type: post, BotIDs: []string{bot.ID}})
 	bot.AwaitDeliveries(t, hook.ID, 1)
 
-	// An event of a type that the workers do not know yet, as the API is the first to be replaced.
+	// An event of a type that the workers do not know yet, as the API is the first to be replaced. It holds up none that shares its workflow.
 	stack.Apps[0].Stop(t)
 	stack.Apps[0].Binary = next
 	stack.Apps[0].Start(t)
@@ -50,6 +50,9 @@ func TestRollingDeploy(t *testing.T) {
 		require.Equal(t, enums.WORKFLOW_EXECUTION_STATUS_RUNNING, run.GetWorkflowExecutionInfo().GetStatus())
 		return run.GetPendingWorkflowTask().GetAttempt() > 1
 	}, time.Minute, 20*time.Millisecond)
+	edited := bot.CreateWebhook(t, receiver.URL("/edited"), "", "wiki.edited")
+	stack.API().EmitBatch(t, []testkit.Event{{Type: "post.archived", ID: "with-another", Data: json.RawMessage(`{}`)}, {Type: "wiki.edited", ID: "edited"}})
+	receiver.Await(t, "/edited", 1)
 
 	stop := l.stream(t, 20*time.Millisecond)
 	for _, worker := range stack.Apps[1:] {
@@ -61,8 +64,9 @@ func TestRollingDeploy(t *testing.T) {
 	l.flows(t, 250)
 	stop()
 	require.Zero(t, l.settle(t, time.Minute), "a deploy sent something twice")
-	receiver.Await(t, "/archived", 1)
-	bot.AwaitDeliveries(t, archived.ID, 1)
+	receiver.Await(t, "/archived", 2)
+	bot.AwaitDeliveries(t, archived.ID, 2)
+	require.Len(t, bot.Deliveries(t, edited.ID), 1)
 	receiver.Await(t, "/", 4)
 	bot.AwaitDeliveries(t, hook.ID, 4)
 	receiver.Answer("/", testkit.Status(http.StatusNoContent))
