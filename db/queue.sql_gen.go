@@ -603,7 +603,7 @@ FROM (
     WHERE h.webhook_id = $1 AND h.due_at > 'epoch' AND ($2::text = '' OR h.event_id = $2::text)
     ORDER BY h.due_at, h.seq
     LIMIT $3
-    FOR UPDATE
+    FOR UPDATE SKIP LOCKED
 ) AS w
 WHERE q.event_id = w.event_id AND q.webhook_id = w.webhook_id
 `
@@ -614,7 +614,8 @@ type RetryNowParams struct {
 	Most      int32
 }
 
-// Makes what is planned due now: of one event, or of all, but @most at once. What was made due before stays.
+// Makes what is planned due now: of one event, or of all, but @most at once. What was made due before stays. SKIP LOCKED: what an
+// attempt that has ended is being recorded of is none of it, and recordings lock a webhook's rows in another order.
 func (q *Queries) RetryNow(ctx context.Context, db DBTX, arg RetryNowParams) (int64, error) {
 	result, err := db.Exec(ctx, retryNow, arg.WebhookID, arg.EventID, arg.Most)
 	if err != nil {

@@ -191,14 +191,15 @@ WHERE q.step > 1
 ORDER BY q.due_at, q.seq LIMIT 1;
 
 -- name: RetryNow :execrows
--- Makes what is planned due now: of one event, or of all, but @most at once. What was made due before stays.
+-- Makes what is planned due now: of one event, or of all, but @most at once. What was made due before stays. SKIP LOCKED: what an
+-- attempt that has ended is being recorded of is none of it, and recordings lock a webhook's rows in another order.
 UPDATE queue q SET due_at = 'epoch'
 FROM (
     SELECT h.event_id, h.webhook_id FROM queue h
     WHERE h.webhook_id = @webhook_id AND h.due_at > 'epoch' AND (@event_id::text = '' OR h.event_id = @event_id::text)
     ORDER BY h.due_at, h.seq
     LIMIT @most
-    FOR UPDATE
+    FOR UPDATE SKIP LOCKED
 ) AS w
 WHERE q.event_id = w.event_id AND q.webhook_id = w.webhook_id;
 

@@ -351,3 +351,29 @@ func TestQueue_Overdue(t *testing.T) {
 	require.False(t, again())
 	require.LessOrEqual(t, sweepEvery+overdueAfter, 45*time.Second, "with the process's own interval, how late a crash makes a delivery")
 }
+
+// TestQueue_RetryNow_WhileAttemptsAreRecorded waits for no row that a recording has: each could wait for the other, until Postgres ended
+// the recording a second later, with what others' attempts came to.
+func TestQueue_RetryNow_WhileAttemptsAreRecorded(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	queue := Queue{Pool: pool}
+	id := addWebhook(t, pool)
+	for _, event := range []string{"e1", "e2", "e3"} {
+		execute(t, pool, "INSERT INTO events (id, type, payload, run_id) VALUES ($1, 'post.created', '{}', 'run')", event)
+		execute(t, pool, "INSERT INTO queue (webhook_id, event_id, attempt, step, trigger, due_at) VALUES ($1, $2, 2, 2, 'retry', now() + interval '1 h')", id, event)
+	}
+	recording := begin(t, pool)
+	remove := func(event string) error {
+		return db.New().RemoveAttempted(t.Context(), recording, db.RemoveAttemptedParams{WebhookIds: []uuid.UUID{id}, EventIds: []string{event}, Attempts: []int32{2}})
+	}
+	require.NoError(t, remove("e2"))
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	n, err := queue.RetryNow(ctx, id, "")
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	require.NoError(t, remove("e1"))
+	require.NoError(t, recording.Commit(t.Context()))
+	require.Equal(t, 1, count(t, pool, "queue WHERE due_at = 'epoch'"))
+}
