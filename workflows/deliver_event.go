@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	commonpb "go.temporal.io/api/common/v1"
@@ -82,11 +83,16 @@ func isChecked(input converter.RawValue) bool {
 	return checked
 }
 
+// knownTime bounds the start of a group's known events: in less than a step's time, so that none of it is recorded before the step fails.
+const knownTime = 5 * time.Second
+
 // startKnown has those of a group's events delivered that this worker finds valid. It leaves nothing in the run's history, as the step
 // then fails: a worker that knows all of them finds these to be duplicates.
 func startKnown(ctx workflow.Context, events []webhook.Event) {
 	in := delivery.KnownEvents{WorkflowID: workflow.GetInfo(ctx).WorkflowExecution.ID, Events: events}
-	start := databaseActivity(ctx, "start a workflow of those that are known")
+	start := workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
+		ScheduleToCloseTimeout: knownTime, Summary: "start a workflow of those that are known",
+	})
 	_ = workflow.ExecuteLocalActivity(start, act.StartKnown, in).Get(ctx, nil) // it is repeated with the step
 }
 
