@@ -33,6 +33,14 @@ const (
 // another version than the emitter, and leaves them to a worker of its. Without it, what is invalid fails its workflow.
 const MetadataChecked = "mathub-checked"
 
+// Checked is a workflow's input, one event or an array of them as JSON, that the emitter has found valid: see MetadataChecked.
+func Checked(input []byte) converter.RawValue {
+	return converter.NewRawValue(&commonpb.Payload{
+		Metadata: map[string][]byte{converter.MetadataEncoding: []byte(converter.MetadataEncodingJSON), MetadataChecked: nil},
+		Data:     input,
+	})
+}
+
 // WorkflowID is the id of the workflow that delivers an event by itself.
 func WorkflowID(eventID string) string { return "event-" + webhook.CanonicalID(eventID) }
 
@@ -182,13 +190,9 @@ func start(ctx context.Context, c client.Client, events []webhook.Event, reuse e
 		EnableEagerStart:                         true,
 		StaticSummary:                            webhook.BatchSummary(events),
 	}
-	payload := converter.NewRawValue(&commonpb.Payload{
-		Metadata: map[string][]byte{converter.MetadataEncoding: []byte(converter.MetadataEncodingJSON), MetadataChecked: nil},
-		Data:     input,
-	})
 	s := started{workflowID: workflowID}
 	for last := false; ; last = true {
-		_, err := o.attributes.Start(ctx, c, attributes, startOptions, workflowType, payload)
+		_, err := o.attributes.Start(ctx, c, attributes, startOptions, workflowType, Checked(input))
 		if s.duplicate = single && temporal.IsWorkflowExecutionAlreadyStartedError(err); s.duplicate {
 			s.before, s.completed, err = found(ctx, c, o.converter, workflowID)
 		}

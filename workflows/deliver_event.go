@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
@@ -99,15 +98,11 @@ func startKnown(ctx workflow.Context, events []webhook.Event) {
 // StartKnown starts the workflow of the known events of a group, unless that has been done.
 func StartKnown(ctx context.Context, c client.Client, a *searchattr.Attributes, in delivery.KnownEvents) error {
 	attributes := temporal.NewSearchAttributes(searchattr.EventType.ValueSet(searchattr.Types(in.Events)))
-	input := converter.NewRawValue(&commonpb.Payload{
-		Metadata: map[string][]byte{converter.MetadataEncoding: []byte(converter.MetadataEncodingJSON), emit.MetadataChecked: nil},
-		Data:     webhook.BatchJSON(in.Events),
-	})
 	_, err := a.Start(ctx, c, attributes, client.StartWorkflowOptions{
 		ID: in.WorkflowID + "-known", TaskQueue: TaskQueue, WorkflowExecutionErrorWhenAlreadyStarted: true,
 		WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY,
 		StaticSummary:         webhook.BatchSummary(in.Events),
-	}, DeliverEvents, input)
+	}, DeliverEvents, emit.Checked(webhook.BatchJSON(in.Events)))
 	if temporal.IsWorkflowExecutionAlreadyStartedError(err) {
 		return nil
 	}
